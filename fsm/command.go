@@ -1,0 +1,258 @@
+package fsm
+
+import (
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Kind numbers a command in the log. Numbers are never reused.
+type Kind uint16
+
+// Actor is whose credential a command acts under. Apply refuses the command if the key is
+// blocked, expired, deleted or changed since Version.
+type Actor struct {
+	Kind    string `json:"kind"`              // "master", "key", "node" or "file"
+	ID      string `json:"id,omitempty"`      // of the key or node
+	Version uint64 `json:"version,omitempty"` // of the key that the proposer read
+}
+
+// Envelope is what goes around a command in the log entry.
+type Envelope struct {
+	At         resource.Time // the proposer's clock; Apply's only time
+	Actor      Actor
+	RequestID  string
+	CommandID  [16]byte // random; the same for every try of one command
+	ReadIndex  uint64   // the proposer's applied index
+	FSMVersion uint32   // oldest state machine that knows the command
+}
+
+// Command is a change of the replicated state: data plus a pure function.
+type Command interface {
+	// Apply changes tx or refuses. It reads its receiver and tx, nothing else.
+	Apply(tx *Tx) error
+}
+
+// Result is what a command came to. A refusal is an error beside it.
+type Result struct {
+	Index      uint64 `json:"index"`             // of the entry in the log; the record's new version
+	Generation uint64 `json:"generation"`        // counts user restores; prefixes x-conclave-index
+	Version    uint64 `json:"version,omitempty"` // the version of the record written, if one was
+}
+
+// Commands on records. Each Put creates (Read 0) or replaces the version its proposer read;
+// the record's stored bytes are those that the proposer encoded.
+type (
+	// PutKey creates or replaces a key. Windows are the current windows of its budgets,
+	// inline and shared, which it opens or, with another limit, adjusts.
+	PutKey struct {
+		Key     Encoded[resource.Key] `json:"key"`
+		Read    uint64                `json:"read,omitempty"`
+		Windows []OpenWindow          `json:"windows,omitempty"`
+	}
+	// BlockKey blocks or unblocks a key; it needs no version and always wins.
+	BlockKey struct {
+		ID      string `json:"id"`
+		Blocked bool   `json:"blocked,omitempty"`
+	}
+	// DeleteKey deletes a key for ever; it needs no version and always wins.
+	DeleteKey struct {
+		ID string `json:"id"`
+	}
+	// PutTeam creates or replaces a team.
+	PutTeam struct {
+		Team    Encoded[resource.Team] `json:"team"`
+		Read    uint64                 `json:"read,omitempty"`
+		Windows []OpenWindow           `json:"windows,omitempty"`
+	}
+	// BlockTeam blocks or unblocks a team and with it all its keys.
+	BlockTeam struct {
+		ID      string `json:"id"`
+		Blocked bool   `json:"blocked,omitempty"`
+	}
+	// DeleteTeam deletes a team; refused with resource.ErrInUse while keys belong to it.
+	DeleteTeam struct {
+		ID string `json:"id"`
+	}
+	// PutModel creates or replaces a model.
+	PutModel struct {
+		Model Encoded[resource.Model] `json:"model"`
+		Read  uint64                  `json:"read,omitempty"`
+	}
+	// DeleteModel deletes a model and its deployments.
+	DeleteModel struct {
+		ID string `json:"id"`
+	}
+	// PutDeployment creates or replaces a deployment of an existing model.
+	PutDeployment struct {
+		Deployment Encoded[resource.Deployment] `json:"deployment"`
+		Read       uint64                       `json:"read,omitempty"`
+	}
+	// DeleteDeployment deletes a deployment.
+	DeleteDeployment struct {
+		ID string `json:"id"`
+	}
+	// PutCredential creates or replaces a credential.
+	PutCredential struct {
+		Credential Encoded[resource.Credential] `json:"credential"`
+		Read       uint64                       `json:"read,omitempty"`
+	}
+	// DeleteCredential deletes a credential that no deployment uses.
+	DeleteCredential struct {
+		ID string `json:"id"`
+	}
+	// PutBudget creates or replaces a shared budget.
+	PutBudget struct {
+		Budget Encoded[resource.Budget] `json:"budget"`
+		Read   uint64                   `json:"read,omitempty"`
+	}
+	// DeleteBudget deletes a shared budget that no key or team names.
+	DeleteBudget struct {
+		ID string `json:"id"`
+	}
+	// PutGuardrail creates or replaces a guardrail.
+	PutGuardrail struct {
+		Guardrail Encoded[resource.Guardrail] `json:"guardrail"`
+		Read      uint64                      `json:"read,omitempty"`
+	}
+	// DeleteGuardrail deletes a guardrail.
+	DeleteGuardrail struct {
+		ID string `json:"id"`
+	}
+	// PutCallback creates or replaces a callback.
+	PutCallback struct {
+		Callback Encoded[resource.Callback] `json:"callback"`
+		Read     uint64                     `json:"read,omitempty"`
+	}
+	// DeleteCallback deletes a callback.
+	DeleteCallback struct {
+		ID string `json:"id"`
+	}
+	// PutPlugin registers a plugin binary or replaces its registration.
+	PutPlugin struct {
+		Plugin Encoded[resource.Plugin] `json:"plugin"`
+		Read   uint64                   `json:"read,omitempty"`
+	}
+	// DeletePlugin deletes a plugin that no guardrail or callback names.
+	DeletePlugin struct {
+		ID string `json:"id"`
+	}
+	// PutSetting sets a value of the cluster; its id is the setting's name.
+	PutSetting struct {
+		Setting Encoded[resource.Setting] `json:"setting"`
+		Read    uint64                    `json:"read,omitempty"`
+	}
+	// DeleteSetting gives a setting its default back.
+	DeleteSetting struct {
+		ID string `json:"id"`
+	}
+	// Batch applies its items in order, all or none: one file applied is one entry.
+	Batch struct {
+		Items []Item `json:"items"`
+	}
+)
+
+// Commands on the cluster itself.
+type (
+	// Bootstrap is the first entry: identity and secrets of the cluster. It is refused
+	// once there is a cluster id.
+	Bootstrap struct {
+		ClusterID  string        `json:"cluster_id"`
+		MasterHash resource.Hash `json:"master_hash,omitempty"` // of the master key; zero: none
+		CACert     []byte        `json:"ca_cert"`               // DER
+		CAKey      []byte        `json:"ca_key"`                // sealed under the KEK
+		GossipKey  []byte        `json:"gossip_key"`            // sealed under the KEK
+		DEKID      string        `json:"dek_id"`
+		DEK        []byte        `json:"dek"` // data key wrapped by the KEK
+		KEKID      string        `json:"kek_id"`
+	}
+	// PutJoinToken stores the hash of a join token until it is used or expires.
+	PutJoinToken struct {
+		Hash    resource.Hash `json:"hash"` // of the token's secret part
+		Expires resource.Time `json:"expires"`
+	}
+	// RegisterMember adds a member, or updates a known one's address and versions. Token
+	// is consumed when the member is new; it may be zero for the bootstrapper itself
+	// (the table of members is empty) and for the members of a `dev` cluster.
+	RegisterMember struct {
+		Member resource.Member `json:"member"`
+		Token  resource.Hash   `json:"token,omitempty"`
+	}
+	// RemoveMember leaves a tombstone; what the member held is presumed spent.
+	RemoveMember struct {
+		ID string `json:"id"`
+	}
+	// OpenEpoch gives a starting process the next epoch of its node. What the old epoch
+	// held moves to presumed spent.
+	OpenEpoch struct {
+		Node string `json:"node"`
+	}
+	// CloseEpoch ends an old epoch whose journal has been settled; Whole drops what
+	// remains presumed of it, else that stays until its window ends.
+	CloseEpoch struct {
+		Node  string `json:"node"`
+		Epoch uint64 `json:"epoch"`
+		Whole bool   `json:"whole,omitempty"`
+	}
+	// TickGroup carries spend and lease requests of one or more nodes.
+	TickGroup struct {
+		Ticks []Tick `json:"ticks"`
+	}
+)
+
+// Item is one command of a Batch.
+type Item struct {
+	Kind Kind   `json:"kind"`
+	Body []byte `json:"body"` // CBOR of the command
+}
+
+// OpenWindow opens the window of one account, or adjusts its limit.
+type OpenWindow struct {
+	Account   resource.AccountID `json:"account"`
+	Window    resource.Window    `json:"window"`
+	Limit     resource.Money     `json:"limit"`
+	Overdraft resource.Money     `json:"overdraft,omitempty"`
+}
+
+// Tick is what one node has spent since its last one, and what it wants. Ticks of an epoch
+// are numbered from 1 without gaps; Apply drops one that it has seen.
+type Tick struct {
+	Node     string         `json:"node"`
+	Epoch    uint64         `json:"epoch"`
+	Seq      uint64         `json:"seq"`
+	From     uint64         `json:"from,omitempty"` // journal records covered: (From, To]
+	To       uint64         `json:"to,omitempty"`
+	Spend    []SpendDelta   `json:"spend,omitempty"`
+	Settle   []AccountDelta `json:"settle,omitempty"`    // consumed of each window
+	Want     []Want         `json:"want,omitempty"`      // more lease
+	Release  []AccountDelta `json:"release,omitempty"`   // lease given back; already subtracted by the node
+	Applied  uint64         `json:"applied,omitempty"`   // the node's applied index
+	Hash     []byte         `json:"hash,omitempty"`      // its state hash at Applied
+	Clock    resource.Time  `json:"clock,omitempty"`     // its wall clock
+	OldEpoch uint64         `json:"old_epoch,omitempty"` // Settle is against what this epoch left presumed
+}
+
+// SpendDelta is the sum of some journal records that agree in all its names. It is folded
+// into the totals of the key, the team, the model and the day.
+type SpendDelta struct {
+	KeyID      string         `json:"key,omitempty"`  // "" for the master key
+	TeamID     string         `json:"team,omitempty"` // ""
+	Model      string         `json:"model,omitempty"`
+	Day        int32          `json:"day"` // days since 1970-01-01 UTC
+	Cost       resource.Money `json:"cost,omitempty"`
+	Requests   int64          `json:"requests,omitempty"`
+	Failures   int64          `json:"failures,omitempty"`
+	Prompt     int64          `json:"prompt,omitempty"`     // tokens
+	Completion int64          `json:"completion,omitempty"` // tokens
+}
+
+// AccountDelta is money of one window of one account.
+type AccountDelta struct {
+	Account resource.AccountID `json:"account"`
+	Start   resource.Time      `json:"start,omitempty"` // of the window
+	Amount  resource.Money     `json:"amount"`
+}
+
+// Want asks for more lease, and opens the window if nobody has.
+type Want struct {
+	OpenWindow
+	Amount resource.Money `json:"amount"`
+}

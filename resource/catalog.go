@@ -1,0 +1,134 @@
+package resource
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// Tables are the small replicated tables, from which a Catalog is built. Keys are not
+// among them: they are looked up by hash (fsm.FSM.KeyByHash).
+type Tables struct {
+	Index       uint64
+	Teams       []*Team
+	Models      []*Model
+	Deployments []*Deployment
+	Credentials []*Credential
+	Budgets     []*Budget
+	Guardrails  []*Guardrail
+	Callbacks   []*Callback
+	Plugins     []*Plugin
+	Members     []*Member
+	Settings    []*Setting
+}
+
+// Catalog is an immutable, indexed view of the small tables at one Raft index. A request
+// takes it once and uses the same one to its end. Nothing in it may be changed.
+type Catalog struct {
+	index       uint64
+	settings    Settings
+	tables      Tables
+	teams       map[string]*Team
+	models      map[string]*Model // by name
+	modelIDs    map[string]*Model
+	deployments map[string][]*Deployment // by model id
+	credentials map[string]*Credential
+	budgets     map[string]*Budget
+}
+
+// NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
+func NewCatalog(t Tables) *Catalog {
+	c := &Catalog{
+		index:       t.Index,
+		settings:    DefaultSettings(),
+		teams:       make(map[string]*Team, len(t.Teams)),
+		models:      make(map[string]*Model, len(t.Models)),
+		modelIDs:    make(map[string]*Model, len(t.Models)),
+		deployments: make(map[string][]*Deployment, len(t.Models)),
+		credentials: make(map[string]*Credential, len(t.Credentials)),
+		budgets:     make(map[string]*Budget, len(t.Budgets)),
+	}
+	sortRecords(t.Teams)
+	sortRecords(t.Models)
+	slices.SortFunc(t.Deployments, func(a, b *Deployment) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	sortRecords(t.Credentials)
+	sortRecords(t.Budgets)
+	sortRecords(t.Guardrails)
+	sortRecords(t.Callbacks)
+	sortRecords(t.Plugins)
+	sortRecords(t.Members)
+	sortRecords(t.Settings)
+	for _, r := range t.Teams {
+		c.teams[r.ID] = r
+	}
+	for _, r := range t.Models {
+		c.models[r.Name] = r
+		c.modelIDs[r.ID] = r
+	}
+	for _, r := range t.Deployments {
+		c.deployments[r.ModelID] = append(c.deployments[r.ModelID], r)
+	}
+	for _, r := range t.Credentials {
+		c.credentials[r.ID] = r
+	}
+	for _, r := range t.Budgets {
+		c.budgets[r.ID] = r
+	}
+	for _, r := range t.Settings {
+		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
+	}
+	c.tables = t
+	return c
+}
+
+func sortRecords[R Record](rs []R) {
+	slices.SortFunc(rs, func(a, b R) int {
+		return cmp.Or(strings.Compare(a.Label(), b.Label()), strings.Compare(a.Head().ID, b.Head().ID))
+	})
+}
+
+// Index is the Raft index of the newest change that the catalog holds.
+func (c *Catalog) Index() uint64 { return c.index }
+
+// Settings returns the settings with defaults filled in.
+func (c *Catalog) Settings() *Settings { return &c.settings }
+
+// Team returns the team with the id.
+func (c *Catalog) Team(id string) (*Team, bool) { t, ok := c.teams[id]; return t, ok }
+
+// Model returns the model with the name.
+func (c *Catalog) Model(name string) (*Model, bool) { m, ok := c.models[name]; return m, ok }
+
+// ModelByID returns the model with the id.
+func (c *Catalog) ModelByID(id string) (*Model, bool) { m, ok := c.modelIDs[id]; return m, ok }
+
+// Deployments returns the model's deployments by order, name and id.
+func (c *Catalog) Deployments(modelID string) []*Deployment { return c.deployments[modelID] }
+
+// Credential returns the credential with the id.
+func (c *Catalog) Credential(id string) (*Credential, bool) {
+	r, ok := c.credentials[id]
+	return r, ok
+}
+
+// Budget returns the shared budget with the id.
+func (c *Catalog) Budget(id string) (*Budget, bool) { b, ok := c.budgets[id]; return b, ok }
+
+// Terms returns the inline terms together with those of the shared budget, if there is one.
+// A shared budget that is not in the catalog gives false: the caller must refuse with 503,
+// never go on without a limit.
+func (c *Catalog) Terms(inline []Terms, budgetID string) ([]Terms, bool) {
+	if budgetID == "" {
+		return inline, true
+	}
+	b, ok := c.budgets[budgetID]
+	if !ok {
+		return nil, false
+	}
+	return append(slices.Clip(inline), b.Terms), true
+}
+
+// Tables returns the sorted tables, which must not be changed.
+func (c *Catalog) Tables() *Tables { return &c.tables }

@@ -1,0 +1,29 @@
+package resource
+
+// Credential is a provider's secret that deployments share.
+type Credential struct {
+	Meta
+	Name     string  `json:"name,omitempty"` // unique
+	Provider string  `json:"provider,omitempty"`
+	APIKey   *Sealed `json:"api_key,omitempty"`
+	APIBase  string  `json:"api_base,omitempty"` // for deployments that name none
+}
+
+// Label implements Record.
+func (c *Credential) Label() string { return c.Name }
+
+// Canonicalize implements Record.
+func (c *Credential) Canonicalize() {}
+
+// Validate implements Record.
+func (c *Credential) Validate() error {
+	if err := validName("name", c.Name); err != nil {
+		return err
+	}
+	if c.Provider != "" {
+		if err := validName("provider", c.Provider); err != nil {
+			return err
+		}
+	}
+	return validBase("api_base", c.APIBase)
+}

@@ -1,0 +1,82 @@
+package resource
+
+import (
+	"encoding/json"
+	"net/url"
+)
+
+// Deployment is one way to serve a model: a provider, an address, a name there.
+type Deployment struct {
+	Meta
+	Name         string          `json:"name,omitempty"`     // unique within its model if set
+	ModelID      string          `json:"model_id,omitempty"` // of the model it serves
+	Provider     string          `json:"provider,omitempty"` // row of the provider table: "openai"
+	APIBase      string          `json:"api_base,omitempty"` // default: the credential's, else the provider's
+	Upstream     string          `json:"model,omitempty"`    // the model's name at the provider; default: the model's
+	CredentialID string          `json:"credential_id,omitempty"`
+	APIKey       *Sealed         `json:"api_key,omitempty"` // instead of a credential
+	Weight       *int64          `json:"weight,omitempty"`  // for simple_shuffle; default 1; 0 takes it out
+	Order        int64           `json:"order,omitempty"`   // lower ones are tried first
+	Limits       Limits          `json:"limits,omitzero"`
+	Price        *Price          `json:"price,omitempty"` // nil: the price table's, else unknown
+	TimeoutMS    int64           `json:"timeout_ms,omitempty"`
+	Blocked      bool            `json:"blocked,omitempty"`
+	Metadata     json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
+}
+
+// Label implements Record. Names of deployments are unique only within their model.
+func (d *Deployment) Label() string { return "" }
+
+// Canonicalize implements Record.
+func (d *Deployment) Canonicalize() {}
+
+// Validate implements Record.
+func (d *Deployment) Validate() error {
+	if d.Name != "" {
+		if err := validName("name", d.Name); err != nil {
+			return err
+		}
+	}
+	if d.ModelID == "" {
+		return invalidf("model_id", "a deployment serves a model")
+	}
+	if err := validName("provider", d.Provider); err != nil {
+		return err
+	}
+	if err := validBase("api_base", d.APIBase); err != nil {
+		return err
+	}
+	if d.Weight != nil && (*d.Weight < 0 || *d.Weight > 1_000_000) {
+		return invalidf("weight", "%d is not between 0 and 1000000", *d.Weight)
+	}
+	if err := d.Limits.validate("limits"); err != nil {
+		return err
+	}
+	if err := validTimeout("timeout_ms", d.TimeoutMS); err != nil {
+		return err
+	}
+	if d.Price != nil {
+		if err := d.Price.validate("price"); err != nil {
+			return err
+		}
+	}
+	return validMetadata(d.Metadata)
+}
+
+// validBase allows an absolute http or https URL without user info, query or fragment.
+func validBase(field, base string) error {
+	if base == "" {
+		return nil
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return invalidf(field, "%q is not a URL such as https://host/v1", base)
+	}
+	if u.User != nil {
+		return invalidf(field, "has a user in it; put the secret into api_key")
+	}
+	if u.RawQuery != "" || u.Fragment != "" {
+		return invalidf(field, "%q has a query or a fragment", base)
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package resource
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Role is what a key may do beside inference.
+type Role string
+
+// The roles of a key. The zero value may call models and read about itself, no more.
+const (
+	RoleInference Role = ""
+	RoleAdmin     Role = "proxy_admin"
+	RoleViewer    Role = "proxy_admin_viewer"
+)
+
+// Hash is the SHA-256 of a key's secret; the secret itself is never stored. It is bytes in
+// CBOR and hexadecimal in JSON.
+type Hash [sha256.Size]byte
+
+// HashSecret hashes the secret of a virtual key.
+func HashSecret(secret string) Hash { return sha256.Sum256([]byte(secret)) }
+
+// String gives the hash in hexadecimal, as LiteLLM's "token".
+func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+
+// MarshalText writes hexadecimal.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads hexadecimal.
+func (h *Hash) UnmarshalText(b []byte) error {
+	if hex.DecodedLen(len(b)) != len(h) {
+		return fmt.Errorf("hash of %d characters, want %d", len(b), 2*len(h))
+	}
+	_, err := hex.Decode(h[:], b)
+	return err
+}
+
+// OldHash is a secret that a key had before, valid until its grace ends.
+type OldHash struct {
+	Hash  Hash `json:"hash"`
+	Until Time `json:"until"`
+}
+
+// Key is a virtual key. Blocked is not part of the stored bytes: it is a flag of the frame
+// around them, so that blocking never competes with an edit.
+type Key struct {
+	Meta
+	Name      string          `json:"name,omitempty"`       // unique if set; LiteLLM's key_alias
+	Hash      Hash            `json:"hash"`                 // of the current secret
+	OldHashes []OldHash       `json:"old_hashes,omitempty"` // of rotated secrets in their grace
+	Hint      string          `json:"hint,omitempty"`       // "sk-...abcd"
+	TeamID    string          `json:"team_id,omitempty"`
+	UserID    string          `json:"user_id,omitempty"`
+	Role      Role            `json:"role,omitempty"`
+	Models    []string        `json:"models,omitempty"` // names or "prefix*"; empty: all of the team's
+	Routes    []string        `json:"routes,omitempty"` // paths or "/prefix/*"; empty: all that the role has
+	BudgetID  string          `json:"budget_id,omitempty"`
+	Budgets   []Terms         `json:"budgets,omitempty"`
+	Limits    Limits          `json:"limits,omitzero"`
+	Tags      []string        `json:"tags,omitempty"`
+	ExpiresAt Time            `json:"expires_at,omitempty"` // 0: never
+	Metadata  json.RawMessage `json:"metadata,omitempty"`   // free JSON object
+	Blocked   bool            `json:"blocked,omitempty" cbor:"-"`
+}
+
+// NewSecret makes the secret of a new virtual key: "sk-" and 22 characters, 128 bits.
+func NewSecret() string {
+	var b [16]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		panic("resource: no randomness: " + err.Error()) // crypto/rand does not fail on a working system
+	}
+	return "sk-" + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// HintOf gives the part of a secret that may be shown: "sk-...abcd".
+func HintOf(secret string) string {
+	if len(secret) < 12 {
+		return "sk-..."
+	}
+	return "sk-..." + secret[len(secret)-4:]
+}
+
+// CheckSecret returns an *Invalid if secret cannot be a virtual key: "sk-" and 16 to 256
+// printable ASCII characters in all.
+func CheckSecret(secret string) error {
+	if !strings.HasPrefix(secret, "sk-") {
+		return invalidf("secret", "a virtual key starts with sk-")
+	}
+	if len(secret) < 16 || len(secret) > 256 {
+		return invalidf("secret", "a virtual key has 16 to 256 characters, this one %d", len(secret))
+	}
+	for i := range len(secret) {
+		if secret[i] <= ' ' || secret[i] > '~' {
+			return invalidf("secret", "character %d is not printable ASCII", i)
+		}
+	}
+	return nil
+}
+
+// Label implements Record.
+func (k *Key) Label() string { return k.Name }
+
+// Canonicalize implements Record.
+func (k *Key) Canonicalize() {
+	for i := range k.Budgets {
+		k.Budgets[i].canonicalize()
+	}
+}
+
+// Validate implements Record.
+func (k *Key) Validate() error {
+	if k.Name != "" {
+		if err := validName("name", k.Name); err != nil {
+			return err
+		}
+	}
+	if k.Hash == (Hash{}) {
+		return invalidf("hash", "a key has a secret")
+	}
+	switch k.Role {
+	case RoleInference, RoleAdmin, RoleViewer:
+	default:
+		return invalidf("role", "%q is not one of \"\", proxy_admin, proxy_admin_viewer", k.Role)
+	}
+	if err := validNames("models", k.Models); err != nil {
+		return err
+	}
+	for i, r := range k.Routes {
+		if !strings.HasPrefix(r, "/") {
+			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
+		}
+	}
+	if err := validateTerms("budgets", k.Budgets); err != nil {
+		return err
+	}
+	if err := k.Limits.validate("limits"); err != nil {
+		return err
+	}
+	return validMetadata(k.Metadata)
+}
+
+// ExpiredAt says whether the key has expired at the time.
+func (k *Key) ExpiredAt(at Time) bool { return k.ExpiresAt != 0 && at >= k.ExpiresAt }
+
+// AcceptsAt says whether h is the key's secret, or an old one in its grace, at the time.
+func (k *Key) AcceptsAt(h Hash, at Time) bool {
+	if h == k.Hash {
+		return true
+	}
+	for _, o := range k.OldHashes {
+		if o.Hash == h && at < o.Until {
+			return true
+		}
+	}
+	return false
+}
+
+// AllowsModel says whether a list of names and "prefix*" patterns has the model. An empty
+// list allows every model.
+func AllowsModel(list []string, model string) bool {
+	if len(list) == 0 {
+		return true
+	}
+	for _, m := range list {
+		if m == model || m == "*" {
+			return true
+		}
+		if p, ok := strings.CutSuffix(m, "*"); ok && strings.HasPrefix(model, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func validMetadata(m json.RawMessage) error {
+	if len(m) == 0 {
+		return nil
+	}
+	if len(m) > 64<<10 {
+		return invalidf("metadata", "%d bytes are more than 64 KiB", len(m))
+	}
+	if t := bytes.TrimSpace(m); !json.Valid(m) || t[0] != '{' {
+		return invalidf("metadata", "is not a JSON object")
+	}
+	return nil
+}
+
+func validNames(field string, names []string) error {
+	for i, n := range names {
+		if err := validName(fmt.Sprintf("%s[%d]", field, i), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validName allows what people put into names: 1 to 256 bytes without control characters
+// or spaces at the ends.
+func validName(field, name string) error {
+	if name == "" || len(name) > 256 {
+		return invalidf(field, "a name has 1 to 256 bytes, this one %d", len(name))
+	}
+	if strings.TrimSpace(name) != name {
+		return invalidf(field, "%q has a space at an end", name)
+	}
+	for _, r := range name {
+		if r < ' ' || r == 0x7f {
+			return invalidf(field, "%q has a control character", name)
+		}
+	}
+	return nil
+}

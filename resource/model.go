@@ -1,0 +1,79 @@
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Strategy orders the deployments of a model.
+type Strategy string
+
+// The strategies. The zero value is StrategyShuffle.
+const (
+	StrategyShuffle   Strategy = "simple_shuffle" // at random by weight
+	StrategyLeastBusy Strategy = "least_busy"     // fewest requests in flight on all nodes
+	StrategyLatency   Strategy = "latency"        // lowest time to first token
+)
+
+// Strategies lists the strategies that a model may name.
+var Strategies = []Strategy{StrategyShuffle, StrategyLeastBusy, StrategyLatency}
+
+// Model is a name that clients ask for. Its deployments are records of their own.
+type Model struct {
+	Meta
+	Name      string          `json:"name,omitempty"` // unique; what stands in a request's "model"
+	Strategy  Strategy        `json:"strategy,omitempty"`
+	Fallbacks []string        `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
+	Retries   *int            `json:"retries,omitempty"`   // further attempts after the first; default 2
+	TimeoutMS int64           `json:"timeout_ms,omitempty"`
+	Metadata  json.RawMessage `json:"metadata,omitempty"`
+}
+
+// DefaultRetries is the number of further attempts of a model that does not say.
+const DefaultRetries = 2
+
+// Label implements Record.
+func (m *Model) Label() string { return m.Name }
+
+// Canonicalize implements Record.
+func (m *Model) Canonicalize() {
+	if m.Strategy == "" {
+		m.Strategy = StrategyShuffle
+	}
+}
+
+// Validate implements Record.
+func (m *Model) Validate() error {
+	if err := validName("name", m.Name); err != nil {
+		return err
+	}
+	known := m.Strategy == ""
+	for _, s := range Strategies {
+		known = known || s == m.Strategy
+	}
+	if !known {
+		return invalidf("strategy", "%q is not one of %v", m.Strategy, Strategies)
+	}
+	if err := validNames("fallbacks", m.Fallbacks); err != nil {
+		return err
+	}
+	for i, f := range m.Fallbacks {
+		if f == m.Name {
+			return invalidf(fmt.Sprintf("fallbacks[%d]", i), "a model cannot fall back to itself")
+		}
+	}
+	if m.Retries != nil && (*m.Retries < 0 || *m.Retries > 10) {
+		return invalidf("retries", "%d is not between 0 and 10", *m.Retries)
+	}
+	if err := validTimeout("timeout_ms", m.TimeoutMS); err != nil {
+		return err
+	}
+	return validMetadata(m.Metadata)
+}
+
+func validTimeout(field string, ms int64) error {
+	if ms < 0 || ms > 24*3600*1000 {
+		return invalidf(field, "%d is not between 0 and one day", ms)
+	}
+	return nil
+}
