@@ -53,7 +53,7 @@ type Terms struct {
 type Budget struct {
 	Meta
 	Name  string `json:"name,omitempty"`
-	Terms Terms  `json:"terms,omitempty"`
+	Terms Terms  `json:"terms,omitzero"`
 }
 
 // Label implements Record.

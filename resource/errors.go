@@ -62,8 +62,7 @@ var codes = []struct {
 
 // Code names the sentinel that err wraps, "invalid" for an *Invalid, and "" for any other.
 func Code(err error) string {
-	var inv *Invalid
-	if errors.As(err, &inv) {
+	if _, ok := errors.AsType[*Invalid](err); ok {
 		return "invalid"
 	}
 	for _, c := range codes {
