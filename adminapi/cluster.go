@@ -89,15 +89,15 @@ func (s *Server) transfer(ctx context.Context, in *transferInput) (*doneOutput, 
 		}
 		id = m.ID
 	}
-	return s.done(written{}, s.cfg.Cluster.Transfer(ctx, id))
+	return s.done(Written{}, s.cfg.Cluster.Transfer(ctx, id))
 }
 
-func (s *Server) removeNode(ctx context.Context, in *refInput) (*doneOutput, error) {
+func (s *Server) removeNode(ctx context.Context, in *RefInput) (*doneOutput, error) {
 	m, err := s.member(in.Ref)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return s.done(written{}, s.cfg.Cluster.Remove(ctx, m.ID))
+	return s.done(Written{}, s.cfg.Cluster.Remove(ctx, m.ID))
 }
 
 // member finds a member by id, or by a name that only one has.

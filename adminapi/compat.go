@@ -107,7 +107,7 @@ func (s *Server) writeOpenAIError(w http.ResponseWriter, err error) {
 }
 
 // answer writes v with the headers of a write.
-func (s *Server) answer(w http.ResponseWriter, wr written, v any) error {
+func (s *Server) answer(w http.ResponseWriter, wr Written, v any) error {
 	if wr.Index != "" {
 		w.Header().Set(client.HeaderIndex, wr.Index)
 	}

@@ -201,7 +201,7 @@ func (s *Server) keyInfo(w http.ResponseWriter, r *http.Request) error {
 	case k.ExpiredAt(resource.At(s.cfg.Now())):
 		row["status"] = "expired"
 	}
-	return s.answer(w, written{}, map[string]any{"key": k.Hash, "info": row})
+	return s.answer(w, Written{}, map[string]any{"key": k.Hash, "info": row})
 }
 
 func (s *Server) keyList(w http.ResponseWriter, r *http.Request) error {
@@ -232,7 +232,7 @@ func (s *Server) keyList(w http.ResponseWriter, r *http.Request) error {
 			keys = append(keys, k.Hash)
 		}
 	}
-	return s.answer(w, written{}, map[string]any{
+	return s.answer(w, Written{}, map[string]any{
 		"keys": keys, "total_count": len(found), "current_page": page, "total_pages": pages,
 	})
 }

@@ -100,7 +100,7 @@ func (s *Server) modelInfo(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	return s.answer(w, written{}, map[string]any{"data": data})
+	return s.answer(w, Written{}, map[string]any{"data": data})
 }
 
 // deploymentDoc turns litellm_params and model_info into the document of a deployment.

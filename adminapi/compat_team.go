@@ -135,7 +135,7 @@ func (s *Server) teamInfo(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return s.answer(w, written{}, map[string]any{
+	return s.answer(w, Written{}, map[string]any{
 		"team_id": t.ID, "team_info": s.teamRow(t), "keys": keys, "team_memberships": []any{},
 	})
 }
@@ -145,7 +145,7 @@ func (s *Server) teamList(w http.ResponseWriter, _ *http.Request) error {
 	for _, t := range s.cfg.State.Catalog().Tables().Teams {
 		rows = append(rows, s.teamRow(t))
 	}
-	return s.answer(w, written{}, rows)
+	return s.answer(w, Written{}, rows)
 }
 
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a

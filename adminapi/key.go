@@ -37,7 +37,7 @@ func (s *Server) keyNoun() *noun[resource.Key, *resource.Key] {
 func (s *Server) registerKeyActions() {
 	for _, state := range []client.BlockState{client.Blocked, client.Unblocked} {
 		register(s, string(state)+"-key", http.MethodPost, "/keys/{id}/"+string(state), string(state)+" a key at once",
-			func(ctx context.Context, in *refInput) (*doneOutput, error) {
+			func(ctx context.Context, in *RefInput) (*doneOutput, error) {
 				_, w, err := s.keys.setBlocked(ctx, in.Ref, state)
 				return s.done(w, err)
 			})
@@ -48,12 +48,12 @@ func (s *Server) registerKeyActions() {
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			return &recordOutput[client.Key]{written: w, Body: s.keyView(ctx, k, alone)}, nil
+			return &recordOutput[client.Key]{Written: w, Body: s.keyView(ctx, k, alone)}, nil
 		})
 }
 
 type rotateInput struct {
-	refInput
+	RefInput
 	Body client.Rotate
 }
 
@@ -161,20 +161,20 @@ func openWindows(kind, id string, all []resource.Terms, now time.Time) ([]fsm.Op
 
 // rotate gives a key a new secret; the old one stays valid for the grace. edit, if it is
 // not nil, changes more of the key in the same entry.
-func (s *Server) rotate(ctx context.Context, ref string, r client.Rotate, edit func(next *resource.Key) error) (*resource.Key, written, error) {
+func (s *Server) rotate(ctx context.Context, ref string, r client.Rotate, edit func(next *resource.Key) error) (*resource.Key, Written, error) {
 	now, err := s.keys.one(ctx, ref)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	grace, err := parseGrace(r.Grace)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	secret := r.Secret
 	if secret == "" {
 		secret = resource.NewSecret()
 	} else if err := resource.CheckSecret(secret); err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	next := *now
 	at := resource.At(s.cfg.Now())
@@ -185,13 +185,13 @@ func (s *Server) rotate(ctx context.Context, ref string, r client.Rotate, edit f
 		next.OldHashes = append(next.OldHashes, resource.OldHash{Hash: now.Hash, Until: at + resource.Time(grace)})
 	}
 	if len(next.OldHashes) > maxOldHashes {
-		return nil, written{}, invalid("grace", "too many old secrets of this key are still valid; rotate without a grace to end them")
+		return nil, Written{}, invalid("grace", "too many old secrets of this key are still valid; rotate without a grace to end them")
 	}
 	next.Hash, next.Hint = resource.HashSecret(secret), resource.HintOf(secret)
 	next.UpdatedAt, next.UpdatedBy = at, callerOf(ctx).who.Actor()
 	if edit != nil {
 		if err := edit(&next); err != nil {
-			return nil, written{}, err
+			return nil, Written{}, err
 		}
 	}
 	k, w, err := s.keys.update(ctx, now, &next, now.Version, nil)

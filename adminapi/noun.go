@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -85,23 +86,23 @@ func (n *noun[R, P]) list(q listQuery) (items []P, next string, total int, err e
 }
 
 // create makes a record of the document.
-func (n *noun[R, P]) create(ctx context.Context, doc document) (P, written, error) {
+func (n *noun[R, P]) create(ctx context.Context, doc document) (P, Written, error) {
 	var finish func(P) ([]fsm.Command, error)
 	if n.begin != nil {
 		f, err := n.begin(ctx, doc)
 		if err != nil {
-			return nil, written{}, err
+			return nil, Written{}, err
 		}
 		finish = f
 	}
 	next, err := n.draft(ctx, doc, nil)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	var more []fsm.Command
 	if finish != nil {
 		if more, err = finish(next); err != nil {
-			return nil, written{}, err
+			return nil, Written{}, err
 		}
 	}
 	if n.block != nil && *n.blocked(next) {
@@ -109,61 +110,70 @@ func (n *noun[R, P]) create(ctx context.Context, doc document) (P, written, erro
 	}
 	cmd, err := n.command(ctx, nil, next, more)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	w, err := n.s.write.do(ctx, cmd)
 	return n.stored(next), w, err
 }
 
 // replace puts the document in the place of the record.
-func (n *noun[R, P]) replace(ctx context.Context, ref string, version uint64, doc document) (P, written, error) {
+func (n *noun[R, P]) replace(ctx context.Context, ref string, version uint64, doc document) (P, Written, error) {
 	now, err := n.writable(ctx, ref)
+	if n.prefix == "" && errors.Is(err, resource.ErrNotFound) {
+		if err := doc.set("id", ref); err != nil { // the path names it: a put is what creates it
+			return nil, Written{}, err
+		}
+		return n.create(ctx, doc)
+	}
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	if version, err = versionOf(version, doc); err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
+	}
+	if version == 0 && n.prefix == "" {
+		version = now.Head().Version // one value: there is nothing of others to overwrite
 	}
 	if version == 0 {
-		return nil, written{}, newProblem(http.StatusPreconditionRequired, "version_required",
+		return nil, Written{}, newProblem(http.StatusPreconditionRequired, "version_required",
 			"a replacement names the version that it replaces", "send If-Match or version as you read it, or PATCH")
 	}
 	next, err := n.draft(ctx, doc, now)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
-		return nil, written{}, fmt.Errorf("%s %q was blocked or unblocked: %w", n.kind, ref, resource.ErrConflict)
+		return nil, Written{}, fmt.Errorf("%s %q was blocked or unblocked: %w", n.kind, ref, resource.ErrConflict)
 	}
 	return n.update(ctx, now, next, version, nil)
 }
 
 // patch merges a JSON merge patch into the record.
-func (n *noun[R, P]) patch(ctx context.Context, ref string, version uint64, patch document) (P, written, error) {
+func (n *noun[R, P]) patch(ctx context.Context, ref string, version uint64, patch document) (P, Written, error) {
 	now, err := n.writable(ctx, ref)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	if version, err = versionOf(version, patch); err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	if version == 0 {
 		version = now.Head().Version
 	}
 	base, err := documentOf(now)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	if err := refuseServerFields(base, patch); err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	doc, err := base.merge(patch)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	next, err := n.draft(ctx, doc, now)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	var more []fsm.Command
 	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
@@ -173,34 +183,34 @@ func (n *noun[R, P]) patch(ctx context.Context, ref string, version uint64, patc
 }
 
 // update commits next in the place of now.
-func (n *noun[R, P]) update(ctx context.Context, now, next P, version uint64, more []fsm.Command) (P, written, error) {
+func (n *noun[R, P]) update(ctx context.Context, now, next P, version uint64, more []fsm.Command) (P, Written, error) {
 	if version != now.Head().Version {
-		return nil, written{}, fmt.Errorf("%s %q has version %d, not %d: %w",
+		return nil, Written{}, fmt.Errorf("%s %q has version %d, not %d: %w",
 			n.kind, now.Head().ID, now.Head().Version, version, resource.ErrConflict)
 	}
 	cmd, err := n.command(ctx, now, next, more)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	w, err := n.s.write.confirmed(ctx, cmd)
 	return n.stored(next), w, err
 }
 
 // delete deletes a record for ever.
-func (n *noun[R, P]) delete(ctx context.Context, ref string) (written, error) {
+func (n *noun[R, P]) delete(ctx context.Context, ref string) (Written, error) {
 	r, err := n.writable(ctx, ref)
 	if err != nil {
-		return written{}, err
+		return Written{}, err
 	}
 	return n.s.write.confirmed(ctx, n.remove(r.Head().ID))
 }
 
 // setBlocked blocks or unblocks a record, whoever owns it: in an emergency the
 // configuration file is far away.
-func (n *noun[R, P]) setBlocked(ctx context.Context, ref string, state client.BlockState) (P, written, error) {
+func (n *noun[R, P]) setBlocked(ctx context.Context, ref string, state client.BlockState) (P, Written, error) {
 	r, err := n.one(ctx, ref)
 	if err != nil {
-		return nil, written{}, err
+		return nil, Written{}, err
 	}
 	w, err := n.s.write.confirmed(ctx, n.block(r.Head().ID, state == client.Blocked))
 	return n.stored(r), w, err

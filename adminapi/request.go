@@ -28,7 +28,7 @@ type caller struct {
 	who       *resource.Principal
 	requestID string
 	secret    string // of the key that was made, which the answer shows once
-	ownOnly   bool // may see his own record only
+	ownOnly   bool   // may see his own record only
 }
 
 type callerKey struct{}
@@ -144,7 +144,7 @@ func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	inner, err := s.admit(r, ctx.Operation().OperationID)
 	if err != nil {
-		s.writeProblem(ctx, err)
+		s.writeProblem(w, err)
 		return
 	}
 	w.Header().Set(client.HeaderRequest, callerOf(inner).requestID)
@@ -152,16 +152,14 @@ func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 	next(huma.WithContext(ctx, inner))
 }
 
-func (s *Server) writeProblem(ctx huma.Context, err error) {
+func (s *Server) writeProblem(w http.ResponseWriter, err error) {
 	p := s.problem(err)
-	ctx.SetHeader("Content-Type", p.ContentType("application/json"))
+	w.Header().Set("Content-Type", p.ContentType("application/json"))
 	if p.Status == http.StatusServiceUnavailable {
-		ctx.SetHeader("Retry-After", "1")
+		w.Header().Set("Retry-After", "1")
 	}
-	ctx.SetStatus(p.Status)
-	if err := huma.DefaultJSONFormat.Marshal(ctx.BodyWriter(), p); err != nil {
-		s.cfg.Logger.Debug("answer not written", "error", err)
-	}
+	w.WriteHeader(p.Status)
+	s.encode(w, p)
 }
 
 // problem logs what is our own fault and gives every error its form.
@@ -173,8 +171,9 @@ func (s *Server) problem(err error) *client.Problem {
 	return p
 }
 
-// written is what came of a command, for the headers of the answer.
-type written struct {
+// Written is what came of a command, for the headers of the answer. It is exported because
+// huma looks into embedded fields only if they are.
+type Written struct {
 	Index   string `header:"X-Conclave-Index" doc:"Raft index of the change, with the generation in front; send it as x-conclave-min-index to read no older state"`
 	Pending string `header:"X-Conclave-Pending" doc:"members that have not yet applied the change"`
 	ETag    string `header:"ETag" doc:"version of the record, in quotes"`
@@ -187,25 +186,25 @@ type writer struct {
 }
 
 // do commits a command of the caller.
-func (w writer) do(ctx context.Context, cmd fsm.Command) (written, error) {
+func (w writer) do(ctx context.Context, cmd fsm.Command) (Written, error) {
 	c := callerOf(ctx)
 	res, err := w.store.Propose(ctx, c.actor(), c.requestID, cmd)
 	if err != nil {
-		return written{}, err
+		return Written{}, err
 	}
-	return written{Index: formatIndex(res), ETag: etag(res.Version)}, nil
+	return Written{Index: formatIndex(res), ETag: etag(res.Version)}, nil
 }
 
 // confirmed commits a command that takes something away: it waits a moment for every
 // member to have applied it, and names those that have not.
-func (w writer) confirmed(ctx context.Context, cmd fsm.Command) (written, error) {
+func (w writer) confirmed(ctx context.Context, cmd fsm.Command) (Written, error) {
 	c := callerOf(ctx)
 	res, err := w.store.Propose(ctx, c.actor(), c.requestID, cmd)
 	if err != nil {
-		return written{}, err
+		return Written{}, err
 	}
 	late := w.cluster.Confirm(ctx, res.Index, confirmWait)
-	return written{Index: formatIndex(res), ETag: etag(res.Version), Pending: strings.Join(late, ", ")}, nil
+	return Written{Index: formatIndex(res), ETag: etag(res.Version), Pending: strings.Join(late, ", ")}, nil
 }
 
 func etag(version uint64) string {

@@ -18,28 +18,31 @@ const (
 	alone
 )
 
+// RefInput names a record in the path. It is exported because huma looks into embedded
+// fields only if they are.
+type RefInput struct {
+	Ref string `path:"id" doc:"id or name"`
+}
+
 // The inputs and outputs of the operations that every noun has.
 type (
-	refInput struct {
-		Ref string `path:"id" doc:"id or name"`
-	}
 	createInput struct {
 		RawBody []byte
 	}
 	writeInput struct {
-		refInput
+		RefInput
 		IfMatch string `header:"If-Match" doc:"version of the record that was read; or give it as version in the body"`
 		RawBody []byte
 	}
 	recordOutput[V any] struct {
-		written
+		Written
 		Body V
 	}
 	listOutput[V any] struct {
 		Body client.Page[V]
 	}
 	doneOutput struct {
-		written
+		Written
 	}
 )
 
@@ -47,11 +50,11 @@ type (
 // client sees.
 func registerNoun[R any, P recordOf[R], V any](s *Server, n *noun[R, P], view func(ctx context.Context, r P, d detail) V) {
 	path := "/" + n.kind + "s"
-	show := func(ctx context.Context, r P, w written, err error) (*recordOutput[V], error) {
+	show := func(ctx context.Context, r P, w Written, err error) (*recordOutput[V], error) {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		return &recordOutput[V]{written: w, Body: view(ctx, r, alone)}, nil
+		return &recordOutput[V]{Written: w, Body: view(ctx, r, alone)}, nil
 	}
 	register(s, routeID("list", n.kind), http.MethodGet, path, "List "+n.kind+"s",
 		func(ctx context.Context, in *listQuery) (*listOutput[V], error) {
@@ -66,12 +69,12 @@ func registerNoun[R any, P recordOf[R], V any](s *Server, n *noun[R, P], view fu
 			return out, nil
 		})
 	register(s, routeID("get", n.kind), http.MethodGet, path+"/{id}", "Read one "+n.kind,
-		func(ctx context.Context, in *refInput) (*recordOutput[V], error) {
+		func(ctx context.Context, in *RefInput) (*recordOutput[V], error) {
 			r, err := n.one(ctx, in.Ref)
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			return show(ctx, r, written{ETag: etag(r.Head().Version)}, nil)
+			return show(ctx, r, Written{ETag: etag(r.Head().Version)}, nil)
 		})
 	register(s, routeID("create", n.kind), http.MethodPost, path, "Create a "+n.kind,
 		func(ctx context.Context, in *createInput) (*recordOutput[V], error) {
@@ -88,9 +91,9 @@ func registerNoun[R any, P recordOf[R], V any](s *Server, n *noun[R, P], view fu
 
 // registerUpdates registers replace, update and delete.
 func registerUpdates[R any, P recordOf[R], V any](
-	s *Server, n *noun[R, P], show func(context.Context, P, written, error) (*recordOutput[V], error),
+	s *Server, n *noun[R, P], show func(context.Context, P, Written, error) (*recordOutput[V], error),
 ) {
-	type write func(ctx context.Context, ref string, version uint64, doc document) (P, written, error)
+	type write func(ctx context.Context, ref string, version uint64, doc document) (P, Written, error)
 	handler := func(do write) func(context.Context, *writeInput) (*recordOutput[V], error) {
 		return func(ctx context.Context, in *writeInput) (*recordOutput[V], error) {
 			version, err := parseVersion(in.IfMatch)
@@ -109,14 +112,14 @@ func registerUpdates[R any, P recordOf[R], V any](
 	register(s, routeID("replace", n.kind), http.MethodPut, path, "Replace a "+n.kind, handler(n.replace))
 	register(s, routeID("update", n.kind), http.MethodPatch, path, "Change some fields of a "+n.kind, handler(n.patch))
 	register(s, routeID("delete", n.kind), http.MethodDelete, path, "Delete a "+n.kind+" for ever",
-		func(ctx context.Context, in *refInput) (*doneOutput, error) {
+		func(ctx context.Context, in *RefInput) (*doneOutput, error) {
 			w, err := n.delete(ctx, in.Ref)
 			return s.done(w, err)
 		})
 }
 
 // done is the answer to an operation that shows nothing.
-func (s *Server) done(w written, err error) (*doneOutput, error) {
+func (s *Server) done(w Written, err error) (*doneOutput, error) {
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -145,4 +148,3 @@ func plainView[R any](_ context.Context, r *R, _ detail) R { return *r }
 
 // copied is a body that may be kept: huma uses its buffers again.
 func copied(b []byte) []byte { return bytes.Clone(b) }
-

@@ -149,6 +149,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerCluster()
 	s.registerReports()
 	s.registerCompat()
+	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()
 	return s, nil
 }
@@ -171,6 +172,11 @@ func (s *Server) OpenAPI() ([]byte, error) {
 
 // ServeHTTP serves the paths of Mount.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	s.writeProblem(w, newProblem(http.StatusNotFound, "not_found",
+		r.Method+" "+r.URL.Path+" is not part of the admin API", "see "+Prefix+"/openapi.json"))
+}
 
 func (s *Server) defineNouns() {
 	s.keys = s.keyNoun()

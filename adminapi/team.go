@@ -33,7 +33,7 @@ func (s *Server) registerTeamActions() {
 	for _, state := range []client.BlockState{client.Blocked, client.Unblocked} {
 		register(s, string(state)+"-team", http.MethodPost, "/teams/{id}/"+string(state),
 			string(state)+" a team and all its keys at once",
-			func(ctx context.Context, in *refInput) (*doneOutput, error) {
+			func(ctx context.Context, in *RefInput) (*doneOutput, error) {
 				_, w, err := s.teams.setBlocked(ctx, in.Ref, state)
 				return s.done(w, err)
 			})

@@ -84,4 +84,3 @@ func (n Noun[V]) All(ctx context.Context, q Query) ([]V, error) {
 		q.Cursor = page.NextCursor
 	}
 }
-
