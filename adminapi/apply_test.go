@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -37,8 +38,8 @@ func declared() adminapi.Declared {
 
 func TestApplyFile(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	cfg := adminapi.PlanConfig{State: h.state, Seal: seal, Now: h.clock}
+	h := adminapitest.New(t)
+	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
 	apply := func(d adminapi.Declared) string {
 		t.Helper()
 		changes, err := adminapi.ApplyFile(t.Context(), h, cfg, d)
@@ -56,29 +57,29 @@ func TestApplyFile(t *testing.T) {
 	if got := apply(declared()); got != want {
 		t.Errorf("first:\n got %s\nwant %s", got, want)
 	}
-	k, ok := h.state.KeyByHash(resource.HashSecret("sk-notebook-of-the-file"))
+	k, ok := h.State.KeyByHash(resource.HashSecret("sk-notebook-of-the-file"))
 	if !ok || k.TeamID == "" || k.BudgetID == "" || k.Owner != resource.OwnerFile {
 		t.Errorf("key: got %+v", k)
 	}
-	if n := len(h.state.Accounts("key/" + k.ID)); n != 1 {
+	if n := len(h.State.Accounts("key/" + k.ID)); n != 1 {
 		t.Errorf("the key has %d windows, want that of the shared budget", n)
 	}
 	if got := apply(declared()); got != "" {
 		t.Errorf("second: got %s, want nothing", got)
 	}
 
-	h.must("POST", "/api/v1/keys/notebook/block", "")
+	h.Must("POST", "/api/v1/keys/notebook/block", "")
 	if got := apply(declared()); got != "" {
 		t.Errorf("after a block: got %s, want nothing", got)
 	}
-	if k, _ := h.state.Key(k.ID); !k.Blocked {
+	if k, _ := h.State.Key(k.ID); !k.Blocked {
 		t.Error("the file unblocked a key")
 	}
-	if a := h.call(masterKey, "PATCH", "/api/v1/keys/notebook", `{"tags":["x"]}`); a.status != 409 || a.object(t)["code"] != "owner" {
-		t.Errorf("edit of the file's key: got %d %s", a.status, a.body)
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/keys/notebook", `{"tags":["x"]}`); a.Status != 409 || a.Object(t)["code"] != "owner" {
+		t.Errorf("edit of the file's key: got %d %s", a.Status, a.Body)
 	}
-	if a := h.call(masterKey, "DELETE", "/api/v1/models/demo", ""); a.status != 409 {
-		t.Errorf("deletion of the file's model: got %d %s", a.status, a.body)
+	if a := h.Call(adminapitest.MasterKey, "DELETE", "/api/v1/models/demo", ""); a.Status != 409 {
+		t.Errorf("deletion of the file's model: got %d %s", a.Status, a.Body)
 	}
 
 	less := declared()
@@ -93,16 +94,16 @@ func TestApplyFile(t *testing.T) {
 	if got := apply(adminapi.Declared{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
 		t.Errorf("nothing declared: got %s", got)
 	}
-	if n := len(h.state.Catalog().Tables().Deployments); n != 0 {
+	if n := len(h.State.Catalog().Tables().Deployments); n != 0 {
 		t.Errorf("%d deployments are left", n)
 	}
 }
 
 func TestMakePlan_refusals(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.must("POST", "/api/v1/teams", `{"name":"research"}`)
-	cfg := adminapi.PlanConfig{State: h.state, Seal: seal, Now: h.clock}
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"name":"research"}`)
+	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
 	if _, err := adminapi.MakePlan(cfg, declared()); !errors.Is(err, resource.ErrOwner) {
 		t.Errorf("a team of the API: got %v, want ErrOwner", err)
 	}

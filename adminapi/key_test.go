@@ -7,14 +7,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 func TestKey_life(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	c, ctx := h.client(masterKey), t.Context()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
 
 	team, err := c.Teams().Create(ctx, map[string]any{"name": "research"})
 	if err != nil {
@@ -35,7 +36,7 @@ func TestKey_life(t *testing.T) {
 		k.Accounts[0].ResetsAt.Std() != time.Date(2026, 3, 12, 0, 0, 0, 0, time.UTC) {
 		t.Errorf("accounts: got %+v, want one of $1.25 that resets at midnight", k.Accounts)
 	}
-	if _, ok := h.state.KeyByHash(resource.HashSecret(k.Secret)); !ok {
+	if _, ok := h.State.KeyByHash(resource.HashSecret(k.Secret)); !ok {
 		t.Error("the secret of the answer opens nothing")
 	}
 
@@ -85,8 +86,8 @@ func wantProblem(t *testing.T, err error, status int, code string) {
 
 func TestKey_rotate(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	c, ctx := h.client(masterKey), t.Context()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
 	first, err := c.Keys().Create(ctx, map[string]any{"name": "k"})
 	if err != nil {
 		t.Fatal(err)
@@ -96,13 +97,13 @@ func TestKey_rotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, secret := range []string{first.Secret, second.Secret} {
-		if a := h.call(secret, "GET", "/key/info", ""); a.status != 200 {
-			t.Errorf("in the grace: got %d %s", a.status, a.body)
+		if a := h.Call(secret, "GET", "/key/info", ""); a.Status != 200 {
+			t.Errorf("in the grace: got %d %s", a.Status, a.Body)
 		}
 	}
-	h.advance(25 * time.Hour)
-	if a := h.call(first.Secret, "GET", "/key/info", ""); a.status != 401 {
-		t.Errorf("old secret after the grace: got %d", a.status)
+	h.Advance(25 * time.Hour)
+	if a := h.Call(first.Secret, "GET", "/key/info", ""); a.Status != 401 {
+		t.Errorf("old secret after the grace: got %d", a.Status)
 	}
 	third, err := c.RotateKey(ctx, "k", client.Rotate{Secret: "sk-chosen-by-its-owner"})
 	if err != nil {
@@ -111,8 +112,8 @@ func TestKey_rotate(t *testing.T) {
 	if third.Secret != "sk-chosen-by-its-owner" || third.Hint != "sk-...wner" || len(third.OldHashes) != 0 {
 		t.Errorf("rotated: got secret %q, hint %q, old %d", third.Secret, third.Hint, len(third.OldHashes))
 	}
-	if a := h.call(second.Secret, "GET", "/key/info", ""); a.status != 401 {
-		t.Errorf("old secret without a grace: got %d", a.status)
+	if a := h.Call(second.Secret, "GET", "/key/info", ""); a.Status != 401 {
+		t.Errorf("old secret without a grace: got %d", a.Status)
 	}
 	_, err = c.RotateKey(ctx, "k", client.Rotate{Grace: "1y"})
 	wantProblem(t, err, http.StatusBadRequest, "invalid")
@@ -122,8 +123,8 @@ func TestKey_rotate(t *testing.T) {
 
 func TestKey_block(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	c, ctx := h.client(masterKey), t.Context()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
 	k, err := c.Keys().Create(ctx, map[string]any{"name": "k"})
 	if err != nil {
 		t.Fatal(err)
@@ -132,22 +133,22 @@ func TestKey_block(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.late = []string{"n2", "n3"}
+	h.Late = []string{"n2", "n3"}
 	if err := c.Block(ctx, "keys", "k", client.Blocked); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(c.Pending(), " "); got != "n2 n3" {
 		t.Errorf("pending: got %q, want n2 n3", got)
 	}
-	if len(h.confirmed) != 1 || h.confirmed[0] != h.state.Applied() {
-		t.Errorf("confirmed: got %v, want the index of the block", h.confirmed)
+	if len(h.Confirmed) != 1 || h.Confirmed[0] != h.State.Applied() {
+		t.Errorf("confirmed: got %v, want the index of the block", h.Confirmed)
 	}
-	if a := h.call(k.Secret, "GET", "/key/info", ""); a.status != 401 {
-		t.Errorf("blocked key: got %d", a.status)
+	if a := h.Call(k.Secret, "GET", "/key/info", ""); a.Status != 401 {
+		t.Errorf("blocked key: got %d", a.Status)
 	}
 	_, err = c.Keys().Replace(ctx, "k", saved)
 	wantProblem(t, err, http.StatusConflict, "conflict") // an edit saved before does not unblock
-	saved.Version = h.state.Applied()
+	saved.Version = h.State.Applied()
 	_, err = c.Keys().Replace(ctx, "k", saved)
 	wantProblem(t, err, http.StatusConflict, "conflict") // nor does one with the right version
 	patched, err := c.Keys().Patch(ctx, "k", map[string]any{"blocked": false, "tags": []string{"x"}})
@@ -168,9 +169,9 @@ func TestKey_block(t *testing.T) {
 
 func TestKey_refusals(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	h.must("POST", "/api/v1/keys", `{"name":"taken"}`)
-	version := h.must("GET", "/api/v1/keys/taken", "")["version"]
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/keys", `{"name":"taken"}`)
+	version := h.Must("GET", "/api/v1/keys/taken", "")["version"]
 	for _, tt := range []struct {
 		name, method, path, body string
 		status                   int
@@ -201,42 +202,42 @@ func TestKey_refusals(t *testing.T) {
 		{"unknown path", "GET", "/api/v1/nothing", ``, 404, "not_found", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := h.call(masterKey, tt.method, tt.path, tt.body)
-			if a.status != tt.status || a.header.Get("Content-Type") != "application/problem+json" {
-				t.Fatalf("got %d %s: %s, want %d", a.status, a.header.Get("Content-Type"), a.body, tt.status)
+			a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body)
+			if a.Status != tt.status || a.Header.Get("Content-Type") != "application/problem+json" {
+				t.Fatalf("got %d %s: %s, want %d", a.Status, a.Header.Get("Content-Type"), a.Body, tt.status)
 			}
-			p := a.object(t)
+			p := a.Object(t)
 			if p["code"] != tt.code || p["title"] == "" {
-				t.Errorf("got code %v, want %s: %s", p["code"], tt.code, a.body)
+				t.Errorf("got code %v, want %s: %s", p["code"], tt.code, a.Body)
 			}
-			if tt.field != "" && !strings.Contains(string(a.body), `"name":"`+tt.field+`"`) {
-				t.Errorf("got %s, want field %s", a.body, tt.field)
+			if tt.field != "" && !strings.Contains(string(a.Body), `"name":"`+tt.field+`"`) {
+				t.Errorf("got %s, want field %s", a.Body, tt.field)
 			}
 		})
 	}
-	if now := h.must("GET", "/api/v1/keys/taken", "")["version"]; now != version {
+	if now := h.Must("GET", "/api/v1/keys/taken", "")["version"]; now != version {
 		t.Errorf("a refused request changed the key: version %v, want %v", now, version)
 	}
 }
 
 func TestMinIndex(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t)
-	a := h.call(masterKey, "POST", "/api/v1/teams", `{"name":"t"}`)
-	index := a.header.Get(client.HeaderIndex)
-	if index == "" || a.header.Get("ETag") == "" || a.status != http.StatusCreated {
-		t.Fatalf("got %d, index %q, ETag %q", a.status, index, a.header.Get("ETag"))
+	h := adminapitest.New(t)
+	a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/teams", `{"name":"t"}`)
+	index := a.Header.Get(client.HeaderIndex)
+	if index == "" || a.Header.Get("ETag") == "" || a.Status != http.StatusCreated {
+		t.Fatalf("got %d, index %q, ETag %q", a.Status, index, a.Header.Get("ETag"))
 	}
-	if got := h.call(masterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, index); got.status != 200 {
-		t.Errorf("own index: got %d %s", got.status, got.body)
+	if got := h.Call(adminapitest.MasterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, index); got.Status != 200 {
+		t.Errorf("own index: got %d %s", got.Status, got.Body)
 	}
-	if got := h.call(masterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "9-1"); got.status != 503 || got.object(t)["code"] != "behind" {
-		t.Errorf("later generation: got %d %s", got.status, got.body)
+	if got := h.Call(adminapitest.MasterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "9-1"); got.Status != 503 || got.Object(t)["code"] != "behind" {
+		t.Errorf("later generation: got %d %s", got.Status, got.Body)
 	}
-	if got := h.call(masterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "x"); got.status != 400 {
-		t.Errorf("no index: got %d %s", got.status, got.body)
+	if got := h.Call(adminapitest.MasterKey, "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "x"); got.Status != 400 {
+		t.Errorf("no index: got %d %s", got.Status, got.Body)
 	}
-	if got := h.call("sk-unknown-unknown", "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "0-99999"); got.status != 401 {
-		t.Errorf("a stranger waits for an index: got %d %s", got.status, got.body)
+	if got := h.Call("sk-unknown-unknown", "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "0-99999"); got.Status != 401 {
+		t.Errorf("a stranger waits for an index: got %d %s", got.Status, got.Body)
 	}
 }

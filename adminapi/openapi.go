@@ -136,6 +136,13 @@ func (s *Server) finishOpenAPI() {
 			}
 		}
 	}
+	for _, item := range s.api.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op != nil {
+				delete(op.Responses, "422") // which huma adds, and newHumaError makes a 400
+			}
+		}
+	}
 	s.handle("get-schema", http.MethodGet, Prefix+"/openapi.json", s.serveOpenAPI)
 }
 
