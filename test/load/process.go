@@ -94,7 +94,7 @@ func (p *process) waitOK(ctx context.Context, url string, limit time.Duration) e
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready: %v\n%s", p.cmd.Path, p.err, p.out.String())
+			return fmt.Errorf("%s ended before it was ready: %w\n%s", p.cmd.Path, p.err, p.out.String())
 		case <-ctx.Done():
 			return fmt.Errorf("%s is not ready after %s\n%s", p.cmd.Path, limit, p.out.String())
 		case <-tick.C:
