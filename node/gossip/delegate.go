@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -52,17 +53,26 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 
 // NotifyJoin implements memberlist.EventDelegate.
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
-	d.g.cfg.Logger.Info("gossip peer is alive", "peer", n.Name, "address", n.Address())
+	epoch, _, _ := decodeMeta(n.Meta)
+	d.g.frames.expect(n.Name, epoch)
+	if n.Name != d.g.cfg.NodeID {
+		d.g.cfg.Logger.Info("gossip peer is alive", "peer", n.Name, "address", n.Address())
+	}
 }
 
 // NotifyLeave implements memberlist.EventDelegate.
 func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	d.g.frames.forget(n.Name)
 	d.g.cfg.Logger.Info("gossip peer is gone", "peer", n.Name, "address", n.Address())
 	d.g.inbox.leave(n.Name)
 }
 
-// NotifyUpdate implements memberlist.EventDelegate.
-func (d *delegate) NotifyUpdate(*memberlist.Node) {}
+// NotifyUpdate implements memberlist.EventDelegate: a node has restarted before anybody
+// found it dead.
+func (d *delegate) NotifyUpdate(n *memberlist.Node) {
+	epoch, _, _ := decodeMeta(n.Meta)
+	d.g.frames.expect(n.Name, epoch)
+}
 
 // inbox holds what has arrived until the receiver takes it.
 type inbox struct {
@@ -114,15 +124,16 @@ func (in *inbox) take() (frames [][]byte, gone []string) {
 	return frames, gone
 }
 
-// encodeMeta makes the meta data of this node: a form number and its name.
-func encodeMeta(name string) []byte {
-	return append([]byte{metaForm}, name[:min(len(name), maxName)]...)
+// encodeMeta makes the meta data of this node: form u8 | epoch u64 | name.
+func encodeMeta(epoch uint64, name string) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{metaForm}, epoch)
+	return append(b, name[:min(len(name), maxName)]...)
 }
 
-// decodeMeta returns the name in a node's meta data, "" if there is none that it can read.
-func decodeMeta(b []byte) string {
-	if len(b) == 0 || b[0] != metaForm {
-		return ""
+// decodeMeta returns what is in a node's meta data, and false if it cannot be read.
+func decodeMeta(b []byte) (epoch uint64, name string, ok bool) {
+	if len(b) < 9 || b[0] != metaForm {
+		return 0, "", false
 	}
-	return string(b[1:])
+	return binary.BigEndian.Uint64(b[1:]), string(b[9:]), true
 }

@@ -17,9 +17,6 @@ const (
 	maxFrame     = frameHead + maxNodeID + MaxPayload
 )
 
-// maxNodes bounds the nodes whose newest frames are remembered.
-const maxNodes = 256
-
 // frame is what one node says on one topic.
 type frame struct {
 	topic      byte
@@ -65,23 +62,50 @@ func decode(b []byte) (frame, error) {
 	return f, nil
 }
 
-// frames remembers the newest frame of every node and topic.
+// frames remembers the newest frame of every living node and topic.
 type frames struct {
 	self  string
 	epoch uint64
 
-	mu     sync.Mutex // guards what follows
-	seq    uint64
-	newest map[string]map[byte]remembered
+	mu    sync.Mutex // guards what follows
+	seq   uint64
+	nodes map[string]*said
+}
+
+// said is what one living node has said in its epoch.
+type said struct {
+	epoch  uint64
+	topics map[byte]remembered
 }
 
 type remembered struct {
-	epoch, seq uint64
-	raw        []byte
+	seq uint64
+	raw []byte
 }
 
 func newFrames(self string, epoch uint64) *frames {
-	return &frames{self: self, epoch: epoch, newest: map[string]map[byte]remembered{}}
+	fs := &frames{self: self, epoch: epoch, nodes: map[string]*said{}}
+	fs.expect(self, epoch)
+	return fs
+}
+
+// expect has the frames of a living node accepted, those of the epoch alone.
+func (fs *frames) expect(node string, epoch uint64) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if old, ok := fs.nodes[node]; !ok || old.epoch != epoch {
+		fs.nodes[node] = &said{epoch: epoch, topics: map[byte]remembered{}}
+	}
+}
+
+// forget drops what a node has said, and whatever else comes from it until it is expected
+// again.
+func (fs *frames) forget(node string) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if node != fs.self {
+		delete(fs.nodes, node)
+	}
 }
 
 // next makes this node's next frame on a topic.
@@ -91,44 +115,21 @@ func (fs *frames) next(topic byte, payload []byte) []byte {
 	fs.seq++
 	f := frame{topic, fs.epoch, fs.seq, fs.self, payload}
 	raw := f.encode()
-	fs.keepLocked(f, raw)
+	fs.nodes[fs.self].topics[topic] = remembered{f.seq, raw}
 	return raw
 }
 
-// accept says whether the frame is newer than all seen of its node and topic, and not this
-// node's own. It keeps raw.
+// accept says whether the frame is of a living node's epoch, newer than all seen of its
+// node and topic, and not this node's own. It keeps raw.
 func (fs *frames) accept(f frame, raw []byte) bool {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if f.node == fs.self {
+	n, ok := fs.nodes[f.node]
+	if !ok || f.node == fs.self || f.epoch != n.epoch || f.seq <= n.topics[f.topic].seq {
 		return false
 	}
-	old, known := fs.newest[f.node][f.topic]
-	if known && (f.epoch < old.epoch || (f.epoch == old.epoch && f.seq <= old.seq)) {
-		return false
-	}
-	if _, ok := fs.newest[f.node]; !ok && len(fs.newest) >= maxNodes {
-		return false
-	}
-	fs.keepLocked(f, raw)
+	n.topics[f.topic] = remembered{f.seq, raw}
 	return true
-}
-
-func (fs *frames) keepLocked(f frame, raw []byte) {
-	topics, ok := fs.newest[f.node]
-	if !ok {
-		topics = map[byte]remembered{}
-		fs.newest[f.node] = topics
-	}
-	topics[f.topic] = remembered{f.epoch, f.seq, raw}
-}
-
-// forget drops what a node has said, so that one that comes back is heard whatever its
-// clock says.
-func (fs *frames) forget(node string) {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	delete(fs.newest, node)
 }
 
 // all returns the newest frames of all nodes, one after the other with their lengths before
@@ -137,8 +138,8 @@ func (fs *frames) all(maxBytes int) []byte {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	var b []byte
-	for _, topics := range fs.newest {
-		for _, r := range topics {
+	for _, n := range fs.nodes {
+		for _, r := range n.topics {
 			if len(b)+2+len(r.raw) > maxBytes {
 				return b
 			}

@@ -29,6 +29,12 @@ func TestFrame(t *testing.T) {
 func TestFrames_NewestWins(t *testing.T) {
 	t.Parallel()
 	fs := newFrames("me", 1)
+	fs.expect("a", 5)
+	fs.expect("b", 1)
+	accepts := func(node string, topic byte, epoch, seq uint64) bool {
+		f := frame{topic, epoch, seq, node, nil}
+		return fs.accept(f, f.encode())
+	}
 	for _, tt := range []struct {
 		name       string
 		node       string
@@ -43,18 +49,21 @@ func TestFrames_NewestWins(t *testing.T) {
 		{"another topic", "a", 2, 5, 1, true},
 		{"another node", "b", 1, 1, 1, true},
 		{"older epoch", "a", 1, 4, 100, false},
-		{"newer epoch", "a", 1, 6, 1, true},
-		{"its own, back again", "me", 1, 9, 9, false},
+		{"newer epoch", "a", 1, 6, 100, false},
+		{"its own, back again", "me", 1, 1, 9, false},
+		{"nobody's", "c", 1, 1, 1, false},
 	} {
-		f := frame{tt.topic, tt.epoch, tt.seq, tt.node, nil}
-		if got := fs.accept(f, f.encode()); got != tt.want {
+		if got := accepts(tt.node, tt.topic, tt.epoch, tt.seq); got != tt.want {
 			t.Errorf("%s: accept = %t, want %t", tt.name, got, tt.want)
 		}
 	}
 	fs.forget("a")
-	f := frame{1, 1, 1, "a", nil}
-	if !fs.accept(f, f.encode()) {
-		t.Error("a forgotten node is not heard again")
+	if accepts("a", 1, 5, 12) {
+		t.Error("a dead node is heard")
+	}
+	fs.expect("a", 2) // it comes back with its clock behind
+	if accepts("a", 1, 5, 13) || !accepts("a", 1, 2, 1) {
+		t.Error("a restarted node is not heard, or its dead process is")
 	}
 	all, err := split(fs.all(maxState))
 	if err != nil || len(all) != 2 {

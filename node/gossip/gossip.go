@@ -62,7 +62,7 @@ type Config struct {
 	ClusterID string // what others must have too; at most 255 bytes
 	Advertise string // "host:port" at which others reach the cluster port
 	Key       []byte // of the cluster's gossip: 16, 24 or 32 bytes
-	Epoch     uint64 // grows from one start of the node to the next; 0: the clock's
+	Epoch     uint64 // differs from one start of the node to the next; 0: the clock's
 	Transport Transport
 	Sharers   []Sharer
 	Members   func() []Peer // those that should be alive; nil: only Join adds any
@@ -183,7 +183,7 @@ func (g *Gossip) settings() *memberlist.Config {
 	c.RequireNodeNames = true
 	c.EnableCompression = false // frames are small and binary
 	c.LogOutput = logWriter{g.cfg.Logger}
-	d := &delegate{g: g, meta: encodeMeta(g.cfg.Name)}
+	d := &delegate{g: g, meta: encodeMeta(g.cfg.Epoch, g.cfg.Name)}
 	c.Delegate = d
 	c.Events = d
 	return c
@@ -219,7 +219,7 @@ func (g *Gossip) Alive() []string {
 func (g *Gossip) Names() map[string]string {
 	names := map[string]string{}
 	for _, m := range g.list.Members() {
-		names[m.Name] = decodeMeta(m.Meta)
+		_, names[m.Name], _ = decodeMeta(m.Meta)
 	}
 	return names
 }
@@ -323,7 +323,6 @@ func (g *Gossip) merge(b []byte) {
 }
 
 func (g *Gossip) forget(id string) {
-	g.frames.forget(id)
 	for _, s := range g.cfg.Sharers {
 		if f, ok := s.(Forgetter); ok {
 			f.Forget(id)
