@@ -110,9 +110,7 @@ func Peek(body []byte) (Fields, error) {
 		}
 	}
 	f.end = s.i - 1
-	if s.space(); s.ok() && s.i != len(body) {
-		s.fail("something follows the object")
-	}
+	s.finish()
 	if !s.ok() {
 		return f, s.invalid()
 	}

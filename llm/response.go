@@ -50,9 +50,7 @@ func Read(data []byte) (Report, error) {
 			s.value()
 		}
 	}
-	if s.space(); s.ok() && s.i != len(data) {
-		s.fail("something follows the object")
-	}
+	s.finish()
 	if !s.ok() {
 		return Report{}, &Error{Kind: Upstream, Code: "invalid_response", Message: "The provider sent something that is not JSON."}
 	}

@@ -82,6 +82,16 @@ func (s *scanner) next(end byte, n int) bool {
 	return true
 }
 
+// finish checks that nothing but white space is left.
+func (s *scanner) finish() {
+	if !s.ok() {
+		return
+	}
+	if s.space(); s.i != len(s.b) {
+		s.fail("something follows the object")
+	}
+}
+
 // key takes a member's name and the colon. It returns the name as it stands between the quotes.
 func (s *scanner) key() []byte {
 	k := s.str()

@@ -34,7 +34,6 @@ type SSEReader struct {
 	buf      []byte
 	at, end  int    // buf[at:end] is read and not yet returned
 	joined   []byte // room for data of several lines
-	skipLF   bool   // the last event ended in a CR whose LF may still come
 	started  bool   // the first bytes, which may be a byte order mark, have been passed
 	finished error  // what the source returned last
 }
@@ -73,9 +72,11 @@ func (s *SSEReader) Next() (Event, error) {
 			if s.at == s.end {
 				return Event{}, s.finished
 			}
-			p.field(s.buf[p.line:s.end], s, p.line)
+			if p.line < s.end {
+				p.field(s.buf[p.line:s.end], s, p.line)
+			}
 			e := s.event(&p, s.end-s.at)
-			e.Cut = true
+			e.Cut = p.fields > 0
 			return e, nil
 		}
 		if moved, err := s.fill(); err != nil {
@@ -162,40 +163,32 @@ func (p *parser) move(by int) {
 
 // scan takes whole lines and says whether the event is complete, and its size.
 func (p *parser) scan(s *SSEReader) (done bool, size int) {
+	b := s.buf[:s.end]
 	for {
-		b := s.buf[:s.end]
-		if s.skipLF && p.line == s.at && p.line < len(b) {
-			if s.skipLF = false; b[p.line] == '\n' {
-				p.line++
-				p.seek++
-			}
-		}
 		end, next := lineEnd(b, p.seek)
-		if end < 0 {
+		switch {
+		case end < 0:
 			p.seek = len(b)
 			return false, 0
-		}
-		if end > p.line || !s.started && p.fields == 0 && isBOM(b[p.line:end]) {
+		case end > p.line:
+			if next == len(b) && b[end] == '\r' && s.finished == nil {
+				p.seek = end
+				return false, 0 // an LF may follow
+			}
 			p.field(b[p.line:end], s, p.line)
 			p.line, p.seek = next, next
-			continue
-		}
-		blank := p.fields > 0
-		p.line, p.seek = next, next
-		if b[next-1] == '\r' && next == len(b) {
-			s.skipLF = true
-			if blank {
+		default:
+			// A CR that ends the buffer is enough: if its LF follows, it stands as a blank line
+			// before the next event, where blank lines mean nothing.
+			p.line, p.seek = next, next
+			if p.fields > 0 {
 				return true, next - s.at
 			}
-		}
-		if blank {
-			return true, next - s.at
 		}
 	}
 }
 
 // lineEnd finds the end of the line in b at or after from, and where the next line begins.
-// A CR at the end of b ends a line; its LF is skipped later.
 func lineEnd(b []byte, from int) (end, next int) {
 	seg := b[from:]
 	lf := bytes.IndexByte(seg, '\n')
