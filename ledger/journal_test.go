@@ -303,12 +303,12 @@ func TestJournal_Segments(t *testing.T) {
 		t.Errorf("last record = %+v", r)
 	}
 	n = len(j.segmentList())
-	j.SetFloor("sink", rs[20].Number)
+	j.SetFloor("sink", rs[30].Number)
 	if err := j.Trim(); err != nil {
 		t.Fatal(err)
 	}
 	left := len(j.segmentList())
-	if rs, _, _ := j.ReadFrom(rs[20].Number, 1); left == n || len(rs) != 1 || rs[0].RequestID != "21" {
+	if rs, _, _ := j.ReadFrom(rs[30].Number, 1); left == n || len(rs) != 1 || rs[0].RequestID != "31" {
 		t.Errorf("after Trim with a floor: %d of %d segments, next %q", left, n, ids(rs))
 	}
 	j.DropFloor("sink")

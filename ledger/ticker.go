@@ -39,6 +39,7 @@ type Want struct {
 	Limit     resource.Money
 	Overdraft resource.Money
 	Amount    resource.Money
+	Need      resource.Money // the part of Amount without which a waiting request is refused
 }
 
 // Ack is what the replicated state knows of the node's ticks.
@@ -319,7 +320,9 @@ func (t *Ticker) submit(tick *Tick, round uint64) bool {
 		if t.cfg.Acked != nil {
 			t.cfg.Acked(*tick, ack)
 		}
-		t.tellSettled()
+		if tick.OldEpoch == 0 { // the new epoch covers the old ones' records from here on
+			t.tellSettled()
+		}
 	case tickSuperseded:
 		if t.cfg.Superseded != nil {
 			t.cfg.Superseded()
