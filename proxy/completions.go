@@ -1,0 +1,4 @@
+package proxy
+
+// completionsRoute serves the older text completions.
+func completionsRoute() (*Route, error) { return inference(Completions, "/completions") }

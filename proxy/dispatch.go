@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// planAttempts is the step that chooses the deployments to try, in order.
+func planAttempts(_ context.Context, s *Server, c *Call) error {
+	plan, err := s.cfg.Router.Plan(c.cat, c.model, RouteQuery{Principal: c.who, SessionID: c.fields.SessionID})
+	if err != nil {
+		return err
+	}
+	if len(plan) == 0 {
+		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer.", RetryAfter: time.Second}
+	}
+	c.plan = plan
+	return nil
+}
+
+// dispatch is the step that makes attempts until one answers. Another deployment is tried
+// only while the client has not got a byte, is still there, and the failure is not its own.
+func dispatch(ctx context.Context, s *Server, c *Call) error {
+	var last error
+	for i := range c.plan {
+		c.result.attempts++
+		c.result.target = c.plan[i]
+		last = s.attempt(ctx, c)
+		if last != nil && ctx.Err() != nil {
+			return gone(last)
+		}
+		if last == nil || c.result.begun || !worthAnother(last) {
+			return last
+		}
+	}
+	return last
+}
+
+// worthAnother says whether another deployment may do better.
+func worthAnother(err error) bool {
+	switch e := asError(err); e.Kind {
+	case llm.RateLimited, llm.Unavailable, llm.Upstream, llm.Timeout:
+		return true
+	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
+		return true // the deployment's credential or model, for the client's own were checked before
+	default:
+		return false
+	}
+}
+
+// attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
+func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
+	t := &c.result.target
+	d := s.deploymentView(c.view, t)
+	if d.err != nil {
+		return &llm.Error{Kind: llm.Unavailable, Code: "conclave_no_credential", Message: "The credential of the deployment cannot be read.", Err: d.err}
+	}
+	flight := s.cfg.Router.Begin(t.Deployment.ID)
+	began := s.now()
+	defer func() {
+		flight.End(s.outcome(ctx, c, began, err))
+	}()
+	if c.result.dialled.IsZero() {
+		c.result.dialled = began
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	answer, err := s.cfg.Upstream.Do(ctx, s.prepare(c, d))
+	c.result.answered = s.now()
+	c.result.waited += c.result.answered.Sub(began)
+	if err != nil {
+		return providerError(err)
+	}
+	if answer.Stream != nil {
+		defer func() { _ = answer.Stream.Close() }()
+		return s.relay(ctx, c, answer, flight)
+	}
+	return s.answer(ctx, c, answer)
+}
+
+// prepare makes the attempt: the client's bytes, with the few changes that the deployment
+// needs made in place.
+func (s *Server) prepare(c *Call, d *deploymentView) *Attempt {
+	stream := c.fields.Stream
+	c.addedUsage = stream && !c.fields.IncludeUsage
+	edits := llm.Edits{IncludeUsage: c.addedUsage, DropOwn: true}
+	if d.name != c.fields.Model {
+		edits.Model = d.name
+	}
+	timeout := s.cfg.Timeout
+	if d.timeout > 0 {
+		timeout = time.Duration(d.timeout) * time.Millisecond
+	}
+	c.attempt = Attempt{
+		Endpoint: c.route.endpoint, Provider: c.result.target.Deployment.Provider, APIBase: d.base, Model: d.name,
+		Key: d.key, Timeout: timeout, Stream: stream, Body: llm.Rewrite(c.body, &c.fields, edits), Header: c.header,
+	}
+	return &c.attempt
+}
+
+// outcome is what the router learns of an attempt.
+func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) Outcome {
+	o := Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Total()}
+	if err == nil {
+		return o
+	}
+	e := asError(err)
+	if e.Kind == llm.Blocked { // the deployment did its part
+		return o
+	}
+	o.OK, o.Kind, o.RetryAfter = false, e.Kind, e.RetryAfter
+	if ctx.Err() != nil {
+		o.Kind = llm.Canceled
+	}
+	return o
+}
+
+// providerError keeps a provider's refusal of our credential from looking like a refusal of
+// the client's: the client's key is good, and the provider's text may show a part of ours.
+func providerError(err error) error {
+	e, ok := errors.AsType[*llm.Error](err)
+	if !ok || e.Kind != llm.Unauthenticated {
+		return err
+	}
+	return &llm.Error{
+		Kind: llm.Upstream, Code: "conclave_upstream_unauthenticated",
+		Message: "The provider does not accept the deployment's credential.", Err: err,
+	}
+}

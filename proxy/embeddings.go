@@ -1,0 +1,4 @@
+package proxy
+
+// embeddingsRoute serves embeddings, which generate no tokens and do not stream.
+func embeddingsRoute() (*Route, error) { return inference(Embeddings, "/embeddings") }
