@@ -87,7 +87,7 @@ func authorize(_ context.Context, _ *Server, c *Call) error {
 		return unknownModel(name)
 	}
 	c.model = model
-	if c.route.endpoint == Embeddings && c.fields.Stream {
+	if c.route.endpoint == llm.Embeddings && c.fields.Stream {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
 	}
 	return nil

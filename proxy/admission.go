@@ -32,7 +32,7 @@ func (s *Server) estimate(c *Call) {
 	q := quote{free: m.free, unpriced: m.unpriced}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
 	q.prompt = int64(float64(q.raw) * m.factor.value())
-	if c.route.endpoint != Embeddings {
+	if c.route.endpoint != llm.Embeddings {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold

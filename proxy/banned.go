@@ -105,23 +105,24 @@ func afterColon(b []byte, i int) int {
 // checkName judges the member whose name is body[start:end] and whose value begins at value.
 func checkName(body []byte, start, end, value int) error {
 	name := body[start+1 : end-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		var plain string
+		if err := json.Unmarshal(body[start:end], &plain); err == nil {
+			name = []byte(plain)
+		}
+	}
 	if banned[string(name)] != 0 {
 		return refuseField(string(name))
 	}
-	vessel := vessels[string(name)]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		var plain string
-		if json.Unmarshal(body[start:end], &plain) == nil && banned[plain] != 0 {
-			return refuseField(plain)
-		}
-		vessel = vessel || vessels[plain]
-	}
-	if !vessel {
+	if !vessels[string(name)] {
 		return nil
 	}
 	var v any
 	if err := json.NewDecoder(bytes.NewReader(body[value:])).Decode(&v); err != nil {
-		return &llm.Error{Kind: llm.Invalid, Code: "invalid_json", Param: string(name), Message: "The field " + string(name) + " is not valid JSON.", Err: err}
+		return &llm.Error{
+			Kind: llm.Invalid, Code: "invalid_json", Param: string(name),
+			Message: "The field " + string(name) + " is not valid JSON.", Err: err,
+		}
 	}
 	if field := search(v, string(name)); field != "" {
 		return refuseField(field)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -25,7 +26,7 @@ type Call struct {
 	model  *resource.Model
 	quote  quote
 	guards GuardSet
-	plan   []Target
+	plan   []router.Target
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
@@ -58,7 +59,7 @@ type came struct {
 
 // result is what became of the request.
 type result struct {
-	target     Target
+	target     router.Target
 	status     int
 	attempts   int
 	begun      bool // bytes of the answer were sent to the client

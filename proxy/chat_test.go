@@ -132,8 +132,8 @@ func TestChat_Retry(t *testing.T) {
 					t.Errorf("provider's error was not relayed: %s %v", w.Body, w.Header())
 				}
 				r.checkBalance()
-				if len(r.router.ends) != tt.tries {
-					t.Errorf("%d flights ended, want %d", len(r.router.ends), tt.tries)
+				if r.router.began != tt.tries {
+					t.Errorf("%d flights, want %d", r.router.began, tt.tries)
 				}
 			})
 		}

@@ -2,15 +2,15 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/router"
 )
 
 // planAttempts is the step that chooses the deployments to try, in order.
 func planAttempts(_ context.Context, s *Server, c *Call) error {
-	plan, err := s.cfg.Router.Plan(c.cat, c.model, RouteQuery{Principal: c.who, SessionID: c.fields.SessionID})
+	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{Principal: c.who, SessionID: c.fields.SessionID})
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
 	if err != nil {
-		return providerError(err)
+		return err
 	}
 	if answer.Stream != nil {
 		defer func() { _ = answer.Stream.Close() }()
@@ -102,8 +102,8 @@ func (s *Server) prepare(c *Call, d *deploymentView) *Attempt {
 }
 
 // outcome is what the router learns of an attempt.
-func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) Outcome {
-	o := Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Total()}
+func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) router.Outcome {
+	o := router.Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Completion()}
 	if err == nil {
 		return o
 	}
@@ -111,22 +111,9 @@ func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err erro
 	if e.Kind == llm.Blocked { // the deployment did its part
 		return o
 	}
-	o.OK, o.Kind, o.RetryAfter = false, e.Kind, e.RetryAfter
+	o.OK, o.Kind, o.Status, o.RetryAfter = false, e.Kind, e.Status, e.RetryAfter
 	if ctx.Err() != nil {
-		o.Kind = llm.Canceled
+		o.Kind, o.Status = llm.Canceled, 0
 	}
 	return o
-}
-
-// providerError keeps a provider's refusal of our credential from looking like a refusal of
-// the client's: the client's key is good, and the provider's text may show a part of ours.
-func providerError(err error) error {
-	e, ok := errors.AsType[*llm.Error](err)
-	if !ok || e.Kind != llm.Unauthenticated {
-		return err
-	}
-	return &llm.Error{
-		Kind: llm.Upstream, Code: "conclave_upstream_unauthenticated",
-		Message: "The provider does not accept the deployment's credential.", Err: err,
-	}
 }

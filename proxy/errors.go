@@ -29,7 +29,7 @@ var defaultCodes = [...]string{
 	llm.TooLarge:        "conclave_request_too_large",
 	llm.RateLimited:     "rate_limit_exceeded",
 	llm.OverBudget:      codeBudget,
-	llm.Blocked:         "conclave_guardrail_blocked",
+	llm.Blocked:         "guardrail_blocked",
 	llm.Unavailable:     "conclave_unavailable",
 	llm.Upstream:        "conclave_upstream_failed",
 	llm.Timeout:         "conclave_upstream_timeout",

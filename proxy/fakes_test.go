@@ -10,10 +10,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -62,32 +62,23 @@ func (h *moneyHold) Settle(cost resource.Money) []proxy.Charge {
 	return nil
 }
 
-type router struct {
-	plan func(cat *resource.Catalog, m *resource.Model) ([]proxy.Target, error)
-	mu   sync.Mutex
-	ends []proxy.Outcome
+// plan is a router whose plan is given; its flights are real.
+type plan struct {
+	*router.Router
+	plan  func(cat *resource.Catalog, m *resource.Model) ([]router.Target, error)
+	mu    sync.Mutex
+	began int
 }
 
-func (r *router) Plan(cat *resource.Catalog, m *resource.Model, _ proxy.RouteQuery) ([]proxy.Target, error) {
-	return r.plan(cat, m)
+func (p *plan) Plan(cat *resource.Catalog, m *resource.Model, _ router.Query) ([]router.Target, error) {
+	return p.plan(cat, m)
 }
 
-func (r *router) Begin(string) proxy.Flight { return &flight{r: r} }
-
-type flight struct {
-	r     *router
-	ended bool
-}
-
-func (f *flight) FirstToken(time.Duration) {}
-func (f *flight) End(o proxy.Outcome) {
-	if f.ended {
-		return
-	}
-	f.ended = true
-	f.r.mu.Lock()
-	defer f.r.mu.Unlock()
-	f.r.ends = append(f.r.ends, o)
+func (p *plan) Begin(id string) router.Flight {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.began++
+	return p.Router.Begin(id)
 }
 
 type upstreamFunc func(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error)
@@ -213,7 +204,7 @@ type rig struct {
 	tables   resource.Tables
 	limit    hold
 	money    moneyHold
-	router   *router
+	router   *plan
 	journal  *journal
 	upstream upstreamFunc
 	mux      *http.ServeMux
@@ -245,10 +236,10 @@ func newRig(t testing.TB) *rig {
 			{Meta: resource.Meta{ID: "dep_3"}, Name: "d3", ModelID: "model_other", Provider: "openai"},
 		},
 	}
-	r.router = &router{plan: func(cat *resource.Catalog, m *resource.Model) ([]proxy.Target, error) {
-		var plan []proxy.Target
+	r.router = &plan{Router: router.New(router.Config{NodeID: "node_a"}), plan: func(cat *resource.Catalog, m *resource.Model) ([]router.Target, error) {
+		var plan []router.Target
 		for _, d := range cat.Deployments(m.ID) {
-			plan = append(plan, proxy.Target{Model: m, Deployment: d})
+			plan = append(plan, router.Target{Model: m, Deployment: d})
 		}
 		return plan, nil
 	}}
@@ -280,18 +271,22 @@ func (r *rig) stream() *script {
 	}}
 }
 
+func (r *rig) server() *proxy.Server {
+	cat := resource.NewCatalog(r.tables)
+	if r.cfg.Catalog == nil {
+		r.cfg.Catalog = func() *resource.Catalog { return cat }
+	}
+	s, err := proxy.New(r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
 func (r *rig) handler() http.Handler {
 	if r.mux == nil {
-		cat := resource.NewCatalog(r.tables)
-		if r.cfg.Catalog == nil {
-			r.cfg.Catalog = func() *resource.Catalog { return cat }
-		}
-		s, err := proxy.New(r.cfg)
-		if err != nil {
-			r.t.Fatal(err)
-		}
 		r.mux = http.NewServeMux()
-		s.Mount(r.mux)
+		r.server().Mount(r.mux)
 	}
 	return r.mux
 }
@@ -365,4 +360,10 @@ func (w *recorder) post(path, body string) {
 	req := httptest.NewRequest("POST", path, strings.NewReader(body))
 	req.Header.Set("Authorization", "Bearer "+goodKey)
 	w.r.handler().ServeHTTP(w, req)
+}
+
+func blockBefore(r *rig, _ *http.Request) {
+	r.cfg.Guardrails = &guardFake{before: func(*proxy.GuardRequest) (*proxy.Verdict, error) {
+		return &proxy.Verdict{Action: proxy.Block, Guardrail: "words", Message: "no"}, nil
+	}}
 }

@@ -30,18 +30,18 @@ type modelList struct {
 
 // modelsRoute lists the models that the key may use.
 func modelsRoute() (*Route, error) {
-	return newRoute("GET", []string{"/v1/models", "/models"}, none, lookup(listModels))
+	return lookup([]string{"/v1/models", "/models"}, listModels)
 }
 
 // modelRoute shows one of them.
 func modelRoute() (*Route, error) {
-	return newRoute("GET", []string{"/v1/models/{model...}", "/models/{model...}"}, none, lookup(showModel))
+	return lookup([]string{"/v1/models/{model...}", "/models/{model...}"}, showModel)
 }
 
-// lookup are the steps of a route that reads the catalog alone. It stays readable when a
+// lookup makes a route that reads the catalog alone. It stays readable when a
 // limit or a budget is spent, so that a client can still find out what there is.
-func lookup(answer step) steps {
-	return steps{
+func lookup(patterns []string, answer step) (*Route, error) {
+	r, err := newRoute("GET", patterns, llm.Chat, steps{
 		auth:       authenticate,
 		body:       exempt("a GET has no body"),
 		access:     exempt("the answer holds only what the key may use"),
@@ -51,26 +51,31 @@ func lookup(answer step) steps {
 		plan:       exempt("no upstream is asked"),
 		ledger:     exempt("costs nothing"),
 		answer:     answer,
+	})
+	if err != nil {
+		return nil, err
 	}
+	r.lookup = true
+	return r, nil
 }
 
-func listModels(_ context.Context, _ *Server, c *Call) error {
+func listModels(_ context.Context, s *Server, c *Call) error {
 	list := modelList{Object: "list", Data: []modelReply{}}
 	for _, m := range c.cat.Tables().Models {
 		if c.who.AllowsModel(m.Name) {
 			list.Data = append(list.Data, reply(c.cat, m))
 		}
 	}
-	return c.writeJSON(&list)
+	return s.writeJSON(c, &list)
 }
 
-func showModel(_ context.Context, _ *Server, c *Call) error {
+func showModel(_ context.Context, s *Server, c *Call) error {
 	m, ok := c.cat.Model(c.named)
 	if !ok || !c.who.AllowsModel(m.Name) {
 		return unknownModel(c.named)
 	}
 	r := reply(c.cat, m)
-	return c.writeJSON(&r)
+	return s.writeJSON(c, &r)
 }
 
 func reply(cat *resource.Catalog, m *resource.Model) modelReply {
@@ -82,12 +87,13 @@ func reply(cat *resource.Catalog, m *resource.Model) modelReply {
 }
 
 // writeJSON answers with v.
-func (c *Call) writeJSON(v any) error {
+func (s *Server) writeJSON(c *Call, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
 	h := c.out.Header()
+	s.answerHeaders(c, h)
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	c.result.status = http.StatusOK

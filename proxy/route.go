@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"fmt"
+
+	"github.com/conclave-llm/conclave/llm"
 )
 
 // A step is one part of a request's way. It returns an *llm.Error, or an error that counts
@@ -35,12 +37,13 @@ type Route struct {
 	name     string   // canonical path, by which keys, metrics and records know it
 	method   string   // of all patterns
 	patterns []string // as http.ServeMux reads them, without the method; the first is the name
-	endpoint Endpoint
+	endpoint llm.Endpoint
+	lookup   bool // asks no provider: leaves no record
 	steps    steps
 }
 
 // newRoute makes a route, and refuses one that leaves out a step.
-func newRoute(method string, patterns []string, endpoint Endpoint, st steps) (*Route, error) {
+func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps) (*Route, error) {
 	if len(patterns) == 0 {
 		return nil, fmt.Errorf("make route: no pattern")
 	}
@@ -56,7 +59,7 @@ func newRoute(method string, patterns []string, endpoint Endpoint, st steps) (*R
 }
 
 // inference makes a POST route whose requests ask a model.
-func inference(endpoint Endpoint, path string) (*Route, error) {
+func inference(endpoint llm.Endpoint, path string) (*Route, error) {
 	patterns := []string{
 		"/v1" + path, path,
 		"/openai/deployments/{model}" + path, "/engines/{model}" + path,

@@ -6,18 +6,8 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
-)
-
-// Endpoint is a service that a provider may offer.
-type Endpoint uint8
-
-// The endpoints.
-const (
-	none Endpoint = iota // of a route that asks no provider
-	Chat
-	Completions
-	Embeddings
 )
 
 // Limiter reserves requests and tokens (package ratelimit).
@@ -97,7 +87,7 @@ type GuardSet interface {
 // GuardRequest is what guardrails are told of a request.
 type GuardRequest struct {
 	RequestID string
-	Endpoint  Endpoint
+	Endpoint  llm.Endpoint
 	Model     string
 	Principal *resource.Principal
 	Body      []byte
@@ -132,41 +122,13 @@ type StreamCheck interface {
 	Close()
 }
 
-// Router plans and counts attempts (package router).
+// Router plans and counts attempts; *router.Router is one.
 type Router interface {
 	// Plan orders the deployments that may answer, or returns an *llm.Error of kind
 	// NotFound or Unavailable.
-	Plan(cat *resource.Catalog, model *resource.Model, q RouteQuery) ([]Target, error)
+	Plan(cat *resource.Catalog, model *resource.Model, q router.Query) ([]router.Target, error)
 	// Begin counts a request in flight at the deployment.
-	Begin(deploymentID string) Flight
-}
-
-// RouteQuery is what a plan depends on beside the model.
-type RouteQuery struct {
-	Principal *resource.Principal // fallbacks that it may not use are left out
-	SessionID string
-}
-
-// Target is a deployment that may answer.
-type Target struct {
-	Model      *resource.Model
-	Deployment *resource.Deployment
-	Credential *resource.Credential // nil if the deployment has a key of its own, or none
-}
-
-// Flight is one request in flight. Ending it twice is harmless.
-type Flight interface {
-	FirstToken(after time.Duration)
-	End(o Outcome)
-}
-
-// Outcome is what became of an attempt.
-type Outcome struct {
-	OK         bool
-	Kind       llm.Kind
-	Tokens     int64
-	RetryAfter time.Duration
-	Elapsed    time.Duration
+	Begin(deploymentID string) router.Flight
 }
 
 // Upstream makes one attempt (package upstream).
@@ -178,7 +140,7 @@ type Upstream interface {
 
 // Attempt is one try at one deployment.
 type Attempt struct {
-	Endpoint Endpoint
+	Endpoint llm.Endpoint
 	Provider string
 	APIBase  string // "": the provider's own
 	Model    string // its name at the provider

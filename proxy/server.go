@@ -139,6 +139,17 @@ func (s *Server) Mount(mux *http.ServeMux) {
 	mux.HandleFunc("/v1/", s.notFound)
 }
 
+// Patterns lists the method and path of everything that is served, as http.ServeMux reads them.
+func (s *Server) Patterns() []string {
+	var all []string
+	for _, r := range s.routes {
+		for _, p := range r.patterns {
+			all = append(all, r.method+" "+p)
+		}
+	}
+	return all
+}
+
 // handler serves one route.
 func (s *Server) handler(r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -48,18 +48,27 @@ func (s *Server) finish(c *Call, err error) {
 // final is the error as the client and the record see it.
 func (s *Server) final(c *Call, err error) *llm.Error {
 	e := asError(err)
-	if e.Kind != llm.OverBudget {
+	switch {
+	case e.Kind == llm.OverBudget:
+		mine := *e // the one that came may be shared
+		mine.NoRetry = true
+		if c.cat != nil {
+			mine.Status = c.cat.Settings().BudgetExceededStatus
+		}
+		if mine.Code == "" {
+			mine.Code = codeBudget
+		}
+		return &mine
+	case e.Kind == llm.Unauthenticated && e.Status != 0:
+		// A provider refuses our credential. To the client that must not look like a refusal
+		// of its own, and the provider's text may show a part of ours.
+		return &llm.Error{
+			Kind: llm.Upstream, Code: "conclave_upstream_unauthenticated",
+			Message: "The provider does not accept the deployment's credential.", Err: err,
+		}
+	default:
 		return e
 	}
-	mine := *e // the one that came may be shared
-	mine.NoRetry = true
-	if c.cat != nil {
-		mine.Status = c.cat.Settings().BudgetExceededStatus
-	}
-	if mine.Code == "" {
-		mine.Code = codeBudget
-	}
-	return &mine
 }
 
 // spentAnyway says whether a failed request has used something that nobody reported: text
@@ -72,7 +81,7 @@ func spentAnyway(c *Call, e *llm.Error) bool {
 func (s *Server) estimateUsage(c *Call) llm.Usage {
 	u := llm.Usage{Input: c.quote.prompt, Source: llm.UsageEstimated}
 	switch {
-	case c.route.endpoint == Embeddings:
+	case c.route.endpoint == llm.Embeddings:
 	case c.result.text > 0:
 		u.Output = c.result.text/bytesPerToken + 1
 	default:
@@ -97,7 +106,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		c.limit.Settle(c.result.usage.Total())
 		charges = c.money.Settle(c.result.cost)
 	}
-	if c.who == nil || c.route.endpoint == none {
+	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
 	}
 	if err := s.cfg.Journal.Settle(c.entry, s.settlement(c, e, charges)); err != nil {

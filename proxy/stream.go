@@ -7,12 +7,13 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/router"
 )
 
 // relay sends a stream on, event by event as it comes. The head of the answer waits for the
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
-func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight Flight) error {
+func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
 	check, err := s.streamCheck(ctx, c)
 	if err != nil {
 		return err
@@ -28,7 +29,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight Flight) e
 			break
 		}
 		if err != nil {
-			return providerError(err)
+			return err
 		}
 		s.noteEvent(c, &ev, flight)
 		switch {
@@ -61,7 +62,7 @@ func (s *Server) streamCheck(ctx context.Context, c *Call) (StreamCheck, error) 
 }
 
 // noteEvent counts what passed.
-func (s *Server) noteEvent(c *Call, ev *Event, flight Flight) {
+func (s *Server) noteEvent(c *Call, ev *Event, flight router.Flight) {
 	if c.result.firstToken == 0 && !ev.Done {
 		now := s.now()
 		c.result.firstToken = now.Sub(c.started)

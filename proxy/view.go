@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -122,7 +123,7 @@ func upstreamName(model *resource.Model, d *resource.Deployment) string {
 }
 
 // deploymentView returns the view of a target's deployment.
-func (s *Server) deploymentView(v *view, t *Target) *deploymentView {
+func (s *Server) deploymentView(v *view, t *router.Target) *deploymentView {
 	if d, ok := v.deployments.Load(t.Deployment); ok {
 		return d.(*deploymentView)
 	}
@@ -142,7 +143,7 @@ func (s *Server) deploymentView(v *view, t *Target) *deploymentView {
 }
 
 // openKey opens the deployment's own key, else its credential's.
-func (s *Server) openKey(t *Target) (string, error) {
+func (s *Server) openKey(t *router.Target) (string, error) {
 	sealed, kind, id := t.Deployment.APIKey, "deployment", t.Deployment.ID
 	if sealed == nil && t.Credential != nil {
 		sealed, kind, id = t.Credential.APIKey, "credential", t.Credential.ID
