@@ -10,23 +10,14 @@ import (
 
 // answer relays a whole answer as it came: guardrails after, the settled record, the bytes.
 func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
-	c.result.usage = a.Usage
-	body := a.Body
-	if c.result.usage.Source == llm.UsageNone {
-		c.result.text = int64(len(body))
+	c.result.text = a.Report.TextBytes
+	c.result.usage = a.Report.Usage
+	if !a.Report.HasUsage {
 		c.result.usage = s.estimateUsage(c)
 	}
-	if c.guards != nil {
-		v, err := c.guards.After(ctx, c.guardRequest(), body)
-		if err != nil {
-			return err
-		}
-		switch v.Action {
-		case Block:
-			return c.blocked(v.Guardrail, v.Message)
-		case Rewrite:
-			body = v.Body
-		}
+	body, err := c.guardAfter(ctx, a.Body)
+	if err != nil {
+		return err
 	}
 	c.result.status = a.Status
 	s.settle(c, nil)

@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
 // sink is a client that costs nothing.
@@ -23,18 +25,18 @@ func (s *sink) Flush()                      {}
 // idle is a journal that keeps nothing.
 type idle struct{}
 
-func (idle) Reserve(*proxy.Reservation) (uint64, error) { return 1, nil }
-func (idle) Settle(uint64, *proxy.Settlement) error     { return nil }
+func (idle) Reserve(*ledger.Reservation) (uint64, error) { return 1, nil }
+func (idle) Settle(uint64, *ledger.Record) error         { return nil }
 
 func BenchmarkChat(b *testing.B) {
 	for _, bb := range []struct{ name, extra string }{{"whole", ""}, {"stream", `,"stream":true`}} {
 		b.Run(bb.name, func(b *testing.B) {
 			r := newRig(b)
 			r.cfg.Journal = idle{}
-			whole := &proxy.Answer{Status: 200, Body: []byte(answerBody), Usage: usage, Header: http.Header{"Content-Type": {"application/json"}}}
+			whole := wholeAnswer()
 			st := r.stream()
-			streamed := &proxy.Answer{Status: 200, Stream: st}
-			r.upstream = func(_ context.Context, a *proxy.Attempt) (*proxy.Answer, error) {
+			streamed := proxy.Answer{Status: 200, Stream: st}
+			r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
 				if a.Stream {
 					st.i = 0
 					return streamed, nil

@@ -5,8 +5,11 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -25,7 +28,7 @@ type Call struct {
 	fields llm.Fields
 	model  *resource.Model
 	quote  quote
-	guards GuardSet
+	guards *guardrail.Set
 	plan   []router.Target
 
 	// What has to be given back or closed, once (settle.go).
@@ -35,11 +38,12 @@ type Call struct {
 	settled bool
 
 	// Scratch, reused by the next call.
-	attempt    Attempt
-	record     Settlement
-	headers    headerSet
-	last       []byte // the event that ends the stream
-	addedUsage bool   // we asked for the usage chunk, the client did not
+	attempt upstream.Attempt
+	record  ledger.Record
+	opening ledger.Reservation
+	headers headerSet
+	last    []byte // the event that ends the stream
+	lent    bool   // an attempt was sent buf's own bytes
 
 	result result
 }
@@ -62,8 +66,9 @@ type result struct {
 	target     router.Target
 	status     int
 	attempts   int
-	begun      bool // bytes of the answer were sent to the client
-	dialled    time.Time
+	begun      bool          // bytes of the answer were sent to the client
+	dialled    time.Time     // the first attempt began
+	began      time.Time     // the last attempt began
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration
@@ -71,7 +76,6 @@ type result struct {
 	usage      llm.Usage
 	cost       resource.Money
 	priced     bool
-	guardrail  string
 	err        *llm.Error
 }
 

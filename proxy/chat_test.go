@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
 const chatBody = `{"model":"demo","messages":[{"role":"user","content":"hi"}],"future_field":{"a":1}}`
@@ -15,10 +16,10 @@ const chatBody = `{"model":"demo","messages":[{"role":"user","content":"hi"}],"f
 func TestChat_Whole(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	var sent *proxy.Attempt
+	var sent *upstream.Attempt
 	next := r.upstream
-	r.upstream = func(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error) {
-		sent = &proxy.Attempt{Body: append([]byte(nil), a.Body...), Model: a.Model, Key: a.Key}
+	r.upstream = func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+		sent = &upstream.Attempt{Body: append([]byte(nil), a.Body...)}
 		return next(ctx, a)
 	}
 	w := r.do("POST", "/v1/chat/completions", chatBody)
@@ -42,7 +43,7 @@ func TestChat_Whole(t *testing.T) {
 		}
 	}
 	rec := r.journal.settled[0]
-	if rec.Failed || rec.Status != 200 || rec.Deployment != "dep_1" || rec.Usage != usage || r.journal.ids[0] != 1 {
+	if rec.Failed() || rec.Status != 200 || rec.DeploymentID != "dep_1" || rec.Usage != usage || r.journal.ids[0] != 1 {
 		t.Errorf("recorded %+v under %v", rec, r.journal.ids)
 	}
 }
@@ -109,10 +110,10 @@ func TestChat_Retry(t *testing.T) {
 				r := newRig(t)
 				tries := 0
 				next := r.upstream
-				r.upstream = func(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error) {
+				r.upstream = func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
 					tries++
 					if err := tt.errs[tries-1]; err != nil {
-						return nil, err
+						return proxy.Answer{}, err
 					}
 					return next(ctx, a)
 				}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
 // planAttempts is the step that chooses the deployments to try, in order.
@@ -56,13 +57,14 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
 	d := s.deploymentView(c.view, t)
 	if d.err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: "conclave_no_credential", Message: "The credential of the deployment cannot be read.", Err: d.err}
+		return &llm.Error{Kind: llm.Unavailable, Code: "conclave_deployment_unusable", Message: "The deployment cannot be used.", Err: d.err}
 	}
 	flight := s.cfg.Router.Begin(t.Deployment.ID)
 	began := s.now()
 	defer func() {
 		flight.End(s.outcome(ctx, c, began, err))
 	}()
+	c.result.began = began
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
@@ -75,28 +77,32 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return err
 	}
 	if answer.Stream != nil {
-		defer func() { _ = answer.Stream.Close() }()
-		return s.relay(ctx, c, answer, flight)
+		defer answer.Stream.Close()
+		return s.relay(ctx, c, &answer, flight)
 	}
-	return s.answer(ctx, c, answer)
+	return s.answer(ctx, c, &answer)
 }
 
 // prepare makes the attempt: the client's bytes, with the few changes that the deployment
 // needs made in place.
-func (s *Server) prepare(c *Call, d *deploymentView) *Attempt {
+func (s *Server) prepare(c *Call, d *deploymentView) *upstream.Attempt {
 	stream := c.fields.Stream
-	c.addedUsage = stream && !c.fields.IncludeUsage
-	edits := llm.Edits{IncludeUsage: c.addedUsage, DropOwn: true}
+	hide := stream && !c.fields.IncludeUsage
+	edits := llm.Edits{
+		IncludeUsage: hide && !d.provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.provider.MaxTokens,
+	}
 	if d.name != c.fields.Model {
 		edits.Model = d.name
 	}
-	timeout := s.cfg.Timeout
+	total := s.cfg.Timeout
 	if d.timeout > 0 {
-		timeout = time.Duration(d.timeout) * time.Millisecond
+		total = d.timeout
 	}
-	c.attempt = Attempt{
-		Endpoint: c.route.endpoint, Provider: c.result.target.Deployment.Provider, APIBase: d.base, Model: d.name,
-		Key: d.key, Timeout: timeout, Stream: stream, Body: llm.Rewrite(c.body, &c.fields, edits), Header: c.header,
+	body := llm.Rewrite(c.body, &c.fields, edits)
+	c.lent = c.lent || c.buf != nil && len(body) == len(c.buf.b) && &body[0] == &c.buf.b[0]
+	c.attempt = upstream.Attempt{
+		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key,
+		Body: body, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
 	}
 	return &c.attempt
 }

@@ -66,6 +66,7 @@ func writeError(w Writer, e *llm.Error) {
 	body := e.Body
 	origin := originProvider
 	if fromProvider(e) {
+		h.Set("Content-Type", typeOf(body))
 		copyErrorHeaders(h, e.Header)
 	} else {
 		if !providerFailed(e.Kind) {
@@ -82,9 +83,16 @@ func writeError(w Writer, e *llm.Error) {
 
 func providerFailed(k llm.Kind) bool { return k == llm.Upstream || k == llm.Timeout }
 
+// typeOf is the content type of a provider's error that does not name its own.
+func typeOf(body []byte) string {
+	if json.Valid(body) {
+		return typeJSON[0]
+	}
+	return "text/plain; charset=utf-8"
+}
+
 // copyErrorHeaders copies what clients act on: the kind of the body and when to try again.
 func copyErrorHeaders(to, from http.Header) {
-	to.Set("Content-Type", "application/json")
 	for _, name := range [...]string{"Content-Type", "Retry-After", "Retry-After-Ms", "X-Should-Retry"} {
 		if v := from.Get(name); v != "" {
 			to.Set(name, v)

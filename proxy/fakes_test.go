@@ -11,9 +11,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -55,8 +58,8 @@ func (h *hold) Release()            { h.released++ }
 
 type moneyHold struct{ hold }
 
-func (h *moneyHold) Charges() []proxy.Charge { return nil }
-func (h *moneyHold) Settle(cost resource.Money) []proxy.Charge {
+func (h *moneyHold) Charges() []ledger.AccountCharge { return nil }
+func (h *moneyHold) Settle(cost resource.Money) []ledger.AccountCharge {
 	h.settled++
 	h.cost = cost
 	return nil
@@ -81,23 +84,23 @@ func (p *plan) Begin(id string) router.Flight {
 	return p.Router.Begin(id)
 }
 
-type upstreamFunc func(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error)
+type upstreamFunc func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error)
 
-func (f upstreamFunc) Do(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error) {
+func (f upstreamFunc) Do(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
 	return f(ctx, a)
 }
 
 // journal keeps what it is told, and the order of things.
 type journal struct {
 	mu       sync.Mutex
-	reserved []proxy.Reservation
-	settled  []proxy.Settlement
+	reserved []ledger.Reservation
+	settled  []ledger.Record
 	ids      []uint64
 	fail     error
 	onSettle func()
 }
 
-func (j *journal) Reserve(r *proxy.Reservation) (uint64, error) {
+func (j *journal) Reserve(r *ledger.Reservation) (uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.fail != nil {
@@ -107,7 +110,7 @@ func (j *journal) Reserve(r *proxy.Reservation) (uint64, error) {
 	return uint64(len(j.reserved)), nil
 }
 
-func (j *journal) Settle(id uint64, r *proxy.Settlement) error {
+func (j *journal) Settle(id uint64, r *ledger.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.ids = append(j.ids, id)
@@ -131,70 +134,69 @@ func (f openerFunc) Open(_ *resource.Sealed, kind, id, field string) (string, er
 	return f(kind, id, field)
 }
 
-type guardFake struct {
-	before func(r *proxy.GuardRequest) (*proxy.Verdict, error)
-	after  func(answer []byte) (*proxy.Verdict, error)
-	feed   func(event []byte) ([][]byte, error)
-	finish func() ([][]byte, error)
+// judge is a plugin behind a guardrail.
+type judge struct {
+	check func(q *guardrail.Check) guardrail.Verdict
+	chunk func(text string) guardrail.Verdict
 }
 
-func (g *guardFake) For(string, []string) (proxy.GuardSet, error) { return g, nil }
-func (g *guardFake) Before(_ context.Context, r *proxy.GuardRequest) (*proxy.Verdict, error) {
-	if g.before == nil {
-		return &proxy.Verdict{}, nil
-	}
-	return g.before(r)
+func (j *judge) Check(_ context.Context, q *guardrail.Check) (guardrail.Verdict, error) {
+	return j.check(q), nil
 }
 
-func (g *guardFake) After(_ context.Context, _ *proxy.GuardRequest, answer []byte) (*proxy.Verdict, error) {
-	if g.after == nil {
-		return &proxy.Verdict{}, nil
+func (j *judge) OpenStream(context.Context, *guardrail.Info) (guardrail.Stream, error) { return j, nil }
+
+func (j *judge) Chunk(_ context.Context, parts []guardrail.Part) (guardrail.Verdict, error) {
+	for _, p := range parts {
+		if v := j.chunk(p.Text); v.Action != guardrail.Pass {
+			return v, nil
+		}
 	}
-	return g.after(answer)
+	return guardrail.Verdict{}, nil
 }
 
-func (g *guardFake) Stream(context.Context, *proxy.GuardRequest) (proxy.StreamCheck, error) {
-	if g.feed == nil {
-		return nil, nil
-	}
-	return g, nil
+func (j *judge) End(context.Context) (guardrail.Verdict, error) { return guardrail.Verdict{}, nil }
+func (j *judge) Close()                                         {}
+
+// guard puts one guardrail with the hooks into the rig.
+func (r *rig) guard(j *judge, hooks ...resource.Hook) {
+	m := &guardrail.Member{Name: "words", Hooks: hooks}
+	m.Set(&guardrail.Live{Backend: j, Description: guardrail.Description{Hooks: hooks}})
+	r.cfg.Guardrails = guardrail.NewChain(nil)
+	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 }
-func (g *guardFake) Feed(event []byte) ([][]byte, error) { return g.feed(event) }
-func (g *guardFake) Finish() ([][]byte, error) {
-	if g.finish == nil {
-		return nil, nil
-	}
-	return g.finish()
-}
-func (g *guardFake) Close() {}
 
 // script is a stream made of given events.
 type script struct {
-	events []proxy.Event
+	events []string
 	err    error // after the events; nil: io.EOF
 	usage  llm.Usage
+	hide   bool
 	i      int
 	closed int
 }
 
-func (s *script) Next() (proxy.Event, error) {
-	if s.i == len(s.events) {
-		if s.err != nil {
-			return proxy.Event{}, s.err
+func (s *script) Next() ([]byte, error) {
+	for s.i < len(s.events) {
+		s.i++
+		if ev := s.events[s.i-1]; !s.hide || !strings.Contains(ev, `"usage"`) {
+			return []byte(ev), nil
 		}
-		return proxy.Event{}, io.EOF
 	}
-	s.i++
-	return s.events[s.i-1], nil
+	if s.err != nil {
+		return nil, s.err
+	}
+	return nil, io.EOF
 }
 
-func (s *script) Usage() llm.Usage {
-	if s.i < len(s.events) {
-		return llm.Usage{}
-	}
-	return s.usage
+func (s *script) Done() bool { return s.i > 0 && strings.Contains(s.events[s.i-1], "[DONE]") }
+
+func (s *script) Usage() (llm.Usage, bool) {
+	return s.usage, s.i == len(s.events) && s.usage.Source != llm.UsageNone
 }
-func (s *script) Close() error { s.closed++; return nil }
+
+func (s *script) TextBytes() int64 { return int64(3 * s.i) }
+func (s *script) Close()           { s.closed++ }
 
 // rig is a server with fakes around it.
 type rig struct {
@@ -243,11 +245,13 @@ func newRig(t testing.TB) *rig {
 		}
 		return plan, nil
 	}}
-	r.upstream = func(_ context.Context, a *proxy.Attempt) (*proxy.Answer, error) {
+	r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
 		if a.Stream {
-			return &proxy.Answer{Status: 200, Stream: r.stream()}, nil
+			st := r.stream()
+			st.hide = a.HideUsage
+			return proxy.Answer{Status: 200, Stream: st}, nil
 		}
-		return &proxy.Answer{Status: 200, Body: []byte(answerBody), Usage: usage, Header: http.Header{"Content-Type": {"application/json"}}}, nil
+		return wholeAnswer(), nil
 	}
 	master := resource.HashSecret(masterKey)
 	r.cfg = proxy.Config{
@@ -255,19 +259,26 @@ func newRig(t testing.TB) *rig {
 		Limits:   limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) { return &r.limit, nil }),
 		Budgets:  budgetsFunc(func(proxy.BudgetRequest) (proxy.BudgetHold, error) { return &r.money, nil }),
 		Router:   r.router,
-		Upstream: upstreamFunc(func(ctx context.Context, a *proxy.Attempt) (*proxy.Answer, error) { return r.upstream(ctx, a) }),
+		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) { return r.upstream(ctx, a) }),
 		Journal:  r.journal, Pricer: pricer{},
 		Secrets: openerFunc(func(string, string, string) (string, error) { return "sk-provider", nil }),
 	}
 	return r
 }
 
+func wholeAnswer() proxy.Answer {
+	return proxy.Answer{
+		Status: 200, Body: []byte(answerBody), Report: llm.Report{Usage: usage, HasUsage: true, TextBytes: 2},
+		Header: http.Header{"Content-Type": {"application/json"}},
+	}
+}
+
 func (r *rig) stream() *script {
-	return &script{usage: usage, events: []proxy.Event{
-		{Raw: []byte("data: {\"choices\":[{\"delta\":{\"content\":\"he\"}}]}\n\n"), Text: 2},
-		{Raw: []byte("data: {\"choices\":[{\"delta\":{\"content\":\"llo\"}}]}\n\n"), Text: 3},
-		{Raw: []byte("data: {\"choices\":[],\"usage\":{}}\n\n"), UsageOnly: true},
-		{Raw: []byte("data: [DONE]\n\n"), Done: true},
+	return &script{usage: usage, events: []string{
+		"data: {\"choices\":[{\"delta\":{\"content\":\"he\"}}]}\n\n",
+		"data: {\"choices\":[{\"delta\":{\"content\":\"llo\"}}]}\n\n",
+		"data: {\"choices\":[],\"usage\":{}}\n\n",
+		"data: [DONE]\n\n",
 	}}
 }
 
@@ -363,7 +374,7 @@ func (w *recorder) post(path, body string) {
 }
 
 func blockBefore(r *rig, _ *http.Request) {
-	r.cfg.Guardrails = &guardFake{before: func(*proxy.GuardRequest) (*proxy.Verdict, error) {
-		return &proxy.Verdict{Action: proxy.Block, Guardrail: "words", Message: "no"}, nil
-	}}
+	r.guard(&judge{check: func(*guardrail.Check) guardrail.Verdict {
+		return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+	}}, resource.HookBefore)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -101,9 +102,9 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	r := newRig(t)
 	r.tables.Settings = []*resource.Setting{{Meta: resource.Meta{ID: "max_body_bytes"}, Value: []byte("1024")}}
 	asked := false
-	r.upstream = func(context.Context, *proxy.Attempt) (*proxy.Answer, error) {
+	r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
 		asked = true
-		return nil, errBoom
+		return proxy.Answer{}, errBoom
 	}
 	model := "demo"
 	if p.wrong {

@@ -3,10 +3,11 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"time"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -53,73 +54,11 @@ type BudgetRequest struct {
 // BudgetHold is what a request holds of its budgets.
 type BudgetHold interface {
 	// Charges are the accounts and what is held of each.
-	Charges() []Charge
+	Charges() []ledger.AccountCharge
 	// Settle replaces the held money by the cost and returns what each account is charged.
-	Settle(cost resource.Money) []Charge
+	Settle(cost resource.Money) []ledger.AccountCharge
 	// Release gives the money back.
 	Release()
-}
-
-// Charge is what one window of one account is charged.
-type Charge struct {
-	Account resource.AccountID
-	Window  resource.Window
-	Amount  resource.Money
-}
-
-// Guardrails find those that apply (package guardrail).
-type Guardrails interface {
-	// For returns the guardrails of a request for the model that names others as well; nil
-	// if none applies, and an error if a requested one is not there.
-	For(model string, requested []string) (GuardSet, error)
-}
-
-// GuardSet is the guardrails of one request.
-type GuardSet interface {
-	// Before judges the request.
-	Before(ctx context.Context, r *GuardRequest) (*Verdict, error)
-	// Stream begins to judge a stream; nil if no guardrail wants to.
-	Stream(ctx context.Context, r *GuardRequest) (StreamCheck, error)
-	// After judges a whole answer.
-	After(ctx context.Context, r *GuardRequest, answer []byte) (*Verdict, error)
-}
-
-// GuardRequest is what guardrails are told of a request.
-type GuardRequest struct {
-	RequestID string
-	Endpoint  llm.Endpoint
-	Model     string
-	Principal *resource.Principal
-	Body      []byte
-}
-
-// Verdict is what guardrails make of a request or an answer.
-type Verdict struct {
-	Action    Action
-	Body      []byte // of a rewrite
-	Guardrail string // that blocked or rewrote
-	Message   string // for the client
-}
-
-// Action is what a Verdict says.
-type Action uint8
-
-// The actions.
-const (
-	Pass Action = iota
-	Rewrite
-	Block
-)
-
-// StreamCheck judges a stream and holds events back until they are judged.
-type StreamCheck interface {
-	// Feed takes one event, which it may keep only a copy of, and returns those that may be
-	// sent. An *llm.Error of kind Blocked ends the stream.
-	Feed(event []byte) (release [][]byte, err error)
-	// Finish judges what is left and returns it.
-	Finish() (release [][]byte, err error)
-	// Close ends the check in any case.
-	Close()
 }
 
 // Router plans and counts attempts; *router.Router is one.
@@ -131,96 +70,62 @@ type Router interface {
 	Begin(deploymentID string) router.Flight
 }
 
-// Upstream makes one attempt (package upstream).
+// Upstream makes one attempt; FromClient makes one of an *upstream.Client.
 type Upstream interface {
 	// Do sends the attempt and returns the answer, whose stream the caller closes. Errors
-	// are *llm.Error. The body is not read after the answer's end.
-	Do(ctx context.Context, a *Attempt) (*Answer, error)
+	// are *llm.Error.
+	Do(ctx context.Context, a *upstream.Attempt) (Answer, error)
 }
 
-// Attempt is one try at one deployment.
-type Attempt struct {
-	Endpoint llm.Endpoint
-	Provider string
-	APIBase  string // "": the provider's own
-	Model    string // its name at the provider
-	Key      string // the provider's key; "": none
-	Timeout  time.Duration
-	Stream   bool
-	Body     []byte
-	Header   http.Header // of the client
-}
-
-// Answer is a provider's answer: Body, or Stream if the client asked for one.
+// Answer is a provider's answer: Body, or Stream if there is one.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	Usage  llm.Usage // of Body
+	Report llm.Report // of Body
 	Stream Stream
 }
 
-// Stream is a provider's stream of events.
+// Stream is a provider's stream of events; *upstream.Stream is one.
 type Stream interface {
-	// Next returns the next event with its empty line; it is valid until the next call.
-	// io.EOF is the regular end, an *llm.Error a broken stream.
-	Next() (Event, error)
-	// Usage is what the provider reported so far; its Source is UsageNone until then.
-	Usage() llm.Usage
+	// Next returns the bytes of the next event, which are valid until the next call. io.EOF is
+	// the regular end, an *llm.Error a broken stream.
+	Next() ([]byte, error)
+	// Done says that the event that Next returned last ends the stream.
+	Done() bool
+	// Usage is what the provider reported so far; ok is false if it reported nothing.
+	Usage() (u llm.Usage, ok bool)
+	// TextBytes is the size of the text that came.
+	TextBytes() int64
 	// Close stops the upstream.
-	Close() error
+	Close()
 }
 
-// Event is one event of a stream.
-type Event struct {
-	Raw       []byte // as it came, with the empty line
-	Done      bool   // data: [DONE]
-	UsageOnly bool   // carries usage and no choice
-	Text      int    // bytes of generated text
+// FromClient makes an Upstream of the client.
+func FromClient(c *upstream.Client) Upstream { return client{c} }
+
+// client hides that a stream is there or not behind a pointer's type.
+type client struct{ c *upstream.Client }
+
+// Do implements Upstream.
+func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
+	got, err := u.c.Do(ctx, a)
+	if err != nil {
+		return Answer{}, err
+	}
+	answer := Answer{Status: got.Status, Header: got.Header, Body: got.Body, Report: got.Report}
+	if got.Stream != nil {
+		answer.Stream = got.Stream
+	}
+	return answer, nil
 }
 
-// Journal keeps what was spent (package ledger).
+// Journal keeps what was spent; *ledger.Journal is one.
 type Journal interface {
 	// Reserve returns when the record survives the process's end.
-	Reserve(r *Reservation) (id uint64, err error)
-	// Settle closes the reservation; an id of 0 records a request that was refused before.
-	Settle(id uint64, r *Settlement) error
-}
-
-// Reservation is the record of a request that is about to be sent.
-type Reservation struct {
-	At        time.Time
-	RequestID string
-	Principal *resource.Principal
-	Model     string
-	Cost      resource.Money
-	Charges   []Charge
-}
-
-// Settlement is the record of a request that has ended.
-type Settlement struct {
-	Started, Ended time.Time
-	FirstToken     time.Duration // after Started; 0: no stream
-	RequestID      string
-	Route          string
-	Principal      *resource.Principal
-	Model          string // asked for
-	Served         string // model that answered, which may be a fallback
-	Deployment     string
-	Provider       string
-	Stream         bool
-	Attempts       int
-	Status         int
-	Kind           llm.Kind // if Failed
-	Failed         bool
-	Code           string
-	Guardrail      string // that blocked
-	User           string // the request's own "user"
-	Usage          llm.Usage
-	Priced         bool
-	Cost           resource.Money
-	Held           resource.Money
-	Charges        []Charge
+	Reserve(r *ledger.Reservation) (id uint64, err error)
+	// Settle closes the reservation; 0 is for a request that was refused before it had one.
+	Settle(reserved uint64, r *ledger.Record) error
 }
 
 // Opener opens sealed secrets (package secret).

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -47,7 +48,7 @@ type Config struct {
 	// The parts that a request passes through; all required but Guardrails.
 	Limits     Limiter
 	Budgets    Budgets
-	Guardrails Guardrails
+	Guardrails *guardrail.Chain
 	Router     Router
 	Upstream   Upstream
 	Journal    Journal
@@ -111,6 +112,9 @@ func fillDefaults(cfg *Config) {
 	if cfg.WaitIndex == nil {
 		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
 	}
+	if cfg.Guardrails == nil {
+		cfg.Guardrails = guardrail.NewChain(nil)
+	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 1 << 30
 	}
@@ -171,8 +175,8 @@ func (s *Server) handler(r *Route) http.Handler {
 func (s *Server) recycle(c *Call) {
 	c.writer.end()
 	if c.buf != nil {
-		if c.result.attempts > 0 {
-			s.bodies.abandon(c.buf) // net/http may still be sending it
+		if c.lent {
+			s.bodies.abandon(c.buf) // net/http may read it after the answer's end
 		} else {
 			s.bodies.release(c.buf)
 		}

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -15,10 +17,12 @@ const guessedRate = 100
 
 // openEntry is the step that writes what is about to be spent, before anything can be.
 func openEntry(_ context.Context, s *Server, c *Call) error {
-	id, err := s.cfg.Journal.Reserve(&Reservation{
-		At: c.started, RequestID: c.id, Principal: c.who, Model: c.model.Name,
-		Cost: c.quote.cost, Charges: c.money.Charges(),
-	})
+	c.opening = ledger.Reservation{
+		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
+		Hold: c.quote.cost, Holds: c.money.Charges(),
+	}
+	c.opening.KeyID, c.opening.TeamID = ids(c.who)
+	id, err := s.cfg.Journal.Reserve(&c.opening)
 	if err != nil {
 		return &llm.Error{
 			Kind: llm.Unavailable, Code: "conclave_journal_unavailable", RetryAfter: time.Second,
@@ -99,7 +103,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	}
 	c.settled = true
 	s.price(c)
-	var charges []Charge
+	var charges []ledger.AccountCharge
 	if c.entry == 0 {
 		c.release()
 	} else {
@@ -109,7 +113,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
 	}
-	if err := s.cfg.Journal.Settle(c.entry, s.settlement(c, e, charges)); err != nil {
+	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {
 		// The reservation stays open, and is charged in full when the journal is replayed.
 		s.log.Error("journal refuses a settlement", "request_id", c.id, "error", err)
 		s.metrics.unsettled.Inc()
@@ -134,26 +138,63 @@ func (s *Server) price(c *Call) {
 	}
 }
 
-// settlement is the record of the call.
-func (s *Server) settlement(c *Call, e *llm.Error, charges []Charge) *Settlement {
+// recordOf is the record of the call.
+func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge) *ledger.Record {
 	r := &c.record
-	*r = Settlement{
-		Started: c.started, Ended: s.now(), FirstToken: c.result.firstToken,
-		RequestID: c.id, Route: c.route.name, Principal: c.who, Model: c.modelName(),
-		Stream: c.fields.Stream, Attempts: c.result.attempts, Status: c.result.status,
-		Guardrail: c.result.guardrail, User: c.fields.User, Usage: c.result.usage,
-		Priced: c.result.priced, Cost: c.result.cost, Held: c.quote.cost, Charges: charges,
+	now := s.now()
+	*r = ledger.Record{
+		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
+		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
+		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
+	}
+	r.KeyID, r.TeamID = ids(c.who)
+	if c.entry != 0 {
+		r.Hold = c.quote.cost
+		if r.Cost > r.Hold {
+			r.Flags |= ledger.Overrun
+		}
+	}
+	if c.fields.Stream {
+		r.Flags |= ledger.Streamed
 	}
 	if t := &c.result.target; t.Deployment != nil {
-		r.Served, r.Deployment, r.Provider = t.Model.Name, t.Deployment.ID, t.Deployment.Provider
+		r.DeploymentID = t.Deployment.ID
+		if !c.result.priced {
+			r.Flags |= ledger.Unpriced
+		}
 	}
 	if e != nil {
-		r.Failed, r.Kind, r.Code = true, e.Kind, errorCode(e)
-		if !c.result.begun {
+		r.ErrorKind = errorCode(e)
+		if c.result.begun {
+			r.Flags |= ledger.Cut
+		} else {
 			r.Status = e.HTTPStatus()
 		}
 	}
 	return r
+}
+
+// ids are the key's and the team's of a principal.
+func ids(who *resource.Principal) (key, team string) {
+	if who.Key != nil {
+		key = who.Key.ID
+	}
+	if who.Team != nil {
+		team = who.Team.ID
+	}
+	return key, team
+}
+
+// tagsOf are the tags under which the call is counted: the key's, the team's and its own.
+func tagsOf(c *Call) []string {
+	tags := c.fields.Tags
+	if c.who.Key != nil && len(c.who.Key.Tags) > 0 {
+		tags = append(slices.Clip(c.who.Key.Tags), tags...)
+	}
+	if c.who.Team != nil && len(c.who.Team.Tags) > 0 {
+		tags = append(slices.Clip(c.who.Team.Tags), tags...)
+	}
+	return tags
 }
 
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.

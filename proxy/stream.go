@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
@@ -14,71 +15,56 @@ import (
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
 func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
-	check, err := s.streamCheck(ctx, c)
+	check, err := c.guards.Stream(ctx, c.guardInfo())
 	if err != nil {
 		return err
 	}
-	if check != nil {
-		defer check.Close()
-	}
-	done := false
-	for !done {
+	defer check.Close()
+	for {
 		ev, err := a.Stream.Next()
-		c.result.usage = a.Stream.Usage()
+		s.note(c, a.Stream, flight, err)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		s.noteEvent(c, &ev, flight)
-		switch {
-		case ev.Done:
-			done = true
-			c.last = append(c.last[:0], ev.Raw...)
-		case ev.UsageOnly && c.addedUsage:
-			// The client did not ask for it.
-		default:
-			if err := s.pass(c, a, check, ev.Raw); err != nil {
-				return err
-			}
+		if a.Stream.Done() {
+			c.last = append(c.last[:0], ev...)
+			break
 		}
-	}
-	if check != nil {
-		release, err := check.Finish()
-		if err := s.send(c, a, release, err); err != nil {
+		if err := s.pass(ctx, c, a, check, ev); err != nil {
 			return err
 		}
+	}
+	release, err := check.End(ctx)
+	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
+		return err
 	}
 	return s.endStream(c, a)
 }
 
-// streamCheck begins to check the stream, if a guardrail wants to.
-func (s *Server) streamCheck(ctx context.Context, c *Call) (StreamCheck, error) {
-	if c.guards == nil {
-		return nil, nil
+// note counts what came.
+func (s *Server) note(c *Call, st Stream, flight router.Flight, err error) {
+	if u, ok := st.Usage(); ok {
+		c.result.usage = u
 	}
-	return c.guards.Stream(ctx, c.guardRequest())
-}
-
-// noteEvent counts what passed.
-func (s *Server) noteEvent(c *Call, ev *Event, flight router.Flight) {
-	if c.result.firstToken == 0 && !ev.Done {
+	c.result.text = st.TextBytes()
+	if c.result.firstToken == 0 && err == nil {
 		now := s.now()
 		c.result.firstToken = now.Sub(c.started)
 		c.result.waited += now.Sub(c.result.answered)
-		flight.FirstToken(now.Sub(c.result.dialled))
+		flight.FirstToken(now.Sub(c.result.began))
 	}
-	c.result.text += int64(ev.Text)
 }
 
 // pass sends one event on, or what the guardrails release of it.
-func (s *Server) pass(c *Call, a *Answer, check StreamCheck, raw []byte) error {
+func (s *Server) pass(ctx context.Context, c *Call, a *Answer, check *guardrail.StreamCheck, raw []byte) error {
 	if check == nil {
 		return s.sendOne(c, a, raw)
 	}
-	release, err := check.Feed(raw)
-	return s.send(c, a, release, err)
+	release, err := check.Feed(ctx, raw)
+	return s.send(c, a, release, judgedBy(check, err))
 }
 
 // send sends the events that the guardrails released, also those before a block.
@@ -88,13 +74,21 @@ func (s *Server) send(c *Call, a *Answer, events [][]byte, blocked error) error 
 			return err
 		}
 	}
-	if blocked == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*llm.Error](blocked); ok && e.Kind == llm.Blocked {
-		return c.blocked(e.Scope, e.Message)
-	}
 	return blocked
+}
+
+// judgedBy names the guardrail that ended the stream as the error's scope.
+func judgedBy(check *guardrail.StreamCheck, err error) error {
+	e, ok := errors.AsType[*llm.Error](err)
+	if !ok {
+		return err
+	}
+	for _, r := range check.Results() {
+		if r.Status != guardrail.StatusPassed {
+			e.Scope = r.Guardrail
+		}
+	}
+	return e
 }
 
 // sendOne writes one event and pushes it out.

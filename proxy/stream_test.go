@@ -7,8 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
 const streamBody = `{"model":"demo","stream":true,"messages":[{"role":"user","content":"hello there"}]}`
@@ -28,14 +30,14 @@ func TestStream_Cut(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			var streams []*script
-			r.upstream = func(context.Context, *proxy.Attempt) (*proxy.Answer, error) {
+			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
 				st := r.stream()
 				if len(streams) == 0 {
 					st.events, st.usage = st.events[:tt.events], llm.Usage{}
 					st.err = &llm.Error{Kind: llm.Upstream, Message: "cut"}
 				}
 				streams = append(streams, st)
-				return &proxy.Answer{Status: 200, Stream: st}, nil
+				return proxy.Answer{Status: 200, Stream: st}, nil
 			}
 			w := r.do("POST", "/v1/chat/completions", streamBody)
 			body := w.Body.String()
@@ -47,7 +49,7 @@ func TestStream_Cut(t *testing.T) {
 			}
 			rec := r.journal.settled[0]
 			if tt.retried {
-				if len(streams) != 2 || rec.Failed || !strings.HasSuffix(body, "data: [DONE]\n\n") {
+				if len(streams) != 2 || rec.Failed() || !strings.HasSuffix(body, "data: [DONE]\n\n") {
 					t.Fatalf("%d attempts, %+v, %q", len(streams), rec, body)
 				}
 				return
@@ -59,7 +61,7 @@ func TestStream_Cut(t *testing.T) {
 			if got := codeOf(t, last); got != "conclave_upstream_failed" {
 				t.Errorf("last event %q has code %q", last, got)
 			}
-			if rec.Usage.Source != llm.UsageEstimated || rec.Usage.Output == 0 || rec.Usage.Input == 0 || rec.Cost == 0 || !rec.Failed {
+			if rec.Usage.Source != llm.UsageEstimated || rec.Usage.Output == 0 || rec.Usage.Input == 0 || rec.Cost == 0 || !rec.Failed() || !rec.Flags.Has(ledger.Cut|ledger.Streamed) {
 				t.Errorf("recorded %+v, want an estimate", rec)
 			}
 		})
@@ -96,8 +98,9 @@ func TestStream_ClientGone(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			st := r.stream()
-			r.upstream = func(context.Context, *proxy.Attempt) (*proxy.Answer, error) {
-				return &proxy.Answer{Status: 200, Stream: st}, nil
+			st.hide = true
+			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+				return proxy.Answer{Status: 200, Stream: st}, nil
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
@@ -121,15 +124,15 @@ func TestWhole_ClientGone(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	r.upstream = func(ctx context.Context, _ *proxy.Attempt) (*proxy.Answer, error) {
+	r.upstream = func(ctx context.Context, _ *upstream.Attempt) (proxy.Answer, error) {
 		cancel()
 		<-ctx.Done()
-		return nil, ctx.Err()
+		return proxy.Answer{}, ctx.Err()
 	}
 	w := r.do("POST", "/v1/chat/completions", chatBody, func(q *http.Request) { *q = *q.WithContext(ctx) })
 	r.checkBalance()
 	rec := r.journal.settled[0]
-	if rec.Kind != llm.Canceled || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
+	if rec.ErrorKind != "conclave_canceled" || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
 		t.Errorf("recorded %+v after %d attempts", rec, r.router.began)
 	}
 	if w.Body.Len() != 0 {
@@ -140,7 +143,7 @@ func TestWhole_ClientGone(t *testing.T) {
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.upstream = func(context.Context, *proxy.Attempt) (*proxy.Answer, error) { panic("boom") }
+	r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) { panic("boom") }
 	w := r.do("POST", "/v1/chat/completions", chatBody)
 	if w.Code != 500 || codeOf(t, w.Body.String()) != "conclave_internal" {
 		t.Errorf("got %d %s", w.Code, w.Body)

@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -28,12 +31,13 @@ type modelView struct {
 
 // deploymentView is what an attempt needs of a deployment.
 type deploymentView struct {
-	price   *resource.Price // nil: unknown
-	base    string
-	name    string // of the model at the provider
-	key     string
-	timeout int64 // milliseconds; 0: the default
-	err     error // the key cannot be opened
+	provider *provider.Provider
+	price    *resource.Price // nil: unknown
+	base     string
+	name     string // of the model at the provider
+	key      string
+	timeout  time.Duration // 0: the default
+	err      error         // why it cannot be used
 }
 
 // viewCache holds the view of the newest catalog.
@@ -128,16 +132,18 @@ func (s *Server) deploymentView(v *view, t *router.Target) *deploymentView {
 		return d.(*deploymentView)
 	}
 	d := &deploymentView{
-		price: s.priceOf(t.Model, t.Deployment), base: t.Deployment.APIBase,
-		name: upstreamName(t.Model, t.Deployment), timeout: t.Deployment.TimeoutMS,
-	}
-	if d.timeout == 0 {
-		d.timeout = t.Model.TimeoutMS
+		price: s.priceOf(t.Model, t.Deployment), base: t.Deployment.APIBase, name: upstreamName(t.Model, t.Deployment),
+		timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
 	}
 	if d.base == "" && t.Credential != nil {
 		d.base = t.Credential.APIBase
 	}
-	d.key, d.err = s.openKey(t)
+	var ok bool
+	if d.provider, ok = provider.Lookup(t.Deployment.Provider); !ok {
+		d.err = fmt.Errorf("deployment %s: provider %q is not known", t.Deployment.ID, t.Deployment.Provider)
+	} else {
+		d.key, d.err = s.openKey(t)
+	}
 	v.deployments.Store(t.Deployment, d)
 	return d
 }
