@@ -132,7 +132,7 @@ func (d *decoder) valid(kind string, r resource.Record, body hcl.Body, at hcl.Ra
 
 // invalid reports every *resource.Invalid in err at its attribute, or else at the block.
 func (d *decoder) invalid(kind string, body hcl.Body, at hcl.Range, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // a join is taken apart, not looked for
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			d.invalid(kind, body, at, e)
 		}

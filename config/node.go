@@ -25,9 +25,6 @@ const (
 	DefaultMaxClusterConnections = 512
 )
 
-// minMasterKey is the fewest bytes of a master key.
-const minMasterKey = 8
-
 // JournalMode says when a request's record is safe.
 type JournalMode string
 
@@ -137,28 +134,12 @@ func (n *Node) fill() {
 
 // problems checks n, and fills in what has to be parsed.
 func (b *nodeBlock) problems(n *Node) []error {
-	var errs []error
+	errs := slices.Concat(n.addresses(), n.ranges())
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
-	errs = append(errs, n.addresses()...)
-	if n.Name == "" || len(n.Name) > 64 {
-		bad("name", "a node's name has 1 to 64 bytes, this one %d", len(n.Name))
-	}
-	if len(n.MasterKey) < minMasterKey {
-		bad("master_key", "the master key has %d bytes, at least %d are needed", len(n.MasterKey), minMasterKey)
-	}
 	if b.KEK != nil && *b.KEK == "" {
 		bad("kek", "is empty; leave it out to use DATA/kek")
-	}
-	if n.MaxConnections < 1 {
-		bad("max_connections", "%d is not at least 1", n.MaxConnections)
-	}
-	if n.MaxClusterConnections < 8 {
-		bad("max_cluster_connections", "%d is not at least 8", n.MaxClusterConnections)
-	}
-	if n.RaftMultiplier < 1 || n.RaftMultiplier > 10 {
-		bad("raft_multiplier", "%d is not between 1 and 10", n.RaftMultiplier)
 	}
 	if !slices.Contains([]JournalMode{JournalWrite, JournalFsync, JournalAsync}, n.Journal) {
 		bad("journal", "%q is not one of write, fsync, async", n.Journal)
@@ -180,6 +161,30 @@ func (b *nodeBlock) problems(n *Node) []error {
 			bad("serve_stale", "%s", reasonOf(err))
 		}
 		n.ServeStale = &d
+	}
+	return errs
+}
+
+// ranges checks the numbers of n.
+func (n *Node) ranges() []error {
+	var errs []error
+	for _, f := range []struct {
+		field    string
+		v        int
+		min, max int
+		what     string
+	}{
+		{"name", len(n.Name), 1, 64, "bytes"},
+		{"master_key", len(n.MasterKey), 8, 1024, "bytes"},
+		{"max_connections", n.MaxConnections, 1, 1 << 20, "connections"},
+		{"max_cluster_connections", n.MaxClusterConnections, 8, 1 << 20, "connections"},
+		{"raft_multiplier", n.RaftMultiplier, 1, 10, "times"},
+	} {
+		if f.v < f.min || f.v > f.max {
+			errs = append(errs, &resource.Invalid{
+				Field: f.field, Reason: fmt.Sprintf("%d %s are not between %d and %d", f.v, f.what, f.min, f.max),
+			})
+		}
 	}
 	return errs
 }
