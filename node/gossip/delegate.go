@@ -53,7 +53,7 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 
 // NotifyJoin implements memberlist.EventDelegate.
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
-	epoch, _, _ := decodeMeta(n.Meta)
+	epoch, _ := decodeMeta(n.Meta)
 	d.g.frames.expect(n.Name, epoch)
 	if n.Name != d.g.cfg.NodeID {
 		d.g.cfg.Logger.Info("gossip peer is alive", "peer", n.Name, "address", n.Address())
@@ -70,7 +70,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 // NotifyUpdate implements memberlist.EventDelegate: a node has restarted before anybody
 // found it dead.
 func (d *delegate) NotifyUpdate(n *memberlist.Node) {
-	epoch, _, _ := decodeMeta(n.Meta)
+	epoch, _ := decodeMeta(n.Meta)
 	d.g.frames.expect(n.Name, epoch)
 }
 
@@ -130,10 +130,10 @@ func encodeMeta(epoch uint64, name string) []byte {
 	return append(b, name[:min(len(name), maxName)]...)
 }
 
-// decodeMeta returns what is in a node's meta data, and false if it cannot be read.
-func decodeMeta(b []byte) (epoch uint64, name string, ok bool) {
+// decodeMeta returns what is in a node's meta data, nothing if it cannot be read.
+func decodeMeta(b []byte) (epoch uint64, name string) {
 	if len(b) < 9 || b[0] != metaForm {
-		return 0, "", false
+		return 0, ""
 	}
-	return binary.BigEndian.Uint64(b[1:]), string(b[9:]), true
+	return binary.BigEndian.Uint64(b[1:]), string(b[9:])
 }

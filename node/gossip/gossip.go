@@ -219,7 +219,7 @@ func (g *Gossip) Alive() []string {
 func (g *Gossip) Names() map[string]string {
 	names := map[string]string{}
 	for _, m := range g.list.Members() {
-		_, names[m.Name], _ = decodeMeta(m.Meta)
+		_, names[m.Name] = decodeMeta(m.Meta)
 	}
 	return names
 }
@@ -353,7 +353,7 @@ func (g *Gossip) rejoin(ctx context.Context) {
 
 // vary returns d give or take a third, so that nodes do not fall into step.
 func vary(d time.Duration) time.Duration {
-	return d - d/3 + time.Duration(rand.Int64N(int64(2*d/3)+1))
+	return d - d/3 + rand.N(2*d/3+1) //nolint:gosec // nobody gains by guessing it
 }
 
 // resolve finds the address that this node advertises.
