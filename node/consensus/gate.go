@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 )
 
@@ -214,7 +215,7 @@ func (p *gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raf
 
 // watchedFSM tells the gate of each batch.
 type watchedFSM struct {
-	raft.BatchingFSM
+	*fsm.FSM
 	gate *gate
 }
 
@@ -222,12 +223,12 @@ type watchedFSM struct {
 func (w *watchedFSM) Apply(l *raft.Log) any {
 	w.gate.applying.Store(int64(w.gate.boot()))
 	defer w.gate.applying.Store(0)
-	return w.BatchingFSM.Apply(l)
+	return w.FSM.Apply(l)
 }
 
 // ApplyBatch implements raft.BatchingFSM.
 func (w *watchedFSM) ApplyBatch(ls []*raft.Log) []any {
 	w.gate.applying.Store(int64(w.gate.boot()))
 	defer w.gate.applying.Store(0)
-	return w.BatchingFSM.ApplyBatch(ls)
+	return w.FSM.ApplyBatch(ls)
 }
