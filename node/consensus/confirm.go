@@ -26,7 +26,7 @@ func (n *Node) ConfirmApplied(ctx context.Context, index uint64, wait time.Durat
 		pending = append(pending, n.id)
 	}
 	waits := map[string]<-chan struct{}{}
-	for _, m := range n.fsm.Catalog().Members() {
+	for _, m := range n.fsm.Catalog().Tables().Members {
 		if m.ID == n.id || m.Removed {
 			continue
 		}

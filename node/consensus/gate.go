@@ -148,10 +148,13 @@ func (t *gatedTransport) pump() {
 func (t *gatedTransport) Consumer() <-chan raft.RPC { return t.in }
 
 // electNow makes this node a candidate at once, as a leader that hands over to it would.
-func (t *gatedTransport) electNow() {
+func (t *gatedTransport) electNow(id string) {
 	resp := make(chan raft.RPCResponse, 1)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(t.LocalAddr()),
+	}}
 	select {
-	case t.in <- raft.RPC{Command: &raft.TimeoutNowRequest{}, RespChan: resp}:
+	case t.in <- raft.RPC{Command: req, RespChan: resp}:
 	case <-t.stop:
 	}
 }

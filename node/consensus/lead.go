@@ -185,7 +185,7 @@ func (n *Node) onStatus(context.Context, string, []byte) ([]byte, error) {
 // becomeReady waits for a leader and catches up with it.
 func (n *Node) becomeReady() {
 	for n.ctx.Err() == nil {
-		if n.HasLeader() && n.catchUp() == nil {
+		if _, founded := n.fsm.Cluster(); founded && n.HasLeader() && n.catchUp() == nil {
 			close(n.ready)
 			return
 		}
@@ -210,14 +210,10 @@ func (n *Node) announce() {
 	if n.cfg.Bootstrap != nil {
 		n.insist("found the cluster", *n.cfg.Bootstrap)
 	}
-	for {
-		_, founded := n.fsm.Cluster()
-		if founded && n.Ready() {
-			break
-		}
-		if pause(n.ctx, 10*time.Millisecond); n.ctx.Err() != nil {
-			return
-		}
+	select {
+	case <-n.ready:
+	case <-n.ctx.Done():
+		return
 	}
 	want := resource.Member{
 		Meta: resource.Meta{ID: n.id}, Name: n.cfg.Name, Address: n.cfg.Transport.Addr(),
@@ -277,7 +273,7 @@ func (n *Node) Members(ctx context.Context) []MemberStatus {
 		}
 		return byID[id]
 	}
-	for _, m := range n.fsm.Catalog().Members() {
+	for _, m := range n.fsm.Catalog().Tables().Members {
 		if !m.Removed {
 			s := at(m.ID)
 			s.Name, s.Address, s.ClientURL = m.Name, m.Address, m.ClientURL

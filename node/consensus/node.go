@@ -42,6 +42,7 @@ type Node struct {
 	admission *admission
 	ready     chan struct{} // closed once a leader was heard and caught up with
 	kick      chan struct{} // wakes the leader's loop
+	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
 
 	ctx    context.Context //nolint:containedctx // the life of the node, not of a request
@@ -75,6 +76,7 @@ func New(cfg Config) (*Node, error) {
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
 	n.rpc.Start()
+	n.electAtOnce()
 	n.wg.Go(func() { n.watchLeadership(notify) })
 	n.wg.Go(n.housekeep)
 	n.wg.Go(n.becomeReady)
@@ -134,7 +136,7 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if err != nil {
 		return errors.Join(err, n.trans.Close())
 	}
-	n.electAtOnce(!old && len(first.Servers) > 0 && string(first.Servers[0].ID) == n.id)
+	n.founder = !old && len(first.Servers) > 0 && string(first.Servers[0].ID) == n.id
 	return nil
 }
 
@@ -164,19 +166,50 @@ func (n *Node) firstConfiguration() raft.Configuration {
 }
 
 // electAtOnce starts an election without waiting for a leader that cannot be: on the only
-// voter, and on the first voter of a new cluster.
-func (n *Node) electAtOnce(founder bool) {
-	voters := 0
+// voter, and on the first voter of a new cluster as soon as most of the others are there.
+func (n *Node) electAtOnce() {
+	var others []string
 	mine := false
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-			mine = mine || string(s.ID) == n.id
+		switch {
+		case s.Suffrage != raft.Voter:
+		case string(s.ID) == n.id:
+			mine = true
+		default:
+			others = append(others, string(s.ID))
 		}
 	}
-	if mine && (voters == 1 || founder) {
-		n.trans.electNow()
+	switch {
+	case !mine:
+	case len(others) == 0:
+		n.trans.electNow(n.id)
+	case n.founder:
+		n.wg.Go(func() {
+			if n.meet(others) {
+				n.trans.electNow(n.id)
+			}
+		})
 	}
+}
+
+// meet waits until most nodes answer; false if a leader was heard first, or Raft's own
+// timeout has gone by.
+func (n *Node) meet(others []string) bool {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Duration(n.cfg.Multiplier)*heartbeat)
+	defer cancel()
+	met := map[string]bool{}
+	for ctx.Err() == nil && !n.HasLeader() {
+		for _, id := range others {
+			if _, err := n.statusOf(ctx, id, statusWait); err == nil {
+				met[id] = true
+			}
+		}
+		if len(met) >= (len(others)+1)/2 {
+			return true
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	return false
 }
 
 // address resolves a node: the table of members first, then Raft's configuration.
