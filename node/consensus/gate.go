@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 )
 
@@ -147,10 +148,13 @@ func (t *gatedTransport) pump() {
 func (t *gatedTransport) Consumer() <-chan raft.RPC { return t.in }
 
 // electNow makes this node a candidate at once, as a leader that hands over to it would.
-func (t *gatedTransport) electNow() {
+func (t *gatedTransport) electNow(id string) {
 	resp := make(chan raft.RPCResponse, 1)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(t.LocalAddr()),
+	}}
 	select {
-	case t.in <- raft.RPC{Command: &raft.TimeoutNowRequest{}, RespChan: resp}:
+	case t.in <- raft.RPC{Command: req, RespChan: resp}:
 	case <-t.stop:
 	}
 }
@@ -214,7 +218,7 @@ func (p *gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raf
 
 // watchedFSM tells the gate of each batch.
 type watchedFSM struct {
-	raft.BatchingFSM
+	*fsm.FSM
 	gate *gate
 }
 
@@ -222,12 +226,12 @@ type watchedFSM struct {
 func (w *watchedFSM) Apply(l *raft.Log) any {
 	w.gate.applying.Store(int64(w.gate.boot()))
 	defer w.gate.applying.Store(0)
-	return w.BatchingFSM.Apply(l)
+	return w.FSM.Apply(l)
 }
 
 // ApplyBatch implements raft.BatchingFSM.
 func (w *watchedFSM) ApplyBatch(ls []*raft.Log) []any {
 	w.gate.applying.Store(int64(w.gate.boot()))
 	defer w.gate.applying.Store(0)
-	return w.BatchingFSM.ApplyBatch(ls)
+	return w.FSM.ApplyBatch(ls)
 }

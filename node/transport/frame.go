@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// MaxBody is the largest body of a call or an answer.
-const MaxBody = 4 << 20
+// MaxBody is the largest body of a call or an answer: that of a command of the largest size.
+const MaxBody = 8 << 20
 
 // maxFrame leaves room for the method or the error around the body.
 const maxFrame = MaxBody + 8<<10

@@ -24,11 +24,18 @@ const (
 	fileCert      = "node.crt"
 	fileKey       = "node.key"
 	fileCA        = "ca.crt"
-	fileCAKey     = "ca.key" // sealed under the KEK, as in the replicated state
+	fileCAKey     = "ca.key"     // sealed under the KEK, as in the replicated state
+	fileGossipKey = "gossip.key" // likewise
 )
 
 // ErrNoIdentity says that a data folder holds no identity: the node is to bootstrap or join.
 var ErrNoIdentity = errors.New("the data folder holds no node identity")
+
+// Sealed are the keys of a cluster that every node keeps, sealed under the KEK.
+type Sealed struct {
+	CAKey     []byte // with it a node renews its own certificate
+	GossipKey []byte // with it a node gossips before it has heard a leader
+}
 
 // Identity is who a node is: its id, its cluster, its key and certificate. It lives in the
 // data folder, so that a restart needs no flags, and may be used by several goroutines.
@@ -36,7 +43,7 @@ type Identity struct {
 	NodeID    string
 	ClusterID string
 	CA        []byte // certificate, DER
-	CAKey     []byte // sealed under the KEK: with it a node renews its own certificate
+	Sealed    Sealed
 
 	dir  string
 	key  *ecdsa.PrivateKey
@@ -73,7 +80,7 @@ func NewClusterID() (string, error) {
 }
 
 // Issue makes the identity of nodeID with a key of its own, signed here. It is not saved.
-func (ca *CA) Issue(nodeID string, sealedCAKey []byte) (*Identity, error) {
+func (ca *CA) Issue(nodeID string, sealed Sealed) (*Identity, error) {
 	key, err := NewKey()
 	if err != nil {
 		return nil, err
@@ -86,17 +93,17 @@ func (ca *CA) Issue(nodeID string, sealedCAKey []byte) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewIdentity(nodeID, ca.cluster, key, cert, ca.Certificate(), sealedCAKey)
+	return NewIdentity(nodeID, ca.cluster, key, cert, ca.Certificate(), sealed)
 }
 
 // NewIdentity puts together what a node made itself (its id and key) and what it was given.
 // It checks that they belong together.
-func NewIdentity(nodeID, clusterID string, key *ecdsa.PrivateKey, cert, ca, caKey []byte) (*Identity, error) {
+func NewIdentity(nodeID, clusterID string, key *ecdsa.PrivateKey, cert, ca []byte, sealed Sealed) (*Identity, error) {
 	root, err := x509.ParseCertificate(ca)
 	if err != nil {
 		return nil, fmt.Errorf("read CA certificate: %w", err)
 	}
-	id := &Identity{NodeID: nodeID, ClusterID: clusterID, CA: ca, CAKey: caKey, key: key, pool: x509.NewCertPool()}
+	id := &Identity{NodeID: nodeID, ClusterID: clusterID, CA: ca, Sealed: sealed, key: key, pool: x509.NewCertPool()}
 	id.pool.AddCert(root)
 	if err := id.use(cert); err != nil {
 		return nil, err
@@ -145,7 +152,7 @@ func (id *Identity) Due(now time.Time) bool {
 // Renew has the node's certificate signed anew by its own copy of the CA, whose key unseal
 // opens. It needs no other node: a cluster that was off for a month comes back by itself.
 func (id *Identity) Renew(now time.Time, unseal func(box []byte) ([]byte, error)) error {
-	keyDER, err := unseal(id.CAKey)
+	keyDER, err := unseal(id.Sealed.CAKey)
 	if err != nil {
 		return fmt.Errorf("renew certificate: %w", err)
 	}
@@ -184,7 +191,7 @@ func LoadIdentity(dir string) (*Identity, error) {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	blocks := map[string][]byte{}
-	for _, name := range []string{fileCert, fileKey, fileCA, fileCAKey} {
+	for _, name := range []string{fileCert, fileKey, fileCA, fileCAKey, fileGossipKey} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return nil, fmt.Errorf("read identity: %w", err)
@@ -200,7 +207,7 @@ func LoadIdentity(dir string) (*Identity, error) {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
 	id, err := NewIdentity(strings.TrimSpace(string(nodeID)), strings.TrimSpace(string(clusterID)),
-		key, blocks[fileCert], blocks[fileCA], blocks[fileCAKey])
+		key, blocks[fileCert], blocks[fileCA], Sealed{CAKey: blocks[fileCAKey], GossipKey: blocks[fileGossipKey]})
 	if err != nil {
 		return nil, fmt.Errorf("read identity in %s: %w", dir, err)
 	}
@@ -226,7 +233,8 @@ func (id *Identity) Save(dir string) error {
 		{fileKey, encodePEM("EC PRIVATE KEY", keyDER)},
 		{fileCert, encodePEM("CERTIFICATE", id.Certificate().Certificate[0])},
 		{fileCA, encodePEM("CERTIFICATE", id.CA)},
-		{fileCAKey, encodePEM("CONCLAVE SEALED KEY", id.CAKey)},
+		{fileCAKey, encodePEM("CONCLAVE SEALED KEY", id.Sealed.CAKey)},
+		{fileGossipKey, encodePEM("CONCLAVE SEALED KEY", id.Sealed.GossipKey)},
 		{fileClusterID, []byte(id.ClusterID + "\n")},
 		{fileNodeID, []byte(id.NodeID + "\n")},
 	} {

@@ -21,7 +21,7 @@ func TestIdentity_saveLoadRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := c.ca.Issue("n1", []byte("sealed"))
+	id, err := c.ca.Issue("n1", transport.Sealed{CAKey: []byte("sealed"), GossipKey: []byte("too")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +32,8 @@ func TestIdentity_saveLoadRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.NodeID != "n1" || got.ClusterID != c.id || string(got.CAKey) != "sealed" {
-		t.Errorf("got %q %q %q", got.NodeID, got.ClusterID, got.CAKey)
+	if got.NodeID != "n1" || got.ClusterID != c.id || string(got.Sealed.CAKey) != "sealed" || string(got.Sealed.GossipKey) != "too" {
+		t.Errorf("got %q %q %v", got.NodeID, got.ClusterID, got.Sealed)
 	}
 	now := time.Now()
 	if got.Due(now.Add(11*time.Hour)) || !got.Due(now.Add(13*time.Hour)) {
@@ -83,7 +83,7 @@ func TestCA_Sign_takesNothingButTheKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := transport.NewIdentity("n1", c.id, key, cert, c.ca.Certificate(), nil); err != nil {
+	if _, err := transport.NewIdentity("n1", c.id, key, cert, c.ca.Certificate(), transport.Sealed{}); err != nil {
 		t.Errorf("the certificate is not n1's: %v", err)
 	}
 }

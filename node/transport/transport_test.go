@@ -43,7 +43,7 @@ func (c *cluster) allowed(id string) bool {
 
 func (c *cluster) open(t testing.TB, node string, edit ...func(*transport.Config)) *transport.Transport {
 	t.Helper()
-	id, err := c.ca.Issue(node, nil)
+	id, err := c.ca.Issue(node, transport.Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestRefused(t *testing.T) {
 	}
 	removed := "removed"
 	ours.removed.Store(&removed)
-	sameCA, err := ours.ca.Issue("x", nil)
+	sameCA, err := ours.ca.Issue("x", transport.Sealed{})
 	if err != nil {
 		t.Fatal(err)
 	}
