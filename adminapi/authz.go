@@ -110,8 +110,7 @@ func authorise(who *resource.Principal, route, path string) (ownOnly bool, err e
 	if r != allow && r != own {
 		return false, &llm.Error{
 			Kind: llm.Forbidden, Code: "forbidden",
-			Message: fmt.Sprintf("%s may not do this; it takes the master key or a key with the role %s",
-				who.Actor(), resource.RoleAdmin),
+			Message: fmt.Sprintf("the key may not do this; it takes the master key or a key with the role %s", resource.RoleAdmin),
 		}
 	}
 	if who.Key != nil && !routesAllow(who.Key.Routes, path) {

@@ -2,8 +2,10 @@ package adminapi
 
 import (
 	"encoding/json"
+	"errors"
 	"math/big"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -16,6 +18,9 @@ var prices = map[string]string{
 	"cache_read_input_token_cost": "cache_read", "cache_creation_input_token_cost": "cache_write",
 	"output_cost_per_reasoning_token": "reasoning",
 }
+
+// errPrice says that a text is no price.
+var errPrice = errors.New("not a price")
 
 func (s *Server) modelNew(w http.ResponseWriter, r *http.Request) error {
 	in, err := readBody(r)
@@ -175,19 +180,16 @@ func moveLimits(params, out document) error {
 func movePrice(params, out document) error {
 	price := document{}
 	for theirs, ours := range prices {
-		var perToken json.Number
-		if err := params.take(theirs, &perToken); err != nil {
-			return err
-		}
-		if perToken == "" {
+		perToken := params[theirs]
+		delete(params, theirs)
+		if len(perToken) == 0 || isNull(perToken) {
 			continue
 		}
-		r, ok := new(big.Rat).SetString(perToken.String())
-		if !ok {
-			return invalid(theirs, "is not a number")
+		usd, err := perMillion(string(perToken))
+		if err != nil {
+			return invalid(theirs, "is not a number of dollars a token")
 		}
-		r.Mul(r, big.NewRat(1_000_000, 1))
-		price[ours] = json.RawMessage(r.FloatString(9))
+		price[ours] = json.RawMessage(usd)
 	}
 	if len(price) == 0 {
 		return nil
@@ -198,6 +200,28 @@ func movePrice(params, out document) error {
 		}
 	}
 	return out.set("price", price)
+}
+
+// perMillion turns a price a token into one a million tokens, exactly to nine decimals.
+func perMillion(perToken string) (string, error) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(perToken), "e")
+	e := 0
+	if exponent != "" {
+		var err error
+		if e, err = strconv.Atoi(exponent); err != nil || e < -30 || e > 30 { // before it is worked out
+			return "", errPrice
+		}
+	}
+	r, ok := new(big.Rat).SetString(mantissa)
+	if !ok || len(mantissa) > 40 || strings.ContainsAny(mantissa, "/_xp") {
+		return "", errPrice
+	}
+	e += 6
+	scale := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(e, -e))), nil))
+	if e < 0 {
+		scale.Inv(scale)
+	}
+	return r.Mul(r, scale).FloatString(9), nil
 }
 
 func moveTimeout(params, out document) error {

@@ -194,6 +194,9 @@ func (s *Server) rotate(ctx context.Context, ref string, r client.Rotate, edit f
 			return nil, Written{}, err
 		}
 	}
+	if err := mayGrant(callerOf(ctx).who, nil, &next); err != nil { // who learns a secret gets all that the key has
+		return nil, Written{}, err
+	}
 	k, w, err := s.keys.update(ctx, now, &next, now.Version, nil)
 	callerOf(ctx).secret = secret
 	return k, w, err
