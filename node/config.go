@@ -11,7 +11,6 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/ledger"
-	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -31,7 +30,6 @@ type Config struct {
 	Resources *adminapi.File // applied once when the cluster is founded; nil: none
 	Join      string         // cluster address of a member to join through; "": no join
 	Token     string         // join token
-	Founding  *Founding      // this node's part of a cluster whose nodes start together; nil: none
 
 	MaxConnections        int            // of clients; 0: 16384
 	MaxClusterConnections int            // 0: 512
@@ -47,12 +45,6 @@ type Config struct {
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
-}
-
-// Founding is one node's part of a cluster whose nodes all start with it: `conclave dev`.
-type Founding struct {
-	Identity *consensus.Founder
-	Voters   []consensus.Server
 }
 
 func (c *Config) fill() error {
