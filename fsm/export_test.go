@@ -11,3 +11,10 @@ func Forge(b []byte, kind Kind) []byte {
 
 // TableLen is the number of kinds.
 func TableLen() int { return len(table) + 1 }
+
+// LeasesOf is Leases for any node.
+func (f *FSM) LeasesOf(node string) []Lease {
+	g := &FSM{cfg: Config{NodeID: node}, db: f.db}
+	g.nodes.Store(f.nodes.Load())
+	return g.Leases()
+}

@@ -17,14 +17,15 @@ import (
 
 // harness is a state machine with a log of its own.
 type harness struct {
-	t     testing.TB
-	f     *fsm.FSM
-	cfg   fsm.Config
-	index uint64
-	now   resource.Time
-	ids   uint64
-	log   []*raft.Log // everything that was applied
-	last  fsm.Change
+	t       testing.TB
+	f       *fsm.FSM
+	cfg     fsm.Config
+	index   uint64
+	now     resource.Time
+	ids     uint64
+	log     []*raft.Log // everything that was applied
+	last    fsm.Change
+	lastSeq map[string]uint64 // of each node and epoch, for the money model
 }
 
 const day0 = resource.Time(1_700_000_000_000_000_000)

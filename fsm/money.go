@@ -117,6 +117,45 @@ func (a *account) headroom(s sums) resource.Money {
 	return a.limit - add(a.settled, add(s.live, s.presumed))
 }
 
+// tidy drops void holds. What an epoch went over its lease is kept, summed up under the
+// epoch 0, so that a restart does not give a node its overdraft anew.
+func (a *account) tidy(holdingOf func(node uint16, epoch uint64) holding) {
+	var over []hold
+	a.holds = slices.DeleteFunc(a.holds, func(h hold) bool {
+		if h.epoch == 0 || holdingOf(h.node, h.epoch) != holdVoid {
+			return false
+		}
+		if h.consumed > h.granted {
+			over = append(over, h)
+		}
+		return true
+	})
+	for _, h := range over {
+		sum := a.at(h.node, 0)
+		sum.consumed = add(sum.consumed, h.consumed-h.granted)
+	}
+}
+
+// allowance is what of the overdraft a node may still use: none while a journal of its
+// waits to be settled, and not again what its earlier epochs used or, where their journal
+// was not whole, may have used.
+func (a *account) allowance(n *nodeState) resource.Money {
+	if n.replaying() || n.removed {
+		return 0
+	}
+	left := a.overdraft
+	for _, h := range a.holds {
+		switch {
+		case h.node != n.ordinal || h.epoch == n.epoch:
+		case n.holding(h.epoch) == holdPresumed:
+			left -= max(a.overdraft, h.consumed-h.granted)
+		default:
+			left -= max(0, h.consumed-h.granted)
+		}
+	}
+	return max(0, left)
+}
+
 // add is a sum that stays at the ends of its range: no total turns over.
 func add(a, b resource.Money) resource.Money {
 	switch {
@@ -155,7 +194,7 @@ func splitAccountKey(k []byte) (resource.AccountID, resource.Time, bool) {
 
 func windowsPrefix(id resource.AccountID) []byte { return append([]byte(id), 0) }
 
-// account reads one window. Holds that were dropped since it was written are left out.
+// account reads one window, without the holds that were dropped since it was written.
 func (tx *Tx) account(key []byte) (*account, bool) {
 	f, ok := tx.get(bucketAccounts, key)
 	if !ok {
@@ -165,8 +204,7 @@ func (tx *Tx) account(key []byte) (*account, bool) {
 	if err != nil {
 		fail(err)
 	}
-	holdingOf := holdingIn(tx.allNodes())
-	a.holds = slices.DeleteFunc(a.holds, func(h hold) bool { return holdingOf(h.node, h.epoch) == holdVoid })
+	a.tidy(holdingIn(tx.allNodes()))
 	return a, true
 }
 

@@ -154,7 +154,7 @@ func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bo
 	}
 	l := Lease{
 		Account: id, Window: resource.Window{Start: start, End: a.end}, Epoch: n.epoch,
-		Limit: a.limit, Overdraft: a.overdraft, Headroom: a.headroom(a.sums(holdingIn(nodes))), Recall: a.recall,
+		Limit: a.limit, Overdraft: a.allowance(n), Headroom: a.headroom(a.sums(holdingIn(nodes))), Recall: a.recall,
 	}
 	for _, h := range a.holds {
 		if h.node == n.ordinal && h.epoch == n.epoch && !n.removed {
