@@ -518,6 +518,7 @@ func TestPropose_manyDuringTransfers(t *testing.T) {
 	t.Parallel()
 	ms := three(t)
 	var stop atomic.Bool
+	var written atomic.Int64
 	done := make(chan int)
 	for _, m := range ms {
 		go func() {
@@ -528,11 +529,13 @@ func TestPropose_manyDuringTransfers(t *testing.T) {
 					break
 				}
 				n++
+				written.Add(1)
 			}
 			done <- n
 		}()
 	}
-	for range 5 {
+	for i := range 5 {
+		eventually(t, "some writes between", func() bool { return written.Load() > int64(20*i) || t.Failed() })
 		l := leader(t, ms)
 		if err := l.node.Transfer(t.Context(), ""); err != nil {
 			t.Errorf("transfer: %v", err)
