@@ -43,6 +43,7 @@ func (s *Stats) Share() []byte {
 	entries := make([]entry, 0, len(chosen))
 	for _, g := range chosen {
 		g.sent, g.told = g.report(now), true
+		g.shared.Store(int64(g.sent.inFlight))
 		entries = append(entries, entry{g.hash, g.sent})
 	}
 	return encode(s.boot, entries)

@@ -48,7 +48,7 @@ type Stats struct {
 
 	gauges atomic.Pointer[map[string]*gauge] // replaced as a whole under mu
 
-	mu     sync.Mutex // guards what follows, and sent and told of every gauge
+	mu     sync.Mutex // guards what follows, and sent and told in every gauge
 	byHash map[uint64]*gauge
 	order  []*gauge // in which Share goes round
 	cursor int
@@ -75,6 +75,7 @@ type gauge struct {
 	others   atomic.Pointer[[]heard] // replaced as a whole under Stats.mu
 	sent     report                  // what Share has told last
 	told     bool                    // that it has told anything
+	shared   atomic.Int64            // in flight as Share has told it last
 }
 
 // heard is what one peer says about one deployment.
@@ -86,6 +87,7 @@ type heard struct {
 // load is how busy a deployment is, as far as this node knows.
 type load struct {
 	own    float64       // in flight from this node
+	change float64       // of own since the others were told
 	others float64       // in flight from the others, faded
 	age    time.Duration // of the oldest of what others say
 	ttft   float64       // seconds, 0: not known
@@ -138,6 +140,7 @@ func (s *Stats) gauge(id string) *gauge {
 // load sums up the deployment's numbers.
 func (g *gauge) load(now int64) load {
 	l := load{own: float64(max(0, g.inFlight.Load()))}
+	l.change = l.own - float64(g.shared.Load())
 	weight, sum := 0.0, 0.0
 	if t, ok := g.ttft.value(now); ok {
 		weight, sum = 1, t
