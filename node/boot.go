@@ -19,6 +19,7 @@ import (
 const (
 	fileKEK      = "kek"
 	fileFounding = "founding.json"
+	fileDev      = "dev.json" // of conclave dev, beside its nodes' folders
 )
 
 // Seat is one node of a cluster that is founded.
@@ -126,6 +127,9 @@ func masterHash(master secret.Text) resource.Hash {
 
 // boot finds out who the node is: from its folder, by founding a cluster, or by joining one.
 func boot(ctx context.Context, cfg *Config) (*identity, error) {
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, fileDev)); err == nil {
+		return nil, refuse("%s belongs to conclave dev; its nodes have folders inside it", cfg.DataDir)
+	}
 	id, err := transport.LoadIdentity(cfg.DataDir)
 	switch {
 	case err == nil && (cfg.Bootstrap || cfg.Join != ""):

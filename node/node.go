@@ -291,11 +291,7 @@ func (n *Node) applyResources(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cmd, changes, err := adminapi.PlanFile(n.state, n.seal, time.Now(), n.cfg.Resources)
-	if err != nil || changes == 0 {
-		return err
-	}
-	_, err = n.consensus.Propose(ctx, fsm.Actor{Kind: "file"}, "", cmd)
+	_, err := adminapi.ApplyFile(ctx, n.consensus, adminapi.PlanConfig{State: n.state, Seal: n.seal}, *n.cfg.Resources)
 	return err
 }
 

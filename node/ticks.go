@@ -200,10 +200,14 @@ func deltas(cs []ledger.AccountCharge) []fsm.AccountDelta {
 func leases(ls []fsm.Lease) []budget.Lease {
 	out := make([]budget.Lease, len(ls))
 	for i, l := range ls {
-		out[i] = budget.Lease{
-			Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted,
-			Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall,
-		}
+		out[i] = leaseOf(l)
 	}
 	return out
+}
+
+func leaseOf(l fsm.Lease) budget.Lease {
+	return budget.Lease{
+		Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted,
+		Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall,
+	}
 }
