@@ -1,0 +1,301 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The frame around a record's body, little endian:
+//
+//	 0        4        8                16  17
+//	+--------+--------+----------------+---+------------------+
+//	| crc32c | length | number         | t | body             |
+//	+--------+--------+----------------+---+------------------+
+//	  of all   of the   of the record    its type
+//	  behind   body
+//
+// A body is fields in a fixed order: integers as varints, strings behind their length.
+const (
+	frameLen  = 17
+	maxBody   = 1 << 20 // a longer body is corruption
+	maxString = 4 << 10
+	maxList   = 1 << 10
+)
+
+// kind is the type of a record.
+type kind byte
+
+// The types of records; numbers are never reused.
+const (
+	kindReserve kind = 1 // a Reservation
+	kindSettle  kind = 2 // a Record
+	kindStart   kind = 3 // a process opened the journal; its number may jump
+	kindEpoch   kind = 4 // the process learned its epoch, which holds from its start on
+	kindCheck   kind = 5 // first of a segment: the reservations that are open
+	kindEnd     kind = 6 // bound of the known types, never written
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errShort = errors.New("record is cut short")
+
+// beginFrame appends an empty frame, whose body the caller appends before endFrame.
+func beginFrame(b []byte, k kind, number uint64) []byte {
+	var h [frameLen]byte
+	binary.LittleEndian.PutUint64(h[8:], number)
+	h[16] = byte(k)
+	return append(b, h[:]...)
+}
+
+// endFrame fills in the length and checksum of the frame that begins at.
+func endFrame(b []byte, at int) {
+	f := b[at:]
+	binary.LittleEndian.PutUint32(f[4:], uint32(len(f)-frameLen))
+	binary.LittleEndian.PutUint32(f, crc32.Checksum(f[4:], castagnoli))
+}
+
+// frameNumber reads the number of the first frame of b.
+func frameNumber(b []byte) uint64 { return binary.LittleEndian.Uint64(b[8:]) }
+
+// frame is a record whose checksum is right.
+type frame struct {
+	kind   kind
+	number uint64
+	body   []byte
+	size   int // of the whole frame
+}
+
+var (
+	errCut = errors.New("frame runs over the end")
+	errBad = errors.New("frame is damaged")
+)
+
+// readFrame reads the frame at the start of b, which it does not copy.
+func readFrame(b []byte) (frame, error) {
+	if len(b) < frameLen {
+		return frame{}, errCut
+	}
+	n := binary.LittleEndian.Uint32(b[4:])
+	k := kind(b[16])
+	if n > maxBody || k == 0 {
+		return frame{}, errBad
+	}
+	size := frameLen + int(n)
+	if len(b) < size {
+		return frame{}, errCut
+	}
+	if crc32.Checksum(b[4:size], castagnoli) != binary.LittleEndian.Uint32(b) {
+		return frame{}, errBad
+	}
+	if k >= kindEnd {
+		return frame{}, fmt.Errorf("record type %d is not known to this version", k)
+	}
+	return frame{kind: k, number: binary.LittleEndian.Uint64(b[8:]), body: b[frameLen:size], size: size}, nil
+}
+
+func putString(b []byte, s string) []byte {
+	if len(s) > maxString {
+		s = s[:maxString]
+	}
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func putCharges(b []byte, cs []AccountCharge) []byte {
+	cs = cs[:min(len(cs), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(cs)))
+	for i := range cs {
+		b = putString(b, string(cs[i].Account))
+		b = binary.AppendVarint(b, int64(cs[i].Start))
+		b = binary.AppendVarint(b, int64(cs[i].Amount))
+	}
+	return b
+}
+
+func putReservation(b []byte, r *Reservation) []byte {
+	b = putString(b, r.RequestID)
+	b = binary.AppendVarint(b, int64(r.Time))
+	b = putString(b, r.KeyID)
+	b = putString(b, r.TeamID)
+	b = putString(b, r.User)
+	b = putString(b, r.Model)
+	b = binary.AppendVarint(b, int64(r.Hold))
+	return putCharges(b, r.Holds)
+}
+
+func putRecord(b []byte, r *Record) []byte {
+	b = binary.AppendUvarint(b, r.Reserved)
+	b = putString(b, r.RequestID)
+	b = binary.AppendVarint(b, int64(r.Time))
+	for _, s := range [...]string{r.KeyID, r.TeamID, r.User, r.Model, r.DeploymentID, r.Endpoint, r.ErrorKind} {
+		b = putString(b, s)
+	}
+	for _, v := range [...]int64{
+		int64(r.Status), r.Usage.Input, r.Usage.CacheRead, r.Usage.CacheWrite, r.Usage.Output, r.Usage.Reasoning,
+		int64(r.Usage.Source), int64(r.Cost), int64(r.Hold), int64(r.Duration), int64(r.TTFT), int64(r.Flags),
+	} {
+		b = binary.AppendVarint(b, v)
+	}
+	b = putCharges(b, r.Charges)
+	tags := r.Tags[:min(len(r.Tags), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(tags)))
+	for _, t := range tags {
+		b = putString(b, t)
+	}
+	return b
+}
+
+// reader takes fields off a body; the first field that is not there makes all later ones
+// zero and err set.
+type reader struct {
+	b   []byte
+	err error
+}
+
+func (r *reader) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.err, r.b = errShort, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.err, r.b = errShort, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) string() string {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.err, r.b = errShort, nil
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+// count reads the length of a list whose items take at least one byte each.
+func (r *reader) count() int {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.err, r.b = errShort, nil
+		return 0
+	}
+	return int(n)
+}
+
+func (r *reader) charges() []AccountCharge {
+	n := r.count()
+	if n == 0 {
+		return nil
+	}
+	cs := make([]AccountCharge, 0, min(n, maxList))
+	for range n {
+		c := AccountCharge{
+			Account: resource.AccountID(r.string()),
+			Start:   resource.Time(r.int()),
+			Amount:  resource.Money(r.int()),
+		}
+		if r.err != nil {
+			return nil
+		}
+		cs = append(cs, c)
+	}
+	return cs
+}
+
+// done returns the first error, or one for bytes that are left.
+func (r *reader) done() error {
+	if r.err == nil && len(r.b) > 0 {
+		return fmt.Errorf("record has %d bytes too many", len(r.b))
+	}
+	return r.err
+}
+
+func decodeReservation(body []byte) (Reservation, error) {
+	r := reader{b: body}
+	v := Reservation{
+		RequestID: r.string(),
+		Time:      resource.Time(r.int()),
+		KeyID:     r.string(),
+		TeamID:    r.string(),
+		User:      r.string(),
+		Model:     r.string(),
+		Hold:      resource.Money(r.int()),
+		Holds:     r.charges(),
+	}
+	return v, r.done()
+}
+
+func decodeRecord(number uint64, body []byte) (Record, error) {
+	r := reader{b: body}
+	v := Record{
+		Number:       number,
+		Reserved:     r.uint(),
+		RequestID:    r.string(),
+		Time:         resource.Time(r.int()),
+		KeyID:        r.string(),
+		TeamID:       r.string(),
+		User:         r.string(),
+		Model:        r.string(),
+		DeploymentID: r.string(),
+		Endpoint:     r.string(),
+		ErrorKind:    r.string(),
+		Status:       int(r.int()),
+		Usage: llm.Usage{
+			Input: r.int(), CacheRead: r.int(), CacheWrite: r.int(), Output: r.int(), Reasoning: r.int(),
+			Source: llm.UsageSource(min(uint64(r.int()), uint64(llm.UsageEstimated))),
+		},
+		Cost:     resource.Money(r.int()),
+		Hold:     resource.Money(r.int()),
+		Duration: time.Duration(r.int()),
+		TTFT:     time.Duration(r.int()),
+		Flags:    Flags(r.int()),
+		Charges:  r.charges(),
+	}
+	for range r.count() {
+		v.Tags = append(v.Tags, r.string())
+		if r.err != nil {
+			break
+		}
+	}
+	return v, r.done()
+}
+
+// decodeReserved reads only the number of the reservation that a SETTLE body names.
+func decodeReserved(body []byte) uint64 {
+	r := reader{b: body}
+	return r.uint()
+}
+
+func putNumbers(b []byte, ns []uint64) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ns)))
+	for _, n := range ns {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+func decodeNumbers(body []byte) ([]uint64, error) {
+	r := reader{b: body}
+	n := r.count()
+	ns := make([]uint64, 0, n)
+	for range n {
+		ns = append(ns, r.uint())
+	}
+	return ns, r.done()
+}

@@ -1,0 +1,222 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+const readChunk = 256 << 10
+
+// ReadFrom returns up to limit finished requests with numbers above after, in order, and
+// the number to pass next time, which also moves past records of other types. Numbers may
+// jump. What has been removed for its age is left out.
+func (j *Journal) ReadFrom(after uint64, limit int) (records []Record, next uint64, err error) {
+	next = after
+	last := j.written.Load()
+	for _, s := range j.segmentsAfter(after) {
+		at := s.seek(after + 1)
+		for at < s.size.Load() && next < last && len(records) < limit {
+			data, err := readChunkAt(s, at)
+			if errors.Is(err, os.ErrNotExist) {
+				break // removed for its age meanwhile
+			}
+			if err != nil {
+				return records, next, fmt.Errorf("read journal: %w", err)
+			}
+			used, err := j.takeRecords(data, &records, &next, last, limit)
+			if err != nil {
+				return records, next, fmt.Errorf("read journal %s: %w", s.path, err)
+			}
+			if used == 0 {
+				break // the rest of the segment is damaged
+			}
+			at += used
+		}
+		if len(records) >= limit || next >= last {
+			break
+		}
+	}
+	return records, next, nil
+}
+
+// takeRecords decodes the frames of data up to the record last and moves *next over them.
+func (j *Journal) takeRecords(data []byte, records *[]Record, next *uint64, last uint64, limit int) (used int64, err error) {
+	for used < int64(len(data)) && len(*records) < limit && *next < last {
+		f, err := readFrame(data[used:])
+		if errors.Is(err, errCut) && used > 0 {
+			return used, nil // the rest is in the next chunk
+		}
+		if errors.Is(err, errCut) || errors.Is(err, errBad) {
+			skip := resync(data, used+1, *next)
+			if skip < 0 {
+				return used, nil
+			}
+			used = skip
+			continue
+		}
+		if err != nil {
+			return used, err
+		}
+		used += int64(f.size)
+		if f.kind == kindCheck || f.number <= *next {
+			continue
+		}
+		*next = f.number
+		if f.kind != kindSettle {
+			continue
+		}
+		r, err := decodeRecord(f.number, f.body)
+		if err != nil {
+			return used, err
+		}
+		r.Node = j.cfg.NodeID
+		*records = append(*records, r)
+	}
+	return used, nil
+}
+
+// readChunkAt reads the segment from the offset on: a chunk, or more if that does not hold
+// one whole frame.
+func readChunkAt(s *segment, at int64) ([]byte, error) {
+	f, err := os.Open(s.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	rest := s.size.Load() - at
+	b := make([]byte, min(rest, readChunk))
+	if _, err := f.ReadAt(b, at); err != nil {
+		return nil, err
+	}
+	if _, err := readFrame(b); err == nil || rest <= readChunk {
+		return b, nil
+	}
+	b = make([]byte, rest)
+	_, err = f.ReadAt(b, at)
+	return b, err
+}
+
+// segmentsAfter returns the segments that may hold records with numbers above after.
+func (j *Journal) segmentsAfter(after uint64) []*segment {
+	all := j.segmentList()
+	i, _ := slices.BinarySearchFunc(all, after+1, func(s *segment, n uint64) int {
+		if s.first <= n {
+			return -1
+		}
+		return 1
+	})
+	return all[max(0, i-1):]
+}
+
+// walk calls visit for each finished request with a number in (after, to] and returns the
+// spans that the records lie in, ascending; visit is told the index of its record's span.
+func (j *Journal) walk(after, to uint64, visit func(r *Record, at int)) ([]span, error) {
+	var spans []span
+	for _, s := range j.segmentsAfter(after) {
+		if s.first > to {
+			break
+		}
+		data, err := os.ReadFile(s.path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n := len(spans); n == 0 || spans[n-1].start != s.span.start {
+			spans = append(spans, s.span)
+		}
+		_, _, err = scan(data[:min(int64(len(data)), s.size.Load())], func(f frame, _ int64) error {
+			return walkFrame(f, after, to, &spans, visit)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", s.path, err)
+		}
+	}
+	return spans, nil
+}
+
+func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, at int)) error {
+	switch f.kind {
+	case kindStart:
+		*spans = append(*spans, span{start: f.number})
+	case kindEpoch:
+		e, err := decodeNumbers(f.body)
+		if err != nil || len(e) != 1 {
+			return fmt.Errorf("epoch of record %d: %w", f.number, errShort)
+		}
+		n := len(*spans) - 1
+		if next := nextSpan((*spans)[n], f.number, e[0]); next.start == (*spans)[n].start {
+			(*spans)[n] = next
+		} else {
+			*spans = append(*spans, next)
+		}
+	case kindSettle:
+		if f.number <= after || f.number > to {
+			return nil
+		}
+		r, err := decodeRecord(f.number, f.body)
+		if err != nil {
+			return err
+		}
+		visit(&r, len(*spans)-1)
+	}
+	return nil
+}
+
+// SetFloor keeps all records with numbers above floor from being removed for their age, on
+// behalf of the named reader, until it raises its floor.
+func (j *Journal) SetFloor(name string, floor uint64) {
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	j.floors[name] = floor
+}
+
+// DropFloor forgets a reader.
+func (j *Journal) DropFloor(name string) {
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	delete(j.floors, name)
+}
+
+// Trim removes the oldest segments that are too old or too many, but none that a floor or
+// an open reservation keeps.
+func (j *Journal) Trim() error {
+	keep := j.oldestOpen()
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	for _, f := range j.floors {
+		keep = min(keep, f+1)
+	}
+	total := int64(0)
+	for _, s := range j.segments {
+		total += s.size.Load()
+	}
+	oldest := j.cfg.Now().Add(-j.cfg.MaxAge).UnixNano()
+	for len(j.segments) > 1 {
+		s, after := j.segments[0], j.segments[1]
+		tooOld := after.created < oldest // so is its newest record
+		if after.first > keep || after.first > j.synced.Load() || (!tooOld && total <= j.cfg.MaxBytes) {
+			return nil
+		}
+		if err := os.Remove(s.path); err != nil {
+			return fmt.Errorf("trim journal: %w", err)
+		}
+		total -= s.size.Load()
+		j.segments = slices.Clone(j.segments[1:])
+	}
+	return nil
+}
+
+// oldestOpen is the number of the oldest open reservation, or the largest number there is.
+func (j *Journal) oldestOpen() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	oldest := ^uint64(0)
+	for n := range j.open {
+		oldest = min(oldest, n)
+	}
+	return oldest
+}

@@ -1,0 +1,72 @@
+package ledger
+
+import (
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// AccountCharge is money of one window of one account: held in a Reservation, spent in a
+// Record, given back in a Tick's Release.
+type AccountCharge struct {
+	Account resource.AccountID
+	Start   resource.Time // of the window that admitted the request
+	Amount  resource.Money
+}
+
+// Reservation is what is known of a request before the provider is asked.
+type Reservation struct {
+	RequestID string
+	Time      resource.Time // 0: now
+	KeyID     string        // "" for the master key
+	TeamID    string
+	User      string // the request's "user"
+	Model     string // the name that the client asked for
+	Hold      resource.Money
+	Holds     []AccountCharge // the hold in each account; not kept
+}
+
+// Record is one finished request. Strings longer than 4 KiB are cut when it is written.
+type Record struct {
+	Number       uint64 // position in the journal; filled in when it is read
+	Reserved     uint64 // number of its reservation; 0: it had none
+	RequestID    string
+	Time         resource.Time // when it ended; 0: now
+	KeyID        string        // "" for the master key
+	TeamID       string
+	User         string
+	Model        string // the name that the client asked for
+	DeploymentID string // that answered, or was tried last
+	Endpoint     string // "chat", "completions", "embeddings", …
+	Status       int    // that the client saw
+	ErrorKind    string // "" if it succeeded
+	Usage        llm.Usage
+	Cost         resource.Money
+	Hold         resource.Money // that was reserved
+	Duration     time.Duration
+	TTFT         time.Duration   // to the first token; 0: there was none
+	Node         string          // filled in when it is read
+	Charges      []AccountCharge // the cost in each account; not kept
+	Tags         []string
+	Flags        Flags
+}
+
+// Flags are facts about a Record.
+type Flags uint32
+
+// The flags of a Record.
+const (
+	Streamed  Flags = 1 << iota // the answer was a stream
+	Estimated                   // charged its hold, because the process died before it ended
+	Overrun                     // cost more than its hold
+	Cached                      // answered from the cache
+	Cut                         // the stream ended before the provider had finished
+	Unpriced                    // the price was unknown, so the cost is not
+)
+
+// Has says whether all of the flags are set.
+func (f Flags) Has(flags Flags) bool { return f&flags == flags }
+
+// Failed says whether the request counts as a failure.
+func (r *Record) Failed() bool { return r.ErrorKind != "" || r.Status >= 400 }

@@ -1,0 +1,16 @@
+package ledger
+
+import (
+	"os"
+	"syscall"
+)
+
+// datasync waits until the file's bytes and size are on disk.
+func datasync(f *os.File) error {
+	for {
+		err := syscall.Fdatasync(int(f.Fd()))
+		if err != syscall.EINTR { //nolint:errorlint // a system call returns the number itself
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}

@@ -1,0 +1,6 @@
+package proxy
+
+import "github.com/conclave-llm/conclave/llm"
+
+// completionsRoute serves the older text completions.
+func completionsRoute() (*Route, error) { return inference(llm.Completions, "/completions") }
