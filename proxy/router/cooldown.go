@@ -16,11 +16,15 @@ const (
 	maxRetryAfter   = 10 * time.Minute // that a provider may ask for
 
 	// refusedStreak is how many refusals in a row (401, 402, 403, 404), and failedStreak how
-	// many failures (5xx, time-outs, no connection), cool a deployment down. So does a share
-	// of failures over one half, once a minute has minSample requests.
+	// many failures (5xx, time-outs, no connection), cool a deployment down. Rows of the
+	// other nodes count, so that they do not all have to fail as often. So does a share of
+	// failures over one half, once a minute has minSample requests.
 	refusedStreak = 2
 	failedStreak  = 3
 	minSample     = 5
+
+	// streakLife is how long a row of bad outcomes outlives the last of them.
+	streakLife = time.Minute
 
 	// sameCooldown is how far apart the ends of one cooldown can be, as told at different
 	// times by a node.
@@ -90,6 +94,8 @@ type breaker struct {
 	heard   int64      // the latest end of a cooldown that has been acted upon
 	healed  int64      // when it closed last
 	streak  int        // bad outcomes in a row
+	lastBad int64      // the last of them
+	others  int        // bad outcomes in a row on the other nodes, summed up
 	reopens int        // failed probes in a row
 	minute  int64      // that the next two count
 	total   int
@@ -134,32 +140,37 @@ func (b *breaker) record(now, begun int64, v verdict, retryAfter, cooldown time.
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	open := b.until.Load() != 0
-	if open && begun < b.since {
+	if b.until.Load() != 0 && begun < b.since {
 		if v == limited { // only a longer wait is news
 			b.setLocked(max(b.until.Load(), now+int64(clampRetry(retryAfter, cooldown))), true)
 		}
 		return
 	}
+	b.learnLocked(now, v, retryAfter, cooldown)
+}
+
+// learnLocked opens or closes the breaker after an attempt that counts.
+func (b *breaker) learnLocked(now int64, v verdict, retryAfter, cooldown time.Duration) {
+	open := b.until.Load() != 0
 	b.countLocked(now, v)
-	if v == answered {
-		b.streak = 0
-		if open {
-			b.closeLocked(now)
-		}
-		return
-	}
-	b.streak++
 	switch {
+	case v == answered && open:
+		b.closeLocked(now)
+	case v == answered: // countLocked has noted it
 	case v == limited:
 		b.openLocked(now, clampRetry(retryAfter, cooldown), true)
-	case open && (v == refused || !b.soft.Load()), b.tripsLocked(v):
-		if open {
-			b.reopens++
-		}
-		d := min(cooldown<<min(b.reopens, 10), max(maxCooldown, cooldown))
-		b.openLocked(now, max(d, min(retryAfter, maxRetryAfter)), v == refused)
+	case open && (v == refused || !b.soft.Load()):
+		b.reopens++
+		b.failLocked(now, v, retryAfter, cooldown)
+	case b.tripsLocked(v):
+		b.failLocked(now, v, retryAfter, cooldown)
 	}
+}
+
+// failLocked opens the breaker, for twice as long after each failed probe.
+func (b *breaker) failLocked(now int64, v verdict, retryAfter, cooldown time.Duration) {
+	d := min(cooldown<<min(b.reopens, 10), max(maxCooldown, cooldown))
+	b.openLocked(now, max(d, min(retryAfter, maxRetryAfter)), v == refused)
 }
 
 // alive closes the breaker if an attempt that began since it opened has an answer coming: a
@@ -171,7 +182,6 @@ func (b *breaker) alive(now, begun int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.until.Load() != 0 && begun >= b.since {
-		b.streak = 0
 		b.closeLocked(now)
 	}
 }
@@ -184,11 +194,11 @@ func (b *breaker) quiet(now int64) bool {
 	if b.until.Load() != 0 {
 		return false
 	}
-	b.streak = 0
 	b.countLocked(now, answered)
 	return true
 }
 
+// countLocked keeps the counts of the minute, and of bad outcomes in a row.
 func (b *breaker) countLocked(now int64, v verdict) {
 	if m := now / int64(time.Minute); m != b.minute {
 		b.minute, b.total, b.bad = m, 0, 0
@@ -197,13 +207,20 @@ func (b *breaker) countLocked(now int64, v verdict) {
 	if v == failed {
 		b.bad++
 	}
+	if v == answered || now-b.lastBad > int64(streakLife) {
+		b.streak = 0
+	}
+	if v != answered {
+		b.streak++
+		b.lastBad = now
+	}
 }
 
 func (b *breaker) tripsLocked(v verdict) bool {
 	if v == refused {
-		return b.streak >= refusedStreak
+		return b.streak+b.others >= refusedStreak
 	}
-	return b.streak >= failedStreak || (b.total >= minSample && 2*b.bad > b.total)
+	return b.streak+b.others >= failedStreak || (b.total >= minSample && 2*b.bad > b.total)
 }
 
 func (b *breaker) openLocked(now int64, d time.Duration, soft bool) {
@@ -220,7 +237,7 @@ func (b *breaker) setLocked(until int64, soft bool) {
 }
 
 func (b *breaker) closeLocked(now int64) {
-	b.healed, b.mine, b.reopens = now, 0, 0
+	b.healed, b.mine, b.reopens, b.streak, b.others = now, 0, 0, 0, 0
 	b.minute, b.total, b.bad = 0, 0, 0 // what failed before says nothing about what works now
 	b.until.Store(0)
 }
@@ -249,15 +266,34 @@ func (b *breaker) recover(now int64) {
 	}
 }
 
-// tell returns what other nodes are told: the nanoseconds left of a cooldown that this node
-// found out, whether it is soft, and whether a cooldown has ended well a short while ago.
-func (b *breaker) tell(now int64) (rest int64, soft, recovered bool) {
+// setOthers notes the sum of the bad outcomes in a row on the other nodes.
+func (b *breaker) setOthers(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mine > now {
-		return b.mine - now, b.soft.Load(), false
+	b.others = n
+}
+
+// news is what other nodes are told of a breaker.
+type news struct {
+	rest      int64 // nanoseconds left of a cooldown that this node found out
+	soft      bool
+	recovered bool // a cooldown has ended well a short while ago
+	streak    int  // bad outcomes in a row on this node
+}
+
+func (b *breaker) tell(now int64) news {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := news{soft: b.soft.Load()}
+	if now-b.lastBad <= int64(streakLife) {
+		n.streak = b.streak
 	}
-	return 0, false, b.healed != 0 && now-b.healed < int64(fadeEnd)
+	if b.mine > now {
+		n.rest = b.mine - now
+	} else {
+		n.recovered = b.healed != 0 && now-b.healed < int64(fadeEnd)
+	}
+	return n
 }
 
 func clampRetry(retryAfter, cooldown time.Duration) time.Duration {

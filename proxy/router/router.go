@@ -5,16 +5,19 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // Config sets a Router up.
 type Config struct {
-	NodeID        string           // of this node; its own gossip is ignored
-	Now           func() time.Time // nil: time.Now
-	Rand          func() float64   // in [0, 1), safe for concurrent use; nil: math/rand/v2
-	LatencyBuffer float64          // deployments within lowest × (1 + buffer) are equal; 0: 0.1
-	Cooldown      time.Duration    // of a deployment that failed, where it names no Retry-After; 0: 5 s
+	NodeID        string                // of this node; its own gossip is ignored
+	Now           func() time.Time      // nil: time.Now
+	Rand          func() float64        // in [0, 1), safe for concurrent use; nil: math/rand/v2
+	LatencyBuffer float64               // deployments within lowest × (1 + buffer) are equal; 0: 0.1
+	Cooldown      time.Duration         // of a deployment that failed, where it names no Retry-After; 0: 5 s
+	Registerer    prometheus.Registerer // nil: metrics are not registered
 }
 
 // Target is one attempt of a plan.
@@ -56,6 +59,9 @@ func New(cfg Config) *Router {
 		cooldown = defaultCooldown
 	}
 	r.stats = newStats(cfg.NodeID, r.now, r.rand, cooldown)
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(newCollector(r.stats))
+	}
 	r.scratch.New = func() any { return &scratch{cands: make([]candidate, 0, 16)} }
 	return r
 }

@@ -20,7 +20,12 @@ type report struct {
 const (
 	flagSoft      = 1 << iota // the cooldown is soft
 	flagRecovered             // a cooldown has ended well a short while ago
+
+	streakShift = 2 // two bits: bad outcomes in a row, 3 for more
+	streakMax   = 3
 )
+
+func (r *report) streak() int { return int(r.flags>>streakShift) & streakMax }
 
 // Topic implements the gossip's Sharer.
 func (s *Stats) Topic() byte { return Topic }
@@ -113,20 +118,21 @@ func (g *gauge) report(now int64) report {
 	ttft, _ := g.ttft.value(now)
 	tps, _ := g.tps.value(now)
 	errs, _ := g.errors.value(now)
-	rest, soft, recovered := g.breaker.tell(now)
+	n := g.breaker.tell(now)
 	r := report{
 		inFlight: saturate(float64(g.inFlight.Load())),
 		ttft:     saturate(math.Ceil(ttft * 1000)),
 		tps:      saturate(math.Ceil(tps)),
 		errors:   uint8(math.Round(min(max(errs, 0), 1) * 255)),
-		rest:     saturate(math.Ceil(time.Duration(rest).Seconds() * 10)),
+		rest:     saturate(math.Ceil(time.Duration(n.rest).Seconds() * 10)),
 	}
-	if soft {
+	if n.soft && n.rest > 0 {
 		r.flags |= flagSoft
 	}
-	if recovered {
+	if n.recovered {
 		r.flags |= flagRecovered
 	}
+	r.flags |= uint8(min(n.streak, streakMax)) << streakShift
 	return r
 }
 

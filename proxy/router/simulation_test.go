@@ -165,7 +165,6 @@ func (w *world) serve(length time.Duration, node func(*rand.Rand) int) {
 // least busy one.
 func (w *world) judge(mayBeFar float64) {
 	w.t.Helper()
-	w.t.Log(w.spread)
 	total, far := 0, 0
 	for _, n := range w.sent {
 		total += n
@@ -216,6 +215,64 @@ func TestSimulation_FreshGossip(t *testing.T) {
 		}
 	}
 	w.idle()
+}
+
+// TestSimulation_DeadPrimary counts what a dead deployment costs a cluster whose model has
+// a fallback: three requests find it out, whichever nodes they came through, and then one
+// probe an interval.
+func TestSimulation_DeadPrimary(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 50*time.Millisecond)
+	m := model("primary", "", "m")
+	w.cat = catalog([]*resource.Model{m, w.model}, deployment("primary", "p"), deployment("m", "a"))
+	const length = time.Minute
+	attempts, dead := 0, true
+	n := 0
+	var arrive func()
+	arrive = func() {
+		r := w.nodes[n%3]
+		n++
+		plan, err := r.Plan(w.cat, m, router.Query{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, target := range plan {
+			f := r.Begin(target.Deployment.ID)
+			if target.Deployment.ID == "p" {
+				attempts++
+				if dead {
+					f.End(router.Outcome{Kind: llm.Upstream})
+					continue
+				}
+			}
+			f.End(router.Outcome{OK: true, Elapsed: time.Millisecond})
+			break
+		}
+		if w.now() < 2*length {
+			w.after(400*time.Millisecond, arrive)
+		}
+	}
+	w.after(time.Second, arrive)
+	for i := range w.nodes {
+		var tick func()
+		tick = func() {
+			w.gossip(i)
+			if w.now() < 2*length {
+				w.after(300*time.Millisecond, tick)
+			}
+		}
+		w.after(time.Duration(i)*100*time.Millisecond, tick)
+	}
+	w.after(length, func() {
+		if most := 3 + int(length/(5*time.Second)); attempts > most {
+			t.Errorf("a dead deployment got %d attempts in %v, want at most %d", attempts, length, most)
+		}
+		attempts, dead = 0, false
+	})
+	w.run()
+	if attempts < 30 {
+		t.Errorf("a deployment that works again got %d of 150 requests in %v", attempts, length)
+	}
 }
 
 // idle checks that nothing is left in flight when all requests have ended.

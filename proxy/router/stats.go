@@ -198,12 +198,15 @@ func (s *Stats) Forget(nodeID string) {
 // hearLocked collects what the peers say about a deployment.
 func (s *Stats) hearLocked(g *gauge) {
 	var all []heard
+	streak := 0
 	for _, p := range s.peers {
 		if r, ok := p.reports[g.hash]; ok {
 			all = append(all, heard{p, r})
+			streak += r.streak()
 		}
 	}
 	g.others.Store(&all)
+	g.breaker.setOthers(streak)
 }
 
 // Loads returns the numbers of every deployment that this node has used, by id.
