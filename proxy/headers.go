@@ -90,8 +90,8 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	if c.result.attempts > 0 {
 		s.routeHeaders(c, h)
 	}
-	if c.limit != nil {
-		quotaHeaders(c.limit.Quota(), h)
+	if c.limited {
+		quotaHeaders(c.quota, h)
 	}
 	h.int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
 	h.apply(to)

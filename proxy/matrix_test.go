@@ -153,8 +153,8 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	if asked {
 		t.Error("an upstream was asked")
 	}
-	if r.limit.settled+r.limit.released > 1 || r.money.settled+r.money.released > 1 {
-		t.Errorf("ended twice: %+v %+v", r.limit, r.money)
+	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
+		t.Errorf("left held: %+v %+v", r.limit, r.money)
 	}
 	if n := len(r.journal.settled); rt.method == "POST" && (n == 1) != p.record {
 		t.Errorf("%d records, want one: %v", n, p.record)

@@ -22,9 +22,9 @@ type Limiter interface {
 type LimitHold interface {
 	// Quota is the tightest limit after the reservation.
 	Quota() Quota
-	// Settle replaces the held tokens by the used ones and ends the request.
+	// Settle replaces the held tokens by the used ones.
 	Settle(tokens int64)
-	// Release gives the tokens back and ends the request.
+	// Release ends the request, after Settle or without it.
 	Release()
 }
 
@@ -45,19 +45,19 @@ type Budgets interface {
 type BudgetRequest struct {
 	Principal *resource.Principal
 	Catalog   *resource.Catalog
-	Cost      resource.Money // estimated
-	Strict    resource.Money // the bound: one token for each byte of the prompt
+	Cost      resource.Money // that is held
 	Free      bool           // no deployment that may answer costs anything
 	Unpriced  bool           // one that may answer has no known price
 }
 
 // BudgetHold is what a request holds of its budgets.
 type BudgetHold interface {
-	// Charges are the accounts and what is held of each.
-	Charges() []ledger.AccountCharge
-	// Settle replaces the held money by the cost and returns what each account is charged.
+	// Holds are the accounts and what is held of each, valid until Settle or Release.
+	Holds() []ledger.AccountCharge
+	// Settle replaces the held money by the cost and returns what each account is charged,
+	// valid until Release.
 	Settle(cost resource.Money) []ledger.AccountCharge
-	// Release gives the money back.
+	// Release ends the hold, after Settle or without it.
 	Release()
 }
 
