@@ -39,6 +39,9 @@ func (s *Server) estimate(c *Call) {
 		}
 		q.output = product(q.output, max(1, f.N))
 	}
+	if c.route.endpoint == llm.Completions {
+		q.output = product(q.output, prompts(c.body))
+	}
 	held := q.prompt
 	if strict(c) {
 		held = max(held, f.PromptBytes+framingTokens)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -131,6 +132,12 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	d := s.deploymentView(c.view, t)
 	if d.err != nil {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.err}
+	}
+	if !d.provider.Serves(c.route.endpoint) {
+		return &llm.Error{
+			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
+			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
+		}
 	}
 	flight := s.cfg.Router.Begin(t.Deployment.ID)
 	began := s.now()

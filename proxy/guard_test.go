@@ -11,6 +11,25 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
+// A rewrite that makes the request larger holds more, and gives back what was held before.
+func TestGuard_Grows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.guard(&judge{check: func(q *guardrail.Check) guardrail.Verdict {
+		return guardrail.Verdict{Action: guardrail.Rewrite, Replacements: []guardrail.Replacement{{Index: 0, Text: strings.Repeat("long ", 500)}}}
+	}}, resource.HookBefore)
+	if w := r.do("POST", "/v1/chat/completions", chatBody); w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	r.checkBalance()
+	if r.limit.taken != 2 || r.money.taken != 2 {
+		t.Errorf("limits were asked %d times, budgets %d times, want 2", r.limit.taken, r.money.taken)
+	}
+	if hold := r.journal.reserved[0].Hold; hold != r.journal.settled[0].Hold || hold < 8_000_000 {
+		t.Errorf("recorded a hold of %v", hold)
+	}
+}
+
 // mask replaces a word, and blocks another.
 func mask(q *guardrail.Check) guardrail.Verdict {
 	var v guardrail.Verdict
