@@ -1,0 +1,244 @@
+package budget
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	demandSpan   = 10 * time.Minute // leases aim at so much demand
+	recallSpan   = 2 * time.Second  // and, when others want it, at so much
+	rateSpan     = time.Minute      // that the demand is averaged over
+	openAhead    = 5 * time.Second  // before a window begins, lease of it is wanted
+	wantEvery    = time.Second      // unless somebody waits
+	probeEvery   = time.Second      // when the headroom seems too small
+	keepWindow   = 10 * time.Minute // after its end, for late settles
+	openingShare = 4                // a new window leases limit / (4 × nodes) to each node
+)
+
+// ref names an account without building its id.
+type ref struct{ kind, id, name string }
+
+// account is one budget of one holder.
+type account struct {
+	serial uint64 // accounts are locked in its order
+	ref    ref
+	id     resource.AccountID
+
+	mu      sync.Mutex // guards the fields below and the windows
+	per     resource.Per
+	zone    string
+	windows []*window // few; the one of the last request first
+	active  bool
+}
+
+// window is one run of an account's period: this node's part of it. Its fields are guarded
+// by the account's mutex.
+type window struct {
+	account *account
+	span    resource.Window
+
+	known     bool           // a lease of the present epoch was seen
+	granted   resource.Money // by the replicated state, net of the releases that it has applied
+	releasing resource.Money // given back, but not yet out of granted
+	consumed  resource.Money // settled requests since the process, or its newest epoch, began
+	reserved  resource.Money // open holds
+	limit     resource.Money // newest known
+	overdraft resource.Money
+	headroom  resource.Money // of the whole window, when the lease was seen
+	recall    bool
+
+	used      time.Time // last request
+	largest   resource.Money
+	largestAt time.Time
+	rate      average
+	counted   resource.Money // part of consumed that is in rate
+	wanted    time.Time      // last want
+	probed    time.Time      // a probe began
+	need      resource.Money // largest hold that waits
+	waiting   int
+	wake      chan struct{} // closed when something changes; nil: nobody waits
+}
+
+// balance is what the node may still hold of its lease.
+func (w *window) balance() resource.Money {
+	return w.granted - w.releasing - w.consumed - w.reserved
+}
+
+// windowLocked returns the window that now lies in, which it makes if need be.
+func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*window, error) {
+	at := resource.At(now)
+	if len(a.windows) > 0 && a.per == t.Per && a.zone == t.Zone {
+		if w := a.windows[0]; w.span.Contains(at) || at < w.span.Start { // a clock that goes back opens nothing
+			return w, nil
+		}
+	}
+	span, err := t.Window(now)
+	if err != nil {
+		return nil, err
+	}
+	a.per, a.zone = t.Per, t.Zone
+	w := b.spanLocked(a, span)
+	a.toFront(w, at)
+	return w, nil
+}
+
+// spanLocked finds or makes the account's window of the span.
+func (b *Budgets) spanLocked(a *account, span resource.Window) *window {
+	for _, w := range a.windows {
+		if w.span.Start == span.Start {
+			w.span.End = span.End
+			return w
+		}
+	}
+	w := &window{account: a, span: span}
+	a.windows = append(a.windows, w)
+	if b.cfg.Lookup != nil {
+		if l, ok := b.cfg.Lookup(a.id, span.Start); ok && b.current(l.Epoch) {
+			w.take(&l)
+		}
+	}
+	return w
+}
+
+// toFront makes w the window of new requests and forgets those that ended long ago.
+func (a *account) toFront(w *window, at resource.Time) {
+	kept := []*window{w}
+	for _, o := range a.windows {
+		if o != w && (o.span.End == 0 || o.span.End+resource.Time(keepWindow) > at) {
+			kept = append(kept, o)
+		}
+	}
+	a.windows = kept
+}
+
+// take takes over a lease of the present epoch.
+func (w *window) take(l *Lease) {
+	w.known = true
+	w.granted, w.limit, w.overdraft = l.Granted, l.Limit, l.Overdraft
+	w.headroom, w.recall = l.Headroom, l.Recall
+	w.signal()
+}
+
+// signal lets those who wait try again.
+func (w *window) signal() {
+	if w.wake != nil {
+		close(w.wake)
+		w.wake = nil
+	}
+}
+
+// room is what may be held if a cut-off node may go on up to share: consumed, reserved and
+// the new hold must not exceed it.
+func (w *window) room(t *resource.Terms, share resource.Money) resource.Money {
+	lease := max(w.granted-w.releasing, share)
+	return min(lease, t.USD) + t.Overdraft
+}
+
+// touch notes the demand of one request.
+func (w *window) touch(hold resource.Money, now time.Time) {
+	w.used = now
+	if hold >= w.largest || now.Sub(w.largestAt) > rateSpan {
+		w.largest, w.largestAt = hold, now
+	}
+}
+
+// hopeful says whether to wait for a grant: the budget may have room for the hold, or it
+// is time to ask whether others can give lease back.
+func (w *window) hopeful(t *resource.Terms, hold resource.Money, now time.Time) bool {
+	if w.consumed+w.reserved+hold > t.USD+t.Overdraft {
+		return false // more than the whole budget, by this node alone
+	}
+	if !w.known || w.headroom+w.balance()+t.Overdraft >= hold {
+		return true
+	}
+	if now.Sub(w.probed) >= waitAtMost+probeEvery {
+		w.probed = now
+	}
+	return now.Sub(w.probed) < waitAtMost
+}
+
+// target is the balance that the node aims at.
+func (w *window) target(now time.Time, nodes int) resource.Money {
+	span := demandSpan
+	if w.recall {
+		span = recallSpan
+	}
+	t := resource.Money(min(w.rate.perSecond()*span.Seconds(), float64(resource.MaxMoney)))
+	if now.Sub(w.used) <= span {
+		t = max(t, w.largest)
+	} else if w.recall {
+		t = 0
+	}
+	return min(t, max(0, w.limit/resource.Money(max(1, nodes))))
+}
+
+// demand returns what the window wants and gives back, and lowers the balance by the
+// latter before anybody is told of it.
+func (w *window) demand(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
+	w.rate.add(float64(w.consumed-w.counted), now)
+	w.counted = w.consumed
+	target, balance := w.target(now, nodes), w.balance()
+	low := balance < target/2 && now.Sub(w.wanted) >= wantEvery
+	if w.waiting > 0 || (low && (!w.known || w.headroom > 0 || now.Sub(w.used) <= recallSpan)) {
+		need := max(0, w.need-balance)
+		if amount := max(target-balance, need); amount > 0 {
+			w.wanted = now
+			return w.want(amount, need), 0
+		}
+		return want, 0
+	}
+	keep := target
+	if !w.recall {
+		keep = max(2*target, w.limit/resource.Money(openingShare*max(1, nodes)))
+	}
+	if release = balance - keep; release <= target/8 {
+		return want, 0
+	}
+	w.releasing += release
+	return want, release
+}
+
+func (w *window) want(amount, need resource.Money) ledger.Want {
+	return ledger.Want{
+		Account: w.account.id, Window: w.span, Limit: w.limit, Overdraft: w.overdraft, Amount: amount, Need: need,
+	}
+}
+
+// average is an exponentially weighted rate, unbiased while it is young.
+type average struct {
+	sum, weight float64
+	at          time.Time
+}
+
+// add adds an amount that arrived since the last call.
+func (v *average) add(amount float64, now time.Time) {
+	if v.at.IsZero() {
+		v.at = now
+		if amount == 0 {
+			return
+		}
+		now = now.Add(100 * time.Millisecond) // one tick
+	}
+	dt := now.Sub(v.at).Seconds()
+	if dt <= 0 {
+		return
+	}
+	v.at = now
+	f := math.Exp(-dt / rateSpan.Seconds())
+	v.sum = v.sum*f + amount/dt*(1-f)
+	v.weight = v.weight*f + 1 - f
+}
+
+func (v *average) perSecond() float64 {
+	if v.weight == 0 {
+		return 0
+	}
+	// A rate seen for less than ten seconds is taken as if the rest had been idle, so that
+	// one request does not ask for ten minutes of such requests.
+	return v.sum / max(v.weight, 1-math.Exp(-10/rateSpan.Seconds()))
+}

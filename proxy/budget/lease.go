@@ -1,0 +1,237 @@
+package budget
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Lease is what the replicated state has granted this node of one window of one account.
+type Lease struct {
+	Account   resource.AccountID
+	Window    resource.Window
+	Epoch     uint64         // of the node; leases of another epoch are void
+	Granted   resource.Money // in all, less what was released
+	Limit     resource.Money
+	Overdraft resource.Money
+	Headroom  resource.Money // of the whole window: what is neither spent nor leased
+	Recall    bool           // others want and there is none left: give back what is idle
+}
+
+// release is money that was given back and whose tick was applied at the index.
+type release struct {
+	index uint64
+	of    []ledger.AccountCharge
+}
+
+// SetEpoch says that the epoch of this process is in the journal, and its leases count from
+// now on. The caller then passes all of them to Leases.
+func (b *Budgets) SetEpoch(epoch uint64) { b.epoch.Store(epoch) }
+
+// Void voids all leases and forgets what was consumed: the node is about to take a new
+// epoch, and what was consumed before belongs to the old one.
+func (b *Budgets) Void() {
+	b.epoch.Store(0)
+	b.releaseMu.Lock()
+	b.releases = nil
+	b.releaseMu.Unlock()
+	b.each(func(a *account) {
+		for _, w := range a.windows {
+			w.known, w.granted, w.releasing, w.consumed, w.counted = false, 0, 0, 0, 0
+			w.signal()
+		}
+	})
+}
+
+// Drain makes the next Demand give all idle lease back, and Want nothing.
+func (b *Budgets) Drain() { b.drain.Store(true) }
+
+// each calls f for each account, with its lock held.
+func (b *Budgets) each(f func(a *account)) {
+	for i := range b.shards {
+		s := &b.shards[i]
+		s.mu.RLock()
+		all := make([]*account, 0, len(s.accounts))
+		for _, a := range s.accounts {
+			all = append(all, a)
+		}
+		s.mu.RUnlock()
+		for _, a := range all {
+			a.mu.Lock()
+			f(a)
+			a.mu.Unlock()
+		}
+	}
+}
+
+// Leases tells what this node's leases are in the replicated state after the index. It is
+// called for every index that this node applies, also without leases, in order.
+func (b *Budgets) Leases(index uint64, leases []Lease) {
+	for i := range leases {
+		if l := &leases[i]; b.current(l.Epoch) {
+			b.lease(l)
+		}
+	}
+	b.releaseMu.Lock()
+	defer b.releaseMu.Unlock()
+	b.fed = max(b.fed, index)
+	b.releasedLocked()
+}
+
+func (b *Budgets) current(epoch uint64) bool { return epoch != 0 && epoch == b.epoch.Load() }
+
+func (b *Budgets) lease(l *Lease) {
+	kind, rest, _ := strings.Cut(string(l.Account), "/")
+	id, name, ok := strings.Cut(rest, "/")
+	if !ok {
+		b.cfg.Logger.Error("lease of an account without a name", "account", l.Account)
+		return
+	}
+	r := ref{kind, id, name}
+	if b.cfg.Lookup != nil && !l.Recall && !b.has(r) {
+		return // Lookup finds it when it is needed
+	}
+	a := b.account(r)
+	a.mu.Lock()
+	if b.current(l.Epoch) { // Void changes the epoch before it takes the lock
+		b.spanLocked(a, l.Window).take(l)
+	}
+	activate := l.Recall && !a.active
+	a.mu.Unlock()
+	if activate {
+		b.activate(a)
+	}
+}
+
+func (b *Budgets) has(r ref) bool {
+	s := b.shard(r)
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.accounts[r] != nil
+}
+
+// Acked tells that a tick was applied. What it released is out of the leases as soon as
+// Leases has told of the index at which it was applied.
+func (b *Budgets) Acked(t ledger.Tick, a ledger.Ack) {
+	if len(t.Release) == 0 || t.Epoch != b.epoch.Load() {
+		return
+	}
+	b.releaseMu.Lock()
+	defer b.releaseMu.Unlock()
+	b.releases = append(b.releases, release{a.Index, t.Release})
+	b.releasedLocked()
+}
+
+func (b *Budgets) releasedLocked() {
+	b.releases = slices.DeleteFunc(b.releases, func(r release) bool {
+		if r.index > b.fed {
+			return false
+		}
+		for _, c := range r.of {
+			b.released(c)
+		}
+		return true
+	})
+}
+
+func (b *Budgets) released(c ledger.AccountCharge) {
+	kind, rest, _ := strings.Cut(string(c.Account), "/")
+	id, name, _ := strings.Cut(rest, "/")
+	a := b.account(ref{kind, id, name})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, w := range a.windows {
+		if w.span.Start == c.Start {
+			w.releasing = max(0, w.releasing-c.Amount)
+			w.signal()
+		}
+	}
+}
+
+// Demand returns what the node wants of its leases and what it gives back, for the next
+// tick. What is given back is out of the balance before Demand returns.
+func (b *Budgets) Demand() (wants []ledger.Want, releases []ledger.AccountCharge) {
+	if b.epoch.Load() == 0 {
+		return nil, nil
+	}
+	if b.drain.Load() {
+		return nil, b.releaseAll()
+	}
+	now, nodes := b.cfg.Now(), b.cfg.Nodes()
+	b.activeMu.Lock()
+	defer b.activeMu.Unlock()
+	b.active = slices.DeleteFunc(b.active, func(a *account) bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		w, r := b.demandLocked(a, now, nodes)
+		wants, releases = append(wants, w...), append(releases, r...)
+		a.active = !a.idleSince(now.Add(-demandSpan - rateSpan))
+		return !a.active
+	})
+	ledger.SortCharges(releases)
+	return wants, releases
+}
+
+func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []ledger.Want, releases []ledger.AccountCharge) {
+	at := resource.At(now)
+	for _, w := range a.windows {
+		if !w.span.Contains(at) {
+			continue
+		}
+		want, release := w.demand(now, nodes)
+		if want.Amount > 0 {
+			wants = append(wants, want)
+		}
+		if release > 0 {
+			releases = append(releases, ledger.AccountCharge{Account: a.id, Start: w.span.Start, Amount: release})
+		}
+		if end := w.span.End; end != 0 && end-at <= resource.Time(openAhead) && now.Sub(w.used) <= rateSpan {
+			if next, ok := b.nextLocked(a, w, now, nodes); ok {
+				wants = append(wants, next)
+			}
+			break // nextLocked may have added a window
+		}
+	}
+	return wants, releases
+}
+
+// nextLocked wants lease of the window after w.
+func (b *Budgets) nextLocked(a *account, w *window, now time.Time, nodes int) (ledger.Want, bool) {
+	t := resource.Terms{Per: a.per, Zone: a.zone}
+	span, err := t.Window(w.span.End.Std())
+	if err != nil {
+		return ledger.Want{}, false
+	}
+	next := b.spanLocked(a, span)
+	if next.known || now.Sub(next.wanted) < wantEvery {
+		return ledger.Want{}, false
+	}
+	next.limit, next.overdraft, next.wanted = w.limit, w.overdraft, now
+	return next.want(max(1, w.target(now, nodes)), 0), true
+}
+
+// idleSince says that nothing has happened to the account after the time.
+func (a *account) idleSince(at time.Time) bool {
+	for _, w := range a.windows {
+		if w.used.After(at) || w.waiting > 0 || w.reserved > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *Budgets) releaseAll() (releases []ledger.AccountCharge) {
+	b.each(func(a *account) {
+		for _, w := range a.windows {
+			if left := w.balance(); left > 0 {
+				w.releasing += left
+				releases = append(releases, ledger.AccountCharge{Account: a.id, Start: w.span.Start, Amount: left})
+			}
+		}
+	})
+	ledger.SortCharges(releases)
+	return releases
+}
