@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -88,7 +89,7 @@ func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 
 // reserveBudget is the step that holds the estimated cost.
 func reserveBudget(ctx context.Context, s *Server, c *Call) error {
-	hold, err := s.cfg.Budgets.Reserve(ctx, BudgetRequest{
+	hold, err := s.cfg.Budgets.Reserve(ctx, budget.Request{
 		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
 	})
 	if err != nil {

@@ -181,7 +181,7 @@ func (s *Server) prepare(c *Call, d *deploymentView) *upstream.Attempt {
 	body := llm.Rewrite(c.body, &c.fields, edits)
 	c.lent = c.lent || c.buf != nil && len(body) == len(c.buf.b) && &body[0] == &c.buf.b[0]
 	c.attempt = upstream.Attempt{
-		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key,
+		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key.Reveal(),
 		Body: body, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
 	}
 	return &c.attempt

@@ -15,9 +15,11 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 const (
@@ -37,9 +39,9 @@ func (f limiterFunc) Reserve(_ context.Context, who *resource.Principal, tokens 
 	return f(who, tokens)
 }
 
-type budgetsFunc func(r proxy.BudgetRequest) (proxy.BudgetHold, error)
+type budgetsFunc func(r budget.Request) (proxy.BudgetHold, error)
 
-func (f budgetsFunc) Reserve(_ context.Context, r proxy.BudgetRequest) (proxy.BudgetHold, error) {
+func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetHold, error) {
 	return f(r)
 }
 
@@ -128,9 +130,9 @@ func (pricer) Cost(p *resource.Price, u llm.Usage) resource.Money {
 	return (p.Input*resource.Money(u.Prompt()) + p.Output*resource.Money(u.Completion())) / 1_000_000
 }
 
-type openerFunc func(kind, id, field string) (string, error)
+type openerFunc func(kind, id, field string) (secret.Text, error)
 
-func (f openerFunc) Open(_ *resource.Sealed, kind, id, field string) (string, error) {
+func (f openerFunc) Open(_ *resource.Sealed, kind, id, field string) (secret.Text, error) {
 	return f(kind, id, field)
 }
 
@@ -260,14 +262,14 @@ func newRig(t testing.TB) *rig {
 			r.limit.taken++
 			return &r.limit, nil
 		}),
-		Budgets: budgetsFunc(func(proxy.BudgetRequest) (proxy.BudgetHold, error) {
+		Budgets: budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
 			r.money.taken++
 			return &r.money, nil
 		}),
 		Router:   r.router,
 		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) { return r.upstream(ctx, a) }),
 		Journal:  r.journal, Pricer: pricer{},
-		Secrets: openerFunc(func(string, string, string) (string, error) { return "sk-provider", nil }),
+		Secrets: openerFunc(func(string, string, string) (secret.Text, error) { return secret.New("sk-provider"), nil }),
 	}
 	return r
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -35,7 +36,7 @@ func overLimit(r *rig, _ *http.Request) {
 }
 
 func overBudget(r *rig, _ *http.Request) {
-	r.cfg.Budgets = budgetsFunc(func(proxy.BudgetRequest) (proxy.BudgetHold, error) {
+	r.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
 		return nil, &llm.Error{Kind: llm.OverBudget, Scope: "team", Message: "over", ResetsAt: time.Unix(1, 0)}
 	})
 }

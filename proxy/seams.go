@@ -6,9 +6,11 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // Limiter reserves requests and tokens (package ratelimit).
@@ -34,20 +36,11 @@ type Quota struct {
 	LimitTokens, RemainingTokens     int64
 }
 
-// Budgets reserve money (package budget).
+// Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
 type Budgets interface {
 	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
 	// kind OverBudget.
-	Reserve(ctx context.Context, r BudgetRequest) (BudgetHold, error)
-}
-
-// BudgetRequest asks for money.
-type BudgetRequest struct {
-	Principal *resource.Principal
-	Catalog   *resource.Catalog
-	Cost      resource.Money // that is held
-	Free      bool           // no deployment that may answer costs anything
-	Unpriced  bool           // one that may answer has no known price
+	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
 }
 
 // BudgetHold is what a request holds of its budgets.
@@ -101,6 +94,20 @@ type Stream interface {
 	Close()
 }
 
+// FromBudgets makes a Budgets of b.
+func FromBudgets(b *budget.Budgets) Budgets { return budgets{b} }
+
+type budgets struct{ b *budget.Budgets }
+
+// Reserve implements Budgets.
+func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, error) {
+	h, err := b.b.Reserve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }
 
@@ -128,9 +135,9 @@ type Journal interface {
 	Settle(reserved uint64, r *ledger.Record) error
 }
 
-// Opener opens sealed secrets (package secret).
+// Opener opens sealed secrets; *secret.Keyring is one.
 type Opener interface {
-	Open(s *resource.Sealed, kind, id, field string) (string, error)
+	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
 }
 
 // Pricer knows prices (package pricing).

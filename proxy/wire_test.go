@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -57,7 +58,6 @@ func (w *wire) post(ctx context.Context, body string) *http.Response {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = res.Body.Close() })
 	return res
 }
 
@@ -88,6 +88,7 @@ func TestWire_Whole(t *testing.T) {
 		_, _ = io.WriteString(rw, answerBody)
 	})
 	res := w.post(t.Context(), chatBody)
+	defer func() { _ = res.Body.Close() }()
 	got, _ := io.ReadAll(res.Body)
 	if res.StatusCode != 200 || string(got) != answerBody || res.Header.Get("X-Conclave-Cost") != "0.00005" {
 		t.Errorf("got %d %s %v", res.StatusCode, got, res.Header)
@@ -100,6 +101,38 @@ func TestWire_Whole(t *testing.T) {
 	}
 	if w.journal.Open() != 0 {
 		t.Error("a reservation is left open")
+	}
+}
+
+// The account that a lease covers is charged what the request cost, and refuses the next one
+// when the lease is spent.
+func TestWire_Budget(t *testing.T) {
+	t.Parallel()
+	b := budget.New(budget.Config{Nodes: func() int { return 1 }, HasLeader: func() bool { return false }})
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answerBody)
+	})
+	limit := resource.Dollar / 100
+	w.keys[resource.HashSecret(goodKey)].Budgets = []resource.Terms{{Name: "total", USD: limit, Per: resource.PerTotal}}
+	b.SetEpoch(1)
+	b.Leases(1, []budget.Lease{{
+		Account: resource.Account("key", "key_good", "total"), Epoch: 1, Granted: limit, Limit: limit,
+	}})
+	w.mux = nil
+	w.cfg.Budgets = proxy.FromBudgets(b)
+	body := strings.Replace(chatBody, "{", `{"max_tokens":4900,`, 1) // held: 0.0098 and the prompt
+	first := w.do("POST", "/v1/chat/completions", body)
+	second := w.do("POST", "/v1/chat/completions", body)
+	if first.Code != 200 || second.Code != 200 { // the first hold was given back
+		t.Fatalf("got %d %s and %d %s", first.Code, first.Body, second.Code, second.Body)
+	}
+	over := w.do("POST", "/v1/chat/completions", strings.Replace(chatBody, "{", `{"max_tokens":5000,`, 1))
+	if over.Code != 429 || codeOf(t, over.Body.String()) != "budget_exceeded" || over.Header().Get("X-Should-Retry") != "false" {
+		t.Errorf("got %d %s", over.Code, over.Body)
+	}
+	if n := w.journal.Open(); n != 0 {
+		t.Errorf("%d reservations are left open", n)
 	}
 }
 
@@ -132,6 +165,7 @@ func TestWire_Stream(t *testing.T) {
 		}
 	})
 	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
 	in := bufio.NewReader(res.Body)
 	var got strings.Builder
 	for _, want := range []string{chunkHe, chunkLlo} {
@@ -166,6 +200,7 @@ func TestWire_Cut(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
 	got, err := io.ReadAll(res.Body)
 	if err != nil || !strings.HasPrefix(string(got), chunkHe) || strings.Contains(string(got), "[DONE]") {
 		t.Fatalf("got %q, %v", got, err)
@@ -234,6 +269,7 @@ func TestWire_ProviderErrors(t *testing.T) {
 					_, _ = io.WriteString(rw, tt.body)
 				})
 				res := w.post(t.Context(), body)
+				defer func() { _ = res.Body.Close() }()
 				got, _ := io.ReadAll(res.Body)
 				if res.StatusCode != tt.want || (string(got) == tt.body) != tt.relayed || res.Header.Get("Retry-After") != tt.sent {
 					t.Errorf("got %d %s %v", res.StatusCode, got, res.Header)
