@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -242,6 +243,51 @@ func TestWire_HangUp(t *testing.T) {
 			t.Errorf("recorded %+v", rec)
 		}
 	}
+}
+
+// Requests side by side never see each other's bytes, also when the provider answers before it
+// has read a body.
+func TestWire_Isolation(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+		head := make([]byte, 64)
+		_, _ = io.ReadFull(q.Body, head)
+		rw.Header().Set("Content-Type", "application/json")
+		if head[30]%2 == 0 {
+			rest, _ := io.ReadAll(q.Body)
+			for _, b := range rest[:len(rest)-2] {
+				if b != head[30] {
+					_, _ = io.WriteString(rw, `{"mixed":true}`)
+					return
+				}
+			}
+		}
+		_, _ = io.WriteString(rw, `{"pad":"`+string(head[30])+`"}`)
+	})
+	for _, d := range w.tables.Deployments {
+		d.Upstream = "" // the body is sent as it came
+	}
+	w.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) { return &hold{}, nil })
+	w.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) { return &moneyHold{}, nil })
+	w.mux = nil
+	h := w.handler()
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			letter := string(rune('a' + worker))
+			body := `{"model":"demo","junk":"` + strings.Repeat(letter, 64<<10) + `"}`
+			for range 20 {
+				req := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(body))
+				req.Header.Set("Authorization", "Bearer "+goodKey)
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, req)
+				if got := rec.Body.String(); rec.Code != 200 || got != `{"pad":"`+letter+`"}` {
+					t.Errorf("%s got %d %s", letter, rec.Code, got)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestWire_ProviderErrors(t *testing.T) {
