@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -18,8 +20,7 @@ type quote struct {
 	raw      int64 // prompt tokens before the learned factor
 	prompt   int64
 	output   int64
-	cost     resource.Money
-	strict   resource.Money // with a token for each byte of the prompt
+	cost     resource.Money // that is held
 	free     bool
 	unpriced bool
 }
@@ -39,9 +40,31 @@ func (s *Server) estimate(c *Call) {
 		}
 		q.output = product(q.output, max(1, f.N))
 	}
-	q.cost = s.cfg.Pricer.Cost(&m.worst, llm.Usage{Input: q.prompt, Output: q.output})
-	q.strict = s.cfg.Pricer.Cost(&m.worst, llm.Usage{Input: f.PromptBytes + framingTokens, Output: q.output})
+	if c.route.endpoint == llm.Completions {
+		q.output = product(q.output, prompts(c.body))
+	}
+	held := q.prompt
+	if strict(c) {
+		held = max(held, f.PromptBytes+framingTokens)
+	}
+	q.cost = s.cfg.Pricer.Cost(&m.worst, llm.Usage{Input: held, Output: q.output})
 	c.quote = q
+}
+
+// strict says whether one of the budgets wants the bound held, which is a token for each byte
+// of the prompt: a tokenizer that works on bytes never makes more.
+func strict(c *Call) bool {
+	is := func(t resource.Terms) bool { return t.Strict }
+	if key := c.who.Key; key != nil {
+		if b, ok := c.cat.Budget(key.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(key.Budgets, is) {
+			return true
+		}
+	}
+	if team := c.who.Team; team != nil {
+		b, ok := c.cat.Budget(team.BudgetID)
+		return ok && b.Terms.Strict || slices.ContainsFunc(team.Budgets, is)
+	}
+	return false
 }
 
 // product multiplies counts of tokens without overflowing.
@@ -60,15 +83,14 @@ func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.limit = hold
+	c.limit, c.quota, c.limited = hold, hold.Quota(), true
 	return nil
 }
 
 // reserveBudget is the step that holds the estimated cost.
 func reserveBudget(ctx context.Context, s *Server, c *Call) error {
-	hold, err := s.cfg.Budgets.Reserve(ctx, BudgetRequest{
-		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Strict: c.quote.strict,
-		Free: c.quote.free, Unpriced: c.quote.unpriced,
+	hold, err := s.cfg.Budgets.Reserve(ctx, budget.Request{
+		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
 	})
 	if err != nil {
 		return err
@@ -77,7 +99,7 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 	return nil
 }
 
-// release gives back what is held, so that it can be decided again.
+// release ends what is held: what was settled stays settled, the rest is given back.
 func (c *Call) release() {
 	if c.limit != nil {
 		c.limit.Release()

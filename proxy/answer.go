@@ -23,6 +23,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	s.settle(c, nil)
 	h := c.out.Header()
 	s.answerHeaders(c, h)
+	providerHeaders(a.Header, h)
 	h["Content-Type"] = contentType(a.Header)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.result.begun = true

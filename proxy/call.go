@@ -20,16 +20,18 @@ type Call struct {
 	writer httpWriter // that out writes to, where net/http is in front
 
 	// What the steps found out, in their order.
-	cat    *resource.Catalog // the one view of the request
-	view   *view
-	who    *resource.Principal
-	buf    *buffer
-	body   []byte // buf's, or what a guardrail made of it
-	fields llm.Fields
-	model  *resource.Model
-	quote  quote
-	guards *guardrail.Set
-	plan   []router.Target
+	cat     *resource.Catalog // the one view of the request
+	view    *view
+	who     *resource.Principal
+	buf     *buffer
+	body    []byte // buf's, or what a guardrail made of it
+	fields  llm.Fields
+	model   *resource.Model
+	quote   quote
+	quota   Quota // of the limits, if limited
+	limited bool
+	guards  *guardrail.Set
+	plan    []router.Target
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
@@ -76,7 +78,6 @@ type result struct {
 	usage      llm.Usage
 	cost       resource.Money
 	priced     bool
-	err        *llm.Error
 }
 
 // peek takes a body and reads the fields that are acted on.

@@ -2,12 +2,26 @@ package proxy
 
 import (
 	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
 )
+
+// What is waited before the same deployment is asked again.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 8 * time.Second
+)
+
+// codeUnusable is the code of a deployment whose own record is at fault.
+const codeUnusable = "conclave_deployment_unusable"
 
 // planAttempts is the step that chooses the deployments to try, in order.
 func planAttempts(_ context.Context, s *Server, c *Call) error {
@@ -22,22 +36,70 @@ func planAttempts(_ context.Context, s *Server, c *Call) error {
 	return nil
 }
 
-// dispatch is the step that makes attempts until one answers. Another deployment is tried
-// only while the client has not got a byte, is still there, and the failure is not its own.
+// dispatch is the step that makes attempts until one answers. Another is made only while the
+// client has not got a byte, is still there, and the failure is not its own.
 func dispatch(ctx context.Context, s *Server, c *Call) error {
 	var last error
+	var hopeless []*resource.Deployment // that no second attempt can help
 	for i := range c.plan {
+		t := &c.plan[i]
+		if slices.Contains(hopeless, t.Deployment) {
+			continue
+		}
+		if again := repeats(c.plan[:i], t); again > 0 {
+			if err := pause(ctx, again, last); err != nil {
+				return err
+			}
+		}
 		c.result.attempts++
-		c.result.target = c.plan[i]
+		c.result.target = *t
 		last = s.attempt(ctx, c)
-		if last != nil && ctx.Err() != nil {
+		if last == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
 			return gone(last)
 		}
-		if last == nil || c.result.begun || !worthAnother(last) {
+		if c.result.begun || !worthAnother(last) {
 			return last
+		}
+		if !worthRepeating(last) {
+			hopeless = append(hopeless, t.Deployment)
 		}
 	}
 	return last
+}
+
+// repeats counts the attempts at the target's deployment among those before.
+func repeats(before []router.Target, t *router.Target) int {
+	n := 0
+	for i := range before {
+		if before[i].Deployment == t.Deployment {
+			n++
+		}
+	}
+	return n
+}
+
+// pause waits before a deployment is asked again: for as long as it said, or longer each
+// time. A deployment that wants to be left alone for longer than that is not asked again:
+// the client learns how long.
+func pause(ctx context.Context, again int, last error) error {
+	wait := min(firstPause<<(again-1), longestPause)
+	if asked := asError(last).RetryAfter; asked > longestPause {
+		return last
+	} else if asked > 0 {
+		wait = asked
+	}
+	wait += rand.N(firstPause / 2) //nolint:gosec // spreads retries, guards nothing
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return gone(ctx.Err())
+	}
 }
 
 // worthAnother says whether another deployment may do better.
@@ -52,12 +114,30 @@ func worthAnother(err error) bool {
 	}
 }
 
+// worthRepeating says whether the same deployment may do better the next time.
+func worthRepeating(err error) bool {
+	switch e := asError(err); e.Kind {
+	case llm.RateLimited, llm.Unavailable, llm.Timeout:
+		return e.Code != codeUnusable
+	case llm.Upstream:
+		return e.Code != openai.CodeCredentials
+	default:
+		return false
+	}
+}
+
 // attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
 func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
 	d := s.deploymentView(c.view, t)
 	if d.err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: "conclave_deployment_unusable", Message: "The deployment cannot be used.", Err: d.err}
+		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.err}
+	}
+	if !d.provider.Serves(c.route.endpoint) {
+		return &llm.Error{
+			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
+			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
+		}
 	}
 	flight := s.cfg.Router.Begin(t.Deployment.ID)
 	began := s.now()
@@ -101,7 +181,7 @@ func (s *Server) prepare(c *Call, d *deploymentView) *upstream.Attempt {
 	body := llm.Rewrite(c.body, &c.fields, edits)
 	c.lent = c.lent || c.buf != nil && len(body) == len(c.buf.b) && &body[0] == &c.buf.b[0]
 	c.attempt = upstream.Attempt{
-		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key,
+		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key.Reveal(),
 		Body: body, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
 	}
 	return &c.attempt

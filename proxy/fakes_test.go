@@ -15,9 +15,11 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 const (
@@ -37,17 +39,17 @@ func (f limiterFunc) Reserve(_ context.Context, who *resource.Principal, tokens 
 	return f(who, tokens)
 }
 
-type budgetsFunc func(r proxy.BudgetRequest) (proxy.BudgetHold, error)
+type budgetsFunc func(r budget.Request) (proxy.BudgetHold, error)
 
-func (f budgetsFunc) Reserve(_ context.Context, r proxy.BudgetRequest) (proxy.BudgetHold, error) {
+func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetHold, error) {
 	return f(r)
 }
 
 // hold counts how it ended.
 type hold struct {
-	settled, released int
-	tokens            int64
-	cost              resource.Money
+	taken, settled, released int
+	tokens                   int64
+	cost                     resource.Money
 }
 
 func (h *hold) Quota() proxy.Quota {
@@ -58,7 +60,7 @@ func (h *hold) Release()            { h.released++ }
 
 type moneyHold struct{ hold }
 
-func (h *moneyHold) Charges() []ledger.AccountCharge { return nil }
+func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
 func (h *moneyHold) Settle(cost resource.Money) []ledger.AccountCharge {
 	h.settled++
 	h.cost = cost
@@ -128,9 +130,9 @@ func (pricer) Cost(p *resource.Price, u llm.Usage) resource.Money {
 	return (p.Input*resource.Money(u.Prompt()) + p.Output*resource.Money(u.Completion())) / 1_000_000
 }
 
-type openerFunc func(kind, id, field string) (string, error)
+type openerFunc func(kind, id, field string) (secret.Text, error)
 
-func (f openerFunc) Open(_ *resource.Sealed, kind, id, field string) (string, error) {
+func (f openerFunc) Open(_ *resource.Sealed, kind, id, field string) (secret.Text, error) {
 	return f(kind, id, field)
 }
 
@@ -256,12 +258,18 @@ func newRig(t testing.TB) *rig {
 	master := resource.HashSecret(masterKey)
 	r.cfg = proxy.Config{
 		NodeID: "node_a", Keys: r.keys, Master: func() resource.Hash { return master },
-		Limits:   limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) { return &r.limit, nil }),
-		Budgets:  budgetsFunc(func(proxy.BudgetRequest) (proxy.BudgetHold, error) { return &r.money, nil }),
+		Limits: limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+			r.limit.taken++
+			return &r.limit, nil
+		}),
+		Budgets: budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
+			r.money.taken++
+			return &r.money, nil
+		}),
 		Router:   r.router,
 		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) { return r.upstream(ctx, a) }),
 		Journal:  r.journal, Pricer: pricer{},
-		Secrets: openerFunc(func(string, string, string) (string, error) { return "sk-provider", nil }),
+		Secrets: openerFunc(func(string, string, string) (secret.Text, error) { return secret.New("sk-provider"), nil }),
 	}
 	return r
 }
@@ -346,11 +354,10 @@ func codeOf(t testing.TB, body string) string {
 // checkBalance says that everything that was held was given back once.
 func (r *rig) checkBalance() {
 	r.t.Helper()
-	if n := r.limit.settled + r.limit.released; n != 1 {
-		r.t.Errorf("limit hold ended %d times", n)
-	}
-	if n := r.money.settled + r.money.released; n != 1 {
-		r.t.Errorf("budget hold ended %d times", n)
+	for name, h := range map[string]*hold{"limit": &r.limit, "budget": &r.money.hold} {
+		if h.taken != h.released || h.settled > 1 {
+			r.t.Errorf("%s was held %d times, released %d times, settled %d times", name, h.taken, h.released, h.settled)
+		}
 	}
 	if n := len(r.journal.settled); n != 1 {
 		r.t.Errorf("%d settlements, want 1", n)

@@ -84,14 +84,18 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	h.reset()
 	h.add("X-Conclave-Request-Id", c.id)
 	h.add("X-Litellm-Call-Id", c.id)
+	h.add("X-Request-Id", c.id)
 	if s.cfg.NodeID != "" {
 		h.add("X-Conclave-Node", s.cfg.NodeID)
 	}
 	if c.result.attempts > 0 {
 		s.routeHeaders(c, h)
 	}
-	if c.limit != nil {
-		quotaHeaders(c.limit.Quota(), h)
+	if c.limited {
+		quotaHeaders(c.quota, h)
+	}
+	if names := c.guards.Names(); len(names) > 0 {
+		h.add("X-Litellm-Applied-Guardrails", headerText(strings.Join(names, ",")))
 	}
 	h.int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
 	h.apply(to)
@@ -109,12 +113,25 @@ func (s *Server) routeHeaders(c *Call, h *headerSet) {
 	}
 	h.add("X-Conclave-Model", headerText(r.target.Model.Name))
 	h.add("X-Litellm-Model-Group", headerText(r.target.Model.Name))
+	if r.target.Model != c.model {
+		h.add("X-Litellm-Attempted-Fallbacks", "1")
+	}
 	if c.settled && r.priced {
 		h.money("X-Conclave-Cost", r.cost)
 		h.money("X-Litellm-Response-Cost", r.cost)
 	}
 	h.millis("X-Litellm-Response-Duration-Ms", s.now().Sub(c.started))
 	h.millis("X-Litellm-Overhead-Duration-Ms", s.overhead(c))
+}
+
+// providerHeaders hands on what the provider says about the request and its own limits, under
+// the names that LiteLLM gives it.
+func providerHeaders(from, to http.Header) {
+	for name, values := range from {
+		if name == "X-Request-Id" || strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Openai-") {
+			to["Llm_provider-"+name] = values
+		}
+	}
 }
 
 // overhead is the time that the request has spent in the gateway.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -35,7 +36,7 @@ func overLimit(r *rig, _ *http.Request) {
 }
 
 func overBudget(r *rig, _ *http.Request) {
-	r.cfg.Budgets = budgetsFunc(func(proxy.BudgetRequest) (proxy.BudgetHold, error) {
+	r.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
 		return nil, &llm.Error{Kind: llm.OverBudget, Scope: "team", Message: "over", ResetsAt: time.Unix(1, 0)}
 	})
 }
@@ -153,8 +154,8 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	if asked {
 		t.Error("an upstream was asked")
 	}
-	if r.limit.settled+r.limit.released > 1 || r.money.settled+r.money.released > 1 {
-		t.Errorf("ended twice: %+v %+v", r.limit, r.money)
+	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
+		t.Errorf("left held: %+v %+v", r.limit, r.money)
 	}
 	if n := len(r.journal.settled); rt.method == "POST" && (n == 1) != p.record {
 		t.Errorf("%d records, want one: %v", n, p.record)

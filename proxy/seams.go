@@ -6,9 +6,11 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // Limiter reserves requests and tokens (package ratelimit).
@@ -22,9 +24,9 @@ type Limiter interface {
 type LimitHold interface {
 	// Quota is the tightest limit after the reservation.
 	Quota() Quota
-	// Settle replaces the held tokens by the used ones and ends the request.
+	// Settle replaces the held tokens by the used ones.
 	Settle(tokens int64)
-	// Release gives the tokens back and ends the request.
+	// Release ends the request, after Settle or without it.
 	Release()
 }
 
@@ -34,30 +36,21 @@ type Quota struct {
 	LimitTokens, RemainingTokens     int64
 }
 
-// Budgets reserve money (package budget).
+// Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
 type Budgets interface {
 	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
 	// kind OverBudget.
-	Reserve(ctx context.Context, r BudgetRequest) (BudgetHold, error)
-}
-
-// BudgetRequest asks for money.
-type BudgetRequest struct {
-	Principal *resource.Principal
-	Catalog   *resource.Catalog
-	Cost      resource.Money // estimated
-	Strict    resource.Money // the bound: one token for each byte of the prompt
-	Free      bool           // no deployment that may answer costs anything
-	Unpriced  bool           // one that may answer has no known price
+	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
 }
 
 // BudgetHold is what a request holds of its budgets.
 type BudgetHold interface {
-	// Charges are the accounts and what is held of each.
-	Charges() []ledger.AccountCharge
-	// Settle replaces the held money by the cost and returns what each account is charged.
+	// Holds are the accounts and what is held of each, valid until Settle or Release.
+	Holds() []ledger.AccountCharge
+	// Settle replaces the held money by the cost and returns what each account is charged,
+	// valid until Release.
 	Settle(cost resource.Money) []ledger.AccountCharge
-	// Release gives the money back.
+	// Release ends the hold, after Settle or without it.
 	Release()
 }
 
@@ -101,6 +94,20 @@ type Stream interface {
 	Close()
 }
 
+// FromBudgets makes a Budgets of b.
+func FromBudgets(b *budget.Budgets) Budgets { return budgets{b} }
+
+type budgets struct{ b *budget.Budgets }
+
+// Reserve implements Budgets.
+func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, error) {
+	h, err := b.b.Reserve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }
 
@@ -128,9 +135,9 @@ type Journal interface {
 	Settle(reserved uint64, r *ledger.Record) error
 }
 
-// Opener opens sealed secrets (package secret).
+// Opener opens sealed secrets; *secret.Keyring is one.
 type Opener interface {
-	Open(s *resource.Sealed, kind, id, field string) (string, error)
+	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
 }
 
 // Pricer knows prices (package pricing).

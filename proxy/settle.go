@@ -19,7 +19,7 @@ const guessedRate = 100
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.cost, Holds: c.money.Charges(),
+		Hold: c.quote.cost, Holds: c.money.Holds(),
 	}
 	c.opening.KeyID, c.opening.TeamID = ids(c.who)
 	id, err := s.cfg.Journal.Reserve(&c.opening)
@@ -102,11 +102,10 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		return
 	}
 	c.settled = true
+	defer c.release()
 	s.price(c)
 	var charges []ledger.AccountCharge
-	if c.entry == 0 {
-		c.release()
-	} else {
+	if c.entry != 0 {
 		c.limit.Settle(c.result.usage.Total())
 		charges = c.money.Settle(c.result.cost)
 	}

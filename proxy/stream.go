@@ -112,6 +112,7 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	c.result.status = http.StatusOK
 	h := c.out.Header()
 	s.answerHeaders(c, h)
+	providerHeaders(a.Header, h)
 	h["Content-Type"] = typeEvents
 	if v := a.Header["Content-Type"]; len(v) > 0 {
 		h["Content-Type"] = v[:1]

@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -85,58 +87,75 @@ func (d *deaf) Write(p []byte) (int, error) {
 
 func TestStream_ClientGone(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name   string
-		writes int
-		source llm.UsageSource
-	}{
-		{"at once", 0, llm.UsageEstimated},
-		{"after one event", 1, llm.UsageEstimated},
-		{"at the last event", 2, llm.UsageProvider},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			r := newRig(t)
-			st := r.stream()
-			st.hide = true
-			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
-				return proxy.Answer{Status: 200, Stream: st}, nil
-			}
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			w := &deaf{httptest.NewRecorder(), tt.writes, cancel}
-			req := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(streamBody)).WithContext(ctx)
-			req.Header.Set("Authorization", "Bearer "+goodKey)
-			r.handler().ServeHTTP(w, req)
-			r.checkBalance()
-			rec := r.journal.settled[0]
-			if rec.Usage.Source != tt.source || rec.Cost == 0 {
-				t.Errorf("recorded %+v, want usage %v", rec, tt.source)
-			}
-			if st.closed != 1 || r.router.began != 1 {
-				t.Errorf("closed %d, %d attempts", st.closed, r.router.began)
-			}
-		})
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions"} {
+		for _, tt := range []struct {
+			name   string
+			writes int
+			source llm.UsageSource
+		}{
+			{"at once", 0, llm.UsageEstimated},
+			{"after one event", 1, llm.UsageEstimated},
+			{"at the last event", 2, llm.UsageProvider},
+		} {
+			t.Run(path+tt.name, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				st := r.stream()
+				st.hide = true
+				r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+					return proxy.Answer{Status: 200, Stream: st}, nil
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				w := &deaf{httptest.NewRecorder(), tt.writes, cancel}
+				req := httptest.NewRequest("POST", path, strings.NewReader(streamBody)).WithContext(ctx)
+				req.Header.Set("Authorization", "Bearer "+goodKey)
+				r.handler().ServeHTTP(w, req)
+				r.checkBalance()
+				rec := r.journal.settled[0]
+				if rec.Usage.Source != tt.source || rec.Cost == 0 {
+					t.Errorf("recorded %+v, want usage %v", rec, tt.source)
+				}
+				if st.closed != 1 || r.router.began != 1 {
+					t.Errorf("closed %d, %d attempts", st.closed, r.router.began)
+				}
+			})
+		}
 	}
 }
 
 func TestWhole_ClientGone(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	r.upstream = func(ctx context.Context, _ *upstream.Attempt) (proxy.Answer, error) {
-		cancel()
-		<-ctx.Done()
-		return proxy.Answer{}, ctx.Err()
-	}
-	w := r.do("POST", "/v1/chat/completions", chatBody, func(q *http.Request) { *q = *q.WithContext(ctx) })
-	r.checkBalance()
-	rec := r.journal.settled[0]
-	if rec.ErrorKind != "conclave_canceled" || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
-		t.Errorf("recorded %+v after %d attempts", rec, r.router.began)
-	}
-	if w.Body.Len() != 0 {
-		t.Errorf("wrote %q to nobody", w.Body)
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/v1/embeddings"} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				ctx, cancel := context.WithCancel(context.Background())
+				r.upstream = func(ctx context.Context, _ *upstream.Attempt) (proxy.Answer, error) {
+					timer := time.AfterFunc(2*time.Second, cancel)
+					defer timer.Stop()
+					<-ctx.Done()
+					return proxy.Answer{}, ctx.Err()
+				}
+				w := r.do("POST", path, chatBody, func(q *http.Request) { *q = *q.WithContext(ctx) })
+				r.checkBalance()
+				rec := r.journal.settled[0]
+				if rec.ErrorKind != "conclave_canceled" || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
+					t.Errorf("recorded %+v after %d attempts", rec, r.router.began)
+				}
+				want := int64(200) // two seconds' worth
+				if path == "/v1/embeddings" {
+					want = 0
+				}
+				if rec.Usage.Output != want {
+					t.Errorf("charged %d tokens of output, want %d", rec.Usage.Output, want)
+				}
+				if w.Body.Len() != 0 {
+					t.Errorf("wrote %q to nobody", w.Body)
+				}
+			})
+		})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // view is what the data path has worked out of one catalog: prices and opened secrets. It is
@@ -35,7 +36,7 @@ type deploymentView struct {
 	price    *resource.Price // nil: unknown
 	base     string
 	name     string // of the model at the provider
-	key      string
+	key      secret.Text
 	timeout  time.Duration // 0: the default
 	err      error         // why it cannot be used
 }
@@ -144,25 +145,27 @@ func (s *Server) deploymentView(v *view, t *router.Target) *deploymentView {
 	} else {
 		d.key, d.err = s.openKey(t)
 	}
-	v.deployments.Store(t.Deployment, d)
+	if d.err == nil { // a key that cannot be opened now may be later
+		v.deployments.Store(t.Deployment, d)
+	}
 	return d
 }
 
 // openKey opens the deployment's own key, else its credential's.
-func (s *Server) openKey(t *router.Target) (string, error) {
+func (s *Server) openKey(t *router.Target) (secret.Text, error) {
 	sealed, kind, id := t.Deployment.APIKey, "deployment", t.Deployment.ID
 	if sealed == nil && t.Credential != nil {
 		sealed, kind, id = t.Credential.APIKey, "credential", t.Credential.ID
 	}
 	if sealed == nil {
 		if t.Deployment.CredentialID != "" && t.Credential == nil {
-			return "", fmt.Errorf("open key of deployment %s: credential %s is not in the catalog", t.Deployment.ID, t.Deployment.CredentialID)
+			return secret.Text{}, fmt.Errorf("open key of deployment %s: credential %s is not in the catalog", t.Deployment.ID, t.Deployment.CredentialID)
 		}
-		return "", nil
+		return secret.Text{}, nil
 	}
 	key, err := s.cfg.Secrets.Open(sealed, kind, id, "api_key")
 	if err != nil {
-		return "", fmt.Errorf("open key of %s %s: %w", kind, id, err)
+		return secret.Text{}, fmt.Errorf("open key of %s %s: %w", kind, id, err)
 	}
 	return key, nil
 }

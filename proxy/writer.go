@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// maxWrite is how much is written under one deadline.
+const maxWrite = 1 << 20
+
 // Writer is where an answer goes. It is the seam between the data path and the server in
 // front of it.
 type Writer interface {
@@ -51,23 +54,38 @@ func (h *httpWriter) Started() bool { return h.status != 0 }
 
 // Write implements Writer.
 func (h *httpWriter) Write(p []byte) (int, error) {
-	n, err := h.w.Write(p)
-	if err != nil {
-		return n, fmt.Errorf("write to client: %w", err)
+	done := 0
+	for {
+		h.deadline()
+		n, err := h.w.Write(p[done:min(done+maxWrite, len(p))])
+		done += n
+		if err != nil {
+			return done, fmt.Errorf("write to client: %w", err)
+		}
+		if done == len(p) {
+			return done, nil
+		}
 	}
-	return n, nil
 }
 
-// Flush implements Writer. The deadline frees what a client holds that does not read.
+// Flush implements Writer.
 func (h *httpWriter) Flush() error {
-	if h.timeout > 0 {
-		h.timed = true
-		_ = h.rc.SetWriteDeadline(time.Now().Add(h.timeout)) // not every server has deadlines
-	}
+	h.deadline()
 	if err := h.rc.Flush(); err != nil {
 		return fmt.Errorf("flush to client: %w", err)
 	}
 	return nil
+}
+
+// deadline bounds the next write, so that a client that does not read cannot hold what its
+// request holds.
+func (h *httpWriter) deadline() {
+	if h.timeout > 0 {
+		h.timed = h.rc.SetWriteDeadline(time.Now().Add(h.timeout)) == nil
+		if !h.timed {
+			h.timeout = 0 // the server has no deadlines
+		}
+	}
 }
 
 // end lets the connection live on without the last write's deadline.
