@@ -3,9 +3,8 @@
 package openai
 
 import (
-	"time"
-
 	"net/http"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 )
@@ -31,10 +30,10 @@ func (Codec) Read(data []byte) (llm.Report, error) { return llm.Read(data) }
 // deployment, not of the client. They become errors of kind Upstream, and what the provider
 // says about them, which may hold parts of the key, is left to the log.
 //
-// A status below 400 means that the error came in the body of a good answer.
+// A status below 300 means that the error came in the body of a good answer.
 func (Codec) Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
 	f := llm.ParseError(body)
-	if status < 400 {
+	if status < 300 {
 		status = statusOf(f)
 	}
 	e := &llm.Error{

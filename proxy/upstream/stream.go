@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"time"
@@ -57,7 +58,7 @@ func (s *Stream) Next() ([]byte, error) {
 		switch {
 		case !show:
 		case e.Cut: // whole, but for the blank line after it
-			return append(e.Raw, '\n', '\n'), nil
+			return append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n'), nil
 		default:
 			return e.Raw, nil
 		}

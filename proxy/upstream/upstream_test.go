@@ -38,7 +38,11 @@ func row(t testing.TB, name string) *provider.Provider {
 // serve starts a provider and returns a client and an attempt at it.
 func serve(t testing.TB, cfg upstream.Config, h http.HandlerFunc) (*upstream.Client, *upstream.Attempt) {
 	t.Helper()
-	srv := httptest.NewServer(h)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // the server notices that a client leaves once it has read its request
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		h(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	c := upstream.New(cfg)
 	t.Cleanup(c.Close)
