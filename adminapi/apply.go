@@ -10,13 +10,13 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Declared is what a configuration file says the cluster should hold. Records name each
+// File is what a configuration file says the cluster should hold. Records name each
 // other by name and lack ids, seals and versions; secrets are text.
-type Declared struct {
-	Credentials []DeclaredCredential
-	Models      []DeclaredModel
-	Teams       []DeclaredTeam
-	Keys        []DeclaredKey
+type File struct {
+	Credentials []FileCredential
+	Models      []FileModel
+	Teams       []FileTeam
+	Keys        []FileKey
 	Budgets     []resource.Budget
 	Guardrails  []resource.Guardrail
 	Callbacks   []resource.Callback
@@ -24,34 +24,34 @@ type Declared struct {
 	Settings    []resource.Setting // the id is the name
 }
 
-// DeclaredCredential is a credential; its record lacks APIKey.
-type DeclaredCredential struct {
+// FileCredential is a credential; its record lacks APIKey.
+type FileCredential struct {
 	Record resource.Credential
 	APIKey string // "": none
 }
 
-// DeclaredModel is a model with its deployments.
-type DeclaredModel struct {
+// FileModel is a model with its deployments.
+type FileModel struct {
 	Record      resource.Model
-	Deployments []DeclaredDeployment
+	Deployments []FileDeployment
 }
 
-// DeclaredDeployment is a deployment of the model around it; its record has a name and
+// FileDeployment is a deployment of the model around it; its record has a name and
 // lacks ModelID, CredentialID and APIKey.
-type DeclaredDeployment struct {
+type FileDeployment struct {
 	Record     resource.Deployment
 	Credential string // name; "": none
 	APIKey     string // "": none
 }
 
-// DeclaredTeam is a team; its record lacks BudgetID.
-type DeclaredTeam struct {
+// FileTeam is a team; its record lacks BudgetID.
+type FileTeam struct {
 	Record resource.Team
 	Budget string // name of a shared budget; "": none
 }
 
-// DeclaredKey is a key; its record has Hash and Hint and lacks TeamID and BudgetID.
-type DeclaredKey struct {
+// FileKey is a key; its record has Hash and Hint and lacks TeamID and BudgetID.
+type FileKey struct {
 	Record resource.Key
 	Team   string // name; "": none
 	Budget string // name of a shared budget; "": none
@@ -79,9 +79,19 @@ type Plan struct {
 	Batch   fsm.Batch
 }
 
+// PlanFile makes the one command that brings the cluster to what f declares, and counts its
+// changes; if there are none there is nothing to propose. It is to be proposed by the actor
+// of kind "file".
+func PlanFile(
+	state State, seal func(plaintext, kind, id, field string) (*resource.Sealed, error), now time.Time, f *File,
+) (cmd fsm.Command, changes int, err error) {
+	plan, err := MakePlan(PlanConfig{State: state, Seal: seal, Now: func() time.Time { return now }}, *f)
+	return plan.Batch, len(plan.Changes), err
+}
+
 // ApplyFile plans and commits what a file declares, as one entry: all or nothing. Applied
 // again it changes nothing. It returns the changes that it made.
-func ApplyFile(ctx context.Context, store Store, cfg PlanConfig, d Declared) ([]Planned, error) {
+func ApplyFile(ctx context.Context, store Store, cfg PlanConfig, d File) ([]Planned, error) {
 	plan, err := MakePlan(cfg, d)
 	if err != nil || len(plan.Changes) == 0 {
 		return nil, err
@@ -95,12 +105,12 @@ func ApplyFile(ctx context.Context, store Store, cfg PlanConfig, d Declared) ([]
 // MakePlan compares what the file declares with the records that are there. It creates and
 // updates what differs and deletes what a file owned and declares no more. A record of the
 // same name that the API owns is an error that wraps resource.ErrOwner.
-func MakePlan(cfg PlanConfig, d Declared) (Plan, error) {
+func MakePlan(cfg PlanConfig, d File) (Plan, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	p := &planner{cfg: cfg, cat: cfg.State.Catalog(), kept: map[string]bool{}, ids: map[string]string{}}
-	for _, step := range []func(*Declared) error{
+	for _, step := range []func(*File) error{
 		p.plugins, p.budgets, p.credentials, p.teams, p.models, p.keys, p.guardrails, p.callbacks, p.settings,
 	} {
 		if err := step(&d); err != nil {

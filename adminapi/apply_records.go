@@ -24,7 +24,7 @@ func byName[P resource.Record](all []P, name string) (P, bool) {
 	return none, false
 }
 
-func (p *planner) plugins(d *Declared) error {
+func (p *planner) plugins(d *File) error {
 	for i := range d.Plugins {
 		r := d.Plugins[i]
 		now, _ := byName(p.cat.Tables().Plugins, r.Name)
@@ -35,7 +35,7 @@ func (p *planner) plugins(d *Declared) error {
 	return nil
 }
 
-func (p *planner) budgets(d *Declared) error {
+func (p *planner) budgets(d *File) error {
 	for i := range d.Budgets {
 		r := d.Budgets[i]
 		now, _ := byName(p.cat.Tables().Budgets, r.Name)
@@ -47,7 +47,7 @@ func (p *planner) budgets(d *Declared) error {
 }
 
 // sharedBudget resolves a shared budget by name, with its terms.
-func (p *planner) sharedBudget(d *Declared, name string) (id string, terms *resource.Terms, err error) {
+func (p *planner) sharedBudget(d *File, name string) (id string, terms *resource.Terms, err error) {
 	stored, ok := byName(p.cat.Tables().Budgets, name)
 	if id, err = p.refer("budget", name, idOf(stored, ok)); err != nil || id == "" {
 		return "", nil, err
@@ -61,7 +61,7 @@ func (p *planner) sharedBudget(d *Declared, name string) (id string, terms *reso
 	return id, &stored.Terms, nil
 }
 
-func (p *planner) credentials(d *Declared) error {
+func (p *planner) credentials(d *File) error {
 	for i := range d.Credentials {
 		r := d.Credentials[i].Record
 		now, ok := byName(p.cat.Tables().Credentials, r.Name)
@@ -80,7 +80,7 @@ func (p *planner) credentials(d *Declared) error {
 	return nil
 }
 
-func (p *planner) teams(d *Declared) error {
+func (p *planner) teams(d *File) error {
 	for i := range d.Teams {
 		r := d.Teams[i].Record
 		now, ok := byName(p.cat.Tables().Teams, r.Name)
@@ -107,7 +107,7 @@ func (p *planner) teams(d *Declared) error {
 	return nil
 }
 
-func (p *planner) models(d *Declared) error {
+func (p *planner) models(d *File) error {
 	for i := range d.Models {
 		r := d.Models[i].Record
 		now, _ := p.cat.Model(r.Name)
@@ -123,7 +123,7 @@ func (p *planner) models(d *Declared) error {
 	return nil
 }
 
-func (p *planner) deployment(m *resource.Model, d *DeclaredDeployment) error {
+func (p *planner) deployment(m *resource.Model, d *FileDeployment) error {
 	r := d.Record
 	name := m.Name + "/" + r.Name
 	if r.Name == "" {
@@ -151,7 +151,7 @@ func (p *planner) deployment(m *resource.Model, d *DeclaredDeployment) error {
 	return declare(p, "deployment", "dep", name, &r, now, fill, putDeployment)
 }
 
-func (p *planner) keys(d *Declared) error {
+func (p *planner) keys(d *File) error {
 	for i := range d.Keys {
 		r := d.Keys[i].Record
 		now, ok := p.cfg.State.KeyByName(r.Name)
@@ -185,7 +185,7 @@ func (p *planner) keys(d *Declared) error {
 	return nil
 }
 
-func (p *planner) guardrails(d *Declared) error {
+func (p *planner) guardrails(d *File) error {
 	for i := range d.Guardrails {
 		r := d.Guardrails[i]
 		now, _ := byName(p.cat.Tables().Guardrails, r.Name)
@@ -196,7 +196,7 @@ func (p *planner) guardrails(d *Declared) error {
 	return nil
 }
 
-func (p *planner) callbacks(d *Declared) error {
+func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
 		r := d.Callbacks[i]
 		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
@@ -207,7 +207,7 @@ func (p *planner) callbacks(d *Declared) error {
 	return nil
 }
 
-func (p *planner) settings(d *Declared) error {
+func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
 		now, _ := find(p.cat.Tables().Settings, r.ID)

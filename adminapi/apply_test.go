@@ -11,20 +11,20 @@ import (
 )
 
 // declared is one of everything.
-func declared() adminapi.Declared {
+func declared() adminapi.File {
 	const secret = "sk-notebook-of-the-file"
 	weight := int64(3)
-	return adminapi.Declared{
-		Credentials: []adminapi.DeclaredCredential{{Record: resource.Credential{Name: "openai", Provider: "openai"}, APIKey: "upstream"}},
-		Models: []adminapi.DeclaredModel{{
+	return adminapi.File{
+		Credentials: []adminapi.FileCredential{{Record: resource.Credential{Name: "openai", Provider: "openai"}, APIKey: "upstream"}},
+		Models: []adminapi.FileModel{{
 			Record: resource.Model{Name: "demo", Fallbacks: []string{}},
-			Deployments: []adminapi.DeclaredDeployment{
+			Deployments: []adminapi.FileDeployment{
 				{Record: resource.Deployment{Name: "d1", Provider: "openai", Weight: &weight}, Credential: "openai"},
 				{Record: resource.Deployment{Name: "d2", Provider: "openai"}, APIKey: "of its own"},
 			},
 		}},
-		Teams: []adminapi.DeclaredTeam{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
-		Keys: []adminapi.DeclaredKey{{
+		Teams: []adminapi.FileTeam{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
+		Keys: []adminapi.FileKey{{
 			Record: resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
 			Team:   "research", Budget: "shared",
 		}},
@@ -40,7 +40,7 @@ func TestApplyFile(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
-	apply := func(d adminapi.Declared) string {
+	apply := func(d adminapi.File) string {
 		t.Helper()
 		changes, err := adminapi.ApplyFile(t.Context(), h, cfg, d)
 		if err != nil {
@@ -91,7 +91,7 @@ func TestApplyFile(t *testing.T) {
 	if got := apply(less); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "delete guardrail words, delete plugin own") {
 		t.Errorf("less: got %s", got)
 	}
-	if got := apply(adminapi.Declared{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
+	if got := apply(adminapi.File{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
 		t.Errorf("nothing declared: got %s", got)
 	}
 	if n := len(h.State.Catalog().Tables().Deployments); n != 0 {

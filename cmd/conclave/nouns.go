@@ -139,6 +139,7 @@ var nouns = []noun{
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},
+		more: func(*app) []*cobra.Command { return []*cobra.Command{pluginServe()} },
 	},
 	{
 		name: "setting", short: "Values of the cluster",
