@@ -191,6 +191,20 @@ func (f *FSM) Leases() []Lease {
 	return all
 }
 
+// Lease returns what the node of the Config holds of one window; false if nobody has opened
+// it. It reads the file.
+func (f *FSM) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {
+	nodes := *f.nodes.Load()
+	var l Lease
+	var ok bool
+	f.view(func(tx *bolt.Tx) (err error) {
+		key := accountKey(id, start)
+		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, bucketAccounts.in(tx).Get(key))
+		return err
+	})
+	return l, ok
+}
+
 // EpochHold is what an old epoch of a node left presumed spent of one window.
 type EpochHold struct {
 	Epoch   uint64
