@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
-	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -31,7 +31,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	defer f.applyMu.Unlock()
 	out := make([]any, len(logs))
 	if f.failed == nil && f.closed {
-		f.failed = bolt.ErrDatabaseNotOpen
+		f.failed = bolterrors.ErrDatabaseNotOpen
 	}
 	if f.failed == nil {
 		if err := f.applyLocked(logs, out); err != nil {

@@ -40,14 +40,7 @@ func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
 	}
 	f.view(func(tx *bolt.Tx) error {
 		c := bucketAudit.in(tx).Cursor()
-		k, v := c.Last()
-		if len(from) > 0 {
-			if k, v = c.Seek(from); k == nil {
-				k, v = c.Last()
-			} else {
-				k, v = c.Prev()
-			}
-		}
+		k, v := before(c, from)
 		for ; k != nil; k, v = c.Prev() {
 			e, err := parseAudit(k, v)
 			if err != nil {
@@ -68,6 +61,16 @@ func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
 		return nil
 	})
 	return items, next
+}
+
+// before moves c to the entry before the one of the cursor, to the last without a cursor.
+func before(c *bolt.Cursor, from []byte) (k, v []byte) {
+	if len(from) > 0 {
+		if at, _ := c.Seek(from); at != nil {
+			return c.Prev()
+		}
+	}
+	return c.Last()
 }
 
 func (q AuditQuery) matches(e *resource.AuditEntry) bool {

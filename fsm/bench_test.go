@@ -23,7 +23,7 @@ func (h *harness) fill(n int) {
 			logs = append(logs, h.entry(master, h.putKey(resource.Key{
 				Meta: resource.Meta{ID: id, CreatedAt: day0 + resource.Time(i), CreatedBy: "master"},
 				Name: "name-" + id, Hint: "sk-...abcd", Models: []string{"demo"},
-				Limits: resource.Limits{RPM: ptr(int64(60))},
+				Limits: resource.Limits{RPM: new(int64(60))},
 			}, 0)))
 		}
 		for _, a := range h.f.ApplyBatch(logs) {

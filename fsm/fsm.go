@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -257,7 +258,7 @@ func (f *FSM) view(fn func(*bolt.Tx) error) {
 	f.dbMu.RLock()
 	err := f.db.View(fn)
 	f.dbMu.RUnlock()
-	if err != nil && !errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if err != nil && !errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		f.stop(fmt.Errorf("read state: %w", err))
 	}
 }

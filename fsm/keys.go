@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -47,27 +46,12 @@ func newKeyTable() *keyTable {
 }
 
 func newKeyRec(f frame) (*keyRec, error) {
-	packed := string(f.payload)
-	k, err := decodeRecord[resource.Key](f)
+	r, err := skimKey(string(f.payload))
 	if err != nil {
 		return nil, err
 	}
-	r := &keyRec{
-		packed: packed, id: part(packed, k.ID), name: part(packed, k.Name), team: part(packed, k.TeamID),
-		created: k.CreatedAt, version: f.version, flags: f.flags, hash: k.Hash,
-	}
-	if len(k.OldHashes) > 0 {
-		r.old = hashesOf(k)[1:]
-	}
+	r.version, r.flags = f.version, f.flags
 	return r, nil
-}
-
-// part finds s in packed and returns the part of packed instead, which needs no memory.
-func part(packed, s string) string {
-	if i := strings.Index(packed, s); i >= 0 {
-		return packed[i : i+len(s)]
-	}
-	return s
 }
 
 // key returns the decoded record, the same one until it is packed again.

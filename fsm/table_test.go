@@ -20,8 +20,6 @@ import (
 // golden writes the golden bytes of kinds that have none. It never rewrites any.
 var golden = flag.Bool("golden", false, "write the golden bytes of new kinds")
 
-func ptr[T any](v T) *T { return &v }
-
 // samples has one command of each kind with all its fields set.
 func samples(t testing.TB) []fsm.Command {
 	h1, h2 := resource.HashSecret("sk-one"), resource.HashSecret("sk-two")
@@ -29,7 +27,7 @@ func samples(t testing.TB) []fsm.Command {
 		return resource.Meta{ID: id, Owner: resource.OwnerFile, CreatedAt: 1, CreatedBy: "master", UpdatedAt: 2, UpdatedBy: "key/k9"}
 	}
 	terms := []resource.Terms{{Name: "d", USD: 5 * resource.Dollar, Per: resource.PerDay, Zone: "Europe/Paris", Strict: true, Clamp: true, Overdraft: 7, NoQuorum: resource.NoQuorumShare, Unpriced: resource.UnpricedDeny}}
-	limits := resource.Limits{RPM: ptr(int64(1)), TPM: ptr(int64(2)), Parallel: ptr(int64(0))}
+	limits := resource.Limits{RPM: new(int64(1)), TPM: new(int64(2)), Parallel: new(int64(0))}
 	sealed := &resource.Sealed{DEK: "d", Box: []byte{1, 2}, Fingerprint: "aabbccdd"}
 	open := fsm.OpenWindow{Account: "key/k1/d", Window: resource.Window{Start: 10, End: 20}, Limit: 5, Overdraft: 1}
 	item, err := fsm.ItemOf(fsm.DeleteTeam{ID: "t1"})
@@ -64,13 +62,13 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.BlockTeam{ID: "t1", Blocked: true},
 		fsm.DeleteTeam{ID: "t1"},
 		fsm.PutModel{Read: 7, Model: encoded(t, resource.Model{
-			Meta: m("m1"), Name: "demo", Strategy: resource.StrategyLatency, Fallbacks: []string{"x"}, Retries: ptr(0), TimeoutMS: 5, Metadata: json.RawMessage(`{}`),
+			Meta: m("m1"), Name: "demo", Strategy: resource.StrategyLatency, Fallbacks: []string{"x"}, Retries: new(0), TimeoutMS: 5, Metadata: json.RawMessage(`{}`),
 		})},
 		fsm.DeleteModel{ID: "m1"},
 		fsm.PutDeployment{Read: 7, Deployment: encoded(t, resource.Deployment{
 			Meta: m("d1"), Name: "d", ModelID: "m1", Provider: "openai", APIBase: "http://x", Upstream: "up", CredentialID: "c1", APIKey: sealed,
-			Weight: ptr(int64(0)), Order: 1, Limits: limits, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
-			Price: &resource.Price{Input: 1, Output: 2, CacheRead: ptr(resource.Money(3)), CacheWrite: ptr(resource.Money(4)), Reasoning: ptr(resource.Money(5)), Request: 6},
+			Weight: new(int64(0)), Order: 1, Limits: limits, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
+			Price: &resource.Price{Input: 1, Output: 2, CacheRead: new(resource.Money(3)), CacheWrite: new(resource.Money(4)), Reasoning: new(resource.Money(5)), Request: 6},
 		})},
 		fsm.DeleteDeployment{ID: "d1"},
 		fsm.PutCredential{Read: 7, Credential: encoded(t, resource.Credential{Meta: m("c1"), Name: "openai", Provider: "openai", APIKey: sealed, APIBase: "http://x"})},
@@ -84,7 +82,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteGuardrail{ID: "g1"},
 		fsm.PutCallback{Read: 7, Callback: encoded(t, resource.Callback{Meta: m("c1"), Name: "log", Plugin: "file", Config: json.RawMessage(`{}`)})},
 		fsm.DeleteCallback{ID: "c1"},
-		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: ptr(false)})},
+		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: new(false)})},
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
 		fsm.DeleteSetting{ID: "serve_stale"},
