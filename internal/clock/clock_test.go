@@ -1,19 +1,15 @@
-package clock_test
+package clock
 
-import (
-	"testing"
-
-	"github.com/conclave-llm/conclave/internal/clock"
-)
+import "testing"
 
 func TestBoot_neverGoesBackwards(t *testing.T) {
 	t.Parallel()
-	last := clock.Boot()
+	last := Boot()
 	if last <= 0 {
 		t.Fatalf("Boot() = %v, want > 0", last)
 	}
 	for range 1000 {
-		now := clock.Boot()
+		now := Boot()
 		if now < last {
 			t.Fatalf("Boot() = %v after %v", now, last)
 		}

@@ -26,15 +26,15 @@ func New(log *slog.Logger, name string) hclog.Logger {
 	return l
 }
 
-// level is the lowest that log shows.
-func level(log *slog.Logger) hclog.Level {
+// level is the lowest that l shows.
+func level(l *slog.Logger) hclog.Level {
 	ctx := context.Background()
 	switch {
-	case log.Enabled(ctx, slog.LevelDebug):
+	case l.Enabled(ctx, slog.LevelDebug):
 		return hclog.Debug
-	case log.Enabled(ctx, slog.LevelInfo):
+	case l.Enabled(ctx, slog.LevelInfo):
 		return hclog.Info
-	case log.Enabled(ctx, slog.LevelWarn):
+	case l.Enabled(ctx, slog.LevelWarn):
 		return hclog.Warn
 	default:
 		return hclog.Error
@@ -58,7 +58,7 @@ func (s sink) Accept(name string, level hclog.Level, msg string, args ...any) {
 	for i := 0; i+1 < len(args); i += 2 {
 		attrs = append(attrs, slog.Any(key(args[i]), value(args[i+1])))
 	}
-	s.log.LogAttrs(ctx, lv, msg, attrs...)
+	s.log.LogAttrs(ctx, lv, msg, attrs...) //nolint:sloglint // the message is the library's
 }
 
 // levelOf translates a level; hclog's trace is below slog's debug.

@@ -166,7 +166,7 @@ func freeAddr(t testing.TB, like *machine) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tr.Close()
+	defer func() { _ = tr.Close() }()
 	return tr.Addr()
 }
 

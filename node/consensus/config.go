@@ -87,8 +87,8 @@ func (c *Config) fill() {
 		c.Boot = clock.Boot
 	}
 	if c.Fatal == nil {
-		log := c.Logger
-		c.Fatal = func(err error) { log.Error("consensus cannot go on", "error", err) }
+		logger := c.Logger
+		c.Fatal = func(err error) { logger.Error("consensus cannot go on", "error", err) }
 	}
 }
 

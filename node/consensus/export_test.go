@@ -13,3 +13,16 @@ func (n *Node) Hang(on bool) {
 func LoseTail(s *Store, from uint64) error {
 	return s.deleteKeys(from, s.last.Load())
 }
+
+// KeepNoLogs makes the next snapshot drop all entries but the last few.
+func (n *Node) KeepNoLogs() error {
+	rc := n.raft.ReloadableConfig()
+	rc.TrailingLogs = 2
+	return n.raft.ReloadConfig(rc)
+}
+
+// FirstLog is the first entry that the log still has.
+func (n *Node) FirstLog() uint64 {
+	first, _ := n.store.FirstIndex()
+	return first
+}

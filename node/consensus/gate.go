@@ -34,10 +34,12 @@ type gate struct {
 	limit time.Duration // of one write
 	fatal func(error)   // called at most once
 
-	writing  atomic.Int64 // boot time at which the write under way began; 0: none
-	applying atomic.Int64 // the same for a batch of the state machine
-	quiet    atomic.Int64 // boot time until which this node does not campaign
-	dead     atomic.Bool  // fatal was called
+	writing  atomic.Int64              // boot time at which the write under way began; 0: none
+	applying atomic.Int64              // the same for a batch of the state machine
+	quiet    atomic.Int64              // boot time until which this node does not campaign
+	dead     atomic.Bool               // fatal was called
+	armed    atomic.Bool               // the node is up: before that, New returns what is wrong
+	observe  func(write time.Duration) // nil: nobody measures
 
 	mu       sync.Mutex // guards failures
 	failures []time.Duration
@@ -55,8 +57,14 @@ func (g *gate) begin() { g.writing.Store(int64(g.boot())) }
 // the pages, and the second sync would lie.
 func (g *gate) end(err error) {
 	now := g.boot()
-	if t := g.writing.Swap(0); t != 0 && now-time.Duration(t) > g.limit {
-		g.quiet.Store(int64(now + quietAfter))
+	if t := g.writing.Swap(0); t != 0 {
+		took := now - time.Duration(t)
+		if took > g.limit {
+			g.quiet.Store(int64(now + quietAfter))
+		}
+		if g.observe != nil {
+			g.observe(took)
+		}
 	}
 	if err == nil {
 		return
@@ -65,6 +73,9 @@ func (g *gate) end(err error) {
 		g.die(fmt.Errorf("write Raft's log: %w", err))
 	}
 }
+
+// damaged implements writeWatch: a node whose log is damaged must not go on.
+func (g *gate) damaged(err error) { g.die(err) }
 
 // failing counts a failed write and says whether there were too many.
 func (g *gate) failing(now time.Duration) bool {
@@ -77,9 +88,9 @@ func (g *gate) failing(now time.Duration) bool {
 	return len(g.failures) >= maxFailures
 }
 
-// die calls fatal once.
+// die calls fatal once, if the node is up.
 func (g *gate) die(err error) {
-	if g.dead.CompareAndSwap(false, true) {
+	if g.armed.Load() && g.dead.CompareAndSwap(false, true) {
 		g.fatal(err)
 	}
 }
@@ -197,7 +208,7 @@ func (t *gatedTransport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []
 func (t *gatedTransport) Close() error {
 	t.once.Do(func() { close(t.stop) })
 	err := t.NetworkTransport.Close()
-	t.NetworkTransport.CloseStreams()
+	t.CloseStreams()
 	t.wg.Wait()
 	return err
 }

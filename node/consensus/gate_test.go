@@ -15,6 +15,7 @@ func fakeGate() (g *gate, now *atomic.Int64, deaths *[]error) {
 	now.Store(int64(time.Hour))
 	g = newGate(func() time.Duration { return time.Duration(now.Load()) }, 500*time.Millisecond,
 		func(err error) { *deaths = append(*deaths, err) })
+	g.armed.Store(true)
 	return g, now, deaths
 }
 
@@ -56,6 +57,7 @@ func TestGate_stalled(t *testing.T) {
 				pass(20 * time.Minute)
 			}
 		}, false, true, 0},
+		{"a damaged entry", func(g *gate, _ func(time.Duration)) { g.damaged(ErrCorrupt); g.damaged(ErrCorrupt) }, true, false, 1},
 		{"an I/O error", func(g *gate, _ func(time.Duration)) { g.begin(); g.end(fmt.Errorf("sync: %w", syscall.EIO)) }, true, false, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

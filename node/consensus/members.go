@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,60 @@ import (
 
 // statusWait is how long Members waits for each node.
 const statusWait = 300 * time.Millisecond
+
+// MemberStatus is a node of the cluster as this one sees it.
+type MemberStatus struct {
+	ID, Name           string
+	Address, ClientURL string
+	Voter, Leader      bool
+	Reachable          bool      // answered within 300 ms
+	Applied            uint64    // 0 if it did not answer
+	Lag                uint64    // entries behind the newest applied anywhere
+	LastTick           time.Time // as applied here
+}
+
+// Members returns the registered nodes, and those of Raft's configuration, by name. It asks
+// each for its applied index and takes 300 ms at most.
+func (n *Node) Members(ctx context.Context) []MemberStatus {
+	byID := map[string]*MemberStatus{}
+	at := func(id string) *MemberStatus {
+		if byID[id] == nil {
+			byID[id] = &MemberStatus{ID: id}
+		}
+		return byID[id]
+	}
+	for _, m := range n.fsm.Catalog().Tables().Members {
+		if !m.Removed {
+			s := at(m.ID)
+			s.Name, s.Address, s.ClientURL = m.Name, m.Address, m.ClientURL
+		}
+	}
+	for _, srv := range n.raft.GetConfiguration().Configuration().Servers {
+		s := at(string(srv.ID))
+		s.Voter = srv.Suffrage == raft.Voter
+		if s.Address == "" {
+			s.Address = string(srv.Address)
+		}
+	}
+	n.poll(ctx, byID)
+	leader, _, _ := n.Leader()
+	var newest uint64
+	for _, s := range byID {
+		newest = max(newest, s.Applied)
+	}
+	out := make([]MemberStatus, 0, len(byID))
+	for id, s := range byID {
+		s.Leader = id == leader
+		s.Lag = newest - s.Applied
+		_, _, tick, _ := n.fsm.LastTick(id)
+		s.LastTick = tick.Std()
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b MemberStatus) int {
+		return cmpStrings(a.Name, b.Name, a.ID, b.ID)
+	})
+	return out
+}
 
 // poll fills in what the nodes tell of themselves, all at once.
 func (n *Node) poll(ctx context.Context, members map[string]*MemberStatus) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 
 const (
 	raftDir      = "raft"
+	startedFile  = "raft.started"
 	housekeeping = 200 * time.Millisecond
 )
 
@@ -45,7 +47,7 @@ type Node struct {
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
 
-	ctx    context.Context //nolint:containedctx // the life of the node, not of a request
+	ctx    context.Context // the life of the node, not of a request
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -64,13 +66,16 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.gate = newGate(cfg.Boot, time.Duration(cfg.Multiplier)*heartbeat, cfg.Fatal)
+	n.metrics = newMetrics(n)
+	n.gate.observe = func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	notify := make(chan bool, 16)
 	if err := n.open(notify); err != nil {
 		n.cancel()
 		return nil, fmt.Errorf("start consensus: %w", err)
 	}
-	n.metrics = newMetrics(cfg.Registerer, n)
+	n.metrics.register(cfg.Registerer)
+	n.gate.armed.Store(true)
 	n.confirms = newConfirmer(n)
 	n.leaderIdx.f = n.askLeaderIndex
 	n.handlers()
@@ -112,6 +117,9 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if err != nil {
 		return err
 	}
+	if !old && n.started() {
+		return fmt.Errorf("%w: all of them; this node has run before", ErrLost)
+	}
 	rc := n.cfg.raftConfig(notify)
 	rc.NoSnapshotRestoreOnStart = n.fsm.Kept() && n.fsm.Applied() >= newest
 	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
@@ -137,6 +145,28 @@ func (n *Node) open(notify chan<- bool) (err error) {
 		return errors.Join(err, n.trans.Close())
 	}
 	n.founder = !old && len(first.Servers) > 0 && string(first.Servers[0].ID) == n.id
+	return nil
+}
+
+// started says that a node with this data folder once had state.
+func (n *Node) started() bool {
+	_, err := os.Stat(filepath.Join(n.cfg.Dir, startedFile))
+	return err == nil
+}
+
+// markStarted remembers that the node has state: if that is ever gone, the node has
+// forgotten its term and its vote, and must not come back under its id.
+func (n *Node) markStarted() error {
+	if n.started() {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(n.cfg.Dir, startedFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark the data folder: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("mark the data folder: %w", err)
+	}
 	return nil
 }
 

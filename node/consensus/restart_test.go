@@ -2,6 +2,8 @@ package consensus_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -97,6 +99,60 @@ func TestRestart_refusesALogThatLostItsEnd(t *testing.T) {
 	}
 	if err := a.tr.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRestart_refusesAnEmptyRaftFolder(t *testing.T) {
+	t.Parallel()
+	a, f := found(t)
+	a.start(&f.Bootstrap)
+	<-a.node.ReadyCh()
+	a.stop(true)
+	if err := os.RemoveAll(filepath.Join(a.dir, "raft")); err != nil {
+		t.Fatal(err)
+	}
+	a.open()
+	_, err := consensus.New(consensus.Config{Name: "a", Dir: a.dir, FSM: reopen(t, a), Transport: a.tr, Identity: a.id, Keeper: a.kek})
+	if !errors.Is(err, consensus.ErrLost) {
+		t.Errorf("New = %v, want ErrLost: the node has forgotten its vote", err)
+	}
+	if err := a.tr.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A node that joins after the log was compacted gets the snapshot, and restarts with it.
+func TestJoin_afterCompaction(t *testing.T) {
+	t.Parallel()
+	a, f := found(t)
+	a.start(&f.Bootstrap)
+	<-a.node.ReadyCh()
+	for i := range 20 {
+		if _, err := putTeam(t.Context(), a, fmt.Sprintf("t%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(a.node.KeepNoLogs(), a.node.Snapshot()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the log is compacted", func() bool { return a.node.FirstLog() > 15 })
+	b := join(t, "b", a, token(t, a))
+	<-b.node.ReadyCh()
+	for range 2 {
+		for i := range 20 {
+			if !hasTeam(b, fmt.Sprintf("t%d", i)) {
+				t.Fatalf("b has no t%d", i)
+			}
+		}
+		eventually(t, "both have the same state", func() bool {
+			ia, ha := a.fsm.Hash()
+			ib, hb := b.fsm.Hash()
+			return ia == ib && ha == hb
+		})
+		eventually(t, "b votes", func() bool { return voters(a) == 2 })
+		b.stop(true)
+		b.restart()
+		<-b.node.ReadyCh()
 	}
 }
 

@@ -54,10 +54,11 @@ type Store struct {
 	first, last atomic.Uint64
 }
 
-// writeWatch is told when a write of the log begins and how it ends.
+// writeWatch is told when a write of the log begins, how it ends, and of damage.
 type writeWatch interface {
 	begin()
 	end(err error)
+	damaged(err error) // an entry or a value is not what was written
 }
 
 // OpenStore opens or creates the store in dir.
@@ -132,10 +133,10 @@ func (s *Store) GetLog(index uint64, l *raft.Log) error {
 		}
 		return decodeLog(v, index, l)
 	})
-	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
-		return fmt.Errorf("read log entry %d: %w", index, err)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
+		return err
 	}
-	return err
+	return s.report(fmt.Errorf("read log entry %d: %w", index, err))
 }
 
 // StoreLog implements raft.LogStore.
@@ -281,7 +282,7 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 		return nil, errKeyNotFound // raft compares the text
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
+		return nil, s.report(fmt.Errorf("read %s: %w", key, err))
 	}
 	return val, nil
 }
@@ -314,6 +315,14 @@ func (s *Store) update(f func(*bbolt.Tx) error) error {
 	err := s.db.Update(f)
 	if s.watch != nil {
 		s.watch.end(err)
+	}
+	return err
+}
+
+// report tells the watch of damage and returns err.
+func (s *Store) report(err error) error {
+	if s.watch != nil && errors.Is(err, ErrCorrupt) {
+		s.watch.damaged(err)
 	}
 	return err
 }

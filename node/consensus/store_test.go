@@ -319,7 +319,7 @@ func TestStore_witness(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		err = db.Update(func(tx *bbolt.Tx) error {
 			for i := from; i <= 20; i++ {
 				if err := tx.Bucket(logBucket).Delete(indexKey(i)); err != nil {

@@ -69,7 +69,7 @@ func (c *Conn) Close() error {
 	c.once.Do(func() {
 		c.raw.closing.Store(true)
 		c.closeErr = c.tls.Close()
-		_ = c.raw.Conn.Close()
+		_ = c.raw.Close()
 		c.t.untrack(c)
 	})
 	return c.closeErr
@@ -87,7 +87,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.Conn.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
@@ -96,7 +96,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 		d = t.UnixNano()
 	}
 	c.deadline.Store(d)
-	return c.raw.Conn.SetWriteDeadline(t)
+	return c.raw.SetWriteDeadline(t)
 }
 
 // rawConn is what TLS writes to. TLS gives a connection up when a record is cut off by a

@@ -41,7 +41,7 @@ type RPC struct {
 	log     *slog.Logger
 	slots   chan struct{}
 
-	ctx    context.Context //nolint:containedctx // the life of the server, not of a request
+	ctx    context.Context // the life of the server, not of a request
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 

@@ -74,7 +74,7 @@ type Transport struct {
 	allowed atomic.Pointer[func(string) bool]
 	joins   atomic.Int32
 
-	ctx    context.Context //nolint:containedctx // the life of the port, not of a request
+	ctx    context.Context // the life of the port, not of a request
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 

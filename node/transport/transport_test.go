@@ -113,7 +113,7 @@ func refusedBy(c net.Conn) bool {
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	_, err := c.Read(make([]byte, 1))
 	var ne net.Error
-	return err != nil && !(errors.As(err, &ne) && ne.Timeout())
+	return err != nil && (!errors.As(err, &ne) || !ne.Timeout())
 }
 
 func TestRefused(t *testing.T) {
@@ -227,7 +227,7 @@ func TestIdleConnectionsBlockNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer idle.Close()
+		t.Cleanup(func() { _ = idle.Close() })
 	}
 	b.Listener(transport.Snap) // nobody accepts here
 	if _, err := a.Dial(t.Context(), b.Addr(), transport.Snap); err != nil {
