@@ -282,20 +282,34 @@ func TestParse_Errors(t *testing.T) {
 
 func TestError_ShowsTheSourceButNoSecret(t *testing.T) {
 	t.Parallel()
-	_, err := config.Parse("x.hcl", []byte(`key "k" { secret = "sk-shrt-secret" }
-team "t" { modelss = ["x"] }
-`), environment)
-	if err == nil {
-		t.Fatal("no error")
-	}
-	text := err.Error()
-	for _, want := range []string{`team "t" { modelss = ["x"] }`, "**************", "x.hcl line 2"} {
-		if !strings.Contains(text, want) {
-			t.Errorf("error lacks %q:\n%s", want, text)
-		}
-	}
-	if strings.Contains(text, "shrt") {
-		t.Errorf("error shows the secret:\n%s", text)
+	for _, tt := range []struct {
+		name, src string
+		want      []string
+	}{
+		{
+			"invalid", "key \"k\" { secret = \"sk-shrt\" }\nteam \"t\" { modelss = [\"x\"] }\n",
+			[]string{`team "t" { modelss = ["x"] }`, "*******", "x.hcl line 2"},
+		},
+		{"default of a variable", "key \"k\" { secret = env(\"EMPTY\", \"sk-shrt\") }\n", []string{"x.hcl line 1"}},
+		{"many lines", "key \"k\" {\n  secret = <<EOT\nsk-shrt\nEOT\n}\n", []string{"x.hcl line 2"}},
+		{"unterminated", "key \"k\" {\n  secret = \"sk-shrt\n}\n", []string{"x.hcl line 2", "*******"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse("x.hcl", []byte(tt.src), environment)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			text := err.Error()
+			for _, want := range tt.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("error lacks %q:\n%s", want, text)
+				}
+			}
+			if strings.Contains(text, "shrt") {
+				t.Errorf("error shows the secret:\n%s", text)
+			}
+		})
 	}
 }
 

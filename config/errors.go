@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -16,6 +17,9 @@ const textWidth = 100
 
 // secretNames are the attributes whose text is not printed with an error.
 var secretNames = map[string]bool{"master_key": true, "kek": true, "api_key": true, "secret": true}
+
+// secretLine finds a literal secret in a file too broken to be parsed.
+var secretLine = regexp.MustCompile(`\b(?:master_key|kek|api_key|secret)[ \t]*=[ \t]*"([^"\n]*)`)
 
 // Position is a place in a configuration file, counted from 1.
 type Position struct {
@@ -81,15 +85,17 @@ func positionOf(r hcl.Range) Position {
 
 // hide returns src with asterisks for what stands literally in a secret attribute.
 func hide(src []byte, f *hcl.File) []byte {
-	if f == nil {
-		return src
-	}
-	body, ok := f.Body.(*hclsyntax.Body)
-	if !ok {
-		return src
-	}
 	out := bytes.Clone(src)
-	hideBody(out, body)
+	for _, m := range secretLine.FindAllSubmatchIndex(out, -1) {
+		for i := m[2]; i < m[3]; i++ {
+			out[i] = '*'
+		}
+	}
+	if f != nil {
+		if body, ok := f.Body.(*hclsyntax.Body); ok {
+			hideBody(out, body)
+		}
+	}
 	return out
 }
 

@@ -3,6 +3,7 @@ package gossip
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -49,6 +50,15 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 	for _, f := range all {
 		d.g.inbox.put(f)
 	}
+}
+
+// NotifyAlive implements memberlist.AliveDelegate: an error has the news that a node is alive
+// ignored.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	if n.Name != d.g.cfg.NodeID && !d.g.cfg.Allowed(n.Name) {
+		return fmt.Errorf("node %s is not a member", n.Name)
+	}
+	return nil
 }
 
 // NotifyJoin implements memberlist.EventDelegate.

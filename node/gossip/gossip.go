@@ -67,6 +67,10 @@ type Config struct {
 	Sharers   []Sharer
 	Members   func() []Peer // those that should be alive; nil: only Join adds any
 
+	// Allowed says whether a node may take part: a removed one still has the gossip's key.
+	// It must not block. nil: every one.
+	Allowed func(nodeID string) bool
+
 	Interval     time.Duration // between exchanges, varied by a third; 0: 300 ms
 	JoinInterval time.Duration // between tries to reach members that are not alive; 0: 15 s
 
@@ -141,6 +145,9 @@ func fill(cfg *Config) {
 	if cfg.Members == nil {
 		cfg.Members = func() []Peer { return nil }
 	}
+	if cfg.Allowed == nil {
+		cfg.Allowed = func(string) bool { return true }
+	}
 }
 
 func check(cfg *Config) error {
@@ -186,6 +193,7 @@ func (g *Gossip) settings() *memberlist.Config {
 	d := &delegate{g: g, meta: encodeMeta(g.cfg.Epoch, g.cfg.Name)}
 	c.Delegate = d
 	c.Events = d
+	c.Alive = d
 	return c
 }
 

@@ -219,6 +219,25 @@ func TestGossip_WrongKeyOrClusterIsRefused(t *testing.T) {
 	}
 }
 
+func TestGossip_RemovedNodeIsIgnored(t *testing.T) {
+	t.Parallel()
+	a := start(t, "a", func(c *gossip.Config) { c.Allowed = func(id string) bool { return id != "removed" } })
+	members := func() []gossip.Peer { return []gossip.Peer{a.peer()} }
+	removed := start(t, "removed", nil)
+	removed.Join([]gossip.Peer{a.peer()})
+	b := start(t, "b", func(c *gossip.Config) { c.Members = members })
+	b.wait(t, "b hears a", func() bool { return b.heard["a"] != "" })
+	a.wait(t, "a hears b", func() bool { return a.heard["b"] != "" })
+	if n := b.Join([]gossip.Peer{a.peer()}); n != 1 {
+		t.Errorf("Join = %d, want 1", n)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.heard["removed"] != "" || slices.Contains(a.Alive(), "removed") {
+		t.Errorf("a hears the removed node: %v, %v", a.heard, a.Alive())
+	}
+}
+
 func TestGossip_OversizeIsRefused(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

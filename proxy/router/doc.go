@@ -10,5 +10,6 @@
 // without it every node balances its own traffic.
 //
 // A plan allocates once, for the targets that it returns. The candidates live in a pooled
-// scratch, the numbers are read from atomics, and no lock is taken.
+// scratch and the numbers are read from atomics. A lock is taken only at the first sight of
+// a deployment and to claim a probe; [Flight.End] takes the deployment's own for a moment.
 package router
