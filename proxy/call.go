@@ -3,6 +3,8 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -12,6 +14,9 @@ import (
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
+
+// maxSaid bounds the headers that become part of a record.
+const maxSaid = 1024
 
 // Call is one request on its way through the pipeline. It is pooled: nothing may keep it, or
 // its body, when the request has ended.
@@ -90,7 +95,38 @@ func (c *Call) peek(body []byte) error {
 		return err
 	}
 	c.body, c.fields = body, f
+	c.heed()
 	return nil
+}
+
+// heed takes what clients of LiteLLM say in headers. The body goes before a header; tags of
+// both count.
+func (c *Call) heed() {
+	f := &c.fields
+	if v := c.said("X-Litellm-Session-Id"); f.SessionID == "" {
+		f.SessionID = v
+	}
+	if v := c.said("X-Litellm-End-User-Id"); f.User == "" {
+		f.User = v
+	}
+	if v := c.said("X-Litellm-Customer-Id"); f.User == "" {
+		f.User = v
+	}
+	if tags := c.said("X-Litellm-Tags"); tags != "" {
+		for tag := range strings.SplitSeq(tags, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(f.Tags, tag) {
+				f.Tags = append(f.Tags, tag)
+			}
+		}
+	}
+}
+
+// said reads a header, whose name is in canonical form, unless it is too long to be meant.
+func (c *Call) said(name string) string {
+	if v := c.header[name]; len(v) > 0 && len(v[0]) <= maxSaid {
+		return v[0]
+	}
+	return ""
 }
 
 // asked is the name of the model that the client asks for: the path's before the body's.

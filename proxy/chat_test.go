@@ -6,9 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 const chatBody = `{"model":"demo","messages":[{"role":"user","content":"hi"}],"future_field":{"a":1}}`
@@ -138,5 +141,17 @@ func TestChat_Retry(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.keys[resource.HashSecret(goodKey)].Tags = []string{"key"}
+	body := strings.Replace(chatBody, "{", `{"tags":["a"],"user":"ann",`, 1)
+	w := r.do("POST", "/v1/chat/completions", body, header("X-Litellm-Tags", "b, a,,c"), header("X-Litellm-End-User-Id", "bob"))
+	rec := r.journal.settled[0]
+	if diff := cmp.Diff([]string{"key", "a", "b", "c"}, rec.Tags); diff != "" || rec.User != "ann" || w.Code != 200 {
+		t.Errorf("%d, user %q, tags %s", w.Code, rec.User, diff)
 	}
 }

@@ -148,8 +148,6 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	answer, err := s.cfg.Upstream.Do(ctx, s.prepare(c, d))
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
