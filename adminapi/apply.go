@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -228,7 +229,7 @@ func (p *planner) seal(text, kind, id string, now *resource.Sealed) (*resource.S
 
 func (p *planner) windows(kind, id string, inline []resource.Terms, shared *resource.Terms) ([]fsm.OpenWindow, error) {
 	if shared != nil {
-		inline = append(inline[:len(inline):len(inline)], *shared)
+		inline = append(slices.Clip(inline), *shared)
 	}
 	return openWindows(kind, id, inline, p.cfg.Now())
 }

@@ -148,7 +148,7 @@ func refuseUnsupported(doc document, names []string) error {
 		switch string(bytes.TrimSpace(doc[name])) {
 		case "", "null", "{}", "[]", `""`, "false":
 		default:
-			return invalid(name, "is not supported; the request was refused because ignoring it would change what is allowed")
+			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
 		}
 	}
 	return nil

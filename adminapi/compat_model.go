@@ -3,8 +3,10 @@ package adminapi
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"math/big"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +19,12 @@ var prices = map[string]string{
 	"input_cost_per_token": "input", "output_cost_per_token": "output",
 	"cache_read_input_token_cost": "cache_read", "cache_creation_input_token_cost": "cache_write",
 	"output_cost_per_reasoning_token": "reasoning",
+}
+
+// renamedParams are fields of litellm_params that only have another name.
+var renamedParams = map[string]string{ //nolint:gosec // names of fields, no secrets
+	"api_base": "api_base", "api_key": "api_key", "litellm_credential_name": "credential_id",
+	"weight": "weight", "order": "order",
 }
 
 // errPrice says that a text is no price.
@@ -120,10 +128,7 @@ func deploymentDoc(params, info document) (document, error) {
 			return nil, err
 		}
 	}
-	for theirs, ours := range map[string]string{
-		"api_base": "api_base", "api_key": "api_key", "litellm_credential_name": "credential_id",
-		"weight": "weight", "order": "order",
-	} {
+	for theirs, ours := range renamedParams {
 		if v, ok := params[theirs]; ok && !isNull(v) {
 			out[ours] = v
 			delete(params, theirs)
@@ -137,10 +142,8 @@ func deploymentDoc(params, info document) (document, error) {
 			return nil, within("litellm_params", err)
 		}
 	}
-	for name, v := range params {
-		if t := string(v); t != "null" && t != "false" && t != `""` && t != "{}" && t != "[]" {
-			return nil, invalid("litellm_params."+name, "is not supported; the request was refused because ignoring it would change what is sent")
-		}
+	if err := refuseUnsupported(params, slices.Sorted(maps.Keys(params))); err != nil {
+		return nil, within("litellm_params", err)
 	}
 	return out, moveInfo(info, out)
 }

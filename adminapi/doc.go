@@ -8,6 +8,11 @@
 // which fields are secrets. What may be done is decided in authz.go alone; what an error
 // looks like, in problem.go and, for LiteLLM's paths, in compat.go.
 //
+// What a configuration file declares becomes one entry in apply.go. That and LiteLLM's paths
+// stand here, and make the package larger than most, because they must go through the same
+// unexported rights, references and seals as everything else: a second door beside them is
+// how gateways came to have two sets of rules.
+//
 // The package knows neither the consensus nor the node: what it needs of them are the
 // interfaces in server.go.
 package adminapi

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -213,9 +212,6 @@ func etag(version uint64) string {
 	}
 	return `"` + strconv.FormatUint(version, 10) + `"`
 }
-
-// errVersion asks for the version that a replacement must name.
-var errVersion = errors.New("version missing")
 
 // parseVersion reads If-Match; "" gives 0.
 func parseVersion(ifMatch string) (uint64, error) {

@@ -113,7 +113,7 @@ func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd
 	}
 	applied, ok := h.State.Apply(&raft.Log{Index: h.index, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
 	if !ok {
-		return fsm.Result{}, errors.New("Apply gave no Applied")
+		return fsm.Result{}, errors.New("entry was not applied")
 	}
 	return applied.Result, applied.Err
 }

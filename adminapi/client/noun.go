@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -25,9 +26,7 @@ type Query struct {
 // List returns one page.
 func (n Noun[V]) List(ctx context.Context, q Query) (Page[V], error) {
 	v := url.Values{}
-	for name, values := range q.More {
-		v[name] = values
-	}
+	maps.Copy(v, q.More)
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
 	}
