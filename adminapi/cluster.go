@@ -43,7 +43,7 @@ func (s *Server) registerCluster() {
 	register(s, "delete-node", http.MethodDelete, "/cluster/nodes/{id}", "Remove a node for ever", s.removeNode)
 }
 
-func (s *Server) showCluster(context.Context, *emptyInput) (*clusterOutput, error) {
+func (s *Server) showCluster(ctx context.Context, _ *emptyInput) (*clusterOutput, error) {
 	info, _ := s.cfg.State.Cluster()
 	out := client.Cluster{
 		ID:         info.ClusterID,
@@ -51,13 +51,13 @@ func (s *Server) showCluster(context.Context, *emptyInput) (*clusterOutput, erro
 		Applied:    s.cfg.State.Applied(),
 		Members:    []client.Member{},
 	}
-	for _, m := range s.cfg.Cluster.Members() {
+	for _, m := range s.cfg.Cluster.Members(ctx) {
 		if m.Leader {
 			out.Leader = m.ID
 		}
 		out.Members = append(out.Members, client.Member{
 			ID: m.ID, Name: m.Name, Address: m.Address, ClientURL: m.ClientURL,
-			Voter: m.Voter, Leader: m.Leader, Applied: m.Applied, Lag: m.Lag,
+			Voter: m.Voter, Leader: m.Leader, Reachable: m.Reachable, Applied: m.Applied, Lag: m.Lag,
 			LastTick: resource.At(m.LastTick),
 		})
 	}
@@ -73,7 +73,8 @@ func (s *Server) makeJoinToken(ctx context.Context, in *joinTokenInput) (*joinTo
 		}
 		ttl = d
 	}
-	token, err := s.cfg.Cluster.JoinToken(ctx, ttl)
+	c := callerOf(ctx)
+	token, err := s.cfg.Cluster.JoinToken(ctx, c.actor(), c.requestID, ttl)
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -83,7 +84,7 @@ func (s *Server) makeJoinToken(ctx context.Context, in *joinTokenInput) (*joinTo
 func (s *Server) transfer(ctx context.Context, in *transferInput) (*doneOutput, error) {
 	id := ""
 	if in.Body.To != "" {
-		m, err := s.member(in.Body.To)
+		m, err := s.member(ctx, in.Body.To)
 		if err != nil {
 			return nil, s.problem(err)
 		}
@@ -93,17 +94,18 @@ func (s *Server) transfer(ctx context.Context, in *transferInput) (*doneOutput, 
 }
 
 func (s *Server) removeNode(ctx context.Context, in *RefInput) (*doneOutput, error) {
-	m, err := s.member(in.Ref)
+	m, err := s.member(ctx, in.Ref)
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return s.done(Written{}, s.cfg.Cluster.Remove(ctx, m.ID))
+	c := callerOf(ctx)
+	return s.done(Written{}, s.cfg.Cluster.Remove(ctx, c.actor(), c.requestID, m.ID))
 }
 
 // member finds a member by id, or by a name that only one has.
-func (s *Server) member(ref string) (Member, error) {
+func (s *Server) member(ctx context.Context, ref string) (Member, error) {
 	var named []Member
-	for _, m := range s.cfg.Cluster.Members() {
+	for _, m := range s.cfg.Cluster.Members(ctx) {
 		if m.ID == ref {
 			return m, nil
 		}

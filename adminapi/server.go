@@ -58,9 +58,9 @@ type Ledger interface {
 
 // Cluster changes the membership and watches it.
 type Cluster interface {
-	Members() []Member
-	JoinToken(ctx context.Context, ttl time.Duration) (string, error)
-	Remove(ctx context.Context, id string) error
+	Members(ctx context.Context) []Member
+	JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error)
+	Remove(ctx context.Context, by fsm.Actor, requestID, id string) error
 	Transfer(ctx context.Context, id string) error // "": to any other voter
 	// Confirm waits for every registered member to apply the index and names the late.
 	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
@@ -70,6 +70,7 @@ type Cluster interface {
 type Member struct {
 	ID, Name, Address, ClientURL string
 	Voter, Leader                bool
+	Reachable                    bool // answered just now
 	Applied, Lag                 uint64
 	LastTick                     time.Time
 }

@@ -27,7 +27,7 @@ type Config struct {
 	KEK       secret.Text // "": DataDir/kek
 
 	Bootstrap bool               // found a new cluster
-	Resources *adminapi.Declared // applied at the start, once there is a leader; nil: none
+	Resources *adminapi.File // applied at the start, once there is a leader; nil: none
 	Join      string             // cluster address of a member to join through; "": no join
 	Token     string             // join token
 

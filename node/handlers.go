@@ -147,6 +147,12 @@ func (n *Node) address(nodeID string) (string, bool) {
 	return m.Address, true
 }
 
+// isMember says whether a node may be heard: it is not removed.
+func (n *Node) isMember(nodeID string) bool {
+	m, ok := n.state.Member(nodeID)
+	return !ok || !m.Removed
+}
+
 // peers are the other members, for the gossip.
 func (n *Node) peers() []gossip.Peer {
 	var out []gossip.Peer

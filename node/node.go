@@ -152,10 +152,10 @@ func (n *Node) startCluster(context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
-	n.router = router.New(router.Config{NodeID: id.NodeID})
+	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	return err

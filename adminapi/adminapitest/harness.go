@@ -134,7 +134,7 @@ func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
 }
 
 // Members implements adminapi.Cluster: n1 leads, n2 is two entries late.
-func (h *Harness) Members() []adminapi.Member {
+func (h *Harness) Members(context.Context) []adminapi.Member {
 	return []adminapi.Member{
 		{ID: "n1", Name: "a", Address: "127.0.0.1:4001", Voter: true, Leader: true, Applied: h.State.Applied()},
 		{ID: "n2", Name: "b", Address: "127.0.0.1:4011", Voter: true, Applied: h.State.Applied(), Lag: 2},
@@ -142,12 +142,12 @@ func (h *Harness) Members() []adminapi.Member {
 }
 
 // JoinToken implements adminapi.Cluster.
-func (*Harness) JoinToken(_ context.Context, ttl time.Duration) (string, error) {
+func (*Harness) JoinToken(_ context.Context, _ fsm.Actor, _ string, ttl time.Duration) (string, error) {
 	return "join-for-" + ttl.String(), nil
 }
 
 // Remove implements adminapi.Cluster; the leader cannot be removed.
-func (*Harness) Remove(_ context.Context, id string) error {
+func (*Harness) Remove(_ context.Context, _ fsm.Actor, _, id string) error {
 	if id == "n1" {
 		return fmt.Errorf("node %q is the leader: %w", id, resource.ErrRefused)
 	}

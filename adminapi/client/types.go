@@ -143,6 +143,7 @@ type Member struct {
 	ClientURL string        `json:"client_url,omitempty"`
 	Voter     bool          `json:"voter"`
 	Leader    bool          `json:"leader"`
+	Reachable bool          `json:"reachable"` // answered the node that tells
 	Applied   uint64        `json:"applied"`
 	Lag       uint64        `json:"lag"` // entries behind the leader
 	LastTick  resource.Time `json:"last_tick,omitempty"`

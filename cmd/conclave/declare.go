@@ -6,25 +6,25 @@ import (
 )
 
 // declare turns a file's records into what the admin API applies.
-func declare(r *config.Resources) adminapi.Declared {
-	var d adminapi.Declared
+func declare(r *config.Resources) adminapi.File {
+	var d adminapi.File
 	for _, c := range r.Credentials {
-		d.Credentials = append(d.Credentials, adminapi.DeclaredCredential{Record: c.Resource, APIKey: string(c.APIKey)})
+		d.Credentials = append(d.Credentials, adminapi.FileCredential{Record: c.Resource, APIKey: string(c.APIKey)})
 	}
 	for _, m := range r.Models {
-		dm := adminapi.DeclaredModel{Record: m.Resource}
+		dm := adminapi.FileModel{Record: m.Resource}
 		for _, dep := range m.Deployments {
-			dm.Deployments = append(dm.Deployments, adminapi.DeclaredDeployment{
+			dm.Deployments = append(dm.Deployments, adminapi.FileDeployment{
 				Record: dep.Resource, Credential: dep.Credential, APIKey: string(dep.APIKey),
 			})
 		}
 		d.Models = append(d.Models, dm)
 	}
 	for _, t := range r.Teams {
-		d.Teams = append(d.Teams, adminapi.DeclaredTeam{Record: t.Resource, Budget: t.SharedBudget})
+		d.Teams = append(d.Teams, adminapi.FileTeam{Record: t.Resource, Budget: t.SharedBudget})
 	}
 	for _, k := range r.Keys {
-		d.Keys = append(d.Keys, adminapi.DeclaredKey{Record: k.Resource, Team: k.Team, Budget: k.SharedBudget})
+		d.Keys = append(d.Keys, adminapi.FileKey{Record: k.Resource, Team: k.Team, Budget: k.SharedBudget})
 	}
 	for _, b := range r.Budgets {
 		d.Budgets = append(d.Budgets, b.Resource)

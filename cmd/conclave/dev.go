@@ -76,7 +76,7 @@ type devCluster struct {
 	keys  devKeys
 	seats []node.Seat
 
-	declared *adminapi.Declared // by --config; nil: nothing
+	declared *adminapi.File // by --config; nil: nothing
 }
 
 func (a *app) dev(ctx context.Context, f devFlags) error {

@@ -62,6 +62,9 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(a.nounCommand(n))
 	}
 	root.AddCommand(
+		a.serveCommand(),
+		a.devCommand(),
+		a.mockCommand(),
 		a.clusterCommand(),
 		a.usageCommand(),
 		a.auditCommand(),
