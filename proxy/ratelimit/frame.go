@@ -45,8 +45,8 @@ type entry struct {
 	claim  int64 // may be admitted until the next frame
 }
 
-func (f *frame) append(b []byte) []byte {
-	b = append(b, frameVersion)
+func (f *frame) encode() []byte {
+	b := []byte{frameVersion}
 	b = binary.LittleEndian.AppendUint64(b, f.boot)
 	b = binary.AppendUvarint(b, f.round)
 	b = binary.AppendUvarint(b, uint64(len(f.seen)))
@@ -170,8 +170,8 @@ type question struct {
 	seq   int64
 }
 
-func (q *question) append(b []byte) []byte {
-	b = append(binary.LittleEndian.AppendUint64(append(b, frameVersion), q.id), byte(q.dim))
+func (q *question) encode() []byte {
+	b := append(binary.LittleEndian.AppendUint64([]byte{frameVersion}, q.id), byte(q.dim))
 	for _, v := range [...]int64{q.limit, q.cost, q.total, q.seq} {
 		b = binary.AppendVarint(b, v)
 	}
@@ -195,12 +195,12 @@ type answer struct {
 	retry    int64 // nanoseconds
 }
 
-func (a *answer) append(b []byte) []byte {
+func (a *answer) encode() []byte {
 	ok := byte(0)
 	if a.admitted {
 		ok = 1
 	}
-	b = append(b, frameVersion, ok)
+	b := []byte{frameVersion, ok}
 	return binary.AppendVarint(binary.AppendVarint(b, a.known), a.retry)
 }
 

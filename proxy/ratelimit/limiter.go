@@ -198,7 +198,7 @@ func (l *Limiter) ask(owner string, q question) (a answer, ok bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askAtMost)
 	defer cancel()
-	b, err := l.cfg.Peers.Ask(ctx, owner, q.append(nil))
+	b, err := l.cfg.Peers.Ask(ctx, owner, q.encode())
 	if err != nil {
 		return answer{}, false
 	}
@@ -233,7 +233,7 @@ func (l *Limiter) Answer(node string, b []byte) ([]byte, error) {
 	a := answer{admitted: known+q.cost <= q.limit, known: known}
 	if !a.admitted {
 		a.retry = int64(c.retryLocked(now, q.cost, q.limit))
-		return a.append(nil), nil
+		return a.encode(), nil
 	}
 	a.known += q.cost
 	if q.dim == parallel {
@@ -243,7 +243,7 @@ func (l *Limiter) Answer(node string, b []byte) ([]byte, error) {
 	} else {
 		c.countLocked(now.Unix(), q.cost, l.roundNow())
 	}
-	return a.append(nil), nil
+	return a.encode(), nil
 }
 
 // Request is what is to be admitted.

@@ -124,7 +124,7 @@ func TestLimiter_TeamAndKey(t *testing.T) {
 		t.Errorf("without limits: %v", err)
 	}
 	_, err = l.Reserve(t.Context(), Request{Principal: keyWith(limits(0, -1, -1))})
-	refusal(t, err)
+	_ = refusal(t, err)
 }
 
 // cluster is limiters in a synctest bubble, joined by links that can be cut.
@@ -477,25 +477,25 @@ func TestRing(t *testing.T) {
 
 func FuzzFrame(f *testing.F) {
 	fr := frame{boot: 7, round: 9, seen: []sighting{{1, 2}}, entries: []entry{{3, tokens, -4, 5, 6, 7}}, yours: []entry{{id: 8, dim: parallel, window: 9}}}
-	f.Add(fr.append(nil))
+	f.Add(fr.encode())
 	q := question{id: 1, dim: requests, limit: 5, cost: 1, total: 2, seq: 3}
-	f.Add(q.append(nil))
+	f.Add(q.encode())
 	a := answer{admitted: true, known: 5, retry: 6}
-	f.Add(a.append(nil))
+	f.Add(a.encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if fr, err := parseFrame(b); err == nil {
-			again, err := parseFrame(fr.append(nil))
+			again, err := parseFrame(fr.encode())
 			if d := cmp.Diff(fr, again, cmp.AllowUnexported(frame{}, sighting{}, entry{})); err != nil || d != "" {
 				t.Errorf("frame changes when written again: %v\n%s", err, d)
 			}
 		}
 		if q, err := parseQuestion(b); err == nil {
-			if again, err := parseQuestion(q.append(nil)); err != nil || again != q {
+			if again, err := parseQuestion(q.encode()); err != nil || again != q {
 				t.Errorf("question %+v becomes %+v: %v", q, again, err)
 			}
 		}
 		if a, err := parseAnswer(b); err == nil {
-			if again, err := parseAnswer(a.append(nil)); err != nil || again != a {
+			if again, err := parseAnswer(a.encode()); err != nil || again != a {
 				t.Errorf("answer %+v becomes %+v: %v", a, again, err)
 			}
 		}

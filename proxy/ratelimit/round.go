@@ -129,7 +129,7 @@ func (l *Limiter) send(v *view, changed, all []entry, now time.Time) {
 		if !p.behind && !p.restart {
 			if small == nil {
 				f.entries, f.yours = changed[:min(len(changed), frameLimit)], nil
-				small = f.append(nil)
+				small = f.encode()
 			}
 			out = append(out, message{p.id, small})
 			continue
@@ -140,7 +140,7 @@ func (l *Limiter) send(v *view, changed, all []entry, now time.Time) {
 			g.yours = l.knownOf(i, now.Unix())
 		}
 		p.behind, p.restart = false, false
-		out = append(out, message{p.id, g.append(nil)})
+		out = append(out, message{p.id, g.encode()})
 	}
 	n.mu.Unlock()
 	for _, m := range out {
@@ -168,7 +168,7 @@ func (l *Limiter) tellOwner(e entry) {
 	l.net.mu.Lock()
 	f := frame{boot: l.boot, round: l.net.round, seen: l.net.seenLocked(l.cfg.Now()), entries: []entry{e}}
 	l.net.mu.Unlock()
-	l.cfg.Peers.Send(owner, f.append(nil))
+	l.cfg.Peers.Send(owner, f.encode())
 }
 
 // knownOf lists what the peer admitted before it started anew.
