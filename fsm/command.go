@@ -255,4 +255,5 @@ type AccountDelta struct {
 type Want struct {
 	OpenWindow
 	Amount resource.Money `json:"amount"`
+	Need   resource.Money `json:"need,omitempty"` // of Amount, for the largest waiting request: granted whole if the headroom holds it
 }

@@ -18,7 +18,7 @@ type Lease struct {
 	Granted   resource.Money // cumulative, net of releases
 	Settled   resource.Money // cumulative, of this node in this epoch, as ticks reported it
 	Limit     resource.Money
-	Overdraft resource.Money
+	Overdraft resource.Money // that this node may still use; 0 while an old epoch of it is not closed
 	Headroom  resource.Money // of the whole window: limit - settled - presumed - outstanding
 	Recall    bool           // headroom has ended and somebody wants: release what is idle
 }

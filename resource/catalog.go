@@ -32,6 +32,7 @@ type Catalog struct {
 	models      map[string]*Model // by name
 	modelIDs    map[string]*Model
 	deployments map[string][]*Deployment // by model id
+	byID        map[string]*Deployment
 	credentials map[string]*Credential
 	budgets     map[string]*Budget
 }
@@ -45,6 +46,7 @@ func NewCatalog(t Tables) *Catalog {
 		models:      make(map[string]*Model, len(t.Models)),
 		modelIDs:    make(map[string]*Model, len(t.Models)),
 		deployments: make(map[string][]*Deployment, len(t.Models)),
+		byID:        make(map[string]*Deployment, len(t.Deployments)),
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 	}
@@ -69,6 +71,7 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	for _, r := range t.Deployments {
 		c.deployments[r.ModelID] = append(c.deployments[r.ModelID], r)
+		c.byID[r.ID] = r
 	}
 	for _, r := range t.Credentials {
 		c.credentials[r.ID] = r
@@ -106,6 +109,9 @@ func (c *Catalog) ModelByID(id string) (*Model, bool) { m, ok := c.modelIDs[id];
 
 // Deployments returns the model's deployments by order, name and id.
 func (c *Catalog) Deployments(modelID string) []*Deployment { return c.deployments[modelID] }
+
+// Deployment returns the deployment with the id.
+func (c *Catalog) Deployment(id string) (*Deployment, bool) { d, ok := c.byID[id]; return d, ok }
 
 // Credential returns the credential with the id.
 func (c *Catalog) Credential(id string) (*Credential, bool) {

@@ -1,0 +1,229 @@
+// Package adminapitest runs the admin API over a real state machine inside a test, with a
+// log of one node that never fails in the place of the consensus.
+package adminapitest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// MasterKey is the master key of every Harness.
+const MasterKey = "sk-master-key-of-the-tests"
+
+// Harness is a running server. The exported fields may be set before a request.
+type Harness struct {
+	T     testing.TB
+	State *fsm.FSM
+	API   *adminapi.Server
+	URL   string
+
+	mu        sync.Mutex
+	now       time.Time
+	index     uint64
+	Late      []string // members that Confirm names
+	Confirmed []uint64 // indexes that Confirm was asked for
+	Stale     error    // why keys with a role are not trusted
+	Down      error    // what Propose answers
+}
+
+// New starts a Harness, which ends with the test.
+func New(t testing.TB) *Harness {
+	t.Helper()
+	state, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "boot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := state.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := &Harness{T: t, State: state, now: time.Date(2026, 3, 11, 10, 0, 0, 0, time.UTC)}
+	h.API, err = adminapi.New(adminapi.Config{
+		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
+		Stale: func() error { return h.Stale },
+		Now:   func() time.Time { return h.Clock() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	h.API.Mount(mux)
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	h.URL = srv.URL
+	return h
+}
+
+// Clock tells the time of the server, which stands still.
+func (h *Harness) Clock() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now
+}
+
+// Advance moves the time.
+func (h *Harness) Advance(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = h.now.Add(d)
+}
+
+// Seal seals nothing, but makes fingerprints that differ.
+func Seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
+	sum := resource.HashSecret(plaintext + kind + id + field)
+	return &resource.Sealed{DEK: "dek_1", Box: []byte("box of " + plaintext), Fingerprint: sum.String()[:8]}, nil
+}
+
+// Propose implements adminapi.Store.
+func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.Down != nil {
+		return fsm.Result{}, h.Down
+	}
+	h.index++
+	env := fsm.Envelope{At: resource.At(h.now), Actor: by, RequestID: requestID, ReadIndex: h.index - 1}
+	if _, err := rand.Read(env.CommandID[:]); err != nil {
+		return fsm.Result{}, err
+	}
+	b, err := fsm.Encode(env, cmd)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	applied, ok := h.State.Apply(&raft.Log{Index: h.index, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
+	if !ok {
+		return fsm.Result{}, errors.New("entry was not applied")
+	}
+	return applied.Result, applied.Err
+}
+
+func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
+	secret := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if secret == MasterKey {
+		return &resource.Principal{Master: true}, nil
+	}
+	hash := resource.HashSecret(secret)
+	k, ok := h.State.KeyByHash(hash)
+	now := resource.At(h.Clock())
+	if !ok || k.Blocked || k.ExpiredAt(now) || !k.AcceptsAt(hash, now) {
+		return nil, &llm.Error{Kind: llm.Unauthenticated, Code: "invalid_api_key", Message: "The API key is not known."}
+	}
+	team, _ := h.State.Catalog().Team(k.TeamID)
+	return &resource.Principal{Key: k, Team: team}, nil
+}
+
+// Members implements adminapi.Cluster: n1 leads, n2 is two entries late.
+func (h *Harness) Members(context.Context) []adminapi.Member {
+	return []adminapi.Member{
+		{ID: "n1", Name: "a", Address: "127.0.0.1:4001", Voter: true, Leader: true, Applied: h.State.Applied()},
+		{ID: "n2", Name: "b", Address: "127.0.0.1:4011", Voter: true, Applied: h.State.Applied(), Lag: 2},
+	}
+}
+
+// JoinToken implements adminapi.Cluster.
+func (*Harness) JoinToken(_ context.Context, _ fsm.Actor, _ string, ttl time.Duration) (string, error) {
+	return "join-for-" + ttl.String(), nil
+}
+
+// Remove implements adminapi.Cluster; the leader cannot be removed.
+func (*Harness) Remove(_ context.Context, _ fsm.Actor, _, id string) error {
+	if id == "n1" {
+		return fmt.Errorf("node %q is the leader: %w", id, resource.ErrRefused)
+	}
+	return nil
+}
+
+// Transfer implements adminapi.Cluster.
+func (*Harness) Transfer(context.Context, string) error { return nil }
+
+// Confirm implements adminapi.Cluster.
+func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Confirmed = append(h.Confirmed, index)
+	return slices.Clone(h.Late)
+}
+
+// Client returns a client with the key.
+func (h *Harness) Client(key string) *client.Client {
+	return client.New(client.Config{Server: h.URL, Key: key})
+}
+
+// Answer is a response with its body read.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Object decodes the body.
+func (a Answer) Object(t testing.TB) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(a.Body, &v); err != nil {
+		t.Fatalf("body %q: %v", a.Body, err)
+	}
+	return v
+}
+
+// Call makes one request; header holds pairs.
+func (h *Harness) Call(key, method, path, body string, header ...string) Answer {
+	h.T.Helper()
+	req, err := http.NewRequestWithContext(h.T.Context(), method, h.URL+path, bytes.NewReader([]byte(body)))
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		h.T.Fatal(err)
+	}
+	return Answer{resp.StatusCode, resp.Header, b}
+}
+
+// Must makes a request with the master key that succeeds, and decodes the answer.
+func (h *Harness) Must(method, path, body string, header ...string) map[string]any {
+	h.T.Helper()
+	a := h.Call(MasterKey, method, path, body, header...)
+	if a.Status >= 300 {
+		h.T.Fatalf("%s %s: got %d %s", method, path, a.Status, a.Body)
+	}
+	if len(a.Body) == 0 {
+		return nil
+	}
+	return a.Object(h.T)
+}

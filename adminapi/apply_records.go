@@ -1,0 +1,269 @@
+package adminapi
+
+import (
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// idOf gives the id of a record, "" for none.
+func idOf[P resource.Record](r P, ok bool) string {
+	if !ok {
+		return ""
+	}
+	return r.Head().ID
+}
+
+// byName finds a record by its name alone: in a file ids mean nothing.
+func byName[P resource.Record](all []P, name string) (P, bool) {
+	var none P
+	for _, r := range all {
+		if r.Label() == name {
+			return r, true
+		}
+	}
+	return none, false
+}
+
+func (p *planner) plugins(d *File) error {
+	for i := range d.Plugins {
+		r := d.Plugins[i]
+		now, _ := byName(p.cat.Tables().Plugins, r.Name)
+		if err := declare(p, "plugin", "plugin", r.Name, &r, now, nil, putPlugin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) budgets(d *File) error {
+	for i := range d.Budgets {
+		r := d.Budgets[i]
+		now, _ := byName(p.cat.Tables().Budgets, r.Name)
+		if err := declare(p, "budget", "budget", r.Name, &r, now, nil, putBudget); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharedBudget resolves a shared budget by name, with its terms.
+func (p *planner) sharedBudget(d *File, name string) (id string, terms *resource.Terms, err error) {
+	stored, ok := byName(p.cat.Tables().Budgets, name)
+	if id, err = p.refer("budget", name, idOf(stored, ok)); err != nil || id == "" {
+		return "", nil, err
+	}
+	for i := range d.Budgets {
+		if b := d.Budgets[i]; b.Name == name {
+			b.Canonicalize()
+			return id, &b.Terms, nil
+		}
+	}
+	return id, &stored.Terms, nil
+}
+
+func (p *planner) credentials(d *File) error {
+	for i := range d.Credentials {
+		r := d.Credentials[i].Record
+		now, ok := byName(p.cat.Tables().Credentials, r.Name)
+		fill := func() (err error) {
+			var old *resource.Sealed
+			if ok {
+				old = now.APIKey
+			}
+			r.APIKey, err = p.seal(d.Credentials[i].APIKey, "credential", r.ID, old)
+			return err
+		}
+		if err := declare(p, "credential", "cred", r.Name, &r, now, fill, putCredential); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) teams(d *File) error {
+	for i := range d.Teams {
+		r := d.Teams[i].Record
+		now, ok := byName(p.cat.Tables().Teams, r.Name)
+		var shared *resource.Terms
+		fill := func() (err error) {
+			if ok {
+				r.Blocked = now.Blocked // no part of what the file says
+			}
+			r.BudgetID, shared, err = p.sharedBudget(d, d.Teams[i].Budget)
+			return err
+		}
+		put := func(next *resource.Team, read uint64) (fsm.Command, error) {
+			windows, err := p.windows("team", next.ID, next.Budgets, shared)
+			if err != nil {
+				return nil, err
+			}
+			e, err := encoded(next)
+			return fsm.PutTeam{Team: e, Read: read, Windows: windows}, err
+		}
+		if err := declare(p, "team", "team", r.Name, &r, now, fill, put); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) models(d *File) error {
+	for i := range d.Models {
+		r := d.Models[i].Record
+		now, _ := p.cat.Model(r.Name)
+		if err := declare(p, "model", "model", r.Name, &r, now, nil, putModel); err != nil {
+			return err
+		}
+		for j := range d.Models[i].Deployments {
+			if err := p.deployment(&r, &d.Models[i].Deployments[j]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *planner) deployment(m *resource.Model, d *FileDeployment) error {
+	r := d.Record
+	name := m.Name + "/" + r.Name
+	if r.Name == "" {
+		return declaredError("deployment", name, invalid("name", "a deployment in a file has a name"))
+	}
+	var now *resource.Deployment
+	for _, have := range p.cat.Deployments(m.ID) {
+		if have.Name == r.Name {
+			now = have
+		}
+	}
+	fill := func() (err error) {
+		r.ModelID = m.ID
+		stored, ok := byName(p.cat.Tables().Credentials, d.Credential)
+		if r.CredentialID, err = p.refer("credential", d.Credential, idOf(stored, ok)); err != nil {
+			return err
+		}
+		var old *resource.Sealed
+		if now != nil {
+			old = now.APIKey
+		}
+		r.APIKey, err = p.seal(d.APIKey, "deployment", r.ID, old)
+		return err
+	}
+	return declare(p, "deployment", "dep", name, &r, now, fill, putDeployment)
+}
+
+func (p *planner) keys(d *File) error {
+	for i := range d.Keys {
+		r := d.Keys[i].Record
+		now, ok := p.cfg.State.KeyByName(r.Name)
+		if !ok {
+			now = nil
+		}
+		var shared *resource.Terms
+		fill := func() (err error) {
+			if now != nil {
+				r.Blocked = now.Blocked
+			}
+			team, found := byName(p.cat.Tables().Teams, d.Keys[i].Team)
+			if r.TeamID, err = p.refer("team", d.Keys[i].Team, idOf(team, found)); err != nil {
+				return err
+			}
+			r.BudgetID, shared, err = p.sharedBudget(d, d.Keys[i].Budget)
+			return err
+		}
+		put := func(next *resource.Key, read uint64) (fsm.Command, error) {
+			windows, err := p.windows("key", next.ID, next.Budgets, shared)
+			if err != nil {
+				return nil, err
+			}
+			e, err := encoded(next)
+			return fsm.PutKey{Key: e, Read: read, Windows: windows}, err
+		}
+		if err := declare(p, "key", "key", r.Name, &r, now, fill, put); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) guardrails(d *File) error {
+	for i := range d.Guardrails {
+		r := d.Guardrails[i]
+		now, _ := byName(p.cat.Tables().Guardrails, r.Name)
+		if err := declare(p, "guardrail", "guard", r.Name, &r, now, nil, putGuardrail); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) callbacks(d *File) error {
+	for i := range d.Callbacks {
+		r := d.Callbacks[i]
+		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
+		if err := declare(p, "callback", "cb", r.Name, &r, now, nil, putCallback); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *planner) settings(d *File) error {
+	for i := range d.Settings {
+		r := d.Settings[i]
+		now, _ := find(p.cat.Tables().Settings, r.ID)
+		if err := declare(p, "setting", "", r.ID, &r, now, nil, putSetting); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deletions plans the end of what a file owned and declares no more, what refers to others
+// first. A model's deployments go with it.
+func (p *planner) deletions() {
+	t := p.cat.Tables()
+	cursor := ""
+	for {
+		keys, next, _ := p.cfg.State.Keys(fsm.ListQuery{Limit: 500, Cursor: cursor})
+		drop(p, "key", keys, func(id string) fsm.Command { return fsm.DeleteKey{ID: id} })
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	drop(p, "deployment", p.orphans(), func(id string) fsm.Command { return fsm.DeleteDeployment{ID: id} })
+	drop(p, "model", t.Models, func(id string) fsm.Command { return fsm.DeleteModel{ID: id} })
+	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
+	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
+	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })
+	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
+	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
+	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
+	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })
+}
+
+// orphans are the deployments whose model stays.
+func (p *planner) orphans() []*resource.Deployment {
+	var out []*resource.Deployment
+	for _, d := range p.cat.Tables().Deployments {
+		m, ok := p.cat.ModelByID(d.ModelID)
+		if ok && (p.kept["model/"+m.ID] || m.Owner != resource.OwnerFile) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func drop[P resource.Record](p *planner, kind string, all []P, cmd func(id string) fsm.Command) {
+	for _, r := range all {
+		h := r.Head()
+		if h.Owner != resource.OwnerFile || p.kept[kind+"/"+h.ID] {
+			continue
+		}
+		name := r.Label()
+		if name == "" {
+			name = h.ID
+		}
+		p.cmds = append(p.cmds, cmd(h.ID))
+		p.changes = append(p.changes, Planned{Action: "delete", Kind: kind, Name: name, ID: h.ID})
+	}
+}

@@ -1,0 +1,119 @@
+package adminapi_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// declared is one of everything.
+func declared() adminapi.File {
+	const secret = "sk-notebook-of-the-file"
+	weight := int64(3)
+	return adminapi.File{
+		Credentials: []adminapi.FileCredential{{Record: resource.Credential{Name: "openai", Provider: "openai"}, APIKey: "upstream"}},
+		Models: []adminapi.FileModel{{
+			Record: resource.Model{Name: "demo", Fallbacks: []string{}},
+			Deployments: []adminapi.FileDeployment{
+				{Record: resource.Deployment{Name: "d1", Provider: "openai", Weight: &weight}, Credential: "openai"},
+				{Record: resource.Deployment{Name: "d2", Provider: "openai"}, APIKey: "of its own"},
+			},
+		}},
+		Teams: []adminapi.FileTeam{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
+		Keys: []adminapi.FileKey{{
+			Record: resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
+			Team:   "research", Budget: "shared",
+		}},
+		Budgets:    []resource.Budget{{Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
+		Guardrails: []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
+		Callbacks:  []resource.Callback{{Name: "log", Plugin: "file"}},
+		Plugins:    []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},
+		Settings:   []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}},
+	}
+}
+
+func TestApplyFile(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	apply := func(d adminapi.File) string {
+		t.Helper()
+		changes, err := adminapi.ApplyFile(t.Context(), h, cfg, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, c := range changes {
+			out = append(out, c.Action+" "+c.Kind+" "+c.Name)
+		}
+		return strings.Join(out, ", ")
+	}
+	want := "create plugin own, create budget shared, create credential openai, create team research, create model demo, " +
+		"create deployment demo/d1, create deployment demo/d2, create key notebook, create guardrail words, create callback log, create setting serve_stale"
+	if got := apply(declared()); got != want {
+		t.Errorf("first:\n got %s\nwant %s", got, want)
+	}
+	k, ok := h.State.KeyByHash(resource.HashSecret("sk-notebook-of-the-file"))
+	if !ok || k.TeamID == "" || k.BudgetID == "" || k.Owner != resource.OwnerFile {
+		t.Errorf("key: got %+v", k)
+	}
+	if n := len(h.State.Accounts("key/" + k.ID)); n != 1 {
+		t.Errorf("the key has %d windows, want that of the shared budget", n)
+	}
+	if got := apply(declared()); got != "" {
+		t.Errorf("second: got %s, want nothing", got)
+	}
+
+	h.Must("POST", "/api/v1/keys/notebook/block", "")
+	if got := apply(declared()); got != "" {
+		t.Errorf("after a block: got %s, want nothing", got)
+	}
+	if k, _ := h.State.Key(k.ID); !k.Blocked {
+		t.Error("the file unblocked a key")
+	}
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/keys/notebook", `{"tags":["x"]}`); a.Status != 409 || a.Object(t)["code"] != "owner" {
+		t.Errorf("edit of the file's key: got %d %s", a.Status, a.Body)
+	}
+	if a := h.Call(adminapitest.MasterKey, "DELETE", "/api/v1/models/demo", ""); a.Status != 409 {
+		t.Errorf("deletion of the file's model: got %d %s", a.Status, a.Body)
+	}
+
+	less := declared()
+	less.Keys, less.Plugins, less.Guardrails = nil, nil, nil
+	less.Models[0].Deployments = less.Models[0].Deployments[1:]
+	less.Models[0].Deployments[0].APIKey = "changed"
+	less.Teams[0].Record.Budgets[0].USD = 2 * resource.Dollar
+	want = "update team research, update deployment demo/d2, delete key notebook, delete deployment "
+	if got := apply(less); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "delete guardrail words, delete plugin own") {
+		t.Errorf("less: got %s", got)
+	}
+	if got := apply(adminapi.File{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
+		t.Errorf("nothing declared: got %s", got)
+	}
+	if n := len(h.State.Catalog().Tables().Deployments); n != 0 {
+		t.Errorf("%d deployments are left", n)
+	}
+}
+
+func TestMakePlan_refusals(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"name":"research"}`)
+	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	if _, err := adminapi.MakePlan(cfg, declared()); !errors.Is(err, resource.ErrOwner) {
+		t.Errorf("a team of the API: got %v, want ErrOwner", err)
+	}
+	d := declared()
+	d.Teams = nil
+	if _, err := adminapi.MakePlan(cfg, d); err != nil {
+		t.Errorf("a file's key in the API's team: got %v", err)
+	}
+	d.Keys[0].Team = "nobody"
+	if _, err := adminapi.MakePlan(cfg, d); err == nil || !strings.Contains(err.Error(), `key "notebook"`) {
+		t.Errorf("unknown team: got %v", err)
+	}
+}

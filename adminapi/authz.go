@@ -1,0 +1,196 @@
+package adminapi
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// right is one cell of the table of rights. The zero value is no right that was thought
+// about: a test refuses it, and the authoriser takes it for a refusal.
+type right uint8
+
+const (
+	unlisted right = iota
+	deny
+	allow
+	own // the key's own record and that of its team
+)
+
+// row is the rights of each role on a route. The master key has those of an admin.
+type row struct {
+	admin, viewer, inference right
+}
+
+// The rows that occur.
+var (
+	adminOnly = row{admin: allow, viewer: deny, inference: deny}
+	readAll   = row{admin: allow, viewer: allow, inference: deny}
+	readOwn   = row{admin: allow, viewer: allow, inference: own}
+)
+
+// nounRights are the rights on the routes that every kind of record has.
+var nounRights = map[string]row{
+	"list":    readAll,
+	"get":     readAll,
+	"create":  adminOnly,
+	"replace": adminOnly,
+	"update":  adminOnly,
+	"delete":  adminOnly,
+}
+
+// rights is the table of rights: each registered route's id has a row.
+var rights = withNouns(map[string]row{
+	"get-key":  readOwn,
+	"get-team": readOwn,
+
+	"block-key":    adminOnly,
+	"unblock-key":  adminOnly,
+	"rotate-key":   adminOnly,
+	"block-team":   adminOnly,
+	"unblock-team": adminOnly,
+
+	"get-cluster":         readAll,
+	"create-join-token":   adminOnly,
+	"transfer-leadership": adminOnly,
+	"delete-node":         adminOnly,
+
+	"list-audit": readAll,
+	"list-usage": readAll,
+	"get-schema": {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
+
+	"litellm-key-generate":   adminOnly,
+	"litellm-key-update":     adminOnly,
+	"litellm-key-delete":     adminOnly,
+	"litellm-key-block":      adminOnly,
+	"litellm-key-unblock":    adminOnly,
+	"litellm-key-regenerate": adminOnly,
+	"litellm-key-info":       readOwn,
+	"litellm-key-list":       readAll,
+	"litellm-team-new":       adminOnly,
+	"litellm-team-update":    adminOnly,
+	"litellm-team-delete":    adminOnly,
+	"litellm-team-block":     adminOnly,
+	"litellm-team-unblock":   adminOnly,
+	"litellm-team-info":      readOwn,
+	"litellm-team-list":      readAll,
+	"litellm-model-new":      adminOnly,
+	"litellm-model-delete":   adminOnly,
+	"litellm-model-info":     readAll,
+	"litellm-v1-model-info":  readAll,
+}, "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
+
+func withNouns(table map[string]row, nouns ...string) map[string]row {
+	for _, noun := range nouns {
+		for verb, r := range nounRights {
+			id := routeID(verb, noun)
+			if _, ok := table[id]; !ok {
+				table[id] = r
+			}
+		}
+	}
+	return table
+}
+
+// routeID names the route of a verb on a kind: "list-keys", "create-key".
+func routeID(verb, noun string) string {
+	if verb == "list" {
+		noun += "s"
+	}
+	return verb + "-" + noun
+}
+
+// authorise decides whether the caller may use the route, and if only for his own record.
+// It is the only place that decides so, and refuses whatever it does not know.
+func authorise(who *resource.Principal, route, path string) (ownOnly bool, err error) {
+	r := rights[route].of(who)
+	if r != allow && r != own {
+		return false, &llm.Error{
+			Kind: llm.Forbidden, Code: "forbidden",
+			Message: fmt.Sprintf("the key may not do this; it takes the master key or a key with the role %s", resource.RoleAdmin),
+		}
+	}
+	if who.Key != nil && !routesAllow(who.Key.Routes, path) {
+		return false, &llm.Error{Kind: llm.Forbidden, Code: "route_not_allowed", Message: "the key may not call " + path}
+	}
+	return r == own, nil
+}
+
+func (r row) of(who *resource.Principal) right {
+	switch {
+	case who == nil:
+		return deny
+	case who.IsAdmin():
+		return r.admin
+	case who.MayRead():
+		return r.viewer
+	case who.Key != nil:
+		return r.inference
+	default:
+		return deny
+	}
+}
+
+// mayGrant decides whether the caller may write a key so; before is nil for a new one.
+// Create and update, on every path, ask it. Who may manage keys may give any model and any
+// budget, as he could give himself those; but a key that is bound to routes, or expires,
+// cannot make one that reaches further or lives longer as an administrator.
+func mayGrant(who *resource.Principal, before, after *resource.Key) error {
+	if !who.IsAdmin() {
+		return fmt.Errorf("write key: %w", resource.ErrForbidden)
+	}
+	if who.Master {
+		return nil
+	}
+	if !routesWithin(after.Routes, who.Key.Routes) {
+		return fmt.Errorf("routes are wider than those of the key that grants them: %w", resource.ErrForbidden)
+	}
+	if after.Role != resource.RoleInference && outlives(after.ExpiresAt, who.Key.ExpiresAt) {
+		unchanged := before != nil && before.Role == after.Role && before.ExpiresAt == after.ExpiresAt
+		if !unchanged {
+			return fmt.Errorf("a key with a role may not outlive the key that grants it: %w", resource.ErrForbidden)
+		}
+	}
+	return nil
+}
+
+// outlives says whether expiry a is later than b; 0 is never.
+func outlives(a, b resource.Time) bool {
+	return b != 0 && (a == 0 || a > b)
+}
+
+// routesAllow says whether a key's list of paths and "/prefix/*" has the path; an empty
+// list has all.
+func routesAllow(list []string, path string) bool {
+	if len(list) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(list, func(r string) bool { return routeCovers(r, path) })
+}
+
+// routesWithin says whether every route of the inner list lies in the outer one.
+func routesWithin(inner, outer []string) bool {
+	if len(outer) == 0 {
+		return true
+	}
+	if len(inner) == 0 {
+		return false
+	}
+	for _, r := range inner {
+		if !routesAllow(outer, r) {
+			return false
+		}
+	}
+	return true
+}
+
+func routeCovers(route, path string) bool {
+	if route == path {
+		return true
+	}
+	prefix, ok := strings.CutSuffix(route, "*")
+	return ok && strings.HasPrefix(path, prefix)
+}

@@ -1,0 +1,266 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// maxAnswer bounds what is read of one answer.
+const maxAnswer = 64 << 20
+
+// Config says how to reach the admin API.
+type Config struct {
+	Server string       // base URL; default http://127.0.0.1:4000
+	Key    string       // master key, or a key with a role
+	HTTP   *http.Client // default http.DefaultClient
+}
+
+// Client calls the admin API. It is safe for concurrent use.
+type Client struct {
+	server string
+	key    string
+	http   *http.Client
+
+	mu      sync.Mutex // guards index and pending
+	index   string     // newest that an answer named
+	pending []string   // members that had not applied the last write
+}
+
+// New returns a client.
+func New(cfg Config) *Client {
+	c := &Client{server: strings.TrimRight(cfg.Server, "/"), key: cfg.Key, http: cfg.HTTP}
+	if c.server == "" {
+		c.server = "http://127.0.0.1:4000"
+	}
+	if c.http == nil {
+		c.http = http.DefaultClient
+	}
+	return c
+}
+
+// Keys returns the virtual keys.
+func (c *Client) Keys() Noun[Key] { return Noun[Key]{c, "keys"} }
+
+// Teams returns the teams.
+func (c *Client) Teams() Noun[Team] { return Noun[Team]{c, "teams"} }
+
+// Models returns the models.
+func (c *Client) Models() Noun[Model] { return Noun[Model]{c, "models"} }
+
+// Deployments returns the deployments.
+func (c *Client) Deployments() Noun[Deployment] { return Noun[Deployment]{c, "deployments"} }
+
+// Credentials returns the credentials.
+func (c *Client) Credentials() Noun[Credential] { return Noun[Credential]{c, "credentials"} }
+
+// Budgets returns the shared budgets.
+func (c *Client) Budgets() Noun[resource.Budget] { return Noun[resource.Budget]{c, "budgets"} }
+
+// Guardrails returns the guardrails.
+func (c *Client) Guardrails() Noun[resource.Guardrail] {
+	return Noun[resource.Guardrail]{c, "guardrails"}
+}
+
+// Callbacks returns the callbacks.
+func (c *Client) Callbacks() Noun[resource.Callback] {
+	return Noun[resource.Callback]{c, "callbacks"}
+}
+
+// Plugins returns the registered plugins.
+func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
+
+// Settings returns the settings that are set.
+func (c *Client) Settings() Noun[resource.Setting] { return Noun[resource.Setting]{c, "settings"} }
+
+// Raw returns the records of the kind with the plural name as bare JSON.
+func (c *Client) Raw(plural string) Noun[json.RawMessage] { return Noun[json.RawMessage]{c, plural} }
+
+// Block blocks or unblocks a key ("keys") or a team ("teams").
+func (c *Client) Block(ctx context.Context, plural, ref string, state BlockState) error {
+	return c.do(ctx, http.MethodPost, join(plural, ref, string(state)), nil, nil, nil)
+}
+
+// BlockState is what Block is to bring about.
+type BlockState string
+
+// The states.
+const (
+	Blocked   BlockState = "block"
+	Unblocked BlockState = "unblock"
+)
+
+// RotateKey gives a key a new secret, which the answer shows.
+func (c *Client) RotateKey(ctx context.Context, ref string, r Rotate) (Key, error) {
+	var k Key
+	return k, c.do(ctx, http.MethodPost, join("keys", ref, "rotate"), nil, r, &k)
+}
+
+// Cluster returns the state of the cluster.
+func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
+	var out Cluster
+	return out, c.do(ctx, http.MethodGet, "cluster", nil, nil, &out)
+}
+
+// JoinToken makes a token for one node to join with; ttl is a duration such as "15m".
+func (c *Client) JoinToken(ctx context.Context, ttl string) (JoinToken, error) {
+	var out JoinToken
+	return out, c.do(ctx, http.MethodPost, "cluster/join-tokens", nil, map[string]string{"ttl": ttl}, &out)
+}
+
+// Transfer hands the leadership to a node, or to any if node is "".
+func (c *Client) Transfer(ctx context.Context, node string) error {
+	return c.do(ctx, http.MethodPost, "cluster/transfer", nil, map[string]string{"to": node}, nil)
+}
+
+// Remove removes a node for ever.
+func (c *Client) Remove(ctx context.Context, node string) error {
+	return c.do(ctx, http.MethodDelete, join("cluster/nodes", node), nil, nil, nil)
+}
+
+// Usage returns totals of the kind and id; with days from and to, one for each day.
+func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage, error) {
+	q := url.Values{}
+	for name, v := range map[string]string{"kind": kind, "id": id, "from": from, "to": to} {
+		if v != "" {
+			q.Set(name, v)
+		}
+	}
+	var out struct {
+		Items []Usage `json:"items"`
+	}
+	return out.Items, c.do(ctx, http.MethodGet, "usage", q, nil, &out)
+}
+
+// Audit returns one page of audit entries, newest first. The filter has the members
+// kind, id, actor, limit and cursor.
+func (c *Client) Audit(ctx context.Context, filter url.Values) (Page[resource.AuditEntry], error) {
+	var out Page[resource.AuditEntry]
+	return out, c.do(ctx, http.MethodGet, "audit", filter, nil, &out)
+}
+
+// Pending names the members that had not applied the last write when it was answered.
+func (c *Client) Pending() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pending
+}
+
+// Index is the newest index that an answer named: "GENERATION-INDEX".
+func (c *Client) Index() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index
+}
+
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, out any) error {
+	req, err := c.request(ctx, method, path, q, in)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("call %s: %w", c.server, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("read answer of %s: %w", c.server, err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return problemOf(resp, body)
+	}
+	c.remember(method, resp.Header)
+	if out == nil || len(body) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("read answer of %s: %w", c.server, err)
+	}
+	return nil
+}
+
+func (c *Client) request(ctx context.Context, method, path string, q url.Values, in any) (*http.Request, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("write request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	target := c.server + "/api/v1/" + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.key)
+	switch {
+	case method == http.MethodPatch:
+		req.Header.Set("Content-Type", "application/merge-patch+json")
+	case in != nil:
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if index := c.Index(); index != "" {
+		req.Header.Set(HeaderMinIndex, index)
+	}
+	return req, nil
+}
+
+// remember keeps what the answer says about where the cluster is.
+func (c *Client) remember(method string, h http.Header) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if index := h.Get(HeaderIndex); index != "" && newer(index, c.index) {
+		c.index = index
+	}
+	if method != http.MethodGet {
+		c.pending = strings.FieldsFunc(h.Get(HeaderPending), func(r rune) bool { return r == ',' || r == ' ' })
+	}
+}
+
+// newer says whether index a is newer than b, by generation first.
+func newer(a, b string) bool {
+	ag, ai := splitIndex(a)
+	bg, bi := splitIndex(b)
+	return ag > bg || (ag == bg && ai > bi)
+}
+
+func splitIndex(s string) (generation, index uint64) {
+	g, i, _ := strings.Cut(s, "-")
+	generation, _ = strconv.ParseUint(g, 10, 64)
+	index, _ = strconv.ParseUint(i, 10, 64)
+	return generation, index
+}
+
+func problemOf(resp *http.Response, body []byte) error {
+	p := &Problem{}
+	if err := json.Unmarshal(body, p); err == nil && p.Title != "" {
+		return p
+	}
+	return &Problem{
+		Title:  http.StatusText(resp.StatusCode),
+		Status: resp.StatusCode,
+		Detail: strings.TrimSpace(string(body[:min(len(body), 512)])),
+	}
+}
+
+// join makes a path of its parts, the later ones escaped.
+func join(head string, refs ...string) string {
+	for _, r := range refs {
+		head += "/" + url.PathEscape(r)
+	}
+	return head
+}

@@ -1,0 +1,203 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The headers of the admin API.
+const (
+	HeaderIndex    = "X-Conclave-Index"     // of an answer to a write: "GENERATION-INDEX"
+	HeaderMinIndex = "X-Conclave-Min-Index" // of a request: answer from this index or a later one
+	HeaderPending  = "X-Conclave-Pending"   // of an answer: members that have not yet applied the write
+	HeaderRequest  = "X-Request-Id"
+)
+
+// Secret is a provider's secret. Written, it is the text; read, it is the fingerprint.
+type Secret struct {
+	Text        string // sent if set
+	Fingerprint string // all that is ever shown of a stored secret
+}
+
+// MarshalJSON writes the text if there is one, else {"fingerprint": …}.
+func (s *Secret) MarshalJSON() ([]byte, error) {
+	if s.Text != "" {
+		return json.Marshal(s.Text)
+	}
+	return json.Marshal(map[string]string{"fingerprint": s.Fingerprint})
+}
+
+// UnmarshalJSON reads either form.
+func (s *Secret) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &s.Text)
+	}
+	var shown struct {
+		Fingerprint string `json:"fingerprint"`
+	}
+	if err := json.Unmarshal(b, &shown); err != nil {
+		return fmt.Errorf("read secret: %w", err)
+	}
+	s.Fingerprint = shown.Fingerprint
+	return nil
+}
+
+// String gives the fingerprint, never the text.
+func (s *Secret) String() string {
+	if s == nil {
+		return ""
+	}
+	if s.Fingerprint == "" {
+		return "secret"
+	}
+	return "sealed:" + s.Fingerprint
+}
+
+// GoString gives the fingerprint for %#v.
+func (s *Secret) GoString() string { return s.String() }
+
+// Shown makes the Secret that shows a sealed one; nil gives nil.
+func Shown(s *resource.Sealed) *Secret {
+	if s == nil {
+		return nil
+	}
+	return &Secret{Fingerprint: s.Fingerprint}
+}
+
+// Account is one window of one budget of a key or a team.
+type Account struct {
+	Budget   string         `json:"budget"` // name of the terms: "day"
+	StartsAt resource.Time  `json:"starts_at,omitempty"`
+	ResetsAt resource.Time  `json:"resets_at,omitempty"` // null: never
+	Limit    resource.Money `json:"limit"`
+	Settled  resource.Money `json:"settled"`  // spent and reported
+	Presumed resource.Money `json:"presumed"` // held by processes that ended; counted as spent
+	Granted  resource.Money `json:"granted"`  // leased to nodes and not yet reported spent
+}
+
+// Key is a virtual key. Secret is written on create, if it is not to be made, and shown
+// in the answers to create and rotate only.
+type Key struct {
+	resource.Key
+	Secret   string         `json:"secret,omitempty"`
+	Spend    resource.Money `json:"spend"`
+	Accounts []Account      `json:"accounts,omitempty"` // in answers for one key
+}
+
+// Team is a group of keys.
+type Team struct {
+	resource.Team
+	Spend    resource.Money `json:"spend"`
+	Accounts []Account      `json:"accounts,omitempty"` // in answers for one team
+}
+
+// Model is a name that clients ask for. Deployments may be given on create, and are shown
+// in answers for one model.
+type Model struct {
+	resource.Model
+	Deployments []Deployment `json:"deployments,omitempty"`
+}
+
+// Deployment is one way to serve a model.
+type Deployment struct {
+	resource.Deployment
+	APIKey *Secret `json:"api_key,omitempty"`
+}
+
+// Credential is a provider's secret that deployments share.
+type Credential struct {
+	resource.Credential
+	APIKey *Secret `json:"api_key,omitempty"`
+}
+
+// Rotate asks for a new secret of a key.
+type Rotate struct {
+	Secret string `json:"secret,omitempty"` // default: made
+	Grace  string `json:"grace,omitempty"`  // how long the old secret stays valid: "24h"; default: not at all
+}
+
+// Page is one page of a list.
+type Page[V any] struct {
+	Items      []V    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty"` // "" on the last page
+	Total      int    `json:"total"`                 // of all pages
+}
+
+// Cluster is the state of the cluster as the answering node sees it.
+type Cluster struct {
+	ID         string   `json:"id"`
+	Generation uint64   `json:"generation"` // counts restores by a user
+	Applied    uint64   `json:"applied"`    // index that the answering node has applied
+	Leader     string   `json:"leader"`     // id; "" while there is none
+	Members    []Member `json:"members"`
+}
+
+// Member is a node of the cluster.
+type Member struct {
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	Address   string        `json:"address"`
+	ClientURL string        `json:"client_url,omitempty"`
+	Voter     bool          `json:"voter"`
+	Leader    bool          `json:"leader"`
+	Reachable bool          `json:"reachable"` // answered the node that tells
+	Applied   uint64        `json:"applied"`
+	Lag       uint64        `json:"lag"` // entries behind the leader
+	LastTick  resource.Time `json:"last_tick,omitempty"`
+}
+
+// JoinToken lets one node join the cluster.
+type JoinToken struct {
+	Token   string        `json:"token"`
+	Expires resource.Time `json:"expires"`
+}
+
+// Usage is what was spent under one id.
+type Usage struct {
+	Kind             string         `json:"kind"`          // "total", "key", "team" or "model"
+	ID               string         `json:"id,omitempty"`  // of the key or team; name of the model
+	Day              string         `json:"day,omitempty"` // "2026-01-31", UTC; "" for all time
+	Cost             resource.Money `json:"cost"`
+	Requests         int64          `json:"requests"`
+	Failures         int64          `json:"failures"`
+	PromptTokens     int64          `json:"prompt_tokens"`
+	CompletionTokens int64          `json:"completion_tokens"`
+}
+
+// Merge merges patch into doc as RFC 7396 has it: null removes, objects merge, all else
+// replaces. Both are JSON; numbers keep their digits.
+func Merge(doc, patch json.RawMessage) (json.RawMessage, error) {
+	var p map[string]json.RawMessage
+	if !isObject(patch) {
+		return patch, nil
+	}
+	if err := json.Unmarshal(patch, &p); err != nil {
+		return nil, fmt.Errorf("read patch: %w", err)
+	}
+	d := map[string]json.RawMessage{}
+	if isObject(doc) {
+		if err := json.Unmarshal(doc, &d); err != nil {
+			return nil, fmt.Errorf("read document: %w", err)
+		}
+	}
+	for name, v := range p {
+		if string(bytes.TrimSpace(v)) == "null" {
+			delete(d, name)
+			continue
+		}
+		merged, err := Merge(d[name], v)
+		if err != nil {
+			return nil, err
+		}
+		d[name] = merged
+	}
+	return json.Marshal(d)
+}
+
+func isObject(b json.RawMessage) bool {
+	b = bytes.TrimSpace(b)
+	return len(b) > 0 && b[0] == '{'
+}

@@ -1,0 +1,200 @@
+package adminapi_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func TestCompat_keys(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	team := h.Must("POST", "/team/new", `{"team_alias":"research","max_budget":100,"budget_duration":"30d","models":["all-proxy-models"],"members_with_roles":[{"role":"admin","user_id":"u"}]}`)
+	if team["max_budget"] != 100.0 || team["budget_duration"] != "30d" || team["budget_reset_at"] != "2026-04-01T00:00:00Z" {
+		t.Errorf("team: got %v %v %v", team["max_budget"], team["budget_duration"], team["budget_reset_at"])
+	}
+	key := h.Must("POST", "/key/generate", fmt.Sprintf(`{"key_alias":"nb","team_id":%q,"models":["demo"],"max_budget":0.5,`+
+		`"budget_duration":"1d","tpm_limit":1000,"rpm_limit":10,"max_parallel_requests":2,"duration":"1h","metadata":{"a":1},"some_future_field":1}`, team["team_id"]))
+	secret, _ := key["key"].(string)
+	hash := resource.HashSecret(secret).String()
+	for name, want := range map[string]any{
+		"token": hash, "token_id": hash, "key_alias": "nb", "team_id": team["team_id"], "max_budget": 0.5, "budget_duration": "1d",
+		"tpm_limit": 1000.0, "rpm_limit": 10.0, "max_parallel_requests": 2.0, "expires": "2026-03-11T11:00:00Z", "spend": 0.0,
+	} {
+		if key[name] != want {
+			t.Errorf("%s: got %v, want %v", name, key[name], want)
+		}
+	}
+	if !strings.HasPrefix(secret, "sk-") {
+		t.Fatalf("key: got %q", secret)
+	}
+
+	updated := h.Must("POST", "/key/update", fmt.Sprintf(`{"key":%q,"max_budget":2,"rpm_limit":null,"duration":"-1"}`, secret))
+	if updated["max_budget"] != 2.0 || updated["budget_duration"] != "1d" || updated["rpm_limit"] != nil ||
+		updated["tpm_limit"] != 1000.0 || updated["expires"] != nil {
+		t.Errorf("updated: got %v", updated)
+	}
+	info := h.Must("GET", "/key/info?key="+hash, "")["info"].(map[string]any)
+	if info["status"] != "active" || info["token"] != nil || info["max_budget"] != 2.0 {
+		t.Errorf("info: got %v", info)
+	}
+	h.Must("POST", "/key/block", fmt.Sprintf(`{"key":%q}`, hash))
+	if a := h.Call(secret, "GET", "/key/info", ""); a.Status != 401 {
+		t.Errorf("blocked: got %d", a.Status)
+	}
+	h.Must("POST", "/key/unblock", fmt.Sprintf(`{"key":%q}`, hash))
+	again := h.Must("POST", "/key/regenerate", fmt.Sprintf(`{"key":%q,"grace_period":"1h","max_budget":3}`, secret))
+	if again["key"] == secret || again["max_budget"] != 3.0 {
+		t.Errorf("regenerated: got %v", again)
+	}
+	list := h.Must("GET", "/key/list?size=1&return_full_object=true&key_alias=nb", "")
+	if list["total_count"] != 1.0 || list["total_pages"] != 1.0 {
+		t.Errorf("list: got %v", list)
+	}
+	teamInfo := h.Must("GET", "/team/info?team_id="+team["team_id"].(string), "")
+	if keys := teamInfo["keys"].([]any); len(keys) != 1 {
+		t.Errorf("keys of the team: got %d", len(keys))
+	}
+	h.Must("POST", "/team/update", fmt.Sprintf(`{"team_id":%q,"max_budget":null}`, team["team_id"]))
+	h.Must("POST", "/team/delete", fmt.Sprintf(`{"team_ids":[%q]}`, team["team_id"]))
+	if a := h.Call(adminapitest.MasterKey, "GET", "/key/info?key=nb", ""); a.Status != 404 {
+		t.Errorf("a key of the deleted team: got %d %s", a.Status, a.Body)
+	}
+	h.Must("POST", "/key/generate", `{"key":"sk-of-their-own-choice","key_alias":"mine","budget_limits":[{"budget_duration":"1d","max_budget":1},{"budget_duration":"30d","max_budget":9}]}`)
+	h.Must("POST", "/key/delete", `{"keys":["sk-of-their-own-choice"]}`)
+}
+
+func TestCompat_refusals(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, tt := range []struct {
+		name, path, body string
+		status           int
+		says             string
+	}{
+		{"budget duration", "/key/generate", `{"max_budget":1,"budget_duration":"45m"}`, 400, "1h, 1d, 7d or 30d"},
+		{"unsupported limit", "/key/generate", `{"budget_fallbacks":{"a":["b"]}}`, 400, "budget_fallbacks"},
+		{"unsupported limit that is empty", "/key/generate", `{"budget_fallbacks":{},"model_max_budget":null}`, 200, ""},
+		{"zero is a limit", "/key/generate", `{"tpd_limit":0}`, 400, "tpd_limit"},
+		{"management key", "/key/generate", `{"key_type":"management"}`, 400, "role"},
+		{"spend", "/key/generate", `{"spend":3}`, 400, "spend"},
+		{"duration", "/key/generate", `{"duration":"soon"}`, 400, "duration"},
+		{"no key", "/key/update", `{}`, 400, "key"},
+		{"unknown secret", "/key/block", `{"key":"sk-0123456789abcdef"}`, 404, "not found"},
+		{"no models", "/key/generate", `{"models":["no-default-models"]}`, 400, "no-default-models"},
+		{"unknown team", "/team/update", `{"team_id":"x"}`, 404, "not found"},
+		{"environment", "/model/new", `{"model_name":"m","litellm_params":{"model":"openai/x","api_key":"os.environ/CONCLAVE_MASTER_KEY"}}`, 400, "environment"},
+		{"no provider", "/model/new", `{"model_name":"m","litellm_params":{"model":"gpt-4o"}}`, 400, "openai/gpt-4o"},
+		{"unsupported parameter", "/model/new", `{"model_name":"m","litellm_params":{"model":"openai/x","temperature":0.2}}`, 400, "temperature"},
+		{"not JSON", "/key/generate", `{`, 400, "JSON"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := h.Call(adminapitest.MasterKey, "POST", tt.path, tt.body)
+			if a.Status != tt.status || !strings.Contains(string(a.Body), tt.says) {
+				t.Fatalf("got %d %s, want %d with %q", a.Status, a.Body, tt.status, tt.says)
+			}
+			if tt.status == 200 {
+				return
+			}
+			e, _ := a.Object(t)["error"].(map[string]any)
+			if e["code"] != fmt.Sprint(tt.status) || e["type"] == "" || e["message"] == "" {
+				t.Errorf("got %s, want OpenAI's shape with the code as a string", a.Body)
+			}
+			if strings.Contains(string(a.Body), "sk-0123456789abcdef") {
+				t.Errorf("the error shows a secret: %s", a.Body)
+			}
+		})
+	}
+}
+
+func TestCompat_models(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, id := range []string{"first", "second"} {
+		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":"gpt","litellm_params":{"model":"openai/gpt-4o","api_base":"http://127.0.0.1:1/v1",`+
+			`"api_key":"sk-upstream","rpm":5,"weight":2,"timeout":1.5,"input_cost_per_token":1.5e-07,"output_cost_per_token":0.0000006},"model_info":{"id":%q,"mode":"chat"}}`, id))
+	}
+	deployments := h.Must("GET", "/api/v1/models/gpt", "")["deployments"].([]any)
+	if len(deployments) != 2 {
+		t.Fatalf("got %d deployments, want 2", len(deployments))
+	}
+	d := h.Must("GET", "/api/v1/deployments/first", "")
+	price := d["price"].(map[string]any)
+	if d["provider"] != "openai" || d["model"] != "gpt-4o" || d["timeout_ms"] != 1500.0 || price["input"] != 0.15 || price["output"] != 0.6 {
+		t.Errorf("deployment: got %v", d)
+	}
+	data := h.Must("GET", "/v1/model/info?litellm_model_id=first", "")["data"].([]any)
+	info := data[0].(map[string]any)["model_info"].(map[string]any)
+	if len(data) != 1 || info["input_cost_per_token"] != 1.5e-07 || info["mode"] != "chat" || info["db_model"] != true {
+		t.Errorf("model info: got %v", data)
+	}
+	h.Must("POST", "/model/delete", `{"id":"first"}`)
+	h.Must("GET", "/api/v1/models/gpt", "")
+	h.Must("POST", "/model/delete", `{"id":"second"}`)
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt", ""); a.Status != 404 {
+		t.Errorf("model without deployments: got %d", a.Status)
+	}
+}
+
+// TestRoles asks every route with a key of every role, and with keys of somebody else.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	secret := func(name, extra string) string {
+		s, _ := h.Must("POST", "/api/v1/keys", fmt.Sprintf(`{"id":%q,"name":%q%s}`, name, name, extra))["secret"].(string)
+		return s
+	}
+	h.Must("POST", "/api/v1/teams", `{"id":"mine"}`)
+	h.Must("POST", "/api/v1/teams", `{"id":"theirs"}`)
+	viewer := secret("viewer", `,"role":"proxy_admin_viewer"`)
+	client := secret("client", `,"team_id":"mine"`)
+	secret("other", `,"team_id":"theirs"`)
+
+	own := []string{"get-key", "get-team", "litellm-key-info", "litellm-team-info", "get-schema"}
+	for _, r := range h.API.Routes() {
+		path := strings.ReplaceAll(r.Pattern, "{id}", "other")
+		if a := h.Call("", r.Method, path, ""); a.Status != 401 {
+			t.Errorf("%s without a key: got %d", r.ID, a.Status)
+		}
+		if a := h.Call(viewer, r.Method, path, "{}"); r.Method != "GET" && a.Status != 403 {
+			t.Errorf("%s by a viewer: got %d %s", r.ID, a.Status, a.Body)
+		}
+		if a := h.Call(client, r.Method, path, "{}"); !slices.Contains(own, r.ID) && a.Status != 403 {
+			t.Errorf("%s by a client: got %d %s", r.ID, a.Status, a.Body)
+		}
+	}
+	for path, want := range map[string]int{
+		"/api/v1/keys/client": 200, "/api/v1/keys/other": 404, "/key/info": 200, "/key/info?key=other": 404,
+		"/api/v1/teams/mine": 200, "/api/v1/teams/theirs": 404, "/team/info?team_id=theirs": 404, "/team/info": 200,
+	} {
+		if a := h.Call(client, "GET", path, ""); a.Status != want {
+			t.Errorf("%s by a client: got %d, want %d", path, a.Status, want)
+		}
+	}
+	if a := h.Call(client, "GET", "/team/info", ""); strings.Contains(string(a.Body), resource.HintOf(client)) {
+		t.Error("a client sees the keys of its team")
+	}
+}
+
+func TestStale(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	admin, _ := h.Must("POST", "/api/v1/keys", `{"role":"proxy_admin"}`)["secret"].(string)
+	client, _ := h.Must("POST", "/api/v1/keys", `{}`)["secret"].(string)
+	h.Stale = fmt.Errorf("no leader heard for %s", 15*time.Second)
+	for key, want := range map[string]int{admin: 503, client: 200, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", "/key/info", ""); a.Status != want {
+			t.Errorf("got %d, want %d: %s", a.Status, want, a.Body)
+		}
+	}
+	h.Down = fmt.Errorf("propose: %w", resource.ErrNoLeader)
+	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/teams", `{"name":"x"}`); a.Status != http.StatusServiceUnavailable || a.Object(t)["code"] != "no_leader" {
+		t.Errorf("without a leader: got %d %s", a.Status, a.Body)
+	}
+}

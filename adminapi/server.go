@@ -1,0 +1,206 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Prefix is where the admin API is mounted.
+const Prefix = "/api/v1"
+
+// confirmWait bounds how long a write that takes something away waits for all members.
+const confirmWait = 250 * time.Millisecond
+
+// Store commits commands.
+type Store interface {
+	// Propose returns when the command is applied on this node. Its errors are the
+	// sentinels of package resource, or an *resource.Invalid.
+	Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error)
+}
+
+// State reads the replicated state of this node. *fsm.FSM implements it.
+type State interface {
+	Keys
+	Ledger
+	Catalog() *resource.Catalog
+	Cluster() (fsm.ClusterInfo, bool)
+	Applied() uint64
+	Generation() uint64
+	WaitApplied(ctx context.Context, index uint64) error
+}
+
+// Keys reads virtual keys.
+type Keys interface {
+	Key(id string) (*resource.Key, bool)
+	KeyByName(name string) (*resource.Key, bool)
+	KeyByHash(h resource.Hash) (*resource.Key, bool)
+	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+}
+
+// Ledger reads what was spent and who changed what.
+type Ledger interface {
+	Accounts(holder string) []fsm.Account
+	Totals(kind, id string) fsm.Totals
+	DailyTotals(kind, id string, from, to int32) map[int32]fsm.Totals
+	Audit(q fsm.AuditQuery) (items []resource.AuditEntry, next string)
+}
+
+// Cluster changes the membership and watches it.
+type Cluster interface {
+	Members(ctx context.Context) []Member
+	JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error)
+	Remove(ctx context.Context, by fsm.Actor, requestID, id string) error
+	Transfer(ctx context.Context, id string) error // "": to any other voter
+	// Confirm waits for every registered member to apply the index and names the late.
+	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
+}
+
+// Member is a node of the cluster as the consensus sees it.
+type Member struct {
+	ID, Name, Address, ClientURL string
+	Voter, Leader                bool
+	Reachable                    bool // answered just now
+	Applied, Lag                 uint64
+	LastTick                     time.Time
+}
+
+// Config says what a Server works on.
+type Config struct {
+	Store   Store
+	State   State
+	Cluster Cluster
+	// Seal encrypts a secret for one field of one record.
+	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
+	// Authenticate finds out whose request it is; its errors are *llm.Error.
+	Authenticate func(r *http.Request) (*resource.Principal, error)
+	// Stale returns an error while keys with a role are not to be trusted, because this
+	// node has not heard the leader for too long. Default: never.
+	Stale   func() error
+	Now     func() time.Time // default time.Now
+	Logger  *slog.Logger     // default: discards
+	Version string           // of the program, for the OpenAPI document
+}
+
+// Server serves the admin API.
+type Server struct {
+	cfg    Config
+	mux    *http.ServeMux
+	api    huma.API
+	routes []Route
+	write  writer
+
+	keys        *noun[resource.Key, *resource.Key]
+	teams       *noun[resource.Team, *resource.Team]
+	models      *noun[resource.Model, *resource.Model]
+	deployments *noun[resource.Deployment, *resource.Deployment]
+	credentials *noun[resource.Credential, *resource.Credential]
+	budgets     *noun[resource.Budget, *resource.Budget]
+	guardrails  *noun[resource.Guardrail, *resource.Guardrail]
+	callbacks   *noun[resource.Callback, *resource.Callback]
+	plugins     *noun[resource.Plugin, *resource.Plugin]
+	settings    *noun[resource.Setting, *resource.Setting]
+}
+
+// Route is one registered route.
+type Route struct {
+	ID      string // name of its row in the table of rights: "create-key"
+	Method  string
+	Pattern string
+}
+
+// humaOnce guards what huma keeps in package variables.
+var humaOnce sync.Once
+
+// New returns a server. Nothing is started; see Mount.
+func New(cfg Config) (*Server, error) {
+	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Seal == nil || cfg.Authenticate == nil {
+		return nil, errors.New("admin API: Store, State, Cluster, Seal and Authenticate must be set")
+	}
+	if cfg.Stale == nil {
+		cfg.Stale = func() error { return nil }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	humaOnce.Do(func() {
+		huma.DefaultArrayNullable = false
+		huma.NewError = newHumaError
+	})
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.write = writer{store: cfg.Store, cluster: cfg.Cluster}
+	s.api = humago.New(s.mux, humaConfig(cfg.Version))
+	s.defineNouns()
+	s.registerNouns()
+	s.registerKeyActions()
+	s.registerTeamActions()
+	s.registerCluster()
+	s.registerReports()
+	s.registerCompat()
+	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
+	s.finishOpenAPI()
+	return s, nil
+}
+
+// Mount registers every path of the server on mux.
+func (s *Server) Mount(mux *http.ServeMux) {
+	for _, r := range s.routes {
+		mux.Handle(r.Method+" "+r.Pattern, s.mux)
+	}
+	mux.Handle(Prefix+"/", s.mux) // so that an unknown path answers a problem, too
+}
+
+// Routes lists what is registered.
+func (s *Server) Routes() []Route { return s.routes }
+
+// OpenAPI returns the OpenAPI 3.1 document, indented.
+func (s *Server) OpenAPI() ([]byte, error) {
+	return json.MarshalIndent(s.api.OpenAPI(), "", "  ")
+}
+
+// ServeHTTP serves the paths of Mount.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
+	s.writeProblem(w, newProblem(http.StatusNotFound, "not_found",
+		r.Method+" "+r.URL.Path+" is not part of the admin API", "see "+Prefix+"/openapi.json"))
+}
+
+func (s *Server) defineNouns() {
+	s.keys = s.keyNoun()
+	s.teams = s.teamNoun()
+	s.models = s.modelNoun()
+	s.deployments = s.deploymentNoun()
+	s.credentials = s.credentialNoun()
+	s.budgets = s.budgetNoun()
+	s.guardrails = s.guardrailNoun()
+	s.callbacks = s.callbackNoun()
+	s.plugins = s.pluginNoun()
+	s.settings = s.settingNoun()
+}
+
+func (s *Server) registerNouns() {
+	registerNoun(s, s.keys, s.keyView)
+	registerNoun(s, s.teams, s.teamView)
+	registerNoun(s, s.models, s.modelView)
+	registerNoun(s, s.deployments, deploymentView)
+	registerNoun(s, s.credentials, credentialView)
+	registerNoun(s, s.budgets, plainView[resource.Budget])
+	registerNoun(s, s.guardrails, plainView[resource.Guardrail])
+	registerNoun(s, s.callbacks, plainView[resource.Callback])
+	registerNoun(s, s.plugins, plainView[resource.Plugin])
+	registerNoun(s, s.settings, plainView[resource.Setting])
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) clusterCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "cluster", Short: "The nodes of the cluster", Args: cobra.NoArgs}
+	cmd.AddCommand(a.clusterStatus(), a.clusterJoinToken(), a.clusterTransfer(), a.clusterRemove())
+	return cmd
+}
+
+func (a *app) clusterStatus() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show members, leader and lag",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client().Cluster(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if table, _ := a.tables(); table {
+				fmt.Fprintf(a.stdout, "cluster %s  generation %d  applied %d\n\n", c.ID, c.Generation, c.Applied)
+			}
+			return a.printList(c, looseAll(c.Members), []column{
+				{"ID", "id"},
+				{"NAME", "name"},
+				{"ADDRESS", "address"},
+				{"VOTER", "voter"},
+				{"LEADER", "leader"},
+				{"APPLIED", "applied"},
+				{"LAG", "lag"},
+				{"LAST TICK", "last_tick"},
+			})
+		},
+	}
+}
+
+func (a *app) clusterJoinToken() *cobra.Command {
+	var ttl string
+	cmd := &cobra.Command{
+		Use:   "join-token",
+		Short: "Make a token for one node to join with",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, err := a.client().JoinToken(cmd.Context(), ttl)
+			if err != nil {
+				return err
+			}
+			if a.output == "" {
+				_, err = fmt.Fprintln(a.stdout, t.Token)
+				return err
+			}
+			return a.printOne(t)
+		},
+	}
+	cmd.Flags().StringVar(&ttl, "ttl", "15m", "how long it is valid, at most 24h")
+	return cmd
+}
+
+func (a *app) clusterTransfer() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "transfer",
+		Short: "Hand the leadership to another node",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.client().Transfer(cmd.Context(), to)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "id or name of the node (default: any other voter)")
+	return cmd
+}
+
+func (a *app) clusterRemove() *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NODE",
+		Short: "Remove a node for ever; it joins again only with an empty folder",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.client().Remove(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stderr, "removed node %s\n", printable(args[0]))
+			return nil
+		},
+	}
+}
+
+func (a *app) usageCommand() *cobra.Command {
+	var from, to string
+	cmd := &cobra.Command{
+		Use:       "usage [total|key|team|model] [NAME]",
+		Short:     "Show what was spent",
+		Args:      cobra.MaximumNArgs(2),
+		ValidArgs: []string{"total", "key", "team", "model"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args = append(args, "", "")
+			items, err := a.client().Usage(cmd.Context(), args[0], args[1], from, to)
+			if err != nil {
+				return err
+			}
+			return a.printList(items, looseAll(items), []column{
+				{"KIND", "kind"},
+				{"ID", "id"},
+				{"DAY", "day"},
+				{"USD", "cost"},
+				{"REQUESTS", "requests"},
+				{"FAILURES", "failures"},
+				{"PROMPT", "prompt_tokens"},
+				{"COMPLETION", "completion_tokens"},
+			})
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "first day, 2026-01-31 UTC: one line for each day")
+	cmd.Flags().StringVar(&to, "to", "", "last day")
+	return cmd
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var limit int
+	filter := map[string]*string{"kind": new(string), "id": new(string), "actor": new(string), "cursor": new(string)}
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Show who changed what, newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := url.Values{"limit": {strconv.Itoa(limit)}}
+			for name, v := range filter {
+				if *v != "" {
+					q.Set(name, *v)
+				}
+			}
+			page, err := a.client().Audit(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			return a.printList(page, looseAll(page.Items), []column{
+				{"AT", "at"},
+				{"ACTOR", "actor"},
+				{"ACTION", "action"},
+				{"KIND", "kind"},
+				{"ID", "id"},
+				{"FIELDS", "fields"},
+				{"INDEX", "index"},
+			})
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 50, "entries a page")
+	cmd.Flags().StringVar(filter["kind"], "kind", "", "of the record: key, team, …")
+	cmd.Flags().StringVar(filter["id"], "id", "", "of the record")
+	cmd.Flags().StringVar(filter["actor"], "actor", "", "master, key/ID, file or node/ID")
+	cmd.Flags().StringVar(filter["cursor"], "cursor", "", "next_cursor of the page before")
+	return cmd
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/node"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// stopTimeout bounds a stop: the drain of requests and what follows it.
+const stopTimeout = 2*time.Minute + 15*time.Second
+
+// serveFlags are the flags of `serve`.
+type serveFlags struct {
+	file, join, token string
+	bootstrap         bool
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run one node",
+		Long: `Runs one node until it is asked to stop. The first node of a cluster starts with --bootstrap,
+each further one with --join and a token from "conclave cluster join-token"; every later start
+of any node takes the file alone.`,
+		Example: `  conclave serve --config a.hcl --bootstrap
+  conclave serve --config b.hcl --join 10.0.0.1:4001 --token conclave1.…
+  conclave serve --config b.hcl`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context(), f) },
+	}
+	cmd.Flags().StringVar(&f.file, "config", "", "configuration file (HCL)")
+	cmd.Flags().BoolVar(&f.bootstrap, "bootstrap", false, "found a cluster; the resources in the file are applied once")
+	cmd.Flags().StringVar(&f.join, "join", "", "cluster address of a member to join through, HOST:4001")
+	cmd.Flags().StringVar(&f.token, "token", "", "join token")
+	_ = cmd.MarkFlagRequired("config") // the flag is there
+	return cmd
+}
+
+// serve runs a node until ctx ends.
+func (a *app) serve(ctx context.Context, f serveFlags) error {
+	cfg, logger, err := a.nodeConfig(f)
+	if err != nil {
+		return &exitError{78, err}
+	}
+	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
+	n, err := node.Start(ctx, cfg)
+	if r, ok := errors.AsType[*node.Refusal](err); ok {
+		return &exitError{r.Status, err}
+	}
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "clients", n.Addr(), "node_id", n.ID())
+	<-ctx.Done()
+	logger.Info("stopping")
+	return stopNodes(n)
+}
+
+// nodeConfig reads the configuration file.
+func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
+	if f.bootstrap {
+		file, err := config.Load(f.file, os.LookupEnv)
+		if err != nil {
+			return node.Config{}, nil, err
+		}
+		if file.Node == nil {
+			return node.Config{}, nil, errors.New(f.file + " has no node block")
+		}
+		cfg, logger := a.nodeOf(file.Node)
+		declared := declare(&file.Resources)
+		cfg.Resources = &declared
+		return cfg, logger, nil
+	}
+	n, records, err := config.LoadNode(f.file, os.LookupEnv)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	cfg, logger := a.nodeOf(n)
+	if records && f.join != "" {
+		logger.Warn("the resources in the file are ignored by a node that joins", "file", f.file)
+	}
+	return cfg, logger, nil
+}
+
+// nodeOf is the file's node block as the node takes it.
+func (a *app) nodeOf(n *config.Node) (node.Config, *slog.Logger) {
+	var h slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: n.LogLevel})
+	if n.LogFormat == "json" {
+		h = slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: n.LogLevel})
+	}
+	logger := slog.New(h)
+	return node.Config{
+		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
+		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: secret.New(string(n.KEK)),
+		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
+		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, PluginDir: n.PluginDir,
+		Multiplier: n.RaftMultiplier, TLSCert: n.TLSCert, TLSKey: n.TLSKey,
+		Version: programVersion(), Logger: logger,
+	}, logger
+}
+
+// stopNodes stops nodes, all at once.
+func stopNodes(nodes ...*node.Node) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	errs := make(chan error, len(nodes))
+	for _, n := range nodes {
+		go func() { errs <- n.Stop(ctx) }()
+	}
+	var all []error
+	for range nodes {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}

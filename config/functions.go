@@ -1,0 +1,69 @@
+package config
+
+import (
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// functions are what expressions may call.
+func (l *loader) functions() *hcl.EvalContext {
+	return &hcl.EvalContext{Functions: map[string]function.Function{
+		"env":  l.envFunction(),
+		"file": l.fileFunction(),
+	}}
+}
+
+// envFunction is env(NAME) and env(NAME, DEFAULT).
+func (l *loader) envFunction() function.Function {
+	return function.New(&function.Spec{
+		Description: "The value of an environment variable.",
+		Params:      []function.Parameter{{Name: "name", Type: cty.String}},
+		VarParam:    &function.Parameter{Name: "default", Type: cty.String},
+		Type:        function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if len(args) > 2 {
+				return cty.NilVal, function.NewArgErrorf(2, "env takes a name and at most one default")
+			}
+			name := args[0].AsString()
+			v, ok := l.env(name)
+			switch {
+			case ok && !utf8.ValidString(v):
+				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not UTF-8", name)
+			case ok:
+				return cty.StringVal(v), nil
+			case len(args) == 2:
+				return args[1], nil
+			}
+			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set", name)
+		},
+	})
+}
+
+// fileFunction is file(PATH): the text of a file without line breaks at its end. A relative
+// path starts at the folder of the configuration file.
+func (l *loader) fileFunction() function.Function {
+	return function.New(&function.Spec{
+		Description: "The text of a file.",
+		Params:      []function.Parameter{{Name: "path", Type: cty.String}},
+		Type:        function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			path := args[0].AsString()
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(filepath.Dir(l.path), path)
+			}
+			b, err := l.read(path)
+			if err != nil {
+				return cty.NilVal, function.NewArgErrorf(0, "%s", err)
+			}
+			if !utf8.Valid(b) {
+				return cty.NilVal, function.NewArgErrorf(0, "%s is not UTF-8 text", path)
+			}
+			return cty.StringVal(strings.TrimRight(string(b), "\r\n")), nil
+		},
+	})
+}

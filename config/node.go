@@ -1,0 +1,234 @@
+package config
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The defaults of a node.
+const (
+	DefaultListen                = "127.0.0.1:4000"
+	DefaultCluster               = "127.0.0.1:4001"
+	DefaultMaxConnections        = 16384
+	DefaultMaxClusterConnections = 512
+)
+
+// JournalMode says when a request's record is safe.
+type JournalMode string
+
+// The modes of the journal.
+const (
+	JournalWrite JournalMode = "write" // survives a killed process; the default
+	JournalFsync JournalMode = "fsync" // survives a power loss
+	JournalAsync JournalMode = "async" // survives nothing
+)
+
+// Node is how this machine runs. Every field is filled in, with defaults where the file says
+// nothing; paths are relative to the working folder.
+type Node struct {
+	Name                  string
+	DataDir               string // default: data/NAME
+	Listen                string // of clients; default: DefaultListen
+	Cluster               string // of other nodes, TCP and UDP; default: DefaultCluster
+	Advertise             string // where the others reach Cluster; default: Cluster
+	ClientURL             string // where clients reach Listen; default: made from Listen
+	MasterKey             Secret
+	KEK                   Secret         // "": DATA/kek
+	MaxConnections        int            // of clients; default: DefaultMaxConnections
+	MaxClusterConnections int            // default: DefaultMaxClusterConnections
+	ServeStale            *time.Duration // instead of the setting: 0 fail closed, < 0 for ever; nil: the setting's
+	Journal               JournalMode
+	JournalDir            string // default: DATA/journal
+	PluginDir             string // default: DATA/plugins
+	RaftMultiplier        int    // of Raft's time-outs, 1 to 10; default: 1
+	LogLevel              slog.Level
+	LogFormat             string // "text" (default) or "json"
+	TLSCert               string // PEM file for Listen; "": plain HTTP
+	TLSKey                string
+}
+
+// node reads the node block.
+func (d *decoder) node(b *hcl.Block) {
+	var in nodeBlock
+	if !d.body(b.Body, &in) {
+		return
+	}
+	n, err := in.node()
+	if err != nil {
+		d.invalid("node", b.Body, b.DefRange, err)
+		return
+	}
+	d.out.Node = n
+}
+
+func (b *nodeBlock) node() (*Node, error) {
+	n := &Node{
+		Name: b.Name, DataDir: b.DataDir, Listen: b.Listen, Cluster: b.Cluster, Advertise: b.Advertise,
+		ClientURL: b.ClientURL, MasterKey: Secret(b.MasterKey), Journal: JournalMode(b.Journal),
+		MaxConnections: DefaultMaxConnections, MaxClusterConnections: DefaultMaxClusterConnections,
+		JournalDir: b.JournalDir, PluginDir: b.PluginDir, RaftMultiplier: 1, LogFormat: b.LogFormat,
+		TLSCert: b.TLSCert, TLSKey: b.TLSKey,
+	}
+	if b.KEK != nil {
+		n.KEK = Secret(*b.KEK)
+	}
+	setInt(&n.MaxConnections, b.MaxConnections)
+	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
+	setInt(&n.RaftMultiplier, b.RaftMultiplier)
+	n.fill()
+	return n, errors.Join(b.problems(n)...)
+}
+
+func setInt(to *int, from *int) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// fill puts defaults into empty fields.
+func (n *Node) fill() {
+	for _, f := range []struct {
+		to   *string
+		with string
+	}{
+		{&n.DataDir, filepath.Join("data", n.Name)},
+		{&n.Listen, DefaultListen},
+		{&n.Cluster, DefaultCluster},
+		{&n.LogFormat, "text"},
+	} {
+		if *f.to == "" {
+			*f.to = f.with
+		}
+	}
+	if n.Advertise == "" {
+		n.Advertise = n.Cluster
+	}
+	if n.JournalDir == "" {
+		n.JournalDir = filepath.Join(n.DataDir, "journal")
+	}
+	if n.PluginDir == "" {
+		n.PluginDir = filepath.Join(n.DataDir, "plugins")
+	}
+	if n.Journal == "" {
+		n.Journal = JournalWrite
+	}
+	if n.ClientURL == "" {
+		n.ClientURL = "http://" + n.Listen
+		if n.TLSCert != "" {
+			n.ClientURL = "https://" + n.Listen
+		}
+	}
+}
+
+// problems checks n, and fills in what has to be parsed.
+func (b *nodeBlock) problems(n *Node) []error {
+	errs := slices.Concat(n.addresses(), n.ranges())
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	if b.KEK != nil && *b.KEK == "" {
+		bad("kek", "is empty; leave it out to use DATA/kek")
+	}
+	if !slices.Contains([]JournalMode{JournalWrite, JournalFsync, JournalAsync}, n.Journal) {
+		bad("journal", "%q is not one of write, fsync, async", n.Journal)
+	}
+	if n.LogFormat != "text" && n.LogFormat != "json" {
+		bad("log_format", "%q is not one of text, json", n.LogFormat)
+	}
+	if b.LogLevel != "" {
+		if err := n.LogLevel.UnmarshalText([]byte(b.LogLevel)); err != nil {
+			bad("log_level", "%q is not one of debug, info, warn, error", b.LogLevel)
+		}
+	}
+	if (n.TLSCert == "") != (n.TLSKey == "") {
+		bad("tls_cert", "tls_cert and tls_key go together")
+	}
+	if b.ServeStale != nil {
+		d, err := serveStale(*b.ServeStale)
+		if err != nil {
+			bad("serve_stale", "%s", reasonOf(err))
+		}
+		n.ServeStale = &d
+	}
+	return errs
+}
+
+// ranges checks the numbers of n.
+func (n *Node) ranges() []error {
+	var errs []error
+	for _, f := range []struct {
+		field    string
+		v        int
+		min, max int
+		what     string
+	}{
+		{"name", len(n.Name), 1, 64, "bytes"},
+		{"master_key", len(n.MasterKey), 8, 1024, "bytes"},
+		{"max_connections", n.MaxConnections, 1, 1 << 20, "connections"},
+		{"max_cluster_connections", n.MaxClusterConnections, 8, 1 << 20, "connections"},
+		{"raft_multiplier", n.RaftMultiplier, 1, 10, "times"},
+	} {
+		if f.v < f.min || f.v > f.max {
+			errs = append(errs, &resource.Invalid{
+				Field: f.field, Reason: fmt.Sprintf("%d %s are not between %d and %d", f.v, f.what, f.min, f.max),
+			})
+		}
+	}
+	return errs
+}
+
+// addresses checks the addresses that n listens on and is reached at.
+func (n *Node) addresses() []error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	for _, f := range []struct{ name, v string }{{"listen", n.Listen}, {"cluster", n.Cluster}, {"advertise", n.Advertise}} {
+		if _, port, err := net.SplitHostPort(f.v); err != nil || port == "" {
+			bad(f.name, "%q is not host:port", f.v)
+		}
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	host, port, _ := net.SplitHostPort(n.Advertise)
+	if ip, err := netip.ParseAddr(host); host == "" || (err == nil && ip.IsUnspecified()) || port == "0" {
+		bad("advertise", "the other nodes cannot reach %q; set advertise to an address that they reach", n.Advertise)
+	}
+	if u, err := url.Parse(n.ClientURL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		bad("client_url", "%q is not a URL such as https://host:4000", n.ClientURL)
+	}
+	return errs
+}
+
+// serveStale reads the duration as the setting of the name does.
+func serveStale(text string) (time.Duration, error) {
+	v, err := json.Marshal(text)
+	if err != nil {
+		return 0, err
+	}
+	var s resource.Settings
+	if err := s.Set("serve_stale", v); err != nil {
+		return 0, err
+	}
+	return s.ServeStale, nil
+}
+
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[*resource.Invalid](err); ok {
+		return e.Reason
+	}
+	return err.Error()
+}

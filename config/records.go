@@ -1,0 +1,227 @@
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func (d *decoder) credential(b *hcl.Block) {
+	var in credentialBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	c := Credential{
+		Position: positionOf(b.DefRange),
+		Resource: resource.Credential{Meta: owned(), Name: b.Labels[0], Provider: in.Provider, APIBase: in.APIBase},
+		APIKey:   d.secret("credential", "api_key", in.APIKey, b.Body, b.DefRange),
+	}
+	if d.valid("credential", &c.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Credentials = append(d.out.Resources.Credentials, c)
+	}
+}
+
+func (d *decoder) model(b *hcl.Block) {
+	var in modelBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	m := Model{Position: positionOf(b.DefRange), Resource: resource.Model{
+		Meta: owned(), Name: b.Labels[0], Strategy: resource.Strategy(in.Strategy), Fallbacks: in.Fallbacks,
+		Retries: in.Retries, TimeoutMS: in.TimeoutMS, Metadata: d.json(in.Metadata),
+	}}
+	ok := d.valid("model", &m.Resource, b.Body, b.DefRange, before)
+	for i := range in.Deployments {
+		in := &in.Deployments[i]
+		if !d.unique("deployment", b.Labels[0]+"/"+in.Name, in.Range) {
+			continue
+		}
+		m.Deployments = append(m.Deployments, d.deployment(in))
+	}
+	if ok {
+		d.out.Resources.Models = append(d.out.Resources.Models, m)
+	}
+}
+
+func (d *decoder) deployment(in *deploymentBlock) Deployment {
+	before := len(d.diags)
+	out := Deployment{
+		Position: positionOf(in.Range),
+		Resource: resource.Deployment{
+			Meta: owned(), Name: in.Name, Provider: in.Provider, APIBase: in.APIBase, Upstream: in.Model,
+			Weight: in.Weight, Order: in.Order, Limits: in.Limit.limits(), Price: d.price(in.Price),
+			TimeoutMS: in.TimeoutMS, Blocked: in.Blocked, Metadata: d.json(in.Metadata),
+		},
+		Credential: in.Credential,
+		APIKey:     d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
+	}
+	if in.Credential != "" && in.APIKey != nil {
+		d.invalid("deployment", in.Body, in.Range, &resource.Invalid{
+			Field: "api_key", Reason: "a deployment has a credential or an api_key of its own, not both",
+		})
+	}
+	whole := out.Resource
+	whole.ModelID = "model" // the record gets the model's id when it is applied
+	d.valid("deployment", &whole, in.Body, in.Range, before)
+	return out
+}
+
+func (d *decoder) price(in *priceBlock) *resource.Price {
+	if in == nil {
+		return nil
+	}
+	d.need(in.Body, "input", in.Input)
+	d.need(in.Body, "output", in.Output)
+	return &resource.Price{
+		Input: d.amount(in.Input), Output: d.amount(in.Output), CacheRead: d.money(in.CacheRead),
+		CacheWrite: d.money(in.CacheWrite), Reasoning: d.money(in.Reasoning), Request: d.amount(in.Request),
+	}
+}
+
+func (l *limitBlock) limits() resource.Limits {
+	if l == nil {
+		return resource.Limits{}
+	}
+	return resource.Limits{RPM: l.RPM, TPM: l.TPM, Parallel: l.Parallel}
+}
+
+func (d *decoder) terms(in *termsBlock) resource.Terms {
+	d.need(in.Body, "usd", in.USD)
+	return resource.Terms{
+		Name: in.Name, USD: d.amount(in.USD), Per: resource.Per(in.Per), Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
+		Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
+	}
+}
+
+func (d *decoder) allTerms(in []termsBlock) []resource.Terms {
+	var out []resource.Terms
+	for i := range in {
+		out = append(out, d.terms(&in[i]))
+	}
+	return out
+}
+
+func (d *decoder) team(b *hcl.Block) {
+	var in teamBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	t := Team{Position: positionOf(b.DefRange), SharedBudget: in.SharedBudget, Resource: resource.Team{
+		Meta: owned(), Name: b.Labels[0], Models: in.Models, Budgets: d.allTerms(in.Budgets),
+		Limits: in.Limit.limits(), Tags: in.Tags, Metadata: d.json(in.Metadata),
+	}}
+	if d.valid("team", &t.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Teams = append(d.out.Resources.Teams, t)
+	}
+}
+
+func (d *decoder) key(b *hcl.Block) {
+	var in keyBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	if err := resource.CheckSecret(in.Secret); err != nil {
+		d.invalid("key", b.Body, b.DefRange, err)
+	}
+	k := Key{
+		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, SharedBudget: in.SharedBudget,
+		Resource: resource.Key{
+			Meta: owned(), Name: b.Labels[0], Hash: resource.HashSecret(in.Secret), Hint: resource.HintOf(in.Secret),
+			UserID: in.UserID, Role: resource.Role(in.Role), Models: in.Models, Routes: in.Routes,
+			Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), Tags: in.Tags,
+			ExpiresAt: d.time(in.ExpiresAt), Metadata: d.json(in.Metadata),
+		},
+	}
+	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {
+		d.out.Resources.Keys = append(d.out.Resources.Keys, k)
+	}
+}
+
+// uniqueSecret reports a secret that another key of the file has.
+func (d *decoder) uniqueSecret(k *Key, at hcl.Range) bool {
+	id := "secret " + k.Resource.Hash.String()
+	if first, ok := d.seen[id]; ok {
+		d.report(at, "Duplicate secret", "The key at %s has the same secret.", positionOf(first))
+		return false
+	}
+	d.seen[id] = at
+	return true
+}
+
+func (d *decoder) budget(b *hcl.Block) {
+	var in termsBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	out := Budget{Position: positionOf(b.DefRange), Resource: resource.Budget{Meta: owned(), Name: b.Labels[0], Terms: d.terms(&in)}}
+	if d.valid("budget", &out.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Budgets = append(d.out.Resources.Budgets, out)
+	}
+}
+
+func (d *decoder) guardrail(b *hcl.Block) {
+	var in guardrailBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	var hooks []resource.Hook
+	for _, h := range in.Hooks {
+		hooks = append(hooks, resource.Hook(h))
+	}
+	g := Guardrail{Position: positionOf(b.DefRange), Resource: resource.Guardrail{
+		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Hooks: hooks, OnError: resource.OnError(in.OnError),
+		DeadlineMS: in.DeadlineMS, Models: in.Models, Optional: in.Optional, Config: d.json(in.Config),
+	}}
+	if d.valid("guardrail", &g.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Guardrails = append(d.out.Resources.Guardrails, g)
+	}
+}
+
+func (d *decoder) callback(b *hcl.Block) {
+	var in callbackBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	c := Callback{Position: positionOf(b.DefRange), Resource: resource.Callback{
+		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Config: d.json(in.Config),
+	}}
+	if d.valid("callback", &c.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Callbacks = append(d.out.Resources.Callbacks, c)
+	}
+}
+
+func (d *decoder) plugin(b *hcl.Block) {
+	var in pluginBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	p := Plugin{Position: positionOf(b.DefRange), Resource: resource.Plugin{
+		Meta: owned(), Name: b.Labels[0], Kind: in.Kind, Path: in.Path, SHA256: in.SHA256, MTLS: in.MTLS,
+	}}
+	if d.valid("plugin", &p.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Plugins = append(d.out.Resources.Plugins, p)
+	}
+}
+
+func (d *decoder) setting(b *hcl.Block) {
+	var in settingBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	d.need(b.Body, "value", in.Value)
+	meta := owned()
+	meta.ID = b.Labels[0]
+	s := Setting{Position: positionOf(b.DefRange), Resource: resource.Setting{Meta: meta, Value: d.json(in.Value)}}
+	if d.valid("setting", &s.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Settings = append(d.out.Resources.Settings, s)
+	}
+}

@@ -1,0 +1,99 @@
+package config
+
+import "github.com/conclave-llm/conclave/resource"
+
+// Resources are the records that a file declares, in the file's order. Every record is
+// valid, canonical and owned by the file; what it lacks is said at its kind.
+type Resources struct {
+	Credentials []Credential
+	Models      []Model
+	Teams       []Team
+	Keys        []Key
+	Budgets     []Budget
+	Guardrails  []Guardrail
+	Callbacks   []Callback
+	Plugins     []Plugin
+	Settings    []Setting
+
+	skipped bool // there are records that LoadNode did not read
+}
+
+// Credential declares a credential. Its record lacks APIKey.
+type Credential struct {
+	Position
+	Resource resource.Credential
+	APIKey   Secret // "" for none
+}
+
+// Model declares a model and its deployments.
+type Model struct {
+	Position
+	Resource    resource.Model
+	Deployments []Deployment
+}
+
+// Deployment declares a deployment of the model around it. Its record lacks ModelID,
+// CredentialID and APIKey.
+type Deployment struct {
+	Position
+	Resource   resource.Deployment
+	Credential string // name; "" for none
+	APIKey     Secret // "" for none
+}
+
+// Team declares a team. Its record lacks BudgetID.
+type Team struct {
+	Position
+	Resource     resource.Team
+	SharedBudget string // name; "" for none
+}
+
+// Key declares a key. Its record lacks TeamID and BudgetID, and has the secret's hash and
+// hint.
+type Key struct {
+	Position
+	Resource     resource.Key
+	Secret       Secret
+	Team         string // name; "" for none
+	SharedBudget string // name; "" for none
+}
+
+// Budget declares a shared budget.
+type Budget struct {
+	Position
+	Resource resource.Budget
+}
+
+// Guardrail declares a guardrail.
+type Guardrail struct {
+	Position
+	Resource resource.Guardrail
+}
+
+// Callback declares a callback.
+type Callback struct {
+	Position
+	Resource resource.Callback
+}
+
+// Plugin declares a plugin that is not shipped.
+type Plugin struct {
+	Position
+	Resource resource.Plugin
+}
+
+// Setting declares a setting, whose id is its name.
+type Setting struct {
+	Position
+	Resource resource.Setting
+}
+
+// Len is the number of records, deployments included.
+func (r *Resources) Len() int {
+	n := len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.Settings)
+	for i := range r.Models {
+		n += len(r.Models[i].Deployments)
+	}
+	return n
+}

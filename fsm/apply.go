@@ -1,0 +1,228 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// dedupeWindow is for how many entries a command id is remembered, and how far the
+// proposer's state may lie behind.
+const dedupeWindow = 65536
+
+// Applied is what ApplyFuture.Response returns for a command.
+type Applied struct {
+	Result Result
+	Err    error // a refusal; nothing was changed
+}
+
+// Apply implements raft.FSM.
+func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch implements raft.BatchingFSM: all entries in one transaction. Each response is
+// an Applied.
+func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	f.applyMu.Lock()
+	defer f.applyMu.Unlock()
+	out := make([]any, len(logs))
+	if f.failed == nil && f.closed {
+		f.failed = bolterrors.ErrDatabaseNotOpen
+	}
+	if f.failed == nil {
+		if err := f.applyLocked(logs, out); err != nil {
+			f.failed = err
+			f.stop(err)
+		}
+	}
+	if f.failed != nil {
+		for i := range out {
+			out[i] = Applied{Err: f.failed}
+		}
+	}
+	return out
+}
+
+// StoreConfiguration implements raft.ConfigurationStore, so that a change of the cluster's
+// configuration does not hold snapshots up.
+func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
+	f.ApplyBatch([]*raft.Log{{Index: index, Term: f.position().term, Type: raft.LogConfiguration}})
+}
+
+func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
+	b := &batch{
+		f: f, pos: f.position(),
+		changed: map[bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
+	}
+	if b.tx, err = f.db.Begin(true); err != nil {
+		return fmt.Errorf("begin batch: %w", err)
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			io, ok := r.(ioFailure)
+			if !ok {
+				panic(r)
+			}
+			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.index, io.err), b.tx.Rollback())
+		}
+	}()
+	for i, l := range logs {
+		out[i] = f.entry(b, l)
+	}
+	if err := writePosition(b.tx, b.pos); err != nil {
+		fail(err)
+	}
+	ch, err := f.prepare(b)
+	if err != nil {
+		fail(err)
+	}
+	if err := b.tx.Commit(); err != nil {
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	ch.publish(f)
+	f.moveTo(b.pos, b.marks)
+	if f.cfg.Watch != nil {
+		f.cfg.Watch(ch.Change)
+	}
+	return nil
+}
+
+// entry applies one entry of the log. One that the file has already is skipped.
+func (f *FSM) entry(b *batch, l *raft.Log) Applied {
+	if l.Index <= b.pos.index {
+		return Applied{Result: Result{Index: l.Index, Generation: b.pos.generation}}
+	}
+	b.pos.index, b.pos.term = l.Index, l.Term
+	var a Applied
+	if l.Type == raft.LogCommand {
+		a = f.command(b, l.Data)
+	}
+	b.marks = append(b.marks, mark{index: l.Index, hash: b.pos.hash})
+	return a
+}
+
+func (f *FSM) command(b *batch, data []byte) Applied {
+	env, kind, cmd, err := Decode(data)
+	if err != nil {
+		fail(err)
+	}
+	r, _ := lookup(kind)
+	if env.FSMVersion > f.cfg.FSMVersion || r.since > f.cfg.FSMVersion {
+		fail(fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion))
+	}
+	b.pos.at = max(b.pos.at, env.At)
+	tx := f.tx
+	if tx == nil {
+		tx = new(Tx)
+		f.tx = tx
+	}
+	*tx = Tx{Now: b.pos.at, Index: b.pos.index, Actor: env.Actor, b: b, env: &env, kind: kind}
+	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
+	if once {
+		if a, done := tx.seen(); done {
+			return a
+		}
+	}
+	a := tx.run(r, cmd)
+	if once {
+		tx.remember(a)
+	}
+	b.flush(tx)
+	return a
+}
+
+// run applies the command to the overlay, which stays empty if the command is refused.
+func (tx *Tx) run(r *row, cmd Command) Applied {
+	err := tx.permitted(r)
+	if err == nil {
+		err = cmd.Apply(tx)
+	}
+	res := Result{Index: tx.Index, Generation: tx.b.pos.generation}
+	if err != nil {
+		tx.reset()
+		return Applied{Result: res, Err: err}
+	}
+	if tx.wrote {
+		res.Version = tx.Index
+	}
+	if tx.epoch {
+		tx.b.tables["epoch"] = true
+	}
+	for i := range tx.audits {
+		tx.putAudit(i)
+	}
+	return Applied{Result: res}
+}
+
+func (tx *Tx) permitted(r *row) error {
+	if v := tx.fsmVersion(); tx.env.FSMVersion > v || r.since > v {
+		return fmt.Errorf("%s waits until every member knows version %d: %w", r.name, max(tx.env.FSMVersion, r.since), resource.ErrRefused)
+	}
+	if r.kind != KindTickGroup && tx.env.ReadIndex+dedupeWindow < tx.Index {
+		return fmt.Errorf("%s was proposed at index %d: %w", r.name, tx.env.ReadIndex, resource.ErrExpired)
+	}
+	return tx.authorize(r)
+}
+
+// seen finds the outcome of an earlier try of the same command.
+func (tx *Tx) seen() (Applied, bool) {
+	f, ok := tx.get(bucketDedupe, tx.env.CommandID[:])
+	if !ok || f.version+dedupeWindow < tx.Index {
+		return Applied{}, false
+	}
+	a, err := parseOutcome(f)
+	if err != nil {
+		fail(err)
+	}
+	return a, true
+}
+
+// remember keeps the command's outcome and forgets those that are too old.
+func (tx *Tx) remember(a Applied) {
+	c := tx.b.bucket(bucketDedupeOrder).Cursor()
+	for k, v := c.First(); k != nil && binary.BigEndian.Uint64(k)+dedupeWindow < tx.Index; k, v = c.Next() {
+		f, err := parseFrame(k, v)
+		if err != nil {
+			fail(err)
+		}
+		tx.delete(bucketDedupeOrder, append([]byte(nil), k...))
+		if old, ok := tx.get(bucketDedupe, f.payload); ok && old.version == binary.BigEndian.Uint64(k) {
+			tx.delete(bucketDedupe, append([]byte(nil), f.payload...))
+		}
+	}
+	tx.put(bucketDedupe, tx.env.CommandID[:], outcome(a))
+	tx.put(bucketDedupeOrder, binary.BigEndian.AppendUint64(nil, tx.Index), tx.env.CommandID[:])
+}
+
+// outcome is generation, version, length of the code, code, text of a refusal.
+func outcome(a Applied) []byte {
+	b := binary.BigEndian.AppendUint64(nil, a.Result.Generation)
+	b = binary.BigEndian.AppendUint64(b, a.Result.Version)
+	if a.Err == nil {
+		return b
+	}
+	code := resource.Code(a.Err)
+	b = append(append(b, byte(len(code))), code...)
+	return append(b, a.Err.Error()...)
+}
+
+func parseOutcome(f frame) (Applied, error) {
+	b := f.payload
+	if len(b) < 16 || (len(b) > 16 && len(b) < 17+int(b[16])) {
+		return Applied{}, fmt.Errorf("outcome of %d bytes: %w", len(b), ErrDamaged)
+	}
+	a := Applied{Result: Result{
+		Index:      f.version,
+		Generation: binary.BigEndian.Uint64(b),
+		Version:    binary.BigEndian.Uint64(b[8:]),
+	}}
+	if len(b) > 16 {
+		n := 17 + int(b[16])
+		a.Err = resource.FromCode(string(b[17:n]), string(b[n:]))
+	}
+	return a, nil
+}

@@ -1,0 +1,123 @@
+package fsm_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// fill puts n keys into h, a thousand entries a batch.
+func (h *harness) fill(n int) {
+	h.t.Helper()
+	for at := 0; at < n; at += 1000 {
+		var logs []*raft.Log
+		for i := at; i < min(n, at+1000); i++ {
+			id := fmt.Sprintf("key_%016d", i)
+			logs = append(logs, h.entry(master, h.putKey(resource.Key{
+				Meta: resource.Meta{ID: id, CreatedAt: day0 + resource.Time(i), CreatedBy: "master"},
+				Name: "name-" + id, Hint: "sk-...abcd", Models: []string{"demo"},
+				Limits: resource.Limits{RPM: new(int64(60))},
+			}, 0)))
+		}
+		for _, a := range h.f.ApplyBatch(logs) {
+			if a, ok := a.(fsm.Applied); !ok || a.Err != nil {
+				h.t.Fatalf("fill: %+v", a)
+			}
+		}
+	}
+}
+
+func TestKeyByHash_Allocations(t *testing.T) {
+	h := start(t)
+	h.fill(100)
+	hash := resource.HashSecret("sk-key_0000000000000042")
+	n := testing.AllocsPerRun(100, func() {
+		if _, ok := h.f.KeyByHash(hash); !ok {
+			t.Error("not found")
+		}
+	})
+	if n != 0 {
+		t.Errorf("a warm lookup allocates %v times, want 0", n)
+	}
+}
+
+func BenchmarkFSM_KeyByHash(b *testing.B) {
+	h := start(b)
+	h.fill(10_000)
+	hash := resource.HashSecret("sk-key_0000000000000042")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h.f.KeyByHash(hash)
+		}
+	})
+}
+
+func BenchmarkFSM_Catalog(b *testing.B) {
+	h := start(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		h.f.Catalog()
+	}
+}
+
+func BenchmarkFSM_ApplyTicks(b *testing.B) {
+	h := start(b)
+	h.boot("n1")
+	h.fill(1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		t := fsm.Tick{Node: "n1"}
+		for i := range 50 {
+			t.Spend = append(t.Spend, fsm.SpendDelta{KeyID: fmt.Sprintf("key_%016d", i), Model: "demo", Day: 20_000, Cost: 5, Requests: 1})
+		}
+		h.tick(t)
+		h.log = h.log[:0]
+	}
+}
+
+// TestScale measures a million keys. It runs if CONCLAVE_SCALE names how many.
+func TestScale(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("CONCLAVE_SCALE"))
+	if err != nil {
+		t.Skip("set CONCLAVE_SCALE=1000000 to measure")
+	}
+	h := start(t)
+	h.fill(n)
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	took := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			h.open()
+			b.StopTimer()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			t.Logf("heap with %d keys: %d MiB", n, m.HeapAlloc>>20)
+			b.StartTimer()
+			_ = h.f.Close()
+		}
+	})
+	t.Logf("open and close: %v", took)
+	h.open()
+	took = testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			h.snapshot()
+		}
+	})
+	t.Logf("snapshot: %v", took)
+	took = testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			h.f.Keys(fsm.ListQuery{Q: "42", Sort: "-created_at"})
+		}
+	})
+	t.Logf("list: %v", took)
+}

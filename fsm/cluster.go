@@ -1,0 +1,304 @@
+package fsm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Kinds of actors.
+const (
+	actorMaster = "master"
+	actorKey    = "key"
+	actorNode   = "node"
+	actorFile   = "file"
+)
+
+var (
+	keyInfo    = []byte("info")
+	keyVersion = []byte("fsm_version")
+)
+
+// ClusterInfo is the identity of the cluster and its secrets, as sealed.
+type ClusterInfo struct {
+	ClusterID  string        `json:"cluster_id"`
+	MasterHash resource.Hash `json:"master_hash"` // of the master key; zero: none
+	CACert     []byte        `json:"ca_cert"`     // DER
+	CAKey      []byte        `json:"ca_key"`      // sealed under the KEK
+	GossipKey  []byte        `json:"gossip_key"`  // sealed under the KEK
+	KEKID      string        `json:"kek_id"`
+	DEKs       []WrappedDEK  `json:"deks,omitempty"` // oldest first
+}
+
+// WrappedDEK is a data key, wrapped by the KEK that KEKID names.
+type WrappedDEK struct {
+	ID    string `json:"id"`
+	KEKID string `json:"kek_id"`
+	Blob  []byte `json:"blob"`
+}
+
+// authorize checks the actor's credential as it is in this state, not as the proposer saw
+// it: a revoked admin must not act through a node that lags.
+func (tx *Tx) authorize(r *row) error {
+	a := tx.Actor
+	switch a.Kind {
+	case actorMaster, actorFile:
+		if r.who&byAdmin != 0 {
+			return nil
+		}
+	case actorNode:
+		if r.who&byNode != 0 {
+			return tx.checkNode(a.ID)
+		}
+	case actorKey:
+		if r.who&byAdmin != 0 {
+			return tx.checkKey(a)
+		}
+	}
+	return fmt.Errorf("%s by %s: %w", r.name, actorName(a), resource.ErrForbidden)
+}
+
+func (tx *Tx) checkKey(a Actor) error {
+	k, _, ok := load[resource.Key](tx, bucketKeys, a.ID)
+	switch {
+	case !ok, k.Blocked, k.ExpiredAt(tx.Now), k.Version != a.Version:
+		return fmt.Errorf("key %q was revoked or changed: %w", a.ID, resource.ErrForbidden)
+	case k.Role != resource.RoleAdmin:
+		return fmt.Errorf("key %q is no admin's: %w", a.ID, resource.ErrForbidden)
+	case k.TeamID != "":
+		if f, ok := tx.get(bucketTeams, []byte(k.TeamID)); !ok || f.flags&flagBlocked != 0 {
+			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
+		}
+	}
+	return nil
+}
+
+// checkNode refuses a removed member. One that is not there yet may register itself.
+func (tx *Tx) checkNode(id string) error {
+	if n, ok := tx.node(id); ok && n.removed {
+		return fmt.Errorf("node %q was removed: %w", id, resource.ErrForbidden)
+	}
+	return nil
+}
+
+func (tx *Tx) cluster() (*ClusterInfo, bool) {
+	f, ok := tx.get(bucketCluster, keyInfo)
+	if !ok {
+		return nil, false
+	}
+	info := new(ClusterInfo)
+	if err := dec.Unmarshal(f.payload, info); err != nil {
+		fail(err)
+	}
+	return info, true
+}
+
+func (tx *Tx) fsmVersion() uint32 {
+	f, ok := tx.get(bucketCluster, keyVersion)
+	if !ok || len(f.payload) != 4 {
+		return 1
+	}
+	return binary.BigEndian.Uint32(f.payload)
+}
+
+// Apply implements Command.
+func (c Bootstrap) Apply(tx *Tx) error {
+	if _, ok := tx.cluster(); ok {
+		return fmt.Errorf("bootstrap: there is a cluster: %w", resource.ErrRefused)
+	}
+	if c.ClusterID == "" || len(c.ClusterID) > maxClusterID {
+		return &resource.Invalid{Field: "cluster_id", Reason: fmt.Sprintf("has 1 to %d bytes", maxClusterID)}
+	}
+	info := ClusterInfo{
+		ClusterID: c.ClusterID, MasterHash: c.MasterHash, CACert: c.CACert, CAKey: c.CAKey,
+		GossipKey: c.GossipKey, KEKID: c.KEKID,
+		DEKs: []WrappedDEK{{ID: c.DEKID, KEKID: c.KEKID, Blob: c.DEK}},
+	}
+	b, err := enc.Marshal(info)
+	if err != nil {
+		fail(err)
+	}
+	tx.put(bucketCluster, keyInfo, b)
+	return nil
+}
+
+// Apply implements Command. It also forgets tokens that have expired.
+func (c PutJoinToken) Apply(tx *Tx) error {
+	if c.Expires <= tx.Now {
+		return &resource.Invalid{Field: "expires", Reason: "is not in the future"}
+	}
+	for _, k := range tx.scan(bucketTokens, nil) {
+		if f, ok := tx.get(bucketTokens, k); ok && tokenExpiry(f) <= tx.Now {
+			tx.delete(bucketTokens, k)
+		}
+	}
+	tx.put(bucketTokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
+	tx.note("join_token", c.Hash.String()[:8], 0, nil)
+	return nil
+}
+
+func tokenExpiry(f frame) resource.Time {
+	if len(f.payload) != 8 {
+		fail(fmt.Errorf("join token of %d bytes: %w", len(f.payload), ErrDamaged))
+	}
+	return resource.Time(binary.BigEndian.Uint64(f.payload))
+}
+
+// Apply implements Command.
+func (c RegisterMember) Apply(tx *Tx) error {
+	m := c.Member
+	id := m.ID
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if len(id) > maxID {
+		return &resource.Invalid{Field: "id", Reason: fmt.Sprintf("has more than %d bytes", maxID)}
+	}
+	if c.Member.Removed {
+		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}
+	}
+	old, f, known := load[resource.Member](tx, bucketMembers, id)
+	var before resource.Record
+	switch {
+	case known && old.Removed:
+		return refuse(bucketMembers, id, resource.ErrDead)
+	case known:
+		before = old
+	default:
+		if err := tx.admit(c); err != nil {
+			return err
+		}
+		tx.putNode(id, &nodeState{ordinal: tx.nextOrdinal(), generation: tx.b.pos.generation})
+	}
+	if err := tx.moveName(bucketMembers, id, before, &m); err != nil {
+		return err
+	}
+	tx.storeMember(&m)
+	tx.raiseVersion()
+	tx.note("member", id, f.version, nil)
+	return nil
+}
+
+// admit consumes a new member's token. Without a token a member may come while the table
+// is empty, or register itself: the transport lets only holders of a certificate of the
+// cluster in, and a certificate is the price of a token.
+func (tx *Tx) admit(c RegisterMember) error {
+	if c.Token == (resource.Hash{}) {
+		own := tx.Actor.Kind == actorNode && tx.Actor.ID == c.Member.ID
+		if own || tx.Actor.Kind == actorMaster || len(tx.allNodes()) == 0 {
+			return nil
+		}
+		return fmt.Errorf("member %q has no token: %w", c.Member.ID, resource.ErrForbidden)
+	}
+	f, ok := tx.get(bucketTokens, c.Token[:])
+	if !ok {
+		return fmt.Errorf("join token of member %q is unknown or used: %w", c.Member.ID, resource.ErrForbidden)
+	}
+	tx.delete(bucketTokens, c.Token[:])
+	if tokenExpiry(f) <= tx.Now {
+		return fmt.Errorf("join token of member %q: %w", c.Member.ID, resource.ErrExpired)
+	}
+	return nil
+}
+
+func (tx *Tx) storeMember(m *resource.Member) {
+	b, err := enc.Marshal(m)
+	if err != nil {
+		fail(err)
+	}
+	tx.put(bucketMembers, []byte(m.ID), b)
+	tx.wrote = true
+}
+
+// Apply implements Command.
+func (c RemoveMember) Apply(tx *Tx) error {
+	m, f, ok := load[resource.Member](tx, bucketMembers, c.ID)
+	if !ok {
+		return refuse(bucketMembers, c.ID, resource.ErrNotFound)
+	}
+	if m.Removed {
+		return refuse(bucketMembers, c.ID, resource.ErrDead)
+	}
+	if err := tx.moveName(bucketMembers, c.ID, m, nil); err != nil {
+		return err
+	}
+	m.Removed = true
+	tx.storeMember(m)
+	if n, ok := tx.node(c.ID); ok {
+		n.removed = true
+		n.retire()
+		tx.putNode(c.ID, n)
+	}
+	tx.raiseVersion()
+	tx.note("member", c.ID, f.version, []string{"removed"})
+	return nil
+}
+
+// raiseVersion lets entries use what every member knows. It never lowers the version.
+func (tx *Tx) raiseVersion() {
+	lowest := uint32(0)
+	for _, k := range tx.scan(bucketMembers, nil) {
+		m, _, ok := load[resource.Member](tx, bucketMembers, string(k))
+		if ok && !m.Removed && (lowest == 0 || m.FSMVersion < lowest) {
+			lowest = m.FSMVersion
+		}
+	}
+	if lowest > tx.fsmVersion() {
+		tx.put(bucketCluster, keyVersion, binary.BigEndian.AppendUint32(nil, lowest))
+	}
+}
+
+// Apply implements Command. The counter starts anew in each generation, above all that
+// the generations before may have used.
+func (c OpenEpoch) Apply(tx *Tx) error {
+	n, err := tx.own(c.Node)
+	if err != nil {
+		return err
+	}
+	n.retire()
+	n.epoch = max(n.epoch, tx.b.pos.generation<<32) + 1
+	n.seq, n.to = 0, 0
+	if !n.replaying() {
+		n.generation = tx.b.pos.generation
+	}
+	tx.putNode(c.Node, n)
+	tx.epoch = true
+	return nil
+}
+
+// Apply implements Command.
+func (c CloseEpoch) Apply(tx *Tx) error {
+	n, err := tx.own(c.Node)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(n.old, func(o oldEpoch) bool { return o.epoch == c.Epoch })
+	if i < 0 {
+		return fmt.Errorf("epoch %d of node %q: %w", c.Epoch, c.Node, resource.ErrNotFound)
+	}
+	if c.Whole {
+		n.old = slices.Delete(n.old, i, i+1)
+	} else {
+		n.old[i].kept = true
+	}
+	if !n.replaying() {
+		n.generation = tx.b.pos.generation
+	}
+	tx.putNode(c.Node, n)
+	tx.epoch = true
+	return nil
+}
+
+// own returns the state of a node that speaks for itself.
+func (tx *Tx) own(id string) (*nodeState, error) {
+	if tx.Actor.ID != id {
+		return nil, fmt.Errorf("epoch of node %q by node %q: %w", id, tx.Actor.ID, resource.ErrForbidden)
+	}
+	n, ok := tx.node(id)
+	if !ok {
+		return nil, fmt.Errorf("node %q is not registered: %w", id, resource.ErrForbidden)
+	}
+	return n, nil
+}

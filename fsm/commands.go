@@ -1,0 +1,252 @@
+package fsm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Apply implements Command.
+func (c PutKey) Apply(tx *Tx) error {
+	old, err := putRecord[resource.Key](tx, bucketKeys, c.Key, c.Read)
+	if err != nil {
+		return err
+	}
+	k := c.Key.Value()
+	if err := tx.moveHashes(k.ID, hashesOf(old), hashesOf(&k)); err != nil {
+		return err
+	}
+	tx.adjustLimits("key", k.ID, k.Budgets, k.BudgetID)
+	tx.openWindows("key", k.ID, c.Windows)
+	return nil
+}
+
+func hashesOf(k *resource.Key) []resource.Hash {
+	if k == nil {
+		return nil
+	}
+	all := []resource.Hash{k.Hash}
+	for _, o := range k.OldHashes {
+		if !slices.Contains(all, o.Hash) {
+			all = append(all, o.Hash)
+		}
+	}
+	return all
+}
+
+// moveHashes keeps the index of secrets: no two keys share one, nor with the master key.
+func (tx *Tx) moveHashes(id string, from, to []resource.Hash) error {
+	for _, h := range to {
+		if slices.Contains(from, h) {
+			continue
+		}
+		f, ok := tx.get(bucketKeyHashes, h[:])
+		if (ok && string(f.payload) != id) || tx.isMaster(h) {
+			return fmt.Errorf("secret of the key: %w", resource.ErrExists)
+		}
+		tx.put(bucketKeyHashes, h[:], []byte(id))
+	}
+	for _, h := range from {
+		if !slices.Contains(to, h) {
+			tx.delete(bucketKeyHashes, h[:])
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) isMaster(h resource.Hash) bool {
+	info, ok := tx.cluster()
+	return ok && info.MasterHash == h
+}
+
+// Apply implements Command.
+func (c BlockKey) Apply(tx *Tx) error { return setBlocked(tx, bucketKeys, c.ID, c.Blocked) }
+
+// Apply implements Command.
+func (c DeleteKey) Apply(tx *Tx) error {
+	old, err := deleteRecord[resource.Key](tx, bucketKeys, c.ID)
+	if err != nil {
+		return err
+	}
+	tx.dropAccounts("key", c.ID)
+	return tx.moveHashes(c.ID, hashesOf(old), nil)
+}
+
+// Apply implements Command.
+func (c PutTeam) Apply(tx *Tx) error {
+	if _, err := putRecord[resource.Team](tx, bucketTeams, c.Team, c.Read); err != nil {
+		return err
+	}
+	t := c.Team.Value()
+	tx.adjustLimits("team", t.ID, t.Budgets, t.BudgetID)
+	tx.openWindows("team", t.ID, c.Windows)
+	return nil
+}
+
+// Apply implements Command.
+func (c BlockTeam) Apply(tx *Tx) error { return setBlocked(tx, bucketTeams, c.ID, c.Blocked) }
+
+// Apply implements Command.
+func (c DeleteTeam) Apply(tx *Tx) error {
+	if err := tx.inUse(bucketTeams, c.ID); err != nil {
+		return err
+	}
+	tx.dropAccounts("team", c.ID)
+	_, err := deleteRecord[resource.Team](tx, bucketTeams, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutModel) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Model](tx, bucketModels, c.Model, c.Read)
+	return err
+}
+
+// Apply implements Command. The audit log tells of the model alone.
+func (c DeleteModel) Apply(tx *Tx) error {
+	told := len(tx.audits)
+	for _, from := range tx.referrers(bucketModels, c.ID) {
+		id := strings.TrimPrefix(from, "deployment/")
+		if _, err := deleteRecord[resource.Deployment](tx, bucketDeployments, id); err != nil {
+			return err
+		}
+	}
+	tx.audits = tx.audits[:told]
+	_, err := deleteRecord[resource.Model](tx, bucketModels, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutDeployment) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Deployment](tx, bucketDeployments, c.Deployment, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteDeployment) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Deployment](tx, bucketDeployments, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutCredential) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Credential](tx, bucketCredentials, c.Credential, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteCredential) Apply(tx *Tx) error {
+	if err := tx.inUse(bucketCredentials, c.ID); err != nil {
+		return err
+	}
+	_, err := deleteRecord[resource.Credential](tx, bucketCredentials, c.ID)
+	return err
+}
+
+// Apply implements Command. It adjusts the open windows of every holder of the budget.
+func (c PutBudget) Apply(tx *Tx) error {
+	if _, err := putRecord[resource.Budget](tx, bucketBudgets, c.Budget, c.Read); err != nil {
+		return err
+	}
+	b := c.Budget.Value()
+	for _, from := range tx.referrers(bucketBudgets, b.ID) {
+		if kind, id, ok := strings.Cut(from, "/"); ok {
+			tx.adjustLimits(kind, id, []resource.Terms{b.Terms}, "")
+		}
+	}
+	return nil
+}
+
+// Apply implements Command.
+func (c DeleteBudget) Apply(tx *Tx) error {
+	if err := tx.inUse(bucketBudgets, c.ID); err != nil {
+		return err
+	}
+	_, err := deleteRecord[resource.Budget](tx, bucketBudgets, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutGuardrail) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Guardrail](tx, bucketGuardrails, c.Guardrail, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteGuardrail) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Guardrail](tx, bucketGuardrails, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutCallback) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Callback](tx, bucketCallbacks, c.Callback, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteCallback) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Callback](tx, bucketCallbacks, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutPlugin) Apply(tx *Tx) error {
+	old, err := putRecord[resource.Plugin](tx, bucketPlugins, c.Plugin, c.Read)
+	if err != nil {
+		return err
+	}
+	if old != nil && old.Name != c.Plugin.Value().Name {
+		return tx.inUse(bucketPlugins, old.Name)
+	}
+	return nil
+}
+
+// Apply implements Command.
+func (c DeletePlugin) Apply(tx *Tx) error {
+	old, err := deleteRecord[resource.Plugin](tx, bucketPlugins, c.ID)
+	if err != nil {
+		return err
+	}
+	return tx.inUse(bucketPlugins, old.Name)
+}
+
+// Apply implements Command.
+func (c PutSetting) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Setting](tx, bucketSettings, c.Setting, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteSetting) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Setting](tx, bucketSettings, c.ID)
+	return err
+}
+
+// Apply implements Command. Later items see what earlier ones changed; one refusal refuses
+// all.
+func (c Batch) Apply(tx *Tx) error {
+	if len(c.Items) == 0 {
+		return &resource.Invalid{Field: "items", Reason: "a batch has at least one"}
+	}
+	for i, it := range c.Items {
+		row, ok := lookupItem(it.Kind)
+		if !ok {
+			fail(&UnknownKind{Kind: it.Kind})
+		}
+		cmd, err := row.decode(it.Body)
+		if err != nil {
+			fail(fmt.Errorf("decode item %d: %w", i, err))
+		}
+		if err := tx.authorize(row); err != nil {
+			return err
+		}
+		tx.kind = it.Kind
+		if err := cmd.Apply(tx); err != nil {
+			return fmt.Errorf("item %d: %s: %w", i, it.Kind, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Catalog returns the immutable view of the small tables. Of the members it has the living.
+func (f *FSM) Catalog() *resource.Catalog { return f.catalog.Load() }
+
+// KeyByHash returns the key with the secret, or with an old secret whose grace may have
+// ended (Key.AcceptsAt tells). The key must not be changed.
+func (f *FSM) KeyByHash(h resource.Hash) (*resource.Key, bool) {
+	t := f.keys.Load()
+	r := t.findHash(h)
+	if r == nil {
+		return nil, false
+	}
+	return t.key(r), true
+}
+
+// Key returns the key with the id; it must not be changed.
+func (f *FSM) Key(id string) (*resource.Key, bool) {
+	t := f.keys.Load()
+	r := t.findID(id)
+	if r == nil {
+		return nil, false
+	}
+	return t.key(r), true
+}
+
+// KeyByName returns the key with the name. It reads the file's index of names.
+func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
+	var id string
+	f.view(func(tx *bolt.Tx) error {
+		fr, ok, err := readFrame(tx, bucketNames, nameKey(bucketKeys, name))
+		if ok {
+			id = string(fr.payload)
+		}
+		return err
+	})
+	if id == "" {
+		return nil, false
+	}
+	return f.Key(id)
+}
+
+// Cluster returns the identity of the cluster; false before the bootstrap.
+func (f *FSM) Cluster() (ClusterInfo, bool) {
+	info := f.info.Load()
+	if info == nil {
+		return ClusterInfo{}, false
+	}
+	return *info, true
+}
+
+// JoinToken returns when the token with the hash expires; false if it is unknown or used.
+func (f *FSM) JoinToken(h resource.Hash) (expires resource.Time, ok bool) {
+	f.view(func(tx *bolt.Tx) error {
+		fr, found, err := readFrame(tx, bucketTokens, h[:])
+		if found && len(fr.payload) == 8 {
+			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.payload)), true
+		}
+		return err
+	})
+	return expires, ok
+}
+
+// Member returns a member, also one that was removed.
+func (f *FSM) Member(id string) (*resource.Member, bool) {
+	m, ok := (*f.members.Load())[id]
+	return m, ok
+}
+
+// Epoch returns the epoch of the node's running process, 0 if none has been opened.
+func (f *FSM) Epoch(node string) uint64 {
+	if n, ok := (*f.nodes.Load())[node]; ok {
+		return n.epoch
+	}
+	return 0
+}
+
+// LastTick returns the epoch and number of the node's last tick that counted, when it was
+// applied by the entry's clock, and the applied index that it told. The next tick expected
+// is the one numbered seq + 1.
+func (f *FSM) LastTick(node string) (epoch, seq uint64, at resource.Time, applied uint64) {
+	n, ok := (*f.nodes.Load())[node]
+	if !ok {
+		return 0, 0, 0, 0
+	}
+	return n.epoch, n.seq, n.at, n.applied
+}
+
+// NodeState is what the state knows of a node's journal and ticks.
+type NodeState struct {
+	Epoch      uint64
+	Seq        uint64        // of the last tick of the epoch
+	To         uint64        // last journal record that the epoch's ticks covered
+	At         resource.Time // of the last tick
+	Applied    uint64        // as the last tick told
+	Hash       []byte        // state hash at Applied, nil or 16 bytes
+	Clock      resource.Time // wall clock at the last tick
+	Generation uint64        // the node has replayed its journal in
+	Removed    bool
+	Old        []OldEpoch // not dropped yet
+}
+
+// OldEpoch is an epoch of a process that is gone, whose holdings are presumed spent.
+type OldEpoch struct {
+	Epoch  uint64
+	To     uint64 // last journal record covered
+	Closed bool   // its journal was not whole: the rest stays presumed until its windows end
+}
+
+// Node returns the state of a registered node.
+func (f *FSM) Node(id string) (NodeState, bool) {
+	n, ok := (*f.nodes.Load())[id]
+	if !ok {
+		return NodeState{}, false
+	}
+	s := NodeState{
+		Epoch: n.epoch, Seq: n.seq, To: n.to, At: n.at, Applied: n.applied, Hash: slices.Clone(n.hash),
+		Clock: n.clock, Generation: n.generation, Removed: n.removed,
+	}
+	for _, o := range n.old {
+		s.Old = append(s.Old, OldEpoch{Epoch: o.epoch, To: o.to, Closed: o.kept})
+	}
+	return s, true
+}
+
+// Nodes lists the ids of all nodes that ever registered, sorted.
+func (f *FSM) Nodes() []string { return slices.Sorted(maps.Keys(*f.nodes.Load())) }
+
+// leaseOf tells what the node holds of one window; false if the account is gone.
+func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bool, error) {
+	n, known := nodes[node]
+	id, start, valid := splitAccountKey(key)
+	if v == nil || !known || !valid {
+		return Lease{}, false, nil
+	}
+	fr, err := parseFrame(key, v)
+	if err != nil {
+		return Lease{}, false, err
+	}
+	a, err := parseAccount(fr.payload)
+	if err != nil {
+		return Lease{}, false, err
+	}
+	l := Lease{
+		Account: id, Window: resource.Window{Start: start, End: a.end}, Epoch: n.epoch,
+		Limit: a.limit, Overdraft: a.allowance(n), Headroom: a.headroom(a.sums(holdingIn(nodes))), Recall: a.recall,
+	}
+	for _, h := range a.holds {
+		if h.node == n.ordinal && h.epoch == n.epoch && !n.removed {
+			l.Granted, l.Settled = h.granted, h.consumed
+		}
+	}
+	return l, true, nil
+}
+
+// eachAccount calls fn for every window of the accounts whose id begins with the prefix.
+func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
+	f.view(func(tx *bolt.Tx) error {
+		c := bucketAccounts.in(tx).Cursor()
+		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+			if err := fn(k, v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Leases returns what the node of the Config holds of every window. It reads the file.
+func (f *FSM) Leases() []Lease {
+	nodes := *f.nodes.Load()
+	var all []Lease
+	f.eachAccount("", func(k, v []byte) error {
+		l, ok, err := leaseOf(f.cfg.NodeID, nodes, k, v)
+		if ok {
+			all = append(all, l)
+		}
+		return err
+	})
+	return all
+}
+
+// Lease returns what the node of the Config holds of one window; false if nobody has opened
+// it. It reads the file.
+func (f *FSM) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {
+	nodes := *f.nodes.Load()
+	var l Lease
+	var ok bool
+	f.view(func(tx *bolt.Tx) (err error) {
+		key := accountKey(id, start)
+		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, bucketAccounts.in(tx).Get(key))
+		return err
+	})
+	return l, ok
+}
+
+// EpochHold is what an old epoch of a node left presumed spent of one window.
+type EpochHold struct {
+	Epoch   uint64
+	Account resource.AccountID
+	Start   resource.Time // of the window
+	Amount  resource.Money
+}
+
+// Presumed returns what the node's old epochs left presumed spent. It reads the file.
+func (f *FSM) Presumed(node string) []EpochHold {
+	n, ok := (*f.nodes.Load())[node]
+	if !ok {
+		return nil
+	}
+	var all []EpochHold
+	f.eachAccount("", func(k, v []byte) error {
+		a, id, start, err := readAccount(k, v)
+		if err != nil {
+			return err
+		}
+		for _, h := range a.holds {
+			if h.node == n.ordinal && n.holding(h.epoch) == holdPresumed && h.outstanding() > 0 {
+				all = append(all, EpochHold{Epoch: h.epoch, Account: id, Start: start, Amount: h.outstanding()})
+			}
+		}
+		return nil
+	})
+	return all
+}
+
+func readAccount(k, v []byte) (*account, resource.AccountID, resource.Time, error) {
+	id, start, ok := splitAccountKey(k)
+	if !ok {
+		return nil, "", 0, ErrDamaged
+	}
+	fr, err := parseFrame(k, v)
+	if err != nil {
+		return nil, "", 0, err
+	}
+	a, err := parseAccount(fr.payload)
+	return a, id, start, err
+}
+
+// Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
+// reads the file.
+func (f *FSM) Accounts(holder string) []Account {
+	holdingOf := holdingIn(*f.nodes.Load())
+	var all []Account
+	f.eachAccount(holder+"/", func(k, v []byte) error {
+		a, id, start, err := readAccount(k, v)
+		if err != nil {
+			return err
+		}
+		s := a.sums(holdingOf)
+		all = append(all, Account{
+			ID: id, Window: resource.Window{Start: start, End: a.end}, Limit: a.limit,
+			Settled: a.settled, Presumed: s.presumed, Granted: s.live,
+		})
+		return nil
+	})
+	return all
+}
+
+// Totals returns the sums of a "key", "team" or "model" (by name), or of "total" with the
+// id "". It reads the file.
+func (f *FSM) Totals(kind, id string) Totals {
+	var t Totals
+	f.view(func(tx *bolt.Tx) error {
+		fr, ok, err := readFrame(tx, bucketTotals, totalsKey(kind, id))
+		if err != nil || !ok {
+			return err
+		}
+		t, err = parseTotals(fr.payload)
+		return err
+	})
+	return t
+}
+
+// DailyTotals returns the sums of the days from, to inclusive (days since 1970-01-01 UTC)
+// on which there was something. It reads the file.
+func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
+	days := map[int32]Totals{}
+	last := dayKey(kind, id, to)
+	f.view(func(tx *bolt.Tx) error {
+		c := bucketTotals.in(tx).Cursor()
+		for k, v := c.Seek(dayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
+			if len(k) != len(last) {
+				continue
+			}
+			fr, err := parseFrame(k, v)
+			if err != nil {
+				return err
+			}
+			day := int32(binary.BigEndian.Uint32(k[len(k)-4:]) ^ 1<<31)
+			if days[day], err = parseTotals(fr.payload); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return days
+}

@@ -1,0 +1,193 @@
+package fsm
+
+import (
+	"fmt"
+	"reflect"
+)
+
+// Version is the newest state machine that this program knows: the number that a member
+// registers and the highest that an entry may ask for.
+const Version uint32 = 1
+
+// The kinds of commands. A number is never reused, and a new kind gets a Version that is
+// raised with it.
+const (
+	KindBootstrap        Kind = 1
+	KindPutJoinToken     Kind = 2
+	KindRegisterMember   Kind = 3
+	KindRemoveMember     Kind = 4
+	KindOpenEpoch        Kind = 5
+	KindCloseEpoch       Kind = 6
+	KindTickGroup        Kind = 7
+	KindBatch            Kind = 8
+	KindPutKey           Kind = 16
+	KindBlockKey         Kind = 17
+	KindDeleteKey        Kind = 18
+	KindPutTeam          Kind = 19
+	KindBlockTeam        Kind = 20
+	KindDeleteTeam       Kind = 21
+	KindPutModel         Kind = 22
+	KindDeleteModel      Kind = 23
+	KindPutDeployment    Kind = 24
+	KindDeleteDeployment Kind = 25
+	KindPutCredential    Kind = 26
+	KindDeleteCredential Kind = 27
+	KindPutBudget        Kind = 28
+	KindDeleteBudget     Kind = 29
+	KindPutGuardrail     Kind = 30
+	KindDeleteGuardrail  Kind = 31
+	KindPutCallback      Kind = 32
+	KindDeleteCallback   Kind = 33
+	KindPutPlugin        Kind = 34
+	KindDeletePlugin     Kind = 35
+	KindPutSetting       Kind = 36
+	KindDeleteSetting    Kind = 37
+)
+
+// grant says whose credential may carry a command.
+type grant uint8
+
+const (
+	byAdmin grant = 1 << iota // the master key, the file, a key with the role proxy_admin
+	byNode                    // a node of the cluster
+)
+
+// row is one command of the table.
+type row struct {
+	kind   Kind
+	name   string
+	since  uint32 // Version that brought it
+	who    grant
+	item   bool // may stand in a Batch
+	typ    reflect.Type
+	decode func(body []byte) (Command, error)
+}
+
+func rowOf[C Command](kind Kind, name string, since uint32, who grant, item bool) row {
+	return row{
+		kind: kind, name: name, since: since, who: who, item: item,
+		typ: reflect.TypeFor[C](),
+		decode: func(body []byte) (Command, error) {
+			var c C
+			err := decodeStrict(body, &c)
+			return c, err
+		},
+	}
+}
+
+// Where a command may stand: alone in its entry, or in a Batch too.
+const (
+	alone = false
+	item  = true
+)
+
+// table is the table of commands: add a kind above and a row here.
+var table = []row{
+	rowOf[Bootstrap](KindBootstrap, "bootstrap", 1, byNode|byAdmin, alone),
+	rowOf[PutJoinToken](KindPutJoinToken, "put_join_token", 1, byNode|byAdmin, alone),
+	rowOf[RegisterMember](KindRegisterMember, "register_member", 1, byNode|byAdmin, alone),
+	rowOf[RemoveMember](KindRemoveMember, "remove_member", 1, byNode|byAdmin, alone),
+	rowOf[OpenEpoch](KindOpenEpoch, "open_epoch", 1, byNode, alone),
+	rowOf[CloseEpoch](KindCloseEpoch, "close_epoch", 1, byNode, alone),
+	rowOf[TickGroup](KindTickGroup, "tick_group", 1, byNode, alone),
+	rowOf[PutKey](KindPutKey, "put_key", 1, byAdmin, item),
+	rowOf[BlockKey](KindBlockKey, "block_key", 1, byAdmin, item),
+	rowOf[DeleteKey](KindDeleteKey, "delete_key", 1, byAdmin, item),
+	rowOf[PutTeam](KindPutTeam, "put_team", 1, byAdmin, item),
+	rowOf[BlockTeam](KindBlockTeam, "block_team", 1, byAdmin, item),
+	rowOf[DeleteTeam](KindDeleteTeam, "delete_team", 1, byAdmin, item),
+	rowOf[PutModel](KindPutModel, "put_model", 1, byAdmin, item),
+	rowOf[DeleteModel](KindDeleteModel, "delete_model", 1, byAdmin, item),
+	rowOf[PutDeployment](KindPutDeployment, "put_deployment", 1, byAdmin, item),
+	rowOf[DeleteDeployment](KindDeleteDeployment, "delete_deployment", 1, byAdmin, item),
+	rowOf[PutCredential](KindPutCredential, "put_credential", 1, byAdmin, item),
+	rowOf[DeleteCredential](KindDeleteCredential, "delete_credential", 1, byAdmin, item),
+	rowOf[PutBudget](KindPutBudget, "put_budget", 1, byAdmin, item),
+	rowOf[DeleteBudget](KindDeleteBudget, "delete_budget", 1, byAdmin, item),
+	rowOf[PutGuardrail](KindPutGuardrail, "put_guardrail", 1, byAdmin, item),
+	rowOf[DeleteGuardrail](KindDeleteGuardrail, "delete_guardrail", 1, byAdmin, item),
+	rowOf[PutCallback](KindPutCallback, "put_callback", 1, byAdmin, item),
+	rowOf[DeleteCallback](KindDeleteCallback, "delete_callback", 1, byAdmin, item),
+	rowOf[PutPlugin](KindPutPlugin, "put_plugin", 1, byAdmin, item),
+	rowOf[DeletePlugin](KindDeletePlugin, "delete_plugin", 1, byAdmin, item),
+	rowOf[PutSetting](KindPutSetting, "put_setting", 1, byAdmin, item),
+	rowOf[DeleteSetting](KindDeleteSetting, "delete_setting", 1, byAdmin, item),
+}
+
+// batchRow is apart because its decoder reads the table.
+var batchRow = row{kind: KindBatch, name: "batch", since: 1, who: byAdmin, item: alone, typ: reflect.TypeFor[Batch](), decode: decodeBatch}
+
+func decodeBatch(body []byte) (Command, error) {
+	var c Batch
+	if err := decodeStrict(body, &c); err != nil {
+		return nil, err
+	}
+	for i, it := range c.Items {
+		row, ok := lookupItem(it.Kind)
+		if !ok {
+			return nil, fmt.Errorf("item %d: %w", i, &UnknownKind{Kind: it.Kind})
+		}
+		if _, err := row.decode(it.Body); err != nil {
+			return nil, fmt.Errorf("item %d: %s: %w", i, it.Kind, err)
+		}
+	}
+	return c, nil
+}
+
+func lookup(kind Kind) (*row, bool) {
+	if kind == KindBatch {
+		return &batchRow, true
+	}
+	for i := range table {
+		if table[i].kind == kind {
+			return &table[i], true
+		}
+	}
+	return nil, false
+}
+
+// lookupItem finds a row that may stand in a Batch.
+func lookupItem(kind Kind) (*row, bool) {
+	for i := range table {
+		if table[i].kind == kind {
+			return &table[i], table[i].item
+		}
+	}
+	return nil, false
+}
+
+// KindOf returns the kind of a command, 0 if the table has none for its type.
+func KindOf(cmd Command) Kind {
+	t := reflect.TypeOf(cmd)
+	if t == batchRow.typ {
+		return KindBatch
+	}
+	for i := range table {
+		if table[i].typ == t {
+			return table[i].kind
+		}
+	}
+	return 0
+}
+
+// String gives the name of the kind in audit entries and dumps: "put_key".
+func (k Kind) String() string {
+	if row, ok := lookup(k); ok {
+		return row.name
+	}
+	return fmt.Sprintf("kind_%d", uint16(k))
+}
+
+// ItemOf makes an item of a Batch. It returns an error for a command that may not stand in
+// one.
+func ItemOf(cmd Command) (Item, error) {
+	kind := KindOf(cmd)
+	if _, ok := lookupItem(kind); !ok {
+		return Item{}, fmt.Errorf("make item of %s: %w", kind, ErrEntry)
+	}
+	body, err := enc.Marshal(cmd)
+	if err != nil {
+		return Item{}, fmt.Errorf("make item of %s: %w", kind, err)
+	}
+	return Item{Kind: kind, Body: body}, nil
+}

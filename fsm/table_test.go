@@ -1,0 +1,209 @@
+package fsm_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// golden writes the golden bytes of kinds that have none. It never rewrites any.
+var golden = flag.Bool("golden", false, "write the golden bytes of new kinds")
+
+// samples has one command of each kind with all its fields set.
+func samples(t testing.TB) []fsm.Command {
+	h1, h2 := resource.HashSecret("sk-one"), resource.HashSecret("sk-two")
+	m := func(id string) resource.Meta {
+		return resource.Meta{ID: id, Owner: resource.OwnerFile, CreatedAt: 1, CreatedBy: "master", UpdatedAt: 2, UpdatedBy: "key/k9"}
+	}
+	terms := []resource.Terms{{Name: "d", USD: 5 * resource.Dollar, Per: resource.PerDay, Zone: "Europe/Paris", Strict: true, Clamp: true, Overdraft: 7, NoQuorum: resource.NoQuorumShare, Unpriced: resource.UnpricedDeny}}
+	limits := resource.Limits{RPM: new(int64(1)), TPM: new(int64(2)), Parallel: new(int64(0))}
+	sealed := &resource.Sealed{DEK: "d", Box: []byte{1, 2}, Fingerprint: "aabbccdd"}
+	open := fsm.OpenWindow{Account: "key/k1/d", Window: resource.Window{Start: 10, End: 20}, Limit: 5, Overdraft: 1}
+	item, err := fsm.ItemOf(fsm.DeleteTeam{ID: "t1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []fsm.Command{
+		fsm.Bootstrap{ClusterID: "c1", MasterHash: h1, CACert: []byte{1}, CAKey: []byte{2}, GossipKey: []byte{3}, DEKID: "d", DEK: []byte{4}, KEKID: "k"},
+		fsm.PutJoinToken{Hash: h1, Expires: 99},
+		fsm.RegisterMember{Member: resource.Member{Meta: m("n1"), Name: "a", Address: "x:1", ClientURL: "http://x", Version: "v1", FSMVersion: 1}, Token: h2},
+		fsm.RemoveMember{ID: "n1"},
+		fsm.OpenEpoch{Node: "n1"},
+		fsm.CloseEpoch{Node: "n1", Epoch: 3, Whole: true},
+		fsm.TickGroup{Ticks: []fsm.Tick{{
+			Node: "n1", Epoch: 1, Seq: 2, From: 3, To: 4, Applied: 5, Hash: make([]byte, 16), Clock: 6, OldEpoch: 1,
+			Spend:   []fsm.SpendDelta{{KeyID: "k1", TeamID: "t1", Model: "demo", Day: 20000, Cost: 1, Requests: 2, Failures: 3, Prompt: 4, Completion: 5}},
+			Settle:  []fsm.AccountDelta{{Account: "key/k1/d", Start: 10, Amount: 1}},
+			Want:    []fsm.Want{{OpenWindow: open, Amount: 2, Need: 1}},
+			Release: []fsm.AccountDelta{{Account: "key/k1/d", Start: 10, Amount: 3}},
+		}}},
+		fsm.Batch{Items: []fsm.Item{item}},
+		fsm.PutKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
+			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd", TeamID: "t1",
+			UserID: "u1", Role: resource.RoleAdmin, Models: []string{"demo"}, Routes: []string{"/v1/*"}, BudgetID: "b1", Budgets: terms,
+			Limits: limits, Tags: []string{"x"}, ExpiresAt: 9, Metadata: json.RawMessage(`{"a":1}`),
+		})},
+		fsm.BlockKey{ID: "k1", Blocked: true},
+		fsm.DeleteKey{ID: "k1"},
+		fsm.PutTeam{Read: 7, Windows: []fsm.OpenWindow{open}, Team: encoded(t, resource.Team{
+			Meta: m("t1"), Name: "research", Models: []string{"demo"}, BudgetID: "b1", Budgets: terms, Limits: limits, Tags: []string{"x"}, Metadata: json.RawMessage(`{}`),
+		})},
+		fsm.BlockTeam{ID: "t1", Blocked: true},
+		fsm.DeleteTeam{ID: "t1"},
+		fsm.PutModel{Read: 7, Model: encoded(t, resource.Model{
+			Meta: m("m1"), Name: "demo", Strategy: resource.StrategyLatency, Fallbacks: []string{"x"}, Retries: new(0), TimeoutMS: 5, Metadata: json.RawMessage(`{}`),
+		})},
+		fsm.DeleteModel{ID: "m1"},
+		fsm.PutDeployment{Read: 7, Deployment: encoded(t, resource.Deployment{
+			Meta: m("d1"), Name: "d", ModelID: "m1", Provider: "openai", APIBase: "http://x", Upstream: "up", CredentialID: "c1", APIKey: sealed,
+			Weight: new(int64(0)), Order: 1, Limits: limits, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
+			Price: &resource.Price{Input: 1, Output: 2, CacheRead: new(resource.Money(3)), CacheWrite: new(resource.Money(4)), Reasoning: new(resource.Money(5)), Request: 6},
+		})},
+		fsm.DeleteDeployment{ID: "d1"},
+		fsm.PutCredential{Read: 7, Credential: encoded(t, resource.Credential{Meta: m("c1"), Name: "openai", Provider: "openai", APIKey: sealed, APIBase: "http://x"})},
+		fsm.DeleteCredential{ID: "c1"},
+		fsm.PutBudget{Read: 7, Budget: encoded(t, resource.Budget{Meta: m("b1"), Name: "shared", Terms: terms[0]})},
+		fsm.DeleteBudget{ID: "b1"},
+		fsm.PutGuardrail{Read: 7, Guardrail: encoded(t, resource.Guardrail{
+			Meta: m("g1"), Name: "words", Plugin: "keywords", Hooks: []resource.Hook{resource.HookBefore}, OnError: resource.OnErrorPass, DeadlineMS: 5,
+			Models: []string{"demo"}, Optional: true, Config: json.RawMessage(`{}`),
+		})},
+		fsm.DeleteGuardrail{ID: "g1"},
+		fsm.PutCallback{Read: 7, Callback: encoded(t, resource.Callback{Meta: m("c1"), Name: "log", Plugin: "file", Config: json.RawMessage(`{}`)})},
+		fsm.DeleteCallback{ID: "c1"},
+		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: new(false)})},
+		fsm.DeletePlugin{ID: "p1"},
+		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
+		fsm.DeleteSetting{ID: "serve_stale"},
+	}
+}
+
+var sampleEnvelope = fsm.Envelope{
+	At: 1_700_000_000_000_000_000, Actor: fsm.Actor{Kind: "key", ID: "k1", Version: 3}, RequestID: "r1",
+	CommandID: [16]byte{1, 2, 3}, ReadIndex: 4, FSMVersion: 1,
+}
+
+func TestTable_GoldenBytes(t *testing.T) {
+	t.Parallel()
+	all := samples(t)
+	if got, want := len(all), fsm.TableLen(); got != want {
+		t.Errorf("samples has %d commands, the table %d", got, want)
+	}
+	for _, cmd := range all {
+		kind := fsm.KindOf(cmd)
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			got, err := fsm.Encode(sampleEnvelope, cmd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := readGolden(t, kind.String(), got)
+			if !bytes.Equal(got, want) {
+				t.Errorf("got %x\nwant %x", got, want)
+			}
+			env, k, back, err := fsm.Decode(want)
+			if err != nil {
+				t.Fatalf("Decode: %v", err)
+			}
+			if d := cmp.Diff(sampleEnvelope, env); d != "" || k != kind {
+				t.Errorf("envelope of kind %v differs (-want +got):\n%s", k, d)
+			}
+			again, err := fsm.Encode(env, back)
+			if err != nil || !bytes.Equal(again, want) {
+				t.Errorf("encoded again: %x (%v)", again, err)
+			}
+			if _, err := json.Marshal(back); err != nil {
+				t.Errorf("as JSON: %v", err)
+			}
+		})
+	}
+}
+
+func readGolden(t *testing.T, name string, made []byte) []byte {
+	t.Helper()
+	path := filepath.Join("testdata", name+".hex")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) && *golden {
+		text = []byte(hex.EncodeToString(made) + "\n")
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestDecode_Strict(t *testing.T) {
+	t.Parallel()
+	// {"id": "k1"} is a1 62 6964 62 6b31.
+	for _, tt := range []struct {
+		name string
+		body string
+		ok   bool
+	}{
+		{"as encoded", "a16269646 26b31", true},
+		{"unknown field", "a2626964626b31617801", false},
+		{"duplicate field", "a2626964626b31626964626b31", false},
+		{"another case", "a1624964626b31", false},
+		{"indefinite length", "bf626964626b31ff", false},
+		{"longer than needed", "a162696478026b31", false},
+		{"tagged", "c1a1626964626b31", false},
+		{"more behind it", "a1626964626b3100", false},
+		{"empty", "", false},
+		{"no UTF-8", "a16269646 2ff31", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			body, err := hex.DecodeString(strings.ReplaceAll(tt.body, " ", ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := fsm.Encode(sampleEnvelope, fsm.DeleteKey{ID: "k1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = append(b[:len(b)-7:len(b)-7], body...)
+			if _, _, _, err = fsm.Decode(fsm.Forge(b, fsm.KindDeleteKey)); (err == nil) != tt.ok {
+				t.Errorf("Decode: got %v, want ok = %v", err, tt.ok)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, cmd := range samples(f) {
+		b, err := fsm.Encode(sampleEnvelope, cmd)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 12 {
+			b = fsm.Forge(bytes.Clone(b), fsm.Kind(uint16(b[2])<<8|uint16(b[3]))) // get past the checksum
+		}
+		env, _, cmd, err := fsm.Decode(b)
+		if err != nil {
+			return
+		}
+		again, err := fsm.Encode(env, cmd)
+		if env.FSMVersion != 0 && (err != nil || !bytes.Equal(again, b)) {
+			t.Errorf("%x is read as what is written %x (%v)", b, again, err)
+		}
+	})
+}

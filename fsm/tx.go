@@ -1,0 +1,214 @@
+package fsm
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Tx is what a command reads and changes. Its changes lie in an overlay: they reach the
+// batch's transaction in key order if the command is accepted, and are dropped if it is
+// refused. Its methods return no I/O error; the first one ends the batch and the node.
+type Tx struct {
+	Now    resource.Time // of the entry; it never runs back
+	Index  uint64        // of the entry; the version of what is written
+	Actor  Actor
+	b      *batch
+	writes [buckets]map[string][]byte // the overlay; a nil value deletes
+	audits []resource.AuditEntry
+	env    *Envelope
+	kind   Kind                  // of the command, or of the item of a Batch
+	wrote  bool                  // a record was written
+	epoch  bool                  // an epoch was opened or closed
+	nodes  map[string]*nodeState // read once for each command
+}
+
+// ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
+type ioFailure struct{ err error }
+
+// fail ends the batch.
+func fail(err error) { panic(ioFailure{err}) }
+
+// raw returns the stored bytes, or nil.
+func (tx *Tx) raw(b bucket, key []byte) []byte {
+	if v, ok := tx.writes[b][string(key)]; ok {
+		return v
+	}
+	return tx.b.bucket(b).Get(key)
+}
+
+// get returns the verified frame under the key. Its payload must not be changed or kept.
+func (tx *Tx) get(b bucket, key []byte) (frame, bool) {
+	v := tx.raw(b, key)
+	if v == nil {
+		return frame{}, false
+	}
+	f, err := parseFrame(key, v)
+	if err != nil {
+		fail(err)
+	}
+	return f, true
+}
+
+// put stores a payload under the key, with the entry's index as its version.
+func (tx *Tx) put(b bucket, key, payload []byte) {
+	tx.putFrame(b, key, frame{version: tx.Index, payload: payload})
+}
+
+func (tx *Tx) putFrame(b bucket, key []byte, f frame) {
+	tx.write(b, key, f.append(key))
+}
+
+func (tx *Tx) delete(b bucket, key []byte) { tx.write(b, key, nil) }
+
+func (tx *Tx) write(b bucket, key, value []byte) {
+	if tx.writes[b] == nil {
+		tx.writes[b] = map[string][]byte{}
+	}
+	tx.writes[b][string(key)] = value
+}
+
+// scan returns the keys that begin with the prefix, in order.
+func (tx *Tx) scan(b bucket, prefix []byte) [][]byte {
+	var keys [][]byte
+	c := tx.b.bucket(b).Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if _, ok := tx.writes[b][string(k)]; !ok {
+			keys = append(keys, bytes.Clone(k))
+		}
+	}
+	for k, v := range tx.writes[b] { // sorted below
+		if v != nil && strings.HasPrefix(k, string(prefix)) {
+			keys = append(keys, []byte(k))
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	return keys
+}
+
+// any says whether a key begins with the prefix.
+func (tx *Tx) any(b bucket, prefix []byte) bool {
+	for k, v := range tx.writes[b] { // only whether one is there reaches the output
+		if v != nil && strings.HasPrefix(k, string(prefix)) {
+			return true
+		}
+	}
+	c := tx.b.bucket(b).Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if _, ok := tx.writes[b][string(k)]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// note adds an audit entry for a change by a person.
+func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
+	if tx.Actor.Kind == "node" {
+		return
+	}
+	tx.audits = append(tx.audits, resource.AuditEntry{
+		Index: tx.Index, At: tx.Now, Actor: actorName(tx.Actor), Action: tx.kind.String(),
+		Kind: kind, ID: id, Version: replaced, Fields: fields, RequestID: tx.env.RequestID,
+	})
+}
+
+func actorName(a Actor) string {
+	if a.ID == "" {
+		return a.Kind
+	}
+	return a.Kind + "/" + a.ID
+}
+
+// reset readies the overlay for the next entry.
+func (tx *Tx) reset() {
+	tx.writes = [buckets]map[string][]byte{}
+	tx.audits = nil
+	tx.nodes, tx.epoch = nil, false
+	tx.wrote = false
+}
+
+// batch is one transaction of the file and what will be told of it after its commit.
+type batch struct {
+	f       *FSM
+	tx      *bolt.Tx
+	handles [buckets]*bolt.Bucket
+	pos     position
+	changed map[bucket]map[string]bool // keys of changed tables, for memory
+	tables  map[string]bool            // kinds, for the watcher
+	spent   map[string][]byte          // accounts' new values by key
+	marks   []mark
+}
+
+// mark is the state hash after one entry.
+type mark struct {
+	index uint64
+	hash  stateHash
+}
+
+func (b *batch) bucket(of bucket) *bolt.Bucket {
+	if b.handles[of] == nil {
+		b.handles[of] = of.in(b.tx)
+		if b.handles[of] == nil {
+			fail(ErrDamaged)
+		}
+	}
+	return b.handles[of]
+}
+
+// flush moves the overlay into the transaction in key order and keeps the hash up to date.
+func (b *batch) flush(tx *Tx) {
+	for of, writes := range tx.writes {
+		for _, key := range slices.Sorted(maps.Keys(writes)) {
+			b.store(bucket(of), []byte(key), writes[key])
+		}
+	}
+}
+
+func (b *batch) store(of bucket, key, value []byte) {
+	in := b.bucket(of)
+	old := in.Get(key)
+	if old == nil && value == nil {
+		return
+	}
+	if old != nil {
+		if _, err := parseFrame(key, old); err != nil {
+			fail(err)
+		}
+		b.pos.hash = b.pos.hash.minus(hashOf(of, key, old))
+	}
+	var err error
+	if value == nil {
+		err = in.Delete(key)
+	} else {
+		b.pos.hash = b.pos.hash.plus(hashOf(of, key, value))
+		err = in.Put(key, value)
+	}
+	if err != nil {
+		fail(err)
+	}
+	b.remember(of, key, value)
+}
+
+// remember notes what memory and the watcher must hear of after the commit.
+func (b *batch) remember(of bucket, key, value []byte) {
+	switch {
+	case of == bucketAccounts:
+		b.spent[string(key)] = value
+	case of >= bucketKeys || of == bucketNodes || of == bucketCluster:
+		m := b.changed[of]
+		if m == nil {
+			m = map[string]bool{}
+			b.changed[of] = m
+		}
+		m[string(key)] = true
+		if of >= bucketKeys {
+			b.tables[kindName(of)] = true
+		}
+	}
+}

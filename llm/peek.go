@@ -1,0 +1,360 @@
+package llm
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+)
+
+// MaxTokenCount bounds every count of tokens that is read from outside, so that sums and
+// products of them stay far from overflowing.
+const MaxTokenCount = 1 << 40
+
+// maxChoices bounds "n" and "best_of".
+const maxChoices = 1 << 20
+
+// maxNames bounds the tags and the guardrails that a request may name.
+const maxNames = 256
+
+// A field is a member at the top of a request's body that the gateway acts on.
+type field uint8
+
+const (
+	fieldModel field = iota
+	fieldStream
+	fieldStreamOptions
+	fieldMaxTokens
+	fieldMaxCompletionTokens
+	fieldMaxOutputTokens
+	fieldN
+	fieldBestOf
+	fieldUser
+	fieldMetadata
+	fieldMessages
+	fieldPrompt
+	fieldInput
+	fieldInstructions
+	fieldSystem
+	fieldTools
+	fieldFunctions
+	fieldResponseFormat
+	fieldTags
+	fieldGuardrails
+	fieldPromptCacheKey
+	numFields
+)
+
+// fieldNames are the fields as OpenAI spells them, and the gateway's own tags and guardrails.
+var fieldNames = [numFields]string{
+	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
+	"n", "best_of", "user", "metadata", "messages", "prompt", "input", "instructions", "system",
+	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
+}
+
+// span is where a member stands in the body: its name begins at key, its value is [start, end).
+// The zero value means that it is not there, for no member begins at byte 0.
+type span struct{ key, start, end int }
+
+// Fields is what the gateway reads of a request in OpenAI's shape. The rest of the body is
+// relayed unseen.
+type Fields struct {
+	Model  string // "" if absent
+	Stream bool
+	// IncludeUsage says that the client asked for the usage chunk of a stream.
+	IncludeUsage bool
+	// MaxTokens is the larger of the limits on output that are given, 0 for none.
+	MaxTokens int64
+	// N is the number of completions that are made (the larger of n and best_of), at least 1.
+	N         int64
+	User      string
+	SessionID string   // metadata.session_id, else prompt_cache_key
+	Tags      []string // tags and metadata.tags
+	// Guardrails are the names in guardrails and metadata.guardrails.
+	Guardrails []string
+	HasTools   bool // tools or functions are given and not empty
+	// PromptBytes is the size of everything that becomes prompt tokens; MediaBytes, a part
+	// of it, is the size of base64 data URLs, which cost far fewer tokens than bytes.
+	PromptBytes, MediaBytes int64
+
+	spans   [numFields]span
+	include span // of include_usage in stream_options
+	end     int  // of the members: where the closing brace is
+	members int
+}
+
+// Peek checks that body is one JSON object and reads the fields that the gateway acts on.
+// It refuses, with an *Error of kind Invalid, a body in which such a field stands twice, under
+// any spelling of its name (escapes, upper case), because readers disagree on which one counts.
+func Peek(body []byte) (Fields, error) {
+	f := Fields{N: 1}
+	s := scanner{b: body}
+	if !utf8.Valid(body) {
+		return f, &Error{Kind: Invalid, Code: "invalid_json", Message: "The request body is not valid UTF-8."}
+	}
+	if !s.enter('{') {
+		return f, s.invalid()
+	}
+	for ; s.next('}', f.members); f.members++ {
+		s.space()
+		at := s.i
+		id, err := identify(s.key(), fieldNames[:])
+		if err != nil {
+			return f, err
+		}
+		if id < 0 {
+			s.value()
+		} else if err := f.take(&s, field(id), at); err != nil {
+			return f, err
+		}
+	}
+	f.end = s.i - 1
+	s.finish()
+	if !s.ok() {
+		return f, s.invalid()
+	}
+	return f, nil
+}
+
+// invalid makes the error of a body that is not JSON.
+func (s *scanner) invalid() error {
+	return &Error{
+		Kind: Invalid, Code: "invalid_json",
+		Message: fmt.Sprintf("The request body is not valid JSON: %s at byte %d.", s.why, s.i),
+	}
+}
+
+// invalidField makes the error of a field with a wrong value.
+func invalidField(name, what string) error {
+	return &Error{
+		Kind: Invalid, Code: "invalid_value", Param: name,
+		Message: fmt.Sprintf("Invalid value for %q: %s.", name, what),
+	}
+}
+
+// identify returns the place of a member's raw name in names, -1 if it is none of them, and an
+// error if it is a different spelling of one.
+func identify(raw []byte, names []string) (int, error) {
+	for i, n := range names {
+		if string(raw) == n {
+			return i, nil
+		}
+	}
+	name := raw
+	var buf [128]byte
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		if len(raw) > len(buf) {
+			return -1, nil // six bytes a letter: longer than any of ours
+		}
+		name = appendUnescaped(buf[:0], raw)
+	}
+	for i, n := range names {
+		if string(name) == n {
+			return i, nil
+		}
+		if len(name) >= len(n) && len(name) <= 3*len(n) && strings.EqualFold(n, string(name)) {
+			return -1, &Error{
+				Kind: Invalid, Code: "invalid_field_name", Param: n,
+				Message: fmt.Sprintf("The field %q must be spelled %q.", name, n),
+			}
+		}
+	}
+	return -1, nil
+}
+
+// take reads the value of a field whose name begins at byte at.
+func (f *Fields) take(s *scanner, id field, at int) error {
+	name := fieldNames[id]
+	if f.spans[id].end != 0 {
+		return &Error{
+			Kind: Invalid, Code: "duplicate_field", Param: name,
+			Message: fmt.Sprintf("The field %q stands in the body twice, again at byte %d.", name, at),
+		}
+	}
+	s.space()
+	start, media := s.i, s.media
+	err := f.read(s, id, name)
+	f.spans[id] = span{at, start, s.i}
+	if !s.ok() {
+		return s.invalid()
+	}
+	if id.isPrompt() {
+		f.PromptBytes += int64(s.i - start)
+		f.MediaBytes += s.media - media
+	}
+	return err
+}
+
+// isPrompt says that the field's value becomes prompt tokens.
+func (id field) isPrompt() bool { return id >= fieldMessages && id <= fieldResponseFormat }
+
+// read reads the value of a field.
+func (f *Fields) read(s *scanner, id field, name string) (err error) {
+	switch id {
+	case fieldModel:
+		f.Model, err = s.text(name)
+	case fieldUser:
+		f.User, err = s.text(name)
+	case fieldPromptCacheKey:
+		var v string
+		if v, err = s.text(name); f.SessionID == "" {
+			f.SessionID = v
+		}
+	case fieldStream:
+		f.Stream, err = s.boolean(name)
+	case fieldStreamOptions:
+		err = f.streamOptions(s)
+	case fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens:
+		n, ok := s.integer(math.MaxInt64)
+		if f.MaxTokens = max(f.MaxTokens, min(n, MaxTokenCount)); !ok {
+			err = invalidField(name, "must be a whole number")
+		}
+	case fieldN, fieldBestOf:
+		n, ok := s.integer(maxChoices)
+		if f.N = max(f.N, n); !ok {
+			err = invalidField(name, "must be a small whole number")
+		}
+	case fieldMetadata:
+		err = f.metadata(s)
+	case fieldTags:
+		f.Tags, err = s.names(name, f.Tags)
+	case fieldGuardrails:
+		f.Guardrails, err = s.names(name, f.Guardrails)
+	case fieldTools, fieldFunctions:
+		v := s.value()
+		f.HasTools = f.HasTools || (len(v) > 2 && v[0] == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0)
+	default:
+		s.value()
+	}
+	return err
+}
+
+var streamOptionNames = []string{"include_usage"}
+
+// streamOptions reads stream_options.
+func (f *Fields) streamOptions(s *scanner) error {
+	if s.peekByte() != '{' {
+		if v := s.value(); s.ok() && string(v) != "null" {
+			return invalidField("stream_options", "must be an object")
+		}
+		return nil
+	}
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		s.space()
+		at := s.i
+		id, err := identify(s.key(), streamOptionNames)
+		switch {
+		case err != nil:
+			return err
+		case id < 0:
+			s.value()
+			continue
+		case f.include.end != 0:
+			return invalidField("stream_options", "include_usage stands in it twice")
+		}
+		s.space()
+		start := s.i
+		if f.IncludeUsage, err = s.boolean("stream_options.include_usage"); err != nil {
+			return err
+		}
+		f.include = span{at, start, s.i}
+	}
+	return nil
+}
+
+var metadataNames = []string{"tags", "guardrails", "session_id"}
+
+// metadata reads the names that the gateway acts on in metadata, which may hold anything else.
+func (f *Fields) metadata(s *scanner) error {
+	if s.peekByte() != '{' {
+		s.value()
+		return nil
+	}
+	s.enter('{')
+	seen := 0
+	for n := 0; s.next('}', n); n++ {
+		id, err := identify(s.key(), metadataNames)
+		if err != nil {
+			return err
+		}
+		if id < 0 {
+			s.value()
+			continue
+		}
+		if seen&(1<<id) != 0 {
+			return invalidField("metadata", metadataNames[id]+" stands in it twice")
+		}
+		seen |= 1 << id
+		switch id {
+		case 0:
+			f.Tags, err = s.names("metadata.tags", f.Tags)
+		case 1:
+			f.Guardrails, err = s.names("metadata.guardrails", f.Guardrails)
+		case 2:
+			f.SessionID, err = s.text("metadata.session_id")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text takes a string or null.
+func (s *scanner) text(name string) (string, error) {
+	v := s.value()
+	switch {
+	case !s.ok() || string(v) == "null":
+		return "", nil
+	case v[0] != '"':
+		return "", invalidField(name, "must be a string")
+	}
+	return unquote(v), nil
+}
+
+// unquote gives the text of a string whose syntax was checked.
+func unquote(v []byte) string {
+	v = v[1 : len(v)-1]
+	if bytes.IndexByte(v, '\\') < 0 {
+		return string(v)
+	}
+	return string(appendUnescaped(make([]byte, 0, len(v)), v))
+}
+
+// boolean takes true, false or null.
+func (s *scanner) boolean(name string) (bool, error) {
+	switch v := s.value(); string(v) {
+	case "true":
+		return true, nil
+	case "false", "null", "":
+		return false, nil
+	}
+	return false, invalidField(name, "must be true or false")
+}
+
+// names takes an array of strings, or null, and appends them to list.
+func (s *scanner) names(name string, list []string) ([]string, error) {
+	if s.space() != '[' {
+		if v := s.value(); s.ok() && string(v) != "null" {
+			return list, invalidField(name, "must be an array of strings")
+		}
+		return list, nil
+	}
+	s.enter('[')
+	for n := 0; s.next(']', n); n++ {
+		v := s.value()
+		if !s.ok() {
+			break
+		}
+		if v[0] != '"' {
+			return list, invalidField(name, "must be an array of strings")
+		}
+		if len(list) == maxNames {
+			return list, invalidField(name, "has too many entries")
+		}
+		list = append(list, unquote(v))
+	}
+	return list, nil
+}

@@ -1,0 +1,178 @@
+package llm
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"strconv"
+)
+
+// Edits are the changes that Rewrite makes. The zero value makes none.
+type Edits struct {
+	Model        string // "": as it is
+	IncludeUsage bool   // ask for the usage chunk of a stream
+	MaxTokens    int64  // > 0: lower the limits on output to it, or add one
+	DropOwn      bool   // take out the gateway's own top-level fields tags and guardrails
+	// RenameMaxTokens, if set, is the name under which the provider takes the limit on output:
+	// "max_tokens" or "max_completion_tokens".
+	RenameMaxTokens string
+}
+
+// splice replaces body[start:end] with text.
+type splice struct {
+	start, end int
+	text       []byte
+}
+
+// Rewrite returns body, of which Peek read f, with the edits made. Every other byte stays as
+// and where it is. It returns body itself if nothing changes and never writes to it.
+func Rewrite(body []byte, f *Fields, e Edits) []byte {
+	var room [8]splice
+	list := room[:0]
+	var add []byte // members to add before the closing brace
+	if e.Model != "" && e.Model != f.Model {
+		list, add = set(list, add, f.spans[fieldModel], "model", AppendString(nil, e.Model))
+	}
+	if e.IncludeUsage && !f.IncludeUsage {
+		list, add = f.includeUsage(body, list, add)
+	}
+	if e.MaxTokens > 0 {
+		list, add = f.clamp(body, list, add, e)
+	}
+	if e.RenameMaxTokens != "" {
+		list = f.renameMaxTokens(list, e.RenameMaxTokens)
+	}
+	left := f.members
+	if e.DropOwn {
+		list, left = f.dropOwn(body, list)
+	}
+	if len(list) == 0 && len(add) == 0 {
+		return body
+	}
+	if len(add) > 0 && left == 0 {
+		add = add[1:] // no comma before the first
+	}
+	if len(add) > 0 {
+		list = append(list, splice{f.end, f.end, add})
+	}
+	return apply(body, list)
+}
+
+// set replaces the value at sp, or adds the member if there is none.
+func set(list []splice, add []byte, sp span, name string, value []byte) ([]splice, []byte) {
+	if sp.end != 0 {
+		return append(list, splice{sp.start, sp.end, value}), add
+	}
+	add = append(add, ',')
+	add = AppendString(add, name)
+	add = append(add, ':')
+	return list, append(add, value...)
+}
+
+// includeUsage sets stream_options.include_usage.
+func (f *Fields) includeUsage(body []byte, list []splice, add []byte) ([]splice, []byte) {
+	sp := f.spans[fieldStreamOptions]
+	switch {
+	case f.include.end != 0:
+		return append(list, splice{f.include.start, f.include.end, []byte("true")}), add
+	case sp.end != 0 && body[sp.start] == '{':
+		text := `"include_usage":true`
+		if !emptyObject(body[sp.start:sp.end]) {
+			text += ","
+		}
+		return append(list, splice{sp.start + 1, sp.start + 1, []byte(text)}), add
+	}
+	return set(list, add, sp, "stream_options", []byte(`{"include_usage":true}`))
+}
+
+// emptyObject says that an object, whose syntax was checked, has no members.
+func emptyObject(v []byte) bool {
+	s := scanner{b: v, i: 1}
+	return s.space() == '}'
+}
+
+// clamp lowers every limit on output that is above e.MaxTokens, and adds one if there is none.
+func (f *Fields) clamp(body []byte, list []splice, add []byte, e Edits) ([]splice, []byte) {
+	value := strconv.AppendInt(nil, e.MaxTokens, 10)
+	found := false
+	for _, id := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {
+		sp := f.spans[id]
+		if sp.end == 0 {
+			continue
+		}
+		n, err := strconv.ParseInt(string(body[sp.start:sp.end]), 10, 64)
+		limited := err == nil && n > 0
+		if !limited || n > e.MaxTokens {
+			list = append(list, splice{sp.start, sp.end, value})
+		}
+		found = true
+	}
+	if !found {
+		return set(list, add, span{}, cmp.Or(e.RenameMaxTokens, "max_tokens"), value)
+	}
+	return list, add
+}
+
+// renameMaxTokens renames the one of max_tokens and max_completion_tokens that is given, if
+// only one is.
+func (f *Fields) renameMaxTokens(list []splice, name string) []splice {
+	from := fieldMaxTokens
+	if name == fieldNames[fieldMaxTokens] {
+		from = fieldMaxCompletionTokens
+	}
+	if sp := f.spans[from]; sp.end != 0 && f.spans[fieldMaxTokens].end*f.spans[fieldMaxCompletionTokens].end == 0 {
+		// Up to the value: the name, the colon and the white space between.
+		list = append(list, splice{sp.key, sp.start, AppendString(nil, name)})
+		last := &list[len(list)-1]
+		last.text = append(last.text, ':')
+	}
+	return list
+}
+
+// dropOwn takes out the gateway's own fields and returns how many members are left. Those at
+// the beginning of the object go with the comma after them, the others with the one before.
+func (f *Fields) dropOwn(body []byte, list []splice) ([]splice, int) {
+	own := []span{f.spans[fieldTags], f.spans[fieldGuardrails]}
+	if own[0].key > own[1].key {
+		own[0], own[1] = own[1], own[0]
+	}
+	s := scanner{b: body}
+	s.enter('{')
+	s.space()
+	left, lead := f.members, s.i
+	for _, sp := range own {
+		if sp.end == 0 {
+			continue
+		}
+		left--
+		if sp.key != lead {
+			list = append(list, splice{start: bytes.LastIndexByte(body[:sp.key], ','), end: sp.end})
+			continue
+		}
+		end := sp.end
+		if s.i = sp.end; s.space() == ',' {
+			s.i++
+			s.space()
+			end, lead = s.i, s.i
+		}
+		list = append(list, splice{start: sp.key, end: end})
+	}
+	return list, left
+}
+
+// apply makes the splices, which do not overlap, in one copy of body.
+func apply(body []byte, list []splice) []byte {
+	slices.SortStableFunc(list, func(a, b splice) int { return a.start - b.start })
+	size := len(body)
+	for _, sp := range list {
+		size += len(sp.text)
+	}
+	out := make([]byte, 0, size)
+	at := 0
+	for _, sp := range list {
+		out = append(out, body[at:sp.start]...)
+		out = append(out, sp.text...)
+		at = sp.end
+	}
+	return append(out, body[at:]...)
+}

@@ -1,0 +1,220 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+const (
+	fileKEK      = "kek"
+	fileFounding = "founding.json"
+	fileDev      = "dev.json" // of conclave dev, beside its nodes' folders
+)
+
+// Seat is one node of a cluster that is founded.
+type Seat struct {
+	Name    string
+	DataDir string
+	Cluster string // address of its cluster port
+}
+
+// founding is what the first start of a founded node needs. It stays in the data folder
+// until the first entry is committed, so that a crash before that loses nothing.
+type founding struct {
+	Bootstrap *fsm.Bootstrap     `json:"bootstrap,omitempty"` // of the first node only
+	Voters    []consensus.Server `json:"voters,omitempty"`
+}
+
+// identity is who the node is, and the keys that it keeps.
+type identity struct {
+	*transport.Identity
+	kek      *secret.KEK
+	founding *founding // nil after the first start
+}
+
+// Found prepares the data folders of a new cluster's nodes: each gets an identity, and all
+// the same secrets. The nodes are then started as if they had run before. A folder that
+// holds a node is refused, and nothing is written.
+func Found(master, kek secret.Text, seats ...Seat) error {
+	for _, s := range seats {
+		if _, err := transport.LoadIdentity(s.DataDir); !errors.Is(err, transport.ErrNoIdentity) {
+			return refuse("%s holds a node already; start it without --bootstrap, or give an empty folder", s.DataDir)
+		}
+	}
+	key, err := foundingKEK(kek, seats[0].DataDir)
+	if err != nil {
+		return err
+	}
+	dekID, dek, err := secret.NewKeyring(key).NewDEK()
+	if err != nil {
+		return err
+	}
+	f, err := consensus.Found(key, masterHash(master), dekID, dek)
+	if err != nil {
+		return fmt.Errorf("found cluster: %w", err)
+	}
+	ids := make([]*transport.Identity, len(seats))
+	var voters []consensus.Server
+	for i, s := range seats {
+		nodeID, err := transport.NewNodeID()
+		if err != nil {
+			return err
+		}
+		if ids[i], err = f.Identity(nodeID); err != nil {
+			return fmt.Errorf("found cluster: %w", err)
+		}
+		voters = append(voters, consensus.Server{ID: nodeID, Address: s.Cluster})
+	}
+	for i, s := range seats {
+		rest := founding{Voters: voters}
+		if i == 0 {
+			rest.Bootstrap = &f.Bootstrap
+		}
+		if err := seat(s.DataDir, ids[i], key, rest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seat writes one node's folder; the identity comes last and makes it valid.
+func seat(dir string, id *transport.Identity, kek *secret.KEK, f founding) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	if err := kek.Save(filepath.Join(dir, fileKEK)); err != nil {
+		return err
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, fileFounding), b, 0o600); err != nil {
+		return fmt.Errorf("write founding file: %w", err)
+	}
+	return id.Save(dir)
+}
+
+func foundingKEK(given secret.Text, dir string) (*secret.KEK, error) {
+	if given.Reveal() != "" {
+		return secret.ParseKEK([]byte(given.Reveal()))
+	}
+	key, err := secret.LoadKEK(filepath.Join(dir, fileKEK))
+	if notThere(err) {
+		return secret.NewKEK()
+	}
+	return key, err
+}
+
+// masterHash is the hash of the master key, zero for none.
+func masterHash(master secret.Text) resource.Hash {
+	if master.Reveal() == "" {
+		return resource.Hash{}
+	}
+	return resource.HashSecret(master.Reveal())
+}
+
+// boot finds out who the node is: from its folder, by founding a cluster, or by joining one.
+func boot(ctx context.Context, cfg *Config) (*identity, error) {
+	if _, err := os.Stat(filepath.Join(cfg.DataDir, fileDev)); err == nil {
+		return nil, refuse("%s belongs to conclave dev; its nodes have folders inside it", cfg.DataDir)
+	}
+	id, err := transport.LoadIdentity(cfg.DataDir)
+	switch {
+	case err == nil && (cfg.Bootstrap || cfg.Join != ""):
+		return nil, refuse("%s holds node %s already; start it without --bootstrap and --join", cfg.DataDir, id.NodeID)
+	case err == nil:
+	case !errors.Is(err, transport.ErrNoIdentity):
+		return nil, err
+	case cfg.Bootstrap:
+		if err := Found(cfg.MasterKey, cfg.KEK, Seat{Name: cfg.Name, DataDir: cfg.DataDir, Cluster: cfg.Advertise}); err != nil {
+			return nil, err
+		}
+	case cfg.Join != "":
+		if err := join(ctx, cfg); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, refuse("%s holds no node; start with --bootstrap to found a cluster, or with --join HOST:4001 --token TOKEN to join one", cfg.DataDir)
+	}
+	return load(cfg)
+}
+
+// load reads what is in the data folder.
+func load(cfg *Config) (*identity, error) {
+	id, err := transport.LoadIdentity(cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	out := &identity{Identity: id}
+	if out.kek, err = secret.LoadKEK(filepath.Join(cfg.DataDir, fileKEK)); err != nil {
+		return nil, fmt.Errorf("read KEK: %w", err)
+	}
+	b, err := os.ReadFile(filepath.Join(cfg.DataDir, fileFounding))
+	if notThere(err) {
+		return out, nil
+	}
+	if err == nil {
+		out.founding = new(founding)
+		err = json.Unmarshal(b, out.founding)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read founding file: %w", err)
+	}
+	return out, nil
+}
+
+// join asks a member for a place and keeps what it gets.
+func join(ctx context.Context, cfg *Config) error {
+	j, err := consensus.Join(ctx, consensus.JoinConfig{
+		Addrs: []string{cfg.Join}, Token: cfg.Token, Name: cfg.Name, Address: cfg.Advertise,
+		ClientURL: cfg.ClientURL, Version: cfg.Version, MasterHash: masterHash(cfg.MasterKey),
+		Logger: cfg.Logger,
+	})
+	if errors.Is(err, consensus.ErrJoinRefused) {
+		return &Refusal{Status: 78, Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	kek, err := secret.ParseKEK(j.KEK)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	if err := kek.Save(filepath.Join(cfg.DataDir, fileKEK)); err != nil {
+		return err
+	}
+	return j.Identity.Save(cfg.DataDir)
+}
+
+// founded removes the founding file once the cluster's first entry is committed.
+func (n *Node) founded() {
+	if n.identity.founding == nil {
+		return
+	}
+	if err := os.Remove(filepath.Join(n.cfg.DataDir, fileFounding)); err != nil && !notThere(err) {
+		n.log.Warn("founding file stays", "error", err)
+	}
+}
+
+// exit ends the process as a supervisor expects of one that must be started again.
+func exit(log *slog.Logger) func(error) {
+	return func(err error) {
+		log.Error("this node cannot go on", "error", err)
+		os.Exit(75)
+	}
+}

@@ -1,0 +1,78 @@
+package node
+
+import (
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// callbackFloor is the name under which the journal keeps what callbacks still need.
+const callbackFloor = "callbacks"
+
+// journalSource is the journal as callbacks read it.
+type journalSource struct {
+	journal *ledger.Journal
+	catalog func() *resource.Catalog
+}
+
+// Read implements callback.Source.
+func (s journalSource) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+	records, next, err := s.journal.ReadFrom(from-min(from, 1), limit)
+	if err != nil {
+		return nil, from, err
+	}
+	cat := s.catalog()
+	out := make([]callback.Record, len(records))
+	for i := range records {
+		out[i] = callbackRecord(&records[i], cat)
+	}
+	return out, next + 1, nil
+}
+
+func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
+	out := callback.Record{
+		Position: r.Number, RequestID: r.RequestID, NodeID: r.Node,
+		StartedAt: r.Time.Std().Add(-r.Duration), Duration: r.Duration, FirstToken: r.TTFT,
+		Endpoint: r.Endpoint, Model: r.Model, DeploymentID: r.DeploymentID,
+		KeyID: r.KeyID, TeamID: r.TeamID, EndUser: r.User, Tags: r.Tags,
+		Stream: r.Flags.Has(ledger.Streamed), Status: callbackStatus(r), HTTPStatus: r.Status,
+		ErrorCode: r.ErrorKind, Usage: r.Usage, CostNanoUSD: int64(r.Cost), Priced: !r.Flags.Has(ledger.Unpriced),
+	}
+	if d, ok := cat.Deployment(r.DeploymentID); ok {
+		out.Provider, out.UpstreamModel = d.Provider, d.Upstream
+	}
+	return out
+}
+
+func callbackStatus(r *ledger.Record) string {
+	switch {
+	case r.Status == 499:
+		return "canceled"
+	case r.ErrorKind == "blocked":
+		return "blocked"
+	case r.Failed():
+		return "failure"
+	default:
+		return "success"
+	}
+}
+
+// holdFloor keeps the journal's records that callbacks still need.
+func (n *Node) holdFloor() {
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for {
+		if mark, ok := n.plugins.Delivered(); ok {
+			n.journal.SetFloor(callbackFloor, mark-min(mark, 1))
+		} else {
+			n.journal.DropFloor(callbackFloor)
+		}
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// Config says how one node runs.
+type Config struct {
+	Name      string // unique in the cluster
+	DataDir   string // made with mode 0700
+	Listen    string // of clients
+	Cluster   string // cluster port, TCP and UDP
+	Advertise string // where the others reach it; "": Cluster
+	ClientURL string // told to the other nodes; "": made from Listen
+
+	MasterKey secret.Text // its hash is the cluster's first admin credential
+	KEK       secret.Text // "": DataDir/kek
+
+	Bootstrap bool               // found a new cluster
+	Resources *adminapi.File // applied at the start, once there is a leader; nil: none
+	Join      string             // cluster address of a member to join through; "": no join
+	Token     string             // join token
+
+	MaxConnections        int            // of clients; 0: 16384
+	MaxClusterConnections int            // 0: 512
+	ServeStale            *time.Duration // instead of the cluster's setting; nil: the setting's
+	Journal               ledger.Mode    // "": write
+	JournalDir            string         // "": DataDir/journal
+	PluginDir             string         // "": DataDir/plugins
+	Multiplier            int            // of Raft's time-outs; 0: 1
+	TLSCert, TLSKey       string         // of the client port; "": plain HTTP
+	DrainTimeout          time.Duration  // for requests in flight at a stop; 0: 2 minutes
+
+	Version string       // of the program
+	Exe     string       // binary that serves the shipped plugins; "": this one
+	Fatal   func(error)  // the process must exit with status 75; nil: it does
+	Logger  *slog.Logger // nil: slog.Default()
+}
+
+func (c *Config) fill() error {
+	if c.Name == "" || c.DataDir == "" || c.Listen == "" || c.Cluster == "" {
+		return errors.New("a node needs a name, a data folder, a client address and a cluster address")
+	}
+	if c.Bootstrap && c.Join != "" {
+		return errors.New("a node founds a cluster or joins one, not both")
+	}
+	if (c.Join == "") != (c.Token == "") {
+		return errors.New("joining needs the address of a member and a join token")
+	}
+	if c.Advertise == "" {
+		c.Advertise = c.Cluster
+	}
+	if c.ClientURL == "" {
+		c.ClientURL = "http://" + c.Listen
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 16384
+	}
+	if c.MaxClusterConnections == 0 {
+		c.MaxClusterConnections = 512
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 2 * time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Fatal == nil {
+		c.Fatal = exit(c.Logger)
+	}
+	return nil
+}
+
+// loopback says whether an address is reachable from this machine only.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// Refusal is a start that must not be tried again as it is: the process exits with Status.
+type Refusal struct {
+	Status int // 78: configuration
+	Err    error
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Err.Error() }
+
+// Unwrap returns the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+func refuse(format string, args ...any) error {
+	return &Refusal{Status: 78, Err: fmt.Errorf(format, args...)}
+}
+
+// notThere says whether a file is missing.
+func notThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,114 @@
+package consensus
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/transport"
+)
+
+const (
+	heartbeat      = 500 * time.Millisecond // times the multiplier
+	lease          = 250 * time.Millisecond // times the multiplier
+	commitTimeout  = 5 * time.Millisecond   // a follower learns of a commit so much later
+	maxAppend      = 256
+	snapshotEvery  = time.Minute
+	snapshotAfter  = 16384 // entries
+	trailingLogs   = 20480 // else a follower that restores a snapshot needs the next one at once
+	networkTimeout = 5 * time.Second
+	maxPool        = 3
+	keepSnapshots  = 2
+)
+
+// Keeper wraps and unwraps small keys under the KEK. *secret.KEK implements it.
+type Keeper interface {
+	// ID names the KEK.
+	ID() string
+	// Bytes is the KEK itself, for nodes that join.
+	Bytes() []byte
+	// Wrap seals a key for a purpose.
+	Wrap(plain []byte, purpose string) ([]byte, error)
+	// Unwrap opens what was wrapped for the same purpose.
+	Unwrap(box []byte, purpose string) ([]byte, error)
+}
+
+// Server is a node of a first configuration, or a peer told to a joiner.
+type Server struct {
+	ID      string `json:"id"`
+	Address string `json:"address"` // of the cluster port
+}
+
+// Config says how to run the consensus of one node.
+type Config struct {
+	Name       string // as configured
+	ClientURL  string // told to the members
+	Version    string // of the program, told to the members
+	FSMVersion uint32 // newest that the program knows; 0: fsm.Version
+
+	Dir       string               // data folder; Raft's files go into its folder raft
+	FSM       *fsm.FSM             // open
+	Transport *transport.Transport // open; New tells it whom to let in
+	Identity  *transport.Identity
+	Keeper    Keeper
+
+	// Bootstrap is the first entry of a new cluster; nil on every start but the first of
+	// the node that founds it (see Found). It is harmless if the cluster is there.
+	Bootstrap *fsm.Bootstrap
+	// Voters is the first configuration, given alike to each of its nodes; empty: the
+	// founder alone. It is ignored by a node that has state.
+	Voters []Server
+
+	Multiplier int         // of Raft's timeouts, for slow networks; 0: 1
+	Fatal      func(error) // the node must exit (status 75) and not go on; nil: it is logged
+
+	Logger     *slog.Logger          // nil: discard
+	Registerer prometheus.Registerer // nil: metrics are not registered
+	Boot       clock.Func            // nil: clock.Boot
+}
+
+// fill sets the defaults.
+func (c *Config) fill() {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Multiplier < 1 {
+		c.Multiplier = 1
+	}
+	if c.FSMVersion == 0 {
+		c.FSMVersion = fsm.Version
+	}
+	if c.Boot == nil {
+		c.Boot = clock.Boot
+	}
+	if c.Fatal == nil {
+		logger := c.Logger
+		c.Fatal = func(err error) { logger.Error("consensus cannot go on", "error", err) }
+	}
+}
+
+// raftConfig is Raft's own configuration.
+func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
+	rc := raft.DefaultConfig()
+	m := time.Duration(c.Multiplier)
+	rc.LocalID = raft.ServerID(c.Identity.NodeID)
+	rc.HeartbeatTimeout = m * heartbeat
+	rc.ElectionTimeout = m * heartbeat
+	rc.LeaderLeaseTimeout = m * lease
+	rc.CommitTimeout = commitTimeout
+	rc.MaxAppendEntries = maxAppend
+	rc.BatchApplyCh = true
+	rc.ShutdownOnRemove = false
+	rc.SnapshotInterval = snapshotEvery
+	rc.SnapshotThreshold = snapshotAfter
+	rc.TrailingLogs = trailingLogs
+	rc.NotifyCh = notify
+	rc.NoLegacyTelemetry = true
+	rc.Logger = slogbridge.New(c.Logger, "raft")
+	return rc
+}

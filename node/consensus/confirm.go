@@ -1,0 +1,237 @@
+package consensus
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// longPoll is how long a peer is asked to wait for an index.
+const longPoll = 250 * time.Millisecond
+
+// ConfirmApplied waits, at most for wait, until every registered member has applied index,
+// and returns the ids of those that have not confirmed it, sorted. A member that was late
+// the last time is named without waiting, and asked again in the background.
+func (n *Node) ConfirmApplied(ctx context.Context, index uint64, wait time.Duration) []string {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var pending []string
+	if n.fsm.WaitApplied(ctx, index) != nil {
+		pending = append(pending, n.id)
+	}
+	waits := map[string]<-chan struct{}{}
+	for _, m := range n.fsm.Catalog().Tables().Members {
+		if m.ID == n.id || m.Removed {
+			continue
+		}
+		if ch, late := n.confirms.watch(m.ID, index); late {
+			pending = append(pending, m.ID)
+		} else if ch != nil {
+			waits[m.ID] = ch
+		}
+	}
+	for id, ch := range waits {
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			select {
+			case <-ch: // both were ready
+			default:
+				pending = append(pending, id)
+			}
+		}
+	}
+	slices.Sort(pending)
+	return pending
+}
+
+// confirmer knows how far each peer has applied. Each peer is asked by one goroutine at
+// most, for all who wait.
+type confirmer struct {
+	n  *Node
+	wg sync.WaitGroup
+
+	mu    sync.Mutex // guards peers
+	peers map[string]*confirmPeer
+}
+
+// confirmPeer is what is known of one peer.
+type confirmPeer struct {
+	applied atomic.Uint64
+	late    atomic.Bool // did not answer in time, or lagged, when last asked
+
+	mu      sync.Mutex // guards waiting, asking
+	waiting []confirmWait
+	asking  bool
+}
+
+// confirmWait is one who waits for an index.
+type confirmWait struct {
+	index uint64
+	until time.Time
+	done  chan struct{}
+}
+
+// newConfirmer makes the confirmer of n.
+func newConfirmer(n *Node) *confirmer { return &confirmer{n: n, peers: map[string]*confirmPeer{}} }
+
+// peer returns the entry of a node.
+func (c *confirmer) peer(id string) *confirmPeer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.peers[id]
+	if p == nil {
+		p = &confirmPeer{}
+		c.peers[id] = p
+	}
+	return p
+}
+
+// watch returns a channel that is closed once the peer has applied index; nil if it has.
+// late says that the peer was late before: it is asked, but nobody should wait.
+func (c *confirmer) watch(id string, index uint64) (ch <-chan struct{}, late bool) {
+	p := c.peer(id)
+	if p.applied.Load() >= index {
+		return nil, false
+	}
+	w := confirmWait{index: index, until: time.Now().Add(2 * longPoll), done: make(chan struct{})}
+	p.mu.Lock()
+	p.waiting = append(p.waiting, w)
+	if !p.asking {
+		p.asking = true
+		c.wg.Go(func() { c.ask(id, p) })
+	}
+	p.mu.Unlock()
+	return w.done, p.late.Load()
+}
+
+// ask polls the peer as long as somebody waits.
+func (c *confirmer) ask(id string, p *confirmPeer) {
+	for {
+		want, ok := p.next()
+		if !ok {
+			return
+		}
+		got, err := c.n.appliedOf(c.n.ctx, id, want, longPoll)
+		p.late.Store(err != nil || got < want)
+		if got > p.applied.Load() {
+			p.applied.Store(got)
+		}
+		p.release(err != nil || c.n.ctx.Err() != nil)
+	}
+}
+
+// next is the lowest index that somebody waits for.
+func (p *confirmPeer) next() (uint64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		p.asking = false
+		return 0, false
+	}
+	lowest := p.waiting[0].index
+	for _, w := range p.waiting {
+		lowest = min(lowest, w.index)
+	}
+	return lowest, true
+}
+
+// release wakes those whose index is applied, and forgets those whose time is up.
+func (p *confirmPeer) release(all bool) {
+	applied, now := p.applied.Load(), time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = slices.DeleteFunc(p.waiting, func(w confirmWait) bool {
+		if w.index <= applied {
+			close(w.done)
+			return true
+		}
+		return all || now.After(w.until)
+	})
+}
+
+// wait waits for the goroutines, which end with the node.
+func (c *confirmer) wait() { c.wg.Wait() }
+
+// appliedOf asks a peer for its applied index, once it reaches want or after wait.
+func (n *Node) appliedOf(ctx context.Context, id string, want uint64, wait time.Duration) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+longPoll)
+	defer cancel()
+	req := binary.BigEndian.AppendUint64(nil, want)
+	req = binary.BigEndian.AppendUint32(req, uint32(wait.Milliseconds()))
+	out, err := n.rpc.Call(ctx, id, methodApplied, req)
+	if err != nil {
+		return 0, err
+	}
+	if len(out) != 8 {
+		return 0, fmt.Errorf("read applied index of node %s: %d bytes", id, len(out))
+	}
+	return binary.BigEndian.Uint64(out), nil
+}
+
+// onApplied answers appliedOf.
+func (n *Node) onApplied(ctx context.Context, _ string, body []byte) ([]byte, error) {
+	if len(body) != 12 {
+		return nil, fmt.Errorf("read index: %w", resource.ErrRefused)
+	}
+	wait := time.Duration(binary.BigEndian.Uint32(body[8:])) * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, min(wait, 2*time.Second))
+	defer cancel()
+	_ = n.fsm.WaitApplied(ctx, binary.BigEndian.Uint64(body)) // late is an answer too
+	return binary.BigEndian.AppendUint64(nil, n.fsm.Applied()), nil
+}
+
+// LeaderIndex asks the leader how far it has applied, waits until this node has too, and
+// returns the index. Many callers share one question, which is always asked after the
+// latest of them came; there are at most 50 a second.
+func (n *Node) LeaderIndex(ctx context.Context) (uint64, error) {
+	if n.IsLeader() {
+		return n.fsm.Applied(), nil
+	}
+	index, err := n.leaderIdx.do(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := n.fsm.WaitApplied(ctx, index); err != nil {
+		return 0, fmt.Errorf("wait for index %d: %w", index, err)
+	}
+	return index, nil
+}
+
+// askLeaderIndex asks once.
+func (n *Node) askLeaderIndex() (uint64, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
+	defer cancel()
+	if err := n.idxRate.Wait(ctx); err != nil {
+		return 0, fmt.Errorf("ask for the leader's index: %w", err)
+	}
+	id, _, ok := n.Leader()
+	if !ok {
+		return 0, resource.ErrNoLeader
+	}
+	if id == n.id {
+		return n.fsm.Applied(), nil
+	}
+	out, err := n.rpc.Call(ctx, id, methodIndex, nil)
+	if err != nil {
+		return 0, err
+	}
+	if len(out) != 8 {
+		return 0, fmt.Errorf("read the leader's index: %d bytes", len(out))
+	}
+	return binary.BigEndian.Uint64(out), nil
+}
+
+// onIndex answers askLeaderIndex.
+func (n *Node) onIndex(context.Context, string, []byte) ([]byte, error) {
+	if !n.IsLeader() {
+		return nil, resource.ErrNoLeader
+	}
+	return binary.BigEndian.AppendUint64(nil, n.fsm.Applied()), nil
+}

@@ -1,0 +1,208 @@
+package consensus
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// statusWait is how long Members waits for each node.
+const statusWait = 300 * time.Millisecond
+
+// MemberStatus is a node of the cluster as this one sees it.
+type MemberStatus struct {
+	ID, Name           string
+	Address, ClientURL string
+	Voter, Leader      bool
+	Reachable          bool      // answered within 300 ms
+	Applied            uint64    // 0 if it did not answer
+	Lag                uint64    // entries behind the newest applied anywhere
+	LastTick           time.Time // as applied here
+}
+
+// Members returns the registered nodes, and those of Raft's configuration, by name. It asks
+// each for its applied index and takes 300 ms at most.
+func (n *Node) Members(ctx context.Context) []MemberStatus {
+	byID := map[string]*MemberStatus{}
+	at := func(id string) *MemberStatus {
+		if byID[id] == nil {
+			byID[id] = &MemberStatus{ID: id}
+		}
+		return byID[id]
+	}
+	for _, m := range n.fsm.Catalog().Tables().Members {
+		if !m.Removed {
+			s := at(m.ID)
+			s.Name, s.Address, s.ClientURL = m.Name, m.Address, m.ClientURL
+		}
+	}
+	for _, srv := range n.raft.GetConfiguration().Configuration().Servers {
+		s := at(string(srv.ID))
+		s.Voter = srv.Suffrage == raft.Voter
+		if s.Address == "" {
+			s.Address = string(srv.Address)
+		}
+	}
+	n.poll(ctx, byID)
+	leader, _, _ := n.Leader()
+	var newest uint64
+	for _, s := range byID {
+		newest = max(newest, s.Applied)
+	}
+	out := make([]MemberStatus, 0, len(byID))
+	for id, s := range byID {
+		s.Leader = id == leader
+		s.Lag = newest - s.Applied
+		_, _, tick, _ := n.fsm.LastTick(id)
+		s.LastTick = tick.Std()
+		out = append(out, *s)
+	}
+	slices.SortFunc(out, func(a, b MemberStatus) int {
+		return cmpStrings(a.Name, b.Name, a.ID, b.ID)
+	})
+	return out
+}
+
+// poll fills in what the nodes tell of themselves, all at once.
+func (n *Node) poll(ctx context.Context, members map[string]*MemberStatus) {
+	var wg sync.WaitGroup
+	for id, m := range members {
+		if id == n.id {
+			m.Applied, m.Reachable = n.fsm.Applied(), true
+			continue
+		}
+		wg.Go(func() {
+			if st, err := n.statusOf(ctx, id, statusWait); err == nil {
+				m.Applied, m.Reachable = st.Applied, true
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// cmpStrings compares a to b, then c to d.
+func cmpStrings(a, b, c, d string) int {
+	return cmp.Or(strings.Compare(a, b), strings.Compare(c, d))
+}
+
+// JoinToken makes a token with which one node can join until ttl is over. It is shown once;
+// the cluster keeps its hash.
+func (n *Node) JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error) {
+	info, ok := n.fsm.Cluster()
+	if !ok {
+		return "", fmt.Errorf("make join token: %w", resource.ErrNoLeader)
+	}
+	tok, err := newToken(info.ClusterID, info.CACert)
+	if err != nil {
+		return "", err
+	}
+	_, err = n.Propose(ctx, by, requestID, fsm.PutJoinToken{
+		Hash: hashToken(tok.secret[:]), Expires: resource.At(time.Now().Add(ttl)),
+	})
+	if err != nil {
+		return "", fmt.Errorf("make join token: %w", err)
+	}
+	return tok.String(), nil
+}
+
+// Remove takes a node out of the cluster for good: its id is dead, its connections end, and
+// it is taken out of Raft's configuration. It returns when that is done. The only voter
+// cannot be removed.
+func (n *Node) Remove(ctx context.Context, by fsm.Actor, requestID, id string) error {
+	s, in := n.server(id)
+	if _, ok := n.fsm.Member(id); !ok && !in {
+		return fmt.Errorf("remove node %s: %w", id, resource.ErrNotFound)
+	}
+	if in && s.Suffrage == raft.Voter && n.voters() == 1 {
+		return fmt.Errorf("remove node %s: it is the only voter: %w", id, resource.ErrRefused)
+	}
+	if leader, _, _ := n.Leader(); leader == id {
+		if err := n.Transfer(ctx, ""); err != nil {
+			return fmt.Errorf("remove node %s: %w", id, err)
+		}
+	}
+	_, err := n.Propose(ctx, by, requestID, fsm.RemoveMember{ID: id})
+	if err != nil && !errors.Is(err, resource.ErrDead) {
+		return fmt.Errorf("remove node %s: %w", id, err)
+	}
+	n.wake()
+	for {
+		if _, in := n.server(id); !in {
+			n.cfg.Transport.Sweep()
+			return nil
+		}
+		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("remove node %s: it is barred; still in the configuration: %w", id, ctx.Err())
+		}
+	}
+}
+
+// wake makes the leader's loop look at once, if this node leads.
+func (n *Node) wake() {
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Transfer hands leadership to a voter, "" to the one most up to date, and returns when
+// this node follows another leader than before. Any node may be asked.
+func (n *Node) Transfer(ctx context.Context, id string) error {
+	old, _, ok := n.Leader()
+	if !ok {
+		return fmt.Errorf("transfer leadership: %w", resource.ErrNoLeader)
+	}
+	if old == id {
+		return nil
+	}
+	var err error
+	if old == n.id {
+		err = n.transfer(ctx, id)
+	} else {
+		_, err = n.rpc.Call(ctx, old, methodTransfer, []byte(id))
+	}
+	if err != nil {
+		return fmt.Errorf("transfer leadership: %w", err)
+	}
+	for {
+		if now, _, ok := n.Leader(); ok && now != old {
+			return nil
+		}
+		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("transfer leadership: %w: %w", resource.ErrNoLeader, ctx.Err())
+		}
+	}
+}
+
+// transfer hands this leader's office over.
+func (n *Node) transfer(ctx context.Context, id string) error {
+	if id == "" {
+		return waitFuture(ctx, n.raft.LeadershipTransfer())
+	}
+	s, ok := n.server(id)
+	if !ok {
+		return fmt.Errorf("node %s: %w", id, resource.ErrNotFound)
+	}
+	if s.Suffrage != raft.Voter {
+		return fmt.Errorf("node %s does not vote: %w", id, resource.ErrRefused)
+	}
+	return waitFuture(ctx, n.raft.LeadershipTransferToServer(s.ID, s.Address))
+}
+
+// onTransfer answers Transfer of another node.
+func (n *Node) onTransfer(ctx context.Context, _ string, body []byte) ([]byte, error) {
+	if !n.IsLeader() {
+		return nil, resource.ErrNoLeader
+	}
+	return nil, n.transfer(ctx, string(body))
+}

@@ -1,0 +1,437 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/time/rate"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/transport"
+)
+
+const (
+	raftDir      = "raft"
+	startedFile  = "raft.started"
+	housekeeping = 200 * time.Millisecond
+)
+
+// Node is the running consensus of one node. Its methods may be used concurrently.
+type Node struct {
+	cfg     Config
+	id      string
+	log     *slog.Logger
+	fsm     *fsm.FSM
+	raft    *raft.Raft
+	store   *Store
+	gate    *gate
+	trans   *gatedTransport
+	rpc     *transport.RPC
+	metrics *metrics
+
+	confirms  *confirmer
+	leaderIdx flight[uint64]
+	idxRate   *rate.Limiter
+	admission *admission
+	ready     chan struct{} // closed once a leader was heard and caught up with
+	kick      chan struct{} // wakes the leader's loop
+	founder   bool          // the first voter of a new cluster
+	removed   atomic.Bool   // this node's own tombstone was seen and logged
+
+	ctx    context.Context // the life of the node, not of a request
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// New opens Raft's files in cfg.Dir and starts. A node with state never bootstraps; one
+// without state that is neither founder nor in Voters waits for a leader to add it. ErrLost
+// and ErrCorrupt say that this node must not come back under its id.
+func New(cfg Config) (*Node, error) {
+	cfg.fill()
+	n := &Node{
+		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
+		idxRate: rate.NewLimiter(50, 10), admission: newAdmission(),
+		ready: make(chan struct{}), kick: make(chan struct{}, 1),
+	}
+	if err := n.renew(time.Now()); err != nil {
+		return nil, err
+	}
+	n.gate = newGate(cfg.Boot, time.Duration(cfg.Multiplier)*heartbeat, cfg.Fatal)
+	n.metrics = newMetrics(n)
+	n.gate.observe = func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) }
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	notify := make(chan bool, 16)
+	if err := n.open(notify); err != nil {
+		n.cancel()
+		return nil, fmt.Errorf("start consensus: %w", err)
+	}
+	n.metrics.register(cfg.Registerer)
+	n.gate.armed.Store(true)
+	n.confirms = newConfirmer(n)
+	n.leaderIdx.f = n.askLeaderIndex
+	n.handlers()
+	cfg.Transport.Authorize(n.allowed)
+	n.rpc.Start()
+	n.electAtOnce()
+	n.wg.Go(func() { n.watchLeadership(notify) })
+	n.wg.Go(n.housekeep)
+	n.wg.Go(n.becomeReady)
+	n.wg.Go(n.announce)
+	n.serveJoins()
+	return n, nil
+}
+
+// open opens the log, makes the first configuration if that is due, and starts Raft.
+func (n *Node) open(notify chan<- bool) (err error) {
+	dir := filepath.Join(n.cfg.Dir, raftDir)
+	if n.store, err = openStore(dir, n.gate); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.store.Close())
+		}
+	}()
+	logger := slogbridge.New(n.log, "raft")
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, logger)
+	if err != nil {
+		return err
+	}
+	newest, err := newestSnapshot(snaps)
+	if err != nil {
+		return err
+	}
+	if err := n.store.Check(newest); err != nil {
+		return err
+	}
+	old, err := raft.HasExistingState(n.store, n.store, snaps)
+	if err != nil {
+		return err
+	}
+	if !old && n.started() {
+		return fmt.Errorf("%w: all of them; this node has run before", ErrLost)
+	}
+	rc := n.cfg.raftConfig(notify)
+	rc.NoSnapshotRestoreOnStart = n.fsm.Kept() && n.fsm.Applied() >= newest
+	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
+	n.trans = newGatedTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		ServerAddressProvider: addresses{n.address},
+		Logger:                logger,
+		Stream:                newStream(n.cfg.Transport),
+		MaxPool:               maxPool,
+		Timeout:               networkTimeout,
+	}), n.gate)
+	first := n.firstConfiguration()
+	if !old && len(first.Servers) > 0 {
+		if err := raft.BootstrapCluster(rc, n.store, n.store, snaps, n.trans, first); err != nil {
+			return errors.Join(fmt.Errorf("make first configuration: %w", err), n.trans.Close())
+		}
+	}
+	logs, err := raft.NewLogCache(512, n.store)
+	if err != nil {
+		return errors.Join(err, n.trans.Close())
+	}
+	n.raft, err = raft.NewRaft(rc, &watchedFSM{FSM: n.fsm, gate: n.gate}, logs, n.store, snaps, n.trans)
+	if err != nil {
+		return errors.Join(err, n.trans.Close())
+	}
+	n.founder = !old && len(first.Servers) > 0 && string(first.Servers[0].ID) == n.id
+	return nil
+}
+
+// started says that a node with this data folder once had state.
+func (n *Node) started() bool {
+	_, err := os.Stat(filepath.Join(n.cfg.Dir, startedFile))
+	return err == nil
+}
+
+// markStarted remembers that the node has state: if that is ever gone, the node has
+// forgotten its term and its vote, and must not come back under its id.
+func (n *Node) markStarted() error {
+	if n.started() {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(n.cfg.Dir, startedFile), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark the data folder: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("mark the data folder: %w", err)
+	}
+	return nil
+}
+
+// newestSnapshot is the index of the newest snapshot, 0 if there is none.
+func newestSnapshot(snaps raft.SnapshotStore) (uint64, error) {
+	metas, err := snaps.List()
+	if err != nil {
+		return 0, fmt.Errorf("list snapshots: %w", err)
+	}
+	var newest uint64
+	for _, m := range metas {
+		newest = max(newest, m.Index)
+	}
+	return newest, nil
+}
+
+// firstConfiguration is Voters, or the founder alone; empty for a joiner.
+func (n *Node) firstConfiguration() raft.Configuration {
+	var c raft.Configuration
+	for _, s := range n.cfg.Voters {
+		c.Servers = append(c.Servers, raft.Server{ID: raft.ServerID(s.ID), Address: raft.ServerAddress(s.Address)})
+	}
+	if len(c.Servers) == 0 && n.cfg.Bootstrap != nil {
+		c.Servers = []raft.Server{{ID: raft.ServerID(n.id), Address: n.trans.LocalAddr()}}
+	}
+	return c
+}
+
+// electAtOnce starts an election without waiting for a leader that cannot be: on the only
+// voter, and on the first voter of a new cluster as soon as most of the others are there.
+func (n *Node) electAtOnce() {
+	var others []string
+	mine := false
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		switch {
+		case s.Suffrage != raft.Voter:
+		case string(s.ID) == n.id:
+			mine = true
+		default:
+			others = append(others, string(s.ID))
+		}
+	}
+	switch {
+	case !mine:
+	case len(others) == 0:
+		n.trans.electNow(n.id)
+	case n.founder:
+		n.wg.Go(func() {
+			if n.meet(others) {
+				n.trans.electNow(n.id)
+			}
+		})
+	}
+}
+
+// meet waits until most nodes answer; false if a leader was heard first, or Raft's own
+// timeout has gone by.
+func (n *Node) meet(others []string) bool {
+	ctx, cancel := context.WithTimeout(n.ctx, time.Duration(n.cfg.Multiplier)*heartbeat)
+	defer cancel()
+	met := map[string]bool{}
+	for ctx.Err() == nil && !n.HasLeader() {
+		for _, id := range others {
+			if _, err := n.statusOf(ctx, id, statusWait); err == nil {
+				met[id] = true
+			}
+		}
+		if len(met) >= (len(others)+1)/2 {
+			return true
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+	return false
+}
+
+// address resolves a node: the table of members first, then Raft's configuration.
+func (n *Node) address(id string) (string, bool) {
+	if id == n.id {
+		return n.cfg.Transport.Addr(), true
+	}
+	if m, ok := n.fsm.Member(id); ok && !m.Removed {
+		return m.Address, true
+	}
+	if s, ok := n.server(id); ok {
+		return string(s.Address), true
+	}
+	return "", false
+}
+
+// server finds a node in Raft's configuration.
+func (n *Node) server(id string) (raft.Server, bool) {
+	if n.raft == nil {
+		return raft.Server{}, false
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if string(s.ID) == id {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// allowed decides for the transport. A removed node is out. One that nobody registered has
+// a certificate from our CA all the same: it may be newer than what this node knows, so it
+// is let in until this node has caught up, lest a node that was long away shut out the very
+// leader it should learn from.
+func (n *Node) allowed(id string) bool {
+	if m, ok := n.fsm.Member(id); ok {
+		return !m.Removed
+	}
+	if id == n.id || !n.caughtUp() {
+		return true
+	}
+	_, ok := n.server(id)
+	return ok
+}
+
+// caughtUp says that the node was ready once and hears a leader now.
+func (n *Node) caughtUp() bool { return n.Ready() && n.HasLeader() }
+
+// renew renews the node's own certificate when half of its life is over.
+func (n *Node) renew(now time.Time) error {
+	if !n.cfg.Identity.Due(now) {
+		return nil
+	}
+	err := n.cfg.Identity.Renew(now, func(box []byte) ([]byte, error) {
+		return n.cfg.Keeper.Unwrap(box, purposeCA)
+	})
+	if err != nil {
+		return err
+	}
+	n.log.Info("renewed the node's certificate")
+	return nil
+}
+
+// housekeep looks at the gate, hangs up on removed nodes and renews the certificate.
+func (n *Node) housekeep() {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		n.gate.check()
+		if i%5 == 0 {
+			n.cfg.Transport.Sweep()
+			if m, ok := n.fsm.Member(n.id); ok && m.Removed && n.removed.CompareAndSwap(false, true) {
+				n.log.Error("this node was removed from the cluster; start it with an empty data folder to join again")
+			}
+		}
+		if i%300 == 0 {
+			if err := n.renew(time.Now()); err != nil {
+				n.log.Error("renew the node's certificate", "error", err)
+			}
+		}
+	}
+}
+
+// Leader returns the leader that this node follows, or itself.
+func (n *Node) Leader() (id, addr string, ok bool) {
+	a, lid := n.raft.LeaderWithID()
+	if lid == "" {
+		return "", "", false
+	}
+	_, addr = splitAddress(a)
+	return string(lid), addr, true
+}
+
+// IsLeader says whether this node leads.
+func (n *Node) IsLeader() bool { return n.raft.State() == raft.Leader }
+
+// HasLeader says that a leader is known, by which writes have a chance.
+func (n *Node) HasLeader() bool {
+	_, id := n.raft.LeaderWithID()
+	return id != ""
+}
+
+// LastContact is when this node last heard a leader: now if it leads, the zero time if it
+// never did. It proves nothing about this node's disk or state machine.
+func (n *Node) LastContact() time.Time {
+	if n.IsLeader() {
+		return time.Now()
+	}
+	return n.raft.LastContact()
+}
+
+// Stalled says that this node's disk or state machine hangs.
+func (n *Node) Stalled() bool { return n.gate.stalled() }
+
+// Ready says that the node has heard a leader since its start and caught up with it.
+func (n *Node) Ready() bool {
+	select {
+	case <-n.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// ReadyCh is closed when Ready becomes true.
+func (n *Node) ReadyCh() <-chan struct{} { return n.ready }
+
+// Removed says that this node's tombstone has been applied here.
+func (n *Node) Removed() bool { return n.removed.Load() }
+
+// Snapshot makes a snapshot now; none is needed if nothing changed since the last.
+func (n *Node) Snapshot() error {
+	err := n.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make snapshot: %w", err)
+	}
+	return nil
+}
+
+// Handle answers a method that other nodes call. Names with a slash are the consensus' own.
+func (n *Node) Handle(method string, h func(ctx context.Context, peerID string, body []byte) ([]byte, error)) {
+	n.rpc.Handle(method, h)
+}
+
+// Call asks another node to do a method; it may be done twice. See transport.RPC.
+func (n *Node) Call(ctx context.Context, nodeID, method string, body []byte) ([]byte, error) {
+	return n.rpc.Call(ctx, nodeID, method, body)
+}
+
+// Shutdown hands leadership over, until ctx ends, and stops. The transport and the FSM stay
+// open: their owner closes them afterwards.
+func (n *Node) Shutdown(ctx context.Context) error {
+	if n.IsLeader() && n.voters() > 1 {
+		if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil {
+			n.log.Warn("hand leadership over", "error", err)
+		}
+	}
+	n.cancel()
+	_ = n.cfg.Transport.Listener(transport.Join).Close()
+	n.rpc.Close()
+	err := n.raft.Shutdown().Error()
+	n.wg.Wait()
+	n.confirms.wait()
+	return errors.Join(err, n.trans.Close(), n.store.Close())
+}
+
+// voters counts the voters of the configuration.
+func (n *Node) voters() int {
+	v := 0
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			v++
+		}
+	}
+	return v
+}
+
+// waitFuture waits for a future or the end of ctx.
+func waitFuture(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // raft answers every future, at the latest when it stops
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,195 @@
+package consensus
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mrand "math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	holdWithoutLeader = 5 * time.Second
+	maxUnknown        = 3               // further tries after an unknown outcome
+	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
+	tryTimeout        = 5 * time.Second // of one forward
+	localWait         = 5 * time.Second // until this node has applied what the leader has
+)
+
+// The methods of the consensus itself.
+const (
+	methodPropose  = "raft/propose"
+	methodIndex    = "raft/index"
+	methodApplied  = "raft/applied"
+	methodStatus   = "raft/status"
+	methodTransfer = "raft/transfer"
+	methodJoin     = "raft/join"
+)
+
+// outcome is what is known of a try.
+type outcome uint8
+
+const (
+	notDone outcome = iota // surely not in the log
+	unknown                // perhaps
+	done                   // applied, or refused by Apply
+)
+
+// Propose has the cluster apply a command and waits until this node has applied it too. A
+// node that does not lead forwards it, once. Without a leader it tries for 5 s and returns
+// resource.ErrNoLeader. A try whose outcome is unknown is made again under the same command
+// id, which Apply knows: the command is never done twice. Refusals of Apply come back as
+// the sentinels of package resource.
+func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
+	env := fsm.Envelope{At: resource.At(time.Now()), Actor: by, RequestID: requestID, ReadIndex: n.fsm.Applied()}
+	if _, err := rand.Read(env.CommandID[:]); err != nil {
+		return fsm.Result{}, fmt.Errorf("make command id: %w", err)
+	}
+	data, err := fsm.Encode(env, cmd)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	res, err := n.submit(ctx, data)
+	switch {
+	case err == nil:
+		n.metrics.proposals.WithLabelValues("ok").Inc()
+	case errors.Is(err, resource.ErrNoLeader):
+		n.metrics.proposals.WithLabelValues("no_leader").Inc()
+		return res, err
+	default:
+		n.metrics.proposals.WithLabelValues("refused").Inc()
+		return res, err
+	}
+	wait, cancel := context.WithTimeout(ctx, localWait)
+	defer cancel()
+	if err := n.fsm.WaitApplied(wait, res.Index); err != nil {
+		n.log.Warn("applied by the leader, not yet here", "index", res.Index, "applied", n.fsm.Applied())
+	}
+	return res, nil
+}
+
+// submit tries until the outcome is known or time is up.
+func (n *Node) submit(ctx context.Context, data []byte) (fsm.Result, error) {
+	start := time.Now()
+	unknowns := 0
+	for try := 0; ; try++ {
+		res, out, err := n.try(ctx, data)
+		if out == done {
+			return res, err
+		}
+		if out == unknown {
+			unknowns++
+		}
+		if ctx.Err() != nil || n.ctx.Err() != nil || unknowns > maxUnknown || time.Since(start) > holdWithoutLeader {
+			return fsm.Result{}, giveUp(unknowns > 0, err)
+		}
+		n.metrics.retries.Inc()
+		pause(ctx, backoff(try))
+	}
+}
+
+// giveUp says whether the command may have been done.
+func giveUp(maybe bool, err error) error {
+	if maybe {
+		return fmt.Errorf("%w: the command may have been done: %w", resource.ErrNoLeader, err)
+	}
+	return fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+}
+
+// backoff is 10 to 20 ms, doubled with each try up to 160 to 320.
+func backoff(try int) time.Duration {
+	d := 10 * time.Millisecond << min(try, 4)
+	return d + mrand.N(d) //nolint:gosec // jitter
+}
+
+// try applies here or forwards to the leader.
+func (n *Node) try(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+	if n.IsLeader() {
+		return n.apply(ctx, data)
+	}
+	id, _, ok := n.Leader()
+	if !ok || id == n.id {
+		return fsm.Result{}, notDone, errors.New("no leader is known")
+	}
+	n.metrics.forwards.Inc()
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	out, err := n.rpc.Call(ctx, id, methodPropose, data)
+	switch {
+	case errors.Is(err, transport.ErrUnreachable), errors.Is(err, resource.ErrNoLeader):
+		return fsm.Result{}, notDone, err
+	case errors.Is(err, transport.ErrUnknown):
+		return fsm.Result{}, unknown, err
+	case err != nil:
+		return fsm.Result{}, done, err
+	}
+	var res fsm.Result
+	if err := json.Unmarshal(out, &res); err != nil {
+		return res, done, fmt.Errorf("read the leader's answer: %w", err)
+	}
+	return res, done, nil
+}
+
+// apply appends an entry to this leader's log and waits until it is applied.
+func (n *Node) apply(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+	f := n.raft.Apply(data, enqueueTimeout)
+	err := waitFuture(ctx, f)
+	switch {
+	case err == nil:
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return fsm.Result{}, notDone, err
+	default: // an error is not a refusal: the entry may be in the log
+		return fsm.Result{}, unknown, err
+	}
+	a, ok := f.Response().(fsm.Applied)
+	if !ok {
+		return fsm.Result{}, unknown, fmt.Errorf("state machine answered %T", f.Response())
+	}
+	return a.Result, done, a.Err
+}
+
+// onPropose applies what another node forwarded. It never forwards again. What does not
+// decode is refused here: in the log it would stop every node.
+func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byte, error) {
+	env, _, _, err := fsm.Decode(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", resource.ErrRefused, err)
+	}
+	if env.Actor.Kind == actorNode && env.Actor.ID != peerID {
+		return nil, fmt.Errorf("node %s proposes for node %s: %w", peerID, env.Actor.ID, resource.ErrForbidden)
+	}
+	res, out, err := n.apply(ctx, body)
+	switch {
+	case out == notDone:
+		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	case out == unknown:
+		return nil, fmt.Errorf("%w: %w", transport.ErrUnknown, err)
+	case err != nil:
+		return nil, err
+	}
+	return json.Marshal(res)
+}
+
+// actorNode is the kind of actor that a node itself is.
+const actorNode = "node"
+
+// self is this node as an actor.
+func (n *Node) self() fsm.Actor { return fsm.Actor{Kind: actorNode, ID: n.id} }
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,182 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// missWait bounds how long a request with an unknown key waits for the leader's index.
+const missWait = 2 * time.Second
+
+// proxyConfig connects the data path to the node's parts.
+func (n *Node) proxyConfig() proxy.Config {
+	return proxy.Config{
+		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
+		Serving: n.fresh.Serving, WaitIndex: n.waitIndex,
+		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
+		Upstream: proxy.FromClient(upstream.New(upstream.Config{Logger: n.log})),
+		Journal:  n.journal, Secrets: opener{n.keys}, Pricer: pricer{},
+		Logger: n.log, Registerer: n.registry,
+	}
+}
+
+// adminConfig connects the admin API to the node's parts.
+func (n *Node) adminConfig() adminapi.Config {
+	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
+	return adminapi.Config{
+		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
+		Authenticate: n.authenticate, Stale: n.fresh.Stale, Logger: n.log, Version: n.cfg.Version,
+	}
+}
+
+// authenticate finds out whose request it is.
+func (n *Node) authenticate(r *http.Request) (*resource.Principal, error) {
+	cat := n.state.Catalog()
+	return n.auth.Authenticate(r.Context(), cat, auth.Secret(r.Header, cat.Settings().KeyHeader))
+}
+
+// statusOf is the status of an authentication's error.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e.HTTPStatus()
+	}
+	return http.StatusInternalServerError
+}
+
+// master is the hash of the master key.
+func (n *Node) master() resource.Hash {
+	info, _ := n.state.Cluster()
+	return info.MasterHash
+}
+
+// miss is asked about a key that this node does not know: it catches up with the leader,
+// where the key may have been made a moment ago.
+func (n *Node) miss(ctx context.Context, _ resource.Hash) bool {
+	ctx, cancel := context.WithTimeout(ctx, missWait)
+	defer cancel()
+	index, err := n.consensus.LeaderIndex(ctx)
+	return err == nil && n.state.WaitApplied(ctx, index) == nil
+}
+
+// waitIndex waits until an index of a generation, 0 for any, is applied here.
+func (n *Node) waitIndex(ctx context.Context, generation, index uint64) error {
+	if now := n.state.Generation(); generation > now {
+		return fmt.Errorf("this node is in generation %d", now)
+	} else if generation != 0 && generation < now {
+		return nil
+	}
+	return n.state.WaitApplied(ctx, index)
+}
+
+func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
+	return n.keys.Seal(secret.New(plaintext), kind, id, field)
+}
+
+// opener opens sealed secrets for the data path, resolving references.
+type opener struct{ keys *secret.Keyring }
+
+// Open implements proxy.Opener.
+func (o opener) Open(s *resource.Sealed, kind, id, field string) (string, error) {
+	text, err := o.keys.Open(s, kind, id, field)
+	if err != nil {
+		return "", err
+	}
+	resolved, err := secret.Resolve(text.Reveal())
+	return resolved.Reveal(), err
+}
+
+// pricer is package pricing for the data path.
+type pricer struct{}
+
+// Lookup implements proxy.Pricer.
+func (pricer) Lookup(provider, model string) (*resource.Price, bool) {
+	e, ok := pricing.Lookup(provider, model)
+	if !ok {
+		return nil, false
+	}
+	return e.Price, e.Price != nil
+}
+
+// Cost implements proxy.Pricer.
+func (pricer) Cost(p *resource.Price, u llm.Usage) resource.Money { return pricing.Cost(p, u) }
+
+// The rest is what parts ask of the node before all of it is there.
+
+func (n *Node) askTick() {
+	if m := n.money; m != nil && m.ticker != nil {
+		m.ticker.Ask()
+	}
+}
+
+func (n *Node) hasLeader() bool { return n.consensus.HasLeader() }
+
+// nodes counts the members of the cluster.
+func (n *Node) nodes() int { return max(1, len(n.living())) }
+
+// living lists the members that have not been removed.
+func (n *Node) living() []*resource.Member {
+	var out []*resource.Member
+	for _, m := range n.state.Catalog().Tables().Members {
+		if !m.Removed {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// address is where a member's cluster port is.
+func (n *Node) address(nodeID string) (string, bool) {
+	m, ok := n.state.Member(nodeID)
+	if !ok || m.Removed {
+		return "", false
+	}
+	return m.Address, true
+}
+
+// isMember says whether a node may be heard: it is not removed.
+func (n *Node) isMember(nodeID string) bool {
+	m, ok := n.state.Member(nodeID)
+	return !ok || !m.Removed
+}
+
+// peers are the other members, for the gossip.
+func (n *Node) peers() []gossip.Peer {
+	var out []gossip.Peer
+	for _, m := range n.living() {
+		if m.ID != n.identity.NodeID {
+			out = append(out, gossip.Peer{ID: m.ID, Addr: m.Address})
+		}
+	}
+	return out
+}
+
+// lookupLease reads one lease of this node from the state.
+func (n *Node) lookupLease(id resource.AccountID, start resource.Time) (budget.Lease, bool) {
+	l, ok := n.state.Lease(id, start)
+	if !ok {
+		return budget.Lease{}, false
+	}
+	return leaseOf(l), true
+}
+
+// serveStale is for how long a node without a leader serves inference.
+func (n *Node) serveStale() time.Duration {
+	if n.cfg.ServeStale != nil {
+		return *n.cfg.ServeStale
+	}
+	return n.state.Catalog().Settings().ServeStale
+}

@@ -1,0 +1,96 @@
+package node
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// mountHealth registers what operators and load balancers ask. Liveness and readiness are
+// open; the rest needs a key that may read.
+func (n *Node) mountHealth(mux *http.ServeMux) {
+	for _, p := range []string{"/health/liveliness", "/health/liveness"} {
+		mux.HandleFunc("GET "+p, n.liveness)
+	}
+	mux.HandleFunc("GET /health/readiness", n.readiness)
+	mux.Handle("GET /health", n.reader(http.HandlerFunc(n.health)))
+	mux.Handle("GET /metrics", n.reader(promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{})))
+}
+
+func (n *Node) liveness(w http.ResponseWriter, _ *http.Request) {
+	if n.draining.Load() {
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return
+	}
+	writeJSON(w, http.StatusOK, "I'm alive!")
+}
+
+// readiness is 200 while the node may serve inference: it is built, its blocking guardrails
+// are up, and its state is as fresh as the cluster demands.
+func (n *Node) readiness(w http.ResponseWriter, _ *http.Request) {
+	status, body := http.StatusOK, map[string]any{"status": "healthy", "db": "connected", "node": n.cfg.Name}
+	if err := n.Ready(); err != nil {
+		status, body = http.StatusServiceUnavailable, map[string]any{"status": "not ready", "db": "disconnected", "node": n.cfg.Name, "reason": err.Error()}
+	}
+	if n.draining.Load() {
+		status, body = http.StatusServiceUnavailable, map[string]any{"status": "shutting_down", "node": n.cfg.Name}
+	}
+	writeJSON(w, status, body)
+}
+
+// health lists every deployment with what this node knows of it. It sends no request: what
+// it tells comes from the traffic itself.
+func (n *Node) health(w http.ResponseWriter, _ *http.Request) {
+	cools := map[string]bool{}
+	for _, l := range n.router.Stats().Loads() {
+		cools[l.DeploymentID] = l.CoolsDown > 0
+	}
+	healthy, unhealthy := []map[string]any{}, []map[string]any{}
+	cat := n.state.Catalog()
+	for _, d := range cat.Tables().Deployments {
+		row := map[string]any{"model_id": d.ID, "model": d.Provider + "/" + d.Upstream, "api_base": d.APIBase}
+		if m, ok := cat.ModelByID(d.ModelID); ok {
+			row["model_name"] = m.Name
+		}
+		if cools[d.ID] || d.Blocked {
+			unhealthy = append(unhealthy, row)
+		} else {
+			healthy = append(healthy, row)
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{
+		"healthy_endpoints": healthy, "unhealthy_endpoints": unhealthy,
+		"healthy_count": len(healthy), "unhealthy_count": len(unhealthy),
+	})
+}
+
+// reader lets only principals that may read pass.
+func (n *Node) reader(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := n.authenticate(r)
+		if err != nil || !who.MayRead() {
+			writeJSON(w, deny(who, err), map[string]any{"error": map[string]any{
+				"message": "This needs the master key, or a key with the role proxy_admin or proxy_admin_viewer.",
+				"type":    "auth_error", "param": nil, "code": "forbidden",
+			}})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func deny(who *resource.Principal, err error) int {
+	if err != nil || who == nil {
+		return statusOf(err)
+	}
+	return http.StatusForbidden
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client is gone; there is nobody else to tell
+}

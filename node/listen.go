@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/proxy"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// startListener opens the client port. Until the rest is built, it answers liveness and
+// readiness, and 503 to everything else.
+func (n *Node) startListener(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", n.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	n.addr = l.Addr()
+	l = netutil.LimitListener(l, n.cfg.MaxConnections)
+	if n.cfg.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(n.cfg.TLSCert, n.cfg.TLSKey); err != nil {
+			return errors.Join(fmt.Errorf("load TLS certificate: %w", err), l.Close())
+		}
+	}
+	early := http.NewServeMux()
+	early.HandleFunc("GET /health/liveliness", n.liveness)
+	early.HandleFunc("GET /health/liveness", n.liveness)
+	early.HandleFunc("/", n.readiness)
+	n.mux.Store(early)
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	n.server = &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.mux.Load().ServeHTTP(w, r) }),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: protocols,
+		ConnState: n.countConnections(),
+	}
+	n.wg.Go(func() {
+		if err := n.serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.cfg.Fatal(fmt.Errorf("serve clients: %w", err))
+		}
+	})
+	return nil
+}
+
+func (n *Node) serve(l net.Listener) error {
+	if n.cfg.TLSCert != "" {
+		return n.server.ServeTLS(l, n.cfg.TLSCert, n.cfg.TLSKey)
+	}
+	return n.server.Serve(l)
+}
+
+// countConnections counts the open client connections beside their ceiling.
+func (n *Node) countConnections() func(net.Conn, http.ConnState) {
+	open := prometheus.NewGauge(prometheus.GaugeOpts{Name: "conclave_client_connections", Help: "Open connections on the client port."})
+	most := prometheus.NewGauge(prometheus.GaugeOpts{Name: "conclave_client_connections_max", Help: "Most connections that the client port takes."})
+	most.Set(float64(n.cfg.MaxConnections))
+	n.registry.MustRegister(open, most)
+	return func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			open.Inc()
+		case http.StateClosed, http.StateHijacked:
+			open.Dec()
+		}
+	}
+}
+
+// startHandlers mounts what clients and admins ask for.
+func (n *Node) startHandlers(context.Context) error {
+	data, err := proxy.New(n.proxyConfig())
+	if err != nil {
+		return err
+	}
+	admin, err := adminapi.New(n.adminConfig())
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	n.mountHealth(mux)
+	data.Mount(mux)
+	admin.Mount(mux)
+	n.mux.Store(mux)
+	return nil
+}
+
+// stopListener refuses new requests and waits for those in flight, as far as ctx and the
+// drain time-out allow; then it cuts them.
+func (n *Node) stopListener(ctx context.Context) error {
+	if n.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+	defer cancel()
+	if err := n.server.Shutdown(ctx); err != nil {
+		n.log.Warn("requests are cut at the stop", "error", err)
+		return n.server.Close()
+	}
+	return nil
+}

@@ -1,0 +1,359 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// Node is one running node.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	registry *prometheus.Registry
+	identity *identity
+	keys     *secret.Keyring
+	cluster
+	path
+	listener
+
+	fresh    *freshness
+	changed  chan struct{} // the catalog has changed
+	built    atomic.Bool   // everything is started
+	draining atomic.Bool
+	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+}
+
+// cluster is the node's part in the cluster.
+type cluster struct {
+	state     *fsm.FSM
+	port      *transport.Transport
+	consensus *consensus.Node
+	gossip    *gossip.Gossip
+	quota     *quotaStreams
+}
+
+// path is what requests pass through.
+type path struct {
+	auth    *auth.Authenticator
+	limits  *ratelimit.Limiter
+	budgets *budget.Budgets
+	router  *router.Router
+	plugins *plugins.Host
+	journal *ledger.Journal
+	money   *money
+}
+
+// listener is the client port.
+type listener struct {
+	server *http.Server
+	addr   net.Addr
+	mux    atomic.Pointer[http.ServeMux]
+}
+
+// Start starts a node and returns once its parts run; Ready tells when it may serve. A
+// *Refusal says that the start must not be repeated as it is.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, &Refusal{Status: 78, Err: err}
+	}
+	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
+		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1)}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"find out who this node is", n.startIdentity},
+		{"open client port", n.startListener},
+		{"start cluster", n.startCluster},
+		{"start request path", n.startPath},
+		{"start request handlers", n.startHandlers},
+		{"apply resources", n.applyResources},
+	} {
+		if err := step.do(ctx); err != nil {
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), n.Stop(stop))
+		}
+	}
+	n.built.Store(true)
+	return n, nil
+}
+
+func (n *Node) startIdentity(ctx context.Context) (err error) {
+	if n.identity, err = boot(ctx, &n.cfg); err != nil {
+		return err
+	}
+	n.log = n.log.With("node_id", n.identity.NodeID)
+	n.keys = secret.NewKeyring(n.identity.kek)
+	return nil
+}
+
+func (n *Node) startCluster(context.Context) (err error) {
+	id := n.identity
+	n.budgets = budget.New(budget.Config{
+		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
+		Logger: n.log, Registerer: n.registry,
+	})
+	n.state, err = fsm.Open(fsm.Config{
+		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
+	})
+	if err != nil {
+		return err
+	}
+	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
+		_, _, at, _ := n.state.LastTick(id.NodeID)
+		return at
+	}}
+	n.port, err = transport.New(transport.Config{
+		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
+		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
+		MaxConnections: n.cfg.MaxClusterConnections, Logger: n.log, Registerer: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.startConsensus(); err != nil {
+		return err
+	}
+	key, err := consensus.GossipKey(id.Identity, id.kek)
+	if err != nil {
+		return fmt.Errorf("open gossip key: %w", err)
+	}
+	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
+	n.gossip, err = gossip.New(gossip.Config{
+		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
+		Logger: n.log, Registerer: n.registry,
+	})
+	return err
+}
+
+func (n *Node) startConsensus() (err error) {
+	cc := consensus.Config{
+		Name: n.cfg.Name, ClientURL: n.cfg.ClientURL, Version: n.cfg.Version,
+		Dir: n.cfg.DataDir, FSM: n.state, Transport: n.port, Identity: n.identity.Identity, Keeper: n.identity.kek,
+		Multiplier: n.cfg.Multiplier, Fatal: n.cfg.Fatal, Logger: n.log, Registerer: n.registry,
+	}
+	if f := n.identity.founding; f != nil {
+		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
+	}
+	n.consensus, err = consensus.New(cc)
+	return err
+}
+
+// startPath opens what requests pass through. It waits for the cluster's secrets, without
+// which nothing could be served.
+func (n *Node) startPath(ctx context.Context) (err error) {
+	if err := n.openSecrets(ctx); err != nil {
+		return err
+	}
+	dir := n.cfg.JournalDir
+	if dir == "" {
+		dir = filepath.Join(n.cfg.DataDir, "journal")
+	}
+	n.journal, err = ledger.OpenJournal(ledger.Config{
+		Dir: dir, NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.startLimits()
+	n.plugins = plugins.NewHost(plugins.Config{
+		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
+		Source: journalSource{n.journal, n.state.Catalog},
+		Start:  n.journal.Last,
+		Logger: n.log, Registerer: n.registry,
+	})
+	if err := n.syncPlugins(); err != nil {
+		return err
+	}
+	n.wg.Go(n.follow)
+	n.wg.Go(n.holdFloor)
+	n.money = &money{
+		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
+		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log,
+	}
+	n.money.start()
+	return nil
+}
+
+// openSecrets waits until the first entry of the cluster is applied here and opens its data
+// keys. A node whose folder has them does not wait for anybody.
+func (n *Node) openSecrets(ctx context.Context) error {
+	for {
+		info, ok := n.state.Cluster()
+		if !ok {
+			if err := n.state.WaitApplied(ctx, n.state.Applied()+1); err != nil {
+				return fmt.Errorf("wait for the cluster's first entry: %w", err)
+			}
+			continue
+		}
+		if want := masterHash(n.cfg.MasterKey); want != info.MasterHash {
+			return refuse("the configured master key is not the cluster's")
+		}
+		for _, d := range info.DEKs {
+			if err := n.keys.AddDEK(d.ID, d.Blob); err != nil {
+				return refuse("open data key %s: %w", d.ID, err)
+			}
+		}
+		n.founded()
+		return nil
+	}
+}
+
+func (n *Node) pluginDir() string {
+	if n.cfg.PluginDir != "" {
+		return n.cfg.PluginDir
+	}
+	return filepath.Join(n.cfg.DataDir, "plugins")
+}
+
+// workDir is where relative paths in plugins' configurations begin: the data folder.
+func (n *Node) workDir() string {
+	dir, err := filepath.Abs(n.cfg.DataDir)
+	if err != nil {
+		return n.cfg.DataDir
+	}
+	return dir
+}
+
+// watch is told of every committed batch, in the apply goroutine.
+func (n *Node) watch(c fsm.Change) {
+	n.budgets.Leases(c.Index, leases(c.Leases))
+	for _, table := range []string{"guardrail", "callback", "plugin"} {
+		if c.Tables[table] {
+			signal(n.changed)
+			return
+		}
+	}
+}
+
+// follow keeps the plugins as the catalog has them.
+func (n *Node) follow() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.changed:
+		}
+		if err := n.syncPlugins(); err != nil {
+			n.log.Error("plugins are not as configured", "error", err)
+		}
+	}
+}
+
+func (n *Node) syncPlugins() error {
+	return n.plugins.Sync(plugins.Specs(n.state.Catalog(), func(kind plugins.Kind, name string) bool {
+		p, ok := builtin.Lookup(name)
+		return ok && p.Kind == string(kind)
+	}))
+}
+
+// applyResources brings the file's resources into a cluster that this node leads.
+func (n *Node) applyResources(ctx context.Context) error {
+	if n.cfg.Resources == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := adminapi.ApplyFile(ctx, n.consensus, adminapi.PlanConfig{State: n.state, Seal: n.seal}, *n.cfg.Resources)
+	return err
+}
+
+// Ready returns an error that says why the node may not serve inference yet, or any more.
+func (n *Node) Ready() error {
+	switch {
+	case n.draining.Load():
+		return errors.New("the node is shutting down")
+	case !n.built.Load():
+		return errors.New("the node is starting")
+	}
+	if err := n.journal.Err(); err != nil {
+		return err
+	}
+	if err := n.plugins.Ready(); err != nil {
+		return err
+	}
+	if !n.state.Kept() && !n.consensus.Ready() {
+		return errors.New("the state is being rebuilt from the cluster")
+	}
+	return n.fresh.Serving()
+}
+
+// Addr is where clients reach the node.
+func (n *Node) Addr() string { return n.addr.String() }
+
+// ID is the node's id.
+func (n *Node) ID() string { return n.identity.NodeID }
+
+// Stop ends the node: requests in flight finish, the journal is carried into the cluster,
+// leases are given back and leadership is handed over, all as far as ctx allows.
+func (n *Node) Stop(ctx context.Context) error {
+	n.draining.Store(true)
+	errs := []error{n.stopListener(ctx)}
+	if n.plugins != nil {
+		n.plugins.Close()
+	}
+	if n.money != nil {
+		flush, cancel := context.WithTimeout(ctx, 3*time.Second)
+		n.money.stop(flush)
+		cancel()
+	}
+	n.cancel()
+	n.wg.Wait()
+	if n.limits != nil {
+		n.limits.Stop()
+	}
+	if n.quota != nil {
+		n.quota.stop()
+	}
+	if n.gossip != nil {
+		errs = append(errs, n.gossip.Leave(time.Second), n.gossip.Shutdown())
+	}
+	if n.consensus != nil {
+		errs = append(errs, n.consensus.Shutdown(ctx))
+	}
+	if n.port != nil {
+		errs = append(errs, n.port.Close())
+	}
+	if n.journal != nil {
+		errs = append(errs, n.journal.Close())
+	}
+	if n.state != nil {
+		errs = append(errs, n.state.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,213 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const epochRetry = 200 * time.Millisecond
+
+// proposer commits commands.
+type proposer interface {
+	Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error)
+}
+
+// money carries what the node spends into the replicated state and its leases back: it
+// opens the process's epoch, turns the ledger's ticks into commands, and closes the epochs
+// of earlier processes once their journal has been settled.
+type money struct {
+	nodeID  string
+	state   *fsm.FSM
+	propose proposer
+	journal *ledger.Journal
+	budgets *budget.Budgets
+	ticker  *ledger.Ticker
+	fresh   *freshness
+	boot    clock.Func
+	now     func() time.Time
+	log     *slog.Logger
+
+	cancel context.CancelFunc
+	begin  chan struct{} // an epoch is needed
+	settle chan struct{} // old epochs can be closed
+	wg     sync.WaitGroup
+}
+
+// start opens an epoch in the background and begins to tick with it.
+func (m *money) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	m.begin, m.settle = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.begin <- struct{}{}
+	m.ticker = ledger.NewTicker(ledger.TickerConfig{
+		Journal: m.journal, NodeID: m.nodeID, Submit: m.submit, Demand: m.budgets.Demand,
+		Acked:      m.budgets.Acked,
+		Settled:    func() { signal(m.settle) },
+		Superseded: func() { signal(m.begin) },
+		Logger:     m.log,
+	})
+	m.ticker.Start()
+	m.wg.Go(func() { m.run(ctx) })
+}
+
+// signal wakes the receiver of a channel with room for one.
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+func (m *money) run(ctx context.Context) {
+	for {
+		var err error
+		var again chan struct{}
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.begin:
+			again, err = m.begin, m.openEpoch(ctx)
+		case <-m.settle:
+			again, err = m.settle, m.closeEpochs(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		m.log.Debug("epoch has to wait", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(epochRetry):
+			signal(again)
+		}
+	}
+}
+
+// openEpoch takes a new epoch for this process. Until it is applied here the leases are
+// void: whatever the last process held is presumed spent until its journal is settled.
+func (m *money) openEpoch(ctx context.Context) error {
+	m.budgets.Void()
+	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.OpenEpoch{Node: m.nodeID}); err != nil {
+		return err
+	}
+	node, ok := m.state.Node(m.nodeID)
+	if !ok || node.Epoch == 0 {
+		return errors.New("the node is not registered yet")
+	}
+	if err := m.ticker.Begin(node.Epoch, covered(node)); err != nil {
+		return err
+	}
+	m.budgets.SetEpoch(node.Epoch)
+	m.budgets.Leases(m.state.Applied(), leases(m.state.Leases()))
+	m.ticker.Ask()
+	return nil
+}
+
+// covered is the last journal record that any epoch's ticks brought into the state.
+func covered(n fsm.NodeState) uint64 {
+	to := n.To
+	for _, o := range n.Old {
+		to = max(to, o.To)
+	}
+	return to
+}
+
+// closeEpochs ends the epochs of earlier processes. What they still hold is dropped only if
+// the journal is known to be whole.
+func (m *money) closeEpochs(ctx context.Context) error {
+	node, ok := m.state.Node(m.nodeID)
+	if !ok {
+		return nil
+	}
+	for _, old := range node.Old {
+		if old.Closed {
+			continue
+		}
+		cmd := fsm.CloseEpoch{Node: m.nodeID, Epoch: old.Epoch, Whole: m.journal.Whole(old.Epoch)}
+		if _, err := m.propose.Propose(ctx, m.actor(), "", cmd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *money) actor() fsm.Actor { return fsm.Actor{Kind: "node", ID: m.nodeID} }
+
+// submit proposes one tick and tells what the state knows afterwards.
+func (m *money) submit(ctx context.Context, t ledger.Tick) (ledger.Ack, error) {
+	sent := m.boot()
+	index, hash := m.state.Hash()
+	tick := command(t)
+	tick.Applied, tick.Hash, tick.Clock = index, hash[:], resource.At(m.now())
+	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{tick}}); err != nil {
+		return ledger.Ack{}, err
+	}
+	node, _ := m.state.Node(m.nodeID)
+	if node.Epoch == t.Epoch && node.Seq >= t.Seq {
+		m.fresh.applied(sent)
+	}
+	return ledger.Ack{Epoch: node.Epoch, Seq: node.Seq, To: covered(node), Index: m.state.Applied()}, nil
+}
+
+// stop carries the rest of the journal into the state, gives the leases back as far as ctx
+// allows, and ends the ticking.
+func (m *money) stop(ctx context.Context) {
+	m.budgets.Drain()
+	if err := m.ticker.Flush(ctx); err != nil {
+		m.log.Info("journal is not carried away whole; the next start does it", "error", err)
+	}
+	m.cancel()
+	m.wg.Wait()
+	m.ticker.Stop()
+}
+
+// command is the ledger's tick as the state machine's command has it.
+func command(t ledger.Tick) fsm.Tick {
+	out := fsm.Tick{
+		Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch,
+		Settle: deltas(t.Settle), Release: deltas(t.Release),
+	}
+	for _, d := range t.Spend {
+		out.Spend = append(out.Spend, fsm.SpendDelta(d))
+	}
+	for _, w := range t.Want {
+		out.Want = append(out.Want, fsm.Want{
+			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft},
+			Amount:     w.Amount,
+		})
+	}
+	return out
+}
+
+func deltas(cs []ledger.AccountCharge) []fsm.AccountDelta {
+	var out []fsm.AccountDelta
+	for _, c := range cs {
+		out = append(out, fsm.AccountDelta(c))
+	}
+	return out
+}
+
+// leases are the state's leases as the budgets take them.
+func leases(ls []fsm.Lease) []budget.Lease {
+	out := make([]budget.Lease, len(ls))
+	for i, l := range ls {
+		out[i] = leaseOf(l)
+	}
+	return out
+}
+
+func leaseOf(l fsm.Lease) budget.Lease {
+	return budget.Lease{
+		Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted,
+		Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall,
+	}
+}

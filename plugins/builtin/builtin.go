@@ -1,0 +1,51 @@
+// Package builtin holds the plugins that are shipped with Conclave. They run as every plugin
+// does, in a process of their own, by running this binary again: `conclave plugin serve NAME`.
+package builtin
+
+import (
+	"fmt"
+
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// Version is the version that shipped plugins report.
+const Version = "1"
+
+// Plugin is one row of the table of shipped plugins.
+type Plugin struct {
+	Name    string
+	Kind    string // "guardrail" or "callback"
+	Summary string
+	serve   func()
+}
+
+// table is every shipped plugin by name.
+var table = []Plugin{
+	{"file", "callback", "writes one line of JSON for each request to a file",
+		func() { sdk.ServeCallback(&File{}) }},
+	{"keywords", "guardrail", "blocks or masks listed words",
+		func() { sdk.ServeGuardrail(&Keywords{}) }},
+}
+
+// Plugins lists the shipped plugins by name.
+func Plugins() []Plugin { return append([]Plugin(nil), table...) }
+
+// Lookup returns the shipped plugin with the name.
+func Lookup(name string) (Plugin, bool) {
+	for _, p := range table {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Plugin{}, false
+}
+
+// Serve runs the shipped plugin in this process until the host ends it.
+func Serve(name string) error {
+	p, ok := Lookup(name)
+	if !ok {
+		return fmt.Errorf("plugin %q is not shipped with this binary", name)
+	}
+	p.serve()
+	return nil
+}

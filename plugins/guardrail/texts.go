@@ -1,0 +1,334 @@
+package guardrail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds of what is checked. A body beyond them cannot be checked and is refused: a
+// guardrail must not be avoided by making a body large.
+const (
+	maxDepth = 64
+	maxTexts = 1 << 16
+	maxPath  = 128
+)
+
+// ErrBody is returned for a body that is not JSON or is beyond the bounds of what can be checked.
+var ErrBody = errors.New("body cannot be checked")
+
+// structural are the members whose strings are no text: identifiers, enumerations, addresses
+// and encoded media. Everything else is checked, so that a field that a vendor adds is too.
+var structural = map[string]bool{
+	"role": true, "type": true, "id": true, "object": true, "finish_reason": true, "stop_reason": true,
+	"tool_call_id": true, "call_id": true, "item_id": true, "file_id": true, "response_id": true,
+	"data": true, "file_data": true, "embedding": true, "encrypted_content": true, "signature": true,
+	"format": true, "detail": true, "media_type": true, "system_fingerprint": true,
+}
+
+// settings are the top-level members of a request or an answer that hold no text for or from a model.
+var settings = map[string]bool{
+	"model": true, "user": true, "metadata": true, "safety_identifier": true, "prompt_cache_key": true,
+	"service_tier": true, "stream_options": true, "encoding_format": true, "previous_response_id": true,
+	"guardrails": true, "tags": true, "usage": true, "reasoning_effort": true, "verbosity": true,
+	"modalities": true, "include": true, "event_id": true,
+}
+
+// span is where a JSON value stands in the body.
+type span struct{ start, end int }
+
+// Texts are the texts of a JSON body and where they stand.
+type Texts struct {
+	body     []byte
+	list     []Text
+	spans    []span
+	nodes    []int32 // the node that each text is a member of
+	keys     []string
+	logprobs []span // they repeat the texts token by token
+	changed  []bool
+}
+
+// Extract finds the texts of a JSON body, which must not change while the Texts are used.
+// It returns an error that wraps ErrBody if the body is not JSON or is beyond the bounds.
+func Extract(body []byte) (*Texts, error) {
+	w := walker{dec: jsontext.NewDecoder(bytes.NewBuffer(body),
+		jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))}
+	w.t.body = body
+	if err := w.value(-1, "", 0); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBody, err)
+	}
+	if _, err := w.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: more than one value", ErrBody)
+	}
+	w.finish()
+	return &w.t, nil
+}
+
+// List returns the texts in the order of the body. It must not be changed.
+func (t *Texts) List() []Text { return t.list }
+
+// Replace gives the text at index i a new value.
+func (t *Texts) Replace(i int, text string) error {
+	if i < 0 || i >= len(t.list) {
+		return fmt.Errorf("replace text %d of %d", i, len(t.list))
+	}
+	if t.list[i].Text == text {
+		return nil
+	}
+	if t.changed == nil {
+		t.changed = make([]bool, len(t.list))
+	}
+	t.list[i].Text = text
+	t.changed[i] = true
+	return nil
+}
+
+// Body returns the body with what was replaced spliced in and all else kept, byte for byte.
+// Log probabilities, which repeat an answer token by token, become null if a text changed.
+func (t *Texts) Body() ([]byte, error) {
+	if t.changed == nil {
+		return t.body, nil
+	}
+	out := make([]byte, 0, len(t.body)+64)
+	at, next := 0, 0
+	for i, s := range t.spans {
+		if !t.changed[i] {
+			continue
+		}
+		out, at, next = t.dropLogprobs(out, at, next, s.start)
+		out = append(out, t.body[at:s.start]...)
+		var err error
+		if out, err = jsontext.AppendQuote(out, t.list[i].Text); err != nil {
+			return nil, fmt.Errorf("quote %s: %w", t.list[i].Path, err)
+		}
+		at = s.end
+	}
+	out, at, _ = t.dropLogprobs(out, at, next, len(t.body))
+	return append(out, t.body[at:]...), nil
+}
+
+// dropLogprobs copies the body up to the position before, with null for each log
+// probability on the way.
+func (t *Texts) dropLogprobs(out []byte, at, next, before int) (grown []byte, newAt, newNext int) {
+	for ; next < len(t.logprobs) && t.logprobs[next].start < before; next++ {
+		out = append(out, t.body[at:t.logprobs[next].start]...)
+		out = append(out, "null"...)
+		at = t.logprobs[next].end
+	}
+	return out, at, next
+}
+
+// node is an object or array on the way to a text.
+type node struct {
+	parent int32
+	index  int64 // of an object: one more than its own "index", which tells choices apart; 0: none
+	role   string
+	key    string
+	path   string // rendered once
+}
+
+type walker struct {
+	dec   *jsontext.Decoder
+	nodes []node
+	t     Texts
+}
+
+// value reads one value, which is the member key of the node parent.
+func (w *walker) value(parent int32, key string, depth int) error {
+	if depth > maxDepth {
+		return errors.New("nested too deeply")
+	}
+	switch w.dec.PeekKind() {
+	case '{':
+		return w.object(parent, key, depth)
+	case '[':
+		return w.array(parent, key, depth)
+	case '"':
+		return w.text(parent, key)
+	case '0':
+		raw, err := w.dec.ReadValue()
+		if err == nil && parent >= 0 {
+			w.number(parent, key, raw)
+		}
+		return err
+	default:
+		return w.dec.SkipValue()
+	}
+}
+
+func (w *walker) object(parent int32, key string, depth int) error {
+	if _, err := w.dec.ReadToken(); err != nil {
+		return err
+	}
+	me := w.push(parent, key)
+	for w.dec.PeekKind() != '}' {
+		name, err := w.name()
+		if err != nil {
+			return err
+		}
+		switch {
+		case depth == 0 && settings[name]:
+			err = w.dec.SkipValue()
+		case name == "logprobs":
+			err = w.skipLogprobs()
+		default:
+			err = w.value(me, name, depth+1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.ReadToken()
+	return err
+}
+
+func (w *walker) array(parent int32, key string, depth int) error {
+	if _, err := w.dec.ReadToken(); err != nil {
+		return err
+	}
+	me := w.push(parent, key)
+	for i := 0; w.dec.PeekKind() != ']'; i++ {
+		if k := w.dec.PeekKind(); k == '0' { // token ids and vectors: no name needed
+			if err := w.dec.SkipValue(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.value(me, strconv.Itoa(i), depth+1); err != nil {
+			return err
+		}
+	}
+	_, err := w.dec.ReadToken()
+	return err
+}
+
+func (w *walker) push(parent int32, key string) int32 {
+	w.nodes = append(w.nodes, node{parent: parent, key: key})
+	return int32(len(w.nodes) - 1)
+}
+
+func (w *walker) name() (string, error) {
+	tok, err := w.dec.ReadToken()
+	if err != nil {
+		return "", err
+	}
+	if tok.Kind() != '"' {
+		return "", errors.New("member without a name")
+	}
+	return tok.String(), nil
+}
+
+func (w *walker) skipLogprobs() error {
+	isNull := w.dec.PeekKind() == 'n'
+	raw, err := w.dec.ReadValue()
+	if err == nil && !isNull {
+		end := int(w.dec.InputOffset())
+		w.t.logprobs = append(w.t.logprobs, span{end - len(raw), end})
+	}
+	return err
+}
+
+func (w *walker) text(parent int32, key string) error {
+	raw, err := w.dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if structural[key] {
+		if key == "role" && parent >= 0 {
+			w.nodes[parent].role = unquote(raw)
+		}
+		return nil
+	}
+	if key == "url" && (bytes.HasPrefix(raw, []byte(`"data:`)) || len(raw) <= 2) {
+		return nil // encoded media
+	}
+	if len(w.t.list) == maxTexts {
+		return errors.New("too many texts")
+	}
+	end := int(w.dec.InputOffset())
+	w.t.list = append(w.t.list, Text{Text: unquote(raw)})
+	w.t.spans = append(w.t.spans, span{end - len(raw), end})
+	w.t.nodes = append(w.t.nodes, parent)
+	w.t.keys = append(w.t.keys, key)
+	return nil
+}
+
+// number keeps what tells apart the texts that a stream carries side by side.
+func (w *walker) number(parent int32, key string, raw jsontext.Value) {
+	switch key {
+	case "index", "output_index", "content_index", "summary_index":
+		n, err := strconv.ParseInt(string(raw), 10, 16)
+		if err != nil || n < 0 {
+			return
+		}
+		me := &w.nodes[parent]
+		me.index = me.index<<16 + n + 1 // some objects have an output's and a content's
+	}
+}
+
+// finish names the texts, which needs indexes and roles that may stand behind them.
+func (w *walker) finish() {
+	for i := range w.t.list {
+		n := w.t.nodes[i]
+		w.t.list[i].Path = join(w.path(n), w.t.keys[i])
+		for ; n >= 0 && w.t.list[i].Role == ""; n = w.nodes[n].parent {
+			w.t.list[i].Role = w.nodes[n].role
+		}
+	}
+	w.t.nodes, w.t.keys = nil, nil
+}
+
+func (w *walker) path(n int32) string {
+	if n < 0 {
+		return ""
+	}
+	me := &w.nodes[n]
+	key := me.key
+	if me.index > 0 {
+		key = "#" + strconv.FormatInt(me.index-1, 10)
+	}
+	if me.path == "" && key != "" {
+		me.path = join(w.path(me.parent), key)
+	}
+	return me.path
+}
+
+// join appends a member to a path. Long paths end in a hash, so that a body cannot make
+// its paths larger than itself and different paths stay different.
+func join(path, key string) string {
+	switch {
+	case path == "":
+		path = key
+	case strings.HasPrefix(key, "#"):
+		path += key
+	default:
+		path += "." + key
+	}
+	if len(path) <= maxPath {
+		return path
+	}
+	return fmt.Sprintf("%.64s~%016x", path, xxhash.Sum64String(path))
+}
+
+func unquote(raw jsontext.Value) string {
+	if len(raw) >= 2 && bytes.IndexByte(raw, '\\') < 0 && isASCII(raw) {
+		return string(raw[1 : len(raw)-1])
+	}
+	b, _ := jsontext.AppendUnquote(nil, raw) // invalid UTF-8 becomes U+FFFD, with an error
+	return string(b)
+}
+
+func isASCII(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}

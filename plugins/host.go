@@ -1,0 +1,359 @@
+package plugins
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// maxSocketDir is how long the folder of sockets may be: with what go-plugin appends, a path
+// must fit the 108 bytes of a Unix socket's address.
+const maxSocketDir = 60
+
+// ErrClosed is returned by a Host that was closed.
+var ErrClosed = errors.New("plugin host is closed")
+
+// Config configures a Host.
+type Config struct {
+	Dir     string          // the host's own folder, made with mode 0700: binaries, marks, sockets
+	WorkDir string          // where plugins run, relative paths in their configurations begin here; "": Dir
+	Exe     string          // binary with the shipped plugins; "": this one
+	Args    []string        // before a shipped plugin's name; nil: "plugin", "serve"
+	Version string          // of the host, told to plugins
+	Source  callback.Source // journal for callbacks; nil: there are no callbacks
+	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
+	Start func() uint64
+
+	Logger     *slog.Logger          // nil: logs nothing
+	Registerer prometheus.Registerer // nil: metrics are not registered
+
+	MemoryLimit int64         // bytes of one plugin, above which it is killed; 0: 256 MiB
+	RestartMin  time.Duration // wait before the second restart in a row, then doubled; 0: 100 ms
+	RestartMax  time.Duration // 0: 30 s
+	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
+}
+
+// Host runs the plugins of a node. All methods are safe for concurrent use.
+type Host struct {
+	cfg     Config
+	chain   *guardrail.Chain
+	metrics metrics
+	queues  *callback.Metrics
+
+	mu       sync.Mutex // guards what follows and serializes Sync and Close
+	running  map[key]*supervisor
+	closed   bool
+	launcher *launcher // nil until something runs
+	binaries string    // folder of verified binaries
+	sockets  string    // folder of sockets
+	ownTemp  bool      // sockets is outside of Dir
+}
+
+type metrics struct {
+	restarts *prometheus.CounterVec
+	rss      *prometheus.GaugeVec
+}
+
+// Status tells about one plugin.
+type Status struct {
+	Kind     Kind
+	Name     string // of the guardrail or callback
+	Plugin   string
+	Version  string // that the plugin reports
+	State    State
+	PID      int   // 0: no process
+	RSS      int64 // bytes
+	Restarts int
+	Error    string   // the last one
+	Output   []string // the last lines that it wrote
+	HoldBack int      // bytes by which the guardrail delays the text of a stream
+	HoldAll  bool     // the guardrail delays a stream to its end
+	Mark     uint64   // of a callback: everything below is in the sink
+}
+
+// NewHost makes a host that runs nothing yet.
+func NewHost(cfg Config) *Host {
+	cfg.MemoryLimit = cmp.Or(cfg.MemoryLimit, 256<<20)
+	cfg.RestartMin = cmp.Or(cfg.RestartMin, 100*time.Millisecond)
+	cfg.RestartMax = cmp.Or(cfg.RestartMax, 30*time.Second)
+	cfg.Crashes = cmp.Or(cfg.Crashes, 5)
+	cfg.WorkDir = cmp.Or(cfg.WorkDir, cfg.Dir)
+	if cfg.Args == nil {
+		cfg.Args = []string{"plugin", "serve"}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	label := []string{"kind", "name"}
+	h := &Host{
+		cfg:     cfg,
+		chain:   guardrail.NewChain(guardrail.NewMetrics(cfg.Registerer)),
+		queues:  callback.NewMetrics(cfg.Registerer),
+		running: make(map[key]*supervisor),
+		metrics: metrics{
+			restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
+				Name: "conclave_plugin_restarts_total", Help: "Starts of a plugin after it failed.",
+			}, label),
+			rss: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+				Name: "conclave_plugin_resident_bytes", Help: "Memory of a plugin's process.",
+			}, label),
+		},
+	}
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(h.metrics.restarts, h.metrics.rss)
+	}
+	return h
+}
+
+// Guardrails returns the chain that the request path asks. It is the same for the host's life.
+func (h *Host) Guardrails() *guardrail.Chain { return h.chain }
+
+// Sync makes what runs match the specs: it starts, stops and reconfigures, and returns without
+// waiting for plugins to be up. What is already as it should be is left alone.
+func (h *Host) Sync(specs []Spec) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	wanted := make(map[key]*Spec, len(specs))
+	for i := range specs {
+		if specs[i].Kind == KindCallback && h.cfg.Source == nil {
+			return fmt.Errorf("callback %s: this host has no journal", specs[i].Name)
+		}
+		wanted[specs[i].key()] = &specs[i]
+	}
+	if len(wanted) > 0 {
+		if err := h.prepareLocked(); err != nil {
+			return err
+		}
+	}
+	var stopping []*supervisor
+	for k, v := range h.running {
+		if s := wanted[k]; s == nil || s.ID != v.id {
+			stopping = append(stopping, v)
+			delete(h.running, k)
+		}
+	}
+	var errs []error
+	for k, s := range wanted {
+		errs = append(errs, h.syncOneLocked(k, s))
+	}
+	h.publishLocked()
+	for _, v := range stopping {
+		h.retire(v, true)
+	}
+	return errors.Join(errs...)
+}
+
+// syncOneLocked starts or updates one plugin.
+func (h *Host) syncOneLocked(k key, s *Spec) error {
+	if v, ok := h.running[k]; ok {
+		v.update(*s)
+		return nil
+	}
+	log := h.cfg.Logger.With("kind", string(s.Kind), "name", s.Name, "plugin", s.Plugin)
+	v := &supervisor{
+		host: h, log: log, output: &lines{log: log}, changed: make(chan struct{}, 1),
+		kind: s.Kind, id: s.ID, name: s.Name, spec: *s, state: StateStarting,
+	}
+	switch s.Kind {
+	case KindGuardrail:
+		v.member = newMember(s, nil)
+	case KindCallback:
+		q, err := callback.NewQueue(callback.QueueConfig{
+			Name: s.Name, MarkPath: h.markPath(s), Start: h.start(), Source: h.cfg.Source, Logger: log, Metrics: h.queues,
+		})
+		if err != nil {
+			return err
+		}
+		v.queue = q
+	default:
+		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
+	}
+	h.running[k] = v
+	v.start()
+	return nil
+}
+
+// newMember makes the chain's member for the spec; it knows what the one before it knew.
+func newMember(s *Spec, before *guardrail.Member) *guardrail.Member {
+	m := &guardrail.Member{
+		Name: s.Name, Hooks: s.Hooks, OnError: s.OnError, Deadline: s.Deadline, Models: s.Models, Optional: s.Optional,
+	}
+	m.Inherit(before)
+	return m
+}
+
+func (h *Host) start() uint64 {
+	if h.cfg.Start == nil {
+		return 0
+	}
+	return h.cfg.Start()
+}
+
+func (h *Host) markPath(s *Spec) string {
+	return filepath.Join(h.cfg.Dir, "marks", cmp.Or(s.ID, s.Name)+".mark")
+}
+
+// publishLocked gives the chain its members.
+func (h *Host) publishLocked() {
+	var members []*guardrail.Member
+	for _, v := range h.running {
+		if m := v.current(); m != nil {
+			members = append(members, m)
+		}
+	}
+	h.chain.Replace(members)
+}
+
+// retire stops a plugin for good; gone says that its record is, and its mark with it.
+func (h *Host) retire(v *supervisor, gone bool) {
+	v.stop()
+	if v.queue != nil {
+		v.queue.Close()
+		if gone {
+			_ = os.Remove(h.markPath(&v.spec))
+		}
+	}
+	labels := prometheus.Labels{"kind": string(v.kind), "name": v.name}
+	h.metrics.rss.Delete(labels)
+	h.metrics.restarts.Delete(labels)
+}
+
+// prepareLocked makes the folders and the launcher when the first plugin is to run.
+func (h *Host) prepareLocked() error {
+	if h.launcher != nil {
+		return nil
+	}
+	dir, err := filepath.Abs(h.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("prepare plugins: %w", err)
+	}
+	h.cfg.Dir = dir
+	if h.cfg.WorkDir, err = filepath.Abs(h.cfg.WorkDir); err != nil {
+		return fmt.Errorf("prepare plugins: %w", err)
+	}
+	if h.cfg.Exe = cmp.Or(h.cfg.Exe, selfExe); h.cfg.Exe == "" {
+		h.cfg.Exe, err = os.Executable()
+	} else {
+		h.cfg.Exe, err = filepath.Abs(h.cfg.Exe)
+	}
+	if err != nil {
+		return fmt.Errorf("prepare plugins: %w", err)
+	}
+	h.binaries, h.sockets = filepath.Join(dir, "bin"), filepath.Join(dir, "s")
+	if len(h.sockets) > maxSocketDir {
+		if h.sockets, err = os.MkdirTemp("", "conclave-"); err != nil { // its mode is 0700
+			return fmt.Errorf("prepare plugins: %w", err)
+		}
+		h.ownTemp = true
+	} else if err := os.RemoveAll(h.sockets); err != nil { // left by a host that was killed
+		return fmt.Errorf("prepare plugins: %w", err)
+	}
+	for _, d := range []string{dir, h.binaries, h.sockets, filepath.Join(dir, "marks")} {
+		if err := privateDir(d); err != nil {
+			return fmt.Errorf("prepare plugins: %w", err)
+		}
+	}
+	h.launcher = newLauncher()
+	return nil
+}
+
+// Ready returns an error that names the guardrails that block on error and are not up.
+func (h *Host) Ready() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var missing []string
+	for _, v := range h.running {
+		if m := v.current(); m != nil && m.OnError != resource.OnErrorPass && m.Live() == nil {
+			missing = append(missing, m.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	return fmt.Errorf("guardrails are not up: %s", strings.Join(missing, ", "))
+}
+
+// Status lists the plugins by kind and name.
+func (h *Host) Status() []Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := make([]Status, 0, len(h.running))
+	for _, v := range h.running {
+		s := v.status()
+		if v.queue != nil {
+			s.Mark = v.queue.Mark()
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(b.Kind, a.Kind), strings.Compare(a.Name, b.Name))
+	})
+	return list
+}
+
+// Delivered is the position below which every callback has everything, so that the journal
+// may drop it; ok is false without callbacks.
+func (h *Host) Delivered() (position uint64, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range h.running {
+		if v.queue == nil {
+			continue
+		}
+		if m := v.queue.Mark(); !ok || m < position {
+			position, ok = m, true
+		}
+	}
+	return position, ok
+}
+
+// Wake tells the callbacks that the journal has new records; without it they look five times
+// a second.
+func (h *Host) Wake() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range h.running {
+		if v.queue != nil {
+			v.queue.Wake()
+		}
+	}
+}
+
+// Close stops all plugins and waits for them.
+func (h *Host) Close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.closed = true
+	var wg sync.WaitGroup
+	for _, v := range h.running {
+		wg.Go(func() { h.retire(v, false) })
+	}
+	wg.Wait()
+	clear(h.running)
+	if h.launcher != nil {
+		h.launcher.close()
+	}
+	if h.ownTemp {
+		_ = os.RemoveAll(h.sockets)
+	}
+}

@@ -1,0 +1,66 @@
+package plugins
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// selfExe is this binary, also after its file was replaced.
+const selfExe = "/proc/self/exe"
+
+// fdPath is the file that the child has open as fd.
+func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+
+// awaitExit returns when the process has exited but is not yet reaped, so that its group can
+// still be signalled without meeting a stranger.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
+// residentBytes is the memory that a process has in RAM.
+func residentBytes(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	f := bytes.Fields(b)
+	if len(f) < 2 {
+		return 0, errors.New("statm is too short")
+	}
+	pages, err := strconv.ParseInt(string(f[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// checkPeer refuses a socket that is not served by the process group of the plugin.
+func checkPeer(conn *net.UnixConn, pid int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	group, err := unix.Getpgid(int(cred.Pid))
+	if err != nil || group != pid || int(cred.Uid) != os.Geteuid() {
+		return fmt.Errorf("socket belongs to process %d of user %d, not to the plugin", cred.Pid, cred.Uid)
+	}
+	return nil
+}

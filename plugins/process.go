@@ -1,0 +1,291 @@
+package plugins
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"github.com/hashicorp/go-plugin/runner"
+	"google.golang.org/grpc"
+
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+const (
+	startTimeout = 5 * time.Second
+	stopTimeout  = 2 * time.Second
+)
+
+// process is one start of a plugin. It runs until kill, or until it exits by itself.
+type process struct {
+	client *goplugin.Client
+	run    *run
+	conn   any // *guardrail.Client or *callback.Client
+}
+
+// startProcess starts the plugin and connects to it; it is not yet configured.
+func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process, error) {
+	bin, err := h.binaryOf(s)
+	if err != nil {
+		return nil, err
+	}
+	defer bin.close()
+	p := &process{}
+	var started atomic.Pointer[run] // go-plugin holds its lock while a plugin starts
+	p.client = goplugin.NewClient(&goplugin.ClientConfig{
+		HandshakeConfig: sdk.Handshake(),
+		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {
+			guardrail.PluginKey: &guardrail.GRPCPlugin{},
+			callback.PluginKey:  &callback.GRPCPlugin{},
+		}},
+		RunnerFunc: func(_ hclog.Logger, given *exec.Cmd, tmp string) (runner.Runner, error) {
+			r, err := newRun(h.launcher, h.command(s, bin, given.Env, tmp), tmp)
+			if err != nil {
+				return nil, errors.Join(err, os.RemoveAll(tmp))
+			}
+			started.Store(r)
+			return r, nil
+		},
+		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
+		AutoMTLS:         !s.NoMTLS,
+		SkipHostEnv:      true,
+		Managed:          false,
+		StartTimeout:     startTimeout,
+		Stderr:           log,
+		SyncStdout:       log,
+		SyncStderr:       log,
+		Logger:           hclog.NewNullLogger(),
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: h.sockets},
+		GRPCDialOptions: []grpc.DialOption{
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return started.Load().dial(ctx) }),
+			grpc.WithInitialWindowSize(1 << 20),
+			grpc.WithInitialConnWindowSize(1 << 20),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(guardrail.MaxAnswer)),
+		},
+	})
+	stop := context.AfterFunc(ctx, func() {
+		if r := started.Load(); r != nil {
+			r.signal()
+		}
+	})
+	defer stop()
+	err = p.connect(s.Kind)
+	p.run = started.Load()
+	if err = cmp.Or(context.Cause(ctx), err); err != nil {
+		p.kill()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) connect(kind Kind) error {
+	rpc, err := p.client.Client()
+	if err != nil {
+		return fmt.Errorf("start plugin: %w", err)
+	}
+	if p.conn, err = rpc.Dispense(string(kind)); err != nil {
+		return fmt.Errorf("connect to plugin: %w", err)
+	}
+	return nil
+}
+
+// kill stops the process, politely for two seconds, and waits for its end.
+func (p *process) kill() {
+	if g, ok := p.conn.(*guardrail.Client); ok {
+		g.Close()
+	}
+	if p.run != nil {
+		force := time.AfterFunc(stopTimeout, p.run.signal)
+		defer force.Stop()
+	}
+	p.client.Kill()
+	if p.run != nil {
+		p.run.close()
+	}
+}
+
+// exited is closed when the process has ended.
+func (p *process) exited() <-chan struct{} { return p.run.exited }
+
+// binaryOf opens what is run for the spec.
+func (h *Host) binaryOf(s *Spec) (*binary, error) {
+	if s.Path != "" {
+		return openPinned(h.binaries, s.Path, s.SHA256)
+	}
+	return &binary{path: h.cfg.Exe}, nil
+}
+
+// command makes the process of a spec: nothing of the host's environment reaches it.
+func (h *Host) command(s *Spec, bin *binary, env []string, tmp string) *exec.Cmd {
+	cmd := &exec.Cmd{
+		Path: bin.path,
+		Args: []string{bin.path},
+		Env: append([]string{
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"LANG=C.UTF-8", "HOME=" + h.cfg.WorkDir, "TMPDIR=" + tmp,
+		}, env...),
+		Dir: h.cfg.WorkDir,
+	}
+	if s.Path == "" {
+		cmd.Args = append([]string{"conclave"}, h.cfg.Args...)
+		cmd.Args = append(cmd.Args, s.Plugin)
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=24MiB")
+	}
+	if bin.elf && fdPath(3) != "" {
+		cmd.ExtraFiles = []*os.File{bin.file} // descriptor 3 of the child
+		cmd.Path = fdPath(3)
+	}
+	return cmd
+}
+
+// run is a process as go-plugin runs it.
+type run struct {
+	launcher       *launcher
+	cmd            *exec.Cmd
+	tmp            string // folder of its sockets
+	stdout, stderr io.ReadCloser
+	exited         chan struct{}
+
+	mu   sync.Mutex // guards what follows
+	pid  int
+	done bool   // may not be signalled any more
+	addr string // of its socket
+}
+
+var _ runner.Runner = (*run)(nil)
+
+func newRun(l *launcher, cmd *exec.Cmd, tmp string) (*run, error) {
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &run{launcher: l, cmd: cmd, tmp: tmp, stdout: stdout, stderr: stderr, exited: make(chan struct{})}, nil
+}
+
+// Start implements runner.Runner.
+func (r *run) Start(context.Context) error {
+	err := r.launcher.start(r.cmd)
+	if err != nil {
+		close(r.exited)
+		return fmt.Errorf("start %s: %w", r.cmd.Path, err)
+	}
+	r.mu.Lock()
+	r.pid = r.cmd.Process.Pid
+	r.mu.Unlock()
+	go r.watch() // ends with the process
+	return nil
+}
+
+// watch ends the whole group with its leader: a grandchild that holds the pipes would hide
+// the leader's end.
+func (r *run) watch() {
+	awaitExit(r.pid)
+	r.mu.Lock()
+	_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+	r.done = true
+	r.mu.Unlock()
+	close(r.exited)
+}
+
+// Wait implements runner.Runner.
+func (r *run) Wait(context.Context) error {
+	<-r.exited
+	return r.cmd.Wait()
+}
+
+// Kill implements runner.Runner.
+func (r *run) Kill(context.Context) error {
+	r.signal()
+	return nil
+}
+
+func (r *run) signal() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pid != 0 && !r.done {
+		_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+	}
+}
+
+func (r *run) close() { _ = os.RemoveAll(r.tmp) }
+
+// Stdout implements runner.Runner.
+func (r *run) Stdout() io.ReadCloser { return r.stdout }
+
+// Stderr implements runner.Runner.
+func (r *run) Stderr() io.ReadCloser { return r.stderr }
+
+// Name implements runner.Runner.
+func (r *run) Name() string { return r.cmd.Args[0] }
+
+// ID implements runner.Runner.
+func (r *run) ID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pid == 0 {
+		return ""
+	}
+	return strconv.Itoa(r.pid)
+}
+
+// Diagnose implements runner.Runner.
+func (r *run) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner. It takes only sockets in the plugin's own folder,
+// which nobody else may enter.
+func (r *run) PluginToHost(network, addr string) (hostNetwork, hostAddr string, err error) {
+	if network != "unix" {
+		return "", "", fmt.Errorf("plugin listens on %s, want a Unix socket", network)
+	}
+	if rel, err := filepath.Rel(r.tmp, addr); err != nil || strings.HasPrefix(rel, "..") {
+		return "", "", fmt.Errorf("plugin listens outside of the folder in %s", goplugin.EnvUnixSocketDir)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.addr = addr
+	return network, addr, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (r *run) HostToPlugin(network, addr string) (pluginNetwork, pluginAddr string, err error) {
+	return network, addr, nil
+}
+
+// dial connects to the plugin's socket and sees that the plugin serves it.
+func (r *run) dial(ctx context.Context) (net.Conn, error) {
+	r.mu.Lock()
+	addr, pid := r.addr, r.pid
+	r.mu.Unlock()
+	if addr == "" {
+		return nil, errors.New("plugin has no address yet")
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPeer(conn.(*net.UnixConn), pid); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}

@@ -1,0 +1,59 @@
+// Package openai reads and writes OpenAI's format, which the compatible vendors share and
+// which the gateway relays byte for byte.
+package openai
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// paths follow the base URL, which ends in /v1 or what stands for it at another vendor.
+var paths = [...]string{
+	llm.Chat:        "/chat/completions",
+	llm.Completions: "/completions",
+	llm.Embeddings:  "/embeddings",
+}
+
+// Codec is OpenAI's format.
+type Codec struct{}
+
+// Path is the endpoint's path. The model stands in the body.
+func (Codec) Path(e llm.Endpoint, _ string) string { return paths[e] }
+
+// Read reads a response or a chunk.
+func (Codec) Read(data []byte) (llm.Report, error) { return llm.Read(data) }
+
+// Classify makes the error of an answer. Its kind decides whether another deployment is tried:
+// a key that the provider refuses, an empty account there and a wrong address are faults of the
+// deployment, not of the client. They become errors of kind Upstream, and what the provider
+// says about them, which may hold parts of the key, is left to the log.
+//
+// A status below 300 means that the error came in the body of a good answer.
+func (Codec) Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
+	f := llm.ParseError(body)
+	if status < 300 {
+		status = statusOf(f)
+	}
+	e := &llm.Error{
+		Kind: kind(status, f), Status: status, Type: f.Type, Code: f.Code, Param: f.Param,
+		Message: f.Message, Body: body, Header: keep(h), NoRetry: h.Get("X-Should-Retry") == "false",
+	}
+	if e.Kind == llm.Invalid {
+		e.Code = refine(f)
+	}
+	if e.Kind == llm.RateLimited || e.Kind >= llm.Unavailable {
+		e.RetryAfter = RetryAfter(now, h)
+	}
+	if e.Message == "" {
+		e.Message = "The provider answered with an error."
+	}
+	if ours(status, f) {
+		return hide(e)
+	}
+	if f == (llm.ErrorFields{}) {
+		e.Body = nil // a proxy's page rather than the provider's own words
+	}
+	return e
+}

@@ -1,0 +1,151 @@
+// Package provider knows the vendors that the gateway can send requests to: one table with a
+// row for each, holding where it is, how it wants its key, which endpoints it serves and what
+// is odd about it. How a vendor's bytes are read and written is a Codec, in a package of its
+// own below this one. Nothing here does I/O.
+package provider
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/openai"
+)
+
+// Auth says where a provider wants its key.
+type Auth uint8
+
+// The ways to send a key. An empty key is never sent.
+const (
+	Bearer          Auth = iota // Authorization: Bearer KEY
+	APIKey                      // api-key: KEY
+	XAPIKey                     // x-api-key: KEY
+	SubscriptionKey             // api-subscription-key: KEY
+	NoAuth                      // the key is not sent
+)
+
+// Set puts key into h.
+func (a Auth) Set(h http.Header, key string) {
+	if key == "" {
+		return
+	}
+	switch a {
+	case Bearer:
+		h["Authorization"] = []string{"Bearer " + key}
+	case APIKey:
+		h["Api-Key"] = []string{key}
+	case XAPIKey:
+		h["X-Api-Key"] = []string{key}
+	case SubscriptionKey:
+		h["Api-Subscription-Key"] = []string{key}
+	}
+}
+
+// Codec is how a provider speaks. It does no I/O, and its methods may be called concurrently.
+type Codec interface {
+	// Path is what follows the base URL for a request to the endpoint with the model.
+	Path(e llm.Endpoint, model string) string
+	// Read reads a whole response, or the data of one event of a stream.
+	Read(data []byte) (llm.Report, error)
+	// Classify turns an answer with an error's status, or with an error in its body, into an
+	// error. now is for dates in headers. It keeps what the client may see.
+	Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error
+}
+
+// Provider is one row of the table. Rows are shared and never written to.
+type Provider struct {
+	Name string
+	// Base is the URL before an endpoint's path, "" if every deployment must give its own.
+	Base string
+	// KeyVars and BaseVars are the environment variables that hold its key and its base URL,
+	// in order of preference.
+	KeyVars, BaseVars []string
+	Auth              Auth
+	Endpoints         []llm.Endpoint
+	Codec             Codec
+	// MaxTokens is the only name under which it takes the limit on output, "" if it takes both
+	// max_tokens and max_completion_tokens.
+	MaxTokens string
+	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
+	NoStreamOptions bool
+	// NoEndMark says that its streams may end without a finish reason and [DONE].
+	NoEndMark bool
+}
+
+// chat, text and all are the sets of endpoints that most rows have.
+var (
+	chat     = []llm.Endpoint{llm.Chat}
+	text     = []llm.Endpoint{llm.Chat, llm.Completions}
+	chatEmb  = []llm.Endpoint{llm.Chat, llm.Embeddings}
+	all      = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings}
+	complete = []llm.Endpoint{llm.Completions}
+	emb      = []llm.Endpoint{llm.Embeddings}
+)
+
+// table has all rows, sorted by name.
+var table = sorted(append([]Provider{
+	{
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: all,
+		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
+	},
+}, compatible...))
+
+// sorted fills in what rows leave out and sorts them.
+func sorted(rows []Provider) []Provider {
+	for i := range rows {
+		if rows[i].Codec == nil {
+			rows[i].Codec = openai.Codec{}
+		}
+	}
+	slices.SortFunc(rows, func(a, b Provider) int { return cmp.Compare(a.Name, b.Name) })
+	return rows
+}
+
+// Lookup returns the row of a provider.
+func Lookup(name string) (*Provider, bool) {
+	i, ok := slices.BinarySearchFunc(table, name, func(p Provider, name string) int { return cmp.Compare(p.Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return &table[i], true
+}
+
+// Names lists the providers in alphabetical order.
+func Names() []string {
+	names := make([]string, len(table))
+	for i := range table {
+		names[i] = table[i].Name
+	}
+	return names
+}
+
+// Split takes the provider off a model's name that begins with one, such as
+// "groq/llama-3.3-70b". ok is false if it begins with none.
+func Split(model string) (p *Provider, rest string, ok bool) {
+	name, rest, found := strings.Cut(model, "/")
+	if !found {
+		return nil, model, false
+	}
+	if p, ok = Lookup(name); !ok {
+		return nil, model, false
+	}
+	return p, rest, true
+}
+
+// Serves says whether the provider has the endpoint.
+func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoints, e) }
+
+// URL is where a request goes. base replaces the provider's own; "" keeps it.
+func (p *Provider) URL(base string, e llm.Endpoint, model string) (string, error) {
+	if base == "" {
+		base = p.Base
+	}
+	if base == "" {
+		return "", fmt.Errorf("provider %s has no address of its own: set api_base", p.Name)
+	}
+	return strings.TrimRight(base, "/") + p.Codec.Path(e, model), nil
+}

@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// indexWait bounds the wait for the index that a request demands.
+const indexWait = 5 * time.Second
+
+// authenticate is the step that finds out who the request comes from. A request that names
+// an index is answered from state that is at least as new, which may have blocked the key.
+func authenticate(ctx context.Context, s *Server, c *Call) error {
+	secret := auth.Secret(c.header, c.cat.Settings().KeyHeader)
+	who, err := s.auth.Authenticate(ctx, c.cat, secret)
+	if err != nil {
+		return err
+	}
+	if min := c.header.Get("X-Conclave-Min-Index"); min != "" {
+		if err := s.waitIndex(ctx, min); err != nil {
+			return err
+		}
+		c.cat = s.cfg.Catalog()
+		if who, err = s.auth.Authenticate(ctx, c.cat, secret); err != nil {
+			return err
+		}
+	}
+	c.who = who
+	return auth.AllowsRoute(who, c.route.name, c.path)
+}
+
+// waitIndex waits until this node has applied an index, which is written as "5" or, with the
+// restore generation that it belongs to, as "2-5".
+func (s *Server) waitIndex(ctx context.Context, min string) error {
+	var generation uint64
+	digits := min
+	if before, after, ok := strings.Cut(min, "-"); ok {
+		g, err := strconv.ParseUint(before, 10, 64)
+		if err != nil {
+			return badIndex(err)
+		}
+		generation, digits = g, after
+	}
+	index, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return badIndex(err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, indexWait)
+	defer cancel()
+	if err := s.cfg.WaitIndex(waiting, generation, index); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &llm.Error{
+			Kind: llm.Unavailable, Code: "conclave_index_not_reached", RetryAfter: time.Second,
+			Message: "This node has not caught up with the index that the request demands.", Err: err,
+		}
+	}
+	return nil
+}
+
+func badIndex(err error) error {
+	return &llm.Error{
+		Kind: llm.Invalid, Code: "invalid_min_index", Param: "x-conclave-min-index",
+		Message: "The header x-conclave-min-index holds no index.", Err: err,
+	}
+}
+
+// authorize is the step that finds the model and whether the key may use it. Who may not
+// learns the same of a model that is there and one that is not.
+func authorize(_ context.Context, _ *Server, c *Call) error {
+	name := c.asked()
+	if name == "" {
+		return &llm.Error{Kind: llm.Invalid, Code: "missing_model", Param: "model", Message: "The request names no model."}
+	}
+	if !c.who.AllowsModel(name) {
+		return denied(c, name)
+	}
+	model, ok := c.cat.Model(name)
+	if !ok {
+		return unknownModel(name)
+	}
+	c.model = model
+	if c.route.endpoint == llm.Embeddings && c.fields.Stream {
+		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
+	}
+	return nil
+}
+
+func denied(c *Call, name string) error {
+	typ := "key_model_access_denied"
+	if c.who.Team != nil && (c.who.Key == nil || resource.AllowsModel(c.who.Key.Models, name)) {
+		typ = "team_model_access_denied"
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Type: typ, Code: "model_access_denied", Param: "model",
+		Message: "The API key may not use the model " + strconv.Quote(name) + ".",
+	}
+}

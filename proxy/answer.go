@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// answer relays a whole answer as it came: guardrails after, the settled record, the bytes.
+func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
+	c.result.text = a.Report.TextBytes
+	c.result.usage = a.Report.Usage
+	if !a.Report.HasUsage {
+		c.result.usage = s.estimateUsage(c)
+	}
+	body, err := c.guardAfter(ctx, a.Body)
+	if err != nil {
+		return err
+	}
+	c.result.status = a.Status
+	s.settle(c, nil)
+	h := c.out.Header()
+	s.answerHeaders(c, h)
+	providerHeaders(a.Header, h)
+	h["Content-Type"] = contentType(a.Header)
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	c.result.begun = true
+	c.out.Start(a.Status)
+	if _, err := c.out.Write(body); err != nil {
+		return gone(err)
+	}
+	return nil
+}
+
+var (
+	typeJSON   = []string{"application/json"}
+	typeEvents = []string{"text/event-stream; charset=utf-8"}
+	noCache    = []string{"no-cache"}
+	noBuffer   = []string{"no"}
+)
+
+func contentType(h http.Header) []string {
+	if v := h["Content-Type"]; len(v) > 0 {
+		return v[:1]
+	}
+	return typeJSON
+}
+
+// gone is a client that does not take its answer.
+func gone(err error) error {
+	return &llm.Error{Kind: llm.Canceled, Message: "The client went away.", Err: err}
+}

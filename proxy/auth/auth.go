@@ -1,0 +1,223 @@
+// Package auth tells who a request comes from: it turns the credential in a request's
+// headers into a resource.Principal, by one look-up of a SHA-256, and refuses what is
+// unknown, blocked or expired.
+//
+// It answers 401 and 403 only for a credential that it has decided about. What it cannot
+// decide, because a record that the key refers to is missing, is 503: a missing record
+// never means "no limit".
+package auth
+
+import (
+	"context"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The types of the errors, which clients of LiteLLM know.
+const (
+	typeAuth    = "auth_error"
+	typeUnknown = "token_not_found_in_db"
+	typeExpired = "expired_key"
+)
+
+// Keys looks virtual keys up.
+type Keys interface {
+	// KeyByHash returns the key that has the hash as its secret's, or had it and may still
+	// be in its grace. The record must not be changed.
+	KeyByHash(h resource.Hash) (*resource.Key, bool)
+}
+
+// Config configures an Authenticator.
+type Config struct {
+	// Keys is required.
+	Keys Keys
+	// Miss is asked once when a hash is unknown: it returns true when the node has caught
+	// up with the leader meanwhile, so that another look is worth it. Nil: never.
+	Miss func(ctx context.Context, h resource.Hash) bool
+	// Master returns the hash of the master key. Nil, or a zero hash: there is none.
+	Master func() resource.Hash
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Authenticator turns credentials into principals. It is safe for concurrent use.
+type Authenticator struct {
+	cfg Config
+}
+
+// New makes an Authenticator.
+func New(cfg Config) *Authenticator {
+	if cfg.Miss == nil {
+		cfg.Miss = func(context.Context, resource.Hash) bool { return false }
+	}
+	if cfg.Master == nil {
+		cfg.Master = func() resource.Hash { return resource.Hash{} }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Authenticator{cfg: cfg}
+}
+
+// Authenticate returns the principal whose secret is given, with the team as the catalog has
+// it. Errors are *llm.Error: Unauthenticated for a secret that is missing, unknown, expired
+// or blocked, and Unavailable if the key's team or budget is not in the catalog.
+func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog, secret string) (*resource.Principal, error) {
+	if secret == "" {
+		return nil, refuse(typeAuth, "no_api_key", "", "No API key was given. Send it as \"Authorization: Bearer YOUR_KEY\".")
+	}
+	h := resource.HashSecret(secret)
+	if a.isMaster(h) {
+		return &resource.Principal{Master: true}, nil
+	}
+	key, ok := a.cfg.Keys.KeyByHash(h)
+	if !ok && a.cfg.Miss(ctx, h) {
+		key, ok = a.cfg.Keys.KeyByHash(h)
+	}
+	if !ok {
+		return nil, refuse(typeUnknown, "invalid_api_key", "key", "The API key is not known.")
+	}
+	if err := a.checkKey(key, h); err != nil {
+		return nil, err
+	}
+	team, err := a.teamOf(cat, key)
+	if err != nil {
+		return nil, err
+	}
+	return &resource.Principal{Key: key, Team: team}, nil
+}
+
+// AllowsRoute returns an error of kind Forbidden if the key is bound to routes and has none
+// of the paths, which are the one asked for and the one that it is another spelling of.
+func AllowsRoute(who *resource.Principal, paths ...string) error {
+	if who.Key == nil || len(who.Key.Routes) == 0 {
+		return nil
+	}
+	for _, route := range who.Key.Routes {
+		for _, path := range paths {
+			if routeMatches(route, path) {
+				return nil
+			}
+		}
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Type: typeAuth, Code: "route_not_allowed",
+		Message: "The API key may not call " + paths[0] + ".",
+	}
+}
+
+func (a *Authenticator) isMaster(h resource.Hash) bool {
+	master := a.cfg.Master()
+	same := subtle.ConstantTimeCompare(master[:], h[:]) == 1
+	return same && master != resource.Hash{}
+}
+
+// checkKey refuses a key that may not be used. A blocked key is refused first: it must not
+// look merely expired to whoever blocked it.
+func (a *Authenticator) checkKey(key *resource.Key, h resource.Hash) error {
+	now := resource.At(a.cfg.Now())
+	switch {
+	case key.Blocked:
+		return refuse(typeAuth, "key_blocked", "key", "The API key is blocked.")
+	case !key.AcceptsAt(h, now):
+		return refuse(typeExpired, "expired_key", "key", "The API key was replaced, and its grace has ended.")
+	case key.ExpiredAt(now):
+		return refuse(typeExpired, "expired_key", "key", "The API key has expired.")
+	}
+	return nil
+}
+
+// teamOf resolves what the key refers to.
+func (a *Authenticator) teamOf(cat *resource.Catalog, key *resource.Key) (*resource.Team, error) {
+	if !hasBudget(cat, key.BudgetID) {
+		return nil, incomplete("budget")
+	}
+	if key.TeamID == "" {
+		return nil, nil
+	}
+	team, ok := cat.Team(key.TeamID)
+	if !ok {
+		return nil, incomplete("team")
+	}
+	if team.Blocked {
+		return nil, refuse(typeAuth, "team_blocked", "key", "The team of the API key is blocked.")
+	}
+	if !hasBudget(cat, team.BudgetID) {
+		return nil, incomplete("budget")
+	}
+	return team, nil
+}
+
+func hasBudget(cat *resource.Catalog, id string) bool {
+	if id == "" {
+		return true
+	}
+	_, ok := cat.Budget(id)
+	return ok
+}
+
+// routeMatches says whether a key's route, a path or "/prefix/*", has the path.
+func routeMatches(route, path string) bool {
+	if prefix, ok := strings.CutSuffix(route, "*"); ok {
+		return strings.HasPrefix(path, prefix)
+	}
+	return route == path
+}
+
+func refuse(typ, code, param, message string) *llm.Error {
+	return &llm.Error{Kind: llm.Unauthenticated, Type: typ, Code: code, Param: param, Message: message}
+}
+
+// incomplete says that this node does not have a record that the key refers to.
+func incomplete(what string) *llm.Error {
+	return &llm.Error{
+		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second,
+		Message: "This node does not have the " + what + " that the API key belongs to.",
+	}
+}
+
+// headers are where a key may stand, in the order in which they are read. All but the first
+// hold the bare key.
+var headers = [...]string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Litellm-Api-Key"}
+
+// Secret finds the credential of a request: the first one that is not empty of the headers
+// Authorization (as a bearer), x-api-key, api-key, x-goog-api-key, x-litellm-api-key and
+// the configured further one. Where headers carry different credentials the first decides,
+// and no other is tried. It returns "" if there is none.
+func Secret(h http.Header, further string) string {
+	for _, name := range headers {
+		if v := bearer(first(h, name)); v != "" {
+			return v
+		}
+	}
+	if further == "" {
+		return ""
+	}
+	return bearer(h.Get(further))
+}
+
+// first reads a header whose name is in canonical form.
+func first(h http.Header, canonical string) string {
+	if v := h[canonical]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// bearer strips the scheme, which clients send with the other headers too.
+func bearer(v string) string {
+	const scheme = "bearer "
+	v = strings.TrimSpace(v)
+	if len(v) >= len(scheme) && strings.EqualFold(v[:len(scheme)], scheme) {
+		return strings.TrimSpace(v[len(scheme):])
+	}
+	if strings.EqualFold(v, "bearer") {
+		return ""
+	}
+	return v
+}

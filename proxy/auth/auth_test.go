@@ -1,0 +1,213 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+var now = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+type table map[resource.Hash]*resource.Key
+
+func (t table) KeyByHash(h resource.Hash) (*resource.Key, bool) { k, ok := t[h]; return k, ok }
+
+func (t table) put(secret string, k *resource.Key) {
+	h := resource.HashSecret(secret)
+	if k.Hash == (resource.Hash{}) {
+		k.Hash = h
+	}
+	t[h] = k
+}
+
+func catalog() *resource.Catalog {
+	return resource.NewCatalog(resource.Tables{
+		Teams: []*resource.Team{
+			{Meta: resource.Meta{ID: "team_a"}, Name: "a"},
+			{Meta: resource.Meta{ID: "team_blocked"}, Name: "b", Blocked: true},
+			{Meta: resource.Meta{ID: "team_lost"}, Name: "c", BudgetID: "budget_lost"},
+		},
+		Budgets: []*resource.Budget{{Meta: resource.Meta{ID: "budget_a"}, Name: "a"}},
+	})
+}
+
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	at := func(d time.Duration) resource.Time { return resource.At(now.Add(d)) }
+	old := resource.HashSecret("sk-old")
+	keys := table{}
+	keys.put("sk-plain", &resource.Key{})
+	keys.put("sk-team", &resource.Key{TeamID: "team_a", BudgetID: "budget_a"})
+	keys.put("sk-blocked", &resource.Key{Blocked: true, Role: resource.RoleAdmin})
+	keys.put("sk-expired", &resource.Key{ExpiresAt: at(0)})
+	keys.put("sk-later", &resource.Key{ExpiresAt: at(1)})
+	keys.put("sk-old", &resource.Key{Hash: resource.HashSecret("sk-new"), OldHashes: []resource.OldHash{{Hash: old, Until: at(1)}}})
+	keys.put("sk-older", &resource.Key{Hash: resource.HashSecret("sk-new"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("sk-older"), Until: at(0)}}})
+	keys.put("sk-teamblocked", &resource.Key{TeamID: "team_blocked"})
+	keys.put("sk-noteam", &resource.Key{TeamID: "team_gone"})
+	keys.put("sk-nobudget", &resource.Key{BudgetID: "budget_gone"})
+	keys.put("sk-teamnobudget", &resource.Key{TeamID: "team_lost"})
+	keys.put("", &resource.Key{}) // the hash of nothing opens nothing
+	master := resource.HashSecret("sk-master")
+
+	for _, tt := range []struct {
+		name, secret string
+		kind         llm.Kind
+		typ, code    string // "": admitted
+	}{
+		{"plain", "sk-plain", 0, "", ""},
+		{"team and budget", "sk-team", 0, "", ""},
+		{"master", "sk-master", 0, "", ""},
+		{"not expired yet", "sk-later", 0, "", ""},
+		{"rotated, in its grace", "sk-old", 0, "", ""},
+		{"none", "", llm.Unauthenticated, "auth_error", "no_api_key"},
+		{"unknown", "sk-unknown", llm.Unauthenticated, "token_not_found_in_db", "invalid_api_key"},
+		{"malformed", "\x00'; drop", llm.Unauthenticated, "token_not_found_in_db", "invalid_api_key"},
+		{"huge", strings.Repeat("x", 1<<20), llm.Unauthenticated, "token_not_found_in_db", "invalid_api_key"},
+		{"a hash is no secret", master.String(), llm.Unauthenticated, "token_not_found_in_db", "invalid_api_key"},
+		{"blocked, also an admin", "sk-blocked", llm.Unauthenticated, "auth_error", "key_blocked"},
+		{"expired", "sk-expired", llm.Unauthenticated, "expired_key", "expired_key"},
+		{"grace ended", "sk-older", llm.Unauthenticated, "expired_key", "expired_key"},
+		{"team blocked", "sk-teamblocked", llm.Unauthenticated, "auth_error", "team_blocked"},
+		{"team missing", "sk-noteam", llm.Unavailable, "", "conclave_catalog_incomplete"},
+		{"budget missing", "sk-nobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
+		{"team's budget missing", "sk-teamnobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := auth.New(auth.Config{Keys: keys, Master: func() resource.Hash { return master }, Now: func() time.Time { return now }})
+			who, err := a.Authenticate(context.Background(), catalog(), tt.secret)
+			if tt.code == "" {
+				if err != nil || who == nil || who.Master != (tt.secret == "sk-master") || (who.Key == nil) != who.Master {
+					t.Fatalf("got %+v, %v", who, err)
+				}
+				return
+			}
+			var e *llm.Error
+			if !errors.As(err, &e) || e.Kind != tt.kind || e.Code != tt.code || e.Type != tt.typ {
+				t.Fatalf("got %+v, want kind %d, type %q, code %q", err, tt.kind, tt.typ, tt.code)
+			}
+			if tt.secret != "" && strings.Contains(e.Error(), tt.secret) {
+				t.Errorf("error %q repeats the secret", e)
+			}
+		})
+	}
+}
+
+func TestAuthenticate_NoMaster(t *testing.T) {
+	t.Parallel()
+	a := auth.New(auth.Config{Keys: table{}, Master: func() resource.Hash { return resource.Hash{} }})
+	if _, err := a.Authenticate(context.Background(), catalog(), "sk-any"); err == nil {
+		t.Error("without a master key anybody is the master")
+	}
+}
+
+func TestAuthenticate_Miss(t *testing.T) {
+	t.Parallel()
+	for _, found := range []bool{true, false} {
+		keys, asked := table{}, 0
+		a := auth.New(auth.Config{Keys: keys, Miss: func(context.Context, resource.Hash) bool {
+			asked++
+			if found {
+				keys.put("sk-fresh", &resource.Key{})
+			}
+			return found
+		}})
+		_, err := a.Authenticate(context.Background(), catalog(), "sk-fresh")
+		if asked != 1 || (err == nil) != found {
+			t.Errorf("found %v: asked %d times, got %v", found, asked, err)
+		}
+	}
+}
+
+func TestAllowsRoute(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		routes []string
+		paths  []string
+		want   bool
+	}{
+		{"no list", nil, []string{"/v1/embeddings"}, true},
+		{"exact", []string{"/v1/embeddings"}, []string{"/v1/embeddings"}, true},
+		{"other spelling", []string{"/v1/embeddings"}, []string{"/v1/embeddings", "/embeddings"}, true},
+		{"prefix", []string{"/v1/*"}, []string{"/v1/embeddings"}, true},
+		{"other", []string{"/v1/embeddings"}, []string{"/v1/chat/completions"}, false},
+		{"a path is no prefix", []string{"/v1/embeddings"}, []string{"/v1/embeddings/x"}, false},
+		{"prefix of a word", []string{"/v1/chat/*"}, []string{"/v1/chatter"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			err := auth.AllowsRoute(&resource.Principal{Key: &resource.Key{Routes: tt.routes}}, tt.paths...)
+			if (err == nil) != tt.want {
+				t.Errorf("got %v, want allowed %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		want   string
+	}{
+		{"none", http.Header{}, ""},
+		{"bearer", http.Header{"Authorization": {"Bearer sk-a"}}, "sk-a"},
+		{"scheme in lower case", http.Header{"Authorization": {"bearer  sk-a "}}, "sk-a"},
+		{"no scheme", http.Header{"Authorization": {"sk-a"}}, "sk-a"},
+		{"scheme alone", http.Header{"Authorization": {"Bearer "}, "X-Api-Key": {"sk-b"}}, "sk-b"},
+		{"x-api-key", http.Header{"X-Api-Key": {"sk-a"}}, "sk-a"},
+		{"api-key", http.Header{"Api-Key": {"sk-a"}}, "sk-a"},
+		{"x-goog-api-key", http.Header{"X-Goog-Api-Key": {"sk-a"}}, "sk-a"},
+		{"x-litellm-api-key", http.Header{"X-Litellm-Api-Key": {"Bearer sk-a"}}, "sk-a"},
+		{"configured", http.Header{"X-Team-Key": {"sk-a"}}, "sk-a"},
+		{"conflict: the first in order", http.Header{"Authorization": {"Bearer sk-a"}, "X-Api-Key": {"sk-b"}, "X-Team-Key": {"sk-c"}}, "sk-a"},
+		{"conflict without authorization", http.Header{"X-Litellm-Api-Key": {"sk-c"}, "Api-Key": {"sk-b"}}, "sk-b"},
+		{"the same header twice: the first", http.Header{"Authorization": {"Bearer sk-a", "Bearer sk-b"}}, "sk-a"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := auth.Secret(tt.header, "x-team-key"); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzSecret(f *testing.F) {
+	f.Add("Bearer sk-a", "sk-b")
+	f.Add("\x00", "' or 1=1 --")
+	a := auth.New(auth.Config{Keys: table{}})
+	cat := catalog()
+	f.Fuzz(func(t *testing.T, authorization, key string) {
+		secret := auth.Secret(http.Header{"Authorization": {authorization}, "X-Api-Key": {key}}, "")
+		who, err := a.Authenticate(context.Background(), cat, secret)
+		var e *llm.Error
+		if who != nil || !errors.As(err, &e) || e.Kind != llm.Unauthenticated {
+			t.Errorf("%q and %q got %v, %v", authorization, key, who, err)
+		}
+	})
+}
+
+func BenchmarkAuthenticate(b *testing.B) {
+	keys := table{}
+	keys.put("sk-0123456789abcdefghijkl", &resource.Key{TeamID: "team_a", BudgetID: "budget_a"})
+	a := auth.New(auth.Config{Keys: keys})
+	cat := catalog()
+	h := http.Header{"Authorization": {"Bearer sk-0123456789abcdefghijkl"}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := a.Authenticate(context.Background(), cat, auth.Secret(h, "")); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

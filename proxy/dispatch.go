@@ -1,0 +1,203 @@
+package proxy
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// What is waited before the same deployment is asked again.
+const (
+	firstPause   = 500 * time.Millisecond
+	longestPause = 8 * time.Second
+)
+
+// codeUnusable is the code of a deployment whose own record is at fault.
+const codeUnusable = "conclave_deployment_unusable"
+
+// planAttempts is the step that chooses the deployments to try, in order.
+func planAttempts(_ context.Context, s *Server, c *Call) error {
+	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{Principal: c.who, SessionID: c.fields.SessionID})
+	if err != nil {
+		return err
+	}
+	if len(plan) == 0 {
+		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer.", RetryAfter: time.Second}
+	}
+	c.plan = plan
+	return nil
+}
+
+// dispatch is the step that makes attempts until one answers. Another is made only while the
+// client has not got a byte, is still there, and the failure is not its own.
+func dispatch(ctx context.Context, s *Server, c *Call) error {
+	var last error
+	var hopeless []*resource.Deployment // that no second attempt can help
+	for i := range c.plan {
+		t := &c.plan[i]
+		if slices.Contains(hopeless, t.Deployment) {
+			continue
+		}
+		if again := repeats(c.plan[:i], t); again > 0 {
+			if err := pause(ctx, again, last); err != nil {
+				return err
+			}
+		}
+		c.result.attempts++
+		c.result.target = *t
+		last = s.attempt(ctx, c)
+		if last == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return gone(last)
+		}
+		if c.result.begun || !worthAnother(last) {
+			return last
+		}
+		if !worthRepeating(last) {
+			hopeless = append(hopeless, t.Deployment)
+		}
+	}
+	return last
+}
+
+// repeats counts the attempts at the target's deployment among those before.
+func repeats(before []router.Target, t *router.Target) int {
+	n := 0
+	for i := range before {
+		if before[i].Deployment == t.Deployment {
+			n++
+		}
+	}
+	return n
+}
+
+// pause waits before a deployment is asked again: for as long as it said, or longer each
+// time. A deployment that wants to be left alone for longer than that is not asked again:
+// the client learns how long.
+func pause(ctx context.Context, again int, last error) error {
+	wait := min(firstPause<<(again-1), longestPause)
+	if asked := asError(last).RetryAfter; asked > longestPause {
+		return last
+	} else if asked > 0 {
+		wait = asked
+	}
+	wait += rand.N(firstPause / 2) //nolint:gosec // spreads retries, guards nothing
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return gone(ctx.Err())
+	}
+}
+
+// worthAnother says whether another deployment may do better.
+func worthAnother(err error) bool {
+	switch e := asError(err); e.Kind {
+	case llm.RateLimited, llm.Unavailable, llm.Upstream, llm.Timeout:
+		return true
+	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
+		return true // the deployment's credential or model, for the client's own were checked before
+	default:
+		return false
+	}
+}
+
+// worthRepeating says whether the same deployment may do better the next time.
+func worthRepeating(err error) bool {
+	switch e := asError(err); e.Kind {
+	case llm.RateLimited, llm.Unavailable, llm.Timeout:
+		return e.Code != codeUnusable
+	case llm.Upstream:
+		return e.Code != openai.CodeCredentials
+	default:
+		return false
+	}
+}
+
+// attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
+func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
+	t := &c.result.target
+	d := s.deploymentView(c.view, t)
+	if d.err != nil {
+		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.err}
+	}
+	if !d.provider.Serves(c.route.endpoint) {
+		return &llm.Error{
+			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
+			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
+		}
+	}
+	flight := s.cfg.Router.Begin(t.Deployment.ID)
+	began := s.now()
+	defer func() {
+		flight.End(s.outcome(ctx, c, began, err))
+	}()
+	c.result.began = began
+	if c.result.dialled.IsZero() {
+		c.result.dialled = began
+	}
+	answer, err := s.cfg.Upstream.Do(ctx, s.prepare(c, d))
+	c.result.answered = s.now()
+	c.result.waited += c.result.answered.Sub(began)
+	if err != nil {
+		return err
+	}
+	if answer.Stream != nil {
+		defer answer.Stream.Close()
+		return s.relay(ctx, c, &answer, flight)
+	}
+	return s.answer(ctx, c, &answer)
+}
+
+// prepare makes the attempt: the client's bytes, with the few changes that the deployment
+// needs made in place.
+func (s *Server) prepare(c *Call, d *deploymentView) *upstream.Attempt {
+	stream := c.fields.Stream
+	hide := stream && !c.fields.IncludeUsage
+	edits := llm.Edits{
+		IncludeUsage: hide && !d.provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.provider.MaxTokens,
+	}
+	if d.name != c.fields.Model {
+		edits.Model = d.name
+	}
+	total := s.cfg.Timeout
+	if d.timeout > 0 {
+		total = d.timeout
+	}
+	body := llm.Rewrite(c.body, &c.fields, edits)
+	c.lent = c.lent || c.buf != nil && len(body) == len(c.buf.b) && &body[0] == &c.buf.b[0]
+	c.attempt = upstream.Attempt{
+		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key.Reveal(),
+		Body: body, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
+	}
+	return &c.attempt
+}
+
+// outcome is what the router learns of an attempt.
+func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) router.Outcome {
+	o := router.Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Completion()}
+	if err == nil {
+		return o
+	}
+	e := asError(err)
+	if e.Kind == llm.Blocked { // the deployment did its part
+		return o
+	}
+	o.OK, o.Kind, o.Status, o.RetryAfter = false, e.Kind, e.Status, e.RetryAfter
+	if ctx.Err() != nil {
+		o.Kind, o.Status = llm.Canceled, 0
+	}
+	return o
+}

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+)
+
+// maxRewrites bounds how often guardrails may send a request to another model.
+const maxRewrites = 3
+
+// guardBefore is the step that asks the guardrails about the request. A rewrite is a new
+// request: everything that was decided about the old one is decided again.
+func guardBefore(ctx context.Context, s *Server, c *Call) error {
+	for range maxRewrites {
+		asked := c.model
+		c.guards = s.cfg.Guardrails.For(asked.Name, c.fields.Guardrails)
+		if c.guards == nil {
+			return nil
+		}
+		d, err := c.guards.Before(ctx, &guardrail.Request{Info: c.guardInfo(), Body: c.body})
+		if err != nil {
+			return err
+		}
+		if err := c.blocked(d); err != nil {
+			return err
+		}
+		if d.Action == guardrail.Rewrite {
+			if err := s.rewritten(ctx, c, d.Body); err != nil {
+				return err
+			}
+		}
+		if c.model == asked {
+			return nil
+		}
+	}
+	return &llm.Error{
+		Kind: llm.Internal, Code: "conclave_guardrail_loop", Message: "The guardrails keep changing the request's model.",
+	}
+}
+
+// rewritten takes a guardrail's body in the place of the client's and decides again: what it
+// may hold, whether the key may use the model, and whether limits and budget have room.
+func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
+	before, quoted := c.fields, c.quote
+	if err := c.peek(body); err != nil {
+		return guardFailed("A guardrail made a request that is not valid.", err)
+	}
+	if c.fields.Stream != before.Stream {
+		return guardFailed("A guardrail may not change whether the answer streams.", nil)
+	}
+	c.fields.Guardrails = before.Guardrails // a rewrite does not choose its judges
+	if c.fields.Model != before.Model {
+		c.named = "" // the body decides now
+	}
+	if err := authorize(ctx, s, c); err != nil {
+		return err
+	}
+	s.estimate(c)
+	if c.quote == quoted {
+		return nil
+	}
+	c.release()
+	if err := reserveLimits(ctx, s, c); err != nil {
+		return err
+	}
+	return reserveBudget(ctx, s, c)
+}
+
+func guardFailed(message string, err error) error {
+	return &llm.Error{Kind: llm.Internal, Code: "conclave_guardrail_failed", Message: message, Err: err}
+}
+
+// guardAfter asks the guardrails about a whole answer, and returns what the client may have.
+func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
+	if c.guards == nil {
+		return answer, nil
+	}
+	d, err := c.guards.After(ctx, &guardrail.Request{Info: c.guardInfo(), Body: answer})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.blocked(d); err != nil {
+		return nil, err
+	}
+	return d.Body, nil
+}
+
+func (c *Call) guardInfo() guardrail.Info {
+	key, team := ids(c.who)
+	return guardrail.Info{
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: key, TeamID: team,
+		User: c.fields.User, Stream: c.fields.Stream,
+	}
+}
+
+// blocked is the error of a decision that blocks, with the guardrail as its scope.
+func (c *Call) blocked(d *guardrail.Decision) error {
+	err := d.Err()
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		e.Scope = d.Guardrail
+	}
+	return err
+}

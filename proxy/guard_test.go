@@ -1,0 +1,107 @@
+package proxy_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// A rewrite that makes the request larger holds more, and gives back what was held before.
+func TestGuard_Grows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.guard(&judge{check: func(q *guardrail.Check) guardrail.Verdict {
+		return guardrail.Verdict{Action: guardrail.Rewrite, Replacements: []guardrail.Replacement{{Index: 0, Text: strings.Repeat("long ", 500)}}}
+	}}, resource.HookBefore)
+	if w := r.do("POST", "/v1/chat/completions", chatBody); w.Code != 200 {
+		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+	r.checkBalance()
+	if r.limit.taken != 2 || r.money.taken != 2 {
+		t.Errorf("limits were asked %d times, budgets %d times, want 2", r.limit.taken, r.money.taken)
+	}
+	if hold := r.journal.reserved[0].Hold; hold != r.journal.settled[0].Hold || hold < 8_000_000 {
+		t.Errorf("recorded a hold of %v", hold)
+	}
+}
+
+// mask replaces a word, and blocks another.
+func mask(q *guardrail.Check) guardrail.Verdict {
+	var v guardrail.Verdict
+	for i, t := range q.Texts {
+		if strings.Contains(t.Text, "forbidden") {
+			return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+		}
+		if strings.Contains(t.Text, "secret") {
+			v.Action = guardrail.Rewrite
+			v.Replacements = append(v.Replacements, guardrail.Replacement{Index: i, Text: strings.ReplaceAll(t.Text, "secret", "******")})
+		}
+	}
+	return v
+}
+
+func TestGuard_Before(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.guard(&judge{check: mask}, resource.HookBefore)
+	var sent string
+	next := r.upstream
+	r.upstream = func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+		sent = string(a.Body)
+		return next(ctx, a)
+	}
+	w := r.do("POST", "/v1/chat/completions", strings.Replace(chatBody, "hi", "my secret", 1))
+	if w.Code != 200 || !strings.Contains(sent, "my ******") || !strings.Contains(sent, "future_field") {
+		t.Errorf("got %d, sent %s", w.Code, sent)
+	}
+	r.checkBalance()
+}
+
+func TestGuard_Answers(t *testing.T) {
+	t.Parallel()
+	block := func(text string) guardrail.Verdict {
+		if strings.Contains(text, "llo") {
+			return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+		}
+		return guardrail.Verdict{}
+	}
+	all := func(q *guardrail.Check) guardrail.Verdict {
+		for _, x := range q.Texts {
+			if v := block(x.Text); v.Action != guardrail.Pass {
+				return v
+			}
+		}
+		return guardrail.Verdict{}
+	}
+	for _, hook := range []resource.Hook{resource.HookDuring, resource.HookAfter} {
+		for _, body := range []string{chatBody, streamBody, strings.Replace(streamBody, "{", `{"n":2,`, 1)} {
+			t.Run(string(hook)+body, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				r.guard(&judge{check: all, chunk: block}, hook)
+				next := r.upstream
+				r.upstream = func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+					answer, err := next(ctx, a)
+					answer.Body = []byte(strings.Replace(answerBody, "hi", "hello", 1))
+					return answer, err
+				}
+				w := r.do("POST", "/v1/chat/completions", body)
+				if strings.Contains(w.Body.String(), "llo") || !strings.Contains(w.Body.String(), "guardrail_blocked") {
+					t.Errorf("got %d %s", w.Code, w.Body)
+				}
+				r.checkBalance()
+				if rec := r.journal.settled[0]; rec.ErrorKind != "guardrail_blocked" || rec.Cost == 0 {
+					t.Errorf("recorded %+v: what a guardrail keeps back was paid for", rec)
+				}
+				if r.router.began != 1 {
+					t.Errorf("%d attempts", r.router.began)
+				}
+			})
+		}
+	}
+}

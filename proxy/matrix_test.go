@@ -1,0 +1,163 @@
+package proxy_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// policy is one way in which a request is refused.
+type policy struct {
+	name   string
+	set    func(r *rig, req *http.Request)
+	status int
+	code   string
+	body   string // instead of the usual one; "%s" is where stream stands
+	wrong  bool   // ask for a model that the key may not use
+	look   int    // status on routes that only look at the catalog
+	record bool   // leaves a record
+}
+
+func noKey(_ *rig, req *http.Request) { req.Header.Del("Authorization") }
+
+func overLimit(r *rig, _ *http.Request) {
+	r.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+		return nil, &llm.Error{Kind: llm.RateLimited, Scope: "key", Message: "over", RetryAfter: 1500 * time.Millisecond}
+	})
+}
+
+func overBudget(r *rig, _ *http.Request) {
+	r.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
+		return nil, &llm.Error{Kind: llm.OverBudget, Scope: "team", Message: "over", ResetsAt: time.Unix(1, 0)}
+	})
+}
+
+func noUpstream(r *rig, _ *http.Request) {
+	r.router.plan = func(*resource.Catalog, *resource.Model) ([]router.Target, error) {
+		return nil, &llm.Error{Kind: llm.Unavailable, Message: "all cool down", RetryAfter: time.Second}
+	}
+}
+
+var policies = []policy{
+	{name: "no key", set: noKey, status: 401, code: "no_api_key", look: 401},
+	{name: "unknown key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer sk-no") }, status: 401, code: "invalid_api_key", look: 401},
+	{name: "blocked key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer "+blockedKey) }, status: 401, code: "key_blocked", look: 401},
+	{name: "route not allowed", set: func(r *rig, _ *http.Request) {
+		r.keys[resource.HashSecret(goodKey)].Routes = []string{"/v1/other"}
+	}, status: 403, code: "route_not_allowed", look: 403, record: true},
+	{name: "wrong model", wrong: true, status: 403, code: "model_access_denied", look: 404, record: true},
+	{name: "over limit", set: overLimit, status: 429, code: "rate_limit_exceeded", look: 200, record: true},
+	{name: "over budget", set: overBudget, status: 429, code: "budget_exceeded", look: 200, record: true},
+	{name: "guardrail", set: blockBefore, status: 400, code: "guardrail_blocked", look: 200, record: true},
+	{name: "no upstream", set: noUpstream, status: 503, code: "conclave_unavailable", look: 200, record: true},
+	{name: "too large", body: `{"model":"demo","pad":"` + strings.Repeat("x", 2048) + `"%s}`, status: 413, code: "request_too_large", look: 200, record: true},
+	{name: "upstream named", body: `{"model":"demo","api_base":"http://x"%s}`, status: 400, code: "field_not_allowed", look: 200, record: true},
+	{name: "model twice", body: `{"model":"demo","model":"secret"%s}`, status: 400, look: 200, record: true},
+	{name: "not JSON", body: `{"model":%s`, status: 400, code: "invalid_json", look: 200, record: true},
+	{name: "stale node", set: func(r *rig, _ *http.Request) { r.cfg.Serving = func() error { return errBoom } }, status: 503, code: "conclave_stale", look: 503},
+	{name: "journal fails", set: func(r *rig, _ *http.Request) { r.journal.fail = errBoom }, status: 503, code: "conclave_journal_unavailable", look: 200, record: true},
+}
+
+// matrixRoute is one pattern of a route, made into a path.
+type matrixRoute struct{ method, path, model string }
+
+// matrixRoutes lists every pattern that is served: what is not asked here does not exist.
+func matrixRoutes(t *testing.T) []matrixRoute {
+	var all []matrixRoute
+	for _, p := range newRig(t).server().Patterns() {
+		method, path, _ := strings.Cut(p, " ")
+		all = append(all, matrixRoute{method, path, ""})
+	}
+	return all
+}
+
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	routes := matrixRoutes(t)
+	if len(routes) < 16 {
+		t.Fatalf("only %d patterns", len(routes))
+	}
+	for _, rt := range routes {
+		for _, p := range policies {
+			for _, stream := range []string{"", `,"stream":true`} {
+				t.Run(rt.method+rt.path+"/"+p.name+stream, func(t *testing.T) {
+					t.Parallel()
+					refuse(t, rt, p, stream)
+				})
+			}
+		}
+	}
+}
+
+// refuse checks one cell: the right refusal, no upstream asked, nothing left held.
+func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
+	r := newRig(t)
+	r.tables.Settings = []*resource.Setting{{Meta: resource.Meta{ID: "max_body_bytes"}, Value: []byte("1024")}}
+	asked := false
+	r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+		asked = true
+		return proxy.Answer{}, errBoom
+	}
+	model := "demo"
+	if p.wrong {
+		model = "secret"
+	}
+	body := p.body
+	if body == "" {
+		body = `{"model":"` + model + `","messages":[],"input":"x","prompt":"x"%s}`
+	}
+	path := strings.NewReplacer("{model}", model, "{model...}", model).Replace(rt.path)
+	w := r.do(rt.method, path, strings.Replace(body, "%s", stream, 1), func(q *http.Request) {
+		if p.set != nil {
+			p.set(r, q)
+		}
+	})
+	want, code := p.status, p.code
+	if rt.method == "GET" {
+		want, code = p.look, ""
+		if p.wrong && !strings.Contains(rt.path, "{model") {
+			want = 200
+		}
+	} else if strings.HasSuffix(rt.path, "embeddings") && stream != "" && w.Code == 400 {
+		code = "" // embeddings do not stream, which may be found first
+		want = 400
+	}
+	if w.Code != want {
+		t.Fatalf("got %d %s, want %d", w.Code, w.Body, want)
+	}
+	if want != 200 {
+		if got := codeOf(t, w.Body.String()); code != "" && got != code {
+			t.Errorf("code %q, want %q", got, code)
+		}
+		if got := w.Header().Get("X-Conclave-Error-Origin"); got != "gateway" {
+			t.Errorf("origin %q, want gateway", got)
+		}
+	}
+	if want == 429 && (p.name == "over limit") && w.Header().Get("Retry-After") != "2" {
+		t.Errorf("Retry-After %q, want 2", w.Header().Get("Retry-After"))
+	}
+	if p.name == "over budget" && rt.method == "POST" && want == 429 && w.Header().Get("X-Should-Retry") != "false" {
+		t.Error("a spent budget may be retried")
+	}
+	if w.Header().Get("X-Conclave-Request-Id") == "" {
+		t.Error("no request id")
+	}
+	if asked {
+		t.Error("an upstream was asked")
+	}
+	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
+		t.Errorf("left held: %+v %+v", r.limit, r.money)
+	}
+	if n := len(r.journal.settled); rt.method == "POST" && (n == 1) != p.record {
+		t.Errorf("%d records, want one: %v", n, p.record)
+	}
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// modelCreated is the time that clients of LiteLLM know; models have no other.
+const modelCreated = 1677610602
+
+// modelReply is OpenAI's model.
+type modelReply struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+// modelList is OpenAI's list of models.
+type modelList struct {
+	Object string       `json:"object"`
+	Data   []modelReply `json:"data"`
+}
+
+// modelsRoute lists the models that the key may use.
+func modelsRoute() (*Route, error) {
+	return lookup([]string{"/v1/models", "/models"}, listModels)
+}
+
+// modelRoute shows one of them.
+func modelRoute() (*Route, error) {
+	return lookup([]string{"/v1/models/{model...}", "/models/{model...}"}, showModel)
+}
+
+// lookup makes a route that reads the catalog alone. It stays readable when a
+// limit or a budget is spent, so that a client can still find out what there is.
+func lookup(patterns []string, answer step) (*Route, error) {
+	r, err := newRoute("GET", patterns, llm.Chat, steps{
+		auth:       authenticate,
+		body:       exempt("a GET has no body"),
+		access:     exempt("the answer holds only what the key may use"),
+		limits:     exempt("no upstream is asked"),
+		budget:     exempt("costs nothing"),
+		guardrails: exempt("no prompt"),
+		plan:       exempt("no upstream is asked"),
+		ledger:     exempt("costs nothing"),
+		answer:     answer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.lookup = true
+	return r, nil
+}
+
+func listModels(_ context.Context, s *Server, c *Call) error {
+	list := modelList{Object: "list", Data: []modelReply{}}
+	for _, m := range c.cat.Tables().Models {
+		if c.who.AllowsModel(m.Name) {
+			list.Data = append(list.Data, reply(c.cat, m))
+		}
+	}
+	return s.writeJSON(c, &list)
+}
+
+func showModel(_ context.Context, s *Server, c *Call) error {
+	m, ok := c.cat.Model(c.named)
+	if !ok || !c.who.AllowsModel(m.Name) {
+		return unknownModel(c.named)
+	}
+	r := reply(c.cat, m)
+	return s.writeJSON(c, &r)
+}
+
+func reply(cat *resource.Catalog, m *resource.Model) modelReply {
+	owner := "openai"
+	if ds := cat.Deployments(m.ID); len(ds) > 0 {
+		owner = ds[0].Provider
+	}
+	return modelReply{ID: m.Name, Object: "model", Created: modelCreated, OwnedBy: owner}
+}
+
+// writeJSON answers with v.
+func (s *Server) writeJSON(c *Call, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	h := c.out.Header()
+	s.answerHeaders(c, h)
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	c.result.status = http.StatusOK
+	c.out.Start(http.StatusOK)
+	_, err = c.out.Write(b)
+	return err
+}
+
+func unknownModel(name string) error {
+	return &llm.Error{
+		Kind: llm.NotFound, Code: "model_not_found", Param: "model",
+		Message: "The model " + strconv.Quote(name) + " does not exist.",
+	}
+}

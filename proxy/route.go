@@ -1,0 +1,93 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// A step is one part of a request's way. It returns an *llm.Error, or an error that counts
+// as a fault of the gateway.
+type step func(ctx context.Context, s *Server, c *Call) error
+
+// steps are those that every route must have.
+type steps struct {
+	auth       step // who is it, and may it call the route
+	body       step // read the body
+	access     step // may it use the model
+	limits     step // reserve requests and tokens
+	budget     step // reserve money
+	guardrails step // ask them before
+	plan       step // choose deployments
+	ledger     step // write the reservation
+	answer     step // answer, and settle before the last byte
+}
+
+// exempt is a step that does not apply to a route, for the reason given.
+func exempt(reason string) step {
+	if reason == "" {
+		return nil // so that newRoute refuses it
+	}
+	return func(context.Context, *Server, *Call) error { return nil }
+}
+
+// Route is an endpoint that the proxy serves.
+type Route struct {
+	name     string   // canonical path, by which keys, metrics and records know it
+	method   string   // of all patterns
+	patterns []string // as http.ServeMux reads them, without the method; the first is the name
+	endpoint llm.Endpoint
+	lookup   bool // asks no provider: leaves no record
+	steps    steps
+}
+
+// newRoute makes a route, and refuses one that leaves out a step.
+func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps) (*Route, error) {
+	if len(patterns) == 0 {
+		return nil, fmt.Errorf("make route: no pattern")
+	}
+	for name, f := range map[string]step{
+		"auth": st.auth, "body": st.body, "access": st.access, "limits": st.limits, "budget": st.budget,
+		"guardrails": st.guardrails, "plan": st.plan, "ledger": st.ledger, "answer": st.answer,
+	} {
+		if f == nil {
+			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], name)
+		}
+	}
+	return &Route{name: patterns[0], method: method, patterns: patterns, endpoint: endpoint, steps: st}, nil
+}
+
+// inference makes a POST route whose requests ask a model.
+func inference(endpoint llm.Endpoint, path string) (*Route, error) {
+	patterns := []string{
+		"/v1" + path, path,
+		"/openai/deployments/{model}" + path, "/engines/{model}" + path,
+	}
+	return newRoute("POST", patterns, endpoint, steps{
+		auth:       authenticate,
+		body:       readBody,
+		access:     authorize,
+		limits:     reserveLimits,
+		budget:     reserveBudget,
+		guardrails: guardBefore,
+		plan:       planAttempts,
+		ledger:     openEntry,
+		answer:     dispatch,
+	})
+}
+
+// routes is the table of all routes: one line for each endpoint.
+func routes() ([]*Route, error) {
+	var all []*Route
+	for _, make := range []func() (*Route, error){
+		chatRoute, completionsRoute, embeddingsRoute, modelsRoute, modelRoute,
+	} {
+		r, err := make()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}

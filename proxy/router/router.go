@@ -1,0 +1,129 @@
+package router
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Config sets a Router up.
+type Config struct {
+	NodeID        string                // of this node; its own gossip is ignored
+	Now           func() time.Time      // nil: time.Now
+	Rand          func() float64        // in [0, 1), safe for concurrent use; nil: math/rand/v2
+	LatencyBuffer float64               // deployments within lowest × (1 + buffer) are equal; 0: 0.1
+	Cooldown      time.Duration         // of a deployment that failed, where it names no Retry-After; 0: 5 s
+	Registerer    prometheus.Registerer // nil: metrics are not registered
+}
+
+// Target is one attempt of a plan.
+type Target struct {
+	Model      *resource.Model // that the deployment serves: the one asked for or a fallback
+	Deployment *resource.Deployment
+	Credential *resource.Credential // nil if the deployment names none
+}
+
+// Query is what a plan depends on beside the model.
+type Query struct {
+	Principal *resource.Principal // fallbacks that it may not use are left out; nil: all allowed
+	SessionID string              // requests with the same one prefer the same deployment; "": none
+}
+
+// Router makes plans. It is safe for concurrent use.
+type Router struct {
+	now     func() time.Time
+	rand    func() float64
+	buffer  float64
+	stats   *Stats
+	scratch sync.Pool // of *scratch
+}
+
+// New makes a Router with numbers that start at zero.
+func New(cfg Config) *Router {
+	r := &Router{now: cfg.Now, rand: cfg.Rand, buffer: cfg.LatencyBuffer}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.rand == nil {
+		r.rand = rand.Float64
+	}
+	if r.buffer == 0 {
+		r.buffer = 0.1
+	}
+	cooldown := cfg.Cooldown
+	if cooldown == 0 {
+		cooldown = defaultCooldown
+	}
+	r.stats = newStats(cfg.NodeID, r.now, r.rand, cooldown)
+	if cfg.Registerer != nil {
+		cfg.Registerer.MustRegister(newCollector(r.stats))
+	}
+	r.scratch.New = func() any { return &scratch{cands: make([]candidate, 0, 16)} }
+	return r
+}
+
+// Stats returns the numbers that plans are made from. They are a topic of the gossip.
+func (r *Router) Stats() *Stats { return r.stats }
+
+// Plan returns the attempts for a request for the model, best first: at most retries + 1 of
+// the model's deployments, then as many of each fallback's. The last of a model's attempts
+// goes to its next order level, if it has one. Without a fallback, deployments are repeated
+// until there are retries + 1 attempts; the caller waits before it tries the same one again.
+//
+// It returns an *llm.Error: NotFound if the model has no deployment, Unavailable if none
+// can be used, with RetryAfter set if that is because they cool down or are full.
+func (r *Router) Plan(cat *resource.Catalog, model *resource.Model, q Query) ([]Target, error) {
+	s := r.scratch.Get().(*scratch)
+	defer r.release(s)
+	p := planner{r: r, cat: cat, q: q, now: r.now().UnixNano(), scratch: s}
+	fallbacks := p.fallbacks(model)
+	room := attempts(model)
+	for _, m := range fallbacks {
+		room += attempts(m)
+	}
+	out := p.add(make([]Target, 0, room), model)
+	repeat := !p.probing
+	lone := p.lone
+	for _, m := range fallbacks {
+		out = p.add(out, m)
+	}
+	switch {
+	case len(out) == 0 && lone.Deployment != nil && len(fallbacks) == 0:
+		out = append(out, lone)
+		return pad(out, attempts(model)), nil
+	case len(out) == 0:
+		return nil, p.refusal(model)
+	case len(fallbacks) == 0 && repeat:
+		return pad(out, attempts(model)), nil
+	}
+	return out, nil
+}
+
+// Begin counts a request in flight on the deployment until the Flight's End.
+func (r *Router) Begin(deploymentID string) Flight { return r.stats.begin(deploymentID) }
+
+// pad repeats the targets in their order until there are n.
+func pad(out []Target, n int) []Target {
+	for distinct := len(out); len(out) < n; {
+		out = append(out, out[len(out)-distinct])
+	}
+	return out
+}
+
+func attempts(m *resource.Model) int {
+	if m.Retries == nil {
+		return resource.DefaultRetries + 1
+	}
+	return *m.Retries + 1
+}
+
+func (r *Router) release(s *scratch) {
+	clear(s.cands[:cap(s.cands)]) // a pooled scratch must not keep an old catalog alive
+	s.cands = s.cands[:0]
+	clear(s.models[:])
+	r.scratch.Put(s)
+}

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// Limiter reserves requests and tokens (package ratelimit).
+type Limiter interface {
+	// Reserve holds one request and the tokens in every limit of the principal, or returns
+	// an *llm.Error of kind RateLimited with RetryAfter.
+	Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error)
+}
+
+// LimitHold is what a request holds of its limits.
+type LimitHold interface {
+	// Quota is the tightest limit after the reservation.
+	Quota() Quota
+	// Settle replaces the held tokens by the used ones.
+	Settle(tokens int64)
+	// Release ends the request, after Settle or without it.
+	Release()
+}
+
+// Quota is what is left of a limit, for the x-ratelimit-* headers; a limit of -1 is none.
+type Quota struct {
+	LimitRequests, RemainingRequests int64
+	LimitTokens, RemainingTokens     int64
+}
+
+// Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
+type Budgets interface {
+	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
+	// kind OverBudget.
+	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
+}
+
+// BudgetHold is what a request holds of its budgets.
+type BudgetHold interface {
+	// Holds are the accounts and what is held of each, valid until Settle or Release.
+	Holds() []ledger.AccountCharge
+	// Settle replaces the held money by the cost and returns what each account is charged,
+	// valid until Release.
+	Settle(cost resource.Money) []ledger.AccountCharge
+	// Release ends the hold, after Settle or without it.
+	Release()
+}
+
+// Router plans and counts attempts; *router.Router is one.
+type Router interface {
+	// Plan orders the deployments that may answer, or returns an *llm.Error of kind
+	// NotFound or Unavailable.
+	Plan(cat *resource.Catalog, model *resource.Model, q router.Query) ([]router.Target, error)
+	// Begin counts a request in flight at the deployment.
+	Begin(deploymentID string) router.Flight
+}
+
+// Upstream makes one attempt; FromClient makes one of an *upstream.Client.
+type Upstream interface {
+	// Do sends the attempt and returns the answer, whose stream the caller closes. Errors
+	// are *llm.Error.
+	Do(ctx context.Context, a *upstream.Attempt) (Answer, error)
+}
+
+// Answer is a provider's answer: Body, or Stream if there is one.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	Report llm.Report // of Body
+	Stream Stream
+}
+
+// Stream is a provider's stream of events; *upstream.Stream is one.
+type Stream interface {
+	// Next returns the bytes of the next event, which are valid until the next call. io.EOF is
+	// the regular end, an *llm.Error a broken stream.
+	Next() ([]byte, error)
+	// Done says that the event that Next returned last ends the stream.
+	Done() bool
+	// Usage is what the provider reported so far; ok is false if it reported nothing.
+	Usage() (u llm.Usage, ok bool)
+	// TextBytes is the size of the text that came.
+	TextBytes() int64
+	// Close stops the upstream.
+	Close()
+}
+
+// FromBudgets makes a Budgets of b.
+func FromBudgets(b *budget.Budgets) Budgets { return budgets{b} }
+
+type budgets struct{ b *budget.Budgets }
+
+// Reserve implements Budgets.
+func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, error) {
+	h, err := b.b.Reserve(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// FromClient makes an Upstream of the client.
+func FromClient(c *upstream.Client) Upstream { return client{c} }
+
+// client hides that a stream is there or not behind a pointer's type.
+type client struct{ c *upstream.Client }
+
+// Do implements Upstream.
+func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
+	got, err := u.c.Do(ctx, a)
+	if err != nil {
+		return Answer{}, err
+	}
+	answer := Answer{Status: got.Status, Header: got.Header, Body: got.Body, Report: got.Report}
+	if got.Stream != nil {
+		answer.Stream = got.Stream
+	}
+	return answer, nil
+}
+
+// Journal keeps what was spent; *ledger.Journal is one.
+type Journal interface {
+	// Reserve returns when the record survives the process's end.
+	Reserve(r *ledger.Reservation) (id uint64, err error)
+	// Settle closes the reservation; 0 is for a request that was refused before it had one.
+	Settle(reserved uint64, r *ledger.Record) error
+}
+
+// Opener opens sealed secrets; *secret.Keyring is one.
+type Opener interface {
+	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
+}
+
+// Pricer knows prices (package pricing).
+type Pricer interface {
+	// Lookup returns the list price of a provider's model.
+	Lookup(provider, model string) (*resource.Price, bool)
+	// Cost prices usage, rounded up.
+	Cost(p *resource.Price, u llm.Usage) resource.Money
+}

@@ -1,0 +1,250 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	defaultTimeout      = 10 * time.Minute
+	defaultWriteTimeout = time.Minute
+	maxRequestID        = 128
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	// NodeID is sent as x-conclave-node.
+	NodeID string
+	// Catalog returns the newest view of the small tables; required.
+	Catalog func() *resource.Catalog
+	// Keys looks keys up; required.
+	Keys auth.Keys
+	// Miss is asked about a key that this node does not know; nil: never.
+	Miss func(ctx context.Context, h resource.Hash) bool
+	// Master returns the hash of the master key; nil: there is none.
+	Master func() resource.Hash
+	// Serving returns an error if this node's state is too old to serve; nil: it never is.
+	Serving func() error
+	// WaitIndex waits until an index of a restore generation (0: any) is applied here; nil:
+	// requests that name one are refused with 503.
+	WaitIndex func(ctx context.Context, generation, index uint64) error
+
+	// The parts that a request passes through; all required but Guardrails.
+	Limits     Limiter
+	Budgets    Budgets
+	Guardrails *guardrail.Chain
+	Router     Router
+	Upstream   Upstream
+	Journal    Journal
+	Secrets    Opener
+	Pricer     Pricer
+
+	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
+	MaxBytes int64
+	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
+	Timeout time.Duration
+	// WriteTimeout is how long a client may not read; 0: one minute.
+	WriteTimeout time.Duration
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Logger gets one line for each request; nil: none.
+	Logger *slog.Logger
+	// Registerer gets the metrics; nil: none.
+	Registerer prometheus.Registerer
+}
+
+// Server is the data path. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	auth    *auth.Authenticator
+	now     func() time.Time
+	log     *slog.Logger
+	metrics *metrics
+	routes  []*Route
+	bodies  bodies
+	calls   sync.Pool // of *Call
+	view    viewCache
+}
+
+// New makes a Server.
+func New(cfg Config) (*Server, error) {
+	if cfg.Catalog == nil || cfg.Keys == nil || cfg.Limits == nil || cfg.Budgets == nil || cfg.Router == nil ||
+		cfg.Upstream == nil || cfg.Journal == nil || cfg.Secrets == nil || cfg.Pricer == nil {
+		return nil, errors.New("make proxy: a required part is missing")
+	}
+	fillDefaults(&cfg)
+	all, err := routes()
+	if err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all,
+		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+	}
+	s.bodies.most = cfg.MaxBytes
+	s.calls.New = func() any { return new(Call) }
+	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	return s, nil
+}
+
+func fillDefaults(cfg *Config) {
+	if cfg.Serving == nil {
+		cfg.Serving = func() error { return nil }
+	}
+	if cfg.WaitIndex == nil {
+		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
+	}
+	if cfg.Guardrails == nil {
+		cfg.Guardrails = guardrail.NewChain(nil)
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 1 << 30
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = defaultWriteTimeout
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Mount registers every route with mux, and answers for what is missing under /v1/ in
+// OpenAI's shape.
+func (s *Server) Mount(mux *http.ServeMux) {
+	for _, r := range s.routes {
+		for _, p := range r.patterns {
+			mux.Handle(r.method+" "+p, s.handler(r))
+		}
+	}
+	mux.HandleFunc("/v1/", s.notFound)
+}
+
+// Patterns lists the method and path of everything that is served, as http.ServeMux reads them.
+func (s *Server) Patterns() []string {
+	var all []string
+	for _, r := range s.routes {
+		for _, p := range r.patterns {
+			all = append(all, r.method+" "+p)
+		}
+	}
+	return all
+}
+
+// handler serves one route.
+func (s *Server) handler(r *Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		c, ok := s.calls.Get().(*Call)
+		if !ok {
+			c = new(Call)
+		}
+		c.writer.reset(w, s.cfg.WriteTimeout)
+		c.came = came{
+			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
+			header: req.Header, in: req.Body, length: req.ContentLength, out: &c.writer, started: s.now(),
+		}
+		defer s.recycle(c)
+		s.serve(req.Context(), c)
+	})
+}
+
+// recycle forgets a call whose request has ended.
+func (s *Server) recycle(c *Call) {
+	c.writer.end()
+	if c.buf != nil {
+		if c.lent {
+			s.bodies.abandon(c.buf) // net/http may read it after the answer's end
+		} else {
+			s.bodies.release(c.buf)
+		}
+	}
+	text, last := c.headers.text, c.last
+	*c = Call{}
+	c.headers.text, c.last = text, last[:0]
+	s.calls.Put(c)
+}
+
+// serve takes one call from its beginning to its end. Whatever happens, it is settled once.
+func (s *Server) serve(ctx context.Context, c *Call) {
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("request panicked", "request_id", c.id, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			s.finish(c, &llm.Error{Kind: llm.Internal, Message: "The gateway failed."})
+			if c.result.begun {
+				panic(http.ErrAbortHandler) // the answer is not whole, and must not look so
+			}
+		}
+	}()
+	s.finish(c, s.pipeline(ctx, c))
+}
+
+// notFound answers for paths that are not served.
+func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
+	e := &llm.Error{Kind: llm.NotFound, Code: "unknown_url", Message: "There is no " + req.Method + " " + req.URL.Path + "."}
+	for _, r := range s.routes {
+		for _, p := range r.patterns {
+			if p == req.URL.Path {
+				e = &llm.Error{Kind: llm.Invalid, Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Message: req.URL.Path + " is for " + r.method + "."}
+				w.Header().Set("Allow", r.method)
+			}
+		}
+	}
+	var out httpWriter
+	out.reset(w, 0)
+	writeError(&out, e)
+}
+
+// requestID takes the client's id if it is harmless in headers, logs and records, and makes
+// a new one otherwise.
+func requestID(h http.Header) string {
+	if v := h["X-Request-Id"]; len(v) > 0 && sane(v[0]) {
+		return v[0]
+	}
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	var text [36]byte // a UUID, as x-litellm-call-id is
+	hex.Encode(text[:8], b[:4])
+	hex.Encode(text[9:13], b[4:6])
+	hex.Encode(text[14:18], b[6:8])
+	hex.Encode(text[19:23], b[8:10])
+	hex.Encode(text[24:], b[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+func sane(id string) bool {
+	if id == "" || len(id) > maxRequestID {
+		return false
+	}
+	return strings.IndexFunc(id, func(r rune) bool {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		return !letter && r != '-' && r != '_' && r != '.' && r != ':'
+	}) < 0
+}

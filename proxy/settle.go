@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// guessedRate is how many tokens a second a provider is taken to have made for a client that
+// went away before the first one was seen. Charging nothing would make hanging up a way to
+// spend without a budget.
+const guessedRate = 100
+
+// openEntry is the step that writes what is about to be spent, before anything can be.
+func openEntry(_ context.Context, s *Server, c *Call) error {
+	c.opening = ledger.Reservation{
+		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
+		Hold: c.quote.cost, Holds: c.money.Holds(),
+	}
+	c.opening.KeyID, c.opening.TeamID = ids(c.who)
+	id, err := s.cfg.Journal.Reserve(&c.opening)
+	if err != nil {
+		return &llm.Error{
+			Kind: llm.Unavailable, Code: "conclave_journal_unavailable", RetryAfter: time.Second,
+			Message: "This node cannot record what the request will spend.", Err: err,
+		}
+	}
+	c.entry = id
+	return nil
+}
+
+// finish ends a call in any case: it settles, and answers with the error if there is one.
+func (s *Server) finish(c *Call, err error) {
+	var e *llm.Error
+	if err != nil {
+		e = s.final(c, err)
+		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
+			c.result.usage = s.estimateUsage(c)
+		}
+	}
+	s.settle(c, e)
+	if e != nil {
+		s.sendError(c, e)
+	}
+	s.observe(c, e)
+}
+
+// final is the error as the client and the record see it.
+func (s *Server) final(c *Call, err error) *llm.Error {
+	e := asError(err)
+	switch {
+	case e.Kind == llm.OverBudget:
+		mine := *e // the one that came may be shared
+		mine.NoRetry = true
+		if c.cat != nil {
+			mine.Status = c.cat.Settings().BudgetExceededStatus
+		}
+		if mine.Code == "" {
+			mine.Code = codeBudget
+		}
+		return &mine
+	case e.Kind == llm.Unauthenticated && e.Status != 0:
+		// A provider refuses our credential. To the client that must not look like a refusal
+		// of its own, and the provider's text may show a part of ours.
+		return &llm.Error{
+			Kind: llm.Upstream, Code: "conclave_upstream_unauthenticated",
+			Message: "The provider does not accept the deployment's credential.", Err: err,
+		}
+	default:
+		return e
+	}
+}
+
+// spentAnyway says whether a failed request has used something that nobody reported: text
+// that passed, or an attempt that the client did not wait for.
+func spentAnyway(c *Call, e *llm.Error) bool {
+	return c.result.text > 0 || e.Kind == llm.Canceled && c.result.attempts > 0
+}
+
+// estimateUsage counts what passed.
+func (s *Server) estimateUsage(c *Call) llm.Usage {
+	u := llm.Usage{Input: c.quote.prompt, Source: llm.UsageEstimated}
+	switch {
+	case c.route.endpoint == llm.Embeddings:
+	case c.result.text > 0:
+		u.Output = c.result.text/bytesPerToken + 1
+	default:
+		waited := s.now().Sub(c.result.dialled)
+		u.Output = min(c.quote.output, int64(waited.Seconds()*guessedRate))
+	}
+	return u
+}
+
+// settle prices what was used, settles limits and budget and closes the journal's entry,
+// once. The last byte of an answer is sent after it.
+func (s *Server) settle(c *Call, e *llm.Error) {
+	if c.settled {
+		return
+	}
+	c.settled = true
+	defer c.release()
+	s.price(c)
+	var charges []ledger.AccountCharge
+	if c.entry != 0 {
+		c.limit.Settle(c.result.usage.Total())
+		charges = c.money.Settle(c.result.cost)
+	}
+	if c.who == nil || c.route.lookup {
+		return // a stranger leaves no record, nor does a look at the catalog
+	}
+	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {
+		// The reservation stays open, and is charged in full when the journal is replayed.
+		s.log.Error("journal refuses a settlement", "request_id", c.id, "error", err)
+		s.metrics.unsettled.Inc()
+	}
+}
+
+// price turns the usage into the cost at the deployment's price.
+func (s *Server) price(c *Call) {
+	if c.result.attempts == 0 {
+		return
+	}
+	d := s.deploymentView(c.view, &c.result.target)
+	if d.price != nil {
+		c.result.priced = true
+		c.result.cost = resource.Money(0)
+		if c.result.usage.Source != llm.UsageNone {
+			c.result.cost = s.cfg.Pricer.Cost(d.price, c.result.usage)
+		}
+	}
+	if c.result.usage.Source == llm.UsageProvider {
+		s.modelView(c).factor.learn(c.quote.raw, c.result.usage.Prompt())
+	}
+}
+
+// recordOf is the record of the call.
+func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge) *ledger.Record {
+	r := &c.record
+	now := s.now()
+	*r = ledger.Record{
+		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
+		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
+		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
+	}
+	r.KeyID, r.TeamID = ids(c.who)
+	if c.entry != 0 {
+		r.Hold = c.quote.cost
+		if r.Cost > r.Hold {
+			r.Flags |= ledger.Overrun
+		}
+	}
+	if c.fields.Stream {
+		r.Flags |= ledger.Streamed
+	}
+	if t := &c.result.target; t.Deployment != nil {
+		r.DeploymentID = t.Deployment.ID
+		if !c.result.priced {
+			r.Flags |= ledger.Unpriced
+		}
+	}
+	if e != nil {
+		r.ErrorKind = errorCode(e)
+		if c.result.begun {
+			r.Flags |= ledger.Cut
+		} else {
+			r.Status = e.HTTPStatus()
+		}
+	}
+	return r
+}
+
+// ids are the key's and the team's of a principal.
+func ids(who *resource.Principal) (key, team string) {
+	if who.Key != nil {
+		key = who.Key.ID
+	}
+	if who.Team != nil {
+		team = who.Team.ID
+	}
+	return key, team
+}
+
+// tagsOf are the tags under which the call is counted: the key's, the team's and its own.
+func tagsOf(c *Call) []string {
+	tags := c.fields.Tags
+	if c.who.Key != nil && len(c.who.Key.Tags) > 0 {
+		tags = append(slices.Clip(c.who.Key.Tags), tags...)
+	}
+	if c.who.Team != nil && len(c.who.Team.Tags) > 0 {
+		tags = append(slices.Clip(c.who.Team.Tags), tags...)
+	}
+	return tags
+}
+
+// sendError tells the client: as an answer, or as the last event of a stream that has begun.
+// Who went away is told nothing.
+func (s *Server) sendError(c *Call, e *llm.Error) {
+	switch {
+	case e.Kind == llm.Canceled:
+	case !c.out.Started():
+		s.answerHeaders(c, c.out.Header())
+		writeError(c.out, e)
+	case c.fields.Stream:
+		if _, err := c.out.Write(errorEvent(e)); err == nil {
+			_ = c.out.Flush() // a client that went away has no use for it
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/router"
+)
+
+// relay sends a stream on, event by event as it comes. The head of the answer waits for the
+// first event, so that another deployment can still be tried, and the last event waits for
+// the settled record.
+func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
+	check, err := c.guards.Stream(ctx, c.guardInfo())
+	if err != nil {
+		return err
+	}
+	defer check.Close()
+	for {
+		ev, err := a.Stream.Next()
+		s.note(c, a.Stream, flight, err)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if a.Stream.Done() {
+			c.last = append(c.last[:0], ev...)
+			break
+		}
+		if err := s.pass(ctx, c, a, check, ev); err != nil {
+			return err
+		}
+	}
+	release, err := check.End(ctx)
+	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
+		return err
+	}
+	return s.endStream(c, a)
+}
+
+// note counts what came.
+func (s *Server) note(c *Call, st Stream, flight router.Flight, err error) {
+	if u, ok := st.Usage(); ok {
+		c.result.usage = u
+	}
+	c.result.text = st.TextBytes()
+	if c.result.firstToken == 0 && err == nil {
+		now := s.now()
+		c.result.firstToken = now.Sub(c.started)
+		c.result.waited += now.Sub(c.result.answered)
+		flight.FirstToken(now.Sub(c.result.began))
+	}
+}
+
+// pass sends one event on, or what the guardrails release of it.
+func (s *Server) pass(ctx context.Context, c *Call, a *Answer, check *guardrail.StreamCheck, raw []byte) error {
+	if check == nil {
+		return s.sendOne(c, a, raw)
+	}
+	release, err := check.Feed(ctx, raw)
+	return s.send(c, a, release, judgedBy(check, err))
+}
+
+// send sends the events that the guardrails released, also those before a block.
+func (s *Server) send(c *Call, a *Answer, events [][]byte, blocked error) error {
+	for _, raw := range events {
+		if err := s.sendOne(c, a, raw); err != nil {
+			return err
+		}
+	}
+	return blocked
+}
+
+// judgedBy names the guardrail that ended the stream as the error's scope.
+func judgedBy(check *guardrail.StreamCheck, err error) error {
+	e, ok := errors.AsType[*llm.Error](err)
+	if !ok {
+		return err
+	}
+	for _, r := range check.Results() {
+		if r.Status != guardrail.StatusPassed {
+			e.Scope = r.Guardrail
+		}
+	}
+	return e
+}
+
+// sendOne writes one event and pushes it out.
+func (s *Server) sendOne(c *Call, a *Answer, raw []byte) error {
+	s.beginStream(c, a)
+	if _, err := c.out.Write(raw); err != nil {
+		return gone(err)
+	}
+	if err := c.out.Flush(); err != nil {
+		return gone(err)
+	}
+	return nil
+}
+
+// beginStream sends the head of a stream's answer, once.
+func (s *Server) beginStream(c *Call, a *Answer) {
+	if c.result.begun {
+		return
+	}
+	c.result.begun = true
+	c.result.status = http.StatusOK
+	h := c.out.Header()
+	s.answerHeaders(c, h)
+	providerHeaders(a.Header, h)
+	h["Content-Type"] = typeEvents
+	if v := a.Header["Content-Type"]; len(v) > 0 {
+		h["Content-Type"] = v[:1]
+	}
+	h["Cache-Control"] = noCache
+	h["X-Accel-Buffering"] = noBuffer
+	c.out.Start(http.StatusOK)
+}
+
+// endStream settles, then sends the last event.
+func (s *Server) endStream(c *Call, a *Answer) error {
+	if c.result.usage.Source == llm.UsageNone {
+		c.result.usage = s.estimateUsage(c)
+	}
+	s.beginStream(c, a)
+	s.settle(c, nil)
+	if len(c.last) == 0 {
+		return nil
+	}
+	return s.sendOne(c, a, c.last)
+}

@@ -1,0 +1,135 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+)
+
+// Timeouts are the timers of an attempt. 0 means what the client's Config says.
+type Timeouts struct {
+	// Header runs from the start to the response's header. 0 there too means no timer of its own.
+	Header time.Duration
+	// FirstToken runs from the start to the first event of a stream that has data. Comments, with
+	// which some providers keep connections alive, do not stop it. 0 there too means that Idle
+	// alone counts, from the header on.
+	FirstToken time.Duration
+	// Idle is how long the provider may be silent, once it has begun to answer. Only time spent
+	// waiting for it counts, not the time that a slow client takes.
+	Idle time.Duration
+	// Total runs from the start to the end of the answer. Negative means no such timer.
+	Total time.Duration
+}
+
+// or fills in what is 0 from d.
+func (t Timeouts) or(d Timeouts) Timeouts {
+	if t.Header == 0 {
+		t.Header = d.Header
+	}
+	if t.FirstToken == 0 {
+		t.FirstToken = d.FirstToken
+	}
+	if t.Idle == 0 {
+		t.Idle = d.Idle
+	}
+	if t.Total == 0 {
+		t.Total = d.Total
+	}
+	return t
+}
+
+// Attempt is one request to one deployment. Do does not change it, so it may be sent again.
+type Attempt struct {
+	Provider *provider.Provider
+	Endpoint llm.Endpoint
+	Base     string // the deployment's api_base, else its credential's; "" for the provider's own
+	Model    string // the model's name at the provider, for those who want it in the URL
+	Key      string // the provider's key, in clear
+	Body     []byte // sent as it is; must not change until the answer is closed
+	Stream   bool   // the body asks for a stream
+	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
+	// did not ask for it.
+	HideUsage bool
+	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
+	Header   http.Header
+	Timeouts Timeouts
+}
+
+// String leaves out the key and the body.
+func (a *Attempt) String() string {
+	return "attempt at " + a.Provider.Name + " " + a.Endpoint.String() + " " + a.Base + " " + a.Model
+}
+
+// GoString is String, for %#v.
+func (a *Attempt) GoString() string { return a.String() }
+
+// Values of headers, shared by all requests. The transport only reads them.
+var (
+	jsonType    = []string{"application/json"}
+	eventStream = []string{"text/event-stream"}
+	identity    = []string{"identity"}
+	userAgent   = []string{"conclave"}
+)
+
+// request builds the HTTP request.
+func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
+	h := make(http.Header, 6+len(a.Header))
+	for k, v := range a.Header {
+		h[k] = v
+	}
+	h["Content-Type"] = jsonType
+	h["Accept"] = jsonType
+	if a.Stream {
+		h["Accept"] = eventStream
+	}
+	h["Accept-Encoding"] = identity
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = userAgent
+	}
+	delete(h, "Authorization")
+	a.Provider.Auth.Set(h, a.Key)
+	req := &http.Request{
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(a.Body)),
+		Body:          newBody(a.Body),
+		// For a connection that the provider closed before it read anything.
+		GetBody: func() (io.ReadCloser, error) { return newBody(a.Body), nil },
+	}
+	return req.WithContext(ctx)
+}
+
+// body is a request's body.
+type body struct{ bytes.Reader }
+
+func newBody(b []byte) *body {
+	r := new(body)
+	r.Reset(b)
+	return r
+}
+
+// Close does nothing.
+func (*body) Close() error { return nil }
+
+// Answer is what a provider sent. Exactly one of Body and Stream is there: a provider may answer
+// a request for a stream with a whole body.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	Report llm.Report // of Body
+	Stream *Stream
+}
+
+// Close ends the attempt. It may be called more than once.
+func (a *Answer) Close() {
+	if a.Stream != nil {
+		a.Stream.Close()
+	}
+}

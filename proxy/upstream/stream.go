@@ -1,0 +1,169 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+const (
+	afterDone    = 100 * time.Millisecond // for the end of the body behind [DONE]
+	maxKeepBytes = 64 << 10               // a larger buffer is not kept for the next stream
+)
+
+// Stream is an answer in events. It is not safe for concurrent use.
+type Stream struct {
+	client  *Client
+	call    *call
+	attempt *Attempt
+	reader  *llm.SSEReader // nil once closed
+
+	first  time.Duration // from the start to the first event with data
+	report llm.Report    // usage is the last one's, the rest is summed
+	done   bool          // [DONE] came
+	end    error         // what Next goes on to return
+}
+
+// Next returns the bytes of the next event, to be relayed as they are. They are valid until the
+// next call. Comments before the first event with data are left out, so that nothing has reached
+// the client when that fails.
+//
+// It returns io.EOF after a whole stream: after [DONE], or after a finish reason for every choice.
+// Any other end is an *llm.Error, as is an error that the provider sent as an event.
+func (s *Stream) Next() ([]byte, error) {
+	for s.end == nil {
+		if s.done {
+			return nil, s.drain()
+		}
+		e, err := s.reader.Next()
+		if err != nil {
+			s.end = s.ended(err)
+			break
+		}
+		if e.Data == nil {
+			if s.first > 0 && !e.Cut {
+				return e.Raw, nil
+			}
+			continue
+		}
+		show, err := s.take(e)
+		if err != nil {
+			s.end = err
+			break
+		}
+		s.call.await(s.call.limits.Idle)
+		switch {
+		case !show:
+		case e.Cut: // whole, but for the blank line after it
+			return append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n'), nil
+		default:
+			return e.Raw, nil
+		}
+	}
+	return nil, s.end
+}
+
+// take reads an event with data and says whether the client may see it.
+func (s *Stream) take(e llm.Event) (show bool, err error) {
+	if string(e.Data) == "[DONE]" {
+		s.done = true
+		s.mark()
+		return true, nil
+	}
+	r, err := s.attempt.Provider.Codec.Read(e.Data)
+	switch {
+	case err != nil && e.Cut:
+		return false, s.cut(io.ErrUnexpectedEOF)
+	case err != nil && len(e.Type) > 0:
+		return true, nil // an event of the vendor's own
+	case err != nil:
+		return false, err
+	case r.HasError:
+		// The event's bytes go with the reader's buffer, the error's stay.
+		body := append([]byte(nil), e.Data...)
+		return false, s.attempt.Provider.Codec.Classify(s.client.cfg.Now(), 200, nil, body)
+	}
+	s.mark()
+	if r.HasUsage {
+		s.report.Usage, s.report.HasUsage = r.Usage, true
+	}
+	s.report.TextBytes += r.TextBytes
+	s.report.Seen |= r.Seen
+	s.report.Finished |= r.Finished
+	return !r.UsageOnly || !s.attempt.HideUsage, nil
+}
+
+// mark notes the first event with data.
+func (s *Stream) mark() {
+	if s.first == 0 {
+		s.first = max(time.Since(s.call.start), 1)
+		s.call.phase.Store(int32(waitNext))
+	}
+}
+
+// complete says that the stream may end here.
+func (s *Stream) complete() bool {
+	return s.done || s.attempt.Provider.NoEndMark || (s.report.Seen != 0 && s.report.Seen == s.report.Finished)
+}
+
+// ended turns the end of the bytes into what Next returns.
+func (s *Stream) ended(err error) error {
+	switch {
+	case !errors.Is(err, io.EOF):
+		return s.call.failure(err)
+	case s.complete():
+		return io.EOF
+	}
+	return s.cut(io.ErrUnexpectedEOF)
+}
+
+func (s *Stream) cut(err error) error {
+	return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: err}
+}
+
+// drain reads the end of the body, which stands right behind [DONE], so that the connection can
+// be used again. The answer is whole, so nothing that happens here is an error.
+func (s *Stream) drain() error {
+	s.end = io.EOF
+	s.call.await(afterDone)
+	for {
+		if _, err := s.reader.Next(); err != nil {
+			return s.end
+		}
+	}
+}
+
+// Done says that the event that Next returned last was [DONE]: it is the last one.
+func (s *Stream) Done() bool { return s.done }
+
+// FirstToken is the time from the start of the attempt to the first event with data, 0 if none came.
+func (s *Stream) FirstToken() time.Duration { return s.first }
+
+// Usage is what the provider reported so far; ok is false if it reported nothing.
+func (s *Stream) Usage() (u llm.Usage, ok bool) { return s.report.Usage, s.report.HasUsage }
+
+// TextBytes is the size of the text that came, from which the usage of a cut stream is estimated.
+func (s *Stream) TextBytes() int64 { return s.report.TextBytes }
+
+// Close ends the stream and makes the events that it returned invalid. A stream that is not at
+// its end is canceled at the provider.
+func (s *Stream) Close() {
+	if s.reader == nil {
+		return
+	}
+	if s.done && s.end == nil {
+		_ = s.drain()
+	}
+	s.call.close()
+	if s.end == nil {
+		s.end = io.ErrClosedPipe
+	}
+	if s.reader.Cap() <= maxKeepBytes {
+		s.reader.Reset(nil, 0)
+		s.client.readers.Put(s.reader)
+	}
+	s.reader = nil
+}

@@ -1,0 +1,278 @@
+// Package upstream makes one attempt at a provider: it builds the URL, signs, sends, classifies
+// what goes wrong, and hands back the answer whole or as a stream of events. It knows nothing of
+// retries, of clients or of http.ResponseWriter. It follows no redirect, takes no proxy from the
+// environment, and all its connections come from one dialer.
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+)
+
+// Defaults of Config.
+const (
+	DefaultMaxBody     = 64 << 20
+	DefaultDialTimeout = 10 * time.Second
+	DefaultIdle        = 2 * time.Minute
+	DefaultTotal       = 10 * time.Minute
+)
+
+const (
+	maxRoutes    = 4096 // remembered URLs; a catalog has fewer
+	maxIdleConns = 512  // for each provider; net/http's own default is 2
+	maxErrorBody = 64 << 10
+)
+
+// Config is what a Client needs. Its zero value works.
+type Config struct {
+	// Dial opens connections. Nil means a net.Dialer that asks AllowAddr.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// AllowAddr is asked about every resolved address just before the default dialer connects to
+	// it, so that a name cannot change its mind in between. Nil allows all; PublicOnly is another.
+	AllowAddr func(netip.Addr) error
+	// DialTimeout bounds name resolution and connecting, and the TLS handshake. 0 means DefaultDialTimeout.
+	DialTimeout time.Duration
+	// TLS is for providers with a certificate authority of their own. Nil means the system's.
+	TLS *tls.Config
+	// Proxy picks an HTTP proxy for a request. Nil means none, whatever the environment says.
+	Proxy func(*http.Request) (*url.URL, error)
+	// Timeouts are for attempts that leave theirs 0. Idle and Total have defaults.
+	Timeouts Timeouts
+	// MaxBody bounds a response that is not a stream, in bytes. 0 means DefaultMaxBody.
+	MaxBody int64
+	// MaxEvent bounds one event of a stream, in bytes. 0 means llm.DefaultMaxEvent.
+	MaxEvent int
+	// MaxConns bounds the connections to one host. 0 means no bound.
+	MaxConns int
+	// Now is the clock for dates in headers. Nil means time.Now.
+	Now func() time.Time
+}
+
+// Client sends attempts. It is safe for concurrent use.
+type Client struct {
+	cfg     Config
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	readers sync.Pool // *llm.SSEReader
+	routes  atomic.Pointer[map[routeKey]*route]
+
+	mu         sync.Mutex                 // guards what follows and the replacing of routes
+	transports map[string]*http.Transport // by scheme and host
+}
+
+// routeKey is all that decides where an attempt goes.
+type routeKey struct {
+	provider    *provider.Provider
+	base, model string
+	endpoint    llm.Endpoint
+}
+
+// route is a parsed URL and the connections to its host.
+type route struct {
+	url       *url.URL
+	transport *http.Transport
+}
+
+// New returns a client.
+func New(cfg Config) *Client {
+	if cfg.DialTimeout == 0 {
+		cfg.DialTimeout = DefaultDialTimeout
+	}
+	if cfg.Timeouts.Idle == 0 {
+		cfg.Timeouts.Idle = DefaultIdle
+	}
+	if cfg.Timeouts.Total == 0 {
+		cfg.Timeouts.Total = DefaultTotal
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	c := &Client{cfg: cfg, dial: cfg.Dial, transports: make(map[string]*http.Transport)}
+	if c.dial == nil {
+		c.dial = dialer(cfg.DialTimeout, cfg.AllowAddr)
+	}
+	c.readers.New = func() any { return new(llm.SSEReader) }
+	c.routes.Store(&map[routeKey]*route{})
+	return c
+}
+
+// Close closes the connections that are idle. Those in use close with their answers.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// Do makes the attempt. Every error is an *llm.Error: of kind Canceled if ctx was, Timeout if
+// one of the attempt's timers or ctx's deadline ended it, and otherwise what the provider's
+// answer, or the lack of one, means. The answer must be closed.
+func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
+	rt, err := c.route(a)
+	if err != nil {
+		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
+	}
+	cl := c.begin(ctx, a)
+	res, err := rt.transport.RoundTrip(a.request(cl.ctx, rt.url))
+	if err != nil {
+		defer cl.stop()
+		return nil, cl.failure(err)
+	}
+	cl.timer.Stop()
+	cl.body = res.Body
+	ans, err := c.answer(cl, a, res)
+	if err != nil {
+		cl.close()
+		return nil, err
+	}
+	return ans, nil
+}
+
+// route finds the URL and the transport of an attempt without locks once it was seen.
+func (c *Client) route(a *Attempt) (*route, error) {
+	key := routeKey{a.Provider, a.Base, a.Model, a.Endpoint}
+	if rt, ok := (*c.routes.Load())[key]; ok {
+		return rt, nil
+	}
+	text, err := a.Provider.URL(a.Base, a.Endpoint, a.Model)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse address: %w", err)
+	}
+	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rt := &route{url: u, transport: c.transportLocked(u)}
+	old := *c.routes.Load()
+	routes := make(map[routeKey]*route, len(old)+1)
+	if len(old) < maxRoutes {
+		for k, v := range old {
+			routes[k] = v
+		}
+	}
+	routes[key] = rt
+	c.routes.Store(&routes)
+	return rt, nil
+}
+
+// transportLocked returns the transport of u's host. Each host has its own, so that they do not
+// wait for each other's locks.
+func (c *Client) transportLocked(u *url.URL) *http.Transport {
+	key := u.Scheme + "://" + u.Host
+	t, ok := c.transports[key]
+	if !ok {
+		t = &http.Transport{
+			Proxy:                  c.cfg.Proxy,
+			DialContext:            c.dial,
+			TLSClientConfig:        c.cfg.TLS.Clone(),
+			TLSHandshakeTimeout:    c.cfg.DialTimeout,
+			ForceAttemptHTTP2:      true, // a custom DialContext switches it off
+			DisableCompression:     true, // events must not wait in a compressor
+			MaxIdleConns:           maxIdleConns,
+			MaxIdleConnsPerHost:    maxIdleConns,
+			MaxConnsPerHost:        c.cfg.MaxConns,
+			IdleConnTimeout:        75 * time.Second,
+			ExpectContinueTimeout:  time.Second,
+			MaxResponseHeaderBytes: 256 << 10,
+			WriteBufferSize:        16 << 10,
+			ReadBufferSize:         16 << 10,
+		}
+		c.transports[key] = t
+	}
+	return t
+}
+
+// answer reads as much of a response as its caller needs to go on.
+func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
+	isStream := isType(res.Header, "text/event-stream")
+	switch {
+	case res.StatusCode < 200 || res.StatusCode >= 300:
+		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, body)
+	case a.Stream && !isType(res.Header, "application/json"):
+		s := &Stream{client: c, call: cl, attempt: a, reader: c.readers.Get().(*llm.SSEReader)}
+		s.reader.Reset(cl, c.cfg.MaxEvent)
+		cl.await(cl.firstEvent())
+		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
+	case isStream:
+		return nil, invalidResponse("The provider streamed though it was not asked to.")
+	}
+	body, err := cl.readAll(res.ContentLength, c.cfg.MaxBody, false)
+	if err != nil {
+		return nil, err
+	}
+	rep, err := a.Provider.Codec.Read(body)
+	if err != nil {
+		return nil, err
+	}
+	if rep.HasError {
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, body)
+	}
+	cl.close()
+	return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: rep}, nil
+}
+
+func invalidResponse(message string) *llm.Error {
+	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: message}
+}
+
+// isType says whether the content type is typ, whatever its parameters.
+func isType(h http.Header, typ string) bool {
+	v := h.Get("Content-Type")
+	return len(v) >= len(typ) && equalFold(v[:len(typ)], typ) && (len(v) == len(typ) || v[len(typ)] == ';' || v[len(typ)] == ' ')
+}
+
+func equalFold(a, b string) bool { return bytes.EqualFold([]byte(a), []byte(b)) }
+
+// readAll reads the body to its end. What is over the limit is an error, or cut off if cut.
+func (cl *call) readAll(size, limit int64, cut bool) ([]byte, error) {
+	if size > limit && !cut {
+		return nil, invalidResponse("The provider's response is too large.")
+	}
+	if size < 0 {
+		size = 2 << 10
+	}
+	cl.await(cl.limits.Idle)
+	buf := make([]byte, 0, min(size, limit)+1)
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := cl.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if n > 0 {
+			cl.await(cl.limits.Idle)
+		}
+		switch {
+		case int64(len(buf)) > limit && cut:
+			return buf[:limit], nil
+		case int64(len(buf)) > limit:
+			return nil, invalidResponse("The provider's response is too large.")
+		case err == io.EOF: //nolint:errorlint // a body returns the very value
+			return buf, nil
+		case err != nil:
+			return buf, cl.failure(err)
+		}
+	}
+}

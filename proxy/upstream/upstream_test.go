@@ -1,0 +1,426 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+)
+
+const (
+	answer = `{"id":"1","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4}}}`
+	delta  = `data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}],"usage":null}` + "\n\n"
+	finish = `data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}` + "\n\n"
+	usage  = `data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}` + "\n\n"
+	done   = "data: [DONE]\n\n"
+)
+
+// row returns a provider's row, which every test knows.
+func row(t testing.TB, name string) *provider.Provider {
+	t.Helper()
+	p, ok := provider.Lookup(name)
+	if !ok {
+		t.Fatalf("no provider %q", name)
+	}
+	return p
+}
+
+// serve starts a provider and returns a client and an attempt at it.
+func serve(t testing.TB, cfg upstream.Config, h http.HandlerFunc) (*upstream.Client, *upstream.Attempt) {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // the server notices that a client leaves once it has read its request
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		h(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	c := upstream.New(cfg)
+	t.Cleanup(c.Close)
+	return c, &upstream.Attempt{
+		Provider: row(t, "openai"), Endpoint: llm.Chat, Base: srv.URL + "/v1/", Key: "sk-secret",
+		Body: []byte(`{"model":"m"}`),
+	}
+}
+
+// events answers with the texts as one stream.
+func events(texts ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		for _, s := range texts {
+			_, _ = io.WriteString(w, s)
+			w.(http.Flusher).Flush()
+		}
+	}
+}
+
+func TestDo(t *testing.T) {
+	t.Parallel()
+	c, a := serve(t, upstream.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch {
+		case r.Method != http.MethodPost || r.URL.Path != "/v1/chat/completions":
+			t.Errorf("got %s %s", r.Method, r.URL)
+		case r.Header.Get("Authorization") != "Bearer sk-secret" || r.Header.Get("X-Extra") != "1":
+			t.Errorf("got headers %v", r.Header)
+		case string(body) != `{"model":"m"}` || r.ContentLength != int64(len(body)):
+			t.Errorf("got body %q of %d bytes", body, r.ContentLength)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-Request-Id", "r1")
+		_, _ = io.WriteString(w, answer)
+	})
+	a.Header = http.Header{"X-Extra": {"1"}, "Authorization": {"Bearer other"}}
+	ans, err := c.Do(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ans.Close()
+	want := llm.Usage{Input: 6, CacheRead: 4, Output: 5, Source: llm.UsageProvider}
+	if string(ans.Body) != answer || ans.Report.Usage != want || ans.Header.Get("X-Request-Id") != "r1" {
+		t.Errorf("got %q, %+v, %v", ans.Body, ans.Report.Usage, ans.Header)
+	}
+}
+
+func TestDo_Stream(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		events []string
+		hide   bool
+		want   string
+		code   string // of the error at the end, "" for a whole stream
+		usage  bool
+	}{
+		{"whole", []string{delta, finish, usage, done}, false, delta + finish + usage + done, "", true},
+		{"usage hidden", []string{delta, finish, usage, done}, true, delta + finish + done, "", true},
+		{"usage on the last chunk is shown", []string{delta, strings.Replace(finish, `"usage":null`, `"usage":{"total_tokens":3}`, 1), done}, true, delta + strings.Replace(finish, `"usage":null`, `"usage":{"total_tokens":3}`, 1) + done, "", true},
+		{"comments before the first token", []string{": wait\n\n", delta, ": more\n\n", finish, done}, false, delta + ": more\n\n" + finish + done, "", false},
+		{"no [DONE]", []string{delta, finish}, false, delta + finish, "", false},
+		{"[DONE] without a blank line", []string{delta, "data: [DONE]\n"}, false, delta + done, "", false},
+		{"no end", []string{delta, delta}, false, delta + delta, "upstream_cut", false},
+		{"nothing", nil, false, "", "upstream_cut", false},
+		{"one of two choices finished", []string{delta, strings.Replace(finish, `"index":0`, `"index":1`, 1)}, false, delta + strings.Replace(finish, `"index":0`, `"index":1`, 1), "upstream_cut", false},
+		{"cut in an event", []string{delta, delta[:20]}, false, delta, "upstream_cut", false},
+		{"not JSON", []string{delta, "data: <html>\n\n"}, false, delta, "invalid_response", false},
+		{"a vendor's event", []string{"event: hello\ndata: x\n\n", delta, finish, done}, false, "event: hello\ndata: x\n\n" + delta + finish + done, "", false},
+		{"error", []string{delta, `data: {"error":{"message":"slow down","code":"rate_limit_exceeded"}}` + "\n\n"}, false, delta, "rate_limit_exceeded", false},
+		{"too large", []string{delta, "data: " + strings.Repeat("x", 1<<20)}, false, delta, "invalid_response", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, a := serve(t, upstream.Config{MaxEvent: 64 << 10}, events(tt.events...))
+			a.Stream, a.HideUsage = true, tt.hide
+			ans, err := c.Do(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ans.Close()
+			got, err := readStream(ans.Stream)
+			if got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			var e *llm.Error
+			if errors.As(err, &e) && e.Code != tt.code || e == nil && tt.code != "" || e == nil && !errors.Is(err, io.EOF) {
+				t.Errorf("got error %v, want code %q", err, tt.code)
+			}
+			if _, ok := ans.Stream.Usage(); ok != tt.usage {
+				t.Errorf("got usage: %v, want %v", ok, tt.usage)
+			}
+			if strings.Contains(tt.want, "hello\"") && (ans.Stream.FirstToken() == 0 || ans.Stream.TextBytes() == 0) {
+				t.Errorf("got first token %v and %d bytes", ans.Stream.FirstToken(), ans.Stream.TextBytes())
+			}
+		})
+	}
+}
+
+func readStream(s *upstream.Stream) (string, error) {
+	var b strings.Builder
+	for {
+		e, err := s.Next()
+		if err != nil {
+			return b.String(), err
+		}
+		b.Write(e)
+	}
+}
+
+func TestDo_Reuse(t *testing.T) {
+	t.Parallel()
+	var conns atomic.Int32
+	seen := make(map[string]bool)
+	c, a := serve(t, upstream.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		if !seen[r.RemoteAddr] { // the requests follow one another
+			seen[r.RemoteAddr] = true
+			conns.Add(1)
+		}
+		events(delta, finish, done)(w, r)
+	})
+	a.Stream = true
+	for range 20 {
+		ans, err := c.Do(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for !ans.Stream.Done() {
+			if _, err := ans.Stream.Next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ans.Close()
+		ans.Close()
+		if _, err := ans.Stream.Next(); err == nil {
+			t.Fatal("a closed stream goes on")
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("got %d connections, want 1", n)
+	}
+}
+
+func TestDo_Errors(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		name    string
+		status  int
+		header  map[string]string
+		body    string
+		kind    llm.Kind
+		code    string
+		retry   time.Duration
+		relayed bool // the provider's body is kept
+	}{
+		{"limit", 429, map[string]string{"Retry-After": "7"}, `{"error":{"message":"m","code":"rate_limit_exceeded"}}`, llm.RateLimited, "rate_limit_exceeded", 7 * time.Second, true},
+		{"limit until a date", 429, map[string]string{"Retry-After": "Fri, 02 Jan 2026 03:04:35 GMT"}, `{"error":{"message":"m"}}`, llm.RateLimited, "", 30 * time.Second, true},
+		{"credentials", 401, nil, `{"error":{"message":"Incorrect API key provided: sk-secret"}}`, llm.Upstream, "upstream_credentials", 0, false},
+		{"redirect", 302, map[string]string{"Location": "http://169.254.169.254/"}, ``, llm.Upstream, "upstream_credentials", 0, false},
+		{"page", 502, nil, `<html>`, llm.Upstream, "", 0, false},
+		{"error in a good answer", 200, map[string]string{"Content-Type": "application/json"}, `{"error":{"message":"m","code":503}}`, llm.Unavailable, "503", 0, true},
+		{"not JSON", 200, map[string]string{"Content-Type": "application/json"}, `<html>`, llm.Upstream, "invalid_response", 0, false},
+		{"unasked stream", 200, map[string]string{"Content-Type": "text/event-stream"}, done, llm.Upstream, "invalid_response", 0, false},
+		{"too large", 200, map[string]string{"Content-Type": "application/json"}, `{"a":"` + strings.Repeat("x", 3000) + `"}`, llm.Upstream, "invalid_response", 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, a := serve(t, upstream.Config{Now: func() time.Time { return now }, MaxBody: 2000}, func(w http.ResponseWriter, _ *http.Request) {
+				for k, v := range tt.header {
+					w.Header().Set(k, v)
+				}
+				w.WriteHeader(tt.status)
+				_, _ = io.WriteString(w, tt.body)
+			})
+			_, err := c.Do(t.Context(), a)
+			var e *llm.Error
+			if !errors.As(err, &e) {
+				t.Fatalf("got %v, want an *llm.Error", err)
+			}
+			if e.Kind != tt.kind || e.Code != tt.code || e.RetryAfter != tt.retry || (e.Body != nil) != tt.relayed {
+				t.Errorf("got kind %d, code %q, retry after %v, body %q", e.Kind, e.Code, e.RetryAfter, e.Body)
+			}
+			if strings.Contains(err.Error(), "sk-secret") {
+				t.Errorf("the error tells the key: %v", err)
+			}
+		})
+	}
+}
+
+func TestDo_Timeouts(t *testing.T) {
+	t.Parallel()
+	hang := func(before ...string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if before != nil {
+				events(before...)(w, r)
+			}
+			<-r.Context().Done()
+		}
+	}
+	const short, long = 30 * time.Millisecond, time.Minute
+	for _, tt := range []struct {
+		name    string
+		t       upstream.Timeouts
+		h       http.HandlerFunc
+		message string
+	}{
+		{"header", upstream.Timeouts{Header: short}, hang(), "no response header"},
+		{"total before the header", upstream.Timeouts{Header: long, Total: short}, hang(), "not complete"},
+		{"first token before the header", upstream.Timeouts{FirstToken: short}, hang(), "no response header"},
+		{"first token", upstream.Timeouts{FirstToken: short}, hang(""), "no first token"},
+		{"first token with comments", upstream.Timeouts{FirstToken: short, Idle: long}, hang(": a\n\n", ": b\n\n"), "no first token"},
+		{"idle", upstream.Timeouts{FirstToken: long, Idle: short}, hang(delta), "fell silent"},
+		{"total", upstream.Timeouts{Idle: long, Total: 2 * short}, hang(delta), "not complete"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, a := serve(t, upstream.Config{}, tt.h)
+			a.Stream, a.Timeouts = true, tt.t
+			ans, err := c.Do(t.Context(), a)
+			if err == nil {
+				defer ans.Close()
+				_, err = readStream(ans.Stream)
+			}
+			var e *llm.Error
+			if !errors.As(err, &e) || e.Kind != llm.Timeout || !strings.Contains(e.Message, tt.message) {
+				t.Errorf("got %v, want a timeout with %q", err, tt.message)
+			}
+		})
+	}
+}
+
+func TestDo_SlowClient(t *testing.T) {
+	t.Parallel()
+	c, a := serve(t, upstream.Config{}, events(delta, finish, done))
+	a.Stream, a.Timeouts = true, upstream.Timeouts{Idle: 50 * time.Millisecond}
+	ans, err := c.Do(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ans.Close()
+	if _, err := ans.Stream.Next(); err != nil {
+		t.Fatal(err)
+	}
+	select { // a client that takes longer to read than the provider may be silent
+	case <-time.After(120 * time.Millisecond):
+	case <-t.Context().Done():
+	}
+	if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want EOF", err)
+	}
+}
+
+func TestDo_Cancel(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	c, a := serve(t, upstream.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		events(delta)(w, r)
+		<-r.Context().Done()
+		close(gone)
+	})
+	a.Stream = true
+	ctx, cancel := context.WithCancel(t.Context())
+	ans, err := c.Do(ctx, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ans.Stream.Next(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	var e *llm.Error
+	if _, err := ans.Stream.Next(); !errors.As(err, &e) || e.Kind != llm.Canceled {
+		t.Errorf("got %v, want kind Canceled", err)
+	}
+	ans.Close()
+	<-gone
+}
+
+func TestDo_CloseCancels(t *testing.T) {
+	t.Parallel()
+	gone := make(chan struct{})
+	c, a := serve(t, upstream.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		events(delta)(w, r)
+		<-r.Context().Done()
+		close(gone)
+	})
+	a.Stream = true
+	ans, err := c.Do(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ans.Close()
+	<-gone
+}
+
+func TestDo_Unreachable(t *testing.T) {
+	t.Parallel()
+	c, a := serve(t, upstream.Config{}, events())
+	a.Base = "http://127.0.0.1:1"
+	var e *llm.Error
+	if _, err := c.Do(t.Context(), a); !errors.As(err, &e) || e.Kind != llm.Upstream || e.Code != "upstream_unreachable" {
+		t.Errorf("got %v, want upstream_unreachable", err)
+	}
+	a.Provider, a.Base = row(t, "hosted_vllm"), ""
+	if _, err := c.Do(t.Context(), a); !errors.As(err, &e) || e.Kind != llm.Internal || e.Code != "upstream_address" {
+		t.Errorf("got %v, want upstream_address", err)
+	}
+}
+
+func TestDo_AllowAddr(t *testing.T) {
+	t.Parallel()
+	c, a := serve(t, upstream.Config{AllowAddr: upstream.PublicOnly}, events())
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"} {
+		a.Base = "http://" + host + ":9/v1"
+		var e *llm.Error
+		if _, err := c.Do(t.Context(), a); !errors.As(err, &e) || (e.Code != "address_refused" && host != "2130706433") {
+			t.Errorf("%s: got %v, want address_refused", host, err)
+		}
+	}
+}
+
+func TestPublicOnly(t *testing.T) {
+	t.Parallel()
+	for addr, want := range map[string]bool{
+		"8.8.8.8": true, "2606:4700::1111": true, "::ffff:8.8.8.8": true,
+		"127.0.0.1": false, "10.1.2.3": false, "172.16.0.1": false, "192.168.1.1": false, "169.254.169.254": false,
+		"100.100.100.200": false, "0.0.0.0": false, "255.255.255.255": false, "224.0.0.1": false, "198.18.0.1": false,
+		"::": false, "::1": false, "fe80::1": false, "fc00::1": false, "fd00:ec2::254": false, "ff02::1": false,
+		"::ffff:10.0.0.1": false, "64:ff9b::a00:1": false, "2002:a00:1::": false, "::7f00:1": false,
+	} {
+		if got := upstream.PublicOnly(netip.MustParseAddr(addr)) == nil; got != want {
+			t.Errorf("PublicOnly(%s) allows: %v, want %v", addr, got, want)
+		}
+	}
+}
+
+func TestAttempt_String(t *testing.T) {
+	t.Parallel()
+	a := &upstream.Attempt{Provider: row(t, "openai"), Key: "sk-secret", Body: []byte("prompt")}
+	if s := a.String() + a.GoString(); strings.Contains(s, "secret") || strings.Contains(s, "prompt") {
+		t.Errorf("got %q, which tells too much", s)
+	}
+}
+
+func BenchmarkDo(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		h    http.HandlerFunc
+	}{
+		{"whole", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, answer)
+		}},
+		{"stream of 100", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, strings.Repeat(delta, 100)+finish+usage+done)
+		}},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			c, a := serve(b, upstream.Config{}, bb.h)
+			a.Stream = strings.HasPrefix(bb.name, "stream")
+			b.ReportAllocs()
+			for b.Loop() {
+				ans, err := c.Do(b.Context(), a)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if ans.Stream != nil {
+					for {
+						if _, err := ans.Stream.Next(); err != nil {
+							break
+						}
+					}
+				}
+				ans.Close()
+			}
+		})
+	}
+}

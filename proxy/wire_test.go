@@ -1,0 +1,332 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// wire is a gateway with a real client, journal and router between two real servers.
+type wire struct {
+	*rig
+	url     string
+	journal *ledger.Journal
+}
+
+func newWire(t *testing.T, provider http.HandlerFunc) *wire {
+	up := httptest.NewServer(provider)
+	t.Cleanup(up.Close)
+	r := newRig(t)
+	for _, d := range r.tables.Deployments {
+		d.APIBase = up.URL + "/v1"
+	}
+	r.tables.Deployments = r.tables.Deployments[:1]
+	no := 0
+	r.tables.Models[0].Retries = &no
+	j, err := ledger.OpenJournal(ledger.Config{Dir: t.TempDir(), NodeID: "node_a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	client := upstream.New(upstream.Config{})
+	t.Cleanup(client.Close)
+	r.cfg.Upstream, r.cfg.Journal, r.cfg.Router = proxy.FromClient(client), j, r.router.Router
+	front := httptest.NewServer(r.handler())
+	t.Cleanup(front.Close)
+	return &wire{r, front.URL, j}
+}
+
+func (w *wire) post(ctx context.Context, body string) *http.Response {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, "POST", w.url+"/v1/chat/completions", strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+goodKey)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res
+}
+
+// record waits for the one record of the journal.
+func (w *wire) record() ledger.Record {
+	w.t.Helper()
+	for after := uint64(0); ; after = w.journal.Last() {
+		recs, _, err := w.journal.ReadFrom(0, 10)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(recs) > 0 {
+			return recs[0]
+		}
+		if err := w.journal.Wait(w.t.(*testing.T).Context(), after); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func TestWire_Whole(t *testing.T) {
+	t.Parallel()
+	var sent string
+	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+		b, _ := io.ReadAll(q.Body)
+		sent = q.URL.Path + " " + q.Header.Get("Authorization") + " " + string(b)
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answerBody)
+	})
+	res := w.post(t.Context(), chatBody)
+	defer func() { _ = res.Body.Close() }()
+	got, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 200 || string(got) != answerBody || res.Header.Get("X-Conclave-Cost") != "0.00005" {
+		t.Errorf("got %d %s %v", res.StatusCode, got, res.Header)
+	}
+	if want := "/v1/chat/completions  " + strings.Replace(chatBody, "demo", "gpt-x", 1); sent != want {
+		t.Errorf("sent %q, want %q: the client's key stays here", sent, want)
+	}
+	if rec := w.record(); rec.Cost != 50_000 || rec.KeyID != "key_good" || rec.Usage.Source != llm.UsageProvider || rec.Flags != 0 {
+		t.Errorf("recorded %+v", rec)
+	}
+	if w.journal.Open() != 0 {
+		t.Error("a reservation is left open")
+	}
+}
+
+// The account that a lease covers is charged what the request cost, and refuses the next one
+// when the lease is spent.
+func TestWire_Budget(t *testing.T) {
+	t.Parallel()
+	b := budget.New(budget.Config{Nodes: func() int { return 1 }, HasLeader: func() bool { return false }})
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answerBody)
+	})
+	limit := resource.Dollar / 100
+	w.keys[resource.HashSecret(goodKey)].Budgets = []resource.Terms{{Name: "total", USD: limit, Per: resource.PerTotal}}
+	b.SetEpoch(1)
+	b.Leases(1, []budget.Lease{{
+		Account: resource.Account("key", "key_good", "total"), Epoch: 1, Granted: limit, Limit: limit,
+	}})
+	w.mux = nil
+	w.cfg.Budgets = proxy.FromBudgets(b)
+	body := strings.Replace(chatBody, "{", `{"max_tokens":4900,`, 1) // held: 0.0098 and the prompt
+	first := w.do("POST", "/v1/chat/completions", body)
+	second := w.do("POST", "/v1/chat/completions", body)
+	if first.Code != 200 || second.Code != 200 { // the first hold was given back
+		t.Fatalf("got %d %s and %d %s", first.Code, first.Body, second.Code, second.Body)
+	}
+	over := w.do("POST", "/v1/chat/completions", strings.Replace(chatBody, "{", `{"max_tokens":5000,`, 1))
+	if over.Code != 429 || codeOf(t, over.Body.String()) != "budget_exceeded" || over.Header().Get("X-Should-Retry") != "false" {
+		t.Errorf("got %d %s", over.Code, over.Body)
+	}
+	if n := w.journal.Open(); n != 0 {
+		t.Errorf("%d reservations are left open", n)
+	}
+}
+
+const (
+	chunkHe   = `data: {"id":"c","choices":[{"index":0,"delta":{"content":"he"}}]}` + "\n\n"
+	chunkLlo  = `data: {"id":"c","choices":[{"index":0,"delta":{"content":"llo"},"finish_reason":"stop"}]}` + "\n\n"
+	chunkUse  = `data: {"id":"c","choices":[],"usage":{"prompt_tokens":10,"completion_tokens":20,"total_tokens":30}}` + "\n\n"
+	chunkDone = "data: [DONE]\n\n"
+)
+
+func send(rw http.ResponseWriter, chunk string) {
+	rw.Header().Set("Content-Type", "text/event-stream")
+	_, _ = io.WriteString(rw, chunk)
+	_ = http.NewResponseController(rw).Flush()
+}
+
+// Each event reaches the client before the provider sends the next.
+func TestWire_Stream(t *testing.T) {
+	t.Parallel()
+	next := make(chan struct{})
+	var sent string
+	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+		b, _ := io.ReadAll(q.Body)
+		sent = string(b)
+		for i, chunk := range []string{": ping\n\n", chunkHe, chunkLlo, chunkUse, chunkDone} {
+			if i > 1 && i < 4 {
+				<-next
+			}
+			send(rw, chunk)
+		}
+	})
+	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
+	in := bufio.NewReader(res.Body)
+	var got strings.Builder
+	for _, want := range []string{chunkHe, chunkLlo} {
+		for !strings.HasSuffix(got.String(), want) {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				t.Fatalf("after %q: %v", got.String(), err)
+			}
+			got.WriteString(line)
+		}
+		next <- struct{}{}
+	}
+	rest, err := io.ReadAll(in)
+	if err != nil || string(rest) != chunkDone {
+		t.Errorf("the rest is %q, %v", rest, err)
+	}
+	if !strings.Contains(sent, `"include_usage":true`) {
+		t.Errorf("sent %s: usage was not asked for", sent)
+	}
+	if ct := res.Header.Get("Content-Type"); ct != "text/event-stream" {
+		t.Errorf("content type %q", ct)
+	}
+	if rec := w.record(); rec.Cost != 50_000 || rec.Usage.Source != llm.UsageProvider || rec.Flags != ledger.Streamed || rec.TTFT <= 0 {
+		t.Errorf("recorded %+v", rec)
+	}
+}
+
+func TestWire_Cut(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		send(rw, chunkHe)
+		panic(http.ErrAbortHandler)
+	})
+	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	if err != nil || !strings.HasPrefix(string(got), chunkHe) || strings.Contains(string(got), "[DONE]") {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	codeOf(t, strings.TrimPrefix(strings.TrimSpace(strings.TrimPrefix(string(got), chunkHe)), "data: "))
+	if rec := w.record(); rec.Usage.Source != llm.UsageEstimated || rec.Cost == 0 || !rec.Flags.Has(ledger.Cut) {
+		t.Errorf("recorded %+v", rec)
+	}
+}
+
+// A client that hangs up stops the provider, and is charged for what passed.
+func TestWire_HangUp(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{chatBody, streamBody} {
+		began, stopped := make(chan struct{}), make(chan struct{})
+		w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+			_, _ = io.Copy(io.Discard, q.Body)
+			if body == streamBody {
+				send(rw, chunkHe)
+			}
+			close(began)
+			<-q.Context().Done()
+			close(stopped)
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			<-began
+			cancel()
+		}()
+		req, _ := http.NewRequestWithContext(ctx, "POST", w.url+"/v1/chat/completions", strings.NewReader(body))
+		req.Header.Set("Authorization", "Bearer "+goodKey)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		<-stopped
+		rec := w.record()
+		if rec.ErrorKind != "conclave_canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
+			t.Errorf("recorded %+v", rec)
+		}
+	}
+}
+
+// Requests side by side never see each other's bytes, also when the provider answers before it
+// has read a body.
+func TestWire_Isolation(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+		head := make([]byte, 64)
+		_, _ = io.ReadFull(q.Body, head)
+		rw.Header().Set("Content-Type", "application/json")
+		if head[30]%2 == 0 {
+			rest, _ := io.ReadAll(q.Body)
+			for _, b := range rest[:len(rest)-2] {
+				if b != head[30] {
+					_, _ = io.WriteString(rw, `{"mixed":true}`)
+					return
+				}
+			}
+		}
+		_, _ = io.WriteString(rw, `{"pad":"`+string(head[30])+`"}`)
+	})
+	for _, d := range w.tables.Deployments {
+		d.Upstream = "" // the body is sent as it came
+	}
+	w.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) { return &hold{}, nil })
+	w.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) { return &moneyHold{}, nil })
+	w.mux = nil
+	h := w.handler()
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			letter := string(rune('a' + worker))
+			body := `{"model":"demo","junk":"` + strings.Repeat(letter, 64<<10) + `"}`
+			for range 20 {
+				req := httptest.NewRequest("POST", "/v1/chat/completions", strings.NewReader(body))
+				req.Header.Set("Authorization", "Bearer "+goodKey)
+				rec := httptest.NewRecorder()
+				h.ServeHTTP(rec, req)
+				if got := rec.Body.String(); rec.Code != 200 || got != `{"pad":"`+letter+`"}` {
+					t.Errorf("%s got %d %s", letter, rec.Code, got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestWire_ProviderErrors(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name         string
+		status, want int
+		body, sent   string
+		relayed      bool
+	}{
+		{"bad request", 400, 400, `{"error":{"message":"bad","type":"invalid_request_error","param":"top_p","code":null}}`, "", true},
+		{"limited", 429, 429, `{"error":{"message":"slow","type":"tokens","code":"rate_limit_exceeded"}}`, "3", true},
+		{"overloaded", 503, 503, `{"error":{"message":"busy","type":"server_error","code":null}}`, "", true},
+		{"our key", 401, 502, `{"error":{"message":"Incorrect API key provided: sk-prov***","type":"invalid_request_error","code":"invalid_api_key"}}`, "", false},
+	} {
+		for _, body := range []string{chatBody, streamBody} {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+					rw.Header().Set("Content-Type", "application/json")
+					if tt.sent != "" {
+						rw.Header().Set("Retry-After", tt.sent)
+					}
+					rw.WriteHeader(tt.status)
+					_, _ = io.WriteString(rw, tt.body)
+				})
+				res := w.post(t.Context(), body)
+				defer func() { _ = res.Body.Close() }()
+				got, _ := io.ReadAll(res.Body)
+				if res.StatusCode != tt.want || (string(got) == tt.body) != tt.relayed || res.Header.Get("Retry-After") != tt.sent {
+					t.Errorf("got %d %s %v", res.StatusCode, got, res.Header)
+				}
+				if res.Header.Get("X-Conclave-Error-Origin") != "provider" {
+					t.Errorf("origin %q", res.Header.Get("X-Conclave-Error-Origin"))
+				}
+				if rec := w.record(); rec.Cost != resource.Money(0) || rec.Status != tt.want || rec.ErrorKind == "" {
+					t.Errorf("recorded %+v", rec)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,443 @@
+// Package cluster runs real Conclave processes for tests: nodes that bootstrap, join with a
+// token and restart as an operator would start them, and a demo upstream that keeps the
+// true bill. It signals only processes that it started.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// MasterKey is the master key of every cluster.
+const MasterKey = "sk-test-master-0123456789abcdef"
+
+// Cluster is some nodes and the upstream that all of them use.
+type Cluster struct {
+	Nodes []*Node
+	Mock  *Process
+	t     testing.TB
+	bin   string
+	dir   string
+	mock  string // address of the upstream
+}
+
+// Node is one node, running or not.
+type Node struct {
+	Name    string
+	URL     string // of the client port
+	Address string // of the cluster port
+	File    string // its configuration
+	*Process
+	cluster *Cluster
+}
+
+// Binary is the program under test: CONCLAVE_BIN. The test fails if it is not set.
+func Binary(t testing.TB) string {
+	t.Helper()
+	bin := os.Getenv("CONCLAVE_BIN")
+	if bin == "" {
+		t.Fatal("CONCLAVE_BIN names no binary; run make e2e")
+	}
+	return bin
+}
+
+// Start runs n nodes and waits until all are ready and vote.
+func Start(t testing.TB, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t)}
+	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock)
+	t.Cleanup(c.stop)
+	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(c.MockURL() + "/v1/models") })
+	for i := range n {
+		c.Nodes = append(c.Nodes, c.add(i))
+	}
+	c.Nodes[0].Start("--bootstrap")
+	c.Nodes[0].AwaitReady()
+	for _, node := range c.Nodes[1:] {
+		node.Start("--join", c.Nodes[0].Address, "--token", c.joinToken())
+		node.AwaitReady()
+	}
+	c.AwaitVoters(n)
+	return c
+}
+
+// MockURL is where the demo upstream listens.
+func (c *Cluster) MockURL() string { return "http://" + c.mock }
+
+func (c *Cluster) add(i int) *Node {
+	name := string(rune('a' + i))
+	n := &Node{Name: name, cluster: c, File: filepath.Join(c.dir, name+".hcl")}
+	client := freeAddr(c.t)
+	n.URL, n.Address = "http://"+client, freeAddr(c.t)
+	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, n.Address)
+	if i == 0 {
+		text += fmt.Sprintf(resources, c.MockURL()+"/v1")
+	}
+	if err := os.WriteFile(n.File, []byte(text), 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
+}
+
+const nodeFile = `
+node {
+  name       = %q
+  data_dir   = %q
+  listen     = %q
+  cluster    = %q
+  master_key = env("CONCLAVE_MASTER_KEY")
+}
+`
+
+const resources = `
+model "demo" {
+  strategy = "least_busy"
+
+  deployment "d1" {
+    provider = "openai"
+    api_base = %q
+    model    = "demo"
+
+    price {
+      input  = 0.15
+      output = 0.60
+    }
+  }
+}
+`
+
+func (c *Cluster) joinToken() string {
+	cmd := exec.CommandContext(c.t.Context(), c.bin, "cluster", "join-token", "--ttl", "5m", "--server", c.Nodes[0].URL, "--key", MasterKey)
+	out, err := cmd.Output()
+	if err != nil {
+		c.t.Fatalf("join token: %v\n%s", err, stderrOf(err))
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func stderrOf(err error) []byte {
+	if e, ok := err.(*exec.ExitError); ok { //nolint:errorlint // Output returns it bare
+		return e.Stderr
+	}
+	return nil
+}
+
+// Start starts the node; without arguments it restarts from what it has.
+func (n *Node) Start(args ...string) {
+	n.cluster.t.Helper()
+	args = append([]string{"serve", "--config", n.File}, args...)
+	n.Process = n.cluster.run("node "+n.Name, []string{"CONCLAVE_MASTER_KEY=" + MasterKey}, args...)
+}
+
+// AwaitReady waits until the node's readiness is 200.
+func (n *Node) AwaitReady() {
+	n.cluster.t.Helper()
+	n.cluster.await("node "+n.Name+" is ready", 20*time.Second, func() bool {
+		if n.Ended() {
+			n.cluster.t.Fatalf("node %s ended:\n%s", n.Name, n.Log())
+		}
+		return ok(n.URL + "/health/readiness")
+	})
+}
+
+// AwaitVoters waits until n members vote and are caught up.
+func (c *Cluster) AwaitVoters(n int) {
+	c.t.Helper()
+	c.await(fmt.Sprintf("%d members vote", n), 30*time.Second, func() bool {
+		voters := 0
+		for _, m := range c.Members(0) {
+			if m.Voter {
+				voters++
+			}
+		}
+		return voters == n
+	})
+}
+
+// Member is one row of the cluster's status.
+type Member struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Voter  bool   `json:"voter"`
+	Leader bool   `json:"leader"`
+}
+
+// Members asks node i for the members; nil if it does not answer.
+func (c *Cluster) Members(i int) []Member {
+	var out struct {
+		Members []Member `json:"members"`
+	}
+	if status := c.Admin(i, http.MethodGet, "/api/v1/cluster", nil, &out); status != http.StatusOK {
+		return nil
+	}
+	return out.Members
+}
+
+// Leader is the index of the leading node, as living nodes see it.
+func (c *Cluster) Leader() int {
+	c.t.Helper()
+	leader := -1
+	c.await("a leader is known", 15*time.Second, func() bool {
+		for i, n := range c.Nodes {
+			if n.Ended() {
+				continue
+			}
+			for _, m := range c.Members(i) {
+				if m.Leader {
+					leader = c.index(m.Name)
+				}
+			}
+		}
+		return leader >= 0 && !c.Nodes[leader].Ended()
+	})
+	return leader
+}
+
+func (c *Cluster) index(name string) int {
+	for i, n := range c.Nodes {
+		if n.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Admin calls node i's admin API with the master key; out takes the answer if it is not nil.
+// It returns the status, or 0 if there was no answer.
+func (c *Cluster) Admin(i int, method, path string, in, out any) int {
+	return Call(c.t, method, c.Nodes[i].URL+path, MasterKey, in, out)
+}
+
+// NewKey makes a key on node i with the given fields and returns its id and secret.
+func (c *Cluster) NewKey(i int, fields map[string]any) (id, secret string) {
+	c.t.Helper()
+	var out struct {
+		ID     string `json:"id"`
+		Secret string `json:"secret"`
+	}
+	if status := c.Admin(i, http.MethodPost, "/api/v1/keys", fields, &out); status != http.StatusCreated || out.Secret == "" {
+		c.t.Fatalf("create key on node %s: status %d", c.Nodes[i].Name, status)
+	}
+	return out.ID, out.Secret
+}
+
+// Chat sends one short chat request to node i and returns the status, or 0.
+func (c *Cluster) Chat(i int, key string) int {
+	return Call(c.t, http.MethodPost, c.Nodes[i].URL+"/v1/chat/completions", key, ChatBody(), nil)
+}
+
+// ChatBody is a short chat request for the demo model.
+func ChatBody() map[string]any {
+	return map[string]any{
+		"model": "demo", "max_tokens": 16,
+		"messages": []map[string]string{{"role": "user", "content": "hello"}},
+	}
+}
+
+// Await waits until cond holds; the test fails after limit.
+func (c *Cluster) Await(what string, limit time.Duration, cond func() bool) {
+	c.t.Helper()
+	c.await(what, limit, cond)
+}
+
+func (c *Cluster) await(what string, limit time.Duration, cond func() bool) {
+	c.t.Helper()
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			c.t.Fatalf("not within %s: %s\n%s", limit, what, c.logs())
+		}
+	}
+}
+
+func (c *Cluster) logs() string {
+	var b strings.Builder
+	for _, n := range c.Nodes {
+		if n.Process != nil {
+			fmt.Fprintf(&b, "--- node %s\n%s\n", n.Name, tail(n.Log(), 4000))
+		}
+	}
+	return b.String()
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return s[len(s)-n:]
+	}
+	return s
+}
+
+func (c *Cluster) stop() {
+	var wg sync.WaitGroup
+	for _, n := range c.Nodes {
+		if n.Process != nil {
+			wg.Go(n.Stop)
+		}
+	}
+	wg.Wait()
+	c.Mock.Stop()
+	if c.t.Failed() {
+		c.t.Log(c.logs())
+	}
+}
+
+// Process is a child of the test.
+type Process struct {
+	cmd  *exec.Cmd
+	out  *lockedBuffer
+	done chan struct{}
+}
+
+func (c *Cluster) run(what string, env []string, args ...string) *Process {
+	c.t.Helper()
+	p := &Process{cmd: exec.CommandContext(context.Background(), c.bin, args...), out: &lockedBuffer{}, done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	p.cmd.Env = append(os.Environ(), env...)
+	if err := p.cmd.Start(); err != nil {
+		c.t.Fatalf("start %s: %v", what, err)
+	}
+	go func() {
+		_ = p.cmd.Wait() // how it ended shows in its log
+		close(p.done)
+	}()
+	return p
+}
+
+// PID is the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Log is all that the process has written.
+func (p *Process) Log() string { return p.out.String() }
+
+// Ended says whether the process has ended or was never started.
+func (p *Process) Ended() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Kill ends the process as kill -9 does and waits for it.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended already
+	<-p.done
+}
+
+// Stop asks the process to end, waits, and kills it after 20 s.
+func (p *Process) Stop() {
+	if p.Ended() {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.Kill()
+	}
+}
+
+// lockedBuffer is a bytes.Buffer that the process's copier and the test may share.
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+var httpClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+
+// Call sends in as JSON and decodes the answer into out if it is not nil and the status is
+// below 300. It returns the status, or 0 if there was no answer.
+func Call(t testing.TB, method, url, key string, in, out any) int {
+	t.Helper()
+	status, body := CallRaw(t, method, url, key, in)
+	if out != nil && status/100 == 2 {
+		if err := json.Unmarshal(body, out); err != nil {
+			t.Errorf("%s %s: answer is not what was expected: %v: %s", method, url, err, tail(string(body), 300))
+		}
+	}
+	return status
+}
+
+// CallRaw sends in as JSON and returns the status, or 0 if there was no answer, and the body.
+func CallRaw(t testing.TB, method, url, key string, in any) (int, []byte) {
+	t.Helper()
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := httpClient.Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, nil
+	}
+	return res.StatusCode, text
+}
+
+func ok(url string) bool {
+	res, err := httpClient.Get(url)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}

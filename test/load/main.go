@@ -1,0 +1,138 @@
+// Command load compares one Conclave node with a bare net/http relay. It starts the demo
+// upstream, the relay and the node, drives relay and node with the same load in turns, and
+// prints a table with the ratios. Everything runs on loopback, bounded in count and time.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// options are the driver's flags.
+type options struct {
+	conclave string        // path of the binary
+	requests int           // per round of the closed loop
+	streams  int           // per round of the streamed closed loop
+	conns    int           // connections of the closed loop
+	rate     int           // requests a second of the open loop
+	open     time.Duration // length of each open-loop round
+	rounds   int           // of each measurement; the median counts
+}
+
+func main() {
+	if len(os.Args) == 4 && os.Args[1] == "relay" {
+		if err := serveRelay(os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, "load relay:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	var o options
+	flag.StringVar(&o.conclave, "conclave", "bin/conclave", "the binary under test")
+	flag.IntVar(&o.requests, "requests", 4000, "requests in a round of the closed loop")
+	flag.IntVar(&o.streams, "streams", 600, "streams in a round of the closed loop")
+	flag.IntVar(&o.conns, "conns", 16, "connections of the closed loop")
+	flag.IntVar(&o.rate, "rate", 300, "requests a second of the open loop")
+	flag.DurationVar(&o.open, "open", 8*time.Second, "length of a round of the open loop")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement; the median counts")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures and writes the report.
+func run(ctx context.Context, o options, w io.Writer) error {
+	rig, err := startRig(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer rig.stop()
+	fmt.Fprintf(w, "%s, %d CPUs, %s\n\n", cpuModel(), runtime.NumCPU(), runtime.Version())
+	idle := rig.node.rss()
+	report := []section{
+		{"plain 1 kB chat, closed loop", load{body: chatBody(false), count: o.requests, conns: o.conns}},
+		{"50-chunk stream, closed loop", load{body: chatBody(true), count: o.streams, conns: o.conns}},
+		{fmt.Sprintf("plain 1 kB chat, open loop %d/s", o.rate), load{body: chatBody(false), rate: o.rate, length: o.open}},
+	}
+	fmt.Fprintf(w, "%-34s %-8s %12s %9s %9s %9s %7s\n", "load", "through", "CPU/request", "p50", "p99", "req/s", "errors")
+	for _, s := range report {
+		if err := s.measure(ctx, rig, o.rounds, w); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(w, "\nnode RSS: idle %s, under load %s (peak)\n", mib(idle), mib(rig.node.peakRSS()))
+	fmt.Fprintf(w, "ready after start: one node %s", rig.ready.Round(time.Millisecond))
+	three, err := timeThree(ctx, o.conclave)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, ", three nodes %s\n", three.Round(time.Millisecond))
+	return nil
+}
+
+// section is one load, driven through the relay and the node in turns.
+type section struct {
+	name string
+	load load
+}
+
+func (s section) measure(ctx context.Context, r *rig, rounds int, w io.Writer) error {
+	targets := []*target{r.direct, r.relay, r.node}
+	results := make([][]result, len(targets))
+	for round := range rounds + 1 {
+		for i, t := range targets {
+			res, err := s.load.drive(ctx, t)
+			if err != nil {
+				return fmt.Errorf("%s through %s: %w", s.name, t.name, err)
+			}
+			if round > 0 { // the first warms up
+				results[i] = append(results[i], res)
+			}
+		}
+	}
+	med := make([]result, len(targets))
+	for i, t := range targets {
+		med[i] = median(results[i])
+		cpu := "-"
+		if t.proc != nil {
+			cpu = fmt.Sprintf("%.1f µs", med[i].cpu)
+		}
+		fmt.Fprintf(w, "%-34s %-8s %12s %9s %9s %9.0f %7d\n", s.name, t.name, cpu,
+			med[i].p50.Round(time.Microsecond), med[i].p99.Round(time.Microsecond), med[i].rate, med[i].errors)
+	}
+	fmt.Fprintf(w, "%-34s %-8s %11.2fx %+9s\n", s.name, "ratio", ratio(results[2], results[1]),
+		(med[2].p50 - med[1].p50).Round(time.Microsecond))
+	return nil
+}
+
+// ratio is the median of the pairwise ratios of CPU per request.
+func ratio(node, relay []result) float64 {
+	pairs := make([]float64, len(node))
+	for i := range node {
+		pairs[i] = node[i].cpu / relay[i].cpu
+	}
+	return medianOf(pairs)
+}
+
+func mib(kb int64) string { return fmt.Sprintf("%.1f MiB", float64(kb)/1024) }
+
+// chatBody is a chat request of about 1 kB.
+func chatBody(stream bool) []byte {
+	prompt := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20)
+	extra := ""
+	if stream {
+		extra = `,"stream":true`
+	}
+	return []byte(`{"model":"demo","max_tokens":64` + extra + `,"messages":[{"role":"user","content":"` + prompt + `"}]}`)
+}
