@@ -91,7 +91,7 @@ func TestSession_Cancel(t *testing.T) {
 	t.Parallel()
 	asked, told := make(chan struct{}), make(chan struct{})
 	c := dial(t, &impl{fake: fake{check: func(ctx context.Context, q *guardrail.Check) (guardrail.Verdict, error) {
-		if q.Texts != nil && q.Texts[0].Text == "quick" {
+		if len(q.Texts) > 0 && q.Texts[0].Text == "quick" {
 			return guardrail.Verdict{}, nil
 		}
 		close(asked)
