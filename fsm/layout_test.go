@@ -69,8 +69,8 @@ func TestLayouts(t *testing.T) {
 		if got, err := l.again(l.sample); err != nil || !bytes.Equal(got, l.sample) {
 			t.Errorf("%s: got %x (%v), want %x", l.name, got, err, l.sample)
 		}
-		if _, err := l.again(l.sample[:len(l.sample)/2]); err == nil {
-			t.Errorf("%s: half of it is read", l.name)
+		if _, err := l.again(l.sample[:15]); err == nil {
+			t.Errorf("%s: its beginning alone is read", l.name)
 		}
 	}
 }
