@@ -133,7 +133,7 @@ func keep(h http.Header) http.Header {
 	for k, v := range h {
 		l := strings.ToLower(k)
 		if strings.HasPrefix(l, "x-ratelimit-") || strings.HasPrefix(l, "retry-after") ||
-			l == "x-request-id" || l == "x-should-retry" || l == "request-id" || strings.HasPrefix(l, "openai-") {
+			l == "x-request-id" || l == "x-should-retry" || l == "request-id" || l == "openai-processing-ms" || l == "openai-version" || l == "openai-model" {
 			if kept == nil {
 				kept = make(http.Header)
 			}
