@@ -2,6 +2,7 @@ package llm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -197,24 +198,18 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 	case fieldUser:
 		f.User, err = s.text(name)
 	case fieldPromptCacheKey:
-		var v string
-		if v, err = s.text(name); f.SessionID == "" {
-			f.SessionID = v
-		}
+		var key string
+		key, err = s.text(name)
+		f.SessionID = cmp.Or(f.SessionID, key)
 	case fieldStream:
 		f.Stream, err = s.boolean(name)
 	case fieldStreamOptions:
 		err = f.streamOptions(s)
 	case fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens:
-		n, ok := s.integer(math.MaxInt64)
-		if f.MaxTokens = max(f.MaxTokens, min(n, MaxTokenCount)); !ok {
-			err = invalidField(name, "must be a whole number")
-		}
+		err = s.most(&f.MaxTokens, name, math.MaxInt64)
+		f.MaxTokens = min(f.MaxTokens, MaxTokenCount)
 	case fieldN, fieldBestOf:
-		n, ok := s.integer(maxChoices)
-		if f.N = max(f.N, n); !ok {
-			err = invalidField(name, "must be a small whole number")
-		}
+		err = s.most(&f.N, name, maxChoices)
 	case fieldMetadata:
 		err = f.metadata(s)
 	case fieldTags:
@@ -222,8 +217,7 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 	case fieldGuardrails:
 		f.Guardrails, err = s.names(name, f.Guardrails)
 	case fieldTools, fieldFunctions:
-		v := s.value()
-		f.HasTools = f.HasTools || (len(v) > 2 && v[0] == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0)
+		f.HasTools = s.filled() || f.HasTools
 	default:
 		s.value()
 	}
@@ -321,6 +315,21 @@ func unquote(v []byte) string {
 		return string(v)
 	}
 	return string(appendUnescaped(make([]byte, 0, len(v)), v))
+}
+
+// most takes a whole number, or null, and raises n to it.
+func (s *scanner) most(n *int64, name string, limit int64) error {
+	v, ok := s.integer(limit)
+	if *n = max(*n, v); !ok && s.ok() {
+		return invalidField(name, "must be a whole number within bounds")
+	}
+	return nil
+}
+
+// filled takes a value and says whether it is an array with elements.
+func (s *scanner) filled() bool {
+	v := s.value()
+	return len(v) > 2 && v[0] == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0
 }
 
 // boolean takes true, false or null.

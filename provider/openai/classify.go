@@ -17,7 +17,7 @@ const (
 )
 
 // CodeCredentials is the code of an error that the deployment's key or account caused.
-const CodeCredentials = "upstream_credentials"
+const CodeCredentials = "upstream_credentials" //nolint:gosec // a code, no secret
 
 // kinds gives the kind of each status that is not Invalid (4xx) or Upstream (all others).
 var kinds = map[int]llm.Kind{
