@@ -31,7 +31,7 @@ func TestConvert(t *testing.T) {
 
 func TestConvert_Refuses(t *testing.T) {
 	t.Parallel()
-	for _, in := range []string{"", heading + "p,m,chat,,,x,,,,,,,,,\n", heading + "p,m,chat,,,-1,,,,,,,,,\n", "a,b\n1\n"} {
+	for _, in := range []string{"", heading + "p,m,chat,,,x,,,,,,,,,\n", heading + "p,m,chat,,,-1,,,,,,,,,\n", "a,b\n1\n", "provider,model,mode\np,m,chat\n"} {
 		if got, err := convert(strings.NewReader(in)); err == nil {
 			t.Errorf("%q: got %q, want an error", in, got)
 		}
