@@ -54,6 +54,17 @@ func TestHost_External(t *testing.T) {
 	}
 }
 
+func TestHost_BareServer(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{})
+	spec := guard("p", "bare", "")
+	spec.NoMTLS = true
+	syncReady(t, h, spec)
+	if d := before(t, h, "block told to"); d.Message != "told to" {
+		t.Errorf("got %+v, want the plugin's block", d)
+	}
+}
+
 func TestHost_ELFRunsFromItsDescriptor(t *testing.T) {
 	t.Parallel()
 	self, err := os.Executable()
@@ -202,6 +213,35 @@ func TestHost_Missing(t *testing.T) {
 	if d := before(t, h, "hello"); d.Action != guardrail.Block || h.Ready() == nil {
 		t.Errorf("got %+v for a plugin that is not there, want a block", d)
 	}
+}
+
+// A host that cannot run plugins must not look like one that has none.
+func TestHost_CannotRun(t *testing.T) {
+	t.Parallel()
+	occupied := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(occupied, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, plugins.Config{Dir: occupied})
+	if err := h.Sync([]plugins.Spec{guard("w", "keywords", `{"words":["one"]}`)}); err == nil {
+		t.Error("Sync says nothing")
+	}
+	if d := before(t, h, "hello"); d.Action != guardrail.Block || h.Ready() == nil {
+		t.Errorf("got %+v, want a block and not ready", d)
+	}
+}
+
+func TestHost_CallbackWithoutJournal(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{})
+	err := h.Sync([]plugins.Spec{
+		{Kind: plugins.KindCallback, Name: "log", Plugin: "file"},
+		guard("w", "keywords", `{"words":["one"]}`),
+	})
+	if err == nil {
+		t.Error("Sync says nothing about the callback")
+	}
+	eventually(t, 5*time.Second, "the guardrail is up all the same", func() bool { return h.Ready() == nil })
 }
 
 func TestSpecs(t *testing.T) {
