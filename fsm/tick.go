@@ -30,9 +30,8 @@ func (tx *Tx) tick(t *Tick) {
 	if t.OldEpoch != 0 {
 		settleAs = t.OldEpoch
 	}
-	if i := slices.IndexFunc(n.old, func(o oldEpoch) bool { return o.epoch == t.OldEpoch }); t.OldEpoch == 0 {
-		n.to = max(n.to, t.To)
-	} else if i >= 0 {
+	n.to = max(n.to, t.To) // also for a closed epoch: its records must not be sent again
+	if i := slices.IndexFunc(n.old, func(o oldEpoch) bool { return o.epoch == t.OldEpoch }); i >= 0 {
 		n.old[i].to = max(n.old[i].to, t.To)
 	}
 	tx.putNode(t.Node, n)

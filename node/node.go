@@ -204,7 +204,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
-		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log,
+		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
 	return nil

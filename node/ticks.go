@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -36,6 +38,8 @@ type money struct {
 	now     func() time.Time
 	log     *slog.Logger
 
+	registry prometheus.Registerer
+
 	cancel context.CancelFunc
 	begin  chan struct{} // an epoch is needed
 	settle chan struct{} // old epochs can be closed
@@ -53,7 +57,7 @@ func (m *money) start() {
 		Acked:      m.budgets.Acked,
 		Settled:    func() { signal(m.settle) },
 		Superseded: func() { signal(m.begin) },
-		Logger:     m.log,
+		Logger:     m.log, Registerer: m.registry,
 	})
 	m.ticker.Start()
 	m.wg.Go(func() { m.run(ctx) })
@@ -137,6 +141,7 @@ func (m *money) closeEpochs(ctx context.Context) error {
 			return err
 		}
 	}
+	m.budgets.Leases(m.state.Applied(), leases(m.state.Leases())) // overdrafts are back
 	return nil
 }
 
@@ -183,6 +188,7 @@ func command(t ledger.Tick) fsm.Tick {
 		out.Want = append(out.Want, fsm.Want{
 			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft},
 			Amount:     w.Amount,
+			Need:       w.Need,
 		})
 	}
 	return out

@@ -55,10 +55,13 @@ type usage struct {
 
 func keyUsage(c *cluster.Cluster, node int, id string) usage {
 	var u struct {
-		Spend usage `json:"spend"`
+		Items []usage `json:"items"`
 	}
-	c.Admin(node, http.MethodGet, "/api/v1/keys/"+id, nil, &u)
-	return u.Spend
+	c.Admin(node, http.MethodGet, "/api/v1/usage?kind=key&id="+id, nil, &u)
+	if len(u.Items) != 1 {
+		return usage{}
+	}
+	return u.Items[0]
 }
 
 // TestLeader_KilledUnderLoad kills the leader with SIGKILL under load: requests on the
