@@ -187,7 +187,7 @@ func (t *gatedTransport) AppendEntriesPipeline(id raft.ServerID, target raft.Ser
 	if err != nil {
 		return nil, err
 	}
-	return &gatedPipeline{AppendPipeline: p, gate: t.gate}, nil
+	return newGatedPipeline(p, t.gate), nil
 }
 
 // RequestPreVote implements raft.WithPreVote.
@@ -211,20 +211,6 @@ func (t *gatedTransport) Close() error {
 	t.CloseStreams()
 	t.wg.Wait()
 	return err
-}
-
-// gatedPipeline is a pipeline behind the gate.
-type gatedPipeline struct {
-	raft.AppendPipeline
-	gate *gate
-}
-
-// AppendEntries implements raft.AppendPipeline.
-func (p *gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if p.gate.stalled() {
-		return nil, errStalled
-	}
-	return p.AppendPipeline.AppendEntries(args, resp)
 }
 
 // watchedFSM tells the gate of each batch.
