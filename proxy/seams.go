@@ -65,34 +65,6 @@ type Quota struct {
 	LimitTokens, RemainingTokens     int64
 }
 
-// FromLimiter makes a Limiter of the cluster's.
-func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
-
-type limiter struct{ l *ratelimit.Limiter }
-
-// Reserve implements Limiter.
-func (l limiter) Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error) {
-	h, err := l.l.Reserve(ctx, ratelimit.Request{Principal: who, Tokens: tokens})
-	if err != nil {
-		return nil, err
-	}
-	return limitHold{h}, nil
-}
-
-type limitHold struct{ *ratelimit.Hold }
-
-// Quota implements LimitHold.
-func (h limitHold) Quota() Quota {
-	q := Quota{LimitRequests: -1, LimitTokens: -1}
-	if s, ok := h.Requests(); ok {
-		q.LimitRequests, q.RemainingRequests = s.Limit, s.Remaining
-	}
-	if s, ok := h.Tokens(); ok {
-		q.LimitTokens, q.RemainingTokens = s.Limit, s.Remaining
-	}
-	return q
-}
-
 // Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
 type Budgets interface {
 	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
