@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -37,6 +38,9 @@ func (s *Server) estimate(c *Call) {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold
+			if m.maxOutput > 0 {
+				q.output = min(q.output, m.maxOutput)
+			}
 		}
 		q.output = product(q.output, max(1, f.N))
 	}
@@ -47,7 +51,7 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		held = max(held, f.PromptBytes+framingTokens)
 	}
-	q.cost = s.cfg.Pricer.Cost(&m.worst, llm.Usage{Input: held, Output: q.output})
+	q.cost = pricing.Cost(m.at(held), llm.Usage{Input: held, Output: q.output})
 	c.quote = q
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/proxy"
@@ -17,10 +18,12 @@ type sink struct {
 	status int
 }
 
-func (s *sink) Header() http.Header         { return s.header }
-func (s *sink) Write(p []byte) (int, error) { return len(p), nil }
-func (s *sink) WriteHeader(status int)      { s.status = status }
-func (s *sink) Flush()                      {}
+func (s *sink) Header() http.Header              { return s.header }
+func (s *sink) Write(p []byte) (int, error)      { return len(p), nil }
+func (s *sink) WriteHeader(status int)           { s.status = status }
+func (s *sink) SetReadDeadline(time.Time) error  { return nil }
+func (s *sink) SetWriteDeadline(time.Time) error { return nil }
+func (s *sink) Flush()                           {}
 
 // idle is a journal that keeps nothing.
 type idle struct{}

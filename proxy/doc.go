@@ -7,8 +7,8 @@
 //	server.go      finds the route, gives the request its id, recovers from panics
 //	pipeline.go    runs the route's steps, top to bottom, on the one catalog of the request:
 //	access.go        who is it, may it call this; which model does it ask for
-//	body.go          the body, whole, in a pooled buffer
-//	admission.go     reserve one request and the estimated tokens, then the estimated cost
+//	body.go          the body, whole, in a pooled buffer; banned.go refuses what no client may name
+//	admission.go     estimate (view.go knows the prices); reserve one request and the estimated tokens, then the estimated cost
 //	guard.go         guardrails before: pass, rewrite (and decide again) or block
 //	dispatch.go      plan; journal the reservation; attempt after attempt, until the first byte
 //	answer.go        the whole answer: guardrails after, settle, relay the bytes as they came

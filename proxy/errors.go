@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
@@ -73,9 +74,7 @@ func writeError(w Writer, e *llm.Error) {
 			origin = originGateway
 		}
 		body = errorBody(e)
-		for name, values := range e.Header { // how a limit of ours stands
-			h[name] = values
-		}
+		maps.Copy(h, e.Header) // how a limit of ours stands
 		h.Set("Content-Type", "application/json")
 	}
 	h.Set("X-Conclave-Error-Origin", origin)

@@ -126,9 +126,6 @@ func (j *journal) Settle(id uint64, r *ledger.Record) error {
 type pricer struct{}
 
 func (pricer) Lookup(string, string) (*resource.Price, bool) { return nil, false }
-func (pricer) Cost(p *resource.Price, u llm.Usage) resource.Money {
-	return (p.Input*resource.Money(u.Prompt()) + p.Output*resource.Money(u.Completion())) / 1_000_000
-}
 
 type openerFunc func(kind, id, field string) (secret.Text, error)
 

@@ -169,10 +169,8 @@ type Opener interface {
 	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
 }
 
-// Pricer knows prices (package pricing).
+// Pricer knows list prices.
 type Pricer interface {
 	// Lookup returns the list price of a provider's model.
 	Lookup(provider, model string) (*resource.Price, bool)
-	// Cost prices usage, rounded up.
-	Cost(p *resource.Price, u llm.Usage) resource.Money
 }

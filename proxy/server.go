@@ -46,7 +46,8 @@ type Config struct {
 	// requests that name one are refused with 503.
 	WaitIndex func(ctx context.Context, generation, index uint64) error
 
-	// The parts that a request passes through; all required but Guardrails.
+	// The parts that a request passes through; all required but Guardrails (nil: none) and
+	// Pricer (nil: the table of package pricing, with its prices for long prompts).
 	Limits     Limiter
 	Budgets    Budgets
 	Guardrails *guardrail.Chain
@@ -88,7 +89,7 @@ type Server struct {
 // New makes a Server.
 func New(cfg Config) (*Server, error) {
 	if cfg.Catalog == nil || cfg.Keys == nil || cfg.Limits == nil || cfg.Budgets == nil || cfg.Router == nil ||
-		cfg.Upstream == nil || cfg.Journal == nil || cfg.Secrets == nil || cfg.Pricer == nil {
+		cfg.Upstream == nil || cfg.Journal == nil || cfg.Secrets == nil {
 		return nil, errors.New("make proxy: a required part is missing")
 	}
 	fillDefaults(&cfg)

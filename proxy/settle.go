@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -125,11 +126,10 @@ func (s *Server) price(c *Call) {
 		return
 	}
 	d := s.deploymentView(c.view, &c.result.target)
-	if d.price != nil {
+	if d.list != nil && d.list.Price != nil {
 		c.result.priced = true
-		c.result.cost = resource.Money(0)
-		if c.result.usage.Source != llm.UsageNone {
-			c.result.cost = s.cfg.Pricer.Cost(d.price, c.result.usage)
+		if u := c.result.usage; u.Source != llm.UsageNone {
+			c.result.cost = pricing.Cost(d.list.At(u.Prompt()), u)
 		}
 	}
 	if c.result.usage.Source == llm.UsageProvider {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
@@ -24,16 +25,19 @@ type view struct {
 
 // modelView is what a request for a model may cost.
 type modelView struct {
-	worst    resource.Price // the highest of every class, of all deployments that may answer
-	free     bool           // all of them cost nothing
-	unpriced bool           // one of them has no known price
-	factor   *factor
+	worst     resource.Price // the highest of every class, of all deployments that may answer
+	long      resource.Price // the same for prompts of more than above tokens
+	above     int64          // 0: there is no other price for long prompts
+	maxOutput int64          // the most that a deployment can make; 0: unknown
+	free      bool           // all of them cost nothing
+	unpriced  bool           // one of them has no known price
+	factor    *factor
 }
 
 // deploymentView is what an attempt needs of a deployment.
 type deploymentView struct {
 	provider *provider.Provider
-	price    *resource.Price // nil: unknown
+	list     *pricing.Entry // nil: the price is unknown
 	base     string
 	name     string // of the model at the provider
 	key      secret.Text
@@ -90,16 +94,37 @@ func (s *Server) addPrices(v *view, m *modelView, model *resource.Model, seen ma
 	}
 }
 
-// add takes in the price of one deployment, nil if it is unknown.
-func (m *modelView) add(p *resource.Price) {
-	if p == nil {
+// add takes in one deployment, nil if its price is unknown.
+func (m *modelView) add(e *pricing.Entry) {
+	if e == nil || e.Price == nil {
 		m.free, m.unpriced = false, true
 		return
 	}
-	m.free = m.free && p.IsFree()
-	m.worst.Input = max(m.worst.Input, p.Input, value(p.CacheRead), value(p.CacheWrite))
-	m.worst.Output = max(m.worst.Output, p.Output, value(p.Reasoning))
-	m.worst.Request = max(m.worst.Request, p.Request)
+	m.free = m.free && e.Price.IsFree()
+	m.maxOutput = max(m.maxOutput, e.MaxOutput)
+	raise(&m.worst, e.Price)
+	raise(&m.long, e.Price)
+	if e.Tier != nil {
+		raise(&m.long, e.Tier)
+		if m.above == 0 || e.Above < m.above {
+			m.above = e.Above
+		}
+	}
+}
+
+// at is the price at which a prompt of so many tokens is held.
+func (m *modelView) at(prompt int64) *resource.Price {
+	if m.above > 0 && prompt > m.above {
+		return &m.long
+	}
+	return &m.worst
+}
+
+// raise lifts each class of to up to p's.
+func raise(to, p *resource.Price) {
+	to.Input = max(to.Input, p.Input, value(p.CacheRead), value(p.CacheWrite))
+	to.Output = max(to.Output, p.Output, value(p.Reasoning))
+	to.Request = max(to.Request, p.Request)
 }
 
 func value(m *resource.Money) resource.Money {
@@ -109,13 +134,18 @@ func value(m *resource.Money) resource.Money {
 	return *m
 }
 
-// priceOf is the deployment's own price, else the price table's, else nil.
-func (s *Server) priceOf(model *resource.Model, d *resource.Deployment) *resource.Price {
+// priceOf is the deployment's own price, else the list's, else nil.
+func (s *Server) priceOf(model *resource.Model, d *resource.Deployment) *pricing.Entry {
 	if d.Price != nil {
-		return d.Price
+		return &pricing.Entry{Price: d.Price}
 	}
-	if p, ok := s.cfg.Pricer.Lookup(d.Provider, upstreamName(model, d)); ok {
-		return p
+	name := upstreamName(model, d)
+	if s.cfg.Pricer == nil {
+		e, _ := pricing.Lookup(d.Provider, name)
+		return e
+	}
+	if p, ok := s.cfg.Pricer.Lookup(d.Provider, name); ok {
+		return &pricing.Entry{Price: p}
 	}
 	return nil
 }
@@ -133,7 +163,7 @@ func (s *Server) deploymentView(v *view, t *router.Target) *deploymentView {
 		return d.(*deploymentView)
 	}
 	d := &deploymentView{
-		price: s.priceOf(t.Model, t.Deployment), base: t.Deployment.APIBase, name: upstreamName(t.Model, t.Deployment),
+		list: s.priceOf(t.Model, t.Deployment), base: t.Deployment.APIBase, name: upstreamName(t.Model, t.Deployment),
 		timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
 	}
 	if d.base == "" && t.Credential != nil {

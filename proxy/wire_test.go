@@ -15,6 +15,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -135,6 +136,29 @@ func TestWire_Budget(t *testing.T) {
 	}
 	if n := w.journal.Open(); n != 0 {
 		t.Errorf("%d reservations are left open", n)
+	}
+}
+
+// A limit that is reached says so in the headers that clients wait by.
+func TestWire_Limit(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answerBody)
+	})
+	one := int64(1)
+	w.keys[resource.HashSecret(goodKey)].Limits = resource.Limits{RPM: &one, Parallel: &one}
+	w.mux = nil
+	w.cfg.Limits = proxy.FromLimiter(ratelimit.New(ratelimit.Config{NodeID: "node_a", Members: func() []string { return []string{"node_a"} }}))
+	if first := w.do("POST", "/v1/chat/completions", chatBody); first.Code != 200 || first.Header().Get("X-Ratelimit-Remaining-Requests") != "0" {
+		t.Fatalf("got %d %s %v", first.Code, first.Body, first.Header())
+	}
+	over := w.do("POST", "/v1/chat/completions", chatBody)
+	if over.Code != 429 || over.Header().Get("Retry-After") == "" || over.Header().Get("X-Ratelimit-Limit-Requests") != "1" {
+		t.Errorf("got %d %s %v", over.Code, over.Body, over.Header())
+	}
+	if codeOf(t, over.Body.String()) != "rate_limit_exceeded" {
+		t.Errorf("got %s", over.Body)
 	}
 }
 
