@@ -76,6 +76,10 @@ type Fields struct {
 	// Guardrails are the names in guardrails and metadata.guardrails.
 	Guardrails []string
 	HasTools   bool // tools or functions are given and not empty
+	// Redirect is the first member at the top that chooses an address, a credential or a provider
+	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
+	// acts on it, but who relays it lets the client choose.
+	Redirect string
 	// PromptBytes is the size of everything that becomes prompt tokens; MediaBytes, a part
 	// of it, is the size of base64 data URLs, which cost far fewer tokens than bytes.
 	PromptBytes, MediaBytes int64
@@ -101,11 +105,13 @@ func Peek(body []byte) (Fields, error) {
 	for ; s.next('}', f.members); f.members++ {
 		s.space()
 		at := s.i
-		id, err := identify(s.key(), fieldNames[:])
+		key := s.key()
+		id, err := identify(key, fieldNames[:])
 		if err != nil {
 			return f, err
 		}
 		if id < 0 {
+			f.notice(key)
 			s.value()
 		} else if err := f.take(&s, field(id), at); err != nil {
 			return f, err
@@ -117,6 +123,23 @@ func Peek(body []byte) (Fields, error) {
 		return f, s.invalid()
 	}
 	return f, nil
+}
+
+// notice looks whether the raw name of a member is one that redirects.
+func (f *Fields) notice(raw []byte) {
+	var buf [64]byte
+	if bytes.IndexByte(raw, '\\') >= 0 && len(raw) <= 6*len(buf) {
+		raw = appendUnescaped(buf[:0], raw)
+	}
+	switch string(raw) {
+	case "api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "litellm_credential_name",
+		"organization", "azure_ad_token", "azure_ad_token_provider", "vertex_credentials", "vertex_project", "vertex_location",
+		"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_role_name",
+		"aws_bedrock_runtime_endpoint", "model_list", "user_config":
+		if f.Redirect == "" {
+			f.Redirect = string(raw)
+		}
+	}
 }
 
 // invalid makes the error of a body that is not JSON.

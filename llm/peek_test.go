@@ -42,6 +42,7 @@ func TestPeek(t *testing.T) {
 		{"cache key", `{"prompt_cache_key":"p","user":"u"}`, llm.Fields{N: 1, SessionID: "p", User: "u"}},
 		{"metadata in forms of the client's own", `{"metadata":{"Tags":1,"tags":"a,b","guardrails":"g","session_id":5}}`, llm.Fields{N: 1, Guardrails: []string{"g"}}},
 		{"names among other things", `{"metadata":{"t\u0061gs":["a",1,null],"guardrails":{}}}`, llm.Fields{N: 1, Tags: []string{"a"}}},
+		{"address of the client's own", `{"x":1,"\u0061pi_base":"http://x","api_key":"k"}`, llm.Fields{N: 1, Redirect: "api_base"}},
 		{"metadata of another kind", `{"metadata":[{"tags":1}]}`, llm.Fields{N: 1}},
 		{"tools", `{"tools":[{}]}`, llm.Fields{N: 1, HasTools: true, PromptBytes: 4}},
 		{"no tools", `{"tools":[ ],"functions":null}`, llm.Fields{N: 1, PromptBytes: 7}},

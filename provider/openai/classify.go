@@ -56,8 +56,9 @@ func ours(status int, f llm.ErrorFields) bool {
 		return true
 	case http.StatusNotFound:
 		return f == (llm.ErrorFields{}) // not an API that says so, but a wrong address
-	case http.StatusBadRequest:
-		return f.Code == "invalid_api_key" || contains(f.Message, "api key not valid", "invalid api key", "incorrect api key")
+	case http.StatusBadRequest, http.StatusPreconditionFailed:
+		return f.Code == "invalid_api_key" || f.Code == "Arrearage" ||
+			contains(f.Message, "api key not valid", "invalid api key", "incorrect api key", "account is suspended")
 	}
 	return status >= 300 && status < 400
 }
