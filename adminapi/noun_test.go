@@ -151,7 +151,7 @@ func TestList(t *testing.T) {
 		h.Must("POST", "/api/v1/teams", fmt.Sprintf(`{"name":"team %02d"}`, i))
 		h.Must("POST", "/api/v1/keys", fmt.Sprintf(`{"name":"key %02d","team_id":"team %02d"}`, i, i%2))
 	}
-	for _, sort := range []string{"name", "-name", "created_at", "-created_at", "id", "-updated_at"} {
+	for _, sort := range []string{"name", "-name", "created_at", "-created_at", "id", "-id"} {
 		all, err := c.Teams().All(ctx, client.Query{Limit: 5, Sort: sort})
 		if err != nil || len(all) != 23 {
 			t.Fatalf("sorted by %s: got %d teams, %v", sort, len(all), err)

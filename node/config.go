@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -27,7 +27,7 @@ type Config struct {
 	KEK       secret.Text // "": DataDir/kek
 
 	Bootstrap bool               // found a new cluster
-	Resources *adminapi.File // applied at the start, once there is a leader; nil: none
+	Resources *declare.File // applied at the start, once there is a leader; nil: none
 	Join      string             // cluster address of a member to join through; "": no join
 	Token     string             // join token
 
