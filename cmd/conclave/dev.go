@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
