@@ -65,6 +65,7 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		if r := recover(); r != nil {
 			io, ok := r.(ioFailure)
 			if !ok {
+				f.doubt() // bbolt panics on damaged pages
 				panic(r)
 			}
 			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.index, io.err), b.tx.Rollback())

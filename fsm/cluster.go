@@ -242,7 +242,7 @@ func (tx *Tx) raiseVersion() {
 	for _, k := range tx.scan(bucketMembers, nil) {
 		m, _, ok := load[resource.Member](tx, bucketMembers, string(k))
 		if ok && !m.Removed && (lowest == 0 || m.FSMVersion < lowest) {
-			lowest = m.FSMVersion
+			lowest = max(1, m.FSMVersion)
 		}
 	}
 	if lowest > tx.fsmVersion() {

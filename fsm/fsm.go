@@ -25,7 +25,7 @@ type Config struct {
 	Logger     *slog.Logger // nil: nothing is logged
 	Watch      func(Change) // called after every committed batch in the apply goroutine: it must not block; nil: nobody watches
 	FSMVersion uint32       // newest version that this node pretends to know; 0: Version
-	Fatal      func(error)  // called once when the state machine cannot go on (I/O error, unknown command): the process must stop; nil: panic
+	Fatal      func(error)  // called when the state machine cannot go on (I/O error, unknown command): the process must stop, and Fatal must not call the FSM; nil: panic
 	BootID     string       // of the running system; "": read from the system
 }
 
@@ -41,6 +41,8 @@ type FSM struct {
 	closed  bool       // guarded by applyMu
 	tx      *Tx        // guarded by applyMu; reused between entries
 	small   *small     // guarded by applyMu; the decoded small tables
+
+	doubted atomic.Bool // the file must not be trusted again
 
 	dbMu sync.RWMutex // guards db against a restore's swap
 	db   *bolt.DB
@@ -83,19 +85,22 @@ func Open(cfg Config) (*FSM, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.kept = trusted(cfg.Dir, boot); f.kept {
-		err := f.keep(boot)
-		if err != nil {
-			f.log.Warn("state file is damaged and will be rebuilt", "err", err)
+	discard := remove
+	if trusted(cfg.Dir, boot) {
+		if err = f.keep(boot); err == nil {
+			f.kept = true
+			return f, nil
 		}
-		f.kept = err == nil
+		f.log.Warn("state file is damaged and will be rebuilt", "err", err)
+		discard = setAside
 	}
-	if !f.kept {
-		if err := f.rebuild(boot); err != nil {
-			return nil, err
-		}
+	if err := discard(cfg.Dir); err != nil {
+		return nil, err
 	}
-	return f, nil
+	if err := startWriting(cfg.Dir, boot); err != nil {
+		return nil, err
+	}
+	return f, f.load(nil)
 }
 
 // keep opens the file of the last run. The stamp is gone before the first write.
@@ -107,18 +112,10 @@ func (f *FSM) keep(boot string) error {
 	if err := startWriting(f.cfg.Dir, boot); err != nil {
 		return err
 	}
+	if err := shrink(f.cfg.Dir); err != nil {
+		return err
+	}
 	return f.load(stamp)
-}
-
-// rebuild starts with an empty file.
-func (f *FSM) rebuild(boot string) error {
-	if err := setAside(f.cfg.Dir); err != nil {
-		return err
-	}
-	if err := startWriting(f.cfg.Dir, boot); err != nil {
-		return err
-	}
-	return f.load(nil)
 }
 
 // load opens the file and fills memory from it. A stamp must tell of the same state.
@@ -179,11 +176,11 @@ func (f *FSM) Close() error {
 	f.closed = true
 	f.dbMu.Lock()
 	defer f.dbMu.Unlock()
-	if f.failed != nil {
+	if f.failed != nil || f.doubted.Load() {
 		return f.db.Close()
 	}
 	if err := f.db.Sync(); err != nil {
-		distrust(f.cfg.Dir)
+		f.doubt()
 		return errors.Join(fmt.Errorf("sync state: %w", err), f.db.Close())
 	}
 	if err := f.db.Close(); err != nil {
@@ -263,9 +260,15 @@ func (f *FSM) view(fn func(*bolt.Tx) error) {
 	}
 }
 
-// stop reports what the state machine cannot survive. The file is not trusted again.
-func (f *FSM) stop(err error) {
+// doubt makes the next start rebuild the file.
+func (f *FSM) doubt() {
+	f.doubted.Store(true)
 	distrust(f.cfg.Dir)
+}
+
+// stop reports what the state machine cannot survive.
+func (f *FSM) stop(err error) {
+	f.doubt()
 	f.log.Error("state machine stops", "err", err)
 	if f.cfg.Fatal == nil {
 		panic("fsm: " + err.Error())

@@ -1,10 +1,14 @@
 package fsm_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -371,4 +375,50 @@ func TestFSM_UnknownKindStops(t *testing.T) {
 	if _, err := h.f.Snapshot(); err == nil {
 		t.Error("a stopped state machine made a snapshot")
 	}
+}
+
+// TestFSM_ReadWhileApplying is for the race detector: no read waits for Apply or sees half
+// of an entry.
+func TestFSM_ReadWhileApplying(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.boot("n1")
+	h.fill(100)
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("key_%016d", i%100)
+				k, ok := h.f.KeyByHash(resource.HashSecret("sk-" + id))
+				if !ok || k.ID != id {
+					t.Errorf("key %s is not found while another is written", id)
+					return
+				}
+				h.f.Keys(fsm.ListQuery{Limit: 3})
+				h.f.Accounts("key/k1")
+				h.f.Catalog().Team("t1")
+			}
+		})
+	}
+	for i := range 3000 {
+		id := fmt.Sprintf("x%d", i%1500)
+		if k, ok := h.f.Key(id); ok {
+			h.do(fsm.DeleteKey{ID: k.ID})
+		} else {
+			h.try(master, h.putKey(resource.Key{Meta: meta(id), Hash: resource.HashSecret(fmt.Sprint(i))}, 0))
+		}
+		if i == 1000 {
+			if err := h.f.Restore(io.NopCloser(bytes.NewReader(h.snapshot()))); err != nil {
+				t.Errorf("Restore: %v", err)
+			}
+		}
+	}
+	close(stop)
+	readers.Wait()
 }

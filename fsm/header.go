@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -84,6 +85,22 @@ func DecodeHeader(b []byte) (Header, error) {
 		ClusterID:  string(b[97 : 97+n]),
 	}
 	return h, nil
+}
+
+// Regenerate gives a snapshot another generation. Whoever restores a backup does so first,
+// with a generation above both the backup's and the cluster's: grants then wait until every
+// member has replayed its journal.
+func Regenerate(snapshot io.Reader, generation uint64) (io.Reader, error) {
+	h, err := ReadHeader(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	h.Generation = generation
+	b, err := h.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return io.MultiReader(bytes.NewReader(b), snapshot), nil
 }
 
 // ReadHeader reads the header from the start of a snapshot.

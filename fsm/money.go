@@ -262,11 +262,11 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*account, bo
 	if a, ok := tx.account(key); ok {
 		return a, true
 	}
-	if w.Start > tx.Now+windowAhead || (w.End != 0 && (w.End <= w.Start || w.End+windowLate <= tx.Now)) {
+	if w.Start > tx.Now+windowAhead || (w.End != 0 && w.End+windowLate <= tx.Now) {
 		return nil, false
 	}
 	t, ok := tx.terms(id)
-	if !ok {
+	if !ok || !fits(t.Per, w) {
 		return nil, false
 	}
 	a := &account{end: w.End, limit: t.USD, overdraft: t.Overdraft}
@@ -281,6 +281,27 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*account, bo
 	tx.putAccount(key, a)
 	tx.dropEnded(id)
 	return a, true
+}
+
+// fits says whether a window is as long as the period makes it in some time zone. A node that
+// still has the terms from before a change must not open a second budget beside the first.
+func fits(per resource.Per, w resource.Window) bool {
+	const hour resource.Time = 3600e9
+	within := func(least, most resource.Time) bool {
+		return w.End-w.Start >= least*hour && w.End-w.Start <= most*hour
+	}
+	switch per {
+	case resource.PerHour:
+		return within(1, 1)
+	case resource.PerDay:
+		return within(22, 26)
+	case resource.PerWeek:
+		return within(7*24-2, 7*24+2)
+	case resource.PerMonth:
+		return within(28*24-2, 31*24+2)
+	default:
+		return w == resource.Window{}
+	}
 }
 
 // dropEnded deletes all windows that have ended but the newest, which late settles need.

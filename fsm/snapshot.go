@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/raft"
 	bolt "go.etcd.io/bbolt"
@@ -66,6 +67,7 @@ func (s *snapshot) persist(w io.Writer) error {
 	}()
 	h, err := s.copyTo(body.Name())
 	if err != nil {
+		s.f.doubtIfDamaged(err)
 		return fmt.Errorf("make snapshot: %w", err)
 	}
 	sum := sha256.New()
@@ -164,7 +166,7 @@ func verify(tx *bolt.Tx, fn func(b bucket, k, v []byte) error) (err error) {
 }
 
 // Scrub verifies every value of the file and the state hash. A node should do it daily, and
-// take itself out if it fails.
+// restart if it fails: the file is then rebuilt.
 func (f *FSM) Scrub() error {
 	f.dbMu.RLock()
 	defer f.dbMu.RUnlock()
@@ -172,9 +174,57 @@ func (f *FSM) Scrub() error {
 		return verify(tx, func(bucket, []byte, []byte) error { return nil })
 	})
 	if err != nil {
+		f.doubtIfDamaged(err)
 		return fmt.Errorf("scrub state: %w", err)
 	}
 	return nil
+}
+
+func (f *FSM) doubtIfDamaged(err error) {
+	if errors.Is(err, ErrDamaged) {
+		f.doubt()
+	}
+}
+
+// shrinkFrom is the size from which a file that is more than half free is copied at start.
+// bbolt never shrinks a file, and many free pages make each commit slower.
+const shrinkFrom = 256 << 20
+
+// shrink replaces a file with its compacted copy if that pays.
+func shrink(dir string) error {
+	path := filepath.Join(dir, fileName)
+	if info, err := os.Stat(path); err != nil || info.Size() < shrinkFrom {
+		return nil //nolint:nilerr // whoever opens the file reports it
+	}
+	db, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, strings.Replace(tempPattern, "*", "shrink", 1))
+	err = shrinkTo(db, tmp)
+	if err = errors.Join(err, db.Close()); err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
+	if _, err := os.Stat(tmp); err != nil {
+		return nil //nolint:nilerr // no copy was worth while
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put copy in place: %w", err)
+	}
+	return nil
+}
+
+func shrinkTo(db *bolt.DB, path string) error {
+	return db.View(func(tx *bolt.Tx) error {
+		if free := int64(db.Stats().FreePageN) * int64(db.Info().PageSize); free*2 < tx.Size() {
+			return nil
+		}
+		pos, err := readPosition(tx)
+		if err != nil {
+			return err
+		}
+		return compact(tx, path, pos)
+	})
 }
 
 // compact copies the state of src into a new file, verifying it on the way.

@@ -61,7 +61,15 @@ func distrust(dir string) {
 	_ = syncDir(dir)
 }
 
-// setAside moves a file that cannot be trusted away, for a person to look at.
+// remove deletes a file that may not be whole: raft's log and snapshots have all of it.
+func remove(dir string) error {
+	if err := os.Remove(filepath.Join(dir, fileName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove state file: %w", err)
+	}
+	return nil
+}
+
+// setAside moves a damaged file away, for a person to look at.
 func setAside(dir string) error {
 	err := os.Rename(filepath.Join(dir, fileName), filepath.Join(dir, asideName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

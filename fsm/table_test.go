@@ -100,6 +100,9 @@ func TestTable_GoldenBytes(t *testing.T) {
 	if got, want := len(all), fsm.TableLen(); got != want {
 		t.Errorf("samples has %d commands, the table %d", got, want)
 	}
+	if !fsm.ItemsAreAdmins() {
+		t.Error("a kind of the table is an item, but not for those who may propose a batch")
+	}
 	for _, cmd := range all {
 		kind := fsm.KindOf(cmd)
 		t.Run(kind.String(), func(t *testing.T) {

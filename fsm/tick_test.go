@@ -169,6 +169,8 @@ func TestMoney_Windows(t *testing.T) {
 		return s
 	}
 	open(next(5))
+	open(resource.Window{Start: day0, End: day0 + 24*hour})
+	open(resource.Window{Start: 7})
 	h.now = day0 + hour - 5e9
 	open(next(1))
 	if d := cmp.Diff([]resource.Time{0, 1}, starts()); d != "" {
@@ -225,16 +227,11 @@ func TestMoney_Generation(t *testing.T) {
 	t.Parallel()
 	h, id := budgeted(t, resource.Terms{USD: 800}, resource.Window{}, "n1", "n2")
 	b := h.snapshot()
-	head, err := fsm.DecodeHeader(b[:fsm.HeaderSize])
+	again, err := fsm.Regenerate(bytes.NewReader(b), h.f.Generation()+1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head.Generation++
-	raw, err := head.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.f.Restore(io.NopCloser(io.MultiReader(bytes.NewReader(raw), bytes.NewReader(b[fsm.HeaderSize:])))); err != nil {
+	if err := h.f.Restore(io.NopCloser(again)); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.f.Generation(); got != 1 {

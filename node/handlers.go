@@ -27,7 +27,7 @@ func (n *Node) proxyConfig() proxy.Config {
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.fresh.Serving, WaitIndex: n.waitIndex,
-		Limits: n.limits, Budgets: n.budgets, Guardrails: n.plugins.Guardrails(), Router: n.router,
+		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{Logger: n.log})),
 		Journal:  n.journal, Secrets: opener{n.keys}, Pricer: pricer{},
 		Logger: n.log, Registerer: n.registry,

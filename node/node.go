@@ -190,9 +190,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.limits = n.newLimiter()
-	n.quota = startQuota(n.port, n.address, n.limits.Deliver, n.log)
-	n.limits.Start()
+	n.startLimits()
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: journalSource{n.journal, n.state.Catalog},

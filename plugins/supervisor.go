@@ -174,9 +174,6 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 // replace puts the new process in the place of the old one, which ends what it has under way.
 func (v *supervisor) replace(ctx context.Context, old, next *instance) {
 	v.publish(next)
-	v.mu.Lock()
-	v.state, v.pid, v.version, v.lastErr = StateRunning, pidOf(next.p), next.version, nil
-	v.mu.Unlock()
 	v.log.Info("plugin is running", "pid", pidOf(next.p), "version", next.version)
 	if old == nil {
 		return
@@ -210,21 +207,21 @@ func drain(ctx context.Context, g *guardrail.Client, exited <-chan struct{}) {
 
 // publish puts the process behind the chain or the queue; nil takes it away.
 func (v *supervisor) publish(i *instance) {
-	if v.queue != nil {
-		if i == nil {
-			v.queue.Set(nil, callback.Description{})
-			return
-		}
-		v.queue.Set(i.p.conn.(*callback.Client), i.callback)
-		return
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.live = nil
 	if i != nil {
+		v.state, v.pid, v.version, v.lastErr = StateRunning, pidOf(i.p), i.version, nil
 		v.live = i.live
 	}
-	v.member.Set(v.live)
+	switch {
+	case v.member != nil:
+		v.member.Set(v.live)
+	case i != nil:
+		v.queue.Set(i.p.conn.(*callback.Client), i.callback)
+	default:
+		v.queue.Set(nil, callback.Description{})
+	}
 }
 
 // current returns the chain's member; nil for a callback.

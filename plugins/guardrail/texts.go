@@ -40,6 +40,9 @@ var settings = map[string]bool{
 	"modalities": true, "include": true, "event_id": true,
 }
 
+// answers are the top-level members that hold answers; "" is an event's top level.
+var answers = map[string]bool{"": true, "choices": true, "output": true, "item": true, "part": true, "response": true}
+
 // span is where a JSON value stands in the body.
 type span struct{ start, end int }
 
@@ -175,7 +178,7 @@ func (w *walker) object(parent int32, key string, depth int) error {
 		switch {
 		case depth == 0 && settings[name]:
 			err = w.dec.SkipValue()
-		case name == "logprobs":
+		case name == "logprobs" && w.inAnswer(me):
 			err = w.skipLogprobs()
 		default:
 			err = w.value(me, name, depth+1)
@@ -224,10 +227,19 @@ func (w *walker) name() (string, error) {
 	return tok.String(), nil
 }
 
+// inAnswer says that the node is part of an answer: only there do log probabilities repeat texts.
+func (w *walker) inAnswer(n int32) bool {
+	for w.nodes[n].parent > 0 {
+		n = w.nodes[n].parent
+	}
+	return answers[w.nodes[n].key]
+}
+
+// skipLogprobs passes over log probabilities; in a request they are a number or a flag.
 func (w *walker) skipLogprobs() error {
-	isNull := w.dec.PeekKind() == 'n'
+	kind := w.dec.PeekKind()
 	raw, err := w.dec.ReadValue()
-	if err == nil && !isNull {
+	if err == nil && (kind == '{' || kind == '[') {
 		end := int(w.dec.InputOffset())
 		w.t.logprobs = append(w.t.logprobs, span{end - len(raw), end})
 	}

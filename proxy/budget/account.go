@@ -87,22 +87,28 @@ func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*w
 	return w, nil
 }
 
-// spanLocked finds or makes the account's window of the span.
+// spanLocked finds the account's window of the span, or makes it and looks its lease up.
 func (b *Budgets) spanLocked(a *account, span resource.Window) *window {
-	for _, w := range a.windows {
-		if w.span.Start == span.Start {
-			w.span.End = span.End
-			return w
-		}
-	}
-	w := &window{account: a, span: span}
-	a.windows = append(a.windows, w)
-	if b.cfg.Lookup != nil {
+	w, made := a.span(span)
+	if made && b.cfg.Lookup != nil {
 		if l, ok := b.cfg.Lookup(a.id, span.Start); ok && b.current(l.Epoch) {
 			w.take(&l)
 		}
 	}
 	return w
+}
+
+// span finds or makes the window of the span.
+func (a *account) span(span resource.Window) (w *window, made bool) {
+	for _, w := range a.windows {
+		if w.span.Start == span.Start {
+			w.span.End = span.End
+			return w, false
+		}
+	}
+	w = &window{account: a, span: span}
+	a.windows = append(a.windows, w)
+	return w, true
 }
 
 // toFront makes w the window of new requests and forgets those that ended long ago.
@@ -132,11 +138,33 @@ func (w *window) signal() {
 	}
 }
 
-// room is what may be held if a cut-off node may go on up to share: consumed, reserved and
-// the new hold must not exceed it.
-func (w *window) room(t *resource.Terms, share resource.Money) resource.Money {
-	lease := max(w.granted-w.releasing, share)
-	return min(lease, t.USD) + t.Overdraft
+// overLocked is what of the overdraft the node may use. What its earlier processes have
+// used is out of it: the lease says so, and until there is one, only a window that began
+// after this process did is surely untouched.
+func (b *Budgets) overLocked(w *window, t *resource.Terms) resource.Money {
+	switch {
+	case w.known:
+		return min(t.Overdraft, w.overdraft)
+	case b.untouched(w):
+		return t.Overdraft
+	default:
+		return 0
+	}
+}
+
+// untouched says that no earlier process of this node can have spent of the window, but
+// what the replicated state knows of.
+func (b *Budgets) untouched(w *window) bool {
+	return b.epoch.Load() != 0 || w.span.Start >= b.started
+}
+
+// roomLocked is what consumed, reserved and a new hold must not exceed.
+func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt) resource.Money {
+	lease := w.granted - w.releasing
+	if how.alone && t.NoQuorum == resource.NoQuorumShare && (w.known || b.untouched(w)) {
+		lease = max(lease, t.USD/resource.Money(max(1, b.cfg.Nodes())))
+	}
+	return min(lease, t.USD) + b.overLocked(w, t)
 }
 
 // touch notes the demand of one request.
@@ -149,11 +177,11 @@ func (w *window) touch(hold resource.Money, now time.Time) {
 
 // hopeful says whether to wait for a grant: the budget may have room for the hold, or it
 // is time to ask whether others can give lease back.
-func (w *window) hopeful(t *resource.Terms, hold resource.Money, now time.Time) bool {
-	if w.consumed+w.reserved+hold > t.USD+t.Overdraft {
+func (w *window) hopeful(t *resource.Terms, over, hold resource.Money, now time.Time) bool {
+	if w.consumed+w.reserved+hold > t.USD+over {
 		return false // more than the whole budget, by this node alone
 	}
-	if !w.known || w.headroom+w.balance()+t.Overdraft >= hold {
+	if !w.known || w.headroom+w.balance()+over >= hold {
 		return true
 	}
 	if now.Sub(w.probed) >= waitAtMost+probeEvery {

@@ -43,6 +43,7 @@ type Budgets struct {
 	seed    maphash.Seed
 	shards  [shardCount]shard
 	serial  atomic.Uint64
+	started resource.Time
 	epoch   atomic.Uint64 // whose leases count; 0: none yet
 	drain   atomic.Bool
 	pool    sync.Pool
@@ -78,7 +79,7 @@ func New(cfg Config) *Budgets {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	b := &Budgets{cfg: cfg, seed: maphash.MakeSeed()}
+	b := &Budgets{cfg: cfg, seed: maphash.MakeSeed(), started: resource.At(cfg.Now())}
 	for i := range b.shards {
 		b.shards[i].accounts = make(map[ref]*account)
 	}

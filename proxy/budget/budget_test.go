@@ -126,7 +126,9 @@ func TestReserve(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := alone(lease(4*cent, 0, 10*cent))
+			l := lease(4*cent, 0, 10*cent)
+			l.Overdraft = 2 * cent
+			b := alone(l)
 			tt.req.Principal, tt.req.Catalog = tt.p, catalog(shared)
 			h, err := b.Reserve(t.Context(), tt.req)
 			if err == nil {
@@ -240,6 +242,29 @@ func TestLeases_Void(t *testing.T) {
 	b.Leases(4, []budget.Lease{l})
 	if _, err := reserve(b, p, 5*cent); err != nil {
 		t.Errorf("what was consumed in an old epoch counts against the new one's lease: %v", err)
+	}
+}
+
+func TestVoid_RestartWithoutLeader(t *testing.T) {
+	t.Parallel()
+	now := noon
+	b := budget.New(budget.Config{Now: func() time.Time { return now }, HasLeader: func() bool { return false }, Nodes: func() int { return 3 }})
+	p := keyWith(resource.Terms{USD: 30 * cent, Per: resource.PerDay, Overdraft: cent, NoQuorum: resource.NoQuorumShare})
+	if _, err := reserve(b, p, 1); err == nil {
+		t.Error("a process that knows nothing of the last one's spend goes on with its share")
+	}
+	now = noon.Add(24 * time.Hour) // nobody can have spent of this window
+	spent := resource.Money(0)
+	for range 100 {
+		b.Void() // the node tries again and again to open an epoch
+		if h, err := reserve(b, p, cent); err == nil {
+			h.Settle(cent)
+			h.Release()
+			spent += cent
+		}
+	}
+	if spent != 11*cent {
+		t.Errorf("a cut-off node spent %s, want its share of 0.1 and its overdraft of 0.01", spent)
 	}
 }
 

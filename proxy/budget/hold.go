@@ -173,11 +173,11 @@ func (b *Budgets) tryLocked(h *Hold, how attempt, now time.Time) (m *miss, idle 
 
 // checkLocked says why the hold does not fit the scope, or nil.
 func (b *Budgets) checkLocked(s *scope, hold resource.Money, how attempt, now time.Time) *miss {
-	w, share := s.window, resource.Money(0)
-	if how.alone && s.terms.NoQuorum == resource.NoQuorumShare {
-		share = s.terms.USD / resource.Money(max(1, b.cfg.Nodes()))
+	w := s.window
+	if w.consumed+w.reserved+hold <= b.roomLocked(w, s.terms, how) {
+		return nil
 	}
-	if w.consumed+w.reserved+hold <= w.room(s.terms, share) {
+	if how.wait && b.refreshLocked(w, s.terms) && w.consumed+w.reserved+hold <= b.roomLocked(w, s.terms, how) {
 		return nil
 	}
 	left := s.terms.USD - w.consumed - w.reserved
@@ -185,7 +185,7 @@ func (b *Budgets) checkLocked(s *scope, hold resource.Money, how attempt, now ti
 		left = min(left, max(0, w.headroom)+w.balance())
 	}
 	m := &miss{scope: *s, limit: s.terms.USD, left: left, hopeless: true}
-	if how.wait && w.hopeful(s.terms, hold, now) {
+	if how.wait && w.hopeful(s.terms, b.overLocked(w, s.terms), hold, now) {
 		if w.wake == nil {
 			w.wake = make(chan struct{})
 		}

@@ -16,7 +16,7 @@ type Lease struct {
 	Epoch     uint64         // of the node; leases of another epoch are void
 	Granted   resource.Money // in all, less what was released
 	Limit     resource.Money
-	Overdraft resource.Money
+	Overdraft resource.Money // that this node may still use in the epoch
 	Headroom  resource.Money // of the whole window: what is neither spent nor leased
 	Recall    bool           // others want and there is none left: give back what is idle
 }
@@ -32,9 +32,12 @@ type release struct {
 func (b *Budgets) SetEpoch(epoch uint64) { b.epoch.Store(epoch) }
 
 // Void voids all leases and forgets what was consumed: the node is about to take a new
-// epoch, and what was consumed before belongs to the old one.
+// epoch, and what was consumed before belongs to the old one. Without an epoch it changes
+// nothing, so that trying again does not open the overdrafts again.
 func (b *Budgets) Void() {
-	b.epoch.Store(0)
+	if b.epoch.Swap(0) == 0 {
+		return
+	}
 	b.releaseMu.Lock()
 	b.releases = nil
 	b.releaseMu.Unlock()
@@ -97,7 +100,8 @@ func (b *Budgets) lease(l *Lease) {
 	a := b.account(r)
 	a.mu.Lock()
 	if b.current(l.Epoch) { // Void changes the epoch before it takes the lock
-		b.spanLocked(a, l.Window).take(l)
+		w, _ := a.span(l.Window)
+		w.take(l)
 	}
 	activate := l.Recall && !a.active
 	a.mu.Unlock()
@@ -111,6 +115,20 @@ func (b *Budgets) has(r ref) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.accounts[r] != nil
+}
+
+// refreshLocked looks up the overdraft again, which grows without a word when an old epoch
+// of the node is closed, and says whether it did. The other fields come in order, with
+// Leases alone.
+func (b *Budgets) refreshLocked(w *window, t *resource.Terms) bool {
+	if b.cfg.Lookup == nil || !w.known || w.overdraft >= t.Overdraft {
+		return false
+	}
+	l, ok := b.cfg.Lookup(w.account.id, w.span.Start)
+	if ok = ok && b.current(l.Epoch) && l.Overdraft > w.overdraft; ok {
+		w.overdraft = l.Overdraft
+	}
+	return ok
 }
 
 // Acked tells that a tick was applied. What it released is out of the leases as soon as

@@ -18,6 +18,7 @@ import (
 type grants struct {
 	index    uint64
 	limit    resource.Money
+	over     resource.Money
 	settled  resource.Money
 	presumed resource.Money
 	recall   bool
@@ -65,7 +66,7 @@ func (s *grants) apply(i int, t ledger.Tick) {
 func (s *grants) lease(i int) budget.Lease {
 	n := s.nodes[i]
 	return budget.Lease{
-		Account: "key/key_1/day", Window: dayWindow(noon), Epoch: n.epoch, Granted: n.granted, Limit: s.limit,
+		Account: "key/key_1/day", Window: dayWindow(noon), Epoch: n.epoch, Granted: n.granted, Limit: s.limit, Overdraft: s.over,
 		Headroom: s.headroom(), Recall: s.recall,
 	}
 }
@@ -96,7 +97,7 @@ func TestBound(t *testing.T) {
 		overdraft := resource.Money(rapid.IntRange(0, 20).Draw(rt, "overdraft"))
 		p := keyWith(resource.Terms{USD: limit, Per: resource.PerDay, Overdraft: overdraft})
 		now := noon
-		s := &grants{limit: limit}
+		s := &grants{limit: limit, over: overdraft}
 		var spent, overruns, extra resource.Money
 		nodes := make([]*simNode, count)
 		publish := func() {

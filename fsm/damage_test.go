@@ -1,0 +1,206 @@
+package fsm_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// flip changes a byte of a text everywhere in the open file, as a bad disk does.
+func flip(t *testing.T, path, text string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; ; at++ {
+		i := bytes.Index(b[at:], []byte(text))
+		if i < 0 {
+			return
+		}
+		at += i
+		if _, err := f.WriteAt([]byte{text[0] ^ 1}, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFSM_DamageWhileRunning(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		touch func(h *harness) error
+	}{
+		{"scrub", func(h *harness) error { return h.f.Scrub() }},
+		{"snapshot", func(h *harness) error {
+			snap, err := h.f.Snapshot()
+			if err != nil {
+				return err
+			}
+			var s sink
+			if err = snap.Persist(&s); err != nil && !s.canceled {
+				t.Error("a failed snapshot was not canceled")
+			}
+			return err
+		}},
+		{"apply", func(h *harness) error { return h.try(master, fsm.BlockKey{ID: "k1"}).Err }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t)
+			_ = h.f.Close()
+			var fatal error
+			h.cfg.Fatal = func(err error) { fatal = err }
+			h.open()
+			h.do(h.putKey(resource.Key{Meta: meta("k1"), Hint: "damage me"}, 0))
+			flip(t, filepath.Join(h.cfg.Dir, "fsm.db"), "damage me")
+			if err := tt.touch(h); !errors.Is(err, fsm.ErrDamaged) {
+				t.Fatalf("got %v, want %v", err, fsm.ErrDamaged)
+			}
+			if tt.name == "apply" {
+				if fatal == nil {
+					t.Error("the node was not stopped")
+				}
+				if err := h.try(master, fsm.DeleteKey{ID: "k2"}).Err; !errors.Is(err, fsm.ErrDamaged) {
+					t.Errorf("a later entry: got %v, want the first error", err)
+				}
+			}
+			_ = h.f.Close()
+			h.open()
+			if h.f.Kept() {
+				t.Error("the damaged file was kept")
+			}
+		})
+	}
+}
+
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
+	for i := range 60 {
+		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Metadata: fat}, 0))
+	}
+	for i := range 60 {
+		h.do(fsm.DeleteKey{ID: fmt.Sprintf("k%d", i)})
+	}
+	index, hash := h.f.Hash()
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := fsm.Shrink(h.cfg.Dir, "copy"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(h.cfg.Dir, "copy")
+	small, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if big, err := os.Stat(filepath.Join(h.cfg.Dir, "fsm.db")); err != nil || small.Size()*2 > big.Size() {
+		t.Errorf("the copy has %d bytes", small.Size())
+	}
+	if err := os.Rename(path, filepath.Join(h.cfg.Dir, "fsm.db")); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	if gotIndex, got := h.f.Hash(); gotIndex != index || got != hash || !h.f.Kept() {
+		t.Errorf("got %d %x, want %d %x", gotIndex, got, index, hash)
+	}
+}
+
+// TestRaft runs a state machine under raft itself: apply, snapshot, restart, user restore.
+func TestRaft(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	conf := raft.DefaultConfig()
+	conf.LocalID, conf.LogOutput = "n1", io.Discard
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+	store, snaps := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+	addr, transport := raft.NewInmemTransport("n1")
+	run := func() *raft.Raft {
+		t.Helper()
+		r, err := raft.NewRaft(conf, h.f, store, store, snaps, transport)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !<-r.LeaderCh() {
+			t.Fatal("the only node does not lead")
+		}
+		return r
+	}
+	if err := raft.BootstrapCluster(conf, store, store, snaps, transport, raft.Configuration{
+		Servers: []raft.Server{{ID: "n1", Address: addr}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r := run()
+	apply := func(cmd fsm.Command) fsm.Result {
+		t.Helper()
+		f := r.Apply(h.entry(master, cmd).Data, time.Second)
+		if err := f.Error(); err != nil {
+			t.Fatal(err)
+		}
+		a, ok := f.Response().(fsm.Applied)
+		if !ok || a.Err != nil || a.Result.Index != f.Index() {
+			t.Fatalf("%T: got %+v at %d", cmd, f.Response(), f.Index())
+		}
+		return a.Result
+	}
+	apply(h.putKey(resource.Key{Meta: meta("k1")}, 0))
+	take := r.Snapshot()
+	if err := take.Error(); err != nil {
+		t.Fatal(err)
+	}
+	info, rc, err := take.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup, err := io.ReadAll(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Shutdown().Error(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	conf.NoSnapshotRestoreOnStart = h.f.Kept() && h.f.Applied() >= info.Index
+	r = run()
+	defer func() { _ = r.Shutdown().Error() }()
+	apply(fsm.DeleteKey{ID: "k1"})
+	again, err := fsm.Regenerate(bytes.NewReader(backup), h.f.Generation()+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Restore(info, again, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := h.f.Key("k1"); !ok || h.f.Generation() != 1 {
+		t.Errorf("after the restore: key %v, generation %d", ok, h.f.Generation())
+	}
+	f := r.Apply(h.entry(master, fsm.DeleteKey{ID: "k1"}).Data, time.Second)
+	if err := f.Error(); err != nil {
+		t.Fatal(err)
+	}
+	if a, ok := f.Response().(fsm.Applied); !ok || a.Err != nil || a.Result.Generation != 1 {
+		t.Errorf("after the restore: got %+v", f.Response())
+	}
+}

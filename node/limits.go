@@ -1,0 +1,51 @@
+package node
+
+import (
+	"context"
+
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
+)
+
+// methodLimit is the question to the node that counts a small limit.
+const methodLimit = "limit"
+
+// limitPeers carries what the nodes' limiters tell each other: round frames over quota
+// streams, questions over RPC.
+type limitPeers struct{ n *Node }
+
+// Send implements ratelimit.Peers.
+func (p limitPeers) Send(node string, frame []byte) {
+	if q := p.n.quota; q != nil {
+		q.Send(node, frame)
+	}
+}
+
+// Ask implements ratelimit.Peers.
+func (p limitPeers) Ask(ctx context.Context, node string, question []byte) ([]byte, error) {
+	return p.n.consensus.Call(ctx, node, methodLimit, question)
+}
+
+// startLimits begins to count limits together with the other nodes.
+func (n *Node) startLimits() {
+	n.limits = ratelimit.New(ratelimit.Config{
+		NodeID: n.identity.NodeID, Members: n.memberIDs, Peers: limitPeers{n}, Registerer: n.registry,
+	})
+	n.consensus.Handle(methodLimit, func(_ context.Context, peer string, question []byte) ([]byte, error) {
+		return n.limits.Answer(peer, question)
+	})
+	n.quota = startQuota(n.port, n.address, func(from string, frame []byte) {
+		if err := n.limits.Receive(from, frame); err != nil {
+			n.log.Warn("frame of the limits is unreadable", "peer", from, "error", err)
+		}
+	}, n.log)
+	n.limits.Start()
+}
+
+// memberIDs are the ids of all members, this node's too.
+func (n *Node) memberIDs() []string {
+	var out []string
+	for _, m := range n.living() {
+		out = append(out, m.ID)
+	}
+	return out
+}

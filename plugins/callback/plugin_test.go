@@ -1,0 +1,86 @@
+package callback_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/callback"
+)
+
+type recorder struct {
+	sink
+	records []callback.Record
+}
+
+func (r *recorder) Deliver(ctx context.Context, rs []callback.Record) (int, error) {
+	r.records = append(r.records, rs...)
+	return r.sink.Deliver(ctx, rs)
+}
+
+func dial(t *testing.T, p callback.Plugin) *callback.Client {
+	t.Helper()
+	ln := bufconn.Listen(1 << 20)
+	srv := grpc.NewServer()
+	callback.Register(srv, p)
+	go func() { _ = srv.Serve(ln) }()
+	t.Cleanup(srv.Stop)
+	conn, err := grpc.NewClient("passthrough:test", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return ln.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return callback.NewClient(conn)
+}
+
+func TestClient_Record(t *testing.T) {
+	t.Parallel()
+	want := callback.Record{
+		Position: 7, RequestID: "r", NodeID: "n", StartedAt: time.Unix(1, 5).UTC(), Duration: 3, FirstToken: 2,
+		Endpoint: "chat", Model: "m", DeploymentID: "d", Provider: "p", UpstreamModel: "u", KeyID: "k", TeamID: "t",
+		UserID: "us", EndUser: "eu", Tags: []string{"a"}, Stream: true, Status: "blocked", HTTPStatus: 400,
+		ErrorCode: "e", Attempts: 2, CostNanoUSD: 9, Priced: true,
+		Usage:      llm.Usage{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4, Reasoning: 5, Source: llm.UsageEstimated},
+		Guardrails: []callback.GuardrailResult{{Guardrail: "g", Hook: "before", Status: "not_run"}},
+	}
+	r := &recorder{}
+	if n, err := dial(t, r).Deliver(t.Context(), []callback.Record{want}); n != 1 || err != nil {
+		t.Fatalf("got %d, %v, want 1", n, err)
+	}
+	if diff := cmp.Diff([]callback.Record{want}, r.records); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}
+
+func TestClient_Deliver(t *testing.T) {
+	t.Parallel()
+	records := []callback.Record{{Position: 3, EndUser: "\xff"}, {Position: 8}, {Position: 9}}
+	for _, tt := range []struct {
+		name string
+		take func(int) (int, error)
+		want int
+		fail bool
+	}{
+		{"all", nil, 3, false},
+		{"some", func(int) (int, error) { return 2, nil }, 2, true},
+		{"some and an error", func(int) (int, error) { return 1, errors.New("full") }, 1, true},
+		{"none", func(int) (int, error) { return 0, errors.New("down") }, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			n, err := dial(t, &sink{take: tt.take}).Deliver(t.Context(), records)
+			if n != tt.want || (err != nil) != tt.fail {
+				t.Errorf("got %d, %v, want %d", n, err, tt.want)
+			}
+		})
+	}
+}

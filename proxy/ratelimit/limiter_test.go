@@ -1,0 +1,553 @@
+package ratelimit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func limits(rpm, tpm, par int64) resource.Limits {
+	ptr := func(n int64) *int64 {
+		if n < 0 {
+			return nil
+		}
+		return &n
+	}
+	return resource.Limits{RPM: ptr(rpm), TPM: ptr(tpm), Parallel: ptr(par)}
+}
+
+func keyWith(l resource.Limits) *resource.Principal {
+	return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Limits: l}}
+}
+
+func refusal(t testing.TB, err error) *llm.Error {
+	t.Helper()
+	var e *llm.Error
+	if !errors.As(err, &e) || e.Kind != llm.RateLimited {
+		t.Fatalf("got %v, want RateLimited", err)
+	}
+	return e
+}
+
+func TestLimiter_Alone(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 500e6)
+	l := New(Config{NodeID: "a", Now: func() time.Time { return now }})
+	reserve := func(p *resource.Principal, n int64) (*Hold, error) {
+		return l.Reserve(context.Background(), Request{Principal: p, Tokens: n})
+	}
+	p := keyWith(limits(3, 100, 2))
+	h1, err := reserve(p, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h2, err := reserve(p, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, ok := h2.Requests(); !ok || s.Limit != 3 || s.Remaining != 1 {
+		t.Errorf("requests = %+v", s)
+	}
+	if s, ok := h2.Tokens(); !ok || s.Limit != 100 || s.Remaining != 20 {
+		t.Errorf("tokens = %+v", s)
+	}
+	_, err = reserve(p, 1)
+	if e := refusal(t, err); e.Type != "requests" || e.Scope != "key" {
+		t.Errorf("third in flight: %+v", e)
+	}
+	h1.Settle(90) // 50 more than estimated
+	h1.Release()
+	_, err = reserve(p, 1)
+	if e := refusal(t, err); e.Type != "tokens" || e.RetryAfter <= 59*time.Second || e.RetryAfter > 61*time.Second {
+		t.Errorf("over the tokens: %+v", e)
+	}
+	h2.Release() // never sent: its 40 tokens are not counted
+	h3, err := reserve(p, 10)
+	if err != nil {
+		t.Fatalf("a refused request counted: %v", err)
+	}
+	h3.Settle(1)
+	h3.Release()
+	_, err = reserve(p, 1)
+	e := refusal(t, err)
+	if got := e.Header.Get("x-ratelimit-limit-requests"); got != "3" {
+		t.Errorf("header %q, want 3", got)
+	}
+	now = now.Add(e.RetryAfter - 2*time.Millisecond)
+	if _, err = reserve(p, 1); err == nil {
+		t.Error("admitted before RetryAfter")
+	}
+	now = now.Add(2 * time.Millisecond)
+	if _, err = reserve(p, 1); err != nil {
+		t.Errorf("refused after RetryAfter: %v", err)
+	}
+}
+
+func TestLimiter_TeamAndKey(t *testing.T) {
+	t.Parallel()
+	l := New(Config{NodeID: "a"})
+	p := keyWith(limits(10, -1, 10))
+	p.Team = &resource.Team{Meta: resource.Meta{ID: "team_1"}, Limits: limits(1, -1, -1)}
+	h, err := l.Reserve(t.Context(), Request{Principal: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := h.Requests(); s.Limit != 1 || s.Remaining != 0 {
+		t.Errorf("requests = %+v, want the team's", s)
+	}
+	h.Release()
+	for range 20 {
+		_, err = l.Reserve(t.Context(), Request{Principal: p})
+		if e := refusal(t, err); e.Scope != "team" {
+			t.Fatalf("scope %q", e.Scope)
+		}
+	}
+	h, err = l.Reserve(t.Context(), Request{Principal: keyWith(limits(10, -1, 10))})
+	if err != nil {
+		t.Fatalf("requests that the team refused count against the key: %v", err)
+	}
+	if s, _ := h.Requests(); s.Remaining != 8 {
+		t.Errorf("remaining %d, want 8", s.Remaining)
+	}
+	if h, err := l.Reserve(t.Context(), Request{Principal: keyWith(limits(-1, -1, -1))}); err != nil || h != &none {
+		t.Errorf("without limits: %v", err)
+	}
+	_, err = l.Reserve(t.Context(), Request{Principal: keyWith(limits(0, -1, -1))})
+	_ = refusal(t, err)
+}
+
+// cluster is limiters in a synctest bubble, joined by links that can be cut.
+type cluster struct {
+	mu    sync.Mutex
+	ids   []string
+	nodes map[string]*Limiter
+	cut   func(from, to string) bool
+	delay time.Duration
+}
+
+type link struct {
+	c    *cluster
+	from string
+}
+
+func (k link) Send(node string, b []byte) {
+	if k.c.isCut(k.from, node) {
+		return
+	}
+	time.AfterFunc(k.c.delay, func() {
+		if n := k.c.node(node); n != nil {
+			_ = n.Receive(k.from, b)
+		}
+	})
+}
+
+func (k link) Ask(ctx context.Context, node string, q []byte) ([]byte, error) {
+	n := k.c.node(node)
+	if n == nil || k.c.isCut(k.from, node) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	time.Sleep(k.c.delay)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return n.Answer(k.from, q)
+}
+
+func (c *cluster) isCut(from, to string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut != nil && c.cut(from, to)
+}
+
+func (c *cluster) node(id string) *Limiter {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[id]
+}
+
+func (c *cluster) start(id string) {
+	l := New(Config{NodeID: id, Members: func() []string { return c.ids }, Peers: link{c, id}})
+	c.mu.Lock()
+	c.nodes[id] = l
+	c.mu.Unlock()
+	l.Start()
+}
+
+func (c *cluster) stop(id string) {
+	l := c.node(id)
+	c.mu.Lock()
+	delete(c.nodes, id)
+	c.mu.Unlock()
+	l.Stop()
+}
+
+func newCluster(ids ...string) *cluster {
+	c := &cluster{ids: ids, nodes: map[string]*Limiter{}, delay: 2 * time.Millisecond}
+	for i, id := range ids {
+		time.Sleep(time.Duration(i*37) * time.Millisecond) // rounds are not in step
+		c.start(id)
+	}
+	return c
+}
+
+func (c *cluster) close() {
+	for _, id := range c.ids {
+		if c.node(id) != nil {
+			c.stop(id)
+		}
+	}
+	time.Sleep(time.Second)
+}
+
+// load offers requests for a time and returns when each was admitted, in units of cost.
+type load struct {
+	at    []time.Duration
+	cost  []int64
+	wait  time.Duration // the longest
+	asked int
+}
+
+func (c *cluster) offer(p *resource.Principal, perSecond float64, span time.Duration, pick func(r *rand.Rand) string, cost func(r *rand.Rand) (estimate, actual int64)) *load {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	out := &load{}
+	begin := time.Now()
+	r := rand.New(rand.NewPCG(1, 2))
+	for time.Since(begin) < span {
+		time.Sleep(time.Duration(r.ExpFloat64() / perSecond * float64(time.Second)))
+		id := pick(r)
+		est, actual := cost(r)
+		out.asked++
+		wg.Go(func() {
+			l := c.node(id)
+			if l == nil {
+				return
+			}
+			asked := time.Now()
+			h, err := l.Reserve(context.Background(), Request{Principal: p, Tokens: est})
+			mu.Lock()
+			out.wait = max(out.wait, time.Since(asked))
+			if err == nil {
+				out.at, out.cost = append(out.at, time.Since(begin)), append(out.cost, actual)
+			}
+			mu.Unlock()
+			if err == nil {
+				h.Settle(actual)
+				h.Release()
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// worst is the most that any 60 s hold; between is what a span holds.
+func (o *load) worst() (most int64) {
+	sum, first := int64(0), 0
+	for i, at := range o.at {
+		sum += o.cost[i]
+		for at-o.at[first] >= time.Minute {
+			sum -= o.cost[first]
+			first++
+		}
+		most = max(most, sum)
+	}
+	return most
+}
+
+func (o *load) between(from, to time.Duration) (n int64) {
+	for i, at := range o.at {
+		if at >= from && at < to {
+			n += o.cost[i]
+		}
+	}
+	return n
+}
+
+func one(*rand.Rand) (int64, int64) { return 1, 1 }
+
+func even(r *rand.Rand) string { return string(rune('a' + r.IntN(3))) }
+
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	partition := func(begin time.Time) func(from, to string) bool {
+		return func(from, to string) bool {
+			d := time.Since(begin)
+			return d > 70*time.Second && d < 130*time.Second && (from == "c") != (to == "c")
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		limits resource.Limits
+		limit  int64
+		rate   float64 // requests a second
+		pick   func(r *rand.Rand) string
+		cost   func(r *rand.Rand) (int64, int64)
+		cut    func(begin time.Time) func(from, to string) bool
+		use    float64 // least part of the limit in the second and third minute
+	}{
+		{name: "even", limits: limits(600, -1, -1), limit: 600, rate: 20, pick: even, cost: one, use: 0.95},
+		{name: "even, ten times", limits: limits(600, -1, -1), limit: 600, rate: 100, pick: even, cost: one, use: 0.95},
+		{name: "one hot node", limits: limits(600, -1, -1), limit: 600, rate: 20, pick: func(*rand.Rand) string { return "a" }, cost: one, use: 0.94},
+		{
+			name: "90/5/5", limits: limits(600, -1, -1), limit: 600, rate: 50, cost: one, use: 0.93,
+			pick: func(r *rand.Rand) string {
+				if r.IntN(10) > 0 {
+					return "a"
+				}
+				return even(r)
+			},
+		},
+		{name: "partition", limits: limits(600, -1, -1), limit: 600, rate: 20, pick: even, cost: one, cut: partition, use: 0.85},
+		{name: "partition, one hot node", limits: limits(600, -1, -1), limit: 600, rate: 20, pick: func(*rand.Rand) string { return "a" }, cost: one, cut: partition, use: 0.7},
+		{name: "small limit", limits: limits(6, -1, -1), limit: 6, rate: 1, pick: even, cost: one, use: 0.95},
+		{name: "between small and large", limits: limits(30, -1, -1), limit: 30, rate: 2, pick: even, cost: one, use: 0.8},
+		{
+			name: "tokens", limits: limits(-1, 60000, -1), limit: 60000, rate: 20, pick: even, use: 0.9,
+			cost: func(r *rand.Rand) (int64, int64) { n := 50 + r.Int64N(200); return n, n - r.Int64N(40) },
+		},
+		{
+			name: "large requests", limits: limits(-1, 60000, -1), limit: 60000, rate: 1, pick: even, use: 0.95,
+			cost: func(*rand.Rand) (int64, int64) { return 20000, 20000 },
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				defer c.close()
+				time.Sleep(time.Second)
+				if tt.cut != nil {
+					c.mu.Lock()
+					c.cut = tt.cut(time.Now())
+					c.mu.Unlock()
+				}
+				o := c.offer(keyWith(tt.limits), tt.rate, 3*time.Minute, tt.pick, tt.cost)
+				over := float64(o.worst()) / float64(tt.limit)
+				use := float64(o.between(time.Minute, 3*time.Minute)) / float64(2*tt.limit)
+				t.Logf("worst minute %.3f of the limit, used %.3f, longest wait %v, %d of %d admitted", over, use, o.wait, len(o.at), o.asked)
+				if over > 1.05 || use < tt.use {
+					t.Errorf("worst minute %.3f of the limit (want <= 1.05), used %.3f (want >= %.2f)", over, use, tt.use)
+				}
+				if o.wait > waitAtMost+10*time.Millisecond {
+					t.Errorf("a request waited %v", o.wait)
+				}
+			})
+		})
+	}
+}
+
+func TestSimulation_Burst(t *testing.T) {
+	t.Parallel()
+	for offset := range 5 {
+		t.Run(fmt.Sprint(offset), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				defer c.close()
+				time.Sleep(time.Second + time.Duration(offset*20)*time.Millisecond)
+				o := c.offer(keyWith(limits(600, -1, -1)), 5000, 500*time.Millisecond, even, one)
+				t.Logf("admitted %d of %d, longest wait %v", len(o.at), o.asked, o.wait)
+				if n := len(o.at); n > 630 || n < 500 {
+					t.Errorf("a burst of %d admitted %d, want about 600", o.asked, n)
+				}
+			})
+		})
+	}
+}
+
+func TestSimulation_Restart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		defer c.close()
+		time.Sleep(time.Second)
+		go func() {
+			time.Sleep(50 * time.Second)
+			c.stop("a")
+			time.Sleep(2 * time.Second)
+			c.start("a")
+		}()
+		o := c.offer(keyWith(limits(600, -1, -1)), 30, 2*time.Minute, even, one)
+		over := float64(o.worst()) / 600
+		t.Logf("worst minute %.3f", over)
+		if over > 1.05 {
+			t.Errorf("worst minute %.3f of the limit", over)
+		}
+	})
+}
+
+func TestSimulation_Parallel(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int64{4, 60} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster("a", "b", "c")
+				defer c.close()
+				time.Sleep(time.Second)
+				p := keyWith(limits(-1, -1, limit))
+				var mu sync.Mutex
+				inFlight, most, done := int64(0), int64(0), 0
+				r := rand.New(rand.NewPCG(1, 2))
+				var wg sync.WaitGroup
+				for range 3000 {
+					time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
+					id, d := even(r), time.Duration(r.IntN(int(limit)*20))*time.Millisecond
+					wg.Go(func() {
+						h, err := c.node(id).Reserve(context.Background(), Request{Principal: p})
+						if err != nil {
+							return
+						}
+						mu.Lock()
+						inFlight++
+						done++
+						most = max(most, inFlight)
+						mu.Unlock()
+						time.Sleep(d)
+						mu.Lock()
+						inFlight--
+						mu.Unlock()
+						h.Release()
+					})
+				}
+				wg.Wait()
+				t.Logf("most in flight %d of %d, %d of 3000 done", most, limit, done)
+				if most > limit+limit/20 || most < limit*8/10 {
+					t.Errorf("most in flight %d, limit %d", most, limit)
+				}
+			})
+		})
+	}
+}
+
+func TestLimiter_OwnerGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster("a", "b", "c")
+		defer c.close()
+		time.Sleep(time.Second)
+		c.mu.Lock()
+		c.cut = func(string, string) bool { return true }
+		c.mu.Unlock()
+		p := keyWith(limits(6, -1, -1))
+		total := 0
+		for _, id := range c.ids {
+			for range 10 {
+				if _, err := c.node(id).Reserve(t.Context(), Request{Principal: p}); err == nil {
+					total++
+				}
+			}
+		}
+		// The owner itself still counts to the limit; the others have their part.
+		if total < 6 || total > 10 {
+			t.Errorf("admitted %d", total)
+		}
+	})
+}
+
+func TestRing(t *testing.T) {
+	t.Parallel()
+	var r ring
+	r.add(100, 5)
+	r.add(130, 7)
+	for _, tt := range []struct{ second, want int64 }{{130, 12}, {160, 12}, {161, 7}, {190, 7}, {191, 0}, {900, 0}, {800, 0}} {
+		r.advance(tt.second)
+		if r.sum != tt.want {
+			t.Errorf("at %d: sum %d, want %d", tt.second, r.sum, tt.want)
+		}
+	}
+	r.add(850, 3) // the clock went back
+	if r.sum != 3 || r.second != 900 {
+		t.Errorf("sum %d at %d", r.sum, r.second)
+	}
+}
+
+func FuzzFrame(f *testing.F) {
+	fr := frame{boot: 7, round: 9, seen: []sighting{{1, 2}}, entries: []entry{{3, tokens, -4, 5, 6, 7}}, yours: []entry{{id: 8, dim: parallel, window: 9}}}
+	f.Add(fr.encode())
+	q := question{id: 1, dim: requests, limit: 5, cost: 1, total: 2, seq: 3}
+	f.Add(q.encode())
+	a := answer{admitted: true, known: 5, retry: 6}
+	f.Add(a.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if fr, err := parseFrame(b); err == nil {
+			again, err := parseFrame(fr.encode())
+			if d := cmp.Diff(fr, again, cmp.AllowUnexported(frame{}, sighting{}, entry{})); err != nil || d != "" {
+				t.Errorf("frame changes when written again: %v\n%s", err, d)
+			}
+		}
+		if q, err := parseQuestion(b); err == nil {
+			if again, err := parseQuestion(q.encode()); err != nil || again != q {
+				t.Errorf("question %+v becomes %+v: %v", q, again, err)
+			}
+		}
+		if a, err := parseAnswer(b); err == nil {
+			if again, err := parseAnswer(a.encode()); err != nil || again != a {
+				t.Errorf("answer %+v becomes %+v: %v", a, again, err)
+			}
+		}
+		l := New(Config{NodeID: "a", Boot: 1})
+		_ = l.Receive("b", b)
+		_, _ = l.Answer("b", b)
+	})
+}
+
+func BenchmarkReserve(b *testing.B) {
+	for _, bb := range []struct {
+		name   string
+		limits resource.Limits
+	}{{"none", limits(-1, -1, -1)}, {"rpm", limits(1e12, -1, -1)}, {"all", limits(1e12, 1e12, 1e12)}} {
+		b.Run(bb.name, func(b *testing.B) {
+			l := New(Config{NodeID: "a"})
+			r := Request{Principal: keyWith(bb.limits), Tokens: 100}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					h, err := l.Reserve(context.Background(), r)
+					if err != nil {
+						b.Fatal(err)
+					}
+					h.Settle(90)
+					h.Release()
+				}
+			})
+		})
+	}
+}
+
+func TestOwnerOf_Agrees(t *testing.T) {
+	t.Parallel()
+	ids := []string{"a", "b", "c", "d"}
+	var ls []*Limiter
+	for _, id := range ids {
+		ls = append(ls, New(Config{NodeID: id, Members: func() []string { return ids }}))
+	}
+	count := map[string]int{}
+	for i := range uint64(1000) {
+		owner := ls[0].ownerOf(mix(i, 1), ids)
+		count[owner]++
+		back := slices.Clone(ids)
+		slices.Reverse(back)
+		if got := ls[3].ownerOf(mix(i, 1), back); got != owner {
+			t.Fatalf("owner %s on one node, %s on another", owner, got)
+		}
+	}
+	for _, id := range ids {
+		if count[id] < 150 {
+			t.Errorf("%s owns %d of 1000", id, count[id])
+		}
+	}
+}
