@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -136,5 +137,24 @@ func TestModels(t *testing.T) {
 	h.Must("POST", "/model/delete", `{"id":"second"}`)
 	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt", ""); a.Status != 404 {
 		t.Errorf("model without deployments: got %d", a.Status)
+	}
+}
+
+// TestTeamDelete_fileKey declares a key in a team of the API.
+func TestTeamDelete_fileKey(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	team := h.Must("POST", "/team/new", `{"team_alias":"research"}`)
+	key := declare.Key{Record: resource.Key{Name: "nb", Hash: resource.HashSecret("sk-of-the-file")}, Team: "research"}
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	if _, err := declare.Apply(t.Context(), h, cfg, declare.File{Keys: []declare.Key{key}}); err != nil {
+		t.Fatal(err)
+	}
+	a := h.Call(adminapitest.MasterKey, "POST", "/team/delete", fmt.Sprintf(`{"team_ids":[%q]}`, team["team_id"]))
+	if a.Status != 409 || !strings.Contains(string(a.Body), "configuration file") {
+		t.Errorf("got %d %s, want 409", a.Status, a.Body)
+	}
+	if _, ok := h.State.KeyByName("nb"); !ok {
+		t.Error("the file's key is gone")
 	}
 }

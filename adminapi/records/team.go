@@ -28,7 +28,8 @@ func (rs *Records) teamNoun() *Noun[resource.Team, *resource.Team] {
 	}
 }
 
-// DeleteTeams deletes teams with all their keys, in one entry.
+// DeleteTeams deletes teams with all their keys, in one entry. A key of the configuration file
+// keeps its team.
 func (rs *Records) DeleteTeams(ctx context.Context, by Caller, refs ...string) (Written, error) {
 	var cmds []fsm.Command
 	for _, ref := range refs {
@@ -37,6 +38,9 @@ func (rs *Records) DeleteTeams(ctx context.Context, by Caller, refs ...string) (
 			return Written{}, err
 		}
 		for k := range rs.AllKeys(Query{TeamID: t.ID}) {
+			if _, err := rs.Keys.Writable(by, k.ID); err != nil {
+				return Written{}, err
+			}
 			cmds = append(cmds, fsm.DeleteKey{ID: k.ID})
 		}
 		cmds = append(cmds, fsm.DeleteTeam{ID: t.ID})
