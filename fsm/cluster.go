@@ -228,7 +228,7 @@ func (c RemoveMember) Apply(tx *Tx) error {
 	tx.storeMember(m)
 	if n, ok := tx.node(c.ID); ok {
 		n.removed = true
-		n.retire()
+		n.retire(tx.Index)
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
@@ -257,7 +257,7 @@ func (c OpenEpoch) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	n.retire()
+	n.retire(tx.Index)
 	n.epoch = max(n.epoch, tx.b.pos.generation<<32) + 1
 	n.seq, n.to = 0, 0
 	if !n.replaying() {

@@ -18,7 +18,11 @@ func (c PutKey) Apply(tx *Tx) error {
 	if err := tx.moveHashes(k.ID, hashesOf(old), hashesOf(&k)); err != nil {
 		return err
 	}
-	tx.adjustLimits("key", k.ID, k.Budgets, k.BudgetID)
+	terms, err := tx.holderTerms(k.Budgets, k.BudgetID)
+	if err != nil {
+		return err
+	}
+	tx.adjustLimits("key", k.ID, terms)
 	tx.openWindows("key", k.ID, c.Windows)
 	return nil
 }
@@ -80,7 +84,11 @@ func (c PutTeam) Apply(tx *Tx) error {
 		return err
 	}
 	t := c.Team.Value()
-	tx.adjustLimits("team", t.ID, t.Budgets, t.BudgetID)
+	terms, err := tx.holderTerms(t.Budgets, t.BudgetID)
+	if err != nil {
+		return err
+	}
+	tx.adjustLimits("team", t.ID, terms)
 	tx.openWindows("team", t.ID, c.Windows)
 	return nil
 }
@@ -152,9 +160,12 @@ func (c PutBudget) Apply(tx *Tx) error {
 	}
 	b := c.Budget.Value()
 	for _, from := range tx.referrers(bucketBudgets, b.ID) {
-		if kind, id, ok := strings.Cut(from, "/"); ok {
-			tx.adjustLimits(kind, id, []resource.Terms{b.Terms}, "")
+		kind, id, _ := strings.Cut(from, "/")
+		inline, _ := tx.holder(kind, id)
+		if _, err := tx.holderTerms(inline, b.ID); err != nil {
+			return fmt.Errorf("%s %q: %w", kind, id, err)
 		}
+		tx.adjustLimits(kind, id, []resource.Terms{b.Terms})
 	}
 	return nil
 }

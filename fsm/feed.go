@@ -5,7 +5,7 @@ import "github.com/conclave-llm/conclave/resource"
 // Change tells the watcher what a committed batch changed.
 type Change struct {
 	Index  uint64
-	Tables map[string]bool // kinds that changed: "key", "team", "model", …
+	Tables map[string]bool // kinds that changed: "key", "team", "model", …; "epoch": read Leases anew, for any may be void
 	Leases []Lease         // of this node, in the state after the batch
 }
 

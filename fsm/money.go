@@ -28,6 +28,7 @@ type account struct {
 	limit     resource.Money
 	overdraft resource.Money
 	settled   resource.Money
+	opened    uint64 // Raft index at which the row was made
 	recall    bool
 	holds     []hold // by node, then epoch
 }
@@ -43,19 +44,19 @@ type hold struct {
 func (h hold) outstanding() resource.Money { return max(0, h.granted-h.consumed) }
 
 const (
-	accountFixed = 4*8 + 1 + 2
+	accountFixed = 5*8 + 1 + 2
 	holdSize     = 2 + 3*8
 )
 
 func (a *account) append() []byte {
 	b := make([]byte, accountFixed, accountFixed+len(a.holds)*holdSize)
-	for i, v := range []int64{int64(a.end), int64(a.limit), int64(a.overdraft), int64(a.settled)} {
+	for i, v := range []int64{int64(a.end), int64(a.limit), int64(a.overdraft), int64(a.settled), int64(a.opened)} {
 		binary.BigEndian.PutUint64(b[8*i:], uint64(v))
 	}
 	if a.recall {
-		b[32] = 1
+		b[40] = 1
 	}
-	binary.BigEndian.PutUint16(b[33:], uint16(len(a.holds)))
+	binary.BigEndian.PutUint16(b[41:], uint16(len(a.holds)))
 	for _, h := range a.holds {
 		b = binary.BigEndian.AppendUint16(b, h.node)
 		b = binary.BigEndian.AppendUint64(b, h.epoch)
@@ -66,13 +67,13 @@ func (a *account) append() []byte {
 }
 
 func parseAccount(b []byte) (*account, error) {
-	if len(b) < accountFixed || len(b) != accountFixed+int(binary.BigEndian.Uint16(b[33:]))*holdSize {
+	if len(b) < accountFixed || len(b) != accountFixed+int(binary.BigEndian.Uint16(b[41:]))*holdSize {
 		return nil, fmt.Errorf("account of %d bytes: %w", len(b), ErrDamaged)
 	}
 	u := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
 	a := &account{
 		end: resource.Time(u(0)), limit: resource.Money(u(1)), overdraft: resource.Money(u(2)),
-		settled: resource.Money(u(3)), recall: b[32] == 1,
+		settled: resource.Money(u(3)), opened: uint64(u(4)), recall: b[40] == 1,
 	}
 	for r := b[accountFixed:]; len(r) > 0; r = r[holdSize:] {
 		a.holds = append(a.holds, hold{
@@ -138,18 +139,15 @@ func (a *account) tidy(holdingOf func(node uint16, epoch uint64) holding) {
 
 // allowance is what of the overdraft a node may still use: none while a journal of its
 // waits to be settled, and not again what its earlier epochs used or, where their journal
-// was not whole, may have used.
+// was not whole, may have used since the window was opened.
 func (a *account) allowance(n *nodeState) resource.Money {
-	if n.replaying() || n.removed {
+	lost := slices.ContainsFunc(n.old, func(o oldEpoch) bool { return !o.kept || o.ended > a.opened })
+	if lost || n.removed {
 		return 0
 	}
 	left := a.overdraft
 	for _, h := range a.holds {
-		switch {
-		case h.node != n.ordinal || h.epoch == n.epoch:
-		case n.holding(h.epoch) == holdPresumed:
-			left -= max(a.overdraft, h.consumed-h.granted)
-		default:
+		if h.node == n.ordinal && h.epoch != n.epoch {
 			left -= max(0, h.consumed-h.granted)
 		}
 	}
@@ -221,28 +219,30 @@ func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
 	if len(parts) != 3 {
 		return resource.Terms{}, false
 	}
-	var all []resource.Terms
-	var shared string
-	switch parts[0] {
-	case "key":
-		if k, _, ok := load[resource.Key](tx, bucketKeys, parts[1]); ok {
-			all, shared = k.Budgets, k.BudgetID
-		}
-	case "team":
-		if t, _, ok := load[resource.Team](tx, bucketTeams, parts[1]); ok {
-			all, shared = t.Budgets, t.BudgetID
-		}
-	}
-	if shared != "" {
-		if b, _, ok := load[resource.Budget](tx, bucketBudgets, shared); ok {
-			all = append(slices.Clip(all), b.Terms)
-		}
+	all, shared := tx.holder(parts[0], parts[1])
+	if b, _, ok := load[resource.Budget](tx, bucketBudgets, shared); shared != "" && ok {
+		all = append(slices.Clip(all), b.Terms)
 	}
 	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == parts[2] })
 	if i < 0 {
 		return resource.Terms{}, false
 	}
 	return all[i], true
+}
+
+// holder returns the inline terms of a holder of budgets and the id of the shared ones.
+func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
+	switch kind {
+	case "key":
+		if k, _, ok := load[resource.Key](tx, bucketKeys, id); ok {
+			return k.Budgets, k.BudgetID
+		}
+	case "team":
+		if t, _, ok := load[resource.Team](tx, bucketTeams, id); ok {
+			return t.Budgets, t.BudgetID
+		}
+	}
+	return nil, ""
 }
 
 // openWindows opens those windows of the holder's accounts that nobody has opened.
@@ -269,7 +269,7 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*account, bo
 	if !ok || !fits(t.Per, w) {
 		return nil, false
 	}
-	a := &account{end: w.End, limit: t.USD, overdraft: t.Overdraft}
+	a := &account{end: w.End, limit: t.USD, overdraft: t.Overdraft, opened: tx.Index}
 	if nodes := tx.active(); !tx.frozen() && len(nodes) > 0 {
 		part := a.limit / resource.Money(openingShare*len(nodes))
 		for _, n := range nodes {
@@ -319,13 +319,8 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 	}
 }
 
-// adjustLimits brings the open windows of a holder to the limits of its terms.
-func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms, budgetID string) {
-	if budgetID != "" {
-		if b, _, ok := load[resource.Budget](tx, bucketBudgets, budgetID); ok {
-			terms = append(slices.Clip(terms), b.Terms)
-		}
-	}
+// adjustLimits brings the open windows of a holder's accounts to the limits of its terms.
+func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
 		for _, k := range tx.scan(bucketAccounts, windowsPrefix(resource.Account(kind, id, t.Name))) {
 			a, ok := tx.account(k)
@@ -337,6 +332,24 @@ func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms, budgetID str
 			tx.putAccount(k, a)
 		}
 	}
+}
+
+// holderTerms joins a holder's own terms and the shared ones. It refuses two of one name:
+// they would be one account.
+func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.Terms, error) {
+	if budgetID == "" {
+		return inline, nil
+	}
+	b, _, ok := load[resource.Budget](tx, bucketBudgets, budgetID)
+	if !ok {
+		return inline, nil
+	}
+	for _, t := range inline {
+		if t.Name == b.Terms.Name {
+			return nil, &resource.Invalid{Field: "budget_id", Reason: fmt.Sprintf("budgets has terms named %q too", t.Name)}
+		}
+	}
+	return append(slices.Clip(inline), b.Terms), nil
 }
 
 // dropAccounts deletes all accounts of a holder that is deleted.

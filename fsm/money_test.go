@@ -91,6 +91,16 @@ func (m *model) reserve() {
 	}
 }
 
+// burn spends all that the node may spend, in one request.
+func (m *model) burn() {
+	s := m.pick()
+	if e := s.view + s.over - s.spent - s.reserved(); e > 0 {
+		s.spent += e
+		m.truth += e
+		s.journal = append(s.journal, e)
+	}
+}
+
 func (m *model) settle() {
 	s := m.pick()
 	if len(s.holds) == 0 {
@@ -103,8 +113,16 @@ func (m *model) settle() {
 	s.journal = append(s.journal, cost)
 }
 
-func (m *model) build() {
-	s := m.pick()
+// sync applies the outbox in order.
+func (m *model) sync(s *spender) {
+	for _, t := range s.outbox {
+		m.h.doAs(node("n1"), fsm.TickGroup{Ticks: []fsm.Tick{t}})
+	}
+}
+
+func (m *model) build() { m.buildFor(m.pick()) }
+
+func (m *model) buildFor(s *spender) {
 	if s.epoch == 0 || s.removed {
 		return
 	}
@@ -229,7 +247,7 @@ func TestMoney_Bound(t *testing.T) {
 				h := start(t)
 				defer func() { _ = h.f.Close() }()
 				h.lastSeq = map[string]uint64{}
-				m := &model{h: h, t: rt, limit: resource.Money(rapid.Int64Range(1, 1000).Draw(rt, "limit")), overdraft: overdraft}
+				m := &model{h: h, t: rt, limit: resource.Money(rapid.Int64Range(1, 300).Draw(rt, "limit")), overdraft: overdraft}
 				h.boot("n1", "n2", "n3")
 				k := resource.Key{Meta: meta("k1"), Budgets: []resource.Terms{{USD: m.limit, Overdraft: overdraft}}}
 				put := h.putKey(k, 0)
@@ -248,18 +266,21 @@ func (m *model) run(rt *rapid.T) {
 	rt.Repeat(map[string]func(*rapid.T){
 		"":        func(*rapid.T) { m.check() },
 		"reserve": func(*rapid.T) { m.reserve() },
+		"burn":    func(*rapid.T) { m.burn() },
 		"settle":  func(*rapid.T) { m.settle() },
 		"look":    func(*rapid.T) { m.look(m.pick()) },
 		"build":   func(*rapid.T) { m.build() },
 		"deliver": func(*rapid.T) { m.deliver() },
-		"inOrder": func(*rapid.T) {
-			s := m.pick()
-			_, seq, _, _ := m.h.f.LastTick(s.id)
-			for _, t := range s.outbox {
-				if t.Seq == seq+1 {
-					m.h.doAs(node("n1"), fsm.TickGroup{Ticks: []fsm.Tick{t}})
-					return
+		"sync":    func(*rapid.T) { m.sync(m.pick()) },
+		"restart": func(*rapid.T) { // all at once, which single steps seldom come to
+			m.crash()
+			for _, s := range m.nodes {
+				for s.old != nil && len(s.old.records) > 0 && !s.removed {
+					m.buildFor(s)
 				}
+				m.sync(s)
+				m.closeOld(s)
+				m.look(s)
 			}
 		},
 		"crash": func(*rapid.T) { m.crash() },

@@ -29,18 +29,19 @@ type nodeState struct {
 type oldEpoch struct {
 	epoch uint64
 	to    uint64 // last journal record covered
+	ended uint64 // Raft index at which the next epoch was opened or the node removed
 	kept  bool   // closed with a journal that was not whole: stays until its windows end
 }
 
 const (
 	nodeFixed    = 2 + 1 + 7*8 + 16 + 2
-	oldEpochSize = 8 + 8 + 1
+	oldEpochSize = 3*8 + 1
 )
 
-// retire moves the running epoch to the old ones.
-func (n *nodeState) retire() {
+// retire moves the running epoch to the old ones, at an index.
+func (n *nodeState) retire(index uint64) {
 	if n.epoch != 0 && !slices.ContainsFunc(n.old, func(o oldEpoch) bool { return o.epoch == n.epoch }) {
-		n.old = append(n.old, oldEpoch{epoch: n.epoch, to: n.to})
+		n.old = append(n.old, oldEpoch{epoch: n.epoch, to: n.to, ended: index})
 	}
 }
 
@@ -82,6 +83,7 @@ func (n *nodeState) append() []byte {
 	for _, o := range n.old {
 		b = binary.BigEndian.AppendUint64(b, o.epoch)
 		b = binary.BigEndian.AppendUint64(b, o.to)
+		b = binary.BigEndian.AppendUint64(b, o.ended)
 		kept := byte(0)
 		if o.kept {
 			kept = 1
@@ -103,7 +105,8 @@ func parseNode(b []byte) (*nodeState, error) {
 	}
 	for r := b[nodeFixed:]; len(r) > 0; r = r[oldEpochSize:] {
 		n.old = append(n.old, oldEpoch{
-			epoch: binary.BigEndian.Uint64(r), to: binary.BigEndian.Uint64(r[8:]), kept: r[16] == 1,
+			epoch: binary.BigEndian.Uint64(r), to: binary.BigEndian.Uint64(r[8:]),
+			ended: binary.BigEndian.Uint64(r[16:]), kept: r[24] == 1,
 		})
 	}
 	return n, nil

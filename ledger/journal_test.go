@@ -367,6 +367,10 @@ func TestJournal_Concurrent(t *testing.T) {
 	if got := len(readAll(t, j)); got != workers*each {
 		t.Errorf("%d records after reopening, want %d", got, workers*each)
 	}
+	count := 0
+	if holes, err := ReadDir(cfg.Dir, func(*Record) error { count++; return nil }); err != nil || holes != 0 || count != workers*each {
+		t.Errorf("ReadDir: %d records, %d holes, %v", count, holes, err)
+	}
 }
 
 // badFile fails its writes or syncs once told to.

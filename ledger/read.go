@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -164,6 +165,47 @@ func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, a
 		visit(&r, len(*spans)-1)
 	}
 	return nil
+}
+
+// ReadDir calls visit for each finished request in the journal's folder, in order, without
+// opening the journal, and returns how many damaged places it passed. It reads a folder that
+// is in use as it finds it. Reservations that are open are not settled.
+func ReadDir(dir string, visit func(r *Record) error) (holes int, err error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"+segmentSuffix))
+	if err != nil {
+		return 0, err
+	}
+	slices.Sort(paths)
+	for i, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return holes, err
+		}
+		if _, err := parseHeader(path, data); errors.Is(err, errHeader) {
+			holes++
+			continue
+		} else if err != nil {
+			return holes, err
+		}
+		end, damaged, err := scan(data, func(f frame, _ int64) error {
+			if f.kind != kindSettle {
+				return nil
+			}
+			r, err := decodeRecord(f.number, f.body)
+			if err != nil {
+				return err
+			}
+			return visit(&r)
+		})
+		if err != nil {
+			return holes, fmt.Errorf("read %s at %d: %w", path, end, err)
+		}
+		holes += len(damaged)
+		if end < int64(len(data)) && i < len(paths)-1 {
+			holes++
+		}
+	}
+	return holes, nil
 }
 
 // SetFloor keeps all records with numbers above floor from being removed for their age, on

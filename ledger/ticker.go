@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -74,8 +76,9 @@ type TickerConfig struct {
 	// then rests until the next Begin. Nil: nobody is told.
 	Superseded func()
 
-	Now    func() time.Time // nil: time.Now
-	Logger *slog.Logger     // nil: slog.Default()
+	Now        func() time.Time // nil: time.Now
+	Logger     *slog.Logger     // nil: slog.Default()
+	Registerer prometheus.Registerer
 }
 
 // Ticker carries the journal into the replicated state, each record exactly once.
@@ -86,6 +89,7 @@ type Ticker struct {
 	ask    chan struct{}
 	done   chan struct{}
 
+	metrics tickMetrics
 	trimmed time.Time // owned by run
 
 	mu      sync.Mutex // guards the fields below; not held while submitting
@@ -117,10 +121,12 @@ func NewTicker(cfg TickerConfig) *Ticker {
 	}
 	cfg.Journal.SetFloor("ticks", 0)
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Ticker{
+	t := &Ticker{
 		cfg: cfg, ctx: ctx, cancel: cancel, sums: newSums(),
 		ask: make(chan struct{}, 1), done: make(chan struct{}),
 	}
+	t.metrics = newTickMetrics(cfg.Registerer, t)
+	return t
 }
 
 // Start begins to tick. Until Begin is called nothing is sent.
@@ -309,12 +315,14 @@ func (t *Ticker) submit(tick *Tick, round uint64) bool {
 	now := t.cfg.Now()
 	ack, err := t.cfg.Submit(t.ctx, *tick)
 	if err != nil {
+		t.metrics.ticks.WithLabelValues("lost").Inc()
 		if t.ctx.Err() == nil {
 			t.cfg.Logger.Debug("tick not applied yet", "seq", tick.Seq, "error", err)
 		}
 		return false
 	}
 	outcome := t.answer(tick, round, ack, now)
+	t.metrics.ticks.WithLabelValues(outcome.String()).Inc()
 	switch outcome {
 	case tickApplied:
 		if t.cfg.Acked != nil {
@@ -340,6 +348,11 @@ const (
 	tickRefused            // it is to be sent again
 	tickSuperseded         // the epoch is another's
 )
+
+// String names the outcome in metrics.
+func (o outcome) String() string {
+	return [...]string{"applied", "dropped", "refused", "superseded"}[o]
+}
 
 // answer takes in what the replicated state knows after the tick.
 func (t *Ticker) answer(tick *Tick, round uint64, ack Ack, sent time.Time) outcome {
@@ -414,6 +427,14 @@ func (t *Ticker) Flush(ctx context.Context) error {
 	}
 	t.mu.Unlock()
 	return nil
+}
+
+// lag is how many records are written and not applied yet.
+func (t *Ticker) lag() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := t.cfg.Journal.Last()
+	return last - min(last, t.acked)
 }
 
 // trim lets the journal remove what is old, now and then. Only run calls it.

@@ -101,23 +101,25 @@ func (f *ErrorFields) members(s *scanner, level int) {
 			continue
 		}
 		v := scalar(s.value())
-		switch key {
-		case "message", "error", "detail":
-			if f.Message == "" || level == 1 {
-				f.Message = v
-			}
-		case "type":
-			if f.Type == "" || level == 1 {
-				f.Type = v
-			}
-		case "code":
-			if f.Code == "" || level == 1 {
-				f.Code = v
-			}
-		case "param":
-			f.Param = v
+		if to := f.member(key); to != nil && (*to == "" || level == 1) {
+			*to = v
 		}
 	}
+}
+
+// member is where the member of an error goes, nil if nowhere.
+func (f *ErrorFields) member(key string) *string {
+	switch key {
+	case "message", "error", "detail":
+		return &f.Message
+	case "type":
+		return &f.Type
+	case "code":
+		return &f.Code
+	case "param":
+		return &f.Param
+	}
+	return nil
 }
 
 // scalar gives the text of a string or number, else "".

@@ -2,8 +2,10 @@ package llm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -197,24 +199,18 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 	case fieldUser:
 		f.User, err = s.text(name)
 	case fieldPromptCacheKey:
-		var v string
-		if v, err = s.text(name); f.SessionID == "" {
-			f.SessionID = v
-		}
+		var key string
+		key, err = s.text(name)
+		f.SessionID = cmp.Or(f.SessionID, key)
 	case fieldStream:
 		f.Stream, err = s.boolean(name)
 	case fieldStreamOptions:
 		err = f.streamOptions(s)
 	case fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens:
-		n, ok := s.integer(math.MaxInt64)
-		if f.MaxTokens = max(f.MaxTokens, min(n, MaxTokenCount)); !ok {
-			err = invalidField(name, "must be a whole number")
-		}
+		err = s.most(&f.MaxTokens, name, math.MaxInt64)
+		f.MaxTokens = min(f.MaxTokens, MaxTokenCount)
 	case fieldN, fieldBestOf:
-		n, ok := s.integer(maxChoices)
-		if f.N = max(f.N, n); !ok {
-			err = invalidField(name, "must be a small whole number")
-		}
+		err = s.most(&f.N, name, maxChoices)
 	case fieldMetadata:
 		err = f.metadata(s)
 	case fieldTags:
@@ -222,8 +218,7 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 	case fieldGuardrails:
 		f.Guardrails, err = s.names(name, f.Guardrails)
 	case fieldTools, fieldFunctions:
-		v := s.value()
-		f.HasTools = f.HasTools || (len(v) > 2 && v[0] == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0)
+		f.HasTools = s.filled() || f.HasTools
 	default:
 		s.value()
 	}
@@ -264,9 +259,10 @@ func (f *Fields) streamOptions(s *scanner) error {
 	return nil
 }
 
-var metadataNames = []string{"tags", "guardrails", "session_id"}
+var metadataNames = [...]string{"tags", "guardrails", "session_id"}
 
-// metadata reads the names that the gateway acts on in metadata, which may hold anything else.
+// metadata reads the names that the gateway acts on in metadata. The rest of it is the client's
+// own, so what is not in the expected form there is not wrong, but means nothing.
 func (f *Fields) metadata(s *scanner) error {
 	if s.peekByte() != '{' {
 		s.value()
@@ -275,10 +271,7 @@ func (f *Fields) metadata(s *scanner) error {
 	s.enter('{')
 	seen := 0
 	for n := 0; s.next('}', n); n++ {
-		id, err := identify(s.key(), metadataNames)
-		if err != nil {
-			return err
-		}
+		id := slices.Index(metadataNames[:], s.name())
 		if id < 0 {
 			s.value()
 			continue
@@ -287,19 +280,41 @@ func (f *Fields) metadata(s *scanner) error {
 			return invalidField("metadata", metadataNames[id]+" stands in it twice")
 		}
 		seen |= 1 << id
-		switch id {
-		case 0:
-			f.Tags, err = s.names("metadata.tags", f.Tags)
-		case 1:
-			f.Guardrails, err = s.names("metadata.guardrails", f.Guardrails)
-		case 2:
-			f.SessionID, err = s.text("metadata.session_id")
-		}
-		if err != nil {
-			return err
+		c := s.space()
+		switch {
+		case id == 0 && c == '[':
+			f.Tags = s.strings(f.Tags)
+		case id == 1 && c == '[':
+			f.Guardrails = s.strings(f.Guardrails)
+		case id == 1 && c == '"':
+			f.Guardrails = append(f.Guardrails, unquote(s.value()))
+		case id == 2 && c == '"':
+			f.SessionID = unquote(s.value())
+		default:
+			s.value()
 		}
 	}
 	return nil
+}
+
+// name takes a member's name and the colon and returns its text.
+func (s *scanner) name() string {
+	k := s.key()
+	if bytes.IndexByte(k, '\\') < 0 {
+		return string(k)
+	}
+	return string(appendUnescaped(nil, k))
+}
+
+// strings takes an array and appends those of its elements that are strings to list.
+func (s *scanner) strings(list []string) []string {
+	s.enter('[')
+	for n := 0; s.next(']', n); n++ {
+		if v := s.value(); len(v) > 0 && v[0] == '"' && len(list) < maxNames {
+			list = append(list, unquote(v))
+		}
+	}
+	return list
 }
 
 // text takes a string or null.
@@ -316,11 +331,29 @@ func (s *scanner) text(name string) (string, error) {
 
 // unquote gives the text of a string whose syntax was checked.
 func unquote(v []byte) string {
+	if len(v) < 2 {
+		return "" // an error was met
+	}
 	v = v[1 : len(v)-1]
 	if bytes.IndexByte(v, '\\') < 0 {
 		return string(v)
 	}
 	return string(appendUnescaped(make([]byte, 0, len(v)), v))
+}
+
+// most takes a whole number, or null, and raises n to it.
+func (s *scanner) most(n *int64, name string, limit int64) error {
+	v, ok := s.integer(limit)
+	if *n = max(*n, v); !ok && s.ok() {
+		return invalidField(name, "must be a whole number within bounds")
+	}
+	return nil
+}
+
+// filled takes a value and says whether it is an array with elements.
+func (s *scanner) filled() bool {
+	v := s.value()
+	return len(v) > 2 && v[0] == '[' && len(bytes.TrimSpace(v[1:len(v)-1])) > 0
 }
 
 // boolean takes true, false or null.

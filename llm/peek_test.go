@@ -40,6 +40,8 @@ func TestPeek(t *testing.T) {
 			llm.Fields{N: 1, Tags: []string{"a", "b"}, Guardrails: []string{"g", "h"}, SessionID: "s"},
 		},
 		{"cache key", `{"prompt_cache_key":"p","user":"u"}`, llm.Fields{N: 1, SessionID: "p", User: "u"}},
+		{"metadata in forms of the client's own", `{"metadata":{"Tags":1,"tags":"a,b","guardrails":"g","session_id":5}}`, llm.Fields{N: 1, Guardrails: []string{"g"}}},
+		{"names among other things", `{"metadata":{"t\u0061gs":["a",1,null],"guardrails":{}}}`, llm.Fields{N: 1, Tags: []string{"a"}}},
 		{"metadata of another kind", `{"metadata":[{"tags":1}]}`, llm.Fields{N: 1}},
 		{"tools", `{"tools":[{}]}`, llm.Fields{N: 1, HasTools: true, PromptBytes: 4}},
 		{"no tools", `{"tools":[ ],"functions":null}`, llm.Fields{N: 1, PromptBytes: 7}},
@@ -103,6 +105,7 @@ func TestPeek_Refuses(t *testing.T) {
 		{"too many choices", `{"n":100000000}`, "invalid_value", "n"},
 		{"tags of another kind", `{"tags":"a"}`, "invalid_value", "array"},
 		{"tag of another kind", `{"tags":[1]}`, "invalid_value", "array"},
+		{"cut in metadata", `{"metadata":{"session_id":"a`, "invalid_json", "string does not end"},
 		{"stream options of another kind", `{"stream_options":[]}`, "invalid_value", "object"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

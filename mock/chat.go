@@ -209,7 +209,7 @@ func (x *exchange) pace(out *[]byte, i int) (going bool, sent int) {
 	p := &x.plan
 	stop := i == p.stallAfter || i == p.cutAfter
 	delay := p.chunkDelay > 0 && i > 0
-	if !stop && !delay && len(*out) < 2<<10 && !(i == 0 && p.chunkDelay > 0) {
+	if !stop && !delay && len(*out) < 2<<10 && (i > 0 || p.chunkDelay <= 0) {
 		return true, 0
 	}
 	_, err := x.w.Write(*out)

@@ -28,7 +28,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.fresh.Serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
-		Upstream: proxy.FromClient(upstream.New(upstream.Config{Logger: n.log})),
+		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
 		Journal:  n.journal, Secrets: opener{n.keys}, Pricer: pricer{},
 		Logger: n.log, Registerer: n.registry,
 	}
@@ -90,13 +90,12 @@ func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error)
 type opener struct{ keys *secret.Keyring }
 
 // Open implements proxy.Opener.
-func (o opener) Open(s *resource.Sealed, kind, id, field string) (string, error) {
+func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, error) {
 	text, err := o.keys.Open(s, kind, id, field)
 	if err != nil {
-		return "", err
+		return secret.Text{}, err
 	}
-	resolved, err := secret.Resolve(text.Reveal())
-	return resolved.Reveal(), err
+	return secret.Resolve(text.Reveal())
 }
 
 // pricer is package pricing for the data path.

@@ -341,7 +341,10 @@ func (n *Node) Stop(ctx context.Context) error {
 		n.quota.stop()
 	}
 	if n.gossip != nil {
-		errs = append(errs, n.gossip.Leave(time.Second), n.gossip.Shutdown())
+		if err := n.gossip.Leave(time.Second); err != nil {
+			n.log.Debug("gossip is left without a word", "error", err) // the others find out
+		}
+		errs = append(errs, n.gossip.Shutdown())
 	}
 	if n.consensus != nil {
 		errs = append(errs, n.consensus.Shutdown(ctx))

@@ -55,6 +55,8 @@ type Host struct {
 
 	mu       sync.Mutex // guards what follows and serializes Sync and Close
 	running  map[key]*supervisor
+	dead     []*guardrail.Member // that could not even be tried
+	retiring sync.WaitGroup      // removed plugins that still stop
 	closed   bool
 	launcher *launcher // nil until something runs
 	binaries string    // folder of verified binaries
@@ -122,7 +124,9 @@ func NewHost(cfg Config) *Host {
 func (h *Host) Guardrails() *guardrail.Chain { return h.chain }
 
 // Sync makes what runs match the specs: it starts, stops and reconfigures, and returns without
-// waiting for plugins to be up. What is already as it should be is left alone.
+// waiting for plugins to be up or gone. What is already as it should be is left alone. With an
+// error the other specs are followed nevertheless, and a guardrail that cannot be started is
+// in the chain as one that does not run.
 func (h *Host) Sync(specs []Spec) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,31 +135,24 @@ func (h *Host) Sync(specs []Spec) error {
 	}
 	wanted := make(map[key]*Spec, len(specs))
 	for i := range specs {
-		if specs[i].Kind == KindCallback && h.cfg.Source == nil {
-			return fmt.Errorf("callback %s: this host has no journal", specs[i].Name)
-		}
 		wanted[specs[i].key()] = &specs[i]
 	}
-	if len(wanted) > 0 {
-		if err := h.prepareLocked(); err != nil {
-			return err
-		}
-	}
-	var stopping []*supervisor
 	for k, v := range h.running {
 		if s := wanted[k]; s == nil || s.ID != v.id {
-			stopping = append(stopping, v)
 			delete(h.running, k)
+			h.retiring.Go(func() { h.retire(v, true) })
 		}
 	}
 	var errs []error
-	for k, s := range wanted {
-		errs = append(errs, h.syncOneLocked(k, s))
+	if len(wanted) > 0 {
+		errs = append(errs, h.prepareLocked())
 	}
-	h.publishLocked()
-	for _, v := range stopping {
-		h.retire(v, true)
+	if h.launcher != nil {
+		for k, s := range wanted {
+			errs = append(errs, h.syncOneLocked(k, s))
+		}
 	}
+	h.publishLocked(wanted)
 	return errors.Join(errs...)
 }
 
@@ -174,6 +171,9 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 	case KindGuardrail:
 		v.member = newMember(s, nil)
 	case KindCallback:
+		if h.cfg.Source == nil {
+			return fmt.Errorf("callback %s: this host has no journal", s.Name)
+		}
 		q, err := callback.NewQueue(callback.QueueConfig{
 			Name: s.Name, MarkPath: h.markPath(s), Start: h.start(), Source: h.cfg.Source, Logger: log, Metrics: h.queues,
 		})
@@ -210,12 +210,19 @@ func (h *Host) markPath(s *Spec) string {
 }
 
 // publishLocked gives the chain its members.
-func (h *Host) publishLocked() {
+func (h *Host) publishLocked(wanted map[key]*Spec) {
 	var members []*guardrail.Member
-	for _, v := range h.running {
-		if m := v.current(); m != nil {
-			members = append(members, m)
+	h.dead = nil
+	for k, s := range wanted {
+		if k.kind != KindGuardrail {
+			continue
 		}
+		if v := h.running[k]; v != nil {
+			members = append(members, v.current())
+			continue
+		}
+		m := newMember(s, nil)
+		members, h.dead = append(members, m), append(h.dead, m)
 	}
 	h.chain.Replace(members)
 }
@@ -277,9 +284,15 @@ func (h *Host) prepareLocked() error {
 func (h *Host) Ready() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var missing []string
+	members := slices.Clone(h.dead)
 	for _, v := range h.running {
-		if m := v.current(); m != nil && m.OnError != resource.OnErrorPass && m.Live() == nil {
+		if m := v.current(); m != nil {
+			members = append(members, m)
+		}
+	}
+	var missing []string
+	for _, m := range members {
+		if m.OnError != resource.OnErrorPass && m.Live() == nil {
 			missing = append(missing, m.Name)
 		}
 	}
@@ -349,6 +362,7 @@ func (h *Host) Close() {
 		wg.Go(func() { h.retire(v, false) })
 	}
 	wg.Wait()
+	h.retiring.Wait()
 	clear(h.running)
 	if h.launcher != nil {
 		h.launcher.close()

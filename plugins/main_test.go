@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
 
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
@@ -19,9 +23,17 @@ import (
 // TestMain lets the test binary be the binary that a host runs again: it serves the shipped
 // plugins, one for tests, and a host that a test kills.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 1 && os.Getenv(sdk.Handshake().MagicCookieKey) != "" { // as an external plugin
+		sdk.ServeGuardrail(probe{})
+		return
+	}
 	if len(os.Args) == 4 && os.Args[1] == "plugin" && os.Args[2] == "serve" {
-		if os.Args[3] == "probe" {
+		switch os.Args[3] {
+		case "probe":
 			sdk.ServeGuardrail(probe{})
+			return
+		case "bare":
+			serveBare()
 			return
 		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
@@ -101,6 +113,20 @@ func (probeStream) End(context.Context) (sdk.Verdict, error) { return sdk.Pass()
 func (probeStream) Close() {}
 
 var grown []byte
+
+// serveBare is a plugin as docs/plugins.md asks of other languages: a gRPC server and one line.
+func serveBare() {
+	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "bare")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	srv := grpc.NewServer()
+	guardrail.Register(srv, probe{})
+	fmt.Printf("1|1|unix|%s|grpc|\n", path)
+	_ = srv.Serve(ln)
+}
 
 // newHost makes a host that is closed with the test.
 func newHost(t testing.TB, cfg plugins.Config) *plugins.Host {

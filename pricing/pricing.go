@@ -98,8 +98,9 @@ type Estimated struct {
 	Cost           resource.Money
 }
 
-// Estimate sizes a request. The cost is at list price: of the prompt's classes and of the
-// output's, the dearer one counts if Strict is set, else the plain one. It is 0 for a nil price.
+// Estimate sizes a request. The cost is at list price, 0 for a nil one. All output counts at the
+// dearer of its classes, because nobody knows how much a model will reason; of the prompt's
+// classes the dearest counts if Strict is set, else the plain one.
 func Estimate(p *resource.Price, r Request) Estimated {
 	e := Estimated{Prompt: r.prompt(), Output: r.output()}
 	if p == nil {

@@ -24,16 +24,14 @@ func dollars(t testing.TB, s string) resource.Money {
 	return m
 }
 
-func ref(m resource.Money) *resource.Money { return &m }
-
 // priceOf returns a list price, or one of the two that users might set.
 func priceOf(t testing.TB, name string) *resource.Price {
 	t.Helper()
 	switch name {
 	case "custom":
 		return &resource.Price{
-			Input: dollars(t, "0.123456789"), Output: dollars(t, "7.000000001"), CacheRead: ref(dollars(t, "0.000000007")),
-			CacheWrite: ref(dollars(t, "9.99")), Reasoning: ref(dollars(t, "0.5")),
+			Input: dollars(t, "0.123456789"), Output: dollars(t, "7.000000001"), CacheRead: new(dollars(t, "0.000000007")),
+			CacheWrite: new(dollars(t, "9.99")), Reasoning: new(dollars(t, "0.5")),
 		}
 	case "free":
 		return &resource.Price{}
@@ -97,7 +95,7 @@ func TestCost(t *testing.T) {
 		{"not rounded", p, llm.Usage{Input: 1_000_000}, 6},
 		{"negative counts as nothing", p, llm.Usage{Input: -1_000_000, Output: 500_000}, 6},
 		{"classes without a price", p, llm.Usage{CacheRead: 1_000_000, CacheWrite: 1_000_000, Reasoning: 1_000_000}, 9},
-		{"classes at no price", &resource.Price{Input: 1, Output: 1, CacheRead: ref(0), Reasoning: ref(0)}, llm.Usage{CacheRead: 1 << 40, Reasoning: 1 << 40}, 0},
+		{"classes at no price", &resource.Price{Input: 1, Output: 1, CacheRead: new(resource.Money(0)), Reasoning: new(resource.Money(0))}, llm.Usage{CacheRead: 1 << 40, Reasoning: 1 << 40}, 0},
 		{"beyond all bounds", &resource.Price{Input: math.MaxInt64, Output: math.MaxInt64}, llm.Usage{Input: math.MaxInt64, Output: math.MaxInt64}, resource.MaxMoney},
 		{"request beyond bounds", &resource.Price{Input: resource.Dollar, Request: resource.MaxMoney}, llm.Usage{Input: 1}, resource.MaxMoney},
 	} {
@@ -134,7 +132,7 @@ func FuzzCost(f *testing.F) {
 
 func TestEstimate(t *testing.T) {
 	t.Parallel()
-	p := &resource.Price{Input: resource.Dollar, Output: 2 * resource.Dollar, CacheWrite: ref(4 * resource.Dollar), Reasoning: ref(3 * resource.Dollar)}
+	p := &resource.Price{Input: resource.Dollar, Output: 2 * resource.Dollar, CacheWrite: new(4 * resource.Dollar), Reasoning: new(3 * resource.Dollar)}
 	for _, tt := range []struct {
 		name           string
 		price          *resource.Price

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,11 +112,12 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	}
 	buf, err := s.bodies.read(c.in, c.length, c.cat.Settings().MaxBodyBytes)
 	if err != nil {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which ends ctx too
 			return ctx.Err()
 		}
-		return err
+		return err // the deadline stays: the server still reads what it throws away
 	}
+	c.in.Until(time.Time{})
 	c.buf = buf
 	return c.peek(buf.b)
 }
@@ -129,5 +131,11 @@ func tooLarge(limit int64) error {
 
 // broken is a body that ended early.
 func broken(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &llm.Error{
+			Kind: llm.Invalid, Status: http.StatusRequestTimeout, Code: "request_timeout",
+			Message: "The request body did not come in time.", Err: err,
+		}
+	}
 	return &llm.Error{Kind: llm.Invalid, Code: "incomplete_body", Message: "The request body could not be read to its end.", Err: err}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,7 +21,8 @@ const maxSaid = 1024
 // its body, when the request has ended.
 type Call struct {
 	came
-	writer httpWriter // that out writes to, where net/http is in front
+	writer httpWriter // out, where net/http is in front
+	reader httpBody   // in, likewise
 
 	// What the steps found out, in their order.
 	cat     *resource.Catalog // the one view of the request
@@ -62,7 +62,7 @@ type came struct {
 	path    string // as the router read it
 	named   string // the model in the path, "" if there is none
 	header  http.Header
-	in      io.Reader
+	in      Body
 	length  int64
 	out     Writer
 	started time.Time

@@ -73,6 +73,9 @@ func writeError(w Writer, e *llm.Error) {
 			origin = originGateway
 		}
 		body = errorBody(e)
+		for name, values := range e.Header { // how a limit of ours stands
+			h[name] = values
+		}
 		h.Set("Content-Type", "application/json")
 	}
 	h.Set("X-Conclave-Error-Origin", origin)

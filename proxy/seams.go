@@ -7,13 +7,14 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
 
-// Limiter reserves requests and tokens (package ratelimit).
+// Limiter reserves requests and tokens; FromLimiter makes one of a *ratelimit.Limiter.
 type Limiter interface {
 	// Reserve holds one request and the tokens in every limit of the principal, or returns
 	// an *llm.Error of kind RateLimited with RetryAfter.
@@ -30,10 +31,66 @@ type LimitHold interface {
 	Release()
 }
 
+// FromLimiter makes a Limiter of l.
+func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
+
+type limiter struct{ l *ratelimit.Limiter }
+
+// Reserve implements Limiter.
+func (l limiter) Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error) {
+	h, err := l.l.Reserve(ctx, ratelimit.Request{Principal: who, Tokens: tokens})
+	if err != nil {
+		return nil, err
+	}
+	return limitHold{h}, nil
+}
+
+type limitHold struct{ *ratelimit.Hold }
+
+// Quota implements LimitHold.
+func (h limitHold) Quota() Quota {
+	q := Quota{LimitRequests: -1, LimitTokens: -1}
+	if st, ok := h.Requests(); ok {
+		q.LimitRequests, q.RemainingRequests = st.Limit, st.Remaining
+	}
+	if st, ok := h.Tokens(); ok {
+		q.LimitTokens, q.RemainingTokens = st.Limit, st.Remaining
+	}
+	return q
+}
+
 // Quota is what is left of a limit, for the x-ratelimit-* headers; a limit of -1 is none.
 type Quota struct {
 	LimitRequests, RemainingRequests int64
 	LimitTokens, RemainingTokens     int64
+}
+
+// FromLimiter makes a Limiter of the cluster's.
+func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
+
+type limiter struct{ l *ratelimit.Limiter }
+
+// Reserve implements Limiter.
+func (l limiter) Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error) {
+	h, err := l.l.Reserve(ctx, ratelimit.Request{Principal: who, Tokens: tokens})
+	if err != nil {
+		return nil, err
+	}
+	return limitHold{h}, nil
+}
+
+type limitHold struct{ *ratelimit.Hold }
+
+// Quota implements LimitHold.
+func (h limitHold) Quota() Quota {
+	q := Quota{LimitRequests: -1, LimitTokens: -1}
+	if s, ok := h.Requests(); ok {
+		q.LimitRequests, q.RemainingRequests = s.Limit, s.Remaining
+	}
+	if s, ok := h.Tokens(); ok {
+		q.LimitTokens, q.RemainingTokens = s.Limit, s.Remaining
+	}
+	return q
 }
 
 // Budgets reserve money; FromBudgets makes one of a *budget.Budgets.

@@ -23,6 +23,7 @@ import (
 
 const (
 	defaultTimeout      = 10 * time.Minute
+	defaultBodyTimeout  = 2 * time.Minute
 	defaultWriteTimeout = time.Minute
 	maxRequestID        = 128
 )
@@ -59,6 +60,8 @@ type Config struct {
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
 	Timeout time.Duration
+	// BodyTimeout is how long a client may take to send a body; 0: two minutes.
+	BodyTimeout time.Duration
 	// WriteTimeout is how long a client may not read; 0: one minute.
 	WriteTimeout time.Duration
 	// Now is the clock; nil: time.Now.
@@ -121,6 +124,9 @@ func fillDefaults(cfg *Config) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = defaultBodyTimeout
+	}
 	if cfg.WriteTimeout == 0 {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
@@ -162,11 +168,15 @@ func (s *Server) handler(r *Route) http.Handler {
 			c = new(Call)
 		}
 		c.writer.reset(w, s.cfg.WriteTimeout)
+		c.reader = httpBody{req.Body, c.writer.rc}
 		c.came = came{
 			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
-			header: req.Header, in: req.Body, length: req.ContentLength, out: &c.writer, started: s.now(),
+			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
+		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced
+			c.in.Until(time.Now().Add(s.cfg.BodyTimeout))
+		}
 		s.serve(req.Context(), c)
 	})
 }

@@ -197,10 +197,12 @@ func tagsOf(c *Call) []string {
 }
 
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.
-// Who went away is told nothing.
+// A request that was given up may still have a client, when the node stops.
 func (s *Server) sendError(c *Call, e *llm.Error) {
+	if e.Kind == llm.Canceled {
+		e = &llm.Error{Kind: llm.Unavailable, Code: "conclave_given_up", Message: "The request was given up."}
+	}
 	switch {
-	case e.Kind == llm.Canceled:
 	case !c.out.Started():
 		s.answerHeaders(c, c.out.Header())
 		writeError(c.out, e)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
@@ -241,6 +242,41 @@ func TestWire_HangUp(t *testing.T) {
 		rec := w.record()
 		if rec.ErrorKind != "conclave_canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
 			t.Errorf("recorded %+v", rec)
+		}
+	}
+}
+
+// A client that announces a body and does not send it is told so in time, and one that does
+// keeps its connection.
+func TestWire_SlowBody(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(rw, answerBody)
+	})
+	w.mux, w.cfg.BodyTimeout = nil, 100*time.Millisecond
+	front := httptest.NewServer(w.handler())
+	t.Cleanup(front.Close)
+	w.url = front.URL
+	in, out := io.Pipe()
+	defer func() { _ = out.Close() }()
+	req, _ := http.NewRequestWithContext(t.Context(), "POST", w.url+"/v1/chat/completions", in)
+	req.ContentLength = 1000
+	req.Header.Set("Authorization", "Bearer "+goodKey)
+	res, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != 408 {
+		got, _ := io.ReadAll(res.Body)
+		t.Errorf("got %d %s %v, want 408", res.StatusCode, got, res.Header)
+	}
+	for range 2 {
+		res := w.post(t.Context(), chatBody)
+		defer func() { _ = res.Body.Close() }()
+		if got, err := io.ReadAll(res.Body); err != nil || string(got) != answerBody {
+			t.Errorf("got %q, %v", got, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -22,6 +23,24 @@ type Writer interface {
 	Flush() error
 	// Started says whether Start was called.
 	Started() bool
+}
+
+// Body is what the client sends.
+type Body interface {
+	io.Reader
+	// Until sets when a Read gives up; the zero time is never.
+	Until(at time.Time)
+}
+
+// httpBody reads through net/http.
+type httpBody struct {
+	io.Reader
+	rc *http.ResponseController
+}
+
+// Until implements Body.
+func (b *httpBody) Until(at time.Time) {
+	_ = b.rc.SetReadDeadline(at) // not every server has deadlines
 }
 
 // httpWriter answers through net/http.

@@ -163,9 +163,9 @@ func (d *devCluster) startMock(ctx context.Context) (stop func(), err error) {
 
 // runNodes runs the nodes in this process until ctx ends.
 func (d *devCluster) runNodes(ctx context.Context) error {
-	level := slog.LevelWarn
-	if d.flags.verbose {
-		level = slog.LevelInfo
+	level := new(slog.LevelVar)
+	if !d.flags.verbose {
+		level.Set(slog.LevelWarn)
 	}
 	logger := slog.New(slog.NewTextHandler(d.app.stderr, &slog.HandlerOptions{Level: level}))
 	type started struct {
@@ -203,6 +203,9 @@ func (d *devCluster) runNodes(ctx context.Context) error {
 	if errors.Join(errs...) == nil {
 		<-ctx.Done()
 		fmt.Fprintln(d.app.stdout, "\nstopping")
+	}
+	if !d.flags.verbose {
+		level.Set(slog.LevelError + 1) // nodes that stop together miss each other, which is no news
 	}
 	return errors.Join(append(errs, stopNodes(nodes...))...)
 }

@@ -220,6 +220,17 @@ func hasTeam(m *machine, name string) bool {
 	return ok
 }
 
+// ready waits until a machine is ready.
+func ready(t testing.TB, m *machine) {
+	t.Helper()
+	select {
+	case <-m.node.ReadyCh():
+	case <-time.After(20 * time.Second):
+		id, addr, ok := m.node.Leader()
+		t.Fatalf("%s is not ready after 20 s: leader %s %s %v, applied %d", m.name, id, addr, ok, m.fsm.Applied())
+	}
+}
+
 // voters counts the voters that m sees.
 func voters(m *machine) int {
 	n := 0
@@ -236,9 +247,9 @@ func three(t testing.TB) []*machine {
 	t.Helper()
 	a, f := found(t)
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	b := join(t, "b", a, token(t, a))
-	<-b.node.ReadyCh()
+	ready(t, b)
 	c := join(t, "c", b, token(t, b)) // through a follower
 	eventually(t, "three voters", func() bool { return voters(a) == 3 && voters(c) == 3 })
 	return []*machine{a, b, c}
@@ -265,7 +276,7 @@ func TestSingleNode_isReadyAtOnce(t *testing.T) {
 	a, f := found(t)
 	start := time.Now()
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	first := time.Since(start)
 	if _, err := putTeam(t.Context(), a, "t1"); err != nil {
 		t.Fatal(err)
@@ -281,7 +292,7 @@ func TestSingleNode_isReadyAtOnce(t *testing.T) {
 	a.stop(true)
 	start = time.Now()
 	a.restart()
-	<-a.node.ReadyCh()
+	ready(t, a)
 	again := time.Since(start)
 	if !hasTeam(a, "t1") {
 		t.Error("the team is gone after a restart")
@@ -383,7 +394,7 @@ func TestCluster(t *testing.T) {
 			m.restart()
 		}
 		for _, m := range ms {
-			<-m.node.ReadyCh()
+			ready(t, m)
 		}
 		leads := 0
 		for _, m := range ms {
@@ -437,11 +448,11 @@ func TestJoin_refusals(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	eventually(t, "the founder is registered", func() bool { _, ok := a.fsm.Member(a.id.NodeID); return ok })
 	other, of := found(t)
 	other.start(&of.Bootstrap)
-	<-other.node.ReadyCh()
+	ready(t, other)
 	used := token(t, a)
 	join(t, "b", a, used)
 	for _, tt := range []struct {
@@ -490,7 +501,7 @@ func TestVoters_startTogether(t *testing.T) {
 		m.start(boot, servers...)
 	}
 	for _, m := range ms {
-		<-m.node.ReadyCh()
+		ready(t, m)
 	}
 	t.Logf("ready after %v", time.Since(start))
 	for _, m := range ms {

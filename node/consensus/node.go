@@ -424,10 +424,11 @@ func (n *Node) voters() int {
 	return v
 }
 
-// waitFuture waits for a future or the end of ctx.
+// waitFuture waits for a future or the end of ctx. Raft forgets some futures when it stops:
+// the goroutine of such a one stays until the process ends, so ctx must end with the node.
 func waitFuture(ctx context.Context, f raft.Future) error {
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // raft answers every future, at the latest when it stops
+	go func() { done <- f.Error() }()
 	select {
 	case err := <-done:
 		return err

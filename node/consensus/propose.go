@@ -20,7 +20,7 @@ const (
 	holdWithoutLeader = 5 * time.Second
 	maxUnknown        = 3               // further tries after an unknown outcome
 	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
-	tryTimeout        = 5 * time.Second // of one forward
+	tryTimeout        = 5 * time.Second // of one try
 	localWait         = 5 * time.Second // until this node has applied what the leader has
 )
 
@@ -112,7 +112,10 @@ func backoff(try int) time.Duration {
 
 // try applies here or forwards to the leader.
 func (n *Node) try(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	if n.IsLeader() {
+		defer context.AfterFunc(n.ctx, cancel)()
 		return n.apply(ctx, data)
 	}
 	id, _, ok := n.Leader()
@@ -120,8 +123,6 @@ func (n *Node) try(ctx context.Context, data []byte) (fsm.Result, outcome, error
 		return fsm.Result{}, notDone, errors.New("no leader is known")
 	}
 	n.metrics.forwards.Inc()
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
 	out, err := n.rpc.Call(ctx, id, methodPropose, data)
 	switch {
 	case errors.Is(err, transport.ErrUnreachable), errors.Is(err, resource.ErrNoLeader):

@@ -65,7 +65,7 @@ func TestRestart_longLog(t *testing.T) {
 	}
 	start := time.Now()
 	a.start(nil)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	t.Logf("ready after %v", time.Since(start))
 	if !hasTeam(a, "last") || a.fsm.Applied() < n {
 		t.Errorf("applied %d, team %v", a.fsm.Applied(), hasTeam(a, "last"))
@@ -76,7 +76,7 @@ func TestRestart_refusesALogThatLostItsEnd(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	if _, err := putTeam(t.Context(), a, "t1"); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestRestart_refusesAnEmptyRaftFolder(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	a.stop(true)
 	if err := os.RemoveAll(filepath.Join(a.dir, "raft")); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestJoin_afterCompaction(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	for i := range 20 {
 		if _, err := putTeam(t.Context(), a, fmt.Sprintf("t%d", i)); err != nil {
 			t.Fatal(err)
@@ -137,7 +137,7 @@ func TestJoin_afterCompaction(t *testing.T) {
 	}
 	eventually(t, "the log is compacted", func() bool { return a.node.FirstLog() > 15 })
 	b := join(t, "b", a, token(t, a))
-	<-b.node.ReadyCh()
+	ready(t, b)
 	for range 2 {
 		for i := range 20 {
 			if !hasTeam(b, fmt.Sprintf("t%d", i)) {
@@ -152,7 +152,7 @@ func TestJoin_afterCompaction(t *testing.T) {
 		eventually(t, "b votes", func() bool { return voters(a) == 2 })
 		b.stop(true)
 		b.restart()
-		<-b.node.ReadyCh()
+		ready(t, b)
 	}
 }
 
@@ -199,7 +199,7 @@ func TestCertificate_renewsItselfAtStart(t *testing.T) {
 		t.Fatal("a new certificate is due")
 	}
 	a.start(&f.Bootstrap)
-	<-a.node.ReadyCh()
+	ready(t, a)
 	before := a.id.Certificate().Leaf.NotAfter
 	if err := a.id.Renew(time.Now().Add(72*time.Hour), func(box []byte) ([]byte, error) { return a.kek.Unwrap(box, "ca") }); err != nil {
 		t.Fatal(err)

@@ -21,10 +21,8 @@ type Plugin struct {
 
 // table is every shipped plugin by name.
 var table = []Plugin{
-	{"file", "callback", "writes one line of JSON for each request to a file",
-		func() { sdk.ServeCallback(&File{}) }},
-	{"keywords", "guardrail", "blocks or masks listed words",
-		func() { sdk.ServeGuardrail(&Keywords{}) }},
+	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
 }
 
 // Plugins lists the shipped plugins by name.

@@ -158,7 +158,7 @@ func TestSession_Streams(t *testing.T) {
 				return
 			}
 			defer st.Close()
-			for _, text := range strings.Split("a sec ret b", " ") {
+			for text := range strings.SplitSeq("a sec ret b", " ") {
 				if i%2 == 0 {
 					text += " " // the word never comes together
 				}

@@ -14,33 +14,66 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // ProtocolVersion is the version of the contract in plugins/proto. A host offers all versions
 // that it speaks; a plugin picks the newest that it knows.
 const ProtocolVersion = 1
 
-// The contract of guardrails.
-type (
-	Guardrail            = guardrail.Plugin
-	GuardrailStreamer    = guardrail.Streamer
-	GuardrailStream      = guardrail.Stream
-	GuardrailSettings    = guardrail.Settings
-	GuardrailDescription = guardrail.Description
-	Check                = guardrail.Check
-	Info                 = guardrail.Info
-	Text                 = guardrail.Text
-	Part                 = guardrail.Part
-	Verdict              = guardrail.Verdict
-	Replacement          = guardrail.Replacement
-)
+// Guardrail is what the author of a guardrail implements; it may implement GuardrailStreamer too.
+type Guardrail = guardrail.Plugin
 
-// The contract of callbacks.
-type (
-	Callback            = callback.Plugin
-	CallbackSettings    = callback.Settings
-	CallbackDescription = callback.Description
-	Record              = callback.Record
+// GuardrailStreamer is a Guardrail that checks streams.
+type GuardrailStreamer = guardrail.Streamer
+
+// GuardrailStream checks one stream.
+type GuardrailStream = guardrail.Stream
+
+// GuardrailSettings are what a guardrail is configured with.
+type GuardrailSettings = guardrail.Settings
+
+// GuardrailDescription is what a configured guardrail says about itself.
+type GuardrailDescription = guardrail.Description
+
+// Check is a request before it is sent, or a whole answer.
+type Check = guardrail.Check
+
+// Info says what is checked.
+type Info = guardrail.Info
+
+// Text is one text of a body.
+type Text = guardrail.Text
+
+// Part continues one of the texts of a stream.
+type Part = guardrail.Part
+
+// Verdict is the answer to a check.
+type Verdict = guardrail.Verdict
+
+// Replacement is a new text for one of a Check.
+type Replacement = guardrail.Replacement
+
+// Callback is what the author of a callback implements.
+type Callback = callback.Plugin
+
+// CallbackSettings are what a callback is configured with.
+type CallbackSettings = callback.Settings
+
+// CallbackDescription is what a configured callback says about itself.
+type CallbackDescription = callback.Description
+
+// Record tells of one finished request.
+type Record = callback.Record
+
+// Hook is a moment of a request at which a guardrail is asked.
+type Hook = resource.Hook
+
+// The hooks.
+const (
+	Before = resource.HookBefore // the request, before it is sent
+	During = resource.HookDuring // the chunks of a streamed answer
+	After  = resource.HookAfter  // a whole answer
 )
 
 // Pass lets a request, an answer or a chunk go on.

@@ -100,6 +100,11 @@ func convert(r io.Reader) ([]string, error) {
 	for i, name := range rows[0] {
 		at[name] = i
 	}
+	for _, name := range append([]string{"provider", "model", "mode"}, names()...) {
+		if _, ok := at[name]; !ok {
+			return nil, fmt.Errorf("no column %q", name)
+		}
+	}
 	var lines []string
 	seen := make(map[string]bool)
 	for n, row := range rows[1:] {
@@ -128,6 +133,15 @@ func convert(r io.Reader) ([]string, error) {
 	}
 	slices.Sort(lines)
 	return lines, nil
+}
+
+// names are those of the columns.
+func names() []string {
+	list := make([]string, len(columns))
+	for i, c := range columns {
+		list[i] = c.name
+	}
+	return list
 }
 
 // family is the provider's name in package provider.

@@ -17,7 +17,7 @@ const (
 )
 
 // CodeCredentials is the code of an error that the deployment's key or account caused.
-const CodeCredentials = "upstream_credentials"
+const CodeCredentials = "upstream_credentials" //nolint:gosec // a code, no secret
 
 // kinds gives the kind of each status that is not Invalid (4xx) or Upstream (all others).
 var kinds = map[int]llm.Kind{
@@ -133,7 +133,7 @@ func keep(h http.Header) http.Header {
 	for k, v := range h {
 		l := strings.ToLower(k)
 		if strings.HasPrefix(l, "x-ratelimit-") || strings.HasPrefix(l, "retry-after") ||
-			l == "x-request-id" || l == "x-should-retry" || l == "request-id" || strings.HasPrefix(l, "openai-") {
+			l == "x-request-id" || l == "x-should-retry" || l == "request-id" || l == "openai-processing-ms" || l == "openai-version" || l == "openai-model" {
 			if kept == nil {
 				kept = make(http.Header)
 			}

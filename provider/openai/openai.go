@@ -33,7 +33,7 @@ func (Codec) Read(data []byte) (llm.Report, error) { return llm.Read(data) }
 // A status below 300 means that the error came in the body of a good answer.
 func (Codec) Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
 	f := llm.ParseError(body)
-	if status < 300 {
+	if status < 300 || status > 599 {
 		status = statusOf(f)
 	}
 	e := &llm.Error{

@@ -84,7 +84,7 @@ func New(cfg Config) *Budgets {
 		b.shards[i].accounts = make(map[ref]*account)
 	}
 	b.pool.New = func() any { return new(Hold) }
-	b.metrics = newMetrics(cfg.Registerer)
+	b.metrics = newMetrics(cfg.Registerer, b)
 	return b
 }
 
@@ -133,6 +133,34 @@ func (b *Budgets) Reserve(ctx context.Context, r Request) (*Hold, error) {
 		}
 	}
 	return h, nil
+}
+
+// Room is the most that a hold of the request may be to fit at once into every budget that
+// says clamp; false: none does. Requests that run beside it may take the room first.
+func (b *Budgets) Room(r Request) (room resource.Money, ok bool) {
+	h := b.pool.Get().(*Hold)
+	h.b, h.scopes = b, h.scopeRoom[:0]
+	defer h.free()
+	if b.collect(h, &r) != nil {
+		return 0, false // Reserve says why
+	}
+	now := b.cfg.Now()
+	for i := range h.scopes {
+		s := &h.scopes[i]
+		if !s.terms.Clamp {
+			continue
+		}
+		s.account.mu.Lock()
+		w, err := b.windowLocked(s.account, s.terms, now)
+		if err == nil {
+			left := max(0, b.roomLocked(w, s.terms, attempt{})-w.consumed-w.reserved)
+			if !ok || left < room {
+				room, ok = left, true
+			}
+		}
+		s.account.mu.Unlock()
+	}
+	return room, ok
 }
 
 func overBudgetStatus(err *llm.Error, cat *resource.Catalog) int {

@@ -155,6 +155,23 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	b := alone(lease(4*cent, 0, 10*cent))
+	p := keyWith(resource.Terms{USD: 10 * cent, Per: resource.PerDay, Clamp: true})
+	h, err := reserve(b, p, cent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Release()
+	if room, ok := b.Room(budget.Request{Principal: p, Catalog: catalog()}); !ok || room != 3*cent {
+		t.Errorf("Room = %v, %v, want 0.03", room, ok)
+	}
+	if _, ok := b.Room(budget.Request{Principal: keyWith(daily(10 * cent)), Catalog: catalog()}); ok {
+		t.Error("a budget without clamp has a Room")
+	}
+}
+
 func TestReserve_AllOrNone(t *testing.T) {
 	t.Parallel()
 	b := alone(lease(4*cent, 0, 10*cent))

@@ -108,6 +108,7 @@ type attempt struct {
 type miss struct {
 	scope    scope
 	limit    resource.Money
+	ends     resource.Time  // of the window
 	left     resource.Money // of the whole window, as far as this node knows
 	err      error          // the terms have no window
 	wake     chan struct{}  // the caller is registered, and this is closed when something changes
@@ -184,7 +185,7 @@ func (b *Budgets) checkLocked(s *scope, hold resource.Money, how attempt, now ti
 	if w.known {
 		left = min(left, max(0, w.headroom)+w.balance())
 	}
-	m := &miss{scope: *s, limit: s.terms.USD, left: left, hopeless: true}
+	m := &miss{scope: *s, limit: s.terms.USD, ends: w.span.End, left: left, hopeless: true}
 	if how.wait && w.hopeful(s.terms, b.overLocked(w, s.terms), hold, now) {
 		if w.wake == nil {
 			w.wake = make(chan struct{})
@@ -267,7 +268,7 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 	}
 	e := &llm.Error{
 		Kind: llm.OverBudget, Type: "budget_exceeded", Code: "budget_exceeded", Scope: s.holder.kind,
-		ResetsAt: s.window.span.End.Std(),
+		ResetsAt: m.ends.Std(),
 	}
 	e.Message = fmt.Sprintf("budget %q of %s is exceeded: limit $%s, $%s spent or held",
 		termsName(s.terms), s.holder, m.limit, max(0, m.limit-m.left))

@@ -15,7 +15,7 @@ type metrics struct {
 }
 
 // newMetrics registers with reg unless that is nil.
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, b *Budgets) metrics {
 	m := metrics{
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_budget_refusals_total", Help: "Requests refused for their budget, by reason.",
@@ -32,9 +32,35 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.refused, m.waited, m.overruns, m.overrun)
+		reg.MustRegister(m.refused, m.waited, m.overruns, m.overrun,
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "conclave_budget_lease_dollars", Help: "Balance of this node's leases that were used of late.",
+			}, func() float64 { lease, _ := b.standing(); return dollars(lease) }),
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "conclave_budget_overdraft_dollars", Help: "What this node has spent or holds beyond its leases; the second term of the bound.",
+			}, func() float64 { _, over := b.standing(); return dollars(over) }),
+		)
 	}
 	return m
+}
+
+// standing sums up the balances of the active accounts' windows, those above and those
+// below zero.
+func (b *Budgets) standing() (lease, over resource.Money) {
+	b.activeMu.Lock()
+	defer b.activeMu.Unlock()
+	for _, a := range b.active {
+		a.mu.Lock()
+		for _, w := range a.windows {
+			if left := w.balance(); left > 0 {
+				lease += left
+			} else {
+				over -= left
+			}
+		}
+		a.mu.Unlock()
+	}
+	return lease, over
 }
 
 func dollars(m resource.Money) float64 { return float64(m) / float64(resource.Dollar) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -80,9 +81,7 @@ var (
 // request builds the HTTP request.
 func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
 	h := make(http.Header, 6+len(a.Header))
-	for k, v := range a.Header {
-		h[k] = v
-	}
+	maps.Copy(h, a.Header)
 	h["Content-Type"] = jsonType
 	h["Accept"] = jsonType
 	if a.Stream {

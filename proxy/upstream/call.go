@@ -130,8 +130,12 @@ func (cl *call) close() {
 	cl.stop()
 }
 
-// failure makes the error of a transport's.
+// failure makes the error of a transport's. It never is io.EOF, by which callers know that a
+// stream is whole.
 func (cl *call) failure(err error) *llm.Error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	var t timeout
 	var refused *AddrError
 	switch cause := context.Cause(cl.ctx); {

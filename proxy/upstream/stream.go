@@ -76,7 +76,8 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 	r, err := s.attempt.Provider.Codec.Read(e.Data)
 	switch {
 	case err != nil && e.Cut:
-		return false, s.cut(io.ErrUnexpectedEOF)
+		_, err = s.reader.Next() // says why it was cut
+		return false, s.ended(err)
 	case err != nil && len(e.Type) > 0:
 		return true, nil // an event of the vendor's own
 	case err != nil:
@@ -112,16 +113,12 @@ func (s *Stream) complete() bool {
 // ended turns the end of the bytes into what Next returns.
 func (s *Stream) ended(err error) error {
 	switch {
-	case !errors.Is(err, io.EOF):
-		return s.call.failure(err)
-	case s.complete():
+	case errors.Is(err, io.EOF) && s.complete():
 		return io.EOF
+	case !errors.Is(err, io.EOF) || s.call.ctx.Err() != nil:
+		return s.call.failure(err) // a canceled body may end in io.EOF too
 	}
-	return s.cut(io.ErrUnexpectedEOF)
-}
-
-func (s *Stream) cut(err error) error {
-	return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: err}
+	return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: io.ErrUnexpectedEOF}
 }
 
 // drain reads the end of the body, which stands right behind [DONE], so that the connection can

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -129,7 +130,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
 	}
 	cl := c.begin(ctx, a)
-	res, err := rt.transport.RoundTrip(a.request(cl.ctx, rt.url))
+	res, err := rt.transport.RoundTrip(a.request(cl.ctx, rt.url)) //nolint:bodyclose // cl closes it
 	if err != nil {
 		defer cl.stop()
 		return nil, cl.failure(err)
@@ -167,9 +168,7 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	old := *c.routes.Load()
 	routes := make(map[routeKey]*route, len(old)+1)
 	if len(old) < maxRoutes {
-		for k, v := range old {
-			routes[k] = v
-		}
+		maps.Copy(routes, old)
 	}
 	routes[key] = rt
 	c.routes.Store(&routes)

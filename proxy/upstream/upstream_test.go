@@ -279,7 +279,7 @@ func TestDo_Timeouts(t *testing.T) {
 func TestDo_SlowClient(t *testing.T) {
 	t.Parallel()
 	c, a := serve(t, upstream.Config{}, events(delta, finish, done))
-	a.Stream, a.Timeouts = true, upstream.Timeouts{Idle: 50 * time.Millisecond}
+	a.Stream, a.Timeouts = true, upstream.Timeouts{Idle: 200 * time.Millisecond}
 	ans, err := c.Do(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +289,7 @@ func TestDo_SlowClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	select { // a client that takes longer to read than the provider may be silent
-	case <-time.After(120 * time.Millisecond):
+	case <-time.After(300 * time.Millisecond):
 	case <-t.Context().Done():
 	}
 	if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
