@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -40,7 +41,7 @@ func TestRights_complete(t *testing.T) {
 func newBare(t *testing.T) *Server {
 	t.Helper()
 	s, err := New(Config{
-		Store:        struct{ Store }{},
+		Store:        struct{ records.Store }{},
 		State:        struct{ State }{},
 		Cluster:      struct{ Cluster }{},
 		Seal:         func(string, string, string, string) (*resource.Sealed, error) { return nil, nil },

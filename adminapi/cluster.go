@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -67,14 +68,14 @@ func (s *Server) showCluster(ctx context.Context, _ *emptyInput) (*clusterOutput
 func (s *Server) makeJoinToken(ctx context.Context, in *joinTokenInput) (*joinTokenOutput, error) {
 	ttl := joinTTL
 	if in.Body.TTL != "" {
-		d, err := parseDuration(in.Body.TTL)
+		d, err := records.ParseDuration(in.Body.TTL)
 		if err != nil || d <= 0 || d > maxJoinTTL {
 			return nil, s.problem(invalid("ttl", "is not a duration up to 24h such as 15m"))
 		}
 		ttl = d
 	}
 	c := callerOf(ctx)
-	token, err := s.cfg.Cluster.JoinToken(ctx, c.actor(), c.requestID, ttl)
+	token, err := s.cfg.Cluster.JoinToken(ctx, c.Actor(), c.RequestID, ttl)
 	if err != nil {
 		return nil, s.problem(err)
 	}
@@ -90,7 +91,7 @@ func (s *Server) transfer(ctx context.Context, in *transferInput) (*doneOutput, 
 		}
 		id = m.ID
 	}
-	return s.done(Written{}, s.cfg.Cluster.Transfer(ctx, id))
+	return s.done(records.Written{}, s.cfg.Cluster.Transfer(ctx, id))
 }
 
 func (s *Server) removeNode(ctx context.Context, in *RefInput) (*doneOutput, error) {
@@ -99,7 +100,7 @@ func (s *Server) removeNode(ctx context.Context, in *RefInput) (*doneOutput, err
 		return nil, s.problem(err)
 	}
 	c := callerOf(ctx)
-	return s.done(Written{}, s.cfg.Cluster.Remove(ctx, c.actor(), c.requestID, m.ID))
+	return s.done(records.Written{}, s.cfg.Cluster.Remove(ctx, c.Actor(), c.RequestID, m.ID))
 }
 
 // member finds a member by id, or by a name that only one has.

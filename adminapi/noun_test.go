@@ -151,7 +151,7 @@ func TestList(t *testing.T) {
 		h.Must("POST", "/api/v1/teams", fmt.Sprintf(`{"name":"team %02d"}`, i))
 		h.Must("POST", "/api/v1/keys", fmt.Sprintf(`{"name":"key %02d","team_id":"team %02d"}`, i, i%2))
 	}
-	for _, sort := range []string{"name", "-name", "created_at", "-created_at", "id", "-updated_at"} {
+	for _, sort := range []string{"name", "-name", "created_at", "-created_at", "id", "-id"} {
 		all, err := c.Teams().All(ctx, client.Query{Limit: 5, Sort: sort})
 		if err != nil || len(all) != 23 {
 			t.Fatalf("sorted by %s: got %d teams, %v", sort, len(all), err)
@@ -177,6 +177,51 @@ func TestList(t *testing.T) {
 	}
 	_, err = c.Teams().List(ctx, client.Query{Cursor: "***"})
 	wantProblem(t, err, 400, "invalid")
+}
+
+// TestStatuses walks through the life of a key and a team.
+func TestStatuses(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+		shows              string // member of the answer; "": no body
+	}{
+		{"POST", "/keys", `{"id":"k"}`, 201, "secret"},
+		{"POST", "/teams", `{"id":"t"}`, 201, "id"},
+		{"GET", "/keys", "", 200, "items"},
+		{"GET", "/keys?sort=-created_at", "", 200, "items"},
+		{"GET", "/keys?sort=updated_at", "", 400, "fields"},
+		{"GET", "/keys/k", "", 200, "id"},
+		{"POST", "/keys/k/block", "", 200, "blocked"},
+		{"POST", "/keys/k/unblock", "", 200, "version"},
+		{"POST", "/teams/t/block", "", 200, "blocked"},
+		{"POST", "/teams/t/unblock", "", 200, "version"},
+		{"POST", "/keys/x/block", "", 404, "code"},
+		{"POST", "/keys/k/rotate", `{}`, 200, "secret"},
+		{"PATCH", "/keys/k", `{"name":"n"}`, 200, "name"},
+		{"PUT", "/keys/k", `{"name":"n"}`, 428, "hint"},
+		{"POST", "/keys", `{"name":"n"}`, 409, "code"},
+		{"DELETE", "/keys/k", "", 204, ""},
+		{"DELETE", "/keys/k", "", 404, "code"},
+		{"DELETE", "/teams/t", "", 204, ""},
+		{"POST", "/cluster/join-tokens", `{}`, 201, "token"},
+		{"POST", "/cluster/transfer", `{}`, 204, ""},
+		{"DELETE", "/cluster/nodes/n2", "", 204, ""},
+	} {
+		a := h.Call(adminapitest.MasterKey, tt.method, "/api/v1"+tt.path, tt.body)
+		if a.Status != tt.status || (tt.shows == "") != (len(a.Body) == 0) {
+			t.Errorf("%s %s: got %d %s, want %d", tt.method, tt.path, a.Status, a.Body, tt.status)
+			continue
+		}
+		if tt.shows == "" {
+			continue
+		}
+		if _, ok := a.Object(t)[tt.shows]; !ok {
+			t.Errorf("%s %s: got %s, want a member %s", tt.method, tt.path, a.Body, tt.shows)
+		}
+	}
 }
 
 func TestModel_withDeployments(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -131,7 +132,7 @@ func (s *Server) finishOpenAPI() {
 		}
 		schema.Required = nil // of records, as written; every field may be left out somewhere
 		for name, p := range schema.Properties {
-			if slices.Contains(serverFields, name) && p.Ref == "" {
+			if slices.Contains(records.ServerFields, name) && p.Ref == "" {
 				p.ReadOnly = true
 			}
 		}
@@ -143,10 +144,10 @@ func (s *Server) finishOpenAPI() {
 			}
 		}
 	}
-	s.handle("get-schema", http.MethodGet, Prefix+"/openapi.json", s.serveOpenAPI)
+	s.handle(Route{ID: "get-schema", Method: http.MethodGet, Pattern: Prefix + "/openapi.json"}, s.serveOpenAPI, s.writeProblem)
 }
 
-func (s *Server) serveOpenAPI(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) serveOpenAPI(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	b, err := s.OpenAPI()
 	if err != nil {
 		return err

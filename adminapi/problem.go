@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -54,6 +55,9 @@ func problemOf(err error) *client.Problem {
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return newProblem(http.StatusServiceUnavailable, "timeout", "the cluster did not answer in time", "try again")
+	}
+	if errors.Is(err, records.ErrVersionRequired) {
+		return newProblem(http.StatusPreconditionRequired, "version_required", err.Error(), "send If-Match or version as you read it, or PATCH")
 	}
 	code := resource.Code(err)
 	row, ok := statuses[code]

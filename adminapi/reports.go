@@ -77,15 +77,15 @@ func (s *Server) usageID(kind, ref string) (string, error) {
 	case "total":
 		return "", nil
 	case "key":
-		if k, ok := s.findKey(ref); ok {
+		if k, ok := s.rs.Keys.Find(ref); ok {
 			return k.ID, nil
 		}
 	case "team":
-		if t, ok := s.findTeam(ref); ok {
+		if t, ok := s.rs.Teams.Find(ref); ok {
 			return t.ID, nil
 		}
 	case "model":
-		if m, ok := s.findModel(ref); ok {
+		if m, ok := s.rs.Models.Find(ref); ok {
 			return m.Name, nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -14,7 +15,8 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/adminapi/litellm"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -22,60 +24,41 @@ import (
 // indexWait bounds how long a request waits for the index that it asks for.
 const indexWait = 5 * time.Second
 
-// caller is who makes a request. Handlers find it in their context.
-type caller struct {
-	who       *resource.Principal
-	requestID string
-	secret    string // of the key that was made, which the answer shows once
-	ownOnly   bool   // may see his own record only
-}
+// maxBody bounds the body of a request.
+const maxBody = 1 << 20
 
 type callerKey struct{}
 
-func callerOf(ctx context.Context) *caller {
-	c, _ := ctx.Value(callerKey{}).(*caller)
-	if c == nil {
-		return &caller{who: &resource.Principal{}} // nobody: may do nothing
-	}
+// callerOf finds who makes the request that an operation answers.
+func callerOf(ctx context.Context) records.Caller {
+	c, _ := ctx.Value(callerKey{}).(records.Caller)
 	return c
-}
-
-// actor names the credential under which the caller's commands are applied.
-func (c *caller) actor() fsm.Actor {
-	if c.who.Key == nil {
-		if !c.who.Master {
-			return fsm.Actor{Kind: "nobody"}
-		}
-		return fsm.Actor{Kind: "master"}
-	}
-	return fsm.Actor{Kind: "key", ID: c.who.Key.ID, Version: c.who.Key.Version}
 }
 
 // admit authenticates a request for the route, authorises it and waits for the index that
 // it asks for. The order matters: strangers must not make the node wait.
-func (s *Server) admit(r *http.Request, route string) (context.Context, error) {
+func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 	who, err := s.cfg.Authenticate(r)
 	if err != nil {
-		return nil, err
+		return records.Caller{}, err
 	}
 	if who == nil {
-		return nil, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
+		return records.Caller{}, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
 	}
 	ownOnly, err := authorise(who, route, r.URL.Path)
 	if err != nil {
-		return nil, err
+		return records.Caller{}, err
 	}
 	if who.Key != nil && who.Key.Role != resource.RoleInference {
 		if err := s.cfg.Stale(); err != nil {
-			return nil, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
+			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
 				"this node has not heard the leader for too long to trust a key with a role; ask another node, or use the master key")
 		}
 	}
 	if err := s.waitIndex(r); err != nil {
-		return nil, err
+		return records.Caller{}, err
 	}
-	c := &caller{who: who, requestID: requestID(r), ownOnly: ownOnly}
-	return context.WithValue(r.Context(), callerKey{}, c), nil
+	return records.Caller{Who: *who, RequestID: requestID(r), OwnOnly: ownOnly}, nil
 }
 
 // waitIndex honours x-conclave-min-index: it never lets an older state be read.
@@ -117,10 +100,6 @@ func parseIndex(text string) (generation, index uint64, err error) {
 	return generation, index, nil
 }
 
-func formatIndex(r fsm.Result) string {
-	return strconv.FormatUint(r.Generation, 10) + "-" + strconv.FormatUint(r.Index, 10)
-}
-
 // requestID takes the client's, if it is short and printable, or makes one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get(client.HeaderRequest)
@@ -141,14 +120,42 @@ func requestID(r *http.Request) string {
 // middleware admits a request to the operation, or answers with the problem.
 func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
-	inner, err := s.admit(r, ctx.Operation().OperationID)
+	by, err := s.admit(r, ctx.Operation().OperationID)
 	if err != nil {
 		s.writeProblem(w, err)
 		return
 	}
-	w.Header().Set(client.HeaderRequest, callerOf(inner).requestID)
+	setCommonHeaders(w, by)
+	next(huma.WithValue(ctx, callerKey{}, by))
+}
+
+// handle registers a route outside the OpenAPI document behind the same authoriser.
+func (s *Server) handle(route Route, handler litellm.Handler, writeError func(http.ResponseWriter, error)) {
+	s.routes = append(s.routes, route)
+	s.mux.HandleFunc(route.Method+" "+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+		by, err := s.admit(r, route.ID)
+		if err == nil {
+			setCommonHeaders(w, by)
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			err = handler(w, r, by)
+		}
+		if err != nil {
+			writeError(w, err)
+		}
+	})
+}
+
+func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
+	w.Header().Set(client.HeaderRequest, by.RequestID)
 	w.Header().Set("Cache-Control", "no-store")
-	next(huma.WithContext(ctx, inner))
+}
+
+// registerLiteLLM registers LiteLLM's management paths.
+func (s *Server) registerLiteLLM() {
+	writeError := func(w http.ResponseWriter, err error) { litellm.WriteError(w, err, s.problem(err)) }
+	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Now: s.cfg.Now}).Routes() {
+		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
+	}
 }
 
 func (s *Server) writeProblem(w http.ResponseWriter, err error) {
@@ -158,7 +165,11 @@ func (s *Server) writeProblem(w http.ResponseWriter, err error) {
 		w.Header().Set("Retry-After", "1")
 	}
 	w.WriteHeader(p.Status)
-	s.encode(w, p)
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
+		s.cfg.Logger.Debug("problem not written", "error", err)
+	}
 }
 
 // problem logs what is our own fault and gives every error its form.
@@ -170,40 +181,16 @@ func (s *Server) problem(err error) *client.Problem {
 	return p
 }
 
-// Written is what came of a command, for the headers of the answer. It is exported because
-// huma looks into embedded fields only if they are.
+// Written is the headers of an answer to a write. It is exported because huma looks into
+// embedded fields only if they are.
 type Written struct {
 	Index   string `header:"X-Conclave-Index" doc:"Raft index of the change, with the generation in front; send it as x-conclave-min-index to read no older state"`
 	Pending string `header:"X-Conclave-Pending" doc:"members that have not yet applied the change"`
 	ETag    string `header:"ETag" doc:"version of the record, in quotes"`
 }
 
-// writer commits the caller's commands.
-type writer struct {
-	store   Store
-	cluster Cluster
-}
-
-// do commits a command of the caller.
-func (w writer) do(ctx context.Context, cmd fsm.Command) (Written, error) {
-	c := callerOf(ctx)
-	res, err := w.store.Propose(ctx, c.actor(), c.requestID, cmd)
-	if err != nil {
-		return Written{}, err
-	}
-	return Written{Index: formatIndex(res), ETag: etag(res.Version)}, nil
-}
-
-// confirmed commits a command that takes something away: it waits a moment for every
-// member to have applied it, and names those that have not.
-func (w writer) confirmed(ctx context.Context, cmd fsm.Command) (Written, error) {
-	c := callerOf(ctx)
-	res, err := w.store.Propose(ctx, c.actor(), c.requestID, cmd)
-	if err != nil {
-		return Written{}, err
-	}
-	late := w.cluster.Confirm(ctx, res.Index, confirmWait)
-	return Written{Index: formatIndex(res), ETag: etag(res.Version), Pending: strings.Join(late, ", ")}, nil
+func headersOf(w records.Written) Written {
+	return Written{Index: w.Index, Pending: strings.Join(w.Pending, ", "), ETag: etag(w.Version)}
 }
 
 func etag(version uint64) string {

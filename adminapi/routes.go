@@ -8,14 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
-)
-
-// detail says how much of a record a view shows.
-type detail uint8
-
-const (
-	inList detail = iota
-	alone
+	"github.com/conclave-llm/conclave/adminapi/records"
 )
 
 // RefInput names a record in the path. It is exported because huma looks into embedded
@@ -41,90 +34,112 @@ type (
 	listOutput[V any] struct {
 		Body client.Page[V]
 	}
+	rotateInput struct {
+		RefInput
+		Body client.Rotate
+	}
 	doneOutput struct {
 		Written
 	}
 )
 
-// registerNoun registers the operations that every noun has; view makes of a record what a
-// client sees.
-func registerNoun[R any, P recordOf[R], V any](s *Server, n *noun[R, P], view func(ctx context.Context, r P, d detail) V) {
-	path := "/" + n.kind + "s"
-	show := func(ctx context.Context, r P, w Written, err error) (*recordOutput[V], error) {
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		return &recordOutput[V]{Written: w, Body: view(ctx, r, alone)}, nil
-	}
-	register(s, routeID("list", n.kind), http.MethodGet, path, "List "+n.kind+"s",
-		func(ctx context.Context, in *listQuery) (*listOutput[V], error) {
-			items, next, total, err := n.list(*in)
+// registerNoun registers the operations that every noun has.
+func registerNoun[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P], show view[P, V]) {
+	path := "/" + n.Name() + "s"
+	register(s, routeID("list", n.Name()), http.MethodGet, path, "List "+n.Name()+"s",
+		func(ctx context.Context, in *records.Query) (*listOutput[V], error) {
+			items, next, total, err := n.List(*in)
 			if err != nil {
 				return nil, s.problem(err)
 			}
 			out := &listOutput[V]{Body: client.Page[V]{Items: make([]V, 0, len(items)), NextCursor: next, Total: total}}
 			for _, r := range items {
-				out.Body.Items = append(out.Body.Items, view(ctx, r, inList))
+				out.Body.Items = append(out.Body.Items, show(r, detail{}))
 			}
 			return out, nil
 		})
-	register(s, routeID("get", n.kind), http.MethodGet, path+"/{id}", "Read one "+n.kind,
+	register(s, routeID("get", n.Name()), http.MethodGet, path+"/{id}", "Read one "+n.Name(),
 		func(ctx context.Context, in *RefInput) (*recordOutput[V], error) {
-			r, err := n.one(ctx, in.Ref)
+			r, err := n.One(callerOf(ctx), in.Ref)
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			return show(ctx, r, Written{ETag: etag(r.Head().Version)}, nil)
+			return answer(s, show, r, records.Written{Version: r.Head().Version}, nil)
 		})
-	register(s, routeID("create", n.kind), http.MethodPost, path, "Create a "+n.kind,
+	register(s, routeID("create", n.Name()), http.MethodPost, path, "Create a "+n.Name(),
 		func(ctx context.Context, in *createInput) (*recordOutput[V], error) {
-			doc, err := parseDocument(copied(in.RawBody))
+			doc, err := records.ParseDocument(copied(in.RawBody))
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			r, w, err := n.create(ctx, doc)
-			return show(ctx, r, w, err)
+			r, w, err := n.Create(ctx, callerOf(ctx), doc)
+			return answer(s, show, r, w, err)
 		})
 	registerUpdates(s, n, show)
 	s.describeBodies(path)
 }
 
 // registerUpdates registers replace, update and delete.
-func registerUpdates[R any, P recordOf[R], V any](
-	s *Server, n *noun[R, P], show func(context.Context, P, Written, error) (*recordOutput[V], error),
-) {
-	type write func(ctx context.Context, ref string, version uint64, doc document) (P, Written, error)
+func registerUpdates[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P], show view[P, V]) {
+	type write func(ctx context.Context, by records.Caller, ref string, version uint64, doc records.Document) (P, records.Written, error)
 	handler := func(do write) func(context.Context, *writeInput) (*recordOutput[V], error) {
 		return func(ctx context.Context, in *writeInput) (*recordOutput[V], error) {
 			version, err := parseVersion(in.IfMatch)
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			doc, err := parseDocument(copied(in.RawBody))
+			doc, err := records.ParseDocument(copied(in.RawBody))
 			if err != nil {
 				return nil, s.problem(err)
 			}
-			r, w, err := do(ctx, in.Ref, version, doc)
-			return show(ctx, r, w, err)
+			r, w, err := do(ctx, callerOf(ctx), in.Ref, version, doc)
+			return answer(s, show, r, w, err)
 		}
 	}
-	path := "/" + n.kind + "s/{id}"
-	register(s, routeID("replace", n.kind), http.MethodPut, path, "Replace a "+n.kind, handler(n.replace))
-	register(s, routeID("update", n.kind), http.MethodPatch, path, "Change some fields of a "+n.kind, handler(n.patch))
-	register(s, routeID("delete", n.kind), http.MethodDelete, path, "Delete a "+n.kind+" for ever",
+	path := "/" + n.Name() + "s/{id}"
+	register(s, routeID("replace", n.Name()), http.MethodPut, path, "Replace a "+n.Name(), handler(n.Replace))
+	register(s, routeID("update", n.Name()), http.MethodPatch, path, "Change some fields of a "+n.Name(), handler(n.Patch))
+	register(s, routeID("delete", n.Name()), http.MethodDelete, path, "Delete a "+n.Name()+" for ever",
 		func(ctx context.Context, in *RefInput) (*doneOutput, error) {
-			w, err := n.delete(ctx, in.Ref)
+			w, err := n.Delete(ctx, callerOf(ctx), in.Ref)
 			return s.done(w, err)
 		})
 }
 
-// done is the answer to an operation that shows nothing.
-func (s *Server) done(w Written, err error) (*doneOutput, error) {
+// registerBlock registers block and unblock of what can be blocked.
+func registerBlock[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P], what string, show view[P, V]) {
+	for _, state := range []client.BlockState{client.Blocked, client.Unblocked} {
+		register(s, routeID(string(state), n.Name()), http.MethodPost, "/"+n.Name()+"s/{id}/"+string(state), string(state)+" "+what+" at once",
+			func(ctx context.Context, in *RefInput) (*recordOutput[V], error) {
+				r, w, err := n.SetBlocked(ctx, callerOf(ctx), in.Ref, state)
+				return answer(s, show, r, w, err)
+			})
+	}
+}
+
+func (s *Server) registerRotate() {
+	register(s, "rotate-key", http.MethodPost, "/keys/{id}/rotate", "Give a key a new secret",
+		func(ctx context.Context, in *rotateInput) (*recordOutput[client.Key], error) {
+			k, w, err := s.rs.Rotate(ctx, callerOf(ctx), in.Ref, in.Body, nil)
+			return answer(s, s.keyView, k, w, err)
+		})
+}
+
+// answer shows one record.
+func answer[P, V any](s *Server, show view[P, V], r P, w records.Written, err error) (*recordOutput[V], error) {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	w.ETag = ""
-	return &doneOutput{w}, nil
+	return &recordOutput[V]{Written: headersOf(w), Body: show(r, detail{alone: true, secret: w.Secret})}, nil
+}
+
+// done is the answer to an operation that shows nothing.
+func (s *Server) done(w records.Written, err error) (*doneOutput, error) {
+	if err != nil {
+		return nil, s.problem(err)
+	}
+	w.Version = 0
+	return &doneOutput{headersOf(w)}, nil
 }
 
 // register registers one operation behind the authoriser.
@@ -142,9 +157,6 @@ func register[I, O any](s *Server, id, method, path, summary string, handler fun
 	huma.Register(s.api, op, handler)
 	s.routes = append(s.routes, Route{ID: id, Method: method, Pattern: Prefix + path})
 }
-
-// plainView shows a record as it is.
-func plainView[R any](_ context.Context, r *R, _ detail) R { return *r }
 
 // copied is a body that may be kept: huma uses its buffers again.
 func copied(b []byte) []byte { return bytes.Clone(b) }

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -19,41 +20,26 @@ import (
 // Prefix is where the admin API is mounted.
 const Prefix = "/api/v1"
 
-// confirmWait bounds how long a write that takes something away waits for all members.
-const confirmWait = 250 * time.Millisecond
-
-// Store commits commands.
-type Store interface {
-	// Propose returns when the command is applied on this node. Its errors are the
-	// sentinels of package resource, or an *resource.Invalid.
-	Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error)
-}
-
 // State reads the replicated state of this node. *fsm.FSM implements it.
 type State interface {
-	Keys
+	records.State
 	Ledger
-	Catalog() *resource.Catalog
 	Cluster() (fsm.ClusterInfo, bool)
-	Applied() uint64
 	Generation() uint64
-	WaitApplied(ctx context.Context, index uint64) error
-}
-
-// Keys reads virtual keys.
-type Keys interface {
-	Key(id string) (*resource.Key, bool)
-	KeyByName(name string) (*resource.Key, bool)
-	KeyByHash(h resource.Hash) (*resource.Key, bool)
-	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+	Progress
 }
 
 // Ledger reads what was spent and who changed what.
 type Ledger interface {
-	Accounts(holder string) []fsm.Account
 	Totals(kind, id string) fsm.Totals
 	DailyTotals(kind, id string, from, to int32) map[int32]fsm.Totals
 	Audit(q fsm.AuditQuery) (items []resource.AuditEntry, next string)
+}
+
+// Progress reads how far the log is applied.
+type Progress interface {
+	Applied() uint64
+	WaitApplied(ctx context.Context, index uint64) error
 }
 
 // Cluster changes the membership and watches it.
@@ -77,7 +63,7 @@ type Member struct {
 
 // Config says what a Server works on.
 type Config struct {
-	Store   Store
+	Store   records.Store
 	State   State
 	Cluster Cluster
 	// Seal encrypts a secret for one field of one record.
@@ -98,18 +84,7 @@ type Server struct {
 	mux    *http.ServeMux
 	api    huma.API
 	routes []Route
-	write  writer
-
-	keys        *noun[resource.Key, *resource.Key]
-	teams       *noun[resource.Team, *resource.Team]
-	models      *noun[resource.Model, *resource.Model]
-	deployments *noun[resource.Deployment, *resource.Deployment]
-	credentials *noun[resource.Credential, *resource.Credential]
-	budgets     *noun[resource.Budget, *resource.Budget]
-	guardrails  *noun[resource.Guardrail, *resource.Guardrail]
-	callbacks   *noun[resource.Callback, *resource.Callback]
-	plugins     *noun[resource.Plugin, *resource.Plugin]
-	settings    *noun[resource.Setting, *resource.Setting]
+	rs     *records.Records
 }
 
 // Route is one registered route.
@@ -141,15 +116,17 @@ func New(cfg Config) (*Server, error) {
 		huma.NewError = newHumaError
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
-	s.write = writer{store: cfg.Store, cluster: cfg.Cluster}
+	s.rs = records.New(records.Config{
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, MayGrant: mayGrant, Now: cfg.Now,
+	})
 	s.api = humago.New(s.mux, humaConfig(cfg.Version))
-	s.defineNouns()
 	s.registerNouns()
-	s.registerKeyActions()
-	s.registerTeamActions()
+	registerBlock(s, s.rs.Keys, "a key", s.keyView)
+	registerBlock(s, s.rs.Teams, "a team and all its keys", s.teamView)
+	s.registerRotate()
 	s.registerCluster()
 	s.registerReports()
-	s.registerCompat()
+	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()
 	return s, nil
@@ -179,28 +156,15 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 		r.Method+" "+r.URL.Path+" is not part of the admin API", "see "+Prefix+"/openapi.json"))
 }
 
-func (s *Server) defineNouns() {
-	s.keys = s.keyNoun()
-	s.teams = s.teamNoun()
-	s.models = s.modelNoun()
-	s.deployments = s.deploymentNoun()
-	s.credentials = s.credentialNoun()
-	s.budgets = s.budgetNoun()
-	s.guardrails = s.guardrailNoun()
-	s.callbacks = s.callbackNoun()
-	s.plugins = s.pluginNoun()
-	s.settings = s.settingNoun()
-}
-
 func (s *Server) registerNouns() {
-	registerNoun(s, s.keys, s.keyView)
-	registerNoun(s, s.teams, s.teamView)
-	registerNoun(s, s.models, s.modelView)
-	registerNoun(s, s.deployments, deploymentView)
-	registerNoun(s, s.credentials, credentialView)
-	registerNoun(s, s.budgets, plainView[resource.Budget])
-	registerNoun(s, s.guardrails, plainView[resource.Guardrail])
-	registerNoun(s, s.callbacks, plainView[resource.Callback])
-	registerNoun(s, s.plugins, plainView[resource.Plugin])
-	registerNoun(s, s.settings, plainView[resource.Setting])
+	registerNoun(s, s.rs.Keys, s.keyView)
+	registerNoun(s, s.rs.Teams, s.teamView)
+	registerNoun(s, s.rs.Models, s.modelView)
+	registerNoun(s, s.rs.Deployments, deploymentView)
+	registerNoun(s, s.rs.Credentials, credentialView)
+	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
+	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
+	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
+	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
+	registerNoun(s, s.rs.Settings, plainView[resource.Setting])
 }

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -26,10 +26,10 @@ type Config struct {
 	MasterKey secret.Text // its hash is the cluster's first admin credential
 	KEK       secret.Text // "": DataDir/kek
 
-	Bootstrap bool           // found a new cluster
-	Resources *adminapi.File // applied at the start, once there is a leader; nil: none
-	Join      string         // cluster address of a member to join through; "": no join
-	Token     string         // join token
+	Bootstrap bool          // found a new cluster
+	Resources *declare.File // applied at the start, once there is a leader; nil: none
+	Join      string        // cluster address of a member to join through; "": no join
+	Token     string        // join token
 
 	MaxConnections        int            // of clients; 0: 16384
 	MaxClusterConnections int            // 0: 512

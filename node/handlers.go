@@ -10,7 +10,6 @@ import (
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/gossip"
-	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -29,7 +28,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.fresh.Serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys}, Pricer: pricer{},
+		Journal:  n.journal, Secrets: opener{n.keys},
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -97,21 +96,6 @@ func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, e
 	}
 	return secret.Resolve(text.Reveal())
 }
-
-// pricer is package pricing for the data path.
-type pricer struct{}
-
-// Lookup implements proxy.Pricer.
-func (pricer) Lookup(provider, model string) (*resource.Price, bool) {
-	e, ok := pricing.Lookup(provider, model)
-	if !ok {
-		return nil, false
-	}
-	return e.Price, e.Price != nil
-}
-
-// Cost implements proxy.Pricer.
-func (pricer) Cost(p *resource.Price, u llm.Usage) resource.Money { return pricing.Cost(p, u) }
 
 // The rest is what parts ask of the node before all of it is there.
 

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -289,7 +289,7 @@ func (n *Node) applyResources(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	_, err := adminapi.ApplyFile(ctx, n.consensus, adminapi.PlanConfig{State: n.state, Seal: n.seal}, *n.cfg.Resources)
+	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal}, *n.cfg.Resources)
 	return err
 }
 

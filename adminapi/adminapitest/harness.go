@@ -95,7 +95,7 @@ func Seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
 	return &resource.Sealed{DEK: "dek_1", Box: []byte("box of " + plaintext), Fingerprint: sum.String()[:8]}, nil
 }
 
-// Propose implements adminapi.Store.
+// Propose implements records.Store.
 func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,30 +1,30 @@
 package main
 
 import (
-	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/config"
 )
 
-// declare turns a file's records into what the admin API applies.
-func declare(r *config.Resources) adminapi.File {
-	var d adminapi.File
+// declaration turns a file's records into what is applied to the cluster.
+func declaration(r *config.Resources) declare.File {
+	var d declare.File
 	for _, c := range r.Credentials {
-		d.Credentials = append(d.Credentials, adminapi.FileCredential{Record: c.Resource, APIKey: string(c.APIKey)})
+		d.Credentials = append(d.Credentials, declare.Credential{Record: c.Resource, APIKey: string(c.APIKey)})
 	}
 	for _, m := range r.Models {
-		dm := adminapi.FileModel{Record: m.Resource}
+		dm := declare.Model{Record: m.Resource}
 		for _, dep := range m.Deployments {
-			dm.Deployments = append(dm.Deployments, adminapi.FileDeployment{
+			dm.Deployments = append(dm.Deployments, declare.Deployment{
 				Record: dep.Resource, Credential: dep.Credential, APIKey: string(dep.APIKey),
 			})
 		}
 		d.Models = append(d.Models, dm)
 	}
 	for _, t := range r.Teams {
-		d.Teams = append(d.Teams, adminapi.FileTeam{Record: t.Resource, Budget: t.SharedBudget})
+		d.Teams = append(d.Teams, declare.Team{Record: t.Resource, Budget: t.SharedBudget})
 	}
 	for _, k := range r.Keys {
-		d.Keys = append(d.Keys, adminapi.FileKey{Record: k.Resource, Team: k.Team, Budget: k.SharedBudget})
+		d.Keys = append(d.Keys, declare.Key{Record: k.Resource, Team: k.Team, Budget: k.SharedBudget})
 	}
 	for _, b := range r.Budgets {
 		d.Budgets = append(d.Budgets, b.Resource)

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
@@ -76,7 +76,7 @@ type devCluster struct {
 	keys  devKeys
 	seats []node.Seat
 
-	declared *adminapi.File // by --config; nil: nothing
+	declared *declare.File // by --config; nil: nothing
 }
 
 func (a *app) dev(ctx context.Context, f devFlags) error {
@@ -92,7 +92,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 		if err != nil {
 			return &exitError{78, err}
 		}
-		declared := declare(&file.Resources)
+		declared := declaration(&file.Resources)
 		d.declared = &declared
 	}
 	for i := range f.nodes {

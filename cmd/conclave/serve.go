@@ -77,7 +77,7 @@ func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
 			return node.Config{}, nil, errors.New(f.file + " has no node block")
 		}
 		cfg, logger := a.nodeOf(file.Node)
-		declared := declare(&file.Resources)
+		declared := declaration(&file.Resources)
 		cfg.Resources = &declared
 		return cfg, logger, nil
 	}

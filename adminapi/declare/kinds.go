@@ -1,6 +1,7 @@
-package adminapi
+package declare
 
 import (
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -28,7 +29,7 @@ func (p *planner) plugins(d *File) error {
 	for i := range d.Plugins {
 		r := d.Plugins[i]
 		now, _ := byName(p.cat.Tables().Plugins, r.Name)
-		if err := declare(p, "plugin", "plugin", r.Name, &r, now, nil, putPlugin); err != nil {
+		if err := plan(p, "plugin", "plugin", r.Name, &r, now, nil, records.PutPlugin); err != nil {
 			return err
 		}
 	}
@@ -39,7 +40,7 @@ func (p *planner) budgets(d *File) error {
 	for i := range d.Budgets {
 		r := d.Budgets[i]
 		now, _ := byName(p.cat.Tables().Budgets, r.Name)
-		if err := declare(p, "budget", "budget", r.Name, &r, now, nil, putBudget); err != nil {
+		if err := plan(p, "budget", "budget", r.Name, &r, now, nil, records.PutBudget); err != nil {
 			return err
 		}
 	}
@@ -73,7 +74,7 @@ func (p *planner) credentials(d *File) error {
 			r.APIKey, err = p.seal(d.Credentials[i].APIKey, "credential", r.ID, old)
 			return err
 		}
-		if err := declare(p, "credential", "cred", r.Name, &r, now, fill, putCredential); err != nil {
+		if err := plan(p, "credential", "cred", r.Name, &r, now, fill, records.PutCredential); err != nil {
 			return err
 		}
 	}
@@ -93,14 +94,9 @@ func (p *planner) teams(d *File) error {
 			return err
 		}
 		put := func(next *resource.Team, read uint64) (fsm.Command, error) {
-			windows, err := p.windows("team", next.ID, next.Budgets, shared)
-			if err != nil {
-				return nil, err
-			}
-			e, err := encoded(next)
-			return fsm.PutTeam{Team: e, Read: read, Windows: windows}, err
+			return records.PutTeam(next, read, terms(next.Budgets, shared), p.cfg.Now())
 		}
-		if err := declare(p, "team", "team", r.Name, &r, now, fill, put); err != nil {
+		if err := plan(p, "team", "team", r.Name, &r, now, fill, put); err != nil {
 			return err
 		}
 	}
@@ -111,7 +107,7 @@ func (p *planner) models(d *File) error {
 	for i := range d.Models {
 		r := d.Models[i].Record
 		now, _ := p.cat.Model(r.Name)
-		if err := declare(p, "model", "model", r.Name, &r, now, nil, putModel); err != nil {
+		if err := plan(p, "model", "model", r.Name, &r, now, nil, records.PutModel); err != nil {
 			return err
 		}
 		for j := range d.Models[i].Deployments {
@@ -123,11 +119,11 @@ func (p *planner) models(d *File) error {
 	return nil
 }
 
-func (p *planner) deployment(m *resource.Model, d *FileDeployment) error {
+func (p *planner) deployment(m *resource.Model, d *Deployment) error {
 	r := d.Record
 	name := m.Name + "/" + r.Name
 	if r.Name == "" {
-		return declaredError("deployment", name, invalid("name", "a deployment in a file has a name"))
+		return declaredError("deployment", name, &resource.Invalid{Field: "name", Reason: "a deployment in a file has a name"})
 	}
 	var now *resource.Deployment
 	for _, have := range p.cat.Deployments(m.ID) {
@@ -148,7 +144,7 @@ func (p *planner) deployment(m *resource.Model, d *FileDeployment) error {
 		r.APIKey, err = p.seal(d.APIKey, "deployment", r.ID, old)
 		return err
 	}
-	return declare(p, "deployment", "dep", name, &r, now, fill, putDeployment)
+	return plan(p, "deployment", "dep", name, &r, now, fill, records.PutDeployment)
 }
 
 func (p *planner) keys(d *File) error {
@@ -171,14 +167,9 @@ func (p *planner) keys(d *File) error {
 			return err
 		}
 		put := func(next *resource.Key, read uint64) (fsm.Command, error) {
-			windows, err := p.windows("key", next.ID, next.Budgets, shared)
-			if err != nil {
-				return nil, err
-			}
-			e, err := encoded(next)
-			return fsm.PutKey{Key: e, Read: read, Windows: windows}, err
+			return records.PutKey(next, read, terms(next.Budgets, shared), p.cfg.Now())
 		}
-		if err := declare(p, "key", "key", r.Name, &r, now, fill, put); err != nil {
+		if err := plan(p, "key", "key", r.Name, &r, now, fill, put); err != nil {
 			return err
 		}
 	}
@@ -189,7 +180,7 @@ func (p *planner) guardrails(d *File) error {
 	for i := range d.Guardrails {
 		r := d.Guardrails[i]
 		now, _ := byName(p.cat.Tables().Guardrails, r.Name)
-		if err := declare(p, "guardrail", "guard", r.Name, &r, now, nil, putGuardrail); err != nil {
+		if err := plan(p, "guardrail", "guard", r.Name, &r, now, nil, records.PutGuardrail); err != nil {
 			return err
 		}
 	}
@@ -200,7 +191,7 @@ func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
 		r := d.Callbacks[i]
 		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
-		if err := declare(p, "callback", "cb", r.Name, &r, now, nil, putCallback); err != nil {
+		if err := plan(p, "callback", "cb", r.Name, &r, now, nil, records.PutCallback); err != nil {
 			return err
 		}
 	}
@@ -210,9 +201,19 @@ func (p *planner) callbacks(d *File) error {
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
-		now, _ := find(p.cat.Tables().Settings, r.ID)
-		if err := declare(p, "setting", "", r.ID, &r, now, nil, putSetting); err != nil {
+		now := p.setting(r.ID)
+		if err := plan(p, "setting", "", r.ID, &r, now, nil, records.PutSetting); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// setting finds a setting by its id, which is its name.
+func (p *planner) setting(id string) *resource.Setting {
+	for _, s := range p.cat.Tables().Settings {
+		if s.ID == id {
+			return s
 		}
 	}
 	return nil
@@ -264,6 +265,6 @@ func drop[P resource.Record](p *planner, kind string, all []P, cmd func(id strin
 			name = h.ID
 		}
 		p.cmds = append(p.cmds, cmd(h.ID))
-		p.changes = append(p.changes, Planned{Action: "delete", Kind: kind, Name: name, ID: h.ID})
+		p.changes = append(p.changes, Change{Action: "delete", Kind: kind, Name: name, ID: h.ID})
 	}
 }

@@ -1,30 +1,30 @@
-package adminapi_test
+package declare_test
 
 import (
 	"errors"
 	"strings"
 	"testing"
 
-	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // declared is one of everything.
-func declared() adminapi.File {
+func declared() declare.File {
 	const secret = "sk-notebook-of-the-file"
 	weight := int64(3)
-	return adminapi.File{
-		Credentials: []adminapi.FileCredential{{Record: resource.Credential{Name: "openai", Provider: "openai"}, APIKey: "upstream"}},
-		Models: []adminapi.FileModel{{
+	return declare.File{
+		Credentials: []declare.Credential{{Record: resource.Credential{Name: "openai", Provider: "openai"}, APIKey: "upstream"}},
+		Models: []declare.Model{{
 			Record: resource.Model{Name: "demo", Fallbacks: []string{}},
-			Deployments: []adminapi.FileDeployment{
+			Deployments: []declare.Deployment{
 				{Record: resource.Deployment{Name: "d1", Provider: "openai", Weight: &weight}, Credential: "openai"},
 				{Record: resource.Deployment{Name: "d2", Provider: "openai"}, APIKey: "of its own"},
 			},
 		}},
-		Teams: []adminapi.FileTeam{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
-		Keys: []adminapi.FileKey{{
+		Teams: []declare.Team{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
+		Keys: []declare.Key{{
 			Record: resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
 			Team:   "research", Budget: "shared",
 		}},
@@ -36,13 +36,13 @@ func declared() adminapi.File {
 	}
 }
 
-func TestApplyFile(t *testing.T) {
+func TestApply(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
-	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
-	apply := func(d adminapi.File) string {
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	apply := func(d declare.File) string {
 		t.Helper()
-		changes, err := adminapi.ApplyFile(t.Context(), h, cfg, d)
+		changes, err := declare.Apply(t.Context(), h, cfg, d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestApplyFile(t *testing.T) {
 	if got := apply(less); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "delete guardrail words, delete plugin own") {
 		t.Errorf("less: got %s", got)
 	}
-	if got := apply(adminapi.File{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
+	if got := apply(declare.File{}); strings.Contains(got, "create") || !strings.Contains(got, "delete setting serve_stale") {
 		t.Errorf("nothing declared: got %s", got)
 	}
 	if n := len(h.State.Catalog().Tables().Deployments); n != 0 {
@@ -99,21 +99,21 @@ func TestApplyFile(t *testing.T) {
 	}
 }
 
-func TestMakePlan_refusals(t *testing.T) {
+func TestNewPlan_refusals(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	h.Must("POST", "/api/v1/teams", `{"name":"research"}`)
-	cfg := adminapi.PlanConfig{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
-	if _, err := adminapi.MakePlan(cfg, declared()); !errors.Is(err, resource.ErrOwner) {
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	if _, err := declare.NewPlan(cfg, declared()); !errors.Is(err, resource.ErrOwner) {
 		t.Errorf("a team of the API: got %v, want ErrOwner", err)
 	}
 	d := declared()
 	d.Teams = nil
-	if _, err := adminapi.MakePlan(cfg, d); err != nil {
+	if _, err := declare.NewPlan(cfg, d); err != nil {
 		t.Errorf("a file's key in the API's team: got %v", err)
 	}
 	d.Keys[0].Team = "nobody"
-	if _, err := adminapi.MakePlan(cfg, d); err == nil || !strings.Contains(err.Error(), `key "notebook"`) {
+	if _, err := declare.NewPlan(cfg, d); err == nil || !strings.Contains(err.Error(), `key "notebook"`) {
 		t.Errorf("unknown team: got %v", err)
 	}
 }

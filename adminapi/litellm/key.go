@@ -1,7 +1,6 @@
-package adminapi
+package litellm
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -9,7 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -29,196 +28,152 @@ var renamedKeyFields = map[string]string{
 	"metadata": "metadata", "tags": "tags", "blocked": "blocked", "allowed_routes": "routes", "models": "models",
 }
 
-func (s *Server) keyGenerate(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyGenerate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
-	doc, err := s.keyDoc(in, nil)
+	doc, err := a.keyDoc(in, nil)
 	if err != nil {
 		return err
 	}
 	if raw, ok := in["key"]; ok {
 		doc["secret"] = raw
 	}
-	k, wr, err := s.keys.create(r.Context(), doc)
+	k, wr, err := a.cfg.Records.Keys.Create(r.Context(), by, doc)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, wr, s.generated(r.Context(), k))
+	return answer(w, wr, a.generated(k, wr.Secret))
 }
 
-func (s *Server) keyUpdate(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
-	now, err := s.keyOf(r.Context(), in)
+	now, err := a.keyOf(by, in)
 	if err != nil {
 		return err
 	}
-	patch, err := s.keyDoc(in, now)
+	patch, err := a.keyDoc(in, now)
 	if err != nil {
 		return err
 	}
-	k, wr, err := s.keys.patch(r.Context(), now.ID, 0, patch)
+	k, wr, err := a.cfg.Records.Keys.Patch(r.Context(), by, now.ID, 0, patch)
 	if err != nil {
 		return err
 	}
-	row := s.keyRow(k)
+	row := a.keyRow(k)
 	row["key"] = k.Hash
-	return s.answer(w, wr, row)
+	return answer(w, wr, row)
 }
 
-func (s *Server) keyDelete(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	var refs, names []string
-	if err := in.take("keys", &refs); err != nil {
+	if err := in.Take("keys", &refs); err != nil {
 		return err
 	}
-	if err := in.take("key_aliases", &names); err != nil {
+	if err := in.Take("key_aliases", &names); err != nil {
 		return err
 	}
 	if len(refs)+len(names) == 0 {
 		return invalid("keys", "is missing; give keys or key_aliases")
 	}
-	var cmds []fsm.Command
+	ids := make([]string, 0, len(refs)+len(names))
 	for _, ref := range append(refs, names...) {
-		k, err := s.keys.writable(r.Context(), s.keyRef(ref))
-		if err != nil {
-			return err
-		}
-		cmds = append(cmds, fsm.DeleteKey{ID: k.ID})
+		ids = append(ids, a.keyRef(ref))
 	}
-	all, err := batch(cmds)
+	wr, err := a.cfg.Records.Keys.Delete(r.Context(), by, ids...)
 	if err != nil {
 		return err
 	}
-	wr, err := s.write.confirmed(r.Context(), all)
-	if err != nil {
-		return err
-	}
-	return s.answer(w, wr, map[string]any{"deleted_keys": append(refs, names...)})
+	return answer(w, wr, map[string]any{"deleted_keys": append(refs, names...)})
 }
 
-func (s *Server) keyBlock(state client.BlockState) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyBlock(state client.BlockState) Handler {
+	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 		in, err := readBody(r)
 		if err != nil {
 			return err
 		}
-		k, err := s.keyOf(r.Context(), in)
+		k, err := a.keyOf(by, in)
 		if err != nil {
 			return err
 		}
-		k, wr, err := s.keys.setBlocked(r.Context(), k.ID, state)
+		k, wr, err := a.cfg.Records.Keys.SetBlocked(r.Context(), by, k.ID, state)
 		if err != nil {
 			return err
 		}
-		return s.answer(w, wr, s.keyRow(k))
+		return answer(w, wr, a.keyRow(k))
 	}
 }
 
-func (s *Server) keyRegenerate(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
-	now, err := s.keyOf(r.Context(), in)
+	now, err := a.keyOf(by, in)
 	if err != nil {
 		return err
 	}
 	var req client.Rotate
-	if err := in.take("new_key", &req.Secret); err != nil {
+	if err := in.Take("new_key", &req.Secret); err != nil {
 		return err
 	}
-	if err := in.take("grace_period", &req.Grace); err != nil {
+	if err := in.Take("grace_period", &req.Grace); err != nil {
 		return err
 	}
 	if err := refuseUnsupported(in, []string{"new_master_key"}); err != nil {
 		return err
 	}
-	patch, err := s.keyDoc(in, now)
+	patch, err := a.keyDoc(in, now)
 	if err != nil {
 		return err
 	}
-	k, wr, err := s.rotate(r.Context(), now.ID, req, func(next *resource.Key) error {
-		return mergeInto(next, patch)
-	})
+	k, wr, err := a.cfg.Records.Rotate(r.Context(), by, now.ID, req, patch)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, wr, s.generated(r.Context(), k))
+	return answer(w, wr, a.generated(k, wr.Secret))
 }
 
-// mergeInto changes the key by a patch of what a client may write.
-func mergeInto(next *resource.Key, patch document) error {
-	if _, ok := patch["blocked"]; ok {
-		return invalid("blocked", "is not possible together with a new secret")
-	}
-	base, err := documentOf(next)
-	if err != nil {
-		return err
-	}
-	if err := refuseServerFields(base, patch); err != nil {
-		return err
-	}
-	doc, err := base.merge(patch)
-	if err != nil {
-		return err
-	}
-	var edited resource.Key
-	if err := doc.decode(&edited); err != nil {
-		return err
-	}
-	carryKey(&edited, next)
-	edited.Meta, edited.Blocked = next.Meta, next.Blocked
-	*next = edited
-	return nil
-}
-
-func (s *Server) keyInfo(w http.ResponseWriter, r *http.Request) error {
-	ref := s.keyRef(r.URL.Query().Get("key"))
-	if who := callerOf(r.Context()).who; ref == "" && who.Key != nil {
-		ref = who.Key.ID
+func (a *API) keyInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	ref := a.keyRef(r.URL.Query().Get("key"))
+	if ref == "" && by.Who.Key != nil {
+		ref = by.Who.Key.ID
 	}
 	if ref == "" {
 		return invalid("key", "the master key is no virtual key; give ?key=")
 	}
-	k, err := s.keys.one(r.Context(), ref)
+	k, err := a.cfg.Records.Keys.One(by, ref)
 	if err != nil {
 		return err
 	}
-	row := s.keyRow(k)
+	row := a.keyRow(k)
 	delete(row, "token")
 	row["status"] = "active"
 	switch {
 	case k.Blocked:
 		row["status"] = "revoked"
-	case k.ExpiredAt(resource.At(s.cfg.Now())):
+	case k.ExpiredAt(resource.At(a.cfg.Now())):
 		row["status"] = "expired"
 	}
-	return s.answer(w, Written{}, map[string]any{"key": k.Hash, "info": row})
+	return answer(w, records.Written{}, map[string]any{"key": k.Hash, "info": row})
 }
 
-func (s *Server) keyList(w http.ResponseWriter, r *http.Request) error {
+func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
 	var found []*resource.Key
-	err := s.everyKey(listQuery{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "-created_at"}, func(k *resource.Key) {
-		for value, given := range map[string]string{
-			k.Name: q.Get("key_alias"), k.Hash.String(): q.Get("key_hash"), "user:" + k.UserID: prefixed("user:", q.Get("user_id")),
-		} {
-			if given != "" && given != value {
-				return
-			}
+	for k := range a.cfg.Records.AllKeys(records.Query{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "-created_at"}) {
+		if isOr(q.Get("key_alias"), k.Name) && isOr(q.Get("key_hash"), k.Hash.String()) && isOr(q.Get("user_id"), k.UserID) {
+			found = append(found, k)
 		}
-		found = append(found, k)
-	})
-	if err != nil {
-		return err
 	}
 	page, pages, from, to, err := pageOf(q, "size", 10, len(found))
 	if err != nil {
@@ -227,26 +182,22 @@ func (s *Server) keyList(w http.ResponseWriter, r *http.Request) error {
 	keys := make([]any, 0, to-from)
 	for _, k := range found[from:to] {
 		if q.Get("return_full_object") == "true" {
-			keys = append(keys, s.keyRow(k))
+			keys = append(keys, a.keyRow(k))
 		} else {
 			keys = append(keys, k.Hash)
 		}
 	}
-	return s.answer(w, Written{}, map[string]any{
+	return answer(w, records.Written{}, map[string]any{
 		"keys": keys, "total_count": len(found), "current_page": page, "total_pages": pages,
 	})
 }
 
-func prefixed(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
-}
+// isOr says whether the value is what was asked for, if anything was.
+func isOr(asked, value string) bool { return asked == "" || asked == value }
 
 // keyDoc turns LiteLLM's fields into the document of a key, or, if now is given, into a
 // merge patch of it.
-func (s *Server) keyDoc(in document, now *resource.Key) (document, error) {
+func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, error) {
 	if err := refuseUnsupported(in, unsupportedKeyFields); err != nil {
 		return nil, err
 	}
@@ -256,7 +207,7 @@ func (s *Server) keyDoc(in document, now *resource.Key) (document, error) {
 	if err := toModels(in); err != nil {
 		return nil, err
 	}
-	out := document{}
+	out := records.Document{}
 	for theirs, ours := range renamedKeyFields {
 		if v, ok := in[theirs]; ok {
 			out[ours] = v
@@ -273,20 +224,20 @@ func (s *Server) keyDoc(in document, now *resource.Key) (document, error) {
 	if err := limitsDoc(in, out, terms); err != nil {
 		return nil, err
 	}
-	return out, s.expiryDoc(in, out)
+	return out, a.expiryDoc(in, out)
 }
 
 // refuseKeyTypes refuses presets of rights and spend that the key does not have.
-func refuseKeyTypes(in document) error {
+func refuseKeyTypes(in records.Document) error {
 	var keyType string
-	if err := in.take("key_type", &keyType); err != nil {
+	if err := in.Take("key_type", &keyType); err != nil {
 		return err
 	}
 	if keyType != "" && keyType != "default" && keyType != "llm_api" {
 		return invalid("key_type", "is not supported; give the key a role at /api/v1/keys instead")
 	}
 	var spend resource.Money
-	if err := in.take("spend", &spend); err != nil {
+	if err := in.Take("spend", &spend); err != nil {
 		return err
 	}
 	if spend != 0 {
@@ -296,28 +247,28 @@ func refuseKeyTypes(in document) error {
 }
 
 // expiryDoc turns a duration from now into the time of expiry; "-1" is never.
-func (s *Server) expiryDoc(in, out document) error {
+func (a *API) expiryDoc(in, out records.Document) error {
 	raw, ok := in["duration"]
 	if !ok {
 		return nil
 	}
 	var text string
-	if err := in.take("duration", &text); err != nil {
+	if err := in.Take("duration", &text); err != nil {
 		return err
 	}
-	if isNull(raw) || text == "-1" {
+	if records.IsNull(raw) || text == "-1" {
 		out["expires_at"] = json.RawMessage("null")
 		return nil
 	}
-	d, err := parseDuration(text)
+	d, err := records.ParseDuration(text)
 	if err != nil || d <= 0 || d > 100*365*24*time.Hour {
 		return invalid("duration", fmt.Sprintf("%q is not a duration such as 30s, 15m, 24h, 7d, 1mo, or -1", text))
 	}
-	return out.set("expires_at", resource.At(s.cfg.Now().Add(d)))
+	return out.Set("expires_at", resource.At(a.cfg.Now().Add(d)))
 }
 
 // keyOf finds the key that a body names by its secret, hash, id or alias.
-func (s *Server) keyOf(ctx context.Context, in document) (*resource.Key, error) {
+func (a *API) keyOf(by records.Caller, in records.Document) (*resource.Key, error) {
 	var ref string
 	name := "key"
 	if in[name] == nil {
@@ -331,40 +282,40 @@ func (s *Server) keyOf(ctx context.Context, in document) (*resource.Key, error) 
 	if ref == "" {
 		return nil, invalid("key", "is missing")
 	}
-	return s.keys.one(ctx, s.keyRef(ref))
+	return a.cfg.Records.Keys.One(by, a.keyRef(ref))
 }
 
 // keyRef turns a secret into the id of its key; other references stay as they are.
-func (s *Server) keyRef(ref string) string {
+func (a *API) keyRef(ref string) string {
 	if !strings.HasPrefix(ref, "sk-") {
 		return ref
 	}
-	if k, ok := s.cfg.State.KeyByHash(resource.HashSecret(ref)); ok {
+	if k, ok := a.cfg.State.KeyByHash(resource.HashSecret(ref)); ok {
 		return k.ID
 	}
 	return resource.HashSecret(ref).String() // an error must not show the secret
 }
 
 // generated is the answer that shows a secret, the only one.
-func (s *Server) generated(ctx context.Context, k *resource.Key) map[string]any {
-	row := s.keyRow(k)
-	row["key"] = callerOf(ctx).secret
+func (a *API) generated(k *resource.Key, secret string) map[string]any {
+	row := a.keyRow(k)
+	row["key"] = secret
 	row["token_id"] = k.Hash
 	return row
 }
 
 // keyRow writes a key as LiteLLM's row.
-func (s *Server) keyRow(k *resource.Key) map[string]any {
+func (a *API) keyRow(k *resource.Key) map[string]any {
 	row := map[string]any{
 		"token": k.Hash, "key_name": k.Hint, "key_alias": orNil(k.Name),
-		"spend":   s.cfg.State.Totals("key", k.ID).Cost,
+		"spend":   a.cfg.State.Totals("key", k.ID).Cost,
 		"expires": k.ExpiresAt, "models": orEmpty(k.Models), "allowed_routes": orEmpty(k.Routes),
 		"user_id": orNil(k.UserID), "team_id": orNil(k.TeamID), "budget_id": orNil(k.BudgetID),
 		"metadata": orObject(k.Metadata), "tags": orEmpty(k.Tags), "blocked": k.Blocked,
 		"created_at": k.CreatedAt, "created_by": k.CreatedBy, "updated_at": k.UpdatedAt, "updated_by": k.UpdatedBy,
 		"id": k.ID,
 	}
-	s.budgetRow(row, "key", k.ID, k.Budgets, k.Limits)
+	a.budgetRow(row, "key", k.ID, k.Budgets, k.Limits)
 	return row
 }
 

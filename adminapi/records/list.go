@@ -1,4 +1,4 @@
-package adminapi
+package records
 
 import (
 	"cmp"
@@ -9,11 +9,11 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// listQuery is what every list can be asked for.
-type listQuery struct {
+// Query is what every list can be asked for. The tags are those of the OpenAPI document.
+type Query struct {
 	Limit   int    `query:"limit" default:"50" minimum:"1" maximum:"500" doc:"records a page"`
 	Cursor  string `query:"cursor" doc:"next_cursor of the page before"`
-	Sort    string `query:"sort" enum:"name,-name,id,-id,created_at,-created_at,updated_at,-updated_at" default:"name" doc:"order; - turns it"`
+	Sort    string `query:"sort" enum:"name,-name,id,-id,created_at,-created_at" default:"name" doc:"order; - turns it"`
 	Q       string `query:"q" doc:"part of the name or the id"`
 	TeamID  string `query:"team_id" doc:"keys of this team only"`
 	ModelID string `query:"model_id" doc:"deployments of this model only"`
@@ -25,7 +25,6 @@ var sorters = map[string]func(resource.Record) string{
 	"name":       func(r resource.Record) string { return r.Label() },
 	"id":         func(r resource.Record) string { return r.Head().ID },
 	"created_at": func(r resource.Record) string { return sortableTime(r.Head().CreatedAt) },
-	"updated_at": func(r resource.Record) string { return sortableTime(r.Head().UpdatedAt) },
 }
 
 func sortableTime(t resource.Time) string { return t.Std().Format("20060102150405.000000000") }
@@ -33,11 +32,11 @@ func sortableTime(t resource.Time) string { return t.Std().Format("2006010215040
 // paginate filters, sorts and cuts all records of a small table. The cursor is the sort
 // value and id of the last record shown, so that changes between pages repeat or skip no
 // other record.
-func paginate[P resource.Record](all []P, q listQuery) (items []P, next string, total int, err error) {
+func paginate[P resource.Record](all []P, q Query) (items []P, next string, total int, err error) {
 	by, desc := strings.CutPrefix(q.Sort, "-")
 	value, ok := sorters[cmp.Or(by, "name")]
 	if !ok {
-		return nil, "", 0, invalid("sort", "is not one of name, id, created_at, updated_at")
+		return nil, "", 0, invalid("sort", "is not one of name, id, created_at")
 	}
 	pos := func(r P) [2]string { return [2]string{value(r), r.Head().ID} }
 	order := func(a, b [2]string) int {

@@ -1,4 +1,4 @@
-package adminapi
+package records
 
 import (
 	"bytes"
@@ -13,12 +13,12 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// document is a record as a client writes it: members not yet decoded.
-type document map[string]json.RawMessage
+// Document is a record as a client writes it: members not yet decoded.
+type Document map[string]json.RawMessage
 
-// parseDocument reads a JSON object, strictly: no member stands twice.
-func parseDocument(body []byte) (document, error) {
-	var d document
+// ParseDocument reads a JSON object, strictly: no member stands twice.
+func ParseDocument(body []byte) (Document, error) {
+	var d Document
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, invalid("body", "is empty; a JSON object is expected")
 	}
@@ -32,12 +32,12 @@ func parseDocument(body []byte) (document, error) {
 }
 
 // documentOf writes a record as a client would see it.
-func documentOf(r resource.Record) (document, error) {
+func documentOf(r resource.Record) (Document, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
 	}
-	var d document
+	var d Document
 	if err := json.Unmarshal(b, &d); err != nil {
 		return nil, fmt.Errorf("read record: %w", err)
 	}
@@ -45,7 +45,7 @@ func documentOf(r resource.Record) (document, error) {
 }
 
 // merge returns d with the merge patch (RFC 7396) applied.
-func (d document) merge(patch document) (document, error) {
+func (d Document) merge(patch Document) (Document, error) {
 	doc, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("write record: %w", err)
@@ -58,14 +58,14 @@ func (d document) merge(patch document) (document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("merge patch: %w", err)
 	}
-	return parseDocument(merged)
+	return ParseDocument(merged)
 }
 
-// take removes a member and reads it into v. An absent or null one leaves v as it is.
-func (d document) take(name string, v any) error {
+// Take removes a member and reads it into v. An absent or null one leaves v as it is.
+func (d Document) Take(name string, v any) error {
 	raw, ok := d[name]
 	delete(d, name)
-	if !ok || isNull(raw) {
+	if !ok || IsNull(raw) {
 		return nil
 	}
 	if err := jsonv2.Unmarshal(raw, v, jsonv2.RejectUnknownMembers(true)); err != nil {
@@ -74,8 +74,8 @@ func (d document) take(name string, v any) error {
 	return nil
 }
 
-// set writes a member.
-func (d document) set(name string, v any) error {
+// Set writes a member.
+func (d Document) Set(name string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -84,11 +84,11 @@ func (d document) set(name string, v any) error {
 	return nil
 }
 
-// decode reads the document into a record, refusing members that the record does not have.
+// Decode reads the document into a record, refusing members that the record does not have.
 // A null member is an absent one.
-func (d document) decode(r any) error {
+func (d Document) Decode(r any) error {
 	for name, v := range d {
-		if isNull(v) {
+		if IsNull(v) {
 			delete(d, name)
 		}
 	}
@@ -105,7 +105,8 @@ func (d document) decode(r any) error {
 	return nil
 }
 
-func isNull(raw json.RawMessage) bool { return string(bytes.TrimSpace(raw)) == "null" }
+// IsNull says whether a member is null.
+func IsNull(raw json.RawMessage) bool { return string(bytes.TrimSpace(raw)) == "null" }
 
 // fieldOf turns the JSON pointer of a decoding error into a path: "budgets[0].usd".
 func fieldOf(err error) string {
@@ -143,3 +144,14 @@ func reasonOf(err error) string {
 	}
 	return strings.TrimPrefix(err.Error(), "jsontext: ")
 }
+
+// Within puts a field's path in front of that of an *resource.Invalid.
+func Within(field string, err error) error {
+	if in, ok := errors.AsType[*resource.Invalid](err); ok {
+		return invalid(field+"."+in.Field, in.Reason)
+	}
+	return err
+}
+
+// invalid makes an *resource.Invalid.
+func invalid(field, reason string) error { return &resource.Invalid{Field: field, Reason: reason} }

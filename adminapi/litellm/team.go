@@ -1,12 +1,11 @@
-package adminapi
+package litellm
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -26,7 +25,7 @@ var renamedTeamFields = map[string]string{
 	"blocked": "blocked", "models": "models",
 }
 
-func (s *Server) teamNew(w http.ResponseWriter, r *http.Request) error {
+func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
@@ -35,22 +34,22 @@ func (s *Server) teamNew(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if raw, ok := in["team_id"]; ok && !isNull(raw) {
+	if raw, ok := in["team_id"]; ok && !records.IsNull(raw) {
 		doc["id"] = raw
 	}
-	t, wr, err := s.teams.create(r.Context(), doc)
+	t, wr, err := a.cfg.Records.Teams.Create(r.Context(), by, doc)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, wr, s.teamRow(t))
+	return answer(w, wr, a.teamRow(t))
 }
 
-func (s *Server) teamUpdate(w http.ResponseWriter, r *http.Request) error {
+func (a *API) teamUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
-	now, err := s.teamOf(r.Context(), in)
+	now, err := a.teamOf(by, in)
 	if err != nil {
 		return err
 	}
@@ -58,106 +57,89 @@ func (s *Server) teamUpdate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	t, wr, err := s.teams.patch(r.Context(), now.ID, 0, patch)
+	t, wr, err := a.cfg.Records.Teams.Patch(r.Context(), by, now.ID, 0, patch)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, wr, map[string]any{"team_id": t.ID, "data": s.teamRow(t)})
+	return answer(w, wr, map[string]any{"team_id": t.ID, "data": a.teamRow(t)})
 }
 
 // teamDelete deletes teams with their keys, as LiteLLM does, in one entry.
-func (s *Server) teamDelete(w http.ResponseWriter, r *http.Request) error {
+func (a *API) teamDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	var refs []string
-	if err := in.take("team_ids", &refs); err != nil {
+	if err := in.Take("team_ids", &refs); err != nil {
 		return err
 	}
 	if len(refs) == 0 {
 		return invalid("team_ids", "is missing")
 	}
-	var cmds []fsm.Command
-	for _, ref := range refs {
-		t, err := s.teams.writable(r.Context(), ref)
-		if err != nil {
-			return err
-		}
-		err = s.everyKey(listQuery{TeamID: t.ID}, func(k *resource.Key) { cmds = append(cmds, fsm.DeleteKey{ID: k.ID}) })
-		if err != nil {
-			return err
-		}
-		cmds = append(cmds, fsm.DeleteTeam{ID: t.ID})
-	}
-	all, err := batch(cmds)
+	wr, err := a.cfg.Records.DeleteTeams(r.Context(), by, refs...)
 	if err != nil {
 		return err
 	}
-	wr, err := s.write.confirmed(r.Context(), all)
-	if err != nil {
-		return err
-	}
-	return s.answer(w, wr, map[string]any{"deleted_teams": refs})
+	return answer(w, wr, map[string]any{"deleted_teams": refs})
 }
 
-func (s *Server) teamBlock(state client.BlockState) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (a *API) teamBlock(state client.BlockState) Handler {
+	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 		in, err := readBody(r)
 		if err != nil {
 			return err
 		}
-		t, err := s.teamOf(r.Context(), in)
+		t, err := a.teamOf(by, in)
 		if err != nil {
 			return err
 		}
-		t, wr, err := s.teams.setBlocked(r.Context(), t.ID, state)
+		t, wr, err := a.cfg.Records.Teams.SetBlocked(r.Context(), by, t.ID, state)
 		if err != nil {
 			return err
 		}
-		return s.answer(w, wr, s.teamRow(t))
+		return answer(w, wr, a.teamRow(t))
 	}
 }
 
-func (s *Server) teamInfo(w http.ResponseWriter, r *http.Request) error {
+func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	ref := r.URL.Query().Get("team_id")
-	if who := callerOf(r.Context()).who; ref == "" && who.Key != nil {
-		ref = who.Key.TeamID
+	if ref == "" && by.Who.Key != nil {
+		ref = by.Who.Key.TeamID
 	}
-	t, err := s.teams.one(r.Context(), ref)
+	t, err := a.cfg.Records.Teams.One(by, ref)
 	if err != nil {
 		return err
 	}
 	keys := []map[string]any{}
-	if !callerOf(r.Context()).ownOnly {
-		err := s.everyKey(listQuery{TeamID: t.ID}, func(k *resource.Key) { keys = append(keys, s.keyRow(k)) })
-		if err != nil {
-			return err
+	if !by.OwnOnly {
+		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
+			keys = append(keys, a.keyRow(k))
 		}
 	}
-	return s.answer(w, Written{}, map[string]any{
-		"team_id": t.ID, "team_info": s.teamRow(t), "keys": keys, "team_memberships": []any{},
+	return answer(w, records.Written{}, map[string]any{
+		"team_id": t.ID, "team_info": a.teamRow(t), "keys": keys, "team_memberships": []any{},
 	})
 }
 
-func (s *Server) teamList(w http.ResponseWriter, _ *http.Request) error {
+func (a *API) teamList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	rows := []map[string]any{}
-	for _, t := range s.cfg.State.Catalog().Tables().Teams {
-		rows = append(rows, s.teamRow(t))
+	for _, t := range a.cfg.State.Catalog().Tables().Teams {
+		rows = append(rows, a.teamRow(t))
 	}
-	return s.answer(w, Written{}, rows)
+	return answer(w, records.Written{}, rows)
 }
 
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a
 // merge patch of it.
-func teamDoc(in document, now *resource.Team) (document, error) {
+func teamDoc(in records.Document, now *resource.Team) (records.Document, error) {
 	if err := refuseUnsupported(in, unsupportedTeamFields); err != nil {
 		return nil, err
 	}
 	if err := toModels(in); err != nil {
 		return nil, err
 	}
-	out := document{}
+	out := records.Document{}
 	for theirs, ours := range renamedTeamFields {
 		if v, ok := in[theirs]; ok {
 			out[ours] = v
@@ -170,7 +152,7 @@ func teamDoc(in document, now *resource.Team) (document, error) {
 	return out, limitsDoc(in, out, terms)
 }
 
-func (s *Server) teamOf(ctx context.Context, in document) (*resource.Team, error) {
+func (a *API) teamOf(by records.Caller, in records.Document) (*resource.Team, error) {
 	var ref string
 	if raw, ok := in["team_id"]; ok {
 		if err := json.Unmarshal(raw, &ref); err != nil {
@@ -180,18 +162,18 @@ func (s *Server) teamOf(ctx context.Context, in document) (*resource.Team, error
 	if ref == "" {
 		return nil, invalid("team_id", "is missing")
 	}
-	return s.teams.one(ctx, ref)
+	return a.cfg.Records.Teams.One(by, ref)
 }
 
 // teamRow writes a team as LiteLLM's row.
-func (s *Server) teamRow(t *resource.Team) map[string]any {
+func (a *API) teamRow(t *resource.Team) map[string]any {
 	row := map[string]any{
 		"team_id": t.ID, "team_alias": orNil(t.Name), "models": orEmpty(t.Models),
-		"spend":    s.cfg.State.Totals("team", t.ID).Cost,
+		"spend":    a.cfg.State.Totals("team", t.ID).Cost,
 		"metadata": orObject(t.Metadata), "tags": orEmpty(t.Tags), "blocked": t.Blocked, "budget_id": orNil(t.BudgetID),
 		"members_with_roles": []any{}, "organization_id": nil,
 		"created_at": t.CreatedAt, "updated_at": t.UpdatedAt,
 	}
-	s.budgetRow(row, "team", t.ID, t.Budgets, t.Limits)
+	a.budgetRow(row, "team", t.ID, t.Budgets, t.Limits)
 	return row
 }

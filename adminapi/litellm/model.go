@@ -1,6 +1,7 @@
-package adminapi
+package litellm
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -10,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -30,15 +31,15 @@ var renamedParams = map[string]string{ //nolint:gosec // names of fields, no sec
 // errPrice says that a text is no price.
 var errPrice = errors.New("not a price")
 
-func (s *Server) modelNew(w http.ResponseWriter, r *http.Request) error {
+func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	var name string
-	var params, info document
+	var params, info records.Document
 	for field, v := range map[string]any{"model_name": &name, "litellm_params": &params, "model_info": &info} {
-		if err := in.take(field, v); err != nil {
+		if err := in.Take(field, v); err != nil {
 			return err
 		}
 	}
@@ -49,87 +50,91 @@ func (s *Server) modelNew(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if m, ok := s.cfg.State.Catalog().Model(name); ok {
-		if err := dep.set("model_id", m.ID); err != nil {
+	if m, ok := a.cfg.State.Catalog().Model(name); ok {
+		if err := dep.Set("model_id", m.ID); err != nil {
 			return err
 		}
-		d, wr, err := s.deployments.create(r.Context(), dep)
+		d, wr, err := a.cfg.Records.Deployments.Create(r.Context(), by, dep)
 		if err != nil {
 			return err
 		}
-		return s.answer(w, wr, s.modelRow(m, d))
+		return answer(w, wr, a.modelRow(m, d))
 	}
-	doc := document{}
-	if err := doc.set("name", name); err != nil {
+	doc := records.Document{}
+	if err := doc.Set("name", name); err != nil {
 		return err
 	}
-	if err := doc.set("deployments", []document{dep}); err != nil {
+	if err := doc.Set("deployments", []records.Document{dep}); err != nil {
 		return err
 	}
-	m, wr, err := s.models.create(r.Context(), doc)
+	m, wr, err := a.cfg.Records.Models.Create(r.Context(), by, doc)
 	if err != nil {
 		return err
 	}
-	for _, d := range s.cfg.State.Catalog().Deployments(m.ID) {
-		return s.answer(w, wr, s.modelRow(m, d))
+	for _, d := range a.cfg.State.Catalog().Deployments(m.ID) {
+		return answer(w, wr, a.modelRow(m, d))
 	}
-	return s.answer(w, wr, map[string]any{"model_name": m.Name})
+	return answer(w, wr, map[string]any{"model_name": m.Name})
 }
 
 // modelDelete deletes a deployment, and its model with the last one.
-func (s *Server) modelDelete(w http.ResponseWriter, r *http.Request) error {
+func (a *API) modelDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
 		return err
 	}
 	var id string
-	if err := in.take("id", &id); err != nil {
+	if err := in.Take("id", &id); err != nil {
 		return err
 	}
-	d, err := s.deployments.writable(r.Context(), id)
+	d, err := a.cfg.Records.Deployments.Writable(by, id)
 	if err != nil {
 		return err
 	}
-	var cmd fsm.Command = fsm.DeleteDeployment{ID: d.ID}
-	m, ok := s.findModel(d.ModelID)
-	if ok && m.Owner == resource.OwnerAPI && len(s.cfg.State.Catalog().Deployments(m.ID)) == 1 {
-		cmd = fsm.DeleteModel{ID: m.ID}
-	}
-	wr, err := s.write.confirmed(r.Context(), cmd)
+	wr, err := a.deleteDeployment(r.Context(), by, d)
 	if err != nil {
 		return err
 	}
-	return s.answer(w, wr, map[string]any{"message": "Model: " + d.ID + " deleted successfully"})
+	return answer(w, wr, map[string]any{"message": "Model: " + d.ID + " deleted successfully"})
 }
 
-func (s *Server) modelInfo(w http.ResponseWriter, r *http.Request) error {
+// deleteDeployment deletes a deployment, or the model whose last one it is.
+func (a *API) deleteDeployment(ctx context.Context, by records.Caller, d *resource.Deployment) (records.Written, error) {
+	m, ok := a.cfg.State.Catalog().ModelByID(d.ModelID)
+	if ok && m.Owner == resource.OwnerAPI && len(a.cfg.State.Catalog().Deployments(m.ID)) == 1 {
+		return a.cfg.Records.Models.Delete(ctx, by, m.ID)
+	}
+	return a.cfg.Records.Deployments.Delete(ctx, by, d.ID)
+}
+
+func (a *API) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	only := r.URL.Query().Get("litellm_model_id")
 	data := []map[string]any{}
-	cat := s.cfg.State.Catalog()
+	cat := a.cfg.State.Catalog()
 	for _, m := range cat.Tables().Models {
 		for _, d := range cat.Deployments(m.ID) {
 			if only == "" || only == d.ID {
-				data = append(data, s.modelRow(m, d))
+				data = append(data, a.modelRow(m, d))
 			}
 		}
 	}
-	return s.answer(w, Written{}, map[string]any{"data": data})
+	return answer(w, records.Written{}, map[string]any{"data": data})
 }
 
 // deploymentDoc turns litellm_params and model_info into the document of a deployment.
-func deploymentDoc(params, info document) (document, error) {
-	out := document{}
+func deploymentDoc(params, info records.Document) (records.Document, error) {
+	out := records.Document{}
 	provider, upstream, err := upstreamOf(params)
 	if err != nil {
 		return nil, err
 	}
 	for name, v := range map[string]any{"provider": provider, "model": upstream} {
-		if err := out.set(name, v); err != nil {
+		if err := out.Set(name, v); err != nil {
 			return nil, err
 		}
 	}
 	for theirs, ours := range renamedParams {
-		if v, ok := params[theirs]; ok && !isNull(v) {
+		if v, ok := params[theirs]; ok && !records.IsNull(v) {
 			out[ours] = v
 			delete(params, theirs)
 		}
@@ -137,24 +142,24 @@ func deploymentDoc(params, info document) (document, error) {
 	if strings.HasPrefix(string(out["api_key"]), `"os.environ/`) {
 		return nil, invalid("litellm_params.api_key", "give the secret itself; a node's environment is not read for a request")
 	}
-	for _, move := range []func(params, out document) error{moveLimits, movePrice, moveTimeout} {
+	for _, move := range []func(params, out records.Document) error{moveLimits, movePrice, moveTimeout} {
 		if err := move(params, out); err != nil {
-			return nil, within("litellm_params", err)
+			return nil, records.Within("litellm_params", err)
 		}
 	}
 	if err := refuseUnsupported(params, slices.Sorted(maps.Keys(params))); err != nil {
-		return nil, within("litellm_params", err)
+		return nil, records.Within("litellm_params", err)
 	}
 	return out, moveInfo(info, out)
 }
 
 // upstreamOf splits "openai/gpt-4o" into the provider and the model's name there.
-func upstreamOf(params document) (provider, model string, err error) {
-	if err := params.take("model", &model); err != nil {
-		return "", "", within("litellm_params", err)
+func upstreamOf(params records.Document) (provider, model string, err error) {
+	if err := params.Take("model", &model); err != nil {
+		return "", "", records.Within("litellm_params", err)
 	}
-	if err := params.take("custom_llm_provider", &provider); err != nil {
-		return "", "", within("litellm_params", err)
+	if err := params.Take("custom_llm_provider", &provider); err != nil {
+		return "", "", records.Within("litellm_params", err)
 	}
 	if provider != "" {
 		return provider, strings.TrimPrefix(model, provider+"/"), nil
@@ -166,10 +171,10 @@ func upstreamOf(params document) (provider, model string, err error) {
 	return provider, model, nil
 }
 
-func moveLimits(params, out document) error {
-	limits := document{}
+func moveLimits(params, out records.Document) error {
+	limits := records.Document{}
 	for theirs, ours := range map[string]string{"rpm": "rpm", "tpm": "tpm", "max_parallel_requests": "parallel"} {
-		if v, ok := params[theirs]; ok && !isNull(v) {
+		if v, ok := params[theirs]; ok && !records.IsNull(v) {
 			limits[ours] = v
 		}
 		delete(params, theirs)
@@ -177,15 +182,15 @@ func moveLimits(params, out document) error {
 	if len(limits) == 0 {
 		return nil
 	}
-	return out.set("limits", limits)
+	return out.Set("limits", limits)
 }
 
-func movePrice(params, out document) error {
-	price := document{}
+func movePrice(params, out records.Document) error {
+	price := records.Document{}
 	for theirs, ours := range prices {
 		perToken := params[theirs]
 		delete(params, theirs)
-		if len(perToken) == 0 || isNull(perToken) {
+		if len(perToken) == 0 || records.IsNull(perToken) {
 			continue
 		}
 		usd, err := perMillion(string(perToken))
@@ -202,7 +207,7 @@ func movePrice(params, out document) error {
 			price[name] = json.RawMessage("0")
 		}
 	}
-	return out.set("price", price)
+	return out.Set("price", price)
 }
 
 // perMillion turns a price a token into one a million tokens, exactly to nine decimals.
@@ -227,28 +232,28 @@ func perMillion(perToken string) (string, error) {
 	return r.Mul(r, scale).FloatString(9), nil
 }
 
-func moveTimeout(params, out document) error {
+func moveTimeout(params, out records.Document) error {
 	var seconds float64
-	if err := params.take("timeout", &seconds); err != nil || seconds == 0 {
+	if err := params.Take("timeout", &seconds); err != nil || seconds == 0 {
 		return err
 	}
-	return out.set("timeout_ms", int64(seconds*1000))
+	return out.Set("timeout_ms", int64(seconds*1000))
 }
 
 // moveInfo keeps model_info as metadata; its id becomes the deployment's.
-func moveInfo(info, out document) error {
-	if raw, ok := info["id"]; ok && !isNull(raw) {
+func moveInfo(info, out records.Document) error {
+	if raw, ok := info["id"]; ok && !records.IsNull(raw) {
 		out["id"] = raw
 	}
 	delete(info, "id")
 	if len(info) == 0 {
 		return nil
 	}
-	return out.set("metadata", info)
+	return out.Set("metadata", info)
 }
 
 // modelRow writes a deployment as LiteLLM's row.
-func (s *Server) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
+func (a *API) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
 	upstream := d.Upstream
 	if upstream == "" {
 		upstream = m.Name

@@ -1,9 +1,10 @@
-package adminapi
+package litellm
 
 import (
 	"fmt"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -34,15 +35,15 @@ func parsePeriod(field, text string) (resource.Per, error) {
 
 // limitsDoc moves LiteLLM's limits and budgets of a key or team to where a record has
 // them. now is what an update finds: a field that is not given keeps its value.
-func limitsDoc(in, out document, now []resource.Terms) error {
-	limits := document{}
+func limitsDoc(in, out records.Document, now []resource.Terms) error {
+	limits := records.Document{}
 	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
 		if v, ok := in[theirs]; ok {
 			limits[ours] = v
 		}
 	}
 	if len(limits) > 0 {
-		if err := out.set("limits", limits); err != nil {
+		if err := out.Set("limits", limits); err != nil {
 			return err
 		}
 	}
@@ -50,14 +51,14 @@ func limitsDoc(in, out document, now []resource.Terms) error {
 	if err != nil || !given {
 		return err
 	}
-	return out.set("budgets", terms)
+	return out.Set("budgets", terms)
 }
 
 // termsOf reads max_budget with budget_duration, or budget_limits.
-func termsOf(in document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
+func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
 	_, hasMax := in["max_budget"]
 	_, hasPer := in["budget_duration"]
-	if raw, ok := in["budget_limits"]; ok && !isNull(raw) && string(raw) != "[]" {
+	if raw, ok := in["budget_limits"]; ok && !records.IsNull(raw) && string(raw) != "[]" {
 		terms, err = severalTerms(in)
 		return terms, true, err
 	}
@@ -68,15 +69,15 @@ func termsOf(in document, now []resource.Terms) (terms []resource.Terms, given b
 	if len(now) > 0 {
 		t = now[0]
 	}
-	if hasMax && isNull(in["max_budget"]) {
+	if hasMax && records.IsNull(in["max_budget"]) {
 		return []resource.Terms{}, true, nil
 	}
-	if err := in.take("max_budget", &t.USD); err != nil {
+	if err := in.Take("max_budget", &t.USD); err != nil {
 		return nil, false, err
 	}
 	if hasPer {
 		var per string
-		if err := in.take("budget_duration", &per); err != nil {
+		if err := in.Take("budget_duration", &per); err != nil {
 			return nil, false, err
 		}
 		if t.Per, err = parsePeriod("budget_duration", per); err != nil {
@@ -90,16 +91,16 @@ func termsOf(in document, now []resource.Terms) (terms []resource.Terms, given b
 	return append([]resource.Terms{t}, now[min(1, len(now)):]...), true, nil
 }
 
-func severalTerms(in document) ([]resource.Terms, error) {
+func severalTerms(in records.Document) ([]resource.Terms, error) {
 	var several []struct {
 		Duration string         `json:"budget_duration"`
 		Max      resource.Money `json:"max_budget"`
 		ResetAt  any            `json:"reset_at"`
 	}
-	if err := in.take("budget_limits", &several); err != nil {
+	if err := in.Take("budget_limits", &several); err != nil {
 		return nil, err
 	}
-	if raw, ok := in["max_budget"]; ok && !isNull(raw) {
+	if raw, ok := in["max_budget"]; ok && !records.IsNull(raw) {
 		return nil, invalid("budget_limits", "give either budget_limits or max_budget")
 	}
 	terms := make([]resource.Terms, 0, len(several))
@@ -114,7 +115,7 @@ func severalTerms(in document) ([]resource.Terms, error) {
 }
 
 // budgetRow writes terms as LiteLLM's fields.
-func (s *Server) budgetRow(row map[string]any, kind, id string, terms []resource.Terms, limits resource.Limits) {
+func (a *API) budgetRow(row map[string]any, kind, id string, terms []resource.Terms, limits resource.Limits) {
 	row["tpm_limit"], row["rpm_limit"], row["max_parallel_requests"] = limits.TPM, limits.RPM, limits.Parallel
 	row["max_budget"], row["budget_duration"], row["budget_reset_at"] = nil, nil, nil
 	if len(terms) == 0 {
@@ -125,7 +126,7 @@ func (s *Server) budgetRow(row map[string]any, kind, id string, terms []resource
 	if d, ok := spellings[t.Per]; ok {
 		row["budget_duration"] = d
 	}
-	for _, a := range s.accounts(kind + "/" + id) {
+	for _, a := range a.cfg.Records.Accounts(kind + "/" + id) {
 		if a.Budget == t.Name && a.ResetsAt != 0 {
 			row["budget_reset_at"] = a.ResetsAt
 		}

@@ -1,4 +1,4 @@
-package adminapi
+package records
 
 import (
 	"errors"
@@ -14,9 +14,9 @@ var errDuration = errors.New("not a duration such as 30s, 15m, 24h, 7d or 2w")
 // longUnits gives the length of the units that time.ParseDuration does not know.
 var longUnits = map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour, "mo": 30 * 24 * time.Hour}
 
-// parseDuration reads what time.ParseDuration reads, and whole days, weeks and months of
+// ParseDuration reads what time.ParseDuration reads, and whole days, weeks and months of
 // 30 days: "7d", "2w", "1mo".
-func parseDuration(text string) (time.Duration, error) {
+func ParseDuration(text string) (time.Duration, error) {
 	if d, err := time.ParseDuration(text); err == nil {
 		return d, nil
 	}

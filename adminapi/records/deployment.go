@@ -1,41 +1,38 @@
-package adminapi
+package records
 
 import (
-	"context"
-	"errors"
 	"net/url"
 	"strings"
 
-	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func (s *Server) deploymentNoun() *noun[resource.Deployment, *resource.Deployment] {
-	return &noun[resource.Deployment, *resource.Deployment]{
-		s: s, kind: "deployment", prefix: "dep",
-		all:    s.deploymentsOf,
-		find:   s.findDeployment,
-		put:    putDeployment,
+func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deployment] {
+	return &Noun[resource.Deployment, *resource.Deployment]{
+		rs: rs, kind: "deployment", prefix: "dep",
+		all:    rs.deploymentsOf,
+		find:   rs.findDeployment,
+		put:    PutDeployment,
 		remove: func(id string) fsm.Command { return fsm.DeleteDeployment{ID: id} },
 		secrets: map[string]func(*resource.Deployment) **resource.Sealed{
 			"api_key": func(d *resource.Deployment) **resource.Sealed { return &d.APIKey },
 		},
-		check: func(_ context.Context, now, next *resource.Deployment) (err error) {
-			if next.ModelID, err = refer("model_id", next.ModelID, s.findModel); err != nil {
+		check: func(_ Caller, now, next *resource.Deployment) (err error) {
+			if next.ModelID, err = refer("model_id", next.ModelID, rs.findModel); err != nil {
 				return err
 			}
-			return s.checkUpstream(now, next)
+			return rs.checkUpstream(now, next)
 		},
 	}
 }
 
-func (s *Server) deploymentsOf(q listQuery) []*resource.Deployment {
-	cat := s.cfg.State.Catalog()
+func (rs *Records) deploymentsOf(q Query) []*resource.Deployment {
+	cat := rs.cfg.State.Catalog()
 	if q.ModelID == "" {
 		return cat.Tables().Deployments
 	}
-	m, ok := s.findModel(q.ModelID)
+	m, ok := rs.findModel(q.ModelID)
 	if !ok {
 		return nil
 	}
@@ -43,8 +40,8 @@ func (s *Server) deploymentsOf(q listQuery) []*resource.Deployment {
 }
 
 // findDeployment finds a deployment by id, by MODEL/NAME, or by a name that only one has.
-func (s *Server) findDeployment(ref string) (*resource.Deployment, bool) {
-	cat := s.cfg.State.Catalog()
+func (rs *Records) findDeployment(ref string) (*resource.Deployment, bool) {
+	cat := rs.cfg.State.Catalog()
 	var named []*resource.Deployment
 	for _, d := range cat.Tables().Deployments {
 		if d.ID == ref {
@@ -61,7 +58,7 @@ func (s *Server) findDeployment(ref string) (*resource.Deployment, bool) {
 	if i < 0 {
 		return nil, false
 	}
-	m, ok := s.findModel(ref[:i])
+	m, ok := rs.findModel(ref[:i])
 	if !ok {
 		return nil, false
 	}
@@ -75,12 +72,12 @@ func (s *Server) findDeployment(ref string) (*resource.Deployment, bool) {
 
 // checkUpstream resolves the credential, and keeps a stored secret from being sent to a
 // host that it was not given for.
-func (s *Server) checkUpstream(now, next *resource.Deployment) (err error) {
-	if next.CredentialID, err = refer("credential_id", next.CredentialID, s.findCredential); err != nil {
+func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
+	if next.CredentialID, err = refer("credential_id", next.CredentialID, rs.findCredential); err != nil {
 		return err
 	}
 	if next.Provider == "" && next.CredentialID != "" {
-		c, _ := s.findCredential(next.CredentialID)
+		c, _ := rs.findCredential(next.CredentialID)
 		next.Provider = c.Provider
 	}
 	if now != nil && next.APIKey != nil && next.APIKey == now.APIKey && movesHost(now.APIBase, next.APIBase) {
@@ -104,19 +101,8 @@ func movesHost(a, b string) bool {
 	return errA != nil || errB != nil || ua.Scheme != ub.Scheme || !strings.EqualFold(ua.Host, ub.Host)
 }
 
-func putDeployment(next *resource.Deployment, read uint64) (fsm.Command, error) {
+// PutDeployment makes the command that writes a deployment; read is the version that was read, 0 for none.
+func PutDeployment(next *resource.Deployment, read uint64) (fsm.Command, error) {
 	e, err := encoded(next)
 	return fsm.PutDeployment{Deployment: e, Read: read}, err
-}
-
-func deploymentView(_ context.Context, d *resource.Deployment, _ detail) client.Deployment {
-	return client.Deployment{Deployment: *d, APIKey: client.Shown(d.APIKey)}
-}
-
-// within puts a field's path in front of an *Invalid's.
-func within(field string, err error) error {
-	if in, ok := errors.AsType[*resource.Invalid](err); ok {
-		return invalid(field+"."+in.Field, in.Reason)
-	}
-	return err
 }

@@ -1,0 +1,209 @@
+// Package litellm is LiteLLM's management paths (/key/generate, /team/new, /model/new, …), so
+// that scripts and terraform modules written for it go on working. It translates LiteLLM's
+// fields into documents of package records and back; it has no rules of its own. A field
+// that would bound a key and that Conclave does not enforce is refused, never ignored.
+//
+// It knows nothing of who may do what: its Routes are served by package adminapi, behind
+// the same authoriser as everything else.
+package litellm
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Config says what the API works on. No field may be zero.
+type Config struct {
+	Records *records.Records
+	State   State
+	Now     func() time.Time
+}
+
+// State reads what Records does not show. *fsm.FSM implements it.
+type State interface {
+	Catalog() *resource.Catalog
+	KeyByHash(h resource.Hash) (*resource.Key, bool)
+	Totals(kind, id string) fsm.Totals
+}
+
+// API is LiteLLM's management paths. It may be used concurrently.
+type API struct{ cfg Config }
+
+// New returns the API.
+func New(cfg Config) *API { return &API{cfg} }
+
+// Handler answers a request of an admitted caller, or returns the error for WriteError.
+type Handler func(w http.ResponseWriter, r *http.Request, by records.Caller) error
+
+// Route is a path with what answers it.
+type Route struct {
+	ID      string // name of its row in the table of rights
+	Method  string
+	Pattern string
+	Handler Handler
+}
+
+// Routes lists the paths. The one who serves them authorises the caller and bounds the body.
+func (a *API) Routes() []Route {
+	return []Route{
+		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
+		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
+		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
+		{"litellm-key-block", http.MethodPost, "/key/block", a.keyBlock(client.Blocked)},
+		{"litellm-key-unblock", http.MethodPost, "/key/unblock", a.keyBlock(client.Unblocked)},
+		{"litellm-key-regenerate", http.MethodPost, "/key/regenerate", a.keyRegenerate},
+		{"litellm-key-info", http.MethodGet, "/key/info", a.keyInfo},
+		{"litellm-key-list", http.MethodGet, "/key/list", a.keyList},
+		{"litellm-team-new", http.MethodPost, "/team/new", a.teamNew},
+		{"litellm-team-update", http.MethodPost, "/team/update", a.teamUpdate},
+		{"litellm-team-delete", http.MethodPost, "/team/delete", a.teamDelete},
+		{"litellm-team-block", http.MethodPost, "/team/block", a.teamBlock(client.Blocked)},
+		{"litellm-team-unblock", http.MethodPost, "/team/unblock", a.teamBlock(client.Unblocked)},
+		{"litellm-team-info", http.MethodGet, "/team/info", a.teamInfo},
+		{"litellm-team-list", http.MethodGet, "/team/list", a.teamList},
+		{"litellm-model-new", http.MethodPost, "/model/new", a.modelNew},
+		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
+		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
+		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
+	}
+}
+
+// errorTypes names the type of an error by its status, where no code says more.
+var errorTypes = map[int]string{
+	http.StatusBadRequest:         "bad_request_error",
+	http.StatusUnauthorized:       "auth_error",
+	http.StatusForbidden:          "permission_error",
+	http.StatusNotFound:           "not_found_error",
+	http.StatusConflict:           "bad_request_error",
+	http.StatusServiceUnavailable: "internal_server_error",
+}
+
+// WriteError writes an error in OpenAI's shape, as LiteLLM's clients expect; p is what
+// /api/v1 would say about it.
+func WriteError(w http.ResponseWriter, err error, p *client.Problem) {
+	var body struct {
+		Error struct {
+			Message string  `json:"message"`
+			Type    string  `json:"type"`
+			Param   *string `json:"param"`
+			Code    string  `json:"code"`
+		} `json:"error"`
+	}
+	body.Error.Message = p.Detail
+	body.Error.Type = cmp.Or(errorTypes[p.Status], "internal_server_error")
+	if len(p.Fields) > 0 {
+		body.Error.Param = &p.Fields[0].Name
+	}
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Type != "" {
+		body.Error.Type = e.Type
+	}
+	body.Error.Code = strconv.Itoa(p.Status)
+	if p.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(body) // who does not listen any more needs no answer
+}
+
+// answer writes v with the headers of a write.
+func answer(w http.ResponseWriter, wr records.Written, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write answer: %w", err)
+	}
+	if wr.Index != "" {
+		w.Header().Set(client.HeaderIndex, wr.Index)
+	}
+	if len(wr.Pending) > 0 {
+		w.Header().Set(client.HeaderPending, strings.Join(wr.Pending, ", "))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b.Bytes()) // who does not listen any more needs no answer
+	return nil
+}
+
+// invalid makes an *resource.Invalid.
+func invalid(field, reason string) error { return &resource.Invalid{Field: field, Reason: reason} }
+
+// readBody reads a body of LiteLLM's: fields that it does not know are ignored there and
+// here, but see refuseUnsupported.
+func readBody(r *http.Request) (records.Document, error) {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read body: %w", errors.Join(err, &llm.Error{Kind: llm.TooLarge, Message: "the body is over 1 MiB"}))
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return records.Document{}, nil
+	}
+	return records.ParseDocument(b)
+}
+
+// refuseUnsupported refuses fields that would bound what a key may do and that Conclave
+// does not enforce: to ignore one would be to promise a limit that is not there. Null and
+// empty values promise nothing.
+func refuseUnsupported(doc records.Document, names []string) error {
+	for _, name := range names {
+		switch string(bytes.TrimSpace(doc[name])) {
+		case "", "null", "{}", "[]", `""`, "false":
+		default:
+			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
+		}
+	}
+	return nil
+}
+
+// pageOf reads LiteLLM's page and size, and gives the slice bounds for total records.
+func pageOf(q url.Values, sizeName string, size int, total int) (page, pages, from, to int, err error) {
+	page = 1
+	for name, v := range map[string]*int{"page": &page, sizeName: &size} {
+		text := q.Get(name)
+		if text == "" {
+			continue
+		}
+		if *v, err = strconv.Atoi(text); err != nil || *v < 1 || *v > 1_000_000 {
+			return 0, 0, 0, 0, invalid(name, "is not a positive number")
+		}
+	}
+	size = min(size, 100)
+	pages = (total + size - 1) / size
+	from = min((page-1)*size, total)
+	return page, pages, from, min(from+size, total), nil
+}
+
+// toModels reads LiteLLM's list of models. Its words for all models are the empty list;
+// its word for none has no counterpart and is refused.
+func toModels(doc records.Document) error {
+	var models []string
+	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
+		return nil
+	}
+	if err := doc.Take("models", &models); err != nil {
+		return err
+	}
+	if slices.Contains(models, "no-default-models") {
+		return invalid("models", "no-default-models is not supported")
+	}
+	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
+		models = []string{}
+	}
+	return doc.Set("models", models)
+}

@@ -1,0 +1,202 @@
+package records
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// maxGrace bounds how long a rotated secret may stay valid.
+const maxGrace = 90 * 24 * time.Hour
+
+// maxOldHashes bounds how many rotated secrets of one key may be in their grace.
+const maxOldHashes = 8
+
+func (rs *Records) keyNoun() *Noun[resource.Key, *resource.Key] {
+	return &Noun[resource.Key, *resource.Key]{
+		rs: rs, kind: "key", prefix: "key",
+		page:    rs.keyPage,
+		find:    rs.findKey,
+		put:     rs.putKey,
+		remove:  func(id string) fsm.Command { return fsm.DeleteKey{ID: id} },
+		owns:    func(who resource.Principal, k *resource.Key) bool { return who.Key != nil && who.Key.ID == k.ID },
+		hidden:  []string{"spend", "accounts"},
+		carry:   carryKey,
+		check:   rs.checkKey,
+		begin:   rs.beginKey,
+		block:   func(id string, blocked bool) fsm.Command { return fsm.BlockKey{ID: id, Blocked: blocked} },
+		blocked: func(k *resource.Key) *bool { return &k.Blocked },
+	}
+}
+
+func (rs *Records) keyPage(q Query) (items []*resource.Key, next string, total int) {
+	team := q.TeamID
+	if t, ok := rs.findTeam(team); ok {
+		team = t.ID
+	}
+	return rs.cfg.State.Keys(fsm.ListQuery{Limit: q.Limit, Cursor: q.Cursor, Q: q.Q, TeamID: team, Sort: q.Sort})
+}
+
+// findKey finds a key by id, name, or the hash of its secret.
+func (rs *Records) findKey(ref string) (*resource.Key, bool) {
+	if k, ok := rs.cfg.State.Key(ref); ok {
+		return k, true
+	}
+	if k, ok := rs.cfg.State.KeyByName(ref); ok {
+		return k, true
+	}
+	var h resource.Hash
+	if err := h.UnmarshalText([]byte(ref)); err != nil {
+		return nil, false
+	}
+	return rs.cfg.State.KeyByHash(h)
+}
+
+// beginKey takes the secret out of the document, or makes one, for the answer to show.
+func (rs *Records) beginKey(_ Caller, doc Document) (first[*resource.Key], error) {
+	secret, err := takeSecret(doc)
+	if err != nil {
+		return first[*resource.Key]{}, err
+	}
+	return first[*resource.Key]{secret: secret, complete: func(next *resource.Key) ([]fsm.Command, error) {
+		next.Hash, next.Hint, next.OldHashes = resource.HashSecret(secret), resource.HintOf(secret), nil
+		return nil, nil
+	}}, nil
+}
+
+func takeSecret(doc Document) (string, error) {
+	var secret string
+	if err := doc.Take("secret", &secret); err != nil {
+		return "", err
+	}
+	if secret == "" {
+		return resource.NewSecret(), nil
+	}
+	return secret, resource.CheckSecret(secret)
+}
+
+// carryKey keeps what an edit cannot change. Whether the key is blocked is no part of it:
+// replace and patch look at that themselves.
+func carryKey(next, now *resource.Key) {
+	next.Hash, next.OldHashes, next.Hint = now.Hash, now.OldHashes, now.Hint
+}
+
+func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
+	var err error
+	if next.TeamID, err = refer("team_id", next.TeamID, rs.findTeam); err != nil {
+		return err
+	}
+	if next.BudgetID, err = refer("budget_id", next.BudgetID, rs.findBudget); err != nil {
+		return err
+	}
+	return rs.cfg.MayGrant(&by.Who, now, next)
+}
+
+func (rs *Records) putKey(next *resource.Key, read uint64) (fsm.Command, error) {
+	terms, err := rs.terms(next.Budgets, next.BudgetID)
+	if err != nil {
+		return nil, err
+	}
+	return PutKey(next, read, terms, rs.cfg.Now())
+}
+
+// PutKey makes the command that writes a key; read is the version that was read, 0 for
+// none, and terms are those of its budgets, inline and shared.
+func PutKey(next *resource.Key, read uint64, terms []resource.Terms, now time.Time) (fsm.Command, error) {
+	windows, err := openWindows("key", next.ID, terms, now)
+	if err != nil {
+		return nil, err
+	}
+	e, err := encoded(next)
+	return fsm.PutKey{Key: e, Read: read, Windows: windows}, err
+}
+
+// Rotate gives a key a new secret; the old one stays valid for the grace. The patch, which
+// may be nil, changes more of the key in the same entry.
+func (rs *Records) Rotate(ctx context.Context, by Caller, ref string, r client.Rotate, patch Document) (*resource.Key, Written, error) {
+	now, err := rs.Keys.One(by, ref)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	grace, err := parseGrace(r.Grace)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	secret := r.Secret
+	if secret == "" {
+		secret = resource.NewSecret()
+	} else if err := resource.CheckSecret(secret); err != nil {
+		return nil, Written{}, err
+	}
+	next, err := edited(now, patch)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	at := resource.At(rs.cfg.Now())
+	next.OldHashes, err = oldHashes(now, at, grace)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	next.Hash, next.Hint = resource.HashSecret(secret), resource.HintOf(secret)
+	next.UpdatedAt, next.UpdatedBy = at, by.Who.Actor()
+	if err := rs.cfg.MayGrant(&by.Who, nil, next); err != nil { // who learns a secret gets all that the key has
+		return nil, Written{}, err
+	}
+	k, w, err := rs.Keys.update(ctx, by, now, next, now.Version)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w.Secret = secret
+	return k, w, nil
+}
+
+// oldHashes are the secrets of a key that stay valid beside a new one.
+func oldHashes(now *resource.Key, at resource.Time, grace time.Duration) ([]resource.OldHash, error) {
+	old := slices.DeleteFunc(slices.Clone(now.OldHashes), func(o resource.OldHash) bool {
+		return grace == 0 || o.Until <= at
+	})
+	if grace > 0 {
+		old = append(old, resource.OldHash{Hash: now.Hash, Until: at + resource.Time(grace)})
+	}
+	if len(old) > maxOldHashes {
+		return nil, invalid("grace", "too many old secrets of this key are still valid; rotate without a grace to end them")
+	}
+	return old, nil
+}
+
+// edited is a copy of the key with the patch merged into what a client may write.
+func edited(now *resource.Key, patch Document) (*resource.Key, error) {
+	next := *now
+	if patch == nil {
+		return &next, nil
+	}
+	if _, ok := patch["blocked"]; ok {
+		return nil, invalid("blocked", "is not possible together with a new secret")
+	}
+	doc, err := patched(now, patch)
+	if err != nil {
+		return nil, err
+	}
+	next = resource.Key{}
+	if err := doc.Decode(&next); err != nil {
+		return nil, err
+	}
+	carryKey(&next, now)
+	next.Meta, next.Blocked = now.Meta, now.Blocked
+	return &next, nil
+}
+
+func parseGrace(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := ParseDuration(text)
+	if err != nil || d < 0 || d > maxGrace {
+		return 0, invalid("grace", "is not a duration up to 90d such as 24h")
+	}
+	return d, nil
+}

@@ -1,0 +1,431 @@
+package records
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// ServerFields are the members of a record that only the server writes. A client may send
+// them back as it read them.
+var ServerFields = []string{
+	"id", "owner", "created_at", "created_by", "updated_at", "updated_by",
+	"hash", "old_hashes", "hint", "spend", "accounts",
+}
+
+// Of is a pointer to R that is a record.
+type Of[R any] interface {
+	*R
+	resource.Record
+}
+
+// Noun is one kind of record: what is its own about listing, finding and writing. R is the
+// record, P its pointer. A ref is an id or a name.
+type Noun[R any, P Of[R]] struct {
+	rs     *Records
+	kind   string // "key"
+	prefix string // of new ids; "" if the client names the id
+
+	all    func(q Query) []P // of a small table
+	page   func(q Query) (items []P, next string, total int)
+	find   func(ref string) (P, bool) // by id or name
+	put    func(next P, read uint64) (fsm.Command, error)
+	remove func(id string) fsm.Command
+
+	// The rest may be nil.
+	owns    func(who resource.Principal, r P) bool // who may read r as his own
+	secrets map[string]func(P) **resource.Sealed   // members given as text
+	hidden  []string                               // members of the view that the record does not have
+	carry   func(next, now P)                      // keeps what only the server writes
+	check   func(by Caller, now, next P) error
+	block   func(id string, blocked bool) fsm.Command
+	blocked func(P) *bool
+	// begin takes members out of a document that creates a record.
+	begin func(by Caller, doc Document) (first[P], error)
+}
+
+// first is what a new record has beyond its document.
+type first[P any] struct {
+	secret string // for the answer to show
+	// complete changes the record and gives the commands that belong into the same entry.
+	complete func(next P) ([]fsm.Command, error)
+}
+
+// Name is the kind's name: "key".
+func (n *Noun[R, P]) Name() string { return n.kind }
+
+// Find returns a record for the server's own use, whoever asks.
+func (n *Noun[R, P]) Find(ref string) (P, bool) { return n.find(ref) }
+
+// One returns a record that the caller may see.
+func (n *Noun[R, P]) One(by Caller, ref string) (P, error) {
+	r, ok := n.find(ref)
+	if ok && by.OwnOnly {
+		ok = n.owns != nil && n.owns(by.Who, r)
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s %q: %w", n.kind, ref, resource.ErrNotFound)
+	}
+	return r, nil
+}
+
+// Writable returns a record that the API may change.
+func (n *Noun[R, P]) Writable(by Caller, ref string) (P, error) {
+	r, err := n.One(by, ref)
+	if err != nil {
+		return nil, err
+	}
+	if r.Head().Owner == resource.OwnerFile {
+		return nil, fmt.Errorf("%s %q belongs to the configuration file: %w", n.kind, ref, resource.ErrOwner)
+	}
+	return r, nil
+}
+
+// List returns a page of the records, the cursor of the next ("" after the last), and how
+// many there are on all pages.
+func (n *Noun[R, P]) List(q Query) (items []P, next string, total int, err error) {
+	if n.page != nil {
+		items, next, total = n.page(q)
+		return items, next, total, nil
+	}
+	return paginate(n.all(q), q)
+}
+
+// Create makes a record of the document.
+func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Written, error) {
+	var f first[P]
+	if n.begin != nil {
+		var err error
+		if f, err = n.begin(by, doc); err != nil {
+			return nil, Written{}, err
+		}
+	}
+	next, err := n.draft(by, doc, nil)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	var more []fsm.Command
+	if f.complete != nil {
+		if more, err = f.complete(next); err != nil {
+			return nil, Written{}, err
+		}
+	}
+	if n.block != nil && *n.blocked(next) {
+		more = append(more, n.block(next.Head().ID, true))
+	}
+	put, err := n.command(by, nil, next)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w, err := n.rs.commit(ctx, by, append([]fsm.Command{put}, more...)...)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w.Secret = f.secret
+	return n.stored(next), w, nil
+}
+
+// Replace puts the document in the place of the record; version is the one that was read, if
+// the document does not say it.
+func (n *Noun[R, P]) Replace(ctx context.Context, by Caller, ref string, version uint64, doc Document) (P, Written, error) {
+	now, err := n.Writable(by, ref)
+	if n.prefix == "" && errors.Is(err, resource.ErrNotFound) {
+		if err := doc.Set("id", ref); err != nil { // the path names it: a put is what creates it
+			return nil, Written{}, err
+		}
+		return n.Create(ctx, by, doc)
+	}
+	if err != nil {
+		return nil, Written{}, err
+	}
+	if version, err = versionOf(version, doc); err != nil {
+		return nil, Written{}, err
+	}
+	if version == 0 && n.prefix == "" {
+		version = now.Head().Version // one value: there is nothing of others to overwrite
+	}
+	if version == 0 {
+		return nil, Written{}, ErrVersionRequired
+	}
+	next, err := n.draft(by, doc, now)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
+		return nil, Written{}, fmt.Errorf("%s %q was blocked or unblocked: %w", n.kind, ref, resource.ErrConflict)
+	}
+	return n.update(ctx, by, now, next, version)
+}
+
+// Patch merges a JSON merge patch into the record; version is the one that was read, 0 any.
+func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version uint64, patch Document) (P, Written, error) {
+	now, err := n.Writable(by, ref)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	if version, err = versionOf(version, patch); err != nil {
+		return nil, Written{}, err
+	}
+	if version == 0 {
+		version = now.Head().Version
+	}
+	doc, err := patched(now, patch)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	next, err := n.draft(by, doc, now)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	var more []fsm.Command
+	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
+		more = append(more, n.block(now.Head().ID, *n.blocked(next)))
+	}
+	return n.update(ctx, by, now, next, version, more...)
+}
+
+// update commits next in the place of now.
+func (n *Noun[R, P]) update(ctx context.Context, by Caller, now, next P, version uint64, more ...fsm.Command) (P, Written, error) {
+	if version != now.Head().Version {
+		return nil, Written{}, fmt.Errorf("%s %q has version %d, not %d: %w",
+			n.kind, now.Head().ID, now.Head().Version, version, resource.ErrConflict)
+	}
+	put, err := n.command(by, now, next)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w, err := n.rs.confirmed(ctx, by, append([]fsm.Command{put}, more...)...)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	return n.stored(next), w, nil
+}
+
+// Delete deletes records for ever, all of them or none.
+func (n *Noun[R, P]) Delete(ctx context.Context, by Caller, refs ...string) (Written, error) {
+	cmds, err := n.deletions(by, refs)
+	if err != nil {
+		return Written{}, err
+	}
+	return n.rs.confirmed(ctx, by, cmds...)
+}
+
+func (n *Noun[R, P]) deletions(by Caller, refs []string) ([]fsm.Command, error) {
+	cmds := make([]fsm.Command, 0, len(refs))
+	for _, ref := range refs {
+		r, err := n.Writable(by, ref)
+		if err != nil {
+			return nil, err
+		}
+		cmds = append(cmds, n.remove(r.Head().ID))
+	}
+	return cmds, nil
+}
+
+// SetBlocked blocks or unblocks a record, whoever owns it: in an emergency the
+// configuration file is far away. Only keys and teams can be blocked so.
+func (n *Noun[R, P]) SetBlocked(ctx context.Context, by Caller, ref string, state client.BlockState) (P, Written, error) {
+	r, err := n.One(by, ref)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w, err := n.rs.confirmed(ctx, by, n.block(r.Head().ID, state == client.Blocked))
+	if err != nil {
+		return nil, Written{}, err
+	}
+	return n.stored(r), w, nil
+}
+
+// draft makes the record that the document describes; now is nil for a new one. It is
+// complete but for check and Validate.
+func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
+	for _, name := range n.hidden {
+		delete(doc, name)
+	}
+	given := map[string]json.RawMessage{}
+	for name := range n.secrets {
+		if raw, ok := doc[name]; ok && !IsNull(raw) {
+			given[name] = raw
+		}
+		delete(doc, name)
+	}
+	next := P(new(R))
+	if err := doc.Decode(next); err != nil {
+		return nil, err
+	}
+	if err := n.stamp(by, next, now); err != nil {
+		return nil, err
+	}
+	for name, field := range n.secrets {
+		var old *resource.Sealed
+		if now != nil {
+			old = *field(now)
+		}
+		sealed, err := n.seal(given[name], name, next.Head().ID, old)
+		if err != nil {
+			return nil, err
+		}
+		*field(next) = sealed
+	}
+	if now != nil && n.carry != nil {
+		n.carry(next, now)
+	}
+	return next, nil
+}
+
+// stamp writes what every record has of the server.
+func (n *Noun[R, P]) stamp(by Caller, next, now P) error {
+	h := next.Head()
+	at, actor := resource.At(n.rs.cfg.Now()), by.Who.Actor()
+	if now != nil {
+		*h = *now.Head()
+		h.UpdatedAt, h.UpdatedBy = at, actor
+		return nil
+	}
+	id := h.ID
+	switch {
+	case id == "" && n.prefix == "":
+		return invalid("id", "a "+n.kind+" has an id")
+	case id == "":
+		id = resource.NewID(n.prefix)
+	case !validID(id):
+		return invalid("id", "an id has 1 to 128 letters, digits, dots, dashes and underscores")
+	}
+	*h = resource.Meta{ID: id, CreatedAt: at, CreatedBy: actor, UpdatedAt: at, UpdatedBy: actor}
+	return nil
+}
+
+// seal encrypts a secret given as text, or keeps the old one if its fingerprint is given.
+func (n *Noun[R, P]) seal(raw json.RawMessage, field, id string, old *resource.Sealed) (*resource.Sealed, error) {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	var given client.Secret
+	if err := json.Unmarshal(raw, &given); err != nil {
+		return nil, invalid(field, "is neither text nor a fingerprint")
+	}
+	if raw[0] != '"' {
+		if old == nil || given.Fingerprint != old.Fingerprint {
+			return nil, invalid(field, "is not the fingerprint of the stored secret; give the secret as text to change it")
+		}
+		return old, nil
+	}
+	if given.Text == "" {
+		return nil, nil
+	}
+	sealed, err := n.rs.cfg.Seal(given.Text, n.kind, id, field)
+	if err != nil {
+		return nil, fmt.Errorf("seal %s of %s %s: %w", field, n.kind, id, err)
+	}
+	return sealed, nil
+}
+
+// command checks next and makes the command that writes it.
+func (n *Noun[R, P]) command(by Caller, now, next P) (fsm.Command, error) {
+	var read uint64
+	if now != nil {
+		read = now.Head().Version
+	}
+	if n.check != nil {
+		if err := n.check(by, now, next); err != nil {
+			return nil, err
+		}
+	}
+	next.Canonicalize()
+	if err := next.Validate(); err != nil {
+		return nil, err
+	}
+	return n.put(next, read)
+}
+
+// stored reads the record as it is now; the write is applied on this node.
+func (n *Noun[R, P]) stored(r P) P {
+	if now, ok := n.find(r.Head().ID); ok {
+		return now
+	}
+	return r
+}
+
+// versionOf takes the version out of the document; one given beside it goes first.
+func versionOf(version uint64, doc Document) (uint64, error) {
+	var inBody uint64
+	if err := doc.Take("version", &inBody); err != nil {
+		return 0, err
+	}
+	if version == 0 {
+		return inBody, nil
+	}
+	return version, nil
+}
+
+// patched is the record with the patch merged into it, as a document.
+func patched(now resource.Record, patch Document) (Document, error) {
+	base, err := documentOf(now)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseServerFields(base, patch); err != nil {
+		return nil, err
+	}
+	return base.merge(patch)
+}
+
+// refuseServerFields refuses a patch of what only the server writes.
+func refuseServerFields(base, patch Document) error {
+	for name, v := range patch {
+		if slices.Contains(ServerFields, name) && !bytes.Equal(bytes.TrimSpace(v), bytes.TrimSpace(base[name])) {
+			return invalid(name, "only the server writes it")
+		}
+	}
+	return nil
+}
+
+func validID(id string) bool {
+	if id == "" || len(id) > 128 {
+		return false
+	}
+	return strings.IndexFunc(id, func(r rune) bool {
+		ok := r == '.' || r == '-' || r == '_' || (r >= '0' && r <= '9') || (r >= 'a' && r <= 'z') || (r >= 'A' && r <= 'Z')
+		return !ok
+	}) < 0
+}
+
+// find returns the first record with the id, or else with the name.
+func find[P resource.Record](all []P, ref string) (P, bool) {
+	var none P
+	if ref == "" {
+		return none, false
+	}
+	for _, r := range all {
+		if r.Head().ID == ref {
+			return r, true
+		}
+	}
+	for _, r := range all {
+		if r.Label() == ref {
+			return r, true
+		}
+	}
+	return none, false
+}
+
+// refer turns a reference by name into one by id; "" stays.
+func refer[P resource.Record](field, ref string, find func(string) (P, bool)) (string, error) {
+	if ref == "" {
+		return "", nil
+	}
+	r, ok := find(ref)
+	if !ok {
+		return "", invalid(field, "there is no "+field[:len(field)-len("_id")]+" with the id or name "+ref)
+	}
+	return r.Head().ID, nil
+}

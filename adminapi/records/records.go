@@ -1,0 +1,189 @@
+package records
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// confirmWait bounds how long a write that takes something away waits for all members.
+const confirmWait = 250 * time.Millisecond
+
+// ErrVersionRequired says that a replacement does not name the version that it replaces.
+var ErrVersionRequired = errors.New("a replacement names the version that it replaces")
+
+// Store commits commands.
+type Store interface {
+	// Propose returns when the command is applied on this node. Its errors are the
+	// sentinels of package resource, or an *resource.Invalid.
+	Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error)
+}
+
+// State reads the replicated records of this node. *fsm.FSM implements it.
+type State interface {
+	Keys
+	Catalog() *resource.Catalog
+	Accounts(holder string) []fsm.Account
+}
+
+// Keys reads virtual keys.
+type Keys interface {
+	Key(id string) (*resource.Key, bool)
+	KeyByName(name string) (*resource.Key, bool)
+	KeyByHash(h resource.Hash) (*resource.Key, bool)
+	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+}
+
+// Config says what Records works on. No field may be zero.
+type Config struct {
+	Store Store
+	State State
+	// Confirm waits for every registered member to apply the index and names the late.
+	Confirm func(ctx context.Context, index uint64, wait time.Duration) (pending []string)
+	// Seal encrypts a secret for one field of one record.
+	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
+	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
+	MayGrant func(who *resource.Principal, before, after *resource.Key) error
+	Now      func() time.Time
+}
+
+// Records is all kinds of records. It may be used concurrently.
+type Records struct {
+	cfg Config
+
+	Keys        *Noun[resource.Key, *resource.Key]
+	Teams       *Noun[resource.Team, *resource.Team]
+	Models      *Noun[resource.Model, *resource.Model]
+	Deployments *Noun[resource.Deployment, *resource.Deployment]
+	Credentials *Noun[resource.Credential, *resource.Credential]
+	Budgets     *Noun[resource.Budget, *resource.Budget]
+	Guardrails  *Noun[resource.Guardrail, *resource.Guardrail]
+	Callbacks   *Noun[resource.Callback, *resource.Callback]
+	Plugins     *Noun[resource.Plugin, *resource.Plugin]
+	Settings    *Noun[resource.Setting, *resource.Setting]
+}
+
+// New returns the records of a cluster.
+func New(cfg Config) *Records {
+	rs := &Records{cfg: cfg}
+	rs.Keys = rs.keyNoun()
+	rs.Teams = rs.teamNoun()
+	rs.Models = rs.modelNoun()
+	rs.Deployments = rs.deploymentNoun()
+	rs.Credentials = rs.credentialNoun()
+	rs.Budgets = rs.budgetNoun()
+	rs.Guardrails = rs.guardrailNoun()
+	rs.Callbacks = rs.callbackNoun()
+	rs.Plugins = rs.pluginNoun()
+	rs.Settings = rs.settingNoun()
+	return rs
+}
+
+// Caller is who asks, after the table of rights let him in. The zero value is nobody, whose
+// writes the state machine refuses.
+type Caller struct {
+	Who       resource.Principal
+	RequestID string
+	OwnOnly   bool // may see his own record and that of his team only
+}
+
+// Actor names the credential under which the caller's commands are applied.
+func (c Caller) Actor() fsm.Actor {
+	switch {
+	case c.Who.Key != nil:
+		return fsm.Actor{Kind: "key", ID: c.Who.Key.ID, Version: c.Who.Key.Version}
+	case c.Who.Master:
+		return fsm.Actor{Kind: "master"}
+	default:
+		return fsm.Actor{Kind: "nobody"}
+	}
+}
+
+// Written is what came of a write.
+type Written struct {
+	Index   string   // "GENERATION-INDEX"
+	Version uint64   // of the record; 0: it has none any more
+	Pending []string // members that have not yet applied the write
+	Secret  string   // of a key that was made or rotated; to be shown this once
+}
+
+// Accounts shows the budget windows of a holder, "key/ID" or "team/ID", that are open now.
+func (rs *Records) Accounts(holder string) []client.Account {
+	var out []client.Account
+	now := resource.At(rs.cfg.Now())
+	for _, a := range rs.cfg.State.Accounts(holder) {
+		if !a.Window.Contains(now) {
+			continue
+		}
+		out = append(out, client.Account{
+			Budget:   string(a.ID[len(holder)+1:]),
+			StartsAt: a.Window.Start, ResetsAt: a.Window.End,
+			Limit: a.Limit, Settled: a.Settled, Presumed: a.Presumed, Granted: a.Granted,
+		})
+	}
+	return out
+}
+
+// AllKeys yields every key that q selects, in q's order; its Limit and Cursor do not count.
+func (rs *Records) AllKeys(q Query) iter.Seq[*resource.Key] {
+	return func(yield func(*resource.Key) bool) {
+		q.Limit, q.Cursor = 500, ""
+		for {
+			items, next, _ := rs.keyPage(q)
+			for _, k := range items {
+				if !yield(k) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			q.Cursor = next
+		}
+	}
+}
+
+// commit commits the commands as one entry.
+func (rs *Records) commit(ctx context.Context, by Caller, cmds ...fsm.Command) (Written, error) {
+	res, err := rs.propose(ctx, by, cmds)
+	if err != nil {
+		return Written{}, err
+	}
+	return written(res), nil
+}
+
+// confirmed commits commands that take something away: it waits a moment for every member
+// to have applied them, and names those that have not.
+func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command) (Written, error) {
+	res, err := rs.propose(ctx, by, cmds)
+	if err != nil {
+		return Written{}, err
+	}
+	w := written(res)
+	w.Pending = rs.cfg.Confirm(ctx, res.Index, confirmWait)
+	return w, nil
+}
+
+func (rs *Records) propose(ctx context.Context, by Caller, cmds []fsm.Command) (fsm.Result, error) {
+	if len(cmds) == 1 {
+		return rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, cmds[0])
+	}
+	b, err := Batch(cmds)
+	if err != nil {
+		return fsm.Result{}, err
+	}
+	return rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, b)
+}
+
+func written(res fsm.Result) Written {
+	return Written{
+		Index:   strconv.FormatUint(res.Generation, 10) + "-" + strconv.FormatUint(res.Index, 10),
+		Version: res.Version,
+	}
+}

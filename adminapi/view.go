@@ -1,0 +1,52 @@
+package adminapi
+
+import (
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// detail says how much of a record a view shows. The zero value is for a list.
+type detail struct {
+	alone  bool
+	secret string // of a key that was just made
+}
+
+// view makes of a record what a client sees.
+type view[P, V any] func(r P, d detail) V
+
+func (s *Server) keyView(k *resource.Key, d detail) client.Key {
+	v := client.Key{Key: *k, Secret: d.secret, Spend: s.cfg.State.Totals("key", k.ID).Cost}
+	if d.alone {
+		v.Accounts = s.rs.Accounts("key/" + k.ID)
+	}
+	return v
+}
+
+func (s *Server) teamView(t *resource.Team, d detail) client.Team {
+	v := client.Team{Team: *t, Spend: s.cfg.State.Totals("team", t.ID).Cost}
+	if d.alone {
+		v.Accounts = s.rs.Accounts("team/" + t.ID)
+	}
+	return v
+}
+
+func (s *Server) modelView(m *resource.Model, d detail) client.Model {
+	v := client.Model{Model: *m}
+	if d.alone {
+		for _, dep := range s.cfg.State.Catalog().Deployments(m.ID) {
+			v.Deployments = append(v.Deployments, deploymentView(dep, detail{}))
+		}
+	}
+	return v
+}
+
+func deploymentView(d *resource.Deployment, _ detail) client.Deployment {
+	return client.Deployment{Deployment: *d, APIKey: client.Shown(d.APIKey)}
+}
+
+func credentialView(c *resource.Credential, _ detail) client.Credential {
+	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey)}
+}
+
+// plainView shows a record as it is.
+func plainView[R any](r *R, _ detail) R { return *r }
