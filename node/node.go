@@ -32,6 +32,10 @@ import (
 	"github.com/conclave-llm/conclave/secret"
 )
 
+// leaderGrace is how long a starting node waits for a leader, and with it for its leases,
+// before it says that it is ready without one.
+const leaderGrace = 10 * time.Second
+
 // Node is one running node.
 type Node struct {
 	cfg      Config
@@ -45,6 +49,7 @@ type Node struct {
 
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
+	started  time.Duration // by the boot clock
 	built    atomic.Bool   // everything is started
 	draining atomic.Bool
 	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
@@ -88,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -309,6 +314,9 @@ func (n *Node) Ready() error {
 	}
 	if !n.state.Kept() && !n.consensus.Ready() {
 		return errors.New("the state is being rebuilt from the cluster")
+	}
+	if !n.money.opened.Load() && clock.Boot()-n.started < leaderGrace {
+		return errors.New("no leader has been heard yet")
 	}
 	return n.fresh.Serving()
 }

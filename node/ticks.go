@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,7 @@ type money struct {
 
 	registry prometheus.Registerer
 
+	opened atomic.Bool // an epoch of this process has been applied
 	cancel context.CancelFunc
 	begin  chan struct{} // an epoch is needed
 	settle chan struct{} // old epochs can be closed
@@ -112,6 +114,7 @@ func (m *money) openEpoch(ctx context.Context) error {
 	}
 	m.budgets.SetEpoch(node.Epoch)
 	m.budgets.Leases(m.state.Applied(), leases(m.state.Leases()))
+	m.opened.Store(true)
 	m.ticker.Ask()
 	return nil
 }
