@@ -44,6 +44,7 @@ type Config struct {
 	RestartMin  time.Duration // wait before the second restart in a row, then doubled; 0: 100 ms
 	RestartMax  time.Duration // 0: 30 s
 	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
+	HungAfter   time.Duration // silence of a guardrail, although asked, after which it is killed; 0: 10 s
 }
 
 // Host runs the plugins of a node. All methods are safe for concurrent use.
@@ -92,6 +93,7 @@ func NewHost(cfg Config) *Host {
 	cfg.RestartMin = cmp.Or(cfg.RestartMin, 100*time.Millisecond)
 	cfg.RestartMax = cmp.Or(cfg.RestartMax, 30*time.Second)
 	cfg.Crashes = cmp.Or(cfg.Crashes, 5)
+	cfg.HungAfter = cmp.Or(cfg.HungAfter, 10*time.Second)
 	cfg.WorkDir = cmp.Or(cfg.WorkDir, cfg.Dir)
 	if cfg.Args == nil {
 		cfg.Args = []string{"plugin", "serve"}

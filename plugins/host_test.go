@@ -158,6 +158,20 @@ func TestHost_Stopped(t *testing.T) {
 	}
 }
 
+func TestHost_HungIsReplaced(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{HungAfter: time.Second})
+	syncReady(t, h, guard("p", "probe", ""))
+	pid := waitRunning(t, h, 0)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	waitRunning(t, h, pid)
+	if d := before(t, h, "hello"); d.Action != guardrail.Pass {
+		t.Errorf("got %+v from the new process, want a pass", d)
+	}
+}
+
 func TestHost_Misbehaviour(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, plugins.Config{MemoryLimit: 200 << 20})

@@ -16,7 +16,6 @@ import (
 const (
 	crashWindow = time.Minute      // in which crashes are counted
 	watchEvery  = time.Second      // looks at memory and signs of life
-	hungAfter   = 10 * time.Second // without any answer, while asked
 	drainFor    = 30 * time.Second // for what is under way in a process that is replaced
 )
 
@@ -236,7 +235,7 @@ func (v *supervisor) current() *guardrail.Member {
 func (v *supervisor) watch(ctx context.Context, i *instance) (*instance, error) {
 	look := time.NewTicker(watchEvery)
 	defer look.Stop()
-	alive := watchdog{since: time.Now()}
+	alive := watchdog{after: v.host.cfg.HungAfter, since: time.Now()}
 	for {
 		var err error
 		select {
@@ -288,6 +287,7 @@ func (v *supervisor) overweight(p *process) error {
 // watchdog notices a guardrail that is stopped or stuck: every second it is asked for a sign of
 // life, without waiting for the answer.
 type watchdog struct {
+	after time.Duration
 	heard uint64
 	since time.Time
 }
@@ -300,7 +300,7 @@ func (w *watchdog) look(ctx context.Context, p *process, now time.Time) error {
 	if heard := g.Heard(); heard != w.heard {
 		w.heard, w.since = heard, now
 	}
-	if now.Sub(w.since) > hungAfter {
+	if now.Sub(w.since) > w.after {
 		return errHung
 	}
 	soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)

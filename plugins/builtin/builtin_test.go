@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -52,6 +54,7 @@ func TestKeywords_Check(t *testing.T) {
 		{"mask", `{"words":["foo","foobar"],"action":"mask"}`, "a FOOBAR, foo", "a [masked], [masked]"},
 		{"mask beside longer letters", `{"words":["k"],"action":"mask","mask":"*"}`, "é\u212Aé k", "é*é *"},
 		{"mask with case kept", `{"words":["é"],"action":"mask","mask":"","case_sensitive":true}`, "aéÉb", "aÉb"},
+		{"overlapping words", `{"words":["abab"],"action":"mask","mask":"*"}`, "xabababy", "x*y"},
 		{"invalid UTF-8", `{"words":["x"],"action":"mask","mask":"*"}`, "\xffx\xff", "\xff*\xff"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,13 +95,15 @@ func TestKeywords_HoldBack(t *testing.T) {
 	}
 }
 
-func FuzzKeywords_Mask(f *testing.F) {
-	f.Add("a foo b", "foo")
-	f.Add("\u212A", "k")
+func FuzzKeywords(f *testing.F) {
+	f.Add("a foo b", "foo,oo")
+	f.Add("0000", "00")
+	f.Add("\u212A", "k,\u212A")
 	f.Add("\xff\xffk", "K")
-	f.Fuzz(func(t *testing.T, text, word string) {
-		config, err := json.Marshal(map[string]any{"words": []string{word}, "action": "mask", "mask": ""})
-		if err != nil {
+	f.Fuzz(func(t *testing.T, text, words string) {
+		list := strings.Split(words, ",")
+		config, err := json.Marshal(map[string]any{"words": list, "action": "mask", "mask": "", "case_sensitive": true})
+		if err != nil || !utf8.ValidString(words) {
 			return
 		}
 		k := &builtin.Keywords{}
@@ -109,8 +114,47 @@ func FuzzKeywords_Mask(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v.Action == guardrail.Rewrite && len(v.Replacements[0].Text) >= len(text) {
-			t.Errorf("masking %q in %q gives %q", word, text, v.Replacements[0].Text)
+		found := slices.ContainsFunc(list, func(w string) bool { return strings.Contains(text, w) })
+		if (v.Action == guardrail.Rewrite) != found {
+			t.Errorf("%q in %q: got %v, want found %v", list, text, v.Action, found)
+		}
+		if found && len(v.Replacements[0].Text) >= len(text) {
+			t.Errorf("masking %q in %q gives %q", list, text, v.Replacements[0].Text)
+		}
+	})
+}
+
+func FuzzKeywords_Fold(f *testing.F) {
+	f.Add("a FOO b", "foo", 3)
+	f.Add("\u212A\xff", "k", 1)
+	f.Fuzz(func(t *testing.T, text, word string, cut int) {
+		config, err := json.Marshal(map[string]any{"words": []string{word}, "action": "mask", "mask": ""})
+		if err != nil || !utf8.ValidString(word) {
+			return
+		}
+		k := &builtin.Keywords{}
+		d, err := k.Configure(t.Context(), sdk.GuardrailSettings{Config: config})
+		if err != nil {
+			return
+		}
+		v, err := k.Check(t.Context(), &sdk.Check{Texts: []sdk.Text{{Text: text}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(text, word) && v.Action != guardrail.Rewrite {
+			t.Errorf("%q in %q is not found", word, text)
+		}
+		if cut < 0 || cut > len(text) || !utf8.ValidString(text) || !utf8.ValidString(text[:cut]) {
+			return
+		}
+		st, err := k.OpenStream(t.Context(), &sdk.Info{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, _ := st.Chunk(t.Context(), []sdk.Part{{Text: text[:cut]}})
+		b, _ := st.Chunk(t.Context(), []sdk.Part{{Text: text[cut:]}})
+		if stopped := a.Action == guardrail.Block || b.Action == guardrail.Block; stopped != (v.Action == guardrail.Rewrite) {
+			t.Errorf("%q in %q cut at %d (hold-back %d): stopped %v, whole %v", word, text, cut, d.HoldBack, stopped, v.Action)
 		}
 	})
 }

@@ -135,9 +135,11 @@ func (k *Keywords) mask(text string) string {
 	from := 0
 	iter := k.ac.IterByte(haystack)
 	for m := iter.Next(); m != nil; m = iter.Next() {
-		out.WriteString(text[from:original(m.Start())])
-		out.WriteString(k.cfg.Mask)
-		from = original(m.End())
+		if start := original(m.Start()); start >= from {
+			out.WriteString(text[from:start])
+			out.WriteString(k.cfg.Mask)
+		} // else it overlaps the one before and is masked with it
+		from = max(from, original(m.End()))
 	}
 	out.WriteString(text[from:])
 	return out.String()
@@ -174,7 +176,7 @@ func (s *keywordStream) Chunk(_ context.Context, parts []sdk.Part) (sdk.Verdict,
 			return s.k.block(), nil
 		}
 		cut := max(0, len(text)-s.k.reach)
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
+		for cut > 0 && cut < len(text) && !utf8.RuneStart(text[cut]) {
 			cut--
 		}
 		if len(s.tails) >= maxChannels {

@@ -294,6 +294,7 @@ func TestStreamCheck_Channels(t *testing.T) {
 		{"tool calls side by side", []string{tool(0, "sec"), tool(1, "ret")}, false},
 		{"not JSON", []string{"data: oops secret\n\n"}, true},
 		{"event over two lines", []string{"event: x\r\ndata: {\"delta\":\r\ndata: \"secret\"}\r\n\r\n"}, true},
+		{"nothing leaves after the end", []string{"data: [DONE]\n\n", event(0, "content", "secret")}, false},
 		{"comments", []string{": ping\n\n"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -302,11 +303,26 @@ func TestStreamCheck_Channels(t *testing.T) {
 			if guardrail.IsBlocked(err) != tt.block {
 				t.Fatalf("got %v, want block %v", err, tt.block)
 			}
-			if want := strings.Join(tt.events, "") + "data: [DONE]\n\n"; !tt.block && out != want {
+			want, _, _ := strings.Cut(strings.Join(tt.events, ""), "data: [DONE]")
+			if want += "data: [DONE]\n\n"; !tt.block && out != want {
 				t.Errorf("got %q, want %q", out, want)
 			}
 		})
 	}
+}
+
+func FuzzStreamCheck(f *testing.F) {
+	f.Add([]byte("data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"), []byte("data: [DONE]\n\n"))
+	f.Add([]byte(": ping\n\n"), []byte("event: e\r\ndata: {\r\ndata: }\r\n"))
+	f.Add([]byte("data: secr"), []byte("data: et"))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		set := chain(member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5})).For("m", nil)
+		events := []string{string(a), string(b), "data: [DONE]\n\n"}
+		out, err := relay(t, set, events)
+		if all := strings.Join(events, ""); !strings.HasPrefix(all, out) || (err == nil && !strings.Contains(out, "[DONE]")) {
+			t.Errorf("got %q, %v of %q", out, err, all)
+		}
+	})
 }
 
 func TestStreamCheck_HoldBack(t *testing.T) {

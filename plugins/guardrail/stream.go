@@ -104,8 +104,8 @@ func (c *StreamCheck) Feed(ctx context.Context, event []byte) ([][]byte, error) 
 	if c == nil {
 		return [][]byte{event}, nil
 	}
-	if err := c.d.Err(); err != nil {
-		return nil, err
+	if err := c.d.Err(); err != nil || c.done {
+		return nil, err // what comes after the end is not checked any more and does not leave
 	}
 	parts, done := eventParts(event)
 	h := heldEvent{raw: event, ends: make([]channelEnd, len(parts))}
