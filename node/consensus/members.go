@@ -19,6 +19,9 @@ import (
 // statusWait is how long Members waits for each node.
 const statusWait = 300 * time.Millisecond
 
+// transferWait is how long Transfer waits to hear of the new leader.
+const transferWait = 2 * time.Second
+
 // MemberStatus is a node of the cluster as this one sees it.
 type MemberStatus struct {
 	ID, Name           string
@@ -174,12 +177,14 @@ func (n *Node) Transfer(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("transfer leadership: %w", err)
 	}
+	wait, cancel := context.WithTimeout(ctx, transferWait) // the old leader may be elected again meanwhile
+	defer cancel()
 	for {
 		if now, _, ok := n.Leader(); ok && now != old {
 			return nil
 		}
-		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("transfer leadership: %w: %w", resource.ErrNoLeader, ctx.Err())
+		if pause(wait, 10*time.Millisecond); wait.Err() != nil {
+			return fmt.Errorf("transfer leadership: node %s leads again, or nobody: %w", old, resource.ErrNoLeader)
 		}
 	}
 }

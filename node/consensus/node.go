@@ -90,7 +90,7 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// open opens the log, makes the first configuration if that is due, and starts Raft.
+// open opens the log, checks it, and starts Raft.
 func (n *Node) open(notify chan<- bool) (err error) {
 	dir := filepath.Join(n.cfg.Dir, raftDir)
 	if n.store, err = openStore(dir, n.gate); err != nil {
@@ -101,8 +101,7 @@ func (n *Node) open(notify chan<- bool) (err error) {
 			err = errors.Join(err, n.store.Close())
 		}
 	}()
-	logger := slogbridge.New(n.log, "raft")
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, logger)
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, slogbridge.New(n.log, "raft"))
 	if err != nil {
 		return err
 	}
@@ -120,32 +119,39 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if !old && n.started() {
 		return fmt.Errorf("%w: all of them; this node has run before", ErrLost)
 	}
+	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
 	rc := n.cfg.raftConfig(notify)
 	rc.NoSnapshotRestoreOnStart = n.fsm.Kept() && n.fsm.Applied() >= newest
-	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
+	return n.startRaft(rc, snaps, old)
+}
+
+// startRaft makes the first configuration, if this node is to and has no state, and starts.
+func (n *Node) startRaft(rc *raft.Config, snaps raft.SnapshotStore, old bool) (err error) {
 	n.trans = newGatedTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{n.address},
-		Logger:                logger,
+		Logger:                rc.Logger,
 		Stream:                newStream(n.cfg.Transport),
 		MaxPool:               maxPool,
 		Timeout:               networkTimeout,
 	}), n.gate)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.trans.Close())
+		}
+	}()
 	first := n.firstConfiguration()
 	if !old && len(first.Servers) > 0 {
 		if err := raft.BootstrapCluster(rc, n.store, n.store, snaps, n.trans, first); err != nil {
-			return errors.Join(fmt.Errorf("make first configuration: %w", err), n.trans.Close())
+			return fmt.Errorf("make first configuration: %w", err)
 		}
+		n.founder = string(first.Servers[0].ID) == n.id
 	}
 	logs, err := raft.NewLogCache(512, n.store)
 	if err != nil {
-		return errors.Join(err, n.trans.Close())
+		return err
 	}
 	n.raft, err = raft.NewRaft(rc, &watchedFSM{FSM: n.fsm, gate: n.gate}, logs, n.store, snaps, n.trans)
-	if err != nil {
-		return errors.Join(err, n.trans.Close())
-	}
-	n.founder = !old && len(first.Servers) > 0 && string(first.Servers[0].ID) == n.id
-	return nil
+	return err
 }
 
 // started says that a node with this data folder once had state.
