@@ -84,6 +84,7 @@ err = refused(
 assert err.code == "budget_exceeded" and err.response.headers["x-should-retry"] == "false", err.body
 err = refused(
     openai.BadRequestError,
-    lambda: client.chat.completions.create(model="demo", messages="not a list", extra_headers={"x-mock-status": "400"}),
+    lambda: client.chat.completions.create(model="demo", messages=HELLO, extra_body={"api_base": "http://127.0.0.1:1/v1"}),
 )
+assert err.status_code == 400 and err.body["param"] == "api_base", err.body
 print("ok")
