@@ -53,6 +53,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return &exitError{78, err}
 	}
 	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
+	go tuneGC(ctx)
 	n, err := node.Start(ctx, cfg)
 	if r, ok := errors.AsType[*node.Refusal](err); ok {
 		return &exitError{r.Status, err}
