@@ -47,6 +47,7 @@ type Error struct {
 	Message string // for the client; never holds a secret or a prompt
 
 	Scope      string        // whose limit or budget: "key", "team", …
+	Entity     string        // its id
 	RetryAfter time.Duration // > 0: sent as Retry-After, rounded up to seconds
 	NoRetry    bool          // sent as x-should-retry: false
 	ResetsAt   time.Time     // when the window ends, if there is one

@@ -56,8 +56,8 @@ func (s *Server) final(c *Call, err error) *llm.Error {
 	e := reply.AsError(err)
 	switch {
 	case e.Kind == llm.OverBudget:
-		mine := *e // the one that came may be shared
-		mine.NoRetry = true
+		mine := *e                          // the one that came may be shared
+		mine.NoRetry = mine.RetryAfter == 0 // what only waits for a lease is worth another try
 		if c.cat != nil {
 			mine.Status = c.cat.Settings().BudgetExceededStatus
 		}

@@ -111,6 +111,7 @@ type errorReply struct {
 		Param     *string    `json:"param"`
 		Code      string     `json:"code"`
 		Scope     string     `json:"scope,omitempty"`
+		Entity    string     `json:"entity,omitempty"`
 		ResetsAt  *time.Time `json:"resets_at,omitempty"`
 		RequestID string     `json:"request_id,omitempty"`
 	} `json:"error"`
@@ -128,7 +129,7 @@ func errorBody(e *llm.Error) []byte {
 	if e.Param != "" {
 		r.Error.Param = &e.Param
 	}
-	r.Error.Scope = e.Scope
+	r.Error.Scope, r.Error.Entity = e.Scope, e.Entity
 	if !e.ResetsAt.IsZero() {
 		at := e.ResetsAt.UTC()
 		r.Error.ResetsAt = &at
