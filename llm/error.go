@@ -37,6 +37,16 @@ var statuses = [...]int{
 	Upstream: http.StatusBadGateway, Timeout: http.StatusGatewayTimeout, Canceled: 499,
 }
 
+// kindNames gives the word for each kind, as the ledger has it.
+var kindNames = [...]string{
+	Internal: "internal", Invalid: "invalid", Unauthenticated: "unauthenticated", Forbidden: "forbidden",
+	NotFound: "not_found", TooLarge: "too_large", RateLimited: "rate_limited", OverBudget: "over_budget",
+	Blocked: "blocked", Unavailable: "unavailable", Upstream: "upstream", Timeout: "timeout", Canceled: "canceled",
+}
+
+// String is the word for the kind.
+func (k Kind) String() string { return kindNames[k] }
+
 // Error is what goes wrong with an exchange, in terms that every dialect can express.
 type Error struct {
 	Kind    Kind

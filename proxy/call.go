@@ -48,12 +48,13 @@ type Call struct {
 	settled bool
 
 	// Scratch, reused by the next call.
-	attempt upstream.Attempt
-	record  ledger.Record
-	opening ledger.Reservation
-	headers reply.Headers
-	last    []byte // the event that ends the stream
-	lent    bool   // an attempt was sent buf's own bytes
+	attempt  upstream.Attempt
+	record   ledger.Record
+	opening  ledger.Reservation
+	headers  reply.Headers
+	last     []byte                   // the event that ends the stream
+	verdicts []ledger.GuardrailResult // of all guardrails
+	lent     bool                     // an attempt was sent buf's own bytes
 
 	result result
 }

@@ -148,6 +148,10 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
 	}
 	r.KeyID, r.TeamID = ids(c.who)
+	if c.who.Key != nil {
+		r.UserID = c.who.Key.UserID
+	}
+	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost
 		if r.Cost > r.Hold {
@@ -158,13 +162,13 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		r.Flags |= ledger.Streamed
 	}
 	if t := &c.result.target; t.Deployment != nil {
-		r.DeploymentID = t.Deployment.ID
+		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
 		if !c.result.priced {
 			r.Flags |= ledger.Unpriced
 		}
 	}
 	if e != nil {
-		r.ErrorKind = reply.Code(e)
+		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Code(e)
 		if c.result.begun {
 			r.Flags |= ledger.Cut
 		} else {

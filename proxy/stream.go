@@ -19,7 +19,12 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err != nil {
 		return err
 	}
-	defer check.Close()
+	defer func() {
+		if !c.settled { // it failed
+			c.judged(check.Results())
+		}
+		check.Close()
+	}()
 	for {
 		ev, err := a.Stream.Next()
 		s.note(c, a.Stream, flight, err)
@@ -41,6 +46,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
 		return err
 	}
+	c.judged(check.Results())
 	return s.endStream(c, a)
 }
 
