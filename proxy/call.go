@@ -53,6 +53,10 @@ type Call struct {
 	opening  ledger.Reservation
 	headers  reply.Headers
 	last     []byte                   // the event that ends the stream
+	pending  []byte                   // events that are not written yet
+	unsent   error                    // why they cannot be
+	checked  bool                     // guardrails look at each event
+	waits    func()                   // push, made once for each pooled Call
 	verdicts []ledger.GuardrailResult // of all guardrails
 	lent     bool                     // an attempt was sent buf's own bytes
 

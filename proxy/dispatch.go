@@ -182,7 +182,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Key: d.Key.Reveal(),
-		Body: raw, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
+		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: total},
 	}
 	return &c.attempt
 }

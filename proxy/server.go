@@ -105,7 +105,11 @@ func New(cfg Config) (*Server, error) {
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
-	s.calls.New = func() any { return new(Call) }
+	s.calls.New = func() any {
+		c := new(Call)
+		c.waits = c.push
+		return c
+	}
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
@@ -167,10 +171,7 @@ func (s *Server) Patterns() []string {
 // handler serves one route.
 func (s *Server) handler(r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		c, ok := s.calls.Get().(*Call)
-		if !ok {
-			c = new(Call)
-		}
+		c := s.calls.Get().(*Call)
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
@@ -195,9 +196,8 @@ func (s *Server) recycle(c *Call) {
 			s.bodies.Release(c.buf)
 		}
 	}
-	headers, last := c.headers, c.last
-	*c = Call{}
-	c.headers, c.last = headers, last[:0]
+	c.headers.Reset()
+	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
 	s.calls.Put(c)
 }
 

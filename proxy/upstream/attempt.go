@@ -57,6 +57,9 @@ type Attempt struct {
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
+	// Waits, if set, is called by a stream's Next before it waits for the provider: all events
+	// that have come so far were returned. It is the moment to push them out.
+	Waits func()
 	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
 	Header   http.Header
 	Timeouts Timeouts
