@@ -33,16 +33,15 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	}()
 	for {
 		ev, err := a.Stream.Next()
-		s.note(c, a.Stream, flight, err)
-		switch {
-		case c.unsent != nil:
+		if c.unsent != nil {
 			return c.unsent
-		case err == io.EOF: //nolint:errorlint // Stream returns the very value
-		case err != nil:
-			return err
+		}
+		s.note(c, a.Stream, flight, err)
+		if errors.Is(err, io.EOF) {
+			break
 		}
 		if err != nil {
-			break
+			return err
 		}
 		if a.Stream.Done() {
 			c.last = append(c.last[:0], ev...)
