@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -69,7 +70,8 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 	if e != nil && !c.result.begun {
 		status = e.HTTPStatus()
 	}
-	took := s.now().Sub(c.started)
+	now := s.now()
+	took := now.Sub(c.started)
 	if status == http.StatusOK {
 		c.route.ok.Inc()
 	} else {
@@ -83,15 +85,16 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	s.logLine(c, e, status, took.Microseconds())
+	s.logLine(c, e, status, now)
 }
 
-// logLine writes the one line of a request. It holds no prompt, answer, key or header.
-func (s *Server) logLine(c *Call, e *llm.Error, status int, micros int64) {
+// logLine writes the one line of a request. It holds no prompt, answer, key or header. It goes
+// to the handler without the logger, which would look up the caller each time.
+func (s *Server) logLine(c *Call, e *llm.Error, status int, now time.Time) {
 	var room [12]slog.Attr
 	attrs := append(room[:0],
 		slog.String("request_id", c.id), slog.String("route", c.route.name), slog.Int("status", status),
-		slog.Int64("micros", micros), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
+		slog.Int64("micros", now.Sub(c.started).Microseconds()), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
 		slog.Int64("tokens", c.result.usage.Total()), slog.String("cost", c.result.cost.String()),
 	)
 	if c.who != nil {
@@ -106,5 +109,7 @@ func (s *Server) logLine(c *Call, e *llm.Error, status int, micros int64) {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
+	r := slog.NewRecord(now, slog.LevelInfo, "request", 0)
+	r.AddAttrs(attrs...)
+	_ = s.log.Handler().Handle(context.Background(), r) // there is nobody to tell, as in slog.Logger
 }
