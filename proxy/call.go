@@ -36,6 +36,7 @@ type Call struct {
 	fields  llm.Fields
 	model   *resource.Model
 	quote   quote
+	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota   Quota // of the limits, if limited
 	limited bool
 	guards  *guardrail.Set

@@ -169,7 +169,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
 	stream := c.fields.Stream
 	hide := stream && !c.fields.IncludeUsage
 	edits := llm.Edits{
-		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.Provider.MaxTokens,
+		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.Provider.MaxTokens, MaxTokens: c.clamp,
 	}
 	if d.Name != c.fields.Model {
 		edits.Model = d.Name

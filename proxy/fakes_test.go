@@ -45,6 +45,8 @@ func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetH
 	return f(r)
 }
 
+func (f budgetsFunc) Room(budget.Request) (resource.Money, bool) { return 0, false }
+
 // hold counts how it ended.
 type hold struct {
 	taken, settled, released int

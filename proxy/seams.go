@@ -69,6 +69,8 @@ type Budgets interface {
 	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
 	// kind OverBudget.
 	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
+	// Room is the largest cost that fits now into every budget that says clamp; false: none does.
+	Room(r budget.Request) (resource.Money, bool)
 }
 
 // BudgetHold is what a request holds of its budgets.
@@ -135,6 +137,9 @@ func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, err
 	}
 	return h, nil
 }
+
+// Room implements Budgets.
+func (b budgets) Room(r budget.Request) (resource.Money, bool) { return b.b.Room(r) }
 
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -136,6 +137,68 @@ func TestWire_Budget(t *testing.T) {
 	}
 	if n := w.journal.Open(); n != 0 {
 		t.Errorf("%d reservations are left open", n)
+	}
+}
+
+// A budget that says clamp lowers the request's maximum to what it can pay, and refuses when
+// that is next to nothing.
+func TestWire_Clamp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		clamp  bool
+		lease  resource.Money
+		asks   string
+		status int
+		most   int64 // that is sent; 0: the client's own
+	}{
+		{"fits", true, resource.Dollar / 100, `"max_tokens":4000,`, 200, 0},
+		{"does not fit", true, resource.Dollar / 100, `"max_tokens":6000,`, 200, 4990},
+		{"no maximum", true, resource.Dollar / 1000, ``, 200, 490},
+		{"two choices", true, resource.Dollar / 100, `"n":2,"max_tokens":6000,`, 200, 2495},
+		{"two fields", true, resource.Dollar / 100, `"max_completion_tokens":6000,"max_tokens":7000,`, 200, 4990},
+		{"next to nothing", true, 40_000, `"max_tokens":6000,`, 429, 0},
+		{"not told to", false, resource.Dollar / 100, `"max_tokens":6000,`, 429, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := budget.New(budget.Config{HasLeader: func() bool { return false }})
+			var sent struct {
+				MaxTokens           int64 `json:"max_tokens"`
+				MaxCompletionTokens int64 `json:"max_completion_tokens"`
+			}
+			var raw []byte
+			w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+				raw, _ = io.ReadAll(q.Body)
+				_ = json.Unmarshal(raw, &sent)
+				rw.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(rw, answerBody)
+			})
+			w.keys[resource.HashSecret(goodKey)].Budgets = []resource.Terms{{Name: "total", USD: resource.Dollar, Per: resource.PerTotal, Clamp: tt.clamp}}
+			b.SetEpoch(1)
+			b.Leases(1, []budget.Lease{{
+				Account: resource.Account("key", "key_good", "total"), Epoch: 1, Granted: tt.lease, Limit: resource.Dollar,
+			}})
+			w.mux = nil
+			w.cfg.Budgets = proxy.FromBudgets(b)
+			body := strings.Replace(chatBody, "{", "{"+tt.asks, 1)
+			res := w.do("POST", "/v1/chat/completions", body)
+			if res.Code != tt.status {
+				t.Fatalf("got %d %s, want %d", res.Code, res.Body, tt.status)
+			}
+			got := max(sent.MaxTokens, sent.MaxCompletionTokens)
+			if tt.most == 0 && tt.status == 200 && string(raw) != strings.Replace(body, "demo", "gpt-x", 1) {
+				t.Errorf("sent %s: it was changed without need", raw)
+			}
+			if tt.most > 0 && (got > tt.most || got < tt.most*9/10) {
+				t.Errorf("sent %s, want at most %d tokens and not much less", raw, tt.most)
+			}
+			if tt.status == 200 {
+				if rec := w.record(); rec.Hold > tt.lease || rec.Hold == 0 {
+					t.Errorf("held %s of %s", rec.Hold, tt.lease)
+				}
+			}
+		})
 	}
 }
 
