@@ -94,7 +94,7 @@ func realPath(b *testing.B, up string) http.Handler {
 	}))
 	r.cfg.Budgets, r.cfg.Journal, r.cfg.Upstream = proxy.FromBudgets(budgets), j, proxy.FromClient(client)
 	r.cfg.Router, r.cfg.Registerer = router.New(router.Config{NodeID: "node_a", Registerer: reg}), reg
-	r.cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	r.cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // formats each line, as a node does
 	return r.handler()
 }
 

@@ -282,6 +282,44 @@ func TestWire_Stream(t *testing.T) {
 	}
 }
 
+// flushes counts what a handler pushes out.
+type flushes struct {
+	http.ResponseWriter
+	n int
+}
+
+func (f *flushes) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f *flushes) FlushError() error {
+	f.n++
+	return http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+// Events that the provider sends at once leave at once: with one push for each read.
+func TestWire_StreamTogether(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		send(rw, strings.Repeat(chunkHe, 40)+chunkLlo+chunkUse+chunkDone)
+	})
+	counted := make(chan int, 1)
+	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+		f := &flushes{ResponseWriter: rw}
+		w.handler().ServeHTTP(f, q)
+		counted <- f.n
+	}))
+	t.Cleanup(front.Close)
+	w.url = front.URL
+	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	if err != nil || string(got) != strings.Repeat(chunkHe, 40)+chunkLlo+chunkDone {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if n := <-counted; n > 5 {
+		t.Errorf("%d pushes for 42 events that came together", n)
+	}
+}
+
 func TestWire_Cut(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
