@@ -34,8 +34,8 @@ type Node struct {
 	admin   *client.Client
 }
 
-// launch starts the node from what it has.
-func (n *Node) launch() {
+// Launch starts a node that does not run and does not wait until it is ready.
+func (n *Node) Launch() {
 	n.cluster.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -50,7 +50,7 @@ func (n *Node) launch() {
 // Start starts a node that was stopped or killed and waits until it is ready.
 func (n *Node) Start() {
 	n.cluster.t.Helper()
-	n.launch()
+	n.Launch()
 	n.AwaitReady()
 }
 

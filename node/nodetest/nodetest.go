@@ -86,7 +86,7 @@ func (cfg Config) Start(t testing.TB, n int) *Cluster {
 	}
 	var wg sync.WaitGroup
 	for _, s := range c.Nodes {
-		wg.Go(func() { s.launch() })
+		wg.Go(func() { s.Launch() })
 	}
 	wg.Wait()
 	c.AwaitReady()
@@ -103,7 +103,7 @@ func (c *Cluster) Join() *Node {
 	}
 	n := c.add()
 	n.cfg.Join, n.cfg.Token = c.Nodes[0].Address, token.Token
-	n.launch()
+	n.Launch()
 	n.cfg.Join, n.cfg.Token = "", ""
 	n.AwaitReady()
 	return n
