@@ -167,15 +167,19 @@ func (r *rig) guard(j *judge, hooks ...resource.Hook) {
 
 // script is a stream made of given events.
 type script struct {
-	events []string
-	err    error // after the events; nil: io.EOF
-	usage  llm.Usage
-	hide   bool
-	i      int
-	closed int
+	waiting func()
+	events  []string
+	err     error // after the events; nil: io.EOF
+	usage   llm.Usage
+	hide    bool
+	i       int
+	closed  int
 }
 
 func (s *script) Next() ([]byte, error) {
+	if s.waiting != nil {
+		s.waiting()
+	}
 	for s.i < len(s.events) {
 		s.i++
 		if ev := s.events[s.i-1]; !s.hide || !strings.Contains(ev, `"usage"`) {
@@ -193,6 +197,8 @@ func (s *script) Done() bool { return s.i > 0 && strings.Contains(s.events[s.i-1
 func (s *script) Usage() (llm.Usage, bool) {
 	return s.usage, s.i == len(s.events) && s.usage.Source != llm.UsageNone
 }
+
+func (s *script) OnWait(f func()) { s.waiting = f }
 
 func (s *script) TextBytes() int64 { return int64(3 * s.i) }
 func (s *script) Close()           { s.closed++ }

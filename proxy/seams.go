@@ -113,6 +113,8 @@ type Stream interface {
 	// Next returns the bytes of the next event, which are valid until the next call. io.EOF is
 	// the regular end, an *llm.Error a broken stream.
 	Next() ([]byte, error)
+	// OnWait has f called whenever Next is about to wait for the provider.
+	OnWait(f func())
 	// Done says that the event that Next returned last ends the stream.
 	Done() bool
 	// Usage is what the provider reported so far; ok is false if it reported nothing.

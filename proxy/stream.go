@@ -11,7 +11,8 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
-// relay sends a stream on, event by event as it comes. The head of the answer waits for the
+// relay sends a stream on, event by event as it comes; events that came together leave
+// together. The head of the answer waits for the
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
 func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
@@ -20,6 +21,11 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		return err
 	}
 	defer check.Close()
+	a.Stream.OnWait(func() {
+		if c.result.begun {
+			_ = c.out.Flush() // a client that went away shows in the next write
+		}
+	})
 	for {
 		ev, err := a.Stream.Next()
 		s.note(c, a.Stream, flight, err)
@@ -63,6 +69,11 @@ func (s *Server) pass(ctx context.Context, c *Call, a *Answer, check *guardrail.
 	if check == nil {
 		return s.sendOne(c, a, raw)
 	}
+	if c.result.begun {
+		if err := c.out.Flush(); err != nil { // what is released already does not wait for the guardrails
+			return gone(err)
+		}
+	}
 	release, err := check.Feed(ctx, raw)
 	return s.send(c, a, release, judgedBy(check, err))
 }
@@ -91,13 +102,10 @@ func judgedBy(check *guardrail.StreamCheck, err error) error {
 	return e
 }
 
-// sendOne writes one event and pushes it out.
+// sendOne writes one event.
 func (s *Server) sendOne(c *Call, a *Answer, raw []byte) error {
 	s.beginStream(c, a)
 	if _, err := c.out.Write(raw); err != nil {
-		return gone(err)
-	}
-	if err := c.out.Flush(); err != nil {
 		return gone(err)
 	}
 	return nil
@@ -122,7 +130,8 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	c.out.Start(http.StatusOK)
 }
 
-// endStream settles, then sends the last event.
+// endStream settles, then sends the last event. The server pushes it out with the end of the
+// answer.
 func (s *Server) endStream(c *Call, a *Answer) error {
 	if c.result.usage.Source == llm.UsageNone {
 		c.result.usage = s.estimateUsage(c)

@@ -46,6 +46,8 @@ type call struct {
 	start  time.Time
 	body   io.ReadCloser
 
+	waiting func() // called before each read; nil: nobody wants to know
+
 	left    time.Duration // of the current wait; 0 means that only the total counts
 	phase   atomic.Int32  // of what the timer is about
 	isTotal atomic.Bool   // the timer that runs is the total's
@@ -106,6 +108,9 @@ func (cl *call) await(d time.Duration) { cl.left = d }
 
 // Read reads the body while the timer runs.
 func (cl *call) Read(p []byte) (int, error) {
+	if cl.waiting != nil {
+		cl.waiting()
+	}
 	began := time.Now()
 	if wait := cl.bounded(cl.left); wait > 0 {
 		cl.timer.Reset(wait)
