@@ -146,7 +146,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err
