@@ -31,6 +31,10 @@ type machine struct {
 	kek    *secret.KEK
 	up     bool
 
+	bootID string           // of the system, as the state machine sees it; "": the real one
+	now    func() time.Time // the wall clock; nil: the real one
+	log    *slog.Logger     // nil: discard
+
 	tr   *transport.Transport
 	fsm  *fsm.FSM
 	node *consensus.Node
@@ -47,13 +51,16 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
+	if m.log != nil {
+		log = m.log
+	}
 	if os.Getenv("CONCLAVE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
 	}
 	if m.tr == nil {
 		m.open()
 	}
-	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log})
+	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID})
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
