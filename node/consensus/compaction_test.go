@@ -31,6 +31,16 @@ func hasAll(t *testing.T, m *machine, to int) {
 	}
 }
 
+// crash makes the state's file look as after a crash of the whole system.
+func crash(t *testing.T, m *machine) {
+	t.Helper()
+	m.stop(false)
+	m.bootID = "another boot"
+	if err := os.Remove(filepath.Join(m.dir, "fsm.stamp")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // flipNewest flips a bit in the newest snapshot of a machine that is stopped, and says how
 // many snapshots it has.
 func flipNewest(t *testing.T, m *machine) int {
@@ -61,7 +71,6 @@ func flipNewest(t *testing.T, m *machine) int {
 func TestRestart_fromTheOlderSnapshot(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
-	a.bootID = "boot 1"
 	a.start(&f.Bootstrap)
 	ready(t, a)
 	if err := a.node.KeepNoLogs(); err != nil {
@@ -79,8 +88,7 @@ func TestRestart_fromTheOlderSnapshot(t *testing.T) {
 		t.Errorf("the log begins at %d, snapshots are at %d and %d", first, oldest, newest)
 	}
 	_, want := a.fsm.Hash()
-	a.stop(false)
-	a.bootID = "boot 2"
+	crash(t, a)
 	if n := flipNewest(t, a); n != 2 {
 		t.Errorf("%d snapshots, want 2", n)
 	}
@@ -99,7 +107,6 @@ func TestRestart_fromTheOlderSnapshot(t *testing.T) {
 func TestRestart_refusesAGap(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
-	a.bootID = "boot 1"
 	a.start(&f.Bootstrap)
 	ready(t, a)
 	fill(t, a, 0, 10)
@@ -154,8 +161,7 @@ func TestSnapshot_farBehind(t *testing.T) {
 		j, g := away.fsm.Hash()
 		return i == j && h == g
 	})
-	away.stop(true)
-	away.bootID = "another boot" // from the snapshot that it was sent, and its log
+	crash(t, away) // then it starts from the snapshot that it was sent, and its log
 	away.restart()
 	if away.fsm.Kept() {
 		t.Error("the state file was trusted")

@@ -109,6 +109,6 @@ func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
 	rc.TrailingLogs = trailingLogs
 	rc.NotifyCh = notify
 	rc.NoLegacyTelemetry = true
-	rc.Logger = slogbridge.New(c.Logger, "raft")
+	rc.Logger = slogbridge.New(quieten(c.Logger), "raft")
 	return rc
 }
