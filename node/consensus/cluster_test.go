@@ -31,9 +31,9 @@ type machine struct {
 	kek    *secret.KEK
 	up     bool
 
-	bootID string           // of the system, as the state machine sees it; "": the real one
-	now    func() time.Time // the wall clock; nil: the real one
-	log    *slog.Logger     // nil: discard
+	bootID string       // of the system, as the state machine sees it; "": the real one
+	skew   atomic.Int64 // of the wall clock, nanoseconds
+	log    *slog.Logger // nil: discard
 
 	tr   *transport.Transport
 	fsm  *fsm.FSM
@@ -65,6 +65,7 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
 		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log,
+		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
 	})
 	must()

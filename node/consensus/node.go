@@ -39,6 +39,8 @@ type Node struct {
 	trans   *gatedTransport
 	rpc     *transport.RPC
 	metrics *metrics
+	clocks  *clocks
+	hashes  hashWatch
 
 	confirms  *confirmer
 	leaderIdx flight[uint64]
@@ -69,6 +71,8 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.gate = newGate(cfg.Boot, time.Duration(cfg.Multiplier)*heartbeat, cfg.Fatal)
+	n.clocks = newClocks(&n.cfg)
+	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
 	n.gate.observe = func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
