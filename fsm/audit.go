@@ -7,6 +7,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -17,7 +19,7 @@ func (tx *Tx) putAudit(i int) {
 		fail(err)
 	}
 	key := binary.BigEndian.AppendUint64(nil, tx.Index)
-	tx.put(bucketAudit, binary.BigEndian.AppendUint32(key, uint32(i)), b)
+	tx.put(store.Audit, binary.BigEndian.AppendUint32(key, uint32(i)), b)
 }
 
 // AuditQuery selects audit entries, the newest first. Zero fields select all.
@@ -39,7 +41,7 @@ func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
 		return nil, ""
 	}
 	f.view(func(tx *bolt.Tx) error {
-		c := bucketAudit.in(tx).Cursor()
+		c := store.Audit.In(tx).Cursor()
 		k, v := before(c, from)
 		for ; k != nil; k, v = c.Prev() {
 			e, err := parseAudit(k, v)
@@ -79,12 +81,12 @@ func (q AuditQuery) matches(e *resource.AuditEntry) bool {
 
 func parseAudit(k, v []byte) (resource.AuditEntry, error) {
 	var e resource.AuditEntry
-	f, err := parseFrame(k, v)
+	f, err := frame.Parse(k, v)
 	if err != nil {
 		return e, err
 	}
-	if err := dec.Unmarshal(f.payload, &e); err != nil {
-		return e, fmt.Errorf("decode audit entry: %w: %w", err, ErrDamaged)
+	if err := dec.Unmarshal(f.Payload, &e); err != nil {
+		return e, fmt.Errorf("decode audit entry: %w: %w", err, frame.ErrDamaged)
 	}
 	return e, nil
 }

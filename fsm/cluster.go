@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -61,14 +63,14 @@ func (tx *Tx) authorize(r *row) error {
 }
 
 func (tx *Tx) checkKey(a Actor) error {
-	k, _, ok := load[resource.Key](tx, bucketKeys, a.ID)
+	k, _, ok := load[resource.Key](tx, store.Keys, a.ID)
 	switch {
 	case !ok, k.Blocked, k.ExpiredAt(tx.Now), k.Version != a.Version:
 		return fmt.Errorf("key %q was revoked or changed: %w", a.ID, resource.ErrForbidden)
 	case k.Role != resource.RoleAdmin:
 		return fmt.Errorf("key %q is no admin's: %w", a.ID, resource.ErrForbidden)
 	case k.TeamID != "":
-		if f, ok := tx.get(bucketTeams, []byte(k.TeamID)); !ok || f.flags&flagBlocked != 0 {
+		if f, ok := tx.get(store.Teams, []byte(k.TeamID)); !ok || f.Flags&frame.FlagBlocked != 0 {
 			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
 		}
 	}
@@ -84,23 +86,23 @@ func (tx *Tx) checkNode(id string) error {
 }
 
 func (tx *Tx) cluster() (*ClusterInfo, bool) {
-	f, ok := tx.get(bucketCluster, keyInfo)
+	f, ok := tx.get(store.Cluster, keyInfo)
 	if !ok {
 		return nil, false
 	}
 	info := new(ClusterInfo)
-	if err := dec.Unmarshal(f.payload, info); err != nil {
+	if err := dec.Unmarshal(f.Payload, info); err != nil {
 		fail(err)
 	}
 	return info, true
 }
 
 func (tx *Tx) fsmVersion() uint32 {
-	f, ok := tx.get(bucketCluster, keyVersion)
-	if !ok || len(f.payload) != 4 {
+	f, ok := tx.get(store.Cluster, keyVersion)
+	if !ok || len(f.Payload) != 4 {
 		return 1
 	}
-	return binary.BigEndian.Uint32(f.payload)
+	return binary.BigEndian.Uint32(f.Payload)
 }
 
 // Apply implements Command.
@@ -108,8 +110,8 @@ func (c Bootstrap) Apply(tx *Tx) error {
 	if _, ok := tx.cluster(); ok {
 		return fmt.Errorf("bootstrap: there is a cluster: %w", resource.ErrRefused)
 	}
-	if c.ClusterID == "" || len(c.ClusterID) > maxClusterID {
-		return &resource.Invalid{Field: "cluster_id", Reason: fmt.Sprintf("has 1 to %d bytes", maxClusterID)}
+	if c.ClusterID == "" || len(c.ClusterID) > store.MaxClusterID {
+		return &resource.Invalid{Field: "cluster_id", Reason: fmt.Sprintf("has 1 to %d bytes", store.MaxClusterID)}
 	}
 	info := ClusterInfo{
 		ClusterID: c.ClusterID, MasterHash: c.MasterHash, CACert: c.CACert, CAKey: c.CAKey,
@@ -120,7 +122,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 	if err != nil {
 		fail(err)
 	}
-	tx.put(bucketCluster, keyInfo, b)
+	tx.put(store.Cluster, keyInfo, b)
 	return nil
 }
 
@@ -129,21 +131,21 @@ func (c PutJoinToken) Apply(tx *Tx) error {
 	if c.Expires <= tx.Now {
 		return &resource.Invalid{Field: "expires", Reason: "is not in the future"}
 	}
-	for _, k := range tx.scan(bucketTokens, nil) {
-		if f, ok := tx.get(bucketTokens, k); ok && tokenExpiry(f) <= tx.Now {
-			tx.delete(bucketTokens, k)
+	for _, k := range tx.scan(store.Tokens, nil) {
+		if f, ok := tx.get(store.Tokens, k); ok && tokenExpiry(f) <= tx.Now {
+			tx.delete(store.Tokens, k)
 		}
 	}
-	tx.put(bucketTokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
+	tx.put(store.Tokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
 	tx.note("join_token", c.Hash.String()[:8], 0, nil)
 	return nil
 }
 
-func tokenExpiry(f frame) resource.Time {
-	if len(f.payload) != 8 {
-		fail(fmt.Errorf("join token of %d bytes: %w", len(f.payload), ErrDamaged))
+func tokenExpiry(f frame.Value) resource.Time {
+	if len(f.Payload) != 8 {
+		fail(fmt.Errorf("join token of %d bytes: %w", len(f.Payload), frame.ErrDamaged))
 	}
-	return resource.Time(binary.BigEndian.Uint64(f.payload))
+	return resource.Time(binary.BigEndian.Uint64(f.Payload))
 }
 
 // Apply implements Command.
@@ -159,25 +161,25 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	if c.Member.Removed {
 		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}
 	}
-	old, f, known := load[resource.Member](tx, bucketMembers, id)
+	old, f, known := load[resource.Member](tx, store.Members, id)
 	var before resource.Record
 	switch {
 	case known && old.Removed:
-		return refuse(bucketMembers, id, resource.ErrDead)
+		return refuse(store.Members, id, resource.ErrDead)
 	case known:
 		before = old
 	default:
 		if err := tx.admit(c); err != nil {
 			return err
 		}
-		tx.putNode(id, &nodeState{ordinal: tx.nextOrdinal(), generation: tx.b.pos.generation})
+		tx.putNode(id, &nodeState{ordinal: tx.nextOrdinal(), generation: tx.b.pos.Generation})
 	}
-	if err := tx.moveName(bucketMembers, id, before, &m); err != nil {
+	if err := tx.moveName(store.Members, id, before, &m); err != nil {
 		return err
 	}
 	tx.storeMember(&m)
 	tx.raiseVersion()
-	tx.note("member", id, f.version, nil)
+	tx.note("member", id, f.Version, nil)
 	return nil
 }
 
@@ -192,11 +194,11 @@ func (tx *Tx) admit(c RegisterMember) error {
 		}
 		return fmt.Errorf("member %q has no token: %w", c.Member.ID, resource.ErrForbidden)
 	}
-	f, ok := tx.get(bucketTokens, c.Token[:])
+	f, ok := tx.get(store.Tokens, c.Token[:])
 	if !ok {
 		return fmt.Errorf("join token of member %q is unknown or used: %w", c.Member.ID, resource.ErrForbidden)
 	}
-	tx.delete(bucketTokens, c.Token[:])
+	tx.delete(store.Tokens, c.Token[:])
 	if tokenExpiry(f) <= tx.Now {
 		return fmt.Errorf("join token of member %q: %w", c.Member.ID, resource.ErrExpired)
 	}
@@ -208,20 +210,20 @@ func (tx *Tx) storeMember(m *resource.Member) {
 	if err != nil {
 		fail(err)
 	}
-	tx.put(bucketMembers, []byte(m.ID), b)
+	tx.put(store.Members, []byte(m.ID), b)
 	tx.wrote = true
 }
 
 // Apply implements Command.
 func (c RemoveMember) Apply(tx *Tx) error {
-	m, f, ok := load[resource.Member](tx, bucketMembers, c.ID)
+	m, f, ok := load[resource.Member](tx, store.Members, c.ID)
 	if !ok {
-		return refuse(bucketMembers, c.ID, resource.ErrNotFound)
+		return refuse(store.Members, c.ID, resource.ErrNotFound)
 	}
 	if m.Removed {
-		return refuse(bucketMembers, c.ID, resource.ErrDead)
+		return refuse(store.Members, c.ID, resource.ErrDead)
 	}
-	if err := tx.moveName(bucketMembers, c.ID, m, nil); err != nil {
+	if err := tx.moveName(store.Members, c.ID, m, nil); err != nil {
 		return err
 	}
 	m.Removed = true
@@ -232,21 +234,21 @@ func (c RemoveMember) Apply(tx *Tx) error {
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
-	tx.note("member", c.ID, f.version, []string{"removed"})
+	tx.note("member", c.ID, f.Version, []string{"removed"})
 	return nil
 }
 
 // raiseVersion lets entries use what every member knows. It never lowers the version.
 func (tx *Tx) raiseVersion() {
 	lowest := uint32(0)
-	for _, k := range tx.scan(bucketMembers, nil) {
-		m, _, ok := load[resource.Member](tx, bucketMembers, string(k))
+	for _, k := range tx.scan(store.Members, nil) {
+		m, _, ok := load[resource.Member](tx, store.Members, string(k))
 		if ok && !m.Removed && (lowest == 0 || m.FSMVersion < lowest) {
 			lowest = max(1, m.FSMVersion)
 		}
 	}
 	if lowest > tx.fsmVersion() {
-		tx.put(bucketCluster, keyVersion, binary.BigEndian.AppendUint32(nil, lowest))
+		tx.put(store.Cluster, keyVersion, binary.BigEndian.AppendUint32(nil, lowest))
 	}
 }
 
@@ -258,10 +260,10 @@ func (c OpenEpoch) Apply(tx *Tx) error {
 		return err
 	}
 	n.retire(tx.Index)
-	n.epoch = max(n.epoch, tx.b.pos.generation<<32) + 1
+	n.epoch = max(n.epoch, tx.b.pos.Generation<<32) + 1
 	n.seq, n.to = 0, 0
 	if !n.replaying() {
-		n.generation = tx.b.pos.generation
+		n.generation = tx.b.pos.Generation
 	}
 	tx.putNode(c.Node, n)
 	tx.epoch = true
@@ -284,7 +286,7 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 		n.old[i].kept = true
 	}
 	if !n.replaying() {
-		n.generation = tx.b.pos.generation
+		n.generation = tx.b.pos.Generation
 	}
 	tx.putNode(c.Node, n)
 	tx.epoch = true

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"math"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -21,9 +22,6 @@ const (
 
 // ErrEntry says that the bytes are not an entry of this log, or a damaged one.
 var ErrEntry = errors.New("not a log entry")
-
-// castagnoli is the polynomial that processors have an instruction for.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode makes the log entry of a command. It returns an error for a command that Decode
 // would refuse, so that no such entry reaches the log. An FSMVersion of 0 stands for the
@@ -67,7 +65,7 @@ func Encode(env Envelope, cmd Command) ([]byte, error) {
 }
 
 func entryCRC(b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(b[:8], castagnoli), castagnoli, b[12:])
+	return crc32.Update(crc32.Checksum(b[:8], frame.Castagnoli), frame.Castagnoli, b[12:])
 }
 
 // Decode reads a log entry, strictly: every byte must be what Encode would have written.

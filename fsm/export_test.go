@@ -1,9 +1,6 @@
 package fsm
 
-import (
-	"encoding/binary"
-	"errors"
-)
+import "encoding/binary"
 
 // Forge gives an entry another kind and a right checksum.
 func Forge(b []byte, kind Kind) []byte {
@@ -25,18 +22,9 @@ func ItemsAreAdmins() bool {
 	return true
 }
 
-// Shrink replaces the file with a compacted copy whatever its size.
-func Shrink(dir, name string) error {
-	db, err := openFile(dir + "/" + fileName)
-	if err != nil {
-		return err
-	}
-	return errors.Join(shrinkTo(db, dir+"/"+name), db.Close())
-}
-
 // LeasesOf is Leases for any node.
 func (f *FSM) LeasesOf(node string) []Lease {
-	g := &FSM{cfg: Config{NodeID: node}, db: f.db}
+	g := &FSM{cfg: Config{NodeID: node}, file: f.file}
 	g.nodes.Store(f.nodes.Load())
 	return g.Leases()
 }

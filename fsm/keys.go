@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -45,12 +46,12 @@ func newKeyTable() *keyTable {
 	return &keyTable{seed: maphash.MakeSeed(), ring: make([]*keyRec, decodedKeys)}
 }
 
-func newKeyRec(f frame) (*keyRec, error) {
-	r, err := skimKey(string(f.payload))
+func newKeyRec(f frame.Value) (*keyRec, error) {
+	r, err := skimKey(string(f.Payload))
 	if err != nil {
 		return nil, err
 	}
-	r.version, r.flags = f.version, f.flags
+	r.version, r.flags = f.Version, f.Flags
 	return r, nil
 }
 
@@ -59,7 +60,7 @@ func (t *keyTable) key(r *keyRec) *resource.Key {
 	if k := r.decoded.Load(); k != nil {
 		return k
 	}
-	k, err := decodeRecord[resource.Key](frame{version: r.version, flags: r.flags, payload: []byte(r.packed)})
+	k, err := decodeRecord[resource.Key](frame.Value{Version: r.version, Flags: r.flags, Payload: []byte(r.packed)})
 	if err != nil {
 		panic(fmt.Sprintf("fsm: key %s was readable when it was stored: %v", r.id, err))
 	}

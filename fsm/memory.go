@@ -8,12 +8,14 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // memory is all that is served without the file, as read from one.
 type memory struct {
-	pos     position
+	pos     store.Position
 	keys    *keyTable
 	small   *small
 	nodes   map[string]*nodeState
@@ -46,36 +48,36 @@ func newSmall() *small {
 }
 
 // smallBuckets are the buckets that small holds.
-var smallBuckets = []bucket{
-	bucketTeams, bucketModels, bucketDeployments, bucketCredentials, bucketBudgets,
-	bucketGuardrails, bucketCallbacks, bucketPlugins, bucketSettings, bucketMembers,
+var smallBuckets = []store.Bucket{
+	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
+	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members,
 }
 
 // decodeSmall decodes one value of a small table; the function returned puts it into s.
-func decodeSmall(b bucket, id string, v []byte) (func(*small), error) {
+func decodeSmall(b store.Bucket, id string, v []byte) (func(*small), error) {
 	switch b {
-	case bucketTeams:
+	case store.Teams:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Team { return s.teams })
-	case bucketModels:
+	case store.Models:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Model { return s.models })
-	case bucketDeployments:
+	case store.Deployments:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Deployment { return s.deployments })
-	case bucketCredentials:
+	case store.Credentials:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Credential { return s.credentials })
-	case bucketBudgets:
+	case store.Budgets:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Budget { return s.budgets })
-	case bucketGuardrails:
+	case store.Guardrails:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Guardrail { return s.guardrails })
-	case bucketCallbacks:
+	case store.Callbacks:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Callback { return s.callbacks })
-	case bucketPlugins:
+	case store.Plugins:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Plugin { return s.plugins })
-	case bucketSettings:
+	case store.Settings:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Setting { return s.settings })
-	case bucketMembers:
+	case store.Members:
 		return decodeInto(id, v, func(s *small) map[string]*resource.Member { return s.members })
 	default:
-		return nil, fmt.Errorf("bucket %s is not small: %w", bucketNameOf[b], ErrDamaged)
+		return nil, fmt.Errorf("bucket %s is not small: %w", b.Name(), frame.ErrDamaged)
 	}
 }
 
@@ -83,7 +85,7 @@ func decodeInto[T any, P canonicalizer[T]](id string, v []byte, in func(*small) 
 	if v == nil {
 		return func(s *small) { delete(in(s), id) }, nil
 	}
-	f, err := parseFrame([]byte(id), v)
+	f, err := frame.Parse([]byte(id), v)
 	if err != nil {
 		return nil, err
 	}
@@ -107,33 +109,25 @@ func (s *small) catalog(index uint64) *resource.Catalog {
 func list[R any](m map[string]R) []R { return slices.Collect(maps.Values(m)) }
 
 // readMemory reads everything that is served from memory, verifying each value.
-func readMemory(db *bolt.DB) (m *memory, err error) {
-	defer func() {
-		if r := recover(); r != nil { // bbolt panics on some damaged pages
-			err = fmt.Errorf("read state: %v: %w", r, ErrDamaged)
-		}
-	}()
+func readMemory(tx *bolt.Tx) (m *memory, err error) {
 	m = &memory{keys: newKeyTable(), small: newSmall(), nodes: map[string]*nodeState{}}
-	err = db.View(func(tx *bolt.Tx) error {
-		if m.pos, err = readPosition(tx); err != nil {
-			return err
+	if m.pos, err = store.ReadPosition(tx); err != nil {
+		return nil, err
+	}
+	if err := m.readKeys(tx); err != nil {
+		return nil, err
+	}
+	for _, b := range smallBuckets {
+		if err := m.readSmall(tx, b); err != nil {
+			return nil, err
 		}
-		if err := m.readKeys(tx); err != nil {
-			return err
-		}
-		for _, b := range smallBuckets {
-			if err := m.readSmall(tx, b); err != nil {
-				return err
-			}
-		}
-		return m.readCluster(tx)
-	})
-	return m, err
+	}
+	return m, m.readCluster(tx)
 }
 
 func (m *memory) readKeys(tx *bolt.Tx) error {
-	return bucketKeys.in(tx).ForEach(func(k, v []byte) error {
-		f, err := parseFrame(k, v)
+	return store.Keys.In(tx).ForEach(func(k, v []byte) error {
+		f, err := frame.Parse(k, v)
 		if err != nil {
 			return err
 		}
@@ -146,8 +140,8 @@ func (m *memory) readKeys(tx *bolt.Tx) error {
 	})
 }
 
-func (m *memory) readSmall(tx *bolt.Tx, b bucket) error {
-	return b.in(tx).ForEach(func(k, v []byte) error {
+func (m *memory) readSmall(tx *bolt.Tx, b store.Bucket) error {
+	return b.In(tx).ForEach(func(k, v []byte) error {
 		set, err := decodeSmall(b, string(k), v)
 		if err == nil {
 			set(m.small)
@@ -166,12 +160,12 @@ func (m *memory) readCluster(tx *bolt.Tx) (err error) {
 
 func readNodes(tx *bolt.Tx) (map[string]*nodeState, error) {
 	nodes := map[string]*nodeState{}
-	err := bucketNodes.in(tx).ForEach(func(k, v []byte) error {
-		f, err := parseFrame(k, v)
+	err := store.Nodes.In(tx).ForEach(func(k, v []byte) error {
+		f, err := frame.Parse(k, v)
 		if err != nil {
 			return err
 		}
-		nodes[string(k)], err = parseNode(f.payload)
+		nodes[string(k)], err = parseNode(f.Payload)
 		return err
 	})
 	return nodes, err
@@ -179,20 +173,20 @@ func readNodes(tx *bolt.Tx) (map[string]*nodeState, error) {
 
 func readCluster(tx *bolt.Tx) (*ClusterInfo, uint32, error) {
 	version := uint32(1)
-	f, ok, err := readFrame(tx, bucketCluster, keyVersion)
+	f, ok, err := store.Cluster.Read(tx, keyVersion)
 	if err != nil {
 		return nil, 0, err
 	}
-	if ok && len(f.payload) == 4 {
-		version = binary.BigEndian.Uint32(f.payload)
+	if ok && len(f.Payload) == 4 {
+		version = binary.BigEndian.Uint32(f.Payload)
 	}
-	f, ok, err = readFrame(tx, bucketCluster, keyInfo)
+	f, ok, err = store.Cluster.Read(tx, keyInfo)
 	if err != nil || !ok {
 		return nil, version, err
 	}
 	info := new(ClusterInfo)
-	if err := dec.Unmarshal(f.payload, info); err != nil {
-		return nil, 0, fmt.Errorf("decode cluster: %w: %w", err, ErrDamaged)
+	if err := dec.Unmarshal(f.Payload, info); err != nil {
+		return nil, 0, fmt.Errorf("decode cluster: %w: %w", err, frame.ErrDamaged)
 	}
 	return info, version, nil
 }
@@ -201,7 +195,7 @@ func readCluster(tx *bolt.Tx) (*ClusterInfo, uint32, error) {
 func (f *FSM) install(m *memory) {
 	f.keys.Store(m.keys)
 	f.small = m.small
-	f.catalog.Store(m.small.catalog(m.pos.index))
+	f.catalog.Store(m.small.catalog(m.pos.Index))
 	members := maps.Clone(m.small.members)
 	f.members.Store(&members)
 	f.nodes.Store(&m.nodes)
@@ -224,7 +218,7 @@ type news struct {
 }
 
 func (f *FSM) prepare(b *batch) (*news, error) {
-	n := &news{Change: Change{Index: b.pos.index, Tables: b.tables}}
+	n := &news{Change: Change{Index: b.pos.Index, Tables: b.tables}}
 	for _, of := range slices.Sorted(maps.Keys(b.changed)) {
 		for _, id := range slices.Sorted(maps.Keys(b.changed[of])) {
 			if err := n.read(b, of, id); err != nil {
@@ -233,7 +227,7 @@ func (f *FSM) prepare(b *batch) (*news, error) {
 		}
 	}
 	nodes := *f.nodes.Load()
-	if len(b.changed[bucketNodes]) > 0 {
+	if len(b.changed[store.Nodes]) > 0 {
 		var err error
 		if nodes, err = readNodes(b.tx); err != nil {
 			return nil, err
@@ -258,14 +252,14 @@ func (f *FSM) prepare(b *batch) (*news, error) {
 	return n, nil
 }
 
-func (n *news) read(b *batch, of bucket, id string) error {
+func (n *news) read(b *batch, of store.Bucket, id string) error {
 	switch {
-	case of == bucketCluster:
+	case of == store.Cluster:
 		n.cluster = true
 		return nil
-	case of == bucketNodes:
+	case of == store.Nodes:
 		return nil
-	case of != bucketKeys:
+	case of != store.Keys:
 		set, err := decodeSmall(of, id, b.bucket(of).Get([]byte(id)))
 		n.small = append(n.small, set)
 		return err
@@ -275,7 +269,7 @@ func (n *news) read(b *batch, of bucket, id string) error {
 		n.gone = append(n.gone, id)
 		return nil
 	}
-	f, err := parseFrame([]byte(id), v)
+	f, err := frame.Parse([]byte(id), v)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -68,7 +70,7 @@ func (a *account) append() []byte {
 
 func parseAccount(b []byte) (*account, error) {
 	if len(b) < accountFixed || len(b) != accountFixed+int(binary.BigEndian.Uint16(b[41:]))*holdSize {
-		return nil, fmt.Errorf("account of %d bytes: %w", len(b), ErrDamaged)
+		return nil, fmt.Errorf("account of %d bytes: %w", len(b), frame.ErrDamaged)
 	}
 	u := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
 	a := &account{
@@ -194,11 +196,11 @@ func windowsPrefix(id resource.AccountID) []byte { return append([]byte(id), 0) 
 
 // account reads one window, without the holds that were dropped since it was written.
 func (tx *Tx) account(key []byte) (*account, bool) {
-	f, ok := tx.get(bucketAccounts, key)
+	f, ok := tx.get(store.Accounts, key)
 	if !ok {
 		return nil, false
 	}
-	a, err := parseAccount(f.payload)
+	a, err := parseAccount(f.Payload)
 	if err != nil {
 		fail(err)
 	}
@@ -210,7 +212,7 @@ func (tx *Tx) headroom(a *account) resource.Money {
 	return a.headroom(a.sums(holdingIn(tx.allNodes())))
 }
 
-func (tx *Tx) putAccount(key []byte, a *account) { tx.put(bucketAccounts, key, a.append()) }
+func (tx *Tx) putAccount(key []byte, a *account) { tx.put(store.Accounts, key, a.append()) }
 
 // terms finds the terms of an account in the holder's record: an account's limit is never
 // taken from a node, which may not know the newest.
@@ -220,7 +222,7 @@ func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
 		return resource.Terms{}, false
 	}
 	all, shared := tx.holder(parts[0], parts[1])
-	if b, _, ok := load[resource.Budget](tx, bucketBudgets, shared); shared != "" && ok {
+	if b, _, ok := load[resource.Budget](tx, store.Budgets, shared); shared != "" && ok {
 		all = append(slices.Clip(all), b.Terms)
 	}
 	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == parts[2] })
@@ -234,11 +236,11 @@ func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
 func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
 	switch kind {
 	case "key":
-		if k, _, ok := load[resource.Key](tx, bucketKeys, id); ok {
+		if k, _, ok := load[resource.Key](tx, store.Keys, id); ok {
 			return k.Budgets, k.BudgetID
 		}
 	case "team":
-		if t, _, ok := load[resource.Team](tx, bucketTeams, id); ok {
+		if t, _, ok := load[resource.Team](tx, store.Teams, id); ok {
 			return t.Budgets, t.BudgetID
 		}
 	}
@@ -307,13 +309,13 @@ func fits(per resource.Per, w resource.Window) bool {
 // dropEnded deletes all windows that have ended but the newest, which late settles need.
 func (tx *Tx) dropEnded(id resource.AccountID) {
 	keep := true
-	for _, k := range slices.Backward(tx.scan(bucketAccounts, windowsPrefix(id))) {
+	for _, k := range slices.Backward(tx.scan(store.Accounts, windowsPrefix(id))) {
 		a, ok := tx.account(k)
 		if !ok || a.end == 0 || a.end > tx.Now {
 			continue
 		}
 		if !keep {
-			tx.delete(bucketAccounts, k)
+			tx.delete(store.Accounts, k)
 		}
 		keep = false
 	}
@@ -322,7 +324,7 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 // adjustLimits brings the open windows of a holder's accounts to the limits of its terms.
 func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
-		for _, k := range tx.scan(bucketAccounts, windowsPrefix(resource.Account(kind, id, t.Name))) {
+		for _, k := range tx.scan(store.Accounts, windowsPrefix(resource.Account(kind, id, t.Name))) {
 			a, ok := tx.account(k)
 			if !ok || (a.end != 0 && a.end <= tx.Now) || (a.limit == t.USD && a.overdraft == t.Overdraft) {
 				continue
@@ -340,7 +342,7 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 	if budgetID == "" {
 		return inline, nil
 	}
-	b, _, ok := load[resource.Budget](tx, bucketBudgets, budgetID)
+	b, _, ok := load[resource.Budget](tx, store.Budgets, budgetID)
 	if !ok {
 		return inline, nil
 	}
@@ -354,7 +356,7 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 
 // dropAccounts deletes all accounts of a holder that is deleted.
 func (tx *Tx) dropAccounts(kind, id string) {
-	for _, k := range tx.scan(bucketAccounts, []byte(kind+"/"+id+"/")) {
-		tx.delete(bucketAccounts, bytes.Clone(k))
+	for _, k := range tx.scan(store.Accounts, []byte(kind+"/"+id+"/")) {
+		tx.delete(store.Accounts, bytes.Clone(k))
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -95,7 +97,7 @@ func (n *nodeState) append() []byte {
 
 func parseNode(b []byte) (*nodeState, error) {
 	if len(b) < nodeFixed || len(b) != nodeFixed+int(binary.BigEndian.Uint16(b[75:]))*oldEpochSize {
-		return nil, fmt.Errorf("node of %d bytes: %w", len(b), ErrDamaged)
+		return nil, fmt.Errorf("node of %d bytes: %w", len(b), frame.ErrDamaged)
 	}
 	u := func(i int) uint64 { return binary.BigEndian.Uint64(b[3+8*i:]) }
 	n := &nodeState{
@@ -118,9 +120,9 @@ func (tx *Tx) allNodes() map[string]*nodeState {
 		return tx.nodes
 	}
 	tx.nodes = map[string]*nodeState{}
-	for _, k := range tx.scan(bucketNodes, nil) {
-		f, _ := tx.get(bucketNodes, k)
-		n, err := parseNode(f.payload)
+	for _, k := range tx.scan(store.Nodes, nil) {
+		f, _ := tx.get(store.Nodes, k)
+		n, err := parseNode(f.Payload)
 		if err != nil {
 			fail(err)
 		}
@@ -136,7 +138,7 @@ func (tx *Tx) node(id string) (*nodeState, bool) {
 
 func (tx *Tx) putNode(id string, n *nodeState) {
 	tx.allNodes()[id] = n
-	tx.put(bucketNodes, []byte(id), n.append())
+	tx.put(store.Nodes, []byte(id), n.append())
 }
 
 func (tx *Tx) nextOrdinal() uint16 {
@@ -163,6 +165,6 @@ func (tx *Tx) active() []*nodeState {
 // what it spent meanwhile is not known, so nothing is granted.
 func (tx *Tx) frozen() bool {
 	return slices.ContainsFunc(slices.Collect(maps.Values(tx.allNodes())), func(n *nodeState) bool {
-		return !n.removed && n.epoch != 0 && n.generation < tx.b.pos.generation
+		return !n.removed && n.epoch != 0 && n.generation < tx.b.pos.Generation
 	})
 }

@@ -8,6 +8,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -39,9 +41,9 @@ func (f *FSM) Key(id string) (*resource.Key, bool) {
 func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
 	var id string
 	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := readFrame(tx, bucketNames, nameKey(bucketKeys, name))
+		fr, ok, err := store.Names.Read(tx, nameKey(store.Keys, name))
 		if ok {
-			id = string(fr.payload)
+			id = string(fr.Payload)
 		}
 		return err
 	})
@@ -63,9 +65,9 @@ func (f *FSM) Cluster() (ClusterInfo, bool) {
 // JoinToken returns when the token with the hash expires; false if it is unknown or used.
 func (f *FSM) JoinToken(h resource.Hash) (expires resource.Time, ok bool) {
 	f.view(func(tx *bolt.Tx) error {
-		fr, found, err := readFrame(tx, bucketTokens, h[:])
-		if found && len(fr.payload) == 8 {
-			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.payload)), true
+		fr, found, err := store.Tokens.Read(tx, h[:])
+		if found && len(fr.Payload) == 8 {
+			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.Payload)), true
 		}
 		return err
 	})
@@ -144,11 +146,11 @@ func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bo
 	if v == nil || !known || !valid {
 		return Lease{}, false, nil
 	}
-	fr, err := parseFrame(key, v)
+	fr, err := frame.Parse(key, v)
 	if err != nil {
 		return Lease{}, false, err
 	}
-	a, err := parseAccount(fr.payload)
+	a, err := parseAccount(fr.Payload)
 	if err != nil {
 		return Lease{}, false, err
 	}
@@ -167,7 +169,7 @@ func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bo
 // eachAccount calls fn for every window of the accounts whose id begins with the prefix.
 func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
 	f.view(func(tx *bolt.Tx) error {
-		c := bucketAccounts.in(tx).Cursor()
+		c := store.Accounts.In(tx).Cursor()
 		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
 			if err := fn(k, v); err != nil {
 				return err
@@ -199,7 +201,7 @@ func (f *FSM) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {
 	var ok bool
 	f.view(func(tx *bolt.Tx) (err error) {
 		key := accountKey(id, start)
-		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, bucketAccounts.in(tx).Get(key))
+		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, store.Accounts.In(tx).Get(key))
 		return err
 	})
 	return l, ok
@@ -238,13 +240,13 @@ func (f *FSM) Presumed(node string) []EpochHold {
 func readAccount(k, v []byte) (*account, resource.AccountID, resource.Time, error) {
 	id, start, ok := splitAccountKey(k)
 	if !ok {
-		return nil, "", 0, ErrDamaged
+		return nil, "", 0, frame.ErrDamaged
 	}
-	fr, err := parseFrame(k, v)
+	fr, err := frame.Parse(k, v)
 	if err != nil {
 		return nil, "", 0, err
 	}
-	a, err := parseAccount(fr.payload)
+	a, err := parseAccount(fr.Payload)
 	return a, id, start, err
 }
 
@@ -273,11 +275,11 @@ func (f *FSM) Accounts(holder string) []Account {
 func (f *FSM) Totals(kind, id string) Totals {
 	var t Totals
 	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := readFrame(tx, bucketTotals, totalsKey(kind, id))
+		fr, ok, err := store.Totals.Read(tx, totalsKey(kind, id))
 		if err != nil || !ok {
 			return err
 		}
-		t, err = parseTotals(fr.payload)
+		t, err = parseTotals(fr.Payload)
 		return err
 	})
 	return t
@@ -289,17 +291,17 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	days := map[int32]Totals{}
 	last := dayKey(kind, id, to)
 	f.view(func(tx *bolt.Tx) error {
-		c := bucketTotals.in(tx).Cursor()
+		c := store.Totals.In(tx).Cursor()
 		for k, v := c.Seek(dayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
 			if len(k) != len(last) {
 				continue
 			}
-			fr, err := parseFrame(k, v)
+			fr, err := frame.Parse(k, v)
 			if err != nil {
 				return err
 			}
 			day := int32(binary.BigEndian.Uint32(k[len(k)-4:]) ^ 1<<31)
-			if days[day], err = parseTotals(fr.payload); err != nil {
+			if days[day], err = parseTotals(fr.Payload); err != nil {
 				return err
 			}
 		}

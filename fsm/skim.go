@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -43,7 +44,7 @@ func skimKey(packed string) (*keyRec, error) {
 		}
 	}
 	if s.bad || r.id == "" {
-		return nil, fmt.Errorf("key of %d bytes: %w", len(packed), ErrDamaged)
+		return nil, fmt.Errorf("key of %d bytes: %w", len(packed), frame.ErrDamaged)
 	}
 	return r, nil
 }

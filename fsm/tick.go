@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -116,9 +118,9 @@ func (tx *Tx) fold(d SpendDelta) {
 
 func (tx *Tx) addTotals(key []byte, d SpendDelta) {
 	var t Totals
-	if f, ok := tx.get(bucketTotals, key); ok {
+	if f, ok := tx.get(store.Totals, key); ok {
 		var err error
-		if t, err = parseTotals(f.payload); err != nil {
+		if t, err = parseTotals(f.Payload); err != nil {
 			fail(err)
 		}
 	}
@@ -127,7 +129,7 @@ func (tx *Tx) addTotals(key []byte, d SpendDelta) {
 	t.Failures += d.Failures
 	t.Prompt += d.Prompt
 	t.Completion += d.Completion
-	tx.put(bucketTotals, key, t.append())
+	tx.put(store.Totals, key, t.append())
 }
 
 const totalsSize = 5 * 8
@@ -149,7 +151,7 @@ func (t Totals) append() []byte {
 
 func parseTotals(b []byte) (Totals, error) {
 	if len(b) != totalsSize {
-		return Totals{}, fmt.Errorf("totals of %d bytes, want %d: %w", len(b), totalsSize, ErrDamaged)
+		return Totals{}, fmt.Errorf("totals of %d bytes, want %d: %w", len(b), totalsSize, frame.ErrDamaged)
 	}
 	u := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
 	return Totals{Cost: resource.Money(u(0)), Requests: u(1), Failures: u(2), Prompt: u(3), Completion: u(4)}, nil
