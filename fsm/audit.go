@@ -7,6 +7,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -14,7 +15,7 @@ import (
 
 // putAudit stores the command's audit entry with the number i under index and number.
 func (tx *Tx) putAudit(i int) {
-	b, err := enc.Marshal(tx.audits[i])
+	b, err := codec.Marshal(tx.audits[i])
 	if err != nil {
 		fail(err)
 	}
@@ -85,7 +86,7 @@ func parseAudit(k, v []byte) (resource.AuditEntry, error) {
 	if err != nil {
 		return e, err
 	}
-	if err := dec.Unmarshal(f.Payload, &e); err != nil {
+	if err := codec.Unmarshal(f.Payload, &e); err != nil {
 		return e, fmt.Errorf("decode audit entry: %w: %w", err, frame.ErrDamaged)
 	}
 	return e, nil

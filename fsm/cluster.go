@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -91,7 +92,7 @@ func (tx *Tx) cluster() (*ClusterInfo, bool) {
 		return nil, false
 	}
 	info := new(ClusterInfo)
-	if err := dec.Unmarshal(f.Payload, info); err != nil {
+	if err := codec.Unmarshal(f.Payload, info); err != nil {
 		fail(err)
 	}
 	return info, true
@@ -118,7 +119,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 		GossipKey: c.GossipKey, KEKID: c.KEKID,
 		DEKs: []WrappedDEK{{ID: c.DEKID, KEKID: c.KEKID, Blob: c.DEK}},
 	}
-	b, err := enc.Marshal(info)
+	b, err := codec.Marshal(info)
 	if err != nil {
 		fail(err)
 	}
@@ -206,7 +207,7 @@ func (tx *Tx) admit(c RegisterMember) error {
 }
 
 func (tx *Tx) storeMember(m *resource.Member) {
-	b, err := enc.Marshal(m)
+	b, err := codec.Marshal(m)
 	if err != nil {
 		fail(err)
 	}

@@ -1,11 +1,16 @@
 package fsm
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+)
 
 // Forge gives an entry another kind and a right checksum.
 func Forge(b []byte, kind Kind) []byte {
 	binary.BigEndian.PutUint16(b[2:], uint16(kind))
-	binary.BigEndian.PutUint32(b[8:], entryCRC(b))
+	binary.BigEndian.PutUint32(b[8:], crc32.Update(crc32.Checksum(b[:8], frame.Castagnoli), frame.Castagnoli, b[12:]))
 	return b
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -60,7 +61,7 @@ func (t *keyTable) key(r *keyRec) *resource.Key {
 	if k := r.decoded.Load(); k != nil {
 		return k
 	}
-	k, err := decodeRecord[resource.Key](frame.Value{Version: r.version, Flags: r.flags, Payload: []byte(r.packed)})
+	k, err := codec.Record[resource.Key](frame.Value{Version: r.version, Flags: r.flags, Payload: []byte(r.packed)})
 	if err != nil {
 		panic(fmt.Sprintf("fsm: key %s was readable when it was stored: %v", r.id, err))
 	}

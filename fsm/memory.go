@@ -8,6 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -81,7 +82,7 @@ func decodeSmall(b store.Bucket, id string, v []byte) (func(*small), error) {
 	}
 }
 
-func decodeInto[T any, P canonicalizer[T]](id string, v []byte, in func(*small) map[string]P) (func(*small), error) {
+func decodeInto[T any, P codec.Canonicalizer[T]](id string, v []byte, in func(*small) map[string]P) (func(*small), error) {
 	if v == nil {
 		return func(s *small) { delete(in(s), id) }, nil
 	}
@@ -89,7 +90,7 @@ func decodeInto[T any, P canonicalizer[T]](id string, v []byte, in func(*small) 
 	if err != nil {
 		return nil, err
 	}
-	rec, err := decodeRecord[T, P](f)
+	rec, err := codec.Record[T, P](f)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +186,7 @@ func readCluster(tx *bolt.Tx) (*ClusterInfo, uint32, error) {
 		return nil, version, err
 	}
 	info := new(ClusterInfo)
-	if err := dec.Unmarshal(f.Payload, info); err != nil {
+	if err := codec.Unmarshal(f.Payload, info); err != nil {
 		return nil, 0, fmt.Errorf("decode cluster: %w: %w", err, frame.ErrDamaged)
 	}
 	return info, version, nil

@@ -2,13 +2,11 @@ package fsm
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -17,30 +15,13 @@ import (
 // maxID is the longest id of a record.
 const maxID = 128
 
-// decodeRecord reads a stored record and fills in what the frame holds.
-func decodeRecord[T any, P canonicalizer[T]](f frame.Value) (P, error) {
-	v := P(new(T))
-	if err := dec.Unmarshal(f.Payload, v); err != nil {
-		return nil, fmt.Errorf("decode record: %w: %w", err, frame.ErrDamaged)
-	}
-	v.Canonicalize()
-	v.Head().Version = f.Version
-	switch r := any(v).(type) {
-	case *resource.Key:
-		r.Blocked = f.Flags&frame.FlagBlocked != 0
-	case *resource.Team:
-		r.Blocked = f.Flags&frame.FlagBlocked != 0
-	}
-	return v, nil
-}
-
 // load reads a record within Apply.
-func load[T any, P canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, frame.Value, bool) {
+func load[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, frame.Value, bool) {
 	f, ok := tx.get(b, []byte(id))
 	if !ok {
 		return nil, f, false
 	}
-	v, err := decodeRecord[T, P](f)
+	v, err := codec.Record[T, P](f)
 	if err != nil {
 		fail(err)
 	}
@@ -51,11 +32,11 @@ func (tx *Tx) has(b store.Bucket, id string) bool { return tx.raw(b, []byte(id))
 
 // putRecord stores a record that its proposer read at the version read, 0 to create it. It
 // returns what it replaced, nil if it created.
-func putRecord[T any, P canonicalizer[T]](tx *Tx, b store.Bucket, e Encoded[T], read uint64) (P, error) {
-	if e.value == nil {
+func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encoded[T], read uint64) (P, error) {
+	if e.Record() == nil {
 		return nil, &resource.Invalid{Field: b.Kind(), Reason: "is missing"}
 	}
-	rec := P(e.value)
+	rec := P(e.Record())
 	id := rec.Head().ID
 	if id == "" || len(id) > maxID || strings.ContainsAny(id, "/\x00") {
 		return nil, &resource.Invalid{Field: "id", Reason: fmt.Sprintf("an id has 1 to %d bytes and no slash", maxID)}
@@ -82,16 +63,19 @@ func putRecord[T any, P canonicalizer[T]](tx *Tx, b store.Bucket, e Encoded[T], 
 	}
 	var fields []string
 	if exists {
-		fields = changedFields(f.Payload, e.raw)
+		var err error
+		if fields, err = codec.Changed(f.Payload, e.Raw()); err != nil {
+			fail(err)
+		}
 	}
-	tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.raw})
+	tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.Raw()})
 	tx.wrote = true
 	tx.note(b.Kind(), id, f.Version, fields)
 	return old, nil
 }
 
 // deleteRecord deletes a record and leaves a tombstone: its id stays dead.
-func deleteRecord[T any, P canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, error) {
+func deleteRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, error) {
 	old, f, ok := load[T, P](tx, b, id)
 	if !ok {
 		return nil, refuse(b, id, resource.ErrNotFound)
@@ -276,26 +260,4 @@ func (tx *Tx) referrers(b store.Bucket, id string) []string {
 		from = append(from, string(bytes.TrimPrefix(k, prefix)))
 	}
 	return from
-}
-
-// changedFields names the top-level fields in which two encoded records differ, sorted.
-// When and by whom a record was updated differs always and is left out.
-func changedFields(from, to []byte) []string {
-	var a, b map[string]cbor.RawMessage
-	if err := errors.Join(dec.Unmarshal(from, &a), dec.Unmarshal(to, &b)); err != nil {
-		fail(fmt.Errorf("compare records: %w", err))
-	}
-	var fields []string
-	for name, v := range b { // sorted below
-		if old, ok := a[name]; !ok || !bytes.Equal(old, v) {
-			fields = append(fields, name)
-		}
-	}
-	for name := range a { // sorted below
-		if _, ok := b[name]; !ok {
-			fields = append(fields, name)
-		}
-	}
-	slices.Sort(fields)
-	return slices.DeleteFunc(fields, func(n string) bool { return n == "updated_at" || n == "updated_by" })
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -18,7 +19,7 @@ func skimSeed(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e.raw
+	return e.Raw()
 }
 
 func TestSkimKey(t *testing.T) {
@@ -45,7 +46,7 @@ func FuzzSkimKey(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := skimKey(string(b))
 		var k resource.Key
-		if decodeStrict(b, &k) != nil || k.ID == "" {
+		if codec.Strict(b, &k) != nil || k.ID == "" {
 			return // only that it does not panic
 		}
 		if err != nil {
