@@ -3,10 +3,10 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -80,7 +80,7 @@ func (tx *Tx) checkKey(a Actor) error {
 
 // checkNode refuses a removed member. One that is not there yet may register itself.
 func (tx *Tx) checkNode(id string) error {
-	if n, ok := tx.node(id); ok && n.removed {
+	if n, ok := tx.node(id); ok && n.Removed {
 		return fmt.Errorf("node %q was removed: %w", id, resource.ErrForbidden)
 	}
 	return nil
@@ -173,7 +173,7 @@ func (c RegisterMember) Apply(tx *Tx) error {
 		if err := tx.admit(c); err != nil {
 			return err
 		}
-		tx.putNode(id, &nodeState{ordinal: tx.nextOrdinal(), generation: tx.b.pos.Generation})
+		tx.putNode(id, &money.Node{Ordinal: tx.allNodes().NextOrdinal(), Generation: tx.b.pos.Generation})
 	}
 	if err := tx.moveName(store.Members, id, before, &m); err != nil {
 		return err
@@ -230,8 +230,8 @@ func (c RemoveMember) Apply(tx *Tx) error {
 	m.Removed = true
 	tx.storeMember(m)
 	if n, ok := tx.node(c.ID); ok {
-		n.removed = true
-		n.retire(tx.Index)
+		n.Removed = true
+		n.Retire(tx.Index)
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
@@ -253,19 +253,13 @@ func (tx *Tx) raiseVersion() {
 	}
 }
 
-// Apply implements Command. The counter starts anew in each generation, above all that
-// the generations before may have used.
+// Apply implements Command.
 func (c OpenEpoch) Apply(tx *Tx) error {
 	n, err := tx.own(c.Node)
 	if err != nil {
 		return err
 	}
-	n.retire(tx.Index)
-	n.epoch = max(n.epoch, tx.b.pos.Generation<<32) + 1
-	n.seq, n.to = 0, 0
-	if !n.replaying() {
-		n.generation = tx.b.pos.Generation
-	}
+	n.Start(tx.Index, tx.b.pos.Generation)
 	tx.putNode(c.Node, n)
 	tx.epoch = true
 	return nil
@@ -277,17 +271,13 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(n.old, func(o oldEpoch) bool { return o.epoch == c.Epoch })
-	if i < 0 {
+	if n.OldEpoch(c.Epoch) == nil {
 		return fmt.Errorf("epoch %d of node %q: %w", c.Epoch, c.Node, resource.ErrNotFound)
 	}
 	if c.Whole {
-		n.old = slices.Delete(n.old, i, i+1)
+		n.Drop(c.Epoch, tx.b.pos.Generation)
 	} else {
-		n.old[i].kept = true
-	}
-	if !n.replaying() {
-		n.generation = tx.b.pos.Generation
+		n.Keep(c.Epoch, tx.b.pos.Generation)
 	}
 	tx.putNode(c.Node, n)
 	tx.epoch = true
@@ -295,7 +285,7 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 }
 
 // own returns the state of a node that speaks for itself.
-func (tx *Tx) own(id string) (*nodeState, error) {
+func (tx *Tx) own(id string) (*money.Node, error) {
 	if tx.Actor.ID != id {
 		return nil, fmt.Errorf("epoch of node %q by node %q: %w", id, tx.Actor.ID, resource.ErrForbidden)
 	}

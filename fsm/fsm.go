@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -46,7 +47,7 @@ type FSM struct {
 
 	keys    atomic.Pointer[keyTable]
 	catalog atomic.Pointer[resource.Catalog]
-	nodes   atomic.Pointer[map[string]*nodeState]
+	nodes   atomic.Pointer[money.Nodes]
 	members atomic.Pointer[map[string]*resource.Member]
 	info    atomic.Pointer[ClusterInfo]
 	version atomic.Uint32 // replicated fsm_version

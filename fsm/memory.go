@@ -10,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -19,7 +20,7 @@ type memory struct {
 	pos     store.Position
 	keys    *keyTable
 	small   *small
-	nodes   map[string]*nodeState
+	nodes   money.Nodes
 	info    *ClusterInfo
 	version uint32
 }
@@ -111,7 +112,7 @@ func list[R any](m map[string]R) []R { return slices.Collect(maps.Values(m)) }
 
 // readMemory reads everything that is served from memory, verifying each value.
 func readMemory(tx *bolt.Tx) (m *memory, err error) {
-	m = &memory{keys: newKeyTable(), small: newSmall(), nodes: map[string]*nodeState{}}
+	m = &memory{keys: newKeyTable(), small: newSmall(), nodes: money.Nodes{}}
 	if m.pos, err = store.ReadPosition(tx); err != nil {
 		return nil, err
 	}
@@ -159,14 +160,14 @@ func (m *memory) readCluster(tx *bolt.Tx) (err error) {
 	return err
 }
 
-func readNodes(tx *bolt.Tx) (map[string]*nodeState, error) {
-	nodes := map[string]*nodeState{}
+func readNodes(tx *bolt.Tx) (money.Nodes, error) {
+	nodes := money.Nodes{}
 	err := store.Nodes.In(tx).ForEach(func(k, v []byte) error {
 		f, err := frame.Parse(k, v)
 		if err != nil {
 			return err
 		}
-		nodes[string(k)], err = parseNode(f.Payload)
+		nodes[string(k)], err = money.ParseNode(f.Payload)
 		return err
 	})
 	return nodes, err
@@ -212,7 +213,7 @@ type news struct {
 	keys    []*keyRec
 	gone    []string // ids of deleted keys
 	small   []func(*small)
-	nodes   map[string]*nodeState // nil: as before
+	nodes   money.Nodes // nil: as before
 	cluster bool
 	info    *ClusterInfo
 	version uint32

@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -83,7 +84,7 @@ func (f *FSM) Member(id string) (*resource.Member, bool) {
 // Epoch returns the epoch of the node's running process, 0 if none has been opened.
 func (f *FSM) Epoch(node string) uint64 {
 	if n, ok := (*f.nodes.Load())[node]; ok {
-		return n.epoch
+		return n.Epoch
 	}
 	return 0
 }
@@ -96,7 +97,7 @@ func (f *FSM) LastTick(node string) (epoch, seq uint64, at resource.Time, applie
 	if !ok {
 		return 0, 0, 0, 0
 	}
-	return n.epoch, n.seq, n.at, n.applied
+	return n.Epoch, n.Seq, n.At, n.Applied
 }
 
 // NodeState is what the state knows of a node's journal and ticks.
@@ -127,11 +128,11 @@ func (f *FSM) Node(id string) (NodeState, bool) {
 		return NodeState{}, false
 	}
 	s := NodeState{
-		Epoch: n.epoch, Seq: n.seq, To: n.to, At: n.at, Applied: n.applied, Hash: slices.Clone(n.hash),
-		Clock: n.clock, Generation: n.generation, Removed: n.removed,
+		Epoch: n.Epoch, Seq: n.Seq, To: n.To, At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
+		Clock: n.Clock, Generation: n.Generation, Removed: n.Removed,
 	}
-	for _, o := range n.old {
-		s.Old = append(s.Old, OldEpoch{Epoch: o.epoch, To: o.to, Closed: o.kept})
+	for _, o := range n.Old {
+		s.Old = append(s.Old, OldEpoch{Epoch: o.Epoch, To: o.To, Closed: o.Kept})
 	}
 	return s, true
 }
@@ -140,9 +141,9 @@ func (f *FSM) Node(id string) (NodeState, bool) {
 func (f *FSM) Nodes() []string { return slices.Sorted(maps.Keys(*f.nodes.Load())) }
 
 // leaseOf tells what the node holds of one window; false if the account is gone.
-func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bool, error) {
+func leaseOf(node string, nodes money.Nodes, key, v []byte) (Lease, bool, error) {
 	n, known := nodes[node]
-	id, start, valid := splitAccountKey(key)
+	id, start, valid := money.SplitKey(key)
 	if v == nil || !known || !valid {
 		return Lease{}, false, nil
 	}
@@ -150,20 +151,11 @@ func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bo
 	if err != nil {
 		return Lease{}, false, err
 	}
-	a, err := parseAccount(fr.Payload)
+	a, err := money.ParseAccount(fr.Payload)
 	if err != nil {
 		return Lease{}, false, err
 	}
-	l := Lease{
-		Account: id, Window: resource.Window{Start: start, End: a.end}, Epoch: n.epoch,
-		Limit: a.limit, Overdraft: a.allowance(n), Headroom: a.headroom(a.sums(holdingIn(nodes))), Recall: a.recall,
-	}
-	for _, h := range a.holds {
-		if h.node == n.ordinal && h.epoch == n.epoch && !n.removed {
-			l.Granted, l.Settled = h.granted, h.consumed
-		}
-	}
-	return l, true, nil
+	return a.Lease(id, start, n, nodes), true, nil
 }
 
 // eachAccount calls fn for every window of the accounts whose id begins with the prefix.
@@ -200,7 +192,7 @@ func (f *FSM) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {
 	var l Lease
 	var ok bool
 	f.view(func(tx *bolt.Tx) (err error) {
-		key := accountKey(id, start)
+		key := money.Key(id, start)
 		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, store.Accounts.In(tx).Get(key))
 		return err
 	})
@@ -227,9 +219,9 @@ func (f *FSM) Presumed(node string) []EpochHold {
 		if err != nil {
 			return err
 		}
-		for _, h := range a.holds {
-			if h.node == n.ordinal && n.holding(h.epoch) == holdPresumed && h.outstanding() > 0 {
-				all = append(all, EpochHold{Epoch: h.epoch, Account: id, Start: start, Amount: h.outstanding()})
+		for _, h := range a.Holds {
+			if h.Node == n.Ordinal && n.Holding(h.Epoch) == money.Presumed && h.Outstanding() > 0 {
+				all = append(all, EpochHold{Epoch: h.Epoch, Account: id, Start: start, Amount: h.Outstanding()})
 			}
 		}
 		return nil
@@ -237,8 +229,8 @@ func (f *FSM) Presumed(node string) []EpochHold {
 	return all
 }
 
-func readAccount(k, v []byte) (*account, resource.AccountID, resource.Time, error) {
-	id, start, ok := splitAccountKey(k)
+func readAccount(k, v []byte) (*money.Account, resource.AccountID, resource.Time, error) {
+	id, start, ok := money.SplitKey(k)
 	if !ok {
 		return nil, "", 0, frame.ErrDamaged
 	}
@@ -246,24 +238,24 @@ func readAccount(k, v []byte) (*account, resource.AccountID, resource.Time, erro
 	if err != nil {
 		return nil, "", 0, err
 	}
-	a, err := parseAccount(fr.Payload)
+	a, err := money.ParseAccount(fr.Payload)
 	return a, id, start, err
 }
 
 // Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
 // reads the file.
 func (f *FSM) Accounts(holder string) []Account {
-	holdingOf := holdingIn(*f.nodes.Load())
+	nodes := *f.nodes.Load()
 	var all []Account
 	f.eachAccount(holder+"/", func(k, v []byte) error {
 		a, id, start, err := readAccount(k, v)
 		if err != nil {
 			return err
 		}
-		s := a.sums(holdingOf)
+		s := a.Sums(nodes)
 		all = append(all, Account{
-			ID: id, Window: resource.Window{Start: start, End: a.end}, Limit: a.limit,
-			Settled: a.settled, Presumed: s.presumed, Granted: s.live,
+			ID: id, Window: resource.Window{Start: start, End: a.End}, Limit: a.Limit,
+			Settled: a.Settled, Presumed: s.Presumed, Granted: s.Live,
 		})
 		return nil
 	})
@@ -275,11 +267,11 @@ func (f *FSM) Accounts(holder string) []Account {
 func (f *FSM) Totals(kind, id string) Totals {
 	var t Totals
 	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := store.Totals.Read(tx, totalsKey(kind, id))
+		fr, ok, err := store.Totals.Read(tx, money.TotalsKey(kind, id))
 		if err != nil || !ok {
 			return err
 		}
-		t, err = parseTotals(fr.Payload)
+		t, err = money.ParseTotals(fr.Payload)
 		return err
 	})
 	return t
@@ -289,10 +281,10 @@ func (f *FSM) Totals(kind, id string) Totals {
 // on which there was something. It reads the file.
 func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	days := map[int32]Totals{}
-	last := dayKey(kind, id, to)
+	last := money.DayKey(kind, id, to)
 	f.view(func(tx *bolt.Tx) error {
 		c := store.Totals.In(tx).Cursor()
-		for k, v := c.Seek(dayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
+		for k, v := c.Seek(money.DayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
 			if len(k) != len(last) {
 				continue
 			}
@@ -300,8 +292,8 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 			if err != nil {
 				return err
 			}
-			day := int32(binary.BigEndian.Uint32(k[len(k)-4:]) ^ 1<<31)
-			if days[day], err = parseTotals(fr.Payload); err != nil {
+			day := money.Day(k)
+			if days[day], err = money.ParseTotals(fr.Payload); err != nil {
 				return err
 			}
 		}

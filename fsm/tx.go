@@ -9,6 +9,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -24,10 +25,10 @@ type Tx struct {
 	writes [store.Buckets]map[string][]byte // the overlay; a nil value deletes
 	audits []resource.AuditEntry
 	env    *Envelope
-	kind   Kind                  // of the command, or of the item of a Batch
-	wrote  bool                  // a record was written
-	epoch  bool                  // an epoch was opened or closed
-	nodes  map[string]*nodeState // read once for each command
+	kind   Kind        // of the command, or of the item of a Batch
+	wrote  bool        // a record was written
+	epoch  bool        // an epoch was opened or closed
+	nodes  money.Nodes // read once for each command
 }
 
 // ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
