@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -51,12 +52,12 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 // StoreConfiguration implements raft.ConfigurationStore, so that a change of the cluster's
 // configuration does not hold snapshots up.
 func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
-	f.ApplyBatch([]*raft.Log{{Index: index, Term: f.position().Term, Type: raft.LogConfiguration}})
+	f.ApplyBatch([]*raft.Log{{Index: index, Term: f.progress.Position().Term, Type: raft.LogConfiguration}})
 }
 
 func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	b := &batch{
-		f: f, pos: f.position(),
+		f: f, pos: f.progress.Position(),
 		changed: map[store.Bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
 	}
 	if b.tx, err = f.file.Begin(); err != nil {
@@ -86,7 +87,7 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	ch.publish(f)
-	f.moveTo(b.pos, b.marks)
+	f.progress.Move(b.pos, b.marks)
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(ch.Change)
 	}
@@ -103,7 +104,7 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 	if l.Type == raft.LogCommand {
 		a = f.command(b, l.Data)
 	}
-	b.marks = append(b.marks, mark{index: l.Index, hash: b.pos.Hash})
+	b.marks = append(b.marks, progress.Mark{Index: l.Index, Hash: b.pos.Hash})
 	return a
 }
 

@@ -11,7 +11,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -34,27 +36,21 @@ type FSM struct {
 	log  *slog.Logger
 	file *store.File
 
-	applyMu sync.Mutex // held while entries are applied, a snapshot is begun or restored, and by Close
-	failed  error      // guarded by applyMu; the first fatal error
-	closed  bool       // guarded by applyMu
-	tx      *Tx        // guarded by applyMu; reused between entries
-	small   *small     // guarded by applyMu; the decoded small tables
+	applyMu sync.Mutex     // held while entries are applied, a snapshot is begun or restored, and by Close
+	failed  error          // guarded by applyMu; the first fatal error
+	closed  bool           // guarded by applyMu
+	tx      *Tx            // guarded by applyMu; reused between entries
+	small   *memory.Tables // guarded by applyMu; the decoded small tables
 
-	stateMu sync.Mutex // guards state, marks and waiters
-	state   store.Position
-	marks   []mark        // ring of the last hashes, by index modulo its length
-	waiters chan struct{} // closed when state moves on
+	progress *progress.Progress
 
-	keys    atomic.Pointer[keyTable]
+	keys    atomic.Pointer[memory.Keys]
 	catalog atomic.Pointer[resource.Catalog]
 	nodes   atomic.Pointer[money.Nodes]
 	members atomic.Pointer[map[string]*resource.Member]
 	info    atomic.Pointer[ClusterInfo]
 	version atomic.Uint32 // replicated fsm_version
 }
-
-// markCount is how many indexes back a peer's state hash can be compared.
-const markCount = 8192
 
 // ErrDamaged says that a value, a file or a snapshot is not as it was written.
 var ErrDamaged = frame.ErrDamaged
@@ -66,13 +62,13 @@ func Open(cfg Config) (*FSM, error) {
 	if cfg.FSMVersion == 0 {
 		cfg.FSMVersion = Version
 	}
-	f := &FSM{cfg: cfg, log: cfg.Logger, marks: make([]mark, markCount), waiters: make(chan struct{})}
+	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New()}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	var m *memory
+	var m *served
 	read := func(tx *bolt.Tx) (err error) {
-		m, err = readMemory(tx)
+		m, err = readServed(tx)
 		return err
 	}
 	var err error
@@ -93,7 +89,7 @@ func (f *FSM) Close() error {
 		return nil
 	}
 	f.closed = true
-	return f.file.Close(f.position())
+	return f.file.Close(f.progress.Position())
 }
 
 // Kept says that the file of the last run was kept. If not, the state was empty at Open, and
@@ -101,60 +97,26 @@ func (f *FSM) Close() error {
 func (f *FSM) Kept() bool { return f.file.Kept() }
 
 // Applied returns the index of the newest entry applied.
-func (f *FSM) Applied() uint64 { return f.position().Index }
+func (f *FSM) Applied() uint64 { return f.progress.Position().Index }
 
 // Generation counts the restores of a backup by a person.
-func (f *FSM) Generation() uint64 { return f.position().Generation }
+func (f *FSM) Generation() uint64 { return f.progress.Position().Generation }
 
 // Hash returns the state hash and the index that it belongs to.
 func (f *FSM) Hash() (uint64, [16]byte) {
-	p := f.position()
+	p := f.progress.Position()
 	return p.Index, p.Hash.Bytes()
 }
 
 // HashAt returns the state hash after an entry applied not long ago.
-func (f *FSM) HashAt(index uint64) ([16]byte, bool) {
-	f.stateMu.Lock()
-	defer f.stateMu.Unlock()
-	m := f.marks[index%markCount]
-	return m.hash.Bytes(), m.index == index && index != 0
-}
+func (f *FSM) HashAt(index uint64) ([16]byte, bool) { return f.progress.HashAt(index) }
 
 // FSMVersion returns the version that all members know and entries may ask for.
 func (f *FSM) FSMVersion() uint32 { return f.version.Load() }
 
-func (f *FSM) position() store.Position {
-	f.stateMu.Lock()
-	defer f.stateMu.Unlock()
-	return f.state
-}
-
-func (f *FSM) moveTo(p store.Position, marks []mark) {
-	f.stateMu.Lock()
-	defer f.stateMu.Unlock()
-	f.state = p
-	for _, m := range marks {
-		f.marks[m.index%markCount] = m
-	}
-	close(f.waiters)
-	f.waiters = make(chan struct{})
-}
-
 // WaitApplied waits until the entry with the index has been applied here, or for ctx.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {
-	for {
-		f.stateMu.Lock()
-		now, moved := f.state.Index, f.waiters
-		f.stateMu.Unlock()
-		if now >= index {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for entry %d: %w", index, ctx.Err())
-		}
-	}
+	return f.progress.Wait(ctx, index)
 }
 
 // view runs a short read of the file.

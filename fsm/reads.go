@@ -8,7 +8,9 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -20,22 +22,21 @@ func (f *FSM) Catalog() *resource.Catalog { return f.catalog.Load() }
 // KeyByHash returns the key with the secret, or with an old secret whose grace may have
 // ended (Key.AcceptsAt tells). The key must not be changed.
 func (f *FSM) KeyByHash(h resource.Hash) (*resource.Key, bool) {
-	t := f.keys.Load()
-	r := t.findHash(h)
-	if r == nil {
-		return nil, false
-	}
-	return t.key(r), true
+	return f.keys.Load().ByHash(h)
 }
 
 // Key returns the key with the id; it must not be changed.
 func (f *FSM) Key(id string) (*resource.Key, bool) {
-	t := f.keys.Load()
-	r := t.findID(id)
-	if r == nil {
-		return nil, false
-	}
-	return t.key(r), true
+	return f.keys.Load().ByID(id)
+}
+
+// ListQuery selects keys. Zero fields select all.
+type ListQuery = memory.Query
+
+// Keys returns a page of keys, the cursor of the next ("" after the last), and how many the
+// query selects in all.
+func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) {
+	return f.keys.Load().List(q)
 }
 
 // KeyByName returns the key with the name. It reads the file's index of names.
@@ -300,4 +301,17 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 		return nil
 	})
 	return days
+}
+
+// AuditQuery selects audit entries, the newest first. Zero fields select all.
+type AuditQuery = audit.Query
+
+// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
+// reads the file.
+func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
+	f.view(func(tx *bolt.Tx) (err error) {
+		items, next, err = audit.Find(tx, q)
+		return err
+	})
+	return items, next
 }

@@ -96,9 +96,9 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 	if h.FSMVersion > f.cfg.FSMVersion {
 		return fmt.Errorf("restore: the snapshot needs version %d, this node knows %d", h.FSMVersion, f.cfg.FSMVersion)
 	}
-	var m *memory
+	var m *served
 	read := func(tx *bolt.Tx) (err error) {
-		m, err = readMemory(tx)
+		m, err = readServed(tx)
 		return err
 	}
 	if err := f.file.Restore(h, rc, read, func() { f.install(m) }); err != nil {

@@ -8,8 +8,11 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -121,6 +124,15 @@ func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
 	})
 }
 
+// putAudit stores the command's audit entry with the number i.
+func (tx *Tx) putAudit(i int) {
+	b, err := codec.Marshal(tx.audits[i])
+	if err != nil {
+		fail(err)
+	}
+	tx.put(store.Audit, audit.Key(tx.Index, i), b)
+}
+
 func actorName(a Actor) string {
 	if a.ID == "" {
 		return a.Kind
@@ -145,13 +157,7 @@ type batch struct {
 	changed map[store.Bucket]map[string]bool // keys of changed tables, for memory
 	tables  map[string]bool                  // kinds, for the watcher
 	spent   map[string][]byte                // accounts' new values by key
-	marks   []mark
-}
-
-// mark is the state hash after one entry.
-type mark struct {
-	index uint64
-	hash  frame.Hash
+	marks   []progress.Mark
 }
 
 func (b *batch) bucket(of store.Bucket) *bolt.Bucket {

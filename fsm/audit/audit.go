@@ -1,4 +1,5 @@
-package fsm
+// Package audit is the log of changes by people: how an entry is stored and found.
+package audit
 
 import (
 	"encoding/binary"
@@ -13,18 +14,14 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// putAudit stores the command's audit entry with the number i under index and number.
-func (tx *Tx) putAudit(i int) {
-	b, err := codec.Marshal(tx.audits[i])
-	if err != nil {
-		fail(err)
-	}
-	key := binary.BigEndian.AppendUint64(nil, tx.Index)
-	tx.put(store.Audit, binary.BigEndian.AppendUint32(key, uint32(i)), b)
+// Key is the key of the entry with the number i among those of one Raft index: the newest
+// entry is the last.
+func Key(index uint64, i int) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, index), uint32(i))
 }
 
-// AuditQuery selects audit entries, the newest first. Zero fields select all.
-type AuditQuery struct {
+// Query selects audit entries, the newest first. Zero fields select all.
+type Query struct {
 	Limit  int    // of the page; 0: 50
 	Cursor string // next of the page before
 	Kind   string // of the record
@@ -32,38 +29,35 @@ type AuditQuery struct {
 	Actor  string // "master", "key/ID", "file"
 }
 
-// Audit returns a page of audit entries and the cursor of the next, "" after the last.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
+// Find returns a page of audit entries and the cursor of the next, "" after the last.
+func Find(tx *bolt.Tx, q Query) (items []resource.AuditEntry, next string, err error) {
 	if q.Limit <= 0 {
 		q.Limit = 50
 	}
 	from, err := hex.DecodeString(q.Cursor)
 	if err != nil {
-		return nil, ""
+		return nil, "", nil //nolint:nilerr // nothing follows what is no cursor
 	}
-	f.view(func(tx *bolt.Tx) error {
-		c := store.Audit.In(tx).Cursor()
-		k, v := before(c, from)
-		for ; k != nil; k, v = c.Prev() {
-			e, err := parseAudit(k, v)
-			if err != nil {
-				return err
-			}
-			if !q.matches(&e) {
-				continue
-			}
-			items = append(items, e)
-			if len(items) == q.Limit {
-				last := hex.EncodeToString(k)
-				if more, _ := c.Prev(); more != nil {
-					next = last
-				}
-				return nil
-			}
+	c := store.Audit.In(tx).Cursor()
+	k, v := before(c, from)
+	for ; k != nil; k, v = c.Prev() {
+		e, err := parse(k, v)
+		if err != nil {
+			return nil, "", err
 		}
-		return nil
-	})
-	return items, next
+		if !q.matches(&e) {
+			continue
+		}
+		items = append(items, e)
+		if len(items) == q.Limit {
+			last := hex.EncodeToString(k)
+			if more, _ := c.Prev(); more != nil {
+				next = last
+			}
+			break
+		}
+	}
+	return items, next, nil
 }
 
 // before moves c to the entry before the one of the cursor, to the last without a cursor.
@@ -76,11 +70,11 @@ func before(c *bolt.Cursor, from []byte) (k, v []byte) {
 	return c.Last()
 }
 
-func (q AuditQuery) matches(e *resource.AuditEntry) bool {
+func (q Query) matches(e *resource.AuditEntry) bool {
 	return (q.Kind == "" || q.Kind == e.Kind) && (q.ID == "" || q.ID == e.ID) && (q.Actor == "" || q.Actor == e.Actor)
 }
 
-func parseAudit(k, v []byte) (resource.AuditEntry, error) {
+func parse(k, v []byte) (resource.AuditEntry, error) {
 	var e resource.AuditEntry
 	f, err := frame.Parse(k, v)
 	if err != nil {

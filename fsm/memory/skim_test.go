@@ -1,4 +1,4 @@
-package fsm
+package memory
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ import (
 
 func skimSeed(t testing.TB) []byte {
 	t.Helper()
-	e, err := EncodedOf(resource.Key{
+	e, err := codec.Encode(resource.Key{
 		Meta: resource.Meta{ID: "k1", Owner: resource.OwnerFile, CreatedAt: -5, CreatedBy: "master"}, Name: "näme", TeamID: "t1",
 		Hash: resource.HashSecret("one"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("two"), Until: 7}},
 		Budgets: []resource.Terms{{USD: 5, Per: resource.PerDay}}, Metadata: []byte(`{"a":[1]}`), Models: []string{"x", "y"},

@@ -1,4 +1,4 @@
-package fsm
+package memory
 
 import (
 	"fmt"
@@ -20,8 +20,8 @@ const (
 // skimKey reads from a stored key what lookups and lists need, without decoding the rest:
 // a million keys are read at each start. Its strings are parts of the stored bytes, which
 // Decode has found well formed when they came and the frame's checksum has just vouched for.
-func skimKey(packed string) (*keyRec, error) {
-	r := &keyRec{packed: packed}
+func skimKey(packed string) (*KeyRecord, error) {
+	r := &KeyRecord{packed: packed}
 	s := skimmer{rest: packed}
 	for range s.head(cborMap) {
 		switch s.text() {
