@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/progress"
@@ -36,6 +37,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		f.failed = store.ErrClosed
 	}
 	if f.failed == nil {
+		defer prometheus.NewTimer(f.metrics.Apply).ObserveDuration()
 		if err := f.applyLocked(logs, out); err != nil {
 			f.failed = err
 			f.stop(err)
@@ -103,6 +105,7 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 	var a Applied
 	if l.Type == raft.LogCommand {
 		a = f.command(b, l.Data)
+		f.metrics.count(a)
 	}
 	b.marks = append(b.marks, progress.Mark{Index: l.Index, Hash: b.pos.Hash})
 	return a

@@ -6,6 +6,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -19,28 +20,11 @@ const (
 	actorFile   = "file"
 )
 
-var (
-	keyInfo    = []byte("info")
-	keyVersion = []byte("fsm_version")
-)
-
 // ClusterInfo is the identity of the cluster and its secrets, as sealed.
-type ClusterInfo struct {
-	ClusterID  string        `json:"cluster_id"`
-	MasterHash resource.Hash `json:"master_hash"` // of the master key; zero: none
-	CACert     []byte        `json:"ca_cert"`     // DER
-	CAKey      []byte        `json:"ca_key"`      // sealed under the KEK
-	GossipKey  []byte        `json:"gossip_key"`  // sealed under the KEK
-	KEKID      string        `json:"kek_id"`
-	DEKs       []WrappedDEK  `json:"deks,omitempty"` // oldest first
-}
+type ClusterInfo = memory.ClusterInfo
 
 // WrappedDEK is a data key, wrapped by the KEK that KEKID names.
-type WrappedDEK struct {
-	ID    string `json:"id"`
-	KEKID string `json:"kek_id"`
-	Blob  []byte `json:"blob"`
-}
+type WrappedDEK = memory.WrappedDEK
 
 // authorize checks the actor's credential as it is in this state, not as the proposer saw
 // it: a revoked admin must not act through a node that lags.
@@ -87,7 +71,7 @@ func (tx *Tx) checkNode(id string) error {
 }
 
 func (tx *Tx) cluster() (*ClusterInfo, bool) {
-	f, ok := tx.get(store.Cluster, keyInfo)
+	f, ok := tx.get(store.Cluster, memory.InfoKey)
 	if !ok {
 		return nil, false
 	}
@@ -99,7 +83,7 @@ func (tx *Tx) cluster() (*ClusterInfo, bool) {
 }
 
 func (tx *Tx) fsmVersion() uint32 {
-	f, ok := tx.get(store.Cluster, keyVersion)
+	f, ok := tx.get(store.Cluster, memory.VersionKey)
 	if !ok || len(f.Payload) != 4 {
 		return 1
 	}
@@ -123,7 +107,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 	if err != nil {
 		fail(err)
 	}
-	tx.put(store.Cluster, keyInfo, b)
+	tx.put(store.Cluster, memory.InfoKey, b)
 	return nil
 }
 
@@ -249,7 +233,7 @@ func (tx *Tx) raiseVersion() {
 		}
 	}
 	if lowest > tx.fsmVersion() {
-		tx.put(store.Cluster, keyVersion, binary.BigEndian.AppendUint32(nil, lowest))
+		tx.put(store.Cluster, memory.VersionKey, binary.BigEndian.AppendUint32(nil, lowest))
 	}
 }
 

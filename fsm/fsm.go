@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
@@ -20,13 +21,14 @@ import (
 
 // Config is what Open needs.
 type Config struct {
-	Dir        string       // holds the file; made if it is not there
-	NodeID     string       // whose leases Watch and Leases tell of
-	Logger     *slog.Logger // nil: nothing is logged
-	Watch      func(Change) // called after every committed batch in the apply goroutine: it must not block; nil: nobody watches
-	FSMVersion uint32       // newest version that this node pretends to know; 0: Version
-	Fatal      func(error)  // called when the state machine cannot go on (I/O error, unknown command): the process must stop, and Fatal must not call the FSM; nil: panic
-	BootID     string       // of the running system; "": read from the system
+	Dir        string                // holds the file; made if it is not there
+	NodeID     string                // whose leases Watch and Leases tell of
+	Logger     *slog.Logger          // nil: nothing is logged
+	Watch      func(Change)          // called after every committed batch in the apply goroutine: it must not block; nil: nobody watches
+	FSMVersion uint32                // newest version that this node pretends to know; 0: Version
+	Fatal      func(error)           // called when the state machine cannot go on (I/O error, unknown command): the process must stop, and Fatal must not call the FSM; nil: panic
+	BootID     string                // of the running system; "": read from the system
+	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
 // FSM is the state machine. It implements raft.BatchingFSM and raft.ConfigurationStore,
@@ -43,6 +45,7 @@ type FSM struct {
 	small   *memory.Tables // guarded by applyMu; the decoded small tables
 
 	progress *progress.Progress
+	metrics  *Metrics
 
 	keys    atomic.Pointer[memory.Keys]
 	catalog atomic.Pointer[resource.Catalog]
@@ -62,7 +65,7 @@ func Open(cfg Config) (*FSM, error) {
 	if cfg.FSMVersion == 0 {
 		cfg.FSMVersion = Version
 	}
-	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New()}
+	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: newMetrics()}
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
@@ -77,6 +80,7 @@ func Open(cfg Config) (*FSM, error) {
 		return nil, err
 	}
 	f.install(m)
+	f.metrics.register(cfg.Registerer, f)
 	return f, nil
 }
 

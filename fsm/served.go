@@ -1,14 +1,11 @@
 package fsm
 
 import (
-	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -41,44 +38,11 @@ func readServed(tx *bolt.Tx) (m *served, err error) {
 }
 
 func (m *served) readCluster(tx *bolt.Tx) (err error) {
-	if m.info, m.version, err = readCluster(tx); err != nil {
+	if m.info, m.version, err = memory.ReadCluster(tx); err != nil {
 		return err
 	}
-	m.nodes, err = readNodes(tx)
+	m.nodes, err = memory.ReadNodes(tx)
 	return err
-}
-
-func readNodes(tx *bolt.Tx) (money.Nodes, error) {
-	nodes := money.Nodes{}
-	err := store.Nodes.In(tx).ForEach(func(k, v []byte) error {
-		f, err := frame.Parse(k, v)
-		if err != nil {
-			return err
-		}
-		nodes[string(k)], err = money.ParseNode(f.Payload)
-		return err
-	})
-	return nodes, err
-}
-
-func readCluster(tx *bolt.Tx) (*ClusterInfo, uint32, error) {
-	version := uint32(1)
-	f, ok, err := store.Cluster.Read(tx, keyVersion)
-	if err != nil {
-		return nil, 0, err
-	}
-	if ok && len(f.Payload) == 4 {
-		version = binary.BigEndian.Uint32(f.Payload)
-	}
-	f, ok, err = store.Cluster.Read(tx, keyInfo)
-	if err != nil || !ok {
-		return nil, version, err
-	}
-	info := new(ClusterInfo)
-	if err := codec.Unmarshal(f.Payload, info); err != nil {
-		return nil, 0, fmt.Errorf("decode cluster: %w: %w", err, frame.ErrDamaged)
-	}
-	return info, version, nil
 }
 
 // install makes m what is served.
@@ -119,14 +83,14 @@ func (f *FSM) prepare(b *batch) (*news, error) {
 	nodes := *f.nodes.Load()
 	if len(b.changed[store.Nodes]) > 0 {
 		var err error
-		if nodes, err = readNodes(b.tx); err != nil {
+		if nodes, err = memory.ReadNodes(b.tx); err != nil {
 			return nil, err
 		}
 		n.nodes = nodes
 	}
 	if n.cluster {
 		var err error
-		if n.info, n.version, err = readCluster(b.tx); err != nil {
+		if n.info, n.version, err = memory.ReadCluster(b.tx); err != nil {
 			return nil, err
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"io"
 
 	"github.com/hashicorp/raft"
+	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/store"
 )
 
@@ -43,26 +45,32 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return snapshot{s}, nil
+	return snapshot{Snapshot: s, metrics: f.metrics}, nil
 }
 
 // snapshot implements raft.FSMSnapshot.
-type snapshot struct{ *store.Snapshot }
+type snapshot struct {
+	*store.Snapshot
+	metrics *Metrics
+}
 
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
-	if _, err := s.Write(sink, describe); err != nil {
+	defer prometheus.NewTimer(s.metrics.Snapshot).ObserveDuration()
+	size, err := s.Write(sink, describe)
+	if err != nil {
 		return errors.Join(err, sink.Cancel())
 	}
 	if err := sink.Close(); err != nil {
 		return fmt.Errorf("finish snapshot: %w", err)
 	}
+	s.metrics.SnapshotBytes.Set(float64(size))
 	return nil
 }
 
 // describe adds to a snapshot's header what the state says of its cluster.
 func describe(tx *bolt.Tx, h *Header) error {
-	info, version, err := readCluster(tx)
+	info, version, err := memory.ReadCluster(tx)
 	if err != nil {
 		return err
 	}

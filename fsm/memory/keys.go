@@ -46,10 +46,12 @@ type KeyRecord struct {
 	decoded atomic.Pointer[resource.Key]
 }
 
+// NewKeys makes an empty table.
 func NewKeys() *Keys {
 	return &Keys{seed: maphash.MakeSeed(), ring: make([]*KeyRecord, decodedKeys)}
 }
 
+// NewKeyRecord makes the record of a stored key.
 func NewKeyRecord(f frame.Value) (*KeyRecord, error) {
 	r, err := skimKey(string(f.Payload))
 	if err != nil {
