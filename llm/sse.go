@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	sseBuffer = 16 << 10
+	sseBuffer = 8 << 10
 	// DefaultMaxEvent is the largest event that an SSEReader takes if it is not told: events
 	// with images and audio are megabytes long.
 	DefaultMaxEvent = 32 << 20

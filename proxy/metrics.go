@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/reply"
 )
 
 // metrics are what the data path counts. Labels are bounded: routes and statuses.
@@ -88,7 +89,7 @@ func (s *Server) logLine(c *Call, e *llm.Error, status int, micros int64) {
 		attrs = append(attrs, slog.String("deployment", c.result.target.Deployment.ID))
 	}
 	if e != nil {
-		attrs = append(attrs, slog.String("code", errorCode(e)))
+		attrs = append(attrs, slog.String("code", reply.Code(e)))
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}

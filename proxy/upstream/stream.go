@@ -136,10 +136,6 @@ func (s *Stream) drain() error {
 // Done says that the event that Next returned last was [DONE]: it is the last one.
 func (s *Stream) Done() bool { return s.done }
 
-// OnWait has f called whenever Next is about to wait for the provider, so that what was
-// relayed so far can be pushed out before.
-func (s *Stream) OnWait(f func()) { s.call.waiting = f }
-
 // FirstToken is the time from the start of the attempt to the first event with data, 0 if none came.
 func (s *Stream) FirstToken() time.Duration { return s.first }
 
