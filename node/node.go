@@ -135,6 +135,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	})
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
+		Registerer: n.registry,
 	})
 	if err != nil {
 		return err

@@ -49,6 +49,8 @@ type Call struct {
 	record  ledger.Record
 	opening ledger.Reservation
 	headers headerSet
+	pending []byte // events that have come and not left
+	broken  error  // why no more can leave
 	last    []byte // the event that ends the stream
 	lent    bool   // an attempt was sent buf's own bytes
 

@@ -192,9 +192,12 @@ func (s *Server) recycle(c *Call) {
 			s.bodies.release(c.buf)
 		}
 	}
-	text, last := c.headers.text, c.last
+	text, pending, last := c.headers.text, c.pending, c.last
 	*c = Call{}
 	c.headers.text, c.last = text, last[:0]
+	if cap(pending) <= 2*maxPending {
+		c.pending = pending[:0]
+	}
 	s.calls.Put(c)
 }
 

@@ -207,8 +207,7 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 		s.answerHeaders(c, c.out.Header())
 		writeError(c.out, e)
 	case c.fields.Stream:
-		if _, err := c.out.Write(errorEvent(e)); err == nil {
-			_ = c.out.Flush() // a client that went away has no use for it
-		}
+		c.pending = append(c.pending, errorEvent(e)...)
+		_ = s.push(c) // a client that went away has no use for it
 	}
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
+// maxPending is how many bytes of events wait at most for the next read.
+const maxPending = 16 << 10
+
 // relay sends a stream on, event by event as it comes; events that came together leave
 // together. The head of the answer waits for the
 // first event, so that another deployment can still be tried, and the last event waits for
@@ -22,12 +25,13 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	}
 	defer check.Close()
 	a.Stream.OnWait(func() {
-		if c.result.begun {
-			_ = c.out.Flush() // a client that went away shows in the next write
-		}
+		_ = s.push(c) // a client that went away shows in the next event
 	})
 	for {
 		ev, err := a.Stream.Next()
+		if c.broken != nil {
+			return c.broken
+		}
 		s.note(c, a.Stream, flight, err)
 		if errors.Is(err, io.EOF) {
 			break
@@ -69,10 +73,8 @@ func (s *Server) pass(ctx context.Context, c *Call, a *Answer, check *guardrail.
 	if check == nil {
 		return s.sendOne(c, a, raw)
 	}
-	if c.result.begun {
-		if err := c.out.Flush(); err != nil { // what is released already does not wait for the guardrails
-			return gone(err)
-		}
+	if err := s.push(c); err != nil { // what is released already does not wait for the guardrails
+		return err
 	}
 	release, err := check.Feed(ctx, raw)
 	return s.send(c, a, release, judgedBy(check, err))
@@ -102,13 +104,30 @@ func judgedBy(check *guardrail.StreamCheck, err error) error {
 	return e
 }
 
-// sendOne writes one event.
+// sendOne adds one event to those that leave together.
 func (s *Server) sendOne(c *Call, a *Answer, raw []byte) error {
 	s.beginStream(c, a)
-	if _, err := c.out.Write(raw); err != nil {
-		return gone(err)
+	c.pending = append(c.pending, raw...)
+	if len(c.pending) < maxPending {
+		return c.broken
 	}
-	return nil
+	return s.push(c)
+}
+
+// push sends the pending events out. It goes on to fail once it has failed.
+func (s *Server) push(c *Call) error {
+	if len(c.pending) == 0 || c.broken != nil {
+		return c.broken
+	}
+	_, err := c.out.Write(c.pending)
+	c.pending = c.pending[:0]
+	if err == nil {
+		err = c.out.Flush()
+	}
+	if err != nil {
+		c.broken = gone(err)
+	}
+	return c.broken
 }
 
 // beginStream sends the head of a stream's answer, once.
@@ -138,8 +157,13 @@ func (s *Server) endStream(c *Call, a *Answer) error {
 	}
 	s.beginStream(c, a)
 	s.settle(c, nil)
-	if len(c.last) == 0 {
-		return nil
+	c.pending = append(c.pending, c.last...)
+	if len(c.pending) == 0 || c.broken != nil {
+		return c.broken
 	}
-	return s.sendOne(c, a, c.last)
+	if _, err := c.out.Write(c.pending); err != nil {
+		return gone(err)
+	}
+	c.pending = c.pending[:0]
+	return nil
 }
