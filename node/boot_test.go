@@ -12,7 +12,9 @@ import (
 func TestFound(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	seat := func(name string) Seat { return Seat{Name: name, DataDir: filepath.Join(dir, name), Cluster: name + ":1"} }
+	seat := func(name string) Seat {
+		return Seat{Name: name, DataDir: filepath.Join(dir, name), Cluster: name + ":1"}
+	}
 	if err := Found(secret.New("m"), secret.Text{}, seat("a"), seat("b")); err != nil {
 		t.Fatal(err)
 	}
