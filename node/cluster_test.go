@@ -218,8 +218,10 @@ func TestNode_revokeIsSeenEverywhere(t *testing.T) {
 		do   func(id string) error
 		undo func(id string) error
 	}{
-		{"block", func(id string) error { return api.Block(t.Context(), "keys", id, client.Blocked) },
-			func(id string) error { return api.Block(t.Context(), "keys", id, client.Unblocked) }},
+		{
+			"block", func(id string) error { return api.Block(t.Context(), "keys", id, client.Blocked) },
+			func(id string) error { return api.Block(t.Context(), "keys", id, client.Unblocked) },
+		},
 		{"delete", func(id string) error { return api.Keys().Delete(t.Context(), id) }, nil},
 		{"rotate", func(id string) error {
 			_, err := api.RotateKey(t.Context(), id, client.Rotate{})

@@ -1,8 +1,11 @@
 package node_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/conclave-llm/conclave/plugins/builtin"
@@ -17,6 +20,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set("8") // clusters mostly wait: for elections, for the ends of windows
 	}
 	os.Exit(m.Run())
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -213,9 +214,7 @@ func ChatBody(more Fields) Fields {
 		"model": "demo", "max_tokens": 8,
 		"messages": []map[string]string{{"role": "user", "content": "hello"}},
 	}
-	for name, v := range more {
-		body[name] = v
-	}
+	maps.Copy(body, more)
 	return body
 }
 
@@ -240,7 +239,7 @@ func (n *Node) Stream(key string, more Fields) *Stream {
 	body := ChatBody(more)
 	body["stream"] = true
 	ctx, cancel := context.WithCancel(context.Background())
-	res, err := n.send(ctx, "POST", "/v1/chat/completions", key, body)
+	res, err := n.send(ctx, "POST", "/v1/chat/completions", key, body) //nolint:bodyclose // by Close
 	if err != nil {
 		cancel()
 		n.cluster.t.Fatalf("stream from node %s: %v", n.Name, err)

@@ -270,14 +270,15 @@ var nextPort atomic.Uint32
 // FreeAddr returns an address on loopback that is free for TCP and UDP.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
+	var lc net.ListenConfig
 	for range 2000 {
 		port := 10000 + (uint32(os.Getpid())*131+nextPort.Add(1))%20000
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		tcp, err := net.Listen("tcp", addr)
+		tcp, err := lc.Listen(t.Context(), "tcp", addr)
 		if err != nil {
 			continue
 		}
-		udp, err := net.ListenPacket("udp", addr)
+		udp, err := lc.ListenPacket(t.Context(), "udp", addr)
 		_ = tcp.Close()
 		if err != nil {
 			continue

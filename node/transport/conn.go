@@ -20,7 +20,7 @@ type Conn struct {
 	peer    string // node at the other end; "" for a stranger on join/1
 	proto   string
 	addr    string // that was dialled; "" for an accepted connection
-	tracked bool // guarded by t.mu
+	tracked bool   // guarded by t.mu
 
 	once     sync.Once
 	closeErr error
