@@ -113,6 +113,9 @@ func New(cfg Config) (*Server, error) {
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
+	for _, r := range all {
+		s.metrics.bind(r)
+	}
 	return s, nil
 }
 

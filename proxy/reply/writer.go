@@ -55,7 +55,8 @@ type HTTPWriter struct {
 	rc      *http.ResponseController
 	timeout time.Duration // for one write to a client that does not read
 	status  int
-	timed   bool // a deadline was set
+	timed   bool      // a deadline was set
+	set     time.Time // when it was
 }
 
 // Reset makes h answer through w. timeout bounds each write to a client that does not read;
@@ -107,11 +108,16 @@ func (h *HTTPWriter) Flush() error {
 // deadline bounds the next write, so that a client that does not read cannot hold what its
 // request holds.
 func (h *HTTPWriter) deadline() {
-	if h.timeout > 0 {
-		h.timed = h.rc.SetWriteDeadline(time.Now().Add(h.timeout)) == nil
-		if !h.timed {
-			h.timeout = 0 // the server has no deadlines
-		}
+	if h.timeout <= 0 {
+		return
+	}
+	now := time.Now()
+	if h.timed && now.Sub(h.set) < h.timeout/16 {
+		return // the one that is set does for this write too
+	}
+	h.timed, h.set = h.rc.SetWriteDeadline(now.Add(h.timeout)) == nil, now
+	if !h.timed {
+		h.timeout = 0 // the server has no deadlines
 	}
 }
 
