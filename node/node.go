@@ -135,6 +135,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	})
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
+		Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -146,7 +147,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err

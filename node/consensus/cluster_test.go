@@ -31,6 +31,10 @@ type machine struct {
 	kek    *secret.KEK
 	up     bool
 
+	bootID string       // of the system, as the state machine sees it; "": the real one
+	skew   atomic.Int64 // of the wall clock, nanoseconds
+	log    *slog.Logger // nil: discard
+
 	tr   *transport.Transport
 	fsm  *fsm.FSM
 	node *consensus.Node
@@ -47,17 +51,21 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 		}
 	}
 	log := slog.New(slog.DiscardHandler)
+	if m.log != nil {
+		log = m.log
+	}
 	if os.Getenv("CONCLAVE_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", m.name)
 	}
 	if m.tr == nil {
 		m.open()
 	}
-	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log})
+	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID})
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
 		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log,
+		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
 	})
 	must()

@@ -70,6 +70,7 @@ type Config struct {
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
 	Boot       clock.Func            // nil: clock.Boot
+	Now        func() time.Time      // the wall clock, which stamps entries; nil: time.Now
 }
 
 // fill sets the defaults.
@@ -85,6 +86,9 @@ func (c *Config) fill() {
 	}
 	if c.Boot == nil {
 		c.Boot = clock.Boot
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Fatal == nil {
 		logger := c.Logger
@@ -109,6 +113,6 @@ func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
 	rc.TrailingLogs = trailingLogs
 	rc.NotifyCh = notify
 	rc.NoLegacyTelemetry = true
-	rc.Logger = slogbridge.New(c.Logger, "raft")
+	rc.Logger = slogbridge.New(quieten(c.Logger), "raft")
 	return rc
 }

@@ -1,5 +1,7 @@
 package consensus
 
+import "time"
+
 // Hang makes the node's gate believe that a write of the log hangs, or does no more.
 func (n *Node) Hang(on bool) {
 	if on {
@@ -26,3 +28,21 @@ func (n *Node) FirstLog() uint64 {
 	first, _ := n.store.FirstIndex()
 	return first
 }
+
+// MaxReplay is when a snapshot is due.
+const MaxReplay = maxReplay
+
+// SpendReplay makes the node believe that it has worked so long since its last snapshot.
+func (n *Node) SpendReplay(d time.Duration) { n.machine.spent.Add(int64(d)) }
+
+// Replay is how long the node has worked since its last snapshot.
+func (n *Node) Replay() time.Duration { return n.machine.replay() }
+
+// SnapshotBounds are the indexes of the newest and the oldest snapshot.
+func (n *Node) SnapshotBounds() (newest, oldest uint64) {
+	newest, oldest, _ = n.snaps.bounds()
+	return newest, oldest
+}
+
+// ScrubSnapshots reads the snapshots now.
+func (n *Node) ScrubSnapshots() error { return n.snaps.scrub() }

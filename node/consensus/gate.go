@@ -10,7 +10,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 )
 
@@ -211,24 +210,4 @@ func (t *gatedTransport) Close() error {
 	t.CloseStreams()
 	t.wg.Wait()
 	return err
-}
-
-// watchedFSM tells the gate of each batch.
-type watchedFSM struct {
-	*fsm.FSM
-	gate *gate
-}
-
-// Apply implements raft.FSM.
-func (w *watchedFSM) Apply(l *raft.Log) any {
-	w.gate.applying.Store(int64(w.gate.boot()))
-	defer w.gate.applying.Store(0)
-	return w.FSM.Apply(l)
-}
-
-// ApplyBatch implements raft.BatchingFSM.
-func (w *watchedFSM) ApplyBatch(ls []*raft.Log) []any {
-	w.gate.applying.Store(int64(w.gate.boot()))
-	defer w.gate.applying.Store(0)
-	return w.FSM.ApplyBatch(ls)
 }

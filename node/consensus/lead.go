@@ -67,8 +67,13 @@ func (n *Node) lead(ctx context.Context) {
 	since := map[raft.ServerID]time.Duration{} // when a non-voter was first seen fit
 	tick := time.NewTicker(leadInterval)
 	defer tick.Stop()
-	for {
-		if err := n.reconcile(ctx, since); err != nil && ctx.Err() == nil {
+	for last := ""; ; {
+		if off := n.clocks.own(); off.Abs() > maxSkew {
+			n.yield(ctx, off)
+		}
+		n.compareStates()
+		if err := n.reconcile(ctx, since); err != nil && ctx.Err() == nil && err.Error() != last {
+			last = err.Error() // it is tried again and again
 			n.log.Warn("change the cluster's configuration", "error", err)
 		}
 		select {
@@ -78,6 +83,15 @@ func (n *Node) lead(ctx context.Context) {
 		case <-n.kick:
 		}
 	}
+}
+
+// yield hands leadership over because this node's clock is wrong, and pauses.
+func (n *Node) yield(ctx context.Context, off time.Duration) {
+	n.log.Error("this leader's clock is wrong: it hands over", "off", off)
+	if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil && ctx.Err() == nil {
+		n.log.Warn("hand leadership over", "error", err)
+	}
+	pause(ctx, clockHandOff)
 }
 
 // reconcile makes at most one change of the configuration.

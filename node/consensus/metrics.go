@@ -48,11 +48,29 @@ func (m *metrics) register(r prometheus.Registerer) {
 	r.MustRegister(m.proposals, m.retries, m.forwards, m.writes,
 		gauge("conclave_raft_leader", "1 if this node is the leader.", func() float64 { return oneIf(n.IsLeader()) }),
 		gauge("conclave_raft_stalled", "1 if the disk or the state machine of this node hangs.", func() float64 { return oneIf(n.gate.stalled()) }),
+		gauge("conclave_state_mismatches", "On the leader: nodes whose state differs from its own at the same index. Anything but 0 is an alarm.", n.mismatches),
+		gauge("conclave_clock_skew_seconds", "On the leader: how far the worst clock of a node is off the others'.", n.skew),
 		gauge("conclave_raft_term", "Raft's term.", func() float64 { return float64(n.raft.CurrentTerm()) }),
 		gauge("conclave_raft_commit_index", "Newest committed entry.", func() float64 { return float64(n.raft.CommitIndex()) }),
 		gauge("conclave_raft_applied_index", "Newest entry that the state machine has applied.", func() float64 { return float64(n.fsm.Applied()) }),
 		gauge("conclave_raft_last_index", "Newest entry of the log.", func() float64 { return float64(n.raft.LastIndex()) }),
 	)
+}
+
+// skew is for the metric.
+func (n *Node) skew() float64 {
+	if !n.IsLeader() {
+		return 0
+	}
+	return n.clocks.worst().Seconds()
+}
+
+// mismatches is for the metric.
+func (n *Node) mismatches() float64 {
+	if !n.IsLeader() {
+		return 0
+	}
+	return float64(n.hashes.count.Load())
 }
 
 // oneIf is 1 for true.

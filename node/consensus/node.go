@@ -11,11 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"golang.org/x/time/rate"
 
 	"github.com/conclave-llm/conclave/fsm"
-	"github.com/conclave-llm/conclave/internal/slogbridge"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
@@ -33,10 +33,14 @@ type Node struct {
 	fsm     *fsm.FSM
 	raft    *raft.Raft
 	store   *Store
+	snaps   *snapshots
+	machine *watchedFSM
 	gate    *gate
 	trans   *gatedTransport
 	rpc     *transport.RPC
 	metrics *metrics
+	clocks  *clocks
+	hashes  hashWatch
 
 	confirms  *confirmer
 	leaderIdx flight[uint64]
@@ -44,6 +48,7 @@ type Node struct {
 	admission *admission
 	ready     chan struct{} // closed once a leader was heard and caught up with
 	kick      chan struct{} // wakes the leader's loop
+	remake    chan struct{} // asks for a snapshot
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
 
@@ -60,12 +65,14 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10), admission: newAdmission(),
-		ready: make(chan struct{}), kick: make(chan struct{}, 1),
+		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err
 	}
 	n.gate = newGate(cfg.Boot, time.Duration(cfg.Multiplier)*heartbeat, cfg.Fatal)
+	n.clocks = newClocks(&n.cfg)
+	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
 	n.gate.observe = func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -84,6 +91,9 @@ func New(cfg Config) (*Node, error) {
 	n.electAtOnce()
 	n.wg.Go(func() { n.watchLeadership(notify) })
 	n.wg.Go(n.housekeep)
+	n.wg.Go(n.keepReplayShort)
+	n.wg.Go(n.scrubSnapshots)
+	n.wg.Go(n.watchPeers)
 	n.wg.Go(n.becomeReady)
 	n.wg.Go(n.announce)
 	n.serveJoins()
@@ -101,18 +111,15 @@ func (n *Node) open(notify chan<- bool) (err error) {
 			err = errors.Join(err, n.store.Close())
 		}
 	}()
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, slogbridge.New(n.log, "raft"))
-	if err != nil {
-		return err
-	}
-	newest, err := newestSnapshot(snaps)
+	rc := n.cfg.raftConfig(notify)
+	newest, err := n.openSnapshots(dir, rc.Logger)
 	if err != nil {
 		return err
 	}
 	if err := n.store.Check(newest); err != nil {
 		return err
 	}
-	old, err := raft.HasExistingState(n.store, n.store, snaps)
+	old, err := raft.HasExistingState(n.store, n.store, n.snaps)
 	if err != nil {
 		return err
 	}
@@ -120,13 +127,52 @@ func (n *Node) open(notify chan<- bool) (err error) {
 		return fmt.Errorf("%w: all of them; this node has run before", ErrLost)
 	}
 	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
-	rc := n.cfg.raftConfig(notify)
-	rc.NoSnapshotRestoreOnStart = n.fsm.Kept() && n.fsm.Applied() >= newest
-	return n.startRaft(rc, snaps, old)
+	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
+	return n.startRaft(rc, old)
+}
+
+// keeps says that the state's file holds all that the snapshot has.
+func (n *Node) keeps(newest uint64) bool { return n.fsm.Kept() && n.fsm.Applied() >= newest }
+
+// openSnapshots opens the snapshots and gives the index of the newest. If the state has to
+// be restored, that one is known to be good: a damaged one is set aside. The log keeps what
+// follows the oldest, so that there is a way from each snapshot to now.
+func (n *Node) openSnapshots(dir string, raftLog hclog.Logger) (newest uint64, err error) {
+	if n.snaps, err = openSnapshots(dir, n.log, raftLog); err != nil {
+		return 0, err
+	}
+	if newest, _, err = n.snaps.bounds(); err != nil {
+		return 0, err
+	}
+	if !n.keeps(newest) {
+		if err := n.snaps.settle(); err != nil {
+			return 0, err
+		}
+		if newest, _, err = n.snaps.bounds(); err != nil {
+			return 0, err
+		}
+	}
+	if first, _ := n.store.FirstIndex(); first > newest+1 {
+		return 0, fmt.Errorf("%w: the log begins at entry %d, the newest good snapshot ends at %d", ErrCorrupt, first, newest)
+	}
+	n.store.keep = func() uint64 {
+		_, oldest, err := n.snaps.bounds()
+		if err != nil {
+			return 0
+		}
+		return oldest
+	}
+	n.snaps.damaged = func() {
+		select {
+		case n.remake <- struct{}{}:
+		default:
+		}
+	}
+	return newest, nil
 }
 
 // startRaft makes the first configuration, if this node is to and has no state, and starts.
-func (n *Node) startRaft(rc *raft.Config, snaps raft.SnapshotStore, old bool) (err error) {
+func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 	n.trans = newGatedTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{n.address},
 		Logger:                rc.Logger,
@@ -141,7 +187,7 @@ func (n *Node) startRaft(rc *raft.Config, snaps raft.SnapshotStore, old bool) (e
 	}()
 	first := n.firstConfiguration()
 	if !old && len(first.Servers) > 0 {
-		if err := raft.BootstrapCluster(rc, n.store, n.store, snaps, n.trans, first); err != nil {
+		if err := raft.BootstrapCluster(rc, n.store, n.store, n.snaps, n.trans, first); err != nil {
 			return fmt.Errorf("make first configuration: %w", err)
 		}
 		n.founder = string(first.Servers[0].ID) == n.id
@@ -150,7 +196,8 @@ func (n *Node) startRaft(rc *raft.Config, snaps raft.SnapshotStore, old bool) (e
 	if err != nil {
 		return err
 	}
-	n.raft, err = raft.NewRaft(rc, &watchedFSM{FSM: n.fsm, gate: n.gate}, logs, n.store, snaps, n.trans)
+	n.machine = &watchedFSM{FSM: n.fsm, gate: n.gate}
+	n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans)
 	return err
 }
 
@@ -174,19 +221,6 @@ func (n *Node) markStarted() error {
 		return fmt.Errorf("mark the data folder: %w", err)
 	}
 	return nil
-}
-
-// newestSnapshot is the index of the newest snapshot, 0 if there is none.
-func newestSnapshot(snaps raft.SnapshotStore) (uint64, error) {
-	metas, err := snaps.List()
-	if err != nil {
-		return 0, fmt.Errorf("list snapshots: %w", err)
-	}
-	var newest uint64
-	for _, m := range metas {
-		newest = max(newest, m.Index)
-	}
-	return newest, nil
 }
 
 // firstConfiguration is Voters, or the founder alone; empty for a joiner.

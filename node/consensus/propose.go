@@ -49,15 +49,11 @@ const (
 // id, which Apply knows: the command is never done twice. Refusals of Apply come back as
 // the sentinels of package resource.
 func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
-	env := fsm.Envelope{At: resource.At(time.Now()), Actor: by, RequestID: requestID, ReadIndex: n.fsm.Applied()}
+	env := fsm.Envelope{Actor: by, RequestID: requestID, ReadIndex: n.fsm.Applied()}
 	if _, err := rand.Read(env.CommandID[:]); err != nil {
 		return fsm.Result{}, fmt.Errorf("make command id: %w", err)
 	}
-	data, err := fsm.Encode(env, cmd)
-	if err != nil {
-		return fsm.Result{}, err
-	}
-	res, err := n.submit(ctx, data)
+	res, err := n.submit(ctx, env, cmd)
 	switch {
 	case err == nil:
 		n.metrics.proposals.WithLabelValues("ok").Inc()
@@ -76,12 +72,18 @@ func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd 
 	return res, nil
 }
 
-// submit tries until the outcome is known or time is up.
-func (n *Node) submit(ctx context.Context, data []byte) (fsm.Result, error) {
+// submit tries until the outcome is known or time is up. Each try has the time at which it
+// is made.
+func (n *Node) submit(ctx context.Context, env fsm.Envelope, cmd fsm.Command) (fsm.Result, error) {
 	start := time.Now()
 	unknowns := 0
 	for try := 0; ; try++ {
-		res, out, err := n.try(ctx, data)
+		env.At = resource.At(n.cfg.Now())
+		data, err := fsm.Encode(env, cmd)
+		if err != nil {
+			return fsm.Result{}, err
+		}
+		res, out, err := n.try(ctx, data, env.At)
 		if out == done {
 			return res, err
 		}
@@ -111,10 +113,14 @@ func backoff(try int) time.Duration {
 }
 
 // try applies here or forwards to the leader.
-func (n *Node) try(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Result, outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	if n.IsLeader() {
+		if err := n.clocks.judge(n.id, at); err != nil {
+			n.wake() // to hand over
+			return fsm.Result{}, notDone, err
+		}
 		defer context.AfterFunc(n.ctx, cancel)()
 		return n.apply(ctx, data)
 	}
@@ -166,6 +172,12 @@ func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byt
 	}
 	if env.Actor.Kind == actorNode && env.Actor.ID != peerID {
 		return nil, fmt.Errorf("node %s proposes for node %s: %w", peerID, env.Actor.ID, resource.ErrForbidden)
+	}
+	if !n.IsLeader() {
+		return nil, resource.ErrNoLeader
+	}
+	if err := n.clocks.judge(peerID, env.At); err != nil {
+		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 	}
 	res, out, err := n.apply(ctx, body)
 	switch {

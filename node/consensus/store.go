@@ -47,6 +47,10 @@ type Store struct {
 	witness *witness
 	watch   writeWatch // told of each write; may be nil
 
+	// keep gives the index after which nothing is deleted at the head: that of the oldest
+	// snapshot, which may be needed if newer ones turn out damaged. Nil: anything may go.
+	keep func() uint64
+
 	closing sync.Once
 	closed  error // of Close
 
@@ -195,6 +199,9 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 	case hi == last:
 		return s.deleteTailLocked(lo)
 	case lo == first:
+		if s.keep != nil {
+			hi = min(hi, s.keep())
+		}
 		return s.deleteHeadLocked(hi)
 	default:
 		return fmt.Errorf("delete log entries %d to %d: the log is %d to %d and must not get a gap", lo, hi, first, last)

@@ -1,4 +1,4 @@
-package fsm
+package memory
 
 import (
 	"cmp"
@@ -11,8 +11,8 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// ListQuery selects keys. Zero fields select all.
-type ListQuery struct {
+// Query selects keys. Zero fields select all.
+type Query struct {
 	Limit  int    // of the page; 0: 50
 	Cursor string // next of the page before
 	Q      string // part of the name or id, in any case
@@ -27,9 +27,9 @@ type place struct {
 	ID   string `json:"i"`
 }
 
-// Keys returns a page of keys, the cursor of the next ("" after the last), and how many the
+// List returns a page of keys, the cursor of the next ("" after the last), and how many the
 // query selects in all. It keeps no order between calls: it selects the page in one pass.
-func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) {
+func (t *Keys) List(q Query) (items []*resource.Key, next string, total int) {
 	if q.Limit <= 0 {
 		q.Limit = 50
 	}
@@ -37,10 +37,9 @@ func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) 
 	if !ok {
 		return nil, "", 0
 	}
-	t := f.keys.Load()
 	page := &keyPage{less: q.less()}
 	needle := strings.ToLower(q.Q)
-	t.all(func(r *keyRec) {
+	t.all(func(r *KeyRecord) {
 		if (q.TeamID != "" && r.team != q.TeamID) || (needle != "" && !r.contains(needle)) {
 			return
 		}
@@ -72,11 +71,11 @@ func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) 
 	return items, next, total
 }
 
-func (r *keyRec) contains(needle string) bool {
+func (r *KeyRecord) contains(needle string) bool {
 	return strings.Contains(strings.ToLower(r.name), needle) || strings.Contains(r.id, needle)
 }
 
-func (q ListQuery) place(r *keyRec) place {
+func (q Query) place(r *KeyRecord) place {
 	switch strings.TrimPrefix(q.Sort, "-") {
 	case "name":
 		return place{Text: r.name, ID: r.id}
@@ -87,7 +86,7 @@ func (q ListQuery) place(r *keyRec) place {
 	}
 }
 
-func (q ListQuery) less() func(a, b place) bool {
+func (q Query) less() func(a, b place) bool {
 	compare := func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Text, b.Text), strings.Compare(a.ID, b.ID))
 	}
@@ -119,7 +118,7 @@ func parseCursor(s string) (place, bool) {
 
 type keyAt struct {
 	place
-	rec *keyRec
+	rec *KeyRecord
 }
 
 // keyPage is a heap with the last key of the page on top.

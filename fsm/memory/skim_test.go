@@ -1,16 +1,17 @@
-package fsm
+package memory
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 func skimSeed(t testing.TB) []byte {
 	t.Helper()
-	e, err := EncodedOf(resource.Key{
+	e, err := codec.Encode(resource.Key{
 		Meta: resource.Meta{ID: "k1", Owner: resource.OwnerFile, CreatedAt: -5, CreatedBy: "master"}, Name: "näme", TeamID: "t1",
 		Hash: resource.HashSecret("one"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("two"), Until: 7}},
 		Budgets: []resource.Terms{{USD: 5, Per: resource.PerDay}}, Metadata: []byte(`{"a":[1]}`), Models: []string{"x", "y"},
@@ -18,7 +19,7 @@ func skimSeed(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e.raw
+	return e.Raw()
 }
 
 func TestSkimKey(t *testing.T) {
@@ -45,7 +46,7 @@ func FuzzSkimKey(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := skimKey(string(b))
 		var k resource.Key
-		if decodeStrict(b, &k) != nil || k.ID == "" {
+		if codec.Strict(b, &k) != nil || k.ID == "" {
 			return // only that it does not panic
 		}
 		if err != nil {

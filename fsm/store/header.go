@@ -1,4 +1,4 @@
-package fsm
+package store
 
 import (
 	"bytes"
@@ -6,21 +6,25 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
 )
 
 // HeaderSize is the size of a snapshot's header, which never changes.
 const HeaderSize = 192
 
 const (
+	// MaxClusterID is the longest cluster id, for which a header has room.
+	MaxClusterID = 64
+
 	headerMagic  = "CNCLSNP1"
 	headerFormat = 1
-	maxClusterID = 64
 	headerCRC    = HeaderSize - 4 // place of the checksum
 )
 
-// Header is the frame around a snapshot; see DESIGN.md for the diagram. The checksum of the
-// body stands in it, so that a snapshot is whole or refused. A snapshot store writes Raft's
-// index and term into it when it creates the snapshot.
+// Header is the frame around a snapshot; see DESIGN.md of fsm for the diagram. The checksum of the
+// body stands in it, so that a snapshot is whole or refused. A snapshot store may write
+// Raft's index and term into it, which are later ones if the last entries were no commands.
 type Header struct {
 	FSMVersion uint32 // that the state needs
 	Index      uint64 // of the last entry in the state
@@ -34,7 +38,7 @@ type Header struct {
 
 // Encode gives the header's bytes.
 func (h Header) Encode() ([]byte, error) {
-	if len(h.ClusterID) > maxClusterID {
+	if len(h.ClusterID) > MaxClusterID {
 		return nil, fmt.Errorf("encode snapshot header: cluster id of %d bytes", len(h.ClusterID))
 	}
 	b := make([]byte, HeaderSize)
@@ -49,29 +53,29 @@ func (h Header) Encode() ([]byte, error) {
 	copy(b[64:96], h.SHA256[:])
 	b[96] = byte(len(h.ClusterID))
 	copy(b[97:], h.ClusterID)
-	binary.BigEndian.PutUint32(b[headerCRC:], crc32.Checksum(b[:headerCRC], castagnoli))
+	binary.BigEndian.PutUint32(b[headerCRC:], crc32.Checksum(b[:headerCRC], frame.Castagnoli))
 	return b, nil
 }
 
 // DecodeHeader reads the HeaderSize bytes at the start of a snapshot. It returns an error
-// that wraps ErrDamaged for anything that Encode would not have written.
+// that wraps frame.ErrDamaged for anything that Encode would not have written.
 func DecodeHeader(b []byte) (Header, error) {
 	if len(b) != HeaderSize || string(b[:8]) != headerMagic {
-		return Header{}, fmt.Errorf("snapshot header of %d bytes without its magic: %w", len(b), ErrDamaged)
+		return Header{}, fmt.Errorf("snapshot header of %d bytes without its magic: %w", len(b), frame.ErrDamaged)
 	}
-	if got, want := crc32.Checksum(b[:headerCRC], castagnoli), binary.BigEndian.Uint32(b[headerCRC:]); got != want {
-		return Header{}, fmt.Errorf("snapshot header has checksum %08x, want %08x: %w", got, want, ErrDamaged)
+	if got, want := crc32.Checksum(b[:headerCRC], frame.Castagnoli), binary.BigEndian.Uint32(b[headerCRC:]); got != want {
+		return Header{}, fmt.Errorf("snapshot header has checksum %08x, want %08x: %w", got, want, frame.ErrDamaged)
 	}
 	if f := binary.BigEndian.Uint32(b[8:]); f != headerFormat {
-		return Header{}, fmt.Errorf("snapshot format %d, want %d: %w", f, headerFormat, ErrDamaged)
+		return Header{}, fmt.Errorf("snapshot format %d, want %d: %w", f, headerFormat, frame.ErrDamaged)
 	}
 	n := int(b[96])
-	if n > maxClusterID {
-		return Header{}, fmt.Errorf("snapshot header has a cluster id of %d bytes: %w", n, ErrDamaged)
+	if n > MaxClusterID {
+		return Header{}, fmt.Errorf("snapshot header has a cluster id of %d bytes: %w", n, frame.ErrDamaged)
 	}
 	for _, c := range b[97+n : headerCRC] {
 		if c != 0 {
-			return Header{}, fmt.Errorf("snapshot header has more than this version knows: %w", ErrDamaged)
+			return Header{}, fmt.Errorf("snapshot header has more than this version knows: %w", frame.ErrDamaged)
 		}
 	}
 	h := Header{

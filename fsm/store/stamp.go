@@ -1,4 +1,4 @@
-package fsm
+package store
 
 import (
 	"encoding/binary"
@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
 )
 
 // Beside the file lie a stamp, written after a clean stop's sync and removed before the
@@ -87,13 +89,13 @@ func startWriting(dir, boot string) error {
 }
 
 // writeStamp vouches for the synced file: position and state hash under a checksum.
-func writeStamp(dir string, p position) error {
-	b := p.append()
-	return writeFile(dir, stampName, binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)))
+func writeStamp(dir string, p Position) error {
+	b := p.Encode()
+	return writeFile(dir, stampName, binary.BigEndian.AppendUint32(b, crc32.Checksum(b, frame.Castagnoli)))
 }
 
 // readStamp returns the position that a clean stop vouched for, nil if there was none.
-func readStamp(dir string) (*position, error) {
+func readStamp(dir string) (*Position, error) {
 	b, err := os.ReadFile(filepath.Join(dir, stampName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -101,10 +103,10 @@ func readStamp(dir string) (*position, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read stamp: %w", err)
 	}
-	if len(b) != positionSize+4 || crc32.Checksum(b[:positionSize], castagnoli) != binary.BigEndian.Uint32(b[positionSize:]) {
-		return nil, fmt.Errorf("stamp of %d bytes: %w", len(b), ErrDamaged)
+	if len(b) != positionSize+4 || crc32.Checksum(b[:positionSize], frame.Castagnoli) != binary.BigEndian.Uint32(b[positionSize:]) {
+		return nil, fmt.Errorf("stamp of %d bytes: %w", len(b), frame.ErrDamaged)
 	}
-	p, err := parsePosition(b[:positionSize])
+	p, err := ParsePosition(b[:positionSize])
 	return &p, err
 }
 

@@ -1,13 +1,17 @@
-package fsm
+// Package codec is the CBOR of commands and records: deterministic when it is written, strict
+// when it is read.
+package codec
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -16,7 +20,7 @@ import (
 var enc = func() cbor.EncMode {
 	m, err := cbor.CoreDetEncOptions().EncMode()
 	if err != nil {
-		panic("fsm: CBOR options: " + err.Error()) // fixed options are valid or the tests fail
+		panic("codec: CBOR options: " + err.Error()) // fixed options are valid or the tests fail
 	}
 	return m
 }()
@@ -35,15 +39,21 @@ var dec = func() cbor.DecMode {
 		MaxNestedLevels:   32,
 	}.DecMode()
 	if err != nil {
-		panic("fsm: CBOR options: " + err.Error()) // fixed options are valid or the tests fail
+		panic("codec: CBOR options: " + err.Error()) // fixed options are valid or the tests fail
 	}
 	return m
 }()
 
+// Marshal gives the deterministic encoding of v.
+func Marshal(v any) ([]byte, error) { return enc.Marshal(v) }
+
+// Unmarshal reads data, in which nothing may be unknown, double or ambiguous, into v.
+func Unmarshal(data []byte, v any) error { return dec.Unmarshal(data, v) }
+
 var errNotCanonical = errors.New("is not in the deterministic encoding")
 
-// decodeStrict decodes data into v and refuses bytes that v would not be encoded as.
-func decodeStrict(data []byte, v any) error {
+// Strict decodes data into v and refuses bytes that v would not be encoded as.
+func Strict(data []byte, v any) error {
 	if err := dec.Unmarshal(data, v); err != nil {
 		return err
 	}
@@ -57,8 +67,8 @@ func decodeStrict(data []byte, v any) error {
 	return nil
 }
 
-// canonicalizer is what every resource.Record is, seen from its pointer.
-type canonicalizer[T any] interface {
+// Canonicalizer is what every resource.Record is, seen from its pointer.
+type Canonicalizer[T any] interface {
 	*T
 	resource.Record
 }
@@ -71,8 +81,8 @@ type Encoded[T any] struct {
 	value *T
 }
 
-// EncodedOf encodes a record.
-func EncodedOf[T any](r T) (Encoded[T], error) {
+// Encode encodes a record.
+func Encode[T any](r T) (Encoded[T], error) {
 	raw, err := enc.Marshal(r)
 	if err != nil {
 		return Encoded[T]{}, fmt.Errorf("encode record: %w", err)
@@ -83,6 +93,12 @@ func EncodedOf[T any](r T) (Encoded[T], error) {
 	}
 	return e, nil
 }
+
+// Raw returns the proposer's bytes, nil for the zero value; they must not be changed.
+func (e Encoded[T]) Raw() []byte { return e.raw }
+
+// Record returns the record, canonicalized, nil for the zero value; it must not be changed.
+func (e Encoded[T]) Record() *T { return e.value }
 
 // Value returns the record, canonicalized. What it refers to must not be changed.
 func (e Encoded[T]) Value() T {
@@ -108,7 +124,7 @@ func (e *Encoded[T]) UnmarshalCBOR(data []byte) error {
 		return nil
 	}
 	v := new(T)
-	if err := decodeStrict(data, v); err != nil {
+	if err := Strict(data, v); err != nil {
 		return err
 	}
 	if r, ok := any(v).(resource.Record); ok {
@@ -120,3 +136,42 @@ func (e *Encoded[T]) UnmarshalCBOR(data []byte) error {
 
 // MarshalJSON gives the record as the admin API does.
 func (e Encoded[T]) MarshalJSON() ([]byte, error) { return json.Marshal(e.value) }
+
+// Record reads a stored record and fills in what its frame holds.
+func Record[T any, P Canonicalizer[T]](f frame.Value) (P, error) {
+	v := P(new(T))
+	if err := dec.Unmarshal(f.Payload, v); err != nil {
+		return nil, fmt.Errorf("decode record: %w: %w", err, frame.ErrDamaged)
+	}
+	v.Canonicalize()
+	v.Head().Version = f.Version
+	switch r := any(v).(type) {
+	case *resource.Key:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	case *resource.Team:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	}
+	return v, nil
+}
+
+// Changed names the top-level fields in which two encoded records differ, sorted.
+// When and by whom a record was updated differs always and is left out.
+func Changed(from, to []byte) ([]string, error) {
+	var a, b map[string]cbor.RawMessage
+	if err := errors.Join(dec.Unmarshal(from, &a), dec.Unmarshal(to, &b)); err != nil {
+		return nil, fmt.Errorf("compare records: %w", err)
+	}
+	var fields []string
+	for name, v := range b { // sorted below
+		if old, ok := a[name]; !ok || !bytes.Equal(old, v) {
+			fields = append(fields, name)
+		}
+	}
+	for name := range a { // sorted below
+		if _, ok := b[name]; !ok {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	return slices.DeleteFunc(fields, func(n string) bool { return n == "updated_at" || n == "updated_by" }), nil
+}

@@ -1,4 +1,4 @@
-package fsm
+package memory
 
 import (
 	"fmt"
@@ -7,27 +7,32 @@ import (
 	"sync"
 	"sync/atomic"
 
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // decodedKeys is how many keys are kept decoded; the others are packed.
 const decodedKeys = 1 << 16
 
-// keyTable holds every key in memory. One goroutine writes, any number read without a lock.
-type keyTable struct {
+// Keys holds every key in memory. One goroutine writes, any number read without a lock.
+type Keys struct {
 	byHash index
 	byID   index
 	seed   maphash.Seed
 	count  atomic.Int64
 
-	mu   sync.Mutex // guards ring and next
-	ring []*keyRec  // decoded keys, the oldest is packed again first
+	mu   sync.Mutex   // guards ring and next
+	ring []*KeyRecord // decoded keys, the oldest is packed again first
 	next int
 }
 
-// keyRec is one version of a key: the stored bytes and what lookups and lists need of them.
+// KeyRecord is one version of a key: the stored bytes and what lookups and lists need of them.
 // Its strings are parts of packed.
-type keyRec struct {
+type KeyRecord struct {
 	packed  string
 	id      string
 	name    string
@@ -41,27 +46,29 @@ type keyRec struct {
 	decoded atomic.Pointer[resource.Key]
 }
 
-func newKeyTable() *keyTable {
-	return &keyTable{seed: maphash.MakeSeed(), ring: make([]*keyRec, decodedKeys)}
+// NewKeys makes an empty table.
+func NewKeys() *Keys {
+	return &Keys{seed: maphash.MakeSeed(), ring: make([]*KeyRecord, decodedKeys)}
 }
 
-func newKeyRec(f frame) (*keyRec, error) {
-	r, err := skimKey(string(f.payload))
+// NewKeyRecord makes the record of a stored key.
+func NewKeyRecord(f frame.Value) (*KeyRecord, error) {
+	r, err := skimKey(string(f.Payload))
 	if err != nil {
 		return nil, err
 	}
-	r.version, r.flags = f.version, f.flags
+	r.version, r.flags = f.Version, f.Flags
 	return r, nil
 }
 
 // key returns the decoded record, the same one until it is packed again.
-func (t *keyTable) key(r *keyRec) *resource.Key {
+func (t *Keys) key(r *KeyRecord) *resource.Key {
 	if k := r.decoded.Load(); k != nil {
 		return k
 	}
-	k, err := decodeRecord[resource.Key](frame{version: r.version, flags: r.flags, payload: []byte(r.packed)})
+	k, err := codec.Record[resource.Key](frame.Value{Version: r.version, Flags: r.flags, Payload: []byte(r.packed)})
 	if err != nil {
-		panic(fmt.Sprintf("fsm: key %s was readable when it was stored: %v", r.id, err))
+		panic(fmt.Sprintf("memory: key %s was readable when it was stored: %v", r.id, err))
 	}
 	if !r.decoded.CompareAndSwap(nil, k) {
 		if other := r.decoded.Load(); other != nil {
@@ -79,14 +86,36 @@ func (t *keyTable) key(r *keyRec) *resource.Key {
 	return k
 }
 
+// ByHash returns the key with the secret, or with an old secret whose grace may have ended;
+// it must not be changed.
+func (t *Keys) ByHash(h resource.Hash) (*resource.Key, bool) {
+	r := t.findHash(h)
+	if r == nil {
+		return nil, false
+	}
+	return t.key(r), true
+}
+
+// ByID returns the key with the id; it must not be changed.
+func (t *Keys) ByID(id string) (*resource.Key, bool) {
+	r := t.findID(id)
+	if r == nil {
+		return nil, false
+	}
+	return t.key(r), true
+}
+
+// Len is how many keys there are.
+func (t *Keys) Len() int { return int(t.count.Load()) }
+
 func hashSlot(h resource.Hash) uint64 {
 	return uint64(h[0]) | uint64(h[1])<<8 | uint64(h[2])<<16 | uint64(h[3])<<24 |
 		uint64(h[4])<<32 | uint64(h[5])<<40 | uint64(h[6])<<48 | uint64(h[7])<<56
 }
 
-func (t *keyTable) idSlot(id string) uint64 { return maphash.String(t.seed, id) }
+func (t *Keys) idSlot(id string) uint64 { return maphash.String(t.seed, id) }
 
-func (t *keyTable) findHash(h resource.Hash) *keyRec {
+func (t *Keys) findHash(h resource.Hash) *KeyRecord {
 	s := t.byHash.load()
 	for i := hashSlot(h); ; i++ {
 		r := s[i&uint64(len(s)-1)].Load()
@@ -103,7 +132,7 @@ func (t *keyTable) findHash(h resource.Hash) *keyRec {
 	}
 }
 
-func (t *keyTable) findID(id string) *keyRec {
+func (t *Keys) findID(id string) *KeyRecord {
 	s := t.byID.load()
 	for i := t.idSlot(id); ; i++ {
 		r := s[i&uint64(len(s)-1)].Load()
@@ -116,14 +145,14 @@ func (t *keyTable) findID(id string) *keyRec {
 	}
 }
 
-// put stores a version of a key in place of the one before.
-func (t *keyTable) put(r *keyRec) {
+// Put stores a version of a key in place of the one before.
+func (t *Keys) Put(r *KeyRecord) {
 	before := t.findID(r.id)
-	t.byID.grow(func(e *keyRec) uint64 { return t.idSlot(e.id) })
-	t.byID.set(t.idSlot(r.id), func(e *keyRec) bool { return e.id == r.id }, r)
+	t.byID.grow(func(e *KeyRecord) uint64 { return t.idSlot(e.id) })
+	t.byID.set(t.idSlot(r.id), func(e *KeyRecord) bool { return e.id == r.id }, r)
 	t.setHash(r.hash, r)
 	for _, h := range r.old {
-		t.setHash(h, &keyRec{id: r.id, hash: h, alias: true})
+		t.setHash(h, &KeyRecord{id: r.id, hash: h, alias: true})
 	}
 	if before == nil {
 		t.count.Add(1)
@@ -136,21 +165,22 @@ func (t *keyTable) put(r *keyRec) {
 	}
 }
 
-func (t *keyTable) setHash(h resource.Hash, r *keyRec) {
-	t.byHash.grow(func(e *keyRec) uint64 { return hashSlot(e.hash) })
-	t.byHash.set(hashSlot(h), func(e *keyRec) bool { return e.hash == h }, r)
+func (t *Keys) setHash(h resource.Hash, r *KeyRecord) {
+	t.byHash.grow(func(e *KeyRecord) uint64 { return hashSlot(e.hash) })
+	t.byHash.set(hashSlot(h), func(e *KeyRecord) bool { return e.hash == h }, r)
 }
 
-func (t *keyTable) dropHash(h resource.Hash) {
-	t.byHash.set(hashSlot(h), func(e *keyRec) bool { return e.hash == h }, grave)
+func (t *Keys) dropHash(h resource.Hash) {
+	t.byHash.set(hashSlot(h), func(e *KeyRecord) bool { return e.hash == h }, grave)
 }
 
-func (t *keyTable) delete(id string) {
+// Delete forgets a key.
+func (t *Keys) Delete(id string) {
 	r := t.findID(id)
 	if r == nil {
 		return
 	}
-	t.byID.set(t.idSlot(id), func(e *keyRec) bool { return e.id == id }, grave)
+	t.byID.set(t.idSlot(id), func(e *KeyRecord) bool { return e.id == id }, grave)
 	t.dropHash(r.hash)
 	for _, h := range r.old {
 		t.dropHash(h)
@@ -159,7 +189,7 @@ func (t *keyTable) delete(id string) {
 }
 
 // all calls fn for every key, in no order.
-func (t *keyTable) all(fn func(*keyRec)) {
+func (t *Keys) all(fn func(*KeyRecord)) {
 	s := t.byID.load()
 	for i := range s {
 		if r := s[i].Load(); r != nil && r != grave {
@@ -169,18 +199,18 @@ func (t *keyTable) all(fn func(*keyRec)) {
 }
 
 // grave stands where a record was, so that those behind it are still found.
-var grave = new(keyRec)
+var grave = new(KeyRecord)
 
 // index is a hash table with open addressing. Readers load slots atomically; the one writer
 // replaces the whole array to grow.
 type index struct {
-	slots atomic.Pointer[[]atomic.Pointer[keyRec]]
+	slots atomic.Pointer[[]atomic.Pointer[KeyRecord]]
 	used  int // slots that are not nil; the writer's
 }
 
-var noSlots = make([]atomic.Pointer[keyRec], 1)
+var noSlots = make([]atomic.Pointer[KeyRecord], 1)
 
-func (x *index) load() []atomic.Pointer[keyRec] {
+func (x *index) load() []atomic.Pointer[KeyRecord] {
 	if s := x.slots.Load(); s != nil {
 		return *s
 	}
@@ -188,7 +218,7 @@ func (x *index) load() []atomic.Pointer[keyRec] {
 }
 
 // set puts r where a record matches, or else into the first free slot.
-func (x *index) set(at uint64, match func(*keyRec) bool, r *keyRec) {
+func (x *index) set(at uint64, match func(*KeyRecord) bool, r *KeyRecord) {
 	s := x.load()
 	free := -1
 	for i := at; ; i++ {
@@ -219,7 +249,7 @@ func (x *index) set(at uint64, match func(*keyRec) bool, r *keyRec) {
 }
 
 // grow makes room for one more record; slotOf tells where a record belongs.
-func (x *index) grow(slotOf func(*keyRec) uint64) {
+func (x *index) grow(slotOf func(*KeyRecord) uint64) {
 	old := x.load()
 	if x.slots.Load() != nil && (x.used+1)*4 <= len(old)*3 {
 		return
@@ -234,7 +264,7 @@ func (x *index) grow(slotOf func(*keyRec) uint64) {
 	for size < live*2 {
 		size *= 2
 	}
-	s := make([]atomic.Pointer[keyRec], size)
+	s := make([]atomic.Pointer[KeyRecord], size)
 	x.used = 0
 	for i := range old {
 		r := old[i].Load()
@@ -249,4 +279,19 @@ func (x *index) grow(slotOf func(*keyRec) uint64) {
 		x.used++
 	}
 	x.slots.Store(&s)
+}
+
+// Read reads all keys from the file, verifying each value.
+func (t *Keys) Read(tx *bolt.Tx) error {
+	return store.Keys.In(tx).ForEach(func(k, v []byte) error {
+		f, err := frame.Parse(k, v)
+		if err != nil {
+			return err
+		}
+		r, err := NewKeyRecord(f)
+		if err == nil {
+			t.Put(r)
+		}
+		return err
+	})
 }

@@ -1,8 +1,9 @@
-package fsm
+package memory
 
 import (
 	"fmt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -19,8 +20,8 @@ const (
 // skimKey reads from a stored key what lookups and lists need, without decoding the rest:
 // a million keys are read at each start. Its strings are parts of the stored bytes, which
 // Decode has found well formed when they came and the frame's checksum has just vouched for.
-func skimKey(packed string) (*keyRec, error) {
-	r := &keyRec{packed: packed}
+func skimKey(packed string) (*KeyRecord, error) {
+	r := &KeyRecord{packed: packed}
 	s := skimmer{rest: packed}
 	for range s.head(cborMap) {
 		switch s.text() {
@@ -43,7 +44,7 @@ func skimKey(packed string) (*keyRec, error) {
 		}
 	}
 	if s.bad || r.id == "" {
-		return nil, fmt.Errorf("key of %d bytes: %w", len(packed), ErrDamaged)
+		return nil, fmt.Errorf("key of %d bytes: %w", len(packed), frame.ErrDamaged)
 	}
 	return r, nil
 }
