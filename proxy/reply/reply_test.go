@@ -42,12 +42,15 @@ func TestWriteError(t *testing.T) {
 			"budget", &llm.Error{
 				Kind: llm.OverBudget, Message: "spent", Scope: "key", Entity: "key_1", NoRetry: true,
 				ResetsAt: time.Date(2030, 1, 2, 0, 0, 0, 0, time.UTC),
-			}, 429, map[string]string{"X-Should-Retry": "false", "X-Conclave-Error-Origin": "gateway"},
+			}, 429,
+			map[string]string{"X-Should-Retry": "false", "X-Conclave-Error-Origin": "gateway"},
 			`{"error":{"message":"spent","type":"budget_exceeded","param":null,"code":"budget_exceeded","scope":"key","entity":"key_1","resets_at":"2030-01-02T00:00:00Z"}}`,
 		},
 		{
 			"provider's own", &llm.Error{Kind: llm.RateLimited, Status: 429, Body: []byte(`{"x":1}`), RetryAfter: 1500 * time.Millisecond},
-			429, map[string]string{"Retry-After": "2", "X-Conclave-Error-Origin": "provider", "Content-Type": "application/json"}, `{"x":1}`,
+			429,
+			map[string]string{"Retry-After": "2", "X-Conclave-Error-Origin": "provider", "Content-Type": "application/json"},
+			`{"x":1}`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
