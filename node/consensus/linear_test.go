@@ -194,7 +194,7 @@ type history struct {
 
 // client works through one machine until ctx ends.
 func (h *history) client(ctx context.Context, id int, at *atomic.Pointer[life]) {
-	rnd := rand.New(rand.NewPCG(uint64(id), 7)) //nolint:gosec // a test
+	rnd := rand.New(rand.NewPCG(uint64(id), 7))
 	wait := time.NewTicker(5 * time.Millisecond)
 	defer wait.Stop()
 	for ctx.Err() == nil {
