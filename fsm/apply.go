@@ -6,8 +6,11 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
-	bolterrors "go.etcd.io/bbolt/errors"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/progress"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -31,9 +34,10 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	defer f.applyMu.Unlock()
 	out := make([]any, len(logs))
 	if f.failed == nil && f.closed {
-		f.failed = bolterrors.ErrDatabaseNotOpen
+		f.failed = store.ErrClosed
 	}
 	if f.failed == nil {
+		defer prometheus.NewTimer(f.metrics.Apply).ObserveDuration()
 		if err := f.applyLocked(logs, out); err != nil {
 			f.failed = err
 			f.stop(err)
@@ -50,31 +54,31 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 // StoreConfiguration implements raft.ConfigurationStore, so that a change of the cluster's
 // configuration does not hold snapshots up.
 func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
-	f.ApplyBatch([]*raft.Log{{Index: index, Term: f.position().term, Type: raft.LogConfiguration}})
+	f.ApplyBatch([]*raft.Log{{Index: index, Term: f.progress.Position().Term, Type: raft.LogConfiguration}})
 }
 
 func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	b := &batch{
-		f: f, pos: f.position(),
-		changed: map[bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
+		f: f, pos: f.progress.Position(),
+		changed: map[store.Bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
 	}
-	if b.tx, err = f.db.Begin(true); err != nil {
+	if b.tx, err = f.file.Begin(); err != nil {
 		return fmt.Errorf("begin batch: %w", err)
 	}
 	defer func() {
 		if r := recover(); r != nil {
 			io, ok := r.(ioFailure)
 			if !ok {
-				f.doubt() // bbolt panics on damaged pages
+				f.file.Doubt() // bbolt panics on damaged pages
 				panic(r)
 			}
-			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.index, io.err), b.tx.Rollback())
+			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.Index, io.err), b.tx.Rollback())
 		}
 	}()
 	for i, l := range logs {
 		out[i] = f.entry(b, l)
 	}
-	if err := writePosition(b.tx, b.pos); err != nil {
+	if err := store.WritePosition(b.tx, b.pos); err != nil {
 		fail(err)
 	}
 	ch, err := f.prepare(b)
@@ -85,7 +89,7 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	ch.publish(f)
-	f.moveTo(b.pos, b.marks)
+	f.progress.Move(b.pos, b.marks)
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(ch.Change)
 	}
@@ -94,15 +98,16 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 
 // entry applies one entry of the log. One that the file has already is skipped.
 func (f *FSM) entry(b *batch, l *raft.Log) Applied {
-	if l.Index <= b.pos.index {
-		return Applied{Result: Result{Index: l.Index, Generation: b.pos.generation}}
+	if l.Index <= b.pos.Index {
+		return Applied{Result: Result{Index: l.Index, Generation: b.pos.Generation}}
 	}
-	b.pos.index, b.pos.term = l.Index, l.Term
+	b.pos.Index, b.pos.Term = l.Index, l.Term
 	var a Applied
 	if l.Type == raft.LogCommand {
 		a = f.command(b, l.Data)
+		f.metrics.count(a)
 	}
-	b.marks = append(b.marks, mark{index: l.Index, hash: b.pos.hash})
+	b.marks = append(b.marks, progress.Mark{Index: l.Index, Hash: b.pos.Hash})
 	return a
 }
 
@@ -115,13 +120,13 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 	if env.FSMVersion > f.cfg.FSMVersion || r.since > f.cfg.FSMVersion {
 		fail(fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion))
 	}
-	b.pos.at = max(b.pos.at, env.At)
+	b.pos.At = max(b.pos.At, env.At)
 	tx := f.tx
 	if tx == nil {
 		tx = new(Tx)
 		f.tx = tx
 	}
-	*tx = Tx{Now: b.pos.at, Index: b.pos.index, Actor: env.Actor, b: b, env: &env, kind: kind}
+	*tx = Tx{Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind}
 	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
 	if once {
 		if a, done := tx.seen(); done {
@@ -142,7 +147,7 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 	if err == nil {
 		err = cmd.Apply(tx)
 	}
-	res := Result{Index: tx.Index, Generation: tx.b.pos.generation}
+	res := Result{Index: tx.Index, Generation: tx.b.pos.Generation}
 	if err != nil {
 		tx.reset()
 		return Applied{Result: res, Err: err}
@@ -171,8 +176,8 @@ func (tx *Tx) permitted(r *row) error {
 
 // seen finds the outcome of an earlier try of the same command.
 func (tx *Tx) seen() (Applied, bool) {
-	f, ok := tx.get(bucketDedupe, tx.env.CommandID[:])
-	if !ok || f.version+dedupeWindow < tx.Index {
+	f, ok := tx.get(store.Dedupe, tx.env.CommandID[:])
+	if !ok || f.Version+dedupeWindow < tx.Index {
 		return Applied{}, false
 	}
 	a, err := parseOutcome(f)
@@ -184,19 +189,19 @@ func (tx *Tx) seen() (Applied, bool) {
 
 // remember keeps the command's outcome and forgets those that are too old.
 func (tx *Tx) remember(a Applied) {
-	c := tx.b.bucket(bucketDedupeOrder).Cursor()
+	c := tx.b.bucket(store.DedupeOrder).Cursor()
 	for k, v := c.First(); k != nil && binary.BigEndian.Uint64(k)+dedupeWindow < tx.Index; k, v = c.Next() {
-		f, err := parseFrame(k, v)
+		f, err := frame.Parse(k, v)
 		if err != nil {
 			fail(err)
 		}
-		tx.delete(bucketDedupeOrder, append([]byte(nil), k...))
-		if old, ok := tx.get(bucketDedupe, f.payload); ok && old.version == binary.BigEndian.Uint64(k) {
-			tx.delete(bucketDedupe, append([]byte(nil), f.payload...))
+		tx.delete(store.DedupeOrder, append([]byte(nil), k...))
+		if old, ok := tx.get(store.Dedupe, f.Payload); ok && old.Version == binary.BigEndian.Uint64(k) {
+			tx.delete(store.Dedupe, append([]byte(nil), f.Payload...))
 		}
 	}
-	tx.put(bucketDedupe, tx.env.CommandID[:], outcome(a))
-	tx.put(bucketDedupeOrder, binary.BigEndian.AppendUint64(nil, tx.Index), tx.env.CommandID[:])
+	tx.put(store.Dedupe, tx.env.CommandID[:], outcome(a))
+	tx.put(store.DedupeOrder, binary.BigEndian.AppendUint64(nil, tx.Index), tx.env.CommandID[:])
 }
 
 // outcome is generation, version, length of the code, code, text of a refusal.
@@ -211,13 +216,13 @@ func outcome(a Applied) []byte {
 	return append(b, a.Err.Error()...)
 }
 
-func parseOutcome(f frame) (Applied, error) {
-	b := f.payload
+func parseOutcome(f frame.Value) (Applied, error) {
+	b := f.Payload
 	if len(b) < 16 || (len(b) > 16 && len(b) < 17+int(b[16])) {
-		return Applied{}, fmt.Errorf("outcome of %d bytes: %w", len(b), ErrDamaged)
+		return Applied{}, fmt.Errorf("outcome of %d bytes: %w", len(b), frame.ErrDamaged)
 	}
 	a := Applied{Result: Result{
-		Index:      f.version,
+		Index:      f.Version,
 		Generation: binary.BigEndian.Uint64(b),
 		Version:    binary.BigEndian.Uint64(b[8:]),
 	}}

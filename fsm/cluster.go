@@ -3,8 +3,12 @@ package fsm
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -16,28 +20,11 @@ const (
 	actorFile   = "file"
 )
 
-var (
-	keyInfo    = []byte("info")
-	keyVersion = []byte("fsm_version")
-)
-
 // ClusterInfo is the identity of the cluster and its secrets, as sealed.
-type ClusterInfo struct {
-	ClusterID  string        `json:"cluster_id"`
-	MasterHash resource.Hash `json:"master_hash"` // of the master key; zero: none
-	CACert     []byte        `json:"ca_cert"`     // DER
-	CAKey      []byte        `json:"ca_key"`      // sealed under the KEK
-	GossipKey  []byte        `json:"gossip_key"`  // sealed under the KEK
-	KEKID      string        `json:"kek_id"`
-	DEKs       []WrappedDEK  `json:"deks,omitempty"` // oldest first
-}
+type ClusterInfo = memory.ClusterInfo
 
 // WrappedDEK is a data key, wrapped by the KEK that KEKID names.
-type WrappedDEK struct {
-	ID    string `json:"id"`
-	KEKID string `json:"kek_id"`
-	Blob  []byte `json:"blob"`
-}
+type WrappedDEK = memory.WrappedDEK
 
 // authorize checks the actor's credential as it is in this state, not as the proposer saw
 // it: a revoked admin must not act through a node that lags.
@@ -61,14 +48,14 @@ func (tx *Tx) authorize(r *row) error {
 }
 
 func (tx *Tx) checkKey(a Actor) error {
-	k, _, ok := load[resource.Key](tx, bucketKeys, a.ID)
+	k, _, ok := load[resource.Key](tx, store.Keys, a.ID)
 	switch {
 	case !ok, k.Blocked, k.ExpiredAt(tx.Now), k.Version != a.Version:
 		return fmt.Errorf("key %q was revoked or changed: %w", a.ID, resource.ErrForbidden)
 	case k.Role != resource.RoleAdmin:
 		return fmt.Errorf("key %q is no admin's: %w", a.ID, resource.ErrForbidden)
 	case k.TeamID != "":
-		if f, ok := tx.get(bucketTeams, []byte(k.TeamID)); !ok || f.flags&flagBlocked != 0 {
+		if f, ok := tx.get(store.Teams, []byte(k.TeamID)); !ok || f.Flags&frame.FlagBlocked != 0 {
 			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
 		}
 	}
@@ -77,30 +64,30 @@ func (tx *Tx) checkKey(a Actor) error {
 
 // checkNode refuses a removed member. One that is not there yet may register itself.
 func (tx *Tx) checkNode(id string) error {
-	if n, ok := tx.node(id); ok && n.removed {
+	if n, ok := tx.node(id); ok && n.Removed {
 		return fmt.Errorf("node %q was removed: %w", id, resource.ErrForbidden)
 	}
 	return nil
 }
 
 func (tx *Tx) cluster() (*ClusterInfo, bool) {
-	f, ok := tx.get(bucketCluster, keyInfo)
+	f, ok := tx.get(store.Cluster, memory.InfoKey)
 	if !ok {
 		return nil, false
 	}
 	info := new(ClusterInfo)
-	if err := dec.Unmarshal(f.payload, info); err != nil {
+	if err := codec.Unmarshal(f.Payload, info); err != nil {
 		fail(err)
 	}
 	return info, true
 }
 
 func (tx *Tx) fsmVersion() uint32 {
-	f, ok := tx.get(bucketCluster, keyVersion)
-	if !ok || len(f.payload) != 4 {
+	f, ok := tx.get(store.Cluster, memory.VersionKey)
+	if !ok || len(f.Payload) != 4 {
 		return 1
 	}
-	return binary.BigEndian.Uint32(f.payload)
+	return binary.BigEndian.Uint32(f.Payload)
 }
 
 // Apply implements Command.
@@ -108,19 +95,19 @@ func (c Bootstrap) Apply(tx *Tx) error {
 	if _, ok := tx.cluster(); ok {
 		return fmt.Errorf("bootstrap: there is a cluster: %w", resource.ErrRefused)
 	}
-	if c.ClusterID == "" || len(c.ClusterID) > maxClusterID {
-		return &resource.Invalid{Field: "cluster_id", Reason: fmt.Sprintf("has 1 to %d bytes", maxClusterID)}
+	if c.ClusterID == "" || len(c.ClusterID) > store.MaxClusterID {
+		return &resource.Invalid{Field: "cluster_id", Reason: fmt.Sprintf("has 1 to %d bytes", store.MaxClusterID)}
 	}
 	info := ClusterInfo{
 		ClusterID: c.ClusterID, MasterHash: c.MasterHash, CACert: c.CACert, CAKey: c.CAKey,
 		GossipKey: c.GossipKey, KEKID: c.KEKID,
 		DEKs: []WrappedDEK{{ID: c.DEKID, KEKID: c.KEKID, Blob: c.DEK}},
 	}
-	b, err := enc.Marshal(info)
+	b, err := codec.Marshal(info)
 	if err != nil {
 		fail(err)
 	}
-	tx.put(bucketCluster, keyInfo, b)
+	tx.put(store.Cluster, memory.InfoKey, b)
 	return nil
 }
 
@@ -129,21 +116,21 @@ func (c PutJoinToken) Apply(tx *Tx) error {
 	if c.Expires <= tx.Now {
 		return &resource.Invalid{Field: "expires", Reason: "is not in the future"}
 	}
-	for _, k := range tx.scan(bucketTokens, nil) {
-		if f, ok := tx.get(bucketTokens, k); ok && tokenExpiry(f) <= tx.Now {
-			tx.delete(bucketTokens, k)
+	for _, k := range tx.scan(store.Tokens, nil) {
+		if f, ok := tx.get(store.Tokens, k); ok && tokenExpiry(f) <= tx.Now {
+			tx.delete(store.Tokens, k)
 		}
 	}
-	tx.put(bucketTokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
+	tx.put(store.Tokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
 	tx.note("join_token", c.Hash.String()[:8], 0, nil)
 	return nil
 }
 
-func tokenExpiry(f frame) resource.Time {
-	if len(f.payload) != 8 {
-		fail(fmt.Errorf("join token of %d bytes: %w", len(f.payload), ErrDamaged))
+func tokenExpiry(f frame.Value) resource.Time {
+	if len(f.Payload) != 8 {
+		fail(fmt.Errorf("join token of %d bytes: %w", len(f.Payload), frame.ErrDamaged))
 	}
-	return resource.Time(binary.BigEndian.Uint64(f.payload))
+	return resource.Time(binary.BigEndian.Uint64(f.Payload))
 }
 
 // Apply implements Command.
@@ -159,25 +146,25 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	if c.Member.Removed {
 		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}
 	}
-	old, f, known := load[resource.Member](tx, bucketMembers, id)
+	old, f, known := load[resource.Member](tx, store.Members, id)
 	var before resource.Record
 	switch {
 	case known && old.Removed:
-		return refuse(bucketMembers, id, resource.ErrDead)
+		return refuse(store.Members, id, resource.ErrDead)
 	case known:
 		before = old
 	default:
 		if err := tx.admit(c); err != nil {
 			return err
 		}
-		tx.putNode(id, &nodeState{ordinal: tx.nextOrdinal(), generation: tx.b.pos.generation})
+		tx.putNode(id, &money.Node{Ordinal: tx.allNodes().NextOrdinal(), Generation: tx.b.pos.Generation})
 	}
-	if err := tx.moveName(bucketMembers, id, before, &m); err != nil {
+	if err := tx.moveName(store.Members, id, before, &m); err != nil {
 		return err
 	}
 	tx.storeMember(&m)
 	tx.raiseVersion()
-	tx.note("member", id, f.version, nil)
+	tx.note("member", id, f.Version, nil)
 	return nil
 }
 
@@ -192,11 +179,11 @@ func (tx *Tx) admit(c RegisterMember) error {
 		}
 		return fmt.Errorf("member %q has no token: %w", c.Member.ID, resource.ErrForbidden)
 	}
-	f, ok := tx.get(bucketTokens, c.Token[:])
+	f, ok := tx.get(store.Tokens, c.Token[:])
 	if !ok {
 		return fmt.Errorf("join token of member %q is unknown or used: %w", c.Member.ID, resource.ErrForbidden)
 	}
-	tx.delete(bucketTokens, c.Token[:])
+	tx.delete(store.Tokens, c.Token[:])
 	if tokenExpiry(f) <= tx.Now {
 		return fmt.Errorf("join token of member %q: %w", c.Member.ID, resource.ErrExpired)
 	}
@@ -204,65 +191,59 @@ func (tx *Tx) admit(c RegisterMember) error {
 }
 
 func (tx *Tx) storeMember(m *resource.Member) {
-	b, err := enc.Marshal(m)
+	b, err := codec.Marshal(m)
 	if err != nil {
 		fail(err)
 	}
-	tx.put(bucketMembers, []byte(m.ID), b)
+	tx.put(store.Members, []byte(m.ID), b)
 	tx.wrote = true
 }
 
 // Apply implements Command.
 func (c RemoveMember) Apply(tx *Tx) error {
-	m, f, ok := load[resource.Member](tx, bucketMembers, c.ID)
+	m, f, ok := load[resource.Member](tx, store.Members, c.ID)
 	if !ok {
-		return refuse(bucketMembers, c.ID, resource.ErrNotFound)
+		return refuse(store.Members, c.ID, resource.ErrNotFound)
 	}
 	if m.Removed {
-		return refuse(bucketMembers, c.ID, resource.ErrDead)
+		return refuse(store.Members, c.ID, resource.ErrDead)
 	}
-	if err := tx.moveName(bucketMembers, c.ID, m, nil); err != nil {
+	if err := tx.moveName(store.Members, c.ID, m, nil); err != nil {
 		return err
 	}
 	m.Removed = true
 	tx.storeMember(m)
 	if n, ok := tx.node(c.ID); ok {
-		n.removed = true
-		n.retire(tx.Index)
+		n.Removed = true
+		n.Retire(tx.Index)
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
-	tx.note("member", c.ID, f.version, []string{"removed"})
+	tx.note("member", c.ID, f.Version, []string{"removed"})
 	return nil
 }
 
 // raiseVersion lets entries use what every member knows. It never lowers the version.
 func (tx *Tx) raiseVersion() {
 	lowest := uint32(0)
-	for _, k := range tx.scan(bucketMembers, nil) {
-		m, _, ok := load[resource.Member](tx, bucketMembers, string(k))
+	for _, k := range tx.scan(store.Members, nil) {
+		m, _, ok := load[resource.Member](tx, store.Members, string(k))
 		if ok && !m.Removed && (lowest == 0 || m.FSMVersion < lowest) {
 			lowest = max(1, m.FSMVersion)
 		}
 	}
 	if lowest > tx.fsmVersion() {
-		tx.put(bucketCluster, keyVersion, binary.BigEndian.AppendUint32(nil, lowest))
+		tx.put(store.Cluster, memory.VersionKey, binary.BigEndian.AppendUint32(nil, lowest))
 	}
 }
 
-// Apply implements Command. The counter starts anew in each generation, above all that
-// the generations before may have used.
+// Apply implements Command.
 func (c OpenEpoch) Apply(tx *Tx) error {
 	n, err := tx.own(c.Node)
 	if err != nil {
 		return err
 	}
-	n.retire(tx.Index)
-	n.epoch = max(n.epoch, tx.b.pos.generation<<32) + 1
-	n.seq, n.to = 0, 0
-	if !n.replaying() {
-		n.generation = tx.b.pos.generation
-	}
+	n.Start(tx.Index, tx.b.pos.Generation)
 	tx.putNode(c.Node, n)
 	tx.epoch = true
 	return nil
@@ -274,17 +255,13 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(n.old, func(o oldEpoch) bool { return o.epoch == c.Epoch })
-	if i < 0 {
+	if n.OldEpoch(c.Epoch) == nil {
 		return fmt.Errorf("epoch %d of node %q: %w", c.Epoch, c.Node, resource.ErrNotFound)
 	}
 	if c.Whole {
-		n.old = slices.Delete(n.old, i, i+1)
+		n.Drop(c.Epoch, tx.b.pos.Generation)
 	} else {
-		n.old[i].kept = true
-	}
-	if !n.replaying() {
-		n.generation = tx.b.pos.generation
+		n.Keep(c.Epoch, tx.b.pos.Generation)
 	}
 	tx.putNode(c.Node, n)
 	tx.epoch = true
@@ -292,7 +269,7 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 }
 
 // own returns the state of a node that speaks for itself.
-func (tx *Tx) own(id string) (*nodeState, error) {
+func (tx *Tx) own(id string) (*money.Node, error) {
 	if tx.Actor.ID != id {
 		return nil, fmt.Errorf("epoch of node %q by node %q: %w", id, tx.Actor.ID, resource.ErrForbidden)
 	}

@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/entry"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -9,21 +11,16 @@ type Kind uint16
 
 // Actor is whose credential a command acts under. Apply refuses the command if the key is
 // blocked, expired, deleted or changed since Version.
-type Actor struct {
-	Kind    string `json:"kind"`              // "master", "key", "node" or "file"
-	ID      string `json:"id,omitempty"`      // of the key or node
-	Version uint64 `json:"version,omitempty"` // of the key that the proposer read
-}
+type Actor = entry.Actor
 
 // Envelope is what goes around a command in the log entry.
-type Envelope struct {
-	At         resource.Time // the proposer's clock; Apply's only time
-	Actor      Actor
-	RequestID  string
-	CommandID  [16]byte // random; the same for every try of one command
-	ReadIndex  uint64   // the proposer's applied index
-	FSMVersion uint32   // oldest state machine that knows the command
-}
+type Envelope = entry.Envelope
+
+// Encoded is a record together with the bytes that its proposer encoded it as.
+type Encoded[T any] = codec.Encoded[T]
+
+// EncodedOf encodes a record.
+func EncodedOf[T any](r T) (Encoded[T], error) { return codec.Encode(r) }
 
 // Command is a change of the replicated state: data plus a pure function.
 type Command interface {

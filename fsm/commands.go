@@ -5,12 +5,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // Apply implements Command.
 func (c PutKey) Apply(tx *Tx) error {
-	old, err := putRecord[resource.Key](tx, bucketKeys, c.Key, c.Read)
+	old, err := putRecord[resource.Key](tx, store.Keys, c.Key, c.Read)
 	if err != nil {
 		return err
 	}
@@ -46,15 +47,15 @@ func (tx *Tx) moveHashes(id string, from, to []resource.Hash) error {
 		if slices.Contains(from, h) {
 			continue
 		}
-		f, ok := tx.get(bucketKeyHashes, h[:])
-		if (ok && string(f.payload) != id) || tx.isMaster(h) {
+		f, ok := tx.get(store.KeyHashes, h[:])
+		if (ok && string(f.Payload) != id) || tx.isMaster(h) {
 			return fmt.Errorf("secret of the key: %w", resource.ErrExists)
 		}
-		tx.put(bucketKeyHashes, h[:], []byte(id))
+		tx.put(store.KeyHashes, h[:], []byte(id))
 	}
 	for _, h := range from {
 		if !slices.Contains(to, h) {
-			tx.delete(bucketKeyHashes, h[:])
+			tx.delete(store.KeyHashes, h[:])
 		}
 	}
 	return nil
@@ -66,11 +67,11 @@ func (tx *Tx) isMaster(h resource.Hash) bool {
 }
 
 // Apply implements Command.
-func (c BlockKey) Apply(tx *Tx) error { return setBlocked(tx, bucketKeys, c.ID, c.Blocked) }
+func (c BlockKey) Apply(tx *Tx) error { return setBlocked(tx, store.Keys, c.ID, c.Blocked) }
 
 // Apply implements Command.
 func (c DeleteKey) Apply(tx *Tx) error {
-	old, err := deleteRecord[resource.Key](tx, bucketKeys, c.ID)
+	old, err := deleteRecord[resource.Key](tx, store.Keys, c.ID)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func (c DeleteKey) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c PutTeam) Apply(tx *Tx) error {
-	if _, err := putRecord[resource.Team](tx, bucketTeams, c.Team, c.Read); err != nil {
+	if _, err := putRecord[resource.Team](tx, store.Teams, c.Team, c.Read); err != nil {
 		return err
 	}
 	t := c.Team.Value()
@@ -94,72 +95,72 @@ func (c PutTeam) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
-func (c BlockTeam) Apply(tx *Tx) error { return setBlocked(tx, bucketTeams, c.ID, c.Blocked) }
+func (c BlockTeam) Apply(tx *Tx) error { return setBlocked(tx, store.Teams, c.ID, c.Blocked) }
 
 // Apply implements Command.
 func (c DeleteTeam) Apply(tx *Tx) error {
-	if err := tx.inUse(bucketTeams, c.ID); err != nil {
+	if err := tx.inUse(store.Teams, c.ID); err != nil {
 		return err
 	}
 	tx.dropAccounts("team", c.ID)
-	_, err := deleteRecord[resource.Team](tx, bucketTeams, c.ID)
+	_, err := deleteRecord[resource.Team](tx, store.Teams, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutModel) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Model](tx, bucketModels, c.Model, c.Read)
+	_, err := putRecord[resource.Model](tx, store.Models, c.Model, c.Read)
 	return err
 }
 
 // Apply implements Command. The audit log tells of the model alone.
 func (c DeleteModel) Apply(tx *Tx) error {
 	told := len(tx.audits)
-	for _, from := range tx.referrers(bucketModels, c.ID) {
+	for _, from := range tx.referrers(store.Models, c.ID) {
 		id := strings.TrimPrefix(from, "deployment/")
-		if _, err := deleteRecord[resource.Deployment](tx, bucketDeployments, id); err != nil {
+		if _, err := deleteRecord[resource.Deployment](tx, store.Deployments, id); err != nil {
 			return err
 		}
 	}
 	tx.audits = tx.audits[:told]
-	_, err := deleteRecord[resource.Model](tx, bucketModels, c.ID)
+	_, err := deleteRecord[resource.Model](tx, store.Models, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutDeployment) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Deployment](tx, bucketDeployments, c.Deployment, c.Read)
+	_, err := putRecord[resource.Deployment](tx, store.Deployments, c.Deployment, c.Read)
 	return err
 }
 
 // Apply implements Command.
 func (c DeleteDeployment) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.Deployment](tx, bucketDeployments, c.ID)
+	_, err := deleteRecord[resource.Deployment](tx, store.Deployments, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutCredential) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Credential](tx, bucketCredentials, c.Credential, c.Read)
+	_, err := putRecord[resource.Credential](tx, store.Credentials, c.Credential, c.Read)
 	return err
 }
 
 // Apply implements Command.
 func (c DeleteCredential) Apply(tx *Tx) error {
-	if err := tx.inUse(bucketCredentials, c.ID); err != nil {
+	if err := tx.inUse(store.Credentials, c.ID); err != nil {
 		return err
 	}
-	_, err := deleteRecord[resource.Credential](tx, bucketCredentials, c.ID)
+	_, err := deleteRecord[resource.Credential](tx, store.Credentials, c.ID)
 	return err
 }
 
 // Apply implements Command. It adjusts the open windows of every holder of the budget.
 func (c PutBudget) Apply(tx *Tx) error {
-	if _, err := putRecord[resource.Budget](tx, bucketBudgets, c.Budget, c.Read); err != nil {
+	if _, err := putRecord[resource.Budget](tx, store.Budgets, c.Budget, c.Read); err != nil {
 		return err
 	}
 	b := c.Budget.Value()
-	for _, from := range tx.referrers(bucketBudgets, b.ID) {
+	for _, from := range tx.referrers(store.Budgets, b.ID) {
 		kind, id, _ := strings.Cut(from, "/")
 		inline, _ := tx.holder(kind, id)
 		if _, err := tx.holderTerms(inline, b.ID); err != nil {
@@ -172,67 +173,67 @@ func (c PutBudget) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c DeleteBudget) Apply(tx *Tx) error {
-	if err := tx.inUse(bucketBudgets, c.ID); err != nil {
+	if err := tx.inUse(store.Budgets, c.ID); err != nil {
 		return err
 	}
-	_, err := deleteRecord[resource.Budget](tx, bucketBudgets, c.ID)
+	_, err := deleteRecord[resource.Budget](tx, store.Budgets, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutGuardrail) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Guardrail](tx, bucketGuardrails, c.Guardrail, c.Read)
+	_, err := putRecord[resource.Guardrail](tx, store.Guardrails, c.Guardrail, c.Read)
 	return err
 }
 
 // Apply implements Command.
 func (c DeleteGuardrail) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.Guardrail](tx, bucketGuardrails, c.ID)
+	_, err := deleteRecord[resource.Guardrail](tx, store.Guardrails, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutCallback) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Callback](tx, bucketCallbacks, c.Callback, c.Read)
+	_, err := putRecord[resource.Callback](tx, store.Callbacks, c.Callback, c.Read)
 	return err
 }
 
 // Apply implements Command.
 func (c DeleteCallback) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.Callback](tx, bucketCallbacks, c.ID)
+	_, err := deleteRecord[resource.Callback](tx, store.Callbacks, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutPlugin) Apply(tx *Tx) error {
-	old, err := putRecord[resource.Plugin](tx, bucketPlugins, c.Plugin, c.Read)
+	old, err := putRecord[resource.Plugin](tx, store.Plugins, c.Plugin, c.Read)
 	if err != nil {
 		return err
 	}
 	if old != nil && old.Name != c.Plugin.Value().Name {
-		return tx.inUse(bucketPlugins, old.Name)
+		return tx.inUse(store.Plugins, old.Name)
 	}
 	return nil
 }
 
 // Apply implements Command.
 func (c DeletePlugin) Apply(tx *Tx) error {
-	old, err := deleteRecord[resource.Plugin](tx, bucketPlugins, c.ID)
+	old, err := deleteRecord[resource.Plugin](tx, store.Plugins, c.ID)
 	if err != nil {
 		return err
 	}
-	return tx.inUse(bucketPlugins, old.Name)
+	return tx.inUse(store.Plugins, old.Name)
 }
 
 // Apply implements Command.
 func (c PutSetting) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Setting](tx, bucketSettings, c.Setting, c.Read)
+	_, err := putRecord[resource.Setting](tx, store.Settings, c.Setting, c.Read)
 	return err
 }
 
 // Apply implements Command.
 func (c DeleteSetting) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.Setting](tx, bucketSettings, c.ID)
+	_, err := deleteRecord[resource.Setting](tx, store.Settings, c.ID)
 	return err
 }
 

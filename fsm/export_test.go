@@ -2,13 +2,15 @@ package fsm
 
 import (
 	"encoding/binary"
-	"errors"
+	"hash/crc32"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
 )
 
 // Forge gives an entry another kind and a right checksum.
 func Forge(b []byte, kind Kind) []byte {
 	binary.BigEndian.PutUint16(b[2:], uint16(kind))
-	binary.BigEndian.PutUint32(b[8:], entryCRC(b))
+	binary.BigEndian.PutUint32(b[8:], crc32.Update(crc32.Checksum(b[:8], frame.Castagnoli), frame.Castagnoli, b[12:]))
 	return b
 }
 
@@ -25,18 +27,9 @@ func ItemsAreAdmins() bool {
 	return true
 }
 
-// Shrink replaces the file with a compacted copy whatever its size.
-func Shrink(dir, name string) error {
-	db, err := openFile(dir + "/" + fileName)
-	if err != nil {
-		return err
-	}
-	return errors.Join(shrinkTo(db, dir+"/"+name), db.Close())
-}
-
 // LeasesOf is Leases for any node.
 func (f *FSM) LeasesOf(node string) []Lease {
-	g := &FSM{cfg: Config{NodeID: node}, db: f.db}
+	g := &FSM{cfg: Config{NodeID: node}, file: f.file}
 	g.nodes.Store(f.nodes.Load())
 	return g.Leases()
 }

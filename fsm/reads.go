@@ -8,6 +8,11 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -17,31 +22,30 @@ func (f *FSM) Catalog() *resource.Catalog { return f.catalog.Load() }
 // KeyByHash returns the key with the secret, or with an old secret whose grace may have
 // ended (Key.AcceptsAt tells). The key must not be changed.
 func (f *FSM) KeyByHash(h resource.Hash) (*resource.Key, bool) {
-	t := f.keys.Load()
-	r := t.findHash(h)
-	if r == nil {
-		return nil, false
-	}
-	return t.key(r), true
+	return f.keys.Load().ByHash(h)
 }
 
 // Key returns the key with the id; it must not be changed.
 func (f *FSM) Key(id string) (*resource.Key, bool) {
-	t := f.keys.Load()
-	r := t.findID(id)
-	if r == nil {
-		return nil, false
-	}
-	return t.key(r), true
+	return f.keys.Load().ByID(id)
+}
+
+// ListQuery selects keys. Zero fields select all.
+type ListQuery = memory.Query
+
+// Keys returns a page of keys, the cursor of the next ("" after the last), and how many the
+// query selects in all.
+func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) {
+	return f.keys.Load().List(q)
 }
 
 // KeyByName returns the key with the name. It reads the file's index of names.
 func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
 	var id string
 	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := readFrame(tx, bucketNames, nameKey(bucketKeys, name))
+		fr, ok, err := store.Names.Read(tx, nameKey(store.Keys, name))
 		if ok {
-			id = string(fr.payload)
+			id = string(fr.Payload)
 		}
 		return err
 	})
@@ -63,9 +67,9 @@ func (f *FSM) Cluster() (ClusterInfo, bool) {
 // JoinToken returns when the token with the hash expires; false if it is unknown or used.
 func (f *FSM) JoinToken(h resource.Hash) (expires resource.Time, ok bool) {
 	f.view(func(tx *bolt.Tx) error {
-		fr, found, err := readFrame(tx, bucketTokens, h[:])
-		if found && len(fr.payload) == 8 {
-			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.payload)), true
+		fr, found, err := store.Tokens.Read(tx, h[:])
+		if found && len(fr.Payload) == 8 {
+			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.Payload)), true
 		}
 		return err
 	})
@@ -81,7 +85,7 @@ func (f *FSM) Member(id string) (*resource.Member, bool) {
 // Epoch returns the epoch of the node's running process, 0 if none has been opened.
 func (f *FSM) Epoch(node string) uint64 {
 	if n, ok := (*f.nodes.Load())[node]; ok {
-		return n.epoch
+		return n.Epoch
 	}
 	return 0
 }
@@ -94,7 +98,7 @@ func (f *FSM) LastTick(node string) (epoch, seq uint64, at resource.Time, applie
 	if !ok {
 		return 0, 0, 0, 0
 	}
-	return n.epoch, n.seq, n.at, n.applied
+	return n.Epoch, n.Seq, n.At, n.Applied
 }
 
 // NodeState is what the state knows of a node's journal and ticks.
@@ -125,11 +129,11 @@ func (f *FSM) Node(id string) (NodeState, bool) {
 		return NodeState{}, false
 	}
 	s := NodeState{
-		Epoch: n.epoch, Seq: n.seq, To: n.to, At: n.at, Applied: n.applied, Hash: slices.Clone(n.hash),
-		Clock: n.clock, Generation: n.generation, Removed: n.removed,
+		Epoch: n.Epoch, Seq: n.Seq, To: n.To, At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
+		Clock: n.Clock, Generation: n.Generation, Removed: n.Removed,
 	}
-	for _, o := range n.old {
-		s.Old = append(s.Old, OldEpoch{Epoch: o.epoch, To: o.to, Closed: o.kept})
+	for _, o := range n.Old {
+		s.Old = append(s.Old, OldEpoch{Epoch: o.Epoch, To: o.To, Closed: o.Kept})
 	}
 	return s, true
 }
@@ -138,36 +142,27 @@ func (f *FSM) Node(id string) (NodeState, bool) {
 func (f *FSM) Nodes() []string { return slices.Sorted(maps.Keys(*f.nodes.Load())) }
 
 // leaseOf tells what the node holds of one window; false if the account is gone.
-func leaseOf(node string, nodes map[string]*nodeState, key, v []byte) (Lease, bool, error) {
+func leaseOf(node string, nodes money.Nodes, key, v []byte) (Lease, bool, error) {
 	n, known := nodes[node]
-	id, start, valid := splitAccountKey(key)
+	id, start, valid := money.SplitKey(key)
 	if v == nil || !known || !valid {
 		return Lease{}, false, nil
 	}
-	fr, err := parseFrame(key, v)
+	fr, err := frame.Parse(key, v)
 	if err != nil {
 		return Lease{}, false, err
 	}
-	a, err := parseAccount(fr.payload)
+	a, err := money.ParseAccount(fr.Payload)
 	if err != nil {
 		return Lease{}, false, err
 	}
-	l := Lease{
-		Account: id, Window: resource.Window{Start: start, End: a.end}, Epoch: n.epoch,
-		Limit: a.limit, Overdraft: a.allowance(n), Headroom: a.headroom(a.sums(holdingIn(nodes))), Recall: a.recall,
-	}
-	for _, h := range a.holds {
-		if h.node == n.ordinal && h.epoch == n.epoch && !n.removed {
-			l.Granted, l.Settled = h.granted, h.consumed
-		}
-	}
-	return l, true, nil
+	return a.Lease(id, start, n, nodes), true, nil
 }
 
 // eachAccount calls fn for every window of the accounts whose id begins with the prefix.
 func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
 	f.view(func(tx *bolt.Tx) error {
-		c := bucketAccounts.in(tx).Cursor()
+		c := store.Accounts.In(tx).Cursor()
 		for k, v := c.Seek([]byte(prefix)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
 			if err := fn(k, v); err != nil {
 				return err
@@ -198,8 +193,8 @@ func (f *FSM) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {
 	var l Lease
 	var ok bool
 	f.view(func(tx *bolt.Tx) (err error) {
-		key := accountKey(id, start)
-		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, bucketAccounts.in(tx).Get(key))
+		key := money.Key(id, start)
+		l, ok, err = leaseOf(f.cfg.NodeID, nodes, key, store.Accounts.In(tx).Get(key))
 		return err
 	})
 	return l, ok
@@ -225,9 +220,9 @@ func (f *FSM) Presumed(node string) []EpochHold {
 		if err != nil {
 			return err
 		}
-		for _, h := range a.holds {
-			if h.node == n.ordinal && n.holding(h.epoch) == holdPresumed && h.outstanding() > 0 {
-				all = append(all, EpochHold{Epoch: h.epoch, Account: id, Start: start, Amount: h.outstanding()})
+		for _, h := range a.Holds {
+			if h.Node == n.Ordinal && n.Holding(h.Epoch) == money.Presumed && h.Outstanding() > 0 {
+				all = append(all, EpochHold{Epoch: h.Epoch, Account: id, Start: start, Amount: h.Outstanding()})
 			}
 		}
 		return nil
@@ -235,33 +230,33 @@ func (f *FSM) Presumed(node string) []EpochHold {
 	return all
 }
 
-func readAccount(k, v []byte) (*account, resource.AccountID, resource.Time, error) {
-	id, start, ok := splitAccountKey(k)
+func readAccount(k, v []byte) (*money.Account, resource.AccountID, resource.Time, error) {
+	id, start, ok := money.SplitKey(k)
 	if !ok {
-		return nil, "", 0, ErrDamaged
+		return nil, "", 0, frame.ErrDamaged
 	}
-	fr, err := parseFrame(k, v)
+	fr, err := frame.Parse(k, v)
 	if err != nil {
 		return nil, "", 0, err
 	}
-	a, err := parseAccount(fr.payload)
+	a, err := money.ParseAccount(fr.Payload)
 	return a, id, start, err
 }
 
 // Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
 // reads the file.
 func (f *FSM) Accounts(holder string) []Account {
-	holdingOf := holdingIn(*f.nodes.Load())
+	nodes := *f.nodes.Load()
 	var all []Account
 	f.eachAccount(holder+"/", func(k, v []byte) error {
 		a, id, start, err := readAccount(k, v)
 		if err != nil {
 			return err
 		}
-		s := a.sums(holdingOf)
+		s := a.Sums(nodes)
 		all = append(all, Account{
-			ID: id, Window: resource.Window{Start: start, End: a.end}, Limit: a.limit,
-			Settled: a.settled, Presumed: s.presumed, Granted: s.live,
+			ID: id, Window: resource.Window{Start: start, End: a.End}, Limit: a.Limit,
+			Settled: a.Settled, Presumed: s.Presumed, Granted: s.Live,
 		})
 		return nil
 	})
@@ -273,11 +268,11 @@ func (f *FSM) Accounts(holder string) []Account {
 func (f *FSM) Totals(kind, id string) Totals {
 	var t Totals
 	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := readFrame(tx, bucketTotals, totalsKey(kind, id))
+		fr, ok, err := store.Totals.Read(tx, money.TotalsKey(kind, id))
 		if err != nil || !ok {
 			return err
 		}
-		t, err = parseTotals(fr.payload)
+		t, err = money.ParseTotals(fr.Payload)
 		return err
 	})
 	return t
@@ -287,23 +282,36 @@ func (f *FSM) Totals(kind, id string) Totals {
 // on which there was something. It reads the file.
 func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	days := map[int32]Totals{}
-	last := dayKey(kind, id, to)
+	last := money.DayKey(kind, id, to)
 	f.view(func(tx *bolt.Tx) error {
-		c := bucketTotals.in(tx).Cursor()
-		for k, v := c.Seek(dayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
+		c := store.Totals.In(tx).Cursor()
+		for k, v := c.Seek(money.DayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
 			if len(k) != len(last) {
 				continue
 			}
-			fr, err := parseFrame(k, v)
+			fr, err := frame.Parse(k, v)
 			if err != nil {
 				return err
 			}
-			day := int32(binary.BigEndian.Uint32(k[len(k)-4:]) ^ 1<<31)
-			if days[day], err = parseTotals(fr.payload); err != nil {
+			day := money.Day(k)
+			if days[day], err = money.ParseTotals(fr.Payload); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return days
+}
+
+// AuditQuery selects audit entries, the newest first. Zero fields select all.
+type AuditQuery = audit.Query
+
+// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
+// reads the file.
+func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
+	f.view(func(tx *bolt.Tx) (err error) {
+		items, next, err = audit.Find(tx, q)
+		return err
+	})
+	return items, next
 }

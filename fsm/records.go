@@ -2,67 +2,47 @@ package fsm
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxID is the longest id of a record.
 const maxID = 128
 
-// kindName gives the one noun of the records in a bucket.
-func kindName(b bucket) string { return strings.TrimSuffix(bucketNameOf[b], "s") }
-
-// decodeRecord reads a stored record and fills in what the frame holds.
-func decodeRecord[T any, P canonicalizer[T]](f frame) (P, error) {
-	v := P(new(T))
-	if err := dec.Unmarshal(f.payload, v); err != nil {
-		return nil, fmt.Errorf("decode record: %w: %w", err, ErrDamaged)
-	}
-	v.Canonicalize()
-	v.Head().Version = f.version
-	switch r := any(v).(type) {
-	case *resource.Key:
-		r.Blocked = f.flags&flagBlocked != 0
-	case *resource.Team:
-		r.Blocked = f.flags&flagBlocked != 0
-	}
-	return v, nil
-}
-
 // load reads a record within Apply.
-func load[T any, P canonicalizer[T]](tx *Tx, b bucket, id string) (P, frame, bool) {
+func load[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, frame.Value, bool) {
 	f, ok := tx.get(b, []byte(id))
 	if !ok {
 		return nil, f, false
 	}
-	v, err := decodeRecord[T, P](f)
+	v, err := codec.Record[T, P](f)
 	if err != nil {
 		fail(err)
 	}
 	return v, f, true
 }
 
-func (tx *Tx) has(b bucket, id string) bool { return tx.raw(b, []byte(id)) != nil }
+func (tx *Tx) has(b store.Bucket, id string) bool { return tx.raw(b, []byte(id)) != nil }
 
 // putRecord stores a record that its proposer read at the version read, 0 to create it. It
 // returns what it replaced, nil if it created.
-func putRecord[T any, P canonicalizer[T]](tx *Tx, b bucket, e Encoded[T], read uint64) (P, error) {
-	if e.value == nil {
-		return nil, &resource.Invalid{Field: kindName(b), Reason: "is missing"}
+func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encoded[T], read uint64) (P, error) {
+	if e.Record() == nil {
+		return nil, &resource.Invalid{Field: b.Kind(), Reason: "is missing"}
 	}
-	rec := P(e.value)
+	rec := P(e.Record())
 	id := rec.Head().ID
 	if id == "" || len(id) > maxID || strings.ContainsAny(id, "/\x00") {
 		return nil, &resource.Invalid{Field: "id", Reason: fmt.Sprintf("an id has 1 to %d bytes and no slash", maxID)}
 	}
 	old, f, exists := load[T, P](tx, b, id)
-	if err := tx.checkVersion(b, id, read, f.version); err != nil {
+	if err := tx.checkVersion(b, id, read, f.Version); err != nil {
 		return nil, err
 	}
 	if err := tx.checkOwner(rec.Head().Owner); err != nil {
@@ -83,16 +63,19 @@ func putRecord[T any, P canonicalizer[T]](tx *Tx, b bucket, e Encoded[T], read u
 	}
 	var fields []string
 	if exists {
-		fields = changedFields(f.payload, e.raw)
+		var err error
+		if fields, err = codec.Changed(f.Payload, e.Raw()); err != nil {
+			fail(err)
+		}
 	}
-	tx.putFrame(b, []byte(id), frame{version: tx.Index, flags: f.flags, payload: e.raw})
+	tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.Raw()})
 	tx.wrote = true
-	tx.note(kindName(b), id, f.version, fields)
+	tx.note(b.Kind(), id, f.Version, fields)
 	return old, nil
 }
 
 // deleteRecord deletes a record and leaves a tombstone: its id stays dead.
-func deleteRecord[T any, P canonicalizer[T]](tx *Tx, b bucket, id string) (P, error) {
+func deleteRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, error) {
 	old, f, ok := load[T, P](tx, b, id)
 	if !ok {
 		return nil, refuse(b, id, resource.ErrNotFound)
@@ -107,40 +90,40 @@ func deleteRecord[T any, P canonicalizer[T]](tx *Tx, b bucket, id string) (P, er
 		return nil, err
 	}
 	tx.delete(b, []byte(id))
-	if b != bucketSettings {
-		tx.put(bucketTombstones, tombstone(b, id), nil)
+	if b != store.Settings {
+		tx.put(store.Tombstones, tombstone(b, id), nil)
 	}
-	tx.note(kindName(b), id, f.version, nil)
+	tx.note(b.Kind(), id, f.Version, nil)
 	return old, nil
 }
 
 // setBlocked changes the flag of a record's frame; the record's bytes stay as they are.
-func setBlocked(tx *Tx, b bucket, id string, blocked bool) error {
+func setBlocked(tx *Tx, b store.Bucket, id string, blocked bool) error {
 	f, ok := tx.get(b, []byte(id))
 	if !ok {
 		return refuse(b, id, resource.ErrNotFound)
 	}
-	replaced := f.version
-	f.version = tx.Index
-	f.flags &^= flagBlocked
+	replaced := f.Version
+	f.Version = tx.Index
+	f.Flags &^= frame.FlagBlocked
 	if blocked {
-		f.flags |= flagBlocked
+		f.Flags |= frame.FlagBlocked
 	}
 	tx.putFrame(b, []byte(id), f)
 	tx.wrote = true
-	tx.note(kindName(b), id, replaced, []string{"blocked"})
+	tx.note(b.Kind(), id, replaced, []string{"blocked"})
 	return nil
 }
 
-func refuse(b bucket, id string, err error) error {
-	return fmt.Errorf("%s %q: %w", kindName(b), id, err)
+func refuse(b store.Bucket, id string, err error) error {
+	return fmt.Errorf("%s %q: %w", b.Kind(), id, err)
 }
 
-func tombstone(b bucket, id string) []byte { return []byte(kindName(b) + "/" + id) }
+func tombstone(b store.Bucket, id string) []byte { return []byte(b.Kind() + "/" + id) }
 
-func (tx *Tx) checkVersion(b bucket, id string, read, stored uint64) error {
+func (tx *Tx) checkVersion(b store.Bucket, id string, read, stored uint64) error {
 	if stored == read {
-		if stored == 0 && tx.raw(bucketTombstones, tombstone(b, id)) != nil {
+		if stored == 0 && tx.raw(store.Tombstones, tombstone(b, id)) != nil {
 			return refuse(b, id, resource.ErrDead)
 		}
 		return nil
@@ -148,7 +131,7 @@ func (tx *Tx) checkVersion(b bucket, id string, read, stored uint64) error {
 	if stored != 0 {
 		return refuse(b, id, resource.ErrConflict)
 	}
-	if tx.raw(bucketTombstones, tombstone(b, id)) != nil {
+	if tx.raw(store.Tombstones, tombstone(b, id)) != nil {
 		return refuse(b, id, resource.ErrDead)
 	}
 	return refuse(b, id, resource.ErrNotFound)
@@ -170,10 +153,10 @@ func label(r resource.Record) string {
 	return r.Label()
 }
 
-func nameKey(b bucket, name string) []byte { return []byte(kindName(b) + "\x00" + name) }
+func nameKey(b store.Bucket, name string) []byte { return []byte(b.Kind() + "\x00" + name) }
 
 // moveName gives the record's name up and takes the new one; either record may be nil.
-func (tx *Tx) moveName(b bucket, id string, from, to resource.Record) error {
+func (tx *Tx) moveName(b store.Bucket, id string, from, to resource.Record) error {
 	var old, name string
 	if from != nil {
 		old = label(from)
@@ -185,20 +168,20 @@ func (tx *Tx) moveName(b bucket, id string, from, to resource.Record) error {
 		return nil
 	}
 	if name != "" {
-		if _, taken := tx.get(bucketNames, nameKey(b, name)); taken {
-			return fmt.Errorf("%s named %q: %w", kindName(b), name, resource.ErrExists)
+		if _, taken := tx.get(store.Names, nameKey(b, name)); taken {
+			return fmt.Errorf("%s named %q: %w", b.Kind(), name, resource.ErrExists)
 		}
-		tx.put(bucketNames, nameKey(b, name), []byte(id))
+		tx.put(store.Names, nameKey(b, name), []byte(id))
 	}
 	if old != "" {
-		tx.delete(bucketNames, nameKey(b, old))
+		tx.delete(store.Names, nameKey(b, old))
 	}
 	return nil
 }
 
 // reference is a field of a record that names another record.
 type reference struct {
-	to     bucket
+	to     store.Bucket
 	id     string
 	field  string
 	unseen bool // the other record need not exist: shipped plugins have none
@@ -206,36 +189,36 @@ type reference struct {
 
 func references(r resource.Record) []reference {
 	var refs []reference
-	add := func(to bucket, id, field string) {
+	add := func(to store.Bucket, id, field string) {
 		if id != "" {
-			refs = append(refs, reference{to: to, id: id, field: field, unseen: to == bucketPlugins})
+			refs = append(refs, reference{to: to, id: id, field: field, unseen: to == store.Plugins})
 		}
 	}
 	switch r := r.(type) {
 	case *resource.Key:
-		add(bucketTeams, r.TeamID, "team_id")
-		add(bucketBudgets, r.BudgetID, "budget_id")
+		add(store.Teams, r.TeamID, "team_id")
+		add(store.Budgets, r.BudgetID, "budget_id")
 	case *resource.Team:
-		add(bucketBudgets, r.BudgetID, "budget_id")
+		add(store.Budgets, r.BudgetID, "budget_id")
 	case *resource.Deployment:
-		add(bucketModels, r.ModelID, "model_id")
-		add(bucketCredentials, r.CredentialID, "credential_id")
+		add(store.Models, r.ModelID, "model_id")
+		add(store.Credentials, r.CredentialID, "credential_id")
 	case *resource.Guardrail:
-		add(bucketPlugins, r.Plugin, "plugin") // by name
+		add(store.Plugins, r.Plugin, "plugin") // by name
 	case *resource.Callback:
-		add(bucketPlugins, r.Plugin, "plugin")
+		add(store.Plugins, r.Plugin, "plugin")
 	}
 	return refs
 }
 
-func refPrefix(to bucket, id string) []byte { return []byte(kindName(to) + "/" + id + "\x00") }
+func refPrefix(to store.Bucket, id string) []byte { return []byte(to.Kind() + "/" + id + "\x00") }
 
-func (r reference) key(from bucket, id string) []byte {
-	return append(refPrefix(r.to, r.id), kindName(from)+"/"+id...)
+func (r reference) key(from store.Bucket, id string) []byte {
+	return append(refPrefix(r.to, r.id), from.Kind()+"/"+id...)
 }
 
 // moveRefs checks that what a record refers to exists and keeps the index of references.
-func (tx *Tx) moveRefs(b bucket, id string, from, to resource.Record) error {
+func (tx *Tx) moveRefs(b store.Bucket, id string, from, to resource.Record) error {
 	var old, refs []reference
 	if from != nil {
 		old = references(from)
@@ -245,58 +228,36 @@ func (tx *Tx) moveRefs(b bucket, id string, from, to resource.Record) error {
 	}
 	for _, r := range refs {
 		if !r.unseen && !tx.has(r.to, r.id) {
-			return &resource.Invalid{Field: r.field, Reason: fmt.Sprintf("there is no %s %q", kindName(r.to), r.id)}
+			return &resource.Invalid{Field: r.field, Reason: fmt.Sprintf("there is no %s %q", r.to.Kind(), r.id)}
 		}
 	}
 	for _, r := range old {
 		if !slices.Contains(refs, r) {
-			tx.delete(bucketRefs, r.key(b, id))
+			tx.delete(store.Refs, r.key(b, id))
 		}
 	}
 	for _, r := range refs {
 		if !slices.Contains(old, r) {
-			tx.put(bucketRefs, r.key(b, id), nil)
+			tx.put(store.Refs, r.key(b, id), nil)
 		}
 	}
 	return nil
 }
 
 // inUse refuses if a record refers to the one with the id (the name, for plugins).
-func (tx *Tx) inUse(b bucket, id string) error {
-	if tx.any(bucketRefs, refPrefix(b, id)) {
+func (tx *Tx) inUse(b store.Bucket, id string) error {
+	if tx.any(store.Refs, refPrefix(b, id)) {
 		return refuse(b, id, resource.ErrInUse)
 	}
 	return nil
 }
 
 // referrers lists the records that refer to the one with the id, as "kind/id".
-func (tx *Tx) referrers(b bucket, id string) []string {
+func (tx *Tx) referrers(b store.Bucket, id string) []string {
 	prefix := refPrefix(b, id)
 	var from []string
-	for _, k := range tx.scan(bucketRefs, prefix) {
+	for _, k := range tx.scan(store.Refs, prefix) {
 		from = append(from, string(bytes.TrimPrefix(k, prefix)))
 	}
 	return from
-}
-
-// changedFields names the top-level fields in which two encoded records differ, sorted.
-// When and by whom a record was updated differs always and is left out.
-func changedFields(from, to []byte) []string {
-	var a, b map[string]cbor.RawMessage
-	if err := errors.Join(dec.Unmarshal(from, &a), dec.Unmarshal(to, &b)); err != nil {
-		fail(fmt.Errorf("compare records: %w", err))
-	}
-	var fields []string
-	for name, v := range b { // sorted below
-		if old, ok := a[name]; !ok || !bytes.Equal(old, v) {
-			fields = append(fields, name)
-		}
-	}
-	for name := range a { // sorted below
-		if _, ok := b[name]; !ok {
-			fields = append(fields, name)
-		}
-	}
-	slices.Sort(fields)
-	return slices.DeleteFunc(fields, func(n string) bool { return n == "updated_at" || n == "updated_by" })
 }

@@ -2,14 +2,11 @@ package fsm_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
@@ -164,42 +161,4 @@ func TestFSM_DamagedValue(t *testing.T) {
 	if got := h.f.Applied(); got != 0 {
 		t.Errorf("applied index of a rebuilt state: got %d, want 0", got)
 	}
-}
-
-func TestHeader(t *testing.T) {
-	t.Parallel()
-	want := fsm.Header{FSMVersion: 1, Index: 2, Term: 3, Generation: 4, Size: 5, StateHash: [16]byte{6}, SHA256: [32]byte{7}, ClusterID: "c"}
-	b, err := want.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := fsm.ReadHeader(bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("header differs (-want +got):\n%s", d)
-	}
-	b[30]++
-	if _, err := fsm.DecodeHeader(b); !errors.Is(err, fsm.ErrDamaged) {
-		t.Errorf("got %v, want %v", err, fsm.ErrDamaged)
-	}
-}
-
-func FuzzDecodeHeader(f *testing.F) {
-	b, err := fsm.Header{Index: 2, ClusterID: "c"}.Encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := fsm.DecodeHeader(b)
-		if err != nil {
-			return
-		}
-		again, err := h.Encode()
-		if err != nil || !bytes.Equal(again, b) {
-			t.Errorf("%x is read as what is written %x (%v)", b, again, err)
-		}
-	})
 }

@@ -3,6 +3,8 @@ package fsm
 import (
 	"fmt"
 	"reflect"
+
+	"github.com/conclave-llm/conclave/fsm/codec"
 )
 
 // Version is the newest state machine that this program knows: the number that a member
@@ -69,7 +71,7 @@ func rowOf[C Command](kind Kind, name string, since uint32, who grant, item bool
 		typ: reflect.TypeFor[C](),
 		decode: func(body []byte) (Command, error) {
 			var c C
-			err := decodeStrict(body, &c)
+			err := codec.Strict(body, &c)
 			return c, err
 		},
 	}
@@ -119,7 +121,7 @@ var batchRow = row{kind: KindBatch, name: "batch", since: 1, who: byAdmin, item:
 
 func decodeBatch(body []byte) (Command, error) {
 	var c Batch
-	if err := decodeStrict(body, &c); err != nil {
+	if err := codec.Strict(body, &c); err != nil {
 		return nil, err
 	}
 	for i, it := range c.Items {
@@ -185,7 +187,7 @@ func ItemOf(cmd Command) (Item, error) {
 	if _, ok := lookupItem(kind); !ok {
 		return Item{}, fmt.Errorf("make item of %s: %w", kind, ErrEntry)
 	}
-	body, err := enc.Marshal(cmd)
+	body, err := codec.Marshal(cmd)
 	if err != nil {
 		return Item{}, fmt.Errorf("make item of %s: %w", kind, err)
 	}

@@ -8,6 +8,12 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/progress"
+	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -19,13 +25,13 @@ type Tx struct {
 	Index  uint64        // of the entry; the version of what is written
 	Actor  Actor
 	b      *batch
-	writes [buckets]map[string][]byte // the overlay; a nil value deletes
+	writes [store.Buckets]map[string][]byte // the overlay; a nil value deletes
 	audits []resource.AuditEntry
 	env    *Envelope
-	kind   Kind                  // of the command, or of the item of a Batch
-	wrote  bool                  // a record was written
-	epoch  bool                  // an epoch was opened or closed
-	nodes  map[string]*nodeState // read once for each command
+	kind   Kind        // of the command, or of the item of a Batch
+	wrote  bool        // a record was written
+	epoch  bool        // an epoch was opened or closed
+	nodes  money.Nodes // read once for each command
 }
 
 // ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
@@ -35,7 +41,7 @@ type ioFailure struct{ err error }
 func fail(err error) { panic(ioFailure{err}) }
 
 // raw returns the stored bytes, or nil.
-func (tx *Tx) raw(b bucket, key []byte) []byte {
+func (tx *Tx) raw(b store.Bucket, key []byte) []byte {
 	if v, ok := tx.writes[b][string(key)]; ok {
 		return v
 	}
@@ -43,12 +49,12 @@ func (tx *Tx) raw(b bucket, key []byte) []byte {
 }
 
 // get returns the verified frame under the key. Its payload must not be changed or kept.
-func (tx *Tx) get(b bucket, key []byte) (frame, bool) {
+func (tx *Tx) get(b store.Bucket, key []byte) (frame.Value, bool) {
 	v := tx.raw(b, key)
 	if v == nil {
-		return frame{}, false
+		return frame.Value{}, false
 	}
-	f, err := parseFrame(key, v)
+	f, err := frame.Parse(key, v)
 	if err != nil {
 		fail(err)
 	}
@@ -56,17 +62,17 @@ func (tx *Tx) get(b bucket, key []byte) (frame, bool) {
 }
 
 // put stores a payload under the key, with the entry's index as its version.
-func (tx *Tx) put(b bucket, key, payload []byte) {
-	tx.putFrame(b, key, frame{version: tx.Index, payload: payload})
+func (tx *Tx) put(b store.Bucket, key, payload []byte) {
+	tx.putFrame(b, key, frame.Value{Version: tx.Index, Payload: payload})
 }
 
-func (tx *Tx) putFrame(b bucket, key []byte, f frame) {
-	tx.write(b, key, f.append(key))
+func (tx *Tx) putFrame(b store.Bucket, key []byte, f frame.Value) {
+	tx.write(b, key, f.Encode(key))
 }
 
-func (tx *Tx) delete(b bucket, key []byte) { tx.write(b, key, nil) }
+func (tx *Tx) delete(b store.Bucket, key []byte) { tx.write(b, key, nil) }
 
-func (tx *Tx) write(b bucket, key, value []byte) {
+func (tx *Tx) write(b store.Bucket, key, value []byte) {
 	if tx.writes[b] == nil {
 		tx.writes[b] = map[string][]byte{}
 	}
@@ -74,7 +80,7 @@ func (tx *Tx) write(b bucket, key, value []byte) {
 }
 
 // scan returns the keys that begin with the prefix, in order.
-func (tx *Tx) scan(b bucket, prefix []byte) [][]byte {
+func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 	var keys [][]byte
 	c := tx.b.bucket(b).Cursor()
 	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
@@ -92,7 +98,7 @@ func (tx *Tx) scan(b bucket, prefix []byte) [][]byte {
 }
 
 // any says whether a key begins with the prefix.
-func (tx *Tx) any(b bucket, prefix []byte) bool {
+func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
 	for k, v := range tx.writes[b] { // only whether one is there reaches the output
 		if v != nil && strings.HasPrefix(k, string(prefix)) {
 			return true
@@ -118,6 +124,15 @@ func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
 	})
 }
 
+// putAudit stores the command's audit entry with the number i.
+func (tx *Tx) putAudit(i int) {
+	b, err := codec.Marshal(tx.audits[i])
+	if err != nil {
+		fail(err)
+	}
+	tx.put(store.Audit, audit.Key(tx.Index, i), b)
+}
+
 func actorName(a Actor) string {
 	if a.ID == "" {
 		return a.Kind
@@ -127,7 +142,7 @@ func actorName(a Actor) string {
 
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
-	tx.writes = [buckets]map[string][]byte{}
+	tx.writes = [store.Buckets]map[string][]byte{}
 	tx.audits = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
@@ -137,25 +152,19 @@ func (tx *Tx) reset() {
 type batch struct {
 	f       *FSM
 	tx      *bolt.Tx
-	handles [buckets]*bolt.Bucket
-	pos     position
-	changed map[bucket]map[string]bool // keys of changed tables, for memory
-	tables  map[string]bool            // kinds, for the watcher
-	spent   map[string][]byte          // accounts' new values by key
-	marks   []mark
+	handles [store.Buckets]*bolt.Bucket
+	pos     store.Position
+	changed map[store.Bucket]map[string]bool // keys of changed tables, for memory
+	tables  map[string]bool                  // kinds, for the watcher
+	spent   map[string][]byte                // accounts' new values by key
+	marks   []progress.Mark
 }
 
-// mark is the state hash after one entry.
-type mark struct {
-	index uint64
-	hash  stateHash
-}
-
-func (b *batch) bucket(of bucket) *bolt.Bucket {
+func (b *batch) bucket(of store.Bucket) *bolt.Bucket {
 	if b.handles[of] == nil {
-		b.handles[of] = of.in(b.tx)
+		b.handles[of] = of.In(b.tx)
 		if b.handles[of] == nil {
-			fail(ErrDamaged)
+			fail(frame.ErrDamaged)
 		}
 	}
 	return b.handles[of]
@@ -165,28 +174,28 @@ func (b *batch) bucket(of bucket) *bolt.Bucket {
 func (b *batch) flush(tx *Tx) {
 	for of, writes := range tx.writes {
 		for _, key := range slices.Sorted(maps.Keys(writes)) {
-			b.store(bucket(of), []byte(key), writes[key])
+			b.store(store.Bucket(of), []byte(key), writes[key])
 		}
 	}
 }
 
-func (b *batch) store(of bucket, key, value []byte) {
+func (b *batch) store(of store.Bucket, key, value []byte) {
 	in := b.bucket(of)
 	old := in.Get(key)
 	if old == nil && value == nil {
 		return
 	}
 	if old != nil {
-		if _, err := parseFrame(key, old); err != nil {
+		if _, err := frame.Parse(key, old); err != nil {
 			fail(err)
 		}
-		b.pos.hash = b.pos.hash.minus(hashOf(of, key, old))
+		b.pos.Hash = b.pos.Hash.Minus(frame.HashOf(byte(of), key, old))
 	}
 	var err error
 	if value == nil {
 		err = in.Delete(key)
 	} else {
-		b.pos.hash = b.pos.hash.plus(hashOf(of, key, value))
+		b.pos.Hash = b.pos.Hash.Plus(frame.HashOf(byte(of), key, value))
 		err = in.Put(key, value)
 	}
 	if err != nil {
@@ -196,19 +205,19 @@ func (b *batch) store(of bucket, key, value []byte) {
 }
 
 // remember notes what memory and the watcher must hear of after the commit.
-func (b *batch) remember(of bucket, key, value []byte) {
+func (b *batch) remember(of store.Bucket, key, value []byte) {
 	switch {
-	case of == bucketAccounts:
+	case of == store.Accounts:
 		b.spent[string(key)] = value
-	case of >= bucketKeys || of == bucketNodes || of == bucketCluster:
+	case of >= store.Keys || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]
 		if m == nil {
 			m = map[string]bool{}
 			b.changed[of] = m
 		}
 		m[string(key)] = true
-		if of >= bucketKeys {
-			b.tables[kindName(of)] = true
+		if of >= store.Keys {
+			b.tables[of.Kind()] = true
 		}
 	}
 }

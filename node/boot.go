@@ -81,21 +81,31 @@ func Found(master, kek secret.Text, seats ...Seat) error {
 		if i == 0 {
 			rest.Bootstrap = &f.Bootstrap
 		}
-		if err := seat(s.DataDir, ids[i], key, rest); err != nil {
+		if err := keepKEK(s.DataDir, kek, key); err != nil {
+			return err
+		}
+		if err := seat(s.DataDir, ids[i], rest); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// seat writes one node's folder; the identity comes last and makes it valid.
-func seat(dir string, id *transport.Identity, kek *secret.KEK, f founding) error {
+// keepKEK makes the data folder and, unless the KEK is configured, and so kept elsewhere,
+// writes it there.
+func keepKEK(dir string, configured secret.Text, kek *secret.KEK) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	if err := kek.Save(filepath.Join(dir, fileKEK)); err != nil {
-		return err
+	if configured.Reveal() != "" {
+		return nil
 	}
+	return kek.Save(filepath.Join(dir, fileKEK))
+}
+
+// seat writes one node's founding file and identity, which comes last and makes the folder
+// valid.
+func seat(dir string, id *transport.Identity, f founding) error {
 	b, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -108,7 +118,7 @@ func seat(dir string, id *transport.Identity, kek *secret.KEK, f founding) error
 
 func foundingKEK(given secret.Text, dir string) (*secret.KEK, error) {
 	if given.Reveal() != "" {
-		return secret.ParseKEK([]byte(given.Reveal()))
+		return secret.KEKOf(given)
 	}
 	key, err := secret.LoadKEK(filepath.Join(dir, fileKEK))
 	if notThere(err) {
@@ -158,8 +168,13 @@ func load(cfg *Config) (*identity, error) {
 		return nil, err
 	}
 	out := &identity{Identity: id}
-	if out.kek, err = secret.LoadKEK(filepath.Join(cfg.DataDir, fileKEK)); err != nil {
-		return nil, fmt.Errorf("read KEK: %w", err)
+	if cfg.KEK.Reveal() != "" {
+		out.kek, err = secret.KEKOf(cfg.KEK)
+	} else {
+		out.kek, err = secret.LoadKEK(filepath.Join(cfg.DataDir, fileKEK))
+	}
+	if err != nil {
+		return nil, &Refusal{Status: 78, Err: err}
 	}
 	b, err := os.ReadFile(filepath.Join(cfg.DataDir, fileFounding))
 	if notThere(err) {
@@ -192,10 +207,10 @@ func join(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
+	if own, err := secret.KEKOf(cfg.KEK); cfg.KEK.Reveal() != "" && (err != nil || own.ID() != kek.ID()) {
+		return refuse("the configured KEK is not the cluster's")
 	}
-	if err := kek.Save(filepath.Join(cfg.DataDir, fileKEK)); err != nil {
+	if err := keepKEK(cfg.DataDir, cfg.KEK, kek); err != nil {
 		return err
 	}
 	return j.Identity.Save(cfg.DataDir)

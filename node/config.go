@@ -45,6 +45,10 @@ type Config struct {
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
+
+	// Reach says whether another node's cluster address can be reached: for tests that part
+	// nodes in one process. Nil, as always in production: it can.
+	Reach func(addr string) bool
 }
 
 func (c *Config) fill() error {

@@ -25,7 +25,7 @@ const missWait = 2 * time.Second
 func (n *Node) proxyConfig() proxy.Config {
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
-		Serving: n.fresh.Serving, WaitIndex: n.waitIndex,
+		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
 		Journal:  n.journal, Secrets: opener{n.keys},

@@ -78,6 +78,13 @@ func (n *Node) reader(next http.Handler) http.Handler {
 			}})
 			return
 		}
+		if err := n.fresh.Stale(); err != nil && who.Key != nil {
+			writeJSON(w, http.StatusServiceUnavailable, map[string]any{"error": map[string]any{
+				"message": "A key with a role cannot be trusted here now: " + err.Error() + ". Use the master key.",
+				"type":    "service_unavailable", "param": nil, "code": "stale",
+			}})
+			return
+		}
 		next.ServeHTTP(w, r)
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -134,6 +135,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	})
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
+		Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -145,7 +147,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -317,6 +319,15 @@ func (n *Node) Ready() error {
 	}
 	if !n.money.opened.Load() && clock.Boot()-n.started < leaderGrace {
 		return errors.New("no leader has been heard yet")
+	}
+	return n.serving()
+}
+
+// serving returns an error if inference must be refused here: the state is too old, or the
+// node is no member any more.
+func (n *Node) serving() error {
+	if n.consensus.Removed() {
+		return &llm.Error{Kind: llm.Unavailable, Code: "removed", Message: "This node was removed from its cluster. Ask another node."}
 	}
 	return n.fresh.Serving()
 }

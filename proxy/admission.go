@@ -29,17 +29,17 @@ type quote struct {
 // estimate makes the quote of a call whose model is known. No tokenizer runs on the request's
 // way; what exceeds the estimate is settled as an overrun.
 func (s *Server) estimate(c *Call) {
-	m := s.modelView(c)
+	m := c.view.Model(c.model)
 	f := &c.fields
-	q := quote{free: m.free, unpriced: m.unpriced}
+	q := quote{free: m.Free, unpriced: m.Unpriced}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
-	q.prompt = int64(float64(q.raw) * m.factor.value())
+	q.prompt = int64(float64(q.raw) * m.Factor.Value())
 	if c.route.endpoint != llm.Embeddings {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold
-			if m.maxOutput > 0 {
-				q.output = min(q.output, m.maxOutput)
+			if m.MaxOutput > 0 {
+				q.output = min(q.output, m.MaxOutput)
 			}
 		}
 		q.output = product(q.output, max(1, f.N))
@@ -51,7 +51,7 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		held = max(held, f.PromptBytes+framingTokens)
 	}
-	q.cost = pricing.Cost(m.at(held), llm.Usage{Input: held, Output: q.output})
+	q.cost = pricing.Cost(m.At(held), llm.Usage{Input: held, Output: q.output})
 	c.quote = q
 }
 

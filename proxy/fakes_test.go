@@ -173,9 +173,13 @@ type script struct {
 	hide   bool
 	i      int
 	closed int
+	waits  func() // as upstream.Attempt has it: each event comes alone
 }
 
 func (s *script) Next() ([]byte, error) {
+	if s.waits != nil {
+		s.waits()
+	}
 	for s.i < len(s.events) {
 		s.i++
 		if ev := s.events[s.i-1]; !s.hide || !strings.Contains(ev, `"usage"`) {
@@ -263,9 +267,15 @@ func newRig(t testing.TB) *rig {
 			r.money.taken++
 			return &r.money, nil
 		}),
-		Router:   r.router,
-		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) { return r.upstream(ctx, a) }),
-		Journal:  r.journal, Pricer: pricer{},
+		Router: r.router,
+		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+			answer, err := r.upstream(ctx, a)
+			if st, ok := answer.Stream.(*script); ok {
+				st.waits = a.Waits
+			}
+			return answer, err
+		}),
+		Journal: r.journal, Pricer: pricer{},
 		Secrets: openerFunc(func(string, string, string) (secret.Text, error) { return secret.New("sk-provider"), nil }),
 	}
 	return r

@@ -11,7 +11,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
-	"github.com/conclave-llm/conclave/secret"
 )
 
 // Limiter reserves requests and tokens; FromLimiter makes one of a *ratelimit.Limiter.
@@ -162,15 +161,4 @@ type Journal interface {
 	Reserve(r *ledger.Reservation) (id uint64, err error)
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
-}
-
-// Opener opens sealed secrets; *secret.Keyring is one.
-type Opener interface {
-	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
-}
-
-// Pricer knows list prices.
-type Pricer interface {
-	// Lookup returns the list price of a provider's model.
-	Lookup(provider, model string) (*resource.Price, bool)
 }

@@ -11,7 +11,11 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
-// relay sends a stream on, event by event as it comes. The head of the answer waits for the
+// maxPending is how many bytes of events are pushed out at once.
+const maxPending = 32 << 10
+
+// relay sends a stream on as it comes. Events that came together leave together: they are
+// pushed out before the provider is waited for, so that none is late. The head of the answer waits for the
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
 func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
@@ -19,9 +23,19 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err != nil {
 		return err
 	}
-	defer check.Close()
+	c.checked = check != nil
+	defer func() {
+		c.push()        // what came before an error
+		if !c.settled { // it failed
+			c.judged(check.Results())
+		}
+		check.Close()
+	}()
 	for {
 		ev, err := a.Stream.Next()
+		if c.unsent != nil {
+			return c.unsent
+		}
 		s.note(c, a.Stream, flight, err)
 		if errors.Is(err, io.EOF) {
 			break
@@ -41,6 +55,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
 		return err
 	}
+	c.judged(check.Results())
 	return s.endStream(c, a)
 }
 
@@ -91,16 +106,30 @@ func judgedBy(check *guardrail.StreamCheck, err error) error {
 	return e
 }
 
-// sendOne writes one event and pushes it out.
+// sendOne sends one event: at once if guardrails have held it up, else with those that came
+// with it.
 func (s *Server) sendOne(c *Call, a *Answer, raw []byte) error {
 	s.beginStream(c, a)
-	if _, err := c.out.Write(raw); err != nil {
-		return gone(err)
+	c.pending = append(c.pending, raw...)
+	if c.checked || len(c.pending) >= maxPending {
+		c.push()
 	}
-	if err := c.out.Flush(); err != nil {
-		return gone(err)
+	return c.unsent
+}
+
+// push sends what is pending. Its error is kept in unsent.
+func (c *Call) push() {
+	if len(c.pending) == 0 || c.unsent != nil {
+		return
 	}
-	return nil
+	_, err := c.out.Write(c.pending)
+	c.pending = c.pending[:0]
+	if err == nil {
+		err = c.out.Flush()
+	}
+	if err != nil {
+		c.unsent = gone(err)
+	}
 }
 
 // beginStream sends the head of a stream's answer, once.
@@ -128,9 +157,8 @@ func (s *Server) endStream(c *Call, a *Answer) error {
 		c.result.usage = s.estimateUsage(c)
 	}
 	s.beginStream(c, a)
-	s.settle(c, nil)
-	if len(c.last) == 0 {
-		return nil
-	}
-	return s.sendOne(c, a, c.last)
+	s.settle(c, nil) // what is pending waits for the journal's write, which is as fast as its own
+	c.pending = append(c.pending, c.last...)
+	c.push()
+	return c.unsent
 }

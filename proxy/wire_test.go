@@ -99,7 +99,7 @@ func TestWire_Whole(t *testing.T) {
 	if want := "/v1/chat/completions  " + strings.Replace(chatBody, "demo", "gpt-x", 1); sent != want {
 		t.Errorf("sent %q, want %q: the client's key stays here", sent, want)
 	}
-	if rec := w.record(); rec.Cost != 50_000 || rec.KeyID != "key_good" || rec.Usage.Source != llm.UsageProvider || rec.Flags != 0 {
+	if rec := w.record(); rec.Cost != 50_000 || rec.KeyID != "key_good" || rec.Provider != "openai" || rec.Attempts != 1 || rec.Usage.Source != llm.UsageProvider || rec.Flags != 0 {
 		t.Errorf("recorded %+v", rec)
 	}
 	if w.journal.Open() != 0 {
@@ -264,7 +264,7 @@ func TestWire_HangUp(t *testing.T) {
 		}
 		<-stopped
 		rec := w.record()
-		if rec.ErrorKind != "conclave_canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
+		if rec.ErrorKind != "canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
 			t.Errorf("recorded %+v", rec)
 		}
 	}

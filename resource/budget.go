@@ -8,9 +8,9 @@ import (
 // Per is the period of a budget's window.
 type Per string
 
-// The periods of a budget. Calendar periods follow the budget's zone; "total" never ends.
+// The periods of a budget. Days, weeks and months follow the budget's zone; "total" never ends.
 const (
-	PerHour  Per = "hour"
+	PerHour  Per = "hour" // of UTC, for zones change their clocks by half hours too
 	PerDay   Per = "day"
 	PerWeek  Per = "week" // from Monday
 	PerMonth Per = "month"
@@ -146,10 +146,10 @@ func (t *Terms) Window(at time.Time) (Window, error) {
 	}
 	at = at.In(loc)
 	y, m, d := at.Date()
-	date := func(y int, m time.Month, d int) Time { return At(time.Date(y, m, d, 0, 0, 0, 0, loc)) }
+	date := func(y int, m time.Month, d int) Time { return At(dayStart(y, m, d, loc)) }
 	switch t.Per {
 	case PerHour:
-		start := at.Truncate(time.Hour)
+		start := at.UTC().Truncate(time.Hour)
 		return Window{At(start), At(start.Add(time.Hour))}, nil
 	case PerDay:
 		return Window{date(y, m, d), date(y, m, d+1)}, nil
@@ -160,6 +160,26 @@ func (t *Terms) Window(at time.Time) (Window, error) {
 		return Window{date(y, m, 1), date(y, m+1, 1)}, nil
 	default:
 		return Window{}, nil
+	}
+}
+
+// dayStart is the first moment of a date. Where clocks change at midnight, 00:00 may be
+// skipped, or come twice; time.Date then gives a moment near it.
+func dayStart(y int, m time.Month, d int, loc *time.Location) time.Time {
+	t := time.Date(y, m, d, 0, 0, 0, 0, loc)
+	noon := time.Date(y, m, d, 12, 0, 0, 0, loc) // normalizes d, and is never skipped
+	sameDay := func(t time.Time) bool { return t.YearDay() == noon.YearDay() && t.Year() == noon.Year() }
+	changed, changes := t.ZoneBounds()
+	switch {
+	case !sameDay(t): // before the change that skips 00:00
+		return changes
+	case !changed.IsZero() && sameDay(changed.Add(-1)): // the second of two
+		before := changed.Add(-1)
+		return before.Add(-time.Duration(before.Hour())*time.Hour - time.Duration(before.Minute())*time.Minute - time.Duration(before.Second())*time.Second - time.Duration(before.Nanosecond()))
+	case t.Hour() != 0 || t.Minute() != 0: // after it
+		return changed
+	default:
+		return t
 	}
 }
 

@@ -60,10 +60,21 @@ func LoadKEK(path string) (*KEK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read KEK: %w", err)
 	}
+	k, err := KEKOf(New(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, path)
+	}
+	return k, nil
+}
+
+// KEKOf makes a KEK of what a file or a variable holds: KeySize raw bytes, or as many in
+// hexadecimal digits with or without a newline.
+func KEKOf(text Text) (*KEK, error) {
+	b := []byte(text.Reveal())
 	if len(b) != KeySize {
 		raw, err := hex.DecodeString(trimNewline(string(b)))
 		if err != nil {
-			return nil, fmt.Errorf("read KEK: %s holds neither %d bytes nor their hexadecimal digits", path, KeySize)
+			return nil, fmt.Errorf("read KEK: neither %d bytes nor their hexadecimal digits", KeySize)
 		}
 		b = raw
 	}

@@ -173,6 +173,7 @@ func (d *devCluster) runNodes(ctx context.Context) error {
 		err error
 	}
 	all := make(chan started, len(d.seats))
+	go tuneGC(ctx)
 	for i, s := range d.seats {
 		cfg := node.Config{
 			Name: s.Name, DataDir: s.DataDir, Listen: d.addr(10 * i), Cluster: s.Cluster,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -48,11 +49,12 @@ of any node takes the file alone.`,
 
 // serve runs a node until ctx ends.
 func (a *app) serve(ctx context.Context, f serveFlags) error {
-	cfg, logger, err := a.nodeConfig(f)
+	cfg, logger, err := a.nodeConfig(ctx, f)
 	if err != nil {
 		return &exitError{78, err}
 	}
 	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
+	go tuneGC(ctx)
 	n, err := node.Start(ctx, cfg)
 	if r, ok := errors.AsType[*node.Refusal](err); ok {
 		return &exitError{r.Status, err}
@@ -67,7 +69,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 }
 
 // nodeConfig reads the configuration file.
-func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
+func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.Logger, error) {
 	if f.bootstrap {
 		file, err := config.Load(f.file, os.LookupEnv)
 		if err != nil {
@@ -76,7 +78,7 @@ func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
 		if file.Node == nil {
 			return node.Config{}, nil, errors.New(f.file + " has no node block")
 		}
-		cfg, logger := a.nodeOf(file.Node)
+		cfg, logger := a.nodeOf(ctx, file.Node)
 		declared := declaration(&file.Resources)
 		cfg.Resources = &declared
 		return cfg, logger, nil
@@ -85,7 +87,7 @@ func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	cfg, logger := a.nodeOf(n)
+	cfg, logger := a.nodeOf(ctx, n)
 	if records && f.join != "" {
 		logger.Warn("the resources in the file are ignored by a node that joins", "file", f.file)
 	}
@@ -93,12 +95,14 @@ func (a *app) nodeConfig(f serveFlags) (node.Config, *slog.Logger, error) {
 }
 
 // nodeOf is the file's node block as the node takes it.
-func (a *app) nodeOf(n *config.Node) (node.Config, *slog.Logger) {
-	var h slog.Handler = slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: n.LogLevel})
-	if n.LogFormat == "json" {
-		h = slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: n.LogLevel})
-	}
-	logger := slog.New(h)
+func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Logger) {
+	logger := slog.New(newLogHandler(ctx, a.stderr, func(w io.Writer) slog.Handler {
+		options := &slog.HandlerOptions{Level: n.LogLevel}
+		if n.LogFormat == "json" {
+			return slog.NewJSONHandler(w, options)
+		}
+		return slog.NewTextHandler(w, options)
+	}))
 	return node.Config{
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
 		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: secret.New(string(n.KEK)),

@@ -311,6 +311,31 @@ func TestSingleNode_isReadyAtOnce(t *testing.T) {
 	t.Logf("ready after %v, after a restart %v", first, again)
 }
 
+// TestRemove_oneOfTwo has a leader remove itself from a cluster of two: the other one needs
+// its vote for that, and goes on alone.
+func TestRemove_oneOfTwo(t *testing.T) {
+	t.Parallel()
+	a, f := found(t)
+	a.start(&f.Bootstrap)
+	ready(t, a)
+	b := join(t, "b", a, token(t, a))
+	ready(t, b)
+	eventually(t, "two voters", func() bool { return voters(a) == 2 && voters(b) == 2 })
+	l := leader(t, []*machine{a, b})
+	rest := b
+	if l == b {
+		rest = a
+	}
+	if err := l.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", l.id.NodeID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one voter", func() bool { return rest.node.IsLeader() && voters(rest) == 1 })
+	if _, err := putTeam(t.Context(), rest, "after"); err != nil {
+		t.Errorf("write after the removal: %v", err)
+	}
+	eventually(t, "the removed node knows", func() bool { return l.node.Removed() })
+}
+
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	ms := three(t)

@@ -119,8 +119,8 @@ func (n *Node) JoinToken(ctx context.Context, by fsm.Actor, requestID string, tt
 }
 
 // Remove takes a node out of the cluster for good: its id is dead, its connections end, and
-// it is taken out of Raft's configuration. It returns when that is done. The only voter
-// cannot be removed.
+// it is taken out of Raft's configuration. It returns when that is done, or as soon as it is
+// sure to be done if the node is this one. The only voter cannot be removed.
 func (n *Node) Remove(ctx context.Context, by fsm.Actor, requestID, id string) error {
 	s, in := n.server(id)
 	if _, ok := n.fsm.Member(id); !ok && !in {
@@ -139,6 +139,9 @@ func (n *Node) Remove(ctx context.Context, by fsm.Actor, requestID, id string) e
 		return fmt.Errorf("remove node %s: %w", id, err)
 	}
 	n.wake()
+	if id == n.id {
+		return nil // the next leader takes it out; this node is not told when
+	}
 	for {
 		if _, in := n.server(id); !in {
 			n.cfg.Transport.Sweep()

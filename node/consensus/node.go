@@ -310,13 +310,15 @@ func (n *Node) server(id string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
-// allowed decides for the transport. A removed node is out. One that nobody registered has
+// allowed decides for the transport. A removed node is out as soon as Raft's configuration is
+// rid of it, and no sooner: a cluster of two needs its vote to let it go. One that nobody registered has
 // a certificate from our CA all the same: it may be newer than what this node knows, so it
 // is let in until this node has caught up, lest a node that was long away shut out the very
 // leader it should learn from.
 func (n *Node) allowed(id string) bool {
 	if m, ok := n.fsm.Member(id); ok {
-		return !m.Removed
+		_, in := n.server(id)
+		return !m.Removed || in
 	}
 	if id == n.id || !n.caughtUp() {
 		return true

@@ -19,7 +19,8 @@ type Conn struct {
 	tls     *tls.Conn
 	peer    string // node at the other end; "" for a stranger on join/1
 	proto   string
-	tracked bool // guarded by t.mu
+	addr    string // that was dialled; "" for an accepted connection
+	tracked bool   // guarded by t.mu
 
 	once     sync.Once
 	closeErr error
@@ -47,13 +48,22 @@ func (c *Conn) shake(ctx context.Context) error {
 }
 
 // Read implements net.Conn.
-func (c *Conn) Read(b []byte) (int, error) { return c.tls.Read(b) }
+func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.tls.Read(b)
+	if !c.t.reaches(c.addr) {
+		return 0, errUnreachable
+	}
+	return n, err
+}
 
 // Write implements net.Conn. If the deadline passes while it waits, the bytes counted are
 // sent by the next Write, and the error is os.ErrDeadlineExceeded.
 func (c *Conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if !c.t.reaches(c.addr) {
+		return 0, errUnreachable
+	}
 	if d := c.deadline.Load(); d != 0 && time.Now().UnixNano() >= d {
 		return 0, os.ErrDeadlineExceeded
 	}

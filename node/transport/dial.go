@@ -23,6 +23,9 @@ func (t *Transport) DialNode(ctx context.Context, addr, proto, id string) (net.C
 	if t.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
+	if !t.reaches(addr) {
+		return nil, fmt.Errorf("dial %s for %s: %w", addr, proto, errUnreachable)
+	}
 	d := net.Dialer{Timeout: handshakeTimeout, KeepAliveConfig: keepAlive}
 	raw, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -31,6 +34,7 @@ func (t *Transport) DialNode(ctx context.Context, addr, proto, id string) (net.C
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	c := newConn(t, raw)
+	c.addr = addr
 	c.tls = tls.Client(c.raw, t.clientTLS(proto, id))
 	if err := c.shake(ctx); err != nil {
 		_ = raw.Close()

@@ -58,6 +58,10 @@ type Config struct {
 	// Authorize is called, every one.
 	Allowed func(nodeID string) bool
 
+	// Reach says whether packets to an address arrive: the seam by which tests part nodes
+	// that run in one process. Nil, as always in production: they do.
+	Reach func(addr string) bool
+
 	MaxConnections int                   // at once; 0: 512
 	Logger         *slog.Logger          // nil: discard
 	Registerer     prometheus.Registerer // nil: metrics are not registered
@@ -149,7 +153,7 @@ func (t *Transport) Sweep() {
 	t.mu.Lock()
 	var gone []*Conn
 	for c := range t.conns {
-		if c.peer != "" && !t.permits(c.peer) {
+		if c.peer != "" && !t.permits(c.peer) || !t.reaches(c.addr) {
 			gone = append(gone, c)
 		}
 	}
@@ -170,7 +174,12 @@ func (t *Transport) permits(node string) bool {
 func (t *Transport) Addr() string { return t.addr }
 
 // PacketConn is the UDP socket, for gossip. Close closes it.
-func (t *Transport) PacketConn() net.PacketConn { return t.udp }
+func (t *Transport) PacketConn() net.PacketConn {
+	if t.cfg.Reach != nil {
+		return partedConn{t.udp, t}
+	}
+	return t.udp
+}
 
 // PeerID is the node at the other end of a connection made or accepted here; "" if it is a
 // stranger or the connection is not ours.

@@ -19,7 +19,7 @@ const (
 	shardCount  = 64
 	smallFactor = 4                      // a limit below so many for each member is counted by its owner
 	waitAtMost  = 300 * time.Millisecond // for the next rounds
-	askAtMost   = 3 * time.Millisecond   // for the owner of a small limit
+	askAtMost   = 100 * time.Millisecond // for the owner of a small limit: a first call shakes hands, and without an answer each node admits one on its own
 )
 
 // Peers carries what limiters tell each other.

@@ -208,10 +208,11 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	switch {
 	case res.StatusCode < 200 || res.StatusCode >= 300:
 		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, body)
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, hideKey(body, a.Key))
 	case a.Stream && !isType(res.Header, "application/json"):
 		s := &Stream{client: c, call: cl, attempt: a, reader: c.readers.Get().(*llm.SSEReader)}
 		s.reader.Reset(cl, c.cfg.MaxEvent)
+		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
 	case isStream:
@@ -226,10 +227,19 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		return nil, err
 	}
 	if rep.HasError {
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, body)
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, hideKey(body, a.Key))
 	}
 	cl.close()
 	return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: rep}, nil
+}
+
+// hideKey takes the provider's key out of an error: some providers repeat it there, and the
+// body of an error goes to the client.
+func hideKey(body []byte, key string) []byte {
+	if key == "" {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(key), []byte("(hidden)"))
 }
 
 func invalidResponse(message string) *llm.Error {

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -49,8 +50,12 @@ func (tr *traffic) end() {
 
 // usage is the spend that a node shows for one key.
 type usage struct {
-	Cost     float64 `json:"cost"`
-	Requests int64   `json:"requests"`
+	Cost     json.Number `json:"cost"`
+	Requests int64       `json:"requests"`
+}
+
+func keyCost(c *cluster.Cluster, node int, id string) string {
+	return keyUsage(c, node, id).Cost.String()
 }
 
 func keyUsage(c *cluster.Cluster, node int, id string) usage {
@@ -133,7 +138,7 @@ func checkSpend(t *testing.T, c *cluster.Cluster, id string, tr *traffic) {
 		return u.Requests >= answered && u == keyUsage(c, 1, id) && u == keyUsage(c, 2, id)
 	})
 	u := keyUsage(c, 0, id)
-	t.Logf("%d answered, %d lost, %d in the ledger, cost %.6f", answered, lost, u.Requests, u.Cost)
+	t.Logf("%d answered, %d lost, %d in the ledger, cost %s", answered, lost, u.Requests, u.Cost)
 	if u.Requests > answered+lost {
 		t.Errorf("the ledger has %d requests, want at most the %d sent", u.Requests, answered+lost)
 	}

@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,11 +16,15 @@ import (
 )
 
 // TestOffline_DialsNothing runs a three-node cluster inside a network namespace whose only
-// way out is a dummy device, does what the other tests do, and expects that not one packet
-// was sent to it: neither a look-up of a name nor a connection.
+// way out is a cable to nowhere, does what the other tests do, and expects that not one
+// packet was sent into it: neither a look-up of a name nor a connection.
 func TestOffline_DialsNothing(t *testing.T) {
 	const inside = "CONCLAVE_TEST_INSIDE"
-	if os.Getenv(inside) != "" {
+	switch os.Getenv(inside) {
+	case "probe":
+		probe(t)
+		return
+	case "cluster":
 		c := cluster.Start(t, 3)
 		_, secret := c.NewKey(0, map[string]any{})
 		for i := range c.Nodes {
@@ -42,25 +47,46 @@ func TestOffline_DialsNothing(t *testing.T) {
 	}
 	ip("netns", "add", ns)
 	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "ip", "netns", "del", ns).Run() })
-	// IPv6 would announce itself on the dummy device.
+	// IPv6 would announce itself on the cable.
 	ip("netns", "exec", ns, "sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
 	for _, cmd := range [][]string{
 		{"link", "set", "lo", "up"},
-		{"link", "add", "out", "type", "dummy"},
+		{"link", "add", "out", "type", "veth", "peer", "name", "far"},
 		{"addr", "add", "10.99.0.1/24", "dev", "out"},
 		{"link", "set", "out", "up"},
+		{"link", "set", "far", "up"},
 		{"route", "add", "default", "via", "10.99.0.2"},
 	} {
 		ip(append([]string{"-n", ns}, cmd...)...)
 	}
 	before := sent(ip("-n", ns, "-s", "link", "show", "out"))
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, os.Args[0], "-test.run", "^TestOffline_DialsNothing$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("inside the namespace: %v\n%s", err, out)
+	within := func(what string) {
+		cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, os.Args[0], "-test.run", "^TestOffline_DialsNothing$", "-test.v")
+		cmd.Env = append(os.Environ(), inside+"="+what)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s inside the namespace: %v\n%s", what, err, out)
+		}
 	}
-	if after := sent(ip("-n", ns, "-s", "link", "show", "out")); after != before {
-		t.Errorf("packets sent to the outside: %s, want %s as before", after, before)
+	within("cluster")
+	after := sent(ip("-n", ns, "-s", "link", "show", "out"))
+	if after != before {
+		t.Errorf("bytes and packets sent to the outside: %s, want %s as before", after, before)
+	}
+	within("probe")
+	if sent(ip("-n", ns, "-s", "link", "show", "out")) == after {
+		t.Error("a packet that was sent outside on purpose was not counted")
+	}
+}
+
+// probe sends one packet into the cable, to see that it would be counted.
+func probe(t *testing.T) {
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "udp", "10.99.0.2:9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.Write([]byte("x")); err != nil {
+		t.Fatal(err)
 	}
 }
 

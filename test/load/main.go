@@ -72,6 +72,9 @@ func run(ctx context.Context, o options, w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(w, "\nnode RSS: idle %s, under load %s (peak)\n", mib(idle), mib(rig.node.peakRSS()))
+	if err := rig.reportPlugins(ctx, w); err != nil {
+		return err
+	}
 	fmt.Fprintf(w, "ready after start: one node %s", rig.ready.Round(time.Millisecond))
 	three, err := timeThree(ctx, o.conclave)
 	if err != nil {

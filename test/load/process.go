@@ -67,9 +67,12 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(sum)
 }
 
-// status reads a figure in kB from /proc/PID/status.
-func (p *process) status(name string) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// status reads a figure of the child in kB.
+func (p *process) status(name string) int64 { return statusOf(p.cmd.Process.Pid, name) }
+
+// statusOf reads a figure in kB from /proc/PID/status.
+func statusOf(pid int, name string) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

@@ -1,0 +1,123 @@
+package memory
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/store"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Tables holds the decoded records of the small tables by id.
+type Tables struct {
+	teams       map[string]*resource.Team
+	models      map[string]*resource.Model
+	deployments map[string]*resource.Deployment
+	credentials map[string]*resource.Credential
+	budgets     map[string]*resource.Budget
+	guardrails  map[string]*resource.Guardrail
+	callbacks   map[string]*resource.Callback
+	plugins     map[string]*resource.Plugin
+	settings    map[string]*resource.Setting
+	members     map[string]*resource.Member
+}
+
+// NewTables makes empty tables.
+func NewTables() *Tables {
+	return &Tables{
+		teams: map[string]*resource.Team{}, models: map[string]*resource.Model{},
+		deployments: map[string]*resource.Deployment{}, credentials: map[string]*resource.Credential{},
+		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
+		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{},
+		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
+	}
+}
+
+// buckets are those that Tables holds.
+var buckets = []store.Bucket{
+	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
+	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members,
+}
+
+// Decode decodes one value of a small table, nil for one that was deleted; the function
+// returned changes the tables.
+func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) {
+	switch b {
+	case store.Teams:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Team { return s.teams })
+	case store.Models:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Model { return s.models })
+	case store.Deployments:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Deployment { return s.deployments })
+	case store.Credentials:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Credential { return s.credentials })
+	case store.Budgets:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Budget { return s.budgets })
+	case store.Guardrails:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Guardrail { return s.guardrails })
+	case store.Callbacks:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Callback { return s.callbacks })
+	case store.Plugins:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Plugin { return s.plugins })
+	case store.Settings:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Setting { return s.settings })
+	case store.Members:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Member { return s.members })
+	default:
+		return nil, fmt.Errorf("bucket %s is not small: %w", b.Name(), frame.ErrDamaged)
+	}
+}
+
+func decodeInto[T any, P codec.Canonicalizer[T]](id string, v []byte, in func(*Tables) map[string]P) (func(*Tables), error) {
+	if v == nil {
+		return func(s *Tables) { delete(in(s), id) }, nil
+	}
+	f, err := frame.Parse([]byte(id), v)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := codec.Record[T, P](f)
+	if err != nil {
+		return nil, err
+	}
+	return func(s *Tables) { in(s)[id] = rec }, nil
+}
+
+// Catalog gives an immutable view of the tables as of an index. Of the members it has the
+// living.
+func (s *Tables) Catalog(index uint64) *resource.Catalog {
+	return resource.NewCatalog(resource.Tables{
+		Index: index, Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
+		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), Settings: list(s.settings),
+		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
+	})
+}
+
+// list gives the values; NewCatalog sorts them.
+func list[R any](m map[string]R) []R { return slices.Collect(maps.Values(m)) }
+
+// Members returns a copy of the table of members, with those that were removed.
+func (s *Tables) Members() map[string]*resource.Member { return maps.Clone(s.members) }
+
+// Read reads all tables from the file, verifying each value.
+func (s *Tables) Read(tx *bolt.Tx) error {
+	for _, b := range buckets {
+		err := b.In(tx).ForEach(func(k, v []byte) error {
+			set, err := Decode(b, string(k), v)
+			if err == nil {
+				set(s)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

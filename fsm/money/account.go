@@ -1,0 +1,235 @@
+package money
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	openingShare = 4  // a new window leases limit / (4 × nodes) to each node
+	grantShare   = 2  // a grant is at most headroom / (2 × nodes) …
+	dustShare    = 64 // … but need not be below limit / (64 × nodes), else the last cents were never spent
+)
+
+// Account is one window of one account with all that was leased of it: one row, so that no
+// sum can go out of step with its parts.
+type Account struct {
+	End       resource.Time // of the window; 0: it has none
+	Limit     resource.Money
+	Overdraft resource.Money
+	Settled   resource.Money
+	Opened    uint64 // Raft index at which the row was made
+	Recall    bool   // headroom has ended and somebody wants
+	Holds     []Hold // by node, then epoch
+}
+
+// Hold is what one epoch of one node was granted, net of releases, and has consumed.
+type Hold struct {
+	Node     uint16 // its ordinal
+	Epoch    uint64
+	Granted  resource.Money
+	Consumed resource.Money
+}
+
+// Outstanding is what of the grant has not been consumed.
+func (h Hold) Outstanding() resource.Money { return max(0, h.Granted-h.Consumed) }
+
+// Open makes the row of a window that ends at end, at a Raft index, and leases a part of it
+// to each active node.
+func Open(t resource.Terms, end resource.Time, index uint64, nodes Nodes, generation uint64) *Account {
+	a := &Account{End: end, Limit: t.USD, Overdraft: t.Overdraft, Opened: index}
+	active := nodes.Active()
+	if nodes.Frozen(generation) || len(active) == 0 {
+		return a
+	}
+	part := a.Limit / resource.Money(openingShare*len(active))
+	for _, n := range active {
+		if n.Epoch != 0 && part > 0 {
+			a.hold(n.Ordinal, n.Epoch).Granted = part
+		}
+	}
+	return a
+}
+
+// hold finds or makes the hold of an epoch.
+func (a *Account) hold(node uint16, epoch uint64) *Hold {
+	i, ok := slices.BinarySearchFunc(a.Holds, Hold{Node: node, Epoch: epoch}, func(x, y Hold) int {
+		return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Epoch, y.Epoch))
+	})
+	if !ok {
+		a.Holds = slices.Insert(a.Holds, i, Hold{Node: node, Epoch: epoch})
+	}
+	return &a.Holds[i]
+}
+
+// Ended says that the window has ended.
+func (a *Account) Ended(now resource.Time) bool { return a.End != 0 && a.End <= now }
+
+// Sums are what an account's holds come to.
+type Sums struct {
+	Live     resource.Money // outstanding
+	Presumed resource.Money // spent by epochs that are gone
+}
+
+// Sums adds the holds up.
+func (a *Account) Sums(nodes Nodes) Sums {
+	var s Sums
+	for _, h := range a.Holds {
+		switch nodes.holding(h) {
+		case Live:
+			s.Live = add(s.Live, h.Outstanding())
+		case Presumed:
+			s.Presumed = add(s.Presumed, h.Outstanding())
+		case Void:
+		}
+	}
+	return s
+}
+
+// Headroom is what of the limit is neither settled nor held.
+func (a *Account) Headroom(nodes Nodes) resource.Money {
+	s := a.Sums(nodes)
+	return a.Limit - add(a.Settled, add(s.Live, s.Presumed))
+}
+
+// Tidy drops void holds. What an epoch went over its lease is kept, summed up under the
+// epoch 0, so that a restart does not give a node its overdraft anew.
+func (a *Account) Tidy(nodes Nodes) {
+	var over []Hold
+	a.Holds = slices.DeleteFunc(a.Holds, func(h Hold) bool {
+		if h.Epoch == 0 || nodes.holding(h) != Void {
+			return false
+		}
+		if h.Consumed > h.Granted {
+			over = append(over, h)
+		}
+		return true
+	})
+	for _, h := range over {
+		sum := a.hold(h.Node, 0)
+		sum.Consumed = add(sum.Consumed, h.Consumed-h.Granted)
+	}
+}
+
+// Adjust gives the window other terms; false if it has them.
+func (a *Account) Adjust(t resource.Terms, nodes Nodes) bool {
+	if a.Limit == t.USD && a.Overdraft == t.Overdraft {
+		return false
+	}
+	a.Limit, a.Overdraft = t.USD, t.Overdraft
+	a.Recall = a.Headroom(nodes) < 0
+	return true
+}
+
+// Settle charges what an epoch of a node has consumed.
+func (a *Account) Settle(n *Node, epoch uint64, amount resource.Money) {
+	a.Settled = add(a.Settled, amount)
+	if n.Holding(epoch) != Void {
+		h := a.hold(n.Ordinal, epoch)
+		h.Consumed = add(h.Consumed, amount)
+	}
+}
+
+// Release takes back lease that the node has subtracted from its own view already.
+func (a *Account) Release(n *Node, amount resource.Money, nodes Nodes) {
+	h := a.hold(n.Ordinal, n.Epoch)
+	h.Granted -= min(amount, h.Outstanding())
+	if a.Headroom(nodes) > 0 {
+		a.Recall = false
+	}
+}
+
+// Grant leases more to a node that wants it: at most a part of the headroom, so that no node
+// empties a budget that others use, but all of need, the largest waiting request, if the
+// headroom holds it.
+func (a *Account) Grant(n *Node, want, need resource.Money, nodes Nodes, generation uint64) {
+	room := a.Headroom(nodes)
+	active := resource.Money(max(1, len(nodes.Active())))
+	most := max(room/(grantShare*active), a.Limit/(dustShare*active), need)
+	grant := max(0, min(want, most, room))
+	if nodes.Frozen(generation) {
+		grant = 0
+	}
+	h := a.hold(n.Ordinal, n.Epoch)
+	h.Granted = add(h.Granted, grant)
+	a.Recall = room-grant <= 0 && grant < want
+}
+
+// allowance is what of the overdraft a node may still use: none while a journal of its
+// waits to be settled, and not again what its earlier epochs used or, where their journal
+// was not whole, may have used since the window was opened.
+func (a *Account) allowance(n *Node) resource.Money {
+	lost := slices.ContainsFunc(n.Old, func(o OldEpoch) bool { return !o.Kept || o.Ended > a.Opened })
+	if lost || n.Removed {
+		return 0
+	}
+	left := a.Overdraft
+	for _, h := range a.Holds {
+		if h.Node == n.Ordinal && h.Epoch != n.Epoch {
+			left -= max(0, h.Consumed-h.Granted)
+		}
+	}
+	return max(0, left)
+}
+
+// add is a sum that stays at the ends of its range: no total turns over.
+func add(a, b resource.Money) resource.Money {
+	switch {
+	case b > 0 && a > math.MaxInt64-b:
+		return math.MaxInt64
+	case b < 0 && a < math.MinInt64-b:
+		return math.MinInt64
+	}
+	return a + b
+}
+
+const (
+	accountFixed = 5*8 + 1 + 2
+	holdSize     = 2 + 3*8
+)
+
+// Encode gives the row's bytes.
+func (a *Account) Encode() []byte {
+	b := make([]byte, accountFixed, accountFixed+len(a.Holds)*holdSize)
+	for i, v := range []int64{int64(a.End), int64(a.Limit), int64(a.Overdraft), int64(a.Settled), int64(a.Opened)} {
+		binary.BigEndian.PutUint64(b[8*i:], uint64(v))
+	}
+	if a.Recall {
+		b[40] = 1
+	}
+	binary.BigEndian.PutUint16(b[41:], uint16(len(a.Holds)))
+	for _, h := range a.Holds {
+		b = binary.BigEndian.AppendUint16(b, h.Node)
+		b = binary.BigEndian.AppendUint64(b, h.Epoch)
+		b = binary.BigEndian.AppendUint64(b, uint64(h.Granted))
+		b = binary.BigEndian.AppendUint64(b, uint64(h.Consumed))
+	}
+	return b
+}
+
+// ParseAccount reads what Encode gave.
+func ParseAccount(b []byte) (*Account, error) {
+	if len(b) < accountFixed || len(b) != accountFixed+int(binary.BigEndian.Uint16(b[41:]))*holdSize {
+		return nil, fmt.Errorf("account of %d bytes: %w", len(b), frame.ErrDamaged)
+	}
+	u := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
+	a := &Account{
+		End: resource.Time(u(0)), Limit: resource.Money(u(1)), Overdraft: resource.Money(u(2)),
+		Settled: resource.Money(u(3)), Opened: uint64(u(4)), Recall: b[40] == 1,
+	}
+	for r := b[accountFixed:]; len(r) > 0; r = r[holdSize:] {
+		a.Holds = append(a.Holds, Hold{
+			Node:     binary.BigEndian.Uint16(r),
+			Epoch:    binary.BigEndian.Uint64(r[2:]),
+			Granted:  resource.Money(binary.BigEndian.Uint64(r[10:])),
+			Consumed: resource.Money(binary.BigEndian.Uint64(r[18:])),
+		})
+	}
+	return a, nil
+}

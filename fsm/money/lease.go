@@ -1,0 +1,32 @@
+package money
+
+import "github.com/conclave-llm/conclave/resource"
+
+// Lease is what a node holds of one window of one account, as of the applied index.
+// Its balance is Granted less what the node knows to have consumed.
+type Lease struct {
+	Account   resource.AccountID
+	Window    resource.Window
+	Epoch     uint64         // of the node; leases of another epoch are void
+	Granted   resource.Money // cumulative, net of releases
+	Settled   resource.Money // cumulative, of the node in this epoch, as ticks reported it
+	Limit     resource.Money
+	Overdraft resource.Money // that the node may still use; 0 while an old epoch of it is not closed
+	Headroom  resource.Money // of the whole window: limit - settled - presumed - outstanding
+	Recall    bool           // headroom has ended and somebody wants: release what is idle
+}
+
+// Lease tells what a node holds of the window of the account with the id that starts at
+// start.
+func (a *Account) Lease(id resource.AccountID, start resource.Time, n *Node, nodes Nodes) Lease {
+	l := Lease{
+		Account: id, Window: resource.Window{Start: start, End: a.End}, Epoch: n.Epoch,
+		Limit: a.Limit, Overdraft: a.allowance(n), Headroom: a.Headroom(nodes), Recall: a.Recall,
+	}
+	for _, h := range a.Holds {
+		if h.Node == n.Ordinal && h.Epoch == n.Epoch && !n.Removed {
+			l.Granted, l.Settled = h.Granted, h.Consumed
+		}
+	}
+	return l
+}

@@ -1,0 +1,152 @@
+// Package store is the bbolt file of the state: its buckets, when it may be trusted after a
+// restart, and the snapshots made of it. DESIGN.md of fsm has the layouts.
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Bucket names a bucket of the file. The numbers go into the state hash and are never
+// reused; Meta is not hashed, for it tells where in the log the rest stands.
+type Bucket uint8
+
+// The buckets. Those from Keys on hold the records, by id.
+const (
+	Meta        Bucket = 0
+	Cluster     Bucket = 1
+	Tokens      Bucket = 2
+	Nodes       Bucket = 3
+	Names       Bucket = 4
+	KeyHashes   Bucket = 5
+	Refs        Bucket = 6
+	Tombstones  Bucket = 7
+	Dedupe      Bucket = 8
+	DedupeOrder Bucket = 9
+	Audit       Bucket = 10
+	Accounts    Bucket = 11
+	Totals      Bucket = 12
+	Keys        Bucket = 16
+	Teams       Bucket = 17
+	Models      Bucket = 18
+	Deployments Bucket = 19
+	Credentials Bucket = 20
+	Budgets     Bucket = 21
+	Guardrails  Bucket = 22
+	Callbacks   Bucket = 23
+	Plugins     Bucket = 24
+	Settings    Bucket = 25
+	Members     Bucket = 26
+	Buckets            = 27
+)
+
+// names is each bucket's name in the file.
+var names = [Buckets]string{
+	Meta: "meta", Cluster: "cluster", Tokens: "tokens", Nodes: "nodes",
+	Names: "names", KeyHashes: "key_hashes", Refs: "refs", Tombstones: "tombstones",
+	Dedupe: "dedupe", DedupeOrder: "dedupe_order", Audit: "audit",
+	Accounts: "accounts", Totals: "totals",
+	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
+	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members",
+}
+
+// Name returns the bucket's name in the file, "" for a number without a bucket.
+func (b Bucket) Name() string { return names[b] }
+
+// Kind returns the one noun of the records in the bucket: "key".
+func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }
+
+// In returns the bucket in a transaction, nil if the file has none.
+func (b Bucket) In(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket([]byte(names[b])) }
+
+func createBuckets(tx *bolt.Tx) error {
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+			return fmt.Errorf("create bucket %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Read reads and verifies one value; it lives as long as tx.
+func (b Bucket) Read(tx *bolt.Tx, key []byte) (frame.Value, bool, error) {
+	v := b.In(tx).Get(key)
+	if v == nil {
+		return frame.Value{}, false, nil
+	}
+	f, err := frame.Parse(key, v)
+	return f, err == nil, err
+}
+
+// keyApplied is the one key of the meta bucket.
+var keyApplied = []byte("applied")
+
+// Position is where in the log the file stands.
+type Position struct {
+	Index      uint64
+	Term       uint64
+	At         resource.Time // of the newest command: Apply's clock never runs back
+	Generation uint64        // counts the restores of a backup by a person
+	Hash       frame.Hash
+}
+
+const positionSize = 48
+
+// Encode gives the bytes that ParsePosition reads.
+func (p Position) Encode() []byte {
+	b := make([]byte, positionSize)
+	binary.BigEndian.PutUint64(b, p.Index)
+	binary.BigEndian.PutUint64(b[8:], p.Term)
+	binary.BigEndian.PutUint64(b[16:], uint64(p.At))
+	binary.BigEndian.PutUint64(b[24:], p.Generation)
+	h := p.Hash.Bytes()
+	copy(b[32:], h[:])
+	return b
+}
+
+// ParsePosition reads what Encode gave.
+func ParsePosition(b []byte) (Position, error) {
+	if len(b) != positionSize {
+		return Position{}, fmt.Errorf("position of %d bytes, want %d: %w", len(b), positionSize, frame.ErrDamaged)
+	}
+	return Position{
+		Index:      binary.BigEndian.Uint64(b),
+		Term:       binary.BigEndian.Uint64(b[8:]),
+		At:         resource.Time(binary.BigEndian.Uint64(b[16:])),
+		Generation: binary.BigEndian.Uint64(b[24:]),
+		Hash:       frame.HashFrom(b[32:]),
+	}, nil
+}
+
+// ReadPosition reads the position of a file, zero for a new one.
+func ReadPosition(tx *bolt.Tx) (Position, error) {
+	b := Meta.In(tx)
+	if b == nil {
+		return Position{}, fmt.Errorf("no meta bucket: %w", frame.ErrDamaged)
+	}
+	v := b.Get(keyApplied)
+	if v == nil {
+		return Position{}, nil
+	}
+	f, err := frame.Parse(keyApplied, v)
+	if err != nil {
+		return Position{}, err
+	}
+	return ParsePosition(f.Payload)
+}
+
+// WritePosition stores the position.
+func WritePosition(tx *bolt.Tx, p Position) error {
+	f := frame.Value{Version: p.Index, Payload: p.Encode()}
+	return Meta.In(tx).Put(keyApplied, f.Encode(keyApplied))
+}

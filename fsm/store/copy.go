@@ -1,0 +1,172 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+)
+
+// copyBatch is how many values one transaction of a copy holds.
+const copyBatch = 50_000
+
+// walk calls fn for every value but the position, verified, and returns their hash.
+func walk(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) (frame.Hash, error) {
+	var sum frame.Hash
+	for i, name := range names {
+		b := Bucket(i)
+		if name == "" || b == Meta {
+			continue
+		}
+		in := b.In(tx)
+		if in == nil {
+			return sum, fmt.Errorf("no bucket %s: %w", name, frame.ErrDamaged)
+		}
+		err := in.ForEach(func(k, v []byte) error {
+			if _, err := frame.Parse(k, v); err != nil {
+				return fmt.Errorf("bucket %s: %w", name, err)
+			}
+			sum = sum.Plus(frame.HashOf(byte(b), k, v))
+			return fn(b, k, v)
+		})
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// verify walks the state and compares its hash with the one kept up to date by Apply.
+func verify(tx *bolt.Tx, fn func(b Bucket, k, v []byte) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // bbolt panics on some damaged pages
+			err = fmt.Errorf("walk state: %v: %w", r, frame.ErrDamaged)
+		}
+	}()
+	pos, err := ReadPosition(tx)
+	if err != nil {
+		return err
+	}
+	sum, err := walk(tx, fn)
+	if err != nil {
+		return err
+	}
+	if sum != pos.Hash {
+		return fmt.Errorf("state hash at index %d is %x, want %x: %w", pos.Index, sum.Bytes(), pos.Hash.Bytes(), frame.ErrDamaged)
+	}
+	return nil
+}
+
+// shrinkFrom is the size from which a file that is more than half free is copied at start.
+// bbolt never shrinks a file, and many free pages make each commit slower.
+const shrinkFrom = 256 << 20
+
+// Shrink replaces the file in dir, which is not open, with its compacted copy if it has at
+// least so many bytes and over half of it is free.
+func Shrink(dir string, from int64) error {
+	path := filepath.Join(dir, fileName)
+	if info, err := os.Stat(path); err != nil || info.Size() < from {
+		return nil //nolint:nilerr // whoever opens the file reports it
+	}
+	db, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(dir, strings.Replace(tempPattern, "*", "shrink", 1))
+	err = shrinkTo(db, tmp)
+	if err = errors.Join(err, db.Close()); err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
+	if _, err := os.Stat(tmp); err != nil {
+		return nil //nolint:nilerr // no copy was worth while
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("put copy in place: %w", err)
+	}
+	return nil
+}
+
+func shrinkTo(db *bolt.DB, path string) error {
+	return db.View(func(tx *bolt.Tx) error {
+		if free := int64(db.Stats().FreePageN) * int64(db.Info().PageSize); free*2 < tx.Size() {
+			return nil
+		}
+		pos, err := ReadPosition(tx)
+		if err != nil {
+			return err
+		}
+		return compact(tx, path, pos)
+	})
+}
+
+// compact copies the state of src into a new file, verifying it on the way.
+func compact(src *bolt.Tx, path string, pos Position) (err error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	})
+	if err != nil {
+		return fmt.Errorf("open copy: %w", err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	c := &copier{db: db}
+	if err := c.begin(); err != nil {
+		return err
+	}
+	if err := createBuckets(c.tx); err != nil {
+		return errors.Join(err, c.tx.Rollback())
+	}
+	err = verify(src, c.put)
+	if err == nil {
+		err = WritePosition(c.tx, pos)
+	}
+	if err != nil {
+		return errors.Join(err, c.tx.Rollback())
+	}
+	if err := c.tx.Commit(); err != nil {
+		return fmt.Errorf("commit copy: %w", err)
+	}
+	return nil
+}
+
+// copier fills a file in transactions of copyBatch values.
+type copier struct {
+	db      *bolt.DB
+	tx      *bolt.Tx
+	handles map[Bucket]*bolt.Bucket
+	n       int
+}
+
+func (c *copier) begin() (err error) {
+	c.n, c.handles = 0, map[Bucket]*bolt.Bucket{}
+	if c.tx, err = c.db.Begin(true); err != nil {
+		return fmt.Errorf("begin copy: %w", err)
+	}
+	return nil
+}
+
+func (c *copier) put(b Bucket, k, v []byte) error {
+	if c.n == copyBatch {
+		if err := c.tx.Commit(); err != nil {
+			return fmt.Errorf("commit copy: %w", err)
+		}
+		if err := c.begin(); err != nil {
+			return err
+		}
+	}
+	c.n++
+	in := c.handles[b]
+	if in == nil {
+		in = b.In(c.tx)
+		in.FillPercent = 1 // keys come in order: no page is split
+		c.handles[b] = in
+	}
+	if err := in.Put(k, v); err != nil {
+		return fmt.Errorf("copy value: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+)
+
+const (
+	fileName = "fsm.db"
+	// tempPattern names the files that a start may delete.
+	tempPattern = "fsm-*.tmp"
+)
+
+// ErrClosed is what a file that was closed answers.
+var ErrClosed = bolterrors.ErrDatabaseNotOpen
+
+// Config is what Open needs.
+type Config struct {
+	Dir    string               // holds the file; made if it is not there
+	BootID string               // of the running system; "": read from the system
+	Read   func(*bolt.Tx) error // reads and verifies the state; an error rebuilds the file
+	Logger *slog.Logger         // not nil
+}
+
+// File is the state's file. It is written by one goroutine and read by any.
+type File struct {
+	dir     string
+	log     *slog.Logger
+	kept    bool
+	doubted atomic.Bool // the file must not be trusted again
+
+	mu sync.RWMutex // guards db against a restore's swap
+	db *bolt.DB
+}
+
+// Open opens the file in cfg.Dir. If it cannot be trusted (no clean stop and the system has
+// been restarted, or cfg.Read refuses it) Open puts it aside and starts an empty one.
+func Open(cfg Config) (*File, error) {
+	f := &File{dir: cfg.Dir, log: cfg.Logger}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make folder of the state: %w", err)
+	}
+	removeTemps(cfg.Dir)
+	boot, err := bootID(cfg.BootID)
+	if err != nil {
+		return nil, err
+	}
+	discard := remove
+	if trusted(cfg.Dir, boot) {
+		if err = f.keep(boot, cfg.Read); err == nil {
+			f.kept = true
+			return f, nil
+		}
+		f.log.Warn("state file is damaged and will be rebuilt", "err", err)
+		discard = setAside
+	}
+	if err := discard(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if err := startWriting(cfg.Dir, boot); err != nil {
+		return nil, err
+	}
+	return f, f.load(nil, cfg.Read)
+}
+
+// keep opens the file of the last run. The stamp is gone before the first write.
+func (f *File) keep(boot string, read func(*bolt.Tx) error) error {
+	stamp, err := readStamp(f.dir)
+	if err != nil {
+		return err
+	}
+	if err := startWriting(f.dir, boot); err != nil {
+		return err
+	}
+	if err := Shrink(f.dir, shrinkFrom); err != nil {
+		return err
+	}
+	return f.load(stamp, read)
+}
+
+// load opens the file and reads it. A stamp must tell of the same state.
+func (f *File) load(stamp *Position, read func(*bolt.Tx) error) error {
+	db, err := openFile(filepath.Join(f.dir, fileName))
+	if err != nil {
+		return err
+	}
+	err = readWhole(db, func(tx *bolt.Tx) error {
+		if err := read(tx); err != nil || stamp == nil {
+			return err
+		}
+		pos, err := ReadPosition(tx)
+		if err == nil && *stamp != pos {
+			err = fmt.Errorf("stamp names index %d, the file %d: %w", stamp.Index, pos.Index, frame.ErrDamaged)
+		}
+		return err
+	})
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	f.db = db
+	return nil
+}
+
+// readWhole reads a file of which any page may be damaged.
+func readWhole(db *bolt.DB, read func(*bolt.Tx) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // bbolt panics on some damaged pages
+			err = fmt.Errorf("read state: %v: %w", r, frame.ErrDamaged)
+		}
+	}()
+	return db.View(read)
+}
+
+// openFile opens a file of the state. A damaged one can make bbolt panic, which is an error
+// here.
+func openFile(path string) (db *bolt.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("open %s: %v: %w", filepath.Base(path), r, frame.ErrDamaged)
+		}
+	}()
+	mmap := 1 << 28
+	if strconv.IntSize == 64 {
+		mmap = 8 << 30 // address space only: a reader never waits for the file to be mapped anew
+	}
+	db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout:         time.Second,
+		NoSync:          true,
+		NoGrowSync:      true,
+		NoFreelistSync:  true,
+		FreelistType:    bolt.FreelistMapType,
+		InitialMmapSize: mmap,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", filepath.Base(path), err)
+	}
+	if err := db.Update(createBuckets); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", filepath.Base(path), err), db.Close())
+	}
+	return db, nil
+}
+
+// Kept says that the file of the last run was kept; if not, the state was empty at Open.
+func (f *File) Kept() bool { return f.kept }
+
+// Begin begins the transaction of a batch.
+func (f *File) Begin() (*bolt.Tx, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.db.Begin(true)
+}
+
+// View runs a short read.
+func (f *File) View(fn func(*bolt.Tx) error) error {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.db.View(fn)
+}
+
+// Doubt makes the next start rebuild the file.
+func (f *File) Doubt() {
+	f.doubted.Store(true)
+	distrust(f.dir)
+}
+
+func (f *File) doubtIfDamaged(err error) {
+	if errors.Is(err, frame.ErrDamaged) {
+		f.Doubt()
+	}
+}
+
+// Scrub verifies every value and the state hash. A failure makes the next start rebuild the
+// file.
+func (f *File) Scrub() error {
+	err := f.View(func(tx *bolt.Tx) error {
+		return verify(tx, func(Bucket, []byte, []byte) error { return nil })
+	})
+	if err != nil {
+		f.doubtIfDamaged(err)
+		return fmt.Errorf("scrub state: %w", err)
+	}
+	return nil
+}
+
+// Close closes the file. Unless it is doubted, it is synced and stamped with the position,
+// so that the next start trusts it.
+func (f *File) Close(pos Position) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.doubted.Load() {
+		return f.db.Close()
+	}
+	if err := f.db.Sync(); err != nil {
+		f.Doubt()
+		return errors.Join(fmt.Errorf("sync state: %w", err), f.db.Close())
+	}
+	if err := f.db.Close(); err != nil {
+		return fmt.Errorf("close state: %w", err)
+	}
+	return writeStamp(f.dir, pos)
+}
+
+// removeTemps deletes what an interrupted snapshot or restore left.
+func removeTemps(dir string) {
+	names, err := filepath.Glob(filepath.Join(dir, tempPattern))
+	if err != nil {
+		return // the pattern is a constant
+	}
+	for _, n := range names {
+		_ = os.Remove(n)
+	}
+}

@@ -1,0 +1,29 @@
+package node_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/conclave-llm/conclave/plugins/builtin"
+)
+
+// TestMain lets the test binary be the binary that nodes run again to serve the shipped
+// plugins.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == "plugin" && os.Args[2] == "serve" {
+		if err := builtin.Serve(os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set("8") // clusters mostly wait: for elections, for the ends of windows
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,404 @@
+package node_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/mock"
+	"github.com/conclave-llm/conclave/node/nodetest"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// budgetOf is a strict budget for all time: a hold is never below the bill.
+func budgetOf(usd resource.Money) []any { return []any{fields{"usd": usd, "strict": true}} }
+
+// auditor looks at the key's account on every node until stop and fails the test when settled,
+// presumed and leased money together exceed the limit.
+func audit(t *testing.T, c *nodetest.Cluster, key string, limit resource.Money) (stop func() int) {
+	t.Helper()
+	done, looks := make(chan struct{}), 0
+	var wg sync.WaitGroup
+	nodes := make([]*nodetest.Node, len(c.Nodes))
+	copy(nodes, c.Nodes)
+	wg.Go(func() {
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			var k client.Key
+			status, body := nodes[i%len(nodes)].Do(http.MethodGet, "/api/v1/keys/"+key, nodetest.MasterKey, nil)
+			if status != 200 || json.Unmarshal(body, &k) != nil {
+				continue
+			}
+			for _, a := range k.Accounts {
+				looks++
+				if sum := a.Settled + a.Presumed + a.Granted; sum > limit {
+					t.Errorf("%s: settled %s, presumed %s, leased %s: %s of %s", nodes[i%len(nodes)].Name, a.Settled, a.Presumed, a.Granted, sum, limit)
+				}
+			}
+			if bill := c.Bill(); bill > limit {
+				t.Errorf("the upstream's bill is %s of %s", bill, limit)
+				return
+			}
+		}
+	})
+	return func() int { close(done); wg.Wait(); return looks }
+}
+
+// storm sends n requests through each node, six at a time on each, and counts the statuses.
+func storm(c *nodetest.Cluster, n int, send func(node *nodetest.Node) int) map[int]int {
+	var mu sync.Mutex
+	got := map[int]int{}
+	var wg sync.WaitGroup
+	for _, node := range c.Nodes {
+		var sent atomic.Int64
+		for range 6 {
+			wg.Go(func() {
+				for sent.Add(1) <= int64(n) {
+					status := send(node)
+					mu.Lock()
+					got[status]++
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return got
+}
+
+func TestBudget_neverOverspent(t *testing.T) {
+	t.Parallel()
+	const limit = 400 * resource.Dollar / 1000
+	for _, tt := range []struct {
+		name   string
+		during func(c *nodetest.Cluster) // when a third of the money is gone
+		least  resource.Money            // that can be spent
+	}{
+		{"all well", func(*nodetest.Cluster) {}, limit * 85 / 100},
+		{"a follower is cut off", func(c *nodetest.Cluster) { c.Followers()[0].Cut() }, limit * 4 / 10},
+		{"the leader is cut off", func(c *nodetest.Cluster) { c.Leader().Cut() }, limit * 4 / 10},
+		{"the leader is killed", func(c *nodetest.Cluster) { c.Leader().Kill() }, limit * 4 / 10},
+		{"the leader stops", func(c *nodetest.Cluster) { c.Leader().Stop() }, limit * 6 / 10},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := nodetest.Config{Mock: mock.Config{Latency: 3 * time.Millisecond}}.Start(t, 3)
+			k := c.Key(0, fields{"name": "k", "budgets": budgetOf(limit)})
+			stop := audit(t, c, k.ID, limit)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				c.Await("a third is spent", func() bool { return c.Bill() > limit/3 })
+				tt.during(c)
+			})
+			got := storm(c, 80, func(n *nodetest.Node) int {
+				status, body := n.Do(http.MethodPost, "/v1/chat/completions", k.Secret, nodetest.ChatBody(nil))
+				if status == 429 && !strings.Contains(string(body), "budget_exceeded") {
+					t.Errorf("refused with %s", body)
+				}
+				return status
+			})
+			wg.Wait()
+			looks := stop()
+			t.Logf("statuses %v, bill %s of %s, %d looks", got, c.Bill(), limit, looks)
+			for status := range got {
+				if status != 200 && status != 429 && status != 0 && status != 503 {
+					t.Errorf("%d answers with status %d", got[status], status)
+				}
+			}
+			if bill := c.Bill(); bill > limit || bill < tt.least {
+				t.Errorf("the bill is %s, want %s to %s", bill, tt.least, limit)
+			}
+			c.Heal()
+			for _, n := range c.Nodes {
+				if !n.Running() {
+					n.Start()
+				}
+			}
+			for _, n := range c.Nodes {
+				c.Await(n.Name+" settles at the bill or above, within the limit", func() bool {
+					var k2 client.Key
+					status, body := n.Do(http.MethodGet, "/api/v1/keys/"+k.ID, nodetest.MasterKey, nil)
+					if status != 200 || json.Unmarshal(body, &k2) != nil {
+						return false
+					}
+					return k2.Spend >= c.Bill() && k2.Spend <= limit
+				})
+			}
+		})
+	}
+}
+
+func TestBudget_cutNodeSpendsItsLease(t *testing.T) {
+	t.Parallel()
+	const limit = resource.Dollar
+	c := nodetest.Start(t, 3)
+	k := c.Key(0, fields{"name": "k", "budgets": budgetOf(limit)})
+	cut := c.Followers()[0]
+	if status, body := cut.Chat(k.Secret); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	cut.Cut()
+	c.Await("it knows that it is alone", func() bool { return cut.Leader() == "" })
+	served := 0
+	for ; served < 1000; served++ {
+		status, body := cut.Chat(k.Secret)
+		if status == 200 {
+			continue
+		}
+		if status != 429 || !strings.Contains(string(body), "budget_exceeded") {
+			t.Fatalf("at the end of the lease: %d %s, want 429 budget_exceeded", status, body)
+		}
+		break
+	}
+	t.Logf("%d served alone, bill %s of %s", served, c.Bill(), limit)
+	if served == 0 || c.Bill() > limit/2 {
+		t.Errorf("served %d alone for %s, want some, for at most half of %s", served, c.Bill(), limit)
+	}
+	cut.Heal()
+	c.Await("it is given money again", func() bool {
+		status, _ := cut.Chat(k.Secret)
+		return status == 200
+	})
+}
+
+func TestBudget_hangingUpIsNoWayAround(t *testing.T) {
+	t.Parallel()
+	const limit = 500 * resource.Dollar / 1000
+	c := nodetest.Config{Mock: mock.Config{Chunks: 200, ChunkDelay: 2 * time.Millisecond}}.Start(t, 3)
+	k := c.Key(0, fields{"name": "k", "budgets": budgetOf(limit)})
+	var served atomic.Int64
+	got := storm(c, 60, func(n *nodetest.Node) int {
+		s := n.Stream(k.Secret, fields{"max_tokens": 50})
+		defer s.Close()
+		if s.Status == 200 {
+			served.Add(1)
+			for range 5 {
+				s.Next()
+			}
+		}
+		return s.Status
+	})
+	awaitNoHolds(t, c)
+	t.Logf("statuses %v, bill %s, limit %s", got, c.Bill(), limit)
+	if got[200] == 0 {
+		t.Error("nothing was served")
+	}
+	var spend resource.Money
+	c.Await("every hang-up is in the ledger", func() bool {
+		u, err := c.Nodes[0].Admin().Usage(t.Context(), "key", k.ID, "", "")
+		if err != nil || len(u) == 0 {
+			return false
+		}
+		spend = u[0].Cost
+		return u[0].Requests >= served.Load()
+	})
+	if spend > limit || spend == 0 {
+		t.Errorf("spend %s of %s", spend, limit)
+	}
+	if bill := c.Bill(); bill > 2*spend {
+		t.Errorf("the ledger has %s of a bill of %s", spend, bill)
+	}
+}
+
+// awaitNoHolds waits until no node has a request between its two records.
+func awaitNoHolds(t *testing.T, c *nodetest.Cluster) {
+	t.Helper()
+	for _, n := range c.Nodes {
+		c.Await("no hold is open on "+n.Name, func() bool {
+			_, body := n.Do(http.MethodGet, "/metrics", nodetest.MasterKey, nil)
+			return strings.Contains(string(body), "\nconclave_journal_open_reservations 0\n")
+		})
+	}
+}
+
+func TestBudget_hangUpsLeakNoHold(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{Mock: mock.Config{Chunks: 500, ChunkDelay: 5 * time.Millisecond}}.Start(t, 1)
+	n := c.Nodes[0]
+	for _, events := range []int{0, 1, 7} {
+		t.Run(fmt.Sprint("after ", events, " events"), func(t *testing.T) {
+			// The budget has room for five holds. Twenty hang-ups cost little, so a request
+			// after them is refused only if a hold has leaked.
+			k := c.Key(0, fields{"name": fmt.Sprint("k", events), "budgets": budgetOf(5 * 200 * nodetest.CompletionPrice)})
+			for range 20 {
+				s := n.Stream(k.Secret, fields{"max_tokens": 150})
+				if s.Status != 200 {
+					t.Fatalf("stream: %d %s", s.Status, s.Rest())
+				}
+				for range events {
+					s.Next()
+				}
+				s.Close()
+				awaitNoHolds(t, c)
+			}
+			c.Await("20 requests are in the ledger", func() bool {
+				u, err := n.Admin().Usage(t.Context(), "key", k.ID, "", "")
+				return err == nil && len(u) == 1 && u[0].Requests == 20 && u[0].Cost > 0
+			})
+		})
+	}
+}
+
+func TestLimit_acrossNodes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		rpm         int
+		cut         func(t *testing.T, c *nodetest.Cluster, n *nodetest.Node)
+		least, most int
+	}{
+		{"shares", 60, nil, 50, 60},
+		{"counted by one node", 5, nil, 4, 5},
+		{"a node is cut off", 60, func(_ *testing.T, c *nodetest.Cluster, n *nodetest.Node) {
+			n.Cut()
+			c.Await("it knows that it is alone", func() bool { return n.Leader() == "" })
+		}, 30, 60},
+		// Until the nodes notice, each side goes on with shares of the whole; what it may take
+		// afterwards is the cut node's third.
+		{"a node is cut off at that moment", 60, func(_ *testing.T, _ *nodetest.Cluster, n *nodetest.Node) { n.Cut() }, 30, 80},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := nodetest.Start(t, 3)
+			k := c.Key(0, fields{"name": "k", "limits": fields{"rpm": tt.rpm}})
+			if tt.cut != nil {
+				tt.cut(t, c, c.Followers()[0])
+			}
+			begin := time.Now()
+			got := storm(c, 60, func(n *nodetest.Node) int { status, _ := n.Chat(k.Secret); return status })
+			took := time.Since(begin)
+			t.Logf("statuses %v in %s", got, took)
+			if took > 50*time.Second {
+				t.Skip("the machine is too slow: the window is over")
+			}
+			if got[200] > tt.most || got[200] < tt.least {
+				t.Errorf("admitted %d, want %d to %d", got[200], tt.least, tt.most)
+			}
+			if got[200]+got[429] != 180 {
+				t.Errorf("statuses %v, want 200 and 429 only", got)
+			}
+		})
+	}
+}
+
+func TestLedger_everyTotalIsTheBill(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	team, err := c.Nodes[0].Admin().Teams().Create(t.Context(), fields{"name": "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := c.Key(0, fields{"name": "k", "team_id": team.ID})
+	got := storm(c, 20, func(n *nodetest.Node) int { status, _ := n.Chat(k.Secret); return status })
+	if got[200] != 60 {
+		t.Fatalf("statuses %v", got)
+	}
+	begin := time.Now()
+	today := time.Now().UTC().Format(time.DateOnly)
+	for _, n := range c.Nodes {
+		awaitSpend(t, c, n, k.ID)
+		for _, q := range [][4]string{{"total", ""}, {"key", k.ID}, {"team", team.ID}, {"model", "demo"}, {"key", k.ID, today, today}} {
+			u, err := n.Admin().Usage(t.Context(), q[0], q[1], q[2], q[3])
+			if err != nil || len(u) != 1 || u[0].Cost != c.Bill() || u[0].Requests != 60 {
+				t.Errorf("%s: usage %v: %+v, %v; want %s in 60 requests", n.Name, q, u, err, c.Bill())
+			}
+		}
+	}
+	if took := time.Since(begin); took > 3*time.Second { // a tick comes at least once a second
+		t.Errorf("the spend was visible after %s", took)
+	}
+}
+
+func TestPlugins_withTheNodes(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{Mock: mock.Config{Chunks: 8}}.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	api := c.Nodes[0].Admin()
+	if _, err := api.Callbacks().Create(t.Context(), fields{"name": "log", "plugin": "file", "config": fields{"path": "requests.jsonl"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Guardrails().Create(t.Context(), fields{
+		"name": "words", "plugin": "keywords", "hooks": []string{"before"}, "on_error": "block", "config": fields{"words": []string{"secret project"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c.Sync(api)
+	message := func(text any) fields { return fields{"messages": []any{fields{"role": "user", "content": text}}} }
+	bad := message("tell me of the Secret Project")
+	for _, n := range c.Nodes { // the plugin may still be starting: that must not open a gap
+		if status, body := n.Do(http.MethodPost, "/v1/chat/completions", k.Secret, nodetest.ChatBody(bad)); status == 200 {
+			t.Errorf("%s: passed while the guardrail starts: %s", n.Name, body)
+		}
+	}
+	c.AwaitReady()
+	for _, n := range c.Nodes {
+		c.Await("good words pass on "+n.Name, func() bool { status, _ := n.Chat(k.Secret); return status == 200 })
+	}
+	for _, tt := range []struct {
+		name, path string
+		body       fields
+	}{
+		{"plain", "/v1/chat/completions", bad},
+		{"stream", "/v1/chat/completions", fields{"stream": true, "messages": bad["messages"]}},
+		{"two answers", "/v1/chat/completions", fields{"n": 2, "messages": bad["messages"]}},
+		{"two answers streamed", "/v1/chat/completions", fields{"n": 2, "stream": true, "messages": bad["messages"]}},
+		{"parts", "/v1/chat/completions", message([]any{fields{"type": "text", "text": "the secret project"}})},
+		{"other spelling of the path", "/chat/completions", bad},
+		{"escapes", "/v1/chat/completions", nil},
+		{"completions", "/v1/completions", fields{"model": "demo", "prompt": "the secret project"}},
+		{"completions, list", "/v1/completions", fields{"model": "demo", "prompt": []string{"fine", "the secret project"}}},
+		{"embeddings", "/v1/embeddings", fields{"model": "demo", "input": "the secret project"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var body any = tt.body
+			switch {
+			case tt.body == nil:
+				body = `{"model":"demo","messages":[{"role":"user","content":"the s\u0065cret\u0020project"}]}`
+			case tt.body["model"] == nil:
+				body = nodetest.ChatBody(tt.body)
+			}
+			before := c.Mock.Usage().Requests
+			for _, n := range c.Nodes {
+				status, answer := n.Do(http.MethodPost, tt.path, k.Secret, body)
+				if status/100 != 4 || status == 404 {
+					t.Errorf("%s: %d %.300s, want a refusal", n.Name, status, answer)
+				}
+			}
+			if after := c.Mock.Usage().Requests; after != before {
+				t.Errorf("the upstream was asked %d times", after-before)
+			}
+		})
+	}
+	for _, n := range c.Nodes {
+		c.Await("the callback has written on "+n.Name, func() bool { return lines(filepath.Join(n.Dir, "requests.jsonl")) > 10 })
+	}
+}
+
+func lines(path string) (n int) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }()
+	for s := bufio.NewScanner(f); s.Scan(); n++ {
+		if !json.Valid(s.Bytes()) {
+			return 0
+		}
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package reply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// The places that an error may come from, in x-conclave-error-origin.
+const (
+	originGateway  = "gateway"
+	originProvider = "provider"
+)
+
+// defaultCodes are the codes of errors of our own that name none. Those that OpenAI has a
+// word for use it; the others are marked as ours.
+var defaultCodes = [...]string{
+	llm.Internal:        "conclave_internal",
+	llm.Invalid:         "conclave_invalid_request",
+	llm.Unauthenticated: "invalid_api_key",
+	llm.Forbidden:       "conclave_forbidden",
+	llm.NotFound:        "model_not_found",
+	llm.TooLarge:        "conclave_request_too_large",
+	llm.RateLimited:     "rate_limit_exceeded",
+	llm.OverBudget:      CodeBudget,
+	llm.Blocked:         "guardrail_blocked",
+	llm.Unavailable:     "conclave_unavailable",
+	llm.Upstream:        "conclave_upstream_failed",
+	llm.Timeout:         "conclave_upstream_timeout",
+	llm.Canceled:        "conclave_canceled",
+}
+
+// CodeBudget is the type and code of a refusal for want of money.
+const CodeBudget = "budget_exceeded"
+
+// AsError makes an *llm.Error of any error. What is not one already is a fault of our own,
+// of which the client learns nothing.
+func AsError(err error) *llm.Error {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e
+	}
+	if errors.Is(err, context.Canceled) {
+		return &llm.Error{Kind: llm.Canceled, Message: "The client went away.", Err: err}
+	}
+	return &llm.Error{Kind: llm.Internal, Message: "The gateway failed.", Err: err}
+}
+
+// fromProvider says whether the error is a provider's answer, whose bytes are relayed.
+func fromProvider(e *llm.Error) bool { return len(e.Body) > 0 && e.Status != 0 }
+
+// WriteError is the one place where an error becomes HTTP, in OpenAI's shape. A provider's
+// own error is relayed with its status and bytes.
+func WriteError(w Writer, e *llm.Error) {
+	h := w.Header()
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
+	}
+	if e.NoRetry {
+		h.Set("X-Should-Retry", "false")
+	}
+	body := e.Body
+	origin := originProvider
+	if fromProvider(e) {
+		h.Set("Content-Type", typeOf(body))
+		copyErrorHeaders(h, e.Header)
+	} else {
+		if !providerFailed(e.Kind) {
+			origin = originGateway
+		}
+		body = errorBody(e)
+		maps.Copy(h, e.Header) // how a limit of ours stands
+		h.Set("Content-Type", "application/json")
+	}
+	h.Set("X-Conclave-Error-Origin", origin)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Start(e.HTTPStatus())
+	_, _ = w.Write(body) // a client that went away has no use for it
+}
+
+func providerFailed(k llm.Kind) bool { return k == llm.Upstream || k == llm.Timeout }
+
+// typeOf is the content type of a provider's error that does not name its own.
+func typeOf(body []byte) string {
+	if json.Valid(body) {
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+// copyErrorHeaders copies what clients act on: the kind of the body and when to try again.
+func copyErrorHeaders(to, from http.Header) {
+	for _, name := range [...]string{"Content-Type", "Retry-After", "Retry-After-Ms", "X-Should-Retry"} {
+		if v := from.Get(name); v != "" {
+			to.Set(name, v)
+		}
+	}
+}
+
+// errorReply is OpenAI's error, with what our own limits and budgets add.
+type errorReply struct {
+	Error struct {
+		Message   string     `json:"message"`
+		Type      string     `json:"type"`
+		Param     *string    `json:"param"`
+		Code      string     `json:"code"`
+		Scope     string     `json:"scope,omitempty"`
+		Entity    string     `json:"entity,omitempty"`
+		ResetsAt  *time.Time `json:"resets_at,omitempty"`
+		RequestID string     `json:"request_id,omitempty"`
+	} `json:"error"`
+}
+
+// errorBody renders an error of our own.
+func errorBody(e *llm.Error) []byte {
+	var r errorReply
+	r.Error.Message = e.Message
+	if r.Error.Message == "" {
+		r.Error.Message = http.StatusText(e.HTTPStatus())
+	}
+	r.Error.Type = errorType(e)
+	r.Error.Code = Code(e)
+	if e.Param != "" {
+		r.Error.Param = &e.Param
+	}
+	r.Error.Scope, r.Error.Entity = e.Scope, e.Entity
+	if !e.ResetsAt.IsZero() {
+		at := e.ResetsAt.UTC()
+		r.Error.ResetsAt = &at
+	}
+	b, err := json.Marshal(&r)
+	if err != nil { // invalid UTF-8 is replaced, so that nothing is left to fail
+		return []byte(`{"error":{"message":"The gateway failed.","type":"internal_server_error","param":null,"code":"conclave_internal"}}`)
+	}
+	return b
+}
+
+// Code is the code of an error: its own, else its kind's.
+func Code(e *llm.Error) string {
+	if e.Code != "" {
+		return e.Code
+	}
+	return defaultCodes[e.Kind]
+}
+
+// errorType names the class of an error as LiteLLM does.
+func errorType(e *llm.Error) string {
+	if e.Type != "" {
+		return e.Type
+	}
+	if e.Kind == llm.OverBudget {
+		return CodeBudget
+	}
+	switch status := e.HTTPStatus(); {
+	case status == http.StatusUnauthorized:
+		return "authentication_error"
+	case status == http.StatusForbidden:
+		return "permission_error"
+	case status == http.StatusTooManyRequests:
+		return "rate_limit_error"
+	case status < http.StatusInternalServerError:
+		return "invalid_request_error"
+	default:
+		return "internal_server_error"
+	}
+}
+
+// ErrorEvent renders an error that comes when a stream has begun.
+func ErrorEvent(e *llm.Error) []byte {
+	body := errorBody(e)
+	if fromProvider(e) && json.Valid(e.Body) {
+		if one, err := json.Marshal(json.RawMessage(e.Body)); err == nil { // on one line
+			body = one
+		}
+	}
+	ev := make([]byte, 0, len(body)+8)
+	ev = append(ev, "data: "...)
+	ev = append(ev, body...)
+	return append(ev, "\n\n"...)
+}
