@@ -159,6 +159,13 @@ func (s *Server) endStream(c *Call, a *Answer) error {
 	s.beginStream(c, a)
 	s.settle(c, nil) // what is pending waits for the journal's write, which is as fast as its own
 	c.pending = append(c.pending, c.last...)
-	c.push()
-	return c.unsent
+	if len(c.pending) == 0 || c.unsent != nil {
+		return c.unsent
+	}
+	_, err := c.out.Write(c.pending) // the server pushes it out together with the answer's end
+	c.pending = c.pending[:0]
+	if err != nil {
+		return gone(err)
+	}
+	return nil
 }
