@@ -16,8 +16,8 @@ import (
 // HeaderSize is the size of a snapshot's header, which never changes.
 const HeaderSize = store.HeaderSize
 
-// Header is the frame around a snapshot. A snapshot store writes Raft's index and term into
-// it when it creates the snapshot.
+// Header is the frame around a snapshot. A snapshot store may write Raft's index and term into
+// it, which are later ones if the last entries were no commands.
 type Header = store.Header
 
 // DecodeHeader reads the HeaderSize bytes at the start of a snapshot. It returns an error

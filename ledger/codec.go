@@ -34,12 +34,16 @@ type kind byte
 // The types of records; numbers are never reused.
 const (
 	kindReserve kind = 1 // a Reservation
-	kindSettle  kind = 2 // a Record
+	kindSettle1 kind = 2 // a Record as it was first written; only read
 	kindStart   kind = 3 // a process opened the journal; its number may jump
 	kindEpoch   kind = 4 // the process learned its epoch, which holds from its start on
 	kindCheck   kind = 5 // first of a segment: the reservations that are open
-	kindEnd     kind = 6 // bound of the known types, never written
+	kindSettle  kind = 6 // a Record
+	kindEnd     kind = 7 // bound of the known types, never written
 )
+
+// settles says whether the record is a SETTLE in any of its forms.
+func (k kind) settles() bool { return k == kindSettle || k == kindSettle1 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -147,6 +151,17 @@ func putRecord(b []byte, r *Record) []byte {
 	for _, t := range tags {
 		b = putString(b, t)
 	}
+	for _, s := range [...]string{r.UserID, r.Provider, r.ErrorCode, r.Guardrail} {
+		b = putString(b, s)
+	}
+	b = binary.AppendVarint(b, int64(r.Attempts))
+	results := r.Guardrails[:min(len(r.Guardrails), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(results)))
+	for i := range results {
+		b = putString(b, results[i].Guardrail)
+		b = putString(b, results[i].Hook)
+		b = putString(b, results[i].Status)
+	}
 	return b
 }
 
@@ -241,10 +256,10 @@ func decodeReservation(body []byte) (Reservation, error) {
 	return v, r.done()
 }
 
-func decodeRecord(number uint64, body []byte) (Record, error) {
-	r := reader{b: body}
+func decodeRecord(f frame) (Record, error) {
+	r := reader{b: f.body}
 	v := Record{
-		Number:       number,
+		Number:       f.number,
 		Reserved:     r.uint(),
 		RequestID:    r.string(),
 		Time:         resource.Time(r.int()),
@@ -269,6 +284,18 @@ func decodeRecord(number uint64, body []byte) (Record, error) {
 	}
 	for range r.count() {
 		v.Tags = append(v.Tags, r.string())
+		if r.err != nil {
+			break
+		}
+	}
+	if f.kind == kindSettle1 { // had one field for both
+		v.ErrorCode = v.ErrorKind
+		return v, r.done()
+	}
+	v.UserID, v.Provider, v.ErrorCode, v.Guardrail = r.string(), r.string(), r.string(), r.string()
+	v.Attempts = int(r.int())
+	for range r.count() {
+		v.Guardrails = append(v.Guardrails, GuardrailResult{r.string(), r.string(), r.string()})
 		if r.err != nil {
 			break
 		}

@@ -50,6 +50,8 @@ type Config struct {
 	SegmentBytes int64         // of one file; 0: 16 MiB
 	MaxAge       time.Duration // sealed segments are kept so long; 0: 7 days
 	MaxBytes     int64         // or so many bytes of them, whichever ends first; 0: 1 GiB
+	HoldAge      time.Duration // sealed segments are kept so long for a reader that is behind; 0: 4 × MaxAge
+	HoldBytes    int64         // or so many bytes of them, whichever ends first; 0: 4 × MaxBytes
 
 	Now        func() time.Time // nil: time.Now
 	BootID     string           // of the machine's run; "": read from the kernel
@@ -77,6 +79,12 @@ func (c *Config) fill() error {
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 1 << 30
+	}
+	if c.HoldAge == 0 {
+		c.HoldAge = 4 * c.MaxAge
+	}
+	if c.HoldBytes == 0 {
+		c.HoldBytes = 4 * c.MaxBytes
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -119,6 +127,8 @@ type Journal struct {
 	segMu    sync.Mutex // guards the fields up to the next blank line
 	segments []*segment // ascending; the last one is current
 	floors   map[string]uint64
+	soft     map[string]uint64 // floors of readers that can do without
+	removed  []removal
 
 	syncMu sync.Mutex // held while syncing; guards the files of segments that are sealed
 
@@ -159,6 +169,7 @@ func OpenJournal(cfg Config) (*Journal, error) {
 		cfg:    cfg,
 		open:   make(map[uint64]struct{}),
 		floors: make(map[string]uint64),
+		soft:   make(map[string]uint64),
 		failed: make(chan struct{}),
 		kick:   make(chan struct{}, 1),
 		stop:   make(chan struct{}),

@@ -55,6 +55,8 @@ func record(id string) *Record {
 		Cost: 40, Hold: 70, Duration: time.Second, TTFT: time.Millisecond, Node: "n1",
 		Charges: []AccountCharge{{"key/key_1/day", 3, 40}, {"team/team_1/total", 0, 40}},
 		Tags:    []string{"a", "b"}, Flags: Streamed | Cut,
+		UserID: "user_1", Provider: "openai", Attempts: 2, ErrorKind: "upstream", ErrorCode: "upstream_cut", Guardrail: "words",
+		Guardrails: []GuardrailResult{{"words", "before", "rewritten"}},
 	}
 }
 
@@ -535,8 +537,8 @@ func FuzzReadFrame(f *testing.F) {
 		if fr, err := readFrame(b); err == nil {
 			b = fr.body
 		}
-		if r, err := decodeRecord(1, b); err == nil {
-			again, err := decodeRecord(1, putRecord(nil, &r))
+		if r, err := decodeRecord(frame{kind: kindSettle, number: 1, body: b}); err == nil {
+			again, err := decodeRecord(frame{kind: kindSettle, number: 1, body: putRecord(nil, &r)})
 			if d := cmp.Diff(r, again); err == nil && d != "" && len(b) < maxString {
 				t.Errorf("record changes when written again:\n%s", d)
 			}

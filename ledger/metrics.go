@@ -6,6 +6,8 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	sync   prometheus.Histogram
 	failed prometheus.Gauge
+
+	dropped prometheus.Counter
 }
 
 // newMetrics registers with reg unless that is nil.
@@ -18,9 +20,12 @@ func newMetrics(reg prometheus.Registerer, j *Journal) metrics {
 		failed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "conclave_journal_failed", Help: "1 if the journal's disk has failed.",
 		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "conclave_journal_dropped_total", Help: "Finished requests that were removed before every reader had read them.",
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sync, m.failed,
+		reg.MustRegister(m.sync, m.failed, m.dropped,
 			prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "conclave_journal_records_total", Help: "Number of the newest record.",
 			}, func() float64 { return float64(j.Last()) }),

@@ -65,10 +65,10 @@ func (j *Journal) takeRecords(data []byte, records *[]Record, next *uint64, last
 			continue
 		}
 		*next = f.number
-		if f.kind != kindSettle {
+		if !f.kind.settles() {
 			continue
 		}
-		r, err := decodeRecord(f.number, f.body)
+		r, err := decodeRecord(f)
 		if err != nil {
 			return used, err
 		}
@@ -154,11 +154,11 @@ func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, a
 		} else {
 			*spans = append(*spans, next)
 		}
-	case kindSettle:
+	case kindSettle1, kindSettle:
 		if f.number <= after || f.number > to {
 			return nil
 		}
-		r, err := decodeRecord(f.number, f.body)
+		r, err := decodeRecord(f)
 		if err != nil {
 			return err
 		}
@@ -188,10 +188,10 @@ func ReadDir(dir string, visit func(r *Record) error) (holes int, err error) {
 			return holes, err
 		}
 		end, damaged, err := scan(data, func(f frame, _ int64) error {
-			if f.kind != kindSettle {
+			if !f.kind.settles() {
 				return nil
 			}
-			r, err := decodeRecord(f.number, f.body)
+			r, err := decodeRecord(f)
 			if err != nil {
 				return err
 			}
@@ -216,32 +216,76 @@ func (j *Journal) SetFloor(name string, floor uint64) {
 	j.floors[name] = floor
 }
 
+// SetSoftFloor is SetFloor for a reader that can do without: what it keeps is removed when it
+// is older than Config.HoldAge or more than Config.HoldBytes. Missing then tells what is gone.
+func (j *Journal) SetSoftFloor(name string, floor uint64) {
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	j.soft[name] = floor
+}
+
 // DropFloor forgets a reader.
 func (j *Journal) DropFloor(name string) {
 	j.segMu.Lock()
 	defer j.segMu.Unlock()
 	delete(j.floors, name)
+	delete(j.soft, name)
 }
 
+// Missing says whether records with numbers above after, and below oldest, have been removed,
+// and how many finished requests they told of; 0: that is not known any more.
+func (j *Journal) Missing(after uint64) (oldest uint64, records int64, gone bool) {
+	j.segMu.Lock()
+	defer j.segMu.Unlock()
+	if len(j.segments) == 0 || after+1 >= j.segments[0].first {
+		return 0, 0, false
+	}
+	oldest = j.segments[0].first
+	for _, r := range j.removed {
+		if r.last > after {
+			records += r.records
+		}
+	}
+	return oldest, records, true
+}
+
+// removal is a segment that was removed before a soft reader had read it.
+type removal struct {
+	last    uint64 // bound of its numbers
+	records int64  // finished requests above the reader's floor
+}
+
+// maxRemovals bounds what is remembered of removed segments.
+const maxRemovals = 1024
+
 // Trim removes the oldest segments that are too old or too many, but none that a floor or
-// an open reservation keeps.
+// an open reservation keeps. A soft floor keeps them for longer, not for ever.
 func (j *Journal) Trim() error {
 	keep := j.oldestOpen()
 	j.segMu.Lock()
 	defer j.segMu.Unlock()
+	keep = min(keep, j.synced.Load())
 	for _, f := range j.floors {
 		keep = min(keep, f+1)
+	}
+	soft := ^uint64(0)
+	for _, f := range j.soft {
+		soft = min(soft, f)
 	}
 	total := int64(0)
 	for _, s := range j.segments {
 		total += s.size.Load()
 	}
-	oldest := j.cfg.Now().Add(-j.cfg.MaxAge).UnixNano()
 	for len(j.segments) > 1 {
 		s, after := j.segments[0], j.segments[1]
-		tooOld := after.created < oldest // so is its newest record
-		if after.first > keep || after.first > j.synced.Load() || (!tooOld && total <= j.cfg.MaxBytes) {
+		wanted := soft < after.first-1
+		if after.first > keep || !j.surplus(after.created, total, wanted) {
 			return nil
+		}
+		if wanted {
+			if err := j.drop(s, after.first-1, soft); err != nil {
+				return err
+			}
 		}
 		if err := os.Remove(s.path); err != nil {
 			return fmt.Errorf("trim journal: %w", err)
@@ -249,6 +293,41 @@ func (j *Journal) Trim() error {
 		total -= s.size.Load()
 		j.segments = slices.Clone(j.segments[1:])
 	}
+	return nil
+}
+
+// surplus says whether a segment whose newest record is older than at, of so many bytes in
+// all, is to go. One that a reader wants stays for longer.
+func (j *Journal) surplus(at, total int64, wanted bool) bool {
+	age, most := j.cfg.MaxAge, j.cfg.MaxBytes
+	if wanted {
+		age, most = j.cfg.HoldAge, j.cfg.HoldBytes
+	}
+	return at < j.cfg.Now().Add(-age).UnixNano() || total > most
+}
+
+// drop counts the finished requests that a reader at the floor loses with the segment.
+func (j *Journal) drop(s *segment, last, floor uint64) error {
+	data, err := os.ReadFile(s.path)
+	if err != nil {
+		return fmt.Errorf("trim journal: %w", err)
+	}
+	gone := removal{last: last}
+	_, _, err = scan(data, func(f frame, _ int64) error {
+		if f.kind.settles() && f.number > floor {
+			gone.records++
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("trim journal %s: %w", s.path, err)
+	}
+	if len(j.removed) == maxRemovals {
+		j.removed = slices.Delete(j.removed, 0, 1)
+	}
+	j.removed = append(j.removed, gone)
+	j.metrics.dropped.Add(float64(gone.records))
+	j.cfg.Logger.Warn("journal segment is removed before a reader has read it", "path", s.path, "records", gone.records)
 	return nil
 }
 

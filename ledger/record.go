@@ -35,12 +35,16 @@ type Record struct {
 	Time         resource.Time // when it ended; 0: now
 	KeyID        string        // "" for the master key
 	TeamID       string
-	User         string
+	UserID       string // whose key it is
+	User         string // the request's "user"
 	Model        string // the name that the client asked for
 	DeploymentID string // that answered, or was tried last
+	Provider     string // of the deployment
+	Attempts     int    // at deployments
 	Endpoint     string // "chat", "completions", "embeddings", …
 	Status       int    // that the client saw
-	ErrorKind    string // "" if it succeeded
+	ErrorKind    string // class of the error, "blocked" or "timeout"; "" if it succeeded
+	ErrorCode    string // that the client saw, "guardrail_blocked"
 	Usage        llm.Usage
 	Cost         resource.Money
 	Hold         resource.Money // that was reserved
@@ -50,6 +54,15 @@ type Record struct {
 	Charges      []AccountCharge // the cost in each account; not kept
 	Tags         []string
 	Flags        Flags
+	Guardrail    string // that blocked the request or the answer, else that rewrote it last
+	Guardrails   []GuardrailResult
+}
+
+// GuardrailResult is what became of one guardrail's check.
+type GuardrailResult struct {
+	Guardrail string
+	Hook      string // "before", "during", "after"
+	Status    string // "passed", "rewritten", "blocked", "not_run"
 }
 
 // Flags are facts about a Record.

@@ -197,7 +197,7 @@ func (st *replayed) take(f frame) error {
 			return err
 		}
 		st.open[f.number] = &r
-	case kindSettle:
+	case kindSettle1, kindSettle:
 		delete(st.open, decodeReserved(f.body))
 	case kindStart:
 		st.span = span{start: f.number}
@@ -297,7 +297,7 @@ func (j *Journal) settleOpen(st *replayed) error {
 		r := st.open[n]
 		_, err := j.append(kindSettle, nil, &Record{
 			Reserved: n, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, TeamID: r.TeamID, User: r.User, Model: r.Model,
-			ErrorKind: "interrupted", Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
+			ErrorKind: "interrupted", ErrorCode: "interrupted", Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
 			Usage: llm.Usage{Source: llm.UsageEstimated},
 		})
 		if err != nil {

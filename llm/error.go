@@ -37,6 +37,16 @@ var statuses = [...]int{
 	Upstream: http.StatusBadGateway, Timeout: http.StatusGatewayTimeout, Canceled: 499,
 }
 
+// kindNames gives the word for each kind, as the ledger has it.
+var kindNames = [...]string{
+	Internal: "internal", Invalid: "invalid", Unauthenticated: "unauthenticated", Forbidden: "forbidden",
+	NotFound: "not_found", TooLarge: "too_large", RateLimited: "rate_limited", OverBudget: "over_budget",
+	Blocked: "blocked", Unavailable: "unavailable", Upstream: "upstream", Timeout: "timeout", Canceled: "canceled",
+}
+
+// String is the word for the kind.
+func (k Kind) String() string { return kindNames[k] }
+
 // Error is what goes wrong with an exchange, in terms that every dialect can express.
 type Error struct {
 	Kind    Kind
@@ -47,6 +57,7 @@ type Error struct {
 	Message string // for the client; never holds a secret or a prompt
 
 	Scope      string        // whose limit or budget: "key", "team", …
+	Entity     string        // its id
 	RetryAfter time.Duration // > 0: sent as Retry-After, rounded up to seconds
 	NoRetry    bool          // sent as x-should-retry: false
 	ResetsAt   time.Time     // when the window ends, if there is one

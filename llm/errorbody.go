@@ -31,7 +31,7 @@ func ErrorType(status int) string {
 //
 //	{"error":{"message":…,"type":…,"param":…,"code":…}}
 //
-// with "scope" and "resets_at" (RFC 3339) where the error has them. The cause is left out.
+// with "scope", "entity" and "resets_at" (RFC 3339) where the error has them. The cause is left out.
 func AppendError(dst []byte, e *Error) []byte {
 	typ := e.Type
 	if typ == "" {
@@ -52,6 +52,10 @@ func AppendError(dst []byte, e *Error) []byte {
 	if e.Scope != "" {
 		dst = append(dst, `,"scope":`...)
 		dst = AppendString(dst, e.Scope)
+	}
+	if e.Entity != "" {
+		dst = append(dst, `,"entity":`...)
+		dst = AppendString(dst, e.Entity)
 	}
 	if !e.ResetsAt.IsZero() {
 		dst = append(dst, `,"resets_at":"`...)

@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	sseBuffer = 16 << 10
+	sseBuffer = 16 << 10 // what a transport reads at once
 	// DefaultMaxEvent is the largest event that an SSEReader takes if it is not told: events
 	// with images and audio are megabytes long.
 	DefaultMaxEvent = 32 << 20

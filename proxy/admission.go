@@ -3,10 +3,13 @@ package proxy
 import (
 	"context"
 	"slices"
+	"sort"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -14,13 +17,16 @@ const (
 	bytesPerToken      = 3  // of text, before the learned factor
 	mediaBytesPerToken = 64 // of base64, which costs far fewer tokens than text
 	framingTokens      = 16 // of roles and separators
+	leastOutput        = 16 // tokens that a clamped request must still be allowed
 )
 
 // quote is what a request is estimated to use and to cost.
 type quote struct {
 	raw      int64 // prompt tokens before the learned factor
 	prompt   int64
+	held     int64 // prompt tokens that money is held for
 	output   int64
+	choices  int64          // completions that share output; 0: it has none
 	cost     resource.Money // that is held
 	free     bool
 	unpriced bool
@@ -29,30 +35,36 @@ type quote struct {
 // estimate makes the quote of a call whose model is known. No tokenizer runs on the request's
 // way; what exceeds the estimate is settled as an overrun.
 func (s *Server) estimate(c *Call) {
-	m := s.modelView(c)
+	m := c.view.Model(c.model)
 	f := &c.fields
-	q := quote{free: m.free, unpriced: m.unpriced}
+	q := quote{free: m.Free, unpriced: m.Unpriced}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
-	q.prompt = int64(float64(q.raw) * m.factor.value())
+	q.prompt = int64(float64(q.raw) * m.Factor.Value())
 	if c.route.endpoint != llm.Embeddings {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold
-			if m.maxOutput > 0 {
-				q.output = min(q.output, m.maxOutput)
+			if m.MaxOutput > 0 {
+				q.output = min(q.output, m.MaxOutput)
 			}
 		}
-		q.output = product(q.output, max(1, f.N))
+		q.choices = max(1, f.N)
 	}
 	if c.route.endpoint == llm.Completions {
-		q.output = product(q.output, prompts(c.body))
+		q.choices = product(q.choices, prompts(c.body))
 	}
-	held := q.prompt
+	q.output = product(q.output, max(1, q.choices))
+	q.held = q.prompt
 	if strict(c) {
-		held = max(held, f.PromptBytes+framingTokens)
+		q.held = max(q.held, f.PromptBytes+framingTokens)
 	}
-	q.cost = pricing.Cost(m.at(held), llm.Usage{Input: held, Output: q.output})
-	c.quote = q
+	q.cost = q.costAt(m, q.output)
+	c.quote, c.clamp = q, 0
+}
+
+// costAt is what the request costs at most with so many tokens of output.
+func (q *quote) costAt(m *view.Model, output int64) resource.Money {
+	return pricing.Cost(m.At(q.held), llm.Usage{Input: q.held, Output: output})
 }
 
 // strict says whether one of the budgets wants the bound held, which is a token for each byte
@@ -91,16 +103,51 @@ func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	return nil
 }
 
-// reserveBudget is the step that holds the estimated cost.
+// reserveBudget is the step that holds the estimated cost. If that does not fit, but the
+// budget says clamp and has room, the request's maximum is lowered to what does.
 func reserveBudget(ctx context.Context, s *Server, c *Call) error {
-	hold, err := s.cfg.Budgets.Reserve(ctx, budget.Request{
-		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
-	})
+	hold, err := s.cfg.Budgets.Reserve(ctx, c.claim())
+	if err != nil && reply.AsError(err).Kind == llm.OverBudget && s.lower(c) {
+		hold, err = s.cfg.Budgets.Reserve(ctx, c.claim())
+	}
 	if err != nil {
 		return err
 	}
 	c.money = hold
 	return nil
+}
+
+// claim is what the call asks of the budgets.
+func (c *Call) claim() budget.Request {
+	return budget.Request{
+		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
+	}
+}
+
+// lower lowers the call's maximum to what the budgets that say clamp have room for; false: it
+// cannot be, or there is too little.
+func (s *Server) lower(c *Call) bool {
+	if c.quote.choices == 0 || c.quote.unpriced {
+		return false
+	}
+	room, ok := s.cfg.Budgets.Room(c.claim())
+	if !ok {
+		return false
+	}
+	q, m := c.quote, c.view.Model(c.model)
+	most := int(q.output/q.choices - leastOutput)
+	// The first number of tokens above the least that costs too much.
+	over := sort.Search(max(0, most), func(n int) bool {
+		return q.costAt(m, product(int64(n)+leastOutput, q.choices)) > room
+	})
+	if over == 0 || most <= 0 {
+		return false
+	}
+	c.clamp = int64(over) - 1 + leastOutput
+	q.output = product(c.clamp, q.choices)
+	q.cost = q.costAt(m, q.output)
+	c.quote = q
+	return true
 }
 
 // release ends what is held: what was settled stays settled, the rest is given back.

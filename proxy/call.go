@@ -9,8 +9,11 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -21,18 +24,19 @@ const maxSaid = 1024
 // its body, when the request has ended.
 type Call struct {
 	came
-	writer httpWriter // out, where net/http is in front
-	reader httpBody   // in, likewise
+	writer reply.HTTPWriter // out, where net/http is in front
+	reader reply.HTTPBody   // in, likewise
 
 	// What the steps found out, in their order.
 	cat     *resource.Catalog // the one view of the request
-	view    *view
+	view    *view.View
 	who     *resource.Principal
-	buf     *buffer
+	buf     *body.Buffer
 	body    []byte // buf's, or what a guardrail made of it
 	fields  llm.Fields
 	model   *resource.Model
 	quote   quote
+	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota   Quota // of the limits, if limited
 	limited bool
 	guards  *guardrail.Set
@@ -45,14 +49,17 @@ type Call struct {
 	settled bool
 
 	// Scratch, reused by the next call.
-	attempt upstream.Attempt
-	record  ledger.Record
-	opening ledger.Reservation
-	headers headerSet
-	pending []byte // events that have come and not left
-	broken  error  // why no more can leave
-	last    []byte // the event that ends the stream
-	lent    bool   // an attempt was sent buf's own bytes
+	attempt  upstream.Attempt
+	record   ledger.Record
+	opening  ledger.Reservation
+	headers  reply.Headers
+	last     []byte                   // the event that ends the stream
+	pending  []byte                   // events that are not written yet
+	unsent   error                    // why they cannot be
+	checked  bool                     // guardrails look at each event
+	waits    func()                   // push, made once for each pooled Call
+	verdicts []ledger.GuardrailResult // of all guardrails
+	lent     bool                     // an attempt was sent buf's own bytes
 
 	result result
 }
@@ -64,9 +71,9 @@ type came struct {
 	path    string // as the router read it
 	named   string // the model in the path, "" if there is none
 	header  http.Header
-	in      Body
+	in      reply.Body
 	length  int64
-	out     Writer
+	out     reply.Writer
 	started time.Time
 }
 
@@ -88,15 +95,15 @@ type result struct {
 }
 
 // peek takes a body and reads the fields that are acted on.
-func (c *Call) peek(body []byte) error {
-	f, err := llm.Peek(body)
+func (c *Call) peek(raw []byte) error {
+	f, err := llm.Peek(raw)
 	if err != nil {
 		return err
 	}
-	if err := checkBanned(body); err != nil {
+	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields = body, f
+	c.body, c.fields = raw, f
 	c.heed()
 	return nil
 }

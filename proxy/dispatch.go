@@ -9,8 +9,10 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -86,7 +88,7 @@ func repeats(before []router.Target, t *router.Target) int {
 // the client learns how long.
 func pause(ctx context.Context, again int, last error) error {
 	wait := min(firstPause<<(again-1), longestPause)
-	if asked := asError(last).RetryAfter; asked > longestPause {
+	if asked := reply.AsError(last).RetryAfter; asked > longestPause {
 		return last
 	} else if asked > 0 {
 		wait = asked
@@ -104,7 +106,7 @@ func pause(ctx context.Context, again int, last error) error {
 
 // worthAnother says whether another deployment may do better.
 func worthAnother(err error) bool {
-	switch e := asError(err); e.Kind {
+	switch e := reply.AsError(err); e.Kind {
 	case llm.RateLimited, llm.Unavailable, llm.Upstream, llm.Timeout:
 		return true
 	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
@@ -116,7 +118,7 @@ func worthAnother(err error) bool {
 
 // worthRepeating says whether the same deployment may do better the next time.
 func worthRepeating(err error) bool {
-	switch e := asError(err); e.Kind {
+	switch e := reply.AsError(err); e.Kind {
 	case llm.RateLimited, llm.Unavailable, llm.Timeout:
 		return e.Code != codeUnusable
 	case llm.Upstream:
@@ -129,11 +131,11 @@ func worthRepeating(err error) bool {
 // attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
 func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
-	d := s.deploymentView(c.view, t)
-	if d.err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.err}
+	d := c.view.Deployment(t)
+	if d.Err != nil {
+		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
-	if !d.provider.Serves(c.route.endpoint) {
+	if !d.Provider.Serves(c.route.endpoint) {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
 			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
@@ -163,24 +165,24 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 
 // prepare makes the attempt: the client's bytes, with the few changes that the deployment
 // needs made in place.
-func (s *Server) prepare(c *Call, d *deploymentView) *upstream.Attempt {
+func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
 	stream := c.fields.Stream
 	hide := stream && !c.fields.IncludeUsage
 	edits := llm.Edits{
-		IncludeUsage: hide && !d.provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.provider.MaxTokens,
+		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.Provider.MaxTokens, MaxTokens: c.clamp,
 	}
-	if d.name != c.fields.Model {
-		edits.Model = d.name
+	if d.Name != c.fields.Model {
+		edits.Model = d.Name
 	}
 	total := s.cfg.Timeout
-	if d.timeout > 0 {
-		total = d.timeout
+	if d.Timeout > 0 {
+		total = d.Timeout
 	}
-	body := llm.Rewrite(c.body, &c.fields, edits)
-	c.lent = c.lent || c.buf != nil && len(body) == len(c.buf.b) && &body[0] == &c.buf.b[0]
+	raw := llm.Rewrite(c.body, &c.fields, edits)
+	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
-		Provider: d.provider, Endpoint: c.route.endpoint, Base: d.base, Model: d.name, Key: d.key.Reveal(),
-		Body: body, Stream: stream, HideUsage: hide, Timeouts: upstream.Timeouts{Total: total},
+		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Key: d.Key.Reveal(),
+		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: total},
 	}
 	return &c.attempt
 }
@@ -191,7 +193,7 @@ func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err erro
 	if err == nil {
 		return o
 	}
-	e := asError(err)
+	e := reply.AsError(err)
 	if e.Kind == llm.Blocked { // the deployment did its part
 		return o
 	}

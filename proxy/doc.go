@@ -7,18 +7,18 @@
 //	server.go      finds the route, gives the request its id, recovers from panics
 //	pipeline.go    runs the route's steps, top to bottom, on the one catalog of the request:
 //	access.go        who is it, may it call this; which model does it ask for
-//	body.go          the body, whole, in a pooled buffer; banned.go refuses what no client may name
-//	admission.go     estimate (view.go knows the prices); reserve one request and the estimated tokens, then the estimated cost
+//	body.go          the body, whole, in a pooled buffer, without what no client may name (package body)
+//	admission.go     estimate (package view knows the prices); reserve one request and the estimated tokens, then the estimated cost
 //	guard.go         guardrails before: pass, rewrite (and decide again) or block
 //	dispatch.go      plan; journal the reservation; attempt after attempt, until the first byte
 //	answer.go        the whole answer: guardrails after, settle, relay the bytes as they came
 //	stream.go        or the stream: guardrails during, event by event; settle; the last event
 //	settle.go        usage → price → limits and budget → journal record
-//	errors.go        the one place where an error becomes HTTP
+//	reply/error.go   the one place where an error becomes HTTP
 //
 // Routes are built by newRoute alone (route.go), which refuses a route that leaves a step
 // out. A step that does not apply is named with its reason, so that it can be seen.
 //
 // The key is checked before the body is read, so that strangers cannot make a node buffer
-// their bytes. Nothing inside mentions http.ResponseWriter: writer.go is the seam.
+// their bytes. Nothing inside mentions http.ResponseWriter: reply.Writer is the seam.
 package proxy

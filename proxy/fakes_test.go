@@ -45,6 +45,8 @@ func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetH
 	return f(r)
 }
 
+func (f budgetsFunc) Room(budget.Request) (resource.Money, bool) { return 0, false }
+
 // hold counts how it ended.
 type hold struct {
 	taken, settled, released int
@@ -167,18 +169,18 @@ func (r *rig) guard(j *judge, hooks ...resource.Hook) {
 
 // script is a stream made of given events.
 type script struct {
-	waiting func()
-	events  []string
-	err     error // after the events; nil: io.EOF
-	usage   llm.Usage
-	hide    bool
-	i       int
-	closed  int
+	events []string
+	err    error // after the events; nil: io.EOF
+	usage  llm.Usage
+	hide   bool
+	i      int
+	closed int
+	waits  func() // as upstream.Attempt has it: each event comes alone
 }
 
 func (s *script) Next() ([]byte, error) {
-	if s.waiting != nil {
-		s.waiting()
+	if s.waits != nil {
+		s.waits()
 	}
 	for s.i < len(s.events) {
 		s.i++
@@ -197,8 +199,6 @@ func (s *script) Done() bool { return s.i > 0 && strings.Contains(s.events[s.i-1
 func (s *script) Usage() (llm.Usage, bool) {
 	return s.usage, s.i == len(s.events) && s.usage.Source != llm.UsageNone
 }
-
-func (s *script) OnWait(f func()) { s.waiting = f }
 
 func (s *script) TextBytes() int64 { return int64(3 * s.i) }
 func (s *script) Close()           { s.closed++ }
@@ -269,9 +269,15 @@ func newRig(t testing.TB) *rig {
 			r.money.taken++
 			return &r.money, nil
 		}),
-		Router:   r.router,
-		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) { return r.upstream(ctx, a) }),
-		Journal:  r.journal, Pricer: pricer{},
+		Router: r.router,
+		Upstream: upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+			answer, err := r.upstream(ctx, a)
+			if st, ok := answer.Stream.(*script); ok {
+				st.waits = a.Waits
+			}
+			return answer, err
+		}),
+		Journal: r.journal, Pricer: pricer{},
 		Secrets: openerFunc(func(string, string, string) (secret.Text, error) { return secret.New("sk-provider"), nil }),
 	}
 	return r

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 )
@@ -24,6 +25,7 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 		if err != nil {
 			return err
 		}
+		c.judged(d.Results)
 		if err := c.blocked(d); err != nil {
 			return err
 		}
@@ -82,6 +84,7 @@ func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.judged(d.Results)
 	if err := c.blocked(d); err != nil {
 		return nil, err
 	}
@@ -94,6 +97,30 @@ func (c *Call) guardInfo() guardrail.Info {
 		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: key, TeamID: team,
 		User: c.fields.User, Stream: c.fields.Stream,
 	}
+}
+
+// judged keeps what guardrails said, for the record.
+func (c *Call) judged(results []guardrail.Result) {
+	for i := range results {
+		r := &results[i]
+		c.verdicts = append(c.verdicts, ledger.GuardrailResult{
+			Guardrail: r.Guardrail, Hook: string(r.Hook), Status: string(r.Status),
+		})
+	}
+}
+
+// decisive is the guardrail that blocked, else the last that rewrote, else "".
+func decisive(verdicts []ledger.GuardrailResult) string {
+	name := ""
+	for i := range verdicts {
+		switch v := &verdicts[i]; guardrail.Status(v.Status) {
+		case guardrail.StatusBlocked:
+			return v.Guardrail
+		case guardrail.StatusRewritten:
+			name = v.Guardrail
+		}
+	}
+	return name
 }
 
 // blocked is the error of a decision that blocks, with the guardrail as its scope.

@@ -95,7 +95,7 @@ func TestGuard_Answers(t *testing.T) {
 					t.Errorf("got %d %s", w.Code, w.Body)
 				}
 				r.checkBalance()
-				if rec := r.journal.settled[0]; rec.ErrorKind != "guardrail_blocked" || rec.Cost == 0 {
+				if rec := r.journal.settled[0]; rec.ErrorCode != "guardrail_blocked" || rec.ErrorKind != "blocked" || rec.Guardrail != "words" || len(rec.Guardrails) != 1 || rec.Guardrails[0].Status != "blocked" || rec.Cost == 0 {
 					t.Errorf("recorded %+v: what a guardrail keeps back was paid for", rec)
 				}
 				if r.router.began != 1 {

@@ -2,91 +2,22 @@ package proxy
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/proxy/reply"
 )
-
-// maxHeaders bounds the headers that an answer gets from us.
-const maxHeaders = 24
-
-// headerSet collects headers whose values are cut from one string, so that an answer's
-// headers cost two allocations. Names are in canonical form.
-type headerSet struct {
-	text  []byte
-	names [maxHeaders]string
-	ends  [maxHeaders]int
-	n     int
-}
-
-func (h *headerSet) reset() { h.text, h.n = h.text[:0], 0 }
-
-// end closes the value that was appended to text.
-func (h *headerSet) end(name string) {
-	h.names[h.n], h.ends[h.n] = name, len(h.text)
-	h.n++
-}
-
-func (h *headerSet) add(name, value string) {
-	h.text = append(h.text, value...)
-	h.end(name)
-}
-
-func (h *headerSet) int(name string, n int64) {
-	h.text = strconv.AppendInt(h.text, n, 10)
-	h.end(name)
-}
-
-func (h *headerSet) money(name string, m resource.Money) {
-	h.text = appendMoney(h.text, m)
-	h.end(name)
-}
-
-func (h *headerSet) millis(name string, d time.Duration) {
-	h.text = strconv.AppendFloat(h.text, float64(d.Microseconds())/1000, 'f', -1, 64)
-	h.end(name)
-}
-
-// apply puts the headers into to.
-func (h *headerSet) apply(to http.Header) {
-	text := string(h.text)
-	values := make([]string, h.n)
-	start := 0
-	for i := range values {
-		values[i] = text[start:h.ends[i]]
-		start = h.ends[i]
-		to[h.names[i]] = values[i : i+1 : i+1]
-	}
-}
-
-// appendMoney appends dollars without trailing zeros.
-func appendMoney(b []byte, m resource.Money) []byte {
-	b = strconv.AppendInt(b, int64(m/resource.Dollar), 10)
-	rest := int64(m % resource.Dollar)
-	if rest == 0 {
-		return b
-	}
-	from := len(b)
-	b = strconv.AppendInt(b, rest+int64(resource.Dollar), 10) // "1" and nine digits
-	b[from] = '.'
-	for b[len(b)-1] == '0' {
-		b = b[:len(b)-1]
-	}
-	return b
-}
 
 // answerHeaders tells the client who answered, what it cost and what is left, once. A stream
 // begins before its cost is known.
 func (s *Server) answerHeaders(c *Call, to http.Header) {
 	h := &c.headers
-	h.reset()
-	h.add("X-Conclave-Request-Id", c.id)
-	h.add("X-Litellm-Call-Id", c.id)
-	h.add("X-Request-Id", c.id)
+	h.Reset()
+	h.Add("X-Conclave-Request-Id", c.id)
+	h.Add("X-Litellm-Call-Id", c.id)
+	h.Add("X-Request-Id", c.id)
 	if s.cfg.NodeID != "" {
-		h.add("X-Conclave-Node", s.cfg.NodeID)
+		h.Add("X-Conclave-Node", s.cfg.NodeID)
 	}
 	if c.result.attempts > 0 {
 		s.routeHeaders(c, h)
@@ -95,33 +26,33 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 		quotaHeaders(c.quota, h)
 	}
 	if names := c.guards.Names(); len(names) > 0 {
-		h.add("X-Litellm-Applied-Guardrails", headerText(strings.Join(names, ",")))
+		h.Add("X-Litellm-Applied-Guardrails", reply.Text(strings.Join(names, ",")))
 	}
-	h.int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
-	h.apply(to)
+	h.Int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
+	h.Apply(to)
 }
 
 // routeHeaders tell which deployment answered.
-func (s *Server) routeHeaders(c *Call, h *headerSet) {
+func (s *Server) routeHeaders(c *Call, h *reply.Headers) {
 	r := &c.result
-	h.int("X-Conclave-Attempts", int64(r.attempts))
-	h.int("X-Litellm-Attempted-Retries", int64(r.attempts-1))
-	h.add("X-Conclave-Model-Id", r.target.Deployment.ID)
-	h.add("X-Litellm-Model-Id", r.target.Deployment.ID)
+	h.Int("X-Conclave-Attempts", int64(r.attempts))
+	h.Int("X-Litellm-Attempted-Retries", int64(r.attempts-1))
+	h.Add("X-Conclave-Model-Id", r.target.Deployment.ID)
+	h.Add("X-Litellm-Model-Id", r.target.Deployment.ID)
 	if name := r.target.Deployment.Name; name != "" {
-		h.add("X-Conclave-Deployment", headerText(name))
+		h.Add("X-Conclave-Deployment", reply.Text(name))
 	}
-	h.add("X-Conclave-Model", headerText(r.target.Model.Name))
-	h.add("X-Litellm-Model-Group", headerText(r.target.Model.Name))
+	h.Add("X-Conclave-Model", reply.Text(r.target.Model.Name))
+	h.Add("X-Litellm-Model-Group", reply.Text(r.target.Model.Name))
 	if r.target.Model != c.model {
-		h.add("X-Litellm-Attempted-Fallbacks", "1")
+		h.Add("X-Litellm-Attempted-Fallbacks", "1")
 	}
 	if c.settled && r.priced {
-		h.money("X-Conclave-Cost", r.cost)
-		h.money("X-Litellm-Response-Cost", r.cost)
+		h.Money("X-Conclave-Cost", r.cost)
+		h.Money("X-Litellm-Response-Cost", r.cost)
 	}
-	h.millis("X-Litellm-Response-Duration-Ms", s.now().Sub(c.started))
-	h.millis("X-Litellm-Overhead-Duration-Ms", s.overhead(c))
+	h.Millis("X-Litellm-Response-Duration-Ms", s.now().Sub(c.started))
+	h.Millis("X-Litellm-Overhead-Duration-Ms", s.overhead(c))
 }
 
 // providerHeaders hands on what the provider says about the request and its own limits, under
@@ -139,24 +70,13 @@ func (s *Server) overhead(c *Call) time.Duration {
 	return max(0, s.now().Sub(c.started)-c.result.waited)
 }
 
-func quotaHeaders(q Quota, h *headerSet) {
+func quotaHeaders(q Quota, h *reply.Headers) {
 	if q.LimitRequests >= 0 {
-		h.int("X-Ratelimit-Limit-Requests", q.LimitRequests)
-		h.int("X-Ratelimit-Remaining-Requests", max(0, q.RemainingRequests))
+		h.Int("X-Ratelimit-Limit-Requests", q.LimitRequests)
+		h.Int("X-Ratelimit-Remaining-Requests", max(0, q.RemainingRequests))
 	}
 	if q.LimitTokens >= 0 {
-		h.int("X-Ratelimit-Limit-Tokens", q.LimitTokens)
-		h.int("X-Ratelimit-Remaining-Tokens", max(0, q.RemainingTokens))
+		h.Int("X-Ratelimit-Limit-Tokens", q.LimitTokens)
+		h.Int("X-Ratelimit-Remaining-Tokens", max(0, q.RemainingTokens))
 	}
-}
-
-// headerText keeps names that people chose to what a header may hold.
-func headerText(name string) string {
-	plain := func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}
-	return strings.Map(plain, name)
 }

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/reply"
 )
 
 // metrics are what the data path counts. Labels are bounded: routes and statuses.
@@ -55,15 +58,26 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	return m, err
 }
 
+// bind looks up what every request of the route counts in.
+func (m *metrics) bind(r *Route) {
+	r.ok = m.requests.WithLabelValues(r.name, strconv.Itoa(http.StatusOK))
+	r.seconds = m.seconds.WithLabelValues(r.name)
+}
+
 // observe counts a request that has ended, and writes its line.
 func (s *Server) observe(c *Call, e *llm.Error) {
 	status := c.result.status
 	if e != nil && !c.result.begun {
 		status = e.HTTPStatus()
 	}
-	took := s.now().Sub(c.started)
-	s.metrics.requests.WithLabelValues(c.route.name, statusText(status)).Inc()
-	s.metrics.seconds.WithLabelValues(c.route.name).Observe(took.Seconds())
+	now := s.now()
+	took := now.Sub(c.started)
+	if status == http.StatusOK {
+		c.route.ok.Inc()
+	} else {
+		s.metrics.requests.WithLabelValues(c.route.name, strconv.Itoa(status)).Inc()
+	}
+	c.route.seconds.Observe(took.Seconds())
 	if c.result.attempts > 0 {
 		s.metrics.attempts.Add(float64(c.result.attempts))
 		s.metrics.overhead.Observe(c.result.dialled.Sub(c.started).Seconds())
@@ -71,16 +85,18 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	s.logLine(c, e, status, took.Microseconds())
+	s.logLine(c, e, status, now)
 }
 
-// logLine writes the one line of a request. It holds no prompt, answer, key or header.
-func (s *Server) logLine(c *Call, e *llm.Error, status int, micros int64) {
-	attrs := []slog.Attr{
+// logLine writes the one line of a request. It holds no prompt, answer, key or header. It goes
+// to the handler without the logger, which would look up the caller each time.
+func (s *Server) logLine(c *Call, e *llm.Error, status int, now time.Time) {
+	var room [12]slog.Attr
+	attrs := append(room[:0],
 		slog.String("request_id", c.id), slog.String("route", c.route.name), slog.Int("status", status),
-		slog.Int64("micros", micros), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
+		slog.Int64("micros", now.Sub(c.started).Microseconds()), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
 		slog.Int64("tokens", c.result.usage.Total()), slog.String("cost", c.result.cost.String()),
-	}
+	)
 	if c.who != nil {
 		attrs = append(attrs, slog.String("actor", c.who.Actor()))
 	}
@@ -88,17 +104,12 @@ func (s *Server) logLine(c *Call, e *llm.Error, status int, micros int64) {
 		attrs = append(attrs, slog.String("deployment", c.result.target.Deployment.ID))
 	}
 	if e != nil {
-		attrs = append(attrs, slog.String("code", errorCode(e)))
+		attrs = append(attrs, slog.String("code", reply.Code(e)))
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
-}
-
-func statusText(status int) string {
-	if status == 200 {
-		return "200"
-	}
-	return strconv.Itoa(status)
+	r := slog.NewRecord(now, slog.LevelInfo, "request", 0)
+	r.AddAttrs(attrs...)
+	_ = s.log.Handler().Handle(context.Background(), r) // there is nobody to tell, as in slog.Logger
 }

@@ -63,7 +63,7 @@ func listModels(_ context.Context, s *Server, c *Call) error {
 	list := modelList{Object: "list", Data: []modelReply{}}
 	for _, m := range c.cat.Tables().Models {
 		if c.who.AllowsModel(m.Name) {
-			list.Data = append(list.Data, reply(c.cat, m))
+			list.Data = append(list.Data, modelOf(c.cat, m))
 		}
 	}
 	return s.writeJSON(c, &list)
@@ -74,11 +74,11 @@ func showModel(_ context.Context, s *Server, c *Call) error {
 	if !ok || !c.who.AllowsModel(m.Name) {
 		return unknownModel(c.named)
 	}
-	r := reply(c.cat, m)
+	r := modelOf(c.cat, m)
 	return s.writeJSON(c, &r)
 }
 
-func reply(cat *resource.Catalog, m *resource.Model) modelReply {
+func modelOf(cat *resource.Catalog, m *resource.Model) modelReply {
 	owner := "openai"
 	if ds := cat.Deployments(m.ID); len(ds) > 0 {
 		owner = ds[0].Provider

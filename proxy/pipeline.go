@@ -21,7 +21,7 @@ func (s *Server) pipeline(ctx context.Context, c *Call) error {
 	if err := st.auth(ctx, s, c); err != nil {
 		return err
 	}
-	c.view = s.view.of(c.cat)
+	c.view = s.view.Of(c.cat)
 	if err := st.body(ctx, s, c); err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conclave-llm/conclave/llm"
 )
 
@@ -40,6 +42,9 @@ type Route struct {
 	endpoint llm.Endpoint
 	lookup   bool // asks no provider: leaves no record
 	steps    steps
+
+	ok      prometheus.Counter // requests with status 200; set by the server's metrics
+	seconds prometheus.Observer
 }
 
 // newRoute makes a route, and refuses one that leaves out a step.

@@ -11,7 +11,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
-	"github.com/conclave-llm/conclave/secret"
 )
 
 // Limiter reserves requests and tokens; FromLimiter makes one of a *ratelimit.Limiter.
@@ -70,6 +69,8 @@ type Budgets interface {
 	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
 	// kind OverBudget.
 	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
+	// Room is the largest cost that fits now into every budget that says clamp; false: none does.
+	Room(r budget.Request) (resource.Money, bool)
 }
 
 // BudgetHold is what a request holds of its budgets.
@@ -113,8 +114,6 @@ type Stream interface {
 	// Next returns the bytes of the next event, which are valid until the next call. io.EOF is
 	// the regular end, an *llm.Error a broken stream.
 	Next() ([]byte, error)
-	// OnWait has f called whenever Next is about to wait for the provider.
-	OnWait(f func())
 	// Done says that the event that Next returned last ends the stream.
 	Done() bool
 	// Usage is what the provider reported so far; ok is false if it reported nothing.
@@ -138,6 +137,9 @@ func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, err
 	}
 	return h, nil
 }
+
+// Room implements Budgets.
+func (b budgets) Room(r budget.Request) (resource.Money, bool) { return b.b.Room(r) }
 
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }
@@ -164,15 +166,4 @@ type Journal interface {
 	Reserve(r *ledger.Reservation) (id uint64, err error)
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
-}
-
-// Opener opens sealed secrets; *secret.Keyring is one.
-type Opener interface {
-	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
-}
-
-// Pricer knows list prices.
-type Pricer interface {
-	// Lookup returns the list price of a provider's model.
-	Lookup(provider, model string) (*resource.Price, bool)
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -54,8 +57,8 @@ type Config struct {
 	Router     Router
 	Upstream   Upstream
 	Journal    Journal
-	Secrets    Opener
-	Pricer     Pricer
+	Secrets    view.Opener
+	Pricer     view.Pricer
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
@@ -81,9 +84,9 @@ type Server struct {
 	log     *slog.Logger
 	metrics *metrics
 	routes  []*Route
-	bodies  bodies
+	bodies  *body.Pool
 	calls   sync.Pool // of *Call
-	view    viewCache
+	view    view.Cache
 }
 
 // New makes a Server.
@@ -98,13 +101,20 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all,
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
-	s.bodies.most = cfg.MaxBytes
-	s.calls.New = func() any { return new(Call) }
+	s.calls.New = func() any {
+		c := new(Call)
+		c.waits = c.push
+		return c
+	}
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	for _, r := range all {
+		s.metrics.bind(r)
 	}
 	return s, nil
 }
@@ -164,12 +174,9 @@ func (s *Server) Patterns() []string {
 // handler serves one route.
 func (s *Server) handler(r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		c, ok := s.calls.Get().(*Call)
-		if !ok {
-			c = new(Call)
-		}
-		c.writer.reset(w, s.cfg.WriteTimeout)
-		c.reader = httpBody{req.Body, c.writer.rc}
+		c := s.calls.Get().(*Call)
+		c.writer.Reset(w, s.cfg.WriteTimeout)
+		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
 			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
@@ -184,20 +191,16 @@ func (s *Server) handler(r *Route) http.Handler {
 
 // recycle forgets a call whose request has ended.
 func (s *Server) recycle(c *Call) {
-	c.writer.end()
+	c.writer.End()
 	if c.buf != nil {
 		if c.lent {
-			s.bodies.abandon(c.buf) // net/http may read it after the answer's end
+			s.bodies.Abandon(c.buf) // net/http may read it after the answer's end
 		} else {
-			s.bodies.release(c.buf)
+			s.bodies.Release(c.buf)
 		}
 	}
-	text, pending, last := c.headers.text, c.pending, c.last
-	*c = Call{}
-	c.headers.text, c.last = text, last[:0]
-	if cap(pending) <= 2*maxPending {
-		c.pending = pending[:0]
-	}
+	c.headers.Reset()
+	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
 	s.calls.Put(c)
 }
 
@@ -228,9 +231,9 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 			}
 		}
 	}
-	var out httpWriter
-	out.reset(w, 0)
-	writeError(&out, e)
+	var out reply.HTTPWriter
+	out.Reset(w, 0)
+	reply.WriteError(&out, e)
 }
 
 // requestID takes the client's id if it is harmless in headers, logs and records, and makes

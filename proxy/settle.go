@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -52,16 +53,16 @@ func (s *Server) finish(c *Call, err error) {
 
 // final is the error as the client and the record see it.
 func (s *Server) final(c *Call, err error) *llm.Error {
-	e := asError(err)
+	e := reply.AsError(err)
 	switch {
 	case e.Kind == llm.OverBudget:
-		mine := *e // the one that came may be shared
-		mine.NoRetry = true
+		mine := *e                          // the one that came may be shared
+		mine.NoRetry = mine.RetryAfter == 0 // what only waits for a lease is worth another try
 		if c.cat != nil {
 			mine.Status = c.cat.Settings().BudgetExceededStatus
 		}
 		if mine.Code == "" {
-			mine.Code = codeBudget
+			mine.Code = reply.CodeBudget
 		}
 		return &mine
 	case e.Kind == llm.Unauthenticated && e.Status != 0:
@@ -125,15 +126,15 @@ func (s *Server) price(c *Call) {
 	if c.result.attempts == 0 {
 		return
 	}
-	d := s.deploymentView(c.view, &c.result.target)
-	if d.list != nil && d.list.Price != nil {
+	d := c.view.Deployment(&c.result.target)
+	if d.List != nil && d.List.Price != nil {
 		c.result.priced = true
 		if u := c.result.usage; u.Source != llm.UsageNone {
-			c.result.cost = pricing.Cost(d.list.At(u.Prompt()), u)
+			c.result.cost = pricing.Cost(d.List.At(u.Prompt()), u)
 		}
 	}
 	if c.result.usage.Source == llm.UsageProvider {
-		s.modelView(c).factor.learn(c.quote.raw, c.result.usage.Prompt())
+		c.view.Model(c.model).Factor.Learn(c.quote.raw, c.result.usage.Prompt())
 	}
 }
 
@@ -147,6 +148,10 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
 	}
 	r.KeyID, r.TeamID = ids(c.who)
+	if c.who.Key != nil {
+		r.UserID = c.who.Key.UserID
+	}
+	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost
 		if r.Cost > r.Hold {
@@ -157,13 +162,13 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		r.Flags |= ledger.Streamed
 	}
 	if t := &c.result.target; t.Deployment != nil {
-		r.DeploymentID = t.Deployment.ID
+		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
 		if !c.result.priced {
 			r.Flags |= ledger.Unpriced
 		}
 	}
 	if e != nil {
-		r.ErrorKind = errorCode(e)
+		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Code(e)
 		if c.result.begun {
 			r.Flags |= ledger.Cut
 		} else {
@@ -205,9 +210,10 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	switch {
 	case !c.out.Started():
 		s.answerHeaders(c, c.out.Header())
-		writeError(c.out, e)
+		reply.WriteError(c.out, e)
 	case c.fields.Stream:
-		c.pending = append(c.pending, errorEvent(e)...)
-		_ = s.push(c) // a client that went away has no use for it
+		if _, err := c.out.Write(reply.ErrorEvent(e)); err == nil {
+			_ = c.out.Flush() // a client that went away has no use for it
+		}
 	}
 }

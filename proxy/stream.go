@@ -11,11 +11,11 @@ import (
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
-// maxPending is how many bytes of events wait at most for the next read.
-const maxPending = 16 << 10
+// maxPending is how many bytes of events are pushed out at once.
+const maxPending = 32 << 10
 
-// relay sends a stream on, event by event as it comes; events that came together leave
-// together. The head of the answer waits for the
+// relay sends a stream on as it comes. Events that came together leave together: they are
+// pushed out before the provider is waited for, so that none is late. The head of the answer waits for the
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
 func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
@@ -23,14 +23,18 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err != nil {
 		return err
 	}
-	defer check.Close()
-	a.Stream.OnWait(func() {
-		_ = s.push(c) // a client that went away shows in the next event
-	})
+	c.checked = check != nil
+	defer func() {
+		c.push()        // what came before an error
+		if !c.settled { // it failed
+			c.judged(check.Results())
+		}
+		check.Close()
+	}()
 	for {
 		ev, err := a.Stream.Next()
-		if c.broken != nil {
-			return c.broken
+		if c.unsent != nil {
+			return c.unsent
 		}
 		s.note(c, a.Stream, flight, err)
 		if errors.Is(err, io.EOF) {
@@ -51,6 +55,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
 		return err
 	}
+	c.judged(check.Results())
 	return s.endStream(c, a)
 }
 
@@ -72,9 +77,6 @@ func (s *Server) note(c *Call, st Stream, flight router.Flight, err error) {
 func (s *Server) pass(ctx context.Context, c *Call, a *Answer, check *guardrail.StreamCheck, raw []byte) error {
 	if check == nil {
 		return s.sendOne(c, a, raw)
-	}
-	if err := s.push(c); err != nil { // what is released already does not wait for the guardrails
-		return err
 	}
 	release, err := check.Feed(ctx, raw)
 	return s.send(c, a, release, judgedBy(check, err))
@@ -104,20 +106,21 @@ func judgedBy(check *guardrail.StreamCheck, err error) error {
 	return e
 }
 
-// sendOne adds one event to those that leave together.
+// sendOne sends one event: at once if guardrails have held it up, else with those that came
+// with it.
 func (s *Server) sendOne(c *Call, a *Answer, raw []byte) error {
 	s.beginStream(c, a)
 	c.pending = append(c.pending, raw...)
-	if len(c.pending) < maxPending {
-		return c.broken
+	if c.checked || len(c.pending) >= maxPending {
+		c.push()
 	}
-	return s.push(c)
+	return c.unsent
 }
 
-// push sends the pending events out. It goes on to fail once it has failed.
-func (s *Server) push(c *Call) error {
-	if len(c.pending) == 0 || c.broken != nil {
-		return c.broken
+// push sends what is pending. Its error is kept in unsent.
+func (c *Call) push() {
+	if len(c.pending) == 0 || c.unsent != nil {
+		return
 	}
 	_, err := c.out.Write(c.pending)
 	c.pending = c.pending[:0]
@@ -125,9 +128,8 @@ func (s *Server) push(c *Call) error {
 		err = c.out.Flush()
 	}
 	if err != nil {
-		c.broken = gone(err)
+		c.unsent = gone(err)
 	}
-	return c.broken
 }
 
 // beginStream sends the head of a stream's answer, once.
@@ -149,21 +151,21 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	c.out.Start(http.StatusOK)
 }
 
-// endStream settles, then sends the last event. The server pushes it out with the end of the
-// answer.
+// endStream settles, then sends the last event.
 func (s *Server) endStream(c *Call, a *Answer) error {
 	if c.result.usage.Source == llm.UsageNone {
 		c.result.usage = s.estimateUsage(c)
 	}
 	s.beginStream(c, a)
-	s.settle(c, nil)
+	s.settle(c, nil) // what is pending waits for the journal's write, which is as fast as its own
 	c.pending = append(c.pending, c.last...)
-	if len(c.pending) == 0 || c.broken != nil {
-		return c.broken
+	if len(c.pending) == 0 || c.unsent != nil {
+		return c.unsent
 	}
-	if _, err := c.out.Write(c.pending); err != nil {
+	_, err := c.out.Write(c.pending) // the server pushes it out together with the answer's end
+	c.pending = c.pending[:0]
+	if err != nil {
 		return gone(err)
 	}
-	c.pending = c.pending[:0]
 	return nil
 }

@@ -141,7 +141,7 @@ func TestWhole_ClientGone(t *testing.T) {
 				w := r.do("POST", path, chatBody, func(q *http.Request) { *q = *q.WithContext(ctx) })
 				r.checkBalance()
 				rec := r.journal.settled[0]
-				if rec.ErrorKind != "conclave_canceled" || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
+				if rec.ErrorKind != "canceled" || rec.ErrorCode != "conclave_canceled" || rec.Status != 499 || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || r.router.began != 1 {
 					t.Errorf("recorded %+v after %d attempts", rec, r.router.began)
 				}
 				want := int64(200) // two seconds' worth

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -99,7 +100,7 @@ func TestWire_Whole(t *testing.T) {
 	if want := "/v1/chat/completions  " + strings.Replace(chatBody, "demo", "gpt-x", 1); sent != want {
 		t.Errorf("sent %q, want %q: the client's key stays here", sent, want)
 	}
-	if rec := w.record(); rec.Cost != 50_000 || rec.KeyID != "key_good" || rec.Usage.Source != llm.UsageProvider || rec.Flags != 0 {
+	if rec := w.record(); rec.Cost != 50_000 || rec.KeyID != "key_good" || rec.Provider != "openai" || rec.Attempts != 1 || rec.Usage.Source != llm.UsageProvider || rec.Flags != 0 {
 		t.Errorf("recorded %+v", rec)
 	}
 	if w.journal.Open() != 0 {
@@ -136,6 +137,68 @@ func TestWire_Budget(t *testing.T) {
 	}
 	if n := w.journal.Open(); n != 0 {
 		t.Errorf("%d reservations are left open", n)
+	}
+}
+
+// A budget that says clamp lowers the request's maximum to what it can pay, and refuses when
+// that is next to nothing.
+func TestWire_Clamp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		clamp  bool
+		lease  resource.Money
+		asks   string
+		status int
+		most   int64 // that is sent; 0: the client's own
+	}{
+		{"fits", true, resource.Dollar / 100, `"max_tokens":4000,`, 200, 0},
+		{"does not fit", true, resource.Dollar / 100, `"max_tokens":6000,`, 200, 4990},
+		{"no maximum", true, resource.Dollar / 1000, ``, 200, 490},
+		{"two choices", true, resource.Dollar / 100, `"n":2,"max_tokens":6000,`, 200, 2495},
+		{"two fields", true, resource.Dollar / 100, `"max_completion_tokens":6000,"max_tokens":7000,`, 200, 4990},
+		{"next to nothing", true, 40_000, `"max_tokens":6000,`, 429, 0},
+		{"not told to", false, resource.Dollar / 100, `"max_tokens":6000,`, 429, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := budget.New(budget.Config{HasLeader: func() bool { return false }})
+			var sent struct {
+				MaxTokens           int64 `json:"max_tokens"`
+				MaxCompletionTokens int64 `json:"max_completion_tokens"`
+			}
+			var raw []byte
+			w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+				raw, _ = io.ReadAll(q.Body)
+				_ = json.Unmarshal(raw, &sent)
+				rw.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(rw, answerBody)
+			})
+			w.keys[resource.HashSecret(goodKey)].Budgets = []resource.Terms{{Name: "total", USD: resource.Dollar, Per: resource.PerTotal, Clamp: tt.clamp}}
+			b.SetEpoch(1)
+			b.Leases(1, []budget.Lease{{
+				Account: resource.Account("key", "key_good", "total"), Epoch: 1, Granted: tt.lease, Limit: resource.Dollar,
+			}})
+			w.mux = nil
+			w.cfg.Budgets = proxy.FromBudgets(b)
+			body := strings.Replace(chatBody, "{", "{"+tt.asks, 1)
+			res := w.do("POST", "/v1/chat/completions", body)
+			if res.Code != tt.status {
+				t.Fatalf("got %d %s, want %d", res.Code, res.Body, tt.status)
+			}
+			got := max(sent.MaxTokens, sent.MaxCompletionTokens)
+			if tt.most == 0 && tt.status == 200 && string(raw) != strings.Replace(body, "demo", "gpt-x", 1) {
+				t.Errorf("sent %s: it was changed without need", raw)
+			}
+			if tt.most > 0 && (got > tt.most || got < tt.most*9/10) {
+				t.Errorf("sent %s, want at most %d tokens and not much less", raw, tt.most)
+			}
+			if tt.status == 200 {
+				if rec := w.record(); rec.Hold > tt.lease || rec.Hold == 0 {
+					t.Errorf("held %s of %s", rec.Hold, tt.lease)
+				}
+			}
+		})
 	}
 }
 
@@ -219,6 +282,44 @@ func TestWire_Stream(t *testing.T) {
 	}
 }
 
+// flushes counts what a handler pushes out.
+type flushes struct {
+	http.ResponseWriter
+	n int
+}
+
+func (f *flushes) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+func (f *flushes) FlushError() error {
+	f.n++
+	return http.NewResponseController(f.ResponseWriter).Flush()
+}
+
+// Events that the provider sends at once leave at once: with one push for each read.
+func TestWire_StreamTogether(t *testing.T) {
+	t.Parallel()
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		send(rw, strings.Repeat(chunkHe, 40)+chunkLlo+chunkUse+chunkDone)
+	})
+	counted := make(chan int, 1)
+	front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
+		f := &flushes{ResponseWriter: rw}
+		w.handler().ServeHTTP(f, q)
+		counted <- f.n
+	}))
+	t.Cleanup(front.Close)
+	w.url = front.URL
+	res := w.post(t.Context(), streamBody)
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	if err != nil || string(got) != strings.Repeat(chunkHe, 40)+chunkLlo+chunkDone {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if n := <-counted; n > 5 {
+		t.Errorf("%d pushes for 42 events that came together", n)
+	}
+}
+
 func TestWire_Cut(t *testing.T) {
 	t.Parallel()
 	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
@@ -264,7 +365,7 @@ func TestWire_HangUp(t *testing.T) {
 		}
 		<-stopped
 		rec := w.record()
-		if rec.ErrorKind != "conclave_canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
+		if rec.ErrorKind != "canceled" || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Cost == 0 {
 			t.Errorf("recorded %+v", rec)
 		}
 	}

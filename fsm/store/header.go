@@ -23,8 +23,8 @@ const (
 )
 
 // Header is the frame around a snapshot; see DESIGN.md of fsm for the diagram. The checksum of the
-// body stands in it, so that a snapshot is whole or refused. A snapshot store writes Raft's
-// index and term into it when it creates the snapshot.
+// body stands in it, so that a snapshot is whole or refused. A snapshot store may write
+// Raft's index and term into it, which are later ones if the last entries were no commands.
 type Header struct {
 	FSMVersion uint32 // that the state needs
 	Index      uint64 // of the last entry in the state

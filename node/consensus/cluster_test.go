@@ -542,22 +542,6 @@ func TestVoters_startTogether(t *testing.T) {
 	}
 }
 
-func TestPropose_withoutLeader(t *testing.T) {
-	t.Parallel()
-	a, f := found(t)
-	b := member(t, f, a.kek, "b")
-	servers := []consensus.Server{{ID: a.id.NodeID, Address: "127.0.0.1:1"}, {ID: b.id.NodeID, Address: "127.0.0.1:2"}}
-	b.start(nil, servers...) // its peer never comes
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := putTeam(ctx, b, "t"); !errors.Is(err, resource.ErrNoLeader) {
-		t.Errorf("got %v, want ErrNoLeader", err)
-	}
-	if b.node.Ready() {
-		t.Error("ready without a leader")
-	}
-}
-
 func TestPropose_manyDuringTransfers(t *testing.T) {
 	t.Parallel()
 	ms := three(t)

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -187,13 +189,11 @@ func (n *Node) onApplied(ctx context.Context, _ string, body []byte) ([]byte, er
 	return binary.BigEndian.AppendUint64(nil, n.fsm.Applied()), nil
 }
 
-// LeaderIndex asks the leader how far it has applied, waits until this node has too, and
-// returns the index. Many callers share one question, which is always asked after the
-// latest of them came; there are at most 50 a second.
+// LeaderIndex asks the leader for the newest committed entry, waits until this node has
+// applied it, and returns its index: what is then read here is at least as new as anything
+// that anybody had seen before the call. Many callers share one question, which is always
+// asked after the latest of them came; there are at most 50 a second.
 func (n *Node) LeaderIndex(ctx context.Context) (uint64, error) {
-	if n.IsLeader() {
-		return n.fsm.Applied(), nil
-	}
 	index, err := n.leaderIdx.do(ctx)
 	if err != nil {
 		return 0, err
@@ -216,7 +216,7 @@ func (n *Node) askLeaderIndex() (uint64, error) {
 		return 0, resource.ErrNoLeader
 	}
 	if id == n.id {
-		return n.fsm.Applied(), nil
+		return n.readIndex(ctx)
 	}
 	out, err := n.rpc.Call(ctx, id, methodIndex, nil)
 	if err != nil {
@@ -229,9 +229,44 @@ func (n *Node) askLeaderIndex() (uint64, error) {
 }
 
 // onIndex answers askLeaderIndex.
-func (n *Node) onIndex(context.Context, string, []byte) ([]byte, error) {
-	if !n.IsLeader() {
-		return nil, resource.ErrNoLeader
+func (n *Node) onIndex(ctx context.Context, _ string, _ []byte) ([]byte, error) {
+	index, err := n.readIndex(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return binary.BigEndian.AppendUint64(nil, n.fsm.Applied()), nil
+	return binary.BigEndian.AppendUint64(nil, index), nil
+}
+
+// readIndex is the newest committed entry that reaches the state machine, as this leader
+// knows it after most voters confirmed that it leads. A new leader knows what is committed
+// only once an entry of its own term is, hence the barrier.
+func (n *Node) readIndex(ctx context.Context) (uint64, error) {
+	if !n.IsLeader() {
+		return 0, resource.ErrNoLeader
+	}
+	if n.settled.Load() != n.raft.CurrentTerm() {
+		if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
+			return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+		}
+	}
+	index := n.lastForState(n.raft.CommitIndex())
+	if err := waitFuture(ctx, n.raft.VerifyLeader()); err != nil {
+		return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	}
+	return index, nil
+}
+
+// lastForState is the last entry up to index that the state machine gets: not those by which
+// raft marks the beginning of a term, and barriers.
+func (n *Node) lastForState(index uint64) uint64 {
+	var l raft.Log
+	for ; index > 0; index-- {
+		if err := n.store.GetLog(index, &l); err != nil {
+			return n.fsm.Applied() // it is in a snapshot, so it was applied long ago
+		}
+		if l.Type == raft.LogCommand || l.Type == raft.LogConfiguration {
+			break
+		}
+	}
+	return index
 }

@@ -61,9 +61,11 @@ func (n *Node) watchLeadership(notify <-chan bool) {
 // lead keeps Raft's configuration what the table of members says. It starts behind a
 // barrier, so that it never acts on a state that lacks what earlier leaders did.
 func (n *Node) lead(ctx context.Context) {
+	term := n.raft.CurrentTerm()
 	if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
 		return // leadership is lost, or will be taken up again
 	}
+	n.settled.Store(term)
 	since := map[raft.ServerID]time.Duration{} // when a non-voter was first seen fit
 	tick := time.NewTicker(leadInterval)
 	defer tick.Stop()

@@ -51,6 +51,7 @@ type Node struct {
 	remake    chan struct{} // asks for a snapshot
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
+	settled   atomic.Uint64 // the last term in which this leader has committed an entry
 
 	ctx    context.Context // the life of the node, not of a request
 	cancel context.CancelFunc

@@ -113,6 +113,7 @@ type miss struct {
 	err      error          // the terms have no window
 	wake     chan struct{}  // the caller is registered, and this is closed when something changes
 	hopeless bool           // waiting would not help
+	beyond   bool           // the hold and what was spent here are more than the whole budget
 	ask      bool           // a grant may be had: a tick should go out
 }
 
@@ -186,6 +187,7 @@ func (b *Budgets) checkLocked(s *scope, hold resource.Money, how attempt, now ti
 		left = min(left, max(0, w.headroom)+w.balance())
 	}
 	m := &miss{scope: *s, limit: s.terms.USD, ends: w.span.End, left: left, hopeless: true}
+	m.beyond = w.consumed+hold > s.terms.USD+b.overLocked(w, s.terms)
 	if how.wait && w.hopeful(s.terms, b.overLocked(w, s.terms), hold, now) {
 		if w.wake == nil {
 			w.wake = make(chan struct{})
@@ -267,7 +269,7 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		}
 	}
 	e := &llm.Error{
-		Kind: llm.OverBudget, Type: "budget_exceeded", Code: "budget_exceeded", Scope: s.holder.kind,
+		Kind: llm.OverBudget, Type: "budget_exceeded", Code: "budget_exceeded", Scope: s.holder.kind, Entity: s.holder.id,
 		ResetsAt: m.ends.Std(),
 	}
 	e.Message = fmt.Sprintf("budget %q of %s is exceeded: limit $%s, $%s spent or held",
@@ -276,7 +278,7 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		e.Message += ", resets at " + e.ResetsAt.Format(time.RFC3339)
 	}
 	switch {
-	case why == refusedAlone:
+	case why == refusedAlone && !m.beyond:
 		e.Message += "; this node has no leader and can lease no more of it"
 		e.RetryAfter = time.Second
 	case why == refusedLate && m.left > 0:

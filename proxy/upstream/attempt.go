@@ -57,6 +57,9 @@ type Attempt struct {
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
+	// Waits, if set, is called by a stream's Next before it waits for the provider: all events
+	// that have come so far were returned. It is the moment to push them out.
+	Waits func()
 	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
 	Header   http.Header
 	Timeouts Timeouts
@@ -104,8 +107,8 @@ func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
 	return req.WithContext(ctx)
 }
 
-// newBody makes a request's body of a kind that net/http knows to be in memory: it then sends
-// header and body in one write.
+// newBody makes a request's body, of kinds that net/http knows to be in memory: of any other
+// it sends the header on its own first, with one more write for each request.
 func newBody(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 
 // Answer is what a provider sent. Exactly one of Body and Stream is there: a provider may answer

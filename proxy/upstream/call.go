@@ -45,8 +45,7 @@ type call struct {
 	limits Timeouts
 	start  time.Time
 	body   io.ReadCloser
-
-	waiting func() // called before each read; nil: nobody wants to know
+	waits  func() // called before each read of a stream; nil: nobody wants to know
 
 	left    time.Duration // of the current wait; 0 means that only the total counts
 	phase   atomic.Int32  // of what the timer is about
@@ -108,8 +107,8 @@ func (cl *call) await(d time.Duration) { cl.left = d }
 
 // Read reads the body while the timer runs.
 func (cl *call) Read(p []byte) (int, error) {
-	if cl.waiting != nil {
-		cl.waiting()
+	if cl.waits != nil {
+		cl.waits()
 	}
 	began := time.Now()
 	if wait := cl.bounded(cl.left); wait > 0 {

@@ -23,6 +23,7 @@ type Stream struct {
 
 	first  time.Duration // from the start to the first event with data
 	report llm.Report    // usage is the last one's, the rest is summed
+	alike  llm.Alike     // spares reading chunks that differ in their text alone
 	done   bool          // [DONE] came
 	end    error         // what Next goes on to return
 }
@@ -73,7 +74,12 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 		s.mark()
 		return true, nil
 	}
-	r, err := s.attempt.Provider.Codec.Read(e.Data)
+	r, known := s.alike.Report(e.Data)
+	if !known {
+		if r, err = s.attempt.Provider.Codec.Read(e.Data); err == nil {
+			s.alike.Learn(e.Data, r)
+		}
+	}
 	switch {
 	case err != nil && e.Cut:
 		_, err = s.reader.Next() // says why it was cut
@@ -135,10 +141,6 @@ func (s *Stream) drain() error {
 
 // Done says that the event that Next returned last was [DONE]: it is the last one.
 func (s *Stream) Done() bool { return s.done }
-
-// OnWait has f called whenever Next is about to wait for the provider, so that what was
-// relayed so far can be pushed out before.
-func (s *Stream) OnWait(f func()) { s.call.waiting = f }
 
 // FirstToken is the time from the start of the attempt to the first event with data, 0 if none came.
 func (s *Stream) FirstToken() time.Duration { return s.first }

@@ -212,6 +212,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	case a.Stream && !isType(res.Header, "application/json"):
 		s := &Stream{client: c, call: cl, attempt: a, reader: c.readers.Get().(*llm.SSEReader)}
 		s.reader.Reset(cl, c.cfg.MaxEvent)
+		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
 	case isStream:

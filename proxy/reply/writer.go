@@ -1,4 +1,7 @@
-package proxy
+// Package reply is how an answer leaves: the Writer, which is the seam between the data path
+// and the HTTP server in front of it, the headers that the gateway adds, and the one place
+// where an error becomes HTTP in OpenAI's dialect.
+package reply
 
 import (
 	"fmt"
@@ -32,35 +35,41 @@ type Body interface {
 	Until(at time.Time)
 }
 
-// httpBody reads through net/http.
-type httpBody struct {
+// HTTPBody reads through net/http.
+type HTTPBody struct {
 	io.Reader
 	rc *http.ResponseController
 }
 
+// Reset makes b read the body of the request that w answers.
+func (b *HTTPBody) Reset(body io.Reader, w *HTTPWriter) { *b = HTTPBody{body, w.rc} }
+
 // Until implements Body.
-func (b *httpBody) Until(at time.Time) {
+func (b *HTTPBody) Until(at time.Time) {
 	_ = b.rc.SetReadDeadline(at) // not every server has deadlines
 }
 
-// httpWriter answers through net/http.
-type httpWriter struct {
+// HTTPWriter answers through net/http.
+type HTTPWriter struct {
 	w       http.ResponseWriter
 	rc      *http.ResponseController
 	timeout time.Duration // for one write to a client that does not read
 	status  int
-	timed   bool // a deadline was set
+	timed   bool      // a deadline was set
+	set     time.Time // when it was
 }
 
-func (h *httpWriter) reset(w http.ResponseWriter, timeout time.Duration) {
-	*h = httpWriter{w: w, rc: http.NewResponseController(w), timeout: timeout}
+// Reset makes h answer through w. timeout bounds each write to a client that does not read;
+// 0: nothing does.
+func (h *HTTPWriter) Reset(w http.ResponseWriter, timeout time.Duration) {
+	*h = HTTPWriter{w: w, rc: http.NewResponseController(w), timeout: timeout}
 }
 
 // Header implements Writer.
-func (h *httpWriter) Header() http.Header { return h.w.Header() }
+func (h *HTTPWriter) Header() http.Header { return h.w.Header() }
 
 // Start implements Writer.
-func (h *httpWriter) Start(status int) {
+func (h *HTTPWriter) Start(status int) {
 	if h.status != 0 {
 		return
 	}
@@ -69,10 +78,10 @@ func (h *httpWriter) Start(status int) {
 }
 
 // Started implements Writer.
-func (h *httpWriter) Started() bool { return h.status != 0 }
+func (h *HTTPWriter) Started() bool { return h.status != 0 }
 
 // Write implements Writer.
-func (h *httpWriter) Write(p []byte) (int, error) {
+func (h *HTTPWriter) Write(p []byte) (int, error) {
 	done := 0
 	for {
 		h.deadline()
@@ -88,7 +97,7 @@ func (h *httpWriter) Write(p []byte) (int, error) {
 }
 
 // Flush implements Writer.
-func (h *httpWriter) Flush() error {
+func (h *HTTPWriter) Flush() error {
 	h.deadline()
 	if err := h.rc.Flush(); err != nil {
 		return fmt.Errorf("flush to client: %w", err)
@@ -98,17 +107,22 @@ func (h *httpWriter) Flush() error {
 
 // deadline bounds the next write, so that a client that does not read cannot hold what its
 // request holds.
-func (h *httpWriter) deadline() {
-	if h.timeout > 0 {
-		h.timed = h.rc.SetWriteDeadline(time.Now().Add(h.timeout)) == nil
-		if !h.timed {
-			h.timeout = 0 // the server has no deadlines
-		}
+func (h *HTTPWriter) deadline() {
+	if h.timeout <= 0 {
+		return
+	}
+	now := time.Now()
+	if h.timed && now.Sub(h.set) < h.timeout/16 {
+		return // the one that is set does for this write too
+	}
+	h.timed, h.set = h.rc.SetWriteDeadline(now.Add(h.timeout)) == nil, now
+	if !h.timed {
+		h.timeout = 0 // the server has no deadlines
 	}
 }
 
-// end lets the connection live on without the last write's deadline.
-func (h *httpWriter) end() {
+// End lets the connection live on without the last write's deadline.
+func (h *HTTPWriter) End() {
 	if h.timed {
 		_ = h.rc.SetWriteDeadline(time.Time{})
 	}

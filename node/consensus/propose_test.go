@@ -1,11 +1,13 @@
 package consensus_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -61,5 +63,21 @@ func TestPropose_withAWrongClock(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestPropose_withoutLeader(t *testing.T) {
+	t.Parallel()
+	a, f := found(t)
+	b := member(t, f, a.kek, "b")
+	servers := []consensus.Server{{ID: a.id.NodeID, Address: "127.0.0.1:1"}, {ID: b.id.NodeID, Address: "127.0.0.1:2"}}
+	b.start(nil, servers...) // its peer never comes
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := putTeam(ctx, b, "t"); !errors.Is(err, resource.ErrNoLeader) {
+		t.Errorf("got %v, want ErrNoLeader", err)
+	}
+	if b.node.Ready() {
+		t.Error("ready without a leader")
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package reply
 
 import (
 	"context"
@@ -29,7 +29,7 @@ var defaultCodes = [...]string{
 	llm.NotFound:        "model_not_found",
 	llm.TooLarge:        "conclave_request_too_large",
 	llm.RateLimited:     "rate_limit_exceeded",
-	llm.OverBudget:      codeBudget,
+	llm.OverBudget:      CodeBudget,
 	llm.Blocked:         "guardrail_blocked",
 	llm.Unavailable:     "conclave_unavailable",
 	llm.Upstream:        "conclave_upstream_failed",
@@ -37,11 +37,12 @@ var defaultCodes = [...]string{
 	llm.Canceled:        "conclave_canceled",
 }
 
-const codeBudget = "budget_exceeded"
+// CodeBudget is the type and code of a refusal for want of money.
+const CodeBudget = "budget_exceeded"
 
-// asError makes an *llm.Error of any error. What is not one already is a fault of our own,
+// AsError makes an *llm.Error of any error. What is not one already is a fault of our own,
 // of which the client learns nothing.
-func asError(err error) *llm.Error {
+func AsError(err error) *llm.Error {
 	if e, ok := errors.AsType[*llm.Error](err); ok {
 		return e
 	}
@@ -54,9 +55,9 @@ func asError(err error) *llm.Error {
 // fromProvider says whether the error is a provider's answer, whose bytes are relayed.
 func fromProvider(e *llm.Error) bool { return len(e.Body) > 0 && e.Status != 0 }
 
-// writeError is the one place where an error becomes HTTP, in OpenAI's shape. A provider's
+// WriteError is the one place where an error becomes HTTP, in OpenAI's shape. A provider's
 // own error is relayed with its status and bytes.
-func writeError(w Writer, e *llm.Error) {
+func WriteError(w Writer, e *llm.Error) {
 	h := w.Header()
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
@@ -88,7 +89,7 @@ func providerFailed(k llm.Kind) bool { return k == llm.Upstream || k == llm.Time
 // typeOf is the content type of a provider's error that does not name its own.
 func typeOf(body []byte) string {
 	if json.Valid(body) {
-		return typeJSON[0]
+		return "application/json"
 	}
 	return "text/plain; charset=utf-8"
 }
@@ -110,6 +111,7 @@ type errorReply struct {
 		Param     *string    `json:"param"`
 		Code      string     `json:"code"`
 		Scope     string     `json:"scope,omitempty"`
+		Entity    string     `json:"entity,omitempty"`
 		ResetsAt  *time.Time `json:"resets_at,omitempty"`
 		RequestID string     `json:"request_id,omitempty"`
 	} `json:"error"`
@@ -123,11 +125,11 @@ func errorBody(e *llm.Error) []byte {
 		r.Error.Message = http.StatusText(e.HTTPStatus())
 	}
 	r.Error.Type = errorType(e)
-	r.Error.Code = errorCode(e)
+	r.Error.Code = Code(e)
 	if e.Param != "" {
 		r.Error.Param = &e.Param
 	}
-	r.Error.Scope = e.Scope
+	r.Error.Scope, r.Error.Entity = e.Scope, e.Entity
 	if !e.ResetsAt.IsZero() {
 		at := e.ResetsAt.UTC()
 		r.Error.ResetsAt = &at
@@ -139,7 +141,8 @@ func errorBody(e *llm.Error) []byte {
 	return b
 }
 
-func errorCode(e *llm.Error) string {
+// Code is the code of an error: its own, else its kind's.
+func Code(e *llm.Error) string {
 	if e.Code != "" {
 		return e.Code
 	}
@@ -152,7 +155,7 @@ func errorType(e *llm.Error) string {
 		return e.Type
 	}
 	if e.Kind == llm.OverBudget {
-		return codeBudget
+		return CodeBudget
 	}
 	switch status := e.HTTPStatus(); {
 	case status == http.StatusUnauthorized:
@@ -168,8 +171,8 @@ func errorType(e *llm.Error) string {
 	}
 }
 
-// errorEvent renders an error that comes when a stream has begun.
-func errorEvent(e *llm.Error) []byte {
+// ErrorEvent renders an error that comes when a stream has begun.
+func ErrorEvent(e *llm.Error) []byte {
 	body := errorBody(e)
 	if fromProvider(e) && json.Valid(e.Body) {
 		if one, err := json.Marshal(json.RawMessage(e.Body)); err == nil { // on one line

@@ -1,4 +1,4 @@
-package proxy
+package view
 
 import (
 	"testing"
@@ -28,12 +28,12 @@ func TestModelView(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			m := &modelView{free: true}
+			m := &Model{Free: true}
 			for _, e := range tt.entries {
 				m.add(e)
 			}
-			if p := m.at(tt.prompt); p.Input != tt.input || p.Output != tt.output || m.free != tt.free || m.unpriced != tt.unpriced {
-				t.Errorf("got %+v, free %v, unpriced %v", p, m.free, m.unpriced)
+			if p := m.At(tt.prompt); p.Input != tt.input || p.Output != tt.output || m.Free != tt.free || m.Unpriced != tt.unpriced {
+				t.Errorf("got %+v, free %v, unpriced %v", p, m.Free, m.Unpriced)
 			}
 		})
 	}
@@ -42,22 +42,22 @@ func TestModelView(t *testing.T) {
 func TestFactor(t *testing.T) {
 	t.Parallel()
 	f := newFactor()
-	f.learn(10, 1000)
-	if f.value() != 1 {
-		t.Errorf("a small prompt taught %v", f.value())
+	f.Learn(10, 1000)
+	if f.Value() != 1 {
+		t.Errorf("a small prompt taught %v", f.Value())
 	}
 	for range 40 {
-		f.learn(100, 130)
+		f.Learn(100, 130)
 	}
-	up := f.value()
-	f.learn(100, 70)
-	if up < 1.29 || up > 1.31 || f.value() < 1.28 {
-		t.Errorf("rose to %v, fell to %v", up, f.value())
+	up := f.Value()
+	f.Learn(100, 70)
+	if up < 1.29 || up > 1.31 || f.Value() < 1.28 {
+		t.Errorf("rose to %v, fell to %v", up, f.Value())
 	}
 	for range 40 {
-		f.learn(100, 100_000)
+		f.Learn(100, 100_000)
 	}
-	if f.value() > 4 {
-		t.Errorf("rose to %v without a bound", f.value())
+	if f.Value() > 4 {
+		t.Errorf("rose to %v without a bound", f.Value())
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"encoding/json"
@@ -30,7 +30,7 @@ func TestCheckBanned(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			err := checkBanned([]byte(tt.body))
+			err := CheckBanned([]byte(tt.body))
 			e, _ := errors.AsType[*llm.Error](err)
 			switch {
 			case tt.field == "" && err != nil:
@@ -39,17 +39,6 @@ func TestCheckBanned(t *testing.T) {
 				t.Errorf("got %v, want a refusal of %s", err, tt.field)
 			}
 		})
-	}
-}
-
-func TestPrompts(t *testing.T) {
-	t.Parallel()
-	for body, want := range map[string]int64{
-		`{"prompt":"a"}`: 1, `{"prompt":["a","b"]}`: 2, `{"prompt":[1,2,3]}`: 1, `{"prompt":[[1],[2]]}`: 2, `{}`: 1, `{"prompt":[]}`: 1,
-	} {
-		if got := prompts([]byte(body)); got != want {
-			t.Errorf("%s has %d prompts, want %d", body, got, want)
-		}
 	}
 }
 
@@ -65,7 +54,7 @@ func FuzzCheckBanned(f *testing.F) {
 		for name := range top {
 			want = want || banned[name] != 0
 		}
-		if got := checkBanned([]byte(body)); want && got == nil {
+		if got := CheckBanned([]byte(body)); want && got == nil {
 			t.Errorf("%q was not refused", body)
 		}
 	})
@@ -76,7 +65,7 @@ func BenchmarkCheckBanned(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := checkBanned(body); err != nil {
+		if err := CheckBanned(body); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package proxy
+package body
 
 import (
 	"bytes"
@@ -43,9 +43,9 @@ var vessels = map[string]bool{
 	"fallbacks": true, "context_window_fallbacks": true, "content_policy_fallbacks": true,
 }
 
-// checkBanned refuses a body, which is valid JSON, with a banned field at its top or anywhere
+// CheckBanned refuses a body, which is valid JSON, with a banned field at its top or anywhere
 // in a vessel. It looks at the names at the top in one pass without decoding anything.
-func checkBanned(body []byte) error {
+func CheckBanned(body []byte) error {
 	depth := 0
 	for i := 0; i < len(body); i++ {
 		switch body[i] {

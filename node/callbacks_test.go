@@ -1,0 +1,68 @@
+package node
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func TestJournalSource(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	j, err := ledger.OpenJournal(ledger.Config{
+		Dir: t.TempDir(), NodeID: "node_a", SegmentBytes: 2 << 10, MaxBytes: 4 << 10, HoldBytes: 8 << 10, Now: func() time.Time { return now },
+		Mode: ledger.ModeFsync,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	cat := resource.NewCatalog(resource.Tables{Deployments: []*resource.Deployment{
+		{Meta: resource.Meta{ID: "dep_1"}, Provider: "azure", Upstream: "gpt-x"}, // it was another provider's then
+	}})
+	src := journalSource{j, func() *resource.Catalog { return cat }}
+	for range 20 {
+		err := j.Settle(0, &ledger.Record{
+			RequestID: "r", KeyID: "key_1", UserID: "user_1", Model: "demo", DeploymentID: "dep_1", Provider: "openai", Attempts: 2,
+			Status: 400, ErrorKind: llm.Blocked.String(), ErrorCode: "guardrail_blocked",
+			Guardrail: "words", Guardrails: []ledger.GuardrailResult{{Guardrail: "words", Hook: "before", Status: "blocked"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, next, err := src.Read(0, 1)
+	if err != nil || len(got) != 1 {
+		t.Fatalf("got %d records, %v", len(got), err)
+	}
+	r := got[0]
+	if r.UserID != "user_1" || r.Provider != "openai" || r.UpstreamModel != "gpt-x" || r.Attempts != 2 || r.Status != "blocked" || r.ErrorCode != "guardrail_blocked" {
+		t.Errorf("got %+v", r)
+	}
+	if len(r.Guardrails) != 1 || r.Guardrails[0] != (callback.GuardrailResult{Guardrail: "words", Hook: "before", Status: "blocked"}) {
+		t.Errorf("guardrails %+v", r.Guardrails)
+	}
+
+	j.SetSoftFloor(callbackFloor, next-1)
+	for range 200 {
+		if err := j.Settle(0, &ledger.Record{RequestID: "r", Status: 200}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Trim(); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = src.Read(next, 1)
+	gone, ok := errors.AsType[*callback.Truncated](err)
+	if !ok || gone.Oldest <= next || gone.Records != int64(gone.Oldest-next) {
+		t.Fatalf("got %v (next is %d), want all that is gone", err, next)
+	}
+	if got, _, err := src.Read(gone.Oldest, 1); err != nil || got[0].Position != gone.Oldest {
+		t.Errorf("goes on with %+v, %v", got, err)
+	}
+}

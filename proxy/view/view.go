@@ -1,0 +1,246 @@
+// Package view holds what the data path works out of one catalog, as requests need it: what a
+// request for a model may cost at most, and how a deployment is reached.
+package view
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// View is what the data path has worked out of one catalog: prices and opened secrets. It is
+// filled as requests need it, and dropped with the catalog.
+type View struct {
+	cache       *Cache
+	cat         *resource.Catalog
+	models      sync.Map // *resource.Model → *Model
+	deployments sync.Map // *resource.Deployment → *Deployment
+}
+
+// Model is what a request for a model may cost.
+type Model struct {
+	worst resource.Price // the highest of every class, of all deployments that may answer
+	long  resource.Price // the same for prompts of more than above tokens
+	above int64          // 0: there is no other price for long prompts
+
+	MaxOutput int64 // the most tokens that a deployment can make; 0: unknown
+	Free      bool  // all deployments that may answer cost nothing
+	Unpriced  bool  // one of them has no known price
+	Factor    *Factor
+}
+
+// Deployment is what an attempt needs of a deployment.
+type Deployment struct {
+	Provider *provider.Provider
+	List     *pricing.Entry // nil: the price is unknown
+	Base     string         // "": the provider's own
+	Name     string         // of the model at the provider
+	Key      secret.Text
+	Timeout  time.Duration // 0: the default
+	Err      error         // why it cannot be used
+}
+
+// Opener opens sealed secrets; *secret.Keyring is one.
+type Opener interface {
+	Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
+}
+
+// Pricer knows list prices.
+type Pricer interface {
+	// Lookup returns the list price of a provider's model.
+	Lookup(provider, model string) (*resource.Price, bool)
+}
+
+// Cache holds the view of the newest catalog.
+type Cache struct {
+	Secrets Opener // needed
+	Pricer  Pricer // nil: the table of package pricing, with its prices for long prompts
+
+	now     atomic.Pointer[View]
+	factors sync.Map // model id → *Factor; outlives the catalogs
+}
+
+// Of returns the view of the catalog. A request that still has an older one than another
+// request gets a view of its own.
+func (v *Cache) Of(cat *resource.Catalog) *View {
+	cur := v.now.Load()
+	if cur != nil && cur.cat == cat {
+		return cur
+	}
+	next := &View{cache: v, cat: cat}
+	if cur == nil || cur.cat.Index() <= cat.Index() {
+		v.now.CompareAndSwap(cur, next)
+	}
+	return next
+}
+
+// Model returns the view of a model of the catalog.
+func (v *View) Model(model *resource.Model) *Model {
+	if m, ok := v.models.Load(model); ok {
+		return m.(*Model)
+	}
+	m := &Model{Free: true}
+	v.addPrices(m, model, map[string]bool{})
+	f, _ := v.cache.factors.LoadOrStore(model.ID, newFactor())
+	m.Factor = f.(*Factor)
+	v.models.Store(model, m)
+	return m
+}
+
+// addPrices takes in all deployments that may answer for the model, fallbacks included.
+func (v *View) addPrices(m *Model, model *resource.Model, seen map[string]bool) {
+	if seen[model.ID] {
+		return
+	}
+	seen[model.ID] = true
+	for _, d := range v.cat.Deployments(model.ID) {
+		m.add(v.cache.priceOf(model, d))
+	}
+	for _, name := range model.Fallbacks {
+		if next, ok := v.cat.Model(name); ok {
+			v.addPrices(m, next, seen)
+		}
+	}
+}
+
+// add takes in one deployment, nil if its price is unknown.
+func (m *Model) add(e *pricing.Entry) {
+	if e == nil || e.Price == nil {
+		m.Free, m.Unpriced = false, true
+		return
+	}
+	m.Free = m.Free && e.Price.IsFree()
+	m.MaxOutput = max(m.MaxOutput, e.MaxOutput)
+	raise(&m.worst, e.Price)
+	raise(&m.long, e.Price)
+	if e.Tier != nil {
+		raise(&m.long, e.Tier)
+		if m.above == 0 || e.Above < m.above {
+			m.above = e.Above
+		}
+	}
+}
+
+// At is the price at which a prompt of so many tokens is held.
+func (m *Model) At(prompt int64) *resource.Price {
+	if m.above > 0 && prompt > m.above {
+		return &m.long
+	}
+	return &m.worst
+}
+
+// raise lifts each class of to up to p's.
+func raise(to, p *resource.Price) {
+	to.Input = max(to.Input, p.Input, value(p.CacheRead), value(p.CacheWrite))
+	to.Output = max(to.Output, p.Output, value(p.Reasoning))
+	to.Request = max(to.Request, p.Request)
+}
+
+func value(m *resource.Money) resource.Money {
+	if m == nil {
+		return 0
+	}
+	return *m
+}
+
+// priceOf is the deployment's own price, else the list's, else nil.
+func (v *Cache) priceOf(model *resource.Model, d *resource.Deployment) *pricing.Entry {
+	if d.Price != nil {
+		return &pricing.Entry{Price: d.Price}
+	}
+	name := upstreamName(model, d)
+	if v.Pricer == nil {
+		e, _ := pricing.Lookup(d.Provider, name)
+		return e
+	}
+	if p, ok := v.Pricer.Lookup(d.Provider, name); ok {
+		return &pricing.Entry{Price: p}
+	}
+	return nil
+}
+
+func upstreamName(model *resource.Model, d *resource.Deployment) string {
+	if d.Upstream != "" {
+		return d.Upstream
+	}
+	return model.Name
+}
+
+// Deployment returns the view of a target's deployment.
+func (v *View) Deployment(t *router.Target) *Deployment {
+	if d, ok := v.deployments.Load(t.Deployment); ok {
+		return d.(*Deployment)
+	}
+	d := &Deployment{
+		List: v.cache.priceOf(t.Model, t.Deployment), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
+		Timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
+	}
+	if d.Base == "" && t.Credential != nil {
+		d.Base = t.Credential.APIBase
+	}
+	var ok bool
+	if d.Provider, ok = provider.Lookup(t.Deployment.Provider); !ok {
+		d.Err = fmt.Errorf("deployment %s: provider %q is not known", t.Deployment.ID, t.Deployment.Provider)
+	} else {
+		d.Key, d.Err = v.cache.openKey(t)
+	}
+	if d.Err == nil { // a key that cannot be opened now may be later
+		v.deployments.Store(t.Deployment, d)
+	}
+	return d
+}
+
+// openKey opens the deployment's own key, else its credential's.
+func (v *Cache) openKey(t *router.Target) (secret.Text, error) {
+	sealed, kind, id := t.Deployment.APIKey, "deployment", t.Deployment.ID
+	if sealed == nil && t.Credential != nil {
+		sealed, kind, id = t.Credential.APIKey, "credential", t.Credential.ID
+	}
+	if sealed == nil {
+		if t.Deployment.CredentialID != "" && t.Credential == nil {
+			return secret.Text{}, fmt.Errorf("open key of deployment %s: credential %s is not in the catalog", t.Deployment.ID, t.Deployment.CredentialID)
+		}
+		return secret.Text{}, nil
+	}
+	key, err := v.Secrets.Open(sealed, kind, id, "api_key")
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("open key of %s %s: %w", kind, id, err)
+	}
+	return key, nil
+}
+
+// Factor is what a model's tokens are to the estimate from bytes, learned from what
+// providers report. It rises fast and falls slowly, so that holds are rarely too small.
+type Factor struct{ bits atomic.Uint64 }
+
+func newFactor() *Factor {
+	f := &Factor{}
+	f.bits.Store(math.Float64bits(1))
+	return f
+}
+
+// Value is the factor now, 1 at first.
+func (f *Factor) Value() float64 { return math.Float64frombits(f.bits.Load()) }
+
+// Learn takes in one request's estimate and what the provider counted.
+func (f *Factor) Learn(estimated, counted int64) {
+	if estimated < 32 || counted <= 0 {
+		return // too small to tell
+	}
+	seen := float64(counted) / float64(estimated)
+	old := f.Value()
+	rate := 1.0 / 64
+	if seen > old {
+		rate = 1.0 / 4
+	}
+	f.bits.Store(math.Float64bits(min(4, max(0.25, old+(seen-old)*rate))))
+}
