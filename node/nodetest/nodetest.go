@@ -248,13 +248,13 @@ func (c *Cluster) Await(what string, cond func() bool) {
 	}
 }
 
-// stop ends what runs, all nodes at once.
+// stop ends what runs, all nodes at once and without a majority to wait for.
 func (c *Cluster) stop() {
 	c.Heal()
 	var wg sync.WaitGroup
 	for _, n := range c.Nodes {
 		if n.Running() {
-			wg.Go(func() { n.end(10 * time.Second) })
+			wg.Go(func() { n.end(-1) })
 		}
 	}
 	wg.Wait()
