@@ -56,7 +56,7 @@ func newBare(t *testing.T) *Server {
 func TestAuthorise(t *testing.T) {
 	t.Parallel()
 	key := func(role resource.Role, routes ...string) *resource.Principal {
-		return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Role: role, Routes: routes}}
+		return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Role: role, Policy: resource.Policy{Routes: routes}}}
 	}
 	for _, tt := range []struct {
 		name     string
@@ -108,10 +108,10 @@ func TestMayGrant(t *testing.T) {
 		{"viewer grants", &resource.Principal{Key: &resource.Key{Role: resource.RoleViewer}}, nil, &resource.Key{}, false},
 		{"client grants", &resource.Principal{Key: &resource.Key{}}, nil, &resource.Key{}, false},
 		{"nobody grants", &resource.Principal{}, nil, &resource.Key{}, false},
-		{"all routes from a bound key", admin(resource.Key{Routes: []string{"/api/v1/keys"}}), nil, &resource.Key{}, false},
-		{"wider routes", admin(resource.Key{Routes: []string{"/v1/chat/*"}}), nil, &resource.Key{Routes: []string{"/v1/*"}}, false},
-		{"everything by a star", admin(resource.Key{Routes: []string{"/v1/*"}}), nil, &resource.Key{Routes: []string{"/*"}}, false},
-		{"narrower routes", admin(resource.Key{Routes: []string{"/v1/*"}}), nil, &resource.Key{Routes: []string{"/v1/chat/*"}}, true},
+		{"all routes from a bound key", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/api/v1/keys"}}}), nil, &resource.Key{}, false},
+		{"wider routes", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/chat/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}, false},
+		{"everything by a star", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/*"}}}, false},
+		{"narrower routes", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/v1/chat/*"}}}, true},
 		{"admin outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{Role: resource.RoleAdmin}, false},
 		{"viewer outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{Role: resource.RoleViewer, ExpiresAt: later}, false},
 		{"client outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{ExpiresAt: later}, true},

@@ -63,9 +63,7 @@ func TestLoad_Example(t *testing.T) {
 		Secret:   "sk-notebook-0123456789", Team: "research",
 		Resource: resource.Key{
 			Meta: resource.Meta{Owner: resource.OwnerFile}, Name: "notebook", Hash: resource.HashSecret("sk-notebook-0123456789"),
-			Hint: "sk-...6789", Models: []string{"demo"},
-			Budgets: []resource.Terms{{Name: "day", USD: resource.Dollar, Per: resource.PerDay}},
-			Limits:  resource.Limits{RPM: new(int64(60)), TPM: new(int64(100000)), Parallel: new(int64(4))},
+			Hint: "sk-...6789", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{Name: "day", USD: resource.Dollar, Per: resource.PerDay}}, Limits: resource.Limits{RPM: new(int64(60)), TPM: new(int64(100000)), Parallel: new(int64(4))}}, Models: []string{"demo"}},
 		},
 	}
 	if diff := cmp.Diff(wantKey, k); diff != "" {

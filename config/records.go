@@ -51,7 +51,7 @@ func (d *decoder) deployment(in *deploymentBlock) Deployment {
 		Position: positionOf(in.Range),
 		Resource: resource.Deployment{
 			Meta: owned(), Name: in.Name, Provider: in.Provider, APIBase: in.APIBase, Upstream: in.Model,
-			Weight: in.Weight, Order: in.Order, Limits: in.Limit.limits(), Price: d.price(in.Price),
+			Weight: in.Weight, Order: in.Order, Allowance: resource.Allowance{Limits: in.Limit.limits()}, Price: d.price(in.Price),
 			TimeoutMS: in.TimeoutMS, Blocked: in.Blocked, Metadata: d.json(in.Metadata),
 		},
 		Credential: in.Credential,
@@ -110,8 +110,7 @@ func (d *decoder) team(b *hcl.Block) {
 		return
 	}
 	t := Team{Position: positionOf(b.DefRange), SharedBudget: in.SharedBudget, Resource: resource.Team{
-		Meta: owned(), Name: b.Labels[0], Models: in.Models, Budgets: d.allTerms(in.Budgets),
-		Limits: in.Limit.limits(), Tags: in.Tags, Metadata: d.json(in.Metadata),
+		Meta: owned(), Name: b.Labels[0], Policy: resource.Policy{Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Models: in.Models, Tags: in.Tags, Metadata: d.json(in.Metadata)},
 	}}
 	if d.valid("team", &t.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Teams = append(d.out.Resources.Teams, t)
@@ -131,9 +130,8 @@ func (d *decoder) key(b *hcl.Block) {
 		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, SharedBudget: in.SharedBudget,
 		Resource: resource.Key{
 			Meta: owned(), Name: b.Labels[0], Hash: resource.HashSecret(in.Secret), Hint: resource.HintOf(in.Secret),
-			UserID: in.UserID, Role: resource.Role(in.Role), Models: in.Models, Routes: in.Routes,
-			Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), Tags: in.Tags,
-			ExpiresAt: d.time(in.ExpiresAt), Metadata: d.json(in.Metadata),
+			UserID: in.UserID, Role: resource.Role(in.Role), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Models: in.Models, Routes: in.Routes, Tags: in.Tags, Metadata: d.json(in.Metadata)},
+			ExpiresAt: d.time(in.ExpiresAt),
 		},
 	}
 	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {

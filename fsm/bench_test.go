@@ -22,8 +22,7 @@ func (h *harness) fill(n int) {
 			id := fmt.Sprintf("key_%016d", i)
 			logs = append(logs, h.entry(master, h.putKey(resource.Key{
 				Meta: resource.Meta{ID: id, CreatedAt: day0 + resource.Time(i), CreatedBy: "master"},
-				Name: "name-" + id, Hint: "sk-...abcd", Models: []string{"demo"},
-				Limits: resource.Limits{RPM: new(int64(60))},
+				Name: "name-" + id, Hint: "sk-...abcd", Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(60))}}, Models: []string{"demo"}},
 			}, 0)))
 		}
 		for _, a := range h.f.ApplyBatch(logs) {

@@ -110,7 +110,7 @@ func TestRecords_References(t *testing.T) {
 		}
 	}
 	invalid(h.putKey(resource.Key{Meta: meta("k1"), TeamID: "t1"}, 0), "team_id")
-	invalid(h.putKey(resource.Key{Meta: meta("k1"), BudgetID: "b1"}, 0), "budget_id")
+	invalid(h.putKey(resource.Key{Meta: meta("k1"), Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1"}}}, 0), "budget_id")
 	invalid(h.putKey(resource.Key{Meta: meta("a/b")}, 0), "id")
 	dep := func(d resource.Deployment, read uint64) fsm.PutDeployment {
 		return fsm.PutDeployment{Deployment: encoded(t, d), Read: read}
@@ -250,7 +250,7 @@ func TestApply_Deterministic(t *testing.T) {
 		h.now += resource.Time(r.IntN(3e9)) - 1e9
 		switch r.IntN(5) {
 		case 0, 1:
-			k := resource.Key{Meta: meta(id), Name: fmt.Sprint("name", r.IntN(60)), Budgets: []resource.Terms{{USD: resource.Money(r.IntN(1000))}}}
+			k := resource.Key{Meta: meta(id), Name: fmt.Sprint("name", r.IntN(60)), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: resource.Money(r.IntN(1000))}}}}}
 			put := h.putKey(k, read)
 			put.Windows = []fsm.OpenWindow{{Account: account}}
 			h.try(master, put)

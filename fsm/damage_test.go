@@ -96,7 +96,7 @@ func TestShrink(t *testing.T) {
 	h := start(t)
 	fat := []byte(`{"a":"` + strings.Repeat("x", 32<<10) + `"}`)
 	for i := range 60 {
-		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Metadata: fat}, 0))
+		h.do(h.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%d", i)), Policy: resource.Policy{Metadata: fat}}, 0))
 	}
 	for i := range 60 {
 		h.do(fsm.DeleteKey{ID: fmt.Sprintf("k%d", i)})

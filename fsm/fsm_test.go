@@ -141,7 +141,7 @@ func TestFSM_Key(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.do(fsm.PutTeam{Team: encoded(t, resource.Team{Meta: meta("t1"), Name: "research"})})
-	k := resource.Key{Meta: meta("k1"), Name: "notebook", TeamID: "t1", Models: []string{"demo"}}
+	k := resource.Key{Meta: meta("k1"), Name: "notebook", TeamID: "t1", Policy: resource.Policy{Models: []string{"demo"}}}
 	made := h.do(h.putKey(k, 0))
 
 	got, ok := h.f.KeyByHash(resource.HashSecret("sk-k1"))

@@ -249,7 +249,7 @@ func TestMoney_Bound(t *testing.T) {
 				h.lastSeq = map[string]uint64{}
 				m := &model{h: h, t: rt, limit: resource.Money(rapid.Int64Range(1, 300).Draw(rt, "limit")), overdraft: overdraft}
 				h.boot("n1", "n2", "n3")
-				k := resource.Key{Meta: meta("k1"), Budgets: []resource.Terms{{USD: m.limit, Overdraft: overdraft}}}
+				k := resource.Key{Meta: meta("k1"), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: m.limit, Overdraft: overdraft}}}}}
 				put := h.putKey(k, 0)
 				put.Windows = []fsm.OpenWindow{{Account: account, Limit: m.limit}}
 				h.do(put)

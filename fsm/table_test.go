@@ -51,13 +51,12 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.Batch{Items: []fsm.Item{item}},
 		fsm.PutKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd", TeamID: "t1",
-			UserID: "u1", Role: resource.RoleAdmin, Models: []string{"demo"}, Routes: []string{"/v1/*"}, BudgetID: "b1", Budgets: terms,
-			Limits: limits, Tags: []string{"x"}, ExpiresAt: 9, Metadata: json.RawMessage(`{"a":1}`),
+			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`)}, ExpiresAt: 9,
 		})},
 		fsm.BlockKey{ID: "k1", Blocked: true},
 		fsm.DeleteKey{ID: "k1"},
 		fsm.PutTeam{Read: 7, Windows: []fsm.OpenWindow{open}, Team: encoded(t, resource.Team{
-			Meta: m("t1"), Name: "research", Models: []string{"demo"}, BudgetID: "b1", Budgets: terms, Limits: limits, Tags: []string{"x"}, Metadata: json.RawMessage(`{}`),
+			Meta: m("t1"), Name: "research", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{}`)},
 		})},
 		fsm.BlockTeam{ID: "t1", Blocked: true},
 		fsm.DeleteTeam{ID: "t1"},
@@ -67,7 +66,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteModel{ID: "m1"},
 		fsm.PutDeployment{Read: 7, Deployment: encoded(t, resource.Deployment{
 			Meta: m("d1"), Name: "d", ModelID: "m1", Provider: "openai", APIBase: "http://x", Upstream: "up", CredentialID: "c1", APIKey: sealed,
-			Weight: new(int64(0)), Order: 1, Limits: limits, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
+			Weight: new(int64(0)), Order: 1, Allowance: resource.Allowance{Limits: limits}, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
 			Price: &resource.Price{Input: 1, Output: 2, CacheRead: new(resource.Money(3)), CacheWrite: new(resource.Money(4)), Reasoning: new(resource.Money(5)), Request: 6},
 		})},
 		fsm.DeleteDeployment{ID: "d1"},

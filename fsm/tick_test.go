@@ -16,7 +16,7 @@ func budgeted(t *testing.T, terms resource.Terms, w resource.Window, nodes ...st
 	t.Helper()
 	h := start(t)
 	h.boot(nodes...)
-	k := resource.Key{Meta: meta("k1"), Budgets: []resource.Terms{terms}}
+	k := resource.Key{Meta: meta("k1"), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{terms}}}}
 	put := h.putKey(k, 0)
 	id := resource.Account("key", "k1", put.Key.Value().Budgets[0].Name)
 	put.Windows = []fsm.OpenWindow{{Account: id, Window: w, Limit: terms.USD}}
@@ -203,7 +203,7 @@ func TestMoney_LimitChange(t *testing.T) {
 	h.boot("n1")
 	shared := resource.Budget{Meta: meta("b1"), Name: "shared", Terms: resource.Terms{Name: "s", USD: 100}}
 	r := h.do(fsm.PutBudget{Budget: encoded(t, shared)})
-	h.do(h.putKey(resource.Key{Meta: meta("k1"), BudgetID: "b1"}, 0))
+	h.do(h.putKey(resource.Key{Meta: meta("k1"), Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1"}}}, 0))
 	const id = resource.AccountID("key/k1/s")
 	h.tick(fsm.Tick{Node: "n1", Want: want(id, resource.Window{}, 60, 60)}) // opens: 25 + 60
 	shared.Terms.USD = 40

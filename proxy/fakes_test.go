@@ -224,7 +224,7 @@ const answerBody = `{"id":"x","choices":[{"message":{"content":"hi"}}],"usage":{
 func newRig(t testing.TB) *rig {
 	r := &rig{t: t, keys: keyTable{}, journal: &journal{}}
 	r.keys[resource.HashSecret(goodKey)] = &resource.Key{
-		Meta: resource.Meta{ID: "key_good"}, Hash: resource.HashSecret(goodKey), Models: []string{"demo", "other", "missing"},
+		Meta: resource.Meta{ID: "key_good"}, Hash: resource.HashSecret(goodKey), Policy: resource.Policy{Models: []string{"demo", "other", "missing"}},
 	}
 	r.keys[resource.HashSecret(blockedKey)] = &resource.Key{
 		Meta: resource.Meta{ID: "key_blocked"}, Hash: resource.HashSecret(blockedKey), Blocked: true,

@@ -1,7 +1,10 @@
 package resource
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 )
 
@@ -35,18 +38,80 @@ const (
 	UnpricedDeny  Unpriced = "deny"
 )
 
-// Terms are money in a window, held by a key or a team.
+// Unit is what a budget counts. Each budget counts one; units are never mixed.
+type Unit string
+
+// The units of a budget. The zero value is UnitUSD. An amount of a budget is an int64 of the
+// unit's smallest part, which is what Money holds: nanodollars, tokens, requests,
+// GPU-nanoseconds.
+const (
+	UnitUSD        Unit = ""
+	UnitTokens     Unit = "tokens"
+	UnitRequests   Unit = "requests"
+	UnitGPUSeconds Unit = "gpu_seconds"
+)
+
+// Terms are money, or another unit, in a window, held by one level (Level).
 type Terms struct {
-	Name      string   `json:"name,omitempty"`      // unique in its holder; default: Per
-	USD       Money    `json:"usd"`                 // the limit of one window; 0 allows only free models
-	Per       Per      `json:"per,omitempty"`       // default: total
-	Zone      string   `json:"zone,omitempty"`      // IANA name; default: UTC
-	Strict    bool     `json:"strict,omitempty"`    // hold one token for every byte of the prompt
-	Clamp     bool     `json:"clamp,omitempty"`     // lower a request's maximum to what is left
-	Overdraft Money    `json:"overdraft,omitempty"` // what each node may go over its lease
-	NoQuorum  NoQuorum `json:"no_quorum,omitempty"`
-	Unpriced  Unpriced `json:"unpriced,omitempty"`
+	Name       string        `json:"name,omitempty"`        // unique in its holder; default: Per
+	USD        Money         `json:"usd"`                   // the limit of one window; 0 allows only free models
+	Tokens     *int64        `json:"tokens,omitempty"`      // the limit instead of USD
+	Requests   *int64        `json:"requests,omitempty"`    // the limit instead of USD
+	GPUSeconds *Money        `json:"gpu_seconds,omitempty"` // the limit instead of USD, in nanoseconds
+	Soft       Money         `json:"soft,omitempty"`        // in the unit: passing it alerts, and refuses nothing
+	Models     []string      `json:"models,omitempty"`      // names or "prefix*" that count; empty: all
+	Per        Per           `json:"per,omitempty"`         // default: total
+	Every      int64         `json:"every,omitempty"`       // a window is so many periods long; default 1
+	Zone       string        `json:"zone,omitempty"`        // IANA name; default: UTC
+	Strict     bool          `json:"strict,omitempty"`      // hold one token for every byte of the prompt
+	Clamp      bool          `json:"clamp,omitempty"`       // lower a request's maximum to what is left
+	Overdraft  Money         `json:"overdraft,omitempty"`   // what each node may go over its lease
+	NoQuorum   NoQuorum      `json:"no_quorum,omitempty"`
+	Unpriced   Unpriced      `json:"unpriced,omitempty"`
+	Increase   *TempIncrease `json:"increase,omitempty"`
 }
+
+// TempIncrease raises a limit until a moment, in the unit of its budget.
+type TempIncrease struct {
+	Amount Money  `json:"amount"`
+	Until  Time   `json:"until"`
+	By     string `json:"by,omitempty"` // who approved it, as in audit entries
+	Reason string `json:"reason,omitempty"`
+}
+
+// Unit tells what the budget counts.
+func (t *Terms) Unit() Unit {
+	switch {
+	case t.Tokens != nil:
+		return UnitTokens
+	case t.Requests != nil:
+		return UnitRequests
+	case t.GPUSeconds != nil:
+		return UnitGPUSeconds
+	}
+	return UnitUSD
+}
+
+// Limit is the amount of one window at the time, in the unit, with an increase that has not
+// ended.
+func (t *Terms) Limit(at Time) Money {
+	limit := t.USD
+	switch t.Unit() {
+	case UnitTokens:
+		limit = Money(*t.Tokens)
+	case UnitRequests:
+		limit = Money(*t.Requests)
+	case UnitGPUSeconds:
+		limit = *t.GPUSeconds
+	}
+	if t.Increase != nil && at < t.Increase.Until {
+		limit += t.Increase.Amount
+	}
+	return limit
+}
+
+// Counts says whether requests for the model count in the budget.
+func (t *Terms) Counts(model string) bool { return AllowsModel(t.Models, model) }
 
 // Budget is a shared set of terms. Each key or team that names it has an account of its
 // own under the terms.
@@ -74,9 +139,50 @@ func (t *Terms) canonicalize() {
 	if t.Per == "" {
 		t.Per = PerTotal
 	}
-	if t.Name == "" {
-		t.Name = string(t.Per)
+	if t.Every == 1 {
+		t.Every = 0
 	}
+	if t.Name == "" {
+		t.Name = t.defaultName()
+	}
+}
+
+// defaultName is the period, with the unit and the number of periods if they are not the
+// usual: "day", "30day", "tokens_month".
+func (t *Terms) defaultName() string {
+	name := string(t.Per)
+	if t.Every > 1 {
+		name = strconv.FormatInt(t.Every, 10) + name
+	}
+	if u := t.Unit(); u != UnitUSD {
+		name = string(u) + "_" + name
+	}
+	return name
+}
+
+func (t *Terms) validateAmounts(field string) error {
+	units := 0
+	for _, set := range []bool{t.USD != 0, t.Tokens != nil, t.Requests != nil, t.GPUSeconds != nil} {
+		if set {
+			units++
+		}
+	}
+	if units > 1 {
+		return invalidf(field, "a budget counts one of usd, tokens, requests, gpu_seconds")
+	}
+	if limit := t.Limit(math.MaxInt64); limit < 0 || limit > MaxMoney {
+		return invalidf(field+"."+string(cmp.Or(t.Unit(), "usd")), "%d is not between 0 and %d", limit, MaxMoney)
+	}
+	if t.Soft < 0 || t.Soft > MaxMoney {
+		return invalidf(field+".soft", "%s is not between 0 and %s", t.Soft, MaxMoney)
+	}
+	if t.Increase != nil && (t.Increase.Amount < 0 || t.Increase.Amount > MaxMoney) {
+		return invalidf(field+".increase.amount", "%s is not between 0 and %s", t.Increase.Amount, MaxMoney)
+	}
+	if t.Increase != nil && t.Increase.Until == 0 {
+		return invalidf(field+".increase.until", "an increase ends")
+	}
+	return nil
 }
 
 func (t *Terms) validate(field string) error {
@@ -85,8 +191,14 @@ func (t *Terms) validate(field string) error {
 	default:
 		return invalidf(field+".per", "%q is not one of hour, day, week, month, total", t.Per)
 	}
-	if t.USD < 0 || t.USD > MaxMoney {
-		return invalidf(field+".usd", "%s is not between 0 and %s", t.USD, MaxMoney)
+	if t.Every < 0 || t.Every > 1000 {
+		return invalidf(field+".every", "%d is not between 1 and 1000", t.Every)
+	}
+	if err := t.validateAmounts(field); err != nil {
+		return err
+	}
+	if err := validNames(field+".models", t.Models); err != nil {
+		return err
 	}
 	if t.Overdraft < 0 || t.Overdraft > MaxMoney {
 		return invalidf(field+".overdraft", "%s is not between 0 and %s", t.Overdraft, MaxMoney)
@@ -137,30 +249,39 @@ type Window struct {
 // Contains says whether at lies in the window.
 func (w Window) Contains(at Time) bool { return at >= w.Start && (w.End == 0 || at < w.End) }
 
-// Window returns the window of the terms that at lies in. Proposers and nodes call it,
+// Window returns the window of the terms that at lies in. Windows of several periods are
+// counted from 1970, in the zone, weeks from its first Monday. Proposers and nodes call it,
 // never Apply: it reads the time zone database.
 func (t *Terms) Window(at time.Time) (Window, error) {
 	loc, err := t.location()
 	if err != nil {
 		return Window{}, fmt.Errorf("zone %q: %w", t.Zone, err)
 	}
-	at = at.In(loc)
+	at, every := at.In(loc), max(t.Every, 1)
 	y, m, d := at.Date()
 	date := func(y int, m time.Month, d int) Time { return At(dayStart(y, m, d, loc)) }
 	switch t.Per {
 	case PerHour:
-		start := at.UTC().Truncate(time.Hour)
-		return Window{At(start), At(start.Add(time.Hour))}, nil
+		hours := at.Unix() / 3600
+		start := time.Unix((hours-hours%every)*3600, 0)
+		return Window{At(start), At(start.Add(time.Duration(every) * time.Hour))}, nil
 	case PerDay:
-		return Window{date(y, m, d), date(y, m, d+1)}, nil
+		back := int(daysSince(y, m, d) % every)
+		return Window{date(y, m, d-back), date(y, m, d-back+int(every))}, nil
 	case PerWeek:
-		back := (int(at.Weekday()) + 6) % 7
-		return Window{date(y, m, d-back), date(y, m, d-back+7)}, nil
+		back := int((daysSince(y, m, d) + 3) % (7 * every)) // 1970-01-01 was a Thursday
+		return Window{date(y, m, d-back), date(y, m, d-back+7*int(every))}, nil
 	case PerMonth:
-		return Window{date(y, m, 1), date(y, m+1, 1)}, nil
+		back := time.Month((int64(y-1970)*12 + int64(m) - 1) % every)
+		return Window{date(y, m-back, 1), date(y, m-back+time.Month(every), 1)}, nil
 	default:
 		return Window{}, nil
 	}
+}
+
+// daysSince counts the days from 1970-01-01 to a date.
+func daysSince(y int, m time.Month, d int) int64 {
+	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix() / 86400
 }
 
 // dayStart is the first moment of a date. Where clocks change at midnight, 00:00 may be

@@ -8,6 +8,7 @@ import (
 // Deployment is one way to serve a model: a provider, an address, a name there.
 type Deployment struct {
 	Meta
+	Allowance                    // of all requests that it serves
 	Name         string          `json:"name,omitempty"`     // unique within its model if set
 	ModelID      string          `json:"model_id,omitempty"` // of the model it serves
 	Provider     string          `json:"provider,omitempty"` // row of the provider table: "openai"
@@ -17,8 +18,7 @@ type Deployment struct {
 	APIKey       *Sealed         `json:"api_key,omitempty"` // instead of a credential
 	Weight       *int64          `json:"weight,omitempty"`  // for simple_shuffle; default 1; 0 takes it out
 	Order        int64           `json:"order,omitempty"`   // lower ones are tried first
-	Limits       Limits          `json:"limits,omitzero"`
-	Price        *Price          `json:"price,omitempty"` // nil: the price table's, else unknown
+	Price        *Price          `json:"price,omitempty"`   // nil: the price table's, else unknown
 	TimeoutMS    int64           `json:"timeout_ms,omitempty"`
 	Blocked      bool            `json:"blocked,omitempty"`
 	Metadata     json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
@@ -28,7 +28,7 @@ type Deployment struct {
 func (d *Deployment) Label() string { return "" }
 
 // Canonicalize implements Record.
-func (d *Deployment) Canonicalize() {}
+func (d *Deployment) Canonicalize() { d.canonicalize() }
 
 // Validate implements Record.
 func (d *Deployment) Validate() error {
@@ -49,7 +49,7 @@ func (d *Deployment) Validate() error {
 	if d.Weight != nil && (*d.Weight < 0 || *d.Weight > 1_000_000) {
 		return invalidf("weight", "%d is not between 0 and 1000000", *d.Weight)
 	}
-	if err := d.Limits.validate("limits"); err != nil {
+	if err := d.Allowance.validate(); err != nil {
 		return err
 	}
 	if err := validTimeout("timeout_ms", d.TimeoutMS); err != nil {

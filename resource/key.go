@@ -53,22 +53,17 @@ type OldHash struct {
 // around them, so that blocking never competes with an edit.
 type Key struct {
 	Meta
-	Name      string          `json:"name,omitempty"`       // unique if set; LiteLLM's key_alias
-	Hash      Hash            `json:"hash"`                 // of the current secret
-	OldHashes []OldHash       `json:"old_hashes,omitempty"` // of rotated secrets in their grace
-	Hint      string          `json:"hint,omitempty"`       // "sk-...abcd"
-	TeamID    string          `json:"team_id,omitempty"`
-	UserID    string          `json:"user_id,omitempty"`
-	Role      Role            `json:"role,omitempty"`
-	Models    []string        `json:"models,omitempty"` // names or "prefix*"; empty: all of the team's
-	Routes    []string        `json:"routes,omitempty"` // paths or "/prefix/*"; empty: all that the role has
-	BudgetID  string          `json:"budget_id,omitempty"`
-	Budgets   []Terms         `json:"budgets,omitempty"`
-	Limits    Limits          `json:"limits,omitzero"`
-	Tags      []string        `json:"tags,omitempty"`
-	ExpiresAt Time            `json:"expires_at,omitempty"` // 0: never
-	Metadata  json.RawMessage `json:"metadata,omitempty"`   // free JSON object
-	Blocked   bool            `json:"blocked,omitempty" cbor:"-"`
+	Policy
+	Name      string    `json:"name,omitempty"`       // unique if set; LiteLLM's key_alias
+	Hash      Hash      `json:"hash"`                 // of the current secret
+	OldHashes []OldHash `json:"old_hashes,omitempty"` // of rotated secrets in their grace
+	Hint      string    `json:"hint,omitempty"`       // "sk-...abcd"
+	TeamID    string    `json:"team_id,omitempty"`
+	ProjectID string    `json:"project_id,omitempty"` // of the same team
+	UserID    string    `json:"user_id,omitempty"`
+	Role      Role      `json:"role,omitempty"`
+	ExpiresAt Time      `json:"expires_at,omitempty"` // 0: never
+	Blocked   bool      `json:"blocked,omitempty" cbor:"-"`
 }
 
 // NewSecret makes the secret of a new virtual key: "sk-" and 22 characters, 128 bits.
@@ -110,9 +105,7 @@ func (k *Key) Label() string { return k.Name }
 
 // Canonicalize implements Record.
 func (k *Key) Canonicalize() {
-	for i := range k.Budgets {
-		k.Budgets[i].canonicalize()
-	}
+	k.canonicalize()
 }
 
 // Validate implements Record.
@@ -130,21 +123,7 @@ func (k *Key) Validate() error {
 	default:
 		return invalidf("role", "%q is not one of \"\", proxy_admin, proxy_admin_viewer", k.Role)
 	}
-	if err := validNames("models", k.Models); err != nil {
-		return err
-	}
-	for i, r := range k.Routes {
-		if !strings.HasPrefix(r, "/") {
-			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
-		}
-	}
-	if err := validateTerms("budgets", k.Budgets); err != nil {
-		return err
-	}
-	if err := k.Limits.validate("limits"); err != nil {
-		return err
-	}
-	return validMetadata(k.Metadata)
+	return k.Policy.validate()
 }
 
 // ExpiredAt says whether the key has expired at the time.

@@ -21,12 +21,14 @@ var Strategies = []Strategy{StrategyShuffle, StrategyLeastBusy, StrategyLatency}
 // Model is a name that clients ask for. Its deployments are records of their own.
 type Model struct {
 	Meta
-	Name      string          `json:"name,omitempty"` // unique; what stands in a request's "model"
-	Strategy  Strategy        `json:"strategy,omitempty"`
-	Fallbacks []string        `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
-	Retries   *int            `json:"retries,omitempty"`   // further attempts after the first; default 2
-	TimeoutMS int64           `json:"timeout_ms,omitempty"`
-	Metadata  json.RawMessage `json:"metadata,omitempty"`
+	Allowance                    // of all requests for the model, whoever sends them
+	Name         string          `json:"name,omitempty"` // unique; what stands in a request's "model"
+	Strategy     Strategy        `json:"strategy,omitempty"`
+	Fallbacks    []string        `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
+	Retries      *int            `json:"retries,omitempty"`   // further attempts after the first; default 2
+	TimeoutMS    int64           `json:"timeout_ms,omitempty"`
+	AccessGroups []string        `json:"access_groups,omitempty"` // names that stand for this model in lists of models
+	Metadata     json.RawMessage `json:"metadata,omitempty"`
 }
 
 // DefaultRetries is the number of further attempts of a model that does not say.
@@ -37,6 +39,7 @@ func (m *Model) Label() string { return m.Name }
 
 // Canonicalize implements Record.
 func (m *Model) Canonicalize() {
+	m.canonicalize()
 	if m.Strategy == "" {
 		m.Strategy = StrategyShuffle
 	}
@@ -45,6 +48,12 @@ func (m *Model) Canonicalize() {
 // Validate implements Record.
 func (m *Model) Validate() error {
 	if err := validName("name", m.Name); err != nil {
+		return err
+	}
+	if err := m.Allowance.validate(); err != nil {
+		return err
+	}
+	if err := validNames("access_groups", m.AccessGroups); err != nil {
 		return err
 	}
 	known := m.Strategy == ""

@@ -2,9 +2,13 @@ package resource
 
 // Principal is who a request comes from. It is immutable and shared between requests.
 type Principal struct {
-	Master bool  // the master key
-	Key    *Key  // nil for the master key
-	Team   *Team // nil if the key has none
+	Master       bool          // the master key
+	Key          *Key          // nil for the master key
+	Organization *Organization // the team's; nil if there is none
+	Team         *Team         // nil if the key has none
+	Project      *Project      // nil if the key has none
+	User         *User         // nil if the key has none, or the user has no record
+	Member       *TeamMember   // the user's place in the team; nil if there is none
 }
 
 // IsAdmin says that the principal may change everything.
@@ -31,4 +35,28 @@ func (p *Principal) AllowsModel(model string) bool {
 		return false
 	}
 	return p.Team == nil || AllowsModel(p.Team.Models, model)
+}
+
+// Levels appends the principal's chain to to: organization, team, project, user, team
+// member, key. The master key has none.
+func (p *Principal) Levels(to []Level) []Level {
+	if o := p.Organization; o != nil {
+		to = append(to, Level{HolderOrganization, o.ID, o.Name, &o.Allowance, &o.Policy})
+	}
+	if t := p.Team; t != nil {
+		to = append(to, Level{HolderTeam, t.ID, t.Name, &t.Allowance, &t.Policy})
+	}
+	if r := p.Project; r != nil {
+		to = append(to, Level{HolderProject, r.ID, r.Name, &r.Allowance, &r.Policy})
+	}
+	if u := p.User; u != nil {
+		to = append(to, Level{HolderUser, u.ID, u.Name, &u.Allowance, &u.Policy})
+	}
+	if m := p.Member; m != nil {
+		to = append(to, Level{HolderMember, m.ID, "", &m.Allowance, &m.Policy})
+	}
+	if k := p.Key; k != nil {
+		to = append(to, Level{HolderKey, k.ID, k.Name, &k.Allowance, &k.Policy})
+	}
+	return to
 }

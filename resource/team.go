@@ -1,19 +1,13 @@
 package resource
 
-import "encoding/json"
-
 // Team is a group of keys that share models, budgets and limits. Blocked is a flag of the
 // frame around the stored bytes, as a key's is.
 type Team struct {
 	Meta
-	Name     string          `json:"name,omitempty"`   // unique; LiteLLM's team_alias
-	Models   []string        `json:"models,omitempty"` // names or "prefix*"; empty: all
-	BudgetID string          `json:"budget_id,omitempty"`
-	Budgets  []Terms         `json:"budgets,omitempty"`
-	Limits   Limits          `json:"limits,omitzero"`
-	Tags     []string        `json:"tags,omitempty"`
-	Metadata json.RawMessage `json:"metadata,omitempty"` // free JSON object
-	Blocked  bool            `json:"blocked,omitempty" cbor:"-"`
+	Policy
+	Name           string `json:"name,omitempty"` // unique; LiteLLM's team_alias
+	OrganizationID string `json:"organization_id,omitempty"`
+	Blocked        bool   `json:"blocked,omitempty" cbor:"-"`
 }
 
 // Label implements Record.
@@ -21,9 +15,7 @@ func (t *Team) Label() string { return t.Name }
 
 // Canonicalize implements Record.
 func (t *Team) Canonicalize() {
-	for i := range t.Budgets {
-		t.Budgets[i].canonicalize()
-	}
+	t.canonicalize()
 }
 
 // Validate implements Record.
@@ -33,14 +25,5 @@ func (t *Team) Validate() error {
 			return err
 		}
 	}
-	if err := validNames("models", t.Models); err != nil {
-		return err
-	}
-	if err := validateTerms("budgets", t.Budgets); err != nil {
-		return err
-	}
-	if err := t.Limits.validate("limits"); err != nil {
-		return err
-	}
-	return validMetadata(t.Metadata)
+	return t.Policy.validate()
 }

@@ -23,7 +23,7 @@ func declared() declare.File {
 				{Record: resource.Deployment{Name: "d2", Provider: "openai"}, APIKey: "of its own"},
 			},
 		}},
-		Teams: []declare.Team{{Record: resource.Team{Name: "research", Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}},
+		Teams: []declare.Team{{Record: resource.Team{Name: "research", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}}}},
 		Keys: []declare.Key{{
 			Record: resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
 			Team:   "research", Budget: "shared",

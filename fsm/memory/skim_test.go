@@ -14,7 +14,7 @@ func skimSeed(t testing.TB) []byte {
 	e, err := codec.Encode(resource.Key{
 		Meta: resource.Meta{ID: "k1", Owner: resource.OwnerFile, CreatedAt: -5, CreatedBy: "master"}, Name: "näme", TeamID: "t1",
 		Hash: resource.HashSecret("one"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("two"), Until: 7}},
-		Budgets: []resource.Terms{{USD: 5, Per: resource.PerDay}}, Metadata: []byte(`{"a":[1]}`), Models: []string{"x", "y"},
+		Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: 5, Per: resource.PerDay}}}, Metadata: []byte(`{"a":[1]}`), Models: []string{"x", "y"}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ func catalog() *resource.Catalog {
 		Teams: []*resource.Team{
 			{Meta: resource.Meta{ID: "team_a"}, Name: "a"},
 			{Meta: resource.Meta{ID: "team_blocked"}, Name: "b", Blocked: true},
-			{Meta: resource.Meta{ID: "team_lost"}, Name: "c", BudgetID: "budget_lost"},
+			{Meta: resource.Meta{ID: "team_lost"}, Name: "c", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_lost"}}},
 		},
 		Budgets: []*resource.Budget{{Meta: resource.Meta{ID: "budget_a"}, Name: "a"}},
 	})
@@ -44,7 +44,7 @@ func TestAuthenticate(t *testing.T) {
 	old := resource.HashSecret("sk-old")
 	keys := table{}
 	keys.put("sk-plain", &resource.Key{})
-	keys.put("sk-team", &resource.Key{TeamID: "team_a", BudgetID: "budget_a"})
+	keys.put("sk-team", &resource.Key{TeamID: "team_a", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_a"}}})
 	keys.put("sk-blocked", &resource.Key{Blocked: true, Role: resource.RoleAdmin})
 	keys.put("sk-expired", &resource.Key{ExpiresAt: at(0)})
 	keys.put("sk-later", &resource.Key{ExpiresAt: at(1)})
@@ -52,7 +52,7 @@ func TestAuthenticate(t *testing.T) {
 	keys.put("sk-older", &resource.Key{Hash: resource.HashSecret("sk-new"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("sk-older"), Until: at(0)}}})
 	keys.put("sk-teamblocked", &resource.Key{TeamID: "team_blocked"})
 	keys.put("sk-noteam", &resource.Key{TeamID: "team_gone"})
-	keys.put("sk-nobudget", &resource.Key{BudgetID: "budget_gone"})
+	keys.put("sk-nobudget", &resource.Key{Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_gone"}}})
 	keys.put("sk-teamnobudget", &resource.Key{TeamID: "team_lost"})
 	keys.put("", &resource.Key{}) // the hash of nothing opens nothing
 	master := resource.HashSecret("sk-master")
@@ -145,7 +145,7 @@ func TestAllowsRoute(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			err := auth.AllowsRoute(&resource.Principal{Key: &resource.Key{Routes: tt.routes}}, tt.paths...)
+			err := auth.AllowsRoute(&resource.Principal{Key: &resource.Key{Policy: resource.Policy{Routes: tt.routes}}}, tt.paths...)
 			if (err == nil) != tt.want {
 				t.Errorf("got %v, want allowed %v", err, tt.want)
 			}
@@ -200,7 +200,7 @@ func FuzzSecret(f *testing.F) {
 
 func BenchmarkAuthenticate(b *testing.B) {
 	keys := table{}
-	keys.put("sk-0123456789abcdefghijkl", &resource.Key{TeamID: "team_a", BudgetID: "budget_a"})
+	keys.put("sk-0123456789abcdefghijkl", &resource.Key{TeamID: "team_a", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_a"}}})
 	a := auth.New(auth.Config{Keys: keys})
 	cat := catalog()
 	h := http.Header{"Authorization": {"Bearer sk-0123456789abcdefghijkl"}}

@@ -32,7 +32,7 @@ func dayWindow(at time.Time) resource.Window {
 }
 
 func keyWith(terms ...resource.Terms) *resource.Principal {
-	k := &resource.Key{Meta: resource.Meta{ID: "key_1"}, Name: "notebook", Budgets: terms}
+	k := &resource.Key{Meta: resource.Meta{ID: "key_1"}, Name: "notebook", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: terms}}}
 	k.Canonicalize()
 	return &resource.Principal{Key: k}
 }
@@ -67,7 +67,7 @@ func reserve(b *budget.Budgets, p *resource.Principal, cost resource.Money) (*bu
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	shared := &resource.Budget{Meta: resource.Meta{ID: "bud_1"}, Terms: daily(5 * cent)}
-	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Name: "research", Budgets: []resource.Terms{daily(cent)}}
+	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Name: "research", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{daily(cent)}}}}
 	for _, tt := range []struct {
 		name string
 		p    *resource.Principal
@@ -100,12 +100,12 @@ func TestReserve(t *testing.T) {
 		},
 		{
 			name: "shared budget is missing",
-			p:    &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, BudgetID: "bud_2"}},
+			p:    &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "bud_2"}}}},
 			req:  budget.Request{Cost: 1}, kind: llm.Unavailable,
 		},
 		{
 			name: "shared budget", held: []resource.AccountID{"key/key_1/day"}, req: budget.Request{Cost: 1},
-			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, BudgetID: "bud_1"}},
+			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "bud_1"}}}},
 		},
 		{
 			name: "team is missing", req: budget.Request{Cost: 1}, kind: llm.Unavailable,
@@ -113,7 +113,7 @@ func TestReserve(t *testing.T) {
 		},
 		{
 			name: "team has no lease", req: budget.Request{Cost: 1}, kind: llm.OverBudget, code: "budget_exceeded", text: `team "research"`,
-			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, TeamID: "team_1", Budgets: []resource.Terms{daily(cent)}}, Team: team},
+			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, TeamID: "team_1", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{daily(cent)}}}}, Team: team},
 		},
 		{
 			name: "share of a cut-off node", p: keyWith(resource.Terms{USD: 30 * cent, Per: resource.PerDay, NoQuorum: resource.NoQuorumShare}),
@@ -175,7 +175,7 @@ func TestRoom(t *testing.T) {
 func TestReserve_AllOrNone(t *testing.T) {
 	t.Parallel()
 	b := alone(lease(4*cent, 0, 10*cent))
-	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Budgets: []resource.Terms{daily(cent)}}
+	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{daily(cent)}}}}
 	key := keyWith(daily(10 * cent)).Key
 	both := &resource.Principal{Key: key, Team: team}
 	for range 10 {
@@ -470,7 +470,7 @@ func TestReserve_Concurrent(t *testing.T) {
 	l := lease(1000, 0, 1000)
 	l.Account = "team/team_1/day"
 	b.Leases(2, []budget.Lease{l})
-	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Budgets: []resource.Terms{daily(1000)}}
+	team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{daily(1000)}}}}
 	p := keyWith(daily(100))
 	p.Team = team
 	var wg sync.WaitGroup

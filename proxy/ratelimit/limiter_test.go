@@ -28,7 +28,7 @@ func limits(rpm, tpm, par int64) resource.Limits {
 }
 
 func keyWith(l resource.Limits) *resource.Principal {
-	return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Limits: l}}
+	return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: l}}}}
 }
 
 func refusal(t testing.TB, err error) *llm.Error {
@@ -98,7 +98,7 @@ func TestLimiter_TeamAndKey(t *testing.T) {
 	t.Parallel()
 	l := New(Config{NodeID: "a"})
 	p := keyWith(limits(10, -1, 10))
-	p.Team = &resource.Team{Meta: resource.Meta{ID: "team_1"}, Limits: limits(1, -1, -1)}
+	p.Team = &resource.Team{Meta: resource.Meta{ID: "team_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: limits(1, -1, -1)}}}
 	h, err := l.Reserve(t.Context(), Request{Principal: p})
 	if err != nil {
 		t.Fatal(err)

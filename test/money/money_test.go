@@ -309,7 +309,7 @@ func TestMoney_BoundAndExactlyOnce(t *testing.T) {
 		}))
 		n.start(t)
 	}
-	key := resource.Key{Meta: resource.Meta{ID: keyID}, Hash: resource.HashSecret("sk-1"), Budgets: []resource.Terms{{USD: limit}}}
+	key := resource.Key{Meta: resource.Meta{ID: keyID}, Hash: resource.HashSecret("sk-1"), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: limit}}}}}
 	key.Canonicalize()
 	enc, err := fsm.EncodedOf(key)
 	if err != nil {

@@ -1,0 +1,171 @@
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Allowance is how much one holder may spend and how fast: what budgets and limits are
+// reserved from. Each level of a request's chain has its own (Level).
+type Allowance struct {
+	BudgetID    string            `json:"budget_id,omitempty"` // shared terms
+	Budgets     []Terms           `json:"budgets,omitempty"`
+	Limits      Limits            `json:"limits,omitzero"`
+	ModelLimits map[string]Limits `json:"model_limits,omitempty"` // by model name, beside Limits
+}
+
+// IsZero says that nothing is budgeted or limited.
+func (a *Allowance) IsZero() bool {
+	return a.BudgetID == "" && len(a.Budgets) == 0 && a.Limits.IsZero() && len(a.ModelLimits) == 0
+}
+
+func (a *Allowance) canonicalize() {
+	for i := range a.Budgets {
+		a.Budgets[i].canonicalize()
+	}
+}
+
+func (a *Allowance) validate() error {
+	if err := validateTerms("budgets", a.Budgets); err != nil {
+		return err
+	}
+	if err := a.Limits.validate("limits"); err != nil {
+		return err
+	}
+	for _, model := range sortedKeys(a.ModelLimits) {
+		if err := validName("model_limits", model); err != nil {
+			return err
+		}
+		l := a.ModelLimits[model]
+		if err := l.validate("model_limits." + model); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Policy is what an organization, a team, a project, a user, a key, a customer, a tag or a
+// team member may do. A request passes every level's policy; an empty field allows all.
+type Policy struct {
+	Allowance
+	Models         []string          `json:"models,omitempty"`  // names, "prefix*" or access groups
+	Aliases        map[string]string `json:"aliases,omitempty"` // asked name → model
+	Routes         []string          `json:"routes,omitempty"`  // paths or "/prefix/*"
+	AllowedIPs     []string          `json:"allowed_ips,omitempty"`
+	DeniedIPs      []string          `json:"denied_ips,omitempty"`      // win over AllowedIPs
+	EnforcedParams []string          `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
+	Guardrails     []string          `json:"guardrails,omitempty"`
+	Callbacks      []string          `json:"callbacks,omitempty"`
+	Tags           []string          `json:"tags,omitempty"` // of every request, beside its own
+	Sessions       *SessionLimits    `json:"sessions,omitempty"`
+	LogContent     *bool             `json:"log_content,omitempty"`     // false anywhere in the chain: no prompt or answer is kept anywhere
+	MaxRequestMB   *int64            `json:"max_request_mb,omitempty"`  // MiB of a request's body
+	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"` // MiB of an answer
+	Metadata       json.RawMessage   `json:"metadata,omitempty"`        // free JSON object
+}
+
+// SessionLimits bound one agent session: requests that carry the same session id.
+type SessionLimits struct {
+	Budget         Money  `json:"budget,omitempty"`     // of one session; 0: none
+	Iterations     int64  `json:"iterations,omitempty"` // requests of one session; 0: any number
+	RPM            *int64 `json:"rpm,omitempty"`
+	TPM            *int64 `json:"tpm,omitempty"`
+	RequireTraceID bool   `json:"require_trace_id,omitempty"` // refuse requests without a session
+}
+
+func (p *Policy) validate() error {
+	if err := p.Allowance.validate(); err != nil {
+		return err
+	}
+	if err := validNames("models", p.Models); err != nil {
+		return err
+	}
+	for _, from := range sortedKeys(p.Aliases) {
+		if err := validNames("aliases", []string{from, p.Aliases[from]}); err != nil {
+			return err
+		}
+	}
+	for i, r := range p.Routes {
+		if !strings.HasPrefix(r, "/") {
+			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
+		}
+	}
+	if err := validAddresses("allowed_ips", p.AllowedIPs); err != nil {
+		return err
+	}
+	if err := validAddresses("denied_ips", p.DeniedIPs); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		field string
+		names []string
+	}{{"enforced_params", p.EnforcedParams}, {"guardrails", p.Guardrails}, {"callbacks", p.Callbacks}, {"tags", p.Tags}} {
+		if err := validNames(f.field, f.names); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct {
+		field string
+		v     *int64
+	}{{"max_request_mb", p.MaxRequestMB}, {"max_response_mb", p.MaxResponseMB}} {
+		if f.v != nil && (*f.v < 1 || *f.v > 1<<20) {
+			return invalidf(f.field, "%d is not between 1 and %d", *f.v, 1<<20)
+		}
+	}
+	if err := p.Sessions.validate("sessions"); err != nil {
+		return err
+	}
+	return validMetadata(p.Metadata)
+}
+
+func (s *SessionLimits) validate(field string) error {
+	if s == nil {
+		return nil
+	}
+	if s.Budget < 0 || s.Budget > MaxMoney {
+		return invalidf(field+".budget", "%s is not between 0 and %s", s.Budget, MaxMoney)
+	}
+	if s.Iterations < 0 {
+		return invalidf(field+".iterations", "%d is negative", s.Iterations)
+	}
+	l := Limits{RPM: s.RPM, TPM: s.TPM}
+	return l.validate(field)
+}
+
+// ParseAddresses reads an address or a range in CIDR form, IPv4 or IPv6.
+func ParseAddresses(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return netip.Prefix{}, fmt.Errorf("range %q is not in CIDR form such as 10.0.0.0/8", s)
+		}
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("address %q is neither IPv4 nor IPv6", s)
+	}
+	a = a.Unmap().WithZone("")
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+func validAddresses(field string, list []string) error {
+	for i, s := range list {
+		if _, err := ParseAddresses(s); err != nil {
+			return invalidf(fmt.Sprintf("%s[%d]", field, i), "%s", err)
+		}
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
