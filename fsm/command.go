@@ -65,14 +65,16 @@ type (
 		ID      string `json:"id"`
 		Blocked bool   `json:"blocked,omitempty"`
 	}
-	// DeleteTeam deletes a team; refused with resource.ErrInUse while keys belong to it.
+	// DeleteTeam deletes a team with its members; refused with resource.ErrInUse while keys or
+	// projects belong to it.
 	DeleteTeam struct {
 		ID string `json:"id"`
 	}
 	// PutModel creates or replaces a model.
 	PutModel struct {
-		Model Encoded[resource.Model] `json:"model"`
-		Read  uint64                  `json:"read,omitempty"`
+		Model   Encoded[resource.Model] `json:"model"`
+		Read    uint64                  `json:"read,omitempty"`
+		Windows []OpenWindow            `json:"windows,omitempty"`
 	}
 	// DeleteModel deletes a model and its deployments.
 	DeleteModel struct {
@@ -82,6 +84,7 @@ type (
 	PutDeployment struct {
 		Deployment Encoded[resource.Deployment] `json:"deployment"`
 		Read       uint64                       `json:"read,omitempty"`
+		Windows    []OpenWindow                 `json:"windows,omitempty"`
 	}
 	// DeleteDeployment deletes a deployment.
 	DeleteDeployment struct {

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,34 +29,19 @@ func (tx *Tx) putAccount(key []byte, a *money.Account) { tx.put(store.Accounts, 
 // terms finds the terms of an account in the holder's record: an account's limit is never
 // taken from a node, which may not know the newest.
 func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
-	parts := strings.SplitN(string(id), "/", 3)
-	if len(parts) != 3 {
+	kind, holder, name, ok := id.Split()
+	if !ok {
 		return resource.Terms{}, false
 	}
-	all, shared := tx.holder(parts[0], parts[1])
+	all, shared := tx.holder(kind, holder)
 	if b, _, ok := load[resource.Budget](tx, store.Budgets, shared); shared != "" && ok {
 		all = append(slices.Clip(all), b.Terms)
 	}
-	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == parts[2] })
+	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == name })
 	if i < 0 {
 		return resource.Terms{}, false
 	}
 	return all[i], true
-}
-
-// holder returns the inline terms of a holder of budgets and the id of the shared ones.
-func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
-	switch kind {
-	case "key":
-		if k, _, ok := load[resource.Key](tx, store.Keys, id); ok {
-			return k.Budgets, k.BudgetID
-		}
-	case "team":
-		if t, _, ok := load[resource.Team](tx, store.Teams, id); ok {
-			return t.Budgets, t.BudgetID
-		}
-	}
-	return nil, ""
 }
 
 // openWindows opens those windows of the holder's accounts that nobody has opened.
@@ -137,7 +121,10 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 
 // dropAccounts deletes all accounts of a holder that is deleted.
 func (tx *Tx) dropAccounts(kind, id string) {
-	for _, k := range tx.scan(store.Accounts, []byte(kind+"/"+id+"/")) {
-		tx.delete(store.Accounts, bytes.Clone(k))
+	prefix := kind + "/" + id + "/"
+	for _, k := range tx.scan(store.Accounts, []byte(prefix)) {
+		if account, _, ok := money.SplitKey(k); ok && !strings.Contains(string(account[len(prefix):]), "/") {
+			tx.delete(store.Accounts, k)
+		}
 	}
 }

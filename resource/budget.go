@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -186,6 +187,9 @@ func (t *Terms) validateAmounts(field string) error {
 }
 
 func (t *Terms) validate(field string) error {
+	if strings.Contains(t.Name, "/") {
+		return invalidf(field+".name", "%q has a slash", t.Name)
+	}
 	switch t.Per {
 	case "", PerHour, PerDay, PerWeek, PerMonth, PerTotal:
 	default:

@@ -29,12 +29,48 @@ func (p *Principal) Actor() string {
 	return "key/" + p.Key.ID
 }
 
-// AllowsModel says whether both the key's and the team's lists have the model.
-func (p *Principal) AllowsModel(model string) bool {
-	if p.Key != nil && !AllowsModel(p.Key.Models, model) {
-		return false
+// AllowsModel says whether the list of each level has the model, whose access groups are
+// given.
+func (p *Principal) AllowsModel(model string, groups ...string) bool {
+	for l := range p.Chain {
+		if !AllowsModel(l.Policy.Models, model, groups...) {
+			return false
+		}
 	}
-	return p.Team == nil || AllowsModel(p.Team.Models, model)
+	return true
+}
+
+// Chain yields the principal's levels: organization, team, project, user, team member, key.
+// The master key has none.
+func (p *Principal) Chain(yield func(Level) bool) {
+	var room [6]Level
+	for _, l := range p.Levels(room[:0]) {
+		if !yield(l) {
+			return
+		}
+	}
+}
+
+// RefusesModel returns the first of the levels whose list does not have the model.
+func RefusesModel(levels []Level, model string, groups []string) (Level, bool) {
+	for _, l := range levels {
+		if l.Policy != nil && !AllowsModel(l.Policy.Models, model, groups...) {
+			return l, true
+		}
+	}
+	return Level{}, false
+}
+
+// Alias returns the model that the innermost level with such an alias means by a name.
+func Alias(levels []Level, asked string) (model string, ok bool) {
+	for i := len(levels) - 1; i >= 0; i-- {
+		if p := levels[i].Policy; p != nil {
+			if to, ok := p.Aliases[asked]; ok {
+				return to, true
+			}
+		}
+	}
+	return asked, false
 }
 
 // Levels appends the principal's chain to to: organization, team, project, user, team
