@@ -41,6 +41,7 @@ type Call struct {
 	limited bool
 	guards  *guardrail.Set
 	plan    []router.Target
+	levels  []resource.Level // whose budgets the request falls under; the array is reused
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
