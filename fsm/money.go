@@ -121,7 +121,8 @@ func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 // the window before it. A window that is far from now, or of no budget, is not opened.
 func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Account, bool) {
 	key := money.Key(id, w.Start)
-	if a, ok := tx.account(key); ok {
+	session := money.IsSession(key)
+	if a, ok := tx.account(key); ok && !(session && a.Ended(tx.Now)) {
 		return a, true
 	}
 	if !money.Near(w, tx.Now) {
@@ -130,6 +131,9 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 	t, ok := tx.terms(id)
 	if !ok || !money.Fits(&t, w) {
 		return nil, false
+	}
+	if session {
+		w.End = tx.Now + resource.SessionIdle
 	}
 	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)

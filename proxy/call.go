@@ -60,6 +60,7 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	verdicts []ledger.GuardrailResult // of all guardrails
+	tries    []ledger.Try             // of all attempts
 	lent     bool                     // an attempt was sent buf's own bytes
 
 	result result
