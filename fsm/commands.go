@@ -160,8 +160,8 @@ func (c PutBudget) Apply(tx *Tx) error {
 	for _, k := range tx.scan(store.Refs, relation.Prefix(store.Budgets, b.ID)) {
 		kind, id, _ := strings.Cut(string(bytes.TrimPrefix(k, relation.Prefix(store.Budgets, b.ID))), "/")
 		kind = holderKind(kind)
-		inline, _ := tx.holder(kind, id)
-		if _, err := tx.holderTerms(inline, b.ID); err != nil {
+		a, _ := tx.allowance(kind, id)
+		if _, err := tx.holderTerms(a.Budgets, b.ID); err != nil {
 			return fmt.Errorf("%s %q: %w", kind, id, err)
 		}
 		tx.adjustLimits(kind, id, []resource.Terms{b.Terms})

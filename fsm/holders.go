@@ -87,18 +87,22 @@ func holderKind(record string) string {
 	return record
 }
 
-// holder returns the inline terms of a holder of budgets and the id of the shared ones.
-func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
+// allowance returns what a holder may spend, as its record says, and its limits of sessions;
+// zero if there is no record.
+func (tx *Tx) allowance(kind, id string) (resource.Allowance, *resource.SessionLimits) {
 	h, ok := holders[kind]
 	if !ok {
-		return nil, ""
+		return resource.Allowance{}, nil
 	}
 	r, ok := h.load(tx, id)
 	if !ok {
-		return nil, ""
+		return resource.Allowance{}, nil
 	}
-	_, a := resource.HolderOf(r)
-	return a.Budgets, a.BudgetID
+	l, _ := resource.LevelOf(r)
+	if l.Policy == nil {
+		return *l.Allowance, nil
+	}
+	return *l.Allowance, l.Policy.Sessions
 }
 
 func bucketOf[T any, P codec.Canonicalizer[T]]() (kind string, b store.Bucket) {
@@ -183,14 +187,7 @@ func (tx *Tx) settleHolder(r, before resource.Record, windows []OpenWindow) erro
 		return err
 	}
 	kind, a := resource.HolderOf(r)
-	id := r.Head().ID
-	terms, err := tx.holderTerms(a.Budgets, a.BudgetID)
-	if err != nil {
-		return err
-	}
-	tx.adjustLimits(kind, id, terms)
-	tx.openWindows(kind, id, windows)
-	return nil
+	return tx.setBudgets(kind, r.Head().ID, a, windows)
 }
 
 // checkPlace refuses a record whose parents do not belong together.

@@ -78,7 +78,7 @@ type news struct {
 }
 
 func (f *FSM) prepare(b *batch) (*news, error) {
-	n := &news{Change: Change{Index: b.pos.Index, Tables: b.tables}}
+	n := &news{Change: Change{Index: b.pos.Index, Tables: b.tables, Soft: b.passed}}
 	for _, of := range slices.Sorted(maps.Keys(b.changed)) {
 		for _, id := range slices.Sorted(maps.Keys(b.changed[of])) {
 			if err := n.read(b, of, id); err != nil {

@@ -1,7 +1,5 @@
 package resource
 
-import "strings"
-
 // The kinds of holders: who can be limited.
 const (
 	HolderOrganization = "organization"
@@ -65,15 +63,4 @@ func LevelOf(r Record) (Level, bool) {
 func HolderOf(r Record) (kind string, a *Allowance) {
 	l, _ := LevelOf(r)
 	return l.Kind, l.Allowance
-}
-
-// Split takes an account's id apart. The id of a holder may hold slashes; kinds and names of
-// terms have none.
-func (a AccountID) Split() (kind, id, terms string, ok bool) {
-	kind, rest, ok := strings.Cut(string(a), "/")
-	i := strings.LastIndexByte(rest, '/')
-	if !ok || i < 1 || i == len(rest)-1 {
-		return "", "", "", false
-	}
-	return kind, rest[:i], rest[i+1:], true
 }
