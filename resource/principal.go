@@ -4,7 +4,7 @@ package resource
 type Principal struct {
 	Master       bool          // the master key
 	Key          *Key          // nil for the master key
-	Organization *Organization // the team's; nil if there is none
+	Organization *Organization // the team's, or else the user's; nil if there is none
 	Team         *Team         // nil if the key has none
 	Project      *Project      // nil if the key has none
 	User         *User         // nil if the key has none, or the user has no record
@@ -49,28 +49,6 @@ func (p *Principal) Chain(yield func(Level) bool) {
 			return
 		}
 	}
-}
-
-// RefusesModel returns the first of the levels whose list does not have the model.
-func RefusesModel(levels []Level, model string, groups []string) (Level, bool) {
-	for _, l := range levels {
-		if l.Policy != nil && !AllowsModel(l.Policy.Models, model, groups...) {
-			return l, true
-		}
-	}
-	return Level{}, false
-}
-
-// Alias returns the model that the innermost level with such an alias means by a name.
-func Alias(levels []Level, asked string) (model string, ok bool) {
-	for i := len(levels) - 1; i >= 0; i-- {
-		if p := levels[i].Policy; p != nil {
-			if to, ok := p.Aliases[asked]; ok {
-				return to, true
-			}
-		}
-	}
-	return asked, false
 }
 
 // Levels appends the principal's chain to to: organization, team, project, user, team
