@@ -141,13 +141,11 @@ func (p *Plan) compare(now *Book, e *Entry, how How) bool {
 	reason := ""
 	switch {
 	case how.Accept:
-	case suspicious(prices) != "":
-		reason = suspicious(prices)
 	case how.Review:
 		reason = "review"
 	}
-	if ok && reason == suspicious(prices) && old.Price == nil && !how.Review {
-		reason = "" // it had no price at all
+	if why := suspicious(old, e); why != "" && !how.Accept {
+		reason = why
 	}
 	if reason == "" {
 		p.Changes = append(p.Changes, Change{Provider: e.Provider, Model: e.Model, Kind: kind, Prices: prices})
@@ -158,28 +156,28 @@ func (p *Plan) compare(now *Book, e *Entry, how How) bool {
 }
 
 // suspicious says what about a change looks like a mistake, "" for nothing.
-func suspicious(prices []PriceChange) string {
-	lost := len(prices) > 0
-	for _, c := range prices {
-		lost = lost && c.New == ""
-		if c.Old == "" || c.New == "" {
+func suspicious(old, e *Entry) string {
+	if old == nil || old.Price == nil {
+		return ""
+	}
+	if e.Price == nil {
+		return "the price is gone"
+	}
+	before, after := pricesOf(old), pricesOf(e)
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		text, ok := after[name]
+		if !ok {
 			continue
 		}
-		before, errB := resource.ParseRate(c.Old)
-		after, errA := resource.ParseRate(c.New)
-		if errA != nil || errB != nil {
-			continue // dollars a million tokens beyond a rate's bounds are compared as text below
-		}
+		a, errA := strconv.ParseInt(before[name], 10, 64)
+		b, errB := strconv.ParseInt(text, 10, 64)
 		switch {
-		case before == 0 && after == 0:
-		case before == 0 || after == 0:
-			return c.Name + " goes from or to 0"
-		case after/tooMuch > before || before/tooMuch > after:
-			return c.Name + " changes more than 100 times"
+		case errA != nil || errB != nil || a == b:
+		case a == 0 || b == 0:
+			return name + " goes from or to 0"
+		case a/tooMuch > b || b/tooMuch > a:
+			return name + " changes more than 100 times"
 		}
-	}
-	if lost {
-		return "the price is gone"
 	}
 	return ""
 }
