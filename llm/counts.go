@@ -157,7 +157,7 @@ func (s *scanner) seconds() int64 {
 func (s *scanner) service() Service {
 	v := s.value()
 	if len(v) < 2 || v[0] != '"' {
-		return ServiceStandard
+		return ServiceUnsaid
 	}
 	return ServiceOf(v[1 : len(v)-1])
 }

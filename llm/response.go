@@ -57,7 +57,7 @@ func Read(data []byte) (Report, error) {
 	if !s.ok() {
 		return Report{}, &Error{Kind: Upstream, Code: "invalid_response", Message: "The provider sent something that is not JSON."}
 	}
-	if r.HasUsage && tier != ServiceStandard {
+	if r.HasUsage && tier != ServiceUnsaid {
 		r.Usage.Service = tier
 	}
 	r.UsageOnly = r.HasUsage && !choices

@@ -20,7 +20,8 @@ type Service uint8
 
 // The tiers of service.
 const (
-	ServiceStandard Service = iota
+	ServiceUnsaid Service = iota // it does not say; the zero value
+	ServiceStandard
 	ServiceBatch
 	ServiceFlex
 	ServicePriority
@@ -30,7 +31,7 @@ const (
 	numServices
 )
 
-var serviceNames = [numServices]string{"", "batch", "flex", "priority", "balanced", "ultrafast", "decisions"}
+var serviceNames = [numServices]string{"", "", "batch", "flex", "priority", "balanced", "ultrafast", "decisions"}
 
 // String names the tier as prices do, "" for the standard one.
 func (s Service) String() string {
@@ -40,15 +41,18 @@ func (s Service) String() string {
 	return ""
 }
 
-// ServiceOf reads the name of a tier. "default", "standard", "auto" and names that are not
-// known are the standard tier.
+// ServiceOf reads the name of a tier. "auto" and names that are not known say nothing.
 func ServiceOf(name []byte) Service {
+	switch string(name) {
+	case "default", "standard", "STANDARD", "ON_DEMAND":
+		return ServiceStandard
+	}
 	for i, n := range serviceNames {
-		if i > 0 && string(name) == n {
+		if n != "" && string(name) == n {
 			return Service(i)
 		}
 	}
-	return ServiceStandard
+	return ServiceUnsaid
 }
 
 // Usage is tokens in disjoint classes: their sum is what the provider counted in all. Units

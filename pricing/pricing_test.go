@@ -129,8 +129,8 @@ func TestBill(t *testing.T) {
 		want resource.Money
 	}{
 		{"none", resource.Adjustment{}, 3_108_007},
-		{"discount", resource.Adjustment{Discount: 50_000}, 2_952_607},                             // 2,952,606.65
-		{"margin", resource.Adjustment{Margin: 100_000}, 3_418_808},                                // 3,418,807.7
+		{"discount", resource.Adjustment{Discount: 50_000}, 2_952_607}, // 2,952,606.65
+		{"margin", resource.Adjustment{Margin: 100_000}, 3_418_808},    // 3,418,807.7
 		{"both, rounded once", resource.Adjustment{Discount: 123_456, Margin: 333_333}, 3_632_406},
 		{"fixed", resource.Adjustment{Fixed: 100}, 3_108_107},
 		{"all of it off", resource.Adjustment{Discount: 1_000_000, Fixed: 5}, 5},

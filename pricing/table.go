@@ -2,6 +2,7 @@ package pricing
 
 import (
 	_ "embed" // for the table
+	"encoding/json"
 	"iter"
 	"strconv"
 	"strings"
@@ -85,6 +86,46 @@ func (b *Book) Row(provider, model string) (e *Entry, imported, ok bool) {
 	}
 	e, ok = b.builtin[key]
 	return e, false, ok
+}
+
+// Of is the price of a deployment of a model with the name: its own, else that of its upstream
+// model, else that of the base_model in its metadata, "provider/model". False: it is unknown.
+func (b *Book) Of(d *resource.Deployment, model string) (*Entry, bool) {
+	if d.Price != nil {
+		return &Entry{Price: d.Price}, true
+	}
+	if d.Upstream != "" {
+		model = d.Upstream
+	}
+	if e, ok := b.Lookup(d.Provider, model); ok || len(d.Metadata) == 0 {
+		return e, ok
+	}
+	var info struct {
+		BaseModel string `json:"base_model"`
+	}
+	if json.Unmarshal(d.Metadata, &info) != nil || info.BaseModel == "" {
+		return nil, false
+	}
+	if e, ok := b.Lookup(d.Provider, strings.TrimPrefix(info.BaseModel, d.Provider+"/")); ok {
+		return e, true
+	}
+	provider, name, _ := strings.Cut(info.BaseModel, "/")
+	return b.Lookup(provider, name)
+}
+
+// InUse lists the rows, "provider/model", at which a deployment of the catalog is priced.
+func (b *Book) InUse(cat *resource.Catalog) map[string]bool {
+	used := map[string]bool{}
+	for _, d := range cat.Tables().Deployments {
+		m, ok := cat.ModelByID(d.ModelID)
+		if !ok || d.Price != nil {
+			continue
+		}
+		if e, ok := b.Of(d, m.Name); ok {
+			used[e.key()] = true
+		}
+	}
+	return used
 }
 
 // All yields every row that counts, in no order, and whether it was imported.
