@@ -52,7 +52,8 @@ type draft struct {
 	maxInput, maxOutput   int64
 	price                 resource.Price
 	priced                bool
-	err                   error // the first number that is no price
+	err                   error  // the first number that is no price
+	bad                   string // the name of its field
 }
 
 var errPrice = errors.New("is not a price")

@@ -93,7 +93,10 @@ func CustomPrice(fields map[string]json.RawMessage) (p *resource.Price, used []s
 	}
 	slices.Sort(used)
 	e, err := d.entry()
-	if err != nil {
+	switch {
+	case err != nil && d.bad != "":
+		return nil, used, &resource.Invalid{Field: d.bad, Reason: err.Error()}
+	case err != nil:
 		return nil, used, err
 	}
 	return e.Price, used, nil
@@ -116,6 +119,9 @@ func (d *draft) fields(fields map[string]json.RawMessage) (rest []string) {
 			d.ranges(fields[name])
 		default:
 			rest = append(rest, name)
+		}
+		if d.err != nil && d.bad == "" {
+			d.bad = name
 		}
 	}
 	return rest

@@ -218,6 +218,11 @@ func shown(name, value string) string {
 	return resource.Money(n).String()
 }
 
+// Keep is a plan that changes nothing, and proposes nothing any more.
+func (b *Book) Keep() *Plan {
+	return &Plan{Rows: slices.Collect(maps.Values(b.imported))}
+}
+
 // Held counts the changes that wait for a person.
 func (p *Plan) Held() int { return len(p.proposals) }
 
