@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -201,7 +202,7 @@ func (n *Node) onStatus(context.Context, string, []byte) ([]byte, error) {
 func (n *Node) becomeReady() {
 	for n.ctx.Err() == nil {
 		if _, founded := n.fsm.Cluster(); founded && n.HasLeader() && n.catchUp() == nil {
-			if err := n.markStarted(); err != nil {
+			if err := logstore.MarkStarted(n.cfg.Dir); err != nil {
 				n.log.Error("become ready", "error", err)
 			}
 			close(n.ready)

@@ -57,9 +57,9 @@ func TestLog_saysOnceWhatGoesOn(t *testing.T) {
 	a.log = slog.New(log)
 	a.start(&f.Bootstrap)
 	ready(t, a)
-	b := join(t, "b", a, token(t, a))
+	b := joinThrough(t, "b", a, token(t, a))
 	ready(t, b)
-	c := join(t, "c", b, token(t, b))
+	c := joinThrough(t, "c", b, token(t, b))
 	eventually(t, "three voters", func() bool { return voters(a) == 3 })
 	if !leader(t, []*machine{a, b, c}).node.IsLeader() || !a.node.IsLeader() {
 		if err := a.node.Transfer(t.Context(), a.id.NodeID); err != nil {

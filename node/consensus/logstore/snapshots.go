@@ -1,4 +1,4 @@
-package consensus
+package logstore
 
 import (
 	"bufio"
@@ -24,24 +24,28 @@ const (
 	damagedDir   = "damaged"   // what was set aside; the newest is kept for a person to look at
 	partSuffix   = ".tmp"      // a snapshot that was not finished
 	snapshotRead = 1 << 20     // buffer of a reader
+
+	keepSnapshots = 2
 )
 
-// snapshots keeps Raft's snapshots. It is raft's file store, to which it adds that the
+// Snapshots keeps Raft's snapshots. It is raft's file store, to which it adds that the
 // frame of each carries Raft's index and term, and that the frame's SHA-256 is checked
 // when a snapshot is written and whenever it is opened. A damaged one is set aside, so that
 // the next is used. It implements raft.SnapshotStore.
-type snapshots struct {
+type Snapshots struct {
 	*raft.FileSnapshotStore
 	dir string // Raft's folder
 	log *slog.Logger
 
-	damaged func() // told, in no hurry, that a snapshot was set aside; nil: nobody cares
+	damaged func() // told that a snapshot was set aside
 
 	mu sync.Mutex // held while a snapshot is set aside
 }
 
-// openSnapshots opens the store and removes what a crash left half written.
-func openSnapshots(dir string, log *slog.Logger, raftLog hclog.Logger) (*snapshots, error) {
+// OpenSnapshots opens the store in dir, Raft's folder, and removes what a crash left half
+// written. damaged is called when a snapshot is set aside, so that another is made; it must
+// not block.
+func OpenSnapshots(dir string, log *slog.Logger, raftLog hclog.Logger, damaged func()) (*Snapshots, error) {
 	parts, err := filepath.Glob(filepath.Join(dir, snapshotDir, "*"+partSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
@@ -55,11 +59,11 @@ func openSnapshots(dir string, log *slog.Logger, raftLog hclog.Logger) (*snapsho
 	if err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
-	return &snapshots{FileSnapshotStore: files, dir: dir, log: log}, nil
+	return &Snapshots{FileSnapshotStore: files, dir: dir, log: log, damaged: damaged}, nil
 }
 
-// bounds gives the indexes of the newest and the oldest snapshot, 0 if there is none.
-func (s *snapshots) bounds() (newest, oldest uint64, err error) {
+// Bounds gives the indexes of the newest and the oldest snapshot, 0 if there is none.
+func (s *Snapshots) Bounds() (newest, oldest uint64, err error) {
 	metas, err := s.List()
 	if err != nil {
 		return 0, 0, fmt.Errorf("list snapshots: %w", err)
@@ -70,9 +74,9 @@ func (s *snapshots) bounds() (newest, oldest uint64, err error) {
 	return metas[0].Index, metas[len(metas)-1].Index, nil
 }
 
-// settle reads the newest snapshot, sets it aside if it is damaged and goes on to the next,
+// Settle reads the newest snapshot, sets it aside if it is damaged and goes on to the next,
 // until one is good.
-func (s *snapshots) settle() error {
+func (s *Snapshots) Settle() error {
 	for {
 		metas, err := s.List()
 		if err != nil {
@@ -91,8 +95,8 @@ func (s *snapshots) settle() error {
 	}
 }
 
-// scrub reads all snapshots and sets damaged ones aside.
-func (s *snapshots) scrub() error {
+// Scrub reads all snapshots and sets damaged ones aside.
+func (s *Snapshots) Scrub() error {
 	metas, err := s.List()
 	if err != nil {
 		return fmt.Errorf("list snapshots: %w", err)
@@ -101,7 +105,7 @@ func (s *snapshots) scrub() error {
 		_, rc, err := s.Open(m.ID)
 		switch {
 		case err == nil:
-			_ = rc.Close()
+			_ = rc.Close() // it was only read
 		case errors.Is(err, ErrCorrupt), errors.Is(err, os.ErrNotExist): // set aside, or reaped meanwhile
 		default:
 			return err
@@ -111,7 +115,7 @@ func (s *snapshots) scrub() error {
 }
 
 // Open implements raft.SnapshotStore. It reads the whole snapshot before it hands it out.
-func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, err := s.meta(id)
 	if err != nil {
 		return nil, nil, err
@@ -125,7 +129,7 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 			_, err = f.Seek(0, io.SeekStart)
 		}
 		if err != nil {
-			_ = f.Close()
+			_ = f.Close() // it was only read
 		}
 	}
 	if err != nil {
@@ -139,7 +143,7 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 }
 
 // meta finds what the file store knows of a snapshot.
-func (s *snapshots) meta(id string) (*raft.SnapshotMeta, error) {
+func (s *Snapshots) meta(id string) (*raft.SnapshotMeta, error) {
 	metas, err := s.List()
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)
@@ -184,7 +188,7 @@ func sameBody(h *fsm.Header, size uint64, sum hash.Hash) error {
 }
 
 // setAside moves a damaged snapshot to where nobody uses it.
-func (s *snapshots) setAside(id string, why error) {
+func (s *Snapshots) setAside(id string, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	from, to := filepath.Join(s.dir, snapshotDir, id), filepath.Join(s.dir, damagedDir, id)
@@ -202,9 +206,7 @@ func (s *snapshots) setAside(id string, why error) {
 		err = errors.Join(err, os.RemoveAll(from)) // it must not be used in any case
 	}
 	s.log.Error("a snapshot is damaged and was set aside", "snapshot", id, "to", to, "reason", why, "error", err)
-	if s.damaged != nil {
-		s.damaged()
-	}
+	s.damaged()
 }
 
 // snapshotReader reads a file through a buffer.
@@ -217,7 +219,7 @@ type snapshotReader struct {
 func (r *snapshotReader) Close() error { return r.f.Close() }
 
 // Create implements raft.SnapshotStore.
-func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, cIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, cIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
 	sink, err := s.FileSnapshotStore.Create(version, index, term, c, cIndex, trans)
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
@@ -253,7 +255,7 @@ func (s *framedSink) Write(b []byte) (int, error) {
 		}
 	}
 	n, err := s.SnapshotSink.Write(b[taken:])
-	_, _ = s.sum.Write(b[taken : taken+n])
+	_, _ = s.sum.Write(b[taken : taken+n]) // a hash takes everything
 	s.size += uint64(n)
 	return taken + n, err
 }
