@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"golang.org/x/time/rate"
 
@@ -138,52 +137,6 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
 	return n.startRaft(rc, old)
-}
-
-// keeps says that the state's file holds all that the snapshot has.
-func (n *Node) keeps(newest uint64) bool { return n.fsm.Kept() && n.fsm.Applied() >= newest }
-
-// openSnapshots opens the snapshots and gives the index of the newest. If the state has to
-// be restored, that one is known to be good: a damaged one is set aside. The log keeps what
-// follows the oldest, so that there is a way from each snapshot to now.
-func (n *Node) openSnapshots(dir string, raftLog hclog.Logger) (newest uint64, err error) {
-	if n.snaps, err = logstore.OpenSnapshots(dir, n.log, raftLog, n.wantSnapshot); err != nil {
-		return 0, err
-	}
-	if newest, _, err = n.snaps.Bounds(); err != nil {
-		return 0, err
-	}
-	if !n.keeps(newest) {
-		if err := n.snaps.Settle(); err != nil {
-			return 0, err
-		}
-		if newest, _, err = n.snaps.Bounds(); err != nil {
-			return 0, err
-		}
-	}
-	first, err := n.store.FirstIndex()
-	if err != nil {
-		return 0, err
-	}
-	if first > newest+1 {
-		return 0, fmt.Errorf("%w: the log begins at entry %d, the newest good snapshot ends at %d", logstore.ErrCorrupt, first, newest)
-	}
-	n.store.KeepAfter(func() uint64 {
-		_, oldest, err := n.snaps.Bounds()
-		if err != nil {
-			return 0 // nothing is deleted until it is known
-		}
-		return oldest
-	})
-	return newest, nil
-}
-
-// wantSnapshot asks for a snapshot soon.
-func (n *Node) wantSnapshot() {
-	select {
-	case n.remake <- struct{}{}:
-	default:
-	}
 }
 
 // startRaft makes the first configuration, if this node is to and has no state, and starts.
@@ -406,18 +359,6 @@ func (n *Node) ReadyCh() <-chan struct{} { return n.ready }
 
 // Removed says that this node's tombstone has been applied here.
 func (n *Node) Removed() bool { return n.removed.Load() }
-
-// Snapshot makes a snapshot now; none is needed if nothing changed since the last.
-func (n *Node) Snapshot() error {
-	err := n.raft.Snapshot().Error()
-	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("make snapshot: %w", err)
-	}
-	return nil
-}
 
 // Handle answers a method that other nodes call. Names with a slash are the consensus' own.
 func (n *Node) Handle(method string, h func(ctx context.Context, peerID string, body []byte) ([]byte, error)) {

@@ -1,0 +1,120 @@
+package consensus
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
+)
+
+const (
+	// maxReplay is how long a restart may take to apply what followed the last snapshot.
+	maxReplay = 10 * time.Second
+	// snapshotRetry is the pause after a snapshot that was due and could not be made.
+	snapshotRetry = time.Minute
+	// snapshotScrub is how often the snapshots are read and compared with their checksums.
+	snapshotScrub = 24 * time.Hour
+)
+
+// keeps says that the state's file holds all that the snapshot has.
+func (n *Node) keeps(newest uint64) bool { return n.fsm.Kept() && n.fsm.Applied() >= newest }
+
+// openSnapshots opens the snapshots and gives the index of the newest. If the state has to
+// be restored, that one is known to be good: a damaged one is set aside. The log keeps what
+// follows the oldest, so that there is a way from each snapshot to now.
+func (n *Node) openSnapshots(dir string, raftLog hclog.Logger) (newest uint64, err error) {
+	if n.snaps, err = logstore.OpenSnapshots(dir, n.log, raftLog, n.wantSnapshot); err != nil {
+		return 0, err
+	}
+	if newest, _, err = n.snaps.Bounds(); err != nil {
+		return 0, err
+	}
+	if !n.keeps(newest) {
+		if err := n.snaps.Settle(); err != nil {
+			return 0, err
+		}
+		if newest, _, err = n.snaps.Bounds(); err != nil {
+			return 0, err
+		}
+	}
+	first, err := n.store.FirstIndex()
+	if err != nil {
+		return 0, err
+	}
+	if first > newest+1 {
+		return 0, fmt.Errorf("%w: the log begins at entry %d, the newest good snapshot ends at %d", logstore.ErrCorrupt, first, newest)
+	}
+	n.store.KeepAfter(func() uint64 {
+		_, oldest, err := n.snaps.Bounds()
+		if err != nil {
+			return 0 // nothing is deleted until it is known
+		}
+		return oldest
+	})
+	return newest, nil
+}
+
+// wantSnapshot asks for a snapshot soon.
+func (n *Node) wantSnapshot() {
+	select {
+	case n.remake <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot makes a snapshot now; none is needed if nothing changed since the last.
+func (n *Node) Snapshot() error {
+	err := n.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make snapshot: %w", err)
+	}
+	return nil
+}
+
+// keepReplayShort makes a snapshot as soon as the next start would take too long, or one is
+// asked for in place of a damaged one. Raft's own threshold of entries stands beside it, as
+// the longest that the log grows.
+func (n *Node) keepReplayShort() {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	var next time.Duration // boot time before which no snapshot is tried
+	for {
+		asked := false
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.remake:
+			asked = true
+		case <-tick.C:
+		}
+		if !asked && (n.machine.Replay() < maxReplay || n.cfg.Boot() < next) {
+			continue
+		}
+		if err := n.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+			n.log.Warn("a snapshot is due and cannot be made now", "error", err)
+			next = n.cfg.Boot() + snapshotRetry
+		}
+	}
+}
+
+// scrubSnapshots reads all snapshots once the node is ready, and then daily: a damaged one
+// is to be replaced while the log still has what followed the one before.
+func (n *Node) scrubSnapshots() {
+	select {
+	case <-n.ctx.Done():
+		return
+	case <-n.ready:
+	}
+	for ; n.ctx.Err() == nil; pause(n.ctx, snapshotScrub) {
+		if err := n.snaps.Scrub(); err != nil {
+			n.log.Warn("check the snapshots", "error", err)
+		}
+	}
+}
