@@ -245,7 +245,8 @@ func (n *Node) readIndex(ctx context.Context) (uint64, error) {
 	if !n.IsLeader() {
 		return 0, resource.ErrNoLeader
 	}
-	if n.settled.Load() != n.raft.CurrentTerm() {
+	term := n.raft.CurrentTerm()
+	if n.settled.Load() != term {
 		if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
 			return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 		}
@@ -256,6 +257,9 @@ func (n *Node) readIndex(ctx context.Context) (uint64, error) {
 	}
 	if err := waitFuture(ctx, n.raft.VerifyLeader()); err != nil {
 		return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	}
+	if n.raft.CurrentTerm() != term { // another led meanwhile, and may have committed more
+		return 0, resource.ErrNoLeader
 	}
 	return index, nil
 }
