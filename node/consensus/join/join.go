@@ -126,7 +126,7 @@ func askAt(ctx context.Context, addr string, tok Token, key *ecdsa.PrivateKey, r
 		return nil, err
 	}
 	defer func() { _ = c.Close() }() // the answer is read by then
-	deadline, _ := ctx.Deadline() // there is one: attempt
+	deadline, _ := ctx.Deadline()    // there is one: attempt
 	if err := c.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
