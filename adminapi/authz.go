@@ -58,6 +58,27 @@ var rights = withNouns(map[string]row{
 	"transfer-leadership": adminOnly,
 	"delete-node":         adminOnly,
 
+	"list-prices":          readAll,
+	"lookup-price":         readAll,
+	"get-price-source":     readAll,
+	"list-proposed-prices": readAll,
+	"diff-prices":          adminOnly,
+	"import-prices":        adminOnly,
+	"sync-prices":          adminOnly,
+	"accept-prices":        adminOnly,
+	"discard-prices":       adminOnly,
+	"reset-prices":         adminOnly,
+
+	"litellm-cost-map-source":          readAll,
+	"litellm-cost-map-reload":          adminOnly,
+	"litellm-cost-map-schedule":        adminOnly,
+	"litellm-cost-map-unschedule":      adminOnly,
+	"litellm-cost-map-schedule-status": readAll,
+	"litellm-discounts":                readAll,
+	"litellm-discounts-update":         adminOnly,
+	"litellm-margins":                  readAll,
+	"litellm-margins-update":           adminOnly,
+
 	"list-audit": readAll,
 	"list-usage": readAll,
 	"get-schema": {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret

@@ -44,6 +44,7 @@ const (
 	KindDeletePlugin     Kind = 35
 	KindPutSetting       Kind = 36
 	KindDeleteSetting    Kind = 37
+	KindPutPrices        Kind = 80
 )
 
 // grant says whose credential may carry a command.
@@ -114,6 +115,7 @@ var table = []row{
 	rowOf[DeletePlugin](KindDeletePlugin, "delete_plugin", 1, byAdmin, item),
 	rowOf[PutSetting](KindPutSetting, "put_setting", 1, byAdmin, item),
 	rowOf[DeleteSetting](KindDeleteSetting, "delete_setting", 1, byAdmin, item),
+	rowOf[PutPrices](KindPutPrices, "put_prices", 1, byAdmin|byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.
