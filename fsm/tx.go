@@ -113,9 +113,9 @@ func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
 	return false
 }
 
-// note adds an audit entry for a change by a person.
+// note adds an audit entry for a change by a person, and for prices that a node downloaded.
 func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
-	if tx.Actor.Kind == "node" {
+	if tx.Actor.Kind == "node" && tx.kind != KindPutPrices {
 		return
 	}
 	tx.audits = append(tx.audits, resource.AuditEntry{
