@@ -15,8 +15,8 @@ func TestRecord_Usage(t *testing.T) {
 	want := *record("a")
 	n := int64(0)
 	for _, v := range []reflect.Value{reflect.ValueOf(&want.Usage).Elem(), reflect.ValueOf(&want.Usage.Units).Elem()} {
-		for i := range v.NumField() {
-			if f := v.Field(i); f.Kind() == reflect.Int64 {
+		for _, f := range v.Fields() {
+			if f.Kind() == reflect.Int64 {
 				n++
 				f.SetInt(n)
 			}

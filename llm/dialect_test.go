@@ -22,16 +22,24 @@ func TestReadUsage(t *testing.T) {
 		{"null", llm.DialectConverse, `{"usage":null}`, nil},
 		{"of another kind", llm.DialectGemini, `{"usageMetadata":[1],"message":5}`, nil},
 		{"a tier alone", llm.DialectAnthropic, `{"usage":{"service_tier":"batch"}}`, nil},
-		{"the total is kept", llm.DialectOpenAI, `{"usage":{"prompt_tokens":10,"completion_tokens":0,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":8,"audio_tokens":5,"image_tokens":9}}}`,
-			&llm.Usage{CacheReadAudio: 5, CacheReadImage: 3, ImageInput: 2}},
-		{"cached text before audio", llm.DialectOpenAI, `{"usage":{"prompt_tokens":10,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":6,"audio_tokens":5}}}`,
-			&llm.Usage{CacheRead: 5, CacheReadAudio: 1, AudioInput: 4, Output: 1}},
-		{"a response that wraps", llm.DialectOpenAI, `{"type":"response.completed","response":{"service_tier":"flex","usage":{"input_tokens":3,"output_tokens":4}}}`,
-			&llm.Usage{Input: 3, Output: 4, Service: llm.ServiceFlex}},
+		{
+			"the total is kept", llm.DialectOpenAI, `{"usage":{"prompt_tokens":10,"completion_tokens":0,"total_tokens":10,"prompt_tokens_details":{"cached_tokens":8,"audio_tokens":5,"image_tokens":9}}}`,
+			&llm.Usage{CacheReadAudio: 5, CacheReadImage: 3, ImageInput: 2},
+		},
+		{
+			"cached text before audio", llm.DialectOpenAI, `{"usage":{"prompt_tokens":10,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":6,"audio_tokens":5}}}`,
+			&llm.Usage{CacheRead: 5, CacheReadAudio: 1, AudioInput: 4, Output: 1},
+		},
+		{
+			"a response that wraps", llm.DialectOpenAI, `{"type":"response.completed","response":{"service_tier":"flex","usage":{"input_tokens":3,"output_tokens":4}}}`,
+			&llm.Usage{Input: 3, Output: 4, Service: llm.ServiceFlex},
+		},
 		{"seconds are rounded up to milliseconds", llm.DialectOpenAI, `{"usage":{"seconds":1.0001}}`, &llm.Usage{Units: llm.Units{InputMS: 1001}}},
 		{"seconds that are none", llm.DialectOpenAI, `{"usage":{"seconds":"x"}}`, nil},
-		{"searches", llm.DialectAnthropic, `{"usage":{"input_tokens":1,"output_tokens":1,"server_tool_use":{"web_search_requests":2}}}`,
-			&llm.Usage{Input: 1, Output: 1, Units: llm.Units{Queries: 2}}},
+		{
+			"searches", llm.DialectAnthropic, `{"usage":{"input_tokens":1,"output_tokens":1,"server_tool_use":{"web_search_requests":2}}}`,
+			&llm.Usage{Input: 1, Output: 1, Units: llm.Units{Queries: 2}},
+		},
 		{"negative numbers", llm.DialectConverse, `{"usage":{"inputTokens":-5,"outputTokens":7}}`, &llm.Usage{Output: 7}},
 		{"thoughts alone", llm.DialectGemini, `{"usageMetadata":{"promptTokenCount":2,"thoughtsTokenCount":5,"totalTokenCount":7}}`, &llm.Usage{Input: 2, Reasoning: 5}},
 	} {

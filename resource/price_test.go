@@ -41,8 +41,12 @@ func TestPrice_Validate(t *testing.T) {
 		})
 	}
 	for _, p := range []resource.Price{
-		{Input: 1}, {Request: 1}, {Classes: resource.Classes{ImageOutput: one}}, {Units: resource.Units{Page: 1}},
-		{Variants: []resource.PriceVariant{{Above: 1, Output: one}}}, {Variants: []resource.PriceVariant{{Above: 1, Classes: resource.Classes{Reasoning: one}}}},
+		{Input: 1},
+		{Request: 1},
+		{Classes: resource.Classes{ImageOutput: one}},
+		{Units: resource.Units{Page: 1}},
+		{Variants: []resource.PriceVariant{{Above: 1, Output: one}}},
+		{Variants: []resource.PriceVariant{{Above: 1, Classes: resource.Classes{Reasoning: one}}}},
 	} {
 		if p.IsFree() {
 			t.Errorf("%+v is free", p)
