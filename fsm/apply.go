@@ -158,9 +158,7 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 	if tx.epoch {
 		tx.b.tables["epoch"] = true
 	}
-	for i := range tx.audits {
-		tx.putAudit(i)
-	}
+	tx.putAudits()
 	return Applied{Result: res}
 }
 

@@ -85,6 +85,11 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
 		fsm.DeleteSetting{ID: "serve_stale"},
+		fsm.NoteEvents{Events: []resource.AuditEvent{{
+			At: 1, Actor: "master", For: "jo", Address: "10.0.0.1", Action: "sign_in", Kind: "admin", ID: "x", Outcome: resource.AuditFailed, Count: 3, RequestID: "r1",
+		}}},
+		fsm.PruneAudit{Anchor: resource.AuditAnchor{Cluster: "c1", Number: 2, Index: 3, At: 4, Hash: h1, SignedAt: 5, Signature: []byte{1, 2}}},
+		fsm.MarkAudit{Sink: "siem", Number: 7},
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/audit"
-	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/progress"
@@ -26,7 +25,7 @@ type Tx struct {
 	Actor  Actor
 	b      *batch
 	writes [store.Buckets]map[string][]byte // the overlay; a nil value deletes
-	audits []resource.AuditEntry
+	audits []audit.Entry
 	env    *Envelope
 	kind   Kind        // of the command, or of the item of a Batch
 	wrote  bool        // a record was written
@@ -111,26 +110,6 @@ func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
 		}
 	}
 	return false
-}
-
-// note adds an audit entry for a change by a person.
-func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
-	if tx.Actor.Kind == "node" {
-		return
-	}
-	tx.audits = append(tx.audits, resource.AuditEntry{
-		Index: tx.Index, At: tx.Now, Actor: actorName(tx.Actor), Action: tx.kind.String(),
-		Kind: kind, ID: id, Version: replaced, Fields: fields, RequestID: tx.env.RequestID,
-	})
-}
-
-// putAudit stores the command's audit entry with the number i.
-func (tx *Tx) putAudit(i int) {
-	b, err := codec.Marshal(tx.audits[i])
-	if err != nil {
-		fail(err)
-	}
-	tx.put(store.Audit, audit.Key(tx.Index, i), b)
 }
 
 func actorName(a Actor) string {
