@@ -47,7 +47,7 @@ func (c NoteEvents) Apply(tx *Tx) error {
 
 // Apply implements Command. That entries were pruned is an entry, too.
 func (c PruneAudit) Apply(tx *Tx) error {
-	err := audit.Prune(auditRows{tx}, c.Anchor)
+	err := audit.Prune(auditRows{tx}, *tx.b.auditHead(), c.Anchor)
 	if errors.Is(err, frame.ErrDamaged) {
 		fail(err)
 	}
@@ -91,20 +91,29 @@ func (tx *Tx) putAudits() {
 	if len(tx.audits) == 0 {
 		return
 	}
-	if err := audit.Append(auditRows{tx}, tx.audits); err != nil {
+	h, err := audit.Append(auditRows{tx}, *tx.b.auditHead(), tx.audits)
+	if err != nil {
 		fail(err)
 	}
+	tx.b.audited = &h
+}
+
+// auditHead is the newest audit entry of the batch.
+func (b *batch) auditHead() *audit.Head {
+	if b.audited == nil {
+		h, err := audit.HeadOf(b.tx)
+		if err != nil {
+			fail(err)
+		}
+		b.audited = &h
+	}
+	return b.audited
 }
 
 // auditRows is a transaction as package audit takes it.
 type auditRows struct{ tx *Tx }
 
 func (r auditRows) Value(b store.Bucket, key []byte) (frame.Value, bool) { return r.tx.get(b, key) }
-
-func (r auditRows) Last(b store.Bucket) []byte {
-	k, _ := r.tx.b.bucket(b).Cursor().Last()
-	return k
-}
 
 func (r auditRows) Put(b store.Bucket, key, payload []byte) { r.tx.put(b, key, payload) }
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
@@ -47,53 +49,50 @@ func ID(number uint64) string { return strconv.FormatUint(number, 10) }
 type Rows interface {
 	// Value returns the verified value under the key.
 	Value(b store.Bucket, key []byte) (frame.Value, bool)
-	// Last returns the last key of the bucket as it was before the transaction's own
-	// changes, nil for none.
-	Last(b store.Bucket) []byte
 	Put(b store.Bucket, key, payload []byte)
 	Delete(b store.Bucket, key []byte)
 }
 
-// link is the hash of an entry whose encoding is body.
-func link(previous resource.Hash, body []byte) resource.Hash {
-	h := sha256.New()
-	h.Write(previous[:])
-	h.Write(body)
-	var out resource.Hash
-	h.Sum(out[:0])
-	return out
+// Head is the newest entry; the zero value is that of an empty log.
+type Head struct {
+	Number uint64
+	Hash   resource.Hash
 }
 
-// Append numbers, chains and stores entries. It may be called once in a transaction, after
-// Prune.
-func Append(rows Rows, entries []Entry) error {
-	var number uint64
-	var previous resource.Hash
-	if k := rows.Last(store.Audit); k != nil {
-		v, ok := rows.Value(store.Audit, k)
-		s, err := split(k, v)
-		if !ok || err != nil {
-			return fmt.Errorf("read the newest audit entry: %w", frame.ErrDamaged)
-		}
-		number, previous = s.number, s.hash
+// HeadOf reads the newest entry of the file.
+func HeadOf(tx *bolt.Tx) (Head, error) {
+	_, last, err := bounds(tx)
+	if err != nil || last == 0 {
+		return Head{}, err
 	}
+	e, err := read(tx, last)
+	return Head{Number: last, Hash: e.hash}, err
+}
+
+// link is the hash of an entry whose encoding is body.
+func link(previous resource.Hash, body []byte) resource.Hash {
+	b := make([]byte, 0, len(previous)+len(body))
+	return sha256.Sum256(append(append(b, previous[:]...), body...))
+}
+
+// Append numbers, chains and stores entries behind the head, and returns the new one.
+func Append(rows Rows, h Head, entries []Entry) (Head, error) {
 	for i := range entries {
-		number++
-		entries[i].Number = number
-		body, err := codec.Marshal(&entries[i])
-		if err != nil {
-			return fmt.Errorf("encode audit entry: %w", err)
-		}
-		previous = link(previous, body)
-		payload := make([]byte, 0, len(previous)+len(body))
-		rows.Put(store.Audit, Key(number), append(append(payload, previous[:]...), body...))
-		if number%blockSize == 0 {
-			if err := summarize(rows, number/blockSize-1); err != nil {
-				return err
+		e := &entries[i]
+		h.Number++
+		e.Number = h.Number
+		payload := append(make([]byte, 0, len(h.Hash)+e.size()), h.Hash[:]...)
+		payload = e.append(payload)
+		h.Hash = sha256.Sum256(payload)
+		copy(payload, h.Hash[:])
+		rows.Put(store.Audit, Key(h.Number), payload)
+		if h.Number%blockSize == 0 {
+			if err := summarize(rows, block(h.Number)); err != nil {
+				return h, err
 			}
 		}
 	}
-	return nil
+	return h, nil
 }
 
 // stored is an entry as it lies in the file.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 
@@ -18,6 +19,10 @@ var (
 	// always differ, and the entry has them itself.
 	stamps = map[string]bool{"updated_at": true, "updated_by": true}
 )
+
+// maxValue is the most bytes of one field; a longer one is told by its size and hash: what
+// is written into the log stays for long.
+const maxValue = 8 << 10
 
 // pair is one field of a record: its name, the encoded name and the encoded value.
 type pair struct{ name, key, value []byte }
@@ -128,7 +133,7 @@ func document(fields []pair) codec.Raw {
 	size, n := 3, uint64(0)
 	for _, p := range fields {
 		if !hashed[string(p.name)] {
-			size += len(p.key) + len(p.value)
+			size += len(p.key) + min(len(p.value), maxValue)
 			n++
 		}
 	}
@@ -140,6 +145,11 @@ func document(fields []pair) codec.Raw {
 		switch {
 		case hashed[string(p.name)]:
 			continue
+		case len(p.value) > maxValue:
+			sum := sha256.Sum256(p.value)
+			text := fmt.Sprintf("%d bytes, SHA-256 %x", len(p.value), sum[:8])
+			out = appendHead(append(out, p.key...), cborText, uint64(len(text)))
+			out = append(out, text...)
 		case free[string(p.name)]:
 			out = appendFree(append(out, p.key...), p.value)
 		case bytes.Contains(p.value, sealedMember):

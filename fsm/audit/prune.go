@@ -75,7 +75,7 @@ func CheckSignature(a resource.AuditAnchor, ca []byte) error {
 
 // Prune deletes the entries up to the anchor's, which takes their place. The newest entry
 // always stays.
-func Prune(rows Rows, a resource.AuditAnchor) error {
+func Prune(rows Rows, h Head, a resource.AuditAnchor) error {
 	if len(a.Signature) == 0 {
 		return &resource.Invalid{Field: "anchor.signature", Reason: "is missing"}
 	}
@@ -87,8 +87,7 @@ func Prune(rows Rows, a resource.AuditAnchor) error {
 		}
 		first = before.Number + 1
 	}
-	last := rows.Last(store.Audit)
-	if len(last) != 8 || a.Number < first || a.Number >= binary.BigEndian.Uint64(last) || a.Number-first >= MaxPrune {
+	if a.Number < first || a.Number >= h.Number || a.Number-first >= MaxPrune {
 		return fmt.Errorf("prune audit log to entry %d: %w", a.Number, resource.ErrRefused)
 	}
 	v, ok := rows.Value(store.Audit, Key(a.Number))

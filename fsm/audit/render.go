@@ -37,25 +37,40 @@ func render(kind string, doc codec.Raw) json.RawMessage {
 	if codec.Unmarshal(doc, &fields) != nil {
 		return nil
 	}
-	if out, ok := renderRecord(kind, doc, fields); ok {
-		return out
-	}
-	plain := make(map[string]any, len(fields))
-	for name, raw := range fields {
-		var v any
-		if codec.Unmarshal(raw, &v) == nil {
-			plain[name] = showable(v)
+	shown, ok := renderRecord(kind, doc, fields)
+	if !ok {
+		shown = make(map[string]json.RawMessage, len(fields))
+		for name, raw := range fields {
+			shown[name] = renderField(kind, name, raw)
 		}
 	}
-	out, err := json.Marshal(plain)
+	out, err := json.Marshal(shown)
 	if err != nil {
 		return nil
 	}
 	return out
 }
 
+// renderField shows one field as the record has it, or else as it is encoded.
+func renderField(kind, name string, raw codec.Raw) json.RawMessage {
+	doc := appendHead(appendHead(nil, cborMap, 1), cborText, uint64(len(name)))
+	doc = append(append(doc, name...), raw...)
+	if one, ok := renderRecord(kind, doc, map[string]codec.Raw{name: raw}); ok {
+		return one[name]
+	}
+	var v any
+	if codec.Unmarshal(raw, &v) != nil {
+		return nil
+	}
+	b, err := json.Marshal(showable(v))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
 // renderRecord shows the fields of the document, and no other, as the record has them.
-func renderRecord(kind string, doc codec.Raw, fields map[string]codec.Raw) (json.RawMessage, bool) {
+func renderRecord(kind string, doc codec.Raw, fields map[string]codec.Raw) (map[string]json.RawMessage, bool) {
 	empty, ok := records[kind]
 	if !ok {
 		return nil, false
@@ -74,10 +89,13 @@ func renderRecord(kind string, doc codec.Raw, fields map[string]codec.Raw) (json
 	}
 	shown := make(map[string]json.RawMessage, len(fields))
 	for name := range fields {
-		shown[name] = all[name]
+		v, ok := all[name]
+		if !ok {
+			v = json.RawMessage("null")
+		}
+		shown[name] = v
 	}
-	out, err := json.Marshal(shown)
-	return out, err == nil
+	return shown, true
 }
 
 // showable makes of what CBOR holds something that JSON can hold.
