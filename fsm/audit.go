@@ -147,11 +147,11 @@ func (f *FSM) AuditEntry(number uint64) (e resource.AuditEntry, ok bool) {
 	return e, ok
 }
 
-// AuditLines returns at most limit entries from the number on, with their bytes. It reads
-// the file.
-func (f *FSM) AuditLines(from uint64, limit int) (lines []audit.Line) {
+// AuditLinks returns at most limit entries from the number on, as the chain needs them. It
+// reads the file.
+func (f *FSM) AuditLinks(from uint64, limit int) (lines []audit.Line) {
 	f.view(func(tx *bolt.Tx) (err error) {
-		lines, err = audit.Lines(tx, from, limit)
+		lines, err = audit.Links(tx, from, limit)
 		return err
 	})
 	return lines

@@ -199,7 +199,7 @@ func TestAppend_EncodesAsCodec(t *testing.T) {
 		}
 	})
 	view(t, db, func(tx *bolt.Tx) error {
-		lines, err := audit.Lines(tx, 1, 10)
+		lines, err := audit.Links(tx, 1, 10)
 		for i, l := range lines {
 			var e audit.Entry
 			if err := codec.Strict(l.Entry, &e); err != nil {

@@ -24,6 +24,7 @@ func block(number uint64) uint64 { return (number - 1) / blockSize }
 // glance is what queries select by, read without decoding the rest. Its texts are parts of
 // the file's memory.
 type glance struct {
+	number                           uint64
 	at                               resource.Time
 	actor, address, action, kind, id []byte
 }
@@ -35,6 +36,8 @@ func skim(body []byte) (glance, error) {
 	n := r.want(cborMap)
 	for i := uint64(0); i < n && !r.bad; i++ {
 		switch string(r.text()) {
+		case "number":
+			g.number = r.want(cborUint)
 		case "at":
 			g.at = resource.Time(r.int())
 		case "actor":
@@ -51,7 +54,7 @@ func skim(body []byte) (glance, error) {
 			r.skip(0)
 		}
 	}
-	if r.bad {
+	if r.bad || len(r.rest) > 0 {
 		return g, frame.ErrDamaged
 	}
 	return g, nil

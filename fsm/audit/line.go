@@ -10,7 +10,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -36,9 +35,9 @@ type Header struct {
 // exportFormat is the format of exports that this version writes.
 const exportFormat = 1
 
-// Lines returns at most limit entries from the number on, in their order, and no more than
-// some MiB of them.
-func Lines(tx *bolt.Tx, from uint64, limit int) ([]Line, error) {
+// Links returns at most limit entries from the number on, in their order, with what the
+// chain needs of them alone: number, hashes and bytes.
+func Links(tx *bolt.Tx, from uint64, limit int) ([]Line, error) {
 	first, last, err := bounds(tx)
 	if err != nil || first == 0 {
 		return nil, err
@@ -57,26 +56,18 @@ func Lines(tx *bolt.Tx, from uint64, limit int) ([]Line, error) {
 		if err != nil {
 			return nil, err
 		}
-		shown, err := s.show(previous)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Line{AuditEntry: shown, Entry: bytes.Clone(s.body)})
+		e := resource.AuditEntry{Number: n, Previous: previous, Hash: s.hash}
+		out = append(out, Line{AuditEntry: e, Entry: bytes.Clone(s.body)})
 		previous, size = s.hash, size+len(s.body)
 	}
 	return out, nil
 }
 
-// LineOf returns one entry that is there.
-func LineOf(tx *bolt.Tx, number uint64) (Line, bool, error) {
-	if store.Audit.In(tx).Get(Key(number)) == nil {
-		return Line{}, false, nil
+// NewHeader makes the header of an export of what is there.
+func NewHeader(x Extent, cluster string, ca []byte, at resource.Time) Header {
+	return Header{
+		Format: exportFormat, Cluster: cluster, CA: ca, Anchor: x.Anchor, Last: x.Last, Head: x.Head, ExportedAt: at,
 	}
-	all, err := Lines(tx, number, 1)
-	if err != nil || len(all) == 0 {
-		return Line{}, false, err
-	}
-	return all[0], true, nil
 }
 
 // Columns are the titles of an export in CSV.

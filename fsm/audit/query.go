@@ -35,6 +35,7 @@ type Query struct {
 	Text    string        // in the actor, id, name, address or action, in any case
 	Oldest  bool          // the oldest first
 	Skip    int           // matches before the page
+	Bytes   bool          // give the entries' bytes, too
 	Reach   int           // entries that are looked at, at most; a page may be short for it, and its cursor goes on; 0: 20,000
 	// Filter decides by the whole entry; nil: every one.
 	Filter func(*resource.AuditEntry) bool
@@ -48,6 +49,7 @@ func (q *Query) plain() bool {
 // Page is an answer to a Query.
 type Page struct {
 	Items   []resource.AuditEntry
+	Entries [][]byte // of each item, if they were asked for
 	Next    string // cursor of the next page, "" after the last
 	Matches int    // entries that matched as far as was looked, with those that were skipped
 }
@@ -286,6 +288,9 @@ func (s *search) look(k, v []byte) error {
 	s.page.Matches++
 	if !skips {
 		s.page.Items = append(s.page.Items, shown)
+		if s.q.Bytes {
+			s.page.Entries = append(s.page.Entries, bytes.Clone(e.body))
+		}
 		s.bytes += len(e.body)
 	}
 	return nil
