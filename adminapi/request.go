@@ -38,17 +38,21 @@ func callerOf(ctx context.Context) records.Caller {
 // admit authenticates a request for the route, authorises it and waits for the index that
 // it asks for. The order matters: strangers must not make the node wait.
 func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
+	by := records.Caller{RequestID: requestID(r), Address: addressOf(r), For: changedBy(r)}
 	who, err := s.cfg.Authenticate(r)
 	if err != nil {
+		s.noteFailure(by, err)
 		return records.Caller{}, err
 	}
 	if who == nil {
 		return records.Caller{}, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
 	}
-	ownOnly, err := authorise(who, route, r.URL.Path)
-	if err != nil {
+	by.Who = *who
+	if by.OwnOnly, err = authorise(who, route, r.URL.Path); err != nil {
+		s.noteDenial(by, route)
 		return records.Caller{}, err
 	}
+	s.noteSignIn(by)
 	if who.Key != nil && who.Key.Role != resource.RoleInference {
 		if err := s.cfg.Stale(); err != nil {
 			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
@@ -58,7 +62,7 @@ func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 	if err := s.waitIndex(r); err != nil {
 		return records.Caller{}, err
 	}
-	return records.Caller{Who: *who, RequestID: requestID(r), OwnOnly: ownOnly}, nil
+	return by, nil
 }
 
 // waitIndex honours x-conclave-min-index: it never lets an older state be read.

@@ -19,6 +19,7 @@ type Settings struct {
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
 	KeyHeader            string        // a further header that carries a key; default none
+	Audit                AuditSettings // default: kept for ever, delivered nowhere
 }
 
 // DefaultSettings are those of a cluster that has set none.
@@ -79,6 +80,10 @@ var settings = map[string]func(*Settings, json.RawMessage) error{
 	},
 	"key_header": func(s *Settings, v json.RawMessage) error {
 		return json.Unmarshal(v, &s.KeyHeader)
+	},
+	"audit": func(s *Settings, v json.RawMessage) (err error) {
+		s.Audit, err = ParseAudit(v)
+		return err
 	},
 }
 

@@ -50,8 +50,8 @@ func (q *Query) plain() bool {
 type Page struct {
 	Items   []resource.AuditEntry
 	Entries [][]byte // of each item, if they were asked for
-	Next    string // cursor of the next page, "" after the last
-	Matches int    // entries that matched as far as was looked, with those that were skipped
+	Next    string   // cursor of the next page, "" after the last
+	Matches int      // entries that matched as far as was looked, with those that were skipped
 }
 
 // Find answers a query.
