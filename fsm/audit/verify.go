@@ -48,6 +48,7 @@ type Verdict struct {
 	Anchor      *resource.AuditAnchor `json:"anchor,omitempty"`
 	Fingerprint string                `json:"ca,omitempty"` // SHA-256 of the certificate that the anchor was verified with
 	Cluster     string                `json:"cluster,omitempty"`
+	Unanchored  bool                  `json:"unanchored,omitempty"` // nothing says where the chain begins and ends
 }
 
 // Verifier follows a chain from entry to entry.
@@ -59,6 +60,7 @@ type Verifier struct {
 	Gaps bool
 
 	header  *Header
+	bare    bool // there is no header: the lines are those of a sink, which may come twice
 	verdict Verdict
 }
 
@@ -100,7 +102,13 @@ func (v *Verifier) Add(l Line) error {
 	if got := link(l.Previous, l.Entry); got != l.Hash {
 		return broken("its hash is %s, and of its bytes %s", l.Hash, got)
 	}
+	if v.bare && v.verdict.Entries > 0 && l.Number <= v.verdict.Last {
+		return nil // it was delivered again
+	}
 	number, previous := v.expected()
+	if v.bare && v.verdict.Entries == 0 {
+		number, previous = l.Number, l.Previous
+	}
 	next := l.Number == number
 	if !next && (!v.Gaps || l.Number < number) {
 		return broken("entry %d was expected", number)
@@ -131,6 +139,7 @@ func (v *Verifier) expected() (uint64, resource.Hash) {
 // Finish says what was found, and checks that nothing is missing at the end.
 func (v *Verifier) Finish() (Verdict, error) {
 	h := v.header
+	v.verdict.Unanchored = h == nil
 	if h == nil || v.Gaps || h.Last == 0 {
 		return v.verdict, nil
 	}
@@ -162,7 +171,10 @@ func (v *Verifier) Verify(r io.Reader) (Verdict, error) {
 	return v.Finish()
 }
 
-// lines reads JSON lines.
+// headerStart is how the first line of an export begins.
+var headerStart = []byte(`{"conclave_audit"`)
+
+// lines reads JSON lines: of an export, or without its header of a sink.
 func (v *Verifier) lines(in io.Reader) error {
 	s := bufio.NewScanner(in)
 	s.Buffer(nil, maxLine)
@@ -172,7 +184,10 @@ func (v *Verifier) lines(in io.Reader) error {
 			continue
 		}
 		var err error
-		if v.header == nil {
+		if v.header == nil && !v.bare && !bytes.HasPrefix(text, headerStart) {
+			v.bare = true
+		}
+		if v.header == nil && !v.bare {
 			var h Header
 			if err = strictJSON(text, &h); err == nil {
 				err = v.Start(h)
@@ -192,7 +207,7 @@ func (v *Verifier) lines(in io.Reader) error {
 
 // next is the number that a damaged line most likely had.
 func (v *Verifier) next() uint64 {
-	if v.header == nil {
+	if v.header == nil && v.verdict.Entries == 0 {
 		return 0
 	}
 	n, _ := v.expected()
