@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -50,6 +51,7 @@ type Node struct {
 	path
 	listener
 
+	events   *auditlog.Events
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
 	repriced chan struct{} // prices were imported
@@ -110,6 +112,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"open client port", n.startListener},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
+		{"start audit log", n.startAudit},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
