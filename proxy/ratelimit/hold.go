@@ -21,6 +21,7 @@ type State struct {
 // Hold is one admitted request: what it counts in each limit.
 type Hold struct {
 	l       *Limiter
+	now     time.Duration // when it was asked for
 	uses    []use
 	settled bool
 	states  [dimensions]State // of the tightest limit
@@ -52,11 +53,10 @@ func (h *Hold) take(ctx context.Context, of holder, dim dimension, limit, cost i
 		t.refused(0, time.Minute)
 	} else {
 		c := l.lock(t.use.id, dim)
-		now := l.cfg.Clock() // not before the lock, which may have been long in coming
-		v := l.look(now)
+		v := l.look(h.now)
 		c.partLocked(v, limit)
 		var err error
-		if !l.tryLocked(c, &t, v, now) {
+		if !l.tryLocked(c, &t, v, h.now) {
 			err = l.borrowLocked(ctx, c, &t) // unlocks while it waits
 		}
 		c.mu.Unlock()
@@ -122,6 +122,10 @@ func (l *Limiter) tryLocked(c *counter, t *taking, v *view, now time.Duration) b
 	free := c.freeLocked(second)
 	u.second, u.own = second, max(0, min(free, u.cost))
 	if rest := u.cost - free; rest > 0 { // after overruns, free < 0, the loans must make up for them too
+		if len(c.lots) == 0 {
+			return false
+		}
+		now = l.cfg.Clock() // a loan may have ended while the lock was long in coming
 		if c.borrowedLocked(now) < rest {
 			return false
 		}
@@ -169,13 +173,13 @@ func (h *Hold) Settle(in, out int64) {
 		return
 	}
 	h.settled = true
+	now := h.l.cfg.Clock()
 	for i := range h.uses {
 		u := &h.uses[i]
 		used, ok := u.dim.used(max(0, in), max(0, out))
 		if !ok || used == u.cost {
 			continue
 		}
-		now := h.l.cfg.Clock()
 		c := h.l.lock(u.id, u.dim)
 		if used < u.cost {
 			c.refundLocked(u, u.cost-used, now)

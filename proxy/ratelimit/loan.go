@@ -225,6 +225,12 @@ func (l *Limiter) Answer(node string, b []byte) ([]byte, error) {
 	if stale {
 		return (&answer{boot: l.boot, retry: int64(time.Second)}).encode(), nil
 	}
+	if q.id == 0 {
+		v := l.lookAgain(l.cfg.Clock())
+		a := answer{boot: l.boot, members: v.sum}
+		a.settled = v.sum == q.members && l.settled(v, l.cfg.Clock())
+		return a.encode(), nil
+	}
 	c := l.lock(q.id, q.dim)
 	defer c.mu.Unlock()
 	now := l.cfg.Clock()

@@ -123,6 +123,69 @@ func (l *Limiter) lookAgain(now time.Duration) *view {
 	return v
 }
 
+// agree asks the other members whether they keep to their parts, each in all limits. Once all
+// do, so may this node: its part is in force before its handover is over.
+func (l *Limiter) agree(v *view) {
+	if len(v.past) == 0 || v.left || l.cfg.Peers == nil {
+		return
+	}
+	for _, i := range v.others {
+		now := l.cfg.Clock()
+		if l.net.agreed(i, 0) == v.version || now < l.net.muteOf(i) {
+			continue
+		}
+		q := question{boot: l.boot, dim: requests, members: v.sum, no: l.words.Add(1)}
+		a, ok := l.ask(l.net.idOf(i), &q, askAtMost)
+		l.net.heard(i, ok, l.cfg.Clock())
+		if ok && a.settled && a.members == v.sum {
+			l.net.agreed(i, v.version)
+		}
+	}
+	n := &l.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, i := range v.others {
+		if n.peers[i].agreed != v.version {
+			return
+		}
+	}
+	if now := l.view.Load(); now.version == v.version {
+		after := *now
+		after.past, after.version = nil, now.version+1
+		l.view.Store(&after)
+	}
+}
+
+// settled says that this node admits no more than its part of any limit, and has for a minute.
+func (l *Limiter) settled(v *view, now time.Duration) bool {
+	if v.left || len(v.ids) == 0 {
+		return false
+	}
+	second, all := int64(now/time.Second), true
+	l.each(func(c *counter) bool {
+		if c.limit < 0 { // from the tape, and not yet asked for
+			c.window.advance(second)
+			all = all && c.window.sum == 0
+			return true
+		}
+		c.partLocked(v, c.limit)
+		all = all && c.freeLocked(second) >= 0
+		return true
+	})
+	return all
+}
+
+// agreed returns the membership version that the peer agreed to, after setting it unless
+// version is 0.
+func (n *network) agreed(i int, version uint64) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if version != 0 {
+		n.peers[i].agreed = version
+	}
+	return n.peers[i].agreed
+}
+
 // pastAtStart is who the members were before this node started. It had a part if it has run
 // with the same members before, or is alone; else it must be new.
 func (l *Limiter) pastAtStart(v *view, now time.Duration) []past {

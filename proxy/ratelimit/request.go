@@ -41,6 +41,7 @@ func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
 	}
 	h := l.pool.Get().(*Hold)
 	h.l = l
+	h.now = l.cfg.Clock()
 	for i := range r.Levels {
 		if err := h.takeLevel(ctx, &r.Levels[i], r); err != nil {
 			h.undo()

@@ -23,6 +23,7 @@ type peer struct {
 	boot    uint64    // its run; 0: it has not spoken
 	old     [4]uint64 // its runs before
 	no      uint64    // of its last frame
+	agreed  uint64    // the membership version under which it said that it is settled
 	mute    time.Duration
 	muteFor time.Duration
 }
@@ -140,6 +141,7 @@ func (l *Limiter) Round() {
 	l.each(func(c *counter) bool { return l.roundLocked(c, v, now, &out) })
 	l.turn(v, now)
 	l.send(v, &out)
+	l.agree(v)
 }
 
 func (l *Limiter) roundLocked(c *counter, v *view, now time.Duration, out *post) bool {
