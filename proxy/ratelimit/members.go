@@ -167,6 +167,9 @@ func (l *Limiter) settled(v *view, now time.Duration) bool {
 		if c.limit < 0 { // from the tape, and not yet asked for
 			c.window.advance(second)
 			all = all && c.window.sum == 0
+			for i := range c.peers {
+				all = all && c.peers[i].lent() == 0
+			}
 			return true
 		}
 		c.partLocked(v, c.limit)

@@ -31,6 +31,8 @@ type sim struct {
 	drop   float64 // of messages
 	delay  time.Duration
 	limits resource.Limits
+	who    *resource.Principal // with limits, once they are asked for
+	ask    Request
 
 	admitted []admission
 	flying   int64
@@ -146,7 +148,6 @@ type simPeers struct {
 
 func (s *sim) start(n *simNode) {
 	n.run++
-	if dbg { fmt.Println("start", n.i, s.now-time.Hour) }
 	n.l = New(Config{
 		NodeID: fmt.Sprint("n", n.i), Members: func() []string { return n.members },
 		Peers: simPeers{s, n, n.run}, Tape: simTape{n.tape, n, n.run}, Boot: s.r.Uint64() | 1,
@@ -156,14 +157,13 @@ func (s *sim) start(n *simNode) {
 }
 
 func (s *sim) kill(n *simNode) {
-	if dbg { fmt.Println("kill", n.i, s.now-time.Hour) }
 	n.run++
 	s.flying -= n.flying
 	n.flying = 0
 }
 
 func (s *sim) round(n *simNode) {
-	s.on(n, s.now+time.Duration(50+s.r.IntN(400))*time.Millisecond, func() {
+	s.on(n, s.now+time.Duration(50+s.r.IntN(900))*time.Millisecond, func() {
 		n.l.Round()
 		s.round(n)
 	})
@@ -207,7 +207,6 @@ func (p simPeers) Ask(_ context.Context, id string, q []byte) ([]byte, error) {
 		b, err := to.l.Answer(fmt.Sprint("n", p.n.i), q)
 		if err == nil && !s.lost(to, p.n) {
 			answer, came = b, s.now+s.lag()
-			if dbg { a, _ := parseAnswer(b); qq,_ := parseQuestion(q); if qq.id != 0 { fmt.Printf("  %d asks %d at %v: %+v -> %+v\n", p.n.i, to.i, s.now-time.Hour, qq.need, a) } }
 		}
 	})
 	for s.now < late && (came == 0 || s.now < came) {
@@ -232,9 +231,12 @@ func (p simPeers) Ask(_ context.Context, id string, q []byte) ([]byte, error) {
 // request lets the node be asked; after so long without an answer the client goes away.
 func (s *sim) request(n *simNode, cost, used int64, lasts time.Duration, tries int) {
 	s.on(n, s.now, func() {
-		p := keyWith(s.limits)
+		if s.who == nil {
+			s.who = keyWith(s.limits)
+			s.ask.Levels = s.who.Levels(nil)
+		}
 		for _, d := range []dimension{requests, tokens, parallel} {
-			if c := n.l.find((holder{kind: "key", id: p.Key.ID}).limit(d)); c != nil {
+			if c := n.l.find((holder{kind: "key", id: s.who.Key.ID}).limit(d)); c != nil {
 				asking := c.asking
 				c.mu.Unlock()
 				if asking && tries > 0 { // it would have to wait for the one that asks
@@ -246,11 +248,12 @@ func (s *sim) request(n *simNode, cost, used int64, lasts time.Duration, tries i
 			}
 		}
 		run := n.run
-		h, err := n.l.Reserve(context.Background(), request(p, cost))
+		r := s.ask
+		r.Input = cost
+		h, err := n.l.Reserve(context.Background(), &r)
 		if err != nil || n.run != run {
 			return
 		}
-		if dbg { fmt.Println("admit", n.i, s.now-time.Hour, h.uses, "n", len(s.admitted)+1) }
 		s.admitted = append(s.admitted, admission{s.now, used, n.i})
 		n.flying++
 		s.flying++
@@ -313,7 +316,6 @@ func (s *sim) faults(until time.Duration) {
 					})
 				}
 			default: // stands still
-				if dbg { fmt.Println("pause", n.i, s.now-time.Hour, lasts) }
 				n.paused = s.now + lasts/time.Duration(1+s.r.IntN(50))
 			}
 		})
@@ -375,7 +377,7 @@ func schedule(seed uint64) string {
 	limit := []int64{1, 2, 5, 7, 30, 60, 100, 300}[s.r.IntN(8)]
 	share := [][]int{{}, {90, 5, 5}, {0, 100}, {50}}[s.r.IntN(4)]
 	burst := []int{1, 1, 10, int(limit) + 1}[s.r.IntN(4)]
-	rate := min(float64(limit)/60*[]float64{2, 10}[s.r.IntN(2)], 30) + 0.5
+	rate := min(float64(limit)/60*[]float64{2, 10}[s.r.IntN(2)], 10) + 0.5
 	cost := func() (int64, int64) { return 1, 1 }
 	lasts := func() time.Duration { return time.Duration(s.r.IntN(3000)) * time.Millisecond }
 	dim := []dimension{requests, requests, tokens, parallel}[s.r.IntN(4)]
