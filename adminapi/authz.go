@@ -79,9 +79,12 @@ var rights = withNouns(map[string]row{
 	"litellm-margins":                  readAll,
 	"litellm-margins-update":           adminOnly,
 
-	"list-audit": readAll,
-	"list-usage": readAll,
-	"get-schema": {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
+	"list-audit":   readAll,
+	"get-audit":    readAll,
+	"verify-audit": readAll,
+	"export-audit": readAll,
+	"list-usage":   readAll,
+	"get-schema":   {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
 
 	"litellm-key-generate":   adminOnly,
 	"litellm-key-update":     adminOnly,
@@ -102,6 +105,8 @@ var rights = withNouns(map[string]row{
 	"litellm-model-delete":   adminOnly,
 	"litellm-model-info":     readAll,
 	"litellm-v1-model-info":  readAll,
+	"litellm-audit-list":     readAll,
+	"litellm-audit-get":      readAll,
 }, "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
 
 func withNouns(table map[string]row, nouns ...string) map[string]row {

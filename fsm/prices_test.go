@@ -27,7 +27,7 @@ func TestPutPrices(t *testing.T) {
 	if a := h.try(master, put(0, 10)); !errors.Is(a.Err, resource.ErrConflict) {
 		t.Errorf("another version: got %v", a.Err)
 	}
-	if a := h.try(master, put(first.Version, resource.MaxPriceTable+5000)); a.Err == nil {
+	if a := h.try(master, put(first.Version, resource.MaxPriceTable+9000)); a.Err == nil {
 		t.Error("a table of any size was taken")
 	}
 	if a := h.try(master, fsm.PutPrices{Prices: encoded(t, resource.PriceTable{Meta: resource.Meta{ID: "other"}})}); a.Err == nil {

@@ -89,6 +89,11 @@ func samples(t testing.TB) []fsm.Command {
 			Meta: resource.Meta{ID: resource.PriceTableID, UpdatedAt: 2, UpdatedBy: "node/n1"}, Source: "https://x/prices.json", ETag: "e",
 			SHA256: strings.Repeat("ab", 32), At: 3, Count: 1, Rows: []byte{1, 2}, Proposed: []byte{3}, ProposedCount: 1,
 		})},
+		fsm.NoteEvents{Events: []resource.AuditEvent{{
+			At: 1, Actor: "master", For: "jo", Address: "10.0.0.1", Action: "sign_in", Kind: "admin", ID: "x", Outcome: resource.AuditFailed, Count: 3, RequestID: "r1",
+		}}},
+		fsm.PruneAudit{Anchor: resource.AuditAnchor{Cluster: "c1", Number: 2, Index: 3, At: 4, Hash: h1, SignedAt: 5, Signature: []byte{1, 2}}},
+		fsm.MarkAudit{Sink: "siem", Number: 7},
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -50,6 +51,7 @@ type Node struct {
 	path
 	listener
 
+	events   *auditlog.Events
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
 	repriced chan struct{} // prices were imported
@@ -74,6 +76,7 @@ type cluster struct {
 type path struct {
 	auth    *auth.Authenticator
 	limits  *ratelimit.Limiter
+	tape    *ratelimit.FileTape // of the limits
 	budgets *budget.Budgets
 	router  *router.Router
 	plugins *plugins.Host
@@ -110,6 +113,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"open client port", n.startListener},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
+		{"start audit log", n.startAudit},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -203,7 +207,9 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.startLimits()
+	if err := n.startLimits(); err != nil {
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: journalSource{n.journal, n.state.Catalog},
@@ -380,6 +386,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.port != nil {
 		errs = append(errs, n.port.Close())
+	}
+	if n.tape != nil {
+		errs = append(errs, n.tape.Close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

@@ -22,6 +22,7 @@ type Settings struct {
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
 	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
+	Audit                AuditSettings // default: kept for ever, delivered nowhere
 }
 
 // DefaultSettings are those of a cluster that has set none.
@@ -87,6 +88,10 @@ var settings = map[string]func(*Settings, json.RawMessage) error{
 	"price_adjustments": readAdjustments,
 	"price_sync":        readPriceSync,
 	"unknown_price":     readUnknownPrice,
+	"audit": func(s *Settings, v json.RawMessage) (err error) {
+		s.Audit, err = ParseAudit(v)
+		return err
+	},
 }
 
 // Label implements Record.

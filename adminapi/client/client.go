@@ -141,13 +141,6 @@ func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage,
 	return out.Items, c.do(ctx, http.MethodGet, "usage", q, nil, &out)
 }
 
-// Audit returns one page of audit entries, newest first. The filter has the members
-// kind, id, actor, limit and cursor.
-func (c *Client) Audit(ctx context.Context, filter url.Values) (Page[resource.AuditEntry], error) {
-	var out Page[resource.AuditEntry]
-	return out, c.do(ctx, http.MethodGet, "audit", filter, nil, &out)
-}
-
 // Pending names the members that had not applied the last write when it was answered.
 func (c *Client) Pending() []string {
 	c.mu.Lock()

@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -40,8 +41,17 @@ type Config struct {
 // State reads what Records does not show. *fsm.FSM implements it.
 type State interface {
 	Catalog() *resource.Catalog
+	Key(id string) (*resource.Key, bool)
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	Totals(kind, id string) fsm.Totals
+	Audits
+}
+
+// Audits reads who changed what.
+type Audits interface {
+	AuditPage(q fsm.AuditQuery) audit.Page
+	AuditEntry(number uint64) (resource.AuditEntry, bool)
+	AuditExtent() audit.Extent
 }
 
 // API is LiteLLM's management paths. It may be used concurrently.
@@ -83,6 +93,8 @@ func (a *API) Routes() []Route {
 		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
 		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
 		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
+		{"litellm-audit-list", http.MethodGet, "/audit", a.auditList},
+		{"litellm-audit-get", http.MethodGet, "/audit/{id}", a.auditGet},
 	}...)
 }
 
