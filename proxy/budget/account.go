@@ -33,6 +33,7 @@ type account struct {
 	terms   resource.Terms // of the windows: only period, zone and unit
 	windows []*window      // few; the one of the last request first
 	active  bool
+	gone    bool // forgotten: it is no longer among the accounts
 }
 
 // window is one run of an account's period: this node's part of it. Its fields are guarded
@@ -115,6 +116,7 @@ func (b *Budgets) spanLocked(a *account, span resource.Window) *window {
 	if made && b.cfg.Lookup != nil {
 		if l, ok := b.cfg.Lookup(a.id, span.Start); ok && b.current(l.Epoch) {
 			w.take(&l)
+			w.consumed, w.counted = l.Settled, l.Settled // before it was forgotten
 		}
 	}
 	return w
