@@ -48,7 +48,10 @@ const (
 func TestSchedules(t *testing.T) {
 	t.Parallel()
 	if *oneSeed != 0 {
-		newArena(t).run(t, *oneSeed, true)
+		a := newArena(t) // and those before it in its arena
+		for seed := (*oneSeed-1)/perArena*perArena + 1; seed <= *oneSeed; seed++ {
+			a.run(t, seed, seed == *oneSeed)
+		}
 		return
 	}
 	n := *schedules
@@ -137,6 +140,7 @@ type standing struct {
 	spent    resource.Money
 	open     resource.Money // may still be billed
 	overruns resource.Money
+	peak     resource.Money // of both, before an increase ended
 }
 
 // world is one schedule.
@@ -174,6 +178,9 @@ func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
 		cat: resource.NewCatalog(resource.Tables{}),
 	}
 	w.begin()
+	for range w.r.IntN(4) {
+		w.round()
+	}
 	for range steps {
 		w.step()
 		w.check()
@@ -218,9 +225,9 @@ func (w *world) begin() {
 	per := pick(w.r, resource.PerTotal, resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth)
 	zone := pick(w.r, "", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 	key := &resource.Key{Meta: resource.Meta{ID: fmt.Sprint("key_", w.seed)}, TeamID: fmt.Sprint("team_", w.seed), Hash: resource.HashSecret(fmt.Sprint("sk-", w.seed))}
-	key.Budgets = []resource.Terms{w.terms(per, zone, 50+resource.Money(w.r.IntN(400)))}
+	key.Budgets = []resource.Terms{w.terms(per, zone, 10+resource.Money(w.r.IntN(150)))}
 	team := &resource.Team{Meta: resource.Meta{ID: key.TeamID}, Name: key.TeamID}
-	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", 50+resource.Money(w.r.IntN(800)))}
+	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", 20+resource.Money(w.r.IntN(400)))}
 	team.Canonicalize()
 	w.who = &resource.Principal{}
 	for _, n := range w.nodes {

@@ -363,7 +363,14 @@ func (w *world) admit(n *simNode, most resource.Money, h *budget.Hold, err error
 		}
 		s.open += c.Amount
 		ended := w.raised != 0 && resource.At(w.now) >= w.raised+resource.Time(maxSkew)
-		if b := w.bound(w.base[c.Account], s); ended && s.spent+s.open > b {
+		if !ended {
+			s.peak = s.spent + s.open
+		}
+		limit := w.base[c.Account]
+		if w.overdraft > 0 || w.share { // which may be used on top of what the increase was
+			limit = max(limit, s.peak)
+		}
+		if b := w.bound(limit, s); ended && s.spent+s.open > b {
 			w.failf("%s admits %d after the increase: spent %d, open %d of %s, bound %d", n.id, most, s.spent, s.open, c.Account, b)
 		}
 	}
@@ -379,7 +386,10 @@ func (w *world) settle(n *simNode) {
 	}
 	q := n.open[0]
 	n.open = n.open[1:]
-	cost := resource.Money(w.r.Int64N(int64(q.dollars) + 1))
+	cost := q.dollars
+	if w.chance(2) {
+		cost = resource.Money(w.r.Int64N(int64(q.dollars) + 1))
+	}
 	if w.chance(12) {
 		cost = q.dollars + resource.Money(w.r.IntN(10))
 	}

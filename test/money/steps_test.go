@@ -16,30 +16,42 @@ func (w *world) step() {
 		n = pick(w.r, w.gone...)
 	}
 	switch k := w.r.IntN(100); {
-	case k < 30:
+	case k < 25:
 		w.reserve(n, 1+resource.Money(w.r.IntN(pick(w.r, 5, 15, 40))))
+	case k < 33:
+		w.burn(n)
 	case k < 45:
-		w.settle(n)
-	case k < 65:
-		w.tick(n, w.chance(6), w.chance(6))
-	case k < 72:
+		for range 1 + w.r.IntN(3) {
+			w.settle(n)
+		}
+	case k < 68:
+		w.tick(n, w.chance(8), w.chance(8))
+	case k < 73:
 		if len(n.feed) > 0 {
 			n.catchUp(1 + w.r.IntN(len(n.feed)))
 		}
-	case k < 77:
+	case k < 76:
 		w.echo()
-	case k < 82:
+	case k < 79:
 		n.synced = n.number
 	case k < 87:
 		w.pass(time.Duration(w.r.IntN(3000)) * time.Millisecond)
 	case k < 89:
 		w.pass(w.toBoundary())
-	case k < 93:
+	case k < 92:
 		w.kill(n, w.chance(3))
 	case k < 96:
 		w.revive(n)
 	default:
 		w.rare(n)
+	}
+}
+
+// burn takes all that a node will give.
+func (w *world) burn(n *simNode) {
+	for most := resource.Money(64); most > 0; most /= 2 {
+		for w.reserve(n, most) {
+		}
 	}
 }
 
@@ -126,7 +138,7 @@ func (w *world) raise() {
 	until := w.now.Add(time.Duration(1+w.r.IntN(10)) * time.Second)
 	k := *w.who.Key
 	t := k.Budgets[0]
-	amount := resource.Money(50 + w.r.IntN(200))
+	amount := resource.Money(50 + w.r.IntN(300))
 	if w.unit == resource.UnitTokens {
 		amount *= resource.Dollar
 	}
@@ -141,7 +153,7 @@ func (w *world) raise() {
 func (w *world) relimit() {
 	k := *w.who.Key
 	t := k.Budgets[0]
-	next := w.terms(t.Per, t.Zone, 20+resource.Money(w.r.IntN(400)))
+	next := w.terms(t.Per, t.Zone, 10+resource.Money(w.r.IntN(150)))
 	next.Name = t.Name
 	k.Budgets = []resource.Terms{next}
 	w.say("the limit becomes %d", next.Limit(0))
