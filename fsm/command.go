@@ -65,7 +65,8 @@ type (
 		ID      string `json:"id"`
 		Blocked bool   `json:"blocked,omitempty"`
 	}
-	// DeleteTeam deletes a team; refused with resource.ErrInUse while keys belong to it.
+	// DeleteTeam deletes a team with its members; refused with resource.ErrInUse while keys or
+	// projects belong to it.
 	DeleteTeam struct {
 		ID string `json:"id"`
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -41,18 +42,7 @@ func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) 
 
 // KeyByName returns the key with the name. It reads the file's index of names.
 func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
-	var id string
-	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := store.Names.Read(tx, nameKey(store.Keys, name))
-		if ok {
-			id = string(fr.Payload)
-		}
-		return err
-	})
-	if id == "" {
-		return nil, false
-	}
-	return f.Key(id)
+	return f.Key(f.named(store.Keys, name))
 }
 
 // Cluster returns the identity of the cluster; false before the bootstrap.
@@ -246,14 +236,14 @@ func readAccount(k, v []byte) (*money.Account, resource.AccountID, resource.Time
 	return a, id, start, err
 }
 
-// Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
+// Accounts returns the windows, open and previous, of a holder: "key/ID", "team/ID", … It
 // reads the file.
 func (f *FSM) Accounts(holder string) []Account {
 	nodes, now := *f.nodes.Load(), f.progress.Position().At
 	var all []Account
 	f.eachAccount(holder+"/", func(k, v []byte) error {
 		a, id, start, err := readAccount(k, v)
-		if err != nil {
+		if err != nil || strings.Contains(string(id[len(holder)+1:]), "/") { // of a longer id
 			return err
 		}
 		a.Lapse(now)
