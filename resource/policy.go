@@ -99,10 +99,13 @@ func (p *Policy) validate() error {
 	if err := validAddresses("denied_ips", p.DeniedIPs); err != nil {
 		return err
 	}
+	if err := validParams("enforced_params", p.EnforcedParams); err != nil {
+		return err
+	}
 	for _, f := range []struct {
 		field string
 		names []string
-	}{{"enforced_params", p.EnforcedParams}, {"guardrails", p.Guardrails}, {"callbacks", p.Callbacks}, {"tags", p.Tags}} {
+	}{{"guardrails", p.Guardrails}, {"callbacks", p.Callbacks}, {"tags", p.Tags}} {
 		if err := validNames(f.field, f.names); err != nil {
 			return err
 		}
