@@ -10,12 +10,37 @@ type dimension byte
 
 const (
 	requests dimension = 1 // a minute
-	tokens   dimension = 2 // a minute
-	parallel dimension = 3 // in flight
+	tokens   dimension = 2 // a minute, prompt and completion
+	parallel dimension = 3 // requests in flight
+	input    dimension = 4 // tokens of the prompt a minute
+	output   dimension = 5 // tokens of the completion a minute
+
+	dimensions = 6 // with the one that is nothing
 )
 
 func (d dimension) String() string {
-	return [...]string{"", "requests", "tokens", "parallel"}[d]
+	return [dimensions]string{"", "requests", "tokens", "parallel", "input-tokens", "output-tokens"}[d]
+}
+
+// unit is what the dimension's numbers count, in words.
+func (d dimension) unit() string {
+	return [dimensions]string{
+		"", "requests a minute", "tokens a minute", "requests in flight", "prompt tokens a minute", "completion tokens a minute",
+	}[d]
+}
+
+// used is what a request that used so many tokens counts; false: its cost does not depend on it.
+func (d dimension) used(in, out int64) (int64, bool) {
+	switch d {
+	case tokens:
+		return in + out, true
+	case input:
+		return in, true
+	case output:
+		return out, true
+	default:
+		return 0, false
+	}
 }
 
 // buckets of a minute: with one more than 60, the second that a window of 60 s cuts in two

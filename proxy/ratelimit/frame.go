@@ -144,7 +144,7 @@ func (r *reader) int() int64 {
 
 func (r *reader) dimension() dimension {
 	d := dimension(r.byte())
-	if d < requests || d > parallel {
+	if d < requests || d >= dimensions {
 		r.fail()
 	}
 	return d

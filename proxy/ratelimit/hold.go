@@ -22,11 +22,10 @@ type State struct {
 // Hold is one admitted request: what it counts in each limit.
 type Hold struct {
 	l       *Limiter
-	n       int
-	uses    [6]use // a key's and a team's three dimensions
+	uses    []use
 	settled bool
-	states  [4]State // by dimension, of the tightest limit
-	has     [4]bool
+	states  [dimensions]State // of the tightest limit
+	has     [dimensions]bool
 }
 
 // use is the part of a Hold in one limit.
@@ -40,48 +39,87 @@ type use struct {
 // none is the Hold of requests without limits. It is never changed.
 var none Hold
 
-// Reserve counts the request and its tokens in every limit of its key and team, or in none.
-// It returns an *llm.Error: RateLimited with RetryAfter, and the headers that tell of the
-// limit, or Canceled. Where other nodes may hold what is left it waits up to 300 ms. The
-// caller calls Release once, after Settle if the request was sent.
-func (l *Limiter) Reserve(ctx context.Context, r Request) (*Hold, error) {
-	p := r.Principal
-	if p == nil || p.Key == nil || (p.Key.Limits.IsZero() && (p.Team == nil || p.Team.Limits.IsZero())) {
+// Reserve counts the request and its tokens in every limit of its levels, or in none. It
+// returns an *llm.Error: RateLimited with RetryAfter, and the headers that tell of the limit,
+// or Canceled. Where other nodes may hold what is left it waits up to 300 ms. The caller
+// calls Release once, after Settle if the request was sent.
+func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
+	if !r.limited() {
 		return &none, nil
 	}
 	h := l.pool.Get().(*Hold)
 	h.l = l
-	err := h.takeAll(ctx, "key", p.Key.ID, &p.Key.Limits, r.Tokens)
-	if err == nil && p.Team != nil {
-		err = h.takeAll(ctx, "team", p.Team.ID, &p.Team.Limits, r.Tokens)
-	}
-	if err != nil {
-		h.undo()
-		h.free()
-		return nil, err
+	for i := range r.Levels {
+		if err := h.takeLevel(ctx, &r.Levels[i], r); err != nil {
+			h.undo()
+			h.free()
+			return nil, err
+		}
 	}
 	return h, nil
 }
 
-// takeAll counts the request in the limits of one holder.
-func (h *Hold) takeAll(ctx context.Context, kind, id string, limits *resource.Limits, count int64) error {
+// limited says that there is a limit at all.
+func (r *Request) limited() bool {
+	for i := range r.Levels {
+		v := &r.Levels[i]
+		if v.Allowance != nil && (!v.Allowance.Limits.IsZero() || len(v.Allowance.ModelLimits) > 0) {
+			return true
+		}
+		if r.Session != "" && v.Policy != nil && v.Policy.Sessions != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// takeLevel counts the request in the limits of one holder: its own, those of the model and
+// those of the session.
+func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) error {
+	if a := v.Allowance; a != nil {
+		if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID}, &a.Limits, r); err != nil {
+			return err
+		}
+		if r.Model != "" && len(a.ModelLimits) > 0 {
+			if m, ok := a.ModelLimits[r.Model]; ok {
+				if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partModel, of: r.Model}, &m, r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if v.Policy == nil || v.Policy.Sessions == nil || r.Session == "" {
+		return nil
+	}
+	s := resource.Limits{RPM: v.Policy.Sessions.RPM, TPM: v.Policy.Sessions.TPM}
+	return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partSession, of: r.Session}, &s, r)
+}
+
+// takeAll counts the request in one set of limits.
+func (h *Hold) takeAll(ctx context.Context, of holder, limits *resource.Limits, r *Request) error {
 	for _, d := range [...]struct {
 		dim   dimension
 		limit *int64
 		cost  int64
-	}{{parallel, limits.Parallel, 1}, {requests, limits.RPM, 1}, {tokens, limits.TPM, max(0, count)}} {
+	}{
+		{parallel, limits.Parallel, 1},
+		{requests, limits.RPM, 1},
+		{tokens, limits.TPM, max(0, r.Input) + max(0, r.Output)},
+		{input, limits.InputTPM, max(0, r.Input)},
+		{output, limits.OutputTPM, max(0, r.Output)},
+	} {
 		if d.limit == nil {
 			continue
 		}
-		if err := h.take(ctx, kind, idOf(kind, id, d.dim), d.dim, *d.limit, d.cost); err != nil {
+		if err := h.take(ctx, of, d.dim, *d.limit, d.cost); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h *Hold) take(ctx context.Context, kind string, id uint64, dim dimension, limit, cost int64) error {
-	now := h.l.cfg.Now()
+func (h *Hold) take(ctx context.Context, of holder, dim dimension, limit, cost int64) error {
+	id, now := of.limit(dim), h.l.cfg.Now()
 	t := taking{use: use{id: id, dim: dim, cost: cost}, limit: limit}
 	v := h.l.view.Load()
 	switch {
@@ -96,11 +134,10 @@ func (h *Hold) take(ctx context.Context, kind string, id uint64, dim dimension, 
 	}
 	if t.retry > 0 {
 		h.l.metrics.refused.WithLabelValues(dim.String()).Inc()
-		return t.error(kind)
+		return t.error(of)
 	}
 	h.note(&t)
-	h.uses[h.n] = t.use
-	h.n++
+	h.uses = append(h.uses, t.use)
 	return nil
 }
 
@@ -126,19 +163,18 @@ func (t *taking) refused(known int64, retry time.Duration) {
 }
 
 // error tells the client which limit it ran into.
-func (t *taking) error(kind string) *llm.Error {
-	what := t.use.dim.String()
-	unit := " a minute"
+func (t *taking) error(of holder) *llm.Error {
+	what, unit := t.use.dim.String(), t.use.dim.unit()
 	if t.use.dim == parallel {
-		what, unit = "requests", " in flight"
+		what = requests.String()
 	}
 	h := http.Header{}
 	h.Set("x-ratelimit-limit-"+what, strconv.FormatInt(t.limit, 10))
 	h.Set("x-ratelimit-remaining-"+what, strconv.FormatInt(max(0, t.limit-t.known), 10))
 	h.Set("x-ratelimit-reset-"+what, t.retry.Round(time.Millisecond).String())
 	return &llm.Error{
-		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: kind, RetryAfter: t.retry, Header: h,
-		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s%s, %d counted", kind, t.limit, what, unit, t.known),
+		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: of.kind, RetryAfter: t.retry, Header: h,
+		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s, %d counted", of, t.limit, unit, t.known),
 	}
 }
 
@@ -298,15 +334,16 @@ func (l *Limiter) takePartLocked(c *counter, t *taking, now time.Time, v *view) 
 }
 
 // Settle puts the tokens that were used in the place of the estimate.
-func (h *Hold) Settle(used int64) {
+func (h *Hold) Settle(in, out int64) {
 	if h.l == nil || h.settled {
 		return
 	}
 	h.settled = true
 	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
+	for i := range h.uses {
 		u := &h.uses[i]
-		if u.dim != tokens || used == u.cost {
+		used, ok := u.dim.used(in, out)
+		if !ok || used == u.cost {
 			continue
 		}
 		c := h.l.lock(u.id, u.dim)
@@ -323,9 +360,9 @@ func (h *Hold) Release() {
 	if h.l == nil {
 		return
 	}
-	h.Settle(0)
+	h.Settle(0, 0)
 	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
+	for i := range h.uses {
 		if u := &h.uses[i]; u.dim == parallel {
 			h.l.giveBack(u, second, round)
 		}
@@ -336,7 +373,7 @@ func (h *Hold) Release() {
 // undo takes a request that another limit refused out of those that had admitted it.
 func (h *Hold) undo() {
 	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
+	for i := range h.uses {
 		h.l.giveBack(&h.uses[i], second, round)
 	}
 }
@@ -357,15 +394,21 @@ func (l *Limiter) giveBack(u *use, second int64, round uint64) {
 
 func (h *Hold) free() {
 	l := h.l
-	*h = Hold{}
+	*h = Hold{uses: h.uses[:0]}
 	l.pool.Put(h)
 }
 
-// Requests is how the limit of requests a minute stood; false: there is none.
+// Requests is how the tightest limit of requests a minute stood; false: there is none.
 func (h *Hold) Requests() (State, bool) { return h.states[requests], h.has[requests] }
 
-// Tokens is how the limit of tokens a minute stood; false: there is none.
+// Tokens is how the tightest limit of all tokens a minute stood; false: there is none.
 func (h *Hold) Tokens() (State, bool) { return h.states[tokens], h.has[tokens] }
+
+// InputTokens is how the tightest limit of prompt tokens a minute stood; false: there is none.
+func (h *Hold) InputTokens() (State, bool) { return h.states[input], h.has[input] }
+
+// OutputTokens is how the tightest limit of completion tokens a minute stood; false: there is none.
+func (h *Hold) OutputTokens() (State, bool) { return h.states[output], h.has[output] }
 
 // Seconds rounds a duration up to whole seconds, as Retry-After wants it.
 func Seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }

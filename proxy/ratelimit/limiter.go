@@ -163,9 +163,40 @@ func (l *Limiter) lock(id uint64, dim dimension) *counter {
 	}
 }
 
-// idOf names a limit alike on all nodes.
-func idOf(kind, id string, dim dimension) uint64 {
-	return mix(xxhash.Sum64String(id), xxhash.Sum64String(kind)+uint64(dim))
+// part says which of a holder's limits are meant.
+type part byte
+
+const (
+	partAll     part = 0 // those of all requests
+	partModel   part = 1 // those of one model
+	partSession part = 2 // those of one agent session
+)
+
+// holder is one set of limits.
+type holder struct {
+	kind, id string
+	part     part
+	of       string // the model or the session
+}
+
+func (o holder) String() string {
+	switch o.part {
+	case partModel:
+		return o.kind + " for model " + o.of
+	case partSession:
+		return o.kind + " for one session"
+	default:
+		return o.kind
+	}
+}
+
+// limit names one limit alike on all nodes.
+func (o holder) limit(dim dimension) uint64 {
+	id := mix(xxhash.Sum64String(o.id), xxhash.Sum64String(o.kind)+uint64(dim))
+	if o.part != partAll {
+		id = mix(id, xxhash.Sum64String(o.of)+uint64(o.part))
+	}
+	return id
 }
 
 func hashNode(id string) uint64 { return xxhash.Sum64String(id) }
@@ -248,6 +279,9 @@ func (l *Limiter) Answer(node string, b []byte) ([]byte, error) {
 
 // Request is what is to be admitted.
 type Request struct {
-	Principal *resource.Principal
-	Tokens    int64 // estimate of all tokens, prompt and completion
+	Levels  []resource.Level // whose limits count
+	Model   string           // as clients name it: whose own limits count; "": none
+	Input   int64            // estimate of the prompt's tokens
+	Output  int64            // estimate of the completion's tokens
+	Session string           // id of the agent session; "": none
 }

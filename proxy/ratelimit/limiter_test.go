@@ -31,6 +31,10 @@ func keyWith(l resource.Limits) *resource.Principal {
 	return &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: l}}}}
 }
 
+func request(p *resource.Principal, n int64) *Request {
+	return &Request{Levels: p.Levels(nil), Input: n}
+}
+
 func refusal(t testing.TB, err error) *llm.Error {
 	t.Helper()
 	var e *llm.Error
@@ -45,7 +49,7 @@ func TestLimiter_Alone(t *testing.T) {
 	now := time.Unix(1000, 500e6)
 	l := New(Config{NodeID: "a", Now: func() time.Time { return now }})
 	reserve := func(p *resource.Principal, n int64) (*Hold, error) {
-		return l.Reserve(context.Background(), Request{Principal: p, Tokens: n})
+		return l.Reserve(context.Background(), request(p, n))
 	}
 	p := keyWith(limits(3, 100, 2))
 	h1, err := reserve(p, 40)
@@ -66,7 +70,7 @@ func TestLimiter_Alone(t *testing.T) {
 	if e := refusal(t, err); e.Type != "requests" || e.Scope != "key" {
 		t.Errorf("third in flight: %+v", e)
 	}
-	h1.Settle(90) // 50 more than estimated
+	h1.Settle(90, 0) // 50 more than estimated
 	h1.Release()
 	_, err = reserve(p, 1)
 	if e := refusal(t, err); e.Type != "tokens" || e.RetryAfter <= 59*time.Second || e.RetryAfter > 61*time.Second {
@@ -77,7 +81,7 @@ func TestLimiter_Alone(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a refused request counted: %v", err)
 	}
-	h3.Settle(1)
+	h3.Settle(1, 0)
 	h3.Release()
 	_, err = reserve(p, 1)
 	e := refusal(t, err)
@@ -99,7 +103,7 @@ func TestLimiter_TeamAndKey(t *testing.T) {
 	l := New(Config{NodeID: "a"})
 	p := keyWith(limits(10, -1, 10))
 	p.Team = &resource.Team{Meta: resource.Meta{ID: "team_1"}, Policy: resource.Policy{Allowance: resource.Allowance{Limits: limits(1, -1, -1)}}}
-	h, err := l.Reserve(t.Context(), Request{Principal: p})
+	h, err := l.Reserve(t.Context(), request(p, 0))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,22 +112,22 @@ func TestLimiter_TeamAndKey(t *testing.T) {
 	}
 	h.Release()
 	for range 20 {
-		_, err = l.Reserve(t.Context(), Request{Principal: p})
+		_, err = l.Reserve(t.Context(), request(p, 0))
 		if e := refusal(t, err); e.Scope != "team" {
 			t.Fatalf("scope %q", e.Scope)
 		}
 	}
-	h, err = l.Reserve(t.Context(), Request{Principal: keyWith(limits(10, -1, 10))})
+	h, err = l.Reserve(t.Context(), request(keyWith(limits(10, -1, 10)), 0))
 	if err != nil {
 		t.Fatalf("requests that the team refused count against the key: %v", err)
 	}
 	if s, _ := h.Requests(); s.Remaining != 8 {
 		t.Errorf("remaining %d, want 8", s.Remaining)
 	}
-	if h, err := l.Reserve(t.Context(), Request{Principal: keyWith(limits(-1, -1, -1))}); err != nil || h != &none {
+	if h, err := l.Reserve(t.Context(), request(keyWith(limits(-1, -1, -1)), 0)); err != nil || h != &none {
 		t.Errorf("without limits: %v", err)
 	}
-	_, err = l.Reserve(t.Context(), Request{Principal: keyWith(limits(0, -1, -1))})
+	_, err = l.Reserve(t.Context(), request(keyWith(limits(0, -1, -1)), 0))
 	_ = refusal(t, err)
 }
 
@@ -236,7 +240,7 @@ func (c *cluster) offer(p *resource.Principal, perSecond float64, span time.Dura
 				return
 			}
 			asked := time.Now()
-			h, err := l.Reserve(context.Background(), Request{Principal: p, Tokens: est})
+			h, err := l.Reserve(context.Background(), request(p, est))
 			mu.Lock()
 			out.wait = max(out.wait, time.Since(asked))
 			if err == nil {
@@ -244,7 +248,7 @@ func (c *cluster) offer(p *resource.Principal, perSecond float64, span time.Dura
 			}
 			mu.Unlock()
 			if err == nil {
-				h.Settle(actual)
+				h.Settle(actual, 0)
 				h.Release()
 			}
 		})
@@ -407,7 +411,7 @@ func TestSimulation_Parallel(t *testing.T) {
 					time.Sleep(time.Duration(r.IntN(10)) * time.Millisecond)
 					id, d := even(r), time.Duration(r.IntN(int(limit)*20))*time.Millisecond
 					wg.Go(func() {
-						h, err := c.node(id).Reserve(context.Background(), Request{Principal: p})
+						h, err := c.node(id).Reserve(context.Background(), request(p, 0))
 						if err != nil {
 							return
 						}
@@ -446,7 +450,7 @@ func TestLimiter_OwnerGone(t *testing.T) {
 		total := 0
 		for _, id := range c.ids {
 			for range 10 {
-				if _, err := c.node(id).Reserve(t.Context(), Request{Principal: p}); err == nil {
+				if _, err := c.node(id).Reserve(t.Context(), request(p, 0)); err == nil {
 					total++
 				}
 			}
@@ -512,7 +516,7 @@ func BenchmarkReserve(b *testing.B) {
 	}{{"none", limits(-1, -1, -1)}, {"rpm", limits(1e12, -1, -1)}, {"all", limits(1e12, 1e12, 1e12)}} {
 		b.Run(bb.name, func(b *testing.B) {
 			l := New(Config{NodeID: "a"})
-			r := Request{Principal: keyWith(bb.limits), Tokens: 100}
+			r := request(keyWith(bb.limits), 100)
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
@@ -520,7 +524,7 @@ func BenchmarkReserve(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					h.Settle(90)
+					h.Settle(90, 0)
 					h.Release()
 				}
 			})

@@ -307,7 +307,7 @@ func (c *counter) opening(v *view) int64 {
 // idle is the claim of a node that has no demand while others have: one request, so that
 // its next one need not wait.
 func (c *counter) idle() int64 {
-	if c.dim == tokens {
+	if c.dim != requests && c.dim != parallel {
 		return 0 // one token is of no use
 	}
 	return 1
