@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -18,9 +16,6 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// maxSaid bounds the headers that become part of a record.
-const maxSaid = 1024
-
 // Call is one request on its way through the pipeline. It is pooled: nothing may keep it, or
 // its body, when the request has ended.
 type Call struct {
@@ -32,6 +27,10 @@ type Call struct {
 	cat     *resource.Catalog // the one view of the request
 	view    *view.View
 	who     *resource.Principal
+	levels  []resource.Level // who's chain, the customer, the tags, the model: each may refuse, and has limits and budgets
+	chain   int              // how many of levels are who's own
+	above   int              // how many of levels stand before the model
+	session string           // of the agent; "": none
 	buf     *body.Buffer
 	body    []byte // buf's, or what a guardrail made of it
 	fields  llm.Fields
@@ -72,6 +71,7 @@ type came struct {
 	route   *Route
 	path    string // as the router read it
 	named   string // the model in the path, "" if there is none
+	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body
 	length  int64
@@ -106,38 +106,7 @@ func (c *Call) peek(raw []byte) error {
 		return err
 	}
 	c.body, c.fields = raw, f
-	c.heed()
 	return nil
-}
-
-// heed takes what clients of LiteLLM say in headers. The body goes before a header; tags of
-// both count.
-func (c *Call) heed() {
-	f := &c.fields
-	if v := c.said("X-Litellm-Session-Id"); f.SessionID == "" {
-		f.SessionID = v
-	}
-	if v := c.said("X-Litellm-End-User-Id"); f.User == "" {
-		f.User = v
-	}
-	if v := c.said("X-Litellm-Customer-Id"); f.User == "" {
-		f.User = v
-	}
-	if tags := c.said("X-Litellm-Tags"); tags != "" {
-		for tag := range strings.SplitSeq(tags, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(f.Tags, tag) {
-				f.Tags = append(f.Tags, tag)
-			}
-		}
-	}
-}
-
-// said reads a header, whose name is in canonical form, unless it is too long to be meant.
-func (c *Call) said(name string) string {
-	if v := c.header[name]; len(v) > 0 && len(v[0]) <= maxSaid {
-		return v[0]
-	}
-	return ""
 }
 
 // asked is the name of the model that the client asks for: the path's before the body's.

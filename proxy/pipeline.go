@@ -25,6 +25,9 @@ func (s *Server) pipeline(ctx context.Context, c *Call) error {
 	if err := st.body(ctx, s, c); err != nil {
 		return err
 	}
+	if err := st.policy(ctx, s, c); err != nil {
+		return err
+	}
 	if err := st.access(ctx, s, c); err != nil {
 		return err
 	}

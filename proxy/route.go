@@ -17,6 +17,7 @@ type step func(ctx context.Context, s *Server, c *Call) error
 type steps struct {
 	auth       step // who is it, and may it call the route
 	body       step // read the body
+	policy     step // what it must be and name, and for whom it is
 	access     step // may it use the model
 	limits     step // reserve requests and tokens
 	budget     step // reserve money
@@ -53,7 +54,7 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 		return nil, fmt.Errorf("make route: no pattern")
 	}
 	for name, f := range map[string]step{
-		"auth": st.auth, "body": st.body, "access": st.access, "limits": st.limits, "budget": st.budget,
+		"auth": st.auth, "body": st.body, "policy": st.policy, "access": st.access, "limits": st.limits, "budget": st.budget,
 		"guardrails": st.guardrails, "plan": st.plan, "ledger": st.ledger, "answer": st.answer,
 	} {
 		if f == nil {
@@ -72,6 +73,7 @@ func inference(endpoint llm.Endpoint, path string) (*Route, error) {
 	return newRoute("POST", patterns, endpoint, steps{
 		auth:       authenticate,
 		body:       readBody,
+		policy:     checkPolicies,
 		access:     authorize,
 		limits:     reserveLimits,
 		budget:     reserveBudget,
