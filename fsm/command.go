@@ -71,8 +71,9 @@ type (
 	}
 	// PutModel creates or replaces a model.
 	PutModel struct {
-		Model Encoded[resource.Model] `json:"model"`
-		Read  uint64                  `json:"read,omitempty"`
+		Model   Encoded[resource.Model] `json:"model"`
+		Read    uint64                  `json:"read,omitempty"`
+		Windows []OpenWindow            `json:"windows,omitempty"`
 	}
 	// DeleteModel deletes a model and its deployments.
 	DeleteModel struct {
@@ -82,6 +83,7 @@ type (
 	PutDeployment struct {
 		Deployment Encoded[resource.Deployment] `json:"deployment"`
 		Read       uint64                       `json:"read,omitempty"`
+		Windows    []OpenWindow                 `json:"windows,omitempty"`
 	}
 	// DeleteDeployment deletes a deployment.
 	DeleteDeployment struct {
@@ -101,7 +103,7 @@ type (
 		Budget Encoded[resource.Budget] `json:"budget"`
 		Read   uint64                   `json:"read,omitempty"`
 	}
-	// DeleteBudget deletes a shared budget that no key or team names.
+	// DeleteBudget deletes a shared budget that no holder names.
 	DeleteBudget struct {
 		ID string `json:"id"`
 	}

@@ -19,13 +19,7 @@ func (c PutKey) Apply(tx *Tx) error {
 	if err := tx.moveHashes(k.ID, hashesOf(old), hashesOf(&k)); err != nil {
 		return err
 	}
-	terms, err := tx.holderTerms(k.Budgets, k.BudgetID)
-	if err != nil {
-		return err
-	}
-	tx.adjustLimits("key", k.ID, terms)
-	tx.openWindows("key", k.ID, c.Windows)
-	return nil
+	return tx.setBudgets(resource.HolderKey, k.ID, &k.Allowance, c.Windows)
 }
 
 func hashesOf(k *resource.Key) []resource.Hash {
@@ -85,13 +79,7 @@ func (c PutTeam) Apply(tx *Tx) error {
 		return err
 	}
 	t := c.Team.Value()
-	terms, err := tx.holderTerms(t.Budgets, t.BudgetID)
-	if err != nil {
-		return err
-	}
-	tx.adjustLimits("team", t.ID, terms)
-	tx.openWindows("team", t.ID, c.Windows)
-	return nil
+	return tx.setBudgets(resource.HolderTeam, t.ID, &t.Allowance, c.Windows)
 }
 
 // Apply implements Command.
@@ -109,8 +97,11 @@ func (c DeleteTeam) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c PutModel) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Model](tx, store.Models, c.Model, c.Read)
-	return err
+	if _, err := putRecord[resource.Model](tx, store.Models, c.Model, c.Read); err != nil {
+		return err
+	}
+	m := c.Model.Value()
+	return tx.setBudgets(resource.HolderModel, m.ID, &m.Allowance, c.Windows)
 }
 
 // Apply implements Command. The audit log tells of the model alone.
@@ -118,23 +109,29 @@ func (c DeleteModel) Apply(tx *Tx) error {
 	told := len(tx.audits)
 	for _, from := range tx.referrers(store.Models, c.ID) {
 		id := strings.TrimPrefix(from, "deployment/")
+		tx.dropAccounts(resource.HolderDeployment, id)
 		if _, err := deleteRecord[resource.Deployment](tx, store.Deployments, id); err != nil {
 			return err
 		}
 	}
 	tx.audits = tx.audits[:told]
+	tx.dropAccounts(resource.HolderModel, c.ID)
 	_, err := deleteRecord[resource.Model](tx, store.Models, c.ID)
 	return err
 }
 
 // Apply implements Command.
 func (c PutDeployment) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Deployment](tx, store.Deployments, c.Deployment, c.Read)
-	return err
+	if _, err := putRecord[resource.Deployment](tx, store.Deployments, c.Deployment, c.Read); err != nil {
+		return err
+	}
+	d := c.Deployment.Value()
+	return tx.setBudgets(resource.HolderDeployment, d.ID, &d.Allowance, c.Windows)
 }
 
 // Apply implements Command.
 func (c DeleteDeployment) Apply(tx *Tx) error {
+	tx.dropAccounts(resource.HolderDeployment, c.ID)
 	_, err := deleteRecord[resource.Deployment](tx, store.Deployments, c.ID)
 	return err
 }
@@ -162,8 +159,8 @@ func (c PutBudget) Apply(tx *Tx) error {
 	b := c.Budget.Value()
 	for _, from := range tx.referrers(store.Budgets, b.ID) {
 		kind, id, _ := strings.Cut(from, "/")
-		inline, _ := tx.holder(kind, id)
-		if _, err := tx.holderTerms(inline, b.ID); err != nil {
+		a, _ := tx.allowance(kind, id)
+		if _, err := tx.holderTerms(a.Budgets, b.ID); err != nil {
 			return fmt.Errorf("%s %q: %w", kind, id, err)
 		}
 		tx.adjustLimits(kind, id, []resource.Terms{b.Terms})

@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// account reads one window, without the holds that were dropped since it was written.
+// account reads one window as it is now: without the holds that were dropped since it was
+// written, and without an increase that has ended.
 func (tx *Tx) account(key []byte) (*money.Account, bool) {
 	f, ok := tx.get(store.Accounts, key)
 	if !ok {
@@ -22,42 +24,87 @@ func (tx *Tx) account(key []byte) (*money.Account, bool) {
 		fail(err)
 	}
 	a.Tidy(tx.allNodes())
+	a.Lapse(tx.Now)
 	return a, true
 }
 
 func (tx *Tx) putAccount(key []byte, a *money.Account) { tx.put(store.Accounts, key, a.Encode()) }
 
+// allowances says how the records of each kind of holder are read: what they may spend, and
+// their limits of sessions.
+var allowances = map[string]func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits){
+	resource.HolderKey: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
+		return policyOf[resource.Key](tx, store.Keys, id, func(r *resource.Key) *resource.Policy { return &r.Policy })
+	},
+	resource.HolderTeam: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
+		return policyOf[resource.Team](tx, store.Teams, id, func(r *resource.Team) *resource.Policy { return &r.Policy })
+	},
+	resource.HolderModel: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
+		if r, _, ok := load[resource.Model](tx, store.Models, id); ok {
+			return &r.Allowance, nil
+		}
+		return nil, nil
+	},
+	resource.HolderDeployment: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
+		if r, _, ok := load[resource.Deployment](tx, store.Deployments, id); ok {
+			return &r.Allowance, nil
+		}
+		return nil, nil
+	},
+}
+
+// policyOf reads what a record with a policy may spend; nil if there is no record.
+func policyOf[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string, of func(P) *resource.Policy) (*resource.Allowance, *resource.SessionLimits) {
+	r, _, ok := load[T, P](tx, b, id)
+	if !ok {
+		return nil, nil
+	}
+	p := of(r)
+	return &p.Allowance, p.Sessions
+}
+
+// allowance returns what a holder may spend, as its record says; zero if there is none.
+func (tx *Tx) allowance(kind, id string) (resource.Allowance, *resource.SessionLimits) {
+	if read := allowances[kind]; read != nil {
+		if a, sessions := read(tx, id); a != nil {
+			return *a, sessions
+		}
+	}
+	return resource.Allowance{}, nil
+}
+
 // terms finds the terms of an account in the holder's record: an account's limit is never
 // taken from a node, which may not know the newest.
 func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
-	parts := strings.SplitN(string(id), "/", 3)
-	if len(parts) != 3 {
+	kind, holder, name, ok := id.Split()
+	if !ok {
 		return resource.Terms{}, false
 	}
-	all, shared := tx.holder(parts[0], parts[1])
-	if b, _, ok := load[resource.Budget](tx, store.Budgets, shared); shared != "" && ok {
+	a, sessions := tx.allowance(kind, holder)
+	if resource.IsSession(name) {
+		return sessions.TermsNamed(name)
+	}
+	all := a.Budgets
+	if b, _, ok := load[resource.Budget](tx, store.Budgets, a.BudgetID); a.BudgetID != "" && ok {
 		all = append(slices.Clip(all), b.Terms)
 	}
-	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == parts[2] })
+	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == name })
 	if i < 0 {
 		return resource.Terms{}, false
 	}
 	return all[i], true
 }
 
-// holder returns the inline terms of a holder of budgets and the id of the shared ones.
-func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
-	switch kind {
-	case "key":
-		if k, _, ok := load[resource.Key](tx, store.Keys, id); ok {
-			return k.Budgets, k.BudgetID
-		}
-	case "team":
-		if t, _, ok := load[resource.Team](tx, store.Teams, id); ok {
-			return t.Budgets, t.BudgetID
-		}
+// setBudgets brings the accounts of a holder, whose record has just been written, to its
+// terms and opens the windows. It refuses terms of one name: they would be one account.
+func (tx *Tx) setBudgets(kind, id string, a *resource.Allowance, ws []OpenWindow) error {
+	terms, err := tx.holderTerms(a.Budgets, a.BudgetID)
+	if err != nil {
+		return err
 	}
-	return nil, ""
+	tx.adjustLimits(kind, id, terms)
+	tx.openWindows(kind, id, ws)
+	return nil
 }
 
 // openWindows opens those windows of the holder's accounts that nobody has opened.
@@ -81,10 +128,10 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 		return nil, false
 	}
 	t, ok := tx.terms(id)
-	if !ok || !money.Fits(t.Per, w) {
+	if !ok || !money.Fits(&t, w) {
 		return nil, false
 	}
-	a := money.Open(t, w.End, tx.Index, tx.allNodes(), tx.b.pos.Generation)
+	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)
 	tx.dropEnded(id)
 	return a, true
@@ -110,7 +157,7 @@ func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
 		for _, k := range tx.scan(store.Accounts, money.Prefix(resource.Account(kind, id, t.Name))) {
 			a, ok := tx.account(k)
-			if ok && !a.Ended(tx.Now) && a.Adjust(t, tx.allNodes()) {
+			if ok && !a.Ended(tx.Now) && a.Adjust(&t, tx.Now, tx.allNodes()) {
 				tx.putAccount(k, a)
 			}
 		}

@@ -200,7 +200,10 @@ func references(r resource.Record) []reference {
 		add(store.Budgets, r.BudgetID, "budget_id")
 	case *resource.Team:
 		add(store.Budgets, r.BudgetID, "budget_id")
+	case *resource.Model:
+		add(store.Budgets, r.BudgetID, "budget_id")
 	case *resource.Deployment:
+		add(store.Budgets, r.BudgetID, "budget_id")
 		add(store.Models, r.ModelID, "model_id")
 		add(store.Credentials, r.CredentialID, "credential_id")
 	case *resource.Guardrail:

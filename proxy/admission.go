@@ -72,14 +72,11 @@ func (q *quote) costAt(m *view.Model, output int64) resource.Money {
 // of the prompt: a tokenizer that works on bytes never makes more.
 func strict(c *Call) bool {
 	is := func(t resource.Terms) bool { return t.Strict }
-	if key := c.who.Key; key != nil {
-		if b, ok := c.cat.Budget(key.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(key.Budgets, is) {
+	for i := range c.levels {
+		a := c.levels[i].Allowance
+		if b, ok := c.cat.Budget(a.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(a.Budgets, is) {
 			return true
 		}
-	}
-	if team := c.who.Team; team != nil {
-		b, ok := c.cat.Budget(team.BudgetID)
-		return ok && b.Terms.Strict || slices.ContainsFunc(team.Budgets, is)
 	}
 	return false
 }
@@ -96,7 +93,7 @@ func product(a, b int64) int64 {
 // that it passes.
 func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	s.estimate(c)
-	c.limiting = ratelimit.Request{Levels: c.who.Levels(c.limiting.Levels[:0]), Model: c.model.Name, Input: c.quote.prompt, Output: c.quote.output}
+	c.limiting = ratelimit.Request{Levels: c.levels, Model: c.model.Name, Session: c.session, Input: c.quote.prompt, Output: c.quote.output}
 	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err
@@ -122,7 +119,9 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 // claim is what the call asks of the budgets.
 func (c *Call) claim() budget.Request {
 	return budget.Request{
-		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
+		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session,
+		Most: budget.Amounts{Cost: c.quote.cost, Tokens: c.quote.prompt + c.quote.output},
+		Free: c.quote.free, Unpriced: c.quote.unpriced,
 	}
 }
 
@@ -140,7 +139,8 @@ func (s *Server) lower(c *Call) bool {
 	most := int(q.output/q.choices - leastOutput)
 	// The first number of tokens above the least that costs too much.
 	over := sort.Search(max(0, most), func(n int) bool {
-		return q.costAt(m, product(int64(n)+leastOutput, q.choices)) > room
+		output := product(int64(n)+leastOutput, q.choices)
+		return q.prompt+output > room.Tokens || q.costAt(m, output) > room.Cost
 	})
 	if over == 0 || most <= 0 {
 		return false

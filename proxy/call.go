@@ -27,7 +27,7 @@ type Call struct {
 	cat     *resource.Catalog // the one view of the request
 	view    *view.View
 	who     *resource.Principal
-	levels  []resource.Level // who's chain, the customer, the tags, the model: each may refuse, and has limits and budgets
+	levels  []resource.Level // who's chain, the customer, the tags, the model; the array is reused
 	chain   int              // how many of levels are who's own
 	above   int              // how many of levels stand before the model
 	session string           // of the agent; "": none

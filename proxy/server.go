@@ -19,7 +19,6 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
-	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -201,7 +200,8 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
-	*c = Call{headers: c.headers, limiting: ratelimit.Request{Levels: c.limiting.Levels[:0]}, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
+	clear(c.levels)
+	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits, levels: c.levels[:0]}
 	s.calls.Put(c)
 }
 

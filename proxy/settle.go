@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -109,7 +110,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	var charges []ledger.AccountCharge
 	if c.entry != 0 {
 		c.limit.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
-		charges = c.money.Settle(c.result.cost)
+		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()})
 	}
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog

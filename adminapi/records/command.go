@@ -1,8 +1,8 @@
 package records
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -43,18 +43,9 @@ func (rs *Records) terms(inline []resource.Terms, budgetID string) ([]resource.T
 // openWindows computes the window of each of the terms at the time; Apply never reads the
 // time zone database.
 func openWindows(kind, id string, all []resource.Terms, now time.Time) ([]fsm.OpenWindow, error) {
-	var open []fsm.OpenWindow
-	for i := range all {
-		t := &all[i]
-		account := resource.Account(kind, id, t.Name)
-		if slices.ContainsFunc(open, func(w fsm.OpenWindow) bool { return w.Account == account }) {
-			return nil, invalid("budget_id", "the shared budget's terms have the name "+t.Name+" of inline ones")
-		}
-		w, err := t.Window(now)
-		if err != nil {
-			return nil, invalid("budgets", err.Error())
-		}
-		open = append(open, fsm.OpenWindow{Account: account, Window: w, Limit: t.USD, Overdraft: t.Overdraft})
+	open, err := fsm.Windows(kind, id, &resource.Allowance{Budgets: all}, nil, now)
+	if bad := (*resource.Invalid)(nil); errors.As(err, &bad) {
+		return nil, invalid(bad.Field, bad.Reason)
 	}
-	return open, nil
+	return open, err
 }
