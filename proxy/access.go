@@ -31,7 +31,7 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 			return err
 		}
 	}
-	c.who = who
+	c.who, c.view = who, s.view.Of(c.cat)
 	c.levels = who.Levels(c.levels[:0])
 	c.chain, c.above = len(c.levels), len(c.levels)
 	return s.checkEarly(c)

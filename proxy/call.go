@@ -24,6 +24,7 @@ type Call struct {
 	reader reply.HTTPBody   // in, likewise
 
 	// What the steps found out, in their order.
+	step    string            // that it is at
 	cat     *resource.Catalog // the one view of the request
 	view    *view.View
 	who     *resource.Principal
@@ -60,6 +61,7 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	verdicts []ledger.GuardrailResult // of all guardrails
+	tries    []ledger.Try             // of all attempts
 	lent     bool                     // an attempt was sent buf's own bytes
 
 	result result

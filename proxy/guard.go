@@ -92,9 +92,9 @@ func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
 }
 
 func (c *Call) guardInfo() guardrail.Info {
-	key, team := ids(c.who)
+	h := holdersOf(c.who)
 	return guardrail.Info{
-		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: key, TeamID: team,
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.key, TeamID: h.team,
 		User: c.fields.User, Stream: c.fields.Stream,
 	}
 }

@@ -27,6 +27,28 @@ type steps struct {
 	answer     step // answer, and settle before the last byte
 }
 
+// named is a step with its name, as receipts have it.
+type named struct {
+	name string
+	take step
+}
+
+// list gives the steps in the order in which a request takes them.
+func (st *steps) list() [10]named {
+	return [...]named{
+		{stepAuth, st.auth},
+		{stepBody, st.body},
+		{stepPolicy, st.policy},
+		{stepAccess, st.access},
+		{stepLimits, st.limits},
+		{stepBudget, st.budget},
+		{stepGuardrails, st.guardrails},
+		{stepPlan, st.plan},
+		{stepLedger, st.ledger},
+		{stepAnswer, st.answer},
+	}
+}
+
 // exempt is a step that does not apply to a route, for the reason given.
 func exempt(reason string) step {
 	if reason == "" {
@@ -53,12 +75,9 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 	if len(patterns) == 0 {
 		return nil, fmt.Errorf("make route: no pattern")
 	}
-	for name, f := range map[string]step{
-		"auth": st.auth, "body": st.body, "policy": st.policy, "access": st.access, "limits": st.limits, "budget": st.budget,
-		"guardrails": st.guardrails, "plan": st.plan, "ledger": st.ledger, "answer": st.answer,
-	} {
-		if f == nil {
-			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], name)
+	for _, s := range st.list() {
+		if s.take == nil {
+			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], s.name)
 		}
 	}
 	return &Route{name: patterns[0], method: method, patterns: patterns, endpoint: endpoint, steps: st}, nil

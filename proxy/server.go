@@ -49,6 +49,9 @@ type Config struct {
 	// requests that name one are refused with 503.
 	WaitIndex func(ctx context.Context, generation, index uint64) error
 
+	// Customers looks end users up; nil: none has a record.
+	Customers Customers
+
 	// The parts that a request passes through; all required but Guardrails (nil: none) and
 	// Pricer (nil: the table of package pricing, with its prices for long prompts).
 	Limits     Limiter
@@ -178,7 +181,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
+			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
@@ -201,7 +204,9 @@ func (s *Server) recycle(c *Call) {
 	}
 	c.headers.Reset()
 	clear(c.levels)
-	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits, levels: c.levels[:0]}
+	*c = Call{
+		headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], levels: c.levels[:0], waits: c.waits,
+	}
 	s.calls.Put(c)
 }
 

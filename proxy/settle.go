@@ -2,12 +2,12 @@ package proxy
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
@@ -22,9 +22,10 @@ const guessedRate = 100
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.cost, Holds: c.money.Holds(),
+		Hold: c.quote.cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
 	}
-	c.opening.KeyID, c.opening.TeamID = ids(c.who)
+	h, o := holdersOf(c.who), &c.opening
+	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.key, h.team, h.organization, h.project, h.user
 	id, err := s.cfg.Journal.Reserve(&c.opening)
 	if err != nil {
 		return &llm.Error{
@@ -146,12 +147,11 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	*r = ledger.Record{
 		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
 		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
-		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
+		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: c.fields.Tags,
+		CustomerID: c.fields.User, SessionID: c.session, Receipt: c.receipt(e, now),
 	}
-	r.KeyID, r.TeamID = ids(c.who)
-	if c.who.Key != nil {
-		r.UserID = c.who.Key.UserID
-	}
+	h := holdersOf(c.who)
+	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost
@@ -161,6 +161,9 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	}
 	if c.fields.Stream {
 		r.Flags |= ledger.Streamed
+	}
+	if policy.Private(c.levels) || r.ErrorCode == policy.CodeCustomer {
+		r.Flags |= ledger.Private
 	}
 	if t := &c.result.target; t.Deployment != nil {
 		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
@@ -177,29 +180,6 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		}
 	}
 	return r
-}
-
-// ids are the key's and the team's of a principal.
-func ids(who *resource.Principal) (key, team string) {
-	if who.Key != nil {
-		key = who.Key.ID
-	}
-	if who.Team != nil {
-		team = who.Team.ID
-	}
-	return key, team
-}
-
-// tagsOf are the tags under which the call is counted: the key's, the team's and its own.
-func tagsOf(c *Call) []string {
-	tags := c.fields.Tags
-	if c.who.Key != nil && len(c.who.Key.Tags) > 0 {
-		tags = append(slices.Clip(c.who.Key.Tags), tags...)
-	}
-	if c.who.Team != nil && len(c.who.Team.Tags) > 0 {
-		tags = append(slices.Clip(c.who.Team.Tags), tags...)
-	}
-	return tags
 }
 
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.
