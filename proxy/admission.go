@@ -39,14 +39,20 @@ func (s *Server) estimate(c *Call) {
 	m := c.view.Model(c.model)
 	f := &c.fields
 	q := quote{free: m.Free, unpriced: m.Unpriced}
+	most := m.MaxOutput
+	for _, name := range f.Fallbacks {
+		if v := c.standIn(name); v != nil {
+			q.free, q.unpriced, most = q.free && v.Free, q.unpriced || v.Unpriced, max(most, v.MaxOutput)
+		}
+	}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
 	q.prompt = int64(float64(q.raw) * m.Factor.Value())
 	if c.route.endpoint != llm.Embeddings {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold
-			if m.MaxOutput > 0 {
-				q.output = min(q.output, m.MaxOutput)
+			if most > 0 {
+				q.output = min(q.output, most)
 			}
 		}
 		q.choices = max(1, f.N)
@@ -59,13 +65,29 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		q.held = max(q.held, f.PromptBytes+framingTokens)
 	}
-	q.cost = q.costAt(m, q.output)
+	q.cost = c.costAt(&q, q.output)
 	c.quote, c.clamp = q, 0
 }
 
-// costAt is what the request costs at most with so many tokens of output.
-func (q *quote) costAt(m *view.Model, output int64) resource.Money {
-	return pricing.Cost(m.At(q.held), llm.Usage{Input: q.held, Output: output})
+// costAt is what the request costs at most with so many tokens of output, whoever answers.
+func (c *Call) costAt(q *quote, output int64) resource.Money {
+	u := llm.Usage{Input: q.held, Output: output}
+	cost := pricing.Cost(c.view.Model(c.model).At(q.held), u)
+	for _, name := range c.fields.Fallbacks {
+		if v := c.standIn(name); v != nil {
+			cost = max(cost, pricing.Cost(v.At(q.held), u))
+		}
+	}
+	return cost
+}
+
+// standIn is the view of a model that the client wants to fall back to.
+func (c *Call) standIn(name string) *view.Model {
+	m, ok := c.cat.Model(name)
+	if !ok {
+		return nil
+	}
+	return c.view.Model(m)
 }
 
 // strict says whether one of the budgets wants the bound held, which is a token for each byte
@@ -135,25 +157,29 @@ func (s *Server) lower(c *Call) bool {
 	if !ok {
 		return false
 	}
-	q, m := c.quote, c.view.Model(c.model)
+	q := c.quote
 	most := int(q.output/q.choices - leastOutput)
 	// The first number of tokens above the least that costs too much.
 	over := sort.Search(max(0, most), func(n int) bool {
 		output := product(int64(n)+leastOutput, q.choices)
-		return q.prompt+output > room.Tokens || q.costAt(m, output) > room.Cost
+		return q.prompt+output > room.Tokens || c.costAt(&q, output) > room.Cost
 	})
 	if over == 0 || most <= 0 {
 		return false
 	}
 	c.clamp = int64(over) - 1 + leastOutput
 	q.output = product(c.clamp, q.choices)
-	q.cost = q.costAt(m, q.output)
+	q.cost = c.costAt(&q, q.output)
 	c.quote = q
 	return true
 }
 
 // release ends what is held: what was settled stays settled, the rest is given back.
 func (c *Call) release() {
+	if c.extra != nil {
+		c.extra.Release() // the money goes with all that is held
+		c.extra = nil
+	}
 	if c.limit != nil {
 		c.limit.Release()
 		c.limit = nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -32,6 +33,8 @@ type Call struct {
 	chain   int              // how many of levels are who's own
 	above   int              // how many of levels stand before the model
 	session string           // of the agent; "": none
+	instead string           // the model of who names none; "": there is none
+	most    int64            // bytes of the answer; 0: any number
 	buf     *body.Buffer
 	body    []byte // buf's, or what a guardrail made of it
 	fields  llm.Fields
@@ -45,6 +48,7 @@ type Call struct {
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
+	extra   LimitHold // of the attempt alone
 	money   BudgetHold
 	entry   uint64 // in the journal; 0: none
 	settled bool
@@ -63,6 +67,7 @@ type Call struct {
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
 	lent     bool                     // an attempt was sent buf's own bytes
+	further  [2]resource.Level        // of the attempt alone
 
 	result result
 }
@@ -92,6 +97,7 @@ type result struct {
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration
+	passed     int64 // bytes of a stream that came
 	text       int64 // bytes of generated text that were relayed
 	usage      llm.Usage
 	cost       resource.Money
@@ -111,13 +117,9 @@ func (c *Call) peek(raw []byte) error {
 	return nil
 }
 
-// asked is the name of the model that the client asks for: the path's before the body's.
-func (c *Call) asked() string {
-	if c.named != "" {
-		return c.named
-	}
-	return c.fields.Model
-}
+// asked is the name of the model that the client asks for: the path's before the body's, and
+// where there is none the end user's own.
+func (c *Call) asked() string { return cmp.Or(c.named, c.fields.Model, c.instead) }
 
 // modelName is the name of the model for the record: the one found, else the one asked for.
 func (c *Call) modelName() string {

@@ -21,6 +21,9 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	set := c.cat.Settings()
 	c.fields.User = policy.Customer(c.header, set, &c.fields)
 	c.session = policy.Session(c.header, &c.fields)
+	if err := policy.Wishes(c.header, &c.fields); err != nil {
+		return err
+	}
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}
@@ -37,6 +40,7 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	if err := policy.CheckParams(c.body, set, c.who.Key, c.levels, c.fields.User); err != nil {
 		return err
 	}
+	c.most = policy.ResponseLimit(set, c.levels)
 	return policy.CheckSession(c.levels, c.session)
 }
 
@@ -64,6 +68,7 @@ func (s *Server) admitCustomer(c *Call) error {
 		return err
 	}
 	if record != nil {
+		c.instead = record.DefaultModel
 		c.levels = append(c.levels, resource.Level{
 			Kind: resource.HolderCustomer, ID: record.ID, Name: record.Name, Allowance: &record.Allowance, Policy: &record.Policy,
 		})
@@ -101,9 +106,8 @@ func (s *Server) checkLate(c *Call) error {
 	return policy.CheckSize(int64(len(c.body)), policy.RequestLimit(set, added))
 }
 
-// rename finds the model that the asked name stands for: an alias of the closest level that
-// has it, or the end user's own model where none is named. It says which level that is, -1
-// for none.
+// rename finds the model that the asked name stands for by an alias of the closest level that
+// has one, and says which level that is; -1 for none.
 func (c *Call) rename(asked string) (name string, by int) {
 	for i := c.above - 1; i >= 0; i-- {
 		if p := c.levels[i].Policy; p != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
-	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -82,7 +82,7 @@ func (s *Server) final(c *Call, err error) *llm.Error {
 // spentAnyway says whether a failed request has used something that nobody reported: text
 // that passed, or an attempt that the client did not wait for.
 func spentAnyway(c *Call, e *llm.Error) bool {
-	return c.result.text > 0 || e.Kind == llm.Canceled && c.result.attempts > 0
+	return c.result.text > 0 || e.Code == policy.CodeResponse || e.Kind == llm.Canceled && c.result.attempts > 0
 }
 
 // estimateUsage counts what passed.
@@ -111,6 +111,9 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	var charges []ledger.AccountCharge
 	if c.entry != 0 {
 		c.limit.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
+		if c.extra != nil {
+			c.extra.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
+		}
 		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()})
 	}
 	if c.who == nil || c.route.lookup {
@@ -153,33 +156,40 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	h := holdersOf(c.who)
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
+	r.Flags = c.flags(e)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost
-		if r.Cost > r.Hold {
-			r.Flags |= ledger.Overrun
-		}
-	}
-	if c.fields.Stream {
-		r.Flags |= ledger.Streamed
-	}
-	if policy.Private(c.levels) || r.ErrorCode == policy.CodeCustomer {
-		r.Flags |= ledger.Private
 	}
 	if t := &c.result.target; t.Deployment != nil {
 		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
-		if !c.result.priced {
-			r.Flags |= ledger.Unpriced
-		}
 	}
 	if e != nil {
 		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Code(e)
-		if c.result.begun {
-			r.Flags |= ledger.Cut
-		} else {
+		if !c.result.begun {
 			r.Status = e.HTTPStatus()
 		}
 	}
 	return r
+}
+
+// flags are the facts about the call's record.
+func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
+	if c.entry != 0 && c.result.cost > c.quote.cost {
+		f |= ledger.Overrun
+	}
+	if c.fields.Stream {
+		f |= ledger.Streamed
+	}
+	if policy.Private(c.levels) || e != nil && e.Code == policy.CodeCustomer {
+		f |= ledger.Private
+	}
+	if c.result.target.Deployment != nil && !c.result.priced {
+		f |= ledger.Unpriced
+	}
+	if e != nil && c.result.begun {
+		f |= ledger.Cut
+	}
+	return f
 }
 
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.

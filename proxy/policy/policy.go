@@ -95,6 +95,29 @@ func Session(h http.Header, f *llm.Fields) string {
 	return f.SessionID
 }
 
+// Wishes reads what the client says about attempts in headers, where the body does not say it.
+func Wishes(h http.Header, f *llm.Fields) error {
+	if v := Said(h, "X-Litellm-Num-Retries"); v != "" && !f.HasRetries {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > llm.MaxRetries {
+			return badHeader("x-litellm-num-retries", "a whole number up to "+strconv.Itoa(llm.MaxRetries))
+		}
+		f.Retries, f.HasRetries = n, true
+	}
+	if v := Said(h, "X-Litellm-Timeout"); v != "" && f.Timeout == 0 {
+		d, ok := llm.ParseSeconds(v)
+		if !ok {
+			return badHeader("x-litellm-timeout", "a number of seconds above 0, up to a day")
+		}
+		f.Timeout = d
+	}
+	return nil
+}
+
+func badHeader(name, want string) error {
+	return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: name, Message: "The header " + name + " must be " + want + "."}
+}
+
 // Tags are the request's own, of body and header, and those that its levels give every
 // request, each once. It returns own itself if there are no others.
 func Tags(h http.Header, levels []resource.Level, own []string) []string {

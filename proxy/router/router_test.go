@@ -140,7 +140,7 @@ func TestPlan(t *testing.T) {
 			name: "a fallback that the key may not use is left out", model: model("m", "", "f"),
 			others:      []*resource.Model{model("f", "")},
 			deployments: []*resource.Deployment{deployment("m", "a"), deployment("f", "x")},
-			query:       router.Query{Principal: &resource.Principal{Key: &resource.Key{Policy: resource.Policy{Models: []string{"m"}}}}},
+			query:       router.Query{Levels: []resource.Level{{Kind: "key", Policy: &resource.Policy{Models: []string{"m"}}}}},
 			want:        []string{"a", "a", "a"},
 		},
 		{
