@@ -61,7 +61,10 @@ func (h *hold) Quota() proxy.Quota {
 func (h *hold) Settle(in, out int64) { h.settled++; h.tokens = in + out }
 func (h *hold) Release()             { h.released++ }
 
-type moneyHold struct{ hold }
+type moneyHold struct {
+	hold
+	extend func([]resource.Level) error
+}
 
 func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
 func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
@@ -69,8 +72,15 @@ func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	h.cost = taken.Cost
 	return nil
 }
-func (h *moneyHold) Extend(context.Context, ...resource.Level) error { return nil }
-func (h *moneyHold) Drop()                                           {}
+
+func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
+	if h.extend == nil {
+		return nil
+	}
+	return h.extend(levels)
+}
+
+func (h *moneyHold) Drop() {}
 
 // plan is a router whose plan is given; its flights are real.
 type plan struct {
