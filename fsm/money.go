@@ -1,12 +1,10 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -29,49 +27,6 @@ func (tx *Tx) account(key []byte) (*money.Account, bool) {
 }
 
 func (tx *Tx) putAccount(key []byte, a *money.Account) { tx.put(store.Accounts, key, a.Encode()) }
-
-// allowances says how the records of each kind of holder are read: what they may spend, and
-// their limits of sessions.
-var allowances = map[string]func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits){
-	resource.HolderKey: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
-		return policyOf[resource.Key](tx, store.Keys, id, func(r *resource.Key) *resource.Policy { return &r.Policy })
-	},
-	resource.HolderTeam: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
-		return policyOf[resource.Team](tx, store.Teams, id, func(r *resource.Team) *resource.Policy { return &r.Policy })
-	},
-	resource.HolderModel: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
-		if r, _, ok := load[resource.Model](tx, store.Models, id); ok {
-			return &r.Allowance, nil
-		}
-		return nil, nil
-	},
-	resource.HolderDeployment: func(tx *Tx, id string) (*resource.Allowance, *resource.SessionLimits) {
-		if r, _, ok := load[resource.Deployment](tx, store.Deployments, id); ok {
-			return &r.Allowance, nil
-		}
-		return nil, nil
-	},
-}
-
-// policyOf reads what a record with a policy may spend; nil if there is no record.
-func policyOf[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string, of func(P) *resource.Policy) (*resource.Allowance, *resource.SessionLimits) {
-	r, _, ok := load[T, P](tx, b, id)
-	if !ok {
-		return nil, nil
-	}
-	p := of(r)
-	return &p.Allowance, p.Sessions
-}
-
-// allowance returns what a holder may spend, as its record says; zero if there is none.
-func (tx *Tx) allowance(kind, id string) (resource.Allowance, *resource.SessionLimits) {
-	if read := allowances[kind]; read != nil {
-		if a, sessions := read(tx, id); a != nil {
-			return *a, sessions
-		}
-	}
-	return resource.Allowance{}, nil
-}
 
 // terms finds the terms of an account in the holder's record: an account's limit is never
 // taken from a node, which may not know the newest.
@@ -121,7 +76,8 @@ func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 // the window before it. A window that is far from now, or of no budget, is not opened.
 func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Account, bool) {
 	key := money.Key(id, w.Start)
-	if a, ok := tx.account(key); ok {
+	session := money.IsSession(key)
+	if a, ok := tx.account(key); ok && !(session && a.Ended(tx.Now)) {
 		return a, true
 	}
 	if !money.Near(w, tx.Now) {
@@ -130,6 +86,9 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 	t, ok := tx.terms(id)
 	if !ok || !money.Fits(&t, w) {
 		return nil, false
+	}
+	if session {
+		w.End = tx.Now + resource.SessionIdle
 	}
 	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)
@@ -184,7 +143,10 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 
 // dropAccounts deletes all accounts of a holder that is deleted.
 func (tx *Tx) dropAccounts(kind, id string) {
-	for _, k := range tx.scan(store.Accounts, []byte(kind+"/"+id+"/")) {
-		tx.delete(store.Accounts, bytes.Clone(k))
+	prefix := kind + "/" + id + "/"
+	for _, k := range tx.scan(store.Accounts, []byte(prefix)) {
+		if account, _, ok := money.SplitKey(k); ok && !strings.Contains(string(account[len(prefix):]), "/") {
+			tx.delete(store.Accounts, k)
+		}
 	}
 }

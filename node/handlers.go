@@ -24,7 +24,7 @@ const missWait = 2 * time.Second
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
 	return proxy.Config{
-		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
+		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),

@@ -34,6 +34,10 @@ type keyTable map[resource.Hash]*resource.Key
 
 func (k keyTable) KeyByHash(h resource.Hash) (*resource.Key, bool) { r, ok := k[h]; return r, ok }
 
+func (keyTable) User(string) (*resource.User, bool) { return nil, false }
+
+func (keyTable) TeamMember(string, string) (*resource.TeamMember, bool) { return nil, false }
+
 type limiterFunc func(r *ratelimit.Request) (proxy.LimitHold, error)
 
 func (f limiterFunc) Reserve(_ context.Context, r *ratelimit.Request) (proxy.LimitHold, error) {

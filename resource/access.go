@@ -1,14 +1,8 @@
 package resource
 
-import "slices"
-
 // AllowsModel says whether the policy's list has the model: by its name, by a "prefix*" or
 // by one of its access groups. An empty list has every model.
-func (p *Policy) AllowsModel(m *Model) bool {
-	return AllowsModel(p.Models, m.Name) || slices.ContainsFunc(m.AccessGroups, func(group string) bool {
-		return slices.Contains(p.Models, group)
-	})
-}
+func (p *Policy) AllowsModel(m *Model) bool { return AllowsModel(p.Models, m.Name, m.AccessGroups...) }
 
 // LevelsAllow says whether every level that has a policy allows the model.
 func LevelsAllow(levels []Level, m *Model) bool {

@@ -25,6 +25,7 @@ type Account struct {
 	Overdraft resource.Money
 	Settled   resource.Money
 	Opened    uint64 // Raft index at which the row was made
+	Unit      resource.Unit
 	Recall    bool   // headroom has ended and somebody wants
 	Holds     []Hold // by node, then epoch
 
@@ -68,7 +69,7 @@ func Open(t *resource.Terms, end, now resource.Time, index uint64, nodes Nodes, 
 func (a *Account) set(t *resource.Terms, now resource.Time) {
 	a.Limit, a.Overdraft = t.Limit(now), t.Over()
 	a.Raise, a.Until = t.Raise(now)
-	a.Soft = t.SoftLimit()
+	a.Soft, a.Unit = t.SoftLimit(), t.Unit()
 	a.Told = a.Soft > 0 && a.Settled >= a.Soft
 }
 
@@ -241,7 +242,12 @@ const (
 	flagRecall = 1 << iota
 	flagWide   // the wide layout: raise, until, soft behind the fixed part, and lapsed in each hold
 	flagTold
+
+	unitShift = 3 // two bits: the place of the unit in units
+	unitBits  = 3
 )
+
+var units = [...]resource.Unit{resource.UnitUSD, resource.UnitTokens, resource.UnitRequests, resource.UnitGPUSeconds}
 
 const (
 	accountFixed = 5*8 + 1 + 2
@@ -256,7 +262,7 @@ func (a *Account) wide() bool {
 }
 
 func (a *Account) flags() byte {
-	var f byte
+	f := byte(max(0, slices.Index(units[:], a.Unit))) << unitShift
 	for _, b := range []struct {
 		is  bool
 		bit byte
@@ -310,6 +316,7 @@ func ParseAccount(b []byte) (*Account, error) {
 	a := &Account{
 		End: resource.Time(amount(0)), Limit: amount(8), Overdraft: amount(16), Settled: amount(24), Opened: uint64(amount(32)),
 		Recall: b[40]&flagRecall != 0, Told: b[40]&flagTold != 0,
+		Unit: units[b[40]>>unitShift&unitBits],
 	}
 	if wide {
 		a.Raise, a.Until, a.Soft = amount(accountFixed), resource.Time(amount(accountFixed+8)), amount(accountFixed+16)

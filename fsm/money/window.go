@@ -30,6 +30,17 @@ func SplitKey(k []byte) (resource.AccountID, resource.Time, bool) {
 	return resource.AccountID(k[:i]), resource.Time(binary.BigEndian.Uint64(k[i+1:]) ^ 1<<63), true
 }
 
+// IsSession says that the window with the key is the account of an agent's session.
+func IsSession(key []byte) bool {
+	id, _, ok := SplitKey(key)
+	return ok && isSession(id)
+}
+
+func isSession(id resource.AccountID) bool {
+	_, _, name, _ := id.Split()
+	return resource.IsSession(name)
+}
+
 // Near says that a window is near enough to now to be opened.
 func Near(w resource.Window, now resource.Time) bool {
 	return w.Start <= now+windowAhead && (w.End == 0 || w.End+windowLate > now)

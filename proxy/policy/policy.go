@@ -29,29 +29,18 @@ const maxSaid = 1024
 
 // CheckRoute returns an error of kind Forbidden unless every level allows one of the paths,
 // which are the one asked for and the one that it is another spelling of.
-func CheckRoute(levels []resource.Level, paths ...string) error {
+func CheckRoute(levels []resource.Level, path, other string) error {
 	for i := range levels {
-		if p := levels[i].Policy; p != nil && len(p.Routes) > 0 && !allowsRoute(p.Routes, paths) {
-			return &llm.Error{
-				Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed",
-				Message: "The API key may not call " + paths[0] + ".", Scope: levels[i].Kind, Entity: levels[i].ID,
-			}
+		p := levels[i].Policy
+		if p == nil || resource.AllowsRoute(p.Routes, path) || resource.AllowsRoute(p.Routes, other) {
+			continue
+		}
+		return &llm.Error{
+			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed",
+			Message: "The API key may not call " + path + ".", Scope: levels[i].Kind, Entity: levels[i].ID,
 		}
 	}
 	return nil
-}
-
-// allowsRoute says whether one of the routes, each a path or "/prefix/*", has one of the paths.
-func allowsRoute(routes, paths []string) bool {
-	for _, route := range routes {
-		prefix, open := strings.CutSuffix(route, "*")
-		for _, path := range paths {
-			if path == route || open && strings.HasPrefix(path, prefix) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Said reads a header, whose name is in canonical form, unless it is too long to be meant.

@@ -296,9 +296,12 @@ func TestCheckRoute(t *testing.T) {
 		level("team", resource.Policy{Routes: []string{"/v1/*"}}), level("key", resource.Policy{Routes: []string{"/v1/embeddings"}}),
 	}
 	for path, code := range map[string]string{"/v1/embeddings": "", "/v1/chat/completions": "route_not_allowed", "/other": "route_not_allowed"} {
-		if got := codeOf(policy.CheckRoute(levels, path)); got != code {
+		if got := codeOf(policy.CheckRoute(levels, path, path)); got != code {
 			t.Errorf("%s: got %q, want %q", path, got, code)
 		}
+	}
+	if err := policy.CheckRoute(levels, "/other", "/v1/embeddings"); err != nil {
+		t.Errorf("another spelling: %v", err)
 	}
 }
 
@@ -311,7 +314,7 @@ func BenchmarkNothingSaid(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		id := policy.Customer(h, set, &f)
-		if policy.CheckRoute(levels, "/v1/chat/completions") != nil || policy.Addressed(set, levels) ||
+		if policy.CheckRoute(levels, "/v1/chat/completions", "/chat/completions") != nil || policy.Addressed(set, levels) ||
 			policy.CheckCustomer(id, set, nil) != nil || policy.CheckParams(body, set, nil, levels, id) != nil ||
 			policy.CheckSession(levels, policy.Session(h, &f)) != nil || len(policy.Tags(h, levels, f.Tags)) != 0 {
 			b.Fatal("refused")
