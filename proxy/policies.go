@@ -81,11 +81,7 @@ func (s *Server) checkEarly(c *Call) error {
 	if err := policy.CheckRoute(c.levels, c.route.name, c.path); err != nil {
 		return err
 	}
-	set := c.cat.Settings()
-	if !policy.Addressed(set, c.levels) {
-		return nil
-	}
-	return policy.CheckAddress(policy.ClientAddress(c.peer, c.header, set.TrustedProxies), set, c.levels)
+	return policy.CheckSource(c.peer, c.header, c.cat.Settings(), c.levels)
 }
 
 // checkLate checks the same of the levels that the body has added, and its size.
@@ -98,10 +94,8 @@ func (s *Server) checkLate(c *Call) error {
 		return err
 	}
 	set := c.cat.Settings()
-	if policy.Addressed(set, added) {
-		if err := policy.CheckAddress(policy.ClientAddress(c.peer, c.header, set.TrustedProxies), set, added); err != nil {
-			return err
-		}
+	if err := policy.CheckSource(c.peer, c.header, set, added); err != nil {
+		return err
 	}
 	return policy.CheckSize(int64(len(c.body)), policy.RequestLimit(set, added))
 }

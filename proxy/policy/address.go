@@ -60,6 +60,24 @@ func contains(list []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
+// CheckSource refuses a request from an address that the settings or a level do not allow.
+// peer is who is connected, as http.Request has it. Nothing is read where nobody asks.
+func CheckSource(peer string, h http.Header, s *resource.Settings, levels []resource.Level) error {
+	if !Addressed(s, levels) {
+		return nil
+	}
+	return CheckAddress(ClientAddress(peer, h, s.TrustedProxies), s, levels)
+}
+
+// CheckAdmin is CheckSource for the admin API, but for requests of the machine itself: else
+// nobody could correct a list that leaves out everybody.
+func CheckAdmin(peer string, h http.Header, s *resource.Settings, levels []resource.Level) error {
+	if len(h["X-Forwarded-For"]) == 0 && parseAddress(peer).IsLoopback() {
+		return nil
+	}
+	return CheckSource(peer, h, s, levels)
+}
+
 // Addressed says whether an address matters to the settings or to a level.
 func Addressed(s *resource.Settings, levels []resource.Level) bool {
 	if len(s.AllowedIPs) > 0 || len(s.DeniedIPs) > 0 {

@@ -143,6 +143,31 @@ func TestCheckAddress(t *testing.T) {
 	}
 }
 
+// The machine itself may always correct a list that leaves out everybody.
+func TestCheckAdmin(t *testing.T) {
+	t.Parallel()
+	set := settings(t, map[string]string{"allowed_ips": `["10.0.0.0/8"]`, "trusted_proxies": `["127.0.0.1"]`})
+	for _, tt := range []struct {
+		peer, forwarded, code string
+	}{
+		{"10.1.1.1:1", "", ""},
+		{"192.0.2.7:1", "", policy.CodeAddress},
+		{"127.0.0.1:1", "", ""},
+		{"[::1]:1", "", ""},
+		{"127.0.0.1:1", "192.0.2.7", policy.CodeAddress},
+		{"127.0.0.1:1", "10.1.1.1", ""},
+		{"192.0.2.7:1", "127.0.0.1", policy.CodeAddress},
+	} {
+		h := http.Header{}
+		if tt.forwarded != "" {
+			h.Set("X-Forwarded-For", tt.forwarded)
+		}
+		if got := codeOf(policy.CheckAdmin(tt.peer, h, set, nil)); got != tt.code {
+			t.Errorf("%s for %q: got %q, want %q", tt.peer, tt.forwarded, got, tt.code)
+		}
+	}
+}
+
 func TestCustomer(t *testing.T) {
 	t.Parallel()
 	set := settings(t, map[string]string{"user_header_mappings": `["x-a","x-b"]`})
