@@ -79,8 +79,8 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
-// Settings returns the settings that are set.
-func (c *Client) Settings() Noun[resource.Setting] { return Noun[resource.Setting]{c, "settings"} }
+// Settings returns all settings, also those that have their default.
+func (c *Client) Settings() Noun[Setting] { return Noun[Setting]{c, "settings"} }
 
 // Raw returns the records of the kind with the plural name as bare JSON.
 func (c *Client) Raw(plural string) Noun[json.RawMessage] { return Noun[json.RawMessage]{c, plural} }
