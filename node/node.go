@@ -72,6 +72,7 @@ type path struct {
 	auth    *auth.Authenticator
 	limits  *ratelimit.Limiter
 	budgets *budget.Budgets
+	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
 	journal *ledger.Journal
@@ -133,6 +134,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
+	n.alerts = newAlerts(n.log, n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
@@ -178,6 +180,10 @@ func (n *Node) startConsensus() (err error) {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}
 	n.consensus, err = consensus.New(cc)
+	if err == nil {
+		leads := n.consensus.IsLeader
+		n.alerts.leads.Store(&leads)
+	}
 	return err
 }
 
@@ -261,6 +267,7 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	n.alerts.passed(c.Soft)
 	for _, table := range []string{"guardrail", "callback", "plugin"} {
 		if c.Tables[table] {
 			signal(n.changed)
