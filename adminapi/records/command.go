@@ -1,12 +1,9 @@
 package records
 
 import (
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // Batch makes one command of several.
@@ -29,23 +26,4 @@ func encoded[R any](r *R) (fsm.Encoded[R], error) {
 		return e, fmt.Errorf("encode record: %w", err)
 	}
 	return e, nil
-}
-
-// terms are those of a holder's budgets, inline and shared.
-func (rs *Records) terms(inline []resource.Terms, budgetID string) ([]resource.Terms, error) {
-	all, ok := rs.cfg.State.Catalog().Terms(inline, budgetID)
-	if !ok {
-		return nil, invalid("budget_id", "there is no such budget")
-	}
-	return all, nil
-}
-
-// openWindows computes the window of each of the terms at the time; Apply never reads the
-// time zone database.
-func openWindows(kind, id string, all []resource.Terms, now time.Time) ([]fsm.OpenWindow, error) {
-	open, err := fsm.Windows(kind, id, &resource.Allowance{Budgets: all}, nil, now)
-	if bad := (*resource.Invalid)(nil); errors.As(err, &bad) {
-		return nil, invalid(bad.Field, bad.Reason)
-	}
-	return open, err
 }
