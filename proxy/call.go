@@ -49,6 +49,7 @@ type Call struct {
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
 	extra   LimitHold // of the attempt alone
+	unsaid  bool      // the journal does not know yet what is held
 	money   BudgetHold
 	entry   uint64 // in the journal; 0: none
 	settled bool

@@ -117,6 +117,7 @@ type journal struct {
 	reserved []ledger.Reservation
 	settled  []ledger.Record
 	ids      []uint64
+	amended  int
 	fail     error
 	onSettle func()
 }
@@ -129,6 +130,16 @@ func (j *journal) Reserve(r *ledger.Reservation) (uint64, error) {
 	}
 	j.reserved = append(j.reserved, *r)
 	return uint64(len(j.reserved)), nil
+}
+
+func (j *journal) Amend(id uint64, _ []ledger.AccountCharge) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id == 0 || int(id) > len(j.reserved) {
+		return errBoom
+	}
+	j.amended++
+	return nil
 }
 
 func (j *journal) Settle(id uint64, r *ledger.Record) error {

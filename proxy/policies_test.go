@@ -318,6 +318,9 @@ func TestDeploymentLimits(t *testing.T) {
 				if extra.taken != extra.released || extra.settled != r.router.began {
 					t.Errorf("left held: %+v after %d attempts", extra, r.router.began)
 				}
+				if r.journal.amended != r.router.began {
+					t.Errorf("the journal was told of %d changes before %d attempts", r.journal.amended, r.router.began)
+				}
 				r.checkBalance()
 			})
 		}

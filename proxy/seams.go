@@ -169,6 +169,8 @@ func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
 type Journal interface {
 	// Reserve returns when the record survives the process's end.
 	Reserve(r *ledger.Reservation) (id uint64, err error)
+	// Amend replaces the holds of an open reservation, and returns as Reserve does.
+	Amend(reserved uint64, holds []ledger.AccountCharge) error
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
 }
