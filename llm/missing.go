@@ -31,32 +31,42 @@ func (s *scanner) given(key []byte, names []string, given []bool) {
 	if bytes.IndexByte(key, '\\') >= 0 {
 		key = appendUnescaped(buf[:0], key)
 	}
-	inside := false // one of the names is in this object
-	for _, name := range names {
-		outer, _, dotted := strings.Cut(name, ".")
-		inside = inside || dotted && outer == string(key)
-	}
 	start := s.i
-	if inside && s.space() == '{' {
+	if s.space() == '{' && leadsInto(names, key) {
 		s.enter('{')
 		for n := 0; s.next('}', n); n++ {
 			s.space()
 			inner := s.key()
-			has := filled(s.value())
-			for i, name := range names {
-				outer, rest, dotted := strings.Cut(name, ".")
-				given[i] = given[i] || has && dotted && outer == string(key) && sameName(inner, rest)
+			if filled(s.value()) {
+				noteInner(names, given, key, inner)
 			}
 		}
 	} else {
 		s.value()
 	}
-	if !s.ok() {
+	if !s.ok() || !filled(bytes.TrimSpace(s.b[start:s.i])) {
 		return
 	}
-	has := filled(bytes.TrimSpace(s.b[start:s.i]))
 	for i, name := range names {
-		given[i] = given[i] || has && name == string(key)
+		given[i] = given[i] || name == string(key)
+	}
+}
+
+// leadsInto says whether one of the names is in the object of the name.
+func leadsInto(names []string, object []byte) bool {
+	for _, name := range names {
+		if outer, _, dotted := strings.Cut(name, "."); dotted && outer == string(object) {
+			return true
+		}
+	}
+	return false
+}
+
+// noteInner notes the names that are the object's member with the raw name inner.
+func noteInner(names []string, given []bool, object, inner []byte) {
+	for i, name := range names {
+		outer, rest, dotted := strings.Cut(name, ".")
+		given[i] = given[i] || dotted && outer == string(object) && sameName(inner, rest)
 	}
 }
 

@@ -463,7 +463,7 @@ func (f *Fields) metadata(s *scanner) error {
 		case id == 2 && c == '"':
 			f.MetadataUser = unquote(s.value())
 		case id >= firstSession && c == '"':
-			f.setSession(unquote(s.value()), uint8(id)) //nolint:gosec // a place in a short list
+			f.setSession(unquote(s.value()), uint8(id))
 		default:
 			s.value()
 		}

@@ -16,10 +16,10 @@ import (
 func (s *Server) extend(ctx context.Context, c *Call, t *router.Target) error {
 	c.retract()
 	levels := c.further[:0]
-	if m := t.Model; m != c.model && !m.Allowance.IsZero() {
+	if m := t.Model; m != c.model && !m.IsZero() {
 		levels = append(levels, resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
 	}
-	if d := t.Deployment; !d.Allowance.IsZero() {
+	if d := t.Deployment; !d.IsZero() {
 		levels = append(levels, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance})
 	}
 	if len(levels) > 0 {

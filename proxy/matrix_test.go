@@ -124,8 +124,10 @@ var policies = []policy{
 	{name: "blocked end user in a mapped header", set: both(settingOf("user_header_mappings", `["x-app-user"]`), both(settingOf("blocked_user_list", `["mallory"]`), func(_ *rig, q *http.Request) {
 		q.Header.Set("X-App-User", "mallory")
 	})), status: 400, code: "customer_blocked", look: 400, record: true},
-	{name: "blocked end user in metadata", set: settingOf("blocked_user_list", `["mallory"]`),
-		body: `{"model":"demo","messages":[],"input":"x","prompt":"x","metadata":{"user_id":"mallory"}%s}`, status: 400, code: "customer_blocked", look: 200, record: true},
+	{
+		name: "blocked end user in metadata", set: settingOf("blocked_user_list", `["mallory"]`),
+		body: `{"model":"demo","messages":[],"input":"x","prompt":"x","metadata":{"user_id":"mallory"}%s}`, status: 400, code: "customer_blocked", look: 200, record: true,
+	},
 	{name: "end user with a blocked record", set: endUser(&resource.Customer{Meta: resource.Meta{ID: "mallory"}, Blocked: true}), status: 400, code: "customer_blocked", look: 400, record: true},
 	{name: "no session", set: keyPolicy(func(_, team *resource.Policy) {
 		team.Sessions = &resource.SessionLimits{RequireTraceID: true}

@@ -375,7 +375,7 @@ func TestPrivate(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			var log bytes.Buffer
-			r.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) //nolint:sloglint // reads what is logged
+			r.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			r.do("POST", chatPath, strings.Replace(chatBody, `"messages":[`, `"messages":[{"role":"user","content":"canary"},`, 1), func(q *http.Request) { tt.set(r, q) })
 			rec := r.journal.settled[0]
 			if got := rec.Flags.Has(ledger.Private); got != tt.want {

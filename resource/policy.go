@@ -80,26 +80,7 @@ func (p *Policy) validate() error {
 	if err := p.Allowance.validate(); err != nil {
 		return err
 	}
-	if err := validNames("models", p.Models); err != nil {
-		return err
-	}
-	for _, from := range sortedKeys(p.Aliases) {
-		if err := validNames("aliases", []string{from, p.Aliases[from]}); err != nil {
-			return err
-		}
-	}
-	for i, r := range p.Routes {
-		if !strings.HasPrefix(r, "/") {
-			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
-		}
-	}
-	if err := validAddresses("allowed_ips", p.AllowedIPs); err != nil {
-		return err
-	}
-	if err := validAddresses("denied_ips", p.DeniedIPs); err != nil {
-		return err
-	}
-	if err := validParams("enforced_params", p.EnforcedParams); err != nil {
+	if err := p.validateAccess(); err != nil {
 		return err
 	}
 	for _, f := range []struct {
@@ -122,6 +103,30 @@ func (p *Policy) validate() error {
 		return err
 	}
 	return validMetadata(p.Metadata)
+}
+
+// validateAccess checks what decides who may ask what.
+func (p *Policy) validateAccess() error {
+	if err := validNames("models", p.Models); err != nil {
+		return err
+	}
+	for _, from := range sortedKeys(p.Aliases) {
+		if err := validNames("aliases", []string{from, p.Aliases[from]}); err != nil {
+			return err
+		}
+	}
+	for i, r := range p.Routes {
+		if !strings.HasPrefix(r, "/") {
+			return invalidf(fmt.Sprintf("routes[%d]", i), "%q does not start with /", r)
+		}
+	}
+	if err := validAddresses("allowed_ips", p.AllowedIPs); err != nil {
+		return err
+	}
+	if err := validAddresses("denied_ips", p.DeniedIPs); err != nil {
+		return err
+	}
+	return validParams("enforced_params", p.EnforcedParams)
 }
 
 func (s *SessionLimits) validate(field string) error {

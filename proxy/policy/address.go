@@ -3,6 +3,7 @@ package policy
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -22,8 +23,8 @@ func ClientAddress(peer string, h http.Header, trusted []netip.Prefix) netip.Add
 	}
 	lines := h["X-Forwarded-For"]
 	hops := 0
-	for i := len(lines) - 1; i >= 0; i-- {
-		for rest, more := lines[i], true; more; hops++ {
+	for _, line := range slices.Backward(lines) {
+		for rest, more := line, true; more; hops++ {
 			var hop string
 			if at := strings.LastIndexByte(rest, ','); at >= 0 {
 				rest, hop = rest[:at], rest[at+1:]

@@ -147,7 +147,8 @@ func Guardrails(levels []resource.Level, asked []string) []string {
 
 // CheckCustomer refuses a request of a blocked end user; record is his, nil if he has none.
 func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) error {
-	if id == "" || !(record != nil && record.Blocked) && !s.BlockedCustomers.Has(id) {
+	blocked := record != nil && record.Blocked || s.BlockedCustomers.Has(id)
+	if id == "" || !blocked {
 		return nil
 	}
 	return &llm.Error{
