@@ -30,7 +30,8 @@ type LimitHold interface {
 	Release()
 }
 
-// FromLimiter makes a Limiter of l.
+// FromLimiter makes a Limiter of l. A method's results do not convert to interfaces, so this and
+// the other From functions wrap a pointer, which allocates nothing.
 func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
 
 type limiter struct{ l *ratelimit.Limiter }
