@@ -59,6 +59,7 @@ const (
 	fieldDisableFallbacks
 	fieldNumRetries
 	fieldTimeout
+	fieldServiceTier
 	numFields
 )
 
@@ -67,7 +68,7 @@ var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"n", "best_of", "user", "metadata", "messages", "prompt", "input", "instructions", "system",
 	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
-	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout",
+	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
 }
 
 // ownFields are those that only the gateway understands.
@@ -109,6 +110,7 @@ type Fields struct {
 	Retries    int
 	HasRetries bool
 	Timeout    time.Duration
+	Service    Service // the tier of service that is asked for
 	// Redirect is the first member at the top that chooses an address, a credential or a provider
 	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
 	// acts on it, but who relays it lets the client choose.
@@ -259,6 +261,8 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 		f.SafetyIdentifier, err = s.text(name)
 	case fieldPromptCacheKey:
 		f.CacheKey, err = s.text(name)
+	case fieldServiceTier:
+		f.Service = s.service()
 	case fieldStream:
 		f.Stream, err = s.boolean(name)
 	case fieldStreamOptions:
@@ -296,7 +300,7 @@ func (f *Fields) readOwn(s *scanner, id field, name string) (err error) {
 	case fieldNumRetries:
 		err = f.retries(s, name)
 	case fieldTimeout:
-		f.Timeout, err = s.seconds(name)
+		f.Timeout, err = s.waiting(name)
 	default:
 		s.value()
 	}
@@ -370,8 +374,8 @@ func (f *Fields) retries(s *scanner, name string) error {
 	return nil
 }
 
-// seconds takes a number of seconds, or null.
-func (s *scanner) seconds(name string) (time.Duration, error) {
+// waiting takes a time-out: a number of seconds, or null.
+func (s *scanner) waiting(name string) (time.Duration, error) {
 	v := s.value()
 	if !s.ok() || string(v) == "null" {
 		return 0, nil

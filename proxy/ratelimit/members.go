@@ -32,7 +32,7 @@ type past struct {
 }
 
 // nobody is a membership in which this node has no part.
-var nobody = []uint64{}
+var nobody = []uint64{0}
 
 // partOf is this node's part of the limit. Unless the others have confirmed to keep to
 // theirs, it is not more than it was among the members of the last minute.
@@ -113,10 +113,10 @@ func (l *Limiter) lookAgain(now time.Duration) *view {
 	}
 	for i := range v.past {
 		for _, h := range v.past[i].hashes {
-			v.left = v.left || !slices.Contains(v.hashes, h)
+			v.left = v.left || h != 0 && !slices.Contains(v.hashes, h)
 		}
 	}
-	if len(ids) > 0 && (old == nil || v.sum != old.sum) {
+	if len(ids) > 0 && (old == nil || v.version != old.version) {
 		l.keepMembers(v)
 	}
 	l.view.Store(v)
@@ -152,6 +152,7 @@ func (l *Limiter) agree(v *view) {
 	if now := l.view.Load(); now.version == v.version {
 		after := *now
 		after.past, after.version = nil, now.version+1
+		l.keepMembers(&after)
 		l.view.Store(&after)
 	}
 }
@@ -166,6 +167,9 @@ func (l *Limiter) settled(v *view, now time.Duration) bool {
 		if c.limit < 0 { // from the tape, and not yet asked for
 			c.window.advance(second)
 			all = all && c.window.sum == 0
+			for i := range c.peers {
+				all = all && c.peers[i].lent() == 0
+			}
 			return true
 		}
 		c.partLocked(v, c.limit)
@@ -186,13 +190,20 @@ func (n *network) agreed(i int, version uint64) uint64 {
 	return n.peers[i].agreed
 }
 
-// pastAtStart is who the members were before this node started. It had a part if it has run
-// with the same members before, or is alone; else it must be new.
+// pastAtStart is who the members were before this node started, by its tape. A node that has
+// none is new, and had no part, unless it is alone.
 func (l *Limiter) pastAtStart(v *view, now time.Duration) []past {
-	if l.lastMembers == v.sum || len(v.ids) <= 1 {
-		return nil
+	if len(l.before.now) == 0 {
+		if len(v.ids) <= 1 {
+			return nil
+		}
+		return []past{{nobody, now + handover}}
 	}
-	return []past{{nobody, now + handover}}
+	out := slices.DeleteFunc(slices.Clone(l.before.old), func(p past) bool { return p.until <= now })
+	if !slices.Equal(slices.Sorted(slices.Values(l.before.now)), slices.Sorted(slices.Values(v.hashes))) {
+		out = append(out, past{l.before.now, now + handover})
+	}
+	return out
 }
 
 // members are the ids of all members; without configured ones, this node alone.

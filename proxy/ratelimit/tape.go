@@ -33,7 +33,8 @@ const recordSize = 4 + 1 + 4*8
 // parallel, what the peer whose hash is in second was lent.
 const (
 	kindClock   = 0   // id names the machine's start; second and n are the boot and the wall clock
-	kindMembers = 255 // id names the members
+	kindMembers = 255 // n records of members follow, which replace those before
+	kindMember  = 254 // id is the member's hash, n its set's place: 0 are those of now; second is the end of another set's handover
 )
 
 type record struct {
@@ -129,8 +130,45 @@ func (l *Limiter) retellLocked(c *counter, second int64) {
 	}
 }
 
+// keepMembers makes the tape hold who the members are and were.
 func (l *Limiter) keepMembers(v *view) {
-	l.write(record{kind: kindMembers, id: v.sum})
+	if l.cfg.Tape == nil {
+		return
+	}
+	n := len(v.hashes)
+	for i := range v.past {
+		n += len(v.past[i].hashes)
+	}
+	l.write(record{kind: kindMembers, n: int64(n)})
+	for _, h := range v.hashes {
+		l.write(record{kind: kindMember, id: h})
+	}
+	for i := range v.past {
+		for _, h := range v.past[i].hashes {
+			l.write(record{kind: kindMember, id: h, n: int64(i + 1), second: int64(v.past[i].until/time.Second) + 1})
+		}
+	}
+}
+
+// history is who the members were when the tape ended.
+type history struct {
+	due int64 // records that are still to come; else it is not whole
+	now []uint64
+	old []past
+}
+
+// add takes in one record.
+func (h *history) add(r *record, shift int64) {
+	h.due--
+	if r.n == 0 {
+		h.now = append(h.now, r.id)
+		return
+	}
+	for int64(len(h.old)) < r.n {
+		h.old = append(h.old, past{until: time.Duration(r.second+shift) * time.Second})
+	}
+	o := &h.old[r.n-1]
+	o.hashes = append(o.hashes, r.id)
 }
 
 func (l *Limiter) keepClock(now time.Duration) {
@@ -171,6 +209,7 @@ func (l *Limiter) remember(now time.Duration) {
 		byHash[int64(p.hash)] = i
 	}
 	second, shift := int64(now/time.Second), int64(0)
+	var told history
 	err := l.cfg.Tape.Each(func(b []byte) {
 		r, ok := parseRecord(b)
 		if !ok {
@@ -179,7 +218,11 @@ func (l *Limiter) remember(now time.Duration) {
 		l.tape.seq = r.seq
 		switch d := dimension(r.kind); {
 		case r.kind == kindMembers:
-			l.lastMembers = r.id
+			told = history{due: r.n}
+		case r.kind == kindMember:
+			if told.add(&r, shift); told.due == 0 {
+				l.before = told
+			}
 		case r.kind == kindClock:
 			if shift = 0; r.id != hostRun() || r.id == 0 { // another machine, or started anew
 				shift = (r.n - r.second) - (time.Now().Unix() - second)
