@@ -9,7 +9,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -296,17 +295,4 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 		return nil
 	})
 	return days
-}
-
-// AuditQuery selects audit entries, the newest first. Zero fields select all.
-type AuditQuery = audit.Query
-
-// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
-// reads the file.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		items, next, err = audit.Find(tx, q)
-		return err
-	})
-	return items, next
 }
