@@ -114,7 +114,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		if c.extra != nil {
 			c.extra.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
 		}
-		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()})
+		charges = c.money.Settle(s.taken(c))
 	}
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
@@ -124,6 +124,21 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		s.log.Error("journal refuses a settlement", "request_id", c.id, "error", err)
 		s.metrics.unsettled.Inc()
 	}
+}
+
+// taken is what the budgets are charged.
+func (s *Server) taken(c *Call) budget.Amounts {
+	a := budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()}
+	if c.result.attempts == 0 {
+		return a
+	}
+	if !c.result.priced {
+		a.Cost, a.Estimate = 0, c.result.cost
+	}
+	if d := c.view.Deployment(&c.result.target); d.List != nil {
+		a.GPU = pricing.GPUTime(d.List.Price, s.now().Sub(c.result.began))
+	}
+	return a
 }
 
 // price turns the usage into the cost at the deployment's price.
