@@ -36,6 +36,7 @@ func humaConfig(version string) huma.Config {
 type (
 	moneySchema    struct{}
 	amountSchema   struct{}
+	rateSchema     struct{}
 	timeSchema     struct{}
 	secretSchema   struct{}
 	perSchema      struct{}
@@ -51,6 +52,10 @@ func (moneySchema) Schema(huma.Registry) *huma.Schema {
 
 func (amountSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeNumber, Description: "in the unit: US dollars, tokens, requests or GPU-seconds"}
+}
+
+func (rateSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeNumber, Description: "US dollars for one unit, exact to fifteen decimals"}
 }
 
 func (timeSchema) Schema(huma.Registry) *huma.Schema {
@@ -97,6 +102,7 @@ func aliasTypes(r huma.Registry) {
 	for _, a := range []struct{ of, as reflect.Type }{
 		{typeOf[resource.Money](), typeOf[moneySchema]()},
 		{typeOf[client.Amount](), typeOf[amountSchema]()},
+		{typeOf[resource.Rate](), typeOf[rateSchema]()},
 		{typeOf[resource.Time](), typeOf[timeSchema]()},
 		{typeOf[client.Secret](), typeOf[secretSchema]()},
 		{typeOf[resource.Sealed](), typeOf[secretSchema]()},

@@ -69,18 +69,6 @@ func (d *decoder) deployment(in *deploymentBlock) Deployment {
 	return out
 }
 
-func (d *decoder) price(in *priceBlock) *resource.Price {
-	if in == nil {
-		return nil
-	}
-	d.need(in.Body, "input", in.Input)
-	d.need(in.Body, "output", in.Output)
-	return &resource.Price{
-		Input: d.amount(in.Input), Output: d.amount(in.Output), CacheRead: d.money(in.CacheRead),
-		CacheWrite: d.money(in.CacheWrite), Reasoning: d.money(in.Reasoning), Request: d.amount(in.Request),
-	}
-}
-
 // uniqueSecret reports a secret that another key of the file has.
 func (d *decoder) uniqueSecret(k *Key, at hcl.Range) bool {
 	id := "secret " + k.Resource.Hash.String()
