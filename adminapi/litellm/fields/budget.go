@@ -128,12 +128,12 @@ func MainTerms(in records.Document, now []resource.Terms) (main *resource.Terms,
 	if i := slices.IndexFunc(now, func(t resource.Terms) bool { return isMain(&t) }); i >= 0 {
 		t, had = now[i], true
 	}
-	for field := range amounts {
-		raw, given := in[field]
-		ok, had = ok || given, had || given && !records.IsNull(raw)
-	}
 	if raw, given := in["max_budget"]; given && records.IsNull(raw) && t.Soft == 0 && IsEmpty(in["soft_budget"]) {
 		return nil, true, nil
+	}
+	for field := range amounts {
+		raw, given := in[field]
+		ok, had = ok || given, had || !IsEmpty(raw)
 	}
 	if err := takeAmounts(in, &t); err != nil {
 		return nil, false, err
