@@ -162,11 +162,14 @@ func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
 }
 
 // Leases returns what the node of the Config holds of every window. It reads the file.
-func (f *FSM) Leases() []Lease {
+func (f *FSM) Leases() []Lease { return f.LeasesOf(f.cfg.NodeID) }
+
+// LeasesOf returns what any node holds of every window. It reads the file.
+func (f *FSM) LeasesOf(node string) []Lease {
 	nodes := *f.nodes.Load()
 	var all []Lease
 	f.eachAccount("", func(k, v []byte) error {
-		l, ok, err := leaseOf(f.cfg.NodeID, nodes, k, v)
+		l, ok, err := leaseOf(node, nodes, k, v)
 		if ok {
 			all = append(all, l)
 		}

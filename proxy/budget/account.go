@@ -49,6 +49,7 @@ type window struct {
 	reserved  resource.Money // open holds
 	limit     resource.Money // newest known
 	overdraft resource.Money
+	beyond    resource.Money // spent beyond leases by earlier processes
 	headroom  resource.Money // of the whole window, when the lease was seen
 	recall    bool
 
@@ -158,7 +159,7 @@ func (a *account) toFront(w *window, at resource.Time) {
 // take takes over a lease of the present epoch.
 func (w *window) take(l *Lease) {
 	w.known = true
-	w.granted, w.limit, w.overdraft = l.Granted, l.Limit, l.Overdraft
+	w.granted, w.limit, w.overdraft, w.beyond = l.Granted, l.Limit, l.Overdraft, l.Beyond
 	w.headroom, w.recall = l.Headroom, l.Recall
 	w.raise, w.until = l.Raise, l.Until
 	w.lapsed = l.Lapsed
@@ -197,7 +198,7 @@ func (b *Budgets) untouched(w *window) bool {
 func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt, at resource.Time) resource.Money {
 	lease, limit := w.lease(), t.Limit(at)
 	if how.alone && t.NoQuorum == resource.NoQuorumShare && (w.known || b.untouched(w)) {
-		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes())))
+		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes()))-w.beyond)
 	}
 	return min(lease, limit) + b.overLocked(w, t)
 }

@@ -17,6 +17,7 @@ type Lease struct {
 	Settled   resource.Money // of the epoch, as ticks told it
 	Limit     resource.Money
 	Overdraft resource.Money // that this node may still use in the epoch
+	Beyond    resource.Money // what the node's earlier epochs have spent beyond their leases
 	Headroom  resource.Money // of the whole window: what is neither spent nor leased
 	Recall    bool           // others want and there is none left: give back what is idle
 	Raise     resource.Money // part of the limit, and of what came of it, that ends
@@ -124,12 +125,12 @@ func (b *Budgets) has(r ref) bool {
 // of the node is closed, and says whether it did. The other fields come in order, with
 // Leases alone.
 func (b *Budgets) refreshLocked(w *window, t *resource.Terms) bool {
-	if b.cfg.Lookup == nil || !w.known || w.overdraft >= t.Over() {
+	if b.cfg.Lookup == nil || !w.known || (w.overdraft >= t.Over() && w.beyond == 0) {
 		return false
 	}
 	l, ok := b.cfg.Lookup(w.account.id, w.span.Start)
-	if ok = ok && b.current(l.Epoch) && l.Overdraft > w.overdraft; ok {
-		w.overdraft = l.Overdraft
+	if ok = ok && b.current(l.Epoch) && l.Beyond < w.beyond; ok {
+		w.overdraft, w.beyond = l.Overdraft, l.Beyond
 	}
 	return ok
 }
