@@ -20,6 +20,8 @@ type nodeBlock struct {
 	ServeStale            *string `hcl:"serve_stale,optional"`
 	Journal               string  `hcl:"journal,optional"`
 	JournalDir            string  `hcl:"journal_dir,optional"`
+	JournalKeep           *string `hcl:"journal_keep,optional"`
+	JournalMaxMB          *int    `hcl:"journal_max_mb,optional"`
 	PluginDir             string  `hcl:"plugin_dir,optional"`
 	RaftMultiplier        *int    `hcl:"raft_multiplier,optional"`
 	LogLevel              string  `hcl:"log_level,optional"`

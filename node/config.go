@@ -36,6 +36,8 @@ type Config struct {
 	ServeStale            *time.Duration // instead of the cluster's setting; nil: the setting's
 	Journal               ledger.Mode    // "": write
 	JournalDir            string         // "": DataDir/journal
+	JournalKeep           time.Duration  // sealed segments; four times as long for a callback that is behind; 0: 7 days
+	JournalMaxMB          int            // or so many MiB of them, and four times as many; 0: 1024
 	PluginDir             string         // "": DataDir/plugins
 	Multiplier            int            // of Raft's time-outs; 0: 1
 	TLSCert, TLSKey       string         // of the client port; "": plain HTTP

@@ -193,6 +193,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.journal, err = ledger.OpenJournal(ledger.Config{
 		Dir: dir, NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
+		MaxAge: n.cfg.JournalKeep, MaxBytes: int64(n.cfg.JournalMaxMB) << 20,
 	})
 	if err != nil {
 		return err
