@@ -45,7 +45,7 @@ type Row struct {
 	Flags        uint32         `parquet:"flags,dict" json:"flags"`
 	Tags         []string       `parquet:"tags,list" json:"tags,omitempty"`
 	Guardrail    string         `parquet:"guardrail,dict" json:"guardrail,omitempty"`
-	Receipt      string         `parquet:"receipt" json:"-"` // a Receipt in JSON
+	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"` // a Receipt in JSON
 }
 
 // Failed says whether the request counts as a failure.
