@@ -38,35 +38,45 @@ func callerOf(ctx context.Context) records.Caller {
 // admit authenticates a request for the route, authorises it and waits for the index that
 // it asks for. The order matters: strangers must not make the node wait.
 func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
-	who, err := s.cfg.Authenticate(r)
+	who, ownOnly, err := s.identify(r, route)
 	if err != nil {
 		return records.Caller{}, err
+	}
+	if r.Header.Get(client.HeaderMinIndex) != "" {
+		if err := s.waitIndex(r); err != nil {
+			return records.Caller{}, err
+		}
+		// What was waited for may be the end of the caller's own rights.
+		if who, ownOnly, err = s.identify(r, route); err != nil {
+			return records.Caller{}, err
+		}
+	}
+	return records.Caller{Who: *who, RequestID: requestID(r), OwnOnly: ownOnly}, nil
+}
+
+// identify authenticates and authorises a request for the route.
+func (s *Server) identify(r *http.Request, route string) (who *resource.Principal, ownOnly bool, err error) {
+	if who, err = s.cfg.Authenticate(r); err != nil {
+		return nil, false, err
 	}
 	if who == nil {
-		return records.Caller{}, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
+		return nil, false, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
 	}
-	ownOnly, err := authorise(who, route, r.URL.Path)
-	if err != nil {
-		return records.Caller{}, err
+	if ownOnly, err = authorise(who, route, r.URL.Path); err != nil {
+		return nil, false, err
 	}
 	if who.Key != nil && who.Key.Role != resource.RoleInference {
 		if err := s.cfg.Stale(); err != nil {
-			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
+			return nil, false, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
 				"this node has not heard the leader for too long to trust a key with a role; ask another node, or use the master key")
 		}
 	}
-	if err := s.waitIndex(r); err != nil {
-		return records.Caller{}, err
-	}
-	return records.Caller{Who: *who, RequestID: requestID(r), OwnOnly: ownOnly}, nil
+	return who, ownOnly, nil
 }
 
 // waitIndex honours x-conclave-min-index: it never lets an older state be read.
 func (s *Server) waitIndex(r *http.Request) error {
 	text := r.Header.Get(client.HeaderMinIndex)
-	if text == "" {
-		return nil
-	}
 	generation, index, err := parseIndex(text)
 	if err != nil {
 		return err
