@@ -27,8 +27,9 @@ func (n *Node) proxyConfig() proxy.Config {
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
-		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys},
+		Upstream:    proxy.FromClient(upstream.New(upstream.Config{})),
+		KeepContent: n.keepContent,
+		Journal:     n.journal, Secrets: opener{n.keys},
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -39,6 +40,7 @@ func (n *Node) adminConfig() adminapi.Config {
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Stale: n.fresh.Stale, Logger: n.log, Version: n.cfg.Version,
+		Requests: n.all,
 	}
 }
 

@@ -76,6 +76,7 @@ type path struct {
 	plugins *plugins.Host
 	journal *ledger.Journal
 	money   *money
+	requests
 }
 
 // listener is the client port.
@@ -215,7 +216,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
-	return nil
+	return n.startRequests()
 }
 
 // openSecrets waits until the first entry of the cluster is applied here and opens its data
@@ -354,6 +355,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	n.cancel()
 	n.wg.Wait()
+	errs = append(errs, n.requests.stop())
 	if n.limits != nil {
 		n.limits.Stop()
 	}

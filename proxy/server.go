@@ -60,6 +60,10 @@ type Config struct {
 	Secrets    view.Opener
 	Pricer     view.Pricer
 
+	// KeepContent is given what requests and answers said, where that may be kept. It must not
+	// wait; nil: nothing is kept.
+	KeepContent func(Said)
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.

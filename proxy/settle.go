@@ -33,6 +33,7 @@ func openEntry(_ context.Context, s *Server, c *Call) error {
 		}
 	}
 	c.entry = id
+	s.listen(c)
 	return nil
 }
 
@@ -49,6 +50,7 @@ func (s *Server) finish(c *Call, err error) {
 	if e != nil {
 		s.sendError(c, e)
 	}
+	s.keep(c)
 	s.observe(c, e)
 }
 

@@ -18,6 +18,10 @@ type Settings struct {
 	ServeStale           time.Duration // how long a node without a leader serves inference; default 24h; 0: fail closed; <0: for ever
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
+	RequestLogAge        time.Duration // how long rows of requests are kept; default 30 days
+	RequestLogBytes      int64         // of all rows on one node; default 4 GiB
+	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
+	LogContentAge        time.Duration // how long those are kept; default 7 days
 	KeyHeader            string        // a further header that carries a key; default none
 }
 
@@ -28,6 +32,9 @@ func DefaultSettings() Settings {
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
+		RequestLogAge:        30 * 24 * time.Hour,
+		RequestLogBytes:      4 << 30,
+		LogContentAge:        7 * 24 * time.Hour,
 	}
 }
 
@@ -77,9 +84,34 @@ var settings = map[string]func(*Settings, json.RawMessage) error{
 		s.DefaultOutputHold = n
 		return nil
 	},
+	"request_log_days": func(s *Settings, v json.RawMessage) error { return readDays(&s.RequestLogAge, v) },
+	"request_log_mb": func(s *Settings, v json.RawMessage) error {
+		n, err := strconv.ParseInt(string(v), 10, 64)
+		if err != nil || n < 1 || n > 1<<30 {
+			return invalidf("value", "%s is not a number of MiB between 1 and %d", v, 1<<30)
+		}
+		s.RequestLogBytes = n << 20
+		return nil
+	},
+	"log_content": func(s *Settings, v json.RawMessage) error {
+		if err := json.Unmarshal(v, &s.LogContent); err != nil {
+			return invalidf("value", "%s is neither true nor false", v)
+		}
+		return nil
+	},
+	"log_content_days": func(s *Settings, v json.RawMessage) error { return readDays(&s.LogContentAge, v) },
 	"key_header": func(s *Settings, v json.RawMessage) error {
 		return json.Unmarshal(v, &s.KeyHeader)
 	},
+}
+
+func readDays(to *time.Duration, v json.RawMessage) error {
+	n, err := strconv.Atoi(string(v))
+	if err != nil || n < 1 || n > 3660 {
+		return invalidf("value", "%s is not a number of days between 1 and 3660", v)
+	}
+	*to = time.Duration(n) * 24 * time.Hour
+	return nil
 }
 
 // Label implements Record.

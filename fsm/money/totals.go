@@ -1,8 +1,10 @@
 package money
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
@@ -55,3 +57,13 @@ func DayKey(kind, id string, day int32) []byte {
 
 // Day reads the day from what DayKey gave.
 func Day(key []byte) int32 { return int32(binary.BigEndian.Uint32(key[len(key)-4:]) ^ 1<<31) }
+
+// SplitDayKey takes apart what DayKey gave; false: it is a key of TotalsKey.
+func SplitDayKey(key []byte) (kind, id string, day int32, ok bool) {
+	holder, rest, found := bytes.Cut(key, []byte{0})
+	if !found || len(rest) != 4 {
+		return "", "", 0, false
+	}
+	kind, id, ok = strings.Cut(string(holder), "/")
+	return kind, id, Day(key), ok
+}

@@ -189,7 +189,7 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 	defer l.workMu.Unlock()
 	rep := &Report{Node: l.cfg.NodeID, Taken: l.Taken()}
 	folded := map[int32]*rollup.Sums{}
-	costs := map[uint64]resource.Money{}
+	journal := &journalCheck{l: l, rep: rep}
 	oldest := resource.Time(maxSeconds)
 	err := l.eachRow(ctx, rep, func(r *Row) error {
 		rep.Rows++
@@ -203,21 +203,18 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 		} else {
 			folded[day] = &s
 		}
-		costs[r.Number] = r.Cost
-		if at := r.Time / 1e9; at < oldest {
-			oldest = at
-		}
-		return nil
+		oldest = min(oldest, r.Time/1e9)
+		return journal.row(r.Number, r.Cost)
 	})
+	if err == nil {
+		err = journal.row(rep.Taken+1, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
 	}
 	complete := l.completeFrom(oldest)
 	rep.Since = dayText(complete)
 	if err := l.checkCells(rep, folded, complete); err != nil {
-		return nil, fmt.Errorf("check request log: %w", err)
-	}
-	if err := l.checkJournal(ctx, rep, costs); err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
 	}
 	return rep, nil
@@ -298,35 +295,44 @@ func (l *Log) checkCells(rep *Report, folded map[int32]*rollup.Sums, from int32)
 	return nil
 }
 
-// checkJournal compares what the journal still has with the rows. A record without a row is
-// one that was counted in another, or whose segment was removed.
-func (l *Log) checkJournal(ctx context.Context, rep *Report, costs map[uint64]resource.Money) error {
-	for at := uint64(0); at < rep.Taken; {
-		records, next, err := l.cfg.Source.ReadFrom(at, readLimit)
-		if err != nil || next == at {
-			return err
-		}
-		for i := range records {
-			l.checkRecord(rep, &records[i], costs)
-		}
-		if at = next; ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	return nil
+// journalCheck compares what the journal still has with the rows, both in the order of their
+// numbers. A record without a row is one that was counted in another, or whose segment was
+// removed.
+type journalCheck struct {
+	l       *Log
+	rep     *Report
+	records []ledger.Record
+	at      uint64
 }
 
-func (l *Log) checkRecord(rep *Report, r *ledger.Record, costs map[uint64]resource.Money) {
-	if r.Number > rep.Taken {
-		return
-	}
-	rep.Journal++
-	cost, ok := costs[r.Number]
-	switch {
-	case ok && cost != r.Cost:
-		rep.differ("request %s (record %d): the journal says %s, the row %s", r.RequestID, r.Number, r.Cost, cost)
-	case !ok && !refused(r) && l.kept(r.Time):
-		rep.differ("request %s (record %d) is in the journal and has no row", r.RequestID, r.Number)
+// row compares the records up to the number of the next row.
+func (j *journalCheck) row(number uint64, cost resource.Money) error {
+	for {
+		if len(j.records) == 0 && j.at < j.rep.Taken {
+			records, next, err := j.l.cfg.Source.ReadFrom(j.at, readLimit)
+			if err != nil {
+				return err
+			}
+			j.records, j.at = records, next
+			if len(records) == 0 {
+				j.at = j.rep.Taken // there is nothing more
+			}
+		}
+		if len(j.records) == 0 || j.records[0].Number > number {
+			return nil
+		}
+		r := &j.records[0]
+		j.records = j.records[1:]
+		if r.Number > j.rep.Taken {
+			continue
+		}
+		j.rep.Journal++
+		switch {
+		case r.Number == number && cost != r.Cost:
+			j.rep.differ("request %s (record %d): the journal says %s, the row %s", r.RequestID, r.Number, r.Cost, cost)
+		case r.Number != number && !refused(r) && j.l.kept(r.Time):
+			j.rep.differ("request %s (record %d) is in the journal and has no row", r.RequestID, r.Number)
+		}
 	}
 }
 
