@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -33,6 +34,7 @@ type State interface {
 type Ledger interface {
 	Totals(kind, id string) fsm.Totals
 	DailyTotals(kind, id string, from, to int32) map[int32]fsm.Totals
+	EachDay(visit func(kind, id string, day int32, t fsm.Totals)) (index uint64, covered map[string]uint64)
 	Audit(q fsm.AuditQuery) (items []resource.AuditEntry, next string)
 }
 
@@ -72,10 +74,12 @@ type Config struct {
 	Authenticate func(r *http.Request) (*resource.Principal, error)
 	// Stale returns an error while keys with a role are not to be trusted, because this
 	// node has not heard the leader for too long. Default: never.
-	Stale   func() error
-	Now     func() time.Time // default time.Now
-	Logger  *slog.Logger     // default: discards
-	Version string           // of the program, for the OpenAPI document
+	Stale func() error
+	// Requests are the requests of all nodes; nil: this node keeps none.
+	Requests spend.Requests
+	Now      func() time.Time // default time.Now
+	Logger   *slog.Logger     // default: discards
+	Version  string           // of the program, for the OpenAPI document
 }
 
 // Server serves the admin API.
@@ -85,6 +89,7 @@ type Server struct {
 	api    huma.API
 	routes []Route
 	rs     *records.Records
+	spend  *spend.API
 }
 
 // Route is one registered route.
@@ -126,6 +131,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRotate()
 	s.registerCluster()
 	s.registerReports()
+	s.registerRequests()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()

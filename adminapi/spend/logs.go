@@ -266,7 +266,7 @@ func pageOf(v url.Values, size int) (page, pageSize int, err error) {
 // logContent answers with what a request and its answer said, if that was kept.
 func (a *API) logContent(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	id := r.PathValue("request_id")
-	c, missing, err := a.cfg.Requests.Content(r.Context(), id)
+	c, missing, err := a.cfg.Requests.Content(r.Context(), id, "")
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 type Requests interface {
 	Rows(ctx context.Context, q requestlog.Query) (requestlog.Page, []string, error)
 	Usage(ctx context.Context, q rollup.Query) ([]rollup.Line, []string, error)
-	Content(ctx context.Context, requestID string) (*requestlog.Content, []string, error)
+	Content(ctx context.Context, requestID, keyID string) (*requestlog.Content, []string, error)
 	Verify(ctx context.Context, index uint64, upTo map[string]uint64, want []requestlog.Replicated) (*requestlog.Verification, error)
 }
 

@@ -106,7 +106,7 @@ func (c *Cluster) own(ctx context.Context, q *question) (r *reply, err error) {
 		r.Lines, err = c.cfg.Log.Usage(*q.Usage)
 	case q.Content != nil:
 		if c.cfg.Contents != nil {
-			r.Content, err = c.cfg.Contents.Find(q.Content.RequestID)
+			r.Content, err = c.cfg.Contents.Find(q.Content.RequestID, q.Content.KeyID)
 		}
 	case q.Totals != nil:
 		r.Totals, err = c.cfg.Log.Totals(ctx, *q.Totals)
@@ -144,8 +144,8 @@ func unpack(b []byte) (*reply, error) {
 }
 
 // ask asks all nodes at once; make gives each its question.
-func (c *Cluster) ask(ctx context.Context, make func(n Node) *question) (map[string]*reply, []string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+func (c *Cluster) ask(ctx context.Context, timeout time.Duration, make func(n Node) *question) (map[string]*reply, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	nodes := c.cfg.Nodes()
 	replies, errs := map[string]*reply{}, map[string]error{}
@@ -197,7 +197,7 @@ func (c *Cluster) Rows(ctx context.Context, q Query) (page Page, missing []strin
 	if err := q.Validate(); err != nil {
 		return Page{}, nil, err
 	}
-	replies, missing, err := c.ask(ctx, func(Node) *question { return &question{Rows: &q} })
+	replies, missing, err := c.ask(ctx, c.cfg.Timeout, func(Node) *question { return &question{Rows: &q} })
 	if err != nil {
 		return Page{}, nil, err
 	}
@@ -218,7 +218,7 @@ func (c *Cluster) Usage(ctx context.Context, q rollup.Query) (lines []rollup.Lin
 	if err := q.Validate(); err != nil {
 		return nil, nil, &resource.Invalid{Field: "query", Reason: err.Error()}
 	}
-	replies, missing, err := c.ask(ctx, func(Node) *question { return &question{Usage: &q} })
+	replies, missing, err := c.ask(ctx, c.cfg.Timeout, func(Node) *question { return &question{Usage: &q} })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -229,16 +229,18 @@ func (c *Cluster) Usage(ctx context.Context, q rollup.Query) (lines []rollup.Lin
 	return rollup.Merge(answers...), missing, nil
 }
 
-// Content finds the content of a request, nil if no node that answered has kept it.
-func (c *Cluster) Content(ctx context.Context, requestID string) (*Content, []string, error) {
-	replies, missing, err := c.ask(ctx, func(Node) *question { return &question{Content: &contentKey{requestID}} })
+// Content finds the newest content of a request, of the key if one is named; nil: no node
+// that answered has kept it.
+func (c *Cluster) Content(ctx context.Context, requestID, keyID string) (*Content, []string, error) {
+	replies, missing, err := c.ask(ctx, c.cfg.Timeout, func(Node) *question { return &question{Content: &contentKey{requestID, keyID}} })
 	if err != nil {
 		return nil, nil, err
 	}
+	var found *Content
 	for _, r := range replies {
-		if r.Content != nil {
-			return r.Content, nil, nil
+		if r.Content != nil && (found == nil || r.Content.Time > found.Time) {
+			found = r.Content
 		}
 	}
-	return nil, missing, nil
+	return found, missing, nil
 }

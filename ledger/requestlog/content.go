@@ -54,6 +54,12 @@ type Owners struct {
 
 type contentKey struct {
 	RequestID string `json:"request_id"`
+	KeyID     string `json:"key_id,omitempty"`
+}
+
+// storedAs is the key of a content in its file: clients choose ids, and may choose one twice.
+func (c *Content) storedAs() []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(c.RequestID), 0), uint64(c.Time))
 }
 
 // Sealer encrypts contents; what it gives is bound to the request's id.
@@ -198,7 +204,7 @@ func (c *Contents) write(day string, list []Content) error {
 				if err != nil {
 					return err
 				}
-				if err := b.Put([]byte(list[i].RequestID), sealed); err != nil {
+				if err := b.Put(list[i].storedAs(), sealed); err != nil {
 					return err
 				}
 			}
@@ -284,9 +290,9 @@ func (c *Contents) paths() ([]string, error) {
 	return paths, err
 }
 
-// Find returns the content of a request, nil if there is none, or if it may not be kept any
-// more.
-func (c *Contents) Find(requestID string) (found *Content, err error) {
+// Find returns the newest content of a request, of the key if one is named; nil: there is
+// none, or it may not be kept any more.
+func (c *Contents) Find(requestID, keyID string) (found *Content, err error) {
 	paths, err := c.paths()
 	if err != nil {
 		return nil, err
@@ -294,27 +300,37 @@ func (c *Contents) Find(requestID string) (found *Content, err error) {
 	for _, path := range paths {
 		err := c.file(path, func(db *bolt.DB) error {
 			return db.View(func(tx *bolt.Tx) (err error) {
-				b := tx.Bucket(bucketContent)
-				if b == nil {
-					return nil
-				}
-				if sealed := b.Get([]byte(requestID)); sealed != nil {
-					found, err = c.open(sealed, requestID)
-				}
+				found, err = c.findIn(tx, requestID, keyID)
 				return err
 			})
 		})
-		if err != nil {
-			return nil, err
-		}
-		if found != nil && c.cfg.Denied(&found.Owners) {
-			return nil, nil
-		}
-		if found != nil {
-			return found, nil
+		if err != nil || found != nil {
+			return found, err
 		}
 	}
 	return nil, nil
+}
+
+func (c *Contents) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, err error) {
+	b := tx.Bucket(bucketContent)
+	if b == nil {
+		return nil, nil
+	}
+	prefix := append([]byte(requestID), 0)
+	cur := b.Cursor()
+	for k, v := cur.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = cur.Next() {
+		o, _, err := splitContent(v)
+		if err != nil {
+			return nil, err
+		}
+		if keyID != "" && o.KeyID != keyID || c.cfg.Denied(&o) {
+			continue
+		}
+		if found, err = c.open(v, requestID); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // tidy removes the files that are too old, and contents whose holder has said no since.

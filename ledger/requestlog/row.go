@@ -66,18 +66,18 @@ func (r *Row) Explain() (Receipt, error) {
 
 // Receipt is why a request was served or refused.
 type Receipt struct {
-	Decision            string      `json:"decision"`         // "served" or "refused"
-	Step                string      `json:"step,omitempty"`   // that ended it: "auth", "budget", …
-	Scope               string      `json:"scope,omitempty"`  // whose rule: "key", "team", …
-	Entity              string      `json:"entity,omitempty"` // its id
-	Rule                string      `json:"rule,omitempty"`   // in words
-	EstimatedPrompt     int64       `json:"estimated_prompt"` // tokens
-	EstimatedCompletion int64       `json:"estimated_completion"`
-	Clamped             int64       `json:"clamped,omitempty"` // the completion's maximum that a budget allowed
-	PriceSource         string      `json:"price_source,omitempty"`
-	Attempts            []Attempt   `json:"attempts,omitempty"`
-	Guardrails          []Guardrail `json:"guardrails,omitempty"`
-	Charges             []Charge    `json:"charges,omitempty"`
+	Decision            string           `json:"decision"`         // "served" or "refused"
+	Step                string           `json:"step,omitempty"`   // that ended it: "auth", "budget", …
+	Scope               string           `json:"scope,omitempty"`  // whose rule: "key", "team", …
+	Entity              string           `json:"entity,omitempty"` // its id
+	Rule                string           `json:"rule,omitempty"`   // in words
+	EstimatedPrompt     int64            `json:"estimated_prompt"` // tokens
+	EstimatedCompletion int64            `json:"estimated_completion"`
+	Clamped             int64            `json:"clamped,omitempty"` // the completion's maximum that a budget allowed
+	PriceSource         string           `json:"price_source,omitempty"`
+	Attempts            []Attempt        `json:"attempts,omitempty"`
+	Guardrails          []GuardrailCheck `json:"guardrails,omitempty"`
+	Charges             []Charge         `json:"charges,omitempty"`
 }
 
 // Attempt is one attempt at a deployment.
@@ -90,8 +90,8 @@ type Attempt struct {
 	Duration     int64  `json:"duration_ns"`
 }
 
-// Guardrail is what became of one guardrail's check.
-type Guardrail struct {
+// GuardrailCheck is what became of one guardrail's check.
+type GuardrailCheck struct {
 	Guardrail string `json:"guardrail"`
 	Hook      string `json:"hook"`
 	Status    string `json:"status"`
@@ -139,7 +139,7 @@ func receiptOf(r *ledger.Record) Receipt {
 		out.Attempts = append(out.Attempts, Attempt{t.DeploymentID, t.Provider, t.Status, t.ErrorKind, t.ErrorCode, int64(t.Duration)})
 	}
 	for _, g := range r.Guardrails {
-		out.Guardrails = append(out.Guardrails, Guardrail(g))
+		out.Guardrails = append(out.Guardrails, GuardrailCheck(g))
 	}
 	for _, c := range r.Charges {
 		out.Charges = append(out.Charges, Charge{string(c.Account), c.Start, int64(c.Amount)})

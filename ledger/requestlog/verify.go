@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -380,15 +381,18 @@ type Verification struct {
 	Differences []string  `json:"differences,omitempty"` // empty: everything agrees
 }
 
+// checkTimeout bounds how long a node may fold its files.
+const checkTimeout = 4 * time.Minute
+
 // Verify lets all nodes check their files, and compares the sums of their records up to the
 // numbers, which the replicated state has covered, with the totals of that state.
 func (c *Cluster) Verify(ctx context.Context, index uint64, upTo map[string]uint64, want []Replicated) (*Verification, error) {
 	v := &Verification{Index: index, Nodes: []*Report{}}
-	replies, missing, err := c.ask(ctx, func(Node) *question { return &question{Totals: &TotalsQuery{UpTo: upTo}} })
+	replies, missing, err := c.ask(ctx, checkTimeout, func(Node) *question { return &question{Totals: &TotalsQuery{UpTo: upTo}} })
 	if err != nil {
 		return nil, err
 	}
-	checks, silent, err := c.ask(ctx, func(Node) *question { return &question{Check: &struct{}{}} })
+	checks, silent, err := c.ask(ctx, checkTimeout, func(Node) *question { return &question{Check: &struct{}{}} })
 	if err != nil {
 		return nil, err
 	}
