@@ -12,9 +12,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -25,18 +27,40 @@ const Prefix = "/api/v1"
 type State interface {
 	records.State
 	Ledger
+	Audits
 	Cluster() (fsm.ClusterInfo, bool)
 	Generation() uint64
 	Progress
 }
 
-// Ledger reads what was spent and who changed what.
+// Ledger reads what was spent.
 type Ledger interface {
 	Totals(kind, id string) fsm.Totals
 	DailyTotals(kind, id string, from, to int32) map[int32]fsm.Totals
 	EachDay(visit func(kind, id string, day int32, t fsm.Totals)) (index uint64, covered map[string]uint64)
-	Audit(q fsm.AuditQuery) (items []resource.AuditEntry, next string)
 }
+
+// Audits reads who changed what.
+type Audits interface {
+	AuditPage(q fsm.AuditQuery) audit.Page
+	AuditEntry(number uint64) (resource.AuditEntry, bool)
+	AuditLinks(from uint64, limit int) []audit.Line
+	AuditExtent() audit.Extent
+}
+
+// Auditor takes what people do without changing a record into the audit log.
+type Auditor interface {
+	// Note takes an event that may be told later, and together with others like it.
+	Note(e resource.AuditEvent)
+	// Record returns once the event is in the log.
+	Record(ctx context.Context, e resource.AuditEvent) error
+}
+
+// noAuditor forgets.
+type noAuditor struct{}
+
+func (noAuditor) Note(resource.AuditEvent)                          {}
+func (noAuditor) Record(context.Context, resource.AuditEvent) error { return nil }
 
 // Progress reads how far the log is applied.
 type Progress interface {
@@ -77,9 +101,12 @@ type Config struct {
 	Stale func() error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
-	Now      func() time.Time // default time.Now
-	Logger   *slog.Logger     // default: discards
-	Version  string           // of the program, for the OpenAPI document
+	// Auditor takes sign-ins, failures and exports. Default: they are not told.
+	Auditor Auditor
+	Now     func() time.Time // default time.Now
+	Logger  *slog.Logger     // default: discards
+	Version string           // of the program, for the OpenAPI document
+	Prices  *prices.Prices   // nil: made of the rest
 }
 
 // Server serves the admin API.
@@ -90,6 +117,7 @@ type Server struct {
 	routes []Route
 	rs     *records.Records
 	spend  *spend.API
+	prices *prices.Prices
 }
 
 // Route is one registered route.
@@ -113,6 +141,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Auditor == nil {
+		cfg.Auditor = noAuditor{}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -124,6 +155,9 @@ func New(cfg Config) (*Server, error) {
 	s.rs = records.New(records.Config{
 		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, MayGrant: mayGrant, Now: cfg.Now,
 	})
+	if s.prices = cfg.Prices; s.prices == nil {
+		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})
+	}
 	s.api = humago.New(s.mux, humaConfig(cfg.Version))
 	s.registerNouns()
 	registerBlock(s, s.rs.Keys, "a key", s.keyView)
@@ -132,6 +166,8 @@ func New(cfg Config) (*Server, error) {
 	s.registerCluster()
 	s.registerReports()
 	s.registerRequests()
+	s.registerPrices()
+	s.registerAudit()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()

@@ -8,7 +8,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -349,17 +348,4 @@ func (f *FSM) EachDay(visit func(kind, id string, day int32, t Totals)) (index u
 		})
 	})
 	return index, covered
-}
-
-// AuditQuery selects audit entries, the newest first. Zero fields select all.
-type AuditQuery = audit.Query
-
-// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
-// reads the file.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		items, next, err = audit.Find(tx, q)
-		return err
-	})
-	return items, next
 }

@@ -16,15 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
@@ -48,8 +51,10 @@ type Node struct {
 	path
 	listener
 
+	events   *auditlog.Events
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
+	repriced chan struct{} // prices were imported
 	started  time.Duration // by the boot clock
 	built    atomic.Bool   // everything is started
 	draining atomic.Bool
@@ -71,12 +76,15 @@ type cluster struct {
 type path struct {
 	auth    *auth.Authenticator
 	limits  *ratelimit.Limiter
+	tape    *ratelimit.FileTape // of the limits
 	budgets *budget.Budgets
 	router  *router.Router
 	plugins *plugins.Host
 	journal *ledger.Journal
 	money   *money
 	requests
+	books  pricing.Books // prices that count
+	prices *prices.Prices
 }
 
 // listener is the client port.
@@ -95,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -106,6 +114,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"open client port", n.startListener},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
+		{"start audit log", n.startAudit},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -199,7 +208,9 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.startLimits()
+	if err := n.startLimits(); err != nil {
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: journalSource{n.journal, n.state.Catalog},
@@ -210,6 +221,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
+	n.startPrices()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
@@ -262,6 +274,9 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	if c.Tables["price"] {
+		signal(n.repriced)
+	}
 	for _, table := range []string{"guardrail", "callback", "plugin"} {
 		if c.Tables[table] {
 			signal(n.changed)
@@ -373,6 +388,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.port != nil {
 		errs = append(errs, n.port.Close())
+	}
+	if n.tape != nil {
+		errs = append(errs, n.tape.Close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

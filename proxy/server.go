@@ -17,8 +17,10 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -59,6 +61,7 @@ type Config struct {
 	Journal    Journal
 	Secrets    view.Opener
 	Pricer     view.Pricer
+	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
 	// wait; nil: nothing is kept.
@@ -106,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer},
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	s.calls.New = func() any {
@@ -204,7 +207,7 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
-	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], waits: c.waits}
+	*c = Call{headers: c.headers, limiting: ratelimit.Request{Levels: c.limiting.Levels[:0]}, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], waits: c.waits}
 	s.calls.Put(c)
 }
 

@@ -23,6 +23,10 @@ type Settings struct {
 	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
 	LogContentAge        time.Duration // how long those are kept; default 7 days
 	KeyHeader            string        // a further header that carries a key; default none
+	PriceAdjustments     Adjustments   // discounts and margins; default none
+	PriceSync            PriceSync     // default off
+	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
+	Audit                AuditSettings // default: kept for ever, delivered nowhere
 }
 
 // DefaultSettings are those of a cluster that has set none.
@@ -35,6 +39,7 @@ func DefaultSettings() Settings {
 		RequestLogAge:        30 * 24 * time.Hour,
 		RequestLogBytes:      4 << 30,
 		LogContentAge:        7 * 24 * time.Hour,
+		UnknownPrice:         EstimatePrice(),
 	}
 }
 
@@ -102,6 +107,13 @@ var settings = map[string]func(*Settings, json.RawMessage) error{
 	"log_content_days": func(s *Settings, v json.RawMessage) error { return readDays(&s.LogContentAge, v) },
 	"key_header": func(s *Settings, v json.RawMessage) error {
 		return json.Unmarshal(v, &s.KeyHeader)
+	},
+	"price_adjustments": readAdjustments,
+	"price_sync":        readPriceSync,
+	"unknown_price":     readUnknownPrice,
+	"audit": func(s *Settings, v json.RawMessage) (err error) {
+		s.Audit, err = ParseAudit(v)
+		return err
 	},
 }
 

@@ -32,6 +32,8 @@ const (
 	Audit       Bucket = 10
 	Accounts    Bucket = 11
 	Totals      Bucket = 12
+	AuditBlocks Bucket = 13
+	AuditMarks  Bucket = 14
 	Keys        Bucket = 16
 	Teams       Bucket = 17
 	Models      Bucket = 18
@@ -43,7 +45,8 @@ const (
 	Plugins     Bucket = 24
 	Settings    Bucket = 25
 	Members     Bucket = 26
-	Buckets            = 27
+	Prices      Bucket = 40
+	Buckets            = 41
 )
 
 // names is each bucket's name in the file.
@@ -51,10 +54,10 @@ var names = [Buckets]string{
 	Meta: "meta", Cluster: "cluster", Tokens: "tokens", Nodes: "nodes",
 	Names: "names", KeyHashes: "key_hashes", Refs: "refs", Tombstones: "tombstones",
 	Dedupe: "dedupe", DedupeOrder: "dedupe_order", Audit: "audit",
-	Accounts: "accounts", Totals: "totals",
+	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

@@ -32,11 +32,17 @@ type Row struct {
 	ErrorKind    string         `parquet:"error_kind,dict" json:"error_kind,omitempty"`
 	ErrorCode    string         `parquet:"error_code,dict" json:"error_code,omitempty"`
 	Attempts     int32          `parquet:"attempts,dict" json:"attempts"`
-	Input        int64          `parquet:"input_tokens" json:"input_tokens"` // without those of the cache
+	Input        int64          `parquet:"input_tokens" json:"input_tokens"` // of the prompt, without those of the cache
 	CacheRead    int64          `parquet:"cache_read_tokens" json:"cache_read_tokens"`
 	CacheWrite   int64          `parquet:"cache_write_tokens" json:"cache_write_tokens"`
-	Output       int64          `parquet:"output_tokens" json:"output_tokens"` // without reasoning
+	Output       int64          `parquet:"output_tokens" json:"output_tokens"` // of the completion, without reasoning
 	Reasoning    int64          `parquet:"reasoning_tokens" json:"reasoning_tokens"`
+	CacheWrite1h int64          `parquet:"cache_write_1h_tokens" json:"cache_write_1h_tokens,omitempty"` // these five are part of those above
+	AudioInput   int64          `parquet:"audio_input_tokens" json:"audio_input_tokens,omitempty"`
+	ImageInput   int64          `parquet:"image_input_tokens" json:"image_input_tokens,omitempty"`
+	AudioOutput  int64          `parquet:"audio_output_tokens" json:"audio_output_tokens,omitempty"`
+	ImageOutput  int64          `parquet:"image_output_tokens" json:"image_output_tokens,omitempty"`
+	Service      string         `parquet:"service_tier,dict" json:"service_tier,omitempty"`
 	UsageSource  string         `parquet:"usage_source,dict" json:"usage_source"`
 	Cost         resource.Money `parquet:"cost_nanodollars" json:"cost"`
 	Hold         resource.Money `parquet:"hold_nanodollars" json:"hold"`
@@ -115,13 +121,16 @@ func rowOf(r *ledger.Record, count int64) Row {
 
 // bareRow is the row of a record without its receipt.
 func bareRow(r *ledger.Record, count int64) Row {
+	u := &r.Usage
 	return Row{
 		Number: r.Number, Node: r.Node, Time: r.Time, Count: count, RequestID: r.RequestID,
 		KeyID: r.KeyID, TeamID: r.TeamID, Organization: r.OrganizationID, ProjectID: r.ProjectID, UserID: r.UserID,
 		Customer: r.CustomerID, Session: r.SessionID, Model: r.Model, DeploymentID: r.DeploymentID, Provider: r.Provider,
 		Endpoint: r.Endpoint, Status: int32(r.Status), ErrorKind: r.ErrorKind, ErrorCode: r.ErrorCode, Attempts: int32(r.Attempts),
-		Input: r.Usage.Input, CacheRead: r.Usage.CacheRead, CacheWrite: r.Usage.CacheWrite, Output: r.Usage.Output,
-		Reasoning: r.Usage.Reasoning, UsageSource: r.Usage.Source.String(), Cost: r.Cost, Hold: r.Hold,
+		Input: u.Input + u.AudioInput + u.ImageInput, CacheRead: u.CacheRead + u.CacheReadAudio + u.CacheReadImage,
+		CacheWrite: u.CacheWrite + u.CacheWrite1h, Output: u.Output + u.AudioOutput + u.ImageOutput, Reasoning: u.Reasoning,
+		CacheWrite1h: u.CacheWrite1h, AudioInput: u.AudioInput, ImageInput: u.ImageInput, AudioOutput: u.AudioOutput,
+		ImageOutput: u.ImageOutput, Service: u.Service.String(), UsageSource: u.Source.String(), Cost: r.Cost, Hold: r.Hold,
 		Duration: int64(r.Duration), TTFT: int64(r.TTFT), Flags: uint32(r.Flags), Tags: r.Tags, Guardrail: r.Guardrail,
 	}
 }

@@ -181,7 +181,8 @@ func ParseSums(b []byte) (s Sums, err error) {
 func Of(r *ledger.Record) Sums {
 	s := Sums{
 		Requests: 1, Cost: int64(r.Cost), Prompt: r.Usage.Prompt(), Completion: r.Usage.Completion(),
-		CacheRead: r.Usage.CacheRead, CacheWrite: r.Usage.CacheWrite, Reasoning: r.Usage.Reasoning, Duration: int64(r.Duration),
+		CacheRead: r.Usage.CacheRead + r.Usage.CacheReadAudio + r.Usage.CacheReadImage, CacheWrite: r.Usage.CacheWrite + r.Usage.CacheWrite1h,
+		Reasoning: r.Usage.Reasoning, Duration: int64(r.Duration),
 	}
 	if r.Failed() {
 		s.Failures = 1
