@@ -264,8 +264,12 @@ func notFound(id string, missing []string) error {
 
 // spendUsage answers a question about spend that totals by one kind cannot answer.
 func (s *Server) spendUsage(ctx context.Context, in *usageInput) (*usageOutput, error) {
+	names := in.values()
+	if in.Kind != "total" && in.ID != "" {
+		names.Add(in.Kind, in.ID)
+	}
 	q, err := s.spend.Usage(callerOf(ctx), spend.UsageParams{
-		From: in.From, To: in.To, Granularity: in.Granularity, GroupBy: in.GroupBy, Names: in.values(),
+		From: in.From, To: in.To, Granularity: in.Granularity, GroupBy: in.GroupBy, Names: names,
 	})
 	if err != nil {
 		return nil, s.problem(err)
