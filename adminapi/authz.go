@@ -154,9 +154,6 @@ var rights = withNouns(map[string]row{
 	"list-usage":   readOwn,
 	"get-schema":   {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
 
-	"litellm-audit-list": readAll,
-	"litellm-audit-get":  readAll,
-
 	"litellm-key-generate":               adminOnly,
 	"litellm-service-account":            adminOnly,
 	"litellm-key-update":                 adminOnly,
@@ -232,6 +229,8 @@ var rights = withNouns(map[string]row{
 	"litellm-end-user-unblock":           adminOnly,
 	"litellm-end-user-info":              readAll,
 	"litellm-end-user-list":              readAll,
+	"litellm-audit-list":                 readAll,
+	"litellm-audit-get":                  readAll,
 }, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
 
 func withNouns(table map[string]row, nouns ...string) map[string]row {

@@ -78,8 +78,18 @@ func (s *Server) estimate(c *Call) {
 
 // costAt is what the request costs at most with so many tokens of output, whoever answers.
 func (c *Call) costAt(q *quote, output int64) resource.Money {
-	h := pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.service}
-	cost := max(c.view.Model(c.model).Hold(h), pricing.Hold(q.unknown, resource.Adjustment{}, h))
+	return max(c.knownAt(q, output), pricing.Hold(q.unknown, resource.Adjustment{}, q.at(output)))
+}
+
+// at is what the request is expected to use with so many tokens of output.
+func (q *quote) at(output int64) pricing.Held {
+	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.service}
+}
+
+// knownAt is costAt without what an unknown price is taken for.
+func (c *Call) knownAt(q *quote, output int64) resource.Money {
+	h := q.at(output)
+	cost := c.view.Model(c.model).Hold(h)
 	for _, name := range c.fields.Fallbacks {
 		if v := c.standIn(name); v != nil {
 			cost = max(cost, v.Hold(h))
@@ -151,10 +161,14 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 
 // claim is what the call asks of the budgets.
 func (c *Call) claim() budget.Request {
+	q := &c.quote
+	most := budget.Amounts{Cost: q.cost, Tokens: q.prompt + q.output, GPU: c.view.Model(c.model).GPUs(q.at(q.output))}
+	if q.unknown != nil { // for the budgets that say estimate, and for no other
+		most.Estimate, most.Cost = q.cost, c.knownAt(q, q.output)
+	}
 	return budget.Request{
 		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session,
-		Most: budget.Amounts{Cost: c.quote.cost, Tokens: c.quote.prompt + c.quote.output},
-		Free: c.quote.free, Unpriced: c.quote.unpriced,
+		Most: most, Free: q.free, Unpriced: q.unpriced,
 	}
 }
 

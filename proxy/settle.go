@@ -116,7 +116,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		if c.extra != nil {
 			c.extra.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
 		}
-		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Estimate: c.result.cost, Tokens: c.result.usage.Total(), GPU: s.gpuTime(c)})
+		charges = c.money.Settle(s.taken(c))
 	}
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
@@ -126,6 +126,21 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		s.log.Error("journal refuses a settlement", "request_id", c.id, "error", err)
 		s.metrics.unsettled.Inc()
 	}
+}
+
+// taken is what the budgets are charged.
+func (s *Server) taken(c *Call) budget.Amounts {
+	a := budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()}
+	if c.result.attempts == 0 {
+		return a
+	}
+	if !c.result.priced {
+		a.Cost, a.Estimate = 0, c.result.cost
+	}
+	if d := c.view.Deployment(&c.result.target); d.List != nil {
+		a.GPU = pricing.GPUTime(d.List.Price, s.now().Sub(c.result.began))
+	}
+	return a
 }
 
 // price turns the usage into the cost at the deployment's price.
@@ -151,20 +166,6 @@ func (s *Server) price(c *Call) {
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.raw, c.result.usage.Prompt())
 	}
-}
-
-// gpuTime is how long the last attempt has occupied GPUs, in GPU-nanoseconds: as many as the
-// price says, else one.
-func (s *Server) gpuTime(c *Call) resource.Money {
-	if c.result.attempts == 0 {
-		return 0
-	}
-	gpus := int64(resource.Dollar) // in nanos
-	if d := c.view.Deployment(&c.result.target); d.List != nil && d.List.Price != nil {
-		gpus = d.List.Price.GPUCount()
-	}
-	took := s.now().Sub(c.result.began)
-	return resource.Money(float64(took) * float64(gpus) / float64(resource.Dollar))
 }
 
 // recordOf is the record of the call.
