@@ -48,6 +48,7 @@ var rights = withNouns(map[string]row{
 	"get-team": readOwn,
 
 	"get-organization": readOwn,
+	"explain-key":      readOwn,
 	"get-project":      readOwn,
 	"get-user":         readOwn,
 

@@ -172,6 +172,7 @@ func New(cfg Config) (*Server, error) {
 	registerBlock(s, s.rs.Users, "a user and all his keys", s.userView)
 	registerBlock(s, s.rs.Customers, "an end user", s.customerView)
 	s.registerMembers()
+	s.registerEffective()
 	s.registerRotate()
 	s.registerCluster()
 	s.registerReports()
