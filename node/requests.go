@@ -97,6 +97,13 @@ func (n *Node) contentDenied(o *requestlog.Owners) bool {
 	return ok && denies(&k.Policy)
 }
 
+// sealedContent is a resource.Sealed in full: that shows nobody its box.
+type sealedContent struct {
+	DEK         string `json:"dek"`
+	Box         []byte `json:"box"`
+	Fingerprint string `json:"print"`
+}
+
 // contentSealer encrypts contents under the cluster's data keys.
 type contentSealer struct {
 	keys interface {
@@ -111,16 +118,16 @@ func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(sealed)
+	return json.Marshal((*sealedContent)(sealed))
 }
 
 // Open implements requestlog.Sealer.
 func (s contentSealer) Open(b []byte, requestID string) ([]byte, error) {
-	var sealed resource.Sealed
+	var sealed sealedContent
 	if err := json.Unmarshal(b, &sealed); err != nil {
 		return nil, fmt.Errorf("read sealed content: %w", err)
 	}
-	text, err := s.keys.Open(&sealed, "request", requestID, "content")
+	text, err := s.keys.Open((*resource.Sealed)(&sealed), "request", requestID, "content")
 	if err != nil {
 		return nil, err
 	}
