@@ -27,6 +27,8 @@ type (
 	usageOutput struct {
 		Body struct {
 			Items        []client.Usage `json:"items"`
+			From         resource.Time  `json:"from,omitzero" doc:"what is covered: the range that was asked for, rounded outwards to what is kept"`
+			To           resource.Time  `json:"to,omitzero"`
 			MissingNodes []string       `json:"missing_nodes,omitempty" doc:"nodes that gave no answer: their spend is not in it"`
 		}
 	}

@@ -190,8 +190,8 @@ func (a *API) Usage(by records.Caller, p UsageParams) (rollup.Query, error) {
 	if q.Filter, err = conditions(names); err != nil {
 		return q, err
 	}
-	if err := q.Validate(); err != nil {
-		return q, invalid("group_by", err.Error())
+	if err := q.Fit(now); err != nil {
+		return q, invalid("granularity", err.Error())
 	}
 	return q, nil
 }

@@ -49,8 +49,8 @@ type Source interface {
 type Retention struct {
 	Rows    time.Duration // 0: 30 days
 	Bytes   int64         // of all segments; 0: 4 GiB
-	Minutes time.Duration // cells of a minute; 0: 2 days
-	Hours   time.Duration // 0: 62 days
+	Minutes time.Duration // cells of a minute; 0: rollup.MinutesKept
+	Hours   time.Duration // 0: rollup.HoursKept
 	Days    time.Duration // 0: 5 years
 }
 
@@ -59,7 +59,7 @@ func (r Retention) filled() Retention {
 	for _, f := range []struct {
 		v    *time.Duration
 		zero time.Duration
-	}{{&r.Rows, 30 * day}, {&r.Minutes, 2 * day}, {&r.Hours, 62 * day}, {&r.Days, 5 * 366 * day}} {
+	}{{&r.Rows, 30 * day}, {&r.Minutes, rollup.MinutesKept}, {&r.Hours, rollup.HoursKept}, {&r.Days, 5 * 366 * day}} {
 		if *f.v == 0 {
 			*f.v = f.zero
 		}
