@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxDays bounds the days of one question about usage.
