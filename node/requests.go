@@ -61,6 +61,7 @@ func (n *Node) startRequests() (err error) {
 		},
 	})
 	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
 }
 

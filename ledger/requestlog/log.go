@@ -2,7 +2,6 @@ package requestlog
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -158,14 +157,12 @@ func (l *Log) openFile() (err error) {
 		return err
 	}
 	return l.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range append(bucketCells[:], bucketMeta, bucketRows, bucketSegments) {
+		for _, name := range append(bucketCells[:], bucketMeta, bucketRows, bucketSegments, bucketCopies) {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		if b := tx.Bucket(bucketMeta).Get(keyTaken); len(b) == 8 {
-			l.taken = binary.BigEndian.Uint64(b)
-		}
+		l.taken = takenOf(tx)
 		l.hot = int64(tx.Bucket(bucketRows).Stats().KeyN)
 		return nil
 	})
@@ -291,7 +288,11 @@ type cells struct{ tx *bolt.Tx }
 
 // Scan implements rollup.Source.
 func (c cells) Scan(l rollup.Level, first, end []byte, visit func(key, value []byte) error) error {
-	cur := c.tx.Bucket(bucketCells[l]).Cursor()
+	return scan(c.tx.Bucket(bucketCells[l]), first, end, visit)
+}
+
+func scan(b *bolt.Bucket, first, end []byte, visit func(key, value []byte) error) error {
+	cur := b.Cursor()
 	for k, v := cur.Seek(first); k != nil && string(k) < string(end); k, v = cur.Next() {
 		if err := visit(k, v); err != nil {
 			return err

@@ -3,8 +3,8 @@ package requestlog
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,9 +94,7 @@ func (l *Log) Totals(ctx context.Context, q TotalsQuery) ([]Total, error) {
 	all := totals{}
 	var taken uint64
 	err := l.db.View(func(tx *bolt.Tx) error {
-		if b := tx.Bucket(bucketMeta).Get(keyTaken); len(b) == 8 {
-			taken = binary.BigEndian.Uint64(b)
-		}
+		taken = takenOf(tx)
 		return all.addDays(cells{tx})
 	})
 	if err != nil {
@@ -412,8 +410,42 @@ func (c *Cluster) Verify(ctx context.Context, index uint64, upTo map[string]uint
 			folded.add(t.Kind, t.ID, t.Day, &t.Sums)
 		}
 	}
+	gone, err := c.addGone(folded, upTo)
+	if err != nil {
+		return nil, err
+	}
+	v.Missing = append(v.Missing, gone...)
 	v.compare(folded, want)
 	return v, nil
+}
+
+// addGone adds the copied cells of nodes that were removed, and names those of which there is
+// no copy that goes as far as the replicated totals.
+func (c *Cluster) addGone(folded totals, upTo map[string]uint64) (missing []string, err error) {
+	l := c.cfg.Log
+	nodes := c.cfg.Nodes()
+	for _, id := range slices.Sorted(maps.Keys(upTo)) {
+		if upTo[id] == 0 || slices.ContainsFunc(nodes, func(n Node) bool { return n.ID == id }) {
+			continue
+		}
+		have, err := l.copyOf(id)
+		if err != nil {
+			return nil, err
+		}
+		if have.Taken < upTo[id] {
+			missing = append(missing, fmt.Sprintf("%s (removed; the copy goes to record %d of %d)", id, have.Taken, upTo[id]))
+		}
+		err = l.db.View(func(tx *bolt.Tx) error {
+			if b := tx.Bucket(bucketCopies).Bucket([]byte(id)); b != nil {
+				return folded.addDays(copyCellsOf{b})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
 }
 
 // compare names each difference between the folded and the replicated totals.

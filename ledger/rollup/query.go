@@ -120,6 +120,12 @@ func (q *Query) used() []Dim {
 	return used
 }
 
+// NeedsMinutes says whether the query cannot be answered from hours and days.
+func (q *Query) NeedsMinutes() bool {
+	fam, err := familyOf(q.used())
+	return err == nil && slices.ContainsFunc(q.spans(families[fam].finest), func(s span) bool { return s.level == Minute })
+}
+
 // span is a range of time that is read from one level.
 type span struct {
 	level    Level
