@@ -60,7 +60,7 @@ func registerNoun[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P
 		})
 	register(s, routeID("get", n.Name()), http.MethodGet, path+"/{id}", "Read one "+n.Name(),
 		func(ctx context.Context, in *RefInput) (*recordOutput[V], error) {
-			r, err := n.One(callerOf(ctx), in.Ref)
+			r, err := n.Shown(callerOf(ctx), in.Ref)
 			if err != nil {
 				return nil, s.problem(err)
 			}

@@ -163,6 +163,7 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 		tx.b.tables["epoch"] = true
 	}
 	tx.putAudits()
+	tx.b.passed = append(tx.b.passed, tx.passed...)
 	return Applied{Result: res}
 }
 

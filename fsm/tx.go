@@ -31,6 +31,7 @@ type Tx struct {
 	wrote  bool        // a record was written
 	epoch  bool        // an epoch was opened or closed
 	nodes  money.Nodes // read once for each command
+	passed []SoftLimit
 }
 
 // overlay is what a command writes, by bucket; a nil value deletes.
@@ -137,6 +138,7 @@ func actorName(a Actor) string {
 func (tx *Tx) reset() {
 	tx.writes.clear()
 	tx.audits = tx.audits[:0]
+	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
 }
@@ -151,6 +153,7 @@ type batch struct {
 	tables  map[string]bool                  // kinds, for the watcher
 	spent   map[string][]byte                // accounts' new values by key
 	marks   []progress.Mark
+	passed  []SoftLimit
 	audited *audit.Head // the newest entry; nil: not looked up yet
 }
 

@@ -34,15 +34,16 @@ type kind byte
 
 // The types of records; numbers are never reused.
 const (
-	kindReserve1 kind = 1 // a Reservation as it was first written; only read
-	kindSettle1  kind = 2 // a Record as it was first written; only read
-	kindStart    kind = 3 // a process opened the journal; its number may jump
-	kindEpoch    kind = 4 // the process learned its epoch, which holds from its start on
-	kindCheck    kind = 5 // first of a segment: the reservations that are open
-	kindSettle2  kind = 6 // a Record in its second form; only read
-	kindSettle   kind = 7 // a Record
-	kindReserve  kind = 8 // a Reservation
-	kindEnd      kind = 9 // bound of the known types, never written
+	kindReserve1 kind = 1  // a Reservation as it was first written; only read
+	kindSettle1  kind = 2  // a Record as it was first written; only read
+	kindStart    kind = 3  // a process opened the journal; its number may jump
+	kindEpoch    kind = 4  // the process learned its epoch, which holds from its start on
+	kindCheck    kind = 5  // first of a segment: the reservations that are open
+	kindSettle2  kind = 6  // a Record in its second form; only read
+	kindSettle   kind = 7  // a Record
+	kindReserve  kind = 8  // a Reservation
+	kindAmend    kind = 9  // other holds of a Reservation
+	kindEnd      kind = 10 // bound of the known types, never written
 )
 
 // settles says whether the record is a SETTLE in any of its forms.

@@ -78,6 +78,7 @@ type path struct {
 	limits  *ratelimit.Limiter
 	tape    *ratelimit.FileTape // of the limits
 	budgets *budget.Budgets
+	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
 	journal *ledger.Journal
@@ -143,6 +144,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
+	n.alerts = newAlerts(n.log, n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
@@ -188,6 +190,10 @@ func (n *Node) startConsensus() (err error) {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}
 	n.consensus, err = consensus.New(cc)
+	if err == nil {
+		leads := n.consensus.IsLeader
+		n.alerts.leads.Store(&leads)
+	}
 	return err
 }
 
@@ -274,6 +280,7 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	n.alerts.passed(c.Soft)
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}

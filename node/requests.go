@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/requestlog"
@@ -38,7 +39,7 @@ func (n *Node) startRequests() (err error) {
 		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Logger: n.log, Registerer: n.registry,
 		Retention: func() requestlog.Retention {
 			s := settings()
-			return requestlog.Retention{Rows: s.RequestLogAge, Bytes: s.RequestLogBytes}
+			return requestlog.Retention{Rows: time.Duration(s.RequestLogDays) * 24 * time.Hour, Bytes: s.RequestLogBytes}
 		},
 	})
 	if err != nil {
@@ -46,7 +47,7 @@ func (n *Node) startRequests() (err error) {
 	}
 	n.contents, err = requestlog.OpenContents(requestlog.ContentsConfig{
 		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Denied: n.contentDenied, Logger: n.log,
-		Age: func() time.Duration { return settings().LogContentAge },
+		Age: func() time.Duration { return time.Duration(settings().LogContentDays) * 24 * time.Hour },
 	})
 	if err != nil {
 		return err
@@ -68,7 +69,7 @@ func (n *Node) startRequests() (err error) {
 // keepContent keeps what a request said.
 func (n *Node) keepContent(s proxy.Said) {
 	c := requestlog.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
-	c.CustomerID = s.Customer
+	c.CustomerID, c.Tags = s.Customer, s.Tags
 	if k := s.Who.Key; k != nil {
 		c.KeyID, c.UserID, c.ProjectID = k.ID, k.UserID, k.ProjectID
 	}
@@ -87,15 +88,34 @@ func (n *Node) contentDenied(o *requestlog.Owners) bool {
 	if !cat.Settings().LogContent {
 		return true
 	}
-	denies := func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent }
-	if t, ok := cat.Team(o.TeamID); ok && denies(&t.Policy) {
-		return true
+	policies := make([]*resource.Policy, 0, 8)
+	if r, ok := cat.Organization(o.OrganizationID); ok {
+		policies = append(policies, &r.Policy)
 	}
-	if o.KeyID == "" {
-		return false
+	if r, ok := cat.Team(o.TeamID); ok {
+		policies = append(policies, &r.Policy)
 	}
-	k, ok := n.state.Key(o.KeyID)
-	return ok && denies(&k.Policy)
+	if r, ok := cat.Project(o.ProjectID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.User(o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.TeamMember(o.TeamID, o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Key(o.KeyID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Customer(o.CustomerID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	for _, tag := range o.Tags {
+		if r, ok := cat.Tag(tag); ok {
+			policies = append(policies, &r.Policy)
+		}
+	}
+	return slices.ContainsFunc(policies, func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent })
 }
 
 // sealedContent is a resource.Sealed in full: that shows nobody its box.

@@ -17,6 +17,7 @@ type Said struct {
 	Time      resource.Time
 	Who       *resource.Principal
 	Customer  string
+	Tags      []string
 	Request   []byte // the body, after the guardrails
 	Response  []byte
 	Truncated bool // the answer was longer than what is kept
@@ -49,7 +50,7 @@ func (s *Server) listen(c *Call) {
 
 // silent says that a level of the request forbids to keep what it says.
 func (c *Call) silent() bool {
-	return slices.ContainsFunc(c.who.Levels(nil), func(l resource.Level) bool {
+	return slices.ContainsFunc(c.levels, func(l resource.Level) bool {
 		return l.Policy != nil && l.Policy.LogContent != nil && !*l.Policy.LogContent
 	})
 }
@@ -60,7 +61,7 @@ func (s *Server) keep(c *Call) {
 		return
 	}
 	s.cfg.KeepContent(Said{
-		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.fields.User,
+		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.record.CustomerID, Tags: slices.Clone(c.record.Tags),
 		Request: slices.Clone(c.body), Response: c.heard.heard, Truncated: c.heard.cut,
 	})
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
-	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -50,6 +49,9 @@ type Config struct {
 	// WaitIndex waits until an index of a restore generation (0: any) is applied here; nil:
 	// requests that name one are refused with 503.
 	WaitIndex func(ctx context.Context, generation, index uint64) error
+
+	// Customers looks end users up; nil: none has a record.
+	Customers Customers
 
 	// The parts that a request passes through; all required but Guardrails (nil: none) and
 	// Pricer (nil: the table of package pricing, with its prices for long prompts).
@@ -185,7 +187,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
+			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
@@ -207,7 +209,10 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
-	*c = Call{headers: c.headers, limiting: ratelimit.Request{Levels: c.limiting.Levels[:0]}, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], waits: c.waits}
+	clear(c.levels)
+	*c = Call{
+		headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], levels: c.levels[:0], waits: c.waits,
+	}
 	s.calls.Put(c)
 }
 

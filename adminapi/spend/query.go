@@ -116,6 +116,18 @@ func (a *API) resolve(word, ref string) string {
 		if t, ok := a.cfg.Records.Teams.Find(ref); ok {
 			return t.ID
 		}
+	case "organization":
+		if o, ok := a.cfg.Records.Organizations.Find(ref); ok {
+			return o.ID
+		}
+	case "project":
+		if p, ok := a.cfg.Records.Projects.Find(ref); ok {
+			return p.ID
+		}
+	case "user":
+		if u, ok := a.cfg.Records.Users.Find(ref); ok {
+			return u.ID
+		}
 	}
 	return ref
 }

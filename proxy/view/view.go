@@ -149,6 +149,15 @@ func (m *Model) Hold(h pricing.Held) resource.Money {
 	return most
 }
 
+// GPUs is what to hold of GPU time for a request: the most that a deployment may take.
+func (m *Model) GPUs(h pricing.Held) resource.Money {
+	var most resource.Money
+	for i := range m.prices {
+		most = max(most, pricing.GPUHold(m.prices[i].price, h))
+	}
+	return most
+}
+
 // priceOf is the deployment's own price, else the list's, else nil.
 func (v *View) priceOf(model *resource.Model, d *resource.Deployment) *pricing.Entry {
 	if d.Price == nil && v.cache.Pricer != nil {
