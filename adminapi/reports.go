@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxDays bounds the days of one question about usage.
@@ -27,6 +28,8 @@ type (
 	usageOutput struct {
 		Body struct {
 			Items        []client.Usage `json:"items"`
+			From         resource.Time  `json:"from,omitzero" doc:"what is covered: the range that was asked for, rounded outwards to what is kept"`
+			To           resource.Time  `json:"to,omitzero"`
 			MissingNodes []string       `json:"missing_nodes,omitempty" doc:"nodes that gave no answer: their spend is not in it"`
 		}
 	}

@@ -280,6 +280,7 @@ func (s *Server) spendUsage(ctx context.Context, in *usageInput) (*usageOutput, 
 	}
 	out := &usageOutput{}
 	out.Body.MissingNodes = missing
+	out.Body.From, out.Body.To = resource.Time(q.From*1e9), resource.Time(q.To*1e9)
 	out.Body.Items = make([]client.Usage, 0, len(lines))
 	for i := range lines {
 		out.Body.Items = append(out.Body.Items, usageOfLine(&q, &lines[i]))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/requestlog"
@@ -38,7 +39,7 @@ func (n *Node) startRequests() (err error) {
 		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Logger: n.log, Registerer: n.registry,
 		Retention: func() requestlog.Retention {
 			s := settings()
-			return requestlog.Retention{Rows: s.RequestLogAge, Bytes: s.RequestLogBytes}
+			return requestlog.Retention{Rows: time.Duration(s.RequestLogDays) * 24 * time.Hour, Bytes: s.RequestLogBytes}
 		},
 	})
 	if err != nil {
@@ -46,7 +47,7 @@ func (n *Node) startRequests() (err error) {
 	}
 	n.contents, err = requestlog.OpenContents(requestlog.ContentsConfig{
 		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Denied: n.contentDenied, Logger: n.log,
-		Age: func() time.Duration { return settings().LogContentAge },
+		Age: func() time.Duration { return time.Duration(settings().LogContentDays) * 24 * time.Hour },
 	})
 	if err != nil {
 		return err
@@ -61,13 +62,14 @@ func (n *Node) startRequests() (err error) {
 		},
 	})
 	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
 }
 
 // keepContent keeps what a request said.
 func (n *Node) keepContent(s proxy.Said) {
 	c := requestlog.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
-	c.CustomerID = s.Customer
+	c.CustomerID, c.Tags = s.Customer, s.Tags
 	if k := s.Who.Key; k != nil {
 		c.KeyID, c.UserID, c.ProjectID = k.ID, k.UserID, k.ProjectID
 	}
@@ -86,15 +88,41 @@ func (n *Node) contentDenied(o *requestlog.Owners) bool {
 	if !cat.Settings().LogContent {
 		return true
 	}
-	denies := func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent }
-	if t, ok := cat.Team(o.TeamID); ok && denies(&t.Policy) {
-		return true
+	policies := make([]*resource.Policy, 0, 8)
+	if r, ok := cat.Organization(o.OrganizationID); ok {
+		policies = append(policies, &r.Policy)
 	}
-	if o.KeyID == "" {
-		return false
+	if r, ok := cat.Team(o.TeamID); ok {
+		policies = append(policies, &r.Policy)
 	}
-	k, ok := n.state.Key(o.KeyID)
-	return ok && denies(&k.Policy)
+	if r, ok := cat.Project(o.ProjectID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.User(o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.TeamMember(o.TeamID, o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Key(o.KeyID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Customer(o.CustomerID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	for _, tag := range o.Tags {
+		if r, ok := cat.Tag(tag); ok {
+			policies = append(policies, &r.Policy)
+		}
+	}
+	return slices.ContainsFunc(policies, func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent })
+}
+
+// sealedContent is a resource.Sealed in full: that shows nobody its box.
+type sealedContent struct {
+	DEK         string `json:"dek"`
+	Box         []byte `json:"box"`
+	Fingerprint string `json:"print"`
 }
 
 // contentSealer encrypts contents under the cluster's data keys.
@@ -111,16 +139,16 @@ func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(sealed)
+	return json.Marshal((*sealedContent)(sealed))
 }
 
 // Open implements requestlog.Sealer.
 func (s contentSealer) Open(b []byte, requestID string) ([]byte, error) {
-	var sealed resource.Sealed
+	var sealed sealedContent
 	if err := json.Unmarshal(b, &sealed); err != nil {
 		return nil, fmt.Errorf("read sealed content: %w", err)
 	}
-	text, err := s.keys.Open(&sealed, "request", requestID, "content")
+	text, err := s.keys.Open((*resource.Sealed)(&sealed), "request", requestID, "content")
 	if err != nil {
 		return nil, err
 	}

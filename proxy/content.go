@@ -18,6 +18,7 @@ type Said struct {
 	Time      resource.Time
 	Who       *resource.Principal
 	Customer  string
+	Tags      []string
 	Request   []byte // the body, after the guardrails
 	Response  []byte
 	Truncated bool // the answer was longer than what is kept
@@ -54,7 +55,7 @@ func (s *Server) keep(c *Call) {
 		return
 	}
 	s.cfg.KeepContent(Said{
-		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.fields.User,
+		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.record.CustomerID, Tags: slices.Clone(c.record.Tags),
 		Request: slices.Clone(c.body), Response: c.heard.heard, Truncated: c.heard.cut,
 	})
 }

@@ -24,10 +24,10 @@ type Settings struct {
 	ServeStale           time.Duration // how long a node without a leader serves inference; default 24h; 0: fail closed; <0: for ever
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
-	RequestLogAge        time.Duration // how long rows of requests are kept; default 30 days
-	RequestLogBytes      int64         // of all rows on one node; default 4 GiB
+	RequestLogDays       int64         // how long requests are listed; default 30
+	RequestLogBytes      int64         // of all of them on one node; default 4 GiB
 	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
-	LogContentAge        time.Duration // how long those are kept; default 7 days
+	LogContentDays       int64         // how long those are kept; default 7
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -62,10 +62,10 @@ func DefaultSettings() Settings {
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
-		RequestLogAge:        30 * 24 * time.Hour,
-		RequestLogBytes:      4 << 30,
-		LogContentAge:        7 * 24 * time.Hour,
 		UnknownPrice:         EstimatePrice(),
+		RequestLogDays:       30,
+		RequestLogBytes:      4 << 30,
+		LogContentDays:       7,
 	}
 }
 
@@ -155,7 +155,7 @@ var settings = []settingRow{
 	},
 	{
 		"log_content_days", "integer", `7`, "for how many days they are kept, 1 to 3660",
-		days(func(s *Settings) *time.Duration { return &s.LogContentAge }),
+		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, 3660, 1),
 	},
 	{
 		"max_body_bytes", "integer", `33554432`, "bytes of a request's body, 1024 to 1073741824; max_request_size_mb wins",
@@ -177,7 +177,7 @@ var settings = []settingRow{
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
-		days(func(s *Settings) *time.Duration { return &s.RequestLogAge }),
+		integer(func(s *Settings) *int64 { return &s.RequestLogDays }, 1, 3660, 1),
 	},
 	{
 		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",

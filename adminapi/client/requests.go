@@ -7,12 +7,16 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Spend is an answer about what was spent.
 type Spend struct {
-	Items        []Usage  `json:"items"`
-	MissingNodes []string `json:"missing_nodes,omitempty"` // gave no answer: their spend is not in it
+	Items        []Usage       `json:"items"`
+	From         resource.Time `json:"from,omitzero"` // what is covered
+	To           resource.Time `json:"to,omitzero"`
+	MissingNodes []string      `json:"missing_nodes,omitempty"` // gave no answer: their spend is not in it
 }
 
 // Spend answers a question about spend: group_by, granularity, from, to and filters such as

@@ -116,6 +116,18 @@ func (a *API) resolve(word, ref string) string {
 		if t, ok := a.cfg.Records.Teams.Find(ref); ok {
 			return t.ID
 		}
+	case "organization":
+		if o, ok := a.cfg.Records.Organizations.Find(ref); ok {
+			return o.ID
+		}
+	case "project":
+		if p, ok := a.cfg.Records.Projects.Find(ref); ok {
+			return p.ID
+		}
+	case "user":
+		if u, ok := a.cfg.Records.Users.Find(ref); ok {
+			return u.ID
+		}
 	}
 	return ref
 }
@@ -190,8 +202,8 @@ func (a *API) Usage(by records.Caller, p UsageParams) (rollup.Query, error) {
 	if q.Filter, err = conditions(names); err != nil {
 		return q, err
 	}
-	if err := q.Validate(); err != nil {
-		return q, invalid("group_by", err.Error())
+	if err := q.Fit(now); err != nil {
+		return q, invalid("granularity", err.Error())
 	}
 	return q, nil
 }

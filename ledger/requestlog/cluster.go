@@ -62,6 +62,7 @@ type question struct {
 	Content *contentKey   `json:"content,omitempty"`
 	Totals  *TotalsQuery  `json:"totals,omitempty"`
 	Check   *struct{}     `json:"check,omitempty"`
+	Cells   *copyQuery    `json:"cells,omitempty"`
 }
 
 // reply is one node's answer.
@@ -71,6 +72,7 @@ type reply struct {
 	Content *Content      `json:"content,omitempty"`
 	Totals  []Total       `json:"totals,omitempty"`
 	Report  *Report       `json:"report,omitempty"`
+	Cells   *copyPart     `json:"cells,omitempty"`
 	Fault   *fault        `json:"fault,omitempty"`
 }
 
@@ -112,6 +114,8 @@ func (c *Cluster) own(ctx context.Context, q *question) (r *reply, err error) {
 		r.Totals, err = c.cfg.Log.Totals(ctx, *q.Totals)
 	case q.Check != nil:
 		r.Report, err = c.cfg.Log.Check(ctx)
+	case q.Cells != nil:
+		r.Cells, err = c.cfg.Log.cellsSince(q.Cells)
 	default:
 		err = errors.New("a newer node asks what this version does not know")
 	}
@@ -213,7 +217,9 @@ func (c *Cluster) Rows(ctx context.Context, q Query) (page Page, missing []strin
 	return page, missing, nil
 }
 
-// Usage answers with the spend on all nodes.
+// Usage answers with the spend on all nodes. Spend on a node that gives no answer, or was
+// removed, is taken from this node's copy of its hours and days; missing names such a node
+// too, with the time of the copy.
 func (c *Cluster) Usage(ctx context.Context, q rollup.Query) (lines []rollup.Line, missing []string, err error) {
 	if err := q.Validate(); err != nil {
 		return nil, nil, &resource.Invalid{Field: "query", Reason: err.Error()}
@@ -226,7 +232,40 @@ func (c *Cluster) Usage(ctx context.Context, q rollup.Query) (lines []rollup.Lin
 	for _, r := range replies {
 		answers = append(answers, r.Lines)
 	}
+	missing, err = c.addCopies(q, replies, missing, &answers)
+	if err != nil {
+		return nil, nil, err
+	}
 	return rollup.Merge(answers...), missing, nil
+}
+
+// addCopies adds the copies of the nodes that gave no answer, and of those that are gone.
+func (c *Cluster) addCopies(q rollup.Query, replies map[string]*reply, missing []string, answers *[][]rollup.Line) ([]string, error) {
+	ids, err := c.cfg.Log.copiedNodes()
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, n := range c.cfg.Nodes() {
+		names[n.ID] = cmp.Or(n.Name, n.ID)
+	}
+	for _, id := range ids {
+		if replies[id] != nil || id == c.cfg.Log.cfg.NodeID {
+			continue
+		}
+		lines, have, ok, err := c.cfg.Log.copyUsage(id, q)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		*answers = append(*answers, lines)
+		if i := slices.Index(missing, names[id]); i >= 0 {
+			missing[i] += " (copied " + have.At.Std().Format(time.RFC3339) + ")"
+		}
+	}
+	return missing, nil
 }
 
 // Content finds the newest content of a request, of the key if one is named; nil: no node

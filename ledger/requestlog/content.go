@@ -50,6 +50,8 @@ type Owners struct {
 	ProjectID      string `json:"project_id,omitempty"`
 	UserID         string `json:"user_id,omitempty"`
 	CustomerID     string `json:"customer_id,omitempty"`
+
+	Tags []string `json:"tags,omitempty"`
 }
 
 type contentKey struct {

@@ -2,7 +2,6 @@ package requestlog
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,8 +48,8 @@ type Source interface {
 type Retention struct {
 	Rows    time.Duration // 0: 30 days
 	Bytes   int64         // of all segments; 0: 4 GiB
-	Minutes time.Duration // cells of a minute; 0: 2 days
-	Hours   time.Duration // 0: 62 days
+	Minutes time.Duration // cells of a minute; 0: rollup.MinutesKept
+	Hours   time.Duration // 0: rollup.HoursKept
 	Days    time.Duration // 0: 5 years
 }
 
@@ -59,7 +58,7 @@ func (r Retention) filled() Retention {
 	for _, f := range []struct {
 		v    *time.Duration
 		zero time.Duration
-	}{{&r.Rows, 30 * day}, {&r.Minutes, 2 * day}, {&r.Hours, 62 * day}, {&r.Days, 5 * 366 * day}} {
+	}{{&r.Rows, 30 * day}, {&r.Minutes, rollup.MinutesKept}, {&r.Hours, rollup.HoursKept}, {&r.Days, 5 * 366 * day}} {
 		if *f.v == 0 {
 			*f.v = f.zero
 		}
@@ -158,14 +157,12 @@ func (l *Log) openFile() (err error) {
 		return err
 	}
 	return l.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range append(bucketCells[:], bucketMeta, bucketRows, bucketSegments) {
+		for _, name := range append(bucketCells[:], bucketMeta, bucketRows, bucketSegments, bucketCopies) {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		if b := tx.Bucket(bucketMeta).Get(keyTaken); len(b) == 8 {
-			l.taken = binary.BigEndian.Uint64(b)
-		}
+		l.taken = takenOf(tx)
 		l.hot = int64(tx.Bucket(bucketRows).Stats().KeyN)
 		return nil
 	})
@@ -291,7 +288,11 @@ type cells struct{ tx *bolt.Tx }
 
 // Scan implements rollup.Source.
 func (c cells) Scan(l rollup.Level, first, end []byte, visit func(key, value []byte) error) error {
-	cur := c.tx.Bucket(bucketCells[l]).Cursor()
+	return scan(c.tx.Bucket(bucketCells[l]), first, end, visit)
+}
+
+func scan(b *bolt.Bucket, first, end []byte, visit func(key, value []byte) error) error {
+	cur := b.Cursor()
 	for k, v := cur.Seek(first); k != nil && string(k) < string(end); k, v = cur.Next() {
 		if err := visit(k, v); err != nil {
 			return err

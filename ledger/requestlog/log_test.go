@@ -1,6 +1,7 @@
 package requestlog_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -9,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
@@ -77,6 +78,8 @@ func (s *source) Last() uint64 {
 
 func (*source) SetSoftFloor(string, uint64) {}
 
+func dollars(nano int64) resource.Money { return resource.Money(nano) }
+
 // requests are n requests of three keys in two teams, a minute apart.
 func requests(from time.Time, n int) []ledger.Record {
 	out := make([]ledger.Record, 0, n)
@@ -103,6 +106,7 @@ type fixture struct {
 	*requestlog.Log
 	source *source
 	dir    string
+	id     string // "": n1
 	now    time.Time
 	keep   requestlog.Retention
 }
@@ -110,7 +114,7 @@ type fixture struct {
 func (f *fixture) open(t *testing.T) {
 	t.Helper()
 	l, err := requestlog.Open(requestlog.Config{
-		Dir: f.dir, NodeID: "n1", Source: f.source, Now: func() time.Time { return f.now },
+		Dir: f.dir, NodeID: cmp.Or(f.id, "n1"), Source: f.source, Now: func() time.Time { return f.now },
 		Retention: func() requestlog.Retention { return f.keep },
 	})
 	if err != nil {
@@ -176,10 +180,10 @@ func TestLog_SealAndRestart(t *testing.T) {
 	}
 	check := func(when string) {
 		t.Helper()
-		if d := cmp.Diff(wantRows.Rows, f.rows(t, requestlog.Query{}).Rows); d != "" {
+		if d := gocmp.Diff(wantRows.Rows, f.rows(t, requestlog.Query{}).Rows); d != "" {
 			t.Errorf("rows %s:\n%s", when, d)
 		}
-		if d := cmp.Diff(wantUsage, f.usage(t, rollup.Query{GroupBy: []rollup.Dim{rollup.Key}, Granularity: "hour"})); d != "" {
+		if d := gocmp.Diff(wantUsage, f.usage(t, rollup.Query{GroupBy: []rollup.Dim{rollup.Key}, Granularity: "hour"})); d != "" {
 			t.Errorf("usage %s:\n%s", when, d)
 		}
 	}
@@ -276,7 +280,7 @@ func TestLog_Pages(t *testing.T) {
 			last := p.Rows[len(p.Rows)-1]
 			q.After = &requestlog.Cursor{Time: last.Time, Number: last.Number, Node: last.Node}
 		}
-		if d := cmp.Diff(f.rows(t, requestlog.Query{Ascending: ascending}).Rows, seen); d != "" {
+		if d := gocmp.Diff(f.rows(t, requestlog.Query{Ascending: ascending}).Rows, seen); d != "" {
 			t.Errorf("ascending %v:\n%s", ascending, d)
 		}
 	}
@@ -295,7 +299,7 @@ func TestLog_Explain(t *testing.T) {
 		Decision: "refused", Step: "budget", Scope: "key", Entity: "key_0", Rule: "Budget day is spent.",
 		Charges: []requestlog.Charge{{Account: "key/key_1/day", Window: 3, Amount: 40}},
 	}
-	if d := cmp.Diff(want, got); err != nil || d != "" {
+	if d := gocmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("Explain: %v\n%s", err, d)
 	}
 }
@@ -337,7 +341,7 @@ func TestLog_Usage(t *testing.T) {
 			for _, l := range f.usage(t, rollup.Query{GroupBy: []rollup.Dim{d}, Granularity: g}) {
 				sum.Add(&l.Sums)
 			}
-			if cmp.Diff(total[0].Sums, sum) != "" {
+			if gocmp.Diff(total[0].Sums, sum) != "" {
 				t.Errorf("by %s and %s: %+v, want %+v", d, g, sum, total[0].Sums)
 			}
 		}

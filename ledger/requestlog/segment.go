@@ -315,10 +315,16 @@ func (l *Log) Trim() error {
 	if err := l.trimSegments(resource.At(now.Add(-keep.Rows)), keep.Bytes); err != nil {
 		return fmt.Errorf("trim segments: %w", err)
 	}
+	var before [len(bucketCells)]int64
 	for level, age := range [...]time.Duration{keep.Minutes, keep.Hours, keep.Days} {
-		if err := l.trimCells(rollup.Level(level), now.Add(-age).Unix()); err != nil {
+		before[level] = now.Add(-age).Unix()
+		bucket := func(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket(bucketCells[level]) }
+		if err := l.trimBucket(bucket, before[level]); err != nil {
 			return fmt.Errorf("trim cells: %w", err)
 		}
+	}
+	if err := l.trimCopies(before); err != nil {
+		return fmt.Errorf("trim copied cells: %w", err)
 	}
 	return nil
 }
@@ -346,16 +352,14 @@ func (l *Log) trimSegments(oldest resource.Time, most int64) error {
 	return nil
 }
 
-// trimCells removes cells in several transactions, so that none is long.
-func (l *Log) trimCells(level rollup.Level, before int64) error {
+// trimBucket removes the cells of a bucket that start before the second, in several
+// transactions, so that none is long.
+func (l *Log) trimBucket(bucket func(*bolt.Tx) *bolt.Bucket, before int64) error {
 	for _, r := range rollup.Expired(before) {
-		for removed := sealBatch; removed == sealBatch; {
-			removed = 0
-			if !l.hasCell(level, r) {
-				break // an empty transaction would sync the file too
-			}
+		for l.hasCell(bucket, r) { // an empty transaction would sync the file too
 			err := l.db.Update(func(tx *bolt.Tx) error {
-				c := tx.Bucket(bucketCells[level]).Cursor()
+				c := bucket(tx).Cursor()
+				removed := 0
 				for k, _ := c.Seek(r[0]); k != nil && string(k) < string(r[1]) && removed < sealBatch; k, _ = c.Seek(r[0]) {
 					if err := c.Delete(); err != nil {
 						return err
@@ -372,10 +376,12 @@ func (l *Log) trimCells(level rollup.Level, before int64) error {
 	return nil
 }
 
-func (l *Log) hasCell(level rollup.Level, keys [2][]byte) (has bool) {
-	_ = l.db.View(func(tx *bolt.Tx) error {
-		k, _ := tx.Bucket(bucketCells[level]).Cursor().Seek(keys[0])
-		has = k != nil && string(k) < string(keys[1])
+func (l *Log) hasCell(bucket func(*bolt.Tx) *bolt.Bucket, keys [2][]byte) (has bool) {
+	_ = l.db.View(func(tx *bolt.Tx) error { // does not fail
+		if b := bucket(tx); b != nil {
+			k, _ := b.Cursor().Seek(keys[0])
+			has = k != nil && string(k) < string(keys[1])
+		}
 		return nil
 	})
 	return has

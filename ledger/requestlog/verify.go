@@ -3,8 +3,8 @@ package requestlog
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -54,29 +54,34 @@ var holderDims = []rollup.Dim{
 	rollup.Provider, rollup.Customer, rollup.Tag,
 }
 
-// addLines adds the days of one dimension; nil: of all.
+// memberKind is the kind of a user's totals in a team, whose id is TEAM/USER.
+const memberKind = "member"
+
+// addDays adds the days of everything, of each holder and of the members of teams.
 func (t totals) addDays(src rollup.Source) error {
-	q := rollup.Query{To: maxSeconds, Granularity: "day"}
-	for i := -1; i < len(holderDims); i++ {
-		q.GroupBy = nil
-		kind := "total"
-		if i >= 0 {
-			q.GroupBy, kind = holderDims[i:i+1], holderDims[i].String()
-		}
-		if err := q.Validate(); err != nil {
+	if err := t.addKind(src, "total"); err != nil {
+		return err
+	}
+	for _, d := range holderDims {
+		if err := t.addKind(src, d.String(), d); err != nil {
 			return err
 		}
-		lines, err := q.Run(src)
-		if err != nil {
-			return err
-		}
-		for i := range lines {
-			l := &lines[i]
-			id := strings.Join(l.Names, "")
-			if id == "" && kind != "total" {
-				continue // requests without one
-			}
-			t.add(kind, id, int32(l.Start/rollup.Day.Seconds()), &l.Sums)
+	}
+	return t.addKind(src, memberKind, rollup.Team, rollup.User)
+}
+
+func (t totals) addKind(src rollup.Source, kind string, by ...rollup.Dim) error {
+	q := rollup.Query{To: maxSeconds, Granularity: "day", GroupBy: by}
+	if err := q.Validate(); err != nil {
+		return err
+	}
+	lines, err := q.Run(src)
+	if err != nil {
+		return err
+	}
+	for i := range lines {
+		if l := &lines[i]; !slices.Contains(l.Names, "") { // else of requests without one
+			t.add(kind, strings.Join(l.Names, "/"), int32(l.Start/rollup.Day.Seconds()), &l.Sums)
 		}
 	}
 	return nil
@@ -94,9 +99,7 @@ func (l *Log) Totals(ctx context.Context, q TotalsQuery) ([]Total, error) {
 	all := totals{}
 	var taken uint64
 	err := l.db.View(func(tx *bolt.Tx) error {
-		if b := tx.Bucket(bucketMeta).Get(keyTaken); len(b) == 8 {
-			taken = binary.BigEndian.Uint64(b)
-		}
+		taken = takenOf(tx)
 		return all.addDays(cells{tx})
 	})
 	if err != nil {
@@ -381,6 +384,10 @@ type Verification struct {
 	Differences []string  `json:"differences,omitempty"` // empty: everything agrees
 }
 
+// verifiedDays is for how many days totals are compared: the replicated ones are kept for
+// 400, and removed little by little.
+const verifiedDays = 390
+
 // checkTimeout bounds how long a node may fold its files.
 const checkTimeout = 4 * time.Minute
 
@@ -412,12 +419,47 @@ func (c *Cluster) Verify(ctx context.Context, index uint64, upTo map[string]uint
 			folded.add(t.Kind, t.ID, t.Day, &t.Sums)
 		}
 	}
-	v.compare(folded, want)
+	gone, err := c.addGone(folded, upTo)
+	if err != nil {
+		return nil, err
+	}
+	v.Missing = append(v.Missing, gone...)
+	oldest := int32(c.cfg.Log.cfg.Now().Unix()/rollup.Day.Seconds()) - verifiedDays
+	v.compare(folded, want, oldest)
 	return v, nil
 }
 
+// addGone adds the copied cells of nodes that were removed, and names those of which there is
+// no copy that goes as far as the replicated totals.
+func (c *Cluster) addGone(folded totals, upTo map[string]uint64) (missing []string, err error) {
+	l := c.cfg.Log
+	nodes := c.cfg.Nodes()
+	for _, id := range slices.Sorted(maps.Keys(upTo)) {
+		if upTo[id] == 0 || slices.ContainsFunc(nodes, func(n Node) bool { return n.ID == id }) {
+			continue
+		}
+		have, err := l.copyOf(id)
+		if err != nil {
+			return nil, err
+		}
+		if have.Taken < upTo[id] {
+			missing = append(missing, fmt.Sprintf("%s (removed; the copy goes to record %d of %d)", id, have.Taken, upTo[id]))
+		}
+		err = l.db.View(func(tx *bolt.Tx) error {
+			if b := tx.Bucket(bucketCopies).Bucket([]byte(id)); b != nil {
+				return folded.addDays(copyCellsOf{b})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return missing, nil
+}
+
 // compare names each difference between the folded and the replicated totals.
-func (v *Verification) compare(folded totals, want []Replicated) {
+func (v *Verification) compare(folded totals, want []Replicated, oldest int32) {
 	kinds := map[string]bool{}
 	for i := range want {
 		w := &want[i]
@@ -428,6 +470,9 @@ func (v *Verification) compare(folded totals, want []Replicated) {
 			have = &rollup.Sums{}
 		}
 		delete(folded, k)
+		if w.Day < oldest {
+			continue
+		}
 		v.Compared++
 		sums := rollup.Sums{Cost: int64(w.Cost), Requests: w.Requests, Failures: w.Failures, Prompt: w.Prompt, Completion: w.Completion}
 		if d := different(have, &sums); d != "" {
@@ -435,7 +480,7 @@ func (v *Verification) compare(folded totals, want []Replicated) {
 		}
 	}
 	for _, t := range folded.list() {
-		if kinds[t.Kind] && t.Sums.Requests != 0 {
+		if kinds[t.Kind] && t.Day >= oldest && t.Sums.Requests != 0 {
 			v.Differences = append(v.Differences, fmt.Sprintf("%s %s on %s: the nodes' records have %d requests, the replicated totals none", t.Kind, t.ID, dayText(t.Day), t.Sums.Requests))
 		}
 	}

@@ -82,12 +82,48 @@ func (q *Query) Validate() error {
 	return nil
 }
 
+// For how long cells of a minute and of an hour are kept at least.
+const (
+	MinutesKept = 48 * time.Hour
+	HoursKept   = 62 * 24 * time.Hour
+)
+
+// Fit validates the query and rounds its times outwards to what is still kept at now: to
+// hours two days ago, to days two months ago.
+func (q *Query) Fit(now time.Time) error {
+	level := func(at int64) Level {
+		switch age := now.Unix() - at; {
+		case age > int64((HoursKept - 25*time.Hour).Seconds()):
+			return Day
+		case age > int64((MinutesKept - 2*time.Hour).Seconds()):
+			return Hour
+		default:
+			return Minute
+		}
+	}
+	if err := q.Validate(); err != nil {
+		return err
+	}
+	from, to := level(q.From), level(q.To)
+	if q.Granularity == "minute" && from > Minute || q.Granularity == "hour" && from > Hour {
+		return fmt.Errorf("minutes are kept for two days and hours for two months: the range begins before that")
+	}
+	q.From, q.To = from.Floor(q.From), to.Floor(q.To+to.Seconds()-1)
+	return nil
+}
+
 func (q *Query) used() []Dim {
 	used := slices.Clone(q.GroupBy)
 	for i := range q.Filter {
 		used = append(used, q.Filter[i].Dim)
 	}
 	return used
+}
+
+// NeedsMinutes says whether the query cannot be answered from hours and days.
+func (q *Query) NeedsMinutes() bool {
+	fam, err := familyOf(q.used())
+	return err == nil && slices.ContainsFunc(q.spans(families[fam].finest), func(s span) bool { return s.level == Minute })
 }
 
 // span is a range of time that is read from one level.

@@ -321,6 +321,18 @@ func Expired(before int64) (ranges [][2][]byte) {
 	return ranges
 }
 
+// SkipTo is the key of the first cell of the family that may start at the second or later, nil
+// if the cell with the key does.
+func SkipTo(key []byte, since int64) []byte {
+	if len(key) < headLen {
+		return nil
+	}
+	if first := start(int(key[0]), since); string(key[:headLen]) < string(first) {
+		return first
+	}
+	return nil
+}
+
 const headLen = 5 // of a key: family and minute
 
 // cell is a key, taken apart.
