@@ -14,22 +14,6 @@ type detail struct {
 // view makes of a record what a client sees.
 type view[P, V any] func(r P, d detail) V
 
-func (s *Server) keyView(k *resource.Key, d detail) client.Key {
-	v := client.Key{Key: *k, Secret: d.secret, Spend: s.cfg.State.Totals("key", k.ID).Cost}
-	if d.alone {
-		v.Accounts = s.rs.Accounts("key/" + k.ID)
-	}
-	return v
-}
-
-func (s *Server) teamView(t *resource.Team, d detail) client.Team {
-	v := client.Team{Team: *t, Spend: s.cfg.State.Totals("team", t.ID).Cost}
-	if d.alone {
-		v.Accounts = s.rs.Accounts("team/" + t.ID)
-	}
-	return v
-}
-
 func (s *Server) modelView(m *resource.Model, d detail) client.Model {
 	v := client.Model{Model: *m}
 	if d.alone {
@@ -46,6 +30,15 @@ func deploymentView(d *resource.Deployment, _ detail) client.Deployment {
 
 func credentialView(c *resource.Credential, _ detail) client.Credential {
 	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey)}
+}
+
+// settingView adds what the setting may be. One that nobody has set has no version.
+func settingView(r *resource.Setting, _ detail) client.Setting {
+	v := client.Setting{Setting: *r, Unset: r.Version == 0}
+	if info, ok := resource.LookupSetting(r.ID); ok {
+		v.Type, v.Default, v.Help = info.Type, info.Default, info.Help
+	}
+	return v
 }
 
 // plainView shows a record as it is.

@@ -89,10 +89,10 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	ch.publish(f)
-	f.progress.Move(b.pos, b.marks)
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(ch.Change)
 	}
+	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
 	return nil
 }
 
@@ -126,7 +126,11 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 		tx = new(Tx)
 		f.tx = tx
 	}
-	*tx = Tx{Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind}
+	tx.writes.clear()
+	*tx = Tx{
+		Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind,
+		writes: tx.writes, audits: tx.audits[:0],
+	}
 	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
 	if once {
 		if a, done := tx.seen(); done {
@@ -158,9 +162,8 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 	if tx.epoch {
 		tx.b.tables["epoch"] = true
 	}
-	for i := range tx.audits {
-		tx.putAudit(i)
-	}
+	tx.putAudits()
+	tx.b.passed = append(tx.b.passed, tx.passed...)
 	return Applied{Result: res}
 }
 

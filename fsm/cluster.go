@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -122,7 +124,7 @@ func (c PutJoinToken) Apply(tx *Tx) error {
 		}
 	}
 	tx.put(store.Tokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
-	tx.note("join_token", c.Hash.String()[:8], 0, nil)
+	tx.note("join_token", c.Hash.String()[:8], "", 0, nil, nil)
 	return nil
 }
 
@@ -140,8 +142,8 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
-	if len(id) > maxID {
-		return &resource.Invalid{Field: "id", Reason: fmt.Sprintf("has more than %d bytes", maxID)}
+	if !relation.ValidID(store.Members, id) {
+		return &resource.Invalid{Field: "id", Reason: "an id has 1 to 128 bytes and no slash"}
 	}
 	if c.Member.Removed {
 		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}
@@ -164,7 +166,7 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	}
 	tx.storeMember(&m)
 	tx.raiseVersion()
-	tx.note("member", id, f.Version, nil)
+	tx.note("member", id, m.Name, f.Version, nil, nil)
 	return nil
 }
 
@@ -219,7 +221,7 @@ func (c RemoveMember) Apply(tx *Tx) error {
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
-	tx.note("member", c.ID, f.Version, []string{"removed"})
+	tx.note("member", c.ID, m.Name, f.Version, audit.Flag("removed", false), audit.Flag("removed", true))
 	return nil
 }
 

@@ -48,6 +48,7 @@ type FSM struct {
 	metrics  *Metrics
 
 	keys    atomic.Pointer[memory.Keys]
+	people  atomic.Pointer[memory.People]
 	catalog atomic.Pointer[resource.Catalog]
 	nodes   atomic.Pointer[money.Nodes]
 	members atomic.Pointer[map[string]*resource.Member]
@@ -80,6 +81,7 @@ func Open(cfg Config) (*FSM, error) {
 		return nil, err
 	}
 	f.install(m)
+	f.progress.Move(m.pos, nil)
 	f.metrics.register(cfg.Registerer, f)
 	return f, nil
 }

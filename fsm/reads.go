@@ -5,10 +5,10 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -41,18 +41,7 @@ func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) 
 
 // KeyByName returns the key with the name. It reads the file's index of names.
 func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
-	var id string
-	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := store.Names.Read(tx, nameKey(store.Keys, name))
-		if ok {
-			id = string(fr.Payload)
-		}
-		return err
-	})
-	if id == "" {
-		return nil, false
-	}
-	return f.Key(id)
+	return f.Key(f.named(store.Keys, name))
 }
 
 // Cluster returns the identity of the cluster; false before the bootstrap.
@@ -173,11 +162,14 @@ func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
 }
 
 // Leases returns what the node of the Config holds of every window. It reads the file.
-func (f *FSM) Leases() []Lease {
+func (f *FSM) Leases() []Lease { return f.LeasesOf(f.cfg.NodeID) }
+
+// LeasesOf returns what any node holds of every window. It reads the file.
+func (f *FSM) LeasesOf(node string) []Lease {
 	nodes := *f.nodes.Load()
 	var all []Lease
 	f.eachAccount("", func(k, v []byte) error {
-		l, ok, err := leaseOf(f.cfg.NodeID, nodes, k, v)
+		l, ok, err := leaseOf(node, nodes, k, v)
 		if ok {
 			all = append(all, l)
 		}
@@ -243,19 +235,20 @@ func readAccount(k, v []byte) (*money.Account, resource.AccountID, resource.Time
 	return a, id, start, err
 }
 
-// Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
+// Accounts returns the windows, open and previous, of a holder: "key/ID", "team/ID", … It
 // reads the file.
 func (f *FSM) Accounts(holder string) []Account {
-	nodes := *f.nodes.Load()
+	nodes, now := *f.nodes.Load(), f.progress.Position().At
 	var all []Account
 	f.eachAccount(holder+"/", func(k, v []byte) error {
 		a, id, start, err := readAccount(k, v)
-		if err != nil {
+		if err != nil || strings.Contains(string(id[len(holder)+1:]), "/") { // of a longer id
 			return err
 		}
+		a.Lapse(now)
 		s := a.Sums(nodes)
 		all = append(all, Account{
-			ID: id, Window: resource.Window{Start: start, End: a.End}, Limit: a.Limit,
+			ID: id, Window: resource.Window{Start: start, End: a.End}, Unit: a.Unit, Limit: a.Limit,
 			Settled: a.Settled, Presumed: s.Presumed, Granted: s.Live,
 		})
 		return nil
@@ -263,8 +256,9 @@ func (f *FSM) Accounts(holder string) []Account {
 	return all
 }
 
-// Totals returns the sums of a "key", "team" or "model" (by name), or of "total" with the
-// id "". It reads the file.
+// Totals returns the sums of a holder: a kind such as resource.HolderKey and its id, a model
+// by its name, a member of a team by TEAM/USER; of "provider" by name; or of "total" with
+// the id "". It reads the file.
 func (f *FSM) Totals(kind, id string) Totals {
 	var t Totals
 	f.view(func(tx *bolt.Tx) error {
@@ -286,14 +280,14 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	f.view(func(tx *bolt.Tx) error {
 		c := store.Totals.In(tx).Cursor()
 		for k, v := c.Seek(money.DayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
-			if len(k) != len(last) {
+			day, ok := money.Day(k)
+			if !ok || len(k) != len(last) {
 				continue
 			}
 			fr, err := frame.Parse(k, v)
 			if err != nil {
 				return err
 			}
-			day := money.Day(k)
 			if days[day], err = money.ParseTotals(fr.Payload); err != nil {
 				return err
 			}
@@ -301,17 +295,4 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 		return nil
 	})
 	return days
-}
-
-// AuditQuery selects audit entries, the newest first. Zero fields select all.
-type AuditQuery = audit.Query
-
-// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
-// reads the file.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		items, next, err = audit.Find(tx, q)
-		return err
-	})
-	return items, next
 }

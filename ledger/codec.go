@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -33,17 +34,23 @@ type kind byte
 
 // The types of records; numbers are never reused.
 const (
-	kindReserve kind = 1 // a Reservation
-	kindSettle1 kind = 2 // a Record as it was first written; only read
-	kindStart   kind = 3 // a process opened the journal; its number may jump
-	kindEpoch   kind = 4 // the process learned its epoch, which holds from its start on
-	kindCheck   kind = 5 // first of a segment: the reservations that are open
-	kindSettle  kind = 6 // a Record
-	kindEnd     kind = 7 // bound of the known types, never written
+	kindReserve1 kind = 1  // a Reservation as it was first written; only read
+	kindSettle1  kind = 2  // a Record as it was first written; only read
+	kindStart    kind = 3  // a process opened the journal; its number may jump
+	kindEpoch    kind = 4  // the process learned its epoch, which holds from its start on
+	kindCheck    kind = 5  // first of a segment: the reservations that are open
+	kindSettle2  kind = 6  // a Record in its second form; only read
+	kindSettle   kind = 7  // a Record
+	kindReserve  kind = 8  // a Reservation
+	kindAmend    kind = 9  // other holds of a Reservation
+	kindEnd      kind = 10 // bound of the known types, never written
 )
 
 // settles says whether the record is a SETTLE in any of its forms.
-func (k kind) settles() bool { return k == kindSettle || k == kindSettle1 }
+func (k kind) settles() bool { return k == kindSettle || k == kindSettle2 || k == kindSettle1 }
+
+// reserves says whether the record is a RESERVE in any of its forms.
+func (k kind) reserves() bool { return k == kindReserve || k == kindReserve1 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -129,7 +136,20 @@ func putReservation(b []byte, r *Reservation) []byte {
 	b = putString(b, r.User)
 	b = putString(b, r.Model)
 	b = binary.AppendVarint(b, int64(r.Hold))
-	return putCharges(b, r.Holds)
+	b = putCharges(b, r.Holds)
+	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.UserID, r.CustomerID} {
+		b = putString(b, s)
+	}
+	return putStrings(b, r.Tags)
+}
+
+func putStrings(b []byte, list []string) []byte {
+	list = list[:min(len(list), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = putString(b, s)
+	}
+	return b
 }
 
 func putRecord(b []byte, r *Record) []byte {
@@ -146,11 +166,7 @@ func putRecord(b []byte, r *Record) []byte {
 		b = binary.AppendVarint(b, v)
 	}
 	b = putCharges(b, r.Charges)
-	tags := r.Tags[:min(len(r.Tags), maxList)]
-	b = binary.AppendUvarint(b, uint64(len(tags)))
-	for _, t := range tags {
-		b = putString(b, t)
-	}
+	b = putStrings(b, r.Tags)
 	for _, s := range [...]string{r.UserID, r.Provider, r.ErrorCode, r.Guardrail} {
 		b = putString(b, s)
 	}
@@ -162,7 +178,76 @@ func putRecord(b []byte, r *Record) []byte {
 		b = putString(b, results[i].Hook)
 		b = putString(b, results[i].Status)
 	}
+	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.CustomerID, r.SessionID} {
+		b = putString(b, s)
+	}
+	return putMore(putReceipt(b, &r.Receipt), &r.Usage)
+}
+
+func putReceipt(b []byte, r *Receipt) []byte {
+	for _, s := range [...]string{r.Step, r.Scope, r.Entity, r.Rule, r.PriceSource} {
+		b = putString(b, s)
+	}
+	for _, v := range [...]int64{r.Prompt, r.Completion, r.Clamped} {
+		b = binary.AppendVarint(b, v)
+	}
+	tries := r.Tries[:min(len(r.Tries), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(tries)))
+	for i := range tries {
+		t := &tries[i]
+		for _, s := range [...]string{t.DeploymentID, t.Provider, t.ErrorKind, t.ErrorCode} {
+			b = putString(b, s)
+		}
+		b = binary.AppendVarint(b, int64(t.Status))
+		b = binary.AppendVarint(b, int64(t.Duration))
+	}
 	return b
+}
+
+// more are the fields of a usage beside the five that every record has.
+func more(u *llm.Usage) [17]*int64 {
+	n := &u.Units
+	return [...]*int64{
+		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
+		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
+	}
+}
+
+// putMore appends a set with a bit for each field that is not 0, those fields, and the tier of
+// service; nothing if there is nothing to say.
+func putMore(b []byte, u *llm.Usage) []byte {
+	var set uint64
+	fields := more(u)
+	for i, v := range fields {
+		if *v != 0 {
+			set |= 1 << i
+		}
+	}
+	if set == 0 && u.Service == llm.ServiceUnsaid {
+		return b
+	}
+	b = binary.AppendUvarint(b, set)
+	for i, v := range fields {
+		if set&(1<<i) != 0 {
+			b = binary.AppendVarint(b, *v)
+		}
+	}
+	return binary.AppendUvarint(b, uint64(u.Service))
+}
+
+// more reads what putMore wrote.
+func (r *reader) more(u *llm.Usage) {
+	if r.err != nil || len(r.b) == 0 {
+		return
+	}
+	set := r.uint()
+	for i, v := range more(u) {
+		if set&(1<<i) != 0 {
+			*v = r.int()
+		}
+	}
+	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
 }
 
 // reader takes fields off a body; the first field that is not there makes all later ones
@@ -233,6 +318,34 @@ func (r *reader) charges() []AccountCharge {
 	return cs
 }
 
+func (r *reader) strings() []string {
+	var list []string
+	for range r.count() {
+		list = append(list, r.string())
+		if r.err != nil {
+			return nil
+		}
+	}
+	return list
+}
+
+func (r *reader) receipt() Receipt {
+	v := Receipt{
+		Step: r.string(), Scope: r.string(), Entity: r.string(), Rule: r.string(), PriceSource: r.string(),
+		Prompt: r.int(), Completion: r.int(), Clamped: r.int(),
+	}
+	for range r.count() {
+		v.Tries = append(v.Tries, Try{
+			DeploymentID: r.string(), Provider: r.string(), ErrorKind: r.string(), ErrorCode: r.string(),
+			Status: int(r.int()), Duration: time.Duration(r.int()),
+		})
+		if r.err != nil {
+			break
+		}
+	}
+	return v
+}
+
 // done returns the first error, or one for bytes that are left.
 func (r *reader) done() error {
 	if r.err == nil && len(r.b) > 0 {
@@ -241,8 +354,8 @@ func (r *reader) done() error {
 	return r.err
 }
 
-func decodeReservation(body []byte) (Reservation, error) {
-	r := reader{b: body}
+func decodeReservation(f frame) (Reservation, error) {
+	r := reader{b: f.body}
 	v := Reservation{
 		RequestID: r.string(),
 		Time:      resource.Time(r.int()),
@@ -253,6 +366,11 @@ func decodeReservation(body []byte) (Reservation, error) {
 		Hold:      resource.Money(r.int()),
 		Holds:     r.charges(),
 	}
+	if f.kind == kindReserve1 {
+		return v, r.done()
+	}
+	v.OrganizationID, v.ProjectID, v.UserID, v.CustomerID = r.string(), r.string(), r.string(), r.string()
+	v.Tags = r.strings()
 	return v, r.done()
 }
 
@@ -281,12 +399,7 @@ func decodeRecord(f frame) (Record, error) {
 		TTFT:     time.Duration(r.int()),
 		Flags:    Flags(r.int()),
 		Charges:  r.charges(),
-	}
-	for range r.count() {
-		v.Tags = append(v.Tags, r.string())
-		if r.err != nil {
-			break
-		}
+		Tags:     r.strings(),
 	}
 	if f.kind == kindSettle1 { // had one field for both
 		v.ErrorCode = v.ErrorKind
@@ -300,6 +413,13 @@ func decodeRecord(f frame) (Record, error) {
 			break
 		}
 	}
+	if f.kind == kindSettle2 {
+		r.more(&v.Usage)
+		return v, r.done()
+	}
+	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.string(), r.string(), r.string(), r.string()
+	v.Receipt = r.receipt()
+	r.more(&v.Usage)
 	return v, r.done()
 }
 

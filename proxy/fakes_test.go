@@ -34,6 +34,10 @@ type keyTable map[resource.Hash]*resource.Key
 
 func (k keyTable) KeyByHash(h resource.Hash) (*resource.Key, bool) { r, ok := k[h]; return r, ok }
 
+func (keyTable) User(string) (*resource.User, bool) { return nil, false }
+
+func (keyTable) TeamMember(string, string) (*resource.TeamMember, bool) { return nil, false }
+
 type limiterFunc func(r *ratelimit.Request) (proxy.LimitHold, error)
 
 func (f limiterFunc) Reserve(_ context.Context, r *ratelimit.Request) (proxy.LimitHold, error) {
@@ -46,7 +50,7 @@ func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetH
 	return f(r)
 }
 
-func (f budgetsFunc) Room(budget.Request) (resource.Money, bool) { return 0, false }
+func (f budgetsFunc) Room(budget.Request) (budget.Amounts, bool) { return budget.Amounts{}, false }
 
 // hold counts how it ended.
 type hold struct {
@@ -61,14 +65,26 @@ func (h *hold) Quota() proxy.Quota {
 func (h *hold) Settle(in, out int64) { h.settled++; h.tokens = in + out }
 func (h *hold) Release()             { h.released++ }
 
-type moneyHold struct{ hold }
+type moneyHold struct {
+	hold
+	extend func([]resource.Level) error
+}
 
 func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
-func (h *moneyHold) Settle(cost resource.Money) []ledger.AccountCharge {
+func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	h.settled++
-	h.cost = cost
+	h.cost = taken.Cost
 	return nil
 }
+
+func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
+	if h.extend == nil {
+		return nil
+	}
+	return h.extend(levels)
+}
+
+func (h *moneyHold) Drop() {}
 
 // plan is a router whose plan is given; its flights are real.
 type plan struct {
@@ -101,6 +117,7 @@ type journal struct {
 	reserved []ledger.Reservation
 	settled  []ledger.Record
 	ids      []uint64
+	amended  int
 	fail     error
 	onSettle func()
 }
@@ -113,6 +130,16 @@ func (j *journal) Reserve(r *ledger.Reservation) (uint64, error) {
 	}
 	j.reserved = append(j.reserved, *r)
 	return uint64(len(j.reserved)), nil
+}
+
+func (j *journal) Amend(id uint64, _ []ledger.AccountCharge) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id == 0 || int(id) > len(j.reserved) {
+		return errBoom
+	}
+	j.amended++
+	return nil
 }
 
 func (j *journal) Settle(id uint64, r *ledger.Record) error {

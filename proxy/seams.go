@@ -30,7 +30,8 @@ type LimitHold interface {
 	Release()
 }
 
-// FromLimiter makes a Limiter of l.
+// FromLimiter makes a Limiter of l. A method's results do not convert to interfaces, so this and
+// the other From functions wrap a pointer, which allocates nothing.
 func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
 
 type limiter struct{ l *ratelimit.Limiter }
@@ -66,20 +67,25 @@ type Quota struct {
 
 // Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
 type Budgets interface {
-	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
-	// kind OverBudget.
+	// Reserve holds the most that the request may take in every account of its levels, or
+	// returns an *llm.Error of kind OverBudget.
 	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
-	// Room is the largest cost that fits now into every budget that says clamp; false: none does.
-	Room(r budget.Request) (resource.Money, bool)
+	// Room is the most that fits now into every budget that says clamp; false: none does.
+	Room(r budget.Request) (budget.Amounts, bool)
 }
 
 // BudgetHold is what a request holds of its budgets.
 type BudgetHold interface {
-	// Holds are the accounts and what is held of each, valid until Settle or Release.
+	// Holds are the accounts and what is held of each, valid until Extend, Settle or Release.
 	Holds() []ledger.AccountCharge
-	// Settle replaces the held money by the cost and returns what each account is charged,
-	// valid until Release.
-	Settle(cost resource.Money) []ledger.AccountCharge
+	// Extend holds the same in the accounts of further levels too, or returns an *llm.Error
+	// and changes nothing.
+	Extend(ctx context.Context, levels ...resource.Level) error
+	// Drop gives back what Extend holds.
+	Drop()
+	// Settle replaces what is held by what was taken and returns what each account is
+	// charged, valid until Release.
+	Settle(taken budget.Amounts) []ledger.AccountCharge
 	// Release ends the hold, after Settle or without it.
 	Release()
 }
@@ -139,7 +145,7 @@ func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, err
 }
 
 // Room implements Budgets.
-func (b budgets) Room(r budget.Request) (resource.Money, bool) { return b.b.Room(r) }
+func (b budgets) Room(r budget.Request) (budget.Amounts, bool) { return b.b.Room(r) }
 
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }
@@ -164,6 +170,8 @@ func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
 type Journal interface {
 	// Reserve returns when the record survives the process's end.
 	Reserve(r *ledger.Reservation) (id uint64, err error)
+	// Amend replaces the holds of an open reservation, and returns as Reserve does.
+	Amend(reserved uint64, holds []ledger.AccountCharge) error
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
 }

@@ -44,6 +44,9 @@ type Harness struct {
 	Confirmed []uint64 // indexes that Confirm was asked for
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
+
+	// Admitted is called with each key that was authenticated; nil: nobody wants to know.
+	Admitted func(secret string)
 }
 
 // New starts a Harness, which ends with the test.
@@ -128,6 +131,9 @@ func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
 	now := resource.At(h.Clock())
 	if !ok || k.Blocked || k.ExpiredAt(now) || !k.AcceptsAt(hash, now) {
 		return nil, &llm.Error{Kind: llm.Unauthenticated, Code: "invalid_api_key", Message: "The API key is not known."}
+	}
+	if h.Admitted != nil {
+		h.Admitted(secret)
 	}
 	team, _ := h.State.Catalog().Team(k.TeamID)
 	return &resource.Principal{Key: k, Team: team}, nil

@@ -51,6 +51,26 @@ func New(cfg Config) *Client {
 // Keys returns the virtual keys.
 func (c *Client) Keys() Noun[Key] { return Noun[Key]{c, "keys"} }
 
+// Organizations returns the organizations.
+func (c *Client) Organizations() Noun[Organization] { return Noun[Organization]{c, "organizations"} }
+
+// Projects returns the projects.
+func (c *Client) Projects() Noun[Project] { return Noun[Project]{c, "projects"} }
+
+// Users returns the users.
+func (c *Client) Users() Noun[User] { return Noun[User]{c, "users"} }
+
+// Customers returns the end users that have records.
+func (c *Client) Customers() Noun[Customer] { return Noun[Customer]{c, "customers"} }
+
+// Tags returns the tags that have records.
+func (c *Client) Tags() Noun[Tag] { return Noun[Tag]{c, "tags"} }
+
+// Members returns the members of a team.
+func (c *Client) Members(team string) Noun[TeamMember] {
+	return Noun[TeamMember]{c, join("teams", team) + "/members"}
+}
+
 // Teams returns the teams.
 func (c *Client) Teams() Noun[Team] { return Noun[Team]{c, "teams"} }
 
@@ -79,8 +99,8 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
-// Settings returns the settings that are set.
-func (c *Client) Settings() Noun[resource.Setting] { return Noun[resource.Setting]{c, "settings"} }
+// Settings returns all settings, also those that have their default.
+func (c *Client) Settings() Noun[Setting] { return Noun[Setting]{c, "settings"} }
 
 // Raw returns the records of the kind with the plural name as bare JSON.
 func (c *Client) Raw(plural string) Noun[json.RawMessage] { return Noun[json.RawMessage]{c, plural} }
@@ -141,13 +161,6 @@ func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage,
 	return out.Items, c.do(ctx, http.MethodGet, "usage", q, nil, &out)
 }
 
-// Audit returns one page of audit entries, newest first. The filter has the members
-// kind, id, actor, limit and cursor.
-func (c *Client) Audit(ctx context.Context, filter url.Values) (Page[resource.AuditEntry], error) {
-	var out Page[resource.AuditEntry]
-	return out, c.do(ctx, http.MethodGet, "audit", filter, nil, &out)
-}
-
 // Pending names the members that had not applied the last write when it was answered.
 func (c *Client) Pending() []string {
 	c.mu.Lock()
@@ -167,6 +180,11 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if err != nil {
 		return err
 	}
+	return c.finish(req, out)
+}
+
+// finish sends a request and reads its answer.
+func (c *Client) finish(req *http.Request, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", c.server, err)
@@ -179,7 +197,7 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if resp.StatusCode >= http.StatusBadRequest {
 		return problemOf(resp, body)
 	}
-	c.remember(method, resp.Header)
+	c.remember(req.Method, resp.Header)
 	if out == nil || len(body) == 0 {
 		return nil
 	}

@@ -30,9 +30,10 @@ type Of[R any] interface {
 // Noun is one kind of record: what is its own about listing, finding and writing. R is the
 // record, P its pointer. A ref is an id or a name.
 type Noun[R any, P Of[R]] struct {
-	rs     *Records
-	kind   string // "key"
-	prefix string // of new ids; "" if the client names the id
+	rs      *Records
+	kind    string // "key"
+	prefix  string // of new ids; "" if the client names the id
+	foreign bool   // ids are names of the outside world: any text
 
 	all    func(q Query) []P // of a small table
 	page   func(q Query) (items []P, next string, total int)
@@ -48,13 +49,15 @@ type Noun[R any, P Of[R]] struct {
 	check   func(by Caller, now, next P) error
 	block   func(id string, blocked bool) fsm.Command
 	blocked func(P) *bool
+	unset   func(ref string) (P, bool) // what a record that nobody has written is like
 	// begin takes members out of a document that creates a record.
 	begin func(by Caller, doc Document) (first[P], error)
 }
 
 // first is what a new record has beyond its document.
 type first[P any] struct {
-	secret string // for the answer to show
+	secret string        // for the answer to show
+	prior  []fsm.Command // that belong before it into the same entry
 	// complete changes the record and gives the commands that belong into the same entry.
 	complete func(next P) ([]fsm.Command, error)
 }
@@ -75,6 +78,17 @@ func (n *Noun[R, P]) One(by Caller, ref string) (P, error) {
 		return nil, fmt.Errorf("%s %q: %w", n.kind, ref, resource.ErrNotFound)
 	}
 	return r, nil
+}
+
+// Shown is One, or what a record that nobody has written is like.
+func (n *Noun[R, P]) Shown(by Caller, ref string) (P, error) {
+	r, err := n.One(by, ref)
+	if errors.Is(err, resource.ErrNotFound) && n.unset != nil && !by.OwnOnly {
+		if r, ok := n.unset(ref); ok {
+			return r, nil
+		}
+	}
+	return r, err
 }
 
 // Writable returns a record that the API may change.
@@ -101,21 +115,33 @@ func (n *Noun[R, P]) List(q Query) (items []P, next string, total int, err error
 
 // Create makes a record of the document.
 func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Written, error) {
-	var f first[P]
-	if n.begin != nil {
-		var err error
-		if f, err = n.begin(by, doc); err != nil {
-			return nil, Written{}, err
-		}
-	}
-	next, err := n.draft(by, doc, nil)
+	next, cmds, secret, err := n.prepare(by, doc)
 	if err != nil {
 		return nil, Written{}, err
+	}
+	w, err := n.rs.commit(ctx, by, cmds...)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w.Secret = secret
+	return n.stored(next), w, nil
+}
+
+// prepare makes the record that the document describes, and the commands that create it.
+func (n *Noun[R, P]) prepare(by Caller, doc Document) (next P, cmds []fsm.Command, secret string, err error) {
+	var f first[P]
+	if n.begin != nil {
+		if f, err = n.begin(by, doc); err != nil {
+			return nil, nil, "", err
+		}
+	}
+	if next, err = n.draft(by, doc, nil); err != nil {
+		return nil, nil, "", err
 	}
 	var more []fsm.Command
 	if f.complete != nil {
 		if more, err = f.complete(next); err != nil {
-			return nil, Written{}, err
+			return nil, nil, "", err
 		}
 	}
 	if n.block != nil && *n.blocked(next) {
@@ -123,14 +149,9 @@ func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Wr
 	}
 	put, err := n.command(by, nil, next)
 	if err != nil {
-		return nil, Written{}, err
+		return nil, nil, "", err
 	}
-	w, err := n.rs.commit(ctx, by, append([]fsm.Command{put}, more...)...)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	w.Secret = f.secret
-	return n.stored(next), w, nil
+	return next, slices.Concat(f.prior, []fsm.Command{put}, more), f.secret, nil
 }
 
 // Replace puts the document in the place of the record; version is the one that was read, if
@@ -168,6 +189,12 @@ func (n *Noun[R, P]) Replace(ctx context.Context, by Caller, ref string, version
 // Patch merges a JSON merge patch into the record; version is the one that was read, 0 any.
 func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version uint64, patch Document) (P, Written, error) {
 	now, err := n.Writable(by, ref)
+	if errors.Is(err, resource.ErrNotFound) && n.unset != nil {
+		if err := patch.Set("id", ref); err != nil { // it had its default: the patch is all that is known
+			return nil, Written{}, err
+		}
+		return n.Create(ctx, by, patch)
+	}
 	if err != nil {
 		return nil, Written{}, err
 	}
@@ -296,6 +323,7 @@ func (n *Noun[R, P]) stamp(by Caller, next, now P) error {
 		return invalid("id", "a "+n.kind+" has an id")
 	case id == "":
 		id = resource.NewID(n.prefix)
+	case n.prefix == "" || n.foreign: // the state machine says what it cannot be
 	case !validID(id):
 		return invalid("id", "an id has 1 to 128 letters, digits, dots, dashes and underscores")
 	}

@@ -29,11 +29,11 @@ type account struct {
 	ref    ref
 	id     resource.AccountID
 
-	mu      sync.Mutex // guards the fields below and the windows
-	per     resource.Per
-	zone    string
-	windows []*window // few; the one of the last request first
+	mu      sync.Mutex     // guards the fields below and the windows
+	terms   resource.Terms // of the windows: only period, zone and unit
+	windows []*window      // few; the one of the last request first
 	active  bool
+	gone    bool // forgotten: it is no longer among the accounts
 }
 
 // window is one run of an account's period: this node's part of it. Its fields are guarded
@@ -49,8 +49,14 @@ type window struct {
 	reserved  resource.Money // open holds
 	limit     resource.Money // newest known
 	overdraft resource.Money
+	beyond    resource.Money // spent beyond leases by earlier processes
 	headroom  resource.Money // of the whole window, when the lease was seen
 	recall    bool
+
+	raise  resource.Money // part of limit that ends
+	until  resource.Time  // when; 0: there is none
+	lapsed resource.Money // part of granted that has ended, as last told
+	owed   resource.Money // part of releasing that no tick has told of
 
 	used      time.Time // last request
 	largest   resource.Money
@@ -66,13 +72,40 @@ type window struct {
 
 // balance is what the node may still hold of its lease.
 func (w *window) balance() resource.Money {
-	return w.granted - w.releasing - w.consumed - w.reserved
+	return w.lease() - w.consumed - w.reserved
+}
+
+// lease is what was granted and is not on its way back or due back.
+func (w *window) lease() resource.Money { return w.granted - w.releasing - w.due() }
+
+// due is what of the lapsed lease is outstanding and is not on its way back: a release gives
+// back what has lapsed first.
+func (w *window) due() resource.Money {
+	return max(0, min(w.lapsed, w.granted-w.consumed)-w.releasing)
+}
+
+// lapse ends the lease of an increase whose time has come, by this node's clock, and gives
+// back what has ended so. What open requests hold stays until they are settled.
+func (w *window) lapse(at resource.Time) {
+	if w.until != 0 && at >= w.until {
+		w.limit -= w.raise
+		w.raise, w.until = 0, 0
+		w.lapsed = max(0, w.granted-w.consumed)
+	}
+	if w.lapsed == 0 {
+		return
+	}
+	due := w.due()
+	if give := min(due, w.balance()+due); give > 0 {
+		w.releasing += give
+		w.owed += give
+	}
 }
 
 // windowLocked returns the window that now lies in, which it makes if need be.
 func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*window, error) {
 	at := resource.At(now)
-	if len(a.windows) > 0 && a.per == t.Per && a.zone == t.Zone {
+	if len(a.windows) > 0 && a.terms.Per == t.Per && a.terms.Zone == t.Zone && a.terms.Every == t.Every {
 		if w := a.windows[0]; w.span.Contains(at) || at < w.span.Start { // a clock that goes back opens nothing
 			return w, nil
 		}
@@ -81,7 +114,7 @@ func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*w
 	if err != nil {
 		return nil, err
 	}
-	a.per, a.zone = t.Per, t.Zone
+	a.terms = resource.Terms{Per: t.Per, Zone: t.Zone, Every: t.Every, Tokens: t.Tokens, Requests: t.Requests, GPUSeconds: t.GPUSeconds}
 	w := b.spanLocked(a, span)
 	a.toFront(w, at)
 	return w, nil
@@ -93,6 +126,7 @@ func (b *Budgets) spanLocked(a *account, span resource.Window) *window {
 	if made && b.cfg.Lookup != nil {
 		if l, ok := b.cfg.Lookup(a.id, span.Start); ok && b.current(l.Epoch) {
 			w.take(&l)
+			w.consumed, w.counted = l.Settled, l.Settled // before it was forgotten
 		}
 	}
 	return w
@@ -125,8 +159,10 @@ func (a *account) toFront(w *window, at resource.Time) {
 // take takes over a lease of the present epoch.
 func (w *window) take(l *Lease) {
 	w.known = true
-	w.granted, w.limit, w.overdraft = l.Granted, l.Limit, l.Overdraft
+	w.granted, w.limit, w.overdraft, w.beyond = l.Granted, l.Limit, l.Overdraft, l.Beyond
 	w.headroom, w.recall = l.Headroom, l.Recall
+	w.raise, w.until = l.Raise, l.Until
+	w.lapsed = l.Lapsed
 	w.signal()
 }
 
@@ -144,9 +180,9 @@ func (w *window) signal() {
 func (b *Budgets) overLocked(w *window, t *resource.Terms) resource.Money {
 	switch {
 	case w.known:
-		return min(t.Overdraft, w.overdraft)
+		return min(t.Over(), w.overdraft)
 	case b.untouched(w):
-		return t.Overdraft
+		return t.Over()
 	default:
 		return 0
 	}
@@ -159,12 +195,12 @@ func (b *Budgets) untouched(w *window) bool {
 }
 
 // roomLocked is what consumed, reserved and a new hold must not exceed.
-func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt) resource.Money {
-	lease := w.granted - w.releasing
+func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt, at resource.Time) resource.Money {
+	lease, limit := w.lease(), t.Limit(at)
 	if how.alone && t.NoQuorum == resource.NoQuorumShare && (w.known || b.untouched(w)) {
-		lease = max(lease, t.USD/resource.Money(max(1, b.cfg.Nodes())))
+		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes()))-w.beyond)
 	}
-	return min(lease, t.USD) + b.overLocked(w, t)
+	return min(lease, limit) + b.overLocked(w, t)
 }
 
 // touch notes the demand of one request.
@@ -177,8 +213,8 @@ func (w *window) touch(hold resource.Money, now time.Time) {
 
 // hopeful says whether to wait for a grant: the budget may have room for the hold, or it
 // is time to ask whether others can give lease back.
-func (w *window) hopeful(t *resource.Terms, over, hold resource.Money, now time.Time) bool {
-	if w.consumed+w.reserved+hold > t.USD+over {
+func (w *window) hopeful(limit, over, hold resource.Money, now time.Time) bool {
+	if w.consumed+w.reserved+hold > limit+over {
 		return false // more than the whole budget, by this node alone
 	}
 	if !w.known || w.headroom+w.balance()+over >= hold {
@@ -208,6 +244,14 @@ func (w *window) target(now time.Time, nodes int) resource.Money {
 // demand returns what the window wants and gives back, and lowers the balance by the
 // latter before anybody is told of it.
 func (w *window) demand(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
+	w.lapse(resource.At(now))
+	owed := w.owed
+	w.owed = 0
+	want, release = w.wish(now, nodes)
+	return want, release + owed
+}
+
+func (w *window) wish(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
 	w.rate.add(float64(w.consumed-w.counted), now)
 	w.counted = w.consumed
 	target, balance := w.target(now, nodes), w.balance()

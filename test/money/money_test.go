@@ -192,6 +192,18 @@ func (p *process) submit(_ context.Context, t ledger.Tick) (ledger.Ack, error) {
 	if rand.IntN(20) == 0 {
 		return ledger.Ack{}, errors.New("lost")
 	}
+	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(t)}}); err != nil {
+		return ledger.Ack{}, err
+	}
+	if rand.IntN(20) == 0 {
+		return ledger.Ack{}, errors.New("answer lost")
+	}
+	s, _ := p.n.state.Node(p.n.id)
+	return ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
+}
+
+// tickOf is the ledger's tick as the state machine's command has it.
+func tickOf(t ledger.Tick) fsm.Tick {
 	out := fsm.Tick{Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch, Settle: deltas(t.Settle), Release: deltas(t.Release)}
 	for _, d := range t.Spend {
 		out.Spend = append(out.Spend, fsm.SpendDelta(d))
@@ -201,14 +213,7 @@ func (p *process) submit(_ context.Context, t ledger.Tick) (ledger.Ack, error) {
 			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft}, Amount: w.Amount, Need: w.Need,
 		})
 	}
-	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
-		return ledger.Ack{}, err
-	}
-	if rand.IntN(20) == 0 {
-		return ledger.Ack{}, errors.New("answer lost")
-	}
-	s, _ := p.n.state.Node(p.n.id)
-	return ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
+	return out
 }
 
 func deltas(cs []ledger.AccountCharge) (out []fsm.AccountDelta) {
@@ -226,7 +231,7 @@ func leases(ls []fsm.Lease) (out []budget.Lease) {
 }
 
 func leaseOf(l fsm.Lease) budget.Lease {
-	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall}
+	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Settled: l.Settled, Limit: l.Limit, Overdraft: l.Overdraft, Beyond: l.Beyond, Headroom: l.Headroom, Recall: l.Recall, Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed}
 }
 
 // truth is what the provider billed, from its own point of view.
@@ -251,7 +256,7 @@ func (u *truth) note(f func()) {
 // billed what the provider had done, at most its hold.
 func (p *process) serve(u *truth, who *resource.Principal, cat *resource.Catalog, r *rand.Rand) {
 	hold := resource.Money(1 + r.IntN(int(resource.Dollar/100)))
-	h, err := p.budgets.Reserve(context.Background(), budget.Request{Principal: who, Catalog: cat, Cost: hold})
+	h, err := p.budgets.Reserve(context.Background(), budget.Request{Levels: who.Levels(nil), Catalog: cat, Model: "demo", Most: budget.Amounts{Cost: hold}})
 	if err != nil {
 		u.note(func() { u.refused++ })
 		return
@@ -264,7 +269,7 @@ func (p *process) serve(u *truth, who *resource.Principal, cat *resource.Catalog
 	u.note(func() { u.open += hold })
 	time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond)
 	cost := resource.Money(r.Int64N(int64(hold) + 1))
-	err = p.journal.Settle(id, &ledger.Record{RequestID: "r", KeyID: keyID, Model: "demo", Status: 200, Cost: cost, Hold: hold, Charges: h.Settle(cost)})
+	err = p.journal.Settle(id, &ledger.Record{RequestID: "r", KeyID: keyID, Model: "demo", Status: 200, Cost: cost, Hold: hold, Charges: h.Settle(budget.Amounts{Cost: cost})})
 	u.note(func() {
 		u.open -= hold
 		if err != nil { // killed: the next process charges the hold
