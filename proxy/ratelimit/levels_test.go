@@ -9,8 +9,6 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func ptr(n int64) *int64 { return &n }
-
 // Every kind of holder is limited, in every dimension, by model and by session.
 func TestReserve_EveryLevel(t *testing.T) {
 	t.Parallel()
@@ -24,12 +22,12 @@ func TestReserve_EveryLevel(t *testing.T) {
 		typ    string
 		fits   int // requests of 10 tokens in and 20 out
 	}{
-		{"requests", resource.Limits{RPM: ptr(3)}, "requests", 3},
-		{"tokens", resource.Limits{TPM: ptr(100)}, "tokens", 3},
-		{"input", resource.Limits{InputTPM: ptr(45)}, "input-tokens", 4},
-		{"output", resource.Limits{OutputTPM: ptr(45)}, "output-tokens", 2},
-		{"parallel", resource.Limits{Parallel: ptr(2)}, "requests", 2},
-		{"nothing", resource.Limits{RPM: ptr(0)}, "requests", 0},
+		{"requests", resource.Limits{RPM: new(int64(3))}, "requests", 3},
+		{"tokens", resource.Limits{TPM: new(int64(100))}, "tokens", 3},
+		{"input", resource.Limits{InputTPM: new(int64(45))}, "input-tokens", 4},
+		{"output", resource.Limits{OutputTPM: new(int64(45))}, "output-tokens", 2},
+		{"parallel", resource.Limits{Parallel: new(int64(2))}, "requests", 2},
+		{"nothing", resource.Limits{RPM: new(int64(0))}, "requests", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
