@@ -26,6 +26,9 @@ var (
 	oneSeed   = flag.Uint64("seed", 0, "the only schedule that TestSchedules runs, with its steps; 0: all")
 )
 
+// begins is when schedules begin: two days before summer time in Europe.
+var begins = time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)
+
 const (
 	perArena = 20 // schedules that share a state machine
 	steps    = 90
@@ -48,7 +51,7 @@ const (
 func TestSchedules(t *testing.T) {
 	t.Parallel()
 	if *oneSeed != 0 {
-		a := newArena(t) // and those before it in its arena
+		a := newArena(t, begins) // and those before it in its arena
 		for seed := (*oneSeed-1)/perArena*perArena + 1; seed <= *oneSeed; seed++ {
 			a.run(t, seed, seed == *oneSeed)
 		}
@@ -68,7 +71,7 @@ func TestSchedules(t *testing.T) {
 				if first >= int64(n) || t.Failed() {
 					return
 				}
-				a := newArena(t)
+				a := newArena(t, begins)
 				for seed := first; seed < min(first+perArena, int64(n)) && !t.Failed(); seed++ {
 					w := a.run(t, uint64(seed)+1, false)
 					admitted.Add(int64(w.admitted))
@@ -93,12 +96,12 @@ type arena struct {
 	made  int        // members ever
 }
 
-func newArena(t *testing.T) *arena {
+func newArena(t *testing.T, now time.Time) *arena {
 	f, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "run", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &arena{f: f, now: time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)} // two days before summer time in Europe
+	a := &arena{f: f, now: now}
 	a.apply(master, 0, fsm.Bootstrap{ClusterID: "c1", MasterHash: resource.HashSecret("master"), KEKID: "k", DEKID: "d", DEK: []byte{1}})
 	return a
 }
