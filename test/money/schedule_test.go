@@ -176,7 +176,7 @@ type world struct {
 
 func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
 	w := &world{
-		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log, //nolint:gosec // repeatable by design
+		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log,
 		most: map[resource.AccountID]resource.Money{}, base: map[resource.AccountID]resource.Money{}, at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}),
 	}

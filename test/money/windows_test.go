@@ -71,7 +71,7 @@ func (c *windowCase) run(t *testing.T) {
 	}
 	a := newArena(t, eve.Add(20*time.Hour+10*time.Minute))
 	w := &world{
-		arena: a, t: t, r: rand.New(rand.NewPCG(1, 1)), at: map[place]*standing{}, //nolint:gosec // repeatable by design
+		arena: a, t: t, r: rand.New(rand.NewPCG(1, 1)), at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}), who: &resource.Principal{Key: &resource.Key{}},
 	}
 	n := w.join()
