@@ -3,6 +3,7 @@ package money_test
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -228,9 +229,10 @@ func (w *world) begin() {
 	per := pick(w.r, resource.PerTotal, resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth)
 	zone := pick(w.r, "", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 	key := &resource.Key{Meta: resource.Meta{ID: fmt.Sprint("key_", w.seed)}, TeamID: fmt.Sprint("team_", w.seed), Hash: resource.HashSecret(fmt.Sprint("sk-", w.seed))}
-	key.Budgets = []resource.Terms{w.terms(per, zone, 10+resource.Money(w.r.IntN(150)))}
+	limit := 10 + resource.Money(w.r.IntN(150))
+	key.Budgets = []resource.Terms{w.terms(per, zone, limit)}
 	team := &resource.Team{Meta: resource.Meta{ID: key.TeamID}, Name: key.TeamID}
-	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", 20+resource.Money(w.r.IntN(400)))}
+	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", limit+resource.Money(w.r.IntN(300)))}
 	team.Canonicalize()
 	w.who = &resource.Principal{}
 	for _, n := range w.nodes {
@@ -257,7 +259,8 @@ func (w *world) terms(per resource.Per, zone string, limit resource.Money) resou
 	return t
 }
 
-func (w *world) putKey(k *resource.Key) {
+// putKey writes the key, and says whether it may have what it is given.
+func (w *world) putKey(k *resource.Key) bool {
 	k.Canonicalize()
 	enc, err := fsm.EncodedOf(*k)
 	if err != nil {
@@ -271,12 +274,17 @@ func (w *world) putKey(k *resource.Key) {
 	if err != nil {
 		panic(err)
 	}
+	if a := w.applyAll(master, fsm.PutKey{Key: enc, Read: read, Windows: windows}); errors.As(a.Err, new(*resource.Invalid)) {
+		return false // more than the team has
+	} else {
+		w.must(a)
+	}
 	w.note(resource.HolderKey, k.ID, &k.Allowance)
-	w.must(w.applyAll(master, fsm.PutKey{Key: enc, Read: read, Windows: windows}))
 	stored, _ := w.f.Key(k.ID)
 	next := &resource.Principal{Key: stored, Team: w.who.Team}
 	w.who = next
 	w.tell()
+	return true
 }
 
 func (w *world) putTeam(t *resource.Team) {
