@@ -39,13 +39,7 @@ func Read(data []byte) (Report, error) {
 		case "usage":
 			r.usage(&s)
 		case "x_groq": // Groq reports the usage of a stream in here
-			for m := 0; enterObject(&s, m) && s.next('}', m); m++ {
-				if string(s.key()) == "usage" {
-					r.usage(&s)
-				} else {
-					s.value()
-				}
-			}
+			r.groq(&s)
 		case "error":
 			v := s.value()
 			r.HasError = s.ok() && string(v) != "null"
@@ -62,6 +56,16 @@ func Read(data []byte) (Report, error) {
 	}
 	r.UsageOnly = r.HasUsage && !choices
 	return r, nil
+}
+
+func (r *Report) groq(s *scanner) {
+	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+		if string(s.key()) == "usage" {
+			r.usage(s)
+		} else {
+			s.value()
+		}
+	}
 }
 
 // enterObject opens an object before its first member (n is 0). It takes any other value whole

@@ -15,7 +15,7 @@ import (
 func worth(t *testing.T, sum string) resource.Money {
 	t.Helper()
 	all := new(big.Rat)
-	for _, term := range strings.Split(sum, "+") {
+	for term := range strings.SplitSeq(sum, "+") {
 		scale := big.NewRat(1, 1_000_000)
 		count, price, ok := strings.Cut(strings.TrimSpace(term), "*")
 		if !ok {

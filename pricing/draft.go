@@ -171,7 +171,7 @@ var textModes = []string{"", "chat", "completion", "responses", "embedding"}
 // the second or the image, of which only one is charged; and they call the price of what an
 // image model makes a price of its input.
 func settleUnits(p *resource.Price, mode string) {
-	text, image := slices.Contains(textModes, mode), mode == "image_generation"
+	text := slices.Contains(textModes, mode)
 	in, out := p.Input > 0 || positive(p.AudioInput), p.Output > 0 || positive(p.AudioOutput)
 	switch {
 	case text && !in && !out: // a machine that is hired, once and not for each direction
@@ -181,27 +181,27 @@ func settleUnits(p *resource.Price, mode string) {
 		p.InputSecond = max(p.InputSecond, p.OutputSecond)
 		p.OutputSecond = 0
 	}
-	if in {
-		p.InputSecond, p.Character = 0, 0
-	}
-	if out || in && mode == "audio_transcription" {
-		p.InputSecond, p.OutputSecond = zeroIf(out && mode == "audio_transcription", p.InputSecond), 0
-	}
-	if image && p.OutputImage == 0 && p.OutputPixel == 0 {
-		p.OutputImage, p.InputImage = p.InputImage, 0
-		p.OutputPixel, p.InputPixel = p.InputPixel, 0
-	}
-	if positive(p.ImageOutput) || out && text {
-		p.OutputImage = 0
-	}
-	if positive(p.ImageInput) || in && mode != "embedding" {
-		p.InputImage = 0
-	}
-	p.InputPixel, p.OutputPixel = zeroIf(p.InputImage > 0, p.InputPixel), zeroIf(p.OutputImage > 0, p.OutputPixel)
+	p.InputSecond = zeroIf(in || out && mode == "audio_transcription", p.InputSecond)
+	p.OutputSecond = zeroIf(out, p.OutputSecond)
+	p.Character = zeroIf(in, p.Character)
+	settleImages(p, mode, in, out && text)
 	if p.OutputImage > 0 && (text || mode == "audio_speech") { // a song
 		p.Request += resource.Money((p.OutputImage + 999_999) / 1_000_000)
 		p.OutputImage = 0
 	}
+}
+
+// settleImages does so with images and pixels; in says that input has a price by the token,
+// text that what the model writes has one.
+func settleImages(p *resource.Price, mode string, in, text bool) {
+	if mode == "image_generation" && p.OutputImage == 0 && p.OutputPixel == 0 {
+		p.OutputImage, p.InputImage = p.InputImage, 0
+		p.OutputPixel, p.InputPixel = p.InputPixel, 0
+	}
+	p.OutputImage = zeroIf(positive(p.ImageOutput) || text, p.OutputImage)
+	p.InputImage = zeroIf(positive(p.ImageInput) || in && mode != "embedding", p.InputImage)
+	p.InputPixel = zeroIf(p.InputImage > 0, p.InputPixel)
+	p.OutputPixel = zeroIf(p.OutputImage > 0, p.OutputPixel)
 }
 
 // dropRepeated takes out classes that cost what their nearest class costs, so that they follow

@@ -41,7 +41,7 @@ func (e *Entry) Row() string {
 			cols = append(cols, fmt.Sprintf("request=%d", p.Request))
 		}
 		for _, name := range resource.UnitNames() {
-			if r := *p.Units.Unit(name); r != 0 {
+			if r := *p.Unit(name); r != 0 {
 				cols = append(cols, fmt.Sprintf("%s=%d", name, r))
 			}
 		}

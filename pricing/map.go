@@ -15,7 +15,7 @@ import (
 )
 
 // mapClasses are the public map's names of prices for a token.
-var mapClasses = map[string]string{
+var mapClasses = map[string]string{ //nolint:gosec // names of fields, no secrets
 	"input_cost_per_token": "input", "output_cost_per_token": "output",
 	"cache_read_input_token_cost": "cache_read", "input_cost_per_token_cache_hit": "cache_read",
 	"cache_creation_input_token_cost": "cache_write", "cache_creation_input_token_cost_above_1hr": "cache_write_1h",

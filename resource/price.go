@@ -91,13 +91,13 @@ func (u *Units) Timed() bool { return u.Second > 0 || u.GPUSecond > 0 }
 
 // IsFree says that nothing served at the price costs anything.
 func (p *Price) IsFree() bool {
-	free := p.Input == 0 && p.Output == 0 && p.Request == 0 && p.Classes.free()
+	free := p.Input == 0 && p.Output == 0 && p.Request == 0 && p.free()
 	for _, f := range p.Units.fields() {
 		free = free && *f.rate == 0
 	}
 	for i := range p.Variants {
 		v := &p.Variants[i]
-		free = free && (v.Input == nil || *v.Input == 0) && (v.Output == nil || *v.Output == 0) && v.Classes.free()
+		free = free && (v.Input == nil || *v.Input == 0) && (v.Output == nil || *v.Output == 0) && v.free()
 	}
 	return free
 }
@@ -193,7 +193,7 @@ func UnitNames() []string {
 func (p *Price) Validate(field string) error {
 	err := cmp.Or(
 		validPrice(field+".input", &p.Input), validPrice(field+".output", &p.Output), validPrice(field+".request", &p.Request),
-		p.Classes.validate(field),
+		p.validate(field),
 	)
 	if err != nil {
 		return err
@@ -234,7 +234,7 @@ func (p *Price) validateVariants(field string) error {
 			return invalidf(at, "another variant has the same above and service")
 		}
 		seen[c] = true
-		err := cmp.Or(validPrice(at+".input", v.Input), validPrice(at+".output", v.Output), v.Classes.validate(at))
+		err := cmp.Or(validPrice(at+".input", v.Input), validPrice(at+".output", v.Output), v.validate(at))
 		if err != nil {
 			return err
 		}

@@ -130,6 +130,10 @@ func (l *Limiter) tryLocked(c *counter, t *taking, v *view, now time.Duration) b
 			return false
 		}
 		c.spendLocked(u, u.cost-u.own, now)
+		if c.dim == parallel && free < 0 { // the part has become smaller: what is above it moves to loans
+			c.spendLocked(&use{}, -free, now)
+			c.inUse += free
+		}
 	}
 	c.changed = l.net.round.Load()
 	if c.dim == parallel {
@@ -275,8 +279,9 @@ func (l *Limiter) land(u *use) {
 	c := l.lock(u.id, u.dim)
 	c.changed = l.net.round.Load()
 	lender := -1
+	over := c.freeLocked(c.touched) < 0 // the part has become smaller
 	for i := range c.lots {
-		if o := &c.lots[i]; o.inUse > 0 {
+		if o := &c.lots[i]; o.inUse > 0 && !(over && c.inUse > 0) {
 			o.inUse--
 			o.free++
 			lender = o.peer

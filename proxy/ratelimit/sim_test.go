@@ -285,7 +285,7 @@ func (s *sim) worst() (most int64, at time.Duration) {
 }
 
 // faults makes all that can go wrong go wrong.
-func (s *sim) faults(until time.Duration) {
+func (s *sim) faults(until, most time.Duration) {
 	spell := func(mean int) time.Duration {
 		return time.Duration(s.r.ExpFloat64() * float64(mean) * float64(time.Second))
 	}
@@ -293,7 +293,7 @@ func (s *sim) faults(until time.Duration) {
 	s.delay = []time.Duration{200 * time.Microsecond, 2 * time.Millisecond, 40 * time.Millisecond}[s.r.IntN(3)]
 	for t := s.now + spell(10); t < until; t += spell(15) {
 		n := s.nodes[s.r.IntN(len(s.nodes))]
-		kind, lasts := s.r.IntN(4), min(spell(10), 40*time.Second)
+		kind, lasts := s.r.IntN(4), min(spell(10), most)
 		s.at(t, func() {
 			switch kind {
 			case 0: // cut off, both ways or one
@@ -386,7 +386,7 @@ func schedule(seed uint64) string {
 		s.limits = limits(limit, -1, -1)
 	case parallel:
 		s.limits = limits(-1, -1, limit)
-		lasts = func() time.Duration { return time.Duration(s.r.IntN(30000)) * time.Millisecond }
+		lasts = func() time.Duration { return time.Duration(s.r.IntN(15000)) * time.Millisecond }
 	default:
 		limit *= 1000
 		s.limits = limits(-1, limit, -1)
@@ -396,7 +396,11 @@ func schedule(seed uint64) string {
 		}
 	}
 	if s.r.IntN(8) > 0 {
-		s.faults(end)
+		most := 40 * time.Second
+		if dim == parallel { // with the time in flight, below wordFor: what the package promises
+			most = 20 * time.Second
+		}
+		s.faults(end, most)
 	}
 	change := s.r.IntN(6)
 	switch change {
@@ -448,7 +452,7 @@ func TestSchedule_repeats(t *testing.T) {
 	run := func() []admission {
 		s := newSim(3, 3)
 		s.limits = limits(30, -1, -1)
-		s.faults(s.now + time.Minute)
+		s.faults(s.now+time.Minute, time.Minute)
 		s.load(s.now+time.Minute, 5, nil, 1, func() (int64, int64) { return 1, 1 }, func() time.Duration { return 0 })
 		s.runUntil(s.now + time.Minute)
 		return s.admitted
