@@ -2,6 +2,7 @@ package adminapi_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -239,5 +241,25 @@ func TestMinIndex(t *testing.T) {
 	}
 	if got := h.Call("sk-unknown-unknown", "GET", "/api/v1/teams/t", "", client.HeaderMinIndex, "0-99999"); got.Status != 401 {
 		t.Errorf("a stranger waits for an index: got %d %s", got.Status, got.Body)
+	}
+}
+
+// TestMinIndex_RevokedMeanwhile asks for the index of the caller's own revocation, which
+// comes after the caller was authenticated.
+func TestMinIndex_RevokedMeanwhile(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	const secret = "sk-viewer-0123456789"
+	made := h.Must("POST", "/api/v1/keys", `{"name":"v","role":"proxy_admin_viewer","secret":"`+secret+`"}`)
+	id, _ := made["id"].(string)
+	h.Admitted = func(string) {
+		h.Admitted = nil
+		if _, err := h.Propose(t.Context(), fsm.Actor{Kind: "master"}, "", fsm.BlockKey{ID: id, Blocked: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	index := fmt.Sprintf("0-%d", h.State.Applied()+1)
+	if got := h.Call(secret, "GET", "/api/v1/keys", "", client.HeaderMinIndex, index); got.Status != 401 {
+		t.Errorf("got %d %s, want 401", got.Status, got.Body)
 	}
 }

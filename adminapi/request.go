@@ -38,6 +38,24 @@ func callerOf(ctx context.Context) records.Caller {
 // admit authenticates a request for the route, authorises it and waits for the index that
 // it asks for. The order matters: strangers must not make the node wait.
 func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
+	by, err := s.identify(r, route)
+	if err != nil {
+		return records.Caller{}, err
+	}
+	if r.Header.Get(client.HeaderMinIndex) != "" {
+		if err := s.waitIndex(r); err != nil {
+			return records.Caller{}, err
+		}
+		// What was waited for may be the end of the caller's own rights.
+		if by, err = s.identify(r, route); err != nil {
+			return records.Caller{}, err
+		}
+	}
+	return by, nil
+}
+
+// identify authenticates and authorises a request for the route.
+func (s *Server) identify(r *http.Request, route string) (records.Caller, error) {
 	by := records.Caller{RequestID: requestID(r), Address: addressOf(r), For: changedBy(r)}
 	who, err := s.cfg.Authenticate(r)
 	if err != nil {
@@ -59,18 +77,12 @@ func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 				"this node has not heard the leader for too long to trust a key with a role; ask another node, or use the master key")
 		}
 	}
-	if err := s.waitIndex(r); err != nil {
-		return records.Caller{}, err
-	}
 	return by, nil
 }
 
 // waitIndex honours x-conclave-min-index: it never lets an older state be read.
 func (s *Server) waitIndex(r *http.Request) error {
 	text := r.Header.Get(client.HeaderMinIndex)
-	if text == "" {
-		return nil
-	}
 	generation, index, err := parseIndex(text)
 	if err != nil {
 		return err
@@ -157,7 +169,7 @@ func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
 // registerLiteLLM registers LiteLLM's management paths.
 func (s *Server) registerLiteLLM() {
 	writeError := func(w http.ResponseWriter, err error) { litellm.WriteError(w, err, s.problem(err)) }
-	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Now: s.cfg.Now}).Routes() {
+	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now}).Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
 	}
 }

@@ -144,9 +144,13 @@ func (s *Server) done(w records.Written, err error) (*doneOutput, error) {
 
 // register registers one operation behind the authoriser.
 func register[I, O any](s *Server, id, method, path, summary string, handler func(context.Context, *I) (*O, error)) {
+	registerWith(s, operation(id, method, path, summary), handler)
+}
+
+// operation is an operation as they all are.
+func operation(id, method, path, summary string) huma.Operation {
 	op := huma.Operation{
 		OperationID: id, Method: method, Path: Prefix + path, Summary: summary,
-		Middlewares:                  huma.Middlewares{s.middleware},
 		RejectUnknownQueryParameters: true,
 		Security:                     []map[string][]string{{"bearer": {}}},
 		Errors:                       []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden},
@@ -154,8 +158,14 @@ func register[I, O any](s *Server, id, method, path, summary string, handler fun
 	if method == http.MethodPost && id[:min(len(id), 7)] == "create-" {
 		op.DefaultStatus = http.StatusCreated
 	}
+	return op
+}
+
+// registerWith registers an operation behind the authoriser.
+func registerWith[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Middlewares = huma.Middlewares{s.middleware}
 	huma.Register(s.api, op, handler)
-	s.routes = append(s.routes, Route{ID: id, Method: method, Pattern: Prefix + path})
+	s.routes = append(s.routes, Route{ID: op.OperationID, Method: op.Method, Pattern: op.Path})
 }
 
 // copied is a body that may be kept: huma uses its buffers again.

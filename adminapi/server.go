@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
@@ -101,6 +102,7 @@ type Config struct {
 	Now     func() time.Time // default time.Now
 	Logger  *slog.Logger     // default: discards
 	Version string           // of the program, for the OpenAPI document
+	Prices  *prices.Prices   // nil: made of the rest
 }
 
 // Server serves the admin API.
@@ -110,6 +112,7 @@ type Server struct {
 	api    huma.API
 	routes []Route
 	rs     *records.Records
+	prices *prices.Prices
 }
 
 // Route is one registered route.
@@ -147,6 +150,9 @@ func New(cfg Config) (*Server, error) {
 	s.rs = records.New(records.Config{
 		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, MayGrant: mayGrant, Now: cfg.Now,
 	})
+	if s.prices = cfg.Prices; s.prices == nil {
+		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})
+	}
 	s.api = humago.New(s.mux, humaConfig(cfg.Version))
 	s.registerNouns()
 	registerBlock(s, s.rs.Keys, "a key", s.keyView)
@@ -154,6 +160,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRotate()
 	s.registerCluster()
 	s.registerReports()
+	s.registerPrices()
 	s.registerAudit()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)

@@ -20,6 +20,8 @@ type nodeBlock struct {
 	ServeStale            *string `hcl:"serve_stale,optional"`
 	Journal               string  `hcl:"journal,optional"`
 	JournalDir            string  `hcl:"journal_dir,optional"`
+	JournalKeep           *string `hcl:"journal_keep,optional"`
+	JournalMaxMB          *int    `hcl:"journal_max_mb,optional"`
 	PluginDir             string  `hcl:"plugin_dir,optional"`
 	RaftMultiplier        *int    `hcl:"raft_multiplier,optional"`
 	LogLevel              string  `hcl:"log_level,optional"`
@@ -60,16 +62,6 @@ type deploymentBlock struct {
 
 	Range hcl.Range `hcl:",def_range"`
 	Body  hcl.Body  `hcl:",body"`
-}
-
-type priceBlock struct {
-	Input      *hcl.Attribute `hcl:"input"`
-	Output     *hcl.Attribute `hcl:"output"`
-	CacheRead  *hcl.Attribute `hcl:"cache_read,optional"`
-	CacheWrite *hcl.Attribute `hcl:"cache_write,optional"`
-	Reasoning  *hcl.Attribute `hcl:"reasoning,optional"`
-	Request    *hcl.Attribute `hcl:"request,optional"`
-	Body       hcl.Body       `hcl:",body"`
 }
 
 type limitBlock struct {

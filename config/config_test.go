@@ -37,7 +37,7 @@ func TestLoad_Example(t *testing.T) {
 	wantNode := &config.Node{
 		Name: "a", DataDir: "data/a", Listen: "127.0.0.1:4000", Cluster: "127.0.0.1:4001", Advertise: "127.0.0.1:4001",
 		ClientURL: "http://127.0.0.1:4000", MasterKey: "sk-master-key-of-tests", MaxConnections: 16384,
-		MaxClusterConnections: 512, Journal: config.JournalWrite, JournalDir: "data/a/journal", PluginDir: "data/a/plugins",
+		MaxClusterConnections: 512, Journal: config.JournalWrite, JournalDir: "data/a/journal", JournalKeep: 168 * time.Hour, JournalMaxMB: 1024, PluginDir: "data/a/plugins",
 		RaftMultiplier: 1, LogFormat: "text",
 	}
 	if diff := cmp.Diff(wantNode, f.Node); diff != "" {
@@ -48,7 +48,7 @@ func TestLoad_Example(t *testing.T) {
 		t.Errorf("Len = %d, want 7", got)
 	}
 	d := r.Models[0].Deployments[0]
-	if got, want := d.Resource.Price, (&resource.Price{Input: 150_000_000, Output: 600_000_000}); *got != *want {
+	if got, want := d.Resource.Price, (&resource.Price{Input: 150_000_000, Output: 600_000_000}); cmp.Diff(want, got) != "" {
 		t.Errorf("price = %+v, want %+v", got, want)
 	}
 	if d.Resource.Upstream != "demo" || *d.Resource.Weight != 1 || d.Resource.Owner != resource.OwnerFile {
@@ -91,6 +91,8 @@ func TestParse_Node(t *testing.T) {
   advertise       = "10.0.0.1:4001"
   kek             = env("NOT_THERE", "a default")
   serve_stale     = "forever"
+  journal_keep    = "48h"
+  journal_max_mb  = 64
   journal         = "fsync"
   journal_dir     = "/fast"
   raft_multiplier = 5
@@ -107,7 +109,7 @@ func TestParse_Node(t *testing.T) {
 	want := &config.Node{
 		Name: "a", DataDir: "/var/lib/conclave", Listen: ":4000", Cluster: ":4001", Advertise: "10.0.0.1:4001",
 		ClientURL: "https://gateway.example", MasterKey: "sk-master-key-of-tests", KEK: "a default", MaxConnections: 10,
-		MaxClusterConnections: 512, ServeStale: new(time.Duration(-1)), Journal: config.JournalFsync, JournalDir: "/fast",
+		MaxClusterConnections: 512, ServeStale: new(time.Duration(-1)), JournalKeep: 48 * time.Hour, JournalMaxMB: 64, Journal: config.JournalFsync, JournalDir: "/fast",
 		PluginDir: "/var/lib/conclave/plugins", RaftMultiplier: 5, LogLevel: slog.LevelDebug, LogFormat: "json",
 		TLSCert: "cert.pem", TLSKey: "key.pem",
 	}
@@ -276,6 +278,7 @@ func TestParse_Errors(t *testing.T) {
 		{"advertise is missing", nodeText + "  cluster = \"0.0.0.0:4001\"\n}", "1:1", "set advertise", 0},
 		{"journal", nodeText + "  journal = \"ram\"\n}", "4:13", "write, fsync, async", 0},
 		{"certificate without key", nodeText + "  tls_cert = \"x\"\n}", "4:14", "go together", 0},
+		{"journal_keep", nodeText + "  journal_keep = \"1m\"\n}", "4:18", "an hour or more", 0},
 		{"serve_stale", nodeText + "  serve_stale = \"soon\"\n}", "4:17", "forever or fail_closed", 0},
 		{"several of a node", nodeText + "  journal = \"ram\"\n  log_level = \"loud\"\n  raft_multiplier = 11\n}", "4:13", "journal", 3},
 		{"several blocks", "team \"t\" { x = 1 }\n" + "team \"u\" { y = 1 }\nfoo {}", "1:12", `"x" is not expected`, 3},

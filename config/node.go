@@ -23,6 +23,8 @@ const (
 	DefaultCluster               = "127.0.0.1:4001"
 	DefaultMaxConnections        = 16384
 	DefaultMaxClusterConnections = 512
+	DefaultJournalKeep           = 7 * 24 * time.Hour
+	DefaultJournalMaxMB          = 1024
 )
 
 // JournalMode says when a request's record is safe.
@@ -50,9 +52,11 @@ type Node struct {
 	MaxClusterConnections int            // default: DefaultMaxClusterConnections
 	ServeStale            *time.Duration // instead of the setting: 0 fail closed, < 0 for ever; nil: the setting's
 	Journal               JournalMode
-	JournalDir            string // default: DATA/journal
-	PluginDir             string // default: DATA/plugins
-	RaftMultiplier        int    // of Raft's time-outs, 1 to 10; default: 1
+	JournalDir            string        // default: DATA/journal
+	JournalKeep           time.Duration // default: DefaultJournalKeep
+	JournalMaxMB          int           // MiB; default: DefaultJournalMaxMB
+	PluginDir             string        // default: DATA/plugins
+	RaftMultiplier        int           // of Raft's time-outs, 1 to 10; default: 1
 	LogLevel              slog.Level
 	LogFormat             string // "text" (default) or "json"
 	TLSCert               string // PEM file for Listen; "": plain HTTP
@@ -79,7 +83,7 @@ func (b *nodeBlock) node() (*Node, error) {
 		ClientURL: b.ClientURL, MasterKey: Secret(b.MasterKey), Journal: JournalMode(b.Journal),
 		MaxConnections: DefaultMaxConnections, MaxClusterConnections: DefaultMaxClusterConnections,
 		JournalDir: b.JournalDir, PluginDir: b.PluginDir, RaftMultiplier: 1, LogFormat: b.LogFormat,
-		TLSCert: b.TLSCert, TLSKey: b.TLSKey,
+		TLSCert: b.TLSCert, TLSKey: b.TLSKey, JournalKeep: DefaultJournalKeep, JournalMaxMB: DefaultJournalMaxMB,
 	}
 	if b.KEK != nil {
 		n.KEK = Secret(*b.KEK)
@@ -87,6 +91,7 @@ func (b *nodeBlock) node() (*Node, error) {
 	setInt(&n.MaxConnections, b.MaxConnections)
 	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
 	setInt(&n.RaftMultiplier, b.RaftMultiplier)
+	setInt(&n.JournalMaxMB, b.JournalMaxMB)
 	n.fill()
 	return n, errors.Join(b.problems(n)...)
 }
@@ -155,6 +160,13 @@ func (b *nodeBlock) problems(n *Node) []error {
 	if (n.TLSCert == "") != (n.TLSKey == "") {
 		bad("tls_cert", "tls_cert and tls_key go together")
 	}
+	if b.JournalKeep != nil {
+		d, err := time.ParseDuration(*b.JournalKeep)
+		if err != nil || d < time.Hour {
+			bad("journal_keep", "%q is not a duration of an hour or more, such as 168h", *b.JournalKeep)
+		}
+		n.JournalKeep = d
+	}
 	if b.ServeStale != nil {
 		d, err := serveStale(*b.ServeStale)
 		if err != nil {
@@ -178,6 +190,7 @@ func (n *Node) ranges() []error {
 		{"master_key", len(n.MasterKey), 8, 1024, "bytes"},
 		{"max_connections", n.MaxConnections, 1, 1 << 20, "connections"},
 		{"max_cluster_connections", n.MaxClusterConnections, 8, 1 << 20, "connections"},
+		{"journal_max_mb", n.JournalMaxMB, 32, 1 << 24, "MiB"},
 		{"raft_multiplier", n.RaftMultiplier, 1, 10, "times"},
 	} {
 		if f.v < f.min || f.v > f.max {

@@ -89,10 +89,10 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	ch.publish(f)
-	f.progress.Move(b.pos, b.marks)
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(ch.Change)
 	}
+	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
 	return nil
 }
 

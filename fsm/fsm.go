@@ -80,6 +80,7 @@ func Open(cfg Config) (*FSM, error) {
 		return nil, err
 	}
 	f.install(m)
+	f.progress.Move(m.pos, nil)
 	f.metrics.register(cfg.Registerer, f)
 	return f, nil
 }

@@ -422,3 +422,44 @@ func TestFSM_ReadWhileApplying(t *testing.T) {
 	close(stop)
 	readers.Wait()
 }
+
+// TestWatch_BeforeApplied checks that who waits for an index finds what Watch does with it
+// done, after an entry and after a restore.
+func TestWatch_BeforeApplied(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	seen := 0
+	watch := func(f func() *fsm.FSM) func(fsm.Change) {
+		return func(c fsm.Change) {
+			seen++
+			if at := f().Applied(); at >= c.Index {
+				t.Errorf("Applied() = %d while entry %d is told of", at, c.Index)
+			}
+		}
+	}
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.cfg.Watch = watch(func() *fsm.FSM { return h.f })
+	f, err := fsm.Open(h.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.f = f
+	h.try(master, fsm.PutSetting{Setting: encoded(t, resource.Setting{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)})})
+	snap := h.snapshot()
+	cfg := h.cfg
+	cfg.Dir = t.TempDir()
+	var other *fsm.FSM
+	cfg.Watch = watch(func() *fsm.FSM { return other })
+	if other, err = fsm.Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close() })
+	if err := other.Restore(io.NopCloser(bytes.NewReader(snap))); err != nil {
+		t.Fatal(err)
+	}
+	if seen != 2 {
+		t.Errorf("Watch was called %d times, want 2", seen)
+	}
+}

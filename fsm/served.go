@@ -55,7 +55,6 @@ func (f *FSM) install(m *served) {
 	f.nodes.Store(&m.nodes)
 	f.info.Store(m.info)
 	f.version.Store(m.version)
-	f.progress.Move(m.pos, nil)
 }
 
 // news is what a batch changes in memory, read from its transaction before the commit and

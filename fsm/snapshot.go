@@ -113,8 +113,9 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return fmt.Errorf("restore index %d: %w", h.Index, err)
 	}
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(Change{Index: f.Applied(), Tables: allTables(), Leases: f.Leases()})
+		f.cfg.Watch(Change{Index: m.pos.Index, Tables: allTables(), Leases: f.Leases()})
 	}
+	f.progress.Move(m.pos, nil)
 	return nil
 }
 

@@ -44,6 +44,7 @@ const (
 	KindDeletePlugin     Kind = 35
 	KindPutSetting       Kind = 36
 	KindDeleteSetting    Kind = 37
+	KindPutPrices        Kind = 80
 	KindNoteEvents       Kind = 90
 	KindPruneAudit       Kind = 91
 	KindMarkAudit        Kind = 92
@@ -117,6 +118,7 @@ var table = []row{
 	rowOf[DeletePlugin](KindDeletePlugin, "delete_plugin", 1, byAdmin, item),
 	rowOf[PutSetting](KindPutSetting, "put_setting", 1, byAdmin, item),
 	rowOf[DeleteSetting](KindDeleteSetting, "delete_setting", 1, byAdmin, item),
+	rowOf[PutPrices](KindPutPrices, "put_prices", 1, byAdmin|byNode, alone),
 	rowOf[NoteEvents](KindNoteEvents, "note_events", 1, byNode, alone),
 	rowOf[PruneAudit](KindPruneAudit, "prune_audit", 1, byNode, alone),
 	rowOf[MarkAudit](KindMarkAudit, "mark_audit", 1, byNode, alone),

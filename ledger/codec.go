@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -162,7 +163,53 @@ func putRecord(b []byte, r *Record) []byte {
 		b = putString(b, results[i].Hook)
 		b = putString(b, results[i].Status)
 	}
-	return b
+	return putMore(b, &r.Usage)
+}
+
+// more are the fields of a usage beside the five that every record has.
+func more(u *llm.Usage) [17]*int64 {
+	n := &u.Units
+	return [...]*int64{
+		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
+		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
+	}
+}
+
+// putMore appends a set with a bit for each field that is not 0, those fields, and the tier of
+// service; nothing if there is nothing to say.
+func putMore(b []byte, u *llm.Usage) []byte {
+	var set uint64
+	fields := more(u)
+	for i, v := range fields {
+		if *v != 0 {
+			set |= 1 << i
+		}
+	}
+	if set == 0 && u.Service == llm.ServiceUnsaid {
+		return b
+	}
+	b = binary.AppendUvarint(b, set)
+	for i, v := range fields {
+		if set&(1<<i) != 0 {
+			b = binary.AppendVarint(b, *v)
+		}
+	}
+	return binary.AppendUvarint(b, uint64(u.Service))
+}
+
+// more reads what putMore wrote.
+func (r *reader) more(u *llm.Usage) {
+	if r.err != nil || len(r.b) == 0 {
+		return
+	}
+	set := r.uint()
+	for i, v := range more(u) {
+		if set&(1<<i) != 0 {
+			*v = r.int()
+		}
+	}
+	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
 }
 
 // reader takes fields off a body; the first field that is not there makes all later ones
@@ -300,6 +347,7 @@ func decodeRecord(f frame) (Record, error) {
 			break
 		}
 	}
+	r.more(&v.Usage)
 	return v, r.done()
 }
 

@@ -45,6 +45,7 @@ const (
 	fieldTags
 	fieldGuardrails
 	fieldPromptCacheKey
+	fieldServiceTier
 	numFields
 )
 
@@ -52,7 +53,7 @@ const (
 var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"n", "best_of", "user", "metadata", "messages", "prompt", "input", "instructions", "system",
-	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
+	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key", "service_tier",
 }
 
 // span is where a member stands in the body: its name begins at key, its value is [start, end).
@@ -75,7 +76,8 @@ type Fields struct {
 	Tags      []string // tags and metadata.tags
 	// Guardrails are the names in guardrails and metadata.guardrails.
 	Guardrails []string
-	HasTools   bool // tools or functions are given and not empty
+	HasTools   bool    // tools or functions are given and not empty
+	Service    Service // the tier of service that is asked for
 	// Redirect is the first member at the top that chooses an address, a credential or a provider
 	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
 	// acts on it, but who relays it lets the client choose.
@@ -225,6 +227,8 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 		var key string
 		key, err = s.text(name)
 		f.SessionID = cmp.Or(f.SessionID, key)
+	case fieldServiceTier:
+		f.Service = s.service()
 	case fieldStream:
 		f.Stream, err = s.boolean(name)
 	case fieldStreamOptions:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -152,7 +153,7 @@ func boot(ctx context.Context, cfg *Config) (*identity, error) {
 			return nil, err
 		}
 	case cfg.Join != "":
-		if err := join(ctx, cfg); err != nil {
+		if err := joinCluster(ctx, cfg); err != nil {
 			return nil, err
 		}
 	default:
@@ -190,14 +191,14 @@ func load(cfg *Config) (*identity, error) {
 	return out, nil
 }
 
-// join asks a member for a place and keeps what it gets.
-func join(ctx context.Context, cfg *Config) error {
-	j, err := consensus.Join(ctx, consensus.JoinConfig{
+// joinCluster asks a member for a place and keeps what it gets.
+func joinCluster(ctx context.Context, cfg *Config) error {
+	j, err := join.Ask(ctx, join.Config{
 		Addrs: []string{cfg.Join}, Token: cfg.Token, Name: cfg.Name, Address: cfg.Advertise,
 		ClientURL: cfg.ClientURL, Version: cfg.Version, MasterHash: masterHash(cfg.MasterKey),
 		Logger: cfg.Logger,
 	})
-	if errors.Is(err, consensus.ErrJoinRefused) {
+	if errors.Is(err, join.ErrRefused) {
 		return &Refusal{Status: 78, Err: err}
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -36,6 +37,8 @@ type Config struct {
 	ServeStale            *time.Duration // instead of the cluster's setting; nil: the setting's
 	Journal               ledger.Mode    // "": write
 	JournalDir            string         // "": DataDir/journal
+	JournalKeep           time.Duration  // sealed segments; four times as long for a callback that is behind; 0: 7 days
+	JournalMaxMB          int            // or so many MiB of them, and four times as many; 0: 1024
 	PluginDir             string         // "": DataDir/plugins
 	Multiplier            int            // of Raft's time-outs; 0: 1
 	TLSCert, TLSKey       string         // of the client port; "": plain HTTP
@@ -45,6 +48,9 @@ type Config struct {
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
+
+	// PriceHTTP downloads prices. Nil: a client of its own.
+	PriceHTTP pricing.Doer
 
 	// Reach says whether another node's cluster address can be reached: for tests that part
 	// nodes in one process. Nil, as always in production: it can.

@@ -28,7 +28,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys},
+		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -38,7 +38,7 @@ func (n *Node) adminConfig() adminapi.Config {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
-		Authenticate: n.authenticate, Stale: n.fresh.Stale, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Stale: n.fresh.Stale, Auditor: n.events, Prices: n.prices, Logger: n.log, Version: n.cfg.Version,
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -26,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
@@ -52,6 +54,7 @@ type Node struct {
 	events   *auditlog.Events
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
+	repriced chan struct{} // prices were imported
 	started  time.Duration // by the boot clock
 	built    atomic.Bool   // everything is started
 	draining atomic.Bool
@@ -78,6 +81,8 @@ type path struct {
 	plugins *plugins.Host
 	journal *ledger.Journal
 	money   *money
+	books   pricing.Books // prices that count
+	prices  *prices.Prices
 }
 
 // listener is the client port.
@@ -96,7 +101,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -196,6 +201,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.journal, err = ledger.OpenJournal(ledger.Config{
 		Dir: dir, NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
+		MaxAge: n.cfg.JournalKeep, MaxBytes: int64(n.cfg.JournalMaxMB) << 20,
 	})
 	if err != nil {
 		return err
@@ -211,6 +217,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
+	n.startPrices()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
@@ -263,6 +270,9 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	if c.Tables["price"] {
+		signal(n.repriced)
+	}
 	for _, table := range []string{"guardrail", "callback", "plugin"} {
 		if c.Tables[table] {
 			signal(n.changed)

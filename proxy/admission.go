@@ -26,8 +26,11 @@ type quote struct {
 	prompt   int64
 	held     int64 // prompt tokens that money is held for
 	output   int64
-	choices  int64          // completions that share output; 0: it has none
-	cost     resource.Money // that is held
+	choices  int64           // completions that share output; 0: it has none
+	cost     resource.Money  // that is held
+	media    int64           // of held, tokens of audio and images
+	service  llm.Service     // that is asked for
+	unknown  *resource.Price // what an unknown price is taken for; nil: nothing
 	free     bool
 	unpriced bool
 }
@@ -58,27 +61,36 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		q.held = max(q.held, f.PromptBytes+framingTokens)
 	}
+	q.media, q.service = f.MediaBytes/mediaBytesPerToken, f.Service
+	if q.unpriced && anyTerms(c, func(t resource.Terms) bool { return t.Unpriced == resource.UnpricedEstimate }) {
+		q.unknown = c.cat.Settings().UnknownPrice
+	}
 	q.cost = q.costAt(m, q.output)
 	c.quote, c.clamp = q, 0
 }
 
 // costAt is what the request costs at most with so many tokens of output.
 func (q *quote) costAt(m *view.Model, output int64) resource.Money {
-	return pricing.Cost(m.At(q.held), llm.Usage{Input: q.held, Output: output})
+	h := pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.service}
+	return max(m.Hold(h), pricing.Hold(q.unknown, resource.Adjustment{}, h))
 }
 
 // strict says whether one of the budgets wants the bound held, which is a token for each byte
 // of the prompt: a tokenizer that works on bytes never makes more.
 func strict(c *Call) bool {
-	is := func(t resource.Terms) bool { return t.Strict }
+	return anyTerms(c, func(t resource.Terms) bool { return t.Strict })
+}
+
+// anyTerms says whether one of the budgets has terms of a kind.
+func anyTerms(c *Call, is func(resource.Terms) bool) bool {
 	if key := c.who.Key; key != nil {
-		if b, ok := c.cat.Budget(key.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(key.Budgets, is) {
+		if b, ok := c.cat.Budget(key.BudgetID); ok && is(b.Terms) || slices.ContainsFunc(key.Budgets, is) {
 			return true
 		}
 	}
 	if team := c.who.Team; team != nil {
 		b, ok := c.cat.Budget(team.BudgetID)
-		return ok && b.Terms.Strict || slices.ContainsFunc(team.Budgets, is)
+		return ok && is(b.Terms) || slices.ContainsFunc(team.Budgets, is)
 	}
 	return false
 }

@@ -82,15 +82,18 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 		s.metrics.attempts.Add(float64(c.result.attempts))
 		s.metrics.overhead.Observe(c.result.dialled.Sub(c.started).Seconds())
 	}
-	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
-		return
+	level := slog.LevelDebug // the journal holds what was served
+	if e != nil {
+		level = slog.LevelInfo
 	}
-	s.logLine(c, e, status, now)
+	if s.log.Enabled(context.Background(), level) {
+		s.logLine(c, e, level, status, now)
+	}
 }
 
 // logLine writes the one line of a request. It holds no prompt, answer, key or header. It goes
 // to the handler without the logger, which would look up the caller each time.
-func (s *Server) logLine(c *Call, e *llm.Error, status int, now time.Time) {
+func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, now time.Time) {
 	var room [12]slog.Attr
 	attrs := append(room[:0],
 		slog.String("request_id", c.id), slog.String("route", c.route.name), slog.Int("status", status),
@@ -109,7 +112,7 @@ func (s *Server) logLine(c *Call, e *llm.Error, status int, now time.Time) {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}
 	}
-	r := slog.NewRecord(now, slog.LevelInfo, "request", 0)
+	r := slog.NewRecord(now, level, "request", 0)
 	r.AddAttrs(attrs...)
 	_ = s.log.Handler().Handle(context.Background(), r) // there is nobody to tell, as in slog.Logger
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -59,6 +60,7 @@ type Config struct {
 	Journal    Journal
 	Secrets    view.Opener
 	Pricer     view.Pricer
+	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
@@ -102,7 +104,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer},
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	s.calls.New = func() any {

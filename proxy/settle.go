@@ -127,11 +127,19 @@ func (s *Server) price(c *Call) {
 		return
 	}
 	d := c.view.Deployment(&c.result.target)
+	list, adjust := c.quote.unknown, resource.Adjustment{}
 	if d.List != nil && d.List.Price != nil {
 		c.result.priced = true
-		if u := c.result.usage; u.Source != llm.UsageNone {
-			c.result.cost = pricing.Cost(d.List.At(u.Prompt()), u)
+		list, adjust = d.List.Price, d.Adjust
+	}
+	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
+		if u.Service == llm.ServiceUnsaid {
+			u.Service = c.quote.service
 		}
+		if list.Timed() {
+			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
+		}
+		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.raw, c.result.usage.Prompt())

@@ -34,8 +34,9 @@ type Unpriced string
 
 // The zero value of Unpriced is UnpricedAllow.
 const (
-	UnpricedAllow Unpriced = ""
-	UnpricedDeny  Unpriced = "deny"
+	UnpricedAllow    Unpriced = ""         // it costs nothing
+	UnpricedDeny     Unpriced = "deny"     // it is refused
+	UnpricedEstimate Unpriced = "estimate" // it costs what the setting unknown_price says
 )
 
 // Unit is what a budget counts. Each budget counts one; units are never mixed.
@@ -209,8 +210,8 @@ func (t *Terms) validate(field string) error {
 	if t.NoQuorum != NoQuorumBlock && t.NoQuorum != NoQuorumShare && t.NoQuorum != "block" {
 		return invalidf(field+".no_quorum", "%q is not one of block, share", t.NoQuorum)
 	}
-	if t.Unpriced != UnpricedAllow && t.Unpriced != UnpricedDeny && t.Unpriced != "allow" {
-		return invalidf(field+".unpriced", "%q is not one of allow, deny", t.Unpriced)
+	if t.Unpriced != UnpricedAllow && t.Unpriced != UnpricedDeny && t.Unpriced != UnpricedEstimate && t.Unpriced != "allow" {
+		return invalidf(field+".unpriced", "%q is not one of allow, deny, estimate", t.Unpriced)
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ type Settings struct {
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
 	KeyHeader            string        // a further header that carries a key; default none
+	PriceAdjustments     Adjustments   // discounts and margins; default none
+	PriceSync            PriceSync     // default off
+	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 }
 
@@ -29,6 +32,7 @@ func DefaultSettings() Settings {
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
+		UnknownPrice:         EstimatePrice(),
 	}
 }
 
@@ -81,6 +85,9 @@ var settings = map[string]func(*Settings, json.RawMessage) error{
 	"key_header": func(s *Settings, v json.RawMessage) error {
 		return json.Unmarshal(v, &s.KeyHeader)
 	},
+	"price_adjustments": readAdjustments,
+	"price_sync":        readPriceSync,
+	"unknown_price":     readUnknownPrice,
 	"audit": func(s *Settings, v json.RawMessage) (err error) {
 		s.Audit, err = ParseAudit(v)
 		return err

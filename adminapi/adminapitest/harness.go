@@ -45,6 +45,9 @@ type Harness struct {
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
 	Noted     []resource.AuditEvent
+
+	// Admitted is called with each key that was authenticated; nil: nobody wants to know.
+	Admitted func(secret string)
 }
 
 // New starts a Harness, which ends with the test.
@@ -63,7 +66,7 @@ func New(t testing.TB) *Harness {
 	h.API, err = adminapi.New(adminapi.Config{
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale: func() error { return h.Stale }, Auditor: h,
-		Now:   func() time.Time { return h.Clock() },
+		Now: func() time.Time { return h.Clock() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -151,6 +154,9 @@ func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
 	now := resource.At(h.Clock())
 	if !ok || k.Blocked || k.ExpiredAt(now) || !k.AcceptsAt(hash, now) {
 		return nil, &llm.Error{Kind: llm.Unauthenticated, Code: "invalid_api_key", Message: "The API key is not known."}
+	}
+	if h.Admitted != nil {
+		h.Admitted(secret)
 	}
 	team, _ := h.State.Catalog().Team(k.TeamID)
 	return &resource.Principal{Key: k, Team: team}, nil

@@ -160,6 +160,11 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if err != nil {
 		return err
 	}
+	return c.finish(req, out)
+}
+
+// finish sends a request and reads its answer.
+func (c *Client) finish(req *http.Request, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", c.server, err)
@@ -172,7 +177,7 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if resp.StatusCode >= http.StatusBadRequest {
 		return problemOf(resp, body)
 	}
-	c.remember(method, resp.Header)
+	c.remember(req.Method, resp.Header)
 	if out == nil || len(body) == 0 {
 		return nil
 	}

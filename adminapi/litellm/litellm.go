@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
@@ -33,6 +34,7 @@ import (
 type Config struct {
 	Records *records.Records
 	State   State
+	Prices  *prices.Prices
 	Now     func() time.Time
 }
 
@@ -71,7 +73,7 @@ type Route struct {
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []Route {
-	return []Route{
+	return append(a.priceRoutes(), []Route{
 		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
 		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
 		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
@@ -93,7 +95,7 @@ func (a *API) Routes() []Route {
 		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
 		{"litellm-audit-list", http.MethodGet, "/audit", a.auditList},
 		{"litellm-audit-get", http.MethodGet, "/audit/{id}", a.auditGet},
-	}
+	}...)
 }
 
 // errorTypes names the type of an error by its status, where no code says more.

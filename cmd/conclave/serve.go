@@ -107,7 +107,8 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Lo
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
 		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: secret.New(string(n.KEK)),
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
-		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, PluginDir: n.PluginDir,
+		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, JournalKeep: n.JournalKeep,
+		JournalMaxMB: n.JournalMaxMB, PluginDir: n.PluginDir,
 		Multiplier: n.RaftMultiplier, TLSCert: n.TLSCert, TLSKey: n.TLSKey,
 		Version: programVersion(), Logger: logger,
 	}, logger

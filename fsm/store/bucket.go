@@ -45,7 +45,8 @@ const (
 	Plugins     Bucket = 24
 	Settings    Bucket = 25
 	Members     Bucket = 26
-	Buckets            = 27
+	Prices      Bucket = 40
+	Buckets            = 41
 )
 
 // names is each bucket's name in the file.
@@ -56,7 +57,7 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

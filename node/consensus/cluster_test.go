@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -33,6 +35,8 @@ type machine struct {
 
 	bootID string       // of the system, as the state machine sees it; "": the real one
 	skew   atomic.Int64 // of the wall clock, nanoseconds
+	later  atomic.Int64 // of the boot clock, nanoseconds
+	watch  func(fsm.Change)
 	log    *slog.Logger // nil: discard
 
 	tr   *transport.Transport
@@ -60,11 +64,12 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	if m.tr == nil {
 		m.open()
 	}
-	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID})
+	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch})
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
 		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log,
+		Boot:  func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
 		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
 	})
@@ -178,11 +183,11 @@ func freeAddr(t testing.TB, like *machine) string {
 	return tr.Addr()
 }
 
-// join makes a new machine join through another.
-func join(t testing.TB, name string, via *machine, tok string) *machine {
+// joinThrough makes a new machine join through another.
+func joinThrough(t testing.TB, name string, via *machine, tok string) *machine {
 	t.Helper()
 	m := &machine{t: t, name: name, dir: t.TempDir(), listen: freeAddr(t, via)}
-	j, err := consensus.Join(t.Context(), consensus.JoinConfig{
+	j, err := join.Ask(t.Context(), join.Config{
 		Addrs: []string{via.tr.Addr()}, Token: tok, Name: name, Address: m.listen, MasterHash: masterHash, Timeout: 20 * time.Second,
 	})
 	if err != nil {
@@ -256,9 +261,9 @@ func three(t testing.TB) []*machine {
 	a, f := found(t)
 	a.start(&f.Bootstrap)
 	ready(t, a)
-	b := join(t, "b", a, token(t, a))
+	b := joinThrough(t, "b", a, token(t, a))
 	ready(t, b)
-	c := join(t, "c", b, token(t, b)) // through a follower
+	c := joinThrough(t, "c", b, token(t, b)) // through a follower
 	eventually(t, "three voters", func() bool { return voters(a) == 3 && voters(c) == 3 })
 	return []*machine{a, b, c}
 }
@@ -318,7 +323,7 @@ func TestRemove_oneOfTwo(t *testing.T) {
 	a, f := found(t)
 	a.start(&f.Bootstrap)
 	ready(t, a)
-	b := join(t, "b", a, token(t, a))
+	b := joinThrough(t, "b", a, token(t, a))
 	ready(t, b)
 	eventually(t, "two voters", func() bool { return voters(a) == 2 && voters(b) == 2 })
 	l := leader(t, []*machine{a, b})
@@ -487,29 +492,29 @@ func TestJoin_refusals(t *testing.T) {
 	other.start(&of.Bootstrap)
 	ready(t, other)
 	used := token(t, a)
-	join(t, "b", a, used)
+	joinThrough(t, "b", a, used)
 	for _, tt := range []struct {
 		name string
-		edit func(*consensus.JoinConfig)
+		edit func(*join.Config)
 		want error
 	}{
-		{"no token", func(c *consensus.JoinConfig) { c.Token = "" }, consensus.ErrToken},
-		{"a token that was used", func(c *consensus.JoinConfig) { c.Token = used }, consensus.ErrJoinRefused},
-		{"a token of another cluster", func(c *consensus.JoinConfig) { c.Token = token(t, other) }, transport.ErrPin},
-		{"a token with another secret", func(c *consensus.JoinConfig) { c.Token = c.Token[:len(c.Token)-4] + "aaaa" }, consensus.ErrJoinRefused},
-		{"another master key", func(c *consensus.JoinConfig) { c.MasterHash = resource.HashSecret("sk-other") }, consensus.ErrMasterKey},
-		{"a name that is taken", func(c *consensus.JoinConfig) { c.Name = "a" }, consensus.ErrJoinRefused},
-		{"an address that is taken", func(c *consensus.JoinConfig) { c.Address = a.tr.Addr() }, consensus.ErrJoinRefused},
-		{"no name", func(c *consensus.JoinConfig) { c.Name = "" }, consensus.ErrJoinRefused},
+		{"no token", func(c *join.Config) { c.Token = "" }, join.ErrToken},
+		{"a token that was used", func(c *join.Config) { c.Token = used }, join.ErrRefused},
+		{"a token of another cluster", func(c *join.Config) { c.Token = token(t, other) }, transport.ErrPin},
+		{"a token with another secret", func(c *join.Config) { c.Token = c.Token[:len(c.Token)-4] + "aaaa" }, join.ErrRefused},
+		{"another master key", func(c *join.Config) { c.MasterHash = resource.HashSecret("sk-other") }, join.ErrMasterKey},
+		{"a name that is taken", func(c *join.Config) { c.Name = "a" }, join.ErrRefused},
+		{"an address that is taken", func(c *join.Config) { c.Address = a.tr.Addr() }, join.ErrRefused},
+		{"no name", func(c *join.Config) { c.Name = "" }, join.ErrRefused},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := consensus.JoinConfig{
+			cfg := join.Config{
 				Addrs: []string{a.tr.Addr()}, Token: token(t, a), Name: "x", Address: "127.0.0.1:1",
 				MasterHash: masterHash, Timeout: 10 * time.Second,
 			}
 			tt.edit(&cfg)
-			_, err := consensus.Join(t.Context(), cfg)
-			if !errors.Is(err, tt.want) || !errors.Is(err, consensus.ErrJoinRefused) {
+			_, err := join.Ask(t.Context(), cfg)
+			if !errors.Is(err, tt.want) || !errors.Is(err, join.ErrRefused) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})

@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 )
 
 // fill creates teams through a machine.
@@ -120,7 +123,7 @@ func TestRestart_refusesAGap(t *testing.T) {
 	}
 	a.open()
 	_, err := consensus.New(consensus.Config{Name: "a", Dir: a.dir, FSM: reopen(t, a), Transport: a.tr, Identity: a.id, Keeper: a.kek})
-	if !errors.Is(err, consensus.ErrCorrupt) {
+	if !errors.Is(err, logstore.ErrCorrupt) {
 		t.Errorf("New = %v, want ErrCorrupt", err)
 	}
 	if err := a.tr.Close(); err != nil {
@@ -177,7 +180,7 @@ func TestSnapshot_afterAChangeOfTheConfiguration(t *testing.T) {
 	a, f := found(t)
 	a.start(&f.Bootstrap)
 	ready(t, a)
-	b := join(t, "b", a, token(t, a))
+	b := joinThrough(t, "b", a, token(t, a))
 	ready(t, b)
 	eventually(t, "b votes", func() bool { return voters(a) == 2 })
 	for _, m := range []*machine{a, b} { // the last entries were of the configuration
@@ -190,13 +193,21 @@ func TestSnapshot_afterAChangeOfTheConfiguration(t *testing.T) {
 func TestSnapshot_whenTheNextStartWouldTakeLong(t *testing.T) {
 	t.Parallel()
 	a, f := found(t)
+	var slow atomic.Bool
+	a.watch = func(fsm.Change) {
+		if slow.Load() {
+			a.later.Add(int64(consensus.MaxReplay)) // by the node's clock it works that long
+		}
+	}
 	a.start(&f.Bootstrap)
 	ready(t, a)
 	fill(t, a, 0, 3)
 	if newest, _ := a.node.SnapshotBounds(); newest != 0 || a.node.Replay() <= 0 {
 		t.Errorf("a snapshot at %d, replay %v", newest, a.node.Replay())
 	}
-	a.node.SpendReplay(consensus.MaxReplay)
+	slow.Store(true)
+	fill(t, a, 3, 4)
+	slow.Store(false)
 	eventually(t, "a snapshot is made", func() bool { newest, _ := a.node.SnapshotBounds(); return newest > 0 })
 	eventually(t, "nothing is to be replayed", func() bool { return a.node.Replay() < consensus.MaxReplay })
 }

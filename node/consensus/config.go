@@ -23,7 +23,6 @@ const (
 	trailingLogs   = 20480 // else a follower that restores a snapshot needs the next one at once
 	networkTimeout = 5 * time.Second
 	maxPool        = 3
-	keepSnapshots  = 2
 )
 
 // Keeper wraps and unwraps small keys under the KEK. *secret.KEK implements it.
@@ -38,7 +37,7 @@ type Keeper interface {
 	Unwrap(box []byte, purpose string) ([]byte, error)
 }
 
-// Server is a node of a first configuration, or a peer told to a joiner.
+// Server is a node of a first configuration.
 type Server struct {
 	ID      string `json:"id"`
 	Address string `json:"address"` // of the cluster port

@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -244,29 +245,40 @@ func (n *Node) readIndex(ctx context.Context) (uint64, error) {
 	if !n.IsLeader() {
 		return 0, resource.ErrNoLeader
 	}
-	if n.settled.Load() != n.raft.CurrentTerm() {
+	term := n.raft.CurrentTerm()
+	if n.settled.Load() != term {
 		if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
 			return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 		}
 	}
-	index := n.lastForState(n.raft.CommitIndex())
+	index, err := n.lastForState(n.raft.CommitIndex())
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	}
 	if err := waitFuture(ctx, n.raft.VerifyLeader()); err != nil {
 		return 0, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	}
+	if n.raft.CurrentTerm() != term { // another led meanwhile, and may have committed more
+		return 0, resource.ErrNoLeader
 	}
 	return index, nil
 }
 
 // lastForState is the last entry up to index that the state machine gets: not those by which
 // raft marks the beginning of a term, and barriers.
-func (n *Node) lastForState(index uint64) uint64 {
+func (n *Node) lastForState(index uint64) (uint64, error) {
 	var l raft.Log
 	for ; index > 0; index-- {
-		if err := n.store.GetLog(index, &l); err != nil {
-			return n.fsm.Applied() // it is in a snapshot, so it was applied long ago
+		err := n.store.GetLog(index, &l)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			return n.fsm.Applied(), nil // it is in a snapshot, so it was applied long ago
+		}
+		if err != nil {
+			return 0, err
 		}
 		if l.Type == raft.LogCommand || l.Type == raft.LogConfiguration {
 			break
 		}
 	}
-	return index
+	return index, nil
 }

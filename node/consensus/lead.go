@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -61,11 +62,11 @@ func (n *Node) watchLeadership(notify <-chan bool) {
 // lead keeps Raft's configuration what the table of members says. It starts behind a
 // barrier, so that it never acts on a state that lacks what earlier leaders did.
 func (n *Node) lead(ctx context.Context) {
-	term := n.raft.CurrentTerm()
-	if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
-		return // leadership is lost, or will be taken up again
+	for !n.settle(ctx) {
+		if pause(ctx, leadInterval); ctx.Err() != nil {
+			return
+		}
 	}
-	n.settled.Store(term)
 	since := map[raft.ServerID]time.Duration{} // when a non-voter was first seen fit
 	tick := time.NewTicker(leadInterval)
 	defer tick.Stop()
@@ -85,6 +86,18 @@ func (n *Node) lead(ctx context.Context) {
 		case <-n.kick:
 		}
 	}
+}
+
+// settle puts a barrier into the log and says whether it was applied. It is not if leadership
+// is lost, or if the disk is so slow that raft does not take it in time.
+func (n *Node) settle(ctx context.Context) bool {
+	term := n.raft.CurrentTerm()
+	if err := waitFuture(ctx, n.raft.Barrier(changeTimeout)); err != nil {
+		n.log.Debug("lead not yet", "term", term, "error", err)
+		return false
+	}
+	n.settled.Store(term)
+	return true
 }
 
 // yield hands leadership over because this node's clock is wrong, and pauses.
@@ -201,7 +214,7 @@ func (n *Node) onStatus(context.Context, string, []byte) ([]byte, error) {
 func (n *Node) becomeReady() {
 	for n.ctx.Err() == nil {
 		if _, founded := n.fsm.Cluster(); founded && n.HasLeader() && n.catchUp() == nil {
-			if err := n.markStarted(); err != nil {
+			if err := logstore.MarkStarted(n.cfg.Dir); err != nil {
 				n.log.Error("become ready", "error", err)
 			}
 			close(n.ready)

@@ -98,26 +98,6 @@ func cmpStrings(a, b, c, d string) int {
 	return cmp.Or(strings.Compare(a, b), strings.Compare(c, d))
 }
 
-// JoinToken makes a token with which one node can join until ttl is over. It is shown once;
-// the cluster keeps its hash.
-func (n *Node) JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error) {
-	info, ok := n.fsm.Cluster()
-	if !ok {
-		return "", fmt.Errorf("make join token: %w", resource.ErrNoLeader)
-	}
-	tok, err := newToken(info.ClusterID, info.CACert)
-	if err != nil {
-		return "", err
-	}
-	_, err = n.Propose(ctx, by, requestID, fsm.PutJoinToken{
-		Hash: hashToken(tok.secret[:]), Expires: resource.At(time.Now().Add(ttl)),
-	})
-	if err != nil {
-		return "", fmt.Errorf("make join token: %w", err)
-	}
-	return tok.String(), nil
-}
-
 // Remove takes a node out of the cluster for good: its id is dead, its connections end, and
 // it is taken out of Raft's configuration. It returns when that is done, or as soon as it is
 // sure to be done if the node is this one. The only voter cannot be removed.

@@ -47,7 +47,7 @@ func (m *metrics) register(r prometheus.Registerer) {
 	}
 	r.MustRegister(m.proposals, m.retries, m.forwards, m.writes,
 		gauge("conclave_raft_leader", "1 if this node is the leader.", func() float64 { return oneIf(n.IsLeader()) }),
-		gauge("conclave_raft_stalled", "1 if the disk or the state machine of this node hangs.", func() float64 { return oneIf(n.gate.stalled()) }),
+		gauge("conclave_raft_stalled", "1 if the disk or the state machine of this node hangs.", func() float64 { return oneIf(n.gate.Stalled()) }),
 		gauge("conclave_state_mismatches", "On the leader: nodes whose state differs from its own at the same index. Anything but 0 is an alarm.", n.mismatches),
 		gauge("conclave_clock_skew_seconds", "On the leader: how far the worst clock of a node is off the others'.", n.skew),
 		gauge("conclave_raft_term", "Raft's term.", func() float64 { return float64(n.raft.CurrentTerm()) }),

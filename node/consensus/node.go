@@ -5,23 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"golang.org/x/time/rate"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/gate"
+	"github.com/conclave-llm/conclave/node/consensus/join"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
 const (
 	raftDir      = "raft"
-	startedFile  = "raft.started"
 	housekeeping = 200 * time.Millisecond
 )
 
@@ -32,11 +32,11 @@ type Node struct {
 	log     *slog.Logger
 	fsm     *fsm.FSM
 	raft    *raft.Raft
-	store   *Store
-	snaps   *snapshots
-	machine *watchedFSM
-	gate    *gate
-	trans   *gatedTransport
+	store   *logstore.Store
+	snaps   *logstore.Snapshots
+	machine *gate.Machine
+	gate    *gate.Gate
+	trans   *gate.Transport
 	rpc     *transport.RPC
 	metrics *metrics
 	clocks  *clocks
@@ -45,7 +45,7 @@ type Node struct {
 	confirms  *confirmer
 	leaderIdx flight[uint64]
 	idxRate   *rate.Limiter
-	admission *admission
+	joins     *join.Admitter
 	ready     chan struct{} // closed once a leader was heard and caught up with
 	kick      chan struct{} // wakes the leader's loop
 	remake    chan struct{} // asks for a snapshot
@@ -59,23 +59,25 @@ type Node struct {
 }
 
 // New opens Raft's files in cfg.Dir and starts. A node with state never bootstraps; one
-// without state that is neither founder nor in Voters waits for a leader to add it. ErrLost
-// and ErrCorrupt say that this node must not come back under its id.
+// without state that is neither founder nor in Voters waits for a leader to add it.
+// logstore.ErrLost and ErrCorrupt say that this node must not come back under its id.
 func New(cfg Config) (*Node, error) {
 	cfg.fill()
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
-		idxRate: rate.NewLimiter(50, 10), admission: newAdmission(),
-		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
+		idxRate: rate.NewLimiter(50, 10),
+		ready:   make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err
 	}
-	n.gate = newGate(cfg.Boot, time.Duration(cfg.Multiplier)*heartbeat, cfg.Fatal)
 	n.clocks = newClocks(&n.cfg)
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
-	n.gate.observe = func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) }
+	n.gate = gate.New(gate.Config{
+		Boot: cfg.Boot, Heartbeat: time.Duration(cfg.Multiplier) * heartbeat, Fatal: cfg.Fatal,
+		Observe: func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) },
+	})
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	notify := make(chan bool, 16)
 	if err := n.open(notify); err != nil {
@@ -83,8 +85,9 @@ func New(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("start consensus: %w", err)
 	}
 	n.metrics.register(cfg.Registerer)
-	n.gate.armed.Store(true)
+	n.gate.Arm()
 	n.confirms = newConfirmer(n)
+	n.joins = newAdmitter(n)
 	n.leaderIdx.f = n.askLeaderIndex
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
@@ -97,14 +100,14 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.watchPeers)
 	n.wg.Go(n.becomeReady)
 	n.wg.Go(n.announce)
-	n.serveJoins()
+	n.wg.Go(n.serveJoins)
 	return n, nil
 }
 
 // open opens the log, checks it, and starts Raft.
 func (n *Node) open(notify chan<- bool) (err error) {
 	dir := filepath.Join(n.cfg.Dir, raftDir)
-	if n.store, err = openStore(dir, n.gate); err != nil {
+	if n.store, err = logstore.Open(dir, n.gate); err != nil {
 		return err
 	}
 	defer func() {
@@ -124,57 +127,21 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if !old && n.started() {
-		return fmt.Errorf("%w: all of them; this node has run before", ErrLost)
+	started, err := logstore.Started(n.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	if !old && started {
+		return fmt.Errorf("%w: all of them; this node has run before", logstore.ErrLost)
 	}
 	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
 	return n.startRaft(rc, old)
 }
 
-// keeps says that the state's file holds all that the snapshot has.
-func (n *Node) keeps(newest uint64) bool { return n.fsm.Kept() && n.fsm.Applied() >= newest }
-
-// openSnapshots opens the snapshots and gives the index of the newest. If the state has to
-// be restored, that one is known to be good: a damaged one is set aside. The log keeps what
-// follows the oldest, so that there is a way from each snapshot to now.
-func (n *Node) openSnapshots(dir string, raftLog hclog.Logger) (newest uint64, err error) {
-	if n.snaps, err = openSnapshots(dir, n.log, raftLog); err != nil {
-		return 0, err
-	}
-	if newest, _, err = n.snaps.bounds(); err != nil {
-		return 0, err
-	}
-	if !n.keeps(newest) {
-		if err := n.snaps.settle(); err != nil {
-			return 0, err
-		}
-		if newest, _, err = n.snaps.bounds(); err != nil {
-			return 0, err
-		}
-	}
-	if first, _ := n.store.FirstIndex(); first > newest+1 {
-		return 0, fmt.Errorf("%w: the log begins at entry %d, the newest good snapshot ends at %d", ErrCorrupt, first, newest)
-	}
-	n.store.keep = func() uint64 {
-		_, oldest, err := n.snaps.bounds()
-		if err != nil {
-			return 0
-		}
-		return oldest
-	}
-	n.snaps.damaged = func() {
-		select {
-		case n.remake <- struct{}{}:
-		default:
-		}
-	}
-	return newest, nil
-}
-
 // startRaft makes the first configuration, if this node is to and has no state, and starts.
 func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
-	n.trans = newGatedTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	n.trans = gate.NewTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		ServerAddressProvider: addresses{n.address},
 		Logger:                rc.Logger,
 		Stream:                newStream(n.cfg.Transport),
@@ -197,31 +164,9 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 	if err != nil {
 		return err
 	}
-	n.machine = &watchedFSM{FSM: n.fsm, gate: n.gate}
+	n.machine = gate.NewMachine(n.fsm, n.gate)
 	n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans)
 	return err
-}
-
-// started says that a node with this data folder once had state.
-func (n *Node) started() bool {
-	_, err := os.Stat(filepath.Join(n.cfg.Dir, startedFile))
-	return err == nil
-}
-
-// markStarted remembers that the node has state: if that is ever gone, the node has
-// forgotten its term and its vote, and must not come back under its id.
-func (n *Node) markStarted() error {
-	if n.started() {
-		return nil
-	}
-	f, err := os.OpenFile(filepath.Join(n.cfg.Dir, startedFile), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("mark the data folder: %w", err)
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("mark the data folder: %w", err)
-	}
-	return nil
 }
 
 // firstConfiguration is Voters, or the founder alone; empty for a joiner.
@@ -253,11 +198,11 @@ func (n *Node) electAtOnce() {
 	switch {
 	case !mine:
 	case len(others) == 0:
-		n.trans.electNow(n.id)
+		n.trans.ElectNow(n.id)
 	case n.founder:
 		n.wg.Go(func() {
 			if n.meet(others) {
-				n.trans.electNow(n.id)
+				n.trans.ElectNow(n.id)
 			}
 		})
 	}
@@ -335,9 +280,7 @@ func (n *Node) renew(now time.Time) error {
 	if !n.cfg.Identity.Due(now) {
 		return nil
 	}
-	err := n.cfg.Identity.Renew(now, func(box []byte) ([]byte, error) {
-		return n.cfg.Keeper.Unwrap(box, purposeCA)
-	})
+	err := n.cfg.Identity.Renew(now, n.caKey)
 	if err != nil {
 		return err
 	}
@@ -355,7 +298,7 @@ func (n *Node) housekeep() {
 			return
 		case <-tick.C:
 		}
-		n.gate.check()
+		n.gate.Check()
 		if i%5 == 0 {
 			n.cfg.Transport.Sweep()
 			if m, ok := n.fsm.Member(n.id); ok && m.Removed && n.removed.CompareAndSwap(false, true) {
@@ -399,7 +342,7 @@ func (n *Node) LastContact() time.Time {
 }
 
 // Stalled says that this node's disk or state machine hangs.
-func (n *Node) Stalled() bool { return n.gate.stalled() }
+func (n *Node) Stalled() bool { return n.gate.Stalled() }
 
 // Ready says that the node has heard a leader since its start and caught up with it.
 func (n *Node) Ready() bool {
@@ -416,18 +359,6 @@ func (n *Node) ReadyCh() <-chan struct{} { return n.ready }
 
 // Removed says that this node's tombstone has been applied here.
 func (n *Node) Removed() bool { return n.removed.Load() }
-
-// Snapshot makes a snapshot now; none is needed if nothing changed since the last.
-func (n *Node) Snapshot() error {
-	err := n.raft.Snapshot().Error()
-	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("make snapshot: %w", err)
-	}
-	return nil
-}
 
 // Handle answers a method that other nodes call. Names with a slash are the consensus' own.
 func (n *Node) Handle(method string, h func(ctx context.Context, peerID string, body []byte) ([]byte, error)) {
@@ -448,12 +379,12 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		}
 	}
 	n.cancel()
-	_ = n.cfg.Transport.Listener(transport.Join).Close()
+	closed := n.cfg.Transport.Listener(transport.Join).Close()
 	n.rpc.Close()
 	err := n.raft.Shutdown().Error()
 	n.wg.Wait()
 	n.confirms.wait()
-	return errors.Join(err, n.trans.Close(), n.store.Close())
+	return errors.Join(closed, err, n.trans.Close(), n.store.Close())
 }
 
 // voters counts the voters of the configuration.

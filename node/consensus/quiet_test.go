@@ -6,21 +6,25 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
-// lines keeps the messages at Info and above.
+// lines keeps the messages at Info and above, and counts those below.
 type lines struct {
 	mu   sync.Mutex
 	seen []string
+	low  map[string]int
 }
 
-func (l *lines) Enabled(_ context.Context, v slog.Level) bool { return v >= slog.LevelInfo }
-func (l *lines) WithAttrs([]slog.Attr) slog.Handler           { return l }
-func (l *lines) WithGroup(string) slog.Handler                { return l }
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *lines) WithGroup(string) slog.Handler            { return l }
 func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r.Level < slog.LevelInfo {
+		l.low[r.Message]++
+		return nil
+	}
 	l.seen = append(l.seen, r.Level.String()+" "+r.Message)
 	return nil
 }
@@ -38,28 +42,33 @@ func (l *lines) count(msg string) int {
 	return n
 }
 
+// lowered counts messages below Info since the last call of cut.
+func (l *lines) lowered(msg string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.low[msg]
+}
+
 // cut returns what there is and forgets it.
 func (l *lines) cut() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	seen := l.seen
 	l.seen = nil
+	clear(l.low)
 	return seen
 }
 
 func TestLog_saysOnceWhatGoesOn(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("waits for lines that must not come")
-	}
 	a, f := found(t)
-	log := &lines{}
+	log := &lines{low: map[string]int{}}
 	a.log = slog.New(log)
 	a.start(&f.Bootstrap)
 	ready(t, a)
-	b := join(t, "b", a, token(t, a))
+	b := joinThrough(t, "b", a, token(t, a))
 	ready(t, b)
-	c := join(t, "c", b, token(t, b))
+	c := joinThrough(t, "c", b, token(t, b))
 	eventually(t, "three voters", func() bool { return voters(a) == 3 })
 	if !leader(t, []*machine{a, b, c}).node.IsLeader() || !a.node.IsLeader() {
 		if err := a.node.Transfer(t.Context(), a.id.NodeID); err != nil {
@@ -69,7 +78,7 @@ func TestLog_saysOnceWhatGoesOn(t *testing.T) {
 	log.cut()
 	c.stop(false)
 	eventually(t, "the loss is logged", func() bool { return log.count("a peer is unreachable") == 1 })
-	<-time.After(2 * time.Second) // a line for each heartbeat would have come by now
+	eventually(t, "more heartbeats fail", func() bool { return log.lowered("failed to heartbeat to") >= 5 })
 	if got := log.cut(); len(got) != 1 {
 		t.Errorf("a dead peer gives %q, want one line", got)
 	}
@@ -79,7 +88,7 @@ func TestLog_saysOnceWhatGoesOn(t *testing.T) {
 	b.stop(false)
 	c.stop(false)
 	eventually(t, "the leader steps down", func() bool { return !a.node.IsLeader() })
-	<-time.After(3 * time.Second)
+	eventually(t, "elections fail", func() bool { return log.lowered("pre-vote campaign failed, waiting for election timeout") >= 3 })
 	if got := log.cut(); len(got) > 6 {
 		t.Errorf("a lost quorum gives %q", got)
 	} else {

@@ -1,298 +1,120 @@
 package consensus
 
 import (
-	"bufio"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
-	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 )
 
 const (
-	snapshotDir  = "snapshots" // the file store's folder, in Raft's
-	stateFile    = "state.bin" // the file store's file of one snapshot
-	damagedDir   = "damaged"   // what was set aside; the newest is kept for a person to look at
-	partSuffix   = ".tmp"      // a snapshot that was not finished
-	snapshotRead = 1 << 20     // buffer of a reader
+	// maxReplay is how long a restart may take to apply what followed the last snapshot.
+	maxReplay = 10 * time.Second
+	// snapshotRetry is the pause after a snapshot that was due and could not be made.
+	snapshotRetry = time.Minute
+	// snapshotScrub is how often the snapshots are read and compared with their checksums.
+	snapshotScrub = 24 * time.Hour
 )
 
-// snapshots keeps Raft's snapshots. It is raft's file store, to which it adds that the
-// frame of each carries Raft's index and term, and that the frame's SHA-256 is checked
-// when a snapshot is written and whenever it is opened. A damaged one is set aside, so that
-// the next is used. It implements raft.SnapshotStore.
-type snapshots struct {
-	*raft.FileSnapshotStore
-	dir string // Raft's folder
-	log *slog.Logger
+// keeps says that the state's file holds all that the snapshot has.
+func (n *Node) keeps(newest uint64) bool { return n.fsm.Kept() && n.fsm.Applied() >= newest }
 
-	damaged func() // told, in no hurry, that a snapshot was set aside; nil: nobody cares
-
-	mu sync.Mutex // held while a snapshot is set aside
-}
-
-// openSnapshots opens the store and removes what a crash left half written.
-func openSnapshots(dir string, log *slog.Logger, raftLog hclog.Logger) (*snapshots, error) {
-	parts, err := filepath.Glob(filepath.Join(dir, snapshotDir, "*"+partSuffix))
-	if err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+// openSnapshots opens the snapshots and gives the index of the newest. If the state has to
+// be restored, that one is known to be good: a damaged one is set aside. The log keeps what
+// follows the oldest, so that there is a way from each snapshot to now.
+func (n *Node) openSnapshots(dir string, raftLog hclog.Logger) (newest uint64, err error) {
+	if n.snaps, err = logstore.OpenSnapshots(dir, n.log, raftLog, n.wantSnapshot); err != nil {
+		return 0, err
 	}
-	for _, p := range parts {
-		if err := os.RemoveAll(p); err != nil {
-			return nil, fmt.Errorf("open snapshots: %w", err)
+	if newest, _, err = n.snaps.Bounds(); err != nil {
+		return 0, err
+	}
+	if !n.keeps(newest) {
+		if err := n.snaps.Settle(); err != nil {
+			return 0, err
+		}
+		if newest, _, err = n.snaps.Bounds(); err != nil {
+			return 0, err
 		}
 	}
-	files, err := raft.NewFileSnapshotStoreWithLogger(dir, keepSnapshots, raftLog)
+	first, err := n.store.FirstIndex()
 	if err != nil {
-		return nil, fmt.Errorf("open snapshots: %w", err)
+		return 0, err
 	}
-	return &snapshots{FileSnapshotStore: files, dir: dir, log: log}, nil
-}
-
-// bounds gives the indexes of the newest and the oldest snapshot, 0 if there is none.
-func (s *snapshots) bounds() (newest, oldest uint64, err error) {
-	metas, err := s.List()
-	if err != nil {
-		return 0, 0, fmt.Errorf("list snapshots: %w", err)
+	if first > newest+1 {
+		return 0, fmt.Errorf("%w: the log begins at entry %d, the newest good snapshot ends at %d", logstore.ErrCorrupt, first, newest)
 	}
-	if len(metas) == 0 {
-		return 0, 0, nil
-	}
-	return metas[0].Index, metas[len(metas)-1].Index, nil
-}
-
-// settle reads the newest snapshot, sets it aside if it is damaged and goes on to the next,
-// until one is good.
-func (s *snapshots) settle() error {
-	for {
-		metas, err := s.List()
+	n.store.KeepAfter(func() uint64 {
+		_, oldest, err := n.snaps.Bounds()
 		if err != nil {
-			return fmt.Errorf("list snapshots: %w", err)
+			return 0 // nothing is deleted until it is known
 		}
-		if len(metas) == 0 {
-			return nil
-		}
-		_, rc, err := s.Open(metas[0].ID)
-		switch {
-		case err == nil:
-			return rc.Close()
-		case !errors.Is(err, ErrCorrupt): // it is still there: an I/O error
-			return err
-		}
+		return oldest
+	})
+	return newest, nil
+}
+
+// wantSnapshot asks for a snapshot soon.
+func (n *Node) wantSnapshot() {
+	select {
+	case n.remake <- struct{}{}:
+	default:
 	}
 }
 
-// scrub reads all snapshots and sets damaged ones aside.
-func (s *snapshots) scrub() error {
-	metas, err := s.List()
-	if err != nil {
-		return fmt.Errorf("list snapshots: %w", err)
-	}
-	for _, m := range metas {
-		_, rc, err := s.Open(m.ID)
-		switch {
-		case err == nil:
-			_ = rc.Close()
-		case errors.Is(err, ErrCorrupt), errors.Is(err, os.ErrNotExist): // set aside, or reaped meanwhile
-		default:
-			return err
-		}
-	}
-	return nil
-}
-
-// Open implements raft.SnapshotStore. It reads the whole snapshot before it hands it out.
-func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	meta, err := s.meta(id)
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := os.Open(filepath.Join(s.dir, snapshotDir, id, stateFile))
-	if errors.Is(err, os.ErrNotExist) {
-		err = fmt.Errorf("%w: no file", ErrCorrupt)
-	}
-	if err == nil {
-		if err = checkSnapshot(f, meta); err == nil {
-			_, err = f.Seek(0, io.SeekStart)
-		}
-		if err != nil {
-			_ = f.Close()
-		}
-	}
-	if err != nil {
-		err = fmt.Errorf("open snapshot %s: %w", id, err)
-		if errors.Is(err, ErrCorrupt) {
-			s.setAside(id, err)
-		}
-		return nil, nil, err
-	}
-	return meta, &snapshotReader{Reader: bufio.NewReaderSize(f, snapshotRead), f: f}, nil
-}
-
-// meta finds what the file store knows of a snapshot.
-func (s *snapshots) meta(id string) (*raft.SnapshotMeta, error) {
-	metas, err := s.List()
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
-	for _, m := range metas {
-		if m.ID == id {
-			return m, nil
-		}
-	}
-	return nil, fmt.Errorf("open snapshot %s: %w", id, os.ErrNotExist)
-}
-
-// checkSnapshot reads all of r and compares it with its frame, and the frame with meta.
-func checkSnapshot(r io.Reader, meta *raft.SnapshotMeta) error {
-	h, err := fsm.ReadHeader(r)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, fsm.ErrDamaged) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if err != nil {
-		return err
-	}
-	if h.Index != meta.Index || h.Term != meta.Term {
-		return fmt.Errorf("%w: the frame says index %d, term %d, the store %d and %d", ErrCorrupt, h.Index, h.Term, meta.Index, meta.Term)
-	}
-	sum := sha256.New()
-	n, err := io.CopyBuffer(sum, struct{ io.Reader }{r}, make([]byte, snapshotRead))
-	if err != nil {
-		return err
-	}
-	return sameBody(&h, uint64(n), sum)
-}
-
-// sameBody compares a body with what its frame says.
-func sameBody(h *fsm.Header, size uint64, sum hash.Hash) error {
-	if size != h.Size {
-		return fmt.Errorf("%w: %d bytes, want %d", ErrCorrupt, size, h.Size)
-	}
-	if [sha256.Size]byte(sum.Sum(nil)) != h.SHA256 {
-		return fmt.Errorf("%w: checksum differs", ErrCorrupt)
-	}
-	return nil
-}
-
-// setAside moves a damaged snapshot to where nobody uses it.
-func (s *snapshots) setAside(id string, why error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	from, to := filepath.Join(s.dir, snapshotDir, id), filepath.Join(s.dir, damagedDir, id)
-	if _, err := os.Stat(from); err != nil {
-		return // another reader was faster
-	}
-	err := os.RemoveAll(filepath.Dir(to)) // one is enough to look at, and they are large
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(to), 0o700)
-	}
-	if err == nil {
-		err = os.Rename(from, to)
-	}
-	if err != nil {
-		err = errors.Join(err, os.RemoveAll(from)) // it must not be used in any case
-	}
-	s.log.Error("a snapshot is damaged and was set aside", "snapshot", id, "to", to, "reason", why, "error", err)
-	if s.damaged != nil {
-		s.damaged()
-	}
-}
-
-// snapshotReader reads a file through a buffer.
-type snapshotReader struct {
-	io.Reader
-	f *os.File
-}
-
-// Close implements io.Closer.
-func (r *snapshotReader) Close() error { return r.f.Close() }
-
-// Create implements raft.SnapshotStore.
-func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c raft.Configuration, cIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
-	sink, err := s.FileSnapshotStore.Create(version, index, term, c, cIndex, trans)
-	if err != nil {
-		return nil, fmt.Errorf("create snapshot: %w", err)
-	}
-	return &framedSink{SnapshotSink: sink, index: index, term: term, sum: sha256.New()}, nil
-}
-
-// framedSink writes Raft's index and term into the frame that passes through it, and closes
-// only what is as its frame says: a snapshot that was damaged on its way is no snapshot.
-type framedSink struct {
-	raft.SnapshotSink
-	index, term uint64
-
-	head   []byte // of the frame, until it is whole
-	header fsm.Header
-	framed bool // the frame is written
-	size   uint64
-	sum    hash.Hash
-	closed bool
-}
-
-// Write implements io.Writer.
-func (s *framedSink) Write(b []byte) (int, error) {
-	taken := 0
-	if !s.framed {
-		taken = min(fsm.HeaderSize-len(s.head), len(b))
-		s.head = append(s.head, b[:taken]...)
-		if len(s.head) < fsm.HeaderSize {
-			return taken, nil
-		}
-		if err := s.frame(); err != nil {
-			return 0, fmt.Errorf("write snapshot: %w", err)
-		}
-	}
-	n, err := s.SnapshotSink.Write(b[taken:])
-	_, _ = s.sum.Write(b[taken : taken+n])
-	s.size += uint64(n)
-	return taken + n, err
-}
-
-// frame writes the frame with Raft's index and term. The index of the state itself is
-// older if entries without a command followed, and newer if raft is still replaying what
-// the state's file had before a restart.
-func (s *framedSink) frame() (err error) {
-	if s.header, err = fsm.DecodeHeader(s.head); err != nil {
-		return err
-	}
-	s.header.Index, s.header.Term = s.index, s.term
-	head, err := s.header.Encode()
-	if err != nil {
-		return err
-	}
-	s.framed = true
-	_, err = s.SnapshotSink.Write(head)
-	return err
-}
-
-// Close implements raft.SnapshotSink.
-func (s *framedSink) Close() error {
-	if s.closed {
+// Snapshot makes a snapshot now; none is needed if nothing changed since the last.
+func (n *Node) Snapshot() error {
+	err := n.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}
-	s.closed = true
-	err := fmt.Errorf("%w: no frame", ErrCorrupt)
-	if s.framed {
-		err = sameBody(&s.header, s.size, s.sum)
-	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("finish snapshot: %w", err), s.SnapshotSink.Cancel())
+		return fmt.Errorf("make snapshot: %w", err)
 	}
-	return s.SnapshotSink.Close()
+	return nil
 }
 
-// Cancel implements raft.SnapshotSink.
-func (s *framedSink) Cancel() error {
-	s.closed = true
-	return s.SnapshotSink.Cancel()
+// keepReplayShort makes a snapshot as soon as the next start would take too long, or one is
+// asked for in place of a damaged one. Raft's own threshold of entries stands beside it, as
+// the longest that the log grows.
+func (n *Node) keepReplayShort() {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	var next time.Duration // boot time before which no snapshot is tried
+	for {
+		asked := false
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.remake:
+			asked = true
+		case <-tick.C:
+		}
+		if !asked && (n.machine.Replay() < maxReplay || n.cfg.Boot() < next) {
+			continue
+		}
+		if err := n.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+			n.log.Warn("a snapshot is due and cannot be made now", "error", err)
+			next = n.cfg.Boot() + snapshotRetry
+		}
+	}
+}
+
+// scrubSnapshots reads all snapshots once the node is ready, and then daily: a damaged one
+// is to be replaced while the log still has what followed the one before.
+func (n *Node) scrubSnapshots() {
+	select {
+	case <-n.ctx.Done():
+		return
+	case <-n.ready:
+	}
+	for ; n.ctx.Err() == nil; pause(n.ctx, snapshotScrub) {
+		if err := n.snaps.Scrub(); err != nil {
+			n.log.Warn("check the snapshots", "error", err)
+		}
+	}
 }

@@ -81,8 +81,8 @@ var (
 	userAgent   = []string{"conclave"}
 )
 
-// request builds the HTTP request.
-func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
+// headers are the request's.
+func (a *Attempt) headers() http.Header {
 	h := make(http.Header, 6+len(a.Header))
 	maps.Copy(h, a.Header)
 	h["Content-Type"] = jsonType
@@ -96,8 +96,13 @@ func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
 	}
 	delete(h, "Authorization")
 	a.Provider.Auth.Set(h, a.Key)
+	return h
+}
+
+// request builds the HTTP request for net/http.
+func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: a.headers(),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(a.Body)),
 		Body:          newBody(a.Body),

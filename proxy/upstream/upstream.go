@@ -21,6 +21,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/upstream/http1"
 )
 
 // Defaults of Config.
@@ -69,8 +70,8 @@ type Client struct {
 	readers sync.Pool // *llm.SSEReader
 	routes  atomic.Pointer[map[routeKey]*route]
 
-	mu         sync.Mutex                 // guards what follows and the replacing of routes
-	transports map[string]*http.Transport // by scheme and host
+	mu         sync.Mutex            // guards what follows and the replacing of routes
+	transports map[string]transports // by scheme and host
 }
 
 // routeKey is all that decides where an attempt goes.
@@ -82,8 +83,22 @@ type routeKey struct {
 
 // route is a parsed URL and the connections to its host.
 type route struct {
-	url       *url.URL
-	transport *http.Transport
+	transports
+	url *url.URL
+}
+
+// transports are the connections to one host.
+type transports struct {
+	plain *http1.Transport // for http, nil where only net/http will do
+	full  *http.Transport
+}
+
+// send makes the attempt's request.
+func (rt *route) send(ctx context.Context, a *Attempt) (*http.Response, error) {
+	if rt.plain != nil && len(a.Body) <= http1.MaxBody {
+		return rt.plain.RoundTrip(ctx, rt.url, a.headers(), a.Body)
+	}
+	return rt.full.RoundTrip(a.request(ctx, rt.url))
 }
 
 // New returns a client.
@@ -103,7 +118,7 @@ func New(cfg Config) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Client{cfg: cfg, dial: cfg.Dial, transports: make(map[string]*http.Transport)}
+	c := &Client{cfg: cfg, dial: cfg.Dial, transports: make(map[string]transports)}
 	if c.dial == nil {
 		c.dial = dialer(cfg.DialTimeout, cfg.AllowAddr)
 	}
@@ -117,7 +132,10 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.transports {
-		t.CloseIdleConnections()
+		t.full.CloseIdleConnections()
+		if t.plain != nil {
+			t.plain.Close()
+		}
 	}
 }
 
@@ -130,7 +148,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
 	}
 	cl := c.begin(ctx, a)
-	res, err := rt.transport.RoundTrip(a.request(cl.ctx, rt.url)) //nolint:bodyclose // cl closes it
+	res, err := rt.send(cl.ctx, a) //nolint:bodyclose // cl closes it
 	if err != nil {
 		defer cl.stop()
 		return nil, cl.failure(err)
@@ -164,7 +182,7 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	rt := &route{url: u, transport: c.transportLocked(u)}
+	rt := &route{url: u, transports: c.transportsLocked(u)}
 	old := *c.routes.Load()
 	routes := make(map[routeKey]*route, len(old)+1)
 	if len(old) < maxRoutes {
@@ -175,13 +193,13 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	return rt, nil
 }
 
-// transportLocked returns the transport of u's host. Each host has its own, so that they do not
-// wait for each other's locks.
-func (c *Client) transportLocked(u *url.URL) *http.Transport {
+// transportsLocked returns the transports of u's host. Each host has its own, so that they
+// do not wait for each other's locks.
+func (c *Client) transportsLocked(u *url.URL) transports {
 	key := u.Scheme + "://" + u.Host
 	t, ok := c.transports[key]
 	if !ok {
-		t = &http.Transport{
+		t.full = &http.Transport{
 			Proxy:                  c.cfg.Proxy,
 			DialContext:            c.dial,
 			TLSClientConfig:        c.cfg.TLS.Clone(),
@@ -196,6 +214,9 @@ func (c *Client) transportLocked(u *url.URL) *http.Transport {
 			MaxResponseHeaderBytes: 256 << 10,
 			WriteBufferSize:        16 << 10,
 			ReadBufferSize:         16 << 10,
+		}
+		if u.Scheme == "http" && c.cfg.Proxy == nil && c.cfg.MaxConns == 0 {
+			t.plain = http1.New(u, maxIdleConns, c.dial)
 		}
 		c.transports[key] = t
 	}

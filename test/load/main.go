@@ -24,6 +24,8 @@ type options struct {
 	rate     int           // requests a second of the open loop
 	open     time.Duration // length of each open-loop round
 	rounds   int           // of each measurement; the median counts
+	keys     int           // made by the admin load
+	clients  int           // of the admin load
 }
 
 func main() {
@@ -42,10 +44,17 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 300, "requests a second of the open loop")
 	flag.DurationVar(&o.open, "open", 8*time.Second, "length of a round of the open loop")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement; the median counts")
+	flag.IntVar(&o.keys, "keys", 20000, "keys that the admin load makes")
+	flag.IntVar(&o.clients, "clients", 64, "clients of the admin load")
+	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
+	measure := run
+	if *admin {
+		measure = runAdmin
+	}
+	if err := measure(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}

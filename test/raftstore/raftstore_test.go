@@ -13,7 +13,7 @@ import (
 	boltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/logstore"
 )
 
 // store is what raft needs of one.
@@ -28,7 +28,7 @@ var stores = []struct {
 	name string
 	open func(dir string) (store, error)
 }{
-	{"conclave", func(dir string) (store, error) { return consensus.OpenStore(dir) }},
+	{"conclave", func(dir string) (store, error) { return logstore.Open(dir, nil) }},
 	{"raft-boltdb", func(dir string) (store, error) {
 		return boltdb.New(boltdb.Options{
 			Path:                    filepath.Join(dir, "raft.db"),

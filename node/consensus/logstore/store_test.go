@@ -1,4 +1,4 @@
-package consensus
+package logstore
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 
 func openTest(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := OpenStore(dir)
+	s, err := Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestStore_randomOperations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		dir := filepath.Join(base, fmt.Sprint(n))
-		s, err := OpenStore(dir)
+		s, err := Open(dir, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,7 +381,7 @@ func TestStore_witness(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, witnessFile), make([]byte, 2*witnessSlot), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OpenStore(dir); !errors.Is(err, ErrCorrupt) {
+		if _, err := Open(dir, nil); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("got %v, want ErrCorrupt", err)
 		}
 	})

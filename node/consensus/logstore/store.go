@@ -1,4 +1,4 @@
-package consensus
+package logstore
 
 import (
 	"encoding/binary"
@@ -38,6 +38,17 @@ var (
 	errKeyNotFound = errors.New("not found")
 )
 
+// Watch is told of a store's writes and troubles. Its methods must not call the store.
+type Watch interface {
+	// Begin says that a synced write begins.
+	Begin()
+	// End says how it ended.
+	End(err error)
+	// Broken says that the node must not go on: stored bytes are not what was written
+	// (ErrCorrupt), or the witness of the log cannot be kept.
+	Broken(err error)
+}
+
 // Store keeps Raft's log, term and vote in one bbolt file. Every entry and value carries a
 // CRC32C, which is checked on each read. Indexes have no gaps and are never overwritten;
 // the witness beside the file remembers the highest that was acknowledged. It implements
@@ -45,31 +56,18 @@ var (
 type Store struct {
 	db      *bbolt.DB
 	witness *witness
-	watch   writeWatch // told of each write; may be nil
-
-	// keep gives the index after which nothing is deleted at the head: that of the oldest
-	// snapshot, which may be needed if newer ones turn out damaged. Nil: anything may go.
-	keep func() uint64
+	watch   Watch // may be nil
 
 	closing sync.Once
 	closed  error // of Close
 
-	mu          sync.Mutex // held by writers
+	mu          sync.Mutex    // held by writers
+	keep        func() uint64 // guarded by mu; see KeepAfter; nil: anything may go
 	first, last atomic.Uint64
 }
 
-// writeWatch is told when a write of the log begins, how it ends, and of damage.
-type writeWatch interface {
-	begin()
-	end(err error)
-	damaged(err error) // an entry or a value is not what was written
-}
-
-// OpenStore opens or creates the store in dir.
-func OpenStore(dir string) (*Store, error) { return openStore(dir, nil) }
-
-// openStore opens the store and tells watch of its writes.
-func openStore(dir string, watch writeWatch) (*Store, error) {
+// Open opens or creates the store in dir. A nil watch is told nothing.
+func Open(dir string, watch Watch) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log store: %w", err)
 	}
@@ -97,10 +95,13 @@ func openStore(dir string, watch writeWatch) (*Store, error) {
 		return nil
 	})
 	if err == nil {
-		s.witness, err = openWitness(filepath.Join(dir, witnessFile))
+		s.witness, err = openWitness(filepath.Join(dir, witnessFile), s.broken)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open log store: %w", errors.Join(err, db.Close()))
+	}
+	if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil { // the files may be new
+		return nil, fmt.Errorf("open log store: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
@@ -117,6 +118,15 @@ func (s *Store) Check(snapshotIndex uint64) error {
 	}
 	var l raft.Log
 	return s.GetLog(last, &l)
+}
+
+// KeepAfter says after which index nothing is to be deleted at the head of the log, asked at
+// each deletion: that of the oldest snapshot, which may be needed if newer ones turn out
+// damaged.
+func (s *Store) KeepAfter(index func() uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = index
 }
 
 // IsMonotonic implements raft.MonotonicLogStore.
@@ -163,25 +173,34 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 			return fmt.Errorf("store log entries: index %d where %d was due", l.Index, next+uint64(i))
 		}
 	}
-	err := s.update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(logBucket)
-		b.FillPercent = 0.95 // keys only ever grow
-		for _, l := range logs {
-			if err := b.Put(indexKey(l.Index), encodeLog(l)); err != nil {
-				return err
-			}
+	if err := s.witness.failed(); err != nil { // else the entries would be stored and not acknowledged
+		s.broken(err)
+		return fmt.Errorf("store log entries: %w", err)
+	}
+	err := s.write(func() error {
+		if err := s.db.Update(func(tx *bbolt.Tx) error { return putLogs(tx.Bucket(logBucket), logs) }); err != nil {
+			return err
 		}
-		return nil
+		last := logs[len(logs)-1]
+		s.first.CompareAndSwap(0, logs[0].Index)
+		s.last.Store(last.Index)
+		return s.witness.raise(last.Index, last.Term)
 	})
 	if err != nil {
 		return fmt.Errorf("store log entries: %w", err)
 	}
-	if s.first.Load() == 0 {
-		s.first.Store(logs[0].Index)
+	return nil
+}
+
+// putLogs writes entries.
+func putLogs(b *bbolt.Bucket, logs []*raft.Log) error {
+	b.FillPercent = 0.95 // keys only ever grow
+	for _, l := range logs {
+		if err := b.Put(indexKey(l.Index), encodeLog(l)); err != nil {
+			return err
+		}
 	}
-	last := logs[len(logs)-1]
-	s.last.Store(last.Index)
-	return s.witness.raise(last.Index, last.Term)
+	return nil
 }
 
 // DeleteRange implements raft.LogStore for ranges at either end of the log; one in the
@@ -210,7 +229,7 @@ func (s *Store) DeleteRange(lo, hi uint64) error {
 
 // deleteTailLocked deletes from the end down to lo, after the witness was lowered for good.
 func (s *Store) deleteTailLocked(lo uint64) error {
-	if err := s.witness.lower(lo - 1); err != nil {
+	if err := s.write(func() error { return s.witness.lower(lo - 1) }); err != nil {
 		return fmt.Errorf("delete log entries: %w", err)
 	}
 	for last := s.last.Load(); last >= lo; last = s.last.Load() {
@@ -316,22 +335,34 @@ func (s *Store) GetUint64(key []byte) (uint64, error) {
 
 // update is a synced transaction that the watch is told of.
 func (s *Store) update(f func(*bbolt.Tx) error) error {
+	return s.write(func() error { return s.db.Update(f) })
+}
+
+// write tells the watch of a synced write.
+func (s *Store) write(f func() error) error {
 	if s.watch != nil {
-		s.watch.begin()
+		s.watch.Begin()
 	}
-	err := s.db.Update(f)
+	err := f()
 	if s.watch != nil {
-		s.watch.end(err)
+		s.watch.End(err)
 	}
 	return err
 }
 
 // report tells the watch of damage and returns err.
 func (s *Store) report(err error) error {
-	if s.watch != nil && errors.Is(err, ErrCorrupt) {
-		s.watch.damaged(err)
+	if errors.Is(err, ErrCorrupt) {
+		s.broken(err)
 	}
 	return err
+}
+
+// broken tells the watch that the node must not go on.
+func (s *Store) broken(err error) {
+	if s.watch != nil {
+		s.watch.Broken(err)
+	}
 }
 
 // Close syncs the witness and closes the files.
@@ -347,4 +378,16 @@ func (s *Store) Close() error {
 // indexKey is the key of an entry.
 func indexKey(index uint64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, 8), index)
+}
+
+// syncDir makes the names in a folder last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	if err := errors.Join(d.Sync(), d.Close()); err != nil {
+		return fmt.Errorf("sync folder: %w", err)
+	}
+	return nil
 }

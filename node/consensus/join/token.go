@@ -1,4 +1,4 @@
-package consensus
+package join
 
 import (
 	"bytes"
@@ -25,17 +25,17 @@ var tokenEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
 // ErrToken says that a join token is malformed.
 var ErrToken = errors.New("join token is malformed")
 
-// joinToken is "conclave1." and the base32 of the start of the cluster id, the pin of its CA
+// Token is "conclave1." and the base32 of the start of the cluster id, the pin of its CA
 // and a secret, of which the cluster keeps the hash until the token is used or expires.
-type joinToken struct {
+type Token struct {
 	cluster [clusterBytes]byte
 	pin     [transport.PinSize]byte
 	secret  [secretBytes]byte
 }
 
-// newToken makes a token of a cluster.
-func newToken(clusterID string, caDER []byte) (joinToken, error) {
-	var t joinToken
+// NewToken makes a token of the cluster with the id and the CA's certificate.
+func NewToken(clusterID string, caDER []byte) (Token, error) {
+	var t Token
 	id, err := hex.DecodeString(clusterID)
 	if err != nil || len(id) < clusterBytes {
 		return t, fmt.Errorf("make join token: cluster id %q is not hexadecimal", clusterID)
@@ -48,9 +48,9 @@ func newToken(clusterID string, caDER []byte) (joinToken, error) {
 	return t, nil
 }
 
-// parseToken reads what String wrote.
-func parseToken(s string) (joinToken, error) {
-	var t joinToken
+// ParseToken reads what String wrote.
+func ParseToken(s string) (Token, error) {
+	var t Token
 	text, ok := strings.CutPrefix(strings.TrimSpace(s), tokenPrefix)
 	if !ok {
 		return t, fmt.Errorf("%w: it begins with %q", ErrToken, tokenPrefix)
@@ -66,18 +66,21 @@ func parseToken(s string) (joinToken, error) {
 }
 
 // String is the token as the operator copies it. It is a secret.
-func (t joinToken) String() string {
+func (t Token) String() string {
 	b := append(append(append([]byte(nil), t.cluster[:]...), t.pin[:]...), t.secret[:]...)
 	return tokenPrefix + strings.ToLower(tokenEncoding.EncodeToString(b))
 }
 
 // belongs says whether the token is for the cluster.
-func (t joinToken) belongs(clusterID string) bool {
+func (t Token) belongs(clusterID string) bool {
 	id, err := hex.DecodeString(clusterID)
 	return err == nil && len(id) >= clusterBytes && bytes.Equal(id[:clusterBytes], t.cluster[:])
 }
 
-// hashToken is what the cluster stores of a token's secret.
-func hashToken(secret []byte) resource.Hash {
+// Hash is what the cluster stores of the token.
+func (t Token) Hash() resource.Hash { return hashSecret(t.secret[:]) }
+
+// hashSecret hashes a token's secret.
+func hashSecret(secret []byte) resource.Hash {
 	return sha256.Sum256(append([]byte("conclave join token\x00"), secret...))
 }

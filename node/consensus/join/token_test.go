@@ -1,4 +1,4 @@
-package consensus
+package join
 
 import (
 	"errors"
@@ -9,13 +9,13 @@ const testCluster = "00112233445566778899aabbccddeeff"
 
 func TestToken(t *testing.T) {
 	t.Parallel()
-	tok, err := newToken(testCluster, []byte("ca"))
+	tok, err := NewToken(testCluster, []byte("ca"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := parseToken(" " + tok.String() + "\n")
+	got, err := ParseToken(" " + tok.String() + "\n")
 	if err != nil || got != tok {
-		t.Errorf("parseToken = %v, %v, want %v", got, err, tok)
+		t.Errorf("ParseToken = %v, %v, want %v", got, err, tok)
 	}
 	if !tok.belongs(testCluster) || tok.belongs("ff112233445566778899aabbccddeeff") || tok.belongs("x") {
 		t.Error("belongs is wrong")
@@ -23,24 +23,24 @@ func TestToken(t *testing.T) {
 	for name, s := range map[string]string{
 		"empty": "", "no prefix": tok.String()[10:], "too short": tok.String()[:40], "too long": tok.String() + "aa", "not base32": tokenPrefix + "18!",
 	} {
-		if _, err := parseToken(s); !errors.Is(err, ErrToken) {
+		if _, err := ParseToken(s); !errors.Is(err, ErrToken) {
 			t.Errorf("%s: got %v, want ErrToken", name, err)
 		}
 	}
 }
 
 func FuzzParseToken(f *testing.F) {
-	tok, err := newToken(testCluster, []byte("ca"))
+	tok, err := NewToken(testCluster, []byte("ca"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(tok.String())
 	f.Fuzz(func(t *testing.T, s string) {
-		tok, err := parseToken(s)
+		tok, err := ParseToken(s)
 		if err != nil {
 			return
 		}
-		if again, err := parseToken(tok.String()); err != nil || again != tok {
+		if again, err := ParseToken(tok.String()); err != nil || again != tok {
 			t.Errorf("%q: got %v, %v", s, again, err)
 		}
 	})

@@ -1,4 +1,4 @@
-package consensus
+package gate
 
 import (
 	"testing"
@@ -17,10 +17,10 @@ func (p *narrowPipeline) AppendEntries(*raft.AppendEntriesRequest, *raft.AppendE
 func (p *narrowPipeline) Consumer() <-chan raft.AppendFuture { return p.done }
 func (p *narrowPipeline) Close() error                       { return nil }
 
-func TestGatedPipeline_neverBlocksItsSender(t *testing.T) {
+func TestPipeline_neverBlocksItsSender(t *testing.T) {
 	t.Parallel()
 	g, now, _ := fakeGate()
-	p := newGatedPipeline(&narrowPipeline{done: make(chan raft.AppendFuture)}, g)
+	p := newPipeline(&narrowPipeline{done: make(chan raft.AppendFuture)}, g)
 	for range 10 { // nobody reads
 		if _, err := p.AppendEntries(nil, nil); err != nil {
 			t.Fatal(err)
@@ -29,7 +29,7 @@ func TestGatedPipeline_neverBlocksItsSender(t *testing.T) {
 	for range 10 {
 		<-p.Consumer()
 	}
-	g.begin()
+	g.Begin()
 	now.Add(int64(time.Minute))
 	if _, err := p.AppendEntries(nil, nil); err == nil {
 		t.Error("a stalled node appends")

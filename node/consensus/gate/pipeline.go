@@ -1,4 +1,4 @@
-package consensus
+package gate
 
 import (
 	"sync"
@@ -6,28 +6,28 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// gatedPipeline is a pipeline behind the gate. It also takes every answer off the inner
+// pipeline is a pipeline behind the gate. It also takes every answer off the inner
 // pipeline at once: raft stops reading answers when a follower refuses one or leadership
 // ends, and its sender would then wait for ever for room in a pipeline that nobody empties,
 // and Shutdown for the sender.
-type gatedPipeline struct {
+type pipeline struct {
 	inner raft.AppendPipeline
-	gate  *gate
+	gate  *Gate
 	out   chan raft.AppendFuture
 	stop  chan struct{}
 	once  sync.Once
 	wg    sync.WaitGroup
 }
 
-// newGatedPipeline wraps inner, which it closes.
-func newGatedPipeline(inner raft.AppendPipeline, g *gate) *gatedPipeline {
-	p := &gatedPipeline{inner: inner, gate: g, out: make(chan raft.AppendFuture), stop: make(chan struct{})}
+// newPipeline wraps inner, which it closes.
+func newPipeline(inner raft.AppendPipeline, g *Gate) *pipeline {
+	p := &pipeline{inner: inner, gate: g, out: make(chan raft.AppendFuture), stop: make(chan struct{})}
 	p.wg.Go(p.pump)
 	return p
 }
 
 // pump moves answers to a queue of its own. There are never more than a few in flight.
-func (p *gatedPipeline) pump() {
+func (p *pipeline) pump() {
 	var queue []raft.AppendFuture
 	for {
 		var out chan<- raft.AppendFuture // nil, so never ready, while the queue is empty
@@ -47,18 +47,18 @@ func (p *gatedPipeline) pump() {
 }
 
 // AppendEntries implements raft.AppendPipeline.
-func (p *gatedPipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if p.gate.stalled() {
-		return nil, errStalled
+func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.gate.Stalled() {
+		return nil, ErrStalled
 	}
 	return p.inner.AppendEntries(args, resp)
 }
 
 // Consumer implements raft.AppendPipeline.
-func (p *gatedPipeline) Consumer() <-chan raft.AppendFuture { return p.out }
+func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.out }
 
 // Close implements raft.AppendPipeline.
-func (p *gatedPipeline) Close() error {
+func (p *pipeline) Close() error {
 	p.once.Do(func() { close(p.stop) })
 	err := p.inner.Close()
 	p.wg.Wait()

@@ -1,4 +1,4 @@
-package consensus
+package logstore
 
 import (
 	"bytes"
@@ -18,11 +18,11 @@ import (
 )
 
 // testSnapshots opens a store and says what it logs at Error.
-func testSnapshots(t *testing.T, dir string) (*snapshots, *bytes.Buffer) {
+func testSnapshots(t *testing.T, dir string, damaged func()) (*Snapshots, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))
-	s, err := openSnapshots(dir, log, slogbridge.New(log, "raft"))
+	s, err := OpenSnapshots(dir, log, slogbridge.New(log, "raft"), damaged)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func framed(t *testing.T, body string, edit func(*fsm.Header)) []byte {
 }
 
 // save stores a snapshot at an index, a few bytes at a time.
-func save(t *testing.T, s *snapshots, index uint64, b []byte) error {
+func save(t *testing.T, s *Snapshots, index uint64, b []byte) error {
 	t.Helper()
 	_, trans := raft.NewInmemTransport("")
 	sink, err := s.Create(1, index, 3, raft.Configuration{}, 1, trans)
@@ -63,7 +63,7 @@ func save(t *testing.T, s *snapshots, index uint64, b []byte) error {
 
 func TestSnapshots_frame(t *testing.T) {
 	t.Parallel()
-	s, _ := testSnapshots(t, t.TempDir())
+	s, _ := testSnapshots(t, t.TempDir(), nil)
 	body := strings.Repeat("state ", 100)
 	if err := save(t, s, 17, framed(t, body, nil)); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestSnapshots_refusesWhatIsNotWhole(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s, _ := testSnapshots(t, t.TempDir())
+			s, _ := testSnapshots(t, t.TempDir(), nil)
 			if err := save(t, s, 9, tt.b); err == nil {
 				t.Error("it was stored")
 			}
@@ -141,9 +141,8 @@ func TestSnapshots_damage(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			s, log := testSnapshots(t, dir)
 			told := 0
-			s.damaged = func() { told++ }
+			s, log := testSnapshots(t, dir, func() { told++ })
 			if err := errors.Join(save(t, s, 10, framed(t, "oldest", nil)), save(t, s, 20, framed(t, "newest", nil))); err != nil {
 				t.Fatal(err)
 			}
@@ -154,10 +153,10 @@ func TestSnapshots_damage(t *testing.T) {
 			if err := tt.damage(filepath.Join(dir, snapshotDir, metas[0].ID, stateFile)); err != nil {
 				t.Fatal(err)
 			}
-			if err := errors.Join(s.settle(), s.scrub()); err != nil {
+			if err := errors.Join(s.Settle(), s.Scrub()); err != nil {
 				t.Fatal(err)
 			}
-			if newest, oldest, err := s.bounds(); newest != 10 || oldest != 10 || err != nil {
+			if newest, oldest, err := s.Bounds(); newest != 10 || oldest != 10 || err != nil {
 				t.Errorf("bounds = %d, %d, %v, want the older one alone", newest, oldest, err)
 			}
 			if told != 1 || strings.Count(log.String(), "damaged and was set aside") != 1 {
@@ -177,7 +176,7 @@ func TestSnapshots_removesWhatACrashLeft(t *testing.T) {
 	if err := os.MkdirAll(part, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	testSnapshots(t, dir)
+	testSnapshots(t, dir, nil)
 	if _, err := os.Stat(part); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want the half snapshot to be gone", err)
 	}

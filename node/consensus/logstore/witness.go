@@ -1,4 +1,4 @@
-package consensus
+package logstore
 
 import (
 	"encoding/binary"
@@ -22,21 +22,24 @@ const (
 // with the higher sequence counts. A slot: "CNCLHWM1", u64 sequence, index (u64) and the
 // low 32 bits of the term, u32 CRC32C, big-endian.
 type witness struct {
-	f    *os.File
-	stop chan struct{}
-	done chan struct{}
+	f      *os.File
+	broken func(error) // told of the first failure
+	stop   chan struct{}
+	done   chan struct{}
 
 	mu    sync.Mutex // guards the rest
 	seq   uint64
 	top   uint64
 	dirty bool  // written since the last sync
-	err   error // of a background sync: given to the next writer
+	err   error // the first failure, which all later writes return: a sync is never tried again
 }
 
 const witnessMagic = "CNCLHWM1"
 
-// openWitness reads the file, or creates it with index 0.
-func openWitness(path string) (*witness, error) {
+// openWitness reads the file, or creates it with index 0. Once it is open, broken is told
+// of the first failure, after which the node must not go on: the log may have acknowledged
+// what the witness does not know.
+func openWitness(path string, broken func(error)) (*witness, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open witness: %w", err)
@@ -46,7 +49,7 @@ func openWitness(path string) (*witness, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read witness: %w", errors.Join(err, f.Close()))
 	}
-	w := &witness{f: f, stop: make(chan struct{}), done: make(chan struct{})}
+	w := &witness{f: f, broken: func(error) {}, stop: make(chan struct{}), done: make(chan struct{})}
 	valid := false
 	for i := range 2 {
 		if seq, index, ok := parseWitness(b[i*witnessSlot:]); ok && (!valid || seq > w.seq) {
@@ -61,6 +64,7 @@ func openWitness(path string) (*witness, error) {
 			return nil, fmt.Errorf("make witness: %w", errors.Join(err, f.Close()))
 		}
 	}
+	w.broken = broken
 	go w.run()
 	return w, nil
 }
@@ -83,6 +87,13 @@ func (w *witness) index() uint64 {
 	return w.top
 }
 
+// failed is the first failure, nil if there was none.
+func (w *witness) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
 // raise notes that the log reaches index; it is synced in the background.
 func (w *witness) raise(index, term uint64) error {
 	w.mu.Lock()
@@ -99,9 +110,18 @@ func (w *witness) lower(index uint64) error {
 	}
 	w.dirty = false
 	if err := w.f.Sync(); err != nil {
-		return fmt.Errorf("sync witness: %w", err)
+		return w.failLocked(fmt.Errorf("sync witness: %w", err))
 	}
 	return nil
+}
+
+// failLocked keeps the first failure, tells of it, and returns it.
+func (w *witness) failLocked(err error) error {
+	if w.err == nil {
+		w.err = err
+		w.broken(err)
+	}
+	return w.err
 }
 
 // writeLocked writes the slot whose turn it is.
@@ -117,7 +137,7 @@ func (w *witness) writeLocked(index, term uint64) error {
 	b = binary.BigEndian.AppendUint32(b, uint32(term))
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if _, err := w.f.WriteAt(b, int64(w.seq%2)*witnessSlot); err != nil {
-		return fmt.Errorf("write witness: %w", err)
+		return w.failLocked(fmt.Errorf("write witness: %w", err))
 	}
 	w.top, w.dirty = index, true
 	return nil
@@ -149,8 +169,8 @@ func (w *witness) sync() {
 	}
 	if err := w.f.Sync(); err != nil {
 		w.mu.Lock()
-		w.err = fmt.Errorf("sync witness: %w", err)
-		w.mu.Unlock()
+		defer w.mu.Unlock()
+		_ = w.failLocked(fmt.Errorf("sync witness: %w", err)) // kept for the next writer
 	}
 }
 

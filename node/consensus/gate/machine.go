@@ -1,0 +1,77 @@
+package gate
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+)
+
+// Machine tells the gate of each batch, and adds up how long the state machine has
+// worked since the last snapshot. To apply the same entries again takes at most as long, and
+// less if they then come in larger batches, so the sum is what a restart would need.
+type Machine struct {
+	*fsm.FSM
+	gate *Gate
+
+	spent atomic.Int64 // nanoseconds in the state machine
+	saved atomic.Int64 // of those, covered by a snapshot
+}
+
+// NewMachine puts f behind a gate.
+func NewMachine(f *fsm.FSM, g *Gate) *Machine { return &Machine{FSM: f, gate: g} }
+
+// Replay is how long it took to apply what followed the last snapshot.
+func (m *Machine) Replay() time.Duration {
+	return time.Duration(m.spent.Load() - m.saved.Load())
+}
+
+// measure runs f as one batch.
+func (m *Machine) measure(f func()) {
+	start := m.gate.boot()
+	m.gate.applying.Store(int64(start))
+	defer func() {
+		m.gate.applying.Store(0)
+		m.spent.Add(int64(m.gate.boot() - start))
+	}()
+	f()
+}
+
+// Apply implements raft.FSM.
+func (m *Machine) Apply(l *raft.Log) (out any) {
+	m.measure(func() { out = m.FSM.Apply(l) })
+	return out
+}
+
+// ApplyBatch implements raft.BatchingFSM.
+func (m *Machine) ApplyBatch(ls []*raft.Log) (out []any) {
+	m.measure(func() { out = m.FSM.ApplyBatch(ls) })
+	return out
+}
+
+// Snapshot implements raft.FSM.
+func (m *Machine) Snapshot() (raft.FSMSnapshot, error) {
+	s, err := m.FSM.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &snapshot{FSMSnapshot: s, m: m, spent: m.spent.Load()}, nil
+}
+
+// snapshot says when it is stored what need not be applied again.
+type snapshot struct {
+	raft.FSMSnapshot
+	m     *Machine
+	spent int64 // when the snapshot was begun
+}
+
+// Persist implements raft.FSMSnapshot.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	err := s.FSMSnapshot.Persist(sink)
+	if err == nil {
+		s.m.saved.Store(s.spent)
+	}
+	return err
+}

@@ -1,0 +1,101 @@
+package gate
+
+import (
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// Transport is raft's network transport with the gate before what a leader and a
+// candidate send. It also lets the node tell itself to start an election.
+type Transport struct {
+	*raft.NetworkTransport
+	gate *Gate
+	in   chan raft.RPC
+
+	stop chan struct{}
+	once sync.Once
+	wg   sync.WaitGroup
+}
+
+// NewTransport wraps inner, which it closes.
+func NewTransport(inner *raft.NetworkTransport, g *Gate) *Transport {
+	t := &Transport{NetworkTransport: inner, gate: g, in: make(chan raft.RPC), stop: make(chan struct{})}
+	t.wg.Go(t.pump)
+	return t
+}
+
+// pump hands on what comes from the network.
+func (t *Transport) pump() {
+	for {
+		select {
+		case <-t.stop:
+			return
+		case rpc := <-t.NetworkTransport.Consumer():
+			select {
+			case t.in <- rpc:
+			case <-t.stop:
+				rpc.Respond(nil, raft.ErrTransportShutdown)
+				return
+			}
+		}
+	}
+}
+
+// Consumer implements raft.Transport.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.in }
+
+// ElectNow makes this node a candidate at once, as a leader that hands over to it would.
+func (t *Transport) ElectNow(id string) {
+	resp := make(chan raft.RPCResponse, 1)
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: []byte(t.LocalAddr()),
+	}}
+	select {
+	case t.in <- raft.RPC{Command: req, RespChan: resp}:
+	case <-t.stop:
+	}
+}
+
+// AppendEntries implements raft.Transport.
+func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.gate.Stalled() {
+		return ErrStalled
+	}
+	return t.NetworkTransport.AppendEntries(id, target, args, resp)
+}
+
+// AppendEntriesPipeline implements raft.Transport.
+func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	if t.gate.Stalled() {
+		return nil, ErrStalled
+	}
+	p, err := t.NetworkTransport.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	return newPipeline(p, t.gate), nil
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	if !t.gate.campaigns() {
+		return ErrStalled
+	}
+	return t.NetworkTransport.RequestPreVote(id, target, args, resp)
+}
+
+// EncodePeer implements raft.Transport: the address alone, without what the
+// provider of addresses may have put before it.
+func (t *Transport) EncodePeer(_ raft.ServerID, addr raft.ServerAddress) []byte {
+	return []byte(addr)
+}
+
+// Close implements raft.WithClose.
+func (t *Transport) Close() error {
+	t.once.Do(func() { close(t.stop) })
+	err := t.NetworkTransport.Close()
+	t.CloseStreams()
+	t.wg.Wait()
+	return err
+}
