@@ -351,3 +351,13 @@ func FuzzDiff(f *testing.F) {
 		}
 	})
 }
+
+// TestRender_Kinds holds the table of kinds to the buckets of records.
+func TestRender_Kinds(t *testing.T) {
+	t.Parallel()
+	for b := store.Keys; b < store.Buckets; b++ {
+		if b.Name() != "" && !audit.Shown(b.Kind()) {
+			t.Errorf("render.go has no row for the kind %q", b.Kind())
+		}
+	}
+}
