@@ -51,6 +51,7 @@ func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 			return records.Caller{}, err
 		}
 	}
+	s.noteSignIn(by)
 	return by, nil
 }
 
@@ -70,7 +71,6 @@ func (s *Server) identify(r *http.Request, route string) (records.Caller, error)
 		s.noteDenial(by, route)
 		return records.Caller{}, err
 	}
-	s.noteSignIn(by)
 	if who.Key != nil && who.Key.Role != resource.RoleInference {
 		if err := s.cfg.Stale(); err != nil {
 			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),

@@ -38,7 +38,7 @@ func (n *Node) adminConfig() adminapi.Config {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
-		Authenticate: n.authenticate, Stale: n.fresh.Stale, Auditor: n.events, Prices: n.prices, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 	}
 }
 

@@ -76,6 +76,7 @@ type cluster struct {
 type path struct {
 	auth    *auth.Authenticator
 	limits  *ratelimit.Limiter
+	tape    *ratelimit.FileTape // of the limits
 	budgets *budget.Budgets
 	router  *router.Router
 	plugins *plugins.Host
@@ -206,7 +207,9 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.startLimits()
+	if err := n.startLimits(); err != nil {
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: journalSource{n.journal, n.state.Catalog},
@@ -383,6 +386,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.port != nil {
 		errs = append(errs, n.port.Close())
+	}
+	if n.tape != nil {
+		errs = append(errs, n.tape.Close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

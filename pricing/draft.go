@@ -139,6 +139,9 @@ func (d *draft) entry() (*Entry, error) {
 		model = strings.TrimPrefix(model, provider+"/")
 	}
 	e := &Entry{Provider: provider, Model: strings.ToLower(model), Mode: d.mode, MaxInput: max(d.maxInput, 0), MaxOutput: max(d.maxOutput, 0)}
+	if e.Provider == "" || e.Model == "" {
+		return e, errors.New("has no provider or no model")
+	}
 	if strings.ContainsAny(e.Provider+e.Model+e.Mode, "\t\n\r") || len(e.Provider) > maxName || len(e.Model) > maxName || len(e.Mode) > 64 {
 		return e, errors.New("provider, model or mode is too long or has a control character")
 	}

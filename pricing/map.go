@@ -84,7 +84,7 @@ func ReadMap(data []byte) (*File, error) {
 // CustomPrice reads the prices of a deployment's own parameters, with the names of the public
 // map. It gives nil if there is none, and the names of the fields that it read.
 func CustomPrice(fields map[string]json.RawMessage) (p *resource.Price, used []string, err error) {
-	d := &draft{mode: "chat"}
+	d := &draft{provider: "custom", model: "custom", mode: "chat"}
 	rest := d.fields(fields)
 	for name := range fields {
 		if !slices.Contains(rest, name) {

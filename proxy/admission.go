@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -103,11 +104,12 @@ func product(a, b int64) int64 {
 	return a * b
 }
 
-// reserveLimits is the step that holds the request and its tokens in the key's and the
-// team's limits.
+// reserveLimits is the step that holds the request and its tokens in the limits of the levels
+// that it passes.
 func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	s.estimate(c)
-	hold, err := s.cfg.Limits.Reserve(ctx, c.who, c.quote.prompt+c.quote.output)
+	c.limiting = ratelimit.Request{Levels: c.who.Levels(c.limiting.Levels[:0]), Model: c.model.Name, Input: c.quote.prompt, Output: c.quote.output}
+	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -49,6 +50,7 @@ type Call struct {
 	settled bool
 
 	// Scratch, reused by the next call.
+	limiting ratelimit.Request
 	attempt  upstream.Attempt
 	record   ledger.Record
 	opening  ledger.Reservation

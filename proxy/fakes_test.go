@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -33,10 +34,10 @@ type keyTable map[resource.Hash]*resource.Key
 
 func (k keyTable) KeyByHash(h resource.Hash) (*resource.Key, bool) { r, ok := k[h]; return r, ok }
 
-type limiterFunc func(who *resource.Principal, tokens int64) (proxy.LimitHold, error)
+type limiterFunc func(r *ratelimit.Request) (proxy.LimitHold, error)
 
-func (f limiterFunc) Reserve(_ context.Context, who *resource.Principal, tokens int64) (proxy.LimitHold, error) {
-	return f(who, tokens)
+func (f limiterFunc) Reserve(_ context.Context, r *ratelimit.Request) (proxy.LimitHold, error) {
+	return f(r)
 }
 
 type budgetsFunc func(r budget.Request) (proxy.BudgetHold, error)
@@ -57,8 +58,8 @@ type hold struct {
 func (h *hold) Quota() proxy.Quota {
 	return proxy.Quota{LimitRequests: 60, RemainingRequests: 59, LimitTokens: -1}
 }
-func (h *hold) Settle(tokens int64) { h.settled++; h.tokens = tokens }
-func (h *hold) Release()            { h.released++ }
+func (h *hold) Settle(in, out int64) { h.settled++; h.tokens = in + out }
+func (h *hold) Release()             { h.released++ }
 
 type moneyHold struct{ hold }
 
@@ -261,7 +262,7 @@ func newRig(t testing.TB) *rig {
 	master := resource.HashSecret(masterKey)
 	r.cfg = proxy.Config{
 		NodeID: "node_a", Keys: r.keys, Master: func() resource.Hash { return master },
-		Limits: limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+		Limits: limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) {
 			r.limit.taken++
 			return &r.limit, nil
 		}),

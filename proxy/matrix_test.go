@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -30,7 +31,7 @@ type policy struct {
 func noKey(_ *rig, req *http.Request) { req.Header.Del("Authorization") }
 
 func overLimit(r *rig, _ *http.Request) {
-	r.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+	r.cfg.Limits = limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) {
 		return nil, &llm.Error{Kind: llm.RateLimited, Scope: "key", Message: "over", RetryAfter: 1500 * time.Millisecond}
 	})
 }

@@ -15,17 +15,17 @@ import (
 
 // Limiter reserves requests and tokens; FromLimiter makes one of a *ratelimit.Limiter.
 type Limiter interface {
-	// Reserve holds one request and the tokens in every limit of the principal, or returns
-	// an *llm.Error of kind RateLimited with RetryAfter.
-	Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error)
+	// Reserve holds one request and its tokens in every limit of its levels, or returns an
+	// *llm.Error of kind RateLimited with RetryAfter.
+	Reserve(ctx context.Context, r *ratelimit.Request) (LimitHold, error)
 }
 
 // LimitHold is what a request holds of its limits.
 type LimitHold interface {
 	// Quota is the tightest limit after the reservation.
 	Quota() Quota
-	// Settle replaces the held tokens by the used ones.
-	Settle(tokens int64)
+	// Settle replaces the held tokens by the used ones of the prompt and the completion.
+	Settle(input, output int64)
 	// Release ends the request, after Settle or without it.
 	Release()
 }
@@ -36,8 +36,8 @@ func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
 type limiter struct{ l *ratelimit.Limiter }
 
 // Reserve implements Limiter.
-func (l limiter) Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error) {
-	h, err := l.l.Reserve(ctx, ratelimit.Request{Principal: who, Tokens: tokens})
+func (l limiter) Reserve(ctx context.Context, r *ratelimit.Request) (LimitHold, error) {
+	h, err := l.l.Reserve(ctx, r)
 	if err != nil {
 		return nil, err
 	}

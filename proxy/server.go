@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -202,7 +203,7 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
-	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
+	*c = Call{headers: c.headers, limiting: ratelimit.Request{Levels: c.limiting.Levels[:0]}, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
 	s.calls.Put(c)
 }
 

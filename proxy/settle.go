@@ -108,7 +108,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	s.price(c)
 	var charges []ledger.AccountCharge
 	if c.entry != 0 {
-		c.limit.Settle(c.result.usage.Total())
+		c.limit.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
 		charges = c.money.Settle(c.result.cost)
 	}
 	if c.who == nil || c.route.lookup {
