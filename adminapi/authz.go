@@ -47,11 +47,30 @@ var rights = withNouns(map[string]row{
 	"get-key":  readOwn,
 	"get-team": readOwn,
 
+	"get-organization": readOwn,
+	"get-project":      readOwn,
+	"get-user":         readOwn,
+
 	"block-key":    adminOnly,
 	"unblock-key":  adminOnly,
 	"rotate-key":   adminOnly,
 	"block-team":   adminOnly,
 	"unblock-team": adminOnly,
+
+	"block-organization":   adminOnly,
+	"unblock-organization": adminOnly,
+	"block-project":        adminOnly,
+	"unblock-project":      adminOnly,
+	"block-user":           adminOnly,
+	"unblock-user":         adminOnly,
+	"block-customer":       adminOnly,
+	"unblock-customer":     adminOnly,
+
+	"list-members":  readAll,
+	"get-member":    readAll,
+	"create-member": adminOnly,
+	"update-member": adminOnly,
+	"delete-member": adminOnly,
 
 	"get-cluster":         readAll,
 	"create-join-token":   adminOnly,
@@ -81,7 +100,7 @@ var rights = withNouns(map[string]row{
 	"litellm-model-delete":   adminOnly,
 	"litellm-model-info":     readAll,
 	"litellm-v1-model-info":  readAll,
-}, "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
 
 func withNouns(table map[string]row, nouns ...string) map[string]row {
 	for _, noun := range nouns {

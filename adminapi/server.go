@@ -123,6 +123,11 @@ func New(cfg Config) (*Server, error) {
 	s.registerNouns()
 	registerBlock(s, s.rs.Keys, "a key", s.keyView)
 	registerBlock(s, s.rs.Teams, "a team and all its keys", s.teamView)
+	registerBlock(s, s.rs.Organizations, "an organization and all its keys", s.organizationView)
+	registerBlock(s, s.rs.Projects, "a project and all its keys", s.projectView)
+	registerBlock(s, s.rs.Users, "a user and all his keys", s.userView)
+	registerBlock(s, s.rs.Customers, "an end user", s.customerView)
+	s.registerMembers()
 	s.registerRotate()
 	s.registerCluster()
 	s.registerReports()
@@ -157,6 +162,11 @@ func (s *Server) serveUnknown(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) registerNouns() {
+	registerNoun(s, s.rs.Organizations, s.organizationView)
+	registerNoun(s, s.rs.Projects, s.projectView)
+	registerNoun(s, s.rs.Users, s.userView)
+	registerNoun(s, s.rs.Customers, s.customerView)
+	registerNoun(s, s.rs.Tags, s.tagView)
 	registerNoun(s, s.rs.Keys, s.keyView)
 	registerNoun(s, s.rs.Teams, s.teamView)
 	registerNoun(s, s.rs.Models, s.modelView)

@@ -14,22 +14,6 @@ type detail struct {
 // view makes of a record what a client sees.
 type view[P, V any] func(r P, d detail) V
 
-func (s *Server) keyView(k *resource.Key, d detail) client.Key {
-	v := client.Key{Key: *k, Secret: d.secret, Spend: s.cfg.State.Totals("key", k.ID).Cost}
-	if d.alone {
-		v.Accounts = s.rs.Accounts("key/" + k.ID)
-	}
-	return v
-}
-
-func (s *Server) teamView(t *resource.Team, d detail) client.Team {
-	v := client.Team{Team: *t, Spend: s.cfg.State.Totals("team", t.ID).Cost}
-	if d.alone {
-		v.Accounts = s.rs.Accounts("team/" + t.ID)
-	}
-	return v
-}
-
 func (s *Server) modelView(m *resource.Model, d detail) client.Model {
 	v := client.Model{Model: *m}
 	if d.alone {

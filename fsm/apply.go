@@ -161,6 +161,7 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 	for i := range tx.audits {
 		tx.putAudit(i)
 	}
+	tx.b.passed = append(tx.b.passed, tx.passed...)
 	return Applied{Result: res}
 }
 

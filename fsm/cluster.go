@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -140,8 +141,8 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
-	if len(id) > maxID {
-		return &resource.Invalid{Field: "id", Reason: fmt.Sprintf("has more than %d bytes", maxID)}
+	if !relation.ValidID(store.Members, id) {
+		return &resource.Invalid{Field: "id", Reason: "an id has 1 to 128 bytes and no slash"}
 	}
 	if c.Member.Removed {
 		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}

@@ -65,14 +65,16 @@ type (
 		ID      string `json:"id"`
 		Blocked bool   `json:"blocked,omitempty"`
 	}
-	// DeleteTeam deletes a team; refused with resource.ErrInUse while keys belong to it.
+	// DeleteTeam deletes a team with its members; refused with resource.ErrInUse while keys or
+	// projects belong to it.
 	DeleteTeam struct {
 		ID string `json:"id"`
 	}
 	// PutModel creates or replaces a model.
 	PutModel struct {
-		Model Encoded[resource.Model] `json:"model"`
-		Read  uint64                  `json:"read,omitempty"`
+		Model   Encoded[resource.Model] `json:"model"`
+		Read    uint64                  `json:"read,omitempty"`
+		Windows []OpenWindow            `json:"windows,omitempty"`
 	}
 	// DeleteModel deletes a model and its deployments.
 	DeleteModel struct {
@@ -82,6 +84,7 @@ type (
 	PutDeployment struct {
 		Deployment Encoded[resource.Deployment] `json:"deployment"`
 		Read       uint64                       `json:"read,omitempty"`
+		Windows    []OpenWindow                 `json:"windows,omitempty"`
 	}
 	// DeleteDeployment deletes a deployment.
 	DeleteDeployment struct {
@@ -101,7 +104,7 @@ type (
 		Budget Encoded[resource.Budget] `json:"budget"`
 		Read   uint64                   `json:"read,omitempty"`
 	}
-	// DeleteBudget deletes a shared budget that no key or team names.
+	// DeleteBudget deletes a shared budget that no holder names.
 	DeleteBudget struct {
 		ID string `json:"id"`
 	}
@@ -228,17 +231,24 @@ type Tick struct {
 }
 
 // SpendDelta is the sum of some journal records that agree in all its names. It is folded
-// into the totals of the key, the team, the model and the day.
+// into the totals of each of them and of the day.
 type SpendDelta struct {
-	KeyID      string         `json:"key,omitempty"`  // "" for the master key
-	TeamID     string         `json:"team,omitempty"` // ""
-	Model      string         `json:"model,omitempty"`
-	Day        int32          `json:"day"` // days since 1970-01-01 UTC
-	Cost       resource.Money `json:"cost,omitempty"`
-	Requests   int64          `json:"requests,omitempty"`
-	Failures   int64          `json:"failures,omitempty"`
-	Prompt     int64          `json:"prompt,omitempty"`     // tokens
-	Completion int64          `json:"completion,omitempty"` // tokens
+	KeyID        string         `json:"key,omitempty"`  // "" for the master key
+	TeamID       string         `json:"team,omitempty"` // ""
+	Model        string         `json:"model,omitempty"`
+	Day          int32          `json:"day"` // days since 1970-01-01 UTC
+	Cost         resource.Money `json:"cost,omitempty"`
+	Requests     int64          `json:"requests,omitempty"`
+	Failures     int64          `json:"failures,omitempty"`
+	Prompt       int64          `json:"prompt,omitempty"`     // tokens
+	Completion   int64          `json:"completion,omitempty"` // tokens
+	Organization string         `json:"organization,omitempty"`
+	Project      string         `json:"project,omitempty"`
+	User         string         `json:"user,omitempty"`
+	Customer     string         `json:"customer,omitempty"`
+	Tags         []string       `json:"tags,omitempty"`
+	Provider     string         `json:"provider,omitempty"`
+	Deployment   string         `json:"deployment,omitempty"`
 }
 
 // AccountDelta is money of one window of one account.

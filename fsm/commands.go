@@ -1,10 +1,13 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -19,13 +22,15 @@ func (c PutKey) Apply(tx *Tx) error {
 	if err := tx.moveHashes(k.ID, hashesOf(old), hashesOf(&k)); err != nil {
 		return err
 	}
-	terms, err := tx.holderTerms(k.Budgets, k.BudgetID)
-	if err != nil {
-		return err
+	return tx.settleHolder(&k, recordOf(old), c.Windows)
+}
+
+// recordOf makes a record of what a command replaced: nil of none.
+func recordOf[T any, P codec.Canonicalizer[T]](old P) resource.Record {
+	if old == nil {
+		return nil
 	}
-	tx.adjustLimits("key", k.ID, terms)
-	tx.openWindows("key", k.ID, c.Windows)
-	return nil
+	return old
 }
 
 func hashesOf(k *resource.Key) []resource.Hash {
@@ -75,23 +80,17 @@ func (c DeleteKey) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	tx.dropAccounts("key", c.ID)
+	tx.dropAccounts(resource.HolderKey, c.ID)
 	return tx.moveHashes(c.ID, hashesOf(old), nil)
 }
 
 // Apply implements Command.
 func (c PutTeam) Apply(tx *Tx) error {
-	if _, err := putRecord[resource.Team](tx, store.Teams, c.Team, c.Read); err != nil {
-		return err
-	}
-	t := c.Team.Value()
-	terms, err := tx.holderTerms(t.Budgets, t.BudgetID)
+	old, err := putRecord[resource.Team](tx, store.Teams, c.Team, c.Read)
 	if err != nil {
 		return err
 	}
-	tx.adjustLimits("team", t.ID, terms)
-	tx.openWindows("team", t.ID, c.Windows)
-	return nil
+	return tx.settleHolder(c.Team.Record(), recordOf(old), c.Windows)
 }
 
 // Apply implements Command.
@@ -99,44 +98,42 @@ func (c BlockTeam) Apply(tx *Tx) error { return setBlocked(tx, store.Teams, c.ID
 
 // Apply implements Command.
 func (c DeleteTeam) Apply(tx *Tx) error {
-	if err := tx.inUse(store.Teams, c.ID); err != nil {
-		return err
-	}
-	tx.dropAccounts("team", c.ID)
-	_, err := deleteRecord[resource.Team](tx, store.Teams, c.ID)
-	return err
+	return DeleteHolder[resource.Team, *resource.Team](c).Apply(tx)
 }
 
 // Apply implements Command.
 func (c PutModel) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Model](tx, store.Models, c.Model, c.Read)
-	return err
+	old, err := putRecord[resource.Model](tx, store.Models, c.Model, c.Read)
+	if err != nil {
+		return err
+	}
+	return tx.settleHolder(c.Model.Record(), recordOf(old), c.Windows)
 }
 
 // Apply implements Command. The audit log tells of the model alone.
 func (c DeleteModel) Apply(tx *Tx) error {
 	told := len(tx.audits)
-	for _, from := range tx.referrers(store.Models, c.ID) {
-		id := strings.TrimPrefix(from, "deployment/")
-		if _, err := deleteRecord[resource.Deployment](tx, store.Deployments, id); err != nil {
+	for _, id := range tx.referrers(store.Models, c.ID, store.Deployments) {
+		if err := (DeleteDeployment{ID: id}).Apply(tx); err != nil {
 			return err
 		}
 	}
 	tx.audits = tx.audits[:told]
-	_, err := deleteRecord[resource.Model](tx, store.Models, c.ID)
-	return err
+	return DeleteHolder[resource.Model, *resource.Model](c).Apply(tx)
 }
 
 // Apply implements Command.
 func (c PutDeployment) Apply(tx *Tx) error {
-	_, err := putRecord[resource.Deployment](tx, store.Deployments, c.Deployment, c.Read)
-	return err
+	old, err := putRecord[resource.Deployment](tx, store.Deployments, c.Deployment, c.Read)
+	if err != nil {
+		return err
+	}
+	return tx.settleHolder(c.Deployment.Record(), recordOf(old), c.Windows)
 }
 
 // Apply implements Command.
 func (c DeleteDeployment) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.Deployment](tx, store.Deployments, c.ID)
-	return err
+	return DeleteHolder[resource.Deployment, *resource.Deployment](c).Apply(tx)
 }
 
 // Apply implements Command.
@@ -160,10 +157,11 @@ func (c PutBudget) Apply(tx *Tx) error {
 		return err
 	}
 	b := c.Budget.Value()
-	for _, from := range tx.referrers(store.Budgets, b.ID) {
-		kind, id, _ := strings.Cut(from, "/")
-		inline, _ := tx.holder(kind, id)
-		if _, err := tx.holderTerms(inline, b.ID); err != nil {
+	for _, k := range tx.scan(store.Refs, relation.Prefix(store.Budgets, b.ID)) {
+		kind, id, _ := strings.Cut(string(bytes.TrimPrefix(k, relation.Prefix(store.Budgets, b.ID))), "/")
+		kind = holderKind(kind)
+		a, _ := tx.allowance(kind, id)
+		if _, err := tx.holderTerms(a.Budgets, b.ID); err != nil {
 			return fmt.Errorf("%s %q: %w", kind, id, err)
 		}
 		tx.adjustLimits(kind, id, []resource.Terms{b.Terms})

@@ -10,6 +10,18 @@ type Change struct {
 	Index  uint64
 	Tables map[string]bool // kinds that changed: "key", "team", "model", …; "epoch": read Leases anew, for any may be void
 	Leases []Lease         // of this node, in the state after the batch
+	Soft   []SoftLimit     // that were passed
+}
+
+// SoftLimit tells that what was settled in a window has passed its soft limit, which it does
+// once. Amounts are in the budget's unit.
+type SoftLimit struct {
+	Account resource.AccountID
+	Window  resource.Window
+	Unit    resource.Unit
+	Soft    resource.Money
+	Limit   resource.Money
+	Settled resource.Money
 }
 
 // Lease is what this node holds of one window of one account, as of the applied index.
@@ -22,6 +34,7 @@ type Totals = money.Totals
 type Account struct {
 	ID       resource.AccountID `json:"id"`
 	Window   resource.Window    `json:"window"`
+	Unit     resource.Unit      `json:"unit,omitempty"` // of the amounts
 	Limit    resource.Money     `json:"limit"`
 	Settled  resource.Money     `json:"settled"`
 	Presumed resource.Money     `json:"presumed"`

@@ -48,6 +48,7 @@ type FSM struct {
 	metrics  *Metrics
 
 	keys    atomic.Pointer[memory.Keys]
+	people  atomic.Pointer[memory.People]
 	catalog atomic.Pointer[resource.Catalog]
 	nodes   atomic.Pointer[money.Nodes]
 	members atomic.Pointer[map[string]*resource.Member]

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,8 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// account reads one window, without the holds that were dropped since it was written.
+// account reads one window as it is now: without the holds that were dropped since it was
+// written, and without an increase that has ended.
 func (tx *Tx) account(key []byte) (*money.Account, bool) {
 	f, ok := tx.get(store.Accounts, key)
 	if !ok {
@@ -22,6 +22,7 @@ func (tx *Tx) account(key []byte) (*money.Account, bool) {
 		fail(err)
 	}
 	a.Tidy(tx.allNodes())
+	a.Lapse(tx.Now)
 	return a, true
 }
 
@@ -30,34 +31,35 @@ func (tx *Tx) putAccount(key []byte, a *money.Account) { tx.put(store.Accounts, 
 // terms finds the terms of an account in the holder's record: an account's limit is never
 // taken from a node, which may not know the newest.
 func (tx *Tx) terms(id resource.AccountID) (resource.Terms, bool) {
-	parts := strings.SplitN(string(id), "/", 3)
-	if len(parts) != 3 {
+	kind, holder, name, ok := id.Split()
+	if !ok {
 		return resource.Terms{}, false
 	}
-	all, shared := tx.holder(parts[0], parts[1])
-	if b, _, ok := load[resource.Budget](tx, store.Budgets, shared); shared != "" && ok {
+	a, sessions := tx.allowance(kind, holder)
+	if resource.IsSession(name) {
+		return sessions.TermsNamed(name)
+	}
+	all := a.Budgets
+	if b, _, ok := load[resource.Budget](tx, store.Budgets, a.BudgetID); a.BudgetID != "" && ok {
 		all = append(slices.Clip(all), b.Terms)
 	}
-	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == parts[2] })
+	i := slices.IndexFunc(all, func(t resource.Terms) bool { return t.Name == name })
 	if i < 0 {
 		return resource.Terms{}, false
 	}
 	return all[i], true
 }
 
-// holder returns the inline terms of a holder of budgets and the id of the shared ones.
-func (tx *Tx) holder(kind, id string) (inline []resource.Terms, budgetID string) {
-	switch kind {
-	case "key":
-		if k, _, ok := load[resource.Key](tx, store.Keys, id); ok {
-			return k.Budgets, k.BudgetID
-		}
-	case "team":
-		if t, _, ok := load[resource.Team](tx, store.Teams, id); ok {
-			return t.Budgets, t.BudgetID
-		}
+// setBudgets brings the accounts of a holder, whose record has just been written, to its
+// terms and opens the windows. It refuses terms of one name: they would be one account.
+func (tx *Tx) setBudgets(kind, id string, a *resource.Allowance, ws []OpenWindow) error {
+	terms, err := tx.holderTerms(a.Budgets, a.BudgetID)
+	if err != nil {
+		return err
 	}
-	return nil, ""
+	tx.adjustLimits(kind, id, terms)
+	tx.openWindows(kind, id, ws)
+	return nil
 }
 
 // openWindows opens those windows of the holder's accounts that nobody has opened.
@@ -74,17 +76,21 @@ func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 // the window before it. A window that is far from now, or of no budget, is not opened.
 func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Account, bool) {
 	key := money.Key(id, w.Start)
-	if a, ok := tx.account(key); ok {
+	session := money.IsSession(key)
+	if a, ok := tx.account(key); ok && !(session && a.Ended(tx.Now)) {
 		return a, true
 	}
 	if !money.Near(w, tx.Now) {
 		return nil, false
 	}
 	t, ok := tx.terms(id)
-	if !ok || !money.Fits(t.Per, w) {
+	if !ok || !money.Fits(&t, w) {
 		return nil, false
 	}
-	a := money.Open(t, w.End, tx.Index, tx.allNodes(), tx.b.pos.Generation)
+	if session {
+		w.End = tx.Now + resource.SessionIdle
+	}
+	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)
 	tx.dropEnded(id)
 	return a, true
@@ -110,7 +116,7 @@ func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
 		for _, k := range tx.scan(store.Accounts, money.Prefix(resource.Account(kind, id, t.Name))) {
 			a, ok := tx.account(k)
-			if ok && !a.Ended(tx.Now) && a.Adjust(t, tx.allNodes()) {
+			if ok && !a.Ended(tx.Now) && a.Adjust(&t, tx.Now, tx.allNodes()) {
 				tx.putAccount(k, a)
 			}
 		}
@@ -137,7 +143,10 @@ func (tx *Tx) holderTerms(inline []resource.Terms, budgetID string) ([]resource.
 
 // dropAccounts deletes all accounts of a holder that is deleted.
 func (tx *Tx) dropAccounts(kind, id string) {
-	for _, k := range tx.scan(store.Accounts, []byte(kind+"/"+id+"/")) {
-		tx.delete(store.Accounts, bytes.Clone(k))
+	prefix := kind + "/" + id + "/"
+	for _, k := range tx.scan(store.Accounts, []byte(prefix)) {
+		if account, _, ok := money.SplitKey(k); ok && !strings.Contains(string(account[len(prefix):]), "/") {
+			tx.delete(store.Accounts, k)
+		}
 	}
 }

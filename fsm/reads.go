@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -41,18 +42,7 @@ func (f *FSM) Keys(q ListQuery) (items []*resource.Key, next string, total int) 
 
 // KeyByName returns the key with the name. It reads the file's index of names.
 func (f *FSM) KeyByName(name string) (*resource.Key, bool) {
-	var id string
-	f.view(func(tx *bolt.Tx) error {
-		fr, ok, err := store.Names.Read(tx, nameKey(store.Keys, name))
-		if ok {
-			id = string(fr.Payload)
-		}
-		return err
-	})
-	if id == "" {
-		return nil, false
-	}
-	return f.Key(id)
+	return f.Key(f.named(store.Keys, name))
 }
 
 // Cluster returns the identity of the cluster; false before the bootstrap.
@@ -243,19 +233,20 @@ func readAccount(k, v []byte) (*money.Account, resource.AccountID, resource.Time
 	return a, id, start, err
 }
 
-// Accounts returns the windows, open and previous, of a holder: "key/ID" or "team/ID". It
+// Accounts returns the windows, open and previous, of a holder: "key/ID", "team/ID", … It
 // reads the file.
 func (f *FSM) Accounts(holder string) []Account {
-	nodes := *f.nodes.Load()
+	nodes, now := *f.nodes.Load(), f.progress.Position().At
 	var all []Account
 	f.eachAccount(holder+"/", func(k, v []byte) error {
 		a, id, start, err := readAccount(k, v)
-		if err != nil {
+		if err != nil || strings.Contains(string(id[len(holder)+1:]), "/") { // of a longer id
 			return err
 		}
+		a.Lapse(now)
 		s := a.Sums(nodes)
 		all = append(all, Account{
-			ID: id, Window: resource.Window{Start: start, End: a.End}, Limit: a.Limit,
+			ID: id, Window: resource.Window{Start: start, End: a.End}, Unit: a.Unit, Limit: a.Limit,
 			Settled: a.Settled, Presumed: s.Presumed, Granted: s.Live,
 		})
 		return nil
@@ -263,8 +254,9 @@ func (f *FSM) Accounts(holder string) []Account {
 	return all
 }
 
-// Totals returns the sums of a "key", "team" or "model" (by name), or of "total" with the
-// id "". It reads the file.
+// Totals returns the sums of a holder: a kind such as resource.HolderKey and its id, a model
+// by its name, a member of a team by TEAM/USER; of "provider" by name; or of "total" with
+// the id "". It reads the file.
 func (f *FSM) Totals(kind, id string) Totals {
 	var t Totals
 	f.view(func(tx *bolt.Tx) error {
@@ -286,14 +278,14 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	f.view(func(tx *bolt.Tx) error {
 		c := store.Totals.In(tx).Cursor()
 		for k, v := c.Seek(money.DayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
-			if len(k) != len(last) {
+			day, ok := money.Day(k)
+			if !ok || len(k) != len(last) {
 				continue
 			}
 			fr, err := frame.Parse(k, v)
 			if err != nil {
 				return err
 			}
-			day := money.Day(k)
 			if days[day], err = money.ParseTotals(fr.Payload); err != nil {
 				return err
 			}

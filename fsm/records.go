@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// maxID is the longest id of a record.
-const maxID = 128
 
 // load reads a record within Apply.
 func load[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P, frame.Value, bool) {
@@ -38,8 +35,8 @@ func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encode
 	}
 	rec := P(e.Record())
 	id := rec.Head().ID
-	if id == "" || len(id) > maxID || strings.ContainsAny(id, "/\x00") {
-		return nil, &resource.Invalid{Field: "id", Reason: fmt.Sprintf("an id has 1 to %d bytes and no slash", maxID)}
+	if !relation.ValidID(b, id) {
+		return nil, &resource.Invalid{Field: "id", Reason: "an id has 1 to 128 bytes and no slash"}
 	}
 	old, f, exists := load[T, P](tx, b, id)
 	if err := tx.checkVersion(b, id, read, f.Version); err != nil {
@@ -90,8 +87,8 @@ func deleteRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id st
 		return nil, err
 	}
 	tx.delete(b, []byte(id))
-	if b != store.Settings {
-		tx.put(store.Tombstones, tombstone(b, id), nil)
+	if !relation.Natural(b) {
+		tx.put(store.Tombstones, relation.Tombstone(b, id), nil)
 	}
 	tx.note(b.Kind(), id, f.Version, nil)
 	return old, nil
@@ -119,11 +116,9 @@ func refuse(b store.Bucket, id string, err error) error {
 	return fmt.Errorf("%s %q: %w", b.Kind(), id, err)
 }
 
-func tombstone(b store.Bucket, id string) []byte { return []byte(b.Kind() + "/" + id) }
-
 func (tx *Tx) checkVersion(b store.Bucket, id string, read, stored uint64) error {
 	if stored == read {
-		if stored == 0 && tx.raw(store.Tombstones, tombstone(b, id)) != nil {
+		if stored == 0 && tx.raw(store.Tombstones, relation.Tombstone(b, id)) != nil {
 			return refuse(b, id, resource.ErrDead)
 		}
 		return nil
@@ -131,7 +126,7 @@ func (tx *Tx) checkVersion(b store.Bucket, id string, read, stored uint64) error
 	if stored != 0 {
 		return refuse(b, id, resource.ErrConflict)
 	}
-	if tx.raw(store.Tombstones, tombstone(b, id)) != nil {
+	if tx.raw(store.Tombstones, relation.Tombstone(b, id)) != nil {
 		return refuse(b, id, resource.ErrDead)
 	}
 	return refuse(b, id, resource.ErrNotFound)
@@ -145,100 +140,52 @@ func (tx *Tx) checkOwner(owner resource.Owner) error {
 	return resource.ErrOwner
 }
 
-// label is the name of a record that is unique among its kind, "" for none.
-func label(r resource.Record) string {
-	if d, ok := r.(*resource.Deployment); ok && d.Name != "" {
-		return d.ModelID + "/" + d.Name
-	}
-	return r.Label()
-}
-
-func nameKey(b store.Bucket, name string) []byte { return []byte(b.Kind() + "\x00" + name) }
-
 // moveName gives the record's name up and takes the new one; either record may be nil.
 func (tx *Tx) moveName(b store.Bucket, id string, from, to resource.Record) error {
 	var old, name string
 	if from != nil {
-		old = label(from)
+		old = relation.Name(from)
 	}
 	if to != nil {
-		name = label(to)
+		name = relation.Name(to)
 	}
 	if old == name {
 		return nil
 	}
 	if name != "" {
-		if _, taken := tx.get(store.Names, nameKey(b, name)); taken {
+		if _, taken := tx.get(store.Names, relation.NameKey(b, name)); taken {
 			return fmt.Errorf("%s named %q: %w", b.Kind(), name, resource.ErrExists)
 		}
-		tx.put(store.Names, nameKey(b, name), []byte(id))
+		tx.put(store.Names, relation.NameKey(b, name), []byte(id))
 	}
 	if old != "" {
-		tx.delete(store.Names, nameKey(b, old))
+		tx.delete(store.Names, relation.NameKey(b, old))
 	}
 	return nil
 }
 
-// reference is a field of a record that names another record.
-type reference struct {
-	to     store.Bucket
-	id     string
-	field  string
-	unseen bool // the other record need not exist: shipped plugins have none
-}
-
-func references(r resource.Record) []reference {
-	var refs []reference
-	add := func(to store.Bucket, id, field string) {
-		if id != "" {
-			refs = append(refs, reference{to: to, id: id, field: field, unseen: to == store.Plugins})
-		}
-	}
-	switch r := r.(type) {
-	case *resource.Key:
-		add(store.Teams, r.TeamID, "team_id")
-		add(store.Budgets, r.BudgetID, "budget_id")
-	case *resource.Team:
-		add(store.Budgets, r.BudgetID, "budget_id")
-	case *resource.Deployment:
-		add(store.Models, r.ModelID, "model_id")
-		add(store.Credentials, r.CredentialID, "credential_id")
-	case *resource.Guardrail:
-		add(store.Plugins, r.Plugin, "plugin") // by name
-	case *resource.Callback:
-		add(store.Plugins, r.Plugin, "plugin")
-	}
-	return refs
-}
-
-func refPrefix(to store.Bucket, id string) []byte { return []byte(to.Kind() + "/" + id + "\x00") }
-
-func (r reference) key(from store.Bucket, id string) []byte {
-	return append(refPrefix(r.to, r.id), from.Kind()+"/"+id...)
-}
-
 // moveRefs checks that what a record refers to exists and keeps the index of references.
 func (tx *Tx) moveRefs(b store.Bucket, id string, from, to resource.Record) error {
-	var old, refs []reference
+	var old, refs []relation.Reference
 	if from != nil {
-		old = references(from)
+		old = relation.Of(from)
 	}
 	if to != nil {
-		refs = references(to)
+		refs = relation.Of(to)
 	}
 	for _, r := range refs {
-		if !r.unseen && !tx.has(r.to, r.id) {
-			return &resource.Invalid{Field: r.field, Reason: fmt.Sprintf("there is no %s %q", r.to.Kind(), r.id)}
+		if !r.Unseen && !tx.has(r.To, r.ID) {
+			return &resource.Invalid{Field: r.Field, Reason: fmt.Sprintf("there is no %s %q", r.To.Kind(), r.ID)}
 		}
 	}
 	for _, r := range old {
 		if !slices.Contains(refs, r) {
-			tx.delete(store.Refs, r.key(b, id))
+			tx.delete(store.Refs, r.Key(b, id))
 		}
 	}
 	for _, r := range refs {
 		if !slices.Contains(old, r) {
-			tx.put(store.Refs, r.key(b, id), nil)
+			tx.put(store.Refs, r.Key(b, id), nil)
 		}
 	}
 	return nil
@@ -246,18 +193,24 @@ func (tx *Tx) moveRefs(b store.Bucket, id string, from, to resource.Record) erro
 
 // inUse refuses if a record refers to the one with the id (the name, for plugins).
 func (tx *Tx) inUse(b store.Bucket, id string) error {
-	if tx.any(store.Refs, refPrefix(b, id)) {
+	if tx.any(store.Refs, relation.Prefix(b, id)) {
 		return refuse(b, id, resource.ErrInUse)
 	}
 	return nil
 }
 
-// referrers lists the records that refer to the one with the id, as "kind/id".
-func (tx *Tx) referrers(b store.Bucket, id string) []string {
-	prefix := refPrefix(b, id)
-	var from []string
+// referrers lists the ids of the records in from that refer to the one with the id.
+func (tx *Tx) referrers(to store.Bucket, id string, from store.Bucket) []string {
+	prefix := append(relation.Prefix(to, id), from.Kind()+"/"...)
+	var ids []string
 	for _, k := range tx.scan(store.Refs, prefix) {
-		from = append(from, string(bytes.TrimPrefix(k, prefix)))
+		ids = append(ids, string(bytes.TrimPrefix(k, prefix)))
 	}
-	return from
+	return ids
+}
+
+// named finds the id of the record with a name.
+func (tx *Tx) named(b store.Bucket, name string) (id string, ok bool) {
+	f, ok := tx.get(store.Names, relation.NameKey(b, name))
+	return string(f.Payload), ok
 }

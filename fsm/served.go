@@ -16,6 +16,7 @@ import (
 type served struct {
 	pos     store.Position
 	keys    *memory.Keys
+	people  *memory.People
 	small   *memory.Tables
 	nodes   money.Nodes
 	info    *ClusterInfo
@@ -24,11 +25,14 @@ type served struct {
 
 // readServed reads everything that is served from memory, verifying each value.
 func readServed(tx *bolt.Tx) (m *served, err error) {
-	m = &served{keys: memory.NewKeys(), small: memory.NewTables(), nodes: money.Nodes{}}
+	m = &served{keys: memory.NewKeys(), people: memory.NewPeople(), small: memory.NewTables(), nodes: money.Nodes{}}
 	if m.pos, err = store.ReadPosition(tx); err != nil {
 		return nil, err
 	}
 	if err := m.keys.Read(tx); err != nil {
+		return nil, err
+	}
+	if err := m.people.Read(tx); err != nil {
 		return nil, err
 	}
 	if err := m.small.Read(tx); err != nil {
@@ -48,6 +52,7 @@ func (m *served) readCluster(tx *bolt.Tx) (err error) {
 // install makes m what is served.
 func (f *FSM) install(m *served) {
 	f.keys.Store(m.keys)
+	f.people.Store(m.people)
 	f.small = m.small
 	f.catalog.Store(m.small.Catalog(m.pos.Index))
 	members := m.small.Members()
@@ -63,6 +68,7 @@ type news struct {
 	Change
 	keys    []*memory.KeyRecord
 	gone    []string // ids of deleted keys
+	people  []func(*memory.People)
 	small   []func(*memory.Tables)
 	nodes   money.Nodes // nil: as before
 	cluster bool
@@ -71,7 +77,7 @@ type news struct {
 }
 
 func (f *FSM) prepare(b *batch) (*news, error) {
-	n := &news{Change: Change{Index: b.pos.Index, Tables: b.tables}}
+	n := &news{Change: Change{Index: b.pos.Index, Tables: b.tables, Soft: b.passed}}
 	for _, of := range slices.Sorted(maps.Keys(b.changed)) {
 		for _, id := range slices.Sorted(maps.Keys(b.changed[of])) {
 			if err := n.read(b, of, id); err != nil {
@@ -112,6 +118,10 @@ func (n *news) read(b *batch, of store.Bucket, id string) error {
 		return nil
 	case of == store.Nodes:
 		return nil
+	case memory.IsPeople(of):
+		set, err := memory.Change(of, id, b.bucket(of).Get([]byte(id)))
+		n.people = append(n.people, set)
+		return err
 	case of != store.Keys:
 		set, err := memory.Decode(of, id, b.bucket(of).Get([]byte(id)))
 		n.small = append(n.small, set)
@@ -122,11 +132,11 @@ func (n *news) read(b *batch, of store.Bucket, id string) error {
 		n.gone = append(n.gone, id)
 		return nil
 	}
-	f, err := frame.Parse([]byte(id), v)
+	fr, err := frame.Parse([]byte(id), v)
 	if err != nil {
 		return err
 	}
-	r, err := memory.NewKeyRecord(f)
+	r, err := memory.NewKeyRecord(fr)
 	n.keys = append(n.keys, r)
 	return err
 }
@@ -138,6 +148,10 @@ func (n *news) publish(f *FSM) {
 	}
 	for _, r := range n.keys {
 		keys.Put(r)
+	}
+	people := f.people.Load()
+	for _, set := range n.people {
+		set(people)
 	}
 	if n.nodes != nil {
 		f.nodes.Store(&n.nodes)

@@ -14,36 +14,52 @@ const Version uint32 = 1
 // The kinds of commands. A number is never reused, and a new kind gets a Version that is
 // raised with it.
 const (
-	KindBootstrap        Kind = 1
-	KindPutJoinToken     Kind = 2
-	KindRegisterMember   Kind = 3
-	KindRemoveMember     Kind = 4
-	KindOpenEpoch        Kind = 5
-	KindCloseEpoch       Kind = 6
-	KindTickGroup        Kind = 7
-	KindBatch            Kind = 8
-	KindPutKey           Kind = 16
-	KindBlockKey         Kind = 17
-	KindDeleteKey        Kind = 18
-	KindPutTeam          Kind = 19
-	KindBlockTeam        Kind = 20
-	KindDeleteTeam       Kind = 21
-	KindPutModel         Kind = 22
-	KindDeleteModel      Kind = 23
-	KindPutDeployment    Kind = 24
-	KindDeleteDeployment Kind = 25
-	KindPutCredential    Kind = 26
-	KindDeleteCredential Kind = 27
-	KindPutBudget        Kind = 28
-	KindDeleteBudget     Kind = 29
-	KindPutGuardrail     Kind = 30
-	KindDeleteGuardrail  Kind = 31
-	KindPutCallback      Kind = 32
-	KindDeleteCallback   Kind = 33
-	KindPutPlugin        Kind = 34
-	KindDeletePlugin     Kind = 35
-	KindPutSetting       Kind = 36
-	KindDeleteSetting    Kind = 37
+	KindBootstrap          Kind = 1
+	KindPutJoinToken       Kind = 2
+	KindRegisterMember     Kind = 3
+	KindRemoveMember       Kind = 4
+	KindOpenEpoch          Kind = 5
+	KindCloseEpoch         Kind = 6
+	KindTickGroup          Kind = 7
+	KindBatch              Kind = 8
+	KindPutKey             Kind = 16
+	KindBlockKey           Kind = 17
+	KindDeleteKey          Kind = 18
+	KindPutTeam            Kind = 19
+	KindBlockTeam          Kind = 20
+	KindDeleteTeam         Kind = 21
+	KindPutModel           Kind = 22
+	KindDeleteModel        Kind = 23
+	KindPutDeployment      Kind = 24
+	KindDeleteDeployment   Kind = 25
+	KindPutCredential      Kind = 26
+	KindDeleteCredential   Kind = 27
+	KindPutBudget          Kind = 28
+	KindDeleteBudget       Kind = 29
+	KindPutGuardrail       Kind = 30
+	KindDeleteGuardrail    Kind = 31
+	KindPutCallback        Kind = 32
+	KindDeleteCallback     Kind = 33
+	KindPutPlugin          Kind = 34
+	KindDeletePlugin       Kind = 35
+	KindPutSetting         Kind = 36
+	KindDeleteSetting      Kind = 37
+	KindPutOrganization    Kind = 38
+	KindBlockOrganization  Kind = 39
+	KindDeleteOrganization Kind = 40
+	KindPutProject         Kind = 41
+	KindBlockProject       Kind = 42
+	KindDeleteProject      Kind = 43
+	KindPutUser            Kind = 44
+	KindBlockUser          Kind = 45
+	KindDeleteUser         Kind = 46
+	KindPutCustomer        Kind = 47
+	KindBlockCustomer      Kind = 48
+	KindDeleteCustomer     Kind = 49
+	KindPutTag             Kind = 50
+	KindDeleteTag          Kind = 51
+	KindPutTeamMember      Kind = 52
+	KindDeleteTeamMember   Kind = 53
 )
 
 // grant says whose credential may carry a command.
@@ -114,6 +130,22 @@ var table = []row{
 	rowOf[DeletePlugin](KindDeletePlugin, "delete_plugin", 1, byAdmin, item),
 	rowOf[PutSetting](KindPutSetting, "put_setting", 1, byAdmin, item),
 	rowOf[DeleteSetting](KindDeleteSetting, "delete_setting", 1, byAdmin, item),
+	rowOf[PutOrganization](KindPutOrganization, "put_organization", 1, byAdmin, item),
+	rowOf[BlockOrganization](KindBlockOrganization, "block_organization", 1, byAdmin, item),
+	rowOf[DeleteOrganization](KindDeleteOrganization, "delete_organization", 1, byAdmin, item),
+	rowOf[PutProject](KindPutProject, "put_project", 1, byAdmin, item),
+	rowOf[BlockProject](KindBlockProject, "block_project", 1, byAdmin, item),
+	rowOf[DeleteProject](KindDeleteProject, "delete_project", 1, byAdmin, item),
+	rowOf[PutUser](KindPutUser, "put_user", 1, byAdmin, item),
+	rowOf[BlockUser](KindBlockUser, "block_user", 1, byAdmin, item),
+	rowOf[DeleteUser](KindDeleteUser, "delete_user", 1, byAdmin, item),
+	rowOf[PutCustomer](KindPutCustomer, "put_customer", 1, byAdmin, item),
+	rowOf[BlockCustomer](KindBlockCustomer, "block_customer", 1, byAdmin, item),
+	rowOf[DeleteCustomer](KindDeleteCustomer, "delete_customer", 1, byAdmin, item),
+	rowOf[PutTag](KindPutTag, "put_tag", 1, byAdmin, item),
+	rowOf[DeleteTag](KindDeleteTag, "delete_tag", 1, byAdmin, item),
+	rowOf[PutTeamMember](KindPutTeamMember, "put_team_member", 1, byAdmin, item),
+	rowOf[DeleteTeamMember](KindDeleteTeamMember, "delete_team_member", 1, byAdmin, item),
 }
 
 // batchRow is apart because its decoder reads the table.

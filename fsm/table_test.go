@@ -85,6 +85,43 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
 		fsm.DeleteSetting{ID: "serve_stale"},
+		fsm.PutOrganization{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.Organization{Meta: m("o1"), Name: "acme", Policy: wholePolicy()})},
+		fsm.BlockOrganization{ID: "o1", Blocked: true},
+		fsm.DeleteOrganization{ID: "o1"},
+		fsm.PutProject{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.Project{Meta: m("p1"), Name: "search", Description: "d", TeamID: "t1", Policy: wholePolicy()})},
+		fsm.BlockProject{ID: "p1", Blocked: true},
+		fsm.DeleteProject{ID: "p1"},
+		fsm.PutUser{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.User{
+			Meta: m("u1"), Name: "Ada", Email: "ada@example.org", Role: resource.UserInternal, OrganizationID: "o1", ServiceAccount: true, Policy: wholePolicy(),
+		})},
+		fsm.BlockUser{ID: "u1", Blocked: true},
+		fsm.DeleteUser{ID: "u1"},
+		fsm.PutCustomer{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.Customer{Meta: m("c/1"), Name: "one", DefaultModel: "demo", Region: "eu", Policy: wholePolicy()})},
+		fsm.BlockCustomer{ID: "c/1", Blocked: true},
+		fsm.DeleteCustomer{ID: "c/1"},
+		fsm.PutTag{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.Tag{Meta: m("prod"), Description: "d", Policy: wholePolicy()})},
+		fsm.DeleteTag{ID: "prod"},
+		fsm.PutTeamMember{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.TeamMember{Meta: m("t1/u1"), TeamID: "t1", UserID: "u1", Admin: true, Policy: wholePolicy()})},
+		fsm.DeleteTeamMember{ID: "t1/u1"},
+	}
+}
+
+// wholePolicy has every field set.
+func wholePolicy() resource.Policy {
+	n := func(v int64) *int64 { return &v }
+	return resource.Policy{
+		Allowance: resource.Allowance{
+			BudgetID: "b1", Limits: resource.Limits{RPM: n(1), TPM: n(2), InputTPM: n(3), OutputTPM: n(4), Parallel: n(5)},
+			Budgets: []resource.Terms{
+				{Name: "d", USD: 5, Soft: 4, Models: []string{"demo"}, Per: resource.PerDay, Every: 2, Increase: &resource.TempIncrease{Amount: 1, Until: 2, By: "master", Reason: "r"}},
+				{Name: "t", Tokens: n(6)}, {Name: "r", Requests: n(7)}, {Name: "g", GPUSeconds: new(resource.Money(8))},
+			},
+			ModelLimits: map[string]resource.Limits{"demo": {RPM: n(1)}},
+		},
+		Models: []string{"demo"}, Aliases: map[string]string{"a": "demo"}, Routes: []string{"/v1/*"}, AllowedIPs: []string{"10.0.0.0/8"},
+		DeniedIPs: []string{"10.0.0.1"}, EnforcedParams: []string{"user"}, Guardrails: []string{"g"}, Callbacks: []string{"c"}, Tags: []string{"x"},
+		Sessions:   &resource.SessionLimits{Budget: 1, Iterations: 2, RPM: n(3), TPM: n(4), RequireTraceID: true},
+		LogContent: new(false), MaxRequestMB: n(1), MaxResponseMB: n(2), Metadata: json.RawMessage(`{"a":1}`),
 	}
 }
 

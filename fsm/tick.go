@@ -1,22 +1,28 @@
 package fsm
 
 import (
+	"bytes"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/store"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Apply implements Command. A tick that is not the next one of its node's epoch changes
 // nothing: the node sees in its state which is expected. The others of the group count.
 func (c TickGroup) Apply(tx *Tx) error {
+	spent := spending{}
 	for i := range c.Ticks {
-		tx.tick(&c.Ticks[i])
+		tx.tick(&c.Ticks[i], spent)
 	}
+	tx.addSpending(spent)
+	tx.sweep()
 	return nil
 }
 
-func (tx *Tx) tick(t *Tick) {
+func (tx *Tx) tick(t *Tick, spent spending) {
 	n, ok := tx.node(t.Node)
 	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 {
 		return
@@ -34,8 +40,8 @@ func (tx *Tx) tick(t *Tick) {
 		o.To = max(o.To, t.To)
 	}
 	tx.putNode(t.Node, n)
-	for _, d := range t.Spend {
-		tx.fold(d)
+	for i := range t.Spend {
+		spent.fold(&t.Spend[i])
 	}
 	for _, d := range t.Settle {
 		tx.settle(n, settleAs, d)
@@ -56,7 +62,14 @@ func (tx *Tx) settle(n *money.Node, epoch uint64, d AccountDelta) {
 	if !ok || d.Amount <= 0 {
 		return
 	}
-	a.Settle(n, epoch, d.Amount)
+	if a.Settle(n, epoch, d.Amount) {
+		tx.passed = append(tx.passed, SoftLimit{
+			Account: d.Account, Window: resource.Window{Start: d.Start, End: a.End}, Unit: a.Unit, Soft: a.Soft, Limit: a.Limit, Settled: a.Settled,
+		})
+	}
+	if money.IsSession(key) {
+		a.End = tx.Now + resource.SessionIdle
+	}
 	tx.putAccount(key, a)
 }
 
@@ -78,31 +91,125 @@ func (tx *Tx) want(n *money.Node, w Want) {
 	if !ok || w.Amount <= 0 || a.Ended(tx.Now) {
 		return
 	}
+	if money.IsSession(key) { // its limits may have changed, and no command brings that here
+		t, ok := tx.terms(w.Account)
+		if !ok {
+			return
+		}
+		a.Adjust(&t, tx.Now, tx.allNodes())
+		a.End = tx.Now + resource.SessionIdle
+	}
 	a.Grant(n, w.Amount, w.Need, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(key, a)
 }
 
-// fold adds a delta to the totals of its key, team, model and of all, and to their day's.
-func (tx *Tx) fold(d SpendDelta) {
-	for _, of := range []struct{ kind, id string }{
-		{"key", d.KeyID}, {"team", d.TeamID}, {"model", d.Model}, {"total", ""},
+// spending is the sums of one command by the key of their totals, so that each row is
+// written once.
+type spending map[string]money.Totals
+
+// fold adds a delta to the sums of all its names, and to their day's.
+func (s spending) fold(d *SpendDelta) {
+	t := money.Totals{Cost: d.Cost, Requests: d.Requests, Failures: d.Failures, Prompt: d.Prompt, Completion: d.Completion}
+	s.add(money.TotalKind, "", d.Day, t)
+	for _, of := range [...]struct{ kind, id string }{
+		{resource.HolderKey, d.KeyID}, {resource.HolderTeam, d.TeamID}, {resource.HolderModel, d.Model},
+		{resource.HolderOrganization, d.Organization}, {resource.HolderProject, d.Project}, {resource.HolderUser, d.User},
+		{resource.HolderCustomer, d.Customer}, {resource.HolderDeployment, d.Deployment}, {money.ProviderKind, d.Provider},
 	} {
-		if of.id == "" && of.kind != "total" {
-			continue
+		if of.id != "" {
+			s.add(of.kind, of.id, d.Day, t)
 		}
-		tx.addTotals(money.TotalsKey(of.kind, of.id), d)
-		tx.addTotals(money.DayKey(of.kind, of.id, d.Day), d)
+	}
+	if d.TeamID != "" && d.User != "" {
+		s.add(resource.HolderMember, d.TeamID+"/"+d.User, d.Day, t)
+	}
+	for _, tag := range d.Tags {
+		if tag != "" {
+			s.add(resource.HolderTag, tag, d.Day, t)
+		}
 	}
 }
 
-func (tx *Tx) addTotals(key []byte, d SpendDelta) {
-	var t Totals
+func (s spending) add(kind, id string, day int32, t money.Totals) {
+	for _, key := range [...]string{string(money.TotalsKey(kind, id)), string(money.DayKey(kind, id, day))} {
+		s[key] = s[key].Plus(t)
+	}
+}
+
+// addSpending writes the sums. The overlay has no order, so theirs does not matter.
+func (tx *Tx) addSpending(s spending) {
+	for key, t := range s {
+		tx.addTotals([]byte(key), t)
+	}
+}
+
+func (tx *Tx) addTotals(key []byte, more money.Totals) {
+	var t money.Totals
 	if f, ok := tx.get(store.Totals, key); ok {
 		var err error
 		if t, err = money.ParseTotals(f.Payload); err != nil {
 			fail(err)
 		}
+	} else if day, ok := money.Day(key); ok && day < money.OldestDay(tx.Now) {
+		return // its rows are gone: it would come back with a part of the sum
 	}
-	t = t.Plus(Totals{Cost: d.Cost, Requests: d.Requests, Failures: d.Failures, Prompt: d.Prompt, Completion: d.Completion})
-	tx.put(store.Totals, key, t.Encode())
+	tx.put(store.Totals, key, t.Plus(more).Encode())
+}
+
+// sweepEvery and sweepRows say how fast old rows are looked for: once a second, so many.
+const (
+	sweepEvery resource.Time = 1e9
+	sweepRows                = 256
+)
+
+// sweep deletes what is too old: totals of days, and sessions that nobody uses. It looks at
+// the next rows of each bucket, behind those of the last time, and starts anew at the end, so
+// that it costs the same whatever there is.
+func (tx *Tx) sweep() {
+	at := money.Sweep{}
+	if f, ok := tx.get(store.Cluster, memory.SweepKey); ok {
+		var err error
+		if at, err = money.ParseSweep(f.Payload); err != nil {
+			fail(err)
+		}
+	}
+	if tx.Now < at.At+sweepEvery {
+		return
+	}
+	oldest := money.OldestDay(tx.Now)
+	at.At = tx.Now
+	at.Totals = tx.sweepBucket(store.Totals, at.Totals, func(key []byte) bool {
+		day, ok := money.Day(key)
+		return ok && day < oldest
+	})
+	at.Accounts = tx.sweepBucket(store.Accounts, at.Accounts, func(key []byte) bool {
+		if !money.IsSession(key) {
+			return false
+		}
+		a, ok := tx.account(key)
+		return ok && a.Ended(tx.Now)
+	})
+	tx.put(store.Cluster, memory.SweepKey, at.Encode())
+}
+
+// sweepBucket deletes the rows that are old among the next ones behind the key, and returns
+// the last that it looked at, nil after the last of all.
+func (tx *Tx) sweepBucket(b store.Bucket, behind []byte, old func(key []byte) bool) []byte {
+	c := tx.b.bucket(b).Cursor()
+	k, _ := c.Seek(behind)
+	if k != nil && bytes.Equal(k, behind) {
+		k, _ = c.Next()
+	}
+	var last []byte
+	for n := 0; k != nil && n < sweepRows; n++ {
+		last = bytes.Clone(k)
+		if old(last) {
+			tx.delete(b, last)
+		}
+		k, _ = c.Next()
+	}
+	if k == nil {
+		return nil
+	}
+	return last
 }

@@ -32,6 +32,7 @@ type Tx struct {
 	wrote  bool        // a record was written
 	epoch  bool        // an epoch was opened or closed
 	nodes  money.Nodes // read once for each command
+	passed []SoftLimit
 }
 
 // ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
@@ -143,7 +144,7 @@ func actorName(a Actor) string {
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
 	tx.writes = [store.Buckets]map[string][]byte{}
-	tx.audits = nil
+	tx.audits, tx.passed = nil, nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
 }
@@ -158,6 +159,7 @@ type batch struct {
 	tables  map[string]bool                  // kinds, for the watcher
 	spent   map[string][]byte                // accounts' new values by key
 	marks   []progress.Mark
+	passed  []SoftLimit
 }
 
 func (b *batch) bucket(of store.Bucket) *bolt.Bucket {

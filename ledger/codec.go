@@ -33,17 +33,22 @@ type kind byte
 
 // The types of records; numbers are never reused.
 const (
-	kindReserve kind = 1 // a Reservation
-	kindSettle1 kind = 2 // a Record as it was first written; only read
-	kindStart   kind = 3 // a process opened the journal; its number may jump
-	kindEpoch   kind = 4 // the process learned its epoch, which holds from its start on
-	kindCheck   kind = 5 // first of a segment: the reservations that are open
-	kindSettle  kind = 6 // a Record
-	kindEnd     kind = 7 // bound of the known types, never written
+	kindReserve1 kind = 1 // a Reservation as it was first written; only read
+	kindSettle1  kind = 2 // a Record as it was first written; only read
+	kindStart    kind = 3 // a process opened the journal; its number may jump
+	kindEpoch    kind = 4 // the process learned its epoch, which holds from its start on
+	kindCheck    kind = 5 // first of a segment: the reservations that are open
+	kindSettle2  kind = 6 // a Record in its second form; only read
+	kindSettle   kind = 7 // a Record
+	kindReserve  kind = 8 // a Reservation
+	kindEnd      kind = 9 // bound of the known types, never written
 )
 
 // settles says whether the record is a SETTLE in any of its forms.
-func (k kind) settles() bool { return k == kindSettle || k == kindSettle1 }
+func (k kind) settles() bool { return k == kindSettle || k == kindSettle2 || k == kindSettle1 }
+
+// reserves says whether the record is a RESERVE in any of its forms.
+func (k kind) reserves() bool { return k == kindReserve || k == kindReserve1 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -129,7 +134,20 @@ func putReservation(b []byte, r *Reservation) []byte {
 	b = putString(b, r.User)
 	b = putString(b, r.Model)
 	b = binary.AppendVarint(b, int64(r.Hold))
-	return putCharges(b, r.Holds)
+	b = putCharges(b, r.Holds)
+	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.UserID, r.CustomerID} {
+		b = putString(b, s)
+	}
+	return putStrings(b, r.Tags)
+}
+
+func putStrings(b []byte, list []string) []byte {
+	list = list[:min(len(list), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = putString(b, s)
+	}
+	return b
 }
 
 func putRecord(b []byte, r *Record) []byte {
@@ -146,11 +164,7 @@ func putRecord(b []byte, r *Record) []byte {
 		b = binary.AppendVarint(b, v)
 	}
 	b = putCharges(b, r.Charges)
-	tags := r.Tags[:min(len(r.Tags), maxList)]
-	b = binary.AppendUvarint(b, uint64(len(tags)))
-	for _, t := range tags {
-		b = putString(b, t)
-	}
+	b = putStrings(b, r.Tags)
 	for _, s := range [...]string{r.UserID, r.Provider, r.ErrorCode, r.Guardrail} {
 		b = putString(b, s)
 	}
@@ -161,6 +175,29 @@ func putRecord(b []byte, r *Record) []byte {
 		b = putString(b, results[i].Guardrail)
 		b = putString(b, results[i].Hook)
 		b = putString(b, results[i].Status)
+	}
+	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.CustomerID, r.SessionID} {
+		b = putString(b, s)
+	}
+	return putReceipt(b, &r.Receipt)
+}
+
+func putReceipt(b []byte, r *Receipt) []byte {
+	for _, s := range [...]string{r.Step, r.Scope, r.Entity, r.Rule, r.PriceSource} {
+		b = putString(b, s)
+	}
+	for _, v := range [...]int64{r.Prompt, r.Completion, r.Clamped} {
+		b = binary.AppendVarint(b, v)
+	}
+	tries := r.Tries[:min(len(r.Tries), maxList)]
+	b = binary.AppendUvarint(b, uint64(len(tries)))
+	for i := range tries {
+		t := &tries[i]
+		for _, s := range [...]string{t.DeploymentID, t.Provider, t.ErrorKind, t.ErrorCode} {
+			b = putString(b, s)
+		}
+		b = binary.AppendVarint(b, int64(t.Status))
+		b = binary.AppendVarint(b, int64(t.Duration))
 	}
 	return b
 }
@@ -233,6 +270,34 @@ func (r *reader) charges() []AccountCharge {
 	return cs
 }
 
+func (r *reader) strings() []string {
+	var list []string
+	for range r.count() {
+		list = append(list, r.string())
+		if r.err != nil {
+			return nil
+		}
+	}
+	return list
+}
+
+func (r *reader) receipt() Receipt {
+	v := Receipt{
+		Step: r.string(), Scope: r.string(), Entity: r.string(), Rule: r.string(), PriceSource: r.string(),
+		Prompt: r.int(), Completion: r.int(), Clamped: r.int(),
+	}
+	for range r.count() {
+		v.Tries = append(v.Tries, Try{
+			DeploymentID: r.string(), Provider: r.string(), ErrorKind: r.string(), ErrorCode: r.string(),
+			Status: int(r.int()), Duration: time.Duration(r.int()),
+		})
+		if r.err != nil {
+			break
+		}
+	}
+	return v
+}
+
 // done returns the first error, or one for bytes that are left.
 func (r *reader) done() error {
 	if r.err == nil && len(r.b) > 0 {
@@ -241,8 +306,8 @@ func (r *reader) done() error {
 	return r.err
 }
 
-func decodeReservation(body []byte) (Reservation, error) {
-	r := reader{b: body}
+func decodeReservation(f frame) (Reservation, error) {
+	r := reader{b: f.body}
 	v := Reservation{
 		RequestID: r.string(),
 		Time:      resource.Time(r.int()),
@@ -253,6 +318,11 @@ func decodeReservation(body []byte) (Reservation, error) {
 		Hold:      resource.Money(r.int()),
 		Holds:     r.charges(),
 	}
+	if f.kind == kindReserve1 {
+		return v, r.done()
+	}
+	v.OrganizationID, v.ProjectID, v.UserID, v.CustomerID = r.string(), r.string(), r.string(), r.string()
+	v.Tags = r.strings()
 	return v, r.done()
 }
 
@@ -281,12 +351,7 @@ func decodeRecord(f frame) (Record, error) {
 		TTFT:     time.Duration(r.int()),
 		Flags:    Flags(r.int()),
 		Charges:  r.charges(),
-	}
-	for range r.count() {
-		v.Tags = append(v.Tags, r.string())
-		if r.err != nil {
-			break
-		}
+		Tags:     r.strings(),
 	}
 	if f.kind == kindSettle1 { // had one field for both
 		v.ErrorCode = v.ErrorKind
@@ -300,6 +365,11 @@ func decodeRecord(f frame) (Record, error) {
 			break
 		}
 	}
+	if f.kind == kindSettle2 {
+		return v, r.done()
+	}
+	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.string(), r.string(), r.string(), r.string()
+	v.Receipt = r.receipt()
 	return v, r.done()
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // A reader that is dead keeps records for a while, and learns what it has lost.
@@ -62,15 +64,43 @@ func TestJournal_SoftFloor(t *testing.T) {
 	closeJournal(t, j)
 }
 
-// The first form of SETTLE, which earlier versions wrote, is still read.
-func TestDecodeRecord_FirstForm(t *testing.T) {
+// The forms of SETTLE that earlier versions wrote are still read.
+func TestDecodeRecord_EarlierForms(t *testing.T) {
 	t.Parallel()
-	r := record("a")
-	r.ErrorKind, r.UserID, r.Provider, r.ErrorCode, r.Guardrail, r.Attempts, r.Guardrails = "rate_limit_exceeded", "", "", "", "", 0, nil
-	added := len([]string{"user", "provider", "code", "guardrail", "attempts", "results"}) // a zero byte each
-	body := putRecord(nil, r)
-	got, err := decodeRecord(frame{kind: kindSettle1, number: 7, body: body[:len(body)-added]})
-	if err != nil || got.Number != 7 || got.RequestID != r.RequestID || got.ErrorCode != "rate_limit_exceeded" || got.Cost != r.Cost || len(got.Tags) != len(r.Tags) {
-		t.Errorf("got %+v, %v", got, err)
+	third := len([]string{"organization", "project", "customer", "session"}) + len([]string{
+		"step", "scope", "entity", "rule", "price source", "prompt", "completion", "clamped", "tries",
+	}) // a zero byte each
+	second := len([]string{"user", "provider", "code", "guardrail", "attempts", "results"})
+	for _, tt := range []struct {
+		name  string
+		kind  kind
+		added int
+		code  string
+	}{
+		{"first", kindSettle1, second + third, "rate_limit_exceeded"},
+		{"second", kindSettle2, third, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := record("a")
+			r.ErrorKind, r.UserID, r.Provider, r.ErrorCode, r.Guardrail, r.Attempts, r.Guardrails = "rate_limit_exceeded", "", "", "", "", 0, nil
+			r.OrganizationID, r.ProjectID, r.CustomerID, r.SessionID, r.Receipt = "", "", "", "", Receipt{}
+			body := putRecord(nil, r)
+			got, err := decodeRecord(frame{kind: tt.kind, number: 7, body: body[:len(body)-tt.added]})
+			if err != nil || got.Number != 7 || got.RequestID != r.RequestID || got.ErrorCode != tt.code || got.Cost != r.Cost || len(got.Tags) != len(r.Tags) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestDecodeReservation_FirstForm(t *testing.T) {
+	t.Parallel()
+	r := reservation("a")
+	r.OrganizationID, r.ProjectID, r.UserID, r.CustomerID, r.Tags = "", "", "", "", nil
+	body := putReservation(nil, r)
+	got, err := decodeReservation(frame{kind: kindReserve1, body: body[:len(body)-5]})
+	if d := cmp.Diff(*r, got); err != nil || d != "" {
+		t.Errorf("decodeReservation: %v\n%s", err, d)
 	}
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,15 +13,22 @@ const day = 24 * 3600 * 1_000_000_000 // nanoseconds
 
 // SpendDelta is the sum of some records that agree in all its names.
 type SpendDelta struct {
-	KeyID      string // "" for the master key
-	TeamID     string
-	Model      string
-	Day        int32 // days since 1970-01-01 UTC
-	Cost       resource.Money
-	Requests   int64
-	Failures   int64
-	Prompt     int64 // tokens
-	Completion int64 // tokens
+	KeyID        string // "" for the master key, and so for every name that a record lacks
+	TeamID       string
+	Model        string
+	Day          int32 // days since 1970-01-01 UTC
+	Cost         resource.Money
+	Requests     int64
+	Failures     int64
+	Prompt       int64 // tokens
+	Completion   int64 // tokens
+	Organization string
+	Project      string
+	User         string // whose key it is
+	Customer     string
+	Tags         []string // sorted, each once
+	Provider     string
+	Deployment   string
 }
 
 // folds are settlements on their way to the Ticker: the part of each record that a tick
@@ -51,6 +59,13 @@ func deltaOf(r *Record) SpendDelta {
 	d := SpendDelta{
 		KeyID: r.KeyID, TeamID: r.TeamID, Model: r.Model, Day: int32(int64(r.Time) / day),
 		Cost: r.Cost, Requests: 1, Prompt: r.Usage.Prompt(), Completion: r.Usage.Completion(),
+		Organization: r.OrganizationID, Project: r.ProjectID, User: r.UserID, Customer: r.CustomerID,
+		Provider: r.Provider, Deployment: r.DeploymentID,
+	}
+	if len(r.Tags) > 0 { // the record's list may be used again
+		d.Tags = slices.Clone(r.Tags)
+		slices.Sort(d.Tags)
+		d.Tags = slices.Compact(d.Tags)
 	}
 	if r.Failed() {
 		d.Failures = 1
@@ -58,9 +73,27 @@ func deltaOf(r *Record) SpendDelta {
 	return d
 }
 
+// spendKey is the names and the day of a delta.
 type spendKey struct {
-	keyID, teamID, model string
-	day                  int32
+	key, team, model, organization, project, user, customer, tags, provider, deployment string
+
+	day int32
+}
+
+func (d *SpendDelta) names() spendKey {
+	return spendKey{
+		d.KeyID, d.TeamID, d.Model, d.Organization, d.Project, d.User, d.Customer, strings.Join(d.Tags, "\x00"),
+		d.Provider, d.Deployment, d.Day,
+	}
+}
+
+func (k *spendKey) compare(o *spendKey) int {
+	return cmp.Or(
+		strings.Compare(k.key, o.key), strings.Compare(k.team, o.team), strings.Compare(k.model, o.model),
+		cmp.Compare(k.day, o.day), strings.Compare(k.organization, o.organization), strings.Compare(k.project, o.project),
+		strings.Compare(k.user, o.user), strings.Compare(k.customer, o.customer), strings.Compare(k.tags, o.tags),
+		strings.Compare(k.provider, o.provider), strings.Compare(k.deployment, o.deployment),
+	)
 }
 
 type chargeKey struct {
@@ -79,7 +112,7 @@ func newSums() *sums {
 }
 
 func (s *sums) add(d *SpendDelta, charges []AccountCharge) {
-	k := spendKey{d.KeyID, d.TeamID, d.Model, d.Day}
+	k := d.names()
 	if t, ok := s.spend[k]; ok {
 		t.Cost += d.Cost
 		t.Requests += d.Requests
@@ -101,13 +134,10 @@ func (s *sums) len() int { return len(s.spend) + len(s.settle) }
 
 // lists returns the sums in an order that does not change.
 func (s *sums) lists() (spend []SpendDelta, settle []AccountCharge) {
-	for _, d := range s.spend {
-		spend = append(spend, *d)
+	names := slices.SortedFunc(maps.Keys(s.spend), func(a, b spendKey) int { return a.compare(&b) })
+	for _, k := range names {
+		spend = append(spend, *s.spend[k])
 	}
-	slices.SortFunc(spend, func(a, b SpendDelta) int {
-		return cmp.Or(strings.Compare(a.KeyID, b.KeyID), strings.Compare(a.TeamID, b.TeamID),
-			strings.Compare(a.Model, b.Model), cmp.Compare(a.Day, b.Day))
-	})
 	for k, m := range s.settle {
 		settle = append(settle, AccountCharge{k.account, k.start, m})
 	}

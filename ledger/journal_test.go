@@ -44,7 +44,8 @@ func closeJournal(t testing.TB, j *Journal) {
 func reservation(id string) *Reservation {
 	return &Reservation{
 		RequestID: id, Time: 5, KeyID: "key_1", TeamID: "team_1", User: "u", Model: "demo", Hold: 70,
-		Holds: []AccountCharge{{"key/key_1/day", 3, 70}},
+		Holds: []AccountCharge{{"key/key_1/day", 3, 70}}, OrganizationID: "org_1", ProjectID: "prj_1",
+		UserID: "user_1", CustomerID: "u", Tags: []string{"a", "b"},
 	}
 }
 
@@ -56,7 +57,12 @@ func record(id string) *Record {
 		Charges: []AccountCharge{{"key/key_1/day", 3, 40}, {"team/team_1/total", 0, 40}},
 		Tags:    []string{"a", "b"}, Flags: Streamed | Cut,
 		UserID: "user_1", Provider: "openai", Attempts: 2, ErrorKind: "upstream", ErrorCode: "upstream_cut", Guardrail: "words",
-		Guardrails: []GuardrailResult{{"words", "before", "rewritten"}},
+		Guardrails:     []GuardrailResult{{"words", "before", "rewritten"}},
+		OrganizationID: "org_1", ProjectID: "prj_1", CustomerID: "u", SessionID: "ses_1",
+		Receipt: Receipt{
+			Step: "answer", Scope: "key", Entity: "key_1", Rule: "no", Prompt: 12, Completion: 4096, Clamped: 7, PriceSource: "table",
+			Tries: []Try{{"dep_0", "openai", "rate_limited", "rate_limit", 429, time.Second}, {"dep_1", "openai", "", "", 200, time.Second}},
+		},
 	}
 }
 
@@ -543,8 +549,8 @@ func FuzzReadFrame(f *testing.F) {
 				t.Errorf("record changes when written again:\n%s", d)
 			}
 		}
-		if r, err := decodeReservation(b); err == nil && len(b) < maxString {
-			again, err := decodeReservation(putReservation(nil, &r))
+		if r, err := decodeReservation(frame{kind: kindReserve, body: b}); err == nil && len(b) < maxString {
+			again, err := decodeReservation(frame{kind: kindReserve, body: putReservation(nil, &r)})
 			if d := cmp.Diff(r, again); err != nil || d != "" {
 				t.Errorf("reservation changes when written again: %v\n%s", err, d)
 			}

@@ -154,7 +154,7 @@ func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, a
 		} else {
 			*spans = append(*spans, next)
 		}
-	case kindSettle1, kindSettle:
+	case kindSettle1, kindSettle2, kindSettle:
 		if f.number <= after || f.number > to {
 			return nil
 		}

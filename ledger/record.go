@@ -25,6 +25,12 @@ type Reservation struct {
 	Model     string // the name that the client asked for
 	Hold      resource.Money
 	Holds     []AccountCharge // the hold in each account; not kept
+
+	OrganizationID string
+	ProjectID      string
+	UserID         string   // whose key it is
+	CustomerID     string   // the end user whom it is counted for
+	Tags           []string // not kept
 }
 
 // Record is one finished request. Strings longer than 4 KiB are cut when it is written.
@@ -56,6 +62,36 @@ type Record struct {
 	Flags        Flags
 	Guardrail    string // that blocked the request or the answer, else that rewrote it last
 	Guardrails   []GuardrailResult
+
+	OrganizationID string
+	ProjectID      string
+	CustomerID     string // the end user whom it is counted for
+	SessionID      string // of an agent's session, as the client named it
+	Receipt        Receipt
+}
+
+// Receipt is why a request was served or refused: what was estimated, who refused it and
+// by which rule, and which deployments were tried. It holds no prompt and no secret.
+type Receipt struct {
+	Step        string // of the pipeline that ended the request, "budget"; "": it was served
+	Scope       string // whose rule refused it: "key", "team", …
+	Entity      string // its id
+	Rule        string // the message of the refusal, if the gateway wrote it itself
+	Prompt      int64  // tokens estimated for the prompt
+	Completion  int64  // tokens estimated for the completion
+	Clamped     int64  // the completion's maximum after a budget lowered it; 0: none did
+	PriceSource string // of the price that was charged
+	Tries       []Try  // attempts, in order; not kept
+}
+
+// Try is one attempt at a deployment.
+type Try struct {
+	DeploymentID string
+	Provider     string
+	ErrorKind    string // "": it answered
+	ErrorCode    string
+	Status       int // of the provider; 0: it gave none
+	Duration     time.Duration
 }
 
 // GuardrailResult is what became of one guardrail's check.

@@ -191,13 +191,13 @@ func (j *Journal) replaySegment(st *replayed, s *segment, newest bool) error {
 func (st *replayed) take(f frame) error {
 	st.last = max(st.last, f.number)
 	switch f.kind {
-	case kindReserve:
-		r, err := decodeReservation(f.body)
+	case kindReserve1, kindReserve:
+		r, err := decodeReservation(f)
 		if err != nil {
 			return err
 		}
 		st.open[f.number] = &r
-	case kindSettle1, kindSettle:
+	case kindSettle1, kindSettle2, kindSettle:
 		delete(st.open, decodeReserved(f.body))
 	case kindStart:
 		st.span = span{start: f.number}
@@ -246,10 +246,10 @@ func (j *Journal) findReservations(st *replayed, older []*segment) error {
 			return err
 		}
 		_, _, err = scan(data, func(f frame, _ int64) error {
-			if r, ok := st.open[f.number]; !ok || r != nil || f.kind != kindReserve {
+			if r, ok := st.open[f.number]; !ok || r != nil || !f.kind.reserves() {
 				return nil
 			}
-			r, err := decodeReservation(f.body)
+			r, err := decodeReservation(f)
 			st.open[f.number] = &r
 			missing--
 			return err
@@ -298,7 +298,8 @@ func (j *Journal) settleOpen(st *replayed) error {
 		_, err := j.append(kindSettle, nil, &Record{
 			Reserved: n, RequestID: r.RequestID, Time: r.Time, KeyID: r.KeyID, TeamID: r.TeamID, User: r.User, Model: r.Model,
 			ErrorKind: "interrupted", ErrorCode: "interrupted", Cost: r.Hold, Hold: r.Hold, Charges: r.Holds, Flags: Estimated,
-			Usage: llm.Usage{Source: llm.UsageEstimated},
+			Usage: llm.Usage{Source: llm.UsageEstimated}, UserID: r.UserID, Tags: r.Tags,
+			OrganizationID: r.OrganizationID, ProjectID: r.ProjectID, CustomerID: r.CustomerID,
 		})
 		if err != nil {
 			return err

@@ -218,5 +218,6 @@ func leaseOf(l fsm.Lease) budget.Lease {
 	return budget.Lease{
 		Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted,
 		Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall,
+		Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed,
 	}
 }

@@ -35,6 +35,7 @@ type quote struct {
 // estimate makes the quote of a call whose model is known. No tokenizer runs on the request's
 // way; what exceeds the estimate is settled as an overrun.
 func (s *Server) estimate(c *Call) {
+	c.levels = c.who.Levels(c.levels[:0])
 	m := c.view.Model(c.model)
 	f := &c.fields
 	q := quote{free: m.Free, unpriced: m.Unpriced}
@@ -71,14 +72,11 @@ func (q *quote) costAt(m *view.Model, output int64) resource.Money {
 // of the prompt: a tokenizer that works on bytes never makes more.
 func strict(c *Call) bool {
 	is := func(t resource.Terms) bool { return t.Strict }
-	if key := c.who.Key; key != nil {
-		if b, ok := c.cat.Budget(key.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(key.Budgets, is) {
+	for i := range c.levels {
+		a := c.levels[i].Allowance
+		if b, ok := c.cat.Budget(a.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(a.Budgets, is) {
 			return true
 		}
-	}
-	if team := c.who.Team; team != nil {
-		b, ok := c.cat.Budget(team.BudgetID)
-		return ok && b.Terms.Strict || slices.ContainsFunc(team.Budgets, is)
 	}
 	return false
 }
@@ -120,7 +118,9 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 // claim is what the call asks of the budgets.
 func (c *Call) claim() budget.Request {
 	return budget.Request{
-		Principal: c.who, Catalog: c.cat, Cost: c.quote.cost, Free: c.quote.free, Unpriced: c.quote.unpriced,
+		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.fields.SessionID,
+		Most: budget.Amounts{Cost: c.quote.cost, Tokens: c.quote.prompt + c.quote.output},
+		Free: c.quote.free, Unpriced: c.quote.unpriced,
 	}
 }
 
@@ -138,7 +138,8 @@ func (s *Server) lower(c *Call) bool {
 	most := int(q.output/q.choices - leastOutput)
 	// The first number of tokens above the least that costs too much.
 	over := sort.Search(max(0, most), func(n int) bool {
-		return q.costAt(m, product(int64(n)+leastOutput, q.choices)) > room
+		output := product(int64(n)+leastOutput, q.choices)
+		return q.prompt+output > room.Tokens || q.costAt(m, output) > room.Cost
 	})
 	if over == 0 || most <= 0 {
 		return false

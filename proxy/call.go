@@ -41,6 +41,7 @@ type Call struct {
 	limited bool
 	guards  *guardrail.Set
 	plan    []router.Target
+	levels  []resource.Level // whose budgets the request falls under; the array is reused
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
@@ -59,6 +60,7 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	verdicts []ledger.GuardrailResult // of all guardrails
+	tries    []ledger.Try             // of all attempts
 	lent     bool                     // an attempt was sent buf's own bytes
 
 	result result

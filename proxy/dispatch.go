@@ -55,7 +55,9 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 		}
 		c.result.attempts++
 		c.result.target = *t
+		began := s.now()
 		last = s.attempt(ctx, c)
+		c.tried(t, s.now().Sub(began), last)
 		if last == nil {
 			return nil
 		}

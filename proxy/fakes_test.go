@@ -33,6 +33,10 @@ type keyTable map[resource.Hash]*resource.Key
 
 func (k keyTable) KeyByHash(h resource.Hash) (*resource.Key, bool) { r, ok := k[h]; return r, ok }
 
+func (keyTable) User(string) (*resource.User, bool) { return nil, false }
+
+func (keyTable) TeamMember(string, string) (*resource.TeamMember, bool) { return nil, false }
+
 type limiterFunc func(who *resource.Principal, tokens int64) (proxy.LimitHold, error)
 
 func (f limiterFunc) Reserve(_ context.Context, who *resource.Principal, tokens int64) (proxy.LimitHold, error) {
@@ -45,7 +49,7 @@ func (f budgetsFunc) Reserve(_ context.Context, r budget.Request) (proxy.BudgetH
 	return f(r)
 }
 
-func (f budgetsFunc) Room(budget.Request) (resource.Money, bool) { return 0, false }
+func (f budgetsFunc) Room(budget.Request) (budget.Amounts, bool) { return budget.Amounts{}, false }
 
 // hold counts how it ended.
 type hold struct {
@@ -63,11 +67,13 @@ func (h *hold) Release()            { h.released++ }
 type moneyHold struct{ hold }
 
 func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
-func (h *moneyHold) Settle(cost resource.Money) []ledger.AccountCharge {
+func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	h.settled++
-	h.cost = cost
+	h.cost = taken.Cost
 	return nil
 }
+func (h *moneyHold) Extend(context.Context, ...resource.Level) error { return nil }
+func (h *moneyHold) Drop()                                           {}
 
 // plan is a router whose plan is given; its flights are real.
 type plan struct {

@@ -66,20 +66,25 @@ type Quota struct {
 
 // Budgets reserve money; FromBudgets makes one of a *budget.Budgets.
 type Budgets interface {
-	// Reserve holds the cost in every account of the principal, or returns an *llm.Error of
-	// kind OverBudget.
+	// Reserve holds the most that the request may take in every account of its levels, or
+	// returns an *llm.Error of kind OverBudget.
 	Reserve(ctx context.Context, r budget.Request) (BudgetHold, error)
-	// Room is the largest cost that fits now into every budget that says clamp; false: none does.
-	Room(r budget.Request) (resource.Money, bool)
+	// Room is the most that fits now into every budget that says clamp; false: none does.
+	Room(r budget.Request) (budget.Amounts, bool)
 }
 
 // BudgetHold is what a request holds of its budgets.
 type BudgetHold interface {
-	// Holds are the accounts and what is held of each, valid until Settle or Release.
+	// Holds are the accounts and what is held of each, valid until Extend, Settle or Release.
 	Holds() []ledger.AccountCharge
-	// Settle replaces the held money by the cost and returns what each account is charged,
-	// valid until Release.
-	Settle(cost resource.Money) []ledger.AccountCharge
+	// Extend holds the same in the accounts of further levels too, or returns an *llm.Error
+	// and changes nothing.
+	Extend(ctx context.Context, levels ...resource.Level) error
+	// Drop gives back what Extend holds.
+	Drop()
+	// Settle replaces what is held by what was taken and returns what each account is
+	// charged, valid until Release.
+	Settle(taken budget.Amounts) []ledger.AccountCharge
 	// Release ends the hold, after Settle or without it.
 	Release()
 }
@@ -139,7 +144,7 @@ func (b budgets) Reserve(ctx context.Context, r budget.Request) (BudgetHold, err
 }
 
 // Room implements Budgets.
-func (b budgets) Room(r budget.Request) (resource.Money, bool) { return b.b.Room(r) }
+func (b budgets) Room(r budget.Request) (budget.Amounts, bool) { return b.b.Room(r) }
 
 // FromClient makes an Upstream of the client.
 func FromClient(c *upstream.Client) Upstream { return client{c} }

@@ -200,7 +200,10 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
-	*c = Call{headers: c.headers, last: c.last[:0], pending: c.pending[:0], waits: c.waits}
+	*c = Call{
+		headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], waits: c.waits,
+		levels: c.levels[:0],
+	}
 	s.calls.Put(c)
 }
 

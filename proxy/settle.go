@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -21,9 +22,10 @@ const guessedRate = 100
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.cost, Holds: c.money.Holds(),
+		Hold: c.quote.cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: tagsOf(c),
 	}
-	c.opening.KeyID, c.opening.TeamID = ids(c.who)
+	h, o := holdersOf(c.who), &c.opening
+	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.key, h.team, h.organization, h.project, h.user
 	id, err := s.cfg.Journal.Reserve(&c.opening)
 	if err != nil {
 		return &llm.Error{
@@ -109,7 +111,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	var charges []ledger.AccountCharge
 	if c.entry != 0 {
 		c.limit.Settle(c.result.usage.Total())
-		charges = c.money.Settle(c.result.cost)
+		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()})
 	}
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
@@ -146,11 +148,10 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
 		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
 		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
+		CustomerID: c.fields.User, SessionID: c.fields.SessionID, Receipt: c.receipt(e, now),
 	}
-	r.KeyID, r.TeamID = ids(c.who)
-	if c.who.Key != nil {
-		r.UserID = c.who.Key.UserID
-	}
+	h := holdersOf(c.who)
+	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -34,8 +35,9 @@ type Unpriced string
 
 // The zero value of Unpriced is UnpricedAllow.
 const (
-	UnpricedAllow Unpriced = ""
-	UnpricedDeny  Unpriced = "deny"
+	UnpricedAllow    Unpriced = ""         // it costs nothing
+	UnpricedDeny     Unpriced = "deny"     // it is refused
+	UnpricedEstimate Unpriced = "estimate" // it costs what the setting unknown_price says
 )
 
 // Unit is what a budget counts. Each budget counts one; units are never mixed.
@@ -58,20 +60,21 @@ type Terms struct {
 	Tokens     *int64        `json:"tokens,omitempty"`      // the limit instead of USD
 	Requests   *int64        `json:"requests,omitempty"`    // the limit instead of USD
 	GPUSeconds *Money        `json:"gpu_seconds,omitempty"` // the limit instead of USD, in nanoseconds
-	Soft       Money         `json:"soft,omitempty"`        // in the unit: passing it alerts, and refuses nothing
+	Soft       Money         `json:"soft,omitempty"`        // in whole units: passing it alerts, and refuses nothing
 	Models     []string      `json:"models,omitempty"`      // names or "prefix*" that count; empty: all
 	Per        Per           `json:"per,omitempty"`         // default: total
 	Every      int64         `json:"every,omitempty"`       // a window is so many periods long; default 1
 	Zone       string        `json:"zone,omitempty"`        // IANA name; default: UTC
 	Strict     bool          `json:"strict,omitempty"`      // hold one token for every byte of the prompt
 	Clamp      bool          `json:"clamp,omitempty"`       // lower a request's maximum to what is left
-	Overdraft  Money         `json:"overdraft,omitempty"`   // what each node may go over its lease
+	Overdraft  Money         `json:"overdraft,omitempty"`   // in whole units: what each node may go over its lease
 	NoQuorum   NoQuorum      `json:"no_quorum,omitempty"`
 	Unpriced   Unpriced      `json:"unpriced,omitempty"`
 	Increase   *TempIncrease `json:"increase,omitempty"`
 }
 
-// TempIncrease raises a limit until a moment, in the unit of its budget.
+// TempIncrease raises a limit until a moment, by whole units of its budget. On every node
+// the lease that came of it ends with it.
 type TempIncrease struct {
 	Amount Money  `json:"amount"`
 	Until  Time   `json:"until"`
@@ -105,9 +108,32 @@ func (t *Terms) Limit(at Time) Money {
 		limit = *t.GPUSeconds
 	}
 	if t.Increase != nil && at < t.Increase.Until {
-		limit += t.Increase.Amount
+		limit += t.parts(t.Increase.Amount)
 	}
 	return limit
+}
+
+// Raise is what an increase adds to the limit at the time, and when it ends; 0, 0 without.
+func (t *Terms) Raise(at Time) (amount Money, until Time) {
+	if t.Increase == nil || at >= t.Increase.Until || t.Increase.Amount == 0 {
+		return 0, 0
+	}
+	return t.parts(t.Increase.Amount), t.Increase.Until
+}
+
+// SoftLimit is the amount that alerts when it is passed; 0: none does.
+func (t *Terms) SoftLimit() Money { return t.parts(t.Soft) }
+
+// Over is the amount that each node may go over its lease.
+func (t *Terms) Over() Money { return t.parts(t.Overdraft) }
+
+// parts turns whole units, written as decimals, into the smallest parts that the budget
+// counts: tokens and requests have none smaller than one.
+func (t *Terms) parts(m Money) Money {
+	if u := t.Unit(); u == UnitTokens || u == UnitRequests {
+		return m / Dollar
+	}
+	return m
 }
 
 // Counts says whether requests for the model count in the budget.
@@ -194,6 +220,9 @@ func (t *Terms) validate(field string) error {
 	if t.Every < 0 || t.Every > 1000 {
 		return invalidf(field+".every", "%d is not between 1 and 1000", t.Every)
 	}
+	if len(t.Name) > 64 || strings.ContainsAny(t.Name, "/\x00") || strings.HasPrefix(t.Name, sessionMark) {
+		return invalidf(field+".name", "%q is longer than 64 bytes, has a slash or begins with %s", t.Name, sessionMark)
+	}
 	if err := t.validateAmounts(field); err != nil {
 		return err
 	}
@@ -209,8 +238,8 @@ func (t *Terms) validate(field string) error {
 	if t.NoQuorum != NoQuorumBlock && t.NoQuorum != NoQuorumShare && t.NoQuorum != "block" {
 		return invalidf(field+".no_quorum", "%q is not one of block, share", t.NoQuorum)
 	}
-	if t.Unpriced != UnpricedAllow && t.Unpriced != UnpricedDeny && t.Unpriced != "allow" {
-		return invalidf(field+".unpriced", "%q is not one of allow, deny", t.Unpriced)
+	if t.Unpriced != UnpricedAllow && t.Unpriced != UnpricedDeny && t.Unpriced != UnpricedEstimate && t.Unpriced != "allow" {
+		return invalidf(field+".unpriced", "%q is not one of allow, deny, estimate", t.Unpriced)
 	}
 	return nil
 }
@@ -310,4 +339,14 @@ type AccountID string
 // Account makes the id of the budget named terms of the holder of the kind ("key", "team").
 func Account(kind, id, terms string) AccountID {
 	return AccountID(kind + "/" + id + "/" + terms)
+}
+
+// Split takes an account's id apart. Only the name of the terms cannot have a slash.
+func (a AccountID) Split() (kind, id, terms string, ok bool) {
+	kind, rest, _ := strings.Cut(string(a), "/")
+	i := strings.LastIndexByte(rest, '/')
+	if i <= 0 {
+		return "", "", "", false
+	}
+	return kind, rest[:i], rest[i+1:], true
 }

@@ -7,19 +7,23 @@ import (
 )
 
 // Tables are the small replicated tables, from which a Catalog is built. Keys are not
-// among them: they are looked up by hash (fsm.FSM.KeyByHash).
+// among them: they are looked up by hash (fsm.FSM.KeyByHash); nor are users, customers and
+// team members, which are looked up by id.
 type Tables struct {
-	Index       uint64
-	Teams       []*Team
-	Models      []*Model
-	Deployments []*Deployment
-	Credentials []*Credential
-	Budgets     []*Budget
-	Guardrails  []*Guardrail
-	Callbacks   []*Callback
-	Plugins     []*Plugin
-	Members     []*Member
-	Settings    []*Setting
+	Index         uint64
+	Organizations []*Organization
+	Teams         []*Team
+	Projects      []*Project
+	Tags          []*Tag
+	Models        []*Model
+	Deployments   []*Deployment
+	Credentials   []*Credential
+	Budgets       []*Budget
+	Guardrails    []*Guardrail
+	Callbacks     []*Callback
+	Plugins       []*Plugin
+	Members       []*Member
+	Settings      []*Setting
 }
 
 // Catalog is an immutable, indexed view of the small tables at one Raft index. A request
@@ -28,7 +32,10 @@ type Catalog struct {
 	index       uint64
 	settings    Settings
 	tables      Tables
+	orgs        map[string]*Organization
 	teams       map[string]*Team
+	projects    map[string]*Project
+	tags        map[string]*Tag
 	models      map[string]*Model // by name
 	modelIDs    map[string]*Model
 	deployments map[string][]*Deployment // by model id
@@ -42,7 +49,10 @@ func NewCatalog(t Tables) *Catalog {
 	c := &Catalog{
 		index:       t.Index,
 		settings:    DefaultSettings(),
+		orgs:        make(map[string]*Organization, len(t.Organizations)),
 		teams:       make(map[string]*Team, len(t.Teams)),
+		projects:    make(map[string]*Project, len(t.Projects)),
+		tags:        make(map[string]*Tag, len(t.Tags)),
 		models:      make(map[string]*Model, len(t.Models)),
 		modelIDs:    make(map[string]*Model, len(t.Models)),
 		deployments: make(map[string][]*Deployment, len(t.Models)),
@@ -50,7 +60,10 @@ func NewCatalog(t Tables) *Catalog {
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 	}
+	sortRecords(t.Organizations)
 	sortRecords(t.Teams)
+	sortRecords(t.Projects)
+	sortRecords(t.Tags)
 	sortRecords(t.Models)
 	slices.SortFunc(t.Deployments, func(a, b *Deployment) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
@@ -62,9 +75,10 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Plugins)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
-	for _, r := range t.Teams {
-		c.teams[r.ID] = r
-	}
+	byID(c.orgs, t.Organizations)
+	byID(c.teams, t.Teams)
+	byID(c.projects, t.Projects)
+	byID(c.tags, t.Tags)
 	for _, r := range t.Models {
 		c.models[r.Name] = r
 		c.modelIDs[r.ID] = r
@@ -73,17 +87,19 @@ func NewCatalog(t Tables) *Catalog {
 		c.deployments[r.ModelID] = append(c.deployments[r.ModelID], r)
 		c.byID[r.ID] = r
 	}
-	for _, r := range t.Credentials {
-		c.credentials[r.ID] = r
-	}
-	for _, r := range t.Budgets {
-		c.budgets[r.ID] = r
-	}
+	byID(c.credentials, t.Credentials)
+	byID(c.budgets, t.Budgets)
 	for _, r := range t.Settings {
 		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
 	}
 	c.tables = t
 	return c
+}
+
+func byID[R Record](into map[string]R, rs []R) {
+	for _, r := range rs {
+		into[r.Head().ID] = r
+	}
 }
 
 func sortRecords[R Record](rs []R) {
@@ -97,6 +113,15 @@ func (c *Catalog) Index() uint64 { return c.index }
 
 // Settings returns the settings with defaults filled in.
 func (c *Catalog) Settings() *Settings { return &c.settings }
+
+// Organization returns the organization with the id.
+func (c *Catalog) Organization(id string) (*Organization, bool) { o, ok := c.orgs[id]; return o, ok }
+
+// Project returns the project with the id.
+func (c *Catalog) Project(id string) (*Project, bool) { p, ok := c.projects[id]; return p, ok }
+
+// Tag returns the record of a tag; most tags have none.
+func (c *Catalog) Tag(tag string) (*Tag, bool) { t, ok := c.tags[tag]; return t, ok }
 
 // Team returns the team with the id.
 func (c *Catalog) Team(id string) (*Team, bool) { t, ok := c.teams[id]; return t, ok }

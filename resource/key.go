@@ -142,21 +142,50 @@ func (k *Key) AcceptsAt(h Hash, at Time) bool {
 	return false
 }
 
-// AllowsModel says whether a list of names and "prefix*" patterns has the model. An empty
-// list allows every model.
-func AllowsModel(list []string, model string) bool {
+// NoModels stands in a list of models for none, as LiteLLM writes it.
+const NoModels = "no-default-models"
+
+// AllowsModel says whether a list of names, "prefix*" patterns and access groups has the
+// model, whose groups are given. A pattern matches names and groups alike. An empty list
+// allows every model.
+func AllowsModel(list []string, model string, groups ...string) bool {
 	if len(list) == 0 {
 		return true
 	}
-	for _, m := range list {
-		if m == model || m == "*" {
+	for _, entry := range list {
+		if matches(entry, model) {
 			return true
 		}
-		if p, ok := strings.CutSuffix(m, "*"); ok && strings.HasPrefix(model, p) {
+		for _, g := range groups {
+			if matches(entry, g) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// AllowsRoute says whether a list of paths and "/prefix/*" has the path; an empty list has
+// all.
+func AllowsRoute(list []string, path string) bool {
+	if len(list) == 0 {
+		return true
+	}
+	for _, entry := range list {
+		if matches(entry, path) {
 			return true
 		}
 	}
 	return false
+}
+
+// matches says whether an entry of a list is the name, or a prefix* of it.
+func matches(entry, name string) bool {
+	if entry == name {
+		return true
+	}
+	p, ok := strings.CutSuffix(entry, "*")
+	return ok && strings.HasPrefix(name, p)
 }
 
 func validMetadata(m json.RawMessage) error {

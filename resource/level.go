@@ -24,3 +24,43 @@ type Level struct {
 	Allowance *Allowance
 	Policy    *Policy // nil for models and deployments, which have only an allowance
 }
+
+// LevelOf makes the level of a record that can be limited; false for any other record.
+func LevelOf(r Record) (Level, bool) {
+	l := Level{ID: r.Head().ID, Name: r.Label()}
+	switch r := r.(type) {
+	case *Organization:
+		l.Kind, l.Policy = HolderOrganization, &r.Policy
+	case *Team:
+		l.Kind, l.Policy = HolderTeam, &r.Policy
+	case *Project:
+		l.Kind, l.Policy = HolderProject, &r.Policy
+	case *User:
+		l.Kind, l.Policy, l.Name = HolderUser, &r.Policy, r.Name
+	case *TeamMember:
+		l.Kind, l.Policy = HolderMember, &r.Policy
+	case *Key:
+		l.Kind, l.Policy = HolderKey, &r.Policy
+	case *Customer:
+		l.Kind, l.Policy, l.Name = HolderCustomer, &r.Policy, r.Name
+	case *Tag:
+		l.Kind, l.Policy = HolderTag, &r.Policy
+	case *Model:
+		l.Kind, l.Allowance = HolderModel, &r.Allowance
+	case *Deployment:
+		l.Kind, l.Allowance, l.Name = HolderDeployment, &r.Allowance, r.Name
+	default:
+		return Level{}, false
+	}
+	if l.Policy != nil {
+		l.Allowance = &l.Policy.Allowance
+	}
+	return l, true
+}
+
+// HolderOf gives the kind of holder that a record is and what it may spend; "" and nil for a
+// record that cannot be limited.
+func HolderOf(r Record) (kind string, a *Allowance) {
+	l, _ := LevelOf(r)
+	return l.Kind, l.Allowance
+}

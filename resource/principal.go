@@ -4,7 +4,7 @@ package resource
 type Principal struct {
 	Master       bool          // the master key
 	Key          *Key          // nil for the master key
-	Organization *Organization // the team's; nil if there is none
+	Organization *Organization // the team's, or else the user's; nil if there is none
 	Team         *Team         // nil if the key has none
 	Project      *Project      // nil if the key has none
 	User         *User         // nil if the key has none, or the user has no record
@@ -29,12 +29,26 @@ func (p *Principal) Actor() string {
 	return "key/" + p.Key.ID
 }
 
-// AllowsModel says whether both the key's and the team's lists have the model.
-func (p *Principal) AllowsModel(model string) bool {
-	if p.Key != nil && !AllowsModel(p.Key.Models, model) {
-		return false
+// AllowsModel says whether the list of each level has the model, whose access groups are
+// given.
+func (p *Principal) AllowsModel(model string, groups ...string) bool {
+	for l := range p.Chain {
+		if !AllowsModel(l.Policy.Models, model, groups...) {
+			return false
+		}
 	}
-	return p.Team == nil || AllowsModel(p.Team.Models, model)
+	return true
+}
+
+// Chain yields the principal's levels: organization, team, project, user, team member, key.
+// The master key has none.
+func (p *Principal) Chain(yield func(Level) bool) {
+	var room [6]Level
+	for _, l := range p.Levels(room[:0]) {
+		if !yield(l) {
+			return
+		}
+	}
 }
 
 // Levels appends the principal's chain to to: organization, team, project, user, team

@@ -51,6 +51,26 @@ func New(cfg Config) *Client {
 // Keys returns the virtual keys.
 func (c *Client) Keys() Noun[Key] { return Noun[Key]{c, "keys"} }
 
+// Organizations returns the organizations.
+func (c *Client) Organizations() Noun[Organization] { return Noun[Organization]{c, "organizations"} }
+
+// Projects returns the projects.
+func (c *Client) Projects() Noun[Project] { return Noun[Project]{c, "projects"} }
+
+// Users returns the users.
+func (c *Client) Users() Noun[User] { return Noun[User]{c, "users"} }
+
+// Customers returns the end users that have records.
+func (c *Client) Customers() Noun[Customer] { return Noun[Customer]{c, "customers"} }
+
+// Tags returns the tags that have records.
+func (c *Client) Tags() Noun[Tag] { return Noun[Tag]{c, "tags"} }
+
+// Members returns the members of a team.
+func (c *Client) Members(team string) Noun[TeamMember] {
+	return Noun[TeamMember]{c, join("teams", team) + "/members"}
+}
+
 // Teams returns the teams.
 func (c *Client) Teams() Noun[Team] { return Noun[Team]{c, "teams"} }
 

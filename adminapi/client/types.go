@@ -67,33 +67,6 @@ func Shown(s *resource.Sealed) *Secret {
 	return &Secret{Fingerprint: s.Fingerprint}
 }
 
-// Account is one window of one budget of a key or a team.
-type Account struct {
-	Budget   string         `json:"budget"` // name of the terms: "day"
-	StartsAt resource.Time  `json:"starts_at,omitempty"`
-	ResetsAt resource.Time  `json:"resets_at,omitempty"` // null: never
-	Limit    resource.Money `json:"limit"`
-	Settled  resource.Money `json:"settled"`  // spent and reported
-	Presumed resource.Money `json:"presumed"` // held by processes that ended; counted as spent
-	Granted  resource.Money `json:"granted"`  // leased to nodes and not yet reported spent
-}
-
-// Key is a virtual key. Secret is written on create, if it is not to be made, and shown
-// in the answers to create and rotate only.
-type Key struct {
-	resource.Key
-	Secret   string         `json:"secret,omitempty"`
-	Spend    resource.Money `json:"spend"`
-	Accounts []Account      `json:"accounts,omitempty"` // in answers for one key
-}
-
-// Team is a group of keys.
-type Team struct {
-	resource.Team
-	Spend    resource.Money `json:"spend"`
-	Accounts []Account      `json:"accounts,omitempty"` // in answers for one team
-}
-
 // Model is a name that clients ask for. Deployments may be given on create, and are shown
 // in answers for one model.
 type Model struct {

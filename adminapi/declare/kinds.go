@@ -47,8 +47,8 @@ func (p *planner) budgets(d *File) error {
 	return nil
 }
 
-// sharedBudget resolves a shared budget by name, with its terms.
-func (p *planner) sharedBudget(d *File, name string) (id string, terms *resource.Terms, err error) {
+// sharedBudget resolves a shared budget by name.
+func (p *planner) sharedBudget(d *File, name string) (id string, shared *resource.Budget, err error) {
 	stored, ok := byName(p.cat.Tables().Budgets, name)
 	if id, err = p.refer("budget", name, idOf(stored, ok)); err != nil || id == "" {
 		return "", nil, err
@@ -56,10 +56,10 @@ func (p *planner) sharedBudget(d *File, name string) (id string, terms *resource
 	for i := range d.Budgets {
 		if b := d.Budgets[i]; b.Name == name {
 			b.Canonicalize()
-			return id, &b.Terms, nil
+			return id, &b, nil
 		}
 	}
-	return id, &stored.Terms, nil
+	return id, stored, nil
 }
 
 func (p *planner) credentials(d *File) error {
@@ -85,7 +85,7 @@ func (p *planner) teams(d *File) error {
 	for i := range d.Teams {
 		r := d.Teams[i].Record
 		now, ok := byName(p.cat.Tables().Teams, r.Name)
-		var shared *resource.Terms
+		var shared *resource.Budget
 		fill := func() (err error) {
 			if ok {
 				r.Blocked = now.Blocked // no part of what the file says
@@ -94,7 +94,7 @@ func (p *planner) teams(d *File) error {
 			return err
 		}
 		put := func(next *resource.Team, read uint64) (fsm.Command, error) {
-			return records.PutTeam(next, read, terms(next.Budgets, shared), p.cfg.Now())
+			return records.PutTeam(next, read, shared, p.cfg.Now())
 		}
 		if err := plan(p, "team", "team", r.Name, &r, now, fill, put); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (p *planner) models(d *File) error {
 	for i := range d.Models {
 		r := d.Models[i].Record
 		now, _ := p.cat.Model(r.Name)
-		if err := plan(p, "model", "model", r.Name, &r, now, nil, records.PutModel); err != nil {
+		if err := plan(p, "model", "model", r.Name, &r, now, nil, p.putModel); err != nil {
 			return err
 		}
 		for j := range d.Models[i].Deployments {
@@ -117,6 +117,10 @@ func (p *planner) models(d *File) error {
 		}
 	}
 	return nil
+}
+
+func (p *planner) putModel(next *resource.Model, read uint64) (fsm.Command, error) {
+	return records.PutModel(next, read, nil, p.cfg.Now())
 }
 
 func (p *planner) deployment(m *resource.Model, d *Deployment) error {
@@ -144,7 +148,10 @@ func (p *planner) deployment(m *resource.Model, d *Deployment) error {
 		r.APIKey, err = p.seal(d.APIKey, "deployment", r.ID, old)
 		return err
 	}
-	return plan(p, "deployment", "dep", name, &r, now, fill, records.PutDeployment)
+	put := func(next *resource.Deployment, read uint64) (fsm.Command, error) {
+		return records.PutDeployment(next, read, nil, p.cfg.Now())
+	}
+	return plan(p, "deployment", "dep", name, &r, now, fill, put)
 }
 
 func (p *planner) keys(d *File) error {
@@ -154,7 +161,7 @@ func (p *planner) keys(d *File) error {
 		if !ok {
 			now = nil
 		}
-		var shared *resource.Terms
+		var shared *resource.Budget
 		fill := func() (err error) {
 			if now != nil {
 				r.Blocked = now.Blocked
@@ -167,7 +174,7 @@ func (p *planner) keys(d *File) error {
 			return err
 		}
 		put := func(next *resource.Key, read uint64) (fsm.Command, error) {
-			return records.PutKey(next, read, terms(next.Budgets, shared), p.cfg.Now())
+			return records.PutKey(next, read, shared, p.cfg.Now())
 		}
 		if err := plan(p, "key", "key", r.Name, &r, now, fill, put); err != nil {
 			return err

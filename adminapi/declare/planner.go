@@ -3,7 +3,6 @@ package declare
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
@@ -105,12 +104,4 @@ func (p *planner) seal(text, kind, id string, now *resource.Sealed) (*resource.S
 		return now, nil
 	}
 	return sealed, nil
-}
-
-// terms are those of a holder's budgets, inline and shared.
-func terms(inline []resource.Terms, shared *resource.Terms) []resource.Terms {
-	if shared != nil {
-		return append(slices.Clip(inline), *shared)
-	}
-	return inline
 }

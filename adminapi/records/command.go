@@ -2,11 +2,8 @@ package records
 
 import (
 	"fmt"
-	"slices"
-	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // Batch makes one command of several.
@@ -29,32 +26,4 @@ func encoded[R any](r *R) (fsm.Encoded[R], error) {
 		return e, fmt.Errorf("encode record: %w", err)
 	}
 	return e, nil
-}
-
-// terms are those of a holder's budgets, inline and shared.
-func (rs *Records) terms(inline []resource.Terms, budgetID string) ([]resource.Terms, error) {
-	all, ok := rs.cfg.State.Catalog().Terms(inline, budgetID)
-	if !ok {
-		return nil, invalid("budget_id", "there is no such budget")
-	}
-	return all, nil
-}
-
-// openWindows computes the window of each of the terms at the time; Apply never reads the
-// time zone database.
-func openWindows(kind, id string, all []resource.Terms, now time.Time) ([]fsm.OpenWindow, error) {
-	var open []fsm.OpenWindow
-	for i := range all {
-		t := &all[i]
-		account := resource.Account(kind, id, t.Name)
-		if slices.ContainsFunc(open, func(w fsm.OpenWindow) bool { return w.Account == account }) {
-			return nil, invalid("budget_id", "the shared budget's terms have the name "+t.Name+" of inline ones")
-		}
-		w, err := t.Window(now)
-		if err != nil {
-			return nil, invalid("budgets", err.Error())
-		}
-		open = append(open, fsm.OpenWindow{Account: account, Window: w, Limit: t.USD, Overdraft: t.Overdraft})
-	}
-	return open, nil
 }

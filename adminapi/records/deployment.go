@@ -3,6 +3,7 @@ package records
 import (
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
@@ -13,7 +14,7 @@ func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deploym
 		rs: rs, kind: "deployment", prefix: "dep",
 		all:    rs.deploymentsOf,
 		find:   rs.findDeployment,
-		put:    PutDeployment,
+		put:    rs.putDeployment,
 		remove: func(id string) fsm.Command { return fsm.DeleteDeployment{ID: id} },
 		secrets: map[string]func(*resource.Deployment) **resource.Sealed{
 			"api_key": func(d *resource.Deployment) **resource.Sealed { return &d.APIKey },
@@ -101,8 +102,21 @@ func movesHost(a, b string) bool {
 	return errA != nil || errB != nil || ua.Scheme != ub.Scheme || !strings.EqualFold(ua.Host, ub.Host)
 }
 
-// PutDeployment makes the command that writes a deployment; read is the version that was read, 0 for none.
-func PutDeployment(next *resource.Deployment, read uint64) (fsm.Command, error) {
+// PutDeployment makes the command that writes a deployment; read is the version that was
+// read, 0 for none, and shared the budget that its budget_id names, nil for none.
+func PutDeployment(next *resource.Deployment, read uint64, shared *resource.Budget, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(next, shared, now)
+	if err != nil {
+		return nil, err
+	}
 	e, err := encoded(next)
-	return fsm.PutDeployment{Deployment: e, Read: read}, err
+	return fsm.PutDeployment{Deployment: e, Read: read, Windows: windows}, err
+}
+
+func (rs *Records) putDeployment(next *resource.Deployment, read uint64) (fsm.Command, error) {
+	shared, err := rs.sharedBudget(next)
+	if err != nil {
+		return nil, err
+	}
+	return PutDeployment(next, read, shared, rs.cfg.Now())
 }

@@ -34,11 +34,29 @@ func (rs *Records) keyNoun() *Noun[resource.Key, *resource.Key] {
 }
 
 func (rs *Records) keyPage(q Query) (items []*resource.Key, next string, total int) {
-	team := q.TeamID
-	if t, ok := rs.findTeam(team); ok {
-		team = t.ID
+	return rs.cfg.State.Keys(rs.listQuery(q))
+}
+
+// listQuery turns a query into that of the records which are not in the catalog.
+func (rs *Records) listQuery(q Query) fsm.ListQuery {
+	out := fsm.ListQuery{Limit: q.Limit, Cursor: q.Cursor, Q: q.Q, TeamID: idIn(q.TeamID, rs.findTeam), Sort: q.Sort, Where: map[string]string{}}
+	for field, want := range map[string]string{
+		"user_id": idIn(q.UserID, rs.findUser), "project_id": idIn(q.ProjectID, rs.findProject),
+		"organization_id": idIn(q.OrganizationID, rs.findOrganization), "role": q.Role, "created_by": q.CreatedBy,
+	} {
+		if want != "" {
+			out.Where[field] = want
+		}
 	}
-	return rs.cfg.State.Keys(fsm.ListQuery{Limit: q.Limit, Cursor: q.Cursor, Q: q.Q, TeamID: team, Sort: q.Sort})
+	switch q.Status {
+	case "blocked":
+		out.Where["blocked"] = "true"
+	case "unblocked":
+		out.Where["blocked"] = "false"
+	case "expired":
+		out.Expired = resource.At(rs.cfg.Now())
+	}
+	return out
 }
 
 // findKey finds a key by id, name, or the hash of its secret.
@@ -90,24 +108,30 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if next.TeamID, err = refer("team_id", next.TeamID, rs.findTeam); err != nil {
 		return err
 	}
-	if next.BudgetID, err = refer("budget_id", next.BudgetID, rs.findBudget); err != nil {
+	if next.ProjectID, err = refer("project_id", next.ProjectID, rs.findProject); err != nil {
 		return err
+	}
+	if p, ok := rs.findProject(next.ProjectID); ok && next.TeamID == "" {
+		next.TeamID = p.TeamID
+	}
+	if u, ok := rs.findUser(next.UserID); ok {
+		next.UserID = u.ID
 	}
 	return rs.cfg.MayGrant(&by.Who, now, next)
 }
 
 func (rs *Records) putKey(next *resource.Key, read uint64) (fsm.Command, error) {
-	terms, err := rs.terms(next.Budgets, next.BudgetID)
+	shared, err := rs.sharedBudget(next)
 	if err != nil {
 		return nil, err
 	}
-	return PutKey(next, read, terms, rs.cfg.Now())
+	return PutKey(next, read, shared, rs.cfg.Now())
 }
 
 // PutKey makes the command that writes a key; read is the version that was read, 0 for
-// none, and terms are those of its budgets, inline and shared.
-func PutKey(next *resource.Key, read uint64, terms []resource.Terms, now time.Time) (fsm.Command, error) {
-	windows, err := openWindows("key", next.ID, terms, now)
+// none, and shared the budget that its budget_id names, nil for none.
+func PutKey(next *resource.Key, read uint64, shared *resource.Budget, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(next, shared, now)
 	if err != nil {
 		return nil, err
 	}

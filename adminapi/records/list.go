@@ -13,10 +13,17 @@ import (
 type Query struct {
 	Limit   int    `query:"limit" default:"50" minimum:"1" maximum:"500" doc:"records a page"`
 	Cursor  string `query:"cursor" doc:"next_cursor of the page before"`
-	Sort    string `query:"sort" enum:"name,-name,id,-id,created_at,-created_at" default:"name" doc:"order; - turns it"`
+	Sort    string `query:"sort" enum:"name,-name,id,-id,created_at,-created_at,updated_at,-updated_at,expires_at,-expires_at" default:"name" doc:"order; - turns it"`
 	Q       string `query:"q" doc:"part of the name or the id"`
-	TeamID  string `query:"team_id" doc:"keys of this team only"`
+	TeamID  string `query:"team_id" doc:"keys and projects of this team only"`
 	ModelID string `query:"model_id" doc:"deployments of this model only"`
+
+	OrganizationID string `query:"organization_id" doc:"teams and users of this organization only"`
+	ProjectID      string `query:"project_id" doc:"keys of this project only"`
+	UserID         string `query:"user_id" doc:"keys of this user only"`
+	CreatedBy      string `query:"created_by" doc:"keys, users and customers made by this actor only"`
+	Role           string `query:"role" doc:"keys and users with this role only"`
+	Status         string `query:"status" enum:"blocked,unblocked,expired" doc:"keys, users and customers of this status only"`
 }
 
 // sorters give the value that records are ordered by. Times are written so that their
@@ -25,6 +32,7 @@ var sorters = map[string]func(resource.Record) string{
 	"name":       func(r resource.Record) string { return r.Label() },
 	"id":         func(r resource.Record) string { return r.Head().ID },
 	"created_at": func(r resource.Record) string { return sortableTime(r.Head().CreatedAt) },
+	"updated_at": func(r resource.Record) string { return sortableTime(r.Head().UpdatedAt) },
 }
 
 func sortableTime(t resource.Time) string { return t.Std().Format("20060102150405.000000000") }
@@ -36,7 +44,7 @@ func paginate[P resource.Record](all []P, q Query) (items []P, next string, tota
 	by, desc := strings.CutPrefix(q.Sort, "-")
 	value, ok := sorters[cmp.Or(by, "name")]
 	if !ok {
-		return nil, "", 0, invalid("sort", "is not one of name, id, created_at")
+		return nil, "", 0, invalid("sort", "is not one of name, id, created_at, updated_at")
 	}
 	pos := func(r P) [2]string { return [2]string{value(r), r.Head().ID} }
 	order := func(a, b [2]string) int {

@@ -2,6 +2,7 @@ package records
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
@@ -12,7 +13,7 @@ func (rs *Records) modelNoun() *Noun[resource.Model, *resource.Model] {
 		rs: rs, kind: "model", prefix: "model",
 		all:    func(Query) []*resource.Model { return rs.cfg.State.Catalog().Tables().Models },
 		find:   rs.findModel,
-		put:    PutModel,
+		put:    rs.putModel,
 		remove: func(id string) fsm.Command { return fsm.DeleteModel{ID: id} },
 		hidden: []string{"deployments"},
 		begin:  rs.beginModel,
@@ -26,10 +27,23 @@ func (rs *Records) findModel(ref string) (*resource.Model, bool) {
 	return rs.cfg.State.Catalog().Model(ref)
 }
 
-// PutModel makes the command that writes a model; read is the version that was read, 0 for none.
-func PutModel(next *resource.Model, read uint64) (fsm.Command, error) {
+// PutModel makes the command that writes a model; read is the version that was read, 0 for
+// none, and shared the budget that its budget_id names, nil for none.
+func PutModel(next *resource.Model, read uint64, shared *resource.Budget, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(next, shared, now)
+	if err != nil {
+		return nil, err
+	}
 	e, err := encoded(next)
-	return fsm.PutModel{Model: e, Read: read}, err
+	return fsm.PutModel{Model: e, Read: read, Windows: windows}, err
+}
+
+func (rs *Records) putModel(next *resource.Model, read uint64) (fsm.Command, error) {
+	shared, err := rs.sharedBudget(next)
+	if err != nil {
+		return nil, err
+	}
+	return PutModel(next, read, shared, rs.cfg.Now())
 }
 
 // beginModel takes the first deployments out of the document: a model and its deployments
@@ -67,5 +81,5 @@ func (rs *Records) firstDeployment(by Caller, m *resource.Model, doc Document) (
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
-	return PutDeployment(d, 0)
+	return rs.putDeployment(d, 0)
 }

@@ -30,9 +30,10 @@ type Of[R any] interface {
 // Noun is one kind of record: what is its own about listing, finding and writing. R is the
 // record, P its pointer. A ref is an id or a name.
 type Noun[R any, P Of[R]] struct {
-	rs     *Records
-	kind   string // "key"
-	prefix string // of new ids; "" if the client names the id
+	rs      *Records
+	kind    string // "key"
+	prefix  string // of new ids; "" if the client names the id
+	foreign bool   // ids are names of the outside world: any text
 
 	all    func(q Query) []P // of a small table
 	page   func(q Query) (items []P, next string, total int)
@@ -54,7 +55,8 @@ type Noun[R any, P Of[R]] struct {
 
 // first is what a new record has beyond its document.
 type first[P any] struct {
-	secret string // for the answer to show
+	secret string        // for the answer to show
+	prior  []fsm.Command // that belong before it into the same entry
 	// complete changes the record and gives the commands that belong into the same entry.
 	complete func(next P) ([]fsm.Command, error)
 }
@@ -125,7 +127,7 @@ func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Wr
 	if err != nil {
 		return nil, Written{}, err
 	}
-	w, err := n.rs.commit(ctx, by, append([]fsm.Command{put}, more...)...)
+	w, err := n.rs.commit(ctx, by, slices.Concat(f.prior, []fsm.Command{put}, more)...)
 	if err != nil {
 		return nil, Written{}, err
 	}
@@ -296,6 +298,7 @@ func (n *Noun[R, P]) stamp(by Caller, next, now P) error {
 		return invalid("id", "a "+n.kind+" has an id")
 	case id == "":
 		id = resource.NewID(n.prefix)
+	case n.prefix == "" || n.foreign: // the state machine says what it cannot be
 	case !validID(id):
 		return invalid("id", "an id has 1 to 128 letters, digits, dots, dashes and underscores")
 	}

@@ -28,6 +28,7 @@ type Store interface {
 // State reads the replicated records of this node. *fsm.FSM implements it.
 type State interface {
 	Keys
+	People
 	Catalog() *resource.Catalog
 	Accounts(holder string) []fsm.Account
 }
@@ -38,6 +39,19 @@ type Keys interface {
 	KeyByName(name string) (*resource.Key, bool)
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+}
+
+// People reads users, their places in teams, and customers.
+type People interface {
+	User(id string) (*resource.User, bool)
+	UserByEmail(email string) (*resource.User, bool)
+	Users(q fsm.ListQuery) (items []*resource.User, next string, total int)
+	Customer(id string) (*resource.Customer, bool)
+	Customers(q fsm.ListQuery) (items []*resource.Customer, next string, total int)
+	TeamMember(team, user string) (*resource.TeamMember, bool)
+	TeamMembers(team string) []*resource.TeamMember
+	Memberships(user string) []*resource.TeamMember
+	KeysOf(user string) []*resource.Key
 }
 
 // Config says what Records works on. No field may be zero.
@@ -57,6 +71,13 @@ type Config struct {
 type Records struct {
 	cfg Config
 
+	Organizations *Noun[resource.Organization, *resource.Organization]
+	Projects      *Noun[resource.Project, *resource.Project]
+	Users         *Noun[resource.User, *resource.User]
+	TeamMembers   *Noun[resource.TeamMember, *resource.TeamMember]
+	Customers     *Noun[resource.Customer, *resource.Customer]
+	Tags          *Noun[resource.Tag, *resource.Tag]
+
 	Keys        *Noun[resource.Key, *resource.Key]
 	Teams       *Noun[resource.Team, *resource.Team]
 	Models      *Noun[resource.Model, *resource.Model]
@@ -72,6 +93,12 @@ type Records struct {
 // New returns the records of a cluster.
 func New(cfg Config) *Records {
 	rs := &Records{cfg: cfg}
+	rs.Organizations = rs.organizationNoun()
+	rs.Projects = rs.projectNoun()
+	rs.Users = rs.userNoun()
+	rs.TeamMembers = rs.memberNoun()
+	rs.Customers = rs.customerNoun()
+	rs.Tags = rs.tagNoun()
 	rs.Keys = rs.keyNoun()
 	rs.Teams = rs.teamNoun()
 	rs.Models = rs.modelNoun()
@@ -113,7 +140,7 @@ type Written struct {
 	Secret  string   // of a key that was made or rotated; to be shown this once
 }
 
-// Accounts shows the budget windows of a holder, "key/ID" or "team/ID", that are open now.
+// Accounts shows the budget windows of a holder, "key/ID", "team/ID", …, that are open now.
 func (rs *Records) Accounts(holder string) []client.Account {
 	var out []client.Account
 	now := resource.At(rs.cfg.Now())
@@ -122,7 +149,7 @@ func (rs *Records) Accounts(holder string) []client.Account {
 			continue
 		}
 		out = append(out, client.Account{
-			Budget:   string(a.ID[len(holder)+1:]),
+			Budget: string(a.ID[len(holder)+1:]), Unit: a.Unit,
 			StartsAt: a.Window.Start, ResetsAt: a.Window.End,
 			Limit: a.Limit, Settled: a.Settled, Presumed: a.Presumed, Granted: a.Granted,
 		})
@@ -131,13 +158,19 @@ func (rs *Records) Accounts(holder string) []client.Account {
 }
 
 // AllKeys yields every key that q selects, in q's order; its Limit and Cursor do not count.
-func (rs *Records) AllKeys(q Query) iter.Seq[*resource.Key] {
-	return func(yield func(*resource.Key) bool) {
+func (rs *Records) AllKeys(q Query) iter.Seq[*resource.Key] { return allPages(q, rs.keyPage) }
+
+// AllUsers yields every user that q selects, in q's order; its Limit and Cursor do not count.
+func (rs *Records) AllUsers(q Query) iter.Seq[*resource.User] { return allPages(q, rs.Users.page) }
+
+// allPages yields the records of all pages.
+func allPages[P any](q Query, page func(Query) ([]P, string, int)) iter.Seq[P] {
+	return func(yield func(P) bool) {
 		q.Limit, q.Cursor = 500, ""
 		for {
-			items, next, _ := rs.keyPage(q)
-			for _, k := range items {
-				if !yield(k) {
+			items, next, _ := page(q)
+			for _, r := range items {
+				if !yield(r) {
 					return
 				}
 			}

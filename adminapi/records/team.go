@@ -11,7 +11,9 @@ import (
 func (rs *Records) teamNoun() *Noun[resource.Team, *resource.Team] {
 	return &Noun[resource.Team, *resource.Team]{
 		rs: rs, kind: "team", prefix: "team",
-		all:    func(Query) []*resource.Team { return rs.cfg.State.Catalog().Tables().Teams },
+		all: func(q Query) []*resource.Team {
+			return where(rs.cfg.State.Catalog().Tables().Teams, idIn(q.OrganizationID, rs.findOrganization), func(t *resource.Team) string { return t.OrganizationID })
+		},
 		find:   rs.findTeam,
 		put:    rs.putTeam,
 		remove: func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} },
@@ -20,7 +22,7 @@ func (rs *Records) teamNoun() *Noun[resource.Team, *resource.Team] {
 		},
 		hidden: []string{"spend", "accounts"},
 		check: func(_ Caller, _, next *resource.Team) (err error) {
-			next.BudgetID, err = refer("budget_id", next.BudgetID, rs.findBudget)
+			next.OrganizationID, err = refer("organization_id", next.OrganizationID, rs.findOrganization)
 			return err
 		},
 		block:   func(id string, blocked bool) fsm.Command { return fsm.BlockTeam{ID: id, Blocked: blocked} },
@@ -28,8 +30,8 @@ func (rs *Records) teamNoun() *Noun[resource.Team, *resource.Team] {
 	}
 }
 
-// DeleteTeams deletes teams with all their keys, in one entry. A key of the configuration file
-// keeps its team.
+// DeleteTeams deletes teams with all their keys and projects, in one entry. A key of the
+// configuration file keeps its team.
 func (rs *Records) DeleteTeams(ctx context.Context, by Caller, refs ...string) (Written, error) {
 	var cmds []fsm.Command
 	for _, ref := range refs {
@@ -37,13 +39,55 @@ func (rs *Records) DeleteTeams(ctx context.Context, by Caller, refs ...string) (
 		if err != nil {
 			return Written{}, err
 		}
-		for k := range rs.AllKeys(Query{TeamID: t.ID}) {
-			if _, err := rs.Keys.Writable(by, k.ID); err != nil {
+		more, err := rs.teamDeletions(by, t)
+		if err != nil {
+			return Written{}, err
+		}
+		cmds = append(cmds, more...)
+	}
+	return rs.confirmed(ctx, by, cmds...)
+}
+
+func (rs *Records) teamDeletions(by Caller, t *resource.Team) ([]fsm.Command, error) {
+	var cmds []fsm.Command
+	for k := range rs.AllKeys(Query{TeamID: t.ID}) {
+		if _, err := rs.Keys.Writable(by, k.ID); err != nil {
+			return nil, err
+		}
+		cmds = append(cmds, fsm.DeleteKey{ID: k.ID})
+	}
+	for _, p := range rs.Projects.all(Query{TeamID: t.ID}) {
+		cmds = append(cmds, fsm.DeleteProject{ID: p.ID})
+	}
+	return append(cmds, fsm.DeleteTeam{ID: t.ID}), nil
+}
+
+// DeleteOrganizations deletes organizations with all their teams, in one entry. Users of
+// theirs stay, without an organization.
+func (rs *Records) DeleteOrganizations(ctx context.Context, by Caller, refs ...string) (Written, error) {
+	var cmds []fsm.Command
+	for _, ref := range refs {
+		o, err := rs.Organizations.Writable(by, ref)
+		if err != nil {
+			return Written{}, err
+		}
+		for _, t := range rs.Teams.all(Query{OrganizationID: o.ID}) {
+			more, err := rs.teamDeletions(by, t)
+			if err != nil {
 				return Written{}, err
 			}
-			cmds = append(cmds, fsm.DeleteKey{ID: k.ID})
+			cmds = append(cmds, more...)
 		}
-		cmds = append(cmds, fsm.DeleteTeam{ID: t.ID})
+		for u := range rs.AllUsers(Query{OrganizationID: o.ID}) {
+			next := *u
+			next.OrganizationID = ""
+			put, err := rs.Users.command(by, u, &next)
+			if err != nil {
+				return Written{}, err
+			}
+			cmds = append(cmds, put)
+		}
+		cmds = append(cmds, fsm.DeleteOrganization{ID: o.ID})
 	}
 	return rs.confirmed(ctx, by, cmds...)
 }
@@ -56,17 +100,17 @@ func (rs *Records) findTeam(ref string) (*resource.Team, bool) {
 }
 
 func (rs *Records) putTeam(next *resource.Team, read uint64) (fsm.Command, error) {
-	terms, err := rs.terms(next.Budgets, next.BudgetID)
+	shared, err := rs.sharedBudget(next)
 	if err != nil {
 		return nil, err
 	}
-	return PutTeam(next, read, terms, rs.cfg.Now())
+	return PutTeam(next, read, shared, rs.cfg.Now())
 }
 
 // PutTeam makes the command that writes a team; read is the version that was read, 0 for
-// none, and terms are those of its budgets, inline and shared.
-func PutTeam(next *resource.Team, read uint64, terms []resource.Terms, now time.Time) (fsm.Command, error) {
-	windows, err := openWindows("team", next.ID, terms, now)
+// none, and shared the budget that its budget_id names, nil for none.
+func PutTeam(next *resource.Team, read uint64, shared *resource.Budget, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(next, shared, now)
 	if err != nil {
 		return nil, err
 	}

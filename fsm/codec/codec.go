@@ -150,6 +150,14 @@ func Record[T any, P Canonicalizer[T]](f frame.Value) (P, error) {
 		r.Blocked = f.Flags&frame.FlagBlocked != 0
 	case *resource.Team:
 		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	case *resource.Organization:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	case *resource.Project:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	case *resource.User:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
+	case *resource.Customer:
+		r.Blocked = f.Flags&frame.FlagBlocked != 0
 	}
 	return v, nil
 }

@@ -17,6 +17,7 @@ import (
 var (
 	InfoKey    = []byte("info")        // ClusterInfo
 	VersionKey = []byte("fsm_version") // what all members know
+	SweepKey   = []byte("sweep")       // money.Sweep
 )
 
 // ClusterInfo is the identity of the cluster and its secrets, as sealed.

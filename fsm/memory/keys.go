@@ -20,8 +20,8 @@ const decodedKeys = 1 << 16
 
 // Keys holds every key in memory. One goroutine writes, any number read without a lock.
 type Keys struct {
-	byHash index
-	byID   index
+	byHash index[KeyRecord]
+	byID   index[KeyRecord]
 	seed   maphash.Seed
 	count  atomic.Int64
 
@@ -36,8 +36,6 @@ type KeyRecord struct {
 	packed  string
 	id      string
 	name    string
-	team    string
-	created resource.Time
 	version uint64
 	flags   byte
 	hash    resource.Hash
@@ -122,7 +120,7 @@ func (t *Keys) findHash(h resource.Hash) *KeyRecord {
 		if r == nil {
 			return nil
 		}
-		if r == grave || r.hash != h {
+		if r == t.byHash.dead() || r.hash != h {
 			continue
 		}
 		if r.alias {
@@ -139,7 +137,7 @@ func (t *Keys) findID(id string) *KeyRecord {
 		if r == nil {
 			return nil
 		}
-		if r != grave && r.id == id {
+		if r != t.byID.dead() && r.id == id {
 			return r
 		}
 	}
@@ -171,7 +169,7 @@ func (t *Keys) setHash(h resource.Hash, r *KeyRecord) {
 }
 
 func (t *Keys) dropHash(h resource.Hash) {
-	t.byHash.set(hashSlot(h), func(e *KeyRecord) bool { return e.hash == h }, grave)
+	t.byHash.set(hashSlot(h), func(e *KeyRecord) bool { return e.hash == h }, t.byHash.dead())
 }
 
 // Delete forgets a key.
@@ -180,7 +178,7 @@ func (t *Keys) Delete(id string) {
 	if r == nil {
 		return
 	}
-	t.byID.set(t.idSlot(id), func(e *KeyRecord) bool { return e.id == id }, grave)
+	t.byID.set(t.idSlot(id), func(e *KeyRecord) bool { return e.id == id }, t.byID.dead())
 	t.dropHash(r.hash)
 	for _, h := range r.old {
 		t.dropHash(h)
@@ -189,97 +187,7 @@ func (t *Keys) Delete(id string) {
 }
 
 // all calls fn for every key, in no order.
-func (t *Keys) all(fn func(*KeyRecord)) {
-	s := t.byID.load()
-	for i := range s {
-		if r := s[i].Load(); r != nil && r != grave {
-			fn(r)
-		}
-	}
-}
-
-// grave stands where a record was, so that those behind it are still found.
-var grave = new(KeyRecord)
-
-// index is a hash table with open addressing. Readers load slots atomically; the one writer
-// replaces the whole array to grow.
-type index struct {
-	slots atomic.Pointer[[]atomic.Pointer[KeyRecord]]
-	used  int // slots that are not nil; the writer's
-}
-
-var noSlots = make([]atomic.Pointer[KeyRecord], 1)
-
-func (x *index) load() []atomic.Pointer[KeyRecord] {
-	if s := x.slots.Load(); s != nil {
-		return *s
-	}
-	return noSlots
-}
-
-// set puts r where a record matches, or else into the first free slot.
-func (x *index) set(at uint64, match func(*KeyRecord) bool, r *KeyRecord) {
-	s := x.load()
-	free := -1
-	for i := at; ; i++ {
-		j := int(i & uint64(len(s)-1))
-		e := s[j].Load()
-		if e == nil {
-			if r == grave {
-				return
-			}
-			if free < 0 {
-				free = j
-				x.used++
-			}
-			s[free].Store(r)
-			return
-		}
-		if e == grave {
-			if free < 0 {
-				free = j
-			}
-			continue
-		}
-		if match(e) {
-			s[j].Store(r)
-			return
-		}
-	}
-}
-
-// grow makes room for one more record; slotOf tells where a record belongs.
-func (x *index) grow(slotOf func(*KeyRecord) uint64) {
-	old := x.load()
-	if x.slots.Load() != nil && (x.used+1)*4 <= len(old)*3 {
-		return
-	}
-	live := 0
-	for i := range old {
-		if r := old[i].Load(); r != nil && r != grave {
-			live++
-		}
-	}
-	size := 1024
-	for size < live*2 {
-		size *= 2
-	}
-	s := make([]atomic.Pointer[KeyRecord], size)
-	x.used = 0
-	for i := range old {
-		r := old[i].Load()
-		if r == nil || r == grave {
-			continue
-		}
-		i := slotOf(r)
-		for s[i&uint64(size-1)].Load() != nil {
-			i++
-		}
-		s[i&uint64(size-1)].Store(r)
-		x.used++
-	}
-	x.slots.Store(&s)
-}
+func (t *Keys) all(fn func(*KeyRecord)) { t.byID.all(fn) }
 
 // Read reads all keys from the file, verifying each value.
 func (t *Keys) Read(tx *bolt.Tx) error {

@@ -6,18 +6,22 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Query selects keys. Zero fields select all.
+// Query selects records. Zero fields select all.
 type Query struct {
-	Limit  int    // of the page; 0: 50
-	Cursor string // next of the page before
-	Q      string // part of the name or id, in any case
-	TeamID string
-	Sort   string // "name", "created_at" or "id" (the default); "-" before it turns the order
+	Limit   int    // of the page; 0: 50
+	Cursor  string // next of the page before
+	Q       string // part of the name or id, in any case
+	TeamID  string
+	Sort    string            // "name", "created_at", "updated_at", "expires_at" or "id" (the default); "-" before it turns the order
+	Where   map[string]string // fields that have these texts; "blocked" is "true" or "false"
+	Expired resource.Time     // only those whose expires_at is at or before; 0: all
 }
 
 // place is a position in a sorted list: the field that is sorted by, then the id.
@@ -27,9 +31,14 @@ type place struct {
 	ID   string `json:"i"`
 }
 
-// List returns a page of keys, the cursor of the next ("" after the last), and how many the
-// query selects in all. It keeps no order between calls: it selects the page in one pass.
-func (t *Keys) List(q Query) (items []*resource.Key, next string, total int) {
+// row is what a list sees of a record.
+type row struct {
+	packed, id, name string
+	flags            byte
+}
+
+// choose selects a page of records in one pass; no order is kept between calls.
+func choose[R any](q Query, all func(func(*R)), rowOf func(*R) row) (page []*R, next string, total int) {
 	if q.Limit <= 0 {
 		q.Limit = 50
 	}
@@ -37,56 +46,90 @@ func (t *Keys) List(q Query) (items []*resource.Key, next string, total int) {
 	if !ok {
 		return nil, "", 0
 	}
-	page := &keyPage{less: q.less()}
+	found := &pageHeap[R]{less: q.less()}
 	needle := strings.ToLower(q.Q)
-	t.all(func(r *KeyRecord) {
-		if (q.TeamID != "" && r.team != q.TeamID) || (needle != "" && !r.contains(needle)) {
+	all(func(rec *R) {
+		r := rowOf(rec)
+		if !q.selects(&r, needle) {
 			return
 		}
 		total++
-		p := q.place(r)
-		if q.Cursor != "" && !page.less(after, p) {
+		p := q.place(&r)
+		if q.Cursor != "" && !found.less(after, p) {
 			return
 		}
-		if page.Len() <= q.Limit { // one more than the page, to know whether there is a next
-			heap.Push(page, keyAt{p, r})
-		} else if page.less(p, page.all[0].place) {
-			page.all[0] = keyAt{p, r}
-			heap.Fix(page, 0)
+		if found.Len() <= q.Limit { // one more than the page, to know whether there is a next
+			heap.Push(found, placed[R]{p, rec})
+		} else if found.less(p, found.all[0].place) {
+			found.all[0] = placed[R]{p, rec}
+			heap.Fix(found, 0)
 		}
 	})
-	slices.SortFunc(page.all, func(a, b keyAt) int {
-		if page.less(a.place, b.place) {
+	slices.SortFunc(found.all, func(a, b placed[R]) int {
+		if found.less(a.place, b.place) {
 			return -1
 		}
 		return 1
 	})
-	if len(page.all) > q.Limit {
-		page.all = page.all[:q.Limit]
-		next = page.all[q.Limit-1].cursor()
+	if len(found.all) > q.Limit {
+		found.all = found.all[:q.Limit]
+		next = found.all[q.Limit-1].cursor()
 	}
-	for _, k := range page.all {
-		items = append(items, t.key(k.rec))
+	for _, k := range found.all {
+		page = append(page, k.rec)
+	}
+	return page, next, total
+}
+
+// List returns a page of keys, the cursor of the next ("" after the last), and how many the
+// query selects in all.
+func (t *Keys) List(q Query) (items []*resource.Key, next string, total int) {
+	page, next, total := choose(q, t.all, func(r *KeyRecord) row {
+		return row{packed: r.packed, id: r.id, name: r.name, flags: r.flags}
+	})
+	for _, r := range page {
+		items = append(items, t.key(r))
 	}
 	return items, next, total
 }
 
-func (r *KeyRecord) contains(needle string) bool {
-	return strings.Contains(strings.ToLower(r.name), needle) || strings.Contains(r.id, needle)
+func (q *Query) selects(r *row, needle string) bool {
+	if needle != "" && !strings.Contains(strings.ToLower(r.name), needle) && !strings.Contains(r.id, needle) {
+		return false
+	}
+	if q.TeamID != "" && skimText(r.packed, "team_id") != q.TeamID {
+		return false
+	}
+	for field, want := range q.Where {
+		have := ""
+		if field == "blocked" {
+			have = strconv.FormatBool(r.flags&frame.FlagBlocked != 0)
+		} else {
+			have = skimText(r.packed, field)
+		}
+		if have != want {
+			return false
+		}
+	}
+	if q.Expired != 0 {
+		at := skimInt(r.packed, "expires_at")
+		return at != 0 && at <= int64(q.Expired)
+	}
+	return true
 }
 
-func (q Query) place(r *KeyRecord) place {
-	switch strings.TrimPrefix(q.Sort, "-") {
+func (q *Query) place(r *row) place {
+	switch by := strings.TrimPrefix(q.Sort, "-"); by {
 	case "name":
 		return place{Text: r.name, ID: r.id}
-	case "created_at":
-		return place{Time: int64(r.created), ID: r.id}
+	case "created_at", "updated_at", "expires_at":
+		return place{Time: skimInt(r.packed, by), ID: r.id}
 	default:
 		return place{ID: r.id}
 	}
 }
 
-func (q Query) less() func(a, b place) bool {
+func (q *Query) less() func(a, b place) bool {
 	compare := func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.Time, b.Time), strings.Compare(a.Text, b.Text), strings.Compare(a.ID, b.ID))
 	}
@@ -116,35 +159,35 @@ func parseCursor(s string) (place, bool) {
 	return p, json.Unmarshal(b, &p) == nil
 }
 
-type keyAt struct {
+type placed[R any] struct {
 	place
-	rec *KeyRecord
+	rec *R
 }
 
-// keyPage is a heap with the last key of the page on top.
-type keyPage struct {
-	all  []keyAt
+// pageHeap is a heap with the last record of the page on top.
+type pageHeap[R any] struct {
+	all  []placed[R]
 	less func(a, b place) bool
 }
 
 // Len implements heap.Interface.
-func (p *keyPage) Len() int { return len(p.all) }
+func (p *pageHeap[R]) Len() int { return len(p.all) }
 
 // Less implements heap.Interface.
-func (p *keyPage) Less(i, j int) bool { return p.less(p.all[j].place, p.all[i].place) }
+func (p *pageHeap[R]) Less(i, j int) bool { return p.less(p.all[j].place, p.all[i].place) }
 
 // Swap implements heap.Interface.
-func (p *keyPage) Swap(i, j int) { p.all[i], p.all[j] = p.all[j], p.all[i] }
+func (p *pageHeap[R]) Swap(i, j int) { p.all[i], p.all[j] = p.all[j], p.all[i] }
 
 // Push implements heap.Interface.
-func (p *keyPage) Push(x any) {
-	if k, ok := x.(keyAt); ok {
+func (p *pageHeap[R]) Push(x any) {
+	if k, ok := x.(placed[R]); ok {
 		p.all = append(p.all, k)
 	}
 }
 
 // Pop implements heap.Interface.
-func (p *keyPage) Pop() any {
+func (p *pageHeap[R]) Pop() any {
 	last := p.all[len(p.all)-1]
 	p.all = p.all[:len(p.all)-1]
 	return last

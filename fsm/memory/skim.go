@@ -29,10 +29,6 @@ func skimKey(packed string) (*KeyRecord, error) {
 			r.id = s.text()
 		case "name":
 			r.name = s.text()
-		case "team_id":
-			r.team = s.text()
-		case "created_at":
-			r.created = resource.Time(s.int())
 		case "hash":
 			r.hash = s.hash()
 		case "old_hashes":
@@ -47,6 +43,30 @@ func skimKey(packed string) (*KeyRecord, error) {
 		return nil, fmt.Errorf("key of %d bytes: %w", len(packed), frame.ErrDamaged)
 	}
 	return r, nil
+}
+
+// skimText reads one field that is a text from a stored record; "" if it has none.
+func skimText(packed, field string) string {
+	s := skimmer{rest: packed}
+	for range s.head(cborMap) {
+		if s.text() == field {
+			return s.text()
+		}
+		s.skip(0)
+	}
+	return ""
+}
+
+// skimInt reads one field that is a number from a stored record; 0 if it has none.
+func skimInt(packed, field string) int64 {
+	s := skimmer{rest: packed}
+	for range s.head(cborMap) {
+		if s.text() == field {
+			return s.int()
+		}
+		s.skip(0)
+	}
+	return 0
 }
 
 // skimmer walks over CBOR of definite lengths. The first surprise makes it bad, and empty.

@@ -35,7 +35,7 @@ func TestSkimKey(t *testing.T) {
 		Old            []resource.Hash
 	}
 	want := seen{"k1", "näme", "t1", -5, resource.HashSecret("one"), []resource.Hash{resource.HashSecret("two")}}
-	if d := cmp.Diff(want, seen{got.id, got.name, got.team, got.created, got.hash, got.old}); d != "" {
+	if d := cmp.Diff(want, seen{got.id, got.name, skimText(got.packed, "team_id"), resource.Time(skimInt(got.packed, "created_at")), got.hash, got.old}); d != "" {
 		t.Errorf("skimmed key differs (-want +got):\n%s", d)
 	}
 }
@@ -52,7 +52,7 @@ func FuzzSkimKey(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%x is a key, skimmed: %v", b, err)
 		}
-		if got.id != k.ID || got.name != k.Name || got.team != k.TeamID || got.created != k.CreatedAt || got.hash != k.Hash {
+		if got.id != k.ID || got.name != k.Name || skimText(got.packed, "team_id") != k.TeamID || resource.Time(skimInt(got.packed, "created_at")) != k.CreatedAt || got.hash != k.Hash {
 			t.Errorf("got %+v, want %+v", got, k)
 		}
 	})

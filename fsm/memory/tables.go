@@ -15,7 +15,10 @@ import (
 
 // Tables holds the decoded records of the small tables by id.
 type Tables struct {
+	orgs        map[string]*resource.Organization
 	teams       map[string]*resource.Team
+	projects    map[string]*resource.Project
+	tags        map[string]*resource.Tag
 	models      map[string]*resource.Model
 	deployments map[string]*resource.Deployment
 	credentials map[string]*resource.Credential
@@ -30,6 +33,7 @@ type Tables struct {
 // NewTables makes empty tables.
 func NewTables() *Tables {
 	return &Tables{
+		orgs: map[string]*resource.Organization{}, projects: map[string]*resource.Project{}, tags: map[string]*resource.Tag{},
 		teams: map[string]*resource.Team{}, models: map[string]*resource.Model{},
 		deployments: map[string]*resource.Deployment{}, credentials: map[string]*resource.Credential{},
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
@@ -42,6 +46,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members,
+	store.Organizations, store.Projects, store.Tags,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -50,6 +55,12 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) {
 	switch b {
 	case store.Teams:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Team { return s.teams })
+	case store.Organizations:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Organization { return s.orgs })
+	case store.Projects:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Project { return s.projects })
+	case store.Tags:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Tag { return s.tags })
 	case store.Models:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Model { return s.models })
 	case store.Deployments:
@@ -92,7 +103,7 @@ func decodeInto[T any, P codec.Canonicalizer[T]](id string, v []byte, in func(*T
 // living.
 func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
-		Index: index, Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
+		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
 		Callbacks: list(s.callbacks), Plugins: list(s.plugins), Settings: list(s.settings),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),

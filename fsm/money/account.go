@@ -25,8 +25,14 @@ type Account struct {
 	Overdraft resource.Money
 	Settled   resource.Money
 	Opened    uint64 // Raft index at which the row was made
+	Unit      resource.Unit
 	Recall    bool   // headroom has ended and somebody wants
 	Holds     []Hold // by node, then epoch
+
+	Raise resource.Money // part of Limit that ends
+	Until resource.Time  // when; 0: there is none
+	Soft  resource.Money // alerts when it is passed; 0: none does
+	Told  bool           // it has been passed
 }
 
 // Hold is what one epoch of one node was granted, net of releases, and has consumed.
@@ -35,15 +41,17 @@ type Hold struct {
 	Epoch    uint64
 	Granted  resource.Money
 	Consumed resource.Money
+	Lapsed   resource.Money // part of what is outstanding that its node must give back
 }
 
 // Outstanding is what of the grant has not been consumed.
 func (h Hold) Outstanding() resource.Money { return max(0, h.Granted-h.Consumed) }
 
-// Open makes the row of a window that ends at end, at a Raft index, and leases a part of it
-// to each active node.
-func Open(t resource.Terms, end resource.Time, index uint64, nodes Nodes, generation uint64) *Account {
-	a := &Account{End: end, Limit: t.USD, Overdraft: t.Overdraft, Opened: index}
+// Open makes the row of a window that ends at end, at a time and a Raft index, and leases a
+// part of it to each active node.
+func Open(t *resource.Terms, end, now resource.Time, index uint64, nodes Nodes, generation uint64) *Account {
+	a := &Account{End: end, Opened: index}
+	a.set(t, now)
 	active := nodes.Active()
 	if nodes.Frozen(generation) || len(active) == 0 {
 		return a
@@ -55,6 +63,33 @@ func Open(t resource.Terms, end resource.Time, index uint64, nodes Nodes, genera
 		}
 	}
 	return a
+}
+
+// set takes over the terms as they are now.
+func (a *Account) set(t *resource.Terms, now resource.Time) {
+	a.Limit, a.Overdraft = t.Limit(now), t.Over()
+	a.Raise, a.Until = t.Raise(now)
+	a.Soft, a.Unit = t.SoftLimit(), t.Unit()
+	a.Told = a.Soft > 0 && a.Settled >= a.Soft
+}
+
+// Lapse ends an increase of the limit whose time has come, and all leases with it: what came
+// of the increase cannot be told from the rest. Their nodes give back what no open request
+// holds, and are granted anew what is left of the limit.
+func (a *Account) Lapse(now resource.Time) {
+	if a.Until == 0 || now < a.Until {
+		return
+	}
+	a.Limit -= a.Raise
+	a.Raise, a.Until = 0, 0
+	a.void()
+}
+
+// void makes all that is outstanding due back.
+func (a *Account) void() {
+	for i := range a.Holds {
+		a.Holds[i].Lapsed = a.Holds[i].Outstanding()
+	}
 }
 
 // hold finds or makes the hold of an epoch.
@@ -117,29 +152,42 @@ func (a *Account) Tidy(nodes Nodes) {
 	}
 }
 
-// Adjust gives the window other terms; false if it has them.
-func (a *Account) Adjust(t resource.Terms, nodes Nodes) bool {
-	if a.Limit == t.USD && a.Overdraft == t.Overdraft {
+// Adjust gives the window other terms; false if it has them. Where leases hold more than
+// a lower limit has left, all of them end.
+func (a *Account) Adjust(t *resource.Terms, now resource.Time, nodes Nodes) bool {
+	was := *a
+	a.set(t, now)
+	if a.Limit == was.Limit && a.Overdraft == was.Overdraft && a.Raise == was.Raise && a.Until == was.Until && a.Soft == was.Soft {
+		a.Told = was.Told
 		return false
 	}
-	a.Limit, a.Overdraft = t.USD, t.Overdraft
-	a.Recall = a.Headroom(nodes) < 0
+	a.Told = a.Told && (was.Told || a.Soft == was.Soft)
+	if a.Recall = a.Headroom(nodes) < 0; a.Recall && a.Limit < was.Limit {
+		a.void()
+	}
 	return true
 }
 
-// Settle charges what an epoch of a node has consumed.
-func (a *Account) Settle(n *Node, epoch uint64, amount resource.Money) {
+// Settle charges what an epoch of a node has consumed, and says whether that passed the soft
+// limit, which it does once.
+func (a *Account) Settle(n *Node, epoch uint64, amount resource.Money) (passed bool) {
 	a.Settled = add(a.Settled, amount)
 	if n.Holding(epoch) != Void {
 		h := a.hold(n.Ordinal, epoch)
 		h.Consumed = add(h.Consumed, amount)
+		h.Lapsed = min(h.Lapsed, h.Outstanding())
 	}
+	passed = a.Soft > 0 && !a.Told && a.Settled >= a.Soft
+	a.Told = a.Told || passed
+	return passed
 }
 
 // Release takes back lease that the node has subtracted from its own view already.
 func (a *Account) Release(n *Node, amount resource.Money, nodes Nodes) {
 	h := a.hold(n.Ordinal, n.Epoch)
-	h.Granted -= min(amount, h.Outstanding())
+	amount = min(amount, h.Outstanding())
+	h.Granted -= amount
+	h.Lapsed = max(0, h.Lapsed-amount)
 	if a.Headroom(nodes) > 0 {
 		a.Recall = false
 	}
@@ -189,47 +237,98 @@ func add(a, b resource.Money) resource.Money {
 	return a + b
 }
 
+// The bits of an account's flags.
+const (
+	flagRecall = 1 << iota
+	flagWide   // the wide layout: raise, until, soft behind the fixed part, and lapsed in each hold
+	flagTold
+
+	unitShift = 3 // two bits: the place of the unit in units
+	unitBits  = 3
+)
+
+var units = [...]resource.Unit{resource.UnitUSD, resource.UnitTokens, resource.UnitRequests, resource.UnitGPUSeconds}
+
 const (
 	accountFixed = 5*8 + 1 + 2
+	accountWide  = 3 * 8
 	holdSize     = 2 + 3*8
+	holdWide     = holdSize + 8
 )
+
+// wide says whether the row needs the wide layout.
+func (a *Account) wide() bool {
+	return a.Until != 0 || a.Soft != 0 || slices.ContainsFunc(a.Holds, func(h Hold) bool { return h.Lapsed != 0 })
+}
+
+func (a *Account) flags() byte {
+	f := byte(max(0, slices.Index(units[:], a.Unit))) << unitShift
+	for _, b := range []struct {
+		is  bool
+		bit byte
+	}{{a.Recall, flagRecall}, {a.wide(), flagWide}, {a.Told, flagTold}} {
+		if b.is {
+			f |= b.bit
+		}
+	}
+	return f
+}
 
 // Encode gives the row's bytes.
 func (a *Account) Encode() []byte {
-	b := make([]byte, accountFixed, accountFixed+len(a.Holds)*holdSize)
+	b := make([]byte, accountFixed, accountFixed+accountWide+len(a.Holds)*holdWide)
 	for i, v := range []int64{int64(a.End), int64(a.Limit), int64(a.Overdraft), int64(a.Settled), int64(a.Opened)} {
 		binary.BigEndian.PutUint64(b[8*i:], uint64(v))
 	}
-	if a.Recall {
-		b[40] = 1
-	}
+	b[40] = a.flags()
+	wide := b[40]&flagWide != 0
 	binary.BigEndian.PutUint16(b[41:], uint16(len(a.Holds)))
+	if wide {
+		for _, v := range []int64{int64(a.Raise), int64(a.Until), int64(a.Soft)} {
+			b = binary.BigEndian.AppendUint64(b, uint64(v))
+		}
+	}
 	for _, h := range a.Holds {
 		b = binary.BigEndian.AppendUint16(b, h.Node)
 		b = binary.BigEndian.AppendUint64(b, h.Epoch)
 		b = binary.BigEndian.AppendUint64(b, uint64(h.Granted))
 		b = binary.BigEndian.AppendUint64(b, uint64(h.Consumed))
+		if wide {
+			b = binary.BigEndian.AppendUint64(b, uint64(h.Lapsed))
+		}
 	}
 	return b
 }
 
 // ParseAccount reads what Encode gave.
 func ParseAccount(b []byte) (*Account, error) {
-	if len(b) < accountFixed || len(b) != accountFixed+int(binary.BigEndian.Uint16(b[41:]))*holdSize {
+	if len(b) < accountFixed {
 		return nil, fmt.Errorf("account of %d bytes: %w", len(b), frame.ErrDamaged)
 	}
-	u := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[8*i:])) }
-	a := &Account{
-		End: resource.Time(u(0)), Limit: resource.Money(u(1)), Overdraft: resource.Money(u(2)),
-		Settled: resource.Money(u(3)), Opened: uint64(u(4)), Recall: b[40] == 1,
+	fixed, size, wide := accountFixed, holdSize, b[40]&flagWide != 0
+	if wide {
+		fixed, size = accountFixed+accountWide, holdWide
 	}
-	for r := b[accountFixed:]; len(r) > 0; r = r[holdSize:] {
-		a.Holds = append(a.Holds, Hold{
-			Node:     binary.BigEndian.Uint16(r),
-			Epoch:    binary.BigEndian.Uint64(r[2:]),
-			Granted:  resource.Money(binary.BigEndian.Uint64(r[10:])),
-			Consumed: resource.Money(binary.BigEndian.Uint64(r[18:])),
-		})
+	if len(b) != fixed+int(binary.BigEndian.Uint16(b[41:]))*size {
+		return nil, fmt.Errorf("account of %d bytes: %w", len(b), frame.ErrDamaged)
+	}
+	amount := func(at int) resource.Money { return resource.Money(binary.BigEndian.Uint64(b[at:])) }
+	a := &Account{
+		End: resource.Time(amount(0)), Limit: amount(8), Overdraft: amount(16), Settled: amount(24), Opened: uint64(amount(32)),
+		Recall: b[40]&flagRecall != 0, Told: b[40]&flagTold != 0,
+		Unit: units[b[40]>>unitShift&unitBits],
+	}
+	if wide {
+		a.Raise, a.Until, a.Soft = amount(accountFixed), resource.Time(amount(accountFixed+8)), amount(accountFixed+16)
+	}
+	for at := fixed; at < len(b); at += size {
+		h := Hold{
+			Node: binary.BigEndian.Uint16(b[at:]), Epoch: uint64(amount(at + 2)), Granted: amount(at + 10), Consumed: amount(at + 18),
+		}
+		if wide {
+			h.Lapsed = amount(at + 26)
+		}
+		a.Holds = append(a.Holds, h)
 	}
 	return a, nil
 }

@@ -14,6 +14,9 @@ type Lease struct {
 	Overdraft resource.Money // that the node may still use; 0 while an old epoch of it is not closed
 	Headroom  resource.Money // of the whole window: limit - settled - presumed - outstanding
 	Recall    bool           // headroom has ended and somebody wants: release what is idle
+	Raise     resource.Money // part of the limit, and of what came of it, that ends
+	Until     resource.Time  // when; 0: there is none
+	Lapsed    resource.Money // part of Granted that has ended: release it
 }
 
 // Lease tells what a node holds of the window of the account with the id that starts at
@@ -22,10 +25,11 @@ func (a *Account) Lease(id resource.AccountID, start resource.Time, n *Node, nod
 	l := Lease{
 		Account: id, Window: resource.Window{Start: start, End: a.End}, Epoch: n.Epoch,
 		Limit: a.Limit, Overdraft: a.allowance(n), Headroom: a.Headroom(nodes), Recall: a.Recall,
+		Raise: a.Raise, Until: a.Until,
 	}
 	for _, h := range a.Holds {
 		if h.Node == n.Ordinal && h.Epoch == n.Epoch && !n.Removed {
-			l.Granted, l.Settled = h.Granted, h.Consumed
+			l.Granted, l.Settled, l.Lapsed = h.Granted, h.Consumed, h.Lapsed
 		}
 	}
 	return l

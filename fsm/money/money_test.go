@@ -16,11 +16,11 @@ func pair() money.Nodes {
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	terms := resource.Terms{USD: 800, Overdraft: 5}
-	a := money.Open(terms, 0, 7, pair(), 0)
+	a := money.Open(&terms, 0, 1, 7, pair(), 0)
 	if got := a.Sums(pair()).Live; got != 200 || a.Headroom(pair()) != 600 {
 		t.Errorf("got %d leased, headroom %d, want 200, 600", got, a.Headroom(pair()))
 	}
-	if a = money.Open(terms, 0, 7, pair(), 1); len(a.Holds) != 0 {
+	if a = money.Open(&terms, 0, 1, 7, pair(), 1); len(a.Holds) != 0 {
 		t.Errorf("leased before the journals were replayed: %+v", a.Holds)
 	}
 }
@@ -108,7 +108,7 @@ func TestFits(t *testing.T) {
 		{resource.PerTotal, 0, true},
 		{resource.PerTotal, hour, false},
 	} {
-		if got := money.Fits(tt.per, resource.Window{End: tt.end}); got != tt.ok {
+		if got := money.Fits(&resource.Terms{Per: tt.per}, resource.Window{End: tt.end}); got != tt.ok {
 			t.Errorf("Fits(%s, %d h): got %v, want %v", tt.per, tt.end/hour, got, tt.ok)
 		}
 	}

@@ -30,27 +30,39 @@ func SplitKey(k []byte) (resource.AccountID, resource.Time, bool) {
 	return resource.AccountID(k[:i]), resource.Time(binary.BigEndian.Uint64(k[i+1:]) ^ 1<<63), true
 }
 
+// IsSession says that the window with the key is the account of an agent's session.
+func IsSession(key []byte) bool {
+	id, _, ok := SplitKey(key)
+	return ok && isSession(id)
+}
+
+func isSession(id resource.AccountID) bool {
+	_, _, name, _ := id.Split()
+	return resource.IsSession(name)
+}
+
 // Near says that a window is near enough to now to be opened.
 func Near(w resource.Window, now resource.Time) bool {
 	return w.Start <= now+windowAhead && (w.End == 0 || w.End+windowLate > now)
 }
 
-// Fits says whether a window is as long as the period makes it in some time zone. A node that
+// Fits says whether a window is as long as the terms make it in some time zone. A node that
 // still has the terms from before a change must not open a second budget beside the first.
-func Fits(per resource.Per, w resource.Window) bool {
+func Fits(t *resource.Terms, w resource.Window) bool {
 	const hour resource.Time = 3600e9
+	n := resource.Time(max(1, t.Every))
 	within := func(least, most resource.Time) bool {
 		return w.End-w.Start >= least*hour && w.End-w.Start <= most*hour
 	}
-	switch per {
+	switch t.Per {
 	case resource.PerHour:
-		return within(1, 1)
+		return within(n, n)
 	case resource.PerDay:
-		return within(22, 26)
+		return within(n*24-2, n*24+2)
 	case resource.PerWeek:
-		return within(7*24-2, 7*24+2)
+		return within(n*7*24-2, n*7*24+2)
 	case resource.PerMonth:
-		return within(28*24-2, 31*24+2)
+		return within(n*28*24-2, n*31*24+2)
 	default:
 		return w == resource.Window{}
 	}

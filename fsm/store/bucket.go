@@ -19,31 +19,37 @@ type Bucket uint8
 
 // The buckets. Those from Keys on hold the records, by id.
 const (
-	Meta        Bucket = 0
-	Cluster     Bucket = 1
-	Tokens      Bucket = 2
-	Nodes       Bucket = 3
-	Names       Bucket = 4
-	KeyHashes   Bucket = 5
-	Refs        Bucket = 6
-	Tombstones  Bucket = 7
-	Dedupe      Bucket = 8
-	DedupeOrder Bucket = 9
-	Audit       Bucket = 10
-	Accounts    Bucket = 11
-	Totals      Bucket = 12
-	Keys        Bucket = 16
-	Teams       Bucket = 17
-	Models      Bucket = 18
-	Deployments Bucket = 19
-	Credentials Bucket = 20
-	Budgets     Bucket = 21
-	Guardrails  Bucket = 22
-	Callbacks   Bucket = 23
-	Plugins     Bucket = 24
-	Settings    Bucket = 25
-	Members     Bucket = 26
-	Buckets            = 27
+	Meta          Bucket = 0
+	Cluster       Bucket = 1
+	Tokens        Bucket = 2
+	Nodes         Bucket = 3
+	Names         Bucket = 4
+	KeyHashes     Bucket = 5
+	Refs          Bucket = 6
+	Tombstones    Bucket = 7
+	Dedupe        Bucket = 8
+	DedupeOrder   Bucket = 9
+	Audit         Bucket = 10
+	Accounts      Bucket = 11
+	Totals        Bucket = 12
+	Keys          Bucket = 16
+	Teams         Bucket = 17
+	Models        Bucket = 18
+	Deployments   Bucket = 19
+	Credentials   Bucket = 20
+	Budgets       Bucket = 21
+	Guardrails    Bucket = 22
+	Callbacks     Bucket = 23
+	Plugins       Bucket = 24
+	Settings      Bucket = 25
+	Members       Bucket = 26
+	Organizations Bucket = 27
+	Projects      Bucket = 28
+	Users         Bucket = 29
+	Customers     Bucket = 30
+	Tags          Bucket = 31
+	TeamMembers   Bucket = 32
+	Buckets              = 33
 )
 
 // names is each bucket's name in the file.
@@ -55,6 +61,8 @@ var names = [Buckets]string{
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members",
+	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
+	Tags: "tags", TeamMembers: "team_members",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

@@ -25,11 +25,15 @@ const (
 	typeExpired = "expired_key"
 )
 
-// Keys looks virtual keys up.
+// Keys looks virtual keys up, and what they refer to and the catalog does not hold.
 type Keys interface {
 	// KeyByHash returns the key that has the hash as its secret's, or had it and may still
 	// be in its grace. The record must not be changed.
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
+	// User returns the user with the id. The record must not be changed.
+	User(id string) (*resource.User, bool)
+	// TeamMember returns a user's place in a team. The record must not be changed.
+	TeamMember(team, user string) (*resource.TeamMember, bool)
 }
 
 // Config configures an Authenticator.
@@ -64,9 +68,10 @@ func New(cfg Config) *Authenticator {
 	return &Authenticator{cfg: cfg}
 }
 
-// Authenticate returns the principal whose secret is given, with the team as the catalog has
-// it. Errors are *llm.Error: Unauthenticated for a secret that is missing, unknown, expired
-// or blocked, and Unavailable if the key's team or budget is not in the catalog.
+// Authenticate returns the principal whose secret is given, with every level above its key.
+// Errors are *llm.Error: Unauthenticated for a secret that is missing, unknown or expired, or
+// a key that is blocked at any level, and Unavailable if a record that the key refers to is
+// not on this node.
 func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog, secret string) (*resource.Principal, error) {
 	if secret == "" {
 		return nil, refuse(typeAuth, "no_api_key", "", "No API key was given. Send it as \"Authorization: Bearer YOUR_KEY\".")
@@ -85,11 +90,11 @@ func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog,
 	if err := a.checkKey(key, h); err != nil {
 		return nil, err
 	}
-	team, err := a.teamOf(cat, key)
+	who, err := a.chain(cat, key)
 	if err != nil {
 		return nil, err
 	}
-	return &resource.Principal{Key: key, Team: team}, nil
+	return who, nil
 }
 
 // AllowsRoute returns an error of kind Forbidden if the key is bound to routes and has none
@@ -98,11 +103,9 @@ func AllowsRoute(who *resource.Principal, paths ...string) error {
 	if who.Key == nil || len(who.Key.Routes) == 0 {
 		return nil
 	}
-	for _, route := range who.Key.Routes {
-		for _, path := range paths {
-			if routeMatches(route, path) {
-				return nil
-			}
+	for _, path := range paths {
+		if resource.AllowsRoute(who.Key.Routes, path) {
+			return nil
 		}
 	}
 	return &llm.Error{
@@ -132,25 +135,77 @@ func (a *Authenticator) checkKey(key *resource.Key, h resource.Hash) error {
 	return nil
 }
 
-// teamOf resolves what the key refers to.
-func (a *Authenticator) teamOf(cat *resource.Catalog, key *resource.Key) (*resource.Team, error) {
-	if !hasBudget(cat, key.BudgetID) {
-		return nil, incomplete("budget")
+// chain resolves what the key refers to, and refuses a key one of whose levels is blocked.
+func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resource.Principal, error) {
+	who := &resource.Principal{Key: key}
+	organization := ""
+	if key.TeamID != "" {
+		team, ok := cat.Team(key.TeamID)
+		if !ok {
+			return nil, incomplete(resource.HolderTeam)
+		}
+		if team.Blocked {
+			return nil, blocked(resource.HolderTeam)
+		}
+		who.Team, organization = team, team.OrganizationID
 	}
-	if key.TeamID == "" {
-		return nil, nil
+	if key.ProjectID != "" {
+		project, ok := cat.Project(key.ProjectID)
+		if !ok || project.TeamID != key.TeamID {
+			return nil, incomplete(resource.HolderProject)
+		}
+		if project.Blocked {
+			return nil, blocked(resource.HolderProject)
+		}
+		who.Project = project
 	}
-	team, ok := cat.Team(key.TeamID)
-	if !ok {
-		return nil, incomplete("team")
+	if key.UserID != "" {
+		if err := a.person(who); err != nil {
+			return nil, err
+		}
+		if who.User != nil && organization == "" {
+			organization = who.User.OrganizationID
+		}
 	}
-	if team.Blocked {
-		return nil, refuse(typeAuth, "team_blocked", "key", "The team of the API key is blocked.")
+	if organization != "" {
+		o, ok := cat.Organization(organization)
+		if !ok {
+			return nil, incomplete(resource.HolderOrganization)
+		}
+		if o.Blocked {
+			return nil, blocked(resource.HolderOrganization)
+		}
+		who.Organization = o
 	}
-	if !hasBudget(cat, team.BudgetID) {
-		return nil, incomplete("budget")
+	return who, checkBudgets(cat, who)
+}
+
+// person resolves the key's user and his place in its team. A user without a record is a
+// label, which limits nothing.
+func (a *Authenticator) person(who *resource.Principal) error {
+	if u, ok := a.cfg.Keys.User(who.Key.UserID); ok {
+		if u.Blocked {
+			return blocked(resource.HolderUser)
+		}
+		who.User = u
 	}
-	return team, nil
+	if who.Key.TeamID != "" {
+		if m, ok := a.cfg.Keys.TeamMember(who.Key.TeamID, who.Key.UserID); ok {
+			who.Member = m
+		}
+	}
+	return nil
+}
+
+// checkBudgets refuses a principal one of whose shared budgets is not on this node.
+func checkBudgets(cat *resource.Catalog, who *resource.Principal) error {
+	var room [6]resource.Level
+	for _, l := range who.Levels(room[:0]) {
+		if !hasBudget(cat, l.Allowance.BudgetID) {
+			return incomplete("budget")
+		}
+	}
+	return nil
 }
 
 func hasBudget(cat *resource.Catalog, id string) bool {
@@ -161,20 +216,17 @@ func hasBudget(cat *resource.Catalog, id string) bool {
 	return ok
 }
 
-// routeMatches says whether a key's route, a path or "/prefix/*", has the path.
-func routeMatches(route, path string) bool {
-	if prefix, ok := strings.CutSuffix(route, "*"); ok {
-		return strings.HasPrefix(path, prefix)
-	}
-	return route == path
-}
-
 func refuse(typ, code, param, message string) *llm.Error {
 	return &llm.Error{Kind: llm.Unauthenticated, Type: typ, Code: code, Param: param, Message: message}
 }
 
+// blocked refuses a key because of a level above it.
+func blocked(level string) error {
+	return refuse(typeAuth, level+"_blocked", "key", "The "+level+" of the API key is blocked.")
+}
+
 // incomplete says that this node does not have a record that the key refers to.
-func incomplete(what string) *llm.Error {
+func incomplete(what string) error {
 	return &llm.Error{
 		Kind: llm.Unavailable, Code: "conclave_catalog_incomplete", RetryAfter: time.Second,
 		Message: "This node does not have the " + what + " that the API key belongs to.",

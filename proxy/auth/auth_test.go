@@ -19,6 +19,23 @@ type table map[resource.Hash]*resource.Key
 
 func (t table) KeyByHash(h resource.Hash) (*resource.Key, bool) { k, ok := t[h]; return k, ok }
 
+func (t table) User(id string) (*resource.User, bool) {
+	u := &resource.User{Meta: resource.Meta{ID: id}, Blocked: id == "user_blocked"}
+	switch id {
+	case "user_org":
+		u.OrganizationID = "org_blocked"
+	case "user_lost":
+		u.BudgetID = "budget_lost"
+	case "a label":
+		return nil, false
+	}
+	return u, true
+}
+
+func (t table) TeamMember(team, user string) (*resource.TeamMember, bool) {
+	return &resource.TeamMember{TeamID: team, UserID: user}, team == "team_a" && user == "user_a"
+}
+
 func (t table) put(secret string, k *resource.Key) {
 	h := resource.HashSecret(secret)
 	if k.Hash == (resource.Hash{}) {
@@ -27,12 +44,33 @@ func (t table) put(secret string, k *resource.Key) {
 	t[h] = k
 }
 
+// people answers without allocating.
+type people struct {
+	table
+	user   *resource.User
+	member *resource.TeamMember
+}
+
+func (p people) User(string) (*resource.User, bool) { return p.user, true }
+
+func (p people) TeamMember(string, string) (*resource.TeamMember, bool) { return p.member, true }
+
 func catalog() *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Teams: []*resource.Team{
-			{Meta: resource.Meta{ID: "team_a"}, Name: "a"},
+			{Meta: resource.Meta{ID: "team_a"}, Name: "a", OrganizationID: "org_a"},
+			{Meta: resource.Meta{ID: "team_org"}, Name: "d", OrganizationID: "org_blocked"},
+			{Meta: resource.Meta{ID: "team_noorg"}, Name: "e", OrganizationID: "org_gone"},
 			{Meta: resource.Meta{ID: "team_blocked"}, Name: "b", Blocked: true},
 			{Meta: resource.Meta{ID: "team_lost"}, Name: "c", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_lost"}}},
+		},
+		Organizations: []*resource.Organization{
+			{Meta: resource.Meta{ID: "org_a"}, Name: "a"},
+			{Meta: resource.Meta{ID: "org_blocked"}, Name: "b", Blocked: true},
+		},
+		Projects: []*resource.Project{
+			{Meta: resource.Meta{ID: "project_a"}, Name: "a", TeamID: "team_a"},
+			{Meta: resource.Meta{ID: "project_blocked"}, Name: "b", TeamID: "team_a", Blocked: true},
 		},
 		Budgets: []*resource.Budget{{Meta: resource.Meta{ID: "budget_a"}, Name: "a"}},
 	})
@@ -54,6 +92,15 @@ func TestAuthenticate(t *testing.T) {
 	keys.put("sk-noteam", &resource.Key{TeamID: "team_gone"})
 	keys.put("sk-nobudget", &resource.Key{Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_gone"}}})
 	keys.put("sk-teamnobudget", &resource.Key{TeamID: "team_lost"})
+	keys.put("sk-whole", &resource.Key{TeamID: "team_a", ProjectID: "project_a", UserID: "user_a"})
+	keys.put("sk-label", &resource.Key{UserID: "a label"})
+	keys.put("sk-orgblocked", &resource.Key{TeamID: "team_org"})
+	keys.put("sk-noorg", &resource.Key{TeamID: "team_noorg"})
+	keys.put("sk-projectblocked", &resource.Key{TeamID: "team_a", ProjectID: "project_blocked"})
+	keys.put("sk-noproject", &resource.Key{TeamID: "team_a", ProjectID: "project_gone"})
+	keys.put("sk-userblocked", &resource.Key{UserID: "user_blocked"})
+	keys.put("sk-userorg", &resource.Key{UserID: "user_org"})
+	keys.put("sk-usernobudget", &resource.Key{UserID: "user_lost"})
 	keys.put("", &resource.Key{}) // the hash of nothing opens nothing
 	master := resource.HashSecret("sk-master")
 
@@ -77,6 +124,15 @@ func TestAuthenticate(t *testing.T) {
 		{"grace ended", "sk-older", llm.Unauthenticated, "expired_key", "expired_key"},
 		{"team blocked", "sk-teamblocked", llm.Unauthenticated, "auth_error", "team_blocked"},
 		{"team missing", "sk-noteam", llm.Unavailable, "", "conclave_catalog_incomplete"},
+		{"all levels", "sk-whole", 0, "", ""},
+		{"a user without a record", "sk-label", 0, "", ""},
+		{"organization blocked", "sk-orgblocked", llm.Unauthenticated, "auth_error", "organization_blocked"},
+		{"organization missing", "sk-noorg", llm.Unavailable, "", "conclave_catalog_incomplete"},
+		{"project blocked", "sk-projectblocked", llm.Unauthenticated, "auth_error", "project_blocked"},
+		{"project missing", "sk-noproject", llm.Unavailable, "", "conclave_catalog_incomplete"},
+		{"user blocked", "sk-userblocked", llm.Unauthenticated, "auth_error", "user_blocked"},
+		{"the user's organization blocked", "sk-userorg", llm.Unauthenticated, "auth_error", "organization_blocked"},
+		{"user's budget missing", "sk-usernobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
 		{"budget missing", "sk-nobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
 		{"team's budget missing", "sk-teamnobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
 	} {
@@ -98,6 +154,23 @@ func TestAuthenticate(t *testing.T) {
 				t.Errorf("error %q repeats the secret", e)
 			}
 		})
+	}
+}
+
+func TestAuthenticate_Levels(t *testing.T) {
+	t.Parallel()
+	keys := table{}
+	keys.put("sk-whole", &resource.Key{TeamID: "team_a", ProjectID: "project_a", UserID: "user_a"})
+	who, err := auth.New(auth.Config{Keys: keys}).Authenticate(context.Background(), catalog(), "sk-whole")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for _, l := range who.Levels(nil) {
+		kinds = append(kinds, l.Kind)
+	}
+	if got, want := strings.Join(kinds, " "), "organization team project user member key"; got != want {
+		t.Errorf("got levels %s, want %s", got, want)
 	}
 }
 
@@ -199,8 +272,14 @@ func FuzzSecret(f *testing.F) {
 }
 
 func BenchmarkAuthenticate(b *testing.B) {
-	keys := table{}
-	keys.put("sk-0123456789abcdefghijkl", &resource.Key{TeamID: "team_a", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_a"}}})
+	for _, chain := range []struct{ name, project, user string }{{name: "team"}, {"whole", "project_a", "user_a"}} {
+		b.Run(chain.name, func(b *testing.B) { benchmarkAuthenticate(b, chain.project, chain.user) })
+	}
+}
+
+func benchmarkAuthenticate(b *testing.B, project, user string) {
+	keys := people{user: &resource.User{}, member: &resource.TeamMember{}, table: table{}}
+	keys.put("sk-0123456789abcdefghijkl", &resource.Key{TeamID: "team_a", ProjectID: project, UserID: user, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_a"}}})
 	a := auth.New(auth.Config{Keys: keys})
 	cat := catalog()
 	h := http.Header{"Authorization": {"Bearer sk-0123456789abcdefghijkl"}}

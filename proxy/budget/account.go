@@ -29,10 +29,9 @@ type account struct {
 	ref    ref
 	id     resource.AccountID
 
-	mu      sync.Mutex // guards the fields below and the windows
-	per     resource.Per
-	zone    string
-	windows []*window // few; the one of the last request first
+	mu      sync.Mutex     // guards the fields below and the windows
+	terms   resource.Terms // of the windows: only period, zone and unit
+	windows []*window      // few; the one of the last request first
 	active  bool
 }
 
@@ -52,6 +51,11 @@ type window struct {
 	headroom  resource.Money // of the whole window, when the lease was seen
 	recall    bool
 
+	raise  resource.Money // part of limit that ends
+	until  resource.Time  // when; 0: there is none
+	lapsed resource.Money // part of granted that has ended with its increase and is not in releasing
+	owed   resource.Money // part of releasing that no tick has told of
+
 	used      time.Time // last request
 	largest   resource.Money
 	largestAt time.Time
@@ -66,13 +70,31 @@ type window struct {
 
 // balance is what the node may still hold of its lease.
 func (w *window) balance() resource.Money {
-	return w.granted - w.releasing - w.consumed - w.reserved
+	return w.granted - w.releasing - w.lapsed - w.consumed - w.reserved
+}
+
+// lapse ends the lease of an increase whose time has come, by this node's clock, and gives
+// back what has ended so. What open requests hold stays until they are settled.
+func (w *window) lapse(at resource.Time) {
+	if w.until != 0 && at >= w.until {
+		w.limit -= w.raise
+		w.raise, w.until = 0, 0
+		w.lapsed = max(w.lapsed, w.balance())
+	}
+	if w.lapsed == 0 {
+		return
+	}
+	if give := min(w.lapsed, w.balance()+w.lapsed); give > 0 {
+		w.lapsed -= give
+		w.releasing += give
+		w.owed += give
+	}
 }
 
 // windowLocked returns the window that now lies in, which it makes if need be.
 func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*window, error) {
 	at := resource.At(now)
-	if len(a.windows) > 0 && a.per == t.Per && a.zone == t.Zone {
+	if len(a.windows) > 0 && a.terms.Per == t.Per && a.terms.Zone == t.Zone && a.terms.Every == t.Every {
 		if w := a.windows[0]; w.span.Contains(at) || at < w.span.Start { // a clock that goes back opens nothing
 			return w, nil
 		}
@@ -81,7 +103,7 @@ func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*w
 	if err != nil {
 		return nil, err
 	}
-	a.per, a.zone = t.Per, t.Zone
+	a.terms = resource.Terms{Per: t.Per, Zone: t.Zone, Every: t.Every, Tokens: t.Tokens, Requests: t.Requests, GPUSeconds: t.GPUSeconds}
 	w := b.spanLocked(a, span)
 	a.toFront(w, at)
 	return w, nil
@@ -127,6 +149,8 @@ func (w *window) take(l *Lease) {
 	w.known = true
 	w.granted, w.limit, w.overdraft = l.Granted, l.Limit, l.Overdraft
 	w.headroom, w.recall = l.Headroom, l.Recall
+	w.raise, w.until = l.Raise, l.Until
+	w.lapsed = max(0, l.Lapsed-w.releasing)
 	w.signal()
 }
 
@@ -144,9 +168,9 @@ func (w *window) signal() {
 func (b *Budgets) overLocked(w *window, t *resource.Terms) resource.Money {
 	switch {
 	case w.known:
-		return min(t.Overdraft, w.overdraft)
+		return min(t.Over(), w.overdraft)
 	case b.untouched(w):
-		return t.Overdraft
+		return t.Over()
 	default:
 		return 0
 	}
@@ -159,12 +183,12 @@ func (b *Budgets) untouched(w *window) bool {
 }
 
 // roomLocked is what consumed, reserved and a new hold must not exceed.
-func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt) resource.Money {
-	lease := w.granted - w.releasing
+func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt, at resource.Time) resource.Money {
+	lease, limit := w.granted-w.releasing-w.lapsed, t.Limit(at)
 	if how.alone && t.NoQuorum == resource.NoQuorumShare && (w.known || b.untouched(w)) {
-		lease = max(lease, t.USD/resource.Money(max(1, b.cfg.Nodes())))
+		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes())))
 	}
-	return min(lease, t.USD) + b.overLocked(w, t)
+	return min(lease, limit) + b.overLocked(w, t)
 }
 
 // touch notes the demand of one request.
@@ -177,8 +201,8 @@ func (w *window) touch(hold resource.Money, now time.Time) {
 
 // hopeful says whether to wait for a grant: the budget may have room for the hold, or it
 // is time to ask whether others can give lease back.
-func (w *window) hopeful(t *resource.Terms, over, hold resource.Money, now time.Time) bool {
-	if w.consumed+w.reserved+hold > t.USD+over {
+func (w *window) hopeful(limit, over, hold resource.Money, now time.Time) bool {
+	if w.consumed+w.reserved+hold > limit+over {
 		return false // more than the whole budget, by this node alone
 	}
 	if !w.known || w.headroom+w.balance()+over >= hold {
@@ -208,6 +232,14 @@ func (w *window) target(now time.Time, nodes int) resource.Money {
 // demand returns what the window wants and gives back, and lowers the balance by the
 // latter before anybody is told of it.
 func (w *window) demand(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
+	w.lapse(resource.At(now))
+	owed := w.owed
+	w.owed = 0
+	want, release = w.wish(now, nodes)
+	return want, release + owed
+}
+
+func (w *window) wish(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
 	w.rate.add(float64(w.consumed-w.counted), now)
 	w.counted = w.consumed
 	target, balance := w.target(now, nodes), w.balance()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,79 +89,66 @@ func New(cfg Config) *Budgets {
 	return b
 }
 
-// Request is what is to be admitted.
-type Request struct {
-	Principal *resource.Principal
-	Catalog   *resource.Catalog
-	Cost      resource.Money // the most that it may cost: the hold
-	Free      bool           // every deployment that may serve it is free
-	Unpriced  bool           // the price of one is unknown
-}
-
-// hold is what the request takes from each account.
-func (r *Request) hold() resource.Money {
-	switch {
-	case r.Free:
-		return 0
-	case r.Unpriced:
-		return max(0, r.Cost)
-	default:
-		return max(1, r.Cost) // what costs money needs room, however little
-	}
-}
-
-// Reserve holds the request's cost in the window of every budget of its key and team, or
-// in none. It returns an *llm.Error: OverBudget with code budget_exceeded if a hold does not
-// fit, Forbidden if a budget denies what has no price, Unavailable if a budget that the
-// request falls under is not in the catalog, Canceled if ctx ends. If a hold does not fit
-// this node's lease but may fit what the budget has left, it waits up to 250 ms for a grant.
-// The caller calls Release once, after Settle if the request was sent.
+// Reserve holds what the request may take in the window of every budget of its levels, or
+// in none. It returns an *llm.Error: OverBudget if a hold does not fit, with code
+// budget_exceeded, session_budget_exceeded or session_iterations_exceeded; Forbidden if a
+// budget denies what has no price, Unavailable if a budget that the request falls under is
+// not in the catalog, Canceled if ctx ends. If a hold does not fit this node's lease but may
+// fit what the budget has left, it waits up to 250 ms for a grant. The caller calls Release
+// once, after Settle if the request was sent.
 func (b *Budgets) Reserve(ctx context.Context, r Request) (*Hold, error) {
 	h := b.pool.Get().(*Hold)
-	h.b, h.amount, h.scopes = b, r.hold(), h.scopeRoom[:0]
-	if err := b.collect(h, &r); err != nil {
+	h.b, h.request, h.scopes = b, r, h.scopeRoom[:0]
+	h.request.Levels = nil // the caller's
+	if err := h.reserve(ctx, r.Levels); err != nil {
 		h.free()
 		return nil, err
 	}
-	if len(h.scopes) == 0 {
-		return h, nil
-	}
-	if miss := b.try(h, attempt{}); miss != nil {
-		if err := b.wait(ctx, h); err != nil {
-			err.Status = overBudgetStatus(err, r.Catalog)
-			h.free()
-			return nil, err
-		}
-	}
+	h.base = len(h.scopes)
 	return h, nil
 }
 
-// Room is the most that a hold of the request may be to fit at once into every budget that
-// says clamp; false: none does. Requests that run beside it may take the room first.
-func (b *Budgets) Room(r Request) (room resource.Money, ok bool) {
+// Room is the most money and tokens that a hold of the request may be to fit at once into
+// every budget that says clamp, MaxRoom where none does; false: none does at all. Requests
+// that run beside it may take the room first.
+func (b *Budgets) Room(r Request) (room Amounts, ok bool) {
 	h := b.pool.Get().(*Hold)
-	h.b, h.scopes = b, h.scopeRoom[:0]
+	h.b, h.request, h.scopes = b, r, h.scopeRoom[:0]
 	defer h.free()
-	if b.collect(h, &r) != nil {
-		return 0, false // Reserve says why
+	if h.collect(r.Levels) != nil {
+		return Amounts{}, false // Reserve says why
 	}
+	room = Amounts{Cost: MaxRoom, Tokens: MaxRoom}
 	now := b.cfg.Now()
 	for i := range h.scopes {
-		s := &h.scopes[i]
-		if !s.terms.Clamp {
-			continue
+		if s := &h.scopes[i]; s.terms.Clamp {
+			ok = b.narrow(&room, s, now) || ok
 		}
-		s.account.mu.Lock()
-		w, err := b.windowLocked(s.account, s.terms, now)
-		if err == nil {
-			left := max(0, b.roomLocked(w, s.terms, attempt{})-w.consumed-w.reserved)
-			if !ok || left < room {
-				room, ok = left, true
-			}
-		}
-		s.account.mu.Unlock()
 	}
 	return room, ok
+}
+
+// MaxRoom is the room where no budget sets a bound.
+const MaxRoom = math.MaxInt64
+
+// narrow lowers the room to what the scope has left; false: its unit bounds no request.
+func (b *Budgets) narrow(room *Amounts, s *scope, now time.Time) bool {
+	s.account.mu.Lock()
+	defer s.account.mu.Unlock()
+	w, err := b.windowLocked(s.account, s.terms, now)
+	if err != nil {
+		return false
+	}
+	left := max(0, b.roomLocked(w, s.terms, attempt{}, resource.At(now))-w.consumed-w.reserved)
+	switch s.terms.Unit() {
+	case resource.UnitUSD:
+		room.Cost = min(room.Cost, left)
+	case resource.UnitTokens:
+		room.Tokens = min(room.Tokens, int64(left))
+	default:
+		return false
+	}
+	return true
 }
 
 func overBudgetStatus(err *llm.Error, cat *resource.Catalog) int {
@@ -168,74 +156,6 @@ func overBudgetStatus(err *llm.Error, cat *resource.Catalog) int {
 		return 0
 	}
 	return cat.Settings().BudgetExceededStatus
-}
-
-// collect finds the accounts of the request, the key's before the team's.
-func (b *Budgets) collect(h *Hold, r *Request) error {
-	p := r.Principal
-	if p == nil || p.Key == nil {
-		return nil
-	}
-	if p.Key.TeamID != "" && p.Team == nil {
-		return &llm.Error{Kind: llm.Unavailable, Message: "the team of the key is not known here yet", Scope: "team"}
-	}
-	if err := b.collectOf(h, r, holder{"key", p.Key.ID, p.Key.Name}, p.Key.Budgets, p.Key.BudgetID); err != nil {
-		return err
-	}
-	if p.Team == nil {
-		return nil
-	}
-	return b.collectOf(h, r, holder{"team", p.Team.ID, p.Team.Name}, p.Team.Budgets, p.Team.BudgetID)
-}
-
-// holder is whose budget it is: kind is "key" or "team".
-type holder struct{ kind, id, name string }
-
-func (b *Budgets) collectOf(h *Hold, r *Request, of holder, inline []resource.Terms, shared string) error {
-	for i := range inline {
-		if err := b.addScope(h, r, of, &inline[i]); err != nil {
-			return err
-		}
-	}
-	if shared == "" {
-		return nil
-	}
-	budget, ok := r.Catalog.Budget(shared)
-	if !ok {
-		return &llm.Error{
-			Kind: llm.Unavailable, Scope: of.kind,
-			Message: fmt.Sprintf("a budget of the %s is not known here yet", of.kind),
-		}
-	}
-	return b.addScope(h, r, of, &budget.Terms)
-}
-
-func (b *Budgets) addScope(h *Hold, r *Request, of holder, t *resource.Terms) error {
-	if r.Unpriced && t.Unpriced == resource.UnpricedDeny {
-		return &llm.Error{
-			Kind: llm.Forbidden, Code: "model_unpriced", Scope: of.kind, NoRetry: true,
-			Message: fmt.Sprintf("the model has no known price, and budget %q of %s refuses such models", t.Name, of),
-		}
-	}
-	a := b.account(ref{of.kind, of.id, termsName(t)})
-	for i := range h.scopes {
-		if h.scopes[i].account == a {
-			return nil // two terms of one name are one account
-		}
-	}
-	h.scopes = append(h.scopes, scope{holder: of, terms: t, account: a})
-	return nil
-}
-
-func termsName(t *resource.Terms) string {
-	switch {
-	case t.Name != "":
-		return t.Name
-	case t.Per != "":
-		return string(t.Per)
-	default:
-		return string(resource.PerTotal)
-	}
 }
 
 // String names the holder for a person.

@@ -37,6 +37,13 @@ func keyWith(terms ...resource.Terms) *resource.Principal {
 	return &resource.Principal{Key: k}
 }
 
+func cost(m resource.Money) budget.Amounts { return budget.Amounts{Cost: m} }
+
+// request is one of the principal's that may cost so much.
+func request(p *resource.Principal, cost resource.Money) budget.Request {
+	return budget.Request{Catalog: catalog(), Levels: p.Levels(nil), Model: "demo", Most: budget.Amounts{Cost: cost}}
+}
+
 func catalog(budgets ...*resource.Budget) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{Budgets: budgets})
 }
@@ -61,7 +68,7 @@ func alone(leases ...budget.Lease) *budget.Budgets {
 }
 
 func reserve(b *budget.Budgets, p *resource.Principal, cost resource.Money) (*budget.Hold, error) {
-	return b.Reserve(context.Background(), budget.Request{Principal: p, Catalog: catalog(), Cost: cost})
+	return b.Reserve(context.Background(), request(p, cost))
 }
 
 func TestReserve(t *testing.T) {
@@ -77,20 +84,20 @@ func TestReserve(t *testing.T) {
 		code string
 		text string
 	}{
-		{name: "master key", p: &resource.Principal{Master: true}, req: budget.Request{Cost: resource.Dollar}},
-		{name: "no budget", p: keyWith(), req: budget.Request{Cost: resource.Dollar}},
-		{name: "fits", p: keyWith(daily(10 * cent)), req: budget.Request{Cost: 4 * cent}, held: []resource.AccountID{"key/key_1/day"}},
+		{name: "master key", p: &resource.Principal{Master: true}, req: budget.Request{Most: budget.Amounts{Cost: resource.Dollar}}},
+		{name: "no budget", p: keyWith(), req: budget.Request{Most: budget.Amounts{Cost: resource.Dollar}}},
+		{name: "fits", p: keyWith(daily(10 * cent)), req: budget.Request{Most: budget.Amounts{Cost: 4 * cent}}, held: []resource.AccountID{"key/key_1/day"}},
 		{
-			name: "over the lease", p: keyWith(daily(10 * cent)), req: budget.Request{Cost: 5 * cent},
+			name: "over the lease", p: keyWith(daily(10 * cent)), req: budget.Request{Most: budget.Amounts{Cost: 5 * cent}},
 			kind: llm.OverBudget, code: "budget_exceeded", text: `key "notebook" (key_1)`,
 		},
 		{
 			name: "overdraft", p: keyWith(resource.Terms{USD: 10 * cent, Per: resource.PerDay, Overdraft: cent}),
-			req: budget.Request{Cost: 5 * cent}, held: []resource.AccountID{"key/key_1/day"},
+			req: budget.Request{Most: budget.Amounts{Cost: 5 * cent}}, held: []resource.AccountID{"key/key_1/day"},
 		},
 		{name: "free model on a spent budget", p: keyWith(daily(0)), req: budget.Request{Free: true}},
 		{
-			name: "limit of zero", p: keyWith(daily(0)), req: budget.Request{Cost: 0},
+			name: "limit of zero", p: keyWith(daily(0)), req: budget.Request{Most: budget.Amounts{Cost: 0}},
 			kind: llm.OverBudget, code: "budget_exceeded",
 		},
 		{name: "unknown price is allowed", p: keyWith(daily(0)), req: budget.Request{Unpriced: true}},
@@ -101,27 +108,23 @@ func TestReserve(t *testing.T) {
 		{
 			name: "shared budget is missing",
 			p:    &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "bud_2"}}}},
-			req:  budget.Request{Cost: 1}, kind: llm.Unavailable,
+			req:  budget.Request{Most: budget.Amounts{Cost: 1}}, kind: llm.Unavailable,
 		},
 		{
-			name: "shared budget", held: []resource.AccountID{"key/key_1/day"}, req: budget.Request{Cost: 1},
+			name: "shared budget", held: []resource.AccountID{"key/key_1/day"}, req: budget.Request{Most: budget.Amounts{Cost: 1}},
 			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "bud_1"}}}},
 		},
 		{
-			name: "team is missing", req: budget.Request{Cost: 1}, kind: llm.Unavailable,
-			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, TeamID: "team_1"}},
-		},
-		{
-			name: "team has no lease", req: budget.Request{Cost: 1}, kind: llm.OverBudget, code: "budget_exceeded", text: `team "research"`,
+			name: "team has no lease", req: budget.Request{Most: budget.Amounts{Cost: 1}}, kind: llm.OverBudget, code: "budget_exceeded", text: `team "research"`,
 			p: &resource.Principal{Key: &resource.Key{Meta: resource.Meta{ID: "key_1"}, TeamID: "team_1", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{daily(cent)}}}}, Team: team},
 		},
 		{
 			name: "share of a cut-off node", p: keyWith(resource.Terms{USD: 30 * cent, Per: resource.PerDay, NoQuorum: resource.NoQuorumShare}),
-			req: budget.Request{Cost: 10 * cent}, held: []resource.AccountID{"key/key_1/day"},
+			req: budget.Request{Most: budget.Amounts{Cost: 10 * cent}}, held: []resource.AccountID{"key/key_1/day"},
 		},
 		{
 			name: "more than the share", p: keyWith(resource.Terms{USD: 30 * cent, Per: resource.PerDay, NoQuorum: resource.NoQuorumShare}),
-			req: budget.Request{Cost: 11 * cent}, kind: llm.OverBudget, code: "budget_exceeded",
+			req: budget.Request{Most: budget.Amounts{Cost: 11 * cent}}, kind: llm.OverBudget, code: "budget_exceeded",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,7 +132,7 @@ func TestReserve(t *testing.T) {
 			l := lease(4*cent, 0, 10*cent)
 			l.Overdraft = 2 * cent
 			b := alone(l)
-			tt.req.Principal, tt.req.Catalog = tt.p, catalog(shared)
+			tt.req.Levels, tt.req.Catalog = tt.p.Levels(nil), catalog(shared)
 			h, err := b.Reserve(t.Context(), tt.req)
 			if err == nil {
 				var held []resource.AccountID
@@ -164,10 +167,10 @@ func TestRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Release()
-	if room, ok := b.Room(budget.Request{Principal: p, Catalog: catalog()}); !ok || room != 3*cent {
+	if room, ok := b.Room(request(p, 0)); !ok || room.Cost != 3*cent || room.Tokens != budget.MaxRoom {
 		t.Errorf("Room = %v, %v, want 0.03", room, ok)
 	}
-	if _, ok := b.Room(budget.Request{Principal: keyWith(daily(10 * cent)), Catalog: catalog()}); ok {
+	if _, ok := b.Room(request(keyWith(daily(10*cent)), 0)); ok {
 		t.Error("a budget without clamp has a Room")
 	}
 }
@@ -209,16 +212,16 @@ func TestHold_Settle(t *testing.T) {
 		t.Error("an open hold does not count")
 	}
 	want := []ledger.AccountCharge{{Account: "key/key_1/day", Start: dayWindow(noon).Start, Amount: 2 * cent}}
-	if d := cmp.Diff(want, h.Settle(2*cent)); d != "" {
+	if d := cmp.Diff(want, h.Settle(cost(2*cent))); d != "" {
 		t.Errorf("charges (-want +got):\n%s", d)
 	}
-	h.Settle(2 * cent)
+	h.Settle(cost(2 * cent))
 	h.Release()
 	if fits(9*cent) || !fits(8*cent) {
 		t.Error("after settling 2 cents of 10, 8 must fit and 9 must not")
 	}
 	h, _ = reserve(b, p, cent)
-	h.Settle(9 * cent) // an overrun
+	h.Settle(cost(9 * cent)) // an overrun
 	h.Release()
 	if fits(1) {
 		t.Error("an overrun is not counted")
@@ -251,7 +254,7 @@ func TestLeases_Void(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Settle(5 * cent)
+	h.Settle(cost(5 * cent))
 	h.Release()
 	b.Void()
 	b.SetEpoch(3)
@@ -275,7 +278,7 @@ func TestVoid_RestartWithoutLeader(t *testing.T) {
 	for range 100 {
 		b.Void() // the node tries again and again to open an epoch
 		if h, err := reserve(b, p, cent); err == nil {
-			h.Settle(cent)
+			h.Settle(cost(cent))
 			h.Release()
 			spent += cent
 		}
@@ -356,11 +359,11 @@ func TestDemand_NextWindow(t *testing.T) {
 	if err != nil {
 		t.Fatalf("in the next window: %v", err)
 	}
-	if got := h.Settle(1)[0].Start; got != next.Start {
+	if got := h.Settle(cost(1))[0].Start; got != next.Start {
 		t.Errorf("charged to %d, want %d", got, next.Start)
 	}
 	h.Release()
-	if got := late.Settle(1)[0].Start; got != dayWindow(noon).Start {
+	if got := late.Settle(cost(1))[0].Start; got != dayWindow(noon).Start {
 		t.Errorf("a late request was charged to %d, want the window that admitted it", got)
 	}
 	late.Release()
@@ -453,7 +456,7 @@ func TestReserve_CanceledWaiting(t *testing.T) {
 		b.SetEpoch(1)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		_, err := b.Reserve(ctx, budget.Request{Principal: keyWith(daily(cent)), Catalog: catalog(), Cost: 1})
+		_, err := b.Reserve(ctx, request(keyWith(daily(cent)), 1))
 		var e *llm.Error
 		if !errors.As(err, &e) || e.Kind != llm.Canceled {
 			t.Errorf("Reserve = %v, want Canceled", err)
@@ -483,7 +486,7 @@ func TestReserve_Concurrent(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				h.Settle(1)
+				h.Settle(cost(1))
 				h.Release()
 				mu.Lock()
 				spent++
@@ -512,7 +515,7 @@ func BenchmarkReserve(b *testing.B) {
 				})
 			}
 			bs := alone(leases...)
-			r := budget.Request{Principal: keyWith(terms...), Catalog: catalog(), Cost: 100}
+			r := request(keyWith(terms...), 100)
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
@@ -522,7 +525,7 @@ func BenchmarkReserve(b *testing.B) {
 						b.Fatal(err)
 					}
 					h.Holds()
-					h.Settle(1)
+					h.Settle(cost(1))
 					h.Release()
 				}
 			})

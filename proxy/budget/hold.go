@@ -11,11 +11,12 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Hold is money that is reserved for one request in every account that it falls under.
+// Hold is what is reserved for one request in every account that it falls under.
 type Hold struct {
 	b       *Budgets
-	amount  resource.Money
-	scopes  []scope // in the order of the catalog
+	request Request // without its levels
+	scopes  []scope // in the order of the levels
+	base    int     // how many of them Reserve held; the rest are an extension
 	settled bool
 	charges []ledger.AccountCharge
 
@@ -29,37 +30,84 @@ type scope struct {
 	holder  holder
 	terms   *resource.Terms
 	account *account
-	window  *window // that admitted it
+	window  *window        // that admitted it
+	held    resource.Money // in the terms' unit
 }
 
-// Amount is the money that is held in each account.
-func (h *Hold) Amount() resource.Money { return h.amount }
+// Amount is the money that is held of each budget in dollars.
+func (h *Hold) Amount() resource.Money { return h.request.Most.Cost }
 
-// Holds lists the held money by account, for the journal's reservation; nil if nothing is
-// held. It is valid until Settle or Release.
-func (h *Hold) Holds() []ledger.AccountCharge { return h.list(h.amount) }
+// Holds lists what is held by account, for the journal's reservation; nil if nothing is
+// held. It is valid until Extend, Settle or Release.
+func (h *Hold) Holds() []ledger.AccountCharge {
+	return h.list(func(s *scope) resource.Money { return s.held })
+}
 
-// Settle turns the hold into the cost, which may be more (an overrun) or less, and lists it
-// by account, for the journal's record. The list is valid until Release. A second Settle
-// changes nothing.
-func (h *Hold) Settle(cost resource.Money) []ledger.AccountCharge {
+// reserve holds the request in the accounts of the levels, beside what is held already, or
+// in none of them.
+func (h *Hold) reserve(ctx context.Context, levels []resource.Level) error {
+	from := len(h.scopes)
+	if err := h.collect(levels); err != nil {
+		h.scopes = h.scopes[:from]
+		return err
+	}
+	if len(h.scopes) == from {
+		return nil
+	}
+	if miss := h.b.try(h, from, attempt{}); miss != nil {
+		if err := h.b.wait(ctx, h, from); err != nil {
+			h.scopes = h.scopes[:from]
+			err.Status = overBudgetStatus(err, h.request.Catalog)
+			return err
+		}
+	}
+	return nil
+}
+
+// Extend holds the request in the budgets of further levels too, such as the deployment of
+// an attempt, or returns what Reserve would and changes nothing.
+func (h *Hold) Extend(ctx context.Context, levels ...resource.Level) error {
+	return h.reserve(ctx, levels)
+}
+
+// Extended says whether Extend holds something that Drop has not given back.
+func (h *Hold) Extended() bool { return len(h.scopes) > h.base }
+
+// Drop gives back what Extend holds: the attempt has cost nothing.
+func (h *Hold) Drop() {
+	if !h.settled {
+		h.giveBack(h.scopes[h.base:])
+		h.scopes = h.scopes[:h.base]
+	}
+}
+
+// Settle turns the hold into what was taken, which may be more (an overrun) or less, and
+// lists it by account, for the journal's record. The list is valid until Release. A second
+// Settle changes nothing.
+func (h *Hold) Settle(a Amounts) []ledger.AccountCharge {
 	if h.settled {
 		return h.charges
 	}
 	h.settled = true
+	var over resource.Money // the largest in dollars: a request counts once
 	for i := range h.scopes {
-		w := h.scopes[i].window
+		s := &h.scopes[i]
+		taken := a.taken(s.terms)
+		if s.terms.Unit() == resource.UnitUSD {
+			over = max(over, taken-s.held)
+		}
+		w := s.window
 		w.account.mu.Lock()
-		w.reserved -= h.amount
-		w.consumed += cost
+		w.reserved -= s.held
+		w.consumed += taken
 		w.signal()
 		w.account.mu.Unlock()
 	}
-	if over := cost - h.amount; over > 0 && len(h.scopes) > 0 {
+	if over > 0 {
 		h.b.metrics.overruns.Inc()
 		h.b.metrics.overrun.Add(dollars(over))
 	}
-	return h.list(cost)
+	return h.list(func(s *scope) resource.Money { return a.taken(s.terms) })
 }
 
 // Release gives a hold back that was not settled. The Hold must not be used afterwards.
@@ -68,25 +116,31 @@ func (h *Hold) Release() {
 		return
 	}
 	if !h.settled {
-		for i := range h.scopes {
-			w := h.scopes[i].window
-			w.account.mu.Lock()
-			w.reserved -= h.amount
-			w.signal()
-			w.account.mu.Unlock()
-		}
+		h.giveBack(h.scopes)
 	}
 	h.free()
 }
 
-func (h *Hold) list(amount resource.Money) []ledger.AccountCharge {
-	h.charges = h.chargeRoom[:0]
-	if amount == 0 {
-		return nil
+func (h *Hold) giveBack(scopes []scope) {
+	for i := range scopes {
+		w := scopes[i].window
+		w.account.mu.Lock()
+		w.reserved -= scopes[i].held
+		w.signal()
+		w.account.mu.Unlock()
 	}
+}
+
+func (h *Hold) list(amount func(s *scope) resource.Money) []ledger.AccountCharge {
+	h.charges = h.chargeRoom[:0]
 	for i := range h.scopes {
-		w := h.scopes[i].window
-		h.charges = append(h.charges, ledger.AccountCharge{Account: w.account.id, Start: w.span.Start, Amount: amount})
+		s := &h.scopes[i]
+		if m := amount(s); m != 0 {
+			h.charges = append(h.charges, ledger.AccountCharge{Account: s.account.id, Start: s.window.span.Start, Amount: m})
+		}
+	}
+	if len(h.charges) == 0 {
+		return nil
 	}
 	return h.charges
 }
@@ -117,12 +171,13 @@ type miss struct {
 	ask      bool           // a grant may be had: a tick should go out
 }
 
-// try reserves in all accounts or in none.
-func (b *Budgets) try(h *Hold, how attempt) *miss {
+// try reserves in all accounts of the scopes from the number on, or in none.
+func (b *Budgets) try(h *Hold, from int, how attempt) *miss {
 	now := b.cfg.Now()
+	scopes := h.scopes[from:]
 	order := h.order[:0]
-	for i := range h.scopes {
-		order = append(order, h.scopes[i].account)
+	for i := range scopes {
+		order = append(order, scopes[i].account)
 	}
 	slices.SortFunc(order, func(x, y *account) int {
 		if x.serial < y.serial {
@@ -133,66 +188,66 @@ func (b *Budgets) try(h *Hold, how attempt) *miss {
 	for _, a := range order {
 		a.mu.Lock()
 	}
-	m, idle := b.tryLocked(h, how, now)
+	m, idle := b.tryLocked(scopes, how, now)
 	for _, a := range order {
 		a.mu.Unlock()
 	}
 	if idle {
-		for i := range h.scopes {
-			b.activate(h.scopes[i].account)
+		for i := range scopes {
+			b.activate(scopes[i].account)
 		}
 	}
 	return m
 }
 
 // tryLocked also says whether an account is not among the active ones.
-func (b *Budgets) tryLocked(h *Hold, how attempt, now time.Time) (m *miss, idle bool) {
-	for i := range h.scopes {
-		s := &h.scopes[i]
+func (b *Budgets) tryLocked(scopes []scope, how attempt, now time.Time) (m *miss, idle bool) {
+	for i := range scopes {
+		s := &scopes[i]
 		w, err := b.windowLocked(s.account, s.terms, now)
 		if err != nil {
 			return &miss{scope: *s, err: err, hopeless: true}, false
 		}
 		s.window = w
 		if !w.known {
-			w.limit, w.overdraft = s.terms.USD, s.terms.Overdraft
+			w.limit, w.overdraft = s.terms.Limit(resource.At(now)), s.terms.Over()
 		}
-		w.touch(h.amount, now)
+		w.lapse(resource.At(now))
+		w.touch(s.held, now)
 		idle = idle || !s.account.active
 	}
-	if h.amount > 0 {
-		for i := range h.scopes {
-			if m := b.checkLocked(&h.scopes[i], h.amount, how, now); m != nil {
+	for i := range scopes {
+		if s := &scopes[i]; s.held > 0 {
+			if m := b.checkLocked(s, how, now); m != nil {
 				return m, idle
 			}
 		}
 	}
-	for i := range h.scopes {
-		h.scopes[i].window.reserved += h.amount
+	for i := range scopes {
+		scopes[i].window.reserved += scopes[i].held
 	}
 	return nil, idle
 }
 
 // checkLocked says why the hold does not fit the scope, or nil.
-func (b *Budgets) checkLocked(s *scope, hold resource.Money, how attempt, now time.Time) *miss {
-	w := s.window
-	if w.consumed+w.reserved+hold <= b.roomLocked(w, s.terms, how) {
+func (b *Budgets) checkLocked(s *scope, how attempt, now time.Time) *miss {
+	w, at := s.window, resource.At(now)
+	fits := func() bool { return w.consumed+w.reserved+s.held <= b.roomLocked(w, s.terms, how, at) }
+	if fits() || (how.wait && b.refreshLocked(w, s.terms) && fits()) {
 		return nil
 	}
-	if how.wait && b.refreshLocked(w, s.terms) && w.consumed+w.reserved+hold <= b.roomLocked(w, s.terms, how) {
-		return nil
-	}
-	left := s.terms.USD - w.consumed - w.reserved
+	limit, over := s.terms.Limit(at), b.overLocked(w, s.terms)
+	left := limit - w.consumed - w.reserved
 	if w.known {
 		left = min(left, max(0, w.headroom)+w.balance())
 	}
-	m := &miss{scope: *s, limit: s.terms.USD, ends: w.span.End, left: left, hopeless: true}
-	m.beyond = w.consumed+hold > s.terms.USD+b.overLocked(w, s.terms)
-	if how.wait && w.hopeful(s.terms, b.overLocked(w, s.terms), hold, now) {
+	m := &miss{scope: *s, limit: limit, ends: w.span.End, left: left, hopeless: true}
+	m.beyond = w.consumed+s.held > limit+over
+	if how.wait && w.hopeful(limit, over, s.held, now) {
 		if w.wake == nil {
 			w.wake = make(chan struct{})
 		}
-		w.need = max(w.need, hold)
+		w.need = max(w.need, s.held)
 		w.waiting++
 		m.wake, m.hopeless = w.wake, false
 		m.ask = !w.known || w.headroom > 0
@@ -211,9 +266,9 @@ func (m *miss) leave() {
 }
 
 // wait asks for a grant and waits until the hold fits or there is no more hope.
-func (b *Budgets) wait(ctx context.Context, h *Hold) *llm.Error {
+func (b *Budgets) wait(ctx context.Context, h *Hold, from int) *llm.Error {
 	if !b.cfg.HasLeader() {
-		if m := b.try(h, attempt{alone: true}); m != nil {
+		if m := b.try(h, from, attempt{alone: true}); m != nil {
 			return b.refuse(m, refusedAlone)
 		}
 		return nil
@@ -222,7 +277,7 @@ func (b *Budgets) wait(ctx context.Context, h *Hold) *llm.Error {
 	timer := time.NewTimer(waitAtMost)
 	defer timer.Stop()
 	for first := true; ; first = false {
-		m := b.try(h, attempt{wait: true})
+		m := b.try(h, from, attempt{wait: true})
 		if m == nil {
 			b.metrics.waited.Observe(b.cfg.Now().Sub(begin).Seconds())
 			return nil
@@ -238,7 +293,7 @@ func (b *Budgets) wait(ctx context.Context, h *Hold) *llm.Error {
 			m.leave()
 		case <-timer.C:
 			m.leave()
-			if m = b.try(h, attempt{}); m == nil {
+			if m = b.try(h, from, attempt{}); m == nil {
 				return nil
 			}
 			return b.refuse(m, refusedLate)
@@ -269,11 +324,12 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		}
 	}
 	e := &llm.Error{
-		Kind: llm.OverBudget, Type: "budget_exceeded", Code: "budget_exceeded", Scope: s.holder.kind, Entity: s.holder.id,
+		Kind: llm.OverBudget, Type: "budget_exceeded", Code: codeOf(s.terms), Scope: s.holder.kind, Entity: s.holder.id,
 		ResetsAt: m.ends.Std(),
 	}
-	e.Message = fmt.Sprintf("budget %q of %s is exceeded: limit $%s, $%s spent or held",
-		termsName(s.terms), s.holder, m.limit, max(0, m.limit-m.left))
+	unit := s.terms.Unit()
+	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held",
+		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)))
 	if !e.ResetsAt.IsZero() {
 		e.Message += ", resets at " + e.ResetsAt.Format(time.RFC3339)
 	}
@@ -288,4 +344,42 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		e.NoRetry = true
 	}
 	return e
+}
+
+// The codes of refusals.
+const (
+	codeBudget     = "budget_exceeded"
+	codeSession    = "session_budget_exceeded"
+	codeIterations = "session_iterations_exceeded"
+)
+
+func codeOf(t *resource.Terms) string {
+	switch {
+	case !resource.IsSession(t.Name):
+		return codeBudget
+	case t.Unit() == resource.UnitRequests:
+		return codeIterations
+	default:
+		return codeSession
+	}
+}
+
+// titleOf names a budget for a person.
+func titleOf(s *scope) string {
+	if resource.IsSession(s.terms.Name) {
+		return fmt.Sprintf("the session's budget of %s", s.holder)
+	}
+	return fmt.Sprintf("budget %q of %s", termsName(s.terms), s.holder)
+}
+
+// amountText writes an amount of the unit for a person.
+func amountText(u resource.Unit, m resource.Money) string {
+	switch u {
+	case resource.UnitTokens, resource.UnitRequests:
+		return fmt.Sprintf("%d %s", int64(m), u)
+	case resource.UnitGPUSeconds:
+		return m.String() + " GPU-seconds"
+	default:
+		return "$" + m.String()
+	}
 }

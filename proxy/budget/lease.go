@@ -2,7 +2,6 @@ package budget
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -19,6 +18,9 @@ type Lease struct {
 	Overdraft resource.Money // that this node may still use in the epoch
 	Headroom  resource.Money // of the whole window: what is neither spent nor leased
 	Recall    bool           // others want and there is none left: give back what is idle
+	Raise     resource.Money // part of the limit, and of what came of it, that ends
+	Until     resource.Time  // when; 0: there is none
+	Lapsed    resource.Money // part of Granted that has ended and must be given back
 }
 
 // release is money that was given back and whose tick was applied at the index.
@@ -44,6 +46,7 @@ func (b *Budgets) Void() {
 	b.each(func(a *account) {
 		for _, w := range a.windows {
 			w.known, w.granted, w.releasing, w.consumed, w.counted = false, 0, 0, 0, 0
+			w.lapsed, w.owed = 0, 0
 			w.signal()
 		}
 	})
@@ -87,14 +90,13 @@ func (b *Budgets) Leases(index uint64, leases []Lease) {
 func (b *Budgets) current(epoch uint64) bool { return epoch != 0 && epoch == b.epoch.Load() }
 
 func (b *Budgets) lease(l *Lease) {
-	kind, rest, _ := strings.Cut(string(l.Account), "/")
-	id, name, ok := strings.Cut(rest, "/")
+	kind, id, name, ok := l.Account.Split()
 	if !ok {
 		b.cfg.Logger.Error("lease of an account without a name", "account", l.Account)
 		return
 	}
 	r := ref{kind, id, name}
-	if b.cfg.Lookup != nil && !l.Recall && !b.has(r) {
+	if b.cfg.Lookup != nil && !l.Recall && l.Lapsed == 0 && !b.has(r) {
 		return // Lookup finds it when it is needed
 	}
 	a := b.account(r)
@@ -103,7 +105,7 @@ func (b *Budgets) lease(l *Lease) {
 		w, _ := a.span(l.Window)
 		w.take(l)
 	}
-	activate := l.Recall && !a.active
+	activate := (l.Recall || l.Lapsed > 0) && !a.active
 	a.mu.Unlock()
 	if activate {
 		b.activate(a)
@@ -121,7 +123,7 @@ func (b *Budgets) has(r ref) bool {
 // of the node is closed, and says whether it did. The other fields come in order, with
 // Leases alone.
 func (b *Budgets) refreshLocked(w *window, t *resource.Terms) bool {
-	if b.cfg.Lookup == nil || !w.known || w.overdraft >= t.Overdraft {
+	if b.cfg.Lookup == nil || !w.known || w.overdraft >= t.Over() {
 		return false
 	}
 	l, ok := b.cfg.Lookup(w.account.id, w.span.Start)
@@ -156,8 +158,7 @@ func (b *Budgets) releasedLocked() {
 }
 
 func (b *Budgets) released(c ledger.AccountCharge) {
-	kind, rest, _ := strings.Cut(string(c.Account), "/")
-	id, name, _ := strings.Cut(rest, "/")
+	kind, id, name, _ := c.Account.Split()
 	a := b.account(ref{kind, id, name})
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -218,8 +219,7 @@ func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []le
 
 // nextLocked wants lease of the window after w.
 func (b *Budgets) nextLocked(a *account, w *window, now time.Time, nodes int) (ledger.Want, bool) {
-	t := resource.Terms{Per: a.per, Zone: a.zone}
-	span, err := t.Window(w.span.End.Std())
+	span, err := a.terms.Window(w.span.End.Std())
 	if err != nil {
 		return ledger.Want{}, false
 	}
@@ -244,8 +244,11 @@ func (a *account) idleSince(at time.Time) bool {
 func (b *Budgets) releaseAll() (releases []ledger.AccountCharge) {
 	b.each(func(a *account) {
 		for _, w := range a.windows {
-			if left := w.balance(); left > 0 {
-				w.releasing += left
+			left := max(0, w.balance())
+			w.releasing += left
+			left += w.owed
+			w.owed = 0
+			if left > 0 {
 				releases = append(releases, ledger.AccountCharge{Account: a.id, Start: w.span.Start, Amount: left})
 			}
 		}

@@ -44,7 +44,7 @@ func newMetrics(reg prometheus.Registerer, b *Budgets) metrics {
 	return m
 }
 
-// standing sums up the balances of the active accounts' windows, those above and those
+// standing sums up the balances of the windows in dollars of the active accounts, those above and those
 // below zero.
 func (b *Budgets) standing() (lease, over resource.Money) {
 	b.activeMu.Lock()
@@ -52,6 +52,9 @@ func (b *Budgets) standing() (lease, over resource.Money) {
 	for _, a := range b.active {
 		a.mu.Lock()
 		for _, w := range a.windows {
+			if a.terms.Unit() != resource.UnitUSD {
+				continue
+			}
 			if left := w.balance(); left > 0 {
 				lease += left
 			} else {

@@ -136,8 +136,8 @@ func TestBound(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"reserve": func(rt *rapid.T) {
 				_, n := pick(rt)
-				cost := resource.Money(rapid.IntRange(1, 60).Draw(rt, "cost"))
-				h, err := n.b.Reserve(context.Background(), budget.Request{Principal: p, Catalog: catalog(), Cost: cost})
+				most := resource.Money(rapid.IntRange(1, 60).Draw(rt, "cost"))
+				h, err := n.b.Reserve(context.Background(), request(p, most))
 				if err == nil {
 					n.open = append(n.open, h)
 				}
@@ -149,10 +149,10 @@ func TestBound(t *testing.T) {
 				}
 				h := n.open[0]
 				n.open = n.open[1:]
-				cost := resource.Money(rapid.IntRange(0, 70).Draw(rt, "actual"))
-				overruns += max(0, cost-h.Amount())
-				spent += cost
-				for _, c := range h.Settle(cost) {
+				spend := resource.Money(rapid.IntRange(0, 70).Draw(rt, "actual"))
+				overruns += max(0, spend-h.Amount())
+				spent += spend
+				for _, c := range h.Settle(cost(spend)) {
 					n.charges += c.Amount
 				}
 				h.Release()
@@ -259,7 +259,7 @@ func TestUse(t *testing.T) {
 						i = min(1, int(spent/(limit/2)))
 					}
 					if h, err := reserve(bs[i], p, 10); err == nil {
-						charges[i] += h.Settle(5)[0].Amount
+						charges[i] += h.Settle(cost(5))[0].Amount
 						spent += 5
 						h.Release()
 					}

@@ -226,7 +226,7 @@ func leases(ls []fsm.Lease) (out []budget.Lease) {
 }
 
 func leaseOf(l fsm.Lease) budget.Lease {
-	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall}
+	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall, Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed}
 }
 
 // truth is what the provider billed, from its own point of view.
@@ -251,7 +251,7 @@ func (u *truth) note(f func()) {
 // billed what the provider had done, at most its hold.
 func (p *process) serve(u *truth, who *resource.Principal, cat *resource.Catalog, r *rand.Rand) {
 	hold := resource.Money(1 + r.IntN(int(resource.Dollar/100)))
-	h, err := p.budgets.Reserve(context.Background(), budget.Request{Principal: who, Catalog: cat, Cost: hold})
+	h, err := p.budgets.Reserve(context.Background(), budget.Request{Levels: who.Levels(nil), Catalog: cat, Model: "demo", Most: budget.Amounts{Cost: hold}})
 	if err != nil {
 		u.note(func() { u.refused++ })
 		return
@@ -264,7 +264,7 @@ func (p *process) serve(u *truth, who *resource.Principal, cat *resource.Catalog
 	u.note(func() { u.open += hold })
 	time.Sleep(time.Duration(r.IntN(3000)) * time.Microsecond)
 	cost := resource.Money(r.Int64N(int64(hold) + 1))
-	err = p.journal.Settle(id, &ledger.Record{RequestID: "r", KeyID: keyID, Model: "demo", Status: 200, Cost: cost, Hold: hold, Charges: h.Settle(cost)})
+	err = p.journal.Settle(id, &ledger.Record{RequestID: "r", KeyID: keyID, Model: "demo", Status: 200, Cost: cost, Hold: hold, Charges: h.Settle(budget.Amounts{Cost: cost})})
 	u.note(func() {
 		u.open -= hold
 		if err != nil { // killed: the next process charges the hold

@@ -1,0 +1,137 @@
+package records
+
+import (
+	"context"
+	"strings"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func (rs *Records) userNoun() *Noun[resource.User, *resource.User] {
+	n := holderNoun[resource.User](rs, "user", "user")
+	n.foreign = true
+	n.page = func(q Query) ([]*resource.User, string, int) { return rs.cfg.State.Users(rs.listQuery(q)) }
+	n.find = rs.findUser
+	n.owns = func(who resource.Principal, u *resource.User) bool {
+		return who.Key != nil && who.Key.UserID == u.ID
+	}
+	n.check = func(_ Caller, _, next *resource.User) (err error) {
+		next.OrganizationID, err = refer("organization_id", next.OrganizationID, rs.findOrganization)
+		return err
+	}
+	n.block = func(id string, blocked bool) fsm.Command { return fsm.BlockUser{ID: id, Blocked: blocked} }
+	n.blocked = func(u *resource.User) *bool { return &u.Blocked }
+	return n
+}
+
+// findUser finds a user by id or e-mail address.
+func (rs *Records) findUser(ref string) (*resource.User, bool) {
+	if u, ok := rs.cfg.State.User(ref); ok {
+		return u, true
+	}
+	if !strings.Contains(ref, "@") {
+		return nil, false
+	}
+	return rs.cfg.State.UserByEmail(ref)
+}
+
+// DeleteUsers deletes users with all their keys, in one entry.
+func (rs *Records) DeleteUsers(ctx context.Context, by Caller, refs ...string) (Written, error) {
+	var cmds []fsm.Command
+	for _, ref := range refs {
+		u, err := rs.Users.Writable(by, ref)
+		if err != nil {
+			return Written{}, err
+		}
+		for _, k := range rs.cfg.State.KeysOf(u.ID) {
+			cmds = append(cmds, fsm.DeleteKey{ID: k.ID})
+		}
+		cmds = append(cmds, fsm.DeleteUser{ID: u.ID})
+	}
+	return rs.confirmed(ctx, by, cmds...)
+}
+
+// memberNoun is the places of users in teams. A ref is TEAM/USER.
+func (rs *Records) memberNoun() *Noun[resource.TeamMember, *resource.TeamMember] {
+	n := holderNoun[resource.TeamMember](rs, "member", "")
+	n.foreign = true
+	n.find = rs.findMember
+	n.begin = rs.beginMember
+	return n
+}
+
+func (rs *Records) findMember(ref string) (*resource.TeamMember, bool) {
+	team, user, ok := strings.Cut(ref, "/")
+	if !ok {
+		return nil, false
+	}
+	return rs.cfg.State.TeamMember(idIn(team, rs.findTeam), idIn(user, rs.findUser))
+}
+
+// beginMember makes the id of a new member, and, if nobody has the user's id or address yet,
+// the user, in the same entry.
+func (rs *Records) beginMember(by Caller, doc Document) (first[*resource.TeamMember], error) {
+	var team, user, email string
+	for name, v := range map[string]*string{"team_id": &team, "user_id": &user, "user_email": &email} {
+		if err := doc.Take(name, v); err != nil {
+			return first[*resource.TeamMember]{}, err
+		}
+	}
+	t, ok := rs.findTeam(team)
+	if !ok {
+		return first[*resource.TeamMember]{}, invalid("team_id", "there is no team with the id or name "+team)
+	}
+	var f first[*resource.TeamMember]
+	id, prior, err := rs.userFor(by, user, email)
+	if err != nil {
+		return f, err
+	}
+	f.prior = prior
+	for name, v := range map[string]string{"id": resource.TeamMemberID(t.ID, id), "team_id": t.ID, "user_id": id} {
+		if err := doc.Set(name, v); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
+}
+
+// userFor finds a user by id or address, or gives the command that makes one.
+func (rs *Records) userFor(by Caller, user, email string) (id string, prior []fsm.Command, err error) {
+	ref := user
+	if ref == "" {
+		ref = email
+	}
+	if ref == "" {
+		return "", nil, invalid("user_id", "is missing; give user_id or user_email")
+	}
+	if u, ok := rs.findUser(ref); ok {
+		return u.ID, nil, nil
+	}
+	doc := Document{}
+	for name, v := range map[string]string{"id": user, "email": email} {
+		if v == "" {
+			continue
+		}
+		if err := doc.Set(name, v); err != nil {
+			return "", nil, err
+		}
+	}
+	u, err := rs.Users.draft(by, doc, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	cmd, err := rs.Users.command(by, nil, u)
+	return u.ID, []fsm.Command{cmd}, err
+}
+
+// Members lists the members of a team by user.
+func (rs *Records) Members(team string) []*resource.TeamMember { return rs.cfg.State.TeamMembers(team) }
+
+// Memberships lists a user's places in teams.
+func (rs *Records) Memberships(user string) []*resource.TeamMember {
+	return rs.cfg.State.Memberships(user)
+}
+
+// KeysOf lists the keys of a user.
+func (rs *Records) KeysOf(user string) []*resource.Key { return rs.cfg.State.KeysOf(user) }

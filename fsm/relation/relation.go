@@ -1,0 +1,118 @@
+// Package relation is what records are called and what they refer to: the keys of the
+// buckets of names, references and tombstones.
+package relation
+
+import (
+	"strings"
+
+	"github.com/conclave-llm/conclave/fsm/store"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// maxID is the longest id of a record that the cluster names.
+const maxID = 128
+
+// Name is the name of a record that is unique among its kind, "" for none.
+func Name(r resource.Record) string {
+	switch r := r.(type) {
+	case *resource.Deployment:
+		if r.Name != "" {
+			return r.ModelID + "/" + r.Name
+		}
+	case *resource.Tag:
+		return "" // its id is its name
+	case *resource.User:
+		return strings.ToLower(r.Email)
+	}
+	return r.Label()
+}
+
+// NameKey is where a name stands in the bucket of names.
+func NameKey(b store.Bucket, name string) []byte { return []byte(b.Kind() + "\x00" + name) }
+
+// Tombstone is where a deleted record stands.
+func Tombstone(b store.Bucket, id string) []byte { return []byte(b.Kind() + "/" + id) }
+
+// Natural says that the ids of a kind are names of the outside world, which may come back
+// after their record was deleted. Any other id stays dead.
+func Natural(b store.Bucket) bool {
+	switch b {
+	case store.Settings, store.Users, store.Customers, store.Tags, store.TeamMembers:
+		return true
+	}
+	return false
+}
+
+// ValidID says whether a record of the kind may have the id. Ids that the cluster makes have
+// no slash; a member's has the one between team and user.
+func ValidID(b store.Bucket, id string) bool {
+	limit := maxID
+	if b == store.TeamMembers {
+		limit = 2*maxID + 1
+	}
+	if id == "" || len(id) > limit || strings.Contains(id, "\x00") {
+		return false
+	}
+	switch b {
+	case store.Customers, store.Tags, store.TeamMembers:
+		return true
+	}
+	return !strings.Contains(id, "/")
+}
+
+// Reference is a field of a record that names another record.
+type Reference struct {
+	To     store.Bucket
+	ID     string
+	Field  string
+	Unseen bool // the other record need not exist
+}
+
+// Of lists what a record refers to.
+func Of(r resource.Record) []Reference {
+	var refs []Reference
+	add := func(to store.Bucket, id, field string) {
+		if id != "" {
+			refs = append(refs, Reference{To: to, ID: id, Field: field})
+		}
+	}
+	unseen := func(to store.Bucket, id, field string) {
+		if id != "" {
+			refs = append(refs, Reference{To: to, ID: id, Field: field, Unseen: true})
+		}
+	}
+	switch r := r.(type) {
+	case *resource.Key:
+		add(store.Teams, r.TeamID, "team_id")
+		add(store.Projects, r.ProjectID, "project_id")
+		unseen(store.Users, r.UserID, "user_id") // a label, until somebody makes the user's record
+	case *resource.Team:
+		add(store.Organizations, r.OrganizationID, "organization_id")
+	case *resource.Project:
+		add(store.Teams, r.TeamID, "team_id")
+	case *resource.User:
+		add(store.Organizations, r.OrganizationID, "organization_id")
+	case *resource.TeamMember:
+		add(store.Teams, r.TeamID, "team_id")
+		add(store.Users, r.UserID, "user_id")
+	case *resource.Deployment:
+		add(store.Models, r.ModelID, "model_id")
+		add(store.Credentials, r.CredentialID, "credential_id")
+	case *resource.Guardrail:
+		unseen(store.Plugins, r.Plugin, "plugin") // by name; shipped ones have no record
+	case *resource.Callback:
+		unseen(store.Plugins, r.Plugin, "plugin")
+	}
+	if _, a := resource.HolderOf(r); a != nil {
+		add(store.Budgets, a.BudgetID, "budget_id")
+	}
+	return refs
+}
+
+// Prefix is how the keys of all references to a record begin.
+func Prefix(to store.Bucket, id string) []byte { return []byte(to.Kind() + "/" + id + "\x00") }
+
+// Key is where the reference stands that a record makes.
+func (r Reference) Key(from store.Bucket, id string) []byte {
+	return append(Prefix(r.To, r.ID), from.Kind()+"/"+id...)
+}

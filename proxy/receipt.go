@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The steps of the pipeline, as receipts name them.
+const (
+	stepAuth       = "auth"
+	stepBody       = "body"
+	stepAccess     = "access"
+	stepLimits     = "limits"
+	stepBudget     = "budget"
+	stepGuardrails = "guardrails"
+	stepPlan       = "plan"
+	stepLedger     = "ledger"
+	stepAnswer     = "answer"
+)
+
+// tried notes one attempt for the receipt, once: one that answers is settled, and noted,
+// before it returns.
+func (c *Call) tried(t *router.Target, took time.Duration, err error) {
+	if len(c.tries) >= c.result.attempts {
+		return
+	}
+	try := ledger.Try{DeploymentID: t.Deployment.ID, Provider: t.Deployment.Provider, Duration: took}
+	if err == nil {
+		try.Status = c.result.status
+	} else {
+		e := reply.AsError(err)
+		try.ErrorKind, try.ErrorCode, try.Status = e.Kind.String(), reply.Code(e), e.Status
+	}
+	c.tries = append(c.tries, try)
+}
+
+// receipt is why the call was served or refused.
+func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
+	if e == nil {
+		c.tried(&c.result.target, now.Sub(c.result.began), nil)
+	}
+	r := ledger.Receipt{
+		Prompt: c.quote.prompt, Completion: c.quote.output, Clamped: c.clamp, PriceSource: c.priceSource(), Tries: c.tries,
+	}
+	if e == nil {
+		return r
+	}
+	r.Step, r.Scope, r.Entity = c.stoppedAt(e), e.Scope, e.Entity
+	if ownWords(r.Step) {
+		r.Rule = e.Message
+	}
+	return r
+}
+
+// ownWords says whether the message of an error at the step is the gateway's own: what a
+// guardrail, a provider or a parser says may quote the prompt.
+func ownWords(step string) bool {
+	return step != stepBody && step != stepGuardrails && step != stepAnswer
+}
+
+// stoppedAt is the step whose error ended the call: the first one that left nothing behind.
+func (c *Call) stoppedAt(e *llm.Error) string {
+	switch {
+	case c.entry != 0:
+		return stepAnswer
+	case c.plan != nil:
+		return stepLedger
+	case c.money != nil && (c.guards == nil || c.passedGuards(e)):
+		return stepPlan
+	case c.money != nil:
+		return stepGuardrails
+	case c.limit != nil:
+		return stepBudget
+	case c.model != nil:
+		return stepLimits
+	case c.body != nil:
+		return stepAccess
+	case e.Kind == llm.Forbidden || e.Kind == llm.Unauthenticated:
+		return stepAuth
+	default:
+		return stepBody
+	}
+}
+
+// passedGuards says whether the error is not one of the guardrails: only planning answers
+// that a model has nobody to serve it.
+func (c *Call) passedGuards(e *llm.Error) bool {
+	return e.Kind == llm.NotFound || e.Kind == llm.Unavailable && e.Scope == ""
+}
+
+// priceSource names where the price of the deployment that answered comes from.
+func (c *Call) priceSource() string {
+	d := c.result.target.Deployment
+	switch {
+	case d == nil:
+		return ""
+	case d.Price != nil:
+		return "deployment"
+	case c.result.priced:
+		return "table"
+	default:
+		return "unknown"
+	}
+}
+
+// holders are the ids of the principal's chain.
+type holders struct{ organization, team, project, user, key string }
+
+func holdersOf(who *resource.Principal) (h holders) {
+	if who.Key != nil {
+		h.key, h.user, h.project = who.Key.ID, who.Key.UserID, who.Key.ProjectID
+	}
+	if who.Team != nil {
+		h.team = who.Team.ID
+	}
+	if who.Organization != nil {
+		h.organization = who.Organization.ID
+	}
+	if who.Project != nil {
+		h.project = who.Project.ID
+	}
+	return h
+}

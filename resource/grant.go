@@ -1,0 +1,229 @@
+package resource
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Grant is a policy that somebody gives to a record under other levels. It is the one place
+// that says what a child may be granted: never more than each level above it has.
+//
+// An empty field inherits, for a request passes every level. What only takes away
+// (guardrails, denied addresses, enforced parameters, …) may be added at any level.
+type Grant struct {
+	Policy *Policy
+	Before *Policy // that is replaced, nil for a new record: what it had already may stay
+	Above  []Level // in any order
+	// Terms returns the inline terms of an allowance with its shared ones; nil: the inline.
+	Terms func(a *Allowance) []Terms
+	// Groups returns the access groups of a model; nil: there are none.
+	Groups func(model string) []string
+}
+
+// grants is the table of the fields that are compared. Each function says what of the child
+// is more than the parent has, "" for nothing.
+var grants = []struct {
+	field string
+	of    func(*Policy) any
+	over  func(g *Grant, child, parent *Policy) string
+}{
+	{"models", func(p *Policy) any { return p.Models }, (*Grant).overModels},
+	{"routes", func(p *Policy) any { return p.Routes }, (*Grant).overRoutes},
+	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, (*Grant).overAddresses},
+	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).overBudgets},
+	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
+	{"model_limits", func(p *Policy) any { return p.ModelLimits }, (*Grant).overModelLimits},
+	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
+	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, p *Policy) string {
+		return over("", c.MaxRequestMB, p.MaxRequestMB)
+	}},
+	{"max_response_mb", func(p *Policy) any { return p.MaxResponseMB }, func(_ *Grant, c, p *Policy) string {
+		return over("", c.MaxResponseMB, p.MaxResponseMB)
+	}},
+}
+
+// Check returns an *Invalid for the first field that grants more than a level above has.
+func (g *Grant) Check() error {
+	for i := range grants {
+		f := &grants[i]
+		if g.Before != nil && reflect.DeepEqual(f.of(g.Before), f.of(g.Policy)) {
+			continue
+		}
+		for _, l := range g.Above {
+			if l.Policy == nil {
+				continue
+			}
+			if more := f.over(g, g.Policy, l.Policy); more != "" {
+				return invalidf(f.field, "%s is more than the %s %s has", more, l.Kind, firstOf(l.Name, l.ID))
+			}
+		}
+	}
+	return nil
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func (g *Grant) overModels(child, parent *Policy) string {
+	for _, m := range child.Models {
+		if !g.covers(parent.Models, m) {
+			return fmt.Sprintf("%q", m)
+		}
+	}
+	return ""
+}
+
+// covers says whether a list has whatever an entry of another list has: a name, a prefix*,
+// or an access group.
+func (g *Grant) covers(list []string, entry string) bool {
+	if len(list) == 0 || entry == NoModels || AllowsModel(list, entry) {
+		return true
+	}
+	if g.Groups == nil || strings.HasSuffix(entry, "*") {
+		return false
+	}
+	return AllowsModel(list, entry, g.Groups(entry)...)
+}
+
+func (g *Grant) overRoutes(child, parent *Policy) string {
+	for _, r := range child.Routes {
+		if !AllowsRoute(parent.Routes, r) {
+			return fmt.Sprintf("%q", r)
+		}
+	}
+	return ""
+}
+
+func (g *Grant) overAddresses(child, parent *Policy) string {
+	if len(parent.AllowedIPs) == 0 {
+		return ""
+	}
+	for _, a := range child.AllowedIPs {
+		inner, err := ParseAddresses(a)
+		if err != nil {
+			return fmt.Sprintf("%q", a)
+		}
+		inside := false
+		for _, b := range parent.AllowedIPs {
+			outer, err := ParseAddresses(b)
+			inside = inside || (err == nil && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr()))
+		}
+		if !inside {
+			return fmt.Sprintf("%q", a)
+		}
+	}
+	return ""
+}
+
+func (g *Grant) terms(a *Allowance) []Terms {
+	if g.Terms != nil {
+		return g.Terms(a)
+	}
+	return a.Budgets
+}
+
+// overBudgets compares each budget of the child with those of the parent that count the same
+// unit, at least its models, and over at least its time: of a budget that is larger, the
+// child could never spend the rest.
+func (g *Grant) overBudgets(child, parent *Policy) string {
+	theirs := g.terms(&parent.Allowance)
+	for _, c := range g.terms(&child.Allowance) {
+		for i := range theirs {
+			p := &theirs[i]
+			if c.Unit() == p.Unit() && c.length() <= p.length() && c.base() > p.base() && g.counts(p, &c) {
+				return fmt.Sprintf("%s of %s in %s", c.base(), firstOf(string(c.Unit()), "USD"), firstOf(c.Name, string(c.Per)))
+			}
+		}
+	}
+	return ""
+}
+
+// counts says whether the parent's terms count all that the child's count.
+func (g *Grant) counts(parent, child *Terms) bool {
+	if len(parent.Models) == 0 {
+		return true
+	}
+	for _, m := range child.Models {
+		if !g.covers(parent.Models, m) {
+			return false
+		}
+	}
+	return len(child.Models) > 0
+}
+
+// base is the limit of a window without what is added for a time.
+func (t *Terms) base() Money { return t.Limit(math.MaxInt64) }
+
+// length is about how long a window is.
+func (t *Terms) length() time.Duration {
+	const day = 24 * time.Hour
+	length := map[Per]time.Duration{PerHour: time.Hour, PerDay: day, PerWeek: 7 * day, PerMonth: 31 * day}[t.Per]
+	if length == 0 {
+		return math.MaxInt64
+	}
+	return length * time.Duration(max(t.Every, 1))
+}
+
+func (g *Grant) overLimits(child, parent *Policy) string { return child.Limits.over(&parent.Limits) }
+
+func (l *Limits) over(p *Limits) string {
+	for _, f := range []struct {
+		name string
+		c, p *int64
+	}{
+		{"rpm", l.RPM, p.RPM},
+		{"tpm", l.TPM, p.TPM},
+		{"input_tpm", l.InputTPM, p.InputTPM},
+		{"input_tpm", l.InputTPM, p.TPM},
+		{"output_tpm", l.OutputTPM, p.OutputTPM},
+		{"output_tpm", l.OutputTPM, p.TPM},
+		{"parallel", l.Parallel, p.Parallel},
+	} {
+		if more := over(f.name+" ", f.c, f.p); more != "" {
+			return more
+		}
+	}
+	return ""
+}
+
+func (g *Grant) overModelLimits(child, parent *Policy) string {
+	for _, m := range sortedKeys(child.ModelLimits) {
+		c, p := child.ModelLimits[m], parent.ModelLimits[m]
+		if more := c.over(&p); more != "" {
+			return m + ": " + more
+		}
+		if more := c.over(&parent.Limits); more != "" {
+			return m + ": " + more
+		}
+	}
+	return ""
+}
+
+func (g *Grant) overSessions(child, parent *Policy) string {
+	c, p := child.Sessions, parent.Sessions
+	if c == nil || p == nil {
+		return ""
+	}
+	switch {
+	case p.Budget > 0 && c.Budget > p.Budget:
+		return "budget " + c.Budget.String()
+	case p.Iterations > 0 && c.Iterations > p.Iterations:
+		return fmt.Sprintf("iterations %d", c.Iterations)
+	}
+	limits := Limits{RPM: c.RPM, TPM: c.TPM}
+	return limits.over(&Limits{RPM: p.RPM, TPM: p.TPM})
+}
+
+func over(name string, child, parent *int64) string {
+	if child == nil || parent == nil || *child <= *parent {
+		return ""
+	}
+	return fmt.Sprintf("%s%d", name, *child)
+}
