@@ -144,18 +144,27 @@ func (s *Server) done(w records.Written, err error) (*doneOutput, error) {
 
 // register registers one operation behind the authoriser.
 func register[I, O any](s *Server, id, method, path, summary string, handler func(context.Context, *I) (*O, error)) {
-	op := huma.Operation{
+	op := operation(s, id, method, path, summary)
+	if method == http.MethodPost && id[:min(len(id), 7)] == "create-" {
+		op.DefaultStatus = http.StatusCreated
+	}
+	registerOperation(s, op, handler)
+}
+
+// operation is what every operation has.
+func operation(s *Server, id, method, path, summary string) huma.Operation {
+	return huma.Operation{
 		OperationID: id, Method: method, Path: Prefix + path, Summary: summary,
 		Middlewares:                  huma.Middlewares{s.middleware},
 		RejectUnknownQueryParameters: true,
 		Security:                     []map[string][]string{{"bearer": {}}},
 		Errors:                       []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden},
 	}
-	if method == http.MethodPost && id[:min(len(id), 7)] == "create-" {
-		op.DefaultStatus = http.StatusCreated
-	}
+}
+
+func registerOperation[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	huma.Register(s.api, op, handler)
-	s.routes = append(s.routes, Route{ID: id, Method: method, Pattern: Prefix + path})
+	s.routes = append(s.routes, Route{ID: op.OperationID, Method: op.Method, Pattern: op.Path})
 }
 
 // copied is a body that may be kept: huma uses its buffers again.

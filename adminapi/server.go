@@ -129,6 +129,7 @@ func New(cfg Config) (*Server, error) {
 	registerBlock(s, s.rs.Customers, "an end user", s.customerView)
 	s.registerMembers()
 	s.registerRotate()
+	s.registerBulk()
 	s.registerCluster()
 	s.registerReports()
 	s.registerLiteLLM()

@@ -64,6 +64,7 @@ func (a *API) Routes() []Route {
 	return []Route{
 		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
 		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
+		{"litellm-key-bulk-update", http.MethodPost, "/key/bulk_update", a.keyBulkUpdate},
 		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
 		{"litellm-key-block", http.MethodPost, "/key/block", a.keyBlock(client.Blocked)},
 		{"litellm-key-unblock", http.MethodPost, "/key/unblock", a.keyBlock(client.Unblocked)},
