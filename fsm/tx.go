@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"maps"
 	"slices"
-	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -26,6 +26,7 @@ type Tx struct {
 	Actor  Actor
 	b      *batch
 	writes [store.Buckets]map[string][]byte // the overlay; a nil value deletes
+	keys   [store.Buckets]overlay.Keys      // of writes
 	audits []resource.AuditEntry
 	env    *Envelope
 	kind   Kind        // of the command, or of the item of a Batch
@@ -77,6 +78,9 @@ func (tx *Tx) write(b store.Bucket, key, value []byte) {
 	if tx.writes[b] == nil {
 		tx.writes[b] = map[string][]byte{}
 	}
+	if _, ok := tx.writes[b][string(key)]; !ok {
+		tx.keys[b].Add(string(key))
+	}
 	tx.writes[b][string(key)] = value
 }
 
@@ -89,8 +93,8 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 			keys = append(keys, bytes.Clone(k))
 		}
 	}
-	for k, v := range tx.writes[b] { // sorted below
-		if v != nil && strings.HasPrefix(k, string(prefix)) {
+	for k := range tx.keys[b].With(string(prefix)) { // sorted below
+		if tx.writes[b][k] != nil {
 			keys = append(keys, []byte(k))
 		}
 	}
@@ -100,8 +104,8 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 
 // any says whether a key begins with the prefix.
 func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
-	for k, v := range tx.writes[b] { // only whether one is there reaches the output
-		if v != nil && strings.HasPrefix(k, string(prefix)) {
+	for k := range tx.keys[b].With(string(prefix)) {
+		if tx.writes[b][k] != nil {
 			return true
 		}
 	}
@@ -144,6 +148,7 @@ func actorName(a Actor) string {
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
 	tx.writes = [store.Buckets]map[string][]byte{}
+	tx.keys = [store.Buckets]overlay.Keys{}
 	tx.audits, tx.passed = nil, nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false

@@ -72,7 +72,7 @@ func split(body []byte) ([]jsontext.Value, error) {
 		}
 		return raw, nil
 	}
-	if err := jsonv2.Unmarshal(body, &raw); err != nil {
+	if err := jsonv2.Unmarshal(body, &raw, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, invalid("body", "is neither a JSON array nor lines of JSON objects: "+reasonOf(err))
 	}
 	return raw, nil
