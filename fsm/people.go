@@ -38,7 +38,7 @@ func (f *FSM) Customers(q ListQuery) (items []*resource.Customer, next string, t
 
 // TeamMember returns a user's place in a team; it must not be changed.
 func (f *FSM) TeamMember(team, user string) (*resource.TeamMember, bool) {
-	return f.people.Load().Members.ByID(resource.TeamMemberID(team, user))
+	return f.people.Load().Members.ByParts(team, user)
 }
 
 // TeamMembers returns the members of a team by user. It reads the file.

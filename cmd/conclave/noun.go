@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,7 @@ type noun struct {
 	columns []column
 	fields  []field
 	filters map[string]string // flags of list and the query parameters they set
+	named   string            // member that the argument of create sets; default: name
 	// create turns the flags into the document, if a field for each flag is not enough.
 	create func(doc map[string]any) error
 	more   func(a *app) []*cobra.Command // further verbs
@@ -112,7 +114,7 @@ func (a *app) createCommand(n noun) *cobra.Command {
 				return err
 			}
 			if len(args) == 1 {
-				doc["name"] = args[0]
+				doc[cmp.Or(n.named, "name")] = args[0]
 			}
 			if n.create != nil {
 				if err := n.create(doc); err != nil {

@@ -19,7 +19,12 @@ var (
 		{"rpm", "limits.rpm", asNumber, "requests a minute"},
 		{"tpm", "limits.tpm", asNumber, "tokens a minute"},
 		{"parallel", "limits.parallel", asNumber, "requests in flight"},
-		{"tag", "tags", asList, "a tag"},
+		{"route", "routes", asList, "a path or /prefix/* that may be called (default: all)"},
+		{"allow-ip", "allowed_ips", asList, "an address or range that requests may come from (default: any)"},
+		{"deny-ip", "denied_ips", asList, "an address or range that they may not come from"},
+		{"guardrail", "guardrails", asList, "a guardrail that judges its requests"},
+		{"callback", "callbacks", asList, "a callback that is told of its requests"},
+		{"tag", "tags", asList, "a tag of all its requests"},
 		{"metadata", "metadata", asJSON, "a JSON object of your own"},
 	}
 	upstreamFields = []field{
@@ -42,7 +47,7 @@ var (
 const firstPrefix = "first."
 
 // nouns is the table of the kinds of records.
-var nouns = []noun{
+var nouns = append(holderNouns, []noun{
 	{
 		name: "key", short: "Virtual keys",
 		columns: []column{
@@ -57,22 +62,23 @@ var nouns = []noun{
 		},
 		fields: append([]field{
 			{"team", "team_id", asText, "id or name of its team"},
-			{"user", "user_id", asText, "whose it is"},
+			{"project", "project_id", asText, "id or name of its project"},
+			{"user", "user_id", asText, "id or e-mail address of whose it is"},
 			{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
-			{"route", "routes", asList, "a path or /prefix/* that it may call (default: all)"},
 			{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
 			{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
 		}, holderFields...),
-		filters: map[string]string{"team": "team_id"},
+		filters: map[string]string{"team": "team_id", "project": "project_id", "user": "user_id", "status": "status"},
 		create:  budgetFlags,
 		more:    keyVerbs,
 	},
 	{
 		name: "team", short: "Teams of keys",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
-		fields:  holderFields,
+		fields:  append([]field{{"organization", "organization_id", asText, "id or name of its organization"}}, holderFields...),
+		filters: map[string]string{"organization": "organization_id"},
 		create:  budgetFlags,
-		more:    func(a *app) []*cobra.Command { return a.blockVerbs("team") },
+		more:    func(a *app) []*cobra.Command { return append(a.blockVerbs("team"), a.memberCommand()) },
 	},
 	{
 		name: "model", short: "Models that clients ask for",
@@ -153,7 +159,7 @@ var nouns = []noun{
 			return nil
 		},
 	},
-}
+}...)
 
 func modelFields() []field {
 	fields := []field{

@@ -72,6 +72,26 @@ func (t *Packed[T, P]) ByID(id string) (P, bool) {
 	return t.decode(r), true
 }
 
+// ByParts returns the record whose id is a, a slash and b. It makes no string of them: it is
+// asked on the way of requests.
+func (t *Packed[T, P]) ByParts(a, b string) (P, bool) {
+	var h maphash.Hash
+	h.SetSeed(t.seed)
+	_, _ = h.WriteString(a) // never fails
+	_ = h.WriteByte('/')
+	_, _ = h.WriteString(b)
+	s := t.byID.load()
+	for i := h.Sum64(); ; i++ {
+		r := s[i&uint64(len(s)-1)].Load()
+		if r == nil {
+			return nil, false
+		}
+		if r != t.byID.dead() && len(r.id) == len(a)+1+len(b) && r.id[:len(a)] == a && r.id[len(a)] == '/' && r.id[len(a)+1:] == b {
+			return t.decode(r), true
+		}
+	}
+}
+
 // decode returns the decoded record, the same one until it is packed again.
 func (t *Packed[T, P]) decode(r *packedRecord[T]) P {
 	if v := r.decoded.Load(); v != nil {
