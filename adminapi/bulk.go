@@ -19,7 +19,8 @@ const (
 )
 
 type bulkInput struct {
-	Existing string `query:"existing" enum:"refuse,skip" default:"refuse" doc:"what to do with a key whose name another has: refuse all, or skip it"`
+	Existing string `query:"existing" enum:"refuse,skip" default:"refuse" doc:"what to do with a key whose name or secret another has: refuse all, or skip it"`
+	DryRun   bool   `query:"dry_run" doc:"check all and make none"`
 	RawBody  []byte
 }
 
@@ -40,11 +41,8 @@ func (s *Server) registerBulk() {
 		if err != nil {
 			return nil, s.problem(err)
 		}
-		existing := records.RefuseExisting
-		if in.Existing == "skip" {
-			existing = records.SkipExisting
-		}
-		made, w, err := s.rs.CreateKeys(ctx, callerOf(ctx), docs, existing)
+		how := records.Bulk{SkipExisting: in.Existing == "skip", DryRun: in.DryRun}
+		made, w, err := s.rs.CreateKeys(ctx, callerOf(ctx), docs, how)
 		if err != nil {
 			return nil, s.problem(err)
 		}

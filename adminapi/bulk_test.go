@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 func TestBulk(t *testing.T) {
@@ -22,7 +23,7 @@ func TestBulk(t *testing.T) {
 	}
 	keys = append(keys, json.RawMessage(`{"secret":"sk-given-by-its-owner"}`))
 	before := h.State.Applied()
-	made, err := c.CreateKeys(ctx, keys, client.RefuseExisting)
+	made, err := c.CreateKeys(ctx, keys, client.Bulk{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,15 +44,24 @@ func TestBulk(t *testing.T) {
 	}
 
 	again := append(keys[:2:2], json.RawMessage(`{"name":"new"}`), json.RawMessage(`{"name":"new"}`))
-	made, err = c.CreateKeys(ctx, again, client.SkipExisting)
+	made, err = c.CreateKeys(ctx, again, client.Bulk{SkipExisting: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if made.Created != 1 || made.Skipped != 3 || !made.Items[0].Skipped || made.Items[2].Secret == "" || made.Items[3].ID != made.Items[2].ID {
 		t.Errorf("skipping: got %+v", made)
 	}
-	if made, err = c.CreateKeys(ctx, again, client.SkipExisting); err != nil || made.Created != 0 || made.Skipped != 4 {
+	if made, err = c.CreateKeys(ctx, again, client.Bulk{SkipExisting: true}); err != nil || made.Created != 0 || made.Skipped != 4 {
 		t.Errorf("skipping all: got %+v, %v", made, err)
+	}
+
+	dry, err := c.CreateKeys(ctx, []json.RawMessage{[]byte(`{"name":"dry"}`), []byte(`{"name":"k1"}`)}, client.Bulk{DryRun: true, SkipExisting: true})
+	if _, there := h.State.KeyByName("dry"); err != nil || there || dry.Created != 1 || dry.Skipped != 1 || dry.Items[0].Secret != "" {
+		t.Errorf("dry run: got %+v, %v; key made: %v", dry, err, there)
+	}
+	same, err := c.CreateKeys(ctx, keys[50:], client.Bulk{SkipExisting: true})
+	if err != nil || same.Skipped != 1 || same.Items[0].Hash != resource.HashSecret("sk-given-by-its-owner") {
+		t.Errorf("the same secret again: got %+v, %v", same, err)
 	}
 
 	lines := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/bulk", "{\"name\":\"l1\"}\n\n{\"name\":\"l2\"}\r\n", "Content-Type", "application/x-ndjson")

@@ -34,14 +34,11 @@ func (e *ItemError) Error() string { return fmt.Sprintf("[%d]: %v", e.Index, e.E
 // Unwrap gives what is wrong with it.
 func (e *ItemError) Unwrap() error { return e.Err }
 
-// Existing says what CreateKeys does with a document whose name a key has already.
-type Existing uint8
-
-// The zero value of Existing refuses all of the documents.
-const (
-	RefuseExisting Existing = iota
-	SkipExisting
-)
+// Bulk says how CreateKeys makes keys. The zero value makes all of them or none.
+type Bulk struct {
+	SkipExisting bool // pass over documents whose name or secret a key has already
+	DryRun       bool // check all of them and make none
+}
 
 // ParseDocuments reads a JSON array of objects, or lines of one object each; empty lines do
 // not count.
@@ -80,14 +77,14 @@ func split(body []byte) ([]jsontext.Value, error) {
 
 // CreateKeys makes a key of each document, all or none, in one entry. The answer has their
 // order. An error about one of them is an *ItemError.
-func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, existing Existing) (client.MadeKeys, Written, error) {
-	b := bulk{rs: rs, by: by, existing: existing, names: map[string]string{}, hashes: map[resource.Hash]bool{}}
+func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, how Bulk) (client.MadeKeys, Written, error) {
+	b := bulk{rs: rs, by: by, how: how, names: map[string]string{}, hashes: map[resource.Hash]string{}}
 	for i, doc := range docs {
 		if err := b.add(doc); err != nil {
 			return client.MadeKeys{}, Written{}, &ItemError{i, err}
 		}
 	}
-	if len(b.puts) == 0 {
+	if len(b.puts) == 0 || how.DryRun {
 		return b.made, Written{}, nil
 	}
 	batch, err := Batch(slices.Concat(b.puts, b.blocks))
@@ -118,13 +115,13 @@ func sizeOf(b fsm.Batch) (n int) {
 
 // bulk collects the commands that make several keys.
 type bulk struct {
-	rs       *Records
-	by       Caller
-	existing Existing
+	rs  *Records
+	by  Caller
+	how Bulk
 
-	names  map[string]string // of the keys before, with their ids
-	hashes map[resource.Hash]bool
-	puts   []fsm.Command // one for each key that is made
+	names  map[string]string        // of the keys before, with their ids
+	hashes map[resource.Hash]string // the same
+	puts   []fsm.Command            // one for each key that is made
 	blocks []fsm.Command
 	made   client.MadeKeys
 }
@@ -143,16 +140,8 @@ func (b *bulk) add(doc Document) error {
 	if err != nil {
 		return err
 	}
-	if id, taken := b.taken(k.Name); taken {
-		if b.existing == RefuseExisting {
-			return fmt.Errorf("key named %q: %w", k.Name, resource.ErrExists)
-		}
-		b.made.Skipped++
-		b.made.Items = append(b.made.Items, client.MadeKey{ID: id, Name: k.Name, Skipped: true})
-		return nil
-	}
-	if _, taken := b.rs.cfg.State.KeyByHash(k.Hash); taken || b.hashes[k.Hash] {
-		return fmt.Errorf("secret of the key: %w", resource.ErrExists)
+	if there, err := b.taken(k); err != nil || there {
+		return err
 	}
 	put, err := n.command(b.by, nil, k)
 	if err != nil {
@@ -165,22 +154,52 @@ func (b *bulk) add(doc Document) error {
 	if k.Name != "" {
 		b.names[k.Name] = k.ID
 	}
-	b.hashes[k.Hash] = true
+	b.hashes[k.Hash] = k.ID
 	b.made.Created++
-	b.made.Items = append(b.made.Items, client.MadeKey{ID: k.ID, Name: k.Name, Secret: first.secret})
+	made := client.MadeKey{ID: k.ID, Name: k.Name, Hash: k.Hash, Secret: first.secret}
+	if b.how.DryRun {
+		made = client.MadeKey{Name: k.Name}
+	}
+	b.made.Items = append(b.made.Items, made)
 	return nil
 }
 
-// taken finds the key that has the name.
-func (b *bulk) taken(name string) (id string, ok bool) {
-	if name == "" {
-		return "", false
+// taken passes a key over, or refuses it, if another has its name or its secret.
+func (b *bulk) taken(k *resource.Key) (bool, error) {
+	what := fmt.Sprintf("key named %q", k.Name)
+	id, hash, ok := b.named(k.Name)
+	if !ok {
+		what = "secret of the key"
+		id, hash, ok = b.secret(k.Hash)
 	}
-	if id, ok := b.names[name]; ok {
-		return id, true
+	switch {
+	case !ok:
+		return false, nil
+	case !b.how.SkipExisting:
+		return true, fmt.Errorf("%s: %w", what, resource.ErrExists)
+	}
+	b.made.Skipped++
+	b.made.Items = append(b.made.Items, client.MadeKey{ID: id, Name: k.Name, Hash: hash, Skipped: true})
+	return true, nil
+}
+
+// named finds the key that has the name, in the state or among those before.
+func (b *bulk) named(name string) (id string, hash resource.Hash, ok bool) {
+	if name == "" {
+		return "", resource.Hash{}, false
 	}
 	if k, ok := b.rs.cfg.State.KeyByName(name); ok {
-		return k.ID, true
+		return k.ID, k.Hash, true
 	}
-	return "", false
+	id, ok = b.names[name]
+	return id, resource.Hash{}, ok
+}
+
+// secret finds the key that has the secret.
+func (b *bulk) secret(h resource.Hash) (id string, hash resource.Hash, ok bool) {
+	if k, ok := b.rs.cfg.State.KeyByHash(h); ok {
+		return k.ID, k.Hash, true
+	}
+	id, ok = b.hashes[h]
+	return id, h, ok
 }
