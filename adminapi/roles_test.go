@@ -26,7 +26,8 @@ func TestRoles(t *testing.T) {
 	client := secret("client", `,"team_id":"mine"`)
 	secret("other", `,"team_id":"theirs"`)
 
-	own := []string{"get-key", "get-team", "get-organization", "get-project", "get-user", "litellm-key-info", "litellm-team-info", "get-schema"}
+	own := []string{"get-key", "get-team", "get-organization", "get-project", "get-user",
+		"litellm-organization-info", "litellm-project-info", "litellm-user-info", "litellm-v2-user-info", "litellm-key-info", "litellm-team-info", "get-schema"}
 	for _, r := range h.API.Routes() {
 		path := strings.ReplaceAll(r.Pattern, "{id}", "other")
 		if a := h.Call("", r.Method, path, ""); a.Status != 401 {

@@ -134,10 +134,10 @@ func (g *Grant) terms(a *Allowance) []Terms {
 // child could never spend the rest.
 func (g *Grant) overBudgets(child, parent *Policy) string {
 	theirs := g.terms(&parent.Allowance)
-	for _, c := range g.terms(&child.Allowance) {
+	for _, c := range g.terms(&child.Allowance) { // one of MaxMoney bounds nothing: it has a soft limit alone
 		for i := range theirs {
 			p := &theirs[i]
-			if c.Unit() == p.Unit() && c.length() <= p.length() && c.base() > p.base() && g.counts(p, &c) {
+			if c.Unit() == p.Unit() && c.length() <= p.length() && c.base() > p.base() && c.base() < MaxMoney && g.counts(p, &c) {
 				return fmt.Sprintf("%s of %s in %s", c.base(), firstOf(string(c.Unit()), "USD"), firstOf(c.Name, string(c.Per)))
 			}
 		}

@@ -1,94 +1,205 @@
 package litellm
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// periods are LiteLLM's spellings of the periods that a budget can have. Their resets are
-// LiteLLM's, too: at midnight, on Monday, on the first of the month.
-var periods = map[string]resource.Per{
-	"1h": resource.PerHour, "60m": resource.PerHour, "3600s": resource.PerHour, "hourly": resource.PerHour,
-	"1d": resource.PerDay, "24h": resource.PerDay, "86400s": resource.PerDay, "daily": resource.PerDay,
-	"7d": resource.PerWeek, "1w": resource.PerWeek, "weekly": resource.PerWeek,
-	"30d": resource.PerMonth, "1mo": resource.PerMonth, "monthly": resource.PerMonth,
+// period is a budget_duration: so many periods.
+type period struct {
+	per   resource.Per
+	every int64
 }
 
-// spellings is how each period is written to LiteLLM's clients; total has none.
-var spellings = map[resource.Per]string{
-	resource.PerHour: "1h", resource.PerDay: "1d", resource.PerWeek: "7d", resource.PerMonth: "30d",
+// words are LiteLLM's words for durations, and those that mean a period of the calendar:
+// their resets are at midnight, on Monday, on the first of the month.
+var words = map[string]period{
+	"hourly": {resource.PerHour, 0}, "daily": {resource.PerDay, 0}, "weekly": {resource.PerWeek, 0}, "monthly": {resource.PerMonth, 0},
+	"7d": {resource.PerWeek, 0}, "30d": {resource.PerMonth, 0},
 }
 
-func parsePeriod(field, text string) (resource.Per, error) {
+// units are the units of a duration that a window can have, and how many of a smaller one
+// make a larger.
+var units = map[string]period{
+	"s": {resource.PerHour, 3600}, "m": {resource.PerHour, 60}, "h": {resource.PerHour, 1},
+	"d": {resource.PerDay, 1}, "w": {resource.PerWeek, 1}, "mo": {resource.PerMonth, 1},
+}
+
+func parsePeriod(field, text string) (period, error) {
 	if text == "" {
-		return resource.PerTotal, nil
+		return period{per: resource.PerTotal}, nil
 	}
-	per, ok := periods[strings.ToLower(text)]
-	if !ok {
-		return "", invalid(field, fmt.Sprintf("%q is not possible; a budget is for 1h, 1d, 7d or 30d (1mo), or, without it, for ever", text))
+	text = strings.ToLower(text)
+	if p, ok := words[text]; ok {
+		return p, nil
 	}
-	return per, nil
+	unit := strings.TrimLeft(text, "0123456789")
+	n, err := strconv.ParseInt(text[:len(text)-len(unit)], 10, 64)
+	u, ok := units[unit]
+	if err != nil || !ok || n < 1 || n%u.every != 0 || n/u.every > 24*365 {
+		return period{}, invalid(field, fmt.Sprintf("%q is not possible; a budget is for whole hours, days, weeks or months (12h, 1d, 7d, 1mo), or, without it, for ever", text))
+	}
+	n /= u.every
+	if u.per == resource.PerHour && n%24 == 0 {
+		u.per, n = resource.PerDay, n/24
+	}
+	if n > 1000 {
+		return period{}, invalid(field, fmt.Sprintf("%q is longer than 1000 periods", text))
+	}
+	if n == 1 {
+		n = 0
+	}
+	return period{u.per, n}, nil
 }
 
-// limitsDoc moves LiteLLM's limits and budgets of a key or team to where a record has
-// them. now is what an update finds: a field that is not given keeps its value.
-func limitsDoc(in, out records.Document, now []resource.Terms) error {
-	limits := records.Document{}
-	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
-		if v, ok := in[theirs]; ok {
-			limits[ours] = v
-		}
+// spelling is how a period is written to LiteLLM's clients; nil is for ever.
+func spelling(t *resource.Terms) any {
+	unit := map[resource.Per]string{resource.PerHour: "h", resource.PerDay: "d", resource.PerWeek: "w", resource.PerMonth: "mo"}[t.Per]
+	switch {
+	case unit == "":
+		return nil
+	case t.Every > 1:
+		return strconv.FormatInt(t.Every, 10) + unit
+	case t.Per == resource.PerWeek:
+		return "7d"
+	case t.Per == resource.PerMonth:
+		return "30d"
 	}
-	if len(limits) > 0 {
-		if err := out.Set("limits", limits); err != nil {
-			return err
-		}
-	}
-	terms, given, err := termsOf(in, now)
-	if err != nil || !given {
-		return err
-	}
-	return out.Set("budgets", terms)
+	return "1" + unit
 }
 
-// termsOf reads max_budget with budget_duration, or budget_limits.
+// isMain says that terms are those that max_budget writes: dollars for whatever model.
+func isMain(t *resource.Terms) bool { return t.Unit() == resource.UnitUSD && len(t.Models) == 0 }
+
+// termsOf makes the budgets of what LiteLLM's fields say: max_budget with its companions,
+// budget_limits, and model_max_budget. now is what an update finds: what is not given stays.
 func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
-	_, hasMax := in["max_budget"]
-	_, hasPer := in["budget_duration"]
-	if raw, ok := in["budget_limits"]; ok && !records.IsNull(raw) && string(raw) != "[]" {
-		terms, err = severalTerms(in)
-		return terms, true, err
+	terms = slices.Clone(now)
+	if raw, ok := in["budget_limits"]; ok && !isEmpty(raw) {
+		several, err := severalTerms(in)
+		if err != nil {
+			return nil, false, err
+		}
+		terms = append(slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) }), several...)
+		given = true
 	}
-	if !hasMax && !hasPer {
-		return nil, false, nil
-	}
-	t := resource.Terms{Per: resource.PerTotal}
-	if len(now) > 0 {
-		t = now[0]
-	}
-	if hasMax && records.IsNull(in["max_budget"]) {
-		return []resource.Terms{}, true, nil
-	}
-	if err := in.Take("max_budget", &t.USD); err != nil {
+	main, ok, err := mainTerms(in, terms)
+	if err != nil {
 		return nil, false, err
 	}
-	if hasPer {
-		var per string
-		if err := in.Take("budget_duration", &per); err != nil {
-			return nil, false, err
+	if ok {
+		i := slices.IndexFunc(terms, func(t resource.Terms) bool { return isMain(&t) })
+		switch {
+		case main == nil && i >= 0:
+			terms = slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) })
+		case main != nil && i >= 0:
+			terms[i] = *main
+		case main != nil:
+			terms = append([]resource.Terms{*main}, terms...)
 		}
-		if t.Per, err = parsePeriod("budget_duration", per); err != nil {
-			return nil, false, err
-		}
-		t.Name = string(t.Per)
+		given = true
 	}
-	if !hasMax && len(now) == 0 {
+	if raw, ok := in["model_max_budget"]; ok {
+		of, err := modelTerms(raw)
+		if err != nil {
+			return nil, false, err
+		}
+		terms = append(slices.DeleteFunc(terms, func(t resource.Terms) bool { return len(t.Models) > 0 && t.Unit() == resource.UnitUSD }), of...)
+		given = true
+	}
+	return terms, given, nil
+}
+
+// mainTerms reads max_budget, budget_duration, soft_budget and a temporary increase; nil for
+// no budget. ok is false if no field says anything.
+func mainTerms(in records.Document, now []resource.Terms) (main *resource.Terms, ok bool, err error) {
+	t := resource.Terms{Per: resource.PerTotal, USD: resource.MaxMoney}
+	had := false
+	if i := slices.IndexFunc(now, func(t resource.Terms) bool { return isMain(&t) }); i >= 0 {
+		t, had = now[i], true
+	}
+	if raw, given := in["max_budget"]; given {
+		ok, t.USD = true, resource.MaxMoney
+		if err := in.Take("max_budget", &t.USD); err != nil {
+			return nil, false, err
+		}
+		had = had || !records.IsNull(raw)
+		if records.IsNull(raw) && t.Soft == 0 && isEmpty(in["soft_budget"]) {
+			return nil, true, nil
+		}
+	}
+	if raw, given := in["soft_budget"]; given {
+		ok, t.Soft = true, 0
+		if err := in.Take("soft_budget", &t.Soft); err != nil {
+			return nil, false, err
+		}
+		if t.Soft > 0 && t.Soft >= t.USD {
+			return nil, false, invalid("soft_budget", "is not below max_budget")
+		}
+		had = had || !records.IsNull(raw)
+	}
+	if _, given := in["budget_duration"]; given {
+		ok = true
+		var text string
+		if err := in.Take("budget_duration", &text); err != nil {
+			return nil, false, err
+		}
+		p, err := parsePeriod("budget_duration", text)
+		if err != nil {
+			return nil, false, err
+		}
+		t.Per, t.Every, t.Name = p.per, p.every, ""
+	}
+	raised, err := increase(in, &t)
+	if err != nil {
+		return nil, false, err
+	}
+	if !had {
 		return nil, false, nil // a period alone limits nothing, as with LiteLLM
 	}
-	return append([]resource.Terms{t}, now[min(1, len(now)):]...), true, nil
+	return &t, ok || raised, nil
+}
+
+// increase reads a temporary increase of the budget.
+func increase(in records.Document, t *resource.Terms) (given bool, err error) {
+	_, amount := in["temp_budget_increase"]
+	_, until := in["temp_budget_expiry"]
+	if !amount && !until {
+		return false, nil
+	}
+	inc := resource.TempIncrease{}
+	if t.Increase != nil {
+		inc = *t.Increase
+	}
+	if isEmpty(in["temp_budget_increase"]) && amount {
+		t.Increase = nil
+		return true, nil
+	}
+	if err := in.Take("temp_budget_increase", &inc.Amount); err != nil {
+		return false, err
+	}
+	var text string
+	if err := in.Take("temp_budget_expiry", &text); err != nil {
+		return false, err
+	}
+	if text != "" {
+		if inc.Until, err = parseTime("temp_budget_expiry", text); err != nil {
+			return false, err
+		}
+	}
+	if inc.Until == 0 {
+		return false, invalid("temp_budget_expiry", "is missing; an increase ends")
+	}
+	t.Increase = &inc
+	return true, nil
 }
 
 func severalTerms(in records.Document) ([]resource.Terms, error) {
@@ -103,39 +214,150 @@ func severalTerms(in records.Document) ([]resource.Terms, error) {
 	if raw, ok := in["max_budget"]; ok && !records.IsNull(raw) {
 		return nil, invalid("budget_limits", "give either budget_limits or max_budget")
 	}
+	delete(in, "max_budget")
 	terms := make([]resource.Terms, 0, len(several))
 	for i, b := range several {
-		per, err := parsePeriod(fmt.Sprintf("budget_limits[%d].budget_duration", i), b.Duration)
+		p, err := parsePeriod(fmt.Sprintf("budget_limits[%d].budget_duration", i), b.Duration)
 		if err != nil {
 			return nil, err
 		}
-		terms = append(terms, resource.Terms{USD: b.Max, Per: per})
+		terms = append(terms, resource.Terms{USD: b.Max, Per: p.per, Every: p.every})
 	}
 	return terms, nil
 }
 
-// budgetRow writes terms as LiteLLM's fields.
-func (a *API) budgetRow(row map[string]any, kind, id string, terms []resource.Terms, limits resource.Limits) {
-	row["tpm_limit"], row["rpm_limit"], row["max_parallel_requests"] = limits.TPM, limits.RPM, limits.Parallel
-	row["max_budget"], row["budget_duration"], row["budget_reset_at"] = nil, nil, nil
-	if len(terms) == 0 {
+// modelBudget is one value of model_max_budget.
+type modelBudget struct {
+	Max      *resource.Money `json:"max_budget"`
+	Limit    *resource.Money `json:"budget_limit"`
+	Duration string          `json:"budget_duration"`
+	Period   string          `json:"time_period"`
+	TPM      *int64          `json:"tpm_limit"`
+	RPM      *int64          `json:"rpm_limit"`
+}
+
+// modelBudgets reads model_max_budget: an object, or a bare amount, for each model.
+func modelBudgets(raw json.RawMessage) (map[string]modelBudget, error) {
+	if isEmpty(raw) {
+		return nil, nil
+	}
+	var each map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &each); err != nil {
+		return nil, invalid("model_max_budget", "is not an object of models")
+	}
+	out := map[string]modelBudget{}
+	for model, v := range each {
+		var b modelBudget
+		var err error
+		if v[0] == '{' {
+			err = json.Unmarshal(v, &b)
+		} else {
+			b.Max = new(resource.Money)
+			err = json.Unmarshal(v, b.Max)
+		}
+		if err != nil {
+			return nil, invalid("model_max_budget."+model, err.Error())
+		}
+		out[model] = b
+	}
+	return out, nil
+}
+
+func modelTerms(raw json.RawMessage) ([]resource.Terms, error) {
+	all, err := modelBudgets(raw)
+	if err != nil {
+		return nil, err
+	}
+	var terms []resource.Terms
+	for _, model := range sorted(all) {
+		b := all[model]
+		limit := b.Max
+		if limit == nil {
+			limit = b.Limit
+		}
+		if limit == nil {
+			continue
+		}
+		text := b.Duration
+		if text == "" {
+			text = b.Period
+		}
+		p, err := parsePeriod("model_max_budget."+model+".budget_duration", text)
+		if err != nil {
+			return nil, err
+		}
+		terms = append(terms, resource.Terms{Name: modelTermsName(model), USD: *limit, Per: p.per, Every: p.every, Models: []string{model}})
+	}
+	return terms, nil
+}
+
+// modelTermsName makes the name of a model's terms, which has no slash and 64 bytes.
+func modelTermsName(model string) string {
+	name := "model_" + strings.ReplaceAll(model, "/", ":")
+	if len(name) > 64 || strings.Contains(model, ":") {
+		sum := sha256.Sum256([]byte(model))
+		return "model_" + hex.EncodeToString(sum[:16])
+	}
+	return name
+}
+
+// budgetRow writes an allowance as LiteLLM's fields.
+func (a *API) budgetRow(row map[string]any, kind, id string, al *resource.Allowance) {
+	row["tpm_limit"], row["rpm_limit"], row["max_parallel_requests"] = al.Limits.TPM, al.Limits.RPM, al.Limits.Parallel
+	row["max_budget"], row["soft_budget"], row["budget_duration"], row["budget_reset_at"] = nil, nil, nil, nil
+	row["budget_id"] = orNil(al.BudgetID)
+	modelLimitRows(row, al.ModelLimits)
+	models := map[string]any{}
+	var mains []*resource.Terms
+	for i := range al.Budgets {
+		t := &al.Budgets[i]
+		switch {
+		case isMain(t):
+			mains = append(mains, t)
+		case t.Unit() == resource.UnitUSD && len(t.Models) == 1:
+			models[t.Models[0]] = map[string]any{"max_budget": t.USD, "budget_duration": spelling(t)}
+		}
+	}
+	row["model_max_budget"] = models
+	if len(mains) == 0 {
 		return
 	}
-	t := terms[0]
-	row["max_budget"] = t.USD
-	if d, ok := spellings[t.Per]; ok {
-		row["budget_duration"] = d
+	t := mains[0]
+	if t.USD != resource.MaxMoney {
+		row["max_budget"] = t.USD
 	}
-	for _, a := range a.cfg.Records.Accounts(kind + "/" + id) {
-		if a.Budget == t.Name && a.ResetsAt != 0 {
-			row["budget_reset_at"] = a.ResetsAt
+	if t.Soft > 0 {
+		row["soft_budget"] = t.Soft
+	}
+	if t.Increase != nil {
+		row["temp_budget_increase"], row["temp_budget_expiry"] = t.Increase.Amount, t.Increase.Until
+	}
+	row["budget_duration"] = spelling(t)
+	if id == "" {
+		return
+	}
+	for _, account := range a.cfg.Records.Accounts(kind + "/" + id) {
+		if account.Budget == t.Name && account.ResetsAt != 0 {
+			row["budget_reset_at"] = account.ResetsAt
 		}
 	}
-	if len(terms) > 1 {
+	if len(mains) > 1 {
 		var all []map[string]any
-		for _, t := range terms {
-			all = append(all, map[string]any{"max_budget": t.USD, "budget_duration": spellings[t.Per]})
+		for _, t := range mains {
+			all = append(all, map[string]any{"max_budget": t.USD, "budget_duration": spelling(t)})
 		}
 		row["budget_limits"] = all
+	}
+}
+
+func modelLimitRows(row map[string]any, limits map[string]resource.Limits) {
+	for field, of := range modelLimitFields {
+		values := map[string]int64{}
+		for model, l := range limits {
+			if v := *of(&l); v != nil {
+				values[model] = *v
+			}
+		}
+		row[field] = values
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,19 +14,11 @@ import (
 )
 
 // unsupportedKeyFields bound or widen what a key may do in LiteLLM, and do nothing here.
-var unsupportedKeyFields = []string{
-	"access_group_ids", "agent_id", "aliases", "allowed_cache_controls", "allowed_passthrough_routes",
-	"allowed_vector_store_indexes", "auto_rotate", "budget_fallbacks", "config", "denied_passthrough_routes",
-	"disable_global_guardrails", "end_user_budget_id", "enforced_params", "guardrails", "mcp_rpm_limit",
-	"model_max_budget", "model_rpm_limit", "model_tpm_limit", "object_permission", "organization_id",
-	"permissions", "policies", "project_id", "rotation_interval", "router_settings", "soft_budget",
-	"tag_rpm_limit", "temp_budget_expiry", "temp_budget_increase", "throttle_on_budget_exceeded", "tpd_limit",
-}
+var unsupportedKeyFields = []string{"auto_rotate", "config", "rotation_interval"}
 
-// renamedKeyFields are fields that only have another name.
+// renamedKeyFields are fields of keys that only have another name.
 var renamedKeyFields = map[string]string{
-	"key_alias": "name", "user_id": "user_id", "team_id": "team_id", "budget_id": "budget_id",
-	"metadata": "metadata", "tags": "tags", "blocked": "blocked", "allowed_routes": "routes", "models": "models",
+	"key_alias": "name", "user_id": "user_id", "team_id": "team_id", "project_id": "project_id",
 }
 
 func (a *API) keyGenerate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
@@ -33,6 +26,10 @@ func (a *API) keyGenerate(w http.ResponseWriter, r *http.Request, by records.Cal
 	if err != nil {
 		return err
 	}
+	return a.generate(w, r, by, in)
+}
+
+func (a *API) generate(w http.ResponseWriter, r *http.Request, by records.Caller, in records.Document) error {
 	doc, err := a.keyDoc(in, nil)
 	if err != nil {
 		return err
@@ -45,6 +42,23 @@ func (a *API) keyGenerate(w http.ResponseWriter, r *http.Request, by records.Cal
 		return err
 	}
 	return answer(w, wr, a.generated(k, wr.Secret))
+}
+
+// serviceAccount makes a key of a team that belongs to no user.
+func (a *API) serviceAccount(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	team, err := textOf(in, "team_id")
+	if err != nil {
+		return err
+	}
+	if team == "" {
+		return invalid("team_id", "is missing; a service account belongs to a team")
+	}
+	delete(in, "user_id")
+	return a.generate(w, r, by, in)
 }
 
 func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
@@ -110,6 +124,11 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
+	if ref := r.PathValue("key"); ref != "" {
+		if err := in.Set("key", ref); err != nil {
+			return err
+		}
+	}
 	now, err := a.keyOf(by, in)
 	if err != nil {
 		return err
@@ -147,6 +166,11 @@ func (a *API) keyInfo(w http.ResponseWriter, r *http.Request, by records.Caller)
 	if err != nil {
 		return err
 	}
+	return answer(w, records.Written{}, map[string]any{"key": k.Hash, "info": a.infoRow(k)})
+}
+
+// infoRow is a key's row without its hash, and with its status.
+func (a *API) infoRow(k *resource.Key) map[string]any {
 	row := a.keyRow(k)
 	delete(row, "token")
 	row["status"] = "active"
@@ -156,14 +180,57 @@ func (a *API) keyInfo(w http.ResponseWriter, r *http.Request, by records.Caller)
 	case k.ExpiredAt(resource.At(a.cfg.Now())):
 		row["status"] = "expired"
 	}
-	return answer(w, records.Written{}, map[string]any{"key": k.Hash, "info": row})
+	return row
+}
+
+// keyInfos shows several keys.
+func (a *API) keyInfos(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	refs, err := refsOf(in, "keys")
+	if err != nil {
+		return err
+	}
+	hashes, infos := []resource.Hash{}, []map[string]any{}
+	for _, ref := range refs {
+		k, err := a.cfg.Records.Keys.One(by, a.keyRef(ref))
+		if err != nil {
+			return err
+		}
+		hashes, infos = append(hashes, k.Hash), append(infos, a.infoRow(k))
+	}
+	return answer(w, records.Written{}, map[string]any{"key": hashes, "info": infos})
+}
+
+// keyAliases lists the names of keys.
+func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	q := r.URL.Query()
+	names := []string{}
+	for k := range a.cfg.Records.AllKeys(records.Query{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "name"}) {
+		if k.Name != "" {
+			names = append(names, k.Name)
+		}
+	}
+	page, pages, from, to, err := pageOf(q, "size", 50, len(names))
+	if err != nil {
+		return err
+	}
+	return answer(w, records.Written{}, map[string]any{
+		"aliases": names[from:to], "total_count": len(names), "current_page": page, "total_pages": pages, "size": to - from,
+	})
 }
 
 func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
 	var found []*resource.Key
-	for k := range a.cfg.Records.AllKeys(records.Query{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "-created_at"}) {
-		if isOr(q.Get("key_alias"), k.Name) && isOr(q.Get("key_hash"), k.Hash.String()) && isOr(q.Get("user_id"), k.UserID) {
+	query, err := keyQuery(q)
+	if err != nil {
+		return err
+	}
+	for k := range a.cfg.Records.AllKeys(query) {
+		if isOr(q.Get("key_alias"), k.Name) && isOr(q.Get("key_hash"), k.Hash.String()) {
 			found = append(found, k)
 		}
 	}
@@ -184,6 +251,34 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 	})
 }
 
+// keyQuery reads what LiteLLM's list of keys can be asked for.
+func keyQuery(q url.Values) (records.Query, error) {
+	out := records.Query{
+		TeamID: q.Get("team_id"), ProjectID: q.Get("project_id"), UserID: q.Get("user_id"), Q: q.Get("search"), Sort: "-created_at",
+	}
+	if by := q.Get("sort_by"); by != "" {
+		names := map[string]string{"key_alias": "name", "created_at": "created_at", "updated_at": "updated_at", "expires": "expires_at", "token": "id"}
+		name, ok := names[by]
+		if !ok {
+			return out, invalid("sort_by", by+" is not one of key_alias, created_at, updated_at, expires, token")
+		}
+		out.Sort = name
+		if q.Get("sort_order") != "asc" {
+			out.Sort = "-" + name
+		}
+	}
+	switch status := q.Get("status"); status {
+	case "", "active":
+	case "revoked", "blocked":
+		out.Status = "blocked"
+	case "expired":
+		out.Status = "expired"
+	default:
+		return out, invalid("status", status+" is not one of active, revoked, expired")
+	}
+	return out, nil
+}
+
 // isOr says whether the value is what was asked for, if anything was.
 func isOr(asked, value string) bool { return asked == "" || asked == value }
 
@@ -196,27 +291,46 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 	if err := refuseKeyTypes(in); err != nil {
 		return nil, err
 	}
-	if err := toModels(in); err != nil {
+	if err := a.sameOrganization(in, now); err != nil {
 		return nil, err
 	}
-	out := records.Document{}
-	for theirs, ours := range renamedKeyFields {
-		if v, ok := in[theirs]; ok {
-			out[ours] = v
-		}
-	}
-	var terms []resource.Terms
+	var policy *resource.Policy
 	if now != nil {
-		terms = now.Budgets
+		policy = &now.Policy
+	}
+	out, err := policyDoc(in, policy)
+	if err != nil {
+		return nil, err
+	}
+	copied(in, out, renamedKeyFields)
+	if now != nil {
 		delete(out, "name") // on an update key_alias may be what the key is found by
 		if raw, ok := in["key_alias"]; ok && in["key"] != nil {
 			out["name"] = raw
 		}
 	}
-	if err := limitsDoc(in, out, terms); err != nil {
-		return nil, err
-	}
 	return out, a.expiryDoc(in, out)
+}
+
+// sameOrganization refuses an organization that is not that of the key's team: a key has none
+// of its own.
+func (a *API) sameOrganization(in records.Document, now *resource.Key) error {
+	id, err := textOf(in, "organization_id")
+	if err != nil || id == "" {
+		return err
+	}
+	ref, err := textOf(in, "team_id")
+	if err != nil {
+		return err
+	}
+	if ref == "" && now != nil {
+		ref = now.TeamID
+	}
+	t, ok := a.cfg.Records.Teams.Find(ref)
+	if !ok || t.OrganizationID != id {
+		return invalid("organization_id", "is not the organization of the key's team")
+	}
+	return nil
 }
 
 // refuseKeyTypes refuses presets of rights and spend that the key does not have.
@@ -299,16 +413,23 @@ func (a *API) generated(k *resource.Key, secret string) map[string]any {
 // keyRow writes a key as LiteLLM's row.
 func (a *API) keyRow(k *resource.Key) map[string]any {
 	row := map[string]any{
-		"token": k.Hash, "key_name": k.Hint, "key_alias": orNil(k.Name),
-		"spend":   a.cfg.State.Totals("key", k.ID).Cost,
-		"expires": k.ExpiresAt, "models": orEmpty(k.Models), "allowed_routes": orEmpty(k.Routes),
-		"user_id": orNil(k.UserID), "team_id": orNil(k.TeamID), "budget_id": orNil(k.BudgetID),
-		"metadata": orObject(k.Metadata), "tags": orEmpty(k.Tags), "blocked": k.Blocked,
-		"created_at": k.CreatedAt, "created_by": k.CreatedBy, "updated_at": k.UpdatedAt, "updated_by": k.UpdatedBy,
-		"id": k.ID,
+		"token": k.Hash, "key_name": k.Hint, "key_alias": orNil(k.Name), "expires": k.ExpiresAt,
+		"allowed_routes": orEmpty(k.Routes), "aliases": orMap(k.Aliases), "blocked": k.Blocked, "id": k.ID,
+		"user_id": orNil(k.UserID), "team_id": orNil(k.TeamID), "project_id": orNil(k.ProjectID), "organization_id": nil,
 	}
-	a.budgetRow(row, "key", k.ID, k.Budgets, k.Limits)
+	if t, ok := a.cfg.State.Catalog().Team(k.TeamID); ok {
+		row["organization_id"] = orNil(t.OrganizationID)
+	}
+	stamps(row, &k.Meta)
+	a.policyRow(row, resource.HolderKey, k.ID, &k.Policy)
 	return row
+}
+
+func orMap(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }
 
 func orNil(s string) any {

@@ -61,23 +61,101 @@ type Route struct {
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []Route {
+	return slices.Concat(a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes())
+}
+
+func (a *API) keyRoutes() []Route {
 	return []Route{
 		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
+		{"litellm-service-account", http.MethodPost, "/key/service-account/generate", a.serviceAccount},
 		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
 		{"litellm-key-bulk-update", http.MethodPost, "/key/bulk_update", a.keyBulkUpdate},
 		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
 		{"litellm-key-block", http.MethodPost, "/key/block", a.keyBlock(client.Blocked)},
 		{"litellm-key-unblock", http.MethodPost, "/key/unblock", a.keyBlock(client.Unblocked)},
 		{"litellm-key-regenerate", http.MethodPost, "/key/regenerate", a.keyRegenerate},
+		{"litellm-key-path-regenerate", http.MethodPost, "/key/{key}/regenerate", a.keyRegenerate},
 		{"litellm-key-info", http.MethodGet, "/key/info", a.keyInfo},
+		{"litellm-v2-key-info", http.MethodPost, "/v2/key/info", a.keyInfos},
 		{"litellm-key-list", http.MethodGet, "/key/list", a.keyList},
+		{"litellm-key-aliases", http.MethodGet, "/key/aliases", a.keyAliases},
+	}
+}
+
+func (a *API) teamRoutes() []Route {
+	teams, orgs, projects := a.teams(), a.organizations(), a.projects()
+	return []Route{
 		{"litellm-team-new", http.MethodPost, "/team/new", a.teamNew},
-		{"litellm-team-update", http.MethodPost, "/team/update", a.teamUpdate},
+		{"litellm-team-update", http.MethodPost, "/team/update", teams.update},
+		{"litellm-team-patch", http.MethodPatch, "/team/{id}", teams.updatePath},
 		{"litellm-team-delete", http.MethodPost, "/team/delete", a.teamDelete},
-		{"litellm-team-block", http.MethodPost, "/team/block", a.teamBlock(client.Blocked)},
-		{"litellm-team-unblock", http.MethodPost, "/team/unblock", a.teamBlock(client.Unblocked)},
+		{"litellm-team-block", http.MethodPost, "/team/block", teams.block(client.Blocked)},
+		{"litellm-team-unblock", http.MethodPost, "/team/unblock", teams.block(client.Unblocked)},
 		{"litellm-team-info", http.MethodGet, "/team/info", a.teamInfo},
 		{"litellm-team-list", http.MethodGet, "/team/list", a.teamList},
+		{"litellm-v2-team-list", http.MethodGet, "/v2/team/list", a.teamPages},
+		{"litellm-team-member-add", http.MethodPost, "/team/member_add", a.teamMemberAdd},
+		{"litellm-team-bulk-member-add", http.MethodPost, "/team/bulk_member_add", a.teamBulkMemberAdd},
+		{"litellm-team-member-update", http.MethodPost, "/team/member_update", a.teamMemberUpdate},
+		{"litellm-team-member-delete", http.MethodPost, "/team/member_delete", a.teamMemberDelete},
+		{"litellm-team-model-add", http.MethodPost, "/team/model/add", a.teamModels},
+		{"litellm-team-model-delete", http.MethodPost, "/team/model/delete", a.teamModels},
+		{"litellm-organization-new", http.MethodPost, "/organization/new", orgs.create},
+		{"litellm-organization-update", http.MethodPatch, "/organization/update", orgs.update},
+		{"litellm-organization-patch", http.MethodPatch, "/v2/organization/{id}", orgs.updatePath},
+		{"litellm-organization-delete", http.MethodDelete, "/organization/delete", a.organizationDelete},
+		{"litellm-organization-info", http.MethodGet, "/organization/info", a.organizationInfo},
+		{"litellm-organization-list", http.MethodGet, "/organization/list", a.organizationList},
+		{"litellm-organization-member-add", http.MethodPost, "/organization/member_add", a.organizationMemberAdd},
+		{"litellm-organization-member-delete", http.MethodDelete, "/organization/member_delete", a.organizationMemberDelete},
+		{"litellm-project-new", http.MethodPost, "/project/new", projects.create},
+		{"litellm-project-update", http.MethodPost, "/project/update", projects.update},
+		{"litellm-project-delete", http.MethodDelete, "/project/delete", projects.remove},
+		{"litellm-project-info", http.MethodGet, "/project/info", projects.info},
+		{"litellm-project-list", http.MethodGet, "/project/list", a.projectList},
+	}
+}
+
+func (a *API) peopleRoutes() []Route {
+	routes := []Route{
+		{"litellm-user-new", http.MethodPost, "/user/new", a.userNew},
+		{"litellm-user-update", http.MethodPost, "/user/update", a.userUpdate},
+		{"litellm-user-delete", http.MethodPost, "/user/delete", a.userDelete},
+		{"litellm-user-info", http.MethodGet, "/user/info", a.userInfo},
+		{"litellm-v2-user-info", http.MethodGet, "/v2/user/info", a.userInfoAlone},
+		{"litellm-user-list", http.MethodGet, "/user/list", a.userList},
+	}
+	customers := a.customers()
+	for _, name := range []string{"customer", "end_user"} {
+		id := "litellm-" + strings.ReplaceAll(name, "_", "-")
+		routes = append(
+			routes,
+			Route{id + "-new", http.MethodPost, "/" + name + "/new", customers.create},
+			Route{id + "-update", http.MethodPost, "/" + name + "/update", customers.update},
+			Route{id + "-delete", http.MethodPost, "/" + name + "/delete", customers.remove},
+			Route{id + "-block", http.MethodPost, "/" + name + "/block", a.customerBlock(client.Blocked)},
+			Route{id + "-unblock", http.MethodPost, "/" + name + "/unblock", a.customerBlock(client.Unblocked)},
+			Route{id + "-info", http.MethodGet, "/" + name + "/info", a.customerInfo},
+			Route{id + "-list", http.MethodGet, "/" + name + "/list", a.customerList},
+		)
+	}
+	return routes
+}
+
+func (a *API) otherRoutes() []Route {
+	tags, budgets := a.tags(), a.budgets()
+	return []Route{
+		{"litellm-tag-new", http.MethodPost, "/tag/new", tags.create},
+		{"litellm-tag-update", http.MethodPost, "/tag/update", tags.update},
+		{"litellm-tag-delete", http.MethodPost, "/tag/delete", tags.remove},
+		{"litellm-tag-info", http.MethodPost, "/tag/info", a.tagInfo},
+		{"litellm-tag-list", http.MethodGet, "/tag/list", a.tagList},
+		{"litellm-budget-new", http.MethodPost, "/budget/new", budgets.create},
+		{"litellm-budget-update", http.MethodPost, "/budget/update", budgets.update},
+		{"litellm-budget-delete", http.MethodPost, "/budget/delete", budgets.remove},
+		{"litellm-budget-info", http.MethodPost, "/budget/info", a.budgetInfo},
+		{"litellm-budget-list", http.MethodGet, "/budget/list", a.budgetList},
+		{"litellm-budget-settings", http.MethodGet, "/budget/settings", a.budgetSettings},
 		{"litellm-model-new", http.MethodPost, "/model/new", a.modelNew},
 		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
 		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
@@ -191,7 +269,7 @@ func pageOf(q url.Values, sizeName string, size int, total int) (page, pages, fr
 }
 
 // toModels reads LiteLLM's list of models. Its words for all models are the empty list;
-// its word for none has no counterpart and is refused.
+// its word for none stays (resource.NoModels).
 func toModels(doc records.Document) error {
 	var models []string
 	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
@@ -199,9 +277,6 @@ func toModels(doc records.Document) error {
 	}
 	if err := doc.Take("models", &models); err != nil {
 		return err
-	}
-	if slices.Contains(models, "no-default-models") {
-		return invalid("models", "no-default-models is not supported")
 	}
 	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
 		models = []string{}

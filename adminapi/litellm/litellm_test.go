@@ -76,7 +76,7 @@ func TestRefusals(t *testing.T) {
 		status           int
 		says             string
 	}{
-		{"budget duration", "/key/generate", `{"max_budget":1,"budget_duration":"45m"}`, 400, "1h, 1d, 7d or 30d"},
+		{"budget duration", "/key/generate", `{"max_budget":1,"budget_duration":"45m"}`, 400, "whole hours"},
 		{"unsupported limit", "/key/generate", `{"budget_fallbacks":{"a":["b"]}}`, 400, "budget_fallbacks"},
 		{"unsupported limit that is empty", "/key/generate", `{"budget_fallbacks":{},"model_max_budget":null}`, 200, ""},
 		{"zero is a limit", "/key/generate", `{"tpd_limit":0}`, 400, "tpd_limit"},
@@ -85,7 +85,9 @@ func TestRefusals(t *testing.T) {
 		{"duration", "/key/generate", `{"duration":"soon"}`, 400, "duration"},
 		{"no key", "/key/update", `{}`, 400, "key"},
 		{"unknown secret", "/key/block", `{"key":"sk-0123456789abcdef"}`, 404, "not found"},
-		{"no models", "/key/generate", `{"models":["no-default-models"]}`, 400, "no-default-models"},
+		{"no models", "/key/generate", `{"models":["no-default-models"]}`, 200, "no-default-models"},
+		{"soft budget", "/key/generate", `{"max_budget":1,"soft_budget":1}`, 400, "soft_budget"},
+		{"increase without an end", "/key/generate", `{"max_budget":1,"temp_budget_increase":1}`, 400, "temp_budget_expiry"},
 		{"unknown team", "/team/update", `{"team_id":"x"}`, 404, "not found"},
 		{"environment", "/model/new", `{"model_name":"m","litellm_params":{"model":"openai/x","api_key":"os.environ/CONCLAVE_MASTER_KEY"}}`, 400, "environment"},
 		{"no provider", "/model/new", `{"model_name":"m","litellm_params":{"model":"gpt-4o"}}`, 400, "openai/gpt-4o"},

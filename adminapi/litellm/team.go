@@ -1,30 +1,29 @@
 package litellm
 
 import (
-	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 
-	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // unsupportedTeamFields bound or widen what a team may do in LiteLLM, and do nothing here.
 var unsupportedTeamFields = []string{
-	"access_group_ids", "allowed_passthrough_routes", "allowed_vector_store_indexes", "default_team_member_models",
-	"denied_passthrough_routes", "disable_global_guardrails", "enforced_batch_output_expires_after",
-	"enforced_file_expires_after", "guardrails", "mcp_rpm_limit", "model_aliases", "model_max_budget",
-	"model_rpm_limit", "model_tpm_limit", "object_permission", "organization_id", "policies", "require_trace_id",
-	"router_settings", "soft_budget", "team_member_budget", "team_member_budget_duration",
-	"team_member_key_duration", "team_member_model_max_budget", "team_member_rpm_limit", "team_member_tpm_limit",
-	"tpd_limit",
+	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_budget",
+	"team_member_budget_duration", "team_member_key_duration", "team_member_model_max_budget", "team_member_permissions",
+	"team_member_rpm_limit", "team_member_tpm_limit",
 }
 
-var renamedTeamFields = map[string]string{
-	"team_alias": "name", "budget_id": "budget_id", "metadata": "metadata", "tags": "tags",
-	"blocked": "blocked", "models": "models",
+func (a *API) teams() *kind[resource.Team, *resource.Team] {
+	return &kind[resource.Team, *resource.Team]{
+		noun: a.cfg.Records.Teams, id: "team_id", ids: "team_ids", row: a.teamRow, doc: teamDoc,
+		updated: func(t *resource.Team, row map[string]any) any { return map[string]any{"team_id": t.ID, "data": row} },
+	}
 }
 
+// teamNew makes a team with its first members, in one entry.
 func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
 	if err != nil {
@@ -37,31 +36,23 @@ func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 	if raw, ok := in["team_id"]; ok && !records.IsNull(raw) {
 		doc["id"] = raw
 	}
-	t, wr, err := a.cfg.Records.Teams.Create(r.Context(), by, doc)
+	members, err := membersOf(in, "members_with_roles")
+	if err != nil {
+		return err
+	}
+	docs := make([]records.Document, 0, len(members))
+	for _, m := range members {
+		d, err := joinDoc(m, "")
+		if err != nil {
+			return err
+		}
+		docs = append(docs, d)
+	}
+	t, wr, err := a.cfg.Records.CreateTeam(r.Context(), by, doc, docs)
 	if err != nil {
 		return err
 	}
 	return answer(w, wr, a.teamRow(t))
-}
-
-func (a *API) teamUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
-	if err != nil {
-		return err
-	}
-	now, err := a.teamOf(by, in)
-	if err != nil {
-		return err
-	}
-	patch, err := teamDoc(in, now)
-	if err != nil {
-		return err
-	}
-	t, wr, err := a.cfg.Records.Teams.Patch(r.Context(), by, now.ID, 0, patch)
-	if err != nil {
-		return err
-	}
-	return answer(w, wr, map[string]any{"team_id": t.ID, "data": a.teamRow(t)})
 }
 
 // teamDelete deletes teams with their keys, as LiteLLM does, in one entry.
@@ -84,24 +75,6 @@ func (a *API) teamDelete(w http.ResponseWriter, r *http.Request, by records.Call
 	return answer(w, wr, map[string]any{"deleted_teams": refs})
 }
 
-func (a *API) teamBlock(state client.BlockState) Handler {
-	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		in, err := readBody(r)
-		if err != nil {
-			return err
-		}
-		t, err := a.teamOf(by, in)
-		if err != nil {
-			return err
-		}
-		t, wr, err := a.cfg.Records.Teams.SetBlocked(r.Context(), by, t.ID, state)
-		if err != nil {
-			return err
-		}
-		return answer(w, wr, a.teamRow(t))
-	}
-}
-
 func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	ref := r.URL.Query().Get("team_id")
 	if ref == "" && by.Who.Key != nil {
@@ -111,23 +84,88 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	if err != nil {
 		return err
 	}
-	keys := []map[string]any{}
+	keys, memberships := []map[string]any{}, []map[string]any{}
 	if !by.OwnOnly {
+		memberships = rows(a.cfg.Records.Members(t.ID), a.memberRow)
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
 		}
 	}
 	return answer(w, records.Written{}, map[string]any{
-		"team_id": t.ID, "team_info": a.teamRow(t), "keys": keys, "team_memberships": []any{},
+		"team_id": t.ID, "team_info": a.teamRow(t), "keys": keys, "team_memberships": memberships,
 	})
 }
 
-func (a *API) teamList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	rows := []map[string]any{}
-	for _, t := range a.cfg.State.Catalog().Tables().Teams {
-		rows = append(rows, a.teamRow(t))
+func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	return answer(w, records.Written{}, rows(a.teamsWhere(r), func(t *resource.Team) map[string]any {
+		row := a.teamRow(t)
+		keys := []map[string]any{}
+		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
+			keys = append(keys, a.keyRow(k))
+		}
+		row["keys"] = keys
+		return row
+	}))
+}
+
+func (a *API) teamPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	page, err := paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r), a.teamRow)
+	if err != nil {
+		return err
 	}
-	return answer(w, records.Written{}, rows)
+	return answer(w, records.Written{}, page)
+}
+
+// teamsWhere lists the teams that a query selects.
+func (a *API) teamsWhere(r *http.Request) []*resource.Team {
+	q := r.URL.Query()
+	var all []*resource.Team
+	for _, t := range a.cfg.State.Catalog().Tables().Teams {
+		if q.Get("user_id") != "" && !a.isMember(t.ID, q.Get("user_id")) {
+			continue
+		}
+		if isOr(q.Get("organization_id"), t.OrganizationID) && isOr(q.Get("team_id"), t.ID) && isOr(q.Get("team_alias"), t.Name) &&
+			strings.Contains(strings.ToLower(t.Name+" "+t.ID), strings.ToLower(q.Get("search"))) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func (a *API) isMember(team, user string) bool {
+	_, ok := a.cfg.Records.TeamMembers.Find(resource.TeamMemberID(team, user))
+	return ok
+}
+
+// teamModels adds models to a team's list, or takes them away.
+func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	t, err := a.teams().named(by, in)
+	if err != nil {
+		return err
+	}
+	models, err := refsOf(in, "models")
+	if err != nil {
+		return err
+	}
+	next := slices.DeleteFunc(slices.Clone(t.Models), func(m string) bool { return slices.Contains(models, m) })
+	if strings.HasSuffix(r.URL.Path, "/add") {
+		next = append(next, models...)
+	} else if len(next) == 0 && len(t.Models) > 0 {
+		next = []string{resource.NoModels} // an empty list would allow all
+	}
+	patch := records.Document{}
+	if err := patch.Set("models", next); err != nil {
+		return err
+	}
+	t, wr, err := a.cfg.Records.Teams.Patch(r.Context(), by, t.ID, 0, patch)
+	if err != nil {
+		return err
+	}
+	return answer(w, wr, a.teamRow(t))
 }
 
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a
@@ -136,44 +174,31 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 	if err := refuseUnsupported(in, unsupportedTeamFields); err != nil {
 		return nil, err
 	}
-	if err := toModels(in); err != nil {
-		return nil, err
-	}
-	out := records.Document{}
-	for theirs, ours := range renamedTeamFields {
-		if v, ok := in[theirs]; ok {
-			out[ours] = v
-		}
-	}
-	var terms []resource.Terms
+	var p *resource.Policy
 	if now != nil {
-		terms = now.Budgets
+		p = &now.Policy
 	}
-	return out, limitsDoc(in, out, terms)
-}
-
-func (a *API) teamOf(by records.Caller, in records.Document) (*resource.Team, error) {
-	var ref string
-	if raw, ok := in["team_id"]; ok {
-		if err := json.Unmarshal(raw, &ref); err != nil {
-			return nil, invalid("team_id", "is not a string")
-		}
-	}
-	if ref == "" {
-		return nil, invalid("team_id", "is missing")
-	}
-	return a.cfg.Records.Teams.One(by, ref)
+	out, err := policyDoc(in, p)
+	copied(in, out, map[string]string{"team_alias": "name", "organization_id": "organization_id"})
+	return out, err
 }
 
 // teamRow writes a team as LiteLLM's row.
 func (a *API) teamRow(t *resource.Team) map[string]any {
 	row := map[string]any{
-		"team_id": t.ID, "team_alias": orNil(t.Name), "models": orEmpty(t.Models),
-		"spend":    a.cfg.State.Totals("team", t.ID).Cost,
-		"metadata": orObject(t.Metadata), "tags": orEmpty(t.Tags), "blocked": t.Blocked, "budget_id": orNil(t.BudgetID),
-		"members_with_roles": []any{}, "organization_id": nil,
-		"created_at": t.CreatedAt, "updated_at": t.UpdatedAt,
+		"team_id": t.ID, "team_alias": orNil(t.Name), "blocked": t.Blocked, "organization_id": orNil(t.OrganizationID),
+		"model_aliases": orMap(t.Aliases),
 	}
-	a.budgetRow(row, "team", t.ID, t.Budgets, t.Limits)
+	members := []map[string]any{}
+	for _, m := range a.cfg.Records.Members(t.ID) {
+		row := map[string]any{"user_id": m.UserID, "user_email": nil, "role": roleOf(m)}
+		if u, ok := a.cfg.Records.Users.Find(m.UserID); ok {
+			row["user_email"] = orNil(u.Email)
+		}
+		members = append(members, row)
+	}
+	row["members_with_roles"] = members
+	stamps(row, &t.Meta)
+	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)
 	return row
 }

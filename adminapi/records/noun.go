@@ -103,21 +103,33 @@ func (n *Noun[R, P]) List(q Query) (items []P, next string, total int, err error
 
 // Create makes a record of the document.
 func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Written, error) {
-	var f first[P]
-	if n.begin != nil {
-		var err error
-		if f, err = n.begin(by, doc); err != nil {
-			return nil, Written{}, err
-		}
-	}
-	next, err := n.draft(by, doc, nil)
+	next, cmds, secret, err := n.prepare(by, doc)
 	if err != nil {
 		return nil, Written{}, err
+	}
+	w, err := n.rs.commit(ctx, by, cmds...)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	w.Secret = secret
+	return n.stored(next), w, nil
+}
+
+// prepare makes the record that the document describes, and the commands that create it.
+func (n *Noun[R, P]) prepare(by Caller, doc Document) (next P, cmds []fsm.Command, secret string, err error) {
+	var f first[P]
+	if n.begin != nil {
+		if f, err = n.begin(by, doc); err != nil {
+			return nil, nil, "", err
+		}
+	}
+	if next, err = n.draft(by, doc, nil); err != nil {
+		return nil, nil, "", err
 	}
 	var more []fsm.Command
 	if f.complete != nil {
 		if more, err = f.complete(next); err != nil {
-			return nil, Written{}, err
+			return nil, nil, "", err
 		}
 	}
 	if n.block != nil && *n.blocked(next) {
@@ -125,14 +137,9 @@ func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Wr
 	}
 	put, err := n.command(by, nil, next)
 	if err != nil {
-		return nil, Written{}, err
+		return nil, nil, "", err
 	}
-	w, err := n.rs.commit(ctx, by, slices.Concat(f.prior, []fsm.Command{put}, more)...)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	w.Secret = f.secret
-	return n.stored(next), w, nil
+	return next, slices.Concat(f.prior, []fsm.Command{put}, more), f.secret, nil
 }
 
 // Replace puts the document in the place of the record; version is the one that was read, if

@@ -163,6 +163,11 @@ func (rs *Records) AllKeys(q Query) iter.Seq[*resource.Key] { return allPages(q,
 // AllUsers yields every user that q selects, in q's order; its Limit and Cursor do not count.
 func (rs *Records) AllUsers(q Query) iter.Seq[*resource.User] { return allPages(q, rs.Users.page) }
 
+// AllCustomers yields every customer that q selects, in q's order.
+func (rs *Records) AllCustomers(q Query) iter.Seq[*resource.Customer] {
+	return allPages(q, rs.Customers.page)
+}
+
 // allPages yields the records of all pages.
 func allPages[P any](q Query, page func(Query) ([]P, string, int)) iter.Seq[P] {
 	return func(yield func(P) bool) {

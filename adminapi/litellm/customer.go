@@ -1,0 +1,163 @@
+package litellm
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func (a *API) customers() *kind[resource.Customer, *resource.Customer] {
+	return &kind[resource.Customer, *resource.Customer]{
+		noun: a.cfg.Records.Customers, id: "user_id", ids: "user_ids", row: a.customerRow, doc: customerDoc,
+	}
+}
+
+func customerDoc(in records.Document, now *resource.Customer) (records.Document, error) {
+	if err := refuseUnsupported(in, []string{"spend"}); err != nil {
+		return nil, err
+	}
+	var p *resource.Policy
+	if now != nil {
+		p = &now.Policy
+	}
+	out, err := policyDoc(in, p)
+	copied(in, out, map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"})
+	return out, err
+}
+
+func (a *API) customerRow(c *resource.Customer) map[string]any {
+	row := map[string]any{
+		"user_id": c.ID, "alias": orNil(c.Name), "blocked": c.Blocked, "default_model": orNil(c.DefaultModel),
+		"allowed_model_region": orNil(c.Region),
+	}
+	a.policyRow(row, resource.HolderCustomer, c.ID, &c.Policy)
+	row["litellm_budget_table"] = a.budgetTable(&c.Allowance)
+	return row
+}
+
+func (a *API) customerInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	ref := r.URL.Query().Get("end_user_id")
+	if ref == "" {
+		return invalid("end_user_id", "is missing")
+	}
+	c, err := a.cfg.Records.Customers.One(by, ref)
+	if err != nil {
+		return err
+	}
+	return answer(w, records.Written{}, a.customerRow(c))
+}
+
+// customerList lists all, or, if a page is asked for, that page.
+func (a *API) customerList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	q := r.URL.Query()
+	all := every(a.cfg.Records.AllCustomers(records.Query{Q: q.Get("search")}))
+	if q.Get("page") == "" && q.Get("page_size") == "" {
+		return answer(w, records.Written{}, rows(all, a.customerRow))
+	}
+	page, err := paged(q, "customers", "page_size", 50, all, a.customerRow)
+	if err != nil {
+		return err
+	}
+	return answer(w, records.Written{}, page)
+}
+
+// customerBlock blocks or unblocks end users; one without a record gets one, for an end user
+// needs none to send requests.
+func (a *API) customerBlock(state client.BlockState) Handler {
+	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+		in, err := readBody(r)
+		if err != nil {
+			return err
+		}
+		refs, err := refsOf(in, "user_ids")
+		if err != nil {
+			return err
+		}
+		var wr records.Written
+		var done []map[string]any
+		for _, ref := range refs {
+			c, written, err := a.cfg.Records.Customers.SetBlocked(r.Context(), by, ref, state)
+			if errors.Is(err, resource.ErrNotFound) && state == client.Blocked {
+				doc := records.Document{"blocked": json.RawMessage("true")}
+				if err := doc.Set("id", ref); err != nil {
+					return err
+				}
+				c, written, err = a.cfg.Records.Customers.Create(r.Context(), by, doc)
+			}
+			if err != nil {
+				return err
+			}
+			wr, done = written, append(done, a.customerRow(c))
+		}
+		return answer(w, wr, map[string]any{"blocked_users": done})
+	}
+}
+
+func (a *API) tags() *kind[resource.Tag, *resource.Tag] {
+	return &kind[resource.Tag, *resource.Tag]{
+		noun: a.cfg.Records.Tags, id: "name", ids: "name", row: a.tagRow,
+		doc: func(in records.Document, now *resource.Tag) (records.Document, error) {
+			if err := a.refuseDeployments(in); err != nil {
+				return nil, err
+			}
+			var p *resource.Policy
+			if now != nil {
+				p = &now.Policy
+			}
+			out, err := policyDoc(in, p)
+			copied(in, out, map[string]string{"description": "description"})
+			return out, err
+		},
+	}
+}
+
+// refuseDeployments refuses ids of deployments in the models of a tag, where LiteLLM has
+// them: here a tag's models are names.
+func (a *API) refuseDeployments(in records.Document) error {
+	var models []string
+	if raw, ok := in["models"]; !ok || json.Unmarshal(raw, &models) != nil {
+		return nil
+	}
+	for _, m := range models {
+		if _, ok := a.cfg.State.Catalog().Deployment(m); ok {
+			return invalid("models", m+" is a deployment; give names of models")
+		}
+	}
+	return nil
+}
+
+func (a *API) tagRow(t *resource.Tag) map[string]any {
+	row := map[string]any{"name": t.ID, "description": orNil(t.Description)}
+	stamps(row, &t.Meta)
+	a.policyRow(row, resource.HolderTag, t.ID, &t.Policy)
+	row["litellm_budget_table"] = a.budgetTable(&t.Allowance)
+	return row
+}
+
+func (a *API) tagInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	names, err := refsOf(in, "names")
+	if err != nil {
+		return err
+	}
+	out := map[string]any{}
+	for _, name := range names {
+		t, err := a.cfg.Records.Tags.One(by, name)
+		if err != nil {
+			return err
+		}
+		out[name] = a.tagRow(t)
+	}
+	return answer(w, records.Written{}, out)
+}
+
+func (a *API) tagList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return answer(w, records.Written{}, rows(a.cfg.State.Catalog().Tables().Tags, a.tagRow))
+}

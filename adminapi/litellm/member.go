@@ -1,0 +1,251 @@
+package litellm
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// member is a user whom a body puts into a team or an organization.
+type member struct {
+	UserID string `json:"user_id"`
+	Email  string `json:"user_email"`
+	Role   string `json:"role"`
+}
+
+// membersOf reads one member, or a list of them.
+func membersOf(in records.Document, field string) ([]member, error) {
+	raw := bytes.TrimSpace(in[field])
+	if isEmpty(raw) {
+		return nil, nil
+	}
+	var all []member
+	var err error
+	if raw[0] == '[' {
+		err = json.Unmarshal(raw, &all)
+	} else {
+		all = make([]member, 1)
+		err = json.Unmarshal(raw, &all[0])
+	}
+	if err != nil {
+		return nil, invalid(field, "is neither a member nor a list of them")
+	}
+	return all, nil
+}
+
+func contains(list, item string) bool {
+	for part := range strings.SplitSeq(list, ",") {
+		if strings.TrimSpace(part) == item {
+			return true
+		}
+	}
+	return false
+}
+
+// memberDoc turns LiteLLM's fields of a member into those of a document.
+func memberDoc(in records.Document, role string, now *resource.TeamMember) (records.Document, error) {
+	if v, ok := in["max_budget_in_team"]; ok && len(v) > 0 {
+		in["max_budget"] = v
+	}
+	if v, ok := in["allowed_models"]; ok {
+		in["models"] = v
+	}
+	var p *resource.Policy
+	if now != nil {
+		p = &now.Policy
+	}
+	out, err := policyDoc(in, p)
+	if err != nil {
+		return nil, err
+	}
+	delete(out, "metadata")
+	delete(out, "tags")
+	switch role {
+	case "":
+	case "admin", "user":
+		return out, out.Set("admin", role == "admin")
+	default:
+		return nil, invalid("role", role+" is not one of admin, user")
+	}
+	return out, nil
+}
+
+// joinDoc is the document of a new member.
+func joinDoc(m member, team string) (records.Document, error) {
+	doc, err := memberDoc(records.Document{}, m.Role, nil)
+	if err != nil {
+		return nil, err
+	}
+	return doc, identify(doc, m, team)
+}
+
+func identify(doc records.Document, m member, team string) error {
+	for name, v := range map[string]string{"team_id": team, "user_id": m.UserID, "user_email": m.Email} {
+		if v == "" {
+			continue
+		}
+		if err := doc.Set(name, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *API) teamMemberAdd(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	return a.addMembers(w, r, by, "member")
+}
+
+func (a *API) teamBulkMemberAdd(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	return a.addMembers(w, r, by, "members")
+}
+
+// addMembers puts users into a team, all of them or none.
+func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Caller, field string) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	t, err := a.teams().named(by, in)
+	if err != nil {
+		return err
+	}
+	if err := refuseUnsupported(in, []string{"all_users"}); err != nil {
+		return err
+	}
+	members, err := membersOf(in, field)
+	if err != nil {
+		return err
+	}
+	if len(members) == 0 {
+		return invalid(field, "is missing")
+	}
+	docs := make([]records.Document, 0, len(members))
+	for _, m := range members {
+		if err := a.refuseMember(t, m); err != nil {
+			return err
+		}
+		doc, err := memberDoc(clone(in), m.Role, nil)
+		if err != nil {
+			return err
+		}
+		if err := identify(doc, m, t.ID); err != nil {
+			return err
+		}
+		docs = append(docs, doc)
+	}
+	added, wr, err := a.cfg.Records.JoinTeam(r.Context(), by, docs)
+	if err != nil {
+		return err
+	}
+	row := a.teamRow(t)
+	users, memberships := []map[string]any{}, []map[string]any{}
+	for _, m := range added {
+		memberships = append(memberships, a.memberRow(m))
+		if u, ok := a.cfg.Records.Users.Find(m.UserID); ok {
+			users = append(users, a.userRow(u))
+		}
+	}
+	row["updated_users"], row["updated_team_memberships"] = users, memberships
+	return answer(w, wr, row)
+}
+
+// refuseMember refuses somebody who is in the team already.
+func (a *API) refuseMember(t *resource.Team, m member) error {
+	ref := m.UserID
+	if ref == "" {
+		ref = m.Email
+	}
+	if _, ok := a.cfg.Records.TeamMembers.Find(resource.TeamMemberID(t.ID, ref)); ok && ref != "" {
+		return &llm.Error{
+			Kind: llm.Invalid, Type: "team_member_already_in_team", Code: "invalid", Param: "member",
+			Message: "User " + ref + " is a member of the team already.",
+		}
+	}
+	return nil
+}
+
+// placeOf finds the place in a team that a body names.
+func (a *API) placeOf(by records.Caller, in records.Document) (*resource.Team, *resource.TeamMember, error) {
+	t, err := a.teams().named(by, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := a.userOf(by, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := a.cfg.Records.TeamMembers.One(by, resource.TeamMemberID(t.ID, u.ID))
+	return t, m, err
+}
+
+func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	_, now, err := a.placeOf(by, in)
+	if err != nil {
+		return err
+	}
+	role, err := textOf(in, "role")
+	if err != nil {
+		return err
+	}
+	patch, err := memberDoc(in, role, now)
+	if err != nil {
+		return err
+	}
+	m, wr, err := a.cfg.Records.TeamMembers.Patch(r.Context(), by, now.ID, 0, patch)
+	if err != nil {
+		return err
+	}
+	row := a.memberRow(m)
+	row["max_budget_in_team"] = row["max_budget"]
+	return answer(w, wr, row)
+}
+
+func (a *API) teamMemberDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	t, m, err := a.placeOf(by, in)
+	if err != nil {
+		return err
+	}
+	wr, err := a.cfg.Records.TeamMembers.Delete(r.Context(), by, m.ID)
+	if err != nil {
+		return err
+	}
+	return answer(w, wr, a.teamRow(t))
+}
+
+// memberRow writes a place in a team as LiteLLM's membership.
+func (a *API) memberRow(m *resource.TeamMember) map[string]any {
+	row := map[string]any{"team_id": m.TeamID, "user_id": m.UserID, "role": roleOf(m)}
+	a.budgetRow(row, resource.HolderMember, m.ID, &m.Allowance)
+	row["spend"] = a.cfg.State.Totals(resource.HolderMember, m.ID).Cost
+	row["allowed_models"] = orEmpty(m.Models)
+	row["litellm_budget_table"] = a.budgetTable(&m.Allowance)
+	return row
+}
+
+func roleOf(m *resource.TeamMember) string {
+	if m.Admin {
+		return "admin"
+	}
+	return "user"
+}
+
+func clone(in records.Document) records.Document {
+	out := make(records.Document, len(in))
+	for name, v := range in {
+		out[name] = v
+	}
+	return out
+}

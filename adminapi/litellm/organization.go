@@ -1,0 +1,191 @@
+package litellm
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func (a *API) organizations() *kind[resource.Organization, *resource.Organization] {
+	return &kind[resource.Organization, *resource.Organization]{
+		noun: a.cfg.Records.Organizations, id: "organization_id", ids: "organization_ids", row: a.organizationRow,
+		doc: func(in records.Document, now *resource.Organization) (records.Document, error) {
+			var p *resource.Policy
+			if now != nil {
+				p = &now.Policy
+			}
+			out, err := policyDoc(in, p)
+			copied(in, out, map[string]string{"organization_alias": "name"})
+			return out, err
+		},
+	}
+}
+
+func (a *API) organizationRow(o *resource.Organization) map[string]any {
+	row := map[string]any{"organization_id": o.ID, "organization_alias": o.Name, "blocked": o.Blocked}
+	stamps(row, &o.Meta)
+	a.policyRow(row, resource.HolderOrganization, o.ID, &o.Policy)
+	row["litellm_budget_table"] = a.budgetTable(&o.Allowance)
+	return row
+}
+
+// budgetTable is the budget of a record as LiteLLM shows it: as a row of its own.
+func (a *API) budgetTable(al *resource.Allowance) map[string]any {
+	row := map[string]any{}
+	a.budgetRow(row, "", "", al)
+	return row
+}
+
+// organizationDelete deletes organizations with their teams and those teams' keys, as LiteLLM
+// does, in one entry.
+func (a *API) organizationDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	refs, err := refsOf(in, "organization_ids")
+	if err != nil {
+		return err
+	}
+	gone := make([]map[string]any, 0, len(refs))
+	for _, ref := range refs {
+		o, err := a.cfg.Records.Organizations.One(by, ref)
+		if err != nil {
+			return err
+		}
+		gone = append(gone, a.organizationRow(o))
+	}
+	wr, err := a.cfg.Records.DeleteOrganizations(r.Context(), by, refs...)
+	if err != nil {
+		return err
+	}
+	return answer(w, wr, gone)
+}
+
+func (a *API) organizationInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	ref := r.URL.Query().Get("organization_id")
+	if ref == "" {
+		return invalid("organization_id", "is missing")
+	}
+	o, err := a.cfg.Records.Organizations.One(by, ref)
+	if err != nil {
+		return err
+	}
+	row := a.organizationRow(o)
+	if !by.OwnOnly {
+		members := []map[string]any{}
+		for u := range a.cfg.Records.AllUsers(records.Query{OrganizationID: o.ID}) {
+			members = append(members, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": u.Role, "user": a.userRow(u)})
+		}
+		row["members"], row["teams"] = members, rows(a.teamsOf(o.ID), a.teamRow)
+	}
+	return answer(w, records.Written{}, row)
+}
+
+func (a *API) teamsOf(organization string) []*resource.Team {
+	var all []*resource.Team
+	for _, t := range a.cfg.State.Catalog().Tables().Teams {
+		if t.OrganizationID == organization {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func (a *API) organizationList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return answer(w, records.Written{}, rows(a.cfg.State.Catalog().Tables().Organizations, a.organizationRow))
+}
+
+// organizationMemberAdd puts users into an organization, and makes those that are not there.
+func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	o, err := a.organizations().named(by, in)
+	if err != nil {
+		return err
+	}
+	if err := refuseUnsupported(in, []string{"max_budget_in_organization"}); err != nil {
+		return err
+	}
+	members, err := membersOf(in, "member")
+	if err != nil {
+		return err
+	}
+	var wr records.Written
+	users := []map[string]any{}
+	for _, m := range members {
+		if m.Role == "org_admin" {
+			return invalid("member.role", "org_admin is not supported; give the user the role proxy_admin instead")
+		}
+		var u *resource.User
+		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, o.ID, m.UserID, m.Email, resource.UserRole(m.Role)); err != nil {
+			return err
+		}
+		users = append(users, a.userRow(u))
+	}
+	return answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
+}
+
+// organizationMemberDelete takes a user out of an organization.
+func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	o, err := a.organizations().named(by, in)
+	if err != nil {
+		return err
+	}
+	u, err := a.userOf(by, in)
+	if err != nil {
+		return err
+	}
+	if u.OrganizationID != o.ID {
+		return invalid("user_id", "is not in the organization")
+	}
+	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, records.Document{"organization_id": json.RawMessage("null")})
+	if err != nil {
+		return err
+	}
+	return answer(w, wr, a.userRow(u))
+}
+
+func (a *API) projects() *kind[resource.Project, *resource.Project] {
+	return &kind[resource.Project, *resource.Project]{
+		noun: a.cfg.Records.Projects, id: "project_id", ids: "project_ids", row: a.projectRow,
+		doc: func(in records.Document, now *resource.Project) (records.Document, error) {
+			var p *resource.Policy
+			if now != nil {
+				p = &now.Policy
+			}
+			out, err := policyDoc(in, p)
+			copied(in, out, map[string]string{"project_alias": "name", "description": "description", "team_id": "team_id"})
+			return out, err
+		},
+	}
+}
+
+func (a *API) projectRow(p *resource.Project) map[string]any {
+	row := map[string]any{
+		"project_id": p.ID, "project_alias": p.Name, "description": orNil(p.Description), "team_id": p.TeamID, "blocked": p.Blocked,
+	}
+	stamps(row, &p.Meta)
+	a.policyRow(row, resource.HolderProject, p.ID, &p.Policy)
+	row["litellm_budget_table"] = a.budgetTable(&p.Allowance)
+	return row
+}
+
+func (a *API) projectList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	team := r.URL.Query().Get("team_id")
+	all := []*resource.Project{}
+	for _, p := range a.cfg.State.Catalog().Tables().Projects {
+		if team == "" || p.TeamID == team {
+			all = append(all, p)
+		}
+	}
+	return answer(w, records.Written{}, rows(all, a.projectRow))
+}

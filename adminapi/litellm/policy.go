@@ -1,0 +1,235 @@
+package litellm
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// unsupportedFields bound or widen what anybody may do in LiteLLM, and do nothing here.
+var unsupportedFields = []string{
+	"access_group_ids", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
+	"budget_fallbacks", "denied_passthrough_routes", "disable_global_guardrails", "end_user_budget_id", "mcp_rpm_limit",
+	"object_permission", "permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+}
+
+// renamedFields are fields of every policy that only have another name.
+var renamedFields = map[string]string{
+	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "blocked": "blocked",
+	"allowed_routes": "routes", "guardrails": "guardrails", "enforced_params": "enforced_params",
+	"aliases": "aliases", "model_aliases": "aliases",
+}
+
+// modelLimitFields are the fields that limit single models.
+var modelLimitFields = map[string]func(*resource.Limits) **int64{
+	"model_rpm_limit":  func(l *resource.Limits) **int64 { return &l.RPM },
+	"model_tpm_limit":  func(l *resource.Limits) **int64 { return &l.TPM },
+	"model_itpm_limit": func(l *resource.Limits) **int64 { return &l.InputTPM },
+	"model_otpm_limit": func(l *resource.Limits) **int64 { return &l.OutputTPM },
+}
+
+// policyDoc turns LiteLLM's fields that every policy has into those of a document, or, if now
+// is given, of a merge patch of a record with that policy. A field that is not given stays.
+func policyDoc(in records.Document, now *resource.Policy) (records.Document, error) {
+	if err := refuseUnsupported(in, unsupportedFields); err != nil {
+		return nil, err
+	}
+	if err := toModels(in); err != nil {
+		return nil, err
+	}
+	out := records.Document{}
+	for theirs, ours := range renamedFields {
+		v, ok := in[theirs]
+		if !ok || (theirs == "aliases" || theirs == "model_aliases") && isEmpty(v) && len(out[ours]) > 0 {
+			continue
+		}
+		if ours == "aliases" && now != nil && !records.IsNull(v) {
+			v = replaceMap(v, now.Aliases)
+		}
+		out[ours] = v
+	}
+	if raw, ok := in["require_trace_id"]; ok {
+		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
+			return nil, err
+		}
+	}
+	if now == nil {
+		now = &resource.Policy{}
+	}
+	return out, allowanceDoc(in, out, &now.Allowance)
+}
+
+// replaceMap makes a merge patch that leaves nothing of the old map: LiteLLM's updates
+// replace maps as a whole.
+func replaceMap(raw json.RawMessage, old map[string]string) json.RawMessage {
+	var next map[string]json.RawMessage
+	if json.Unmarshal(raw, &next) != nil {
+		return raw // the decoder will say what is wrong
+	}
+	for name := range old {
+		if _, ok := next[name]; !ok {
+			next[name] = json.RawMessage("null")
+		}
+	}
+	b, err := json.Marshal(next)
+	if err != nil {
+		return raw
+	}
+	return b
+}
+
+// allowanceDoc moves LiteLLM's limits and budgets to where a record has them.
+func allowanceDoc(in, out records.Document, now *resource.Allowance) error {
+	limits := records.Document{}
+	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
+		if v, ok := in[theirs]; ok {
+			limits[ours] = v
+		}
+	}
+	if len(limits) > 0 {
+		if err := out.Set("limits", limits); err != nil {
+			return err
+		}
+	}
+	if err := modelLimitsDoc(in, out, now.ModelLimits); err != nil {
+		return err
+	}
+	terms, given, err := termsOf(in, now.Budgets)
+	if err != nil || !given {
+		return err
+	}
+	return out.Set("budgets", terms)
+}
+
+// modelLimitsDoc reads the limits of single models, each field of which an update replaces
+// as a whole, with those inside model_max_budget.
+func modelLimitsDoc(in, out records.Document, now map[string]resource.Limits) error {
+	next := map[string]resource.Limits{}
+	maps.Copy(next, now)
+	given := false
+	for field, of := range modelLimitFields {
+		raw, ok := in[field]
+		if !ok {
+			continue
+		}
+		given = true
+		var values map[string]int64
+		if !isEmpty(raw) {
+			if err := json.Unmarshal(raw, &values); err != nil {
+				return invalid(field, "is not an object of numbers by model")
+			}
+		}
+		for model, l := range next {
+			*of(&l) = nil
+			next[model] = l
+		}
+		for model, v := range values {
+			l := next[model]
+			*of(&l) = &v
+			next[model] = l
+		}
+	}
+	budgets, err := modelBudgets(in["model_max_budget"])
+	if err != nil {
+		return err
+	}
+	for model, b := range budgets {
+		if b.TPM != nil || b.RPM != nil {
+			l := next[model]
+			l.TPM, l.RPM, given = b.TPM, b.RPM, true
+			next[model] = l
+		}
+	}
+	if !given {
+		return nil
+	}
+	doc := map[string]any{}
+	for model, l := range next {
+		doc[model] = map[string]any{"rpm": l.RPM, "tpm": l.TPM, "input_tpm": l.InputTPM, "output_tpm": l.OutputTPM, "parallel": l.Parallel}
+		if l.IsZero() {
+			doc[model] = nil
+		}
+	}
+	return out.Set("model_limits", doc)
+}
+
+// policyRow writes a policy as LiteLLM's fields.
+func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy) {
+	row["models"], row["metadata"], row["tags"] = orEmpty(p.Models), orObject(p.Metadata), orEmpty(p.Tags)
+	row["guardrails"], row["enforced_params"] = orEmpty(p.Guardrails), orEmpty(p.EnforcedParams)
+	row["spend"] = a.cfg.State.Totals(kind, id).Cost
+	a.budgetRow(row, kind, id, &p.Allowance)
+}
+
+// stamps writes when and by whom a record was made.
+func stamps(row map[string]any, m *resource.Meta) {
+	row["created_at"], row["created_by"] = m.CreatedAt, m.CreatedBy
+	row["updated_at"], row["updated_by"] = m.UpdatedAt, m.UpdatedBy
+}
+
+// isEmpty says that a field is absent or says nothing.
+func isEmpty(raw json.RawMessage) bool {
+	switch string(bytes.TrimSpace(raw)) {
+	case "", "null", "{}", "[]", `""`:
+		return true
+	}
+	return false
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// parseTime reads a time as LiteLLM's clients write it: RFC 3339, or a date.
+func parseTime(field, text string) (resource.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return resource.At(t), nil
+		}
+	}
+	return 0, invalid(field, "is not a time such as 2030-01-31T00:00:00Z")
+}
+
+// textOf reads one field that is a text; "" if it is absent.
+func textOf(in records.Document, field string) (string, error) {
+	var s string
+	raw, ok := in[field]
+	if !ok || records.IsNull(raw) {
+		return "", nil
+	}
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", invalid(field, "is not a string")
+	}
+	return s, nil
+}
+
+// refsOf reads a list of references, or a single one, which must not be empty.
+func refsOf(in records.Document, field string) ([]string, error) {
+	var refs []string
+	raw := bytes.TrimSpace(in[field])
+	if len(raw) > 0 && raw[0] == '"' {
+		one, err := textOf(in, field)
+		refs = []string{one}
+		if err != nil {
+			return nil, err
+		}
+	} else if err := in.Take(field, &refs); err != nil {
+		return nil, err
+	}
+	if len(refs) == 0 {
+		return nil, invalid(field, "is missing")
+	}
+	return refs, nil
+}
+
+// copied moves fields of the same name or another.
+func copied(in, out records.Document, names map[string]string) {
+	for theirs, ours := range names {
+		if v, ok := in[theirs]; ok {
+			out[ours] = v
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package litellm
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// unsupportedUserFields would sign somebody in, write to him, or bound him, and do not here.
+var unsupportedUserFields = []string{"password", "send_invite_email", "spend", "sso_user_id"}
+
+func (a *API) users() *kind[resource.User, *resource.User] {
+	return &kind[resource.User, *resource.User]{
+		noun: a.cfg.Records.Users, id: "user_id", ids: "user_ids", row: a.userRow, doc: userDoc,
+		updated: func(u *resource.User, row map[string]any) any { return map[string]any{"user_id": u.ID, "data": row} },
+	}
+}
+
+// userOwn are the fields of a user that its first key does not get.
+var userOwn = map[string]string{"user_email": "email", "user_alias": "name", "user_role": "role"}
+
+func userDoc(in records.Document, now *resource.User) (records.Document, error) {
+	if err := refuseUnsupported(in, unsupportedUserFields); err != nil {
+		return nil, err
+	}
+	if now != nil {
+		if err := refuseUnsupported(in, []string{"teams", "organizations"}); err != nil {
+			return nil, err
+		}
+	}
+	var p *resource.Policy
+	if now != nil {
+		p = &now.Policy
+	}
+	out, err := policyDoc(in, p)
+	if err != nil {
+		return nil, err
+	}
+	copied(in, out, userOwn)
+	if now != nil && in["user_id"] == nil {
+		delete(out, "email") // it is what the user is found by
+	}
+	return out, nil
+}
+
+func (a *API) userRow(u *resource.User) map[string]any {
+	row := map[string]any{
+		"user_id": u.ID, "user_email": orNil(u.Email), "user_alias": orNil(u.Name), "user_role": u.Role,
+		"organization_id": orNil(u.OrganizationID), "blocked": u.Blocked, "sso_user_id": nil,
+	}
+	teams := []string{}
+	for _, m := range a.cfg.Records.Memberships(u.ID) {
+		teams = append(teams, m.TeamID)
+	}
+	row["teams"] = teams
+	stamps(row, &u.Meta)
+	a.policyRow(row, resource.HolderUser, u.ID, &u.Policy)
+	return row
+}
+
+// userOf finds the user that a body names by id or e-mail address.
+func (a *API) userOf(by records.Caller, in records.Document) (*resource.User, error) {
+	for _, field := range []string{"user_id", "user_email"} {
+		ref, err := textOf(in, field)
+		if err != nil {
+			return nil, err
+		}
+		if ref != "" {
+			return a.cfg.Records.Users.One(by, ref)
+		}
+	}
+	return nil, invalid("user_id", "is missing; give user_id or user_email")
+}
+
+// userNew makes a user with his places in teams and, unless he shall have none, a key, all in
+// one entry.
+func (a *API) userNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	parts, err := a.newUser(in)
+	if err != nil {
+		return err
+	}
+	u, k, wr, err := a.cfg.Records.CreateUser(r.Context(), by, parts)
+	if err != nil {
+		return err
+	}
+	row := a.userRow(u)
+	if k != nil {
+		for name, v := range a.generated(k, wr.Secret) {
+			if _, ok := row[name]; !ok {
+				row[name] = v
+			}
+		}
+	}
+	return answer(w, wr, row)
+}
+
+func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
+	auto := true
+	if err := in.Take("auto_create_key", &auto); err != nil {
+		return parts, err
+	}
+	var organizations []string
+	if err := in.Take("organizations", &organizations); err != nil {
+		return parts, err
+	}
+	if len(organizations) > 1 {
+		return parts, invalid("organizations", "a user is in one organization at most")
+	}
+	if parts.Members, err = joins(in); err != nil {
+		return parts, err
+	}
+	whole := records.Document{}
+	for name, v := range in {
+		whole[name] = v
+	}
+	if parts.User, err = userDoc(in, nil); err != nil {
+		return parts, err
+	}
+	if raw, ok := in["user_id"]; ok && !records.IsNull(raw) {
+		parts.User["id"] = raw
+	}
+	if len(organizations) == 1 {
+		if err := parts.User.Set("organization_id", organizations[0]); err != nil {
+			return parts, err
+		}
+	}
+	if !auto {
+		return parts, nil
+	}
+	delete(whole, "team_id")
+	parts.Key, err = a.keyDoc(whole, nil)
+	return parts, err
+}
+
+// joins reads the teams of a new user: names, or objects with what he may spend there.
+func joins(in records.Document) ([]records.Document, error) {
+	var each []json.RawMessage
+	if err := in.Take("teams", &each); err != nil {
+		return nil, err
+	}
+	var out []records.Document
+	for i, raw := range each {
+		var t struct {
+			ID   string          `json:"team_id"`
+			Max  json.RawMessage `json:"max_budget_in_team"`
+			Role string          `json:"user_role"`
+		}
+		var err error
+		if bytes.HasPrefix(bytes.TrimSpace(raw), []byte(`"`)) {
+			err = json.Unmarshal(raw, &t.ID)
+		} else {
+			err = json.Unmarshal(raw, &t)
+		}
+		if err != nil {
+			return nil, invalid(fmt.Sprintf("teams[%d]", i), "is neither an id nor an object with team_id")
+		}
+		doc, err := memberDoc(records.Document{"max_budget_in_team": t.Max}, t.Role, nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := doc.Set("team_id", t.ID); err != nil {
+			return nil, err
+		}
+		out = append(out, doc)
+	}
+	return out, nil
+}
+
+func (a *API) userUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	u, err := a.userOf(by, in)
+	if err != nil {
+		return err
+	}
+	return a.users().patch(w, r, by, u, in)
+}
+
+// userDelete deletes users with their keys, as LiteLLM does, in one entry.
+func (a *API) userDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	refs, err := refsOf(in, "user_ids")
+	if err != nil {
+		return err
+	}
+	wr, err := a.cfg.Records.DeleteUsers(r.Context(), by, refs...)
+	if err != nil {
+		return err
+	}
+	return answer(w, wr, len(refs))
+}
+
+// ownUser is the user that a query names, or else the caller's own.
+func (a *API) ownUser(r *http.Request, by records.Caller) (*resource.User, error) {
+	ref := r.URL.Query().Get("user_id")
+	if ref == "" && by.Who.Key != nil {
+		ref = by.Who.Key.UserID
+	}
+	if ref == "" {
+		return nil, invalid("user_id", "the caller is no user; give ?user_id=")
+	}
+	return a.cfg.Records.Users.One(by, ref)
+}
+
+func (a *API) userInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	u, err := a.ownUser(r, by)
+	if err != nil {
+		return err
+	}
+	teams := []map[string]any{}
+	for _, m := range a.cfg.Records.Memberships(u.ID) {
+		if t, ok := a.cfg.State.Catalog().Team(m.TeamID); ok {
+			teams = append(teams, a.teamRow(t))
+		}
+	}
+	return answer(w, records.Written{}, map[string]any{
+		"user_id": u.ID, "user_info": a.userRow(u), "keys": rows(a.cfg.Records.KeysOf(u.ID), a.keyRow), "teams": teams,
+	})
+}
+
+func (a *API) userInfoAlone(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	u, err := a.ownUser(r, by)
+	if err != nil {
+		return err
+	}
+	return answer(w, records.Written{}, a.userRow(u))
+}
+
+func (a *API) userList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	q := r.URL.Query()
+	found := []*resource.User{}
+	for u := range a.cfg.Records.AllUsers(records.Query{Q: q.Get("search"), Role: q.Get("role"), OrganizationID: q.Get("organization_ids"), Sort: "id"}) {
+		if isOr(q.Get("user_email"), u.Email) && (q.Get("user_ids") == "" || contains(q.Get("user_ids"), u.ID)) && a.isIn(q.Get("team"), u.ID) {
+			found = append(found, u)
+		}
+	}
+	page, err := paged(q, "users", "page_size", 25, found, func(u *resource.User) map[string]any {
+		row := a.userRow(u)
+		row["key_count"] = len(a.cfg.Records.KeysOf(u.ID))
+		return row
+	})
+	if err != nil {
+		return err
+	}
+	return answer(w, records.Written{}, page)
+}
+
+// isIn says whether a user is a member of a team; of none, everybody is.
+func (a *API) isIn(team, user string) bool {
+	if team == "" {
+		return true
+	}
+	_, ok := a.cfg.Records.TeamMembers.Find(resource.TeamMemberID(team, user))
+	return ok
+}
