@@ -37,18 +37,25 @@ func runAdmin(ctx context.Context, o options, w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "%-34s %9s %9s %9s %7s\n", "admin load on three processes", "p50", "p99", "keys/s", "errors")
-	return createKeys(ctx, o, w)
+	fmt.Fprintf(w, "%-34s %9s %9s %9s %9s %7s\n", "admin load on three processes", "p50", "p99", "keys/s", "CPU/key", "errors")
+	r := &reporter{w: w, proc: p}
+	if err := createKeys(ctx, o, r); err != nil {
+		return err
+	}
+	if err := createBulk(ctx, o, r); err != nil {
+		return err
+	}
+	return importKeys(ctx, o, dir, r)
 }
 
 // createKeys has o.clients clients create o.keys keys, one a request.
-func createKeys(ctx context.Context, o options, w io.Writer) error {
+func createKeys(ctx context.Context, o options, r *reporter) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}
 	var left, failed atomic.Int64
 	left.Store(int64(o.keys))
 	each := make([][]time.Duration, o.clients)
 	var first atomic.Pointer[error]
-	began := time.Now()
+	r.begin()
 	var wg sync.WaitGroup
 	for i := range o.clients {
 		wg.Go(func() {
@@ -65,19 +72,34 @@ func createKeys(ctx context.Context, o options, w io.Writer) error {
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
 	times := slices.Concat(each...)
-	slices.Sort(times)
-	if len(times) == 0 {
-		return fmt.Errorf("create keys: %w", *first.Load())
-	}
-	fmt.Fprintf(w, "%-34s %9s %9s %9.0f %7d\n", fmt.Sprintf("key/generate, %d clients", o.clients),
-		times[len(times)/2].Round(10*time.Microsecond), times[len(times)*99/100].Round(10*time.Microsecond),
-		float64(len(times))/took.Seconds(), failed.Load())
+	r.end(fmt.Sprintf("key/generate, %d clients", o.clients), times, len(times), failed.Load())
 	if e := first.Load(); e != nil {
 		return fmt.Errorf("create keys: %w", *e)
 	}
 	return nil
+}
+
+// reporter writes a line for each measurement.
+type reporter struct {
+	w     io.Writer
+	proc  *process // the parent of the nodes
+	began time.Time
+	cpu   time.Duration
+}
+
+func (r *reporter) begin() { r.cpu, r.began = r.proc.cpuOfAll(), time.Now() }
+
+// end tells how long the calls took, and what the keys that they made cost all nodes together.
+func (r *reporter) end(name string, times []time.Duration, keys int, failed int64) {
+	took := time.Since(r.began)
+	cpu := (r.proc.cpuOfAll() - r.cpu) / time.Duration(max(keys, 1))
+	slices.Sort(times)
+	at := func(part int) time.Duration { return times[len(times)*part/100].Round(10 * time.Microsecond) }
+	if len(times) == 0 {
+		times = []time.Duration{took}
+	}
+	fmt.Fprintf(r.w, "%-34s %9s %9s %9.0f %9s %7d\n", name, at(50), at(99), float64(keys)/took.Seconds(), cpu.Round(time.Microsecond), failed)
 }
 
 func create(ctx context.Context, client *http.Client, url string, body any) (time.Duration, error) {
@@ -98,7 +120,7 @@ func create(ctx context.Context, client *http.Client, url string, body any) (tim
 	}
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
 		return 0, errors.Join(err, fmt.Errorf("%s answered %d: %.200s", url, res.StatusCode, text))
 	}
 	return time.Since(began), err
