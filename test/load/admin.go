@@ -39,8 +39,10 @@ func runAdmin(ctx context.Context, o options, w io.Writer) error {
 	}
 	fmt.Fprintf(w, "%-34s %9s %9s %9s %9s %7s\n", "admin load on three processes", "p50", "p99", "keys/s", "CPU/key", "errors")
 	r := &reporter{w: w, proc: p}
-	if err := createKeys(ctx, o, r); err != nil {
-		return err
+	for _, rate := range []int{0, o.keyRate} {
+		if err := createKeys(ctx, o, rate, r); err != nil {
+			return err
+		}
 	}
 	if err := createBulk(ctx, o, r); err != nil {
 		return err
@@ -48,8 +50,9 @@ func runAdmin(ctx context.Context, o options, w io.Writer) error {
 	return importKeys(ctx, o, dir, r)
 }
 
-// createKeys has o.clients clients create o.keys keys, one a request.
-func createKeys(ctx context.Context, o options, r *reporter) error {
+// createKeys has o.clients clients create o.keys keys, one a request: rate of them a second,
+// each of which counts from when it is due, or as many as are answered if rate is 0.
+func createKeys(ctx context.Context, o options, rate int, r *reporter) error {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512}}
 	var left, failed atomic.Int64
 	left.Store(int64(o.keys))
@@ -61,7 +64,9 @@ func createKeys(ctx context.Context, o options, r *reporter) error {
 		wg.Go(func() {
 			url := fmt.Sprintf("http://127.0.0.1:%d/key/generate", adminPort+10*(i%3))
 			for n := left.Add(-1); n >= 0 && ctx.Err() == nil; n = left.Add(-1) {
-				d, err := create(ctx, client, url, map[string]any{"key_alias": fmt.Sprintf("key-%d", n), "max_budget": 10, "rpm_limit": 100})
+				late := waitDue(r.began, o.keys-1-int(n), rate)
+				d, err := create(ctx, client, url, map[string]any{"key_alias": fmt.Sprintf("key-%d-%d", rate, n), "max_budget": 10, "rpm_limit": 100})
+				d += late
 				if err != nil {
 					failed.Add(1)
 					first.CompareAndSwap(nil, &err)
@@ -73,11 +78,25 @@ func createKeys(ctx context.Context, o options, r *reporter) error {
 	}
 	wg.Wait()
 	times := slices.Concat(each...)
-	r.end(fmt.Sprintf("key/generate, %d clients", o.clients), times, len(times), failed.Load())
+	name := fmt.Sprintf("key/generate, %d clients", o.clients)
+	if rate > 0 {
+		name += fmt.Sprintf(" at %d/s", rate)
+	}
+	r.end(name, times, len(times), failed.Load())
 	if e := first.Load(); e != nil {
 		return fmt.Errorf("create keys: %w", *e)
 	}
 	return nil
+}
+
+// waitDue waits until the nth of rate a second is due, and tells by how much it is late.
+func waitDue(began time.Time, n, rate int) time.Duration {
+	if rate == 0 {
+		return 0
+	}
+	due := began.Add(time.Second * time.Duration(n) / time.Duration(rate))
+	time.Sleep(time.Until(due))
+	return max(time.Since(due)-time.Millisecond, 0) // less what a timer is late by
 }
 
 // reporter writes a line for each measurement.
