@@ -78,9 +78,33 @@ var rights = withNouns(map[string]row{
 	"transfer-leadership": adminOnly,
 	"delete-node":         adminOnly,
 
-	"list-audit": readAll,
-	"list-usage": readAll,
-	"get-schema": {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
+	"list-prices":          readAll,
+	"lookup-price":         readAll,
+	"get-price-source":     readAll,
+	"list-proposed-prices": readAll,
+	"diff-prices":          adminOnly,
+	"import-prices":        adminOnly,
+	"sync-prices":          adminOnly,
+	"accept-prices":        adminOnly,
+	"discard-prices":       adminOnly,
+	"reset-prices":         adminOnly,
+
+	"litellm-cost-map-source":          readAll,
+	"litellm-cost-map-reload":          adminOnly,
+	"litellm-cost-map-schedule":        adminOnly,
+	"litellm-cost-map-unschedule":      adminOnly,
+	"litellm-cost-map-schedule-status": readAll,
+	"litellm-discounts":                readAll,
+	"litellm-discounts-update":         adminOnly,
+	"litellm-margins":                  readAll,
+	"litellm-margins-update":           adminOnly,
+
+	"list-audit":   readAll,
+	"get-audit":    readAll,
+	"verify-audit": readAll,
+	"export-audit": readAll,
+	"list-usage":   readAll,
+	"get-schema":   {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
 
 	"litellm-key-generate":               adminOnly,
 	"litellm-service-account":            adminOnly,
@@ -158,6 +182,8 @@ var rights = withNouns(map[string]row{
 	"litellm-end-user-unblock":           adminOnly,
 	"litellm-end-user-info":              readAll,
 	"litellm-end-user-list":              readAll,
+	"litellm-audit-list":                 readAll,
+	"litellm-audit-get":                  readAll,
 }, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
 
 func withNouns(table map[string]row, nouns ...string) map[string]row {

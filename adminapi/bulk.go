@@ -31,12 +31,12 @@ type bulkOutput struct {
 
 // registerBulk registers the creating of many keys at once.
 func (s *Server) registerBulk() {
-	op := operation(s, "bulk-create-keys", http.MethodPost, "/keys/bulk", "Create up to 10,000 keys, all or none")
+	op := operation("bulk-create-keys", http.MethodPost, "/keys/bulk", "Create up to 10,000 keys, all or none")
 	op.Description = "The body is a JSON array of keys, or one key a line; a key is what POST /keys takes. " +
 		"The answer has the ids and secrets in the same order. An error about one key names its index, from 0."
 	op.MaxBodyBytes, op.BodyReadTimeout = maxBulkBody, bulkRead
 	op.DefaultStatus = http.StatusCreated
-	registerOperation(s, op, func(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
+	registerWith(s, op, func(ctx context.Context, in *bulkInput) (*bulkOutput, error) {
 		docs, err := records.ParseDocuments(copied(in.RawBody))
 		if err != nil {
 			return nil, s.problem(err)

@@ -45,7 +45,7 @@ func writable(record map[string]any) []string {
 	var names []string
 	for name := range record {
 		switch name {
-		case "id", "created_at", "created_by", "updated_at", "updated_by", "version", "hash", "hint", "spend", "accounts", "secret", "deployments":
+		case "id", "created_at", "created_by", "updated_at", "updated_by", "version", "hash", "hint", "spend", "accounts", "secret", "deployments", "type", "default", "help", "unset":
 		default:
 			names = append(names, name)
 		}

@@ -35,6 +35,7 @@ func humaConfig(version string) huma.Config {
 // The schemas of types whose JSON form Go's type does not show.
 type (
 	moneySchema    struct{}
+	rateSchema     struct{}
 	timeSchema     struct{}
 	secretSchema   struct{}
 	perSchema      struct{}
@@ -46,6 +47,10 @@ type (
 
 func (moneySchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeNumber, Description: "US dollars, exact to nine decimals"}
+}
+
+func (rateSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeNumber, Description: "US dollars for one unit, exact to fifteen decimals"}
 }
 
 func (timeSchema) Schema(huma.Registry) *huma.Schema {
@@ -91,6 +96,7 @@ func oneOf[S ~string](values ...S) *huma.Schema {
 func aliasTypes(r huma.Registry) {
 	for _, a := range []struct{ of, as reflect.Type }{
 		{typeOf[resource.Money](), typeOf[moneySchema]()},
+		{typeOf[resource.Rate](), typeOf[rateSchema]()},
 		{typeOf[resource.Time](), typeOf[timeSchema]()},
 		{typeOf[client.Secret](), typeOf[secretSchema]()},
 		{typeOf[resource.Sealed](), typeOf[secretSchema]()},

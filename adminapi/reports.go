@@ -9,7 +9,6 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxDays bounds the days of one question about usage.
@@ -27,24 +26,10 @@ type (
 			Items []client.Usage `json:"items"`
 		}
 	}
-	auditInput struct {
-		Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"500" doc:"entries a page"`
-		Cursor string `query:"cursor" doc:"next_cursor of the page before"`
-		Kind   string `query:"kind" doc:"of the record: key, team, …"`
-		ID     string `query:"id" doc:"of the record"`
-		Actor  string `query:"actor" doc:"master, key/ID, file or node/ID"`
-	}
-	auditOutput struct {
-		Body struct {
-			Items      []resource.AuditEntry `json:"items"`
-			NextCursor string                `json:"next_cursor,omitempty"`
-		}
-	}
 )
 
 func (s *Server) registerReports() {
 	register(s, "list-usage", http.MethodGet, "/usage", "What was spent", s.usage)
-	register(s, "list-audit", http.MethodGet, "/audit", "Who changed what, newest first", s.audit)
 }
 
 func (s *Server) usage(_ context.Context, in *usageInput) (*usageOutput, error) {
@@ -126,15 +111,4 @@ func usageOf(kind, id, day string, t fsm.Totals) client.Usage {
 		Kind: kind, ID: id, Day: day, Cost: t.Cost, Requests: t.Requests, Failures: t.Failures,
 		PromptTokens: t.Prompt, CompletionTokens: t.Completion,
 	}
-}
-
-func (s *Server) audit(_ context.Context, in *auditInput) (*auditOutput, error) {
-	out := &auditOutput{}
-	out.Body.Items, out.Body.NextCursor = s.cfg.State.Audit(fsm.AuditQuery{
-		Limit: in.Limit, Cursor: in.Cursor, Kind: in.Kind, ID: in.ID, Actor: in.Actor,
-	})
-	if out.Body.Items == nil {
-		out.Body.Items = []resource.AuditEntry{}
-	}
-	return out, nil
 }

@@ -38,7 +38,7 @@ func callerOf(ctx context.Context) records.Caller {
 // admit authenticates a request for the route, authorises it and waits for the index that
 // it asks for. The order matters: strangers must not make the node wait.
 func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
-	who, ownOnly, err := s.identify(r, route)
+	by, err := s.identify(r, route)
 	if err != nil {
 		return records.Caller{}, err
 	}
@@ -47,31 +47,37 @@ func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 			return records.Caller{}, err
 		}
 		// What was waited for may be the end of the caller's own rights.
-		if who, ownOnly, err = s.identify(r, route); err != nil {
+		if by, err = s.identify(r, route); err != nil {
 			return records.Caller{}, err
 		}
 	}
-	return records.Caller{Who: *who, RequestID: requestID(r), OwnOnly: ownOnly}, nil
+	s.noteSignIn(by)
+	return by, nil
 }
 
 // identify authenticates and authorises a request for the route.
-func (s *Server) identify(r *http.Request, route string) (who *resource.Principal, ownOnly bool, err error) {
-	if who, err = s.cfg.Authenticate(r); err != nil {
-		return nil, false, err
+func (s *Server) identify(r *http.Request, route string) (records.Caller, error) {
+	by := records.Caller{RequestID: requestID(r), Address: addressOf(r), For: changedBy(r)}
+	who, err := s.cfg.Authenticate(r)
+	if err != nil {
+		s.noteFailure(by, err)
+		return records.Caller{}, err
 	}
 	if who == nil {
-		return nil, false, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
+		return records.Caller{}, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
 	}
-	if ownOnly, err = authorise(who, route, r.URL.Path); err != nil {
-		return nil, false, err
+	by.Who = *who
+	if by.OwnOnly, err = authorise(who, route, r.URL.Path); err != nil {
+		s.noteDenial(by, route)
+		return records.Caller{}, err
 	}
 	if who.Key != nil && who.Key.Role != resource.RoleInference {
 		if err := s.cfg.Stale(); err != nil {
-			return nil, false, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
+			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
 				"this node has not heard the leader for too long to trust a key with a role; ask another node, or use the master key")
 		}
 	}
-	return who, ownOnly, nil
+	return by, nil
 }
 
 // waitIndex honours x-conclave-min-index: it never lets an older state be read.
@@ -163,7 +169,7 @@ func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
 // registerLiteLLM registers LiteLLM's management paths.
 func (s *Server) registerLiteLLM() {
 	writeError := func(w http.ResponseWriter, err error) { litellm.WriteError(w, err, s.problem(err)) }
-	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Now: s.cfg.Now}).Routes() {
+	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now}).Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
 	}
 }

@@ -60,7 +60,7 @@ func registerNoun[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P
 		})
 	register(s, routeID("get", n.Name()), http.MethodGet, path+"/{id}", "Read one "+n.Name(),
 		func(ctx context.Context, in *RefInput) (*recordOutput[V], error) {
-			r, err := n.One(callerOf(ctx), in.Ref)
+			r, err := n.Shown(callerOf(ctx), in.Ref)
 			if err != nil {
 				return nil, s.problem(err)
 			}
@@ -144,25 +144,26 @@ func (s *Server) done(w records.Written, err error) (*doneOutput, error) {
 
 // register registers one operation behind the authoriser.
 func register[I, O any](s *Server, id, method, path, summary string, handler func(context.Context, *I) (*O, error)) {
-	op := operation(s, id, method, path, summary)
-	if method == http.MethodPost && id[:min(len(id), 7)] == "create-" {
-		op.DefaultStatus = http.StatusCreated
-	}
-	registerOperation(s, op, handler)
+	registerWith(s, operation(id, method, path, summary), handler)
 }
 
-// operation is what every operation has.
-func operation(s *Server, id, method, path, summary string) huma.Operation {
-	return huma.Operation{
+// operation is an operation as they all are.
+func operation(id, method, path, summary string) huma.Operation {
+	op := huma.Operation{
 		OperationID: id, Method: method, Path: Prefix + path, Summary: summary,
-		Middlewares:                  huma.Middlewares{s.middleware},
 		RejectUnknownQueryParameters: true,
 		Security:                     []map[string][]string{{"bearer": {}}},
 		Errors:                       []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden},
 	}
+	if method == http.MethodPost && id[:min(len(id), 7)] == "create-" {
+		op.DefaultStatus = http.StatusCreated
+	}
+	return op
 }
 
-func registerOperation[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+// registerWith registers an operation behind the authoriser.
+func registerWith[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
+	op.Middlewares = huma.Middlewares{s.middleware}
 	huma.Register(s.api, op, handler)
 	s.routes = append(s.routes, Route{ID: op.OperationID, Method: op.Method, Pattern: op.Path})
 }

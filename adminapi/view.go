@@ -32,5 +32,14 @@ func credentialView(c *resource.Credential, _ detail) client.Credential {
 	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey)}
 }
 
+// settingView adds what the setting may be. One that nobody has set has no version.
+func settingView(r *resource.Setting, _ detail) client.Setting {
+	v := client.Setting{Setting: *r, Unset: r.Version == 0}
+	if info, ok := resource.LookupSetting(r.ID); ok {
+		v.Type, v.Default, v.Help = info.Type, info.Default, info.Help
+	}
+	return v
+}
+
 // plainView shows a record as it is.
 func plainView[R any](r *R, _ detail) R { return *r }

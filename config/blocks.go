@@ -64,16 +64,6 @@ type deploymentBlock struct {
 	Body  hcl.Body  `hcl:",body"`
 }
 
-type priceBlock struct {
-	Input      *hcl.Attribute `hcl:"input"`
-	Output     *hcl.Attribute `hcl:"output"`
-	CacheRead  *hcl.Attribute `hcl:"cache_read,optional"`
-	CacheWrite *hcl.Attribute `hcl:"cache_write,optional"`
-	Reasoning  *hcl.Attribute `hcl:"reasoning,optional"`
-	Request    *hcl.Attribute `hcl:"request,optional"`
-	Body       hcl.Body       `hcl:",body"`
-}
-
 type limitBlock struct {
 	RPM      *int64 `hcl:"rpm,optional"`
 	TPM      *int64 `hcl:"tpm,optional"`

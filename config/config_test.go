@@ -48,7 +48,7 @@ func TestLoad_Example(t *testing.T) {
 		t.Errorf("Len = %d, want 7", got)
 	}
 	d := r.Models[0].Deployments[0]
-	if got, want := d.Resource.Price, (&resource.Price{Input: 150_000_000, Output: 600_000_000}); *got != *want {
+	if got, want := d.Resource.Price, (&resource.Price{Input: 150_000_000, Output: 600_000_000}); cmp.Diff(want, got) != "" {
 		t.Errorf("price = %+v, want %+v", got, want)
 	}
 	if d.Resource.Upstream != "demo" || *d.Resource.Weight != 1 || d.Resource.Owner != resource.OwnerFile {

@@ -30,7 +30,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 
 // aliases maps names of records' fields to those of the file, where they differ.
 var aliases = map[string]string{
-	"budgets": "budget", "limits": "limit", "hash": "secret", "id": "", "terms": "",
+	"budgets": "budget", "limits": "limit", "hash": "secret", "id": "", "terms": "", "sinks": "sink",
 }
 
 // unknownValue is what gohcl says of a value whose expression has failed, which has been
@@ -51,7 +51,7 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})
 	}
-	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"})
+	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: settingAudit})
 	content, diags := body.Content(schema)
 	d.diags = append(d.diags, diags...)
 	var node *hcl.Block
@@ -59,6 +59,8 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 		switch {
 		case b.Type != "node" && nodeOnly:
 			d.out.Resources.skipped = true
+		case b.Type == settingAudit:
+			d.audit(b)
 		case b.Type != "node":
 			if d.unique(b.Type, b.Labels[0], b.DefRange) {
 				kinds[b.Type](d, b)

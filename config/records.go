@@ -68,18 +68,6 @@ func (d *decoder) deployment(in *deploymentBlock) Deployment {
 	return out
 }
 
-func (d *decoder) price(in *priceBlock) *resource.Price {
-	if in == nil {
-		return nil
-	}
-	d.need(in.Body, "input", in.Input)
-	d.need(in.Body, "output", in.Output)
-	return &resource.Price{
-		Input: d.amount(in.Input), Output: d.amount(in.Output), CacheRead: d.money(in.CacheRead),
-		CacheWrite: d.money(in.CacheWrite), Reasoning: d.money(in.Reasoning), Request: d.amount(in.Request),
-	}
-}
-
 func (l *limitBlock) limits() resource.Limits {
 	if l == nil {
 		return resource.Limits{}

@@ -126,7 +126,12 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 		tx = new(Tx)
 		f.tx = tx
 	}
-	*tx = Tx{Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind}
+	tx.writes.clear()
+	tx.clearKeys()
+	*tx = Tx{
+		Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind,
+		writes: tx.writes, keys: tx.keys, audits: tx.audits[:0],
+	}
 	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
 	if once {
 		if a, done := tx.seen(); done {
@@ -158,9 +163,7 @@ func (tx *Tx) run(r *row, cmd Command) Applied {
 	if tx.epoch {
 		tx.b.tables["epoch"] = true
 	}
-	for i := range tx.audits {
-		tx.putAudit(i)
-	}
+	tx.putAudits()
 	tx.b.passed = append(tx.b.passed, tx.passed...)
 	return Applied{Result: res}
 }

@@ -120,3 +120,44 @@ func TestScale(t *testing.T) {
 	})
 	t.Logf("list: %v", took)
 }
+
+// BenchmarkFSM_PutKey creates a key, or replaces one, in batches as raft makes them under
+// load.
+func BenchmarkFSM_PutKey(b *testing.B) {
+	for _, bb := range []struct {
+		name    string
+		replace bool
+	}{{"create", false}, {"replace", true}} {
+		b.Run(bb.name, func(b *testing.B) {
+			h := start(b)
+			h.fill(1000)
+			k := resource.Key{Name: "name", Hint: "sk-...abcd", Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(60))}}, Models: []string{"demo"}}}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				b.StopTimer()
+				var logs []*raft.Log
+				for i := range 64 {
+					n++
+					k.Meta, k.UpdatedAt = meta(fmt.Sprintf("key_%016d", 10_000+n)), resource.Time(n)
+					var read uint64
+					if bb.replace {
+						k.ID = fmt.Sprintf("key_%016d", i)
+						now, _ := h.f.Key(k.ID)
+						read = now.Version
+					}
+					k.Name, k.Hint = fmt.Sprintf("n-%d", n), fmt.Sprintf("sk-...%d", n)
+					k.Hash = resource.HashSecret(k.ID)
+					logs = append(logs, h.entry(master, h.putKey(k, read)))
+				}
+				b.StartTimer()
+				for _, a := range h.f.ApplyBatch(logs) {
+					if a, ok := a.(fsm.Applied); !ok || a.Err != nil {
+						b.Fatalf("%+v", a)
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/put")
+		})
+	}
+}

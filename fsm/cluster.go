@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
@@ -123,7 +124,7 @@ func (c PutJoinToken) Apply(tx *Tx) error {
 		}
 	}
 	tx.put(store.Tokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
-	tx.note("join_token", c.Hash.String()[:8], 0, nil)
+	tx.note("join_token", c.Hash.String()[:8], "", 0, nil, nil)
 	return nil
 }
 
@@ -165,7 +166,7 @@ func (c RegisterMember) Apply(tx *Tx) error {
 	}
 	tx.storeMember(&m)
 	tx.raiseVersion()
-	tx.note("member", id, f.Version, nil)
+	tx.note("member", id, m.Name, f.Version, nil, nil)
 	return nil
 }
 
@@ -220,7 +221,7 @@ func (c RemoveMember) Apply(tx *Tx) error {
 		tx.putNode(c.ID, n)
 	}
 	tx.raiseVersion()
-	tx.note("member", c.ID, f.Version, []string{"removed"})
+	tx.note("member", c.ID, m.Name, f.Version, audit.Flag("removed", false), audit.Flag("removed", true))
 	return nil
 }
 

@@ -26,10 +26,3 @@ func ItemsAreAdmins() bool {
 	}
 	return true
 }
-
-// LeasesOf is Leases for any node.
-func (f *FSM) LeasesOf(node string) []Lease {
-	g := &FSM{cfg: Config{NodeID: node}, file: f.file}
-	g.nodes.Store(f.nodes.Load())
-	return g.Leases()
-}

@@ -9,7 +9,6 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -163,11 +162,14 @@ func (f *FSM) eachAccount(prefix string, fn func(key, v []byte) error) {
 }
 
 // Leases returns what the node of the Config holds of every window. It reads the file.
-func (f *FSM) Leases() []Lease {
+func (f *FSM) Leases() []Lease { return f.LeasesOf(f.cfg.NodeID) }
+
+// LeasesOf returns what any node holds of every window. It reads the file.
+func (f *FSM) LeasesOf(node string) []Lease {
 	nodes := *f.nodes.Load()
 	var all []Lease
 	f.eachAccount("", func(k, v []byte) error {
-		l, ok, err := leaseOf(f.cfg.NodeID, nodes, k, v)
+		l, ok, err := leaseOf(node, nodes, k, v)
 		if ok {
 			all = append(all, l)
 		}
@@ -293,17 +295,4 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 		return nil
 	})
 	return days
-}
-
-// AuditQuery selects audit entries, the newest first. Zero fields select all.
-type AuditQuery = audit.Query
-
-// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
-// reads the file.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		items, next, err = audit.Find(tx, q)
-		return err
-	})
-	return items, next
 }

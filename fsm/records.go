@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/relation"
@@ -58,16 +59,9 @@ func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encode
 	if err := tx.moveRefs(b, id, before, rec); err != nil {
 		return nil, err
 	}
-	var fields []string
-	if exists {
-		var err error
-		if fields, err = codec.Changed(f.Payload, e.Raw()); err != nil {
-			fail(err)
-		}
-	}
 	tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.Raw()})
 	tx.wrote = true
-	tx.note(b.Kind(), id, f.Version, fields)
+	tx.note(b.Kind(), id, relation.Name(rec), f.Version, f.Payload, e.Raw())
 	return old, nil
 }
 
@@ -90,7 +84,7 @@ func deleteRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id st
 	if !relation.Natural(b) {
 		tx.put(store.Tombstones, relation.Tombstone(b, id), nil)
 	}
-	tx.note(b.Kind(), id, f.Version, nil)
+	tx.note(b.Kind(), id, relation.Name(old), f.Version, f.Payload, nil)
 	return old, nil
 }
 
@@ -100,7 +94,7 @@ func setBlocked(tx *Tx, b store.Bucket, id string, blocked bool) error {
 	if !ok {
 		return refuse(b, id, resource.ErrNotFound)
 	}
-	replaced := f.Version
+	replaced, was := f.Version, f.Flags&frame.FlagBlocked != 0
 	f.Version = tx.Index
 	f.Flags &^= frame.FlagBlocked
 	if blocked {
@@ -108,7 +102,7 @@ func setBlocked(tx *Tx, b store.Bucket, id string, blocked bool) error {
 	}
 	tx.putFrame(b, []byte(id), f)
 	tx.wrote = true
-	tx.note(b.Kind(), id, replaced, []string{"blocked"})
+	tx.note(b.Kind(), id, audit.NameOf(f.Payload), replaced, audit.Flag("blocked", was), audit.Flag("blocked", blocked))
 	return nil
 }
 

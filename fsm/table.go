@@ -60,6 +60,10 @@ const (
 	KindDeleteTag          Kind = 51
 	KindPutTeamMember      Kind = 52
 	KindDeleteTeamMember   Kind = 53
+	KindPutPrices          Kind = 80
+	KindNoteEvents         Kind = 90
+	KindPruneAudit         Kind = 91
+	KindMarkAudit          Kind = 92
 )
 
 // grant says whose credential may carry a command.
@@ -146,6 +150,10 @@ var table = []row{
 	rowOf[DeleteTag](KindDeleteTag, "delete_tag", 1, byAdmin, item),
 	rowOf[PutTeamMember](KindPutTeamMember, "put_team_member", 1, byAdmin, item),
 	rowOf[DeleteTeamMember](KindDeleteTeamMember, "delete_team_member", 1, byAdmin, item),
+	rowOf[PutPrices](KindPutPrices, "put_prices", 1, byAdmin|byNode, alone),
+	rowOf[NoteEvents](KindNoteEvents, "note_events", 1, byNode, alone),
+	rowOf[PruneAudit](KindPruneAudit, "prune_audit", 1, byNode, alone),
+	rowOf[MarkAudit](KindMarkAudit, "mark_audit", 1, byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

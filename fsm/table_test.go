@@ -67,7 +67,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.PutDeployment{Read: 7, Deployment: encoded(t, resource.Deployment{
 			Meta: m("d1"), Name: "d", ModelID: "m1", Provider: "openai", APIBase: "http://x", Upstream: "up", CredentialID: "c1", APIKey: sealed,
 			Weight: new(int64(0)), Order: 1, Allowance: resource.Allowance{Limits: limits}, TimeoutMS: 5, Blocked: true, Metadata: json.RawMessage(`{}`),
-			Price: &resource.Price{Input: 1, Output: 2, CacheRead: new(resource.Money(3)), CacheWrite: new(resource.Money(4)), Reasoning: new(resource.Money(5)), Request: 6},
+			Price: &resource.Price{Input: 1, Output: 2, Classes: resource.Classes{CacheRead: new(resource.Money(3)), CacheWrite: new(resource.Money(4)), Reasoning: new(resource.Money(5))}, Request: 6},
 		})},
 		fsm.DeleteDeployment{ID: "d1"},
 		fsm.PutCredential{Read: 7, Credential: encoded(t, resource.Credential{Meta: m("c1"), Name: "openai", Provider: "openai", APIKey: sealed, APIBase: "http://x"})},
@@ -85,6 +85,15 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
 		fsm.DeleteSetting{ID: "serve_stale"},
+		fsm.PutPrices{Read: 7, Prices: encoded(t, resource.PriceTable{
+			Meta: resource.Meta{ID: resource.PriceTableID, UpdatedAt: 2, UpdatedBy: "node/n1"}, Source: "https://x/prices.json", ETag: "e",
+			SHA256: strings.Repeat("ab", 32), At: 3, Count: 1, Rows: []byte{1, 2}, Proposed: []byte{3}, ProposedCount: 1,
+		})},
+		fsm.NoteEvents{Events: []resource.AuditEvent{{
+			At: 1, Actor: "master", For: "jo", Address: "10.0.0.1", Action: "sign_in", Kind: "admin", ID: "x", Outcome: resource.AuditFailed, Count: 3, RequestID: "r1",
+		}}},
+		fsm.PruneAudit{Anchor: resource.AuditAnchor{Cluster: "c1", Number: 2, Index: 3, At: 4, Hash: h1, SignedAt: 5, Signature: []byte{1, 2}}},
+		fsm.MarkAudit{Sink: "siem", Number: 7},
 		fsm.PutOrganization{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.Organization{Meta: m("o1"), Name: "acme", Policy: wholePolicy()})},
 		fsm.BlockOrganization{ID: "o1", Blocked: true},
 		fsm.DeleteOrganization{ID: "o1"},

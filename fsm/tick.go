@@ -43,6 +43,9 @@ func (tx *Tx) tick(t *Tick, spent spending) {
 	for i := range t.Spend {
 		spent.fold(&t.Spend[i])
 	}
+	for _, w := range t.Want {
+		tx.openWindow(w.Account, w.Window) // before what may have been spent of it by overdraft
+	}
 	for _, d := range t.Settle {
 		tx.settle(n, settleAs, d)
 	}

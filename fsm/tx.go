@@ -8,10 +8,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/audit"
-	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/keyset"
 	"github.com/conclave-llm/conclave/fsm/money"
-	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -25,15 +24,29 @@ type Tx struct {
 	Index  uint64        // of the entry; the version of what is written
 	Actor  Actor
 	b      *batch
-	writes [store.Buckets]map[string][]byte // the overlay; a nil value deletes
-	keys   [store.Buckets]overlay.Keys      // of writes
-	audits []resource.AuditEntry
+	writes overlay
+	keys   [store.Buckets]keyset.Set // of writes
+	audits []audit.Entry
 	env    *Envelope
 	kind   Kind        // of the command, or of the item of a Batch
 	wrote  bool        // a record was written
 	epoch  bool        // an epoch was opened or closed
 	nodes  money.Nodes // read once for each command
 	passed []SoftLimit
+}
+
+// overlay is what a command writes, by bucket; a nil value deletes.
+type overlay [store.Buckets]map[string][]byte
+
+// clear empties the overlay; small maps are used again.
+func (o *overlay) clear() {
+	for i, m := range o {
+		if len(m) > 64 {
+			o[i] = nil
+			continue
+		}
+		clear(m)
+	}
 }
 
 // ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
@@ -104,7 +117,7 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 
 // any says whether a key begins with the prefix.
 func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
-	for k := range tx.keys[b].With(string(prefix)) {
+	for k := range tx.keys[b].With(string(prefix)) { // only whether one is there reaches the output
 		if tx.writes[b][k] != nil {
 			return true
 		}
@@ -118,26 +131,6 @@ func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
 	return false
 }
 
-// note adds an audit entry for a change by a person.
-func (tx *Tx) note(kind, id string, replaced uint64, fields []string) {
-	if tx.Actor.Kind == "node" {
-		return
-	}
-	tx.audits = append(tx.audits, resource.AuditEntry{
-		Index: tx.Index, At: tx.Now, Actor: actorName(tx.Actor), Action: tx.kind.String(),
-		Kind: kind, ID: id, Version: replaced, Fields: fields, RequestID: tx.env.RequestID,
-	})
-}
-
-// putAudit stores the command's audit entry with the number i.
-func (tx *Tx) putAudit(i int) {
-	b, err := codec.Marshal(tx.audits[i])
-	if err != nil {
-		fail(err)
-	}
-	tx.put(store.Audit, audit.Key(tx.Index, i), b)
-}
-
 func actorName(a Actor) string {
 	if a.ID == "" {
 		return a.Kind
@@ -147,11 +140,18 @@ func actorName(a Actor) string {
 
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
-	tx.writes = [store.Buckets]map[string][]byte{}
-	tx.keys = [store.Buckets]overlay.Keys{}
-	tx.audits, tx.passed = nil, nil
+	tx.writes.clear()
+	tx.clearKeys()
+	tx.audits = tx.audits[:0]
+	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
+}
+
+func (tx *Tx) clearKeys() {
+	for i := range tx.keys {
+		tx.keys[i].Clear()
+	}
 }
 
 // batch is one transaction of the file and what will be told of it after its commit.
@@ -165,6 +165,7 @@ type batch struct {
 	spent   map[string][]byte                // accounts' new values by key
 	marks   []progress.Mark
 	passed  []SoftLimit
+	audited *audit.Head // the newest entry; nil: not looked up yet
 }
 
 func (b *batch) bucket(of store.Bucket) *bolt.Bucket {
@@ -180,6 +181,9 @@ func (b *batch) bucket(of store.Bucket) *bolt.Bucket {
 // flush moves the overlay into the transaction in key order and keeps the hash up to date.
 func (b *batch) flush(tx *Tx) {
 	for of, writes := range tx.writes {
+		if len(writes) == 0 {
+			continue
+		}
 		for _, key := range slices.Sorted(maps.Keys(writes)) {
 			b.store(store.Bucket(of), []byte(key), writes[key])
 		}

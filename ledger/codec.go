@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -33,15 +34,16 @@ type kind byte
 
 // The types of records; numbers are never reused.
 const (
-	kindReserve1 kind = 1 // a Reservation as it was first written; only read
-	kindSettle1  kind = 2 // a Record as it was first written; only read
-	kindStart    kind = 3 // a process opened the journal; its number may jump
-	kindEpoch    kind = 4 // the process learned its epoch, which holds from its start on
-	kindCheck    kind = 5 // first of a segment: the reservations that are open
-	kindSettle2  kind = 6 // a Record in its second form; only read
-	kindSettle   kind = 7 // a Record
-	kindReserve  kind = 8 // a Reservation
-	kindEnd      kind = 9 // bound of the known types, never written
+	kindReserve1 kind = 1  // a Reservation as it was first written; only read
+	kindSettle1  kind = 2  // a Record as it was first written; only read
+	kindStart    kind = 3  // a process opened the journal; its number may jump
+	kindEpoch    kind = 4  // the process learned its epoch, which holds from its start on
+	kindCheck    kind = 5  // first of a segment: the reservations that are open
+	kindSettle2  kind = 6  // a Record in its second form; only read
+	kindSettle   kind = 7  // a Record
+	kindReserve  kind = 8  // a Reservation
+	kindAmend    kind = 9  // other holds of a Reservation
+	kindEnd      kind = 10 // bound of the known types, never written
 )
 
 // settles says whether the record is a SETTLE in any of its forms.
@@ -179,7 +181,7 @@ func putRecord(b []byte, r *Record) []byte {
 	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.CustomerID, r.SessionID} {
 		b = putString(b, s)
 	}
-	return putReceipt(b, &r.Receipt)
+	return putMore(putReceipt(b, &r.Receipt), &r.Usage)
 }
 
 func putReceipt(b []byte, r *Receipt) []byte {
@@ -200,6 +202,52 @@ func putReceipt(b []byte, r *Receipt) []byte {
 		b = binary.AppendVarint(b, int64(t.Duration))
 	}
 	return b
+}
+
+// more are the fields of a usage beside the five that every record has.
+func more(u *llm.Usage) [17]*int64 {
+	n := &u.Units
+	return [...]*int64{
+		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
+		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
+		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
+	}
+}
+
+// putMore appends a set with a bit for each field that is not 0, those fields, and the tier of
+// service; nothing if there is nothing to say.
+func putMore(b []byte, u *llm.Usage) []byte {
+	var set uint64
+	fields := more(u)
+	for i, v := range fields {
+		if *v != 0 {
+			set |= 1 << i
+		}
+	}
+	if set == 0 && u.Service == llm.ServiceUnsaid {
+		return b
+	}
+	b = binary.AppendUvarint(b, set)
+	for i, v := range fields {
+		if set&(1<<i) != 0 {
+			b = binary.AppendVarint(b, *v)
+		}
+	}
+	return binary.AppendUvarint(b, uint64(u.Service))
+}
+
+// more reads what putMore wrote.
+func (r *reader) more(u *llm.Usage) {
+	if r.err != nil || len(r.b) == 0 {
+		return
+	}
+	set := r.uint()
+	for i, v := range more(u) {
+		if set&(1<<i) != 0 {
+			*v = r.int()
+		}
+	}
+	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
 }
 
 // reader takes fields off a body; the first field that is not there makes all later ones
@@ -366,10 +414,12 @@ func decodeRecord(f frame) (Record, error) {
 		}
 	}
 	if f.kind == kindSettle2 {
+		r.more(&v.Usage)
 		return v, r.done()
 	}
 	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.string(), r.string(), r.string(), r.string()
 	v.Receipt = r.receipt()
+	r.more(&v.Usage)
 	return v, r.done()
 }
 

@@ -556,7 +556,8 @@ func FuzzReadFrame(f *testing.F) {
 			}
 		}
 		_, _ = decodeNumbers(b)
-		st := &replayed{open: map[uint64]*Reservation{}}
+		_, _, _ = decodeAmendment(b)
+		st := &replayed{open: map[uint64]*Reservation{}, amended: amendments{}}
 		_, _, _ = scan(append(make([]byte, headerLen), b...), func(f frame, _ int64) error { return st.take(f) })
 		_, _ = parseHeader("x", b)
 	})

@@ -112,6 +112,7 @@ const (
 	Cached                      // answered from the cache
 	Cut                         // the stream ended before the provider had finished
 	Unpriced                    // the price was unknown, so the cost is not
+	Private                     // no prompt and no answer of it may be kept, by anybody
 )
 
 // Has says whether all of the flags are set.

@@ -16,8 +16,9 @@ type replayed struct {
 	last    uint64                  // number of the newest record
 	span    span                    // that the newest record belongs to
 	open    map[uint64]*Reservation // nil: known to be open, but not read yet
-	lost    uint64                  // highest number at or behind which something is missing; 0: nothing is
-	checked bool                    // the first segment read began with its CHECK
+	amended amendments
+	lost    uint64 // highest number at or behind which something is missing; 0: nothing is
+	checked bool   // the first segment read began with its CHECK
 }
 
 // recover reads what earlier processes left, ends what they had begun, and starts this
@@ -116,7 +117,7 @@ func readHeader(path string) (*segment, error) {
 // replay reads back from the newest segment to one whose CHECK can be read, and from there
 // forward.
 func (j *Journal) replay() (*replayed, error) {
-	st := &replayed{open: make(map[uint64]*Reservation)}
+	st := &replayed{open: make(map[uint64]*Reservation), amended: amendments{}}
 	if j.holes > 0 {
 		st.lost = ^uint64(0)
 	}
@@ -199,6 +200,8 @@ func (st *replayed) take(f frame) error {
 		st.open[f.number] = &r
 	case kindSettle1, kindSettle2, kindSettle:
 		delete(st.open, decodeReserved(f.body))
+	case kindAmend:
+		return st.amended.take(f)
 	case kindStart:
 		st.span = span{start: f.number}
 	case kindEpoch:
@@ -245,7 +248,11 @@ func (j *Journal) findReservations(st *replayed, older []*segment) error {
 		if err != nil {
 			return err
 		}
+		amended := amendments{}
 		_, _, err = scan(data, func(f frame, _ int64) error {
+			if f.kind == kindAmend {
+				return amended.take(f)
+			}
 			if r, ok := st.open[f.number]; !ok || r != nil || !f.kind.reserves() {
 				return nil
 			}
@@ -257,10 +264,15 @@ func (j *Journal) findReservations(st *replayed, older []*segment) error {
 		if err != nil {
 			return err
 		}
+		st.amended.older(amended)
 	}
 	for n, r := range st.open {
-		if r == nil {
+		holds, amended := st.amended[n]
+		switch {
+		case r == nil:
 			st.lost = max(st.lost, n)
+		case amended:
+			r.Holds = holds
 		}
 	}
 	if missing > 0 {

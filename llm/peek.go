@@ -2,11 +2,12 @@ package llm
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,12 @@ const MaxTokenCount = 1 << 40
 
 // maxChoices bounds "n" and "best_of".
 const maxChoices = 1 << 20
+
+// maxFallbacks bounds the fallbacks that a request may name, and MaxRetries its num_retries.
+const (
+	maxFallbacks = 8
+	MaxRetries   = 10
+)
 
 // maxNames bounds the tags and the guardrails that a request may name.
 const maxNames = 256
@@ -45,14 +52,28 @@ const (
 	fieldTags
 	fieldGuardrails
 	fieldPromptCacheKey
+	fieldSafetyIdentifier
+	fieldSessionID
+	fieldTraceID
+	fieldFallbacks
+	fieldDisableFallbacks
+	fieldNumRetries
+	fieldTimeout
+	fieldServiceTier
 	numFields
 )
 
-// fieldNames are the fields as OpenAI spells them, and the gateway's own tags and guardrails.
+// fieldNames are the fields as OpenAI spells them, and the gateway's own.
 var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"n", "best_of", "user", "metadata", "messages", "prompt", "input", "instructions", "system",
 	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
+	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
+}
+
+// ownFields are those that only the gateway understands.
+var ownFields = [...]field{
+	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNumRetries, fieldTimeout,
 }
 
 // span is where a member stands in the body: its name begins at key, its value is [start, end).
@@ -69,13 +90,27 @@ type Fields struct {
 	// MaxTokens is the larger of the limits on output that are given, 0 for none.
 	MaxTokens int64
 	// N is the number of completions that are made (the larger of n and best_of), at least 1.
-	N         int64
-	User      string
-	SessionID string   // metadata.session_id, else prompt_cache_key
+	N int64
+	// User, SafetyIdentifier and MetadataUser (metadata.user_id) may name the end user.
+	User, SafetyIdentifier, MetadataUser string
+	// SessionID is that of the agent session: litellm_session_id, else litellm_trace_id, else in
+	// metadata litellm_session_id, session_id, litellm_trace_id or trace_id; "" for none.
+	SessionID string
+	CacheKey  string   // prompt_cache_key
 	Tags      []string // tags and metadata.tags
 	// Guardrails are the names in guardrails and metadata.guardrails.
 	Guardrails []string
 	HasTools   bool // tools or functions are given and not empty
+	// Fallbacks are the models to try in the place of the configured ones; none of them if
+	// NoFallbacks.
+	Fallbacks   []string
+	NoFallbacks bool
+	// Retries is how many further attempts the client wants, if HasRetries; Timeout is an
+	// attempt's, 0 if the client does not say.
+	Retries    int
+	HasRetries bool
+	Timeout    time.Duration
+	Service    Service // the tier of service that is asked for
 	// Redirect is the first member at the top that chooses an address, a credential or a provider
 	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
 	// acts on it, but who relays it lets the client choose.
@@ -85,8 +120,9 @@ type Fields struct {
 	PromptBytes, MediaBytes int64
 
 	spans   [numFields]span
-	include span // of include_usage in stream_options
-	end     int  // of the members: where the closing brace is
+	session uint8 // rank of what SessionID was read from; lower ones win, 0 is none
+	include span  // of include_usage in stream_options
+	end     int   // of the members: where the closing brace is
 	members int
 }
 
@@ -221,10 +257,12 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 		f.Model, err = s.text(name)
 	case fieldUser:
 		f.User, err = s.text(name)
+	case fieldSafetyIdentifier:
+		f.SafetyIdentifier, err = s.text(name)
 	case fieldPromptCacheKey:
-		var key string
-		key, err = s.text(name)
-		f.SessionID = cmp.Or(f.SessionID, key)
+		f.CacheKey, err = s.text(name)
+	case fieldServiceTier:
+		f.Service = s.service()
 	case fieldStream:
 		f.Stream, err = s.boolean(name)
 	case fieldStreamOptions:
@@ -243,9 +281,119 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 	case fieldTools, fieldFunctions:
 		f.HasTools = s.filled() || f.HasTools
 	default:
+		err = f.readOwn(s, id, name)
+	}
+	return err
+}
+
+// readOwn reads the value of one of the gateway's own fields, or passes over any other.
+func (f *Fields) readOwn(s *scanner, id field, name string) (err error) {
+	switch id {
+	case fieldSessionID, fieldTraceID:
+		var session string
+		session, err = s.text(name)
+		f.setSession(session, uint8(1+id-fieldSessionID))
+	case fieldFallbacks:
+		err = f.fallbacks(s, name)
+	case fieldDisableFallbacks:
+		f.NoFallbacks, err = s.boolean(name)
+	case fieldNumRetries:
+		err = f.retries(s, name)
+	case fieldTimeout:
+		f.Timeout, err = s.waiting(name)
+	default:
 		s.value()
 	}
 	return err
+}
+
+// setSession takes a session's id, unless one of a lower rank was there.
+func (f *Fields) setSession(id string, rank uint8) {
+	if id != "" && (f.session == 0 || rank < f.session) {
+		f.SessionID, f.session = id, rank
+	}
+}
+
+// fallbacks reads a list of models, each by its name or as an object with "model".
+func (f *Fields) fallbacks(s *scanner, name string) error {
+	what := fmt.Sprintf("must be an array of at most %d models", maxFallbacks)
+	if s.space() != '[' {
+		if v := s.value(); s.ok() && string(v) != "null" {
+			return invalidField(name, what)
+		}
+		return nil
+	}
+	s.enter('[')
+	for n := 0; s.next(']', n); n++ {
+		v := s.value()
+		if !s.ok() {
+			break
+		}
+		model := modelOf(v)
+		if model == "" || n == maxFallbacks {
+			return invalidField(name, what)
+		}
+		f.Fallbacks = append(f.Fallbacks, model)
+	}
+	f.NoFallbacks = f.NoFallbacks || s.ok() && len(f.Fallbacks) == 0
+	return nil
+}
+
+// modelOf is the model that an entry of fallbacks names, "" if it is wrong: it may be an
+// object with nothing but "model".
+func modelOf(v []byte) string {
+	if v[0] == '"' {
+		return unquote(v)
+	}
+	s := scanner{b: v}
+	model := ""
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		if s.name() != "model" || n > 0 {
+			return ""
+		}
+		if s.space() != '"' {
+			return ""
+		}
+		model = unquote(s.value())
+	}
+	return model
+}
+
+// retries reads num_retries.
+func (f *Fields) retries(s *scanner, name string) error {
+	if s.space() == 'n' {
+		s.value()
+		return nil
+	}
+	n, ok := s.integer(MaxRetries)
+	if !ok && s.ok() {
+		return invalidField(name, fmt.Sprintf("must be a whole number up to %d", MaxRetries))
+	}
+	f.Retries, f.HasRetries = int(n), true
+	return nil
+}
+
+// waiting takes a time-out: a number of seconds, or null.
+func (s *scanner) waiting(name string) (time.Duration, error) {
+	v := s.value()
+	if !s.ok() || string(v) == "null" {
+		return 0, nil
+	}
+	d, ok := ParseSeconds(string(v))
+	if !ok {
+		return 0, invalidField(name, "must be a number of seconds above 0, up to a day")
+	}
+	return d, nil
+}
+
+// ParseSeconds reads a time-out in seconds, as clients of LiteLLM write it.
+func ParseSeconds(text string) (time.Duration, bool) {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || n != n || n <= 0 || n > 24*3600 {
+		return 0, false
+	}
+	return max(time.Duration(n*float64(time.Second)), time.Millisecond), true
 }
 
 var streamOptionNames = []string{"include_usage"}
@@ -282,7 +430,12 @@ func (f *Fields) streamOptions(s *scanner) error {
 	return nil
 }
 
-var metadataNames = [...]string{"tags", "guardrails", "session_id"}
+// metadataNames ends with the names of a session, from firstSession on, the best first.
+var metadataNames = [...]string{
+	"tags", "guardrails", "user_id", "litellm_session_id", "session_id", "litellm_trace_id", "trace_id",
+}
+
+const firstSession = 3 // in metadataNames
 
 // metadata reads the names that the gateway acts on in metadata. The rest of it is the client's
 // own, so what is not in the expected form there is not wrong, but means nothing.
@@ -312,7 +465,9 @@ func (f *Fields) metadata(s *scanner) error {
 		case id == 1 && c == '"':
 			f.Guardrails = append(f.Guardrails, unquote(s.value()))
 		case id == 2 && c == '"':
-			f.SessionID = unquote(s.value())
+			f.MetadataUser = unquote(s.value())
+		case id >= firstSession && c == '"':
+			f.setSession(unquote(s.value()), uint8(id))
 		default:
 			s.value()
 		}

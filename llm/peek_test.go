@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -37,9 +38,18 @@ func TestPeek(t *testing.T) {
 		{"zero choices", `{"n":0}`, llm.Fields{N: 1}},
 		{
 			"names", `{"tags":["a"],"guardrails":["g"],"metadata":{"tags":["b"],"x":{},"guardrails":["h"],"session_id":"s"},"prompt_cache_key":"p"}`,
-			llm.Fields{N: 1, Tags: []string{"a", "b"}, Guardrails: []string{"g", "h"}, SessionID: "s"},
+			llm.Fields{N: 1, Tags: []string{"a", "b"}, Guardrails: []string{"g", "h"}, SessionID: "s", CacheKey: "p"},
 		},
-		{"cache key", `{"prompt_cache_key":"p","user":"u"}`, llm.Fields{N: 1, SessionID: "p", User: "u"}},
+		{"cache key", `{"prompt_cache_key":"p","user":"u"}`, llm.Fields{N: 1, CacheKey: "p", User: "u"}},
+		{"session at the top", `{"metadata":{"session_id":"m"},"litellm_trace_id":"t","litellm_session_id":"s"}`, llm.Fields{N: 1, SessionID: "s"}},
+		{"session in metadata", `{"metadata":{"trace_id":"t","session_id":"m","litellm_session_id":"s"}}`, llm.Fields{N: 1, SessionID: "s"}},
+		{"trace at the top", `{"litellm_trace_id":"t","metadata":{"session_id":"m"}}`, llm.Fields{N: 1, SessionID: "t"}},
+		{"end users", `{"user":"a","safety_identifier":"b","metadata":{"user_id":"c"}}`, llm.Fields{N: 1, User: "a", SafetyIdentifier: "b", MetadataUser: "c"}},
+		{"attempts", `{"num_retries":0,"timeout":1.5,"fallbacks":["a",{"model":"b"}]}`, llm.Fields{
+			N: 1, HasRetries: true, Timeout: 1500 * time.Millisecond, Fallbacks: []string{"a", "b"},
+		}},
+		{"no fallbacks", `{"fallbacks":[],"num_retries":null,"timeout":null}`, llm.Fields{N: 1, NoFallbacks: true}},
+		{"fallbacks turned off", `{"disable_fallbacks":true}`, llm.Fields{N: 1, NoFallbacks: true}},
 		{"metadata in forms of the client's own", `{"metadata":{"Tags":1,"tags":"a,b","guardrails":"g","session_id":5}}`, llm.Fields{N: 1, Guardrails: []string{"g"}}},
 		{"names among other things", `{"metadata":{"t\u0061gs":["a",1,null],"guardrails":{}}}`, llm.Fields{N: 1, Tags: []string{"a"}}},
 		{"address of the client's own", `{"x":1,"\u0061pi_base":"http://x","api_key":"k"}`, llm.Fields{N: 1, Redirect: "api_base"}},
@@ -107,6 +117,14 @@ func TestPeek_Refuses(t *testing.T) {
 		{"tags of another kind", `{"tags":"a"}`, "invalid_value", "array"},
 		{"tag of another kind", `{"tags":[1]}`, "invalid_value", "array"},
 		{"cut in metadata", `{"metadata":{"session_id":"a`, "invalid_json", "string does not end"},
+		{"fallbacks of another kind", `{"fallbacks":"m"}`, "invalid_value", "array"},
+		{"fallback with more than a model", `{"fallbacks":[{"model":"m","messages":[]}]}`, "invalid_value", "array"},
+		{"fallback by a table", `{"fallbacks":[{"a":["b"]}]}`, "invalid_value", "array"},
+		{"too many fallbacks", `{"fallbacks":["1","2","3","4","5","6","7","8","9"]}`, "invalid_value", "at most 8"},
+		{"too many retries", `{"num_retries":11}`, "invalid_value", "up to 10"},
+		{"no time", `{"timeout":0}`, "invalid_value", "seconds"},
+		{"text for a time", `{"timeout":"1"}`, "invalid_value", "seconds"},
+		{"session of another kind", `{"litellm_session_id":1}`, "invalid_value", "string"},
 		{"stream options of another kind", `{"stream_options":[]}`, "invalid_value", "object"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -215,6 +233,7 @@ func TestRewrite(t *testing.T) {
 		{"drop first two", `{ "tags":["x"] , "guardrails":[] , "a":1}`, llm.Edits{DropOwn: true}, `{ "a":1}`},
 		{"drop last two", `{"a":1 , "guardrails":[],"tags":["x"] }`, llm.Edits{DropOwn: true}, `{"a":1  }`},
 		{"drop first and last", `{"tags":[],"a":1,"guardrails":[]}`, llm.Edits{DropOwn: true}, `{"a":1}`},
+		{"drop of seven", `{"timeout":1,"a":1,"num_retries":2,"fallbacks":["x"],"b":2,"litellm_session_id":"s","tags":[]}`, llm.Edits{DropOwn: true}, `{"a":1,"b":2}`},
 		{"drop all and add", `{"tags":[],"guardrails":[]}`, llm.Edits{DropOwn: true, Model: "m"}, `{"model":"m"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

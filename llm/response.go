@@ -26,8 +26,11 @@ func Read(data []byte) (Report, error) {
 	s := scanner{b: data}
 	s.enter('{')
 	choices := false
+	var tier Service
 	for n := 0; s.next('}', n); n++ {
 		switch string(s.key()) {
+		case "service_tier":
+			tier = s.service()
 		case "choices":
 			s.space()
 			start := s.i
@@ -36,13 +39,7 @@ func Read(data []byte) (Report, error) {
 		case "usage":
 			r.usage(&s)
 		case "x_groq": // Groq reports the usage of a stream in here
-			for m := 0; enterObject(&s, m) && s.next('}', m); m++ {
-				if string(s.key()) == "usage" {
-					r.usage(&s)
-				} else {
-					s.value()
-				}
-			}
+			r.groq(&s)
 		case "error":
 			v := s.value()
 			r.HasError = s.ok() && string(v) != "null"
@@ -54,8 +51,21 @@ func Read(data []byte) (Report, error) {
 	if !s.ok() {
 		return Report{}, &Error{Kind: Upstream, Code: "invalid_response", Message: "The provider sent something that is not JSON."}
 	}
+	if r.HasUsage && tier != ServiceUnsaid {
+		r.Usage.Service = tier
+	}
 	r.UsageOnly = r.HasUsage && !choices
 	return r, nil
+}
+
+func (r *Report) groq(s *scanner) {
+	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+		if string(s.key()) == "usage" {
+			r.usage(s)
+		} else {
+			s.value()
+		}
+	}
 }
 
 // enterObject opens an object before its first member (n is 0). It takes any other value whole
@@ -143,98 +153,6 @@ func (r *Report) function(s *scanner) {
 func (r *Report) text(s *scanner) {
 	if v := s.value(); len(v) > 2 && v[0] != 'n' {
 		r.TextBytes += int64(len(v) - 2)
-	}
-}
-
-// counts are the numbers of a usage object as they stand there, -1 if absent.
-type counts struct {
-	prompt, completion, total      int64
-	cacheRead, cacheWrite, reasons int64
-}
-
-// usage reads a usage object in any of the shapes in which OpenAI's numbers come.
-func (r *Report) usage(s *scanner) {
-	if s.space() != '{' {
-		s.value()
-		return
-	}
-	c := counts{prompt: -1, completion: -1, total: -1}
-	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
-		switch string(s.key()) {
-		case "prompt_tokens", "input_tokens":
-			c.prompt = s.count()
-		case "completion_tokens", "output_tokens":
-			c.completion = s.count()
-		case "total_tokens":
-			c.total = s.count()
-		case "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens": // DeepSeek; gateways; Moonshot
-			c.cacheRead = max(c.cacheRead, s.count())
-		case "cache_creation_input_tokens":
-			c.cacheWrite = max(c.cacheWrite, s.count())
-		case "reasoning_tokens":
-			c.reasons = max(c.reasons, s.count())
-		case "prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details":
-			c.details(s)
-		default:
-			s.value()
-		}
-	}
-	if s.ok() && (c.prompt >= 0 || c.completion >= 0 || c.total >= 0) {
-		r.Usage, r.HasUsage = c.normalize(), true
-	}
-}
-
-func (c *counts) details(s *scanner) {
-	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
-		switch string(s.key()) {
-		case "cached_tokens":
-			c.cacheRead = max(c.cacheRead, s.count())
-		case "cache_write_tokens", "cache_creation_tokens":
-			c.cacheWrite = max(c.cacheWrite, s.count())
-		case "reasoning_tokens":
-			c.reasons = max(c.reasons, s.count())
-		default:
-			s.value()
-		}
-	}
-}
-
-// count takes a number of tokens. What is not one counts as absent.
-func (s *scanner) count() int64 {
-	v := s.value()
-	if string(v) == "null" {
-		return -1
-	}
-	t := scanner{b: v}
-	if n, ok := t.integer(MaxTokenCount); ok && s.ok() {
-		return n
-	}
-	return -1
-}
-
-// normalize splits the provider's numbers, which contain one another, into disjoint classes
-// whose sum is the provider's total.
-func (c *counts) normalize() Usage {
-	prompt, completion := max(c.prompt, 0), max(c.completion, 0)
-	if c.prompt < 0 && c.completion < 0 {
-		prompt = c.total
-	}
-	reasons := min(c.reasons, completion)
-	// xAI, and Gemini in its OpenAI shape, leave the reasoning out of the completion: the
-	// total is larger than both together.
-	if rest := c.total - prompt - completion; rest > 0 {
-		if c.reasons == 0 || rest >= c.reasons {
-			reasons = rest
-		} else {
-			reasons += rest
-		}
-		completion += rest
-	}
-	read := min(c.cacheRead, prompt)
-	write := min(c.cacheWrite, prompt-read)
-	return Usage{
-		Input: prompt - read - write, CacheRead: read, CacheWrite: write,
-		Output: completion - reasons, Reasoning: reasons, Source: UsageProvider,
 	}
 }
 

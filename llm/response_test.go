@@ -59,7 +59,10 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%q: got %v, but valid is %v", in, err, ok)
 		}
 		u := r.Usage
-		for _, n := range []int64{u.Input, u.CacheRead, u.CacheWrite, u.Output, u.Reasoning, r.TextBytes} {
+		if sum := u.Prompt() + u.Completion(); sum > 4*llm.MaxTokenCount {
+			t.Fatalf("%q: got %+v", in, r)
+		}
+		for _, n := range []int64{u.Input, u.CacheRead, u.CacheWrite, u.CacheReadAudio, u.CacheReadImage, u.AudioInput, u.ImageInput, u.Output, u.Reasoning, u.AudioOutput, u.ImageOutput, r.TextBytes} {
 			if n < 0 || n > 4*llm.MaxTokenCount {
 				t.Fatalf("%q: got %+v", in, r)
 			}

@@ -12,7 +12,7 @@ type Edits struct {
 	Model        string // "": as it is
 	IncludeUsage bool   // ask for the usage chunk of a stream
 	MaxTokens    int64  // > 0: lower the limits on output to it, or add one
-	DropOwn      bool   // take out the gateway's own top-level fields tags and guardrails
+	DropOwn      bool   // take out the top-level fields that only the gateway understands
 	// RenameMaxTokens, if set, is the name under which the provider takes the limit on output:
 	// "max_tokens" or "max_completion_tokens".
 	RenameMaxTokens string
@@ -27,7 +27,7 @@ type splice struct {
 // Rewrite returns body, of which Peek read f, with the edits made. Every other byte stays as
 // and where it is. It returns body itself if nothing changes and never writes to it.
 func Rewrite(body []byte, f *Fields, e Edits) []byte {
-	var room [8]splice
+	var room [16]splice
 	list := room[:0]
 	var add []byte // members to add before the closing brace
 	if e.Model != "" && e.Model != f.Model {
@@ -132,18 +132,22 @@ func (f *Fields) renameMaxTokens(list []splice, name string) []splice {
 // dropOwn takes out the gateway's own fields and returns how many members are left. Those at
 // the beginning of the object go with the comma after them, the others with the one before.
 func (f *Fields) dropOwn(body []byte, list []splice) ([]splice, int) {
-	own := []span{f.spans[fieldTags], f.spans[fieldGuardrails]}
-	if own[0].key > own[1].key {
-		own[0], own[1] = own[1], own[0]
+	var room [len(ownFields)]span
+	own := room[:0]
+	for _, id := range ownFields {
+		if sp := f.spans[id]; sp.end != 0 {
+			own = append(own, sp)
+		}
 	}
+	if len(own) == 0 {
+		return list, f.members
+	}
+	slices.SortFunc(own, func(a, b span) int { return a.key - b.key })
 	s := scanner{b: body}
 	s.enter('{')
 	s.space()
 	left, lead := f.members, s.i
 	for _, sp := range own {
-		if sp.end == 0 {
-			continue
-		}
 		left--
 		if sp.key != lead {
 			list = append(list, splice{start: bytes.LastIndexByte(body[:sp.key], ','), end: sp.end})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -47,6 +48,9 @@ type Config struct {
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
+
+	// PriceHTTP downloads prices. Nil: a client of its own.
+	PriceHTTP pricing.Doer
 
 	// Reach says whether another node's cluster address can be reached: for tests that part
 	// nodes in one process. Nil, as always in production: it can.

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -24,11 +25,11 @@ const missWait = 2 * time.Second
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
 	return proxy.Config{
-		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Miss: n.miss, Master: n.master,
+		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys},
+		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -38,14 +39,18 @@ func (n *Node) adminConfig() adminapi.Config {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
-		Authenticate: n.authenticate, Stale: n.fresh.Stale, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 	}
 }
 
 // authenticate finds out whose request it is.
 func (n *Node) authenticate(r *http.Request) (*resource.Principal, error) {
 	cat := n.state.Catalog()
-	return n.auth.Authenticate(r.Context(), cat, auth.Secret(r.Header, cat.Settings().KeyHeader))
+	who, err := n.auth.Authenticate(r.Context(), cat, auth.Secret(r.Header, cat.Settings().KeyHeader))
+	if err != nil {
+		return nil, err
+	}
+	return who, policy.CheckAdmin(r.RemoteAddr, r.Header, cat.Settings(), who.Levels(nil))
 }
 
 // statusOf is the status of an authentication's error.

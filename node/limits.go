@@ -2,15 +2,19 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"path/filepath"
 
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 )
 
-// methodLimit is the question to the node that counts a small limit.
-const methodLimit = "limit"
+const (
+	methodLimit = "limit"  // the question what a node has left of a limit
+	dirLimits   = "limits" // what was admitted in the last minutes, for the next start
+)
 
-// limitPeers carries what the nodes' limiters tell each other: round frames over quota
-// streams, questions over RPC.
+// limitPeers carries what the nodes' limiters tell each other: frames over quota streams,
+// questions over RPC.
 type limitPeers struct{ n *Node }
 
 // Send implements ratelimit.Peers.
@@ -26,9 +30,14 @@ func (p limitPeers) Ask(ctx context.Context, node string, question []byte) ([]by
 }
 
 // startLimits begins to count limits together with the other nodes.
-func (n *Node) startLimits() {
+func (n *Node) startLimits() error {
+	tape, err := ratelimit.OpenTape(filepath.Join(n.cfg.DataDir, dirLimits))
+	if err != nil {
+		return fmt.Errorf("open tape of the limits: %w", err)
+	}
+	n.tape = tape
 	n.limits = ratelimit.New(ratelimit.Config{
-		NodeID: n.identity.NodeID, Members: n.memberIDs, Peers: limitPeers{n}, Registerer: n.registry,
+		NodeID: n.identity.NodeID, Members: n.memberIDs, Peers: limitPeers{n}, Tape: tape, Registerer: n.registry,
 	})
 	n.consensus.Handle(methodLimit, func(_ context.Context, peer string, question []byte) ([]byte, error) {
 		return n.limits.Answer(peer, question)
@@ -39,6 +48,7 @@ func (n *Node) startLimits() {
 		}
 	}, n.log)
 	n.limits.Start()
+	return nil
 }
 
 // memberIDs are the ids of all members, this node's too.

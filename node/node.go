@@ -16,15 +16,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
@@ -48,8 +51,10 @@ type Node struct {
 	path
 	listener
 
+	events   *auditlog.Events
 	fresh    *freshness
 	changed  chan struct{} // the catalog has changed
+	repriced chan struct{} // prices were imported
 	started  time.Duration // by the boot clock
 	built    atomic.Bool   // everything is started
 	draining atomic.Bool
@@ -71,11 +76,15 @@ type cluster struct {
 type path struct {
 	auth    *auth.Authenticator
 	limits  *ratelimit.Limiter
+	tape    *ratelimit.FileTape // of the limits
 	budgets *budget.Budgets
+	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
 	journal *ledger.Journal
 	money   *money
+	books   pricing.Books // prices that count
+	prices  *prices.Prices
 }
 
 // listener is the client port.
@@ -94,7 +103,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -105,6 +114,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"open client port", n.startListener},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
+		{"start audit log", n.startAudit},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -133,6 +143,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
+	n.alerts = newAlerts(n.log, n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
@@ -178,6 +189,10 @@ func (n *Node) startConsensus() (err error) {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}
 	n.consensus, err = consensus.New(cc)
+	if err == nil {
+		leads := n.consensus.IsLeader
+		n.alerts.leads.Store(&leads)
+	}
 	return err
 }
 
@@ -198,7 +213,9 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.startLimits()
+	if err := n.startLimits(); err != nil {
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
 		Source: journalSource{n.journal, n.state.Catalog},
@@ -209,6 +226,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
+	n.startPrices()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
@@ -261,6 +279,10 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	n.alerts.passed(c.Soft)
+	if c.Tables["price"] {
+		signal(n.repriced)
+	}
 	for _, table := range []string{"guardrail", "callback", "plugin"} {
 		if c.Tables[table] {
 			signal(n.changed)
@@ -371,6 +393,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.port != nil {
 		errs = append(errs, n.port.Close())
+	}
+	if n.tape != nil {
+		errs = append(errs, n.tape.Close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

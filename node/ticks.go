@@ -216,8 +216,8 @@ func leases(ls []fsm.Lease) []budget.Lease {
 
 func leaseOf(l fsm.Lease) budget.Lease {
 	return budget.Lease{
-		Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted,
-		Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall,
+		Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Settled: l.Settled,
+		Limit: l.Limit, Overdraft: l.Overdraft, Beyond: l.Beyond, Headroom: l.Headroom, Recall: l.Recall,
 		Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed,
 	}
 }

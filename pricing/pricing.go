@@ -15,7 +15,6 @@ import (
 const DefaultOutput = 4096
 
 const (
-	perMillion = 1_000_000
 	// bytesPerToken is how many bytes of text make a token at least, as a rule: English has more,
 	// JSON and most other languages come near.
 	bytesPerToken = 3
@@ -23,59 +22,6 @@ const (
 	// providers make one to two thousand tokens of a picture of 100 kB.
 	mediaPerToken = 64
 )
-
-// Cost is what u costs at p, rounded up to a whole nanodollar for the request as a whole. It is
-// 0 for a nil price, which is unknown, and never more than resource.MaxMoney.
-func Cost(p *resource.Price, u llm.Usage) resource.Money {
-	if p == nil {
-		return 0
-	}
-	var s sum
-	s.add(u.Input, p.Input)
-	s.add(u.CacheRead, or(p.CacheRead, p.Input))
-	s.add(u.CacheWrite, or(p.CacheWrite, p.Input))
-	s.add(u.Output, p.Output)
-	s.add(u.Reasoning, or(p.Reasoning, p.Output))
-	return s.money(p.Request)
-}
-
-// or is the price of a class, or of its nearest if it has none.
-func or(p *resource.Money, nearest resource.Money) resource.Money {
-	if p != nil {
-		return *p
-	}
-	return nearest
-}
-
-// sum is a number of 128 bits in nanodollars per million: no usage and price overflow it.
-type sum struct{ hi, lo uint64 }
-
-// add adds n tokens at m a million. What is negative counts as 0.
-func (s *sum) add(n int64, m resource.Money) {
-	if n <= 0 || m <= 0 {
-		return
-	}
-	hi, lo := bits.Mul64(uint64(n), uint64(m))
-	var carry uint64
-	s.lo, carry = bits.Add64(s.lo, lo, 0)
-	s.hi, _ = bits.Add64(s.hi, hi, carry)
-}
-
-// money divides by a million, rounding up, and adds the price of a request.
-func (s *sum) money(request resource.Money) resource.Money {
-	if s.hi >= perMillion {
-		return resource.MaxMoney
-	}
-	q, r := bits.Div64(s.hi, s.lo, perMillion)
-	if r > 0 {
-		q++
-	}
-	request = max(request, 0)
-	if q > uint64(resource.MaxMoney) || request > resource.MaxMoney-resource.Money(q) {
-		return resource.MaxMoney
-	}
-	return resource.Money(q) + request
-}
 
 // Request is what is known of a request before it is sent.
 type Request struct {
@@ -86,8 +32,9 @@ type Request struct {
 	N                       int64 // completions; 0 counts as 1
 	// MaxInput and MaxOutput are the model's limits; 0: unknown.
 	MaxInput, MaxOutput int64
-	DefaultOutput       int64   // held without any limit; 0: DefaultOutput
-	Factor              float64 // learned tokens over estimated ones; 0 counts as 1
+	DefaultOutput       int64       // held without any limit; 0: DefaultOutput
+	Factor              float64     // learned tokens over estimated ones; 0 counts as 1
+	Service             llm.Service // the tier of service that it asks for
 	// Strict counts a token for every byte, which no byte-level tokenizer exceeds.
 	Strict bool
 }
@@ -106,13 +53,14 @@ func Estimate(p *resource.Price, r Request) Estimated {
 	if p == nil {
 		return e
 	}
-	in, out := p.Input, max(p.Output, or(p.Reasoning, 0))
+	at := newTerms(p, e.Prompt, r.Service)
+	in, out := at.rate(input), max(at.rate(output), at.rate(reasoning))
 	if r.Strict {
-		in = max(in, or(p.CacheWrite, 0), or(p.CacheRead, 0))
+		in = max(in, at.rate(cacheWrite), at.rate(cacheRead))
 	}
 	var s sum
-	s.add(e.Prompt, in)
-	s.add(e.Output, out)
+	s.add(e.Prompt, int64(in), perToken/at.half)
+	s.add(e.Output, int64(out), perToken/at.half)
 	e.Cost = s.money(p.Request)
 	return e
 }

@@ -30,8 +30,9 @@ func priceOf(t testing.TB, name string) *resource.Price {
 	switch name {
 	case "custom":
 		return &resource.Price{
-			Input: dollars(t, "0.123456789"), Output: dollars(t, "7.000000001"), CacheRead: new(dollars(t, "0.000000007")),
-			CacheWrite: new(dollars(t, "9.99")), Reasoning: new(dollars(t, "0.5")),
+			Input: dollars(t, "0.123456789"), Output: dollars(t, "7.000000001"), Classes: resource.Classes{
+				CacheRead: new(dollars(t, "0.000000007")), CacheWrite: new(dollars(t, "9.99")), Reasoning: new(dollars(t, "0.5")),
+			},
 		}
 	case "free":
 		return &resource.Price{}
@@ -95,7 +96,17 @@ func TestCost(t *testing.T) {
 		{"not rounded", p, llm.Usage{Input: 1_000_000}, 6},
 		{"negative counts as nothing", p, llm.Usage{Input: -1_000_000, Output: 500_000}, 6},
 		{"classes without a price", p, llm.Usage{CacheRead: 1_000_000, CacheWrite: 1_000_000, Reasoning: 1_000_000}, 9},
-		{"classes at no price", &resource.Price{Input: 1, Output: 1, CacheRead: new(resource.Money(0)), Reasoning: new(resource.Money(0))}, llm.Usage{CacheRead: 1 << 40, Reasoning: 1 << 40}, 0},
+		{"classes at no price", &resource.Price{Input: 1, Output: 1, Classes: resource.Classes{CacheRead: new(resource.Money(0)), Reasoning: new(resource.Money(0))}}, llm.Usage{CacheRead: 1 << 40, Reasoning: 1 << 40}, 0},
+		{"served time, a part of a second", &resource.Price{Units: resource.Units{Second: 1_000_000_000_000}}, llm.Usage{Units: llm.Units{ServedMS: 1_234}}, 1_234_000},
+		{"GPU time of a share of eight", &resource.Price{Units: resource.Units{GPUSecond: 555_555_555_555, GPUs: 250_000_000}}, llm.Usage{Units: llm.Units{ServedMS: 10_001}}, 1_389_028},
+		{"GPU time of one", &resource.Price{Units: resource.Units{GPUSecond: 1}}, llm.Usage{Units: llm.Units{ServedMS: 1}}, 1},
+		{"batch fee", &resource.Price{Request: 5}, llm.Usage{Service: llm.ServiceBatch, Input: 1}, 3},
+		{"pixels", &resource.Price{Units: resource.Units{OutputPixel: 20_345}}, llm.Usage{Units: llm.Units{OutputPixels: 1 << 20}}, 21_334},
+		{"a tier that the price does not know", p, llm.Usage{Service: llm.ServiceFlex, Input: 1_000_000}, 6},
+		{"a class follows its nearest into a variant", &resource.Price{Input: 1, Output: 1, Variants: []resource.PriceVariant{{Above: 10, Output: new(resource.Money(9))}}}, llm.Usage{Input: 11, Reasoning: 1_000_000}, 10},
+		{"the largest threshold", &resource.Price{Variants: []resource.PriceVariant{
+			{Above: 100, Input: new(resource.Money(7_000_000))}, {Above: 10, Input: new(resource.Money(3_000_000))}, {Service: "flex", Input: new(resource.Money(1_000_000))},
+		}}, llm.Usage{Input: 101, Service: llm.ServiceFlex}, 707},
 		{"beyond all bounds", &resource.Price{Input: math.MaxInt64, Output: math.MaxInt64}, llm.Usage{Input: math.MaxInt64, Output: math.MaxInt64}, resource.MaxMoney},
 		{"request beyond bounds", &resource.Price{Input: resource.Dollar, Request: resource.MaxMoney}, llm.Usage{Input: 1}, resource.MaxMoney},
 	} {
@@ -105,6 +116,34 @@ func TestCost(t *testing.T) {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestBill(t *testing.T) {
+	t.Parallel()
+	p := &resource.Price{Input: 3 * resource.Dollar, Output: 15 * resource.Dollar, Request: 7}
+	u := llm.Usage{Input: 1001, Output: 7} // 3,108,007 nanodollars
+	for _, tt := range []struct {
+		name string
+		a    resource.Adjustment
+		want resource.Money
+	}{
+		{"none", resource.Adjustment{}, 3_108_007},
+		{"discount", resource.Adjustment{Discount: 50_000}, 2_952_607}, // 2,952,606.65
+		{"margin", resource.Adjustment{Margin: 100_000}, 3_418_808},    // 3,418,807.7
+		{"both, rounded once", resource.Adjustment{Discount: 123_456, Margin: 333_333}, 3_632_406},
+		{"fixed", resource.Adjustment{Fixed: 100}, 3_108_107},
+		{"all of it off", resource.Adjustment{Discount: 1_000_000, Fixed: 5}, 5},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := pricing.Bill(p, tt.a, u); got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+		})
+	}
+	if got := pricing.Bill(nil, resource.Adjustment{Fixed: 5}, u); got != 0 {
+		t.Errorf("an unknown price costs %d", got)
 	}
 }
 
@@ -132,7 +171,7 @@ func FuzzCost(f *testing.F) {
 
 func TestEstimate(t *testing.T) {
 	t.Parallel()
-	p := &resource.Price{Input: resource.Dollar, Output: 2 * resource.Dollar, CacheWrite: new(4 * resource.Dollar), Reasoning: new(3 * resource.Dollar)}
+	p := &resource.Price{Input: resource.Dollar, Output: 2 * resource.Dollar, Classes: resource.Classes{CacheWrite: new(4 * resource.Dollar), Reasoning: new(3 * resource.Dollar)}}
 	for _, tt := range []struct {
 		name           string
 		price          *resource.Price
@@ -190,8 +229,9 @@ func TestLookup_Entry(t *testing.T) {
 	if !ok || e.MaxInput != 1_048_576 || e.MaxOutput != 65_535 || e.Mode != "chat" {
 		t.Fatalf("got %+v", e)
 	}
-	if low, high := e.At(200_000), e.At(200_001); low.Input != dollars(t, "1.25") || high.Input != dollars(t, "2.5") {
-		t.Errorf("got %v and %v below and above the threshold", low.Input, high.Input)
+	low, high := pricing.Cost(e.Price, llm.Usage{Input: 200_000}), pricing.Cost(e.Price, llm.Usage{Input: 200_001})
+	if low != dollars(t, "0.25") || high != dollars(t, "0.5000025") {
+		t.Errorf("got %v and %v below and above the threshold", low, high)
 	}
 }
 

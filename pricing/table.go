@@ -1,16 +1,13 @@
 package pricing
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	_ "embed" // for the table
-	"fmt"
-	"io"
+	"encoding/json"
 	"iter"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -21,64 +18,156 @@ import (
 //go:embed prices.tsv.gz
 var packed []byte
 
-// columns of the table, in order. Prices are nanodollars per million tokens; what is unknown is empty.
-const (
-	colProvider = iota
-	colModel
-	colMode
-	colMaxInput
-	colMaxOutput
-	colInput
-	colOutput
-	colCacheRead
-	colCacheWrite
-	colReasoning
-	colAbove
-	colTierInput
-	colTierOutput
-	colTierCacheRead
-	colTierCacheWrite
-	numColumns
-)
-
-// Entry is what the table knows of a model. Entries are shared and never written to.
+// Entry is what a table knows of a model. Entries are shared and never written to.
 type Entry struct {
 	Provider, Model string
-	Mode            string          // "chat", "completion", "responses" or "embedding"
+	Mode            string          // "chat", "embedding", "image_generation", …
 	MaxInput        int64           // tokens; 0: unknown
 	MaxOutput       int64           // tokens; 0: unknown
 	Price           *resource.Price // nil: unknown
-	// Above is the size of prompts, in tokens, beyond which Tier is the price of the whole
-	// request. 0: there is none.
-	Above int64
-	Tier  *resource.Price
 }
 
-// At is the price of a request with a prompt of so many tokens, nil if it is unknown.
-func (e *Entry) At(prompt int64) *resource.Price {
-	if e.Tier != nil && prompt > e.Above {
-		return e.Tier
-	}
-	return e.Price
-}
+func (e *Entry) key() string { return e.Provider + "/" + e.Model }
 
 // table is read when it is first asked.
-var table = sync.OnceValues(func() (map[string]*Entry, error) { return readTable(packed) })
+var table = sync.OnceValues(func() (map[string]*Entry, error) { return index(packed) })
+
+// index unpacks a table by its names.
+func index(packed []byte) (map[string]*Entry, error) {
+	entries, err := Unpack(packed)
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]*Entry, len(entries))
+	for _, e := range entries {
+		byName[e.key()] = e
+	}
+	return byName, nil
+}
+
+// Book is the list prices that count: the imported ones before those that are built in. It is
+// immutable.
+type Book struct {
+	table    *resource.PriceTable
+	imported map[string]*Entry
+	builtin  map[string]*Entry
+	err      error
+}
+
+// NewBook reads the imported prices; nil is none.
+func NewBook(t *resource.PriceTable) *Book {
+	b := &Book{table: t}
+	b.builtin, _ = table() // a test reads it
+	if t != nil {
+		b.imported, b.err = index(t.Rows)
+	}
+	return b
+}
+
+// Err says why the imported prices cannot be read; those that are built in count then.
+func (b *Book) Err() error { return b.err }
 
 // Lookup finds a model by the provider's name in package provider and the model's name there.
 // Names with a date, "-latest" or a suffix of a fine-tuned model find the plain model.
-func Lookup(provider, model string) (*Entry, bool) {
-	entries, err := table()
-	if err != nil {
-		return nil, false // a test reads the table
-	}
+func (b *Book) Lookup(provider, model string) (*Entry, bool) {
 	for name := range variants(strings.ToLower(model)) {
-		if e, ok := entries[provider+"/"+name]; ok {
+		if e, _, ok := b.Row(provider, name); ok {
 			return e, true
 		}
 	}
 	return nil, false
 }
+
+// Row finds the row of exactly this name, and says whether it was imported.
+func (b *Book) Row(provider, model string) (e *Entry, imported, ok bool) {
+	key := provider + "/" + model
+	if e, ok = b.imported[key]; ok {
+		return e, true, true
+	}
+	e, ok = b.builtin[key]
+	return e, false, ok
+}
+
+// Of is the price of a deployment of a model with the name: its own, else that of its upstream
+// model, else that of the base_model in its metadata, "provider/model". False: it is unknown.
+func (b *Book) Of(d *resource.Deployment, model string) (*Entry, bool) {
+	if d.Price != nil {
+		return &Entry{Price: d.Price}, true
+	}
+	if d.Upstream != "" {
+		model = d.Upstream
+	}
+	if e, ok := b.Lookup(d.Provider, model); ok || len(d.Metadata) == 0 {
+		return e, ok
+	}
+	var info struct {
+		BaseModel string `json:"base_model"`
+	}
+	if json.Unmarshal(d.Metadata, &info) != nil || info.BaseModel == "" {
+		return nil, false
+	}
+	if e, ok := b.Lookup(d.Provider, strings.TrimPrefix(info.BaseModel, d.Provider+"/")); ok {
+		return e, true
+	}
+	provider, name, _ := strings.Cut(info.BaseModel, "/")
+	return b.Lookup(provider, name)
+}
+
+// InUse lists the rows, "provider/model", at which a deployment of the catalog is priced.
+func (b *Book) InUse(cat *resource.Catalog) map[string]bool {
+	used := map[string]bool{}
+	for _, d := range cat.Tables().Deployments {
+		m, ok := cat.ModelByID(d.ModelID)
+		if !ok || d.Price != nil {
+			continue
+		}
+		if e, ok := b.Of(d, m.Name); ok {
+			used[e.key()] = true
+		}
+	}
+	return used
+}
+
+// All yields every row that counts, in no order, and whether it was imported.
+func (b *Book) All() iter.Seq2[*Entry, bool] {
+	return func(yield func(*Entry, bool) bool) {
+		for _, e := range b.imported {
+			if !yield(e, true) {
+				return
+			}
+		}
+		for key, e := range b.builtin {
+			if _, ok := b.imported[key]; !ok && !yield(e, false) {
+				return
+			}
+		}
+	}
+}
+
+// Imported is how many rows were imported, Builtin how many the program has.
+func (b *Book) Imported() int { return len(b.imported) }
+
+// Builtin is how many rows are built into the program.
+func (b *Book) Builtin() int { return len(b.builtin) }
+
+// Books keeps the book of the newest price table. The zero value is ready.
+type Books struct{ now atomic.Pointer[Book] }
+
+// Of returns the book of the table, which is read once.
+func (b *Books) Of(t *resource.PriceTable) *Book {
+	if cur := b.now.Load(); cur != nil && cur.table == t {
+		return cur
+	}
+	next := NewBook(t)
+	b.now.Store(next)
+	return next
+}
+
+// builtinBook holds no imported prices.
+var builtinBook = sync.OnceValue(func() *Book { return NewBook(nil) })
+
+// Lookup finds a model among the prices that are built in. See Book.Lookup.
+func Lookup(provider, model string) (*Entry, bool) { return builtinBook().Lookup(provider, model) }
 
 // variants yields the names under which a model may stand, the nearest first.
 func variants(model string) iter.Seq[string] {
@@ -120,90 +209,4 @@ func undated(model string) string {
 func isDate(s string) bool {
 	n, err := strconv.Atoi(s)
 	return err == nil && len(s) == 8 && n > 20_200_000 && n < 21_000_000
-}
-
-// readTable unpacks the table.
-func readTable(data []byte) (map[string]*Entry, error) {
-	z, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, fmt.Errorf("unpack price table: %w", err)
-	}
-	entries := make(map[string]*Entry, 4096)
-	sc := bufio.NewScanner(io.LimitReader(z, 16<<20))
-	for line := 1; sc.Scan(); line++ {
-		e, err := parse(sc.Text())
-		if err != nil {
-			return nil, fmt.Errorf("read price table, line %d: %w", line, err)
-		}
-		entries[e.Provider+"/"+e.Model] = e
-	}
-	if err := sc.Err(); err != nil {
-		return nil, fmt.Errorf("unpack price table: %w", err)
-	}
-	return entries, nil
-}
-
-// parse reads a line.
-func parse(line string) (*Entry, error) {
-	cols := strings.Split(line, "\t")
-	if len(cols) != numColumns {
-		return nil, fmt.Errorf("%d columns instead of %d", len(cols), numColumns)
-	}
-	var n [numColumns]*int64
-	for i := colMaxInput; i < numColumns; i++ {
-		if cols[i] == "" {
-			continue
-		}
-		v, err := strconv.ParseInt(cols[i], 10, 64)
-		if err != nil || v < 0 {
-			return nil, fmt.Errorf("column %d: %q is not a number", i, cols[i])
-		}
-		n[i] = &v
-	}
-	e := &Entry{Provider: cols[colProvider], Model: cols[colModel], Mode: cols[colMode]}
-	e.MaxInput, e.MaxOutput, e.Above = number(n[colMaxInput]), number(n[colMaxOutput]), number(n[colAbove])
-	if n[colInput] == nil && n[colOutput] == nil {
-		return e, nil
-	}
-	e.Price = &resource.Price{
-		Input: resource.Money(number(n[colInput])), Output: resource.Money(number(n[colOutput])),
-		CacheRead: money(n[colCacheRead]), CacheWrite: money(n[colCacheWrite]), Reasoning: money(n[colReasoning]),
-	}
-	if e.Above > 0 {
-		e.Tier = tier(e.Price, n)
-	}
-	return e, nil
-}
-
-// tier is the price above the threshold: what the tier does not name stays.
-func tier(p *resource.Price, n [numColumns]*int64) *resource.Price {
-	t := *p
-	if v := n[colTierInput]; v != nil {
-		t.Input = resource.Money(*v)
-	}
-	if v := n[colTierOutput]; v != nil {
-		t.Output = resource.Money(*v)
-	}
-	if v := n[colTierCacheRead]; v != nil {
-		t.CacheRead = money(v)
-	}
-	if v := n[colTierCacheWrite]; v != nil {
-		t.CacheWrite = money(v)
-	}
-	return &t
-}
-
-func number(v *int64) int64 {
-	if v == nil {
-		return 0
-	}
-	return *v
-}
-
-func money(v *int64) *resource.Money {
-	if v == nil {
-		return nil
-	}
-	m := resource.Money(*v)
-	return &m
 }

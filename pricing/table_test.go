@@ -1,30 +1,41 @@
 package pricing
 
-import "testing"
+import (
+	"testing"
+)
 
-func TestReadTable(t *testing.T) {
+func TestTable(t *testing.T) {
 	t.Parallel()
-	entries, err := readTable(packed)
-	if err != nil || len(entries) < 3000 {
-		t.Fatalf("got %d entries, %v", len(entries), err)
+	entries, err := Unpack(packed)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, e := range entries {
-		if e.Price != nil && (e.Price.Input < 0 || e.Price.Output < 0) || (e.Above > 0) != (e.Tier != nil) {
-			t.Errorf("%s: got %+v", name, e)
+	priced := 0
+	for _, e := range entries {
+		if e.Price != nil {
+			priced++
 		}
 	}
-	if _, err := readTable([]byte("x")); err == nil {
+	if len(entries) != 4504 || priced != 4347 {
+		t.Errorf("got %d rows, %d priced; docs/formats.md says 4504 and 4347", len(entries), priced)
+	}
+	if _, err := Unpack([]byte("x")); err == nil {
 		t.Error("read what is no table")
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add("p\tm\tchat\t10\t5\t1\t2\t\t\t\t9\t3\t\t\t")
+func FuzzParseRow(f *testing.F) {
+	f.Add("p\tm\tchat\t10\t5\tinput=1\toutput=2\t>9 input=3\t>9 batch output=4\tbatch cache_read=1\tquery=5\tgpus=3")
 	f.Add("p\tm")
+	f.Add("p\tm\tchat\t10\t5\tinput=1\t>0 input=3")
 	f.Fuzz(func(t *testing.T, line string) {
-		e, err := parse(line)
-		if err == nil && e.Price != nil && e.Price.Input < 0 {
-			t.Fatalf("got %+v", e)
+		e, err := parseRow(line)
+		if err != nil {
+			return
+		}
+		again, err := parseRow(e.Row())
+		if err != nil || again.Row() != e.Row() {
+			t.Fatalf("got %v of %q, which was written as %q", err, line, e.Row())
 		}
 	})
 }

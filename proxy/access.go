@@ -31,8 +31,10 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 			return err
 		}
 	}
-	c.who = who
-	return auth.AllowsRoute(who, c.route.name, c.path)
+	c.who, c.view = who, s.view.Of(c.cat)
+	c.levels = who.Levels(c.levels[:0])
+	c.chain, c.above = len(c.levels), len(c.levels)
+	return s.checkEarly(c)
 }
 
 // waitIndex waits until this node has applied an index, which is written as "5" or, with the
@@ -72,34 +74,38 @@ func badIndex(err error) error {
 	}
 }
 
-// authorize is the step that finds the model and whether the key may use it. Who may not
+// authorize is the step that finds the model and whether every level may use it. Who may not
 // learns the same of a model that is there and one that is not.
 func authorize(_ context.Context, _ *Server, c *Call) error {
-	name := c.asked()
-	if name == "" {
+	asked := c.asked()
+	if asked == "" {
 		return &llm.Error{Kind: llm.Invalid, Code: "missing_model", Param: "model", Message: "The request names no model."}
 	}
-	if !c.who.AllowsModel(name) {
-		return denied(c, name)
-	}
+	name, by := c.rename(asked)
 	model, ok := c.cat.Model(name)
+	if err := c.checkModel(name, model, asked, by); err != nil {
+		return err
+	}
 	if !ok {
-		return unknownModel(name)
+		return unknownModel(asked)
+	}
+	if err := c.checkFallbacks(); err != nil {
+		return err
 	}
 	c.model = model
+	c.levels = append(c.levels[:c.above], resource.Level{
+		Kind: resource.HolderModel, ID: model.ID, Name: model.Name, Allowance: &model.Allowance,
+	})
 	if c.route.endpoint == llm.Embeddings && c.fields.Stream {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
 	}
 	return nil
 }
 
-func denied(c *Call, name string) error {
-	typ := "key_model_access_denied"
-	if c.who.Team != nil && (c.who.Key == nil || resource.AllowsModel(c.who.Key.Models, name)) {
-		typ = "team_model_access_denied"
-	}
+// denied refuses a model for the sake of a level.
+func denied(v *resource.Level, asked string) error {
 	return &llm.Error{
-		Kind: llm.Forbidden, Type: typ, Code: "model_access_denied", Param: "model",
-		Message: "The API key may not use the model " + strconv.Quote(name) + ".",
+		Kind: llm.Forbidden, Type: v.Kind + "_model_access_denied", Code: "model_access_denied", Param: "model", Scope: v.Kind, Entity: v.ID,
+		Message: "The API key may not use the model " + strconv.Quote(asked) + ".",
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -26,8 +27,11 @@ type quote struct {
 	prompt   int64
 	held     int64 // prompt tokens that money is held for
 	output   int64
-	choices  int64          // completions that share output; 0: it has none
-	cost     resource.Money // that is held
+	choices  int64           // completions that share output; 0: it has none
+	cost     resource.Money  // that is held
+	media    int64           // of held, tokens of audio and images
+	service  llm.Service     // that is asked for
+	unknown  *resource.Price // what an unknown price is taken for; nil: nothing
 	free     bool
 	unpriced bool
 }
@@ -35,18 +39,23 @@ type quote struct {
 // estimate makes the quote of a call whose model is known. No tokenizer runs on the request's
 // way; what exceeds the estimate is settled as an overrun.
 func (s *Server) estimate(c *Call) {
-	c.levels = c.who.Levels(c.levels[:0])
 	m := c.view.Model(c.model)
 	f := &c.fields
 	q := quote{free: m.Free, unpriced: m.Unpriced}
+	most := m.MaxOutput
+	for _, name := range f.Fallbacks {
+		if v := c.standIn(name); v != nil {
+			q.free, q.unpriced, most = q.free && v.Free, q.unpriced || v.Unpriced, max(most, v.MaxOutput)
+		}
+	}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
 	q.prompt = int64(float64(q.raw) * m.Factor.Value())
 	if c.route.endpoint != llm.Embeddings {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold
-			if m.MaxOutput > 0 {
-				q.output = min(q.output, m.MaxOutput)
+			if most > 0 {
+				q.output = min(q.output, most)
 			}
 		}
 		q.choices = max(1, f.N)
@@ -59,22 +68,56 @@ func (s *Server) estimate(c *Call) {
 	if strict(c) {
 		q.held = max(q.held, f.PromptBytes+framingTokens)
 	}
-	q.cost = q.costAt(m, q.output)
+	q.media, q.service = f.MediaBytes/mediaBytesPerToken, f.Service
+	if q.unpriced && anyTerms(c, func(t resource.Terms) bool { return t.Unpriced == resource.UnpricedEstimate }) {
+		q.unknown = c.cat.Settings().UnknownPrice
+	}
+	q.cost = c.costAt(&q, q.output)
 	c.quote, c.clamp = q, 0
 }
 
-// costAt is what the request costs at most with so many tokens of output.
-func (q *quote) costAt(m *view.Model, output int64) resource.Money {
-	return pricing.Cost(m.At(q.held), llm.Usage{Input: q.held, Output: output})
+// costAt is what the request costs at most with so many tokens of output, whoever answers.
+func (c *Call) costAt(q *quote, output int64) resource.Money {
+	return max(c.knownAt(q, output), pricing.Hold(q.unknown, resource.Adjustment{}, q.at(output)))
+}
+
+// at is what the request is expected to use with so many tokens of output.
+func (q *quote) at(output int64) pricing.Held {
+	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.service}
+}
+
+// knownAt is costAt without what an unknown price is taken for.
+func (c *Call) knownAt(q *quote, output int64) resource.Money {
+	h := q.at(output)
+	cost := c.view.Model(c.model).Hold(h)
+	for _, name := range c.fields.Fallbacks {
+		if v := c.standIn(name); v != nil {
+			cost = max(cost, v.Hold(h))
+		}
+	}
+	return cost
+}
+
+// standIn is the view of a model that the client wants to fall back to.
+func (c *Call) standIn(name string) *view.Model {
+	m, ok := c.cat.Model(name)
+	if !ok {
+		return nil
+	}
+	return c.view.Model(m)
 }
 
 // strict says whether one of the budgets wants the bound held, which is a token for each byte
 // of the prompt: a tokenizer that works on bytes never makes more.
 func strict(c *Call) bool {
-	is := func(t resource.Terms) bool { return t.Strict }
+	return anyTerms(c, func(t resource.Terms) bool { return t.Strict })
+}
+
+// anyTerms says whether one of the budgets has terms of a kind.
+func anyTerms(c *Call, is func(resource.Terms) bool) bool {
 	for i := range c.levels {
 		a := c.levels[i].Allowance
-		if b, ok := c.cat.Budget(a.BudgetID); ok && b.Terms.Strict || slices.ContainsFunc(a.Budgets, is) {
+		if b, ok := c.cat.Budget(a.BudgetID); ok && is(b.Terms) || slices.ContainsFunc(a.Budgets, is) {
 			return true
 		}
 	}
@@ -89,11 +132,12 @@ func product(a, b int64) int64 {
 	return a * b
 }
 
-// reserveLimits is the step that holds the request and its tokens in the key's and the
-// team's limits.
+// reserveLimits is the step that holds the request and its tokens in the limits of the levels
+// that it passes.
 func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 	s.estimate(c)
-	hold, err := s.cfg.Limits.Reserve(ctx, c.who, c.quote.prompt+c.quote.output)
+	c.limiting = ratelimit.Request{Levels: c.levels, Model: c.model.Name, Session: c.session, Input: c.quote.prompt, Output: c.quote.output}
+	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
 	if err != nil {
 		return err
 	}
@@ -117,10 +161,14 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 
 // claim is what the call asks of the budgets.
 func (c *Call) claim() budget.Request {
+	q := &c.quote
+	most := budget.Amounts{Cost: q.cost, Tokens: q.prompt + q.output, GPU: c.view.Model(c.model).GPUs(q.at(q.output))}
+	if q.unknown != nil { // for the budgets that say estimate, and for no other
+		most.Estimate, most.Cost = q.cost, c.knownAt(q, q.output)
+	}
 	return budget.Request{
-		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.fields.SessionID,
-		Most: budget.Amounts{Cost: c.quote.cost, Tokens: c.quote.prompt + c.quote.output},
-		Free: c.quote.free, Unpriced: c.quote.unpriced,
+		Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Session: c.session,
+		Most: most, Free: q.free, Unpriced: q.unpriced,
 	}
 }
 
@@ -134,25 +182,29 @@ func (s *Server) lower(c *Call) bool {
 	if !ok {
 		return false
 	}
-	q, m := c.quote, c.view.Model(c.model)
+	q := c.quote
 	most := int(q.output/q.choices - leastOutput)
 	// The first number of tokens above the least that costs too much.
 	over := sort.Search(max(0, most), func(n int) bool {
 		output := product(int64(n)+leastOutput, q.choices)
-		return q.prompt+output > room.Tokens || q.costAt(m, output) > room.Cost
+		return q.prompt+output > room.Tokens || c.costAt(&q, output) > room.Cost
 	})
 	if over == 0 || most <= 0 {
 		return false
 	}
 	c.clamp = int64(over) - 1 + leastOutput
 	q.output = product(c.clamp, q.choices)
-	q.cost = q.costAt(m, q.output)
+	q.cost = c.costAt(&q, q.output)
 	c.quote = q
 	return true
 }
 
 // release ends what is held: what was settled stays settled, the rest is given back.
 func (c *Call) release() {
+	if c.extra != nil {
+		c.extra.Release() // the money goes with all that is held
+		c.extra = nil
+	}
 	if c.limit != nil {
 		c.limit.Release()
 		c.limit = nil

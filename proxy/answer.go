@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
 // answer relays a whole answer as it came: guardrails after, the settled record, the bytes.
@@ -14,6 +15,9 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	c.result.usage = a.Report.Usage
 	if !a.Report.HasUsage {
 		c.result.usage = s.estimateUsage(c)
+	}
+	if c.most > 0 && int64(len(a.Body)) > c.most {
+		return policy.ErrResponse(c.most)
 	}
 	body, err := c.guardAfter(ctx, a.Body)
 	if err != nil {

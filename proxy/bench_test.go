@@ -29,6 +29,7 @@ func (s *sink) Flush()                           {}
 type idle struct{}
 
 func (idle) Reserve(*ledger.Reservation) (uint64, error) { return 1, nil }
+func (idle) Amend(uint64, []ledger.AccountCharge) error  { return nil }
 func (idle) Settle(uint64, *ledger.Record) error         { return nil }
 
 func BenchmarkChat(b *testing.B) {

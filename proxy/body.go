@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
 // readBody is the step that reads the body whole and the fields that are acted on. No attempt
@@ -19,7 +20,7 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 			Message: "A request body must not be compressed.",
 		}
 	}
-	buf, err := s.bodies.Read(c.in, c.length, c.cat.Settings().MaxBodyBytes)
+	buf, err := s.bodies.Read(c.in, c.length, policy.RequestLimit(c.cat.Settings(), c.levels))
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which ends ctx too
 			return ctx.Err()

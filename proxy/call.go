@@ -1,24 +1,21 @@
 package proxy
 
 import (
+	"cmp"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// maxSaid bounds the headers that become part of a record.
-const maxSaid = 1024
 
 // Call is one request on its way through the pipeline. It is pooled: nothing may keep it, or
 // its body, when the request has ended.
@@ -28,9 +25,16 @@ type Call struct {
 	reader reply.HTTPBody   // in, likewise
 
 	// What the steps found out, in their order.
+	step    string            // that it is at
 	cat     *resource.Catalog // the one view of the request
 	view    *view.View
 	who     *resource.Principal
+	levels  []resource.Level // who's chain, the customer, the tags, the model; the array is reused
+	chain   int              // how many of levels are who's own
+	above   int              // how many of levels stand before the model
+	session string           // of the agent; "": none
+	instead string           // the model of who names none; "": there is none
+	most    int64            // bytes of the answer; 0: any number
 	buf     *body.Buffer
 	body    []byte // buf's, or what a guardrail made of it
 	fields  llm.Fields
@@ -41,15 +45,17 @@ type Call struct {
 	limited bool
 	guards  *guardrail.Set
 	plan    []router.Target
-	levels  []resource.Level // whose budgets the request falls under; the array is reused
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
+	extra   LimitHold // of the attempt alone
+	unsaid  bool      // the journal does not know yet what is held
 	money   BudgetHold
 	entry   uint64 // in the journal; 0: none
 	settled bool
 
 	// Scratch, reused by the next call.
+	limiting ratelimit.Request
 	attempt  upstream.Attempt
 	record   ledger.Record
 	opening  ledger.Reservation
@@ -62,6 +68,7 @@ type Call struct {
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
 	lent     bool                     // an attempt was sent buf's own bytes
+	further  [2]resource.Level        // of the attempt alone
 
 	result result
 }
@@ -72,6 +79,7 @@ type came struct {
 	route   *Route
 	path    string // as the router read it
 	named   string // the model in the path, "" if there is none
+	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body
 	length  int64
@@ -90,6 +98,7 @@ type result struct {
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration
+	passed     int64 // bytes of a stream that came
 	text       int64 // bytes of generated text that were relayed
 	usage      llm.Usage
 	cost       resource.Money
@@ -106,47 +115,12 @@ func (c *Call) peek(raw []byte) error {
 		return err
 	}
 	c.body, c.fields = raw, f
-	c.heed()
 	return nil
 }
 
-// heed takes what clients of LiteLLM say in headers. The body goes before a header; tags of
-// both count.
-func (c *Call) heed() {
-	f := &c.fields
-	if v := c.said("X-Litellm-Session-Id"); f.SessionID == "" {
-		f.SessionID = v
-	}
-	if v := c.said("X-Litellm-End-User-Id"); f.User == "" {
-		f.User = v
-	}
-	if v := c.said("X-Litellm-Customer-Id"); f.User == "" {
-		f.User = v
-	}
-	if tags := c.said("X-Litellm-Tags"); tags != "" {
-		for tag := range strings.SplitSeq(tags, ",") {
-			if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(f.Tags, tag) {
-				f.Tags = append(f.Tags, tag)
-			}
-		}
-	}
-}
-
-// said reads a header, whose name is in canonical form, unless it is too long to be meant.
-func (c *Call) said(name string) string {
-	if v := c.header[name]; len(v) > 0 && len(v[0]) <= maxSaid {
-		return v[0]
-	}
-	return ""
-}
-
-// asked is the name of the model that the client asks for: the path's before the body's.
-func (c *Call) asked() string {
-	if c.named != "" {
-		return c.named
-	}
-	return c.fields.Model
-}
+// asked is the name of the model that the client asks for: the path's before the body's, and
+// where there is none the end user's own.
+func (c *Call) asked() string { return cmp.Or(c.named, c.fields.Model, c.instead) }
 
 // modelName is the name of the model for the record: the one found, else the one asked for.
 func (c *Call) modelName() string {

@@ -151,7 +151,7 @@ func TestHeaders(t *testing.T) {
 	body := strings.Replace(chatBody, "{", `{"tags":["a"],"user":"ann",`, 1)
 	w := r.do("POST", "/v1/chat/completions", body, header("X-Litellm-Tags", "b, a,,c"), header("X-Litellm-End-User-Id", "bob"))
 	rec := r.journal.settled[0]
-	if diff := cmp.Diff([]string{"key", "a", "b", "c"}, rec.Tags); diff != "" || rec.User != "ann" || w.Code != 200 {
+	if diff := cmp.Diff([]string{"a", "b", "c", "key"}, rec.Tags); diff != "" || rec.User != "bob" || w.Code != 200 {
 		t.Errorf("%d, user %q, tags %s", w.Code, rec.User, diff)
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -25,9 +27,16 @@ const (
 // codeUnusable is the code of a deployment whose own record is at fault.
 const codeUnusable = "conclave_deployment_unusable"
 
+// longestTimeout bounds what a client may ask for.
+const longestTimeout = time.Hour
+
 // planAttempts is the step that chooses the deployments to try, in order.
 func planAttempts(_ context.Context, s *Server, c *Call) error {
-	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{Principal: c.who, SessionID: c.fields.SessionID})
+	f := &c.fields
+	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{
+		Levels: c.levels[:c.above], SessionID: cmp.Or(c.session, f.CacheKey),
+		Fallbacks: f.Fallbacks, NoFallbacks: f.NoFallbacks, Retries: f.Retries, HasRetries: f.HasRetries,
+	})
 	if err != nil {
 		return err
 	}
@@ -52,6 +61,14 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 			if err := pause(ctx, again, last); err != nil {
 				return err
 			}
+		}
+		if err := s.extend(ctx, c, t); err != nil {
+			if ctx.Err() != nil {
+				return gone(err)
+			}
+			last = err
+			hopeless = append(hopeless, t.Deployment)
+			continue
 		}
 		c.result.attempts++
 		c.result.target = *t
@@ -176,17 +193,31 @@ func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
 	if d.Name != c.fields.Model {
 		edits.Model = d.Name
 	}
-	total := s.cfg.Timeout
-	if d.Timeout > 0 {
-		total = d.Timeout
-	}
 	raw := llm.Rewrite(c.body, &c.fields, edits)
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Key: d.Key.Reveal(),
-		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: total},
+		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)},
+	}
+	if c.most > upstream.DefaultMaxBody {
+		c.attempt.MaxBody = c.most
 	}
 	return &c.attempt
+}
+
+// timeout is an attempt's: the deployment's or the model's, which a client may shorten; where
+// neither has one, the client may also ask for more.
+func (s *Server) timeout(c *Call, d *view.Deployment) time.Duration {
+	switch wish := c.fields.Timeout; {
+	case wish > 0 && d.Timeout > 0:
+		return min(wish, d.Timeout)
+	case wish > 0:
+		return min(wish, max(longestTimeout, s.cfg.Timeout))
+	case d.Timeout > 0:
+		return d.Timeout
+	default:
+		return s.cfg.Timeout
+	}
 }
 
 // outcome is what the router learns of an attempt.
@@ -196,7 +227,7 @@ func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err erro
 		return o
 	}
 	e := reply.AsError(err)
-	if e.Kind == llm.Blocked { // the deployment did its part
+	if e.Kind == llm.Blocked || e.Code == policy.CodeResponse { // the deployment did its part
 		return o
 	}
 	o.OK, o.Kind, o.Status, o.RetryAfter = false, e.Kind, e.Status, e.RetryAfter

@@ -6,10 +6,12 @@
 //
 //	server.go      finds the route, gives the request its id, recovers from panics
 //	pipeline.go    runs the route's steps, top to bottom, on the one catalog of the request:
-//	access.go        who is it, may it call this; which model does it ask for
+//	access.go        who is it, may it call this from there; which model does it ask for
 //	body.go          the body, whole, in a pooled buffer, without what no client may name (package body)
+//	policies.go      for whom is it; what its levels demand of it (package policy): parameters, end user, session, sizes
 //	admission.go     estimate (package view knows the prices); reserve one request and the estimated tokens, then the estimated cost
 //	guard.go         guardrails before: pass, rewrite (and decide again) or block
+//	extend.go        what an attempt alone falls under: its deployment's limits and budgets
 //	dispatch.go      plan; journal the reservation; attempt after attempt, until the first byte
 //	answer.go        the whole answer: guardrails after, settle, relay the bytes as they came
 //	stream.go        or the stream: guardrails during, event by event; settle; the last event

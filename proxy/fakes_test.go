@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -37,10 +38,10 @@ func (keyTable) User(string) (*resource.User, bool) { return nil, false }
 
 func (keyTable) TeamMember(string, string) (*resource.TeamMember, bool) { return nil, false }
 
-type limiterFunc func(who *resource.Principal, tokens int64) (proxy.LimitHold, error)
+type limiterFunc func(r *ratelimit.Request) (proxy.LimitHold, error)
 
-func (f limiterFunc) Reserve(_ context.Context, who *resource.Principal, tokens int64) (proxy.LimitHold, error) {
-	return f(who, tokens)
+func (f limiterFunc) Reserve(_ context.Context, r *ratelimit.Request) (proxy.LimitHold, error) {
+	return f(r)
 }
 
 type budgetsFunc func(r budget.Request) (proxy.BudgetHold, error)
@@ -61,10 +62,13 @@ type hold struct {
 func (h *hold) Quota() proxy.Quota {
 	return proxy.Quota{LimitRequests: 60, RemainingRequests: 59, LimitTokens: -1}
 }
-func (h *hold) Settle(tokens int64) { h.settled++; h.tokens = tokens }
-func (h *hold) Release()            { h.released++ }
+func (h *hold) Settle(in, out int64) { h.settled++; h.tokens = in + out }
+func (h *hold) Release()             { h.released++ }
 
-type moneyHold struct{ hold }
+type moneyHold struct {
+	hold
+	extend func([]resource.Level) error
+}
 
 func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
 func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
@@ -72,8 +76,15 @@ func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	h.cost = taken.Cost
 	return nil
 }
-func (h *moneyHold) Extend(context.Context, ...resource.Level) error { return nil }
-func (h *moneyHold) Drop()                                           {}
+
+func (h *moneyHold) Extend(_ context.Context, levels ...resource.Level) error {
+	if h.extend == nil {
+		return nil
+	}
+	return h.extend(levels)
+}
+
+func (h *moneyHold) Drop() {}
 
 // plan is a router whose plan is given; its flights are real.
 type plan struct {
@@ -106,6 +117,7 @@ type journal struct {
 	reserved []ledger.Reservation
 	settled  []ledger.Record
 	ids      []uint64
+	amended  int
 	fail     error
 	onSettle func()
 }
@@ -118,6 +130,16 @@ func (j *journal) Reserve(r *ledger.Reservation) (uint64, error) {
 	}
 	j.reserved = append(j.reserved, *r)
 	return uint64(len(j.reserved)), nil
+}
+
+func (j *journal) Amend(id uint64, _ []ledger.AccountCharge) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if id == 0 || int(id) > len(j.reserved) {
+		return errBoom
+	}
+	j.amended++
+	return nil
 }
 
 func (j *journal) Settle(id uint64, r *ledger.Record) error {
@@ -267,7 +289,7 @@ func newRig(t testing.TB) *rig {
 	master := resource.HashSecret(masterKey)
 	r.cfg = proxy.Config{
 		NodeID: "node_a", Keys: r.keys, Master: func() resource.Hash { return master },
-		Limits: limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+		Limits: limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) {
 			r.limit.taken++
 			return &r.limit, nil
 		}),

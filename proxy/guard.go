@@ -7,6 +7,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
 // maxRewrites bounds how often guardrails may send a request to another model.
@@ -17,7 +18,7 @@ const maxRewrites = 3
 func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	for range maxRewrites {
 		asked := c.model
-		c.guards = s.cfg.Guardrails.For(asked.Name, c.fields.Guardrails)
+		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
 		if c.guards == nil {
 			return nil
 		}
@@ -46,29 +47,41 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 // rewritten takes a guardrail's body in the place of the client's and decides again: what it
 // may hold, whether the key may use the model, and whether limits and budget have room.
 func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
-	before, quoted := c.fields, c.quote
+	before, quoted, model := c.fields, c.quote, c.model
 	if err := c.peek(body); err != nil {
 		return guardFailed("A guardrail made a request that is not valid.", err)
 	}
 	if c.fields.Stream != before.Stream {
 		return guardFailed("A guardrail may not change whether the answer streams.", nil)
 	}
-	c.fields.Guardrails = before.Guardrails // a rewrite does not choose its judges
+	// A rewrite chooses neither its judges nor for whom it is and how often it is tried.
+	f := &c.fields
+	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
+	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
+	f.Fallbacks, f.NoFallbacks = before.Fallbacks, before.NoFallbacks
 	if c.fields.Model != before.Model {
 		c.named = "" // the body decides now
 	}
+	c.step = stepAccess
 	if err := authorize(ctx, s, c); err != nil {
 		return err
 	}
 	s.estimate(c)
-	if c.quote == quoted {
+	if c.quote == quoted && c.model == model {
+		c.step = stepGuardrails
 		return nil
 	}
 	c.release()
+	c.step = stepLimits
 	if err := reserveLimits(ctx, s, c); err != nil {
 		return err
 	}
-	return reserveBudget(ctx, s, c)
+	c.step = stepBudget
+	if err := reserveBudget(ctx, s, c); err != nil {
+		return err
+	}
+	c.step = stepGuardrails
+	return nil
 }
 
 func guardFailed(message string, err error) error {
@@ -92,9 +105,9 @@ func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
 }
 
 func (c *Call) guardInfo() guardrail.Info {
-	key, team := ids(c.who)
+	h := holdersOf(c.who)
 	return guardrail.Info{
-		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: key, TeamID: team,
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.key, TeamID: h.team,
 		User: c.fields.User, Stream: c.fields.Stream,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -30,7 +31,7 @@ type policy struct {
 func noKey(_ *rig, req *http.Request) { req.Header.Del("Authorization") }
 
 func overLimit(r *rig, _ *http.Request) {
-	r.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) {
+	r.cfg.Limits = limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) {
 		return nil, &llm.Error{Kind: llm.RateLimited, Scope: "key", Message: "over", RetryAfter: 1500 * time.Millisecond}
 	})
 }
@@ -47,7 +48,97 @@ func noUpstream(r *rig, _ *http.Request) {
 	}
 }
 
+// settingOf sets one setting.
+func settingOf(name, value string) func(*rig, *http.Request) {
+	return func(r *rig, _ *http.Request) {
+		r.tables.Settings = append(r.tables.Settings, &resource.Setting{Meta: resource.Meta{ID: name}, Value: []byte(value)})
+	}
+}
+
+// keyPolicy gives the good key a policy, and its team another.
+func keyPolicy(change func(key, team *resource.Policy)) func(*rig, *http.Request) {
+	return func(r *rig, _ *http.Request) {
+		k := r.keys[resource.HashSecret(goodKey)]
+		team := &resource.Team{Meta: resource.Meta{ID: "team_1"}, Name: "research"}
+		k.TeamID = team.ID
+		r.tables.Teams = []*resource.Team{team}
+		change(&k.Policy, &team.Policy)
+	}
+}
+
+// customers are the records of end users.
+type customers map[string]*resource.Customer
+
+func (c customers) Customer(id string) (*resource.Customer, bool) { r, ok := c[id]; return r, ok }
+
+// endUser gives the request an end user, of whom there is a record.
+func endUser(record *resource.Customer) func(*rig, *http.Request) {
+	return func(r *rig, q *http.Request) {
+		q.Header.Set("X-Litellm-End-User-Id", record.ID)
+		r.cfg.Customers = customers{record.ID: record}
+	}
+}
+
+func both(a, b func(*rig, *http.Request)) func(*rig, *http.Request) {
+	return func(r *rig, q *http.Request) { a(r, q); b(r, q) }
+}
+
+var megabyte = int64(1)
+
+const mallory = "X-Litellm-Customer-Id"
+
 var policies = []policy{
+	{name: "parameter enforced by the cluster", set: settingOf("enforced_params", `["metadata.cost_center"]`), status: 400, code: "missing_required_parameter", look: 200, record: true},
+	{name: "parameter enforced by the team", set: keyPolicy(func(_, team *resource.Policy) {
+		team.EnforcedParams = []string{"temperature"}
+	}), status: 400, code: "missing_required_parameter", look: 200, record: true},
+	{name: "parameter enforced by the key", set: keyPolicy(func(key, _ *resource.Policy) {
+		key.EnforcedParams = []string{"user"}
+	}), body: `{"model":"demo","messages":[],"input":"x","prompt":"x","user":null%s}`, status: 400, code: "missing_required_parameter", look: 200, record: true},
+	{name: "parameter enforced for service accounts", set: both(
+		keyPolicy(func(*resource.Policy, *resource.Policy) {}), settingOf("service_account_enforced_params", `["metadata.job"]`),
+	), status: 400, code: "missing_required_parameter", look: 200, record: true},
+	{name: "end user enforced", set: settingOf("enforce_user_param", `true`), status: 400, code: "missing_required_parameter", look: 200, record: true},
+	{name: "address not allowed by the cluster", set: settingOf("allowed_ips", `["10.0.0.0/8"]`), status: 403, code: "address_not_allowed", look: 403, record: true},
+	{name: "address denied by the key", set: keyPolicy(func(key, _ *resource.Policy) {
+		key.DeniedIPs = []string{"192.0.2.0/24"}
+	}), status: 403, code: "address_not_allowed", look: 403, record: true},
+	{name: "address forged", set: both(settingOf("allowed_ips", `["10.0.0.0/8"]`), func(_ *rig, q *http.Request) {
+		q.Header.Set("X-Forwarded-For", "10.0.0.1")
+	}), status: 403, code: "address_not_allowed", look: 403, record: true},
+	{name: "address denied behind a proxy", set: both(settingOf("trusted_proxies", `["192.0.2.1"]`), both(settingOf("denied_ips", `["2001:db8::/32"]`), func(_ *rig, q *http.Request) {
+		q.Header.Set("X-Forwarded-For", "10.0.0.1, 2001:db8::7")
+	})), status: 403, code: "address_not_allowed", look: 403, record: true},
+	{name: "address not allowed by the end user", set: endUser(&resource.Customer{
+		Meta: resource.Meta{ID: "carol"}, Policy: resource.Policy{AllowedIPs: []string{"10.0.0.0/8"}},
+	}), status: 403, code: "address_not_allowed", look: 403, record: true},
+	{name: "too large for the key", set: both(settingOf("max_request_size_mb", `8`), keyPolicy(func(key, _ *resource.Policy) {
+		key.MaxRequestMB = &megabyte
+	})), body: `{"model":"demo","pad":"` + strings.Repeat("x", 1<<20) + `"%s}`, status: 413, code: "request_too_large", look: 200, record: true},
+	{name: "too large for the end user", set: both(settingOf("max_request_size_mb", `8`), endUser(&resource.Customer{
+		Meta: resource.Meta{ID: "carol"}, Policy: resource.Policy{MaxRequestMB: &megabyte},
+	})), body: `{"model":"demo","pad":"` + strings.Repeat("x", 1<<20) + `"%s}`, status: 413, code: "request_too_large", look: 200, record: true},
+	{name: "end user in the list of blocked ones", set: both(settingOf("blocked_user_list", `"eve\nmallory"`), func(_ *rig, q *http.Request) {
+		q.Header.Set(mallory, "mallory")
+	}), status: 400, code: "customer_blocked", look: 400, record: true},
+	{name: "blocked end user in a mapped header", set: both(settingOf("user_header_mappings", `["x-app-user"]`), both(settingOf("blocked_user_list", `["mallory"]`), func(_ *rig, q *http.Request) {
+		q.Header.Set("X-App-User", "mallory")
+	})), status: 400, code: "customer_blocked", look: 400, record: true},
+	{
+		name: "blocked end user in metadata", set: settingOf("blocked_user_list", `["mallory"]`),
+		body: `{"model":"demo","messages":[],"input":"x","prompt":"x","metadata":{"user_id":"mallory"}%s}`, status: 400, code: "customer_blocked", look: 200, record: true,
+	},
+	{name: "end user with a blocked record", set: endUser(&resource.Customer{Meta: resource.Meta{ID: "mallory"}, Blocked: true}), status: 400, code: "customer_blocked", look: 400, record: true},
+	{name: "no session", set: keyPolicy(func(_, team *resource.Policy) {
+		team.Sessions = &resource.SessionLimits{RequireTraceID: true}
+	}), status: 400, code: "missing_session_id", look: 200, record: true},
+	{name: "model not for the team", set: keyPolicy(func(_, team *resource.Policy) {
+		team.Models = []string{"other"}
+	}), status: 403, code: "model_access_denied", look: 200, record: true},
+	{name: "model not for the end user", set: endUser(&resource.Customer{
+		Meta: resource.Meta{ID: "carol"}, Policy: resource.Policy{Models: []string{"other"}},
+	}), status: 403, code: "model_access_denied", look: 200, record: true},
+	{name: "fallback not for the key", body: `{"model":"demo","messages":[],"input":"x","prompt":"x","fallbacks":["secret"]%s}`, status: 403, code: "model_access_denied", look: 200, record: true},
 	{name: "no key", set: noKey, status: 401, code: "no_api_key", look: 401},
 	{name: "unknown key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer sk-no") }, status: 401, code: "invalid_api_key", look: 401},
 	{name: "blocked key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer "+blockedKey) }, status: 401, code: "key_blocked", look: 401},
@@ -124,6 +215,9 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	want, code := p.status, p.code
 	if rt.method == "GET" {
 		want, code = p.look, ""
+		if strings.HasPrefix(p.name, "model not for the") && strings.Contains(rt.path, "{model") {
+			want = 404
+		}
 		if p.wrong && !strings.Contains(rt.path, "{model") {
 			want = 200
 		}

@@ -44,6 +44,7 @@ func lookup(patterns []string, answer step) (*Route, error) {
 	r, err := newRoute("GET", patterns, llm.Chat, steps{
 		auth:       authenticate,
 		body:       exempt("a GET has no body"),
+		policy:     checkCustomer,
 		access:     exempt("the answer holds only what the key may use"),
 		limits:     exempt("no upstream is asked"),
 		budget:     exempt("costs nothing"),
@@ -62,7 +63,7 @@ func lookup(patterns []string, answer step) (*Route, error) {
 func listModels(_ context.Context, s *Server, c *Call) error {
 	list := modelList{Object: "list", Data: []modelReply{}}
 	for _, m := range c.cat.Tables().Models {
-		if c.who.AllowsModel(m.Name) {
+		if resource.LevelsAllow(c.levels, m) {
 			list.Data = append(list.Data, modelOf(c.cat, m))
 		}
 	}
@@ -71,7 +72,7 @@ func listModels(_ context.Context, s *Server, c *Call) error {
 
 func showModel(_ context.Context, s *Server, c *Call) error {
 	m, ok := c.cat.Model(c.named)
-	if !ok || !c.who.AllowsModel(m.Name) {
+	if !ok || !resource.LevelsAllow(c.levels, m) {
 		return unknownModel(c.named)
 	}
 	r := modelOf(c.cat, m)

@@ -17,31 +17,11 @@ func (s *Server) pipeline(ctx context.Context, c *Call) error {
 		}
 	}
 	c.cat = s.cfg.Catalog()
-	st := &c.route.steps
-	if err := st.auth(ctx, s, c); err != nil {
-		return err
+	for _, st := range c.route.steps.list() {
+		c.step = st.name
+		if err := st.take(ctx, s, c); err != nil {
+			return err
+		}
 	}
-	c.view = s.view.Of(c.cat)
-	if err := st.body(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.access(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.limits(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.budget(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.guardrails(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.plan(ctx, s, c); err != nil {
-		return err
-	}
-	if err := st.ledger(ctx, s, c); err != nil {
-		return err
-	}
-	return st.answer(ctx, s, c)
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 const (
 	stepAuth       = "auth"
 	stepBody       = "body"
+	stepPolicy     = "policy"
 	stepAccess     = "access"
 	stepLimits     = "limits"
 	stepBudget     = "budget"
@@ -50,7 +51,7 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 	if e == nil {
 		return r
 	}
-	r.Step, r.Scope, r.Entity = c.stoppedAt(e), e.Scope, e.Entity
+	r.Step, r.Scope, r.Entity = c.step, e.Scope, e.Entity
 	if ownWords(r.Step) {
 		r.Rule = e.Message
 	}
@@ -61,36 +62,6 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 // guardrail, a provider or a parser says may quote the prompt.
 func ownWords(step string) bool {
 	return step != stepBody && step != stepGuardrails && step != stepAnswer
-}
-
-// stoppedAt is the step whose error ended the call: the first one that left nothing behind.
-func (c *Call) stoppedAt(e *llm.Error) string {
-	switch {
-	case c.entry != 0:
-		return stepAnswer
-	case c.plan != nil:
-		return stepLedger
-	case c.money != nil && (c.guards == nil || c.passedGuards(e)):
-		return stepPlan
-	case c.money != nil:
-		return stepGuardrails
-	case c.limit != nil:
-		return stepBudget
-	case c.model != nil:
-		return stepLimits
-	case c.body != nil:
-		return stepAccess
-	case e.Kind == llm.Forbidden || e.Kind == llm.Unauthenticated:
-		return stepAuth
-	default:
-		return stepBody
-	}
-}
-
-// passedGuards says whether the error is not one of the guardrails: only planning answers
-// that a model has nobody to serve it.
-func (c *Call) passedGuards(e *llm.Error) bool {
-	return e.Kind == llm.NotFound || e.Kind == llm.Unavailable && e.Scope == ""
 }
 
 // priceSource names where the price of the deployment that answered comes from.

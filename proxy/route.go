@@ -17,6 +17,7 @@ type step func(ctx context.Context, s *Server, c *Call) error
 type steps struct {
 	auth       step // who is it, and may it call the route
 	body       step // read the body
+	policy     step // what it must be and name, and for whom it is
 	access     step // may it use the model
 	limits     step // reserve requests and tokens
 	budget     step // reserve money
@@ -24,6 +25,28 @@ type steps struct {
 	plan       step // choose deployments
 	ledger     step // write the reservation
 	answer     step // answer, and settle before the last byte
+}
+
+// named is a step with its name, as receipts have it.
+type named struct {
+	name string
+	take step
+}
+
+// list gives the steps in the order in which a request takes them.
+func (st *steps) list() [10]named {
+	return [...]named{
+		{stepAuth, st.auth},
+		{stepBody, st.body},
+		{stepPolicy, st.policy},
+		{stepAccess, st.access},
+		{stepLimits, st.limits},
+		{stepBudget, st.budget},
+		{stepGuardrails, st.guardrails},
+		{stepPlan, st.plan},
+		{stepLedger, st.ledger},
+		{stepAnswer, st.answer},
+	}
 }
 
 // exempt is a step that does not apply to a route, for the reason given.
@@ -52,12 +75,9 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 	if len(patterns) == 0 {
 		return nil, fmt.Errorf("make route: no pattern")
 	}
-	for name, f := range map[string]step{
-		"auth": st.auth, "body": st.body, "access": st.access, "limits": st.limits, "budget": st.budget,
-		"guardrails": st.guardrails, "plan": st.plan, "ledger": st.ledger, "answer": st.answer,
-	} {
-		if f == nil {
-			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], name)
+	for _, s := range st.list() {
+		if s.take == nil {
+			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], s.name)
 		}
 	}
 	return &Route{name: patterns[0], method: method, patterns: patterns, endpoint: endpoint, steps: st}, nil
@@ -72,6 +92,7 @@ func inference(endpoint llm.Endpoint, path string) (*Route, error) {
 	return newRoute("POST", patterns, endpoint, steps{
 		auth:       authenticate,
 		body:       readBody,
+		policy:     checkPolicies,
 		access:     authorize,
 		limits:     reserveLimits,
 		budget:     reserveBudget,

@@ -15,29 +15,30 @@ import (
 
 // Limiter reserves requests and tokens; FromLimiter makes one of a *ratelimit.Limiter.
 type Limiter interface {
-	// Reserve holds one request and the tokens in every limit of the principal, or returns
-	// an *llm.Error of kind RateLimited with RetryAfter.
-	Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error)
+	// Reserve holds one request and its tokens in every limit of its levels, or returns an
+	// *llm.Error of kind RateLimited with RetryAfter.
+	Reserve(ctx context.Context, r *ratelimit.Request) (LimitHold, error)
 }
 
 // LimitHold is what a request holds of its limits.
 type LimitHold interface {
 	// Quota is the tightest limit after the reservation.
 	Quota() Quota
-	// Settle replaces the held tokens by the used ones.
-	Settle(tokens int64)
+	// Settle replaces the held tokens by the used ones of the prompt and the completion.
+	Settle(input, output int64)
 	// Release ends the request, after Settle or without it.
 	Release()
 }
 
-// FromLimiter makes a Limiter of l.
+// FromLimiter makes a Limiter of l. A method's results do not convert to interfaces, so this and
+// the other From functions wrap a pointer, which allocates nothing.
 func FromLimiter(l *ratelimit.Limiter) Limiter { return limiter{l} }
 
 type limiter struct{ l *ratelimit.Limiter }
 
 // Reserve implements Limiter.
-func (l limiter) Reserve(ctx context.Context, who *resource.Principal, tokens int64) (LimitHold, error) {
-	h, err := l.l.Reserve(ctx, ratelimit.Request{Principal: who, Tokens: tokens})
+func (l limiter) Reserve(ctx context.Context, r *ratelimit.Request) (LimitHold, error) {
+	h, err := l.l.Reserve(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +170,8 @@ func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
 type Journal interface {
 	// Reserve returns when the record survives the process's end.
 	Reserve(r *ledger.Reservation) (id uint64, err error)
+	// Amend replaces the holds of an open reservation, and returns as Reserve does.
+	Amend(reserved uint64, holds []ledger.AccountCharge) error
 	// Settle closes the reservation; 0 is for a request that was refused before it had one.
 	Settle(reserved uint64, r *ledger.Record) error
 }

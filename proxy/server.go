@@ -17,6 +17,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -49,6 +50,9 @@ type Config struct {
 	// requests that name one are refused with 503.
 	WaitIndex func(ctx context.Context, generation, index uint64) error
 
+	// Customers looks end users up; nil: none has a record.
+	Customers Customers
+
 	// The parts that a request passes through; all required but Guardrails (nil: none) and
 	// Pricer (nil: the table of package pricing, with its prices for long prompts).
 	Limits     Limiter
@@ -59,6 +63,7 @@ type Config struct {
 	Journal    Journal
 	Secrets    view.Opener
 	Pricer     view.Pricer
+	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
@@ -102,7 +107,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer},
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	s.calls.New = func() any {
@@ -178,7 +183,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"),
+			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
@@ -200,9 +205,9 @@ func (s *Server) recycle(c *Call) {
 		}
 	}
 	c.headers.Reset()
+	clear(c.levels)
 	*c = Call{
-		headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], waits: c.waits,
-		levels: c.levels[:0],
+		headers: c.headers, last: c.last[:0], pending: c.pending[:0], tries: c.tries[:0], levels: c.levels[:0], waits: c.waits,
 	}
 	s.calls.Put(c)
 }

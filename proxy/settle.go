@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -22,7 +22,7 @@ const guessedRate = 100
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: tagsOf(c),
+		Hold: c.quote.cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
 	}
 	h, o := holdersOf(c.who), &c.opening
 	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.key, h.team, h.organization, h.project, h.user
@@ -82,7 +82,7 @@ func (s *Server) final(c *Call, err error) *llm.Error {
 // spentAnyway says whether a failed request has used something that nobody reported: text
 // that passed, or an attempt that the client did not wait for.
 func spentAnyway(c *Call, e *llm.Error) bool {
-	return c.result.text > 0 || e.Kind == llm.Canceled && c.result.attempts > 0
+	return c.result.text > 0 || e.Code == policy.CodeResponse || e.Kind == llm.Canceled && c.result.attempts > 0
 }
 
 // estimateUsage counts what passed.
@@ -110,8 +110,11 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	s.price(c)
 	var charges []ledger.AccountCharge
 	if c.entry != 0 {
-		c.limit.Settle(c.result.usage.Total())
-		charges = c.money.Settle(budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()})
+		c.limit.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
+		if c.extra != nil {
+			c.extra.Settle(c.result.usage.Prompt(), c.result.usage.Completion())
+		}
+		charges = c.money.Settle(s.taken(c))
 	}
 	if c.who == nil || c.route.lookup {
 		return // a stranger leaves no record, nor does a look at the catalog
@@ -123,17 +126,40 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 	}
 }
 
+// taken is what the budgets are charged.
+func (s *Server) taken(c *Call) budget.Amounts {
+	a := budget.Amounts{Cost: c.result.cost, Tokens: c.result.usage.Total()}
+	if c.result.attempts == 0 {
+		return a
+	}
+	if !c.result.priced {
+		a.Cost, a.Estimate = 0, c.result.cost
+	}
+	if d := c.view.Deployment(&c.result.target); d.List != nil {
+		a.GPU = pricing.GPUTime(d.List.Price, s.now().Sub(c.result.began))
+	}
+	return a
+}
+
 // price turns the usage into the cost at the deployment's price.
 func (s *Server) price(c *Call) {
 	if c.result.attempts == 0 {
 		return
 	}
 	d := c.view.Deployment(&c.result.target)
+	list, adjust := c.quote.unknown, resource.Adjustment{}
 	if d.List != nil && d.List.Price != nil {
 		c.result.priced = true
-		if u := c.result.usage; u.Source != llm.UsageNone {
-			c.result.cost = pricing.Cost(d.List.At(u.Prompt()), u)
+		list, adjust = d.List.Price, d.Adjust
+	}
+	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
+		if u.Service == llm.ServiceUnsaid {
+			u.Service = c.quote.service
 		}
+		if list.Timed() {
+			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
+		}
+		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.raw, c.result.usage.Prompt())
@@ -147,59 +173,46 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	*r = ledger.Record{
 		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
 		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
-		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: tagsOf(c),
-		CustomerID: c.fields.User, SessionID: c.fields.SessionID, Receipt: c.receipt(e, now),
+		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: c.fields.Tags,
+		CustomerID: c.fields.User, SessionID: c.session, Receipt: c.receipt(e, now),
 	}
 	h := holdersOf(c.who)
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
+	r.Flags = c.flags(e)
 	if c.entry != 0 {
 		r.Hold = c.quote.cost
-		if r.Cost > r.Hold {
-			r.Flags |= ledger.Overrun
-		}
-	}
-	if c.fields.Stream {
-		r.Flags |= ledger.Streamed
 	}
 	if t := &c.result.target; t.Deployment != nil {
 		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
-		if !c.result.priced {
-			r.Flags |= ledger.Unpriced
-		}
 	}
 	if e != nil {
 		r.ErrorKind, r.ErrorCode = e.Kind.String(), reply.Code(e)
-		if c.result.begun {
-			r.Flags |= ledger.Cut
-		} else {
+		if !c.result.begun {
 			r.Status = e.HTTPStatus()
 		}
 	}
 	return r
 }
 
-// ids are the key's and the team's of a principal.
-func ids(who *resource.Principal) (key, team string) {
-	if who.Key != nil {
-		key = who.Key.ID
+// flags are the facts about the call's record.
+func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
+	if c.entry != 0 && c.result.cost > c.quote.cost {
+		f |= ledger.Overrun
 	}
-	if who.Team != nil {
-		team = who.Team.ID
+	if c.fields.Stream {
+		f |= ledger.Streamed
 	}
-	return key, team
-}
-
-// tagsOf are the tags under which the call is counted: the key's, the team's and its own.
-func tagsOf(c *Call) []string {
-	tags := c.fields.Tags
-	if c.who.Key != nil && len(c.who.Key.Tags) > 0 {
-		tags = append(slices.Clip(c.who.Key.Tags), tags...)
+	if policy.Private(c.levels) || e != nil && e.Code == policy.CodeCustomer {
+		f |= ledger.Private
 	}
-	if c.who.Team != nil && len(c.who.Team.Tags) > 0 {
-		tags = append(slices.Clip(c.who.Team.Tags), tags...)
+	if c.result.target.Deployment != nil && !c.result.priced {
+		f |= ledger.Unpriced
 	}
-	return tags
+	if e != nil && c.result.begun {
+		f |= ledger.Cut
+	}
+	return f
 }
 
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.

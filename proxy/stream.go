@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/router"
 )
 
@@ -46,6 +47,9 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		if a.Stream.Done() {
 			c.last = append(c.last[:0], ev...)
 			break
+		}
+		if c.result.passed += int64(len(ev)); c.most > 0 && c.result.passed > c.most {
+			return policy.ErrResponse(c.most)
 		}
 		if err := s.pass(ctx, c, a, check, ev); err != nil {
 			return err

@@ -428,7 +428,7 @@ func TestWire_Isolation(t *testing.T) {
 	for _, d := range w.tables.Deployments {
 		d.Upstream = "" // the body is sent as it came
 	}
-	w.cfg.Limits = limiterFunc(func(*resource.Principal, int64) (proxy.LimitHold, error) { return &hold{}, nil })
+	w.cfg.Limits = limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) { return &hold{}, nil })
 	w.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) { return &moneyHold{}, nil })
 	w.mux = nil
 	h := w.handler()

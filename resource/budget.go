@@ -40,6 +40,14 @@ const (
 	UnpricedEstimate Unpriced = "estimate" // it costs what the setting unknown_price says
 )
 
+func (u Unpriced) validate(field string) error {
+	switch u {
+	case UnpricedAllow, UnpricedDeny, UnpricedEstimate, "allow":
+		return nil
+	}
+	return invalidf(field, "%q is not one of allow, deny, estimate", u)
+}
+
 // Unit is what a budget counts. Each budget counts one; units are never mixed.
 type Unit string
 
@@ -238,8 +246,8 @@ func (t *Terms) validate(field string) error {
 	if t.NoQuorum != NoQuorumBlock && t.NoQuorum != NoQuorumShare && t.NoQuorum != "block" {
 		return invalidf(field+".no_quorum", "%q is not one of block, share", t.NoQuorum)
 	}
-	if t.Unpriced != UnpricedAllow && t.Unpriced != UnpricedDeny && t.Unpriced != UnpricedEstimate && t.Unpriced != "allow" {
-		return invalidf(field+".unpriced", "%q is not one of allow, deny, estimate", t.Unpriced)
+	if err := t.Unpriced.validate(field + ".unpriced"); err != nil {
+		return err
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type Tables struct {
 	Plugins       []*Plugin
 	Members       []*Member
 	Settings      []*Setting
+	Prices        *PriceTable // nil: none was imported
 }
 
 // Catalog is an immutable, indexed view of the small tables at one Raft index. A request
@@ -160,6 +161,9 @@ func (c *Catalog) Terms(inline []Terms, budgetID string) ([]Terms, bool) {
 	}
 	return append(slices.Clip(inline), b.Terms), true
 }
+
+// Prices returns the imported prices, nil for none.
+func (c *Catalog) Prices() *PriceTable { return c.tables.Prices }
 
 // Tables returns the sorted tables, which must not be changed.
 func (c *Catalog) Tables() *Tables { return &c.tables }

@@ -56,7 +56,7 @@ func (d *Deployment) Validate() error {
 		return err
 	}
 	if d.Price != nil {
-		if err := d.Price.validate("price"); err != nil {
+		if err := d.Price.Validate("price"); err != nil {
 			return err
 		}
 	}

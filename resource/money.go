@@ -20,20 +20,9 @@ const MaxMoney = 1_000_000_000 * Dollar
 // ParseMoney reads a decimal number of dollars, with an optional exponent, exactly.
 // It returns an error for more than nine decimals, or beyond MaxMoney.
 func ParseMoney(s string) (Money, error) {
-	if len(s) > 40 {
-		return 0, fmt.Errorf("amount of %d characters is too long", len(s))
-	}
-	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		if e, err := strconv.Atoi(s[i+1:]); err != nil || e > 20 || e < -20 {
-			return 0, fmt.Errorf("amount %q is not a decimal number", s)
-		}
-	}
-	if strings.ContainsAny(s, "/_xXpP") {
-		return 0, fmt.Errorf("amount %q is not a decimal number", s)
-	}
-	r, ok := new(big.Rat).SetString(s)
-	if !ok {
-		return 0, fmt.Errorf("amount %q is not a decimal number", s)
+	r, err := parseDecimal(s)
+	if err != nil {
+		return 0, err
 	}
 	r.Mul(r, big.NewRat(int64(Dollar), 1))
 	if !r.IsInt() {
@@ -43,6 +32,26 @@ func ParseMoney(s string) (Money, error) {
 		return Money(n.Int64()), nil
 	}
 	return 0, fmt.Errorf("amount %q is beyond a thousand million dollars", s)
+}
+
+// parseDecimal reads a decimal number with an optional exponent.
+func parseDecimal(s string) (*big.Rat, error) {
+	if len(s) > 40 {
+		return nil, fmt.Errorf("amount of %d characters is too long", len(s))
+	}
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		if e, err := strconv.Atoi(s[i+1:]); err != nil || e > 20 || e < -20 {
+			return nil, fmt.Errorf("amount %q is not a decimal number", s)
+		}
+	}
+	if strings.ContainsAny(s, "/_xXpP") {
+		return nil, fmt.Errorf("amount %q is not a decimal number", s)
+	}
+	r, ok := new(big.Rat).SetString(s)
+	if !ok {
+		return nil, fmt.Errorf("amount %q is not a decimal number", s)
+	}
+	return r, nil
 }
 
 // String gives the amount in dollars without trailing zeros: "0.15".

@@ -80,6 +80,33 @@ func (p *Policy) validate() error {
 	if err := p.Allowance.validate(); err != nil {
 		return err
 	}
+	if err := p.validateAccess(); err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		field string
+		names []string
+	}{{"guardrails", p.Guardrails}, {"callbacks", p.Callbacks}, {"tags", p.Tags}} {
+		if err := validNames(f.field, f.names); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct {
+		field string
+		v     *int64
+	}{{"max_request_mb", p.MaxRequestMB}, {"max_response_mb", p.MaxResponseMB}} {
+		if f.v != nil && (*f.v < 1 || *f.v > 1<<20) {
+			return invalidf(f.field, "%d is not between 1 and %d", *f.v, 1<<20)
+		}
+	}
+	if err := p.Sessions.validate("sessions"); err != nil {
+		return err
+	}
+	return validMetadata(p.Metadata)
+}
+
+// validateAccess checks what decides who may ask what.
+func (p *Policy) validateAccess() error {
 	if err := validNames("models", p.Models); err != nil {
 		return err
 	}
@@ -99,26 +126,7 @@ func (p *Policy) validate() error {
 	if err := validAddresses("denied_ips", p.DeniedIPs); err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		field string
-		names []string
-	}{{"enforced_params", p.EnforcedParams}, {"guardrails", p.Guardrails}, {"callbacks", p.Callbacks}, {"tags", p.Tags}} {
-		if err := validNames(f.field, f.names); err != nil {
-			return err
-		}
-	}
-	for _, f := range []struct {
-		field string
-		v     *int64
-	}{{"max_request_mb", p.MaxRequestMB}, {"max_response_mb", p.MaxResponseMB}} {
-		if f.v != nil && (*f.v < 1 || *f.v > 1<<20) {
-			return invalidf(f.field, "%d is not between 1 and %d", *f.v, 1<<20)
-		}
-	}
-	if err := p.Sessions.validate("sessions"); err != nil {
-		return err
-	}
-	return validMetadata(p.Metadata)
+	return validParams("enforced_params", p.EnforcedParams)
 }
 
 func (s *SessionLimits) validate(field string) error {

@@ -1,10 +1,16 @@
 package resource
 
 import (
+	"bytes"
 	"encoding/json"
-	"strconv"
+	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
+
+// maxSettingBytes bounds one value: all settings are read again with every catalog.
+const maxSettingBytes = 1 << 20
 
 // Setting is one value of the cluster, named by its id.
 type Setting struct {
@@ -19,6 +25,30 @@ type Settings struct {
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
 	KeyHeader            string        // a further header that carries a key; default none
+	PriceAdjustments     Adjustments   // discounts and margins; default none
+	PriceSync            PriceSync     // default off
+	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
+	Audit                AuditSettings // default: kept for ever, delivered nowhere
+
+	MaxResponseBytes     int64          // of an answer; 0: no limit
+	EnforceUser          bool           // a request must name its end user
+	EnforcedParams       []string       // that a request must have; "metadata.cost_center"
+	ServiceAccountParams []string       // the same for keys of a team that belong to no user
+	AllowedIPs           []netip.Prefix // empty: every address
+	DeniedIPs            []netip.Prefix // win over AllowedIPs
+	TrustedProxies       []netip.Prefix // whose X-Forwarded-For is believed; empty: nobody's
+	CustomerHeaders      []string       // in canonical form, that name the end user, first one first
+	BlockedCustomers     Names          // ids of end users that are refused, beside those with a blocked record
+	BannedKeywords       []string       // in lower case
+}
+
+// Names is a sorted list of names without repetition.
+type Names []string
+
+// Has says whether the list has the name.
+func (n Names) Has(name string) bool {
+	_, ok := slices.BinarySearch(n, name)
+	return ok
 }
 
 // DefaultSettings are those of a cluster that has set none.
@@ -28,58 +58,159 @@ func DefaultSettings() Settings {
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
+		UnknownPrice:         EstimatePrice(),
 	}
 }
 
-// settings is the table of settings: each name and how its value is read.
-var settings = map[string]func(*Settings, json.RawMessage) error{
-	"budget_exceeded_status_code": func(s *Settings, v json.RawMessage) error {
-		n, err := strconv.Atoi(string(v))
-		if err != nil || (n != 400 && n != 402 && n != 422 && n != 429) {
-			return invalidf("value", "%s is not one of 400, 402, 422, 429", v)
-		}
-		s.BudgetExceededStatus = n
-		return nil
+// SettingInfo describes a setting that this version knows.
+type SettingInfo struct {
+	Name    string          `json:"name"`
+	Type    string          `json:"type"`    // "integer", "boolean", "string", "duration", "list", …
+	Default json.RawMessage `json:"default"` // as JSON; null: none
+	Help    string          `json:"help"`
+}
+
+// settingRow is one setting: what it is, and how its value is read.
+type settingRow struct {
+	name, typ, initial, help string
+	read                     func(*Settings, json.RawMessage) error
+}
+
+// settings is the table of settings, by name.
+var settings = []settingRow{
+	{
+		"allowed_ips", "list", `[]`, "addresses and CIDR ranges that may send requests; empty: all",
+		prefixes(func(s *Settings) *[]netip.Prefix { return &s.AllowedIPs }),
 	},
-	"serve_stale": func(s *Settings, v json.RawMessage) error {
-		var text string
-		if err := json.Unmarshal(v, &text); err != nil {
-			return invalidf("value", "%s is not a string", v)
-		}
-		switch text {
-		case "forever":
-			s.ServeStale = -1
-			return nil
-		case "fail_closed":
-			s.ServeStale = 0
-			return nil
-		}
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 {
-			return invalidf("value", "%q is not a duration such as 24h, forever or fail_closed", text)
-		}
-		s.ServeStale = d
-		return nil
+	{
+		"audit", "object", `{}`, `what becomes of audit entries: {"retention": "90d", "sinks": [{"kind": "file", "path": "audit.jsonl"}]}`,
+		func(s *Settings, v json.RawMessage) (err error) {
+			s.Audit, err = ParseAudit(v)
+			return err
+		},
 	},
-	"max_body_bytes": func(s *Settings, v json.RawMessage) error {
-		n, err := strconv.ParseInt(string(v), 10, 64)
-		if err != nil || n < 1<<10 || n > 1<<30 {
-			return invalidf("value", "%s is not between 1 KiB and 1 GiB", v)
+	{
+		"banned_keywords_list", "list or lines", `[]`, "words that guardrails refuse, whatever their case",
+		func(s *Settings, v json.RawMessage) error {
+			words, err := readLines(v, 4096)
+			for i := range words {
+				words[i] = strings.ToLower(words[i])
+			}
+			s.BannedKeywords = words
+			return err
+		},
+	},
+	{
+		"blocked_user_list", "list or lines", `[]`, "ids of end users whose requests are refused, beside those blocked one by one",
+		func(s *Settings, v json.RawMessage) error {
+			ids, err := readLines(v, 256)
+			slices.Sort(ids)
+			s.BlockedCustomers = slices.Compact(ids)
+			return err
+		},
+	},
+	{
+		"budget_exceeded_status_code", "integer", `429`, "status of a request over its budget: 400, 402, 422 or 429",
+		readBudgetStatus,
+	},
+	{
+		"default_output_hold", "integer", `4096`, "tokens held for a request that names no maximum, 1 to 10000000",
+		integer(func(s *Settings) *int64 { return &s.DefaultOutputHold }, 1, 10_000_000, 1),
+	},
+	{
+		"denied_ips", "list", `[]`, "addresses and CIDR ranges that may not send requests; win over allowed_ips",
+		prefixes(func(s *Settings) *[]netip.Prefix { return &s.DeniedIPs }),
+	},
+	{
+		"enforce_user_param", "boolean", `false`, "refuse requests that do not name their end user",
+		boolean(func(s *Settings) *bool { return &s.EnforceUser }),
+	},
+	{
+		"enforced_params", "list", `[]`, "fields that every request must have, such as user or metadata.cost_center",
+		params(func(s *Settings) *[]string { return &s.EnforcedParams }),
+	},
+	{
+		"key_header", "string", `""`, "a further header that carries a key",
+		func(s *Settings, v json.RawMessage) error {
+			if err := json.Unmarshal(v, &s.KeyHeader); err != nil {
+				return invalidf("value", "%s is not a string", v)
+			}
+			if s.KeyHeader == "" {
+				return nil
+			}
+			_, err := headerName("value", s.KeyHeader)
+			return err
+		},
+	},
+	{
+		"max_body_bytes", "integer", `33554432`, "bytes of a request's body, 1024 to 1073741824; max_request_size_mb wins",
+		integer(func(s *Settings) *int64 { return &s.MaxBodyBytes }, 1<<10, 1<<30, 1),
+	},
+	{
+		"max_request_size_mb", "integer", `32`, "MiB of a request's body, 1 to 1024",
+		integer(func(s *Settings) *int64 { return &s.MaxBodyBytes }, 1, 1<<10, 1<<20),
+	},
+	{
+		"max_response_size_mb", "integer", `0`, "MiB of an answer, up to 1024; 0: no limit",
+		integer(func(s *Settings) *int64 { return &s.MaxResponseBytes }, 0, 1<<10, 1<<20),
+	},
+	{
+		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,
+	},
+	{
+		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
+	},
+	{
+		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",
+		readServeStale,
+	},
+	{
+		"service_account_enforced_params", "list", `[]`, "as enforced_params, for keys of a team that belong to no user",
+		params(func(s *Settings) *[]string { return &s.ServiceAccountParams }),
+	},
+	{
+		"trusted_proxies", "list", `[]`, "addresses and CIDR ranges of the proxies in front, whose X-Forwarded-For is believed",
+		prefixes(func(s *Settings) *[]netip.Prefix { return &s.TrustedProxies }),
+	},
+	{
+		"unknown_price", "object", `{"input": 5, "output": 25}`, "the price where none is known and a budget says estimate, in dollars a million tokens", readUnknownPrice,
+	},
+	{
+		"user_header_mappings", "list", `[]`, `headers that name the end user: ["x-user"] or [{"header_name": "x-user", "litellm_user_role": "customer"}]`,
+		readHeaderMappings,
+	},
+}
+
+// SettingInfos describes every setting, by name.
+func SettingInfos() []SettingInfo {
+	all := make([]SettingInfo, len(settings))
+	for i := range settings {
+		all[i] = settings[i].info()
+	}
+	slices.SortFunc(all, func(a, b SettingInfo) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// LookupSetting describes the setting of the name.
+func LookupSetting(name string) (SettingInfo, bool) {
+	if row := settingOf(name); row != nil {
+		return row.info(), true
+	}
+	return SettingInfo{}, false
+}
+
+func (r *settingRow) info() SettingInfo {
+	return SettingInfo{Name: r.name, Type: r.typ, Default: json.RawMessage(r.initial), Help: r.help}
+}
+
+// settingOf finds the row of the name, nil if there is none.
+func settingOf(name string) *settingRow {
+	for i := range settings {
+		if settings[i].name == name {
+			return &settings[i]
 		}
-		s.MaxBodyBytes = n
-		return nil
-	},
-	"default_output_hold": func(s *Settings, v json.RawMessage) error {
-		n, err := strconv.ParseInt(string(v), 10, 64)
-		if err != nil || n < 1 || n > 10_000_000 {
-			return invalidf("value", "%s is not between 1 and 10000000 tokens", v)
-		}
-		s.DefaultOutputHold = n
-		return nil
-	},
-	"key_header": func(s *Settings, v json.RawMessage) error {
-		return json.Unmarshal(v, &s.KeyHeader)
-	},
+	}
+	return nil
 }
 
 // Label implements Record.
@@ -96,9 +227,12 @@ func (s *Setting) Validate() error {
 
 // Set reads one named value into s. It returns an *Invalid for an unknown name or value.
 func (s *Settings) Set(name string, value json.RawMessage) error {
-	read, ok := settings[name]
-	if !ok {
+	row := settingOf(name)
+	if row == nil {
 		return invalidf("id", "%q is not a setting", name)
 	}
-	return read(s, value)
+	if len(value) > maxSettingBytes {
+		return invalidf("value", "%d bytes are more than %d", len(value), maxSettingBytes)
+	}
+	return row.read(s, bytes.TrimSpace(value))
 }

@@ -99,8 +99,8 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
-// Settings returns the settings that are set.
-func (c *Client) Settings() Noun[resource.Setting] { return Noun[resource.Setting]{c, "settings"} }
+// Settings returns all settings, also those that have their default.
+func (c *Client) Settings() Noun[Setting] { return Noun[Setting]{c, "settings"} }
 
 // Raw returns the records of the kind with the plural name as bare JSON.
 func (c *Client) Raw(plural string) Noun[json.RawMessage] { return Noun[json.RawMessage]{c, plural} }
@@ -161,13 +161,6 @@ func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage,
 	return out.Items, c.do(ctx, http.MethodGet, "usage", q, nil, &out)
 }
 
-// Audit returns one page of audit entries, newest first. The filter has the members
-// kind, id, actor, limit and cursor.
-func (c *Client) Audit(ctx context.Context, filter url.Values) (Page[resource.AuditEntry], error) {
-	var out Page[resource.AuditEntry]
-	return out, c.do(ctx, http.MethodGet, "audit", filter, nil, &out)
-}
-
 // Pending names the members that had not applied the last write when it was answered.
 func (c *Client) Pending() []string {
 	c.mu.Lock()
@@ -187,6 +180,11 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if err != nil {
 		return err
 	}
+	return c.finish(req, out)
+}
+
+// finish sends a request and reads its answer.
+func (c *Client) finish(req *http.Request, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("call %s: %w", c.server, err)
@@ -199,7 +197,7 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, in, 
 	if resp.StatusCode >= http.StatusBadRequest {
 		return problemOf(resp, body)
 	}
-	c.remember(method, resp.Header)
+	c.remember(req.Method, resp.Header)
 	if out == nil || len(body) == 0 {
 		return nil
 	}

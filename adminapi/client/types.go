@@ -80,6 +80,15 @@ type Deployment struct {
 	APIKey *Secret `json:"api_key,omitempty"`
 }
 
+// Setting is a value of the cluster, with what it may be.
+type Setting struct {
+	resource.Setting
+	Type    string          `json:"type,omitempty"` // "integer", "list", "duration", …; "" for one that this version does not know
+	Default json.RawMessage `json:"default,omitempty"`
+	Help    string          `json:"help,omitempty"`
+	Unset   bool            `json:"unset,omitempty"` // nobody has set it: the value is the default
+}
+
 // Credential is a provider's secret that deployments share.
 type Credential struct {
 	resource.Credential

@@ -22,8 +22,10 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -32,14 +34,24 @@ import (
 type Config struct {
 	Records *records.Records
 	State   State
+	Prices  *prices.Prices
 	Now     func() time.Time
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
 type State interface {
 	Catalog() *resource.Catalog
+	Key(id string) (*resource.Key, bool)
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	Totals(kind, id string) fsm.Totals
+	Audits
+}
+
+// Audits reads who changed what.
+type Audits interface {
+	AuditPage(q fsm.AuditQuery) audit.Page
+	AuditEntry(number uint64) (resource.AuditEntry, bool)
+	AuditExtent() audit.Extent
 }
 
 // API is LiteLLM's management paths. It may be used concurrently.
@@ -61,7 +73,7 @@ type Route struct {
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []Route {
-	return slices.Concat(a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes())
+	return slices.Concat(a.priceRoutes(), a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes())
 }
 
 func (a *API) keyRoutes() []Route {
@@ -160,6 +172,8 @@ func (a *API) otherRoutes() []Route {
 		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
 		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
 		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
+		{"litellm-audit-list", http.MethodGet, "/audit", a.auditList},
+		{"litellm-audit-get", http.MethodGet, "/audit/{id}", a.auditGet},
 	}
 }
 

@@ -3,33 +3,22 @@ package litellm
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"math/big"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// prices pairs LiteLLM's dollars a token with our dollars a million tokens.
-var prices = map[string]string{
-	"input_cost_per_token": "input", "output_cost_per_token": "output",
-	"cache_read_input_token_cost": "cache_read", "cache_creation_input_token_cost": "cache_write",
-	"output_cost_per_reasoning_token": "reasoning",
-}
 
 // renamedParams are fields of litellm_params that only have another name.
 var renamedParams = map[string]string{ //nolint:gosec // names of fields, no secrets
 	"api_base": "api_base", "api_key": "api_key", "litellm_credential_name": "credential_id",
 	"weight": "weight", "order": "order",
 }
-
-// errPrice says that a text is no price.
-var errPrice = errors.New("not a price")
 
 func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := readBody(r)
@@ -150,6 +139,11 @@ func deploymentDoc(params, info records.Document) (records.Document, error) {
 	if err := refuseUnsupported(params, slices.Sorted(maps.Keys(params))); err != nil {
 		return nil, records.Within("litellm_params", err)
 	}
+	if out["price"] == nil {
+		if err := movePrice(info, out); err != nil {
+			return nil, records.Within("model_info", err)
+		}
+	}
 	return out, moveInfo(info, out)
 }
 
@@ -185,51 +179,17 @@ func moveLimits(params, out records.Document) error {
 	return out.Set("limits", limits)
 }
 
+// movePrice takes all prices that LiteLLM calls custom ones. What is left of them is refused
+// later, for a price that is ignored is a bill that is wrong.
 func movePrice(params, out records.Document) error {
-	price := records.Document{}
-	for theirs, ours := range prices {
-		perToken := params[theirs]
-		delete(params, theirs)
-		if len(perToken) == 0 || records.IsNull(perToken) {
-			continue
-		}
-		usd, err := perMillion(string(perToken))
-		if err != nil {
-			return invalid(theirs, "is not a number of dollars a token")
-		}
-		price[ours] = json.RawMessage(usd)
+	p, used, err := pricing.CustomPrice(params)
+	for _, name := range used {
+		delete(params, name)
 	}
-	if len(price) == 0 {
-		return nil
+	if err != nil || p == nil {
+		return err
 	}
-	for _, name := range []string{"input", "output"} {
-		if price[name] == nil {
-			price[name] = json.RawMessage("0")
-		}
-	}
-	return out.Set("price", price)
-}
-
-// perMillion turns a price a token into one a million tokens, exactly to nine decimals.
-func perMillion(perToken string) (string, error) {
-	mantissa, exponent, _ := strings.Cut(strings.ToLower(perToken), "e")
-	e := 0
-	if exponent != "" {
-		var err error
-		if e, err = strconv.Atoi(exponent); err != nil || e < -30 || e > 30 { // before it is worked out
-			return "", errPrice
-		}
-	}
-	r, ok := new(big.Rat).SetString(mantissa)
-	if !ok || len(mantissa) > 40 || strings.ContainsAny(mantissa, "/_xp") {
-		return "", errPrice
-	}
-	e += 6
-	scale := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(e, -e))), nil))
-	if e < 0 {
-		scale.Inv(scale)
-	}
-	return r.Mul(r, scale).FloatString(9), nil
+	return out.Set("price", p)
 }
 
 func moveTimeout(params, out records.Document) error {

@@ -49,6 +49,7 @@ type Noun[R any, P Of[R]] struct {
 	check   func(by Caller, now, next P) error
 	block   func(id string, blocked bool) fsm.Command
 	blocked func(P) *bool
+	unset   func(ref string) (P, bool) // what a record that nobody has written is like
 	// begin takes members out of a document that creates a record.
 	begin func(by Caller, doc Document) (first[P], error)
 }
@@ -77,6 +78,17 @@ func (n *Noun[R, P]) One(by Caller, ref string) (P, error) {
 		return nil, fmt.Errorf("%s %q: %w", n.kind, ref, resource.ErrNotFound)
 	}
 	return r, nil
+}
+
+// Shown is One, or what a record that nobody has written is like.
+func (n *Noun[R, P]) Shown(by Caller, ref string) (P, error) {
+	r, err := n.One(by, ref)
+	if errors.Is(err, resource.ErrNotFound) && n.unset != nil && !by.OwnOnly {
+		if r, ok := n.unset(ref); ok {
+			return r, nil
+		}
+	}
+	return r, err
 }
 
 // Writable returns a record that the API may change.
@@ -177,6 +189,12 @@ func (n *Noun[R, P]) Replace(ctx context.Context, by Caller, ref string, version
 // Patch merges a JSON merge patch into the record; version is the one that was read, 0 any.
 func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version uint64, patch Document) (P, Written, error) {
 	now, err := n.Writable(by, ref)
+	if errors.Is(err, resource.ErrNotFound) && n.unset != nil {
+		if err := patch.Set("id", ref); err != nil { // it had its default: the patch is all that is known
+			return nil, Written{}, err
+		}
+		return n.Create(ctx, by, patch)
+	}
 	if err != nil {
 		return nil, Written{}, err
 	}

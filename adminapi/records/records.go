@@ -117,16 +117,18 @@ func New(cfg Config) *Records {
 type Caller struct {
 	Who       resource.Principal
 	RequestID string
-	OwnOnly   bool // may see his own record and that of his team only
+	OwnOnly   bool   // may see his own record and that of his team only
+	Address   string // that the request came from
+	For       string // whom the caller says he acts for
 }
 
 // Actor names the credential under which the caller's commands are applied.
 func (c Caller) Actor() fsm.Actor {
 	switch {
 	case c.Who.Key != nil:
-		return fsm.Actor{Kind: "key", ID: c.Who.Key.ID, Version: c.Who.Key.Version}
+		return fsm.Actor{Kind: "key", ID: c.Who.Key.ID, Version: c.Who.Key.Version, Address: c.Address, For: c.For}
 	case c.Who.Master:
-		return fsm.Actor{Kind: "master"}
+		return fsm.Actor{Kind: "master", Address: c.Address, For: c.For}
 	default:
 		return fsm.Actor{Kind: "nobody"}
 	}

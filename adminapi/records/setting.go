@@ -1,6 +1,8 @@
 package records
 
 import (
+	"slices"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -8,11 +10,34 @@ import (
 func (rs *Records) settingNoun() *Noun[resource.Setting, *resource.Setting] {
 	return &Noun[resource.Setting, *resource.Setting]{
 		rs: rs, kind: "setting", prefix: "",
-		all:    func(Query) []*resource.Setting { return rs.cfg.State.Catalog().Tables().Settings },
+		all:    func(Query) []*resource.Setting { return rs.allSettings() },
 		find:   rs.findSetting,
+		unset:  unsetSetting,
+		hidden: []string{"type", "default", "help", "unset"},
 		put:    PutSetting,
 		remove: func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} },
 	}
+}
+
+// allSettings are those that are set and, with their defaults, all others that there are.
+func (rs *Records) allSettings() []*resource.Setting {
+	all := slices.Clone(rs.cfg.State.Catalog().Tables().Settings)
+	for _, info := range resource.SettingInfos() {
+		if _, ok := rs.findSetting(info.Name); !ok {
+			s, _ := unsetSetting(info.Name)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// unsetSetting is a setting with its default; false: there is none of the name.
+func unsetSetting(name string) (*resource.Setting, bool) {
+	info, ok := resource.LookupSetting(name)
+	if !ok {
+		return nil, false
+	}
+	return &resource.Setting{Meta: resource.Meta{ID: name}, Value: info.Default}, true
 }
 
 func (rs *Records) findSetting(ref string) (*resource.Setting, bool) {

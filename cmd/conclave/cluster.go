@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
-	"strconv"
 
 	"github.com/spf13/cobra"
 )
@@ -119,42 +117,5 @@ func (a *app) usageCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&from, "from", "", "first day, 2026-01-31 UTC: one line for each day")
 	cmd.Flags().StringVar(&to, "to", "", "last day")
-	return cmd
-}
-
-func (a *app) auditCommand() *cobra.Command {
-	var limit int
-	filter := map[string]*string{"kind": new(string), "id": new(string), "actor": new(string), "cursor": new(string)}
-	cmd := &cobra.Command{
-		Use:   "audit",
-		Short: "Show who changed what, newest first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{"limit": {strconv.Itoa(limit)}}
-			for name, v := range filter {
-				if *v != "" {
-					q.Set(name, *v)
-				}
-			}
-			page, err := a.client().Audit(cmd.Context(), q)
-			if err != nil {
-				return err
-			}
-			return a.printList(page, looseAll(page.Items), []column{
-				{"AT", "at"},
-				{"ACTOR", "actor"},
-				{"ACTION", "action"},
-				{"KIND", "kind"},
-				{"ID", "id"},
-				{"FIELDS", "fields"},
-				{"INDEX", "index"},
-			})
-		},
-	}
-	cmd.Flags().IntVar(&limit, "limit", 50, "entries a page")
-	cmd.Flags().StringVar(filter["kind"], "kind", "", "of the record: key, team, …")
-	cmd.Flags().StringVar(filter["id"], "id", "", "of the record")
-	cmd.Flags().StringVar(filter["actor"], "actor", "", "master, key/ID, file or node/ID")
-	cmd.Flags().StringVar(filter["cursor"], "cursor", "", "next_cursor of the page before")
 	return cmd
 }

@@ -22,6 +22,7 @@ const (
 	asList   // the flag may be given several times
 	asSecret // env:VAR, file:PATH, - for standard input, or the text itself
 	asJSON
+	asValue  // JSON, else text; file:PATH for what the file holds
 	asExpiry // a duration from now
 )
 
@@ -119,11 +120,30 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 			return nil, errors.New("is not JSON")
 		}
 		return json.RawMessage(s), nil
+	case asValue:
+		return a.anyValue(s)
 	case asExpiry:
 		return expiry(s)
 	default:
 		return s, nil
 	}
+}
+
+// anyValue takes JSON as it is and anything else as text. A file may be JSON if it does not
+// look like lines: a list of one number is no number.
+func (a *app) anyValue(s string) (any, error) {
+	path, isFile := strings.CutPrefix(s, "file:")
+	if isFile {
+		b, err := a.read(path)
+		if err != nil {
+			return nil, err
+		}
+		s = string(b)
+	}
+	if json.Valid([]byte(s)) && (!isFile || strings.ContainsAny(s[:1], `[{"`)) {
+		return json.RawMessage(s), nil
+	}
+	return s, nil
 }
 
 func checkNumber(s string) error {

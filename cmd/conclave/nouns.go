@@ -150,8 +150,8 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "setting", short: "Values of the cluster",
-		columns: []column{{"ID", "id"}, {"VALUE", "value"}},
-		fields:  []field{{"value", "value", asJSON, "as JSON"}},
+		columns: []column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
+		fields:  []field{{"value", "value", asValue, "JSON, else text; file:PATH for what the file holds"}},
 		create: func(doc map[string]any) error {
 			if name, ok := doc["name"]; ok {
 				doc["id"] = name // a setting's id is its name

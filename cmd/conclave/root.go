@@ -68,6 +68,7 @@ func newRoot(a *app) *cobra.Command {
 		a.clusterCommand(),
 		a.usageCommand(),
 		a.auditCommand(),
+		a.priceCommand(),
 		a.versionCommand(),
 	)
 	return root

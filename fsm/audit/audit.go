@@ -1,10 +1,12 @@
-// Package audit is the log of changes by people: how an entry is stored and found.
+// Package audit is the log of what people did: how an entry is made, stored, chained, found,
+// pruned and verified. DESIGN.md of fsm has the layouts.
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,74 +16,136 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Key is the key of the entry with the number i among those of one Raft index: the newest
-// entry is the last.
-func Key(index uint64, i int) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, index), uint32(i))
+// Entry is an entry as it is encoded, hashed and stored: resource.AuditEntry without its
+// hashes, with the documents in CBOR, of which secrets are left out.
+type Entry struct {
+	Number    uint64        `json:"number"`
+	Index     uint64        `json:"index"`
+	At        resource.Time `json:"at"`
+	Since     resource.Time `json:"since,omitempty"`
+	Actor     string        `json:"actor,omitempty"`
+	For       string        `json:"for,omitempty"`
+	Address   string        `json:"address,omitempty"`
+	Action    string        `json:"action"`
+	Kind      string        `json:"kind,omitempty"`
+	ID        string        `json:"id,omitempty"`
+	Name      string        `json:"name,omitempty"`
+	Outcome   string        `json:"outcome,omitempty"`
+	Count     uint64        `json:"count,omitempty"`
+	Version   uint64        `json:"version,omitempty"`
+	Fields    []string      `json:"fields,omitempty"`
+	Before    codec.Raw     `json:"before,omitempty"`
+	After     codec.Raw     `json:"after,omitempty"`
+	RequestID string        `json:"request_id,omitempty"`
 }
 
-// Query selects audit entries, the newest first. Zero fields select all.
-type Query struct {
-	Limit  int    // of the page; 0: 50
-	Cursor string // next of the page before
-	Kind   string // of the record
-	ID     string // of the record
-	Actor  string // "master", "key/ID", "file"
+// Key is the key of the entry with the number.
+func Key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, number) }
+
+// ID is the id of the entry with the number.
+func ID(number uint64) string { return strconv.FormatUint(number, 10) }
+
+// Rows is the part of a transaction that the log lies in.
+type Rows interface {
+	// Value returns the verified value under the key.
+	Value(b store.Bucket, key []byte) (frame.Value, bool)
+	Put(b store.Bucket, key, payload []byte)
+	Delete(b store.Bucket, key []byte)
 }
 
-// Find returns a page of audit entries and the cursor of the next, "" after the last.
-func Find(tx *bolt.Tx, q Query) (items []resource.AuditEntry, next string, err error) {
-	if q.Limit <= 0 {
-		q.Limit = 50
+// Head is the newest entry; the zero value is that of an empty log.
+type Head struct {
+	Number uint64
+	Hash   resource.Hash
+}
+
+// HeadOf reads the newest entry of the file.
+func HeadOf(tx *bolt.Tx) (Head, error) {
+	_, last, err := bounds(tx)
+	if err != nil || last == 0 {
+		return Head{}, err
 	}
-	from, err := hex.DecodeString(q.Cursor)
-	if err != nil {
-		return nil, "", nil //nolint:nilerr // nothing follows what is no cursor
-	}
-	c := store.Audit.In(tx).Cursor()
-	k, v := before(c, from)
-	for ; k != nil; k, v = c.Prev() {
-		e, err := parse(k, v)
-		if err != nil {
-			return nil, "", err
-		}
-		if !q.matches(&e) {
-			continue
-		}
-		items = append(items, e)
-		if len(items) == q.Limit {
-			last := hex.EncodeToString(k)
-			if more, _ := c.Prev(); more != nil {
-				next = last
+	e, err := read(tx, last)
+	return Head{Number: last, Hash: e.hash}, err
+}
+
+// link is the hash of an entry whose encoding is body.
+func link(previous resource.Hash, body []byte) resource.Hash {
+	b := make([]byte, 0, len(previous)+len(body))
+	return sha256.Sum256(append(append(b, previous[:]...), body...))
+}
+
+// Append numbers, chains and stores entries behind the head, and returns the new one.
+func Append(rows Rows, h Head, entries []Entry) (Head, error) {
+	for i := range entries {
+		e := &entries[i]
+		h.Number++
+		e.Number = h.Number
+		payload := append(make([]byte, 0, len(h.Hash)+e.size()), h.Hash[:]...)
+		payload = e.append(payload)
+		h.Hash = sha256.Sum256(payload)
+		copy(payload, h.Hash[:])
+		rows.Put(store.Audit, Key(h.Number), payload)
+		if h.Number%blockSize == 0 {
+			if err := summarize(rows, block(h.Number)); err != nil {
+				return h, err
 			}
-			break
 		}
 	}
-	return items, next, nil
+	return h, nil
 }
 
-// before moves c to the entry before the one of the cursor, to the last without a cursor.
-func before(c *bolt.Cursor, from []byte) (k, v []byte) {
-	if len(from) > 0 {
-		if at, _ := c.Seek(from); at != nil {
-			return c.Prev()
-		}
+// stored is an entry as it lies in the file.
+type stored struct {
+	number uint64
+	hash   resource.Hash
+	body   []byte // part of the transaction's memory
+}
+
+func split(key []byte, v frame.Value) (stored, error) {
+	var s stored
+	if len(key) != 8 || len(v.Payload) < len(s.hash)+1 {
+		return s, fmt.Errorf("audit entry %x of %d bytes: %w", key, len(v.Payload), frame.ErrDamaged)
 	}
-	return c.Last()
+	s.number = binary.BigEndian.Uint64(key)
+	copy(s.hash[:], v.Payload)
+	s.body = v.Payload[len(s.hash):]
+	return s, nil
 }
 
-func (q Query) matches(e *resource.AuditEntry) bool {
-	return (q.Kind == "" || q.Kind == e.Kind) && (q.ID == "" || q.ID == e.ID) && (q.Actor == "" || q.Actor == e.Actor)
-}
-
-func parse(k, v []byte) (resource.AuditEntry, error) {
-	var e resource.AuditEntry
-	f, err := frame.Parse(k, v)
-	if err != nil {
-		return e, err
-	}
-	if err := codec.Unmarshal(f.Payload, &e); err != nil {
+// decode reads the encoding of an entry.
+func decode(body []byte) (Entry, error) {
+	var e Entry
+	if err := codec.Unmarshal(body, &e); err != nil {
 		return e, fmt.Errorf("decode audit entry: %w: %w", err, frame.ErrDamaged)
 	}
 	return e, nil
+}
+
+// show gives the entry as people read it.
+func (s stored) show(previous resource.Hash) (resource.AuditEntry, error) {
+	e, err := decode(s.body)
+	if err != nil {
+		return resource.AuditEntry{}, err
+	}
+	out := e.shown()
+	out.Previous, out.Hash = previous, s.hash
+	return out, nil
+}
+
+func (e *Entry) shown() resource.AuditEntry {
+	return resource.AuditEntry{
+		Number: e.Number, Index: e.Index, At: e.At, Since: e.Since, Actor: e.Actor, For: e.For, Address: e.Address,
+		Action: e.Action, Kind: e.Kind, ID: e.ID, Name: e.Name, Outcome: e.Outcome, Count: e.Count,
+		Version: e.Version, Fields: e.Fields, RequestID: e.RequestID,
+		Before: render(e.Kind, e.Before), After: render(e.Kind, e.After),
+	}
+}
+
+// EntryOf makes the entry of an event.
+func EntryOf(e resource.AuditEvent) Entry {
+	return Entry{
+		Since: e.At, Actor: e.Actor, For: e.For, Address: e.Address, Action: e.Action, Kind: e.Kind, ID: e.ID,
+		Outcome: e.Outcome, Count: e.Count, RequestID: e.RequestID,
+	}
 }

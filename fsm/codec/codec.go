@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -43,6 +42,9 @@ var dec = func() cbor.DecMode {
 	}
 	return m
 }()
+
+// Raw is an item in its encoding.
+type Raw = cbor.RawMessage
 
 // Marshal gives the deterministic encoding of v.
 func Marshal(v any) ([]byte, error) { return enc.Marshal(v) }
@@ -160,26 +162,4 @@ func Record[T any, P Canonicalizer[T]](f frame.Value) (P, error) {
 		r.Blocked = f.Flags&frame.FlagBlocked != 0
 	}
 	return v, nil
-}
-
-// Changed names the top-level fields in which two encoded records differ, sorted.
-// When and by whom a record was updated differs always and is left out.
-func Changed(from, to []byte) ([]string, error) {
-	var a, b map[string]cbor.RawMessage
-	if err := errors.Join(dec.Unmarshal(from, &a), dec.Unmarshal(to, &b)); err != nil {
-		return nil, fmt.Errorf("compare records: %w", err)
-	}
-	var fields []string
-	for name, v := range b { // sorted below
-		if old, ok := a[name]; !ok || !bytes.Equal(old, v) {
-			fields = append(fields, name)
-		}
-	}
-	for name := range a { // sorted below
-		if _, ok := b[name]; !ok {
-			fields = append(fields, name)
-		}
-	}
-	slices.Sort(fields)
-	return slices.DeleteFunc(fields, func(n string) bool { return n == "updated_at" || n == "updated_by" }), nil
 }

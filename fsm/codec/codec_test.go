@@ -5,8 +5,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
@@ -71,23 +69,6 @@ func TestRecord(t *testing.T) {
 	}
 	if _, err := codec.Record[resource.Key](frame.Value{Payload: []byte{0xff}}); !errors.Is(err, frame.ErrDamaged) {
 		t.Errorf("got %v, want %v", err, frame.ErrDamaged)
-	}
-}
-
-func TestChanged(t *testing.T) {
-	t.Parallel()
-	raw := func(k resource.Key) []byte {
-		e, err := codec.Encode(k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e.Raw()
-	}
-	from := raw(resource.Key{Meta: resource.Meta{ID: "k1", UpdatedAt: 1}, Name: "a", TeamID: "t1"})
-	to := raw(resource.Key{Meta: resource.Meta{ID: "k1", UpdatedAt: 2}, Name: "b", UserID: "u1"})
-	got, err := codec.Changed(from, to)
-	if d := cmp.Diff([]string{"name", "team_id", "user_id"}, got); d != "" || err != nil {
-		t.Errorf("fields differ (-want +got, %v):\n%s", err, d)
 	}
 }
 

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	magic  = 0xC7
-	format = 1
-	fixed  = 52 // bytes before the names; see DESIGN.md of fsm for the diagram
+	magic = 0xC7
+	plain = 1  // format with the names of the actor and the request
+	far   = 2  // format with two names more: whence the request came, and for whom
+	fixed = 52 // bytes before the names; see DESIGN.md of fsm for the diagram
 
 	// MaxSize is the largest entry that Encode makes, 8 MiB: an applied file is one entry.
 	MaxSize = 8 << 20
@@ -31,6 +32,22 @@ type Actor struct {
 	Kind    string `json:"kind"`              // "master", "key", "node" or "file"
 	ID      string `json:"id,omitempty"`      // of the key or node
 	Version uint64 `json:"version,omitempty"` // of the key that the proposer read
+	Address string `json:"address,omitempty"` // that the request came from; "" is not known
+	For     string `json:"for,omitempty"`     // whom the caller says he acts for; nobody checks it
+}
+
+// names are the strings of the envelope in the order of their bytes; those after the third
+// are in format far only.
+func (e *Envelope) names() [5]*string {
+	return [5]*string{&e.Actor.Kind, &e.Actor.ID, &e.RequestID, &e.Actor.Address, &e.Actor.For}
+}
+
+// format is the oldest that has room for the envelope.
+func (e *Envelope) format() byte {
+	if e.Actor.Address == "" && e.Actor.For == "" {
+		return plain
+	}
+	return far
 }
 
 // Envelope is what goes around a command in the log entry.
@@ -45,19 +62,24 @@ type Envelope struct {
 
 // Encode frames the body of a command of the kind.
 func Encode(env Envelope, kind uint16, body []byte) ([]byte, error) {
-	if len(env.Actor.Kind) > math.MaxUint8 || len(env.Actor.ID) > math.MaxUint8 || len(env.RequestID) > math.MaxUint8 {
-		return nil, errors.New("actor or request id is longer than 255 bytes")
+	names := env.names()
+	size := fixed + len(names) + len(body)
+	for _, s := range names {
+		if len(*s) > math.MaxUint8 {
+			return nil, errors.New("actor, its address or request id is longer than 255 bytes")
+		}
+		size += len(*s)
 	}
-	b := make([]byte, fixed, fixed+3+len(env.Actor.Kind)+len(env.Actor.ID)+len(env.RequestID)+len(body))
-	b[0], b[1] = magic, format
+	b := make([]byte, fixed, size)
+	b[0], b[1] = magic, env.format()
 	binary.BigEndian.PutUint16(b[2:], kind)
 	binary.BigEndian.PutUint32(b[4:], env.FSMVersion)
 	binary.BigEndian.PutUint64(b[12:], uint64(env.At))
 	binary.BigEndian.PutUint64(b[20:], env.ReadIndex)
 	copy(b[28:44], env.CommandID[:])
 	binary.BigEndian.PutUint64(b[44:], env.Actor.Version)
-	for _, s := range []string{env.Actor.Kind, env.Actor.ID, env.RequestID} {
-		b = append(append(b, byte(len(s))), s...)
+	for _, s := range names[:count(b[1])] {
+		b = append(append(b, byte(len(*s))), *s...)
 	}
 	b = append(b, body...)
 	if len(b) > MaxSize {
@@ -65,6 +87,14 @@ func Encode(env Envelope, kind uint16, body []byte) ([]byte, error) {
 	}
 	binary.BigEndian.PutUint32(b[8:], checksum(b))
 	return b, nil
+}
+
+// count is how many names an entry of the format has.
+func count(format byte) int {
+	if format == plain {
+		return 3
+	}
+	return 5
 }
 
 func checksum(b []byte) uint32 {
@@ -77,8 +107,8 @@ func Decode(b []byte) (env Envelope, kind uint16, body []byte, err error) {
 	if len(b) < fixed+3 || b[0] != magic {
 		return env, 0, nil, fmt.Errorf("%w: %d bytes without its magic", ErrMalformed, len(b))
 	}
-	if b[1] != format {
-		return env, 0, nil, fmt.Errorf("%w: format %d, want %d", ErrMalformed, b[1], format)
+	if b[1] != plain && b[1] != far {
+		return env, 0, nil, fmt.Errorf("%w: format %d, want %d or %d", ErrMalformed, b[1], plain, far)
 	}
 	if got, want := checksum(b), binary.BigEndian.Uint32(b[8:]); got != want {
 		return env, 0, nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrMalformed, got, want)
@@ -90,12 +120,16 @@ func Decode(b []byte) (env Envelope, kind uint16, body []byte, err error) {
 	copy(env.CommandID[:], b[28:44])
 	env.Actor.Version = binary.BigEndian.Uint64(b[44:])
 	rest := b[fixed:]
-	for _, s := range []*string{&env.Actor.Kind, &env.Actor.ID, &env.RequestID} {
+	names := env.names()
+	for _, s := range names[:count(b[1])] {
 		if len(rest) == 0 || len(rest)-1 < int(rest[0]) {
 			return env, kind, nil, fmt.Errorf("%w: a name is cut off", ErrMalformed)
 		}
 		n := int(rest[0])
 		*s, rest = string(rest[1:1+n]), rest[1+n:]
+	}
+	if env.format() != b[1] {
+		return env, kind, nil, fmt.Errorf("%w: format %d without an address", ErrMalformed, b[1])
 	}
 	return env, kind, rest, nil
 }

@@ -28,6 +28,7 @@ type Tables struct {
 	plugins     map[string]*resource.Plugin
 	settings    map[string]*resource.Setting
 	members     map[string]*resource.Member
+	prices      map[string]*resource.PriceTable
 }
 
 // NewTables makes empty tables.
@@ -39,13 +40,14 @@ func NewTables() *Tables {
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
 		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
+		prices: map[string]*resource.PriceTable{},
 	}
 }
 
 // buckets are those that Tables holds.
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
-	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members,
+	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
 	store.Organizations, store.Projects, store.Tags,
 }
 
@@ -79,6 +81,8 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) {
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Setting { return s.settings })
 	case store.Members:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Member { return s.members })
+	case store.Prices:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.PriceTable { return s.prices })
 	default:
 		return nil, fmt.Errorf("bucket %s is not small: %w", b.Name(), frame.ErrDamaged)
 	}
@@ -107,6 +111,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
 		Callbacks: list(s.callbacks), Plugins: list(s.plugins), Settings: list(s.settings),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
+		Prices:  s.prices[resource.PriceTableID],
 	})
 }
 

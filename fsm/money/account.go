@@ -209,21 +209,21 @@ func (a *Account) Grant(n *Node, want, need resource.Money, nodes Nodes, generat
 	a.Recall = room-grant <= 0 && grant < want
 }
 
-// allowance is what of the overdraft a node may still use: none while a journal of its
-// waits to be settled, and not again what its earlier epochs used or, where their journal
-// was not whole, may have used since the window was opened.
-func (a *Account) allowance(n *Node) resource.Money {
+// beyond is what earlier epochs of a node have spent beyond their leases, and all that there
+// is while a journal of its waits to be settled, or where it was not whole and may have been
+// spent since the window was opened. A restart gives none of it anew.
+func (a *Account) beyond(n *Node) resource.Money {
 	lost := slices.ContainsFunc(n.Old, func(o OldEpoch) bool { return !o.Kept || o.Ended > a.Opened })
 	if lost || n.Removed {
-		return 0
+		return math.MaxInt64
 	}
-	left := a.Overdraft
+	var used resource.Money
 	for _, h := range a.Holds {
 		if h.Node == n.Ordinal && h.Epoch != n.Epoch {
-			left -= max(0, h.Consumed-h.Granted)
+			used = add(used, max(0, h.Consumed-h.Granted))
 		}
 	}
-	return max(0, left)
+	return used
 }
 
 // add is a sum that stays at the ends of its range: no total turns over.

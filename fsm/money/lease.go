@@ -12,6 +12,7 @@ type Lease struct {
 	Settled   resource.Money // cumulative, of the node in this epoch, as ticks reported it
 	Limit     resource.Money
 	Overdraft resource.Money // that the node may still use; 0 while an old epoch of it is not closed
+	Beyond    resource.Money // what its earlier epochs have, or may have, spent beyond their leases
 	Headroom  resource.Money // of the whole window: limit - settled - presumed - outstanding
 	Recall    bool           // headroom has ended and somebody wants: release what is idle
 	Raise     resource.Money // part of the limit, and of what came of it, that ends
@@ -22,9 +23,10 @@ type Lease struct {
 // Lease tells what a node holds of the window of the account with the id that starts at
 // start.
 func (a *Account) Lease(id resource.AccountID, start resource.Time, n *Node, nodes Nodes) Lease {
+	beyond := a.beyond(n)
 	l := Lease{
 		Account: id, Window: resource.Window{Start: start, End: a.End}, Epoch: n.Epoch,
-		Limit: a.Limit, Overdraft: a.allowance(n), Headroom: a.Headroom(nodes), Recall: a.Recall,
+		Limit: a.Limit, Overdraft: max(0, a.Overdraft-min(beyond, a.Overdraft)), Beyond: beyond, Headroom: a.Headroom(nodes), Recall: a.Recall,
 		Raise: a.Raise, Until: a.Until,
 	}
 	for _, h := range a.Holds {

@@ -32,6 +32,8 @@ const (
 	Audit         Bucket = 10
 	Accounts      Bucket = 11
 	Totals        Bucket = 12
+	AuditBlocks   Bucket = 13
+	AuditMarks    Bucket = 14
 	Keys          Bucket = 16
 	Teams         Bucket = 17
 	Models        Bucket = 18
@@ -49,7 +51,8 @@ const (
 	Customers     Bucket = 30
 	Tags          Bucket = 31
 	TeamMembers   Bucket = 32
-	Buckets              = 33
+	Prices        Bucket = 40
+	Buckets              = 41
 )
 
 // names is each bucket's name in the file.
@@ -57,10 +60,10 @@ var names = [Buckets]string{
 	Meta: "meta", Cluster: "cluster", Tokens: "tokens", Nodes: "nodes",
 	Names: "names", KeyHashes: "key_hashes", Refs: "refs", Tombstones: "tombstones",
 	Dedupe: "dedupe", DedupeOrder: "dedupe_order", Audit: "audit",
-	Accounts: "accounts", Totals: "totals",
+	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
 	Tags: "tags", TeamMembers: "team_members",
 }

@@ -57,16 +57,45 @@ func (w *File) Deliver(_ context.Context, records []sdk.Record) (int, error) {
 		}
 		lines.WriteByte('\n')
 	}
-	_, err := w.f.Write(lines.Bytes())
+	if err := w.write(lines.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(records), nil
+}
+
+// DeliverAudit implements sdk.CallbackAuditor: an entry is a line {"audit": …}.
+func (w *File) DeliverAudit(_ context.Context, entries []sdk.AuditEntry) (int, error) {
+	if err := w.ready(); err != nil {
+		return 0, err
+	}
+	var lines bytes.Buffer
+	for i := range entries {
+		line := struct {
+			Audit *sdk.AuditEntry `json:"audit"`
+		}{&entries[i]}
+		if err := json.MarshalWrite(&lines, line); err != nil {
+			return 0, fmt.Errorf("encode audit entry: %w", err)
+		}
+		lines.WriteByte('\n')
+	}
+	if err := w.write(lines.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(entries), nil
+}
+
+// write writes whole lines and syncs them.
+func (w *File) write(lines []byte) error {
+	_, err := w.f.Write(lines)
 	if err == nil {
 		err = w.f.Sync()
 	}
 	if err != nil {
 		_ = w.f.Close()
 		w.f = nil // opened again, which ends a line that was cut
-		return 0, fmt.Errorf("write %s: %w", w.cfg.Path, err)
+		return fmt.Errorf("write %s: %w", w.cfg.Path, err)
 	}
-	return len(records), nil
+	return nil
 }
 
 // ready opens the file if it is not open, was moved or deleted, or has grown too large.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Record tells of one finished request, failed and refused ones too. It never holds a prompt,
@@ -68,4 +69,10 @@ type Plugin interface {
 	// from the first, are safe in the sink; the rest is delivered again, after a pause if
 	// there is an error. A record may come twice: its position tells.
 	Deliver(ctx context.Context, records []Record) (delivered int, err error)
+}
+
+// Auditor is a Plugin that may be a sink of the audit log.
+type Auditor interface {
+	// DeliverAudit brings entries in the order of their numbers, as Deliver brings records.
+	DeliverAudit(ctx context.Context, entries []resource.AuditEntry) (delivered int, err error)
 }

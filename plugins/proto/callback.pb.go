@@ -223,6 +223,103 @@ func (x *Receipt) GetDelivered() uint64 {
 	return 0
 }
 
+type AuditBatch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entries       []*AuditEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"` // in the order of their numbers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditBatch) Reset() {
+	*x = AuditBatch{}
+	mi := &file_callback_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditBatch) ProtoMessage() {}
+
+func (x *AuditBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_callback_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditBatch.ProtoReflect.Descriptor instead.
+func (*AuditBatch) Descriptor() ([]byte, []int) {
+	return file_callback_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AuditBatch) GetEntries() []*AuditEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+// AuditEntry is one entry of the cluster's audit log. The receipt's position is its number.
+type AuditEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Json          []byte                 `protobuf:"bytes,2,opt,name=json,proto3" json:"json,omitempty"` // as the admin API shows it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditEntry) Reset() {
+	*x = AuditEntry{}
+	mi := &file_callback_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditEntry) ProtoMessage() {}
+
+func (x *AuditEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_callback_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
+func (*AuditEntry) Descriptor() ([]byte, []int) {
+	return file_callback_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditEntry) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *AuditEntry) GetJson() []byte {
+	if x != nil {
+		return x.Json
+	}
+	return nil
+}
+
 // Record tells of one finished request. It never holds a prompt, an answer or a secret.
 type Record struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -257,7 +354,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_callback_proto_msgTypes[4]
+	mi := &file_callback_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +366,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_callback_proto_msgTypes[4]
+	mi := &file_callback_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +379,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_callback_proto_rawDescGZIP(), []int{4}
+	return file_callback_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Record) GetPosition() uint64 {
@@ -475,7 +572,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_callback_proto_msgTypes[5]
+	mi := &file_callback_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +584,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_callback_proto_msgTypes[5]
+	mi := &file_callback_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +597,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_callback_proto_rawDescGZIP(), []int{5}
+	return file_callback_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Usage) GetInput() int64 {
@@ -556,7 +653,7 @@ type GuardrailResult struct {
 
 func (x *GuardrailResult) Reset() {
 	*x = GuardrailResult{}
-	mi := &file_callback_proto_msgTypes[6]
+	mi := &file_callback_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +665,7 @@ func (x *GuardrailResult) String() string {
 func (*GuardrailResult) ProtoMessage() {}
 
 func (x *GuardrailResult) ProtoReflect() protoreflect.Message {
-	mi := &file_callback_proto_msgTypes[6]
+	mi := &file_callback_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +678,7 @@ func (x *GuardrailResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GuardrailResult.ProtoReflect.Descriptor instead.
 func (*GuardrailResult) Descriptor() ([]byte, []int) {
-	return file_callback_proto_rawDescGZIP(), []int{6}
+	return file_callback_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GuardrailResult) GetGuardrail() string {
@@ -620,7 +717,14 @@ const file_callback_proto_rawDesc = "" +
 	"\x05Batch\x124\n" +
 	"\arecords\x18\x01 \x03(\v2\x1a.conclave.plugin.v1.RecordR\arecords\"'\n" +
 	"\aReceipt\x12\x1c\n" +
-	"\tdelivered\x18\x01 \x01(\x04R\tdelivered\"\x92\x06\n" +
+	"\tdelivered\x18\x01 \x01(\x04R\tdelivered\"F\n" +
+	"\n" +
+	"AuditBatch\x128\n" +
+	"\aentries\x18\x01 \x03(\v2\x1e.conclave.plugin.v1.AuditEntryR\aentries\"8\n" +
+	"\n" +
+	"AuditEntry\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04json\x18\x02 \x01(\fR\x04json\"\x92\x06\n" +
 	"\x06Record\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1d\n" +
 	"\n" +
@@ -667,10 +771,11 @@ const file_callback_proto_rawDesc = "" +
 	"\x0fGuardrailResult\x12\x1c\n" +
 	"\tguardrail\x18\x01 \x01(\tR\tguardrail\x12\x12\n" +
 	"\x04hook\x18\x02 \x01(\tR\x04hook\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status2\xaa\x01\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status2\xf7\x01\n" +
 	"\bCallback\x12[\n" +
 	"\tConfigure\x12%.conclave.plugin.v1.ConfigureCallback\x1a'.conclave.plugin.v1.CallbackDescription\x12A\n" +
-	"\aDeliver\x12\x19.conclave.plugin.v1.Batch\x1a\x1b.conclave.plugin.v1.ReceiptB6Z4github.com/conclave-llm/conclave/plugins/proto;protob\x06proto3"
+	"\aDeliver\x12\x19.conclave.plugin.v1.Batch\x1a\x1b.conclave.plugin.v1.Receipt\x12K\n" +
+	"\fDeliverAudit\x12\x1e.conclave.plugin.v1.AuditBatch\x1a\x1b.conclave.plugin.v1.ReceiptB6Z4github.com/conclave-llm/conclave/plugins/proto;protob\x06proto3"
 
 var (
 	file_callback_proto_rawDescOnce sync.Once
@@ -684,29 +789,34 @@ func file_callback_proto_rawDescGZIP() []byte {
 	return file_callback_proto_rawDescData
 }
 
-var file_callback_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_callback_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_callback_proto_goTypes = []any{
 	(*ConfigureCallback)(nil),   // 0: conclave.plugin.v1.ConfigureCallback
 	(*CallbackDescription)(nil), // 1: conclave.plugin.v1.CallbackDescription
 	(*Batch)(nil),               // 2: conclave.plugin.v1.Batch
 	(*Receipt)(nil),             // 3: conclave.plugin.v1.Receipt
-	(*Record)(nil),              // 4: conclave.plugin.v1.Record
-	(*Usage)(nil),               // 5: conclave.plugin.v1.Usage
-	(*GuardrailResult)(nil),     // 6: conclave.plugin.v1.GuardrailResult
+	(*AuditBatch)(nil),          // 4: conclave.plugin.v1.AuditBatch
+	(*AuditEntry)(nil),          // 5: conclave.plugin.v1.AuditEntry
+	(*Record)(nil),              // 6: conclave.plugin.v1.Record
+	(*Usage)(nil),               // 7: conclave.plugin.v1.Usage
+	(*GuardrailResult)(nil),     // 8: conclave.plugin.v1.GuardrailResult
 }
 var file_callback_proto_depIdxs = []int32{
-	4, // 0: conclave.plugin.v1.Batch.records:type_name -> conclave.plugin.v1.Record
-	5, // 1: conclave.plugin.v1.Record.usage:type_name -> conclave.plugin.v1.Usage
-	6, // 2: conclave.plugin.v1.Record.guardrails:type_name -> conclave.plugin.v1.GuardrailResult
-	0, // 3: conclave.plugin.v1.Callback.Configure:input_type -> conclave.plugin.v1.ConfigureCallback
-	2, // 4: conclave.plugin.v1.Callback.Deliver:input_type -> conclave.plugin.v1.Batch
-	1, // 5: conclave.plugin.v1.Callback.Configure:output_type -> conclave.plugin.v1.CallbackDescription
-	3, // 6: conclave.plugin.v1.Callback.Deliver:output_type -> conclave.plugin.v1.Receipt
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	6, // 0: conclave.plugin.v1.Batch.records:type_name -> conclave.plugin.v1.Record
+	5, // 1: conclave.plugin.v1.AuditBatch.entries:type_name -> conclave.plugin.v1.AuditEntry
+	7, // 2: conclave.plugin.v1.Record.usage:type_name -> conclave.plugin.v1.Usage
+	8, // 3: conclave.plugin.v1.Record.guardrails:type_name -> conclave.plugin.v1.GuardrailResult
+	0, // 4: conclave.plugin.v1.Callback.Configure:input_type -> conclave.plugin.v1.ConfigureCallback
+	2, // 5: conclave.plugin.v1.Callback.Deliver:input_type -> conclave.plugin.v1.Batch
+	4, // 6: conclave.plugin.v1.Callback.DeliverAudit:input_type -> conclave.plugin.v1.AuditBatch
+	1, // 7: conclave.plugin.v1.Callback.Configure:output_type -> conclave.plugin.v1.CallbackDescription
+	3, // 8: conclave.plugin.v1.Callback.Deliver:output_type -> conclave.plugin.v1.Receipt
+	3, // 9: conclave.plugin.v1.Callback.DeliverAudit:output_type -> conclave.plugin.v1.Receipt
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_callback_proto_init() }
@@ -720,7 +830,7 @@ func file_callback_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_callback_proto_rawDesc), len(file_callback_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

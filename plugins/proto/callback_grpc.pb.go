@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Callback_Configure_FullMethodName = "/conclave.plugin.v1.Callback/Configure"
-	Callback_Deliver_FullMethodName   = "/conclave.plugin.v1.Callback/Deliver"
+	Callback_Configure_FullMethodName    = "/conclave.plugin.v1.Callback/Configure"
+	Callback_Deliver_FullMethodName      = "/conclave.plugin.v1.Callback/Deliver"
+	Callback_DeliverAudit_FullMethodName = "/conclave.plugin.v1.Callback/DeliverAudit"
 )
 
 // CallbackClient is the client API for Callback service.
@@ -28,10 +29,13 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Callback is told of finished requests. The host calls Configure once in the life of the
-// process, then Deliver for one batch after the other, in order and at least once.
+// process, then Deliver for one batch after the other, in order and at least once. A callback
+// that is a sink of the audit log gets DeliverAudit in the same way, on the leader alone; one
+// that does not have it answers UNIMPLEMENTED.
 type CallbackClient interface {
 	Configure(ctx context.Context, in *ConfigureCallback, opts ...grpc.CallOption) (*CallbackDescription, error)
 	Deliver(ctx context.Context, in *Batch, opts ...grpc.CallOption) (*Receipt, error)
+	DeliverAudit(ctx context.Context, in *AuditBatch, opts ...grpc.CallOption) (*Receipt, error)
 }
 
 type callbackClient struct {
@@ -62,15 +66,28 @@ func (c *callbackClient) Deliver(ctx context.Context, in *Batch, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *callbackClient) DeliverAudit(ctx context.Context, in *AuditBatch, opts ...grpc.CallOption) (*Receipt, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Receipt)
+	err := c.cc.Invoke(ctx, Callback_DeliverAudit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CallbackServer is the server API for Callback service.
 // All implementations must embed UnimplementedCallbackServer
 // for forward compatibility.
 //
 // Callback is told of finished requests. The host calls Configure once in the life of the
-// process, then Deliver for one batch after the other, in order and at least once.
+// process, then Deliver for one batch after the other, in order and at least once. A callback
+// that is a sink of the audit log gets DeliverAudit in the same way, on the leader alone; one
+// that does not have it answers UNIMPLEMENTED.
 type CallbackServer interface {
 	Configure(context.Context, *ConfigureCallback) (*CallbackDescription, error)
 	Deliver(context.Context, *Batch) (*Receipt, error)
+	DeliverAudit(context.Context, *AuditBatch) (*Receipt, error)
 	mustEmbedUnimplementedCallbackServer()
 }
 
@@ -86,6 +103,9 @@ func (UnimplementedCallbackServer) Configure(context.Context, *ConfigureCallback
 }
 func (UnimplementedCallbackServer) Deliver(context.Context, *Batch) (*Receipt, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deliver not implemented")
+}
+func (UnimplementedCallbackServer) DeliverAudit(context.Context, *AuditBatch) (*Receipt, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeliverAudit not implemented")
 }
 func (UnimplementedCallbackServer) mustEmbedUnimplementedCallbackServer() {}
 func (UnimplementedCallbackServer) testEmbeddedByValue()                  {}
@@ -144,6 +164,24 @@ func _Callback_Deliver_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Callback_DeliverAudit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditBatch)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CallbackServer).DeliverAudit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Callback_DeliverAudit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CallbackServer).DeliverAudit(ctx, req.(*AuditBatch))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Callback_ServiceDesc is the grpc.ServiceDesc for Callback service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -158,6 +196,10 @@ var Callback_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Deliver",
 			Handler:    _Callback_Deliver_Handler,
+		},
+		{
+			MethodName: "DeliverAudit",
+			Handler:    _Callback_DeliverAudit_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -57,6 +57,12 @@ type Replacement = guardrail.Replacement
 // Callback is what the author of a callback implements.
 type Callback = callback.Plugin
 
+// CallbackAuditor is a Callback that may be a sink of the audit log.
+type CallbackAuditor = callback.Auditor
+
+// AuditEntry tells who changed what.
+type AuditEntry = resource.AuditEntry
+
 // CallbackSettings are what a callback is configured with.
 type CallbackSettings = callback.Settings
 

@@ -97,23 +97,6 @@ func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog,
 	return who, nil
 }
 
-// AllowsRoute returns an error of kind Forbidden if the key is bound to routes and has none
-// of the paths, which are the one asked for and the one that it is another spelling of.
-func AllowsRoute(who *resource.Principal, paths ...string) error {
-	if who.Key == nil || len(who.Key.Routes) == 0 {
-		return nil
-	}
-	for _, path := range paths {
-		if resource.AllowsRoute(who.Key.Routes, path) {
-			return nil
-		}
-	}
-	return &llm.Error{
-		Kind: llm.Forbidden, Type: typeAuth, Code: "route_not_allowed",
-		Message: "The API key may not call " + paths[0] + ".",
-	}
-}
-
 func (a *Authenticator) isMaster(h resource.Hash) bool {
 	master := a.cfg.Master()
 	same := subtle.ConstantTimeCompare(master[:], h[:]) == 1

@@ -200,32 +200,6 @@ func TestAuthenticate_Miss(t *testing.T) {
 	}
 }
 
-func TestAllowsRoute(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name   string
-		routes []string
-		paths  []string
-		want   bool
-	}{
-		{"no list", nil, []string{"/v1/embeddings"}, true},
-		{"exact", []string{"/v1/embeddings"}, []string{"/v1/embeddings"}, true},
-		{"other spelling", []string{"/v1/embeddings"}, []string{"/v1/embeddings", "/embeddings"}, true},
-		{"prefix", []string{"/v1/*"}, []string{"/v1/embeddings"}, true},
-		{"other", []string{"/v1/embeddings"}, []string{"/v1/chat/completions"}, false},
-		{"a path is no prefix", []string{"/v1/embeddings"}, []string{"/v1/embeddings/x"}, false},
-		{"prefix of a word", []string{"/v1/chat/*"}, []string{"/v1/chatter"}, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			err := auth.AllowsRoute(&resource.Principal{Key: &resource.Key{Policy: resource.Policy{Routes: tt.routes}}}, tt.paths...)
-			if (err == nil) != tt.want {
-				t.Errorf("got %v, want allowed %v", err, tt.want)
-			}
-		})
-	}
-}
-
 func TestSecret(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -33,6 +33,7 @@ type account struct {
 	terms   resource.Terms // of the windows: only period, zone and unit
 	windows []*window      // few; the one of the last request first
 	active  bool
+	gone    bool // forgotten: it is no longer among the accounts
 }
 
 // window is one run of an account's period: this node's part of it. Its fields are guarded
@@ -48,12 +49,13 @@ type window struct {
 	reserved  resource.Money // open holds
 	limit     resource.Money // newest known
 	overdraft resource.Money
+	beyond    resource.Money // spent beyond leases by earlier processes
 	headroom  resource.Money // of the whole window, when the lease was seen
 	recall    bool
 
 	raise  resource.Money // part of limit that ends
 	until  resource.Time  // when; 0: there is none
-	lapsed resource.Money // part of granted that has ended with its increase and is not in releasing
+	lapsed resource.Money // part of granted that has ended, as last told
 	owed   resource.Money // part of releasing that no tick has told of
 
 	used      time.Time // last request
@@ -70,7 +72,16 @@ type window struct {
 
 // balance is what the node may still hold of its lease.
 func (w *window) balance() resource.Money {
-	return w.granted - w.releasing - w.lapsed - w.consumed - w.reserved
+	return w.lease() - w.consumed - w.reserved
+}
+
+// lease is what was granted and is not on its way back or due back.
+func (w *window) lease() resource.Money { return w.granted - w.releasing - w.due() }
+
+// due is what of the lapsed lease is outstanding and is not on its way back: a release gives
+// back what has lapsed first.
+func (w *window) due() resource.Money {
+	return max(0, min(w.lapsed, w.granted-w.consumed)-w.releasing)
 }
 
 // lapse ends the lease of an increase whose time has come, by this node's clock, and gives
@@ -79,13 +90,13 @@ func (w *window) lapse(at resource.Time) {
 	if w.until != 0 && at >= w.until {
 		w.limit -= w.raise
 		w.raise, w.until = 0, 0
-		w.lapsed = max(w.lapsed, w.balance())
+		w.lapsed = max(0, w.granted-w.consumed)
 	}
 	if w.lapsed == 0 {
 		return
 	}
-	if give := min(w.lapsed, w.balance()+w.lapsed); give > 0 {
-		w.lapsed -= give
+	due := w.due()
+	if give := min(due, w.balance()+due); give > 0 {
 		w.releasing += give
 		w.owed += give
 	}
@@ -115,6 +126,7 @@ func (b *Budgets) spanLocked(a *account, span resource.Window) *window {
 	if made && b.cfg.Lookup != nil {
 		if l, ok := b.cfg.Lookup(a.id, span.Start); ok && b.current(l.Epoch) {
 			w.take(&l)
+			w.consumed, w.counted = l.Settled, l.Settled // before it was forgotten
 		}
 	}
 	return w
@@ -147,10 +159,10 @@ func (a *account) toFront(w *window, at resource.Time) {
 // take takes over a lease of the present epoch.
 func (w *window) take(l *Lease) {
 	w.known = true
-	w.granted, w.limit, w.overdraft = l.Granted, l.Limit, l.Overdraft
+	w.granted, w.limit, w.overdraft, w.beyond = l.Granted, l.Limit, l.Overdraft, l.Beyond
 	w.headroom, w.recall = l.Headroom, l.Recall
 	w.raise, w.until = l.Raise, l.Until
-	w.lapsed = max(0, l.Lapsed-w.releasing)
+	w.lapsed = l.Lapsed
 	w.signal()
 }
 
@@ -184,9 +196,9 @@ func (b *Budgets) untouched(w *window) bool {
 
 // roomLocked is what consumed, reserved and a new hold must not exceed.
 func (b *Budgets) roomLocked(w *window, t *resource.Terms, how attempt, at resource.Time) resource.Money {
-	lease, limit := w.granted-w.releasing-w.lapsed, t.Limit(at)
+	lease, limit := w.lease(), t.Limit(at)
 	if how.alone && t.NoQuorum == resource.NoQuorumShare && (w.known || b.untouched(w)) {
-		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes())))
+		lease = max(lease, limit/resource.Money(max(1, b.cfg.Nodes()))-w.beyond)
 	}
 	return min(lease, limit) + b.overLocked(w, t)
 }

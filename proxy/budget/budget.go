@@ -19,7 +19,7 @@ import (
 const (
 	shardCount = 64
 	waitAtMost = 250 * time.Millisecond // for a grant
-	maxScopes  = 8                      // that a Hold has room for without allocating
+	maxScopes  = 12                     // that a Hold has room for without allocating
 )
 
 // Config says what the budgets need from their node.

@@ -173,7 +173,6 @@ type miss struct {
 
 // try reserves in all accounts of the scopes from the number on, or in none.
 func (b *Budgets) try(h *Hold, from int, how attempt) *miss {
-	now := b.cfg.Now()
 	scopes := h.scopes[from:]
 	order := h.order[:0]
 	for i := range scopes {
@@ -185,10 +184,21 @@ func (b *Budgets) try(h *Hold, from int, how attempt) *miss {
 		}
 		return 1
 	})
+	gone := false
 	for _, a := range order {
 		a.mu.Lock()
+		gone = gone || a.gone
 	}
-	m, idle := b.tryLocked(scopes, how, now)
+	if gone {
+		for _, a := range order {
+			a.mu.Unlock()
+		}
+		for i := range scopes {
+			scopes[i].account = b.account(scopes[i].account.ref)
+		}
+		return b.try(h, from, how)
+	}
+	m, idle := b.tryLocked(scopes, how, b.cfg.Now())
 	for _, a := range order {
 		a.mu.Unlock()
 	}
@@ -328,6 +338,9 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		ResetsAt: m.ends.Std(),
 	}
 	unit := s.terms.Unit()
+	if resource.IsSession(s.terms.Name) {
+		e.ResetsAt = time.Time{} // it ends when nobody uses it
+	}
 	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held",
 		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)))
 	if !e.ResetsAt.IsZero() {

@@ -14,8 +14,10 @@ type Lease struct {
 	Window    resource.Window
 	Epoch     uint64         // of the node; leases of another epoch are void
 	Granted   resource.Money // in all, less what was released
+	Settled   resource.Money // of the epoch, as ticks told it
 	Limit     resource.Money
 	Overdraft resource.Money // that this node may still use in the epoch
+	Beyond    resource.Money // what the node's earlier epochs have spent beyond their leases
 	Headroom  resource.Money // of the whole window: what is neither spent nor leased
 	Recall    bool           // others want and there is none left: give back what is idle
 	Raise     resource.Money // part of the limit, and of what came of it, that ends
@@ -123,12 +125,12 @@ func (b *Budgets) has(r ref) bool {
 // of the node is closed, and says whether it did. The other fields come in order, with
 // Leases alone.
 func (b *Budgets) refreshLocked(w *window, t *resource.Terms) bool {
-	if b.cfg.Lookup == nil || !w.known || w.overdraft >= t.Over() {
+	if b.cfg.Lookup == nil || !w.known || (w.overdraft >= t.Over() && w.beyond == 0) {
 		return false
 	}
 	l, ok := b.cfg.Lookup(w.account.id, w.span.Start)
-	if ok = ok && b.current(l.Epoch) && l.Overdraft > w.overdraft; ok {
-		w.overdraft = l.Overdraft
+	if ok = ok && b.current(l.Epoch) && l.Beyond < w.beyond; ok {
+		w.overdraft, w.beyond = l.Overdraft, l.Beyond
 	}
 	return ok
 }
@@ -180,6 +182,7 @@ func (b *Budgets) Demand() (wants []ledger.Want, releases []ledger.AccountCharge
 		return nil, b.releaseAll()
 	}
 	now, nodes := b.cfg.Now(), b.cfg.Nodes()
+	var gone []ref
 	b.activeMu.Lock()
 	defer b.activeMu.Unlock()
 	b.active = slices.DeleteFunc(b.active, func(a *account) bool {
@@ -187,9 +190,20 @@ func (b *Budgets) Demand() (wants []ledger.Want, releases []ledger.AccountCharge
 		defer a.mu.Unlock()
 		w, r := b.demandLocked(a, now, nodes)
 		wants, releases = append(wants, w...), append(releases, r...)
-		a.active = !a.idleSince(now.Add(-demandSpan - rateSpan))
-		return !a.active
+		if a.active = !a.idleSince(now.Add(-demandSpan - rateSpan)); a.active || !resource.IsSession(a.ref.name) {
+			return !a.active
+		}
+		releases = append(releases, a.yieldLocked()...)
+		a.gone = b.settledLocked(a)
+		a.active = !a.gone
+		if a.gone {
+			gone = append(gone, a.ref)
+		}
+		return a.gone
 	})
+	for _, r := range gone {
+		b.forget(r)
+	}
 	ledger.SortCharges(releases)
 	return wants, releases
 }
@@ -241,18 +255,45 @@ func (a *account) idleSince(at time.Time) bool {
 	return true
 }
 
-func (b *Budgets) releaseAll() (releases []ledger.AccountCharge) {
-	b.each(func(a *account) {
-		for _, w := range a.windows {
-			left := max(0, w.balance())
-			w.releasing += left
-			left += w.owed
-			w.owed = 0
-			if left > 0 {
-				releases = append(releases, ledger.AccountCharge{Account: a.id, Start: w.span.Start, Amount: left})
-			}
+// settledLocked says that the replicated state knows all that the account's windows know, so
+// that they may be forgotten and looked up again.
+func (b *Budgets) settledLocked(a *account) bool {
+	if b.cfg.Lookup == nil {
+		return false
+	}
+	for _, w := range a.windows {
+		l, ok := b.cfg.Lookup(a.id, w.span.Start)
+		if w.releasing != 0 || (ok && (!b.current(l.Epoch) || l.Settled != w.consumed)) {
+			return false
 		}
-	})
+	}
+	return true
+}
+
+// forget drops an account that is marked as gone: sessions come and go.
+func (b *Budgets) forget(r ref) {
+	s := b.shard(r)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.accounts, r)
+}
+
+// yieldLocked gives back all that no request holds.
+func (a *account) yieldLocked() (releases []ledger.AccountCharge) {
+	for _, w := range a.windows {
+		left := max(0, w.balance())
+		w.releasing += left
+		left += w.owed
+		w.owed = 0
+		if left > 0 {
+			releases = append(releases, ledger.AccountCharge{Account: a.id, Start: w.span.Start, Amount: left})
+		}
+	}
+	return releases
+}
+
+func (b *Budgets) releaseAll() (releases []ledger.AccountCharge) {
+	b.each(func(a *account) { releases = append(releases, a.yieldLocked()...) })
 	ledger.SortCharges(releases)
 	return releases
 }

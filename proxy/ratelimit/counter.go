@@ -10,69 +10,40 @@ type dimension byte
 
 const (
 	requests dimension = 1 // a minute
-	tokens   dimension = 2 // a minute
-	parallel dimension = 3 // in flight
+	tokens   dimension = 2 // a minute, prompt and completion
+	parallel dimension = 3 // requests in flight
+	input    dimension = 4 // tokens of the prompt a minute
+	output   dimension = 5 // tokens of the completion a minute
+
+	dimensions = 6 // with the one that is nothing
 )
 
 func (d dimension) String() string {
-	return [...]string{"", "requests", "tokens", "parallel"}[d]
+	return [dimensions]string{"", "requests", "tokens", "parallel", "input-tokens", "output-tokens"}[d]
 }
 
-// buckets of a minute: with one more than 60, the second that a window of 60 s cuts in two
-// is counted whole.
-const buckets = 61
-
-// ring counts the last minute.
-type ring struct {
-	second int64 // of the newest bucket
-	sum    int64
-	count  [buckets]int64
+// unit is what the dimension's numbers count, in words.
+func (d dimension) unit() string {
+	return [dimensions]string{
+		"", "requests a minute", "tokens a minute", "requests in flight", "prompt tokens a minute", "completion tokens a minute",
+	}[d]
 }
 
-// advance empties the buckets that have left the window. A clock that goes back stays.
-func (r *ring) advance(second int64) {
-	gap := second - r.second
-	if gap <= 0 {
-		return
+// used is what a request that used so many tokens counts; false: its cost does not depend on it.
+func (d dimension) used(in, out int64) (int64, bool) {
+	switch d {
+	case tokens:
+		return in + out, true
+	case input:
+		return in, true
+	case output:
+		return out, true
+	default:
+		return 0, false
 	}
-	if gap >= buckets {
-		r.count, r.sum = [buckets]int64{}, 0
-	} else {
-		for s := r.second + 1; s <= second; s++ {
-			r.sum -= r.count[s%buckets]
-			r.count[s%buckets] = 0
-		}
-	}
-	r.second = second
 }
 
-func (r *ring) add(second, n int64) {
-	r.advance(second)
-	r.count[r.second%buckets] += n
-	r.sum += n
-}
-
-// after is how many seconds pass until n less are counted.
-func (r *ring) after(n int64) int64 {
-	for age := int64(buckets - 1); age >= 0; age-- {
-		if n -= r.count[(r.second-age+buckets)%buckets]; n <= 0 {
-			return buckets - age
-		}
-	}
-	return buckets
-}
-
-// peerCount is what is known of one peer's part of a limit.
-type peerCount struct {
-	ring   *ring // nil: nothing was counted
-	total  int64 // newest, since the peer's start; of parallel: in flight
-	heard  bool  // total is set
-	claim  int64
-	demand [2]int64 // of its last two frames, newest first
-	seq    int64    // of parallel: rises with each change
-}
-
-// counter is one limit of one holder.
+// counter is one limit of one holder: this node's part of it, and what it has borrowed.
 type counter struct {
 	id  uint64
 	dim dimension
@@ -80,46 +51,141 @@ type counter struct {
 	mu       sync.Mutex // guards the fields below
 	dead     bool       // taken out of the table: look it up again
 	limit    int64      // as the last request saw it; -1: no request has been here
-	own      ring       // admitted here
-	total    int64      // admitted here since the start; of parallel: in flight
-	seq      int64
-	all      ring // admitted anywhere, what others know of this node's last run included
-	restored int64
-	claim    int64
-	opened   bool // a request has been here, or a round: claim is set
-	admitted int64
-	sent     [2]int64 // demand told in the last two rounds, newest first
-	waiting  int64    // sum of what waits
-	least    int64    // smallest that waits
-	changed  uint64   // round of the last change
-	used     int64    // second of the last request or frame
-	peers    []peerCount
-	wake     chan struct{} // closed when something changes; nil: nobody waits
+	part     int64      // of the limit that is this node's, under membership version
+	partOf   int64      // the limit that part was made of
+	version  uint64     // 0: make part anew
+	window   ring       // of the part: admitted here or lent
+	inUse    int64      // of parallel: in flight here, on the own part
+	lots     []lot      // borrowed
+	back     []portion  // of loans, to be given back with the next frame
+	peers    []peerPart // by the limiter's index of the peer
+	asking   bool       // one request is asking for all that wait
+	ahead    int64      // what was asked for beyond the need
+	asked    time.Duration
+	waiting  int64 // sum of what waits
+	least    int64 // smallest that waits; 0: nothing waits
+	wake     chan struct{}
+	touched  int64   // second of the last request, question or frame
+	changed  uint64  // round of the last change
+	kept     [2]mark // what the tape holds of the newest two seconds
+	refunded bool    // since the tape was told
+	retold   int64   // second in which the tape was told of refunds
 }
 
-// knownLocked is what is counted on all nodes.
-func (c *counter) knownLocked(second int64) int64 {
-	if c.dim != parallel {
-		c.all.advance(second)
-		return c.all.sum
+// lot is what this node has borrowed of one peer in one go.
+type lot struct {
+	peer  int
+	boot  uint64 // the lender's run
+	stamp int64  // the lender's second that counts it
+	free  int64
+	inUse int64 // of parallel
+	until time.Duration
+	last  time.Duration // when it was last of use
+}
+
+// portion is a part of a loan: of a request, or on its way back.
+type portion struct {
+	peer  int
+	boot  uint64
+	stamp int64
+	n     int64
+}
+
+// peerPart is what is known of one peer.
+type peerPart struct {
+	// What it has of ours, of parallel: held is its own word, up to its question closed.
+	held   int64
+	seq    int64 // of its newest word
+	closed int64
+	askNo  int64 // its newest question, and what it was lent
+	askN   int64
+	taped  int64         // what the tape holds
+	word   time.Duration // when it last spoke of it
+
+	// What is left of its part.
+	left     int64
+	known    bool          // left was told
+	hopeless time.Duration // until then it need not be asked
+	frees    time.Duration // when its part has something left by itself; 0: not known
+	agreed   uint64        // the membership version that it confirmed
+
+	shut int64 // our newest question to it that has ended
+}
+
+// lent is what the peer may have of ours.
+func (p *peerPart) lent() int64 {
+	if p.askNo > p.closed {
+		return p.held + p.askN
 	}
-	n := c.total
+	return p.held
+}
+
+// mark is what the tape holds of one second.
+type mark struct{ second, n int64 }
+
+// peerLocked returns what is known of the peer, making room for it.
+func (c *counter) peerLocked(i int) *peerPart {
+	for len(c.peers) <= i {
+		c.peers = append(c.peers, peerPart{})
+	}
+	return &c.peers[i]
+}
+
+// partLocked makes the part of the limit anew if the members or the limit have changed.
+func (c *counter) partLocked(v *view, limit int64) {
+	c.limit = limit
+	if c.version == v.version && c.partOf == limit {
+		return
+	}
+	c.version, c.partOf = v.version, limit
+	c.part = v.partOf(c.id, limit, c.agreedLocked(v))
+}
+
+// agreedLocked says that all others have confirmed to keep to their parts under the members as they
+// are now.
+func (c *counter) agreedLocked(v *view) bool {
+	for _, i := range v.others {
+		if len(c.peers) <= i || c.peers[i].agreed != v.version {
+			return false
+		}
+	}
+	return true
+}
+
+// freeLocked is what is left of the own part; less than 0 after overruns.
+func (c *counter) freeLocked(second int64) int64 {
+	if c.dim != parallel {
+		c.window.advance(second)
+		return c.part - c.window.sum
+	}
+	n := c.part - c.inUse
 	for i := range c.peers {
-		n += c.peers[i].total
+		n -= c.peers[i].lent()
 	}
 	return n
 }
 
-// countLocked adds n to what this node has admitted.
-func (c *counter) countLocked(second, n int64, round uint64) {
-	c.total += n
-	c.changed, c.used = round, second
-	if c.dim == parallel {
-		c.seq++
-		return
+// borrowedLocked is what this node may still use of its loans.
+func (c *counter) borrowedLocked(now time.Duration) (n int64) {
+	for i := range c.lots {
+		if now < c.lots[i].until {
+			n += c.lots[i].free
+		}
 	}
-	c.own.add(second, n)
-	c.all.add(second, n)
+	return n
+}
+
+// remainLocked is about what is left of the limit on all nodes.
+func (c *counter) remainLocked(v *view, now time.Duration) int64 {
+	n := max(0, c.freeLocked(int64(now/time.Second))) + c.borrowedLocked(now)
+	for _, i := range v.others {
+		if len(c.peers) > i && c.peers[i].known {
+			n += c.peers[i].left
+		} else {
+			n += c.limit / int64(len(v.hashes))
+		}
+	}
+	return max(0, min(n, c.limit))
 }
 
 func (c *counter) signalLocked() {
@@ -129,71 +195,35 @@ func (c *counter) signalLocked() {
 	}
 }
 
-// peerLocked returns the peer's part, making room for it.
-func (c *counter) peerLocked(i int) *peerCount {
-	for len(c.peers) <= i {
-		c.peers = append(c.peers, peerCount{})
-	}
-	return &c.peers[i]
-}
-
-// hearLocked takes in what a peer says of its part.
-func (c *counter) hearLocked(i int, e *entry, second int64) {
-	p := c.peerLocked(i)
-	c.used = second
-	p.claim = e.claim
-	p.demand = [2]int64{e.demand, p.demand[0]}
-	if c.dim == parallel {
-		if !p.heard || e.window >= p.seq {
-			p.total, p.seq, p.heard = e.total, e.window, true
-		}
-		return
-	}
-	add := e.total - p.total
-	if !p.heard || add > e.window {
-		add = e.window
-	}
-	p.total, p.heard = e.total, true
-	if add == 0 {
-		return
-	}
-	if p.ring == nil {
-		p.ring = &ring{second: second}
-	}
-	p.ring.add(second, add)
-	c.all.add(second, add)
-}
-
-// restoreLocked takes in what a peer knows of this node's last run.
-func (c *counter) restoreLocked(window, second int64) {
-	if window > c.restored {
-		c.all.add(second, window-c.restored)
-		c.restored = window
-	}
-	c.used = second
-}
-
-// entryLocked is what this node tells of its part.
-func (c *counter) entryLocked(second int64) entry {
-	e := entry{id: c.id, dim: c.dim, total: c.total, claim: c.claim, demand: c.sent[0], window: c.seq}
-	if c.dim != parallel {
-		c.own.advance(second)
-		e.window = c.own.sum
-	}
-	return e
-}
-
 // idleLocked says that nothing is left to remember.
 func (c *counter) idleLocked(second int64) bool {
-	return c.waiting == 0 && second-c.used > 2*buckets && (c.dim != parallel || c.total == 0)
+	if c.waiting != 0 || c.asking || c.inUse != 0 || len(c.lots) > 0 || len(c.back) > 0 || second-c.touched <= 2*span {
+		return false
+	}
+	c.window.advance(second)
+	if c.window.sum != 0 {
+		return false
+	}
+	for i := range c.peers {
+		if c.peers[i].lent() != 0 {
+			return false
+		}
+	}
+	return true
 }
 
-// retryLocked is how long until cost more may be admitted.
-func (c *counter) retryLocked(now time.Time, cost, limit int64) time.Duration {
+// retryLocked is how long until cost may be admitted.
+func (c *counter) retryLocked(v *view, now time.Duration, cost int64) time.Duration {
 	if c.dim == parallel {
 		return time.Second
 	}
-	excess := max(1, c.knownLocked(now.Unix())+cost-limit)
-	whole := time.Duration(c.all.after(excess)) * time.Second
-	return max(time.Millisecond, whole-now.Sub(now.Truncate(time.Second)))
+	second := int64(now / time.Second)
+	excess := max(1, cost-c.freeLocked(second))
+	wait := time.Duration(c.window.after(second, excess))*time.Second - now%time.Second
+	for _, i := range v.others {
+		if len(c.peers) > i && c.peers[i].frees > now {
+			wait = min(wait, c.peers[i].frees-now)
+		}
+	}
+	return max(time.Millisecond, wait)
 }

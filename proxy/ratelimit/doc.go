@@ -1,21 +1,14 @@
 // Package ratelimit admits requests against limits on requests a minute, tokens a minute
-// and requests in flight, of a key and of its team, in a cluster without a central counter.
+// and requests in flight, in a cluster without a central counter, exactly: no span of 60
+// seconds holds more than the limit, whatever the network and the nodes do.
 //
-// Every node counts each limit in one-second buckets of a minute, the oldest counted whole.
-// Every 100 ms it sends each peer what it has counted, how much demand it saw and its
-// claim: how much it may still admit before it speaks again. A claim is a share of what the
-// limit has left, by demand, and never more than what the counts and the others' claims
-// leave over:
+// A limit is divided among the registered members. Each member alone counts its part. Who
+// has used its own borrows of the others' parts: the lender counts what it lends as used, for
+// a minute from the end of the loan, and the borrower uses it before that end or not at all.
+// So no right to send a request is used twice in a minute, and nobody has to agree with
+// anybody: a message that is lost, a partition and a node that stands still cost a part of
+// the limit for a minute at most, never a request too many. DESIGN.md has the argument.
 //
-//	claim ≤ limit × visible / members - counts of all - claims of the others that are visible
-//
-// Only peers that hear each other count as visible, so the two sides of a partition never
-// admit more than the limit together. A request that finds the claim used while the count
-// is below the limit waits for the next rounds, 300 ms at most.
-//
-// A limit below four for each member is too small to share out: one member, found by
-// rendezvous hashing, counts it for all, and is asked. Where it does not answer, each node
-// goes on by its part of the limit, at least one.
-//
-// A single node is exact and never waits.
+// A request costs no message while the node's own part lasts. Beyond it, it waits for one
+// question to a peer, 300 ms at most.
 package ratelimit

@@ -10,63 +10,70 @@ import (
 //
 //	version  1 byte
 //	boot     8 bytes   the sender's run
-//	round              of the sender
-//	seen               count, then for each peer that it hears: its id's hash (8 bytes), its last round
-//	entries            count, then for each: id (8 bytes), dimension (1 byte), total, window, demand, claim
-//	yours              count, then for each: id (8 bytes), dimension (1 byte), window
+//	no                 rises with each frame
+//	hints              count, then for each: id (8 bytes), dimension (1 byte), left
+//	returns            count, then for each: id (8 bytes), dimension (1 byte), the receiver's run (8 bytes), stamp, n
+//	reports            count, then for each: id (8 bytes), held, closed, seq
 const (
-	frameVersion = 1
-	maxEntries   = 1 << 16
+	frameVersion = 2
+	maxItems     = 1000 // of one list: a frame stays below 64 KiB
 )
 
 var errFrame = errors.New("frame is malformed")
 
 type frame struct {
 	boot    uint64
-	round   uint64
-	seen    []sighting
-	entries []entry
-	yours   []entry // id, dim and window: what the sender knows of the receiver's last run
+	no      uint64
+	hints   []hint
+	returns []giveBack
+	reports []report
 }
 
-// sighting says up to which round the sender has heard a peer.
-type sighting struct {
-	node  uint64 // hash of its id
-	round uint64
+// hint is what is left of the sender's part.
+type hint struct {
+	id   uint64
+	dim  dimension
+	left int64
 }
 
-// entry is the sender's part of one limit.
-type entry struct {
+// giveBack says that n of what the receiver counts in second stamp was not used.
+type giveBack struct {
+	id    uint64
+	dim   dimension
+	boot  uint64
+	stamp int64
+	n     int64
+}
+
+// report is what the sender holds of the receiver's part of a limit on requests in flight.
+type report struct {
 	id     uint64
-	dim    dimension
-	total  int64 // admitted since the sender's start; of parallel: in flight
-	window int64 // admitted in the last minute; of parallel: rises with each change
-	demand int64 // admitted and waiting in the last round
-	claim  int64 // may be admitted until the next frame
+	held   int64
+	closed int64 // the newest question whose answer is part of held, or will never be
+	seq    int64
 }
 
 func (f *frame) encode() []byte {
-	b := []byte{frameVersion}
-	b = binary.LittleEndian.AppendUint64(b, f.boot)
-	b = binary.AppendUvarint(b, f.round)
-	b = binary.AppendUvarint(b, uint64(len(f.seen)))
-	for _, s := range f.seen {
-		b = binary.LittleEndian.AppendUint64(b, s.node)
-		b = binary.AppendUvarint(b, s.round)
+	b := binary.LittleEndian.AppendUint64([]byte{frameVersion}, f.boot)
+	b = binary.AppendUvarint(b, f.no)
+	b = binary.AppendUvarint(b, uint64(len(f.hints)))
+	for i := range f.hints {
+		h := &f.hints[i]
+		b = append(binary.LittleEndian.AppendUint64(b, h.id), byte(h.dim))
+		b = binary.AppendVarint(b, h.left)
 	}
-	b = binary.AppendUvarint(b, uint64(len(f.entries)))
-	for i := range f.entries {
-		e := &f.entries[i]
-		b = append(binary.LittleEndian.AppendUint64(b, e.id), byte(e.dim))
-		for _, v := range [...]int64{e.total, e.window, e.demand, e.claim} {
-			b = binary.AppendVarint(b, v)
-		}
+	b = binary.AppendUvarint(b, uint64(len(f.returns)))
+	for i := range f.returns {
+		r := &f.returns[i]
+		b = append(binary.LittleEndian.AppendUint64(b, r.id), byte(r.dim))
+		b = binary.LittleEndian.AppendUint64(b, r.boot)
+		b = binary.AppendVarint(binary.AppendVarint(b, r.stamp), r.n)
 	}
-	b = binary.AppendUvarint(b, uint64(len(f.yours)))
-	for i := range f.yours {
-		e := &f.yours[i]
-		b = append(binary.LittleEndian.AppendUint64(b, e.id), byte(e.dim))
-		b = binary.AppendVarint(b, e.window)
+	b = binary.AppendUvarint(b, uint64(len(f.reports)))
+	for i := range f.reports {
+		r := &f.reports[i]
+		b = binary.LittleEndian.AppendUint64(b, r.id)
+		b = binary.AppendVarint(binary.AppendVarint(binary.AppendVarint(b, r.held), r.closed), r.seq)
 	}
 	return b
 }
@@ -76,17 +83,15 @@ func parseFrame(b []byte) (*frame, error) {
 	if v := r.byte(); v != frameVersion {
 		return nil, fmt.Errorf("%w: version %d", errFrame, v)
 	}
-	f := &frame{boot: r.fixed(), round: r.uint()}
-	for range r.count(9) {
-		f.seen = append(f.seen, sighting{r.fixed(), r.uint()})
-	}
-	for range r.count(13) {
-		f.entries = append(f.entries, entry{
-			id: r.fixed(), dim: r.dimension(), total: r.int(), window: r.int(), demand: r.int(), claim: r.int(),
-		})
-	}
+	f := &frame{boot: r.fixed(), no: r.uint()}
 	for range r.count(10) {
-		f.yours = append(f.yours, entry{id: r.fixed(), dim: r.dimension(), window: r.int()})
+		f.hints = append(f.hints, hint{r.fixed(), r.dimension(), r.int()})
+	}
+	for range r.count(19) {
+		f.returns = append(f.returns, giveBack{id: r.fixed(), dim: r.dimension(), boot: r.fixed(), stamp: r.int(), n: r.amount()})
+	}
+	for range r.count(11) {
+		f.reports = append(f.reports, report{id: r.fixed(), held: r.amount(), closed: r.int(), seq: r.int()})
 	}
 	if r.bad || len(r.b) > 0 {
 		return nil, errFrame
@@ -142,10 +147,24 @@ func (r *reader) int() int64 {
 	return v
 }
 
+// amount reads what cannot be negative, nor so large that sums overflow.
+func (r *reader) amount() int64 {
+	n := r.int()
+	if n < 0 || n > maxAmount {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
+// maxAmount is more than any limit.
+const maxAmount = 1 << 48
+
 func (r *reader) dimension() dimension {
 	d := dimension(r.byte())
-	if d < requests || d > parallel {
+	if d < requests || d >= dimensions {
 		r.fail()
+		return requests
 	}
 	return d
 }
@@ -153,26 +172,32 @@ func (r *reader) dimension() dimension {
 // count reads the length of a list whose items take at least size bytes each.
 func (r *reader) count(size int) int {
 	n := r.uint()
-	if n > maxEntries || n > uint64(len(r.b)/size) {
+	if n > maxItems || n > uint64(len(r.b)/size) {
 		r.fail()
 		return 0
 	}
 	return int(n)
 }
 
-// question asks the owner of a small limit to count.
+// question asks a peer for what its part of a limit has left.
 type question struct {
-	id    uint64
-	dim   dimension
-	limit int64
-	cost  int64
-	total int64 // of parallel: in flight at the asker, before this request
-	seq   int64
+	boot    uint64 // the asker's run
+	id      uint64
+	dim     dimension
+	limit   int64
+	members uint64 // names the members, as the asker sees them
+	need    int64
+	want    int64 // need, and what may soon be needed
+	no      int64 // rises with each question and report
+	held    int64 // of parallel: as in a report
+	closed  int64
 }
 
 func (q *question) encode() []byte {
-	b := append(binary.LittleEndian.AppendUint64([]byte{frameVersion}, q.id), byte(q.dim))
-	for _, v := range [...]int64{q.limit, q.cost, q.total, q.seq} {
+	b := binary.LittleEndian.AppendUint64(append(make([]byte, 0, 96), frameVersion), q.boot)
+	b = append(binary.LittleEndian.AppendUint64(b, q.id), byte(q.dim))
+	b = binary.LittleEndian.AppendUint64(b, q.members)
+	for _, v := range [...]int64{q.limit, q.need, q.want, q.no, q.held, q.closed} {
 		b = binary.AppendVarint(b, v)
 	}
 	return b
@@ -181,33 +206,47 @@ func (q *question) encode() []byte {
 func parseQuestion(b []byte) (question, error) {
 	r := reader{b: b}
 	v := r.byte()
-	q := question{id: r.fixed(), dim: r.dimension(), limit: r.int(), cost: r.int(), total: r.int(), seq: r.int()}
+	q := question{
+		boot: r.fixed(), id: r.fixed(), dim: r.dimension(), members: r.fixed(),
+		limit: r.amount(), need: r.amount(), want: r.amount(), no: r.int(), held: r.amount(), closed: r.int(),
+	}
 	if v != frameVersion || r.bad || len(r.b) > 0 {
 		return question{}, errFrame
 	}
 	return q, nil
 }
 
-// answer is the owner's.
+// answer is the lender's.
 type answer struct {
-	admitted bool
-	known    int64 // counted, with this request if it was admitted
-	retry    int64 // nanoseconds
+	boot    uint64 // its run
+	lent    int64
+	stamp   int64 // its second that counts what it has lent
+	left    int64
+	retry   int64  // nanoseconds until something is left
+	members uint64 // names the members, as it sees them
+	settled bool   // under these members it keeps to its part, and has for a minute
 }
 
 func (a *answer) encode() []byte {
 	ok := byte(0)
-	if a.admitted {
+	if a.settled {
 		ok = 1
 	}
-	b := []byte{frameVersion, ok}
-	return binary.AppendVarint(binary.AppendVarint(b, a.known), a.retry)
+	b := append(make([]byte, 0, 64), frameVersion, ok)
+	b = binary.LittleEndian.AppendUint64(b, a.boot)
+	b = binary.LittleEndian.AppendUint64(b, a.members)
+	for _, v := range [...]int64{a.lent, a.stamp, a.left, a.retry} {
+		b = binary.AppendVarint(b, v)
+	}
+	return b
 }
 
 func parseAnswer(b []byte) (answer, error) {
 	r := reader{b: b}
 	v, ok := r.byte(), r.byte()
-	a := answer{admitted: ok == 1, known: r.int(), retry: r.int()}
+	a := answer{
+		settled: ok == 1, boot: r.fixed(), members: r.fixed(), lent: r.amount(), stamp: r.int(), left: r.amount(), retry: r.int(),
+	}
 	if v != frameVersion || r.bad || len(r.b) > 0 {
 		return answer{}, errFrame
 	}

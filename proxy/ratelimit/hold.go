@@ -9,312 +9,237 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // State is how a limit stood when the request was admitted, for x-ratelimit-* headers.
 type State struct {
 	Limit     int64
-	Remaining int64
+	Remaining int64         // on all nodes, as far as this one has heard
 	Reset     time.Duration // until all of it is free again
 }
 
 // Hold is one admitted request: what it counts in each limit.
 type Hold struct {
 	l       *Limiter
-	n       int
-	uses    [6]use // a key's and a team's three dimensions
+	now     time.Duration // when it was asked for
+	uses    []use
 	settled bool
-	states  [4]State // by dimension, of the tightest limit
-	has     [4]bool
+	states  [dimensions]State // of the tightest limit
+	has     [dimensions]bool
 }
+
+// mostLoans is how many loans a Hold remembers. What comes from more of them counts until it
+// ends, even where the request used less.
+const mostLoans = 3
 
 // use is the part of a Hold in one limit.
 type use struct {
-	id    uint64
-	dim   dimension
-	cost  int64
-	owned bool // the owner counted it
+	id     uint64
+	dim    dimension
+	cost   int64
+	own    int64 // of cost, on this node's part
+	second int64
+	loans  [mostLoans]portion
 }
 
 // none is the Hold of requests without limits. It is never changed.
 var none Hold
 
-// Reserve counts the request and its tokens in every limit of its key and team, or in none.
-// It returns an *llm.Error: RateLimited with RetryAfter, and the headers that tell of the
-// limit, or Canceled. Where other nodes may hold what is left it waits up to 300 ms. The
-// caller calls Release once, after Settle if the request was sent.
-func (l *Limiter) Reserve(ctx context.Context, r Request) (*Hold, error) {
-	p := r.Principal
-	if p == nil || p.Key == nil || (p.Key.Limits.IsZero() && (p.Team == nil || p.Team.Limits.IsZero())) {
-		return &none, nil
-	}
-	h := l.pool.Get().(*Hold)
-	h.l = l
-	err := h.takeAll(ctx, "key", p.Key.ID, &p.Key.Limits, r.Tokens)
-	if err == nil && p.Team != nil {
-		err = h.takeAll(ctx, "team", p.Team.ID, &p.Team.Limits, r.Tokens)
-	}
-	if err != nil {
-		h.undo()
-		h.free()
-		return nil, err
-	}
-	return h, nil
-}
-
-// takeAll counts the request in the limits of one holder.
-func (h *Hold) takeAll(ctx context.Context, kind, id string, limits *resource.Limits, count int64) error {
-	for _, d := range [...]struct {
-		dim   dimension
-		limit *int64
-		cost  int64
-	}{{parallel, limits.Parallel, 1}, {requests, limits.RPM, 1}, {tokens, limits.TPM, max(0, count)}} {
-		if d.limit == nil {
-			continue
+func (h *Hold) take(ctx context.Context, of holder, dim dimension, limit, cost int64) error {
+	l := h.l
+	h.uses = append(h.uses, use{id: of.limit(dim), dim: dim, cost: cost})
+	t := taking{use: &h.uses[len(h.uses)-1], limit: limit}
+	if cost > limit {
+		t.refused(0, time.Minute)
+	} else {
+		c := l.lock(t.use.id, dim)
+		v := l.look(h.now)
+		c.partLocked(v, limit)
+		var err error
+		if !l.tryLocked(c, &t, v, h.now) {
+			err = l.borrowLocked(ctx, c, &t) // unlocks while it waits
 		}
-		if err := h.take(ctx, kind, idOf(kind, id, d.dim), d.dim, *d.limit, d.cost); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (h *Hold) take(ctx context.Context, kind string, id uint64, dim dimension, limit, cost int64) error {
-	now := h.l.cfg.Now()
-	t := taking{use: use{id: id, dim: dim, cost: cost}, limit: limit}
-	v := h.l.view.Load()
-	switch {
-	case cost > limit:
-		t.refused(limit, time.Minute)
-	case v.members > 1 && limit < int64(smallFactor*v.members):
-		h.l.takeSmall(&t, now, v)
-	default:
-		if err := h.l.takeShare(ctx, &t); err != nil {
+		c.mu.Unlock()
+		if err != nil {
+			h.uses = h.uses[:len(h.uses)-1]
 			return err
 		}
 	}
 	if t.retry > 0 {
-		h.l.metrics.refused.WithLabelValues(dim.String()).Inc()
-		return t.error(kind)
+		h.uses = h.uses[:len(h.uses)-1]
+		l.metrics.refused.WithLabelValues(dim.String()).Inc()
+		return t.error(of)
 	}
 	h.note(&t)
-	h.uses[h.n] = t.use
-	h.n++
 	return nil
 }
 
 // note keeps the state of the tightest limit of each dimension.
 func (h *Hold) note(t *taking) {
-	s := State{Limit: t.limit, Remaining: max(0, t.limit-t.known), Reset: t.reset}
-	if d := t.use.dim; !h.has[d] || s.Remaining < h.states[d].Remaining {
+	s := State{Limit: t.limit, Remaining: t.remain}
+	d := t.use.dim
+	if d != parallel {
+		s.Reset = span * time.Second
+	}
+	if !h.has[d] || s.Remaining < h.states[d].Remaining {
 		h.states[d], h.has[d] = s, true
 	}
 }
 
 // taking is one attempt to count a request in one limit.
 type taking struct {
-	use   use
-	limit int64
-	known int64         // counted, with the request
-	reset time.Duration // until all is free
-	retry time.Duration // > 0: it was refused
+	use    *use
+	limit  int64
+	remain int64         // after the request
+	retry  time.Duration // > 0: it was refused
 }
 
-func (t *taking) refused(known int64, retry time.Duration) {
-	t.known, t.retry = known, max(time.Millisecond, retry)
+func (t *taking) refused(remain int64, retry time.Duration) {
+	t.remain, t.retry = remain, max(time.Millisecond, retry)
 }
 
 // error tells the client which limit it ran into.
-func (t *taking) error(kind string) *llm.Error {
-	what := t.use.dim.String()
-	unit := " a minute"
+func (t *taking) error(of holder) *llm.Error {
+	what, unit := t.use.dim.String(), t.use.dim.unit()
 	if t.use.dim == parallel {
-		what, unit = "requests", " in flight"
+		what = requests.String()
 	}
 	h := http.Header{}
 	h.Set("x-ratelimit-limit-"+what, strconv.FormatInt(t.limit, 10))
-	h.Set("x-ratelimit-remaining-"+what, strconv.FormatInt(max(0, t.limit-t.known), 10))
+	h.Set("x-ratelimit-remaining-"+what, strconv.FormatInt(t.remain, 10))
 	h.Set("x-ratelimit-reset-"+what, t.retry.Round(time.Millisecond).String())
 	return &llm.Error{
-		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: kind, RetryAfter: t.retry, Header: h,
-		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s%s, %d counted", kind, t.limit, what, unit, t.known),
+		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: of.kind, RetryAfter: t.retry, Header: h,
+		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s, the request counts %d, about %d left", of, t.limit, unit, t.use.cost, t.remain),
 	}
 }
 
-// takeShare counts the request in this node's claim, which it may have to wait for.
-func (l *Limiter) takeShare(ctx context.Context, t *taking) error {
-	c := l.lock(t.use.id, t.use.dim)
-	c.limit = t.limit
-	if l.tryLocked(c, t) {
-		c.mu.Unlock()
-		return nil
-	}
-	timer := time.NewTimer(waitAtMost)
-	defer timer.Stop()
-	c.waiting += t.use.cost
-	defer func() {
-		c.waiting -= t.use.cost
-		if c.waiting == 0 {
-			c.least = 0
+// tryLocked counts the request on the own part and on what is borrowed; false: they are not enough.
+func (l *Limiter) tryLocked(c *counter, t *taking, v *view, now time.Duration) bool {
+	u := t.use
+	second := int64(now / time.Second)
+	c.touched = second
+	free := c.freeLocked(second)
+	u.second, u.own = second, max(0, min(free, u.cost))
+	if rest := u.cost - free; rest > 0 { // after overruns, free < 0, the loans must make up for them too
+		if len(c.lots) == 0 {
+			return false
 		}
-		c.mu.Unlock()
-	}()
-	for {
-		if c.least == 0 || t.use.cost < c.least {
-			c.least = t.use.cost
+		now = l.cfg.Clock() // a loan may have ended while the lock was long in coming
+		if c.borrowedLocked(now) < rest {
+			return false
 		}
-		if c.wake == nil {
-			c.wake = make(chan struct{})
-		}
-		wake := c.wake
-		c.mu.Unlock()
-		last := false
-		select {
-		case <-wake:
-		case <-timer.C:
-			last = true
-		case <-ctx.Done():
-			c.mu.Lock()
-			return &llm.Error{Kind: llm.Canceled, Message: "the client went away", Err: ctx.Err()}
-		}
-		c.mu.Lock()
-		c.waiting -= t.use.cost // tryLocked asks whether the others that wait leave room
-		done := l.tryLocked(c, t)
-		c.waiting += t.use.cost
-		if done {
-			return nil
-		}
-		if last {
-			now := l.cfg.Now()
-			t.refused(c.knownLocked(now.Unix()), c.retryLocked(now, t.use.cost, t.limit))
-			return nil
+		c.spendLocked(u, u.cost-u.own, now)
+		if c.dim == parallel && free < 0 { // the part has become smaller: what is above it moves to loans
+			c.spendLocked(&use{}, -free, now)
+			c.inUse += free
 		}
 	}
-}
-
-// tryLocked counts the request or refuses it; false: it must wait.
-func (l *Limiter) tryLocked(c *counter, t *taking) bool {
-	now, v := l.cfg.Now(), l.view.Load()
-	second := now.Unix()
-	known, cost := c.knownLocked(second), t.use.cost
-	c.used = second
-	if v.members > 1 && !c.opened && v.warm {
-		c.opened = true
-		c.claim = max(0, min(c.opening(v), c.roomLocked(v, second)))
+	c.changed = l.net.round.Load()
+	if c.dim == parallel {
+		c.inUse += u.own
+	} else if u.own > 0 {
+		c.window.add(second, u.own)
+		l.keepLocked(c, second)
 	}
-	fits := known+cost <= t.limit
-	if fits && v.members > 1 {
-		if !v.warm || c.claim < cost {
-			return !l.hopefulLocked(c, t, v, now, known)
-		}
-		c.claim -= cost
-	}
-	if !fits {
-		t.refused(known, c.retryLocked(now, cost, t.limit))
-		return true
-	}
-	c.countLocked(second, cost, v.round)
-	c.admitted += cost
-	t.known = known + cost
-	if c.dim != parallel {
-		t.reset = time.Duration(c.all.after(c.all.sum)) * time.Second
-	}
+	t.remain = c.remainLocked(v, now)
 	return true
 }
 
-// hopefulLocked says whether what waits already leaves room for the request: else it is
-// refused, as one more that waits in vain.
-func (l *Limiter) hopefulLocked(c *counter, t *taking, v *view, now time.Time, known int64) bool {
-	room := c.leftLocked(v, now.Unix()) - c.waiting
-	for _, i := range v.visible { // what is kept for those that are idle is not to be had
-		if len(c.peers) > i && c.peers[i].demand[0] == 0 {
-			room -= min(c.idle(), c.peers[i].claim)
-		}
-	}
-	if !v.warm || room >= t.use.cost {
-		return true
-	}
-	t.refused(known, c.retryLocked(now, t.use.cost, t.limit))
-	return false
-}
-
-// takeSmall lets the owner count the request, or counts it by the formula if the owner
-// does not answer.
-func (l *Limiter) takeSmall(t *taking, now time.Time, v *view) {
-	owner := l.ownerOf(t.use.id, v.ids)
-	c := l.lock(t.use.id, t.use.dim)
-	defer func() { c.mu.Unlock() }()
-	c.limit = t.limit
-	if owner != l.cfg.NodeID {
-		q := question{id: t.use.id, dim: t.use.dim, limit: t.limit, cost: t.use.cost, total: c.total, seq: c.seq}
-		if t.use.dim == parallel { // counted first, so that two requests do not ask with one count
-			c.countLocked(now.Unix(), 1, v.round)
-		}
-		c.mu.Unlock()
-		a, ok := l.ask(owner, q)
-		c = l.lock(t.use.id, t.use.dim)
-		if t.use.dim == parallel && (!ok || !a.admitted) {
-			c.countLocked(now.Unix(), -1, v.round)
-		}
-		if ok {
-			t.known, t.use.owned = a.known, t.use.dim != parallel
-			if !a.admitted {
-				t.refused(a.known, time.Duration(a.retry))
-			}
+// spendLocked takes n out of the loans that have not ended.
+func (c *counter) spendLocked(u *use, n int64, now time.Duration) {
+	k := 0
+	for i := range c.lots {
+		o := &c.lots[i]
+		if n == 0 {
 			return
 		}
-		l.metrics.unowned.Inc()
-		l.takePartLocked(c, t, now, v)
-		return
+		if now >= o.until || o.free == 0 {
+			continue
+		}
+		take := min(n, o.free)
+		n -= take
+		o.free -= take
+		o.last = now
+		if c.dim == parallel {
+			o.inUse += take
+		}
+		if k < mostLoans {
+			u.loans[k] = portion{peer: o.peer, boot: o.boot, stamp: o.stamp, n: take}
+			k++
+		}
 	}
-	if !v.warm {
-		l.takePartLocked(c, t, now, v)
-		return
-	}
-	known := c.knownLocked(now.Unix())
-	if known+t.use.cost > t.limit {
-		t.refused(known, c.retryLocked(now, t.use.cost, t.limit))
-		return
-	}
-	c.countLocked(now.Unix(), t.use.cost, v.round)
-	t.known = known + t.use.cost
-}
-
-// takePartLocked counts the request against this node's part of a small limit.
-func (l *Limiter) takePartLocked(c *counter, t *taking, now time.Time, v *view) {
-	known, own := c.knownLocked(now.Unix()), c.total
-	if c.dim != parallel {
-		c.own.advance(now.Unix())
-		own = c.own.sum
-	}
-	part := max(1, t.limit/int64(v.members))
-	if known >= t.limit || (own > 0 && own+t.use.cost > part) {
-		t.refused(known, c.retryLocked(now, t.use.cost, t.limit))
-		return
-	}
-	c.countLocked(now.Unix(), t.use.cost, v.round)
-	t.known = known + t.use.cost
 }
 
 // Settle puts the tokens that were used in the place of the estimate.
-func (h *Hold) Settle(used int64) {
+func (h *Hold) Settle(in, out int64) {
 	if h.l == nil || h.settled {
 		return
 	}
 	h.settled = true
-	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
+	now := h.l.cfg.Clock()
+	for i := range h.uses {
 		u := &h.uses[i]
-		if u.dim != tokens || used == u.cost {
+		used, ok := u.dim.used(max(0, in), max(0, out))
+		if !ok || used == u.cost {
 			continue
 		}
 		c := h.l.lock(u.id, u.dim)
-		c.countLocked(second, used-u.cost, round)
-		c.claim = max(0, c.claim-max(0, used-u.cost))
-		c.signalLocked()
+		if used < u.cost {
+			c.refundLocked(u, u.cost-used, now)
+		} else { // an overrun, which what is admitted later makes up for
+			second := int64(now / time.Second)
+			c.window.advance(second)
+			c.window.add(second, used-u.cost)
+			h.l.keepLocked(c, second)
+		}
+		c.changed = h.l.net.round.Load()
+		u.cost = used
 		c.mu.Unlock()
 	}
+}
+
+// refundLocked gives back n of what the use counts, out of the second that counted it: so
+// that nothing is free before its time.
+func (c *counter) refundLocked(u *use, n int64, now time.Duration) {
+	if own := min(n, u.own); own > 0 {
+		c.window.advance(int64(now / time.Second))
+		c.window.sub(u.second, own)
+		u.own -= own
+		n -= own
+		c.refunded = true
+	}
+	for i := range u.loans {
+		p := &u.loans[i]
+		if give := min(n, p.n); give > 0 {
+			p.n -= give
+			n -= give
+			c.giveLocked(portion{p.peer, p.boot, p.stamp, give}, now)
+		}
+	}
+	c.signalLocked()
+}
+
+// giveLocked puts a portion back into its lot, or on the way to the lender.
+func (c *counter) giveLocked(p portion, now time.Duration) {
+	for i := range c.lots {
+		if o := &c.lots[i]; o.peer == p.peer && o.boot == p.boot && o.stamp == p.stamp && now < o.until {
+			o.free += p.n
+			return
+		}
+	}
+	c.owe(p)
+}
+
+// owe notes what is to be given back.
+func (c *counter) owe(p portion) {
+	for i := range c.back {
+		if o := &c.back[i]; o.peer == p.peer && o.boot == p.boot && o.stamp == p.stamp {
+			o.n += p.n
+			return
+		}
+	}
+	c.back = append(c.back, p)
 }
 
 // Release ends the request: it is no more in flight, and if it was not settled its tokens
@@ -323,11 +248,10 @@ func (h *Hold) Release() {
 	if h.l == nil {
 		return
 	}
-	h.Settle(0)
-	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
+	h.Settle(0, 0)
+	for i := range h.uses {
 		if u := &h.uses[i]; u.dim == parallel {
-			h.l.giveBack(u, second, round)
+			h.l.land(u)
 		}
 	}
 	h.free()
@@ -335,37 +259,72 @@ func (h *Hold) Release() {
 
 // undo takes a request that another limit refused out of those that had admitted it.
 func (h *Hold) undo() {
-	second, round := h.l.cfg.Now().Unix(), h.l.roundNow()
-	for i := range h.uses[:h.n] {
-		h.l.giveBack(&h.uses[i], second, round)
+	now := h.l.cfg.Clock()
+	for i := range h.uses {
+		u := &h.uses[i]
+		if u.dim == parallel {
+			h.l.land(u)
+			continue
+		}
+		c := h.l.lock(u.id, u.dim)
+		c.refundLocked(u, u.cost, now)
+		c.changed = h.l.net.round.Load()
+		c.mu.Unlock()
 	}
 }
 
-func (l *Limiter) giveBack(u *use, second int64, round uint64) {
+// land ends a request in flight. Which one it is does not matter, so what is borrowed is
+// given back first.
+func (l *Limiter) land(u *use) {
 	c := l.lock(u.id, u.dim)
-	c.countLocked(second, -u.cost, round)
-	if !u.owned {
-		c.claim += u.cost
+	c.changed = l.net.round.Load()
+	lender := -1
+	over := c.freeLocked(c.touched) < 0 // the part has become smaller
+	for i := range c.lots {
+		if o := &c.lots[i]; o.inUse > 0 && !(over && c.inUse > 0) {
+			o.inUse--
+			o.free++
+			lender = o.peer
+			break
+		}
+	}
+	if lender < 0 {
+		c.inUse--
 	}
 	c.signalLocked()
-	limit, e := c.limit, c.entryLocked(second)
+	hurry := lender >= 0 && c.waiting == 0 && c.limit < hurryBelow
+	var word report
+	if hurry {
+		for i := range c.lots {
+			if c.lots[i].peer == lender {
+				c.lots[i].free = 0
+			}
+		}
+		word = c.reportLocked(lender, l.words.Add(1))
+	}
 	c.mu.Unlock()
-	if u.dim == parallel && limit < int64(smallFactor*l.view.Load().members) {
-		l.tellOwner(e)
+	if hurry {
+		l.sendReport(lender, word)
 	}
 }
 
 func (h *Hold) free() {
 	l := h.l
-	*h = Hold{}
+	*h = Hold{uses: h.uses[:0]}
 	l.pool.Put(h)
 }
 
-// Requests is how the limit of requests a minute stood; false: there is none.
+// Requests is how the tightest limit of requests a minute stood; false: there is none.
 func (h *Hold) Requests() (State, bool) { return h.states[requests], h.has[requests] }
 
-// Tokens is how the limit of tokens a minute stood; false: there is none.
+// Tokens is how the tightest limit of all tokens a minute stood; false: there is none.
 func (h *Hold) Tokens() (State, bool) { return h.states[tokens], h.has[tokens] }
+
+// InputTokens is how the tightest limit of prompt tokens a minute stood; false: there is none.
+func (h *Hold) InputTokens() (State, bool) { return h.states[input], h.has[input] }
+
+// OutputTokens is how the tightest limit of completion tokens a minute stood; false: there is none.
+func (h *Hold) OutputTokens() (State, bool) { return h.states[output], h.has[output] }
 
 // Seconds rounds a duration up to whole seconds, as Retry-After wants it.
 func Seconds(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }

@@ -2,8 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"errors"
-	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -12,32 +10,29 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
-const (
-	shardCount  = 64
-	smallFactor = 4                      // a limit below so many for each member is counted by its owner
-	waitAtMost  = 300 * time.Millisecond // for the next rounds
-	askAtMost   = 100 * time.Millisecond // for the owner of a small limit: a first call shakes hands, and without an answer each node admits one on its own
-)
+const shardCount = 64
 
 // Peers carries what limiters tell each other.
 type Peers interface {
-	// Send sends a frame to the member's Limiter.Receive, in order with earlier ones. It
-	// does not block; what cannot be sent is dropped. The frame is not changed afterwards.
+	// Send sends a frame to the member's Limiter.Receive, once or not at all. It does not
+	// block. The frame is not changed afterwards.
 	Send(node string, frame []byte)
-	// Ask sends a question to the member's Limiter.Answer and returns the answer.
+	// Ask sends a question to the member's Limiter.Answer, once or not at all, and returns
+	// the answer.
 	Ask(ctx context.Context, node string, question []byte) ([]byte, error)
 }
 
 // Config says where a Limiter stands in its cluster.
 type Config struct {
 	NodeID     string
-	Members    func() []string  // ids of all members, this one too; nil: this one alone
-	Peers      Peers            // nil: nobody is told anything
-	Now        func() time.Time // nil: time.Now
-	Boot       uint64           // differs in each run; 0: a random one
+	Members    func() []string // ids of all members, this one too, or none while they are not known; nil: this one alone
+	Peers      Peers           // nil: nobody is told or asked anything
+	Clock      clock.Func      // nil: clock.Boot
+	Boot       uint64          // differs in each run; 0: a random one
+	Tape       Tape            // outlives the process; nil: a restart forgets what was admitted
 	Registerer prometheus.Registerer
 }
 
@@ -46,8 +41,9 @@ type Limiter struct {
 	cfg     Config
 	metrics metrics
 	boot    uint64
-	started time.Time
-	seed    maphash.Seed
+	tape    recorder
+	words   atomic.Int64 // numbers questions and reports
+	before  history      // of the last run, from the tape
 	shards  [shardCount]shard
 	net     network
 	view    atomic.Pointer[view]
@@ -61,25 +57,24 @@ type shard struct {
 	counters map[uint64]*counter // guarded by mu
 }
 
-// New makes a Limiter that has counted nothing.
+// New makes a Limiter that has counted what its tape holds.
 func New(cfg Config) *Limiter {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	if cfg.Clock == nil {
+		cfg.Clock = clock.Boot
 	}
 	if cfg.Boot == 0 {
 		cfg.Boot = rand.Uint64() | 1 //nolint:gosec // tells runs apart, guards nothing
 	}
-	l := &Limiter{
-		cfg: cfg, boot: cfg.Boot, started: cfg.Now(), seed: maphash.MakeSeed(),
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	l := &Limiter{cfg: cfg, boot: cfg.Boot, stop: make(chan struct{}), done: make(chan struct{})}
 	l.net.index = make(map[string]int)
 	for i := range l.shards {
 		l.shards[i].counters = make(map[uint64]*counter)
 	}
 	l.pool.New = func() any { return new(Hold) }
 	l.metrics = newMetrics(cfg.Registerer)
-	l.look(l.started)
+	now := cfg.Clock()
+	l.remember(now)
+	l.lookAgain(now)
 	return l
 }
 
@@ -105,15 +100,6 @@ func (l *Limiter) run() {
 		}
 	}
 }
-
-func (l *Limiter) members() []string {
-	if l.cfg.Members == nil {
-		return nil
-	}
-	return l.cfg.Members()
-}
-
-func (l *Limiter) roundNow() uint64 { return l.view.Load().round }
 
 // each calls f for each counter with its lock held, and forgets those it returns false for.
 func (l *Limiter) each(f func(c *counter) bool) {
@@ -163,11 +149,6 @@ func (l *Limiter) lock(id uint64, dim dimension) *counter {
 	}
 }
 
-// idOf names a limit alike on all nodes.
-func idOf(kind, id string, dim dimension) uint64 {
-	return mix(xxhash.Sum64String(id), xxhash.Sum64String(kind)+uint64(dim))
-}
-
 func hashNode(id string) uint64 { return xxhash.Sum64String(id) }
 
 // mix is a 64-bit finalizer of a and b, for rendezvous hashing.
@@ -178,76 +159,4 @@ func mix(a, b uint64) uint64 {
 	x ^= x >> 27
 	x *= 0x94d049bb133111eb
 	return x ^ x>>31
-}
-
-// ownerOf is the member that counts a small limit.
-func (l *Limiter) ownerOf(id uint64, members []string) string {
-	owner, best := l.cfg.NodeID, uint64(0)
-	for _, m := range members {
-		if w := mix(id, hashNode(m)); w >= best {
-			owner, best = m, w
-		}
-	}
-	return owner
-}
-
-// ask lets the owner count the request; ok is false if it did not answer in time.
-func (l *Limiter) ask(owner string, q question) (a answer, ok bool) {
-	if l.cfg.Peers == nil {
-		return answer{}, false
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), askAtMost)
-	defer cancel()
-	b, err := l.cfg.Peers.Ask(ctx, owner, q.encode())
-	if err != nil {
-		return answer{}, false
-	}
-	a, err = parseAnswer(b)
-	return a, err == nil
-}
-
-var errCold = errors.New("this node has just started and does not know the counts of its last run")
-
-// Answer counts a request of another member against a limit that this node owns.
-func (l *Limiter) Answer(node string, b []byte) ([]byte, error) {
-	q, err := parseQuestion(b)
-	if err != nil {
-		return nil, err
-	}
-	if !l.view.Load().warm {
-		return nil, errCold
-	}
-	now := l.cfg.Now()
-	l.net.mu.Lock()
-	i, _ := l.net.peerLocked(node)
-	l.net.mu.Unlock()
-	c := l.lock(q.id, q.dim)
-	defer c.mu.Unlock()
-	c.limit = q.limit
-	if q.dim == parallel {
-		if p := c.peerLocked(i); q.seq >= p.seq {
-			p.total, p.seq, p.heard = q.total, q.seq, true
-		}
-	}
-	known := c.knownLocked(now.Unix())
-	a := answer{admitted: known+q.cost <= q.limit, known: known}
-	if !a.admitted {
-		a.retry = int64(c.retryLocked(now, q.cost, q.limit))
-		return a.encode(), nil
-	}
-	a.known += q.cost
-	if q.dim == parallel {
-		p := c.peerLocked(i)
-		p.total, p.seq = q.total+q.cost, q.seq+1
-		c.used = now.Unix()
-	} else {
-		c.countLocked(now.Unix(), q.cost, l.roundNow())
-	}
-	return a.encode(), nil
-}
-
-// Request is what is to be admitted.
-type Request struct {
-	Principal *resource.Principal
-	Tokens    int64 // estimate of all tokens, prompt and completion
 }

@@ -1,52 +1,42 @@
 package ratelimit
 
 import (
-	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
 	roundEvery  = 100 * time.Millisecond
-	freshFor    = 180 * time.Millisecond // a peer whose last frame is older is not visible
-	lostAfter   = time.Second            // a peer that was silent so long is told everything
-	repeat      = 3                      // rounds in which a change is told
-	lagAllowed  = 10                     // rounds that a peer may be behind before it is told everything
-	frameLimit  = 4096                   // entries
-	settleAfter = 300 * time.Millisecond // after the start, peers have told what they knew
+	repeat      = 3           // rounds in which a change is told
+	reportEvery = 10          // rounds, of what is held without change
+	wordFor     = time.Minute // a peer that says nothing of what it holds for so long holds nothing
+	retellEvery = 5           // seconds between two tellings of refunds to the tape
+	turnEvery   = handover    // after which the tape's old side is of no use
 )
 
 // peer is another member.
 type peer struct {
 	id      string
 	hash    uint64
-	boot    uint64
-	round   uint64 // of its last frame
-	at      time.Time
-	hears   bool // its last frame said that it hears us
-	behind  bool // it has missed rounds: tell it everything
-	restart bool // it has started anew: tell it what we know of its last run
-	told    bool // it has answered since our start
-}
-
-// view is what all counters share in one round.
-type view struct {
-	round   uint64
-	ids     []string // of all members, as configured
-	members int      // at least 1
-	visible []int    // indices into peers
-	me      uint64
-	hashes  []uint64 // of all peers, by index
-	warm    bool
+	boot    uint64    // its run; 0: it has not spoken
+	old     [4]uint64 // its runs before
+	no      uint64    // of its last frame
+	agreed  uint64    // the membership version under which it said that it is settled
+	mute    time.Duration
+	muteFor time.Duration
 }
 
 // network is the limiter's side of the rounds.
 type network struct {
-	mu    sync.Mutex // guards the fields below
-	peers []*peer    // by index; never removed
-	index map[string]int
-	round uint64
+	round atomic.Uint64
+
+	mu     sync.Mutex // guards the fields below
+	peers  []*peer    // by index; never removed
+	index  map[string]int
+	frames uint64
+	turned time.Duration
 }
 
 // peerLocked finds or makes the peer with the id.
@@ -54,337 +44,290 @@ func (n *network) peerLocked(id string) (int, *peer) {
 	if i, ok := n.index[id]; ok {
 		return i, n.peers[i]
 	}
-	p := &peer{id: id, hash: hashNode(id), behind: true}
+	p := &peer{id: id, hash: hashNode(id)}
 	n.peers = append(n.peers, p)
 	n.index[id] = len(n.peers) - 1
 	return len(n.peers) - 1, p
 }
 
-// Round begins a round: it makes this node's claims anew and sends them to its peers.
-// Start calls it every 100 ms.
-func (l *Limiter) Round() {
-	now := l.cfg.Now()
-	v := l.look(now)
-	var changed, all []entry
-	l.each(func(c *counter) bool {
-		c.roundLocked(v, now)
-		if c.idleLocked(now.Unix()) {
-			return false
-		}
-		e := c.entryLocked(now.Unix())
-		all = append(all, e)
-		if v.round-c.changed <= repeat {
-			changed = append(changed, e)
-		}
-		return true
-	})
-	l.send(v, changed, all, now)
-}
-
-// look makes the view of a new round.
-func (l *Limiter) look(now time.Time) *view {
-	members := l.members()
-	n := &l.net
+func (n *network) idOf(i int) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.round++
-	v := &view{round: n.round, ids: members, members: max(1, len(members)), me: hashNode(l.cfg.NodeID)}
-	warm := true
-	for _, id := range members {
-		if id == l.cfg.NodeID {
-			continue
-		}
-		i, p := n.peerLocked(id)
-		if now.Sub(p.at) <= freshFor && p.hears {
-			v.visible = append(v.visible, i)
-		}
-		warm = warm && p.told
-	}
-	for _, p := range n.peers {
-		v.hashes = append(v.hashes, p.hash)
-	}
-	v.warm = warm || now.Sub(l.started) >= settleAfter
-	l.view.Store(v)
-	return v
+	return n.peers[i].id
 }
 
-// send tells each peer what has changed, or everything.
-func (l *Limiter) send(v *view, changed, all []entry, now time.Time) {
-	if l.cfg.Peers == nil || v.members < 2 {
+func (n *network) hashOf(i int) uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers[i].hash
+}
+
+// muteOf is until when the peer is not asked.
+func (n *network) muteOf(i int) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.peers[i].mute
+}
+
+// heard notes whether the peer has answered.
+func (n *network) heard(i int, ok bool, now time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.peers[i]
+	if ok {
+		p.mute, p.muteFor = 0, 0
 		return
 	}
-	type message struct {
-		to string
-		b  []byte
-	}
-	var out []message
+	p.muteFor = min(max(muteFirst, 2*p.muteFor), muteMost)
+	p.mute = now + p.muteFor
+}
+
+// meet notes which run of the peer has spoken; stale: it is over.
+func (l *Limiter) meet(node string, boot uint64) (i int, stale bool) {
 	n := &l.net
 	n.mu.Lock()
-	f := frame{boot: l.boot, round: v.round, seen: n.seenLocked(now)}
-	var small []byte
-	for i, p := range n.peers {
-		if !slices.Contains(v.ids, p.id) {
-			continue
-		}
-		if !p.behind && !p.restart {
-			if small == nil {
-				f.entries, f.yours = changed[:min(len(changed), frameLimit)], nil
-				small = f.encode()
-			}
-			out = append(out, message{p.id, small})
-			continue
-		}
-		g := f
-		g.entries, g.yours = all[:min(len(all), maxEntries)], nil
-		if p.restart {
-			g.yours = l.knownOf(i, now.Unix())
-		}
-		p.behind, p.restart = false, false
-		out = append(out, message{p.id, g.encode()})
+	i, p := n.peerLocked(node)
+	if p.boot == boot {
+		n.mu.Unlock()
+		return i, false
 	}
+	if slices.Contains(p.old[:], boot) {
+		n.mu.Unlock()
+		return i, true
+	}
+	first := p.boot == 0
+	copy(p.old[1:], p.old[:3])
+	p.old[0], p.boot, p.no, p.mute, p.muteFor = p.boot, boot, 0, 0, 0
 	n.mu.Unlock()
-	for _, m := range out {
-		l.cfg.Peers.Send(m.to, m.b)
+	if first {
+		return i, false // what the tape says that it holds may be this run's
 	}
-}
-
-// seenLocked lists the peers that this node hears.
-func (n *network) seenLocked(now time.Time) (seen []sighting) {
-	for _, p := range n.peers {
-		if now.Sub(p.at) <= freshFor {
-			seen = append(seen, sighting{p.hash, p.round})
-		}
-	}
-	return seen
-}
-
-// tellOwner tells the owner of a small limit between the rounds that a request has ended.
-func (l *Limiter) tellOwner(e entry) {
-	v := l.view.Load()
-	owner := l.ownerOf(e.id, v.ids)
-	if v.members < 2 || owner == l.cfg.NodeID || l.cfg.Peers == nil {
-		return
-	}
-	l.net.mu.Lock()
-	f := frame{boot: l.boot, round: l.net.round, seen: l.net.seenLocked(l.cfg.Now()), entries: []entry{e}}
-	l.net.mu.Unlock()
-	l.cfg.Peers.Send(owner, f.encode())
-}
-
-// knownOf lists what the peer admitted before it started anew.
-func (l *Limiter) knownOf(i int, second int64) (es []entry) {
 	l.each(func(c *counter) bool {
-		if len(c.peers) > i && c.peers[i].ring != nil {
-			r := c.peers[i].ring
-			r.advance(second)
-			if r.sum > 0 && len(es) < maxEntries {
-				es = append(es, entry{id: c.id, dim: c.dim, window: r.sum})
-			}
+		if len(c.peers) > i { // its requests in flight have ended with it
+			p := &c.peers[i]
+			p.held, p.seq, p.closed, p.askNo, p.askN = 0, 0, 0, 0, 0
 		}
 		return true
 	})
-	return es
+	return i, false
 }
 
-// Receive takes in a frame that a member has sent. The frames of one sender come in order.
+// post is what one round tells.
+type post struct {
+	hints []hint
+	to    []letter // by the peers' index
+}
+
+// letter is what one peer alone is told.
+type letter struct {
+	returns []giveBack
+	reports []report
+}
+
+func (p *post) letter(i int) *letter {
+	for len(p.to) <= i {
+		p.to = append(p.to, letter{})
+	}
+	return &p.to[i]
+}
+
+// Round gives back what was borrowed in vain, and tells peers what is left here. Start calls
+// it every 100 ms. Nothing that must hold depends on when it runs.
+func (l *Limiter) Round() {
+	now := l.cfg.Clock()
+	v := l.lookAgain(now)
+	l.net.round.Add(1)
+	var out post
+	l.each(func(c *counter) bool { return l.roundLocked(c, v, now, &out) })
+	l.turn(v, now)
+	l.send(v, &out)
+	l.agree(v)
+}
+
+func (l *Limiter) roundLocked(c *counter, v *view, now time.Duration, out *post) bool {
+	second := int64(now / time.Second)
+	round := l.net.round.Load()
+	c.tidyLocked(now, round)
+	for _, p := range c.back {
+		b := out.letter(p.peer)
+		b.returns = append(b.returns, giveBack{c.id, c.dim, p.boot, p.stamp, p.n})
+	}
+	c.back = c.back[:0]
+	recent := round-c.changed <= repeat
+	if c.dim == parallel {
+		for i := range c.peers {
+			p := &c.peers[i]
+			if p.lent() > 0 && now-p.word > wordFor {
+				p.held, p.closed = 0, max(p.closed, p.askNo)
+			}
+			if p.shut > 0 && (recent || round%reportEvery == 0) {
+				b := out.letter(i)
+				b.reports = append(b.reports, c.reportLocked(i, l.words.Add(1)))
+			}
+		}
+	}
+	if c.refunded && second-c.retold >= retellEvery {
+		l.retellLocked(c, second)
+	}
+	if c.limit >= 0 && recent {
+		c.partLocked(v, c.limit)
+		out.hints = append(out.hints, hint{c.id, c.dim, max(0, c.freeLocked(second))})
+	}
+	return !c.idleLocked(second)
+}
+
+// tidyLocked ends the loans that are over, or of no use.
+func (c *counter) tidyLocked(now time.Duration, round uint64) {
+	c.lots = slices.DeleteFunc(c.lots, func(o lot) bool {
+		over := now >= o.until
+		if o.free > 0 && (over || now-o.last >= unusedFor) {
+			c.changed = round
+			if c.dim != parallel {
+				c.owe(portion{o.peer, o.boot, o.stamp, o.free})
+				return true
+			}
+			o.free = 0
+		}
+		return over && o.free == 0 && o.inUse == 0
+	})
+	if c.dim != parallel {
+		return
+	}
+	for i := range c.lots {
+		if o := &c.lots[i]; o.free > 0 && (now >= o.until || now-o.last >= unusedFor) {
+			o.free = 0
+		}
+	}
+}
+
+// reportLocked says what this node holds of the peer's part.
+func (c *counter) reportLocked(i int, seq int64) report {
+	return report{id: c.id, held: c.heldOf(i), closed: c.peerLocked(i).shut, seq: seq}
+}
+
+// send posts a round.
+func (l *Limiter) send(v *view, out *post) {
+	if l.cfg.Peers == nil {
+		return
+	}
+	for hints := range slices.Chunk(out.hints, maxItems) {
+		f := l.newFrame()
+		f.hints = hints
+		b := f.encode()
+		for _, i := range v.others {
+			l.cfg.Peers.Send(l.net.idOf(i), b)
+		}
+	}
+	for i := range out.to {
+		id := l.net.idOf(i)
+		for part := range slices.Chunk(out.to[i].returns, maxItems) {
+			f := l.newFrame()
+			f.returns = part
+			l.cfg.Peers.Send(id, f.encode())
+		}
+		for part := range slices.Chunk(out.to[i].reports, maxItems) {
+			f := l.newFrame()
+			f.reports = part
+			l.cfg.Peers.Send(id, f.encode())
+		}
+	}
+}
+
+// sendReport posts one report between the rounds.
+func (l *Limiter) sendReport(i int, r report) {
+	if l.cfg.Peers == nil {
+		return
+	}
+	f := l.newFrame()
+	f.reports = []report{r}
+	l.cfg.Peers.Send(l.net.idOf(i), f.encode())
+}
+
+func (l *Limiter) newFrame() frame {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	l.net.frames++
+	return frame{boot: l.boot, no: l.net.frames}
+}
+
+// Receive takes in a frame that a member has sent.
 func (l *Limiter) Receive(node string, b []byte) error {
 	f, err := parseFrame(b)
 	if err != nil {
 		return err
 	}
-	now := l.cfg.Now()
-	i, reborn, ok := l.hear(node, f, now)
-	if !ok {
+	i, stale := l.meet(node, f.boot)
+	if stale || !l.net.fresh(i, f) {
 		return nil
 	}
-	second := now.Unix()
-	if reborn {
-		l.each(func(c *counter) bool {
-			if len(c.peers) > i {
-				p := &c.peers[i]
-				p.total, p.heard, p.claim, p.demand, p.seq = 0, false, 0, [2]int64{}, 0
+	now := l.cfg.Clock()
+	second := int64(now / time.Second)
+	for k := range f.hints {
+		h := &f.hints[k]
+		if c := l.find(h.id); c != nil {
+			p := c.peerLocked(i)
+			p.left, p.known = max(0, h.left), true
+			if p.left > 0 {
+				p.hopeless = 0
+			} else if p.hopeless <= now {
+				p.hopeless = now + hopeAfter
 			}
-			return true
-		})
-	}
-	for k := range f.entries {
-		c := l.lock(f.entries[k].id, f.entries[k].dim)
-		if c.changed == 0 { // tell the peers that this node claims little of it
-			c.changed = l.roundNow()
+			c.mu.Unlock()
 		}
-		c.hearLocked(i, &f.entries[k], second)
-		if c.dim == parallel {
+	}
+	for k := range f.returns {
+		r := &f.returns[k]
+		c := l.find(r.id)
+		if c == nil {
+			continue
+		}
+		if r.boot == l.boot && c.dim != parallel {
+			c.window.advance(second)
+			c.window.sub(r.stamp, r.n)
+			c.refunded = true
+			c.changed = l.net.round.Load()
 			c.signalLocked()
 		}
 		c.mu.Unlock()
 	}
-	for k := range f.yours {
-		c := l.lock(f.yours[k].id, f.yours[k].dim)
-		c.restoreLocked(f.yours[k].window, second)
-		c.mu.Unlock()
+	for k := range f.reports {
+		if c := l.find(f.reports[k].id); c != nil {
+			if c.dim == parallel {
+				c.heedLocked(i, f.reports[k], now)
+				c.changed = l.net.round.Load()
+				c.signalLocked()
+			}
+			c.mu.Unlock()
+		}
 	}
 	return nil
 }
 
-// hear notes that the peer has spoken.
-func (l *Limiter) hear(node string, f *frame, now time.Time) (i int, reborn, ok bool) {
-	n := &l.net
+// fresh says that a frame was not seen before.
+func (n *network) fresh(i int, f *frame) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	i, p := n.peerLocked(node)
-	if p.boot == f.boot && f.round < p.round {
-		return i, false, false
+	p := n.peers[i]
+	if p.boot != f.boot || f.no <= p.no {
+		return false
 	}
-	reborn = p.boot != f.boot
-	p.restart = p.restart || reborn
-	p.behind = p.behind || reborn || now.Sub(p.at) > lostAfter
-	p.boot, p.round, p.at = f.boot, f.round, now
-	p.hears = false
-	me := hashNode(l.cfg.NodeID)
-	for _, s := range f.seen {
-		if s.node == me {
-			p.hears = s.round <= n.round
-			p.behind = p.behind || s.round+lagAllowed < n.round
-			// Its first frame after hearing us holds what it knows of our last run.
-			p.told = p.told || p.hears
-		}
-	}
-	return i, reborn, true
+	p.no = f.no
+	return true
 }
 
-// roundLocked makes the counter's claim for the next round.
-func (c *counter) roundLocked(v *view, now time.Time) {
-	c.sent = [2]int64{c.admitted + c.waiting, c.sent[0]}
-	if c.sent[0] != 0 || c.sent[1] != 0 {
-		c.changed = v.round
+// find is the counter, locked; nil: there is none.
+func (l *Limiter) find(id uint64) *counter {
+	s := &l.shards[id%shardCount]
+	s.mu.RLock()
+	c := s.counters[id]
+	s.mu.RUnlock()
+	if c == nil {
+		return nil
 	}
-	c.admitted = 0
-	if c.limit < 0 || v.members < 2 {
-		c.claim = c.idle()
-		c.least = 0
-		return
+	c.mu.Lock()
+	if c.dead {
+		c.mu.Unlock()
+		return nil
 	}
-	before := c.claim
-	second := now.Unix()
-	room, share := c.roomLocked(v, second), c.shareLocked(v, second)
-	c.claim = max(0, min(room, share))
-	c.opened = true
-	if c.claim != before {
-		c.changed = v.round
-	}
-	if c.waiting > 0 || c.wake != nil {
-		c.signalLocked()
-	}
-}
-
-// leftLocked is what may still be admitted: of the limit, by the counts of all, and of the
-// part of the limit that the visible nodes may use, by their own. Parts of two sides of a
-// partition sum up to the limit, so both together stay below it.
-func (c *counter) leftLocked(v *view, second int64) int64 {
-	known := c.knownLocked(second)
-	hidden := int64(0)
-	for i := range c.peers {
-		p := &c.peers[i]
-		if slices.Contains(v.visible, i) {
-			continue
-		}
-		if c.dim == parallel {
-			hidden += p.total
-		} else if p.ring != nil {
-			p.ring.advance(second)
-			hidden += p.ring.sum
-		}
-	}
-	part := c.limit * int64(len(v.visible)+1) / int64(v.members)
-	return min(c.limit-known, part-(known-hidden))
-}
-
-// opening is what a node may admit of a limit that it has not spoken of.
-func (c *counter) opening(v *view) int64 {
-	return max(1, c.limit/int64(2*v.members))
-}
-
-// idle is the claim of a node that has no demand while others have: one request, so that
-// its next one need not wait.
-func (c *counter) idle() int64 {
-	if c.dim == tokens {
-		return 0 // one token is of no use
-	}
-	return 1
-}
-
-// roomLocked is what the counts and the others' claims leave over.
-func (c *counter) roomLocked(v *view, second int64) int64 {
-	room := c.leftLocked(v, second)
-	for _, i := range v.visible {
-		if len(c.peers) > i && c.peers[i].heard {
-			room -= c.peers[i].claim
-		} else {
-			room -= c.opening(v)
-		}
-	}
-	return room
-}
-
-// shareLocked is this node's part of what is left, by the demand of the last rounds.
-func (c *counter) shareLocked(v *view, second int64) int64 {
-	left := c.leftLocked(v, second)
-	mine := min(c.sent[0], c.sent[1]) // the others surely know of it
-	sum, idle := mine, int64(0)
-	rivals := []uint64{}
-	for _, i := range v.visible {
-		d := int64(0)
-		if len(c.peers) > i {
-			d = max(c.peers[i].demand[0], c.peers[i].demand[1])
-		}
-		if d == 0 {
-			idle++
-			continue
-		}
-		sum += d
-		rivals = append(rivals, v.hashes[i])
-	}
-	if sum == 0 {
-		return max(1, left/int64(2*(len(v.visible)+1)))
-	}
-	if mine == 0 {
-		return c.idle()
-	}
-	left -= idle * c.idle()
-	rank := int64(rankOf(c.id, v.me, rivals, second))
-	share := left / sum * mine
-	share += left % sum * mine / sum
-	if left > 0 && rank < left-floorSum(left, sum, mine, c, v) {
-		share++
-	}
-	if c.least > share { // nobody's part is enough for its request: one takes all
-		if rank == 0 {
-			return min(left, c.least)
-		}
-		return 0
-	}
-	return share
-}
-
-// floorSum is what the rounded down parts of all nodes sum up to.
-func floorSum(left, sum, mine int64, c *counter, v *view) int64 {
-	part := func(d int64) int64 { return left/sum*d + left%sum*d/sum }
-	n := part(mine)
-	for _, i := range v.visible {
-		if len(c.peers) > i {
-			n += part(max(c.peers[i].demand[0], c.peers[i].demand[1]))
-		}
-	}
-	return n
-}
-
-// rankOf is this node's place among its rivals, which moves every second.
-func rankOf(id, me uint64, rivals []uint64, second int64) int {
-	mine, rank := mix(id^uint64(second), me), 0
-	for _, r := range rivals {
-		if cmp.Compare(mix(id^uint64(second), r), mine) < 0 {
-			rank++
-		}
-	}
-	return rank
+	return c
 }

@@ -5,20 +5,24 @@ import "github.com/conclave-llm/conclave/resource"
 // maxFallbacks is how many fallbacks of a model are looked at.
 const maxFallbacks = 8
 
-// fallbacks returns the models that stand in for model, in its order: those that exist and
-// that the principal may use. A fallback's own fallbacks are not followed, so that the list
-// in the model's record is all that can answer for it.
+// fallbacks returns the models that stand in for model, in their order: those that the
+// client names, else those of the model that exist and that every level allows. A fallback's
+// own fallbacks are not followed, so that one list is all that can answer for a model.
 func (p *planner) fallbacks(model *resource.Model) []*resource.Model {
 	out := p.scratch.models[:0]
-	for _, name := range model.Fallbacks {
+	if p.q.NoFallbacks {
+		return out
+	}
+	names, configured := p.q.Fallbacks, false
+	if len(names) == 0 {
+		names, configured = model.Fallbacks, true
+	}
+	for _, name := range names {
 		if len(out) == maxFallbacks {
 			break
 		}
 		m, ok := p.cat.Model(name)
-		if !ok || m.ID == model.ID {
-			continue
-		}
-		if p.q.Principal != nil && !p.q.Principal.AllowsModel(name) {
+		if !ok || m.ID == model.ID || configured && !resource.LevelsAllow(p.q.Levels, m) {
 			continue
 		}
 		out = append(out, m)

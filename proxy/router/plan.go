@@ -57,7 +57,7 @@ func (p *planner) add(out []Target, model *resource.Model) []Target {
 		return out
 	}
 	p.score(model, cands)
-	room := attempts(model)
+	room := p.q.attempts(model)
 	for room > 0 && len(cands) > 0 {
 		level := 1
 		for level < len(cands) && cands[level].deployment.Order == cands[0].deployment.Order {

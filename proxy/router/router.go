@@ -29,8 +29,15 @@ type Target struct {
 
 // Query is what a plan depends on beside the model.
 type Query struct {
-	Principal *resource.Principal // fallbacks that it may not use are left out; nil: all allowed
-	SessionID string              // requests with the same one prefer the same deployment; "": none
+	Levels    []resource.Level // configured fallbacks that one does not allow are left out
+	SessionID string           // requests with the same one prefer the same deployment; "": none
+
+	// What the client wants in the place of what is configured. Who fills it in has checked
+	// that the models may be used.
+	Fallbacks   []string // if there are any
+	NoFallbacks bool
+	Retries     int // further attempts of each model, if HasRetries
+	HasRetries  bool
 }
 
 // Router makes plans. It is safe for concurrent use.
@@ -81,9 +88,9 @@ func (r *Router) Plan(cat *resource.Catalog, model *resource.Model, q Query) ([]
 	defer r.release(s)
 	p := planner{r: r, cat: cat, q: q, now: r.now().UnixNano(), scratch: s}
 	fallbacks := p.fallbacks(model)
-	room := attempts(model)
+	room := q.attempts(model)
 	for _, m := range fallbacks {
-		room += attempts(m)
+		room += q.attempts(m)
 	}
 	out := p.add(make([]Target, 0, room), model)
 	repeat := !p.probing
@@ -94,11 +101,11 @@ func (r *Router) Plan(cat *resource.Catalog, model *resource.Model, q Query) ([]
 	switch {
 	case len(out) == 0 && lone.Deployment != nil && len(fallbacks) == 0:
 		out = append(out, lone)
-		return pad(out, attempts(model)), nil
+		return pad(out, q.attempts(model)), nil
 	case len(out) == 0:
 		return nil, p.refusal(model)
 	case len(fallbacks) == 0 && repeat:
-		return pad(out, attempts(model)), nil
+		return pad(out, q.attempts(model)), nil
 	}
 	return out, nil
 }
@@ -114,7 +121,11 @@ func pad(out []Target, n int) []Target {
 	return out
 }
 
-func attempts(m *resource.Model) int {
+// attempts is how many attempts at the model's deployments are made at most.
+func (q *Query) attempts(m *resource.Model) int {
+	if q.HasRetries {
+		return q.Retries + 1
+	}
 	if m.Retries == nil {
 		return resource.DefaultRetries + 1
 	}

@@ -57,6 +57,8 @@ type Attempt struct {
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
+	// MaxBody bounds an answer that is not a stream, in bytes. 0 means what the client's Config says.
+	MaxBody int64
 	// Waits, if set, is called by a stream's Next before it waits for the provider: all events
 	// that have come so far were returned. It is the moment to push them out.
 	Waits func()

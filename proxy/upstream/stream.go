@@ -59,12 +59,21 @@ func (s *Stream) Next() ([]byte, error) {
 		switch {
 		case !show:
 		case e.Cut: // whole, but for the blank line after it
-			return append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n'), nil
+			return s.shown(append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n'), e), nil
 		default:
-			return e.Raw, nil
+			return s.shown(e.Raw, e), nil
 		}
 	}
 	return nil, s.end
+}
+
+// shown is an event as the client may see it: without our key, where it is one of the
+// vendor's own that may tell of an error.
+func (s *Stream) shown(raw []byte, e llm.Event) []byte {
+	if len(e.Type) == 0 {
+		return raw
+	}
+	return hideKey(raw, s.attempt.Key)
 }
 
 // take reads an event with data and says whether the client may see it.
@@ -90,7 +99,7 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 		return false, err
 	case r.HasError:
 		// The event's bytes go with the reader's buffer, the error's stay.
-		body := append([]byte(nil), e.Data...)
+		body := hideKey(append([]byte(nil), e.Data...), s.attempt.Key)
 		return false, s.attempt.Provider.Codec.Classify(s.client.cfg.Now(), 200, nil, body)
 	}
 	s.mark()

@@ -6,6 +6,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -239,7 +240,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	case isStream:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
-	body, err := cl.readAll(res.ContentLength, c.cfg.MaxBody, false)
+	body, err := cl.readAll(res.ContentLength, cmp.Or(a.MaxBody, c.cfg.MaxBody), false)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +258,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 // hideKey takes the provider's key out of an error: some providers repeat it there, and the
 // body of an error goes to the client.
 func hideKey(body []byte, key string) []byte {
-	if key == "" {
+	if key == "" || !bytes.Contains(body, []byte(key)) {
 		return body
 	}
 	return bytes.ReplaceAll(body, []byte(key), []byte("(hidden)"))
@@ -265,6 +266,14 @@ func hideKey(body []byte, key string) []byte {
 
 func invalidResponse(message string) *llm.Error {
 	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: message}
+}
+
+// tooLarge is an answer over the limit. It has cost what it has cost: nobody else is asked.
+func tooLarge(limit int64) *llm.Error {
+	return &llm.Error{
+		Kind: llm.TooLarge, Status: http.StatusBadGateway, Code: "response_too_large", NoRetry: true,
+		Message: fmt.Sprintf("The answer is larger than %d bytes.", limit),
+	}
 }
 
 // isType says whether the content type is typ, whatever its parameters.
@@ -278,7 +287,7 @@ func equalFold(a, b string) bool { return bytes.EqualFold([]byte(a), []byte(b)) 
 // readAll reads the body to its end. What is over the limit is an error, or cut off if cut.
 func (cl *call) readAll(size, limit int64, cut bool) ([]byte, error) {
 	if size > limit && !cut {
-		return nil, invalidResponse("The provider's response is too large.")
+		return nil, tooLarge(limit)
 	}
 	if size < 0 {
 		size = 2 << 10
@@ -298,7 +307,7 @@ func (cl *call) readAll(size, limit int64, cut bool) ([]byte, error) {
 		case int64(len(buf)) > limit && cut:
 			return buf[:limit], nil
 		case int64(len(buf)) > limit:
-			return nil, invalidResponse("The provider's response is too large.")
+			return nil, tooLarge(limit)
 		case err == io.EOF: //nolint:errorlint // a body returns the very value
 			return buf, nil
 		case err != nil:

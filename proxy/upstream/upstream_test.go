@@ -208,7 +208,7 @@ func TestDo_Errors(t *testing.T) {
 		{"error in a good answer", 200, map[string]string{"Content-Type": "application/json"}, `{"error":{"message":"m","code":503}}`, llm.Unavailable, "503", 0, true},
 		{"not JSON", 200, map[string]string{"Content-Type": "application/json"}, `<html>`, llm.Upstream, "invalid_response", 0, false},
 		{"unasked stream", 200, map[string]string{"Content-Type": "text/event-stream"}, done, llm.Upstream, "invalid_response", 0, false},
-		{"too large", 200, map[string]string{"Content-Type": "application/json"}, `{"a":"` + strings.Repeat("x", 3000) + `"}`, llm.Upstream, "invalid_response", 0, false},
+		{"too large", 200, map[string]string{"Content-Type": "application/json"}, `{"a":"` + strings.Repeat("x", 3000) + `"}`, llm.TooLarge, "response_too_large", 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -420,6 +420,35 @@ func BenchmarkDo(b *testing.B) {
 					}
 				}
 				ans.Close()
+			}
+		})
+	}
+}
+
+// What providers repeat of our key in a stream reaches no client.
+func TestDo_StreamHidesKey(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, event string }{
+		{"error", `data: {"error":{"message":"bad key KEY"}}` + "\n\n"},
+		{"a vendor's event", "event: error\ndata: bad key KEY\n\n"},
+		{"a vendor's event in JSON", "event: error\ndata: {\"detail\":\"bad key KEY\"}\n\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			const key = "sk-provider-0123456789"
+			c, a := serve(t, upstream.Config{}, events(delta, strings.ReplaceAll(tt.event, "KEY", key)))
+			a.Stream, a.Key = true, key
+			ans, err := c.Do(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ans.Close()
+			got, err := readStream(ans.Stream)
+			if e, ok := errors.AsType[*llm.Error](err); ok {
+				got += e.Message + string(e.Body)
+			}
+			if strings.Contains(got, key) || !strings.Contains(got, "bad key") {
+				t.Errorf("got %q", got)
 			}
 		})
 	}

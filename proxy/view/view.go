@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,15 +23,14 @@ import (
 type View struct {
 	cache       *Cache
 	cat         *resource.Catalog
+	book        *pricing.Book
 	models      sync.Map // *resource.Model → *Model
 	deployments sync.Map // *resource.Deployment → *Deployment
 }
 
 // Model is what a request for a model may cost.
 type Model struct {
-	worst resource.Price // the highest of every class, of all deployments that may answer
-	long  resource.Price // the same for prompts of more than above tokens
-	above int64          // 0: there is no other price for long prompts
+	prices []priced // the different ones of all deployments that may answer
 
 	MaxOutput int64 // the most tokens that a deployment can make; 0: unknown
 	Free      bool  // all deployments that may answer cost nothing
@@ -38,12 +38,19 @@ type Model struct {
 	Factor    *Factor
 }
 
+// priced is a price with what is taken off and put on.
+type priced struct {
+	price  *resource.Price
+	adjust resource.Adjustment
+}
+
 // Deployment is what an attempt needs of a deployment.
 type Deployment struct {
 	Provider *provider.Provider
 	List     *pricing.Entry // nil: the price is unknown
-	Base     string         // "": the provider's own
-	Name     string         // of the model at the provider
+	Adjust   resource.Adjustment
+	Base     string // "": the provider's own
+	Name     string // of the model at the provider
 	Key      secret.Text
 	Timeout  time.Duration // 0: the default
 	Err      error         // why it cannot be used
@@ -62,10 +69,12 @@ type Pricer interface {
 
 // Cache holds the view of the newest catalog.
 type Cache struct {
-	Secrets Opener // needed
-	Pricer  Pricer // nil: the table of package pricing, with its prices for long prompts
+	Secrets Opener         // needed
+	Pricer  Pricer         // nil: the catalog's imported prices and the table of package pricing
+	Books   *pricing.Books // nil: its own
 
 	now     atomic.Pointer[View]
+	own     pricing.Books
 	factors sync.Map // model id → *Factor; outlives the catalogs
 }
 
@@ -77,6 +86,11 @@ func (v *Cache) Of(cat *resource.Catalog) *View {
 		return cur
 	}
 	next := &View{cache: v, cat: cat}
+	if v.Books != nil {
+		next.book = v.Books.Of(cat.Prices())
+	} else {
+		next.book = v.own.Of(cat.Prices())
+	}
 	if cur == nil || cur.cat.Index() <= cat.Index() {
 		v.now.CompareAndSwap(cur, next)
 	}
@@ -103,7 +117,7 @@ func (v *View) addPrices(m *Model, model *resource.Model, seen map[string]bool) 
 	}
 	seen[model.ID] = true
 	for _, d := range v.cat.Deployments(model.ID) {
-		m.add(v.cache.priceOf(model, d))
+		m.add(v.priceOf(model, d), v.cat.Settings().PriceAdjustments.Of(d.Provider))
 	}
 	for _, name := range model.Fallbacks {
 		if next, ok := v.cat.Model(name); ok {
@@ -113,59 +127,47 @@ func (v *View) addPrices(m *Model, model *resource.Model, seen map[string]bool) 
 }
 
 // add takes in one deployment, nil if its price is unknown.
-func (m *Model) add(e *pricing.Entry) {
+func (m *Model) add(e *pricing.Entry, adjust resource.Adjustment) {
 	if e == nil || e.Price == nil {
 		m.Free, m.Unpriced = false, true
 		return
 	}
-	m.Free = m.Free && e.Price.IsFree()
+	m.Free = m.Free && e.Price.IsFree() && adjust.Fixed == 0
 	m.MaxOutput = max(m.MaxOutput, e.MaxOutput)
-	raise(&m.worst, e.Price)
-	raise(&m.long, e.Price)
-	if e.Tier != nil {
-		raise(&m.long, e.Tier)
-		if m.above == 0 || e.Above < m.above {
-			m.above = e.Above
-		}
+	p := priced{e.Price, adjust}
+	if !slices.Contains(m.prices, p) {
+		m.prices = append(m.prices, p)
 	}
 }
 
-// At is the price at which a prompt of so many tokens is held.
-func (m *Model) At(prompt int64) *resource.Price {
-	if m.above > 0 && prompt > m.above {
-		return &m.long
+// Hold is what to hold for a request: the most that a deployment of a known price may cost.
+func (m *Model) Hold(h pricing.Held) resource.Money {
+	var most resource.Money
+	for i := range m.prices {
+		most = max(most, pricing.Hold(m.prices[i].price, m.prices[i].adjust, h))
 	}
-	return &m.worst
+	return most
 }
 
-// raise lifts each class of to up to p's.
-func raise(to, p *resource.Price) {
-	to.Input = max(to.Input, p.Input, value(p.CacheRead), value(p.CacheWrite))
-	to.Output = max(to.Output, p.Output, value(p.Reasoning))
-	to.Request = max(to.Request, p.Request)
-}
-
-func value(m *resource.Money) resource.Money {
-	if m == nil {
-		return 0
+// GPUs is what to hold of GPU time for a request: the most that a deployment may take.
+func (m *Model) GPUs(h pricing.Held) resource.Money {
+	var most resource.Money
+	for i := range m.prices {
+		most = max(most, pricing.GPUHold(m.prices[i].price, h))
 	}
-	return *m
+	return most
 }
 
 // priceOf is the deployment's own price, else the list's, else nil.
-func (v *Cache) priceOf(model *resource.Model, d *resource.Deployment) *pricing.Entry {
-	if d.Price != nil {
-		return &pricing.Entry{Price: d.Price}
+func (v *View) priceOf(model *resource.Model, d *resource.Deployment) *pricing.Entry {
+	if d.Price == nil && v.cache.Pricer != nil {
+		if p, ok := v.cache.Pricer.Lookup(d.Provider, upstreamName(model, d)); ok {
+			return &pricing.Entry{Price: p}
+		}
+		return nil
 	}
-	name := upstreamName(model, d)
-	if v.Pricer == nil {
-		e, _ := pricing.Lookup(d.Provider, name)
-		return e
-	}
-	if p, ok := v.Pricer.Lookup(d.Provider, name); ok {
-		return &pricing.Entry{Price: p}
-	}
-	return nil
+	e, _ := v.book.Of(d, model.Name)
+	return e
 }
 
 func upstreamName(model *resource.Model, d *resource.Deployment) string {
@@ -181,7 +183,7 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		return d.(*Deployment)
 	}
 	d := &Deployment{
-		List: v.cache.priceOf(t.Model, t.Deployment), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
+		List: v.priceOf(t.Model, t.Deployment), Adjust: v.cat.Settings().PriceAdjustments.Of(t.Deployment.Provider), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
 		Timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
 	}
 	if d.Base == "" && t.Credential != nil {

@@ -3,37 +3,49 @@ package view
 import (
 	"testing"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func TestModelView(t *testing.T) {
+func TestModel_Hold(t *testing.T) {
 	t.Parallel()
-	read := resource.Money(7)
-	cheap := &pricing.Entry{Price: &resource.Price{Input: 1, Output: 2, CacheRead: &read}, MaxOutput: 100}
-	tiered := &pricing.Entry{Price: &resource.Price{Input: 3, Output: 1}, Above: 200, Tier: &resource.Price{Input: 9, Output: 9}}
+	const m = resource.Money(1_000_000)
+	read, long := 7*m, 9*m
+	cheap := &pricing.Entry{Price: &resource.Price{Input: m, Output: 2 * m, Classes: resource.Classes{CacheRead: &read}}, MaxOutput: 100}
+	tiered := &pricing.Entry{Price: &resource.Price{Input: 3 * m, Output: m, Variants: []resource.PriceVariant{
+		{Above: 200, Input: &long, Output: &long}, {Service: "priority", Output: new(50 * m)},
+	}}}
+	timed := &pricing.Entry{Price: &resource.Price{Units: resource.Units{Second: 1_000_000_000}}} // 1,000 nanodollars
 	for _, tt := range []struct {
 		name           string
 		entries        []*pricing.Entry
 		prompt         int64
-		input, output  resource.Money
+		service        llm.Service
+		adjust         resource.Adjustment
+		want           resource.Money
 		free, unpriced bool
 	}{
-		{"the dearest class", []*pricing.Entry{cheap}, 10, 7, 2, false, false},
-		{"the dearest deployment", []*pricing.Entry{tiered, cheap}, 10, 7, 2, false, false},
-		{"a long prompt", []*pricing.Entry{tiered, cheap}, 201, 9, 9, false, false},
-		{"free", []*pricing.Entry{{Price: &resource.Price{}}}, 10, 0, 0, true, false},
-		{"unknown", []*pricing.Entry{{Price: &resource.Price{}}, nil}, 10, 0, 0, false, true},
-		{"known without a price", []*pricing.Entry{{MaxOutput: 5}}, 10, 0, 0, false, true},
+		{"the dearest class", []*pricing.Entry{cheap}, 10, 0, resource.Adjustment{}, 10*7 + 10*2, false, false},
+		{"the dearest deployment", []*pricing.Entry{tiered, cheap}, 10, 0, resource.Adjustment{}, 90, false, false},
+		{"a long prompt", []*pricing.Entry{tiered, cheap}, 201, 0, resource.Adjustment{}, 201*9 + 10*9, false, false},
+		{"a dear tier", []*pricing.Entry{tiered, cheap}, 10, llm.ServicePriority, resource.Adjustment{}, 10*3 + 10*50, false, false},
+		{"time", []*pricing.Entry{timed}, 10, 0, resource.Adjustment{}, 1000, false, false},
+		{"a margin", []*pricing.Entry{cheap}, 10, 0, resource.Adjustment{Margin: 500_000, Fixed: 3}, 138, false, false},
+		{"free", []*pricing.Entry{{Price: &resource.Price{}}}, 10, 0, resource.Adjustment{}, 0, true, false},
+		{"free but for a fee", []*pricing.Entry{{Price: &resource.Price{}}}, 10, 0, resource.Adjustment{Fixed: 1}, 1, false, false},
+		{"unknown", []*pricing.Entry{{Price: &resource.Price{}}, nil}, 10, 0, resource.Adjustment{}, 0, false, true},
+		{"known without a price", []*pricing.Entry{{MaxOutput: 5}}, 10, 0, resource.Adjustment{}, 0, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			m := &Model{Free: true}
 			for _, e := range tt.entries {
-				m.add(e)
+				m.add(e, tt.adjust)
 			}
-			if p := m.At(tt.prompt); p.Input != tt.input || p.Output != tt.output || m.Free != tt.free || m.Unpriced != tt.unpriced {
-				t.Errorf("got %+v, free %v, unpriced %v", p, m.Free, m.Unpriced)
+			got := m.Hold(pricing.Held{Prompt: tt.prompt, Output: 10, Service: tt.service})
+			if got != tt.want || m.Free != tt.free || m.Unpriced != tt.unpriced {
+				t.Errorf("got %d, free %v, unpriced %v", got, m.Free, m.Unpriced)
 			}
 		})
 	}

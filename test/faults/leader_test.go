@@ -52,6 +52,7 @@ func (tr *traffic) end() {
 type usage struct {
 	Cost     json.Number `json:"cost"`
 	Requests int64       `json:"requests"`
+	Failures int64       `json:"failures"`
 }
 
 func keyCost(c *cluster.Cluster, node int, id string) string {

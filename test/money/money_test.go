@@ -192,6 +192,18 @@ func (p *process) submit(_ context.Context, t ledger.Tick) (ledger.Ack, error) {
 	if rand.IntN(20) == 0 {
 		return ledger.Ack{}, errors.New("lost")
 	}
+	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(t)}}); err != nil {
+		return ledger.Ack{}, err
+	}
+	if rand.IntN(20) == 0 {
+		return ledger.Ack{}, errors.New("answer lost")
+	}
+	s, _ := p.n.state.Node(p.n.id)
+	return ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
+}
+
+// tickOf is the ledger's tick as the state machine's command has it.
+func tickOf(t ledger.Tick) fsm.Tick {
 	out := fsm.Tick{Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch, Settle: deltas(t.Settle), Release: deltas(t.Release)}
 	for _, d := range t.Spend {
 		out.Spend = append(out.Spend, fsm.SpendDelta(d))
@@ -201,14 +213,7 @@ func (p *process) submit(_ context.Context, t ledger.Tick) (ledger.Ack, error) {
 			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft}, Amount: w.Amount, Need: w.Need,
 		})
 	}
-	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
-		return ledger.Ack{}, err
-	}
-	if rand.IntN(20) == 0 {
-		return ledger.Ack{}, errors.New("answer lost")
-	}
-	s, _ := p.n.state.Node(p.n.id)
-	return ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
+	return out
 }
 
 func deltas(cs []ledger.AccountCharge) (out []fsm.AccountDelta) {
@@ -226,7 +231,7 @@ func leases(ls []fsm.Lease) (out []budget.Lease) {
 }
 
 func leaseOf(l fsm.Lease) budget.Lease {
-	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Limit: l.Limit, Overdraft: l.Overdraft, Headroom: l.Headroom, Recall: l.Recall, Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed}
+	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Settled: l.Settled, Limit: l.Limit, Overdraft: l.Overdraft, Beyond: l.Beyond, Headroom: l.Headroom, Recall: l.Recall, Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed}
 }
 
 // truth is what the provider billed, from its own point of view.

@@ -1,4 +1,4 @@
-package overlay_test
+package keyset_test
 
 import (
 	"fmt"
@@ -9,14 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/conclave-llm/conclave/fsm/overlay"
+	"github.com/conclave-llm/conclave/fsm/keyset"
 )
 
-func TestKeys(t *testing.T) {
+func TestSet(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, n := range []int{0, 1, 255, 256, 257, 3000} {
-		var k overlay.Keys
+		var k keyset.Set
 		var all []string
 		for _, i := range rnd.Perm(n) {
 			key := fmt.Sprintf("key/%d/day", i)
@@ -42,9 +42,9 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-func BenchmarkKeys(b *testing.B) {
+func BenchmarkSet(b *testing.B) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var k overlay.Keys
+	var k keyset.Set
 	for range 10_000 {
 		k.Add(fmt.Sprintf("key/%d/day", rnd.Uint64()))
 	}

@@ -1,6 +1,6 @@
-// Package overlay keeps the keys that a command has written in an order, so that one command
+// Package keyset keeps the keys that a command has written in an order, so that one command
 // of ten thousand records finds those with a prefix as fast as one of ten.
-package overlay
+package keyset
 
 import (
 	"iter"
@@ -11,14 +11,14 @@ import (
 // maxFresh is how many keys are searched one by one before they are sorted in.
 const maxFresh = 256
 
-// Keys is a set of keys. The zero value is empty. It is not safe for concurrent use.
-type Keys struct {
+// Set is a set of keys. The zero value is empty. It is not safe for concurrent use.
+type Set struct {
 	sorted []string
 	fresh  []string // not sorted in yet
 }
 
 // Add adds a key that is not in the set.
-func (k *Keys) Add(key string) {
+func (k *Set) Add(key string) {
 	k.fresh = append(k.fresh, key)
 	if len(k.fresh) < maxFresh {
 		return
@@ -41,8 +41,11 @@ func merge(a, b []string) []string {
 	return append(append(out, a...), b...)
 }
 
+// Clear empties the set; small memory is used again.
+func (k *Set) Clear() { k.sorted, k.fresh = nil, k.fresh[:0] }
+
 // With yields the keys that begin with the prefix, in no order.
-func (k *Keys) With(prefix string) iter.Seq[string] {
+func (k *Set) With(prefix string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		at, _ := slices.BinarySearch(k.sorted, prefix)
 		for _, key := range k.sorted[at:] {

@@ -1,0 +1,142 @@
+package prices
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	lookEvery  = 15 * time.Second // how often Run looks whether a download is due
+	retryAfter = 15 * time.Minute // after one that failed, or earlier if more are asked for
+)
+
+// errNoURL says that there is nothing to download.
+var errNoURL = &resource.Invalid{Field: "price_sync", Reason: "the setting names no url; set it to an object with url, every and apply"}
+
+// Sync downloads prices from where the setting price_sync says, and from nowhere else, and
+// applies them as it says. A failure leaves the prices as they were.
+func (p *Prices) Sync(ctx context.Context, by records.Caller) (client.PriceDiff, records.Written, error) {
+	return p.sync(ctx, by.Actor(), by.RequestID)
+}
+
+func (p *Prices) sync(ctx context.Context, by fsm.Actor, requestID string) (client.PriceDiff, records.Written, error) {
+	p.syncing.Lock()
+	defer p.syncing.Unlock()
+	at := p.cfg.Now()
+	diff, w, err := p.download(ctx, by, requestID)
+	run := client.PriceSyncRun{At: resource.At(at), Result: "applied", Held: diff.Held}
+	switch {
+	case err != nil:
+		run.Result, run.Error = "failed", err.Error()
+		p.cfg.Logger.Error("prices were not synchronized; the old ones go on", "url", p.cfg.Catalog().Settings().PriceSync.URL, "error", err)
+	case w.Index == "":
+		run.Result = "unchanged"
+	case diff.Held > 0:
+		p.cfg.Logger.Warn("prices wait for a person", "held", diff.Held)
+	}
+	p.metrics.syncs.WithLabelValues(run.Result).Inc()
+	p.mu.Lock()
+	p.last = run
+	p.mu.Unlock()
+	return diff, w, err
+}
+
+func (p *Prices) download(ctx context.Context, by fsm.Actor, requestID string) (client.PriceDiff, records.Written, error) {
+	cat := p.cfg.Catalog()
+	conf := cat.Settings().PriceSync
+	if conf.URL == "" {
+		return client.PriceDiff{}, records.Written{}, errNoURL
+	}
+	etag := ""
+	if t := cat.Prices(); t != nil && t.Source == conf.URL {
+		etag = t.ETag
+	}
+	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
+	defer cancel()
+	f, err := pricing.Fetch(ctx, p.cfg.HTTP, conf.URL, etag)
+	if err != nil {
+		return client.PriceDiff{}, records.Written{}, &unreachable{err}
+	}
+	if f.NotModified || p.same(conf.URL, f.Data) {
+		return client.PriceDiff{Changes: []pricing.Change{}}, records.Written{}, nil
+	}
+	return p.apply(ctx, by, requestID, Import{
+		Source: conf.URL, ETag: f.ETag, Data: f.Data,
+		How: pricing.How{Replace: true, Review: conf.Apply != resource.ApplyAuto},
+	})
+}
+
+// same says that the file is the one that was applied last.
+func (p *Prices) same(url string, data []byte) bool {
+	t := p.cfg.Catalog().Prices()
+	return t != nil && t.Source == url && t.SHA256 == pricing.Sum(data)
+}
+
+// unreachable is a download that failed. To the one who asked for it that is a wrong address.
+type unreachable struct{ err error }
+
+func (e *unreachable) Error() string { return e.err.Error() }
+
+// Unwrap makes it an *resource.Invalid beside the cause.
+func (e *unreachable) Unwrap() []error {
+	return []error{&resource.Invalid{Field: "price_sync.url", Reason: e.err.Error()}, e.err}
+}
+
+// Run downloads prices when the settings say so, as long as this node leads, until ctx ends.
+func (p *Prices) Run(ctx context.Context, node string, leads func() bool) {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if !leads() || !p.due() {
+			continue
+		}
+		if _, _, err := p.sync(ctx, fsm.Actor{Kind: "node", ID: node}, ""); err != nil && errors.Is(ctx.Err(), context.Canceled) {
+			return
+		}
+	}
+}
+
+// due says whether the next download is.
+func (p *Prices) due() bool {
+	cat := p.cfg.Catalog()
+	conf := cat.Settings().PriceSync
+	if conf.URL == "" || conf.Every == 0 {
+		return false
+	}
+	p.mu.Lock()
+	last, failed := p.last.At, p.last.Result == "failed"
+	p.mu.Unlock()
+	every := conf.Every
+	if failed {
+		every = min(every, retryAfter)
+	}
+	if t := cat.Prices(); t != nil && t.Source == conf.URL && t.At > last {
+		last = t.At // another node did it
+	}
+	return last == 0 || p.cfg.Now().Sub(last.Std()) >= every
+}
+
+// NextSync is when the next download is due, zero for never.
+func (p *Prices) NextSync() time.Time {
+	cat := p.cfg.Catalog()
+	conf := cat.Settings().PriceSync
+	if conf.URL == "" || conf.Every == 0 {
+		return time.Time{}
+	}
+	if t := cat.Prices(); t != nil && t.Source == conf.URL {
+		return t.At.Std().Add(conf.Every)
+	}
+	return p.cfg.Now()
+}

@@ -1,0 +1,52 @@
+package node
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/node/auditlog"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// purposeCA is what the KEK wraps the key of the cluster's CA for.
+const purposeCA = "ca"
+
+// startAudit begins to tell events and, while this node leads, to keep the audit log.
+func (n *Node) startAudit(context.Context) error {
+	n.events = auditlog.NewEvents(auditlog.EventsConfig{
+		Propose: func(ctx context.Context, events []resource.AuditEvent) error {
+			return n.proposeOwn(ctx, fsm.NoteEvents{Events: events})
+		},
+		Logger: n.log, Registerer: n.registry,
+	})
+	keeper := auditlog.NewKeeper(auditlog.Config{
+		State: n.state, Leads: n.consensus.IsLeader, Propose: n.proposeOwn, Sign: n.signAnchor,
+		Callback: n.plugins.DeliverAudit, Dir: n.workDir(), Logger: n.log, Registerer: n.registry,
+	})
+	n.wg.Go(func() { n.events.Run(n.ctx) })
+	n.wg.Go(func() { keeper.Run(n.ctx) })
+	return nil
+}
+
+// proposeOwn commits a command of the node itself.
+func (n *Node) proposeOwn(ctx context.Context, cmd fsm.Command) error {
+	_, err := n.consensus.Propose(ctx, fsm.Actor{Kind: "node", ID: n.identity.NodeID}, "", cmd)
+	return err
+}
+
+// signAnchor signs an anchor of the audit log with the key of the cluster's CA.
+func (n *Node) signAnchor(a *resource.AuditAnchor) error {
+	info, _ := n.state.Cluster()
+	der, err := n.identity.kek.Unwrap(info.CAKey, purposeCA)
+	if err != nil {
+		return fmt.Errorf("open CA key: %w", err)
+	}
+	key, err := x509.ParseECPrivateKey(der)
+	if err != nil {
+		return fmt.Errorf("read CA key: %w", err)
+	}
+	return audit.Sign(a, key)
+}

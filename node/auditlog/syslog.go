@@ -1,0 +1,197 @@
+package auditlog
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Severities of syslog (RFC 5424 §6.2.1).
+const (
+	severityWarning = 4 // what failed or was denied
+	severityNotice  = 5 // the rest
+)
+
+const (
+	maxDatagram  = 60_000 // bytes; an entry over it goes without its documents
+	dialTimeout  = 5 * time.Second
+	writeTimeout = 10 * time.Second
+)
+
+// syslog sends entries as RFC 5424 has it: a datagram each over UDP and to a local socket,
+// and with octet counting (RFC 6587 §3.4.1, RFC 5425) over TCP and TLS.
+type syslog struct {
+	sink     resource.AuditSink
+	host     string
+	facility int
+
+	conn   net.Conn     // nil: not connected
+	stream bool         // conn needs octet counting
+	unsure []audit.Line // written last: gone if the connection then breaks
+}
+
+func newSyslog(s resource.AuditSink) *syslog {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "-"
+	}
+	facility, ok := resource.Facilities[s.Facility]
+	if !ok {
+		facility = resource.Facilities["log_audit"]
+	}
+	return &syslog{sink: s, host: host, facility: facility}
+}
+
+// deliver implements sink. Syslog has no receipts: what was written last before the
+// connection broke is sent again.
+func (s *syslog) deliver(ctx context.Context, lines []audit.Line) (int, error) {
+	if s.conn != nil && s.stream && gone(s.conn) {
+		s.close()
+	}
+	if s.conn == nil {
+		if err := s.dial(ctx); err != nil {
+			return 0, err
+		}
+		for i := range s.unsure {
+			if err := s.send(&s.unsure[i]); err != nil {
+				s.close()
+				return 0, err
+			}
+		}
+	}
+	for i := range lines {
+		if err := s.send(&lines[i]); err != nil {
+			s.close()
+			return 0, err
+		}
+	}
+	if s.stream {
+		s.unsure = lines
+	}
+	return len(lines), nil
+}
+
+func (s *syslog) dial(ctx context.Context) error {
+	network, address, err := s.sink.Dial()
+	if err != nil {
+		return err
+	}
+	d := &net.Dialer{Timeout: dialTimeout}
+	switch network {
+	case "tls":
+		s.conn, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", address)
+		s.stream = true
+	case "unix":
+		s.stream = false
+		if s.conn, err = d.DialContext(ctx, "unixgram", address); err != nil {
+			s.conn, err = d.DialContext(ctx, "unix", address)
+			s.stream = true
+		}
+	default:
+		s.conn, err = d.DialContext(ctx, network, address)
+		s.stream = network == "tcp"
+	}
+	if err != nil {
+		s.conn = nil
+		return fmt.Errorf("connect to syslog: %w", err)
+	}
+	return nil
+}
+
+func (s *syslog) send(l *audit.Line) error {
+	msg, err := s.message(&l.AuditEntry)
+	if err == nil && !s.stream && len(msg) > maxDatagram {
+		short := l.AuditEntry
+		short.Before, short.After = nil, nil
+		msg, err = s.message(&short)
+	}
+	if err != nil {
+		return err
+	}
+	if s.stream {
+		msg = append([]byte(strconv.Itoa(len(msg))+" "), msg...)
+	}
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("write to syslog: %w", err)
+	}
+	if _, err := s.conn.Write(msg); err != nil {
+		return fmt.Errorf("write to syslog: %w", err)
+	}
+	return nil
+}
+
+// message formats an entry: the header, what is searched for as structured data, and the
+// entry in JSON.
+func (s *syslog) message(e *resource.AuditEntry) ([]byte, error) {
+	severity := severityNotice
+	if e.Outcome != "" {
+		severity = severityWarning
+	}
+	body, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode audit entry: %w", err)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "<%d>1 %s %s conclave - %s [audit@32473", s.facility*8+severity,
+		e.At.Std().Format("2006-01-02T15:04:05.000000Z07:00"), headerText(s.host, 255), headerText(e.Action, 32))
+	for _, p := range []struct{ name, v string }{
+		{"number", audit.ID(e.Number)}, {"index", strconv.FormatUint(e.Index, 10)}, {"actor", e.Actor}, {"address", e.Address},
+		{"kind", e.Kind}, {"id", e.ID}, {"outcome", e.Outcome}, {"request", e.RequestID}, {"hash", e.Hash.String()},
+	} {
+		if p.v != "" {
+			fmt.Fprintf(&b, ` %s="%s"`, p.name, escapeParam.Replace(p.v))
+		}
+	}
+	b.WriteString("] ")
+	b.Write(body)
+	return []byte(b.String()), nil
+}
+
+// escapeParam escapes the value of structured data (RFC 5424 §6.3.3).
+var escapeParam = strings.NewReplacer(`\`, `\\`, `"`, `\"`, `]`, `\]`)
+
+// headerText is a field of the header: printable ASCII without spaces, or "-".
+func headerText(s string, limit int) string {
+	out := strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, s)
+	if out == "" {
+		return "-"
+	}
+	return out[:min(len(out), limit)]
+}
+
+// gone says that the other side has closed the connection: a receiver of syslog says
+// nothing else.
+func gone(c net.Conn) bool {
+	if err := c.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		return true
+	}
+	_, err := c.Read(make([]byte, 1))
+	if err == nil {
+		return false
+	}
+	ne, ok := errors.AsType[net.Error](err)
+	return errors.Is(err, io.EOF) || !ok || !ne.Timeout()
+}
+
+func (s *syslog) close() {
+	if s.conn != nil {
+		_ = s.conn.Close() // what was written is sent again or was received
+		s.conn = nil
+	}
+}

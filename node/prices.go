@@ -1,0 +1,35 @@
+package node
+
+import (
+	"github.com/conclave-llm/conclave/adminapi/prices"
+)
+
+// startPrices begins to download prices, if the settings say so and this node leads, and to
+// read imported ones before a request needs them.
+func (n *Node) startPrices() {
+	n.prices = prices.New(prices.Config{
+		Store: n.consensus, Catalog: n.state.Catalog, Books: &n.books, HTTP: n.cfg.PriceHTTP, Logger: n.log, Registerer: n.registry,
+	})
+	n.readPrices()
+	n.wg.Go(n.followPrices)
+	n.wg.Go(func() { n.prices.Run(n.ctx, n.identity.NodeID, n.consensus.IsLeader) })
+}
+
+// followPrices reads prices whenever some were imported.
+func (n *Node) followPrices() {
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.repriced:
+			n.readPrices()
+		}
+	}
+}
+
+// readPrices makes the book of the prices that count.
+func (n *Node) readPrices() {
+	if err := n.prices.Book().Err(); err != nil {
+		n.log.Error("imported prices cannot be read; the built-in ones count", "error", err)
+	}
+}

@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"context"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// extend reserves what an attempt alone falls under: the limits and budgets of its deployment
+// and, where it is a fallback, of that model. The journal learns of it before anything can be
+// spent. An error says that this deployment has no room; another may have.
+func (s *Server) extend(ctx context.Context, c *Call, t *router.Target) error {
+	c.retract()
+	levels := c.further[:0]
+	if m := t.Model; m != c.model && !m.IsZero() {
+		levels = append(levels, resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	}
+	if d := t.Deployment; !d.IsZero() {
+		levels = append(levels, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance})
+	}
+	if len(levels) > 0 {
+		if err := s.reserveFurther(ctx, c, t, levels); err != nil {
+			return err
+		}
+	}
+	if !c.unsaid {
+		return nil
+	}
+	if err := s.cfg.Journal.Amend(c.entry, c.money.Holds()); err != nil {
+		return &llm.Error{
+			Kind: llm.Unavailable, Code: "conclave_journal_unavailable", RetryAfter: time.Second,
+			Message: "This node cannot record what the request will spend.", Err: err,
+		}
+	}
+	c.unsaid = false
+	return nil
+}
+
+// reserveFurther reserves in the limits and budgets of the levels, or in none.
+func (s *Server) reserveFurther(ctx context.Context, c *Call, t *router.Target, levels []resource.Level) error {
+	c.limiting = ratelimit.Request{Levels: levels, Model: t.Model.Name, Input: c.quote.prompt, Output: c.quote.output}
+	hold, err := s.cfg.Limits.Reserve(ctx, &c.limiting)
+	if err != nil {
+		return err
+	}
+	if err := c.money.Extend(ctx, levels...); err != nil {
+		hold.Release()
+		return err
+	}
+	c.extra, c.unsaid = hold, true
+	return nil
+}
+
+// retract gives back what the attempt before had reserved for itself, which cost nothing.
+func (c *Call) retract() {
+	if c.extra == nil {
+		return
+	}
+	c.extra.Release()
+	c.money.Drop()
+	c.extra, c.unsaid = nil, true
+}

@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Customers looks end users up.
+type Customers interface {
+	// Customer returns the record of an end user, if he has one. It must not be changed.
+	Customer(id string) (*resource.Customer, bool)
+}
+
+// checkPolicies is the step that finds out for whom the request is, and checks what the
+// settings and every level demand of it. Nothing of a request that is refused here has left
+// the node or was kept.
+func checkPolicies(_ context.Context, s *Server, c *Call) error {
+	set := c.cat.Settings()
+	c.fields.User = policy.Customer(c.header, set, &c.fields)
+	c.session = policy.Session(c.header, &c.fields)
+	if err := policy.Wishes(c.header, &c.fields); err != nil {
+		return err
+	}
+	if err := s.admitCustomer(c); err != nil {
+		return err
+	}
+	c.fields.Tags = policy.Tags(c.header, c.levels, c.fields.Tags)
+	for _, id := range c.fields.Tags {
+		if t, ok := c.cat.Tag(id); ok {
+			c.levels = append(c.levels, resource.Level{Kind: resource.HolderTag, ID: t.ID, Allowance: &t.Allowance, Policy: &t.Policy})
+		}
+	}
+	c.above = len(c.levels)
+	if err := s.checkLate(c); err != nil {
+		return err
+	}
+	if err := policy.CheckParams(c.body, set, c.who.Key, c.levels, c.fields.User); err != nil {
+		return err
+	}
+	c.most = policy.ResponseLimit(set, c.levels)
+	return policy.CheckSession(c.levels, c.session)
+}
+
+// checkCustomer is the step of requests without a body: their end user may stand in a header.
+func checkCustomer(_ context.Context, s *Server, c *Call) error {
+	c.fields.User = policy.Customer(c.header, c.cat.Settings(), &c.fields)
+	if err := s.admitCustomer(c); err != nil {
+		return err
+	}
+	c.above = len(c.levels)
+	return s.checkLate(c)
+}
+
+// admitCustomer refuses a blocked end user, and adds one that has a record to the levels.
+func (s *Server) admitCustomer(c *Call) error {
+	id := c.fields.User
+	if id == "" {
+		return nil
+	}
+	var record *resource.Customer
+	if s.cfg.Customers != nil {
+		record, _ = s.cfg.Customers.Customer(id)
+	}
+	if err := policy.CheckCustomer(id, c.cat.Settings(), record); err != nil {
+		return err
+	}
+	if record != nil {
+		c.instead = record.DefaultModel
+		c.levels = append(c.levels, resource.Level{
+			Kind: resource.HolderCustomer, ID: record.ID, Name: record.Name, Allowance: &record.Allowance, Policy: &record.Policy,
+		})
+	}
+	return nil
+}
+
+// checkEarly checks what can be told before the body is read: the route and the address.
+func (s *Server) checkEarly(c *Call) error {
+	if err := policy.CheckRoute(c.levels, c.route.name, c.path); err != nil {
+		return err
+	}
+	return policy.CheckSource(c.peer, c.header, c.cat.Settings(), c.levels)
+}
+
+// checkLate checks the same of the levels that the body has added, and its size.
+func (s *Server) checkLate(c *Call) error {
+	added := c.levels[c.chain:]
+	if len(added) == 0 {
+		return nil
+	}
+	if err := policy.CheckRoute(added, c.route.name, c.path); err != nil {
+		return err
+	}
+	set := c.cat.Settings()
+	if err := policy.CheckSource(c.peer, c.header, set, added); err != nil {
+		return err
+	}
+	return policy.CheckSize(int64(len(c.body)), policy.RequestLimit(set, added))
+}
+
+// rename finds the model that the asked name stands for by an alias of the closest level that
+// has one, and says which level that is; -1 for none.
+func (c *Call) rename(asked string) (name string, by int) {
+	for i := c.above - 1; i >= 0; i-- {
+		if p := c.levels[i].Policy; p != nil {
+			if to, ok := p.Aliases[asked]; ok {
+				return to, i
+			}
+		}
+	}
+	return asked, -1
+}
+
+// checkModel says whether every level allows the model. The one whose alias led to it, by,
+// may list the alias instead: it was put there to be asked for.
+func (c *Call) checkModel(name string, model *resource.Model, asked string, by int) error {
+	for i := c.above - 1; i >= 0; i-- {
+		p := c.levels[i].Policy
+		switch {
+		case p == nil || len(p.Models) == 0:
+		case model != nil && p.AllowsModel(model) || model == nil && resource.AllowsModel(p.Models, name):
+		case i == by && resource.AllowsModel(p.Models, asked):
+		default:
+			return denied(&c.levels[i], asked)
+		}
+	}
+	return nil
+}
+
+// checkFallbacks refuses models that the client wants to fall back to and may not use.
+func (c *Call) checkFallbacks() error {
+	for i, asked := range c.fields.Fallbacks {
+		name, by := c.rename(asked)
+		model, ok := c.cat.Model(name)
+		if err := c.checkModel(name, model, asked, by); err != nil {
+			return onField(err, "fallbacks")
+		}
+		if !ok {
+			return onField(unknownModel(asked), "fallbacks")
+		}
+		c.fields.Fallbacks[i] = name
+	}
+	return nil
+}
+
+// onField says that another field than the model is to blame.
+func onField(err error, field string) error {
+	if e, ok := err.(*llm.Error); ok { //nolint:errorlint // it was made a moment ago
+		e.Param = field
+	}
+	return err
+}

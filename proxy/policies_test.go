@@ -1,0 +1,390 @@
+package proxy_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const chatPath = "/v1/chat/completions"
+
+// with puts members in front of those of the usual body.
+func with(members string) string { return strings.Replace(chatBody, "{", "{"+members+",", 1) }
+
+// counted says how much of it was read.
+type counted struct {
+	io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+func (c *counted) Close() error { return nil }
+
+// A body that is too large is not read to its end.
+func TestTooLarge_Unread(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		length int64
+		most   int
+	}{
+		{"announced", 16 << 20, 0},
+		{"chunked", -1, 2 << 20},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			keyPolicy(func(key, _ *resource.Policy) { key.MaxRequestMB = &megabyte })(r, nil)
+			body := &counted{Reader: bytes.NewReader(make([]byte, 16<<20))}
+			w := r.do("POST", chatPath, "", func(q *http.Request) { q.Body, q.ContentLength = body, tt.length })
+			if w.Code != 413 || codeOf(t, w.Body.String()) != "request_too_large" || body.n > tt.most {
+				t.Errorf("got %d after %d bytes, want 413 after %d at most", w.Code, body.n, tt.most)
+			}
+		})
+	}
+}
+
+// An answer that is too large is refused, but what it cost is charged, and nobody else is asked.
+func TestResponseTooLarge(t *testing.T) {
+	t.Parallel()
+	big := strings.Repeat("x", 1<<20)
+	for _, stream := range []bool{false, true} {
+		t.Run(map[bool]string{false: "whole", true: "stream"}[stream], func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			settingOf("max_response_size_mb", `1`)(r, nil)
+			asked := 0
+			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+				asked++
+				if !stream {
+					a := wholeAnswer()
+					a.Body = []byte(`{"pad":"` + big + `"}`)
+					return a, nil
+				}
+				s := r.stream()
+				s.events = append([]string{s.events[0], "data: {\"pad\":\"" + big + "\"}\n\n"}, s.events[1:]...)
+				return proxy.Answer{Status: 200, Stream: s}, nil
+			}
+			body := chatBody
+			if stream {
+				body = with(`"stream":true`)
+			}
+			w := r.do("POST", chatPath, body)
+			rec := r.journal.settled[0]
+			if asked != 1 || rec.Cost == 0 || rec.ErrorCode != "response_too_large" || r.money.cost != rec.Cost {
+				t.Errorf("asked %d times, charged %v, held %v, code %q", asked, rec.Cost, r.money.cost, rec.ErrorCode)
+			}
+			switch got := w.Body.String(); {
+			case !stream && (w.Code != 502 || codeOf(t, got) != "response_too_large"):
+				t.Errorf("got %d %.100s", w.Code, got)
+			case stream && (w.Code != 200 || !strings.Contains(got, `"code":"response_too_large"`) || strings.Contains(got, "[DONE]") || strings.Contains(got, "xxx")):
+				t.Errorf("got %d %.300s", w.Code, got)
+			}
+			if len(r.journal.settled) != 1 || r.limit.taken != r.limit.released {
+				t.Errorf("%d records, %+v", len(r.journal.settled), r.limit)
+			}
+		})
+	}
+}
+
+// levelsOf lists the kinds and ids of levels.
+func levelsOf(levels []resource.Level) string {
+	var all []string
+	for _, v := range levels {
+		all = append(all, v.Kind+"/"+v.ID)
+	}
+	return strings.Join(all, " ")
+}
+
+// Limits and budgets are given every level and the session.
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	keyPolicy(func(_, team *resource.Policy) { team.Tags = []string{"of-team"} })(r, nil)
+	r.tables.Tags = []*resource.Tag{{Meta: resource.Meta{ID: "batch"}}, {Meta: resource.Meta{ID: "of-team"}}}
+	r.cfg.Customers = customers{"alice": {Meta: resource.Meta{ID: "alice"}}}
+	var limits, money, sessions string
+	r.cfg.Limits = limiterFunc(func(q *ratelimit.Request) (proxy.LimitHold, error) {
+		limits, sessions = levelsOf(q.Levels), q.Session
+		r.limit.taken++
+		return &r.limit, nil
+	})
+	r.cfg.Budgets = budgetsFunc(func(q budget.Request) (proxy.BudgetHold, error) {
+		money, sessions = levelsOf(q.Levels), sessions+" "+q.Session
+		r.money.taken++
+		return &r.money, nil
+	})
+	body := with(`"user":"alice","metadata":{"tags":["batch","unknown"],"litellm_session_id":"s1"}`)
+	want := "team/team_1 key/key_good customer/alice tag/batch tag/of-team model/model_demo"
+	for range 2 { // the second finds a used array
+		if w := r.do("POST", chatPath, body); w.Code != 200 || limits != want || money != want || sessions != "s1 s1" {
+			t.Fatalf("got %d %s\nlimits %s\nbudget %s\nwant   %s\nsessions %s", w.Code, w.Body, limits, money, want, sessions)
+		}
+	}
+	rec := r.journal.settled[0]
+	if rec.CustomerID != "alice" || rec.SessionID != "s1" {
+		t.Errorf("customer %q, session %q", rec.CustomerID, rec.SessionID)
+	}
+	if diff := cmp.Diff([]string{"batch", "unknown", "of-team"}, rec.Tags); diff != "" {
+		t.Error(diff)
+	}
+	if w := r.do("POST", chatPath, chatBody); w.Code != 200 || limits != "team/team_1 key/key_good tag/of-team model/model_demo" {
+		t.Errorf("got %d, limits %s", w.Code, limits)
+	}
+}
+
+func TestResolution(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		set    func(*rig, *http.Request)
+		asked  string
+		status int
+		model  string
+	}{
+		{"alias of the key", keyPolicy(func(key, _ *resource.Policy) { key.Aliases = map[string]string{"gpt": "demo"} }), "gpt", 200, "demo"},
+		{"alias of the team", keyPolicy(func(_, team *resource.Policy) { team.Aliases = map[string]string{"gpt": "demo"} }), "gpt", 200, "demo"},
+		{"the key's goes before the team's", keyPolicy(func(key, team *resource.Policy) {
+			key.Aliases, team.Aliases = map[string]string{"gpt": "other"}, map[string]string{"gpt": "demo"}
+		}), "gpt", 200, "other"},
+		{"alias of a model's name", keyPolicy(func(key, _ *resource.Policy) { key.Aliases = map[string]string{"demo": "other"} }), "demo", 200, "other"},
+		{"alias that is listed itself", keyPolicy(func(key, _ *resource.Policy) {
+			key.Models, key.Aliases = []string{"gpt"}, map[string]string{"gpt": "secret"}
+		}), "gpt", 200, "secret"},
+		{"the key's alias does not open what the team denies", keyPolicy(func(key, team *resource.Policy) {
+			key.Models, key.Aliases, team.Models = []string{"gpt"}, map[string]string{"gpt": "secret"}, []string{"gpt", "demo"}
+		}), "gpt", 403, ""},
+		{"alias to what the key may not use", keyPolicy(func(key, _ *resource.Policy) { key.Aliases = map[string]string{"gpt": "secret"} }), "gpt", 403, ""},
+		{"alias to nothing", keyPolicy(func(key, _ *resource.Policy) { key.Aliases = map[string]string{"gpt": "missing"} }), "gpt", 404, ""},
+		{"access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
+			r.tables.Models[2].AccessGroups = []string{"internal"}
+		}), "secret", 200, "secret"},
+		{"not in the access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
+			r.tables.Models[2].AccessGroups = []string{"internal"}
+		}), "demo", 403, ""},
+		{"end user's own model", endUser(&resource.Customer{Meta: resource.Meta{ID: "carol"}, DefaultModel: "other"}), "", 200, "other"},
+		{"end user's own model is only for want of another", endUser(&resource.Customer{Meta: resource.Meta{ID: "carol"}, DefaultModel: "other"}), "demo", 200, "demo"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.tables.Deployments = append(r.tables.Deployments, &resource.Deployment{Meta: resource.Meta{ID: "dep_4"}, ModelID: "model_secret", Provider: "openai"})
+			body, _ := json.Marshal(map[string]any{"model": tt.asked, "messages": []any{}})
+			w := r.do("POST", chatPath, string(body), func(q *http.Request) { tt.set(r, q) })
+			if w.Code != tt.status {
+				t.Fatalf("got %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+			if got := w.Header().Get("X-Conclave-Model"); got != tt.model {
+				t.Errorf("answered by %q, want %q", got, tt.model)
+			}
+		})
+	}
+}
+
+// What the client says about attempts is heeded within what its key may do.
+func TestAttemptsOfClient(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		body    string
+		headers []string
+		status  int
+		code    string
+		asked   string        // upstream models, in their order; all fail
+		timeout time.Duration // of the first
+	}{
+		{"as configured", chatBody, nil, 502, "", "gpt-x demo gpt-x", time.Minute},
+		{"fallbacks", with(`"fallbacks":["other"],"num_retries":0`), nil, 502, "", "gpt-x other", time.Minute},
+		{"fallback as an object", with(`"fallbacks":[{"model":"other"}],"num_retries":0`), nil, 502, "", "gpt-x other", time.Minute},
+		{"no retries", with(`"num_retries":0`), nil, 502, "", "gpt-x", time.Minute},
+		{"retries in a header", chatBody, []string{"X-Litellm-Num-Retries", "1"}, 502, "", "gpt-x demo", time.Minute},
+		{"the body goes before the header", with(`"num_retries":0`), []string{"X-Litellm-Num-Retries", "1"}, 502, "", "gpt-x", time.Minute},
+		{"bad header", chatBody, []string{"X-Litellm-Num-Retries", "99"}, 400, "invalid_value", "", 0},
+		{"unknown fallback", with(`"fallbacks":["missing"]`), nil, 404, "model_not_found", "", 0},
+		{"forbidden fallback", with(`"fallbacks":["secret"]`), nil, 403, "model_access_denied", "", 0},
+		{"shorter", with(`"num_retries":0,"timeout":2.5`), nil, 502, "", "gpt-x", 2500 * time.Millisecond},
+		{"shorter by a header", with(`"num_retries":0`), []string{"X-Litellm-Timeout", "3"}, 502, "", "gpt-x", 3 * time.Second},
+		{"not longer than the deployment allows", with(`"num_retries":0,"timeout":600`), nil, 502, "", "gpt-x", time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.tables.Deployments[0].TimeoutMS = 60_000
+			r.tables.Deployments[0].Order = 0
+			r.tables.Deployments[1].Order = 1
+			r.cfg.Router = r.router.Router // plans for real
+			var asked []string
+			var timeout time.Duration
+			r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+				asked = append(asked, a.Model)
+				if len(asked) == 1 {
+					timeout = a.Timeouts.Total
+				}
+				for _, own := range []string{"fallbacks", "num_retries", "timeout"} {
+					if strings.Contains(string(a.Body), own) {
+						t.Errorf("%s was sent to the provider: %s", own, a.Body)
+					}
+				}
+				return proxy.Answer{}, &llm.Error{Kind: llm.Upstream, Message: "boom"}
+			}
+			w := r.do("POST", chatPath, tt.body, func(q *http.Request) {
+				for i := 0; i < len(tt.headers); i += 2 {
+					q.Header.Set(tt.headers[i], tt.headers[i+1])
+				}
+			})
+			if w.Code != tt.status || tt.code != "" && codeOf(t, w.Body.String()) != tt.code {
+				t.Fatalf("got %d %s", w.Code, w.Body)
+			}
+			got := strings.Join(asked, " ")
+			if tt.name == "as configured" {
+				got, tt.asked = asked[0], "gpt-x" // the rest is the router's
+			}
+			if got != tt.asked || timeout != tt.timeout {
+				t.Errorf("asked %q with %v, want %q with %v", got, timeout, tt.asked, tt.timeout)
+			}
+		})
+	}
+}
+
+// A deployment whose own limit or budget is used up is passed over; the next one answers.
+func TestDeploymentLimits(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		full   string // deployments without room
+		status int
+		by     string
+	}{
+		{"room", "", 200, "dep_1"},
+		{"the first is full", "dep_1", 200, "dep_2"},
+		{"all are full", "dep_1 dep_2", 429, ""},
+	} {
+		for _, what := range []string{"limit", "budget"} {
+			t.Run(tt.name+"/"+what, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t)
+				rpm := int64(1)
+				for _, d := range r.tables.Deployments {
+					d.Limits.RPM = &rpm
+				}
+				extra := hold{}
+				full := func(levels []resource.Level) bool {
+					v := levels[len(levels)-1]
+					return v.Kind == resource.HolderDeployment && strings.Contains(tt.full, v.ID)
+				}
+				r.cfg.Limits = limiterFunc(func(q *ratelimit.Request) (proxy.LimitHold, error) {
+					switch {
+					case what == "limit" && full(q.Levels):
+						return nil, &llm.Error{Kind: llm.RateLimited, RetryAfter: time.Second, Scope: "deployment", Message: "full"}
+					case q.Levels[0].Kind == resource.HolderDeployment:
+						extra.taken++
+						return &extra, nil
+					}
+					r.limit.taken++
+					return &r.limit, nil
+				})
+				r.money.extend = func(levels []resource.Level) error {
+					if what == "budget" && full(levels) {
+						return &llm.Error{Kind: llm.OverBudget, Scope: "deployment", Message: "spent"}
+					}
+					return nil
+				}
+				w := r.do("POST", chatPath, chatBody)
+				if w.Code != tt.status || w.Header().Get("X-Conclave-Model-Id") != tt.by {
+					t.Errorf("got %d by %q %s", w.Code, w.Header().Get("X-Conclave-Model-Id"), w.Body)
+				}
+				if extra.taken != extra.released || extra.settled != r.router.began {
+					t.Errorf("left held: %+v after %d attempts", extra, r.router.began)
+				}
+				if r.journal.amended != r.router.began {
+					t.Errorf("the journal was told of %d changes before %d attempts", r.journal.amended, r.router.began)
+				}
+				r.checkBalance()
+			})
+		}
+	}
+}
+
+// A guardrail that only some keys have judges their requests, whether they ask for it or not.
+func TestGuardrailOfLevel(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		set    func(*rig, *http.Request)
+		status int
+	}{
+		{"not the key's", keyPolicy(func(_, _ *resource.Policy) {}), 200},
+		{"the key's", keyPolicy(func(key, _ *resource.Policy) { key.Guardrails = []string{"words"} }), 400},
+		{"the team's", keyPolicy(func(_, team *resource.Policy) { team.Guardrails = []string{"words"} }), 400},
+		{"the end user's", endUser(&resource.Customer{Meta: resource.Meta{ID: "carol"}, Policy: resource.Policy{Guardrails: []string{"words"}}}), 400},
+		{"one that is gone", keyPolicy(func(key, _ *resource.Policy) { key.Guardrails = []string{"gone"} }), 400},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			m := &guardrail.Member{Name: "words", Hooks: []resource.Hook{resource.HookBefore}, Optional: true}
+			m.Set(&guardrail.Live{Backend: &judge{check: func(*guardrail.Check) guardrail.Verdict {
+				return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+			}}, Description: guardrail.Description{Hooks: m.Hooks}})
+			r.cfg.Guardrails = guardrail.NewChain(nil)
+			r.cfg.Guardrails.Replace([]*guardrail.Member{m})
+			if w := r.do("POST", chatPath, chatBody, func(q *http.Request) { tt.set(r, q) }); w.Code != tt.status {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+		})
+	}
+}
+
+// What must not be kept is marked, and a blocked end user's content is nowhere.
+func TestPrivate(t *testing.T) {
+	t.Parallel()
+	no := false
+	for _, tt := range []struct {
+		name string
+		set  func(*rig, *http.Request)
+		want bool
+	}{
+		{"nothing said", func(*rig, *http.Request) {}, false},
+		{"the key's", keyPolicy(func(key, _ *resource.Policy) { key.LogContent = &no }), true},
+		{"the end user's", endUser(&resource.Customer{Meta: resource.Meta{ID: "carol"}, Policy: resource.Policy{LogContent: &no}}), true},
+		{"blocked end user", both(settingOf("blocked_user_list", `["mallory"]`), func(_ *rig, q *http.Request) { q.Header.Set(mallory, "mallory") }), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			var log bytes.Buffer
+			r.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			r.do("POST", chatPath, strings.Replace(chatBody, `"messages":[`, `"messages":[{"role":"user","content":"canary"},`, 1), func(q *http.Request) { tt.set(r, q) })
+			rec := r.journal.settled[0]
+			if got := rec.Flags.Has(ledger.Private); got != tt.want {
+				t.Errorf("private: %v, want %v", got, tt.want)
+			}
+			all, _ := json.Marshal(rec)
+			if strings.Contains(string(all)+log.String(), "canary") {
+				t.Errorf("the prompt was kept: %s %s", all, log.String())
+			}
+		})
+	}
+}

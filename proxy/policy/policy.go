@@ -1,0 +1,259 @@
+// Package policy checks what the settings of the cluster and the policies of a request's
+// levels demand of it: where it comes from, what it names, how large it and its answer are.
+// A request passes every level; what a level does not say, it allows. Nothing here allocates
+// for a request that no policy is about.
+package policy
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// The codes of refusals.
+const (
+	CodeAddress  = "address_not_allowed"
+	CodeCustomer = "customer_blocked"
+	CodeMissing  = "missing_required_parameter"
+	CodeSession  = "missing_session_id"
+	CodeRequest  = "request_too_large"
+	CodeResponse = "response_too_large"
+)
+
+// maxSaid bounds the headers that become part of a record.
+const maxSaid = 1024
+
+// CheckRoute returns an error of kind Forbidden unless every level allows one of the paths,
+// which are the one asked for and the one that it is another spelling of.
+func CheckRoute(levels []resource.Level, path, other string) error {
+	for i := range levels {
+		p := levels[i].Policy
+		if p == nil || resource.AllowsRoute(p.Routes, path) || resource.AllowsRoute(p.Routes, other) {
+			continue
+		}
+		return &llm.Error{
+			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed",
+			Message: "The API key may not call " + path + ".", Scope: levels[i].Kind, Entity: levels[i].ID,
+		}
+	}
+	return nil
+}
+
+// Said reads a header, whose name is in canonical form, unless it is too long to be meant.
+func Said(h http.Header, name string) string {
+	if v := h[name]; len(v) > 0 && len(v[0]) <= maxSaid {
+		return v[0]
+	}
+	return ""
+}
+
+// Customer is the id of the end user: from the headers, those of LiteLLM first and then the
+// mapped ones, else from the body's user, safety_identifier and metadata.user_id; "" for none.
+func Customer(h http.Header, s *resource.Settings, f *llm.Fields) string {
+	for _, name := range [...]string{"X-Litellm-End-User-Id", "X-Litellm-Customer-Id"} {
+		if v := Said(h, name); v != "" {
+			return v
+		}
+	}
+	for _, name := range s.CustomerHeaders {
+		if v := Said(h, name); v != "" {
+			return v
+		}
+	}
+	switch {
+	case f.User != "":
+		return f.User
+	case f.SafetyIdentifier != "":
+		return f.SafetyIdentifier
+	}
+	return f.MetadataUser
+}
+
+// Session is the id of the agent session that the request belongs to: from the headers, else
+// from the body; "" for none.
+func Session(h http.Header, f *llm.Fields) string {
+	for _, name := range [...]string{"X-Litellm-Session-Id", "X-Litellm-Trace-Id"} {
+		if v := Said(h, name); v != "" {
+			return v
+		}
+	}
+	return f.SessionID
+}
+
+// Wishes reads what the client says about attempts in headers, where the body does not say it.
+func Wishes(h http.Header, f *llm.Fields) error {
+	if v := Said(h, "X-Litellm-Num-Retries"); v != "" && !f.HasRetries {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > llm.MaxRetries {
+			return badHeader("x-litellm-num-retries", "a whole number up to "+strconv.Itoa(llm.MaxRetries))
+		}
+		f.Retries, f.HasRetries = n, true
+	}
+	if v := Said(h, "X-Litellm-Timeout"); v != "" && f.Timeout == 0 {
+		d, ok := llm.ParseSeconds(v)
+		if !ok {
+			return badHeader("x-litellm-timeout", "a number of seconds above 0, up to a day")
+		}
+		f.Timeout = d
+	}
+	return nil
+}
+
+func badHeader(name, want string) error {
+	return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: name, Message: "The header " + name + " must be " + want + "."}
+}
+
+// Tags are the request's own, of body and header, and those that its levels give every
+// request, each once. It returns own itself if there are no others.
+func Tags(h http.Header, levels []resource.Level, own []string) []string {
+	own = slices.Clip(own)
+	for tag := range strings.SplitSeq(Said(h, "X-Litellm-Tags"), ",") {
+		own = addTag(own, strings.TrimSpace(tag))
+	}
+	for i := range levels {
+		if p := levels[i].Policy; p != nil {
+			for _, tag := range p.Tags {
+				own = addTag(own, tag)
+			}
+		}
+	}
+	return own
+}
+
+func addTag(tags []string, tag string) []string {
+	if tag == "" || slices.Contains(tags, tag) {
+		return tags
+	}
+	return append(tags, tag)
+}
+
+// Guardrails are those that the request asks for and those of its levels. It returns asked
+// itself if there are no others.
+func Guardrails(levels []resource.Level, asked []string) []string {
+	asked = slices.Clip(asked)
+	for i := range levels {
+		if p := levels[i].Policy; p != nil {
+			for _, name := range p.Guardrails {
+				asked = addTag(asked, name)
+			}
+		}
+	}
+	return asked
+}
+
+// CheckCustomer refuses a request of a blocked end user; record is his, nil if he has none.
+func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) error {
+	blocked := record != nil && record.Blocked || s.BlockedCustomers.Has(id)
+	if id == "" || !blocked {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.Invalid, Code: CodeCustomer, Param: "user", Scope: resource.HolderCustomer, Entity: id, NoRetry: true,
+		Message: "The end user " + strconv.Quote(id) + " is blocked.",
+	}
+}
+
+// CheckParams refuses a body that lacks what the settings or a level enforce. key is nil for
+// the master key; customer is the end user that the request names.
+func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []resource.Level, customer string) error {
+	if s.EnforceUser && customer == "" {
+		return missing("user")
+	}
+	var room [16]string
+	names := append(room[:0], s.EnforcedParams...)
+	if key != nil && key.ServiceAccount() {
+		names = append(names, s.ServiceAccountParams...)
+	}
+	for i := range levels {
+		if p := levels[i].Policy; p != nil {
+			names = append(names, p.EnforcedParams...)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if name := llm.Missing(body, names); name != "" {
+		return missing(name)
+	}
+	return nil
+}
+
+func missing(name string) error {
+	return &llm.Error{
+		Kind: llm.Invalid, Code: CodeMissing, Param: name,
+		Message: "The request must have the parameter " + strconv.Quote(name) + ".",
+	}
+}
+
+// CheckSession refuses a request without a session where a level wants one.
+func CheckSession(levels []resource.Level, session string) error {
+	if session != "" {
+		return nil
+	}
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && p.Sessions != nil && p.Sessions.RequireTraceID {
+			return &llm.Error{
+				Kind: llm.Invalid, Code: CodeSession, Param: "litellm_session_id", Scope: levels[i].Kind, Entity: levels[i].ID,
+				Message: "The request must name its session: send the header x-litellm-session-id or x-litellm-trace-id, or litellm_session_id in the body.",
+			}
+		}
+	}
+	return nil
+}
+
+// RequestLimit is the most bytes that a request's body may have: the smallest of all.
+func RequestLimit(s *resource.Settings, levels []resource.Level) int64 {
+	limit := s.MaxBodyBytes
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && p.MaxRequestMB != nil {
+			limit = min(limit, *p.MaxRequestMB<<20)
+		}
+	}
+	return limit
+}
+
+// CheckSize refuses a body of so many bytes that is over the limit.
+func CheckSize(size, limit int64) error {
+	if size <= limit {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.TooLarge, Code: CodeRequest,
+		Message: "The request body is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
+	}
+}
+
+// ResponseLimit is the most bytes that an answer may have: the smallest of all; 0: any number.
+func ResponseLimit(s *resource.Settings, levels []resource.Level) int64 {
+	limit := s.MaxResponseBytes
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && p.MaxResponseMB != nil {
+			if n := *p.MaxResponseMB << 20; limit == 0 || n < limit {
+				limit = n
+			}
+		}
+	}
+	return limit
+}
+
+// ErrResponse is the error of an answer that is over the limit.
+func ErrResponse(limit int64) error {
+	return &llm.Error{
+		Kind: llm.TooLarge, Status: http.StatusBadGateway, Code: CodeResponse, NoRetry: true,
+		Message: "The answer is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
+	}
+}
+
+// Private says that a level wants no prompt and no answer kept.
+func Private(levels []resource.Level) bool {
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && p.LogContent != nil && !*p.LogContent {
+			return true
+		}
+	}
+	return false
+}

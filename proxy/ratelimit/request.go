@@ -1,0 +1,134 @@
+package ratelimit
+
+import (
+	"context"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Request is what is to be admitted.
+type Request struct {
+	Levels  []resource.Level // whose limits count
+	Model   string           // as clients name it: whose own limits count; "": none
+	Input   int64            // estimate of the prompt's tokens
+	Output  int64            // estimate of the completion's tokens
+	Session string           // id of the agent session; "": none
+}
+
+// limited says that there is a limit at all.
+func (r *Request) limited() bool {
+	for i := range r.Levels {
+		v := &r.Levels[i]
+		if v.Allowance != nil && (!v.Allowance.Limits.IsZero() || len(v.Allowance.ModelLimits) > 0) {
+			return true
+		}
+		if r.Session != "" && v.Policy != nil && v.Policy.Sessions != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Reserve counts the request and its tokens in every limit of its levels, or in none. It
+// returns an *llm.Error: RateLimited with RetryAfter, and the headers that tell of the limit,
+// or Canceled. Where other nodes may hold what is left it waits for them, up to 300 ms. The
+// caller calls Release once, after Settle if the request was sent. r is not kept.
+func (l *Limiter) Reserve(ctx context.Context, r *Request) (*Hold, error) {
+	if !r.limited() {
+		return &none, nil
+	}
+	h := l.pool.Get().(*Hold)
+	h.l = l
+	h.now = l.cfg.Clock()
+	for i := range r.Levels {
+		if err := h.takeLevel(ctx, &r.Levels[i], r); err != nil {
+			h.undo()
+			h.free()
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// takeLevel counts the request in the limits of one holder: its own, those of the model and
+// those of the session.
+func (h *Hold) takeLevel(ctx context.Context, v *resource.Level, r *Request) error {
+	if a := v.Allowance; a != nil {
+		if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID}, &a.Limits, r); err != nil {
+			return err
+		}
+		if r.Model != "" && len(a.ModelLimits) > 0 {
+			if m, ok := a.ModelLimits[r.Model]; ok {
+				if err := h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partModel, of: r.Model}, &m, r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if v.Policy == nil || v.Policy.Sessions == nil || r.Session == "" {
+		return nil
+	}
+	s := resource.Limits{RPM: v.Policy.Sessions.RPM, TPM: v.Policy.Sessions.TPM}
+	return h.takeAll(ctx, holder{kind: v.Kind, id: v.ID, part: partSession, of: r.Session}, &s, r)
+}
+
+// takeAll counts the request in one set of limits.
+func (h *Hold) takeAll(ctx context.Context, of holder, limits *resource.Limits, r *Request) error {
+	for _, d := range [...]struct {
+		dim   dimension
+		limit *int64
+		cost  int64
+	}{
+		{parallel, limits.Parallel, 1},
+		{requests, limits.RPM, 1},
+		{tokens, limits.TPM, max(0, r.Input) + max(0, r.Output)},
+		{input, limits.InputTPM, max(0, r.Input)},
+		{output, limits.OutputTPM, max(0, r.Output)},
+	} {
+		if d.limit == nil {
+			continue
+		}
+		if err := h.take(ctx, of, d.dim, *d.limit, d.cost); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part says which of a holder's limits are meant.
+type part byte
+
+const (
+	partAll     part = 0 // those of all requests
+	partModel   part = 1 // those of one model
+	partSession part = 2 // those of one agent session
+)
+
+// holder is one set of limits.
+type holder struct {
+	kind, id string
+	part     part
+	of       string // the model or the session
+}
+
+func (o holder) String() string {
+	switch o.part {
+	case partModel:
+		return o.kind + " for model " + o.of
+	case partSession:
+		return o.kind + " for one session"
+	default:
+		return o.kind
+	}
+}
+
+// limit names one limit alike on all nodes.
+func (o holder) limit(dim dimension) uint64 {
+	id := mix(xxhash.Sum64String(o.id), xxhash.Sum64String(o.kind)+uint64(dim))
+	if o.part != partAll {
+		id = mix(id, xxhash.Sum64String(o.of)+uint64(o.part))
+	}
+	return id
+}

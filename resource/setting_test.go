@@ -1,0 +1,123 @@
+package resource_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func TestSetting_Validate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, id, value, wrong string // wrong is a part of the refusal, "" for none
+	}{
+		{"unknown", "no_such", `1`, `"no_such" is not a setting`},
+		{"addresses", "allowed_ips", `["10.0.0.0/8","2001:db8::/32","192.0.2.7","::1"]`, ""},
+		{"range with host bits", "allowed_ips", `["10.1.2.3/8"]`, ""},
+		{"bad range", "allowed_ips", `["10.0.0.0/8","10.0.0.0/33"]`, "value[1]"},
+		{"bad address", "denied_ips", `["localhost"]`, "neither IPv4 nor IPv6"},
+		{"no list", "trusted_proxies", `"10.0.0.1"`, "not a list"},
+		{"not a switch", "enforce_user_param", `"yes"`, "not true or false"},
+		{"null is no switch", "enforce_user_param", `null`, "not true or false"},
+		{"params", "enforced_params", `["user","metadata.cost_center"]`, ""},
+		{"two dots", "enforced_params", `["a.b.c"]`, "value[0]"},
+		{"empty part", "service_account_enforced_params", `["metadata."]`, "value[0]"},
+		{"MiB", "max_request_size_mb", `64`, ""},
+		{"too many MiB", "max_request_size_mb", `2048`, "not between 1 and 1024"},
+		{"no MiB", "max_response_size_mb", `0`, ""},
+		{"list of ids", "blocked_user_list", `["a","b"]`, ""},
+		{"lines of ids", "blocked_user_list", `"alice\n\nbob\r\n"`, ""},
+		{"bad line", "blocked_user_list", `"alice\n\nbo\u0007b\n"`, "line 3"},
+		{"bad entry", "blocked_user_list", `["alice"," bob"]`, "value[1]"},
+		{"long line", "blocked_user_list", `"` + strings.Repeat("x", 257) + `"`, "line 1"},
+		{"neither list nor text", "banned_keywords_list", `{"a":1}`, "neither a list"},
+		{"headers", "user_header_mappings", `["x-user",{"header_name":"X-Other","litellm_user_role":"customer"}]`, ""},
+		{"another role", "user_header_mappings", `[{"header_name":"x","litellm_user_role":"internal_user"}]`, "is not customer"},
+		{"no header", "user_header_mappings", `["a b"]`, "not the name of a header"},
+		{"key header", "key_header", `"x y"`, "not the name of a header"},
+		{"too large", "blocked_user_list", `"` + strings.Repeat("a\\n", 1<<19) + `"`, "bytes are more than"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := resource.Setting{Meta: resource.Meta{ID: tt.id}, Value: json.RawMessage(tt.value)}
+			err := s.Validate()
+			if tt.wrong == "" {
+				if err != nil {
+					t.Errorf("got %v, want none", err)
+				}
+				return
+			}
+			if _, ok := errors.AsType[*resource.Invalid](err); !ok || !strings.Contains(err.Error(), tt.wrong) {
+				t.Errorf("got %v, want a refusal with %q", err, tt.wrong)
+			}
+		})
+	}
+}
+
+// TestSettingInfos holds the table to its word: each default is a value that the setting
+// takes, and it is what a cluster that sets nothing has.
+func TestSettingInfos(t *testing.T) {
+	t.Parallel()
+	want := resource.DefaultSettings()
+	for _, info := range resource.SettingInfos() {
+		if info.Type == "" || info.Help == "" {
+			t.Errorf("%s has no type or help", info.Name)
+		}
+		if info.Name == "key_header" {
+			continue
+		}
+		got := resource.DefaultSettings()
+		if err := got.Set(info.Name, info.Default); err != nil {
+			t.Errorf("%s does not take its default: %v", info.Name, err)
+		}
+		if info.Type == "object" {
+			continue // has more than one empty form
+		}
+		a, _ := json.Marshal(got)
+		b, _ := json.Marshal(want)
+		if diff := cmp.Diff(strings.ReplaceAll(string(b), "null", "[]"), strings.ReplaceAll(string(a), "null", "[]")); diff != "" {
+			t.Errorf("default of %s (-want +got):\n%s", info.Name, diff)
+		}
+	}
+}
+
+func TestSettings_Set(t *testing.T) {
+	t.Parallel()
+	var s resource.Settings
+	for name, value := range map[string]string{
+		"blocked_user_list": `"bob\nalice\nbob"`, "max_request_size_mb": `3`, "banned_keywords_list": `["Secret"]`,
+		"user_header_mappings": `["x-user-id"]`, "allowed_ips": `["::ffff:10.0.0.1"]`,
+	} {
+		if err := s.Set(name, json.RawMessage(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(resource.Names{"alice", "bob"}, s.BlockedCustomers); diff != "" {
+		t.Error(diff)
+	}
+	if !s.BlockedCustomers.Has("bob") || s.BlockedCustomers.Has("bo") {
+		t.Error("the list of blocked ids is not searched right")
+	}
+	if s.MaxBodyBytes != 3<<20 || s.BannedKeywords[0] != "secret" || s.CustomerHeaders[0] != "X-User-Id" || s.AllowedIPs[0].String() != "10.0.0.1/32" {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func FuzzSetting(f *testing.F) {
+	for _, info := range resource.SettingInfos() {
+		f.Add(info.Name, string(info.Default))
+	}
+	f.Add("blocked_user_list", `"a\nb"`)
+	f.Fuzz(func(t *testing.T, name, value string) {
+		var s resource.Settings
+		err := s.Set(name, json.RawMessage(value))
+		if _, ok := errors.AsType[*resource.Invalid](err); err != nil && !ok {
+			t.Errorf("%s = %q: %v is not about a field", name, value, err)
+		}
+	})
+}

@@ -1,0 +1,367 @@
+package money_test
+
+import (
+	"cmp"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+var (
+	schedules = flag.Int("schedules", 10_000, "how many random schedules TestSchedules runs")
+	oneSeed   = flag.Uint64("seed", 0, "the only schedule that TestSchedules runs, with its steps; 0: all")
+)
+
+const (
+	perArena = 20 // schedules that share a state machine
+	steps    = 90
+	maxSkew  = time.Second
+)
+
+// TestSchedules drives the real Apply and the real leases through random schedules: requests,
+// ticks that are lost, repeated and reordered, replicas that lag, processes that are killed
+// with and without the end of their journal, members that are removed and go on spending,
+// limits that change, increases that end, and windows that end while all is down. After each
+// step it holds the state against what the provider billed:
+//
+//   - no spend is lost, and none is counted twice: the state's totals and accounts are exactly
+//     the journal records that its ticks cover, and with the rest of the journals they are no
+//     less than the bill;
+//   - what is spent and what may still be billed never exceed the limit, the nodes' overdrafts
+//     and the overruns together, in each window of each account;
+//   - the increase of a limit ends with its moment, and all leases that came of it;
+//   - at the end, when all is well again, what the budget has left is served.
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	if *oneSeed != 0 {
+		a := newArena(t) // and those before it in its arena
+		for seed := (*oneSeed-1)/perArena*perArena + 1; seed <= *oneSeed; seed++ {
+			a.run(t, seed, seed == *oneSeed)
+		}
+		return
+	}
+	n := *schedules
+	if testing.Short() {
+		n /= 10
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	var next, admitted, refused atomic.Int64
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for {
+				first := next.Add(perArena) - perArena
+				if first >= int64(n) || t.Failed() {
+					return
+				}
+				a := newArena(t)
+				for seed := first; seed < min(first+perArena, int64(n)) && !t.Failed(); seed++ {
+					w := a.run(t, uint64(seed)+1, false)
+					admitted.Add(int64(w.admitted))
+					refused.Add(int64(w.refused))
+				}
+				if err := a.f.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d schedules, %d requests admitted, %d refused", n, admitted.Load(), refused.Load())
+}
+
+// arena is a state machine that some schedules use one after the other.
+type arena struct {
+	f     *fsm.FSM
+	index uint64
+	now   time.Time
+	nodes []*simNode // members that have not been removed
+	made  int        // members ever
+}
+
+func newArena(t *testing.T) *arena {
+	f, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "run", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &arena{f: f, now: time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)} // two days before summer time in Europe
+	a.apply(master, 0, fsm.Bootstrap{ClusterID: "c1", MasterHash: resource.HashSecret("master"), KEKID: "k", DEKID: "d", DEK: []byte{1}})
+	return a
+}
+
+var master = fsm.Actor{Kind: "master"}
+
+// apply is one entry of the log, proposed by a leader whose clock is off by the skew.
+func (a *arena) apply(by fsm.Actor, skew time.Duration, cmd fsm.Command) fsm.Applied {
+	a.index++
+	env := fsm.Envelope{At: resource.At(a.now.Add(skew)), Actor: by, ReadIndex: a.index - 1}
+	binary.BigEndian.PutUint64(env.CommandID[:], a.index)
+	b, err := fsm.Encode(env, cmd)
+	if err != nil {
+		panic(err)
+	}
+	r, _ := a.f.Apply(&raft.Log{Index: a.index, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
+	return r
+}
+
+// join adds a member.
+func (a *arena) join() *simNode {
+	a.made++
+	n := &simNode{id: fmt.Sprintf("n%d", a.made), epochs: map[int]uint64{}, torn: map[uint64]bool{}}
+	member := resource.Member{Meta: resource.Meta{ID: n.id}, Name: n.id, Address: n.id + ":1", FSMVersion: 1}
+	if r := a.apply(n.actor(), 0, fsm.RegisterMember{Member: member}); r.Err != nil {
+		panic(r.Err)
+	}
+	a.nodes = append(a.nodes, n)
+	return n
+}
+
+// place is one window of one account as the provider sees it.
+type place struct {
+	account resource.AccountID
+	start   resource.Time
+}
+
+type standing struct {
+	spent    resource.Money
+	open     resource.Money // may still be billed
+	overruns resource.Money
+	peak     resource.Money // of both, before an increase ended
+}
+
+// world is one schedule.
+type world struct {
+	*arena
+	t    *testing.T
+	r    *rand.Rand
+	seed uint64
+	log  bool
+	past []string
+
+	who       *resource.Principal // as the state has it
+	cat       *resource.Catalog
+	overdraft resource.Money
+	share     bool
+	unit      resource.Unit
+	most      map[resource.AccountID]resource.Money // the highest limit, increases included
+	base      map[resource.AccountID]resource.Money // the highest limit without them
+	raised    resource.Time                         // when the last increase ends
+	ever      int                                   // nodes that took part
+
+	at       map[place]*standing
+	gone     []*simNode     // removed members, which go on spending
+	wire     []fsm.Tick     // all that was ever sent
+	billed   resource.Money // dollars, whatever the unit
+	lost     resource.Money // billed, and gone with the end of a journal
+	admitted int
+	refused  int
+}
+
+func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
+	w := &world{
+		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log, //nolint:gosec // repeatable by design
+		most: map[resource.AccountID]resource.Money{}, base: map[resource.AccountID]resource.Money{}, at: map[place]*standing{},
+		cat: resource.NewCatalog(resource.Tables{}),
+	}
+	w.begin()
+	for range w.r.IntN(4) {
+		w.round()
+	}
+	for range steps {
+		w.step()
+		w.check()
+		if t.Failed() {
+			return w
+		}
+	}
+	w.heal()
+	w.end()
+	return w
+}
+
+func (w *world) say(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	w.past = append(w.past, line)
+	if w.log {
+		w.t.Log(line)
+	}
+}
+
+func (w *world) failf(format string, args ...any) {
+	w.t.Helper()
+	last := w.past[max(0, len(w.past)-12):]
+	w.t.Errorf("seed %d: %s\nagain: go test ./test/money -run TestSchedules -seed %d -v\nlast steps:\n  %s",
+		w.seed, fmt.Sprintf(format, args...), w.seed, strings.Join(last, "\n  "))
+}
+
+// chance is true one time in n.
+func (w *world) chance(n int) bool { return w.r.IntN(n) == 0 }
+
+func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
+
+// begin makes the holders and starts the processes.
+func (w *world) begin() {
+	count := 2 + w.r.IntN(2)
+	for len(w.nodes) < count {
+		w.join()
+	}
+	w.overdraft = pick(w.r, 0, 0, resource.Money(20))
+	w.share = w.chance(8)
+	w.unit = pick(w.r, resource.UnitUSD, resource.UnitUSD, resource.UnitTokens)
+	per := pick(w.r, resource.PerTotal, resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth)
+	zone := pick(w.r, "", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
+	key := &resource.Key{Meta: resource.Meta{ID: fmt.Sprint("key_", w.seed)}, TeamID: fmt.Sprint("team_", w.seed), Hash: resource.HashSecret(fmt.Sprint("sk-", w.seed))}
+	key.Budgets = []resource.Terms{w.terms(per, zone, 10+resource.Money(w.r.IntN(150)))}
+	team := &resource.Team{Meta: resource.Meta{ID: key.TeamID}, Name: key.TeamID}
+	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", 20+resource.Money(w.r.IntN(400)))}
+	team.Canonicalize()
+	w.who = &resource.Principal{}
+	for _, n := range w.nodes {
+		w.ever++
+		n.reset()
+		w.start(n)
+		w.openEpoch(n)
+		w.closeEpochs(n) // of the schedule before
+	}
+	w.putTeam(team)
+	w.putKey(key)
+	w.say("%d nodes, key %+v, team %+v", count, w.who.Key.Budgets, w.who.Team.Budgets)
+}
+
+func (w *world) terms(per resource.Per, zone string, limit resource.Money) resource.Terms {
+	t := resource.Terms{Per: per, Zone: zone, USD: limit, Overdraft: w.overdraft}
+	if w.unit == resource.UnitTokens {
+		n := int64(limit)
+		t.USD, t.Tokens, t.Overdraft = 0, &n, w.overdraft*resource.Dollar
+	}
+	if w.share {
+		t.NoQuorum = resource.NoQuorumShare
+	}
+	return t
+}
+
+func (w *world) putKey(k *resource.Key) {
+	k.Canonicalize()
+	enc, err := fsm.EncodedOf(*k)
+	if err != nil {
+		panic(err)
+	}
+	var read uint64
+	if old, ok := w.f.Key(k.ID); ok {
+		read = old.Version
+	}
+	windows, err := fsm.Windows(resource.HolderKey, k.ID, &k.Allowance, nil, w.now)
+	if err != nil {
+		panic(err)
+	}
+	w.note(resource.HolderKey, k.ID, &k.Allowance)
+	w.must(w.applyAll(master, fsm.PutKey{Key: enc, Read: read, Windows: windows}))
+	stored, _ := w.f.Key(k.ID)
+	next := &resource.Principal{Key: stored, Team: w.who.Team}
+	w.who = next
+	w.tell()
+}
+
+func (w *world) putTeam(t *resource.Team) {
+	enc, err := fsm.EncodedOf(*t)
+	if err != nil {
+		panic(err)
+	}
+	w.note(resource.HolderTeam, t.ID, &t.Allowance)
+	w.must(w.applyAll(master, fsm.PutTeam{Team: enc}))
+	w.who = &resource.Principal{Team: t}
+}
+
+// note keeps what the limits have been at most.
+func (w *world) note(kind, id string, a *resource.Allowance) {
+	for i := range a.Budgets {
+		t := &a.Budgets[i]
+		account := resource.Account(kind, id, t.Name)
+		w.most[account] = max(w.most[account], t.Limit(0))
+		w.base[account] = max(w.base[account], t.Limit(resource.At(w.now.AddDate(100, 0, 0))))
+	}
+}
+
+func (w *world) must(a fsm.Applied) {
+	w.t.Helper()
+	if a.Err != nil {
+		w.failf("refused: %v", a.Err)
+	}
+}
+
+// applyAll is an entry of a leader whose clock is off a little, on its way to every replica.
+func (w *world) applyAll(by fsm.Actor, cmd fsm.Command) fsm.Applied {
+	a := w.apply(by, time.Duration(w.r.Int64N(int64(maxSkew))), cmd)
+	w.tell()
+	return a
+}
+
+// tell puts the state after the last entry on its way to every replica.
+func (w *world) tell() {
+	for _, n := range w.nodes {
+		n.feed = append(n.feed, news{index: w.index, who: w.who, leases: w.f.LeasesOf(n.id)})
+	}
+}
+
+// bound is what may be spent of an account's window.
+func (w *world) bound(limit resource.Money, s *standing) resource.Money {
+	b := limit + resource.Money(w.ever)*w.overdraft + s.overruns
+	if w.share {
+		b += resource.Money(w.ever) * (limit/resource.Money(nodesToldOf) + 1)
+	}
+	return b
+}
+
+// check holds the state against the truth.
+func (w *world) check() {
+	for p, s := range w.at {
+		if b := w.bound(w.most[p.account], s); s.spent+s.open > b {
+			w.failf("spent %d and may spend %d of %s from %d, bound %d", s.spent, s.open, p.account, p.start, b)
+		}
+	}
+	covered, rest := w.books()
+	total := w.f.Totals(resource.HolderKey, w.who.Key.ID)
+	if total.Cost != covered.cost || total.Requests != covered.requests {
+		w.failf("the state has %d for %d requests, its ticks cover %d for %d", total.Cost, total.Requests, covered.cost, covered.requests)
+	}
+	if total.Cost+rest.cost+w.lost < w.billed {
+		w.failf("the state has %d, the journals %d more, %d was lost, the bill is %d", total.Cost, rest.cost, w.lost, w.billed)
+	}
+	for _, holder := range []string{"key/" + w.who.Key.ID, "team/" + w.who.Team.ID} {
+		for _, a := range w.f.Accounts(holder) {
+			w.checkAccount(&a, covered.charges[place{a.ID, a.Window.Start}])
+		}
+	}
+}
+
+func (w *world) checkAccount(a *fsm.Account, covered resource.Money) {
+	p := place{a.ID, a.Window.Start}
+	s := cmp.Or(w.at[p], &standing{})
+	if got, b := a.Settled+a.Presumed+a.Granted, w.bound(w.most[a.ID], s); got > b {
+		w.failf("settled %d, presumed %d, leased %d of %s, bound %d", a.Settled, a.Presumed, a.Granted, a.ID, b)
+	}
+	if a.Settled > covered || (w.overdraft == 0 && !w.share && a.Settled != covered) {
+		w.failf("settled %d of %s from %d, its ticks cover %d", a.Settled, a.ID, a.Window.Start, covered)
+	}
+}
+
+// end takes the holders away and closes what the schedule left of its nodes.
+func (w *world) end() {
+	w.must(w.apply(master, maxSkew, fsm.DeleteKey{ID: w.who.Key.ID}))
+	w.must(w.apply(master, maxSkew, fsm.DeleteTeam{ID: w.who.Team.ID}))
+	w.now = w.now.Add(3 * maxSkew) // entries never run back
+}
