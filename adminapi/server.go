@@ -174,6 +174,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerMembers()
 	s.registerEffective()
 	s.registerRotate()
+	s.registerBulk()
 	s.registerCluster()
 	s.registerReports()
 	s.registerRequests()

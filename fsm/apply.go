@@ -122,9 +122,10 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 		f.tx = tx
 	}
 	tx.writes.clear()
+	tx.clearKeys()
 	*tx = Tx{
 		Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind,
-		writes: tx.writes, audits: tx.audits[:0],
+		writes: tx.writes, keys: tx.keys, audits: tx.audits[:0],
 	}
 	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
 	if once {

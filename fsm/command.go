@@ -147,6 +147,8 @@ type (
 	// Batch applies its items in order, all or none: one file applied is one entry.
 	Batch struct {
 		Items []Item `json:"items"`
+
+		decoded []Command // of Items, if it came out of the log
 	}
 )
 
