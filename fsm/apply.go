@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/dedupe"
 	"github.com/conclave-llm/conclave/fsm/progress"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -76,16 +77,16 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	if err := store.WritePosition(b.tx, b.pos); err != nil {
 		fail(err)
 	}
-	ch, err := f.prepare(b)
+	news, err := f.publisher.Prepare(&served.Batch{Index: b.pos.Index, Tx: b.tx, Changed: b.changed, Spent: b.spent})
 	if err != nil {
 		fail(err)
 	}
 	if err := b.tx.Commit(); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	ch.publish(f)
+	f.publisher.Publish(news)
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(ch.Change)
+		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed})
 	}
 	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
 	return nil

@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -34,12 +36,16 @@ type SpendDelta = money.SpendDelta
 type Totals = money.Totals
 
 // Account is one window of one account as everybody sees it.
-type Account struct {
-	ID       resource.AccountID `json:"id"`
-	Window   resource.Window    `json:"window"`
-	Unit     resource.Unit      `json:"unit,omitempty"` // of the amounts
-	Limit    resource.Money     `json:"limit"`
-	Settled  resource.Money     `json:"settled"`
-	Presumed resource.Money     `json:"presumed"`
-	Granted  resource.Money     `json:"granted"` // outstanding on all nodes
-}
+type Account = served.Account
+
+// ListQuery selects records. Zero fields select all.
+type ListQuery = memory.Query
+
+// NodeState is what the state knows of a node's journal and ticks.
+type NodeState = served.NodeState
+
+// OldEpoch is an epoch of a process that is gone, whose holdings are presumed spent.
+type OldEpoch = served.OldEpoch
+
+// EpochHold is what an old epoch of a node left presumed spent of one window.
+type EpochHold = served.EpochHold
