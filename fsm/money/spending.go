@@ -32,9 +32,15 @@ func (s Spending) Fold(d *SpendDelta) {
 	t := Totals{Cost: d.Cost, Requests: d.Requests, Failures: d.Failures, Prompt: d.Prompt, Completion: d.Completion}
 	s.add(TotalKind, "", d.Day, t)
 	for _, of := range [...]struct{ kind, id string }{
-		{resource.HolderKey, d.KeyID}, {resource.HolderTeam, d.TeamID}, {resource.HolderModel, d.Model},
-		{resource.HolderOrganization, d.Organization}, {resource.HolderProject, d.Project}, {resource.HolderUser, d.User},
-		{resource.HolderCustomer, d.Customer}, {resource.HolderDeployment, d.Deployment}, {ProviderKind, d.Provider},
+		{resource.HolderKey, d.KeyID},
+		{resource.HolderTeam, d.TeamID},
+		{resource.HolderModel, d.Model},
+		{resource.HolderOrganization, d.Organization},
+		{resource.HolderProject, d.Project},
+		{resource.HolderUser, d.User},
+		{resource.HolderCustomer, d.Customer},
+		{resource.HolderDeployment, d.Deployment},
+		{ProviderKind, d.Provider},
 	} {
 		if of.id != "" {
 			s.add(of.kind, of.id, d.Day, t)
