@@ -45,6 +45,8 @@ func TestFormats(t *testing.T) {
 		callbackBlock{},
 		pluginBlock{},
 		settingBlock{},
+		auditBlock{},
+		sinkBlock{},
 	} {
 		typ := reflect.TypeOf(block)
 		for f := range typ.Fields() {

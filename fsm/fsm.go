@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/served"
@@ -32,6 +33,7 @@ type Config struct {
 // FSM is the state machine. It implements raft.BatchingFSM and raft.ConfigurationStore,
 // whose methods raft calls from one goroutine; the reads are safe for concurrent use.
 type FSM struct {
+	audit.Reads
 	cfg  Config
 	log  *slog.Logger
 	file *store.File
@@ -59,6 +61,7 @@ func Open(cfg Config) (*FSM, error) {
 		cfg.FSMVersion = Version
 	}
 	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: newMetrics()}
+	f.Reads = audit.NewReads(f.view)
 	f.State, f.publisher = served.New(cfg.NodeID, f.view, func() resource.Time { return f.progress.Position().At })
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)

@@ -50,3 +50,51 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 	})
 	return days
 }
+
+// EachDay calls visit for the totals of each day of every holder, at one applied index, which
+// it returns with the last journal record of each node that they cover. It reads the file.
+func (f *FSM) EachDay(visit func(kind, id string, day int32, t Totals)) (index uint64, covered map[string]uint64) {
+	covered = map[string]uint64{}
+	f.view(func(tx *bolt.Tx) error {
+		pos, err := store.ReadPosition(tx)
+		if err != nil {
+			return err
+		}
+		index = pos.Index
+		err = store.Nodes.In(tx).ForEach(func(k, v []byte) error {
+			fr, err := frame.Parse(k, v)
+			if err != nil {
+				return err
+			}
+			n, err := money.ParseNode(fr.Payload)
+			if err != nil {
+				return err
+			}
+			to := n.To
+			for _, o := range n.Old {
+				to = max(to, o.To)
+			}
+			covered[string(k)] = to
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return store.Totals.In(tx).ForEach(func(k, v []byte) error {
+			kind, id, day, ok := money.SplitDayKey(k)
+			if !ok {
+				return nil // of all time
+			}
+			fr, err := frame.Parse(k, v)
+			if err != nil {
+				return err
+			}
+			t, err := money.ParseTotals(fr.Payload)
+			if err == nil {
+				visit(kind, id, day, t)
+			}
+			return err
+		})
+	})
+	return index, covered
+}

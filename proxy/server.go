@@ -65,6 +65,10 @@ type Config struct {
 	Pricer     view.Pricer
 	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
+	// KeepContent is given what requests and answers said, where that may be kept. It must not
+	// wait; nil: nothing is kept.
+	KeepContent func(Said)
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
