@@ -232,15 +232,44 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 	if !ok || l.Policy == nil {
 		return nil
 	}
-	g := resource.Grant{Policy: l.Policy, Above: tx.above(r), Terms: tx.termsOf, Groups: tx.groupsOf}
+	above := tx.above(r)
+	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf}
+	if k, ok := r.(*resource.Key); ok {
+		ceilings, err := tx.ceilings(k, before)
+		if err != nil {
+			return err
+		}
+		g.Above = append(g.Above, ceilings...)
+	}
 	if len(g.Above) == 0 {
 		return nil
 	}
-	if before != nil && slices.EqualFunc(g.Above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {
+	if before != nil && slices.EqualFunc(above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {
 		old, _ := resource.LevelOf(before)
 		g.Before = old.Policy
 	}
 	return g.Check()
+}
+
+// ceilings is what keys that a key makes are bound by; it refuses one that lives too long.
+func (tx *Tx) ceilings(k *resource.Key, before resource.Record) ([]resource.Level, error) {
+	if tx.Actor.Kind != actorKey {
+		return nil, nil
+	}
+	set, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingKeyCeilings)
+	if !ok {
+		return nil, nil
+	}
+	rules, err := resource.StoredKeyRules(set.Value)
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w", set.ID, err)
+	}
+	if old, ok := before.(*resource.Key); !ok || old.ExpiresAt != k.ExpiresAt {
+		if err := rules.Outlives(k, tx.Now); err != nil {
+			return nil, err
+		}
+	}
+	return []resource.Level{rules.Level()}, nil
 }
 
 // above lists the levels that a record stands under.
