@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -68,7 +69,19 @@ func problemOf(err error) *client.Problem {
 	if in, ok := errors.AsType[*resource.Invalid](err); ok && in.Field != "" {
 		p.Fields = []client.Field{{Name: in.Field, Reason: in.Reason}}
 	}
+	if item, ok := errors.AsType[*records.ItemError](err); ok {
+		p.Fields = []client.Field{fieldOfItem(item, p.Fields)}
+	}
 	return p
+}
+
+// fieldOfItem names one of several documents, and what is wrong in it: "[17].team_id".
+func fieldOfItem(item *records.ItemError, inner []client.Field) client.Field {
+	f := client.Field{Name: fmt.Sprintf("[%d]", item.Index), Reason: item.Err.Error()}
+	if len(inner) > 0 {
+		f.Name, f.Reason = f.Name+"."+inner[0].Name, inner[0].Reason
+	}
+	return f
 }
 
 func newProblem(status int, code, detail, hint string) *client.Problem {

@@ -96,6 +96,8 @@ type Config struct {
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	// Authenticate finds out whose request it is; its errors are *llm.Error.
 	Authenticate func(r *http.Request) (*resource.Principal, error)
+	// Address is where a request comes from, behind proxies too; default: who is connected.
+	Address func(r *http.Request) string
 	// Stale returns an error while keys with a role are not to be trusted, because this
 	// node has not heard the leader for too long. Default: never.
 	Stale func() error
@@ -135,6 +137,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Seal == nil || cfg.Authenticate == nil {
 		return nil, errors.New("admin API: Store, State, Cluster, Seal and Authenticate must be set")
 	}
+	if cfg.Address == nil {
+		cfg.Address = addressOf
+	}
 	if cfg.Stale == nil {
 		cfg.Stale = func() error { return nil }
 	}
@@ -167,7 +172,9 @@ func New(cfg Config) (*Server, error) {
 	registerBlock(s, s.rs.Users, "a user and all his keys", s.userView)
 	registerBlock(s, s.rs.Customers, "an end user", s.customerView)
 	s.registerMembers()
+	s.registerEffective()
 	s.registerRotate()
+	s.registerBulk()
 	s.registerCluster()
 	s.registerReports()
 	s.registerRequests()

@@ -242,18 +242,14 @@ func (c Batch) Apply(tx *Tx) error {
 	if len(c.Items) == 0 {
 		return &resource.Invalid{Field: "items", Reason: "a batch has at least one"}
 	}
-	for i, it := range c.Items {
-		row, ok := lookupItem(it.Kind)
-		if !ok {
-			fail(&UnknownKind{Kind: it.Kind})
-		}
-		cmd, err := row.decode(it.Body)
-		if err != nil {
-			fail(fmt.Errorf("decode item %d: %w", i, err))
-		}
-		tx.kind = it.Kind
+	if len(c.decoded) != len(c.Items) {
+		fail(fmt.Errorf("%w: a batch that was not decoded", ErrEntry))
+	}
+	for i, cmd := range c.decoded {
+		kind := c.Items[i].Kind
+		tx.kind = kind
 		if err := cmd.Apply(tx); err != nil {
-			return fmt.Errorf("item %d: %s: %w", i, it.Kind, err)
+			return fmt.Errorf("item %d: %s: %w", i, kind, err)
 		}
 	}
 	return nil

@@ -27,6 +27,9 @@ type SoftLimit struct {
 // Lease is what this node holds of one window of one account, as of the applied index.
 type Lease = money.Lease
 
+// SpendDelta is the sum of some journal records that agree in all its names.
+type SpendDelta = money.SpendDelta
+
 // Totals are a fold of spend deltas.
 type Totals = money.Totals
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
@@ -34,6 +35,7 @@ type Config struct {
 // FSM is the state machine. It implements raft.BatchingFSM and raft.ConfigurationStore,
 // whose methods raft calls from one goroutine; the reads are safe for concurrent use.
 type FSM struct {
+	audit.Reads
 	cfg  Config
 	log  *slog.Logger
 	file *store.File
@@ -67,6 +69,7 @@ func Open(cfg Config) (*FSM, error) {
 		cfg.FSMVersion = Version
 	}
 	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: newMetrics()}
+	f.Reads = audit.NewReads(f.view)
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}

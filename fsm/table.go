@@ -164,12 +164,14 @@ func decodeBatch(body []byte) (Command, error) {
 	if err := codec.Strict(body, &c); err != nil {
 		return nil, err
 	}
+	c.decoded = make([]Command, len(c.Items))
 	for i, it := range c.Items {
 		row, ok := lookupItem(it.Kind)
 		if !ok {
 			return nil, fmt.Errorf("item %d: %w", i, &UnknownKind{Kind: it.Kind})
 		}
-		if _, err := row.decode(it.Body); err != nil {
+		var err error
+		if c.decoded[i], err = row.decode(it.Body); err != nil {
 			return nil, fmt.Errorf("item %d: %s: %w", i, it.Kind, err)
 		}
 	}

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"maps"
 	"slices"
-	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/keyset"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
@@ -25,6 +25,7 @@ type Tx struct {
 	Actor  Actor
 	b      *batch
 	writes overlay
+	keys   [store.Buckets]keyset.Set // of writes
 	audits []audit.Entry
 	env    *Envelope
 	kind   Kind        // of the command, or of the item of a Batch
@@ -90,8 +91,18 @@ func (tx *Tx) write(b store.Bucket, key, value []byte) {
 	if tx.writes[b] == nil {
 		tx.writes[b] = map[string][]byte{}
 	}
+	if _, ok := tx.writes[b][string(key)]; !ok {
+		tx.keys[b].Add(string(key))
+	}
 	tx.writes[b][string(key)] = value
 }
+
+// rows is the transaction as the packages below take it.
+type rows struct{ tx *Tx }
+
+func (r rows) Value(b store.Bucket, key []byte) (frame.Value, bool) { return r.tx.get(b, key) }
+func (r rows) Put(b store.Bucket, key, payload []byte)              { r.tx.put(b, key, payload) }
+func (r rows) Delete(b store.Bucket, key []byte)                    { r.tx.delete(b, key) }
 
 // scan returns the keys that begin with the prefix, in order.
 func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
@@ -102,8 +113,8 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 			keys = append(keys, bytes.Clone(k))
 		}
 	}
-	for k, v := range tx.writes[b] { // sorted below
-		if v != nil && strings.HasPrefix(k, string(prefix)) {
+	for k := range tx.keys[b].With(string(prefix)) { // sorted below
+		if tx.writes[b][k] != nil {
 			keys = append(keys, []byte(k))
 		}
 	}
@@ -113,8 +124,8 @@ func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 
 // any says whether a key begins with the prefix.
 func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
-	for k, v := range tx.writes[b] { // only whether one is there reaches the output
-		if v != nil && strings.HasPrefix(k, string(prefix)) {
+	for k := range tx.keys[b].With(string(prefix)) { // only whether one is there reaches the output
+		if tx.writes[b][k] != nil {
 			return true
 		}
 	}
@@ -137,10 +148,17 @@ func actorName(a Actor) string {
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
 	tx.writes.clear()
+	tx.clearKeys()
 	tx.audits = tx.audits[:0]
 	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
+}
+
+func (tx *Tx) clearKeys() {
+	for i := range tx.keys {
+		tx.keys[i].Clear()
+	}
 }
 
 // batch is one transaction of the file and what will be told of it after its commit.

@@ -39,7 +39,7 @@ func (n *Node) adminConfig() adminapi.Config {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
-		Authenticate: n.authenticate, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all,
 	}
 }
@@ -52,6 +52,15 @@ func (n *Node) authenticate(r *http.Request) (*resource.Principal, error) {
 		return nil, err
 	}
 	return who, policy.CheckAdmin(r.RemoteAddr, r.Header, cat.Settings(), who.Levels(nil))
+}
+
+// clientAddress is where a request comes from, "" if that cannot be told.
+func (n *Node) clientAddress(r *http.Request) string {
+	a := policy.ClientAddress(r.RemoteAddr, r.Header, n.state.Catalog().Settings().TrustedProxies)
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // statusOf is the status of an authentication's error.

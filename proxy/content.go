@@ -3,6 +3,7 @@ package proxy
 import (
 	"slices"
 
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -41,18 +42,11 @@ func (l *listener) Write(p []byte) (int, error) {
 // listen begins to keep what a call says. This is decided once, when the request is let
 // through; a request that is refused is never kept.
 func (s *Server) listen(c *Call) {
-	if s.cfg.KeepContent == nil || !c.cat.Settings().LogContent || c.silent() {
+	if s.cfg.KeepContent == nil || !c.cat.Settings().LogContent || policy.Private(c.levels) {
 		return
 	}
 	c.heard = &listener{Writer: c.out}
 	c.out = c.heard
-}
-
-// silent says that a level of the request forbids to keep what it says.
-func (c *Call) silent() bool {
-	return slices.ContainsFunc(c.levels, func(l resource.Level) bool {
-		return l.Policy != nil && l.Policy.LogContent != nil && !*l.Policy.LogContent
-	})
 }
 
 // keep hands over what was said.

@@ -150,11 +150,11 @@ var settings = []settingRow{
 		},
 	},
 	{
-		"log_content", "boolean", `false`, "keep what requests and answers say, but of those with log_content false in their chain",
+		"log_content", "boolean", `false`, "keep the prompts and answers of those who do not forbid it",
 		boolean(func(s *Settings) *bool { return &s.LogContent }),
 	},
 	{
-		"log_content_days", "integer", `7`, "days for which that is kept, 1 to 3660",
+		"log_content_days", "integer", `7`, "for how many days they are kept, 1 to 3660",
 		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, 3660, 1),
 	},
 	{
@@ -176,11 +176,11 @@ var settings = []settingRow{
 		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
 	},
 	{
-		"request_log_days", "integer", `30`, "days for which requests are listed, 1 to 3660",
+		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
 		integer(func(s *Settings) *int64 { return &s.RequestLogDays }, 1, 3660, 1),
 	},
 	{
-		"request_log_mb", "integer", `4096`, "MiB of listed requests on one node, 1 to 1073741824",
+		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
 	},
 	{

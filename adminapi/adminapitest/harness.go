@@ -48,6 +48,7 @@ type Harness struct {
 	Confirmed []uint64 // indexes that Confirm was asked for
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
+	Noted     []resource.AuditEvent
 
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
@@ -72,8 +73,8 @@ func New(t testing.TB) *Harness {
 	h.API, err = adminapi.New(adminapi.Config{
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
-		Requests: requests{h},
-		Now:      func() time.Time { return h.Clock() },
+		Requests: requests{h}, Auditor: h,
+		Now: func() time.Time { return h.Clock() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +163,28 @@ func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd
 		return fsm.Result{}, errors.New("entry was not applied")
 	}
 	return applied.Result, applied.Err
+}
+
+// Note implements adminapi.Auditor: it keeps the event.
+func (h *Harness) Note(e resource.AuditEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Noted = append(h.Noted, e)
+}
+
+// Record implements adminapi.Auditor.
+func (h *Harness) Record(ctx context.Context, e resource.AuditEvent) error {
+	_, err := h.Propose(ctx, fsm.Actor{Kind: "node", ID: "n1"}, "", fsm.NoteEvents{Events: []resource.AuditEvent{e}})
+	return err
+}
+
+// Events returns what was noted since the last call.
+func (h *Harness) Events() []resource.AuditEvent {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.Noted
+	h.Noted = nil
+	return all
 }
 
 func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {

@@ -66,15 +66,7 @@ func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Calle
 	if err != nil {
 		return err
 	}
-	now, err := a.keyOf(by, in)
-	if err != nil {
-		return err
-	}
-	patch, err := a.keyDoc(in, now)
-	if err != nil {
-		return err
-	}
-	k, wr, err := a.cfg.Records.Keys.Patch(r.Context(), by, now.ID, 0, patch)
+	k, wr, err := a.updateKey(r, by, in)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ type Route struct {
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []Route {
-	return slices.Concat(a.priceRoutes(), a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes())
+	return slices.Concat(a.priceRoutes(), a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.modelRoutes(), a.otherRoutes())
 }
 
 func (a *API) keyRoutes() []Route {
@@ -81,6 +81,7 @@ func (a *API) keyRoutes() []Route {
 		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
 		{"litellm-service-account", http.MethodPost, "/key/service-account/generate", a.serviceAccount},
 		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
+		{"litellm-key-bulk-update", http.MethodPost, "/key/bulk_update", a.keyBulkUpdate},
 		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
 		{"litellm-key-block", http.MethodPost, "/key/block", a.keyBlock(client.Blocked)},
 		{"litellm-key-unblock", http.MethodPost, "/key/unblock", a.keyBlock(client.Unblocked)},
@@ -153,6 +154,27 @@ func (a *API) peopleRoutes() []Route {
 	return routes
 }
 
+func (a *API) modelRoutes() []Route {
+	return []Route{
+		{"litellm-model-new", http.MethodPost, "/model/new", a.modelNew},
+		{"litellm-model-update", http.MethodPost, "/model/update", a.modelUpdate},
+		{"litellm-model-patch", http.MethodPatch, "/model/{id}/update", a.modelUpdate},
+		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
+		{"litellm-model-block", http.MethodPost, "/model/block", a.modelBlock(client.Blocked)},
+		{"litellm-model-unblock", http.MethodPost, "/model/unblock", a.modelBlock(client.Unblocked)},
+		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
+		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
+		{"litellm-v2-model-info", http.MethodGet, "/v2/model/info", a.modelPages},
+		{"litellm-model-group-info", http.MethodGet, "/model_group/info", a.modelGroups},
+		{"litellm-credential-new", http.MethodPost, "/credentials", a.credentialNew},
+		{"litellm-credential-list", http.MethodGet, "/credentials", a.credentialList},
+		{"litellm-credential-by-name", http.MethodGet, "/credentials/by_name/{name}", a.credentialByName},
+		{"litellm-credential-by-model", http.MethodGet, "/credentials/by_model/{id}", a.credentialByModel},
+		{"litellm-credential-update", http.MethodPatch, "/credentials/{name}", a.credentialUpdate},
+		{"litellm-credential-delete", http.MethodDelete, "/credentials/{name}", a.credentialDelete},
+	}
+}
+
 func (a *API) otherRoutes() []Route {
 	tags, budgets := a.tags(), a.budgets()
 	return []Route{
@@ -167,10 +189,6 @@ func (a *API) otherRoutes() []Route {
 		{"litellm-budget-info", http.MethodPost, "/budget/info", a.budgetInfo},
 		{"litellm-budget-list", http.MethodGet, "/budget/list", a.budgetList},
 		{"litellm-budget-settings", http.MethodGet, "/budget/settings", a.budgetSettings},
-		{"litellm-model-new", http.MethodPost, "/model/new", a.modelNew},
-		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
-		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
-		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
 		{"litellm-audit-list", http.MethodGet, "/audit", a.auditList},
 		{"litellm-audit-get", http.MethodGet, "/audit/{id}", a.auditGet},
 	}

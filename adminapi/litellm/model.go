@@ -76,7 +76,7 @@ func (a *API) modelDelete(w http.ResponseWriter, r *http.Request, by records.Cal
 	if err := in.Take("id", &id); err != nil {
 		return err
 	}
-	d, err := a.cfg.Records.Deployments.Writable(by, id)
+	d, err := a.writable(by, id, http.StatusBadRequest)
 	if err != nil {
 		return err
 	}
@@ -106,6 +106,9 @@ func (a *API) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller
 				data = append(data, a.modelRow(m, d))
 			}
 		}
+	}
+	if only != "" && len(data) == 0 {
+		return modelNotFound(http.StatusBadRequest, only)
 	}
 	return answer(w, records.Written{}, map[string]any{"data": data})
 }
@@ -218,7 +221,7 @@ func (a *API) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 	if upstream == "" {
 		upstream = m.Name
 	}
-	params := map[string]any{"model": d.Provider + "/" + upstream}
+	params := map[string]any{"model": d.Provider + "/" + upstream, "custom_llm_provider": d.Provider}
 	for name, v := range map[string]string{"api_base": d.APIBase, "litellm_credential_name": d.CredentialID} {
 		if v != "" {
 			params[name] = v
@@ -237,7 +240,11 @@ func (a *API) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 	if p := d.Price; p != nil {
 		info["input_cost_per_token"], info["output_cost_per_token"] = perToken(p.Input), perToken(p.Output)
 	}
-	return map[string]any{"model_name": m.Name, "model_id": d.ID, "litellm_params": params, "model_info": info}
+	row := map[string]any{
+		"model_name": m.Name, "model_id": d.ID, "litellm_params": params, "model_info": info, "blocked": d.Blocked,
+	}
+	stamps(row, &d.Meta)
+	return row
 }
 
 // perToken gives a price a million tokens as a price a token.

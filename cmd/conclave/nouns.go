@@ -27,6 +27,14 @@ var (
 		{"tag", "tags", asList, "a tag of all its requests"},
 		{"metadata", "metadata", asJSON, "a JSON object of your own"},
 	}
+	keyFields = append([]field{
+		{"team", "team_id", asText, "id or name of its team"},
+		{"project", "project_id", asText, "id or name of its project"},
+		{"user", "user_id", asText, "id or e-mail address of whose it is"},
+		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
+		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
+		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
+	}, holderFields...)
 	upstreamFields = []field{
 		{"provider", "provider", asText, "row of the provider table: openai"},
 		{"api-base", "api_base", asText, "base URL (default: the provider's)"},
@@ -60,14 +68,7 @@ var nouns = append(holderNouns, []noun{
 			{"BLOCKED", "blocked"},
 			{"EXPIRES", "expires_at"},
 		},
-		fields: append([]field{
-			{"team", "team_id", asText, "id or name of its team"},
-			{"project", "project_id", asText, "id or name of its project"},
-			{"user", "user_id", asText, "id or e-mail address of whose it is"},
-			{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
-			{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
-			{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
-		}, holderFields...),
+		fields:  keyFields,
 		filters: map[string]string{"team": "team_id", "project": "project_id", "user": "user_id", "status": "status"},
 		create:  budgetFlags,
 		more:    keyVerbs,
@@ -215,7 +216,7 @@ func keyVerbs(a *app) []*cobra.Command {
 	}
 	rotate.Flags().StringVar(&r.Grace, "grace", "", "how long the old secret stays valid: 24h (default: not at all)")
 	rotate.Flags().StringVar(&r.Secret, "secret", "", "take this secret: env:VAR, file:PATH or - (default: made)")
-	return append(a.blockVerbs("key"), rotate)
+	return append(a.blockVerbs("key"), rotate, a.keyExplain(), a.keyImport(keyFields))
 }
 
 func (a *app) blockVerbs(name string) []*cobra.Command {

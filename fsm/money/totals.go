@@ -64,17 +64,6 @@ func DayKey(kind, id string, day int32) []byte {
 	return binary.BigEndian.AppendUint32(TotalsKey(kind, id), uint32(day)^1<<31)
 }
 
-// SplitDayKey takes apart what DayKey gave; false: it is a key of TotalsKey.
-func SplitDayKey(key []byte) (kind, id string, day int32, ok bool) {
-	holder, rest, found := bytes.Cut(key, []byte{0})
-	if !found || len(rest) != 4 {
-		return "", "", 0, false
-	}
-	kind, id, ok = strings.Cut(string(holder), "/")
-	day, _ = Day(key)
-	return kind, id, day, ok
-}
-
 // Day reads the day from what DayKey gave; false for the totals of all time.
 func Day(key []byte) (day int32, ok bool) {
 	i := len(key) - 5
@@ -131,4 +120,15 @@ func ParseSweep(b []byte) (Sweep, error) {
 		rest = rest[n:]
 	}
 	return s, nil
+}
+
+// SplitDayKey takes apart what DayKey gave; false: it is a key of TotalsKey.
+func SplitDayKey(key []byte) (kind, id string, day int32, ok bool) {
+	holder, rest, found := bytes.Cut(key, []byte{0})
+	if !found || len(rest) != 4 {
+		return "", "", 0, false
+	}
+	kind, id, ok = strings.Cut(string(holder), "/")
+	day, _ = Day(key)
+	return kind, id, day, ok
 }

@@ -26,6 +26,9 @@ type options struct {
 	rounds   int           // of each measurement; the median counts
 	keys     int           // made by the admin load
 	clients  int           // of the admin load
+	keyRate  int           // keys a second of the admin load's second round
+	bulk     int           // keys made in bulk, and again by an import
+	scale    int           // keys of the node that the scale load starts anew
 }
 
 func main() {
@@ -46,12 +49,18 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement; the median counts")
 	flag.IntVar(&o.keys, "keys", 20000, "keys that the admin load makes")
 	flag.IntVar(&o.clients, "clients", 64, "clients of the admin load")
+	flag.IntVar(&o.keyRate, "keyrate", 1000, "keys a second of the admin load's second round")
+	flag.IntVar(&o.bulk, "bulk", 100_000, "keys that the admin load makes in bulk, and again by an import")
+	flag.IntVar(&o.scale, "scale", 0, "measure one node with so many keys instead of requests")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := run
-	if *admin {
+	switch {
+	case o.scale > 0:
+		measure = runScale
+	case *admin:
 		measure = runAdmin
 	}
 	if err := measure(ctx, o, os.Stdout); err != nil {

@@ -52,9 +52,20 @@ func (p *process) stop() {
 }
 
 // cpu is the time that all threads of the child have run, to the nanosecond.
-func (p *process) cpu() time.Duration {
+func (p *process) cpu() time.Duration { return cpuOf(p.cmd.Process.Pid) }
+
+// cpuOfAll is the time of the child and of its own children.
+func (p *process) cpuOfAll() time.Duration {
+	sum := p.cpu()
+	for _, pid := range p.children() {
+		sum += cpuOf(pid)
+	}
+	return sum
+}
+
+func cpuOf(pid int) time.Duration {
 	var sum int64
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, t := range tasks {
 		text, err := os.ReadFile(t)
 		if err != nil {

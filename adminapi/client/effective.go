@@ -1,0 +1,85 @@
+package client
+
+import "github.com/conclave-llm/conclave/resource"
+
+// Effective is what a key may do now, with every level of its chain taken into account, and
+// which level says so.
+type Effective struct {
+	KeyID     string            `json:"key_id"`
+	Name      string            `json:"name,omitempty"`
+	Allowed   bool              `json:"allowed"`          // a request may pass: nothing refuses all of them
+	Blocks    []EffectiveBlock  `json:"blocks"`           // what refuses requests now
+	Levels    []EffectiveLevel  `json:"levels"`           // the chain, outermost first
+	Models    EffectiveModels   `json:"models"`           // of those that exist
+	Routes    EffectiveList     `json:"routes"`           // paths or "/prefix/*"
+	Addresses EffectiveList     `json:"addresses"`        // that requests may come from
+	Denied    []string          `json:"denied_addresses"` // that they may not, of all levels
+	Budgets   []EffectiveBudget `json:"budgets"`          // of every level, the least left first
+	Limits    []EffectiveLimit  `json:"limits"`           // the lowest of each kind
+	ExpiresAt resource.Time     `json:"expires_at,omitempty"`
+}
+
+// EffectiveBlock is one thing that refuses requests.
+type EffectiveBlock struct {
+	Code   string           `json:"code"` // as in the answer to the request: "team_blocked"
+	Level  EffectiveLevel   `json:"level"`
+	Reason string           `json:"reason"`
+	Models []string         `json:"models,omitempty"` // only requests for these; none: all requests
+	Until  resource.Time    `json:"until,omitempty"`  // null: until somebody changes it
+	Budget *EffectiveBudget `json:"budget,omitempty"`
+}
+
+// EffectiveLevel is one level of a key's chain.
+type EffectiveLevel struct {
+	Kind    string `json:"kind"` // "team"
+	ID      string `json:"id"`
+	Name    string `json:"name,omitempty"`
+	Blocked bool   `json:"blocked,omitempty"`
+	Missing bool   `json:"missing,omitempty"` // the answering node does not have the record
+}
+
+// EffectiveModels are the models that a key may ask for.
+type EffectiveModels struct {
+	Allowed []string         `json:"allowed"`
+	Denied  []EffectiveModel `json:"denied"`
+	Aliases []EffectiveAlias `json:"aliases"`
+	Bound   []EffectiveLevel `json:"bound_by"` // the levels that have a list
+}
+
+// EffectiveModel is a model that a level refuses.
+type EffectiveModel struct {
+	Model string         `json:"model"`
+	Level EffectiveLevel `json:"level"`
+}
+
+// EffectiveAlias is a name that a level gives to a model; the innermost level wins.
+type EffectiveAlias struct {
+	Alias string         `json:"alias"`
+	Model string         `json:"model"`
+	Level EffectiveLevel `json:"level"`
+}
+
+// EffectiveList is what all the lists of a chain have in common.
+type EffectiveList struct {
+	Any     bool             `json:"any"` // no level has a list
+	Allowed []string         `json:"allowed"`
+	Bound   []EffectiveLevel `json:"bound_by"` // the levels that have a list
+}
+
+// EffectiveBudget is one budget of one level in its window of now.
+type EffectiveBudget struct {
+	Level EffectiveLevel `json:"level"`
+	Account
+	Models   []string `json:"models,omitempty"` // that count; none: all
+	Left     Amount   `json:"left"`             // of the limit, without what was spent or is presumed so
+	Shared   string   `json:"shared,omitempty"` // name of the shared budget that the terms are of
+	Tightest bool     `json:"tightest"`         // has the least left of its unit
+}
+
+// EffectiveLimit is the lowest limit of a kind.
+type EffectiveLimit struct {
+	Limit string         `json:"limit"`           // "rpm"
+	Model string         `json:"model,omitempty"` // "": of all models
+	Value int64          `json:"value"`
+	Level EffectiveLevel `json:"level"`
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// scaleNode is a node with many keys.
+type scaleNode struct {
+	conclave, file, url string
+	keys                int
+	proc                *process
+}
+
+// runScale fills a node with o.scale keys, stops it, and measures its start and its memory.
+func runScale(ctx context.Context, o options, w io.Writer) error {
+	dir, err := os.MkdirTemp("", "conclave-load-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	n, err := newScaleNode(o, dir)
+	if err != nil {
+		return err
+	}
+	if _, err := n.start(ctx, "--bootstrap"); err != nil {
+		return err
+	}
+	defer func() { n.proc.stop() }()
+	began := time.Now()
+	if _, err := fillKeys(ctx, []string{n.url}, o.scale); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	fmt.Fprintf(w, "one node, %d keys: made in %s (%.0f a second)", o.scale, took.Round(time.Millisecond), float64(o.scale)/took.Seconds())
+	fmt.Fprintf(w, ", RssAnon %s, peak RSS %s\n", mib(n.proc.status("RssAnon")), mib(n.proc.status("VmHWM")))
+	if err := n.restart(ctx, w, "clean stop", false); err != nil {
+		return err
+	}
+	return n.restart(ctx, w, "kill -9", true)
+}
+
+func newScaleNode(o options, dir string) (*scaleNode, error) {
+	var addrs [2]string
+	for i := range addrs {
+		a, err := freeAddr()
+		if err != nil {
+			return nil, err
+		}
+		addrs[i] = a
+	}
+	n := &scaleNode{conclave: o.conclave, keys: o.scale, file: filepath.Join(dir, "node.hcl"), url: "http://" + addrs[0]}
+	text := fmt.Sprintf("node {\n  name = \"a\"\n  data_dir = %q\n  listen = %q\n  cluster = %q\n  master_key = env(\"CONCLAVE_MASTER_KEY\")\n}\n",
+		filepath.Join(dir, "data"), addrs[0], addrs[1])
+	return n, os.WriteFile(n.file, []byte(text), 0o600)
+}
+
+// start starts the node and measures until it is ready.
+func (n *scaleNode) start(ctx context.Context, args ...string) (time.Duration, error) {
+	began := time.Now()
+	p, err := start(ctx, []string{"CONCLAVE_MASTER_KEY=" + masterKey}, n.conclave, append([]string{"serve", "--config", n.file}, args...)...)
+	if err != nil {
+		return 0, err
+	}
+	n.proc = p
+	return time.Since(began), p.waitOK(ctx, n.url+"/health/readiness", time.Minute)
+}
+
+func (n *scaleNode) restart(ctx context.Context, w io.Writer, how string, kill bool) error {
+	if kill {
+		_ = n.proc.cmd.Process.Kill() // it is there: the start before waited for it
+		<-n.proc.done
+	} else {
+		n.proc.stop()
+	}
+	began := time.Now()
+	if _, err := n.start(ctx); err != nil {
+		return err
+	}
+	ready := time.Since(began)
+	p50, p99, err := n.ask(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "  start after %s: ready in %s, RssAnon %s, RSS %s; GET of a key: p50 %s, p99 %s\n", how, ready.Round(time.Millisecond),
+		mib(n.proc.status("RssAnon")), mib(n.proc.status("VmRSS")), p50, p99)
+	return nil
+}
+
+// ask reads keys from all over the file, one after the other.
+func (n *scaleNode) ask(ctx context.Context) (p50, p99 time.Duration, err error) {
+	const reads = 2000
+	times := make([]time.Duration, 0, reads)
+	for i := range reads {
+		d, err := get(ctx, fmt.Sprintf("%s/api/v1/keys/bulk-%d", n.url, i*(n.keys/reads)))
+		if err != nil {
+			return 0, 0, fmt.Errorf("read keys: %w", err)
+		}
+		times = append(times, d)
+	}
+	slices.Sort(times)
+	return times[reads/2].Round(time.Microsecond), times[reads*99/100].Round(time.Microsecond), nil
+}
+
+func get(ctx context.Context, url string) (time.Duration, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+masterKey)
+	began := time.Now()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		return 0, err
+	}
+	if res.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("GET %s: status %d", url, res.StatusCode)
+	}
+	return time.Since(began), nil
+}
