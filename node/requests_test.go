@@ -119,7 +119,10 @@ func TestRequests_explain(t *testing.T) {
 	poor := c.Key(0, fields{"budgets": budgetOf(1)})
 	free := c.Key(0, fields{})
 	slow := c.Key(0, fields{"limits": fields{"rpm": 1}})
-	n.Chat(slow.Secret) // its only one in a minute
+	c.Await("the only request of the minute", func() bool {
+		status, _ := n.Chat(slow.Secret) // which a node that has just started may refuse
+		return status == 200
+	})
 	bound := c.Key(0, fields{"models": []string{"other"}})
 	for _, tt := range []struct {
 		name, key, model string
