@@ -138,6 +138,11 @@ func TestMoney_ADollar(t *testing.T) {
 			var ok, refused, lost atomic.Int64
 			var load, fault sync.WaitGroup
 			begin, leader := make(chan struct{}), c.Leader()
+			for i := range c.Nodes {
+				c.Await("the node knows the key", 10*time.Second, func() bool {
+					return cluster.Call(t, http.MethodPost, c.Nodes[i].URL+"/v1/chat/completions", secret, ask, nil) == http.StatusOK
+				})
+			}
 			for i := range 300 {
 				load.Go(func() {
 					<-begin
@@ -152,7 +157,12 @@ func TestMoney_ADollar(t *testing.T) {
 				})
 			}
 			close(begin)
-			fault.Go(func() { tt.fault(c, leader) })
+			fault.Go(func() {
+				for ok.Load() < 20 && refused.Load()+lost.Load() == 0 {
+					<-time.After(time.Millisecond)
+				}
+				tt.fault(c, leader)
+			})
 			load.Wait()
 			fault.Wait()
 			for i := range c.Nodes {
