@@ -5,6 +5,7 @@ Usage: MASTER_KEY=… MOCK_URL=… python litellm_client.py BASE_URL
 
 import os
 import sys
+import uuid
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched from the internet
 
@@ -13,6 +14,7 @@ from litellm.proxy.client import Client, HealthManagementClient, UnauthorizedErr
 from litellm.proxy.client.exceptions import NotFoundError
 
 BASE, MOCK = sys.argv[1], os.environ["MOCK_URL"]
+DEPLOYMENT, BUDGET = uuid.uuid4().hex, uuid.uuid4().hex  # an id is never used twice
 client = Client(base_url=BASE, api_key=os.environ["MASTER_KEY"])
 users = UsersManagementClient(BASE, os.environ["MASTER_KEY"])
 
@@ -40,20 +42,20 @@ def call(method, path, **body):
 # models
 params = {"model": "openai/demo", "api_base": MOCK + "/v1", "api_key": "sk-upstream", "rpm": 60000,
           "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06}
-made = client.models.new("via-litellm", params, {"id": "litellm-d1", "mode": "chat"})
-has(made, model_name="via-litellm", model_id="litellm-d1", blocked=False)
+made = client.models.new("via-litellm", params, {"id": DEPLOYMENT, "mode": "chat"})
+has(made, model_name="via-litellm", model_id=DEPLOYMENT, blocked=False)
 for field in ("litellm_params", "model_info", "created_at", "created_by", "updated_at", "updated_by"):
     assert field in made, field
 assert "sk-upstream" not in str(made), made
-row = client.models.get(model_id="litellm-d1")
+row = client.models.get(model_id=DEPLOYMENT)
 has(row, model_name="via-litellm")
-has(row["model_info"], id="litellm-d1", db_model=True, mode="chat", litellm_provider="openai",
+has(row["model_info"], id=DEPLOYMENT, db_model=True, mode="chat", litellm_provider="openai",
     input_cost_per_token=1e-06, output_cost_per_token=2e-06)
 has(row["litellm_params"], model="openai/demo", api_base=MOCK + "/v1", rpm=60000, custom_llm_provider="openai")
-assert client.models.get(model_name="via-litellm")["model_info"]["id"] == "litellm-d1"
-updated = client.models.update("litellm-d1", {"rpm": 50000}, {"tier": "paid"})
+assert client.models.get(model_name="via-litellm")["model_info"]["id"] == DEPLOYMENT
+updated = client.models.update(DEPLOYMENT, {"rpm": 50000}, {"tier": "paid"})
 has(updated["litellm_params"], rpm=50000, model="openai/demo")
-has(updated["model_info"], tier="paid", mode="chat", id="litellm-d1")
+has(updated["model_info"], tier="paid", mode="chat", id=DEPLOYMENT)
 assert "via-litellm" in [m["id"] for m in client.models.list()]
 groups = {g["model_group"]: g for g in client.model_groups.info()}
 has(groups["via-litellm"], providers=["openai"], mode="chat", rpm=50000)
@@ -127,17 +129,17 @@ gone = refused(requests.exceptions.HTTPError, lambda: client.credentials.get("li
 assert gone.response.status_code == 404, gone
 
 # budgets
-budget = call("POST", "/budget/new", budget_id="shared-10", max_budget=10.0, budget_duration="1d")
-has(budget, budget_id="shared-10", max_budget=10.0, budget_duration="1d")
-has(call("POST", "/budget/info", budgets=["shared-10"])[0], budget_id="shared-10", max_budget=10.0)
-has(call("POST", "/budget/update", budget_id="shared-10", max_budget=20.0), max_budget=20.0)
-assert "shared-10" in [b["budget_id"] for b in call("GET", "/budget/list")]
-call("POST", "/budget/delete", id="shared-10")
+budget = call("POST", "/budget/new", budget_id=BUDGET, max_budget=10.0, budget_duration="1d")
+has(budget, budget_id=BUDGET, max_budget=10.0, budget_duration="1d")
+has(call("POST", "/budget/info", budgets=[BUDGET])[0], budget_id=BUDGET, max_budget=10.0)
+has(call("POST", "/budget/update", budget_id=BUDGET, max_budget=20.0), max_budget=20.0)
+assert BUDGET in [b["budget_id"] for b in call("GET", "/budget/list")]
+call("POST", "/budget/delete", id=BUDGET)
 assert call("POST", "/key/block", key=key["key"])["blocked"] is True
 assert call("POST", "/key/unblock", key=key["key"])["blocked"] is False
 has(client.keys.delete(keys=[key["token"]]), deleted_keys=[key["token"]])
 users.delete_user([uid])
 call("POST", "/team/delete", team_ids=[team["team_id"]])
-has(client.models.delete("litellm-d1"), message="Model: litellm-d1 deleted successfully")
+has(client.models.delete(DEPLOYMENT), message=f"Model: {DEPLOYMENT} deleted successfully")
 has(HealthManagementClient(BASE, os.environ["MASTER_KEY"]).get_readiness(), status="healthy", db="connected")
 print("ok")
