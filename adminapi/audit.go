@@ -292,7 +292,7 @@ func (s *Server) noteSignIn(by records.Caller) {
 	}
 }
 
-// addressOf is where a request comes from, without the port.
+// addressOf is who is connected, without the port.
 func addressOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

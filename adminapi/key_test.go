@@ -34,7 +34,7 @@ func TestKey_life(t *testing.T) {
 	if k.TeamID != team.ID || !strings.HasPrefix(k.Secret, "sk-") || k.Version == 0 || k.CreatedBy != "master" {
 		t.Errorf("created key: got team %q, secret %q, version %d, by %q", k.TeamID, k.Secret, k.Version, k.CreatedBy)
 	}
-	if len(k.Accounts) != 1 || k.Accounts[0].Limit != 1_250_000_000 ||
+	if len(k.Accounts) != 1 || k.Accounts[0].Limit != "1.25" ||
 		k.Accounts[0].ResetsAt.Std() != time.Date(2026, 3, 12, 0, 0, 0, 0, time.UTC) {
 		t.Errorf("accounts: got %+v, want one of $1.25 that resets at midnight", k.Accounts)
 	}

@@ -35,6 +35,7 @@ func humaConfig(version string) huma.Config {
 // The schemas of types whose JSON form Go's type does not show.
 type (
 	moneySchema    struct{}
+	amountSchema   struct{}
 	rateSchema     struct{}
 	timeSchema     struct{}
 	secretSchema   struct{}
@@ -47,6 +48,10 @@ type (
 
 func (moneySchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeNumber, Description: "US dollars, exact to nine decimals"}
+}
+
+func (amountSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeNumber, Description: "in the unit: US dollars, tokens, requests or GPU-seconds"}
 }
 
 func (rateSchema) Schema(huma.Registry) *huma.Schema {
@@ -96,6 +101,7 @@ func oneOf[S ~string](values ...S) *huma.Schema {
 func aliasTypes(r huma.Registry) {
 	for _, a := range []struct{ of, as reflect.Type }{
 		{typeOf[resource.Money](), typeOf[moneySchema]()},
+		{typeOf[client.Amount](), typeOf[amountSchema]()},
 		{typeOf[resource.Rate](), typeOf[rateSchema]()},
 		{typeOf[resource.Time](), typeOf[timeSchema]()},
 		{typeOf[client.Secret](), typeOf[secretSchema]()},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxDays bounds the days of one question about usage.
@@ -16,14 +17,20 @@ const maxDays = 366
 
 type (
 	usageInput struct {
-		Kind string `query:"kind" enum:"total,key,team,model" default:"total" doc:"whose usage"`
-		ID   string `query:"id" doc:"id or name of the key, team or model"`
-		From string `query:"from" doc:"first day, 2026-01-31, UTC; with to, one item for each day"`
-		To   string `query:"to" doc:"last day"`
+		FilterInput
+		Granularity string `query:"granularity" enum:"total,minute,hour,day,month" doc:"one item for each; then, and with group_by or a filter, the nodes' own records are asked"`
+		GroupBy     string `query:"group_by" doc:"key, team, organization, project, user, customer, tag, model, deployment, provider or endpoint, with commas"`
+		Kind        string `query:"kind" enum:"total,key,team,model" default:"total" doc:"whose usage"`
+		ID          string `query:"id" doc:"id or name of the key, team or model"`
+		From        string `query:"from" doc:"first day, 2026-01-31, UTC; with to, one item for each day. With group_by, granularity or a filter also a time, or 24h or 7d"`
+		To          string `query:"to" doc:"last day"`
 	}
 	usageOutput struct {
 		Body struct {
-			Items []client.Usage `json:"items"`
+			Items        []client.Usage `json:"items"`
+			From         resource.Time  `json:"from,omitzero" doc:"what is covered: the range that was asked for, rounded outwards to what is kept"`
+			To           resource.Time  `json:"to,omitzero"`
+			MissingNodes []string       `json:"missing_nodes,omitempty" doc:"nodes that gave no answer: their spend is not in it"`
 		}
 	}
 )
@@ -32,7 +39,10 @@ func (s *Server) registerReports() {
 	register(s, "list-usage", http.MethodGet, "/usage", "What was spent", s.usage)
 }
 
-func (s *Server) usage(_ context.Context, in *usageInput) (*usageOutput, error) {
+func (s *Server) usage(ctx context.Context, in *usageInput) (*usageOutput, error) {
+	if in.Granularity != "" || in.GroupBy != "" || len(in.values()) > 0 || callerOf(ctx).OwnOnly {
+		return s.spendUsage(ctx, in)
+	}
 	id, err := s.usageID(in.Kind, in.ID)
 	if err != nil {
 		return nil, s.problem(err)

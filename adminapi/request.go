@@ -57,7 +57,7 @@ func (s *Server) admit(r *http.Request, route string) (records.Caller, error) {
 
 // identify authenticates and authorises a request for the route.
 func (s *Server) identify(r *http.Request, route string) (records.Caller, error) {
-	by := records.Caller{RequestID: requestID(r), Address: addressOf(r), For: changedBy(r)}
+	by := records.Caller{RequestID: requestID(r), Address: s.cfg.Address(r), For: changedBy(r)}
 	who, err := s.cfg.Authenticate(r)
 	if err != nil {
 		s.noteFailure(by, err)

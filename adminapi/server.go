@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/resource"
@@ -36,6 +37,7 @@ type State interface {
 type Ledger interface {
 	Totals(kind, id string) fsm.Totals
 	DailyTotals(kind, id string, from, to int32) map[int32]fsm.Totals
+	EachDay(visit func(kind, id string, day int32, t fsm.Totals)) (index uint64, covered map[string]uint64)
 }
 
 // Audits reads who changed what.
@@ -94,9 +96,13 @@ type Config struct {
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	// Authenticate finds out whose request it is; its errors are *llm.Error.
 	Authenticate func(r *http.Request) (*resource.Principal, error)
+	// Address is where a request comes from, behind proxies too; default: who is connected.
+	Address func(r *http.Request) string
 	// Stale returns an error while keys with a role are not to be trusted, because this
 	// node has not heard the leader for too long. Default: never.
 	Stale func() error
+	// Requests are the requests of all nodes; nil: this node keeps none.
+	Requests spend.Requests
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now
@@ -112,6 +118,7 @@ type Server struct {
 	api    huma.API
 	routes []Route
 	rs     *records.Records
+	spend  *spend.API
 	prices *prices.Prices
 }
 
@@ -129,6 +136,9 @@ var humaOnce sync.Once
 func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Seal == nil || cfg.Authenticate == nil {
 		return nil, errors.New("admin API: Store, State, Cluster, Seal and Authenticate must be set")
+	}
+	if cfg.Address == nil {
+		cfg.Address = addressOf
 	}
 	if cfg.Stale == nil {
 		cfg.Stale = func() error { return nil }
@@ -162,10 +172,12 @@ func New(cfg Config) (*Server, error) {
 	registerBlock(s, s.rs.Users, "a user and all his keys", s.userView)
 	registerBlock(s, s.rs.Customers, "an end user", s.customerView)
 	s.registerMembers()
+	s.registerEffective()
 	s.registerRotate()
 	s.registerBulk()
 	s.registerCluster()
 	s.registerReports()
+	s.registerRequests()
 	s.registerPrices()
 	s.registerAudit()
 	s.registerLiteLLM()

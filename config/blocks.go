@@ -37,74 +37,149 @@ type credentialBlock struct {
 }
 
 type modelBlock struct {
-	Strategy    string            `hcl:"strategy,optional"`
-	Fallbacks   []string          `hcl:"fallbacks,optional"`
-	Retries     *int              `hcl:"retries,optional"`
-	TimeoutMS   int64             `hcl:"timeout_ms,optional"`
-	Metadata    *hcl.Attribute    `hcl:"metadata,optional"`
-	Deployments []deploymentBlock `hcl:"deployment,block"`
+	Strategy     string            `hcl:"strategy,optional"`
+	Fallbacks    []string          `hcl:"fallbacks,optional"`
+	Retries      *int              `hcl:"retries,optional"`
+	TimeoutMS    int64             `hcl:"timeout_ms,optional"`
+	AccessGroups []string          `hcl:"access_groups,optional"`
+	SharedBudget string            `hcl:"shared_budget,optional"`
+	Metadata     *hcl.Attribute    `hcl:"metadata,optional"`
+	Budgets      []termsBlock      `hcl:"budget,block"`
+	Limit        *limitBlock       `hcl:"limit,block"`
+	Deployments  []deploymentBlock `hcl:"deployment,block"`
 }
 
 type deploymentBlock struct {
-	Name       string         `hcl:"name,label"`
-	Provider   string         `hcl:"provider,optional"`
-	APIBase    string         `hcl:"api_base,optional"`
-	Model      string         `hcl:"model,optional"`
-	Credential string         `hcl:"credential,optional"`
-	APIKey     *string        `hcl:"api_key,optional"`
-	Weight     *int64         `hcl:"weight,optional"`
-	Order      int64          `hcl:"order,optional"`
-	TimeoutMS  int64          `hcl:"timeout_ms,optional"`
-	Blocked    bool           `hcl:"blocked,optional"`
-	Metadata   *hcl.Attribute `hcl:"metadata,optional"`
-	Limit      *limitBlock    `hcl:"limit,block"`
-	Price      *priceBlock    `hcl:"price,block"`
+	Name         string         `hcl:"name,label"`
+	Provider     string         `hcl:"provider,optional"`
+	APIBase      string         `hcl:"api_base,optional"`
+	Model        string         `hcl:"model,optional"`
+	Credential   string         `hcl:"credential,optional"`
+	APIKey       *string        `hcl:"api_key,optional"`
+	Weight       *int64         `hcl:"weight,optional"`
+	Order        int64          `hcl:"order,optional"`
+	TimeoutMS    int64          `hcl:"timeout_ms,optional"`
+	Blocked      bool           `hcl:"blocked,optional"`
+	Metadata     *hcl.Attribute `hcl:"metadata,optional"`
+	SharedBudget string         `hcl:"shared_budget,optional"`
+	Budgets      []termsBlock   `hcl:"budget,block"`
+	Limit        *limitBlock    `hcl:"limit,block"`
+	Price        *priceBlock    `hcl:"price,block"`
 
 	Range hcl.Range `hcl:",def_range"`
 	Body  hcl.Body  `hcl:",body"`
 }
 
 type limitBlock struct {
-	RPM      *int64 `hcl:"rpm,optional"`
-	TPM      *int64 `hcl:"tpm,optional"`
-	Parallel *int64 `hcl:"parallel,optional"`
+	RPM       *int64 `hcl:"rpm,optional"`
+	TPM       *int64 `hcl:"tpm,optional"`
+	InputTPM  *int64 `hcl:"input_tpm,optional"`
+	OutputTPM *int64 `hcl:"output_tpm,optional"`
+	Parallel  *int64 `hcl:"parallel,optional"`
+}
+
+type modelLimitBlock struct {
+	Model     string `hcl:"model,label"`
+	RPM       *int64 `hcl:"rpm,optional"`
+	TPM       *int64 `hcl:"tpm,optional"`
+	InputTPM  *int64 `hcl:"input_tpm,optional"`
+	OutputTPM *int64 `hcl:"output_tpm,optional"`
+	Parallel  *int64 `hcl:"parallel,optional"`
 }
 
 type termsBlock struct {
-	Name      string         `hcl:"name,optional"`
-	USD       *hcl.Attribute `hcl:"usd"`
-	Per       string         `hcl:"per,optional"`
-	Zone      string         `hcl:"zone,optional"`
-	Strict    bool           `hcl:"strict,optional"`
-	Clamp     bool           `hcl:"clamp,optional"`
-	Overdraft *hcl.Attribute `hcl:"overdraft,optional"`
-	NoQuorum  string         `hcl:"no_quorum,optional"`
-	Unpriced  string         `hcl:"unpriced,optional"`
-	Body      hcl.Body       `hcl:",body"`
+	Name       string         `hcl:"name,optional"`
+	USD        *hcl.Attribute `hcl:"usd,optional"`
+	Tokens     *int64         `hcl:"tokens,optional"`
+	Requests   *int64         `hcl:"requests,optional"`
+	GPUSeconds *hcl.Attribute `hcl:"gpu_seconds,optional"`
+	Soft       *hcl.Attribute `hcl:"soft,optional"`
+	Models     []string       `hcl:"models,optional"`
+	Per        string         `hcl:"per,optional"`
+	Every      int64          `hcl:"every,optional"`
+	Zone       string         `hcl:"zone,optional"`
+	Strict     bool           `hcl:"strict,optional"`
+	Clamp      bool           `hcl:"clamp,optional"`
+	Overdraft  *hcl.Attribute `hcl:"overdraft,optional"`
+	NoQuorum   string         `hcl:"no_quorum,optional"`
+	Unpriced   string         `hcl:"unpriced,optional"`
+	Body       hcl.Body       `hcl:",body"`
+}
+
+type sessionsBlock struct {
+	Budget         *hcl.Attribute `hcl:"budget,optional"`
+	Iterations     int64          `hcl:"iterations,optional"`
+	RPM            *int64         `hcl:"rpm,optional"`
+	TPM            *int64         `hcl:"tpm,optional"`
+	RequireTraceID bool           `hcl:"require_trace_id,optional"`
+}
+
+// policyBlock is what the blocks of all that can be limited have beside their own.
+type policyBlock struct {
+	SharedBudget   string            `hcl:"shared_budget,optional"`
+	Models         []string          `hcl:"models,optional"`
+	Aliases        map[string]string `hcl:"aliases,optional"`
+	Routes         []string          `hcl:"routes,optional"`
+	AllowedIPs     []string          `hcl:"allowed_ips,optional"`
+	DeniedIPs      []string          `hcl:"denied_ips,optional"`
+	EnforcedParams []string          `hcl:"enforced_params,optional"`
+	Guardrails     []string          `hcl:"guardrails,optional"`
+	Callbacks      []string          `hcl:"callbacks,optional"`
+	Tags           []string          `hcl:"tags,optional"`
+	LogContent     *bool             `hcl:"log_content,optional"`
+	MaxRequestMB   *int64            `hcl:"max_request_mb,optional"`
+	MaxResponseMB  *int64            `hcl:"max_response_mb,optional"`
+	Metadata       *hcl.Attribute    `hcl:"metadata,optional"`
+	Budgets        []termsBlock      `hcl:"budget,block"`
+	Limit          *limitBlock       `hcl:"limit,block"`
+	ModelLimits    []modelLimitBlock `hcl:"model_limit,block"`
+	Sessions       *sessionsBlock    `hcl:"sessions,block"`
+}
+
+type organizationBlock struct {
+	Policy hcl.Body `hcl:",remain"`
 }
 
 type teamBlock struct {
-	Models       []string       `hcl:"models,optional"`
-	SharedBudget string         `hcl:"shared_budget,optional"`
-	Tags         []string       `hcl:"tags,optional"`
-	Metadata     *hcl.Attribute `hcl:"metadata,optional"`
-	Budgets      []termsBlock   `hcl:"budget,block"`
-	Limit        *limitBlock    `hcl:"limit,block"`
+	Organization string   `hcl:"organization,optional"`
+	Policy       hcl.Body `hcl:",remain"`
+}
+
+type projectBlock struct {
+	Team        string   `hcl:"team"`
+	Description string   `hcl:"description,optional"`
+	Policy      hcl.Body `hcl:",remain"`
+}
+
+type userBlock struct {
+	Name           string   `hcl:"name,optional"`
+	Email          string   `hcl:"email,optional"`
+	Role           string   `hcl:"role,optional"`
+	Organization   string   `hcl:"organization,optional"`
+	ServiceAccount bool     `hcl:"service_account,optional"`
+	Policy         hcl.Body `hcl:",remain"`
+}
+
+type customerBlock struct {
+	Name         string   `hcl:"name,optional"`
+	DefaultModel string   `hcl:"default_model,optional"`
+	Region       string   `hcl:"region,optional"`
+	Policy       hcl.Body `hcl:",remain"`
+}
+
+type tagBlock struct {
+	Description string   `hcl:"description,optional"`
+	Policy      hcl.Body `hcl:",remain"`
 }
 
 type keyBlock struct {
-	Secret       string         `hcl:"secret"`
-	Team         string         `hcl:"team,optional"`
-	UserID       string         `hcl:"user_id,optional"`
-	Role         string         `hcl:"role,optional"`
-	Models       []string       `hcl:"models,optional"`
-	Routes       []string       `hcl:"routes,optional"`
-	SharedBudget string         `hcl:"shared_budget,optional"`
-	Tags         []string       `hcl:"tags,optional"`
-	ExpiresAt    *hcl.Attribute `hcl:"expires_at,optional"`
-	Metadata     *hcl.Attribute `hcl:"metadata,optional"`
-	Budgets      []termsBlock   `hcl:"budget,block"`
-	Limit        *limitBlock    `hcl:"limit,block"`
+	Secret    string         `hcl:"secret"`
+	Team      string         `hcl:"team,optional"`
+	Project   string         `hcl:"project,optional"`
+	UserID    string         `hcl:"user_id,optional"`
+	Role      string         `hcl:"role,optional"`
+	ExpiresAt *hcl.Attribute `hcl:"expires_at,optional"`
+	Policy    hcl.Body       `hcl:",remain"`
 }
 
 type guardrailBlock struct {

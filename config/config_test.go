@@ -188,6 +188,28 @@ model "m" {
 	}
 }
 
+func TestParse_Audit(t *testing.T) {
+	t.Parallel()
+	f, err := config.Parse("c.hcl", []byte(`
+audit {
+  retention = "365d"
+  sink "file" { path = "audit.jsonl" }
+  sink "syslog" {
+    name    = "siem"
+    address = "tls://siem.example:6514"
+  }
+}
+`), environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Resources.Settings
+	const want = `{"retention":"365d","sinks":[{"kind":"file","path":"audit.jsonl"},{"name":"siem","kind":"syslog","address":"tls://siem.example:6514"}]}`
+	if len(s) != 1 || s[0].Resource.ID != "audit" || string(s[0].Resource.Value) != want || s[0].Resource.Owner != resource.OwnerFile {
+		t.Errorf("got %+v, want %s", s, want)
+	}
+}
+
 func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	const d = "model \"m\" {\n  deployment \"d\" {\n    provider = \"openai\"\n"
@@ -241,6 +263,10 @@ func TestParse_Errors(t *testing.T) {
 		{"hook", "guardrail \"g\" {\n  plugin = \"p\"\n  hooks = [\"x\"]\n}", "3:11", "hooks", 0},
 		{"plugin's hash", "plugin \"p\" {\n  kind = \"callback\"\n  path = \"/p\"\n  sha256 = \"00\"\n}", "4:12", "64 hexadecimal", 0},
 		{"unknown setting", "setting \"x\" {\n  value = 1\n}", "1:1", "is not a setting", 0},
+		{"audit's retention", "audit {\n  retention = \"often\"\n}", "2:15", "is not forever, days", 0},
+		{"audit's sink", "audit {\n  sink \"file\" {\n  }\n}", "2:3", "a file sink has one", 0},
+		{"audit's address", "audit {\n  sink \"syslog\" {\n    address = \"x\"\n  }\n}", "3:15", "is not one of tcp", 0},
+		{"audit twice", "audit {}\naudit {}", "2:1", "is taken", 0},
 		{"setting's value", "setting \"budget_exceeded_status_code\" {\n  value = 200\n}", "2:11", "is not one of 400", 0},
 		{"same name twice", "team \"t\" {}\nteam \"t\" {}", "2:1", "taken by the team at x.hcl:1:1", 0},
 		{"same deployment twice", d + "  }\n  deployment \"d\" {\n    provider = \"openai\"\n  }\n}", "5:3", "taken by the deployment at x.hcl:2:3", 0},

@@ -17,20 +17,26 @@ import (
 
 // kinds is the table of the blocks that declare records: a new one is a method and a row.
 var kinds = map[string]func(d *decoder, b *hcl.Block){
-	"credential": (*decoder).credential,
-	"model":      (*decoder).model,
-	"team":       (*decoder).team,
-	"key":        (*decoder).key,
-	"budget":     (*decoder).budget,
-	"guardrail":  (*decoder).guardrail,
-	"callback":   (*decoder).callback,
-	"plugin":     (*decoder).plugin,
-	"setting":    (*decoder).setting,
+	"credential":   (*decoder).credential,
+	"model":        (*decoder).model,
+	"organization": (*decoder).organization,
+	"team":         (*decoder).team,
+	"project":      (*decoder).project,
+	"user":         (*decoder).user,
+	"customer":     (*decoder).customer,
+	"tag":          (*decoder).tag,
+	"key":          (*decoder).key,
+	"budget":       (*decoder).budget,
+	"guardrail":    (*decoder).guardrail,
+	"callback":     (*decoder).callback,
+	"plugin":       (*decoder).plugin,
+	"setting":      (*decoder).setting,
 }
 
 // aliases maps names of records' fields to those of the file, where they differ.
 var aliases = map[string]string{
-	"budgets": "budget", "limits": "limit", "hash": "secret", "id": "", "terms": "", "sinks": "sink",
+	"budgets": "budget", "limits": "limit", "model_limits": "model_limit", "team_id": "team", "hash": "secret", "id": "", "terms": "",
+	"sinks": "sink",
 }
 
 // unknownValue is what gohcl says of a value whose expression has failed, which has been

@@ -31,12 +31,22 @@ func TestFormats(t *testing.T) {
 		priceBlock{},
 		limitBlock{},
 		termsBlock{},
+		policyBlock{},
+		modelLimitBlock{},
+		sessionsBlock{},
+		organizationBlock{},
 		teamBlock{},
+		projectBlock{},
+		userBlock{},
+		customerBlock{},
+		tagBlock{},
 		keyBlock{},
 		guardrailBlock{},
 		callbackBlock{},
 		pluginBlock{},
 		settingBlock{},
+		auditBlock{},
+		sinkBlock{},
 	} {
 		typ := reflect.TypeOf(block)
 		for f := range typ.Fields() {

@@ -30,8 +30,9 @@ func (d *decoder) model(b *hcl.Block) {
 	}
 	m := Model{Position: positionOf(b.DefRange), Resource: resource.Model{
 		Meta: owned(), Name: b.Labels[0], Strategy: resource.Strategy(in.Strategy), Fallbacks: in.Fallbacks,
-		Retries: in.Retries, TimeoutMS: in.TimeoutMS, Metadata: d.json(in.Metadata),
-	}}
+		Retries: in.Retries, TimeoutMS: in.TimeoutMS, AccessGroups: in.AccessGroups, Metadata: d.json(in.Metadata),
+		Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()},
+	}, SharedBudget: in.SharedBudget}
 	ok := d.valid("model", &m.Resource, b.Body, b.DefRange, before)
 	for i := range in.Deployments {
 		in := &in.Deployments[i]
@@ -51,11 +52,11 @@ func (d *decoder) deployment(in *deploymentBlock) Deployment {
 		Position: positionOf(in.Range),
 		Resource: resource.Deployment{
 			Meta: owned(), Name: in.Name, Provider: in.Provider, APIBase: in.APIBase, Upstream: in.Model,
-			Weight: in.Weight, Order: in.Order, Allowance: resource.Allowance{Limits: in.Limit.limits()}, Price: d.price(in.Price),
+			Weight: in.Weight, Order: in.Order, Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Price: d.price(in.Price),
 			TimeoutMS: in.TimeoutMS, Blocked: in.Blocked, Metadata: d.json(in.Metadata),
 		},
-		Credential: in.Credential,
-		APIKey:     d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
+		Credential: in.Credential, SharedBudget: in.SharedBudget,
+		APIKey: d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
 	}
 	if in.Credential != "" && in.APIKey != nil {
 		d.invalid("deployment", in.Body, in.Range, &resource.Invalid{
@@ -66,65 +67,6 @@ func (d *decoder) deployment(in *deploymentBlock) Deployment {
 	whole.ModelID = "model" // the record gets the model's id when it is applied
 	d.valid("deployment", &whole, in.Body, in.Range, before)
 	return out
-}
-
-func (l *limitBlock) limits() resource.Limits {
-	if l == nil {
-		return resource.Limits{}
-	}
-	return resource.Limits{RPM: l.RPM, TPM: l.TPM, Parallel: l.Parallel}
-}
-
-func (d *decoder) terms(in *termsBlock) resource.Terms {
-	d.need(in.Body, "usd", in.USD)
-	return resource.Terms{
-		Name: in.Name, USD: d.amount(in.USD), Per: resource.Per(in.Per), Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
-		Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
-	}
-}
-
-func (d *decoder) allTerms(in []termsBlock) []resource.Terms {
-	var out []resource.Terms
-	for i := range in {
-		out = append(out, d.terms(&in[i]))
-	}
-	return out
-}
-
-func (d *decoder) team(b *hcl.Block) {
-	var in teamBlock
-	before := len(d.diags)
-	if !d.body(b.Body, &in) {
-		return
-	}
-	t := Team{Position: positionOf(b.DefRange), SharedBudget: in.SharedBudget, Resource: resource.Team{
-		Meta: owned(), Name: b.Labels[0], Policy: resource.Policy{Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Models: in.Models, Tags: in.Tags, Metadata: d.json(in.Metadata)},
-	}}
-	if d.valid("team", &t.Resource, b.Body, b.DefRange, before) {
-		d.out.Resources.Teams = append(d.out.Resources.Teams, t)
-	}
-}
-
-func (d *decoder) key(b *hcl.Block) {
-	var in keyBlock
-	before := len(d.diags)
-	if !d.body(b.Body, &in) {
-		return
-	}
-	if err := resource.CheckSecret(in.Secret); err != nil {
-		d.invalid("key", b.Body, b.DefRange, err)
-	}
-	k := Key{
-		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, SharedBudget: in.SharedBudget,
-		Resource: resource.Key{
-			Meta: owned(), Name: b.Labels[0], Hash: resource.HashSecret(in.Secret), Hint: resource.HintOf(in.Secret),
-			UserID: in.UserID, Role: resource.Role(in.Role), Policy: resource.Policy{Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Models: in.Models, Routes: in.Routes, Tags: in.Tags, Metadata: d.json(in.Metadata)},
-			ExpiresAt: d.time(in.ExpiresAt),
-		},
-	}
-	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {
-		d.out.Resources.Keys = append(d.out.Resources.Keys, k)
-	}
 }
 
 // uniqueSecret reports a secret that another key of the file has.

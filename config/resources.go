@@ -5,15 +5,20 @@ import "github.com/conclave-llm/conclave/resource"
 // Resources are the records that a file declares, in the file's order. Every record is
 // valid, canonical and owned by the file; what it lacks is said at its kind.
 type Resources struct {
-	Credentials []Credential
-	Models      []Model
-	Teams       []Team
-	Keys        []Key
-	Budgets     []Budget
-	Guardrails  []Guardrail
-	Callbacks   []Callback
-	Plugins     []Plugin
-	Settings    []Setting
+	Credentials   []Credential
+	Models        []Model
+	Organizations []Organization
+	Teams         []Team
+	Projects      []Project
+	Users         []User
+	Customers     []Customer
+	Tags          []Tag
+	Keys          []Key
+	Budgets       []Budget
+	Guardrails    []Guardrail
+	Callbacks     []Callback
+	Plugins       []Plugin
+	Settings      []Setting
 
 	skipped bool // there are records that LoadNode did not read
 }
@@ -28,33 +33,74 @@ type Credential struct {
 // Model declares a model and its deployments.
 type Model struct {
 	Position
-	Resource    resource.Model
-	Deployments []Deployment
+	Resource     resource.Model
+	SharedBudget string // name; "" for none
+	Deployments  []Deployment
 }
 
 // Deployment declares a deployment of the model around it. Its record lacks ModelID,
 // CredentialID and APIKey.
 type Deployment struct {
 	Position
-	Resource   resource.Deployment
-	Credential string // name; "" for none
-	APIKey     Secret // "" for none
+	Resource     resource.Deployment
+	Credential   string // name; "" for none
+	SharedBudget string // name; "" for none
+	APIKey       Secret // "" for none
 }
 
-// Team declares a team. Its record lacks BudgetID.
-type Team struct {
+// Organization declares an organization. Its record lacks BudgetID.
+type Organization struct {
 	Position
-	Resource     resource.Team
+	Resource     resource.Organization
 	SharedBudget string // name; "" for none
 }
 
-// Key declares a key. Its record lacks TeamID and BudgetID, and has the secret's hash and
-// hint.
+// Team declares a team. Its record lacks OrganizationID and BudgetID.
+type Team struct {
+	Position
+	Resource     resource.Team
+	Organization string // name; "" for none
+	SharedBudget string // name; "" for none
+}
+
+// Project declares a project. Its record lacks TeamID and BudgetID.
+type Project struct {
+	Position
+	Resource     resource.Project
+	Team         string // name
+	SharedBudget string // name; "" for none
+}
+
+// User declares a user by id. Its record lacks OrganizationID and BudgetID.
+type User struct {
+	Position
+	Resource     resource.User
+	Organization string // name; "" for none
+	SharedBudget string // name; "" for none
+}
+
+// Customer declares an end user by id. Its record lacks BudgetID.
+type Customer struct {
+	Position
+	Resource     resource.Customer
+	SharedBudget string // name; "" for none
+}
+
+// Tag declares a tag. Its record lacks BudgetID.
+type Tag struct {
+	Position
+	Resource     resource.Tag
+	SharedBudget string // name; "" for none
+}
+
+// Key declares a key. Its record lacks TeamID, ProjectID and BudgetID, and has the secret's
+// hash and hint.
 type Key struct {
 	Position
 	Resource     resource.Key
 	Secret       Secret
 	Team         string // name; "" for none
+	Project      string // name; "" for none
 	SharedBudget string // name; "" for none
 }
 
@@ -90,7 +136,8 @@ type Setting struct {
 
 // Len is the number of records, deployments included.
 func (r *Resources) Len() int {
-	n := len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
+	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
+		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
 		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.Settings)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)

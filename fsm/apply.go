@@ -1,22 +1,18 @@
 package fsm
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/dedupe"
 	"github.com/conclave-llm/conclave/fsm/progress"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// dedupeWindow is for how many entries a command id is remembered, and how far the
-// proposer's state may lie behind.
-const dedupeWindow = 65536
 
 // Applied is what ApplyFuture.Response returns for a command.
 type Applied struct {
@@ -81,16 +77,16 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	if err := store.WritePosition(b.tx, b.pos); err != nil {
 		fail(err)
 	}
-	ch, err := f.prepare(b)
+	news, err := f.publisher.Prepare(&served.Batch{Index: b.pos.Index, Tx: b.tx, Changed: b.changed, Spent: b.spent})
 	if err != nil {
 		fail(err)
 	}
 	if err := b.tx.Commit(); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	ch.publish(f)
+	f.publisher.Publish(news)
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(ch.Change)
+		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed})
 	}
 	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
 	return nil
@@ -172,7 +168,7 @@ func (tx *Tx) permitted(r *row) error {
 	if v := tx.fsmVersion(); tx.env.FSMVersion > v || r.since > v {
 		return fmt.Errorf("%s waits until every member knows version %d: %w", r.name, max(tx.env.FSMVersion, r.since), resource.ErrRefused)
 	}
-	if r.kind != KindTickGroup && tx.env.ReadIndex+dedupeWindow < tx.Index {
+	if r.kind != KindTickGroup && tx.env.ReadIndex+dedupe.Window < tx.Index {
 		return fmt.Errorf("%s was proposed at index %d: %w", r.name, tx.env.ReadIndex, resource.ErrExpired)
 	}
 	return tx.authorize(r)
@@ -180,59 +176,17 @@ func (tx *Tx) permitted(r *row) error {
 
 // seen finds the outcome of an earlier try of the same command.
 func (tx *Tx) seen() (Applied, bool) {
-	f, ok := tx.get(store.Dedupe, tx.env.CommandID[:])
-	if !ok || f.Version+dedupeWindow < tx.Index {
-		return Applied{}, false
-	}
-	a, err := parseOutcome(f)
+	o, ok, err := dedupe.Seen(rows{tx}, tx.env.CommandID[:], tx.Index)
 	if err != nil {
 		fail(err)
 	}
-	return a, true
+	return Applied{Result: Result{Index: o.Index, Generation: o.Generation, Version: o.Version}, Err: o.Err}, ok
 }
 
-// remember keeps the command's outcome and forgets those that are too old.
+// remember keeps the command's outcome.
 func (tx *Tx) remember(a Applied) {
-	c := tx.b.bucket(store.DedupeOrder).Cursor()
-	for k, v := c.First(); k != nil && binary.BigEndian.Uint64(k)+dedupeWindow < tx.Index; k, v = c.Next() {
-		f, err := frame.Parse(k, v)
-		if err != nil {
-			fail(err)
-		}
-		tx.delete(store.DedupeOrder, append([]byte(nil), k...))
-		if old, ok := tx.get(store.Dedupe, f.Payload); ok && old.Version == binary.BigEndian.Uint64(k) {
-			tx.delete(store.Dedupe, append([]byte(nil), f.Payload...))
-		}
+	o := dedupe.Outcome{Generation: a.Result.Generation, Version: a.Result.Version, Err: a.Err}
+	if err := dedupe.Remember(rows{tx}, tx.b.bucket(store.DedupeOrder).Cursor(), tx.env.CommandID[:], tx.Index, o); err != nil {
+		fail(err)
 	}
-	tx.put(store.Dedupe, tx.env.CommandID[:], outcome(a))
-	tx.put(store.DedupeOrder, binary.BigEndian.AppendUint64(nil, tx.Index), tx.env.CommandID[:])
-}
-
-// outcome is generation, version, length of the code, code, text of a refusal.
-func outcome(a Applied) []byte {
-	b := binary.BigEndian.AppendUint64(nil, a.Result.Generation)
-	b = binary.BigEndian.AppendUint64(b, a.Result.Version)
-	if a.Err == nil {
-		return b
-	}
-	code := resource.Code(a.Err)
-	b = append(append(b, byte(len(code))), code...)
-	return append(b, a.Err.Error()...)
-}
-
-func parseOutcome(f frame.Value) (Applied, error) {
-	b := f.Payload
-	if len(b) < 16 || (len(b) > 16 && len(b) < 17+int(b[16])) {
-		return Applied{}, fmt.Errorf("outcome of %d bytes: %w", len(b), frame.ErrDamaged)
-	}
-	a := Applied{Result: Result{
-		Index:      f.Version,
-		Generation: binary.BigEndian.Uint64(b),
-		Version:    binary.BigEndian.Uint64(b[8:]),
-	}}
-	if len(b) > 16 {
-		n := 17 + int(b[16])
-		a.Err = resource.FromCode(string(b[17:n]), string(b[n:]))
-	}
-	return a, nil
 }

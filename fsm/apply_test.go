@@ -1,33 +1,10 @@
 package fsm
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/resource"
 )
-
-func TestOutcome(t *testing.T) {
-	t.Parallel()
-	b := outcome(Applied{Result: Result{Generation: 1, Version: 2}, Err: resource.ErrDead})
-	got, err := parseOutcome(frame.Value{Version: 3, Payload: b})
-	if err != nil || got.Result != (Result{Index: 3, Generation: 1, Version: 2}) || !errors.Is(got.Err, resource.ErrDead) {
-		t.Errorf("got %+v (%v)", got, err)
-	}
-	if _, err := parseOutcome(frame.Value{Payload: b[:15]}); !errors.Is(err, ErrDamaged) {
-		t.Errorf("its beginning alone: got %v, want %v", err, ErrDamaged)
-	}
-}
-
-func FuzzParseOutcome(f *testing.F) {
-	f.Add(outcome(Applied{Err: resource.ErrDead}))
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = parseOutcome(frame.Value{Payload: b}) // only that it does not panic
-	})
-}
 
 // TestTx_RefusedChangesNothing holds every refusal to an untouched state but for its own
 // outcome, which is what a second try is answered with.

@@ -3,11 +3,8 @@ package fsm
 import (
 	"errors"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -47,7 +44,7 @@ func (c NoteEvents) Apply(tx *Tx) error {
 
 // Apply implements Command. That entries were pruned is an entry, too.
 func (c PruneAudit) Apply(tx *Tx) error {
-	err := audit.Prune(auditRows{tx}, *tx.b.auditHead(), c.Anchor)
+	err := audit.Prune(rows{tx}, *tx.b.auditHead(), c.Anchor)
 	if errors.Is(err, frame.ErrDamaged) {
 		fail(err)
 	}
@@ -59,7 +56,7 @@ func (c PruneAudit) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
-func (c MarkAudit) Apply(tx *Tx) error { return audit.Mark(auditRows{tx}, c.Sink, c.Number) }
+func (c MarkAudit) Apply(tx *Tx) error { return audit.Mark(rows{tx}, c.Sink, c.Number) }
 
 // note adds an entry for a change by a person; before and after are the record's bytes, nil
 // if it is not there.
@@ -91,7 +88,7 @@ func (tx *Tx) putAudits() {
 	if len(tx.audits) == 0 {
 		return
 	}
-	h, err := audit.Append(auditRows{tx}, *tx.b.auditHead(), tx.audits)
+	h, err := audit.Append(rows{tx}, *tx.b.auditHead(), tx.audits)
 	if err != nil {
 		fail(err)
 	}
@@ -110,58 +107,5 @@ func (b *batch) auditHead() *audit.Head {
 	return b.audited
 }
 
-// auditRows is a transaction as package audit takes it.
-type auditRows struct{ tx *Tx }
-
-func (r auditRows) Value(b store.Bucket, key []byte) (frame.Value, bool) { return r.tx.get(b, key) }
-
-func (r auditRows) Put(b store.Bucket, key, payload []byte) { r.tx.put(b, key, payload) }
-
-func (r auditRows) Delete(b store.Bucket, key []byte) { r.tx.delete(b, key) }
-
 // AuditQuery selects audit entries, the newest first. Zero fields select all.
 type AuditQuery = audit.Query
-
-// AuditPage answers a query. It reads the file.
-func (f *FSM) AuditPage(q AuditQuery) (p audit.Page) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		p, err = audit.Find(tx, q)
-		return err
-	})
-	return p
-}
-
-// Audit returns a page of audit entries and the cursor of the next, "" after the last. It
-// reads the file.
-func (f *FSM) Audit(q AuditQuery) (items []resource.AuditEntry, next string) {
-	p := f.AuditPage(q)
-	return p.Items, p.Next
-}
-
-// AuditEntry returns the entry with the number. It reads the file.
-func (f *FSM) AuditEntry(number uint64) (e resource.AuditEntry, ok bool) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		e, ok, err = audit.One(tx, number)
-		return err
-	})
-	return e, ok
-}
-
-// AuditLinks returns at most limit entries from the number on, as the chain needs them. It
-// reads the file.
-func (f *FSM) AuditLinks(from uint64, limit int) (lines []audit.Line) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		lines, err = audit.Links(tx, from, limit)
-		return err
-	})
-	return lines
-}
-
-// AuditExtent says what is there of the audit log. It reads the file.
-func (f *FSM) AuditExtent() (x audit.Extent) {
-	f.view(func(tx *bolt.Tx) (err error) {
-		x, err = audit.ExtentOf(tx)
-		return err
-	})
-	return x
-}

@@ -232,27 +232,6 @@ type Tick struct {
 	OldEpoch uint64         `json:"old_epoch,omitempty"` // Settle is against what this epoch left presumed
 }
 
-// SpendDelta is the sum of some journal records that agree in all its names. It is folded
-// into the totals of each of them and of the day.
-type SpendDelta struct {
-	KeyID        string         `json:"key,omitempty"`  // "" for the master key
-	TeamID       string         `json:"team,omitempty"` // ""
-	Model        string         `json:"model,omitempty"`
-	Day          int32          `json:"day"` // days since 1970-01-01 UTC
-	Cost         resource.Money `json:"cost,omitempty"`
-	Requests     int64          `json:"requests,omitempty"`
-	Failures     int64          `json:"failures,omitempty"`
-	Prompt       int64          `json:"prompt,omitempty"`     // tokens
-	Completion   int64          `json:"completion,omitempty"` // tokens
-	Organization string         `json:"organization,omitempty"`
-	Project      string         `json:"project,omitempty"`
-	User         string         `json:"user,omitempty"`
-	Customer     string         `json:"customer,omitempty"`
-	Tags         []string       `json:"tags,omitempty"`
-	Provider     string         `json:"provider,omitempty"`
-	Deployment   string         `json:"deployment,omitempty"`
-}
-
 // AccountDelta is money of one window of one account.
 type AccountDelta struct {
 	Account resource.AccountID `json:"account"`

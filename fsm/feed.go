@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -27,16 +29,23 @@ type SoftLimit struct {
 // Lease is what this node holds of one window of one account, as of the applied index.
 type Lease = money.Lease
 
+// SpendDelta is the sum of some journal records that agree in all its names.
+type SpendDelta = money.SpendDelta
+
 // Totals are a fold of spend deltas.
 type Totals = money.Totals
 
 // Account is one window of one account as everybody sees it.
-type Account struct {
-	ID       resource.AccountID `json:"id"`
-	Window   resource.Window    `json:"window"`
-	Unit     resource.Unit      `json:"unit,omitempty"` // of the amounts
-	Limit    resource.Money     `json:"limit"`
-	Settled  resource.Money     `json:"settled"`
-	Presumed resource.Money     `json:"presumed"`
-	Granted  resource.Money     `json:"granted"` // outstanding on all nodes
-}
+type Account = served.Account
+
+// ListQuery selects records. Zero fields select all.
+type ListQuery = memory.Query
+
+// NodeState is what the state knows of a node's journal and ticks.
+type NodeState = served.NodeState
+
+// OldEpoch is an epoch of a process that is gone, whose holdings are presumed spent.
+type OldEpoch = served.OldEpoch
+
+// EpochHold is what an old epoch of a node left presumed spent of one window.
+type EpochHold = served.EpochHold

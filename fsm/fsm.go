@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/fsm/memory"
-	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/progress"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -34,26 +33,21 @@ type Config struct {
 // FSM is the state machine. It implements raft.BatchingFSM and raft.ConfigurationStore,
 // whose methods raft calls from one goroutine; the reads are safe for concurrent use.
 type FSM struct {
+	audit.Reads
 	cfg  Config
 	log  *slog.Logger
 	file *store.File
 
-	applyMu sync.Mutex     // held while entries are applied, a snapshot is begun or restored, and by Close
-	failed  error          // guarded by applyMu; the first fatal error
-	closed  bool           // guarded by applyMu
-	tx      *Tx            // guarded by applyMu; reused between entries
-	small   *memory.Tables // guarded by applyMu; the decoded small tables
+	applyMu sync.Mutex // held while entries are applied, a snapshot is begun or restored, and by Close
+	failed  error      // guarded by applyMu; the first fatal error
+	closed  bool       // guarded by applyMu
+	tx      *Tx        // guarded by applyMu; reused between entries
 
 	progress *progress.Progress
 	metrics  *Metrics
 
-	keys    atomic.Pointer[memory.Keys]
-	people  atomic.Pointer[memory.People]
-	catalog atomic.Pointer[resource.Catalog]
-	nodes   atomic.Pointer[money.Nodes]
-	members atomic.Pointer[map[string]*resource.Member]
-	info    atomic.Pointer[ClusterInfo]
-	version atomic.Uint32 // replicated fsm_version
+	*served.State                   // what is read
+	publisher     *served.Publisher // guarded by applyMu
 }
 
 // ErrDamaged says that a value, a file or a snapshot is not as it was written.
@@ -67,12 +61,14 @@ func Open(cfg Config) (*FSM, error) {
 		cfg.FSMVersion = Version
 	}
 	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: newMetrics()}
+	f.Reads = audit.NewReads(f.view)
+	f.State, f.publisher = served.New(cfg.NodeID, f.view, func() resource.Time { return f.progress.Position().At })
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
-	var m *served
+	var m *served.Loaded
 	read := func(tx *bolt.Tx) (err error) {
-		m, err = readServed(tx)
+		m, err = served.Read(tx)
 		return err
 	}
 	var err error
@@ -80,8 +76,8 @@ func Open(cfg Config) (*FSM, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.install(m)
-	f.progress.Move(m.pos, nil)
+	f.publisher.Install(m)
+	f.progress.Move(m.Position, nil)
 	f.metrics.register(cfg.Registerer, f)
 	return f, nil
 }
@@ -116,9 +112,6 @@ func (f *FSM) Hash() (uint64, [16]byte) {
 
 // HashAt returns the state hash after an entry applied not long ago.
 func (f *FSM) HashAt(index uint64) ([16]byte, bool) { return f.progress.HashAt(index) }
-
-// FSMVersion returns the version that all members know and entries may ask for.
-func (f *FSM) FSMVersion() uint32 { return f.version.Load() }
 
 // WaitApplied waits until the entry with the index has been applied here, or for ctx.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {

@@ -10,8 +10,6 @@ import (
 
 const second resource.Time = 1e9
 
-func int64p(n int64) *int64 { return &n }
-
 // An increase ends with all leases at its moment: what nodes hold is due back, and what is
 // left of the limit is leased anew.
 func TestMoney_IncreaseEnds(t *testing.T) {
@@ -70,7 +68,7 @@ func TestMoney_CutEndsLeases(t *testing.T) {
 // A soft limit is told of once, by the entry that passes it.
 func TestMoney_SoftLimit(t *testing.T) {
 	t.Parallel()
-	h, id := budgeted(t, resource.Terms{Tokens: int64p(1000), Soft: 800 * resource.Dollar}, resource.Window{}, "n1")
+	h, id := budgeted(t, resource.Terms{Tokens: new(int64(1000)), Soft: 800 * resource.Dollar}, resource.Window{}, "n1")
 	for _, tt := range []struct {
 		settle resource.Money
 		told   bool
@@ -101,8 +99,8 @@ func TestMoney_Holders(t *testing.T) {
 		limit resource.Money
 	}{
 		{"dollars", resource.Terms{USD: 80}, 80},
-		{"tokens", resource.Terms{Tokens: int64p(800)}, 800},
-		{"requests", resource.Terms{Requests: int64p(8)}, 8},
+		{"tokens", resource.Terms{Tokens: new(int64(800))}, 800},
+		{"requests", resource.Terms{Requests: new(int64(8))}, 8},
 		{"GPU-seconds", resource.Terms{GPUSeconds: &gpu}, 40 * resource.Dollar},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func (m *Metrics) register(r prometheus.Registerer, f *FSM) {
 	}
 	r.MustRegister(m.Apply, m.Refused, m.Snapshot, m.SnapshotBytes,
 		gauge("conclave_fsm_applied_index", "Index of the newest entry in the state.", func() float64 { return float64(f.Applied()) }),
-		gauge("conclave_fsm_keys", "Virtual keys in the state.", func() float64 { return float64(f.keys.Load().Len()) }),
+		gauge("conclave_fsm_keys", "Virtual keys in the state.", func() float64 { return float64(f.KeyCount()) }),
 	)
 }
 

@@ -77,7 +77,7 @@ func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Account, bool) {
 	key := money.Key(id, w.Start)
 	session := money.IsSession(key)
-	if a, ok := tx.account(key); ok && !(session && a.Ended(tx.Now)) {
+	if a, ok := tx.account(key); ok && (!session || !a.Ended(tx.Now)) {
 		return a, true
 	}
 	if !money.Near(w, tx.Now) {

@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
 )
 
@@ -104,18 +105,18 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 	if h.FSMVersion > f.cfg.FSMVersion {
 		return fmt.Errorf("restore: the snapshot needs version %d, this node knows %d", h.FSMVersion, f.cfg.FSMVersion)
 	}
-	var m *served
+	var m *served.Loaded
 	read := func(tx *bolt.Tx) (err error) {
-		m, err = readServed(tx)
+		m, err = served.Read(tx)
 		return err
 	}
-	if err := f.file.Restore(h, rc, read, func() { f.install(m) }); err != nil {
+	if err := f.file.Restore(h, rc, read, func() { f.publisher.Install(m) }); err != nil {
 		return fmt.Errorf("restore index %d: %w", h.Index, err)
 	}
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(Change{Index: m.pos.Index, Tables: allTables(), Leases: f.Leases()})
+		f.cfg.Watch(Change{Index: m.Position.Index, Tables: allTables(), Leases: f.Leases()})
 	}
-	f.progress.Move(m.pos, nil)
+	f.progress.Move(m.Position, nil)
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 // Apply implements Command. A tick that is not the next one of its node's epoch changes
 // nothing: the node sees in its state which is expected. The others of the group count.
 func (c TickGroup) Apply(tx *Tx) error {
-	spent := spending{}
+	spent := money.Spending{}
 	for i := range c.Ticks {
 		tx.tick(&c.Ticks[i], spent)
 	}
@@ -22,7 +22,7 @@ func (c TickGroup) Apply(tx *Tx) error {
 	return nil
 }
 
-func (tx *Tx) tick(t *Tick, spent spending) {
+func (tx *Tx) tick(t *Tick, spent money.Spending) {
 	n, ok := tx.node(t.Node)
 	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 {
 		return
@@ -41,7 +41,7 @@ func (tx *Tx) tick(t *Tick, spent spending) {
 	}
 	tx.putNode(t.Node, n)
 	for i := range t.Spend {
-		spent.fold(&t.Spend[i])
+		spent.Fold(&t.Spend[i])
 	}
 	for _, w := range t.Want {
 		tx.openWindow(w.Account, w.Window) // before what may have been spent of it by overdraft
@@ -106,41 +106,8 @@ func (tx *Tx) want(n *money.Node, w Want) {
 	tx.putAccount(key, a)
 }
 
-// spending is the sums of one command by the key of their totals, so that each row is
-// written once.
-type spending map[string]money.Totals
-
-// fold adds a delta to the sums of all its names, and to their day's.
-func (s spending) fold(d *SpendDelta) {
-	t := money.Totals{Cost: d.Cost, Requests: d.Requests, Failures: d.Failures, Prompt: d.Prompt, Completion: d.Completion}
-	s.add(money.TotalKind, "", d.Day, t)
-	for _, of := range [...]struct{ kind, id string }{
-		{resource.HolderKey, d.KeyID}, {resource.HolderTeam, d.TeamID}, {resource.HolderModel, d.Model},
-		{resource.HolderOrganization, d.Organization}, {resource.HolderProject, d.Project}, {resource.HolderUser, d.User},
-		{resource.HolderCustomer, d.Customer}, {resource.HolderDeployment, d.Deployment}, {money.ProviderKind, d.Provider},
-	} {
-		if of.id != "" {
-			s.add(of.kind, of.id, d.Day, t)
-		}
-	}
-	if d.TeamID != "" && d.User != "" {
-		s.add(resource.HolderMember, d.TeamID+"/"+d.User, d.Day, t)
-	}
-	for _, tag := range d.Tags {
-		if tag != "" {
-			s.add(resource.HolderTag, tag, d.Day, t)
-		}
-	}
-}
-
-func (s spending) add(kind, id string, day int32, t money.Totals) {
-	for _, key := range [...]string{string(money.TotalsKey(kind, id)), string(money.DayKey(kind, id, day))} {
-		s[key] = s[key].Plus(t)
-	}
-}
-
 // addSpending writes the sums. The overlay has no order, so theirs does not matter.
-func (tx *Tx) addSpending(s spending) {
+func (tx *Tx) addSpending(s money.Spending) {
 	for key, t := range s {
 		tx.addTotals([]byte(key), t)
 	}
@@ -162,7 +129,7 @@ func (tx *Tx) addTotals(key []byte, more money.Totals) {
 // sweepEvery and sweepRows say how fast old rows are looked for: once a second, so many.
 const (
 	sweepEvery resource.Time = 1e9
-	sweepRows                = 256
+	sweepRows  int           = 256
 )
 
 // sweep deletes what is too old: totals of days, and sessions that nobody uses. It looks at

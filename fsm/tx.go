@@ -97,6 +97,13 @@ func (tx *Tx) write(b store.Bucket, key, value []byte) {
 	tx.writes[b][string(key)] = value
 }
 
+// rows is the transaction as the packages below take it.
+type rows struct{ tx *Tx }
+
+func (r rows) Value(b store.Bucket, key []byte) (frame.Value, bool) { return r.tx.get(b, key) }
+func (r rows) Put(b store.Bucket, key, payload []byte)              { r.tx.put(b, key, payload) }
+func (r rows) Delete(b store.Bucket, key []byte)                    { r.tx.delete(b, key) }
+
 // scan returns the keys that begin with the prefix, in order.
 func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
 	var keys [][]byte

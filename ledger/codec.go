@@ -446,3 +446,14 @@ func decodeNumbers(body []byte) ([]uint64, error) {
 	}
 	return ns, r.done()
 }
+
+// AppendRecord appends the record, without its number and node, as ParseRecord reads it.
+func AppendRecord(b []byte, r *Record) []byte { return putRecord(append(b, byte(kindSettle)), r) }
+
+// ParseRecord reads what AppendRecord wrote, now or in an earlier version.
+func ParseRecord(b []byte) (Record, error) {
+	if len(b) == 0 || !kind(b[0]).settles() {
+		return Record{}, errShort
+	}
+	return decodeRecord(frame{kind: kind(b[0]), body: b[1:]})
+}

@@ -29,7 +29,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books,
+		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -39,7 +39,8 @@ func (n *Node) adminConfig() adminapi.Config {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
-		Authenticate: n.authenticate, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
+		Requests: n.all,
 	}
 }
 
@@ -51,6 +52,15 @@ func (n *Node) authenticate(r *http.Request) (*resource.Principal, error) {
 		return nil, err
 	}
 	return who, policy.CheckAdmin(r.RemoteAddr, r.Header, cat.Settings(), who.Levels(nil))
+}
+
+// clientAddress is where a request comes from, "" if that cannot be told.
+func (n *Node) clientAddress(r *http.Request) string {
+	a := policy.ClientAddress(r.RemoteAddr, r.Header, n.state.Catalog().Settings().TrustedProxies)
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 // statusOf is the status of an authentication's error.
@@ -69,11 +79,11 @@ func (n *Node) master() resource.Hash {
 
 // miss is asked about a key that this node does not know: it catches up with the leader,
 // where the key may have been made a moment ago.
-func (n *Node) miss(ctx context.Context, _ resource.Hash) bool {
+func (n *Node) miss(ctx context.Context, _ resource.Hash) error {
 	ctx, cancel := context.WithTimeout(ctx, missWait)
 	defer cancel()
-	index, err := n.consensus.LeaderIndex(ctx)
-	return err == nil && n.state.WaitApplied(ctx, index) == nil
+	_, err := n.consensus.LeaderIndex(ctx)
+	return err
 }
 
 // waitIndex waits until an index of a generation, 0 for any, is applied here.

@@ -48,7 +48,7 @@ func audit(t *testing.T, c *nodetest.Cluster, key string, limit resource.Money) 
 			}
 			for _, a := range k.Accounts {
 				looks++
-				if sum := a.Settled + a.Presumed + a.Granted; sum > limit {
+				if sum := dollars(t, a.Settled) + dollars(t, a.Presumed) + dollars(t, a.Granted); sum > limit {
 					t.Errorf("%s: settled %s, presumed %s, leased %s: %s of %s", nodes[i%len(nodes)].Name, a.Settled, a.Presumed, a.Granted, sum, limit)
 				}
 			}
@@ -465,4 +465,14 @@ func lines(path string) (n int) {
 		}
 	}
 	return n
+}
+
+// dollars reads an amount of the admin API.
+func dollars(t testing.TB, a client.Amount) resource.Money {
+	t.Helper()
+	m, err := resource.ParseMoney(string(a))
+	if err != nil {
+		t.Error(err)
+	}
+	return m
 }

@@ -83,8 +83,9 @@ type path struct {
 	plugins *plugins.Host
 	journal *ledger.Journal
 	money   *money
-	books   pricing.Books // prices that count
-	prices  *prices.Prices
+	requests
+	books  pricing.Books // prices that count
+	prices *prices.Prices
 }
 
 // listener is the client port.
@@ -233,7 +234,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
-	return nil
+	return n.startRequests()
 }
 
 // openSecrets waits until the first entry of the cluster is applied here and opens its data
@@ -376,6 +377,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	n.cancel()
 	n.wg.Wait()
+	errs = append(errs, n.stop())
 	if n.limits != nil {
 		n.limits.Stop()
 	}

@@ -53,4 +53,9 @@ func TestPolicies(t *testing.T) {
 	if status, _ := n.Do("PUT", "/api/v1/settings/allowed_ips", nodetest.MasterKey, `{"value":[]}`); status != 200 {
 		t.Errorf("the machine itself is locked out: %d", status)
 	}
+	n.Do("POST", "/api/v1/teams", nodetest.MasterKey, `{"name":"from-afar"}`, "X-Forwarded-For", "6.6.6.6, 198.51.100.7")
+	c.Await("the audit entry to say where the team came from", func() bool {
+		_, body := n.Do("GET", "/api/v1/audit?kind=team", nodetest.MasterKey, nil)
+		return strings.Contains(string(body), `"198.51.100.7"`) && !strings.Contains(string(body), "6.6.6.6")
+	})
 }

@@ -14,7 +14,7 @@ import (
 const (
 	quotaProto    = "quota/1"
 	maxQuotaFrame = 64 << 10
-	quotaQueue    = 4                      // frames that wait for a slow peer; older ones are worthless
+	quotaQueue    = 16                     // frames that wait for a slow peer
 	quotaWrite    = 80 * time.Millisecond  // a frame that takes longer has missed its round
 	quotaRedial   = 200 * time.Millisecond // between tries to reach a peer
 )
@@ -27,7 +27,7 @@ type port interface {
 }
 
 // quotaStreams carries the limits' round frames: one stream to every peer and one from it.
-// A frame that cannot be sent at once is dropped; the next round tells the same.
+// A frame is delivered once or not at all: one that cannot be sent is dropped.
 type quotaStreams struct {
 	port    port
 	address func(nodeID string) (string, bool)

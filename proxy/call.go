@@ -67,6 +67,7 @@ type Call struct {
 	waits    func()                   // push, made once for each pooled Call
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
+	heard    *listener                // what the answer says; nil: it is not kept
 	lent     bool                     // an attempt was sent buf's own bytes
 	further  [2]resource.Level        // of the attempt alone
 

@@ -68,12 +68,13 @@ func (h *hold) Release()             { h.released++ }
 type moneyHold struct {
 	hold
 	extend func([]resource.Level) error
+	took   budget.Amounts
 }
 
 func (h *moneyHold) Holds() []ledger.AccountCharge { return nil }
 func (h *moneyHold) Settle(taken budget.Amounts) []ledger.AccountCharge {
 	h.settled++
-	h.cost = taken.Cost
+	h.cost, h.took = taken.Cost, taken
 	return nil
 }
 

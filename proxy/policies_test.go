@@ -388,3 +388,21 @@ func TestPrivate(t *testing.T) {
 		})
 	}
 }
+
+// The time at a deployment is told to budgets of GPU time.
+func TestGPUTime(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	now := time.Unix(1_700_000_000, 0)
+	r.cfg.Now = func() time.Time { return now }
+	half := *r.tables.Deployments[0].Price
+	half.GPUs = resource.Dollar / 2
+	r.tables.Deployments[0].Price = &half
+	r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+		now = now.Add(3 * time.Second)
+		return wholeAnswer(), nil
+	}
+	if w := r.do("POST", chatPath, chatBody); w.Code != 200 || r.money.took.GPU != resource.Money(1500*time.Millisecond) {
+		t.Errorf("got %d, %d GPU-nanoseconds", w.Code, r.money.took.GPU)
+	}
+}

@@ -40,8 +40,8 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Keys looks keys up; required.
 	Keys auth.Keys
-	// Miss is asked about a key that this node does not know; nil: never.
-	Miss func(ctx context.Context, h resource.Hash) bool
+	// Miss is asked about a key that this node does not know, see auth.Config; nil: never.
+	Miss func(ctx context.Context, h resource.Hash) error
 	// Master returns the hash of the master key; nil: there is none.
 	Master func() resource.Hash
 	// Serving returns an error if this node's state is too old to serve; nil: it never is.
@@ -64,6 +64,10 @@ type Config struct {
 	Secrets    view.Opener
 	Pricer     view.Pricer
 	Prices     *pricing.Books // shared with who imports prices; nil: its own
+
+	// KeepContent is given what requests and answers said, where that may be kept. It must not
+	// wait; nil: nothing is kept.
+	KeepContent func(Said)
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64

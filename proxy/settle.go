@@ -34,6 +34,7 @@ func openEntry(_ context.Context, s *Server, c *Call) error {
 		}
 	}
 	c.entry = id
+	s.listen(c)
 	return nil
 }
 
@@ -50,6 +51,7 @@ func (s *Server) finish(c *Call, err error) {
 	if e != nil {
 		s.sendError(c, e)
 	}
+	s.keep(c)
 	s.observe(c, e)
 }
 

@@ -55,8 +55,14 @@ const maxAuditText = 255
 // Validate returns an *Invalid for the first wrong field.
 func (e *AuditEvent) Validate() error {
 	for _, f := range []struct{ name, v string }{
-		{"action", e.Action}, {"actor", e.Actor}, {"for", e.For}, {"address", e.Address}, {"kind", e.Kind},
-		{"id", e.ID}, {"outcome", e.Outcome}, {"request_id", e.RequestID},
+		{"action", e.Action},
+		{"actor", e.Actor},
+		{"for", e.For},
+		{"address", e.Address},
+		{"kind", e.Kind},
+		{"id", e.ID},
+		{"outcome", e.Outcome},
+		{"request_id", e.RequestID},
 	} {
 		if len(f.v) > maxAuditText {
 			return invalidf(f.name, "has more than %d bytes", maxAuditText)

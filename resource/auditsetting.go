@@ -27,7 +27,7 @@ const (
 
 // AuditSink is where audit entries are delivered to, each at least once and in order.
 type AuditSink struct {
-	Name     string `json:"name"` // unique; default: the kind
+	Name     string `json:"name,omitempty"` // unique; default: the kind
 	Kind     string `json:"kind"`
 	Path     string `json:"path,omitempty"`     // file: relative to the leader's data folder
 	Address  string `json:"address,omitempty"`  // syslog: tcp://host:601, udp://host:514, tls://host:6514 or unix:///dev/log

@@ -133,16 +133,30 @@ func (g *Grant) terms(a *Allowance) []Terms {
 // unit, at least its models, and over at least its time: of a budget that is larger, the
 // child could never spend the rest.
 func (g *Grant) overBudgets(child, parent *Policy) string {
-	theirs := g.terms(&parent.Allowance)
-	for _, c := range g.terms(&child.Allowance) { // one of MaxMoney bounds nothing: it has a soft limit alone
-		for i := range theirs {
-			p := &theirs[i]
-			if c.Unit() == p.Unit() && c.length() <= p.length() && c.base() > p.base() && c.base() < MaxMoney && g.counts(p, &c) {
-				return fmt.Sprintf("%s of %s in %s", c.base(), firstOf(string(c.Unit()), "USD"), firstOf(c.Name, string(c.Per)))
-			}
+	ours, theirs := g.terms(&child.Allowance), g.terms(&parent.Allowance)
+	for i := range ours {
+		c := &ours[i]
+		most := g.most(ours, c)
+		if most >= MaxMoney { // it has a soft limit alone
+			continue
+		}
+		if g.most(theirs, c) < most {
+			return fmt.Sprintf("%s of %s in %s", c.base(), firstOf(string(c.Unit()), "USD"), firstOf(c.Name, string(c.Per)))
 		}
 	}
 	return ""
+}
+
+// most is the lowest limit of the terms that bound all that c counts; MaxMoney if none does.
+func (g *Grant) most(all []Terms, c *Terms) Money {
+	most := MaxMoney
+	for i := range all {
+		t := &all[i]
+		if t.Unit() == c.Unit() && c.length() <= t.length() && g.counts(t, c) {
+			most = min(most, t.base())
+		}
+	}
+	return most
 }
 
 // counts says whether the parent's terms count all that the child's count.
@@ -164,28 +178,40 @@ func (t *Terms) base() Money { return t.Limit(math.MaxInt64) }
 // length is about how long a window is.
 func (t *Terms) length() time.Duration {
 	const day = 24 * time.Hour
-	length := map[Per]time.Duration{PerHour: time.Hour, PerDay: day, PerWeek: 7 * day, PerMonth: 31 * day}[t.Per]
-	if length == 0 {
-		return math.MaxInt64
+	every := time.Duration(max(t.Every, 1))
+	switch t.Per {
+	case PerHour:
+		return every * time.Hour
+	case PerDay:
+		return every * day
+	case PerWeek:
+		return every * 7 * day
+	case PerMonth:
+		return every * 31 * day
 	}
-	return length * time.Duration(max(t.Every, 1))
+	return math.MaxInt64
 }
 
-func (g *Grant) overLimits(child, parent *Policy) string { return child.Limits.over(&parent.Limits) }
+func (g *Grant) overLimits(child, parent *Policy) string {
+	return child.Limits.over(&child.Limits, &parent.Limits)
+}
 
-func (l *Limits) over(p *Limits) string {
+// over says which limit is over one of the parent's; what is not limited inherits. within are limits that bound l, too: a
+// limit above them grants nothing.
+func (l *Limits) over(within, p *Limits) string {
 	for _, f := range []struct {
-		name string
-		c, p *int64
+		name      string
+		own, c, p *int64
 	}{
-		{"rpm", l.RPM, p.RPM},
-		{"tpm", l.TPM, p.TPM},
-		{"input_tpm", l.InputTPM, p.InputTPM},
-		{"input_tpm", l.InputTPM, p.TPM},
-		{"output_tpm", l.OutputTPM, p.OutputTPM},
-		{"output_tpm", l.OutputTPM, p.TPM},
-		{"parallel", l.Parallel, p.Parallel},
+		{"rpm", l.RPM, lower(l.RPM, within.RPM), p.RPM},
+		{"tpm", l.TPM, lower(l.TPM, within.TPM), p.TPM},
+		{"input_tpm", l.InputTPM, lower(l.InputTPM, lower(l.TPM, lower(within.InputTPM, within.TPM))), lower(p.InputTPM, p.TPM)},
+		{"output_tpm", l.OutputTPM, lower(l.OutputTPM, lower(l.TPM, lower(within.OutputTPM, within.TPM))), lower(p.OutputTPM, p.TPM)},
+		{"parallel", l.Parallel, lower(l.Parallel, within.Parallel), p.Parallel},
 	} {
+		if f.own == nil {
+			continue
+		}
 		if more := over(f.name+" ", f.c, f.p); more != "" {
 			return more
 		}
@@ -193,13 +219,22 @@ func (l *Limits) over(p *Limits) string {
 	return ""
 }
 
+// lower is the lower of two limits; nil is none.
+func lower(a, b *int64) *int64 {
+	if a == nil || b != nil && *b < *a {
+		return b
+	}
+	return a
+}
+
 func (g *Grant) overModelLimits(child, parent *Policy) string {
 	for _, m := range sortedKeys(child.ModelLimits) {
 		c, p := child.ModelLimits[m], parent.ModelLimits[m]
-		if more := c.over(&p); more != "" {
-			return m + ": " + more
+		bound := Limits{
+			RPM: lower(p.RPM, parent.Limits.RPM), TPM: lower(p.TPM, parent.Limits.TPM), Parallel: lower(p.Parallel, parent.Limits.Parallel),
+			InputTPM: lower(p.InputTPM, parent.Limits.InputTPM), OutputTPM: lower(p.OutputTPM, parent.Limits.OutputTPM),
 		}
-		if more := c.over(&parent.Limits); more != "" {
+		if more := c.over(&child.Limits, &bound); more != "" {
 			return m + ": " + more
 		}
 	}
@@ -218,7 +253,7 @@ func (g *Grant) overSessions(child, parent *Policy) string {
 		return fmt.Sprintf("iterations %d", c.Iterations)
 	}
 	limits := Limits{RPM: c.RPM, TPM: c.TPM}
-	return limits.over(&Limits{RPM: p.RPM, TPM: p.TPM})
+	return limits.over(&limits, &Limits{RPM: p.RPM, TPM: p.TPM})
 }
 
 func over(name string, child, parent *int64) string {

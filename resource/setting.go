@@ -24,6 +24,10 @@ type Settings struct {
 	ServeStale           time.Duration // how long a node without a leader serves inference; default 24h; 0: fail closed; <0: for ever
 	MaxBodyBytes         int64         // of an inference request; default 32 MiB
 	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
+	RequestLogDays       int64         // how long requests are listed; default 30
+	RequestLogBytes      int64         // of all of them on one node; default 4 GiB
+	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
+	LogContentDays       int64         // how long those are kept; default 7
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -59,6 +63,9 @@ func DefaultSettings() Settings {
 		MaxBodyBytes:         32 << 20,
 		DefaultOutputHold:    4096,
 		UnknownPrice:         EstimatePrice(),
+		RequestLogDays:       30,
+		RequestLogBytes:      4 << 30,
+		LogContentDays:       7,
 	}
 }
 
@@ -143,6 +150,14 @@ var settings = []settingRow{
 		},
 	},
 	{
+		"log_content", "boolean", `false`, "keep the prompts and answers of those who do not forbid it",
+		boolean(func(s *Settings) *bool { return &s.LogContent }),
+	},
+	{
+		"log_content_days", "integer", `7`, "for how many days they are kept, 1 to 3660",
+		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, 3660, 1),
+	},
+	{
 		"max_body_bytes", "integer", `33554432`, "bytes of a request's body, 1024 to 1073741824; max_request_size_mb wins",
 		integer(func(s *Settings) *int64 { return &s.MaxBodyBytes }, 1<<10, 1<<30, 1),
 	},
@@ -159,6 +174,14 @@ var settings = []settingRow{
 	},
 	{
 		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
+	},
+	{
+		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
+		integer(func(s *Settings) *int64 { return &s.RequestLogDays }, 1, 3660, 1),
+	},
+	{
+		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",
+		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",

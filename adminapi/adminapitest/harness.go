@@ -22,7 +22,10 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -44,6 +47,10 @@ type Harness struct {
 	Confirmed []uint64 // indexes that Confirm was asked for
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
+	Noted     []resource.AuditEvent
+
+	// Requests are the requests of the cluster; nil: there are none.
+	Requests spend.Requests
 
 	// Admitted is called with each key that was authenticated; nil: nobody wants to know.
 	Admitted func(secret string)
@@ -64,8 +71,9 @@ func New(t testing.TB) *Harness {
 	h := &Harness{T: t, State: state, now: time.Date(2026, 3, 11, 10, 0, 0, 0, time.UTC)}
 	h.API, err = adminapi.New(adminapi.Config{
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
-		Stale: func() error { return h.Stale },
-		Now:   func() time.Time { return h.Clock() },
+		Stale:    func() error { return h.Stale },
+		Requests: requests{h}, Auditor: h,
+		Now: func() time.Time { return h.Clock() },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +84,41 @@ func New(t testing.TB) *Harness {
 	t.Cleanup(srv.Close)
 	h.URL = srv.URL
 	return h
+}
+
+// requests hands on to what the harness has by then.
+type requests struct{ h *Harness }
+
+// Rows implements spend.Requests.
+func (r requests) Rows(ctx context.Context, q requestlog.Query) (requestlog.Page, []string, error) {
+	if r.h.Requests == nil {
+		return requestlog.Page{}, nil, nil
+	}
+	return r.h.Requests.Rows(ctx, q)
+}
+
+// Usage implements spend.Requests.
+func (r requests) Usage(ctx context.Context, q rollup.Query) ([]rollup.Line, []string, error) {
+	if r.h.Requests == nil {
+		return nil, nil, nil
+	}
+	return r.h.Requests.Usage(ctx, q)
+}
+
+// Content implements spend.Requests.
+func (r requests) Content(ctx context.Context, requestID, keyID string) (*requestlog.Content, []string, error) {
+	if r.h.Requests == nil {
+		return nil, nil, nil
+	}
+	return r.h.Requests.Content(ctx, requestID, keyID)
+}
+
+// Verify implements spend.Requests.
+func (r requests) Verify(ctx context.Context, index uint64, upTo map[string]uint64, want []requestlog.Replicated) (*requestlog.Verification, error) {
+	if r.h.Requests == nil {
+		return &requestlog.Verification{Index: index}, nil
+	}
+	return r.h.Requests.Verify(ctx, index, upTo, want)
 }
 
 // Clock tells the time of the server, which stands still.
@@ -119,6 +162,28 @@ func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd
 		return fsm.Result{}, errors.New("entry was not applied")
 	}
 	return applied.Result, applied.Err
+}
+
+// Note implements adminapi.Auditor: it keeps the event.
+func (h *Harness) Note(e resource.AuditEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Noted = append(h.Noted, e)
+}
+
+// Record implements adminapi.Auditor.
+func (h *Harness) Record(ctx context.Context, e resource.AuditEvent) error {
+	_, err := h.Propose(ctx, fsm.Actor{Kind: "node", ID: "n1"}, "", fsm.NoteEvents{Events: []resource.AuditEvent{e}})
+	return err
+}
+
+// Events returns what was noted since the last call.
+func (h *Harness) Events() []resource.AuditEvent {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.Noted
+	h.Noted = nil
+	return all
 }
 
 func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {

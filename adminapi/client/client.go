@@ -71,6 +71,13 @@ func (c *Client) Members(team string) Noun[TeamMember] {
 	return Noun[TeamMember]{c, join("teams", team) + "/members"}
 }
 
+// Effective explains what a key may do now. More may ask about requests for a model, of a
+// customer, with tags.
+func (c *Client) Effective(ctx context.Context, ref string, more url.Values) (Effective, error) {
+	var out Effective
+	return out, c.do(ctx, http.MethodGet, join("keys", ref)+"/effective", more, nil, &out)
+}
+
 // Teams returns the teams.
 func (c *Client) Teams() Noun[Team] { return Noun[Team]{c, "teams"} }
 

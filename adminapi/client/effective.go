@@ -66,15 +66,14 @@ type EffectiveList struct {
 	Bound   []EffectiveLevel `json:"bound_by"` // the levels that have a list
 }
 
-// EffectiveBudget is one budget of one level in its window of now. Amounts of units other
-// than dollars are written as a thousand-millionth of them, as in Account.
+// EffectiveBudget is one budget of one level in its window of now.
 type EffectiveBudget struct {
 	Level EffectiveLevel `json:"level"`
 	Account
-	Models   []string       `json:"models,omitempty"` // that count; none: all
-	Left     resource.Money `json:"left"`             // of the limit, without what was spent or is presumed so
-	Shared   string         `json:"shared,omitempty"` // name of the shared budget that the terms are of
-	Tightest bool           `json:"tightest"`         // has the least left of its unit
+	Models   []string `json:"models,omitempty"` // that count; none: all
+	Left     Amount   `json:"left"`             // of the limit, without what was spent or is presumed so
+	Shared   string   `json:"shared,omitempty"` // name of the shared budget that the terms are of
+	Tightest bool     `json:"tightest"`         // has the least left of its unit
 }
 
 // EffectiveLimit is the lowest limit of a kind.

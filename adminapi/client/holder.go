@@ -1,17 +1,52 @@
 package client
 
-import "github.com/conclave-llm/conclave/resource"
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/conclave-llm/conclave/resource"
+)
 
 // Account is one window of one budget of a record.
 type Account struct {
-	Budget   string         `json:"budget"` // name of the terms: "day"
-	Unit     resource.Unit  `json:"unit,omitempty"`
-	StartsAt resource.Time  `json:"starts_at,omitempty"`
-	ResetsAt resource.Time  `json:"resets_at,omitempty"` // null: never
-	Limit    resource.Money `json:"limit"`
-	Settled  resource.Money `json:"settled"`  // spent and reported
-	Presumed resource.Money `json:"presumed"` // held by processes that ended; counted as spent
-	Granted  resource.Money `json:"granted"`  // leased to nodes and not yet reported spent
+	Budget   string        `json:"budget"` // name of the terms: "day"
+	Unit     resource.Unit `json:"unit,omitempty"`
+	StartsAt resource.Time `json:"starts_at,omitempty"`
+	ResetsAt resource.Time `json:"resets_at,omitempty"` // null: never
+	Limit    Amount        `json:"limit"`
+	Settled  Amount        `json:"settled"`  // spent and reported
+	Presumed Amount        `json:"presumed"` // held by processes that ended; counted as spent
+	Granted  Amount        `json:"granted"`  // leased to nodes and not yet reported spent
+}
+
+// Amount is a decimal number of a budget's unit: dollars, tokens, requests or GPU-seconds.
+type Amount string
+
+// AmountOf writes an amount of a unit's smallest part (resource.Terms).
+func AmountOf(m resource.Money, u resource.Unit) Amount {
+	if u == resource.UnitTokens || u == resource.UnitRequests {
+		return Amount(strconv.FormatInt(int64(m), 10))
+	}
+	return Amount(m.String())
+}
+
+// MarshalJSON writes a number; no amount is 0.
+func (a Amount) MarshalJSON() ([]byte, error) {
+	if a == "" {
+		a = "0"
+	}
+	return []byte(a), nil
+}
+
+// UnmarshalJSON reads a number, digit for digit.
+func (a *Amount) UnmarshalJSON(b []byte) error {
+	var n json.Number
+	if err := json.Unmarshal(b, &n); err != nil {
+		return fmt.Errorf("read amount: %w", err)
+	}
+	*a = Amount(n)
+	return nil
 }
 
 // Key is a virtual key. Secret is written on create, if it is not to be made, and shown

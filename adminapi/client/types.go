@@ -139,14 +139,26 @@ type JoinToken struct {
 
 // Usage is what was spent under one id.
 type Usage struct {
-	Kind             string         `json:"kind"`          // "total", "key", "team" or "model"
-	ID               string         `json:"id,omitempty"`  // of the key or team; name of the model
-	Day              string         `json:"day,omitempty"` // "2026-01-31", UTC; "" for all time
+	Kind             string         `json:"kind,omitempty"` // "total", "key", "team" or "model"; "": By says whose
+	ID               string         `json:"id,omitempty"`   // of the key or team; name of the model
+	Day              string         `json:"day,omitempty"`  // "2026-01-31", UTC; "" for all time
 	Cost             resource.Money `json:"cost"`
 	Requests         int64          `json:"requests"`
 	Failures         int64          `json:"failures"`
 	PromptTokens     int64          `json:"prompt_tokens"`
 	CompletionTokens int64          `json:"completion_tokens"`
+
+	// Only of an answer that was grouped, filtered or cut into times.
+	Start            resource.Time     `json:"start,omitzero"` // of the minute, hour, day or month
+	By               map[string]string `json:"by,omitempty"`   // "key" → its id, …
+	CacheReadTokens  int64             `json:"cache_read_tokens,omitempty"`
+	CacheWriteTokens int64             `json:"cache_write_tokens,omitempty"`
+	ReasoningTokens  int64             `json:"reasoning_tokens,omitempty"`
+	CacheHits        int64             `json:"cache_hits,omitempty"`
+	Unpriced         int64             `json:"unpriced,omitempty"`  // requests whose price is unknown
+	Estimated        int64             `json:"estimated,omitempty"` // requests that were charged their hold
+	AverageMS        int64             `json:"average_ms,omitempty"`
+	AverageTTFTMS    int64             `json:"average_ttft_ms,omitempty"`
 }
 
 // Merge merges patch into doc as RFC 7396 has it: null removes, objects merge, all else

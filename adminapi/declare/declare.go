@@ -19,15 +19,20 @@ import (
 // File is what a configuration file says the cluster should hold. Records name each
 // other by name and lack ids, seals and versions; secrets are text.
 type File struct {
-	Credentials []Credential
-	Models      []Model
-	Teams       []Team
-	Keys        []Key
-	Budgets     []resource.Budget
-	Guardrails  []resource.Guardrail
-	Callbacks   []resource.Callback
-	Plugins     []resource.Plugin
-	Settings    []resource.Setting // the id is the name
+	Credentials   []Credential
+	Models        []Model
+	Organizations []Organization
+	Teams         []Team
+	Projects      []Project
+	Users         []User
+	Customers     []Customer
+	Tags          []Tag
+	Keys          []Key
+	Budgets       []resource.Budget
+	Guardrails    []resource.Guardrail
+	Callbacks     []resource.Callback
+	Plugins       []resource.Plugin
+	Settings      []resource.Setting // the id is the name
 }
 
 // Credential is a credential; its record lacks APIKey.
@@ -39,6 +44,7 @@ type Credential struct {
 // Model is a model with its deployments.
 type Model struct {
 	Record      resource.Model
+	Budget      string // name of a shared budget; "": none
 	Deployments []Deployment
 }
 
@@ -47,20 +53,55 @@ type Model struct {
 type Deployment struct {
 	Record     resource.Deployment
 	Credential string // name; "": none
+	Budget     string // name of a shared budget; "": none
 	APIKey     string // "": none
 }
 
-// Team is a team; its record lacks BudgetID.
-type Team struct {
-	Record resource.Team
+// Organization is an organization; its record lacks BudgetID.
+type Organization struct {
+	Record resource.Organization
 	Budget string // name of a shared budget; "": none
 }
 
-// Key is a key; its record has Hash and Hint and lacks TeamID and BudgetID.
-type Key struct {
-	Record resource.Key
-	Team   string // name; "": none
+// Project is a project; its record lacks TeamID and BudgetID.
+type Project struct {
+	Record resource.Project
+	Team   string // name
 	Budget string // name of a shared budget; "": none
+}
+
+// User is a user, called by his id; its record lacks OrganizationID and BudgetID.
+type User struct {
+	Record       resource.User
+	Organization string // name; "": none
+	Budget       string // name of a shared budget; "": none
+}
+
+// Customer is an end user, called by his id; its record lacks BudgetID.
+type Customer struct {
+	Record resource.Customer
+	Budget string // name of a shared budget; "": none
+}
+
+// Tag is a tag, called by its id; its record lacks BudgetID.
+type Tag struct {
+	Record resource.Tag
+	Budget string // name of a shared budget; "": none
+}
+
+// Team is a team; its record lacks OrganizationID and BudgetID.
+type Team struct {
+	Record       resource.Team
+	Organization string // name; "": none
+	Budget       string // name of a shared budget; "": none
+}
+
+// Key is a key; its record has Hash and Hint and lacks TeamID, ProjectID and BudgetID.
+type Key struct {
+	Record  resource.Key
+	Team    string // name; "": none
+	Project string // name; "": none
+	Budget  string // name of a shared budget; "": none
 }
 
 // Store commits commands.
@@ -73,6 +114,10 @@ type State interface {
 	Catalog() *resource.Catalog
 	KeyByName(name string) (*resource.Key, bool)
 	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+	User(id string) (*resource.User, bool)
+	Users(q fsm.ListQuery) (items []*resource.User, next string, total int)
+	Customer(id string) (*resource.Customer, bool)
+	Customers(q fsm.ListQuery) (items []*resource.Customer, next string, total int)
 }
 
 // Config says on what a plan is made.
@@ -119,7 +164,7 @@ func NewPlan(cfg Config, d File) (Plan, error) {
 	}
 	p := &planner{cfg: cfg, cat: cfg.State.Catalog(), kept: map[string]bool{}, ids: map[string]string{}}
 	for _, step := range []func(*File) error{
-		p.plugins, p.budgets, p.credentials, p.teams, p.models, p.keys, p.guardrails, p.callbacks, p.settings,
+		p.plugins, p.budgets, p.credentials, p.organizations, p.teams, p.projects, p.users, p.customers, p.tags, p.models, p.keys, p.guardrails, p.callbacks, p.settings,
 	} {
 		if err := step(&d); err != nil {
 			return Plan{}, err

@@ -23,16 +23,21 @@ func declared() declare.File {
 				{Record: resource.Deployment{Name: "d2", Provider: "openai"}, APIKey: "of its own"},
 			},
 		}},
-		Teams: []declare.Team{{Record: resource.Team{Name: "research", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}}}},
+		Teams: []declare.Team{{Organization: "acme", Record: resource.Team{Name: "research", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: resource.Dollar, Per: resource.PerMonth}}}}}}},
 		Keys: []declare.Key{{
-			Record: resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
-			Team:   "research", Budget: "shared",
+			Record:  resource.Key{Name: "notebook", Hash: resource.HashSecret(secret), Hint: resource.HintOf(secret)},
+			Project: "search", Budget: "shared",
 		}},
-		Budgets:    []resource.Budget{{Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
-		Guardrails: []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
-		Callbacks:  []resource.Callback{{Name: "log", Plugin: "file"}},
-		Plugins:    []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},
-		Settings:   []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}},
+		Organizations: []declare.Organization{{Record: resource.Organization{Name: "acme"}, Budget: "large"}},
+		Projects:      []declare.Project{{Record: resource.Project{Name: "search"}, Team: "research"}},
+		Users:         []declare.User{{Record: resource.User{Meta: resource.Meta{ID: "auth0|7"}, Email: "ada@example.org"}, Organization: "acme"}},
+		Customers:     []declare.Customer{{Record: resource.Customer{Meta: resource.Meta{ID: "tenant/7"}}, Budget: "shared"}},
+		Tags:          []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: "prod"}}}},
+		Budgets:       []resource.Budget{{Name: "large", Terms: resource.Terms{USD: 100 * resource.Dollar, Per: resource.PerMonth}}, {Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
+		Guardrails:    []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
+		Callbacks:     []resource.Callback{{Name: "log", Plugin: "file"}},
+		Plugins:       []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},
+		Settings:      []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}},
 	}
 }
 
@@ -52,13 +57,14 @@ func TestApply(t *testing.T) {
 		}
 		return strings.Join(out, ", ")
 	}
-	want := "create plugin own, create budget shared, create credential openai, create team research, create model demo, " +
+	want := "create plugin own, create budget large, create budget shared, create credential openai, create organization acme, create team research, " +
+		"create project search, create user auth0|7, create customer tenant/7, create tag prod, create model demo, " +
 		"create deployment demo/d1, create deployment demo/d2, create key notebook, create guardrail words, create callback log, create setting serve_stale"
 	if got := apply(declared()); got != want {
 		t.Errorf("first:\n got %s\nwant %s", got, want)
 	}
 	k, ok := h.State.KeyByHash(resource.HashSecret("sk-notebook-of-the-file"))
-	if !ok || k.TeamID == "" || k.BudgetID == "" || k.Owner != resource.OwnerFile {
+	if !ok || k.TeamID == "" || k.ProjectID == "" || k.BudgetID == "" || k.Owner != resource.OwnerFile {
 		t.Errorf("key: got %+v", k)
 	}
 	if n := len(h.State.Accounts("key/" + k.ID)); n != 1 {

@@ -81,37 +81,15 @@ func (p *planner) credentials(d *File) error {
 	return nil
 }
 
-func (p *planner) teams(d *File) error {
-	for i := range d.Teams {
-		r := d.Teams[i].Record
-		now, ok := byName(p.cat.Tables().Teams, r.Name)
-		var shared *resource.Budget
-		fill := func() (err error) {
-			if ok {
-				r.Blocked = now.Blocked // no part of what the file says
-			}
-			r.BudgetID, shared, err = p.sharedBudget(d, d.Teams[i].Budget)
-			return err
-		}
-		put := func(next *resource.Team, read uint64) (fsm.Command, error) {
-			return records.PutTeam(next, read, shared, p.cfg.Now())
-		}
-		if err := plan(p, "team", "team", r.Name, &r, now, fill, put); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (p *planner) models(d *File) error {
 	for i := range d.Models {
 		r := d.Models[i].Record
 		now, _ := p.cat.Model(r.Name)
-		if err := plan(p, "model", "model", r.Name, &r, now, nil, p.putModel); err != nil {
+		if err := planHolder(p, d, "model", "model", r.Name, &r, now, d.Models[i].Budget, nil, records.PutModel); err != nil {
 			return err
 		}
 		for j := range d.Models[i].Deployments {
-			if err := p.deployment(&r, &d.Models[i].Deployments[j]); err != nil {
+			if err := p.deployment(d, &r, &d.Models[i].Deployments[j]); err != nil {
 				return err
 			}
 		}
@@ -119,11 +97,7 @@ func (p *planner) models(d *File) error {
 	return nil
 }
 
-func (p *planner) putModel(next *resource.Model, read uint64) (fsm.Command, error) {
-	return records.PutModel(next, read, nil, p.cfg.Now())
-}
-
-func (p *planner) deployment(m *resource.Model, d *Deployment) error {
+func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 	r := d.Record
 	name := m.Name + "/" + r.Name
 	if r.Name == "" {
@@ -148,39 +122,7 @@ func (p *planner) deployment(m *resource.Model, d *Deployment) error {
 		r.APIKey, err = p.seal(d.APIKey, "deployment", r.ID, old)
 		return err
 	}
-	put := func(next *resource.Deployment, read uint64) (fsm.Command, error) {
-		return records.PutDeployment(next, read, nil, p.cfg.Now())
-	}
-	return plan(p, "deployment", "dep", name, &r, now, fill, put)
-}
-
-func (p *planner) keys(d *File) error {
-	for i := range d.Keys {
-		r := d.Keys[i].Record
-		now, ok := p.cfg.State.KeyByName(r.Name)
-		if !ok {
-			now = nil
-		}
-		var shared *resource.Budget
-		fill := func() (err error) {
-			if now != nil {
-				r.Blocked = now.Blocked
-			}
-			team, found := byName(p.cat.Tables().Teams, d.Keys[i].Team)
-			if r.TeamID, err = p.refer("team", d.Keys[i].Team, idOf(team, found)); err != nil {
-				return err
-			}
-			r.BudgetID, shared, err = p.sharedBudget(d, d.Keys[i].Budget)
-			return err
-		}
-		put := func(next *resource.Key, read uint64) (fsm.Command, error) {
-			return records.PutKey(next, read, shared, p.cfg.Now())
-		}
-		if err := plan(p, "key", "key", r.Name, &r, now, fill, put); err != nil {
-			return err
-		}
-	}
-	return nil
+	return planHolder(p, f, "deployment", "dep", name, &r, now, d.Budget, fill, records.PutDeployment)
 }
 
 func (p *planner) guardrails(d *File) error {
@@ -230,23 +172,33 @@ func (p *planner) setting(id string) *resource.Setting {
 // first. A model's deployments go with it.
 func (p *planner) deletions() {
 	t := p.cat.Tables()
-	cursor := ""
-	for {
-		keys, next, _ := p.cfg.State.Keys(fsm.ListQuery{Limit: 500, Cursor: cursor})
-		drop(p, "key", keys, func(id string) fsm.Command { return fsm.DeleteKey{ID: id} })
-		if cursor = next; cursor == "" {
-			break
-		}
-	}
+	dropAll(p, "key", p.cfg.State.Keys, func(id string) fsm.Command { return fsm.DeleteKey{ID: id} })
+	dropAll(p, "user", p.cfg.State.Users, func(id string) fsm.Command { return fsm.DeleteUser{ID: id} })
+	dropAll(p, "customer", p.cfg.State.Customers, func(id string) fsm.Command { return fsm.DeleteCustomer{ID: id} })
+	drop(p, "tag", t.Tags, func(id string) fsm.Command { return fsm.DeleteTag{ID: id} })
 	drop(p, "deployment", p.orphans(), func(id string) fsm.Command { return fsm.DeleteDeployment{ID: id} })
 	drop(p, "model", t.Models, func(id string) fsm.Command { return fsm.DeleteModel{ID: id} })
+	drop(p, "project", t.Projects, func(id string) fsm.Command { return fsm.DeleteProject{ID: id} })
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
+	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
 	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
 	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
 	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })
+}
+
+// dropAll is drop of the records of all pages.
+func dropAll[P resource.Record](p *planner, kind string, page func(fsm.ListQuery) ([]P, string, int), cmd func(id string) fsm.Command) {
+	q := fsm.ListQuery{Limit: 500}
+	for {
+		all, next, _ := page(q)
+		drop(p, kind, all, cmd)
+		if q.Cursor = next; next == "" {
+			return
+		}
+	}
 }
 
 // orphans are the deployments whose model stays.

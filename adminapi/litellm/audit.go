@@ -22,7 +22,7 @@ const (
 )
 
 // tables are LiteLLM's names of the tables that its audit log tells of.
-var tables = map[string]string{
+var tables = map[string]string{ //nolint:gosec // names of tables
 	"key": "LiteLLM_VerificationToken", "team": "LiteLLM_TeamTable", "user": "LiteLLM_UserTable",
 	"organization": "LiteLLM_OrganizationTable", "project": "LiteLLM_ProjectTable", "model": "LiteLLM_ProxyModelTable",
 	"deployment": "LiteLLM_ProxyModelTable", "credential": "LiteLLM_CredentialsTable", "budget": "LiteLLM_BudgetTable",

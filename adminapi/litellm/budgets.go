@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -16,14 +17,14 @@ func (a *API) budgets() *kind[resource.Budget, *resource.Budget] {
 	return &kind[resource.Budget, *resource.Budget]{
 		noun: a.cfg.Records.Budgets, id: "budget_id", ids: "id", row: a.sharedRow,
 		doc: func(in records.Document, now *resource.Budget) (records.Document, error) {
-			if err := refuseUnsupported(in, unsupportedBudgetFields); err != nil {
+			if err := fields.Refuse(in, unsupportedBudgetFields); err != nil {
 				return nil, err
 			}
 			var terms []resource.Terms
 			if now != nil {
 				terms = []resource.Terms{now.Terms}
 			}
-			t, ok, err := mainTerms(in, terms)
+			t, ok, err := fields.MainTerms(in, terms)
 			if err != nil {
 				return nil, err
 			}
@@ -32,7 +33,7 @@ func (a *API) budgets() *kind[resource.Budget, *resource.Budget] {
 			}
 			out := records.Document{}
 			if now == nil {
-				name, err := textOf(in, "budget_id")
+				name, err := fields.Text(in, "budget_id")
 				if err != nil {
 					return nil, err
 				}
@@ -61,7 +62,7 @@ func (a *API) budgetInfo(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	refs, err := refsOf(in, "budgets")
+	refs, err := fields.Refs(in, "budgets")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -14,14 +15,14 @@ func (a *API) credentialNew(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	name, err := textOf(in, "credential_name")
+	name, err := fields.Text(in, "credential_name")
 	if err != nil {
 		return err
 	}
 	if name == "" {
 		return invalid("credential_name", "is missing")
 	}
-	if err := refuseUnsupported(in, []string{"model_id"}); err != nil {
+	if err := fields.Refuse(in, []string{"model_id"}); err != nil {
 		return err
 	}
 	doc, err := credentialDoc(in)
@@ -68,7 +69,7 @@ func credentialDoc(in records.Document) (records.Document, error) {
 		}
 		delete(values, name)
 	}
-	if err := refuseUnsupported(values, slices.Sorted(maps.Keys(values))); err != nil {
+	if err := fields.Refuse(values, slices.Sorted(maps.Keys(values))); err != nil {
 		return nil, records.Within("credential_values", err)
 	}
 	return out, nil

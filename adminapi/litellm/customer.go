@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -17,15 +18,15 @@ func (a *API) customers() *kind[resource.Customer, *resource.Customer] {
 }
 
 func customerDoc(in records.Document, now *resource.Customer) (records.Document, error) {
-	if err := refuseUnsupported(in, []string{"spend"}); err != nil {
+	if err := fields.Refuse(in, []string{"spend"}); err != nil {
 		return nil, err
 	}
 	var p *resource.Policy
 	if now != nil {
 		p = &now.Policy
 	}
-	out, err := policyDoc(in, p)
-	copied(in, out, map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"})
+	out, err := fields.PolicyDoc(in, p)
+	fields.Copy(in, out, map[string]string{"alias": "name", "default_model": "default_model", "allowed_model_region": "region"})
 	return out, err
 }
 
@@ -73,7 +74,7 @@ func (a *API) customerBlock(state client.BlockState) Handler {
 		if err != nil {
 			return err
 		}
-		refs, err := refsOf(in, "user_ids")
+		refs, err := fields.Refs(in, "user_ids")
 		if err != nil {
 			return err
 		}
@@ -108,8 +109,8 @@ func (a *API) tags() *kind[resource.Tag, *resource.Tag] {
 			if now != nil {
 				p = &now.Policy
 			}
-			out, err := policyDoc(in, p)
-			copied(in, out, map[string]string{"description": "description"})
+			out, err := fields.PolicyDoc(in, p)
+			fields.Copy(in, out, map[string]string{"description": "description"})
 			return out, err
 		},
 	}
@@ -143,7 +144,7 @@ func (a *API) tagInfo(w http.ResponseWriter, r *http.Request, by records.Caller)
 	if err != nil {
 		return err
 	}
-	names, err := refsOf(in, "names")
+	names, err := fields.Refs(in, "names")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"net/url"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 )
 
@@ -83,7 +84,7 @@ func (k *kind[R, P]) patch(w http.ResponseWriter, r *http.Request, by records.Ca
 
 // named finds the record that a body names.
 func (k *kind[R, P]) named(by records.Caller, in records.Document) (P, error) {
-	ref, err := textOf(in, k.id)
+	ref, err := fields.Text(in, k.id)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func (k *kind[R, P]) remove(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	refs, err := refsOf(in, k.ids)
+	refs, err := fields.Refs(in, k.ids)
 	if err != nil {
 		return err
 	}

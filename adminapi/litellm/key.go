@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -50,7 +51,7 @@ func (a *API) serviceAccount(w http.ResponseWriter, r *http.Request, by records.
 	if err != nil {
 		return err
 	}
-	team, err := textOf(in, "team_id")
+	team, err := fields.Text(in, "team_id")
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	if err := in.Take("grace_period", &req.Grace); err != nil {
 		return err
 	}
-	if err := refuseUnsupported(in, []string{"new_master_key"}); err != nil {
+	if err := fields.Refuse(in, []string{"new_master_key"}); err != nil {
 		return err
 	}
 	patch, err := a.keyDoc(in, now)
@@ -189,7 +190,7 @@ func (a *API) keyInfos(w http.ResponseWriter, r *http.Request, by records.Caller
 	if err != nil {
 		return err
 	}
-	refs, err := refsOf(in, "keys")
+	refs, err := fields.Refs(in, "keys")
 	if err != nil {
 		return err
 	}
@@ -285,7 +286,7 @@ func isOr(asked, value string) bool { return asked == "" || asked == value }
 // keyDoc turns LiteLLM's fields into the document of a key, or, if now is given, into a
 // merge patch of it.
 func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, error) {
-	if err := refuseUnsupported(in, unsupportedKeyFields); err != nil {
+	if err := fields.Refuse(in, unsupportedKeyFields); err != nil {
 		return nil, err
 	}
 	if err := refuseKeyTypes(in); err != nil {
@@ -298,11 +299,11 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 	if now != nil {
 		policy = &now.Policy
 	}
-	out, err := policyDoc(in, policy)
+	out, err := fields.PolicyDoc(in, policy)
 	if err != nil {
 		return nil, err
 	}
-	copied(in, out, renamedKeyFields)
+	fields.Copy(in, out, renamedKeyFields)
 	if now != nil {
 		delete(out, "name") // on an update key_alias may be what the key is found by
 		if raw, ok := in["key_alias"]; ok && in["key"] != nil {
@@ -315,11 +316,11 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 // sameOrganization refuses an organization that is not that of the key's team: a key has none
 // of its own.
 func (a *API) sameOrganization(in records.Document, now *resource.Key) error {
-	id, err := textOf(in, "organization_id")
+	id, err := fields.Text(in, "organization_id")
 	if err != nil || id == "" {
 		return err
 	}
-	ref, err := textOf(in, "team_id")
+	ref, err := fields.Text(in, "team_id")
 	if err != nil {
 		return err
 	}

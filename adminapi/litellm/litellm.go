@@ -267,20 +267,6 @@ func readBody(r *http.Request) (records.Document, error) {
 	return records.ParseDocument(b)
 }
 
-// refuseUnsupported refuses fields that would bound what a key may do and that Conclave
-// does not enforce: to ignore one would be to promise a limit that is not there. Null and
-// empty values promise nothing.
-func refuseUnsupported(doc records.Document, names []string) error {
-	for _, name := range names {
-		switch string(bytes.TrimSpace(doc[name])) {
-		case "", "null", "{}", "[]", `""`, "false":
-		default:
-			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
-		}
-	}
-	return nil
-}
-
 // pageOf reads LiteLLM's page and size, and gives the slice bounds for total records.
 func pageOf(q url.Values, sizeName string, size int, total int) (page, pages, from, to int, err error) {
 	page = 1
@@ -297,20 +283,4 @@ func pageOf(q url.Values, sizeName string, size int, total int) (page, pages, fr
 	pages = (total + size - 1) / size
 	from = min((page-1)*size, total)
 	return page, pages, from, min(from+size, total), nil
-}
-
-// toModels reads LiteLLM's list of models. Its words for all models are the empty list;
-// its word for none stays (resource.NoModels).
-func toModels(doc records.Document) error {
-	var models []string
-	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
-		return nil
-	}
-	if err := doc.Take("models", &models); err != nil {
-		return err
-	}
-	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
-		models = []string{}
-	}
-	return doc.Set("models", models)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -21,7 +22,7 @@ type member struct {
 // membersOf reads one member, or a list of them.
 func membersOf(in records.Document, field string) ([]member, error) {
 	raw := bytes.TrimSpace(in[field])
-	if isEmpty(raw) {
+	if fields.IsEmpty(raw) {
 		return nil, nil
 	}
 	var all []member
@@ -59,7 +60,7 @@ func memberDoc(in records.Document, role string, now *resource.TeamMember) (reco
 	if now != nil {
 		p = &now.Policy
 	}
-	out, err := policyDoc(in, p)
+	out, err := fields.PolicyDoc(in, p)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	if err := refuseUnsupported(in, []string{"all_users"}); err != nil {
+	if err := fields.Refuse(in, []string{"all_users"}); err != nil {
 		return err
 	}
 	members, err := membersOf(in, field)
@@ -192,7 +193,7 @@ func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by record
 	if err != nil {
 		return err
 	}
-	role, err := textOf(in, "role")
+	role, err := fields.Text(in, "role")
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
@@ -139,7 +140,7 @@ func deploymentDoc(params, info records.Document) (records.Document, error) {
 			return nil, records.Within("litellm_params", err)
 		}
 	}
-	if err := refuseUnsupported(params, slices.Sorted(maps.Keys(params))); err != nil {
+	if err := fields.Refuse(params, slices.Sorted(maps.Keys(params))); err != nil {
 		return nil, records.Within("litellm_params", err)
 	}
 	if out["price"] == nil {

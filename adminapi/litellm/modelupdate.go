@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -134,7 +135,7 @@ func (a *API) modelBlock(state client.BlockState) Handler {
 		if err != nil {
 			return err
 		}
-		id, err := textOf(in, "model_id")
+		id, err := fields.Text(in, "model_id")
 		if err != nil {
 			return err
 		}

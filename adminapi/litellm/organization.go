@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -16,8 +17,8 @@ func (a *API) organizations() *kind[resource.Organization, *resource.Organizatio
 			if now != nil {
 				p = &now.Policy
 			}
-			out, err := policyDoc(in, p)
-			copied(in, out, map[string]string{"organization_alias": "name"})
+			out, err := fields.PolicyDoc(in, p)
+			fields.Copy(in, out, map[string]string{"organization_alias": "name"})
 			return out, err
 		},
 	}
@@ -45,7 +46,7 @@ func (a *API) organizationDelete(w http.ResponseWriter, r *http.Request, by reco
 	if err != nil {
 		return err
 	}
-	refs, err := refsOf(in, "organization_ids")
+	refs, err := fields.Refs(in, "organization_ids")
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 	if err != nil {
 		return err
 	}
-	if err := refuseUnsupported(in, []string{"max_budget_in_organization"}); err != nil {
+	if err := fields.Refuse(in, []string{"max_budget_in_organization"}); err != nil {
 		return err
 	}
 	members, err := membersOf(in, "member")
@@ -162,8 +163,8 @@ func (a *API) projects() *kind[resource.Project, *resource.Project] {
 			if now != nil {
 				p = &now.Policy
 			}
-			out, err := policyDoc(in, p)
-			copied(in, out, map[string]string{"project_alias": "name", "description": "description", "team_id": "team_id"})
+			out, err := fields.PolicyDoc(in, p)
+			fields.Copy(in, out, map[string]string{"project_alias": "name", "description": "description", "team_id": "team_id"})
 			return out, err
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -147,7 +148,7 @@ func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	models, err := refsOf(in, "models")
+	models, err := fields.Refs(in, "models")
 	if err != nil {
 		return err
 	}
@@ -171,15 +172,15 @@ func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Call
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a
 // merge patch of it.
 func teamDoc(in records.Document, now *resource.Team) (records.Document, error) {
-	if err := refuseUnsupported(in, unsupportedTeamFields); err != nil {
+	if err := fields.Refuse(in, unsupportedTeamFields); err != nil {
 		return nil, err
 	}
 	var p *resource.Policy
 	if now != nil {
 		p = &now.Policy
 	}
-	out, err := policyDoc(in, p)
-	copied(in, out, map[string]string{"team_alias": "name", "organization_id": "organization_id"})
+	out, err := fields.PolicyDoc(in, p)
+	fields.Copy(in, out, map[string]string{"team_alias": "name", "organization_id": "organization_id"})
 	return out, err
 }
 

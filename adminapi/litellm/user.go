@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -24,11 +25,11 @@ func (a *API) users() *kind[resource.User, *resource.User] {
 var userOwn = map[string]string{"user_email": "email", "user_alias": "name", "user_role": "role"}
 
 func userDoc(in records.Document, now *resource.User) (records.Document, error) {
-	if err := refuseUnsupported(in, unsupportedUserFields); err != nil {
+	if err := fields.Refuse(in, unsupportedUserFields); err != nil {
 		return nil, err
 	}
 	if now != nil {
-		if err := refuseUnsupported(in, []string{"teams", "organizations"}); err != nil {
+		if err := fields.Refuse(in, []string{"teams", "organizations"}); err != nil {
 			return nil, err
 		}
 	}
@@ -36,11 +37,11 @@ func userDoc(in records.Document, now *resource.User) (records.Document, error) 
 	if now != nil {
 		p = &now.Policy
 	}
-	out, err := policyDoc(in, p)
+	out, err := fields.PolicyDoc(in, p)
 	if err != nil {
 		return nil, err
 	}
-	copied(in, out, userOwn)
+	fields.Copy(in, out, userOwn)
 	if now != nil && in["user_id"] == nil {
 		delete(out, "email") // it is what the user is found by
 	}
@@ -65,7 +66,7 @@ func (a *API) userRow(u *resource.User) map[string]any {
 // userOf finds the user that a body names by id or e-mail address.
 func (a *API) userOf(by records.Caller, in records.Document) (*resource.User, error) {
 	for _, field := range []string{"user_id", "user_email"} {
-		ref, err := textOf(in, field)
+		ref, err := fields.Text(in, field)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +193,7 @@ func (a *API) userDelete(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	refs, err := refsOf(in, "user_ids")
+	refs, err := fields.Refs(in, "user_ids")
 	if err != nil {
 		return err
 	}

@@ -147,16 +147,21 @@ func (rs *Records) Accounts(holder string) []client.Account {
 	var out []client.Account
 	now := resource.At(rs.cfg.Now())
 	for _, a := range rs.cfg.State.Accounts(holder) {
-		if !a.Window.Contains(now) {
-			continue
+		shown := account(holder, &a)
+		if a.Window.Contains(now) && !resource.IsSession(shown.Budget) {
+			out = append(out, shown)
 		}
-		out = append(out, client.Account{
-			Budget: string(a.ID[len(holder)+1:]), Unit: a.Unit,
-			StartsAt: a.Window.Start, ResetsAt: a.Window.End,
-			Limit: a.Limit, Settled: a.Settled, Presumed: a.Presumed, Granted: a.Granted,
-		})
 	}
 	return out
+}
+
+func account(holder string, a *fsm.Account) client.Account {
+	return client.Account{
+		Budget: string(a.ID[len(holder)+1:]), Unit: a.Unit,
+		StartsAt: a.Window.Start, ResetsAt: a.Window.End,
+		Limit: client.AmountOf(a.Limit, a.Unit), Settled: client.AmountOf(a.Settled, a.Unit),
+		Presumed: client.AmountOf(a.Presumed, a.Unit), Granted: client.AmountOf(a.Granted, a.Unit),
+	}
 }
 
 // AllKeys yields every key that q selects, in q's order; its Limit and Cursor do not count.

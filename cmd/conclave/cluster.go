@@ -89,33 +89,3 @@ func (a *app) clusterRemove() *cobra.Command {
 		},
 	}
 }
-
-func (a *app) usageCommand() *cobra.Command {
-	var from, to string
-	cmd := &cobra.Command{
-		Use:       "usage [total|key|team|model] [NAME]",
-		Short:     "Show what was spent",
-		Args:      cobra.MaximumNArgs(2),
-		ValidArgs: []string{"total", "key", "team", "model"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			args = append(args, "", "")
-			items, err := a.client().Usage(cmd.Context(), args[0], args[1], from, to)
-			if err != nil {
-				return err
-			}
-			return a.printList(items, looseAll(items), []column{
-				{"KIND", "kind"},
-				{"ID", "id"},
-				{"DAY", "day"},
-				{"USD", "cost"},
-				{"REQUESTS", "requests"},
-				{"FAILURES", "failures"},
-				{"PROMPT", "prompt_tokens"},
-				{"COMPLETION", "completion_tokens"},
-			})
-		},
-	}
-	cmd.Flags().StringVar(&from, "from", "", "first day, 2026-01-31 UTC: one line for each day")
-	cmd.Flags().StringVar(&to, "to", "", "last day")
-	return cmd
-}

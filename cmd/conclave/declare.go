@@ -12,20 +12,15 @@ func declaration(r *config.Resources) declare.File {
 		d.Credentials = append(d.Credentials, declare.Credential{Record: c.Resource, APIKey: string(c.APIKey)})
 	}
 	for _, m := range r.Models {
-		dm := declare.Model{Record: m.Resource}
+		dm := declare.Model{Record: m.Resource, Budget: m.SharedBudget}
 		for _, dep := range m.Deployments {
 			dm.Deployments = append(dm.Deployments, declare.Deployment{
-				Record: dep.Resource, Credential: dep.Credential, APIKey: string(dep.APIKey),
+				Record: dep.Resource, Credential: dep.Credential, Budget: dep.SharedBudget, APIKey: string(dep.APIKey),
 			})
 		}
 		d.Models = append(d.Models, dm)
 	}
-	for _, t := range r.Teams {
-		d.Teams = append(d.Teams, declare.Team{Record: t.Resource, Budget: t.SharedBudget})
-	}
-	for _, k := range r.Keys {
-		d.Keys = append(d.Keys, declare.Key{Record: k.Resource, Team: k.Team, Budget: k.SharedBudget})
-	}
+	declareHolders(r, &d)
 	for _, b := range r.Budgets {
 		d.Budgets = append(d.Budgets, b.Resource)
 	}
@@ -42,4 +37,29 @@ func declaration(r *config.Resources) declare.File {
 		d.Settings = append(d.Settings, s.Resource)
 	}
 	return d
+}
+
+// declareHolders turns the records that can be limited.
+func declareHolders(r *config.Resources, d *declare.File) {
+	for _, o := range r.Organizations {
+		d.Organizations = append(d.Organizations, declare.Organization{Record: o.Resource, Budget: o.SharedBudget})
+	}
+	for _, t := range r.Teams {
+		d.Teams = append(d.Teams, declare.Team{Record: t.Resource, Organization: t.Organization, Budget: t.SharedBudget})
+	}
+	for _, p := range r.Projects {
+		d.Projects = append(d.Projects, declare.Project{Record: p.Resource, Team: p.Team, Budget: p.SharedBudget})
+	}
+	for _, u := range r.Users {
+		d.Users = append(d.Users, declare.User{Record: u.Resource, Organization: u.Organization, Budget: u.SharedBudget})
+	}
+	for _, c := range r.Customers {
+		d.Customers = append(d.Customers, declare.Customer{Record: c.Resource, Budget: c.SharedBudget})
+	}
+	for _, t := range r.Tags {
+		d.Tags = append(d.Tags, declare.Tag{Record: t.Resource, Budget: t.SharedBudget})
+	}
+	for _, k := range r.Keys {
+		d.Keys = append(d.Keys, declare.Key{Record: k.Resource, Team: k.Team, Project: k.Project, Budget: k.SharedBudget})
+	}
 }

@@ -216,7 +216,7 @@ func keyVerbs(a *app) []*cobra.Command {
 	}
 	rotate.Flags().StringVar(&r.Grace, "grace", "", "how long the old secret stays valid: 24h (default: not at all)")
 	rotate.Flags().StringVar(&r.Secret, "secret", "", "take this secret: env:VAR, file:PATH or - (default: made)")
-	return append(a.blockVerbs("key"), rotate, a.keyImport(keyFields))
+	return append(a.blockVerbs("key"), rotate, a.keyExplain(), a.keyImport(keyFields))
 }
 
 func (a *app) blockVerbs(name string) []*cobra.Command {

@@ -67,6 +67,8 @@ func newRoot(a *app) *cobra.Command {
 		a.mockCommand(),
 		a.clusterCommand(),
 		a.usageCommand(),
+		a.explainCommand(),
+		a.ledgerCommand(),
 		a.auditCommand(),
 		a.priceCommand(),
 		a.versionCommand(),

@@ -45,14 +45,6 @@ func Key(number uint64) []byte { return binary.BigEndian.AppendUint64(nil, numbe
 // ID is the id of the entry with the number.
 func ID(number uint64) string { return strconv.FormatUint(number, 10) }
 
-// Rows is the part of a transaction that the log lies in.
-type Rows interface {
-	// Value returns the verified value under the key.
-	Value(b store.Bucket, key []byte) (frame.Value, bool)
-	Put(b store.Bucket, key, payload []byte)
-	Delete(b store.Bucket, key []byte)
-}
-
 // Head is the newest entry; the zero value is that of an empty log.
 type Head struct {
 	Number uint64
@@ -76,7 +68,7 @@ func link(previous resource.Hash, body []byte) resource.Hash {
 }
 
 // Append numbers, chains and stores entries behind the head, and returns the new one.
-func Append(rows Rows, h Head, entries []Entry) (Head, error) {
+func Append(rows store.Rows, h Head, entries []Entry) (Head, error) {
 	for i := range entries {
 		e := &entries[i]
 		h.Number++

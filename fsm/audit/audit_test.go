@@ -244,13 +244,15 @@ func TestDiff(t *testing.T) {
 			`{"id":"k1","limits":{"rpm":5},"name":"a","team_id":"t1","updated_at":"1970-01-01T00:00:00.000000001Z"}`,
 		},
 		{
-			"changed", "key", raw(key), raw(turned), []string{"expires_at", "hash", "hint", "old_hashes", "team_id", "user_id"},
+			"changed", "key", raw(key), raw(turned),
+			[]string{"expires_at", "hash", "hint", "old_hashes", "team_id", "user_id"},
 			`{"team_id":"t1"}`, `{"expires_at":"2023-11-14T22:13:20Z","hint":"sk-...2","user_id":"u1"}`,
 		},
 		{"nothing", "key", raw(key), raw(key), nil, "", ""},
 		{
 			"sealed", "credential", raw(resource.Credential{Name: "c", APIKey: sealed("aa")}), raw(resource.Credential{Name: "c", APIKey: sealed("bb")}),
-			[]string{"api_key"}, `{"api_key":{"fingerprint":"aa"}}`, `{"api_key":{"fingerprint":"bb"}}`,
+			[]string{"api_key"},
+			`{"api_key":{"fingerprint":"aa"}}`, `{"api_key":{"fingerprint":"bb"}}`,
 		},
 		{
 			"sealed inside", "thing", nil, raw(map[string]any{"a": []any{1, map[string]any{"x": sealed("cc")}}}), nil,
@@ -258,7 +260,8 @@ func TestDiff(t *testing.T) {
 		},
 		{
 			"money", "budget", raw(resource.Budget{Terms: resource.Terms{USD: resource.Dollar}}), raw(resource.Budget{Terms: resource.Terms{USD: resource.Dollar / 2}}),
-			[]string{"terms"}, `{"terms":{"usd":1}}`, `{"terms":{"usd":0.5}}`,
+			[]string{"terms"},
+			`{"terms":{"usd":1}}`, `{"terms":{"usd":0.5}}`,
 		},
 		{
 			"secrets in a configuration", "callback", nil,
@@ -350,4 +353,14 @@ func FuzzDiff(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRender_Kinds holds the table of kinds to the buckets of records.
+func TestRender_Kinds(t *testing.T) {
+	t.Parallel()
+	for b := store.Keys; b < store.Buckets; b++ {
+		if b.Name() != "" && !audit.Shown(b.Kind()) {
+			t.Errorf("render.go has no row for the kind %q", b.Kind())
+		}
+	}
 }

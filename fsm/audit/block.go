@@ -119,7 +119,7 @@ const (
 )
 
 // summarize stores the summary of a block whose entries are all there, or were.
-func summarize(rows Rows, number uint64) error {
+func summarize(rows store.Rows, number uint64) error {
 	s := make(summary, summarySize)
 	for n := number*blockSize + 1; n <= (number+1)*blockSize; n++ {
 		v, ok := rows.Value(store.Audit, Key(n))

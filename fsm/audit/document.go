@@ -170,7 +170,7 @@ func appendOpen(out, item []byte) (appended, rest []byte) {
 	major, n := r.head()
 	switch major {
 	case cborMap:
-		return appendOpenMap(out, item, &r, n)
+		return appendOpenMap(out, &r, n)
 	case cborArray:
 		out = appendHead(out, cborArray, n)
 		for range n {
@@ -184,7 +184,7 @@ func appendOpen(out, item []byte) (appended, rest []byte) {
 	}
 }
 
-func appendOpenMap(out, item []byte, r *reader, n uint64) (appended, rest []byte) {
+func appendOpenMap(out []byte, r *reader, n uint64) (appended, rest []byte) {
 	look := *r
 	var print []byte
 	sealed := false

@@ -17,3 +17,6 @@ func DocumentOf(record any) (codec.Raw, error) {
 	_, _, doc, err := Diff(nil, b)
 	return doc, err
 }
+
+// Shown says whether records of the kind are shown as the admin API does.
+func Shown(kind string) bool { return records[kind] != nil }

@@ -75,7 +75,7 @@ func CheckSignature(a resource.AuditAnchor, ca []byte) error {
 
 // Prune deletes the entries up to the anchor's, which takes their place. The newest entry
 // always stays.
-func Prune(rows Rows, h Head, a resource.AuditAnchor) error {
+func Prune(rows store.Rows, h Head, a resource.AuditAnchor) error {
 	if len(a.Signature) == 0 {
 		return &resource.Invalid{Field: "anchor.signature", Reason: "is missing"}
 	}
@@ -134,7 +134,7 @@ func AnchorOf(tx *bolt.Tx) (resource.AuditAnchor, bool, error) {
 
 // Mark notes that the sink has every entry up to the number; it never goes back. 0 forgets
 // the sink.
-func Mark(rows Rows, sink string, number uint64) error {
+func Mark(rows store.Rows, sink string, number uint64) error {
 	if sink == "" || len(sink) > 256 {
 		return &resource.Invalid{Field: "sink", Reason: "a name has 1 to 256 bytes"}
 	}

@@ -130,7 +130,7 @@ func TestVerifier_Verify(t *testing.T) {
 func TestVerifier_Flips(t *testing.T) {
 	t.Parallel()
 	db, key, cert := sampleLog(t)
-	prune(t, db, key, 15)
+	prune(t, db, key, 17)
 	jsonl, table := export(t, db, cert, audit.Query{})
 	for name, in := range map[string][]byte{"json": jsonl, "csv": table} {
 		head := bytes.IndexByte(in, '\n') + 1
@@ -145,7 +145,7 @@ func TestVerifier_Flips(t *testing.T) {
 			bad[i] ^= 1
 			_, err := (&audit.Verifier{}).Verify(bytes.NewReader(bad))
 			broken, ok := errors.AsType[*audit.Broken](err)
-			want := uint64(16 + bytes.Count(in[head:i], []byte{'\n'}))
+			want := uint64(18 + bytes.Count(in[head:i], []byte{'\n'}))
 			if !ok || (broken.Number != want && broken.Number != want+1 && !strings.ContainsRune("0123456789", rune(in[i]))) {
 				line, _, _ := bytes.Cut(in[i-min(i, 20):], []byte{'\n'})
 				t.Fatalf("%s: byte %d (%q in %q) flipped: got %v, want entry %d", name, i, in[i], line[:min(len(line), 60)], err, want)

@@ -1,6 +1,7 @@
 package money
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strings"
@@ -119,4 +120,15 @@ func ParseSweep(b []byte) (Sweep, error) {
 		rest = rest[n:]
 	}
 	return s, nil
+}
+
+// SplitDayKey takes apart what DayKey gave; false: it is a key of TotalsKey.
+func SplitDayKey(key []byte) (kind, id string, day int32, ok bool) {
+	holder, rest, found := bytes.Cut(key, []byte{0})
+	if !found || len(rest) != 4 {
+		return "", "", 0, false
+	}
+	kind, id, ok = strings.Cut(string(holder), "/")
+	day, _ = Day(key)
+	return kind, id, day, ok
 }

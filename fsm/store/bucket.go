@@ -99,6 +99,14 @@ func (b Bucket) Read(tx *bolt.Tx, key []byte) (frame.Value, bool, error) {
 	return f, err == nil, err
 }
 
+// Rows is a transaction as those see it that keep their own buckets in it.
+type Rows interface {
+	// Value returns the verified value under the key, as the transaction has left it.
+	Value(b Bucket, key []byte) (frame.Value, bool)
+	Put(b Bucket, key, payload []byte)
+	Delete(b Bucket, key []byte)
+}
+
 // keyApplied is the one key of the meta bucket.
 var keyApplied = []byte("applied")
 

@@ -146,8 +146,15 @@ func (s *syslog) message(e *resource.AuditEntry) ([]byte, error) {
 	fmt.Fprintf(&b, "<%d>1 %s %s conclave - %s [audit@32473", s.facility*8+severity,
 		e.At.Std().Format("2006-01-02T15:04:05.000000Z07:00"), headerText(s.host, 255), headerText(e.Action, 32))
 	for _, p := range []struct{ name, v string }{
-		{"number", audit.ID(e.Number)}, {"index", strconv.FormatUint(e.Index, 10)}, {"actor", e.Actor}, {"address", e.Address},
-		{"kind", e.Kind}, {"id", e.ID}, {"outcome", e.Outcome}, {"request", e.RequestID}, {"hash", e.Hash.String()},
+		{"number", audit.ID(e.Number)},
+		{"index", strconv.FormatUint(e.Index, 10)},
+		{"actor", e.Actor},
+		{"address", e.Address},
+		{"kind", e.Kind},
+		{"id", e.ID},
+		{"outcome", e.Outcome},
+		{"request", e.RequestID},
+		{"hash", e.Hash.String()},
 	} {
 		if p.v != "" {
 			fmt.Fprintf(&b, ` %s="%s"`, p.name, escapeParam.Replace(p.v))

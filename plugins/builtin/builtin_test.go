@@ -231,6 +231,25 @@ func TestFile_Line(t *testing.T) {
 	}
 }
 
+func TestFile_AuditLine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "out.jsonl")
+	w := file(t, fmt.Sprintf(`{"path":%q}`, path))
+	e := sdk.AuditEntry{Number: 3, Index: 7, Actor: "master", Action: "put_team", After: []byte(`{"name":"a"}`)}
+	if n, err := w.DeliverAudit(t.Context(), []sdk.AuditEntry{e}); n != 1 || err != nil {
+		t.Fatalf("got %d (%v), want 1", n, err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"audit":{"number":3,"index":7,"at":null,"actor":"master","action":"put_team","after":{"name":"a"},` +
+		`"previous":"0000000000000000000000000000000000000000000000000000000000000000","hash":"0000000000000000000000000000000000000000000000000000000000000000"}}` + "\n"
+	if diff := cmp.Diff(want, string(b)); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
 func TestFile_CutLineIsEnded(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "out.jsonl")

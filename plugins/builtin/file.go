@@ -63,27 +63,6 @@ func (w *File) Deliver(_ context.Context, records []sdk.Record) (int, error) {
 	return len(records), nil
 }
 
-// DeliverAudit implements sdk.CallbackAuditor: an entry is a line {"audit": …}.
-func (w *File) DeliverAudit(_ context.Context, entries []sdk.AuditEntry) (int, error) {
-	if err := w.ready(); err != nil {
-		return 0, err
-	}
-	var lines bytes.Buffer
-	for i := range entries {
-		line := struct {
-			Audit *sdk.AuditEntry `json:"audit"`
-		}{&entries[i]}
-		if err := json.MarshalWrite(&lines, line); err != nil {
-			return 0, fmt.Errorf("encode audit entry: %w", err)
-		}
-		lines.WriteByte('\n')
-	}
-	if err := w.write(lines.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(entries), nil
-}
-
 // write writes whole lines and syncs them.
 func (w *File) write(lines []byte) error {
 	_, err := w.f.Write(lines)

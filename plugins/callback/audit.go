@@ -50,6 +50,8 @@ func (s *server) DeliverAudit(ctx context.Context, b *proto.AuditBatch) (*proto.
 			return nil, status.Errorf(codes.InvalidArgument, "audit entry %d: %v", e.GetNumber(), err)
 		}
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	n, err := impl.DeliverAudit(ctx, entries)
 	if err != nil && n == 0 {
 		return nil, status.Error(codes.Unavailable, err.Error())

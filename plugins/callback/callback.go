@@ -73,6 +73,7 @@ type Plugin interface {
 
 // Auditor is a Plugin that may be a sink of the audit log.
 type Auditor interface {
-	// DeliverAudit brings entries in the order of their numbers, as Deliver brings records.
+	// DeliverAudit brings entries in the order of their numbers, as Deliver brings records,
+	// and never while Deliver runs.
 	DeliverAudit(ctx context.Context, entries []resource.AuditEntry) (delivered int, err error)
 }

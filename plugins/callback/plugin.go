@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -83,6 +84,7 @@ func Register(s grpc.ServiceRegistrar, impl Plugin) {
 type server struct {
 	proto.UnimplementedCallbackServer
 	impl Plugin
+	turn sync.Mutex // held by deliveries: the plugin sees one after the other
 }
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureCallback) (*proto.CallbackDescription, error) {
@@ -100,6 +102,8 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	for i, r := range b.GetRecords() {
 		records[i] = fromWire(r)
 	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
 	n, err := s.impl.Deliver(ctx, records)
 	if err != nil && n == 0 {
 		return nil, status.Error(codes.Unavailable, err.Error())

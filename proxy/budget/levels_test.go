@@ -15,10 +15,6 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func int64p(n int64) *int64 { return &n }
-
-func moneyp(m resource.Money) *resource.Money { return &m }
-
 // level is a holder with budgets for all time.
 func level(kind, id string, terms ...resource.Terms) resource.Level {
 	b := &resource.Model{Meta: resource.Meta{ID: id}, Allowance: resource.Allowance{Budgets: terms}}
@@ -36,9 +32,9 @@ func TestReserve_Units(t *testing.T) {
 	t.Parallel()
 	levels := []resource.Level{
 		level(resource.HolderOrganization, "o", resource.Terms{USD: cent}),
-		level(resource.HolderMember, "t/u", resource.Terms{Tokens: int64p(1000)}),
-		level(resource.HolderCustomer, "c", resource.Terms{Requests: int64p(10)}),
-		level(resource.HolderTag, "a", resource.Terms{GPUSeconds: moneyp(60e9)}),
+		level(resource.HolderMember, "t/u", resource.Terms{Tokens: new(int64(1000))}),
+		level(resource.HolderCustomer, "c", resource.Terms{Requests: new(int64(10))}),
+		level(resource.HolderTag, "a", resource.Terms{GPUSeconds: new(resource.Money(60e9))}),
 		level(resource.HolderModel, "m", resource.Terms{Name: "other", USD: cent, Models: []string{"other*"}}, resource.Terms{Name: "mine", USD: cent, Models: []string{"dem*"}}),
 	}
 	b := alone(
@@ -79,10 +75,10 @@ func TestReserve_RefusedUnit(t *testing.T) {
 		free  bool
 		text  string
 	}{
-		{"tokens", resource.Terms{Name: "b", Tokens: int64p(1000)}, budget.Amounts{Tokens: 1001}, false, "limit 1000 tokens"},
-		{"tokens of a free model", resource.Terms{Name: "b", Tokens: int64p(1000)}, budget.Amounts{Tokens: 1001}, true, "limit 1000 tokens"},
-		{"requests", resource.Terms{Name: "b", Requests: int64p(0)}, budget.Amounts{}, true, "limit 0 requests"},
-		{"GPU-seconds", resource.Terms{Name: "b", GPUSeconds: moneyp(60e9)}, budget.Amounts{GPU: 61e9}, false, "limit 60 GPU-seconds"},
+		{"tokens", resource.Terms{Name: "b", Tokens: new(int64(1000))}, budget.Amounts{Tokens: 1001}, false, "limit 1000 tokens"},
+		{"tokens of a free model", resource.Terms{Name: "b", Tokens: new(int64(1000))}, budget.Amounts{Tokens: 1001}, true, "limit 1000 tokens"},
+		{"requests", resource.Terms{Name: "b", Requests: new(int64(0))}, budget.Amounts{}, true, "limit 0 requests"},
+		{"GPU-seconds", resource.Terms{Name: "b", GPUSeconds: new(resource.Money(60e9))}, budget.Amounts{GPU: 61e9}, false, "limit 60 GPU-seconds"},
 		{"an estimated price", resource.Terms{Name: "b", USD: cent, Unpriced: resource.UnpricedEstimate}, budget.Amounts{Estimate: 2 * cent}, false, "limit $0.01"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

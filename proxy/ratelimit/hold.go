@@ -279,9 +279,9 @@ func (l *Limiter) land(u *use) {
 	c := l.lock(u.id, u.dim)
 	c.changed = l.net.round.Load()
 	lender := -1
-	over := c.freeLocked(c.touched) < 0 // the part has become smaller
+	own := c.inUse > 0 && c.freeLocked(c.touched) < 0 // the part has become smaller
 	for i := range c.lots {
-		if o := &c.lots[i]; o.inUse > 0 && !(over && c.inUse > 0) {
+		if o := &c.lots[i]; !own && o.inUse > 0 {
 			o.inUse--
 			o.free++
 			lender = o.peer

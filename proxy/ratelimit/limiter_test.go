@@ -544,11 +544,25 @@ func FuzzFrame(f *testing.F) {
 
 func BenchmarkReserve(b *testing.B) {
 	for _, bb := range []struct {
-		name   string
-		limits resource.Limits
-	}{{"none", limits(-1, -1, -1)}, {"rpm", limits(1e12, -1, -1)}, {"all", limits(1e12, 1e12, 1e12)}} {
+		name    string
+		limits  resource.Limits
+		members []string
+	}{
+		{"none", limits(-1, -1, -1), []string{"a"}},
+		{"rpm", limits(1e12, -1, -1), []string{"a"}},
+		{"all", limits(1e12, 1e12, 1e12), []string{"a"}},
+		{"all, three members", limits(1e12, 1e12, 1e12), []string{"a", "b", "c"}},
+	} {
 		b.Run(bb.name, func(b *testing.B) {
-			l := New(Config{NodeID: "a"})
+			tape, err := OpenTape(b.TempDir())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = tape.Close() }()
+			l := New(Config{NodeID: "a", Members: func() []string { return bb.members }, Tape: tape})
+			v := *l.view.Load()
+			v.past, v.at = nil, v.at+time.Hour
+			l.view.Store(&v) // the others have agreed
 			r := request(keyWith(bb.limits), 100)
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
@@ -562,6 +576,23 @@ func BenchmarkReserve(b *testing.B) {
 				}
 			})
 		})
+	}
+}
+
+// BenchmarkAnswer lends to a peer.
+func BenchmarkAnswer(b *testing.B) {
+	tape, err := OpenTape(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = tape.Close() }()
+	l := New(Config{NodeID: "a", Tape: tape})
+	q := question{boot: 1, id: 2, dim: requests, limit: 1 << 40, members: l.view.Load().sum, need: 1, want: 4}
+	for b.Loop() {
+		q.no++
+		if _, err := l.Answer("b", q.encode()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

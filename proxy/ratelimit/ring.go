@@ -32,14 +32,12 @@ func (r *ring) advance(second int64) {
 	r.second = second
 }
 
-// add counts n in the second, which is now or one of the next two, and returns what that
-// second holds.
-func (r *ring) add(second, n int64) int64 {
+// add counts n in the second, which is now or one of the next two.
+func (r *ring) add(second, n int64) {
 	second = max(r.second, min(second, r.second+2))
 	i := second & (slots - 1)
 	r.count[i] += n
 	r.sum += n
-	return r.count[i]
 }
 
 // sub takes up to n out of the second, if that still counts.

@@ -18,7 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-var simSeeds = flag.Int("sim.seeds", 400, "how many random schedules TestSchedules tries")
+var simSeeds = flag.Int("sim.seeds", 300, "how many random schedules TestSchedules tries")
 
 // sim is a cluster in made-up time, in one goroutine: what happens while a node waits for an
 // answer happens inside its question.

@@ -31,7 +31,8 @@ type Cluster struct {
 	t     testing.TB
 	bin   string
 	dir   string
-	mock  string // address of the upstream
+	mock  string   // address of the upstream
+	net   *network // nil: all on loopback
 }
 
 // Node is one node, running or not.
@@ -57,7 +58,15 @@ func Binary(t testing.TB) string {
 // Start runs n nodes and waits until all are ready and vote.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t)}
+	return start(t, n, nil)
+}
+
+func start(t testing.TB, n int, w *network) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w}
+	if w != nil {
+		c.mock = w.subnet + ".1:4090"
+	}
 	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock)
 	t.Cleanup(c.stop)
 	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(c.MockURL() + "/v1/models") })
@@ -81,8 +90,12 @@ func (c *Cluster) add(i int) *Node {
 	name := string(rune('a' + i))
 	n := &Node{Name: name, cluster: c, File: filepath.Join(c.dir, name+".hcl")}
 	client := freeAddr(c.t)
-	n.URL, n.Address = "http://"+client, freeAddr(c.t)
-	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, n.Address)
+	address := freeAddr(c.t)
+	if c.net != nil {
+		client, address = c.net.host(i)+":4000", c.net.host(i)+":4001"
+	}
+	n.URL, n.Address = "http://"+client, address
+	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address)
 	if i == 0 {
 		text += fmt.Sprintf(resources, c.MockURL()+"/v1")
 	}
@@ -138,8 +151,12 @@ func stderrOf(err error) []byte {
 // Start starts the node; without arguments it restarts from what it has.
 func (n *Node) Start(args ...string) {
 	n.cluster.t.Helper()
-	args = append([]string{"serve", "--config", n.File}, args...)
-	n.Process = n.cluster.run("node "+n.Name, []string{"CONCLAVE_MASTER_KEY=" + MasterKey}, args...)
+	c := n.cluster
+	args = append([]string{c.bin, "serve", "--config", n.File}, args...)
+	if c.net != nil { // ip becomes the program: it has the same process id
+		args = append([]string{"ip", "netns", "exec", c.net.space(c.index(n.Name))}, args...)
+	}
+	n.Process = c.exec("node "+n.Name, []string{"CONCLAVE_MASTER_KEY=" + MasterKey}, args)
 }
 
 // AwaitReady waits until the node's readiness is 200.
@@ -308,7 +325,12 @@ type Process struct {
 
 func (c *Cluster) run(what string, env []string, args ...string) *Process {
 	c.t.Helper()
-	p := &Process{cmd: exec.CommandContext(context.Background(), c.bin, args...), out: &lockedBuffer{}, done: make(chan struct{})}
+	return c.exec(what, env, append([]string{c.bin}, args...))
+}
+
+func (c *Cluster) exec(what string, env, args []string) *Process {
+	c.t.Helper()
+	p := &Process{cmd: exec.CommandContext(context.Background(), args[0], args[1:]...), out: &lockedBuffer{}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.Env = append(os.Environ(), env...)
 	if err := p.cmd.Start(); err != nil {

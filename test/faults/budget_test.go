@@ -137,16 +137,17 @@ func TestLimit_SharedByNodes(t *testing.T) {
 		share  [3]int // of a hundred requests
 		during func(c *cluster.Cluster)
 		least  int
+		start  func(t testing.TB, n int) *cluster.Cluster
 	}{
-		{"evenly", 600, [3]int{34, 33, 33}, nil, 600},
-		{"90/5/5", 600, [3]int{90, 5, 5}, nil, 600},
-		{"one node", 600, [3]int{0, 100, 0}, nil, 600},
-		{"few", 5, [3]int{34, 33, 33}, nil, 5},
+		{"evenly", 600, [3]int{34, 33, 33}, nil, 600, cluster.Start},
+		{"90/5/5", 600, [3]int{90, 5, 5}, nil, 600, cluster.Start},
+		{"one node", 600, [3]int{0, 100, 0}, nil, 600, cluster.Start},
+		{"few", 5, [3]int{34, 33, 33}, nil, 5, cluster.Start},
 		{"a node is killed and starts", 600, [3]int{5, 90, 5}, func(c *cluster.Cluster) {
 			c.Nodes[1].Kill()
 			c.Nodes[1].Start()
 			c.Nodes[1].AwaitReady()
-		}, 200},
+		}, 200, cluster.Start},
 		{"a node stands still", 600, [3]int{34, 33, 33}, func(c *cluster.Cluster) {
 			p, err := os.FindProcess(c.Nodes[2].PID())
 			if err != nil {
@@ -156,10 +157,12 @@ func TestLimit_SharedByNodes(t *testing.T) {
 			pause := time.NewTimer(2 * time.Second)
 			<-pause.C
 			_ = p.Signal(syscall.SIGCONT)
-		}, 400},
+		}, 400, cluster.Start},
+		{"all are cut off", 600, [3]int{34, 33, 33}, (*cluster.Cluster).Cut, 200, cluster.StartApart},
+		{"a busy node is cut off", 600, [3]int{5, 90, 5}, (*cluster.Cluster).Cut, 200, cluster.StartApart},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := cluster.Start(t, 3)
+			c := tt.start(t, 3)
 			_, secret := c.NewKey(0, map[string]any{"limits": map[string]any{"rpm": tt.rpm}})
 			_, before := bill(t, c)
 			var sent atomic.Int64

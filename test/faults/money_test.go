@@ -118,19 +118,17 @@ func pause(n *cluster.Node, d time.Duration) {
 func TestMoney_ADollar(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		fault func(c *cluster.Cluster)
+		fault func(c *cluster.Cluster, leader int)
 		least resource.Money // that must be spent
 		exact bool           // no request is cut off
 	}{
-		{"all well", func(*cluster.Cluster) {}, 85 * resource.Dollar / 100, true},
-		{"the leader is killed", func(c *cluster.Cluster) {
-			leader := c.Nodes[c.Leader()]
-			leader.Kill()
-			leader.Start()
-			leader.AwaitReady()
+		{"all well", func(*cluster.Cluster, int) {}, 85 * resource.Dollar / 100, true},
+		{"the leader is killed", func(c *cluster.Cluster, leader int) {
+			c.Nodes[leader].Kill()
+			c.Nodes[leader].Start()
 		}, 30 * resource.Dollar / 100, false},
-		{"the leader is suspended", func(c *cluster.Cluster) { pause(c.Nodes[c.Leader()], 4*time.Second) }, 30 * resource.Dollar / 100, true},
-		{"a follower is suspended", func(c *cluster.Cluster) { pause(c.Nodes[(c.Leader()+1)%3], 4*time.Second) }, 30 * resource.Dollar / 100, true},
+		{"the leader is suspended", func(c *cluster.Cluster, leader int) { pause(c.Nodes[leader], 4*time.Second) }, 30 * resource.Dollar / 100, true},
+		{"a follower is suspended", func(c *cluster.Cluster, leader int) { pause(c.Nodes[(leader+1)%3], 4*time.Second) }, 30 * resource.Dollar / 100, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := cluster.Start(t, 3)
@@ -139,7 +137,12 @@ func TestMoney_ADollar(t *testing.T) {
 			a := audit(t, c, id, resource.Dollar)
 			var ok, refused, lost atomic.Int64
 			var load, fault sync.WaitGroup
-			begin := make(chan struct{})
+			begin, leader := make(chan struct{}), c.Leader()
+			for i := range c.Nodes {
+				c.Await("the node knows the key", 10*time.Second, func() bool {
+					return cluster.Call(t, http.MethodPost, c.Nodes[i].URL+"/v1/chat/completions", secret, ask, nil) == http.StatusOK
+				})
+			}
 			for i := range 300 {
 				load.Go(func() {
 					<-begin
@@ -154,7 +157,12 @@ func TestMoney_ADollar(t *testing.T) {
 				})
 			}
 			close(begin)
-			fault.Go(func() { tt.fault(c) })
+			fault.Go(func() {
+				for ok.Load() < 20 && refused.Load()+lost.Load() == 0 {
+					<-time.After(time.Millisecond)
+				}
+				tt.fault(c, leader)
+			})
 			load.Wait()
 			fault.Wait()
 			for i := range c.Nodes {

@@ -69,6 +69,13 @@ func newLog(t *testing.T, ids ...string) *raftLog {
 	return l
 }
 
+// last is the index of the newest entry.
+func (l *raftLog) last() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.index
+}
+
 func (n *node) process() *process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -348,7 +355,14 @@ func TestMoney_BoundAndExactlyOnce(t *testing.T) {
 		n.process().kill()
 		n.start(t)
 	}
-	time.Sleep(500 * time.Millisecond)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		u.mu.Lock()
+		enough := u.spent >= limit*92/100
+		u.mu.Unlock()
+		if enough {
+			break
+		}
+	}
 	close(stop)
 	wg.Wait()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -359,14 +373,14 @@ func TestMoney_BoundAndExactlyOnce(t *testing.T) {
 		}
 	}
 	for _, n := range l.nodes {
-		if err := n.state.WaitApplied(ctx, l.index); err != nil {
+		if err := n.state.WaitApplied(ctx, l.last()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got := first.state.Totals("key", keyID).Cost
 	account := first.state.Accounts("key/" + keyID)
 	t.Logf("%d entries; limit %s: spent %s (%s of it estimated), at most %s with open holds; %d served, %d refused; account %+v",
-		l.index, limit, u.spent, u.estimate, u.most, u.served, u.refused, account)
+		l.last(), limit, u.spent, u.estimate, u.most, u.served, u.refused, account)
 	if u.most > limit {
 		t.Errorf("spent and held %s of %s", u.most, limit)
 	}
@@ -380,7 +394,9 @@ func TestMoney_BoundAndExactlyOnce(t *testing.T) {
 		t.Errorf("only %s of %s could be spent", u.spent, limit)
 	}
 	for _, n := range l.nodes {
-		n.process().kill()
+		n.process().kill() // all of them, before a feed is closed: each proposes to every replica
+	}
+	for _, n := range l.nodes {
 		close(n.feed)
 		<-n.done
 		if err := n.state.Close(); err != nil {

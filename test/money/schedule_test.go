@@ -3,6 +3,7 @@ package money_test
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,9 @@ var (
 	oneSeed   = flag.Uint64("seed", 0, "the only schedule that TestSchedules runs, with its steps; 0: all")
 )
 
+// begins is when schedules begin: two days before summer time in Europe.
+var begins = time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)
+
 const (
 	perArena = 20 // schedules that share a state machine
 	steps    = 90
@@ -48,7 +52,7 @@ const (
 func TestSchedules(t *testing.T) {
 	t.Parallel()
 	if *oneSeed != 0 {
-		a := newArena(t) // and those before it in its arena
+		a := newArena(t, begins) // and those before it in its arena
 		for seed := (*oneSeed-1)/perArena*perArena + 1; seed <= *oneSeed; seed++ {
 			a.run(t, seed, seed == *oneSeed)
 		}
@@ -68,7 +72,7 @@ func TestSchedules(t *testing.T) {
 				if first >= int64(n) || t.Failed() {
 					return
 				}
-				a := newArena(t)
+				a := newArena(t, begins)
 				for seed := first; seed < min(first+perArena, int64(n)) && !t.Failed(); seed++ {
 					w := a.run(t, uint64(seed)+1, false)
 					admitted.Add(int64(w.admitted))
@@ -93,12 +97,12 @@ type arena struct {
 	made  int        // members ever
 }
 
-func newArena(t *testing.T) *arena {
+func newArena(t *testing.T, now time.Time) *arena {
 	f, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "run", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &arena{f: f, now: time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)} // two days before summer time in Europe
+	a := &arena{f: f, now: now}
 	a.apply(master, 0, fsm.Bootstrap{ClusterID: "c1", MasterHash: resource.HashSecret("master"), KEKID: "k", DEKID: "d", DEK: []byte{1}})
 	return a
 }
@@ -173,7 +177,7 @@ type world struct {
 
 func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
 	w := &world{
-		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log, //nolint:gosec // repeatable by design
+		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log,
 		most: map[resource.AccountID]resource.Money{}, base: map[resource.AccountID]resource.Money{}, at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}),
 	}
@@ -225,9 +229,10 @@ func (w *world) begin() {
 	per := pick(w.r, resource.PerTotal, resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth)
 	zone := pick(w.r, "", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 	key := &resource.Key{Meta: resource.Meta{ID: fmt.Sprint("key_", w.seed)}, TeamID: fmt.Sprint("team_", w.seed), Hash: resource.HashSecret(fmt.Sprint("sk-", w.seed))}
-	key.Budgets = []resource.Terms{w.terms(per, zone, 10+resource.Money(w.r.IntN(150)))}
+	limit := 10 + resource.Money(w.r.IntN(150))
+	key.Budgets = []resource.Terms{w.terms(per, zone, limit)}
 	team := &resource.Team{Meta: resource.Meta{ID: key.TeamID}, Name: key.TeamID}
-	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", 20+resource.Money(w.r.IntN(400)))}
+	team.Budgets = []resource.Terms{w.terms(resource.PerTotal, "", limit+resource.Money(w.r.IntN(300)))}
 	team.Canonicalize()
 	w.who = &resource.Principal{}
 	for _, n := range w.nodes {
@@ -254,7 +259,8 @@ func (w *world) terms(per resource.Per, zone string, limit resource.Money) resou
 	return t
 }
 
-func (w *world) putKey(k *resource.Key) {
+// putKey writes the key, and says whether it may have what it is given.
+func (w *world) putKey(k *resource.Key) bool {
 	k.Canonicalize()
 	enc, err := fsm.EncodedOf(*k)
 	if err != nil {
@@ -268,12 +274,17 @@ func (w *world) putKey(k *resource.Key) {
 	if err != nil {
 		panic(err)
 	}
+	if a := w.applyAll(master, fsm.PutKey{Key: enc, Read: read, Windows: windows}); errors.As(a.Err, new(*resource.Invalid)) {
+		return false // more than the team has
+	} else {
+		w.must(a)
+	}
 	w.note(resource.HolderKey, k.ID, &k.Allowance)
-	w.must(w.applyAll(master, fsm.PutKey{Key: enc, Read: read, Windows: windows}))
 	stored, _ := w.f.Key(k.ID)
 	next := &resource.Principal{Key: stored, Team: w.who.Team}
 	w.who = next
 	w.tell()
+	return true
 }
 
 func (w *world) putTeam(t *resource.Team) {

@@ -144,9 +144,10 @@ func (w *world) raise() {
 	}
 	t.Increase = &resource.TempIncrease{Amount: amount, Until: resource.At(until), By: "master"}
 	k.Budgets = []resource.Terms{t}
-	w.raised = max(w.raised, resource.At(until))
-	w.say("the limit is raised by %d until %s", amount, until.Format(time.TimeOnly))
-	w.putKey(&k)
+	w.say("the limit is to be raised by %d until %s", amount, until.Format(time.TimeOnly))
+	if w.putKey(&k) {
+		w.raised = max(w.raised, resource.At(until))
+	}
 }
 
 // relimit gives the key another limit.

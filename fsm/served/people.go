@@ -1,4 +1,4 @@
-package fsm
+package served
 
 import (
 	"bytes"
@@ -7,48 +7,49 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // User returns the user with the id; it must not be changed.
-func (f *FSM) User(id string) (*resource.User, bool) { return f.people.Load().Users.ByID(id) }
+func (s *State) User(id string) (*resource.User, bool) { return s.people.Load().Users.ByID(id) }
 
 // UserByEmail returns the user with the address, in any case. It reads the file.
-func (f *FSM) UserByEmail(email string) (*resource.User, bool) {
-	return f.User(f.named(store.Users, strings.ToLower(email)))
+func (s *State) UserByEmail(email string) (*resource.User, bool) {
+	return s.User(s.named(store.Users, strings.ToLower(email)))
 }
 
 // Users returns a page of users, the cursor of the next ("" after the last), and how many
 // the query selects in all.
-func (f *FSM) Users(q ListQuery) (items []*resource.User, next string, total int) {
-	return f.people.Load().Users.List(q)
+func (s *State) Users(q memory.Query) (items []*resource.User, next string, total int) {
+	return s.people.Load().Users.List(q)
 }
 
 // Customer returns the record of an end user; most have none. It must not be changed.
-func (f *FSM) Customer(id string) (*resource.Customer, bool) {
-	return f.people.Load().Customers.ByID(id)
+func (s *State) Customer(id string) (*resource.Customer, bool) {
+	return s.people.Load().Customers.ByID(id)
 }
 
 // Customers returns a page of customers, as Users does of users.
-func (f *FSM) Customers(q ListQuery) (items []*resource.Customer, next string, total int) {
-	return f.people.Load().Customers.List(q)
+func (s *State) Customers(q memory.Query) (items []*resource.Customer, next string, total int) {
+	return s.people.Load().Customers.List(q)
 }
 
 // TeamMember returns a user's place in a team; it must not be changed.
-func (f *FSM) TeamMember(team, user string) (*resource.TeamMember, bool) {
-	return f.people.Load().Members.ByParts(team, user)
+func (s *State) TeamMember(team, user string) (*resource.TeamMember, bool) {
+	return s.people.Load().Members.ByParts(team, user)
 }
 
 // TeamMembers returns the members of a team by user. It reads the file.
-func (f *FSM) TeamMembers(team string) []*resource.TeamMember {
+func (s *State) TeamMembers(team string) []*resource.TeamMember {
 	var all []*resource.TeamMember
 	prefix := []byte(resource.TeamMemberID(team, ""))
-	f.view(func(tx *bolt.Tx) error {
+	s.view(func(tx *bolt.Tx) error {
 		c := store.TeamMembers.In(tx).Cursor()
 		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-			if m, ok := f.people.Load().Members.ByID(string(k)); ok {
+			if m, ok := s.people.Load().Members.ByID(string(k)); ok {
 				all = append(all, m)
 			}
 		}
@@ -58,10 +59,10 @@ func (f *FSM) TeamMembers(team string) []*resource.TeamMember {
 }
 
 // Memberships returns a user's places in teams by team. It reads the file.
-func (f *FSM) Memberships(user string) []*resource.TeamMember {
+func (s *State) Memberships(user string) []*resource.TeamMember {
 	var all []*resource.TeamMember
-	for _, id := range f.referrers(store.Users, user, store.TeamMembers) {
-		if m, ok := f.people.Load().Members.ByID(id); ok {
+	for _, id := range s.referrers(store.Users, user, store.TeamMembers) {
+		if m, ok := s.people.Load().Members.ByID(id); ok {
 			all = append(all, m)
 		}
 	}
@@ -69,10 +70,10 @@ func (f *FSM) Memberships(user string) []*resource.TeamMember {
 }
 
 // KeysOf returns the keys that name a user. It reads the file.
-func (f *FSM) KeysOf(user string) []*resource.Key {
+func (s *State) KeysOf(user string) []*resource.Key {
 	var all []*resource.Key
-	for _, id := range f.referrers(store.Users, user, store.Keys) {
-		if k, ok := f.Key(id); ok {
+	for _, id := range s.referrers(store.Users, user, store.Keys) {
+		if k, ok := s.Key(id); ok {
 			all = append(all, k)
 		}
 	}
@@ -80,10 +81,10 @@ func (f *FSM) KeysOf(user string) []*resource.Key {
 }
 
 // referrers lists the ids of the records in from that refer to the one in to.
-func (f *FSM) referrers(to store.Bucket, id string, from store.Bucket) []string {
+func (s *State) referrers(to store.Bucket, id string, from store.Bucket) []string {
 	var ids []string
 	prefix := append(relation.Prefix(to, id), from.Kind()+"/"...)
-	f.view(func(tx *bolt.Tx) error {
+	s.view(func(tx *bolt.Tx) error {
 		c := store.Refs.In(tx).Cursor()
 		for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 			if _, err := frame.Parse(k, v); err != nil {
@@ -97,8 +98,8 @@ func (f *FSM) referrers(to store.Bucket, id string, from store.Bucket) []string 
 }
 
 // named finds the id of the record with a name, "" if none has it.
-func (f *FSM) named(b store.Bucket, name string) (id string) {
-	f.view(func(tx *bolt.Tx) error {
+func (s *State) named(b store.Bucket, name string) (id string) {
+	s.view(func(tx *bolt.Tx) error {
 		fr, ok, err := store.Names.Read(tx, relation.NameKey(b, name))
 		if ok {
 			id = string(fr.Payload)

@@ -1,4 +1,4 @@
-package litellm
+package fields
 
 import (
 	"crypto/sha256"
@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -83,7 +84,7 @@ func isMain(t *resource.Terms) bool { return t.Unit() == resource.UnitUSD && len
 // budget_limits, and model_max_budget. now is what an update finds: what is not given stays.
 func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
 	terms = slices.Clone(now)
-	if raw, ok := in["budget_limits"]; ok && !isEmpty(raw) {
+	if raw, ok := in["budget_limits"]; ok && !IsEmpty(raw) {
 		several, err := severalTerms(in)
 		if err != nil {
 			return nil, false, err
@@ -91,7 +92,7 @@ func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms,
 		terms = append(slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) }), several...)
 		given = true
 	}
-	main, ok, err := mainTerms(in, terms)
+	main, ok, err := MainTerms(in, terms)
 	if err != nil {
 		return nil, false, err
 	}
@@ -118,9 +119,9 @@ func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms,
 	return terms, given, nil
 }
 
-// mainTerms reads max_budget, budget_duration, soft_budget and a temporary increase; nil for
+// MainTerms reads max_budget, budget_duration, soft_budget and a temporary increase; nil for
 // no budget. ok is false if no field says anything.
-func mainTerms(in records.Document, now []resource.Terms) (main *resource.Terms, ok bool, err error) {
+func MainTerms(in records.Document, now []resource.Terms) (main *resource.Terms, ok bool, err error) {
 	t := resource.Terms{Per: resource.PerTotal, USD: resource.MaxMoney}
 	had := false
 	if i := slices.IndexFunc(now, func(t resource.Terms) bool { return isMain(&t) }); i >= 0 {
@@ -132,7 +133,7 @@ func mainTerms(in records.Document, now []resource.Terms) (main *resource.Terms,
 			return nil, false, err
 		}
 		had = had || !records.IsNull(raw)
-		if records.IsNull(raw) && t.Soft == 0 && isEmpty(in["soft_budget"]) {
+		if records.IsNull(raw) && t.Soft == 0 && IsEmpty(in["soft_budget"]) {
 			return nil, true, nil
 		}
 	}
@@ -179,7 +180,7 @@ func increase(in records.Document, t *resource.Terms) (given bool, err error) {
 	if t.Increase != nil {
 		inc = *t.Increase
 	}
-	if isEmpty(in["temp_budget_increase"]) && amount {
+	if IsEmpty(in["temp_budget_increase"]) && amount {
 		t.Increase = nil
 		return true, nil
 	}
@@ -238,7 +239,7 @@ type modelBudget struct {
 
 // modelBudgets reads model_max_budget: an object, or a bare amount, for each model.
 func modelBudgets(raw json.RawMessage) (map[string]modelBudget, error) {
-	if isEmpty(raw) {
+	if IsEmpty(raw) {
 		return nil, nil
 	}
 	var each map[string]json.RawMessage
@@ -301,11 +302,14 @@ func modelTermsName(model string) string {
 	return name
 }
 
-// budgetRow writes an allowance as LiteLLM's fields.
-func (a *API) budgetRow(row map[string]any, kind, id string, al *resource.Allowance) {
+// BudgetRow writes an allowance as LiteLLM's fields; accounts are the windows of its budgets.
+func BudgetRow(row map[string]any, al *resource.Allowance, accounts []client.Account) {
 	row["tpm_limit"], row["rpm_limit"], row["max_parallel_requests"] = al.Limits.TPM, al.Limits.RPM, al.Limits.Parallel
 	row["max_budget"], row["soft_budget"], row["budget_duration"], row["budget_reset_at"] = nil, nil, nil, nil
-	row["budget_id"] = orNil(al.BudgetID)
+	row["budget_id"] = nil
+	if al.BudgetID != "" {
+		row["budget_id"] = al.BudgetID
+	}
 	modelLimitRows(row, al.ModelLimits)
 	models := map[string]any{}
 	var mains []*resource.Terms
@@ -333,10 +337,7 @@ func (a *API) budgetRow(row map[string]any, kind, id string, al *resource.Allowa
 		row["temp_budget_increase"], row["temp_budget_expiry"] = t.Increase.Amount, t.Increase.Until
 	}
 	row["budget_duration"] = spelling(t)
-	if id == "" {
-		return
-	}
-	for _, account := range a.cfg.Records.Accounts(kind + "/" + id) {
+	for _, account := range accounts {
 		if account.Budget == t.Name && account.ResetsAt != 0 {
 			row["budget_reset_at"] = account.ResetsAt
 		}

@@ -1,4 +1,7 @@
-package litellm
+// Package fields is LiteLLM's fields of what can be limited, and their counterparts in the
+// documents of package records. A field that would bound somebody and that Conclave does not
+// enforce is refused, never ignored.
+package fields
 
 import (
 	"bytes"
@@ -33,10 +36,10 @@ var modelLimitFields = map[string]func(*resource.Limits) **int64{
 	"model_otpm_limit": func(l *resource.Limits) **int64 { return &l.OutputTPM },
 }
 
-// policyDoc turns LiteLLM's fields that every policy has into those of a document, or, if now
+// PolicyDoc turns LiteLLM's fields that every policy has into those of a document, or, if now
 // is given, of a merge patch of a record with that policy. A field that is not given stays.
-func policyDoc(in records.Document, now *resource.Policy) (records.Document, error) {
-	if err := refuseUnsupported(in, unsupportedFields); err != nil {
+func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, error) {
+	if err := Refuse(in, unsupportedFields); err != nil {
 		return nil, err
 	}
 	if err := toModels(in); err != nil {
@@ -45,7 +48,7 @@ func policyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	out := records.Document{}
 	for theirs, ours := range renamedFields {
 		v, ok := in[theirs]
-		if !ok || (theirs == "aliases" || theirs == "model_aliases") && isEmpty(v) && len(out[ours]) > 0 {
+		if !ok || (theirs == "aliases" || theirs == "model_aliases") && IsEmpty(v) && len(out[ours]) > 0 {
 			continue
 		}
 		if ours == "aliases" && now != nil && !records.IsNull(v) {
@@ -119,7 +122,7 @@ func modelLimitsDoc(in, out records.Document, now map[string]resource.Limits) er
 		}
 		given = true
 		var values map[string]int64
-		if !isEmpty(raw) {
+		if !IsEmpty(raw) {
 			if err := json.Unmarshal(raw, &values); err != nil {
 				return invalid(field, "is not an object of numbers by model")
 			}
@@ -158,22 +161,8 @@ func modelLimitsDoc(in, out records.Document, now map[string]resource.Limits) er
 	return out.Set("model_limits", doc)
 }
 
-// policyRow writes a policy as LiteLLM's fields.
-func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy) {
-	row["models"], row["metadata"], row["tags"] = orEmpty(p.Models), orObject(p.Metadata), orEmpty(p.Tags)
-	row["guardrails"], row["enforced_params"] = orEmpty(p.Guardrails), orEmpty(p.EnforcedParams)
-	row["spend"] = a.cfg.State.Totals(kind, id).Cost
-	a.budgetRow(row, kind, id, &p.Allowance)
-}
-
-// stamps writes when and by whom a record was made.
-func stamps(row map[string]any, m *resource.Meta) {
-	row["created_at"], row["created_by"] = m.CreatedAt, m.CreatedBy
-	row["updated_at"], row["updated_by"] = m.UpdatedAt, m.UpdatedBy
-}
-
-// isEmpty says that a field is absent or says nothing.
-func isEmpty(raw json.RawMessage) bool {
+// IsEmpty says that a field is absent or says nothing.
+func IsEmpty(raw json.RawMessage) bool {
 	switch string(bytes.TrimSpace(raw)) {
 	case "", "null", "{}", "[]", `""`:
 		return true
@@ -193,8 +182,8 @@ func parseTime(field, text string) (resource.Time, error) {
 	return 0, invalid(field, "is not a time such as 2030-01-31T00:00:00Z")
 }
 
-// textOf reads one field that is a text; "" if it is absent.
-func textOf(in records.Document, field string) (string, error) {
+// Text reads one field that is a text; "" if it is absent.
+func Text(in records.Document, field string) (string, error) {
 	var s string
 	raw, ok := in[field]
 	if !ok || records.IsNull(raw) {
@@ -206,12 +195,12 @@ func textOf(in records.Document, field string) (string, error) {
 	return s, nil
 }
 
-// refsOf reads a list of references, or a single one, which must not be empty.
-func refsOf(in records.Document, field string) ([]string, error) {
+// Refs reads a list of references, or a single one, which must not be empty.
+func Refs(in records.Document, field string) ([]string, error) {
 	var refs []string
 	raw := bytes.TrimSpace(in[field])
 	if len(raw) > 0 && raw[0] == '"' {
-		one, err := textOf(in, field)
+		one, err := Text(in, field)
 		refs = []string{one}
 		if err != nil {
 			return nil, err
@@ -225,11 +214,44 @@ func refsOf(in records.Document, field string) ([]string, error) {
 	return refs, nil
 }
 
-// copied moves fields of the same name or another.
-func copied(in, out records.Document, names map[string]string) {
+// Copy moves fields of the same name or another.
+func Copy(in, out records.Document, names map[string]string) {
 	for theirs, ours := range names {
 		if v, ok := in[theirs]; ok {
 			out[ours] = v
 		}
 	}
 }
+
+// Refuse refuses fields that would bound what a key may do and that Conclave
+// does not enforce: to ignore one would be to promise a limit that is not there. Null and
+// empty values promise nothing.
+func Refuse(doc records.Document, names []string) error {
+	for _, name := range names {
+		switch string(bytes.TrimSpace(doc[name])) {
+		case "", "null", "{}", "[]", `""`, "false":
+		default:
+			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
+		}
+	}
+	return nil
+}
+
+// toModels reads LiteLLM's list of models. Its words for all models are the empty list;
+// its word for none stays (resource.NoModels).
+func toModels(doc records.Document) error {
+	var models []string
+	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
+		return nil
+	}
+	if err := doc.Take("models", &models); err != nil {
+		return err
+	}
+	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
+		models = []string{}
+	}
+	return doc.Set("models", models)
+}
+
+// invalid makes an *resource.Invalid.
+func invalid(field, reason string) error { return &resource.Invalid{Field: field, Reason: reason} }

@@ -1,0 +1,228 @@
+package adminapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
+	h.Must("POST", "/api/v1/teams", `{"name":"a","id":"t1"}`, "Litellm-Changed-By", "jo\xff", "X-Request-Id", "r1")
+	h.Must("PATCH", "/api/v1/teams/a", `{"tags":["x"]}`)
+	secret, _ := h.Must("POST", "/api/v1/keys", `{"name":"k","metadata":{"webhook_token":"hush"}}`)["secret"].(string)
+	h.Must("POST", "/api/v1/credentials", `{"name":"c","provider":"openai","api_key":"sk-provider-secret"}`)
+	h.Must("PATCH", "/api/v1/credentials/c", `{"api_key":"sk-provider-other"}`)
+	h.Must("POST", "/api/v1/keys/k/block", ``)
+	h.Must("DELETE", "/api/v1/teams/a", ``)
+
+	e, err := c.AuditEntry(ctx, 2)
+	want := resource.AuditEntry{
+		Number: 2, Index: 2, At: e.At, Actor: "master", Address: "127.0.0.1", Action: "put_team", Kind: "team", ID: "t1", Name: "a",
+		Version: 1, Fields: []string{"tags"}, After: json.RawMessage(`{"tags":["x"]}`), RequestID: e.RequestID, Previous: e.Previous, Hash: e.Hash,
+	}
+	if d := cmp.Diff(want, e); d != "" || err != nil || e.RequestID == "" {
+		t.Errorf("entry differs (-want +got, %v):\n%s", err, d)
+	}
+	for _, tt := range []struct {
+		name   string
+		filter string
+		want   string // numbers
+	}{
+		{"all", "", "[7 6 5 4 3 2 1]"},
+		{"of a kind", "kind=team", "[7 2 1]"},
+		{"of a record", "kind=team&id=t1&limit=2", "[7 2]"},
+		{"oldest first", "sort=number&limit=2", "[1 2]"},
+		{"by action", "action=block_key", "[6]"},
+		{"by address", "address=127.0.0.1&limit=1", "[7]"},
+		{"by another address", "address=127.0.0.2", "[]"},
+		{"today", "from=2026-03-11&to=2026-03-11&limit=1", "[7]"},
+		{"tomorrow", "from=2026-03-12", "[]"},
+		{"text", "q=JO", "[1]"},
+	} {
+		q, err := url.ParseQuery(tt.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := c.Audit(ctx, q)
+		numbers := []uint64{}
+		for _, e := range page.Items {
+			numbers = append(numbers, e.Number)
+		}
+		if got := fmt.Sprint(numbers); got != tt.want || err != nil {
+			t.Errorf("%s: got %s (%v), want %s", tt.name, got, err, tt.want)
+		}
+	}
+	_, err = c.Audit(ctx, url.Values{"from": {"soon"}})
+	wantProblem(t, err, 400, "invalid")
+	_, err = c.AuditEntry(ctx, 99)
+	wantProblem(t, err, 404, "not_found")
+
+	all := string(h.Call(adminapitest.MasterKey, "GET", "/api/v1/audit", "").Body)
+	for _, s := range []string{secret, "sk-provider", "hush", "box of", resource.HashSecret(secret).String()} {
+		if strings.Contains(all, s) {
+			t.Errorf("the audit log tells %q", s)
+		}
+	}
+	if !strings.Contains(all, `"fingerprint"`) || !strings.Contains(all, `"for":"jo"`) {
+		t.Errorf("got %s", all)
+	}
+	if v, err := c.VerifyAudit(ctx); err != nil || !v.Verified || v.Entries != 7 {
+		t.Errorf("verified: got %+v (%v)", v, err)
+	}
+}
+
+func TestAudit_Export(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
+	for i := range 3 {
+		h.Must("POST", "/api/v1/teams", fmt.Sprintf(`{"name":"t%d"}`, i))
+	}
+	for _, tt := range []struct {
+		filter string
+		want   uint64 // entries; each export is one more
+	}{{"format=jsonl", 4}, {"format=csv", 5}, {"format=csv&kind=team", 3}, {"kind=audit", 4}} {
+		q, err := url.ParseQuery(tt.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := c.ExportAudit(ctx, q, &b); err != nil {
+			t.Fatal(err)
+		}
+		v, err := (&audit.Verifier{}).Verify(bytes.NewReader(b.Bytes()))
+		if err != nil || v.Entries != tt.want {
+			t.Errorf("%s: got %d entries (%v), want %d", tt.filter, v.Entries, err, tt.want)
+		}
+	}
+	wantProblem(t, c.ExportAudit(ctx, url.Values{"format": {"xml"}}, &bytes.Buffer{}), 400, "invalid")
+	h.Down = resource.ErrNoLeader
+	wantProblem(t, c.ExportAudit(ctx, nil, &bytes.Buffer{}), 503, "no_leader")
+}
+
+func TestAudit_Events(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	plain, _ := h.Must("POST", "/api/v1/keys", `{"name":"plain"}`)["secret"].(string)
+	h.Events()
+	for _, tt := range []struct {
+		name, key, path string
+		want            []resource.AuditEvent
+	}{
+		{"a wrong key", "sk-wrong-key-0123456789", "/api/v1/teams", []resource.AuditEvent{{Action: "sign_in", Outcome: resource.AuditFailed}}},
+		{"on LiteLLM's paths, too", "sk-wrong-key-0123456789", "/team/list", []resource.AuditEvent{{Action: "sign_in", Outcome: resource.AuditFailed}}},
+		{"not allowed", plain, "/api/v1/audit", []resource.AuditEvent{{Actor: "key", Action: "access", Kind: "route", ID: "list-audit", Outcome: resource.AuditDenied}}},
+		{"an admin", adminapitest.MasterKey, "/api/v1/teams", []resource.AuditEvent{{Actor: "master", Action: "sign_in"}}},
+		{"a client about itself", plain, "/api/v1/keys/plain", nil},
+	} {
+		h.Call(tt.key, http.MethodGet, tt.path, "")
+		got := h.Events()
+		for i := range got {
+			if got[i].Address != "127.0.0.1" || got[i].RequestID == "" {
+				t.Errorf("%s: got %+v, want the caller's address", tt.name, got[i])
+			}
+			got[i].Address, got[i].RequestID = "", ""
+			got[i].Actor, _, _ = strings.Cut(got[i].Actor, "/")
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s: events differ (-want +got):\n%s", tt.name, d)
+		}
+	}
+}
+
+func TestAudit_LiteLLM(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/team/new", `{"team_alias":"a","team_id":"t1"}`, "Litellm-Changed-By", "jo")
+	h.Must("POST", "/team/update", `{"team_id":"t1","models":["demo"]}`)
+	key := h.Must("POST", "/key/generate", `{"key_alias":"k"}`)
+	token, _ := key["token"].(string)
+	h.Must("POST", "/key/block", `{"key":"`+token+`"}`)
+	h.Must("POST", "/key/unblock", `{"key":"`+token+`"}`)
+	h.Must("POST", "/team/delete", `{"team_ids":["t1"]}`)
+	list := func(query string) (ids, actions string, body map[string]any) {
+		body = h.Must("GET", "/audit?"+query, "")
+		var id, action []any
+		rows, _ := body["audit_logs"].([]any)
+		for _, r := range rows {
+			row, _ := r.(map[string]any)
+			id, action = append(id, row["id"]), append(action, row["action"])
+		}
+		return fmt.Sprint(id), fmt.Sprint(action), body
+	}
+	ids, actions, body := list("")
+	if ids != "[6 5 4 3 2 1]" || actions != "[deleted unblocked blocked created updated created]" {
+		t.Errorf("got %s %s", ids, actions)
+	}
+	if fmt.Sprint(body["total"], body["page"], body["page_size"], body["total_pages"]) != "6 1 10 1" {
+		t.Errorf("got %v", body)
+	}
+	for query, want := range map[string]string{
+		"page=2&page_size=4":                   "[2 1]",
+		"page_size=2&sort_order=asc":           "[1 2]",
+		"action=created":                       "[3 1]",
+		"action=created&page=2&page_size=1":    "[1]",
+		"table_name=LiteLLM_TeamTable":         "[6 2 1]",
+		"object_id=t1":                         "[6 2 1]",
+		"object_team_id=t1":                    "[6 2 1]",
+		"object_key_hash=" + token:             "[5 4 3]",
+		"changed_by=jo":                        "[1]",
+		"changed_by_api_key=nobody":            "[]",
+		"search=T1&page_size=1":                "[6]",
+		"start_date=2026-03-12":                "[]",
+		"end_date=2026-03-11&page_size=1":      "[6]",
+		"start_date=2026-03-11%2000:00:00":     "[6 5 4 3 2 1]",
+		"start_date=2027-01-01T00:00:00Z&page": "[]",
+	} {
+		if ids, _, _ := list(query); ids != want {
+			t.Errorf("%s: got %s, want %s", query, ids, want)
+		}
+	}
+	if _, _, body := list("action=created&page_size=1"); body["total"] != 2.0 || body["total_pages"] != 2.0 {
+		t.Errorf("total of a filter: got %v", body)
+	}
+	one := h.Must("GET", "/audit/2", "")
+	delete(one, "updated_at")
+	want := map[string]any{
+		"id": "2", "changed_by": "master", "changed_by_api_key": "", "action": "updated", "table_name": "LiteLLM_TeamTable", "object_id": "t1",
+		"before_value": nil, "updated_values": map[string]any{"models": []any{"demo"}},
+	}
+	if d := cmp.Diff(want, one); d != "" {
+		t.Errorf("row differs (-want +got):\n%s", d)
+	}
+	for path, status := range map[string]int{
+		"/audit/99": 404, "/audit/x": 404, "/audit?page=0": 400, "/audit?sort_by=action": 400, "/audit?sort_order=up": 400, "/audit?end_date=x": 400,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != status {
+			t.Errorf("%s: got %d, want %d", path, a.Status, status)
+		}
+	}
+}
+
+// TestAudit_Unbroken finds that the node's own log was changed.
+func TestAudit_Unbroken(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"name":"a"}`)
+	links := h.State.AuditLinks(1, 10)
+	links[0].Entry[3]++
+	v := &audit.Verifier{}
+	err := v.Add(links[0])
+	if b, ok := errors.AsType[*audit.Broken](err); !ok || b.Number != 1 {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,138 @@
+package adminapi_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func blocks(e client.Effective) []string {
+	out := []string{}
+	for _, b := range e.Blocks {
+		out = append(out, strings.TrimSpace(b.Code+" "+b.Level.Kind+" "+strings.Join(b.Models, ",")))
+	}
+	return out
+}
+
+func TestEffective(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, m := range []string{`{"name":"demo"}`, `{"name":"big","access_groups":["premium"]}`, `{"name":"other"}`} {
+		h.Must("POST", "/api/v1/models", m)
+	}
+	h.Must("POST", "/api/v1/organizations", `{"id":"o1","name":"acme","models":["demo","premium"],"limits":{"rpm":100},"routes":["/v1/*"]}`)
+	h.Must("POST", "/api/v1/budgets", `{"name":"shared","terms":{"usd":50,"per":"month"}}`)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","name":"research","organization_id":"o1","budget_id":"shared","limits":{"rpm":10,"tpm":5},"allowed_ips":["10.0.0.0/8"]}`)
+	h.Must("POST", "/api/v1/projects", `{"id":"p1","name":"search","team_id":"t1","budgets":[{"tokens":1000,"usd":0,"per":"day"}]}`)
+	h.Must("POST", "/api/v1/users", `{"id":"u1","models":["demo"],"model_limits":{"demo":{"rpm":3}}}`)
+	h.Must("POST", "/api/v1/teams/t1/members", `{"user_id":"u1","allowed_ips":["10.1.0.0/16"]}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1","routes":["/v1/chat/*"],"aliases":{"gpt":"demo"},"budgets":[{"usd":2,"per":"day"}]}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"c1","blocked":true}`)
+	c := h.Client(adminapitest.MasterKey)
+	effective := func(query string) client.Effective {
+		t.Helper()
+		values := map[string][]string{}
+		for pair := range strings.FieldsSeq(query) {
+			name, v, _ := strings.Cut(pair, "=")
+			values[name] = []string{v}
+		}
+		e, err := c.Effective(t.Context(), "nb", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	e := effective("")
+	var kinds []string
+	for _, l := range e.Levels {
+		kinds = append(kinds, l.Kind)
+	}
+	if got, want := strings.Join(kinds, " "), "organization team project user member key"; got != want || !e.Allowed {
+		t.Errorf("got levels %s, allowed %v, want %s", got, e.Allowed, want)
+	}
+	if d := cmp.Diff([]string{"demo"}, e.Models.Allowed); d != "" {
+		t.Errorf("models (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff([]string{"/v1/chat/*"}, e.Routes.Allowed); d != "" || len(e.Routes.Bound) != 2 {
+		t.Errorf("routes by %v (-want +got):\n%s", e.Routes.Bound, d)
+	}
+	if d := cmp.Diff([]string{"10.1.0.0/16"}, e.Addresses.Allowed); d != "" {
+		t.Errorf("addresses (-want +got):\n%s", d)
+	}
+	var budgets, limits []string
+	for _, b := range e.Budgets {
+		budgets = append(budgets, fmt.Sprint(b.Level.Kind, " ", b.Budget, " ", b.Left, "/", b.Limit, " ", b.Tightest))
+	}
+	if d := cmp.Diff([]string{"key day 2/2 true", "team month 50/50 false", "project tokens_day 1000/1000 true"}, budgets); d != "" {
+		t.Errorf("budgets (-want +got):\n%s", d)
+	}
+	for _, l := range e.Limits {
+		limits = append(limits, fmt.Sprint(l.Limit, " ", l.Model, " ", l.Value, " ", l.Level.Kind))
+	}
+	if d := cmp.Diff([]string{"rpm  10 team", "tpm  5 team", "rpm demo 3 user"}, limits); d != "" {
+		t.Errorf("limits (-want +got):\n%s", d)
+	}
+	for query, want := range map[string][]string{
+		"model=gpt":   {},
+		"model=big":   {"model_access_denied user"},
+		"model=gone":  {"model_not_found key"},
+		"customer=c1": {"customer_blocked customer"},
+	} {
+		if d := cmp.Diff(want, blocks(effective(query))); d != "" {
+			t.Errorf("%s (-want +got):\n%s", query, d)
+		}
+	}
+	for _, path := range []string{"organizations/o1", "teams/t1", "projects/p1", "users/u1", "keys/k1"} {
+		h.Must("POST", "/api/v1/"+path+"/block", "")
+	}
+	want := []string{"key_blocked key", "organization_blocked organization", "project_blocked project", "team_blocked team", "user_blocked user"}
+	e = effective("")
+	got := blocks(e)
+	slices.Sort(got)
+	if d := cmp.Diff(want, got); d != "" || e.Allowed {
+		t.Errorf("blocked levels (-want +got):\n%s", d)
+	}
+}
+
+// TestEffective_spent spends a budget by a node's tick.
+func TestEffective_spent(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","budgets":[{"usd":1,"per":"day"}]}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","team_id":"t1","expires_at":"2026-03-12T00:00:00Z"}`)
+	node := fsm.Actor{Kind: "node", ID: "n1"}
+	for _, cmd := range []fsm.Command{
+		fsm.RegisterMember{Member: resource.Member{Meta: resource.Meta{ID: "n1"}, Name: "a", Address: "h:1", FSMVersion: 1}},
+		fsm.OpenEpoch{Node: "n1"},
+	} {
+		if _, err := h.Propose(t.Context(), node, "", cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	day := h.State.Accounts("team/t1")[0].Window
+	if _, err := h.Propose(t.Context(), node, "", fsm.TickGroup{Ticks: []fsm.Tick{{
+		Node: "n1", Epoch: h.State.Epoch("n1"), Seq: 1, Settle: []fsm.AccountDelta{{Account: "team/t1/day", Start: day.Start, Amount: resource.Dollar}},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := h.Client(adminapitest.MasterKey).Effective(t.Context(), "nb", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Blocks) != 1 || e.Blocks[0].Code != "budget_exceeded" || e.Blocks[0].Level.Kind != "team" || e.Blocks[0].Until != day.End || e.Allowed {
+		t.Errorf("a spent budget: got %+v", e.Blocks)
+	}
+	h.Advance(24 * time.Hour)
+	if e, err = h.Client(adminapitest.MasterKey).Effective(t.Context(), "nb", nil); err != nil || len(e.Blocks) != 1 || e.Blocks[0].Code != "expired_key" {
+		t.Errorf("the day after: got %+v, %v", e.Blocks, err)
+	}
+}

@@ -1,0 +1,29 @@
+package litellm
+
+import (
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// policyRow writes a policy as LiteLLM's fields.
+func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy) {
+	row["models"], row["metadata"], row["tags"] = orEmpty(p.Models), orObject(p.Metadata), orEmpty(p.Tags)
+	row["guardrails"], row["enforced_params"] = orEmpty(p.Guardrails), orEmpty(p.EnforcedParams)
+	row["spend"] = a.cfg.State.Totals(kind, id).Cost
+	a.budgetRow(row, kind, id, &p.Allowance)
+}
+
+// budgetRow writes an allowance as LiteLLM's fields; without an id its windows are not known.
+func (a *API) budgetRow(row map[string]any, kind, id string, al *resource.Allowance) {
+	if id == "" {
+		fields.BudgetRow(row, al, nil)
+		return
+	}
+	fields.BudgetRow(row, al, a.cfg.Records.Accounts(kind+"/"+id))
+}
+
+// stamps writes when and by whom a record was made.
+func stamps(row map[string]any, m *resource.Meta) {
+	row["created_at"], row["created_by"] = m.CreatedAt, m.CreatedBy
+	row["updated_at"], row["updated_by"] = m.UpdatedAt, m.UpdatedBy
+}

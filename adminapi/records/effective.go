@@ -1,0 +1,362 @@
+package records
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Asked is the request that a key's policy is explained for. Zero fields are not asked about.
+type Asked struct {
+	Model    string
+	Customer string
+	Tags     []string
+}
+
+// chain is a key with every level of its requests, as this node knows them.
+type chain struct {
+	rs     *Records
+	now    resource.Time
+	levels []resource.Level
+	shown  []client.EffectiveLevel // of each level
+	out    *client.Effective
+}
+
+// Effective explains what a key may do now and which level binds.
+func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
+	c := &chain{rs: rs, now: resource.At(rs.cfg.Now()), out: &client.Effective{
+		KeyID: k.ID, Name: k.Name, ExpiresAt: k.ExpiresAt, Blocks: []client.EffectiveBlock{},
+		Denied: []string{}, Budgets: []client.EffectiveBudget{}, Limits: []client.EffectiveLimit{},
+	}}
+	c.key(k)
+	c.request(asked)
+	c.out.Levels = c.shown
+	c.expiry(k)
+	c.models(asked)
+	c.routes()
+	c.addresses()
+	c.budgets(asked.Model)
+	c.limits()
+	c.out.Allowed = !slices.ContainsFunc(c.out.Blocks, func(b client.EffectiveBlock) bool { return len(b.Models) == 0 })
+	return c.out
+}
+
+// key adds the levels above a key and the key, in the order in which requests pass them.
+func (c *chain) key(k *resource.Key) {
+	cat := c.rs.cfg.State.Catalog()
+	t, hasTeam := cat.Team(k.TeamID)
+	u, hasUser := c.rs.cfg.State.User(k.UserID)
+	organization := ""
+	if hasTeam {
+		organization = t.OrganizationID
+	}
+	if organization == "" && hasUser {
+		organization = u.OrganizationID
+	}
+	o, ok := cat.Organization(organization)
+	level(c, resource.HolderOrganization, organization, o, ok, ok && o.Blocked)
+	level(c, resource.HolderTeam, k.TeamID, t, hasTeam, hasTeam && t.Blocked)
+	p, ok := cat.Project(k.ProjectID)
+	level(c, resource.HolderProject, k.ProjectID, p, ok, ok && p.Blocked)
+	if hasUser { // one without a record is a label, which limits nothing
+		level(c, resource.HolderUser, k.UserID, u, true, u.Blocked)
+	}
+	if m, ok := c.rs.cfg.State.TeamMember(k.TeamID, k.UserID); ok {
+		level(c, resource.HolderMember, m.ID, m, true, false)
+	}
+	level(c, resource.HolderKey, k.ID, k, true, k.Blocked)
+}
+
+// request adds the levels that come with a request: end user, tags, model.
+func (c *chain) request(asked Asked) {
+	cat := c.rs.cfg.State.Catalog()
+	if r, ok := c.rs.cfg.State.Customer(asked.Customer); ok {
+		level(c, resource.HolderCustomer, r.ID, r, true, r.Blocked)
+	}
+	tags := slices.Clone(asked.Tags)
+	for i := range c.levels {
+		tags = append(tags, c.levels[i].Policy.Tags...)
+	}
+	slices.Sort(tags)
+	for _, tag := range slices.Compact(tags) {
+		if r, ok := cat.Tag(tag); ok {
+			level(c, resource.HolderTag, r.ID, r, true, false)
+		}
+	}
+	if m, ok := cat.Model(c.aliased(asked.Model)); ok {
+		level(c, resource.HolderModel, m.ID, m, true, false)
+	}
+}
+
+// level adds one level, and what refuses requests because of it.
+func level[P resource.Record](c *chain, kind, id string, r P, found, blocked bool) {
+	if id == "" {
+		return
+	}
+	shown := client.EffectiveLevel{Kind: kind, ID: id, Blocked: blocked, Missing: !found}
+	if !found {
+		c.shown = append(c.shown, shown)
+		c.levels = append(c.levels, resource.Level{Kind: kind, ID: id, Allowance: &resource.Allowance{}, Policy: &resource.Policy{}})
+		c.refuse("conclave_catalog_incomplete", shown, "this node does not have the record")
+		return
+	}
+	l, _ := resource.LevelOf(r)
+	shown.Name = l.Name
+	if l.Policy == nil {
+		l.Policy = &resource.Policy{}
+	}
+	c.shown = append(c.shown, shown)
+	c.levels = append(c.levels, l)
+	if blocked {
+		c.refuse(kind+"_blocked", shown, "the "+kind+" is blocked")
+	}
+}
+
+func (c *chain) refuse(code string, l client.EffectiveLevel, reason string) {
+	c.out.Blocks = append(c.out.Blocks, client.EffectiveBlock{Code: code, Level: l, Reason: reason})
+}
+
+func (c *chain) expiry(k *resource.Key) {
+	if k.ExpiredAt(c.now) {
+		i := slices.IndexFunc(c.shown, func(l client.EffectiveLevel) bool { return l.Kind == resource.HolderKey })
+		c.refuse("expired_key", c.shown[i], "the key has expired")
+	}
+}
+
+// aliased is the model that a name stands for: the innermost alias wins.
+func (c *chain) aliased(name string) string {
+	for _, v := range slices.Backward(c.levels) {
+		if to, ok := v.Policy.Aliases[name]; ok {
+			return to
+		}
+	}
+	return name
+}
+
+// refuser finds the level that refuses a model. The level whose alias led to it may list the
+// alias instead.
+func (c *chain) refuser(m *resource.Model, asked string) (client.EffectiveLevel, bool) {
+	by := -1
+	for i := len(c.levels) - 1; i >= 0 && by < 0 && asked != m.Name; i-- {
+		if c.levels[i].Policy.Aliases[asked] == m.Name {
+			by = i
+		}
+	}
+	for i, l := range c.levels {
+		if !resource.AllowsModel(l.Policy.Models, m.Name, m.AccessGroups...) && (i != by || !resource.AllowsModel(l.Policy.Models, asked)) {
+			return c.shown[i], true
+		}
+	}
+	return client.EffectiveLevel{}, false
+}
+
+func (c *chain) models(asked Asked) {
+	out := client.EffectiveModels{Allowed: []string{}, Denied: []client.EffectiveModel{}, Aliases: []client.EffectiveAlias{}}
+	cat := c.rs.cfg.State.Catalog()
+	for _, m := range cat.Tables().Models {
+		if by, refused := c.refuser(m, m.Name); refused {
+			out.Denied = append(out.Denied, client.EffectiveModel{Model: m.Name, Level: by})
+		} else {
+			out.Allowed = append(out.Allowed, m.Name)
+		}
+	}
+	seen := map[string]bool{}
+	for i, v := range slices.Backward(c.levels) {
+		aliases := v.Policy.Aliases
+		for _, alias := range sortedKeys(aliases) {
+			if !seen[alias] {
+				out.Aliases = append(out.Aliases, client.EffectiveAlias{Alias: alias, Model: aliases[alias], Level: c.shown[i]})
+			}
+			seen[alias] = true
+		}
+	}
+	out.Bound = c.bound(func(p *resource.Policy) []string { return p.Models })
+	c.out.Models = out
+	if asked.Model == "" {
+		return
+	}
+	m, ok := cat.Model(c.aliased(asked.Model))
+	if !ok {
+		c.refuse("model_not_found", c.shown[len(c.shown)-1], fmt.Sprintf("there is no model %q", asked.Model))
+		return
+	}
+	if by, refused := c.refuser(m, asked.Model); refused {
+		c.refuse("model_access_denied", by, fmt.Sprintf("the models of the %s do not have %q", by.Kind, asked.Model))
+	}
+}
+
+// bound lists the levels that have a list.
+func (c *chain) bound(of func(*resource.Policy) []string) []client.EffectiveLevel {
+	out := []client.EffectiveLevel{}
+	for i := range c.levels {
+		if len(of(c.levels[i].Policy)) > 0 {
+			out = append(out, c.shown[i])
+		}
+	}
+	return out
+}
+
+// common folds the lists of all levels into what they have in common; covers says whether an
+// entry of one list has all that one of another has.
+func (c *chain) common(of func(*resource.Policy) []string, covers func(outer, inner string) bool) client.EffectiveList {
+	out := client.EffectiveList{Any: true, Allowed: []string{}, Bound: c.bound(of)}
+	within := func(inner, outer []string) []string {
+		var kept []string
+		for _, e := range inner {
+			if slices.ContainsFunc(outer, func(o string) bool { return covers(o, e) }) && !slices.Contains(kept, e) {
+				kept = append(kept, e)
+			}
+		}
+		return kept
+	}
+	for i := range c.levels {
+		list := of(c.levels[i].Policy)
+		switch {
+		case len(list) == 0:
+		case out.Any:
+			out.Any, out.Allowed = false, slices.Clone(list)
+		default:
+			both := append(within(out.Allowed, list), within(list, out.Allowed)...)
+			slices.Sort(both)
+			out.Allowed = append([]string{}, slices.Compact(both)...)
+		}
+	}
+	return out
+}
+
+func (c *chain) routes() {
+	c.out.Routes = c.common(func(p *resource.Policy) []string { return p.Routes }, func(outer, inner string) bool {
+		return resource.AllowsRoute([]string{outer}, inner)
+	})
+	if !c.out.Routes.Any && len(c.out.Routes.Allowed) == 0 {
+		c.refuse("route_not_allowed", c.out.Routes.Bound[0], "the routes of the levels have none in common")
+	}
+}
+
+func (c *chain) addresses() {
+	c.out.Addresses = c.common(func(p *resource.Policy) []string { return p.AllowedIPs }, func(outer, inner string) bool {
+		o, errO := resource.ParseAddresses(outer)
+		i, errI := resource.ParseAddresses(inner)
+		return errO == nil && errI == nil && containsPrefix(o, i)
+	})
+	for i := range c.levels {
+		c.out.Denied = append(c.out.Denied, c.levels[i].Policy.DeniedIPs...)
+	}
+	if !c.out.Addresses.Any && len(c.out.Addresses.Allowed) == 0 {
+		c.refuse("address_not_allowed", c.out.Addresses.Bound[0], "the addresses of the levels have none in common")
+	}
+}
+
+func containsPrefix(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+// budgets lists the budgets of all levels with what is left of each, and what refuses
+// requests because nothing is.
+func (c *chain) budgets(model string) {
+	var all []heldBudget
+	cat := c.rs.cfg.State.Catalog()
+	for i := range c.levels {
+		a := c.levels[i].Allowance
+		shared, has := cat.Budget(a.BudgetID)
+		if a.BudgetID != "" && !has {
+			c.refuse("conclave_catalog_incomplete", c.shown[i], "this node does not have the shared budget")
+		}
+		for j := range a.Budgets {
+			all = append(all, c.budget(i, &a.Budgets[j], ""))
+		}
+		if has {
+			all = append(all, c.budget(i, &shared.Terms, shared.Name))
+		}
+	}
+	slices.SortStableFunc(all, func(a, b heldBudget) int {
+		return cmp.Or(strings.Compare(string(a.shown.Unit), string(b.shown.Unit)), cmp.Compare(a.left, b.left))
+	})
+	for i := range all {
+		b := &all[i].shown
+		b.Tightest = i == 0 || b.Unit != all[i-1].shown.Unit
+		c.out.Budgets = append(c.out.Budgets, *b)
+		if all[i].left > 0 || model != "" && !resource.AllowsModel(b.Models, model) {
+			continue
+		}
+		c.out.Blocks = append(c.out.Blocks, client.EffectiveBlock{
+			Code: "budget_exceeded", Level: b.Level, Models: b.Models, Until: b.ResetsAt, Budget: b,
+			Reason: fmt.Sprintf("the budget %s of the %s is spent", b.Budget, b.Level.Kind),
+		})
+	}
+}
+
+type heldBudget struct {
+	shown client.EffectiveBudget
+	left  resource.Money
+}
+
+// budget shows one budget of a level in its window of now, which need not be open yet.
+func (c *chain) budget(at int, t *resource.Terms, shared string) heldBudget {
+	l, unit, limit := c.levels[at], t.Unit(), t.Limit(c.now)
+	b := client.EffectiveBudget{Level: c.shown[at], Models: t.Models, Shared: shared}
+	b.Budget, b.Unit, b.Limit = t.Name, unit, client.AmountOf(limit, unit)
+	if w, err := t.Window(c.now.Std()); err == nil {
+		b.StartsAt, b.ResetsAt = w.Start, w.End
+	}
+	left := limit
+	for _, a := range c.rs.cfg.State.Accounts(l.Kind + "/" + l.ID) {
+		if _, _, name, _ := a.ID.Split(); name == t.Name && a.Window.Start == b.StartsAt {
+			b.Account = account(l.Kind+"/"+l.ID, &a)
+			left = max(0, a.Limit-a.Settled-a.Presumed)
+		}
+	}
+	b.Left = client.AmountOf(left, unit)
+	return heldBudget{b, left}
+}
+
+// limits finds the lowest limit of each kind, of all models and of single ones.
+func (c *chain) limits() {
+	lowest := map[[2]string]client.EffectiveLimit{}
+	note := func(at int, model string, l resource.Limits) {
+		for _, f := range []struct {
+			name string
+			v    *int64
+		}{{"rpm", l.RPM}, {"tpm", l.TPM}, {"input_tpm", l.InputTPM}, {"output_tpm", l.OutputTPM}, {"parallel", l.Parallel}} {
+			key := [2]string{model, f.name}
+			if have, ok := lowest[key]; f.v != nil && (!ok || *f.v < have.Value) {
+				lowest[key] = client.EffectiveLimit{Limit: f.name, Model: model, Value: *f.v, Level: c.shown[at]}
+			}
+		}
+	}
+	for i := range c.levels {
+		note(i, "", c.levels[i].Allowance.Limits)
+		for model, l := range c.levels[i].Allowance.ModelLimits {
+			note(i, model, l)
+		}
+	}
+	for _, l := range lowest { // sorted below
+		c.out.Limits = append(c.out.Limits, l)
+	}
+	slices.SortFunc(c.out.Limits, func(a, b client.EffectiveLimit) int {
+		return cmp.Or(strings.Compare(a.Model, b.Model), strings.Compare(a.Limit, b.Limit))
+	})
+	for _, l := range c.out.Limits {
+		if l.Value == 0 {
+			block := client.EffectiveBlock{Code: "rate_limit_exceeded", Level: l.Level, Reason: "the limit " + l.Limit + " of the " + l.Level.Kind + " is 0"}
+			if l.Model != "" {
+				block.Models = []string{l.Model}
+			}
+			c.out.Blocks = append(c.out.Blocks, block)
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,229 @@
+package spend_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/adminapi/spend"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// source is a journal in memory.
+type source []ledger.Record
+
+func (s source) ReadFrom(after uint64, _ int) ([]ledger.Record, uint64, error) {
+	return s[min(after, uint64(len(s))):], uint64(len(s)), nil
+}
+
+func (s source) Wait(ctx context.Context, after uint64) error {
+	if after < uint64(len(s)) {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s source) Last() uint64                { return uint64(len(s)) }
+func (s source) SetSoftFloor(string, uint64) {}
+
+// start runs the API over 40 requests of two keys on two days: the first of 1, 2, 3, … cents.
+func start(t *testing.T) (h *adminapitest.Harness, secret string) {
+	t.Helper()
+	h = adminapitest.New(t)
+	h.Must("POST", "/api/v1/teams", `{"id":"team_a","name":"research"}`)
+	secret, _ = h.Must("POST", "/api/v1/keys", `{"id":"key_0","name":"notebook","team_id":"team_a"}`)["secret"].(string)
+	h.Must("POST", "/api/v1/keys", `{"id":"key_1","name":"=cmd"}`)
+	var s source
+	for i := range 40 {
+		r := ledger.Record{
+			Number: uint64(i + 1), RequestID: fmt.Sprintf("r%d", i), Time: resource.At(time.Date(2026, 3, 9+i/20, 12, i%20, 0, 0, time.UTC)),
+			KeyID: fmt.Sprintf("key_%d", i%2), CustomerID: "=HYPERLINK(1)", UserID: "u", Model: "demo", DeploymentID: "dep", Provider: "openai",
+			Endpoint: "chat", Status: 200, Attempts: 1, Cost: resource.Money(i+1) * resource.Dollar / 100, Tags: []string{"t"},
+			Usage: llm.Usage{Input: 10, CacheRead: 5, Output: 3, Source: llm.UsageProvider}, Duration: time.Second,
+		}
+		if i%2 == 0 {
+			r.TeamID = "team_a"
+		}
+		if i == 39 {
+			r.Status, r.ErrorKind, r.ErrorCode = 502, "upstream", "upstream_error"
+		}
+		s = append(s, r)
+	}
+	l, err := requestlog.Open(requestlog.Config{Dir: t.TempDir(), NodeID: "n1", Source: s, Now: h.Clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := l.WaitTaken(t.Context(), 40); err != nil {
+		t.Fatal(err)
+	}
+	h.Requests = requestlog.NewCluster(requestlog.ClusterConfig{Log: l, Nodes: func() []requestlog.Node { return []requestlog.Node{{ID: "n1", Name: "a"}} }})
+	return h, secret
+}
+
+const days = "start_date=2026-03-09&end_date=2026-03-10"
+
+// at walks into decoded JSON: "results.0.metrics.spend".
+func at(v any, path string) any {
+	for step := range strings.SplitSeq(path, ".") {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[step]
+		case []any:
+			i := 0
+			if _, err := fmt.Sscan(step, &i); err != nil || i >= len(in) {
+				return nil
+			}
+			v = in[i]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+func TestLiteLLM(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	token := resource.HashSecret(secret).String()
+	for _, tt := range []struct{ path, at, want string }{
+		{"/spend/logs/v2?page_size=7&page=2", "total", "40"},
+		{"/spend/logs/v2?page_size=7&page=2", "total_pages", "6"},
+		{"/spend/logs/v2?page_size=7&page=2", "data.0.request_id", "r32"},
+		{"/spend/logs/v2?sort_by=spend&sort_order=asc", "data.0.spend", "0.01"},
+		{"/spend/logs/v2?status_filter=failure", "data.0.metadata.error_information.error_code", "502"},
+		{"/spend/logs/v2?min_spend=0.395", "total", "1"},
+		{"/spend/logs/v2?api_key=" + secret, "total", "20"},
+		{"/spend/logs/ui?team_id=research", "data.0.metadata.user_api_key_team_alias", "research"},
+		{"/spend/logs?request_id=r4", "0.api_key", token},
+		{"/spend/logs?" + days, "0.spend", "2.1"},
+		{"/spend/logs?" + days, "1.models.demo", "6.1"},
+		{"/spend/logs?" + days, "0." + token, "1"},
+		{"/global/spend/report?" + days, "0.teams.1.team_name", "research"},
+		{"/global/spend/report?" + days, "0.teams.1.total_spend", "1"},
+		{"/global/spend/report?" + days + "&group_by=customer", "0.customers.0.total_spend", "2.1"},
+		{"/global/spend/report?" + days + "&group_by=api_key", "0.model_details.0.total_output_tokens", "60"},
+		{"/user/daily/activity?" + days, "results.0.date", "2026-03-10"},
+		{"/user/daily/activity?" + days, "results.1.metrics.spend", "2.1"},
+		{"/user/daily/activity?" + days, "metadata.total_spend", "8.2"},
+		{"/user/daily/activity?" + days, "metadata.total_failed_requests", "1"},
+		{"/user/daily/activity?" + days, "results.0.breakdown.models.demo.metrics.cache_read_input_tokens", "100"},
+		{"/user/daily/activity?" + days, "results.0.breakdown.api_keys." + token + ".metadata.key_alias", "notebook"},
+		{"/user/daily/activity?" + days + "&page_size=1", "metadata.has_more", "true"},
+		{"/team/daily/activity?" + days + "&team_ids=team_a", "metadata.total_api_requests", "20"},
+		{"/team/daily/activity?" + days + "&exclude_team_ids=team_a", "metadata.total_api_requests", "20"},
+		{"/tag/daily/activity/aggregated?" + days, "results.0.breakdown.entities.t.metrics.api_requests", "20"},
+		{"/global/spend", "spend", "8.2"},
+		{"/global/spend/keys", "0.key_alias", "=cmd"},
+		{"/global/spend/models", "0.total_spend", "8.2"},
+		{"/global/spend/teams", "total_spend_per_team.1.total_spend", "4"},
+		{"/global/spend/tags", "spend_per_tag.0.log_count", "40"},
+		{"/global/activity", "sum_api_requests", "40"},
+		{"/global/all_end_users", "end_users.0", "=HYPERLINK(1)"},
+		{"/api/v1/usage?group_by=team&granularity=month&key=notebook", "items.0.by.team", "team_a"},
+		{"/api/v1/usage?team=research", "items.0.requests", "20"},
+		{"/api/v1/requests?limit=1&sort=cost", "items.0.request_id", "r0"},
+	} {
+		a := h.Call(adminapitest.MasterKey, "GET", tt.path, "")
+		var v any
+		dec := json.NewDecoder(strings.NewReader(string(a.Body)))
+		dec.UseNumber()
+		if err := dec.Decode(&v); err != nil || a.Status != 200 {
+			t.Errorf("%s: got %d %s", tt.path, a.Status, a.Body)
+			continue
+		}
+		if got := fmt.Sprint(at(v, tt.at)); got != tt.want {
+			t.Errorf("%s: %s is %s, want %s", tt.path, tt.at, got, tt.want)
+		}
+	}
+}
+
+// An inference key sees its own requests and nobody else's.
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	for _, tt := range []struct {
+		path   string
+		status int
+		has    string
+		not    string
+	}{
+		{"/spend/logs/v2", 200, `"total":20`, `"r1"`},
+		{"/spend/logs/v2?api_key=key_1", 403, "", ""},
+		{"/user/daily/activity?" + days, 200, `"total_api_requests":20`, ""},
+		{"/spend/tags", 200, `"log_count":20`, ""},
+		{"/global/spend/report?" + days, 403, "", ""},
+		{"/spend/logs/ui/r0", 403, "", ""},
+		{"/api/v1/requests", 200, `"r2"`, `"r1"`},
+		{"/api/v1/requests/r1", 404, "", ""},
+		{"/api/v1/requests/r2", 200, "Served", ""},
+		{"/api/v1/requests?key=key_1", 403, "", ""},
+		{"/api/v1/usage", 200, `"requests":20`, ""},
+		{"/api/v1/usage?key=key_1", 403, "", ""},
+		{"/api/v1/usage?kind=key&id=key_1", 403, "", ""},
+		{"/api/v1/usage/export?group_by=key", 200, "key_0", "key_1"},
+		{"/api/v1/requests/export", 200, "r0", ",key_1,"},
+		{"/api/v1/ledger/verify", 403, "", ""},
+	} {
+		a := h.Call(secret, "GET", tt.path, "")
+		body := string(a.Body)
+		if a.Status != tt.status || !strings.Contains(body, tt.has) || tt.not != "" && strings.Contains(body, tt.not) {
+			t.Errorf("%s: got %d %.300s", tt.path, a.Status, body)
+		}
+	}
+}
+
+func TestBadInput(t *testing.T) {
+	t.Parallel()
+	h, _ := start(t)
+	for path, field := range map[string]string{
+		"/user/daily/activity":                               "start_date",
+		"/user/daily/activity?start_date=x&end_date=y":       "start_date",
+		"/global/spend/report?" + days + "&group_by=weather": "group_by",
+		"/spend/logs/v2?page=0":                              "page",
+		"/spend/logs/v2?page=1000&page_size=1000":            "page",
+		"/spend/logs/v2?sort_by=beauty":                      "sort_by",
+		"/spend/logs/v2?min_spend=much":                      "min_spend",
+		"/team/daily/activity/export?" + days + "&format=x":  "format",
+		"/api/v1/usage?group_by=planet":                      "group_by",
+		"/api/v1/usage?group_by=customer,tag":                "granularity",
+		"/api/v1/usage?granularity=day&from=tomorrow":        "from",
+		"/api/v1/requests?cursor=1":                          "cursor",
+		"/api/v1/requests?sort=beauty":                       "sort",
+	} {
+		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != 400 || !strings.Contains(string(a.Body), field) {
+			t.Errorf("%s: got %d %s", path, a.Status, a.Body)
+		}
+	}
+}
+
+// A spreadsheet must not take a name for a formula.
+func TestExport(t *testing.T) {
+	t.Parallel()
+	h, _ := start(t)
+	for path, want := range map[string]string{
+		"/api/v1/requests/export?limit=3":                        "2026-03-09T12:00:00.000000000Z,r0,n1,1,1,key_0,team_a,",
+		"/api/v1/usage/export?group_by=customer&granularity=day": "2026-03-10T00:00:00Z,'=HYPERLINK(1),6.1,20,1,300,60,100,0,0",
+		"/customer/daily/activity/export?" + days:                "2026-03-10,'=HYPERLINK(1),6.1,20,19,1,300,60,360",
+		"/api/v1/requests/export?format=json":                    `"request_id":"r39"`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != 200 || !strings.Contains(string(a.Body), want) {
+			t.Errorf("%s: got %d %.500s", path, a.Status, a.Body)
+		}
+	}
+}
+
+func FuzzParseTime(f *testing.F) {
+	f.Add("2026-01-31")
+	f.Add("7d")
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	f.Fuzz(func(_ *testing.T, text string) { _, _ = spend.ParseEnd("to", text, now, now) })
+}

@@ -1,0 +1,183 @@
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// policy reads what the blocks of all that can be limited have beside their own.
+func (d *decoder) policy(body hcl.Body) (p resource.Policy, sharedBudget string) {
+	var in policyBlock
+	if !d.body(body, &in) {
+		return p, ""
+	}
+	p = resource.Policy{
+		Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), ModelLimits: d.modelLimits(in.ModelLimits, body)},
+		Models:    in.Models, Aliases: in.Aliases, Routes: in.Routes, AllowedIPs: in.AllowedIPs, DeniedIPs: in.DeniedIPs,
+		EnforcedParams: in.EnforcedParams, Guardrails: in.Guardrails, Callbacks: in.Callbacks, Tags: in.Tags,
+		LogContent: in.LogContent, MaxRequestMB: in.MaxRequestMB, MaxResponseMB: in.MaxResponseMB, Metadata: d.json(in.Metadata),
+	}
+	if s := in.Sessions; s != nil {
+		p.Sessions = &resource.SessionLimits{
+			Budget: d.amount(s.Budget), Iterations: s.Iterations, RPM: s.RPM, TPM: s.TPM, RequireTraceID: s.RequireTraceID,
+		}
+	}
+	return p, in.SharedBudget
+}
+
+func (l *limitBlock) limits() resource.Limits {
+	if l == nil {
+		return resource.Limits{}
+	}
+	return resource.Limits{RPM: l.RPM, TPM: l.TPM, InputTPM: l.InputTPM, OutputTPM: l.OutputTPM, Parallel: l.Parallel}
+}
+
+func (d *decoder) modelLimits(in []modelLimitBlock, body hcl.Body) map[string]resource.Limits {
+	if len(in) == 0 {
+		return nil
+	}
+	out := map[string]resource.Limits{}
+	for _, l := range in {
+		if _, ok := out[l.Model]; ok {
+			d.report(body.MissingItemRange(), "Duplicate model_limit", "The model %q has limits already.", l.Model)
+		}
+		out[l.Model] = resource.Limits{RPM: l.RPM, TPM: l.TPM, InputTPM: l.InputTPM, OutputTPM: l.OutputTPM, Parallel: l.Parallel}
+	}
+	return out
+}
+
+func (d *decoder) terms(in *termsBlock) resource.Terms {
+	t := resource.Terms{
+		Name: in.Name, Tokens: in.Tokens, Requests: in.Requests, GPUSeconds: d.money(in.GPUSeconds), Soft: d.amount(in.Soft),
+		Models: in.Models, Per: resource.Per(in.Per), Every: in.Every, Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
+		Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
+	}
+	if t.Unit() == resource.UnitUSD {
+		d.need(in.Body, "usd", in.USD)
+	}
+	t.USD = d.amount(in.USD)
+	return t
+}
+
+func (d *decoder) allTerms(in []termsBlock) []resource.Terms {
+	var out []resource.Terms
+	for i := range in {
+		out = append(out, d.terms(&in[i]))
+	}
+	return out
+}
+
+func (d *decoder) organization(b *hcl.Block) {
+	var in organizationBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	o := Organization{Position: positionOf(b.DefRange), Resource: resource.Organization{Meta: owned(), Name: b.Labels[0]}}
+	o.Resource.Policy, o.SharedBudget = d.policy(in.Policy)
+	if d.valid("organization", &o.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Organizations = append(d.out.Resources.Organizations, o)
+	}
+}
+
+func (d *decoder) team(b *hcl.Block) {
+	var in teamBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	t := Team{Position: positionOf(b.DefRange), Organization: in.Organization, Resource: resource.Team{Meta: owned(), Name: b.Labels[0]}}
+	t.Resource.Policy, t.SharedBudget = d.policy(in.Policy)
+	if d.valid("team", &t.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Teams = append(d.out.Resources.Teams, t)
+	}
+}
+
+func (d *decoder) project(b *hcl.Block) {
+	var in projectBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	p := Project{Position: positionOf(b.DefRange), Team: in.Team, Resource: resource.Project{
+		Meta: owned(), Name: b.Labels[0], Description: in.Description, TeamID: in.Team, // the record gets the id when it is applied
+	}}
+	p.Resource.Policy, p.SharedBudget = d.policy(in.Policy)
+	if d.valid("project", &p.Resource, b.Body, b.DefRange, before) {
+		p.Resource.TeamID = ""
+		d.out.Resources.Projects = append(d.out.Resources.Projects, p)
+	}
+}
+
+func (d *decoder) user(b *hcl.Block) {
+	var in userBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	u := User{Position: positionOf(b.DefRange), Organization: in.Organization, Resource: resource.User{
+		Meta: ownedAs(b.Labels[0]), Name: in.Name, Email: in.Email, Role: resource.UserRole(in.Role), ServiceAccount: in.ServiceAccount,
+	}}
+	u.Resource.Policy, u.SharedBudget = d.policy(in.Policy)
+	if d.valid("user", &u.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Users = append(d.out.Resources.Users, u)
+	}
+}
+
+func (d *decoder) customer(b *hcl.Block) {
+	var in customerBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	c := Customer{Position: positionOf(b.DefRange), Resource: resource.Customer{
+		Meta: ownedAs(b.Labels[0]), Name: in.Name, DefaultModel: in.DefaultModel, Region: in.Region,
+	}}
+	c.Resource.Policy, c.SharedBudget = d.policy(in.Policy)
+	if d.valid("customer", &c.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Customers = append(d.out.Resources.Customers, c)
+	}
+}
+
+func (d *decoder) tag(b *hcl.Block) {
+	var in tagBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	t := Tag{Position: positionOf(b.DefRange), Resource: resource.Tag{Meta: ownedAs(b.Labels[0]), Description: in.Description}}
+	t.Resource.Policy, t.SharedBudget = d.policy(in.Policy)
+	if d.valid("tag", &t.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Tags = append(d.out.Resources.Tags, t)
+	}
+}
+
+func (d *decoder) key(b *hcl.Block) {
+	var in keyBlock
+	before := len(d.diags)
+	if !d.body(b.Body, &in) {
+		return
+	}
+	if err := resource.CheckSecret(in.Secret); err != nil {
+		d.invalid("key", b.Body, b.DefRange, err)
+	}
+	k := Key{
+		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, Project: in.Project,
+		Resource: resource.Key{
+			Meta: owned(), Name: b.Labels[0], Hash: resource.HashSecret(in.Secret), Hint: resource.HintOf(in.Secret),
+			UserID: in.UserID, Role: resource.Role(in.Role), ExpiresAt: d.time(in.ExpiresAt),
+		},
+	}
+	k.Resource.Policy, k.SharedBudget = d.policy(in.Policy)
+	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {
+		d.out.Resources.Keys = append(d.out.Resources.Keys, k)
+	}
+}
+
+// ownedAs is the Meta of a record that the file declares and calls by its id.
+func ownedAs(id string) resource.Meta {
+	m := owned()
+	m.ID = id
+	return m
+}

@@ -1,0 +1,433 @@
+package requestlog
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	contentSuffix = ".db"
+	contentQueue  = 256      // requests that wait to be written
+	contentBytes  = 64 << 20 // of them
+	// MaxContent bounds what is kept of a request's body, and of its answer.
+	MaxContent = 1 << 20
+)
+
+var bucketContent = []byte("content")
+
+// Content is what a request and its answer said.
+type Content struct {
+	RequestID string        `json:"request_id"`
+	Time      resource.Time `json:"time"`
+	Owners
+	Request   []byte `json:"request,omitempty"` // the body, after the guardrails
+	Response  []byte `json:"response,omitempty"`
+	Truncated bool   `json:"truncated,omitempty"` // one of them was longer than MaxContent
+}
+
+// Owners are the holders who may say that a content is not kept. They are stored beside it
+// in the clear.
+type Owners struct {
+	KeyID          string `json:"key_id,omitempty"`
+	TeamID         string `json:"team_id,omitempty"`
+	OrganizationID string `json:"organization_id,omitempty"`
+	ProjectID      string `json:"project_id,omitempty"`
+	UserID         string `json:"user_id,omitempty"`
+	CustomerID     string `json:"customer_id,omitempty"`
+
+	Tags []string `json:"tags,omitempty"`
+}
+
+type contentKey struct {
+	RequestID string `json:"request_id"`
+	KeyID     string `json:"key_id,omitempty"`
+}
+
+// storedAs is the key of a content in its file: clients choose ids, and may choose one twice.
+func (c *Content) storedAs() []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(c.RequestID), 0), uint64(c.Time))
+}
+
+// Sealer encrypts contents; what it gives is bound to the request's id.
+type Sealer interface {
+	Seal(plain []byte, requestID string) ([]byte, error)
+	Open(sealed []byte, requestID string) ([]byte, error)
+}
+
+// ContentsConfig says where contents are kept.
+type ContentsConfig struct {
+	Dir    string // made with the first content; needed
+	Sealer Sealer // needed
+	// Age is for how long contents are kept; nil: 7 days.
+	Age func() time.Duration
+	// Denied says that one of the holders does not want contents kept, or the cluster does
+	// not any more; nil: all may be kept.
+	Denied func(o *Owners) bool
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: discards
+}
+
+// Contents keeps what requests said, for the cluster that wants it. Each day has a file of
+// its own, which is removed as a whole. Writing is behind the requests: what comes faster
+// than the disk takes it is left out, and so may be what came in the second before a crash.
+type Contents struct {
+	cfg ContentsConfig
+
+	mu    sync.Mutex // guards queue, bytes, left
+	queue []Content
+	bytes int
+	left  int64 // contents that were left out
+
+	fileMu sync.Mutex // held while a file is open, for bbolt lets a process open it once
+
+	kick chan struct{}
+	stop chan struct{}
+	wg   sync.WaitGroup
+}
+
+// OpenContents begins to keep contents.
+func OpenContents(cfg ContentsConfig) (*Contents, error) {
+	if cfg.Dir == "" || cfg.Sealer == nil {
+		return nil, errors.New("open contents: Dir and Sealer must be set")
+	}
+	if cfg.Age == nil {
+		cfg.Age = func() time.Duration { return 7 * 24 * time.Hour }
+	}
+	if cfg.Denied == nil {
+		cfg.Denied = func(*Owners) bool { return false }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Contents{cfg: cfg, kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	c.wg.Go(c.run)
+	return c, nil
+}
+
+// Put keeps the content, whose bytes the caller no longer touches.
+func (c *Contents) Put(v Content) {
+	v.Request, v.Truncated = bounded(v.Request, v.Truncated)
+	v.Response, v.Truncated = bounded(v.Response, v.Truncated)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	size := len(v.Request) + len(v.Response)
+	if len(c.queue) >= contentQueue || c.bytes+size > contentBytes {
+		c.left++
+		return
+	}
+	c.queue = append(c.queue, v)
+	c.bytes += size
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+func bounded(b []byte, cut bool) ([]byte, bool) {
+	if len(b) > MaxContent {
+		return b[:MaxContent], true
+	}
+	return b, cut
+}
+
+// LeftOut is how many contents came too fast to be kept.
+func (c *Contents) LeftOut() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left
+}
+
+func (c *Contents) run() {
+	trim := time.NewTicker(time.Minute)
+	defer trim.Stop()
+	c.tidy()
+	for {
+		select {
+		case <-c.stop:
+			c.flush()
+			return
+		case <-c.kick:
+			c.flush()
+		case <-trim.C:
+			c.tidy()
+		}
+	}
+}
+
+// flush writes what is queued.
+func (c *Contents) flush() {
+	c.mu.Lock()
+	queue := c.queue
+	c.queue, c.bytes = nil, 0
+	c.mu.Unlock()
+	days := map[string][]Content{}
+	for _, v := range queue {
+		day := v.Time.Std().Format(time.DateOnly)
+		days[day] = append(days[day], v)
+	}
+	for day, list := range days {
+		if err := c.write(day, list); err != nil {
+			c.cfg.Logger.Error("contents cannot be kept", "error", err, "count", len(list))
+		}
+	}
+}
+
+func (c *Contents) write(day string, list []Content) error {
+	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	return c.file(filepath.Join(c.cfg.Dir, day+contentSuffix), func(db *bolt.DB) error {
+		return db.Update(func(tx *bolt.Tx) error {
+			b, err := tx.CreateBucketIfNotExists(bucketContent)
+			if err != nil {
+				return err
+			}
+			for i := range list {
+				sealed, err := c.seal(&list[i])
+				if err != nil {
+					return err
+				}
+				if err := b.Put(list[i].storedAs(), sealed); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// file opens a day's file for as long as do takes.
+func (c *Contents) file(path string, do func(db *bolt.DB) error) error {
+	c.fileMu.Lock()
+	defer c.fileMu.Unlock()
+	return fileLocked(path, do)
+}
+
+func fileLocked(path string, do func(db *bolt.DB) error) (err error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	if err != nil {
+		return fmt.Errorf("open contents %s: %w", filepath.Base(path), err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return do(db)
+}
+
+func (c *Contents) seal(v *Content) ([]byte, error) {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestSpeed)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(json.NewEncoder(w).Encode(v), w.Close()); err != nil {
+		return nil, err
+	}
+	owners, err := json.Marshal(&v.Owners)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := c.cfg.Sealer.Seal(b.Bytes(), v.RequestID)
+	if err != nil {
+		return nil, err
+	}
+	head := append(binary.AppendUvarint(nil, uint64(len(owners))), owners...)
+	return append(head, sealed...), nil
+}
+
+var errContent = errors.New("content is damaged")
+
+// splitContent takes apart who owns a content and what is sealed.
+func splitContent(b []byte) (o Owners, sealed []byte, err error) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return o, nil, errContent
+	}
+	if err := json.Unmarshal(b[size:size+int(n)], &o); err != nil {
+		return o, nil, errContent
+	}
+	return o, b[size+int(n):], nil
+}
+
+func (c *Contents) open(stored []byte, requestID string) (*Content, error) {
+	_, sealed, err := splitContent(stored)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := c.cfg.Sealer.Open(sealed, requestID)
+	if err != nil {
+		return nil, err
+	}
+	in := flate.NewReader(bytes.NewReader(plain))
+	defer in.Close() //nolint:errcheck // of a buffer
+	var v Content
+	if err := json.NewDecoder(io.LimitReader(in, 8*MaxContent)).Decode(&v); err != nil {
+		return nil, fmt.Errorf("read content of %s: %w", requestID, err)
+	}
+	return &v, nil
+}
+
+// paths lists the files, the newest first.
+func (c *Contents) paths() ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(c.cfg.Dir, "*"+contentSuffix))
+	slices.Sort(paths)
+	slices.Reverse(paths)
+	return paths, err
+}
+
+// Find returns the newest content of a request, of the key if one is named; nil: there is
+// none, or it may not be kept any more.
+func (c *Contents) Find(requestID, keyID string) (found *Content, err error) {
+	paths, err := c.paths()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		err := c.file(path, func(db *bolt.DB) error {
+			return db.View(func(tx *bolt.Tx) (err error) {
+				found, err = c.findIn(tx, requestID, keyID)
+				return err
+			})
+		})
+		if err != nil || found != nil {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+func (c *Contents) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, err error) {
+	b := tx.Bucket(bucketContent)
+	if b == nil {
+		return nil, nil
+	}
+	prefix := append([]byte(requestID), 0)
+	cur := b.Cursor()
+	for k, v := cur.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = cur.Next() {
+		o, _, err := splitContent(v)
+		if err != nil {
+			return nil, err
+		}
+		if keyID != "" && o.KeyID != keyID || c.cfg.Denied(&o) {
+			continue
+		}
+		if found, err = c.open(v, requestID); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// tidy removes the files that are too old, and contents whose holder has said no since.
+func (c *Contents) tidy() {
+	paths, err := c.paths()
+	if err != nil {
+		c.cfg.Logger.Error("contents cannot be listed", "error", err)
+		return
+	}
+	oldest := c.cfg.Now().Add(-c.cfg.Age()).UTC().Format(time.DateOnly)
+	for _, path := range paths {
+		day := strings.TrimSuffix(filepath.Base(path), contentSuffix)
+		if day < oldest {
+			err = os.Remove(path)
+		} else {
+			err = c.purge(path)
+		}
+		if err != nil {
+			c.cfg.Logger.Error("contents cannot be removed", "path", path, "error", err)
+		}
+	}
+}
+
+// purge removes from a day's file what may not be kept any more. The file is written anew
+// without it, so that nothing is left in free pages.
+func (c *Contents) purge(path string) error {
+	c.fileMu.Lock()
+	defer c.fileMu.Unlock()
+	tmp := path + ".tmp"
+	denied := 0
+	err := fileLocked(path, func(from *bolt.DB) error {
+		keep := map[string][]byte{}
+		err := from.View(func(tx *bolt.Tx) (err error) {
+			denied, err = c.split(tx, nil)
+			if err == nil && denied > 0 {
+				_, err = c.split(tx, keep)
+			}
+			return err
+		})
+		if err != nil || denied == 0 {
+			return err
+		}
+		return rewrite(tmp, keep)
+	})
+	if err != nil || denied == 0 {
+		return err
+	}
+	c.cfg.Logger.Info("contents were removed that may not be kept any more", "count", denied)
+	return os.Rename(tmp, path)
+}
+
+// split counts the contents that may not be kept, and copies the others into keep, if it is
+// not nil.
+func (c *Contents) split(tx *bolt.Tx, keep map[string][]byte) (denied int, err error) {
+	b := tx.Bucket(bucketContent)
+	if b == nil {
+		return 0, nil
+	}
+	err = b.ForEach(func(k, v []byte) error {
+		o, _, err := splitContent(v)
+		if err != nil || c.cfg.Denied(&o) {
+			denied++
+		} else if keep != nil {
+			keep[string(k)] = slices.Clone(v)
+		}
+		return nil
+	})
+	return denied, err
+}
+
+func rewrite(path string, keep map[string][]byte) (err error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	to, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, to.Close()) }()
+	return to.Update(func(tx *bolt.Tx) error {
+		b, err := tx.CreateBucketIfNotExists(bucketContent)
+		if err != nil {
+			return err
+		}
+		for id, v := range keep {
+			if err := b.Put([]byte(id), v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Close writes what is queued and stops.
+func (c *Contents) Close() {
+	close(c.stop)
+	c.wg.Wait()
+}

@@ -1,0 +1,305 @@
+package requestlog
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// MaxRows bounds the rows of one page, with those that are skipped before it.
+const MaxRows = 10_000
+
+// disorder bounds by how much rows in bbolt, which are in the order of their numbers, may be
+// out of the order of their times.
+const disorder = 5 * time.Minute
+
+// Cursor is a place between two rows, in the order of time, number and node.
+type Cursor struct {
+	Time   resource.Time `json:"time"`
+	Number uint64        `json:"number"`
+	Node   string        `json:"node"`
+}
+
+// Filter says which rows are meant. Zero fields say nothing.
+type Filter struct {
+	From         resource.Time       `json:"from,omitzero"` // inclusive
+	To           resource.Time       `json:"to,omitzero"`   // exclusive
+	RequestID    string              `json:"request_id,omitempty"`
+	Names        map[string][]string `json:"names,omitempty"`  // column ("key", "team", …, "tag") → any of
+	Status       string              `json:"status,omitempty"` // "success" or "failure"
+	ErrorCode    string              `json:"error_code,omitempty"`
+	MinCost      *resource.Money     `json:"min_cost,omitempty"`
+	MaxCost      *resource.Money     `json:"max_cost,omitempty"`
+	CacheHitOnly bool                `json:"cache_hit_only,omitempty"`
+}
+
+// columns are what Filter.Names may name.
+var columns = map[string]func(r *Row) string{
+	"key":          func(r *Row) string { return r.KeyID },
+	"team":         func(r *Row) string { return r.TeamID },
+	"organization": func(r *Row) string { return r.Organization },
+	"project":      func(r *Row) string { return r.ProjectID },
+	"user":         func(r *Row) string { return r.UserID },
+	"customer":     func(r *Row) string { return r.Customer },
+	"session":      func(r *Row) string { return r.Session },
+	"model":        func(r *Row) string { return r.Model },
+	"deployment":   func(r *Row) string { return r.DeploymentID },
+	"provider":     func(r *Row) string { return r.Provider },
+	"endpoint":     func(r *Row) string { return r.Endpoint },
+	"guardrail":    func(r *Row) string { return r.Guardrail },
+	"node":         func(r *Row) string { return r.Node },
+	"tag":          nil, // one of many
+}
+
+// Query asks for rows.
+type Query struct {
+	Filter
+	Sort      string  `json:"sort,omitempty"` // "" or "time", "cost", "tokens", "duration"
+	Ascending bool    `json:"ascending,omitempty"`
+	Limit     int     `json:"limit"`           // at most MaxRows
+	After     *Cursor `json:"after,omitempty"` // of the row before the page; in the order of time only
+	Count     bool    `json:"count,omitempty"` // count all rows, which reads all of them
+}
+
+// Validate says whether the query can be answered.
+func (q *Query) Validate() error {
+	if q.Limit < 1 || q.Limit > MaxRows {
+		return &resource.Invalid{Field: "limit", Reason: fmt.Sprintf("%d is not between 1 and %d", q.Limit, MaxRows)}
+	}
+	if _, ok := orders[q.Sort]; !ok {
+		return &resource.Invalid{Field: "sort", Reason: fmt.Sprintf("%q is not one of time, cost, tokens, duration", q.Sort)}
+	}
+	if q.After != nil && !q.byTime() {
+		return &resource.Invalid{Field: "cursor", Reason: "is for rows in the order of time only"}
+	}
+	if q.Status != "" && q.Status != "success" && q.Status != "failure" {
+		return &resource.Invalid{Field: "status", Reason: fmt.Sprintf("%q is neither success nor failure", q.Status)}
+	}
+	for name := range q.Names {
+		if _, ok := columns[name]; !ok {
+			return &resource.Invalid{Field: name, Reason: "is not what rows can be filtered by"}
+		}
+	}
+	return nil
+}
+
+func (q *Query) byTime() bool { return q.Sort == "" || q.Sort == "time" }
+
+var orders = map[string]func(a, b *Row) int{
+	"":         byTime,
+	"time":     byTime,
+	"cost":     func(a, b *Row) int { return cmp.Or(cmp.Compare(a.Cost, b.Cost), byTime(a, b)) },
+	"tokens":   func(a, b *Row) int { return cmp.Or(cmp.Compare(tokens(a), tokens(b)), byTime(a, b)) },
+	"duration": func(a, b *Row) int { return cmp.Or(cmp.Compare(a.Duration, b.Duration), byTime(a, b)) },
+}
+
+func tokens(r *Row) int64 { return r.Prompt() + r.Completion() }
+
+func byTime(a, b *Row) int {
+	return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Number, b.Number), strings.Compare(a.Node, b.Node))
+}
+
+// compare orders rows as the query wants them.
+func (q *Query) compare(a, b *Row) int {
+	n := orders[q.Sort](a, b)
+	if !q.Ascending {
+		return -n
+	}
+	return n
+}
+
+// keeps says whether the filter, and the cursor, let the row through.
+func (q *Query) keeps(r *Row) bool {
+	f := &q.Filter
+	switch {
+	case f.From != 0 && r.Time < f.From, f.To != 0 && r.Time >= f.To,
+		f.RequestID != "" && r.RequestID != f.RequestID,
+		f.ErrorCode != "" && r.ErrorCode != f.ErrorCode,
+		f.Status == "success" && r.Failed(), f.Status == "failure" && !r.Failed(),
+		f.MinCost != nil && r.Cost < *f.MinCost, f.MaxCost != nil && r.Cost > *f.MaxCost,
+		f.CacheHitOnly && r.Flags&cachedFlag == 0:
+		return false
+	}
+	return f.named(r) && q.behind(r)
+}
+
+func (f *Filter) named(r *Row) bool {
+	for name, values := range f.Names {
+		if name == "tag" {
+			if !slices.ContainsFunc(r.Tags, func(t string) bool { return slices.Contains(values, t) }) {
+				return false
+			}
+		} else if !slices.Contains(values, columns[name](r)) {
+			return false
+		}
+	}
+	return true
+}
+
+// behind says whether the row comes after the cursor.
+func (q *Query) behind(r *Row) bool {
+	if q.After == nil {
+		return true
+	}
+	c := Row{Time: q.After.Time, Number: q.After.Number, Node: q.After.Node}
+	return q.compare(&c, r) < 0
+}
+
+// Page is an answer of rows.
+type Page struct {
+	Rows  []Row `json:"rows"`
+	Total int64 `json:"total,omitempty"` // requests in all, if they were counted
+	More  bool  `json:"more,omitempty"`  // there are more rows behind the last one
+}
+
+// best keeps the first rows in the order of a query.
+type best struct {
+	q     *Query
+	rows  []Row
+	total int64
+	more  bool
+}
+
+func (b *best) Len() int           { return len(b.rows) }
+func (b *best) Less(i, j int) bool { return b.q.compare(&b.rows[i], &b.rows[j]) > 0 } // the worst on top
+func (b *best) Swap(i, j int)      { b.rows[i], b.rows[j] = b.rows[j], b.rows[i] }
+
+// Push implements heap.Interface.
+func (b *best) Push(x any) { b.rows = append(b.rows, x.(Row)) }
+
+// Pop implements heap.Interface.
+func (b *best) Pop() any {
+	last := b.rows[len(b.rows)-1]
+	b.rows = b.rows[:len(b.rows)-1]
+	return last
+}
+
+func (b *best) offer(r *Row) {
+	if !b.q.keeps(r) {
+		return
+	}
+	b.total += r.Count
+	if len(b.rows) < b.q.Limit {
+		heap.Push(b, *r)
+		return
+	}
+	b.more = true
+	if b.q.compare(r, &b.rows[0]) < 0 {
+		b.rows[0] = *r
+		heap.Fix(b, 0)
+	}
+}
+
+// done says that no row between the times can be among the first ones.
+func (b *best) done(from, to resource.Time) bool {
+	q := b.q
+	if q.From != 0 && to < q.From || q.To != 0 && from >= q.To {
+		return true
+	}
+	if c := q.After; c != nil && (q.Ascending && to < c.Time || !q.Ascending && from > c.Time) {
+		return true
+	}
+	if q.Count || !q.byTime() || len(b.rows) < q.Limit {
+		return false
+	}
+	worst := b.rows[0].Time
+	late := q.Ascending && from > worst || !q.Ascending && to < worst
+	b.more = b.more || late
+	return late
+}
+
+func (b *best) page() Page {
+	slices.SortFunc(b.rows, func(x, y Row) int { return b.q.compare(&x, &y) })
+	return Page{Rows: b.rows, Total: b.total, More: b.more}
+}
+
+// Rows answers a question about this node's rows.
+func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
+	if err := q.Validate(); err != nil {
+		return Page{}, err
+	}
+	b := &best{q: &q}
+	var sealed []Segment
+	err := l.db.View(func(tx *bolt.Tx) (err error) { // one view of both: no row is in neither or in both
+		if sealed, err = listSegments(tx); err != nil {
+			return err
+		}
+		return l.readHot(ctx, tx, b)
+	})
+	if err == nil {
+		err = l.readSegments(ctx, sealed, b)
+	}
+	if err != nil {
+		return Page{}, fmt.Errorf("read request log: %w", err)
+	}
+	return b.page(), nil
+}
+
+// readHot reads the rows in bbolt, the newest first.
+func (l *Log) readHot(ctx context.Context, tx *bolt.Tx, b *best) error {
+	c := tx.Bucket(bucketRows).Cursor()
+	n := 0
+	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+		if n++; n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		r, count, err := parseHot(numberOf(k), v)
+		if err != nil {
+			return err
+		}
+		if b.late(r.Time) {
+			return nil
+		}
+		r.Node = l.cfg.NodeID
+		if row := bareRow(&r, count); b.q.keeps(&row) {
+			row = rowOf(&r, count)
+			b.offer(&row)
+		}
+	}
+	return nil
+}
+
+// late says that no row that was written before one of the time can be among the first.
+func (b *best) late(at resource.Time) bool {
+	at += resource.Time(disorder)
+	if b.q.From != 0 && at < b.q.From {
+		return true
+	}
+	full := b.q.byTime() && !b.q.Ascending && !b.q.Count && len(b.rows) >= b.q.Limit
+	if full && at < b.rows[0].Time {
+		b.more = true
+		return true
+	}
+	return false
+}
+
+// readSegments reads the segments that may have rows for the query, in its order of time.
+func (l *Log) readSegments(ctx context.Context, list []Segment, b *best) error {
+	if !b.q.Ascending {
+		slices.Reverse(list)
+	}
+	for i := range list {
+		s := &list[i]
+		if b.done(s.From, s.To) {
+			continue
+		}
+		err := searchFile(ctx, l.path(s), b)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has become too old meanwhile
+		}
+		if err != nil {
+			return fmt.Errorf("segment %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}

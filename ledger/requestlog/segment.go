@@ -1,0 +1,396 @@
+package requestlog
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/ledger/rollup"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	segmentSuffix = ".parquet"
+	groupRows     = 20_000 // of one row group: what a query reads at least
+	sealBatch     = 2_000  // rows of one read transaction while sealing
+)
+
+// Segment is a file of sealed rows.
+type Segment struct {
+	Name  string        `json:"name"`
+	First uint64        `json:"first"` // number of its first row
+	Last  uint64        `json:"last"`
+	From  resource.Time `json:"from"` // of its oldest row
+	To    resource.Time `json:"to"`   // of its newest row
+	Rows  int64         `json:"rows"`
+	Bytes int64         `json:"bytes"`
+}
+
+func (l *Log) path(s *Segment) string { return filepath.Join(l.cfg.segmentDir(), s.Name) }
+
+// Segments lists the sealed files, oldest first.
+func (l *Log) Segments() []Segment {
+	l.segMu.RLock()
+	defer l.segMu.RUnlock()
+	return slices.Clone(l.segments)
+}
+
+func (l *Log) segmentBytes() (n int64) {
+	for _, s := range l.Segments() {
+		n += s.Bytes
+	}
+	return n
+}
+
+// openSegments reads the list of segments. Files that are not in it were being made by a
+// process that died, and are removed: their rows are still in bbolt. If the list itself was
+// lost, the files are all there is, and the sums are made of them again.
+func (l *Log) openSegments() error {
+	err := l.db.View(func(tx *bolt.Tx) (err error) {
+		l.segments, err = listSegments(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	files, err := os.ReadDir(l.cfg.segmentDir())
+	if err != nil {
+		return err
+	}
+	fresh := l.taken == 0 && len(l.segments) == 0
+	for _, f := range files {
+		known := slices.ContainsFunc(l.segments, func(s Segment) bool { return s.Name == f.Name() })
+		switch {
+		case known:
+		case fresh && strings.HasSuffix(f.Name(), segmentSuffix):
+			if err := l.adopt(f.Name()); err != nil {
+				return err
+			}
+		default:
+			if err := os.Remove(filepath.Join(l.cfg.segmentDir(), f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// listSegments reads the list of segments, oldest first.
+func listSegments(tx *bolt.Tx) (list []Segment, err error) {
+	err = tx.Bucket(bucketSegments).ForEach(func(_, v []byte) error {
+		var s Segment
+		if err := json.Unmarshal(v, &s); err != nil {
+			return fmt.Errorf("read list of segments: %w", err)
+		}
+		list = append(list, s)
+		return nil
+	})
+	slices.SortFunc(list, func(a, b Segment) int { return cmp.Compare(a.First, b.First) })
+	return list, err
+}
+
+// adopt takes a segment into a log whose bbolt file was lost.
+func (l *Log) adopt(name string) error {
+	s := Segment{Name: name}
+	err := l.db.Update(func(tx *bolt.Tx) error {
+		var sums rollup.Batch
+		rows := 0
+		err := readFile(l.path(&s), func(r *Row) error {
+			s.include(r.Number, r.Time)
+			rec := r.record()
+			sums.Add(&rec, r.Count)
+			if rows++; rows%groupRows == 0 {
+				if err := addCells(tx, &sums); err != nil {
+					return err
+				}
+				sums = rollup.Batch{}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := addCells(tx, &sums); err != nil {
+			return err
+		}
+		if info, err := os.Stat(l.path(&s)); err == nil {
+			s.Bytes = info.Size()
+		}
+		l.taken = max(l.taken, s.Last)
+		if err := tx.Bucket(bucketMeta).Put(keyTaken, numberKey(l.taken)); err != nil {
+			return err
+		}
+		return putSegment(tx, &s)
+	})
+	if err != nil {
+		aside := l.path(&s) + ".damaged"
+		l.cfg.Logger.Error("segment of the request log cannot be read; set aside", "path", l.path(&s), "to", aside, "error", err)
+		return os.Rename(l.path(&s), aside)
+	}
+	l.segments = append(l.segments, s)
+	return nil
+}
+
+func (s *Segment) include(number uint64, at resource.Time) {
+	if s.Rows == 0 {
+		s.First, s.From = number, at
+	}
+	s.Rows++
+	s.Last, s.From, s.To = max(s.Last, number), min(s.From, at), max(s.To, at)
+}
+
+func putSegment(tx *bolt.Tx, s *Segment) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketSegments).Put([]byte(s.Name), b)
+}
+
+// Seal moves the rows of hours that have ended, and the oldest ones of too many, from bbolt
+// into segments.
+func (l *Log) Seal(now time.Time) error {
+	hour := resource.At(now.Add(-sealGrace).Truncate(time.Hour))
+	l.workMu.Lock()
+	defer l.workMu.Unlock()
+	for {
+		s, err := l.sealOne(hour)
+		if err != nil {
+			return fmt.Errorf("seal rows: %w", err)
+		}
+		if s == nil {
+			return nil
+		}
+		l.metrics.sealed.Add(float64(s.Rows))
+	}
+}
+
+// sealOne makes one segment of rows, in the order of their numbers, up to the first one that
+// is not before the time; nil: there is nothing to seal.
+func (l *Log) sealOne(before resource.Time) (*Segment, error) {
+	s := &Segment{}
+	next, over, err := l.firstRow(before)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	tmp, err := os.CreateTemp(l.cfg.segmentDir(), "seal-*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(tmp.Name()) //nolint:errcheck // is gone after the rename
+	if err := l.writeSegment(tmp, s, before, over); err != nil {
+		return nil, errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(tmp.Name())
+	if err != nil {
+		return nil, err
+	}
+	s.Bytes = info.Size()
+	s.Name = fmt.Sprintf("%s-%020d%s", s.From.Std().Format("20060102T150405"), s.First, segmentSuffix)
+	if err := os.Rename(tmp.Name(), l.path(s)); err != nil {
+		return nil, err
+	}
+	if err := syncDir(l.cfg.segmentDir()); err != nil {
+		return nil, err
+	}
+	return s, l.commitSegment(s)
+}
+
+// firstRow is the key of the oldest row, if it is to be sealed; over says that the rows are
+// sealed for their number, whatever their time.
+func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) {
+	err = l.db.View(func(tx *bolt.Tx) error {
+		b := tx.Bucket(bucketRows)
+		k, v := b.Cursor().First()
+		if k == nil {
+			return nil
+		}
+		r, _, err := parseHot(0, v)
+		if err != nil {
+			return err
+		}
+		over = l.hot > 2*segmentRows
+		if over || r.Time < before {
+			key = slices.Clone(k)
+		}
+		return nil
+	})
+	return key, over, err
+}
+
+func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over bool) error {
+	out := parquet.NewGenericWriter[Row](w,
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.MaxRowsPerRowGroup(groupRows),
+		parquet.CreatedBy("conclave", "1", ""),
+		parquet.BloomFilters(
+			parquet.SplitBlockFilter(10, "request_id"), parquet.SplitBlockFilter(10, "key_id"),
+			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
+		),
+	)
+	var from []byte
+	for s.Rows < segmentRows {
+		rows, next, err := l.hotRows(from, sealBatch)
+		if err != nil {
+			return err
+		}
+		ended := len(rows) < sealBatch
+		if i := slices.IndexFunc(rows, func(r Row) bool { return !over && r.Time >= before }); i >= 0 {
+			rows, ended = rows[:i], true
+		}
+		if _, err := out.Write(rows); err != nil {
+			return err
+		}
+		for i := range rows {
+			s.include(rows[i].Number, rows[i].Time)
+		}
+		if from = next; ended {
+			break
+		}
+	}
+	return out.Close()
+}
+
+// hotRows reads rows of bbolt from the key on.
+func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err error) {
+	err = l.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketRows).Cursor()
+		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
+			if len(rows) == limit {
+				next = slices.Clone(k)
+				return nil
+			}
+			r, count, err := parseHot(numberOf(k), v)
+			if err != nil {
+				return err
+			}
+			r.Node = l.cfg.NodeID
+			rows = append(rows, rowOf(&r, count))
+		}
+		return nil
+	})
+	return rows, next, err
+}
+
+// commitSegment puts the segment into the list and takes its rows out of bbolt, at once.
+func (l *Log) commitSegment(s *Segment) error {
+	l.segMu.Lock()
+	defer l.segMu.Unlock()
+	err := l.db.Update(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucketRows).Cursor()
+		for k, _ := c.First(); k != nil && numberOf(k) <= s.Last; k, _ = c.Next() {
+			if err := c.Delete(); err != nil {
+				return err
+			}
+		}
+		return putSegment(tx, s)
+	})
+	if err != nil {
+		return err
+	}
+	l.segments = append(l.segments, *s)
+	l.hot -= s.Rows
+	return nil
+}
+
+// Trim removes the oldest segments that are too old or too big in all, and cells that are
+// too old.
+func (l *Log) Trim() error {
+	keep := l.cfg.Retention().filled()
+	now := l.cfg.Now()
+	if err := l.trimSegments(resource.At(now.Add(-keep.Rows)), keep.Bytes); err != nil {
+		return fmt.Errorf("trim segments: %w", err)
+	}
+	var before [len(bucketCells)]int64
+	for level, age := range [...]time.Duration{keep.Minutes, keep.Hours, keep.Days} {
+		before[level] = now.Add(-age).Unix()
+		bucket := func(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket(bucketCells[level]) }
+		if err := l.trimBucket(bucket, before[level]); err != nil {
+			return fmt.Errorf("trim cells: %w", err)
+		}
+	}
+	if err := l.trimCopies(before); err != nil {
+		return fmt.Errorf("trim copied cells: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) trimSegments(oldest resource.Time, most int64) error {
+	total := l.segmentBytes()
+	l.segMu.Lock()
+	defer l.segMu.Unlock()
+	for len(l.segments) > 0 {
+		s := l.segments[0]
+		if s.To >= oldest && total <= most {
+			return nil
+		}
+		err := l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketSegments).Delete([]byte(s.Name)) })
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(l.path(&s)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		total -= s.Bytes
+		l.segments = slices.Clone(l.segments[1:])
+		l.metrics.removed.Inc()
+	}
+	return nil
+}
+
+// trimBucket removes the cells of a bucket that start before the second, in several
+// transactions, so that none is long.
+func (l *Log) trimBucket(bucket func(*bolt.Tx) *bolt.Bucket, before int64) error {
+	for _, r := range rollup.Expired(before) {
+		for l.hasCell(bucket, r) { // an empty transaction would sync the file too
+			err := l.db.Update(func(tx *bolt.Tx) error {
+				c := bucket(tx).Cursor()
+				removed := 0
+				for k, _ := c.Seek(r[0]); k != nil && string(k) < string(r[1]) && removed < sealBatch; k, _ = c.Seek(r[0]) {
+					if err := c.Delete(); err != nil {
+						return err
+					}
+					removed++
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Log) hasCell(bucket func(*bolt.Tx) *bolt.Bucket, keys [2][]byte) (has bool) {
+	_ = l.db.View(func(tx *bolt.Tx) error { // does not fail
+		if b := bucket(tx); b != nil {
+			k, _ := b.Cursor().Seek(keys[0])
+			has = k != nil && string(k) < string(keys[1])
+		}
+		return nil
+	})
+	return has
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,142 @@
+package node_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	auditchain "github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/node/nodetest"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// TestNode_audit takes the audit log through its sinks over a change of the leader: a file
+// on the leader's disk, and a callback that gets the entries, too.
+func TestNode_audit(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	shared := filepath.Join(t.TempDir(), "callback.jsonl")
+	api := c.Nodes[0].Admin()
+	config, err := json.Marshal(map[string]string{"path": shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Callbacks().Create(t.Context(), nodetest.Fields{"name": "siem", "plugin": "file", "config": json.RawMessage(config)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = api.Settings().Replace(t.Context(), "audit", nodetest.Fields{"value": nodetest.Fields{"sinks": []nodetest.Fields{
+		{"kind": "file", "path": "audit.jsonl"}, {"kind": "callback", "callback": "siem"},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	team := func(name string) {
+		t.Helper()
+		if _, err := api.Teams().Create(t.Context(), nodetest.Fields{"name": name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// told are the names of teams that are in the files' lines.
+	told := func(paths ...string) string {
+		var all []byte
+		for _, p := range paths {
+			b, err := os.ReadFile(p)
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+			all = append(all, b...)
+		}
+		return string(all)
+	}
+	has := func(name string, paths ...string) func() bool {
+		return func() bool { return strings.Contains(told(paths...), `"name":"`+name+`"`) }
+	}
+	var files []string
+	for _, n := range c.Nodes {
+		files = append(files, filepath.Join(n.Dir, "audit.jsonl"))
+	}
+	team("one")
+	c.Await("the first team in the files", func() bool { return has("one", files...)() && has("one", shared)() })
+
+	old := c.Leader()
+	old.Stop()
+	if old == c.Nodes[0] {
+		api = c.Nodes[1].Admin()
+	}
+	team("two")
+	c.Await("the second team in the files", func() bool { return has("two", files...)() && has("two", shared)() })
+	for name, log := range map[string]string{"file": told(files...), "callback": told(shared)} {
+		for n := uint64(1); ; n++ {
+			e, err := api.AuditEntry(t.Context(), n)
+			if err != nil {
+				break
+			}
+			if e.Name != "two" && e.Action != "sign_in" && !strings.Contains(log, e.Hash.String()) {
+				t.Errorf("%s: entry %d (%s %s) was not delivered", name, n, e.Action, e.Name)
+			}
+			if e.Name == "two" {
+				break
+			}
+		}
+	}
+	if v, err := api.VerifyAudit(t.Context()); err != nil || !v.Verified {
+		t.Errorf("verified: got %+v (%v)", v, err)
+	}
+	var b bytes.Buffer
+	if err := api.ExportAudit(t.Context(), nil, &b); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := (&auditchain.Verifier{}).Verify(&b); err != nil || v.Entries == 0 {
+		t.Errorf("export: got %+v (%v)", v, err)
+	}
+}
+
+// TestNode_auditEvents guesses keys: the log tells of it once, with the address, and of who
+// signs in.
+func TestNode_auditEvents(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 1)
+	n := c.Nodes[0]
+	for i := range 200 {
+		n.Do("GET", "/api/v1/teams", fmt.Sprintf("sk-guess-%010d", i), nil)
+	}
+	api := n.Admin()
+	var failed []resource.AuditEntry
+	c.Await("entries of the sign-ins", func() bool {
+		page, err := api.Audit(t.Context(), url.Values{"action": {"sign_in"}})
+		failed = nil
+		admin := false
+		for _, e := range page.Items {
+			if e.Outcome == resource.AuditFailed {
+				failed = append(failed, e)
+			}
+			admin = admin || e.Actor == "master"
+		}
+		return err == nil && len(failed) > 0 && admin
+	})
+	if len(failed) > 2 || failed[0].Address != "127.0.0.1" {
+		t.Errorf("got %+v, want one or two entries from 127.0.0.1", failed)
+	}
+}
+
+func TestNode_signAnchor(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 1)
+	a, ca, err := c.Nodes[0].SignedAnchor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := auditchain.CheckSignature(a, ca); err != nil {
+		t.Error(err)
+	}
+	a.Number++
+	if auditchain.CheckSignature(a, ca) == nil {
+		t.Error("another anchor has the same signature")
+	}
+}

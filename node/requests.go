@@ -1,0 +1,156 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// requests is what the node remembers of the requests that it served and refused.
+type requests struct {
+	rows     *requestlog.Log
+	contents *requestlog.Contents
+	all      *requestlog.Cluster // of all nodes
+}
+
+// stop ends what was started.
+func (r *requests) stop() (err error) {
+	if r.contents != nil {
+		r.contents.Close()
+	}
+	if r.rows != nil {
+		err = r.rows.Close()
+	}
+	return err
+}
+
+// startRequests opens the request log, which follows the journal.
+func (n *Node) startRequests() (err error) {
+	settings := func() *resource.Settings { return n.state.Catalog().Settings() }
+	dir := filepath.Join(n.cfg.DataDir, "requests")
+	n.rows, err = requestlog.Open(requestlog.Config{
+		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Logger: n.log, Registerer: n.registry,
+		Retention: func() requestlog.Retention {
+			s := settings()
+			return requestlog.Retention{Rows: time.Duration(s.RequestLogDays) * 24 * time.Hour, Bytes: s.RequestLogBytes}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	n.contents, err = requestlog.OpenContents(requestlog.ContentsConfig{
+		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Denied: n.contentDenied, Logger: n.log,
+		Age: func() time.Duration { return time.Duration(settings().LogContentDays) * 24 * time.Hour },
+	})
+	if err != nil {
+		return err
+	}
+	n.all = requestlog.NewCluster(requestlog.ClusterConfig{
+		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
+		Nodes: func() (all []requestlog.Node) {
+			for _, m := range n.living() {
+				all = append(all, requestlog.Node{ID: m.ID, Name: m.Name})
+			}
+			return all
+		},
+	})
+	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.wg.Go(func() { n.all.Run(n.ctx) })
+	return nil
+}
+
+// keepContent keeps what a request said.
+func (n *Node) keepContent(s proxy.Said) {
+	c := requestlog.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
+	c.CustomerID, c.Tags = s.Customer, s.Tags
+	if k := s.Who.Key; k != nil {
+		c.KeyID, c.UserID, c.ProjectID = k.ID, k.UserID, k.ProjectID
+	}
+	if t := s.Who.Team; t != nil {
+		c.TeamID = t.ID
+	}
+	if o := s.Who.Organization; o != nil {
+		c.OrganizationID = o.ID
+	}
+	n.contents.Put(c)
+}
+
+// contentDenied says whether contents of these holders may not be kept, by today's records.
+func (n *Node) contentDenied(o *requestlog.Owners) bool {
+	cat := n.state.Catalog()
+	if !cat.Settings().LogContent {
+		return true
+	}
+	policies := make([]*resource.Policy, 0, 8)
+	if r, ok := cat.Organization(o.OrganizationID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := cat.Team(o.TeamID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := cat.Project(o.ProjectID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.User(o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.TeamMember(o.TeamID, o.UserID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Key(o.KeyID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	if r, ok := n.state.Customer(o.CustomerID); ok {
+		policies = append(policies, &r.Policy)
+	}
+	for _, tag := range o.Tags {
+		if r, ok := cat.Tag(tag); ok {
+			policies = append(policies, &r.Policy)
+		}
+	}
+	return slices.ContainsFunc(policies, func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent })
+}
+
+// sealedContent is a resource.Sealed in full: that shows nobody its box.
+type sealedContent struct {
+	DEK         string `json:"dek"`
+	Box         []byte `json:"box"`
+	Fingerprint string `json:"print"`
+}
+
+// contentSealer encrypts contents under the cluster's data keys.
+type contentSealer struct {
+	keys interface {
+		Seal(plaintext secret.Text, kind, id, field string) (*resource.Sealed, error)
+		Open(s *resource.Sealed, kind, id, field string) (secret.Text, error)
+	}
+}
+
+// Seal implements requestlog.Sealer.
+func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
+	sealed, err := s.keys.Seal(secret.New(string(plain)), "request", requestID, "content")
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal((*sealedContent)(sealed))
+}
+
+// Open implements requestlog.Sealer.
+func (s contentSealer) Open(b []byte, requestID string) ([]byte, error) {
+	var sealed sealedContent
+	if err := json.Unmarshal(b, &sealed); err != nil {
+		return nil, fmt.Errorf("read sealed content: %w", err)
+	}
+	text, err := s.keys.Open((*resource.Sealed)(&sealed), "request", requestID, "content")
+	if err != nil {
+		return nil, err
+	}
+	return []byte(text.Reveal()), nil
+}
