@@ -1,4 +1,6 @@
-package main
+// Package cli is the command line over the admin API: a verb for each thing that a node can be
+// asked to do, most of them made of the table of nouns.
+package cli
 
 import (
 	"cmp"
@@ -8,8 +10,9 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"runtime/debug"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,11 +20,32 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 )
 
-// version is the program's; the build sets it.
-var version = ""
+// Config is what the command line works with.
+type Config struct {
+	Version        string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Commands       []*cobra.Command // beside those of this package
+}
+
+// Run runs one command until it ends or an interrupt ends it, and returns its exit status: 0,
+// 1 for a failure, 2 for a command line that makes no sense, or what an ExitError says.
+func Run(args []string, cfg Config) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{version: cfg.Version, stdin: cfg.Stdin, stdout: cfg.Stdout, stderr: cfg.Stderr}
+	root := newRoot(a)
+	root.AddCommand(cfg.Commands...)
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	return a.report(root.ExecuteContext(ctx))
+}
 
 // app is what all commands share.
 type app struct {
+	version        string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
@@ -31,20 +55,23 @@ type app struct {
 	api                 *client.Client
 }
 
-// exitError makes the program exit with a status of its own.
-type exitError struct {
-	code int
-	err  error
+// ExitError makes the program exit with a status of its own.
+type ExitError struct {
+	Code int
+	Err  error
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
+// Error is what the error within says.
+func (e *ExitError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error within.
+func (e *ExitError) Unwrap() error { return e.Err }
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "conclave",
 		Short:         "An LLM gateway made of identical nodes",
-		Version:       programVersion(),
+		Version:       a.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -62,9 +89,6 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(a.nounCommand(n))
 	}
 	root.AddCommand(
-		a.serveCommand(),
-		a.devCommand(),
-		a.mockCommand(),
 		a.clusterCommand(),
 		a.usageCommand(),
 		a.explainCommand(),
@@ -116,8 +140,8 @@ func (a *app) report(err error) int {
 		return 1
 	}
 	fmt.Fprintf(a.stderr, "conclave: %v\n", err)
-	if e, ok := errors.AsType[*exitError](err); ok {
-		return e.code
+	if e, ok := errors.AsType[*ExitError](err); ok {
+		return e.Code
 	}
 	if !a.started {
 		return 2
@@ -131,19 +155,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(a.stdout, "conclave", programVersion())
+			_, err := fmt.Fprintln(a.stdout, "conclave", a.version)
 			return err
 		},
 	}
-}
-
-// programVersion is what the build set, else what Go knows of the module.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "devel"
 }

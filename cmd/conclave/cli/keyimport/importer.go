@@ -1,4 +1,4 @@
-package main
+package keyimport
 
 import (
 	"bufio"
@@ -8,114 +8,46 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/resource"
 )
 
+// MaxBatch bounds the keys of one call.
+const MaxBatch = 10_000
+
 const (
-	maxBatch      = 10_000  // keys of one call
-	maxBatchBytes = 6 << 20 // of its body
+	maxBatchBytes = 6 << 20 // of a call's body
 	importTries   = 5
 )
 
-// importFlags are the flags of key import.
-type importFlags struct {
-	format   string
-	results  string
-	batch    int
-	fromLine int
-	how      client.Bulk
+// Flags say how keys are imported.
+type Flags struct {
+	Format   string // of the file, as Open takes it
+	Batch    int    // keys that are created at once, up to MaxBatch
+	FromLine int    // of the file, the first to be read
+	How      client.Bulk
 }
 
-func (a *app) keyImport(fields []field) *cobra.Command {
-	var f importFlags
-	cmd := &cobra.Command{
-		Use:   "import FILE",
-		Short: "Create the keys of a file of JSON lines or CSV",
-		Long: `Create the keys of a file: one JSON object a line, as "key create -f" takes it, or CSV whose
-first line names the columns as the flags of "key create" (lists have ; between their items).
-FILE may be - for standard input.
-
-The ids and secrets of the keys are written as JSON lines to standard output, or to the file of
---results, as soon as the keys are there. Keys are created in batches, all of one or none.
-An import that stops says at which line; --from-line goes on there.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.importKeys(cmd.Context(), args[0], fields, f) },
-	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.format, "format", "", "jsonl or csv (default: by the file's name)")
-	fl.StringVar(&f.results, "results", "", "write ids and secrets to this new file instead of standard output")
-	fl.IntVar(&f.batch, "batch", 1000, "keys that are created at once, up to 10000")
-	fl.IntVar(&f.fromLine, "from-line", 1, "begin with this line of the file")
-	fl.BoolVar(&f.how.SkipExisting, "skip-existing", false, "pass over keys whose name is there already")
-	fl.BoolVar(&f.how.DryRun, "dry-run", false, "check all keys and create none")
-	return cmd
-}
-
-func (a *app) importKeys(ctx context.Context, path string, fields []field, f importFlags) (err error) {
-	if f.batch < 1 || f.batch > maxBatch {
-		return &exitError{code: 2, err: fmt.Errorf("--batch %d is not between 1 and %d", f.batch, maxBatch)}
-	}
-	in, size, err := a.openInput(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }() // it was only read
-	records, err := openRecords(in, path, f.format, fields)
-	if err != nil {
-		return err
-	}
-	out, err := a.openResults(f.results)
-	if err != nil {
-		return err
-	}
-	im := &importer{api: a.client(), flags: f, records: records, size: size, out: bufio.NewWriter(out), bar: newProgressBar(a.stderr)}
-	err = im.run(ctx)
+// Run creates the keys of records and writes their ids and secrets to out, as soon as they
+// are there. It tells people on progress how far it is. Size is that of the whole file in
+// bytes, -1 if nobody knows it.
+func Run(ctx context.Context, api *client.Client, f Flags, records Records, size int64, out, progress io.Writer) error {
+	im := &importer{api: api, flags: f, records: records, size: size, out: bufio.NewWriter(out), bar: newProgressBar(progress)}
+	err := im.run(ctx)
 	im.bar.clear()
-	im.tell(a.stderr, err)
-	return errors.Join(err, out.Close())
+	im.tell(progress, err)
+	return err
 }
-
-// openInput opens a file; size is -1 if nobody knows it.
-func (a *app) openInput(path string) (io.ReadCloser, int64, error) {
-	if path == "-" {
-		return io.NopCloser(a.stdin), -1, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := f.Stat()
-	if err != nil || !info.Mode().IsRegular() {
-		return f, -1, err
-	}
-	return f, info.Size(), nil
-}
-
-func (a *app) openResults(path string) (io.WriteCloser, error) {
-	if path == "" {
-		return keepOpen{a.stdout}, nil
-	}
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // it holds secrets
-}
-
-// keepOpen is standard output, which is not ours to close.
-type keepOpen struct{ io.Writer }
-
-func (keepOpen) Close() error { return nil }
 
 // importer reads a file and creates its keys batch by batch.
 type importer struct {
 	api     *client.Client
-	flags   importFlags
-	records recordFile
+	flags   Flags
+	records Records
 	size    int64
 	out     *bufio.Writer
 	bar     *progressBar
@@ -130,22 +62,22 @@ type importer struct {
 }
 
 func (im *importer) run(ctx context.Context) error {
-	im.resume = im.flags.fromLine
+	im.resume = im.flags.FromLine
 	for {
-		doc, line, err := im.records.next()
+		doc, line, err := im.records.Next()
 		if errors.Is(err, io.EOF) {
 			return im.send(ctx)
 		}
 		if err != nil {
 			return errors.Join(im.send(ctx), fmt.Errorf("line %d: %w", line, err))
 		}
-		if line < im.flags.fromLine {
+		if line < im.flags.FromLine {
 			continue
 		}
 		if err := im.add(doc, line); err != nil {
 			return fmt.Errorf("line %d: %w", line, err)
 		}
-		if len(im.batch) < im.flags.batch && im.bytes < maxBatchBytes {
+		if len(im.batch) < im.flags.Batch && im.bytes < maxBatchBytes {
 			continue
 		}
 		if err := im.send(ctx); err != nil {
@@ -202,7 +134,7 @@ func (im *importer) send(ctx context.Context) error {
 	}
 	enc := json.NewEncoder(im.out)
 	for _, m := range made.Items {
-		if im.flags.how.DryRun || m.Skipped {
+		if im.flags.How.DryRun || m.Skipped {
 			continue
 		}
 		if err := enc.Encode(m); err != nil {
@@ -223,12 +155,12 @@ func (im *importer) send(ctx context.Context) error {
 // try sends the batch until its outcome is known. When it is sent again, keys that are there
 // with the secrets of the batch are those of the try before.
 func (im *importer) try(ctx context.Context) (client.MadeKeys, error) {
-	made, err := im.api.CreateKeys(ctx, im.batch, im.flags.how)
+	made, err := im.api.CreateKeys(ctx, im.batch, im.flags.How)
 	for try := 1; err != nil && try < importTries && passes(ctx, err); try++ {
 		if err := pause(ctx, time.Second<<(try-1)); err != nil {
 			return made, err
 		}
-		how := im.flags.how
+		how := im.flags.How
 		how.SkipExisting = true
 		if made, err = im.api.CreateKeys(ctx, im.batch, how); err == nil {
 			err = im.own(&made)
@@ -247,7 +179,7 @@ func (im *importer) own(made *client.MadeKeys) error {
 			m.Skipped, m.Secret = false, im.secrets[i]
 			made.Skipped--
 			made.Created++
-		case !im.flags.how.SkipExisting:
+		case !im.flags.How.SkipExisting:
 			return fmt.Errorf("line %d: a key named %q exists already", im.lines[i], m.Name)
 		}
 	}
@@ -294,14 +226,14 @@ func (im *importer) atLine(err error) error {
 func (im *importer) show() {
 	part := -1.0
 	if im.size > 0 {
-		part = float64(im.records.read()) / float64(im.size)
+		part = float64(im.records.Taken()) / float64(im.size)
 	}
 	im.bar.show(part, im.counts())
 }
 
 func (im *importer) counts() string {
 	verb := "created"
-	if im.flags.how.DryRun {
+	if im.flags.How.DryRun {
 		verb = "checked"
 	}
 	text := fmt.Sprintf("%d keys %s", im.created, verb)
@@ -315,7 +247,7 @@ func (im *importer) counts() string {
 func (im *importer) tell(w io.Writer, err error) {
 	took := im.bar.now().Sub(im.bar.start)
 	fmt.Fprintf(w, "%s in %s\n", im.counts(), took.Round(time.Millisecond))
-	if err != nil && !im.flags.how.DryRun {
+	if err != nil && !im.flags.How.DryRun {
 		fmt.Fprintf(w, "stopped: nothing of line %d and after it was imported; go on with --from-line %d\n", im.resume, im.resume)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package keyimport
 
 import (
 	"bytes"
@@ -27,27 +27,4 @@ func TestProgressBar(t *testing.T) {
 	if got, want := b.String(), "\r30 keys\x1b[K\r\x1b[K"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-}
-
-func FuzzRecords(f *testing.F) {
-	f.Add([]byte("name,rpm,model\na,1,x;y\n"), "csv")
-	f.Add([]byte("{\"name\":\"a\"}\n\n{}\n"), "jsonl")
-	f.Add([]byte("\xef\xbb\xbfname\n\"a\nb\"\n"), "csv")
-	f.Fuzz(func(t *testing.T, b []byte, format string) {
-		r, err := openRecords(bytes.NewReader(b), "", format, keyFields)
-		if err != nil {
-			return
-		}
-		last := 0
-		for {
-			doc, line, err := r.next()
-			if err != nil {
-				return
-			}
-			if doc == nil || line <= last {
-				t.Fatalf("got %v at line %d after %d", doc, line, last)
-			}
-			last = line
-		}
-	})
 }

@@ -1,4 +1,6 @@
-package main
+// Package keyimport creates the keys of a file: it reads JSON lines or CSV, sends the keys in
+// batches and tells how far it is.
+package keyimport
 
 import (
 	"bufio"
@@ -17,16 +19,26 @@ import (
 // maxLine bounds one line of a file of records.
 const maxLine = 1 << 20
 
-// recordFile reads one document after the other.
-type recordFile interface {
-	// next returns the next document with the number of its line, io.EOF after the last.
-	next() (doc map[string]any, line int, err error)
-	// read is how many bytes have been taken in.
-	read() int64
+// Records reads one document after the other.
+type Records interface {
+	// Next returns the next document with the number of its line, io.EOF after the last.
+	Next() (doc map[string]any, line int, err error)
+	// Taken is how many bytes have been taken in.
+	Taken() int64
 }
 
-// openRecords reads CSV from a file that is called so, or is to be, else JSON lines.
-func openRecords(r io.Reader, path, format string, fields []field) (recordFile, error) {
+// Column puts a cell of a CSV file into the document of its row.
+type Column func(doc map[string]any, cell string) error
+
+// Table says what the documents of a CSV file are made of.
+type Table struct {
+	Columns map[string]Column              // by the names that the first line may have
+	Finish  func(doc map[string]any) error // is called for each row, after its cells
+}
+
+// Open reads CSV from a file that is called so, or is to be, else JSON lines. The format is
+// jsonl, csv or "".
+func Open(r io.Reader, path, format string, csv Table) (Records, error) {
 	if format == "" {
 		format = "jsonl"
 		if strings.EqualFold(filepath.Ext(path), ".csv") {
@@ -40,7 +52,7 @@ func openRecords(r io.Reader, path, format string, fields []field) (recordFile, 
 		s.Buffer(make([]byte, 64<<10), maxLine)
 		return &lines{counted: in, s: s}, nil
 	case "csv":
-		return newTable(in, fields)
+		return newTable(in, csv)
 	default:
 		return nil, fmt.Errorf("format %q is not one of jsonl, csv", format)
 	}
@@ -58,7 +70,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *counted) read() int64 { return c.n }
+func (c *counted) Taken() int64 { return c.n }
 
 // lines is a file with one JSON object a line.
 type lines struct {
@@ -67,7 +79,7 @@ type lines struct {
 	line int
 }
 
-func (l *lines) next() (map[string]any, int, error) {
+func (l *lines) Next() (map[string]any, int, error) {
 	for l.s.Scan() {
 		l.line++
 		text := bytes.TrimSpace(l.s.Bytes())
@@ -93,43 +105,33 @@ func (l *lines) next() (map[string]any, int, error) {
 	return nil, l.line, io.EOF
 }
 
-// table is a CSV file whose first line names the columns by the flags or the members that
-// they set.
+// table is a CSV file whose first line names the columns.
 type table struct {
 	*counted
 	r       *csv.Reader
-	columns []field
+	columns []Column
+	finish  func(doc map[string]any) error
 }
 
-func newTable(in *counted, fields []field) (*table, error) {
-	t := &table{counted: in, r: csv.NewReader(in)}
+func newTable(in *counted, of Table) (*table, error) {
+	t := &table{counted: in, r: csv.NewReader(in), finish: of.Finish}
 	t.r.ReuseRecord = true
 	head, err := t.r.Read()
 	if err != nil {
 		return nil, fmt.Errorf("read the line with the columns' names: %w", err)
 	}
-	known := map[string]field{"name": {path: "name"}, "id": {path: "id"}, "expires_at": {path: "expires_at"}, "blocked": {path: "blocked", form: asJSON}}
-	for _, fd := range fields {
-		if fd.form == asSecret { // a file:PATH in a file of others would read a file of ours
-			fd.form = asText
-		}
-		if fd.form != asExpiry { // which has a path that is taken as it is
-			known[fd.path] = fd
-		}
-		known[fd.flag] = fd
-	}
 	for i, name := range head {
 		name = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(name, "\ufeff")))
-		fd, ok := known[name]
+		set, ok := of.Columns[name]
 		if !ok {
-			return nil, fmt.Errorf("column %d: %q is not one of %s", i+1, name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return nil, fmt.Errorf("column %d: %q is not one of %s", i+1, name, strings.Join(slices.Sorted(maps.Keys(of.Columns)), ", "))
 		}
-		t.columns = append(t.columns, fd)
+		t.columns = append(t.columns, set)
 	}
 	return t, nil
 }
 
-func (t *table) next() (map[string]any, int, error) {
+func (t *table) Next() (map[string]any, int, error) {
 	row, err := t.r.Read()
 	if err != nil {
 		if e, ok := errors.AsType[*csv.ParseError](err); ok {
@@ -144,30 +146,9 @@ func (t *table) next() (map[string]any, int, error) {
 		if cell == "" {
 			continue
 		}
-		v, err := cellValue(t.columns[i], cell)
-		if err != nil {
+		if err := t.columns[i](doc, cell); err != nil {
 			return nil, line, fmt.Errorf("column %d: %w", i+1, err)
 		}
-		put(doc, t.columns[i].path, v)
 	}
-	return doc, line, budgetFlags(doc)
-}
-
-// cellValue reads a cell as the flag would be.
-func cellValue(fd field, cell string) (any, error) {
-	switch fd.form {
-	case asNumber:
-		return json.Number(cell), checkNumber(cell)
-	case asList:
-		return splitAll([]string{strings.ReplaceAll(cell, ";", ",")}), nil
-	case asJSON, asBool:
-		if !json.Valid([]byte(cell)) {
-			return nil, fmt.Errorf("%q is not JSON", cell)
-		}
-		return json.RawMessage(cell), nil
-	case asExpiry:
-		return expiry(cell)
-	default:
-		return cell, nil
-	}
+	return doc, line, t.finish(doc)
 }

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -145,7 +145,7 @@ func (a *app) updateCommand(n noun) *cobra.Command {
 				return err
 			}
 			if len(patch) == 0 {
-				return &exitError{code: 2, err: errors.New("nothing to change; see --help for the flags")}
+				return &ExitError{Code: 2, Err: errors.New("nothing to change; see --help for the flags")}
 			}
 			if err := budgetFlags(patch); err != nil {
 				return err

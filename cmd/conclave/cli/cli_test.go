@@ -1,4 +1,4 @@
-package main
+package cli_test
 
 import (
 	"os"
@@ -7,10 +7,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"conclave": main})
+	testscript.Main(m, map[string]func(){"conclave": func() {
+		os.Exit(cli.Run(os.Args[1:], cli.Config{Version: "test", Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
+	}})
 }
 
 func TestScripts(t *testing.T) {
@@ -26,22 +29,4 @@ func TestScripts(t *testing.T) {
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
-}
-
-func TestGCPercent(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		live uint64
-		want int
-	}{
-		{"empty", 0, 400},
-		{"few keys", 6 << 20, 400},
-		{"some keys", 12 << 20, 200},
-		{"a million keys", 400 << 20, 100},
-	} {
-		if got := gcPercent(tt.live); got != tt.want {
-			t.Errorf("%s: gcPercent(%d) = %d, want %d", tt.name, tt.live, got, tt.want)
-		}
-	}
 }

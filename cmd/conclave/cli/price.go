@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -72,7 +72,7 @@ func (a *app) priceShow() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			provider, model, ok := strings.Cut(args[0], "/")
 			if !ok {
-				return &exitError{code: 2, err: fmt.Errorf("%q is not PROVIDER/MODEL", args[0])}
+				return &ExitError{Code: 2, Err: fmt.Errorf("%q is not PROVIDER/MODEL", args[0])}
 			}
 			row, err := a.client().Price(cmd.Context(), provider, model)
 			if err != nil {
