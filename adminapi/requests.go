@@ -163,7 +163,8 @@ func (s *Server) registerRequests() {
 	if s.cfg.Requests == nil {
 		s.cfg.Requests = noRequests{}
 	}
-	s.spend = spend.New(spend.Config{Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now,
+	s.spend = spend.New(spend.Config{
+		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now,
 		KeyByHash: func(h resource.Hash) (*resource.Key, bool) { return s.cfg.State.KeyByHash(h) },
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)

@@ -32,7 +32,7 @@ type (
 	}
 )
 
-// The commands on each kind.
+// PutOrganization and those after it are the commands on each kind.
 type (
 	PutOrganization    = PutHolder[resource.Organization, *resource.Organization]
 	BlockOrganization  = BlockHolder[resource.Organization, *resource.Organization]

@@ -123,7 +123,7 @@ func (k *Key) Validate() error {
 	default:
 		return invalidf("role", "%q is not one of \"\", proxy_admin, proxy_admin_viewer", k.Role)
 	}
-	return k.Policy.validate()
+	return k.validate()
 }
 
 // ExpiredAt says whether the key has expired at the time.
