@@ -1,4 +1,5 @@
-package litellm
+// Package costs is LiteLLM's paths for the map of costs, its download, discounts and margins.
+package costs
 
 import (
 	"encoding/json"
@@ -8,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -18,28 +21,45 @@ const (
 	settingAdjustments = "price_adjustments"
 )
 
-func (a *API) priceRoutes() []Route {
+// Config says what the paths work on. No field may be zero.
+type Config struct {
+	Records *records.Records
+	State   State
+	Prices  *prices.Prices
+	Now     func() time.Time
+}
+
+// State reads the settings. *fsm.FSM implements it.
+type State interface {
+	Catalog() *resource.Catalog
+}
+
+type api struct{ cfg Config }
+
+// Routes lists the paths.
+func Routes(cfg Config) []wire.Route {
+	a := &api{cfg}
 	const schedule = "/schedule/model_cost_map_reload"
-	return []Route{
-		{"litellm-cost-map-source", http.MethodGet, "/model/cost_map/source", a.costMapSource},
-		{"litellm-cost-map-reload", http.MethodPost, "/reload/model_cost_map", a.costMapReload},
-		{"litellm-cost-map-schedule", http.MethodPost, schedule, a.costMapSchedule},
-		{"litellm-cost-map-unschedule", http.MethodDelete, schedule, a.costMapUnschedule},
-		{"litellm-cost-map-schedule-status", http.MethodGet, schedule + "/status", a.costMapStatus},
-		{"litellm-discounts", http.MethodGet, "/config/cost_discount_config", a.discounts},
-		{"litellm-discounts-update", http.MethodPatch, "/config/cost_discount_config", a.discountsUpdate},
-		{"litellm-margins", http.MethodGet, "/config/cost_margin_config", a.margins},
-		{"litellm-margins-update", http.MethodPatch, "/config/cost_margin_config", a.marginsUpdate},
+	return []wire.Route{
+		{ID: "litellm-cost-map-source", Method: http.MethodGet, Pattern: "/model/cost_map/source", Handler: a.costMapSource},
+		{ID: "litellm-cost-map-reload", Method: http.MethodPost, Pattern: "/reload/model_cost_map", Handler: a.costMapReload},
+		{ID: "litellm-cost-map-schedule", Method: http.MethodPost, Pattern: schedule, Handler: a.costMapSchedule},
+		{ID: "litellm-cost-map-unschedule", Method: http.MethodDelete, Pattern: schedule, Handler: a.costMapUnschedule},
+		{ID: "litellm-cost-map-schedule-status", Method: http.MethodGet, Pattern: schedule + "/status", Handler: a.costMapStatus},
+		{ID: "litellm-discounts", Method: http.MethodGet, Pattern: "/config/cost_discount_config", Handler: a.discounts},
+		{ID: "litellm-discounts-update", Method: http.MethodPatch, Pattern: "/config/cost_discount_config", Handler: a.discountsUpdate},
+		{ID: "litellm-margins", Method: http.MethodGet, Pattern: "/config/cost_margin_config", Handler: a.margins},
+		{ID: "litellm-margins-update", Method: http.MethodPatch, Pattern: "/config/cost_margin_config", Handler: a.marginsUpdate},
 	}
 }
 
-func (a *API) costMapSource(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+func (a *api) costMapSource(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	s := a.cfg.Prices.Source()
 	source := "local"
 	if s.Imported > 0 {
 		source = "remote"
 	}
-	return answer(w, records.Written{}, map[string]any{
+	return wire.Answer(w, records.Written{}, map[string]any{
 		"source": source, "url": nullable(s.Source), "is_env_forced": false, "fallback_reason": nil,
 		"model_count": s.BuiltIn + s.Imported, "held": s.Held,
 	})
@@ -53,51 +73,51 @@ func nullable(s string) any {
 }
 
 // costMapReload downloads prices from where the setting says.
-func (a *API) costMapReload(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) costMapReload(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	diff, wr, err := a.cfg.Prices.Sync(r.Context(), by)
 	if err != nil {
 		return err
 	}
 	s := a.cfg.Prices.Source()
-	return answer(w, wr, map[string]any{
+	return wire.Answer(w, wr, map[string]any{
 		"status": "success", "message": "Price data reloaded successfully! " + strconv.Itoa(s.Imported) + " models updated.",
 		"models_count": s.Imported, "held": diff.Held, "timestamp": a.cfg.Now().UTC().Format(time.RFC3339),
 	})
 }
 
 // costMapSchedule sets how often prices are downloaded; where from must be set already.
-func (a *API) costMapSchedule(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) costMapSchedule(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	hours, err := strconv.Atoi(r.URL.Query().Get("hours"))
 	if err != nil || hours < 1 || hours > 365*24 {
-		return invalid("hours", "is not a number of hours, at least 1")
+		return wire.Invalid("hours", "is not a number of hours, at least 1")
 	}
 	sync := a.cfg.State.Catalog().Settings().PriceSync
 	if sync.URL == "" {
-		return invalid("price_sync", "the setting names no url to download from; set it first")
+		return wire.Invalid("price_sync", "the setting names no url to download from; set it first")
 	}
 	wr, err := a.setSync(r, by, map[string]any{"url": sync.URL, "apply": sync.Apply, "every": strconv.Itoa(hours) + "h"})
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{
+	return wire.Answer(w, wr, map[string]any{
 		"status": "success", "message": "Price data reload scheduled for every " + strconv.Itoa(hours) + " hours",
 		"interval_hours": hours, "timestamp": a.cfg.Now().UTC().Format(time.RFC3339),
 	})
 }
 
-func (a *API) costMapUnschedule(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) costMapUnschedule(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	sync := a.cfg.State.Catalog().Settings().PriceSync
 	if sync.Every == 0 {
-		return answer(w, records.Written{}, map[string]any{"status": "success", "message": "No reload was scheduled"})
+		return wire.Answer(w, records.Written{}, map[string]any{"status": "success", "message": "No reload was scheduled"})
 	}
 	wr, err := a.setSync(r, by, map[string]any{"url": sync.URL, "apply": sync.Apply})
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"status": "success", "message": "Scheduled reload was canceled"})
+	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Scheduled reload was canceled"})
 }
 
-func (a *API) costMapStatus(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+func (a *api) costMapStatus(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	sync := a.cfg.State.Catalog().Settings().PriceSync
 	out := map[string]any{"scheduled": false, "interval_hours": nil, "last_run": nil, "next_run": nil}
 	if t := a.cfg.State.Catalog().Prices(); t != nil && t.At != 0 {
@@ -107,14 +127,14 @@ func (a *API) costMapStatus(w http.ResponseWriter, _ *http.Request, _ records.Ca
 		out["scheduled"], out["interval_hours"] = true, sync.Every.Hours()
 		out["next_run"] = next.UTC().Format(time.RFC3339)
 	}
-	return answer(w, records.Written{}, out)
+	return wire.Answer(w, records.Written{}, out)
 }
 
-func (a *API) setSync(r *http.Request, by records.Caller, value map[string]any) (records.Written, error) {
+func (a *api) setSync(r *http.Request, by records.Caller, value map[string]any) (records.Written, error) {
 	return a.setSetting(r, by, settingSync, value)
 }
 
-func (a *API) setSetting(r *http.Request, by records.Caller, name string, value any) (records.Written, error) {
+func (a *api) setSetting(r *http.Request, by records.Caller, name string, value any) (records.Written, error) {
 	doc := records.Document{}
 	if err := doc.Set("value", value); err != nil {
 		return records.Written{}, err
@@ -126,11 +146,11 @@ func (a *API) setSetting(r *http.Request, by records.Caller, name string, value 
 // global is LiteLLM's name for all providers that have no margin of their own.
 const global = "global"
 
-func (a *API) discounts(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, map[string]any{"values": a.discountValues()})
+func (a *api) discounts(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return wire.Answer(w, records.Written{}, map[string]any{"values": a.discountValues()})
 }
 
-func (a *API) discountValues() map[string]resource.PPM {
+func (a *api) discountValues() map[string]resource.PPM {
 	values := map[string]resource.PPM{}
 	for name, adjust := range a.cfg.State.Catalog().Settings().PriceAdjustments {
 		if adjust.Discount != 0 {
@@ -155,8 +175,8 @@ func ourName(provider string) string {
 }
 
 // discountsUpdate puts all discounts in the place of those there are; margins stay.
-func (a *API) discountsUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) discountsUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -164,7 +184,7 @@ func (a *API) discountsUpdate(w http.ResponseWriter, r *http.Request, by records
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		adjust := next[ourName(name)]
 		if err := json.Unmarshal(in[name], &adjust.Discount); err != nil {
-			return invalid(name, "is not a discount between 0 and 1")
+			return wire.Invalid(name, "is not a discount between 0 and 1")
 		}
 		next[ourName(name)] = adjust
 	}
@@ -172,14 +192,14 @@ func (a *API) discountsUpdate(w http.ResponseWriter, r *http.Request, by records
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"status": "success", "message": "Cost discount configuration updated successfully", "values": a.discountValues()})
+	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Cost discount configuration updated successfully", "values": a.discountValues()})
 }
 
-func (a *API) margins(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, map[string]any{"values": a.marginValues()})
+func (a *api) margins(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return wire.Answer(w, records.Written{}, map[string]any{"values": a.marginValues()})
 }
 
-func (a *API) marginValues() map[string]any {
+func (a *api) marginValues() map[string]any {
 	values := map[string]any{}
 	for name, adjust := range a.cfg.State.Catalog().Settings().PriceAdjustments {
 		switch {
@@ -193,8 +213,8 @@ func (a *API) marginValues() map[string]any {
 }
 
 // marginsUpdate puts all margins in the place of those there are; discounts stay.
-func (a *API) marginsUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) marginsUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -207,7 +227,7 @@ func (a *API) marginsUpdate(w http.ResponseWriter, r *http.Request, by records.C
 		}
 		if json.Unmarshal(in[name], &both.Percentage) != nil {
 			if err := json.Unmarshal(in[name], &both); err != nil {
-				return invalid(name, "is neither a margin nor an object with percentage and fixed_amount")
+				return wire.Invalid(name, "is neither a margin nor an object with percentage and fixed_amount")
 			}
 		}
 		adjust.Margin, adjust.Fixed = both.Percentage, both.Fixed
@@ -217,11 +237,11 @@ func (a *API) marginsUpdate(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"status": "success", "message": "Cost margin configuration updated successfully", "values": a.marginValues()})
+	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Cost margin configuration updated successfully", "values": a.marginValues()})
 }
 
 // adjustments are a copy of those there are, each changed, without those that say nothing.
-func (a *API) adjustments(change func(*resource.Adjustment)) resource.Adjustments {
+func (a *api) adjustments(change func(*resource.Adjustment)) resource.Adjustments {
 	next := resource.Adjustments{}
 	for name, adjust := range a.cfg.State.Catalog().Settings().PriceAdjustments {
 		change(&adjust)

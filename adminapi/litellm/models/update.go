@@ -1,4 +1,4 @@
-package litellm
+package models
 
 import (
 	"encoding/json"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -21,7 +22,7 @@ func modelNotFound(status int, id string) error {
 }
 
 // writable finds a deployment that the API may change.
-func (a *API) writable(by records.Caller, id string, status int) (*resource.Deployment, error) {
+func (a *api) writable(by records.Caller, id string, status int) (*resource.Deployment, error) {
 	d, err := a.cfg.Records.Deployments.Writable(by, id)
 	if errors.Is(err, resource.ErrNotFound) {
 		return nil, modelNotFound(status, id)
@@ -30,8 +31,8 @@ func (a *API) writable(by records.Caller, id string, status int) (*resource.Depl
 }
 
 // modelUpdate changes a deployment, and with model_name which model it serves.
-func (a *API) modelUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) modelUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func (a *API) modelUpdate(w http.ResponseWriter, r *http.Request, by records.Cal
 	}
 	if id == "" {
 		if err := json.Unmarshal(info["id"], &id); err != nil {
-			return invalid("model_info.id", "is missing")
+			return wire.Invalid("model_info.id", "is missing")
 		}
 	}
 	d, err := a.writable(by, id, status)
@@ -86,7 +87,7 @@ func updateDoc(d *resource.Deployment, params, info records.Document) (records.D
 }
 
 // patchModel commits an update; a new name moves the deployment.
-func (a *API) patchModel(w http.ResponseWriter, r *http.Request, by records.Caller, d *resource.Deployment, name string, patch records.Document) error {
+func (a *api) patchModel(w http.ResponseWriter, r *http.Request, by records.Caller, d *resource.Deployment, name string, patch records.Document) error {
 	old, _ := a.cfg.State.Catalog().ModelByID(d.ModelID)
 	if name != "" && name != old.Name {
 		to, err := a.modelNamed(r, by, old, name)
@@ -107,12 +108,12 @@ func (a *API) patchModel(w http.ResponseWriter, r *http.Request, by records.Call
 		}
 	}
 	m, _ := a.cfg.State.Catalog().ModelByID(d.ModelID)
-	return answer(w, wr, a.modelRow(m, d))
+	return wire.Answer(w, wr, a.modelRow(m, d))
 }
 
 // modelNamed finds the model with the name, renames the one that loses its only deployment,
 // or makes one.
-func (a *API) modelNamed(r *http.Request, by records.Caller, old *resource.Model, name string) (*resource.Model, error) {
+func (a *api) modelNamed(r *http.Request, by records.Caller, old *resource.Model, name string) (*resource.Model, error) {
 	if m, ok := a.cfg.State.Catalog().Model(name); ok {
 		return m, nil
 	}
@@ -129,9 +130,9 @@ func (a *API) modelNamed(r *http.Request, by records.Caller, old *resource.Model
 }
 
 // modelBlock takes a deployment out, or puts it back.
-func (a *API) modelBlock(state client.BlockState) Handler {
+func (a *api) modelBlock(state client.BlockState) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		in, err := readBody(r)
+		in, err := wire.ReadBody(r)
 		if err != nil {
 			return err
 		}

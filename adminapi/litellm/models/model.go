@@ -1,4 +1,4 @@
-package litellm
+package models
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
@@ -21,8 +22,8 @@ var renamedParams = map[string]string{ //nolint:gosec // names of fields, no sec
 	"weight": "weight", "order": "order",
 }
 
-func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,7 @@ func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller
 		}
 	}
 	if name == "" {
-		return invalid("model_name", "is missing")
+		return wire.Invalid("model_name", "is missing")
 	}
 	dep, err := deploymentDoc(params, info)
 	if err != nil {
@@ -48,7 +49,7 @@ func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller
 		if err != nil {
 			return err
 		}
-		return answer(w, wr, a.modelRow(m, d))
+		return wire.Answer(w, wr, a.modelRow(m, d))
 	}
 	doc := records.Document{}
 	if err := doc.Set("name", name); err != nil {
@@ -62,14 +63,14 @@ func (a *API) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller
 		return err
 	}
 	for _, d := range a.cfg.State.Catalog().Deployments(m.ID) {
-		return answer(w, wr, a.modelRow(m, d))
+		return wire.Answer(w, wr, a.modelRow(m, d))
 	}
-	return answer(w, wr, map[string]any{"model_name": m.Name})
+	return wire.Answer(w, wr, map[string]any{"model_name": m.Name})
 }
 
 // modelDelete deletes a deployment, and its model with the last one.
-func (a *API) modelDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) modelDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -85,11 +86,11 @@ func (a *API) modelDelete(w http.ResponseWriter, r *http.Request, by records.Cal
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"message": "Model: " + d.ID + " deleted successfully"})
+	return wire.Answer(w, wr, map[string]any{"message": "Model: " + d.ID + " deleted successfully"})
 }
 
 // deleteDeployment deletes a deployment, or the model whose last one it is.
-func (a *API) deleteDeployment(ctx context.Context, by records.Caller, d *resource.Deployment) (records.Written, error) {
+func (a *api) deleteDeployment(ctx context.Context, by records.Caller, d *resource.Deployment) (records.Written, error) {
 	m, ok := a.cfg.State.Catalog().ModelByID(d.ModelID)
 	if ok && m.Owner == resource.OwnerAPI && len(a.cfg.State.Catalog().Deployments(m.ID)) == 1 {
 		return a.cfg.Records.Models.Delete(ctx, by, m.ID)
@@ -97,7 +98,7 @@ func (a *API) deleteDeployment(ctx context.Context, by records.Caller, d *resour
 	return a.cfg.Records.Deployments.Delete(ctx, by, d.ID)
 }
 
-func (a *API) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	only := r.URL.Query().Get("litellm_model_id")
 	data := []map[string]any{}
 	cat := a.cfg.State.Catalog()
@@ -111,7 +112,7 @@ func (a *API) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller
 	if only != "" && len(data) == 0 {
 		return modelNotFound(http.StatusBadRequest, only)
 	}
-	return answer(w, records.Written{}, map[string]any{"data": data})
+	return wire.Answer(w, records.Written{}, map[string]any{"data": data})
 }
 
 // deploymentDoc turns litellm_params and model_info into the document of a deployment.
@@ -133,7 +134,7 @@ func deploymentDoc(params, info records.Document) (records.Document, error) {
 		}
 	}
 	if strings.HasPrefix(string(out["api_key"]), `"os.environ/`) {
-		return nil, invalid("litellm_params.api_key", "give the secret itself; a node's environment is not read for a request")
+		return nil, wire.Invalid("litellm_params.api_key", "give the secret itself; a node's environment is not read for a request")
 	}
 	for _, move := range []func(params, out records.Document) error{moveLimits, movePrice, moveTimeout} {
 		if err := move(params, out); err != nil {
@@ -164,7 +165,7 @@ func upstreamOf(params records.Document) (provider, model string, err error) {
 	}
 	provider, model, ok := strings.Cut(model, "/")
 	if !ok {
-		return "", "", invalid("litellm_params.model", "does not name the provider; write it as openai/gpt-4o")
+		return "", "", wire.Invalid("litellm_params.model", "does not name the provider; write it as openai/gpt-4o")
 	}
 	return provider, model, nil
 }
@@ -217,7 +218,7 @@ func moveInfo(info, out records.Document) error {
 }
 
 // modelRow writes a deployment as LiteLLM's row.
-func (a *API) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
+func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
 	upstream := d.Upstream
 	if upstream == "" {
 		upstream = m.Name
@@ -244,7 +245,7 @@ func (a *API) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 	row := map[string]any{
 		"model_name": m.Name, "model_id": d.ID, "litellm_params": params, "model_info": info, "blocked": d.Blocked,
 	}
-	stamps(row, &d.Meta)
+	wire.Stamps(row, &d.Meta)
 	return row
 }
 

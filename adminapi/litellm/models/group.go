@@ -1,4 +1,4 @@
-package litellm
+package models
 
 import (
 	"encoding/json"
@@ -6,45 +6,46 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // modelPages lists deployments page by page.
-func (a *API) modelPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	q := r.URL.Query()
 	rows := []map[string]any{}
 	cat := a.cfg.State.Catalog()
 	for _, m := range cat.Tables().Models {
-		if !isOr(q.Get("model"), m.Name) || !strings.Contains(strings.ToLower(m.Name), strings.ToLower(q.Get("search"))) {
+		if !wire.Selects(q.Get("model"), m.Name) || !strings.Contains(strings.ToLower(m.Name), strings.ToLower(q.Get("search"))) {
 			continue
 		}
 		for _, d := range cat.Deployments(m.ID) {
-			if isOr(q.Get("modelId"), d.ID) {
+			if wire.Selects(q.Get("modelId"), d.ID) {
 				rows = append(rows, a.modelRow(m, d))
 			}
 		}
 	}
-	page, pages, from, to, err := pageOf(q, "size", 50, len(rows))
+	page, pages, from, to, err := wire.PageOf(q, "size", 50, len(rows))
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, map[string]any{
+	return wire.Answer(w, records.Written{}, map[string]any{
 		"data": rows[from:to], "total_count": len(rows), "current_page": page, "total_pages": pages, "size": to - from,
 	})
 }
 
 // modelGroups shows each name that clients ask for, with what its deployments have together.
-func (a *API) modelGroups(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelGroups(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	only := r.URL.Query().Get("model_group")
 	groups := []map[string]any{}
 	cat := a.cfg.State.Catalog()
 	for _, m := range cat.Tables().Models {
-		if all := cat.Deployments(m.ID); len(all) > 0 && isOr(only, m.Name) {
+		if all := cat.Deployments(m.ID); len(all) > 0 && wire.Selects(only, m.Name) {
 			groups = append(groups, groupRow(m, all))
 		}
 	}
-	return answer(w, records.Written{}, map[string]any{"data": groups})
+	return wire.Answer(w, records.Written{}, map[string]any{"data": groups})
 }
 
 // groupFlags are what a model may be able to do, by LiteLLM's names in model_info.

@@ -1,4 +1,4 @@
-package litellm_test
+package models_test
 
 import (
 	"fmt"
@@ -99,23 +99,31 @@ func TestCredentials(t *testing.T) {
 	h.Must("DELETE", "/credentials/c", "")
 }
 
-func TestKeyBulkUpdate(t *testing.T) {
+func TestModels(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
-	h.Must("POST", "/key/generate", `{"key":"sk-0123456789abcdef","key_alias":"a"}`)
-	h.Must("POST", "/key/generate", `{"key_alias":"b"}`)
-	got := h.Must("POST", "/key/bulk_update", `{"keys":[{"key":"sk-0123456789abcdef","max_budget":5,"tags":["x"]},{"key":"none","max_budget":1},{"key":"b","team_id":"none"}]}`)
-	done, failed := got["successful_updates"].([]any), got["failed_updates"].([]any)
-	if got["total_requested"] != 3.0 || len(done) != 1 || len(failed) != 2 {
-		t.Fatalf("got %v", got)
+	for _, id := range []string{"first", "second"} {
+		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":"gpt","litellm_params":{"model":"openai/gpt-4o","api_base":"http://127.0.0.1:1/v1",`+
+			`"api_key":"sk-upstream","rpm":5,"weight":2,"timeout":1.5,"input_cost_per_token":1.5e-07,"output_cost_per_token":0.0000006},"model_info":{"id":%q,"mode":"chat"}}`, id))
 	}
-	if info := done[0].(map[string]any)["key_info"].(map[string]any); info["max_budget"] != 5.0 || info["key_alias"] != "a" {
-		t.Errorf("updated: got %v", info)
+	deployments := h.Must("GET", "/api/v1/models/gpt", "")["deployments"].([]any)
+	if len(deployments) != 2 {
+		t.Fatalf("got %d deployments, want 2", len(deployments))
 	}
-	if f := failed[1].(map[string]any); f["key"] != "b" || !strings.Contains(f["failed_reason"].(string), "team_id") {
-		t.Errorf("failed: got %v", f)
+	d := h.Must("GET", "/api/v1/deployments/first", "")
+	price := d["price"].(map[string]any)
+	if d["provider"] != "openai" || d["model"] != "gpt-4o" || d["timeout_ms"] != 1500.0 || price["input"] != 0.15 || price["output"] != 0.6 {
+		t.Errorf("deployment: got %v", d)
 	}
-	if a := h.Call(adminapitest.MasterKey, "POST", "/key/bulk_update", `{}`); a.Status != 400 {
-		t.Errorf("no keys: got %d", a.Status)
+	data := h.Must("GET", "/v1/model/info?litellm_model_id=first", "")["data"].([]any)
+	info := data[0].(map[string]any)["model_info"].(map[string]any)
+	if len(data) != 1 || info["input_cost_per_token"] != 1.5e-07 || info["mode"] != "chat" || info["db_model"] != true {
+		t.Errorf("model info: got %v", data)
+	}
+	h.Must("POST", "/model/delete", `{"id":"first"}`)
+	h.Must("GET", "/api/v1/models/gpt", "")
+	h.Must("POST", "/model/delete", `{"id":"second"}`)
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt", ""); a.Status != 404 {
+		t.Errorf("model without deployments: got %d", a.Status)
 	}
 }

@@ -1,4 +1,4 @@
-package litellm
+package models
 
 import (
 	"maps"
@@ -6,12 +6,13 @@ import (
 	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-func (a *API) credentialNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) credentialNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -20,7 +21,7 @@ func (a *API) credentialNew(w http.ResponseWriter, r *http.Request, by records.C
 		return err
 	}
 	if name == "" {
-		return invalid("credential_name", "is missing")
+		return wire.Invalid("credential_name", "is missing")
 	}
 	if err := fields.Refuse(in, []string{"model_id"}); err != nil {
 		return err
@@ -30,7 +31,7 @@ func (a *API) credentialNew(w http.ResponseWriter, r *http.Request, by records.C
 		return err
 	}
 	if len(doc) == 0 {
-		return invalid("credential_values", "is missing")
+		return wire.Invalid("credential_values", "is missing")
 	}
 	if err := doc.Set("name", name); err != nil {
 		return err
@@ -44,7 +45,7 @@ func credentialDone(w http.ResponseWriter, wr records.Written, what string, err 
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"success": true, "message": "Credential " + what + " successfully"})
+	return wire.Answer(w, wr, map[string]any{"success": true, "message": "Credential " + what + " successfully"})
 }
 
 // credentialDoc turns LiteLLM's fields into the document of a credential, or a merge patch. Of
@@ -75,22 +76,22 @@ func credentialDoc(in records.Document) (records.Document, error) {
 	return out, nil
 }
 
-func (a *API) credentialList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, map[string]any{
-		"success": true, "credentials": rows(a.cfg.State.Catalog().Tables().Credentials, credentialRow),
+func (a *api) credentialList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return wire.Answer(w, records.Written{}, map[string]any{
+		"success": true, "credentials": wire.Rows(a.cfg.State.Catalog().Tables().Credentials, credentialRow),
 	})
 }
 
-func (a *API) credentialByName(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) credentialByName(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	c, err := a.cfg.Records.Credentials.One(by, r.PathValue("name"))
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, credentialRow(c))
+	return wire.Answer(w, records.Written{}, credentialRow(c))
 }
 
 // credentialByModel shows what a deployment reaches its provider with.
-func (a *API) credentialByModel(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) credentialByModel(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	d, err := a.cfg.Records.Deployments.One(by, r.PathValue("id"))
 	if err != nil {
 		return err
@@ -100,15 +101,15 @@ func (a *API) credentialByModel(w http.ResponseWriter, r *http.Request, by recor
 		if err != nil {
 			return err
 		}
-		return answer(w, records.Written{}, credentialRow(c))
+		return wire.Answer(w, records.Written{}, credentialRow(c))
 	}
-	return answer(w, records.Written{}, credentialRow(&resource.Credential{
+	return wire.Answer(w, records.Written{}, credentialRow(&resource.Credential{
 		Name: d.ID + "-credential", Provider: d.Provider, APIKey: d.APIKey, APIBase: d.APIBase,
 	}))
 }
 
-func (a *API) credentialUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+func (a *api) credentialUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (a *API) credentialUpdate(w http.ResponseWriter, r *http.Request, by record
 	return credentialDone(w, wr, "updated", err)
 }
 
-func (a *API) credentialDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+func (a *api) credentialDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	wr, err := a.cfg.Records.Credentials.Delete(r.Context(), by, r.PathValue("name"))
 	return credentialDone(w, wr, "deleted", err)
 }
