@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -149,7 +150,7 @@ func (n noRequests) Usage(context.Context, rollup.Query) ([]rollup.Line, []strin
 }
 
 // Content implements spend.Requests.
-func (n noRequests) Content(context.Context, string, string) (*requestlog.Content, []string, error) {
+func (n noRequests) Content(context.Context, string, string) (*contents.Content, []string, error) {
 	return nil, nil, n.err()
 }
 

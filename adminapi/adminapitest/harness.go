@@ -24,6 +24,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
@@ -106,7 +107,7 @@ func (r requests) Usage(ctx context.Context, q rollup.Query) ([]rollup.Line, []s
 }
 
 // Content implements spend.Requests.
-func (r requests) Content(ctx context.Context, requestID, keyID string) (*requestlog.Content, []string, error) {
+func (r requests) Content(ctx context.Context, requestID, keyID string) (*contents.Content, []string, error) {
 	if r.h.Requests == nil {
 		return nil, nil, nil
 	}
