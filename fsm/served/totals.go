@@ -1,4 +1,4 @@
-package fsm
+package served
 
 import (
 	"bytes"
@@ -13,9 +13,9 @@ import (
 // Totals returns the sums of a holder: a kind such as resource.HolderKey and its id, a model
 // by its name, a member of a team by TEAM/USER; of "provider" by name; or of "total" with
 // the id "". It reads the file.
-func (f *FSM) Totals(kind, id string) Totals {
-	var t Totals
-	f.view(func(tx *bolt.Tx) error {
+func (s *State) Totals(kind, id string) money.Totals {
+	var t money.Totals
+	s.view(func(tx *bolt.Tx) error {
 		fr, ok, err := store.Totals.Read(tx, money.TotalsKey(kind, id))
 		if err != nil || !ok {
 			return err
@@ -28,10 +28,10 @@ func (f *FSM) Totals(kind, id string) Totals {
 
 // DailyTotals returns the sums of the days from, to inclusive (days since 1970-01-01 UTC)
 // on which there was something. It reads the file.
-func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
-	days := map[int32]Totals{}
+func (s *State) DailyTotals(kind, id string, from, to int32) map[int32]money.Totals {
+	days := map[int32]money.Totals{}
 	last := money.DayKey(kind, id, to)
-	f.view(func(tx *bolt.Tx) error {
+	s.view(func(tx *bolt.Tx) error {
 		c := store.Totals.In(tx).Cursor()
 		for k, v := c.Seek(money.DayKey(kind, id, from)); k != nil && bytes.Compare(k, last) <= 0; k, v = c.Next() {
 			day, ok := money.Day(k)
@@ -53,9 +53,9 @@ func (f *FSM) DailyTotals(kind, id string, from, to int32) map[int32]Totals {
 
 // EachDay calls visit for the totals of each day of every holder, at one applied index, which
 // it returns with the last journal record of each node that they cover. It reads the file.
-func (f *FSM) EachDay(visit func(kind, id string, day int32, t Totals)) (index uint64, covered map[string]uint64) {
+func (s *State) EachDay(visit func(kind, id string, day int32, t money.Totals)) (index uint64, covered map[string]uint64) {
 	covered = map[string]uint64{}
-	f.view(func(tx *bolt.Tx) error {
+	s.view(func(tx *bolt.Tx) error {
 		pos, err := store.ReadPosition(tx)
 		if err != nil {
 			return err
