@@ -35,7 +35,9 @@ func begin(t *testing.T) *overlay.Base {
 	return &overlay.Base{Tx: tx}
 }
 
-func value(key, payload string) []byte { return frame.Value{Payload: []byte(payload)}.Encode([]byte(key)) }
+func value(key, payload string) []byte {
+	return frame.Value{Payload: []byte(payload)}.Encode([]byte(key))
+}
 
 func TestWrites(t *testing.T) {
 	t.Parallel()

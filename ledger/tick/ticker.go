@@ -1,4 +1,6 @@
-package ledger
+// Package tick carries the journal into the replicated state: it folds what a node has spent
+// into ticks, which are proposed one after the other, so that each record counts exactly once.
+package tick
 
 import (
 	"context"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -27,10 +30,10 @@ type Tick struct {
 	Epoch    uint64
 	Seq      uint64 // from 1 in each epoch, without gaps
 	From, To uint64 // journal records covered: (From, To]
-	Spend    []SpendDelta
-	Settle   []AccountCharge
+	Spend    []ledger.SpendDelta
+	Settle   []ledger.AccountCharge
 	Want     []Want
-	Release  []AccountCharge
+	Release  []ledger.AccountCharge
 	OldEpoch uint64 // Settle is against what this epoch left presumed; 0: against Epoch's leases
 }
 
@@ -52,9 +55,9 @@ type Ack struct {
 	Index uint64 // of the log; the state has applied at least it
 }
 
-// TickerConfig says what a Ticker reads and where its ticks go.
-type TickerConfig struct {
-	Journal *Journal // needed
+// Config says what a Ticker reads and where its ticks go.
+type Config struct {
+	Journal *ledger.Journal // needed
 	NodeID  string
 
 	// Submit proposes the tick and returns what the replicated state knows once this node
@@ -63,7 +66,7 @@ type TickerConfig struct {
 
 	// Demand returns what leases the node wants and gives back; nil: none. What it returns
 	// is in the next tick. It is called with a lock held and must not call the Ticker but Ask.
-	Demand func() (wants []Want, releases []AccountCharge)
+	Demand func() (wants []Want, releases []ledger.AccountCharge)
 
 	// Acked is told of each tick that was applied; nil: nobody is.
 	Acked func(t Tick, a Ack)
@@ -83,13 +86,13 @@ type TickerConfig struct {
 
 // Ticker carries the journal into the replicated state, each record exactly once.
 type Ticker struct {
-	cfg    TickerConfig
+	cfg    Config
 	ctx    context.Context //nolint:containedctx // ends the goroutine's proposals at Stop
 	cancel context.CancelFunc
 	ask    chan struct{}
 	done   chan struct{}
 
-	metrics tickMetrics
+	metrics metrics
 	trimmed time.Time // owned by run
 
 	mu      sync.Mutex // guards the fields below; not held while submitting
@@ -102,14 +105,14 @@ type Ticker struct {
 	pending *Tick      // numbered and not acknowledged
 	ready   []Tick     // without numbers, ascending; the sums come after them
 	sums    *sums
-	folds   folds // scratch
+	folds   ledger.Folds // scratch
 	sent    time.Time
 	changed chan struct{} // closed at the next applied tick; nil: nobody waits
 }
 
-// NewTicker makes a Ticker. From now on nothing that it has not carried away is removed
+// New makes a Ticker. From now on nothing that it has not carried away is removed
 // from the journal.
-func NewTicker(cfg TickerConfig) *Ticker {
+func New(cfg Config) *Ticker {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -117,7 +120,7 @@ func NewTicker(cfg TickerConfig) *Ticker {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.Demand == nil {
-		cfg.Demand = func() ([]Want, []AccountCharge) { return nil, nil }
+		cfg.Demand = func() ([]Want, []ledger.AccountCharge) { return nil, nil }
 	}
 	cfg.Journal.SetFloor("ticks", 0)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -125,7 +128,7 @@ func NewTicker(cfg TickerConfig) *Ticker {
 		cfg: cfg, ctx: ctx, cancel: cancel, sums: newSums(),
 		ask: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	t.metrics = newTickMetrics(cfg.Registerer, t)
+	t.metrics = newMetrics(cfg.Registerer, t)
 	return t
 }
 
@@ -156,7 +159,7 @@ func (t *Ticker) Begin(epoch, acked uint64) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.cfg.Journal.setEpoch(epoch, acked); err != nil {
+	if err := t.cfg.Journal.SetEpoch(epoch, acked); err != nil {
 		return err
 	}
 	t.round++
@@ -170,7 +173,7 @@ func (t *Ticker) rewindLocked(acked uint64) error {
 	t.pending, t.ready, t.sums = nil, nil, newSums()
 	t.acked = acked
 	t.taken = j.Synced()
-	j.takeFolds(t.taken, &t.folds) // they are read from the files instead
+	j.TakeFolds(t.taken, &t.folds) // they are read from the files instead
 	j.SetFloor("ticks", acked)
 	if err := t.readLocked(); err != nil {
 		t.epoch = 0
@@ -184,13 +187,13 @@ func (t *Ticker) rewindLocked(acked uint64) error {
 func (t *Ticker) readLocked() error {
 	var owner []int // span of each of ready
 	open, last := -1, uint64(0)
-	spans, err := t.cfg.Journal.walk(t.acked, t.taken, func(r *Record, at int) {
+	epochs, err := t.cfg.Journal.Walk(t.acked, t.taken, func(r *ledger.Record, at int) {
 		if (open >= 0 && at != open) || t.sums.len() >= maxDeltas {
 			t.closeLocked(last)
 			owner = append(owner, open)
 		}
 		open, last = at, r.Number
-		d := deltaOf(r)
+		d := ledger.DeltaOf(r)
 		t.sums.add(&d, r.Charges)
 	})
 	if err != nil {
@@ -202,15 +205,15 @@ func (t *Ticker) readLocked() error {
 	}
 	t.old = true
 	before := t.epoch - 1 // for spans that never learned their epoch
-	for i, sp := range spans {
-		if sp.epoch == 0 {
-			spans[i].epoch = before
-		} else if sp.epoch < t.epoch {
-			before = sp.epoch
+	for i, e := range epochs {
+		if e == 0 {
+			epochs[i] = before
+		} else if e < t.epoch {
+			before = e
 		}
 	}
 	for i := range t.ready {
-		if e := spans[owner[i]].epoch; e != t.epoch {
+		if e := epochs[owner[i]]; e != t.epoch {
 			t.ready[i].OldEpoch = e
 		}
 	}
@@ -294,19 +297,19 @@ func (t *Ticker) takeLocked() {
 	if to <= t.taken {
 		return
 	}
-	j.takeFolds(to, &t.folds)
+	j.TakeFolds(to, &t.folds)
 	t.taken = to
 	if t.epoch == 0 {
 		return // Begin reads them from the files
 	}
-	charges := t.folds.charges
-	for i := range t.folds.items {
-		f := &t.folds.items[i]
+	charges := t.folds.Charges
+	for i := range t.folds.Items {
+		f := &t.folds.Items[i]
 		if t.sums.len() >= maxDeltas {
-			t.closeLocked(f.number - 1)
+			t.closeLocked(f.Number - 1)
 		}
-		t.sums.add(&f.delta, charges[:f.count])
-		charges = charges[f.count:]
+		t.sums.add(&f.Delta, charges[:f.Count])
+		charges = charges[f.Count:]
 	}
 }
 
@@ -404,7 +407,7 @@ func (t *Ticker) tellSettled() {
 // demand. A node that stops calls it after its last request.
 func (t *Ticker) Flush(ctx context.Context) error {
 	target := t.cfg.Journal.Last()
-	if err := t.cfg.Journal.syncTo(target); err != nil {
+	if err := t.cfg.Journal.SyncTo(target); err != nil {
 		return err
 	}
 	t.mu.Lock()

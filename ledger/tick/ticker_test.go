@@ -1,10 +1,11 @@
-package ledger
+package tick_test
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -22,15 +25,15 @@ type state struct {
 	epoch uint64
 	seq   uint64
 	to    uint64
-	cost  map[string]resource.Money         // by key
-	spent map[uint64]resource.Money         // by epoch that the charge is against
-	seen  map[[2]uint64]Tick                // first form of each tick
-	fail  func(t Tick) (before, after bool) // lose the tick, or its answer
-	err   error                             // what the ticker must never do
+	cost  map[string]resource.Money              // by key
+	spent map[uint64]resource.Money              // by epoch that the charge is against
+	seen  map[[2]uint64]tick.Tick                // first form of each tick
+	fail  func(t tick.Tick) (before, after bool) // lose the tick, or its answer
+	err   error                                  // what the ticker must never do
 }
 
 func newState() *state {
-	return &state{cost: map[string]resource.Money{}, spent: map[uint64]resource.Money{}, seen: map[[2]uint64]Tick{}}
+	return &state{cost: map[string]resource.Money{}, spent: map[uint64]resource.Money{}, seen: map[[2]uint64]tick.Tick{}}
 }
 
 func (s *state) open() (epoch, to uint64) {
@@ -43,7 +46,7 @@ func (s *state) open() (epoch, to uint64) {
 
 var errLost = errors.New("lost")
 
-func (s *state) submit(_ context.Context, t Tick) (Ack, error) {
+func (s *state) submit(_ context.Context, t tick.Tick) (tick.Ack, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, after := false, false
@@ -51,7 +54,7 @@ func (s *state) submit(_ context.Context, t Tick) (Ack, error) {
 		before, after = s.fail(t)
 	}
 	if before {
-		return Ack{}, errLost
+		return tick.Ack{}, errLost
 	}
 	id := [2]uint64{t.Epoch, t.Seq}
 	if first, ok := s.seen[id]; ok {
@@ -69,12 +72,12 @@ func (s *state) submit(_ context.Context, t Tick) (Ack, error) {
 		s.apply(t)
 	}
 	if after {
-		return Ack{}, errLost
+		return tick.Ack{}, errLost
 	}
-	return Ack{Epoch: s.epoch, Seq: s.seq, To: s.to}, nil
+	return tick.Ack{Epoch: s.epoch, Seq: s.seq, To: s.to}, nil
 }
 
-func (s *state) apply(t Tick) {
+func (s *state) apply(t tick.Tick) {
 	s.seq, s.to = t.Seq, t.To
 	for _, d := range t.Spend {
 		s.cost[d.KeyID] += d.Cost
@@ -95,8 +98,85 @@ func (s *state) total() (m resource.Money) {
 	return m
 }
 
-func newTestTicker(j *Journal, s *state) *Ticker {
-	return NewTicker(TickerConfig{Journal: j, NodeID: "n1", Submit: s.submit, Logger: slog.New(slog.DiscardHandler)})
+func newTicker(j *ledger.Journal, s *state) *tick.Ticker {
+	return tick.New(configOf(j, s))
+}
+
+func configOf(j *ledger.Journal, s *state) tick.Config {
+	return tick.Config{Journal: j, NodeID: "n1", Submit: s.submit, Logger: slog.New(slog.DiscardHandler)}
+}
+
+func testConfig(dir string) ledger.Config {
+	return ledger.Config{Dir: dir, NodeID: "n1", BootID: "run-1", Logger: slog.New(slog.DiscardHandler)}
+}
+
+func openJournal(t testing.TB, cfg ledger.Config) *ledger.Journal {
+	t.Helper()
+	j, err := ledger.OpenJournal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func closeJournal(t testing.TB, j *ledger.Journal) {
+	t.Helper()
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill gives the journal's files as kill -9 leaves them.
+func kill(t testing.TB, j *ledger.Journal, cfg ledger.Config) ledger.Config {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	closeJournal(t, j)
+	cfg.Dir = dir
+	return cfg
+}
+
+func reservation(id string) *ledger.Reservation {
+	return &ledger.Reservation{
+		RequestID: id, Time: 5, KeyID: "key_1", TeamID: "team_1", Model: "demo", Hold: 70,
+		Holds: []ledger.AccountCharge{{Account: "key/key_1/day", Start: 3, Amount: 70}},
+	}
+}
+
+func record(id string) *ledger.Record {
+	return &ledger.Record{
+		RequestID: id, Time: 7, KeyID: "key_1", TeamID: "team_1", Model: "demo", Status: 200, Cost: 40, Hold: 70, Node: "n1",
+		Charges: []ledger.AccountCharge{{Account: "key/key_1/day", Start: 3, Amount: 40}, {Account: "team/team_1/total", Amount: 40}},
+	}
+}
+
+func write(t testing.TB, j *ledger.Journal, id string) {
+	t.Helper()
+	n, err := j.Reserve(reservation(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Settle(n, record(id)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count reads the journal from its beginning.
+func count(t testing.TB, j *ledger.Journal) (n int) {
+	t.Helper()
+	for after := uint64(0); ; {
+		rs, next, err := j.ReadFrom(after, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(rs)
+		if next == after {
+			return n
+		}
+		after = next
+	}
 }
 
 func TestTicker_CarriesAll(t *testing.T) {
@@ -105,8 +185,9 @@ func TestTicker_CarriesAll(t *testing.T) {
 	defer closeJournal(t, j)
 	s := newState()
 	settled := make(chan struct{}, 1)
-	tk := newTestTicker(j, s)
-	tk.cfg.Settled = func() { settled <- struct{}{} }
+	cfg := configOf(j, s)
+	cfg.Settled = func() { settled <- struct{}{} }
+	tk := tick.New(cfg)
 	tk.Start()
 	defer tk.Stop()
 	write(t, j, "before the epoch")
@@ -136,8 +217,8 @@ func TestTicker_Cadence(t *testing.T) {
 		s := newState()
 		var at []time.Duration
 		begin := time.Now()
-		s.fail = func(Tick) (bool, bool) { at = append(at, time.Since(begin)); return false, false }
-		tk := newTestTicker(j, s)
+		s.fail = func(tick.Tick) (bool, bool) { at = append(at, time.Since(begin)); return false, false }
+		tk := newTicker(j, s)
 		tk.Start()
 		defer tk.Stop()
 		epoch, to := s.open()
@@ -183,26 +264,24 @@ func TestTicker_ExactlyOnce(t *testing.T) {
 		s := newState()
 		var want resource.Money
 		j := openJournal(t, cfg)
-		tk := newTestTicker(j, s)
+		tk := newTicker(j, s)
 		begun := false
 		open := map[uint64]bool{}
 		restart := func() {
-			kill(t, j)
+			cfg = kill(t, j, cfg)
 			want += resource.Money(len(open)) * 70 // charged the hold
 			clear(open)
 			j = openJournal(t, cfg)
-			tk = newTestTicker(j, s)
+			tk = newTicker(j, s)
 			begun = false
 		}
 		step := func() {
-			if err := j.syncAll(); err != nil {
+			if err := j.SyncTo(j.Last()); err != nil {
 				rt.Fatal(err)
 			}
-			if tick, round := tk.next(true); tick != nil {
-				tk.submit(tick, round)
-			}
+			tk.Step()
 		}
-		s.fail = func(Tick) (bool, bool) {
+		s.fail = func(tick.Tick) (bool, bool) {
 			return rapid.IntRange(0, 3).Draw(rt, "lose tick") == 0, rapid.IntRange(0, 3).Draw(rt, "lose answer") == 0
 		}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -255,7 +334,7 @@ func TestTicker_ExactlyOnce(t *testing.T) {
 		if s.total() != want || s.to != j.Synced() {
 			rt.Fatalf("state has %d to %d, journal %d to %d", s.total(), s.to, want, j.Synced())
 		}
-		kill(t, j)
+		closeJournal(t, j)
 	})
 }
 
@@ -264,7 +343,7 @@ func TestTicker_StateWentBack(t *testing.T) {
 	j := openJournal(t, testConfig(t.TempDir()))
 	defer closeJournal(t, j)
 	s := newState()
-	tk := newTestTicker(j, s)
+	tk := newTicker(j, s)
 	tk.Start()
 	defer tk.Stop()
 	if err := tk.Begin(s.open()); err != nil {
@@ -299,8 +378,9 @@ func TestTicker_Superseded(t *testing.T) {
 	defer closeJournal(t, j)
 	s := newState()
 	told := make(chan struct{}, 1)
-	tk := newTestTicker(j, s)
-	tk.cfg.Superseded = func() { told <- struct{}{} }
+	cfg := configOf(j, s)
+	cfg.Superseded = func() { told <- struct{}{} }
+	tk := tick.New(cfg)
 	tk.Start()
 	defer tk.Stop()
 	if err := tk.Begin(s.open()); err != nil {
@@ -318,7 +398,7 @@ func TestTicker_KeepsJournal(t *testing.T) {
 	j := openJournal(t, cfg)
 	defer closeJournal(t, j)
 	s := newState()
-	tk := newTestTicker(j, s)
+	tk := newTicker(j, s)
 	if err := tk.Begin(s.open()); err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +408,7 @@ func TestTicker_KeepsJournal(t *testing.T) {
 	if err := j.Trim(); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(readAll(t, j)); got != 50 {
+	if got := count(t, j); got != 50 {
 		t.Errorf("%d of 50 records are left before their tick", got)
 	}
 	tk.Start()
@@ -339,7 +419,7 @@ func TestTicker_KeepsJournal(t *testing.T) {
 	if err := j.Trim(); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(readAll(t, j)); got > 20 {
+	if got := count(t, j); got > 20 {
 		t.Errorf("%d records are left after their tick", got)
 	}
 }
