@@ -137,7 +137,7 @@ func (im *importer) send(ctx context.Context) error {
 		if im.flags.How.DryRun || m.Skipped {
 			continue
 		}
-		if err := enc.Encode(m); err != nil {
+		if err := enc.Encode(m); err != nil { //nolint:gosec // the results are there to hold the secrets
 			return fmt.Errorf("write results: %w", err)
 		}
 	}
