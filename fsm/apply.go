@@ -102,7 +102,7 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 	var a Applied
 	if l.Type == raft.LogCommand {
 		a = f.command(b, l.Data)
-		f.metrics.count(a)
+		f.metrics.Count(a.Err)
 	}
 	b.marks = append(b.marks, progress.Mark{Index: l.Index, Hash: b.pos.Hash})
 	return a

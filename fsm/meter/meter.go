@@ -1,4 +1,5 @@
-package fsm
+// Package meter tells how the state machine does, in metrics.
+package meter
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,7 +15,8 @@ type Metrics struct {
 	SnapshotBytes prometheus.Gauge       // of the newest
 }
 
-func newMetrics() *Metrics {
+// New makes the metrics; nobody sees them before Register.
+func New() *Metrics {
 	return &Metrics{
 		Apply: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "conclave_fsm_apply_seconds", Help: "Time of applying one batch of entries, with its commit.",
@@ -33,9 +35,9 @@ func newMetrics() *Metrics {
 	}
 }
 
-// register registers the metrics, and gauges that look at the open state machine, unless r
+// Register registers the metrics, and gauges that look at the open state machine, unless r
 // is nil.
-func (m *Metrics) register(r prometheus.Registerer, f *FSM) {
+func (m *Metrics) Register(r prometheus.Registerer, applied func() uint64, keys func() int) {
 	if r == nil {
 		return
 	}
@@ -43,14 +45,14 @@ func (m *Metrics) register(r prometheus.Registerer, f *FSM) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, look)
 	}
 	r.MustRegister(m.Apply, m.Refused, m.Snapshot, m.SnapshotBytes,
-		gauge("conclave_fsm_applied_index", "Index of the newest entry in the state.", func() float64 { return float64(f.Applied()) }),
-		gauge("conclave_fsm_keys", "Virtual keys in the state.", func() float64 { return float64(f.KeyCount()) }),
+		gauge("conclave_fsm_applied_index", "Index of the newest entry in the state.", func() float64 { return float64(applied()) }),
+		gauge("conclave_fsm_keys", "Virtual keys in the state.", func() float64 { return float64(keys()) }),
 	)
 }
 
-// count counts a command's outcome.
-func (m *Metrics) count(a Applied) {
-	if a.Err != nil {
-		m.Refused.WithLabelValues(resource.Code(a.Err)).Inc()
+// Count counts a command's outcome; err is its refusal.
+func (m *Metrics) Count(err error) {
+	if err != nil {
+		m.Refused.WithLabelValues(resource.Code(err)).Inc()
 	}
 }
