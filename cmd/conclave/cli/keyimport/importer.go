@@ -137,7 +137,7 @@ func (im *importer) send(ctx context.Context) error {
 		if im.flags.How.DryRun || m.Skipped {
 			continue
 		}
-		if err := enc.Encode(m); err != nil { //nolint:gosec // the results are there to hold the secrets
+		if err := enc.Encode(m); err != nil { //nolint:gosec // the secrets are what was asked for
 			return fmt.Errorf("write results: %w", err)
 		}
 	}
