@@ -16,6 +16,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -146,7 +147,7 @@ func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 }
 
 // handle registers a route outside the OpenAPI document behind the same authoriser.
-func (s *Server) handle(route Route, handler litellm.Handler, writeError func(http.ResponseWriter, error)) {
+func (s *Server) handle(route Route, handler wire.Handler, writeError func(http.ResponseWriter, error)) {
 	s.routes = append(s.routes, route)
 	s.mux.HandleFunc(route.Method+" "+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
 		by, err := s.admit(r, route.ID)
@@ -168,7 +169,7 @@ func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
 
 // registerLiteLLM registers LiteLLM's management paths.
 func (s *Server) registerLiteLLM() {
-	writeError := func(w http.ResponseWriter, err error) { litellm.WriteError(w, err, s.problem(err)) }
+	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now}).Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
 	}

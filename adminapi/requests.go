@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
-	"github.com/conclave-llm/conclave/adminapi/litellm"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
@@ -173,9 +173,9 @@ func (s *Server) registerRequests() {
 	register(s, "verify-ledger", http.MethodGet, "/ledger/verify", "Compare what the nodes recorded with every replicated total", s.verify)
 	s.registerExport("export-requests", "/requests", "All requests as CSV, or as JSON with one object a line", s.spend.ExportRows)
 	s.registerExport("export-usage", "/usage", "What was spent as CSV or JSON", s.spend.ExportUsage)
-	writeError := func(w http.ResponseWriter, err error) { litellm.WriteError(w, err, s.problem(err)) }
+	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	for _, r := range s.spend.Routes() {
-		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, litellm.Handler(r.Handler), writeError)
+		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, wire.Handler(r.Handler), writeError)
 	}
 }
 
@@ -192,7 +192,7 @@ func (s *Server) registerExport(id, path, summary string, h spend.Handler) {
 			"text/csv": {Schema: &huma.Schema{Type: huma.TypeString}}, "application/json": {Schema: &huma.Schema{}},
 		}}},
 	})
-	s.handle(Route{ID: id, Method: http.MethodGet, Pattern: Prefix + path + "/export"}, litellm.Handler(h), s.writeProblem)
+	s.handle(Route{ID: id, Method: http.MethodGet, Pattern: Prefix + path + "/export"}, wire.Handler(h), s.writeProblem)
 }
 
 func (s *Server) requests(ctx context.Context, in *requestsInput) (*requestsOutput, error) {

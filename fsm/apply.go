@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/fsm/dedupe"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
@@ -55,33 +56,33 @@ func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
 
 func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	b := &batch{
-		f: f, pos: f.progress.Position(),
+		f: f, pos: f.progress.Position(), base: new(overlay.Base),
 		changed: map[store.Bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
 	}
-	if b.tx, err = f.file.Begin(); err != nil {
+	if b.base.Tx, err = f.file.Begin(); err != nil {
 		return fmt.Errorf("begin batch: %w", err)
 	}
 	defer func() {
 		if r := recover(); r != nil {
-			io, ok := r.(ioFailure)
+			io, ok := r.(*overlay.Failure)
 			if !ok {
 				f.file.Doubt() // bbolt panics on damaged pages
 				panic(r)
 			}
-			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.Index, io.err), b.tx.Rollback())
+			err = errors.Join(fmt.Errorf("apply entry %d: %w", b.pos.Index, io.Err), b.base.Tx.Rollback())
 		}
 	}()
 	for i, l := range logs {
 		out[i] = f.entry(b, l)
 	}
-	if err := store.WritePosition(b.tx, b.pos); err != nil {
-		fail(err)
+	if err := store.WritePosition(b.base.Tx, b.pos); err != nil {
+		overlay.Fail(err)
 	}
-	news, err := f.publisher.Prepare(&served.Batch{Index: b.pos.Index, Tx: b.tx, Changed: b.changed, Spent: b.spent})
+	news, err := f.publisher.Prepare(&served.Batch{Index: b.pos.Index, Tx: b.base.Tx, Changed: b.changed, Spent: b.spent})
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
-	if err := b.tx.Commit(); err != nil {
+	if err := b.base.Tx.Commit(); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	f.publisher.Publish(news)
@@ -101,7 +102,7 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 	var a Applied
 	if l.Type == raft.LogCommand {
 		a = f.command(b, l.Data)
-		f.metrics.count(a)
+		f.metrics.Count(a.Err)
 	}
 	b.marks = append(b.marks, progress.Mark{Index: l.Index, Hash: b.pos.Hash})
 	return a
@@ -110,11 +111,11 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 func (f *FSM) command(b *batch, data []byte) Applied {
 	env, kind, cmd, err := Decode(data)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	r, _ := lookup(kind)
 	if env.FSMVersion > f.cfg.FSMVersion || r.since > f.cfg.FSMVersion {
-		fail(fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion))
+		overlay.Fail(fmt.Errorf("%s asks for version %d, this node knows %d", kind, max(env.FSMVersion, r.since), f.cfg.FSMVersion))
 	}
 	b.pos.At = max(b.pos.At, env.At)
 	tx := f.tx
@@ -122,11 +123,10 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 		tx = new(Tx)
 		f.tx = tx
 	}
-	tx.writes.clear()
-	tx.clearKeys()
+	tx.writes.Clear()
 	*tx = Tx{
 		Now: b.pos.At, Index: b.pos.Index, Actor: env.Actor, b: b, env: &env, kind: kind,
-		writes: tx.writes, keys: tx.keys, audits: tx.audits[:0],
+		writes: tx.writes, audits: tx.audits[:0],
 	}
 	once := kind != KindTickGroup && env.CommandID != [16]byte{} // ticks have a sequence of their own
 	if once {
@@ -138,7 +138,7 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 	if once {
 		tx.remember(a)
 	}
-	b.flush(tx)
+	tx.writes.Flush(b.base, &b.pos.Hash, b.remember)
 	return a
 }
 
@@ -178,7 +178,7 @@ func (tx *Tx) permitted(r *row) error {
 func (tx *Tx) seen() (Applied, bool) {
 	o, ok, err := dedupe.Seen(rows{tx}, tx.env.CommandID[:], tx.Index)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	return Applied{Result: Result{Index: o.Index, Generation: o.Generation, Version: o.Version}, Err: o.Err}, ok
 }
@@ -186,7 +186,7 @@ func (tx *Tx) seen() (Applied, bool) {
 // remember keeps the command's outcome.
 func (tx *Tx) remember(a Applied) {
 	o := dedupe.Outcome{Generation: a.Result.Generation, Version: a.Result.Version, Err: a.Err}
-	if err := dedupe.Remember(rows{tx}, tx.b.bucket(store.DedupeOrder).Cursor(), tx.env.CommandID[:], tx.Index, o); err != nil {
-		fail(err)
+	if err := dedupe.Remember(rows{tx}, tx.b.base.Bucket(store.DedupeOrder).Cursor(), tx.env.CommandID[:], tx.Index, o); err != nil {
+		overlay.Fail(err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -46,7 +47,7 @@ func (c NoteEvents) Apply(tx *Tx) error {
 func (c PruneAudit) Apply(tx *Tx) error {
 	err := audit.Prune(rows{tx}, *tx.b.auditHead(), c.Anchor)
 	if errors.Is(err, frame.ErrDamaged) {
-		fail(err)
+		overlay.Fail(err)
 	}
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func (tx *Tx) note(kind, id, name string, replaced uint64, before, after []byte)
 	if before != nil || after != nil {
 		var err error
 		if e.Fields, e.Before, e.After, err = audit.Diff(before, after); err != nil {
-			fail(err)
+			overlay.Fail(err)
 		}
 	}
 	tx.record(e)
@@ -90,7 +91,7 @@ func (tx *Tx) putAudits() {
 	}
 	h, err := audit.Append(rows{tx}, *tx.b.auditHead(), tx.audits)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	tx.b.audited = &h
 }
@@ -98,9 +99,9 @@ func (tx *Tx) putAudits() {
 // auditHead is the newest audit entry of the batch.
 func (b *batch) auditHead() *audit.Head {
 	if b.audited == nil {
-		h, err := audit.HeadOf(b.tx)
+		h, err := audit.HeadOf(b.base.Tx)
 		if err != nil {
-			fail(err)
+			overlay.Fail(err)
 		}
 		b.audited = &h
 	}

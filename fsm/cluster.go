@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -79,7 +80,7 @@ func (tx *Tx) cluster() (*ClusterInfo, bool) {
 	}
 	info := new(ClusterInfo)
 	if err := codec.Unmarshal(f.Payload, info); err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	return info, true
 }
@@ -107,7 +108,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 	}
 	b, err := codec.Marshal(info)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	tx.put(store.Cluster, memory.InfoKey, b)
 	return nil
@@ -130,7 +131,7 @@ func (c PutJoinToken) Apply(tx *Tx) error {
 
 func tokenExpiry(f frame.Value) resource.Time {
 	if len(f.Payload) != 8 {
-		fail(fmt.Errorf("join token of %d bytes: %w", len(f.Payload), frame.ErrDamaged))
+		overlay.Fail(fmt.Errorf("join token of %d bytes: %w", len(f.Payload), frame.ErrDamaged))
 	}
 	return resource.Time(binary.BigEndian.Uint64(f.Payload))
 }
@@ -195,7 +196,7 @@ func (tx *Tx) admit(c RegisterMember) error {
 func (tx *Tx) storeMember(m *resource.Member) {
 	b, err := codec.Marshal(m)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	tx.put(store.Members, []byte(m.ID), b)
 	tx.wrote = true

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -243,7 +244,7 @@ func (c Batch) Apply(tx *Tx) error {
 		return &resource.Invalid{Field: "items", Reason: "a batch has at least one"}
 	}
 	if len(c.decoded) != len(c.Items) {
-		fail(fmt.Errorf("%w: a batch that was not decoded", ErrEntry))
+		overlay.Fail(fmt.Errorf("%w: a batch that was not decoded", ErrEntry))
 	}
 	for i, cmd := range c.decoded {
 		kind := c.Items[i].Kind

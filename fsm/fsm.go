@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/meter"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
@@ -44,7 +45,7 @@ type FSM struct {
 	tx      *Tx        // guarded by applyMu; reused between entries
 
 	progress *progress.Progress
-	metrics  *Metrics
+	metrics  *meter.Metrics
 
 	*served.State                   // what is read
 	publisher     *served.Publisher // guarded by applyMu
@@ -60,7 +61,7 @@ func Open(cfg Config) (*FSM, error) {
 	if cfg.FSMVersion == 0 {
 		cfg.FSMVersion = Version
 	}
-	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: newMetrics()}
+	f := &FSM{cfg: cfg, log: cfg.Logger, progress: progress.New(), metrics: meter.New()}
 	f.Reads = audit.NewReads(f.view)
 	f.State, f.publisher = served.New(cfg.NodeID, f.view, func() resource.Time { return f.progress.Position().At })
 	if f.log == nil {
@@ -78,7 +79,7 @@ func Open(cfg Config) (*FSM, error) {
 	}
 	f.publisher.Install(m)
 	f.progress.Move(m.Position, nil)
-	f.metrics.register(cfg.Registerer, f)
+	f.metrics.Register(cfg.Registerer, f.Applied, f.KeyCount)
 	return f, nil
 }
 

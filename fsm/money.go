@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -19,7 +20,7 @@ func (tx *Tx) account(key []byte) (*money.Account, bool) {
 	}
 	a, err := money.ParseAccount(f.Payload)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	a.Tidy(tx.allNodes())
 	a.Lapse(tx.Now)

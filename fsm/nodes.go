@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 )
 
@@ -15,7 +16,7 @@ func (tx *Tx) allNodes() money.Nodes {
 		f, _ := tx.get(store.Nodes, k)
 		n, err := money.ParseNode(f.Payload)
 		if err != nil {
-			fail(err)
+			overlay.Fail(err)
 		}
 		tx.nodes[string(k)] = n
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -53,7 +54,7 @@ func (tx *Tx) notePrices(old, rec *resource.PriceTable, replaced uint64) {
 	}
 	var err error
 	if e.Fields, e.Before, e.After, err = audit.Diff(before, withoutRows(rec)); err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	tx.record(e)
 }
@@ -63,7 +64,7 @@ func withoutRows(t *resource.PriceTable) []byte {
 	plain.Rows, plain.Proposed = nil, nil
 	b, err := codec.Marshal(plain)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	return b
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -21,7 +22,7 @@ func load[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (P
 	}
 	v, err := codec.Record[T, P](f)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	return v, f, true
 }

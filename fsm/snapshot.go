@@ -10,6 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/fsm/meter"
 	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
 )
@@ -52,7 +53,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 // snapshot implements raft.FSMSnapshot.
 type snapshot struct {
 	*store.Snapshot
-	metrics *Metrics
+	metrics *meter.Metrics
 }
 
 // Persist implements raft.FSMSnapshot.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -118,7 +119,7 @@ func (tx *Tx) addTotals(key []byte, more money.Totals) {
 	if f, ok := tx.get(store.Totals, key); ok {
 		var err error
 		if t, err = money.ParseTotals(f.Payload); err != nil {
-			fail(err)
+			overlay.Fail(err)
 		}
 	} else if day, ok := money.Day(key); ok && day < money.OldestDay(tx.Now) {
 		return // its rows are gone: it would come back with a part of the sum
@@ -140,7 +141,7 @@ func (tx *Tx) sweep() {
 	if f, ok := tx.get(store.Cluster, memory.SweepKey); ok {
 		var err error
 		if at, err = money.ParseSweep(f.Payload); err != nil {
-			fail(err)
+			overlay.Fail(err)
 		}
 	}
 	if tx.Now < at.At+sweepEvery {
@@ -165,7 +166,7 @@ func (tx *Tx) sweep() {
 // sweepBucket deletes the rows that are old among the next ones behind the key, and returns
 // the last that it looked at, nil after the last of all.
 func (tx *Tx) sweepBucket(b store.Bucket, behind []byte, old func(key []byte) bool) []byte {
-	c := tx.b.bucket(b).Cursor()
+	c := tx.b.base.Bucket(b).Cursor()
 	k, _ := c.Seek(behind)
 	if k != nil && bytes.Equal(k, behind) {
 		k, _ = c.Next()

@@ -1,16 +1,10 @@
 package fsm
 
 import (
-	"bytes"
-	"maps"
-	"slices"
-
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/fsm/keyset"
 	"github.com/conclave-llm/conclave/fsm/money"
+	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -24,8 +18,7 @@ type Tx struct {
 	Index  uint64        // of the entry; the version of what is written
 	Actor  Actor
 	b      *batch
-	writes overlay
-	keys   [store.Buckets]keyset.Set // of writes
+	writes overlay.Writes
 	audits []audit.Entry
 	env    *Envelope
 	kind   Kind        // of the command, or of the item of a Batch
@@ -35,33 +28,8 @@ type Tx struct {
 	passed []SoftLimit
 }
 
-// overlay is what a command writes, by bucket; a nil value deletes.
-type overlay [store.Buckets]map[string][]byte
-
-// clear empties the overlay; small maps are used again.
-func (o *overlay) clear() {
-	for i, m := range o {
-		if len(m) > 64 {
-			o[i] = nil
-			continue
-		}
-		clear(m)
-	}
-}
-
-// ioFailure carries the first I/O error from a Tx method up to ApplyBatch.
-type ioFailure struct{ err error }
-
-// fail ends the batch.
-func fail(err error) { panic(ioFailure{err}) }
-
 // raw returns the stored bytes, or nil.
-func (tx *Tx) raw(b store.Bucket, key []byte) []byte {
-	if v, ok := tx.writes[b][string(key)]; ok {
-		return v
-	}
-	return tx.b.bucket(b).Get(key)
-}
+func (tx *Tx) raw(b store.Bucket, key []byte) []byte { return tx.writes.Value(tx.b.base, b, key) }
 
 // get returns the verified frame under the key. Its payload must not be changed or kept.
 func (tx *Tx) get(b store.Bucket, key []byte) (frame.Value, bool) {
@@ -71,7 +39,7 @@ func (tx *Tx) get(b store.Bucket, key []byte) (frame.Value, bool) {
 	}
 	f, err := frame.Parse(key, v)
 	if err != nil {
-		fail(err)
+		overlay.Fail(err)
 	}
 	return f, true
 }
@@ -82,20 +50,10 @@ func (tx *Tx) put(b store.Bucket, key, payload []byte) {
 }
 
 func (tx *Tx) putFrame(b store.Bucket, key []byte, f frame.Value) {
-	tx.write(b, key, f.Encode(key))
+	tx.writes.Write(b, key, f.Encode(key))
 }
 
-func (tx *Tx) delete(b store.Bucket, key []byte) { tx.write(b, key, nil) }
-
-func (tx *Tx) write(b store.Bucket, key, value []byte) {
-	if tx.writes[b] == nil {
-		tx.writes[b] = map[string][]byte{}
-	}
-	if _, ok := tx.writes[b][string(key)]; !ok {
-		tx.keys[b].Add(string(key))
-	}
-	tx.writes[b][string(key)] = value
-}
+func (tx *Tx) delete(b store.Bucket, key []byte) { tx.writes.Write(b, key, nil) }
 
 // rows is the transaction as the packages below take it.
 type rows struct{ tx *Tx }
@@ -106,37 +64,11 @@ func (r rows) Delete(b store.Bucket, key []byte)                    { r.tx.delet
 
 // scan returns the keys that begin with the prefix, in order.
 func (tx *Tx) scan(b store.Bucket, prefix []byte) [][]byte {
-	var keys [][]byte
-	c := tx.b.bucket(b).Cursor()
-	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		if _, ok := tx.writes[b][string(k)]; !ok {
-			keys = append(keys, bytes.Clone(k))
-		}
-	}
-	for k := range tx.keys[b].With(string(prefix)) { // sorted below
-		if tx.writes[b][k] != nil {
-			keys = append(keys, []byte(k))
-		}
-	}
-	slices.SortFunc(keys, bytes.Compare)
-	return keys
+	return tx.writes.Scan(tx.b.base, b, prefix)
 }
 
 // any says whether a key begins with the prefix.
-func (tx *Tx) any(b store.Bucket, prefix []byte) bool {
-	for k := range tx.keys[b].With(string(prefix)) { // only whether one is there reaches the output
-		if tx.writes[b][k] != nil {
-			return true
-		}
-	}
-	c := tx.b.bucket(b).Cursor()
-	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
-		if _, ok := tx.writes[b][string(k)]; !ok {
-			return true
-		}
-	}
-	return false
-}
+func (tx *Tx) any(b store.Bucket, prefix []byte) bool { return tx.writes.Any(tx.b.base, b, prefix) }
 
 func actorName(a Actor) string {
 	if a.ID == "" {
@@ -147,25 +79,17 @@ func actorName(a Actor) string {
 
 // reset readies the overlay for the next entry.
 func (tx *Tx) reset() {
-	tx.writes.clear()
-	tx.clearKeys()
+	tx.writes.Clear()
 	tx.audits = tx.audits[:0]
 	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
 }
 
-func (tx *Tx) clearKeys() {
-	for i := range tx.keys {
-		tx.keys[i].Clear()
-	}
-}
-
 // batch is one transaction of the file and what will be told of it after its commit.
 type batch struct {
 	f       *FSM
-	tx      *bolt.Tx
-	handles [store.Buckets]*bolt.Bucket
+	base    *overlay.Base
 	pos     store.Position
 	changed map[store.Bucket]map[string]bool // keys of changed tables, for memory
 	tables  map[string]bool                  // kinds, for the watcher
@@ -173,53 +97,6 @@ type batch struct {
 	marks   []progress.Mark
 	passed  []SoftLimit
 	audited *audit.Head // the newest entry; nil: not looked up yet
-}
-
-func (b *batch) bucket(of store.Bucket) *bolt.Bucket {
-	if b.handles[of] == nil {
-		b.handles[of] = of.In(b.tx)
-		if b.handles[of] == nil {
-			fail(frame.ErrDamaged)
-		}
-	}
-	return b.handles[of]
-}
-
-// flush moves the overlay into the transaction in key order and keeps the hash up to date.
-func (b *batch) flush(tx *Tx) {
-	for of, writes := range tx.writes {
-		if len(writes) == 0 {
-			continue
-		}
-		for _, key := range slices.Sorted(maps.Keys(writes)) {
-			b.store(store.Bucket(of), []byte(key), writes[key])
-		}
-	}
-}
-
-func (b *batch) store(of store.Bucket, key, value []byte) {
-	in := b.bucket(of)
-	old := in.Get(key)
-	if old == nil && value == nil {
-		return
-	}
-	if old != nil {
-		if _, err := frame.Parse(key, old); err != nil {
-			fail(err)
-		}
-		b.pos.Hash = b.pos.Hash.Minus(frame.HashOf(byte(of), key, old))
-	}
-	var err error
-	if value == nil {
-		err = in.Delete(key)
-	} else {
-		b.pos.Hash = b.pos.Hash.Plus(frame.HashOf(byte(of), key, value))
-		err = in.Put(key, value)
-	}
-	if err != nil {
-		fail(err)
-	}
-	b.remember(of, key, value)
 }
 
 // remember notes what memory and the watcher must hear of after the commit.

@@ -23,7 +23,7 @@ func (j *Journal) Amend(reserved uint64, holds []AccountCharge) error {
 		return fmt.Errorf("journal amendment: %w", err)
 	}
 	if j.cfg.Mode == ModeFsync && len(holds) > 0 {
-		return j.syncTo(n)
+		return j.SyncTo(n)
 	}
 	return nil
 }

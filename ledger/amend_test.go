@@ -60,7 +60,7 @@ func TestJournal_Amend(t *testing.T) {
 // chargesOf reads the charges of a record from the files.
 func chargesOf(t *testing.T, j *Journal, number uint64) (charges []AccountCharge) {
 	t.Helper()
-	if _, err := j.walk(number-1, number, func(r *Record, _ int) { charges = r.Charges }); err != nil {
+	if _, err := j.Walk(number-1, number, func(r *Record, _ int) { charges = r.Charges }); err != nil {
 		t.Fatal(err)
 	}
 	return charges

@@ -1,6 +1,6 @@
 // Package ledger holds what was spent. The Journal is the node's own record of every
-// request, on disk before its answer ends; the Ticker folds it into ticks, which carry it
-// into the replicated state exactly once; callbacks read it with ReadFrom. Every total that
+// request, on disk before its answer ends; package tick folds it into ticks, which carry
+// it into the replicated state exactly once; callbacks read it with ReadFrom. Every total that
 // Conclave shows is a fold of these records. FORMAT.md describes the files.
 //
 // A request writes two records. RESERVE is written before the provider is asked, so that

@@ -116,7 +116,7 @@ type Journal struct {
 	writing bool                // somebody is the leader: writes, or has been told to
 	queued  *batch              // who wait for a next leader, if anybody
 	open    map[uint64]struct{} // reservations without a settlement
-	folds   folds               // settlements of this process that the Ticker has not taken
+	folds   Folds               // settlements of this process that nobody has taken
 	spans   []span              // of this process, the newest last
 	before  span                // that the record before buf belongs to
 	closed  bool
@@ -194,7 +194,7 @@ func (j *Journal) Reserve(r *Reservation) (uint64, error) {
 		return 0, fmt.Errorf("journal reservation: %w", err)
 	}
 	if j.cfg.Mode == ModeFsync && len(r.Holds) > 0 {
-		err = j.syncTo(n)
+		err = j.SyncTo(n)
 	}
 	return n, err
 }
@@ -214,10 +214,10 @@ func (j *Journal) Settle(reserved uint64, r *Record) error {
 	r.Number = n
 	switch j.cfg.Mode {
 	case ModeFsync:
-		return j.syncTo(n)
+		return j.SyncTo(n)
 	case ModeWrite:
 		if since := j.dirtySince.Load(); since != 0 && j.cfg.Now().UnixNano()-since > int64(maxUnsynced) {
-			return j.syncTo(n)
+			return j.SyncTo(n)
 		}
 	}
 	return nil

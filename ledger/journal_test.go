@@ -196,7 +196,7 @@ func TestJournal_Restart(t *testing.T) {
 			cfg := testConfig(t.TempDir())
 			cfg.Mode = tt.mode
 			j := openJournal(t, cfg)
-			if err := j.setEpoch(1, 0); err != nil {
+			if err := j.SetEpoch(1, 0); err != nil {
 				t.Fatal(err)
 			}
 			write(t, j, "a")
@@ -238,7 +238,7 @@ func TestJournal_Restart(t *testing.T) {
 			if j.Open() != 0 {
 				t.Errorf("%d reservations are open", j.Open())
 			}
-			if err := j.setEpoch(2, 0); err != nil {
+			if err := j.SetEpoch(2, 0); err != nil {
 				t.Fatal(err)
 			}
 			kill(t, j)
@@ -280,7 +280,7 @@ func TestJournal_Segments(t *testing.T) {
 	cfg.SegmentBytes = 4 << 10
 	cfg.MaxBytes = 12 << 10
 	j := openJournal(t, cfg)
-	if err := j.setEpoch(1, 0); err != nil {
+	if err := j.SetEpoch(1, 0); err != nil {
 		t.Fatal(err)
 	}
 	old, err := j.Reserve(reservation("old"))
@@ -433,7 +433,7 @@ func TestJournal_DiskFails(t *testing.T) {
 				return badFile{f, disk}, err
 			}
 			j := openJournal(t, cfg)
-			if err := j.setEpoch(1, 0); err != nil {
+			if err := j.SetEpoch(1, 0); err != nil {
 				t.Fatal(err)
 			}
 			n, err := j.Reserve(reservation("a"))
@@ -568,13 +568,13 @@ func BenchmarkJournal(b *testing.B) {
 		b.Run(fmt.Sprint("parallel=", parallel), func(b *testing.B) {
 			j := openJournal(b, testConfig(b.TempDir()))
 			defer closeJournal(b, j)
-			var f folds
+			var f Folds
 			go func() {
 				for range 1000 {
 					if j.Wait(b.Context(), j.Last()+1000) != nil {
 						return
 					}
-					j.takeFolds(j.Synced(), &f)
+					j.TakeFolds(j.Synced(), &f)
 				}
 			}()
 			at := resource.At(time.Now())

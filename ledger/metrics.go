@@ -42,21 +42,3 @@ func newMetrics(reg prometheus.Registerer, j *Journal) metrics {
 	}
 	return m
 }
-
-// tickMetrics are what the ticker counts.
-type tickMetrics struct {
-	ticks *prometheus.CounterVec // by outcome
-}
-
-// newTickMetrics registers with reg unless that is nil.
-func newTickMetrics(reg prometheus.Registerer, t *Ticker) tickMetrics {
-	m := tickMetrics{ticks: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "conclave_ledger_ticks_total", Help: "Ticks proposed, by what became of them.",
-	}, []string{"outcome"})}
-	if reg != nil {
-		reg.MustRegister(m.ticks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "conclave_ledger_lag_records", Help: "Journal records that the replicated state does not have yet.",
-		}, func() float64 { return float64(t.lag()) }))
-	}
-	return m
-}

@@ -111,9 +111,10 @@ func (j *Journal) segmentsAfter(after uint64) []*segment {
 	return all[max(0, i-1):]
 }
 
-// walk calls visit for each finished request with a number in (after, to] and returns the
-// spans that the records lie in, ascending; visit is told the index of its record's span.
-func (j *Journal) walk(after, to uint64, visit func(r *Record, at int)) ([]span, error) {
+// Walk calls visit for each finished request with a number in (after, to] and returns the
+// epochs that the records lie in, ascending, 0 for one that is not known; visit is told the
+// index of its record's epoch.
+func (j *Journal) Walk(after, to uint64, visit func(r *Record, at int)) (epochs []uint64, err error) {
 	var spans []span
 	for _, s := range j.segmentsAfter(after) {
 		if s.first > to {
@@ -136,7 +137,10 @@ func (j *Journal) walk(after, to uint64, visit func(r *Record, at int)) ([]span,
 			return nil, fmt.Errorf("read %s: %w", s.path, err)
 		}
 	}
-	return spans, nil
+	for _, sp := range spans {
+		epochs = append(epochs, sp.epoch)
+	}
+	return epochs, nil
 }
 
 func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, at int)) error {

@@ -340,8 +340,8 @@ func (j *Journal) begin() error {
 	return j.writeLocked()
 }
 
-// setEpoch writes that the process has the epoch, and moves on to numbers above seen.
-func (j *Journal) setEpoch(epoch, seen uint64) error {
+// SetEpoch writes that the process has the epoch, and moves on to numbers above seen.
+func (j *Journal) SetEpoch(epoch, seen uint64) error {
 	j.mu.Lock()
 	if err := j.admitLocked(nil); err != nil {
 		j.mu.Unlock()
@@ -359,7 +359,7 @@ func (j *Journal) setEpoch(epoch, seen uint64) error {
 	if err := j.writeLocked(); err != nil {
 		return fmt.Errorf("journal epoch: %w", err)
 	}
-	if err := j.syncTo(n); err != nil {
+	if err := j.SyncTo(n); err != nil {
 		return err
 	}
 	return j.settleBoot(epoch)

@@ -35,9 +35,9 @@ func (j *Journal) syncLoop() {
 	}
 }
 
-// syncTo waits until the record with the number is on disk. Those who wait together share
+// SyncTo waits until the record with the number is on disk. Those who wait together share
 // one sync.
-func (j *Journal) syncTo(n uint64) error {
+func (j *Journal) SyncTo(n uint64) error {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
 	if j.synced.Load() >= n {

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -33,7 +34,7 @@ type money struct {
 	propose proposer
 	journal *ledger.Journal
 	budgets *budget.Budgets
-	ticker  *ledger.Ticker
+	ticker  *tick.Ticker
 	fresh   *freshness
 	boot    clock.Func
 	now     func() time.Time
@@ -54,7 +55,7 @@ func (m *money) start() {
 	m.cancel = cancel
 	m.begin, m.settle = make(chan struct{}, 1), make(chan struct{}, 1)
 	m.begin <- struct{}{}
-	m.ticker = ledger.NewTicker(ledger.TickerConfig{
+	m.ticker = tick.New(tick.Config{
 		Journal: m.journal, NodeID: m.nodeID, Submit: m.submit, Demand: m.budgets.Demand,
 		Acked:      m.budgets.Acked,
 		Settled:    func() { signal(m.settle) },
@@ -151,19 +152,19 @@ func (m *money) closeEpochs(ctx context.Context) error {
 func (m *money) actor() fsm.Actor { return fsm.Actor{Kind: "node", ID: m.nodeID} }
 
 // submit proposes one tick and tells what the state knows afterwards.
-func (m *money) submit(ctx context.Context, t ledger.Tick) (ledger.Ack, error) {
+func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 	sent := m.boot()
 	index, hash := m.state.Hash()
-	tick := command(t)
-	tick.Applied, tick.Hash, tick.Clock = index, hash[:], resource.At(m.now())
-	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{tick}}); err != nil {
-		return ledger.Ack{}, err
+	out := command(t)
+	out.Applied, out.Hash, out.Clock = index, hash[:], resource.At(m.now())
+	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
+		return tick.Ack{}, err
 	}
 	node, _ := m.state.Node(m.nodeID)
 	if node.Epoch == t.Epoch && node.Seq >= t.Seq {
 		m.fresh.applied(sent)
 	}
-	return ledger.Ack{Epoch: node.Epoch, Seq: node.Seq, To: covered(node), Index: m.state.Applied()}, nil
+	return tick.Ack{Epoch: node.Epoch, Seq: node.Seq, To: covered(node), Index: m.state.Applied()}, nil
 }
 
 // stop carries the rest of the journal into the state, gives the leases back as far as ctx
@@ -179,7 +180,7 @@ func (m *money) stop(ctx context.Context) {
 }
 
 // command is the ledger's tick as the state machine's command has it.
-func command(t ledger.Tick) fsm.Tick {
+func command(t tick.Tick) fsm.Tick {
 	out := fsm.Tick{
 		Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch,
 		Settle: deltas(t.Settle), Release: deltas(t.Release),

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -29,7 +30,7 @@ func (a *API) budgets() *kind[resource.Budget, *resource.Budget] {
 				return nil, err
 			}
 			if t == nil && (ok || now == nil) {
-				return nil, invalid("max_budget", "is missing; a budget has one")
+				return nil, wire.Invalid("max_budget", "is missing; a budget has one")
 			}
 			out := records.Document{}
 			if now == nil {
@@ -53,12 +54,12 @@ func (a *API) sharedRow(b *resource.Budget) map[string]any {
 	row := map[string]any{}
 	a.budgetRow(row, "", "", &resource.Allowance{Budgets: []resource.Terms{b.Terms}})
 	row["budget_id"] = b.ID
-	stamps(row, &b.Meta)
+	wire.Stamps(row, &b.Meta)
 	return row
 }
 
 func (a *API) budgetInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -74,11 +75,11 @@ func (a *API) budgetInfo(w http.ResponseWriter, r *http.Request, by records.Call
 		}
 		out = append(out, a.sharedRow(b))
 	}
-	return answer(w, records.Written{}, out)
+	return wire.Answer(w, records.Written{}, out)
 }
 
 func (a *API) budgetList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, rows(a.cfg.State.Catalog().Tables().Budgets, a.sharedRow))
+	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.State.Catalog().Tables().Budgets, a.sharedRow))
 }
 
 // budgetSettings describes the fields of a budget, with their values.
@@ -99,5 +100,5 @@ func (a *API) budgetSettings(w http.ResponseWriter, r *http.Request, by records.
 			"stored_in_db": true, "field_default_value": nil,
 		})
 	}
-	return answer(w, records.Written{}, out)
+	return wire.Answer(w, records.Written{}, out)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -28,7 +29,7 @@ type (
 // keyBulkUpdate updates keys one by one, as LiteLLM does: what is wrong with one keeps no other
 // from its change.
 func (a *API) keyBulkUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (a *API) keyBulkUpdate(w http.ResponseWriter, r *http.Request, by records.C
 		return err
 	}
 	if len(items) == 0 || len(items) > maxBulkUpdate {
-		return invalid("keys", fmt.Sprintf("has %d items; a call takes 1 to %d", len(items), maxBulkUpdate))
+		return wire.Invalid("keys", fmt.Sprintf("has %d items; a call takes 1 to %d", len(items), maxBulkUpdate))
 	}
 	total, updated, failed := len(items), []updatedKey{}, []failedKey{}
 	var last records.Written
@@ -53,7 +54,7 @@ func (a *API) keyBulkUpdate(w http.ResponseWriter, r *http.Request, by records.C
 		delete(row, "token")
 		updated = append(updated, updatedKey{Key: name, Info: row})
 	}
-	return answer(w, last, map[string]any{"total_requested": total, "successful_updates": updated, "failed_updates": failed})
+	return wire.Answer(w, last, map[string]any{"total_requested": total, "successful_updates": updated, "failed_updates": failed})
 }
 
 // shownRef is what a body calls a key, without a secret in it.

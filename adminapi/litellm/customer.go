@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -43,13 +44,13 @@ func (a *API) customerRow(c *resource.Customer) map[string]any {
 func (a *API) customerInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	ref := r.URL.Query().Get("end_user_id")
 	if ref == "" {
-		return invalid("end_user_id", "is missing")
+		return wire.Invalid("end_user_id", "is missing")
 	}
 	c, err := a.cfg.Records.Customers.One(by, ref)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, a.customerRow(c))
+	return wire.Answer(w, records.Written{}, a.customerRow(c))
 }
 
 // customerList lists all, or, if a page is asked for, that page.
@@ -57,20 +58,20 @@ func (a *API) customerList(w http.ResponseWriter, r *http.Request, _ records.Cal
 	q := r.URL.Query()
 	all := every(a.cfg.Records.AllCustomers(records.Query{Q: q.Get("search")}))
 	if q.Get("page") == "" && q.Get("page_size") == "" {
-		return answer(w, records.Written{}, rows(all, a.customerRow))
+		return wire.Answer(w, records.Written{}, wire.Rows(all, a.customerRow))
 	}
-	page, err := paged(q, "customers", "page_size", 50, all, a.customerRow)
+	page, err := wire.Paged(q, "customers", "page_size", 50, all, a.customerRow)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, page)
+	return wire.Answer(w, records.Written{}, page)
 }
 
 // customerBlock blocks or unblocks end users; one without a record gets one, for an end user
 // needs none to send requests.
-func (a *API) customerBlock(state client.BlockState) Handler {
+func (a *API) customerBlock(state client.BlockState) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		in, err := readBody(r)
+		in, err := wire.ReadBody(r)
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func (a *API) customerBlock(state client.BlockState) Handler {
 			}
 			wr, done = written, append(done, a.customerRow(c))
 		}
-		return answer(w, wr, map[string]any{"blocked_users": done})
+		return wire.Answer(w, wr, map[string]any{"blocked_users": done})
 	}
 }
 
@@ -125,7 +126,7 @@ func (a *API) refuseDeployments(in records.Document) error {
 	}
 	for _, m := range models {
 		if _, ok := a.cfg.State.Catalog().Deployment(m); ok {
-			return invalid("models", m+" is a deployment; give names of models")
+			return wire.Invalid("models", m+" is a deployment; give names of models")
 		}
 	}
 	return nil
@@ -133,14 +134,14 @@ func (a *API) refuseDeployments(in records.Document) error {
 
 func (a *API) tagRow(t *resource.Tag) map[string]any {
 	row := map[string]any{"name": t.ID, "description": orNil(t.Description)}
-	stamps(row, &t.Meta)
+	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTag, t.ID, &t.Policy)
 	row["litellm_budget_table"] = a.budgetTable(&t.Allowance)
 	return row
 }
 
 func (a *API) tagInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -156,9 +157,9 @@ func (a *API) tagInfo(w http.ResponseWriter, r *http.Request, by records.Caller)
 		}
 		out[name] = a.tagRow(t)
 	}
-	return answer(w, records.Written{}, out)
+	return wire.Answer(w, records.Written{}, out)
 }
 
 func (a *API) tagList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, rows(a.cfg.State.Catalog().Tables().Tags, a.tagRow))
+	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.State.Catalog().Tables().Tags, a.tagRow))
 }

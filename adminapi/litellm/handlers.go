@@ -2,10 +2,10 @@ package litellm
 
 import (
 	"net/http"
-	"net/url"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 )
 
@@ -22,7 +22,7 @@ type kind[R any, P records.Of[R]] struct {
 
 // create makes a record of LiteLLM's fields.
 func (k *kind[R, P]) create(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -37,12 +37,12 @@ func (k *kind[R, P]) create(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, k.row(rec))
+	return wire.Answer(w, wr, k.row(rec))
 }
 
 // update changes the record that the body names.
 func (k *kind[R, P]) update(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (k *kind[R, P]) update(w http.ResponseWriter, r *http.Request, by records.C
 
 // updatePath changes the record that the path names.
 func (k *kind[R, P]) updatePath(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -77,9 +77,9 @@ func (k *kind[R, P]) patch(w http.ResponseWriter, r *http.Request, by records.Ca
 	}
 	row := k.row(rec)
 	if k.updated != nil {
-		return answer(w, wr, k.updated(rec, row))
+		return wire.Answer(w, wr, k.updated(rec, row))
 	}
-	return answer(w, wr, row)
+	return wire.Answer(w, wr, row)
 }
 
 // named finds the record that a body names.
@@ -89,15 +89,15 @@ func (k *kind[R, P]) named(by records.Caller, in records.Document) (P, error) {
 		return nil, err
 	}
 	if ref == "" {
-		return nil, invalid(k.id, "is missing")
+		return nil, wire.Invalid(k.id, "is missing")
 	}
 	return k.noun.One(by, ref)
 }
 
 // block blocks or unblocks the record that the body names.
-func (k *kind[R, P]) block(state client.BlockState) Handler {
+func (k *kind[R, P]) block(state client.BlockState) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		in, err := readBody(r)
+		in, err := wire.ReadBody(r)
 		if err != nil {
 			return err
 		}
@@ -109,13 +109,13 @@ func (k *kind[R, P]) block(state client.BlockState) Handler {
 		if err != nil {
 			return err
 		}
-		return answer(w, wr, k.row(rec))
+		return wire.Answer(w, wr, k.row(rec))
 	}
 }
 
 // remove deletes the records that the body names, all of them or none.
 func (k *kind[R, P]) remove(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -135,40 +135,20 @@ func (k *kind[R, P]) remove(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, rows)
+	return wire.Answer(w, wr, rows)
 }
 
 // info shows the record that the query names.
 func (k *kind[R, P]) info(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	ref := r.URL.Query().Get(k.id)
 	if ref == "" {
-		return invalid(k.id, "is missing")
+		return wire.Invalid(k.id, "is missing")
 	}
 	rec, err := k.noun.One(by, ref)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, k.row(rec))
-}
-
-// rows writes records.
-func rows[P any](all []P, row func(P) map[string]any) []map[string]any {
-	out := make([]map[string]any, 0, len(all))
-	for _, r := range all {
-		out = append(out, row(r))
-	}
-	return out
-}
-
-// paged writes one page of rows, LiteLLM's way.
-func paged[P any](q url.Values, name, sizeName string, size int, all []P, row func(P) map[string]any) (map[string]any, error) {
-	page, pages, from, to, err := pageOf(q, sizeName, size, len(all))
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{
-		name: rows(all[from:to], row), "total": len(all), "page": page, "page_size": to - from, "total_pages": pages,
-	}, nil
+	return wire.Answer(w, records.Written{}, k.row(rec))
 }
 
 // every collects what a sequence yields.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -23,7 +24,7 @@ var renamedKeyFields = map[string]string{
 }
 
 func (a *API) keyGenerate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -42,12 +43,12 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, by records.Caller
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.generated(k, wr.Secret))
+	return wire.Answer(w, wr, a.generated(k, wr.Secret))
 }
 
 // serviceAccount makes a key of a team that belongs to no user.
 func (a *API) serviceAccount(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -56,14 +57,14 @@ func (a *API) serviceAccount(w http.ResponseWriter, r *http.Request, by records.
 		return err
 	}
 	if team == "" {
-		return invalid("team_id", "is missing; a service account belongs to a team")
+		return wire.Invalid("team_id", "is missing; a service account belongs to a team")
 	}
 	delete(in, "user_id")
 	return a.generate(w, r, by, in)
 }
 
 func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -73,11 +74,11 @@ func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Calle
 	}
 	row := a.keyRow(k)
 	row["key"] = k.Hash
-	return answer(w, wr, row)
+	return wire.Answer(w, wr, row)
 }
 
 func (a *API) keyDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (a *API) keyDelete(w http.ResponseWriter, r *http.Request, by records.Calle
 		return err
 	}
 	if len(refs)+len(names) == 0 {
-		return invalid("keys", "is missing; give keys or key_aliases")
+		return wire.Invalid("keys", "is missing; give keys or key_aliases")
 	}
 	ids := make([]string, 0, len(refs)+len(names))
 	for _, ref := range append(refs, names...) {
@@ -99,12 +100,12 @@ func (a *API) keyDelete(w http.ResponseWriter, r *http.Request, by records.Calle
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"deleted_keys": append(refs, names...)})
+	return wire.Answer(w, wr, map[string]any{"deleted_keys": append(refs, names...)})
 }
 
-func (a *API) keyBlock(state client.BlockState) Handler {
+func (a *API) keyBlock(state client.BlockState) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		in, err := readBody(r)
+		in, err := wire.ReadBody(r)
 		if err != nil {
 			return err
 		}
@@ -116,12 +117,12 @@ func (a *API) keyBlock(state client.BlockState) Handler {
 		if err != nil {
 			return err
 		}
-		return answer(w, wr, a.keyRow(k))
+		return wire.Answer(w, wr, a.keyRow(k))
 	}
 }
 
 func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.generated(k, wr.Secret))
+	return wire.Answer(w, wr, a.generated(k, wr.Secret))
 }
 
 func (a *API) keyInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
@@ -161,13 +162,13 @@ func (a *API) keyInfo(w http.ResponseWriter, r *http.Request, by records.Caller)
 		ref = by.Who.Key.ID
 	}
 	if ref == "" {
-		return invalid("key", "the master key is no virtual key; give ?key=")
+		return wire.Invalid("key", "the master key is no virtual key; give ?key=")
 	}
 	k, err := a.cfg.Records.Keys.One(by, ref)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, map[string]any{"key": k.Hash, "info": a.infoRow(k)})
+	return wire.Answer(w, records.Written{}, map[string]any{"key": k.Hash, "info": a.infoRow(k)})
 }
 
 // infoRow is a key's row without its hash, and with its status.
@@ -186,7 +187,7 @@ func (a *API) infoRow(k *resource.Key) map[string]any {
 
 // keyInfos shows several keys.
 func (a *API) keyInfos(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (a *API) keyInfos(w http.ResponseWriter, r *http.Request, by records.Caller
 		}
 		hashes, infos = append(hashes, k.Hash), append(infos, a.infoRow(k))
 	}
-	return answer(w, records.Written{}, map[string]any{"key": hashes, "info": infos})
+	return wire.Answer(w, records.Written{}, map[string]any{"key": hashes, "info": infos})
 }
 
 // keyAliases lists the names of keys.
@@ -214,11 +215,11 @@ func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, _ records.Calle
 			names = append(names, k.Name)
 		}
 	}
-	page, pages, from, to, err := pageOf(q, "size", 50, len(names))
+	page, pages, from, to, err := wire.PageOf(q, "size", 50, len(names))
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, map[string]any{
+	return wire.Answer(w, records.Written{}, map[string]any{
 		"aliases": names[from:to], "total_count": len(names), "current_page": page, "total_pages": pages, "size": to - from,
 	})
 }
@@ -231,11 +232,11 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 		return err
 	}
 	for k := range a.cfg.Records.AllKeys(query) {
-		if isOr(q.Get("key_alias"), k.Name) && isOr(q.Get("key_hash"), k.Hash.String()) {
+		if wire.Selects(q.Get("key_alias"), k.Name) && wire.Selects(q.Get("key_hash"), k.Hash.String()) {
 			found = append(found, k)
 		}
 	}
-	page, pages, from, to, err := pageOf(q, "size", 10, len(found))
+	page, pages, from, to, err := wire.PageOf(q, "size", 10, len(found))
 	if err != nil {
 		return err
 	}
@@ -247,7 +248,7 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 			keys = append(keys, k.Hash)
 		}
 	}
-	return answer(w, records.Written{}, map[string]any{
+	return wire.Answer(w, records.Written{}, map[string]any{
 		"keys": keys, "total_count": len(found), "current_page": page, "total_pages": pages,
 	})
 }
@@ -261,7 +262,7 @@ func keyQuery(q url.Values) (records.Query, error) {
 		names := map[string]string{"key_alias": "name", "created_at": "created_at", "updated_at": "updated_at", "expires": "expires_at", "token": "id"}
 		name, ok := names[by]
 		if !ok {
-			return out, invalid("sort_by", by+" is not one of key_alias, created_at, updated_at, expires, token")
+			return out, wire.Invalid("sort_by", by+" is not one of key_alias, created_at, updated_at, expires, token")
 		}
 		out.Sort = name
 		if q.Get("sort_order") != "asc" {
@@ -275,13 +276,10 @@ func keyQuery(q url.Values) (records.Query, error) {
 	case "expired":
 		out.Status = "expired"
 	default:
-		return out, invalid("status", status+" is not one of active, revoked, expired")
+		return out, wire.Invalid("status", status+" is not one of active, revoked, expired")
 	}
 	return out, nil
 }
-
-// isOr says whether the value is what was asked for, if anything was.
-func isOr(asked, value string) bool { return asked == "" || asked == value }
 
 // keyDoc turns LiteLLM's fields into the document of a key, or, if now is given, into a
 // merge patch of it.
@@ -329,7 +327,7 @@ func (a *API) sameOrganization(in records.Document, now *resource.Key) error {
 	}
 	t, ok := a.cfg.Records.Teams.Find(ref)
 	if !ok || t.OrganizationID != id {
-		return invalid("organization_id", "is not the organization of the key's team")
+		return wire.Invalid("organization_id", "is not the organization of the key's team")
 	}
 	return nil
 }
@@ -341,14 +339,14 @@ func refuseKeyTypes(in records.Document) error {
 		return err
 	}
 	if keyType != "" && keyType != "default" && keyType != "llm_api" {
-		return invalid("key_type", "is not supported; give the key a role at /api/v1/keys instead")
+		return wire.Invalid("key_type", "is not supported; give the key a role at /api/v1/keys instead")
 	}
 	var spend resource.Money
 	if err := in.Take("spend", &spend); err != nil {
 		return err
 	}
 	if spend != 0 {
-		return invalid("spend", "is what the ledger says; it cannot be set")
+		return wire.Invalid("spend", "is what the ledger says; it cannot be set")
 	}
 	return nil
 }
@@ -369,7 +367,7 @@ func (a *API) expiryDoc(in, out records.Document) error {
 	}
 	d, err := records.ParseDuration(text)
 	if err != nil || d <= 0 || d > 100*365*24*time.Hour {
-		return invalid("duration", fmt.Sprintf("%q is not a duration such as 30s, 15m, 24h, 7d, 1mo, or -1", text))
+		return wire.Invalid("duration", fmt.Sprintf("%q is not a duration such as 30s, 15m, 24h, 7d, 1mo, or -1", text))
 	}
 	return out.Set("expires_at", resource.At(a.cfg.Now().Add(d)))
 }
@@ -383,11 +381,11 @@ func (a *API) keyOf(by records.Caller, in records.Document) (*resource.Key, erro
 	}
 	if raw, ok := in[name]; ok {
 		if err := json.Unmarshal(raw, &ref); err != nil {
-			return nil, invalid(name, "is not a string")
+			return nil, wire.Invalid(name, "is not a string")
 		}
 	}
 	if ref == "" {
-		return nil, invalid("key", "is missing")
+		return nil, wire.Invalid("key", "is missing")
 	}
 	return a.cfg.Records.Keys.One(by, a.keyRef(ref))
 }
@@ -421,7 +419,7 @@ func (a *API) keyRow(k *resource.Key) map[string]any {
 	if t, ok := a.cfg.State.Catalog().Team(k.TeamID); ok {
 		row["organization_id"] = orNil(t.OrganizationID)
 	}
-	stamps(row, &k.Meta)
+	wire.Stamps(row, &k.Meta)
 	a.policyRow(row, resource.HolderKey, k.ID, &k.Policy)
 	return row
 }

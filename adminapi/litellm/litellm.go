@@ -8,25 +8,19 @@
 package litellm
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
+	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
+	"github.com/conclave-llm/conclave/adminapi/litellm/models"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
-	"github.com/conclave-llm/conclave/fsm/audit"
-	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -41,17 +35,8 @@ type Config struct {
 // State reads what Records does not show. *fsm.FSM implements it.
 type State interface {
 	Catalog() *resource.Catalog
-	Key(id string) (*resource.Key, bool)
-	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	Totals(kind, id string) fsm.Totals
-	Audits
-}
-
-// Audits reads who changed what.
-type Audits interface {
-	AuditPage(q fsm.AuditQuery) audit.Page
-	AuditEntry(number uint64) (resource.AuditEntry, bool)
-	AuditExtent() audit.Extent
+	auditlog.State
 }
 
 // API is LiteLLM's management paths. It may be used concurrently.
@@ -60,227 +45,107 @@ type API struct{ cfg Config }
 // New returns the API.
 func New(cfg Config) *API { return &API{cfg} }
 
-// Handler answers a request of an admitted caller, or returns the error for WriteError.
-type Handler func(w http.ResponseWriter, r *http.Request, by records.Caller) error
-
-// Route is a path with what answers it.
-type Route struct {
-	ID      string // name of its row in the table of rights
-	Method  string
-	Pattern string
-	Handler Handler
-}
-
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
-func (a *API) Routes() []Route {
-	return slices.Concat(a.priceRoutes(), a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.modelRoutes(), a.otherRoutes())
+func (a *API) Routes() []wire.Route {
+	return slices.Concat(
+		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(),
+		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
+		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
+		auditlog.Routes(a.cfg.State),
+	)
 }
 
-func (a *API) keyRoutes() []Route {
-	return []Route{
-		{"litellm-key-generate", http.MethodPost, "/key/generate", a.keyGenerate},
-		{"litellm-service-account", http.MethodPost, "/key/service-account/generate", a.serviceAccount},
-		{"litellm-key-update", http.MethodPost, "/key/update", a.keyUpdate},
-		{"litellm-key-bulk-update", http.MethodPost, "/key/bulk_update", a.keyBulkUpdate},
-		{"litellm-key-delete", http.MethodPost, "/key/delete", a.keyDelete},
-		{"litellm-key-block", http.MethodPost, "/key/block", a.keyBlock(client.Blocked)},
-		{"litellm-key-unblock", http.MethodPost, "/key/unblock", a.keyBlock(client.Unblocked)},
-		{"litellm-key-regenerate", http.MethodPost, "/key/regenerate", a.keyRegenerate},
-		{"litellm-key-path-regenerate", http.MethodPost, "/key/{key}/regenerate", a.keyRegenerate},
-		{"litellm-key-info", http.MethodGet, "/key/info", a.keyInfo},
-		{"litellm-v2-key-info", http.MethodPost, "/v2/key/info", a.keyInfos},
-		{"litellm-key-list", http.MethodGet, "/key/list", a.keyList},
-		{"litellm-key-aliases", http.MethodGet, "/key/aliases", a.keyAliases},
+func (a *API) keyRoutes() []wire.Route {
+	return []wire.Route{
+		{ID: "litellm-key-generate", Method: http.MethodPost, Pattern: "/key/generate", Handler: a.keyGenerate},
+		{ID: "litellm-service-account", Method: http.MethodPost, Pattern: "/key/service-account/generate", Handler: a.serviceAccount},
+		{ID: "litellm-key-update", Method: http.MethodPost, Pattern: "/key/update", Handler: a.keyUpdate},
+		{ID: "litellm-key-bulk-update", Method: http.MethodPost, Pattern: "/key/bulk_update", Handler: a.keyBulkUpdate},
+		{ID: "litellm-key-delete", Method: http.MethodPost, Pattern: "/key/delete", Handler: a.keyDelete},
+		{ID: "litellm-key-block", Method: http.MethodPost, Pattern: "/key/block", Handler: a.keyBlock(client.Blocked)},
+		{ID: "litellm-key-unblock", Method: http.MethodPost, Pattern: "/key/unblock", Handler: a.keyBlock(client.Unblocked)},
+		{ID: "litellm-key-regenerate", Method: http.MethodPost, Pattern: "/key/regenerate", Handler: a.keyRegenerate},
+		{ID: "litellm-key-path-regenerate", Method: http.MethodPost, Pattern: "/key/{key}/regenerate", Handler: a.keyRegenerate},
+		{ID: "litellm-key-info", Method: http.MethodGet, Pattern: "/key/info", Handler: a.keyInfo},
+		{ID: "litellm-v2-key-info", Method: http.MethodPost, Pattern: "/v2/key/info", Handler: a.keyInfos},
+		{ID: "litellm-key-list", Method: http.MethodGet, Pattern: "/key/list", Handler: a.keyList},
+		{ID: "litellm-key-aliases", Method: http.MethodGet, Pattern: "/key/aliases", Handler: a.keyAliases},
 	}
 }
 
-func (a *API) teamRoutes() []Route {
+func (a *API) teamRoutes() []wire.Route {
 	teams, orgs, projects := a.teams(), a.organizations(), a.projects()
-	return []Route{
-		{"litellm-team-new", http.MethodPost, "/team/new", a.teamNew},
-		{"litellm-team-update", http.MethodPost, "/team/update", teams.update},
-		{"litellm-team-patch", http.MethodPatch, "/team/{id}", teams.updatePath},
-		{"litellm-team-delete", http.MethodPost, "/team/delete", a.teamDelete},
-		{"litellm-team-block", http.MethodPost, "/team/block", teams.block(client.Blocked)},
-		{"litellm-team-unblock", http.MethodPost, "/team/unblock", teams.block(client.Unblocked)},
-		{"litellm-team-info", http.MethodGet, "/team/info", a.teamInfo},
-		{"litellm-team-list", http.MethodGet, "/team/list", a.teamList},
-		{"litellm-v2-team-list", http.MethodGet, "/v2/team/list", a.teamPages},
-		{"litellm-team-member-add", http.MethodPost, "/team/member_add", a.teamMemberAdd},
-		{"litellm-team-bulk-member-add", http.MethodPost, "/team/bulk_member_add", a.teamBulkMemberAdd},
-		{"litellm-team-member-update", http.MethodPost, "/team/member_update", a.teamMemberUpdate},
-		{"litellm-team-member-delete", http.MethodPost, "/team/member_delete", a.teamMemberDelete},
-		{"litellm-team-model-add", http.MethodPost, "/team/model/add", a.teamModels},
-		{"litellm-team-model-delete", http.MethodPost, "/team/model/delete", a.teamModels},
-		{"litellm-organization-new", http.MethodPost, "/organization/new", orgs.create},
-		{"litellm-organization-update", http.MethodPatch, "/organization/update", orgs.update},
-		{"litellm-organization-patch", http.MethodPatch, "/v2/organization/{id}", orgs.updatePath},
-		{"litellm-organization-delete", http.MethodDelete, "/organization/delete", a.organizationDelete},
-		{"litellm-organization-info", http.MethodGet, "/organization/info", a.organizationInfo},
-		{"litellm-organization-list", http.MethodGet, "/organization/list", a.organizationList},
-		{"litellm-organization-member-add", http.MethodPost, "/organization/member_add", a.organizationMemberAdd},
-		{"litellm-organization-member-delete", http.MethodDelete, "/organization/member_delete", a.organizationMemberDelete},
-		{"litellm-project-new", http.MethodPost, "/project/new", projects.create},
-		{"litellm-project-update", http.MethodPost, "/project/update", projects.update},
-		{"litellm-project-delete", http.MethodDelete, "/project/delete", projects.remove},
-		{"litellm-project-info", http.MethodGet, "/project/info", projects.info},
-		{"litellm-project-list", http.MethodGet, "/project/list", a.projectList},
+	return []wire.Route{
+		{ID: "litellm-team-new", Method: http.MethodPost, Pattern: "/team/new", Handler: a.teamNew},
+		{ID: "litellm-team-update", Method: http.MethodPost, Pattern: "/team/update", Handler: teams.update},
+		{ID: "litellm-team-patch", Method: http.MethodPatch, Pattern: "/team/{id}", Handler: teams.updatePath},
+		{ID: "litellm-team-delete", Method: http.MethodPost, Pattern: "/team/delete", Handler: a.teamDelete},
+		{ID: "litellm-team-block", Method: http.MethodPost, Pattern: "/team/block", Handler: teams.block(client.Blocked)},
+		{ID: "litellm-team-unblock", Method: http.MethodPost, Pattern: "/team/unblock", Handler: teams.block(client.Unblocked)},
+		{ID: "litellm-team-info", Method: http.MethodGet, Pattern: "/team/info", Handler: a.teamInfo},
+		{ID: "litellm-team-list", Method: http.MethodGet, Pattern: "/team/list", Handler: a.teamList},
+		{ID: "litellm-v2-team-list", Method: http.MethodGet, Pattern: "/v2/team/list", Handler: a.teamPages},
+		{ID: "litellm-team-member-add", Method: http.MethodPost, Pattern: "/team/member_add", Handler: a.teamMemberAdd},
+		{ID: "litellm-team-bulk-member-add", Method: http.MethodPost, Pattern: "/team/bulk_member_add", Handler: a.teamBulkMemberAdd},
+		{ID: "litellm-team-member-update", Method: http.MethodPost, Pattern: "/team/member_update", Handler: a.teamMemberUpdate},
+		{ID: "litellm-team-member-delete", Method: http.MethodPost, Pattern: "/team/member_delete", Handler: a.teamMemberDelete},
+		{ID: "litellm-team-model-add", Method: http.MethodPost, Pattern: "/team/model/add", Handler: a.teamModels},
+		{ID: "litellm-team-model-delete", Method: http.MethodPost, Pattern: "/team/model/delete", Handler: a.teamModels},
+		{ID: "litellm-organization-new", Method: http.MethodPost, Pattern: "/organization/new", Handler: orgs.create},
+		{ID: "litellm-organization-update", Method: http.MethodPatch, Pattern: "/organization/update", Handler: orgs.update},
+		{ID: "litellm-organization-patch", Method: http.MethodPatch, Pattern: "/v2/organization/{id}", Handler: orgs.updatePath},
+		{ID: "litellm-organization-delete", Method: http.MethodDelete, Pattern: "/organization/delete", Handler: a.organizationDelete},
+		{ID: "litellm-organization-info", Method: http.MethodGet, Pattern: "/organization/info", Handler: a.organizationInfo},
+		{ID: "litellm-organization-list", Method: http.MethodGet, Pattern: "/organization/list", Handler: a.organizationList},
+		{ID: "litellm-organization-member-add", Method: http.MethodPost, Pattern: "/organization/member_add", Handler: a.organizationMemberAdd},
+		{ID: "litellm-organization-member-delete", Method: http.MethodDelete, Pattern: "/organization/member_delete", Handler: a.organizationMemberDelete},
+		{ID: "litellm-project-new", Method: http.MethodPost, Pattern: "/project/new", Handler: projects.create},
+		{ID: "litellm-project-update", Method: http.MethodPost, Pattern: "/project/update", Handler: projects.update},
+		{ID: "litellm-project-delete", Method: http.MethodDelete, Pattern: "/project/delete", Handler: projects.remove},
+		{ID: "litellm-project-info", Method: http.MethodGet, Pattern: "/project/info", Handler: projects.info},
+		{ID: "litellm-project-list", Method: http.MethodGet, Pattern: "/project/list", Handler: a.projectList},
 	}
 }
 
-func (a *API) peopleRoutes() []Route {
-	routes := []Route{
-		{"litellm-user-new", http.MethodPost, "/user/new", a.userNew},
-		{"litellm-user-update", http.MethodPost, "/user/update", a.userUpdate},
-		{"litellm-user-delete", http.MethodPost, "/user/delete", a.userDelete},
-		{"litellm-user-info", http.MethodGet, "/user/info", a.userInfo},
-		{"litellm-v2-user-info", http.MethodGet, "/v2/user/info", a.userInfoAlone},
-		{"litellm-user-list", http.MethodGet, "/user/list", a.userList},
+func (a *API) peopleRoutes() []wire.Route {
+	routes := []wire.Route{
+		{ID: "litellm-user-new", Method: http.MethodPost, Pattern: "/user/new", Handler: a.userNew},
+		{ID: "litellm-user-update", Method: http.MethodPost, Pattern: "/user/update", Handler: a.userUpdate},
+		{ID: "litellm-user-delete", Method: http.MethodPost, Pattern: "/user/delete", Handler: a.userDelete},
+		{ID: "litellm-user-info", Method: http.MethodGet, Pattern: "/user/info", Handler: a.userInfo},
+		{ID: "litellm-v2-user-info", Method: http.MethodGet, Pattern: "/v2/user/info", Handler: a.userInfoAlone},
+		{ID: "litellm-user-list", Method: http.MethodGet, Pattern: "/user/list", Handler: a.userList},
 	}
 	customers := a.customers()
 	for _, name := range []string{"customer", "end_user"} {
 		id := "litellm-" + strings.ReplaceAll(name, "_", "-")
 		routes = append(
 			routes,
-			Route{id + "-new", http.MethodPost, "/" + name + "/new", customers.create},
-			Route{id + "-update", http.MethodPost, "/" + name + "/update", customers.update},
-			Route{id + "-delete", http.MethodPost, "/" + name + "/delete", customers.remove},
-			Route{id + "-block", http.MethodPost, "/" + name + "/block", a.customerBlock(client.Blocked)},
-			Route{id + "-unblock", http.MethodPost, "/" + name + "/unblock", a.customerBlock(client.Unblocked)},
-			Route{id + "-info", http.MethodGet, "/" + name + "/info", a.customerInfo},
-			Route{id + "-list", http.MethodGet, "/" + name + "/list", a.customerList},
+			wire.Route{ID: id + "-new", Method: http.MethodPost, Pattern: "/" + name + "/new", Handler: customers.create},
+			wire.Route{ID: id + "-update", Method: http.MethodPost, Pattern: "/" + name + "/update", Handler: customers.update},
+			wire.Route{ID: id + "-delete", Method: http.MethodPost, Pattern: "/" + name + "/delete", Handler: customers.remove},
+			wire.Route{ID: id + "-block", Method: http.MethodPost, Pattern: "/" + name + "/block", Handler: a.customerBlock(client.Blocked)},
+			wire.Route{ID: id + "-unblock", Method: http.MethodPost, Pattern: "/" + name + "/unblock", Handler: a.customerBlock(client.Unblocked)},
+			wire.Route{ID: id + "-info", Method: http.MethodGet, Pattern: "/" + name + "/info", Handler: a.customerInfo},
+			wire.Route{ID: id + "-list", Method: http.MethodGet, Pattern: "/" + name + "/list", Handler: a.customerList},
 		)
 	}
 	return routes
 }
 
-func (a *API) modelRoutes() []Route {
-	return []Route{
-		{"litellm-model-new", http.MethodPost, "/model/new", a.modelNew},
-		{"litellm-model-update", http.MethodPost, "/model/update", a.modelUpdate},
-		{"litellm-model-patch", http.MethodPatch, "/model/{id}/update", a.modelUpdate},
-		{"litellm-model-delete", http.MethodPost, "/model/delete", a.modelDelete},
-		{"litellm-model-block", http.MethodPost, "/model/block", a.modelBlock(client.Blocked)},
-		{"litellm-model-unblock", http.MethodPost, "/model/unblock", a.modelBlock(client.Unblocked)},
-		{"litellm-model-info", http.MethodGet, "/model/info", a.modelInfo},
-		{"litellm-v1-model-info", http.MethodGet, "/v1/model/info", a.modelInfo},
-		{"litellm-v2-model-info", http.MethodGet, "/v2/model/info", a.modelPages},
-		{"litellm-model-group-info", http.MethodGet, "/model_group/info", a.modelGroups},
-		{"litellm-credential-new", http.MethodPost, "/credentials", a.credentialNew},
-		{"litellm-credential-list", http.MethodGet, "/credentials", a.credentialList},
-		{"litellm-credential-by-name", http.MethodGet, "/credentials/by_name/{name}", a.credentialByName},
-		{"litellm-credential-by-model", http.MethodGet, "/credentials/by_model/{id}", a.credentialByModel},
-		{"litellm-credential-update", http.MethodPatch, "/credentials/{name}", a.credentialUpdate},
-		{"litellm-credential-delete", http.MethodDelete, "/credentials/{name}", a.credentialDelete},
-	}
-}
-
-func (a *API) otherRoutes() []Route {
+func (a *API) otherRoutes() []wire.Route {
 	tags, budgets := a.tags(), a.budgets()
-	return []Route{
-		{"litellm-tag-new", http.MethodPost, "/tag/new", tags.create},
-		{"litellm-tag-update", http.MethodPost, "/tag/update", tags.update},
-		{"litellm-tag-delete", http.MethodPost, "/tag/delete", tags.remove},
-		{"litellm-tag-info", http.MethodPost, "/tag/info", a.tagInfo},
-		{"litellm-tag-list", http.MethodGet, "/tag/list", a.tagList},
-		{"litellm-budget-new", http.MethodPost, "/budget/new", budgets.create},
-		{"litellm-budget-update", http.MethodPost, "/budget/update", budgets.update},
-		{"litellm-budget-delete", http.MethodPost, "/budget/delete", budgets.remove},
-		{"litellm-budget-info", http.MethodPost, "/budget/info", a.budgetInfo},
-		{"litellm-budget-list", http.MethodGet, "/budget/list", a.budgetList},
-		{"litellm-budget-settings", http.MethodGet, "/budget/settings", a.budgetSettings},
-		{"litellm-audit-list", http.MethodGet, "/audit", a.auditList},
-		{"litellm-audit-get", http.MethodGet, "/audit/{id}", a.auditGet},
+	return []wire.Route{
+		{ID: "litellm-tag-new", Method: http.MethodPost, Pattern: "/tag/new", Handler: tags.create},
+		{ID: "litellm-tag-update", Method: http.MethodPost, Pattern: "/tag/update", Handler: tags.update},
+		{ID: "litellm-tag-delete", Method: http.MethodPost, Pattern: "/tag/delete", Handler: tags.remove},
+		{ID: "litellm-tag-info", Method: http.MethodPost, Pattern: "/tag/info", Handler: a.tagInfo},
+		{ID: "litellm-tag-list", Method: http.MethodGet, Pattern: "/tag/list", Handler: a.tagList},
+		{ID: "litellm-budget-new", Method: http.MethodPost, Pattern: "/budget/new", Handler: budgets.create},
+		{ID: "litellm-budget-update", Method: http.MethodPost, Pattern: "/budget/update", Handler: budgets.update},
+		{ID: "litellm-budget-delete", Method: http.MethodPost, Pattern: "/budget/delete", Handler: budgets.remove},
+		{ID: "litellm-budget-info", Method: http.MethodPost, Pattern: "/budget/info", Handler: a.budgetInfo},
+		{ID: "litellm-budget-list", Method: http.MethodGet, Pattern: "/budget/list", Handler: a.budgetList},
+		{ID: "litellm-budget-settings", Method: http.MethodGet, Pattern: "/budget/settings", Handler: a.budgetSettings},
 	}
-}
-
-// errorTypes names the type of an error by its status, where no code says more.
-var errorTypes = map[int]string{
-	http.StatusBadRequest:         "bad_request_error",
-	http.StatusUnauthorized:       "auth_error",
-	http.StatusForbidden:          "permission_error",
-	http.StatusNotFound:           "not_found_error",
-	http.StatusConflict:           "bad_request_error",
-	http.StatusServiceUnavailable: "internal_server_error",
-}
-
-// WriteError writes an error in OpenAI's shape, as LiteLLM's clients expect; p is what
-// /api/v1 would say about it.
-func WriteError(w http.ResponseWriter, err error, p *client.Problem) {
-	var body struct {
-		Error struct {
-			Message string  `json:"message"`
-			Type    string  `json:"type"`
-			Param   *string `json:"param"`
-			Code    string  `json:"code"`
-		} `json:"error"`
-	}
-	body.Error.Message = p.Detail
-	body.Error.Type = cmp.Or(errorTypes[p.Status], "internal_server_error")
-	if len(p.Fields) > 0 {
-		body.Error.Param = &p.Fields[0].Name
-	}
-	if e, ok := errors.AsType[*llm.Error](err); ok && e.Type != "" {
-		body.Error.Type = e.Type
-	}
-	body.Error.Code = strconv.Itoa(p.Status)
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(body) // who does not listen any more needs no answer
-}
-
-// answer writes v with the headers of a write.
-func answer(w http.ResponseWriter, wr records.Written, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return fmt.Errorf("write answer: %w", err)
-	}
-	if wr.Index != "" {
-		w.Header().Set(client.HeaderIndex, wr.Index)
-	}
-	if len(wr.Pending) > 0 {
-		w.Header().Set(client.HeaderPending, strings.Join(wr.Pending, ", "))
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(b.Bytes()) // who does not listen any more needs no answer
-	return nil
-}
-
-// invalid makes an *resource.Invalid.
-func invalid(field, reason string) error { return &resource.Invalid{Field: field, Reason: reason} }
-
-// readBody reads a body of LiteLLM's: fields that it does not know are ignored there and
-// here, but see refuseUnsupported.
-func readBody(r *http.Request) (records.Document, error) {
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read body: %w", errors.Join(err, &llm.Error{Kind: llm.TooLarge, Message: "the body is over 1 MiB"}))
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return records.Document{}, nil
-	}
-	return records.ParseDocument(b)
-}
-
-// pageOf reads LiteLLM's page and size, and gives the slice bounds for total records.
-func pageOf(q url.Values, sizeName string, size int, total int) (page, pages, from, to int, err error) {
-	page = 1
-	for name, v := range map[string]*int{"page": &page, sizeName: &size} {
-		text := q.Get(name)
-		if text == "" {
-			continue
-		}
-		if *v, err = strconv.Atoi(text); err != nil || *v < 1 || *v > 1_000_000 {
-			return 0, 0, 0, 0, invalid(name, "is not a positive number")
-		}
-	}
-	size = min(size, 100)
-	pages = (total + size - 1) / size
-	from = min((page-1)*size, total)
-	return page, pages, from, min(from+size, total), nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -35,7 +36,7 @@ func membersOf(in records.Document, field string) ([]member, error) {
 		err = json.Unmarshal(raw, &all[0])
 	}
 	if err != nil {
-		return nil, invalid(field, "is neither a member nor a list of them")
+		return nil, wire.Invalid(field, "is neither a member nor a list of them")
 	}
 	return all, nil
 }
@@ -72,7 +73,7 @@ func memberDoc(in records.Document, role string, now *resource.TeamMember) (reco
 	case "admin", "user":
 		return out, out.Set("admin", role == "admin")
 	default:
-		return nil, invalid("role", role+" is not one of admin, user")
+		return nil, wire.Invalid("role", role+" is not one of admin, user")
 	}
 	return out, nil
 }
@@ -108,7 +109,7 @@ func (a *API) teamBulkMemberAdd(w http.ResponseWriter, r *http.Request, by recor
 
 // addMembers puts users into a team, all of them or none.
 func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Caller, field string) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -124,7 +125,7 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 		return err
 	}
 	if len(members) == 0 {
-		return invalid(field, "is missing")
+		return wire.Invalid(field, "is missing")
 	}
 	docs := make([]records.Document, 0, len(members))
 	for _, m := range members {
@@ -153,7 +154,7 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 		}
 	}
 	row["updated_users"], row["updated_team_memberships"] = users, memberships
-	return answer(w, wr, row)
+	return wire.Answer(w, wr, row)
 }
 
 // refuseMember refuses somebody who is in the team already.
@@ -186,7 +187,7 @@ func (a *API) placeOf(by records.Caller, in records.Document) (*resource.Team, *
 }
 
 func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -208,11 +209,11 @@ func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by record
 	}
 	row := a.memberRow(m)
 	row["max_budget_in_team"] = row["max_budget"]
-	return answer(w, wr, row)
+	return wire.Answer(w, wr, row)
 }
 
 func (a *API) teamMemberDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (a *API) teamMemberDelete(w http.ResponseWriter, r *http.Request, by record
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.teamRow(t))
+	return wire.Answer(w, wr, a.teamRow(t))
 }
 
 // memberRow writes a place in a team as LiteLLM's membership.

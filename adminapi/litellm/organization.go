@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,7 +27,7 @@ func (a *API) organizations() *kind[resource.Organization, *resource.Organizatio
 
 func (a *API) organizationRow(o *resource.Organization) map[string]any {
 	row := map[string]any{"organization_id": o.ID, "organization_alias": o.Name, "blocked": o.Blocked}
-	stamps(row, &o.Meta)
+	wire.Stamps(row, &o.Meta)
 	a.policyRow(row, resource.HolderOrganization, o.ID, &o.Policy)
 	row["litellm_budget_table"] = a.budgetTable(&o.Allowance)
 	return row
@@ -42,7 +43,7 @@ func (a *API) budgetTable(al *resource.Allowance) map[string]any {
 // organizationDelete deletes organizations with their teams and those teams' keys, as LiteLLM
 // does, in one entry.
 func (a *API) organizationDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -62,13 +63,13 @@ func (a *API) organizationDelete(w http.ResponseWriter, r *http.Request, by reco
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, gone)
+	return wire.Answer(w, wr, gone)
 }
 
 func (a *API) organizationInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	ref := r.URL.Query().Get("organization_id")
 	if ref == "" {
-		return invalid("organization_id", "is missing")
+		return wire.Invalid("organization_id", "is missing")
 	}
 	o, err := a.cfg.Records.Organizations.One(by, ref)
 	if err != nil {
@@ -80,9 +81,9 @@ func (a *API) organizationInfo(w http.ResponseWriter, r *http.Request, by record
 		for u := range a.cfg.Records.AllUsers(records.Query{OrganizationID: o.ID}) {
 			members = append(members, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": u.Role, "user": a.userRow(u)})
 		}
-		row["members"], row["teams"] = members, rows(a.teamsOf(o.ID), a.teamRow)
+		row["members"], row["teams"] = members, wire.Rows(a.teamsOf(o.ID), a.teamRow)
 	}
-	return answer(w, records.Written{}, row)
+	return wire.Answer(w, records.Written{}, row)
 }
 
 func (a *API) teamsOf(organization string) []*resource.Team {
@@ -96,12 +97,12 @@ func (a *API) teamsOf(organization string) []*resource.Team {
 }
 
 func (a *API) organizationList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, rows(a.cfg.State.Catalog().Tables().Organizations, a.organizationRow))
+	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.State.Catalog().Tables().Organizations, a.organizationRow))
 }
 
 // organizationMemberAdd puts users into an organization, and makes those that are not there.
 func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 	users := []map[string]any{}
 	for _, m := range members {
 		if m.Role == "org_admin" {
-			return invalid("member.role", "org_admin is not supported; give the user the role proxy_admin instead")
+			return wire.Invalid("member.role", "org_admin is not supported; give the user the role proxy_admin instead")
 		}
 		var u *resource.User
 		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, o.ID, m.UserID, m.Email, resource.UserRole(m.Role)); err != nil {
@@ -128,12 +129,12 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 		}
 		users = append(users, a.userRow(u))
 	}
-	return answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
+	return wire.Answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
 }
 
 // organizationMemberDelete takes a user out of an organization.
 func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -146,13 +147,13 @@ func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, b
 		return err
 	}
 	if u.OrganizationID != o.ID {
-		return invalid("user_id", "is not in the organization")
+		return wire.Invalid("user_id", "is not in the organization")
 	}
 	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, records.Document{"organization_id": json.RawMessage("null")})
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.userRow(u))
+	return wire.Answer(w, wr, a.userRow(u))
 }
 
 func (a *API) projects() *kind[resource.Project, *resource.Project] {
@@ -174,7 +175,7 @@ func (a *API) projectRow(p *resource.Project) map[string]any {
 	row := map[string]any{
 		"project_id": p.ID, "project_alias": p.Name, "description": orNil(p.Description), "team_id": p.TeamID, "blocked": p.Blocked,
 	}
-	stamps(row, &p.Meta)
+	wire.Stamps(row, &p.Meta)
 	a.policyRow(row, resource.HolderProject, p.ID, &p.Policy)
 	row["litellm_budget_table"] = a.budgetTable(&p.Allowance)
 	return row
@@ -188,5 +189,5 @@ func (a *API) projectList(w http.ResponseWriter, r *http.Request, _ records.Call
 			all = append(all, p)
 		}
 	}
-	return answer(w, records.Written{}, rows(all, a.projectRow))
+	return wire.Answer(w, records.Written{}, wire.Rows(all, a.projectRow))
 }

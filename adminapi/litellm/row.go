@@ -21,9 +21,3 @@ func (a *API) budgetRow(row map[string]any, kind, id string, al *resource.Allowa
 	}
 	fields.BudgetRow(row, al, a.cfg.Records.Accounts(kind+"/"+id))
 }
-
-// stamps writes when and by whom a record was made.
-func stamps(row map[string]any, m *resource.Meta) {
-	row["created_at"], row["created_by"] = m.CreatedAt, m.CreatedBy
-	row["updated_at"], row["updated_by"] = m.UpdatedAt, m.UpdatedBy
-}

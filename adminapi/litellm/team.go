@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,7 +27,7 @@ func (a *API) teams() *kind[resource.Team, *resource.Team] {
 
 // teamNew makes a team with its first members, in one entry.
 func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -53,12 +54,12 @@ func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.teamRow(t))
+	return wire.Answer(w, wr, a.teamRow(t))
 }
 
 // teamDelete deletes teams with their keys, as LiteLLM does, in one entry.
 func (a *API) teamDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -67,13 +68,13 @@ func (a *API) teamDelete(w http.ResponseWriter, r *http.Request, by records.Call
 		return err
 	}
 	if len(refs) == 0 {
-		return invalid("team_ids", "is missing")
+		return wire.Invalid("team_ids", "is missing")
 	}
 	wr, err := a.cfg.Records.DeleteTeams(r.Context(), by, refs...)
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, map[string]any{"deleted_teams": refs})
+	return wire.Answer(w, wr, map[string]any{"deleted_teams": refs})
 }
 
 func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
@@ -87,18 +88,18 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	}
 	keys, memberships := []map[string]any{}, []map[string]any{}
 	if !by.OwnOnly {
-		memberships = rows(a.cfg.Records.Members(t.ID), a.memberRow)
+		memberships = wire.Rows(a.cfg.Records.Members(t.ID), a.memberRow)
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
 		}
 	}
-	return answer(w, records.Written{}, map[string]any{
+	return wire.Answer(w, records.Written{}, map[string]any{
 		"team_id": t.ID, "team_info": a.teamRow(t), "keys": keys, "team_memberships": memberships,
 	})
 }
 
 func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	return answer(w, records.Written{}, rows(a.teamsWhere(r), func(t *resource.Team) map[string]any {
+	return wire.Answer(w, records.Written{}, wire.Rows(a.teamsWhere(r), func(t *resource.Team) map[string]any {
 		row := a.teamRow(t)
 		keys := []map[string]any{}
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
@@ -110,11 +111,11 @@ func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller)
 }
 
 func (a *API) teamPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	page, err := paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r), a.teamRow)
+	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r), a.teamRow)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, page)
+	return wire.Answer(w, records.Written{}, page)
 }
 
 // teamsWhere lists the teams that a query selects.
@@ -125,7 +126,7 @@ func (a *API) teamsWhere(r *http.Request) []*resource.Team {
 		if q.Get("user_id") != "" && !a.isMember(t.ID, q.Get("user_id")) {
 			continue
 		}
-		if isOr(q.Get("organization_id"), t.OrganizationID) && isOr(q.Get("team_id"), t.ID) && isOr(q.Get("team_alias"), t.Name) &&
+		if wire.Selects(q.Get("organization_id"), t.OrganizationID) && wire.Selects(q.Get("team_id"), t.ID) && wire.Selects(q.Get("team_alias"), t.Name) &&
 			strings.Contains(strings.ToLower(t.Name+" "+t.ID), strings.ToLower(q.Get("search"))) {
 			all = append(all, t)
 		}
@@ -140,7 +141,7 @@ func (a *API) isMember(team, user string) bool {
 
 // teamModels adds models to a team's list, or takes them away.
 func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (a *API) teamModels(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, a.teamRow(t))
+	return wire.Answer(w, wr, a.teamRow(t))
 }
 
 // teamDoc turns LiteLLM's fields into the document of a team, or, if now is given, into a
@@ -199,7 +200,7 @@ func (a *API) teamRow(t *resource.Team) map[string]any {
 		members = append(members, row)
 	}
 	row["members_with_roles"] = members
-	stamps(row, &t.Meta)
+	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)
 	return row
 }

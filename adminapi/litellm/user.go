@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -59,7 +60,7 @@ func (a *API) userRow(u *resource.User) map[string]any {
 		teams = append(teams, m.TeamID)
 	}
 	row["teams"] = teams
-	stamps(row, &u.Meta)
+	wire.Stamps(row, &u.Meta)
 	a.policyRow(row, resource.HolderUser, u.ID, &u.Policy)
 	return row
 }
@@ -75,13 +76,13 @@ func (a *API) userOf(by records.Caller, in records.Document) (*resource.User, er
 			return a.cfg.Records.Users.One(by, ref)
 		}
 	}
-	return nil, invalid("user_id", "is missing; give user_id or user_email")
+	return nil, wire.Invalid("user_id", "is missing; give user_id or user_email")
 }
 
 // userNew makes a user with his places in teams and, unless he shall have none, a key, all in
 // one entry.
 func (a *API) userNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (a *API) userNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 			}
 		}
 	}
-	return answer(w, wr, row)
+	return wire.Answer(w, wr, row)
 }
 
 func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
@@ -114,7 +115,7 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 		return parts, err
 	}
 	if len(organizations) > 1 {
-		return parts, invalid("organizations", "a user is in one organization at most")
+		return parts, wire.Invalid("organizations", "a user is in one organization at most")
 	}
 	if parts.Members, err = joins(in); err != nil {
 		return parts, err
@@ -159,7 +160,7 @@ func joins(in records.Document) ([]records.Document, error) {
 			err = json.Unmarshal(raw, &t)
 		}
 		if err != nil {
-			return nil, invalid(fmt.Sprintf("teams[%d]", i), "is neither an id nor an object with team_id")
+			return nil, wire.Invalid(fmt.Sprintf("teams[%d]", i), "is neither an id nor an object with team_id")
 		}
 		doc, err := memberDoc(records.Document{"max_budget_in_team": t.Max}, t.Role, nil)
 		if err != nil {
@@ -174,7 +175,7 @@ func joins(in records.Document) ([]records.Document, error) {
 }
 
 func (a *API) userUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -187,7 +188,7 @@ func (a *API) userUpdate(w http.ResponseWriter, r *http.Request, by records.Call
 
 // userDelete deletes users with their keys, as LiteLLM does, in one entry.
 func (a *API) userDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	in, err := readBody(r)
+	in, err := wire.ReadBody(r)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (a *API) userDelete(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	return answer(w, wr, len(refs))
+	return wire.Answer(w, wr, len(refs))
 }
 
 // ownUser is the user that a query names, or else the caller's own.
@@ -209,7 +210,7 @@ func (a *API) ownUser(r *http.Request, by records.Caller) (*resource.User, error
 		ref = by.Who.Key.UserID
 	}
 	if ref == "" {
-		return nil, invalid("user_id", "the caller is no user; give ?user_id=")
+		return nil, wire.Invalid("user_id", "the caller is no user; give ?user_id=")
 	}
 	return a.cfg.Records.Users.One(by, ref)
 }
@@ -225,8 +226,8 @@ func (a *API) userInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 			teams = append(teams, a.teamRow(t))
 		}
 	}
-	return answer(w, records.Written{}, map[string]any{
-		"user_id": u.ID, "user_info": a.userRow(u), "keys": rows(a.cfg.Records.KeysOf(u.ID), a.keyRow), "teams": teams,
+	return wire.Answer(w, records.Written{}, map[string]any{
+		"user_id": u.ID, "user_info": a.userRow(u), "keys": wire.Rows(a.cfg.Records.KeysOf(u.ID), a.keyRow), "teams": teams,
 	})
 }
 
@@ -235,18 +236,18 @@ func (a *API) userInfoAlone(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, a.userRow(u))
+	return wire.Answer(w, records.Written{}, a.userRow(u))
 }
 
 func (a *API) userList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	q := r.URL.Query()
 	found := []*resource.User{}
 	for u := range a.cfg.Records.AllUsers(records.Query{Q: q.Get("search"), Role: q.Get("role"), OrganizationID: q.Get("organization_ids"), Sort: "id"}) {
-		if isOr(q.Get("user_email"), u.Email) && (q.Get("user_ids") == "" || contains(q.Get("user_ids"), u.ID)) && a.isIn(q.Get("team"), u.ID) {
+		if wire.Selects(q.Get("user_email"), u.Email) && (q.Get("user_ids") == "" || contains(q.Get("user_ids"), u.ID)) && a.isIn(q.Get("team"), u.ID) {
 			found = append(found, u)
 		}
 	}
-	page, err := paged(q, "users", "page_size", 25, found, func(u *resource.User) map[string]any {
+	page, err := wire.Paged(q, "users", "page_size", 25, found, func(u *resource.User) map[string]any {
 		row := a.userRow(u)
 		row["key_count"] = len(a.cfg.Records.KeysOf(u.ID))
 		return row
@@ -254,7 +255,7 @@ func (a *API) userList(w http.ResponseWriter, r *http.Request, _ records.Caller)
 	if err != nil {
 		return err
 	}
-	return answer(w, records.Written{}, page)
+	return wire.Answer(w, records.Written{}, page)
 }
 
 // isIn says whether a user is a member of a team; of none, everybody is.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
@@ -90,7 +91,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 		}
 		file, err := config.Load(f.file, os.LookupEnv)
 		if err != nil {
-			return &exitError{78, err}
+			return &cli.ExitError{Code: 78, Err: err}
 		}
 		declared := declaration(&file.Resources)
 		d.declared = &declared

@@ -1,29 +1,38 @@
-// Command conclave is the gateway and its command line: `serve` runs a node, the other
-// verbs call a node's admin API.
+// Command conclave is the gateway and its command line: `serve` runs a node, the verbs of
+// package cli call a node's admin API.
 package main
 
 import (
-	"context"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 )
 
+// version is the program's; the build sets it.
+var version = ""
+
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	a := &app{stdout: os.Stdout, stderr: os.Stderr}
+	os.Exit(cli.Run(os.Args[1:], cli.Config{
+		Version: programVersion(), Stdin: os.Stdin, Stdout: a.stdout, Stderr: a.stderr,
+		Commands: []*cobra.Command{a.serveCommand(), a.devCommand(), a.mockCommand()},
+	}))
 }
 
-// run runs one command and returns its exit status: 0, 1 for a failure, 2 for a command
-// line that makes no sense, or what the command's exitError says.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := newRoot(a)
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return a.report(root.ExecuteContext(ctx))
+// app is where the commands that run something write to.
+type app struct{ stdout, stderr io.Writer }
+
+// programVersion is what the build set, else what Go knows of the module.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
 }

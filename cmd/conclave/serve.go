@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/node"
@@ -51,13 +52,13 @@ of any node takes the file alone.`,
 func (a *app) serve(ctx context.Context, f serveFlags) error {
 	cfg, logger, err := a.nodeConfig(ctx, f)
 	if err != nil {
-		return &exitError{78, err}
+		return &cli.ExitError{Code: 78, Err: err}
 	}
 	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
 	go tuneGC(ctx)
 	n, err := node.Start(ctx, cfg)
 	if r, ok := errors.AsType[*node.Refusal](err); ok {
-		return &exitError{r.Status, err}
+		return &cli.ExitError{Code: r.Status, Err: err}
 	}
 	if err != nil {
 		return err

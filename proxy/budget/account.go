@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -243,7 +243,7 @@ func (w *window) target(now time.Time, nodes int) resource.Money {
 
 // demand returns what the window wants and gives back, and lowers the balance by the
 // latter before anybody is told of it.
-func (w *window) demand(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
+func (w *window) demand(now time.Time, nodes int) (want tick.Want, release resource.Money) {
 	w.lapse(resource.At(now))
 	owed := w.owed
 	w.owed = 0
@@ -251,7 +251,7 @@ func (w *window) demand(now time.Time, nodes int) (want ledger.Want, release res
 	return want, release + owed
 }
 
-func (w *window) wish(now time.Time, nodes int) (want ledger.Want, release resource.Money) {
+func (w *window) wish(now time.Time, nodes int) (want tick.Want, release resource.Money) {
 	w.rate.add(float64(w.consumed-w.counted), now)
 	w.counted = w.consumed
 	target, balance := w.target(now, nodes), w.balance()
@@ -275,8 +275,8 @@ func (w *window) wish(now time.Time, nodes int) (want ledger.Want, release resou
 	return want, release
 }
 
-func (w *window) want(amount, need resource.Money) ledger.Want {
-	return ledger.Want{
+func (w *window) want(amount, need resource.Money) tick.Want {
+	return tick.Want{
 		Account: w.account.id, Window: w.span, Limit: w.limit, Overdraft: w.overdraft, Amount: amount, Need: need,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
@@ -309,7 +310,7 @@ func TestDemand_Release(t *testing.T) {
 		t.Error("what is being released was used")
 	}
 	// The state applies the release; the lease is told before the answer, or after it.
-	b.Acked(ledger.Tick{Epoch: 1, Release: rel}, ledger.Ack{Index: 5})
+	b.Acked(tick.Tick{Epoch: 1, Release: rel}, tick.Ack{Index: 5})
 	if _, err := reserve(b, p, left+1); err == nil {
 		t.Error("a release counted as applied before the lease without it was seen")
 	}

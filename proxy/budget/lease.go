@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -137,7 +138,7 @@ func (b *Budgets) refreshLocked(w *window, t *resource.Terms) bool {
 
 // Acked tells that a tick was applied. What it released is out of the leases as soon as
 // Leases has told of the index at which it was applied.
-func (b *Budgets) Acked(t ledger.Tick, a ledger.Ack) {
+func (b *Budgets) Acked(t tick.Tick, a tick.Ack) {
 	if len(t.Release) == 0 || t.Epoch != b.epoch.Load() {
 		return
 	}
@@ -174,7 +175,7 @@ func (b *Budgets) released(c ledger.AccountCharge) {
 
 // Demand returns what the node wants of its leases and what it gives back, for the next
 // tick. What is given back is out of the balance before Demand returns.
-func (b *Budgets) Demand() (wants []ledger.Want, releases []ledger.AccountCharge) {
+func (b *Budgets) Demand() (wants []tick.Want, releases []ledger.AccountCharge) {
 	if b.epoch.Load() == 0 {
 		return nil, nil
 	}
@@ -208,7 +209,7 @@ func (b *Budgets) Demand() (wants []ledger.Want, releases []ledger.AccountCharge
 	return wants, releases
 }
 
-func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []ledger.Want, releases []ledger.AccountCharge) {
+func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []tick.Want, releases []ledger.AccountCharge) {
 	at := resource.At(now)
 	for _, w := range a.windows {
 		if !w.span.Contains(at) {
@@ -232,14 +233,14 @@ func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []le
 }
 
 // nextLocked wants lease of the window after w.
-func (b *Budgets) nextLocked(a *account, w *window, now time.Time, nodes int) (ledger.Want, bool) {
+func (b *Budgets) nextLocked(a *account, w *window, now time.Time, nodes int) (tick.Want, bool) {
 	span, err := a.terms.Window(w.span.End.Std())
 	if err != nil {
-		return ledger.Want{}, false
+		return tick.Want{}, false
 	}
 	next := b.spanLocked(a, span)
 	if next.known || now.Sub(next.wanted) < wantEvery {
-		return ledger.Want{}, false
+		return tick.Want{}, false
 	}
 	next.limit, next.overdraft, next.wanted = w.limit, w.overdraft, now
 	return next.want(max(1, w.target(now, nodes)), 0), true

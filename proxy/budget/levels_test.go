@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
@@ -201,7 +202,7 @@ func TestReserve_IncreaseEnds(t *testing.T) {
 			if _, r := b.Demand(); len(r) != 1 || r[0].Amount != 450 {
 				t.Errorf("given back: %v, want all 450 that no request holds", r)
 			}
-			b.Acked(ledger.Tick{Epoch: 1, Release: []ledger.AccountCharge{{Account: "key/key_1/day", Start: dayWindow(noon).Start, Amount: 450}}}, ledger.Ack{Index: 2})
+			b.Acked(tick.Tick{Epoch: 1, Release: []ledger.AccountCharge{{Account: "key/key_1/day", Start: dayWindow(noon).Start, Amount: 450}}}, tick.Ack{Index: 2})
 			for i, l := range tt.later {
 				give(uint64(2+i), l)
 			}
@@ -293,7 +294,7 @@ func TestDemand_ForgetsSessions(t *testing.T) {
 		t.Fatalf("given back: %v, want %v", released, want)
 	}
 	state.Granted, state.Settled = 2, 1 // the release is applied, one settlement is not
-	b.Acked(ledger.Tick{Epoch: 1, Release: released}, ledger.Ack{Index: 1})
+	b.Acked(tick.Tick{Epoch: 1, Release: released}, tick.Ack{Index: 1})
 	b.Leases(1, []budget.Lease{state})
 	b.Demand()
 	if was := looks; ask() == nil || looks > was+1 {

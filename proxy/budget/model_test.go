@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -40,7 +41,7 @@ func (s *grants) headroom() resource.Money {
 	return h
 }
 
-func (s *grants) apply(i int, t ledger.Tick) {
+func (s *grants) apply(i int, t tick.Tick) {
 	s.index++
 	n := s.nodes[i]
 	if t.Epoch != n.epoch || t.Seq != n.seq+1 {
@@ -77,9 +78,9 @@ type simNode struct {
 	open    []*budget.Hold
 	charges resource.Money // settled and not in a tick
 	seq     uint64
-	pending *ledger.Tick
-	ack     *ledger.Ack // of pending, on its way
-	feed    []feed      // changes that the node's replica has not applied
+	pending *tick.Tick
+	ack     *tick.Ack // of pending, on its way
+	feed    []feed    // changes that the node's replica has not applied
 }
 
 type feed struct {
@@ -162,7 +163,7 @@ func TestBound(t *testing.T) {
 				if n.pending == nil {
 					w, r := n.b.Demand()
 					n.seq++
-					n.pending = &ledger.Tick{Epoch: s.nodes[i].epoch, Seq: n.seq, Want: w, Release: r}
+					n.pending = &tick.Tick{Epoch: s.nodes[i].epoch, Seq: n.seq, Want: w, Release: r}
 					if n.charges > 0 {
 						n.pending.Settle = []ledger.AccountCharge{{Amount: n.charges}}
 						n.charges = 0
@@ -170,7 +171,7 @@ func TestBound(t *testing.T) {
 				}
 				s.apply(i, *n.pending)
 				publish()
-				n.ack = &ledger.Ack{Index: s.index}
+				n.ack = &tick.Ack{Index: s.index}
 			},
 			"answer": func(rt *rapid.T) {
 				_, n := pick(rt)
@@ -267,13 +268,13 @@ func TestUse(t *testing.T) {
 				for i, b := range bs {
 					w, r := b.Demand()
 					seq[i]++
-					tick := ledger.Tick{Epoch: 1, Seq: seq[i], Want: w, Release: r, Settle: []ledger.AccountCharge{{Amount: charges[i]}}}
+					t := tick.Tick{Epoch: 1, Seq: seq[i], Want: w, Release: r, Settle: []ledger.AccountCharge{{Amount: charges[i]}}}
 					charges[i] = 0
-					s.apply(i, tick)
+					s.apply(i, t)
 					for k, o := range bs {
 						o.Leases(s.index, []budget.Lease{s.lease(k)})
 					}
-					b.Acked(tick, ledger.Ack{Index: s.index})
+					b.Acked(t, tick.Ack{Index: s.index})
 				}
 				now = now.Add(100 * time.Millisecond)
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -48,7 +49,7 @@ type process struct {
 	n       *node
 	journal *ledger.Journal
 	budgets *budget.Budgets
-	ticker  *ledger.Ticker
+	ticker  *tick.Ticker
 	settled chan struct{}
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -143,7 +144,7 @@ func (n *node) start(t *testing.T) {
 			return leaseOf(l), ok
 		},
 	})
-	p.ticker = ledger.NewTicker(ledger.TickerConfig{
+	p.ticker = tick.New(tick.Config{
 		Journal: p.journal, NodeID: n.id, Submit: p.submit, Demand: p.budgets.Demand, Acked: p.budgets.Acked,
 		Settled: func() { p.settled <- struct{}{} }, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -195,22 +196,22 @@ func covered(s fsm.NodeState) uint64 {
 	return to
 }
 
-func (p *process) submit(_ context.Context, t ledger.Tick) (ledger.Ack, error) {
+func (p *process) submit(_ context.Context, t tick.Tick) (tick.Ack, error) {
 	if rand.IntN(20) == 0 {
-		return ledger.Ack{}, errors.New("lost")
+		return tick.Ack{}, errors.New("lost")
 	}
 	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(t)}}); err != nil {
-		return ledger.Ack{}, err
+		return tick.Ack{}, err
 	}
 	if rand.IntN(20) == 0 {
-		return ledger.Ack{}, errors.New("answer lost")
+		return tick.Ack{}, errors.New("answer lost")
 	}
 	s, _ := p.n.state.Node(p.n.id)
-	return ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
+	return tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
 }
 
 // tickOf is the ledger's tick as the state machine's command has it.
-func tickOf(t ledger.Tick) fsm.Tick {
+func tickOf(t tick.Tick) fsm.Tick {
 	out := fsm.Tick{Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch, Settle: deltas(t.Settle), Release: deltas(t.Release)}
 	for _, d := range t.Spend {
 		out.Spend = append(out.Spend, fsm.SpendDelta(d))

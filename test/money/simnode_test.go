@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -41,7 +42,7 @@ type simNode struct {
 
 	acked   uint64 // entries up to here are in the state
 	seq     uint64
-	pending *ledger.Tick
+	pending *tick.Tick
 	old     bool // an earlier epoch is not closed yet
 }
 
@@ -171,9 +172,9 @@ func (n *simNode) epochOf(e *entry) uint64 {
 }
 
 // build makes the next tick.
-func (n *simNode) build() *ledger.Tick {
+func (n *simNode) build() *tick.Tick {
 	n.seq++
-	t := &ledger.Tick{Node: n.id, Epoch: n.epoch, Seq: n.seq, From: n.acked, To: n.synced}
+	t := &tick.Tick{Node: n.id, Epoch: n.epoch, Seq: n.seq, From: n.acked, To: n.synced}
 	sums := map[place]resource.Money{}
 	var spend ledger.SpendDelta
 	count := 0
@@ -231,10 +232,10 @@ func (w *world) tick(n *simNode, lose, loseAnswer bool) {
 	}
 	n.catchUp(len(n.feed))
 	s, _ := w.f.Node(n.id)
-	w.answer(n, ledger.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: w.index})
+	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: w.index})
 }
 
-func (w *world) answer(n *simNode, a ledger.Ack) {
+func (w *world) answer(n *simNode, a tick.Ack) {
 	t := n.pending
 	switch {
 	case a.Epoch != n.epoch: // an epoch was opened whose opener never heard of it

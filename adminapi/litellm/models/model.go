@@ -1,0 +1,256 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// renamedParams are fields of litellm_params that only have another name.
+var renamedParams = map[string]string{ //nolint:gosec // names of fields, no secrets
+	"api_base": "api_base", "api_key": "api_key", "litellm_credential_name": "credential_id",
+	"weight": "weight", "order": "order",
+}
+
+func (a *api) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	var name string
+	var params, info records.Document
+	for field, v := range map[string]any{"model_name": &name, "litellm_params": &params, "model_info": &info} {
+		if err := in.Take(field, v); err != nil {
+			return err
+		}
+	}
+	if name == "" {
+		return wire.Invalid("model_name", "is missing")
+	}
+	dep, err := deploymentDoc(params, info)
+	if err != nil {
+		return err
+	}
+	if m, ok := a.cfg.State.Catalog().Model(name); ok {
+		if err := dep.Set("model_id", m.ID); err != nil {
+			return err
+		}
+		d, wr, err := a.cfg.Records.Deployments.Create(r.Context(), by, dep)
+		if err != nil {
+			return err
+		}
+		return wire.Answer(w, wr, a.modelRow(m, d))
+	}
+	doc := records.Document{}
+	if err := doc.Set("name", name); err != nil {
+		return err
+	}
+	if err := doc.Set("deployments", []records.Document{dep}); err != nil {
+		return err
+	}
+	m, wr, err := a.cfg.Records.Models.Create(r.Context(), by, doc)
+	if err != nil {
+		return err
+	}
+	for _, d := range a.cfg.State.Catalog().Deployments(m.ID) {
+		return wire.Answer(w, wr, a.modelRow(m, d))
+	}
+	return wire.Answer(w, wr, map[string]any{"model_name": m.Name})
+}
+
+// modelDelete deletes a deployment, and its model with the last one.
+func (a *api) modelDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	var id string
+	if err := in.Take("id", &id); err != nil {
+		return err
+	}
+	d, err := a.writable(by, id, http.StatusBadRequest)
+	if err != nil {
+		return err
+	}
+	wr, err := a.deleteDeployment(r.Context(), by, d)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, map[string]any{"message": "Model: " + d.ID + " deleted successfully"})
+}
+
+// deleteDeployment deletes a deployment, or the model whose last one it is.
+func (a *api) deleteDeployment(ctx context.Context, by records.Caller, d *resource.Deployment) (records.Written, error) {
+	m, ok := a.cfg.State.Catalog().ModelByID(d.ModelID)
+	if ok && m.Owner == resource.OwnerAPI && len(a.cfg.State.Catalog().Deployments(m.ID)) == 1 {
+		return a.cfg.Records.Models.Delete(ctx, by, m.ID)
+	}
+	return a.cfg.Records.Deployments.Delete(ctx, by, d.ID)
+}
+
+func (a *api) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+	only := r.URL.Query().Get("litellm_model_id")
+	data := []map[string]any{}
+	cat := a.cfg.State.Catalog()
+	for _, m := range cat.Tables().Models {
+		for _, d := range cat.Deployments(m.ID) {
+			if only == "" || only == d.ID {
+				data = append(data, a.modelRow(m, d))
+			}
+		}
+	}
+	if only != "" && len(data) == 0 {
+		return modelNotFound(http.StatusBadRequest, only)
+	}
+	return wire.Answer(w, records.Written{}, map[string]any{"data": data})
+}
+
+// deploymentDoc turns litellm_params and model_info into the document of a deployment.
+func deploymentDoc(params, info records.Document) (records.Document, error) {
+	out := records.Document{}
+	provider, upstream, err := upstreamOf(params)
+	if err != nil {
+		return nil, err
+	}
+	for name, v := range map[string]any{"provider": provider, "model": upstream} {
+		if err := out.Set(name, v); err != nil {
+			return nil, err
+		}
+	}
+	for theirs, ours := range renamedParams {
+		if v, ok := params[theirs]; ok && !records.IsNull(v) {
+			out[ours] = v
+			delete(params, theirs)
+		}
+	}
+	if strings.HasPrefix(string(out["api_key"]), `"os.environ/`) {
+		return nil, wire.Invalid("litellm_params.api_key", "give the secret itself; a node's environment is not read for a request")
+	}
+	for _, move := range []func(params, out records.Document) error{moveLimits, movePrice, moveTimeout} {
+		if err := move(params, out); err != nil {
+			return nil, records.Within("litellm_params", err)
+		}
+	}
+	if err := fields.Refuse(params, slices.Sorted(maps.Keys(params))); err != nil {
+		return nil, records.Within("litellm_params", err)
+	}
+	if out["price"] == nil {
+		if err := movePrice(info, out); err != nil {
+			return nil, records.Within("model_info", err)
+		}
+	}
+	return out, moveInfo(info, out)
+}
+
+// upstreamOf splits "openai/gpt-4o" into the provider and the model's name there.
+func upstreamOf(params records.Document) (provider, model string, err error) {
+	if err := params.Take("model", &model); err != nil {
+		return "", "", records.Within("litellm_params", err)
+	}
+	if err := params.Take("custom_llm_provider", &provider); err != nil {
+		return "", "", records.Within("litellm_params", err)
+	}
+	if provider != "" {
+		return provider, strings.TrimPrefix(model, provider+"/"), nil
+	}
+	provider, model, ok := strings.Cut(model, "/")
+	if !ok {
+		return "", "", wire.Invalid("litellm_params.model", "does not name the provider; write it as openai/gpt-4o")
+	}
+	return provider, model, nil
+}
+
+func moveLimits(params, out records.Document) error {
+	limits := records.Document{}
+	for theirs, ours := range map[string]string{"rpm": "rpm", "tpm": "tpm", "max_parallel_requests": "parallel"} {
+		if v, ok := params[theirs]; ok && !records.IsNull(v) {
+			limits[ours] = v
+		}
+		delete(params, theirs)
+	}
+	if len(limits) == 0 {
+		return nil
+	}
+	return out.Set("limits", limits)
+}
+
+// movePrice takes all prices that LiteLLM calls custom ones. What is left of them is refused
+// later, for a price that is ignored is a bill that is wrong.
+func movePrice(params, out records.Document) error {
+	p, used, err := pricing.CustomPrice(params)
+	for _, name := range used {
+		delete(params, name)
+	}
+	if err != nil || p == nil {
+		return err
+	}
+	return out.Set("price", p)
+}
+
+func moveTimeout(params, out records.Document) error {
+	var seconds float64
+	if err := params.Take("timeout", &seconds); err != nil || seconds == 0 {
+		return err
+	}
+	return out.Set("timeout_ms", int64(seconds*1000))
+}
+
+// moveInfo keeps model_info as metadata; its id becomes the deployment's.
+func moveInfo(info, out records.Document) error {
+	if raw, ok := info["id"]; ok && !records.IsNull(raw) {
+		out["id"] = raw
+	}
+	delete(info, "id")
+	if len(info) == 0 {
+		return nil
+	}
+	return out.Set("metadata", info)
+}
+
+// modelRow writes a deployment as LiteLLM's row.
+func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
+	upstream := d.Upstream
+	if upstream == "" {
+		upstream = m.Name
+	}
+	params := map[string]any{"model": d.Provider + "/" + upstream, "custom_llm_provider": d.Provider}
+	for name, v := range map[string]string{"api_base": d.APIBase, "litellm_credential_name": d.CredentialID} {
+		if v != "" {
+			params[name] = v
+		}
+	}
+	for name, v := range map[string]*int64{"rpm": d.Limits.RPM, "tpm": d.Limits.TPM, "weight": d.Weight} {
+		if v != nil {
+			params[name] = *v
+		}
+	}
+	info := map[string]any{}
+	if len(d.Metadata) > 0 {
+		_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object
+	}
+	info["id"], info["db_model"], info["litellm_provider"] = d.ID, d.Owner == resource.OwnerAPI, d.Provider
+	if p := d.Price; p != nil {
+		info["input_cost_per_token"], info["output_cost_per_token"] = perToken(p.Input), perToken(p.Output)
+	}
+	row := map[string]any{
+		"model_name": m.Name, "model_id": d.ID, "litellm_params": params, "model_info": info, "blocked": d.Blocked,
+	}
+	wire.Stamps(row, &d.Meta)
+	return row
+}
+
+// perToken gives a price a million tokens as a price a token.
+func perToken(m resource.Money) json.Number {
+	text := big.NewRat(int64(m), int64(resource.Dollar)*1_000_000).FloatString(15)
+	return json.Number(strings.TrimRight(strings.TrimRight(text, "0"), "."))
+}

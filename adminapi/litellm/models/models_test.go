@@ -1,0 +1,129 @@
+package models_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+)
+
+func TestModelUpdate(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, id := range []string{"first", "second"} {
+		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":"gpt","litellm_params":{"model":"openai/gpt-4o","api_base":"http://127.0.0.1:1/v1",`+
+			`"api_key":"sk-upstream","rpm":5,"tpm":100},"model_info":{"id":%q,"mode":"chat","supports_vision":true,"max_input_tokens":1000}}`, id))
+	}
+	row := h.Must("POST", "/model/update", `{"litellm_params":{"rpm":7},"model_info":{"id":"first","tier":"free"}}`)
+	params, info := row["litellm_params"].(map[string]any), row["model_info"].(map[string]any)
+	if params["rpm"] != 7.0 || params["tpm"] != 100.0 || params["model"] != "openai/gpt-4o" || info["tier"] != "free" || info["mode"] != "chat" {
+		t.Errorf("updated: got %v", row)
+	}
+	row = h.Must("PATCH", "/model/first/update", `{"model_name":"gpt-new","litellm_params":{"model":"openai/gpt-5"},"blocked":true}`)
+	if row["model_name"] != "gpt-new" || row["blocked"] != true || row["litellm_params"].(map[string]any)["model"] != "openai/gpt-5" {
+		t.Errorf("moved: got %v", row)
+	}
+	row = h.Must("PATCH", "/model/second/update", `{"model_name":"gpt-2"}`)
+	if row["model_name"] != "gpt-2" {
+		t.Errorf("renamed: got %v", row)
+	}
+	row = h.Must("PATCH", "/model/second/update", `{"model_name":"gpt-new"}`)
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt-2", ""); a.Status != 404 || row["model_name"] != "gpt-new" {
+		t.Errorf("a model that lost its last deployment: got %d %s", a.Status, a.Body)
+	}
+	h.Must("POST", "/model/unblock", `{"model_id":"first"}`)
+	groups := h.Must("GET", "/model_group/info?model_group=gpt-new", "")["data"].([]any)
+	g := groups[0].(map[string]any)
+	if len(groups) != 1 || g["rpm"] != 12.0 || g["tpm"] != 200.0 || g["supports_vision"] != true || g["max_input_tokens"] != 1000.0 || g["mode"] != "chat" {
+		t.Errorf("groups: got %v", groups)
+	}
+	page := h.Must("GET", "/v2/model/info?size=1&search=GPT", "")
+	if page["total_count"] != 2.0 || page["total_pages"] != 2.0 || len(page["data"].([]any)) != 1 {
+		t.Errorf("page: got %v", page)
+	}
+}
+
+func TestModels_NotFound(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, tt := range []struct {
+		name, method, path, body string
+		status                   int
+	}{
+		{"info", "GET", "/model/info?litellm_model_id=x", "", 400},
+		{"delete", "POST", "/model/delete", `{"id":"x"}`, 400},
+		{"update", "POST", "/model/update", `{"model_info":{"id":"x"}}`, 400},
+		{"patch", "PATCH", "/model/x/update", `{}`, 404},
+		{"block", "POST", "/model/block", `{"model_id":"x"}`, 404},
+	} {
+		a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body)
+		if a.Status != tt.status || !strings.Contains(string(a.Body), "model not found") {
+			t.Errorf("%s: got %d %s, want %d", tt.name, a.Status, a.Body, tt.status)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/credentials", `{"credential_name":"c","credential_values":{"api_key":"sk-canary","api_base":"http://127.0.0.1:1/v1"},"credential_info":{"custom_llm_provider":"openai","description":"x"}}`)
+	got := h.Must("GET", "/credentials/by_name/c", "")
+	if got["credential_info"].(map[string]any)["custom_llm_provider"] != "openai" || got["credential_values"].(map[string]any)["api_base"] != "http://127.0.0.1:1/v1" {
+		t.Errorf("got %v", got)
+	}
+	h.Must("PATCH", "/credentials/c", `{"credential_values":{"api_key":"sk-canary-2"}}`)
+	list := h.Call(adminapitest.MasterKey, "GET", "/credentials", "")
+	if list.Status != 200 || strings.Contains(string(list.Body), "canary") || len(list.Object(t)["credentials"].([]any)) != 1 {
+		t.Errorf("list: got %d %s", list.Status, list.Body)
+	}
+	h.Must("POST", "/model/new", `{"model_name":"m","litellm_params":{"model":"openai/x","litellm_credential_name":"c"},"model_info":{"id":"d"}}`)
+	if by := h.Must("GET", "/credentials/by_model/d", ""); by["credential_name"] != "c" {
+		t.Errorf("by model: got %v", by)
+	}
+	for _, tt := range []struct {
+		name, method, path, body string
+		status                   int
+	}{
+		{"unknown", "GET", "/credentials/by_name/x", "", 404},
+		{"twice", "POST", "/credentials", `{"credential_name":"c","credential_values":{"api_key":"sk-x"}}`, 409},
+		{"unsupported value", "POST", "/credentials", `{"credential_name":"d","credential_values":{"aws_region_name":"x"}}`, 400},
+		{"no values", "POST", "/credentials", `{"credential_name":"d"}`, 400},
+		{"in use", "DELETE", "/credentials/c", "", 409},
+	} {
+		if a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body); a.Status != tt.status {
+			t.Errorf("%s: got %d %s, want %d", tt.name, a.Status, a.Body, tt.status)
+		}
+	}
+	h.Must("POST", "/model/delete", `{"id":"d"}`)
+	h.Must("DELETE", "/credentials/c", "")
+}
+
+func TestModels(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for _, id := range []string{"first", "second"} {
+		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":"gpt","litellm_params":{"model":"openai/gpt-4o","api_base":"http://127.0.0.1:1/v1",`+
+			`"api_key":"sk-upstream","rpm":5,"weight":2,"timeout":1.5,"input_cost_per_token":1.5e-07,"output_cost_per_token":0.0000006},"model_info":{"id":%q,"mode":"chat"}}`, id))
+	}
+	deployments := h.Must("GET", "/api/v1/models/gpt", "")["deployments"].([]any)
+	if len(deployments) != 2 {
+		t.Fatalf("got %d deployments, want 2", len(deployments))
+	}
+	d := h.Must("GET", "/api/v1/deployments/first", "")
+	price := d["price"].(map[string]any)
+	if d["provider"] != "openai" || d["model"] != "gpt-4o" || d["timeout_ms"] != 1500.0 || price["input"] != 0.15 || price["output"] != 0.6 {
+		t.Errorf("deployment: got %v", d)
+	}
+	data := h.Must("GET", "/v1/model/info?litellm_model_id=first", "")["data"].([]any)
+	info := data[0].(map[string]any)["model_info"].(map[string]any)
+	if len(data) != 1 || info["input_cost_per_token"] != 1.5e-07 || info["mode"] != "chat" || info["db_model"] != true {
+		t.Errorf("model info: got %v", data)
+	}
+	h.Must("POST", "/model/delete", `{"id":"first"}`)
+	h.Must("GET", "/api/v1/models/gpt", "")
+	h.Must("POST", "/model/delete", `{"id":"second"}`)
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt", ""); a.Status != 404 {
+		t.Errorf("model without deployments: got %d", a.Status)
+	}
+}

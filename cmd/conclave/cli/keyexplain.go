@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// keyExplain shows what a key may do now and which level says so.
+func (a *app) keyExplain() *cobra.Command {
+	var model, customer string
+	var tags []string
+	cmd := &cobra.Command{
+		Use:   "explain NAME",
+		Short: "Show what a key may do now, which level binds, and what refuses requests",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			more := url.Values{}
+			for name, v := range map[string]string{"model": model, "customer": customer, "tags": strings.Join(tags, ",")} {
+				if v != "" {
+					more.Set(name, v)
+				}
+			}
+			e, err := a.client().Effective(cmd.Context(), args[0], more)
+			if err != nil {
+				return err
+			}
+			table, err := a.tables()
+			if err != nil {
+				return err
+			}
+			if !table {
+				return a.printJSON(e)
+			}
+			return a.printEffective(&e)
+		},
+	}
+	cmd.Flags().StringVar(&model, "model", "", "requests for this model")
+	cmd.Flags().StringVar(&customer, "customer", "", "requests of this end user")
+	cmd.Flags().StringArrayVar(&tags, "tag", nil, "requests with this tag")
+	return cmd
+}
+
+func (a *app) printEffective(e *client.Effective) error {
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	verdict := "allowed"
+	if !e.Allowed {
+		verdict = "REFUSED"
+	}
+	fmt.Fprintf(w, "KEY\t%s\t%s\n", printable(firstText(e.Name, e.KeyID)), verdict)
+	for _, b := range e.Blocks {
+		until := ""
+		if b.Until != 0 {
+			until = " until " + b.Until.Std().Format("2006-01-02T15:04:05Z")
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s%s\n", b.Code, levelText(b.Level), printable(b.Reason), until)
+	}
+	fmt.Fprintln(w, "LEVELS")
+	for _, l := range e.Levels {
+		fmt.Fprintf(w, "  %s\t%s\n", l.Kind, printable(firstText(l.Name, l.ID)))
+	}
+	fmt.Fprintf(w, "MODELS\t%s\t%s\n", listText(e.Models.Allowed, false), boundText(e.Models.Bound))
+	for _, d := range e.Models.Denied {
+		fmt.Fprintf(w, "  not %s\t%s\n", printable(d.Model), levelText(d.Level))
+	}
+	fmt.Fprintf(w, "ROUTES\t%s\t%s\n", listText(e.Routes.Allowed, e.Routes.Any), boundText(e.Routes.Bound))
+	fmt.Fprintf(w, "ADDRESSES\t%s\t%s\n", listText(e.Addresses.Allowed, e.Addresses.Any), boundText(e.Addresses.Bound))
+	fmt.Fprintln(w, "BUDGETS")
+	for _, b := range e.Budgets {
+		fmt.Fprintf(w, "  %s\t%s\t%s of %s %s left%s\n", printable(b.Budget), levelText(b.Level), b.Left, b.Limit, unitText(b.Unit), mark(b.Tightest))
+	}
+	fmt.Fprintln(w, "LIMITS")
+	for _, l := range e.Limits {
+		fmt.Fprintf(w, "  %s %s\t%s\t%d\n", l.Limit, printable(l.Model), levelText(l.Level), l.Value)
+	}
+	return w.Flush()
+}
+
+func firstText(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func levelText(l client.EffectiveLevel) string {
+	return l.Kind + " " + printable(firstText(l.Name, l.ID))
+}
+
+func listText(list []string, all bool) string {
+	switch {
+	case all:
+		return "any"
+	case len(list) == 0:
+		return "none"
+	}
+	return printable(strings.Join(list, ", "))
+}
+
+func boundText(levels []client.EffectiveLevel) string {
+	if len(levels) == 0 {
+		return ""
+	}
+	var names []string
+	for _, l := range levels {
+		names = append(names, levelText(l))
+	}
+	return "by " + strings.Join(names, ", ")
+}
+
+func unitText(u resource.Unit) string {
+	if u == resource.UnitUSD {
+		return "USD"
+	}
+	return string(u)
+}
+
+func mark(tightest bool) string {
+	if tightest {
+		return " <- binds"
+	}
+	return ""
+}

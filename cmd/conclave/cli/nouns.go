@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+)
+
+// Flags that several nouns share.
+var (
+	holderFields = []field{
+		{"model", "models", asList, "a model it may use: a name or prefix* (default: all)"},
+		{"budget", "budget", asNumber, "US dollars in a window"},
+		{"per", "per", asText, "window of the budget: hour, day, week, month or total"},
+		{"shared-budget", "budget_id", asText, "id or name of a shared budget"},
+		{"rpm", "limits.rpm", asNumber, "requests a minute"},
+		{"tpm", "limits.tpm", asNumber, "tokens a minute"},
+		{"parallel", "limits.parallel", asNumber, "requests in flight"},
+		{"route", "routes", asList, "a path or /prefix/* that may be called (default: all)"},
+		{"allow-ip", "allowed_ips", asList, "an address or range that requests may come from (default: any)"},
+		{"deny-ip", "denied_ips", asList, "an address or range that they may not come from"},
+		{"guardrail", "guardrails", asList, "a guardrail that judges its requests"},
+		{"callback", "callbacks", asList, "a callback that is told of its requests"},
+		{"tag", "tags", asList, "a tag of all its requests"},
+		{"metadata", "metadata", asJSON, "a JSON object of your own"},
+	}
+	keyFields = append([]field{
+		{"team", "team_id", asText, "id or name of its team"},
+		{"project", "project_id", asText, "id or name of its project"},
+		{"user", "user_id", asText, "id or e-mail address of whose it is"},
+		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
+		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
+		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
+	}, holderFields...)
+	upstreamFields = []field{
+		{"provider", "provider", asText, "row of the provider table: openai"},
+		{"api-base", "api_base", asText, "base URL (default: the provider's)"},
+		{"upstream-model", "model", asText, "the model's name at the provider (default: the same)"},
+		{"api-key", "api_key", asSecret, "the provider's key: env:VAR, file:PATH or - for standard input"},
+		{"credential", "credential_id", asText, "id or name of a credential, instead of a key"},
+		{"weight", "weight", asNumber, "share of the requests (default 1)"},
+		{"order", "order", asNumber, "lower ones are tried first"},
+		{"input-price", "price.input", asNumber, "US dollars per million tokens"},
+		{"output-price", "price.output", asNumber, "US dollars per million tokens"},
+		{"rpm", "limits.rpm", asNumber, "requests a minute"},
+		{"tpm", "limits.tpm", asNumber, "tokens a minute"},
+		{"parallel", "limits.parallel", asNumber, "requests in flight"},
+	}
+)
+
+// firstPrefix marks the flags of a model's first deployment, which only create has.
+const firstPrefix = "first."
+
+// nouns is the table of the kinds of records.
+var nouns = append(holderNouns, []noun{
+	{
+		name: "key", short: "Virtual keys",
+		columns: []column{
+			{"ID", "id"},
+			{"NAME", "name"},
+			{"HINT", "hint"},
+			{"TEAM", "team_id"},
+			{"MODELS", "models"},
+			{"SPEND", "spend"},
+			{"BLOCKED", "blocked"},
+			{"EXPIRES", "expires_at"},
+		},
+		fields:  keyFields,
+		filters: map[string]string{"team": "team_id", "project": "project_id", "user": "user_id", "status": "status"},
+		create:  budgetFlags,
+		more:    keyVerbs,
+	},
+	{
+		name: "team", short: "Teams of keys",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"SPEND", "spend"}, {"BLOCKED", "blocked"}},
+		fields:  append([]field{{"organization", "organization_id", asText, "id or name of its organization"}}, holderFields...),
+		filters: map[string]string{"organization": "organization_id"},
+		create:  budgetFlags,
+		more:    func(a *app) []*cobra.Command { return append(a.blockVerbs("team"), a.memberCommand()) },
+	},
+	{
+		name: "model", short: "Models that clients ask for",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"STRATEGY", "strategy"}, {"FALLBACKS", "fallbacks"}},
+		fields:  modelFields(),
+		create:  firstDeployment,
+	},
+	{
+		name: "deployment", short: "Ways to serve a model",
+		columns: []column{
+			{"ID", "id"},
+			{"NAME", "name"},
+			{"MODEL", "model_id"},
+			{"PROVIDER", "provider"},
+			{"API BASE", "api_base"},
+			{"UPSTREAM", "model"},
+			{"WEIGHT", "weight"},
+		},
+		fields:  append([]field{{"model", "model_id", asText, "id or name of the model that it serves"}}, upstreamFields...),
+		filters: map[string]string{"model": "model_id"},
+	},
+	{
+		name: "credential", short: "Providers' keys that deployments share",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PROVIDER", "provider"}, {"KEY", "api_key"}, {"API BASE", "api_base"}},
+		fields: []field{
+			{"provider", "provider", asText, "row of the provider table: openai"},
+			{"api-base", "api_base", asText, "base URL"},
+			{"api-key", "api_key", asSecret, "the provider's key: env:VAR, file:PATH or - for standard input"},
+		},
+	},
+	{
+		name: "budget", short: "Budgets that keys and teams share the terms of",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"USD", "terms.usd"}, {"PER", "terms.per"}},
+		fields: []field{
+			{"usd", "terms.usd", asNumber, "US dollars in a window"},
+			{"per", "terms.per", asText, "hour, day, week, month or total"},
+			{"zone", "terms.zone", asText, "time zone of the windows (default UTC)"},
+		},
+	},
+	{
+		name: "guardrail", short: "Plugins that judge requests and answers",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"HOOKS", "hooks"}, {"ON ERROR", "on_error"}},
+		fields: []field{
+			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
+			{"hook", "hooks", asList, "before, during or after"},
+			{"on-error", "on_error", asText, "block or pass"},
+			{"model", "models", asList, "a model whose requests it judges (default: all)"},
+			{"config", "config", asJSON, "the plugin's own"},
+		},
+	},
+	{
+		name: "callback", short: "Plugins that are told of finished requests",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}},
+		fields: []field{
+			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
+			{"config", "config", asJSON, "the plugin's own"},
+		},
+	},
+	{
+		name: "plugin", short: "Plugin binaries, pinned by their SHA-256",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"PATH", "path"}, {"SHA256", "sha256"}},
+		fields: []field{
+			{"kind", "kind", asText, "guardrail or callback"},
+			{"path", "path", asText, "absolute path on every node"},
+			{"sha256", "sha256", asText, "of the binary"},
+		},
+		more: func(*app) []*cobra.Command { return []*cobra.Command{pluginServe()} },
+	},
+	{
+		name: "setting", short: "Values of the cluster",
+		columns: []column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
+		fields:  []field{{"value", "value", asValue, "JSON, else text; file:PATH for what the file holds"}},
+		create: func(doc map[string]any) error {
+			if name, ok := doc["name"]; ok {
+				doc["id"] = name // a setting's id is its name
+				delete(doc, "name")
+			}
+			return nil
+		},
+	},
+}...)
+
+func modelFields() []field {
+	fields := []field{
+		{"strategy", "strategy", asText, "simple_shuffle, least_busy or latency"},
+		{"fallback", "fallbacks", asList, "a model to try when this one cannot answer"},
+		{"retries", "retries", asNumber, "further attempts after the first (default 2)"},
+		{"deployment", firstPrefix + "name", asText, "name of the first deployment (default d1)"},
+	}
+	for _, f := range upstreamFields {
+		f.path = firstPrefix + f.path
+		f.usage = "first deployment: " + f.usage
+		fields = append(fields, f)
+	}
+	return fields
+}
+
+// firstDeployment puts the flags of the first deployment where the API wants them, so that
+// one call makes a model that answers.
+func firstDeployment(doc map[string]any) error {
+	first, ok := doc["first"].(map[string]any)
+	delete(doc, "first")
+	if !ok {
+		return nil
+	}
+	if first["provider"] == nil && first["credential_id"] == nil {
+		return errors.New("the first deployment needs --provider or --credential")
+	}
+	if first["name"] == nil {
+		first["name"] = "d1"
+	}
+	doc["deployments"] = []any{first}
+	return nil
+}
+
+func keyVerbs(a *app) []*cobra.Command {
+	var r client.Rotate
+	rotate := &cobra.Command{
+		Use:   "rotate NAME",
+		Short: "Give a key a new secret, which is shown once",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			secret, err := a.secret(r.Secret)
+			if err != nil {
+				return fmt.Errorf("--secret: %w", err)
+			}
+			k, err := a.client().RotateKey(cmd.Context(), args[0], client.Rotate{Secret: secret, Grace: r.Grace})
+			if err != nil {
+				return err
+			}
+			a.warnPending()
+			return a.printOne(k)
+		},
+	}
+	rotate.Flags().StringVar(&r.Grace, "grace", "", "how long the old secret stays valid: 24h (default: not at all)")
+	rotate.Flags().StringVar(&r.Secret, "secret", "", "take this secret: env:VAR, file:PATH or - (default: made)")
+	return append(a.blockVerbs("key"), rotate, a.keyExplain(), a.keyImport(keyFields))
+}
+
+func (a *app) blockVerbs(name string) []*cobra.Command {
+	var cmds []*cobra.Command
+	for _, state := range []client.BlockState{client.Blocked, client.Unblocked} {
+		cmds = append(cmds, &cobra.Command{
+			Use:   string(state) + " NAME",
+			Short: string(state) + " a " + name + " at once, on every node",
+			Args:  cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				if err := a.client().Block(cmd.Context(), name+"s", args[0], state); err != nil {
+					return err
+				}
+				fmt.Fprintf(a.stderr, "%sed %s %s\n", state, name, printable(args[0]))
+				a.warnPending()
+				return nil
+			},
+		})
+	}
+	return cmds
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// column is one column of a table: a title and the path of a member of the records.
+type column struct{ title, path string }
+
+// tables says whether to print tables: if asked to, or on a terminal.
+func (a *app) tables() (bool, error) {
+	switch a.output {
+	case "table":
+		return true, nil
+	case "json":
+		return false, nil
+	case "":
+		f, ok := a.stdout.(*os.File)
+		if !ok {
+			return false, nil
+		}
+		info, err := f.Stat()
+		return err == nil && info.Mode()&os.ModeCharDevice != 0, nil
+	default:
+		return false, fmt.Errorf("output %q is not one of table, json", a.output)
+	}
+}
+
+// printList prints records, in a table with the columns or as JSON.
+func (a *app) printList(v any, items []map[string]any, columns []column) error {
+	table, err := a.tables()
+	if err != nil {
+		return err
+	}
+	if !table {
+		return a.printJSON(v)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	titles := make([]string, 0, len(columns))
+	for _, c := range columns {
+		titles = append(titles, c.title)
+	}
+	fmt.Fprintln(w, strings.Join(titles, "\t"))
+	for _, item := range items {
+		cells := make([]string, 0, len(columns))
+		for _, c := range columns {
+			cells = append(cells, text(at(item, c.path)))
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+// printOne prints one record, as lines of path and value or as JSON.
+func (a *app) printOne(v any) error {
+	table, err := a.tables()
+	if err != nil {
+		return err
+	}
+	if !table {
+		return a.printJSON(v)
+	}
+	flat := map[string]string{}
+	flatten("", loose(v), flat)
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	first := []string{"id", "name", "secret"}
+	for _, name := range first {
+		if s, ok := flat[name]; ok {
+			fmt.Fprintf(w, "%s\t%s\n", name, s)
+			delete(flat, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(flat)) {
+		fmt.Fprintf(w, "%s\t%s\n", name, flat[name])
+	}
+	return w.Flush()
+}
+
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// loose gives v as JSON has it, numbers with all their digits.
+func loose(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var out any
+	if dec.Decode(&out) != nil {
+		return nil
+	}
+	return out
+}
+
+// looseAll gives each of the items as JSON has it.
+func looseAll[V any](items []V) []map[string]any {
+	out := make([]map[string]any, 0, len(items))
+	for _, item := range items {
+		m, _ := loose(item).(map[string]any)
+		out = append(out, m)
+	}
+	return out
+}
+
+// at returns the member of a record at the path "limits.rpm".
+func at(item map[string]any, path string) any {
+	var v any = item
+	for name := range strings.SplitSeq(path, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// text writes a value into a cell.
+func text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "-"
+	case string:
+		return printable(v)
+	case []any:
+		parts := make([]string, 0, len(v))
+		for _, e := range v {
+			parts = append(parts, text(e))
+		}
+		return strings.Join(parts, ",")
+	case map[string]any:
+		if p, ok := v["fingerprint"]; ok {
+			return "sealed:" + text(p)
+		}
+		b, err := json.Marshal(v)
+		if err != nil {
+			return "-"
+		}
+		return string(b)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// printable keeps what somebody put into a name from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func flatten(path string, v any, into map[string]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		if _, ok := v["fingerprint"]; ok && path != "" {
+			into[path] = text(v)
+			return
+		}
+		for name, e := range v {
+			flatten(strings.TrimPrefix(path+"."+name, "."), e, into)
+		}
+	case []any:
+		if len(v) == 0 {
+			return
+		}
+		if _, nested := v[0].(map[string]any); !nested {
+			into[path] = text(v)
+			return
+		}
+		for i, e := range v {
+			flatten(fmt.Sprintf("%s[%d]", path, i), e, into)
+		}
+	default:
+		into[path] = text(v)
+	}
+}

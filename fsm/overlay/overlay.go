@@ -1,0 +1,155 @@
+// Package overlay is what a command writes before anybody knows whether it is accepted: it
+// lies over the batch's transaction, is read as if it were there already, and is moved into it
+// in key order or dropped.
+//
+// Its functions return no I/O error: the first one ends the batch by a panic with a *Failure.
+package overlay
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/keyset"
+	"github.com/conclave-llm/conclave/fsm/store"
+)
+
+// Failure carries the first I/O error up to whoever began the batch.
+type Failure struct{ Err error }
+
+// Fail ends the batch.
+func Fail(err error) { panic(&Failure{err}) }
+
+// Base is the batch's transaction.
+type Base struct {
+	Tx      *bolt.Tx
+	handles [store.Buckets]*bolt.Bucket
+}
+
+// Bucket returns a bucket of the transaction.
+func (b *Base) Bucket(of store.Bucket) *bolt.Bucket {
+	if b.handles[of] == nil {
+		b.handles[of] = of.In(b.Tx)
+		if b.handles[of] == nil {
+			Fail(frame.ErrDamaged)
+		}
+	}
+	return b.handles[of]
+}
+
+// Writes is what one command writes. The zero value is empty. It must not be copied while
+// both copies are used.
+type Writes struct {
+	values [store.Buckets]map[string][]byte // nil deletes
+	keys   [store.Buckets]keyset.Set        // of values
+}
+
+// Clear empties it; small memory is used again.
+func (w *Writes) Clear() {
+	for i, m := range w.values {
+		w.keys[i].Clear()
+		if len(m) > 64 {
+			w.values[i] = nil
+			continue
+		}
+		clear(m)
+	}
+}
+
+// Value returns what is stored under the key once w is in the base, or nil.
+func (w *Writes) Value(base *Base, b store.Bucket, key []byte) []byte {
+	if v, ok := w.values[b][string(key)]; ok {
+		return v
+	}
+	return base.Bucket(b).Get(key)
+}
+
+// Write stores a value under the key; nil deletes.
+func (w *Writes) Write(b store.Bucket, key, value []byte) {
+	if w.values[b] == nil {
+		w.values[b] = map[string][]byte{}
+	}
+	if _, ok := w.values[b][string(key)]; !ok {
+		w.keys[b].Add(string(key))
+	}
+	w.values[b][string(key)] = value
+}
+
+// Scan returns the keys that begin with the prefix, in order.
+func (w *Writes) Scan(base *Base, b store.Bucket, prefix []byte) [][]byte {
+	var keys [][]byte
+	c := base.Bucket(b).Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if _, ok := w.values[b][string(k)]; !ok {
+			keys = append(keys, bytes.Clone(k))
+		}
+	}
+	for k := range w.keys[b].With(string(prefix)) { // sorted below
+		if w.values[b][k] != nil {
+			keys = append(keys, []byte(k))
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	return keys
+}
+
+// Any says whether a key begins with the prefix.
+func (w *Writes) Any(base *Base, b store.Bucket, prefix []byte) bool {
+	for k := range w.keys[b].With(string(prefix)) { // only whether one is there reaches the output
+		if w.values[b][k] != nil {
+			return true
+		}
+	}
+	c := base.Bucket(b).Cursor()
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		if _, ok := w.values[b][string(k)]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Flush moves all writes into the base in key order, keeps the hash up to date and tells of
+// each of them.
+func (w *Writes) Flush(base *Base, hash *frame.Hash, tell func(of store.Bucket, key, value []byte)) {
+	for i, values := range w.values {
+		if len(values) == 0 {
+			continue
+		}
+		of := store.Bucket(i)
+		for _, k := range slices.Sorted(maps.Keys(values)) {
+			key, value := []byte(k), values[k]
+			if move(base.Bucket(of), of, key, value, hash) {
+				tell(of, key, value)
+			}
+		}
+	}
+}
+
+// move stores one value, or deletes what there is, and says whether that was something.
+func move(in *bolt.Bucket, of store.Bucket, key, value []byte, hash *frame.Hash) bool {
+	old := in.Get(key)
+	if old == nil && value == nil {
+		return false
+	}
+	if old != nil {
+		if _, err := frame.Parse(key, old); err != nil {
+			Fail(err)
+		}
+		*hash = hash.Minus(frame.HashOf(byte(of), key, old))
+	}
+	var err error
+	if value == nil {
+		err = in.Delete(key)
+	} else {
+		*hash = hash.Plus(frame.HashOf(byte(of), key, value))
+		err = in.Put(key, value)
+	}
+	if err != nil {
+		Fail(err)
+	}
+	return true
+}

@@ -1,0 +1,101 @@
+package overlay_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/overlay"
+	"github.com/conclave-llm/conclave/fsm/store"
+)
+
+// begin opens an empty transaction that has the bucket of keys.
+func begin(t *testing.T) *overlay.Base {
+	t.Helper()
+	db, err := bolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Begin(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(tx.Rollback(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := tx.CreateBucket([]byte(store.Keys.Name())); err != nil {
+		t.Fatal(err)
+	}
+	return &overlay.Base{Tx: tx}
+}
+
+func value(key, payload string) []byte {
+	return frame.Value{Payload: []byte(payload)}.Encode([]byte(key))
+}
+
+func TestWrites(t *testing.T) {
+	t.Parallel()
+	base, w := begin(t), new(overlay.Writes)
+	var hash frame.Hash
+	var told []string
+	flush := func() {
+		told = nil
+		w.Flush(base, &hash, func(_ store.Bucket, key, _ []byte) { told = append(told, string(key)) })
+		w.Clear()
+	}
+	for _, k := range []string{"b", "a1", "a2"} {
+		w.Write(store.Keys, []byte(k), value(k, "1"))
+	}
+	flush()
+	if d := cmp.Diff([]string{"a1", "a2", "b"}, told); d != "" {
+		t.Errorf("told (-want +got):\n%s", d)
+	}
+	before := hash
+	w.Write(store.Keys, []byte("a1"), nil)
+	w.Write(store.Keys, []byte("a3"), value("a3", "2"))
+	w.Write(store.Keys, []byte("none"), nil)
+	if got := w.Value(base, store.Keys, []byte("a1")); got != nil {
+		t.Errorf("a deleted value: got %q", got)
+	}
+	if got := w.Scan(base, store.Keys, []byte("a")); !cmp.Equal(got, [][]byte{[]byte("a2"), []byte("a3")}) {
+		t.Errorf("scan: got %q", got)
+	}
+	for prefix, want := range map[string]bool{"a": true, "a1": false, "a3": true, "b": true, "none": false} {
+		if got := w.Any(base, store.Keys, []byte(prefix)); got != want {
+			t.Errorf("any %q: got %v", prefix, got)
+		}
+	}
+	flush()
+	if d := cmp.Diff([]string{"a1", "a3"}, told); d != "" {
+		t.Errorf("told (-want +got):\n%s", d)
+	}
+	w.Write(store.Keys, []byte("a1"), value("a1", "1"))
+	w.Write(store.Keys, []byte("a3"), nil)
+	flush()
+	if hash != before {
+		t.Error("the hash of the same values is another")
+	}
+}
+
+func TestWrites_Damaged(t *testing.T) {
+	t.Parallel()
+	base, w := begin(t), new(overlay.Writes)
+	if err := base.Bucket(store.Keys).Put([]byte("k"), []byte("no frame")); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(store.Keys, []byte("k"), nil)
+	defer func() {
+		f, ok := recover().(*overlay.Failure)
+		if !ok || !errors.Is(f.Err, frame.ErrDamaged) {
+			t.Errorf("got %v, want ErrDamaged", f)
+		}
+	}()
+	w.Flush(base, new(frame.Hash), func(store.Bucket, []byte, []byte) {})
+	t.Error("damage was passed over")
+}
