@@ -99,6 +99,8 @@ type Credential struct {
 type Rotate struct {
 	Secret string `json:"secret,omitempty"` // default: made
 	Grace  string `json:"grace,omitempty"`  // how long the old secret stays valid: "24h"; default: not at all
+	// IdempotencyKey names the rotation: asking again with it answers the same secret.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
 // Page is one page of a list.

@@ -54,7 +54,7 @@ type People interface {
 	KeysOf(user string) []*resource.Key
 }
 
-// Config says what Records works on. No field may be zero.
+// Config says what Records works on. No field but Derive may be zero.
 type Config struct {
 	Store Store
 	State State
@@ -62,6 +62,9 @@ type Config struct {
 	Confirm func(ctx context.Context, index uint64, wait time.Duration) (pending []string)
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
+	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
+	// Nil: a rotation cannot be named.
+	Derive func(parts ...string) ([]byte, error)
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(who *resource.Principal, before, after *resource.Key) error
 	Now      func() time.Time
