@@ -103,6 +103,15 @@ type Rotate struct {
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 }
 
+// Raise asks for more of a budget for a time.
+type Raise struct {
+	Budget string         `json:"budget,omitempty"` // name of the terms; default: the only ones
+	Amount resource.Money `json:"amount"`           // in whole units of the budget; 0 ends an increase
+	Until  resource.Time  `json:"until,omitempty"`
+	For    string         `json:"for,omitempty"` // instead of Until: "24h"
+	Reason string         `json:"reason,omitempty"`
+}
+
 // Page is one page of a list.
 type Page[V any] struct {
 	Items      []V    `json:"items"`

@@ -113,6 +113,10 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if err := rs.checkAccess(by, now, next); err != nil {
 		return err
 	}
+	own := ownsKey(by, next) || now != nil && ownsKey(by, now)
+	if err := rs.checkIncreases(by, own, allowanceOf(now, func(k *resource.Key) *resource.Allowance { return &k.Allowance }), &next.Allowance); err != nil {
+		return err
+	}
 	reschedule(now, next, resource.At(rs.cfg.Now()))
 	return rs.cfg.MayGrant(&by.Who, now, next)
 }

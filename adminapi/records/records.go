@@ -203,7 +203,7 @@ func (rs *Records) commit(ctx context.Context, by Caller, cmds ...fsm.Command) (
 	if err != nil {
 		return Written{}, err
 	}
-	return written(res), nil
+	return WrittenAt(res), nil
 }
 
 // confirmed commits commands that take something away: it waits a moment for every member
@@ -213,7 +213,7 @@ func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command
 	if err != nil {
 		return Written{}, err
 	}
-	w := written(res)
+	w := WrittenAt(res)
 	w.Pending = rs.cfg.Confirm(ctx, res.Index, confirmWait)
 	return w, nil
 }
@@ -229,7 +229,8 @@ func (rs *Records) propose(ctx context.Context, by Caller, cmds []fsm.Command) (
 	return rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, b)
 }
 
-func written(res fsm.Result) Written {
+// WrittenAt is what came of a command.
+func WrittenAt(res fsm.Result) Written {
 	return Written{
 		Index:   strconv.FormatUint(res.Generation, 10) + "-" + strconv.FormatUint(res.Index, 10),
 		Version: res.Version,
