@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 

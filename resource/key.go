@@ -134,7 +134,7 @@ func (k *Key) Validate() error {
 	default:
 		return invalidf("role", "%q is not one of \"\", proxy_admin, proxy_admin_viewer", k.Role)
 	}
-	if err := k.Rotation.validate(k.RotationKey); err != nil {
+	if err := k.Rotation.Check(k.RotationKey != nil); err != nil {
 		return err
 	}
 	if err := k.Access.validate(); err != nil {

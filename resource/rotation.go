@@ -65,9 +65,11 @@ func span(text string) time.Duration {
 	return d
 }
 
-func (r *Rotation) validate(key *Sealed) error {
+// Check returns an *Invalid for a rotation that cannot be; signed says whether there is a
+// rotation_key. Nil is no rotation.
+func (r *Rotation) Check(signed bool) error {
 	if r == nil {
-		if key != nil {
+		if signed {
 			return invalidf("rotation_key", "signs nothing without a rotation that delivers to a webhook")
 		}
 		return nil
@@ -85,13 +87,13 @@ func (r *Rotation) validate(key *Sealed) error {
 			return invalidf("rotation.grace", "%s is not shorter than the %s between two rotations", r.Grace, r.Every)
 		}
 	}
-	return r.validateDelivery(key)
+	return r.checkDelivery(signed)
 }
 
-func (r *Rotation) validateDelivery(key *Sealed) error {
+func (r *Rotation) checkDelivery(signed bool) error {
 	switch r.Deliver {
 	case DeliverWebhook:
-		if key == nil {
+		if !signed {
 			return invalidf("rotation_key", "is missing; a webhook is signed with it")
 		}
 		return validWebhook("rotation.url", r.URL)
@@ -99,7 +101,7 @@ func (r *Rotation) validateDelivery(key *Sealed) error {
 		if r.URL != "" {
 			return invalidf("rotation.url", "is for a webhook")
 		}
-		if key != nil {
+		if signed {
 			return invalidf("rotation_key", "is for a webhook")
 		}
 		return nil
