@@ -32,7 +32,11 @@ func (s *Server) registerRotate() {
 	register(s, "rotate-key", http.MethodPost, "/keys/{id}/rotate", "Give a key a new secret",
 		func(ctx context.Context, in *rotateInput) (*recordOutput[client.Key], error) {
 			in.Body.IdempotencyKey = cmp.Or(in.Body.IdempotencyKey, in.IdempotencyKey)
-			k, w, err := s.rs.Rotate(ctx, callerOf(ctx), in.Ref, in.Body, nil)
+			patch, err := changeOf(in.Body.Change)
+			if err != nil {
+				return nil, s.problem(err)
+			}
+			k, w, err := s.rs.Rotate(ctx, callerOf(ctx), in.Ref, in.Body, patch)
 			return answer(s, s.keyView, k, w, err)
 		})
 	register(s, "pick-up-key", http.MethodPost, "/keys/{id}/pickup", "Fetch the secret that a scheduled rotation made, once",
@@ -40,6 +44,20 @@ func (s *Server) registerRotate() {
 			k, w, err := s.pickUp(ctx, callerOf(ctx), in.Ref)
 			return answer(s, s.keyView, k, w, err)
 		})
+}
+
+// changeOf is a merge patch as a document; nil for none.
+func changeOf(change map[string]any) (records.Document, error) {
+	if len(change) == 0 {
+		return nil, nil
+	}
+	patch := records.Document{}
+	for name, v := range change {
+		if err := patch.Set(name, v); err != nil {
+			return nil, err
+		}
+	}
+	return patch, nil
 }
 
 func (s *Server) pickUp(ctx context.Context, by records.Caller, ref string) (*resource.Key, records.Written, error) {

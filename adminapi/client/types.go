@@ -101,6 +101,8 @@ type Rotate struct {
 	Grace  string `json:"grace,omitempty"`  // how long the old secret stays valid: "24h"; default: not at all
 	// IdempotencyKey names the rotation: asking again with it answers the same secret.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	// Change is a merge patch of the key, for the same entry: {"limits": {"rpm": 60}}.
+	Change map[string]any `json:"change,omitempty"`
 }
 
 // Raise asks for more of a budget for a time.
