@@ -41,7 +41,7 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, by records.Caller
 	}
 	k, wr, err := a.cfg.Records.Keys.Create(r.Context(), by, doc)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return answer(w, wr, a.generated(k, wr.Secret))
 }
@@ -70,7 +70,7 @@ func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Calle
 	}
 	k, wr, err := a.updateKey(r, by, in)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	row := a.keyRow(k)
 	row["key"] = k.Hash
@@ -145,7 +145,7 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	}
 	k, wr, err := a.cfg.Records.Rotate(r.Context(), by, now.ID, req, patch)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return answer(w, wr, a.generated(k, wr.Secret))
 }

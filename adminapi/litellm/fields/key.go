@@ -207,3 +207,18 @@ func Regenerate(in records.Document, h http.Header) (client.Rotate, error) {
 	}
 	return req, Refuse(in, []string{"new_master_key"})
 }
+
+// Renamed gives an error about a key's field the name that LiteLLM's clients know it by.
+func Renamed(err error) error {
+	e, ok := errors.AsType[*resource.Invalid](err)
+	if !ok {
+		return err
+	}
+	head := strings.IndexAny(e.Field+".", ".[")
+	for theirs, ours := range keyFields {
+		if e.Field[:head] == ours && theirs != ours {
+			return invalid(theirs+e.Field[head:], e.Reason)
+		}
+	}
+	return err
+}
