@@ -41,7 +41,7 @@ func TestEffective(t *testing.T) {
 	effective := func(query string) client.Effective {
 		t.Helper()
 		values := map[string][]string{}
-		for _, pair := range strings.Fields(query) {
+		for pair := range strings.FieldsSeq(query) {
 			name, v, _ := strings.Cut(pair, "=")
 			values[name] = []string{v}
 		}

@@ -109,3 +109,38 @@ func TestMembers(t *testing.T) {
 	}
 	h.Must("POST", "/api/v1/teams/t1/members", `{"user_id":"ada@example.org"}`)
 }
+
+// TestKeyRules makes keys with the master key, which no ceiling binds, and with an
+// administrator's, which is bound.
+func TestKeyRules(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	admin, _ := h.Must("POST", "/api/v1/keys", `{"role":"proxy_admin"}`)["secret"].(string)
+	h.Must("PUT", "/api/v1/settings/key_defaults", `{"value":{"models":["demo"],"limits":{"rpm":60}}}`)
+	h.Must("PUT", "/api/v1/settings/key_ceilings", `{"value":{"budgets":[{"usd":10,"per":"month"}],"limits":{"rpm":100},"max_age":"720h"}}`)
+	if k := h.Must("POST", "/api/v1/keys", `{"name":"of the master","budgets":[{"usd":99,"per":"month"}]}`); k["expires_at"] != nil || fmt.Sprint(k["models"]) != "[demo]" {
+		t.Errorf("made by the master key: got %v", k)
+	}
+	a := h.Call(admin, "POST", "/api/v1/keys", `{"id":"k1","limits":{"rpm":90}}`)
+	k := a.Object(t)
+	if a.Status != 201 || k["expires_at"] != "2026-04-10T10:00:00Z" || fmt.Sprint(k["limits"]) != "map[rpm:90]" || len(k["budgets"].([]any)) != 1 {
+		t.Errorf("made by a key: got %d %s", a.Status, a.Body)
+	}
+	for _, tt := range []struct{ method, path, body, field string }{
+		{"POST", "/api/v1/keys", `{"budgets":[{"usd":11,"per":"month"}]}`, "budgets"},
+		{"POST", "/api/v1/keys", `{"limits":{"rpm":101}}`, "limits"},
+		{"POST", "/api/v1/keys", `{"expires_at":"2027-01-01T00:00:00Z"}`, "expires_at"},
+		{"PATCH", "/api/v1/keys/k1", `{"limits":{"rpm":101}}`, "limits"},
+		{"PATCH", "/api/v1/keys/k1", `{"expires_at":null}`, "expires_at"},
+	} {
+		if a := h.Call(admin, tt.method, tt.path, tt.body); a.Status != 400 || !strings.Contains(string(a.Body), tt.field) {
+			t.Errorf("%s %s: got %d %s, want 400 about %s", tt.method, tt.body, a.Status, a.Body, tt.field)
+		}
+	}
+	if a := h.Call(admin, "PATCH", "/api/v1/keys/of%20the%20master", `{"tags":["x"]}`); a.Status != 200 {
+		t.Errorf("an edit of what was more before: got %d %s", a.Status, a.Body)
+	}
+	if a := h.Call(adminapitest.MasterKey, "PUT", "/api/v1/settings/key_ceilings", `{"value":{"colour":1}}`); a.Status != 400 {
+		t.Errorf("an unknown rule: got %d %s", a.Status, a.Body)
+	}
+}

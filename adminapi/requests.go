@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -149,7 +150,7 @@ func (n noRequests) Usage(context.Context, rollup.Query) ([]rollup.Line, []strin
 }
 
 // Content implements spend.Requests.
-func (n noRequests) Content(context.Context, string, string) (*requestlog.Content, []string, error) {
+func (n noRequests) Content(context.Context, string, string) (*contents.Content, []string, error) {
 	return nil, nil, n.err()
 }
 
@@ -163,7 +164,8 @@ func (s *Server) registerRequests() {
 	if s.cfg.Requests == nil {
 		s.cfg.Requests = noRequests{}
 	}
-	s.spend = spend.New(spend.Config{Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now,
+	s.spend = spend.New(spend.Config{
+		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now,
 		KeyByHash: func(h resource.Hash) (*resource.Key, bool) { return s.cfg.State.KeyByHash(h) },
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)

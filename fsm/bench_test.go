@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -82,6 +84,26 @@ func BenchmarkFSM_ApplyTicks(b *testing.B) {
 	}
 }
 
+// lookups looks keys from all over the table up, each for the first time, and gives the time
+// that 1 % exceed.
+func (h *harness) lookups(n int) time.Duration {
+	h.t.Helper()
+	hashes := make([]resource.Hash, 0, 50_000)
+	for i := range cap(hashes) {
+		hashes = append(hashes, resource.HashSecret(fmt.Sprintf("sk-key_%016d", i*max(1, n/cap(hashes))%n)))
+	}
+	times := make([]time.Duration, 0, len(hashes))
+	for _, hash := range hashes {
+		began := time.Now()
+		if _, ok := h.f.KeyByHash(hash); !ok {
+			h.t.Fatal("a key is not found")
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	return times[len(times)*99/100]
+}
+
 // TestScale measures a million keys. It runs if CONCLAVE_SCALE names how many.
 func TestScale(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv("CONCLAVE_SCALE"))
@@ -107,6 +129,7 @@ func TestScale(t *testing.T) {
 	})
 	t.Logf("open and close: %v", took)
 	h.open()
+	t.Logf("lookup of a key that nobody has asked for: p99 %v", h.lookups(n))
 	took = testing.Benchmark(func(b *testing.B) {
 		for b.Loop() {
 			h.snapshot()

@@ -32,24 +32,40 @@ type (
 	}
 )
 
-// The commands on each kind.
+// The commands on each kind of record.
 type (
-	PutOrganization    = PutHolder[resource.Organization, *resource.Organization]
-	BlockOrganization  = BlockHolder[resource.Organization, *resource.Organization]
+	// PutOrganization creates or replaces an organization.
+	PutOrganization = PutHolder[resource.Organization, *resource.Organization]
+	// BlockOrganization blocks or unblocks an organization.
+	BlockOrganization = BlockHolder[resource.Organization, *resource.Organization]
+	// DeleteOrganization deletes an organization.
 	DeleteOrganization = DeleteHolder[resource.Organization, *resource.Organization]
-	PutProject         = PutHolder[resource.Project, *resource.Project]
-	BlockProject       = BlockHolder[resource.Project, *resource.Project]
-	DeleteProject      = DeleteHolder[resource.Project, *resource.Project]
-	PutUser            = PutHolder[resource.User, *resource.User]
-	BlockUser          = BlockHolder[resource.User, *resource.User]
-	DeleteUser         = DeleteHolder[resource.User, *resource.User]
-	PutCustomer        = PutHolder[resource.Customer, *resource.Customer]
-	BlockCustomer      = BlockHolder[resource.Customer, *resource.Customer]
-	DeleteCustomer     = DeleteHolder[resource.Customer, *resource.Customer]
-	PutTag             = PutHolder[resource.Tag, *resource.Tag]
-	DeleteTag          = DeleteHolder[resource.Tag, *resource.Tag]
-	PutTeamMember      = PutHolder[resource.TeamMember, *resource.TeamMember]
-	DeleteTeamMember   = DeleteHolder[resource.TeamMember, *resource.TeamMember]
+	// PutProject creates or replaces a project.
+	PutProject = PutHolder[resource.Project, *resource.Project]
+	// BlockProject blocks or unblocks a project.
+	BlockProject = BlockHolder[resource.Project, *resource.Project]
+	// DeleteProject deletes a project.
+	DeleteProject = DeleteHolder[resource.Project, *resource.Project]
+	// PutUser creates or replaces a user.
+	PutUser = PutHolder[resource.User, *resource.User]
+	// BlockUser blocks or unblocks a user.
+	BlockUser = BlockHolder[resource.User, *resource.User]
+	// DeleteUser deletes a user.
+	DeleteUser = DeleteHolder[resource.User, *resource.User]
+	// PutCustomer creates or replaces a customer.
+	PutCustomer = PutHolder[resource.Customer, *resource.Customer]
+	// BlockCustomer blocks or unblocks a customer.
+	BlockCustomer = BlockHolder[resource.Customer, *resource.Customer]
+	// DeleteCustomer deletes a customer.
+	DeleteCustomer = DeleteHolder[resource.Customer, *resource.Customer]
+	// PutTag creates or replaces a tag.
+	PutTag = PutHolder[resource.Tag, *resource.Tag]
+	// DeleteTag deletes a tag.
+	DeleteTag = DeleteHolder[resource.Tag, *resource.Tag]
+	// PutTeamMember creates or replaces a user's place in a team.
+	PutTeamMember = PutHolder[resource.TeamMember, *resource.TeamMember]
+	// DeleteTeamMember deletes a user's place in a team.
+	DeleteTeamMember = DeleteHolder[resource.TeamMember, *resource.TeamMember]
 )
 
 // holder is one kind of record that can be limited.
@@ -216,15 +232,44 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 	if !ok || l.Policy == nil {
 		return nil
 	}
-	g := resource.Grant{Policy: l.Policy, Above: tx.above(r), Terms: tx.termsOf, Groups: tx.groupsOf}
+	above := tx.above(r)
+	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf}
+	if k, ok := r.(*resource.Key); ok {
+		ceilings, err := tx.ceilings(k, before)
+		if err != nil {
+			return err
+		}
+		g.Above = append(g.Above, ceilings...)
+	}
 	if len(g.Above) == 0 {
 		return nil
 	}
-	if before != nil && slices.EqualFunc(g.Above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {
+	if before != nil && slices.EqualFunc(above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {
 		old, _ := resource.LevelOf(before)
 		g.Before = old.Policy
 	}
 	return g.Check()
+}
+
+// ceilings is what keys that a key makes are bound by; it refuses one that lives too long.
+func (tx *Tx) ceilings(k *resource.Key, before resource.Record) ([]resource.Level, error) {
+	if tx.Actor.Kind != actorKey {
+		return nil, nil
+	}
+	set, _, ok := load[resource.Setting](tx, store.Settings, resource.SettingKeyCeilings)
+	if !ok {
+		return nil, nil
+	}
+	rules, err := resource.StoredKeyRules(set.Value)
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w", set.ID, err)
+	}
+	if old, ok := before.(*resource.Key); !ok || old.ExpiresAt != k.ExpiresAt {
+		if err := rules.Outlives(k, tx.Now); err != nil {
+			return nil, err
+		}
+	}
+	return []resource.Level{rules.Level()}, nil
 }
 
 // above lists the levels that a record stands under.

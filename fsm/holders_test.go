@@ -228,8 +228,10 @@ func TestHolders_Served(t *testing.T) {
 		}
 	}
 	for _, cmd := range []fsm.Command{
-		fsm.BlockOrganization{ID: "o1", Blocked: true}, fsm.BlockProject{ID: "p1", Blocked: true},
-		fsm.BlockUser{ID: "u1", Blocked: true}, fsm.BlockCustomer{ID: "user@host/1", Blocked: true},
+		fsm.BlockOrganization{ID: "o1", Blocked: true},
+		fsm.BlockProject{ID: "p1", Blocked: true},
+		fsm.BlockUser{ID: "u1", Blocked: true},
+		fsm.BlockCustomer{ID: "user@host/1", Blocked: true},
 	} {
 		h.do(cmd)
 	}

@@ -137,7 +137,9 @@ func wholePolicy() resource.Policy {
 			BudgetID: "b1", Limits: resource.Limits{RPM: n(1), TPM: n(2), InputTPM: n(3), OutputTPM: n(4), Parallel: n(5)},
 			Budgets: []resource.Terms{
 				{Name: "d", USD: 5, Soft: 4, Models: []string{"demo"}, Per: resource.PerDay, Every: 2, Increase: &resource.TempIncrease{Amount: 1, Until: 2, By: "master", Reason: "r"}},
-				{Name: "t", Tokens: n(6)}, {Name: "r", Requests: n(7)}, {Name: "g", GPUSeconds: new(resource.Money(8))},
+				{Name: "t", Tokens: n(6)},
+				{Name: "r", Requests: n(7)},
+				{Name: "g", GPUSeconds: new(resource.Money(8))},
 			},
 			ModelLimits: map[string]resource.Limits{"demo": {RPM: n(1)}},
 		},

@@ -79,11 +79,11 @@ func (n *Node) master() resource.Hash {
 
 // miss is asked about a key that this node does not know: it catches up with the leader,
 // where the key may have been made a moment ago.
-func (n *Node) miss(ctx context.Context, _ resource.Hash) bool {
+func (n *Node) miss(ctx context.Context, _ resource.Hash) error {
 	ctx, cancel := context.WithTimeout(ctx, missWait)
 	defer cancel()
-	index, err := n.consensus.LeaderIndex(ctx)
-	return err == nil && n.state.WaitApplied(ctx, index) == nil
+	_, err := n.consensus.LeaderIndex(ctx)
+	return err
 }
 
 // waitIndex waits until an index of a generation, 0 for any, is applied here.

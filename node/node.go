@@ -381,7 +381,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	n.cancel()
 	n.wg.Wait()
-	errs = append(errs, n.requests.stop())
+	errs = append(errs, n.closeRequests())
 	if n.limits != nil {
 		n.limits.Stop()
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/resource"
@@ -16,12 +17,12 @@ import (
 // requests is what the node remembers of the requests that it served and refused.
 type requests struct {
 	rows     *requestlog.Log
-	contents *requestlog.Contents
+	contents *contents.Store
 	all      *requestlog.Cluster // of all nodes
 }
 
-// stop ends what was started.
-func (r *requests) stop() (err error) {
+// closeRequests ends what was started.
+func (r *requests) closeRequests() (err error) {
 	if r.contents != nil {
 		r.contents.Close()
 	}
@@ -45,7 +46,7 @@ func (n *Node) startRequests() (err error) {
 	if err != nil {
 		return err
 	}
-	n.contents, err = requestlog.OpenContents(requestlog.ContentsConfig{
+	n.contents, err = contents.Open(contents.Config{
 		Dir: filepath.Join(dir, "content"), Sealer: contentSealer{n.keys}, Denied: n.contentDenied, Logger: n.log,
 		Age: func() time.Duration { return time.Duration(settings().LogContentDays) * 24 * time.Hour },
 	})
@@ -68,7 +69,7 @@ func (n *Node) startRequests() (err error) {
 
 // keepContent keeps what a request said.
 func (n *Node) keepContent(s proxy.Said) {
-	c := requestlog.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
+	c := contents.Content{RequestID: s.RequestID, Time: s.Time, Request: s.Request, Response: s.Response, Truncated: s.Truncated}
 	c.CustomerID, c.Tags = s.Customer, s.Tags
 	if k := s.Who.Key; k != nil {
 		c.KeyID, c.UserID, c.ProjectID = k.ID, k.UserID, k.ProjectID
@@ -83,7 +84,7 @@ func (n *Node) keepContent(s proxy.Said) {
 }
 
 // contentDenied says whether contents of these holders may not be kept, by today's records.
-func (n *Node) contentDenied(o *requestlog.Owners) bool {
+func (n *Node) contentDenied(o *contents.Owners) bool {
 	cat := n.state.Catalog()
 	if !cat.Settings().LogContent {
 		return true
@@ -133,7 +134,7 @@ type contentSealer struct {
 	}
 }
 
-// Seal implements requestlog.Sealer.
+// Seal implements contents.Sealer.
 func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
 	sealed, err := s.keys.Seal(secret.New(string(plain)), "request", requestID, "content")
 	if err != nil {
@@ -142,7 +143,7 @@ func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
 	return json.Marshal((*sealedContent)(sealed))
 }
 
-// Open implements requestlog.Sealer.
+// Open implements contents.Sealer.
 func (s contentSealer) Open(b []byte, requestID string) ([]byte, error) {
 	var sealed sealedContent
 	if err := json.Unmarshal(b, &sealed); err != nil {

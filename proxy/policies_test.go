@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -404,5 +405,33 @@ func TestGPUTime(t *testing.T) {
 	}
 	if w := r.do("POST", chatPath, chatBody); w.Code != 200 || r.money.took.GPU != resource.Money(1500*time.Millisecond) {
 		t.Errorf("got %d, %d GPU-nanoseconds", w.Code, r.money.took.GPU)
+	}
+}
+
+// TestRefused_Names checks that a client whose requests are refused cannot make names that
+// totals are kept for.
+func TestRefused_Names(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.tables.Tags = []*resource.Tag{{Meta: resource.Meta{ID: "batch"}}}
+	r.cfg.Customers = customers{"alice": {Meta: resource.Meta{ID: "alice"}}}
+	r.cfg.Limits = limiterFunc(func(*ratelimit.Request) (proxy.LimitHold, error) {
+		return nil, &llm.Error{Kind: llm.RateLimited, Message: "no"}
+	})
+	for _, tt := range []struct {
+		name, body, model, customer string
+		tags                        []string
+	}{
+		{"unknown model", strings.Replace(with(`"user":"bob"`), `"demo"`, `"invented"`, 1), "", "", nil},
+		{"unknown names", with(`"user":"bob","metadata":{"tags":["invented"]}`), "demo", "", nil},
+		{"known names", with(`"user":"alice","metadata":{"tags":["invented","batch"]}`), "demo", "alice", []string{"batch"}},
+	} {
+		if w := r.do("POST", chatPath, tt.body); w.Code < 400 {
+			t.Fatalf("%s: got %d", tt.name, w.Code)
+		}
+		rec := r.journal.settled[len(r.journal.settled)-1]
+		if rec.Model != tt.model || rec.CustomerID != tt.customer || !slices.Equal(rec.Tags, tt.tags) {
+			t.Errorf("%s: model %q, customer %q, tags %v", tt.name, rec.Model, rec.CustomerID, rec.Tags)
+		}
 	}
 }

@@ -40,8 +40,8 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Keys looks keys up; required.
 	Keys auth.Keys
-	// Miss is asked about a key that this node does not know; nil: never.
-	Miss func(ctx context.Context, h resource.Hash) bool
+	// Miss is asked about a key that this node does not know, see auth.Config; nil: never.
+	Miss func(ctx context.Context, h resource.Hash) error
 	// Master returns the hash of the master key; nil: there is none.
 	Master func() resource.Hash
 	// Serving returns an error if this node's state is too old to serve; nil: it never is.

@@ -173,11 +173,12 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	r := &c.record
 	now := s.now()
 	*r = ledger.Record{
-		RequestID: c.id, Time: resource.At(now), User: c.fields.User, Model: c.modelName(),
+		RequestID: c.id, Time: resource.At(now), User: c.fields.User,
 		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
-		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges, Tags: c.fields.Tags,
-		CustomerID: c.fields.User, SessionID: c.session, Receipt: c.receipt(e, now),
+		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges,
+		SessionID: c.session, Receipt: c.receipt(e, now),
 	}
+	c.counted(r)
 	h := holdersOf(c.who)
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
@@ -195,6 +196,26 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		}
 	}
 	return r
+}
+
+// counted fills in the names that only the request says. Each makes totals that are kept for
+// ever, so what was never admitted counts for the known ones alone.
+func (c *Call) counted(r *ledger.Record) {
+	if c.model != nil {
+		r.Model = c.model.Name
+	}
+	if c.entry != 0 {
+		r.CustomerID, r.Tags = c.fields.User, c.fields.Tags
+		return
+	}
+	for i := range c.levels {
+		switch l := &c.levels[i]; l.Kind {
+		case resource.HolderCustomer:
+			r.CustomerID = l.ID
+		case resource.HolderTag:
+			r.Tags = append(r.Tags, l.ID)
+		}
+	}
 }
 
 // flags are the facts about the call's record.

@@ -27,7 +27,8 @@ func TestParseAudit(t *testing.T) {
 			"sinks", `{"sinks":[{"kind":"file","path":"a.jsonl"},{"name":"siem","kind":"syslog","address":"tls://h"},{"kind":"callback","callback":"c"}]}`,
 			resource.AuditSettings{Sinks: []resource.AuditSink{
 				{Name: "file", Kind: "file", Path: "a.jsonl"}, {Name: "siem", Kind: "syslog", Address: "tls://h"}, {Name: "callback", Kind: "callback", Callback: "c"},
-			}}, "",
+			}},
+			"",
 		},
 		{"too short", `{"retention":"5m"}`, resource.AuditSettings{}, "retention"},
 		{"too long", `{"retention":"999999999d"}`, resource.AuditSettings{}, "retention"},

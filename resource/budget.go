@@ -243,11 +243,15 @@ func (t *Terms) validate(field string) error {
 	if _, err := t.location(); err != nil {
 		return invalidf(field+".zone", "%q is not a time zone such as Europe/Paris", t.Zone)
 	}
-	if t.NoQuorum != NoQuorumBlock && t.NoQuorum != NoQuorumShare && t.NoQuorum != "block" {
-		return invalidf(field+".no_quorum", "%q is not one of block, share", t.NoQuorum)
-	}
-	if err := t.Unpriced.validate(field + ".unpriced"); err != nil {
+	if err := t.NoQuorum.validate(field + ".no_quorum"); err != nil {
 		return err
+	}
+	return t.Unpriced.validate(field + ".unpriced")
+}
+
+func (q NoQuorum) validate(field string) error {
+	if q != NoQuorumBlock && q != NoQuorumShare && q != "block" {
+		return invalidf(field, "%q is not one of block, share", q)
 	}
 	return nil
 }

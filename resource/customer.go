@@ -28,5 +28,5 @@ func (c *Customer) Validate() error {
 			return err
 		}
 	}
-	return c.Policy.validate()
+	return c.validate()
 }

@@ -49,7 +49,7 @@ func (d *Deployment) Validate() error {
 	if d.Weight != nil && (*d.Weight < 0 || *d.Weight > 1_000_000) {
 		return invalidf("weight", "%d is not between 0 and 1000000", *d.Weight)
 	}
-	if err := d.Allowance.validate(); err != nil {
+	if err := d.validate(); err != nil {
 		return err
 	}
 	if err := validTimeout("timeout_ms", d.TimeoutMS); err != nil {

@@ -137,10 +137,10 @@ func (k *Key) Validate() error {
 	if err := k.Rotation.Check(k.RotationKey != nil); err != nil {
 		return err
 	}
-	if err := k.Access.validate(); err != nil {
+	if err := k.checkAccess(); err != nil {
 		return err
 	}
-	return k.Policy.validate()
+	return k.validate()
 }
 
 // ExpiredAt says whether the key has expired at the time.

@@ -50,7 +50,7 @@ func (m *Model) Validate() error {
 	if err := validName("name", m.Name); err != nil {
 		return err
 	}
-	if err := m.Allowance.validate(); err != nil {
+	if err := m.validate(); err != nil {
 		return err
 	}
 	if err := validNames("access_groups", m.AccessGroups); err != nil {

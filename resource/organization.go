@@ -20,5 +20,5 @@ func (o *Organization) Validate() error {
 	if err := validName("name", o.Name); err != nil {
 		return err
 	}
-	return o.Policy.validate()
+	return o.validate()
 }

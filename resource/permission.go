@@ -76,7 +76,7 @@ func (a *Access) taken() map[string][]string {
 	return out
 }
 
-func (a *Access) validate() error {
+func (a *Access) checkAccess() error {
 	switch a.Type {
 	case TypeAny, TypeInference, TypeManagement, TypeReadOnly:
 	default:

@@ -29,28 +29,6 @@ func (p *Principal) Actor() string {
 	return "key/" + p.Key.ID
 }
 
-// AllowsModel says whether the list of each level has the model, whose access groups are
-// given.
-func (p *Principal) AllowsModel(model string, groups ...string) bool {
-	for l := range p.Chain {
-		if !AllowsModel(l.Policy.Models, model, groups...) {
-			return false
-		}
-	}
-	return true
-}
-
-// Chain yields the principal's levels: organization, team, project, user, team member, key.
-// The master key has none.
-func (p *Principal) Chain(yield func(Level) bool) {
-	var room [6]Level
-	for _, l := range p.Levels(room[:0]) {
-		if !yield(l) {
-			return
-		}
-	}
-}
-
 // Levels appends the principal's chain to to: organization, team, project, user, team
 // member, key. The master key has none.
 func (p *Principal) Levels(to []Level) []Level {

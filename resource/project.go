@@ -28,5 +28,5 @@ func (p *Project) Validate() error {
 	if len(p.Description) > 4096 {
 		return invalidf("description", "%d bytes are more than 4096", len(p.Description))
 	}
-	return p.Policy.validate()
+	return p.validate()
 }

@@ -32,6 +32,8 @@ type Settings struct {
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
 	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
+	KeyDefaults          *KeyRules     // of new keys; nil: none
+	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
 	MaxResponseBytes     int64          // of an answer; 0: no limit
@@ -135,6 +137,14 @@ var settings = []settingRow{
 	{
 		"enforced_params", "list", `[]`, "fields that every request must have, such as user or metadata.cost_center",
 		params(func(s *Settings) *[]string { return &s.EnforcedParams }),
+	},
+	{
+		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,
+		keyRules(func(s *Settings) **KeyRules { return &s.KeyCeilings }),
+	},
+	{
+		SettingKeyDefaults, "object", `{}`, "what new keys get that do not say it themselves, as key_ceilings",
+		keyRules(func(s *Settings) **KeyRules { return &s.KeyDefaults }),
 	},
 	{
 		"key_header", "string", `""`, "a further header that carries a key",

@@ -54,18 +54,6 @@ func integer(field func(*Settings) *int64, least, most, unit int64) func(*Settin
 	}
 }
 
-// days reads a number of days.
-func days(field func(*Settings) *time.Duration) func(*Settings, json.RawMessage) error {
-	return func(s *Settings, v json.RawMessage) error {
-		n, err := strconv.Atoi(string(v))
-		if err != nil || n < 1 || n > 3660 {
-			return invalidf("value", "%s is not a number of days between 1 and 3660", v)
-		}
-		*field(s) = time.Duration(n) * 24 * time.Hour
-		return nil
-	}
-}
-
 func boolean(field func(*Settings) *bool) func(*Settings, json.RawMessage) error {
 	return func(s *Settings, v json.RawMessage) error {
 		if err := json.Unmarshal(v, field(s)); err != nil || string(v) == "null" {

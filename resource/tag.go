@@ -22,5 +22,5 @@ func (t *Tag) Validate() error {
 	if len(t.Description) > 4096 {
 		return invalidf("description", "%d bytes are more than 4096", len(t.Description))
 	}
-	return t.Policy.validate()
+	return t.validate()
 }

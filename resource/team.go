@@ -25,5 +25,5 @@ func (t *Team) Validate() error {
 			return err
 		}
 	}
-	return t.Policy.validate()
+	return t.validate()
 }

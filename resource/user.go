@@ -52,7 +52,7 @@ func (u *User) Validate() error {
 	if u.Role != "" && !slices.Contains(UserRoles, u.Role) {
 		return invalidf("role", "%q is not one of %v", u.Role, UserRoles)
 	}
-	return u.Policy.validate()
+	return u.validate()
 }
 
 // TeamMember is a user's place in a team, with what the user may spend there. Its id is
@@ -85,5 +85,5 @@ func (m *TeamMember) Validate() error {
 	if m.ID != "" && m.ID != TeamMemberID(m.TeamID, m.UserID) {
 		return invalidf("id", "%q is not %q", m.ID, TeamMemberID(m.TeamID, m.UserID))
 	}
-	return m.Policy.validate()
+	return m.validate()
 }

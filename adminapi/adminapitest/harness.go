@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
@@ -113,7 +114,7 @@ func (r requests) Usage(ctx context.Context, q rollup.Query) ([]rollup.Line, []s
 }
 
 // Content implements spend.Requests.
-func (r requests) Content(ctx context.Context, requestID, keyID string) (*requestlog.Content, []string, error) {
+func (r requests) Content(ctx context.Context, requestID, keyID string) (*contents.Content, []string, error) {
 	if r.h.Requests == nil {
 		return nil, nil, nil
 	}

@@ -3,6 +3,7 @@ package litellm
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -130,7 +131,7 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 		if err := a.refuseMember(t, m); err != nil {
 			return err
 		}
-		doc, err := memberDoc(clone(in), m.Role, nil)
+		doc, err := memberDoc(maps.Clone(in), m.Role, nil)
 		if err != nil {
 			return err
 		}
@@ -244,12 +245,4 @@ func roleOf(m *resource.TeamMember) string {
 		return "admin"
 	}
 	return "user"
-}
-
-func clone(in records.Document) records.Document {
-	out := make(records.Document, len(in))
-	for name, v := range in {
-		out[name] = v
-	}
-	return out
 }

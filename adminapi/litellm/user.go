@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
@@ -118,10 +119,7 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 	if parts.Members, err = joins(in); err != nil {
 		return parts, err
 	}
-	whole := records.Document{}
-	for name, v := range in {
-		whole[name] = v
-	}
+	whole := maps.Clone(in)
 	if parts.User, err = userDoc(in, nil); err != nil {
 		return parts, err
 	}

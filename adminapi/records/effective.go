@@ -130,8 +130,8 @@ func (c *chain) expiry(k *resource.Key) {
 
 // aliased is the model that a name stands for: the innermost alias wins.
 func (c *chain) aliased(name string) string {
-	for i := len(c.levels) - 1; i >= 0; i-- {
-		if to, ok := c.levels[i].Policy.Aliases[name]; ok {
+	for _, l := range slices.Backward(c.levels) {
+		if to, ok := l.Policy.Aliases[name]; ok {
 			return to
 		}
 	}
@@ -166,8 +166,8 @@ func (c *chain) models(asked Asked) {
 		}
 	}
 	seen := map[string]bool{}
-	for i := len(c.levels) - 1; i >= 0; i-- {
-		aliases := c.levels[i].Policy.Aliases
+	for i, l := range slices.Backward(c.levels) {
+		aliases := l.Policy.Aliases
 		for _, alias := range sortedKeys(aliases) {
 			if !seen[alias] {
 				out.Aliases = append(out.Aliases, client.EffectiveAlias{Alias: alias, Model: aliases[alias], Level: c.shown[i]})

@@ -67,13 +67,18 @@ func (rs *Records) findKey(ref string) (*resource.Key, bool) {
 }
 
 // beginKey takes the secret out of the document, or makes one, for the answer to show.
-func (rs *Records) beginKey(_ Caller, doc Document) (first[*resource.Key], error) {
+func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], error) {
 	secret, err := takeSecret(doc)
 	if err != nil {
 		return first[*resource.Key]{}, err
 	}
 	return first[*resource.Key]{secret: secret, complete: func(next *resource.Key) ([]fsm.Command, error) {
 		next.Hash, next.Hint, next.OldHashes = resource.HashSecret(secret), resource.HintOf(secret), nil
+		set, at := rs.cfg.State.Catalog().Settings(), resource.At(rs.cfg.Now())
+		set.KeyDefaults.Fill(next, at)
+		if by.Who.Key != nil {
+			set.KeyCeilings.Fill(next, at)
+		}
 		return nil, nil
 	}}, nil
 }

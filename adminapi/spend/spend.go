@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -25,7 +26,7 @@ import (
 type Requests interface {
 	Rows(ctx context.Context, q requestlog.Query) (requestlog.Page, []string, error)
 	Usage(ctx context.Context, q rollup.Query) ([]rollup.Line, []string, error)
-	Content(ctx context.Context, requestID, keyID string) (*requestlog.Content, []string, error)
+	Content(ctx context.Context, requestID, keyID string) (*contents.Content, []string, error)
 	Verify(ctx context.Context, index uint64, upTo map[string]uint64, want []requestlog.Replicated) (*requestlog.Verification, error)
 }
 

@@ -119,8 +119,8 @@ func (a *app) memberWrite(verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			members, m := a.client().Members(args[0]), client.TeamMember{}
-			if verb == "add" {
+			var m client.TeamMember
+			if members := a.client().Members(args[0]); verb == "add" {
 				doc["user_id"] = args[1]
 				m, err = members.Create(cmd.Context(), doc)
 			} else {

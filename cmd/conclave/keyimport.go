@@ -205,7 +205,7 @@ func (im *importer) send(ctx context.Context) error {
 		if im.flags.how.DryRun || m.Skipped {
 			continue
 		}
-		if err := enc.Encode(m); err != nil {
+		if err := enc.Encode(m); err != nil { //nolint:gosec // the secrets are what was asked for
 			return fmt.Errorf("write results: %w", err)
 		}
 	}

@@ -154,6 +154,10 @@ func (c *copier) put(b Bucket, k, v []byte) error {
 		if err := c.tx.Commit(); err != nil {
 			return fmt.Errorf("commit copy: %w", err)
 		}
+		// Written bit by bit: a gigabyte at once would hold up whoever syncs the log meanwhile.
+		if err := c.db.Sync(); err != nil {
+			return fmt.Errorf("sync copy: %w", err)
+		}
 		if err := c.begin(); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -32,8 +33,8 @@ type Node struct{ ID, Name string }
 // ClusterConfig says whom a Cluster asks.
 type ClusterConfig struct {
 	Log      *Log
-	Contents *Contents     // nil: this node keeps none
-	Nodes    func() []Node // all members, this one too
+	Contents *contents.Store // nil: this node keeps none
+	Nodes    func() []Node   // all members, this one too
 	// Call asks another node to do a method, which answers with its Serve.
 	Call    func(ctx context.Context, nodeID, method string, body []byte) ([]byte, error)
 	Timeout time.Duration // of one node's answer; 0: 4 s
@@ -65,15 +66,20 @@ type question struct {
 	Cells   *copyQuery    `json:"cells,omitempty"`
 }
 
+type contentKey struct {
+	RequestID string `json:"request_id"`
+	KeyID     string `json:"key_id,omitempty"`
+}
+
 // reply is one node's answer.
 type reply struct {
-	Page    Page          `json:"page,omitzero"`
-	Lines   []rollup.Line `json:"lines,omitempty"`
-	Content *Content      `json:"content,omitempty"`
-	Totals  []Total       `json:"totals,omitempty"`
-	Report  *Report       `json:"report,omitempty"`
-	Cells   *copyPart     `json:"cells,omitempty"`
-	Fault   *fault        `json:"fault,omitempty"`
+	Page    Page              `json:"page,omitzero"`
+	Lines   []rollup.Line     `json:"lines,omitempty"`
+	Content *contents.Content `json:"content,omitempty"`
+	Totals  []Total           `json:"totals,omitempty"`
+	Report  *Report           `json:"report,omitempty"`
+	Cells   *copyPart         `json:"cells,omitempty"`
+	Fault   *fault            `json:"fault,omitempty"`
 }
 
 // fault is an error that the asker, not the asked, is to blame for.
@@ -270,12 +276,12 @@ func (c *Cluster) addCopies(q rollup.Query, replies map[string]*reply, missing [
 
 // Content finds the newest content of a request, of the key if one is named; nil: no node
 // that answered has kept it.
-func (c *Cluster) Content(ctx context.Context, requestID, keyID string) (*Content, []string, error) {
+func (c *Cluster) Content(ctx context.Context, requestID, keyID string) (*contents.Content, []string, error) {
 	replies, missing, err := c.ask(ctx, c.cfg.Timeout, func(Node) *question { return &question{Content: &contentKey{requestID, keyID}} })
 	if err != nil {
 		return nil, nil, err
 	}
-	var found *Content
+	var found *contents.Content
 	for _, r := range replies {
 		if r.Content != nil && (found == nil || r.Content.Time > found.Time) {
 			found = r.Content

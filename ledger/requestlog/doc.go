@@ -7,9 +7,8 @@
 // are in bbolt; older ones are sealed into Parquet files, which any DuckDB or pandas opens
 // (FORMAT.md). Retention removes whole files; the cells stay for longer.
 //
-// Rows hold names and numbers, never a prompt or an answer. Those are in the Contents, if
-// the cluster's setting says so and no level of the request says no: sealed, each day in a
-// file of its own, which is removed when it is old.
+// Rows hold names and numbers, never a prompt or an answer. Those are in package contents, if
+// the cluster's setting says so and no level of the request says no.
 //
 // A Cluster asks all nodes, merges their answers and says which nodes gave none.
 package requestlog

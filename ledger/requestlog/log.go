@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/rollup"
@@ -145,7 +146,7 @@ func (c *Config) segmentDir() string { return filepath.Join(c.Dir, "segments") }
 func (l *Log) openFile() (err error) {
 	path := filepath.Join(l.cfg.Dir, "recent.db")
 	options := &bolt.Options{Timeout: 5 * time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true}
-	if l.db, err = bolt.Open(path, 0o600, options); err != nil && !errors.Is(err, bolt.ErrTimeout) && !os.IsPermission(err) {
+	if l.db, err = bolt.Open(path, 0o600, options); err != nil && !errors.Is(err, bolterrors.ErrTimeout) && !os.IsPermission(err) {
 		aside := fmt.Sprintf("%s.damaged-%d", path, l.cfg.Now().Unix())
 		l.cfg.Logger.Error("request log is damaged; set aside and made again", "path", path, "to", aside, "error", err)
 		if err := os.Rename(path, aside); err != nil {

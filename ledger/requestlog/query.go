@@ -203,19 +203,32 @@ func (b *best) offer(r *Row) {
 // done says that no row between the times can be among the first ones.
 func (b *best) done(from, to resource.Time) bool {
 	q := b.q
-	if q.From != 0 && to < q.From || q.To != 0 && from >= q.To {
-		return true
-	}
-	if c := q.After; c != nil && (q.Ascending && to < c.Time || !q.Ascending && from > c.Time) {
+	if q.From != 0 && to < q.From || q.To != 0 && from >= q.To || b.passed(from, to) {
 		return true
 	}
 	if q.Count || !q.byTime() || len(b.rows) < q.Limit {
 		return false
 	}
 	worst := b.rows[0].Time
-	late := q.Ascending && from > worst || !q.Ascending && to < worst
+	late := from > worst
+	if !q.Ascending {
+		late = to < worst
+	}
 	b.more = b.more || late
 	return late
+}
+
+// passed says that the cursor is behind all rows between the times.
+func (b *best) passed(from, to resource.Time) bool {
+	c := b.q.After
+	switch {
+	case c == nil:
+		return false
+	case b.q.Ascending:
+		return to < c.Time
+	default:
+		return from > c.Time
+	}
 }
 
 func (b *best) page() Page {

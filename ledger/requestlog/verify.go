@@ -353,8 +353,10 @@ func different(rows, sums *rollup.Sums) string {
 		name       string
 		rows, sums int64
 	}{
-		{"requests", rows.Requests, sums.Requests}, {"failures", rows.Failures, sums.Failures},
-		{"prompt tokens", rows.Prompt, sums.Prompt}, {"completion tokens", rows.Completion, sums.Completion},
+		{"requests", rows.Requests, sums.Requests},
+		{"failures", rows.Failures, sums.Failures},
+		{"prompt tokens", rows.Prompt, sums.Prompt},
+		{"completion tokens", rows.Completion, sums.Completion},
 	} {
 		if f.rows != f.sums {
 			out = append(out, fmt.Sprintf("%s %d and %d", f.name, f.rows, f.sums))

@@ -19,12 +19,7 @@ type Condition struct {
 }
 
 func (c *Condition) keeps(name []byte) bool {
-	for _, v := range c.Values {
-		if v == string(name) {
-			return !c.Not
-		}
-	}
-	return c.Not
+	return slices.Contains(c.Values, string(name)) != c.Not
 }
 
 // Query is a question about spend. The zero value asks for the sum of everything.
@@ -198,7 +193,7 @@ func (g *groups) take(key, value []byte) error {
 		return err
 	}
 	start := g.q.bucket(g.cell.start)
-	g.scratch = binary.BigEndian.AppendUint64(g.scratch[:0], uint64(start)) //nolint:gosec // only a name
+	g.scratch = binary.BigEndian.AppendUint64(g.scratch[:0], uint64(start))
 	for _, d := range g.q.GroupBy {
 		g.scratch = append(binary.AppendUvarint(g.scratch, uint64(len(g.cell.names[d]))), g.cell.names[d]...)
 	}

@@ -238,7 +238,7 @@ func (b *Batch) add(fam int, r *ledger.Record, first string, s *Sums) {
 	seconds := floor(int64(r.Time), 1e9) / 1e9
 	for l := f.finest; l < levels; l++ {
 		key := append(b.scratch[:0], byte(fam))
-		key = binary.BigEndian.AppendUint32(key, uint32(l.Floor(seconds)/60)) //nolint:gosec // until the year 10136
+		key = binary.BigEndian.AppendUint32(key, uint32(l.Floor(seconds)/60)) // until the year 10136
 		key = appendName(key, first)
 		for _, d := range f.dims[1:] {
 			key = appendName(key, nameOf(r, d))
@@ -309,7 +309,7 @@ func bounds(fam int, from, to int64) (first, end []byte) {
 }
 
 func start(fam int, at int64) []byte {
-	return binary.BigEndian.AppendUint32([]byte{byte(fam)}, uint32(max(at, 0)/60)) //nolint:gosec // until the year 10136
+	return binary.BigEndian.AppendUint32([]byte{byte(fam)}, uint32(max(at, 0)/60)) // until the year 10136
 }
 
 // Expired are the ranges of keys of cells that start before the second.

@@ -40,9 +40,10 @@ type Keys interface {
 type Config struct {
 	// Keys is required.
 	Keys Keys
-	// Miss is asked once when a hash is unknown: it returns true when the node has caught
-	// up with the leader meanwhile, so that another look is worth it. Nil: never.
-	Miss func(ctx context.Context, h resource.Hash) bool
+	// Miss is asked once when a hash is unknown: it returns nil when the node has caught up
+	// with the leader meanwhile, so that another look decides, and an error if it cannot.
+	// Nil: this node knows all keys.
+	Miss func(ctx context.Context, h resource.Hash) error
 	// Master returns the hash of the master key. Nil, or a zero hash: there is none.
 	Master func() resource.Hash
 	// Now is the clock; nil: time.Now.
@@ -57,7 +58,7 @@ type Authenticator struct {
 // New makes an Authenticator.
 func New(cfg Config) *Authenticator {
 	if cfg.Miss == nil {
-		cfg.Miss = func(context.Context, resource.Hash) bool { return false }
+		cfg.Miss = func(context.Context, resource.Hash) error { return nil }
 	}
 	if cfg.Master == nil {
 		cfg.Master = func() resource.Hash { return resource.Hash{} }
@@ -81,7 +82,10 @@ func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog,
 		return &resource.Principal{Master: true}, nil
 	}
 	key, ok := a.cfg.Keys.KeyByHash(h)
-	if !ok && a.cfg.Miss(ctx, h) {
+	if !ok {
+		if err := a.cfg.Miss(ctx, h); err != nil {
+			return nil, undecided(ctx, err)
+		}
 		key, ok = a.cfg.Keys.KeyByHash(h)
 	}
 	if !ok {
@@ -206,6 +210,17 @@ func refuse(typ, code, param, message string) *llm.Error {
 // blocked refuses a key because of a level above it.
 func blocked(level string) error {
 	return refuse(typeAuth, level+"_blocked", "key", "The "+level+" of the API key is blocked.")
+}
+
+// undecided says that this node does not know a key and cannot ask whether it is new.
+func undecided(ctx context.Context, err error) *llm.Error {
+	if ctx.Err() != nil {
+		return &llm.Error{Kind: llm.Canceled, Message: "The client went away.", Err: err}
+	}
+	return &llm.Error{
+		Kind: llm.Unavailable, Code: "no_leader", RetryAfter: time.Second, Err: err,
+		Message: "This node does not know the API key, and there is no leader to tell whether it is new.",
+	}
 }
 
 // incomplete says that this node does not have a record that the key refers to.

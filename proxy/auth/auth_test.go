@@ -184,18 +184,28 @@ func TestAuthenticate_NoMaster(t *testing.T) {
 
 func TestAuthenticate_Miss(t *testing.T) {
 	t.Parallel()
-	for _, found := range []bool{true, false} {
+	for _, tt := range []struct {
+		name  string
+		found bool
+		err   error // of the look at the leader
+		kind  llm.Kind
+	}{
+		{"fresh key", true, nil, 0},
+		{"unknown key", false, nil, llm.Unauthenticated},
+		{"no leader to ask", false, resource.ErrNoLeader, llm.Unavailable},
+	} {
 		keys, asked := table{}, 0
-		a := auth.New(auth.Config{Keys: keys, Miss: func(context.Context, resource.Hash) bool {
+		a := auth.New(auth.Config{Keys: keys, Miss: func(context.Context, resource.Hash) error {
 			asked++
-			if found {
+			if tt.found {
 				keys.put("sk-fresh", &resource.Key{})
 			}
-			return found
+			return tt.err
 		}})
 		_, err := a.Authenticate(context.Background(), catalog(), "sk-fresh")
-		if asked != 1 || (err == nil) != found {
-			t.Errorf("found %v: asked %d times, got %v", found, asked, err)
+		e, _ := errors.AsType[*llm.Error](err)
+		if asked != 1 || (err == nil) != tt.found || (e != nil && e.Kind != tt.kind) {
+			t.Errorf("%s: asked %d times, got %v", tt.name, asked, err)
 		}
 	}
 }

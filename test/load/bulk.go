@@ -21,13 +21,13 @@ const (
 	bulkClients = 3
 )
 
-// bulkKey is the nth key that is made in bulk.
-func bulkKey(prefix string, n int) map[string]any {
-	return map[string]any{
-		"name":    fmt.Sprintf("%s-%d", prefix, n),
-		"budgets": []map[string]any{{"usd": 10, "per": "day"}},
-		"limits":  map[string]any{"rpm": 100},
+// bulkKey is the nth key that is made in bulk, with a budget unless it is to be plain.
+func bulkKey(prefix string, n int, plain bool) map[string]any {
+	key := map[string]any{"name": fmt.Sprintf("%s-%d", prefix, n), "limits": map[string]any{"rpm": 100}}
+	if !plain {
+		key["budgets"] = []map[string]any{{"usd": 10, "per": "day"}}
 	}
+	return key
 }
 
 // createBulk has some clients create o.bulk keys in calls of a thousand.
@@ -37,7 +37,7 @@ func createBulk(ctx context.Context, o options, r *reporter) error {
 		servers[i] = fmt.Sprintf("http://127.0.0.1:%d", adminPort+10*i)
 	}
 	r.begin()
-	times, err := fillKeys(ctx, servers, o.bulk)
+	times, err := fillKeys(ctx, servers, o.bulk, o.plain)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func createBulk(ctx context.Context, o options, r *reporter) error {
 }
 
 // fillKeys makes total keys in bulk and tells how long each call took.
-func fillKeys(ctx context.Context, servers []string, total int) ([]time.Duration, error) {
+func fillKeys(ctx context.Context, servers []string, total int, plain bool) ([]time.Duration, error) {
 	client := &http.Client{}
 	var at atomic.Int64
 	var first atomic.Pointer[error]
@@ -57,7 +57,7 @@ func fillKeys(ctx context.Context, servers []string, total int) ([]time.Duration
 			for from := int(at.Add(bulkCall)) - bulkCall; from < total && ctx.Err() == nil; from = int(at.Add(bulkCall)) - bulkCall {
 				var keys []map[string]any
 				for n := from; n < min(from+bulkCall, total); n++ {
-					keys = append(keys, bulkKey("bulk", n))
+					keys = append(keys, bulkKey("bulk", n, plain))
 				}
 				d, err := create(ctx, client, servers[i%len(servers)]+"/api/v1/keys/bulk", keys)
 				if err != nil {
@@ -78,7 +78,7 @@ func fillKeys(ctx context.Context, servers []string, total int) ([]time.Duration
 // importKeys creates o.bulk keys of a file through the command line.
 func importKeys(ctx context.Context, o options, dir string, r *reporter) error {
 	path := filepath.Join(dir, "keys.jsonl")
-	if err := writeKeys(path, o.bulk); err != nil {
+	if err := writeKeys(path, o.bulk, o.plain); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, o.conclave, "key", "import", path,
@@ -93,8 +93,8 @@ func importKeys(ctx context.Context, o options, dir string, r *reporter) error {
 	return nil
 }
 
-func writeKeys(path string, total int) error {
-	f, err := os.Create(path) //nolint:gosec // in a folder of our own
+func writeKeys(path string, total int, plain bool) error {
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func writeKeys(path string, total int) error {
 	b := bufio.NewWriter(f)
 	enc := json.NewEncoder(b)
 	for n := range total {
-		if err := enc.Encode(bulkKey("import", n)); err != nil {
+		if err := enc.Encode(bulkKey("import", n, plain)); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type options struct {
 	clients  int           // of the admin load
 	keyRate  int           // keys a second of the admin load's second round
 	bulk     int           // keys made in bulk, and again by an import
+	plain    bool          // keys in bulk have no budgets
 	scale    int           // keys of the node that the scale load starts anew
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.IntVar(&o.keyRate, "keyrate", 1000, "keys a second of the admin load's second round")
 	flag.IntVar(&o.bulk, "bulk", 100_000, "keys that the admin load makes in bulk, and again by an import")
 	flag.IntVar(&o.scale, "scale", 0, "measure one node with so many keys instead of requests")
+	flag.BoolVar(&o.plain, "plain", false, "give keys that are made in bulk no budgets")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

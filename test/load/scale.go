@@ -29,12 +29,12 @@ func runScale(ctx context.Context, o options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if _, err := n.start(ctx, "--bootstrap"); err != nil {
+	if err := n.start(ctx, "--bootstrap"); err != nil {
 		return err
 	}
 	defer func() { n.proc.stop() }()
 	began := time.Now()
-	if _, err := fillKeys(ctx, []string{n.url}, o.scale); err != nil {
+	if _, err := fillKeys(ctx, []string{n.url}, o.scale, o.plain); err != nil {
 		return err
 	}
 	took := time.Since(began)
@@ -62,14 +62,13 @@ func newScaleNode(o options, dir string) (*scaleNode, error) {
 }
 
 // start starts the node and measures until it is ready.
-func (n *scaleNode) start(ctx context.Context, args ...string) (time.Duration, error) {
-	began := time.Now()
+func (n *scaleNode) start(ctx context.Context, args ...string) error {
 	p, err := start(ctx, []string{"CONCLAVE_MASTER_KEY=" + masterKey}, n.conclave, append([]string{"serve", "--config", n.file}, args...)...)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	n.proc = p
-	return time.Since(began), p.waitOK(ctx, n.url+"/health/readiness", time.Minute)
+	return p.waitOK(ctx, n.url+"/health/readiness", time.Minute)
 }
 
 func (n *scaleNode) restart(ctx context.Context, w io.Writer, how string, kill bool) error {
@@ -80,7 +79,7 @@ func (n *scaleNode) restart(ctx context.Context, w io.Writer, how string, kill b
 		n.proc.stop()
 	}
 	began := time.Now()
-	if _, err := n.start(ctx); err != nil {
+	if err := n.start(ctx); err != nil {
 		return err
 	}
 	ready := time.Since(began)

@@ -119,45 +119,28 @@ func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms,
 	return terms, given, nil
 }
 
-// MainTerms reads max_budget, budget_duration, soft_budget and a temporary increase; nil for
-// no budget. ok is false if no field says anything.
+// MainTerms reads max_budget, budget_duration, soft_budget and a temporary increase into the
+// terms that max_budget writes, of which now may have some already; nil for no budget. ok is
+// false if no field says anything.
 func MainTerms(in records.Document, now []resource.Terms) (main *resource.Terms, ok bool, err error) {
 	t := resource.Terms{Per: resource.PerTotal, USD: resource.MaxMoney}
 	had := false
 	if i := slices.IndexFunc(now, func(t resource.Terms) bool { return isMain(&t) }); i >= 0 {
 		t, had = now[i], true
 	}
-	if raw, given := in["max_budget"]; given {
-		ok, t.USD = true, resource.MaxMoney
-		if err := in.Take("max_budget", &t.USD); err != nil {
-			return nil, false, err
-		}
-		had = had || !records.IsNull(raw)
-		if records.IsNull(raw) && t.Soft == 0 && IsEmpty(in["soft_budget"]) {
-			return nil, true, nil
-		}
+	if raw, given := in["max_budget"]; given && records.IsNull(raw) && t.Soft == 0 && IsEmpty(in["soft_budget"]) {
+		return nil, true, nil
 	}
-	if raw, given := in["soft_budget"]; given {
-		ok, t.Soft = true, 0
-		if err := in.Take("soft_budget", &t.Soft); err != nil {
-			return nil, false, err
-		}
-		if t.Soft > 0 && t.Soft >= t.USD {
-			return nil, false, invalid("soft_budget", "is not below max_budget")
-		}
-		had = had || !records.IsNull(raw)
+	for field := range amounts {
+		raw, given := in[field]
+		ok, had = ok || given, had || !IsEmpty(raw)
 	}
-	if _, given := in["budget_duration"]; given {
-		ok = true
-		var text string
-		if err := in.Take("budget_duration", &text); err != nil {
-			return nil, false, err
-		}
-		p, err := parsePeriod("budget_duration", text)
-		if err != nil {
-			return nil, false, err
-		}
-		t.Per, t.Every, t.Name = p.per, p.every, ""
+	if err := takeAmounts(in, &t); err != nil {
+		return nil, false, err
+	}
+	timed, err := takePeriod(in, &t)
+	if err != nil {
+		return nil, false, err
 	}
 	raised, err := increase(in, &t)
 	if err != nil {
@@ -166,7 +149,40 @@ func MainTerms(in records.Document, now []resource.Terms) (main *resource.Terms,
 	if !had {
 		return nil, false, nil // a period alone limits nothing, as with LiteLLM
 	}
-	return &t, ok || raised, nil
+	return &t, ok || timed || raised, nil
+}
+
+// amounts are the fields that make a budget, and what each is if it is null. A budget that
+// has a soft limit alone bounds nothing.
+var amounts = map[string]resource.Money{"max_budget": resource.MaxMoney, "soft_budget": 0}
+
+func takeAmounts(in records.Document, t *resource.Terms) error {
+	for field, v := range map[string]*resource.Money{"max_budget": &t.USD, "soft_budget": &t.Soft} {
+		if _, given := in[field]; !given {
+			continue
+		}
+		*v = amounts[field]
+		if err := in.Take(field, v); err != nil {
+			return err
+		}
+	}
+	if t.Soft > 0 && t.Soft >= t.USD {
+		return invalid("soft_budget", "is not below max_budget")
+	}
+	return nil
+}
+
+func takePeriod(in records.Document, t *resource.Terms) (given bool, err error) {
+	if _, given = in["budget_duration"]; !given {
+		return false, nil
+	}
+	var text string
+	if err := in.Take("budget_duration", &text); err != nil {
+		return true, err
+	}
+	p, err := parsePeriod("budget_duration", text)
+	t.Per, t.Every, t.Name = p.per, p.every, ""
+	return true, err
 }
 
 // increase reads a temporary increase of the budget.

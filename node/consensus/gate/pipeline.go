@@ -51,6 +51,7 @@ func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.App
 	if p.gate.Stalled() {
 		return nil, ErrStalled
 	}
+	fit(args)
 	return p.inner.AppendEntries(args, resp)
 }
 

@@ -22,7 +22,7 @@ func TestPipeline_neverBlocksItsSender(t *testing.T) {
 	g, now, _ := fakeGate()
 	p := newPipeline(&narrowPipeline{done: make(chan raft.AppendFuture)}, g)
 	for range 10 { // nobody reads
-		if _, err := p.AppendEntries(nil, nil); err != nil {
+		if _, err := p.AppendEntries(&raft.AppendEntriesRequest{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,7 +31,7 @@ func TestPipeline_neverBlocksItsSender(t *testing.T) {
 	}
 	g.Begin()
 	now.Add(int64(time.Minute))
-	if _, err := p.AppendEntries(nil, nil); err == nil {
+	if _, err := p.AppendEntries(&raft.AppendEntriesRequest{}, nil); err == nil {
 		t.Error("a stalled node appends")
 	}
 	if err := p.Close(); err != nil {

@@ -62,6 +62,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 	if t.gate.Stalled() {
 		return ErrStalled
 	}
+	fit(args)
 	return t.NetworkTransport.AppendEntries(id, target, args, resp)
 }
 

@@ -26,6 +26,10 @@ const (
 	snapshotRead = 1 << 20     // buffer of a reader
 
 	keepSnapshots = 2
+
+	// syncEvery is how many bytes of a snapshot are written before they are synced: a gigabyte
+	// at once would hold up every sync of the log meanwhile.
+	syncEvery = 16 << 20
 )
 
 // Snapshots keeps Raft's snapshots. It is raft's file store, to which it adds that the
@@ -224,19 +228,25 @@ func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, c r
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot: %w", err)
 	}
-	return &framedSink{SnapshotSink: sink, index: index, term: term, sum: sha256.New()}, nil
+	f, err := os.OpenFile(filepath.Join(s.dir, snapshotDir, sink.ID()+partSuffix, stateFile), os.O_WRONLY, 0)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("create snapshot: %w", err), sink.Cancel())
+	}
+	return &framedSink{SnapshotSink: sink, file: f, index: index, term: term, sum: sha256.New()}, nil
 }
 
 // framedSink writes Raft's index and term into the frame that passes through it, and closes
 // only what is as its frame says: a snapshot that was damaged on its way is no snapshot.
 type framedSink struct {
 	raft.SnapshotSink
+	file        *os.File // that the sink writes, for syncing it
 	index, term uint64
 
 	head   []byte // of the frame, until it is whole
 	header fsm.Header
 	framed bool // the frame is written
 	size   uint64
+	synced uint64 // of size
 	sum    hash.Hash
 	closed bool
 }
@@ -257,6 +267,10 @@ func (s *framedSink) Write(b []byte) (int, error) {
 	n, err := s.SnapshotSink.Write(b[taken:])
 	_, _ = s.sum.Write(b[taken : taken+n]) // a hash takes everything
 	s.size += uint64(n)
+	if err == nil && s.size-s.synced >= syncEvery {
+		s.synced = s.size
+		err = s.file.Sync()
+	}
 	return taken + n, err
 }
 
@@ -283,6 +297,7 @@ func (s *framedSink) Close() error {
 		return nil
 	}
 	s.closed = true
+	_ = s.file.Close() // the sink has one of its own, which it syncs
 	err := fmt.Errorf("%w: no frame", ErrCorrupt)
 	if s.framed {
 		err = sameBody(&s.header, s.size, s.sum)
@@ -296,5 +311,6 @@ func (s *framedSink) Close() error {
 // Cancel implements raft.SnapshotSink.
 func (s *framedSink) Cancel() error {
 	s.closed = true
+	_ = s.file.Close() // what it holds is to go
 	return s.SnapshotSink.Cancel()
 }

@@ -1,4 +1,7 @@
-package requestlog
+// Package contents keeps what requests and their answers said, for a cluster that wants it:
+// sealed, each day in a file of its own, which is removed as a whole when it is old. What a
+// holder does not want kept any more is removed too (ledger/requestlog/FORMAT.md).
+package contents
 
 import (
 	"bytes"
@@ -25,8 +28,8 @@ const (
 	contentSuffix = ".db"
 	contentQueue  = 256      // requests that wait to be written
 	contentBytes  = 64 << 20 // of them
-	// MaxContent bounds what is kept of a request's body, and of its answer.
-	MaxContent = 1 << 20
+	// MaxBytes bounds what is kept of a request's body, and of its answer.
+	MaxBytes = 1 << 20
 )
 
 var bucketContent = []byte("content")
@@ -38,7 +41,7 @@ type Content struct {
 	Owners
 	Request   []byte `json:"request,omitempty"` // the body, after the guardrails
 	Response  []byte `json:"response,omitempty"`
-	Truncated bool   `json:"truncated,omitempty"` // one of them was longer than MaxContent
+	Truncated bool   `json:"truncated,omitempty"` // one of them was longer than MaxBytes
 }
 
 // Owners are the holders who may say that a content is not kept. They are stored beside it
@@ -54,11 +57,6 @@ type Owners struct {
 	Tags []string `json:"tags,omitempty"`
 }
 
-type contentKey struct {
-	RequestID string `json:"request_id"`
-	KeyID     string `json:"key_id,omitempty"`
-}
-
 // storedAs is the key of a content in its file: clients choose ids, and may choose one twice.
 func (c *Content) storedAs() []byte {
 	return binary.BigEndian.AppendUint64(append([]byte(c.RequestID), 0), uint64(c.Time))
@@ -70,8 +68,8 @@ type Sealer interface {
 	Open(sealed []byte, requestID string) ([]byte, error)
 }
 
-// ContentsConfig says where contents are kept.
-type ContentsConfig struct {
+// Config says where contents are kept.
+type Config struct {
 	Dir    string // made with the first content; needed
 	Sealer Sealer // needed
 	// Age is for how long contents are kept; nil: 7 days.
@@ -83,11 +81,10 @@ type ContentsConfig struct {
 	Logger *slog.Logger     // nil: discards
 }
 
-// Contents keeps what requests said, for the cluster that wants it. Each day has a file of
-// its own, which is removed as a whole. Writing is behind the requests: what comes faster
+// Store keeps contents. Writing is behind the requests: what comes faster
 // than the disk takes it is left out, and so may be what came in the second before a crash.
-type Contents struct {
-	cfg ContentsConfig
+type Store struct {
+	cfg Config
 
 	mu    sync.Mutex // guards queue, bytes, left
 	queue []Content
@@ -101,8 +98,8 @@ type Contents struct {
 	wg   sync.WaitGroup
 }
 
-// OpenContents begins to keep contents.
-func OpenContents(cfg ContentsConfig) (*Contents, error) {
+// Open begins to keep contents.
+func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" || cfg.Sealer == nil {
 		return nil, errors.New("open contents: Dir and Sealer must be set")
 	}
@@ -118,13 +115,13 @@ func OpenContents(cfg ContentsConfig) (*Contents, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Contents{cfg: cfg, kick: make(chan struct{}, 1), stop: make(chan struct{})}
+	c := &Store{cfg: cfg, kick: make(chan struct{}, 1), stop: make(chan struct{})}
 	c.wg.Go(c.run)
 	return c, nil
 }
 
 // Put keeps the content, whose bytes the caller no longer touches.
-func (c *Contents) Put(v Content) {
+func (c *Store) Put(v Content) {
 	v.Request, v.Truncated = bounded(v.Request, v.Truncated)
 	v.Response, v.Truncated = bounded(v.Response, v.Truncated)
 	c.mu.Lock()
@@ -143,20 +140,20 @@ func (c *Contents) Put(v Content) {
 }
 
 func bounded(b []byte, cut bool) ([]byte, bool) {
-	if len(b) > MaxContent {
-		return b[:MaxContent], true
+	if len(b) > MaxBytes {
+		return b[:MaxBytes], true
 	}
 	return b, cut
 }
 
 // LeftOut is how many contents came too fast to be kept.
-func (c *Contents) LeftOut() int64 {
+func (c *Store) LeftOut() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.left
 }
 
-func (c *Contents) run() {
+func (c *Store) run() {
 	trim := time.NewTicker(time.Minute)
 	defer trim.Stop()
 	c.tidy()
@@ -174,7 +171,7 @@ func (c *Contents) run() {
 }
 
 // flush writes what is queued.
-func (c *Contents) flush() {
+func (c *Store) flush() {
 	c.mu.Lock()
 	queue := c.queue
 	c.queue, c.bytes = nil, 0
@@ -191,7 +188,7 @@ func (c *Contents) flush() {
 	}
 }
 
-func (c *Contents) write(day string, list []Content) error {
+func (c *Store) write(day string, list []Content) error {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return err
 	}
@@ -216,7 +213,7 @@ func (c *Contents) write(day string, list []Content) error {
 }
 
 // file opens a day's file for as long as do takes.
-func (c *Contents) file(path string, do func(db *bolt.DB) error) error {
+func (c *Store) file(path string, do func(db *bolt.DB) error) error {
 	c.fileMu.Lock()
 	defer c.fileMu.Unlock()
 	return fileLocked(path, do)
@@ -231,7 +228,7 @@ func fileLocked(path string, do func(db *bolt.DB) error) (err error) {
 	return do(db)
 }
 
-func (c *Contents) seal(v *Content) ([]byte, error) {
+func (c *Store) seal(v *Content) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.BestSpeed)
 	if err != nil {
@@ -266,7 +263,7 @@ func splitContent(b []byte) (o Owners, sealed []byte, err error) {
 	return o, b[size+int(n):], nil
 }
 
-func (c *Contents) open(stored []byte, requestID string) (*Content, error) {
+func (c *Store) open(stored []byte, requestID string) (*Content, error) {
 	_, sealed, err := splitContent(stored)
 	if err != nil {
 		return nil, err
@@ -278,14 +275,14 @@ func (c *Contents) open(stored []byte, requestID string) (*Content, error) {
 	in := flate.NewReader(bytes.NewReader(plain))
 	defer in.Close() //nolint:errcheck // of a buffer
 	var v Content
-	if err := json.NewDecoder(io.LimitReader(in, 8*MaxContent)).Decode(&v); err != nil {
+	if err := json.NewDecoder(io.LimitReader(in, 8*MaxBytes)).Decode(&v); err != nil {
 		return nil, fmt.Errorf("read content of %s: %w", requestID, err)
 	}
 	return &v, nil
 }
 
 // paths lists the files, the newest first.
-func (c *Contents) paths() ([]string, error) {
+func (c *Store) paths() ([]string, error) {
 	paths, err := filepath.Glob(filepath.Join(c.cfg.Dir, "*"+contentSuffix))
 	slices.Sort(paths)
 	slices.Reverse(paths)
@@ -294,7 +291,7 @@ func (c *Contents) paths() ([]string, error) {
 
 // Find returns the newest content of a request, of the key if one is named; nil: there is
 // none, or it may not be kept any more.
-func (c *Contents) Find(requestID, keyID string) (found *Content, err error) {
+func (c *Store) Find(requestID, keyID string) (found *Content, err error) {
 	paths, err := c.paths()
 	if err != nil {
 		return nil, err
@@ -313,7 +310,7 @@ func (c *Contents) Find(requestID, keyID string) (found *Content, err error) {
 	return nil, nil
 }
 
-func (c *Contents) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, err error) {
+func (c *Store) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content, err error) {
 	b := tx.Bucket(bucketContent)
 	if b == nil {
 		return nil, nil
@@ -336,7 +333,7 @@ func (c *Contents) findIn(tx *bolt.Tx, requestID, keyID string) (found *Content,
 }
 
 // tidy removes the files that are too old, and contents whose holder has said no since.
-func (c *Contents) tidy() {
+func (c *Store) tidy() {
 	paths, err := c.paths()
 	if err != nil {
 		c.cfg.Logger.Error("contents cannot be listed", "error", err)
@@ -358,7 +355,7 @@ func (c *Contents) tidy() {
 
 // purge removes from a day's file what may not be kept any more. The file is written anew
 // without it, so that nothing is left in free pages.
-func (c *Contents) purge(path string) error {
+func (c *Store) purge(path string) error {
 	c.fileMu.Lock()
 	defer c.fileMu.Unlock()
 	tmp := path + ".tmp"
@@ -386,7 +383,7 @@ func (c *Contents) purge(path string) error {
 
 // split counts the contents that may not be kept, and copies the others into keep, if it is
 // not nil.
-func (c *Contents) split(tx *bolt.Tx, keep map[string][]byte) (denied int, err error) {
+func (c *Store) split(tx *bolt.Tx, keep map[string][]byte) (denied int, err error) {
 	b := tx.Bucket(bucketContent)
 	if b == nil {
 		return 0, nil
@@ -427,7 +424,7 @@ func rewrite(path string, keep map[string][]byte) (err error) {
 }
 
 // Close writes what is queued and stops.
-func (c *Contents) Close() {
+func (c *Store) Close() {
 	close(c.stop)
 	c.wg.Wait()
 }

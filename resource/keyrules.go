@@ -1,0 +1,132 @@
+package resource
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+)
+
+// The ids of the settings about keys.
+const (
+	SettingKeyDefaults = "key_defaults"
+	SettingKeyCeilings = "key_ceilings"
+)
+
+// KeyRules are what new keys get, or what no key that a key makes may exceed.
+type KeyRules struct {
+	Policy
+	MaxAge string `json:"max_age,omitempty"` // how long a key lives: "720h"; "": for ever
+}
+
+// StoredKeyRules reads a value that ParseKeyRules accepted. It reads no time zone, and skips
+// fields of later versions: Apply may call it.
+func StoredKeyRules(v json.RawMessage) (*KeyRules, error) {
+	r := new(KeyRules)
+	if err := json.Unmarshal(v, r); err != nil {
+		return nil, invalidf("value", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	r.canonicalize()
+	return r, nil
+}
+
+// ParseKeyRules reads the value of a setting about keys, strictly.
+func ParseKeyRules(v json.RawMessage) (*KeyRules, error) {
+	r := new(KeyRules)
+	dec := json.NewDecoder(strings.NewReader(string(v)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(r); err != nil {
+		return nil, invalidf("value", "%s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if r.BudgetID != "" {
+		return nil, invalidf("value.budget_id", "give budgets: a setting shares none")
+	}
+	r.canonicalize()
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	if r.MaxAge != "" {
+		if d, err := time.ParseDuration(r.MaxAge); err != nil || d <= 0 {
+			return nil, invalidf("value.max_age", "%q is not a duration such as 720h", r.MaxAge)
+		}
+	}
+	return r, nil
+}
+
+// age is how long a key lives; 0: for ever.
+func (r *KeyRules) age() Time {
+	d, err := time.ParseDuration(r.MaxAge)
+	if err != nil {
+		return 0
+	}
+	return Time(d)
+}
+
+// Fill gives a new key what it does not say itself.
+func (r *KeyRules) Fill(k *Key, at Time) {
+	if r == nil {
+		return
+	}
+	fill(&k.Models, r.Models)
+	fill(&k.Routes, r.Routes)
+	fill(&k.AllowedIPs, r.AllowedIPs)
+	fill(&k.DeniedIPs, r.DeniedIPs)
+	fill(&k.EnforcedParams, r.EnforcedParams)
+	fill(&k.Guardrails, r.Guardrails)
+	fill(&k.Callbacks, r.Callbacks)
+	fill(&k.Tags, r.Tags)
+	if k.BudgetID == "" {
+		fill(&k.Budgets, r.Budgets)
+	}
+	for _, f := range []struct{ to, from **int64 }{
+		{&k.Limits.RPM, &r.Limits.RPM},
+		{&k.Limits.TPM, &r.Limits.TPM},
+		{&k.Limits.InputTPM, &r.Limits.InputTPM},
+		{&k.Limits.OutputTPM, &r.Limits.OutputTPM},
+		{&k.Limits.Parallel, &r.Limits.Parallel},
+		{&k.MaxRequestMB, &r.MaxRequestMB},
+		{&k.MaxResponseMB, &r.MaxResponseMB},
+	} {
+		if *f.to == nil {
+			*f.to = *f.from
+		}
+	}
+	if k.ModelLimits == nil {
+		k.ModelLimits = r.ModelLimits
+	}
+	if k.Sessions == nil {
+		k.Sessions = r.Sessions
+	}
+	if len(k.Metadata) == 0 {
+		k.Metadata = r.Metadata
+	}
+	if age := r.age(); age > 0 && k.ExpiresAt == 0 {
+		k.ExpiresAt = at + age
+	}
+}
+
+func fill[E any](to *[]E, from []E) {
+	if len(*to) == 0 {
+		*to = from
+	}
+}
+
+// Level is the rules as a level that keys stand under (Grant).
+func (r *KeyRules) Level() Level {
+	return Level{Kind: "setting", ID: SettingKeyCeilings, Allowance: &r.Allowance, Policy: &r.Policy}
+}
+
+// Outlives returns an *Invalid for a key that lives longer than the rules let one made now.
+func (r *KeyRules) Outlives(k *Key, at Time) error {
+	age := r.age()
+	if age == 0 || k.ExpiresAt != 0 && k.ExpiresAt <= at+age {
+		return nil
+	}
+	return invalidf("expires_at", "is later than the setting %s lets it be, %s from now", SettingKeyCeilings, r.MaxAge)
+}
+
+func keyRules(of func(*Settings) **KeyRules) func(*Settings, json.RawMessage) error {
+	return func(s *Settings, v json.RawMessage) (err error) {
+		*of(s), err = ParseKeyRules(v)
+		return err
+	}
+}
