@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // keyFields are fields of keys alone that only have another name.
-var keyFields = map[string]string{
+var keyFields = map[string]string{ //nolint:gosec // names of fields
 	"permissions": "permissions", "allowed_passthrough_routes": "passthrough_routes", "denied_passthrough_routes": "denied_passthrough_routes",
 	"prompts": "prompts", "allowed_cache_controls": "cache_controls", "object_permission": "objects",
 }
@@ -79,17 +80,16 @@ func refuseObjectModels(raw json.RawMessage) error {
 	return nil
 }
 
+// rotationFields are the fields of a schedule of rotations.
+var rotationFields = []string{"auto_rotate", "rotation_interval", "rotation_grace_period", "rotation_delivery", "rotation_url", "rotation_key"}
+
 // rotationDoc reads the schedule of rotations.
 func rotationDoc(in, out records.Document, now *resource.Key) error {
-	auto := now.Rotation != nil
-	given := false
-	for _, name := range []string{"auto_rotate", "rotation_interval", "rotation_grace_period", "rotation_delivery", "rotation_url", "rotation_key"} {
-		raw, ok := in[name]
-		given = given || ok && !records.IsNull(raw)
-	}
-	if !given {
+	given := func(name string) bool { raw, ok := in[name]; return ok && !records.IsNull(raw) }
+	if !slices.ContainsFunc(rotationFields, given) {
 		return nil
 	}
+	auto := now.Rotation != nil
 	if err := in.Take("auto_rotate", &auto); err != nil {
 		return err
 	}
@@ -97,24 +97,8 @@ func rotationDoc(in, out records.Document, now *resource.Key) error {
 		out["rotation"], out["rotation_key"] = json.RawMessage("null"), json.RawMessage("null")
 		return nil
 	}
-	var r resource.Rotation
-	if now.Rotation != nil {
-		r = *now.Rotation
-	}
-	key := ""
-	deliver := string(r.Deliver)
-	for name, v := range map[string]*string{
-		"rotation_interval": &r.Every, "rotation_grace_period": &r.Grace, "rotation_delivery": &deliver, "rotation_url": &r.URL, "rotation_key": &key,
-	} {
-		if err := in.Take(name, v); err != nil {
-			return err
-		}
-	}
-	r.Deliver = resource.Deliver(deliver)
-	if err := r.Check(key != "" || now.RotationKey != nil && r.Deliver == resource.DeliverWebhook); err != nil {
-		if e, ok := errors.AsType[*resource.Invalid](err); ok && rotationNames[e.Field] != "" {
-			return invalid(rotationNames[e.Field], e.Reason)
-		}
+	r, key, err := scheduleOf(in, now)
+	if err != nil {
 		return err
 	}
 	switch {
@@ -126,6 +110,30 @@ func rotationDoc(in, out records.Document, now *resource.Key) error {
 		out["rotation_key"] = json.RawMessage("null")
 	}
 	return out.Set("rotation", map[string]any{"every": r.Every, "grace": r.Grace, "deliver": r.Deliver, "url": r.URL})
+}
+
+// scheduleOf reads a schedule, of which an update need not say all, and what signs its
+// deliveries.
+func scheduleOf(in records.Document, now *resource.Key) (r resource.Rotation, key string, err error) {
+	if now.Rotation != nil {
+		r = *now.Rotation
+	}
+	deliver := string(r.Deliver)
+	for name, v := range map[string]*string{
+		"rotation_interval": &r.Every, "rotation_grace_period": &r.Grace, "rotation_delivery": &deliver, "rotation_url": &r.URL, "rotation_key": &key,
+	} {
+		if err := in.Take(name, v); err != nil {
+			return r, "", err
+		}
+	}
+	if r.Deliver = resource.Deliver(deliver); r.Deliver == resource.DeliverPickUp {
+		r.URL = ""
+	}
+	err = r.Check(key != "" || now.RotationKey != nil && r.Deliver == resource.DeliverWebhook)
+	if e, ok := errors.AsType[*resource.Invalid](err); ok && rotationNames[e.Field] != "" {
+		err = invalid(rotationNames[e.Field], e.Reason)
+	}
+	return r, key, err
 }
 
 // CheckIncrease checks a temporary increase of a budget: an amount with an end to come.
