@@ -55,6 +55,9 @@ var rights = withNouns(map[string]row{
 	"block-key":        adminOnly,
 	"unblock-key":      adminOnly,
 	"rotate-key":       adminOnly,
+	"pick-up-key":      {admin: allow, viewer: own, inference: own}, // its owner has the old secret
+	"raise-key":        adminOnly,
+	"raise-member":     adminOnly,
 	"bulk-create-keys": adminOnly,
 	"block-team":       adminOnly,
 	"unblock-team":     adminOnly,
@@ -272,6 +275,9 @@ func routeID(verb, noun string) string {
 // It is the only place that decides so, and refuses whatever it does not know.
 func authorise(who *resource.Principal, route, path string) (ownOnly bool, err error) {
 	r := rights[route].of(who)
+	if err := typeAllows(who, rights[route], path); err != nil {
+		return false, err
+	}
 	if r != allow && r != own {
 		return false, &llm.Error{
 			Kind: llm.Forbidden, Code: "forbidden",
@@ -282,6 +288,27 @@ func authorise(who *resource.Principal, route, path string) (ownOnly bool, err e
 		return false, &llm.Error{Kind: llm.Forbidden, Code: "route_not_allowed", Message: "the key may not call " + path}
 	}
 	return r == own, nil
+}
+
+// typeAllows refuses what the type of a key is not for: llm_api has no management, and
+// read_only has only what viewers may do.
+func typeAllows(who *resource.Principal, r row, path string) error {
+	if who == nil || who.Key == nil {
+		return nil
+	}
+	switch who.Key.Type {
+	case resource.TypeInference:
+	case resource.TypeReadOnly:
+		if r.viewer == allow {
+			return nil
+		}
+	default:
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Code: "key_type_not_allowed", NoRetry: true,
+		Message: fmt.Sprintf("a key of the type %s may not call %s", who.Key.Type, path),
+	}
 }
 
 func (r row) of(who *resource.Principal) right {

@@ -17,7 +17,7 @@ func (s *Server) spent(kind, id string, d detail) (resource.Money, []client.Acco
 
 func (s *Server) keyView(k *resource.Key, d detail) client.Key {
 	spend, accounts := s.spent(resource.HolderKey, k.ID, d)
-	return client.Key{Key: *k, Secret: d.secret, Spend: spend, Accounts: accounts}
+	return client.Key{Key: *k, Secret: d.secret, Spend: spend, Accounts: accounts, RotationKey: client.Shown(k.RotationKey)}
 }
 
 func (s *Server) teamView(t *resource.Team, d detail) client.Team {

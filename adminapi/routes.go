@@ -34,10 +34,6 @@ type (
 	listOutput[V any] struct {
 		Body client.Page[V]
 	}
-	rotateInput struct {
-		RefInput
-		Body client.Rotate
-	}
 	doneOutput struct {
 		Written
 	}
@@ -115,14 +111,6 @@ func registerBlock[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, 
 				return answer(s, show, r, w, err)
 			})
 	}
-}
-
-func (s *Server) registerRotate() {
-	register(s, "rotate-key", http.MethodPost, "/keys/{id}/rotate", "Give a key a new secret",
-		func(ctx context.Context, in *rotateInput) (*recordOutput[client.Key], error) {
-			k, w, err := s.rs.Rotate(ctx, callerOf(ctx), in.Ref, in.Body, nil)
-			return answer(s, s.keyView, k, w, err)
-		})
 }
 
 // answer shows one record.

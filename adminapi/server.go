@@ -109,6 +109,11 @@ type Config struct {
 	Logger  *slog.Logger     // default: discards
 	Version string           // of the program, for the OpenAPI document
 	Prices  *prices.Prices   // nil: made of the rest
+	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
+	// a rotation cannot be named.
+	Derive func(parts ...string) ([]byte, error)
+	// PickUp hands a key's new secret to its owner, once; nil: there is none.
+	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
 
 // Server serves the admin API.
@@ -158,7 +163,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.rs = records.New(records.Config{
-		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, MayGrant: mayGrant, Now: cfg.Now,
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, Now: cfg.Now,
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
 		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})
@@ -174,6 +179,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerMembers()
 	s.registerEffective()
 	s.registerRotate()
+	s.registerRaise()
 	s.registerBulk()
 	s.registerCluster()
 	s.registerReports()

@@ -64,6 +64,7 @@ const (
 	KindNoteEvents         Kind = 90
 	KindPruneAudit         Kind = 91
 	KindMarkAudit          Kind = 92
+	KindTurnKey            Kind = 110
 )
 
 // grant says whose credential may carry a command.
@@ -154,6 +155,7 @@ var table = []row{
 	rowOf[NoteEvents](KindNoteEvents, "note_events", 1, byNode, alone),
 	rowOf[PruneAudit](KindPruneAudit, "prune_audit", 1, byNode, alone),
 	rowOf[MarkAudit](KindMarkAudit, "mark_audit", 1, byNode, alone),
+	rowOf[TurnKey](KindTurnKey, "turn_key", 1, byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -51,6 +52,9 @@ type Config struct {
 
 	// PriceHTTP downloads prices. Nil: a client of its own.
 	PriceHTTP pricing.Doer
+
+	// Rotation is when and how secrets are rotated. Its zero value is good.
+	Rotation RotationConfig
 
 	// Reach says whether another node's cluster address can be reached: for tests that part
 	// nodes in one process. Nil, as always in production: it can.
@@ -122,3 +126,10 @@ func refuse(format string, args ...any) error {
 
 // notThere says whether a file is missing.
 func notThere(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// RotationConfig is when and how keys get new secrets by their schedules.
+type RotationConfig struct {
+	Look <-chan time.Time // nil: every fifteen seconds
+	Now  func() time.Time // nil: time.Now
+	HTTP *http.Client     // brings secrets to webhooks; nil: a client of its own
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/prices"
+	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -86,6 +87,8 @@ type path struct {
 	requests
 	books  pricing.Books // prices that count
 	prices *prices.Prices
+
+	rotation *rotation.Rotation
 }
 
 // listener is the client port.
@@ -228,6 +231,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.wg.Go(n.follow)
 	n.startPrices()
+	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,

@@ -145,6 +145,12 @@ var policies = []policy{
 	{name: "route not allowed", set: func(r *rig, _ *http.Request) {
 		r.keys[resource.HashSecret(goodKey)].Routes = []string{"/v1/other"}
 	}, status: 403, code: "route_not_allowed", look: 403, record: true},
+	{name: "key for the management", set: func(r *rig, _ *http.Request) {
+		r.keys[resource.HashSecret(goodKey)].Type = resource.TypeManagement
+	}, status: 403, code: "key_type_not_allowed", look: 403, record: true},
+	{name: "key for reading", set: func(r *rig, _ *http.Request) {
+		r.keys[resource.HashSecret(goodKey)].Type = resource.TypeReadOnly
+	}, status: 403, code: "key_type_not_allowed", look: 403, record: true},
 	{name: "wrong model", wrong: true, status: 403, code: "model_access_denied", look: 404, record: true},
 	{name: "over limit", set: overLimit, status: 429, code: "rate_limit_exceeded", look: 200, record: true},
 	{name: "over budget", set: overBudget, status: 429, code: "budget_exceeded", look: 200, record: true},

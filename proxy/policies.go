@@ -78,6 +78,9 @@ func (s *Server) admitCustomer(c *Call) error {
 
 // checkEarly checks what can be told before the body is read: the route and the address.
 func (s *Server) checkEarly(c *Call) error {
+	if err := policy.CheckType(c.who.Key, c.path); err != nil {
+		return err
+	}
 	if err := policy.CheckRoute(c.levels, c.route.name, c.path); err != nil {
 		return err
 	}

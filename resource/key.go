@@ -64,6 +64,14 @@ type Key struct {
 	Role      Role      `json:"role,omitempty"`
 	ExpiresAt Time      `json:"expires_at,omitempty"` // 0: never
 	Blocked   bool      `json:"blocked,omitempty" cbor:"-"`
+	Access
+
+	Rotation    *Rotation   `json:"rotation,omitempty"`
+	RotationKey *Sealed     `json:"rotation_key,omitempty"` // signs what goes to the webhook
+	RotateAt    Time        `json:"rotate_at,omitempty"`    // the next rotation is due
+	RotatedAt   Time        `json:"rotated_at,omitempty"`
+	Next        *NextSecret `json:"next,omitempty"` // waits for delivery
+	Turns       []Turn      `json:"turns,omitempty"`
 }
 
 // NewSecret makes the secret of a new virtual key: "sk-" and 22 characters, 128 bits.
@@ -72,8 +80,11 @@ func NewSecret() string {
 	if _, err := rand.Read(b[:]); err != nil {
 		panic("resource: no randomness: " + err.Error()) // crypto/rand does not fail on a working system
 	}
-	return "sk-" + base64.RawURLEncoding.EncodeToString(b[:])
+	return SecretOf(b[:])
 }
+
+// SecretOf writes bytes as the secret of a virtual key.
+func SecretOf(b []byte) string { return "sk-" + base64.RawURLEncoding.EncodeToString(b) }
 
 // HintOf gives the part of a secret that may be shown: "sk-...abcd".
 func HintOf(secret string) string {
@@ -122,6 +133,12 @@ func (k *Key) Validate() error {
 	case RoleInference, RoleAdmin, RoleViewer:
 	default:
 		return invalidf("role", "%q is not one of \"\", proxy_admin, proxy_admin_viewer", k.Role)
+	}
+	if err := k.Rotation.Check(k.RotationKey != nil); err != nil {
+		return err
+	}
+	if err := k.checkAccess(); err != nil {
+		return err
 	}
 	return k.validate()
 }

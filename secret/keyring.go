@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,9 +22,10 @@ var ErrNoKey = errors.New("data key is not in the keyring")
 type Keyring struct {
 	kek *KEK
 
-	mu     sync.RWMutex // guards deks, active
+	mu     sync.RWMutex // guards deks, active, first
 	deks   map[string]*dek
 	active string
+	first  string // what was added first
 }
 
 // dek is an open data key.
@@ -76,6 +78,9 @@ func (k *Keyring) AddDEK(id string, wrapped []byte) error {
 	m.Write([]byte("conclave fingerprint"))
 	k.deks[id] = &dek{aead: aead, mac: m.Sum(nil)}
 	k.active = id
+	if k.first == "" {
+		k.first = id
+	}
 	return nil
 }
 
@@ -125,4 +130,22 @@ func (d *dek) fingerprint(t Text) string {
 	m := hmac.New(sha256.New, d.mac)
 	m.Write([]byte(t.Reveal()))
 	return hex.EncodeToString(m.Sum(nil)[:4])
+}
+
+// Derive makes 16 bytes of the parts, always the same and of no use to guess the data key or
+// other bytes by. They come of the first data key, which every member has.
+func (k *Keyring) Derive(parts ...string) ([]byte, error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	d := k.deks[k.first]
+	if d == nil {
+		return nil, fmt.Errorf("derive: %w", ErrNoKey)
+	}
+	m := hmac.New(sha256.New, d.mac)
+	m.Write([]byte("conclave derive"))
+	for _, p := range parts {
+		m.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
+		m.Write([]byte(p))
+	}
+	return m.Sum(nil)[:16], nil
 }

@@ -216,3 +216,33 @@ func BenchmarkKeyring_Open(b *testing.B) {
 		}
 	}
 }
+
+func TestKeyring_Derive(t *testing.T) {
+	t.Parallel()
+	k := newKeyring(t)
+	if _, err := k.Derive("a"); !errors.Is(err, secret.ErrNoKey) {
+		t.Errorf("an empty keyring derives: %v", err)
+	}
+	addDEK(t, k)
+	derive := func(parts ...string) string {
+		t.Helper()
+		b, err := k.Derive(parts...)
+		if err != nil || len(b) != 16 {
+			t.Fatalf("got %x, %v", b, err)
+		}
+		return string(b)
+	}
+	one := derive("a", "bc")
+	addDEK(t, k)
+	if derive("a", "bc") != one {
+		t.Error("a further data key changes what is derived")
+	}
+	if derive("ab", "c") == one || derive("a", "bc", "") == one {
+		t.Error("other parts give the same bytes")
+	}
+	other := newKeyring(t)
+	addDEK(t, other)
+	if b, err := other.Derive("a", "bc"); err != nil || string(b) == one {
+		t.Errorf("another data key gives the same bytes, or %v", err)
+	}
+}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger/contents"
@@ -40,6 +41,8 @@ type Harness struct {
 	State *fsm.FSM
 	API   *adminapi.Server
 	URL   string
+	// Rotation rotates secrets by their schedules when it is told to; n1 is its node.
+	Rotation *rotation.Rotation
 
 	mu        sync.Mutex
 	now       time.Time
@@ -70,7 +73,11 @@ func New(t testing.TB) *Harness {
 		}
 	})
 	h := &Harness{T: t, State: state, now: time.Date(2026, 3, 11, 10, 0, 0, 0, time.UTC)}
+	h.Rotation = rotation.New(rotation.Config{
+		NodeID: "n1", Store: h, State: state, Seal: Seal, Open: Open, Now: func() time.Time { return h.Clock() },
+	})
 	h.API, err = adminapi.New(adminapi.Config{
+		Derive: derive, PickUp: h.Rotation.PickUp,
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
 		Requests: requests{h}, Auditor: h,
@@ -140,6 +147,21 @@ func (h *Harness) Advance(d time.Duration) {
 func Seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
 	sum := resource.HashSecret(plaintext + kind + id + field)
 	return &resource.Sealed{DEK: "dek_1", Box: []byte("box of " + plaintext), Fingerprint: sum.String()[:8]}, nil
+}
+
+// Open opens what Seal has sealed.
+func Open(s *resource.Sealed, _, _, _ string) (string, error) {
+	text, ok := strings.CutPrefix(string(s.Box), "box of ")
+	if !ok {
+		return "", errors.New("box is not of Seal")
+	}
+	return text, nil
+}
+
+// derive implements adminapi.Config.Derive.
+func derive(parts ...string) ([]byte, error) {
+	sum := resource.HashSecret(strings.Join(parts, "\x00"))
+	return sum[:16], nil
 }
 
 // Propose implements records.Store.

@@ -132,6 +132,24 @@ func (c *Client) RotateKey(ctx context.Context, ref string, r Rotate) (Key, erro
 	return k, c.do(ctx, http.MethodPost, join("keys", ref, "rotate"), nil, r, &k)
 }
 
+// PickUpKey fetches the secret that a scheduled rotation made, once.
+func (c *Client) PickUpKey(ctx context.Context, ref string) (Key, error) {
+	var k Key
+	return k, c.do(ctx, http.MethodPost, join("keys", ref, "pickup"), nil, nil, &k)
+}
+
+// RaiseKey raises a budget of a key for a time.
+func (c *Client) RaiseKey(ctx context.Context, ref string, r Raise) (Key, error) {
+	var k Key
+	return k, c.do(ctx, http.MethodPost, join("keys", ref, "raise"), nil, r, &k)
+}
+
+// RaiseMember raises a budget of a member of a team for a time.
+func (c *Client) RaiseMember(ctx context.Context, team, user string, r Raise) (TeamMember, error) {
+	var m TeamMember
+	return m, c.do(ctx, http.MethodPost, join(join("teams", team)+"/members", user, "raise"), nil, r, &m)
+}
+
 // Cluster returns the state of the cluster.
 func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	var out Cluster

@@ -56,6 +56,8 @@ type Key struct {
 	Secret   string         `json:"secret,omitempty"`
 	Spend    resource.Money `json:"spend"`
 	Accounts []Account      `json:"accounts,omitempty"` // in answers for one key
+	// RotationKey is written as text, and shown as its fingerprint.
+	RotationKey *Secret `json:"rotation_key,omitempty"`
 }
 
 // Team is a group of keys.

@@ -99,6 +99,19 @@ type Credential struct {
 type Rotate struct {
 	Secret string `json:"secret,omitempty"` // default: made
 	Grace  string `json:"grace,omitempty"`  // how long the old secret stays valid: "24h"; default: not at all
+	// IdempotencyKey names the rotation: asking again with it answers the same secret.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	// Change is a merge patch of the key, for the same entry: {"limits": {"rpm": 60}}.
+	Change map[string]any `json:"change,omitempty"`
+}
+
+// Raise asks for more of a budget for a time.
+type Raise struct {
+	Budget string         `json:"budget,omitempty"` // name of the terms; default: the only ones
+	Amount resource.Money `json:"amount"`           // in whole units of the budget; 0 ends an increase
+	Until  resource.Time  `json:"until,omitempty"`
+	For    string         `json:"for,omitempty"` // instead of Until: "24h"
+	Reason string         `json:"reason,omitempty"`
 }
 
 // Page is one page of a list.

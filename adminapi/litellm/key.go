@@ -3,6 +3,7 @@ package litellm
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,7 +17,7 @@ import (
 )
 
 // unsupportedKeyFields bound or widen what a key may do in LiteLLM, and do nothing here.
-var unsupportedKeyFields = []string{"auto_rotate", "config", "rotation_interval"}
+var unsupportedKeyFields = []string{"config"}
 
 // renamedKeyFields are fields of keys that only have another name.
 var renamedKeyFields = map[string]string{
@@ -41,7 +42,7 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, by records.Caller
 	}
 	k, wr, err := a.cfg.Records.Keys.Create(r.Context(), by, doc)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, a.generated(k, wr.Secret))
 }
@@ -70,7 +71,7 @@ func (a *API) keyUpdate(w http.ResponseWriter, r *http.Request, by records.Calle
 	}
 	k, wr, err := a.updateKey(r, by, in)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	row := a.keyRow(k)
 	row["key"] = k.Hash
@@ -135,14 +136,8 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	if err != nil {
 		return err
 	}
-	var req client.Rotate
-	if err := in.Take("new_key", &req.Secret); err != nil {
-		return err
-	}
-	if err := in.Take("grace_period", &req.Grace); err != nil {
-		return err
-	}
-	if err := fields.Refuse(in, []string{"new_master_key"}); err != nil {
+	req, err := fields.Regenerate(in, r.Header)
+	if err != nil {
 		return err
 	}
 	patch, err := a.keyDoc(in, now)
@@ -151,7 +146,7 @@ func (a *API) keyRegenerate(w http.ResponseWriter, r *http.Request, by records.C
 	}
 	k, wr, err := a.cfg.Records.Rotate(r.Context(), by, now.ID, req, patch)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, a.generated(k, wr.Secret))
 }
@@ -287,7 +282,11 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 	if err := fields.Refuse(in, unsupportedKeyFields); err != nil {
 		return nil, err
 	}
-	if err := refuseKeyTypes(in); err != nil {
+	if err := refuseSpend(in); err != nil {
+		return nil, err
+	}
+	own, err := fields.KeyDoc(in, now, a.cfg.Now())
+	if err != nil {
 		return nil, err
 	}
 	if err := a.sameOrganization(in, now); err != nil {
@@ -301,6 +300,7 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(out, own)
 	fields.Copy(in, out, renamedKeyFields)
 	if now != nil {
 		delete(out, "name") // on an update key_alias may be what the key is found by
@@ -332,15 +332,8 @@ func (a *API) sameOrganization(in records.Document, now *resource.Key) error {
 	return nil
 }
 
-// refuseKeyTypes refuses presets of rights and spend that the key does not have.
-func refuseKeyTypes(in records.Document) error {
-	var keyType string
-	if err := in.Take("key_type", &keyType); err != nil {
-		return err
-	}
-	if keyType != "" && keyType != "default" && keyType != "llm_api" {
-		return wire.Invalid("key_type", "is not supported; give the key a role at /api/v1/keys instead")
-	}
+// refuseSpend refuses spend that the key does not have.
+func refuseSpend(in records.Document) error {
 	var spend resource.Money
 	if err := in.Take("spend", &spend); err != nil {
 		return err
@@ -421,6 +414,7 @@ func (a *API) keyRow(k *resource.Key) map[string]any {
 	}
 	wire.Stamps(row, &k.Meta)
 	a.policyRow(row, resource.HolderKey, k.ID, &k.Policy)
+	fields.KeyRow(row, k)
 	return row
 }
 

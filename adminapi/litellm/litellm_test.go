@@ -80,7 +80,7 @@ func TestRefusals(t *testing.T) {
 		{"unsupported limit", "/key/generate", `{"budget_fallbacks":{"a":["b"]}}`, 400, "budget_fallbacks"},
 		{"unsupported limit that is empty", "/key/generate", `{"budget_fallbacks":{},"model_max_budget":null}`, 200, ""},
 		{"zero is a limit", "/key/generate", `{"tpd_limit":0}`, 400, "tpd_limit"},
-		{"management key", "/key/generate", `{"key_type":"management"}`, 400, "role"},
+		{"unknown type", "/key/generate", `{"key_type":"root"}`, 400, "key_type"},
 		{"spend", "/key/generate", `{"spend":3}`, 400, "spend"},
 		{"duration", "/key/generate", `{"duration":"soon"}`, 400, "duration"},
 		{"no key", "/key/update", `{}`, 400, "key"},

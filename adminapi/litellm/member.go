@@ -199,6 +199,9 @@ func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by record
 	if err != nil {
 		return err
 	}
+	if err := fields.CheckIncrease(in, a.cfg.Now()); err != nil {
+		return err
+	}
 	patch, err := memberDoc(in, role, now)
 	if err != nil {
 		return err

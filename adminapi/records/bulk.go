@@ -101,7 +101,7 @@ func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, h
 	if err != nil {
 		return client.MadeKeys{}, Written{}, err
 	}
-	w := written(res)
+	w := WrittenAt(res)
 	w.Version = 0
 	return b.made, w, nil
 }

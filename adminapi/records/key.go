@@ -1,20 +1,11 @@
 package records
 
 import (
-	"context"
-	"slices"
 	"time"
 
-	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// maxGrace bounds how long a rotated secret may stay valid.
-const maxGrace = 90 * 24 * time.Hour
-
-// maxOldHashes bounds how many rotated secrets of one key may be in their grace.
-const maxOldHashes = 8
 
 func (rs *Records) keyNoun() *Noun[resource.Key, *resource.Key] {
 	return &Noun[resource.Key, *resource.Key]{
@@ -24,7 +15,8 @@ func (rs *Records) keyNoun() *Noun[resource.Key, *resource.Key] {
 		put:     rs.putKey,
 		remove:  func(id string) fsm.Command { return fsm.DeleteKey{ID: id} },
 		owns:    func(who resource.Principal, k *resource.Key) bool { return who.Key != nil && who.Key.ID == k.ID },
-		hidden:  []string{"spend", "accounts"},
+		hidden:  []string{"spend", "accounts", "next"},
+		secrets: map[string]func(*resource.Key) **resource.Sealed{"rotation_key": func(k *resource.Key) **resource.Sealed { return &k.RotationKey }},
 		carry:   carryKey,
 		check:   rs.checkKey,
 		begin:   rs.beginKey,
@@ -106,6 +98,7 @@ func takeSecret(doc Document) (string, error) {
 // replace and patch look at that themselves.
 func carryKey(next, now *resource.Key) {
 	next.Hash, next.OldHashes, next.Hint = now.Hash, now.OldHashes, now.Hint
+	next.RotateAt, next.RotatedAt, next.Next, next.Turns = now.RotateAt, now.RotatedAt, now.Next, now.Turns
 }
 
 func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
@@ -122,6 +115,14 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if u, ok := rs.findUser(next.UserID); ok {
 		next.UserID = u.ID
 	}
+	if err := rs.checkAccess(by, now, next); err != nil {
+		return err
+	}
+	own := ownsKey(by, next) || now != nil && ownsKey(by, now)
+	if err := rs.checkIncreases(by, own, allowanceOf(now, func(k *resource.Key) *resource.Allowance { return &k.Allowance }), &next.Allowance); err != nil {
+		return err
+	}
+	reschedule(now, next, resource.At(rs.cfg.Now()))
 	return rs.cfg.MayGrant(&by.Who, now, next)
 }
 
@@ -144,59 +145,6 @@ func PutKey(next *resource.Key, read uint64, shared *resource.Budget, now time.T
 	return fsm.PutKey{Key: e, Read: read, Windows: windows}, err
 }
 
-// Rotate gives a key a new secret; the old one stays valid for the grace. The patch, which
-// may be nil, changes more of the key in the same entry.
-func (rs *Records) Rotate(ctx context.Context, by Caller, ref string, r client.Rotate, patch Document) (*resource.Key, Written, error) {
-	now, err := rs.Keys.One(by, ref)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	grace, err := parseGrace(r.Grace)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	secret := r.Secret
-	if secret == "" {
-		secret = resource.NewSecret()
-	} else if err := resource.CheckSecret(secret); err != nil {
-		return nil, Written{}, err
-	}
-	next, err := edited(now, patch)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	at := resource.At(rs.cfg.Now())
-	next.OldHashes, err = oldHashes(now, at, grace)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	next.Hash, next.Hint = resource.HashSecret(secret), resource.HintOf(secret)
-	next.UpdatedAt, next.UpdatedBy = at, by.Who.Actor()
-	if err := rs.cfg.MayGrant(&by.Who, nil, next); err != nil { // who learns a secret gets all that the key has
-		return nil, Written{}, err
-	}
-	k, w, err := rs.Keys.update(ctx, by, now, next, now.Version)
-	if err != nil {
-		return nil, Written{}, err
-	}
-	w.Secret = secret
-	return k, w, nil
-}
-
-// oldHashes are the secrets of a key that stay valid beside a new one.
-func oldHashes(now *resource.Key, at resource.Time, grace time.Duration) ([]resource.OldHash, error) {
-	old := slices.DeleteFunc(slices.Clone(now.OldHashes), func(o resource.OldHash) bool {
-		return grace == 0 || o.Until <= at
-	})
-	if grace > 0 {
-		old = append(old, resource.OldHash{Hash: now.Hash, Until: at + resource.Time(grace)})
-	}
-	if len(old) > maxOldHashes {
-		return nil, invalid("grace", "too many old secrets of this key are still valid; rotate without a grace to end them")
-	}
-	return old, nil
-}
-
 // edited is a copy of the key with the patch merged into what a client may write.
 func edited(now *resource.Key, patch Document) (*resource.Key, error) {
 	next := *now
@@ -206,26 +154,20 @@ func edited(now *resource.Key, patch Document) (*resource.Key, error) {
 	if _, ok := patch["blocked"]; ok {
 		return nil, invalid("blocked", "is not possible together with a new secret")
 	}
+	if _, ok := patch["rotation_key"]; ok {
+		return nil, invalid("rotation_key", "is not possible together with a new secret")
+	}
 	doc, err := patched(now, patch)
 	if err != nil {
 		return nil, err
 	}
+	delete(doc, "rotation_key")
+	delete(doc, "next")
 	next = resource.Key{}
 	if err := doc.Decode(&next); err != nil {
 		return nil, err
 	}
 	carryKey(&next, now)
-	next.Meta, next.Blocked = now.Meta, now.Blocked
+	next.Meta, next.Blocked, next.RotationKey = now.Meta, now.Blocked, now.RotationKey
 	return &next, nil
-}
-
-func parseGrace(text string) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	d, err := ParseDuration(text)
-	if err != nil || d < 0 || d > maxGrace {
-		return 0, invalid("grace", "is not a duration up to 90d such as 24h")
-	}
-	return d, nil
 }

@@ -18,7 +18,7 @@ import (
 // them back as it read them.
 var ServerFields = []string{
 	"id", "owner", "created_at", "created_by", "updated_at", "updated_by",
-	"hash", "old_hashes", "hint", "spend", "accounts",
+	"hash", "old_hashes", "hint", "spend", "accounts", "rotate_at", "rotated_at", "next", "turns",
 }
 
 // Of is a pointer to R that is a record.

@@ -54,7 +54,7 @@ type People interface {
 	KeysOf(user string) []*resource.Key
 }
 
-// Config says what Records works on. No field may be zero.
+// Config says what Records works on. No field but Derive may be zero.
 type Config struct {
 	Store Store
 	State State
@@ -62,6 +62,9 @@ type Config struct {
 	Confirm func(ctx context.Context, index uint64, wait time.Duration) (pending []string)
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
+	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
+	// Nil: a rotation cannot be named.
+	Derive func(parts ...string) ([]byte, error)
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(who *resource.Principal, before, after *resource.Key) error
 	Now      func() time.Time
@@ -200,7 +203,7 @@ func (rs *Records) commit(ctx context.Context, by Caller, cmds ...fsm.Command) (
 	if err != nil {
 		return Written{}, err
 	}
-	return written(res), nil
+	return WrittenAt(res), nil
 }
 
 // confirmed commits commands that take something away: it waits a moment for every member
@@ -210,7 +213,7 @@ func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command
 	if err != nil {
 		return Written{}, err
 	}
-	w := written(res)
+	w := WrittenAt(res)
 	w.Pending = rs.cfg.Confirm(ctx, res.Index, confirmWait)
 	return w, nil
 }
@@ -226,7 +229,8 @@ func (rs *Records) propose(ctx context.Context, by Caller, cmds []fsm.Command) (
 	return rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, b)
 }
 
-func written(res fsm.Result) Written {
+// WrittenAt is what came of a command.
+func WrittenAt(res fsm.Result) Written {
 	return Written{
 		Index:   strconv.FormatUint(res.Generation, 10) + "-" + strconv.FormatUint(res.Index, 10),
 		Version: res.Version,

@@ -58,6 +58,10 @@ func (rs *Records) memberNoun() *Noun[resource.TeamMember, *resource.TeamMember]
 	n.foreign = true
 	n.find = rs.findMember
 	n.begin = rs.beginMember
+	n.check = func(by Caller, now, next *resource.TeamMember) error {
+		own := by.Who.Key != nil && by.Who.Key.UserID == next.UserID
+		return rs.checkIncreases(by, own, allowanceOf(now, func(m *resource.TeamMember) *resource.Allowance { return &m.Allowance }), &next.Allowance)
+	}
 	return n
 }
 

@@ -13,7 +13,7 @@ import (
 // Fields of records that entries treat in a way of their own.
 var (
 	// hashed fields are named where they change; their values are left out.
-	hashed = map[string]bool{"hash": true, "old_hashes": true, "password_hash": true, "password": true}
+	hashed = map[string]bool{"hash": true, "old_hashes": true, "next": true, "turns": true, "password_hash": true, "password": true}
 	// free fields are JSON that somebody wrote: members with the name of a secret are hidden.
 	free = map[string]bool{"config": true, "metadata": true, "value": true}
 	// always differ, and the entry has them itself.

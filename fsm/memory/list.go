@@ -22,6 +22,7 @@ type Query struct {
 	Sort    string            // "name", "created_at", "updated_at", "expires_at" or "id" (the default); "-" before it turns the order
 	Where   map[string]string // fields that have these texts; "blocked" is "true" or "false"
 	Expired resource.Time     // only those whose expires_at is at or before; 0: all
+	Due     resource.Time     // only those whose rotate_at is at or before; 0: all
 }
 
 // place is a position in a sorted list: the field that is sorted by, then the id.
@@ -111,11 +112,17 @@ func (q *Query) selects(r *row, needle string) bool {
 			return false
 		}
 	}
-	if q.Expired != 0 {
-		at := skimInt(r.packed, "expires_at")
-		return at != 0 && at <= int64(q.Expired)
+	return passed(r.packed, "expires_at", q.Expired) && passed(r.packed, "rotate_at", q.Due)
+}
+
+// passed says whether a time of a stored record, if there is one, is at or before limit; any
+// is if limit is 0.
+func passed(packed, field string, limit resource.Time) bool {
+	if limit == 0 {
+		return true
 	}
-	return true
+	at := skimInt(packed, field)
+	return at != 0 && at <= int64(limit)
 }
 
 func (q *Query) place(r *row) place {

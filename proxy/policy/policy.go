@@ -22,6 +22,7 @@ const (
 	CodeSession  = "missing_session_id"
 	CodeRequest  = "request_too_large"
 	CodeResponse = "response_too_large"
+	CodeType     = "key_type_not_allowed"
 )
 
 // maxSaid bounds the headers that become part of a record.
@@ -41,6 +42,18 @@ func CheckRoute(levels []resource.Level, path, other string) error {
 		}
 	}
 	return nil
+}
+
+// CheckType returns an error of kind Forbidden for a key that is for the management only; key
+// is nil for the master key.
+func CheckType(key *resource.Key, path string) error {
+	if key == nil || key.Type != resource.TypeManagement && key.Type != resource.TypeReadOnly {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Type: "auth_error", Code: CodeType, NoRetry: true,
+		Message: "A key of the type " + string(key.Type) + " may not call " + path + ".", Scope: resource.HolderKey, Entity: key.ID,
+	}
 }
 
 // Said reads a header, whose name is in canonical form, unless it is too long to be meant.

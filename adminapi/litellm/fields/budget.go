@@ -212,6 +212,9 @@ func increase(in records.Document, t *resource.Terms) (given bool, err error) {
 			return false, err
 		}
 	}
+	if err := in.Take("temp_budget_reason", &inc.Reason); err != nil {
+		return false, err
+	}
 	if inc.Until == 0 {
 		return false, invalid("temp_budget_expiry", "is missing; an increase ends")
 	}

@@ -102,7 +102,7 @@ func (a *app) memberCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(list, get, a.memberWrite("add"), a.memberWrite("update"), remove)
+	cmd.AddCommand(list, get, a.memberWrite("add"), a.memberWrite("update"), remove, a.memberRaise())
 	return cmd
 }
 

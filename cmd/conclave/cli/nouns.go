@@ -34,6 +34,12 @@ var (
 		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
 		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
 		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
+		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
+		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
+		{"rotate-grace", "rotation.grace", asText, "how long an old secret stays valid after the new one is delivered: 24h"},
+		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook or pickup"},
+		{"rotate-url", "rotation.url", asText, "of the webhook"},
+		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
 	upstreamFields = []field{
 		{"provider", "provider", asText, "row of the provider table: openai"},
@@ -193,30 +199,6 @@ func firstDeployment(doc map[string]any) error {
 	}
 	doc["deployments"] = []any{first}
 	return nil
-}
-
-func keyVerbs(a *app) []*cobra.Command {
-	var r client.Rotate
-	rotate := &cobra.Command{
-		Use:   "rotate NAME",
-		Short: "Give a key a new secret, which is shown once",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			secret, err := a.secret(r.Secret)
-			if err != nil {
-				return fmt.Errorf("--secret: %w", err)
-			}
-			k, err := a.client().RotateKey(cmd.Context(), args[0], client.Rotate{Secret: secret, Grace: r.Grace})
-			if err != nil {
-				return err
-			}
-			a.warnPending()
-			return a.printOne(k)
-		},
-	}
-	rotate.Flags().StringVar(&r.Grace, "grace", "", "how long the old secret stays valid: 24h (default: not at all)")
-	rotate.Flags().StringVar(&r.Secret, "secret", "", "take this secret: env:VAR, file:PATH or - (default: made)")
-	return append(a.blockVerbs("key"), rotate, a.keyExplain(), a.keyImport(keyFields))
 }
 
 func (a *app) blockVerbs(name string) []*cobra.Command {

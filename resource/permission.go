@@ -1,0 +1,145 @@
+package resource
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// KeyType narrows what a key is for, whatever its role and routes are.
+type KeyType string
+
+// The types of keys. The zero value narrows nothing.
+const (
+	TypeAny        KeyType = ""
+	TypeInference  KeyType = "llm_api"    // models, and no management
+	TypeManagement KeyType = "management" // management, and no models
+	TypeReadOnly   KeyType = "read_only"  // reads of the management, and nothing else
+)
+
+// PermissionNames are the switches of keys that are no names of guardrails.
+var PermissionNames = []string{"allow_pii_controls", "get_spend_routes"}
+
+// cacheControls are what a request can ask of a cache.
+var cacheControls = []string{"no-cache", "no-store", "s-maxage", "ttl", "namespace"}
+
+// Access is what only keys may be allowed or denied, beside the policy. An empty list allows
+// all but for DeniedPassThrough.
+type Access struct {
+	Type              KeyType         `json:"type,omitempty"`
+	Permissions       map[string]bool `json:"permissions,omitempty"`               // PermissionNames and guardrails
+	PassThrough       []string        `json:"passthrough_routes,omitempty"`        // paths or "/prefix/*"
+	DeniedPassThrough []string        `json:"denied_passthrough_routes,omitempty"` // win over PassThrough
+	Prompts           []string        `json:"prompts,omitempty"`                   // templates
+	CacheControls     []string        `json:"cache_controls,omitempty"`            // what a request may ask of a cache
+	Objects           *Objects        `json:"objects,omitempty"`
+	IncreaseCap       *Money          `json:"increase_cap,omitempty"` // the most that the key may raise a budget by for a time
+}
+
+// Objects are the things beside models that a key may use; an empty list allows all.
+type Objects struct {
+	MCPServers       []string            `json:"mcp_servers,omitempty"`
+	MCPAccessGroups  []string            `json:"mcp_access_groups,omitempty"`
+	MCPTools         map[string][]string `json:"mcp_tool_permissions,omitempty"` // by server
+	MCPToolsets      []string            `json:"mcp_toolsets,omitempty"`
+	BlockedTools     []string            `json:"blocked_tools,omitempty"`
+	VectorStores     []string            `json:"vector_stores,omitempty"`
+	Agents           []string            `json:"agents,omitempty"`
+	AgentAccessGroup []string            `json:"agent_access_groups,omitempty"`
+	SearchTools      []string            `json:"search_tools,omitempty"`
+	Skills           []string            `json:"skills,omitempty"`
+}
+
+// lists are the lists of names that a key has, by field. One that only takes away is apart.
+func (a *Access) lists() map[string][]string {
+	out := map[string][]string{"passthrough_routes": a.PassThrough, "prompts": a.Prompts, "cache_controls": a.CacheControls}
+	if o := a.Objects; o != nil {
+		for field, list := range map[string][]string{
+			"mcp_servers": o.MCPServers, "mcp_access_groups": o.MCPAccessGroups, "mcp_toolsets": o.MCPToolsets, "vector_stores": o.VectorStores,
+			"agents": o.Agents, "agent_access_groups": o.AgentAccessGroup, "search_tools": o.SearchTools, "skills": o.Skills,
+		} {
+			out["objects."+field] = list
+		}
+		for server, tools := range o.MCPTools {
+			out["objects.mcp_tool_permissions."+server] = tools
+		}
+	}
+	return out
+}
+
+// taken are the lists that only take away.
+func (a *Access) taken() map[string][]string {
+	out := map[string][]string{"denied_passthrough_routes": a.DeniedPassThrough}
+	if a.Objects != nil {
+		out["objects.blocked_tools"] = a.Objects.BlockedTools
+	}
+	return out
+}
+
+func (a *Access) checkAccess() error {
+	switch a.Type {
+	case TypeAny, TypeInference, TypeManagement, TypeReadOnly:
+	default:
+		return invalidf("type", "%q is not one of \"\", llm_api, management, read_only", a.Type)
+	}
+	for _, lists := range []map[string][]string{a.lists(), a.taken()} {
+		for _, field := range sortedKeys(lists) {
+			if err := validNames(field, lists[field]); err != nil {
+				return err
+			}
+		}
+	}
+	for field, list := range map[string][]string{"passthrough_routes": a.PassThrough, "denied_passthrough_routes": a.DeniedPassThrough} {
+		for i, r := range list {
+			if !strings.HasPrefix(r, "/") {
+				return invalidf(fmt.Sprintf("%s[%d]", field, i), "%q does not start with /", r)
+			}
+		}
+	}
+	for i, c := range a.CacheControls {
+		if !slices.Contains(cacheControls, c) {
+			return invalidf(fmt.Sprintf("cache_controls[%d]", i), "%q is not one of %s", c, strings.Join(cacheControls, ", "))
+		}
+	}
+	if a.IncreaseCap != nil && (*a.IncreaseCap < 0 || *a.IncreaseCap > MaxMoney) {
+		return invalidf("increase_cap", "%s is not between 0 and %s", *a.IncreaseCap, MaxMoney)
+	}
+	return validNames("permissions", sortedKeys(a.Permissions))
+}
+
+// Within returns an *Invalid for the first field that grants more than the grantor has.
+func (a *Access) Within(grantor *Access) error {
+	above := grantor.lists()
+	mine := a.lists()
+	for _, field := range sortedKeys(above) {
+		if limit := above[field]; len(limit) > 0 && !listWithin(mine[field], limit) {
+			return invalidf(field, "is more than the key that grants it has")
+		}
+	}
+	denied, kept := grantor.taken(), a.taken()
+	for _, field := range sortedKeys(denied) {
+		for _, n := range denied[field] {
+			if !slices.Contains(kept[field], n) {
+				return invalidf(field, "leaves out %s, which is denied to the key that grants it", n)
+			}
+		}
+	}
+	for _, name := range sortedKeys(a.Permissions) {
+		if has, set := grantor.Permissions[name]; set && !has && a.Permissions[name] {
+			return invalidf("permissions."+name, "is more than the key that grants it has")
+		}
+	}
+	if most := grantor.IncreaseCap; most != nil && (a.IncreaseCap == nil || *a.IncreaseCap > *most) {
+		return invalidf("increase_cap", "is more than the %s of the key that grants it", *most)
+	}
+	return nil
+}
+
+func listWithin(inner, outer []string) bool {
+	for _, n := range inner {
+		if !AllowsRoute(outer, n) {
+			return false
+		}
+	}
+	return len(inner) > 0
+}
