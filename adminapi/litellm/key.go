@@ -1,9 +1,11 @@
 package litellm
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -221,22 +223,25 @@ func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, _ records.Calle
 
 func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
-	var found []*resource.Key
 	query, err := keyQuery(q)
 	if err != nil {
 		return err
 	}
-	for k := range a.cfg.Records.AllKeys(query) {
-		if wire.Selects(q.Get("key_alias"), k.Name) && wire.Selects(q.Get("key_hash"), k.Hash.String()) {
-			found = append(found, k)
-		}
-	}
-	page, pages, from, to, err := wire.PageOf(q, "size", 10, len(found))
+	_, _, from, to, err := wire.PageOf(q, "size", 10, math.MaxInt32)
 	if err != nil {
 		return err
 	}
-	keys := make([]any, 0, to-from)
-	for _, k := range found[from:to] {
+	query.Offset, query.Limit = from, to-from
+	found, total, err := a.listed(q, query)
+	if err != nil {
+		return err
+	}
+	page, pages, _, _, err := wire.PageOf(q, "size", 10, total)
+	if err != nil {
+		return err
+	}
+	keys := make([]any, 0, len(found))
+	for _, k := range found {
 		if q.Get("return_full_object") == "true" {
 			keys = append(keys, a.keyRow(k))
 		} else {
@@ -244,8 +249,26 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 		}
 	}
 	return wire.Answer(w, records.Written{}, map[string]any{
-		"keys": keys, "total_count": len(found), "current_page": page, "total_pages": pages,
+		"keys": keys, "total_count": total, "current_page": page, "total_pages": pages,
 	})
+}
+
+// listed finds one page of keys, or the one key that is asked for by its name or hash.
+func (a *API) listed(q url.Values, query records.Query) (found []*resource.Key, total int, err error) {
+	ref := cmp.Or(q.Get("key_hash"), q.Get("key_alias"))
+	if ref == "" {
+		found, _, total, err = a.cfg.Records.Keys.List(query)
+		return found, total, err
+	}
+	k, ok := a.cfg.Records.Keys.Find(ref)
+	if !ok || !wire.Selects(q.Get("key_alias"), k.Name) || !wire.Selects(q.Get("key_hash"), k.Hash.String()) ||
+		!wire.Selects(query.TeamID, k.TeamID) || !wire.Selects(query.UserID, k.UserID) || !wire.Selects(query.ProjectID, k.ProjectID) {
+		return nil, 0, nil
+	}
+	if query.Offset > 0 {
+		return nil, 1, nil
+	}
+	return []*resource.Key{k}, 1, nil
 }
 
 // keyQuery reads what LiteLLM's list of keys can be asked for.

@@ -24,6 +24,8 @@ type Query struct {
 	CreatedBy      string `query:"created_by" doc:"keys, users and customers made by this actor only"`
 	Role           string `query:"role" doc:"keys and users with this role only"`
 	Status         string `query:"status" enum:"blocked,unblocked,expired" doc:"keys, users and customers of this status only"`
+
+	Offset int // keys that are passed over; our own clients use the cursor
 }
 
 // sorters give the value that records are ordered by. Times are written so that their

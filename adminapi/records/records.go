@@ -178,11 +178,17 @@ func (rs *Records) AllCustomers(q Query) iter.Seq[*resource.Customer] {
 	return allPages(q, rs.Customers.page)
 }
 
+// Each page is one pass over all records, so pages grow.
+const (
+	firstPage = 500
+	largePage = 32_000
+)
+
 // allPages yields the records of all pages.
 func allPages[P any](q Query, page func(Query) ([]P, string, int)) iter.Seq[P] {
 	return func(yield func(P) bool) {
-		q.Limit, q.Cursor = 500, ""
-		for {
+		q.Limit, q.Cursor = firstPage, ""
+		for ; ; q.Limit = min(q.Limit*8, largePage) {
 			items, next, _ := page(q)
 			for _, r := range items {
 				if !yield(r) {

@@ -97,6 +97,17 @@ func TestKeys_List(t *testing.T) {
 				}
 				q.Cursor = next
 			}
+			q := tt.q
+			for q.Offset = range tt.total { // each key begins a page
+				items, _, total := keys.List(q)
+				if total != tt.total || len(items) != min(q.Limit, tt.total-q.Offset) || !seen[items[0].ID] {
+					t.Fatalf("from %d: got %d of %d keys", q.Offset, len(items), total)
+				}
+			}
+			q.Offset = tt.total
+			if items, next, total := keys.List(q); len(items) != 0 || next != "" || total != tt.total {
+				t.Errorf("behind the last: got %d of %d keys, next %q", len(items), total, next)
+			}
 			if d := cmp.Diff(tt.total, len(seen)); d != "" || first != tt.first {
 				t.Errorf("first %s, want %s; keys on all pages differ (-want +got):\n%s", first, tt.first, d)
 			}

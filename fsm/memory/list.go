@@ -17,6 +17,7 @@ import (
 type Query struct {
 	Limit   int    // of the page; 0: 50
 	Cursor  string // next of the page before
+	Offset  int    // records behind the cursor that are passed over
 	Q       string // part of the name or id, in any case
 	TeamID  string
 	Sort    string            // "name", "created_at", "updated_at", "expires_at" or "id" (the default); "-" before it turns the order
@@ -59,7 +60,7 @@ func choose[R any](q Query, all func(func(*R)), rowOf func(*R) row) (page []*R, 
 		if q.Cursor != "" && !found.less(after, p) {
 			return
 		}
-		if found.Len() <= q.Limit { // one more than the page, to know whether there is a next
+		if found.Len() <= q.Offset+q.Limit { // one more than the page, to know whether there is a next
 			heap.Push(found, placed[R]{p, rec})
 		} else if found.less(p, found.all[0].place) {
 			found.all[0] = placed[R]{p, rec}
@@ -72,6 +73,7 @@ func choose[R any](q Query, all func(func(*R)), rowOf func(*R) row) (page []*R, 
 		}
 		return 1
 	})
+	found.all = found.all[min(q.Offset, len(found.all)):]
 	if len(found.all) > q.Limit {
 		found.all = found.all[:q.Limit]
 		next = found.all[q.Limit-1].cursor()

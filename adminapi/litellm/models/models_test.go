@@ -127,3 +127,38 @@ func TestModels(t *testing.T) {
 		t.Errorf("model without deployments: got %d", a.Status)
 	}
 }
+
+func TestKeyList_pages(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/team/new", `{"team_id":"t","team_alias":"t"}`)
+	for i := range 25 {
+		h.Must("POST", "/key/generate", fmt.Sprintf(`{"key_alias":"k%d","team_id":%q}`, i, []string{"", "t"}[i%2]))
+		h.Advance(1)
+	}
+	for _, tt := range []struct {
+		query        string
+		first        any
+		shown, total int
+		pages        float64
+	}{
+		{"size=10&return_full_object=true", "k24", 10, 25, 3},
+		{"size=10&page=3&return_full_object=true", "k4", 5, 25, 3},
+		{"size=10&page=4&return_full_object=true", nil, 0, 25, 3},
+		{"size=5&page=2&team_id=t&return_full_object=true", "k13", 5, 12, 3},
+		{"key_alias=k7&return_full_object=true", "k7", 1, 1, 1},
+		{"key_alias=k7&page=2&return_full_object=true", nil, 0, 1, 1},
+		{"key_alias=k7&team_id=other&return_full_object=true", nil, 0, 0, 0},
+		{"key_alias=none&return_full_object=true", nil, 0, 0, 0},
+	} {
+		got := h.Must("GET", "/key/list?"+tt.query, "")
+		keys, _ := got["keys"].([]any)
+		var first any
+		if len(keys) > 0 {
+			first = keys[0].(map[string]any)["key_alias"]
+		}
+		if first != tt.first || len(keys) != tt.shown || got["total_count"] != float64(tt.total) || got["total_pages"] != tt.pages {
+			t.Errorf("%s: got %v first of %d, %v in all on %v pages", tt.query, first, len(keys), got["total_count"], got["total_pages"])
+		}
+	}
+}
