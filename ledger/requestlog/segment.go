@@ -22,8 +22,8 @@ import (
 
 const (
 	segmentSuffix = ".parquet"
-	groupRows     = 20_000 // of one row group: what a query reads at least
-	sealBatch     = 2_000  // rows of one read transaction while sealing
+	groupRows     = 5_000 // of one row group: what a query reads at least, and sealing holds in memory
+	sealBatch     = 2_000 // rows of one read transaction while sealing
 )
 
 // Segment is a file of sealed rows.
