@@ -28,6 +28,7 @@ const (
 	signIn     = "sign_in"              // an admin credential is used from an address, or a wrong one
 	access     = "access"               // a route that the credential may not use
 	exported   = "export"               // of the audit log
+	readBody   = "read_body"            // what a request and its answer said
 	maxFor     = 200                    // bytes of headerFor that are kept
 	layoutDay  = time.DateOnly          // of from and to
 	mediaCSV   = "text/csv"             // of an export
@@ -266,6 +267,16 @@ func event(by records.Caller, action, kind, id string) resource.AuditEvent {
 		e.Actor = by.Who.Actor()
 	}
 	return e
+}
+
+// noteRead records that somebody reads what a request of another said, before it is shown.
+func (s *Server) noteRead(ctx context.Context, by records.Caller, requestID string) error {
+	if by.OwnOnly {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, exportWait)
+	defer cancel()
+	return s.cfg.Auditor.Record(ctx, event(by, readBody, "request", requestID))
 }
 
 // noteFailure notes that a credential was not accepted.

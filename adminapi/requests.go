@@ -165,7 +165,7 @@ func (s *Server) registerRequests() {
 		s.cfg.Requests = noRequests{}
 	}
 	s.spend = spend.New(spend.Config{
-		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now,
+		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now, Reads: s.noteRead,
 		KeyByHash: func(h resource.Hash) (*resource.Key, bool) { return s.cfg.State.KeyByHash(h) },
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)
@@ -241,9 +241,12 @@ func (s *Server) request(ctx context.Context, in *requestInput) (*explainOutput,
 		out.Body.Items = append(out.Body.Items, explained{viewOf(r), receipt, receipt.Words(r)})
 	}
 	if in.Content {
-		key := "" // whose it must be; "": anybody's
-		if by := callerOf(ctx); by.OwnOnly {
+		key, by := "", callerOf(ctx) // whose it must be; "": anybody's
+		if by.OwnOnly {
 			key = by.Who.Key.ID
+		}
+		if err := s.noteRead(ctx, by, in.ID); err != nil {
+			return nil, s.problem(err)
 		}
 		c, _, err := s.cfg.Requests.Content(ctx, in.ID, key)
 		if err != nil {

@@ -264,8 +264,11 @@ func pageOf(v url.Values, size int) (page, pageSize int, err error) {
 }
 
 // logContent answers with what a request and its answer said, if that was kept.
-func (a *API) logContent(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *API) logContent(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	id := r.PathValue("request_id")
+	if err := a.cfg.Reads(r.Context(), by, id); err != nil {
+		return err
+	}
 	c, missing, err := a.cfg.Requests.Content(r.Context(), id, "")
 	if err != nil {
 		return err

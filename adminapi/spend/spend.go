@@ -39,6 +39,8 @@ type Config struct {
 	Records   *records.Records
 	KeyByHash func(h resource.Hash) (*resource.Key, bool)
 	Now       func() time.Time
+	// Reads is told of who is about to read what a request said; its error refuses that.
+	Reads func(ctx context.Context, by records.Caller, requestID string) error
 }
 
 // API answers questions about spend. It may be used concurrently.

@@ -227,3 +227,29 @@ func FuzzParseTime(f *testing.F) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(_ *testing.T, text string) { _, _ = spend.ParseEnd("to", text, now, now) })
 }
+
+// TestContent_Audited checks that who asks for what a request said is in the audit log, and
+// that nothing is shown while that cannot be written.
+func TestContent_Audited(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	reads := func() (n int) {
+		audit := h.Must("GET", "/api/v1/audit?action=read_body", "")
+		items, _ := audit["items"].([]any)
+		return len(items)
+	}
+	for i, path := range []string{"/api/v1/requests/r4?content=true", "/spend/logs/ui/r4"} {
+		h.Call(adminapitest.MasterKey, "GET", path, "")
+		if got := reads(); got != i+1 {
+			t.Errorf("after %s: %d entries, want %d", path, got, i+1)
+		}
+	}
+	h.Call(secret, "GET", "/api/v1/requests/r4?content=true", "")
+	if got := reads(); got != 2 {
+		t.Errorf("who reads his own is noted: %d entries, want 2", got)
+	}
+	h.Down = resource.ErrNoLeader
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/r4?content=true", ""); a.Status != 503 {
+		t.Errorf("without a leader: got %d %s, want 503", a.Status, a.Body)
+	}
+}
