@@ -87,7 +87,7 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 		return err
 	}
 	keys, memberships := []map[string]any{}, []map[string]any{}
-	if !by.OwnOnly {
+	if by.Leads(t) {
 		memberships = wire.Rows(a.cfg.Records.Members(t.ID), a.memberRow)
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
@@ -98,11 +98,11 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	})
 }
 
-func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	return wire.Answer(w, records.Written{}, wire.Rows(a.teamsWhere(r), func(t *resource.Team) map[string]any {
+func (a *API) teamList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	return wire.Answer(w, records.Written{}, wire.Rows(a.teamsWhere(r, by), func(t *resource.Team) map[string]any {
 		row := a.teamRow(t)
 		keys := []map[string]any{}
-		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
+		for k := range a.cfg.Records.KeysFor(by, records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
 		}
 		row["keys"] = keys
@@ -110,19 +110,19 @@ func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller)
 	}))
 }
 
-func (a *API) teamPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r), a.teamRow)
+func (a *API) teamPages(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r, by), a.teamRow)
 	if err != nil {
 		return err
 	}
 	return wire.Answer(w, records.Written{}, page)
 }
 
-// teamsWhere lists the teams that a query selects.
-func (a *API) teamsWhere(r *http.Request) []*resource.Team {
+// teamsWhere lists the teams that a query selects and the caller may see.
+func (a *API) teamsWhere(r *http.Request, by records.Caller) []*resource.Team {
 	q := r.URL.Query()
 	var all []*resource.Team
-	for _, t := range a.cfg.State.Catalog().Tables().Teams {
+	for _, t := range a.cfg.Records.Teams.Visible(by, records.Query{}) {
 		if q.Get("user_id") != "" && !a.isMember(t.ID, q.Get("user_id")) {
 			continue
 		}

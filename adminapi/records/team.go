@@ -80,7 +80,7 @@ func (rs *Records) DeleteOrganizations(ctx context.Context, by Caller, refs ...s
 		}
 		for u := range rs.AllUsers(Query{OrganizationID: o.ID}) {
 			next := *u
-			next.OrganizationID = ""
+			next.OrganizationID, next.OrganizationAdmin = "", false
 			put, err := rs.Users.command(by, u, &next)
 			if err != nil {
 				return Written{}, err
