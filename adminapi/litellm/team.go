@@ -13,9 +13,7 @@ import (
 
 // unsupportedTeamFields bound or widen what a team may do in LiteLLM, and do nothing here.
 var unsupportedTeamFields = []string{
-	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_budget",
-	"team_member_budget_duration", "team_member_key_duration", "team_member_model_max_budget", "team_member_permissions",
-	"team_member_rpm_limit", "team_member_tpm_limit",
+	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_model_max_budget",
 }
 
 func (a *API) teams() *kind[resource.Team, *resource.Team] {
@@ -181,8 +179,17 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 		p = &now.Policy
 	}
 	out, err := fields.PolicyDoc(in, p)
-	fields.Copy(in, out, map[string]string{"team_alias": "name", "organization_id": "organization_id"})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	fields.Copy(in, out, map[string]string{
+		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions",
+	})
+	defaults, err := memberDefaultsDoc(in, now)
+	if err != nil || defaults == nil {
+		return out, err
+	}
+	return out, out.Set("member_defaults", defaults)
 }
 
 // teamRow writes a team as LiteLLM's row.
@@ -200,6 +207,8 @@ func (a *API) teamRow(t *resource.Team) map[string]any {
 		members = append(members, row)
 	}
 	row["members_with_roles"] = members
+	row["team_member_permissions"] = orEmpty(t.MemberPermissions)
+	memberDefaultsRow(row, t.MemberDefaults)
 	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)
 	return row
