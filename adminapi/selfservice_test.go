@@ -265,21 +265,24 @@ func TestSelfService_revoked(t *testing.T) {
 	h.Must("PATCH", "/api/v1/users/plain", `{"role":"internal_user_viewer"}`)
 	try("he may read only now", "plain", "/key/generate", `{}`, 403)
 	// A node that has not heard of it proposes all the same: the state machine decides.
-	for name, tt := range map[string]struct {
-		key string
-		cmd fsm.Command
-		ok  bool
+	h.Must("POST", "/api/v1/customers", `{"id":"c"}`)
+	for _, tt := range []struct {
+		name, key string
+		cmd       fsm.Command
+		ok        bool
 	}{
-		"a team's admin who was one": {"k-lead", fsm.BlockKey{ID: "red-bot", Blocked: true}, false},
-		"a key of his own":           {"k-lead", fsm.BlockKey{ID: "k-lead", Blocked: true}, true},
-		"a kind that is nobody's":    {"k-lead", fsm.BlockCustomer{ID: "c", Blocked: true}, false},
-		"a command of admins":        {"k-stranger", fsm.DeleteSetting{ID: "log_content"}, false},
-		"a viewer":                   {"k-plain", fsm.BlockKey{ID: "k-plain", Blocked: true}, false},
+		{"a team's admin who was one", "k-lead", fsm.BlockKey{ID: "red-bot", Blocked: true}, false},
+		{"a kind that is nobody's", "k-lead", fsm.BlockCustomer{ID: "c", Blocked: true}, false},
+		{"a command of admins", "k-lead", fsm.DeleteSetting{ID: "log_content"}, false},
+		{"a viewer", "k-plain", fsm.BlockKey{ID: "k-plain", Blocked: true}, false},
+		{"a user who is blocked", "k-stranger", fsm.BlockKey{ID: "k-stranger", Blocked: true}, false},
+		{"a key of his own", "k-lead", fsm.BlockKey{ID: "k-lead", Blocked: true}, true},
+		{"a key that is blocked", "k-lead", fsm.DeleteKey{ID: "k-lead"}, false},
 	} {
 		k, _ := h.State.Key(tt.key)
 		_, err := h.Propose(t.Context(), fsm.Actor{Kind: "key", ID: k.ID, Version: k.Version}, "", tt.cmd)
 		if (err == nil) != tt.ok || err != nil && !errors.Is(err, resource.ErrForbidden) {
-			t.Errorf("%s: got %v", name, err)
+			t.Errorf("%s: got %v", tt.name, err)
 		}
 	}
 }

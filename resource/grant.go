@@ -38,6 +38,9 @@ var grants = []struct {
 	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
 	{"model_limits", func(p *Policy) any { return p.ModelLimits }, (*Grant).overModelLimits},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
+	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, p *Policy) string {
+		return said(c.Objects.over(p.Objects))
+	}},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, p *Policy) string {
 		return over("", c.MaxRequestMB, p.MaxRequestMB)
 	}},

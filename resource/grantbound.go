@@ -27,6 +27,9 @@ var bounds = []struct {
 	{"limits", func(p *Policy) any { return p.Limits }, func(_ *Grant, c, b *Policy) string { return c.Limits.beyond(&b.Limits) }},
 	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, (*Grant).moreModelLimits},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).moreSessions},
+	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, b *Policy) string {
+		return said(c.Objects.beyond(b.Objects))
+	}},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, b *Policy) string {
 		return beyond("", c.MaxRequestMB, b.MaxRequestMB)
 	}},

@@ -144,6 +144,50 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 	return wire.Answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
 }
 
+// organizationMemberUpdate changes what a user is in his organization.
+func (a *API) organizationMemberUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	o, err := a.organizations().named(by, in)
+	if err != nil {
+		return err
+	}
+	u, err := a.userOf(by, in)
+	if err != nil {
+		return err
+	}
+	if u.OrganizationID != o.ID {
+		return wire.Invalid("user_id", "is not in the organization")
+	}
+	if err := fields.Refuse(in, []string{"max_budget_in_organization"}); err != nil {
+		return err
+	}
+	role, err := fields.Text(in, "role")
+	if err != nil {
+		return err
+	}
+	patch := records.Document{}
+	if err := patch.Set("organization_admin", role == orgAdmin); err != nil {
+		return err
+	}
+	switch role {
+	case orgAdmin:
+	case string(resource.UserInternal), string(resource.UserInternalViewer):
+		if err := patch.Set("role", role); err != nil {
+			return err
+		}
+	default:
+		return wire.Invalid("role", role+" is not one of org_admin, internal_user, internal_user_viewer")
+	}
+	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, patch)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": orgRole(u), "user": a.userRow(u)})
+}
+
 // organizationMemberDelete takes a user out of an organization.
 func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)

@@ -50,7 +50,7 @@ func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 	}
 	t, wr, err := a.cfg.Records.CreateTeam(r.Context(), by, doc, docs)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, a.teamRow(t))
 }

@@ -150,7 +150,7 @@ func reschedule(now, next *resource.Key, at resource.Time) {
 
 // checkAccess refuses permissions that nobody knows, and more than the grantor has.
 func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
-	if now != nil && reflect.DeepEqual(now.Access, next.Access) {
+	if now != nil && reflect.DeepEqual(now.Access, next.Access) && reflect.DeepEqual(now.Objects, next.Objects) {
 		return nil
 	}
 	for name := range next.Permissions {
@@ -164,5 +164,5 @@ func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
 	if by.Who.Key == nil || by.Delegate != nil { // package delegate asks that of people
 		return nil
 	}
-	return next.Within(&by.Who.Key.Access)
+	return next.GrantedBy(by.Who.Key)
 }

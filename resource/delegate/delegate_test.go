@@ -349,6 +349,8 @@ func TestEscalation(t *testing.T) {
 		{"join a team", "plain", nil, &resource.TeamMember{Meta: meta("far/plain"), TeamID: "far", UserID: "plain"}, false},
 		{"let oneself more", "plain", &resource.Team{Meta: meta("blue"), OrganizationID: "acme"}, &resource.Team{Meta: meta("blue"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate"}}, false},
 		{"switch a permission on", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Access: resource.Access{Permissions: map[string]bool{"get_spend_routes": true}}}, false},
+		{"let a node call an address", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverWebhook, URL: "http://10.0.0.1"}}, false},
+		{"a rotation that one picks up", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverPickUp}}, true},
 		{"move a project", "lead", &resource.Project{Meta: meta("p"), TeamID: "red"}, &resource.Project{Meta: meta("p"), TeamID: "far"}, false},
 	} {
 		err := as(t, world(), tt.who).MayPut(tt.before, tt.after)
@@ -385,7 +387,7 @@ func TestLearn(t *testing.T) {
 		"budget":  {Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: 1, Per: resource.PerDay}}}}},
 		"limit":   {Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(1))}}}},
 		"expiry":  {ExpiresAt: 5},
-		"objects": {Access: resource.Access{Objects: &resource.Objects{MCPServers: []string{"a"}}}},
+		"objects": {Policy: resource.Policy{Objects: &resource.Objects{MCPServers: []string{"a"}}}},
 		"guarded": {Policy: resource.Policy{Guardrails: []string{"words"}}},
 	} {
 		narrow.ID, narrow.UserID = "narrow", "plain"

@@ -41,11 +41,11 @@ var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_
 
 var policyFields = []string{
 	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
-	"guardrails", "callbacks", "tags", "sessions", "log_content", "max_request_mb", "max_response_mb", "metadata",
+	"guardrails", "callbacks", "tags", "sessions", "log_content", "max_request_mb", "max_response_mb", "metadata", "objects",
 }
 
 var accessFields = []string{
-	"type", "permissions", "passthrough_routes", "denied_passthrough_routes", "prompts", "cache_controls", "objects", "increase_cap",
+	"type", "permissions", "passthrough_routes", "denied_passthrough_routes", "prompts", "cache_controls", "increase_cap",
 }
 
 type fieldTable map[string]reach

@@ -169,6 +169,9 @@ func (d *Delegate) checkKey(before, after *resource.Key) error {
 	if end := d.key.ExpiresAt; end != 0 && (after.ExpiresAt == 0 || after.ExpiresAt > end) && (before == nil || before.ExpiresAt != after.ExpiresAt) {
 		return forbidden("expires_at: the key would outlive the one that grants it")
 	}
+	if r := after.Rotation; r != nil && r.Deliver != resource.DeliverPickUp && (before == nil || !reflect.DeepEqual(before.Rotation, r)) {
+		return forbidden("rotation.deliver: only an admin of the cluster lets a node send to an address; %s is possible", resource.DeliverPickUp)
+	}
 	if before != nil && reflect.DeepEqual(before.Access, after.Access) {
 		return nil
 	}

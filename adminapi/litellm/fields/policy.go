@@ -18,14 +18,14 @@ import (
 var unsupportedFields = []string{
 	"access_group_ids", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
 	"budget_fallbacks", "denied_passthrough_routes", "disable_global_guardrails", "end_user_budget_id", "mcp_rpm_limit",
-	"object_permission", "permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+	"permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
 }
 
 // renamedFields are fields of every policy that only have another name.
 var renamedFields = map[string]string{
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", "enforced_params": "enforced_params",
-	"aliases": "aliases", "model_aliases": "aliases",
+	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
 }
 
 // modelLimitFields are the fields that limit single models.
@@ -43,6 +43,9 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 		return nil, err
 	}
 	if err := toModels(in); err != nil {
+		return nil, err
+	}
+	if err := refuseObjectModels(in["object_permission"]); err != nil {
 		return nil, err
 	}
 	out := records.Document{}
