@@ -30,7 +30,9 @@ func randomObjects(r *rand.Rand) *resource.Objects {
 		to *[]string
 		of []string
 	}{
-		{&o.MCPServers, universeServers}, {&o.MCPAccessGroups, []string{"code", "office", "o*"}}, {&o.MCPToolsets, []string{"release", "other"}},
+		{&o.MCPServers, universeServers},
+		{&o.MCPAccessGroups, []string{"code", "office", "o*"}},
+		{&o.MCPToolsets, []string{"release", "other"}},
 		{&o.BlockedTools, []string{"push", "git/read", "mail/*"}},
 	} {
 		if r.IntN(2) == 0 {

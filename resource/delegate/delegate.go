@@ -211,24 +211,30 @@ func (d *Delegate) memberReach(m *resource.TeamMember) reach {
 
 // userReach: a person has his own record in part only, whatever else he is.
 func (d *Delegate) userReach(v Verb, u *resource.User) reach {
-	person := u.Role != resource.UserAdmin && u.Role != resource.UserAdminViewer
-	switch {
-	case u.ID == d.user.ID:
+	if u.ID == d.user.ID {
 		if d.standing > Reader && d.key.TeamID == "" {
 			return owns
 		}
 		return sees
+	}
+	person := u.Role != resource.UserAdmin && u.Role != resource.UserAdminViewer
+	switch {
 	case d.standing == OrganizationAdmin && person && u.OrganizationID == d.user.OrganizationID && d.key.TeamID == "":
 		return rules
 	case v == Create && person && u.OrganizationID == "" && d.standing >= TeamAdmin:
 		return leads // whom he puts into his team
 	}
+	return seesIf(d.standing >= TeamAdmin && d.leadsUser(u))
+}
+
+// leadsUser says that a user is in a team that the person is an admin of.
+func (d *Delegate) leadsUser(u *resource.User) bool {
 	for _, team := range d.Teams(true) {
-		if _, ok := d.world.TeamMember(team, u.ID); ok && d.standing >= TeamAdmin {
-			return sees
+		if _, ok := d.world.TeamMember(team, u.ID); ok {
+			return true
 		}
 	}
-	return none
+	return false
 }
 
 // keyReach: a key with a role is nobody's but the admins'.

@@ -46,7 +46,8 @@ func world() *memory {
 	m := &memory{
 		teams: []*resource.Team{
 			{Meta: meta("red"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate", "/key/update"}},
-			{Meta: meta("blue"), OrganizationID: "acme"}, {Meta: meta("far")},
+			{Meta: meta("blue"), OrganizationID: "acme"},
+			{Meta: meta("far")},
 		},
 		users: []*resource.User{
 			{Meta: meta("boss"), Role: resource.UserInternal, OrganizationID: "acme", OrganizationAdmin: true},
@@ -268,7 +269,7 @@ func touched(r resource.Record, name string) resource.Record {
 	if !touch(next.Elem(), name) {
 		panic(fmt.Sprintf("%T has no field %s", r, name))
 	}
-	out, _ := next.Interface().(resource.Record)
+	out, _ := reflect.TypeAssert[resource.Record](next)
 	return out
 }
 

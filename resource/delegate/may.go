@@ -74,8 +74,17 @@ func (d *Delegate) May(v Verb, before, after resource.Record) error {
 	if after == nil {
 		return nil
 	}
+	return d.mayBecome(v, kind, least, before, after)
+}
+
+// mayBecome decides about what a record is like after it was written.
+func (d *Delegate) mayBecome(v Verb, kind string, least reach, before, after resource.Record) error {
+	has := d.reachOf(v, after)
+	if before != nil {
+		has = d.reachOf(v, before)
+	}
 	if before != nil && d.reachOf(arrival(kind, before, after, v), after) < least {
-		return forbidden("%s may not move the %s %q there", d.standing, kind, r.Head().ID)
+		return forbidden("%s may not move the %s %q there", d.standing, kind, after.Head().ID)
 	}
 	if err := d.checkFields(kind, has, before, after); err != nil {
 		return err
@@ -122,7 +131,7 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	if k.UserID != "" && k.UserID != d.user.ID && k.Type != resource.TypeInference {
 		return forbidden("type: the secret of another's key is learned of keys of the type %s only", resource.TypeInference)
 	}
-	if end := d.key.ExpiresAt; end != 0 && (k.ExpiresAt == 0 || k.ExpiresAt > end) {
+	if d.outlived(k) {
 		return forbidden("expires_at: the key outlives the one that asks for its secret")
 	}
 	if d.key.BudgetID != "" && d.key.BudgetID != k.BudgetID {
@@ -166,17 +175,32 @@ func (d *Delegate) checkKey(before, after *resource.Key) error {
 			return forbidden("user_id: %q is no member of the team", u)
 		}
 	}
-	if end := d.key.ExpiresAt; end != 0 && (after.ExpiresAt == 0 || after.ExpiresAt > end) && (before == nil || before.ExpiresAt != after.ExpiresAt) {
-		return forbidden("expires_at: the key would outlive the one that grants it")
+	if before == nil {
+		before = &resource.Key{} // everything in the new one is granted by the person
 	}
-	if r := after.Rotation; r != nil && r.Deliver != resource.DeliverPickUp && (before == nil || !reflect.DeepEqual(before.Rotation, r)) {
+	if before.ExpiresAt != after.ExpiresAt || before.ID == "" {
+		if d.outlived(after) {
+			return forbidden("expires_at: the key would outlive the one that grants it")
+		}
+	}
+	if r := after.Rotation; r != nil && r.Deliver != resource.DeliverPickUp && !reflect.DeepEqual(before.Rotation, r) {
 		return forbidden("rotation.deliver: only an admin of the cluster lets a node send to an address; %s is possible", resource.DeliverPickUp)
 	}
-	if before != nil && reflect.DeepEqual(before.Access, after.Access) {
+	return d.checkAccess(before, after)
+}
+
+// outlived says that the key ends later than the one that the person acts with.
+func (d *Delegate) outlived(k *resource.Key) bool {
+	end := d.key.ExpiresAt
+	return end != 0 && (k.ExpiresAt == 0 || k.ExpiresAt > end)
+}
+
+func (d *Delegate) checkAccess(before, after *resource.Key) error {
+	if before.ID != "" && reflect.DeepEqual(before.Access, after.Access) {
 		return nil
 	}
 	for name, on := range after.Permissions {
-		if on && !d.key.Permissions[name] && (before == nil || !before.Permissions[name]) {
+		if on && !d.key.Permissions[name] && !before.Permissions[name] {
 			return forbidden("permissions.%s: the key that grants it has it not", name)
 		}
 	}

@@ -48,6 +48,20 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := refuseObjectModels(in["object_permission"]); err != nil {
 		return nil, err
 	}
+	out := rename(in, now)
+	if raw, ok := in["require_trace_id"]; ok {
+		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
+			return nil, err
+		}
+	}
+	if now == nil {
+		now = &resource.Policy{}
+	}
+	return out, allowanceDoc(in, out, &now.Allowance)
+}
+
+// rename gives the fields that only have another name.
+func rename(in records.Document, now *resource.Policy) records.Document {
 	out := records.Document{}
 	for theirs, ours := range renamedFields {
 		v, ok := in[theirs]
@@ -59,15 +73,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 		}
 		out[ours] = v
 	}
-	if raw, ok := in["require_trace_id"]; ok {
-		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
-			return nil, err
-		}
-	}
-	if now == nil {
-		now = &resource.Policy{}
-	}
-	return out, allowanceDoc(in, out, &now.Allowance)
+	return out
 }
 
 // replaceMap makes a merge patch that leaves nothing of the old map: LiteLLM's updates
