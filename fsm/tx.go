@@ -26,6 +26,8 @@ type Tx struct {
 	epoch  bool        // an epoch was opened or closed
 	nodes  money.Nodes // read once for each command
 	passed []SoftLimit
+	asFile bool            // the entry's later items write what the file owns
+	taken  map[string]bool // "kind/id" of records whose owner the entry may replace
 }
 
 // raw returns the stored bytes, or nil.
@@ -84,6 +86,7 @@ func (tx *Tx) reset() {
 	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
+	tx.asFile, tx.taken = false, nil
 }
 
 // batch is one transaction of the file and what will be told of it after its commit.
