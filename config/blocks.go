@@ -193,7 +193,9 @@ type keyBlock struct {
 	UserID    string         `hcl:"user_id,optional"`
 	Role      string         `hcl:"role,optional"`
 	ExpiresAt *hcl.Attribute `hcl:"expires_at,optional"`
-	Policy    hcl.Body       `hcl:",remain"`
+
+	RotationKey *string  `hcl:"rotation_key,optional"`
+	Policy      hcl.Body `hcl:",remain"`
 }
 
 type guardrailBlock struct {

@@ -388,7 +388,7 @@ credential "c" { api_key = env("NOT_THERE") }
 		t.Errorf("LoadNode without a node block: %v", err)
 	}
 	write("c.toml", "")
-	if _, err := config.Load(filepath.Join(dir, "c.toml"), environment); err == nil || !strings.Contains(err.Error(), "does not end in .hcl") {
+	if _, err := config.Load(filepath.Join(dir, "c.toml"), environment); err == nil || !strings.Contains(err.Error(), "ends in none of .hcl") {
 		t.Errorf("Load of another format: %v", err)
 	}
 	if _, err := config.Load(filepath.Join(dir, "none.hcl"), environment); !errors.Is(err, os.ErrNotExist) {

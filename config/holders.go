@@ -227,7 +227,12 @@ func (d *decoder) key(b *hcl.Block) {
 	}
 	k.Resource.Policy, k.SharedBudget = d.policy(in.Policy)
 	d.rest(rest, &k.Resource)
-	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {
+	if k.RotationKey = d.secret("key", "rotation_key", in.RotationKey, b.Body, b.DefRange); k.RotationKey != "" {
+		k.Resource.RotationKey = &resource.Sealed{} // is sealed when it is applied
+	}
+	ok := d.valid("key", &k.Resource, b.Body, b.DefRange, before)
+	k.Resource.RotationKey = nil
+	if ok && d.uniqueSecret(&k, b.DefRange) {
 		d.out.Resources.Keys = append(d.out.Resources.Keys, k)
 	}
 }

@@ -102,8 +102,8 @@ type Tag struct {
 	SharedBudget string // name; "" for none
 }
 
-// Key declares a key. Its record lacks TeamID, ProjectID and BudgetID, and has the secret's
-// hash and hint.
+// Key declares a key. Its record lacks TeamID, ProjectID, BudgetID and RotationKey, and has
+// the secret's hash and hint.
 type Key struct {
 	Position
 	Resource     resource.Key
@@ -111,6 +111,7 @@ type Key struct {
 	Team         string // name; "" for none
 	Project      string // name; "" for none
 	SharedBudget string // name; "" for none
+	RotationKey  Secret // "" for none
 }
 
 // Budget declares a shared budget.

@@ -12,6 +12,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
+
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // blockOf gives the fields of records that are blocks in a file.
@@ -20,7 +22,7 @@ var blockOf = map[string]string{
 }
 
 // secretFields are attributes whose value may stand for a stored secret.
-var secretFields = map[string]bool{"secret": true, "api_key": true}
+var secretFields = map[string]bool{"secret": true, "api_key": true, "rotation_key": true}
 
 // names are what a record refers to by name, and its secret, by attribute; "" is left out.
 type names map[string]string
@@ -76,6 +78,9 @@ func (w *writer) record(b *hclwrite.Body, record any, refs names) {
 		if blockOf[name] == "" && name != "value" {
 			delete(doc, name)
 		}
+	}
+	if d, ok := record.(*resource.Deployment); ok && d.Blocked {
+		doc["blocked"] = true
 	}
 	for name, v := range refs {
 		if v != "" {
@@ -210,7 +215,7 @@ func (w *writer) budgets(r *Resources) {
 		doc, err := docOf(&b.Resource.Terms)
 		w.fail(err)
 		dropUSD(doc)
-		w.block("budget", b.Resource.Name, doc, nil)
+		w.block("budget", b.Resource.Name, doc, names{"name": b.Resource.Terms.Name})
 	}
 }
 
@@ -275,6 +280,7 @@ func (w *writer) keys(r *Resources) {
 	for _, k := range sorted(r.Keys, func(k *Key) string { return k.Resource.Name }) {
 		w.block("key", k.Resource.Name, &k.Resource, names{
 			"secret": string(SealedSecret(k.Resource.Hash.String(), k.Resource.Hint)), "team": k.Team, "project": k.Project, "shared_budget": k.SharedBudget,
+			"rotation_key": string(k.RotationKey),
 		})
 	}
 }
