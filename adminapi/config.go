@@ -49,7 +49,7 @@ func (s *Server) registerConfig() {
 	}
 	plan := operation("plan-config", http.MethodPost, "/config/plan", "What a configuration file would change")
 	plan.MaxBodyBytes, plan.BodyReadTimeout = maxBulkBody, bulkRead
-	registerWith(s, plan, func(ctx context.Context, in *configInput) (*bodyOutput[client.Plan], error) {
+	registerWith(s, plan, func(ctx context.Context, in *configInput) (*bodyOutput[client.ConfigPlan], error) {
 		f, err := parseConfig(in.RawBody)
 		if err != nil {
 			return nil, s.problem(err)
@@ -58,12 +58,12 @@ func (s *Server) registerConfig() {
 		if err != nil {
 			return nil, s.configProblem(err)
 		}
-		return &bodyOutput[client.Plan]{planOf(p.Changes, p.Digest)}, nil
+		return &bodyOutput[client.ConfigPlan]{planOf(p.Changes, p.Digest)}, nil
 	})
 	body(plan)
 	apply := operation("apply-config", http.MethodPost, "/config/apply", "Bring a configuration file into the cluster, all of it or nothing")
 	apply.MaxBodyBytes, apply.BodyReadTimeout = maxBulkBody, bulkRead
-	registerWith(s, apply, func(ctx context.Context, in *configInput) (*writtenOutput[client.Plan], error) {
+	registerWith(s, apply, func(ctx context.Context, in *configInput) (*writtenOutput[client.ConfigPlan], error) {
 		f, err := parseConfig(in.RawBody)
 		if err != nil {
 			return nil, s.problem(err)
@@ -77,7 +77,7 @@ func (s *Server) registerConfig() {
 			w = records.WrittenAt(res)
 			w.Version, w.Pending = 0, s.cfg.Cluster.Confirm(ctx, res.Index, configConfirm)
 		}
-		return &writtenOutput[client.Plan]{headersOf(w), planOf(p.Changes, p.Digest)}, nil
+		return &writtenOutput[client.ConfigPlan]{headersOf(w), planOf(p.Changes, p.Digest)}, nil
 	})
 	body(apply)
 	register(s, "export-config", http.MethodGet, "/config/export", "The running configuration as a file, secrets as fingerprints", s.exportConfig)
@@ -140,9 +140,9 @@ func parseConfig(body []byte) (f declare.File, err error) {
 	return f, nil
 }
 
-func planOf(changes []client.Change, digest string) client.Plan {
+func planOf(changes []client.ConfigChange, digest string) client.ConfigPlan {
 	if changes == nil {
-		changes = []client.Change{}
+		changes = []client.ConfigChange{}
 	}
-	return client.Plan{Changes: changes, Digest: digest}
+	return client.ConfigPlan{Changes: changes, Digest: digest}
 }

@@ -7,13 +7,13 @@ import (
 	"net/url"
 )
 
-// Change is one change that a configuration file asks for.
-type Change struct {
+// ConfigChange is one change that a configuration file asks for.
+type ConfigChange struct {
 	Action   string        `json:"action"` // "create", "update" or "delete"
 	Kind     string        `json:"kind"`
-	Name     string        `json:"name"`              // of the record; of a deployment MODEL/NAME, of a member TEAM/USER
-	ID       string        `json:"id,omitempty"`      // "": it gets one
-	TakeOver bool          `json:"takeover,omitzero"` // the API's record becomes the file's
+	Name     string        `json:"name"`                // of the record; of a deployment MODEL/NAME, of a member TEAM/USER
+	ID       string        `json:"id,omitempty"`        // "": it gets one
+	TakeOver bool          `json:"take_over,omitempty"` // the API's record becomes the file's
 	Fields   []FieldChange `json:"fields,omitempty"`
 }
 
@@ -29,22 +29,22 @@ type FieldChange struct {
 type ConfigOptions struct {
 	Prune    bool   // delete what the file owned and names no more
 	TakeOver bool   // what the API owns and the file names becomes the file's
-	Expect   string // of an apply: Plan.Digest of the plan that was agreed to; "": whatever there is to do
+	Expect   string // of an apply: ConfigPlan.Digest of the plan that was agreed to; "": whatever there is to do
 }
 
-// Plan is what a configuration file changes.
-type Plan struct {
-	Changes []Change `json:"changes"`
-	Digest  string   `json:"digest" doc:"of the changes and of the versions that they replace; give it to apply as expect"`
+// ConfigPlan is what a configuration file changes.
+type ConfigPlan struct {
+	Changes []ConfigChange `json:"changes"`
+	Digest  string         `json:"digest" doc:"of the changes and of the versions that they replace; give it to apply as expect"`
 }
 
 // PlanConfig says what the file would change; file is a declare.File.
-func (c *Client) PlanConfig(ctx context.Context, file any, how ConfigOptions) (out Plan, err error) {
+func (c *Client) PlanConfig(ctx context.Context, file any, how ConfigOptions) (out ConfigPlan, err error) {
 	return out, c.do(ctx, http.MethodPost, "/config/plan", how.values(), file, &out)
 }
 
 // ApplyConfig brings the file into the cluster, all of it or nothing, and says what changed.
-func (c *Client) ApplyConfig(ctx context.Context, file any, how ConfigOptions) (out Plan, err error) {
+func (c *Client) ApplyConfig(ctx context.Context, file any, how ConfigOptions) (out ConfigPlan, err error) {
 	return out, c.do(ctx, http.MethodPost, "/config/apply", how.values(), file, &out)
 }
 

@@ -22,7 +22,7 @@ var unshown = []string{
 // references are the fields that hold ids, with what a file calls them.
 var references = map[string]string{
 	"team_id": "team", "organization_id": "organization", "project_id": "project", "budget_id": "shared_budget",
-	"credential_id": "credential", "model_id": "model_name",
+	"credential_id": "credential",
 }
 
 // printDigits is how many digits of a secret's hash are its fingerprint.
@@ -43,6 +43,18 @@ func (p *planner) shown(r resource.Record) (map[string]any, error) {
 	}
 	for _, name := range unshown {
 		delete(doc, name)
+	}
+	switch r := r.(type) { // what its name says
+	case *resource.Deployment:
+		delete(doc, "model_id")
+		delete(doc, "name")
+	case *resource.TeamMember:
+		delete(doc, "team_id")
+		delete(doc, "user_id")
+	default:
+		if r.Label() != "" {
+			delete(doc, "name")
+		}
 	}
 	for field, name := range references {
 		if id, ok := doc[field].(string); ok {
@@ -78,10 +90,8 @@ func (p *planner) nameOf(field, id string) string {
 		return nameIn(t.Projects, id)
 	case "budget_id":
 		return nameIn(t.Budgets, id)
-	case "credential_id":
-		return nameIn(t.Credentials, id)
 	default:
-		return nameIn(t.Models, id)
+		return nameIn(t.Credentials, id)
 	}
 }
 

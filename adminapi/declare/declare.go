@@ -65,7 +65,7 @@ type Plan struct {
 }
 
 // Change is one change of a plan.
-type Change = client.Change
+type Change = client.ConfigChange
 
 // Apply plans and commits what a file declares, as one entry: all or nothing. Applied
 // again it changes nothing. It returns the changes that it made.

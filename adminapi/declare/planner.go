@@ -70,9 +70,15 @@ func plan[R any, P records.Of[R]](
 	return nil
 }
 
-// digest tells plans apart.
+// digest tells plans apart: by what they do to which version. What comes of that is in the
+// file.
 func (p *planner) digest() (string, error) {
-	b, err := json.Marshal(map[string]any{"changes": p.changes, "reads": p.reads})
+	does := make([]Change, len(p.changes))
+	for i, c := range p.changes {
+		c.Fields = nil
+		does[i] = c
+	}
+	b, err := json.Marshal(map[string]any{"changes": does, "reads": p.reads})
 	if err != nil {
 		return "", fmt.Errorf("encode plan: %w", err)
 	}

@@ -185,7 +185,7 @@ func (a *app) confirm(question string) error {
 var marks = map[string]string{"create": "+", "update": "~", "delete": "-"}
 
 // printPlan shows a plan for people or as JSON.
-func (a *app) printPlan(plan *client.Plan) error {
+func (a *app) printPlan(plan *client.ConfigPlan) error {
 	table, err := a.tables()
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func (a *app) printPlan(plan *client.Plan) error {
 	return nil
 }
 
-func takenOver(c *client.Change) string {
+func takenOver(c *client.ConfigChange) string {
 	if c.TakeOver {
 		return " (becomes the file's)"
 	}
