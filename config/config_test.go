@@ -155,6 +155,10 @@ model "m" {
       input      = 3
       output     = 15
       cache_read = 0.3
+      variant {
+        above = 200000
+        input = 6
+      }
     }
   }
 }
@@ -183,7 +187,7 @@ model "m" {
 		t.Errorf("settings = %+v", s)
 	}
 	d := r.Models[0].Deployments[0]
-	if d.Credential != "elsewhere" || *d.Resource.Price.CacheRead != 300_000_000 || *d.Resource.Limits.Parallel != 3 || d.Resource.ModelID != "" {
+	if d.Credential != "elsewhere" || *d.Resource.Price.CacheRead != 300_000_000 || d.Resource.Price.Variants[0].Above != 200000 || *d.Resource.Limits.Parallel != 3 || d.Resource.ModelID != "" {
 		t.Errorf("deployment = %+v", d)
 	}
 }

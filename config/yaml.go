@@ -19,7 +19,7 @@ import (
 const maxDepth = 64
 
 // yamlSecret finds a secret in a line of YAML.
-var yamlSecret = regexp.MustCompile(`(?mi)^([ \t-]*["']?[a-z0-9_]*(?:api_key|master_key|secret|password|token|credentials|database_url|redis_url)[a-z0-9_]*["']?[ \t]*:[ \t]*)([^\s#].*)$`)
+var yamlSecret = regexp.MustCompile(`(?mi)([a-z0-9_]*(?:api_key|master_key|secret|password|token|credentials|database_url|redis_url)[a-z0-9_]*["']?[ \t]*:[ \t]*)([^\s#].*)$`)
 
 // yaml reads LiteLLM's config.yaml.
 func (l *loader) yaml(src []byte) (*File, error) {
