@@ -15,8 +15,10 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// maxDepth bounds how deep a YAML file is nested, its aliases followed.
-const maxDepth = 64
+const (
+	maxDepth = 64      // of a YAML file, its aliases followed
+	maxNodes = 200_000 // of a YAML file, its aliases followed: they can stand for each other
+)
 
 // yamlSecret finds a secret in a line of YAML.
 var yamlSecret = regexp.MustCompile(`(?mi)([a-z0-9_]*(?:api_key|master_key|secret|password|token|credentials|database_url|redis_url)[a-z0-9_]*["']?[ \t]*:[ \t]*)([^\s#].*)$`)
@@ -64,6 +66,15 @@ type yamlDecoder struct {
 	out    *File
 	diags  hcl.Diagnostics
 	vars   map[string]string // environment_variables
+	nodes  int               // that were visited
+}
+
+// visit counts a node, and says whether there may be more.
+func (d *yamlDecoder) visit(n *yaml.Node) bool {
+	if d.nodes++; d.nodes == maxNodes {
+		d.report(d.at(n), "Too large", "With its aliases followed the file has over %d values.", maxNodes)
+	}
+	return d.nodes < maxNodes
 }
 
 func (d *yamlDecoder) rangeOf(line, column int) hcl.Range {
@@ -136,6 +147,8 @@ func (m *mapping) fill(n *yaml.Node, depth int) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		switch {
+		case !m.d.visit(key):
+			return
 		case key.Tag == "!!merge":
 			merged = append(merged, value)
 		case m.values[key.Value] != nil && depth == 0:
@@ -203,7 +216,10 @@ func (m *mapping) items(name string) []*yaml.Node {
 	}
 	out := make([]*yaml.Node, 0, len(n.Content))
 	for _, e := range n.Content {
-		out = append(out, followed(e))
+		if e = followed(e); e == nil || !m.d.visit(e) {
+			break
+		}
+		out = append(out, e)
 	}
 	return out
 }
@@ -348,7 +364,7 @@ func (d *yamlDecoder) json(n *yaml.Node, path string) json.RawMessage {
 func (d *yamlDecoder) plain(n *yaml.Node, path string, depth int) any {
 	n = followed(n)
 	switch {
-	case n == nil || depth > maxDepth:
+	case n == nil || depth > maxDepth || !d.visit(n):
 		return nil
 	case n.Kind == yaml.MappingNode:
 		out := map[string]any{}
