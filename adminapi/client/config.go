@@ -40,17 +40,17 @@ type ConfigPlan struct {
 
 // PlanConfig says what the file would change; file is a declare.File.
 func (c *Client) PlanConfig(ctx context.Context, file any, how ConfigOptions) (out ConfigPlan, err error) {
-	return out, c.do(ctx, http.MethodPost, "/config/plan", how.values(), file, &out)
+	return out, c.do(ctx, http.MethodPost, "config/plan", how.values(), file, &out)
 }
 
 // ApplyConfig brings the file into the cluster, all of it or nothing, and says what changed.
 func (c *Client) ApplyConfig(ctx context.Context, file any, how ConfigOptions) (out ConfigPlan, err error) {
-	return out, c.do(ctx, http.MethodPost, "/config/apply", how.values(), file, &out)
+	return out, c.do(ctx, http.MethodPost, "config/apply", how.values(), file, &out)
 }
 
 // ExportConfig returns the running configuration as "hcl" or as a declare.File in "json".
 func (c *Client) ExportConfig(ctx context.Context, format string) (out ConfigExport, err error) {
-	return out, c.do(ctx, http.MethodGet, "/config/export", url.Values{"format": {format}}, nil, &out)
+	return out, c.do(ctx, http.MethodGet, "config/export", url.Values{"format": {format}}, nil, &out)
 }
 
 // ConfigExport is a running configuration.
@@ -61,7 +61,7 @@ type ConfigExport struct {
 
 // OwnConfig makes a record the API's that is the file's.
 func (c *Client) OwnConfig(ctx context.Context, kind, ref string) error {
-	return c.do(ctx, http.MethodPost, "/config/own", nil, map[string]string{"kind": kind, "id": ref}, nil)
+	return c.do(ctx, http.MethodPost, "config/own", nil, map[string]string{"kind": kind, "id": ref}, nil)
 }
 
 func (o ConfigOptions) values() url.Values {
