@@ -13,8 +13,8 @@ const (
 	// trimFrom is how much of files may be mapped by the process before the state's file is
 	// unmapped again.
 	trimFrom = 256 << 20
-	// trimEvery is how often that is looked at. A fill touches some 50 MiB a second.
-	trimEvery = 2 * time.Second
+	// trimEvery is how often that is looked at. A fill touches some 200 MiB a second.
+	trimEvery = time.Second
 )
 
 // keepSmall looks after the mapped size until the file is closed.
