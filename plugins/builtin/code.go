@@ -7,7 +7,7 @@ import (
 
 // Waits between two calls of dropCode: short while the process starts.
 const (
-	firstDrop   = 250 * time.Millisecond
+	firstDrop   = 100 * time.Millisecond
 	slowestDrop = time.Minute
 )
 
