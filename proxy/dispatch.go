@@ -196,7 +196,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
 	raw := llm.Rewrite(c.body, &c.fields, edits)
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
-		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Key: d.Key.Reveal(),
+		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Account: d.Account,
 		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)},
 	}
 	if c.most > upstream.DefaultMaxBody {
