@@ -439,7 +439,7 @@ func TestDo_StreamHidesKey(t *testing.T) {
 			t.Parallel()
 			const key = "sk-provider-0123456789"
 			c, a := serve(t, upstream.Config{}, events(delta, strings.ReplaceAll(tt.event, "KEY", key)))
-			a.Stream, a.Account.Key.Reveal() = true, key
+			a.Stream, a.Account = true, &sign.Account{Key: secret.New(key)}
 			ans, err := c.Do(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)
