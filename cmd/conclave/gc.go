@@ -47,7 +47,7 @@ func notifyCollected(to chan<- struct{}) {
 
 // gcPercent is GOGC for so many bytes of live heap, in steps, since each change stops the program.
 func gcPercent(live uint64) int {
-	const step = 10
+	const step = 5
 	live = max(live, 1)
 	percent := int(max(min(100, max(50, gcMost*100/live)), min(400, gcRoom*100/live)))
 	return percent / step * step
