@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/hclfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -212,7 +213,7 @@ func exported(t *testing.T, h *adminapitest.Harness) string {
 	t.Helper()
 	f := declare.Export(h.State)
 	var b strings.Builder
-	if err := config.Write(&b, f.ToConfig()); err != nil {
+	if err := hclfile.Write(&b, f.ToConfig()); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
