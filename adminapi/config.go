@@ -113,7 +113,7 @@ func (s *Server) declareConfig(ctx context.Context, in *configInput) declare.Con
 	by := callerOf(ctx)
 	return declare.Config{
 		State: s.cfg.State, Seal: s.cfg.Seal, Now: s.cfg.Now,
-		MayGrant: func(before, after *resource.Key) error { return mayGrant(&by.Who, before, after) },
+		MayGrant: func(before, after *resource.Key) error { return mayGrant(by, before, after) },
 		Options:  declare.Options{Keep: !in.Prune, TakeOver: in.TakeOver, Expect: in.Expect},
 	}
 }

@@ -122,11 +122,11 @@ func samples(t testing.TB) []fsm.Command {
 			Access: resource.Access{
 				Type: resource.TypeManagement, Permissions: map[string]bool{"get_spend_routes": true}, PassThrough: []string{"/x"}, DeniedPassThrough: []string{"/y"},
 				Prompts: []string{"p"}, CacheControls: []string{"ttl"}, IncreaseCap: new(resource.Money(1)),
-				Objects: &resource.Objects{
-					MCPServers: []string{"a"}, MCPAccessGroups: []string{"b"}, MCPTools: map[string][]string{"a": {"c"}}, MCPToolsets: []string{"d"}, BlockedTools: []string{"e"},
-					VectorStores: []string{"f"}, Agents: []string{"g"}, AgentAccessGroup: []string{"h"}, SearchTools: []string{"i"}, Skills: []string{"j"},
-				},
 			},
+			Policy: resource.Policy{Objects: &resource.Objects{
+				MCPServers: []string{"a"}, MCPAccessGroups: []string{"b"}, MCPTools: map[string][]string{"a": {"c"}}, MCPToolsets: []string{"d"}, BlockedTools: []string{"e"},
+				VectorStores: []string{"f"}, Agents: []string{"g"}, AgentAccessGroup: []string{"h"}, SearchTools: []string{"i"}, Skills: []string{"j"},
+			}},
 		})},
 	}
 }

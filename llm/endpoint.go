@@ -1,25 +1,103 @@
 package llm
 
-// Endpoint is a kind of request, whatever the dialect in which it comes.
+// Endpoint is a kind of request in one dialect. Endpoints of one Family say the same in
+// different words, and are translated into each other.
 type Endpoint uint8
 
-// The endpoints.
+// The endpoints. Their numbers are not stored anywhere.
 const (
-	Chat Endpoint = iota
-	Completions
-	Embeddings
+	Chat            Endpoint = iota // OpenAI's chat completions
+	Completions                     // OpenAI's older ones, of a text
+	Embeddings                      // OpenAI's
+	Responses                       // OpenAI's
+	Messages                        // Anthropic's
+	GenerateContent                 // Google's, streamed or not
+	Converse                        // Bedrock's, streamed or not
+	CohereChat                      // Cohere's v2
+	OllamaChat                      // Ollama's own
+	CountTokens                     // Anthropic's count_tokens
 	numEndpoints
 )
 
-var endpointNames = [numEndpoints]string{"chat", "completions", "embeddings"}
+// Family is what an endpoint is for.
+type Family uint8
+
+// The families.
+const (
+	FamilyOther        Family = iota // relayed, never translated
+	FamilyConversation               // package llm/chat
+	FamilyEmbedding
+)
+
+// Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
+type Vendor uint8
+
+// The vendors.
+const (
+	VendorOpenAI Vendor = iota
+	VendorAnthropic
+	VendorGoogle
+	VendorAmazon
+	VendorCohere
+	VendorOllama
+)
+
+// traits are what is known of each endpoint.
+var traits = [numEndpoints]struct {
+	name   string
+	family Family
+	vendor Vendor
+	most   string // the member at the top that bounds the output; "": a nested one, or none
+	inPath bool   // the model, and whether the answer streams, stand in the path
+}{
+	Chat:            {name: "chat", family: FamilyConversation, most: "max_tokens"},
+	Completions:     {name: "completions", family: FamilyConversation, most: "max_tokens"},
+	Embeddings:      {name: "embeddings", family: FamilyEmbedding},
+	Responses:       {name: "responses", family: FamilyConversation, most: "max_output_tokens"},
+	Messages:        {name: "messages", family: FamilyConversation, vendor: VendorAnthropic, most: "max_tokens"},
+	GenerateContent: {name: "generate_content", family: FamilyConversation, vendor: VendorGoogle, inPath: true},
+	Converse:        {name: "converse", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
+	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
+	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
+	CountTokens:     {name: "count_tokens", vendor: VendorAnthropic},
+}
 
 // String names the endpoint as the ledger and the metrics do.
 func (e Endpoint) String() string {
 	if e < numEndpoints {
-		return endpointNames[e]
+		return traits[e].name
 	}
 	return "unknown"
 }
 
+// Family is what the endpoint is for.
+func (e Endpoint) Family() Family {
+	if e < numEndpoints {
+		return traits[e].family
+	}
+	return FamilyOther
+}
+
+// Vendor is whose dialect the endpoint has.
+func (e Endpoint) Vendor() Vendor {
+	if e < numEndpoints {
+		return traits[e].vendor
+	}
+	return VendorOpenAI
+}
+
+// ModelInPath says whether the model stands in the path, and not in the body.
+func (e Endpoint) ModelInPath() bool { return e < numEndpoints && traits[e].inPath }
+
+// UsageChunk says whether a stream of the endpoint reports its usage only if it is asked to, in a
+// chunk of its own.
+func (e Endpoint) UsageChunk() bool { return e == Chat || e == Completions }
+
 // Endpoints lists all endpoints.
-func Endpoints() []Endpoint { return []Endpoint{Chat, Completions, Embeddings} }
+func Endpoints() []Endpoint {
+	all := make([]Endpoint, numEndpoints)
+	for i := range all {
+		all[i] = Endpoint(i)
+	}
+	return all
+}

@@ -17,6 +17,7 @@ type Report struct {
 	// occurs, and that has its finish reason.
 	Seen, Finished uint64
 	HasError       bool // an "error" member stands at the top
+	Done           bool // of a Meter: the event ends the stream
 }
 
 // Read reads a response body, or the data of one chunk. It returns an error of kind Upstream

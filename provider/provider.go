@@ -7,6 +7,7 @@ package provider
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,7 +27,14 @@ const (
 	XAPIKey                     // x-api-key: KEY
 	SubscriptionKey             // api-subscription-key: KEY
 	NoAuth                      // the key is not sent
+	GoogKey                     // x-goog-api-key: KEY
+	SigV4                       // Amazon's signature over the request
+	GoogleToken                 // a bearer token of Google's, made of a service account
+	EntraToken                  // a bearer token of Microsoft's Entra
 )
+
+// InHeader says whether the key itself is sent, so that Set is all there is to do.
+func (a Auth) InHeader() bool { return a < SigV4 }
 
 // Set puts key into h.
 func (a Auth) Set(h http.Header, key string) {
@@ -42,15 +50,24 @@ func (a Auth) Set(h http.Header, key string) {
 		h["X-Api-Key"] = []string{key}
 	case SubscriptionKey:
 		h["Api-Subscription-Key"] = []string{key}
+	case GoogKey:
+		h["X-Goog-Api-Key"] = []string{key}
 	}
 }
 
-// Codec is how a provider speaks. It does no I/O, and its methods may be called concurrently.
+// Codec is what the relay must know of a provider's dialects. It does no I/O, and its methods
+// may be called concurrently.
 type Codec interface {
-	// Path is what follows the base URL for a request to the endpoint with the model.
-	Path(e llm.Endpoint, model string) string
-	// Read reads a whole response, or the data of one event of a stream.
-	Read(data []byte) (llm.Report, error)
+	// Path is what follows the base URL, with a query if there is one.
+	Path(p llm.Place) string
+	// Read reads a whole answer from the endpoint.
+	Read(e llm.Endpoint, body []byte) (llm.Report, error)
+	// Meter reads one stream of the endpoint; nil: its events are OpenAI's chunks, each of which
+	// Read reads, up to [DONE].
+	Meter(e llm.Endpoint) llm.Meter
+	// Frames splits the bytes of a stream of the endpoint, of events that are no larger than max
+	// bytes; nil: they are server-sent events.
+	Frames(e llm.Endpoint, src io.Reader, max int) llm.EventReader
 	// Classify turns an answer with an error's status, or with an error in its body, into an
 	// error. now is for dates in headers. It keeps what the client may see.
 	Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error
@@ -72,15 +89,18 @@ type Provider struct {
 	MaxTokens string
 	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
 	NoStreamOptions bool
+	// Forward are the headers of a client, in canonical form, that it is to see where the client
+	// speaks its dialect.
+	Forward []string
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }
 
-// chat, text and all are the sets of endpoints that most rows have.
+// chats, text and all are the sets of endpoints that most rows have.
 var (
-	chat     = []llm.Endpoint{llm.Chat}
+	chats    = []llm.Endpoint{llm.Chat}
 	text     = []llm.Endpoint{llm.Chat, llm.Completions}
-	chatEmb  = []llm.Endpoint{llm.Chat, llm.Embeddings}
+	chatsEmb = []llm.Endpoint{llm.Chat, llm.Embeddings}
 	all      = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings}
 	complete = []llm.Endpoint{llm.Completions}
 	emb      = []llm.Endpoint{llm.Embeddings}
@@ -139,13 +159,47 @@ func Split(model string) (p *Provider, rest string, ok bool) {
 // Serves says whether the provider has the endpoint.
 func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoints, e) }
 
-// URL is where a request goes. base replaces the provider's own; "" keeps it.
-func (p *Provider) URL(base string, e llm.Endpoint, model string) (string, error) {
+// URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
+// braces in the provider's own base is an option of the deployment: "https://{region}.host".
+func (p *Provider) URL(base string, at llm.Place) (string, error) {
 	if base == "" {
-		base = p.Base
+		var err error
+		if base, err = fill(p.Base, at.Options); err != nil {
+			return "", fmt.Errorf("provider %s: %w", p.Name, err)
+		}
 	}
 	if base == "" {
 		return "", fmt.Errorf("provider %s has no address of its own: set api_base", p.Name)
 	}
-	return strings.TrimRight(base, "/") + p.Codec.Path(e, model), nil
+	return strings.TrimRight(base, "/") + p.Codec.Path(at), nil
+}
+
+// fill puts options in the place of their names in braces. An option is part of a host's name or
+// of a path, so that it may hold nothing that would lead elsewhere.
+func fill(template string, options map[string]string) (string, error) {
+	if !strings.Contains(template, "{") {
+		return template, nil
+	}
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(template, "{")
+		b.WriteString(before)
+		if !found {
+			return b.String(), nil
+		}
+		name, after, _ := strings.Cut(rest, "}")
+		v := options[name]
+		if v == "" {
+			return "", fmt.Errorf("its address needs the option %q", name)
+		}
+		if strings.ContainsFunc(v, func(r rune) bool { return !urlSafe(r) }) {
+			return "", fmt.Errorf("the option %q may hold letters, digits, dashes, dots and underscores only", name)
+		}
+		b.WriteString(v)
+		template = after
+	}
+}
+
+func urlSafe(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' || r == '_'
 }

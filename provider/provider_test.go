@@ -28,7 +28,7 @@ func TestTable(t *testing.T) {
 			}
 		}
 		if p.Base == "" {
-			if _, err := p.URL("", p.Endpoints[0], "m"); err == nil {
+			if _, err := p.URL("", llm.Place{Endpoint: p.Endpoints[0], Model: "m"}); err == nil {
 				t.Errorf("%s: has a URL without a base", n)
 			}
 			continue
@@ -70,7 +70,7 @@ func TestURL(t *testing.T) {
 		{"http://127.0.0.1:4090/v1/", "http://127.0.0.1:4090/v1/completions", llm.Completions},
 		{"http://h", "http://h/embeddings", llm.Embeddings},
 	} {
-		if got, err := p.URL(tt.base, tt.endpoint, "m"); err != nil || got != tt.want {
+		if got, err := p.URL(tt.base, llm.Place{Endpoint: tt.endpoint, Model: "m"}); err != nil || got != tt.want {
 			t.Errorf("URL(%q) = %q, %v, want %q", tt.base, got, err, tt.want)
 		}
 	}

@@ -207,20 +207,20 @@ type script struct {
 	waits  func() // as upstream.Attempt has it: each event comes alone
 }
 
-func (s *script) Next() ([]byte, error) {
+func (s *script) Next() (llm.Event, error) {
 	if s.waits != nil {
 		s.waits()
 	}
 	for s.i < len(s.events) {
 		s.i++
 		if ev := s.events[s.i-1]; !s.hide || !strings.Contains(ev, `"usage"`) {
-			return []byte(ev), nil
+			return llm.Event{Raw: []byte(ev)}, nil
 		}
 	}
 	if s.err != nil {
-		return nil, s.err
+		return llm.Event{}, s.err
 	}
-	return nil, io.EOF
+	return llm.Event{}, io.EOF
 }
 
 func (s *script) Done() bool { return s.i > 0 && strings.Contains(s.events[s.i-1], "[DONE]") }

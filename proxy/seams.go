@@ -117,9 +117,9 @@ type Answer struct {
 
 // Stream is a provider's stream of events; *upstream.Stream is one.
 type Stream interface {
-	// Next returns the bytes of the next event, which are valid until the next call. io.EOF is
-	// the regular end, an *llm.Error a broken stream.
-	Next() ([]byte, error)
+	// Next returns the next event, which is valid until the next call. io.EOF is the regular
+	// end, an *llm.Error a broken stream.
+	Next() (llm.Event, error)
 	// Done says that the event that Next returned last ends the stream.
 	Done() bool
 	// Usage is what the provider reported so far; ok is false if it reported nothing.

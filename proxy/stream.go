@@ -45,13 +45,13 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 			return err
 		}
 		if a.Stream.Done() {
-			c.last = append(c.last[:0], ev...)
+			c.last = append(c.last[:0], ev.Raw...)
 			break
 		}
-		if c.result.passed += int64(len(ev)); c.most > 0 && c.result.passed > c.most {
+		if c.result.passed += int64(len(ev.Raw)); c.most > 0 && c.result.passed > c.most {
 			return policy.ErrResponse(c.most)
 		}
-		if err := s.pass(ctx, c, a, check, ev); err != nil {
+		if err := s.pass(ctx, c, a, check, ev.Raw); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,10 @@ type Credential struct {
 	Provider string  `json:"provider,omitempty"`
 	APIKey   *Sealed `json:"api_key,omitempty"`
 	APIBase  string  `json:"api_base,omitempty"` // for deployments that name none
+	// Options are what else the provider wants to know, such as "region", "project" or
+	// "api_version"; Secrets are those of it that nobody may see.
+	Options map[string]string  `json:"options,omitempty"`
+	Secrets map[string]*Sealed `json:"secrets,omitempty"`
 }
 
 // Label implements Record.
@@ -24,6 +28,9 @@ func (c *Credential) Validate() error {
 		if err := validName("provider", c.Provider); err != nil {
 			return err
 		}
+	}
+	if err := validOptions(c.Options, c.Secrets); err != nil {
+		return err
 	}
 	return validBase("api_base", c.APIBase)
 }

@@ -3,25 +3,29 @@ package resource
 import (
 	"encoding/json"
 	"net/url"
+	"strings"
 )
 
 // Deployment is one way to serve a model: a provider, an address, a name there.
 type Deployment struct {
 	Meta
-	Allowance                    // of all requests that it serves
-	Name         string          `json:"name,omitempty"`     // unique within its model if set
-	ModelID      string          `json:"model_id,omitempty"` // of the model it serves
-	Provider     string          `json:"provider,omitempty"` // row of the provider table: "openai"
-	APIBase      string          `json:"api_base,omitempty"` // default: the credential's, else the provider's
-	Upstream     string          `json:"model,omitempty"`    // the model's name at the provider; default: the model's
-	CredentialID string          `json:"credential_id,omitempty"`
-	APIKey       *Sealed         `json:"api_key,omitempty"` // instead of a credential
-	Weight       *int64          `json:"weight,omitempty"`  // for simple_shuffle; default 1; 0 takes it out
-	Order        int64           `json:"order,omitempty"`   // lower ones are tried first
-	Price        *Price          `json:"price,omitempty"`   // nil: the price table's, else unknown
-	TimeoutMS    int64           `json:"timeout_ms,omitempty"`
-	Blocked      bool            `json:"blocked,omitempty"`
-	Metadata     json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
+	Allowance            // of all requests that it serves
+	Name         string  `json:"name,omitempty"`     // unique within its model if set
+	ModelID      string  `json:"model_id,omitempty"` // of the model it serves
+	Provider     string  `json:"provider,omitempty"` // row of the provider table: "openai"
+	APIBase      string  `json:"api_base,omitempty"` // default: the credential's, else the provider's
+	Upstream     string  `json:"model,omitempty"`    // the model's name at the provider; default: the model's
+	CredentialID string  `json:"credential_id,omitempty"`
+	APIKey       *Sealed `json:"api_key,omitempty"` // instead of a credential
+	// Options and Secrets are as those of a credential, and count before them.
+	Options   map[string]string  `json:"options,omitempty"`
+	Secrets   map[string]*Sealed `json:"secrets,omitempty"`
+	Weight    *int64             `json:"weight,omitempty"` // for simple_shuffle; default 1; 0 takes it out
+	Order     int64              `json:"order,omitempty"`  // lower ones are tried first
+	Price     *Price             `json:"price,omitempty"`  // nil: the price table's, else unknown
+	TimeoutMS int64              `json:"timeout_ms,omitempty"`
+	Blocked   bool               `json:"blocked,omitempty"`
+	Metadata  json.RawMessage    `json:"metadata,omitempty"` // LiteLLM's model_info
 }
 
 // Label implements Record. Names of deployments are unique only within their model.
@@ -60,7 +64,37 @@ func (d *Deployment) Validate() error {
 			return err
 		}
 	}
+	if err := validOptions(d.Options, d.Secrets); err != nil {
+		return err
+	}
 	return validMetadata(d.Metadata)
+}
+
+// maxOptions bounds the options, and the secrets, of a credential or a deployment.
+const maxOptions = 64
+
+// validOptions checks the names and sizes of options and of secrets, which share one name space.
+func validOptions(options map[string]string, secrets map[string]*Sealed) error {
+	if len(options) > maxOptions || len(secrets) > maxOptions {
+		return invalidf("options", "more than %d are given", maxOptions)
+	}
+	for name, v := range options {
+		if err := validName("options", name); err != nil {
+			return err
+		}
+		if len(v) > 4096 || strings.ContainsAny(v, "\r\n\x00") {
+			return invalidf("options."+name, "is longer than 4096 bytes or holds a line end")
+		}
+		if _, twice := secrets[name]; twice {
+			return invalidf("options."+name, "is given as a secret too")
+		}
+	}
+	for name := range secrets {
+		if err := validName("secrets", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // validBase allows an absolute http or https URL without user info, query or fragment.

@@ -3,6 +3,7 @@
 package openai
 
 import (
+	"io"
 	"net/http"
 	"time"
 
@@ -20,10 +21,16 @@ var paths = [...]string{
 type Codec struct{}
 
 // Path is the endpoint's path. The model stands in the body.
-func (Codec) Path(e llm.Endpoint, _ string) string { return paths[e] }
+func (Codec) Path(p llm.Place) string { return paths[p.Endpoint] }
 
 // Read reads a response or a chunk.
-func (Codec) Read(data []byte) (llm.Report, error) { return llm.Read(data) }
+func (Codec) Read(_ llm.Endpoint, data []byte) (llm.Report, error) { return llm.Read(data) }
+
+// Meter is nil: Read reads each chunk.
+func (Codec) Meter(llm.Endpoint) llm.Meter { return nil }
+
+// Frames is nil: streams are server-sent events.
+func (Codec) Frames(llm.Endpoint, io.Reader, int) llm.EventReader { return nil }
 
 // Classify makes the error of an answer. Its kind decides whether another deployment is tried:
 // a key that the provider refuses, an empty account there and a wrong address are faults of the

@@ -112,7 +112,7 @@ func play(p *provider.Provider, x Exchange) Want {
 	if x.Status != 0 {
 		return classified(p, x)
 	}
-	r, err := p.Codec.Read([]byte(x.Body))
+	r, err := p.Codec.Read(p.Endpoints[0], []byte(x.Body))
 	if err != nil {
 		return Want{Invalid: true}
 	}
@@ -151,7 +151,7 @@ func addresses(t *testing.T, p *provider.Provider) {
 	}
 	for _, e := range p.Endpoints {
 		for _, base := range []string{"https://host.example/v1", "https://host.example/v1/"} {
-			got, err := p.URL(base, e, "model/a b?c#d")
+			got, err := p.URL(base, llm.Place{Endpoint: e, Model: "model/a b?c#d"})
 			if err != nil || !strings.HasPrefix(got, "https://host.example/v1/") || strings.Contains(got[8:], "//") || strings.ContainsAny(got, " #") {
 				t.Errorf("%s: got %q, %v", e, got, err)
 			}

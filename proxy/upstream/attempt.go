@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 )
 
 // Timeouts are the timers of an attempt. 0 means what the client's Config says.
@@ -49,11 +50,11 @@ func (t Timeouts) or(d Timeouts) Timeouts {
 type Attempt struct {
 	Provider *provider.Provider
 	Endpoint llm.Endpoint
-	Base     string // the deployment's api_base, else its credential's; "" for the provider's own
-	Model    string // the model's name at the provider, for those who want it in the URL
-	Key      string // the provider's key, in clear
-	Body     []byte // sent as it is; must not change until the answer is closed
-	Stream   bool   // the body asks for a stream
+	Base     string        // the deployment's api_base, else its credential's; "" for the provider's own
+	Model    string        // the model's name at the provider, for those who want it in the URL
+	Account  *sign.Account // whose request it is; nil: nobody's
+	Body     []byte        // sent as it is; must not change until the answer is closed
+	Stream   bool          // the body asks for a stream
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
@@ -83,7 +84,7 @@ var (
 	userAgent   = []string{"conclave"}
 )
 
-// headers are the request's.
+// headers are the request's, but for the key.
 func (a *Attempt) headers() http.Header {
 	h := make(http.Header, 6+len(a.Header))
 	maps.Copy(h, a.Header)
@@ -97,14 +98,13 @@ func (a *Attempt) headers() http.Header {
 		h["User-Agent"] = userAgent
 	}
 	delete(h, "Authorization")
-	a.Provider.Auth.Set(h, a.Key)
 	return h
 }
 
 // request builds the HTTP request for net/http.
-func (a *Attempt) request(ctx context.Context, u *url.URL) *http.Request {
+func (a *Attempt) request(ctx context.Context, u *url.URL, h http.Header) *http.Request {
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: a.headers(),
+		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: int64(len(a.Body)),
 		Body:          newBody(a.Body),

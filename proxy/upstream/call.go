@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/openai"
 )
 
 // phase is what an attempt waits for.
@@ -142,6 +143,7 @@ func (cl *call) failure(err error) *llm.Error {
 	}
 	var t timeout
 	var refused *AddrError
+	var unsigned *signError
 	switch cause := context.Cause(cl.ctx); {
 	case errors.As(cause, &t):
 		return &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not answer in time: " + string(t) + ".", Err: err}
@@ -149,6 +151,8 @@ func (cl *call) failure(err error) *llm.Error {
 		return &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not answer in time.", Err: err}
 	case cl.parent.Err() != nil:
 		return &llm.Error{Kind: llm.Canceled, Code: "canceled", Message: "The client went away.", Err: err}
+	case errors.As(err, &unsigned):
+		return &llm.Error{Kind: llm.Upstream, Code: openai.CodeCredentials, Message: "The deployment's credential cannot be used.", Err: err}
 	case errors.As(err, &refused):
 		return &llm.Error{Kind: llm.Upstream, Code: "address_refused", Message: "The deployment's address is not allowed here.", Err: err}
 	case errors.Is(err, llm.ErrEventTooLarge):

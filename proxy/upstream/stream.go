@@ -19,7 +19,8 @@ type Stream struct {
 	client  *Client
 	call    *call
 	attempt *Attempt
-	reader  *llm.SSEReader // nil once closed
+	events  llm.EventReader // nil once closed
+	meter   llm.Meter       // nil: the codec reads each event
 
 	first  time.Duration // from the start to the first event with data
 	report llm.Report    // usage is the last one's, the rest is summed
@@ -28,25 +29,25 @@ type Stream struct {
 	end    error         // what Next goes on to return
 }
 
-// Next returns the bytes of the next event, to be relayed as they are. They are valid until the
-// next call. Comments before the first event with data are left out, so that nothing has reached
+// Next returns the next event, whose Raw bytes are to be relayed as they are. They are valid
+// until the next call. Comments before the first event with data are left out, so that nothing has reached
 // the client when that fails.
 //
 // It returns io.EOF after a whole stream: after [DONE], or after a finish reason for every choice.
 // Any other end is an *llm.Error, as is an error that the provider sent as an event.
-func (s *Stream) Next() ([]byte, error) {
+func (s *Stream) Next() (llm.Event, error) {
 	for s.end == nil {
 		if s.done {
-			return nil, s.drain()
+			return llm.Event{}, s.drain()
 		}
-		e, err := s.reader.Next()
+		e, err := s.events.Next()
 		if err != nil {
 			s.end = s.ended(err)
 			break
 		}
 		if e.Data == nil {
 			if s.first > 0 && !e.Cut {
-				return e.Raw, nil
+				return e, nil
 			}
 			continue
 		}
@@ -59,47 +60,43 @@ func (s *Stream) Next() ([]byte, error) {
 		switch {
 		case !show:
 		case e.Cut: // whole, but for the blank line after it
-			return s.shown(append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n'), e), nil
+			e.Raw = append(bytes.TrimRight(e.Raw, "\r\n"), '\n', '\n')
+			return s.shown(e), nil
 		default:
-			return s.shown(e.Raw, e), nil
+			return s.shown(e), nil
 		}
 	}
-	return nil, s.end
+	return llm.Event{}, s.end
 }
 
 // shown is an event as the client may see it: without our key, where it is one of the
 // vendor's own that may tell of an error.
-func (s *Stream) shown(raw []byte, e llm.Event) []byte {
-	if len(e.Type) == 0 {
-		return raw
+func (s *Stream) shown(e llm.Event) llm.Event {
+	if len(e.Type) > 0 && s.meter == nil {
+		e.Raw = s.attempt.Account.Hide(e.Raw)
 	}
-	return hideKey(raw, s.attempt.Key)
+	return e
 }
 
 // take reads an event with data and says whether the client may see it.
 func (s *Stream) take(e llm.Event) (show bool, err error) {
-	if string(e.Data) == "[DONE]" {
+	if s.meter == nil && string(e.Data) == "[DONE]" {
 		s.done = true
 		s.mark()
 		return true, nil
 	}
-	r, known := s.alike.Report(e.Data)
-	if !known {
-		if r, err = s.attempt.Provider.Codec.Read(e.Data); err == nil {
-			s.alike.Learn(e.Data, r)
-		}
-	}
+	r, err := s.read(e)
 	switch {
 	case err != nil && e.Cut:
-		_, err = s.reader.Next() // says why it was cut
+		_, err = s.events.Next() // says why it was cut
 		return false, s.ended(err)
-	case err != nil && len(e.Type) > 0:
+	case err != nil && len(e.Type) > 0 && s.meter == nil:
 		return true, nil // an event of the vendor's own
 	case err != nil:
 		return false, err
 	case r.HasError:
 		// The event's bytes go with the reader's buffer, the error's stay.
-		body := hideKey(append([]byte(nil), e.Data...), s.attempt.Key)
+		body := s.attempt.Account.Hide(append([]byte(nil), e.Data...))
 		return false, s.attempt.Provider.Codec.Classify(s.client.cfg.Now(), 200, nil, body)
 	}
 	s.mark()
@@ -109,7 +106,23 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 	s.report.TextBytes += r.TextBytes
 	s.report.Seen |= r.Seen
 	s.report.Finished |= r.Finished
+	s.done = s.done || r.Done
 	return !r.UsageOnly || !s.attempt.HideUsage, nil
+}
+
+// read reads an event with data.
+func (s *Stream) read(e llm.Event) (llm.Report, error) {
+	if s.meter != nil {
+		return s.meter.Event(e)
+	}
+	if r, known := s.alike.Report(e.Data); known {
+		return r, nil
+	}
+	r, err := s.attempt.Provider.Codec.Read(s.attempt.Endpoint, e.Data)
+	if err == nil {
+		s.alike.Learn(e.Data, r)
+	}
+	return r, err
 }
 
 // mark notes the first event with data.
@@ -142,13 +155,13 @@ func (s *Stream) drain() error {
 	s.end = io.EOF
 	s.call.await(afterDone)
 	for {
-		if _, err := s.reader.Next(); err != nil {
+		if _, err := s.events.Next(); err != nil {
 			return s.end
 		}
 	}
 }
 
-// Done says that the event that Next returned last was [DONE]: it is the last one.
+// Done says that the event that Next returned last ends the stream.
 func (s *Stream) Done() bool { return s.done }
 
 // FirstToken is the time from the start of the attempt to the first event with data, 0 if none came.
@@ -163,7 +176,7 @@ func (s *Stream) TextBytes() int64 { return s.report.TextBytes }
 // Close ends the stream and makes the events that it returned invalid. A stream that is not at
 // its end is canceled at the provider.
 func (s *Stream) Close() {
-	if s.reader == nil {
+	if s.events == nil {
 		return
 	}
 	if s.done && s.end == nil {
@@ -173,9 +186,9 @@ func (s *Stream) Close() {
 	if s.end == nil {
 		s.end = io.ErrClosedPipe
 	}
-	if s.reader.Cap() <= maxKeepBytes {
-		s.reader.Reset(nil, 0)
-		s.client.readers.Put(s.reader)
+	if sse, ok := s.events.(*llm.SSEReader); ok && sse.Cap() <= maxKeepBytes {
+		sse.Reset(nil, 0)
+		s.client.readers.Put(sse)
 	}
-	s.reader = nil
+	s.events = nil
 }

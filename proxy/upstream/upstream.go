@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/http1"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 )
 
 // Defaults of Config.
@@ -60,6 +61,8 @@ type Config struct {
 	MaxEvent int
 	// MaxConns bounds the connections to one host. 0 means no bound.
 	MaxConns int
+	// Signer signs requests. Nil means one that fetches tokens through Dial.
+	Signer *sign.Signer
 	// Now is the clock for dates in headers. Nil means time.Now.
 	Now func() time.Time
 }
@@ -68,6 +71,7 @@ type Config struct {
 type Client struct {
 	cfg     Config
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	signer  *sign.Signer
 	readers sync.Pool // *llm.SSEReader
 	routes  atomic.Pointer[map[routeKey]*route]
 
@@ -78,8 +82,10 @@ type Client struct {
 // routeKey is all that decides where an attempt goes.
 type routeKey struct {
 	provider    *provider.Provider
+	account     *sign.Account
 	base, model string
 	endpoint    llm.Endpoint
+	stream      bool
 }
 
 // route is a parsed URL and the connections to its host.
@@ -95,12 +101,28 @@ type transports struct {
 }
 
 // send makes the attempt's request.
-func (rt *route) send(ctx context.Context, a *Attempt) (*http.Response, error) {
-	if rt.plain != nil && len(a.Body) <= http1.MaxBody {
-		return rt.plain.RoundTrip(ctx, rt.url, a.headers(), a.Body)
+func (c *Client) send(ctx context.Context, rt *route, a *Attempt) (*http.Response, error) {
+	h := a.headers()
+	auth, account := a.Provider.Auth, a.Account.Or()
+	if auth.InHeader() {
+		auth.Set(h, account.Key.Reveal())
+	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
+		return nil, &signError{err}
 	}
-	return rt.full.RoundTrip(a.request(ctx, rt.url))
+	if rt.plain != nil && len(a.Body) <= http1.MaxBody {
+		return rt.plain.RoundTrip(ctx, rt.url, h, a.Body)
+	}
+	return rt.full.RoundTrip(a.request(ctx, rt.url, h))
 }
+
+// signError is a request that could not be signed.
+type signError struct{ err error }
+
+// Error implements error.
+func (e *signError) Error() string { return "sign request: " + e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *signError) Unwrap() error { return e.err }
 
 // New returns a client.
 func New(cfg Config) *Client {
@@ -119,9 +141,14 @@ func New(cfg Config) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Client{cfg: cfg, dial: cfg.Dial, transports: make(map[string]transports)}
+	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[string]transports)}
 	if c.dial == nil {
 		c.dial = dialer(cfg.DialTimeout, cfg.AllowAddr)
+	}
+	if c.signer == nil {
+		c.signer = sign.New(sign.Config{Now: cfg.Now, Client: &http.Client{
+			Timeout: 3 * cfg.DialTimeout, Transport: &http.Transport{DialContext: c.dial, TLSClientConfig: cfg.TLS.Clone(), Proxy: cfg.Proxy},
+		}})
 	}
 	c.readers.New = func() any { return new(llm.SSEReader) }
 	c.routes.Store(&map[routeKey]*route{})
@@ -149,7 +176,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
 	}
 	cl := c.begin(ctx, a)
-	res, err := rt.send(cl.ctx, a) //nolint:bodyclose // cl closes it
+	res, err := c.send(cl.ctx, rt, a) //nolint:bodyclose // cl closes it
 	if err != nil {
 		defer cl.stop()
 		return nil, cl.failure(err)
@@ -166,11 +193,11 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 
 // route finds the URL and the transport of an attempt without locks once it was seen.
 func (c *Client) route(a *Attempt) (*route, error) {
-	key := routeKey{a.Provider, a.Base, a.Model, a.Endpoint}
+	key := routeKey{a.Provider, a.Account, a.Base, a.Model, a.Endpoint, a.Stream}
 	if rt, ok := (*c.routes.Load())[key]; ok {
 		return rt, nil
 	}
-	text, err := a.Provider.URL(a.Base, a.Endpoint, a.Model)
+	text, err := a.Provider.URL(a.Base, llm.Place{Endpoint: a.Endpoint, Model: a.Model, Stream: a.Stream, Options: a.Account.Or().Options})
 	if err != nil {
 		return nil, err
 	}
@@ -226,14 +253,14 @@ func (c *Client) transportsLocked(u *url.URL) transports {
 
 // answer reads as much of a response as its caller needs to go on.
 func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
-	isStream := isType(res.Header, "text/event-stream")
+	isStream := isType(res.Header, "text/event-stream") || isType(res.Header, "application/vnd.amazon.eventstream")
 	switch {
 	case res.StatusCode < 200 || res.StatusCode >= 300:
 		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, hideKey(body, a.Key))
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, a.Account.Hide(body))
 	case a.Stream && !isType(res.Header, "application/json"):
-		s := &Stream{client: c, call: cl, attempt: a, reader: c.readers.Get().(*llm.SSEReader)}
-		s.reader.Reset(cl, c.cfg.MaxEvent)
+		s := &Stream{client: c, call: cl, attempt: a, meter: a.Provider.Codec.Meter(a.Endpoint)}
+		s.events = c.split(cl, a)
 		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
@@ -244,24 +271,25 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	if err != nil {
 		return nil, err
 	}
-	rep, err := a.Provider.Codec.Read(body)
+	rep, err := a.Provider.Codec.Read(a.Endpoint, body)
 	if err != nil {
 		return nil, err
 	}
 	if rep.HasError {
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, hideKey(body, a.Key))
+		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, a.Account.Hide(body))
 	}
 	cl.close()
 	return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: rep}, nil
 }
 
-// hideKey takes the provider's key out of an error: some providers repeat it there, and the
-// body of an error goes to the client.
-func hideKey(body []byte, key string) []byte {
-	if key == "" || !bytes.Contains(body, []byte(key)) {
-		return body
+// split splits the bytes of a stream into its events.
+func (c *Client) split(src io.Reader, a *Attempt) llm.EventReader {
+	if r := a.Provider.Codec.Frames(a.Endpoint, src, c.cfg.MaxEvent); r != nil {
+		return r
 	}
-	return bytes.ReplaceAll(body, []byte(key), []byte("(hidden)"))
+	sse := c.readers.Get().(*llm.SSEReader)
+	sse.Reset(src, c.cfg.MaxEvent)
+	return sse
 }
 
 func invalidResponse(message string) *llm.Error {

@@ -15,6 +15,8 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 const (
@@ -47,7 +49,7 @@ func serve(t testing.TB, cfg upstream.Config, h http.HandlerFunc) (*upstream.Cli
 	c := upstream.New(cfg)
 	t.Cleanup(c.Close)
 	return c, &upstream.Attempt{
-		Provider: row(t, "openai"), Endpoint: llm.Chat, Base: srv.URL + "/v1/", Key: "sk-secret",
+		Provider: row(t, "openai"), Endpoint: llm.Chat, Base: srv.URL + "/v1/", Account: &sign.Account{Key: secret.New("sk-secret")},
 		Body: []byte(`{"model":"m"}`),
 	}
 }
@@ -150,7 +152,7 @@ func readStream(s *upstream.Stream) (string, error) {
 		if err != nil {
 			return b.String(), err
 		}
-		b.Write(e)
+		b.Write(e.Raw)
 	}
 }
 
@@ -383,7 +385,7 @@ func TestPublicOnly(t *testing.T) {
 
 func TestAttempt_String(t *testing.T) {
 	t.Parallel()
-	a := &upstream.Attempt{Provider: row(t, "openai"), Key: "sk-secret", Body: []byte("prompt")}
+	a := &upstream.Attempt{Provider: row(t, "openai"), Account: &sign.Account{Key: secret.New("sk-secret")}, Body: []byte("prompt")}
 	if s := a.String() + a.GoString(); strings.Contains(s, "secret") || strings.Contains(s, "prompt") {
 		t.Errorf("got %q, which tells too much", s)
 	}
@@ -437,7 +439,7 @@ func TestDo_StreamHidesKey(t *testing.T) {
 			t.Parallel()
 			const key = "sk-provider-0123456789"
 			c, a := serve(t, upstream.Config{}, events(delta, strings.ReplaceAll(tt.event, "KEY", key)))
-			a.Stream, a.Key = true, key
+			a.Stream, a.Account = true, &sign.Account{Key: secret.New(key)}
 			ans, err := c.Do(t.Context(), a)
 			if err != nil {
 				t.Fatal(err)

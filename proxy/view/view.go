@@ -5,6 +5,7 @@ package view
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -51,7 +53,7 @@ type Deployment struct {
 	Adjust   resource.Adjustment
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
-	Key      secret.Text
+	Account  *sign.Account
 	Timeout  time.Duration // 0: the default
 	Err      error         // why it cannot be used
 }
@@ -193,12 +195,46 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	if d.Provider, ok = provider.Lookup(t.Deployment.Provider); !ok {
 		d.Err = fmt.Errorf("deployment %s: provider %q is not known", t.Deployment.ID, t.Deployment.Provider)
 	} else {
-		d.Key, d.Err = v.cache.openKey(t)
+		d.Account, d.Err = v.cache.account(t)
 	}
 	if d.Err == nil { // a key that cannot be opened now may be later
 		v.deployments.Store(t.Deployment, d)
 	}
 	return d
+}
+
+// account opens the secrets of the deployment and its credential. What the deployment says
+// itself counts before its credential.
+func (v *Cache) account(t *router.Target) (*sign.Account, error) {
+	a := &sign.Account{Options: map[string]string{}}
+	if c := t.Credential; c != nil {
+		maps.Copy(a.Options, c.Options)
+		if err := v.openSecrets(a, c.Secrets, "credential", c.ID); err != nil {
+			return nil, err
+		}
+	}
+	maps.Copy(a.Options, t.Deployment.Options)
+	if err := v.openSecrets(a, t.Deployment.Secrets, "deployment", t.Deployment.ID); err != nil {
+		return nil, err
+	}
+	var err error
+	a.Key, err = v.openKey(t)
+	return a, err
+}
+
+// openSecrets opens the named secrets of a record.
+func (v *Cache) openSecrets(a *sign.Account, sealed map[string]*resource.Sealed, kind, id string) error {
+	for name, s := range sealed {
+		text, err := v.Secrets.Open(s, kind, id, name)
+		if err != nil {
+			return fmt.Errorf("open %s of %s %s: %w", name, kind, id, err)
+		}
+		if a.Secrets == nil {
+			a.Secrets = map[string]secret.Text{}
+		}
+		a.Secrets[name] = text
+	}
+	return nil
 }
 
 // openKey opens the deployment's own key, else its credential's.

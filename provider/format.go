@@ -1,0 +1,66 @@
+package provider
+
+import (
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/chat"
+)
+
+// Inbound is the client's half of a dialect: requests are read, answers are written. It does no
+// I/O, and its methods may be called concurrently.
+type Inbound interface {
+	// DecodeRequest reads a request's body. Errors are *llm.Error of kind Invalid that name the
+	// field. What stands in the path instead of the body (model, stream) is set by the caller.
+	DecodeRequest(body []byte) (*chat.Request, error)
+	// EncodeResponse writes a whole answer to the request.
+	EncodeResponse(req *chat.Request, res *chat.Response) ([]byte, error)
+	// NewEncoder writes one stream that answers the request.
+	NewEncoder(req *chat.Request) chat.Encoder
+}
+
+// Outbound is the provider's half of a dialect: requests are written, answers are read. It does
+// no I/O, and its methods may be called concurrently.
+type Outbound interface {
+	// EncodeRequest writes a request's body. It must not change the request, which may be
+	// written again for another deployment.
+	EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error)
+	// DecodeResponse reads a whole answer. Errors are *llm.Error of kind Upstream.
+	DecodeResponse(body []byte) (*chat.Response, error)
+	// NewDecoder reads one stream.
+	NewDecoder() chat.Decoder
+}
+
+// inbound are the dialects that clients speak, and outbound those of providers: one line for
+// each endpoint whose requests can be translated.
+var (
+	inbound  = map[llm.Endpoint]Inbound{}
+	outbound = map[llm.Endpoint]Outbound{}
+)
+
+// InboundOf is the client's half of an endpoint's dialect.
+func InboundOf(e llm.Endpoint) (Inbound, bool) {
+	f, ok := inbound[e]
+	return f, ok
+}
+
+// OutboundOf is the provider's half of an endpoint's dialect.
+func OutboundOf(e llm.Endpoint) (Outbound, bool) {
+	f, ok := outbound[e]
+	return f, ok
+}
+
+// Way is the endpoint at which the provider serves requests for e: e itself, which is relayed,
+// else the first of its endpoints into which they can be translated. false: there is none.
+func (p *Provider) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
+	if p.Serves(e) {
+		return e, true
+	}
+	if _, ok := inbound[e]; !ok {
+		return 0, false
+	}
+	for _, at := range p.Endpoints {
+		if _, ok := outbound[at]; ok && at.Family() == e.Family() {
+			return at, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,109 @@
+// Package sign proves to providers who sends a request, where a key in a header is not enough:
+// signatures over the request, and tokens that are fetched and renewed.
+package sign
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// Account is on whose behalf a deployment is asked. It is made once for each deployment of a
+// catalog and never changed, so that a pointer to it can stand for it.
+type Account struct {
+	Key     secret.Text
+	Options map[string]string      // that are no secrets: "region", "project", "api_version"
+	Secrets map[string]secret.Text // "aws_secret_access_key", "vertex_credentials", …
+}
+
+// none is the account of who has none.
+var none Account
+
+// Or is the account, or an empty one for nil.
+func (a *Account) Or() *Account {
+	if a == nil {
+		return &none
+	}
+	return a
+}
+
+// Hide takes the account's secrets out of what a provider says: some repeat them in their errors.
+func (a *Account) Hide(body []byte) []byte {
+	if a == nil {
+		return body
+	}
+	body = hide(body, a.Key.Reveal())
+	for _, s := range a.Secrets {
+		body = hide(body, s.Reveal())
+	}
+	return body
+}
+
+func hide(body []byte, text string) []byte {
+	if text == "" || !bytes.Contains(body, []byte(text)) {
+		return body
+	}
+	return bytes.ReplaceAll(body, []byte(text), []byte("(hidden)"))
+}
+
+// Request is what is signed.
+type Request struct {
+	Method string
+	URL    *url.URL
+	Header http.Header // to which the signature is added
+	Body   []byte
+}
+
+// A method signs requests in one way. It may be called concurrently.
+type method interface {
+	// sign adds the proof. It may wait for a token.
+	sign(ctx context.Context, a *Account, r *Request) error
+}
+
+// Config is what the methods need. Its zero value works.
+type Config struct {
+	// Client fetches tokens; nil: one that dials as http.DefaultTransport does, with a bound of
+	// ten seconds.
+	Client *http.Client
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Signer signs requests in every way that the table of providers knows. It is safe for
+// concurrent use.
+type Signer struct{ methods map[provider.Auth]method }
+
+// New makes a Signer.
+func New(cfg Config) *Signer {
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{Timeout: 10 * time.Second}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Signer{methods: methods(cfg)}
+}
+
+// methods is the table of methods: one line for each.
+func methods(Config) map[provider.Auth]method {
+	return map[provider.Auth]method{}
+}
+
+// Sign adds to the request what the provider wants to see of the account.
+func (s *Signer) Sign(ctx context.Context, auth provider.Auth, a *Account, r *Request) error {
+	if auth.InHeader() {
+		auth.Set(r.Header, a.Key.Reveal())
+		return nil
+	}
+	m, ok := s.methods[auth]
+	if !ok {
+		return fmt.Errorf("sign request: no method %d", auth)
+	}
+	return m.sign(ctx, a, r)
+}
