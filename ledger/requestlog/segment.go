@@ -16,6 +16,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/ledger/requestlog/links"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -253,7 +254,7 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
 		),
 	)
-	links, err := l.chainFor(s)
+	sum, err := l.chainFor(s)
 	if err != nil {
 		return err
 	}
@@ -269,7 +270,7 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 		}
 		for i := range rows {
 			s.include(rows[i].Number, rows[i].Time)
-			if rows[i].Link, err = links.add(&rows[i]); err != nil {
+			if rows[i].Link, err = linkOf(sum, &rows[i]); err != nil {
 				return err
 			}
 		}
@@ -280,7 +281,7 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			break
 		}
 	}
-	s.Hash = links.String()
+	s.Hash = sum.String()
 	own, err := json.Marshal(s.Chained)
 	if err != nil {
 		return err
@@ -290,13 +291,13 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 }
 
 // chainFor begins the chain of a segment after the one before.
-func (l *Log) chainFor(s *Segment) (*chain, error) {
+func (l *Log) chainFor(s *Segment) (*links.Chain, error) {
 	previous, err := l.head()
 	if err != nil {
 		return nil, err
 	}
 	s.Chained = Chained{Version: chainVersion, Previous: previous}
-	return startChain(l.cfg.NodeID, previous)
+	return links.Start(l.cfg.NodeID, previous)
 }
 
 // hotRows reads rows of bbolt from the key on.
