@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -15,6 +16,9 @@ const (
 	trimFrom = 256 << 20
 	// trimEvery is how often that is looked at. A fill touches some 200 MiB a second.
 	trimEvery = time.Second
+	// sweepFrom is the size of a file that leaves enough garbage behind when it is read at start
+	// to be worth a collection.
+	sweepFrom = 64 << 20
 )
 
 // keepSmall looks after the mapped size until the file is closed.
@@ -22,16 +26,27 @@ func (f *File) keepSmall() {
 	defer close(f.trimmed)
 	tick := time.NewTicker(trimEvery)
 	defer tick.Stop()
+	swept := f.size() < sweepFrom
 	for {
 		select {
 		case <-f.stop:
 			return
 		case <-tick.C:
+			if !swept {
+				swept = true
+				debug.FreeOSMemory() // what reading the file left behind
+			}
 			if mapped() > trimFrom {
 				f.Trim()
 			}
 		}
 	}
+}
+
+// size is how large the file is.
+func (f *File) size() (n int64) {
+	_ = f.View(func(tx *bolt.Tx) error { n = tx.Size(); return nil }) // a closed file has none
+	return n
 }
 
 // Trim tells the system that the process does not need the file's pages. They stay in the

@@ -21,6 +21,7 @@ const (
 	maxUnknown        = 3               // further tries after an unknown outcome
 	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
 	tryTimeout        = 5 * time.Second // of one try, while nothing is applied here
+	batchTimeout      = 4 * tryTimeout  // the same, while one batch is being applied
 	patience          = time.Minute     // of one try, while the same leader goes on and entries are applied
 	localWait         = 5 * time.Second // until this node has applied what the leader has
 )
@@ -151,21 +152,26 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Resu
 // another leads. While entries are applied, the one that is tried is in the queue behind them: to
 // give up would be to fail a command that is done soon after, just because there are many.
 func (n *Node) whileItGoesOn(ctx context.Context, end func()) {
-	tick := time.NewTicker(tryTimeout / 5)
+	const step = time.Second
+	tick := time.NewTicker(step)
 	defer tick.Stop()
 	leader, _, _ := n.Leader()
-	applied, still := n.fsm.Applied(), 0
+	applied, still := n.fsm.Applied(), time.Duration(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		still++
+		still += step
 		if now := n.fsm.Applied(); now != applied {
 			applied, still = now, 0
 		}
-		if now, _, _ := n.Leader(); still >= 5 || now != leader {
+		limit := tryTimeout
+		if n.machine.Working() { // a thousand records are one entry
+			limit = batchTimeout
+		}
+		if now, _, _ := n.Leader(); still >= limit || now != leader {
 			end()
 			return
 		}

@@ -32,6 +32,9 @@ func (m *Machine) Replay() time.Duration {
 // SnapshotCost is how long the last snapshot took to make, 0 if there was none yet.
 func (m *Machine) SnapshotCost() time.Duration { return time.Duration(m.cost.Load()) }
 
+// Working says that a batch is being applied.
+func (m *Machine) Working() bool { return m.gate.applying.Load() != 0 }
+
 // measure runs f as one batch.
 func (m *Machine) measure(f func()) {
 	start := m.gate.boot()
