@@ -5,251 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
-
-// right is one cell of the table of rights. The zero value is no right that was thought
-// about: a test refuses it, and the authoriser takes it for a refusal.
-type right uint8
-
-const (
-	unlisted right = iota
-	deny
-	allow
-	own // the key's own record and that of its team
-)
-
-// row is the rights of each role on a route. The master key has those of an admin.
-type row struct {
-	admin, viewer, inference right
-}
-
-// The rows that occur.
-var (
-	adminOnly = row{admin: allow, viewer: deny, inference: deny}
-	readAll   = row{admin: allow, viewer: allow, inference: deny}
-	readOwn   = row{admin: allow, viewer: allow, inference: own}
-)
-
-// nounRights are the rights on the routes that every kind of record has.
-var nounRights = map[string]row{
-	"list":    readAll,
-	"get":     readAll,
-	"create":  adminOnly,
-	"replace": adminOnly,
-	"update":  adminOnly,
-	"delete":  adminOnly,
-}
-
-// rights is the table of rights: each registered route's id has a row.
-var rights = withNouns(map[string]row{
-	"get-key":  readOwn,
-	"get-team": readOwn,
-
-	"get-organization": readOwn,
-	"explain-key":      readOwn,
-	"get-project":      readOwn,
-	"get-user":         readOwn,
-
-	"block-key":        adminOnly,
-	"unblock-key":      adminOnly,
-	"rotate-key":       adminOnly,
-	"pick-up-key":      {admin: allow, viewer: own, inference: own}, // its owner has the old secret
-	"raise-key":        adminOnly,
-	"raise-member":     adminOnly,
-	"bulk-create-keys": adminOnly,
-	"block-team":       adminOnly,
-	"unblock-team":     adminOnly,
-
-	"block-organization":   adminOnly,
-	"unblock-organization": adminOnly,
-	"block-project":        adminOnly,
-	"unblock-project":      adminOnly,
-	"block-user":           adminOnly,
-	"unblock-user":         adminOnly,
-	"block-customer":       adminOnly,
-	"unblock-customer":     adminOnly,
-
-	"list-members":  readAll,
-	"get-member":    readAll,
-	"create-member": adminOnly,
-	"update-member": adminOnly,
-	"delete-member": adminOnly,
-
-	"get-cluster":         readAll,
-	"create-join-token":   adminOnly,
-	"transfer-leadership": adminOnly,
-	"delete-node":         adminOnly,
-
-	"list-requests":   readOwn,
-	"get-request":     readOwn,
-	"export-requests": readOwn,
-	"export-usage":    readOwn,
-	"verify-ledger":   readAll,
-
-	"litellm-spend-logs":                       readOwn,
-	"litellm-spend-logs-v2":                    readOwn,
-	"litellm-spend-logs-ui":                    readOwn,
-	"litellm-spend-logs-session":               readOwn,
-	"litellm-spend-keys":                       readOwn,
-	"litellm-spend-users":                      readOwn,
-	"litellm-spend-tags":                       readOwn,
-	"litellm-key-spend-report":                 readOwn,
-	"litellm-user-spend-report":                readOwn,
-	"litellm-team-spend-report":                readOwn,
-	"litellm-organization-spend-report":        readOwn,
-	"litellm-user-activity":                    readOwn,
-	"litellm-user-activity-aggregated":         readOwn,
-	"litellm-user-activity-export":             readOwn,
-	"litellm-team-activity":                    readOwn,
-	"litellm-team-activity-aggregated":         readOwn,
-	"litellm-team-activity-export":             readOwn,
-	"litellm-organization-activity":            readOwn,
-	"litellm-organization-activity-aggregated": readOwn,
-	"litellm-organization-activity-export":     readOwn,
-	"litellm-tag-activity":                     readOwn,
-	"litellm-tag-activity-aggregated":          readOwn,
-	"litellm-tag-activity-export":              readOwn,
-	"litellm-customer-activity":                readOwn,
-	"litellm-customer-activity-aggregated":     readOwn,
-	"litellm-customer-activity-export":         readOwn,
-	"litellm-end-user-activity":                readOwn,
-	"litellm-end-user-activity-aggregated":     readOwn,
-	"litellm-end-user-activity-export":         readOwn,
-	"litellm-global-spend-report":              readAll,
-	"litellm-global-spend":                     readAll,
-	"litellm-global-spend-logs":                readAll,
-	"litellm-global-spend-keys":                readAll,
-	"litellm-global-spend-teams":               readAll,
-	"litellm-global-spend-models":              readAll,
-	"litellm-global-spend-provider":            readAll,
-	"litellm-global-spend-tags":                readAll,
-	"litellm-global-spend-tag-names":           readAll,
-	"litellm-global-end-users":                 readAll,
-	"litellm-global-activity":                  readAll,
-	"litellm-global-activity-model":            readAll,
-	"litellm-spend-logs-content":               readAll,
-
-	"list-prices":          readAll,
-	"lookup-price":         readAll,
-	"get-price-source":     readAll,
-	"list-proposed-prices": readAll,
-	"diff-prices":          adminOnly,
-	"import-prices":        adminOnly,
-	"sync-prices":          adminOnly,
-	"accept-prices":        adminOnly,
-	"discard-prices":       adminOnly,
-	"reset-prices":         adminOnly,
-
-	"litellm-cost-map-source":          readAll,
-	"litellm-cost-map-reload":          adminOnly,
-	"litellm-cost-map-schedule":        adminOnly,
-	"litellm-cost-map-unschedule":      adminOnly,
-	"litellm-cost-map-schedule-status": readAll,
-	"litellm-discounts":                readAll,
-	"litellm-discounts-update":         adminOnly,
-	"litellm-margins":                  readAll,
-	"litellm-margins-update":           adminOnly,
-
-	"list-audit":   readAll,
-	"get-audit":    readAll,
-	"verify-audit": readAll,
-	"export-audit": readAll,
-	"list-usage":   readOwn,
-	"get-schema":   {admin: allow, viewer: allow, inference: allow}, // the OpenAPI document tells no secret
-
-	"litellm-key-generate":               adminOnly,
-	"litellm-service-account":            adminOnly,
-	"litellm-key-update":                 adminOnly,
-	"litellm-key-bulk-update":            adminOnly,
-	"litellm-key-delete":                 adminOnly,
-	"litellm-key-block":                  adminOnly,
-	"litellm-key-unblock":                adminOnly,
-	"litellm-key-regenerate":             adminOnly,
-	"litellm-key-path-regenerate":        adminOnly,
-	"litellm-key-info":                   readOwn,
-	"litellm-v2-key-info":                adminOnly,
-	"litellm-key-list":                   readAll,
-	"litellm-key-aliases":                readAll,
-	"litellm-team-new":                   adminOnly,
-	"litellm-team-update":                adminOnly,
-	"litellm-team-patch":                 adminOnly,
-	"litellm-team-delete":                adminOnly,
-	"litellm-team-block":                 adminOnly,
-	"litellm-team-unblock":               adminOnly,
-	"litellm-team-info":                  readOwn,
-	"litellm-team-list":                  readAll,
-	"litellm-v2-team-list":               readAll,
-	"litellm-team-member-add":            adminOnly,
-	"litellm-team-bulk-member-add":       adminOnly,
-	"litellm-team-member-update":         adminOnly,
-	"litellm-team-member-delete":         adminOnly,
-	"litellm-team-model-add":             adminOnly,
-	"litellm-team-model-delete":          adminOnly,
-	"litellm-organization-new":           adminOnly,
-	"litellm-organization-update":        adminOnly,
-	"litellm-organization-patch":         adminOnly,
-	"litellm-organization-delete":        adminOnly,
-	"litellm-organization-info":          readOwn,
-	"litellm-organization-list":          readAll,
-	"litellm-organization-member-add":    adminOnly,
-	"litellm-organization-member-delete": adminOnly,
-	"litellm-project-new":                adminOnly,
-	"litellm-project-update":             adminOnly,
-	"litellm-project-delete":             adminOnly,
-	"litellm-project-info":               readOwn,
-	"litellm-project-list":               readAll,
-	"litellm-user-new":                   adminOnly,
-	"litellm-user-update":                adminOnly,
-	"litellm-user-delete":                adminOnly,
-	"litellm-user-info":                  readOwn,
-	"litellm-v2-user-info":               readOwn,
-	"litellm-user-list":                  readAll,
-	"litellm-tag-new":                    adminOnly,
-	"litellm-tag-update":                 adminOnly,
-	"litellm-tag-delete":                 adminOnly,
-	"litellm-tag-info":                   adminOnly,
-	"litellm-tag-list":                   readAll,
-	"litellm-budget-new":                 adminOnly,
-	"litellm-budget-update":              adminOnly,
-	"litellm-budget-delete":              adminOnly,
-	"litellm-budget-info":                adminOnly,
-	"litellm-budget-list":                readAll,
-	"litellm-budget-settings":            readAll,
-	"litellm-model-new":                  adminOnly,
-	"litellm-model-delete":               adminOnly,
-	"litellm-model-update":               adminOnly,
-	"litellm-model-patch":                adminOnly,
-	"litellm-model-block":                adminOnly,
-	"litellm-model-unblock":              adminOnly,
-	"litellm-v2-model-info":              readAll,
-	"litellm-model-group-info":           readAll,
-	"litellm-credential-new":             adminOnly,
-	"litellm-credential-list":            readAll,
-	"litellm-credential-by-name":         readAll,
-	"litellm-credential-by-model":        readAll,
-	"litellm-credential-update":          adminOnly,
-	"litellm-credential-delete":          adminOnly,
-	"litellm-model-info":                 readAll,
-	"litellm-v1-model-info":              readAll,
-	"litellm-customer-new":               adminOnly,
-	"litellm-customer-update":            adminOnly,
-	"litellm-customer-delete":            adminOnly,
-	"litellm-customer-block":             adminOnly,
-	"litellm-customer-unblock":           adminOnly,
-	"litellm-customer-info":              readAll,
-	"litellm-customer-list":              readAll,
-	"litellm-end-user-new":               adminOnly,
-	"litellm-end-user-update":            adminOnly,
-	"litellm-end-user-delete":            adminOnly,
-	"litellm-end-user-block":             adminOnly,
-	"litellm-end-user-unblock":           adminOnly,
-	"litellm-end-user-info":              readAll,
-	"litellm-end-user-list":              readAll,
-	"litellm-audit-list":                 readAll,
-	"litellm-audit-get":                  readAll,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
 
 func withNouns(table map[string]row, nouns ...string) map[string]row {
 	for _, noun := range nouns {
@@ -271,17 +31,18 @@ func routeID(verb, noun string) string {
 	return verb + "-" + noun
 }
 
-// authorise decides whether the caller may use the route, and if only for his own record.
-// It is the only place that decides so, and refuses whatever it does not know.
-func authorise(who *resource.Principal, route, path string) (ownOnly bool, err error) {
-	r := rights[route].of(who)
+// authorise decides whether the caller, who acts for the person d or for none, may use the
+// route, and if only for what is his own. It is the only place that decides so, and refuses
+// whatever it does not know.
+func authorise(who *resource.Principal, d *delegate.Delegate, route, path string) (ownOnly bool, err error) {
+	r := rights[route].of(who, d)
 	if err := typeAllows(who, rights[route], path); err != nil {
 		return false, err
 	}
 	if r != allow && r != own {
 		return false, &llm.Error{
 			Kind: llm.Forbidden, Code: "forbidden",
-			Message: fmt.Sprintf("the key may not do this; it takes the master key or a key with the role %s", resource.RoleAdmin),
+			Message: fmt.Sprintf("the key may not do this; it takes the master key or a key with the role %s%s", resource.RoleAdmin, rights[route].others()),
 		}
 	}
 	if who.Key != nil && !routesAllow(who.Key.Routes, path) {
@@ -311,7 +72,20 @@ func typeAllows(who *resource.Principal, r row, path string) error {
 	}
 }
 
-func (r row) of(who *resource.Principal) right {
+// others names the least of the people who may use the route, for an error.
+func (r row) others() string {
+	for _, p := range []struct {
+		cell right
+		name string
+	}{{r.internal, "a user"}, {r.team, "an admin of the team"}, {r.org, "an admin of the organization"}} {
+		if p.cell == allow || p.cell == own {
+			return ", or of " + p.name
+		}
+	}
+	return ""
+}
+
+func (r row) of(who *resource.Principal, d *delegate.Delegate) right {
 	switch {
 	case who == nil:
 		return deny
@@ -319,6 +93,10 @@ func (r row) of(who *resource.Principal) right {
 		return r.admin
 	case who.MayRead():
 		return r.viewer
+	case d.Standing() > delegate.Nobody:
+		return [...]right{
+			delegate.Reader: r.reader, delegate.Internal: r.internal, delegate.TeamAdmin: r.team, delegate.OrganizationAdmin: r.org,
+		}[d.Standing()]
 	case who.Key != nil:
 		return r.inference
 	default:
@@ -330,7 +108,11 @@ func (r row) of(who *resource.Principal) right {
 // Create and update, on every path, ask it. Who may manage keys may give any model and any
 // budget, as he could give himself those; but a key that is bound to routes, or expires,
 // cannot make one that reaches further or lives longer as an administrator.
-func mayGrant(who *resource.Principal, before, after *resource.Key) error {
+func mayGrant(by records.Caller, before, after *resource.Key) error {
+	who := &by.Who
+	if by.Delegate != nil {
+		return mayDelegate(by.Delegate, before, after)
+	}
 	if !who.IsAdmin() {
 		return fmt.Errorf("write key: %w", resource.ErrForbidden)
 	}
@@ -347,6 +129,24 @@ func mayGrant(who *resource.Principal, before, after *resource.Key) error {
 		}
 	}
 	return nil
+}
+
+// mayDelegate is mayGrant for somebody who manages a part of the cluster. The state machine
+// asks the same again, with what it bounds.
+func mayDelegate(d *delegate.Delegate, before, after *resource.Key) error {
+	if before == nil {
+		return d.MayPut(nil, after)
+	}
+	return d.MayPut(before, after)
+}
+
+// mayLearn decides whether the caller may be told a key's secret: who learns it gets all that
+// the key has.
+func mayLearn(by records.Caller, k *resource.Key) error {
+	if by.Delegate != nil {
+		return by.Delegate.May(delegate.Rotate, k, nil)
+	}
+	return mayGrant(by, nil, k)
 }
 
 // outlives says whether expiry a is later than b; 0 is never.

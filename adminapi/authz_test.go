@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -22,13 +23,23 @@ func TestRights_complete(t *testing.T) {
 			t.Errorf("route %s %s (%s) has no row in the table of rights", r.Method, r.Pattern, r.ID)
 			continue
 		}
-		for role, cell := range map[string]right{"admin": cells.admin, "viewer": cells.viewer, "inference": cells.inference} {
+		for role, cell := range map[string]right{
+			"admin": cells.admin, "viewer": cells.viewer, "org_admin": cells.org, "team_admin": cells.team,
+			"internal_user": cells.internal, "internal_user_viewer": cells.reader, "inference": cells.inference,
+		} {
 			if cell == unlisted {
 				t.Errorf("route %s: nobody decided about the role %s", r.ID, role)
 			}
 		}
-		if writes := r.Method != http.MethodGet; writes && r.ID != "pick-up-key" && (cells.viewer != deny || cells.inference != deny) {
-			t.Errorf("route %s writes, and others than admins may", r.ID)
+		reads := r.Method == http.MethodGet || r.ID == "litellm-v2-key-info"
+		if !reads && r.ID != "pick-up-key" && (cells.viewer != deny || cells.inference != deny || cells.reader != deny) {
+			t.Errorf("route %s writes, and viewers or keys of nobody may", r.ID)
+		}
+		if people := []right{cells.reader, cells.internal, cells.team, cells.org}; !slices.IsSorted(people) {
+			t.Errorf("route %s: somebody who is more may less: %v", r.ID, people)
+		}
+		if (cells.org == allow || cells.team == allow || cells.internal == allow || cells.reader == allow) && r.ID != "get-schema" {
+			t.Errorf("route %s: people see and change all of it", r.ID)
 		}
 	}
 	for id := range rights {
@@ -81,7 +92,7 @@ func TestAuthorise(t *testing.T) {
 		{"admin bound to keys, teams", key(resource.RoleAdmin, "/api/v1/keys/*"), "create-team", "/api/v1/teams", false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			own, err := authorise(tt.who, tt.route, tt.path)
+			own, err := authorise(tt.who, nil, tt.route, tt.path)
 			if (err == nil) != tt.ok || own != tt.ownRight {
 				t.Errorf("got own %v, %v; want ok %v, own %v", own, err, tt.ok, tt.ownRight)
 			}
@@ -125,7 +136,7 @@ func TestMayGrant(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := mayGrant(tt.who, tt.before, tt.after); (err == nil) != tt.ok {
+			if err := mayGrant(records.Caller{Who: *tt.who}, tt.before, tt.after); (err == nil) != tt.ok {
 				t.Errorf("got %v, want ok %v", err, tt.ok)
 			}
 		})

@@ -42,6 +42,9 @@ func (s *Server) registerMembers() {
 			}
 			out := &listOutput[client.TeamMember]{Body: client.Page[client.TeamMember]{Items: []client.TeamMember{}}}
 			for _, m := range s.rs.Members(t.ID) {
+				if _, err := n.One(callerOf(ctx), m.ID); err != nil {
+					continue
+				}
 				out.Body.Items = append(out.Body.Items, show(m, detail{}))
 			}
 			out.Body.Total = len(out.Body.Items)

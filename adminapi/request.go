@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 // indexWait bounds how long a request waits for the index that it asks for.
@@ -68,11 +69,12 @@ func (s *Server) identify(r *http.Request, route string) (records.Caller, error)
 		return records.Caller{}, &llm.Error{Kind: llm.Unauthenticated, Code: "unauthenticated", Message: "no key was given"}
 	}
 	by.Who = *who
-	if by.OwnOnly, err = authorise(who, route, r.URL.Path); err != nil {
+	by.Delegate = delegate.Of(who.Key, records.World(s.cfg.State))
+	if by.OwnOnly, err = authorise(who, by.Delegate, route, r.URL.Path); err != nil {
 		s.noteDenial(by, route)
 		return records.Caller{}, err
 	}
-	if who.Key != nil && who.Key.Role != resource.RoleInference {
+	if who.Key != nil && (who.Key.Role != resource.RoleInference || by.Delegate != nil && r.Method != http.MethodGet) {
 		if err := s.cfg.Stale(); err != nil {
 			return records.Caller{}, newProblem(http.StatusServiceUnavailable, "stale", err.Error(),
 				"this node has not heard the leader for too long to trust a key with a role; ask another node, or use the master key")

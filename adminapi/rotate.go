@@ -65,8 +65,8 @@ func (s *Server) pickUp(ctx context.Context, by records.Caller, ref string) (*re
 	if err != nil {
 		return nil, records.Written{}, err
 	}
-	if !by.OwnOnly {
-		if err := mayGrant(&by.Who, nil, k); err != nil { // who learns a secret gets all that the key has
+	if by.Who.Key == nil || by.Who.Key.ID != k.ID { // its owner has the old secret
+		if err := mayLearn(by, k); err != nil {
 			return nil, records.Written{}, err
 		}
 	}

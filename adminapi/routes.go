@@ -44,7 +44,7 @@ func registerNoun[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P
 	path := "/" + n.Name() + "s"
 	register(s, routeID("list", n.Name()), http.MethodGet, path, "List "+n.Name()+"s",
 		func(ctx context.Context, in *records.Query) (*listOutput[V], error) {
-			items, next, total, err := n.List(*in)
+			items, next, total, err := n.List(callerOf(ctx), *in)
 			if err != nil {
 				return nil, s.problem(err)
 			}

@@ -146,6 +146,9 @@ func (f *FSM) command(b *batch, data []byte) Applied {
 func (tx *Tx) run(r *row, cmd Command) Applied {
 	err := tx.permitted(r)
 	if err == nil {
+		err = tx.checkDelegate(cmd)
+	}
+	if err == nil {
 		err = cmd.Apply(tx)
 	}
 	res := Result{Index: tx.Index, Generation: tx.b.pos.Generation}

@@ -55,14 +55,15 @@ func (tx *Tx) checkKey(a Actor) error {
 	switch {
 	case !ok, k.Blocked, k.ExpiredAt(tx.Now), k.Version != a.Version:
 		return fmt.Errorf("key %q was revoked or changed: %w", a.ID, resource.ErrForbidden)
-	case k.Role != resource.RoleAdmin:
-		return fmt.Errorf("key %q is no admin's: %w", a.ID, resource.ErrForbidden)
 	case k.TeamID != "":
 		if f, ok := tx.get(store.Teams, []byte(k.TeamID)); !ok || f.Flags&frame.FlagBlocked != 0 {
 			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
 		}
 	}
-	return nil
+	if k.Role == resource.RoleAdmin {
+		return nil
+	}
+	return tx.personOf(k)
 }
 
 // checkNode refuses a removed member. One that is not there yet may register itself.

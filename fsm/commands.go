@@ -237,8 +237,9 @@ func (c DeleteSetting) Apply(tx *Tx) error {
 }
 
 // Apply implements Command. Later items see what earlier ones changed; one refusal refuses
-// all. Who may propose a batch may propose each of its items (the tests hold the table to
-// that), so an item may change the very key that it is proposed with.
+// all. Which admin may propose a batch may propose each of its items (the tests hold the table to
+// that), so an item may change the very key that it is proposed with; what anybody else may
+// do is asked for each item.
 func (c Batch) Apply(tx *Tx) error {
 	if len(c.Items) == 0 {
 		return &resource.Invalid{Field: "items", Reason: "a batch has at least one"}
@@ -249,6 +250,9 @@ func (c Batch) Apply(tx *Tx) error {
 	for i, cmd := range c.decoded {
 		kind := c.Items[i].Kind
 		tx.kind = kind
+		if err := tx.checkDelegate(cmd); err != nil {
+			return fmt.Errorf("item %d: %s: %w", i, kind, err)
+		}
 		if err := cmd.Apply(tx); err != nil {
 			return fmt.Errorf("item %d: %s: %w", i, kind, err)
 		}

@@ -239,9 +239,16 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 		if err != nil {
 			return err
 		}
-		g.Above = append(g.Above, ceilings...)
+		if tx.delegate == nil {
+			g.Above = append(g.Above, ceilings...)
+		} else {
+			g.Bounds = append(g.Bounds, ceilings...)
+		}
 	}
-	if len(g.Above) == 0 {
+	if tx.delegate != nil {
+		g.Bounds = append(g.Bounds, tx.delegate.Bounds(before, r)...)
+	}
+	if len(g.Above)+len(g.Bounds) == 0 {
 		return nil
 	}
 	if before != nil && slices.EqualFunc(above, tx.above(before), func(a, b resource.Level) bool { return a.Kind == b.Kind && a.ID == b.ID }) {

@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 // Tx is what a command reads and changes. Its changes lie in an overlay: they reach the
@@ -26,6 +27,10 @@ type Tx struct {
 	epoch  bool        // an epoch was opened or closed
 	nodes  money.Nodes // read once for each command
 	passed []SoftLimit
+	// delegate is who acts, if it is a person who manages a part of the cluster only.
+	delegate *delegate.Delegate
+	asFile   bool            // the entry's later items write what the file owns
+	taken    map[string]bool // "kind/id" of records whose owner the entry may replace
 }
 
 // raw returns the stored bytes, or nil.
@@ -84,6 +89,7 @@ func (tx *Tx) reset() {
 	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
+	tx.asFile, tx.taken = false, nil
 }
 
 // batch is one transaction of the file and what will be told of it after its commit.

@@ -29,21 +29,37 @@ const (
 	FamilyEmbedding
 )
 
+// Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
+type Vendor uint8
+
+// The vendors.
+const (
+	VendorOpenAI Vendor = iota
+	VendorAnthropic
+	VendorGoogle
+	VendorAmazon
+	VendorCohere
+	VendorOllama
+)
+
 // traits are what is known of each endpoint.
 var traits = [numEndpoints]struct {
 	name   string
 	family Family
+	vendor Vendor
+	most   string // the member at the top that bounds the output; "": a nested one, or none
+	inPath bool   // the model, and whether the answer streams, stand in the path
 }{
-	Chat:            {"chat", FamilyConversation},
-	Completions:     {"completions", FamilyConversation},
-	Embeddings:      {"embeddings", FamilyEmbedding},
-	Responses:       {"responses", FamilyConversation},
-	Messages:        {"messages", FamilyConversation},
-	GenerateContent: {"generate_content", FamilyConversation},
-	Converse:        {"converse", FamilyConversation},
-	CohereChat:      {"cohere_chat", FamilyConversation},
-	OllamaChat:      {"ollama_chat", FamilyConversation},
-	CountTokens:     {"count_tokens", FamilyOther},
+	Chat:            {name: "chat", family: FamilyConversation, most: "max_tokens"},
+	Completions:     {name: "completions", family: FamilyConversation, most: "max_tokens"},
+	Embeddings:      {name: "embeddings", family: FamilyEmbedding},
+	Responses:       {name: "responses", family: FamilyConversation, most: "max_output_tokens"},
+	Messages:        {name: "messages", family: FamilyConversation, vendor: VendorAnthropic, most: "max_tokens"},
+	GenerateContent: {name: "generate_content", family: FamilyConversation, vendor: VendorGoogle, inPath: true},
+	Converse:        {name: "converse", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
+	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
+	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
+	CountTokens:     {name: "count_tokens", vendor: VendorAnthropic},
 }
 
 // String names the endpoint as the ledger and the metrics do.
@@ -61,6 +77,21 @@ func (e Endpoint) Family() Family {
 	}
 	return FamilyOther
 }
+
+// Vendor is whose dialect the endpoint has.
+func (e Endpoint) Vendor() Vendor {
+	if e < numEndpoints {
+		return traits[e].vendor
+	}
+	return VendorOpenAI
+}
+
+// ModelInPath says whether the model stands in the path, and not in the body.
+func (e Endpoint) ModelInPath() bool { return e < numEndpoints && traits[e].inPath }
+
+// UsageChunk says whether a stream of the endpoint reports its usage only if it is asked to, in a
+// chunk of its own.
+func (e Endpoint) UsageChunk() bool { return e == Chat || e == Completions }
 
 // Endpoints lists all endpoints.
 func Endpoints() []Endpoint {

@@ -42,11 +42,14 @@ const (
 	fieldUser
 	fieldMetadata
 	fieldMessages
+	fieldContents
 	fieldPrompt
 	fieldInput
 	fieldInstructions
 	fieldSystem
+	fieldSystemInstruction
 	fieldTools
+	fieldToolConfig
 	fieldFunctions
 	fieldResponseFormat
 	fieldTags
@@ -60,15 +63,18 @@ const (
 	fieldNumRetries
 	fieldTimeout
 	fieldServiceTier
+	fieldGenerationConfig
+	fieldInferenceConfig
 	numFields
 )
 
 // fieldNames are the fields as OpenAI spells them, and the gateway's own.
 var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
-	"n", "best_of", "user", "metadata", "messages", "prompt", "input", "instructions", "system",
-	"tools", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
+	"n", "best_of", "user", "metadata", "messages", "contents", "prompt", "input", "instructions", "system",
+	"systemInstruction", "tools", "toolConfig", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
 	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
+	"generationConfig", "inferenceConfig",
 }
 
 // ownFields are those that only the gateway understands.
@@ -122,6 +128,7 @@ type Fields struct {
 	spans   [numFields]span
 	session uint8 // rank of what SessionID was read from; lower ones win, 0 is none
 	include span  // of include_usage in stream_options
+	nested  span  // of the limit on output in generationConfig or inferenceConfig
 	end     int   // of the members: where the closing brace is
 	members int
 }
@@ -280,10 +287,45 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) {
 		f.Guardrails, err = s.names(name, f.Guardrails)
 	case fieldTools, fieldFunctions:
 		f.HasTools = s.filled() || f.HasTools
+	case fieldGenerationConfig, fieldInferenceConfig:
+		err = f.config(s, name)
 	default:
 		err = f.readOwn(s, id, name)
 	}
 	return err
+}
+
+// configNames are what is read of Google's generationConfig and Bedrock's inferenceConfig.
+var configNames = []string{"maxOutputTokens", "maxTokens", "candidateCount"}
+
+// config reads the limits of a request that has them in an object of their own.
+func (f *Fields) config(s *scanner, name string) error {
+	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+		s.space()
+		at := s.i
+		id, err := identify(s.key(), configNames)
+		if err != nil {
+			return err
+		}
+		s.space()
+		start := s.i
+		switch {
+		case id < 0:
+			s.value()
+		case id == 2:
+			err = s.most(&f.N, name+"."+configNames[id], maxChoices)
+		case f.nested.end != 0:
+			return invalidField(name, configNames[id]+" stands in it twice")
+		default:
+			err = s.most(&f.MaxTokens, name+"."+configNames[id], math.MaxInt64)
+			f.MaxTokens = min(f.MaxTokens, MaxTokenCount)
+			f.nested = span{at, start, s.i}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readOwn reads the value of one of the gateway's own fields, or passes over any other.

@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 )
@@ -16,6 +17,8 @@ type Edits struct {
 	// RenameMaxTokens, if set, is the name under which the provider takes the limit on output:
 	// "max_tokens" or "max_completion_tokens".
 	RenameMaxTokens string
+	// Endpoint is where the body goes: its dialect says how a limit is named that is added.
+	Endpoint Endpoint
 }
 
 // splice replaces body[start:end] with text.
@@ -94,6 +97,9 @@ func emptyObject(v []byte) bool {
 // clamp lowers every limit on output that is above e.MaxTokens, and adds one if there is none.
 func (f *Fields) clamp(body []byte, list []splice, add []byte, e Edits) ([]splice, []byte) {
 	value := strconv.AppendInt(nil, e.MaxTokens, 10)
+	if e.Endpoint.ModelInPath() {
+		return f.clampNested(body, list, add, e, value)
+	}
 	found := false
 	for _, id := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {
 		sp := f.spans[id]
@@ -108,9 +114,33 @@ func (f *Fields) clamp(body []byte, list []splice, add []byte, e Edits) ([]splic
 		found = true
 	}
 	if !found {
-		return set(list, add, span{}, cmp.Or(e.RenameMaxTokens, "max_tokens"), value)
+		return set(list, add, span{}, cmp.Or(e.RenameMaxTokens, traits[e.Endpoint].most, "max_tokens"), value)
 	}
 	return list, add
+}
+
+// clampNested is clamp for the dialects that have the limit in an object.
+func (f *Fields) clampNested(body []byte, list []splice, add []byte, e Edits, value []byte) ([]splice, []byte) {
+	id, name := fieldGenerationConfig, "maxOutputTokens"
+	if e.Endpoint == Converse {
+		id, name = fieldInferenceConfig, "maxTokens"
+	}
+	sp := f.spans[id]
+	switch {
+	case f.nested.end != 0:
+		if n, err := strconv.ParseInt(string(body[f.nested.start:f.nested.end]), 10, 64); err != nil || n <= 0 || n > e.MaxTokens {
+			list = append(list, splice{f.nested.start, f.nested.end, value})
+		}
+		return list, add
+	case sp.end != 0 && body[sp.start] == '{':
+		text := append(strconv.AppendQuote(nil, name), ':')
+		text = append(text, value...)
+		if !emptyObject(body[sp.start:sp.end]) {
+			text = append(text, ',')
+		}
+		return append(list, splice{sp.start + 1, sp.start + 1, text}), add
+	}
+	return set(list, add, sp, fieldNames[id], fmt.Appendf(nil, `{%q:%s}`, name, value))
 }
 
 // renameMaxTokens renames the one of max_tokens and max_completion_tokens that is given, if

@@ -15,6 +15,12 @@ const (
 	PolicyPass                 // it is sent as it came, for the provider to judge
 )
 
+// The codes of a request that a provider's dialect, or the provider, has no words for.
+const (
+	CodeUnsayable   = "unsupported_value"
+	CodeUnsupported = "unsupported_parameter"
+)
+
 // Target is what a writer of requests must know beside the request, and where it says what it
 // left out.
 type Target struct {
@@ -39,7 +45,7 @@ func (t *Target) Drop(param string) (pass bool) {
 	case PolicyReject:
 		if t.refused == nil {
 			t.refused = &Error{
-				Kind: Invalid, Code: "unsupported_parameter", Param: param,
+				Kind: Invalid, Code: CodeUnsupported, Param: param,
 				Message: "The model " + strconv.Quote(t.Model) + " does not take " + strconv.Quote(param) + ".",
 			}
 		}
@@ -61,5 +67,5 @@ func (t *Target) Err() error { return t.refused }
 // Unsayable makes the error of a request that cannot be said in the provider's dialect, whatever
 // the policy: param is the field at fault, as the client wrote it.
 func Unsayable(param, message string) error {
-	return &Error{Kind: Invalid, Code: "unsupported_value", Param: param, Message: message}
+	return &Error{Kind: Invalid, Code: CodeUnsayable, Param: param, Message: message}
 }

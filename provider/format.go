@@ -28,3 +28,39 @@ type Outbound interface {
 	// NewDecoder reads one stream.
 	NewDecoder() chat.Decoder
 }
+
+// inbound are the dialects that clients speak, and outbound those of providers: one line for
+// each endpoint whose requests can be translated.
+var (
+	inbound  = map[llm.Endpoint]Inbound{}
+	outbound = map[llm.Endpoint]Outbound{}
+)
+
+// InboundOf is the client's half of an endpoint's dialect.
+func InboundOf(e llm.Endpoint) (Inbound, bool) {
+	f, ok := inbound[e]
+	return f, ok
+}
+
+// OutboundOf is the provider's half of an endpoint's dialect.
+func OutboundOf(e llm.Endpoint) (Outbound, bool) {
+	f, ok := outbound[e]
+	return f, ok
+}
+
+// Way is the endpoint at which the provider serves requests for e: e itself, which is relayed,
+// else the first of its endpoints into which they can be translated. false: there is none.
+func (p *Provider) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
+	if p.Serves(e) {
+		return e, true
+	}
+	if _, ok := inbound[e]; !ok {
+		return 0, false
+	}
+	for _, at := range p.Endpoints {
+		if _, ok := outbound[at]; ok && at.Family() == e.Family() {
+			return at, true
+		}
+	}
+	return 0, false
+}

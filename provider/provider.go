@@ -89,6 +89,9 @@ type Provider struct {
 	MaxTokens string
 	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
 	NoStreamOptions bool
+	// Forward are the headers of a client, in canonical form, that it is to see where the client
+	// speaks its dialect.
+	Forward []string
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -65,6 +66,8 @@ type Call struct {
 	unsent   error                    // why they cannot be
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
+	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
+	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
 	heard    *listener                // what the answer says; nil: it is not kept
@@ -115,7 +118,10 @@ func (c *Call) peek(raw []byte) error {
 	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields = raw, f
+	c.body, c.fields, c.exchange = raw, f, nil
+	if c.route.endpoint.ModelInPath() {
+		c.fields.Stream = c.route.stream
+	}
 	return nil
 }
 

@@ -2,5 +2,5 @@ package proxy
 
 import "github.com/conclave-llm/conclave/llm"
 
-// chatRoute serves chat completions, in OpenAI's format on both sides.
-func chatRoute() (*Route, error) { return inference(llm.Chat, "/chat/completions") }
+// chatRoute serves OpenAI's chat completions.
+func chatRoute() (*Route, error) { return openAI(llm.Chat, "/chat/completions") }

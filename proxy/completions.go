@@ -7,7 +7,7 @@ import (
 )
 
 // completionsRoute serves the older text completions.
-func completionsRoute() (*Route, error) { return inference(llm.Completions, "/completions") }
+func completionsRoute() (*Route, error) { return openAI(llm.Completions, "/completions") }
 
 // prompts counts the prompts of a completions request, each of which is completed: a list of
 // strings or of lists of tokens is as many as it is long, anything else is one.

@@ -130,6 +130,8 @@ func worthAnother(err error) bool {
 		return true
 	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
 		return true // the deployment's credential or model, for the client's own were checked before
+	case llm.Invalid:
+		return e.Code == llm.CodeUnsayable || e.Code == llm.CodeUnsupported // by this provider
 	default:
 		return false
 	}
@@ -154,11 +156,16 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if d.Err != nil {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
-	if !d.Provider.Serves(c.route.endpoint) {
+	way, ok := d.Provider.Way(c.route.endpoint)
+	if !ok {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
 			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
 		}
+	}
+	asked, err := s.prepare(c, d, way)
+	if err != nil {
+		return err
 	}
 	flight := s.cfg.Router.Begin(t.Deployment.ID)
 	began := s.now()
@@ -169,40 +176,42 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.cfg.Upstream.Do(ctx, s.prepare(c, d))
+	answer, err := s.cfg.Upstream.Do(ctx, asked)
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
 	if err != nil {
-		return err
+		return c.said(err, way)
 	}
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
-		return s.relay(ctx, c, &answer, flight)
+	}
+	if way != c.route.endpoint {
+		if err := c.translate(&answer, way); err != nil {
+			return err
+		}
+	}
+	if answer.Stream != nil {
+		return c.said(s.relay(ctx, c, &answer, flight), way)
 	}
 	return s.answer(ctx, c, &answer)
 }
 
-// prepare makes the attempt: the client's bytes, with the few changes that the deployment
-// needs made in place.
-func (s *Server) prepare(c *Call, d *view.Deployment) *upstream.Attempt {
-	stream := c.fields.Stream
-	hide := stream && !c.fields.IncludeUsage
-	edits := llm.Edits{
-		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, RenameMaxTokens: d.Provider.MaxTokens, MaxTokens: c.clamp,
+// prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few
+// changes that the deployment needs made in place, or what they say in the provider's dialect.
+func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
+	raw, hide, err := c.bodyAt(d, at)
+	if err != nil {
+		return nil, err
 	}
-	if d.Name != c.fields.Model {
-		edits.Model = d.Name
-	}
-	raw := llm.Rewrite(c.body, &c.fields, edits)
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
-		Provider: d.Provider, Endpoint: c.route.endpoint, Base: d.Base, Model: d.Name, Account: d.Account,
-		Body: raw, Stream: stream, HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)},
+		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
+		HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)}, Header: forwarded(c, d.Provider, at),
 	}
 	if c.most > upstream.DefaultMaxBody {
 		c.attempt.MaxBody = c.most
 	}
-	return &c.attempt
+	return &c.attempt, nil
 }
 
 // timeout is an attempt's: the deployment's or the model's, which a client may shorten; where

@@ -28,6 +28,9 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	if names := c.guards.Names(); len(names) > 0 {
 		h.Add("X-Litellm-Applied-Guardrails", reply.Text(strings.Join(names, ",")))
 	}
+	if len(c.dropped) > 0 {
+		h.Add("X-Conclave-Dropped-Params", reply.Text(strings.Join(c.dropped, ",")))
+	}
 	h.Int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
 	h.Apply(to)
 }

@@ -212,7 +212,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	if body == "" {
 		body = `{"model":"` + model + `","messages":[],"input":"x","prompt":"x"%s}`
 	}
-	path := strings.NewReplacer("{model}", model, "{model...}", model).Replace(rt.path)
+	path := strings.NewReplacer("{model}", model, "{model...}", model, "{project}", "p", "{location}", "l").Replace(rt.path)
 	w := r.do(rt.method, path, strings.Replace(body, "%s", stream, 1), func(q *http.Request) {
 		if p.set != nil {
 			p.set(r, q)

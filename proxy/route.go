@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -63,7 +65,9 @@ type Route struct {
 	method   string   // of all patterns
 	patterns []string // as http.ServeMux reads them, without the method; the first is the name
 	endpoint llm.Endpoint
-	lookup   bool // asks no provider: leaves no record
+	verb     string // behind the model and a colon in the path, which then ends in {model...}; "" for none
+	stream   bool   // the path says that the answer streams, where the endpoint has that in its path
+	lookup   bool   // asks no provider: leaves no record
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -83,12 +87,25 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 	return &Route{name: patterns[0], method: method, patterns: patterns, endpoint: endpoint, steps: st}, nil
 }
 
-// inference makes a POST route whose requests ask a model.
-func inference(endpoint llm.Endpoint, path string) (*Route, error) {
-	patterns := []string{
-		"/v1" + path, path,
-		"/openai/deployments/{model}" + path, "/engines/{model}" + path,
+// named is the model that the path names, "" for none.
+func (r *Route) named(req *http.Request) string {
+	name := req.PathValue("model")
+	if r.verb == "" {
+		return name
 	}
+	return strings.TrimSuffix(name, ":"+r.verb)
+}
+
+// openAI makes the route of an endpoint of OpenAI's, which has the paths of Azure too.
+func openAI(endpoint llm.Endpoint, path string) (*Route, error) {
+	return inference(
+		endpoint, "/v1"+path, path,
+		"/openai/v1"+path, "/openai/deployments/{model}"+path, "/engines/{model}"+path,
+	)
+}
+
+// inference makes a POST route whose requests ask a model.
+func inference(endpoint llm.Endpoint, patterns ...string) (*Route, error) {
 	return newRoute("POST", patterns, endpoint, steps{
 		auth:       authenticate,
 		body:       readBody,
@@ -107,7 +124,9 @@ func inference(endpoint llm.Endpoint, path string) (*Route, error) {
 func routes() ([]*Route, error) {
 	var all []*Route
 	for _, make := range []func() (*Route, error){
-		chatRoute, completionsRoute, embeddingsRoute, modelsRoute, modelRoute,
+		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
+		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		modelsRoute, modelRoute,
 	} {
 		r, err := make()
 		if err != nil {

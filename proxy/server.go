@@ -161,19 +161,31 @@ func fillDefaults(cfg *Config) {
 // Mount registers every route with mux, and answers for what is missing under /v1/ in
 // OpenAI's shape.
 func (s *Server) Mount(mux *http.ServeMux) {
+	verbs := map[string][]*Route{}
 	for _, r := range s.routes {
 		for _, p := range r.patterns {
+			if r.verb != "" {
+				verbs[r.method+" "+p] = append(verbs[r.method+" "+p], r)
+				continue
+			}
 			mux.Handle(r.method+" "+p, s.handler(r))
 		}
+	}
+	for p, routes := range verbs {
+		mux.Handle(p, s.byVerb(routes))
 	}
 	mux.HandleFunc("/v1/", s.notFound)
 }
 
-// Patterns lists the method and path of everything that is served, as http.ServeMux reads them.
+// Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
+// but for the verbs of Google's paths, which stand behind a colon.
 func (s *Server) Patterns() []string {
 	var all []string
 	for _, r := range s.routes {
 		for _, p := range r.patterns {
+			if r.verb != "" {
+				p += ":" + r.verb
+			}
 			all = append(all, r.method+" "+p)
 		}
 	}
@@ -187,7 +199,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: req.PathValue("model"), peer: req.RemoteAddr,
+			id: requestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
@@ -195,6 +207,22 @@ func (s *Server) handler(r *Route) http.Handler {
 			c.in.Until(time.Now().Add(s.cfg.BodyTimeout))
 		}
 		s.serve(req.Context(), c)
+	})
+}
+
+// byVerb serves routes whose paths differ in what stands behind the model and a colon.
+func (s *Server) byVerb(routes []*Route) http.Handler {
+	handlers := map[string]http.Handler{}
+	for _, r := range routes {
+		handlers[r.verb] = s.handler(r)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		call := req.PathValue("model")
+		if h, ok := handlers[call[strings.LastIndexByte(call, ':')+1:]]; ok {
+			h.ServeHTTP(w, req)
+			return
+		}
+		s.notFound(w, req)
 	})
 }
 
@@ -245,7 +273,7 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	}
 	var out reply.HTTPWriter
 	out.Reset(w, 0)
-	reply.WriteError(&out, e)
+	reply.WriteError(&out, e, llm.VendorOpenAI)
 }
 
 // requestID takes the client's id if it is harmless in headers, logs and records, and makes

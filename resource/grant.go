@@ -17,6 +17,7 @@ type Grant struct {
 	Policy *Policy
 	Before *Policy // that is replaced, nil for a new record: what it had already may stay
 	Above  []Level // in any order
+	Bounds []Level // that requests do not pass, so that a field left empty has more than they have
 	// Terms returns the inline terms of an allowance with its shared ones; nil: the inline.
 	Terms func(a *Allowance) []Terms
 	// Groups returns the access groups of a model; nil: there are none.
@@ -37,6 +38,9 @@ var grants = []struct {
 	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
 	{"model_limits", func(p *Policy) any { return p.ModelLimits }, (*Grant).overModelLimits},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
+	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, p *Policy) string {
+		return said(c.Objects.over(p.Objects))
+	}},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, p *Policy) string {
 		return over("", c.MaxRequestMB, p.MaxRequestMB)
 	}},
@@ -61,7 +65,7 @@ func (g *Grant) Check() error {
 			}
 		}
 	}
-	return nil
+	return g.checkBounds()
 }
 
 func firstOf(a, b string) string {

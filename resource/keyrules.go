@@ -44,21 +44,42 @@ func ParseKeyRules(v json.RawMessage) (*KeyRules, error) {
 	if err := r.validate(); err != nil {
 		return nil, err
 	}
-	if r.MaxAge != "" {
-		if d, err := time.ParseDuration(r.MaxAge); err != nil || d <= 0 {
-			return nil, invalidf("value.max_age", "%q is not a duration such as 720h", r.MaxAge)
-		}
+	return r, validAge("value.max_age", r.MaxAge)
+}
+
+func validAge(field, text string) error {
+	if text == "" {
+		return nil
 	}
-	return r, nil
+	if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+		return invalidf(field, "%q is not a duration such as 720h", text)
+	}
+	return nil
 }
 
 // age is how long a key lives; 0: for ever.
-func (r *KeyRules) age() Time {
-	d, err := time.ParseDuration(r.MaxAge)
+func (r *KeyRules) age() Time { return ageOf(r.MaxAge) }
+
+func ageOf(text string) Time {
+	d, err := time.ParseDuration(text)
 	if err != nil {
 		return 0
 	}
 	return Time(d)
+}
+
+// optional is a field that may be filled with another.
+type optional struct{ to, from **int64 }
+
+// pairs are the limits beside those of another.
+func (l *Limits) pairs(from *Limits) []optional {
+	return []optional{
+		{&l.RPM, &from.RPM},
+		{&l.TPM, &from.TPM},
+		{&l.InputTPM, &from.InputTPM},
+		{&l.OutputTPM, &from.OutputTPM},
+		{&l.Parallel, &from.Parallel},
+	}
 }
 
 // Fill gives a new key what it does not say itself.
@@ -77,15 +98,7 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 	if k.BudgetID == "" {
 		fill(&k.Budgets, r.Budgets)
 	}
-	for _, f := range []struct{ to, from **int64 }{
-		{&k.Limits.RPM, &r.Limits.RPM},
-		{&k.Limits.TPM, &r.Limits.TPM},
-		{&k.Limits.InputTPM, &r.Limits.InputTPM},
-		{&k.Limits.OutputTPM, &r.Limits.OutputTPM},
-		{&k.Limits.Parallel, &r.Limits.Parallel},
-		{&k.MaxRequestMB, &r.MaxRequestMB},
-		{&k.MaxResponseMB, &r.MaxResponseMB},
-	} {
+	for _, f := range append(k.Limits.pairs(&r.Limits), optional{&k.MaxRequestMB, &r.MaxRequestMB}, optional{&k.MaxResponseMB, &r.MaxResponseMB}) {
 		if *f.to == nil {
 			*f.to = *f.from
 		}

@@ -21,15 +21,28 @@ var Strategies = []Strategy{StrategyShuffle, StrategyLeastBusy, StrategyLatency}
 // Model is a name that clients ask for. Its deployments are records of their own.
 type Model struct {
 	Meta
-	Allowance                    // of all requests for the model, whoever sends them
-	Name         string          `json:"name,omitempty"` // unique; what stands in a request's "model"
-	Strategy     Strategy        `json:"strategy,omitempty"`
-	Fallbacks    []string        `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
-	Retries      *int            `json:"retries,omitempty"`   // further attempts after the first; default 2
-	TimeoutMS    int64           `json:"timeout_ms,omitempty"`
-	AccessGroups []string        `json:"access_groups,omitempty"` // names that stand for this model in lists of models
-	Metadata     json.RawMessage `json:"metadata,omitempty"`
+	Allowance          // of all requests for the model, whoever sends them
+	Name      string   `json:"name,omitempty"` // unique; what stands in a request's "model"
+	Strategy  Strategy `json:"strategy,omitempty"`
+	Fallbacks []string `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
+	Retries   *int     `json:"retries,omitempty"`   // further attempts after the first; default 2
+	TimeoutMS int64    `json:"timeout_ms,omitempty"`
+	// UnsupportedParams is what becomes of a request's parameters that a provider cannot take;
+	// "" is ParamsDrop.
+	UnsupportedParams ParamsPolicy    `json:"unsupported_params,omitempty"`
+	AccessGroups      []string        `json:"access_groups,omitempty"` // names that stand for this model in lists of models
+	Metadata          json.RawMessage `json:"metadata,omitempty"`
 }
+
+// ParamsPolicy is what becomes of parameters that a provider cannot take.
+type ParamsPolicy string
+
+// The policies. The zero value is ParamsDrop.
+const (
+	ParamsDrop   ParamsPolicy = "drop"   // left out, and named in x-conclave-dropped-params
+	ParamsReject ParamsPolicy = "reject" // the request is refused with 400
+	ParamsPass   ParamsPolicy = "pass"   // sent as they came, for the provider to judge
+)
 
 // DefaultRetries is the number of further attempts of a model that does not say.
 const DefaultRetries = 2
@@ -73,6 +86,11 @@ func (m *Model) Validate() error {
 	}
 	if m.Retries != nil && (*m.Retries < 0 || *m.Retries > 10) {
 		return invalidf("retries", "%d is not between 0 and 10", *m.Retries)
+	}
+	switch m.UnsupportedParams {
+	case "", ParamsDrop, ParamsReject, ParamsPass:
+	default:
+		return invalidf("unsupported_params", "%q is not drop, reject or pass", m.UnsupportedParams)
 	}
 	if err := validTimeout("timeout_ms", m.TimeoutMS); err != nil {
 		return err

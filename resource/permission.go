@@ -32,48 +32,17 @@ type Access struct {
 	DeniedPassThrough []string        `json:"denied_passthrough_routes,omitempty"` // win over PassThrough
 	Prompts           []string        `json:"prompts,omitempty"`                   // templates
 	CacheControls     []string        `json:"cache_controls,omitempty"`            // what a request may ask of a cache
-	Objects           *Objects        `json:"objects,omitempty"`
-	IncreaseCap       *Money          `json:"increase_cap,omitempty"` // the most that the key may raise a budget by for a time
-}
-
-// Objects are the things beside models that a key may use; an empty list allows all.
-type Objects struct {
-	MCPServers       []string            `json:"mcp_servers,omitempty"`
-	MCPAccessGroups  []string            `json:"mcp_access_groups,omitempty"`
-	MCPTools         map[string][]string `json:"mcp_tool_permissions,omitempty"` // by server
-	MCPToolsets      []string            `json:"mcp_toolsets,omitempty"`
-	BlockedTools     []string            `json:"blocked_tools,omitempty"`
-	VectorStores     []string            `json:"vector_stores,omitempty"`
-	Agents           []string            `json:"agents,omitempty"`
-	AgentAccessGroup []string            `json:"agent_access_groups,omitempty"`
-	SearchTools      []string            `json:"search_tools,omitempty"`
-	Skills           []string            `json:"skills,omitempty"`
+	IncreaseCap       *Money          `json:"increase_cap,omitempty"`              // the most that the key may raise a budget by for a time
 }
 
 // lists are the lists of names that a key has, by field. One that only takes away is apart.
 func (a *Access) lists() map[string][]string {
-	out := map[string][]string{"passthrough_routes": a.PassThrough, "prompts": a.Prompts, "cache_controls": a.CacheControls}
-	if o := a.Objects; o != nil {
-		for field, list := range map[string][]string{
-			"mcp_servers": o.MCPServers, "mcp_access_groups": o.MCPAccessGroups, "mcp_toolsets": o.MCPToolsets, "vector_stores": o.VectorStores,
-			"agents": o.Agents, "agent_access_groups": o.AgentAccessGroup, "search_tools": o.SearchTools, "skills": o.Skills,
-		} {
-			out["objects."+field] = list
-		}
-		for server, tools := range o.MCPTools {
-			out["objects.mcp_tool_permissions."+server] = tools
-		}
-	}
-	return out
+	return map[string][]string{"passthrough_routes": a.PassThrough, "prompts": a.Prompts, "cache_controls": a.CacheControls}
 }
 
 // taken are the lists that only take away.
 func (a *Access) taken() map[string][]string {
-	out := map[string][]string{"denied_passthrough_routes": a.DeniedPassThrough}
-	if a.Objects != nil {
-		out["objects.blocked_tools"] = a.Objects.BlockedTools
-	}
-	return out
+	return map[string][]string{"denied_passthrough_routes": a.DeniedPassThrough}
 }
 
 func (a *Access) checkAccess() error {
@@ -107,8 +76,27 @@ func (a *Access) checkAccess() error {
 	return validNames("permissions", sortedKeys(a.Permissions))
 }
 
+// GrantedBy returns an *Invalid for the first thing beside models that the key is granted and
+// the key that grants it has not.
+func (k *Key) GrantedBy(grantor *Key) error {
+	if err := k.listsWithin(&grantor.Access); err != nil {
+		return err
+	}
+	if err := k.Objects.Within(grantor.Objects); err != nil {
+		return err
+	}
+	return k.takenWithin(&grantor.Access)
+}
+
 // Within returns an *Invalid for the first field that grants more than the grantor has.
 func (a *Access) Within(grantor *Access) error {
+	if err := a.listsWithin(grantor); err != nil {
+		return err
+	}
+	return a.takenWithin(grantor)
+}
+
+func (a *Access) listsWithin(grantor *Access) error {
 	above := grantor.lists()
 	mine := a.lists()
 	for _, field := range sortedKeys(above) {
@@ -116,6 +104,11 @@ func (a *Access) Within(grantor *Access) error {
 			return invalidf(field, "is more than the key that grants it has")
 		}
 	}
+	return nil
+}
+
+// takenWithin looks at what takes away, and at what is switched on or capped.
+func (a *Access) takenWithin(grantor *Access) error {
 	denied, kept := grantor.taken(), a.taken()
 	for _, field := range sortedKeys(denied) {
 		for _, n := range denied[field] {

@@ -64,6 +64,7 @@ type Policy struct {
 	LogContent     *bool             `json:"log_content,omitempty"`     // false anywhere in the chain: no prompt or answer is kept anywhere
 	MaxRequestMB   *int64            `json:"max_request_mb,omitempty"`  // MiB of a request's body
 	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"` // MiB of an answer
+	Objects        *Objects          `json:"objects,omitempty"`         // MCP servers and tools, vector stores, agents, …
 	Metadata       json.RawMessage   `json:"metadata,omitempty"`        // free JSON object
 }
 
@@ -98,6 +99,9 @@ func (p *Policy) validate() error {
 		if f.v != nil && (*f.v < 1 || *f.v > 1<<20) {
 			return invalidf(f.field, "%d is not between 1 and %d", *f.v, 1<<20)
 		}
+	}
+	if err := p.Objects.validate("objects"); err != nil {
+		return err
 	}
 	if err := p.Sessions.validate("sessions"); err != nil {
 		return err

@@ -1,5 +1,19 @@
 package resource
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// MemberPermissions are what a team may let its plain members do with its keys, as LiteLLM
+// names them. Reading a key of one's own takes none of them.
+var MemberPermissions = []string{
+	"/key/generate", "/key/service-account/generate", "/key/update", "/key/delete", "/key/info", "/key/regenerate", "/key/list",
+	"/key/block", "/key/unblock", "/key/aliases", "/key/bulk_update", "/team/key/bulk_update", "/key/{key_id}/regenerate",
+	"/key/{key_id}/reset_spend", "/key/access_group_assignment", "/team/daily/activity", "/spend/logs", "/spend/logs/v2",
+}
+
 // Team is a group of keys that share models, budgets and limits. Blocked is a flag of the
 // frame around the stored bytes, as a key's is.
 type Team struct {
@@ -8,6 +22,55 @@ type Team struct {
 	Name           string `json:"name,omitempty"` // unique; LiteLLM's team_alias
 	OrganizationID string `json:"organization_id,omitempty"`
 	Blocked        bool   `json:"blocked,omitempty" cbor:"-"`
+
+	MemberPermissions []string        `json:"member_permissions,omitempty"` // of MemberPermissions
+	MemberDefaults    *MemberDefaults `json:"member_defaults,omitempty"`    // what new members get
+}
+
+// MemberDefaults are what a new member of a team gets that is not given to him, and how long
+// keys live that members make in the team.
+type MemberDefaults struct {
+	Budgets []Terms `json:"budgets,omitempty"`
+	Limits  Limits  `json:"limits,omitzero"`
+	KeyAge  string  `json:"key_age,omitempty"` // "720h"; "": for ever
+}
+
+// Fill gives a new member what is not given to him.
+func (d *MemberDefaults) Fill(m *TeamMember) {
+	if d == nil {
+		return
+	}
+	if m.BudgetID == "" {
+		fill(&m.Budgets, slices.Clone(d.Budgets))
+	}
+	for _, f := range m.Limits.pairs(&d.Limits) {
+		if *f.to == nil {
+			*f.to = *f.from
+		}
+	}
+}
+
+// FillKey gives a new key of a member an end, if it has none.
+func (d *MemberDefaults) FillKey(k *Key, at Time) {
+	if d == nil || k.ExpiresAt != 0 {
+		return
+	}
+	if age := ageOf(d.KeyAge); age > 0 {
+		k.ExpiresAt = at + age
+	}
+}
+
+func (d *MemberDefaults) validate() error {
+	if d == nil {
+		return nil
+	}
+	if err := validateTerms("member_defaults.budgets", d.Budgets); err != nil {
+		return err
+	}
+	if err := d.Limits.validate("member_defaults.limits"); err != nil {
+		return err
+	}
+	return validAge("member_defaults.key_age", d.KeyAge)
 }
 
 // Label implements Record.
@@ -16,6 +79,11 @@ func (t *Team) Label() string { return t.Name }
 // Canonicalize implements Record.
 func (t *Team) Canonicalize() {
 	t.canonicalize()
+	if t.MemberDefaults != nil {
+		for i := range t.MemberDefaults.Budgets {
+			t.MemberDefaults.Budgets[i].canonicalize()
+		}
+	}
 }
 
 // Validate implements Record.
@@ -25,5 +93,16 @@ func (t *Team) Validate() error {
 			return err
 		}
 	}
+	for i, p := range t.MemberPermissions {
+		if !slices.Contains(MemberPermissions, p) {
+			return invalidf(fmt.Sprintf("member_permissions[%d]", i), "%q is not one of %s", p, strings.Join(MemberPermissions, ", "))
+		}
+	}
+	if err := t.MemberDefaults.validate(); err != nil {
+		return err
+	}
 	return t.validate()
 }
+
+// Lets says whether the team lets its plain members do what the permission names.
+func (t *Team) Lets(permission string) bool { return slices.Contains(t.MemberPermissions, permission) }

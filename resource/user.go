@@ -26,6 +26,9 @@ type User struct {
 	OrganizationID string   `json:"organization_id,omitempty"`
 	ServiceAccount bool     `json:"service_account,omitempty"`
 	Blocked        bool     `json:"blocked,omitempty" cbor:"-"`
+	// OrganizationAdmin says that the user manages the teams, projects, users and keys of his
+	// organization; LiteLLM's org_admin.
+	OrganizationAdmin bool `json:"organization_admin,omitempty"`
 }
 
 // Label implements Record.
@@ -51,6 +54,9 @@ func (u *User) Validate() error {
 	}
 	if u.Role != "" && !slices.Contains(UserRoles, u.Role) {
 		return invalidf("role", "%q is not one of %v", u.Role, UserRoles)
+	}
+	if u.OrganizationAdmin && u.OrganizationID == "" {
+		return invalidf("organization_admin", "the user is in no organization")
 	}
 	return u.validate()
 }

@@ -14,9 +14,28 @@ type Effective struct {
 	Routes    EffectiveList     `json:"routes"`           // paths or "/prefix/*"
 	Addresses EffectiveList     `json:"addresses"`        // that requests may come from
 	Denied    []string          `json:"denied_addresses"` // that they may not, of all levels
+	Objects   EffectiveObjects  `json:"objects"`          // MCP servers and tools, vector stores, agents, …
 	Budgets   []EffectiveBudget `json:"budgets"`          // of every level, the least left first
 	Limits    []EffectiveLimit  `json:"limits"`           // the lowest of each kind
 	ExpiresAt resource.Time     `json:"expires_at,omitempty"`
+}
+
+// EffectiveObjects are the things beside models that a key may use: what the lists of all levels
+// have in common. Levels shows the lists themselves, for those of MCP stand for each other.
+type EffectiveObjects struct {
+	MCPServers   EffectiveList          `json:"mcp_servers"`
+	VectorStores EffectiveList          `json:"vector_stores"`
+	Agents       EffectiveList          `json:"agents"`
+	SearchTools  EffectiveList          `json:"search_tools"`
+	Skills       EffectiveList          `json:"skills"`
+	BlockedTools []string               `json:"blocked_tools"` // of all levels
+	Levels       []EffectiveObjectLevel `json:"levels"`
+}
+
+// EffectiveObjectLevel is what one level says about objects.
+type EffectiveObjectLevel struct {
+	Level EffectiveLevel `json:"level"`
+	resource.Objects
 }
 
 // EffectiveBlock is one thing that refuses requests.

@@ -35,7 +35,7 @@ func (k *kind[R, P]) create(w http.ResponseWriter, r *http.Request, by records.C
 	}
 	rec, wr, err := k.noun.Create(r.Context(), by, doc)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, k.row(rec))
 }
@@ -73,7 +73,7 @@ func (k *kind[R, P]) patch(w http.ResponseWriter, r *http.Request, by records.Ca
 	}
 	rec, wr, err := k.noun.Patch(r.Context(), by, now.Head().ID, 0, patch)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	row := k.row(rec)
 	if k.updated != nil {

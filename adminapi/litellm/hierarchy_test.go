@@ -175,3 +175,49 @@ func TestHierarchy_Refusals(t *testing.T) {
 		t.Errorf("bulk: got %d %s", a.Status, a.Body)
 	}
 }
+
+func TestMemberPermissions(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	team := h.Must("POST", "/team/new", `{"team_id":"red","team_member_permissions":["/key/generate"],"team_member_budget":5,"team_member_budget_duration":"30d",`+
+		`"team_member_rpm_limit":9,"team_member_key_duration":"1d"}`)
+	if fmt.Sprintf("%v %v %v %v %v", team["team_member_permissions"], team["team_member_budget"], team["team_member_budget_duration"], team["team_member_rpm_limit"], team["team_member_key_duration"]) !=
+		"[/key/generate] 5 30d 9 24h0m0s" {
+		t.Errorf("team: got %v", team)
+	}
+	h.Must("POST", "/team/new", `{"team_id":"blue"}`)
+	joined := h.Must("POST", "/team/member_add", `{"team_id":"red","member":{"user_id":"u","role":"user"}}`)
+	m, _ := joined["updated_team_memberships"].([]any)[0].(map[string]any)
+	if fmt.Sprintf("%v %v %v", m["max_budget"], m["budget_duration"], m["rpm_limit"]) != "5 30d 9" {
+		t.Errorf("the new member: got %v", m)
+	}
+	h.Must("POST", "/team/member_add", `{"team_id":"red","member":{"user_id":"v","role":"user"},"max_budget_in_team":2}`)
+	if v := h.Must("GET", "/api/v1/teams/red/members/v", ""); fmt.Sprint(v["budgets"]) == fmt.Sprint(m["budgets"]) || !strings.Contains(fmt.Sprint(v["budgets"]), "usd:2") {
+		t.Errorf("a member with a budget of his own: got %v", v["budgets"])
+	}
+	k := h.Must("POST", "/key/generate", `{"team_id":"red","user_id":"u"}`)
+	if k["expires"] != "2026-03-12T10:00:00Z" {
+		t.Errorf("a member's key expires: got %v", k["expires"])
+	}
+	if h.Must("POST", "/team/update", `{"team_id":"red","team_member_budget":null,"team_member_key_duration":"-1"}`); h.Must("GET", "/team/info?team_id=red", "")["team_info"].(map[string]any)["team_member_budget"] != nil {
+		t.Error("a budget of members that was taken away is there")
+	}
+	h.Must("POST", "/team/permissions_update", `{"team_id":"red","team_member_permissions":["/key/update"]}`)
+	out := h.Must("POST", "/team/permissions_bulk_update", `{"apply_to_all_teams":true,"permissions":["/key/update","/key/delete"]}`)
+	if out["teams_updated"] != 2.0 {
+		t.Errorf("bulk: got %v", out)
+	}
+	list := h.Must("GET", "/team/permissions_list?team_id=red", "")
+	if fmt.Sprint(list["team_member_permissions"]) != "[/key/update /key/delete]" || len(list["all_available_permissions"].([]any)) < 10 {
+		t.Errorf("list: got %v", list)
+	}
+	for path, body := range map[string]string{
+		"/team/permissions_update":      `{"team_id":"red","team_member_permissions":["/model/new"]}`,
+		"/team/permissions_bulk_update": `{"permissions":["/key/update"]}`,
+		"/team/update":                  `{"team_id":"red","team_member_key_duration":"soon"}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 {
+			t.Errorf("%s %s: got %d %s", path, body, a.Status, a.Body)
+		}
+	}
+}

@@ -62,7 +62,9 @@ func (a *API) serviceAccount(w http.ResponseWriter, r *http.Request, by records.
 	if team == "" {
 		return wire.Invalid("team_id", "is missing; a service account belongs to a team")
 	}
-	delete(in, "user_id")
+	if err := in.Set("user_id", ""); err != nil { // no user, not even the caller
+		return err
+	}
 	return a.generate(w, r, by, in)
 }
 
@@ -204,10 +206,10 @@ func (a *API) keyInfos(w http.ResponseWriter, r *http.Request, by records.Caller
 }
 
 // keyAliases lists the names of keys.
-func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
 	names := []string{}
-	for k := range a.cfg.Records.AllKeys(records.Query{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "name"}) {
+	for k := range a.cfg.Records.KeysFor(by, records.Query{TeamID: q.Get("team_id"), Q: q.Get("search"), Sort: "name"}) {
 		if k.Name != "" {
 			names = append(names, k.Name)
 		}
@@ -232,7 +234,7 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 		return err
 	}
 	query.Offset, query.Limit = from, to-from
-	found, total, err := a.listed(q, query)
+	found, total, err := a.listed(by, q, query)
 	if err != nil {
 		return err
 	}
@@ -254,14 +256,14 @@ func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller)
 }
 
 // listed finds one page of keys, or the one key that is asked for by its name or hash.
-func (a *API) listed(q url.Values, query records.Query) (found []*resource.Key, total int, err error) {
+func (a *API) listed(by records.Caller, q url.Values, query records.Query) (found []*resource.Key, total int, err error) {
 	ref := cmp.Or(q.Get("key_hash"), q.Get("key_alias"))
 	if ref == "" {
-		found, _, total, err = a.cfg.Records.Keys.List(query)
+		found, _, total, err = a.cfg.Records.Keys.List(by, query)
 		return found, total, err
 	}
-	k, ok := a.cfg.Records.Keys.Find(ref)
-	if !ok || !wire.Selects(q.Get("key_alias"), k.Name) || !wire.Selects(q.Get("key_hash"), k.Hash.String()) ||
+	k, err := a.cfg.Records.Keys.One(by, ref)
+	if err != nil || !wire.Selects(q.Get("key_alias"), k.Name) || !wire.Selects(q.Get("key_hash"), k.Hash.String()) ||
 		!wire.Selects(query.TeamID, k.TeamID) || !wire.Selects(query.UserID, k.UserID) || !wire.Selects(query.ProjectID, k.ProjectID) {
 		return nil, 0, nil
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
+// orgAdmin is LiteLLM's role of a member who manages the organization.
+const orgAdmin = "org_admin"
+
 func (a *API) organizations() *kind[resource.Organization, *resource.Organization] {
 	return &kind[resource.Organization, *resource.Organization]{
 		noun: a.cfg.Records.Organizations, id: "organization_id", ids: "organization_ids", row: a.organizationRow,
@@ -76,14 +79,22 @@ func (a *API) organizationInfo(w http.ResponseWriter, r *http.Request, by record
 		return err
 	}
 	row := a.organizationRow(o)
-	if !by.OwnOnly {
+	if !by.OwnOnly || by.Delegate != nil && by.Delegate.Organization() == o.ID {
 		members := []map[string]any{}
 		for u := range a.cfg.Records.AllUsers(records.Query{OrganizationID: o.ID}) {
-			members = append(members, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": u.Role, "user": a.userRow(u)})
+			members = append(members, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": orgRole(u), "user": a.userRow(u)})
 		}
 		row["members"], row["teams"] = members, wire.Rows(a.teamsOf(o.ID), a.teamRow)
 	}
 	return wire.Answer(w, records.Written{}, row)
+}
+
+// orgRole is what a user is in his organization, as LiteLLM names it.
+func orgRole(u *resource.User) string {
+	if u.OrganizationAdmin {
+		return orgAdmin
+	}
+	return string(u.Role)
 }
 
 func (a *API) teamsOf(organization string) []*resource.Team {
@@ -96,8 +107,8 @@ func (a *API) teamsOf(organization string) []*resource.Team {
 	return all
 }
 
-func (a *API) organizationList(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
-	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.State.Catalog().Tables().Organizations, a.organizationRow))
+func (a *API) organizationList(w http.ResponseWriter, _ *http.Request, by records.Caller) error {
+	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.Records.Organizations.Visible(by, records.Query{}), a.organizationRow))
 }
 
 // organizationMemberAdd puts users into an organization, and makes those that are not there.
@@ -120,16 +131,61 @@ func (a *API) organizationMemberAdd(w http.ResponseWriter, r *http.Request, by r
 	var wr records.Written
 	users := []map[string]any{}
 	for _, m := range members {
-		if m.Role == "org_admin" {
-			return wire.Invalid("member.role", "org_admin is not supported; give the user the role proxy_admin instead")
+		role, admin := resource.UserRole(m.Role), m.Role == orgAdmin
+		if admin {
+			role = ""
 		}
 		var u *resource.User
-		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, o.ID, m.UserID, m.Email, resource.UserRole(m.Role)); err != nil {
+		if u, wr, err = a.cfg.Records.JoinOrganization(r.Context(), by, o.ID, m.UserID, m.Email, role, admin); err != nil {
 			return err
 		}
 		users = append(users, a.userRow(u))
 	}
 	return wire.Answer(w, wr, map[string]any{"organization_id": o.ID, "updated_users": users, "updated_organization_memberships": []any{}})
+}
+
+// organizationMemberUpdate changes what a user is in his organization.
+func (a *API) organizationMemberUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	o, err := a.organizations().named(by, in)
+	if err != nil {
+		return err
+	}
+	u, err := a.userOf(by, in)
+	if err != nil {
+		return err
+	}
+	if u.OrganizationID != o.ID {
+		return wire.Invalid("user_id", "is not in the organization")
+	}
+	if err := fields.Refuse(in, []string{"max_budget_in_organization"}); err != nil {
+		return err
+	}
+	role, err := fields.Text(in, "role")
+	if err != nil {
+		return err
+	}
+	patch := records.Document{}
+	if err := patch.Set("organization_admin", role == orgAdmin); err != nil {
+		return err
+	}
+	switch role {
+	case orgAdmin:
+	case string(resource.UserInternal), string(resource.UserInternalViewer):
+		if err := patch.Set("role", role); err != nil {
+			return err
+		}
+	default:
+		return wire.Invalid("role", role+" is not one of org_admin, internal_user, internal_user_viewer")
+	}
+	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, patch)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, map[string]any{"user_id": u.ID, "organization_id": o.ID, "user_role": orgRole(u), "user": a.userRow(u)})
 }
 
 // organizationMemberDelete takes a user out of an organization.
@@ -149,7 +205,9 @@ func (a *API) organizationMemberDelete(w http.ResponseWriter, r *http.Request, b
 	if u.OrganizationID != o.ID {
 		return wire.Invalid("user_id", "is not in the organization")
 	}
-	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, records.Document{"organization_id": json.RawMessage("null")})
+	u, wr, err := a.cfg.Records.Users.Patch(r.Context(), by, u.ID, 0, records.Document{
+		"organization_id": json.RawMessage("null"), "organization_admin": json.RawMessage("null"),
+	})
 	if err != nil {
 		return err
 	}
@@ -181,10 +239,10 @@ func (a *API) projectRow(p *resource.Project) map[string]any {
 	return row
 }
 
-func (a *API) projectList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *API) projectList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	team := r.URL.Query().Get("team_id")
 	all := []*resource.Project{}
-	for _, p := range a.cfg.State.Catalog().Tables().Projects {
+	for _, p := range a.cfg.Records.Projects.Visible(by, records.Query{}) {
 		if team == "" || p.TeamID == team {
 			all = append(all, p)
 		}

@@ -13,9 +13,7 @@ import (
 
 // unsupportedTeamFields bound or widen what a team may do in LiteLLM, and do nothing here.
 var unsupportedTeamFields = []string{
-	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_budget",
-	"team_member_budget_duration", "team_member_key_duration", "team_member_model_max_budget", "team_member_permissions",
-	"team_member_rpm_limit", "team_member_tpm_limit",
+	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_model_max_budget",
 }
 
 func (a *API) teams() *kind[resource.Team, *resource.Team] {
@@ -52,7 +50,7 @@ func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 	}
 	t, wr, err := a.cfg.Records.CreateTeam(r.Context(), by, doc, docs)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, a.teamRow(t))
 }
@@ -87,7 +85,7 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 		return err
 	}
 	keys, memberships := []map[string]any{}, []map[string]any{}
-	if !by.OwnOnly {
+	if by.Leads(t) {
 		memberships = wire.Rows(a.cfg.Records.Members(t.ID), a.memberRow)
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
@@ -98,11 +96,11 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	})
 }
 
-func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	return wire.Answer(w, records.Written{}, wire.Rows(a.teamsWhere(r), func(t *resource.Team) map[string]any {
+func (a *API) teamList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	return wire.Answer(w, records.Written{}, wire.Rows(a.teamsWhere(r, by), func(t *resource.Team) map[string]any {
 		row := a.teamRow(t)
 		keys := []map[string]any{}
-		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
+		for k := range a.cfg.Records.KeysFor(by, records.Query{TeamID: t.ID}) {
 			keys = append(keys, a.keyRow(k))
 		}
 		row["keys"] = keys
@@ -110,19 +108,19 @@ func (a *API) teamList(w http.ResponseWriter, r *http.Request, _ records.Caller)
 	}))
 }
 
-func (a *API) teamPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
-	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r), a.teamRow)
+func (a *API) teamPages(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r, by), a.teamRow)
 	if err != nil {
 		return err
 	}
 	return wire.Answer(w, records.Written{}, page)
 }
 
-// teamsWhere lists the teams that a query selects.
-func (a *API) teamsWhere(r *http.Request) []*resource.Team {
+// teamsWhere lists the teams that a query selects and the caller may see.
+func (a *API) teamsWhere(r *http.Request, by records.Caller) []*resource.Team {
 	q := r.URL.Query()
 	var all []*resource.Team
-	for _, t := range a.cfg.State.Catalog().Tables().Teams {
+	for _, t := range a.cfg.Records.Teams.Visible(by, records.Query{}) {
 		if q.Get("user_id") != "" && !a.isMember(t.ID, q.Get("user_id")) {
 			continue
 		}
@@ -181,8 +179,17 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 		p = &now.Policy
 	}
 	out, err := fields.PolicyDoc(in, p)
-	fields.Copy(in, out, map[string]string{"team_alias": "name", "organization_id": "organization_id"})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	fields.Copy(in, out, map[string]string{
+		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions",
+	})
+	defaults, err := memberDefaultsDoc(in, now)
+	if err != nil || defaults == nil {
+		return out, err
+	}
+	return out, out.Set("member_defaults", defaults)
 }
 
 // teamRow writes a team as LiteLLM's row.
@@ -200,6 +207,8 @@ func (a *API) teamRow(t *resource.Team) map[string]any {
 		members = append(members, row)
 	}
 	row["members_with_roles"] = members
+	row["team_member_permissions"] = orEmpty(t.MemberPermissions)
+	memberDefaultsRow(row, t.MemberDefaults)
 	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)
 	return row

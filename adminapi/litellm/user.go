@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
@@ -222,12 +223,20 @@ func (a *API) userInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	}
 	teams := []map[string]any{}
 	for _, m := range a.cfg.Records.Memberships(u.ID) {
-		if t, ok := a.cfg.State.Catalog().Team(m.TeamID); ok {
+		if t, err := a.cfg.Records.Teams.One(by, m.TeamID); err == nil {
 			teams = append(teams, a.teamRow(t))
 		}
 	}
 	return wire.Answer(w, records.Written{}, map[string]any{
-		"user_id": u.ID, "user_info": a.userRow(u), "keys": wire.Rows(a.cfg.Records.KeysOf(u.ID), a.keyRow), "teams": teams,
+		"user_id": u.ID, "user_info": a.userRow(u), "keys": wire.Rows(a.keysOf(by, u), a.keyRow), "teams": teams,
+	})
+}
+
+// keysOf lists the keys of a user that the caller may see.
+func (a *API) keysOf(by records.Caller, u *resource.User) []*resource.Key {
+	return slices.DeleteFunc(a.cfg.Records.KeysOf(u.ID), func(k *resource.Key) bool {
+		_, err := a.cfg.Records.Keys.One(by, k.ID)
+		return err != nil
 	})
 }
 
@@ -239,10 +248,10 @@ func (a *API) userInfoAlone(w http.ResponseWriter, r *http.Request, by records.C
 	return wire.Answer(w, records.Written{}, a.userRow(u))
 }
 
-func (a *API) userList(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *API) userList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
 	found := []*resource.User{}
-	for u := range a.cfg.Records.AllUsers(records.Query{Q: q.Get("search"), Role: q.Get("role"), OrganizationID: q.Get("organization_ids"), Sort: "id"}) {
+	for u := range a.cfg.Records.UsersFor(by, records.Query{Q: q.Get("search"), Role: q.Get("role"), OrganizationID: q.Get("organization_ids"), Sort: "id"}) {
 		if wire.Selects(q.Get("user_email"), u.Email) && (q.Get("user_ids") == "" || contains(q.Get("user_ids"), u.ID)) && a.isIn(q.Get("team"), u.ID) {
 			found = append(found, u)
 		}

@@ -40,6 +40,7 @@ func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
 	c.models(asked)
 	c.routes()
 	c.addresses()
+	c.objects()
 	c.budgets(asked.Model)
 	c.limits()
 	c.out.Allowed = !slices.ContainsFunc(c.out.Blocks, func(b client.EffectiveBlock) bool { return len(b.Models) == 0 })
@@ -250,6 +251,43 @@ func (c *chain) addresses() {
 	if !c.out.Addresses.Any && len(c.out.Addresses.Allowed) == 0 {
 		c.refuse("address_not_allowed", c.out.Addresses.Bound[0], "the addresses of the levels have none in common")
 	}
+}
+
+// objects shows what the levels say about things beside models.
+func (c *chain) objects() {
+	out := client.EffectiveObjects{BlockedTools: []string{}, Levels: []client.EffectiveObjectLevel{}}
+	list := func(of func(*resource.Objects) []string) client.EffectiveList {
+		return c.common(func(p *resource.Policy) []string {
+			if p.Objects == nil {
+				return nil
+			}
+			return of(p.Objects)
+		}, func(outer, inner string) bool { return resource.AllowsRoute([]string{outer}, inner) })
+	}
+	out.MCPServers = list(func(o *resource.Objects) []string {
+		if len(o.MCPAccessGroups)+len(o.MCPToolsets) > 0 {
+			return nil // a group may have any server
+		}
+		return append(slices.Clone(o.MCPServers), sortedKeys(o.MCPTools)...)
+	})
+	out.VectorStores = list(func(o *resource.Objects) []string { return o.VectorStores })
+	out.Agents = list(func(o *resource.Objects) []string {
+		if len(o.AgentAccessGroup) > 0 {
+			return nil
+		}
+		return o.Agents
+	})
+	out.SearchTools = list(func(o *resource.Objects) []string { return o.SearchTools })
+	out.Skills = list(func(o *resource.Objects) []string { return o.Skills })
+	for i := range c.levels {
+		if o := c.levels[i].Policy.Objects; o != nil {
+			out.BlockedTools = append(out.BlockedTools, o.BlockedTools...)
+			out.Levels = append(out.Levels, client.EffectiveObjectLevel{Level: c.shown[i], Objects: *o})
+		}
+	}
+	slices.Sort(out.BlockedTools)
+	out.BlockedTools = slices.Compact(out.BlockedTools)
+	c.out.Objects = out
 }
 
 func containsPrefix(outer, inner netip.Prefix) bool {

@@ -1,16 +1,19 @@
 package records
 
 import (
+	"iter"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 func (rs *Records) keyNoun() *Noun[resource.Key, *resource.Key] {
 	return &Noun[resource.Key, *resource.Key]{
 		rs: rs, kind: "key", prefix: "key",
 		page:    rs.keyPage,
+		near:    rs.nearKeys,
 		find:    rs.findKey,
 		put:     rs.putKey,
 		remove:  func(id string) fsm.Command { return fsm.DeleteKey{ID: id} },
@@ -51,6 +54,37 @@ func (rs *Records) listQuery(q Query) fsm.ListQuery {
 	return out
 }
 
+// nearKeys are the keys of a person and those of his teams.
+func (rs *Records) nearKeys(d *delegate.Delegate, q Query) iter.Seq[*resource.Key] {
+	teams := d.Teams(false)
+	if len(teams) > 3 { // each query is one pass over all keys
+		return allPages(q, rs.keyPage)
+	}
+	mine := q
+	mine.UserID = d.User().ID
+	parts := []Query{mine}
+	if q.UserID != "" && idIn(q.UserID, rs.findUser) != mine.UserID {
+		parts = nil
+	}
+	for _, team := range teams {
+		of := q
+		if of.TeamID = team; q.TeamID == "" || idIn(q.TeamID, rs.findTeam) == team {
+			parts = append(parts, of)
+		}
+	}
+	return func(yield func(*resource.Key) bool) {
+		seen := map[string]bool{}
+		for _, part := range parts {
+			for k := range allPages(part, rs.keyPage) {
+				if !seen[k.ID] && !yield(k) {
+					return
+				}
+				seen[k.ID] = true
+			}
+		}
+	}
+}
+
 // findKey finds a key by id, name, or the hash of its secret.
 func (rs *Records) findKey(ref string) (*resource.Key, bool) {
 	if k, ok := rs.cfg.State.Key(ref); ok {
@@ -72,7 +106,9 @@ func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], erro
 	if err != nil {
 		return first[*resource.Key]{}, err
 	}
+	_, named := doc["user_id"]
 	return first[*resource.Key]{secret: secret, complete: func(next *resource.Key) ([]fsm.Command, error) {
+		rs.fillFor(by, next, named)
 		next.Hash, next.Hint, next.OldHashes = resource.HashSecret(secret), resource.HintOf(secret), nil
 		set, at := rs.cfg.State.Catalog().Settings(), resource.At(rs.cfg.Now())
 		set.KeyDefaults.Fill(next, at)
@@ -81,6 +117,24 @@ func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], erro
 		}
 		return nil, nil
 	}}, nil
+}
+
+// fillFor gives a key that a person makes what it does not say and he has: it is his own unless
+// the document names a user, or says that there is none.
+func (rs *Records) fillFor(by Caller, next *resource.Key, named bool) {
+	at := resource.At(rs.cfg.Now())
+	if by.Delegate != nil {
+		if !named {
+			next.UserID = by.Delegate.User().ID
+		}
+		if u, ok := rs.findUser(next.UserID); ok {
+			next.UserID = u.ID
+		}
+		by.Delegate.Fill(next, at)
+	}
+	if t, ok := rs.findTeam(next.TeamID); ok && next.UserID != "" {
+		t.MemberDefaults.FillKey(next, at)
+	}
 }
 
 func takeSecret(doc Document) (string, error) {
@@ -122,8 +176,8 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if err := rs.checkIncreases(by, own, allowanceOf(now, func(k *resource.Key) *resource.Allowance { return &k.Allowance }), &next.Allowance); err != nil {
 		return err
 	}
-	reschedule(now, next, resource.At(rs.cfg.Now()))
-	return rs.cfg.MayGrant(&by.Who, now, next)
+	Reschedule(now, next, resource.At(rs.cfg.Now()))
+	return rs.cfg.MayGrant(by, now, next)
 }
 
 func (rs *Records) putKey(next *resource.Key, read uint64) (fsm.Command, error) {

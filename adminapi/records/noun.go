@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"math"
 	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 // ServerFields are the members of a record that only the server writes. A client may send
@@ -49,7 +52,8 @@ type Noun[R any, P Of[R]] struct {
 	check   func(by Caller, now, next P) error
 	block   func(id string, blocked bool) fsm.Command
 	blocked func(P) *bool
-	unset   func(ref string) (P, bool) // what a record that nobody has written is like
+	unset   func(ref string) (P, bool)                      // what a record that nobody has written is like
+	near    func(d *delegate.Delegate, q Query) iter.Seq[P] // what q selects of the records that a person can see
 	// begin takes members out of a document that creates a record.
 	begin func(by Caller, doc Document) (first[P], error)
 }
@@ -71,9 +75,7 @@ func (n *Noun[R, P]) Find(ref string) (P, bool) { return n.find(ref) }
 // One returns a record that the caller may see.
 func (n *Noun[R, P]) One(by Caller, ref string) (P, error) {
 	r, ok := n.find(ref)
-	if ok && by.OwnOnly {
-		ok = n.owns != nil && n.owns(by.Who, r)
-	}
+	ok = ok && by.sees(r, n.owns != nil && n.owns(by.Who, r))
 	if !ok {
 		return nil, fmt.Errorf("%s %q: %w", n.kind, ref, resource.ErrNotFound)
 	}
@@ -103,14 +105,51 @@ func (n *Noun[R, P]) Writable(by Caller, ref string) (P, error) {
 	return r, nil
 }
 
-// List returns a page of the records, the cursor of the next ("" after the last), and how
-// many there are on all pages.
-func (n *Noun[R, P]) List(q Query) (items []P, next string, total int, err error) {
+// List returns a page of the records that the caller may see, the cursor of the next ("" after
+// the last), and how many there are on all pages.
+func (n *Noun[R, P]) List(by Caller, q Query) (items []P, next string, total int, err error) {
+	if by.OwnOnly {
+		return paginate(n.Visible(by, q), q)
+	}
 	if n.page != nil {
 		items, next, total = n.page(q)
 		return items, next, total, nil
 	}
 	return paginate(n.all(q), q)
+}
+
+// Visible lists what a query selects of the records that the caller may see; its Limit,
+// Cursor and Q do not count.
+func (n *Noun[R, P]) Visible(by Caller, q Query) []P {
+	var all []P
+	if n.page == nil {
+		all = n.all(q)
+	} else {
+		for r := range n.candidates(by, q) {
+			all = append(all, r)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(r P) bool { return !by.sees(r, n.owns != nil && n.owns(by.Who, r)) })
+}
+
+// every yields what q selects of the records that the caller may see, in q's order.
+func (n *Noun[R, P]) every(by Caller, q Query) iter.Seq[P] {
+	if !by.OwnOnly {
+		return allPages(q, n.page)
+	}
+	q.Limit, q.Cursor = math.MaxInt, ""
+	items, _, _, _ := paginate(n.Visible(by, q), q) // an order that there is not gives nothing
+	return slices.Values(items)
+}
+
+// candidates narrows a query to what a person can see anything of, so that not every record is
+// looked at for every list.
+func (n *Noun[R, P]) candidates(by Caller, q Query) iter.Seq[P] {
+	q.Q = ""
+	if n.near == nil || by.Delegate == nil || by.Delegate.Organization() != "" {
+		return allPages(q, n.page)
+	}
+	return n.near(by.Delegate, q)
 }
 
 // Create makes a record of the document.
@@ -234,6 +273,31 @@ func (n *Noun[R, P]) update(ctx context.Context, by Caller, now, next P, version
 		return nil, Written{}, err
 	}
 	return n.stored(next), w, nil
+}
+
+// TakeOver makes a record the API's that belongs to the configuration file. Nothing else of
+// it changes.
+func (n *Noun[R, P]) TakeOver(ctx context.Context, by Caller, ref string) (Written, error) {
+	now, err := n.One(by, ref)
+	if err != nil {
+		return Written{}, err
+	}
+	if now.Head().Owner != resource.OwnerFile {
+		return Written{}, fmt.Errorf("%s %q belongs to the API already: %w", n.kind, ref, resource.ErrRefused)
+	}
+	copied := *now
+	next := P(&copied)
+	h := next.Head()
+	h.Owner, h.UpdatedAt, h.UpdatedBy = resource.OwnerAPI, resource.At(n.rs.cfg.Now()), by.Who.Actor()
+	put, err := n.put(next, h.Version)
+	if err != nil {
+		return Written{}, err
+	}
+	kind := n.kind
+	if kind == "member" {
+		kind = "team_member"
+	}
+	return n.rs.commit(ctx, by, fsm.TakeOver{Kind: kind, ID: h.ID}, put)
 }
 
 // Delete deletes records for ever, all of them or none.

@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 // confirmWait bounds how long a write that takes something away waits for all members.
@@ -32,6 +34,14 @@ type State interface {
 	Catalog() *resource.Catalog
 	Accounts(holder string) []fsm.Account
 }
+
+// World is the state as package delegate decides from it.
+func World(s State) delegate.World { return world{s} }
+
+type world struct{ State }
+
+// Team implements delegate.World.
+func (w world) Team(id string) (*resource.Team, bool) { return w.Catalog().Team(id) }
 
 // Keys reads virtual keys.
 type Keys interface {
@@ -66,7 +76,9 @@ type Config struct {
 	// Nil: a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
-	MayGrant func(who *resource.Principal, before, after *resource.Key) error
+	MayGrant func(by Caller, before, after *resource.Key) error
+	// MayLearn decides whether the caller may be told the secret of a key.
+	MayLearn func(by Caller, k *resource.Key) error
 	Now      func() time.Time
 }
 
@@ -115,14 +127,31 @@ func New(cfg Config) *Records {
 	return rs
 }
 
+// TakeOver makes a record the API's that belongs to the configuration file.
+func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (Written, error) {
+	take, ok := map[string]func(context.Context, Caller, string) (Written, error){
+		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
+		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
+		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "setting": rs.Settings.TakeOver,
+	}[kind]
+	if !ok {
+		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))
+	}
+	return take(ctx, by, ref)
+}
+
 // Caller is who asks, after the table of rights let him in. The zero value is nobody, whose
 // writes the state machine refuses.
 type Caller struct {
 	Who       resource.Principal
 	RequestID string
-	OwnOnly   bool   // may see his own record and that of his team only
-	Address   string // that the request came from
-	For       string // whom the caller says he acts for
+	OwnOnly   bool // may see his own record and that of his team only
+	// Delegate is the person who acts, if he manages a part of the cluster only; nil: the key
+	// speaks for itself. OwnOnly is true beside it.
+	Delegate *delegate.Delegate
+	Address  string // that the request came from
+	For      string // whom the caller says he acts for
 }
 
 // Actor names the credential under which the caller's commands are applied.
@@ -135,6 +164,17 @@ func (c Caller) Actor() fsm.Actor {
 	default:
 		return fsm.Actor{Kind: "nobody"}
 	}
+}
+
+// sees says whether the caller may see the record, of which owns says whether it is that of
+// his key.
+func (c Caller) sees(r resource.Record, owns bool) bool {
+	return !c.OwnOnly || owns || c.Delegate != nil && c.Delegate.Sees(r)
+}
+
+// Leads says whether the caller may see all of what belongs to the record.
+func (c Caller) Leads(r resource.Record) bool {
+	return !c.OwnOnly || c.Delegate != nil && c.Delegate.Leads(r)
 }
 
 // Written is what came of a write.
@@ -169,6 +209,14 @@ func account(holder string, a *fsm.Account) client.Account {
 
 // AllKeys yields every key that q selects, in q's order; its Limit and Cursor do not count.
 func (rs *Records) AllKeys(q Query) iter.Seq[*resource.Key] { return allPages(q, rs.keyPage) }
+
+// KeysFor yields the keys that q selects and the caller may see, in q's order.
+func (rs *Records) KeysFor(by Caller, q Query) iter.Seq[*resource.Key] { return rs.Keys.every(by, q) }
+
+// UsersFor yields the users that q selects and the caller may see, in q's order.
+func (rs *Records) UsersFor(by Caller, q Query) iter.Seq[*resource.User] {
+	return rs.Users.every(by, q)
+}
 
 // AllUsers yields every user that q selects, in q's order; its Limit and Cursor do not count.
 func (rs *Records) AllUsers(q Query) iter.Seq[*resource.User] { return allPages(q, rs.Users.page) }

@@ -42,7 +42,7 @@ func (rs *Records) rotate(ctx context.Context, by Caller, ref string, r client.R
 	if err != nil {
 		return nil, Written{}, err
 	}
-	if err := rs.cfg.MayGrant(&by.Who, nil, now); err != nil { // who learns a secret gets all that the key has
+	if err := rs.cfg.MayLearn(by, now); err != nil {
 		return nil, Written{}, err
 	}
 	if secret, err := rs.turned(now, r); err != nil {
@@ -66,7 +66,7 @@ func (rs *Records) rotate(ctx context.Context, by Caller, ref string, r client.R
 		next.Remember(resource.Turn{Op: resource.HashSecret(r.IdempotencyKey), Before: now.Hash})
 	}
 	next.UpdatedAt, next.UpdatedBy = at, by.Who.Actor()
-	if err := rs.cfg.MayGrant(&by.Who, nil, next); err != nil {
+	if err := rs.cfg.MayLearn(by, next); err != nil {
 		return nil, Written{}, err
 	}
 	k, w, err := rs.Keys.update(ctx, by, now, next, now.Version)
@@ -135,9 +135,9 @@ func parseGrace(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// reschedule brings a key's times to its rotation. What waits for delivery ends with the
+// Reschedule brings a key's times to its rotation. What waits for delivery ends with the
 // rotation.
-func reschedule(now, next *resource.Key, at resource.Time) {
+func Reschedule(now, next *resource.Key, at resource.Time) {
 	if next.Rotation == nil {
 		next.Unstage()
 		next.RotateAt = 0
@@ -150,7 +150,7 @@ func reschedule(now, next *resource.Key, at resource.Time) {
 
 // checkAccess refuses permissions that nobody knows, and more than the grantor has.
 func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
-	if now != nil && reflect.DeepEqual(now.Access, next.Access) {
+	if now != nil && reflect.DeepEqual(now.Access, next.Access) && reflect.DeepEqual(now.Objects, next.Objects) {
 		return nil
 	}
 	for name := range next.Permissions {
@@ -161,8 +161,8 @@ func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
 			return invalid("permissions."+name, "is neither a permission nor a guardrail")
 		}
 	}
-	if by.Who.Key == nil {
+	if by.Who.Key == nil || by.Delegate != nil { // package delegate asks that of people
 		return nil
 	}
-	return next.Within(&by.Who.Key.Access)
+	return next.GrantedBy(by.Who.Key)
 }

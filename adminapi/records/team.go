@@ -2,6 +2,7 @@ package records
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -62,6 +63,40 @@ func (rs *Records) teamDeletions(by Caller, t *resource.Team) ([]fsm.Command, er
 	return append(cmds, fsm.DeleteTeam{ID: t.ID}), nil
 }
 
+// LetMembers adds to what the teams let their members, in one entry. It says how many teams had
+// not let all of that before.
+func (rs *Records) LetMembers(ctx context.Context, by Caller, refs, permissions []string) (Written, int, error) {
+	var cmds []fsm.Command
+	for _, ref := range refs {
+		now, err := rs.Teams.Writable(by, ref)
+		if err != nil {
+			return Written{}, 0, err
+		}
+		next := *now
+		next.MemberPermissions = slices.Clone(now.MemberPermissions)
+		for _, p := range permissions {
+			if !next.Lets(p) {
+				next.MemberPermissions = append(next.MemberPermissions, p)
+			}
+		}
+		if len(next.MemberPermissions) == len(now.MemberPermissions) {
+			continue
+		}
+		next.UpdatedAt, next.UpdatedBy = resource.At(rs.cfg.Now()), by.Who.Actor()
+		put, err := rs.Teams.command(by, now, &next)
+		if err != nil {
+			return Written{}, 0, err
+		}
+		cmds = append(cmds, put)
+	}
+	if len(cmds) == 0 {
+		return Written{}, 0, nil
+	}
+	w, err := rs.commit(ctx, by, cmds...)
+	w.Version = 0
+	return w, len(cmds), err
+}
+
 // DeleteOrganizations deletes organizations with all their teams, in one entry. Users of
 // theirs stay, without an organization.
 func (rs *Records) DeleteOrganizations(ctx context.Context, by Caller, refs ...string) (Written, error) {
@@ -80,7 +115,7 @@ func (rs *Records) DeleteOrganizations(ctx context.Context, by Caller, refs ...s
 		}
 		for u := range rs.AllUsers(Query{OrganizationID: o.ID}) {
 			next := *u
-			next.OrganizationID = ""
+			next.OrganizationID, next.OrganizationAdmin = "", false
 			put, err := rs.Users.command(by, u, &next)
 			if err != nil {
 				return Written{}, err

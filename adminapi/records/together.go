@@ -169,9 +169,14 @@ func (rs *Records) join(by Caller, doc Document, team string, made map[string]bo
 }
 
 // JoinOrganization puts a user, who is made if he is not there, into an organization; a role
-// is given to him if it is not "".
-func (rs *Records) JoinOrganization(ctx context.Context, by Caller, organization, user, email string, role resource.UserRole) (*resource.User, Written, error) {
+// is given to him if it is not "", and he manages the organization if admin says so.
+func (rs *Records) JoinOrganization(ctx context.Context, by Caller, organization, user, email string, role resource.UserRole, admin bool) (*resource.User, Written, error) {
 	doc := Document{}
+	if admin || role != "" {
+		if err := doc.Set("organization_admin", admin); err != nil {
+			return nil, Written{}, err
+		}
+	}
 	for name, v := range map[string]string{"organization_id": organization, "role": string(role)} {
 		if v == "" {
 			continue

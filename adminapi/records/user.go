@@ -2,16 +2,20 @@ package records
 
 import (
 	"context"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/delegate"
 )
 
 func (rs *Records) userNoun() *Noun[resource.User, *resource.User] {
 	n := holderNoun[resource.User](rs, "user", "user")
 	n.foreign = true
 	n.page = func(q Query) ([]*resource.User, string, int) { return rs.cfg.State.Users(rs.listQuery(q)) }
+	n.near = rs.nearUsers
 	n.find = rs.findUser
 	n.owns = func(who resource.Principal, u *resource.User) bool {
 		return who.Key != nil && who.Key.UserID == u.ID
@@ -23,6 +27,32 @@ func (rs *Records) userNoun() *Noun[resource.User, *resource.User] {
 	n.block = func(id string, blocked bool) fsm.Command { return fsm.BlockUser{ID: id, Blocked: blocked} }
 	n.blocked = func(u *resource.User) *bool { return &u.Blocked }
 	return n
+}
+
+// nearUsers are a person and those in the teams that he is an admin of.
+func (rs *Records) nearUsers(d *delegate.Delegate, q Query) iter.Seq[*resource.User] {
+	ids := []string{d.User().ID}
+	for _, team := range d.Teams(true) {
+		for _, m := range rs.cfg.State.TeamMembers(team) {
+			ids = append(ids, m.UserID)
+		}
+	}
+	slices.Sort(ids)
+	return func(yield func(*resource.User) bool) {
+		for _, id := range slices.Compact(ids) {
+			u, ok := rs.cfg.State.User(id)
+			if ok && rs.selectsUser(q, u) && !yield(u) {
+				return
+			}
+		}
+	}
+}
+
+// selectsUser says whether a query is about the user.
+func (rs *Records) selectsUser(q Query, u *resource.User) bool {
+	return (q.Role == "" || q.Role == string(u.Role)) && (q.CreatedBy == "" || q.CreatedBy == u.CreatedBy) &&
+		(q.OrganizationID == "" || idIn(q.OrganizationID, rs.findOrganization) == u.OrganizationID) &&
+		(q.Status == "" || (q.Status == "blocked") == u.Blocked)
 }
 
 // findUser finds a user by id or e-mail address.
@@ -59,6 +89,9 @@ func (rs *Records) memberNoun() *Noun[resource.TeamMember, *resource.TeamMember]
 	n.find = rs.findMember
 	n.begin = rs.beginMember
 	n.check = func(by Caller, now, next *resource.TeamMember) error {
+		if t, ok := rs.findTeam(next.TeamID); ok && now == nil {
+			t.MemberDefaults.Fill(next)
+		}
 		own := by.Who.Key != nil && by.Who.Key.UserID == next.UserID
 		return rs.checkIncreases(by, own, allowanceOf(now, func(m *resource.TeamMember) *resource.Allowance { return &m.Allowance }), &next.Allowance)
 	}

@@ -114,7 +114,7 @@ func (a *API) days(r *http.Request, by records.Caller, e entity) ([]*day, []stri
 		return nil, nil, invalid("start_date", "start_date and end_date are needed, as days such as 2026-01-31")
 	}
 	filter := a.NamesOf(v, map[string]string{"api_key": "key", "model": "model", e.ids: e.dim.String()})
-	if err := own(by, filter); err != nil {
+	if err := a.own(by, filter); err != nil {
 		return nil, nil, err
 	}
 	q, err := a.Usage(records.Caller{}, UsageParams{From: v.Get("start_date"), To: v.Get("end_date"), Granularity: "day"})

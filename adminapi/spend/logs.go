@@ -115,7 +115,7 @@ func (a *API) logQuery(by records.Caller, v url.Values) (requestlog.Query, error
 		}
 	}
 	filter := a.NamesOf(v, logFields)
-	if err := own(by, filter); err != nil {
+	if err := a.own(by, filter); err != nil {
 		return q, err
 	}
 	q.Names = filter
@@ -183,7 +183,7 @@ type dates struct{ from, to string }
 // lines asks for spend with LiteLLM's parameters.
 func (a *API) lines(r *http.Request, by records.Caller, d dates, fields map[string]string, granularity string, group ...rollup.Dim) ([]rollup.Line, []string, error) {
 	filter := a.NamesOf(r.URL.Query(), fields)
-	if err := own(by, filter); err != nil {
+	if err := a.own(by, filter); err != nil {
 		return nil, nil, err
 	}
 	return a.spend(r, d, filter, granularity, group...)

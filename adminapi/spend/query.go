@@ -132,10 +132,14 @@ func (a *API) resolve(word, ref string) string {
 	return ref
 }
 
-// own bounds the names to the caller's key, if he may see no other.
-func own(by records.Caller, names Names) error {
+// own bounds the names to the caller's key, if he may see no other, or to what the person sees
+// who acts with it.
+func (a *API) own(by records.Caller, names Names) error {
 	if !by.OwnOnly {
 		return nil
+	}
+	if by.Delegate != nil {
+		return a.ofPerson(by, names)
 	}
 	if by.Who.Key == nil {
 		return invalid("key", "the caller has none")
@@ -146,6 +150,44 @@ func own(by records.Caller, names Names) error {
 	}
 	names["key"] = []string{id}
 	return nil
+}
+
+// ofPerson bounds the names to what a person has spent himself, unless he asks for keys or
+// teams that he leads, for keys of his, or for the organization that he is the admin of.
+func (a *API) ofPerson(by records.Caller, names Names) error {
+	d := by.Delegate
+	if team := d.Key().TeamID; team != "" {
+		if asked, ok := names["team"]; ok && !slices.Equal(asked, []string{team}) {
+			return fmt.Errorf("spend of other teams: %w", resource.ErrForbidden)
+		}
+		names["team"] = []string{team}
+	}
+	if a.leads(by, names) {
+		return nil
+	}
+	me := d.User().ID
+	if asked, ok := names["user"]; ok && !slices.Equal(asked, []string{me}) {
+		return fmt.Errorf("spend of other users: %w", resource.ErrForbidden)
+	}
+	names["user"] = []string{me}
+	return nil
+}
+
+// leads says whether all that is asked for lies in what the person leads.
+func (a *API) leads(by records.Caller, names Names) bool {
+	all := func(word string, ok func(id string) bool) bool {
+		return len(names[word]) > 0 && !slices.ContainsFunc(names[word], func(id string) bool { return !ok(id) })
+	}
+	team := func(id string) bool {
+		t, ok := a.cfg.Records.Teams.Find(id)
+		return ok && (by.Delegate.Leads(t) || t.Lets("/team/daily/activity") && by.Delegate.Sees(t))
+	}
+	key := func(id string) bool {
+		k, ok := a.cfg.Records.Keys.Find(id)
+		return ok && by.Delegate.Leads(k)
+	}
+	organization := func(id string) bool { return id != "" && id == by.Delegate.Organization() }
+	return all("team", team) || all("key", key) || all("organization", organization)
 }
 
 // conditions are the names as a question about spend has them.
@@ -196,7 +238,7 @@ func (a *API) Usage(by records.Caller, p UsageParams) (rollup.Query, error) {
 		q.GroupBy = append(q.GroupBy, d)
 	}
 	names := a.NamesOf(p.Names, words)
-	if err := own(by, names); err != nil {
+	if err := a.own(by, names); err != nil {
 		return q, err
 	}
 	if q.Filter, err = conditions(names); err != nil {
@@ -240,7 +282,7 @@ func (a *API) Rows(by records.Caller, p RowParams) (requestlog.Query, error) {
 	if p.Session != "" {
 		names["session"] = []string{p.Session}
 	}
-	if err := own(by, names); err != nil {
+	if err := a.own(by, names); err != nil {
 		return q, err
 	}
 	q.Names = names

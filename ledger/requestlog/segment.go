@@ -36,6 +36,7 @@ type Segment struct {
 	To    resource.Time `json:"to"`   // of its newest row
 	Rows  int64         `json:"rows"`
 	Bytes int64         `json:"bytes"`
+	Chained
 }
 
 func (l *Log) path(s *Segment) string { return filepath.Join(l.cfg.segmentDir(), s.Name) }
@@ -107,7 +108,7 @@ func (l *Log) adopt(name string) error {
 	err := l.db.Update(func(tx *bolt.Tx) error {
 		var sums rollup.Batch
 		rows := 0
-		err := readFile(l.path(&s), func(r *Row) error {
+		own, err := readFile(l.path(&s), func(r *Row) error {
 			s.include(r.Number, r.Time)
 			rec := r.record()
 			sums.Add(&rec, r.Count)
@@ -127,6 +128,11 @@ func (l *Log) adopt(name string) error {
 		}
 		if info, err := os.Stat(l.path(&s)); err == nil {
 			s.Bytes = info.Size()
+		}
+		if s.Chained = own; len(l.segments) == 0 && own.Previous != "" {
+			if err := putAnchor(tx, Anchor{Hash: own.Previous, At: resource.At(l.cfg.Now()), Adopted: true}); err != nil {
+				return err
+			}
 		}
 		l.taken = max(l.taken, s.Last)
 		if err := tx.Bucket(bucketMeta).Put(keyTaken, numberKey(l.taken)); err != nil {
@@ -247,6 +253,10 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
 		),
 	)
+	links, err := l.chainFor(s)
+	if err != nil {
+		return err
+	}
 	var from []byte
 	for s.Rows < segmentRows {
 		rows, next, err := l.hotRows(from, sealBatch)
@@ -257,17 +267,36 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 		if i := slices.IndexFunc(rows, func(r Row) bool { return !over && r.Time >= before }); i >= 0 {
 			rows, ended = rows[:i], true
 		}
-		if _, err := out.Write(rows); err != nil {
-			return err
-		}
 		for i := range rows {
 			s.include(rows[i].Number, rows[i].Time)
+			if rows[i].Link, err = links.add(&rows[i]); err != nil {
+				return err
+			}
+		}
+		if _, err := out.Write(rows); err != nil {
+			return err
 		}
 		if from = next; ended {
 			break
 		}
 	}
+	s.Hash = links.String()
+	own, err := json.Marshal(s.Chained)
+	if err != nil {
+		return err
+	}
+	out.SetKeyValueMetadata(chainKey, string(own))
 	return out.Close()
+}
+
+// chainFor begins the chain of a segment after the one before.
+func (l *Log) chainFor(s *Segment) (*chain, error) {
+	previous, err := l.head()
+	if err != nil {
+		return nil, err
+	}
+	s.Chained = Chained{Version: chainVersion, Previous: previous}
+	return startChain(l.cfg.NodeID, previous)
 }
 
 // hotRows reads rows of bbolt from the key on.
@@ -378,7 +407,12 @@ func (l *Log) trimSegments(oldest resource.Time, most int64) error {
 		if s.To >= oldest && total <= most {
 			return nil
 		}
-		err := l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketSegments).Delete([]byte(s.Name)) })
+		err := l.db.Update(func(tx *bolt.Tx) error {
+			if err := l.dropped(tx, &s); err != nil {
+				return err
+			}
+			return tx.Bucket(bucketSegments).Delete([]byte(s.Name))
+		})
 		if err != nil {
 			return err
 		}

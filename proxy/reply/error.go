@@ -55,9 +55,18 @@ func AsError(err error) *llm.Error {
 // fromProvider says whether the error is a provider's answer, whose bytes are relayed.
 func fromProvider(e *llm.Error) bool { return len(e.Body) > 0 && e.Status != 0 }
 
-// WriteError is the one place where an error becomes HTTP, in OpenAI's shape. A provider's
-// own error is relayed with its status and bytes.
-func WriteError(w Writer, e *llm.Error) {
+// shape is how an error looks in the dialect of a vendor.
+type shape struct {
+	body  func(dst []byte, e *llm.Error) []byte // of a whole answer
+	event func(dst []byte, e *llm.Error) []byte // that ends a stream which has begun
+}
+
+// shapes are those of the vendors whose errors are not OpenAI's.
+var shapes = map[llm.Vendor]shape{}
+
+// WriteError is the one place where an error becomes HTTP, in the shape of the vendor whose
+// dialect the client speaks. A provider's own error is relayed with its status and bytes.
+func WriteError(w Writer, e *llm.Error, v llm.Vendor) {
 	h := w.Header()
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
@@ -74,7 +83,7 @@ func WriteError(w Writer, e *llm.Error) {
 		if !providerFailed(e.Kind) {
 			origin = originGateway
 		}
-		body = errorBody(e)
+		body = bodyFor(e, v)
 		maps.Copy(h, e.Header) // how a limit of ours stands
 		h.Set("Content-Type", "application/json")
 	}
@@ -82,6 +91,20 @@ func WriteError(w Writer, e *llm.Error) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Start(e.HTTPStatus())
 	_, _ = w.Write(body) // a client that went away has no use for it
+}
+
+// bodyFor renders an error of our own.
+func bodyFor(e *llm.Error, v llm.Vendor) []byte {
+	s, ok := shapes[v]
+	if !ok {
+		return errorBody(e)
+	}
+	named := *e
+	named.Code, named.Type = Code(e), errorType(e)
+	if named.Message == "" {
+		named.Message = http.StatusText(e.HTTPStatus())
+	}
+	return s.body(nil, &named)
 }
 
 func providerFailed(k llm.Kind) bool { return k == llm.Upstream || k == llm.Timeout }
@@ -172,7 +195,10 @@ func errorType(e *llm.Error) string {
 }
 
 // ErrorEvent renders an error that comes when a stream has begun.
-func ErrorEvent(e *llm.Error) []byte {
+func ErrorEvent(e *llm.Error, v llm.Vendor) []byte {
+	if s, ok := shapes[v]; ok {
+		return s.event(nil, e)
+	}
 	body := errorBody(e)
 	if fromProvider(e) && json.Valid(e.Body) {
 		if one, err := json.Marshal(json.RawMessage(e.Body)); err == nil { // on one line

@@ -58,7 +58,7 @@ func TestWriteError(t *testing.T) {
 			rec := httptest.NewRecorder()
 			var w reply.HTTPWriter
 			w.Reset(rec, 0)
-			reply.WriteError(&w, tt.err)
+			reply.WriteError(&w, tt.err, llm.VendorOpenAI)
 			if rec.Code != tt.status || rec.Body.String() != tt.body {
 				t.Errorf("got %d %s", rec.Code, rec.Body)
 			}

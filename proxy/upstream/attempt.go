@@ -50,11 +50,11 @@ func (t Timeouts) or(d Timeouts) Timeouts {
 type Attempt struct {
 	Provider *provider.Provider
 	Endpoint llm.Endpoint
-	Base     string // the deployment's api_base, else its credential's; "" for the provider's own
-	Model    string // the model's name at the provider, for those who want it in the URL
+	Base     string        // the deployment's api_base, else its credential's; "" for the provider's own
+	Model    string        // the model's name at the provider, for those who want it in the URL
 	Account  *sign.Account // whose request it is; nil: nobody's
-	Body     []byte // sent as it is; must not change until the answer is closed
-	Stream   bool   // the body asks for a stream
+	Body     []byte        // sent as it is; must not change until the answer is closed
+	Stream   bool          // the body asks for a stream
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool

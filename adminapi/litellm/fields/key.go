@@ -16,7 +16,7 @@ import (
 // keyFields are fields of keys alone that only have another name.
 var keyFields = map[string]string{ //nolint:gosec // names of fields
 	"permissions": "permissions", "allowed_passthrough_routes": "passthrough_routes", "denied_passthrough_routes": "denied_passthrough_routes",
-	"prompts": "prompts", "allowed_cache_controls": "cache_controls", "object_permission": "objects",
+	"prompts": "prompts", "allowed_cache_controls": "cache_controls",
 }
 
 // rotationNames are LiteLLM's names, and those in their manner, of the fields of a rotation.
@@ -48,9 +48,6 @@ func KeyDoc(in records.Document, now *resource.Key, at time.Time) (records.Docum
 }
 
 func typeDoc(in, out records.Document) error {
-	if err := refuseObjectModels(out["objects"]); err != nil {
-		return err
-	}
 	text, err := Text(in, "key_type")
 	if err != nil || text == "" {
 		return err
@@ -193,10 +190,6 @@ func KeyRow(row map[string]any, k *resource.Key) {
 		}
 		row[name] = list
 	}
-	row["object_permission"] = nil
-	if k.Objects != nil {
-		row["object_permission"] = k.Objects
-	}
 	row["auto_rotate"], row["rotation_interval"] = k.Rotation != nil, nil
 	row["last_rotation_at"], row["key_rotation_at"] = k.RotatedAt, k.RotateAt
 	if r := k.Rotation; r != nil {
@@ -223,6 +216,9 @@ func Renamed(err error) error {
 		return err
 	}
 	head := strings.IndexAny(e.Field+".", ".[")
+	if e.Field[:head] == "objects" {
+		return invalid("object_permission"+e.Field[head:], e.Reason)
+	}
 	for theirs, ours := range keyFields {
 		if e.Field[:head] == ours && theirs != ours {
 			return invalid(theirs+e.Field[head:], e.Reason)

@@ -18,14 +18,14 @@ import (
 var unsupportedFields = []string{
 	"access_group_ids", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
 	"budget_fallbacks", "denied_passthrough_routes", "disable_global_guardrails", "end_user_budget_id", "mcp_rpm_limit",
-	"object_permission", "permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+	"permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
 }
 
 // renamedFields are fields of every policy that only have another name.
 var renamedFields = map[string]string{
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", "enforced_params": "enforced_params",
-	"aliases": "aliases", "model_aliases": "aliases",
+	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
 }
 
 // modelLimitFields are the fields that limit single models.
@@ -45,6 +45,23 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := toModels(in); err != nil {
 		return nil, err
 	}
+	if err := refuseObjectModels(in["object_permission"]); err != nil {
+		return nil, err
+	}
+	out := rename(in, now)
+	if raw, ok := in["require_trace_id"]; ok {
+		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
+			return nil, err
+		}
+	}
+	if now == nil {
+		now = &resource.Policy{}
+	}
+	return out, allowanceDoc(in, out, &now.Allowance)
+}
+
+// rename gives the fields that only have another name.
+func rename(in records.Document, now *resource.Policy) records.Document {
 	out := records.Document{}
 	for theirs, ours := range renamedFields {
 		v, ok := in[theirs]
@@ -56,15 +73,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 		}
 		out[ours] = v
 	}
-	if raw, ok := in["require_trace_id"]; ok {
-		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
-			return nil, err
-		}
-	}
-	if now == nil {
-		now = &resource.Policy{}
-	}
-	return out, allowanceDoc(in, out, &now.Allowance)
+	return out
 }
 
 // replaceMap makes a merge patch that leaves nothing of the old map: LiteLLM's updates

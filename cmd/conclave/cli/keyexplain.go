@@ -70,6 +70,17 @@ func (a *app) printEffective(e *client.Effective) error {
 		fmt.Fprintf(w, "  not %s\t%s\n", printable(d.Model), levelText(d.Level))
 	}
 	fmt.Fprintf(w, "ROUTES\t%s\t%s\n", listText(e.Routes.Allowed, e.Routes.Any), boundText(e.Routes.Bound))
+	for _, l := range []struct {
+		name string
+		list client.EffectiveList
+	}{{"MCP SERVERS", e.Objects.MCPServers}, {"VECTOR STORES", e.Objects.VectorStores}, {"AGENTS", e.Objects.Agents}} {
+		if !l.list.Any {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", l.name, listText(l.list.Allowed, false), boundText(l.list.Bound))
+		}
+	}
+	if len(e.Objects.BlockedTools) > 0 {
+		fmt.Fprintf(w, "BLOCKED TOOLS\t%s\n", listText(e.Objects.BlockedTools, false))
+	}
 	fmt.Fprintf(w, "ADDRESSES\t%s\t%s\n", listText(e.Addresses.Allowed, e.Addresses.Any), boundText(e.Addresses.Bound))
 	fmt.Fprintln(w, "BUDGETS")
 	for _, b := range e.Budgets {

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"net/http"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/translate"
+	"github.com/conclave-llm/conclave/proxy/view"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// bodyAt is what the deployment is sent at an endpoint, and whether the usage chunk, which the
+// client did not ask for, must be kept from it.
+func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
+	c.dropped = nil
+	if at != c.route.endpoint {
+		raw, err = c.translated(d, at)
+		return raw, false, err
+	}
+	hide = c.fields.Stream && !c.fields.IncludeUsage && at.UsageChunk()
+	edits := llm.Edits{
+		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, MaxTokens: c.clamp, Endpoint: at,
+	}
+	if at.UsageChunk() {
+		edits.RenameMaxTokens = d.Provider.MaxTokens
+	}
+	if d.Name != c.fields.Model && !at.ModelInPath() {
+		edits.Model = d.Name
+	}
+	return llm.Rewrite(c.body, &c.fields, edits), hide, nil
+}
+
+// translated is the request in the dialect of another endpoint. It is read once and written for
+// each deployment.
+func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
+	if c.exchange == nil {
+		in, _ := provider.InboundOf(c.route.endpoint) // Way has found it
+		x, err := translate.Read(in, c.body, c.asked(), c.fields.Stream)
+		if err != nil {
+			return nil, err
+		}
+		c.exchange = x
+	}
+	out, _ := provider.OutboundOf(at)
+	t := llm.Target{
+		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
+		Policy: policyOf(c.result.target.Model),
+	}
+	raw, err := c.exchange.Body(out, &t, c.clamp)
+	c.dropped = t.Dropped()
+	return raw, err
+}
+
+// policyOf is what becomes of a parameter that a provider of the model cannot take.
+func policyOf(m *resource.Model) llm.Policy {
+	switch m.UnsupportedParams {
+	case resource.ParamsReject:
+		return llm.PolicyReject
+	case resource.ParamsPass:
+		return llm.PolicyPass
+	}
+	return llm.PolicyDrop
+}
+
+// translate says the provider's answer in the client's dialect.
+func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
+	out, _ := provider.OutboundOf(at)
+	switch {
+	case a.Stream != nil:
+		a.Stream = c.exchange.Stream(out, a.Stream)
+	case c.fields.Stream:
+		a.Stream, err = c.exchange.Whole(out, a.Body, a.Report)
+	default:
+		a.Body, err = c.exchange.Answer(out, a.Body)
+	}
+	a.Header = a.Header.Clone()
+	a.Header.Del("Content-Type") // is the dialect's own
+	return err
+}
+
+// said is an error of a provider's as the client may see it: its own words only where they are
+// the client's dialect.
+func (c *Call) said(err error, at llm.Endpoint) error {
+	if err == nil || at.Vendor() == c.route.endpoint.Vendor() {
+		return err
+	}
+	e := reply.AsError(err)
+	e.Body = nil
+	return e
+}
+
+// forwarded are the client's headers that the provider is to see, where both speak one dialect.
+func forwarded(c *Call, p *provider.Provider, at llm.Endpoint) http.Header {
+	if at != c.route.endpoint || len(p.Forward) == 0 {
+		return nil
+	}
+	var h http.Header
+	for _, name := range p.Forward {
+		if v := c.header[name]; len(v) > 0 {
+			if h == nil {
+				h = make(http.Header, len(p.Forward))
+			}
+			h[name] = v
+		}
+	}
+	return h
+}

@@ -1,0 +1,402 @@
+package delegate
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// memory is a World of the test.
+type memory struct {
+	teams   []*resource.Team
+	users   []*resource.User
+	keys    []*resource.Key
+	members []*resource.TeamMember
+}
+
+func find[P resource.Record](all []P, id string) (P, bool) {
+	i := slices.IndexFunc(all, func(r P) bool { return r.Head().ID == id })
+	if i < 0 {
+		var zero P
+		return zero, false
+	}
+	return all[i], true
+}
+
+func (m *memory) Team(id string) (*resource.Team, bool) { return find(m.teams, id) }
+func (m *memory) User(id string) (*resource.User, bool) { return find(m.users, id) }
+func (m *memory) Key(id string) (*resource.Key, bool)   { return find(m.keys, id) }
+func (m *memory) TeamMember(team, user string) (*resource.TeamMember, bool) {
+	return find(m.members, resource.TeamMemberID(team, user))
+}
+
+func (m *memory) Memberships(user string) []*resource.TeamMember {
+	return slices.DeleteFunc(slices.Clone(m.members), func(p *resource.TeamMember) bool { return p.UserID != user })
+}
+
+func meta(id string) resource.Meta { return resource.Meta{ID: id} }
+
+// world has an organization with two teams, and a team without one.
+func world() *memory {
+	m := &memory{
+		teams: []*resource.Team{
+			{Meta: meta("red"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate", "/key/update"}},
+			{Meta: meta("blue"), OrganizationID: "acme"},
+			{Meta: meta("far")},
+		},
+		users: []*resource.User{
+			{Meta: meta("boss"), Role: resource.UserInternal, OrganizationID: "acme", OrganizationAdmin: true},
+			{Meta: meta("lead"), Role: resource.UserInternal, OrganizationID: "acme"},
+			{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"},
+			{Meta: meta("reader"), Role: resource.UserInternalViewer, OrganizationID: "acme"},
+			{Meta: meta("root"), Role: resource.UserAdmin, OrganizationID: "acme"},
+			{Meta: meta("stranger"), Role: resource.UserInternal},
+		},
+	}
+	for _, p := range []struct {
+		team, user string
+		admin      bool
+	}{{"red", "lead", true}, {"red", "plain", false}, {"red", "reader", true}, {"far", "stranger", true}, {"blue", "plain", false}} {
+		m.members = append(m.members, &resource.TeamMember{
+			Meta: meta(resource.TeamMemberID(p.team, p.user)), TeamID: p.team, UserID: p.user, Admin: p.admin,
+		})
+	}
+	for _, u := range m.users {
+		m.keys = append(m.keys, &resource.Key{Meta: meta("k-" + u.ID), UserID: u.ID})
+	}
+	return m
+}
+
+func as(t *testing.T, m *memory, user string) *Delegate {
+	t.Helper()
+	k, ok := m.Key("k-" + user)
+	if !ok {
+		t.Fatalf("no key of %s", user)
+	}
+	d := Of(k, m)
+	if d == nil {
+		t.Fatalf("%s is nobody", user)
+	}
+	return d
+}
+
+func TestOf(t *testing.T) {
+	t.Parallel()
+	m := world()
+	for _, tt := range []struct {
+		name string
+		key  resource.Key
+		want Standing
+	}{
+		{"personal key", resource.Key{UserID: "plain"}, Internal},
+		{"for inference", resource.Key{UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, Nobody},
+		{"for management", resource.Key{UserID: "lead", Access: resource.Access{Type: resource.TypeManagement}}, TeamAdmin},
+		{"reads only", resource.Key{UserID: "lead", Access: resource.Access{Type: resource.TypeReadOnly}}, Reader},
+		{"a viewer who is an admin of a team", resource.Key{UserID: "reader"}, Reader},
+		{"organization's admin", resource.Key{UserID: "boss"}, OrganizationAdmin},
+		{"his key of a team", resource.Key{UserID: "boss", TeamID: "red"}, OrganizationAdmin},
+		{"his key of a foreign team", resource.Key{UserID: "boss", TeamID: "far"}, Internal},
+		{"lead with a key of another team", resource.Key{UserID: "lead", TeamID: "blue"}, Internal},
+		{"with a role of its own", resource.Key{UserID: "boss", Role: resource.RoleViewer}, Nobody},
+		{"no user", resource.Key{TeamID: "red"}, Nobody},
+		{"a label", resource.Key{UserID: "unknown"}, Nobody},
+		{"an admin's personal key", resource.Key{UserID: "root"}, Internal},
+	} {
+		if got := Of(&tt.key, m).Standing(); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	m.users[2].Blocked = true
+	if Of(&resource.Key{UserID: "plain"}, m) != nil {
+		t.Error("a blocked user acts")
+	}
+}
+
+// TestMay asks every verb of every kind of record for every standing. Letters: c create,
+// r read, u update, o rotate, b block, n unblock, d delete.
+func TestMay(t *testing.T) {
+	t.Parallel()
+	key := func(team, user string) resource.Record {
+		return &resource.Key{Meta: meta("k"), TeamID: team, UserID: user, Access: resource.Access{Type: resource.TypeInference}}
+	}
+	team := func(id, org string) resource.Record { return &resource.Team{Meta: meta(id), OrganizationID: org} }
+	user := func(id string) resource.Record { u, _ := world().User(id); return u }
+	project := func(team string) resource.Record { return &resource.Project{Meta: meta("p"), TeamID: team} }
+	member := func(team, user string) resource.Record {
+		return &resource.TeamMember{Meta: meta(team + "/" + user), TeamID: team, UserID: user}
+	}
+	who := []string{"boss", "lead", "plain", "reader", "stranger"}
+	for _, tt := range []struct {
+		name string
+		r    resource.Record
+		want [5]string // of each in who
+	}{
+		{"own key of plain", key("", "plain"), [5]string{"crubdno", "", "crubdo", "", ""}},
+		{"plain's key of red", key("red", "plain"), [5]string{"crubdno", "crubdno", "cru", "", ""}},
+		{"lead's key of red", key("red", "lead"), [5]string{"crubdno", "crubdno", "", "", ""}},
+		{"service account of red", key("red", ""), [5]string{"crubdno", "crubdno", "ru", "r", ""}},
+		{"plain's key of blue, which lets nothing", key("blue", "plain"), [5]string{"crubdno", "", "r", "", ""}},
+		{"key of far", key("far", "stranger"), [5]string{"", "", "", "", "crubdno"}},
+		{"service account of far", key("far", ""), [5]string{"", "", "", "", "crubdno"}},
+		{"reader's own key", key("", "reader"), [5]string{"crubdno", "", "", "r", ""}},
+		{"key with a role", &resource.Key{Meta: meta("k"), UserID: "plain", Role: resource.RoleAdmin}, [5]string{"", "", "r", "", ""}},
+		{"red", team("red", "acme"), [5]string{"crubdn", "ru", "r", "r", ""}},
+		{"far", team("far", ""), [5]string{"", "", "", "", "ru"}},
+		{"project of red", project("red"), [5]string{"crubdn", "crubdn", "r", "r", ""}},
+		{"project of far", project("far"), [5]string{"", "", "", "", "crubdn"}},
+		{"member of red", member("red", "plain"), [5]string{"crud", "crud", "r", "", ""}},
+		{"another member of red", member("red", "lead"), [5]string{"crud", "crud", "", "", ""}},
+		{"plain himself", user("plain"), [5]string{"crubdn", "r", "ru", "", ""}},
+		{"boss himself", user("boss"), [5]string{"ru", "", "", "", ""}},
+		{"an admin of the cluster", user("root"), [5]string{"", "", "", "", ""}},
+		{"stranger", user("stranger"), [5]string{"c", "c", "", "", "ru"}},
+		{"acme", &resource.Organization{Meta: meta("acme")}, [5]string{"r", "r", "r", "r", ""}},
+		{"other organization", &resource.Organization{Meta: meta("o2")}, [5]string{}},
+		{"customer", &resource.Customer{Meta: meta("c")}, [5]string{}},
+		{"tag", &resource.Tag{Meta: meta("t")}, [5]string{}},
+		{"model", &resource.Model{Meta: meta("m")}, [5]string{}},
+	} {
+		for i, name := range who {
+			d := as(t, world(), name)
+			var got strings.Builder
+			for _, v := range []struct {
+				letter string
+				do     func() error
+			}{
+				{"c", func() error { return d.May(Create, nil, bare(tt.r)) }},
+				{"r", func() error { return d.May(Read, tt.r, nil) }},
+				{"u", func() error { return d.May(Update, tt.r, tt.r) }},
+				{"b", func() error { return d.May(Block, tt.r, nil) }},
+				{"d", func() error { return d.May(Delete, tt.r, nil) }},
+				{"n", func() error { return d.May(Unblock, tt.r, nil) }},
+				{"o", func() error { return d.May(Rotate, tt.r, nil) }},
+			} {
+				err := v.do()
+				if err == nil {
+					got.WriteString(v.letter)
+				} else if !errors.Is(err, resource.ErrForbidden) {
+					t.Errorf("%s by %s: %v", tt.name, name, err)
+				}
+			}
+			if got.String() != tt.want[i] {
+				t.Errorf("%s by %s: got %q, want %q", tt.name, name, got.String(), tt.want[i])
+			}
+		}
+	}
+}
+
+// bare is a record with no field that only an admin of an organization may give.
+func bare(r resource.Record) resource.Record {
+	if u, ok := r.(*resource.User); ok {
+		next := *u
+		next.OrganizationAdmin = false
+		return &next
+	}
+	return r
+}
+
+// TestFields asks every field of every kind of record for every standing: what is not in the
+// table is refused, and the table has no field that records have not.
+func TestFields(t *testing.T) {
+	t.Parallel()
+	for kind, tt := range map[string]struct {
+		r    resource.Record
+		free map[string][]string // who may change more than those before him → what
+	}{
+		"key": {&resource.Key{Meta: meta("k"), TeamID: "red", UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, map[string][]string{
+			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id"),
+		}},
+		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults")}},
+		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description")}},
+		"member":  {&resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, map[string][]string{"lead": append(slices.Clone(policyFields), "admin")}},
+		"user": {&resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, map[string][]string{
+			"plain": {"name", "metadata"}, "boss": append(slices.Clone(policyFields), "name", "email", "role", "organization_admin", "service_account"),
+		}},
+	} {
+		names := fieldsOf(reflect.TypeOf(tt.r).Elem())
+		for name := range fields[kind] {
+			if !slices.Contains(names, name) {
+				t.Errorf("the table has %s.%s, which is no field", kind, name)
+			}
+		}
+		for _, name := range names {
+			if _, ok := fields[kind][name]; !ok && !slices.Contains(serverFields, name) {
+				t.Errorf("nobody decided who may change %s.%s", kind, name)
+				continue
+			}
+			if slices.Contains(serverFields, name) || slices.Contains([]string{"team_id", "user_id", "organization_id"}, name) && kind != "key" {
+				continue
+			}
+			var free []string
+			for _, who := range []string{"stranger", "reader", "plain", "lead", "boss"} {
+				d := as(t, world(), who)
+				after := touched(tt.r, name)
+				if kind == "user" { // who leads a team changes nothing of its members' records
+					free = nil
+				}
+				free = append(free, tt.free[who]...)
+				err := d.checkFields(kind, d.reachOf(Update, tt.r), tt.r, after)
+				may := err == nil && d.May(Update, tt.r, tt.r) == nil
+				if want := slices.Contains(free, name); may != want {
+					t.Errorf("%s.%s by %s: got %v, want %v (%v)", kind, name, who, may, want, err)
+				}
+			}
+		}
+	}
+}
+
+func fieldsOf(typ reflect.Type) (names []string) {
+	for f := range typ.Fields() {
+		if f.Anonymous {
+			names = append(names, fieldsOf(f.Type)...)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// touched is a copy of the record with one field changed.
+func touched(r resource.Record, name string) resource.Record {
+	next := reflect.New(reflect.TypeOf(r).Elem())
+	next.Elem().Set(reflect.ValueOf(r).Elem())
+	if !touch(next.Elem(), name) {
+		panic(fmt.Sprintf("%T has no field %s", r, name))
+	}
+	out, _ := reflect.TypeAssert[resource.Record](next)
+	return out
+}
+
+func touch(v reflect.Value, name string) bool {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Anonymous {
+			if touch(v.Field(i), name) {
+				return true
+			}
+			continue
+		}
+		if n, _, _ := strings.Cut(f.Tag.Get("json"), ","); n == name {
+			change(v.Field(i))
+			return true
+		}
+	}
+	return false
+}
+
+func change(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Uint64:
+		v.SetUint(v.Uint() + 1)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Array:
+		v.Index(0).SetUint(v.Index(0).Uint() + 1)
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem())
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+	case reflect.Struct:
+		change(v.Field(0))
+	default:
+		panic("change " + v.Type().String())
+	}
+}
+
+// TestEscalation is what incidents of other gateways did.
+func TestEscalation(t *testing.T) {
+	t.Parallel()
+	inference := resource.Access{Type: resource.TypeInference}
+	for _, tt := range []struct {
+		name, who     string
+		before, after resource.Record
+		ok            bool
+	}{
+		{"mint an admin key", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Role: resource.RoleAdmin}, false},
+		{"make one's key an admin's", "plain", &resource.Key{Meta: meta("k"), UserID: "plain"}, &resource.Key{Meta: meta("k"), UserID: "plain", Role: resource.RoleAdmin}, false},
+		{"mint a key that acts for the organization's admin", "lead", nil, &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "boss"}, false},
+		{"mint an inference key for him, who is no member", "lead", nil, &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "boss", Access: inference}, false},
+		{"mint one for a member", "lead", nil, &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "plain", Access: inference}, true},
+		{"widen what another's key is for", "lead", &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "plain", Access: inference}, &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "plain"}, false},
+		{"take a key over", "lead", &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "plain"}, &resource.Key{Meta: meta("n"), TeamID: "red", UserID: "lead"}, true},
+		{"take a foreign key over", "lead", &resource.Key{Meta: meta("n"), TeamID: "blue"}, &resource.Key{Meta: meta("n"), TeamID: "red"}, false},
+		{"move a key into a foreign team", "lead", &resource.Key{Meta: meta("n"), TeamID: "red"}, &resource.Key{Meta: meta("n"), TeamID: "far"}, false},
+		{"move a key into a team that lets it", "plain", &resource.Key{Meta: meta("n"), UserID: "plain"}, &resource.Key{Meta: meta("n"), UserID: "plain", TeamID: "red"}, true},
+		{"move a key into a team that does not", "plain", &resource.Key{Meta: meta("n"), UserID: "plain"}, &resource.Key{Meta: meta("n"), UserID: "plain", TeamID: "blue"}, false},
+		{"raise one's own role", "plain", &resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, &resource.User{Meta: meta("plain"), Role: resource.UserAdmin, OrganizationID: "acme"}, false},
+		{"become the organization's admin", "plain", &resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, &resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme", OrganizationAdmin: true}, false},
+		{"make somebody an admin of the cluster", "boss", &resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, &resource.User{Meta: meta("plain"), Role: resource.UserAdmin, OrganizationID: "acme"}, false},
+		{"make somebody a viewer of all", "boss", nil, &resource.User{Meta: meta("n"), Role: resource.UserAdminViewer, OrganizationID: "acme"}, false},
+		{"make somebody in another organization", "boss", nil, &resource.User{Meta: meta("n"), Role: resource.UserInternal, OrganizationID: "o2"}, false},
+		{"take somebody into the organization", "boss", &resource.User{Meta: meta("stranger"), Role: resource.UserInternal}, &resource.User{Meta: meta("stranger"), Role: resource.UserInternal, OrganizationID: "acme"}, false},
+		{"take a team into the organization", "boss", &resource.Team{Meta: meta("far")}, &resource.Team{Meta: meta("far"), OrganizationID: "acme"}, false},
+		{"take a team out of it", "boss", &resource.Team{Meta: meta("red"), OrganizationID: "acme"}, &resource.Team{Meta: meta("red")}, false},
+		{"make a team in no organization", "boss", nil, &resource.Team{Meta: meta("n")}, false},
+		{"make a team of one's own", "lead", nil, &resource.Team{Meta: meta("n"), OrganizationID: "acme"}, false},
+		{"become an admin of the team", "plain", &resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, &resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain", Admin: true}, false},
+		{"join a team", "plain", nil, &resource.TeamMember{Meta: meta("far/plain"), TeamID: "far", UserID: "plain"}, false},
+		{"let oneself more", "plain", &resource.Team{Meta: meta("blue"), OrganizationID: "acme"}, &resource.Team{Meta: meta("blue"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate"}}, false},
+		{"switch a permission on", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Access: resource.Access{Permissions: map[string]bool{"get_spend_routes": true}}}, false},
+		{"let a node call an address", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverWebhook, URL: "http://10.0.0.1"}}, false},
+		{"a rotation that one picks up", "plain", nil, &resource.Key{Meta: meta("n"), UserID: "plain", Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverPickUp}}, true},
+		{"move a project", "lead", &resource.Project{Meta: meta("p"), TeamID: "red"}, &resource.Project{Meta: meta("p"), TeamID: "far"}, false},
+	} {
+		err := as(t, world(), tt.who).MayPut(tt.before, tt.after)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s by %s: got %v, want ok %v", tt.name, tt.who, err, tt.ok)
+		}
+	}
+}
+
+// TestScope: a key of a team, or of a project, acts there alone.
+func TestScope(t *testing.T) {
+	t.Parallel()
+	m := world()
+	red := Of(&resource.Key{Meta: meta("s"), UserID: "plain", TeamID: "red"}, m)
+	if err := red.MayPut(nil, &resource.Key{Meta: meta("n"), UserID: "plain"}); !errors.Is(err, resource.ErrForbidden) {
+		t.Errorf("a personal key by a key of a team: got %v", err)
+	}
+	if err := red.MayPut(nil, &resource.Key{Meta: meta("n"), UserID: "plain", TeamID: "red"}); err != nil {
+		t.Errorf("a key of the team: %v", err)
+	}
+	bound := Of(&resource.Key{Meta: meta("s"), UserID: "lead", TeamID: "red", ProjectID: "p"}, m)
+	if err := bound.MayPut(nil, &resource.Key{Meta: meta("n"), TeamID: "red"}); !errors.Is(err, resource.ErrForbidden) {
+		t.Errorf("a key outside of the project: got %v", err)
+	}
+}
+
+// TestLearn: who rotates a key gets all that it has, and so a key that can do less cannot.
+func TestLearn(t *testing.T) {
+	t.Parallel()
+	wide := &resource.Key{Meta: meta("wide"), UserID: "plain"}
+	for name, narrow := range map[string]*resource.Key{
+		"models":  {Policy: resource.Policy{Models: []string{"small"}}},
+		"routes":  {Policy: resource.Policy{Routes: []string{"/key/*"}}},
+		"budget":  {Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: 1, Per: resource.PerDay}}}}},
+		"limit":   {Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(1))}}}},
+		"expiry":  {ExpiresAt: 5},
+		"objects": {Policy: resource.Policy{Objects: &resource.Objects{MCPServers: []string{"a"}}}},
+		"guarded": {Policy: resource.Policy{Guardrails: []string{"words"}}},
+	} {
+		narrow.ID, narrow.UserID = "narrow", "plain"
+		if err := Of(narrow, world()).May(Rotate, wide, nil); !errors.Is(err, resource.ErrForbidden) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := Of(narrow, world()).May(Rotate, narrow, nil); err != nil {
+			t.Errorf("%s, itself: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package resource
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// bounds is the table of the fields in which a level that requests do not pass bounds a
+// child (Grant.Bounds). Each function says what the child has that the level has not: a field
+// that the child leaves empty has all, for nothing above it takes that away.
+var bounds = []struct {
+	field string
+	of    func(*Policy) any
+	more  func(g *Grant, child, bound *Policy) string
+}{
+	{"models", func(p *Policy) any { return p.Models }, func(g *Grant, c, b *Policy) string {
+		return anyOr(c.Models, b.Models, g.overModels(c, b))
+	}},
+	{"routes", func(p *Policy) any { return p.Routes }, func(g *Grant, c, b *Policy) string {
+		return anyOr(c.Routes, b.Routes, g.overRoutes(c, b))
+	}},
+	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, func(g *Grant, c, b *Policy) string {
+		return anyOr(c.AllowedIPs, b.AllowedIPs, g.overAddresses(c, b))
+	}},
+	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).moreBudgets},
+	{"limits", func(p *Policy) any { return p.Limits }, func(_ *Grant, c, b *Policy) string { return c.Limits.beyond(&b.Limits) }},
+	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, (*Grant).moreModelLimits},
+	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).moreSessions},
+	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, b *Policy) string {
+		return said(c.Objects.beyond(b.Objects))
+	}},
+	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, b *Policy) string {
+		return beyond("", c.MaxRequestMB, b.MaxRequestMB)
+	}},
+	{"max_response_mb", func(p *Policy) any { return p.MaxResponseMB }, func(_ *Grant, c, b *Policy) string {
+		return beyond("", c.MaxResponseMB, b.MaxResponseMB)
+	}},
+	{"denied_ips", func(p *Policy) any { return p.DeniedIPs }, func(_ *Grant, c, b *Policy) string { return without(c.DeniedIPs, b.DeniedIPs) }},
+	{"enforced_params", func(p *Policy) any { return p.EnforcedParams }, func(_ *Grant, c, b *Policy) string {
+		return without(c.EnforcedParams, b.EnforcedParams)
+	}},
+	{"guardrails", func(p *Policy) any { return p.Guardrails }, func(_ *Grant, c, b *Policy) string { return without(c.Guardrails, b.Guardrails) }},
+	{"callbacks", func(p *Policy) any { return p.Callbacks }, func(_ *Grant, c, b *Policy) string { return without(c.Callbacks, b.Callbacks) }},
+	{"log_content", func(p *Policy) any { return p.LogContent }, func(_ *Grant, c, b *Policy) string {
+		if b.LogContent != nil && !*b.LogContent && (c.LogContent == nil || *c.LogContent) {
+			return "to keep content"
+		}
+		return ""
+	}},
+}
+
+// checkBounds returns an *Invalid for the first field that has more than a bound.
+func (g *Grant) checkBounds() error {
+	for i := range bounds {
+		f := &bounds[i]
+		if g.Before != nil && reflect.DeepEqual(f.of(g.Before), f.of(g.Policy)) {
+			continue
+		}
+		for _, l := range g.Bounds {
+			if more := f.more(g, g.Policy, l.Policy); more != "" {
+				return invalidf(f.field, "%s is more than the %s %s has", more, l.Kind, firstOf(l.Name, l.ID))
+			}
+		}
+	}
+	return nil
+}
+
+// anyOr is what a list has too much: anything at all, if it is empty and the bound is not.
+func anyOr(child, bound []string, over string) string {
+	if len(child) == 0 && len(bound) > 0 {
+		return "any"
+	}
+	return over
+}
+
+// without says what a list that only takes away leaves out.
+func without(child, bound []string) string {
+	for _, name := range bound {
+		if !slices.Contains(child, name) {
+			return "to be without " + name
+		}
+	}
+	return ""
+}
+
+// beyond is over, and a limit that is not there is more than any.
+func beyond(name string, child, bound *int64) string {
+	if child == nil && bound != nil {
+		return name + "without limit"
+	}
+	return over(name, child, bound)
+}
+
+func (l *Limits) beyond(b *Limits) string {
+	for _, f := range []struct {
+		name string
+		c, b *int64
+	}{
+		{"rpm ", l.RPM, b.RPM},
+		{"tpm ", l.TPM, b.TPM},
+		{"input_tpm ", lower(l.InputTPM, l.TPM), b.InputTPM},
+		{"output_tpm ", lower(l.OutputTPM, l.TPM), b.OutputTPM},
+		{"parallel ", l.Parallel, b.Parallel},
+	} {
+		if more := beyond(f.name, f.c, f.b); more != "" {
+			return more
+		}
+	}
+	return ""
+}
+
+// moreBudgets finds a budget of the bound that none of the child's is as tight as. A budget
+// with an overdraft, an increase, or unpriced requests that the bound's has not is not.
+func (g *Grant) moreBudgets(child, bound *Policy) string {
+	ours, theirs := g.terms(&child.Allowance), g.terms(&bound.Allowance)
+	for i := range theirs {
+		b := &theirs[i]
+		if b.base() >= MaxMoney {
+			continue
+		}
+		tight := slices.DeleteFunc(slices.Clone(ours), func(t Terms) bool { return looser(&t, b) })
+		if g.most(tight, b) > b.base() {
+			return fmt.Sprintf("more than %s of %s in %s", b.base(), firstOf(string(b.Unit()), "USD"), firstOf(b.Name, string(b.Per)))
+		}
+	}
+	return ""
+}
+
+func looser(t, b *Terms) bool {
+	raised := t.Increase != nil && !reflect.DeepEqual(t.Increase, b.Increase)
+	free := t.Unpriced != b.Unpriced && t.Unpriced != UnpricedDeny
+	alone := t.NoQuorum != b.NoQuorum && t.NoQuorum != NoQuorumBlock
+	return t.Overdraft > b.Overdraft || raised || free || alone
+}
+
+func (g *Grant) moreModelLimits(child, bound *Policy) string {
+	for _, m := range sortedKeys(bound.ModelLimits) {
+		c, b := child.ModelLimits[m], bound.ModelLimits[m]
+		have := Limits{
+			RPM: lower(c.RPM, child.Limits.RPM), TPM: lower(c.TPM, child.Limits.TPM), Parallel: lower(c.Parallel, child.Limits.Parallel),
+			InputTPM: lower(c.InputTPM, child.Limits.InputTPM), OutputTPM: lower(c.OutputTPM, child.Limits.OutputTPM),
+		}
+		if more := have.beyond(&b); more != "" {
+			return m + ": " + more
+		}
+	}
+	return ""
+}
+
+func (g *Grant) moreSessions(child, bound *Policy) string {
+	c, b := child.Sessions, bound.Sessions
+	if b == nil {
+		return ""
+	}
+	if c == nil {
+		return "without limit"
+	}
+	switch {
+	case b.Budget > 0 && (c.Budget == 0 || c.Budget > b.Budget):
+		return "budget " + c.Budget.String()
+	case b.Iterations > 0 && (c.Iterations == 0 || c.Iterations > b.Iterations):
+		return fmt.Sprintf("iterations %d", c.Iterations)
+	case b.RequireTraceID && !c.RequireTraceID:
+		return "to be without require_trace_id"
+	}
+	limits := Limits{RPM: c.RPM, TPM: c.TPM}
+	return limits.beyond(&Limits{RPM: b.RPM, TPM: b.TPM})
+}

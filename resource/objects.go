@@ -1,0 +1,254 @@
+package resource
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Objects are the things beside models that may be used: LiteLLM's object_permission. Each
+// level of a request's chain may have some, and what is used is allowed by every level. A list
+// that is empty allows all; entries are names or "prefix*".
+//
+// MCPServers, MCPAccessGroups, MCPToolsets and the servers of MCPTools are one list in four
+// forms: where one of them says something, a server or tool that none names is not allowed. So
+// are Agents and AgentAccessGroup.
+type Objects struct {
+	MCPServers       []string            `json:"mcp_servers,omitempty"`
+	MCPAccessGroups  []string            `json:"mcp_access_groups,omitempty"`
+	MCPTools         map[string][]string `json:"mcp_tool_permissions,omitempty"` // by server: no others of it
+	MCPToolsets      []string            `json:"mcp_toolsets,omitempty"`
+	BlockedTools     []string            `json:"blocked_tools,omitempty"` // "tool" or "server/tool"; win
+	VectorStores     []string            `json:"vector_stores,omitempty"`
+	Agents           []string            `json:"agents,omitempty"`
+	AgentAccessGroup []string            `json:"agent_access_groups,omitempty"`
+	SearchTools      []string            `json:"search_tools,omitempty"`
+	Skills           []string            `json:"skills,omitempty"`
+}
+
+// Tool is a tool of an MCP server, with what it is part of. Without a Name it is the server.
+type Tool struct {
+	Server   string
+	Groups   []string // access groups of the server
+	Name     string
+	Toolsets []string // that have the tool, or for a server, some tool of it
+}
+
+// ObjectKind is a kind of thing that is allowed by name.
+type ObjectKind string
+
+// The kinds beside MCP servers and tools, which AllowsTool is for.
+const (
+	ObjectVectorStore ObjectKind = "vector_store"
+	ObjectAgent       ObjectKind = "agent"
+	ObjectSearchTool  ObjectKind = "search_tool"
+	ObjectSkill       ObjectKind = "skill"
+)
+
+// MayUseTool says whether a principal may use an MCP server or one of its tools: whether every
+// level of it does, and of extra, such as the end user's. If not, by is the level that refuses.
+func (p *Principal) MayUseTool(t *Tool, extra ...Level) (by Level, ok bool) {
+	return allLevels(p, extra, func(o *Objects) bool { return o.AllowsTool(t) })
+}
+
+// MayUse is MayUseTool for the other kinds; groups are access groups of an agent.
+func (p *Principal) MayUse(kind ObjectKind, name string, groups []string, extra ...Level) (by Level, ok bool) {
+	return allLevels(p, extra, func(o *Objects) bool { return o.Allows(kind, name, groups...) })
+}
+
+func allLevels(p *Principal, extra []Level, allows func(*Objects) bool) (Level, bool) {
+	var room [8]Level
+	for _, l := range append(p.Levels(room[:0]), extra...) {
+		if l.Policy != nil && !allows(l.Policy.Objects) {
+			return l, false
+		}
+	}
+	return Level{}, true
+}
+
+// AllowsTool says whether the objects of one level allow a server or a tool; nil allows all.
+func (o *Objects) AllowsTool(t *Tool) bool {
+	if o == nil {
+		return true
+	}
+	if t.Name != "" && (named(o.BlockedTools, t.Name) || named(o.BlockedTools, t.Server+"/"+t.Name)) {
+		return false
+	}
+	if anyNamed(o.MCPToolsets, t.Toolsets) {
+		return true
+	}
+	if tools, bound := o.MCPTools[t.Server]; bound {
+		return t.Name == "" || named(tools, t.Name)
+	}
+	return o.namesNoMCP() || named(o.MCPServers, t.Server) || anyNamed(o.MCPAccessGroups, t.Groups)
+}
+
+// namesNoMCP says that no server or tool is named.
+func (o *Objects) namesNoMCP() bool {
+	return len(o.MCPServers)+len(o.MCPAccessGroups)+len(o.MCPTools)+len(o.MCPToolsets) == 0
+}
+
+// Allows says whether the objects of one level allow a thing by its name; nil allows all.
+func (o *Objects) Allows(kind ObjectKind, name string, groups ...string) bool {
+	if o == nil {
+		return true
+	}
+	switch kind {
+	case ObjectVectorStore:
+		return len(o.VectorStores) == 0 || named(o.VectorStores, name)
+	case ObjectSearchTool:
+		return len(o.SearchTools) == 0 || named(o.SearchTools, name)
+	case ObjectSkill:
+		return len(o.Skills) == 0 || named(o.Skills, name)
+	case ObjectAgent:
+		return len(o.Agents)+len(o.AgentAccessGroup) == 0 || named(o.Agents, name) || anyNamed(o.AgentAccessGroup, groups)
+	}
+	return false
+}
+
+func named(list []string, name string) bool {
+	return slices.ContainsFunc(list, func(entry string) bool { return matches(entry, name) })
+}
+
+func anyNamed(list, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return named(list, name) })
+}
+
+// objectList is a list that allows by name. Lists of one union stand for each other: where one
+// of them has something, an empty one has nothing.
+type objectList struct {
+	name, union string
+	of          func(*Objects) []string
+}
+
+// objectLists is the table of them.
+var objectLists = []objectList{
+	{"mcp_servers", "mcp", func(o *Objects) []string { return o.MCPServers }},
+	{"mcp_access_groups", "mcp", func(o *Objects) []string { return o.MCPAccessGroups }},
+	{"mcp_toolsets", "mcp", func(o *Objects) []string { return o.MCPToolsets }},
+	{"mcp_tool_permissions", "mcp", func(o *Objects) []string { return sortedKeys(o.MCPTools) }},
+	{"vector_stores", "vector_stores", func(o *Objects) []string { return o.VectorStores }},
+	{"agents", "agents", func(o *Objects) []string { return o.Agents }},
+	{"agent_access_groups", "agents", func(o *Objects) []string { return o.AgentAccessGroup }},
+	{"search_tools", "search_tools", func(o *Objects) []string { return o.SearchTools }},
+	{"skills", "skills", func(o *Objects) []string { return o.Skills }},
+}
+
+func (o *Objects) validate(field string) error {
+	if o == nil {
+		return nil
+	}
+	for _, l := range objectLists {
+		if err := validNames(field+"."+l.name, l.of(o)); err != nil {
+			return err
+		}
+	}
+	for _, server := range sortedKeys(o.MCPTools) {
+		if err := validNames(field+".mcp_tool_permissions."+server, o.MCPTools[server]); err != nil {
+			return err
+		}
+	}
+	return validNames(field+".blocked_tools", o.BlockedTools)
+}
+
+// Within returns an *Invalid for the first list that has more than the grantor has.
+func (o *Objects) Within(grantor *Objects) error {
+	if field, what := o.beyond(grantor); what != "" {
+		return invalidf("objects."+field, "%s is more than the key that grants it has", what)
+	}
+	return nil
+}
+
+func said(field, what string) string {
+	if what == "" {
+		return ""
+	}
+	return field + ": " + what
+}
+
+// over finds what a child is given in so many words that its parent has not; what is empty
+// inherits, for a request passes the parent too.
+func (o *Objects) over(parent *Objects) (field, what string) {
+	if o == nil || parent == nil {
+		return "", ""
+	}
+	return o.compare(parent, true)
+}
+
+// beyond finds what a child has that a bound has not, where what is empty has all.
+func (o *Objects) beyond(bound *Objects) (field, what string) {
+	if bound == nil {
+		return "", ""
+	}
+	if o == nil {
+		o = &Objects{}
+	}
+	return o.compare(bound, false)
+}
+
+func (o *Objects) compare(p *Objects, inherits bool) (field, what string) {
+	for i := range objectLists {
+		l := &objectLists[i]
+		if !p.says(l.union) {
+			continue
+		}
+		if !o.says(l.union) {
+			if inherits {
+				continue
+			}
+			return l.name, "any"
+		}
+		for _, entry := range l.of(o) {
+			if !l.covers(p, entry) {
+				return l.name, fmt.Sprintf("%q", entry)
+			}
+		}
+	}
+	if field, what := o.compareTools(p, inherits); what != "" {
+		return field, what
+	}
+	for _, tool := range p.BlockedTools {
+		if !inherits && !slices.Contains(o.BlockedTools, tool) {
+			return "blocked_tools", "to be without " + tool
+		}
+	}
+	return "", ""
+}
+
+// says says whether any list of a union names something.
+func (o *Objects) says(union string) bool {
+	return slices.ContainsFunc(objectLists, func(l objectList) bool { return l.union == union && len(l.of(o)) > 0 })
+}
+
+// covers says whether p has what an entry of another's list has. The keys of MCPTools are
+// servers, letter for letter.
+func (l *objectList) covers(p *Objects, entry string) bool {
+	switch l.name {
+	case "mcp_servers":
+		_, ok := p.MCPTools[entry]
+		return ok && !strings.HasSuffix(entry, "*") || named(p.MCPServers, entry)
+	case "mcp_tool_permissions":
+		_, ok := p.MCPTools[entry]
+		return ok || named(p.MCPServers, entry)
+	}
+	return named(l.of(p), entry)
+}
+
+// compareTools finds a tool of a server some of whose tools alone the parent has.
+func (o *Objects) compareTools(p *Objects, inherits bool) (field, what string) {
+	for _, server := range sortedKeys(p.MCPTools) {
+		tools, bound := o.MCPTools[server]
+		if !bound {
+			if !inherits && (named(o.MCPServers, server) || len(o.MCPAccessGroups) > 0) {
+				return "mcp_tool_permissions." + server, "any"
+			}
+			continue
+		}
+		for _, tool := range tools {
+			if !named(p.MCPTools[server], tool) {
+				return "mcp_tool_permissions." + server, fmt.Sprintf("%q", tool)
+			}
+		}
+	}
+	return "", ""
+}
