@@ -30,6 +30,11 @@ type Target struct {
 	// MaxOutput is the most tokens of output that the model can make, for vendors that want a
 	// maximum named (Anthropic); 0: unknown.
 	MaxOutput int64
+	// MaxTokensName is the only name under which the provider takes the limit on output, "" for
+	// any; NoStreamOptions says that it refuses stream_options. Both are quirks of those who
+	// speak OpenAI's dialect.
+	MaxTokensName   string
+	NoStreamOptions bool
 
 	dropped []string
 	refused error

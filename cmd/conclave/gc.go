@@ -8,13 +8,16 @@ import (
 	"runtime/metrics"
 )
 
-const gcRoom = 24 << 20 // bytes that the heap may grow by between collections, however small it is
+const (
+	gcRoom = 24 << 20  // bytes that the heap may grow by between collections, however small it is
+	gcMost = 192 << 20 // bytes that it may grow by however large it is, or by half if that is more
+)
 
 // tuneGC makes collections rare while the heap is small: a node with few keys has some 6 MiB
-// of live data, which Go's default would collect every 6 MiB of garbage. A large heap keeps
-// the default. It decides anew after each collection, so that a heap that grows for a moment,
-// as it does while the request log is sealed, does not grow by the small one's factor. A GOGC
-// in the environment is left alone. It returns when ctx ends.
+// of live data, which Go's default would collect every 6 MiB of garbage. With a million keys the
+// default would keep as much garbage as there are keys. It decides anew after each collection,
+// so that a heap that grows for a moment, as it does while the request log is sealed, does not
+// grow by the small one's factor. A GOGC in the environment is left alone. It returns when ctx ends.
 func tuneGC(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -44,6 +47,8 @@ func notifyCollected(to chan<- struct{}) {
 
 // gcPercent is GOGC for so many bytes of live heap, in steps, since each change stops the program.
 func gcPercent(live uint64) int {
-	const step = 20
-	return int(max(100, min(400, gcRoom*100/max(live, 1))) / step * step)
+	const step = 5
+	live = max(live, 1)
+	percent := int(max(min(100, max(50, gcMost*100/live)), min(400, gcRoom*100/live)))
+	return percent / step * step
 }

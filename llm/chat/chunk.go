@@ -22,7 +22,7 @@ const (
 	ChunkRefusal                    // Text of a refusal goes on
 	ChunkToolStart                  // a call begins: Index, ID, Name
 	ChunkToolArgs                   // Text of the arguments of call Index goes on
-	ChunkMedia                      // Media, whole or the next piece of its Data (same MIME): an image or audio
+	ChunkMedia                      // Media, whole or the next piece of its Data (same MIME): an image or audio, with the Text that is spoken and the vendor's ID
 	ChunkCitations                  // Raw: annotations of the text before; Origin
 	ChunkLogProbs                   // Raw: OpenAI's logprobs object for the text of the chunk before
 	ChunkOther                      // Raw: a block that only its own vendor understands; Origin

@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 )
@@ -67,7 +68,7 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 			ch.Parts[at].Arguments = append(ch.Parts[at].Arguments, k.Text...)
 		}
 	case ChunkMedia:
-		addMedia(ch, k.Media)
+		addMedia(ch, k)
 	case ChunkCitations:
 		p := grow(ch, PartText)
 		p.Citations, p.Origin = joined(p.Citations, k.Raw), k.Origin
@@ -93,17 +94,21 @@ func grow(ch *Choice, typ PartType) *Part {
 }
 
 // addMedia goes on with the last piece of media, or begins one.
-func addMedia(ch *Choice, m *Media) {
+func addMedia(ch *Choice, k *Chunk) {
+	m := k.Media
 	typ := PartImage
 	if len(m.MIME) > 6 && m.MIME[:6] == "audio/" {
 		typ = PartAudio
 	}
 	if n := len(ch.Parts); n > 0 && typ == PartAudio && ch.Parts[n-1].Type == typ && ch.Parts[n-1].Media.MIME == m.MIME {
-		ch.Parts[n-1].Media.Data += m.Data
+		p := &ch.Parts[n-1]
+		p.Media.Data += m.Data
+		p.Text += k.Text
+		p.ID = cmp.Or(p.ID, k.ID)
 		return
 	}
 	whole := *m
-	ch.Parts = append(ch.Parts, Part{Type: typ, Media: &whole})
+	ch.Parts = append(ch.Parts, Part{Type: typ, Media: &whole, Text: k.Text, ID: k.ID})
 }
 
 // joined is the JSON array of the elements of two; what is no array counts as one element.
@@ -181,7 +186,7 @@ func choiceChunks(list []Chunk, ch *Choice) []Chunk {
 			k.Type, k.Index, k.Text = ChunkToolArgs, calls, string(p.Arguments)
 			calls++
 		case PartImage, PartAudio, PartVideo, PartFile:
-			k.Type, k.Media = ChunkMedia, p.Media
+			k.Type, k.Media, k.ID = ChunkMedia, p.Media, p.ID
 		case PartOther:
 			k.Type, k.Raw, k.Origin = ChunkOther, p.Raw, p.Origin
 		default:

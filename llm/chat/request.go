@@ -8,6 +8,8 @@ type Request struct {
 	Model    string
 	Messages []Message // in order; instructions are messages of RoleSystem or RoleDeveloper
 	Stream   bool
+	// IncludeUsage says that a client whose dialect leaves the usage of a stream out wants it.
+	IncludeUsage bool
 
 	MaxTokens        int64 // of output, reasoning included; 0: the model's own
 	Temperature      *float64
@@ -125,7 +127,8 @@ type Tool struct {
 	Strict       *bool
 	CacheControl json.RawMessage
 	// Kind is "" for a function. Another is a tool that the vendor runs, such as
-	// "web_search"; Raw is then the whole entry as it came and Origin its dialect.
+	// "web_search"; Raw is then the whole entry as it came and Origin its dialect. A function
+	// with a Raw takes a text in OpenAI's own dialects, and else {"input": text}.
 	Kind   string
 	Raw    json.RawMessage
 	Origin string
