@@ -13,16 +13,13 @@ const (
 
 // dropCodeSometimes keeps a process small that runs a little part of a large binary.
 func dropCodeSometimes(ctx context.Context) {
-	for wait := firstDrop; ; wait = min(2*wait, slowestDrop) {
+	for wait := firstDrop; dropCode() == nil; wait = min(2*wait, slowestDrop) { // else it is larger than it need be, and works
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-timer.C:
-		}
-		if dropCode() != nil {
-			return // the process is larger than it need be, and works
 		}
 	}
 }
