@@ -73,7 +73,10 @@ func (d *chunkDecoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, err
 	d.list = list
 	c := llm.NewCursor(e.Data)
 	if c.Next() != '{' {
-		if len(e.Type) > 0 {
+		switch {
+		case e.Cut:
+			return list, cut()
+		case len(e.Type) > 0:
 			return list, nil // an event of the vendor's own
 		}
 		return list, malformed(errors.New("an event is no JSON object"))

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -15,11 +16,11 @@ import (
 func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 	w := writer{q: q, t: t, b: make([]byte, 0, 1024)}
 	w.b = append(w.b, '{')
-	w.text("model", q.Model)
+	w.text("model", cmp.Or(t.Model, q.Model))
 	if err := w.messages(q.Messages); err != nil {
 		return nil, err
 	}
-	w.limit(chatLimit(q.Model))
+	w.limit(chatLimit(cmp.Or(t.Model, q.Model)))
 	w.sampling()
 	w.integer("n", q.N)
 	if q.LogProbs {

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -35,7 +36,7 @@ func (Completions) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error)
 		q = &whole
 	}
 	w := writer{q: q, t: t, b: append(make([]byte, 0, 512+len(prompt)), '{')}
-	w.text("model", q.Model)
+	w.text("model", cmp.Or(t.Model, q.Model))
 	w.key("prompt")
 	w.b = llm.AppendString(w.b, prompt)
 	w.limit("max_tokens")
