@@ -36,10 +36,12 @@ var (
 	inbound = map[llm.Endpoint]Inbound{
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
+		llm.Responses:   openai.Responses{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
+		llm.Responses:   openai.Responses{},
 	}
 )
 

@@ -59,7 +59,7 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		}
 		grow(ch, PartReasoning).Signature += k.Text
 	case ChunkRedacted:
-		ch.Parts = append(ch.Parts, Part{Type: PartReasoning, Data: k.Text})
+		ch.Parts = append(ch.Parts, Part{Type: PartReasoning, Data: k.Text, ID: k.ID})
 	case ChunkToolStart:
 		calls[k.Index] = len(ch.Parts)
 		ch.Parts = append(ch.Parts, Part{Type: PartToolCall, ID: k.ID, Name: k.Name})
@@ -211,7 +211,7 @@ func reasoningChunks(list []Chunk, choice int, p *Part) []Chunk {
 		list = append(list, Chunk{Type: ChunkSignature, Choice: choice, Text: p.Signature})
 	}
 	if p.Data != "" {
-		list = append(list, Chunk{Type: ChunkRedacted, Choice: choice, Text: p.Data})
+		list = append(list, Chunk{Type: ChunkRedacted, Choice: choice, Text: p.Data, ID: p.ID})
 	}
 	return list
 }

@@ -39,8 +39,8 @@ func TestChat_Request(t *testing.T) {
 				"stream":true,"stream_options":{"include_usage":true},"tags":["a"],"store":true,"new_thing":{"a":[1]}}`,
 			want: `{"model":"m","messages":[{"role":"system","content":"be brief"},{"role":"user","name":"ann","content":"Hi"}],
 				"max_tokens":7,"temperature":0.5,"top_p":1,"stop":["x"],"seed":3,"n":2,"user":"u","logprobs":true,"top_logprobs":2,
-				"stream":true,"stream_options":{"include_usage":true},"store":true}`,
-			dropped: []string{"new_thing"},
+				"stream":true,"stream_options":{"include_usage":true}}`,
+			dropped: []string{"new_thing", "store"},
 		},
 		{
 			name: "tools in parallel, with images in a result",

@@ -142,6 +142,13 @@ func (f *Format) used(u llm.Usage) string {
 // that follow each other as one.
 func (f *Format) meaning(q *chat.Request) (list []string) {
 	system, side := "", ""
+	var parts []chat.Part
+	flush := func() {
+		if side != "" {
+			list = append(append(list, side), f.lines(parts, true)...)
+			parts = nil
+		}
+	}
 	for i := range q.Messages {
 		m := &q.Messages[i]
 		if m.Role == chat.RoleSystem || m.Role == chat.RoleDeveloper {
@@ -153,11 +160,12 @@ func (f *Format) meaning(q *chat.Request) (list []string) {
 			now = "assistant"
 		}
 		if now != side {
-			list = append(list, now)
+			flush()
 		}
 		side = now
-		list = append(list, f.lines(m.Parts, true)...)
+		parts = append(parts, m.Parts...)
 	}
+	flush()
 	list = append(list, "system "+system, fmt.Sprintf("most %d", q.MaxTokens))
 	if !f.lacks(Stops) {
 		list = append(list, fmt.Sprintf("stop %q", q.Stop))
