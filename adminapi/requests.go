@@ -76,6 +76,7 @@ type (
 	requestInput struct {
 		ID      string `path:"id" doc:"request id, as x-request-id has it"`
 		Content bool   `query:"content" doc:"show what the request and its answer said, if that was kept"`
+		Replay  bool   `query:"replay" doc:"decide it again against what is stored now, without calling a provider"`
 	}
 	explainOutput struct {
 		Body struct {
@@ -100,6 +101,7 @@ type explained struct {
 	requestView
 	Decision requestlog.Receipt `json:"receipt"`
 	Why      []string           `json:"explanation" doc:"the receipt in words"`
+	Replay   *client.Replay     `json:"replay,omitempty" doc:"how it would be decided now"`
 }
 
 // said is what a request said.
@@ -238,7 +240,11 @@ func (s *Server) request(ctx context.Context, in *requestInput) (*explainOutput,
 		if err != nil {
 			return nil, s.problem(fmt.Errorf("read receipt of %q: %w", in.ID, err))
 		}
-		out.Body.Items = append(out.Body.Items, explained{viewOf(r), receipt, receipt.Words(r)})
+		one := explained{requestView: viewOf(r), Decision: receipt, Why: receipt.Words(r)}
+		if in.Replay {
+			one.Replay = s.replay(r, &receipt)
+		}
+		out.Body.Items = append(out.Body.Items, one)
 	}
 	if in.Content {
 		key, by := "", callerOf(ctx) // whose it must be; "": anybody's

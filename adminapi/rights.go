@@ -156,6 +156,11 @@ var rights = withNouns(map[string]row{
 	"litellm-margins":                  readAll,
 	"litellm-margins-update":           adminOnly,
 
+	"plan-config":   adminOnly,
+	"apply-config":  adminOnly,
+	"export-config": adminOnly, // it has the hash of every key
+	"own-config":    adminOnly,
+
 	"list-audit":   readAll,
 	"get-audit":    readAll,
 	"verify-audit": readAll,

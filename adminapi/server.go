@@ -186,6 +186,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRequests()
 	s.registerPrices()
 	s.registerAudit()
+	s.registerConfig()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()

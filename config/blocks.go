@@ -46,6 +46,7 @@ type modelBlock struct {
 	Metadata     *hcl.Attribute    `hcl:"metadata,optional"`
 	Budgets      []termsBlock      `hcl:"budget,block"`
 	Limit        *limitBlock       `hcl:"limit,block"`
+	ModelLimits  []modelLimitBlock `hcl:"model_limit,block"`
 	Deployments  []deploymentBlock `hcl:"deployment,block"`
 }
 
@@ -64,7 +65,9 @@ type deploymentBlock struct {
 	SharedBudget string         `hcl:"shared_budget,optional"`
 	Budgets      []termsBlock   `hcl:"budget,block"`
 	Limit        *limitBlock    `hcl:"limit,block"`
-	Price        *priceBlock    `hcl:"price,block"`
+
+	ModelLimits []modelLimitBlock `hcl:"model_limit,block"`
+	Price       *priceBlock       `hcl:"price,block"`
 
 	Range hcl.Range `hcl:",def_range"`
 	Body  hcl.Body  `hcl:",body"`
@@ -103,6 +106,7 @@ type termsBlock struct {
 	Overdraft  *hcl.Attribute `hcl:"overdraft,optional"`
 	NoQuorum   string         `hcl:"no_quorum,optional"`
 	Unpriced   string         `hcl:"unpriced,optional"`
+	Increase   *hcl.Attribute `hcl:"increase,optional"`
 	Body       hcl.Body       `hcl:",body"`
 }
 
@@ -141,8 +145,18 @@ type organizationBlock struct {
 }
 
 type teamBlock struct {
-	Organization string   `hcl:"organization,optional"`
-	Policy       hcl.Body `hcl:",remain"`
+	Organization string        `hcl:"organization,optional"`
+	Members      []memberBlock `hcl:"member,block"`
+	Policy       hcl.Body      `hcl:",remain"`
+}
+
+type memberBlock struct {
+	User   string   `hcl:"user,label"`
+	Admin  bool     `hcl:"admin,optional"`
+	Policy hcl.Body `hcl:",remain"`
+
+	Range hcl.Range `hcl:",def_range"`
+	Body  hcl.Body  `hcl:",body"`
 }
 
 type projectBlock struct {
@@ -179,7 +193,9 @@ type keyBlock struct {
 	UserID    string         `hcl:"user_id,optional"`
 	Role      string         `hcl:"role,optional"`
 	ExpiresAt *hcl.Attribute `hcl:"expires_at,optional"`
-	Policy    hcl.Body       `hcl:",remain"`
+
+	RotationKey *string  `hcl:"rotation_key,optional"`
+	Policy      hcl.Body `hcl:",remain"`
 }
 
 type guardrailBlock struct {

@@ -18,11 +18,19 @@ type File struct {
 	Path      string
 	Node      *Node // nil: the file has no node block
 	Resources Resources
+	Ignored   []Problem // keys that Options.IgnoreUnknown left out
+}
+
+// Options say how a file is read.
+type Options struct {
+	IgnoreUnknown bool // leave out keys of LiteLLM's config.yaml that are not known here, and list them
 }
 
 // formats is the table of file formats, by extension: a new one is a parser and a row.
 var formats = map[string]func(l *loader, src []byte) (*File, error){
-	".hcl": (*loader).hcl,
+	".hcl":  (*loader).hcl,
+	".yaml": (*loader).yaml,
+	".yml":  (*loader).yaml,
 }
 
 // loader reads one file.
@@ -31,12 +39,18 @@ type loader struct {
 	env      func(string) (string, bool)
 	read     func(string) ([]byte, error)
 	nodeOnly bool
+	Options
 }
 
-// Load reads a file in HCL, whose name ends in .hcl. env looks up environment variables, as
-// os.LookupEnv does. An error in the file's contents is an *Error.
+// Load reads a file in HCL, whose name ends in .hcl, or LiteLLM's config.yaml. env looks up
+// environment variables, as os.LookupEnv does. An error in the file's contents is an *Error.
 func Load(path string, env func(string) (string, bool)) (*File, error) {
-	return load(&loader{path: path, env: env, read: readFile})
+	return LoadWith(path, env, Options{})
+}
+
+// LoadWith is Load with options.
+func LoadWith(path string, env func(string) (string, bool), how Options) (*File, error) {
+	return load(&loader{path: path, env: env, read: readFile, Options: how})
 }
 
 // LoadNode reads the node block alone, and checks no more than the syntax of the rest: a node
@@ -66,7 +80,7 @@ func load(l *loader) (*File, error) {
 func parse(l *loader, src []byte) (*File, error) {
 	format, ok := formats[filepath.Ext(l.path)]
 	if !ok {
-		return nil, fmt.Errorf("read configuration: the name of %s does not end in .hcl", l.path)
+		return nil, fmt.Errorf("read configuration: the name of %s ends in none of .hcl, .yaml, .yml", l.path)
 	}
 	if len(src) > maxFile {
 		return nil, fmt.Errorf("read configuration: %s has over %d bytes", l.path, maxFile)

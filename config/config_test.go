@@ -155,6 +155,10 @@ model "m" {
       input      = 3
       output     = 15
       cache_read = 0.3
+      variant {
+        above = 200000
+        input = 6
+      }
     }
   }
 }
@@ -183,7 +187,7 @@ model "m" {
 		t.Errorf("settings = %+v", s)
 	}
 	d := r.Models[0].Deployments[0]
-	if d.Credential != "elsewhere" || *d.Resource.Price.CacheRead != 300_000_000 || *d.Resource.Limits.Parallel != 3 || d.Resource.ModelID != "" {
+	if d.Credential != "elsewhere" || *d.Resource.Price.CacheRead != 300_000_000 || d.Resource.Price.Variants[0].Above != 200000 || *d.Resource.Limits.Parallel != 3 || d.Resource.ModelID != "" {
 		t.Errorf("deployment = %+v", d)
 	}
 }
@@ -388,7 +392,7 @@ credential "c" { api_key = env("NOT_THERE") }
 		t.Errorf("LoadNode without a node block: %v", err)
 	}
 	write("c.toml", "")
-	if _, err := config.Load(filepath.Join(dir, "c.toml"), environment); err == nil || !strings.Contains(err.Error(), "does not end in .hcl") {
+	if _, err := config.Load(filepath.Join(dir, "c.toml"), environment); err == nil || !strings.Contains(err.Error(), "ends in none of .hcl") {
 		t.Errorf("Load of another format: %v", err)
 	}
 	if _, err := config.Load(filepath.Join(dir, "none.hcl"), environment); !errors.Is(err, os.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,10 +17,10 @@ import (
 const textWidth = 100
 
 // secretNames are the attributes whose text is not printed with an error.
-var secretNames = map[string]bool{"master_key": true, "kek": true, "api_key": true, "secret": true}
+var secretNames = map[string]bool{"master_key": true, "kek": true, "api_key": true, "secret": true, "rotation_key": true}
 
 // secretLine finds a literal secret in a file too broken to be parsed.
-var secretLine = regexp.MustCompile(`\b(?:master_key|kek|api_key|secret)[ \t]*=[ \t]*"([^"\n]*)`)
+var secretLine = regexp.MustCompile(`\b(?:master_key|kek|api_key|secret|rotation_key)[ \t]*=[ \t]*"([^"\n]*)`)
 
 // Position is a place in a configuration file, counted from 1.
 type Position struct {
@@ -59,6 +60,9 @@ func newError(diags hcl.Diagnostics, path string, src []byte, f *hcl.File) *Erro
 		e.Problems = append(e.Problems, p)
 	}
 	shown := &hcl.File{Bytes: hide(src, f)}
+	if f == nil && filepath.Ext(path) != ".hcl" {
+		shown.Bytes = hideYAML(src)
+	}
 	if f != nil {
 		shown.Body = f.Body
 	}

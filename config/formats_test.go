@@ -36,6 +36,7 @@ func TestFormats(t *testing.T) {
 		sessionsBlock{},
 		organizationBlock{},
 		teamBlock{},
+		memberBlock{},
 		projectBlock{},
 		userBlock{},
 		customerBlock{},

@@ -15,6 +15,8 @@ func (l *loader) functions() *hcl.EvalContext {
 	return &hcl.EvalContext{Functions: map[string]function.Function{
 		"env":  l.envFunction(),
 		"file": l.fileFunction(),
+
+		"sealed": sealedFunction(),
 	}}
 }
 
@@ -64,6 +66,27 @@ func (l *loader) fileFunction() function.Function {
 				return cty.NilVal, function.NewArgErrorf(0, "%s is not UTF-8 text", path)
 			}
 			return cty.StringVal(strings.TrimRight(string(b), "\r\n")), nil
+		},
+	})
+}
+
+// sealedFunction is sealed(FINGERPRINT) and, for a key, sealed(HASH, HINT): the secret that is
+// stored. An export has it in the place of every secret.
+func sealedFunction() function.Function {
+	return function.New(&function.Spec{
+		Description: "The secret that the cluster has already.",
+		Params:      []function.Parameter{{Name: "fingerprint", Type: cty.String}},
+		VarParam:    &function.Parameter{Name: "hint", Type: cty.String},
+		Type:        function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if len(args) > 2 {
+				return cty.NilVal, function.NewArgErrorf(2, "sealed takes a fingerprint and at most one hint")
+			}
+			hint := ""
+			if len(args) == 2 {
+				hint = args[1].AsString()
+			}
+			return cty.StringVal(string(SealedSecret(args[0].AsString(), hint))), nil
 		},
 	})
 }

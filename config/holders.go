@@ -1,7 +1,12 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -51,13 +56,28 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	t := resource.Terms{
 		Name: in.Name, Tokens: in.Tokens, Requests: in.Requests, GPUSeconds: d.money(in.GPUSeconds), Soft: d.amount(in.Soft),
 		Models: in.Models, Per: resource.Per(in.Per), Every: in.Every, Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
-		Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
+		Increase: d.increase(in.Increase), Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
 	}
 	if t.Unit() == resource.UnitUSD {
 		d.need(in.Body, "usd", in.USD)
 	}
 	t.USD = d.amount(in.USD)
 	return t
+}
+
+// increase reads what raises a budget for a time.
+func (d *decoder) increase(a *hcl.Attribute) *resource.TempIncrease {
+	raw := d.json(a)
+	if raw == nil {
+		return nil
+	}
+	in := new(resource.TempIncrease)
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(in); err != nil {
+		d.wrong(a, "%s.", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	return in
 }
 
 func (d *decoder) allTerms(in []termsBlock) []resource.Terms {
@@ -71,11 +91,13 @@ func (d *decoder) allTerms(in []termsBlock) []resource.Terms {
 func (d *decoder) organization(b *hcl.Block) {
 	var in organizationBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Organization](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	o := Organization{Position: positionOf(b.DefRange), Resource: resource.Organization{Meta: owned(), Name: b.Labels[0]}}
 	o.Resource.Policy, o.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &o.Resource)
 	if d.valid("organization", &o.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Organizations = append(d.out.Resources.Organizations, o)
 	}
@@ -84,26 +106,52 @@ func (d *decoder) organization(b *hcl.Block) {
 func (d *decoder) team(b *hcl.Block) {
 	var in teamBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Team](b.Body, in, policyBlock{})
+	restOf := splitBlocks[resource.TeamMember](body, "member", memberBlock{}, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	t := Team{Position: positionOf(b.DefRange), Organization: in.Organization, Resource: resource.Team{Meta: owned(), Name: b.Labels[0]}}
 	t.Resource.Policy, t.SharedBudget = d.policy(in.Policy)
-	if d.valid("team", &t.Resource, b.Body, b.DefRange, before) {
+	d.rest(rest, &t.Resource)
+	ok := d.valid("team", &t.Resource, b.Body, b.DefRange, before)
+	for i := range in.Members {
+		in := &in.Members[i]
+		if d.unique("member", b.Labels[0]+" "+in.User, in.Range) {
+			t.Members = append(t.Members, d.member(in, restOf[in.User]))
+		}
+	}
+	if ok {
 		d.out.Resources.Teams = append(d.out.Resources.Teams, t)
 	}
+}
+
+func (d *decoder) member(in *memberBlock, rest []*hclsyntax.Attribute) Member {
+	before := len(d.diags)
+	m := Member{Position: positionOf(in.Range), Resource: resource.TeamMember{Meta: owned(), UserID: in.User, Admin: in.Admin}}
+	m.Resource.Policy, m.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &m.Resource)
+	whole := m.Resource
+	whole.TeamID = "team" // the record gets the team's id when it is applied
+	if d.valid("member", &whole, in.Body, in.Range, before) {
+		whole.TeamID = ""
+		m.Resource = whole
+	}
+	return m
 }
 
 func (d *decoder) project(b *hcl.Block) {
 	var in projectBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Project](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	p := Project{Position: positionOf(b.DefRange), Team: in.Team, Resource: resource.Project{
 		Meta: owned(), Name: b.Labels[0], Description: in.Description, TeamID: in.Team, // the record gets the id when it is applied
 	}}
 	p.Resource.Policy, p.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &p.Resource)
 	if d.valid("project", &p.Resource, b.Body, b.DefRange, before) {
 		p.Resource.TeamID = ""
 		d.out.Resources.Projects = append(d.out.Resources.Projects, p)
@@ -113,13 +161,15 @@ func (d *decoder) project(b *hcl.Block) {
 func (d *decoder) user(b *hcl.Block) {
 	var in userBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.User](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	u := User{Position: positionOf(b.DefRange), Organization: in.Organization, Resource: resource.User{
 		Meta: ownedAs(b.Labels[0]), Name: in.Name, Email: in.Email, Role: resource.UserRole(in.Role), ServiceAccount: in.ServiceAccount,
 	}}
 	u.Resource.Policy, u.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &u.Resource)
 	if d.valid("user", &u.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Users = append(d.out.Resources.Users, u)
 	}
@@ -128,13 +178,15 @@ func (d *decoder) user(b *hcl.Block) {
 func (d *decoder) customer(b *hcl.Block) {
 	var in customerBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Customer](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	c := Customer{Position: positionOf(b.DefRange), Resource: resource.Customer{
 		Meta: ownedAs(b.Labels[0]), Name: in.Name, DefaultModel: in.DefaultModel, Region: in.Region,
 	}}
 	c.Resource.Policy, c.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &c.Resource)
 	if d.valid("customer", &c.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Customers = append(d.out.Resources.Customers, c)
 	}
@@ -143,11 +195,13 @@ func (d *decoder) customer(b *hcl.Block) {
 func (d *decoder) tag(b *hcl.Block) {
 	var in tagBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Tag](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	t := Tag{Position: positionOf(b.DefRange), Resource: resource.Tag{Meta: ownedAs(b.Labels[0]), Description: in.Description}}
 	t.Resource.Policy, t.SharedBudget = d.policy(in.Policy)
+	d.rest(rest, &t.Resource)
 	if d.valid("tag", &t.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Tags = append(d.out.Resources.Tags, t)
 	}
@@ -156,23 +210,43 @@ func (d *decoder) tag(b *hcl.Block) {
 func (d *decoder) key(b *hcl.Block) {
 	var in keyBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Key](b.Body, in, policyBlock{})
+	if !d.body(body, &in) {
 		return
 	}
-	if err := resource.CheckSecret(in.Secret); err != nil {
+	hash, hint, err := hashOf(Secret(in.Secret))
+	if err != nil {
 		d.invalid("key", b.Body, b.DefRange, err)
 	}
 	k := Key{
 		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, Project: in.Project,
 		Resource: resource.Key{
-			Meta: owned(), Name: b.Labels[0], Hash: resource.HashSecret(in.Secret), Hint: resource.HintOf(in.Secret),
+			Meta: owned(), Name: b.Labels[0], Hash: hash, Hint: hint,
 			UserID: in.UserID, Role: resource.Role(in.Role), ExpiresAt: d.time(in.ExpiresAt),
 		},
 	}
 	k.Resource.Policy, k.SharedBudget = d.policy(in.Policy)
-	if d.valid("key", &k.Resource, b.Body, b.DefRange, before) && d.uniqueSecret(&k, b.DefRange) {
+	d.rest(rest, &k.Resource)
+	if k.RotationKey = d.secret("key", "rotation_key", in.RotationKey, b.Body, b.DefRange); k.RotationKey != "" {
+		k.Resource.RotationKey = &resource.Sealed{} // is sealed when it is applied
+	}
+	ok := d.valid("key", &k.Resource, b.Body, b.DefRange, before)
+	k.Resource.RotationKey = nil
+	if ok && d.uniqueSecret(&k, b.DefRange) {
 		d.out.Resources.Keys = append(d.out.Resources.Keys, k)
 	}
+}
+
+// hashOf is what is stored of a key's secret.
+func hashOf(s Secret) (hash resource.Hash, hint string, err error) {
+	text, hint, ok := s.Sealed()
+	if !ok {
+		return resource.HashSecret(s.Reveal()), resource.HintOf(s.Reveal()), resource.CheckSecret(s.Reveal())
+	}
+	if err := hash.UnmarshalText([]byte(text)); err != nil {
+		return hash, hint, &resource.Invalid{Field: "secret", Reason: "sealed takes the SHA-256 of the secret in 64 hexadecimal digits, and what to show of it"}
+	}
+	return hash, hint, nil
 }
 
 // ownedAs is the Meta of a record that the file declares and calls by its id.

@@ -70,6 +70,11 @@ func (d *decoder) node(b *hcl.Block) {
 		return
 	}
 	n, err := in.node()
+	for _, s := range []Secret{Secret(in.MasterKey), n.KEK} {
+		if _, _, ok := s.Sealed(); ok {
+			d.report(b.DefRange, "Invalid node", "sealed stands for a secret of a record that is stored; master_key and kek are given by env or file.")
+		}
+	}
 	if err != nil {
 		d.invalid("node", b.Body, b.DefRange, err)
 		return

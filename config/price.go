@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -17,7 +18,7 @@ type priceBlock struct {
 	Request  *hcl.Attribute `hcl:"request,optional"`
 	GPUs     *hcl.Attribute `hcl:"gpus,optional"`
 	Variants []variantBlock `hcl:"variant,block"`
-	Rest     hcl.Attributes `hcl:",remain"`
+	Rest     hcl.Body       `hcl:",remain"` // of which others reads the attributes
 	Body     hcl.Body       `hcl:",body"`
 }
 
@@ -26,7 +27,22 @@ type variantBlock struct {
 	Service string         `hcl:"service,optional"`
 	Input   *hcl.Attribute `hcl:"input,optional"`
 	Output  *hcl.Attribute `hcl:"output,optional"`
-	Rest    hcl.Attributes `hcl:",remain"`
+	Rest    hcl.Body       `hcl:",remain"`
+	Body    hcl.Body       `hcl:",body"`
+}
+
+// others are the attributes that the block has no field for. HCL's own way to get them
+// refuses a body with blocks.
+func others(body hcl.Body, block any) hcl.Attributes {
+	out := hcl.Attributes{}
+	if native, ok := body.(*hclsyntax.Body); ok {
+		for name, a := range native.Attributes {
+			if !hasAttribute(block, name) {
+				out[name] = a.AsHCLAttribute()
+			}
+		}
+	}
+	return out
 }
 
 func (d *decoder) price(in *priceBlock) *resource.Price {
@@ -39,8 +55,9 @@ func (d *decoder) price(in *priceBlock) *resource.Price {
 		Input: d.amount(in.Input), Output: d.amount(in.Output), Request: d.amount(in.Request),
 		Units: resource.Units{GPUs: d.amount(in.GPUs)},
 	}
-	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
-		a := in.Rest[name]
+	rest := others(in.Body, *in)
+	for _, name := range slices.Sorted(maps.Keys(rest)) {
+		a := rest[name]
 		if class := p.Class(name); class != nil {
 			*class = d.money(a)
 		} else if unit := p.Unit(name); unit != nil {
@@ -57,8 +74,9 @@ func (d *decoder) price(in *priceBlock) *resource.Price {
 
 func (d *decoder) variant(in *variantBlock) resource.PriceVariant {
 	v := resource.PriceVariant{Above: in.Above, Service: in.Service, Input: d.money(in.Input), Output: d.money(in.Output)}
-	for _, name := range slices.Sorted(maps.Keys(in.Rest)) {
-		a := in.Rest[name]
+	rest := others(in.Body, *in)
+	for _, name := range slices.Sorted(maps.Keys(rest)) {
+		a := rest[name]
 		if class := v.Class(name); class != nil {
 			*class = d.money(a)
 		} else {

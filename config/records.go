@@ -2,6 +2,7 @@ package config
 
 import (
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -9,7 +10,8 @@ import (
 func (d *decoder) credential(b *hcl.Block) {
 	var in credentialBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Credential](b.Body, in)
+	if !d.body(body, &in) {
 		return
 	}
 	c := Credential{
@@ -17,6 +19,7 @@ func (d *decoder) credential(b *hcl.Block) {
 		Resource: resource.Credential{Meta: owned(), Name: b.Labels[0], Provider: in.Provider, APIBase: in.APIBase},
 		APIKey:   d.secret("credential", "api_key", in.APIKey, b.Body, b.DefRange),
 	}
+	d.rest(rest, &c.Resource)
 	if d.valid("credential", &c.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Credentials = append(d.out.Resources.Credentials, c)
 	}
@@ -25,39 +28,43 @@ func (d *decoder) credential(b *hcl.Block) {
 func (d *decoder) model(b *hcl.Block) {
 	var in modelBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Model](b.Body, in)
+	restOf := splitBlocks[resource.Deployment](body, "deployment", deploymentBlock{})
+	if !d.body(body, &in) {
 		return
 	}
 	m := Model{Position: positionOf(b.DefRange), Resource: resource.Model{
 		Meta: owned(), Name: b.Labels[0], Strategy: resource.Strategy(in.Strategy), Fallbacks: in.Fallbacks,
 		Retries: in.Retries, TimeoutMS: in.TimeoutMS, AccessGroups: in.AccessGroups, Metadata: d.json(in.Metadata),
-		Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()},
+		Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), ModelLimits: d.modelLimits(in.ModelLimits, b.Body)},
 	}, SharedBudget: in.SharedBudget}
+	d.rest(rest, &m.Resource)
 	ok := d.valid("model", &m.Resource, b.Body, b.DefRange, before)
 	for i := range in.Deployments {
 		in := &in.Deployments[i]
 		if !d.unique("deployment", b.Labels[0]+"/"+in.Name, in.Range) {
 			continue
 		}
-		m.Deployments = append(m.Deployments, d.deployment(in))
+		m.Deployments = append(m.Deployments, d.deployment(in, restOf[in.Name]))
 	}
 	if ok {
 		d.out.Resources.Models = append(d.out.Resources.Models, m)
 	}
 }
 
-func (d *decoder) deployment(in *deploymentBlock) Deployment {
+func (d *decoder) deployment(in *deploymentBlock, rest []*hclsyntax.Attribute) Deployment {
 	before := len(d.diags)
 	out := Deployment{
 		Position: positionOf(in.Range),
 		Resource: resource.Deployment{
 			Meta: owned(), Name: in.Name, Provider: in.Provider, APIBase: in.APIBase, Upstream: in.Model,
-			Weight: in.Weight, Order: in.Order, Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits()}, Price: d.price(in.Price),
+			Weight: in.Weight, Order: in.Order, Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), ModelLimits: d.modelLimits(in.ModelLimits, in.Body)}, Price: d.price(in.Price),
 			TimeoutMS: in.TimeoutMS, Blocked: in.Blocked, Metadata: d.json(in.Metadata),
 		},
 		Credential: in.Credential, SharedBudget: in.SharedBudget,
 		APIKey: d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
 	}
+	d.rest(rest, &out.Resource)
 	if in.Credential != "" && in.APIKey != nil {
 		d.invalid("deployment", in.Body, in.Range, &resource.Invalid{
 			Field: "api_key", Reason: "a deployment has a credential or an api_key of its own, not both",
@@ -95,7 +102,8 @@ func (d *decoder) budget(b *hcl.Block) {
 func (d *decoder) guardrail(b *hcl.Block) {
 	var in guardrailBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Guardrail](b.Body, in)
+	if !d.body(body, &in) {
 		return
 	}
 	var hooks []resource.Hook
@@ -106,6 +114,7 @@ func (d *decoder) guardrail(b *hcl.Block) {
 		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Hooks: hooks, OnError: resource.OnError(in.OnError),
 		DeadlineMS: in.DeadlineMS, Models: in.Models, Optional: in.Optional, Config: d.json(in.Config),
 	}}
+	d.rest(rest, &g.Resource)
 	if d.valid("guardrail", &g.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Guardrails = append(d.out.Resources.Guardrails, g)
 	}
@@ -114,12 +123,14 @@ func (d *decoder) guardrail(b *hcl.Block) {
 func (d *decoder) callback(b *hcl.Block) {
 	var in callbackBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Callback](b.Body, in)
+	if !d.body(body, &in) {
 		return
 	}
 	c := Callback{Position: positionOf(b.DefRange), Resource: resource.Callback{
 		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Config: d.json(in.Config),
 	}}
+	d.rest(rest, &c.Resource)
 	if d.valid("callback", &c.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Callbacks = append(d.out.Resources.Callbacks, c)
 	}
@@ -128,12 +139,14 @@ func (d *decoder) callback(b *hcl.Block) {
 func (d *decoder) plugin(b *hcl.Block) {
 	var in pluginBlock
 	before := len(d.diags)
-	if !d.body(b.Body, &in) {
+	rest, body := split[resource.Plugin](b.Body, in)
+	if !d.body(body, &in) {
 		return
 	}
 	p := Plugin{Position: positionOf(b.DefRange), Resource: resource.Plugin{
 		Meta: owned(), Name: b.Labels[0], Kind: in.Kind, Path: in.Path, SHA256: in.SHA256, MTLS: in.MTLS,
 	}}
+	d.rest(rest, &p.Resource)
 	if d.valid("plugin", &p.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Plugins = append(d.out.Resources.Plugins, p)
 	}

@@ -61,6 +61,15 @@ type Team struct {
 	Resource     resource.Team
 	Organization string // name; "" for none
 	SharedBudget string // name; "" for none
+	Members      []Member
+}
+
+// Member declares the place of a user in the team around it. Its record lacks TeamID and
+// BudgetID, and the id.
+type Member struct {
+	Position
+	Resource     resource.TeamMember
+	SharedBudget string // name; "" for none
 }
 
 // Project declares a project. Its record lacks TeamID and BudgetID.
@@ -93,8 +102,8 @@ type Tag struct {
 	SharedBudget string // name; "" for none
 }
 
-// Key declares a key. Its record lacks TeamID, ProjectID and BudgetID, and has the secret's
-// hash and hint.
+// Key declares a key. Its record lacks TeamID, ProjectID, BudgetID and RotationKey, and has
+// the secret's hash and hint.
 type Key struct {
 	Position
 	Resource     resource.Key
@@ -102,6 +111,7 @@ type Key struct {
 	Team         string // name; "" for none
 	Project      string // name; "" for none
 	SharedBudget string // name; "" for none
+	RotationKey  Secret // "" for none
 }
 
 // Budget declares a shared budget.
@@ -141,6 +151,9 @@ func (r *Resources) Len() int {
 		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.Settings)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
+	}
+	for i := range r.Teams {
+		n += len(r.Teams[i].Members)
 	}
 	return n
 }

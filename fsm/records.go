@@ -49,7 +49,7 @@ func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encode
 	}
 	var before resource.Record
 	if exists {
-		if err := tx.checkOwner(old.Head().Owner); err != nil {
+		if err := tx.checkOwner(old.Head().Owner); err != nil && !tx.taken[b.Kind()+"/"+id] {
 			return nil, err
 		}
 		before = old
@@ -129,7 +129,7 @@ func (tx *Tx) checkVersion(b store.Bucket, id string, read, stored uint64) error
 
 // checkOwner lets the file write what the file owns, and everybody else the rest.
 func (tx *Tx) checkOwner(owner resource.Owner) error {
-	if (owner == resource.OwnerFile) == (tx.Actor.Kind == actorFile) {
+	if (owner == resource.OwnerFile) == (tx.asFile || tx.Actor.Kind == actorFile) {
 		return nil
 	}
 	return resource.ErrOwner

@@ -65,6 +65,8 @@ const (
 	KindPruneAudit         Kind = 91
 	KindMarkAudit          Kind = 92
 	KindTurnKey            Kind = 110
+	KindActAsFile          Kind = 130
+	KindTakeOver           Kind = 131
 )
 
 // grant says whose credential may carry a command.
@@ -156,6 +158,8 @@ var table = []row{
 	rowOf[PruneAudit](KindPruneAudit, "prune_audit", 1, byNode, alone),
 	rowOf[MarkAudit](KindMarkAudit, "mark_audit", 1, byNode, alone),
 	rowOf[TurnKey](KindTurnKey, "turn_key", 1, byNode, alone),
+	rowOf[ActAsFile](KindActAsFile, "act_as_file", 1, byAdmin, item),
+	rowOf[TakeOver](KindTakeOver, "take_over", 1, byAdmin, item),
 }
 
 // batchRow is apart because its decoder reads the table.

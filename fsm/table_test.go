@@ -112,6 +112,8 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteTag{ID: "prod"},
 		fsm.PutTeamMember{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.TeamMember{Meta: m("t1/u1"), TeamID: "t1", UserID: "u1", Admin: true, Policy: wholePolicy()})},
 		fsm.DeleteTeamMember{ID: "t1/u1"},
+		fsm.ActAsFile{File: "cluster.hcl"},
+		fsm.TakeOver{Kind: "key", ID: "k1"},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

@@ -29,6 +29,8 @@ type Tx struct {
 	passed []SoftLimit
 	// delegate is who acts, if it is a person who manages a part of the cluster only.
 	delegate *delegate.Delegate
+	asFile   bool            // the entry's later items write what the file owns
+	taken    map[string]bool // "kind/id" of records whose owner the entry may replace
 }
 
 // raw returns the stored bytes, or nil.
@@ -87,6 +89,7 @@ func (tx *Tx) reset() {
 	tx.passed = nil
 	tx.nodes, tx.epoch = nil, false
 	tx.wrote = false
+	tx.asFile, tx.taken = false, nil
 }
 
 // batch is one transaction of the file and what will be told of it after its commit.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -112,8 +113,8 @@ func plainExponent(text string) bool {
 	if i < 0 {
 		return true
 	}
-	exponent := strings.TrimLeft(text[i+1:], "+-")
-	return len(exponent) > 0 && len(exponent) <= 2 && exponent <= "40"
+	exponent, err := strconv.Atoi(strings.TrimLeft(text[i+1:], "+-"))
+	return err == nil && exponent <= 40
 }
 
 func (d *draft) set(above int64, service, name, text string, r *big.Rat) {

@@ -113,6 +113,7 @@ func TestCustomPrice(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, fields, want, used, bad string }{
 		{"tokens", `{"input_cost_per_token":1.5e-07,"output_cost_per_token":"6e-07","model":"x"}`, `{"input":0.15,"output":0.6}`, "input_cost_per_token output_cost_per_token", ""},
+		{"an exponent of one digit", `{"input_cost_per_token":1.5e-7}`, `{"input":0.15,"output":0}`, "input_cost_per_token", ""},
 		{"time", `{"input_cost_per_second":0.00042}`, `{"input":0,"output":0,"second":0.00042}`, "input_cost_per_second", ""},
 		{"a tier", `{"input_cost_per_token":1e-06,"output_cost_per_token_above_200k_tokens":2e-06}`, `{"input":1,"output":0,"variants":[{"above":200000,"output":2}]}`, "input_cost_per_token output_cost_per_token_above_200k_tokens", ""},
 		{"none", `{"model":"x","input_cost_per_token":null}`, `null`, "input_cost_per_token", ""},

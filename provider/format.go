@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/openai"
 )
 
 // Inbound is the client's half of a dialect: requests are read, answers are written. It does no
@@ -32,8 +33,14 @@ type Outbound interface {
 // inbound are the dialects that clients speak, and outbound those of providers: one line for
 // each endpoint whose requests can be translated.
 var (
-	inbound  = map[llm.Endpoint]Inbound{}
-	outbound = map[llm.Endpoint]Outbound{}
+	inbound = map[llm.Endpoint]Inbound{
+		llm.Chat:        openai.Chat{},
+		llm.Completions: openai.Completions{},
+	}
+	outbound = map[llm.Endpoint]Outbound{
+		llm.Chat:        openai.Chat{},
+		llm.Completions: openai.Completions{},
+	}
 )
 
 // InboundOf is the client's half of an endpoint's dialect.

@@ -46,7 +46,7 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 	out, _ := provider.OutboundOf(at)
 	t := llm.Target{
 		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
-		Policy: policyOf(c.result.target.Model),
+		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
 	}
 	raw, err := c.exchange.Body(out, &t, c.clamp)
 	c.dropped = t.Dropped()

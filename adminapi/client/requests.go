@@ -37,6 +37,7 @@ type Explanation struct {
 	Items []struct {
 		Explanation []string        `json:"explanation"`
 		Receipt     json.RawMessage `json:"receipt"`
+		Replay      *Replay         `json:"replay,omitempty"`
 	} `json:"items"`
 	Content *struct {
 		Request  string `json:"request"`

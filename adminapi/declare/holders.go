@@ -1,6 +1,7 @@
 package declare
 
 import (
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -58,12 +59,15 @@ func (p *planner) teams(d *File) error {
 	for i := range d.Teams {
 		r := d.Teams[i].Record
 		now, ok := byName(p.cat.Tables().Teams, r.Name)
+		if ok && now.Name == "" {
+			r.Name = ""
+		}
 		fill := func() (err error) {
 			r.Blocked = ok && now.Blocked
 			r.OrganizationID, err = p.organization(d.Teams[i].Organization)
 			return err
 		}
-		if err := planHolder(p, d, "team", "team", r.Name, &r, now, d.Teams[i].Budget, fill, records.PutTeam); err != nil {
+		if err := planHolder(p, d, "team", "team", d.Teams[i].Record.Name, &r, now, d.Teams[i].Budget, fill, records.PutTeam); err != nil {
 			return err
 		}
 	}
@@ -131,16 +135,83 @@ func (p *planner) tags(d *File) error {
 func (p *planner) keys(d *File) error {
 	for i := range d.Keys {
 		r := d.Keys[i].Record
-		now, ok := p.cfg.State.KeyByName(r.Name)
+		now, ok := p.key(r.Name)
+		if ok && now.Name == "" {
+			r.Name = ""
+		}
 		fill := func() (err error) {
-			r.Blocked = ok && now.Blocked
+			if ok {
+				carry(&r, now)
+			}
+			if r.RotationKey, err = p.rotationKey(&d.Keys[i], &r, now); err != nil {
+				return err
+			}
+			records.Reschedule(now, &r, resource.At(p.cfg.Now()))
 			if r.TeamID, err = p.team(d.Keys[i].Team); err != nil {
 				return err
 			}
-			return p.project(d, &r, d.Keys[i].Project)
+			if err := p.project(d, &r, d.Keys[i].Project); err != nil || p.cfg.MayGrant == nil || ok && equalKeys(&r, now) {
+				return err
+			}
+			return p.cfg.MayGrant(now, &r)
 		}
-		if err := planHolder(p, d, "key", "key", r.Name, &r, now, d.Keys[i].Budget, fill, records.PutKey); err != nil {
+		if err := planHolder(p, d, "key", "key", d.Keys[i].Record.Name, &r, now, d.Keys[i].Budget, fill, records.PutKey); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// equalKeys says whether a key's grants stay as they are.
+func equalKeys(a, b *resource.Key) bool {
+	return a.Role == b.Role && a.ExpiresAt == b.ExpiresAt && slices.Equal(a.Routes, b.Routes)
+}
+
+// key finds a key by its name, or by its id if it has none.
+func (p *planner) key(name string) (*resource.Key, bool) {
+	if k, ok := p.cfg.State.KeyByName(name); ok {
+		return k, true
+	}
+	if k, ok := p.cfg.State.Key(name); ok && k.Name == "" {
+		return k, true
+	}
+	return nil, false
+}
+
+// carry keeps what no file says of a key: whether it is blocked, and what came of its
+// rotation. The secret of a key that rotates is the newest.
+func carry(next, now *resource.Key) {
+	next.Blocked = now.Blocked
+	if next.Rotation != nil && now.RotatedAt != 0 {
+		next.Hash, next.Hint = now.Hash, now.Hint
+	}
+	if next.Hash == now.Hash {
+		next.OldHashes, next.Hint = now.OldHashes, now.Hint
+	}
+	next.RotateAt, next.RotatedAt, next.Next, next.Turns = now.RotateAt, now.RotatedAt, now.Next, now.Turns
+}
+
+// rotationKey is the sealed secret that signs what a rotation sends.
+func (p *planner) rotationKey(k *Key, next, now *resource.Key) (*resource.Sealed, error) {
+	var old *resource.Sealed
+	if now != nil {
+		old = now.RotationKey
+	}
+	return p.seal(k.RotationKey, k.RotationSealed, "key", next.ID, "rotation_key", old)
+}
+
+// members plans the places of users in teams, once the users are there.
+func (p *planner) members(d *File) error {
+	for i := range d.Teams {
+		t := &d.Teams[i]
+		team := p.ids["team/"+t.Record.Name]
+		for j := range t.Members {
+			r := t.Members[j].Record
+			r.TeamID, r.ID = team, resource.TeamMemberID(team, r.UserID)
+			now, _ := p.cfg.State.TeamMember(team, r.UserID)
+			if err := planHolder(p, d, "member", "", t.Record.Name+"/"+r.UserID, &r, now, t.Members[j].Budget, nil, records.PutHolder[resource.TeamMember]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

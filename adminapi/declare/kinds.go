@@ -1,6 +1,9 @@
 package declare
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
@@ -14,11 +17,12 @@ func idOf[P resource.Record](r P, ok bool) string {
 	return r.Head().ID
 }
 
-// byName finds a record by its name alone: in a file ids mean nothing.
+// byName finds a record by its name alone: in a file ids mean nothing, but for what has no
+// name.
 func byName[P resource.Record](all []P, name string) (P, bool) {
 	var none P
 	for _, r := range all {
-		if r.Label() == name {
+		if r.Label() == name || r.Label() == "" && r.Head().ID == name {
 			return r, true
 		}
 	}
@@ -71,7 +75,12 @@ func (p *planner) credentials(d *File) error {
 			if ok {
 				old = now.APIKey
 			}
-			r.APIKey, err = p.seal(d.Credentials[i].APIKey, "credential", r.ID, old)
+			if ok && d.Credentials[i].Sealed != "" {
+				if err := records.CheckMove(now.APIBase, r.APIBase); err != nil {
+					return err
+				}
+			}
+			r.APIKey, err = p.seal(d.Credentials[i].APIKey, d.Credentials[i].Sealed, "credential", r.ID, "api_key", old)
 			return err
 		}
 		if err := plan(p, "credential", "cred", r.Name, &r, now, fill, records.PutCredential); err != nil {
@@ -101,12 +110,16 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 	r := d.Record
 	name := m.Name + "/" + r.Name
 	if r.Name == "" {
-		return declaredError("deployment", name, &resource.Invalid{Field: "name", Reason: "a deployment in a file has a name"})
+		return p.wrong("deployment", name, &resource.Invalid{Field: "name", Reason: "a deployment in a file has a name"})
 	}
 	var now *resource.Deployment
 	for _, have := range p.cat.Deployments(m.ID) {
 		if have.Name == r.Name {
 			now = have
+		}
+		if have.Name == "" && have.ID == r.Name {
+			now, r.Name = have, ""
+			break
 		}
 	}
 	fill := func() (err error) {
@@ -119,7 +132,12 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 		if now != nil {
 			old = now.APIKey
 		}
-		r.APIKey, err = p.seal(d.APIKey, "deployment", r.ID, old)
+		if now != nil && d.Sealed != "" {
+			if err := records.CheckMove(now.APIBase, r.APIBase); err != nil {
+				return err
+			}
+		}
+		r.APIKey, err = p.seal(d.APIKey, d.Sealed, "deployment", r.ID, "api_key", old)
 		return err
 	}
 	return planHolder(p, f, "deployment", "dep", name, &r, now, d.Budget, fill, records.PutDeployment)
@@ -173,8 +191,11 @@ func (p *planner) setting(id string) *resource.Setting {
 func (p *planner) deletions() {
 	t := p.cat.Tables()
 	dropAll(p, "key", p.cfg.State.Keys, func(id string) fsm.Command { return fsm.DeleteKey{ID: id} })
-	dropAll(p, "user", p.cfg.State.Users, func(id string) fsm.Command { return fsm.DeleteUser{ID: id} })
 	dropAll(p, "customer", p.cfg.State.Customers, func(id string) fsm.Command { return fsm.DeleteCustomer{ID: id} })
+	for _, team := range t.Teams {
+		drop(p, "member", p.cfg.State.TeamMembers(team.ID), func(id string) fsm.Command { return fsm.DeleteTeamMember{ID: id} })
+	}
+	dropAll(p, "user", p.cfg.State.Users, func(id string) fsm.Command { return fsm.DeleteUser{ID: id} })
 	drop(p, "tag", t.Tags, func(id string) fsm.Command { return fsm.DeleteTag{ID: id} })
 	drop(p, "deployment", p.orphans(), func(id string) fsm.Command { return fsm.DeleteDeployment{ID: id} })
 	drop(p, "model", t.Models, func(id string) fsm.Command { return fsm.DeleteModel{ID: id} })
@@ -214,16 +235,18 @@ func (p *planner) orphans() []*resource.Deployment {
 }
 
 func drop[P resource.Record](p *planner, kind string, all []P, cmd func(id string) fsm.Command) {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b P) int { return cmp.Compare(nameOf(a), nameOf(b)) })
 	for _, r := range all {
 		h := r.Head()
 		if h.Owner != resource.OwnerFile || p.kept[kind+"/"+h.ID] {
 			continue
 		}
-		name := r.Label()
-		if name == "" {
-			name = h.ID
-		}
 		p.cmds = append(p.cmds, cmd(h.ID))
-		p.changes = append(p.changes, Change{Action: "delete", Kind: kind, Name: name, ID: h.ID})
+		p.changes = append(p.changes, Change{Action: "delete", Kind: kind, Name: nameOf(r), ID: h.ID})
+		p.reads = append(p.reads, h.Version)
 	}
 }
+
+// nameOf is what people call a record.
+func nameOf(r resource.Record) string { return cmp.Or(r.Label(), r.Head().ID) }

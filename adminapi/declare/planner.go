@@ -1,6 +1,8 @@
 package declare
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 
@@ -14,10 +16,14 @@ import (
 type planner struct {
 	cfg     Config
 	cat     *resource.Catalog
+	at      map[string]string // "kind name" → place in the file
 	cmds    []fsm.Command
 	changes []Change
+	reads   []uint64          // versions of what the changes change
+	refused []error           // records of the API that the file says otherwise
 	kept    map[string]bool   // "kind/id" that the file declares
 	ids     map[string]string // "kind/name" of what the file declares → id
+	names   map[string]string // and back: id → name
 }
 
 // plan plans one record: now is what is stored under its name, nil if nothing is. fill
@@ -27,7 +33,6 @@ func plan[R any, P records.Of[R]](
 ) error {
 	at := resource.At(p.cfg.Now())
 	h := next.Head()
-	action, read := "create", uint64(0)
 	if now == nil {
 		id := h.ID
 		if prefix != "" {
@@ -35,46 +40,101 @@ func plan[R any, P records.Of[R]](
 		}
 		*h = resource.Meta{ID: id, Owner: resource.OwnerFile, CreatedAt: at, CreatedBy: "file", UpdatedAt: at, UpdatedBy: "file"}
 	} else {
-		if now.Head().Owner != resource.OwnerFile {
-			return fmt.Errorf("%s %q was made through the admin API: %w", kind, name, resource.ErrOwner)
-		}
 		*h = *now.Head()
-		action, read = "update", h.Version
 	}
-	p.kept[kind+"/"+h.ID] = true
-	p.ids[kind+"/"+name] = h.ID
+	p.kept[kind+"/"+h.ID], p.ids[kind+"/"+name], p.names[h.ID] = true, h.ID, name
 	if fill != nil {
 		if err := fill(); err != nil {
-			return declaredError(kind, name, err)
+			return p.wrong(kind, name, err)
 		}
 	}
 	next.Canonicalize()
 	if err := next.Validate(); err != nil {
-		return declaredError(kind, name, err)
+		return p.wrong(kind, name, err)
 	}
-	if now != nil && same(next, now) {
-		return nil
+	change, err := p.compare(kind, name, next, record(now))
+	if err != nil || change == nil {
+		return err
 	}
-	h.UpdatedAt, h.UpdatedBy = at, "file"
+	read := h.Version
+	h.Owner, h.UpdatedAt, h.UpdatedBy = resource.OwnerFile, at, "file"
 	cmd, err := put(next, read)
 	if err != nil {
-		return declaredError(kind, name, err)
+		return p.wrong(kind, name, err)
+	}
+	if change.TakeOver {
+		p.cmds = append(p.cmds, fsm.TakeOver{Kind: storedKind(kind), ID: h.ID})
 	}
 	p.cmds = append(p.cmds, cmd)
-	p.changes = append(p.changes, Change{Action: action, Kind: kind, Name: name, ID: h.ID})
+	p.changes, p.reads = append(p.changes, *change), append(p.reads, read)
 	return nil
 }
 
-func declaredError(kind, name string, err error) error {
-	return fmt.Errorf("%s %q: %w", kind, name, err)
+// digest tells plans apart: by what they do to which version. What comes of that is in the
+// file.
+func (p *planner) digest() (string, error) {
+	does := make([]Change, len(p.changes))
+	for i, c := range p.changes {
+		c.Fields = nil
+		does[i] = c
+	}
+	b, err := json.Marshal(map[string]any{"changes": does, "reads": p.reads})
+	if err != nil {
+		return "", fmt.Errorf("encode plan: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:12]), nil
 }
 
-// same compares records as the admin API shows them: of a secret the fingerprint, and an
-// empty list as none.
-func same(a, b resource.Record) bool {
-	ja, errA := json.Marshal(a)
-	jb, errB := json.Marshal(b)
-	return errA == nil && errB == nil && string(ja) == string(jb)
+// record is a record that may be nil.
+func record[R any, P records.Of[R]](r P) resource.Record {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+// storedKind is what the state machine calls a kind.
+func storedKind(kind string) string {
+	if kind == "member" {
+		return "team_member"
+	}
+	return kind
+}
+
+// compare says what a put of next changes, nil for nothing.
+func (p *planner) compare(kind, name string, next, now resource.Record) (*Change, error) {
+	c := &Change{Action: "create", Kind: kind, Name: name}
+	var before map[string]any
+	if now != nil {
+		c.Action, c.ID = "update", now.Head().ID
+		c.TakeOver = p.cfg.TakeOver && now.Head().Owner != resource.OwnerFile
+		var err error
+		if before, err = p.shown(now); err != nil {
+			return nil, p.wrong(kind, name, err)
+		}
+	}
+	after, err := p.shown(next)
+	if err != nil {
+		return nil, p.wrong(kind, name, err)
+	}
+	c.Fields = differences(before, after)
+	switch {
+	case now != nil && len(c.Fields) == 0 && !c.TakeOver:
+		return nil, nil
+	case now != nil && now.Head().Owner != resource.OwnerFile && !c.TakeOver:
+		p.refused = append(p.refused, p.wrong(kind, name, fmt.Errorf("it belongs to the admin API, where it has another %s: %w", fieldNames(c.Fields), resource.ErrOwner)))
+		return nil, nil
+	}
+	return c, nil
+}
+
+// wrong says which record an error is about, and where it stands.
+func (p *planner) wrong(kind, name string, err error) error {
+	if at := p.at[kind+" "+name]; at != "" {
+		return fmt.Errorf("%s: %s %q: %w", at, kind, name, err)
+	}
+	return fmt.Errorf("%s %q: %w", kind, name, err)
 }
 
 // refer resolves a name to the id of a record that the file declares or that is stored.
@@ -91,14 +151,20 @@ func (p *planner) refer(kind, name, stored string) (string, error) {
 	return "", &resource.Invalid{Field: kind, Reason: fmt.Sprintf("there is no %s %q", kind, name)}
 }
 
-// seal encrypts a secret, or keeps the stored seal of the same text.
-func (p *planner) seal(text, kind, id string, now *resource.Sealed) (*resource.Sealed, error) {
+// seal encrypts a secret, or keeps the stored seal of the same text or of the fingerprint.
+func (p *planner) seal(text, print, kind, id, field string, now *resource.Sealed) (*resource.Sealed, error) {
+	if print != "" {
+		if now == nil || now.Fingerprint != print {
+			return nil, &resource.Invalid{Field: field, Reason: fmt.Sprintf("sealed(%q) stands for a secret that is not stored here; give the secret with env or file", print)}
+		}
+		return now, nil
+	}
 	if text == "" {
 		return nil, nil
 	}
-	sealed, err := p.cfg.Seal(text, kind, id, "api_key")
+	sealed, err := p.cfg.Seal(text, kind, id, field)
 	if err != nil {
-		return nil, fmt.Errorf("seal api_key: %w", err)
+		return nil, fmt.Errorf("seal %s: %w", field, err)
 	}
 	if now != nil && now.DEK == sealed.DEK && now.Fingerprint == sealed.Fingerprint {
 		return now, nil

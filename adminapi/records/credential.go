@@ -16,8 +16,8 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 			"api_key": func(c *resource.Credential) **resource.Sealed { return &c.APIKey },
 		},
 		check: func(_ Caller, now, next *resource.Credential) error {
-			if now != nil && next.APIKey != nil && next.APIKey == now.APIKey && movesHost(now.APIBase, next.APIBase) {
-				return errSecretMoves
+			if now != nil && next.APIKey != nil && next.APIKey == now.APIKey {
+				return CheckMove(now.APIBase, next.APIBase)
 			}
 			return nil
 		},

@@ -81,7 +81,16 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		c, _ := rs.findCredential(next.CredentialID)
 		next.Provider = c.Provider
 	}
-	if now != nil && next.APIKey != nil && next.APIKey == now.APIKey && movesHost(now.APIBase, next.APIBase) {
+	if now != nil && next.APIKey != nil && next.APIKey == now.APIKey {
+		return CheckMove(now.APIBase, next.APIBase)
+	}
+	return nil
+}
+
+// CheckMove refuses to send a stored secret, which was given for the one base address, to
+// another host.
+func CheckMove(from, to string) error {
+	if movesHost(from, to) {
 		return errSecretMoves
 	}
 	return nil

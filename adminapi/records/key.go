@@ -176,7 +176,7 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 	if err := rs.checkIncreases(by, own, allowanceOf(now, func(k *resource.Key) *resource.Allowance { return &k.Allowance }), &next.Allowance); err != nil {
 		return err
 	}
-	reschedule(now, next, resource.At(rs.cfg.Now()))
+	Reschedule(now, next, resource.At(rs.cfg.Now()))
 	return rs.cfg.MayGrant(by, now, next)
 }
 

@@ -275,6 +275,31 @@ func (n *Noun[R, P]) update(ctx context.Context, by Caller, now, next P, version
 	return n.stored(next), w, nil
 }
 
+// TakeOver makes a record the API's that belongs to the configuration file. Nothing else of
+// it changes.
+func (n *Noun[R, P]) TakeOver(ctx context.Context, by Caller, ref string) (Written, error) {
+	now, err := n.One(by, ref)
+	if err != nil {
+		return Written{}, err
+	}
+	if now.Head().Owner != resource.OwnerFile {
+		return Written{}, fmt.Errorf("%s %q belongs to the API already: %w", n.kind, ref, resource.ErrRefused)
+	}
+	copied := *now
+	next := P(&copied)
+	h := next.Head()
+	h.Owner, h.UpdatedAt, h.UpdatedBy = resource.OwnerAPI, resource.At(n.rs.cfg.Now()), by.Who.Actor()
+	put, err := n.put(next, h.Version)
+	if err != nil {
+		return Written{}, err
+	}
+	kind := n.kind
+	if kind == "member" {
+		kind = "team_member"
+	}
+	return n.rs.commit(ctx, by, fsm.TakeOver{Kind: kind, ID: h.ID}, put)
+}
+
 // Delete deletes records for ever, all of them or none.
 func (n *Noun[R, P]) Delete(ctx context.Context, by Caller, refs ...string) (Written, error) {
 	cmds, err := n.deletions(by, refs)

@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strconv"
 	"time"
@@ -124,6 +125,20 @@ func New(cfg Config) *Records {
 	rs.Plugins = rs.pluginNoun()
 	rs.Settings = rs.settingNoun()
 	return rs
+}
+
+// TakeOver makes a record the API's that belongs to the configuration file.
+func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (Written, error) {
+	take, ok := map[string]func(context.Context, Caller, string) (Written, error){
+		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
+		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
+		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "setting": rs.Settings.TakeOver,
+	}[kind]
+	if !ok {
+		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))
+	}
+	return take(ctx, by, ref)
 }
 
 // Caller is who asks, after the table of rights let him in. The zero value is nobody, whose

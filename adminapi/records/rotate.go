@@ -135,9 +135,9 @@ func parseGrace(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// reschedule brings a key's times to its rotation. What waits for delivery ends with the
+// Reschedule brings a key's times to its rotation. What waits for delivery ends with the
 // rotation.
-func reschedule(now, next *resource.Key, at resource.Time) {
+func Reschedule(now, next *resource.Key, at resource.Time) {
 	if next.Rotation == nil {
 		next.Unstage()
 		next.RotateAt = 0

@@ -93,7 +93,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 		if err != nil {
 			return &cli.ExitError{Code: 78, Err: err}
 		}
-		declared := declaration(&file.Resources)
+		declared := declare.FromConfig(&file.Resources)
 		d.declared = &declared
 	}
 	for i := range f.nodes {

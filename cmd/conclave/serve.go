@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/ledger"
@@ -80,7 +81,7 @@ func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.
 			return node.Config{}, nil, errors.New(f.file + " has no node block")
 		}
 		cfg, logger := a.nodeOf(ctx, file.Node)
-		declared := declaration(&file.Resources)
+		declared := declare.FromConfig(&file.Resources)
 		cfg.Resources = &declared
 		return cfg, logger, nil
 	}

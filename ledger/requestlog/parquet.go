@@ -39,13 +39,29 @@ func openFile(path string) (*os.File, *parquet.File, error) {
 	return f, p, nil
 }
 
-// readFile calls visit for each row of a segment, in order.
-func readFile(path string, visit func(r *Row) error) error {
+// readFile calls visit for each row of a segment, in order. It returns what the segment says
+// of its place in the chain.
+func readFile(path string, visit func(r *Row) error) (own Chained, err error) {
+	err = openSegment(path, func(p *parquet.File) error {
+		if own, err = chainedOf(p); err != nil {
+			return err
+		}
+		return eachOf(p, visit)
+	})
+	return own, err
+}
+
+// openSegment lets use read a segment.
+func openSegment(path string, use func(p *parquet.File) error) error {
 	f, p, err := openFile(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // read only
+	return use(p)
+}
+
+func eachOf(p *parquet.File, visit func(r *Row) error) error {
 	for _, g := range p.RowGroups() {
 		if err := readGroup(g, visit); err != nil {
 			return err
@@ -98,6 +114,7 @@ func searchFile(ctx context.Context, path string, b *best) error {
 			continue
 		}
 		err = readGroup(g, func(r *Row) error {
+			r.Link = 0 // says something of the file, nothing of the request
 			b.offer(r)
 			return nil
 		})

@@ -10,7 +10,8 @@ import (
 )
 
 // Row is one request, or several refusals that are alike. It is the schema of the segments,
-// one field a column: that is why it is long and flat. Columns are only ever added.
+// one field a column: that is why it is long and flat. Columns are only ever added, and a new
+// one is left out of the JSON while it is empty: the chain of older rows is a hash of that.
 type Row struct {
 	Number       uint64         `parquet:"number,delta" json:"number"` // of its record in the node's journal
 	Node         string         `parquet:"node,dict" json:"node"`
@@ -52,6 +53,7 @@ type Row struct {
 	Tags         []string       `parquet:"tags,list" json:"tags,omitempty"`
 	Guardrail    string         `parquet:"guardrail,dict" json:"guardrail,omitempty"`
 	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"` // a Receipt in JSON
+	Link         uint64         `parquet:"link" json:"-"`                    // of the node's chain, once the row is sealed
 }
 
 // Failed says whether the request counts as a failure.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -172,8 +173,11 @@ type Report struct {
 	Segments    int      `json:"segments"`
 	Rows        int64    `json:"rows"`
 	Requests    int64    `json:"requests"`
-	Journal     int64    `json:"journal"` // records of the journal that were compared with rows
-	Since       string   `json:"since"`   // first day whose rows are all kept
+	Journal     int64    `json:"journal"`          // records of the journal that were compared with rows
+	Since       string   `json:"since"`            // first day whose rows are all kept
+	Chained     int      `json:"chained"`          // segments that are in the node's chain; the rest was sealed before there was one
+	Head        string   `json:"head,omitempty"`   // hash of all sealed rows: noted elsewhere, it proves that none was changed since
+	Anchor      *Anchor  `json:"anchor,omitempty"` // of the segments that were removed for their age
 	Differences []string `json:"differences,omitempty"`
 }
 
@@ -216,7 +220,7 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
 	}
-	complete := l.completeFrom(oldest)
+	complete := l.completeFrom(oldest, rep.Anchor)
 	rep.Since = dayText(complete)
 	if err := l.checkCells(rep, folded, complete); err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
@@ -225,8 +229,11 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 }
 
 // completeFrom is the first day of which no row was removed for its age.
-func (l *Log) completeFrom(oldest resource.Time) int32 {
+func (l *Log) completeFrom(oldest resource.Time, gone *Anchor) int32 {
 	day := int32(int64(oldest) / rollup.Day.Seconds())
+	if gone != nil {
+		return day + 1
+	}
 	lines, err := l.Usage(rollup.Query{To: maxSeconds, Granularity: "day"})
 	if err == nil && len(lines) > 0 && lines[0].Start/rollup.Day.Seconds() < int64(day) {
 		return day + 1 // rows of days before are gone, and of this one some may be
@@ -240,23 +247,44 @@ func dayText(day int32) string {
 
 // eachRow visits all rows, the sealed ones first.
 func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error) error {
+	links, err := l.newChainCheck(rep)
+	if err != nil {
+		return err
+	}
 	for _, s := range l.Segments() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		rows := int64(0)
-		err := readFile(l.path(&s), func(r *Row) error {
-			rows++
-			return visit(r)
+		err := openSegment(l.path(&s), func(p *parquet.File) error {
+			own, err := chainedOf(p)
+			if err != nil {
+				return err
+			}
+			links.begin(&s, own)
+			return eachOf(p, func(r *Row) error {
+				rows++
+				if err := links.row(r); err != nil {
+					return err
+				}
+				return visit(r)
+			})
 		})
 		if err != nil {
 			rep.differ("segment %s cannot be read: %v", s.Name, err)
+			links.s, links.c = &s, nil
+			links.end()
 			continue
 		}
+		links.end()
 		if rows != s.Rows {
 			rep.differ("segment %s has %d rows, and had %d when it was sealed", s.Name, rows, s.Rows)
 		}
 		rep.Segments++
+	}
+	rep.Chained = links.chained
+	if links.anchor != (Anchor{}) {
+		rep.Anchor = &links.anchor
 	}
 	for from := []byte(nil); ; {
 		rows, next, err := l.hotRows(from, sealBatch)

@@ -136,7 +136,7 @@ func (a *app) tellMissing(nodes []string) {
 }
 
 func (a *app) explainCommand() *cobra.Command {
-	var content bool
+	var content, replay bool
 	cmd := &cobra.Command{
 		Use:   "explain REQUEST_ID",
 		Short: "Say why a request was served or refused",
@@ -145,6 +145,9 @@ func (a *app) explainCommand() *cobra.Command {
 			q := url.Values{}
 			if content {
 				q.Set("content", "true")
+			}
+			if replay {
+				q.Set("replay", "true")
 			}
 			out, err := a.client().Explain(cmd.Context(), args[0], q)
 			if err != nil {
@@ -163,6 +166,7 @@ func (a *app) explainCommand() *cobra.Command {
 				for _, line := range item.Explanation {
 					fmt.Fprintln(a.stdout, printable(line))
 				}
+				a.printReplay(item.Replay)
 			}
 			if c := out.Content; c != nil {
 				fmt.Fprintf(a.stdout, "\nRequest:\n%s\n\nAnswer:\n%s\n", printable(c.Request), printable(c.Response))
@@ -171,7 +175,25 @@ func (a *app) explainCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&content, "content", false, "show what the request and its answer said, if that was kept")
+	cmd.Flags().BoolVar(&replay, "replay", false, "decide it again against what is stored now, without calling a provider, and say what would differ")
 	return cmd
+}
+
+// printReplay says how a request would be decided now.
+func (a *app) printReplay(r *client.Replay) {
+	if r == nil {
+		return
+	}
+	fmt.Fprintf(a.stdout, "\nNow: %s\n", printable(strings.TrimSpace(r.Decision+" "+r.Reason)))
+	for _, d := range r.Differences {
+		fmt.Fprintf(a.stdout, "- %s\n", printable(d))
+	}
+	if len(r.Differences) == 0 {
+		fmt.Fprintln(a.stdout, "nothing would differ")
+	}
+	for _, n := range r.NotJudged {
+		fmt.Fprintf(a.stdout, "not judged: %s\n", printable(n))
+	}
 }
 
 func (a *app) ledgerCommand() *cobra.Command {

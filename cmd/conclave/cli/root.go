@@ -58,11 +58,16 @@ type app struct {
 // ExitError makes the program exit with a status of its own.
 type ExitError struct {
 	Code int
-	Err  error
+	Err  error // nil: nothing is said
 }
 
 // Error is what the error within says.
-func (e *ExitError) Error() string { return e.Err.Error() }
+func (e *ExitError) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("exit status %d", e.Code)
+	}
+	return e.Err.Error()
+}
 
 // Unwrap returns the error within.
 func (e *ExitError) Unwrap() error { return e.Err }
@@ -95,6 +100,10 @@ func newRoot(a *app) *cobra.Command {
 		a.ledgerCommand(),
 		a.auditCommand(),
 		a.priceCommand(),
+		a.planCommand(),
+		a.applyCommand(),
+		a.exportCommand(),
+		a.ownCommand(),
 		a.versionCommand(),
 	)
 	return root
@@ -139,8 +148,12 @@ func (a *app) report(err error) int {
 		}
 		return 1
 	}
+	e, ok := errors.AsType[*ExitError](err)
+	if ok && e.Err == nil {
+		return e.Code // what there is to say is said
+	}
 	fmt.Fprintf(a.stderr, "conclave: %v\n", err)
-	if e, ok := errors.AsType[*ExitError](err); ok {
+	if ok {
 		return e.Code
 	}
 	if !a.started {

@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/config"
+)
+
+// exitChanges is the status of a plan that has something to do.
+const exitChanges = 2
+
+// fileFlags are the flags of plan and apply.
+type fileFlags struct {
+	path          string
+	how           client.ConfigOptions
+	ignoreUnknown bool
+}
+
+func (f *fileFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.path, "file", "f", "", "configuration file: HCL, or LiteLLM's config.yaml")
+	cmd.Flags().BoolVar(&f.how.Prune, "prune", false, "delete what a file declared and this one does not name")
+	cmd.Flags().BoolVar(&f.how.TakeOver, "take-over", false, "make records that the API owns and the file names the file's")
+	cmd.Flags().BoolVar(&f.ignoreUnknown, "ignore-unknown", false, "leave out keys of a config.yaml that are not known here, and say which")
+	_ = cmd.MarkFlagRequired("file") // the flag is there
+}
+
+// load reads the file.
+func (a *app) load(f *fileFlags) (*declare.File, error) {
+	file, err := config.LoadWith(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range file.Ignored {
+		fmt.Fprintf(a.stderr, "conclave: %s: ignored: %s\n", p.Position, p.Detail)
+	}
+	d := declare.FromConfig(&file.Resources)
+	return &d, nil
+}
+
+func (a *app) planCommand() *cobra.Command {
+	var f fileFlags
+	cmd := &cobra.Command{
+		Use:   "plan -f FILE",
+		Short: "Show what a configuration file would change",
+		Long: "Show what a configuration file would create, change and (with --prune) delete, field by field; nothing is written. " +
+			"Secrets are shown as fingerprints. The exit status is 0 if there is nothing to do, 2 if there are changes, 1 for an error.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := a.load(&f)
+			if err != nil {
+				return err
+			}
+			plan, err := a.client().PlanConfig(cmd.Context(), d, f.how)
+			if err != nil {
+				return err
+			}
+			if err := a.printPlan(&plan); err != nil {
+				return err
+			}
+			if len(plan.Changes) > 0 {
+				return &ExitError{Code: exitChanges}
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) applyCommand() *cobra.Command {
+	var f fileFlags
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Bring a configuration file into the cluster, all of it or nothing",
+		Long: "Show the plan, ask, and bring the file into the cluster in one entry: all of it or nothing. Applied again it changes nothing. " +
+			"What is applied is the plan that was shown; if the cluster has changed since, nothing is.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := a.load(&f)
+			if err != nil {
+				return err
+			}
+			plan, err := a.client().PlanConfig(cmd.Context(), d, f.how)
+			if err != nil {
+				return err
+			}
+			if err := a.printPlan(&plan); err != nil || len(plan.Changes) == 0 {
+				return err
+			}
+			if !yes {
+				if err := a.confirm("Apply these changes?"); err != nil {
+					return err
+				}
+			}
+			f.how.Expect = plan.Digest
+			if _, err := a.client().ApplyConfig(cmd.Context(), d, f.how); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stderr, "applied %d changes\n", len(plan.Changes))
+			a.warnPending()
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	var path, format string
+	cmd := &cobra.Command{
+		Use:   "export [-f FILE]",
+		Short: "Write the running configuration as a file that changes nothing",
+		Long: "Write the running configuration, whoever owns it, as HCL or JSON. No secret is in it: sealed(…) stands for the stored ones, " +
+			"and a plan takes them for unchanged. A new cluster needs provider secrets in their place, such as env(\"OPENAI_API_KEY\").",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out, err := a.client().ExportConfig(cmd.Context(), format)
+			if err != nil {
+				return err
+			}
+			text := []byte(out.HCL)
+			if format == "json" {
+				if text, err = json.MarshalIndent(out.File, "", "  "); err != nil {
+					return err
+				}
+				text = append(text, '\n')
+			}
+			if path != "" {
+				return os.WriteFile(path, text, 0o600)
+			}
+			_, err = a.stdout.Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&path, "file", "f", "", "file to write (default: standard output)")
+	cmd.Flags().StringVar(&format, "format", "hcl", "hcl or json")
+	return cmd
+}
+
+func (a *app) ownCommand() *cobra.Command {
+	var take bool
+	cmd := &cobra.Command{
+		Use:   "own --take-over KIND NAME",
+		Short: "Make a record the API's that belongs to the configuration file",
+		Long: "Make a record the API's that belongs to the configuration file, so that it can be changed here. " +
+			"Take it out of the file, too: else the next apply refuses, or takes it back with --take-over.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !take {
+				return errors.New("say --take-over: the configuration file can then no longer write the record")
+			}
+			return a.client().OwnConfig(cmd.Context(), args[0], args[1])
+		},
+	}
+	cmd.Flags().BoolVar(&take, "take-over", false, "it is meant")
+	return cmd
+}
+
+// confirm asks on the terminal; everything but yes is an error.
+func (a *app) confirm(question string) error {
+	fmt.Fprintf(a.stderr, "%s Only yes is accepted: ", question)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if strings.TrimSpace(line) == "yes" {
+		return nil
+	}
+	if err != nil {
+		fmt.Fprintln(a.stderr)
+		return errors.New("nobody answered; nothing was changed (--yes does not ask)")
+	}
+	return errors.New("nothing was changed")
+}
+
+// marks begin the lines of a plan.
+var marks = map[string]string{"create": "+", "update": "~", "delete": "-"}
+
+// printPlan shows a plan for people or as JSON.
+func (a *app) printPlan(plan *client.ConfigPlan) error {
+	table, err := a.tables()
+	if err != nil {
+		return err
+	}
+	if !table {
+		return a.printJSON(plan)
+	}
+	count := map[string]int{}
+	for i := range plan.Changes {
+		c := &plan.Changes[i]
+		count[c.Action]++
+		fmt.Fprintf(a.stdout, "%s %s %q%s\n", marks[c.Action], c.Kind, printable(c.Name), takenOver(c))
+		for _, f := range c.Fields {
+			fmt.Fprintf(a.stdout, "    %s\n", fieldLine(c.Action, f))
+		}
+	}
+	if len(plan.Changes) == 0 {
+		fmt.Fprintln(a.stdout, "nothing to do")
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%d to create, %d to change, %d to delete\n", count["create"], count["update"], count["delete"])
+	return nil
+}
+
+func takenOver(c *client.ConfigChange) string {
+	if c.TakeOver {
+		return " (becomes the file's)"
+	}
+	return ""
+}
+
+func fieldLine(action string, f client.FieldChange) string {
+	before, after := printable(string(f.Before)), printable(string(f.After))
+	switch {
+	case action == "create" || before == "" && after != "":
+		return fmt.Sprintf("%s = %s", f.Field, after)
+	case after == "":
+		return fmt.Sprintf("%s = %s, to be removed", f.Field, before)
+	default:
+		return fmt.Sprintf("%s = %s, was %s", f.Field, after, before)
+	}
+}

@@ -1,0 +1,168 @@
+package config_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const litellmFile = `
+environment_variables:
+  UPSTREAM: key-of-the-file
+defaults: &d
+  rpm: 7
+model_list:
+  - model_name: gpt
+    litellm_params: {<<: *d, model: azure/gpt, api_key: os.environ/UPSTREAM, order: 2, weight: 0, itpm: 9}
+    model_info: {id: one, access_groups: [cheap], base_model: x, supports_vision: yes}
+  - model_name: gpt
+    litellm_params: {model: openai/gpt, litellm_credential_name: shared, input_cost_per_token: "1e-6", output_cost_per_token: 2e-6}
+credential_list:
+  - credential_name: shared
+    credential_values: {api_key: os.environ/OPENAI_API_KEY, api_base: https://x.example/v1}
+    credential_info: {custom_llm_provider: openai, description: for people}
+guardrails:
+  - guardrail_name: words
+    litellm_params: {guardrail: keywords, mode: [pre_call, post_call], default_on: true, words: [a]}
+litellm_settings:
+  num_retries: 1
+  default_fallbacks: [gpt, other]
+  success_callback: [file]
+  failure_callback: ["file"]
+general_settings:
+  enforce_user_param: on
+  maximum_spend_logs_retention_period: 14d
+  store_prompts_in_spend_logs: true
+`
+
+// bomb is a file whose aliases stand for 2^30 values.
+var bomb = func() string {
+	s := "model_list:\n- model_name: m\n  litellm_params: {model: openai/m}\n  model_info:\n    x0: &x0 [a, a]\n"
+	for i := range 30 {
+		s += fmt.Sprintf("    x%d: &x%d [*x%d, *x%d]\n", i+1, i+1, i, i)
+	}
+	return s
+}()
+
+func TestParse_LiteLLM(t *testing.T) {
+	t.Parallel()
+	if _, err := config.Parse("c.yaml", []byte(litellmFile), environment); err == nil || !strings.Contains(err.Error(), "defaults is not known here") {
+		t.Errorf("unknown key: got %v", err)
+	}
+	f, err := config.Parse("c.yaml", []byte(strings.Replace(litellmFile, "defaults:", "environment_variables2:", 1)), environment)
+	if err == nil {
+		t.Fatalf("got %+v, want an error about the unknown key", f)
+	}
+	src := strings.Replace(litellmFile, "defaults: &d\n  rpm: 7\n", "", 1)
+	src = strings.Replace(src, "<<: *d", "rpm: 7", 1)
+	if f, err = config.Parse("c.yaml", []byte(src), environment); err != nil {
+		t.Fatal(err)
+	}
+	r := &f.Resources
+	m := r.Models[0]
+	if len(r.Models) != 1 || len(m.Deployments) != 2 || *m.Resource.Retries != 1 || strings.Join(m.Resource.Fallbacks, " ") != "other" || m.Resource.AccessGroups[0] != "cheap" {
+		t.Errorf("model: got %+v", m)
+	}
+	a, b := m.Deployments[0], m.Deployments[1]
+	if a.Resource.Name != "one" || a.Resource.Provider != "azure" || a.Resource.Upstream != "gpt" || a.APIKey.Reveal() != "key-of-the-file" ||
+		*a.Resource.Limits.RPM != 7 || *a.Resource.Limits.InputTPM != 9 || a.Resource.Order != 2 || *a.Resource.Weight != 0 ||
+		string(a.Resource.Metadata) != `{"base_model":"x","supports_vision":true}` || a.Line != 5 {
+		t.Errorf("first deployment: got %+v, metadata %s", a, a.Resource.Metadata)
+	}
+	if b.Resource.Name != "2" || b.Credential != "shared" || b.Resource.Price.Input != resource.Dollar || b.Resource.Price.Output != 2*resource.Dollar {
+		t.Errorf("second deployment: got %+v", b)
+	}
+	if c := r.Credentials[0]; c.APIKey.Reveal() != "provider-key" || c.Resource.APIBase != "https://x.example/v1" || c.Resource.Provider != "openai" {
+		t.Errorf("credential: got %+v", c)
+	}
+	if g := r.Guardrails[0].Resource; g.Plugin != "keywords" || g.Optional || len(g.Hooks) != 2 || string(g.Config) != `{"words":["a"]}` {
+		t.Errorf("guardrail: got %+v", g)
+	}
+	got := ""
+	for _, s := range r.Settings {
+		got += s.Resource.ID + "=" + string(s.Resource.Value) + " "
+	}
+	for _, want := range []string{"enforce_user_param=true", "request_log_days=14", "log_content=true"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("settings: got %s, want %s", got, want)
+		}
+	}
+	if len(r.Callbacks) != 1 || r.Callbacks[0].Resource.Plugin != "file" {
+		t.Errorf("callbacks: got %+v", r.Callbacks)
+	}
+}
+
+func TestParse_LiteLLM_errors(t *testing.T) {
+	t.Parallel()
+	const model = "model_list:\n  - model_name: m\n    litellm_params:\n      model: openai/m\n"
+	for _, tt := range []struct{ name, src, at, want string }{
+		{"syntax", "a: [\n", "", "Invalid YAML"},
+		{"not a mapping", "- a\n", "1:1", "not a mapping"},
+		{"unknown section", "mcp_servers: {}\n", "1:1", "mcp_servers is not known here"},
+		{"unknown parameter", model + "      temperature: 1\n", "5:7", "model_list[0].litellm_params.temperature"},
+		{"variable", model + "      api_key: os.environ/NOT_THERE\n", "5:16", "NOT_THERE is not set"},
+		{"number", model + "      rpm: many\n", "5:12", `"many" is not a number`},
+		{"negative", model + "      rpm: -1\n", "2:5", "limits.rpm"},
+		{"no provider", "model_list:\n  - model_name: m\n    litellm_params: {model: gpt}\n", "3:29", "write it as openai/gpt"},
+		{"no model", "model_list:\n  - model_name: m\n", "", "litellm_params.model is required"},
+		{"strategy", "router_settings:\n  routing_strategy: lar1\n", "2:21", `"lar1" is not one of`},
+		{"duplicate", "model_list: []\nmodel_list: []\n", "", "model_list stands twice"},
+		{"setting", "litellm_settings:\n  budget_exceeded_status_code: 500\n", "2:32", "budget_exceeded_status_code"},
+		{"period", model + "      max_budget: 1\n      budget_duration: 90s\n", "6:24", "whole hours"},
+		{"bomb", bomb, "", "With its aliases followed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse("c.yml", []byte(tt.src), environment)
+			e, ok := err.(*config.Error) //nolint:errorlint // it is not wrapped
+			if !ok {
+				t.Fatalf("got %v, want a *config.Error", err)
+			}
+			if p := e.Problems[0]; tt.at != "" && !strings.HasSuffix(p.String(), ":"+tt.at) {
+				t.Errorf("got the place %s, want %s (%s)", p.Position, tt.at, p.Detail)
+			}
+			if !strings.Contains(err.Error(), tt.want) && !strings.Contains(e.Problems[0].Detail, tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// TestParse_LiteLLM_secrets holds errors to printing no secret of the file.
+func TestParse_LiteLLM_secrets(t *testing.T) {
+	t.Parallel()
+	const src = "model_list:\n  - model_name: m\n    litellm_params:\n      api_key: sk-very-secret\n      no_such: 1\n      \"client_secret\": 'hush'\ngeneral_settings: {master_key: sk-1234, x: 1}\n"
+	_, err := config.Parse("c.yaml", []byte(src), environment)
+	if err == nil {
+		t.Fatal("got no error")
+	}
+	for _, secret := range []string{"very-secret", "hush", "sk-1234"} {
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the error tells %s:\n%v", secret, err)
+		}
+	}
+}
+
+func FuzzParse_LiteLLM(f *testing.F) {
+	f.Add([]byte(litellmFile))
+	f.Add([]byte("a: &a [*a]\nmodel_list: *a"))
+	f.Add([]byte("model_list:\n- <<: {a: b}\n  model_info: {x: .inf, y: 0x10, z: !!binary aGk=}\n"))
+	f.Add([]byte("router_settings: {fallbacks: [{a: [b]}], num_retries: 1e3}"))
+	f.Add([]byte(bomb))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		file, err := config.Parse("c.yaml", src, environment)
+		if (file == nil) == (err == nil) {
+			t.Fatalf("got %v and %v", file, err)
+		}
+		if file != nil {
+			for _, m := range file.Resources.Models {
+				if m.Line < 1 || m.Resource.Validate() != nil {
+					t.Errorf("model %+v is not valid", m)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,212 @@
+package requestlog
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/parquet-go/parquet-go"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/ledger/requestlog/links"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	// chainVersion is how rows are hashed: 1 is the JSON of the row as it was when its segment
+	// was sealed. Segments of version 0 were sealed before there was a chain.
+	chainVersion = 1
+	chainKey     = "conclave.chain" // of the segment's metadata
+)
+
+var keyAnchor = []byte("anchor")
+
+// Chained is a segment's place in the node's chain. It stands in the segment's own metadata,
+// too.
+type Chained struct {
+	Version  int    `json:"chain,omitempty"`    // 0: sealed before there was a chain
+	Previous string `json:"previous,omitempty"` // hash of the segment before; "": it is the first
+	Hash     string `json:"hash,omitempty"`     // of all rows up to its last
+}
+
+// Anchor is what is left of the segments that were removed for their age: the hash that the
+// first kept one begins with.
+type Anchor struct {
+	Hash    string        `json:"hash"`
+	Last    uint64        `json:"last"`              // number of the last row that is gone
+	Removed int64         `json:"removed"`           // segments, in all
+	At      resource.Time `json:"at"`                // when the last of them was
+	Check   string        `json:"check"`             // hash of the rest
+	Adopted bool          `json:"adopted,omitempty"` // the list was lost, and the chain begins with what was found
+}
+
+// sealed fills Check in.
+func (a Anchor) sealed() Anchor {
+	a.Check = ""
+	sum := sha256.Sum256(fmt.Appendf(nil, "conclave anchor\n%s\n%d\n%d\n%d\n%t", a.Hash, a.Last, a.Removed, a.At, a.Adopted))
+	a.Check = hex.EncodeToString(sum[:])
+	return a
+}
+
+// anchorOf reads the anchor, the zero value if nothing was removed yet.
+func anchorOf(tx *bolt.Tx) (a Anchor, err error) {
+	v := tx.Bucket(bucketMeta).Get(keyAnchor)
+	if v == nil {
+		return a, nil
+	}
+	if err := json.Unmarshal(v, &a); err != nil {
+		return a, fmt.Errorf("read anchor: %w", err)
+	}
+	return a, nil
+}
+
+// linkOf hashes a row and returns its link.
+func linkOf(c *links.Chain, r *Row) (uint64, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return 0, err
+	}
+	return c.Add(b), nil
+}
+
+func putAnchor(tx *bolt.Tx, a Anchor) error {
+	b, err := json.Marshal(a.sealed())
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketMeta).Put(keyAnchor, b)
+}
+
+// dropped moves the anchor over a segment that is removed.
+func (l *Log) dropped(tx *bolt.Tx, s *Segment) error {
+	a, err := anchorOf(tx)
+	if err != nil {
+		return err
+	}
+	return putAnchor(tx, Anchor{
+		Hash: s.Hash, Last: s.Last, Removed: a.Removed + 1, At: resource.At(l.cfg.Now()), Adopted: a.Adopted,
+	})
+}
+
+// head is the hash that the next segment begins with.
+func (l *Log) head() (string, error) {
+	if list := l.Segments(); len(list) > 0 {
+		return list[len(list)-1].Hash, nil
+	}
+	var a Anchor
+	err := l.db.View(func(tx *bolt.Tx) (err error) {
+		a, err = anchorOf(tx)
+		return err
+	})
+	return a.Hash, err
+}
+
+// chainedOf reads a segment's own word about its place in the chain.
+func chainedOf(p *parquet.File) (c Chained, err error) {
+	text, ok := p.Lookup(chainKey)
+	if !ok {
+		return c, nil
+	}
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return c, fmt.Errorf("read chain: %w", err)
+	}
+	return c, nil
+}
+
+// chainCheck compares the kept rows with the chain, segment by segment.
+type chainCheck struct {
+	rep     *Report
+	node    string
+	before  *Segment // the segment before; nil: none
+	anchor  Anchor
+	c       *links.Chain // of the segment that is read; nil: it has none, or its beginning is wrong
+	s       *Segment
+	last    uint64 // number of the row before
+	broken  int    // rows of the segment that were named
+	chained int
+}
+
+// maxBroken bounds the rows of one segment that are named.
+const maxBroken = 5
+
+func (l *Log) newChainCheck(rep *Report) (*chainCheck, error) {
+	k := &chainCheck{rep: rep, node: l.cfg.NodeID}
+	err := l.db.View(func(tx *bolt.Tx) (err error) {
+		k.anchor, err = anchorOf(tx)
+		return err
+	})
+	if err == nil && k.anchor != (Anchor{}) && k.anchor.sealed().Check != k.anchor.Check {
+		rep.differ("the anchor of the segments that are gone was changed")
+	}
+	return k, err
+}
+
+// begin looks at a segment's place.
+func (k *chainCheck) begin(s *Segment, own Chained) {
+	k.s, k.c, k.last, k.broken = s, nil, 0, 0
+	expected, after := k.anchor.Hash, "the segments that were removed for their age"
+	if k.before != nil {
+		expected, after = k.before.Hash, "segment "+k.before.Name
+		if s.First <= k.before.Last {
+			k.rep.differ("segment %s begins with record %d, and the one before ends with record %d: they were reordered", s.Name, s.First, k.before.Last)
+		}
+	}
+	if s.Version == 0 && own.Version == 0 {
+		if k.before != nil && k.before.Version != 0 || k.before == nil && k.anchor.Hash != "" {
+			k.rep.differ("segment %s has no chain, and what was sealed before it has: it was replaced", s.Name)
+		}
+		return
+	}
+	if own != s.Chained {
+		k.rep.differ("segment %s says of its place in the chain what the list does not: it was replaced", s.Name)
+	}
+	if own.Previous != expected {
+		k.rep.differ("segment %s does not follow %s: a segment between them was removed or replaced", s.Name, after)
+	}
+	c, err := links.Start(k.node, own.Previous)
+	if err != nil {
+		k.rep.differ("segment %s: %v", s.Name, err)
+		return
+	}
+	k.c = c
+}
+
+// row compares a row with its link.
+func (k *chainCheck) row(r *Row) error {
+	if k.s == nil {
+		return nil
+	}
+	if r.Number <= k.last && k.broken < maxBroken {
+		k.broken++
+		k.rep.differ("segment %s: row %d (request %s) stands after row %d: the rows were reordered", k.s.Name, r.Number, r.RequestID, k.last)
+	}
+	k.last = r.Number
+	if k.c == nil {
+		return nil
+	}
+	link, err := linkOf(k.c, r)
+	if err != nil {
+		return err
+	}
+	if link != r.Link {
+		if k.broken < maxBroken {
+			k.broken++
+			k.rep.differ("segment %s: row %d (request %s) was changed, or the row before it was removed or moved", k.s.Name, r.Number, r.RequestID)
+		}
+		k.c.Resume(r.Link) // the rows after it are judged by themselves
+	}
+	return nil
+}
+
+// end compares the hash of all rows.
+func (k *chainCheck) end() {
+	if k.c != nil {
+		k.chained++
+		if k.c.String() != k.s.Hash && k.broken == 0 {
+			k.rep.differ("segment %s: its rows are not those that were sealed: rows at its end were removed or added", k.s.Name)
+		}
+		k.rep.Head = k.s.Hash
+	}
+	k.before, k.s, k.c = k.s, nil, nil
+}

@@ -1,0 +1,348 @@
+package openai
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/chat"
+)
+
+// Completions is the dialect of the older completions, of a text. For clients that speak it the
+// text is what the user says; to a provider that speaks nothing else a conversation goes as the
+// text of a play.
+type Completions struct{}
+
+// memberEcho marks, in the one message of a request, that the answer is to begin with it.
+const memberEcho = "echo"
+
+// DecodeRequest reads a request for the completion of one text.
+func (Completions) DecodeRequest(body []byte) (*chat.Request, error) {
+	r := reader{Cursor: llm.NewCursor(body)}
+	q := new(chat.Request)
+	prompt, echo := "", false
+	r.members(func(name string) {
+		switch name {
+		case "prompt":
+			prompt = r.prompt()
+		case "suffix":
+			if r.text() != "" && r.err == nil {
+				r.err = llm.Unsayable("suffix", "The provider of this model completes the end of a text only: leave \"suffix\" out.")
+			}
+		case "echo":
+			echo = r.isTrue()
+		case "max_tokens":
+			q.MaxTokens = r.count()
+		case "logprobs":
+			if n := r.integer(); n != nil {
+				q.LogProbs, q.TopLogProbs = true, max(*n, 0)
+			}
+		default:
+			r.member(q, name)
+		}
+	})
+	if err := r.finish(); err != nil {
+		return nil, err
+	}
+	m := chat.Message{Role: chat.RoleUser, Parts: []chat.Part{{Text: prompt}}}
+	if echo {
+		m.Extra = map[string]json.RawMessage{memberEcho: json.RawMessage("true")}
+	}
+	q.Messages = []chat.Message{m}
+	return q, nil
+}
+
+// prompt reads a text or a list of one.
+func (r *reader) prompt() string {
+	switch r.Next() {
+	case '"':
+		return r.Text()
+	case '[':
+	default:
+		r.wrong("must be a string")
+		r.Raw()
+		return ""
+	}
+	text, texts := "", 0
+	for n := 0; r.Element(n); n++ {
+		if r.Next() != '"' {
+			r.Raw()
+			texts = -1 << 30 // tokens
+			continue
+		}
+		text = r.Text()
+		texts++
+	}
+	if texts != 1 && r.err == nil && r.Err() == nil {
+		r.err = llm.Unsayable("prompt", "The provider of this model takes one text at a time, and no tokens: send one string as \"prompt\".")
+	}
+	return text
+}
+
+// echoed is the text with which the answer is to begin.
+func echoed(q *chat.Request) string {
+	if len(q.Messages) == 1 && q.Messages[0].Extra[memberEcho] != nil {
+		return chat.Text(q.Messages[0].Parts)
+	}
+	return ""
+}
+
+// EncodeResponse writes a completion.
+func (Completions) EncodeResponse(q *chat.Request, res *chat.Response) ([]byte, error) {
+	head := headOf(q, "cmpl-", res.ID, res.Model, res.Created)
+	b := append(make([]byte, 0, 1024), `{"id":`...)
+	b = llm.AppendString(b, head.id)
+	b = append(b, `,"object":"text_completion","created":`...)
+	b = strconv.AppendInt(b, head.created, 10)
+	b = append(b, `,"model":`...)
+	b = llm.AppendString(b, head.model)
+	b = append(b, `,"choices":[`...)
+	before := echoed(q)
+	for i := range res.Choices {
+		ch := &res.Choices[i]
+		b = appendInt(llm.AppendComma(b), `{"index":`, int64(ch.Index))
+		b = append(b, `,"text":`...)
+		b = llm.AppendString(b, before+chat.Text(ch.Parts))
+		b = append(b, `,"logprobs":`...)
+		b = llm.AppendRaw(b, textProbs(ch.LogProbs, len(before)))
+		b = append(b, `,"finish_reason":"`...)
+		b = append(b, textFinish(ch.Finish)...)
+		b = append(b, `"}`...)
+	}
+	b = append(b, ']')
+	if res.Usage.Source != llm.UsageNone {
+		b = append(b, `,"usage":`...)
+		b = appendUsage(b, res.Usage)
+	}
+	return append(b, '}'), nil
+}
+
+// textFinish is the finish_reason of a completion, which calls no tools.
+func textFinish(f chat.Finish) string {
+	if f == chat.FinishTools {
+		return "stop"
+	}
+	return finishName(f, false)
+}
+
+// chatToken is an element of the logprobs of a chat completion.
+type chatToken struct {
+	Token   string  `json:"token"`
+	LogProb float64 `json:"logprob"`
+	Bytes   []int   `json:"bytes"`
+
+	Top []topToken `json:"top_logprobs"`
+}
+
+// topToken is a token that might have stood in the place of another.
+type topToken struct {
+	Token   string  `json:"token"`
+	LogProb float64 `json:"logprob"`
+	Bytes   []int   `json:"bytes"`
+}
+
+// textTokens are the logprobs of a completion.
+type textTokens struct {
+	Tokens []string             `json:"tokens"`
+	Probs  []*float64           `json:"token_logprobs"`
+	Top    []map[string]float64 `json:"top_logprobs"`
+	Offset []int                `json:"text_offset"`
+}
+
+// textProbs says the logprobs of a chat completion as those of a completion, whose text begins at
+// an offset; nil for none.
+func textProbs(raw json.RawMessage, at int) json.RawMessage {
+	var from struct{ Content []chatToken }
+	if json.Unmarshal(raw, &from) != nil || from.Content == nil {
+		return nil
+	}
+	to := textTokens{}
+	for i := range from.Content {
+		t := &from.Content[i]
+		top := make(map[string]float64, len(t.Top))
+		for _, other := range t.Top {
+			top[other.Token] = other.LogProb
+		}
+		to.Tokens, to.Probs = append(to.Tokens, t.Token), append(to.Probs, &t.LogProb)
+		to.Top, to.Offset = append(to.Top, top), append(to.Offset, at)
+		at += len(t.Token)
+	}
+	out, err := json.Marshal(to)
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// chatProbs says the logprobs of a completion as those of a chat completion; nil for none.
+func chatProbs(raw json.RawMessage) json.RawMessage {
+	var from textTokens
+	if json.Unmarshal(raw, &from) != nil || len(from.Tokens) == 0 {
+		return nil
+	}
+	list := make([]chatToken, len(from.Tokens))
+	for i, text := range from.Tokens {
+		t := &list[i]
+		t.Token, t.Bytes = text, bytesOf(text)
+		if i < len(from.Probs) && from.Probs[i] != nil {
+			t.LogProb = *from.Probs[i]
+		}
+		if i < len(from.Top) {
+			for other, p := range from.Top[i] {
+				t.Top = append(t.Top, topToken{other, p, bytesOf(other)})
+			}
+			slices.SortFunc(t.Top, func(a, b topToken) int {
+				return cmp.Or(cmp.Compare(b.LogProb, a.LogProb), cmp.Compare(a.Token, b.Token))
+			})
+		}
+	}
+	out, err := json.Marshal(map[string]any{"content": list, "refusal": nil})
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+func bytesOf(s string) []int {
+	list := make([]int, len(s))
+	for i := range len(s) {
+		list[i] = int(s[i])
+	}
+	return list
+}
+
+// textEncoder writes a stream of completions.
+type textEncoder struct {
+	q      *chat.Request
+	prefix []byte
+	echoed map[int]bool
+	offset map[int]int // of the text that was written of a choice
+	usage  llm.Usage
+	tier   string
+}
+
+// NewEncoder writes a stream of completions.
+func (Completions) NewEncoder(q *chat.Request) chat.Encoder {
+	return &textEncoder{q: q, echoed: make(map[int]bool), offset: make(map[int]int)}
+}
+
+// Encode writes the events of one chunk.
+func (e *textEncoder) Encode(dst []byte, c *chat.Chunk) []byte {
+	if c.Type == chat.ChunkStart || e.prefix == nil && c.Type != chat.ChunkPing {
+		e.prefix = chunkPrefix(headOf(e.q, "cmpl-", c.ID, c.Model, c.Created), "text_completion")
+	}
+	switch c.Type {
+	case chat.ChunkText:
+		text := c.Text
+		if before := echoed(e.q); before != "" && !e.echoed[c.Choice] {
+			text = before + text
+		}
+		e.echoed[c.Choice] = true
+		e.offset[c.Choice] += len(text)
+		return e.event(dst, c.Choice, text, nil, "null")
+	case chat.ChunkLogProbs:
+		return e.event(dst, c.Choice, "", textProbs(c.Raw, e.offset[c.Choice]), "null")
+	case chat.ChunkFinish:
+		return e.event(dst, c.Choice, "", nil, `"`+textFinish(c.Finish)+`"`)
+	case chat.ChunkUsage:
+		e.usage = c.Usage
+	case chat.ChunkEnd:
+		dst = appendUsageChunk(dst, e.q, e.prefix, e.usage, e.tier)
+		return append(dst, "data: [DONE]\n\n"...)
+	}
+	return dst
+}
+
+func (e *textEncoder) event(dst []byte, choice int, text string, probs []byte, reason string) []byte {
+	dst = appendInt(append(dst, e.prefix...), `{"index":`, int64(choice))
+	dst = llm.AppendString(append(dst, `,"text":`...), text)
+	dst = llm.AppendRaw(append(dst, `,"logprobs":`...), probs)
+	dst = append(append(dst, `,"finish_reason":`...), reason...)
+	return append(dst, "}]}\n\n"...)
+}
+
+var errNoText = errors.New("a choice has no text")
+
+// DecodeResponse reads a completion.
+func (Completions) DecodeResponse(body []byte) (*chat.Response, error) {
+	r := reader{Cursor: llm.NewCursor(body)}
+	if r.Next() != '{' {
+		return nil, malformed(errors.New("it is no JSON object"))
+	}
+	res, broken := new(chat.Response), false
+	r.members(func(name string) {
+		switch name {
+		case "choices":
+			r.list(func(i int) { res.Choices = append(res.Choices, r.textChoice(i)) })
+		case "error":
+			broken = r.Next() != 'n'
+			r.Raw()
+		default:
+			r.answerMember(res, name)
+		}
+	})
+	switch err := r.finish(); {
+	case err != nil:
+		return nil, malformed(err)
+	case broken:
+		return nil, Codec{}.Classify(noTime, 200, nil, body)
+	case len(res.Choices) == 0:
+		return nil, malformed(errNoChoices)
+	}
+	res.Usage, _ = llm.ReadUsage(llm.DialectOpenAI, body)
+	return res, nil
+}
+
+// textChoice reads one choice of a completion.
+func (r *reader) textChoice(i int) chat.Choice {
+	ch, text, has, reason := chat.Choice{Index: i}, "", false, ""
+	r.entry(func(name string) {
+		switch name {
+		case "index":
+			if n, ok := r.Int(); ok {
+				ch.Index = int(n)
+			}
+		case "text":
+			text, has = r.text(), true
+		case "finish_reason":
+			reason = r.Text()
+		case "logprobs":
+			ch.LogProbs = chatProbs(r.Copy())
+		default:
+			r.Raw()
+		}
+	})
+	if !has && r.err == nil {
+		r.err = errNoText
+	}
+	if text != "" {
+		ch.Parts = []chat.Part{{Text: text}}
+	}
+	ch.Finish = finishOf(reason, false, false)
+	return ch
+}
+
+// textDecoder reads a stream of completions, whose logprobs alone differ from chunks.
+type textDecoder struct{ chunkDecoder }
+
+// NewDecoder reads a stream of completions.
+func (Completions) NewDecoder() chat.Decoder { return new(textDecoder) }
+
+// Decode reads one event.
+func (d *textDecoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
+	n := len(list)
+	list, err := d.chunkDecoder.Decode(list, e)
+	kept := list[:n]
+	for _, c := range list[n:] {
+		if c.Type == chat.ChunkLogProbs {
+			if c.Raw = chatProbs(c.Raw); c.Raw == nil {
+				continue
+			}
+		}
+		kept = append(kept, c)
+	}
+	return kept, err
+}
