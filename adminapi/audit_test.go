@@ -77,7 +77,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("the audit log tells %q", s)
 		}
 	}
-	if !strings.Contains(all, `"fingerprint"`) || !strings.Contains(all, `"for":"jo"`) {
+	if !strings.Contains(all, `"fingerprint"`) || !strings.Contains(all, `"for":"the deploy job"`) {
 		t.Errorf("got %s", all)
 	}
 	if v, err := c.VerifyAudit(ctx); err != nil || !v.Verified || v.Entries != 7 {
