@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -36,10 +37,12 @@ var (
 	inbound = map[llm.Endpoint]Inbound{
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
+		llm.Messages:    anthropic.Format{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
+		llm.Messages:    anthropic.Format{},
 	}
 )
 

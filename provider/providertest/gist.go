@@ -142,6 +142,7 @@ func (f *Format) used(u llm.Usage) string {
 // that follow each other as one.
 func (f *Format) meaning(q *chat.Request) (list []string) {
 	system, side := "", ""
+	var said []chat.Part // by one side, in one message or several
 	for i := range q.Messages {
 		m := &q.Messages[i]
 		if m.Role == chat.RoleSystem || m.Role == chat.RoleDeveloper {
@@ -153,11 +154,12 @@ func (f *Format) meaning(q *chat.Request) (list []string) {
 			now = "assistant"
 		}
 		if now != side {
-			list = append(list, now)
+			list = append(append(list, f.lines(said, true)...), now)
+			side, said = now, nil
 		}
-		side = now
-		list = append(list, f.lines(m.Parts, true)...)
+		said = append(said, m.Parts...)
 	}
+	list = append(list, f.lines(said, true)...)
 	list = append(list, "system "+system, fmt.Sprintf("most %d", q.MaxTokens))
 	if !f.lacks(Stops) {
 		list = append(list, fmt.Sprintf("stop %q", q.Stop))
