@@ -23,7 +23,7 @@ func modelOf(name string) model {
 	name = strings.ToLower(name)
 	at := strings.Index(name, "claude")
 	if at < 0 {
-		return model{thinks: true, budgets: true, samples: true, bothAtOnce: true}
+		return model{thinks: true, budgets: true, samples: true, bothAtOnce: true, structured: true}
 	}
 	v := version(name[at:])
 	opus := strings.Contains(name, "opus")

@@ -161,20 +161,17 @@ func appendOrNull(dst []byte, s string) []byte {
 
 // messageID is the id of a message: the provider's, or a new one.
 func messageID(id string) string {
-	switch {
-	case strings.HasPrefix(id, "msg_"):
+	if id != "" {
 		return id
-	case id == "":
-		return "msg_" + strconv.FormatUint(rand.Uint64()|1<<63, 36) + strconv.FormatUint(rand.Uint64()|1<<63, 36) //nolint:gosec // an id, no secret
 	}
-	return "msg_" + cleanID(id)
+	return "msg_" + strconv.FormatUint(rand.Uint64()|1<<63, 36) + strconv.FormatUint(rand.Uint64()|1<<63, 36) //nolint:gosec // an id, no secret
 }
 
 // callID is the id of the call number n of a message, with what must come back with it.
 func callID(p *chat.Part, message string, n int) string {
 	id := cleanID(p.ID)
 	if id == "" {
-		id = "toolu_" + strings.TrimPrefix(message, "msg_") + "_" + strconv.Itoa(n)
+		id = "toolu_" + cleanID(strings.TrimPrefix(message, "msg_")) + "_" + strconv.Itoa(n)
 	}
 	return joinID(id, p.Signature)
 }

@@ -447,7 +447,7 @@ func TestEncodeResponse(t *testing.T) {
 				t.Fatal(err)
 			}
 			reason, text, _ := strings.Cut(tt.stops, ",")
-			want := `{"id":"msg_x","type":"message","role":"assistant","model":"asked","content":` + tt.content + `,"stop_reason":` + reason + `,"stop_sequence":` + text + `,"usage":{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0}}`
+			want := `{"id":"x","type":"message","role":"assistant","model":"asked","content":` + tt.content + `,"stop_reason":` + reason + `,"stop_sequence":` + text + `,"usage":{"input_tokens":0,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":0}}`
 			if d := cmp.Diff(want, string(out)); d != "" {
 				t.Errorf("answer (-want +got):\n%s", d)
 			}
