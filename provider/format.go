@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -42,6 +43,7 @@ var (
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
 		llm.Responses:   openai.Responses{},
+		llm.OllamaChat:  ollama.Chat{},
 	}
 )
 
