@@ -4,6 +4,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -45,6 +46,7 @@ var (
 		llm.Completions: openai.Completions{},
 		llm.Responses:   openai.Responses{},
 		llm.Messages:    anthropic.Format{},
+		llm.OllamaChat:  ollama.Chat{},
 	}
 )
 

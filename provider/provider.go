@@ -111,12 +111,13 @@ var (
 )
 
 // table has all rows, sorted by name.
-var table = sorted(append([]Provider{
+var table = sorted(slices.Concat([]Provider{
 	{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, slices.Concat(compatible, anthropicRows)...))
+}, compatible, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

@@ -34,7 +34,7 @@ const (
 	Usages                   // answers report no usage
 	Caches                   // usage does not tell what a cache held
 	Thoughts                 // usage does not tell tokens of reasoning
-	Heads                    // answers have no id
+	Heads                    // answers have no id, or do not name the model
 	Turns                    // a request is one text
 )
 

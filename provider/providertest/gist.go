@@ -112,9 +112,8 @@ func compact(raw []byte) string {
 // gist is what an answer means, in lines.
 func (f *Format) gist(r *chat.Response) (list []string) {
 	if !f.lacks(Heads) {
-		list = append(list, "id "+r.ID)
+		list = append(list, "id "+r.ID+" of "+r.Model)
 	}
-	list = append(list, "model "+r.Model)
 	for i := range r.Choices {
 		ch := &r.Choices[i]
 		list = append(list, fmt.Sprintf("choice %d", ch.Index))
