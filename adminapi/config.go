@@ -14,7 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/hclfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -100,7 +100,7 @@ func (s *Server) exportConfig(ctx context.Context, in *configExportInput) (*body
 		out.File, err = json.Marshal(f)
 	} else {
 		var text strings.Builder
-		err = config.Write(&text, f.ToConfig())
+		err = hclfile.Write(&text, f.ToConfig())
 		out.HCL = text.String()
 	}
 	if err != nil {

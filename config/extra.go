@@ -21,6 +21,9 @@ var undeclared = []string{
 	"budgets", "limits", "model_limits", "sessions", "price", "terms", "value",
 }
 
+// Undeclared says whether no attribute of a file has the name of the record's field.
+func Undeclared(field string) bool { return slices.Contains(undeclared, field) }
+
 // split takes the attributes out of a body that its blocks, as gohcl reads them, do not have,
 // but the record R has a field for: they are read as JSON. So a field of a record can be
 // declared without a line in blocks.go.
@@ -33,7 +36,7 @@ func split[R any](body hcl.Body, blocks ...any) (rest []*hclsyntax.Attribute, le
 	smaller := *native
 	smaller.Attributes = hclsyntax.Attributes{}
 	for name, a := range native.Attributes {
-		free := slices.Contains(fields, name) && !slices.Contains(undeclared, name)
+		free := slices.Contains(fields, name) && !Undeclared(name)
 		if !free || slices.ContainsFunc(blocks, func(b any) bool { return hasAttribute(b, name) }) {
 			smaller.Attributes[name] = a
 			continue
@@ -69,8 +72,7 @@ func splitBlocks[R any](body hcl.Body, kind string, blocks ...any) map[string][]
 
 // fieldsOf are the names of a record's fields in JSON.
 func fieldsOf(t reflect.Type) (names []string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "":
@@ -84,9 +86,8 @@ func fieldsOf(t reflect.Type) (names []string) {
 
 // hasAttribute says whether gohcl reads the attribute or block into the struct.
 func hasAttribute(block any, name string) bool {
-	t := reflect.TypeOf(block)
-	for i := range t.NumField() {
-		if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("hcl"), ","); tag == name {
+	for f := range reflect.TypeOf(block).Fields() {
+		if tag, _, _ := strings.Cut(f.Tag.Get("hcl"), ","); tag == name {
 			return true
 		}
 	}

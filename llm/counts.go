@@ -12,6 +12,7 @@ type counts struct {
 	toolUse                        int64 // of Gemini, beside the prompt
 	units                          Units
 	service                        Service
+	compacted                      Usage // of Anthropic, beside all others
 }
 
 func noCounts() counts { return counts{prompt: -1, completion: -1, total: -1} }

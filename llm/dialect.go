@@ -26,27 +26,65 @@ func ReadUsage(d Dialect, body []byte) (Usage, bool) {
 			return r.Usage, true
 		}
 	}
-	s := scanner{b: body}
 	c := noCounts()
-	if !s.enter('{') {
+	if !c.read(d, body) {
 		return Usage{}, false
+	}
+	return c.as(d), true
+}
+
+// UsageMeter reads the usage of a stream whose events each tell a part of it: what a later one
+// tells replaces what an earlier one did, except by 0, which those who translate streams put
+// where they know nothing. Only Dialect is set. It is not safe for concurrent use.
+type UsageMeter struct {
+	Dialect Dialect
+	c       counts
+}
+
+// Add reads an event's data and returns the usage of all so far; false if this one has none.
+func (m *UsageMeter) Add(data []byte) (Usage, bool) {
+	c := m.c
+	c.prompt, c.completion, c.total, c.units = -1, -1, -1, Units{}
+	if !c.read(m.Dialect, data) {
+		return Usage{}, false
+	}
+	if c.prompt <= 0 {
+		c.prompt = m.c.prompt
+	}
+	if c.completion <= 0 {
+		c.completion = m.c.completion
+	}
+	if c.units == (Units{}) {
+		c.units = m.c.units
+	}
+	m.c = c
+	return c.as(m.Dialect), true
+}
+
+// read adds what a whole body or an event's data tells; false if that is nothing, or not JSON.
+func (c *counts) read(d Dialect, body []byte) bool {
+	s := scanner{b: body}
+	if !s.enter('{') {
+		return false
 	}
 	c.find(&s, d)
 	s.finish()
-	if !s.ok() || !c.any() {
-		return Usage{}, false
-	}
+	return s.ok() && c.any()
+}
+
+// as gives the usage, of which the dialect says how the numbers contain one another.
+func (c *counts) as(d Dialect) Usage {
 	switch d {
 	case DialectAnthropic, DialectConverse:
-		return c.exclusive(), true
+		return c.exclusive()
 	case DialectGemini:
-		return c.gemini(), true
+		return c.gemini()
 	}
 	u := c.normalize()
 	if d == DialectImages && u.ImageOutput == 0 {
 		u.ImageOutput, u.Output = u.Output, 0
 	}
-	return u, true
+	return u
 }
 
 // find reads the members of an object that is open, for a usage object in it.
@@ -106,9 +144,21 @@ func (c *counts) anthropicMember(s *scanner) {
 	case "output_tokens":
 		c.completion = s.count()
 	case "cache_read_input_tokens":
-		c.cacheRead = max(s.count(), 0)
+		if n := s.count(); n >= 0 {
+			c.cacheRead = n
+		}
 	case "cache_creation_input_tokens":
 		c.cacheWrite = max(c.cacheWrite, s.count())
+	case "output_tokens_details":
+		for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+			if string(s.key()) == "thinking_tokens" {
+				c.reasons = max(s.count(), 0)
+			} else {
+				s.value()
+			}
+		}
+	case "iterations":
+		c.compactions(s)
 	case "cache_creation":
 		short := int64(0)
 		for n := 0; enterObject(s, n) && s.next('}', n); n++ {
@@ -134,6 +184,37 @@ func (c *counts) anthropicMember(s *scanner) {
 		c.service = s.service()
 	default:
 		s.value()
+	}
+}
+
+// compactions reads the steps of a long turn. Those that made its history shorter are billed, and
+// are not in the usage around them.
+func (c *counts) compactions(s *scanner) {
+	c.compacted = Usage{}
+	for n := 0; enterIf(s, '[', n) && s.next(']', n); n++ {
+		step, kind := noCounts(), ""
+		for m := 0; enterObject(s, m) && s.next('}', m); m++ {
+			switch string(s.key()) {
+			case "type":
+				kind = string(s.value())
+			case "input_tokens":
+				step.prompt = s.count()
+			case "output_tokens":
+				step.completion = s.count()
+			case "cache_read_input_tokens":
+				step.cacheRead = max(s.count(), 0)
+			case "cache_creation_input_tokens":
+				step.cacheWrite = max(s.count(), 0)
+			default:
+				s.value()
+			}
+		}
+		if kind == `"compaction"` {
+			c.compacted.Input += max(step.prompt, 0)
+			c.compacted.Output += max(step.completion, 0)
+			c.compacted.CacheRead += step.cacheRead
+			c.compacted.CacheWrite += step.cacheWrite
+		}
 	}
 }
 
@@ -188,10 +269,14 @@ func (c *counts) cohereMember(s *scanner) {
 
 // exclusive is the usage of a provider whose numbers are disjoint already.
 func (c *counts) exclusive() Usage {
-	write1h := min(c.write1h, max(c.cacheWrite, c.write1h))
+	completion := max(c.completion, 0)
+	reasons := take(c.reasons, &completion)
 	return Usage{
-		Input: max(c.prompt, 0), CacheRead: c.cacheRead, CacheWrite: max(c.cacheWrite-write1h, 0), CacheWrite1h: write1h,
-		Output: max(c.completion, 0), Units: c.units, Service: c.service, Source: UsageProvider,
+		Input:      max(c.prompt, 0) + c.compacted.Input,
+		CacheRead:  c.cacheRead + c.compacted.CacheRead,
+		CacheWrite: max(c.cacheWrite-c.write1h, 0) + c.compacted.CacheWrite, CacheWrite1h: c.write1h,
+		Output: completion + c.compacted.Output, Reasoning: reasons,
+		Units: c.units, Service: c.service, Source: UsageProvider,
 	}
 }
 

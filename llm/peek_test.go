@@ -234,6 +234,10 @@ func TestRewrite(t *testing.T) {
 		{"drop last two", `{"a":1 , "guardrails":[],"tags":["x"] }`, llm.Edits{DropOwn: true}, `{"a":1  }`},
 		{"drop first and last", `{"tags":[],"a":1,"guardrails":[]}`, llm.Edits{DropOwn: true}, `{"a":1}`},
 		{"drop of seven", `{"timeout":1,"a":1,"num_retries":2,"fallbacks":["x"],"b":2,"litellm_session_id":"s","tags":[]}`, llm.Edits{DropOwn: true}, `{"a":1,"b":2}`},
+		{"model in the path", `{"model":"m","stream":true,"a":1}`, llm.Edits{DropModel: true, Model: "other"}, `{"stream":true,"a":1}`},
+		{"model and stream in the path", `{"a":1,"stream":true,"model":"m"}`, llm.Edits{DropModel: true, DropStream: true}, `{"a":1}`},
+		{"nothing left but what is added", `{"model":"m"}`, llm.Edits{DropModel: true, Add: []llm.Member{{Name: "anthropic_version", Value: []byte(`"v"`)}}}, `{"anthropic_version":"v"}`},
+		{"add two", `{"a":1}`, llm.Edits{Add: []llm.Member{{Name: "b", Value: []byte("2")}, {Name: "c", Value: []byte("[]")}}}, `{"a":1,"b":2,"c":[]}`},
 		{"drop all and add", `{"tags":[],"guardrails":[]}`, llm.Edits{DropOwn: true, Model: "m"}, `{"model":"m"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -246,6 +250,25 @@ func TestRewrite(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestHas(t *testing.T) {
+	t.Parallel()
+	body := []byte(`{"a":{"b":1},"\u0063":2}`)
+	for name, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false} {
+		if got := llm.Has(body, name); got != want {
+			t.Errorf("Has(%q) = %v", name, got)
+		}
+	}
+}
+
+func TestPeek_Base64(t *testing.T) {
+	t.Parallel()
+	data := strings.Repeat("iVBORw0KGgo+/A09", 100)
+	f, err := llm.Peek([]byte(`{"model":"m","messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","data":"` + data + `"}},{"type":"text","text":"` + strings.Repeat("words and ", 200) + `"}]}]}`))
+	if err != nil || f.MediaBytes != int64(len(data)) {
+		t.Errorf("got %d media bytes and %v, want %d", f.MediaBytes, err, len(data))
 	}
 }
 

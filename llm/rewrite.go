@@ -19,6 +19,31 @@ type Edits struct {
 	RenameMaxTokens string
 	// Endpoint is where the body goes: its dialect says how a limit is named that is added.
 	Endpoint Endpoint
+	// DropModel and DropStream take out "model" and "stream", which some hosts of a dialect want
+	// in the path alone.
+	DropModel, DropStream bool
+	// Add are members that are added at the end. The body must not have them already: who has
+	// read it asks Has.
+	Add []Member
+}
+
+// Member is a member of the object that is a request's body.
+type Member struct {
+	Name  string
+	Value []byte // JSON
+}
+
+// Has says whether the body, whose syntax Peek has checked, has the member at its top.
+func Has(body []byte, name string) bool {
+	s := scanner{b: body}
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		if sameName(s.key(), name) {
+			return true
+		}
+		s.value()
+	}
+	return false
 }
 
 // splice replaces body[start:end] with text.
@@ -33,7 +58,7 @@ func Rewrite(body []byte, f *Fields, e Edits) []byte {
 	var room [16]splice
 	list := room[:0]
 	var add []byte // members to add before the closing brace
-	if e.Model != "" && e.Model != f.Model {
+	if e.Model != "" && e.Model != f.Model && !e.DropModel {
 		list, add = set(list, add, f.spans[fieldModel], "model", AppendString(nil, e.Model))
 	}
 	if e.IncludeUsage && !f.IncludeUsage {
@@ -45,9 +70,9 @@ func Rewrite(body []byte, f *Fields, e Edits) []byte {
 	if e.RenameMaxTokens != "" {
 		list = f.renameMaxTokens(list, e.RenameMaxTokens)
 	}
-	left := f.members
-	if e.DropOwn {
-		list, left = f.dropOwn(body, list)
+	list, left := f.drop(body, list, e)
+	for _, m := range e.Add {
+		list, add = set(list, add, span{}, m.Name, m.Value)
 	}
 	if len(list) == 0 && len(add) == 0 {
 		return body
@@ -159,15 +184,27 @@ func (f *Fields) renameMaxTokens(list []splice, name string) []splice {
 	return list
 }
 
-// dropOwn takes out the gateway's own fields and returns how many members are left. Those at
-// the beginning of the object go with the comma after them, the others with the one before.
-func (f *Fields) dropOwn(body []byte, list []splice) ([]splice, int) {
-	var room [len(ownFields)]span
+// drop takes out the gateway's own fields, and others that are not wanted, and returns how many
+// members are left. Those at the beginning of the object go with the comma after them, the
+// others with the one before.
+func (f *Fields) drop(body []byte, list []splice, e Edits) ([]splice, int) {
+	var room [len(ownFields) + 2]span
 	own := room[:0]
-	for _, id := range ownFields {
+	take := func(id field) {
 		if sp := f.spans[id]; sp.end != 0 {
 			own = append(own, sp)
 		}
+	}
+	if e.DropOwn {
+		for _, id := range ownFields {
+			take(id)
+		}
+	}
+	if e.DropModel {
+		take(fieldModel)
+	}
+	if e.DropStream {
+		take(fieldStream)
 	}
 	if len(own) == 0 {
 		return list, f.members

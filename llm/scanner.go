@@ -18,7 +18,7 @@ type scanner struct {
 	i     int
 	depth int
 	why   string // what is wrong at i; "" while all is well
-	media int64  // bytes of the strings that are base64 data URLs
+	media int64  // bytes of the strings that are base64, as it is or in data URLs
 }
 
 // fail notes what is wrong at the current byte.
@@ -216,7 +216,7 @@ func (s *scanner) str() []byte {
 		case c == '"':
 			v := s.b[start:s.i]
 			s.i++
-			if len(v) > 1024 && isDataURL(v) {
+			if len(v) > 1024 && (isDataURL(v) || isBase64(v)) {
 				s.media += int64(len(v))
 			}
 			return v
@@ -360,6 +360,17 @@ func isDataURL(v []byte) bool {
 		}
 	}
 	return false
+}
+
+// isBase64 recognises base64, as Anthropic's, Google's and Bedrock's media are, by its beginning:
+// text has a space in it before long.
+func isBase64(v []byte) bool {
+	for _, c := range v[:256] {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '/' || c > '9') && c != '+' {
+			return false
+		}
+	}
+	return true
 }
 
 // AppendString appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.

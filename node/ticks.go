@@ -114,7 +114,7 @@ func (m *money) openEpoch(ctx context.Context) error {
 		return err
 	}
 	m.budgets.SetEpoch(node.Epoch)
-	m.budgets.Leases(m.state.Applied(), leases(m.state.Leases()))
+	m.tellLeases()
 	m.opened.Store(true)
 	m.ticker.Ask()
 	return nil
@@ -145,8 +145,15 @@ func (m *money) closeEpochs(ctx context.Context) error {
 			return err
 		}
 	}
-	m.budgets.Leases(m.state.Applied(), leases(m.state.Leases())) // overdrafts are back
+	m.tellLeases() // overdrafts are back
 	return nil
+}
+
+// tellLeases tells what the node holds of every window: of all of them only after the last.
+func (m *money) tellLeases() {
+	applied := m.state.Applied()
+	m.state.EachLeases(func(ls []fsm.Lease) { m.budgets.Leases(0, leases(ls)) })
+	m.budgets.Leases(applied, nil)
 }
 
 func (m *money) actor() fsm.Actor { return fsm.Actor{Kind: "node", ID: m.nodeID} }

@@ -11,7 +11,7 @@ import (
 )
 
 // maxResident is what a shipped plugin may have in memory. The race detector takes more.
-const maxResident = 30 << 20
+const maxResident = 27 << 20
 
 func TestHost_ResidentMemory(t *testing.T) {
 	if raceEnabled {

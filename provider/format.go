@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
@@ -39,12 +40,14 @@ var (
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
 		llm.Responses:   openai.Responses{},
+		llm.Messages:    anthropic.Format{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
 		llm.Chat:        openai.Chat{},
 		llm.Completions: openai.Completions{},
 		llm.Responses:   openai.Responses{},
 		llm.CohereChat:  cohere.Chat{},
+		llm.Messages:    anthropic.Format{},
 		llm.OllamaChat:  ollama.Chat{},
 	}
 )

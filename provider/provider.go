@@ -89,6 +89,9 @@ type Provider struct {
 	MaxTokens string
 	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
 	NoStreamOptions bool
+	// Header are headers, by their canonical names, that every request carries unless the client's
+	// own stand in their place.
+	Header map[string]string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string
@@ -113,7 +116,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, cohereRows, ollamaRows))
+}, compatible, anthropicRows, cohereRows, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

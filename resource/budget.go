@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -273,11 +274,21 @@ func validateTerms(field string, all []Terms) error {
 	return nil
 }
 
+// zones are the locations that were read, by name: time.LoadLocation reads a file each time.
+var zones sync.Map
+
 func (t *Terms) location() (*time.Location, error) {
 	if t.Zone == "" {
 		return time.UTC, nil
 	}
-	return time.LoadLocation(t.Zone)
+	if l, ok := zones.Load(t.Zone); ok {
+		return l.(*time.Location), nil
+	}
+	l, err := time.LoadLocation(t.Zone)
+	if err == nil {
+		zones.Store(t.Zone, l)
+	}
+	return l, err
 }
 
 // Window is one run of a budget's period, from Start up to but not including End.

@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/config/hclfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -98,6 +99,7 @@ func (d draw) policy() resource.Policy {
 	if d.chance() {
 		p.ModelLimits = map[string]resource.Limits{d.text(): d.limits(), "other": {RPM: new(int64(1))}}
 		p.Aliases = map[string]string{d.text(): "demo"}
+		p.Objects = &resource.Objects{MCPServers: []string{"s", d.text()}, MCPTools: map[string][]string{"s": {d.text()}}}
 		p.Routes, p.AllowedIPs, p.DeniedIPs = []string{"/v1/*"}, []string{"10.0.0.0/8", "::1"}, []string{"10.1.2.3"}
 		p.Sessions = &resource.SessionLimits{Budget: d.money(), Iterations: d.Int64N(9), RPM: d.int(), TPM: d.int(), RequireTraceID: d.chance()}
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
@@ -158,7 +160,7 @@ func (d draw) file() declare.File {
 			k.Record.ExpiresAt = resource.Time(3e18 + d.Int64N(1e18))
 			k.Record.Access = resource.Access{
 				Permissions: map[string]bool{"get_spend_routes": d.chance()}, PassThrough: d.list(func() string { return "/x/*" }), Prompts: d.list(d.text),
-				IncreaseCap: new(d.money()), Objects: &resource.Objects{MCPServers: []string{d.text()}, MCPTools: map[string][]string{"s": {d.text()}}},
+				IncreaseCap: new(d.money()),
 			}
 		}
 		if i == 0 {
@@ -212,7 +214,7 @@ func exported(t *testing.T, h *adminapitest.Harness) string {
 	t.Helper()
 	f := declare.Export(h.State)
 	var b strings.Builder
-	if err := config.Write(&b, f.ToConfig()); err != nil {
+	if err := hclfile.Write(&b, f.ToConfig()); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()

@@ -74,6 +74,45 @@ func (s *State) LeasesOf(node string) []Lease {
 	return all
 }
 
+// leasePage is how many windows EachLeases reads at once: the file is not to be held by one
+// reader for as long as a million take, nor are they to be in memory together.
+const leasePage = 4096
+
+// EachLeases calls visit with what this node holds of every window, some at a time, each of
+// them as of the applied index when it is read. It reads the file.
+func (s *State) EachLeases(visit func([]Lease)) {
+	page := make([]Lease, 0, leasePage)
+	for at := []byte{}; at != nil; {
+		page, at = s.leasesFrom(page[:0], at)
+		visit(page)
+	}
+}
+
+// leasesFrom appends the leases of the next windows, and gives the key that follows them, nil
+// at the end.
+func (s *State) leasesFrom(page []Lease, at []byte) (_ []Lease, next []byte) {
+	nodes := *s.nodes.Load()
+	s.view(func(tx *bolt.Tx) error {
+		c := store.Accounts.In(tx).Cursor()
+		n := 0
+		for k, v := c.Seek(at); k != nil; k, v = c.Next() {
+			if n++; n > leasePage {
+				next = bytes.Clone(k)
+				return nil
+			}
+			l, ok, err := leaseOf(s.nodeID, nodes, k, v)
+			if err != nil {
+				return err
+			}
+			if ok {
+				page = append(page, l)
+			}
+		}
+		return nil
+	})
+	return page, next
+}
+
 // Lease returns what this node holds of one window; false if nobody has opened
 // it. It reads the file.
 func (s *State) Lease(id resource.AccountID, start resource.Time) (Lease, bool) {

@@ -108,6 +108,7 @@ func shrinkTo(db *bolt.DB, path string) error {
 func compact(src *bolt.Tx, path string, pos Position) (err error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		InitialMmapSize: int(src.Size()), // a copy is not larger: each new mapping would copy what is under way
 	})
 	if err != nil {
 		return fmt.Errorf("open copy: %w", err)

@@ -43,36 +43,49 @@ type File struct {
 
 	mu sync.RWMutex // guards db against a restore's swap
 	db *bolt.DB
+
+	stop    chan struct{} // closed by Close
+	trimmed chan struct{} // closed when keepSmall has ended
 }
 
 // Open opens the file in cfg.Dir. If it cannot be trusted (no clean stop and the system has
 // been restarted, or cfg.Read refuses it) Open puts it aside and starts an empty one.
 func Open(cfg Config) (*File, error) {
-	f := &File{dir: cfg.Dir, log: cfg.Logger}
+	f := &File{dir: cfg.Dir, log: cfg.Logger, stop: make(chan struct{}), trimmed: make(chan struct{})}
+	if err := f.open(cfg); err != nil {
+		return nil, err
+	}
+	f.Trim() // it was read whole
+	go f.keepSmall()
+	return f, nil
+}
+
+// open opens the file of the last run, or an empty one.
+func (f *File) open(cfg Config) error {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make folder of the state: %w", err)
+		return fmt.Errorf("make folder of the state: %w", err)
 	}
 	removeTemps(cfg.Dir)
 	boot, err := bootID(cfg.BootID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	discard := remove
 	if trusted(cfg.Dir, boot) {
 		if err = f.keep(boot, cfg.Read); err == nil {
 			f.kept = true
-			return f, nil
+			return nil
 		}
 		f.log.Warn("state file is damaged and will be rebuilt", "err", err)
 		discard = setAside
 	}
 	if err := discard(cfg.Dir); err != nil {
-		return nil, err
+		return err
 	}
 	if err := startWriting(cfg.Dir, boot); err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.load(nil, cfg.Read)
+	return f.load(nil, cfg.Read)
 }
 
 // keep opens the file of the last run. The stamp is gone before the first write.
@@ -197,6 +210,8 @@ func (f *File) Scrub() error {
 // Close closes the file. Unless it is doubted, it is synced and stamped with the position,
 // so that the next start trusts it.
 func (f *File) Close(pos Position) error {
+	close(f.stop)
+	<-f.trimmed
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.doubted.Load() {

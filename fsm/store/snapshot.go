@@ -79,6 +79,7 @@ func (s *Snapshot) copyTo(path string, describe func(*bolt.Tx, *Header) error) (
 	if err := describe(s.tx, &h); err != nil {
 		return Header{}, err
 	}
+	defer s.f.Trim() // it was read whole
 	return h, compact(s.tx, path, pos)
 }
 

@@ -2,7 +2,6 @@ package requestlog
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/ledger/requestlog/links"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -21,43 +21,6 @@ const (
 )
 
 var keyAnchor = []byte("anchor")
-
-// chain hashes rows in their order. Each row gets a link, which tells where a chain is broken;
-// what proves that it is not is sum, which the next segment begins with.
-type chain struct {
-	sum  [sha256.Size]byte // of all rows so far, over all segments
-	link uint64
-}
-
-// startChain continues after the sum of the segment before; "" begins the node's chain.
-func startChain(node, previous string) (*chain, error) {
-	c := &chain{}
-	if previous == "" {
-		c.sum = sha256.Sum256([]byte("conclave request log\n" + node))
-	} else if b, err := hex.DecodeString(previous); err != nil || copy(c.sum[:], b) != len(c.sum) {
-		return nil, fmt.Errorf("%q is not the hash of a segment", previous)
-	}
-	c.link = binary.BigEndian.Uint64(c.sum[:8])
-	return c, nil
-}
-
-// add hashes a row and returns its link.
-func (c *chain) add(r *Row) (uint64, error) {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return 0, err
-	}
-	row := sha256.Sum256(b)
-	var linked [8 + sha256.Size]byte
-	binary.BigEndian.PutUint64(linked[:8], c.link)
-	copy(linked[8:], row[:])
-	link := sha256.Sum256(linked[:])
-	c.link = binary.BigEndian.Uint64(link[:8])
-	c.sum = sha256.Sum256(append(c.sum[:], row[:]...))
-	return c.link, nil
-}
-
-func (c *chain) String() string { return hex.EncodeToString(c.sum[:]) }
 
 // Chained is a segment's place in the node's chain. It stands in the segment's own metadata,
 // too.
@@ -86,15 +49,25 @@ func (a Anchor) sealed() Anchor {
 	return a
 }
 
-func anchorOf(tx *bolt.Tx) (a Anchor, ok bool, err error) {
+// anchorOf reads the anchor, the zero value if nothing was removed yet.
+func anchorOf(tx *bolt.Tx) (a Anchor, err error) {
 	v := tx.Bucket(bucketMeta).Get(keyAnchor)
 	if v == nil {
-		return a, false, nil
+		return a, nil
 	}
 	if err := json.Unmarshal(v, &a); err != nil {
-		return a, false, fmt.Errorf("read anchor: %w", err)
+		return a, fmt.Errorf("read anchor: %w", err)
 	}
-	return a, true, nil
+	return a, nil
+}
+
+// linkOf hashes a row and returns its link.
+func linkOf(c *links.Chain, r *Row) (uint64, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return 0, err
+	}
+	return c.Add(b), nil
 }
 
 func putAnchor(tx *bolt.Tx, a Anchor) error {
@@ -107,7 +80,7 @@ func putAnchor(tx *bolt.Tx, a Anchor) error {
 
 // dropped moves the anchor over a segment that is removed.
 func (l *Log) dropped(tx *bolt.Tx, s *Segment) error {
-	a, _, err := anchorOf(tx)
+	a, err := anchorOf(tx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +96,7 @@ func (l *Log) head() (string, error) {
 	}
 	var a Anchor
 	err := l.db.View(func(tx *bolt.Tx) (err error) {
-		a, _, err = anchorOf(tx)
+		a, err = anchorOf(tx)
 		return err
 	})
 	return a.Hash, err
@@ -147,7 +120,7 @@ type chainCheck struct {
 	node    string
 	before  *Segment // the segment before; nil: none
 	anchor  Anchor
-	c       *chain // of the segment that is read; nil: it has none, or its beginning is wrong
+	c       *links.Chain // of the segment that is read; nil: it has none, or its beginning is wrong
 	s       *Segment
 	last    uint64 // number of the row before
 	broken  int    // rows of the segment that were named
@@ -160,7 +133,7 @@ const maxBroken = 5
 func (l *Log) newChainCheck(rep *Report) (*chainCheck, error) {
 	k := &chainCheck{rep: rep, node: l.cfg.NodeID}
 	err := l.db.View(func(tx *bolt.Tx) (err error) {
-		k.anchor, _, err = anchorOf(tx)
+		k.anchor, err = anchorOf(tx)
 		return err
 	})
 	if err == nil && k.anchor != (Anchor{}) && k.anchor.sealed().Check != k.anchor.Check {
@@ -191,7 +164,7 @@ func (k *chainCheck) begin(s *Segment, own Chained) {
 	if own.Previous != expected {
 		k.rep.differ("segment %s does not follow %s: a segment between them was removed or replaced", s.Name, after)
 	}
-	c, err := startChain(k.node, own.Previous)
+	c, err := links.Start(k.node, own.Previous)
 	if err != nil {
 		k.rep.differ("segment %s: %v", s.Name, err)
 		return
@@ -212,7 +185,7 @@ func (k *chainCheck) row(r *Row) error {
 	if k.c == nil {
 		return nil
 	}
-	link, err := k.c.add(r)
+	link, err := linkOf(k.c, r)
 	if err != nil {
 		return err
 	}
@@ -221,7 +194,7 @@ func (k *chainCheck) row(r *Row) error {
 			k.broken++
 			k.rep.differ("segment %s: row %d (request %s) was changed, or the row before it was removed or moved", k.s.Name, r.Number, r.RequestID)
 		}
-		k.c.link = r.Link // the rows after it are judged by themselves
+		k.c.Resume(r.Link) // the rows after it are judged by themselves
 	}
 	return nil
 }

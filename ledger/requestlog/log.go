@@ -24,7 +24,7 @@ const (
 	retryPause  = time.Second
 	sealEvery   = 30 * time.Second
 	sealGrace   = 2 * time.Minute // after an hour's end, for records that are late
-	segmentRows = 200_000         // of one file
+	segmentRows = 100_000         // of one file
 	floorName   = "request log"
 )
 
@@ -35,6 +35,7 @@ var (
 	bucketSegments = []byte("segments") // name → Segment in JSON
 	bucketCells    = [...][]byte{[]byte("minute"), []byte("hour"), []byte("day")}
 	keyTaken       = []byte("taken")
+	keySealed      = []byte("sealed")
 )
 
 // Source is what a Log follows; *ledger.Journal is one.
@@ -130,7 +131,9 @@ func Open(cfg Config) (*Log, error) {
 	}
 	if last := cfg.Source.Last(); last < l.taken {
 		cfg.Logger.Warn("journal is newer than the request log and begins again", "last", last, "taken", l.taken)
-		l.taken = 0
+		if err := l.beginAgain(); err != nil {
+			return nil, errors.Join(fmt.Errorf("open request log: %w", err), l.db.Close())
+		}
 	}
 	cfg.Source.SetSoftFloor(floorName, l.taken)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -157,16 +160,32 @@ func (l *Log) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	return l.db.Update(func(tx *bolt.Tx) error {
+	err = l.db.Update(func(tx *bolt.Tx) error {
 		for _, name := range append(bucketCells[:], bucketMeta, bucketRows, bucketSegments, bucketCopies) {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.dropSealed(); err != nil { // what the last process did not come to
+		return err
+	}
+	return l.db.View(func(tx *bolt.Tx) error {
+		defer forgetPages(tx)
 		l.taken = takenOf(tx)
 		l.hot = int64(tx.Bucket(bucketRows).Stats().KeyN)
 		return nil
 	})
+}
+
+// beginAgain follows a journal whose numbers are lower than those that were taken.
+func (l *Log) beginAgain() error {
+	l.taken = 0
+	return l.db.Update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keySealed) })
 }
 
 // follow takes what is new in the journal until ctx ends.

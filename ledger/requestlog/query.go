@@ -244,6 +244,7 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 	b := &best{q: &q}
 	var sealed []Segment
 	err := l.db.View(func(tx *bolt.Tx) (err error) { // one view of both: no row is in neither or in both
+		defer forgetPages(tx)
 		if sealed, err = listSegments(tx); err != nil {
 			return err
 		}
@@ -261,8 +262,8 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 // readHot reads the rows in bbolt, the newest first.
 func (l *Log) readHot(ctx context.Context, tx *bolt.Tx, b *best) error {
 	c := tx.Bucket(bucketRows).Cursor()
-	n := 0
-	for k, v := c.Last(); k != nil; k, v = c.Prev() {
+	n, sealed := 0, sealedOf(tx)
+	for k, v := c.Last(); k != nil && numberOf(k) > sealed; k, v = c.Prev() {
 		if n++; n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -27,7 +27,7 @@ const scaleLimit = 500 * time.Millisecond
 // scaleRecord is request i of 30 days: 1,000 keys in 50 teams, each used for two of ten
 // models and by two of 2,000 customers.
 func scaleRecord(i int, from time.Time) ledger.Record {
-	r := rand.New(rand.NewPCG(uint64(i), 7)) //nolint:gosec // is no secret
+	r := rand.New(rand.NewPCG(uint64(i), 7))
 	key := r.IntN(1000)
 	model := (key + r.IntN(2)*3) % 10
 	return ledger.Record{

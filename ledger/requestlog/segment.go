@@ -1,6 +1,7 @@
 package requestlog
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,9 +14,9 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/ledger/requestlog/links"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -23,7 +24,8 @@ import (
 const (
 	segmentSuffix = ".parquet"
 	groupRows     = 5_000 // of one row group: what a query reads at least, and sealing holds in memory
-	sealBatch     = 2_000 // rows of one read transaction while sealing
+	sealBatch     = 1_000 // rows of one read transaction while sealing
+	dropBatch     = 8_000 // rows that one transaction removes after that
 )
 
 // Segment is a file of sealed rows.
@@ -221,7 +223,7 @@ func (l *Log) sealOne(before resource.Time) (*Segment, error) {
 func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) {
 	err = l.db.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketRows)
-		k, v := b.Cursor().First()
+		k, v := b.Cursor().Seek(numberKey(sealedOf(tx) + 1))
 		if k == nil {
 			return nil
 		}
@@ -239,8 +241,12 @@ func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) 
 }
 
 func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over bool) error {
+	codec, err := newCompression()
+	if err != nil {
+		return err
+	}
 	out := parquet.NewGenericWriter[Row](w,
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.Compression(codec),
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.CreatedBy("conclave", "1", ""),
 		parquet.BloomFilters(
@@ -248,7 +254,7 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
 		),
 	)
-	links, err := l.chainFor(s)
+	sum, err := l.chainFor(s)
 	if err != nil {
 		return err
 	}
@@ -258,13 +264,13 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 		if err != nil {
 			return err
 		}
-		ended := len(rows) < sealBatch
+		ended := next == nil
 		if i := slices.IndexFunc(rows, func(r Row) bool { return !over && r.Time >= before }); i >= 0 {
 			rows, ended = rows[:i], true
 		}
 		for i := range rows {
 			s.include(rows[i].Number, rows[i].Time)
-			if rows[i].Link, err = links.add(&rows[i]); err != nil {
+			if rows[i].Link, err = linkOf(sum, &rows[i]); err != nil {
 				return err
 			}
 		}
@@ -275,7 +281,7 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			break
 		}
 	}
-	s.Hash = links.String()
+	s.Hash = sum.String()
 	own, err := json.Marshal(s.Chained)
 	if err != nil {
 		return err
@@ -285,18 +291,23 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 }
 
 // chainFor begins the chain of a segment after the one before.
-func (l *Log) chainFor(s *Segment) (*chain, error) {
+func (l *Log) chainFor(s *Segment) (*links.Chain, error) {
 	previous, err := l.head()
 	if err != nil {
 		return nil, err
 	}
 	s.Chained = Chained{Version: chainVersion, Previous: previous}
-	return startChain(l.cfg.NodeID, previous)
+	return links.Start(l.cfg.NodeID, previous)
 }
 
 // hotRows reads rows of bbolt from the key on.
 func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err error) {
+	rows = make([]Row, 0, limit)
 	err = l.db.View(func(tx *bolt.Tx) error {
+		defer forgetPages(tx)
+		if first := numberKey(sealedOf(tx) + 1); bytes.Compare(from, first) < 0 {
+			from = first
+		}
 		c := tx.Bucket(bucketRows).Cursor()
 		for k, v := c.Seek(from); k != nil; k, v = c.Next() {
 			if len(rows) == limit {
@@ -315,16 +326,14 @@ func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err erro
 	return rows, next, err
 }
 
-// commitSegment puts the segment into the list and takes its rows out of bbolt, at once.
+// commitSegment puts the segment into the list, which takes its rows out of sight, and removes
+// them from bbolt.
 func (l *Log) commitSegment(s *Segment) error {
 	l.segMu.Lock()
 	defer l.segMu.Unlock()
 	err := l.db.Update(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketRows).Cursor()
-		for k, _ := c.First(); k != nil && numberOf(k) <= s.Last; k, _ = c.Next() {
-			if err := c.Delete(); err != nil {
-				return err
-			}
+		if err := tx.Bucket(bucketMeta).Put(keySealed, numberKey(s.Last)); err != nil {
+			return err
 		}
 		return putSegment(tx, s)
 	})
@@ -333,6 +342,38 @@ func (l *Log) commitSegment(s *Segment) error {
 	}
 	l.segments = append(l.segments, *s)
 	l.hot -= s.Rows
+	return l.dropSealed()
+}
+
+// sealedOf is the number up to which rows in bbolt stand in segments too and are to be removed.
+func sealedOf(tx *bolt.Tx) uint64 {
+	if v := tx.Bucket(bucketMeta).Get(keySealed); len(v) == 8 {
+		return numberOf(v)
+	}
+	return 0
+}
+
+// dropSealed removes the rows that are in segments, in several transactions: one that removes
+// very many keeps all their pages in memory.
+func (l *Log) dropSealed() error {
+	for dropped := dropBatch; dropped == dropBatch; {
+		dropped = 0
+		err := l.db.Update(func(tx *bolt.Tx) error {
+			defer forgetPages(tx)
+			sealed := sealedOf(tx)
+			c := tx.Bucket(bucketRows).Cursor()
+			for k, _ := c.First(); k != nil && numberOf(k) <= sealed && dropped < dropBatch; k, _ = c.Next() {
+				if err := c.Delete(); err != nil {
+					return err
+				}
+				dropped++
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("remove sealed rows: %w", err)
+		}
+	}
 	return nil
 }
 

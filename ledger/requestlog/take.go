@@ -106,7 +106,7 @@ func refused(r *ledger.Record) bool {
 // countIn counts the record in the row; false: the row is not in bbolt any more.
 func countIn(rows *bolt.Bucket, number uint64, r *ledger.Record) (bool, error) {
 	b := rows.Get(numberKey(number))
-	if b == nil {
+	if b == nil || number <= sealedOf(rows.Tx()) {
 		return false, nil
 	}
 	row, count, err := parseHot(number, b)

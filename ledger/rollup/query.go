@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -162,6 +163,7 @@ func (q *Query) Run(src Source) ([]Line, error) {
 		return nil, err
 	}
 	g := groups{q: q, lines: map[string]*Line{}}
+	g.cell.noNames = len(q.used()) == 0
 	for _, sp := range q.spans(families[fam].finest) {
 		first, end := bounds(fam, sp.from, sp.to)
 		if err := src.Scan(sp.level, first, end, g.take); err != nil {
@@ -177,6 +179,8 @@ type groups struct {
 	lines   map[string]*Line
 	scratch []byte
 	cell    cell
+	last    *Line // of the cell before, which most often is of the same time
+	lastKey []byte
 }
 
 func (g *groups) take(key, value []byte) error {
@@ -188,28 +192,35 @@ func (g *groups) take(key, value []byte) error {
 			return nil
 		}
 	}
-	s, err := ParseSums(value)
-	if err != nil {
-		return err
-	}
 	start := g.q.bucket(g.cell.start)
 	g.scratch = binary.BigEndian.AppendUint64(g.scratch[:0], uint64(start))
 	for _, d := range g.q.GroupBy {
 		g.scratch = append(binary.AppendUvarint(g.scratch, uint64(len(g.cell.names[d]))), g.cell.names[d]...)
 	}
+	if g.last == nil || !bytes.Equal(g.scratch, g.lastKey) {
+		line, err := g.line(start)
+		if err != nil {
+			return err
+		}
+		g.last, g.lastKey = line, append(g.lastKey[:0], g.scratch...)
+	}
+	return g.last.Sums.addEncoded(value)
+}
+
+// line finds or makes the line whose key is in scratch.
+func (g *groups) line(start int64) (*Line, error) {
 	if line, ok := g.lines[string(g.scratch)]; ok {
-		line.Sums.Add(&s)
-		return nil
+		return line, nil
 	}
 	if len(g.lines) == MaxLines {
-		return fmt.Errorf("the answer has more than %d lines: ask for less at once", MaxLines)
+		return nil, fmt.Errorf("the answer has more than %d lines: ask for less at once", MaxLines)
 	}
-	line := &Line{Start: start, Sums: s}
+	line := &Line{Start: start}
 	for _, d := range g.q.GroupBy {
 		line.Names = append(line.Names, string(g.cell.names[d]))
 	}
 	g.lines[string(g.scratch)] = line
-	return nil
+	return line, nil
 }
 
 // bucket is the start of the line that a cell belongs to.

@@ -177,6 +177,22 @@ func ParseSums(b []byte) (s Sums, err error) {
 	return s, nil
 }
 
+// addEncoded adds what Append wrote to s, which it may leave half done if it is damaged.
+func (s *Sums) addEncoded(b []byte) error {
+	for _, to := range s.fields() {
+		if len(b) == 0 {
+			break
+		}
+		v, n := binary.Varint(b)
+		if n <= 0 {
+			return errDamaged
+		}
+		*to += v
+		b = b[n:]
+	}
+	return nil
+}
+
 // Of is what one request comes to.
 func Of(r *ledger.Record) Sums {
 	s := Sums{
@@ -337,8 +353,9 @@ const headLen = 5 // of a key: family and minute
 
 // cell is a key, taken apart.
 type cell struct {
-	start int64 // seconds
-	names [len(dimNames)][]byte
+	noNames bool  // parse leaves the names out
+	start   int64 // seconds
+	names   [len(dimNames)][]byte
 }
 
 // parse reads the key of a cell, which it does not copy.
@@ -347,6 +364,9 @@ func (c *cell) parse(key []byte) error {
 		return errDamaged
 	}
 	c.start = int64(binary.BigEndian.Uint32(key[1:])) * 60
+	if c.noNames {
+		return nil
+	}
 	rest := key[headLen:]
 	for _, d := range families[key[0]].dims {
 		n, size := binary.Uvarint(rest)

@@ -20,7 +20,9 @@ const (
 	holdWithoutLeader = 5 * time.Second
 	maxUnknown        = 3               // further tries after an unknown outcome
 	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
-	tryTimeout        = 5 * time.Second // of one try
+	tryTimeout        = 5 * time.Second // of one try, while nothing is applied here
+	batchTimeout      = 4 * tryTimeout  // the same, while one batch is being applied
+	patience          = time.Minute     // of one try, while the same leader goes on and entries are applied
 	localWait         = 5 * time.Second // until this node has applied what the leader has
 )
 
@@ -114,8 +116,9 @@ func backoff(try int) time.Duration {
 
 // try applies here or forwards to the leader.
 func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Result, outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	go n.whileItGoesOn(ctx, cancel) // ends with the try
 	if n.IsLeader() {
 		if err := n.clocks.judge(n.id, at); err != nil {
 			n.wake() // to hand over
@@ -143,6 +146,36 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Resu
 		return res, done, fmt.Errorf("read the leader's answer: %w", err)
 	}
 	return res, done, nil
+}
+
+// whileItGoesOn ends a try once nothing was applied here for as long as a try may take, or
+// another leads. While entries are applied, the one that is tried is in the queue behind them: to
+// give up would be to fail a command that is done soon after, just because there are many.
+func (n *Node) whileItGoesOn(ctx context.Context, end func()) {
+	const step = time.Second
+	tick := time.NewTicker(step)
+	defer tick.Stop()
+	leader, _, _ := n.Leader()
+	applied, still := n.fsm.Applied(), time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		still += step
+		if now := n.fsm.Applied(); now != applied {
+			applied, still = now, 0
+		}
+		limit := tryTimeout
+		if n.machine.Working() { // a thousand records are one entry
+			limit = batchTimeout
+		}
+		if now, _, _ := n.Leader(); still >= limit || now != leader {
+			end()
+			return
+		}
+	}
 }
 
 // apply appends an entry to this leader's log and waits until it is applied.

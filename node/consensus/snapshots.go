@@ -14,6 +14,10 @@ import (
 const (
 	// maxReplay is how long a restart may take to apply what followed the last snapshot.
 	maxReplay = 10 * time.Second
+	// snapshotShare is how many times longer than the last snapshot took the state machine has
+	// to have worked before the next: a large state that is being filled would otherwise do little
+	// else but copy itself.
+	snapshotShare = 4
 	// snapshotRetry is the pause after a snapshot that was due and could not be made.
 	snapshotRetry = time.Minute
 	// snapshotScrub is how often the snapshots are read and compared with their checksums.
@@ -94,7 +98,8 @@ func (n *Node) keepReplayShort() {
 			asked = true
 		case <-tick.C:
 		}
-		if !asked && (n.machine.Replay() < maxReplay || n.cfg.Boot() < next) {
+		due := max(maxReplay, snapshotShare*n.machine.SnapshotCost())
+		if !asked && (n.machine.Replay() < due || n.cfg.Boot() < next) {
 			continue
 		}
 		if err := n.Snapshot(); err != nil && !errors.Is(err, raft.ErrRaftShutdown) {

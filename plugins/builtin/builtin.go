@@ -3,7 +3,9 @@
 package builtin
 
 import (
+	"context"
 	"fmt"
+	"sync"
 
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
@@ -44,6 +46,11 @@ func Serve(name string) error {
 	if !ok {
 		return fmt.Errorf("plugin %q is not shipped with this binary", name)
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { dropCodeSometimes(ctx) })
 	p.serve()
+	stop()
+	wg.Wait()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 )
 
 // The places that an error may come from, in x-conclave-error-origin.
@@ -62,7 +63,9 @@ type shape struct {
 }
 
 // shapes are those of the vendors whose errors are not OpenAI's.
-var shapes = map[llm.Vendor]shape{}
+var shapes = map[llm.Vendor]shape{
+	llm.VendorAnthropic: {anthropic.AppendError, anthropic.AppendErrorEvent},
+}
 
 // WriteError is the one place where an error becomes HTTP, in the shape of the vendor whose
 // dialect the client speaks. A provider's own error is relayed with its status and bytes.

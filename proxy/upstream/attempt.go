@@ -86,7 +86,10 @@ var (
 
 // headers are the request's, but for the key.
 func (a *Attempt) headers() http.Header {
-	h := make(http.Header, 6+len(a.Header))
+	h := make(http.Header, 6+len(a.Header)+len(a.Provider.Header))
+	for name, v := range a.Provider.Header {
+		h[name] = []string{v}
+	}
 	maps.Copy(h, a.Header)
 	h["Content-Type"] = jsonType
 	h["Accept"] = jsonType

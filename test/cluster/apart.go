@@ -15,7 +15,8 @@ import (
 type network struct {
 	t      testing.TB
 	bridge string
-	subnet string // "10.199.7"
+	subnet string   // "10.199.7"
+	lost   [][2]int // from and to of what gets lost
 }
 
 // networks counts those of this process, so that each has its own names.
@@ -73,8 +74,44 @@ func (w *network) undo(args ...string) {
 // Cut parts every node from every other; clients still reach all.
 func (c *Cluster) Cut() { c.isolate("on") }
 
-// Heal undoes Cut.
-func (c *Cluster) Heal() { c.isolate("off") }
+// Mute loses what node i sends to the other nodes; clients and the upstream still reach it.
+func (c *Cluster) Mute(i int) {
+	c.t.Helper()
+	for j := range c.Nodes {
+		c.lose(i, j)
+	}
+}
+
+// Deafen loses what the other nodes send to node i.
+func (c *Cluster) Deafen(i int) {
+	c.t.Helper()
+	for j := range c.Nodes {
+		c.lose(j, i)
+	}
+}
+
+// nowhere is an address on the wire that nobody has.
+const nowhere = "02:00:00:00:00:fe"
+
+// lose sends the packets of a node for another one to nobody, without a word to the sender.
+func (c *Cluster) lose(from, to int) {
+	c.t.Helper()
+	if from == to {
+		return
+	}
+	c.net.ip("-n", c.net.space(from), "neigh", "replace", c.net.host(to), "lladdr", nowhere, "nud", "permanent", "dev", "eth0")
+	c.net.lost = append(c.net.lost, [2]int{from, to})
+}
+
+// Heal undoes Cut, Mute and Deafen.
+func (c *Cluster) Heal() {
+	c.t.Helper()
+	c.isolate("off")
+	for _, l := range c.net.lost {
+		c.net.ip("-n", c.net.space(l[0]), "neigh", "del", c.net.host(l[1]), "dev", "eth0")
+	}
+	c.net.lost = nil
+}
 
 func (c *Cluster) isolate(how string) {
 	c.t.Helper()

@@ -234,6 +234,11 @@ func TestMoney_KillStorm(t *testing.T) {
 	c := cluster.Start(t, 3)
 	ask := dear(c, t)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 100_000, "per": "total"}}})
+	for i := range c.Nodes { // a node knows a new key at once, and a new model when it has applied it
+		c.Await("the node serves the model", 10*time.Second, func() bool {
+			return cluster.Call(t, http.MethodPost, c.Nodes[i].URL+"/v1/chat/completions", secret, ask, nil) == http.StatusOK
+		})
+	}
 	var ok, refused, cut atomic.Int64
 	stop := make(chan struct{})
 	var load sync.WaitGroup

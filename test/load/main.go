@@ -54,6 +54,7 @@ func main() {
 	flag.IntVar(&o.bulk, "bulk", 100_000, "keys that the admin load makes in bulk, and again by an import")
 	flag.IntVar(&o.scale, "scale", 0, "measure one node with so many keys instead of requests")
 	flag.BoolVar(&o.plain, "plain", false, "give keys that are made in bulk no budgets")
+	memory := flag.Bool("memory", false, "measure only the memory of the node and its plugins")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -62,6 +63,8 @@ func main() {
 	switch {
 	case o.scale > 0:
 		measure = runScale
+	case *memory:
+		measure = runMemory
 	case *admin:
 		measure = runAdmin
 	}
@@ -91,8 +94,7 @@ func run(ctx context.Context, o options, w io.Writer) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "\nnode RSS: idle %s, under load %s (peak)\n", mib(idle), mib(rig.node.peakRSS()))
-	if err := rig.reportPlugins(ctx, w); err != nil {
+	if err := rig.reportMemory(ctx, idle, w); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "ready after start: one node %s", rig.ready.Round(time.Millisecond))

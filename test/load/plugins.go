@@ -15,7 +15,7 @@ import (
 // reportPlugins starts both shipped plugins on the node, sends some requests through them,
 // and writes what their processes take.
 func (r *rig) reportPlugins(ctx context.Context, w io.Writer) error {
-	base := strings.TrimSuffix(r.node.url, "/v1/chat/completions")
+	base := r.base()
 	for path, body := range map[string]string{
 		"/api/v1/guardrails": `{"name": "words", "plugin": "keywords", "config": {"words": ["secret project"]}}`,
 		"/api/v1/callbacks":  `{"name": "log", "plugin": "file", "config": {"path": "requests.jsonl"}}`,
@@ -37,7 +37,7 @@ func (r *rig) reportPlugins(ctx context.Context, w io.Writer) error {
 	}
 	fmt.Fprintf(w, "with both plugins: p50 %s at 16 connections, %d errors;", res.p50.Round(time.Microsecond), res.errors)
 	for _, pid := range children {
-		fmt.Fprintf(w, " %s %s;", pluginName(pid), mib(statusOf(pid, "VmRSS")))
+		fmt.Fprintf(w, " %s %s (peak, at its start: %s);", pluginName(pid), mib(statusOf(pid, "VmRSS")), mib(statusOf(pid, "VmHWM")))
 	}
 	fmt.Fprintln(w)
 	return nil

@@ -120,8 +120,8 @@ func (w *world) start(n *simNode) {
 			return l, ok
 		},
 	})
-	n.who = w.who
-	n.catchUp(len(n.feed))
+	n.feed = []news{w.news(n)}
+	n.catchUp(1)
 	w.say("%s starts", n.id)
 }
 
@@ -227,12 +227,41 @@ func (w *world) tick(n *simNode, lose, loseAnswer bool) {
 		return
 	}
 	w.must(w.applyAll(n.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(*n.pending)}}))
-	if loseAnswer {
-		return
+	if !loseAnswer {
+		w.hear(n)
 	}
+}
+
+// hear gives a node the answer to its tick.
+func (w *world) hear(n *simNode) {
 	n.catchUp(len(n.feed))
 	s, _ := w.f.Node(n.id)
 	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: w.index})
+}
+
+// tickAll sends the ticks of all nodes in one entry, as a leader does that has several.
+func (w *world) tickAll() {
+	var g fsm.TickGroup
+	var senders []*simNode
+	for _, n := range w.nodes {
+		if !n.up || n.epoch == 0 || n.removed {
+			continue
+		}
+		if n.pending == nil {
+			n.pending = n.build()
+			w.wire = append(w.wire, tickOf(*n.pending))
+		}
+		g.Ticks = append(g.Ticks, tickOf(*n.pending))
+		senders = append(senders, n)
+	}
+	if len(senders) == 0 {
+		return
+	}
+	w.say("%d nodes tick at once", len(senders))
+	w.must(w.applyAll(senders[0].actor(), g))
+	for _, n := range senders {
+		w.hear(n)
+	}
 }
 
 func (w *world) answer(n *simNode, a tick.Ack) {

@@ -204,8 +204,8 @@ func (w *world) round() {
 		if n.epoch == 0 {
 			w.openEpoch(n)
 		}
-		w.tick(n, false, false)
 	}
+	w.tickAll()
 	for _, n := range w.nodes {
 		n.catchUp(len(n.feed))
 	}
@@ -273,9 +273,7 @@ func (w *world) serve(n *simNode, hold resource.Money) bool {
 		case a := <-done:
 			return w.admit(n, hold, a.h, a.err)
 		case <-n.asked:
-			for _, o := range w.nodes {
-				w.tick(o, false, false)
-			}
+			w.tickAll()
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Machine struct {
 
 	spent atomic.Int64 // nanoseconds in the state machine
 	saved atomic.Int64 // of those, covered by a snapshot
+	cost  atomic.Int64 // nanoseconds that the last snapshot took
 }
 
 // NewMachine puts f behind a gate.
@@ -27,6 +28,12 @@ func NewMachine(f *fsm.FSM, g *Gate) *Machine { return &Machine{FSM: f, gate: g}
 func (m *Machine) Replay() time.Duration {
 	return time.Duration(m.spent.Load() - m.saved.Load())
 }
+
+// SnapshotCost is how long the last snapshot took to make, 0 if there was none yet.
+func (m *Machine) SnapshotCost() time.Duration { return time.Duration(m.cost.Load()) }
+
+// Working says that a batch is being applied.
+func (m *Machine) Working() bool { return m.gate.applying.Load() != 0 }
 
 // measure runs f as one batch.
 func (m *Machine) measure(f func()) {
@@ -69,7 +76,9 @@ type snapshot struct {
 
 // Persist implements raft.FSMSnapshot.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	start := s.m.gate.boot()
 	err := s.FSMSnapshot.Persist(sink)
+	s.m.cost.Store(int64(s.m.gate.boot() - start))
 	if err == nil {
 		s.m.saved.Store(s.spent)
 	}

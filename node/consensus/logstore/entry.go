@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,13 +18,14 @@ const entryHead = 4 + 1 + 1 + 8 + 8 + 8
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// encodeLog gives: u32 CRC32C of the rest, u8 format, u8 type, u64 index, u64 term, i64
+// appendLog appends to b: u32 CRC32C of the rest, u8 format, u8 type, u64 index, u64 term, i64
 // time of append in nanoseconds (0: none), uvarint length of the extensions, the
 // extensions, the data; all big-endian. The index is inside so that an entry found under
 // another key does not pass.
-func encodeLog(l *raft.Log) []byte {
-	b := make([]byte, 4, entryHead+binary.MaxVarintLen64+len(l.Extensions)+len(l.Data))
-	b = append(b, entryFormat, byte(l.Type))
+func appendLog(b []byte, l *raft.Log) []byte {
+	from := len(b)
+	b = slices.Grow(b, entryHead+binary.MaxVarintLen64+len(l.Extensions)+len(l.Data))
+	b = append(b, 0, 0, 0, 0, entryFormat, byte(l.Type))
 	b = binary.BigEndian.AppendUint64(b, l.Index)
 	b = binary.BigEndian.AppendUint64(b, l.Term)
 	var at int64
@@ -34,7 +36,7 @@ func encodeLog(l *raft.Log) []byte {
 	b = binary.AppendUvarint(b, uint64(len(l.Extensions)))
 	b = append(b, l.Extensions...)
 	b = append(b, l.Data...)
-	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	binary.BigEndian.PutUint32(b[from:], crc32.Checksum(b[from+4:], castagnoli))
 	return b
 }
 

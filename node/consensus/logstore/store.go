@@ -7,25 +7,29 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
 
 const (
-	logFile     = "log.db"
+	logDir      = "log"       // the folder of the log's files
+	stableFile  = "stable.db" // in it: term, vote, and where the log begins
 	witnessFile = "log.hwm"
 
-	// deleteBatch is how many entries one transaction deletes, so that a compaction of
-	// many does not hold up appends for long.
-	deleteBatch = 4096
+	// lockWait is how long the files of another process are waited for.
+	lockWait = time.Second
 )
 
 var (
-	logBucket    = []byte("log")
 	stableBucket = []byte("stable")
+	headBucket   = []byte("head")
+	// headKey is the key of the log's first index, which is written when its head is cut: files of the
+	// log go as a whole.
+	headKey = []byte("first")
 )
 
 var (
@@ -49,11 +53,13 @@ type Watch interface {
 	Broken(err error)
 }
 
-// Store keeps Raft's log, term and vote in one bbolt file. Every entry and value carries a
-// CRC32C, which is checked on each read. Indexes have no gaps and are never overwritten;
-// the witness beside the file remembers the highest that was acknowledged. It implements
-// raft.LogStore, raft.MonotonicLogStore and raft.StableStore, and on purpose nothing more.
+// Store keeps Raft's log in files of their own (package segment) and term and vote in a bbolt
+// file. Every entry and value carries a CRC32C, which is checked on each read. Indexes have no
+// gaps and are never overwritten; the witness beside them remembers the highest that was
+// acknowledged. It implements raft.LogStore, raft.MonotonicLogStore and raft.StableStore, and
+// on purpose nothing more.
 type Store struct {
+	log     *segment.Log
 	db      *bbolt.DB
 	witness *witness
 	watch   Watch // may be nil
@@ -61,55 +67,118 @@ type Store struct {
 	closing sync.Once
 	closed  error // of Close
 
-	mu          sync.Mutex    // held by writers
-	keep        func() uint64 // guarded by mu; see KeepAfter; nil: anything may go
-	first, last atomic.Uint64
+	mu   sync.Mutex    // held by writers
+	keep func() uint64 // guarded by mu; see KeepAfter; nil: anything may go
+	head uint64        // guarded by mu; what is stored under headKey
 }
 
-// Open opens or creates the store in dir. A nil watch is told nothing.
+// Open opens or creates the store in dir; the log of an earlier version is converted. A nil
+// watch is told nothing.
 func Open(dir string, watch Watch) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open log store: %w", err)
-	}
-	db, err := bbolt.Open(filepath.Join(dir, logFile), 0o600, &bbolt.Options{
-		Timeout:        time.Second, // for the lock of another process
-		NoFreelistSync: true,
-		FreelistType:   bbolt.FreelistMapType,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open log store: %w", err)
-	}
-	s := &Store{db: db, watch: watch}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{logBucket, stableBucket} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		c := tx.Bucket(logBucket).Cursor()
-		if k, _ := c.First(); k != nil {
-			s.first.Store(binary.BigEndian.Uint64(k))
-			k, _ = c.Last()
-			s.last.Store(binary.BigEndian.Uint64(k))
-		}
-		return nil
-	})
-	if err == nil {
-		s.witness, err = openWitness(filepath.Join(dir, witnessFile), s.broken)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open log store: %w", errors.Join(err, db.Close()))
-	}
-	if err := errors.Join(syncDir(dir), syncDir(filepath.Dir(dir))); err != nil { // the files may be new
+	return openSized(dir, watch, 0)
+}
+
+// openSized opens the store with files of the log of a size.
+func openSized(dir string, watch Watch, size int64) (*Store, error) {
+	s := &Store{watch: watch}
+	if err := s.open(dir, size); err != nil {
 		return nil, fmt.Errorf("open log store: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
 
+// open opens the parts.
+func (s *Store) open(dir string, size int64) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := upgrade(dir); err != nil {
+		return err
+	}
+	files := filepath.Join(dir, logDir)
+	if err := os.MkdirAll(files, 0o700); err != nil {
+		return err
+	}
+	if s.db, err = openStable(filepath.Join(files, stableFile)); err != nil {
+		return err
+	}
+	if s.witness, err = openWitness(filepath.Join(dir, witnessFile), s.broken); err != nil {
+		return err
+	}
+	if err := s.db.View(s.readHead); err != nil {
+		return err
+	}
+	s.log, err = segment.Open(segment.Config{Dir: files, First: s.head, Acked: s.witness.index(), Size: size})
+	if err != nil {
+		return damaged(err)
+	}
+	return errors.Join(syncDir(files), syncDir(dir), syncDir(filepath.Dir(dir))) // the files may be new
+}
+
+// openStable opens the file of term and vote, which one process at a time can.
+func openStable(path string) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:        lockWait,
+		NoFreelistSync: true,
+		FreelistType:   bbolt.FreelistMapType,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{stableBucket, headBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// readHead reads where the log begins.
+func (s *Store) readHead(tx *bbolt.Tx) error {
+	v := tx.Bucket(headBucket).Get(headKey)
+	if v == nil {
+		return nil
+	}
+	val, err := decodeStable(headKey, v)
+	if err == nil && len(val) != 8 {
+		err = ErrCorrupt
+	}
+	if err != nil {
+		return fmt.Errorf("read where the log begins: %w", err)
+	}
+	s.head = binary.BigEndian.Uint64(val)
+	return nil
+}
+
+// setHeadLocked stores where the log begins.
+func (s *Store) setHeadLocked(first uint64) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(headBucket).Put(headKey, encodeStable(headKey, binary.BigEndian.AppendUint64(nil, first)))
+	})
+	if err == nil {
+		s.head = first
+	}
+	return err
+}
+
+// damaged says of damage of the log's files what this package says.
+func damaged(err error) error {
+	if errors.Is(err, segment.ErrDamaged) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return err
+}
+
 // Check compares the log with the witness: the log or the newest snapshot must reach what
 // was acknowledged, else ErrLost. It also reads the last entry.
 func (s *Store) Check(snapshotIndex uint64) error {
-	last := s.last.Load()
+	_, last := s.log.Bounds()
 	if have, want := max(last, snapshotIndex), s.witness.index(); have < want {
 		return fmt.Errorf("%w: log and snapshots end at %d, acknowledged was %d", ErrLost, have, want)
 	}
@@ -133,30 +202,36 @@ func (s *Store) KeepAfter(index func() uint64) {
 func (s *Store) IsMonotonic() bool { return true }
 
 // FirstIndex implements raft.LogStore.
-func (s *Store) FirstIndex() (uint64, error) { return s.first.Load(), nil }
+func (s *Store) FirstIndex() (uint64, error) {
+	first, _ := s.log.Bounds()
+	return first, nil
+}
 
 // LastIndex implements raft.LogStore.
-func (s *Store) LastIndex() (uint64, error) { return s.last.Load(), nil }
+func (s *Store) LastIndex() (uint64, error) {
+	_, last := s.log.Bounds()
+	return last, nil
+}
 
 // GetLog implements raft.LogStore; a damaged entry gives ErrCorrupt.
 func (s *Store) GetLog(index uint64, l *raft.Log) error {
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		v := tx.Bucket(logBucket).Get(indexKey(index))
-		if v == nil {
-			return raft.ErrLogNotFound
-		}
-		return decodeLog(v, index, l)
-	})
-	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
-		return err
+	b, err := s.log.Read(index, nil)
+	if errors.Is(err, segment.ErrNotFound) {
+		return raft.ErrLogNotFound
 	}
-	return s.report(fmt.Errorf("read log entry %d: %w", index, err))
+	if err == nil {
+		err = decodeLog(b, index, l)
+	}
+	if err != nil {
+		return s.report(fmt.Errorf("read log entry %d: %w", index, damaged(err)))
+	}
+	return nil
 }
 
 // StoreLog implements raft.LogStore.
 func (s *Store) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
 
-// StoreLogs implements raft.LogStore: all in one synced transaction. The first must follow
+// StoreLogs implements raft.LogStore: all with one write and one sync. The first must follow
 // the last stored entry and each its predecessor.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
@@ -164,8 +239,9 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := s.last.Load() + 1
-	if s.last.Load() == 0 {
+	_, last := s.log.Bounds()
+	next := last + 1
+	if last == 0 {
 		next = logs[0].Index
 	}
 	for i, l := range logs {
@@ -177,106 +253,73 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 		s.broken(err)
 		return fmt.Errorf("store log entries: %w", err)
 	}
-	err := s.write(func() error {
-		if err := s.db.Update(func(tx *bbolt.Tx) error { return putLogs(tx.Bucket(logBucket), logs) }); err != nil {
-			return err
-		}
-		last := logs[len(logs)-1]
-		s.first.CompareAndSwap(0, logs[0].Index)
-		s.last.Store(last.Index)
-		return s.witness.raise(last.Index, last.Term)
-	})
-	if err != nil {
+	if err := s.write(func() error { return s.appendLocked(logs, last == 0) }); err != nil {
 		return fmt.Errorf("store log entries: %w", err)
 	}
 	return nil
 }
 
-// putLogs writes entries.
-func putLogs(b *bbolt.Bucket, logs []*raft.Log) error {
-	b.FillPercent = 0.95 // keys only ever grow
-	for _, l := range logs {
-		if err := b.Put(indexKey(l.Index), encodeLog(l)); err != nil {
+// appendLocked writes entries that follow the last one.
+func (s *Store) appendLocked(logs []*raft.Log, empty bool) error {
+	if empty && s.head != 0 { // where the log that was there before began
+		if err := s.setHeadLocked(0); err != nil {
 			return err
 		}
 	}
-	return nil
+	err := s.log.Append(logs[0].Index, len(logs), func(b []byte, i int) ([]byte, error) { return appendLog(b, logs[i]), nil })
+	if err != nil {
+		return err
+	}
+	last := logs[len(logs)-1]
+	return s.witness.raise(last.Index, last.Term)
 }
 
 // DeleteRange implements raft.LogStore for ranges at either end of the log; one in the
-// middle would leave a gap and is refused. It deletes by key: deleting under a moving
-// cursor skips entries in bbolt.
+// middle would leave a gap and is refused.
 func (s *Store) DeleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, last := s.first.Load(), s.last.Load()
+	first, last := s.log.Bounds()
 	lo, hi = max(lo, first), min(hi, last)
 	if first == 0 || lo > hi {
 		return nil
 	}
+	var err error
 	switch {
 	case hi == last:
-		return s.deleteTailLocked(lo)
+		err = s.write(func() error { return s.deleteTailLocked(lo) })
 	case lo == first:
 		if s.keep != nil {
 			hi = min(hi, s.keep())
 		}
-		return s.deleteHeadLocked(hi)
-	default:
-		return fmt.Errorf("delete log entries %d to %d: the log is %d to %d and must not get a gap", lo, hi, first, last)
-	}
-}
-
-// deleteTailLocked deletes from the end down to lo, after the witness was lowered for good.
-func (s *Store) deleteTailLocked(lo uint64) error {
-	if err := s.write(func() error { return s.witness.lower(lo - 1) }); err != nil {
-		return fmt.Errorf("delete log entries: %w", err)
-	}
-	for last := s.last.Load(); last >= lo; last = s.last.Load() {
-		from := lo
-		if last-lo >= deleteBatch {
-			from = last - deleteBatch + 1
-		}
-		if err := s.deleteKeys(from, last); err != nil {
-			return err
-		}
-		if from == s.first.Load() {
-			s.first.Store(0)
-			s.last.Store(0)
+		if hi < first {
 			return nil
 		}
-		s.last.Store(from - 1)
+		err = s.write(func() error { return s.deleteHeadLocked(hi) })
+	default:
+		err = fmt.Errorf("%d to %d: the log is %d to %d and must not get a gap", lo, hi, first, last)
 	}
-	return nil
-}
-
-// deleteHeadLocked deletes from the start up to hi.
-func (s *Store) deleteHeadLocked(hi uint64) error {
-	for first := s.first.Load(); first <= hi; first = s.first.Load() {
-		to := min(hi, first+deleteBatch-1)
-		if err := s.deleteKeys(first, to); err != nil {
-			return err
-		}
-		s.first.Store(to + 1)
-	}
-	return nil
-}
-
-// deleteKeys deletes a range in one transaction.
-func (s *Store) deleteKeys(lo, hi uint64) error {
-	err := s.update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(logBucket)
-		for i := lo; i <= hi; i++ {
-			if err := b.Delete(indexKey(i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 	if err != nil {
 		return fmt.Errorf("delete log entries: %w", err)
 	}
 	return nil
+}
+
+// deleteTailLocked deletes from the end down to lo, after the witness was lowered for good.
+func (s *Store) deleteTailLocked(lo uint64) error {
+	if err := s.witness.lower(lo - 1); err != nil {
+		return err
+	}
+	return s.log.CutTail(lo - 1)
+}
+
+// deleteHeadLocked deletes from the start up to hi, after it was noted that the log begins
+// behind it.
+func (s *Store) deleteHeadLocked(hi uint64) error {
+	if err := s.setHeadLocked(hi + 1); err != nil {
+		return err
+	}
+	return s.log.CutHead(hi + 1)
 }
 
 // Set implements raft.StableStore.
@@ -368,16 +411,21 @@ func (s *Store) broken(err error) {
 // Close syncs the witness and closes the files.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		if err := errors.Join(s.witness.close(), s.db.Close()); err != nil {
+		var errs []error
+		if s.log != nil {
+			errs = append(errs, s.log.Close())
+		}
+		if s.witness != nil {
+			errs = append(errs, s.witness.close())
+		}
+		if s.db != nil {
+			errs = append(errs, s.db.Close())
+		}
+		if err := errors.Join(errs...); err != nil {
 			s.closed = fmt.Errorf("close log store: %w", err)
 		}
 	})
 	return s.closed
-}
-
-// indexKey is the key of an entry.
-func indexKey(index uint64) []byte {
-	return binary.BigEndian.AppendUint64(make([]byte, 0, 8), index)
 }
 
 // syncDir makes the names in a folder last.

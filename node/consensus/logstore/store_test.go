@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
+
+	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
+
+// testSize makes the log's files small, so that a test fills some.
+const testSize = 2048
 
 func openTest(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, nil)
+	s, err := openSized(dir, nil, testSize)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +147,10 @@ func TestStore_randomOperations(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n++
 		dir := filepath.Join(base, fmt.Sprint(n))
-		s, err := Open(dir, nil)
+		s, err := openSized(dir, nil, 512)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.db.NoSync = true
 		defer func() { _ = s.Close() }()
 		model := raft.NewInmemStore()
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
@@ -212,27 +216,42 @@ func TestStore_refusesGaps(t *testing.T) {
 
 func TestStore_manyDeletes(t *testing.T) {
 	t.Parallel()
-	s := openTest(t, t.TempDir())
-	s.db.NoSync = true
-	if err := s.StoreLogs(entries(1, 3*deleteBatch+10)); err != nil {
+	const n = 5000
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	for at := uint64(1); at <= n; at += 50 {
+		if err := s.StoreLogs(entries(at, at+49)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.DeleteRange(1, n/2+5); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteRange(1, deleteBatch+5); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.DeleteRange(deleteBatch+20, 1<<40); err != nil {
+	if err := s.DeleteRange(n/2+20, 1<<40); err != nil {
 		t.Fatal(err)
 	}
 	first, _ := s.FirstIndex()
 	last, _ := s.LastIndex()
-	if first != deleteBatch+6 || last != deleteBatch+19 {
-		t.Errorf("got %d to %d, want %d to %d", first, last, deleteBatch+6, deleteBatch+19)
+	if first != n/2+6 || last != n/2+19 {
+		t.Errorf("got %d to %d, want %d to %d", first, last, n/2+6, n/2+19)
 	}
-	var n int
-	_ = s.db.View(func(tx *bbolt.Tx) error { n = tx.Bucket(logBucket).Stats().KeyN; return nil })
-	if n != 14 {
-		t.Errorf("%d entries are stored, want 14", n)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
+	if files := logFiles(t, dir); len(files) > 2 {
+		t.Errorf("%d files are left for 14 entries", len(files))
+	}
+}
+
+// logFiles are the files of the log, in order.
+func logFiles(t *testing.T, dir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, logDir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(files)
+	return files
 }
 
 func TestStore_findsDamage(t *testing.T) {
@@ -245,31 +264,34 @@ func TestStore_findsDamage(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, logFile)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	flip := func(t *testing.T, what []byte, in int) *Store {
 		t.Helper()
-		b := bytes.Clone(whole)
-		hit := false
-		for at := 0; ; { // every copy: bbolt leaves old pages behind
-			i := bytes.Index(b[at:], what)
-			if i < 0 {
-				break
-			}
-			b[at+i+in] ^= 4
-			at, hit = at+i+1, true
-		}
-		if !hit {
-			t.Fatalf("%x is not in the file", what)
-		}
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, logFile), b, 0o600); err != nil {
+		to := t.TempDir()
+		if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
 			t.Fatal(err)
 		}
-		return openTest(t, dir)
+		hit := false
+		for _, path := range append(logFiles(t, to), filepath.Join(to, logDir, stableFile)) {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at := 0; ; { // every copy: bbolt leaves old pages behind
+				i := bytes.Index(b[at:], what)
+				if i < 0 {
+					break
+				}
+				b[at+i+in] ^= 4
+				at, hit = at+i+1, true
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !hit {
+			t.Fatalf("%x is in no file", what)
+		}
+		return openTest(t, to)
 	}
 	var l raft.Log
 	t.Run("a bit of an entry's data", func(t *testing.T) {
@@ -315,20 +337,11 @@ func TestStore_witness(t *testing.T) {
 	// lose removes entries behind the store's back.
 	lose := func(t *testing.T, dir string, from uint64) {
 		t.Helper()
-		db, err := bbolt.Open(filepath.Join(dir, logFile), 0o600, nil)
+		log, err := segment.Open(segment.Config{Dir: filepath.Join(dir, logDir), Size: testSize})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = db.Close() }()
-		err = db.Update(func(tx *bbolt.Tx) error {
-			for i := from; i <= 20; i++ {
-				if err := tx.Bucket(logBucket).Delete(indexKey(i)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if err := errors.Join(log.CutTail(from-1), log.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -399,7 +412,7 @@ func TestStore_offersNoCommitTracking(t *testing.T) {
 }
 
 func FuzzDecodeLog(f *testing.F) {
-	f.Add(encodeLog(entries(7, 7)[0]))
+	f.Add(appendLog(nil, entries(7, 7)[0]))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var l raft.Log
@@ -410,14 +423,18 @@ func FuzzDecodeLog(f *testing.F) {
 			return
 		}
 		var again raft.Log
-		if err := decodeLog(encodeLog(&l), 7, &again); err != nil || !cmp.Equal(l, again) {
+		if err := decodeLog(appendLog(nil, &l), 7, &again); err != nil || !cmp.Equal(l, again) {
 			t.Errorf("got %+v, %v, want %+v", again, err, l)
 		}
 	})
 }
 
 func BenchmarkStore_StoreLogs(b *testing.B) {
-	s := openTest(b, b.TempDir())
+	s, err := Open(b.TempDir(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
 	ls := entries(1, 1)
 	ls[0].Data = make([]byte, 300)
 	b.ReportAllocs()

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
 
 const (
@@ -109,7 +111,7 @@ func (w *witness) lower(index uint64) error {
 		return err
 	}
 	w.dirty = false
-	if err := w.f.Sync(); err != nil {
+	if err := segment.Datasync(w.f); err != nil {
 		return w.failLocked(fmt.Errorf("sync witness: %w", err))
 	}
 	return nil
@@ -167,7 +169,7 @@ func (w *witness) sync() {
 	if !dirty {
 		return
 	}
-	if err := w.f.Sync(); err != nil {
+	if err := segment.Datasync(w.f); err != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		_ = w.failLocked(fmt.Errorf("sync witness: %w", err)) // kept for the next writer

@@ -1,4 +1,6 @@
-package config
+// Package hclfile writes records as a configuration file in HCL, which package config reads
+// back.
+package hclfile
 
 import (
 	"bytes"
@@ -13,6 +15,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -27,13 +30,13 @@ var secretFields = map[string]bool{"secret": true, "api_key": true, "rotation_ke
 // names are what a record refers to by name, and its secret, by attribute; "" is left out.
 type names map[string]string
 
-// Write writes records as a file that Parse reads back. Everything is in a fixed order: the
+// Write writes records as a file that config.Parse reads back. Everything is in a fixed order: the
 // kinds, the records by name, the attributes by name. A secret that stands for a stored one
 // is written as a call of sealed; one in the clear is an error.
-func Write(w io.Writer, r *Resources) error {
+func Write(w io.Writer, r *config.Resources) error {
 	f := hclwrite.NewEmptyFile()
 	out := &writer{body: f.Body()}
-	for _, kind := range []func(*writer, *Resources){
+	for _, kind := range []func(*writer, *config.Resources){
 		(*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
 		(*writer).holders, (*writer).keys, (*writer).settings,
 	} {
@@ -74,8 +77,8 @@ func (w *writer) record(b *hclwrite.Body, record any, refs names) {
 		w.fail(err)
 		return
 	}
-	for _, name := range undeclared {
-		if blockOf[name] == "" && name != "value" {
+	for name := range doc {
+		if config.Undeclared(name) && blockOf[name] == "" && name != "value" {
 			delete(doc, name)
 		}
 	}
@@ -113,7 +116,7 @@ func (w *writer) attributes(b *hclwrite.Body, doc map[string]any) {
 
 func (w *writer) secret(b *hclwrite.Body, name string, v any) {
 	text, _ := v.(string)
-	print, hint, ok := Secret(text).Sealed()
+	print, hint, ok := config.Secret(text).Sealed()
 	if !ok {
 		w.fail(fmt.Errorf("%s is not sealed", name))
 		return
@@ -204,14 +207,14 @@ func sorted[T any](list []T, label func(*T) string) []T {
 	return out
 }
 
-func (w *writer) plugins(r *Resources) {
-	for _, p := range sorted(r.Plugins, func(p *Plugin) string { return p.Resource.Name }) {
+func (w *writer) plugins(r *config.Resources) {
+	for _, p := range sorted(r.Plugins, func(p *config.Plugin) string { return p.Resource.Name }) {
 		w.block("plugin", p.Resource.Name, &p.Resource, nil)
 	}
 }
 
-func (w *writer) budgets(r *Resources) {
-	for _, b := range sorted(r.Budgets, func(b *Budget) string { return b.Resource.Name }) {
+func (w *writer) budgets(r *config.Resources) {
+	for _, b := range sorted(r.Budgets, func(b *config.Budget) string { return b.Resource.Name }) {
 		doc, err := docOf(&b.Resource.Terms)
 		w.fail(err)
 		dropUSD(doc)
@@ -219,16 +222,16 @@ func (w *writer) budgets(r *Resources) {
 	}
 }
 
-func (w *writer) credentials(r *Resources) {
-	for _, c := range sorted(r.Credentials, func(c *Credential) string { return c.Resource.Name }) {
+func (w *writer) credentials(r *config.Resources) {
+	for _, c := range sorted(r.Credentials, func(c *config.Credential) string { return c.Resource.Name }) {
 		w.block("credential", c.Resource.Name, &c.Resource, names{"api_key": string(c.APIKey)})
 	}
 }
 
-func (w *writer) models(r *Resources) {
-	for _, m := range sorted(r.Models, func(m *Model) string { return m.Resource.Name }) {
+func (w *writer) models(r *config.Resources) {
+	for _, m := range sorted(r.Models, func(m *config.Model) string { return m.Resource.Name }) {
 		b := w.block("model", m.Resource.Name, &m.Resource, names{"shared_budget": m.SharedBudget})
-		for _, d := range sorted(m.Deployments, func(d *Deployment) string { return d.Resource.Name }) {
+		for _, d := range sorted(m.Deployments, func(d *config.Deployment) string { return d.Resource.Name }) {
 			b.AppendNewline()
 			w.record(b.AppendNewBlock("deployment", []string{d.Resource.Name}).Body(), &d.Resource, names{
 				"shared_budget": d.SharedBudget, "credential": d.Credential, "api_key": string(d.APIKey),
@@ -237,56 +240,56 @@ func (w *writer) models(r *Resources) {
 	}
 }
 
-func (w *writer) guardrails(r *Resources) {
-	for _, g := range sorted(r.Guardrails, func(g *Guardrail) string { return g.Resource.Name }) {
+func (w *writer) guardrails(r *config.Resources) {
+	for _, g := range sorted(r.Guardrails, func(g *config.Guardrail) string { return g.Resource.Name }) {
 		w.block("guardrail", g.Resource.Name, &g.Resource, nil)
 	}
 }
 
-func (w *writer) callbacks(r *Resources) {
-	for _, c := range sorted(r.Callbacks, func(c *Callback) string { return c.Resource.Name }) {
+func (w *writer) callbacks(r *config.Resources) {
+	for _, c := range sorted(r.Callbacks, func(c *config.Callback) string { return c.Resource.Name }) {
 		w.block("callback", c.Resource.Name, &c.Resource, nil)
 	}
 }
 
-func (w *writer) holders(r *Resources) {
-	for _, o := range sorted(r.Organizations, func(o *Organization) string { return o.Resource.Name }) {
+func (w *writer) holders(r *config.Resources) {
+	for _, o := range sorted(r.Organizations, func(o *config.Organization) string { return o.Resource.Name }) {
 		w.block("organization", o.Resource.Name, &o.Resource, names{"shared_budget": o.SharedBudget})
 	}
-	for _, t := range sorted(r.Teams, func(t *Team) string { return t.Resource.Name }) {
+	for _, t := range sorted(r.Teams, func(t *config.Team) string { return t.Resource.Name }) {
 		b := w.block("team", t.Resource.Name, &t.Resource, names{"shared_budget": t.SharedBudget, "organization": t.Organization})
-		for _, m := range sorted(t.Members, func(m *Member) string { return m.Resource.UserID }) {
+		for _, m := range sorted(t.Members, func(m *config.Member) string { return m.Resource.UserID }) {
 			b.AppendNewline()
 			inner := b.AppendNewBlock("member", []string{m.Resource.UserID}).Body()
 			m.Resource.UserID = "" // is the label
 			w.record(inner, &m.Resource, names{"shared_budget": m.SharedBudget})
 		}
 	}
-	for _, p := range sorted(r.Projects, func(p *Project) string { return p.Resource.Name }) {
+	for _, p := range sorted(r.Projects, func(p *config.Project) string { return p.Resource.Name }) {
 		w.block("project", p.Resource.Name, &p.Resource, names{"shared_budget": p.SharedBudget, "team": p.Team})
 	}
-	for _, u := range sorted(r.Users, func(u *User) string { return u.Resource.ID }) {
+	for _, u := range sorted(r.Users, func(u *config.User) string { return u.Resource.ID }) {
 		w.block("user", u.Resource.ID, &u.Resource, names{"shared_budget": u.SharedBudget, "organization": u.Organization, "name": u.Resource.Name})
 	}
-	for _, c := range sorted(r.Customers, func(c *Customer) string { return c.Resource.ID }) {
+	for _, c := range sorted(r.Customers, func(c *config.Customer) string { return c.Resource.ID }) {
 		w.block("customer", c.Resource.ID, &c.Resource, names{"shared_budget": c.SharedBudget, "name": c.Resource.Name})
 	}
-	for _, t := range sorted(r.Tags, func(t *Tag) string { return t.Resource.ID }) {
+	for _, t := range sorted(r.Tags, func(t *config.Tag) string { return t.Resource.ID }) {
 		w.block("tag", t.Resource.ID, &t.Resource, names{"shared_budget": t.SharedBudget})
 	}
 }
 
-func (w *writer) keys(r *Resources) {
-	for _, k := range sorted(r.Keys, func(k *Key) string { return k.Resource.Name }) {
+func (w *writer) keys(r *config.Resources) {
+	for _, k := range sorted(r.Keys, func(k *config.Key) string { return k.Resource.Name }) {
 		w.block("key", k.Resource.Name, &k.Resource, names{
-			"secret": string(SealedSecret(k.Resource.Hash.String(), k.Resource.Hint)), "team": k.Team, "project": k.Project, "shared_budget": k.SharedBudget,
+			"secret": string(config.SealedSecret(k.Resource.Hash.String(), k.Resource.Hint)), "team": k.Team, "project": k.Project, "shared_budget": k.SharedBudget,
 			"rotation_key": string(k.RotationKey),
 		})
 	}
 }
 
-func (w *writer) settings(r *Resources) {
-	for _, s := range sorted(r.Settings, func(s *Setting) string { return s.Resource.ID }) {
+func (w *writer) settings(r *config.Resources) {
+	for _, s := range sorted(r.Settings, func(s *config.Setting) string { return s.Resource.ID }) {
 		w.block("setting", s.Resource.ID, map[string]any{"value": s.Resource.Value}, nil)
 	}
 }
