@@ -2,6 +2,7 @@ package openai_test
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
@@ -56,8 +57,12 @@ func TestChat_Stream_Vendors(t *testing.T) {
 		want   []chat.Part
 		finish chat.Finish
 	}{
-		{"vLLM's reasoning", []string{delta(`{"role":"assistant","content":""}`, "null"), delta(`{"reasoning":"hm"}`, "null"), delta(`{"content":"a"}`, "stop")},
-			[]chat.Part{{Type: chat.PartReasoning, Text: "hm"}, {Text: "a"}}, chat.FinishStop},
+		{
+			"vLLM's reasoning",
+			[]string{delta(`{"role":"assistant","content":""}`, "null"), delta(`{"reasoning":"hm"}`, "null"), delta(`{"content":"a"}`, "stop")},
+			[]chat.Part{{Type: chat.PartReasoning, Text: "hm"}, {Text: "a"}},
+			chat.FinishStop,
+		},
 		{"LiteLLM's blocks beside their text", []string{
 			delta(`{"reasoning_content":"h","thinking_blocks":[{"type":"thinking","thinking":"h","signature":null}]}`, "null"),
 			delta(`{"reasoning_content":"m","thinking_blocks":[{"type":"thinking","thinking":"m"}]}`, "null"),
@@ -67,8 +72,12 @@ func TestChat_Stream_Vendors(t *testing.T) {
 			delta(`{"reasoning":"hm","reasoning_details":[{"type":"reasoning.text","text":"hm","index":0}]}`, "null"),
 			delta(`{"reasoning_details":[{"type":"reasoning.text","signature":"s","index":0}]}`, "null"), delta(`{"reasoning_details":[{"type":"reasoning.encrypted","data":"d"}]}`, "stop"),
 		}, []chat.Part{{Type: chat.PartReasoning, Text: "hm", Signature: "s"}, {Type: chat.PartReasoning, Data: "d"}}, chat.FinishStop},
-		{"Mistral's list of parts", []string{delta(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"a"}]}`, "stop")},
-			[]chat.Part{{Type: chat.PartReasoning, Text: "hm"}, {Text: "a"}}, chat.FinishStop},
+		{
+			"Mistral's list of parts",
+			[]string{delta(`{"content":[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"a"}]}`, "stop")},
+			[]chat.Part{{Type: chat.PartReasoning, Text: "hm"}, {Text: "a"}},
+			chat.FinishStop,
+		},
 		{"all calls with one index", []string{
 			delta(`{"tool_calls":[{"index":0,"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]}`, "null"),
 			delta(`{"tool_calls":[{"index":0,"id":"b","type":"function","function":{"name":"g","arguments":"{\"x\":1}"}}]}`, "stop"),
@@ -80,18 +89,30 @@ func TestChat_Stream_Vendors(t *testing.T) {
 			delta(`{"tool_calls":[{"index":0,"id":"a"}]}`, "null"), delta(`{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"{"}}]}`, "null"),
 			delta(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"}"}}]}`, "tool_calls"),
 		}, []chat.Part{call("a", "f", "{}")}, chat.FinishTools},
-		{"function_call", []string{delta(`{"function_call":{"name":"f","arguments":""}}`, "null"), delta(`{"function_call":{"arguments":"{}"}}`, "function_call")},
-			[]chat.Part{call("call_i_0_0", "f", "{}")}, chat.FinishTools},
+		{
+			"function_call",
+			[]string{delta(`{"function_call":{"name":"f","arguments":""}}`, "null"), delta(`{"function_call":{"arguments":"{}"}}`, "function_call")},
+			[]chat.Part{call("call_i_0_0", "f", "{}")},
+			chat.FinishTools,
+		},
 		{"a custom tool", []string{
 			delta(`{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"p","input":""}}]}`, "null"),
 			delta(`{"tool_calls":[{"index":0,"custom":{"input":"a\n\"b\""}}]}`, "tool_calls"),
 		}, []chat.Part{call("a", "p", `{"input":"a\n\"b\""}`)}, chat.FinishTools},
-		{"Google's signature of a call", []string{delta(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"s"}}}]}`, "tool_calls")},
-			[]chat.Part{{Type: chat.PartToolCall, ID: "a", Name: "f", Arguments: []byte("{}"), Signature: "s"}}, chat.FinishTools},
+		{
+			"Google's signature of a call",
+			[]string{delta(`{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"s"}}}]}`, "tool_calls")},
+			[]chat.Part{{Type: chat.PartToolCall, ID: "a", Name: "f", Arguments: []byte("{}"), Signature: "s"}},
+			chat.FinishTools,
+		},
 		{"no finish reason but the mark", []string{delta(`{"content":"a"}`, "null"), "[DONE]"}, []chat.Part{{Text: "a"}}, chat.FinishStop},
 		{"Azure's first event", []string{`{"id":"","choices":[],"prompt_filter_results":[]}`, delta(`{"content":"a"}`, "stop")}, []chat.Part{{Text: "a"}}, chat.FinishStop},
-		{"audio", []string{delta(`{"audio":{"id":"u","transcript":"a"}}`, "null"), delta(`{"audio":{"data":"AAAA"}}`, "stop")},
-			[]chat.Part{{Type: chat.PartAudio, ID: "u", Text: "a", Media: &chat.Media{MIME: "audio/*", Data: "AAAA"}}}, chat.FinishStop},
+		{
+			"audio",
+			[]string{delta(`{"audio":{"id":"u","transcript":"a"}}`, "null"), delta(`{"audio":{"data":"AAAA"}}`, "stop")},
+			[]chat.Part{{Type: chat.PartAudio, ID: "u", Text: "a", Media: &chat.Media{MIME: "audio/*", Data: "AAAA"}}},
+			chat.FinishStop,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,8 +133,11 @@ func TestChat_Stream_Vendors(t *testing.T) {
 func TestChat_Stream_Usage(t *testing.T) {
 	t.Parallel()
 	chunks := []chat.Chunk{
-		{Type: chat.ChunkStart, ID: "i", Model: "m", Created: 1}, {Type: chat.ChunkText, Text: "a"}, {Type: chat.ChunkFinish, Finish: chat.FinishStop},
-		{Type: chat.ChunkUsage, Usage: llm.Usage{Input: 1, Output: 2, Source: llm.UsageProvider}}, {Type: chat.ChunkEnd},
+		{Type: chat.ChunkStart, ID: "i", Model: "m", Created: 1},
+		{Type: chat.ChunkText, Text: "a"},
+		{Type: chat.ChunkFinish, Finish: chat.FinishStop},
+		{Type: chat.ChunkUsage, Usage: llm.Usage{Input: 1, Output: 2, Source: llm.UsageProvider}},
+		{Type: chat.ChunkEnd},
 	}
 	const head = `data: {"id":"i","object":"chat.completion.chunk","created":1,"model":"m","choices":[`
 	const said = head + `{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":null}]}` + "\n\n" +
@@ -181,7 +205,7 @@ func TestResponses_Invalid(t *testing.T) {
 		{`{"input":[{"role":"user","content":[{"type":"input_image"}]}]}`, "input[0].content[0].image"},
 	} {
 		_, err := openai.Responses{}.DecodeRequest([]byte(tt.body))
-		e, ok := err.(*llm.Error)
+		e, ok := errors.AsType[*llm.Error](err)
 		if !ok || e.Kind != llm.Invalid || e.Param != tt.param {
 			t.Errorf("%s: got %+v, want %q", tt.body, err, tt.param)
 		}
@@ -219,7 +243,7 @@ func TestCompletions(t *testing.T) {
 		`{"prompt":["a","b"]}`: "prompt", `{"prompt":[1,2]}`: "prompt", `{"prompt":7}`: "prompt", `{"prompt":"a","suffix":"b"}`: "suffix",
 	} {
 		_, err := openai.Completions{}.DecodeRequest([]byte(body))
-		if e, ok := err.(*llm.Error); !ok || e.Param != param || e.Kind != llm.Invalid {
+		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Param != param || e.Kind != llm.Invalid {
 			t.Errorf("%s: got %v", body, err)
 		}
 	}
