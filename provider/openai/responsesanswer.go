@@ -352,9 +352,7 @@ func orRaw(raw json.RawMessage, or string) []byte {
 func appendResponsesUsage(b []byte, u llm.Usage) []byte {
 	b = appendInt(b, `{"input_tokens":`, u.Prompt())
 	b = appendInt(b, `,"input_tokens_details":{"cached_tokens":`, u.CacheRead+u.CacheReadAudio+u.CacheReadImage)
-	if n := u.CacheWrite + u.CacheWrite1h; n > 0 {
-		b = appendInt(b, `,"cache_write_tokens":`, n)
-	}
+	b = appendInt(b, `,"cache_write_tokens":`, u.CacheWrite+u.CacheWrite1h)
 	b = appendInt(b, `},"output_tokens":`, u.Completion())
 	b = appendInt(b, `,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
 	return append(appendInt(b, `},"total_tokens":`, u.Total()), '}')
