@@ -4,6 +4,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
@@ -49,6 +50,7 @@ var (
 		llm.Responses:       openai.Responses{},
 		llm.Messages:        anthropic.Format{},
 		llm.GenerateContent: gemini.Dialect{},
+		llm.CohereChat:      cohere.Chat{},
 		llm.OllamaChat:      ollama.Chat{},
 	}
 )

@@ -69,6 +69,16 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		}
 	case ChunkMedia:
 		addMedia(ch, k)
+	case ChunkFinish:
+		ch.Finish, ch.StopText = k.Finish, k.StopText
+	default:
+		addRaw(ch, k)
+	}
+}
+
+// addRaw adds what is kept in the dialect's own form.
+func addRaw(ch *Choice, k *Chunk) {
+	switch k.Type {
 	case ChunkCitations:
 		p := grow(ch, PartText)
 		p.Citations, p.Origin = joined(p.Citations, k.Raw), k.Origin
@@ -76,8 +86,6 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		ch.LogProbs = joinedProbs(ch.LogProbs, k.Raw)
 	case ChunkOther:
 		ch.Parts = append(ch.Parts, Part{Type: PartOther, Raw: k.Raw, Origin: k.Origin})
-	case ChunkFinish:
-		ch.Finish, ch.StopText = k.Finish, k.StopText
 	}
 }
 

@@ -2,6 +2,7 @@ package openai_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -132,7 +133,7 @@ func TestChat_Invalid(t *testing.T) {
 		{`{"messages":[{"role":"user","content":"x"}],"response_format":"json"}`, "response_format"},
 	} {
 		_, err := openai.Chat{}.DecodeRequest([]byte(tt.body))
-		e, ok := err.(*llm.Error)
+		e, ok := errors.AsType[*llm.Error](err)
 		if !ok || e.Kind != llm.Invalid || e.Param != tt.param {
 			t.Errorf("%s: got %+v, want %q", tt.body, err, tt.param)
 		}

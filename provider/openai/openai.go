@@ -1,5 +1,7 @@
 // Package openai reads and writes OpenAI's format, which the compatible vendors share and
-// which the gateway relays byte for byte.
+// which the gateway relays byte for byte, and translates its three dialects of conversations:
+// Chat, Completions and Responses. They stand in one package, larger than others, because they
+// share the readers and writers of messages, media, tools and usage.
 package openai
 
 import (

@@ -223,23 +223,12 @@ func (r *reader) itemPart(it *item) chat.Part {
 		switch name {
 		case "type":
 			kind = r.text()
-		case "text", "refusal":
-			p.Text = r.text()
-		case "annotations":
-			if raw := r.Copy(); string(raw) != "[]" {
-				p.Citations, p.Origin = raw, originResponses
-			}
 		case "logprobs":
 			if raw := r.Copy(); string(raw) != "[]" {
 				it.probs = raw
 			}
-		case "input_audio":
-			r.object(func(name string) { r.mediaMember(m, name) })
-		case "image_url", "file_url":
-			found := mediaOf(r.text())
-			m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
 		default:
-			r.mediaMember(m, name)
+			r.itemPartMember(&p, m, name)
 		}
 	})
 	typ, ok := itemTypes[kind]
@@ -256,6 +245,25 @@ func (r *reader) itemPart(it *item) chat.Part {
 		}
 	}
 	return p
+}
+
+// itemPartMember reads a member of a part: of a text, or else of media.
+func (r *reader) itemPartMember(p *chat.Part, m *chat.Media, name string) {
+	switch name {
+	case "text", "refusal":
+		p.Text = r.text()
+	case "annotations":
+		if raw := r.Copy(); string(raw) != "[]" {
+			p.Citations, p.Origin = raw, originResponses
+		}
+	case "input_audio":
+		r.object(func(name string) { r.mediaMember(m, name) })
+	case "image_url", "file_url":
+		found := mediaOf(r.text())
+		m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
+	default:
+		r.mediaMember(m, name)
+	}
 }
 
 // inputItem reads one item of the input.

@@ -161,9 +161,9 @@ func (o *outputs) all() []byte {
 	return o.items[:len(o.items)-1]
 }
 
-// appendMessageItem appends a message of the output, whose content is one part.
-func appendMessageItem(b []byte, id, status string, content []byte) []byte {
-	b = llm.AppendString(append(b, `{"type":"message","id":`...), id)
+// messageItem is a message of the output, whose content is one part.
+func messageItem(id, status string, content []byte) []byte {
+	b := llm.AppendString([]byte(`{"type":"message","id":`), id)
 	b = append(b, `,"status":"`+status+`","role":"assistant","content":[`...)
 	return append(append(b, content...), "]}"...)
 }
@@ -216,9 +216,9 @@ func (o *outputs) item(p *chat.Part, probs []byte) {
 		if isOpenAI(p.Origin) {
 			cited = appendFlat(nil, p.Citations)
 		}
-		o.add(appendMessageItem(nil, o.name("msg_", o.n), "completed", appendTextPart(nil, p.Text, cited, probs)))
+		o.add(messageItem(o.name("msg_", o.n), "completed", appendTextPart(nil, p.Text, cited, probs)))
 	case chat.PartRefusal:
-		o.add(appendMessageItem(nil, o.name("msg_", o.n), "completed", appendRefusalPart(nil, p.Text)))
+		o.add(messageItem(o.name("msg_", o.n), "completed", appendRefusalPart(nil, p.Text)))
 	case chat.PartReasoning:
 		o.add(appendReasoningItem(nil, o.name("rs_", o.n), p))
 	case chat.PartToolCall:
@@ -352,9 +352,7 @@ func orRaw(raw json.RawMessage, or string) []byte {
 func appendResponsesUsage(b []byte, u llm.Usage) []byte {
 	b = appendInt(b, `{"input_tokens":`, u.Prompt())
 	b = appendInt(b, `,"input_tokens_details":{"cached_tokens":`, u.CacheRead+u.CacheReadAudio+u.CacheReadImage)
-	if n := u.CacheWrite + u.CacheWrite1h; n > 0 {
-		b = appendInt(b, `,"cache_write_tokens":`, n)
-	}
+	b = appendInt(b, `,"cache_write_tokens":`, u.CacheWrite+u.CacheWrite1h)
 	b = appendInt(b, `},"output_tokens":`, u.Completion())
 	b = appendInt(b, `,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning)
 	return append(appendInt(b, `},"total_tokens":`, u.Total()), '}')

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -32,10 +33,9 @@ type itemEvent struct {
 	kind              string
 	at, summary       int64
 	delta, text       string
-	isDelta           bool
 	item, response    []byte
 	annotation, probs []byte
-	failed            bool
+	failed, bad       bool
 }
 
 // NewDecoder reads the events of a response.
@@ -70,42 +70,50 @@ func readItemEvent(data []byte) (v itemEvent, err error) {
 	if c.Next() != '{' {
 		return v, errors.New("an event is no JSON object")
 	}
-	bad := false
 	for n := 0; c.Member(n); n++ {
-		switch string(c.Name()) {
-		case "type":
-			v.kind = c.Text()
-		case "output_index":
-			v.at, _ = c.Int()
-		case "summary_index":
-			v.summary, _ = c.Int()
-		case "delta":
-			bad = bad || c.Next() != '"' && c.Next() != '{' && c.Next() != 'n'
-			v.delta = c.Text()
-		case "text", "refusal", "arguments", "input":
-			v.text = c.Text()
-		case "item":
-			bad = bad || c.Next() != '{'
-			v.item = c.Raw()
-		case "response":
-			bad = bad || c.Next() != '{'
-			v.response = c.Raw()
-		case "annotation":
-			v.annotation = c.Copy()
-		case "logprobs":
-			v.probs = c.Copy()
-		case "error":
-			v.failed = v.failed || c.Next() == '{' || c.Next() == '"'
-			c.Raw()
-		default:
-			c.Raw()
-		}
+		v.member(&c)
 	}
-	if err = c.End(); err == nil && (bad || v.kind == "" && !v.failed) {
+	if err = c.End(); err == nil && (v.bad || v.kind == "" && !v.failed) {
 		err = errShape
 	}
 	v.failed = v.failed || v.kind == "error"
 	return v, err
+}
+
+// expect notes a value that begins with none of the bytes.
+func (v *itemEvent) expect(c *llm.Cursor, first string) {
+	v.bad = v.bad || strings.IndexByte(first, c.Next()) < 0
+}
+
+func (v *itemEvent) member(c *llm.Cursor) {
+	switch string(c.Name()) {
+	case "type":
+		v.kind = c.Text()
+	case "output_index":
+		v.at, _ = c.Int()
+	case "summary_index":
+		v.summary, _ = c.Int()
+	case "delta":
+		v.expect(c, `"{n`)
+		v.delta = c.Text()
+	case "text", "refusal", "arguments", "input":
+		v.text = c.Text()
+	case "item":
+		v.expect(c, "{")
+		v.item = c.Raw()
+	case "response":
+		v.expect(c, "{")
+		v.response = c.Raw()
+	case "annotation":
+		v.annotation = c.Copy()
+	case "logprobs":
+		v.probs = c.Copy()
+	case "error":
+		v.failed = v.failed || c.Next() == '{' || c.Next() == '"'
+		c.Raw()
+	default:
+		c.Raw()
+	}
 }
 
 func (d *responsesDecoder) add(c chat.Chunk) { d.list = append(d.list, c) }

@@ -33,7 +33,6 @@ type openItem struct {
 	cited []byte
 	index int // of a call
 	input bool
-	ended bool
 }
 
 // NewEncoder writes the events of a response.
@@ -52,12 +51,8 @@ func (e *responsesEncoder) Encode(dst []byte, c *chat.Chunk) []byte {
 	switch c.Type {
 	case chat.ChunkText, chat.ChunkRefusal, chat.ChunkReasoning:
 		return e.text(dst, c)
-	case chat.ChunkSignature:
-		if c.ID == "" {
-			return e.seal(dst, c, false)
-		}
-	case chat.ChunkRedacted:
-		return e.seal(dst, c, true)
+	case chat.ChunkSignature, chat.ChunkRedacted:
+		return e.seal(dst, c)
 	case chat.ChunkToolStart:
 		return e.startCall(dst, c)
 	case chat.ChunkToolArgs:
@@ -70,6 +65,15 @@ func (e *responsesEncoder) Encode(dst []byte, c *chat.Chunk) []byte {
 		}
 	case chat.ChunkMedia, chat.ChunkOther:
 		return e.single(dst, c)
+	default:
+		return e.about(dst, c)
+	}
+	return dst
+}
+
+// about takes the chunks that are about the whole answer.
+func (e *responsesEncoder) about(dst []byte, c *chat.Chunk) []byte {
+	switch c.Type {
 	case chat.ChunkFinish:
 		e.finish = c.Finish
 	case chat.ChunkUsage:
@@ -149,7 +153,7 @@ func (it *openItem) begun() []byte {
 	case it.kind == chat.PartReasoning:
 		return appendReasoningItem(nil, it.id, &chat.Part{})
 	case it.kind != chat.PartToolCall:
-		return appendMessageItem(nil, it.id, "in_progress", nil)
+		return messageItem(it.id, "in_progress", nil)
 	}
 	kind, member := "function_call", "arguments"
 	if it.input {
@@ -254,7 +258,7 @@ func (e *responsesEncoder) closeOpen(dst []byte) []byte {
 	part := it.content(it.text)
 	dst = append(it.place(e.event(dst, "content_part.done")), `,"content_index":0,"part":`...)
 	dst = append(append(dst, part...), closeEvent...)
-	return e.done(dst, it, appendMessageItem(nil, it.id, "completed", part))
+	return e.done(dst, it, messageItem(it.id, "completed", part))
 }
 
 func (e *responsesEncoder) closeReasoning(dst []byte, it *openItem) []byte {
@@ -268,8 +272,12 @@ func (e *responsesEncoder) closeReasoning(dst []byte, it *openItem) []byte {
 	return e.done(dst, it, appendReasoningItem(nil, it.id, &it.part))
 }
 
-// seal ends reasoning with what it can be known by again.
-func (e *responsesEncoder) seal(dst []byte, c *chat.Chunk, hidden bool) []byte {
+// seal ends reasoning with what it can be known by again. Signatures of calls have no place here.
+func (e *responsesEncoder) seal(dst []byte, c *chat.Chunk) []byte {
+	hidden := c.Type == chat.ChunkRedacted
+	if c.ID != "" && !hidden {
+		return dst
+	}
 	if e.open == nil || e.open.kind != chat.PartReasoning {
 		dst = e.openText(e.closeOpen(dst), chat.PartReasoning)
 	}
