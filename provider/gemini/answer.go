@@ -65,6 +65,9 @@ func (d *decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 	}
 	var a answer
 	if err := json.Unmarshal(e.Data, &a); err != nil {
+		if e.Cut {
+			return list, cut()
+		}
 		return list, notJSON()
 	}
 	if len(a.Error) > 0 && string(a.Error) != "null" {
@@ -216,10 +219,15 @@ func (d *decoder) End(list []chat.Chunk) ([]chat.Chunk, error) {
 		whole = whole && c.finished
 	}
 	if !whole {
-		return list, &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did."}
+		return list, cut()
 	}
 	d.ended = true
 	return append(list, chat.Chunk{Type: chat.ChunkEnd}), nil
+}
+
+// cut is the error of a stream that ended too early.
+func cut() error {
+	return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did."}
 }
 
 // DecodeResponse implements provider.Outbound. A whole answer is a stream of one event.

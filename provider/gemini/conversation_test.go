@@ -14,6 +14,7 @@ func TestDialect_Conversation(t *testing.T) {
 	providertest.Conversation(t, &providertest.Format{
 		In: gemini.Dialect{}, Out: gemini.Dialect{}, Endpoint: llm.GenerateContent,
 		Failure:  `data: {"error":{"code":500,"message":"The server had an error","status":"INTERNAL"}}` + "\n\n",
+		Lacks:    []providertest.Lack{providertest.CacheWrites, providertest.OpenSchemas, providertest.NamedTypes, providertest.SentThoughts},
 		Finishes: []chat.Finish{chat.FinishStop, chat.FinishLength, chat.FinishTools, chat.FinishFilter},
 	})
 }

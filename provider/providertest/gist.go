@@ -58,6 +58,9 @@ func (f *Format) line(p *chat.Part, sent bool) string {
 	if p.Media == nil {
 		return ""
 	}
+	if p.Media.URL != "" && f.lacks(NamedTypes) {
+		return fmt.Sprintf("media %d %s", p.Type, p.Media.URL)
+	}
 	return fmt.Sprintf("media %d %s %s %s", p.Type, p.Media.URL, p.Media.MIME, p.Media.Data)
 }
 
@@ -131,6 +134,9 @@ func (f *Format) used(u llm.Usage) string {
 	if f.lacks(Thoughts) {
 		u.Output, u.Reasoning = u.Output+u.Reasoning, 0
 	}
+	if f.lacks(CacheWrites) {
+		u.Input, u.CacheWrite = u.Input+u.CacheWrite, 0
+	}
 	if f.lacks(Caches) {
 		u.Input, u.CacheRead, u.CacheWrite = u.Prompt(), 0, 0
 	}
@@ -177,7 +183,16 @@ func (f *Format) meaning(q *chat.Request) (list []string) {
 		list = append(list, "choose "+q.ToolChoice.Mode+" "+q.ToolChoice.Name)
 	}
 	if !f.lacks(Schemas) {
-		list = append(list, "format "+q.Format.Type+" "+compact(q.Format.Schema))
+		list = append(list, "format "+q.Format.Type+" "+f.schema(q.Format.Schema))
 	}
 	return list
+}
+
+// schema is a schema as the dialect can say it.
+func (f *Format) schema(raw json.RawMessage) string {
+	text := compact(raw)
+	if f.lacks(OpenSchemas) {
+		text = strings.Replace(text, `"additionalProperties":false,`, "", 1)
+	}
+	return text
 }
