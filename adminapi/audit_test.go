@@ -21,7 +21,7 @@ func TestAudit(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
-	h.Must("POST", "/api/v1/teams", `{"name":"a","id":"t1"}`, "Litellm-Changed-By", "jo\xff", "X-Request-Id", "r1")
+	h.Must("POST", "/api/v1/teams", `{"name":"a","id":"t1"}`, "Litellm-Changed-By", "the deploy job\xff", "X-Request-Id", "r1")
 	h.Must("PATCH", "/api/v1/teams/a", `{"tags":["x"]}`)
 	secret, _ := h.Must("POST", "/api/v1/keys", `{"name":"k","metadata":{"webhook_token":"hush"}}`)["secret"].(string)
 	h.Must("POST", "/api/v1/credentials", `{"name":"c","provider":"openai","api_key":"sk-provider-secret"}`)
@@ -51,7 +51,7 @@ func TestAudit(t *testing.T) {
 		{"by another address", "address=127.0.0.2", "[]"},
 		{"today", "from=2026-03-11&to=2026-03-11&limit=1", "[7]"},
 		{"tomorrow", "from=2026-03-12", "[]"},
-		{"text", "q=JO", "[1]"},
+		{"text", "q=The+Deploy", "[1]"},
 	} {
 		q, err := url.ParseQuery(tt.filter)
 		if err != nil {
@@ -77,7 +77,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("the audit log tells %q", s)
 		}
 	}
-	if !strings.Contains(all, `"fingerprint"`) || !strings.Contains(all, `"for":"jo"`) {
+	if !strings.Contains(all, `"fingerprint"`) || !strings.Contains(all, `"for":"the deploy job"`) {
 		t.Errorf("got %s", all)
 	}
 	if v, err := c.VerifyAudit(ctx); err != nil || !v.Verified || v.Entries != 7 {

@@ -4,6 +4,9 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/cohere"
+	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -35,14 +38,20 @@ type Outbound interface {
 // each endpoint whose requests can be translated.
 var (
 	inbound = map[llm.Endpoint]Inbound{
-		llm.Chat:        openai.Chat{},
-		llm.Completions: openai.Completions{},
-		llm.Messages:    anthropic.Format{},
+		llm.Chat:            openai.Chat{},
+		llm.Completions:     openai.Completions{},
+		llm.Responses:       openai.Responses{},
+		llm.Messages:        anthropic.Format{},
+		llm.GenerateContent: gemini.Dialect{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
-		llm.Chat:        openai.Chat{},
-		llm.Completions: openai.Completions{},
-		llm.Messages:    anthropic.Format{},
+		llm.Chat:            openai.Chat{},
+		llm.Completions:     openai.Completions{},
+		llm.Responses:       openai.Responses{},
+		llm.Messages:        anthropic.Format{},
+		llm.GenerateContent: gemini.Dialect{},
+		llm.CohereChat:      cohere.Chat{},
+		llm.OllamaChat:      ollama.Chat{},
 	}
 )
 

@@ -105,17 +105,18 @@ var (
 	text     = []llm.Endpoint{llm.Chat, llm.Completions}
 	chatsEmb = []llm.Endpoint{llm.Chat, llm.Embeddings}
 	all      = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings}
+	openAI   = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings, llm.Responses}
 	complete = []llm.Endpoint{llm.Completions}
 	emb      = []llm.Endpoint{llm.Embeddings}
 )
 
 // table has all rows, sorted by name.
-var table = sorted(append([]Provider{
+var table = sorted(slices.Concat([]Provider{
 	{
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: all,
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, slices.Concat(compatible, anthropicRows)...))
+}, compatible, anthropicRows, geminiRows, cohereRows, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

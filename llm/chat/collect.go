@@ -59,7 +59,7 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		}
 		grow(ch, PartReasoning).Signature += k.Text
 	case ChunkRedacted:
-		ch.Parts = append(ch.Parts, Part{Type: PartReasoning, Data: k.Text})
+		ch.Parts = append(ch.Parts, Part{Type: PartReasoning, Data: k.Text, ID: k.ID})
 	case ChunkToolStart:
 		calls[k.Index] = len(ch.Parts)
 		ch.Parts = append(ch.Parts, Part{Type: PartToolCall, ID: k.ID, Name: k.Name})
@@ -69,6 +69,16 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		}
 	case ChunkMedia:
 		addMedia(ch, k)
+	case ChunkFinish:
+		ch.Finish, ch.StopText = k.Finish, k.StopText
+	default:
+		addRaw(ch, k)
+	}
+}
+
+// addRaw adds what is kept in the dialect's own form.
+func addRaw(ch *Choice, k *Chunk) {
+	switch k.Type {
 	case ChunkCitations:
 		p := grow(ch, PartText)
 		p.Citations, p.Origin = joined(p.Citations, k.Raw), k.Origin
@@ -76,8 +86,6 @@ func (c *Collector) part(ch *Choice, calls map[int]int, k *Chunk) {
 		ch.LogProbs = joinedProbs(ch.LogProbs, k.Raw)
 	case ChunkOther:
 		ch.Parts = append(ch.Parts, Part{Type: PartOther, Raw: k.Raw, Origin: k.Origin})
-	case ChunkFinish:
-		ch.Finish, ch.StopText = k.Finish, k.StopText
 	}
 }
 
@@ -211,7 +219,7 @@ func reasoningChunks(list []Chunk, choice int, p *Part) []Chunk {
 		list = append(list, Chunk{Type: ChunkSignature, Choice: choice, Text: p.Signature})
 	}
 	if p.Data != "" {
-		list = append(list, Chunk{Type: ChunkRedacted, Choice: choice, Text: p.Data})
+		list = append(list, Chunk{Type: ChunkRedacted, Choice: choice, Text: p.Data, ID: p.ID})
 	}
 	return list
 }

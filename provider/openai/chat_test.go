@@ -2,6 +2,7 @@ package openai_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,8 +40,8 @@ func TestChat_Request(t *testing.T) {
 				"stream":true,"stream_options":{"include_usage":true},"tags":["a"],"store":true,"new_thing":{"a":[1]}}`,
 			want: `{"model":"m","messages":[{"role":"system","content":"be brief"},{"role":"user","name":"ann","content":"Hi"}],
 				"max_tokens":7,"temperature":0.5,"top_p":1,"stop":["x"],"seed":3,"n":2,"user":"u","logprobs":true,"top_logprobs":2,
-				"stream":true,"stream_options":{"include_usage":true},"store":true}`,
-			dropped: []string{"new_thing"},
+				"stream":true,"stream_options":{"include_usage":true}}`,
+			dropped: []string{"new_thing", "store"},
 		},
 		{
 			name: "tools in parallel, with images in a result",
@@ -132,7 +133,7 @@ func TestChat_Invalid(t *testing.T) {
 		{`{"messages":[{"role":"user","content":"x"}],"response_format":"json"}`, "response_format"},
 	} {
 		_, err := openai.Chat{}.DecodeRequest([]byte(tt.body))
-		e, ok := err.(*llm.Error)
+		e, ok := errors.AsType[*llm.Error](err)
 		if !ok || e.Kind != llm.Invalid || e.Param != tt.param {
 			t.Errorf("%s: got %+v, want %q", tt.body, err, tt.param)
 		}

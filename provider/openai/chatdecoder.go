@@ -81,6 +81,9 @@ func (d *chunkDecoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, err
 		}
 		return list, malformed(errors.New("an event is no JSON object"))
 	}
+	if !d.started {
+		d.begin(e.Data)
+	}
 	more, err := d.event(&c)
 	switch {
 	case err != nil && e.Cut:
@@ -103,24 +106,20 @@ type found struct {
 
 // event reads one event.
 func (d *chunkDecoder) event(c *llm.Cursor) (f found, err error) {
-	start := chat.Chunk{Type: chat.ChunkStart}
 	for n := 0; c.Member(n); n++ {
-		switch name := c.Name(); {
-		case string(name) == "choices":
-			d.begin(&start, c.Next() == '[')
+		switch string(c.Name()) {
+		case "choices":
 			f.usage = d.readChoices(c) || f.usage
-		case string(name) == "usage" || string(name) == "x_groq":
+		case "usage", "x_groq":
 			f.usage = c.Next() == '{' || f.usage
 			c.Raw()
-		case string(name) == "error":
+		case "error":
 			f.broken = c.Next() != 'n'
 			c.Raw()
-		case string(name) == "service_tier":
+		case "service_tier":
 			f.tier = c.Text()
-		case d.started:
-			c.Raw()
 		default:
-			startMember(c, &start)
+			c.Raw()
 		}
 	}
 	if err = c.End(); err == nil && d.bad {
@@ -129,27 +128,29 @@ func (d *chunkDecoder) event(c *llm.Cursor) (f found, err error) {
 	return f, err
 }
 
-// startMember reads what the first event says of the answer.
-func startMember(c *llm.Cursor, start *chat.Chunk) {
-	switch string(c.Name()) {
-	case "id":
-		start.ID = c.Text()
-	case "model":
-		start.Model = c.Text()
-	case "created":
-		start.Created, _ = c.Int()
-	default:
-		c.Raw()
+// begin adds the first chunk, of the first event that has an id or a choice. Azure's first has
+// neither.
+func (d *chunkDecoder) begin(data []byte) {
+	start, choices := chat.Chunk{Type: chat.ChunkStart}, false
+	c := llm.NewCursor(data)
+	for n := 0; c.Member(n); n++ {
+		switch string(c.Name()) {
+		case "id":
+			start.ID = c.Text()
+		case "model":
+			start.Model = c.Text()
+		case "created":
+			start.Created, _ = c.Int()
+		case "choices":
+			choices = len(c.Raw()) > 2
+		default:
+			c.Raw()
+		}
 	}
-}
-
-// begin adds the first chunk once the answer has choices.
-func (d *chunkDecoder) begin(start *chat.Chunk, has bool) {
-	if d.started || !has {
-		return
+	if d.started = start.ID != "" || choices; d.started {
+		d.id = start.ID
+		d.list = append(d.list, start)
 	}
-	d.started, d.id = true, start.ID
-	d.list = append(d.list, *start)
 }
 
 // usage adds the usage that an event has.

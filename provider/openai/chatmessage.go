@@ -69,12 +69,12 @@ func (r *reader) message(s *spoken, i int) chat.Message {
 		r.wrongAt(r.prefix+"role", `must be "system", "developer", "user", "assistant" or "tool"`)
 	}
 	m := chat.Message{Role: role, Name: s.name, Extra: s.extra}
-	switch {
-	case role == chat.RoleTool:
+	switch role {
+	case chat.RoleTool:
 		m.Name = ""
 		p := chat.Part{Type: chat.PartToolResult, ID: s.callID, Name: s.name, Parts: s.content, CacheControl: s.cache}
 		m.Parts = []chat.Part{p}
-	case role == chat.RoleAssistant:
+	case chat.RoleAssistant:
 		m.Parts = s.answer("call_" + strconv.Itoa(i))
 	default:
 		m.Parts = s.content
@@ -365,20 +365,21 @@ func (r *reader) part() chat.Part {
 			r.partMember(&p, name)
 		}
 	})
-	if t, ok := partTypes[kind]; ok && (t == chat.PartText || t == chat.PartRefusal || t == chat.PartReasoning || p.Media != nil) {
-		p.Type = t
-		if m := p.Media; m != nil && t == chat.PartFile && m.Data == "" && m.URL == "" && m.FileID == "" {
-			r.wrongAt(r.prefix+"file", "must have file_data or file_id")
+	typ, known := partTypes[kind]
+	if !known {
+		if kind == "" {
+			r.wrongAt(r.prefix+"type", "must be given")
 		}
-		return p
-	} else if ok {
-		r.wrongAt(r.prefix+kind, "must be given")
+		return chat.Part{Type: chat.PartOther, Raw: bytes.Clone(start.Raw()), Origin: originChat, CacheControl: p.CacheControl}
 	}
-	if kind == "" {
-		r.wrongAt(r.prefix+"type", "must be given")
+	if p.Type = typ; isMedia(typ) && (p.Media == nil || *p.Media == chat.Media{MIME: p.Media.MIME, Name: p.Media.Name, Detail: p.Media.Detail}) {
+		r.wrongAt(r.prefix+kind, "must hold an address, data or the id of a file")
 	}
-	raw := bytes.Clone(start.Raw())
-	return chat.Part{Type: chat.PartOther, Raw: raw, Origin: originChat, CacheControl: p.CacheControl}
+	return p
+}
+
+func isMedia(t chat.PartType) bool {
+	return t == chat.PartImage || t == chat.PartAudio || t == chat.PartVideo || t == chat.PartFile
 }
 
 // partTypes are the types of parts, OpenAI's and those that clients of LiteLLM send.

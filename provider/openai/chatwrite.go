@@ -51,7 +51,7 @@ func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 // chatExtra are members at the top that clients of OpenAI's other dialects send, and those of the
 // servers that people run themselves, which mean in a chat completion what they mean there.
 var chatExtra = map[string]bool{
-	"store": true, "safety_identifier": true, "prompt_cache_retention": true, "repetition_penalty": true, "min_tokens": true,
+	"safety_identifier": true, "prompt_cache_retention": true, "repetition_penalty": true, "min_tokens": true,
 	"length_penalty": true, "typical_p": true, "ignore_eos": true, "skip_special_tokens": true, "stop_token_ids": true,
 	"chat_template": true, "chat_template_kwargs": true, "guided_json": true, "guided_regex": true, "guided_choice": true,
 	"guided_grammar": true, "structured_outputs": true, "include_stop_str_in_output": true, "spaces_between_special_tokens": true,

@@ -31,3 +31,15 @@ func TestCompletions_Conversation(t *testing.T) {
 		Finishes: []chat.Finish{chat.FinishStop, chat.FinishLength, chat.FinishFilter},
 	})
 }
+
+func TestResponses_Conversation(t *testing.T) {
+	t.Parallel()
+	providertest.Conversation(t, &providertest.Format{
+		In: openai.Responses{}, Out: openai.Responses{}, Endpoint: llm.Responses,
+		Failure: "event: error\n" + `data: {"type":"error","code":"server_error","message":"The server had an error","param":null,"sequence_number":9}` + "\n\n",
+		Lacks: []providertest.Lack{
+			providertest.Heads, providertest.SentThoughts, providertest.ToolErrors, providertest.Choices, providertest.Stops,
+		},
+		Finishes: []chat.Finish{chat.FinishStop, chat.FinishLength, chat.FinishTools, chat.FinishFilter, chat.FinishRefusal},
+	})
+}

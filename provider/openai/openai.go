@@ -1,5 +1,7 @@
 // Package openai reads and writes OpenAI's format, which the compatible vendors share and
-// which the gateway relays byte for byte.
+// which the gateway relays byte for byte, and translates its three dialects of conversations:
+// Chat, Completions and Responses. They stand in one package, larger than others, because they
+// share the readers and writers of messages, media, tools and usage.
 package openai
 
 import (
@@ -15,6 +17,7 @@ var paths = [...]string{
 	llm.Chat:        "/chat/completions",
 	llm.Completions: "/completions",
 	llm.Embeddings:  "/embeddings",
+	llm.Responses:   "/responses",
 }
 
 // Codec is OpenAI's format.
@@ -26,8 +29,13 @@ func (Codec) Path(p llm.Place) string { return paths[p.Endpoint] }
 // Read reads a response or a chunk.
 func (Codec) Read(_ llm.Endpoint, data []byte) (llm.Report, error) { return llm.Read(data) }
 
-// Meter is nil: Read reads each chunk.
-func (Codec) Meter(llm.Endpoint) llm.Meter { return nil }
+// Meter is nil but for responses: Read reads each chunk.
+func (Codec) Meter(e llm.Endpoint) llm.Meter {
+	if e == llm.Responses {
+		return new(responsesMeter)
+	}
+	return nil
+}
 
 // Frames is nil: streams are server-sent events.
 func (Codec) Frames(llm.Endpoint, io.Reader, int) llm.EventReader { return nil }

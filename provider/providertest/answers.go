@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,10 +24,8 @@ type answer struct {
 // answers is the table of answers that the dialect has words for.
 func answers(f *Format) (list []answer) {
 	add := func(name string, finish chat.Finish, parts []chat.Part, needs ...Lack) {
-		for _, l := range needs {
-			if f.lacks(l) {
-				return
-			}
+		if slices.ContainsFunc(needs, f.lacks) {
+			return
 		}
 		list = append(list, answer{name, reply(chat.Choice{Parts: parts, Finish: finish})})
 	}

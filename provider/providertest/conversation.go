@@ -34,8 +34,11 @@ const (
 	Usages                   // answers report no usage
 	Caches                   // usage does not tell what a cache held
 	Thoughts                 // usage does not tell tokens of reasoning
-	Heads                    // answers have no id
+	Heads                    // answers have no id, or do not name the model
 	Turns                    // a request is one text
+	CacheWrites              // usage does not tell what was written to a cache
+	OpenSchemas              // schemas lose what the vendor has no word for, such as additionalProperties
+	NamedTypes               // media at an address need a type, which is made of it
 )
 
 // Format is a dialect as the suite needs it.

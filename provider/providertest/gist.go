@@ -58,6 +58,9 @@ func (f *Format) line(p *chat.Part, sent bool) string {
 	if p.Media == nil {
 		return ""
 	}
+	if p.Media.URL != "" && f.lacks(NamedTypes) {
+		return fmt.Sprintf("media %d %s", p.Type, p.Media.URL)
+	}
 	return fmt.Sprintf("media %d %s %s %s", p.Type, p.Media.URL, p.Media.MIME, p.Media.Data)
 }
 
@@ -112,9 +115,8 @@ func compact(raw []byte) string {
 // gist is what an answer means, in lines.
 func (f *Format) gist(r *chat.Response) (list []string) {
 	if !f.lacks(Heads) {
-		list = append(list, "id "+r.ID)
+		list = append(list, "id "+r.ID+" of "+r.Model)
 	}
-	list = append(list, "model "+r.Model)
 	for i := range r.Choices {
 		ch := &r.Choices[i]
 		list = append(list, fmt.Sprintf("choice %d", ch.Index))
@@ -132,6 +134,9 @@ func (f *Format) used(u llm.Usage) string {
 	if f.lacks(Thoughts) {
 		u.Output, u.Reasoning = u.Output+u.Reasoning, 0
 	}
+	if f.lacks(CacheWrites) {
+		u.Input, u.CacheWrite = u.Input+u.CacheWrite, 0
+	}
 	if f.lacks(Caches) {
 		u.Input, u.CacheRead, u.CacheWrite = u.Prompt(), 0, 0
 	}
@@ -142,7 +147,13 @@ func (f *Format) used(u llm.Usage) string {
 // that follow each other as one.
 func (f *Format) meaning(q *chat.Request) (list []string) {
 	system, side := "", ""
-	var said []chat.Part // by one side, in one message or several
+	var parts []chat.Part
+	flush := func() {
+		if side != "" {
+			list = append(append(list, side), f.lines(parts, true)...)
+			parts = nil
+		}
+	}
 	for i := range q.Messages {
 		m := &q.Messages[i]
 		if m.Role == chat.RoleSystem || m.Role == chat.RoleDeveloper {
@@ -154,12 +165,12 @@ func (f *Format) meaning(q *chat.Request) (list []string) {
 			now = "assistant"
 		}
 		if now != side {
-			list = append(append(list, f.lines(said, true)...), now)
-			side, said = now, nil
+			flush()
 		}
-		said = append(said, m.Parts...)
+		side = now
+		parts = append(parts, m.Parts...)
 	}
-	list = append(list, f.lines(said, true)...)
+	flush()
 	list = append(list, "system "+system, fmt.Sprintf("most %d", q.MaxTokens))
 	if !f.lacks(Stops) {
 		list = append(list, fmt.Sprintf("stop %q", q.Stop))
@@ -172,7 +183,16 @@ func (f *Format) meaning(q *chat.Request) (list []string) {
 		list = append(list, "choose "+q.ToolChoice.Mode+" "+q.ToolChoice.Name)
 	}
 	if !f.lacks(Schemas) {
-		list = append(list, "format "+q.Format.Type+" "+compact(q.Format.Schema))
+		list = append(list, "format "+q.Format.Type+" "+f.schema(q.Format.Schema))
 	}
 	return list
+}
+
+// schema is a schema as the dialect can say it.
+func (f *Format) schema(raw json.RawMessage) string {
+	text := compact(raw)
+	if f.lacks(OpenSchemas) {
+		text = strings.Replace(text, `"additionalProperties":false,`, "", 1)
+	}
+	return text
 }

@@ -3,6 +3,7 @@ package providertest
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,11 +89,9 @@ func conversations() []conversation {
 func requests(t *testing.T, f *Format) {
 	for _, c := range conversations() {
 		t.Run(c.name, func(t *testing.T) {
-			for _, l := range c.needs {
-				if f.lacks(l) {
-					unsaid(t, f, &c)
-					return
-				}
+			if slices.ContainsFunc(c.needs, f.lacks) {
+				unsaid(t, f, &c)
+				return
 			}
 			said(t, f, &c)
 		})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/gemini"
 )
 
 // The places that an error may come from, in x-conclave-error-origin.
@@ -65,6 +66,7 @@ type shape struct {
 // shapes are those of the vendors whose errors are not OpenAI's.
 var shapes = map[llm.Vendor]shape{
 	llm.VendorAnthropic: {anthropic.AppendError, anthropic.AppendErrorEvent},
+	llm.VendorGoogle:    {gemini.AppendError, gemini.AppendErrorEvent},
 }
 
 // WriteError is the one place where an error becomes HTTP, in the shape of the vendor whose

@@ -1,0 +1,57 @@
+// Package gemini reads and writes Google's generateContent: the dialect of the Gemini API and of
+// Google's models on Vertex, and of the clients that speak it.
+//
+// Reasoning that the model signed goes back to it: signatures of Google's pass through the
+// conversation's terms with a tag before them, so that no other vendor's reach Google, and those of
+// other vendors pass through Google's clients in an envelope (see signature.go).
+package gemini
+
+import (
+	"io"
+	"net/url"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// Dialect is generateContent, of clients and of providers. It implements provider.Inbound and
+// provider.Outbound.
+type Dialect struct{}
+
+// Codec is the Gemini API.
+type Codec struct{}
+
+// Path is the model's path with the verb; the model may be named with its collection
+// ("models/…", "tunedModels/…") or without.
+func (Codec) Path(p llm.Place) string { return "/" + collection(p.Model) + Verb(p) }
+
+// collection is the path of a model below the API's version.
+func collection(model string) string {
+	kind, name := "models", model
+	for _, k := range []string{"models", "tunedModels"} {
+		if len(model) > len(k)+1 && model[:len(k)] == k && model[len(k)] == '/' {
+			kind, name = k, model[len(k)+1:]
+		}
+	}
+	return kind + "/" + url.PathEscape(name)
+}
+
+// Verb is what follows the model in the path, with its query. Streams are asked for as
+// server-sent events.
+func Verb(p llm.Place) string {
+	switch {
+	case p.Endpoint == llm.CountTokens:
+		return ":countTokens"
+	case p.Stream:
+		return ":streamGenerateContent?alt=sse"
+	}
+	return ":generateContent"
+}
+
+// Read reads a whole answer.
+func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return read(body) }
+
+// Meter reads one stream.
+func (Codec) Meter(llm.Endpoint) llm.Meter { return new(meter) }
+
+// Frames is nil: streams are server-sent events.
+func (Codec) Frames(llm.Endpoint, io.Reader, int) llm.EventReader { return nil }

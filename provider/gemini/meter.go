@@ -1,0 +1,124 @@
+package gemini
+
+import "github.com/conclave-llm/conclave/llm"
+
+// errInvalid is an answer that cannot be read.
+func errInvalid(message string) *llm.Error {
+	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: message}
+}
+
+// meter reads of a stream what the gateway must know. Its usage is what the last event that had
+// any says: Google counts from the beginning each time.
+type meter struct {
+	usage    llm.Usage
+	hasUsage bool
+}
+
+// Event implements llm.Meter.
+func (m *meter) Event(e llm.Event) (llm.Report, error) {
+	r, err := read(e.Data)
+	if err != nil {
+		return r, err
+	}
+	if r.HasUsage {
+		m.usage, m.hasUsage = r.Usage, true
+	}
+	r.Usage, r.HasUsage = m.usage, m.hasUsage
+	return r, nil
+}
+
+// read reads an answer or one event of a stream.
+func read(data []byte) (llm.Report, error) {
+	var r llm.Report
+	s := scan{b: data}
+	if s.space() != '{' {
+		return r, notJSON()
+	}
+	usage := false
+	for n := 0; s.member(n); n++ {
+		switch string(s.key()) {
+		case "candidates":
+			for m := 0; s.element(m); m++ {
+				candidate(&s, m, &r)
+			}
+		case "promptFeedback":
+			if blocked(&s) != "" {
+				r.Seen |= 1
+				r.Finished |= 1
+			}
+		case "usageMetadata":
+			usage = len(s.value()) > 2
+		case "error":
+			r.HasError = string(s.value()) != "null"
+		default:
+			s.value()
+		}
+	}
+	if !s.end() {
+		return llm.Report{}, notJSON()
+	}
+	if usage {
+		r.Usage, r.HasUsage = llm.ReadUsage(llm.DialectGemini, data)
+	}
+	return r, nil
+}
+
+func notJSON() *llm.Error {
+	return errInvalid("The provider sent something that is not a JSON object.")
+}
+
+// blocked takes a promptFeedback and gives its blockReason.
+func blocked(s *scan) (reason string) {
+	for n := 0; s.member(n); n++ {
+		if string(s.key()) == "blockReason" {
+			reason = s.text()
+		} else {
+			s.value()
+		}
+	}
+	return reason
+}
+
+// candidate reads one of the candidates, the nth of the list.
+func candidate(s *scan, nth int, r *llm.Report) {
+	index, finished := nth, false
+	for n := 0; s.member(n); n++ {
+		switch string(s.key()) {
+		case "index":
+			index = s.number()
+		case "finishReason":
+			finished = len(s.value()) > 2
+		case "content":
+			content(s, r)
+		default:
+			s.value()
+		}
+	}
+	bit := uint64(1) << min(max(index, 0), 63)
+	r.Seen |= bit
+	if finished {
+		r.Finished |= bit
+	}
+}
+
+// content counts the bytes that the model wrote.
+func content(s *scan, r *llm.Report) {
+	for n := 0; s.member(n); n++ {
+		if string(s.key()) != "parts" {
+			s.value()
+			continue
+		}
+		for m := 0; s.element(m); m++ {
+			for k := 0; s.member(k); k++ {
+				switch string(s.key()) {
+				case "text":
+					r.TextBytes += max(int64(len(s.value()))-2, 0)
+				case "functionCall", "executableCode":
+					r.TextBytes += int64(len(s.value()))
+				default:
+					s.value()
+				}
+			}
+		}
+	}
+}

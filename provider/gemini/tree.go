@@ -1,0 +1,126 @@
+package gemini
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// node is a JSON value whose members keep their order: the order of a schema's properties is
+// the order in which the model writes them.
+type node struct {
+	object bool
+	array  bool
+	names  []string
+	list   []*node         // the values of names, or the elements
+	raw    json.RawMessage // of any other value
+}
+
+var errSchema = errors.New("it is not a JSON schema")
+
+// parseTree reads a value.
+func parseTree(raw json.RawMessage) (*node, error) {
+	if !json.Valid(raw) {
+		return nil, errSchema
+	}
+	s := scan{b: raw}
+	n := tree(&s)
+	if !s.end() {
+		return nil, errSchema
+	}
+	return n, nil
+}
+
+func tree(s *scan) *node {
+	n := new(node)
+	switch s.space() {
+	case '{':
+		n.object = true
+		for i := 0; s.member(i); i++ {
+			n.names = append(n.names, string(unescape(nil, s.key())))
+			n.list = append(n.list, tree(s))
+		}
+	case '[':
+		n.array = true
+		for i := 0; s.element(i); i++ {
+			n.list = append(n.list, tree(s))
+		}
+	default:
+		n.raw = bytes.Clone(s.value())
+	}
+	return n
+}
+
+// get is the member of the name, nil if there is none.
+func (n *node) get(name string) *node {
+	if n == nil || !n.object {
+		return nil
+	}
+	if i := slices.Index(n.names, name); i >= 0 {
+		return n.list[i]
+	}
+	return nil
+}
+
+func (n *node) set(name string, v *node) {
+	if i := slices.Index(n.names, name); i >= 0 {
+		n.list[i] = v
+		return
+	}
+	n.names, n.list = append(n.names, name), append(n.list, v)
+}
+
+func (n *node) drop(name string) {
+	if i := slices.Index(n.names, name); i >= 0 {
+		n.names, n.list = slices.Delete(n.names, i, i+1), slices.Delete(n.list, i, i+1)
+	}
+}
+
+// text is the text of a string, "" for any other value.
+func (n *node) text() string {
+	if n == nil {
+		return ""
+	}
+	return unquote(n.raw)
+}
+
+func (n *node) is(word string) bool { return n != nil && string(n.raw) == word }
+
+func textNode(s string) *node { return &node{raw: llm.AppendString(nil, s)} }
+
+func rawNode(s string) *node { return &node{raw: json.RawMessage(s)} }
+
+func arrayNode(list ...*node) *node { return &node{array: true, list: list} }
+
+// append writes the value.
+func (n *node) append(dst []byte) []byte {
+	switch {
+	case n.object:
+		for i, name := range n.names {
+			dst = append(dst, "{,"[min(i, 1)])
+			dst = append(llm.AppendString(dst, name), ':')
+			dst = n.list[i].append(dst)
+		}
+		if len(n.names) == 0 {
+			dst = append(dst, '{')
+		}
+		return append(dst, '}')
+	case n.array:
+		dst = append(dst, '[')
+		for i, e := range n.list {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = e.append(dst)
+		}
+		return append(dst, ']')
+	}
+	return append(dst, n.raw...)
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
