@@ -11,6 +11,7 @@ import (
 // reply is what an answer consists of, before it has a format.
 type reply struct {
 	pieces []string // of the content, each a fragment of a JSON string; a token each
+	thinks []string // of what the model thinks before, as the pieces are
 	tool   string   // the function that is called; "" for content
 	args   []string // fragments of its arguments, as the pieces are
 	finish string
@@ -19,8 +20,8 @@ type reply struct {
 
 type usage struct{ prompt, completion, cached, reasoning int64 }
 
-// tokens is the number of pieces of either kind.
-func (rp *reply) tokens() int { return max(len(rp.pieces), len(rp.args)) }
+// tokens is the number of pieces of all kinds.
+func (rp *reply) tokens() int { return len(rp.thinks) + max(len(rp.pieces), len(rp.args)) }
 
 // limit cuts the content to the request's maximum.
 func (rp *reply) limit(most int64) {
@@ -115,7 +116,11 @@ func (rp *reply) appendMessage(out []byte) []byte {
 // whole ends an answer with its usage and sends it.
 func (x *exchange) whole(rp *reply, out []byte) error {
 	out = append(out, `,"usage":`...)
-	out = append(rp.usage.append(out), '}')
+	return x.send(rp, append(rp.usage.append(out), '}'))
+}
+
+// send sends a whole answer.
+func (x *exchange) send(rp *reply, out []byte) error {
 	if x.plan.cutAfter >= 0 {
 		x.plan.cut = true
 		x.bill(rp, rp.tokens(), false)

@@ -36,7 +36,10 @@ func (x *exchange) chatReply() (reply, error) {
 
 // words is the answer in words: as many as the plan says, else an echo of the last text that
 // stands behind key.
-func (x *exchange) words(key string) []string {
+func (x *exchange) words(key string) []string { return x.echo(lastText(x.body, key)) }
+
+// echo is the answer in words to a text, which is as it stands in JSON.
+func (x *exchange) echo(text []byte) []string {
 	if n := x.plan.chunks; n > 0 {
 		words := make([]string, n)
 		for i := range words {
@@ -45,7 +48,7 @@ func (x *exchange) words(key string) []string {
 		return words
 	}
 	words := []string{"You", " said:"}
-	for w := range bytes.FieldsSeq(lastText(x.body, key)) {
+	for w := range bytes.FieldsSeq(text) {
 		if len(words) == maxWords {
 			break
 		}

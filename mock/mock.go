@@ -1,4 +1,4 @@
-// Package mock is the demo upstream: a provider in OpenAI's format that needs no model. Its
+// Package mock is the demo upstream: a provider in OpenAI's and Anthropic's formats that needs no model. Its
 // answers are made from the request alone, it counts exactly what it would bill, and it can be
 // slow, fail, stall and cut, by configuration or for one request by x-mock-* headers. It is
 // cheap enough to stand behind a benchmark.
@@ -94,6 +94,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, s.chat)
 	case r.Method == http.MethodPost && path == "/completions":
 		s.answer(w, r, s.completions)
+	case r.Method == http.MethodPost && path == "/messages":
+		s.answer(w, r, s.messages)
+	case r.Method == http.MethodPost && path == "/messages/count_tokens":
+		s.answer(w, r, s.countTokens)
 	case r.Method == http.MethodPost && path == "/embeddings":
 		s.answer(w, r, s.embeddings)
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/models"):
@@ -129,7 +133,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*exch
 	if err != nil {
 		e := asError(err)
 		x.entry.Status = e.HTTPStatus()
-		writeError(w, e)
+		if isAnthropic(r) {
+			s.writeAnthropicError(w, e)
+		} else {
+			writeError(w, e)
+		}
 	}
 	s.journal.add(x.entry)
 	if x.plan.cut {
@@ -146,7 +154,7 @@ func (s *Server) read(x *exchange) (err error) {
 		return &llm.Error{Kind: llm.TooLarge, Message: "The body could not be read.", Err: err}
 	}
 	x.entry.Body = string(x.body[:min(len(x.body), maxJournalBody)])
-	if s.cfg.Key != "" && x.r.Header.Get("Authorization") != "Bearer "+s.cfg.Key {
+	if s.cfg.Key != "" && x.r.Header.Get("Authorization") != "Bearer "+s.cfg.Key && x.r.Header.Get("X-Api-Key") != s.cfg.Key {
 		return &llm.Error{Kind: llm.Unauthenticated, Code: "invalid_api_key", Message: "Incorrect API key provided."}
 	}
 	if !wait(x.r.Context(), x.plan.latency) {
