@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -38,6 +39,7 @@ type Sealer interface {
 type Folder struct {
 	dir    string
 	sealer Sealer
+	mu     sync.Mutex // held while a file takes another's place, or is found corrupt and removed
 }
 
 // OpenFolder makes the folder if it is not there and removes what a crash left half written.
@@ -108,6 +110,8 @@ func (f *Folder) replace(digest string, sealed []byte) (err error) {
 	if err = temp.Close(); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if err = os.Rename(temp.Name(), filepath.Join(f.dir, digest)); err != nil {
 		return err
 	}
@@ -125,6 +129,19 @@ func (f *Folder) sync() error {
 
 // Read returns the body of the digest. A file that does not give it is removed: ErrCorrupt.
 func (f *Folder) Read(digest string) ([]byte, error) {
+	body, err := f.read(digest)
+	if !errors.Is(err, ErrCorrupt) {
+		return body, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if body, err = f.read(digest); !errors.Is(err, ErrCorrupt) {
+		return body, err // a good one has taken its place
+	}
+	return nil, errors.Join(err, f.Remove(digest))
+}
+
+func (f *Folder) read(digest string) ([]byte, error) {
 	path, err := f.path(digest)
 	if err != nil {
 		return nil, err
@@ -137,11 +154,11 @@ func (f *Folder) Read(digest string) ([]byte, error) {
 		return nil, fmt.Errorf("read blob %s: %w", digest, err)
 	}
 	body, err := f.sealer.Open(sealed, digest)
-	if errors.Is(err, ErrCorrupt) || err == nil && Digest(body) != digest {
-		return nil, errors.Join(fmt.Errorf("read blob %s: %w", digest, ErrCorrupt), os.Remove(path))
-	}
 	if err != nil {
-		return nil, fmt.Errorf("read blob %s: %w", digest, err) // no key: the file may be good
+		return nil, fmt.Errorf("read blob %s: %w", digest, err) // without the key the file may be good
+	}
+	if Digest(body) != digest {
+		return nil, fmt.Errorf("read blob %s: %w", digest, ErrCorrupt)
 	}
 	return body, nil
 }
