@@ -4,6 +4,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/ollama"
@@ -43,6 +44,7 @@ var (
 		llm.Responses:       openai.Responses{},
 		llm.Messages:        anthropic.Format{},
 		llm.GenerateContent: gemini.Dialect{},
+		llm.Converse:        bedrock.Format{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
 		llm.Chat:            openai.Chat{},
@@ -50,6 +52,7 @@ var (
 		llm.Responses:       openai.Responses{},
 		llm.Messages:        anthropic.Format{},
 		llm.GenerateContent: gemini.Dialect{},
+		llm.Converse:        bedrock.Format{},
 		llm.CohereChat:      cohere.Chat{},
 		llm.OllamaChat:      ollama.Chat{},
 	}

@@ -12,4 +12,9 @@ var geminiRows = []Provider{
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
 		Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: gemini.Codec{},
 	},
+	{
+		Name: "vertex_ai", Base: "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/publishers/google",
+		Auth: GoogleToken, BaseVars: []string{"VERTEXAI_API_BASE"},
+		Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: gemini.Codec{},
+	},
 }

@@ -30,7 +30,6 @@ const (
 	GoogKey                     // x-goog-api-key: KEY
 	SigV4                       // Amazon's signature over the request
 	GoogleToken                 // a bearer token of Google's, made of a service account
-	EntraToken                  // a bearer token of Microsoft's Entra
 )
 
 // InHeader says whether the key itself is sent, so that Set is all there is to do.
@@ -116,7 +115,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, geminiRows, cohereRows, ollamaRows))
+}, compatible, anthropicRows, bedrockRows, geminiRows, cohereRows, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

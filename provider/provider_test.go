@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -33,7 +34,7 @@ func TestTable(t *testing.T) {
 			}
 			continue
 		}
-		if u, err := url.Parse(p.Base); err != nil || u.Host == "" || u.Path != "" && u.Path[len(u.Path)-1] == '/' {
+		if u, err := url.Parse(strings.NewReplacer("{", "", "}", "").Replace(p.Base)); err != nil || u.Host == "" || u.Path != "" && u.Path[len(u.Path)-1] == '/' {
 			t.Errorf("%s: %q is no base (%v)", n, p.Base, err)
 		}
 	}
@@ -93,6 +94,22 @@ func TestAuth(t *testing.T) {
 		auth.Set(h, "k")
 		if got := h.Get(want); want != "" && got != "k" && got != "Bearer k" || len(h) > 1 || want == "" && len(h) != 0 {
 			t.Errorf("%d: got %v", auth, h)
+		}
+	}
+}
+
+func TestURL_Options(t *testing.T) {
+	t.Parallel()
+	p, _ := provider.Lookup("bedrock")
+	at := llm.Place{Endpoint: llm.Converse, Model: "anthropic.claude-x:0", Options: map[string]string{"region": "eu-west-1"}}
+	const want = "https://bedrock-runtime.eu-west-1.amazonaws.com/model/anthropic.claude-x%3A0/converse"
+	if got, err := p.URL("", at); got != want || err != nil {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	for _, region := range []string{"", "evil.example/", "a@b", "x?y", "a b"} {
+		at.Options = map[string]string{"region": region}
+		if got, err := p.URL("", at); err == nil {
+			t.Errorf("the region %q gives %q", region, got)
 		}
 	}
 }

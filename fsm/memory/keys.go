@@ -189,8 +189,52 @@ func (t *Keys) Delete(id string) {
 // all calls fn for every key, in no order.
 func (t *Keys) all(fn func(*KeyRecord)) { t.byID.all(fn) }
 
-// Read reads all keys from the file, verifying each value.
+// readBatch is how many keys go from one goroutine of Read to the next at once.
+const readBatch = 1024
+
+// Read reads all keys from the file into a table that nobody else has yet, verifying each value.
+// One goroutine reads and two fill the tables, which is where the time of a start with a million
+// keys goes.
 func (t *Keys) Read(tx *bolt.Tx) error {
+	var wg sync.WaitGroup
+	filler := func(add func(*KeyRecord)) chan<- []*KeyRecord {
+		batches := make(chan []*KeyRecord, 4)
+		wg.Go(func() {
+			for batch := range batches {
+				for _, r := range batch {
+					add(r)
+				}
+			}
+		})
+		return batches
+	}
+	ids, hashes := filler(t.addID), filler(t.addHashes)
+	batch := make([]*KeyRecord, 0, readBatch)
+	send := func() {
+		ids <- batch
+		hashes <- batch
+		batch = make([]*KeyRecord, 0, readBatch)
+	}
+	err := t.readAll(tx, func(r *KeyRecord) {
+		if batch = append(batch, r); len(batch) == readBatch {
+			send()
+		}
+	})
+	send()
+	close(ids)
+	close(hashes)
+	wg.Wait()
+	return err
+}
+
+// readAll calls add for each key of the file. bbolt panics on some damaged pages, which whoever
+// opens the file takes for damage: not before the goroutines of Read have ended.
+func (t *Keys) readAll(tx *bolt.Tx, add func(*KeyRecord)) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("read keys: %v: %w", r, frame.ErrDamaged)
+		}
+	}()
 	return store.Keys.In(tx).ForEach(func(k, v []byte) error {
 		f, err := frame.Parse(k, v)
 		if err != nil {
@@ -198,8 +242,23 @@ func (t *Keys) Read(tx *bolt.Tx) error {
 		}
 		r, err := NewKeyRecord(f)
 		if err == nil {
-			t.Put(r)
+			add(r)
 		}
 		return err
 	})
+}
+
+// addID fills the table by id with a key that it does not have.
+func (t *Keys) addID(r *KeyRecord) {
+	t.byID.grow(func(e *KeyRecord) uint64 { return t.idSlot(e.id) })
+	t.byID.set(t.idSlot(r.id), func(*KeyRecord) bool { return false }, r)
+	t.count.Add(1)
+}
+
+// addHashes fills the table by secret.
+func (t *Keys) addHashes(r *KeyRecord) {
+	t.setHash(r.hash, r)
+	for _, h := range r.old {
+		t.setHash(h, &KeyRecord{id: r.id, hash: h, alias: true})
+	}
 }

@@ -69,26 +69,34 @@ const shrinkFrom = 256 << 20
 // Shrink replaces the file in dir, which is not open, with its compacted copy if it has at
 // least so many bytes and over half of it is free.
 func Shrink(dir string, from int64) error {
-	path := filepath.Join(dir, fileName)
-	if info, err := os.Stat(path); err != nil || info.Size() < from {
-		return nil //nolint:nilerr // whoever opens the file reports it
-	}
-	db, err := openFile(path)
+	db, err := openShrunk(dir, from)
 	if err != nil {
 		return err
 	}
+	return db.Close()
+}
+
+// openShrunk opens the file in dir after what Shrink does. It opens it once if there is nothing
+// to do: bbolt walks all pages each time, to find those that are free.
+func openShrunk(dir string, from int64) (*bolt.DB, error) {
+	path := filepath.Join(dir, fileName)
+	info, err := os.Stat(path)
+	large := err == nil && info.Size() >= from
+	db, err := openFile(path)
+	if err != nil || !large {
+		return db, err
+	}
 	tmp := filepath.Join(dir, strings.Replace(tempPattern, "*", "shrink", 1))
-	err = shrinkTo(db, tmp)
-	if err = errors.Join(err, db.Close()); err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
+	if err := shrinkTo(db, tmp); err != nil {
+		return nil, errors.Join(err, db.Close(), os.RemoveAll(tmp))
 	}
 	if _, err := os.Stat(tmp); err != nil {
-		return nil //nolint:nilerr // no copy was worth while
+		return db, nil //nolint:nilerr // no copy was worth while
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		return fmt.Errorf("put copy in place: %w", err)
+	if err := errors.Join(db.Close(), os.Rename(tmp, path)); err != nil {
+		return nil, fmt.Errorf("put copy in place: %w", err)
 	}
-	return nil
+	return openFile(path)
 }
 
 func shrinkTo(db *bolt.DB, path string) error {

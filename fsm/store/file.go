@@ -85,7 +85,11 @@ func (f *File) open(cfg Config) error {
 	if err := startWriting(cfg.Dir, boot); err != nil {
 		return err
 	}
-	return f.load(nil, cfg.Read)
+	db, err := openFile(filepath.Join(cfg.Dir, fileName))
+	if err != nil {
+		return err
+	}
+	return f.load(db, nil, cfg.Read)
 }
 
 // keep opens the file of the last run. The stamp is gone before the first write.
@@ -97,19 +101,16 @@ func (f *File) keep(boot string, read func(*bolt.Tx) error) error {
 	if err := startWriting(f.dir, boot); err != nil {
 		return err
 	}
-	if err := Shrink(f.dir, shrinkFrom); err != nil {
-		return err
-	}
-	return f.load(stamp, read)
-}
-
-// load opens the file and reads it. A stamp must tell of the same state.
-func (f *File) load(stamp *Position, read func(*bolt.Tx) error) error {
-	db, err := openFile(filepath.Join(f.dir, fileName))
+	db, err := openShrunk(f.dir, shrinkFrom)
 	if err != nil {
 		return err
 	}
-	err = readWhole(db, func(tx *bolt.Tx) error {
+	return f.load(db, stamp, read)
+}
+
+// load reads the file. A stamp must tell of the same state.
+func (f *File) load(db *bolt.DB, stamp *Position, read func(*bolt.Tx) error) error {
+	err := readWhole(db, func(tx *bolt.Tx) error {
 		if err := read(tx); err != nil || stamp == nil {
 			return err
 		}

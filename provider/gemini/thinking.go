@@ -95,5 +95,5 @@ func clampBudget(model string, n int64) int64 {
 
 // onVertex says whether the request goes to Vertex, whose calls have no ids.
 func onVertex(t *llm.Target) bool {
-	return t.Options["vertex_project"] != "" || t.Options["vertex_location"] != ""
+	return t.Options["project"] != "" || t.Options["location"] != ""
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/gemini"
 )
 
@@ -66,6 +67,7 @@ type shape struct {
 // shapes are those of the vendors whose errors are not OpenAI's.
 var shapes = map[llm.Vendor]shape{
 	llm.VendorAnthropic: {anthropic.AppendError, anthropic.AppendErrorEvent},
+	llm.VendorAmazon:    {bedrock.AppendError, bedrock.AppendErrorEvent},
 	llm.VendorGoogle:    {gemini.AppendError, gemini.AppendErrorEvent},
 }
 

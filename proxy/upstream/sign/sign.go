@@ -91,8 +91,11 @@ func New(cfg Config) *Signer {
 }
 
 // methods is the table of methods: one line for each.
-func methods(Config) map[provider.Auth]method {
-	return map[provider.Auth]method{}
+func methods(cfg Config) map[provider.Auth]method {
+	return map[provider.Auth]method{
+		provider.SigV4:       newSigV4(cfg.Now),
+		provider.GoogleToken: newGoogleToken(cfg.Client),
+	}
 }
 
 // Sign adds to the request what the provider wants to see of the account.
