@@ -111,9 +111,9 @@ func keepLimits(e *llm.Error, h http.Header) {
 	}
 }
 
-// errorType is Anthropic's type for an error.
+// errorType is Anthropic's type for an error. OpenAI has one type for many statuses.
 func errorType(e *llm.Error) string {
-	if _, ok := statuses[e.Type]; ok || e.Kind == llm.OverBudget && e.Type != "" {
+	if _, ok := statuses[e.Type]; ok && e.Type != typeInvalid || e.Kind == llm.OverBudget && e.Type != "" {
 		return e.Type
 	}
 	switch status := e.HTTPStatus(); {
