@@ -149,7 +149,7 @@ func Peek(body []byte) (Fields, error) {
 		s.space()
 		at := s.i
 		key := s.key()
-		id, err := identify(key, fieldNames[:])
+		id, err := identifyGoogle(key, fieldNames[:])
 		if err != nil {
 			return f, err
 		}
@@ -303,7 +303,7 @@ func (f *Fields) config(s *scanner, name string) error {
 	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
 		s.space()
 		at := s.i
-		id, err := identify(s.key(), configNames)
+		id, err := identifyGoogle(s.key(), configNames)
 		if err != nil {
 			return err
 		}

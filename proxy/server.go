@@ -206,6 +206,10 @@ func (s *Server) handler(r *Route) http.Handler {
 		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced
 			c.in.Until(time.Now().Add(s.cfg.BodyTimeout))
 		}
+		if wantsArray(r, req) {
+			s.serveArray(req.Context(), c)
+			return
+		}
 		s.serve(req.Context(), c)
 	})
 }

@@ -1,6 +1,11 @@
 package gemini
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+)
 
 // opaque are the members whose insides are the caller's own: their names stay as they are.
 var opaque = map[string]bool{
@@ -9,71 +14,58 @@ var opaque = map[string]bool{
 }
 
 // camel gives the body with its members in the spelling of the API's documents: Google takes
-// "system_instruction" for "systemInstruction", and so on. A body without an underscore in any
-// name is returned as it is. What is not JSON is returned as it is too.
+// "system_instruction" for "systemInstruction", and so on. A body without an underscore is
+// returned as it is, and so is what is not JSON.
 func camel(body []byte) []byte {
 	if bytes.IndexByte(body, '_') < 0 {
 		return body
 	}
-	c := camelizer{scan: scan{b: body}}
-	c.walk()
-	if !c.end() || c.done == 0 {
+	c := llm.NewCursor(body)
+	out := appendCamel(make([]byte, 0, len(body)), &c)
+	if c.End() != nil {
 		return body
 	}
-	return append(c.out, body[c.done:]...)
+	return out
 }
 
-// camelizer copies a body and changes names on the way.
-type camelizer struct {
-	scan
-	out  []byte
-	done int // bytes of the body that are in out
-}
-
-func (c *camelizer) walk() {
-	switch c.space() {
+// appendCamel appends the next value.
+func appendCamel(out []byte, c *llm.Cursor) []byte {
+	switch c.Next() {
 	case '{':
-		for n := 0; c.member(n); n++ {
-			c.space()
-			at := c.i + 1
-			name := c.rename(c.key(), at)
-			if opaque[string(name)] {
-				c.value()
+		out = append(out, '{')
+		for n := 0; c.Member(n); n++ {
+			name := camelCase(string(c.Name()))
+			out = append(llm.AppendString(llm.AppendComma(out), name), ':')
+			if opaque[name] {
+				out = append(out, c.Raw()...)
 			} else {
-				c.walk()
+				out = appendCamel(out, c)
 			}
 		}
+		return append(out, '}')
 	case '[':
-		for n := 0; c.element(n); n++ {
-			c.walk()
+		out = append(out, '[')
+		for n := 0; c.Element(n); n++ {
+			out = appendCamel(llm.AppendComma(out), c)
 		}
-	default:
-		c.value()
+		return append(out, ']')
 	}
+	return append(out, c.Raw()...)
 }
 
-// rename gives the name in camel case and, if that is another, replaces it at the place where
-// it stands.
-func (c *camelizer) rename(name []byte, at int) []byte {
-	if bytes.IndexByte(name, '_') < 1 {
+// camelCase is snake_case in camelCase. An underscore at the beginning stays.
+func camelCase(name string) string {
+	if len(name) < 2 || strings.IndexByte(name[1:], '_') < 0 {
 		return name
 	}
-	better := camelCase(name)
-	c.out = append(append(c.out, c.b[c.done:at]...), better...)
-	c.done = at + len(name)
-	return better
-}
-
-// camelCase is snake_case in camelCase.
-func camelCase(name []byte) []byte {
 	out := make([]byte, 0, len(name))
 	for i := 0; i < len(name); i++ {
 		if name[i] == '_' && i > 0 && i+1 < len(name) {
 			i++
-			out = append(out, bytes.ToUpper(name[i:i+1])...)
+			out = append(out, strings.ToUpper(name[i:i+1])...)
 			continue
 		}
 		out = append(out, name[i])
 	}
-	return out
+	return string(out)
 }

@@ -189,9 +189,9 @@ func keep(h http.Header) http.Header {
 // parseFailure reads an error body, whole or as the one element of a stream's array.
 func parseFailure(body []byte) failure {
 	var f failure
-	s := scan{b: body}
-	if s.space() == '[' {
-		if s.element(0) {
+	s := llm.NewCursor(body)
+	if s.Next() == '[' {
+		if s.Element(0) {
 			f.body(&s)
 		}
 		return f
@@ -200,76 +200,76 @@ func parseFailure(body []byte) failure {
 	return f
 }
 
-func (f *failure) body(s *scan) {
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+func (f *failure) body(s *llm.Cursor) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "error":
 			f.error(s)
 		case "promptFeedback":
 			f.blocked = blocked(s)
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
 }
 
-func (f *failure) error(s *scan) {
-	if s.space() == '"' {
-		f.message = s.text()
+func (f *failure) error(s *llm.Cursor) {
+	if s.Next() == '"' {
+		f.message = s.Text()
 		return
 	}
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "code":
-			v := s.value()
+			v := s.Raw()
 			if f.code, _ = strconv.Atoi(string(v)); f.code == 0 { //nolint:errcheck // 0 is what is wanted of no number
 				f.reason = unquote(v)
 			}
 		case "message":
-			f.message = s.text()
+			f.message = s.Text()
 		case "status":
-			f.status = s.text()
+			f.status = s.Text()
 		case "details":
-			for m := 0; s.element(m); m++ {
+			for m := 0; s.Element(m); m++ {
 				f.detail(s)
 			}
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
 }
 
 // detail reads one of the details: RetryInfo, QuotaFailure, ErrorInfo, BadRequest.
-func (f *failure) detail(s *scan) {
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+func (f *failure) detail(s *llm.Cursor) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "retryDelay":
-			f.retry = delay(s.value())
+			f.retry = delay(s.Raw())
 		case "reason":
-			f.reason = s.text()
+			f.reason = s.Text()
 		case "violations", "fieldViolations":
-			for m := 0; s.element(m); m++ {
+			for m := 0; s.Element(m); m++ {
 				f.violation(s)
 			}
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
 }
 
-func (f *failure) violation(s *scan) {
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+func (f *failure) violation(s *llm.Cursor) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "quotaId":
-			if v := s.text(); f.quota == "" {
+			if v := s.Text(); f.quota == "" {
 				f.quota = v
 			}
 		case "field":
-			if v := s.text(); f.field == "" {
+			if v := s.Text(); f.field == "" {
 				f.field = v
 			}
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
 }
@@ -281,13 +281,13 @@ const maxDelay = 24 * time.Hour
 func delay(v []byte) time.Duration {
 	var d time.Duration
 	if len(v) > 0 && v[0] == '{' {
-		s := scan{b: v}
-		for n := 0; s.member(n); n++ {
+		s := llm.NewCursor(v)
+		for n := 0; s.Member(n); n++ {
 			unit := time.Nanosecond
-			if string(s.key()) == "seconds" {
+			if string(s.Name()) == "seconds" {
 				unit = time.Second
 			}
-			t := strings.Trim(string(s.value()), `"`)
+			t := strings.Trim(string(s.Raw()), `"`)
 			if n, err := strconv.ParseInt(t, 10, 32); err == nil {
 				d += time.Duration(n) * unit
 			}

@@ -259,7 +259,7 @@ func (w *requestWriter) rest() {
 // extra writes Google's own members, in either spelling, and names the others as dropped.
 func (w *requestWriter) extra() {
 	for _, name := range sortedKeys(w.req.Extra) {
-		google := string(camelCase([]byte(name)))
+		google := camelCase(name)
 		switch {
 		case google == extraConfig || google == extraTools:
 		case slices.Contains(passed, google):

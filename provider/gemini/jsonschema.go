@@ -27,7 +27,7 @@ func jsonSchema(n *node) *node {
 	out := &node{object: true}
 	for i, name := range n.names {
 		v := n.list[i]
-		switch name = string(camelCase([]byte(name))); name {
+		switch name = camelCase(name); name {
 		case "type":
 			if t := strings.ToLower(v.text()); t != "type_unspecified" {
 				out.set("type", textNode(t))

@@ -30,15 +30,15 @@ func (m *meter) Event(e llm.Event) (llm.Report, error) {
 // read reads an answer or one event of a stream.
 func read(data []byte) (llm.Report, error) {
 	var r llm.Report
-	s := scan{b: data}
-	if s.space() != '{' {
+	s := llm.NewCursor(data)
+	if s.Next() != '{' {
 		return r, notJSON()
 	}
 	usage := false
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "candidates":
-			for m := 0; s.element(m); m++ {
+			for m := 0; s.Element(m); m++ {
 				candidate(&s, m, &r)
 			}
 		case "promptFeedback":
@@ -47,14 +47,14 @@ func read(data []byte) (llm.Report, error) {
 				r.Finished |= 1
 			}
 		case "usageMetadata":
-			usage = len(s.value()) > 2
+			usage = len(s.Raw()) > 2
 		case "error":
-			r.HasError = string(s.value()) != "null"
+			r.HasError = string(s.Raw()) != "null"
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
-	if !s.end() {
+	if s.End() != nil {
 		return llm.Report{}, notJSON()
 	}
 	if usage {
@@ -68,30 +68,31 @@ func notJSON() *llm.Error {
 }
 
 // blocked takes a promptFeedback and gives its blockReason.
-func blocked(s *scan) (reason string) {
-	for n := 0; s.member(n); n++ {
-		if string(s.key()) == "blockReason" {
-			reason = s.text()
+func blocked(s *llm.Cursor) (reason string) {
+	for n := 0; s.Member(n); n++ {
+		if string(s.Name()) == "blockReason" {
+			reason = s.Text()
 		} else {
-			s.value()
+			s.Raw()
 		}
 	}
 	return reason
 }
 
 // candidate reads one of the candidates, the nth of the list.
-func candidate(s *scan, nth int, r *llm.Report) {
+func candidate(s *llm.Cursor, nth int, r *llm.Report) {
 	index, finished := nth, false
-	for n := 0; s.member(n); n++ {
-		switch string(s.key()) {
+	for n := 0; s.Member(n); n++ {
+		switch string(s.Name()) {
 		case "index":
-			index = s.number()
+			i, _ := s.Int()
+			index = int(i)
 		case "finishReason":
-			finished = len(s.value()) > 2
+			finished = len(s.Raw()) > 2
 		case "content":
 			content(s, r)
 		default:
-			s.value()
+			s.Raw()
 		}
 	}
 	bit := uint64(1) << min(max(index, 0), 63)
@@ -102,21 +103,21 @@ func candidate(s *scan, nth int, r *llm.Report) {
 }
 
 // content counts the bytes that the model wrote.
-func content(s *scan, r *llm.Report) {
-	for n := 0; s.member(n); n++ {
-		if string(s.key()) != "parts" {
-			s.value()
+func content(s *llm.Cursor, r *llm.Report) {
+	for n := 0; s.Member(n); n++ {
+		if string(s.Name()) != "parts" {
+			s.Raw()
 			continue
 		}
-		for m := 0; s.element(m); m++ {
-			for k := 0; s.member(k); k++ {
-				switch string(s.key()) {
+		for m := 0; s.Element(m); m++ {
+			for k := 0; s.Member(k); k++ {
+				switch string(s.Name()) {
 				case "text":
-					r.TextBytes += max(int64(len(s.value()))-2, 0)
+					r.TextBytes += max(int64(len(s.Raw()))-2, 0)
 				case "functionCall", "executableCode":
-					r.TextBytes += int64(len(s.value()))
+					r.TextBytes += int64(len(s.Raw()))
 				default:
-					s.value()
+					s.Raw()
 				}
 			}
 		}

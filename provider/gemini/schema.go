@@ -11,6 +11,9 @@ import (
 // maxNodes bounds what a schema may grow to when its references are written out.
 const maxNodes = 20000
 
+// maxRefs bounds a chain of references.
+const maxRefs = 100
+
 // errRecursive is a schema that refers to itself, or that is too large written out: Google's
 // Schema cannot say it.
 var errRecursive = errors.New("the schema refers to itself")
@@ -129,7 +132,7 @@ func (c *cleaner) merge(n *node, all []*node) (*node, error) {
 		depth := 0
 		for part != nil && part.get("$ref") != nil {
 			ref := part.get("$ref").text()
-			if depth++; depth > maxDepth || slices.Contains(c.open, ref) {
+			if depth++; depth > maxRefs || slices.Contains(c.open, ref) {
 				return nil, errRecursive
 			}
 			if part = c.resolve(ref); part == nil {

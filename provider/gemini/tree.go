@@ -28,30 +28,30 @@ func parseTree(raw json.RawMessage) (*node, error) {
 	if !json.Valid(raw) {
 		return nil, errSchema
 	}
-	s := scan{b: raw}
+	s := llm.NewCursor(raw)
 	n := tree(&s)
-	if !s.end() {
+	if s.End() != nil {
 		return nil, errSchema
 	}
 	return n, nil
 }
 
-func tree(s *scan) *node {
+func tree(s *llm.Cursor) *node {
 	n := new(node)
-	switch s.space() {
+	switch s.Next() {
 	case '{':
 		n.object = true
-		for i := 0; s.member(i); i++ {
-			n.names = append(n.names, string(unescape(nil, s.key())))
+		for i := 0; s.Member(i); i++ {
+			n.names = append(n.names, string(s.Name()))
 			n.list = append(n.list, tree(s))
 		}
 	case '[':
 		n.array = true
-		for i := 0; s.element(i); i++ {
+		for i := 0; s.Element(i); i++ {
 			n.list = append(n.list, tree(s))
 		}
 	default:
-		n.raw = bytes.Clone(s.value())
+		n.raw = bytes.Clone(s.Raw())
 	}
 	return n
 }
@@ -121,6 +121,12 @@ func (n *node) append(dst []byte) []byte {
 		return append(dst, ']')
 	}
 	return append(dst, n.raw...)
+}
+
+// unquote gives the text of a JSON string; "" for any other value.
+func unquote(v []byte) string {
+	c := llm.NewCursor(v)
+	return c.Text()
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -47,7 +47,7 @@ func (w *writer) member(name string) *writer {
 }
 
 func (w *writer) raw(v string)     { w.out = append(w.out, v...) }
-func (w *writer) json(v []byte)    { w.out = append(w.out, v...) }
+func (w *writer) json(v []byte)    { w.out = llm.AppendRaw(w.out, v) }
 func (w *writer) str(v string)     { w.out = llm.AppendString(w.out, v) }
 func (w *writer) integer(n int64)  { w.out = strconv.AppendInt(w.out, n, 10) }
 func (w *writer) number(v float64) { w.out = strconv.AppendFloat(w.out, v, 'g', -1, 64) }
