@@ -176,6 +176,7 @@ func modelFields() []field {
 	fields := []field{
 		{"strategy", "strategy", asText, "simple_shuffle, least_busy or latency"},
 		{"fallback", "fallbacks", asList, "a model to try when this one cannot answer"},
+		{"unsupported-params", "unsupported_params", asText, "what becomes of parameters that a provider cannot take: drop, reject or pass"},
 		{"retries", "retries", asNumber, "further attempts after the first (default 2)"},
 		{"deployment", firstPrefix + "name", asText, "name of the first deployment (default d1)"},
 	}
