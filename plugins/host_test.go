@@ -2,6 +2,7 @@ package plugins_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -133,6 +135,16 @@ func TestHost_Deadline(t *testing.T) {
 	}
 }
 
+// stopped says whether every thread of a process stands still: a signal reaches each of them
+// when it next enters the kernel. Where there is no /proc nothing is known to run.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is good
+	return !slices.ContainsFunc(threads, func(file string) bool {
+		stat, err := os.ReadFile(file)
+		return err == nil && !bytes.Contains(stat, []byte(") T "))
+	})
+}
+
 func TestHost_Stopped(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, plugins.Config{})
@@ -143,6 +155,7 @@ func TestHost_Stopped(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, 10*time.Second, "plugin stands still", func() bool { return stopped(pid) })
 	start := time.Now()
 	var wg sync.WaitGroup
 	for range 400 { // more than wait to be written

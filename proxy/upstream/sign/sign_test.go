@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -142,7 +143,10 @@ func TestGoogleToken_Fails(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	stalled := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	stalled := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // the server notices that a client leaves once it has read its request
+		<-r.Context().Done()
+	}))
 	t.Cleanup(func() { stalled.CloseClientConnections(); stalled.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
