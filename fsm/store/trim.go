@@ -32,12 +32,12 @@ func (f *File) keepSmall() {
 		case <-f.stop:
 			return
 		case <-tick.C:
+			if mapped() > trimFrom {
+				f.Trim()
+			}
 			if !swept {
 				swept = true
 				debug.FreeOSMemory() // what reading the file left behind
-			}
-			if mapped() > trimFrom {
-				f.Trim()
 			}
 		}
 	}
