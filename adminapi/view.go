@@ -25,11 +25,11 @@ func (s *Server) modelView(m *resource.Model, d detail) client.Model {
 }
 
 func deploymentView(d *resource.Deployment, _ detail) client.Deployment {
-	return client.Deployment{Deployment: *d, APIKey: client.Shown(d.APIKey)}
+	return client.Deployment{Deployment: *d, APIKey: client.Shown(d.APIKey), Secrets: client.ShownAll(d.Secrets)}
 }
 
 func credentialView(c *resource.Credential, _ detail) client.Credential {
-	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey)}
+	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey), Secrets: client.ShownAll(c.Secrets)}
 }
 
 // settingView adds what the setting may be. One that nobody has set has no version.

@@ -34,6 +34,8 @@ type credentialBlock struct {
 	Provider string  `hcl:"provider,optional"`
 	APIKey   *string `hcl:"api_key,optional"`
 	APIBase  string  `hcl:"api_base,optional"`
+
+	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
 type modelBlock struct {
@@ -68,6 +70,7 @@ type deploymentBlock struct {
 
 	ModelLimits []modelLimitBlock `hcl:"model_limit,block"`
 	Price       *priceBlock       `hcl:"price,block"`
+	Secrets     map[string]string `hcl:"secrets,optional"`
 
 	Range hcl.Range `hcl:",def_range"`
 	Body  hcl.Body  `hcl:",body"`

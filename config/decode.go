@@ -218,3 +218,16 @@ func (d *decoder) secret(kind, name string, v *string, body hcl.Body, at hcl.Ran
 	}
 	return Secret(*v)
 }
+
+// secrets takes secrets by name, none of which may be empty or an option, too.
+func (d *decoder) secrets(kind string, given map[string]string, body hcl.Body, at hcl.Range) map[string]Secret {
+	if len(given) == 0 {
+		return nil
+	}
+	out := make(map[string]Secret, len(given))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		v := given[name]
+		out[name] = d.secret(kind, "secrets."+name, &v, body, at)
+	}
+	return out
+}

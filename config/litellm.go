@@ -92,6 +92,7 @@ func (d *yamlDecoder) credential(m *mapping) {
 	c := Credential{Position: d.position(m.node), Resource: resource.Credential{
 		Meta: owned(), Name: m.text("credential_name"), Provider: info.text("custom_llm_provider"), APIBase: values.text("api_base"),
 	}, APIKey: Secret(values.text("api_key"))}
+	c.Resource.Options, c.Secrets = values.account()
 	info.take("description") // is for people
 	info.end()
 	values.end()
@@ -109,12 +110,14 @@ type modelDefaults struct {
 	strategy  resource.Strategy
 	retries   *int
 	timeoutMS int64
+	params    resource.ParamsPolicy
 	fallbacks map[string][]string
 	anywhere  []string // fallbacks of every model
 }
 
 func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
+	out.params = m.dropParams()
 	for _, name := range []string{"callbacks", "success_callback", "failure_callback"} {
 		n := m.take(name)
 		for _, plugin := range m.texts(name) {
@@ -233,6 +236,7 @@ func (d *yamlDecoder) model(m *mapping) {
 			to.Resource.AccessGroups = append(to.Resource.AccessGroups, g)
 		}
 	}
+	to.Resource.UnsupportedParams = cmp.Or(params.dropParams(), to.Resource.UnsupportedParams)
 	dep := d.deployment(m, params, info)
 	if dep.Resource.Name == "" {
 		dep.Resource.Name = strconv.Itoa(len(to.Deployments) + 1)
@@ -253,6 +257,7 @@ func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
 		RPM: params.integer("rpm"), TPM: params.integer("tpm"), InputTPM: params.integer("itpm"), OutputTPM: params.integer("otpm"),
 		Parallel: params.integer("max_parallel_requests"),
 	}
+	r.Options, out.Secrets = params.account()
 	r.Weight, r.TimeoutMS = params.integer("weight"), params.milliseconds("timeout")
 	if n := params.integer("order"); n != nil {
 		r.Order = *n
@@ -376,6 +381,7 @@ func (d *yamlDecoder) finishModels(def *modelDefaults) {
 		m := &d.out.Resources.Models[i]
 		r := &m.Resource
 		r.Strategy, r.Retries, r.TimeoutMS = def.strategy, def.retries, def.timeoutMS
+		r.UnsupportedParams = cmp.Or(r.UnsupportedParams, def.params)
 		r.Fallbacks = def.fallbacks[r.Name]
 		if r.Fallbacks == nil {
 			r.Fallbacks = slices.DeleteFunc(slices.Clone(def.anywhere), func(f string) bool { return f == r.Name })

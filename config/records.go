@@ -18,6 +18,7 @@ func (d *decoder) credential(b *hcl.Block) {
 		Position: positionOf(b.DefRange),
 		Resource: resource.Credential{Meta: owned(), Name: b.Labels[0], Provider: in.Provider, APIBase: in.APIBase},
 		APIKey:   d.secret("credential", "api_key", in.APIKey, b.Body, b.DefRange),
+		Secrets:  d.secrets("credential", in.Secrets, b.Body, b.DefRange),
 	}
 	d.rest(rest, &c.Resource)
 	if d.valid("credential", &c.Resource, b.Body, b.DefRange, before) {
@@ -62,7 +63,8 @@ func (d *decoder) deployment(in *deploymentBlock, rest []*hclsyntax.Attribute) D
 			TimeoutMS: in.TimeoutMS, Blocked: in.Blocked, Metadata: d.json(in.Metadata),
 		},
 		Credential: in.Credential, SharedBudget: in.SharedBudget,
-		APIKey: d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
+		APIKey:  d.secret("deployment", "api_key", in.APIKey, in.Body, in.Range),
+		Secrets: d.secrets("deployment", in.Secrets, in.Body, in.Range),
 	}
 	d.rest(rest, &out.Resource)
 	if in.Credential != "" && in.APIKey != nil {

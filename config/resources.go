@@ -23,11 +23,12 @@ type Resources struct {
 	skipped bool // there are records that LoadNode did not read
 }
 
-// Credential declares a credential. Its record lacks APIKey.
+// Credential declares a credential. Its record lacks APIKey and Secrets.
 type Credential struct {
 	Position
 	Resource resource.Credential
-	APIKey   Secret // "" for none
+	APIKey   Secret            // "" for none
+	Secrets  map[string]Secret // by name
 }
 
 // Model declares a model and its deployments.
@@ -39,13 +40,14 @@ type Model struct {
 }
 
 // Deployment declares a deployment of the model around it. Its record lacks ModelID,
-// CredentialID and APIKey.
+// CredentialID, APIKey and Secrets.
 type Deployment struct {
 	Position
 	Resource     resource.Deployment
-	Credential   string // name; "" for none
-	SharedBudget string // name; "" for none
-	APIKey       Secret // "" for none
+	Credential   string            // name; "" for none
+	SharedBudget string            // name; "" for none
+	APIKey       Secret            // "" for none
+	Secrets      map[string]Secret // by name
 }
 
 // Organization declares an organization. Its record lacks BudgetID.

@@ -67,6 +67,10 @@ const (
 	KindTurnKey            Kind = 110
 	KindActAsFile          Kind = 130
 	KindTakeOver           Kind = 131
+	KindPutBlob            Kind = 140
+	KindDeleteBlob         Kind = 141
+	KindReferBlob          Kind = 142
+	KindSweepBlobs         Kind = 143
 )
 
 // grant says whose credential may carry a command.
@@ -160,6 +164,10 @@ var table = []row{
 	rowOf[TurnKey](KindTurnKey, "turn_key", 1, byNode, alone),
 	rowOf[ActAsFile](KindActAsFile, "act_as_file", 1, byAdmin, item),
 	rowOf[TakeOver](KindTakeOver, "take_over", 1, byAdmin, item),
+	rowOf[PutBlob](KindPutBlob, "put_blob", 1, byAdmin|byNode, alone),
+	rowOf[DeleteBlob](KindDeleteBlob, "delete_blob", 1, byAdmin|byNode, alone),
+	rowOf[ReferBlob](KindReferBlob, "refer_blob", 1, byAdmin|byNode, alone),
+	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

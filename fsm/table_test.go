@@ -114,6 +114,13 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteTeamMember{ID: "t1/u1"},
 		fsm.ActAsFile{File: "cluster.hcl"},
 		fsm.TakeOver{Kind: "key", ID: "k1"},
+		fsm.PutBlob{Quota: 8, Blob: encoded(t, resource.Blob{
+			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "response", Owner: "key/k1", Name: "n", Size: 4, ExpiresAt: 5,
+			CreatedAt: 6, CreatedBy: "node/n1", Refs: []string{"response/r1"}, Holders: []string{"n1", "n2"},
+		})},
+		fsm.DeleteBlob{ID: strings.Repeat("ab", 32)},
+		fsm.ReferBlob{ID: strings.Repeat("ab", 32), Ref: "plugin/p1", Drop: true},
+		fsm.SweepBlobs{IDs: []string{strings.Repeat("ab", 32)}},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

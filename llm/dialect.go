@@ -150,41 +150,46 @@ func (c *counts) anthropicMember(s *scanner) {
 	case "cache_creation_input_tokens":
 		c.cacheWrite = max(c.cacheWrite, s.count())
 	case "output_tokens_details":
-		for n := 0; enterObject(s, n) && s.next('}', n); n++ {
-			if string(s.key()) == "thinking_tokens" {
-				c.reasons = max(s.count(), 0)
-			} else {
-				s.value()
-			}
-		}
+		c.reasons = s.only("thinking_tokens")
 	case "iterations":
 		c.compactions(s)
 	case "cache_creation":
-		short := int64(0)
-		for n := 0; enterObject(s, n) && s.next('}', n); n++ {
-			switch string(s.key()) {
-			case "ephemeral_5m_input_tokens":
-				short = max(s.count(), 0)
-			case "ephemeral_1h_input_tokens":
-				c.write1h = max(s.count(), 0)
-			default:
-				s.value()
-			}
-		}
-		c.cacheWrite = max(c.cacheWrite, short+c.write1h)
+		c.cacheCreation(s)
 	case "server_tool_use":
-		for n := 0; enterObject(s, n) && s.next('}', n); n++ {
-			if string(s.key()) == "web_search_requests" {
-				c.units.Queries = max(s.count(), 0)
-			} else {
-				s.value()
-			}
-		}
+		c.units.Queries = s.only("web_search_requests")
 	case "service_tier":
 		c.service = s.service()
 	default:
 		s.value()
 	}
+}
+
+// only takes an object and returns the number that its member name is, 0 if it has none.
+func (s *scanner) only(name string) (count int64) {
+	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+		if string(s.key()) == name {
+			count = max(s.count(), 0)
+		} else {
+			s.value()
+		}
+	}
+	return count
+}
+
+// cacheCreation reads for how long tokens were written to the cache.
+func (c *counts) cacheCreation(s *scanner) {
+	short := int64(0)
+	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
+		switch string(s.key()) {
+		case "ephemeral_5m_input_tokens":
+			short = max(s.count(), 0)
+		case "ephemeral_1h_input_tokens":
+			c.write1h = max(s.count(), 0)
+		default:
+			s.value()
+		}
+	}
+	c.cacheWrite = max(c.cacheWrite, short+c.write1h)
 }
 
 // compactions reads the steps of a long turn. Those that made its history shorter are billed, and

@@ -76,7 +76,8 @@ func TestUsageMeter(t *testing.T) {
 		want llm.Usage
 	}{
 		{
-			"anthropic", []string{
+			"anthropic",
+			[]string{
 				`{"type":"message_start","message":{"usage":{"input_tokens":25,"cache_read_input_tokens":7,"cache_creation_input_tokens":9,"cache_creation":{"ephemeral_5m_input_tokens":5,"ephemeral_1h_input_tokens":4},"output_tokens":1,"service_tier":"priority"}}}`,
 				`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"usage"}}`,
 				`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":15,"input_tokens":null,"cache_read_input_tokens":null}}`,
@@ -84,21 +85,24 @@ func TestUsageMeter(t *testing.T) {
 			llm.Usage{Input: 25, CacheRead: 7, CacheWrite: 5, CacheWrite1h: 4, Output: 15, Service: llm.ServicePriority},
 		},
 		{
-			"all of it at the end", []string{
+			"all of it at the end",
+			[]string{
 				`{"type":"message_start","message":{"usage":{"input_tokens":0,"output_tokens":0}}}`,
 				`{"type":"message_delta","usage":{"input_tokens":30,"cache_read_input_tokens":12,"output_tokens":8,"server_tool_use":{"web_search_requests":2}}}`,
 			},
 			llm.Usage{Input: 30, CacheRead: 12, Output: 8, Units: llm.Units{Queries: 2}},
 		},
 		{
-			"a prompt corrected by its cached part", []string{
+			"a prompt corrected by its cached part",
+			[]string{
 				`{"type":"message_start","message":{"usage":{"input_tokens":100}}}`,
 				`{"type":"message_delta","usage":{"input_tokens":40,"cache_read_input_tokens":60,"output_tokens":8}}`,
 			},
 			llm.Usage{Input: 40, CacheRead: 60, Output: 8},
 		},
 		{
-			"zeros say nothing", []string{
+			"zeros say nothing",
+			[]string{
 				`{"type":"message_start","message":{"usage":{"input_tokens":100,"output_tokens":3}}}`,
 				`{"type":"message_delta","usage":{"input_tokens":0,"output_tokens":0}}`,
 			},

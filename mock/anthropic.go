@@ -17,7 +17,9 @@ const signature = "bW9jay1zaWduYXR1cmU="
 var thoughts = []string{"Let", " me", " think", "."}
 
 // isAnthropic says whether a request is in Anthropic's format.
-func isAnthropic(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/v1/messages") }
+func isAnthropic(r *http.Request) bool {
+	return strings.HasPrefix(strings.TrimPrefix(r.URL.Path, "/v1"), "/messages")
+}
 
 // messagesRequest is what is read of a request in Anthropic's format.
 type messagesRequest struct {

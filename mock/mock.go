@@ -86,20 +86,22 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// ServeHTTP implements http.Handler. A format is a set of paths here and a file beside this one.
+// serve answers the POST requests of each path, below /v1 or not.
+var serve = map[string]func(*Server, *exchange) error{
+	"/chat/completions":      (*Server).chat,
+	"/completions":           (*Server).completions,
+	"/embeddings":            (*Server).embeddings,
+	"/messages":              (*Server).messages,
+	"/messages/count_tokens": (*Server).countTokens,
+}
+
+// ServeHTTP implements http.Handler. A format is rows of the table above and a file beside this one.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1")
+	answer := serve[path]
 	switch {
-	case r.Method == http.MethodPost && path == "/chat/completions":
-		s.answer(w, r, s.chat)
-	case r.Method == http.MethodPost && path == "/completions":
-		s.answer(w, r, s.completions)
-	case r.Method == http.MethodPost && path == "/messages":
-		s.answer(w, r, s.messages)
-	case r.Method == http.MethodPost && path == "/messages/count_tokens":
-		s.answer(w, r, s.countTokens)
-	case r.Method == http.MethodPost && path == "/embeddings":
-		s.answer(w, r, s.embeddings)
+	case r.Method == http.MethodPost && answer != nil:
+		s.answer(w, r, answer)
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/models"):
 		s.models(w, strings.TrimPrefix(path, "/models"))
 	case path == "/mock/requests":
@@ -124,11 +126,11 @@ type exchange struct {
 }
 
 // answer does what all endpoints have in common: reads the request, fails if it shall, waits.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*exchange) error) {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*Server, *exchange) error) {
 	x := &exchange{w: w, r: r, entry: &Request{Time: time.Now(), Method: r.Method, Path: r.URL.Path, header: r.Header}}
 	err := s.read(x)
 	if err == nil {
-		err = serve(x)
+		err = serve(s, x)
 	}
 	if err != nil {
 		e := asError(err)

@@ -3,6 +3,7 @@ package node
 import (
 	"time"
 
+	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -22,3 +23,6 @@ func (n *Node) SignedAnchor() (a resource.AuditAnchor, ca []byte, err error) {
 	a = resource.AuditAnchor{Cluster: info.ClusterID, Number: 7}
 	return a, info.CACert, n.signAnchor(&a)
 }
+
+// Blobs are the node's.
+func (n *Node) Blobs() *blob.Store { return n.blobs }

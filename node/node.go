@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/auditlog"
+	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -89,6 +90,7 @@ type path struct {
 	prices *prices.Prices
 
 	rotation *rotation.Rotation
+	blobs    *blob.Store
 }
 
 // listener is the client port.
@@ -230,6 +232,9 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
+	if err := n.startBlobs(); err != nil {
+		return err
+	}
 	n.startPrices()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)

@@ -76,11 +76,16 @@ func (p *Provider) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 	if p.Serves(e) {
 		return e, true
 	}
+	return p.Translation(e)
+}
+
+// Translation is the endpoint into which requests for e can be translated, leaving out e itself.
+func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 	if _, ok := inbound[e]; !ok {
 		return 0, false
 	}
 	for _, at := range p.Endpoints {
-		if _, ok := outbound[at]; ok && at.Family() == e.Family() {
+		if _, ok := outbound[at]; ok && at != e && at.Family() == e.Family() {
 			return at, true
 		}
 	}

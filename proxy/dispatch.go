@@ -156,7 +156,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if d.Err != nil {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
-	way, ok := d.Provider.Way(c.route.endpoint)
+	way, ok := d.Way(c.route.endpoint)
 	if !ok {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
@@ -177,6 +177,15 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		c.result.dialled = began
 	}
 	answer, err := s.cfg.Upstream.Do(ctx, asked)
+	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
+		if asked, err = s.prepare(c, d, other); err != nil {
+			return err
+		}
+		way = other
+		if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+			d.Learn()
+		}
+	}
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
 	if err != nil {

@@ -370,23 +370,35 @@ func header(name, value string) func(*http.Request) {
 	}
 }
 
-// codeOf reads OpenAI's error.
+// codeOf reads the code of an error in the shape of any vendor.
 func codeOf(t testing.TB, body string) string {
 	t.Helper()
 	var e struct {
 		Error struct {
-			Code    string
+			Code    any
 			Message string
 			Type    string
+			Status  string
+			Details []struct{ Reason string }
 		}
+		Kind    string `json:"__type"`
+		Message string
+		Reason  string
 	}
 	if err := json.Unmarshal([]byte(body), &e); err != nil {
-		t.Errorf("body %q is not OpenAI's error: %v", body, err)
+		t.Errorf("body %q is no vendor's error: %v", body, err)
 	}
-	if e.Error.Message == "" || e.Error.Type == "" {
+	if e.Error.Message+e.Message == "" || e.Error.Type+e.Error.Status+e.Kind == "" {
 		t.Errorf("error %q has no message or type", body)
 	}
-	return e.Error.Code
+	if e.Kind != "" {
+		return e.Reason
+	}
+	if len(e.Error.Details) > 0 {
+		return e.Error.Details[0].Reason
+	}
+	code, _ := e.Error.Code.(string)
+	return code
 }
 
 // checkBalance says that everything that was held was given back once.

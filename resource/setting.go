@@ -28,6 +28,7 @@ type Settings struct {
 	RequestLogBytes      int64         // of all of them on one node; default 4 GiB
 	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
 	LogContentDays       int64         // how long those are kept; default 7
+	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -68,6 +69,7 @@ func DefaultSettings() Settings {
 		RequestLogDays:       30,
 		RequestLogBytes:      4 << 30,
 		LogContentDays:       7,
+		BlobQuota:            16 << 30,
 	}
 }
 
@@ -108,6 +110,10 @@ var settings = []settingRow{
 			s.BannedKeywords = words
 			return err
 		},
+	},
+	{
+		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
+		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
 	},
 	{
 		"blocked_user_list", "list or lines", `[]`, "ids of end users whose requests are refused, beside those blocked one by one",

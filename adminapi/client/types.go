@@ -67,6 +67,18 @@ func Shown(s *resource.Sealed) *Secret {
 	return &Secret{Fingerprint: s.Fingerprint}
 }
 
+// ShownAll makes what shows sealed secrets by name; none gives nil.
+func ShownAll(all map[string]*resource.Sealed) map[string]*Secret {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make(map[string]*Secret, len(all))
+	for name, s := range all {
+		out[name] = Shown(s)
+	}
+	return out
+}
+
 // Model is a name that clients ask for. Deployments may be given on create, and are shown
 // in answers for one model.
 type Model struct {
@@ -77,7 +89,8 @@ type Model struct {
 // Deployment is one way to serve a model.
 type Deployment struct {
 	resource.Deployment
-	APIKey *Secret `json:"api_key,omitempty"`
+	APIKey  *Secret            `json:"api_key,omitempty"`
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "aws_secret_access_key"
 }
 
 // Setting is a value of the cluster, with what it may be.
@@ -92,7 +105,8 @@ type Setting struct {
 // Credential is a provider's secret that deployments share.
 type Credential struct {
 	resource.Credential
-	APIKey *Secret `json:"api_key,omitempty"`
+	APIKey  *Secret            `json:"api_key,omitempty"`
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "aws_secret_access_key"
 }
 
 // Rotate asks for a new secret of a key.

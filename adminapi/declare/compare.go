@@ -72,6 +72,14 @@ func (p *planner) shown(r resource.Record) (map[string]any, error) {
 			doc[name] = "sealed:" + print
 		}
 	}
+	if named, ok := doc["secrets"].(map[string]any); ok {
+		for name, v := range named {
+			if m, ok := v.(map[string]any); ok {
+				print, _ := m["fingerprint"].(string)
+				named[name] = "sealed:" + print
+			}
+		}
+	}
 	return doc, nil
 }
 

@@ -16,6 +16,7 @@ func FromConfig(r *config.Resources) File {
 	for _, c := range r.Credentials {
 		out := Credential{Record: c.Resource}
 		out.APIKey, out.Sealed = secretOf(c.APIKey)
+		out.Secrets = secretsOf(c.Secrets)
 		d.Credentials = append(d.Credentials, out)
 		at("credential", c.Resource.Name, c.Position)
 	}
@@ -24,6 +25,7 @@ func FromConfig(r *config.Resources) File {
 		for _, dep := range m.Deployments {
 			one := Deployment{Record: dep.Resource, Credential: dep.Credential, Budget: dep.SharedBudget}
 			one.APIKey, one.Sealed = secretOf(dep.APIKey)
+			one.Secrets = secretsOf(dep.Secrets)
 			out.Deployments = append(out.Deployments, one)
 			at("deployment", m.Resource.Name+"/"+dep.Resource.Name, dep.Position)
 		}
@@ -106,17 +108,30 @@ func secretOf(s config.Secret) (text, sealed string) {
 	return s.Reveal(), ""
 }
 
+// secretsOf is secretOf of secrets by name.
+func secretsOf(all map[string]config.Secret) map[string]Secret {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make(map[string]Secret, len(all))
+	for name, s := range all {
+		text, sealed := secretOf(s)
+		out[name] = Secret{Text: text, Sealed: sealed}
+	}
+	return out
+}
+
 // ToConfig is the file's records as package config writes them.
 func (d *File) ToConfig() *config.Resources {
 	r := &config.Resources{}
 	for _, c := range d.Credentials {
-		r.Credentials = append(r.Credentials, config.Credential{Resource: c.Record, APIKey: sealedOf(c.Sealed)})
+		r.Credentials = append(r.Credentials, config.Credential{Resource: c.Record, APIKey: sealedOf(c.Sealed), Secrets: allSealed(c.Secrets)})
 	}
 	for _, m := range d.Models {
 		out := config.Model{Resource: m.Record, SharedBudget: m.Budget}
 		for _, dep := range m.Deployments {
 			out.Deployments = append(out.Deployments, config.Deployment{
-				Resource: dep.Record, Credential: dep.Credential, SharedBudget: dep.Budget, APIKey: sealedOf(dep.Sealed),
+				Resource: dep.Record, Credential: dep.Credential, SharedBudget: dep.Budget, APIKey: sealedOf(dep.Sealed), Secrets: allSealed(dep.Secrets),
 			})
 		}
 		r.Models = append(r.Models, out)
@@ -171,4 +186,15 @@ func sealedOf(print string) config.Secret {
 		return ""
 	}
 	return config.SealedSecret(print, "")
+}
+
+func allSealed(all map[string]Secret) map[string]config.Secret {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make(map[string]config.Secret, len(all))
+	for name, s := range all {
+		out[name] = sealedOf(s.Sealed)
+	}
+	return out
 }

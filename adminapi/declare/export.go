@@ -17,8 +17,8 @@ func Export(state State) File {
 		Budgets: declared(t.Budgets), Guardrails: declared(t.Guardrails), Callbacks: declared(t.Callbacks), Plugins: declared(t.Plugins), Settings: declared(t.Settings),
 	}
 	for _, c := range byLabel(t.Credentials) {
-		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey)}
-		out.Record.APIKey = nil
+		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey), Secrets: printsOf(c.Secrets)}
+		out.Record.APIKey, out.Record.Secrets = nil, nil
 		d.Credentials = append(d.Credentials, out)
 	}
 	for _, m := range byLabel(t.Models) {
@@ -106,6 +106,18 @@ func printOf(s *resource.Sealed) string {
 	return s.Fingerprint
 }
 
+// printsOf are the fingerprints of secrets by name.
+func printsOf(all map[string]*resource.Sealed) map[string]Secret {
+	if len(all) == 0 {
+		return nil
+	}
+	out := make(map[string]Secret, len(all))
+	for name, s := range all {
+		out[name] = Secret{Sealed: printOf(s)}
+	}
+	return out
+}
+
 func (x *exporter) model(m *resource.Model) Model {
 	out := Model{Record: bare(m), Budget: x.name("budget_id", m.BudgetID)}
 	out.Record.BudgetID = ""
@@ -113,10 +125,11 @@ func (x *exporter) model(m *resource.Model) Model {
 	slices.SortStableFunc(deployments, func(a, b *resource.Deployment) int { return cmp.Compare(cmp.Or(a.Name, a.ID), cmp.Or(b.Name, b.ID)) })
 	for _, d := range deployments {
 		one := Deployment{
-			Record: bare(d), Credential: x.name("credential_id", d.CredentialID), Budget: x.name("budget_id", d.BudgetID), Sealed: printOf(d.APIKey),
+			Record: bare(d), Credential: x.name("credential_id", d.CredentialID), Budget: x.name("budget_id", d.BudgetID), Sealed: printOf(d.APIKey), Secrets: printsOf(d.Secrets),
 		}
 		one.Record.Name = cmp.Or(d.Name, d.ID)
 		one.Record.ModelID, one.Record.CredentialID, one.Record.BudgetID, one.Record.APIKey = "", "", "", nil
+		one.Record.Secrets = nil
 		out.Deployments = append(out.Deployments, one)
 	}
 	return out

@@ -20,6 +20,22 @@ type draw struct{ *rand.Rand }
 
 func (d draw) chance() bool { return d.IntN(2) == 0 }
 
+// options are sometimes those of an account.
+func (d draw) options() map[string]string {
+	if d.chance() {
+		return nil
+	}
+	return map[string]string{"region": "eu-west-" + fmt.Sprint(d.IntN(9)), "a b": `x"${y}`}
+}
+
+// secrets are sometimes those of an account.
+func (d draw) secrets() map[string]declare.Secret {
+	if d.chance() {
+		return nil
+	}
+	return map[string]declare.Secret{"aws_secret_access_key": {Text: "s" + d.text()}, `q"r`: {Text: "canary"}}
+}
+
 func (d draw) int() *int64 {
 	if d.chance() {
 		return nil
@@ -132,7 +148,7 @@ func (d draw) file() declare.File {
 	if d.chance() {
 		secret = d.text()
 	}
-	f.Credentials = []declare.Credential{{Record: resource.Credential{Name: "cred", Provider: "openai", APIBase: "https://x.example/" + fmt.Sprint(d.IntN(9))}, APIKey: secret}}
+	f.Credentials = []declare.Credential{{Record: resource.Credential{Name: "cred", Provider: "openai", APIBase: "https://x.example/" + fmt.Sprint(d.IntN(9)), Options: d.options()}, APIKey: secret, Secrets: d.secrets()}}
 	f.Organizations = []declare.Organization{{Record: resource.Organization{Name: "org", Policy: resource.Policy{Metadata: d.object()}}}}
 	f.Users = []declare.User{{Record: resource.User{Meta: resource.Meta{ID: "auth0|" + strings.ReplaceAll(name(1), "/", "_")}, Name: d.text(), Email: "a@example.org", ServiceAccount: d.chance(), Policy: d.policy()}}}
 	team := name(1)
@@ -145,11 +161,11 @@ func (d draw) file() declare.File {
 	f.Tags = []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: name(1)}, Description: d.text(), Policy: d.policy()}}}
 	f.Models = []declare.Model{{
 		Record: resource.Model{
-			Name: name(1), Fallbacks: d.list(d.text), Retries: new(d.IntN(9)), TimeoutMS: d.Int64N(9), AccessGroups: d.list(d.text), Metadata: d.object(),
+			Name: name(1), Fallbacks: d.list(d.text), Retries: new(d.IntN(9)), TimeoutMS: d.Int64N(9), AccessGroups: d.list(d.text), Metadata: d.object(), UnsupportedParams: []resource.ParamsPolicy{"", "drop", "reject", "pass"}[d.IntN(4)],
 			Allowance: resource.Allowance{Budgets: d.terms(), Limits: d.limits(), ModelLimits: map[string]resource.Limits{"x": d.limits()}},
 		},
 		Deployments: []declare.Deployment{
-			{Record: resource.Deployment{Name: name(1), Provider: "openai", Upstream: d.text(), Weight: d.int(), Order: d.Int64N(5), Price: d.price(), Blocked: d.chance(), Metadata: d.object()}, Credential: "cred"},
+			{Record: resource.Deployment{Name: name(1), Provider: "openai", Upstream: d.text(), Weight: d.int(), Order: d.Int64N(5), Price: d.price(), Blocked: d.chance(), Metadata: d.object(), Options: d.options()}, Credential: "cred", Secrets: d.secrets()},
 			{Record: resource.Deployment{Name: name(2), Provider: "openai", Allowance: resource.Allowance{Limits: d.limits()}}, APIKey: secret, Budget: "shared"},
 		},
 	}}

@@ -25,11 +25,19 @@ type File struct {
 	At map[string]string `json:"at,omitempty"`
 }
 
-// Credential is a credential; its record lacks APIKey.
+// Secret is a secret of a name.
+type Secret struct {
+	Text   string `json:"text,omitempty"`
+	Sealed string `json:"sealed,omitempty"` // fingerprint of the stored one, instead of it
+}
+
+// Credential is a credential; its record lacks APIKey and Secrets.
 type Credential struct {
 	Record resource.Credential `json:"record"`
 	APIKey string              `json:"api_key,omitempty"` // "": none
 	Sealed string              `json:"sealed,omitempty"`  // fingerprint of the stored one, instead of it
+
+	Secrets map[string]Secret `json:"secrets,omitempty"`
 }
 
 // Model is a model with its deployments.
@@ -40,13 +48,15 @@ type Model struct {
 }
 
 // Deployment is a deployment of the model around it; its record has a name and
-// lacks ModelID, CredentialID and APIKey.
+// lacks ModelID, CredentialID, APIKey and Secrets.
 type Deployment struct {
 	Record     resource.Deployment `json:"record"`
 	Credential string              `json:"credential,omitempty"`    // name; "": none
 	Budget     string              `json:"shared_budget,omitempty"` // name of a shared budget; "": none
 	APIKey     string              `json:"api_key,omitempty"`       // "": none
 	Sealed     string              `json:"sealed,omitempty"`        // fingerprint of the stored one, instead of it
+
+	Secrets map[string]Secret `json:"secrets,omitempty"`
 }
 
 // Organization is an organization; its record lacks BudgetID.

@@ -72,13 +72,17 @@ func (p *planner) credentials(d *File) error {
 		now, ok := byName(p.cat.Tables().Credentials, r.Name)
 		fill := func() (err error) {
 			var old *resource.Sealed
+			var oldNamed map[string]*resource.Sealed
 			if ok {
-				old = now.APIKey
+				old, oldNamed = now.APIKey, now.Secrets
 			}
-			if ok && d.Credentials[i].Sealed != "" {
+			if ok && (d.Credentials[i].Sealed != "" || anySealed(d.Credentials[i].Secrets)) {
 				if err := records.CheckMove(now.APIBase, r.APIBase); err != nil {
 					return err
 				}
+			}
+			if r.Secrets, err = p.sealNamed(d.Credentials[i].Secrets, "credential", r.ID, oldNamed); err != nil {
+				return err
 			}
 			r.APIKey, err = p.seal(d.Credentials[i].APIKey, d.Credentials[i].Sealed, "credential", r.ID, "api_key", old)
 			return err
@@ -129,13 +133,17 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 			return err
 		}
 		var old *resource.Sealed
+		var oldNamed map[string]*resource.Sealed
 		if now != nil {
-			old = now.APIKey
+			old, oldNamed = now.APIKey, now.Secrets
 		}
-		if now != nil && d.Sealed != "" {
+		if now != nil && (d.Sealed != "" || anySealed(d.Secrets)) {
 			if err := records.CheckMove(now.APIBase, r.APIBase); err != nil {
 				return err
 			}
+		}
+		if r.Secrets, err = p.sealNamed(d.Secrets, "deployment", r.ID, oldNamed); err != nil {
+			return err
 		}
 		r.APIKey, err = p.seal(d.APIKey, d.Sealed, "deployment", r.ID, "api_key", old)
 		return err

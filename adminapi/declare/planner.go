@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
@@ -170,4 +172,33 @@ func (p *planner) seal(text, print, kind, id, field string, now *resource.Sealed
 		return now, nil
 	}
 	return sealed, nil
+}
+
+// sealNamed is seal of secrets by name.
+func (p *planner) sealNamed(given map[string]Secret, kind, id string, now map[string]*resource.Sealed) (map[string]*resource.Sealed, error) {
+	if len(given) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]*resource.Sealed, len(given))
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		sealed, err := p.seal(given[name].Text, given[name].Sealed, kind, id, name, now[name])
+		if err != nil {
+			return nil, records.Within("secrets", err)
+		}
+		if sealed == nil {
+			return nil, &resource.Invalid{Field: "secrets." + name, Reason: "is empty; leave it out if there is none"}
+		}
+		out[name] = sealed
+	}
+	return out, nil
+}
+
+// anySealed says whether one of the secrets stands for a stored one.
+func anySealed(all map[string]Secret) bool {
+	for _, s := range all {
+		if s.Sealed != "" {
+			return true
+		}
+	}
+	return false
 }

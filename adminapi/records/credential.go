@@ -15,8 +15,9 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 		secrets: map[string]func(*resource.Credential) **resource.Sealed{
 			"api_key": func(c *resource.Credential) **resource.Sealed { return &c.APIKey },
 		},
+		named: func(c *resource.Credential) *map[string]*resource.Sealed { return &c.Secrets },
 		check: func(_ Caller, now, next *resource.Credential) error {
-			if now != nil && next.APIKey != nil && next.APIKey == now.APIKey {
+			if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
 				return CheckMove(now.APIBase, next.APIBase)
 			}
 			return nil

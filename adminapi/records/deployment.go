@@ -19,6 +19,7 @@ func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deploym
 		secrets: map[string]func(*resource.Deployment) **resource.Sealed{
 			"api_key": func(d *resource.Deployment) **resource.Sealed { return &d.APIKey },
 		},
+		named: func(d *resource.Deployment) *map[string]*resource.Sealed { return &d.Secrets },
 		check: func(_ Caller, now, next *resource.Deployment) (err error) {
 			if next.ModelID, err = refer("model_id", next.ModelID, rs.findModel); err != nil {
 				return err
@@ -81,7 +82,7 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		c, _ := rs.findCredential(next.CredentialID)
 		next.Provider = c.Provider
 	}
-	if now != nil && next.APIKey != nil && next.APIKey == now.APIKey {
+	if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
 		return CheckMove(now.APIBase, next.APIBase)
 	}
 	return nil

@@ -47,6 +47,7 @@ type Noun[R any, P Of[R]] struct {
 	// The rest may be nil.
 	owns    func(who resource.Principal, r P) bool // who may read r as his own
 	secrets map[string]func(P) **resource.Sealed   // members given as text
+	named   func(P) *map[string]*resource.Sealed   // the member "secrets": secrets by name, given as text
 	hidden  []string                               // members of the view that the record does not have
 	carry   func(next, now P)                      // keeps what only the server writes
 	check   func(by Caller, now, next P) error
@@ -348,6 +349,10 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 		}
 		delete(doc, name)
 	}
+	named, err := n.takeNamed(doc)
+	if err != nil {
+		return nil, err
+	}
 	next := P(new(R))
 	if err := doc.Decode(next); err != nil {
 		return nil, err
@@ -365,6 +370,9 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 			return nil, err
 		}
 		*field(next) = sealed
+	}
+	if err := n.sealNamed(named, next, now); err != nil {
+		return nil, err
 	}
 	if now != nil && n.carry != nil {
 		n.carry(next, now)
@@ -419,6 +427,50 @@ func (n *Noun[R, P]) seal(raw json.RawMessage, field, id string, old *resource.S
 		return nil, fmt.Errorf("seal %s of %s %s: %w", field, n.kind, id, err)
 	}
 	return sealed, nil
+}
+
+// takeNamed takes the secrets by name out of a document.
+func (n *Noun[R, P]) takeNamed(doc Document) (named map[string]json.RawMessage, err error) {
+	if n.named != nil {
+		err = doc.Take("secrets", &named)
+	}
+	return named, err
+}
+
+// sealNamed encrypts the secrets by name, each bound to its own name.
+func (n *Noun[R, P]) sealNamed(named map[string]json.RawMessage, next, now P) error {
+	for name, raw := range named {
+		var old *resource.Sealed
+		if now != nil {
+			old = (*n.named(now))[name]
+		}
+		if IsNull(raw) {
+			continue
+		}
+		sealed, err := n.seal(raw, name, next.Head().ID, old)
+		if err != nil {
+			return Within("secrets", err)
+		}
+		if sealed == nil {
+			continue
+		}
+		to := n.named(next)
+		if *to == nil {
+			*to = map[string]*resource.Sealed{}
+		}
+		(*to)[name] = sealed
+	}
+	return nil
+}
+
+// keeps says whether a record has a stored secret of another, by name.
+func keeps(next, now map[string]*resource.Sealed) bool {
+	for name, s := range next {
+		if s != nil && now[name] == s {
+			return true
+		}
+	}
+	return false
 }
 
 // command checks next and makes the command that writes it.

@@ -27,8 +27,8 @@ var blockOf = map[string]string{
 // secretFields are attributes whose value may stand for a stored secret.
 var secretFields = map[string]bool{"secret": true, "api_key": true, "rotation_key": true}
 
-// names are what a record refers to by name, and its secret, by attribute; "" is left out.
-type names map[string]string
+// names are what a record refers to by name, and its secrets, by attribute; "" is left out.
+type names map[string]any
 
 // Write writes records as a file that config.Parse reads back. Everything is in a fixed order: the
 // kinds, the records by name, the attributes by name. A secret that stands for a stored one
@@ -101,6 +101,10 @@ func (w *writer) attributes(b *hclwrite.Body, doc map[string]any) {
 		if blockOf[name] != "" || v == nil {
 			continue
 		}
+		if all, ok := v.(map[string]config.Secret); ok {
+			w.secrets(b, name, all)
+			continue
+		}
 		if secretFields[name] {
 			w.secret(b, name, v)
 			continue
@@ -116,16 +120,35 @@ func (w *writer) attributes(b *hclwrite.Body, doc map[string]any) {
 
 func (w *writer) secret(b *hclwrite.Body, name string, v any) {
 	text, _ := v.(string)
-	print, hint, ok := config.Secret(text).Sealed()
+	b.SetAttributeRaw(name, w.sealed(name, config.Secret(text)))
+}
+
+// secrets writes secrets by name as an object.
+func (w *writer) secrets(b *hclwrite.Body, name string, all map[string]config.Secret) {
+	if len(all) == 0 {
+		return
+	}
+	var members []hclwrite.ObjectAttrTokens
+	for _, member := range slices.Sorted(maps.Keys(all)) {
+		members = append(members, hclwrite.ObjectAttrTokens{
+			Name: hclwrite.TokensForValue(cty.StringVal(member)), Value: w.sealed(name+"."+member, all[member]),
+		})
+	}
+	b.SetAttributeRaw(name, hclwrite.TokensForObject(members))
+}
+
+// sealed is the call that stands for a stored secret.
+func (w *writer) sealed(name string, s config.Secret) hclwrite.Tokens {
+	print, hint, ok := s.Sealed()
 	if !ok {
 		w.fail(fmt.Errorf("%s is not sealed", name))
-		return
+		return nil
 	}
 	args := []hclwrite.Tokens{hclwrite.TokensForValue(cty.StringVal(print))}
 	if hint != "" {
 		args = append(args, hclwrite.TokensForValue(cty.StringVal(hint)))
 	}
-	b.SetAttributeRaw(name, hclwrite.TokensForFunctionCall("sealed", args...))
+	return hclwrite.TokensForFunctionCall("sealed", args...)
 }
 
 // blocks writes what is a block: an object as one, a list as several, and an object of
@@ -224,7 +247,7 @@ func (w *writer) budgets(r *config.Resources) {
 
 func (w *writer) credentials(r *config.Resources) {
 	for _, c := range sorted(r.Credentials, func(c *config.Credential) string { return c.Resource.Name }) {
-		w.block("credential", c.Resource.Name, &c.Resource, names{"api_key": string(c.APIKey)})
+		w.block("credential", c.Resource.Name, &c.Resource, names{"api_key": string(c.APIKey), "secrets": c.Secrets})
 	}
 }
 
@@ -234,7 +257,7 @@ func (w *writer) models(r *config.Resources) {
 		for _, d := range sorted(m.Deployments, func(d *config.Deployment) string { return d.Resource.Name }) {
 			b.AppendNewline()
 			w.record(b.AppendNewBlock("deployment", []string{d.Resource.Name}).Body(), &d.Resource, names{
-				"shared_budget": d.SharedBudget, "credential": d.Credential, "api_key": string(d.APIKey),
+				"shared_budget": d.SharedBudget, "credential": d.Credential, "api_key": string(d.APIKey), "secrets": d.Secrets,
 			})
 		}
 	}

@@ -34,6 +34,7 @@ const (
 	Totals        Bucket = 12
 	AuditBlocks   Bucket = 13
 	AuditMarks    Bucket = 14
+	Blobs         Bucket = 15
 	Keys          Bucket = 16
 	Teams         Bucket = 17
 	Models        Bucket = 18
@@ -60,7 +61,7 @@ var names = [Buckets]string{
 	Meta: "meta", Cluster: "cluster", Tokens: "tokens", Nodes: "nodes",
 	Names: "names", KeyHashes: "key_hashes", Refs: "refs", Tombstones: "tombstones",
 	Dedupe: "dedupe", DedupeOrder: "dedupe_order", Audit: "audit",
-	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks",
+	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",

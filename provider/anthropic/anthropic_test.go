@@ -105,7 +105,7 @@ func TestAppendError(t *testing.T) {
 		{"no message", llm.Error{Kind: llm.Forbidden, Param: "model"}, `{"type":"error","error":{"type":"permission_error","message":"Forbidden","param":"model"}}`},
 		{"401", llm.Error{Kind: llm.Unauthenticated, Message: "m"}, `{"type":"error","error":{"type":"authentication_error","message":"m"}}`},
 		{"402", llm.Error{Kind: llm.OverBudget, Status: 402, Message: "m"}, `{"type":"error","error":{"type":"billing_error","message":"m"}}`},
-		{"404", llm.Error{Kind: llm.NotFound, Message: "m"}, `{"type":"error","error":{"type":"not_found_error","message":"m"}}`},
+		{"404", llm.Error{Kind: llm.NotFound, Type: "invalid_request_error", Message: "m"}, `{"type":"error","error":{"type":"not_found_error","message":"m"}}`},
 		{"413", llm.Error{Kind: llm.TooLarge, Message: "m"}, `{"type":"error","error":{"type":"request_too_large","message":"m"}}`},
 		{"400", llm.Error{Kind: llm.Blocked, Message: "a\nb"}, `{"type":"error","error":{"type":"invalid_request_error","message":"a\nb"}}`},
 		{"500", llm.Error{Kind: llm.Internal, Message: "m"}, `{"type":"error","error":{"type":"api_error","message":"m"}}`},

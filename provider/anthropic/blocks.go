@@ -45,24 +45,6 @@ func (r *reader) block() (b block) {
 	}
 	for n := 0; r.Member(n); n++ {
 		switch name := string(r.Name()); name {
-		case "type":
-			b.typ = r.text(name)
-		case "text":
-			b.text = r.text(name)
-		case "id":
-			b.id = r.text(name)
-		case "tool_use_id":
-			b.call = r.text(name)
-		case "name":
-			b.name = r.text(name)
-		case "thinking":
-			b.thinking = r.text(name)
-		case "signature":
-			b.signature = r.text(name)
-		case "data":
-			b.data = r.text(name)
-		case "title":
-			b.title = r.text(name)
 		case "input":
 			b.input = r.Copy()
 		case "source":
@@ -81,10 +63,39 @@ func (r *reader) block() (b block) {
 			v := r.boolean(name)
 			b.isError = v != nil && *v
 		default:
-			r.Raw()
+			if to := b.member(name); to != nil {
+				*to = r.text(name)
+			} else {
+				r.Raw()
+			}
 		}
 	}
 	return b
+}
+
+// member is where a member that is a text goes, nil if nowhere.
+func (b *block) member(name string) *string {
+	switch name {
+	case "type":
+		return &b.typ
+	case "text":
+		return &b.text
+	case "id":
+		return &b.id
+	case "tool_use_id":
+		return &b.call
+	case "name":
+		return &b.name
+	case "thinking":
+		return &b.thinking
+	case "signature":
+		return &b.signature
+	case "data":
+		return &b.data
+	case "title":
+		return &b.title
+	}
+	return nil
 }
 
 // part appends what the block says, whose bytes are raw.

@@ -31,6 +31,15 @@ var statuses = map[string]int{
 	typeAPI: http.StatusInternalServerError, typeOverloaded: 529,
 }
 
+// types are those of errors that have none of Anthropic's, by their status. Others below 500 are
+// typeInvalid, and from there on typeAPI.
+var types = map[int]string{
+	http.StatusUnauthorized: typeAuth, http.StatusPaymentRequired: typeBilling, http.StatusForbidden: typePermission,
+	http.StatusNotFound: typeNotFound, http.StatusRequestEntityTooLarge: typeTooLarge, http.StatusTooManyRequests: typeRate,
+	http.StatusRequestTimeout: typeTimeout, http.StatusGatewayTimeout: typeTimeout,
+	http.StatusServiceUnavailable: typeOverloaded, 529: typeOverloaded,
+}
+
 // classify makes the error of an answer with OpenAI's rules, which are the gateway's, after it
 // has translated what Anthropic says in words of its own.
 func classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
@@ -111,29 +120,16 @@ func keepLimits(e *llm.Error, h http.Header) {
 	}
 }
 
-// errorType is Anthropic's type for an error.
+// errorType is Anthropic's type for an error. OpenAI has one type for many statuses.
 func errorType(e *llm.Error) string {
-	if _, ok := statuses[e.Type]; ok || e.Kind == llm.OverBudget && e.Type != "" {
+	if _, ok := statuses[e.Type]; ok && e.Type != typeInvalid || e.Kind == llm.OverBudget && e.Type != "" {
 		return e.Type
 	}
-	switch status := e.HTTPStatus(); {
-	case status == http.StatusUnauthorized:
-		return typeAuth
-	case status == http.StatusPaymentRequired:
-		return typeBilling
-	case status == http.StatusForbidden:
-		return typePermission
-	case status == http.StatusNotFound:
-		return typeNotFound
-	case status == http.StatusRequestEntityTooLarge:
-		return typeTooLarge
-	case status == http.StatusTooManyRequests:
-		return typeRate
-	case status == http.StatusGatewayTimeout || status == http.StatusRequestTimeout:
-		return typeTimeout
-	case status == http.StatusServiceUnavailable || status == 529:
-		return typeOverloaded
-	case status >= 500:
+	status := e.HTTPStatus()
+	if typ, ok := types[status]; ok {
+		return typ
+	}
+	if status >= 500 {
 		return typeAPI
 	}
 	return typeInvalid

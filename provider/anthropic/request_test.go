@@ -225,54 +225,68 @@ func TestEncodeRequest(t *testing.T) {
 		{"maximum of the model", "", chat.Request{Messages: hi}, llm.Target{MaxOutput: 64000}, `"max_tokens":64000,` + asked, ""},
 		{"maximum of the client", "", chat.Request{Messages: hi, MaxTokens: 5, Stream: true}, llm.Target{MaxOutput: 64000}, `"max_tokens":5,"stream":true,` + asked, ""},
 		{
-			"instructions from everywhere", "", chat.Request{Messages: []chat.Message{says(chat.RoleDeveloper, text("a")), hi[0], says(chat.RoleSystem, chat.Part{Text: "b", CacheControl: json.RawMessage(`{"type":"ephemeral"}`)})}}, llm.Target{},
+			"instructions from everywhere", "",
+			chat.Request{Messages: []chat.Message{says(chat.RoleDeveloper, text("a")), hi[0], says(chat.RoleSystem, chat.Part{Text: "b", CacheControl: json.RawMessage(`{"type":"ephemeral"}`)})}},
+			llm.Target{},
 			`"max_tokens":4096,"system":[{"type":"text","text":"a"},{"type":"text","text":"b","cache_control":{"type":"ephemeral"}}],` + asked, "",
 		},
 		{"instructions alone", "", chat.Request{Messages: []chat.Message{says(chat.RoleSystem, text("hi"))}}, llm.Target{}, `"max_tokens":4096,` + asked, ""},
 		{
-			"one side speaks twice, blanks", "", chat.Request{Messages: []chat.Message{hi[0], says(chat.RoleUser, text(" \n"), text("b")), says(chat.RoleAssistant, text("")), says(chat.RoleUser, text("c"))}}, llm.Target{},
+			"one side speaks twice, blanks", "",
+			chat.Request{Messages: []chat.Message{hi[0], says(chat.RoleUser, text(" \n"), text("b")), says(chat.RoleAssistant, text("")), says(chat.RoleUser, text("c"))}},
+			llm.Target{},
 			`"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"hi"},{"type":"text","text":"b"},{"type":"text","text":"c"}]}]`, "",
 		},
 		{
-			"the assistant begins and is to go on", "", chat.Request{Messages: []chat.Message{says(chat.RoleAssistant, text("a")), hi[0], says(chat.RoleAssistant, text("{ "))}}, llm.Target{},
+			"the assistant begins and is to go on", "",
+			chat.Request{Messages: []chat.Message{says(chat.RoleAssistant, text("a")), hi[0], says(chat.RoleAssistant, text("{ "))}},
+			llm.Target{},
 			`"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"."}]},{"role":"assistant","content":[{"type":"text","text":"a"}]},{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"text","text":"{"}]}]`, "",
 		},
 		{
-			"calls: broken ids, no ids, broken arguments, results late and of nothing", "", chat.Request{Messages: []chat.Message{
+			"calls: broken ids, no ids, broken arguments, results late and of nothing", "",
+			chat.Request{Messages: []chat.Message{
 				hi[0],
 				says(chat.RoleAssistant, call("functions.f:0", "f", ""), call("", "g", `{"a": 1}`), call("x", "h", `{"a":`)),
 				says(chat.RoleUser, text("wait")),
 				says(chat.RoleTool, chat.Part{Type: chat.PartToolResult, Name: "g", Parts: []chat.Part{text("2")}}),
 				says(chat.RoleTool, result("functions.f:0", text("1"))),
 				says(chat.RoleTool, result("x"), result("x", text("again")), result("nobody", text("lost"), text(" "))),
-			}}, llm.Target{},
+			}},
+			llm.Target{},
 			`"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[` +
 				`{"type":"tool_use","id":"functions_f_0","name":"f","input":{}},{"type":"tool_use","id":"call_2","name":"g","input":{"a": 1}},{"type":"tool_use","id":"x","name":"h","input":{"arguments":"{\"a\":"}}]},` +
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"call_2","content":[{"type":"text","text":"2"}]},{"type":"tool_result","tool_use_id":"functions_f_0","content":[{"type":"text","text":"1"}]},` +
 				`{"type":"tool_result","tool_use_id":"x"},{"type":"text","text":"again"},{"type":"text","text":"lost"},{"type":"text","text":"wait"}]}]`, "",
 		},
 		{
-			"thoughts of others and unsigned ones", "", chat.Request{Messages: []chat.Message{
+			"thoughts of others and unsigned ones", "",
+			chat.Request{Messages: []chat.Message{
 				hi[0], says(chat.RoleAssistant, chat.Part{Type: chat.PartReasoning, Text: "t"}, chat.Part{Type: chat.PartReasoning, Text: "t", Signature: "s", Origin: "generate_content"},
 					chat.Part{Type: chat.PartReasoning, Text: "t", Signature: "s"}, chat.Part{Type: chat.PartOther, Raw: json.RawMessage(`{}`), Origin: "responses"}, text("a")), hi[0],
-			}}, llm.Target{},
+			}},
+			llm.Target{},
 			`"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"text","text":"a"}]},{"role":"user","content":[{"type":"text","text":"hi"}]}]`,
 			"messages.content",
 		},
 		{
-			"media", "", chat.Request{Messages: []chat.Message{says(chat.RoleUser,
+			"media", "",
+			chat.Request{Messages: []chat.Message{says(chat.RoleUser,
 				chat.Part{Type: chat.PartImage, Media: &chat.Media{URL: "data:image/jpg;base64,/9j/"}}, chat.Part{Type: chat.PartImage, Media: &chat.Media{Data: "UklGR"}}, chat.Part{Type: chat.PartImage, Media: &chat.Media{FileID: "file_1"}},
-				chat.Part{Type: chat.PartFile, Media: &chat.Media{URL: "https://x.example/a.pdf", Name: "a"}}, chat.Part{Type: chat.PartFile, Media: &chat.Media{Data: "aGk=", MIME: "text/csv"}}, chat.Part{Type: chat.PartFile, Media: &chat.Media{Data: "JVBER"}})}}, llm.Target{},
+				chat.Part{Type: chat.PartFile, Media: &chat.Media{URL: "https://x.example/a.pdf", Name: "a"}}, chat.Part{Type: chat.PartFile, Media: &chat.Media{Data: "aGk=", MIME: "text/csv"}}, chat.Part{Type: chat.PartFile, Media: &chat.Media{Data: "JVBER"}})}},
+			llm.Target{},
 			`"max_tokens":4096,"messages":[{"role":"user","content":[{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"/9j/"}},{"type":"image","source":{"type":"base64","media_type":"image/webp","data":"UklGR"}},{"type":"image","source":{"type":"file","file_id":"file_1"}},` +
 				`{"type":"document","source":{"type":"url","url":"https://x.example/a.pdf"},"title":"a"},{"type":"document","source":{"type":"text","media_type":"text/plain","data":"hi"}},{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"JVBER"}}]}]`, "",
 		},
 		{
-			"tools", "", chat.Request{Messages: hi, Tools: []chat.Tool{
+			"tools", "",
+			chat.Request{Messages: hi, Tools: []chat.Tool{
 				{Name: "f", Description: "d", Parameters: json.RawMessage(`{"properties":{}}`), Strict: &yes, CacheControl: json.RawMessage(`{"type":"ephemeral"}`)},
 				{Kind: "web_search", Raw: json.RawMessage(`{"type":"web_search","user_location":{"type":"approximate","city":"Bern"},"filters":{"allowed_domains":["x.example"]}}`), Origin: "responses"},
 				{Kind: "file_search", Raw: json.RawMessage(`{"type":"file_search"}`), Origin: "responses"},
 				{Kind: "bash", Raw: json.RawMessage(`{"type":"bash_20250124","name":"bash"}`), Origin: "messages"},
-			}, ToolChoice: chat.ToolChoice{Mode: "required"}, ParallelTools: &no}, llm.Target{},
+			}, ToolChoice: chat.ToolChoice{Mode: "required"}, ParallelTools: &no},
+			llm.Target{},
 			`"max_tokens":4096,` + asked + `,"tools":[{"name":"f","description":"d","input_schema":{"type":"object","properties":{}},"strict":true,"cache_control":{"type":"ephemeral"}},` +
 				`{"type":"web_search_20250305","name":"web_search","user_location":{"type":"approximate","city":"Bern"},"allowed_domains":["x.example"]},{"type":"bash_20250124","name":"bash"}],"tool_choice":{"type":"any","disable_parallel_tool_use":true}`, "tools",
 		},

@@ -340,7 +340,7 @@ func TestEncoder(t *testing.T) {
 func TestEncoder_Interleaved(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test's
+		rnd := rand.New(rand.NewPCG(seed, 1))
 		n := 1 + rnd.IntN(8)
 		left, want, chunks := make([]string, n), []any{}, []chat.Chunk{{Type: chat.ChunkStart, ID: "chatcmpl-1", Model: "m"}}
 		for i := range n {

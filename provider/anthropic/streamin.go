@@ -41,13 +41,13 @@ type openBlock struct {
 // event is what is read of an event, whatever the order of its members. The slices are the
 // event's own.
 type event struct {
-	typ                                             string
-	index                                           int64
-	block, message, usage, citation, content, input []byte
-	deltaType                                       string
-	text                                            string // of any kind of delta
-	reason, stopText                                string
-	failed                                          bool
+	typ                                      string
+	index                                    int64
+	block, message, usage, citation, content []byte
+	deltaType                                string
+	text                                     string // of any kind of delta
+	reason, stopText                         string
+	failed                                   bool
 }
 
 // Decode reads one event.

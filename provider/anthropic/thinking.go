@@ -173,31 +173,35 @@ func (w *writer) outputConfig(p plan) {
 
 // sampling writes how tokens are drawn. A model that thinks draws them as it likes.
 func (w *writer) sampling(p plan) {
-	q, m := w.req, w.model
-	temperature, topP, topK := q.Temperature, q.TopP, q.TopK
-	if t := temperature; t != nil && (*t > 1 || *t != 1 && (!m.samples || p.on())) && !w.t.Drop("temperature") {
-		if temperature = nil; *t > 1 && m.samples && !p.on() {
-			one := 1.0
-			temperature = &one
-		}
-	}
+	free := w.model.samples && !p.on()
+	temperature := w.temperature(free)
+	w.float("temperature", temperature)
 	least := 0.0
 	switch {
-	case !m.samples:
+	case !w.model.samples:
 		least = 0.99
 	case p.on():
 		least = 0.95
 	}
-	both := temperature != nil && !m.bothAtOnce
-	if topP != nil && (*topP < least || both) && !w.t.Drop("top_p") {
-		topP = nil
+	both := temperature != nil && !w.model.bothAtOnce
+	if v := w.req.TopP; v != nil && (*v >= least && !both || w.t.Drop("top_p")) {
+		w.float("top_p", v)
 	}
-	if topK != nil && (!m.samples || p.on()) && !w.t.Drop("top_k") {
-		topK = nil
+	if v := w.req.TopK; v != nil && (free || w.t.Drop("top_k")) {
+		w.int("top_k", *v)
 	}
-	w.float("temperature", temperature)
-	w.float("top_p", topP)
-	if topK != nil {
-		w.int("top_k", *topK)
+}
+
+// temperature is the one that is sent, nil for none: at most 1, and 1 where the client may not
+// choose.
+func (w *writer) temperature(free bool) *float64 {
+	v := w.req.Temperature
+	if v == nil || *v == 1 || *v < 1 && free || w.t.Drop("temperature") {
+		return v
 	}
+	if free {
+		one := 1.0
+		return &one
+	}
+	return nil
 }

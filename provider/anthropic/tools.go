@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -136,15 +137,7 @@ func (w *writer) tools() {
 
 // allowed says whether the tool is one of those that may be called; only nil means all.
 func allowed(t *chat.Tool, only []string) bool {
-	if only == nil {
-		return true
-	}
-	for _, name := range only {
-		if t.Name == name {
-			return true
-		}
-	}
-	return false
+	return only == nil || slices.Contains(only, t.Name)
 }
 
 // tool writes one tool; false if Anthropic has none like it.

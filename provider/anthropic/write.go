@@ -110,10 +110,10 @@ func appendThinking(dst []byte, p *chat.Part) []byte {
 // is none goes into one as it is.
 func appendInput(dst, arguments []byte) []byte {
 	c := llm.NewCursor(arguments)
-	switch open := c.Next(); {
-	case open == 0:
+	switch c.Next() {
+	case 0:
 		return append(dst, "{}"...)
-	case open == '{':
+	case '{':
 		c.Raw()
 		if c.End() == nil {
 			return llm.AppendRaw(dst, arguments)

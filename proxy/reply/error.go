@@ -107,7 +107,7 @@ func bodyFor(e *llm.Error, v llm.Vendor) []byte {
 		return errorBody(e)
 	}
 	named := *e
-	named.Code, named.Type = Code(e), errorType(e)
+	named.Code, named.Type = Code(e), "" // the vendor's own word follows from the status
 	if named.Message == "" {
 		named.Message = http.StatusText(e.HTTPStatus())
 	}

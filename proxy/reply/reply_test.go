@@ -70,3 +70,16 @@ func TestWriteError(t *testing.T) {
 		})
 	}
 }
+
+// TestWriteError_Anthropic: the shape is the client's.
+func TestWriteError_Anthropic(t *testing.T) {
+	t.Parallel()
+	rec := httptest.NewRecorder()
+	var w reply.HTTPWriter
+	w.Reset(rec, 0)
+	reply.WriteError(&w, &llm.Error{Kind: llm.NotFound, Message: "gone"}, llm.VendorAnthropic)
+	want := `{"type":"error","error":{"type":"not_found_error","message":"gone","code":"model_not_found"}}`
+	if rec.Code != 404 || rec.Body.String() != want {
+		t.Errorf("got %d %s, want %s", rec.Code, rec.Body, want)
+	}
+}

@@ -93,6 +93,29 @@ func TestDo(t *testing.T) {
 	}
 }
 
+// TestDo_Headers: a provider's own headers are sent, and a client's stand in their place.
+func TestDo_Headers(t *testing.T) {
+	t.Parallel()
+	var got http.Header
+	c, a := serve(t, upstream.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Header
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"type":"message","content":[],"usage":{"input_tokens":1,"output_tokens":2}}`)
+	})
+	a.Provider, a.Endpoint = row(t, "anthropic"), llm.Messages
+	for _, want := range []string{"2023-06-01", "2099-01-01"} {
+		ans, err := c.Do(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ans.Close()
+		if got.Get("Anthropic-Version") != want || got.Get("X-Api-Key") != "sk-secret" || got.Get("Authorization") != "" || ans.Report.Usage.Output != 2 {
+			t.Errorf("got headers %v and %+v, want version %s", got, ans.Report, want)
+		}
+		a.Header = http.Header{"Anthropic-Version": {"2099-01-01"}, "X-Api-Key": {"sk-other"}}
+	}
+}
+
 func TestDo_Stream(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -4,14 +4,17 @@ package view
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -56,7 +59,36 @@ type Deployment struct {
 	Account  *sign.Account
 	Timeout  time.Duration // 0: the default
 	Err      error         // why it cannot be used
+
+	// lacks says that the address does not serve responses, though the provider does: many
+	// servers speak OpenAI's chat completions alone.
+	lacks atomic.Bool
 }
+
+// Way is the endpoint at which the deployment is asked, as provider.Provider.Way says.
+func (d *Deployment) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
+	if e == llm.Responses && d.lacks.Load() {
+		return d.Provider.Translation(e)
+	}
+	return d.Provider.Way(e)
+}
+
+// Other is another way to ask for e, after the answer of the first was err: false if there is
+// none, or if err does not say that the address has no such endpoint.
+func (d *Deployment) Other(e llm.Endpoint, err error) (at llm.Endpoint, ok bool) {
+	var failed *llm.Error
+	if e != llm.Responses || !errors.As(err, &failed) || failed.Code == "model_not_found" {
+		return 0, false
+	}
+	switch failed.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return d.Provider.Translation(e)
+	}
+	return 0, false
+}
+
+// Learn remembers that the other way was the right one.
+func (d *Deployment) Learn() { d.lacks.Store(true) }
 
 // Opener opens sealed secrets; *secret.Keyring is one.
 type Opener interface {

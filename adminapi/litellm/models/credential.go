@@ -70,6 +70,9 @@ func credentialDoc(in records.Document) (records.Document, error) {
 		}
 		delete(values, name)
 	}
+	if err := moveAccount(values, out); err != nil {
+		return nil, records.Within("credential_values", err)
+	}
 	if err := fields.Refuse(values, slices.Sorted(maps.Keys(values))); err != nil {
 		return nil, records.Within("credential_values", err)
 	}
@@ -104,7 +107,7 @@ func (a *api) credentialByModel(w http.ResponseWriter, r *http.Request, by recor
 		return wire.Answer(w, records.Written{}, credentialRow(c))
 	}
 	return wire.Answer(w, records.Written{}, credentialRow(&resource.Credential{
-		Name: d.ID + "-credential", Provider: d.Provider, APIKey: d.APIKey, APIBase: d.APIBase,
+		Name: d.ID + "-credential", Provider: d.Provider, APIKey: d.APIKey, APIBase: d.APIBase, Options: d.Options, Secrets: d.Secrets,
 	}))
 }
 
@@ -135,6 +138,7 @@ func credentialRow(c *resource.Credential) map[string]any {
 	if c.APIBase != "" {
 		values["api_base"] = c.APIBase
 	}
+	showAccount(values, c.Options, c.Secrets)
 	if c.Provider != "" {
 		info["custom_llm_provider"] = c.Provider
 	}

@@ -87,7 +87,7 @@ func TestCredentials(t *testing.T) {
 	}{
 		{"unknown", "GET", "/credentials/by_name/x", "", 404},
 		{"twice", "POST", "/credentials", `{"credential_name":"c","credential_values":{"api_key":"sk-x"}}`, 409},
-		{"unsupported value", "POST", "/credentials", `{"credential_name":"d","credential_values":{"aws_region_name":"x"}}`, 400},
+		{"unsupported value", "POST", "/credentials", `{"credential_name":"d","credential_values":{"aws_profile_name":"x"}}`, 400},
 		{"no values", "POST", "/credentials", `{"credential_name":"d"}`, 400},
 		{"in use", "DELETE", "/credentials/c", "", 409},
 	} {
@@ -160,5 +160,36 @@ func TestKeyList_pages(t *testing.T) {
 		if first != tt.first || len(keys) != tt.shown || got["total_count"] != float64(tt.total) || got["total_pages"] != tt.pages {
 			t.Errorf("%s: got %v first of %d, %v in all on %v pages", tt.query, first, len(keys), got["total_count"], got["total_pages"])
 		}
+	}
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/credentials", `{"credential_name":"aws","credential_values":{"aws_access_key_id":"AKIA-canary","aws_secret_access_key":"canary-secret","region_name":"eu-west-1"}}`)
+	h.Must("PATCH", "/credentials/aws", `{"credential_values":{"aws_region_name":"eu-west-2","aws_session_token":"canary-token"}}`)
+	c := h.Must("GET", "/api/v1/credentials/aws", "")
+	options, secrets := c["options"].(map[string]any), c["secrets"].(map[string]any)
+	if options["region"] != "eu-west-2" || len(secrets) != 3 || strings.Contains(fmt.Sprint(c), "canary") {
+		t.Errorf("credential: got %v", c)
+	}
+	kept := secrets["aws_secret_access_key"].(map[string]any)["fingerprint"]
+	c = h.Must("PATCH", "/api/v1/credentials/aws", `{"secrets":{"aws_session_token":null,"aws_access_key_id":"other"}}`)
+	after := c["secrets"].(map[string]any)
+	if len(after) != 2 || kept == "" || after["aws_secret_access_key"].(map[string]any)["fingerprint"] != kept ||
+		fmt.Sprint(after["aws_access_key_id"]) == fmt.Sprint(secrets["aws_access_key_id"]) {
+		t.Errorf("patched: got %v, before %v", after, secrets)
+	}
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/credentials/aws", `{"api_base":"https://elsewhere.example"}`); a.Status < 400 {
+		t.Errorf("stored secrets went to another host: %d %s", a.Status, a.Body)
+	}
+	row := h.Must("POST", "/model/new", `{"model_name":"g","litellm_params":{"model":"openai/g","vertex_project":"p","vertex_credentials":{"type":"canary"}},"model_info":{"id":"g"}}`)
+	params := row["litellm_params"].(map[string]any)
+	if params["vertex_project"] != "p" || !strings.HasPrefix(fmt.Sprint(params["vertex_credentials"]), "sealed:") {
+		t.Errorf("model: got %v", params)
+	}
+	a := h.Call(adminapitest.MasterKey, "POST", "/model/new", `{"model_name":"g2","litellm_params":{"model":"openai/g","aws_session_token":"os.environ/X"}}`)
+	if a.Status != 400 || !strings.Contains(string(a.Body), "aws_session_token") {
+		t.Errorf("from the environment: got %d %s", a.Status, a.Body)
 	}
 }

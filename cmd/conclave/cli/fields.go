@@ -22,8 +22,10 @@ const (
 	asList   // the flag may be given several times
 	asSecret // env:VAR, file:PATH, - for standard input, or the text itself
 	asJSON
-	asValue  // JSON, else text; file:PATH for what the file holds
-	asExpiry // a duration from now
+	asValue       // JSON, else text; file:PATH for what the file holds
+	asExpiry      // a duration from now
+	asPairs       // NAME=TEXT, several times; an empty text removes it
+	asSecretPairs // NAME=SECRET, as asSecret, several times
 )
 
 // field is one flag of create and update and the member of the record that it sets.
@@ -38,7 +40,7 @@ func fieldFlags(cmd *cobra.Command, fields []field) {
 	f := cmd.Flags()
 	for _, fd := range fields {
 		switch fd.form {
-		case asList:
+		case asList, asPairs, asSecretPairs:
 			f.StringArray(fd.flag, nil, fd.usage)
 		case asBool:
 			f.Bool(fd.flag, false, fd.usage)
@@ -102,6 +104,12 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 		return splitAll(list), err
 	case asBool:
 		return f.GetBool(fd.flag)
+	case asPairs, asSecretPairs:
+		list, err := f.GetStringArray(fd.flag)
+		if err != nil {
+			return nil, err
+		}
+		return a.pairs(list, fd.form)
 	}
 	s, err := f.GetString(fd.flag)
 	if err != nil {
@@ -127,6 +135,29 @@ func (a *app) value(cmd *cobra.Command, fd field) (any, error) {
 	default:
 		return s, nil
 	}
+}
+
+// pairs makes an object of NAME=VALUE. An empty value removes the member.
+func (a *app) pairs(list []string, fm form) (any, error) {
+	out := map[string]any{}
+	for _, s := range list {
+		name, text, ok := strings.Cut(s, "=")
+		if !ok || name == "" { // what is there may be a secret: it is not repeated
+			return nil, errors.New("is not NAME=VALUE")
+		}
+		if text == "" {
+			out[name] = nil
+			continue
+		}
+		if fm == asSecretPairs {
+			var err error
+			if text, err = a.secret(text); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		out[name] = text
+	}
+	return out, nil
 }
 
 // anyValue takes JSON as it is and anything else as text. A file may be JSON if it does not

@@ -41,7 +41,11 @@ var (
 		{"rotate-url", "rotation.url", asText, "of the webhook"},
 		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
-	upstreamFields = []field{
+	accountFields = []field{
+		{"option", "options", asPairs, "NAME=VALUE of the provider's: region=eu-west-1, api_version=2024-10-21; NAME= removes it"},
+		{"secret", "secrets", asSecretPairs, "NAME=SECRET beside the key: aws_secret_access_key=env:VAR, =file:PATH or =-; NAME= removes it"},
+	}
+	upstreamFields = append([]field{
 		{"provider", "provider", asText, "row of the provider table: openai"},
 		{"api-base", "api_base", asText, "base URL (default: the provider's)"},
 		{"upstream-model", "model", asText, "the model's name at the provider (default: the same)"},
@@ -54,7 +58,7 @@ var (
 		{"rpm", "limits.rpm", asNumber, "requests a minute"},
 		{"tpm", "limits.tpm", asNumber, "tokens a minute"},
 		{"parallel", "limits.parallel", asNumber, "requests in flight"},
-	}
+	}, accountFields...)
 )
 
 // firstPrefix marks the flags of a model's first deployment, which only create has.
@@ -110,11 +114,11 @@ var nouns = append(holderNouns, []noun{
 	{
 		name: "credential", short: "Providers' keys that deployments share",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PROVIDER", "provider"}, {"KEY", "api_key"}, {"API BASE", "api_base"}},
-		fields: []field{
+		fields: append([]field{
 			{"provider", "provider", asText, "row of the provider table: openai"},
 			{"api-base", "api_base", asText, "base URL"},
 			{"api-key", "api_key", asSecret, "the provider's key: env:VAR, file:PATH or - for standard input"},
-		},
+		}, accountFields...),
 	},
 	{
 		name: "budget", short: "Budgets that keys and teams share the terms of",
@@ -172,6 +176,7 @@ func modelFields() []field {
 	fields := []field{
 		{"strategy", "strategy", asText, "simple_shuffle, least_busy or latency"},
 		{"fallback", "fallbacks", asList, "a model to try when this one cannot answer"},
+		{"unsupported-params", "unsupported_params", asText, "what becomes of parameters that a provider cannot take: drop, reject or pass"},
 		{"retries", "retries", asNumber, "further attempts after the first (default 2)"},
 		{"deployment", firstPrefix + "name", asText, "name of the first deployment (default d1)"},
 	}

@@ -1,0 +1,83 @@
+package models
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+var (
+	errNotText     = errors.New("is not text")
+	errEnvironment = errors.New("give the value itself; a node's environment is not read for a request")
+)
+
+// moveAccount takes LiteLLM's parameters of an account out of params, into options and secrets.
+// A null one is null there, too: in a merge patch it removes.
+func moveAccount(params, out records.Document) error {
+	options, secrets := records.Document{}, records.Document{}
+	for _, theirs := range slices.Sorted(maps.Keys(config.AccountParams)) {
+		raw, given := params[theirs]
+		if !given {
+			continue
+		}
+		delete(params, theirs)
+		p := config.AccountParams[theirs]
+		to := options
+		if p.Secret {
+			to = secrets
+		}
+		text, err := accountText(raw)
+		if err != nil {
+			return wire.Invalid(theirs, err.Error())
+		}
+		to[p.Name] = text
+	}
+	for name, all := range map[string]records.Document{"options": options, "secrets": secrets} {
+		if len(all) == 0 {
+			continue
+		}
+		if err := out.Set(name, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// accountText is a parameter as text: vertex_credentials may be the JSON object itself.
+func accountText(raw json.RawMessage) (json.RawMessage, error) {
+	if records.IsNull(raw) {
+		return raw, nil
+	}
+	text := string(raw)
+	if !strings.HasPrefix(text, "{") {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return nil, errNotText
+		}
+	}
+	if strings.HasPrefix(text, "os.environ/") {
+		return nil, errEnvironment
+	}
+	return json.Marshal(text)
+}
+
+// showAccount writes options as LiteLLM calls them, and of secrets the fingerprints.
+func showAccount(to map[string]any, options map[string]string, secrets map[string]*resource.Sealed) {
+	for theirs, p := range config.AccountParams {
+		if p.Second {
+			continue
+		}
+		if v, ok := options[p.Name]; ok && !p.Secret {
+			to[theirs] = v
+		}
+		if s := secrets[p.Name]; s != nil {
+			to[theirs] = s.String()
+		}
+	}
+}

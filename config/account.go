@@ -1,0 +1,64 @@
+package config
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// AccountParam is what a parameter of LiteLLM's, that says on whose behalf a provider is asked,
+// is here.
+type AccountParam struct {
+	Name   string // of the option or the secret
+	Secret bool   // it is sealed and never shown
+	Second bool   // another name of LiteLLM's stands for the same, and is the one that is shown
+}
+
+// AccountParams are LiteLLM's names of the options and secrets that providers and signatures
+// read here. What nothing reads has no row, so that it is refused and not ignored.
+var AccountParams = map[string]AccountParam{
+	"aws_region_name":       {Name: "region"},
+	"region_name":           {Name: "region", Second: true},
+	"aws_access_key_id":     {Name: "aws_access_key_id", Secret: true},
+	"aws_secret_access_key": {Name: "aws_secret_access_key", Secret: true},
+	"aws_session_token":     {Name: "aws_session_token", Secret: true},
+	"vertex_project":        {Name: "project"},
+	"vertex_ai_project":     {Name: "project", Second: true},
+	"vertex_location":       {Name: "location"},
+	"vertex_ai_location":    {Name: "location", Second: true},
+	"vertex_credentials":    {Name: "vertex_credentials", Secret: true},
+	"vertex_ai_credentials": {Name: "vertex_credentials", Secret: true, Second: true},
+}
+
+// account takes the options and secrets out of a mapping of LiteLLM's.
+func (m *mapping) account() (options map[string]string, secrets map[string]Secret) {
+	for _, theirs := range slices.Sorted(maps.Keys(AccountParams)) {
+		p, v := AccountParams[theirs], m.text(theirs)
+		switch {
+		case v == "":
+		case p.Secret:
+			if secrets == nil {
+				secrets = map[string]Secret{}
+			}
+			secrets[p.Name] = Secret(v)
+		default:
+			if options == nil {
+				options = map[string]string{}
+			}
+			options[p.Name] = v
+		}
+	}
+	return options, secrets
+}
+
+// dropParams is LiteLLM's drop_params as a policy, "" if it does not stand there.
+func (m *mapping) dropParams() resource.ParamsPolicy {
+	if m.values["drop_params"] == nil {
+		return ""
+	}
+	if m.boolean("drop_params") {
+		return resource.ParamsDrop
+	}
+	return resource.ParamsReject
+}

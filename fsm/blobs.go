@@ -1,0 +1,255 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/conclave-llm/conclave/fsm/codec"
+	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/overlay"
+	"github.com/conclave-llm/conclave/fsm/store"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// MaxSweep is how many blobs one SweepBlobs names at most.
+const MaxSweep = 256
+
+// blobTotal is the key of the sum of all sizes in the bucket of blobs; no digest is so short.
+var blobTotal = []byte("total")
+
+// Commands on blobs. Their bodies are on the nodes' disks, not in the log.
+type (
+	// PutBlob tells of a body that is stored. If the digest is known, the references and the
+	// holders are added and the later expiry counts. Quota bounds all sizes together; 0: no bound.
+	PutBlob struct {
+		Blob  Encoded[resource.Blob] `json:"blob"`
+		Quota int64                  `json:"quota,omitempty"`
+	}
+	// DeleteBlob forgets a blob that nothing refers to.
+	DeleteBlob struct {
+		ID string `json:"id"`
+	}
+	// ReferBlob adds a reference, or drops it.
+	ReferBlob struct {
+		ID   string `json:"id"`
+		Ref  string `json:"ref"`
+		Drop bool   `json:"drop,omitempty"`
+	}
+	// SweepBlobs forgets those of the blobs that have expired and that nothing refers to.
+	SweepBlobs struct {
+		IDs []string `json:"ids"`
+	}
+)
+
+// Apply implements Command.
+func (c PutBlob) Apply(tx *Tx) error {
+	rec := c.Blob.Record()
+	if rec == nil {
+		return &resource.Invalid{Field: "blob", Reason: "is missing"}
+	}
+	if err := rec.Validate(); err != nil {
+		return err
+	}
+	old, version, ok := tx.blob(rec.ID)
+	next := *rec
+	if ok {
+		if old.Size != rec.Size {
+			return fmt.Errorf("blob %s has %d bytes, not %d: %w", rec.ID, old.Size, rec.Size, resource.ErrConflict)
+		}
+		next = mergeBlob(old, rec)
+		if len(next.Refs) > resource.MaxBlobRefs {
+			return &resource.Invalid{Field: "refs", Reason: "are too many"}
+		}
+	} else if err := tx.countBlob(rec.Size, c.Quota); err != nil {
+		return err
+	}
+	tx.putBlob(&next)
+	tx.noteBlob(version, old, &next)
+	return nil
+}
+
+// mergeBlob is what is known of a body that is stored a second time. What every node keeps
+// stays so, and what never expires.
+func mergeBlob(old, rec *resource.Blob) resource.Blob {
+	next := *old
+	if rec.Class == resource.BlobConfiguration {
+		next.Class = rec.Class
+	}
+	if old.ExpiresAt == 0 || rec.ExpiresAt == 0 {
+		next.ExpiresAt = 0
+	} else {
+		next.ExpiresAt = max(old.ExpiresAt, rec.ExpiresAt)
+	}
+	next.Refs = append(slices.Clone(old.Refs), rec.Refs...)
+	next.Holders = append(slices.Clone(old.Holders), rec.Holders...)
+	next.Canonicalize()
+	return next
+}
+
+// Apply implements Command.
+func (c DeleteBlob) Apply(tx *Tx) error {
+	old, version, ok := tx.blob(c.ID)
+	if !ok {
+		return refuse(store.Blobs, c.ID, resource.ErrNotFound)
+	}
+	if len(old.Refs) > 0 {
+		return fmt.Errorf("blob %s is referred to by %s: %w", c.ID, old.Refs[0], resource.ErrInUse)
+	}
+	tx.dropBlob(version, old)
+	return nil
+}
+
+// Apply implements Command.
+func (c ReferBlob) Apply(tx *Tx) error {
+	if err := resource.ValidBlobRef(c.Ref); err != nil {
+		return err
+	}
+	old, version, ok := tx.blob(c.ID)
+	if !ok {
+		return refuse(store.Blobs, c.ID, resource.ErrNotFound)
+	}
+	next := *old
+	next.Refs = slices.DeleteFunc(slices.Clone(old.Refs), func(r string) bool { return r == c.Ref })
+	if !c.Drop {
+		next.Refs = append(next.Refs, c.Ref)
+	}
+	if len(next.Refs) > resource.MaxBlobRefs {
+		return &resource.Invalid{Field: "ref", Reason: "is one too many for this blob"}
+	}
+	next.Canonicalize()
+	tx.putBlob(&next)
+	tx.noteBlob(version, old, &next)
+	return nil
+}
+
+// Apply implements Command.
+func (c SweepBlobs) Apply(tx *Tx) error {
+	if len(c.IDs) == 0 || len(c.IDs) > MaxSweep {
+		return &resource.Invalid{Field: "ids", Reason: "are none, or too many for one command"}
+	}
+	for _, id := range c.IDs {
+		if old, version, ok := tx.blob(id); ok && Sweepable(old, tx.Now) {
+			tx.dropBlob(version, old)
+		}
+	}
+	return nil
+}
+
+// Sweepable says whether nothing refers to the blob and its time is over.
+func Sweepable(b *resource.Blob, now resource.Time) bool {
+	return len(b.Refs) == 0 && b.ExpiresAt != 0 && b.ExpiresAt <= now
+}
+
+func (tx *Tx) blob(id string) (*resource.Blob, uint64, bool) {
+	if !resource.ValidDigest(id) {
+		return nil, 0, false
+	}
+	f, ok := tx.get(store.Blobs, []byte(id))
+	if !ok {
+		return nil, 0, false
+	}
+	b, err := parseBlob(f)
+	if err != nil {
+		overlay.Fail(err)
+	}
+	return b, f.Version, true
+}
+
+func parseBlob(f frame.Value) (*resource.Blob, error) {
+	b := new(resource.Blob)
+	if err := codec.Unmarshal(f.Payload, b); err != nil {
+		return nil, fmt.Errorf("decode blob: %w: %w", err, frame.ErrDamaged)
+	}
+	return b, nil
+}
+
+func (tx *Tx) putBlob(b *resource.Blob) {
+	tx.put(store.Blobs, []byte(b.ID), marshalBlob(b))
+	tx.wrote = true
+}
+
+func (tx *Tx) dropBlob(version uint64, old *resource.Blob) {
+	tx.delete(store.Blobs, []byte(old.ID))
+	_ = tx.countBlob(-old.Size, 0) // without a quota nothing is refused
+	tx.noteBlob(version, old, nil)
+}
+
+// noteBlob tells of what a person did; nodes store what clients send, which is no change of
+// the configuration.
+func (tx *Tx) noteBlob(version uint64, before, after *resource.Blob) {
+	named := after
+	if named == nil {
+		named = before
+	}
+	tx.note(store.Blobs.Kind(), named.ID, named.Name, version, marshalBlob(before), marshalBlob(after))
+}
+
+// marshalBlob gives nil for no blob.
+func marshalBlob(b *resource.Blob) []byte {
+	if b == nil {
+		return nil
+	}
+	raw, err := codec.Marshal(*b)
+	if err != nil {
+		overlay.Fail(err)
+	}
+	return raw
+}
+
+// countBlob adds to the sum of all sizes, unless that would be over the quota.
+func (tx *Tx) countBlob(size, quota int64) error {
+	var sum int64
+	if f, ok := tx.get(store.Blobs, blobTotal); ok && len(f.Payload) == 8 {
+		sum = int64(binary.BigEndian.Uint64(f.Payload))
+	}
+	sum += size
+	if quota > 0 && sum > quota {
+		return fmt.Errorf("blobs of %d bytes would be over the cluster's quota of %d: delete some, or raise the setting blob_quota_mb: %w", sum, quota, resource.ErrRefused)
+	}
+	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(nil, uint64(sum)))
+	return nil
+}
+
+// Blob returns what is known of a blob.
+func (f *FSM) Blob(id string) (b *resource.Blob, ok bool) {
+	if !resource.ValidDigest(id) {
+		return nil, false
+	}
+	f.view(func(tx *bolt.Tx) error {
+		v, found, err := store.Blobs.Read(tx, []byte(id))
+		if err != nil || !found {
+			return err
+		}
+		b, err = parseBlob(v)
+		ok = err == nil
+		return err
+	})
+	return b, ok
+}
+
+// Blobs returns at most limit blobs behind the id, in the order of their ids; "" begins.
+func (f *FSM) Blobs(after string, limit int) (all []*resource.Blob) {
+	f.view(func(tx *bolt.Tx) error {
+		c := store.Blobs.In(tx).Cursor()
+		for k, v := c.Seek([]byte(after)); k != nil && len(all) < limit; k, v = c.Next() {
+			if bytes.Equal(k, blobTotal) || string(k) == after {
+				continue
+			}
+			parsed, err := frame.Parse(k, v)
+			if err != nil {
+				return err
+			}
+			b, err := parseBlob(parsed)
+			if err != nil {
+				return err
+			}
+			all = append(all, b)
+		}
+		return nil
+	})
+	return all
+}

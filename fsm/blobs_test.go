@@ -1,0 +1,73 @@
+package fsm_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func blobOf(digit string, size int64) resource.Blob {
+	return resource.Blob{ID: strings.Repeat(digit, 64), Class: resource.BlobClient, Kind: "response", Size: size, ExpiresAt: day0 - 1}
+}
+
+func TestBlobs(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	put := func(b resource.Blob, quota int64) fsm.PutBlob {
+		return fsm.PutBlob{Blob: encoded(t, b), Quota: quota}
+	}
+	a, b := blobOf("a", 60), blobOf("b", 50)
+	h.do(put(a, 100))
+	h.refused(master, put(b, 100), resource.ErrRefused) // over the quota
+	again := a
+	again.Refs, again.Holders = []string{"plugin/p1"}, []string{"n2"}
+	h.do(put(again, 100)) // is counted once
+	if got, ok := h.f.Blob(a.ID); !ok || cmp.Diff([]string{"plugin/p1"}, got.Refs) != "" || got.Size != 60 {
+		t.Errorf("got %+v, %t", got, ok)
+	}
+	wrong := a
+	wrong.Size = 61
+	h.refused(master, put(wrong, 0), resource.ErrConflict)
+	h.refused(master, fsm.DeleteBlob{ID: a.ID}, resource.ErrInUse)
+	h.refused(master, fsm.DeleteBlob{ID: b.ID}, resource.ErrNotFound)
+
+	h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{a.ID, b.ID}})
+	if _, ok := h.f.Blob(a.ID); !ok {
+		t.Error("a blob that something refers to was swept")
+	}
+	h.do(fsm.ReferBlob{ID: a.ID, Ref: "plugin/p1", Drop: true})
+	h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{a.ID}})
+	if _, ok := h.f.Blob(a.ID); ok {
+		t.Error("an expired blob that nothing refers to was not swept")
+	}
+	h.do(put(b, 100)) // there is room again
+	if got := h.f.Blobs("", 10); len(got) != 1 || got[0].ID != b.ID {
+		t.Errorf("got %+v", got)
+	}
+	if got := h.f.Blobs(b.ID, 10); len(got) != 0 {
+		t.Errorf("behind the last: %+v", got)
+	}
+	bad := b
+	bad.ID = strings.ToUpper(b.ID)
+	if got := h.try(master, put(bad, 0)); !errors.As(got.Err, new(*resource.Invalid)) {
+		t.Errorf("a digest in upper case: %v", got.Err)
+	}
+}
+
+func TestBlobs_neverExpires(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	b := blobOf("c", 1)
+	b.ExpiresAt = 0
+	h.do(fsm.PutBlob{Blob: encoded(t, b)})
+	h.do(fsm.PutBlob{Blob: encoded(t, blobOf("c", 1))})
+	h.doAs(node("n1"), fsm.SweepBlobs{IDs: []string{b.ID}})
+	if got, ok := h.f.Blob(b.ID); !ok || got.ExpiresAt != 0 {
+		t.Errorf("got %+v, %t, want it kept for ever", got, ok)
+	}
+}

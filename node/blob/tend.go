@@ -1,0 +1,106 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const (
+	// orphanAge is how old a file must be that Raft does not know of before it is removed: its
+	// write may not be over.
+	orphanAge = time.Hour
+	page      = fsm.MaxSweep
+)
+
+// Tend does once what has to be done from time to time: it fetches what every node keeps and
+// this one lacks, removes files that the cluster has forgotten and, if this node leads, forgets
+// what has expired.
+func (s *Store) Tend(ctx context.Context) error {
+	var errs []error
+	for after := ""; ctx.Err() == nil; {
+		blobs := s.cfg.State.Blobs(after, page)
+		if len(blobs) == 0 {
+			break
+		}
+		after = blobs[len(blobs)-1].ID
+		errs = append(errs, s.complete(ctx, blobs), s.sweep(ctx, blobs))
+	}
+	return errors.Join(append(errs, s.forget())...)
+}
+
+// complete fetches what is missing here of what every node keeps.
+func (s *Store) complete(ctx context.Context, blobs []*resource.Blob) error {
+	var errs []error
+	for _, b := range blobs {
+		if b.Class != resource.BlobConfiguration || s.folder.Has(b.ID) {
+			continue
+		}
+		_, err := s.Read(ctx, b.ID)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) sweep(ctx context.Context, blobs []*resource.Blob) error {
+	if !s.cfg.Leads() {
+		return nil
+	}
+	now := resource.At(s.cfg.Now())
+	var over []string
+	for _, b := range blobs {
+		if fsm.Sweepable(b, now) {
+			over = append(over, b.ID)
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	_, err := s.cfg.Cluster.Propose(ctx, fsm.Actor{Kind: "node", ID: s.cfg.NodeID}, "", fsm.SweepBlobs{IDs: over})
+	return err
+}
+
+// forget removes files of no known blob.
+func (s *Store) forget() error {
+	old, err := s.folder.Before(s.cfg.Now().Add(-orphanAge))
+	errs := []error{err}
+	for _, digest := range old {
+		if _, ok := s.cfg.State.Blob(digest); !ok {
+			errs = append(errs, s.folder.Remove(digest))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Check says what one node has of a blob.
+type Check struct {
+	Node  string // id
+	Holds bool   // whole, with the right digest
+	Err   error  // why not
+}
+
+// Verify reads the body of a known blob on every member and checks its digest.
+func (s *Store) Verify(ctx context.Context, digest string) ([]Check, error) {
+	if _, ok := s.cfg.State.Blob(digest); !ok {
+		return nil, &notKnown{digest}
+	}
+	_, err := s.folder.Read(digest)
+	all := []Check{{Node: s.cfg.NodeID, Holds: err == nil, Err: err}}
+	for _, p := range slices.Sorted(slices.Values(s.cfg.Peers())) {
+		_, err := s.fetch(ctx, p, digest)
+		all = append(all, Check{Node: p, Holds: err == nil, Err: err})
+	}
+	return all, nil
+}
+
+type notKnown struct{ digest string }
+
+// Error implements error.
+func (e *notKnown) Error() string { return "blob " + e.digest + " is not known" }
+
+// Unwrap makes it a resource.ErrNotFound.
+func (e *notKnown) Unwrap() error { return resource.ErrNotFound }
