@@ -30,25 +30,25 @@ func jsonSchema(n *node) *node {
 		switch name = camelCase(name); name {
 		case "type":
 			if t := strings.ToLower(v.text()); t != "type_unspecified" {
-				out.set("type", textNode(t))
+				out.add("type", textNode(t))
 			}
 		case "nullable", "propertyOrdering", "example":
 		case "properties":
-			out.set(name, jsonProperties(v, orderOf(n)))
+			out.add(name, jsonProperties(v, orderOf(n)))
 		case "items", "additionalProperties":
-			out.set(name, jsonSchema(v))
+			out.add(name, jsonSchema(v))
 		case "anyOf":
 			list := arrayNode()
 			for _, e := range v.list {
 				list.list = append(list.list, jsonSchema(e))
 			}
-			out.set(name, list)
+			out.add(name, list)
 		case "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties":
 			if n, err := strconv.ParseInt(strings.Trim(string(v.raw), `"`), 10, 64); err == nil { // an int64, which may be a string
-				out.set(name, rawNode(strconv.FormatInt(n, 10)))
+				out.add(name, rawNode(strconv.FormatInt(n, 10)))
 			}
 		default:
-			out.set(name, v)
+			out.add(name, v)
 		}
 	}
 	if n.get("nullable").is("true") {

@@ -42,8 +42,8 @@ func tree(s *llm.Cursor) *node {
 	case '{':
 		n.object = true
 		for i := 0; s.Member(i); i++ {
-			n.names = append(n.names, string(s.Name()))
-			n.list = append(n.list, tree(s))
+			name := string(s.Name())
+			n.add(name, tree(s))
 		}
 	case '[':
 		n.array = true
@@ -67,6 +67,10 @@ func (n *node) get(name string) *node {
 	return nil
 }
 
+// add appends a member that is not there.
+func (n *node) add(name string, v *node) { n.names, n.list = append(n.names, name), append(n.list, v) }
+
+// set replaces a member, or appends it.
 func (n *node) set(name string, v *node) {
 	if i := slices.Index(n.names, name); i >= 0 {
 		n.list[i] = v
