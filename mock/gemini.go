@@ -60,18 +60,15 @@ type googleRequest struct {
 }
 
 type googleContent struct {
-	Role  string `json:"role"`
-	Parts []struct {
-		Text      string `json:"text"`
-		Thought   bool   `json:"thought"`
-		Signature string `json:"thoughtSignature"`
-		Call      *struct {
-			Name string `json:"name"`
-		} `json:"functionCall"`
-		Result *struct {
-			Name string `json:"name"`
-		} `json:"functionResponse"`
-	} `json:"parts"`
+	Role  string       `json:"role"`
+	Parts []googlePart `json:"parts"`
+}
+
+type googlePart struct {
+	Text      string          `json:"text"`
+	Signature string          `json:"thoughtSignature"`
+	Call      json.RawMessage `json:"functionCall"`
+	Result    json.RawMessage `json:"functionResponse"`
 }
 
 // readGoogle reads a request and refuses what Google does.
@@ -108,24 +105,34 @@ func (x *exchange) checkContent(c *googleContent, before int, at string) (calls 
 		return 0, refused("* GenerateContentRequest." + at + ".parts: contents.parts must not be empty.")
 	}
 	results := 0
-	for _, p := range c.Parts {
+	for i := range c.Parts {
+		p := &c.Parts[i]
 		switch {
 		case p.Result != nil:
 			results++
-		case p.Call == nil && p.Signature != "" && p.Signature != signature:
-			return 0, refused("Corrupted thought signature.")
-		case p.Call == nil:
-		default:
-			known := p.Signature == signature || p.Signature == skipSignature
-			if calls++; !known && (p.Signature != "" || calls == 1 && strings.Contains(x.fields.Model, "gemini-3")) {
-				return 0, refused("Function call is missing a thought_signature in functionCall parts.")
-			}
+		case p.Call != nil:
+			calls++
+		}
+		if err := p.checkSignature(calls == 1 && strings.Contains(x.fields.Model, "gemini-3")); err != nil {
+			return 0, err
 		}
 	}
 	if results != before {
 		return 0, refused("Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.")
 	}
 	return calls, nil
+}
+
+// checkSignature refuses signatures that are not the mock's own. A call must have one if needed.
+func (p *googlePart) checkSignature(needed bool) error {
+	switch {
+	case p.Signature == signature, p.Call != nil && p.Signature == skipSignature:
+	case p.Signature != "":
+		return refused("Corrupted thought signature.")
+	case p.Call != nil && needed:
+		return refused("Function call is missing a thought_signature in functionCall parts.")
+	}
+	return nil
 }
 
 // schemaNames are the members that Google's Schema has.

@@ -1,7 +1,7 @@
-// Package mock is the demo upstream: a provider in OpenAI's, Anthropic's and Google's formats that needs no model. Its
-// answers are made from the request alone, it counts exactly what it would bill, and it can be
-// slow, fail, stall and cut, by configuration or for one request by x-mock-* headers. It is
-// cheap enough to stand behind a benchmark.
+// Package mock is the demo upstream: a provider in OpenAI's, Anthropic's and Google's formats that
+// needs no model. Its answers are made from the request alone, it counts exactly what it would
+// bill, and it can be slow, fail, stall and cut, by configuration or for one request by x-mock-*
+// headers. It is cheap enough to stand behind a benchmark.
 package mock
 
 import (

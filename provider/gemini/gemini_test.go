@@ -79,10 +79,14 @@ func TestAppendError(t *testing.T) {
 		code   int
 		want   func([]detail) bool
 	}{
-		{"budget", llm.Error{Kind: llm.OverBudget, Code: "budget_exceeded", Message: "Spent.", Scope: "key", Entity: "k\"1", ResetsAt: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}, "RESOURCE_EXHAUSTED", 429,
+		{
+			"budget",
+			llm.Error{Kind: llm.OverBudget, Code: "budget_exceeded", Message: "Spent.", Scope: "key", Entity: "k\"1", ResetsAt: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)},
+			"RESOURCE_EXHAUSTED", 429,
 			func(d []detail) bool {
 				return len(d) == 1 && d[0].Reason == "budget_exceeded" && d[0].Metadata["entity"] == `k"1` && d[0].Metadata["resets_at"] == "2026-02-01T00:00:00Z"
-			}},
+			},
+		},
 		{"limit", llm.Error{Kind: llm.RateLimited, RetryAfter: 1500 * time.Millisecond}, "RESOURCE_EXHAUSTED", 429, func(d []detail) bool { return len(d) == 1 && d[0].RetryDelay == "1.5s" }},
 		{"both", llm.Error{Kind: llm.Unavailable, Code: "c", RetryAfter: time.Second}, "UNAVAILABLE", 503, func(d []detail) bool { return len(d) == 2 && d[1].RetryDelay == "1s" }},
 		{"key", llm.Error{Kind: llm.Unauthenticated}, "UNAUTHENTICATED", 401, func(d []detail) bool { return d == nil }},

@@ -13,8 +13,6 @@ import (
 	"github.com/conclave-llm/conclave/provider/gemini"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func text(role chat.Role, s string) chat.Message {
 	return chat.Message{Role: role, Parts: []chat.Part{{Text: s}}}
 }
@@ -49,8 +47,11 @@ func TestEncodeRequest(t *testing.T) {
 		}}, want: `{"systemInstruction":{"parts":[{"text":"be kind"},{"text":"be short"}]},"contents":[{"role":"user","parts":[{"text":"a"},{"text":"b"}]},{"role":"model","parts":[{"text":"c"}]}]}`},
 		{name: "instructions alone", req: chat.Request{Messages: []chat.Message{text(chat.RoleSystem, "go")}}, want: `{"contents":[{"role":"user","parts":[{"text":"go"}]}]}`},
 		{name: "parallel calls and their results, in one turn, before what the user says", req: chat.Request{Messages: []chat.Message{
-			text(chat.RoleUser, "x"), {Role: chat.RoleAssistant, Parts: []chat.Part{{Text: "ok"}, call("1", "f", `{"a":1}`), call("2", "g", "")}},
-			{Role: chat.RoleTool, Parts: []chat.Part{result("2", "plain")}}, text(chat.RoleUser, "and?"), {Role: chat.RoleTool, Parts: []chat.Part{result("1", `{"n":1}`)}},
+			text(chat.RoleUser, "x"),
+			{Role: chat.RoleAssistant, Parts: []chat.Part{{Text: "ok"}, call("1", "f", `{"a":1}`), call("2", "g", "")}},
+			{Role: chat.RoleTool, Parts: []chat.Part{result("2", "plain")}},
+			text(chat.RoleUser, "and?"),
+			{Role: chat.RoleTool, Parts: []chat.Part{result("1", `{"n":1}`)}},
 		}}, want: `{"contents":[{"role":"user","parts":[{"text":"x"}]},{"role":"model","parts":[{"text":"ok"},{"functionCall":{"id":"1","name":"f","args":{"a":1}}},{"functionCall":{"id":"2","name":"g","args":{}}}]},
 			{"role":"user","parts":[{"functionResponse":{"id":"2","name":"g","response":{"output":"plain"}}},{"functionResponse":{"id":"1","name":"f","response":{"n":1}}},{"text":"and?"}]}]}`},
 		{name: "Vertex has no ids", options: map[string]string{"project": "p"}, req: chat.Request{Messages: []chat.Message{
@@ -67,43 +68,68 @@ func TestEncodeRequest(t *testing.T) {
 			{"role":"user","parts":[{"functionResponse":{"id":"1","name":"f","response":{"output":"a"}}},{"functionResponse":{"id":"2","name":"f","response":{"output":"b"}}}]},{"role":"model","parts":[{"functionCall":{"id":"3","name":"f","args":{}},"thoughtSignature":"c2ln"}]}]}`},
 		{name: "thoughts go back to Google alone", req: chat.Request{Messages: []chat.Message{
 			{Role: chat.RoleAssistant, Parts: []chat.Part{{Type: chat.PartReasoning, Text: "theirs", Signature: "other"}, {Type: chat.PartReasoning, Data: "hidden"}, {Type: chat.PartReasoning, Text: "ours", Signature: "google:c2ln"}, {Text: "a"}}},
-			text(chat.RoleUser, "b"), {Role: chat.RoleAssistant, Parts: []chat.Part{{Text: "c"}, {Type: chat.PartReasoning, Signature: "google:bGFzdA=="}}},
+			text(chat.RoleUser, "b"),
+			{Role: chat.RoleAssistant, Parts: []chat.Part{{Text: "c"}, {Type: chat.PartReasoning, Signature: "google:bGFzdA=="}}},
 		}}, want: `{"contents":[{"role":"model","parts":[{"text":"ours","thought":true},{"text":"a","thoughtSignature":"c2ln"}]},{"role":"user","parts":[{"text":"b"}]},{"role":"model","parts":[{"text":"c"},{"text":"","thoughtSignature":"bGFzdA=="}]}]}`},
 		{name: "media", req: chat.Request{Messages: []chat.Message{{Role: chat.RoleUser, Parts: []chat.Part{
-			{Type: chat.PartImage, Media: &chat.Media{Data: "iVBORw0KGgo=", MIME: "image/png"}}, {Type: chat.PartImage, Media: &chat.Media{Data: "iVBORw0KGgoAAAAN"}},
-			{Type: chat.PartImage, Media: &chat.Media{URL: "https://h/a.webp?x=1"}}, {Type: chat.PartImage, Media: &chat.Media{URL: "data:image/gif;base64,R0lG"}},
-			{Type: chat.PartFile, Media: &chat.Media{FileID: "files/abc"}}, {Type: chat.PartFile, Media: &chat.Media{URL: "gs://b/x.pdf"}},
-			{Type: chat.PartVideo, Media: &chat.Media{URL: "https://www.youtube.com/watch?v=1"}}, {Type: chat.PartAudio, Media: &chat.Media{Data: "AA==", MIME: "audio/wav"}},
+			{Type: chat.PartImage, Media: &chat.Media{Data: "iVBORw0KGgo=", MIME: "image/png"}},
+			{Type: chat.PartImage, Media: &chat.Media{Data: "iVBORw0KGgoAAAAN"}},
+			{Type: chat.PartImage, Media: &chat.Media{URL: "https://h/a.webp?x=1"}},
+			{Type: chat.PartImage, Media: &chat.Media{URL: "data:image/gif;base64,R0lG"}},
+			{Type: chat.PartFile, Media: &chat.Media{FileID: "files/abc"}},
+			{Type: chat.PartFile, Media: &chat.Media{URL: "gs://b/x.pdf"}},
+			{Type: chat.PartVideo, Media: &chat.Media{URL: "https://www.youtube.com/watch?v=1"}},
+			{Type: chat.PartAudio, Media: &chat.Media{Data: "AA==", MIME: "audio/wav"}},
 		}}}}, want: `{"contents":[{"role":"user","parts":[{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgo="}},{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgoAAAAN"}},
 			{"fileData":{"mimeType":"image/webp","fileUri":"https://h/a.webp?x=1"}},{"inlineData":{"mimeType":"image/gif","data":"R0lG"}},{"fileData":{"fileUri":"https://generativelanguage.googleapis.com/v1beta/files/abc"}},
 			{"fileData":{"mimeType":"application/pdf","fileUri":"gs://b/x.pdf"}},{"fileData":{"fileUri":"https://www.youtube.com/watch?v=1"}},{"inlineData":{"mimeType":"audio/wav","data":"AA=="}}]}]}`},
 		{name: "numbers", req: chat.Request{
-			Messages: hello, MaxTokens: 9, Temperature: ptr(0.5), TopP: ptr(0.9), TopK: ptr(int64(3)), N: 2, Seed: ptr(int64(7)), Stop: []string{"a", "", "b"},
-			FrequencyPenalty: ptr(0.1), PresencePenalty: ptr(0.2), LogProbs: true, TopLogProbs: 4,
+			Messages: hello, MaxTokens: 9, Temperature: new(0.5), TopP: new(0.9), TopK: new(int64(3)), N: 2, Seed: new(int64(7)), Stop: []string{"a", "", "b"},
+			FrequencyPenalty: new(0.1), PresencePenalty: new(0.2), LogProbs: true, TopLogProbs: 4,
 		}, want: said(`,"generationConfig":{"maxOutputTokens":9,"temperature":0.5,"topP":0.9,"presencePenalty":0.2,"frequencyPenalty":0.1,"topK":3,"candidateCount":2,"seed":7,"stopSequences":["a","b"],"responseLogprobs":true,"logprobs":4}`)},
-		{name: "what Google has no word for", req: chat.Request{
-			Messages: hello, MinP: ptr(0.1), LogitBias: json.RawMessage(`{"1":2}`), Seed: ptr(int64(1 << 40)), Stop: []string{"1", "2", "3", "4", "5", "6"}, User: "u", Verbosity: "low", ServiceTier: "scale",
-			CacheKey: "k", Metadata: json.RawMessage(`{}`), Prediction: json.RawMessage(`{}`), Extra: map[string]json.RawMessage{"store": json.RawMessage("true"), "logit": json.RawMessage("1")},
-		}, want: said(`,"generationConfig":{"stopSequences":["1","2","3","4","5"]},"store":true`),
-			dropped: []string{"logit", "logit_bias", "metadata", "min_p", "prediction", "prompt_cache_key", "seed", "service_tier", "stop", "user", "verbosity"}},
-		{name: "tools", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "tool", Name: "f"}, Tools: []chat.Tool{
-			{Name: "f", Description: "d", Parameters: json.RawMessage(`{"type":"object","properties":{"a":{"type":"string"}}}`)}, {Name: "g", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)},
-			{Kind: "web_search_20250305", Origin: "messages"}, {Kind: "code_interpreter", Origin: "responses"}, {Kind: "mcp", Origin: "responses"}, {Kind: "googleMaps", Origin: "generate_content", Raw: json.RawMessage(`{"googleMaps":{"x":1}}`)},
-		}}, want: said(`,"tools":[{"functionDeclarations":[{"name":"f","description":"d","parameters":{"type":"OBJECT","properties":{"a":{"type":"STRING"}}}},{"name":"g"}]},{"googleSearch":{}},{"codeExecution":{}},{"googleMaps":{"x":1}}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}}`),
-			dropped: []string{"tools.mcp"}},
-		{name: "some tools, if any", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "auto", Only: []string{"g"}}, Tools: []chat.Tool{{Name: "f"}, {Name: "g"}}},
-			want: said(`,"tools":[{"functionDeclarations":[{"name":"g"}]}],"toolConfig":{"functionCallingConfig":{"mode":"AUTO"}}`)},
-		{name: "some tools, at least one", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "required", Only: []string{"g"}}, Tools: []chat.Tool{{Name: "f"}, {Name: "g"}}},
-			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"},{"name":"g"}]}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["g"]}}`)},
+		{
+			name: "what Google has no word for", req: chat.Request{
+				Messages: hello, MinP: new(0.1), LogitBias: json.RawMessage(`{"1":2}`), Seed: new(int64(1 << 40)), Stop: []string{"1", "2", "3", "4", "5", "6"}, User: "u", Verbosity: "low", ServiceTier: "scale",
+				CacheKey: "k", Metadata: json.RawMessage(`{}`), Prediction: json.RawMessage(`{}`), Extra: map[string]json.RawMessage{"store": json.RawMessage("true"), "logit": json.RawMessage("1")},
+			}, want: said(`,"generationConfig":{"stopSequences":["1","2","3","4","5"]},"store":true`),
+			dropped: []string{"logit", "logit_bias", "metadata", "min_p", "prediction", "prompt_cache_key", "seed", "service_tier", "stop", "user", "verbosity"},
+		},
+		{
+			name: "tools", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "tool", Name: "f"}, Tools: []chat.Tool{
+				{Name: "f", Description: "d", Parameters: json.RawMessage(`{"type":"object","properties":{"a":{"type":"string"}}}`)},
+				{Name: "g", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)},
+				{Kind: "web_search_20250305", Origin: "messages"},
+				{Kind: "code_interpreter", Origin: "responses"},
+				{Kind: "mcp", Origin: "responses"},
+				{Kind: "googleMaps", Origin: "generate_content", Raw: json.RawMessage(`{"googleMaps":{"x":1}}`)},
+			}}, want: said(`,"tools":[{"functionDeclarations":[{"name":"f","description":"d","parameters":{"type":"OBJECT","properties":{"a":{"type":"STRING"}}}},{"name":"g"}]},{"googleSearch":{}},{"codeExecution":{}},{"googleMaps":{"x":1}}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}}`),
+			dropped: []string{"tools.mcp"},
+		},
+		{
+			name: "some tools, if any", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "auto", Only: []string{"g"}}, Tools: []chat.Tool{{Name: "f"}, {Name: "g"}}},
+			want: said(`,"tools":[{"functionDeclarations":[{"name":"g"}]}],"toolConfig":{"functionCallingConfig":{"mode":"AUTO"}}`),
+		},
+		{
+			name: "some tools, at least one", req: chat.Request{Messages: hello, ToolChoice: chat.ToolChoice{Mode: "required", Only: []string{"g"}}, Tools: []chat.Tool{{Name: "f"}, {Name: "g"}}},
+			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"},{"name":"g"}]}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["g"]}}`),
+		},
 		{name: "a search asked for in OpenAI's way", req: chat.Request{Messages: hello, WebSearch: json.RawMessage(`{}`)}, want: said(`,"tools":[{"googleSearch":{}}]`)},
-		{name: "a schema keeps the order of its properties", req: chat.Request{Messages: hello, Format: chat.Format{Type: "json_schema", Schema: json.RawMessage(`{"type":"object","properties":{"z":{"type":"string"},"a":{"type":"string"}},"additionalProperties":false}`)}},
-			want: said(`,"generationConfig":{"responseMimeType":"application/json","responseSchema":{"type":"OBJECT","properties":{"z":{"type":"STRING"},"a":{"type":"STRING"}},"propertyOrdering":["z","a"]}}`)},
-		{name: "no schema beside functions before the third generation", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},
-			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}]`), dropped: []string{"response_format"}},
-		{name: "a schema beside functions", model: "gemini-3-flash", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},
-			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}],"generationConfig":{"responseMimeType":"application/json"}`)},
-		{name: "speech", req: chat.Request{Messages: hello, Modalities: []string{"text", "audio"}, Audio: json.RawMessage(`{"voice":"Kore","format":"pcm16"}`)},
-			want: said(`,"generationConfig":{"responseModalities":["AUDIO"],"speechConfig":{"voiceConfig":{"prebuiltVoiceConfig":{"voiceName":"Kore"}}}}`)},
+		{
+			name: "a schema keeps the order of its properties", req: chat.Request{Messages: hello, Format: chat.Format{Type: "json_schema", Schema: json.RawMessage(`{"type":"object","properties":{"z":{"type":"string"},"a":{"type":"string"}},"additionalProperties":false}`)}},
+			want: said(`,"generationConfig":{"responseMimeType":"application/json","responseSchema":{"type":"OBJECT","properties":{"z":{"type":"STRING"},"a":{"type":"STRING"}},"propertyOrdering":["z","a"]}}`),
+		},
+		{
+			name: "no schema beside functions before the third generation", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},
+			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}]`), dropped: []string{"response_format"},
+		},
+		{
+			name: "a schema beside functions", model: "gemini-3-flash", req: chat.Request{Messages: hello, Tools: []chat.Tool{{Name: "f"}}, Format: chat.Format{Type: "json_object"}},
+			want: said(`,"tools":[{"functionDeclarations":[{"name":"f"}]}],"generationConfig":{"responseMimeType":"application/json"}`),
+		},
+		{
+			name: "speech", req: chat.Request{Messages: hello, Modalities: []string{"text", "audio"}, Audio: json.RawMessage(`{"voice":"Kore","format":"pcm16"}`)},
+			want: said(`,"generationConfig":{"responseModalities":["AUDIO"],"speechConfig":{"voiceConfig":{"prebuiltVoiceConfig":{"voiceName":"Kore"}}}}`),
+		},
 		{name: "pictures", req: chat.Request{Messages: hello, Modalities: []string{"text", "image"}}, want: said(`,"generationConfig":{"responseModalities":["TEXT","IMAGE"]}`)},
 		{name: "Google's own members in OpenAI's body", req: chat.Request{Messages: hello, ServiceTier: "flex", Extra: map[string]json.RawMessage{
 			"safety_settings": json.RawMessage(`[]`), "cachedContent": json.RawMessage(`"c"`), "generationConfig": json.RawMessage(`{"mediaResolution":"MEDIA_RESOLUTION_LOW"}`),
@@ -146,9 +172,9 @@ func TestEncodeRequest_Thinking(t *testing.T) {
 		{"gemini-2.5-pro", chat.Reasoning{Effort: "none"}, `{"thinkingBudget":128}`},
 		{"gemini-2.5-flash", chat.Reasoning{Effort: "none"}, `{"thinkingBudget":0}`},
 		{"gemini-2.5-flash", chat.Reasoning{Effort: "low", Summary: "none"}, `{"thinkingBudget":1024}`},
-		{"gemini-2.5-flash", chat.Reasoning{Budget: ptr(int64(50000))}, `{"includeThoughts":true,"thinkingBudget":24576}`},
-		{"gemini-2.5-flash", chat.Reasoning{Budget: ptr(int64(-1))}, `{"includeThoughts":true,"thinkingBudget":-1}`},
-		{"gemini-2.5-flash-lite", chat.Reasoning{Budget: ptr(int64(100))}, `{"includeThoughts":true,"thinkingBudget":512}`},
+		{"gemini-2.5-flash", chat.Reasoning{Budget: new(int64(50000))}, `{"includeThoughts":true,"thinkingBudget":24576}`},
+		{"gemini-2.5-flash", chat.Reasoning{Budget: new(int64(-1))}, `{"includeThoughts":true,"thinkingBudget":-1}`},
+		{"gemini-2.5-flash-lite", chat.Reasoning{Budget: new(int64(100))}, `{"includeThoughts":true,"thinkingBudget":512}`},
 		{"gemini-2.5-flash", chat.Reasoning{Adaptive: true}, `{"includeThoughts":true}`},
 		{"gemini-2.5-flash", chat.Reasoning{Summary: "auto"}, `{"includeThoughts":true}`},
 		{"gemini-3-pro-preview", chat.Reasoning{Effort: "minimal"}, `{"includeThoughts":true,"thinkingLevel":"LOW"}`},

@@ -11,7 +11,9 @@ import (
 func TestURL(t *testing.T) {
 	t.Parallel()
 	eu := map[string]string{"project": "p-1", "location": "europe-west4"}
-	with := func(location string) map[string]string { return map[string]string{"project": "p-1", "location": location} }
+	with := func(location string) map[string]string {
+		return map[string]string{"project": "p-1", "location": location}
+	}
 	const west = "https://europe-west4-aiplatform.googleapis.com/v1/projects/p-1/locations/europe-west4"
 	for _, tt := range []struct {
 		name, model string
