@@ -1,4 +1,4 @@
-package gemini
+package schema
 
 import (
 	"encoding/json"
@@ -14,9 +14,9 @@ const maxNodes = 20000
 // maxRefs bounds a chain of references.
 const maxRefs = 100
 
-// errRecursive is a schema that refers to itself, or that is too large written out: Google's
-// Schema cannot say it.
-var errRecursive = errors.New("the schema refers to itself")
+// ErrRecursive is a schema that refers to itself, or that is too large written out: Google's
+// Schema cannot say it, and it must be sent as JSON schema.
+var ErrRecursive = errors.New("the schema refers to itself")
 
 // cleaner writes a JSON schema as Google's Schema, a part of OpenAPI's: references are written
 // out, alternatives with null become nullable, and what Google refuses is said in another way or
@@ -28,18 +28,36 @@ type cleaner struct {
 	nodes   int
 }
 
-// cleanSchema gives Google's Schema of a JSON schema. errRecursive says that there is none, so
-// that the schema must be sent as JSON schema.
-func cleanSchema(raw json.RawMessage, ordered bool) (*node, error) {
-	root, err := parseTree(raw)
+// Append appends Google's Schema of a JSON schema. ordered adds propertyOrdering, by which the model
+// writes the properties in their order.
+func Append(dst []byte, raw json.RawMessage, ordered bool) ([]byte, error) {
+	root, err := parse(raw)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
 	if !root.object {
-		return nil, errSchema
+		return dst, errNone
 	}
 	c := cleaner{root: root, ordered: ordered}
-	return c.clean(root)
+	n, err := c.clean(root)
+	if err != nil {
+		return dst, err
+	}
+	return n.append(dst), nil
+}
+
+// Empty says whether a JSON schema is one of an object without properties, of which Google wants no
+// schema where it is that of a function's parameters.
+func Empty(raw json.RawMessage) bool {
+	if len(raw) == 0 || string(raw) == "null" {
+		return true
+	}
+	n, err := parse(raw)
+	if err != nil || !n.object || n.get("$ref") != nil || n.get("allOf") != nil || n.get("anyOf") != nil || n.get("oneOf") != nil {
+		return false
+	}
+	props := n.get("properties")
+	return (n.get("type") == nil || n.get("type").text() == "object") && (props == nil || props.object && len(props.names) == 0)
 }
 
 // kept are the members that mean the same in both.
@@ -50,7 +68,7 @@ var kept = []string{
 
 func (c *cleaner) clean(n *node) (*node, error) {
 	if c.nodes++; c.nodes > maxNodes {
-		return nil, errRecursive
+		return nil, ErrRecursive
 	}
 	if n == nil || !n.object {
 		return anything(), nil // "true", or nothing that can be said
@@ -77,7 +95,7 @@ func (c *cleaner) clean(n *node) (*node, error) {
 // ref writes out a reference, with what stands beside it on top.
 func (c *cleaner) ref(n *node, ref string) (*node, error) {
 	if slices.Contains(c.open, ref) {
-		return nil, errRecursive
+		return nil, ErrRecursive
 	}
 	target := c.resolve(ref)
 	if target == nil {
@@ -85,7 +103,7 @@ func (c *cleaner) ref(n *node, ref string) (*node, error) {
 	}
 	whole := &node{object: true, names: slices.Clone(target.names), list: slices.Clone(target.list)}
 	if c.nodes += len(target.names) + len(n.names); c.nodes > maxNodes {
-		return nil, errRecursive
+		return nil, ErrRecursive
 	}
 	for i, name := range n.names {
 		if name != "$ref" && name != "$defs" && name != "definitions" {
@@ -138,7 +156,7 @@ func (c *cleaner) merge(n *node, all []*node) (*node, error) {
 		for part != nil && part.get("$ref") != nil {
 			ref := part.get("$ref").text()
 			if depth++; depth > maxRefs || slices.Contains(c.open, ref) {
-				return nil, errRecursive
+				return nil, ErrRecursive
 			}
 			if part = c.resolve(ref); part == nil {
 				return nil, errors.New("its reference " + strconv.Quote(ref) + " leads nowhere")
@@ -149,7 +167,7 @@ func (c *cleaner) merge(n *node, all []*node) (*node, error) {
 			continue
 		}
 		if c.nodes += len(part.names); c.nodes > maxNodes {
-			return nil, errRecursive
+			return nil, ErrRecursive
 		}
 		for i, name := range part.names {
 			c.nodes += joinMember(out, name, part.list[i])

@@ -1,11 +1,11 @@
-package gemini
+// Package schema says JSON schemas in the words of Google's Schema, a part of OpenAPI's, and the
+// other way.
+package schema
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -21,17 +21,17 @@ type node struct {
 	raw    json.RawMessage // of any other value
 }
 
-var errSchema = errors.New("it is not a JSON schema")
+var errNone = errors.New("it is not a JSON schema")
 
-// parseTree reads a value.
-func parseTree(raw json.RawMessage) (*node, error) {
+// parse reads a value.
+func parse(raw json.RawMessage) (*node, error) {
 	if !json.Valid(raw) {
-		return nil, errSchema
+		return nil, errNone
 	}
 	s := llm.NewCursor(raw)
 	n := tree(&s)
 	if s.End() != nil {
-		return nil, errSchema
+		return nil, errNone
 	}
 	return n, nil
 }
@@ -132,5 +132,3 @@ func unquote(v []byte) string {
 	c := llm.NewCursor(v)
 	return c.Text()
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
