@@ -190,6 +190,7 @@ func (s *schema) example(depth int) any {
 	if list, ok := s.Type.([]any); ok && len(list) > 0 {
 		typ, _ = list[0].(string)
 	}
+	typ = strings.ToLower(typ) // Google's are in capitals
 	switch {
 	case depth > 16:
 		return nil

@@ -1,7 +1,7 @@
-// Package mock is the demo upstream: a provider in OpenAI's and Anthropic's formats that needs no model. Its
-// answers are made from the request alone, it counts exactly what it would bill, and it can be
-// slow, fail, stall and cut, by configuration or for one request by x-mock-* headers. It is
-// cheap enough to stand behind a benchmark.
+// Package mock is the demo upstream: a provider in OpenAI's, Anthropic's and Google's formats that
+// needs no model. Its answers are made from the request alone, it counts exactly what it would
+// bill, and it can be slow, fail, stall and cut, by configuration or for one request by x-mock-*
+// headers. It is cheap enough to stand behind a benchmark.
 package mock
 
 import (
@@ -99,6 +99,9 @@ var serve = map[string]func(*Server, *exchange) error{
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1")
 	answer := serve[path]
+	if _, verb, ok := googleCall(r.URL.Path); ok {
+		answer = googleVerbs[verb]
+	}
 	switch {
 	case r.Method == http.MethodPost && answer != nil:
 		s.answer(w, r, answer)
@@ -135,16 +138,31 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*Serv
 	if err != nil {
 		e := asError(err)
 		x.entry.Status = e.HTTPStatus()
-		if isAnthropic(r) {
-			s.writeAnthropicError(w, e)
-		} else {
-			writeError(w, e)
-		}
+		s.fail(w, r, e)
 	}
 	s.journal.add(x.entry)
 	if x.plan.cut {
 		reset(w)
 	}
+}
+
+// fail writes an error in the format of the request.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, e *llm.Error) {
+	_, _, google := googleCall(r.URL.Path)
+	switch {
+	case google:
+		writeGoogleError(w, e)
+	case isAnthropic(r):
+		s.writeAnthropicError(w, e)
+	default:
+		writeError(w, e)
+	}
+}
+
+// allowed says whether a request has the key, in the header of any format.
+func (s *Server) allowed(r *http.Request) bool {
+	return s.cfg.Key == "" || r.Header.Get("Authorization") == "Bearer "+s.cfg.Key ||
+		slices.Contains([]string{r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key"), r.URL.Query().Get("key")}, s.cfg.Key)
 }
 
 // read reads and checks the request and takes its time.
@@ -156,7 +174,7 @@ func (s *Server) read(x *exchange) (err error) {
 		return &llm.Error{Kind: llm.TooLarge, Message: "The body could not be read.", Err: err}
 	}
 	x.entry.Body = string(x.body[:min(len(x.body), maxJournalBody)])
-	if s.cfg.Key != "" && x.r.Header.Get("Authorization") != "Bearer "+s.cfg.Key && x.r.Header.Get("X-Api-Key") != s.cfg.Key {
+	if !s.allowed(x.r) {
 		return &llm.Error{Kind: llm.Unauthenticated, Code: "invalid_api_key", Message: "Incorrect API key provided."}
 	}
 	if !wait(x.r.Context(), x.plan.latency) {
@@ -167,6 +185,9 @@ func (s *Server) read(x *exchange) (err error) {
 	}
 	if x.fields, err = llm.Peek(x.body); err != nil {
 		return err
+	}
+	if model, verb, ok := googleCall(x.r.URL.Path); ok {
+		x.fields.Model, x.fields.Stream = model, verb == "streamGenerateContent"
 	}
 	if x.fields.Model == "" {
 		return &llm.Error{Kind: llm.Invalid, Param: "model", Message: "You must provide a model parameter."}

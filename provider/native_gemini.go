@@ -2,19 +2,31 @@ package provider
 
 import (
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/anthropic"
 	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/vertex"
 )
 
-// geminiRows are the providers that speak Google's generateContent.
+// geminiRows are Google's: the Gemini API, and Vertex with the models of others beside its own.
 var geminiRows = []Provider{
 	{
 		Name: "gemini", Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
 		Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: gemini.Codec{},
 	},
-	{
-		Name: "vertex_ai", Base: "https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/publishers/google",
-		Auth: GoogleToken, BaseVars: []string{"VERTEXAI_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: gemini.Codec{},
-	},
+	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: vertex.Google{}, RowOf: vertex.Row}),
+	vertexRow(Provider{
+		Name: vertex.RowAnthropic, Endpoints: []llm.Endpoint{llm.Messages},
+		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},
+		NoModel: true, Members: []llm.Member{{Name: "anthropic_version", Value: []byte(`"` + vertex.Version + `"`)}},
+	}),
+	vertexRow(Provider{Name: vertex.RowMistral, Endpoints: chats, Codec: vertex.Partner{Codec: openai.Codec{}, Publisher: "mistralai"}, NoStreamOptions: true}),
+	vertexRow(Provider{Name: vertex.RowOpenAI, Endpoints: chats, Codec: vertex.OpenAI{}}),
+}
+
+// vertexRow fills in what the rows of Vertex have in common.
+func vertexRow(p Provider) Provider {
+	p.BaseOf, p.Auth, p.BaseVars = vertex.Base, GoogleToken, []string{"VERTEXAI_API_BASE"}
+	return p
 }

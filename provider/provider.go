@@ -77,6 +77,9 @@ type Provider struct {
 	Name string
 	// Base is the URL before an endpoint's path, "" if every deployment must give its own.
 	Base string
+	// BaseOf gives the base for the options of a deployment, where it is not one template; nil: it
+	// is Base.
+	BaseOf func(options map[string]string) string
 	// KeyVars and BaseVars are the environment variables that hold its key and its base URL,
 	// in order of preference.
 	KeyVars, BaseVars []string
@@ -91,6 +94,12 @@ type Provider struct {
 	// Header are headers, by their canonical names, that every request carries unless the client's
 	// own stand in their place.
 	Header map[string]string
+	// NoModel says that it wants the model in the path alone, and Members are those that it wants in
+	// every body.
+	NoModel bool
+	Members []llm.Member
+	// RowOf names the row that serves a model of another maker, "" for this one; nil: there are none.
+	RowOf func(model string) string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string
@@ -137,6 +146,17 @@ func Lookup(name string) (*Provider, bool) {
 	return &table[i], true
 }
 
+// For is the row that serves a model of the provider.
+func (p *Provider) For(model string) *Provider {
+	if p.RowOf == nil {
+		return p
+	}
+	if row, ok := Lookup(p.RowOf(model)); ok {
+		return row
+	}
+	return p
+}
+
 // Names lists the providers in alphabetical order.
 func Names() []string {
 	names := make([]string, len(table))
@@ -166,8 +186,12 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
 	if base == "" {
+		base = p.Base
+		if p.BaseOf != nil {
+			base = p.BaseOf(at.Options)
+		}
 		var err error
-		if base, err = fill(p.Base, at.Options); err != nil {
+		if base, err = fill(base, at.Options); err != nil {
 			return "", fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 	}

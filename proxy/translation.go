@@ -17,6 +17,10 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	c.dropped = nil
 	if at != c.route.endpoint {
 		raw, err = c.translated(d, at)
+		if err != nil {
+			return nil, false, err
+		}
+		raw, err = hosted(raw, d.Provider)
 		return raw, false, err
 	}
 	hide = c.fields.Stream && !c.fields.IncludeUsage && at.UsageChunk()
@@ -29,7 +33,32 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	if d.Name != c.fields.Model && !at.ModelInPath() {
 		edits.Model = d.Name
 	}
+	host(&edits, c.body, d.Provider)
 	return llm.Rewrite(c.body, &c.fields, edits), hide, nil
+}
+
+// host adds the edits that a host of another maker's dialect wants.
+func host(e *llm.Edits, body []byte, p *provider.Provider) {
+	e.DropModel = p.NoModel
+	for _, m := range p.Members {
+		if !llm.Has(body, m.Name) {
+			e.Add = append(e.Add, m)
+		}
+	}
+}
+
+// hosted is a body that was written for the dialect, as its host wants it.
+func hosted(body []byte, p *provider.Provider) ([]byte, error) {
+	if !p.NoModel && len(p.Members) == 0 {
+		return body, nil
+	}
+	f, err := llm.Peek(body)
+	if err != nil {
+		return nil, err
+	}
+	var e llm.Edits
+	host(&e, body, p)
+	return llm.Rewrite(body, &f, e), nil
 }
 
 // translated is the request in the dialect of another endpoint. It is read once and written for

@@ -38,7 +38,7 @@ type decoder struct {
 	begun   bool
 	ended   bool
 	choices []choiceState
-	usage   llm.Usage
+	usage   usageText
 }
 
 // choiceState is how far a choice has come.
@@ -71,10 +71,8 @@ func (d *decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 		d.begun, d.id = true, h.id
 		list = append(list, chat.Chunk{Type: chat.ChunkStart, ID: h.id, Model: h.model, Created: h.created})
 	}
-	if h.usage {
-		if u, ok := llm.ReadUsage(llm.DialectGemini, e.Data); ok {
-			d.usage = u
-		}
+	if len(h.usage) > 2 {
+		d.usage.set(h.usage)
 	}
 	if h.blocked {
 		if c := d.choice(0); !c.finished {
@@ -93,10 +91,10 @@ func (d *decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 
 // head is what stands at the top of an answer, or of one event.
 type head struct {
-	candidates             []byte
-	id, model              string
-	created                int64
-	usage, failed, blocked bool
+	candidates, usage []byte
+	id, model         string
+	created           int64
+	failed, blocked   bool
 }
 
 // read says whether the data is a JSON object.
@@ -112,7 +110,7 @@ func (h *head) read(data []byte) bool {
 		case "promptFeedback":
 			h.blocked = blocked(&s) != ""
 		case "usageMetadata":
-			h.usage = len(s.Raw()) > 2
+			h.usage = s.Raw()
 		case "modelVersion":
 			h.model = s.Text()
 		case "responseId":
@@ -391,8 +389,8 @@ func (d *decoder) ends(list []chat.Chunk) []chat.Chunk {
 		list = c.citeAll(list)
 		list = append(list, chat.Chunk{Type: chat.ChunkFinish, Choice: c.index, Finish: c.finish})
 	}
-	if d.usage.Source != llm.UsageNone {
-		list = append(list, chat.Chunk{Type: chat.ChunkUsage, Usage: d.usage})
+	if u, ok := d.usage.read(); ok {
+		list = append(list, chat.Chunk{Type: chat.ChunkUsage, Usage: u})
 	}
 	return list
 }

@@ -2,9 +2,9 @@ package gemini
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/gemini/schema"
 )
 
 // opaque are the members whose insides are the caller's own: their names stay as they are.
@@ -34,7 +34,7 @@ func appendCamel(out []byte, c *llm.Cursor) []byte {
 	case '{':
 		out = append(out, '{')
 		for n := 0; c.Member(n); n++ {
-			name := camelCase(string(c.Name()))
+			name := schema.CamelCase(string(c.Name()))
 			out = append(llm.AppendString(llm.AppendComma(out), name), ':')
 			if opaque[name] {
 				out = append(out, c.Raw()...)
@@ -51,21 +51,4 @@ func appendCamel(out []byte, c *llm.Cursor) []byte {
 		return append(out, ']')
 	}
 	return append(out, c.Raw()...)
-}
-
-// camelCase is snake_case in camelCase. An underscore at the beginning stays.
-func camelCase(name string) string {
-	if len(name) < 2 || strings.IndexByte(name[1:], '_') < 0 {
-		return name
-	}
-	out := make([]byte, 0, len(name))
-	for i := 0; i < len(name); i++ {
-		if name[i] == '_' && i > 0 && i+1 < len(name) {
-			i++
-			out = append(out, strings.ToUpper(name[i:i+1])...)
-			continue
-		}
-		out = append(out, name[i])
-	}
-	return string(out)
 }

@@ -89,6 +89,13 @@ func kind(status int) llm.Kind {
 	return llm.Upstream
 }
 
+// IsError says whether a body is an error in Google's form: with one of Google's canonical codes.
+func IsError(body []byte) bool {
+	f := parseFailure(body)
+	_, ok := statuses[f.status]
+	return ok
+}
+
 // said says whether the body was an error of Google's.
 func (f *failure) said() bool { return f.code != 0 || f.message != "" || f.status != "" }
 

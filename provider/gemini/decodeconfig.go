@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/gemini/schema"
 )
 
 // decodeTools reads the tools. An entry may hold functions and tools of Google's own.
@@ -61,14 +62,14 @@ func decodeFunctions(req *chat.Request, raw json.RawMessage, at string) error {
 		if f.Name == "" {
 			return invalid(fmt.Sprintf("%s[%d].name", at, i), "%s[%d] has no name.", at, i)
 		}
-		schema := f.ParametersJSONSchema
-		if !given(schema) && given(f.Parameters) {
+		wanted := f.ParametersJSONSchema
+		if !given(wanted) && given(f.Parameters) {
 			var err error
-			if schema, err = toJSONSchema(f.Parameters); err != nil {
+			if wanted, err = schema.JSON(f.Parameters); err != nil {
 				return readError(fmt.Sprintf("%s[%d].parameters", at, i), err)
 			}
 		}
-		req.Tools = append(req.Tools, chat.Tool{Name: f.Name, Description: f.Description, Parameters: schema})
+		req.Tools = append(req.Tools, chat.Tool{Name: f.Name, Description: f.Description, Parameters: wanted})
 	}
 	return nil
 }
@@ -133,18 +134,18 @@ func decodeConfig(req *chat.Request, c *generationConfig) error {
 }
 
 func decodeFormat(req *chat.Request, c *generationConfig) (err error) {
-	schema := c.ResponseJSONSchema
-	if !given(schema) {
-		schema = c.OldJSONSchema
+	wanted := c.ResponseJSONSchema
+	if !given(wanted) {
+		wanted = c.OldJSONSchema
 	}
-	if !given(schema) && given(c.ResponseSchema) {
-		if schema, err = toJSONSchema(c.ResponseSchema); err != nil {
+	if !given(wanted) && given(c.ResponseSchema) {
+		if wanted, err = schema.JSON(c.ResponseSchema); err != nil {
 			return readError("generationConfig.responseSchema", err)
 		}
 	}
 	switch {
-	case given(schema):
-		req.Format = chat.Format{Type: "json_schema", Name: "response", Schema: schema}
+	case given(wanted):
+		req.Format = chat.Format{Type: "json_schema", Name: "response", Schema: wanted}
 	case c.ResponseMIMEType == "application/json":
 		req.Format.Type = "json_object"
 	}

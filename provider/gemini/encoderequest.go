@@ -2,6 +2,7 @@ package gemini
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/gemini/schema"
 )
 
 // maxStops is how many stop sequences Google takes.
@@ -157,15 +159,14 @@ func (w *requestWriter) output() error {
 
 // schema writes a schema as Google's own where that can say it, else as JSON schema.
 func (w *requestWriter) schema(own, other string, raw json.RawMessage, ordered bool, param string) error {
-	n, err := cleanSchema(raw, ordered)
+	said, err := schema.Append(nil, raw, ordered)
 	switch {
-	case err == errRecursive: //nolint:errorlint // never wrapped
+	case errors.Is(err, schema.ErrRecursive):
 		w.member(other).json(raw)
 	case err != nil:
 		return llm.Unsayable(param, "The schema in "+param+" cannot be used: "+err.Error()+".")
 	default:
-		w.member(own)
-		w.out = n.append(w.out)
+		w.member(own).json(said)
 	}
 	return nil
 }
@@ -259,7 +260,7 @@ func (w *requestWriter) rest() {
 // extra writes Google's own members, in either spelling, and names the others as dropped.
 func (w *requestWriter) extra() {
 	for _, name := range sortedKeys(w.req.Extra) {
-		google := camelCase(name)
+		google := schema.CamelCase(name)
 		switch {
 		case google == extraConfig || google == extraTools:
 		case slices.Contains(passed, google):

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/gemini/schema"
 )
 
 // googleTools are Google's own tools by the beginning of what others call theirs.
@@ -93,7 +94,7 @@ func (w *requestWriter) functions(list []int) error {
 		if given(t.CacheControl) {
 			w.t.Drop("cache_control")
 		}
-		if !takesNothing(t.Parameters) {
+		if !schema.Empty(t.Parameters) {
 			if err := w.schema("parameters", "parametersJsonSchema", t.Parameters, false, "tools["+strconv.Itoa(i)+"].function.parameters"); err != nil {
 				return err
 			}
@@ -103,19 +104,6 @@ func (w *requestWriter) functions(list []int) error {
 	w.close(']')
 	w.close('}')
 	return nil
-}
-
-// takesNothing says whether a function has no parameters, of which Google wants no schema.
-func takesNothing(raw json.RawMessage) bool {
-	if !given(raw) {
-		return true
-	}
-	n, err := parseTree(raw)
-	if err != nil || !n.object || n.get("$ref") != nil || n.get("allOf") != nil || n.get("anyOf") != nil || n.get("oneOf") != nil {
-		return false
-	}
-	props := n.get("properties")
-	return (n.get("type") == nil || n.get("type").text() == "object") && (props == nil || props.object && len(props.names) == 0)
 }
 
 // choice writes toolConfig.

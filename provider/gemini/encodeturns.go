@@ -39,6 +39,7 @@ func (w *requestWriter) turns() error { //nolint:gocyclo // one table of cases
 	}
 	w.member("contents")
 	w.open('[')
+	empty := len(w.out)
 	list := w.req.Messages
 	for at := 0; at < len(list); {
 		if turns && instructs(&list[at]) {
@@ -53,6 +54,9 @@ func (w *requestWriter) turns() error { //nolint:gocyclo // one table of cases
 			return err
 		}
 		at = end
+	}
+	if len(w.out) == empty {
+		return llm.Unsayable("messages", "The conversation is empty.")
 	}
 	w.close(']')
 	return nil
@@ -143,9 +147,6 @@ func (w *requestWriter) turn(role string, at, end int, turns bool) error {
 	}
 	t.flush()
 	if len(w.out) == empty {
-		if role == "user" && at == 0 && end == len(w.req.Messages) {
-			return llm.Unsayable("messages", "The conversation is empty.")
-		}
 		w.out, w.first = w.out[:start], first
 		return nil
 	}

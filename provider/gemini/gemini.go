@@ -48,7 +48,7 @@ func Verb(p llm.Place) string {
 }
 
 // Read reads a whole answer.
-func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return read(body) }
+func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return read(body, new(usageText)) }
 
 // Meter reads one stream.
 func (Codec) Meter(llm.Endpoint) llm.Meter { return new(meter) }

@@ -12,11 +12,29 @@ func errInvalid(message string) *llm.Error {
 type meter struct {
 	usage    llm.Usage
 	hasUsage bool
+	text     usageText
+}
+
+// usageText is a usageMetadata, kept as an object that has it.
+type usageText []byte
+
+const usageMember = `{"usageMetadata":`
+
+func (u *usageText) set(raw []byte) {
+	*u = append(append(append((*u)[:0], usageMember...), raw...), '}')
+}
+
+// read is what it says; ok is false if there is none.
+func (u usageText) read() (usage llm.Usage, ok bool) {
+	if len(u) == 0 {
+		return usage, false
+	}
+	return llm.ReadUsage(llm.DialectGemini, u)
 }
 
 // Event implements llm.Meter.
 func (m *meter) Event(e llm.Event) (llm.Report, error) {
-	r, err := read(e.Data)
+	r, err := read(e.Data, &m.text)
 	if err != nil {
 		return r, err
 	}
@@ -27,14 +45,14 @@ func (m *meter) Event(e llm.Event) (llm.Report, error) {
 	return r, nil
 }
 
-// read reads an answer or one event of a stream.
-func read(data []byte) (llm.Report, error) {
+// read reads an answer or one event of a stream. text is room for its usage.
+func read(data []byte, text *usageText) (llm.Report, error) {
 	var r llm.Report
 	s := llm.NewCursor(data)
 	if s.Next() != '{' {
 		return r, notJSON()
 	}
-	usage := false
+	var usage []byte
 	for n := 0; s.Member(n); n++ {
 		switch string(s.Name()) {
 		case "candidates":
@@ -47,7 +65,7 @@ func read(data []byte) (llm.Report, error) {
 				r.Finished |= 1
 			}
 		case "usageMetadata":
-			usage = len(s.Raw()) > 2
+			usage = s.Raw()
 		case "error":
 			r.HasError = string(s.Raw()) != "null"
 		default:
@@ -57,8 +75,9 @@ func read(data []byte) (llm.Report, error) {
 	if s.End() != nil {
 		return llm.Report{}, notJSON()
 	}
-	if usage {
-		r.Usage, r.HasUsage = llm.ReadUsage(llm.DialectGemini, data)
+	if len(usage) > 2 {
+		text.set(usage)
+		r.Usage, r.HasUsage = text.read()
 	}
 	return r, nil
 }

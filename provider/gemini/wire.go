@@ -2,9 +2,13 @@ package gemini
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
 )
 
 // origin is the name of the dialect in chat's parts.
@@ -155,3 +159,11 @@ func (n *flexInt) UnmarshalJSON(data []byte) error {
 
 // intType is named in the error of what is no whole number.
 var intType = reflect.TypeFor[int64]()
+
+// unquote gives the text of a JSON string; "" for any other value.
+func unquote(v []byte) string {
+	c := llm.NewCursor(v)
+	return c.Text()
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -223,10 +223,10 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	if d.Base == "" && t.Credential != nil {
 		d.Base = t.Credential.APIBase
 	}
-	var ok bool
-	if d.Provider, ok = provider.Lookup(t.Deployment.Provider); !ok {
+	if p, ok := provider.Lookup(t.Deployment.Provider); !ok {
 		d.Err = fmt.Errorf("deployment %s: provider %q is not known", t.Deployment.ID, t.Deployment.Provider)
 	} else {
+		d.Provider = p.For(d.Name)
 		d.Account, d.Err = v.cache.account(t)
 	}
 	if d.Err == nil { // a key that cannot be opened now may be later

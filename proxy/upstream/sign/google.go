@@ -2,114 +2,304 @@ package sign
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
-	"golang.org/x/oauth2/jwt"
 )
 
 // googleScope is what a token of Google's is for.
 const googleScope = "https://www.googleapis.com/auth/cloud-platform"
 
-// maxTokens bounds the accounts whose tokens are kept; a catalog has fewer.
-const maxTokens = 1024
+const (
+	maxTokens   = 1024             // accounts whose tokens are kept; a catalog has fewer
+	renewBefore = 5 * time.Minute  // one request fetches the next token so long before the end
+	spare       = 20 * time.Second // a token that ends sooner is not used
+	renewPause  = 10 * time.Second // between attempts to renew a token that can still be used
+)
 
-// googleToken sends a bearer's token that is made of the account's service account, the secret
-// vertex_credentials: the JSON file that Google gives out. Tokens are kept until shortly before
-// they expire, and one request at a time fetches a new one.
+// The values of the option google_auth: credentials that are more than a key of one's own must be
+// asked for.
+const (
+	authWorkload = "workload_identity" // vertex_credentials is a configuration of workload identity federation
+	authMetadata = "metadata"          // the service account of the machine, from its metadata server
+)
+
+// googleToken sends a bearer's token that is made of the account's secret vertex_credentials: the
+// JSON of a service account, or of a user. The option google_auth admits the other sources. An
+// account that has a key alone is one of express mode.
 type googleToken struct {
 	client *http.Client
+	now    func() time.Time
+	trusts func(host string) bool // with a token of another issuer's
 
-	mu      sync.Mutex // guards sources
-	sources map[*Account]oauth2.TokenSource
+	mu     sync.Mutex            // guards tokens
+	tokens map[string]*googleKey // by what they are made of
 }
 
-func newGoogleToken(client *http.Client) *googleToken {
-	return &googleToken{client: client, sources: map[*Account]oauth2.TokenSource{}}
+// googleKey is what one account's tokens are made of, and the last one.
+type googleKey struct {
+	kind, raw, quota string
+
+	token    atomic.Pointer[oauth2.Token]
+	attempts atomic.Int64
+	turn     chan struct{} // holds one value while a token is fetched, and guards the following
+	err      error         // of the last attempt
+	tried    time.Time     // when it was made
+}
+
+func newGoogleToken(client *http.Client, now func() time.Time) *googleToken {
+	return &googleToken{client: client, now: now, trusts: isGoogle, tokens: map[string]*googleKey{}}
+}
+
+// isGoogle says whether a host is one of Google's APIs.
+func isGoogle(host string) bool {
+	return host == "googleapis.com" || strings.HasSuffix(host, ".googleapis.com")
 }
 
 // sign implements method.
 func (g *googleToken) sign(ctx context.Context, a *Account, r *Request) error {
-	if a.Secrets["vertex_credentials"].IsZero() && !a.Key.IsZero() { // express mode has keys
-		r.Header["X-Goog-Api-Key"] = []string{a.Key.Reveal()}
+	if key := a.Key.Reveal(); key != "" && a.Secrets["vertex_credentials"].IsZero() && a.Options["google_auth"] == "" {
+		if strings.HasPrefix(key, "ya29.") { // a token that somebody else renews
+			r.Header["Authorization"] = []string{"Bearer " + key}
+		} else {
+			r.Header["X-Goog-Api-Key"] = []string{key}
+		}
 		return nil
 	}
-	source, err := g.source(a)
+	k, err := g.key(a)
 	if err != nil {
 		return err
 	}
-	token, err := fetch(ctx, source)
+	token, err := g.tokenOf(ctx, k)
 	if err != nil {
 		return err
 	}
 	r.Header["Authorization"] = []string{"Bearer " + token.AccessToken}
+	if k.quota != "" {
+		r.Header["X-Goog-User-Project"] = []string{k.quota}
+	}
 	return nil
 }
 
-// source is where the account's tokens come from.
-func (g *googleToken) source(a *Account) (oauth2.TokenSource, error) {
+// key finds what an account's tokens are made of.
+func (g *googleToken) key(a *Account) (*googleKey, error) {
+	raw, auth := a.Secrets["vertex_credentials"].Reveal(), a.Options["google_auth"]
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if s, ok := g.sources[a]; ok {
-		return s, nil
+	if k, ok := g.tokens[auth+" "+raw]; ok {
+		return k, nil
 	}
-	raw := a.Secrets["vertex_credentials"].Reveal()
+	k, err := g.parse(auth, raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(g.tokens) >= maxTokens {
+		clear(g.tokens)
+	}
+	k.turn = make(chan struct{}, 1)
+	g.tokens[auth+" "+raw] = k
+	return k, nil
+}
+
+// credentials are as much of a file of credentials as is checked.
+type credentials struct {
+	Type             string `json:"type"`
+	QuotaProject     string `json:"quota_project_id"`
+	TokenURL         string `json:"token_url"`
+	ImpersonationURL string `json:"service_account_impersonation_url"`
+	TokenInfoURL     string `json:"token_info_url"`
+	Source           struct {
+		Executable    json.RawMessage `json:"executable"`
+		EnvironmentID string          `json:"environment_id"`
+	} `json:"credential_source"`
+}
+
+// parse checks what tokens are to be made of. Errors do not repeat it.
+func (g *googleToken) parse(auth, raw string) (*googleKey, error) {
+	if auth == authMetadata {
+		return &googleKey{kind: authMetadata}, nil
+	}
+	if auth != "" && auth != authWorkload {
+		return nil, fmt.Errorf("the option google_auth must be %q or %q", authWorkload, authMetadata)
+	}
 	if raw == "" {
 		return nil, errors.New("the deployment has neither vertex_credentials nor api_key")
 	}
-	cfg, err := google.JWTConfigFromJSON([]byte(raw), googleScope)
-	if err != nil {
-		return nil, errors.New("vertex_credentials is not the JSON of a service account")
+	var c credentials
+	if json.Unmarshal([]byte(raw), &c) != nil {
+		return nil, errors.New("vertex_credentials is not the JSON of a service account (it may not be the name of a file)")
 	}
-	if len(g.sources) >= maxTokens {
-		clear(g.sources)
-	}
-	s := oauth2.ReuseTokenSourceWithExpiry(nil, fresh{cfg, g.client}, 2*time.Minute)
-	g.sources[a] = s
-	return s, nil
-}
-
-// fresh fetches a token each time. It does not end with the request that happens to need it:
-// others wait for the same one.
-type fresh struct {
-	cfg    *jwt.Config
-	client *http.Client
-}
-
-// Token implements oauth2.TokenSource.
-func (f fresh) Token() (*oauth2.Token, error) {
-	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, f.client)
-	t, err := f.cfg.TokenSource(ctx).Token()
-	if err != nil {
-		var refused *oauth2.RetrieveError
-		if errors.As(err, &refused) && refused.Response != nil { // its body may repeat the assertion
-			return nil, fmt.Errorf("google answered %d to the request for a token", refused.Response.StatusCode)
+	switch google.CredentialsType(c.Type) {
+	case google.ServiceAccount, google.AuthorizedUser:
+	case google.ExternalAccount:
+		if auth != authWorkload {
+			return nil, fmt.Errorf("vertex_credentials is of workload identity federation, which needs the option google_auth = %q", authWorkload)
 		}
-		return nil, errors.New("google's token service could not be reached")
+		if err := g.checkExternal(&c); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errors.New("vertex_credentials must be of the type service_account, authorized_user or external_account")
+	}
+	return &googleKey{kind: c.Type, raw: raw, quota: c.QuotaProject}, nil
+}
+
+// checkExternal refuses configurations that run programs, or that send the token which proves this
+// machine's identity to others than Google.
+func (g *googleToken) checkExternal(c *credentials) error {
+	if len(c.Source.Executable) > 0 || c.Source.EnvironmentID != "" {
+		return errors.New("vertex_credentials may take its token from a file or a URL only")
+	}
+	for _, address := range []string{c.TokenURL, c.ImpersonationURL, c.TokenInfoURL} {
+		u, err := url.Parse(address)
+		if err != nil || address != "" && !g.trusts(u.Hostname()) {
+			return errors.New("vertex_credentials names an address that is not Google's")
+		}
+	}
+	return nil
+}
+
+// tokenOf is a token that can be used. Before the last one ends one request at a time fetches
+// another, while the others go on with it; when there is none, they wait. A request that is given
+// up while it fetches leaves it to the next.
+func (g *googleToken) tokenOf(ctx context.Context, k *googleKey) (*oauth2.Token, error) {
+	t := k.token.Load()
+	left := g.left(t)
+	if left > renewBefore {
+		return t, nil
+	}
+	seen := k.attempts.Load()
+	if left > spare {
+		select {
+		case k.turn <- struct{}{}:
+		default:
+			return t, nil
+		}
+	} else {
+		select {
+		case k.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	defer func() { <-k.turn }()
+	if t = k.token.Load(); g.left(t) > renewBefore {
+		return t, nil
+	}
+	if k.attempts.Load() != seen && k.err != nil { // somebody has just tried
+		return usableOr(t, g.left(t), k.err)
+	}
+	if g.left(t) > spare && g.now().Sub(k.tried) < renewPause {
+		return t, nil
+	}
+	return g.renew(ctx, k, t)
+}
+
+// left is how long a token lasts; tokens that do not say so last for ever.
+func (g *googleToken) left(t *oauth2.Token) time.Duration {
+	switch {
+	case t == nil:
+		return 0
+	case t.Expiry.IsZero():
+		return 24 * time.Hour
+	}
+	return t.Expiry.Sub(g.now())
+}
+
+func usableOr(t *oauth2.Token, left time.Duration, err error) (*oauth2.Token, error) {
+	if left > spare {
+		return t, nil
+	}
+	return nil, err
+}
+
+// renew fetches a token in the place of old. Its caller holds k's turn.
+func (g *googleToken) renew(ctx context.Context, k *googleKey, old *oauth2.Token) (*oauth2.Token, error) {
+	t, err := g.fetch(ctx, k)
+	if ctx.Err() != nil && err != nil {
+		return nil, ctx.Err()
+	}
+	if err == nil && (t.AccessToken == "" || g.left(t) <= 0) {
+		err = errors.New("google's token service sent no token that can be used")
+	}
+	k.attempts.Add(1)
+	k.err, k.tried = err, g.now()
+	if err != nil {
+		return usableOr(old, g.left(old), err)
+	}
+	k.token.Store(t)
+	return t, nil
+}
+
+// fetch asks for a token. The request ends with ctx, which the library does not promise.
+func (g *googleToken) fetch(ctx context.Context, k *googleKey) (*oauth2.Token, error) {
+	client := *g.client
+	base := client.Transport
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) { return base.RoundTrip(r.WithContext(ctx)) })
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if k.kind == authMetadata {
+		return g.machine(ctx, &client)
+	}
+	ctx = context.WithValue(ctx, oauth2.HTTPClient, &client)
+	c, err := google.CredentialsFromJSONWithType(ctx, []byte(k.raw), google.CredentialsType(k.kind), googleScope)
+	if err != nil {
+		return nil, errors.New("vertex_credentials cannot be used: its JSON lacks what its type needs")
+	}
+	t, err := c.TokenSource.Token()
+	if err != nil {
+		return nil, tokenError(err)
 	}
 	return t, nil
 }
 
-// fetch waits for a token, but not longer than the request lives.
-func fetch(ctx context.Context, s oauth2.TokenSource) (*oauth2.Token, error) {
-	type result struct {
-		token *oauth2.Token
-		err   error
+// roundTrip is a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// machine asks the metadata server of the machine for a token.
+func (g *googleToken) machine(ctx context.Context, client *http.Client) (*oauth2.Token, error) {
+	text, err := metadata.NewClient(client).GetWithContext(ctx, "instance/service-accounts/default/token")
+	if err != nil {
+		return nil, errors.New("the machine's metadata server gave no token")
 	}
-	got := make(chan result, 1)
-	go func() {
-		t, err := s.Token()
-		got <- result{t, err}
-	}()
-	select {
-	case r := <-got:
-		return r.token, r.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	var t struct {
+		AccessToken string `json:"access_token"`
+		ExpiresIn   int64  `json:"expires_in"`
 	}
+	if json.Unmarshal([]byte(text), &t) != nil {
+		return nil, errors.New("the machine's metadata server sent something that is no token")
+	}
+	return &oauth2.Token{AccessToken: t.AccessToken, Expiry: g.now().Add(time.Duration(t.ExpiresIn) * time.Second)}, nil
+}
+
+// tokenError says what went wrong without what the service said, which may repeat the credentials:
+// its status and, if it is one of OAuth's words, its code.
+func tokenError(err error) error {
+	var refused *oauth2.RetrieveError
+	if !errors.As(err, &refused) || refused.Response == nil {
+		return errors.New("google's token service could not be reached, or did not take the credentials")
+	}
+	var said struct {
+		Error string `json:"error"`
+	}
+	_ = json.Unmarshal(refused.Body, &said) // it may be a page
+	if said.Error == "" || len(said.Error) > 40 || strings.Trim(said.Error, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return fmt.Errorf("google answered %d to the request for a token", refused.Response.StatusCode)
+	}
+	return fmt.Errorf("google answered %d to the request for a token: %s", refused.Response.StatusCode, said.Error)
 }

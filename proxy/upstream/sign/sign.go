@@ -94,7 +94,7 @@ func New(cfg Config) *Signer {
 func methods(cfg Config) map[provider.Auth]method {
 	return map[provider.Auth]method{
 		provider.SigV4:       newSigV4(cfg.Now),
-		provider.GoogleToken: newGoogleToken(cfg.Client),
+		provider.GoogleToken: newGoogleToken(cfg.Client, cfg.Now),
 	}
 }
 

@@ -1,4 +1,4 @@
-package gemini
+package schema
 
 import (
 	"encoding/json"
@@ -14,9 +14,9 @@ const maxNodes = 20000
 // maxRefs bounds a chain of references.
 const maxRefs = 100
 
-// errRecursive is a schema that refers to itself, or that is too large written out: Google's
-// Schema cannot say it.
-var errRecursive = errors.New("the schema refers to itself")
+// ErrRecursive is a schema that refers to itself, or that is too large written out: Google's
+// Schema cannot say it, and it must be sent as JSON schema.
+var ErrRecursive = errors.New("the schema refers to itself")
 
 // cleaner writes a JSON schema as Google's Schema, a part of OpenAPI's: references are written
 // out, alternatives with null become nullable, and what Google refuses is said in another way or
@@ -28,18 +28,36 @@ type cleaner struct {
 	nodes   int
 }
 
-// cleanSchema gives Google's Schema of a JSON schema. errRecursive says that there is none, so
-// that the schema must be sent as JSON schema.
-func cleanSchema(raw json.RawMessage, ordered bool) (*node, error) {
-	root, err := parseTree(raw)
+// Append appends Google's Schema of a JSON schema. ordered adds propertyOrdering, by which the model
+// writes the properties in their order.
+func Append(dst []byte, raw json.RawMessage, ordered bool) ([]byte, error) {
+	root, err := parse(raw)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
 	if !root.object {
-		return nil, errSchema
+		return dst, errNone
 	}
 	c := cleaner{root: root, ordered: ordered}
-	return c.clean(root)
+	n, err := c.clean(root)
+	if err != nil {
+		return dst, err
+	}
+	return n.append(dst), nil
+}
+
+// Empty says whether a JSON schema is one of an object without properties, of which Google wants no
+// schema where it is that of a function's parameters.
+func Empty(raw json.RawMessage) bool {
+	if len(raw) == 0 || string(raw) == "null" {
+		return true
+	}
+	n, err := parse(raw)
+	if err != nil || !n.object || n.get("$ref") != nil || n.get("allOf") != nil || n.get("anyOf") != nil || n.get("oneOf") != nil {
+		return false
+	}
+	props := n.get("properties")
+	return (n.get("type") == nil || n.get("type").text() == "object") && (props == nil || props.object && len(props.names) == 0)
 }
 
 // kept are the members that mean the same in both.
@@ -50,7 +68,7 @@ var kept = []string{
 
 func (c *cleaner) clean(n *node) (*node, error) {
 	if c.nodes++; c.nodes > maxNodes {
-		return nil, errRecursive
+		return nil, ErrRecursive
 	}
 	if n == nil || !n.object {
 		return anything(), nil // "true", or nothing that can be said
@@ -59,6 +77,7 @@ func (c *cleaner) clean(n *node) (*node, error) {
 		return c.ref(n, ref.text())
 	}
 	if all := n.get("allOf"); all != nil && all.array {
+		defer func(open int) { c.open = c.open[:open] }(len(c.open))
 		merged, err := c.merge(n, all.list)
 		if err != nil {
 			return nil, err
@@ -76,13 +95,16 @@ func (c *cleaner) clean(n *node) (*node, error) {
 // ref writes out a reference, with what stands beside it on top.
 func (c *cleaner) ref(n *node, ref string) (*node, error) {
 	if slices.Contains(c.open, ref) {
-		return nil, errRecursive
+		return nil, ErrRecursive
 	}
 	target := c.resolve(ref)
 	if target == nil {
 		return nil, errors.New("its reference " + strconv.Quote(ref) + " leads nowhere")
 	}
 	whole := &node{object: true, names: slices.Clone(target.names), list: slices.Clone(target.list)}
+	if c.nodes += len(target.names) + len(n.names); c.nodes > maxNodes {
+		return nil, ErrRecursive
+	}
 	for i, name := range n.names {
 		if name != "$ref" && name != "$defs" && name != "definitions" {
 			whole.set(name, n.list[i])
@@ -120,52 +142,73 @@ func (c *cleaner) resolve(ref string) *node {
 }
 
 // merge joins a schema and what it must be besides: properties and required are put together, of
-// other members the first counts.
+// other members the first counts. The references that it follows are open until the caller closes them.
 func (c *cleaner) merge(n *node, all []*node) (*node, error) {
 	out := &node{object: true}
 	for i, name := range n.names {
 		if name != "allOf" {
-			out.set(name, n.list[i])
+			out.add(name, n.list[i])
 		}
 	}
+	var opened []string
 	for _, part := range all {
 		depth := 0
 		for part != nil && part.get("$ref") != nil {
 			ref := part.get("$ref").text()
 			if depth++; depth > maxRefs || slices.Contains(c.open, ref) {
-				return nil, errRecursive
+				return nil, ErrRecursive
 			}
 			if part = c.resolve(ref); part == nil {
 				return nil, errors.New("its reference " + strconv.Quote(ref) + " leads nowhere")
 			}
+			opened = append(opened, ref)
 		}
 		if part == nil || !part.object {
 			continue
 		}
+		if c.nodes += len(part.names); c.nodes > maxNodes {
+			return nil, ErrRecursive
+		}
 		for i, name := range part.names {
-			joinMember(out, name, part.list[i])
+			c.nodes += joinMember(out, name, part.list[i])
 		}
 	}
-	if c.nodes += len(all); c.nodes > maxNodes {
-		return nil, errRecursive
-	}
+	c.open = append(c.open, opened...)
 	return out, nil
 }
 
-func joinMember(out *node, name string, v *node) {
+// joinMember adds a member to a schema. It returns how many nodes that took.
+func joinMember(out *node, name string, v *node) int {
 	have := out.get(name)
 	switch {
 	case have == nil:
 		out.set(name, v)
+		return 1
 	case name == "properties" && have.object && v.object:
-		joined := &node{object: true, names: slices.Clone(have.names), list: slices.Clone(have.list)}
-		for i, p := range v.names {
-			joined.set(p, v.list[i])
-		}
-		out.set(name, joined)
+		out.set(name, joinProperties(have, v))
+		return len(have.names) + len(v.names)
 	case (name == "required" || name == "allOf") && have.array && v.array:
 		out.set(name, arrayNode(slices.Concat(have.list, v.list)...))
+		return len(have.list) + len(v.list)
 	}
+	return 1
+}
+
+// joinProperties puts properties together; of the same name the later counts.
+func joinProperties(a, b *node) *node {
+	out := &node{object: true, names: slices.Clone(a.names), list: slices.Clone(a.list)}
+	at := make(map[string]int, len(a.names))
+	for i, name := range a.names {
+		at[name] = i
+	}
+	for i, name := range b.names {
+		if j, ok := at[name]; ok {
+			out.list[j] = b.list[i]
+			continue
+		}
+		out.names, out.list = append(out.names, name), append(out.list, b.list[i])
+	}
+	return out
 }
 
 // alternatives writes anyOf. Google takes no other member beside it.
@@ -177,8 +220,7 @@ func (c *cleaner) alternatives(n *node, name string, list []*node) (*node, error
 			nullable = true
 			continue
 		}
-		beside := besides(n, name, alt)
-		clean, err := c.clean(beside)
+		clean, err := c.clean(c.besides(n, name, alt))
 		if err != nil {
 			return nil, err
 		}
@@ -200,14 +242,17 @@ func (c *cleaner) alternatives(n *node, name string, list []*node) (*node, error
 
 // besides is an alternative with what stands beside the alternatives, where it does not say so
 // itself.
-func besides(n *node, name string, alt *node) *node {
+func (c *cleaner) besides(n *node, name string, alt *node) *node {
 	if alt == nil || !alt.object {
 		alt = &node{object: true}
+	}
+	if c.nodes += len(n.names) + len(alt.names); c.nodes > maxNodes {
+		return alt // the next step gives up
 	}
 	out := &node{object: true, names: slices.Clone(alt.names), list: slices.Clone(alt.list)}
 	for i, m := range n.names {
 		if m != name && m != "nullable" && m != "default" && m != "$defs" && m != "definitions" && m != "$schema" && m != "$id" {
-			joinMember(out, m, n.list[i])
+			c.nodes += joinMember(out, m, n.list[i])
 		}
 	}
 	return out
@@ -298,6 +343,7 @@ func (c *cleaner) manyTypes(n *node, types []string, nullable bool) (*node, erro
 	list := arrayNode()
 	for _, t := range types {
 		one := &node{object: true, names: slices.Clone(n.names), list: slices.Clone(n.list)}
+		c.nodes += len(n.names)
 		one.set("type", textNode(t))
 		one.drop("default")
 		clean, err := c.clean(one)

@@ -1,11 +1,11 @@
-package gemini
+// Package schema says JSON schemas in the words of Google's Schema, a part of OpenAPI's, and the
+// other way.
+package schema
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -21,17 +21,17 @@ type node struct {
 	raw    json.RawMessage // of any other value
 }
 
-var errSchema = errors.New("it is not a JSON schema")
+var errNone = errors.New("it is not a JSON schema")
 
-// parseTree reads a value.
-func parseTree(raw json.RawMessage) (*node, error) {
+// parse reads a value.
+func parse(raw json.RawMessage) (*node, error) {
 	if !json.Valid(raw) {
-		return nil, errSchema
+		return nil, errNone
 	}
 	s := llm.NewCursor(raw)
 	n := tree(&s)
 	if s.End() != nil {
-		return nil, errSchema
+		return nil, errNone
 	}
 	return n, nil
 }
@@ -42,8 +42,8 @@ func tree(s *llm.Cursor) *node {
 	case '{':
 		n.object = true
 		for i := 0; s.Member(i); i++ {
-			n.names = append(n.names, string(s.Name()))
-			n.list = append(n.list, tree(s))
+			name := string(s.Name())
+			n.add(name, tree(s))
 		}
 	case '[':
 		n.array = true
@@ -67,6 +67,10 @@ func (n *node) get(name string) *node {
 	return nil
 }
 
+// add appends a member that is not there.
+func (n *node) add(name string, v *node) { n.names, n.list = append(n.names, name), append(n.list, v) }
+
+// set replaces a member, or appends it.
 func (n *node) set(name string, v *node) {
 	if i := slices.Index(n.names, name); i >= 0 {
 		n.list[i] = v
@@ -128,5 +132,3 @@ func unquote(v []byte) string {
 	c := llm.NewCursor(v)
 	return c.Text()
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

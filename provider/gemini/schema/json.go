@@ -1,4 +1,4 @@
-package gemini
+package schema
 
 import (
 	"encoding/json"
@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// toJSONSchema is the JSON schema of Google's Schema.
-func toJSONSchema(raw json.RawMessage) (json.RawMessage, error) {
-	n, err := parseTree(raw)
+// JSON is the JSON schema of Google's Schema.
+func JSON(raw json.RawMessage) (json.RawMessage, error) {
+	n, err := parse(raw)
 	if err != nil {
 		return nil, err
 	}
 	if !n.object {
-		return nil, errSchema
+		return nil, errNone
 	}
 	return jsonSchema(n).append(nil), nil
 }
@@ -27,28 +27,28 @@ func jsonSchema(n *node) *node {
 	out := &node{object: true}
 	for i, name := range n.names {
 		v := n.list[i]
-		switch name = camelCase(name); name {
+		switch name = CamelCase(name); name {
 		case "type":
 			if t := strings.ToLower(v.text()); t != "type_unspecified" {
-				out.set("type", textNode(t))
+				out.add("type", textNode(t))
 			}
 		case "nullable", "propertyOrdering", "example":
 		case "properties":
-			out.set(name, jsonProperties(v, orderOf(n)))
+			out.add(name, jsonProperties(v, orderOf(n)))
 		case "items", "additionalProperties":
-			out.set(name, jsonSchema(v))
+			out.add(name, jsonSchema(v))
 		case "anyOf":
 			list := arrayNode()
 			for _, e := range v.list {
 				list.list = append(list.list, jsonSchema(e))
 			}
-			out.set(name, list)
+			out.add(name, list)
 		case "minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties":
 			if n, err := strconv.ParseInt(strings.Trim(string(v.raw), `"`), 10, 64); err == nil { // an int64, which may be a string
-				out.set(name, rawNode(strconv.FormatInt(n, 10)))
+				out.add(name, rawNode(strconv.FormatInt(n, 10)))
 			}
 		default:
-			out.set(name, v)
+			out.add(name, v)
 		}
 	}
 	if n.get("nullable").is("true") {
@@ -115,4 +115,22 @@ func allowNull(n *node) {
 	if alt := n.get("anyOf"); alt != nil {
 		alt.list = append(alt.list, &node{object: true, names: []string{"type"}, list: []*node{null}})
 	}
+}
+
+// CamelCase is a name in snake_case as Google's documents have it; Google takes both. An underscore at
+// the beginning stays.
+func CamelCase(name string) string {
+	if len(name) < 2 || strings.IndexByte(name[1:], '_') < 0 {
+		return name
+	}
+	out := make([]byte, 0, len(name))
+	for i := 0; i < len(name); i++ {
+		if name[i] == '_' && i > 0 && i+1 < len(name) {
+			i++
+			out = append(out, strings.ToUpper(name[i:i+1])...)
+			continue
+		}
+		out = append(out, name[i])
+	}
+	return string(out)
 }
