@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/conclave-llm/conclave/provider"
@@ -73,6 +74,8 @@ type Config struct {
 	Client *http.Client
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Env is the process's environment, for accounts that may use it; nil: os.Getenv.
+	Env func(name string) string
 }
 
 // Signer signs requests in every way that the table of providers knows. It is safe for
@@ -84,8 +87,14 @@ func New(cfg Config) *Signer {
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{Timeout: 10 * time.Second}
 	}
+	client := *cfg.Client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a secret goes nowhere else
+	cfg.Client = &client
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Env == nil {
+		cfg.Env = os.Getenv
 	}
 	return &Signer{methods: methods(cfg)}
 }
@@ -93,7 +102,7 @@ func New(cfg Config) *Signer {
 // methods is the table of methods: one line for each.
 func methods(cfg Config) map[provider.Auth]method {
 	return map[provider.Auth]method{
-		provider.SigV4:       newSigV4(cfg.Now),
+		provider.SigV4:       newSigV4(cfg),
 		provider.GoogleToken: newGoogleToken(cfg.Client),
 	}
 }
