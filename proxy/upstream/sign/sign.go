@@ -104,6 +104,7 @@ func methods(cfg Config) map[provider.Auth]method {
 	return map[provider.Auth]method{
 		provider.SigV4:       newSigV4(cfg),
 		provider.GoogleToken: newGoogleToken(cfg.Client),
+		provider.EntraToken:  newEntraToken(cfg),
 	}
 }
 
