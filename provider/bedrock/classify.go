@@ -215,14 +215,14 @@ func messageOf(e *llm.Error) string {
 // exceptions that a stream of Converse may have.
 func AppendErrorEvent(dst []byte, e *llm.Error) []byte {
 	name := "internalServerException"
-	switch exceptionOf(e) {
-	case exValidation, exDenied, exNotFound:
+	switch exceptions[exceptionOf(e)] {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound:
 		name = "validationException"
-	case exThrottling:
+	case http.StatusTooManyRequests:
 		name = "throttlingException"
-	case exUnavailable:
+	case http.StatusServiceUnavailable:
 		name = "serviceUnavailableException"
-	case exModel, exTimeout:
+	case http.StatusFailedDependency, http.StatusGatewayTimeout:
 		name = "modelStreamErrorException"
 	}
 	return AppendException(dst, name, messageOf(e))
