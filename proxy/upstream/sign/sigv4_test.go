@@ -47,6 +47,26 @@ func TestSigV4_Vectors(t *testing.T) {
 	}
 }
 
+// TestSigV4_Path signs a model's path, whose name is escaped, as Amazon's Python library does.
+func TestSigV4_Path(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
+	s := sign.New(sign.Config{Now: func() time.Time { return at }})
+	a := &sign.Account{
+		Options: map[string]string{"region": "us-east-1", "aws_access_key_id": "AKIDEXAMPLE"},
+		Secrets: map[string]secret.Text{"aws_secret_access_key": secret.New("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")},
+	}
+	r := request(t, "https://bedrock-runtime.us-east-1.amazonaws.com/model/us.anthropic.claude-3-haiku-20240307-v1%3A0/converse")
+	r.Body = []byte(`{"a":1}`)
+	if err := s.Sign(t.Context(), provider.SigV4, a, r); err != nil {
+		t.Fatal(err)
+	}
+	const want = "f7140f7be9a00d87f30f129662601128facd61f2fb21b7813b95ca1ca1fe4129"
+	if got := r.Header.Get("Authorization"); !strings.HasSuffix(got, "SignedHeaders=content-type;host;x-amz-date, Signature="+want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // sts is a service of temporary keys that gives the nth key of a role, good for an hour.
 type sts struct {
 	*httptest.Server
