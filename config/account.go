@@ -17,7 +17,7 @@ type AccountParam struct {
 
 // AccountParams are LiteLLM's names of the options and secrets that providers and signatures
 // read here. What nothing reads has no row, so that it is refused and not ignored.
-var AccountParams = map[string]AccountParam{ //nolint:gosec // names of fields, no secrets
+var AccountParams = map[string]AccountParam{
 	"aws_region_name":       {Name: "region"},
 	"region_name":           {Name: "region", Second: true},
 	"aws_access_key_id":     {Name: "aws_access_key_id", Secret: true},

@@ -204,13 +204,13 @@ func marshalBlob(b *resource.Blob) []byte {
 func (tx *Tx) countBlob(size, quota int64) error {
 	var sum int64
 	if f, ok := tx.get(store.Blobs, blobTotal); ok && len(f.Payload) == 8 {
-		sum = int64(binary.BigEndian.Uint64(f.Payload)) //nolint:gosec // was written from an int64
+		sum = int64(binary.BigEndian.Uint64(f.Payload))
 	}
 	sum += size
 	if quota > 0 && sum > quota {
 		return fmt.Errorf("blobs of %d bytes would be over the cluster's quota of %d: delete some, or raise the setting blob_quota_mb: %w", sum, quota, resource.ErrRefused)
 	}
-	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(nil, uint64(sum))) //nolint:gosec // is not negative
+	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(nil, uint64(sum)))
 	return nil
 }
 

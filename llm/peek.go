@@ -258,7 +258,7 @@ func (f *Fields) take(s *scanner, id field, at int) error {
 func (id field) isPrompt() bool { return id >= fieldMessages && id <= fieldResponseFormat }
 
 // read reads the value of a field.
-func (f *Fields) read(s *scanner, id field, name string) (err error) {
+func (f *Fields) read(s *scanner, id field, name string) (err error) { //nolint:gocyclo // one table of cases
 	switch id {
 	case fieldModel:
 		f.Model, err = s.text(name)

@@ -17,12 +17,11 @@ import (
 
 // client is how a request of a dialect is sent, and what tells its regular end.
 type client struct {
-	endpoint     llm.Endpoint
-	path         string
-	streamPath   string // "": path, with "stream" in the body
-	body         string // "%s" is where "stream" stands
-	end          string // of a stream
-	hasModelPath bool
+	endpoint   llm.Endpoint
+	path       string
+	streamPath string // "": path, with "stream" in the body
+	body       string // "%s" is where "stream" stands
+	end        string // of a stream
 }
 
 var clients = []client{

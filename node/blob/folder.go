@@ -146,7 +146,7 @@ func (f *Folder) read(digest string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := os.ReadFile(path) //nolint:gosec // the name is a digest
+	sealed, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read blob %s: %w", digest, ErrAbsent)
 	}

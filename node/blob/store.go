@@ -232,7 +232,7 @@ func (s *Store) fetch(ctx context.Context, node, digest string) ([]byte, error) 
 func (s *Store) part(ctx context.Context, node, digest string, offset int) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := s.cfg.Cluster.Call(ctx, node, MethodRead, binary.BigEndian.AppendUint64([]byte(digest), uint64(offset))) //nolint:gosec // is a length
+	answer, err := s.cfg.Cluster.Call(ctx, node, MethodRead, binary.BigEndian.AppendUint64([]byte(digest), uint64(offset)))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -83,7 +83,7 @@ func (d *decoder) event(c *llm.Cursor, e llm.Event) error {
 }
 
 // expect notes a value that is not of the type.
-func (d *decoder) expect(c *llm.Cursor, first byte) {
+func (d *decoder) expect(c *llm.Cursor, first byte) { //nolint:unparam // says at the call what is expected
 	if c.Next() != first {
 		d.bad = true
 	}

@@ -113,7 +113,7 @@ func extension(m *chat.Media) string {
 
 // documentName makes a name that Bedrock takes: letters, digits, single spaces, dashes,
 // parentheses and brackets, without its ending.
-func documentName(name string) string {
+func documentName(name string) string { //nolint:gocyclo // one table of cases
 	if i := strings.LastIndexByte(name, '.'); i > 0 {
 		name = name[:i]
 	}

@@ -140,7 +140,7 @@ func (d *decoder) choice(index int) *choiceState {
 }
 
 // candidate reads what an event adds to a choice, the nth that it names.
-func (d *decoder) candidate(list []chat.Chunk, raw []byte, nth int) ([]chat.Chunk, error) {
+func (d *decoder) candidate(list []chat.Chunk, raw []byte, nth int) ([]chat.Chunk, error) { //nolint:gocyclo // one table of cases
 	var parts, grounding, citations, probs []byte
 	var reason, message string
 	index := int64(nth)

@@ -222,7 +222,7 @@ func (f *failure) error(s *llm.Cursor) {
 		switch string(s.Name()) {
 		case "code":
 			v := s.Raw()
-			if f.code, _ = strconv.Atoi(string(v)); f.code == 0 { //nolint:errcheck // 0 is what is wanted of no number
+			if f.code, _ = strconv.Atoi(string(v)); f.code == 0 {
 				f.reason = unquote(v)
 			}
 		case "message":

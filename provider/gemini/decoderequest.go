@@ -63,8 +63,7 @@ func (Dialect) DecodeRequest(body []byte) (*chat.Request, error) {
 
 // readError says where a request's JSON is wrong.
 func readError(within string, err error) error {
-	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		field := strings.Trim(within+"."+wrong.Field, ".")
 		return invalid(field, "%s must not be a %s.", orBody(field), wrong.Value)
 	}

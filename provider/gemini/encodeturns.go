@@ -17,7 +17,7 @@ import (
 
 // turns writes the instruction and the contents. All instructions stand in one place with
 // Google; a conversation that has nothing else is asked with them.
-func (w *requestWriter) turns() error {
+func (w *requestWriter) turns() error { //nolint:gocyclo // one table of cases
 	w.names = make(map[string]string)
 	turns := false
 	for i := range w.req.Messages {

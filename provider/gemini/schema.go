@@ -404,7 +404,7 @@ func bounds(out, n *node, typ string) {
 
 // choices writes enum and const. Google takes them of texts only: of numbers a single one becomes
 // its bounds, and others are told in the description.
-func choices(out, n *node, typ string) {
+func choices(out, n *node, typ string) { //nolint:gocyclo // one table of cases
 	values := n.get("enum")
 	if v := n.get("const"); v != nil {
 		values = arrayNode(v)

@@ -34,7 +34,7 @@ var budgets = map[string]int64{"minimal": 1024, "low": 1024, "medium": 8192, "hi
 var levels = map[string]string{"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH"}
 
 // thinking writes thinkingConfig.
-func (w *requestWriter) thinking(r chat.Reasoning) {
+func (w *requestWriter) thinking(r chat.Reasoning) { //nolint:gocyclo // one table of cases
 	show := r.Asked() && !r.Off() && r.Summary != "none" || !r.Asked() && r.Summary != "" && r.Summary != "none"
 	if !r.Asked() && !show {
 		return

@@ -27,7 +27,7 @@ func (w *writer) open(c byte) {
 }
 
 // element begins an object or array as an element.
-func (w *writer) element(c byte) {
+func (w *writer) element(c byte) { //nolint:unparam // mirrors open and close
 	w.sep()
 	w.open(c)
 }
