@@ -99,6 +99,9 @@ var serve = map[string]func(*Server, *exchange) error{
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1")
 	answer := serve[path]
+	if _, _, ok := conversePath(r); ok {
+		answer = (*Server).converse
+	}
 	switch {
 	case r.Method == http.MethodPost && answer != nil:
 		s.answer(w, r, answer)
@@ -135,9 +138,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*Serv
 	if err != nil {
 		e := asError(err)
 		x.entry.Status = e.HTTPStatus()
-		if isAnthropic(r) {
+		switch _, _, converse := conversePath(r); {
+		case isAnthropic(r):
 			s.writeAnthropicError(w, e)
-		} else {
+		case converse:
+			writeConverseError(w, e)
+		default:
 			writeError(w, e)
 		}
 	}
@@ -167,6 +173,9 @@ func (s *Server) read(x *exchange) (err error) {
 	}
 	if x.fields, err = llm.Peek(x.body); err != nil {
 		return err
+	}
+	if model, stream, ok := conversePath(x.r); ok {
+		x.fields.Model, x.fields.Stream = model, stream
 	}
 	if x.fields.Model == "" {
 		return &llm.Error{Kind: llm.Invalid, Param: "model", Message: "You must provide a model parameter."}

@@ -3,6 +3,7 @@
 package counterparts
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/xml"
@@ -14,7 +15,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
@@ -38,23 +38,23 @@ func moto(t *testing.T) (address string) {
 	_, port, _ := net.SplitHostPort(host)
 	cmd := exec.CommandContext(t.Context(), python, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", port)
 	cmd.Env = append(os.Environ(), "INITIAL_NO_AUTH_ACTION_COUNT=3")
-	out := new(bytes.Buffer)
-	cmd.Stdout, cmd.Stderr = out, out
+	out, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	deadline := time.Now().Add(time.Minute)
-	for {
-		conn, err := net.DialTimeout("tcp", host, time.Second)
-		if err == nil {
-			_ = conn.Close()
+	said := bufio.NewScanner(out)
+	for said.Scan() {
+		if strings.Contains(said.Text(), "Running on") {
+			go io.Copy(io.Discard, out) //nolint:errcheck // ends with the process
 			return "http://" + host
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("moto does not listen: %v\n%s", err, out)
-		}
 	}
+	t.Fatalf("moto has ended before it listened: %v", said.Err())
+	return ""
 }
 
 // post sends a request and returns its answer.
