@@ -116,7 +116,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, geminiRows, cohereRows, ollamaRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

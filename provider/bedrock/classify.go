@@ -66,9 +66,16 @@ func classify(now time.Time, status int, h http.Header, body []byte) *llm.Error 
 	if status == http.StatusBadRequest && unknownModel(message) {
 		status = http.StatusNotFound
 	}
-	e := openai.Codec{}.Classify(now, status, h, body)
+	said := body
+	if message != "" {
+		said = appendMessage(nil, message) // which Amazon spells in two ways
+	}
+	e := openai.Codec{}.Classify(now, status, h, said)
 	if e.Code == openai.CodeCredentials {
 		return e
+	}
+	if e.Body != nil {
+		e.Body = body
 	}
 	if name != "" {
 		e.Type = name
