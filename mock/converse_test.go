@@ -31,7 +31,7 @@ func converse(t *testing.T, url, body string, stream bool, headers ...string) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	if !stream || res.StatusCode != http.StatusOK {
 		whole, err := io.ReadAll(res.Body)
 		if err != nil {
@@ -86,11 +86,13 @@ func TestConverse(t *testing.T) {
 		{"a tool", said + tools + `}`, []chat.Part{{Type: chat.PartToolCall, ID: "tooluse_mock", Name: "f", Arguments: json.RawMessage(`{"n":1}`)}}, chat.FinishTools},
 		{
 			"thinking and this tool", said + tools + `,"toolChoice":{"tool":{"name":"g"}}},"additionalModelRequestFields":{"thinking":{"type":"adaptive"}}`,
-			[]chat.Part{thought, {Type: chat.PartToolCall, ID: "tooluse_mock", Name: "g", Arguments: json.RawMessage(`{}`)}}, chat.FinishTools,
+			[]chat.Part{thought, {Type: chat.PartToolCall, ID: "tooluse_mock", Name: "g", Arguments: json.RawMessage(`{}`)}},
+			chat.FinishTools,
 		},
 		{
 			"a result", `"messages":[{"role":"user","content":[{"text":"x"}]},{"role":"assistant","content":[{"toolUse":{"toolUseId":"t","name":"f","input":{}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"t","content":[]}},{"text":"go"}]}]` + tools + `}`,
-			[]chat.Part{{Text: "You said: go"}}, chat.FinishStop,
+			[]chat.Part{{Text: "You said: go"}},
+			chat.FinishStop,
 		},
 	} {
 		for _, stream := range []bool{false, true} {

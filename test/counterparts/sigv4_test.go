@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/xml"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -69,7 +70,7 @@ func post(t *testing.T, address string, h http.Header, body []byte) (status int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // it was only read
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -126,9 +127,7 @@ func TestSigV4_Moto(t *testing.T) {
 			Options: map[string]string{"region": "us-east-1", "aws_access_key_id": made.ID},
 			Secrets: map[string]secret.Text{"aws_secret_access_key": secret.New(secretKey)},
 		}
-		for k, v := range more {
-			a.Options[k] = v
-		}
+		maps.Copy(a.Options, more)
 		return a
 	}
 	p, _ := provider.Lookup("bedrock")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -126,7 +127,7 @@ func (s *sigV4) ambient(ctx context.Context, a *Account) (aws.Credentials, time.
 	if address := env("AWS_CONTAINER_CREDENTIALS_FULL_URI"); address != "" {
 		token := env("AWS_CONTAINER_AUTHORIZATION_TOKEN")
 		if path := env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); path != "" {
-			b, err := os.ReadFile(path) //nolint:gosec // the operator names it, and the address too
+			b, err := os.ReadFile(path)
 			if err != nil {
 				return keys, time.Time{}, fmt.Errorf("read the container's token: %w", err)
 			}
@@ -181,9 +182,7 @@ func (s *sigV4) ask(ctx context.Context, method, address string, h http.Header) 
 	if err != nil {
 		return nil, err
 	}
-	for name, v := range h {
-		req.Header[name] = v
-	}
+	maps.Copy(req.Header, h)
 	status, body, err := do(s.cfg.Client, req)
 	if err == nil && status != http.StatusOK {
 		err = fmt.Errorf("the answer's status is %d", status)
