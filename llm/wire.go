@@ -6,6 +6,7 @@ type Place struct {
 	Model    string // at the provider
 	Stream   bool
 	Options  map[string]string // of the deployment, such as "api_version"; read only
+	Base     string            // what the path follows, without a slash at its end
 }
 
 // Meter reads of a stream's events what the gateway must know: usage, errors, the end. It is

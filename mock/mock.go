@@ -102,6 +102,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, verb, ok := googleCall(r.URL.Path); ok {
 		answer = googleVerbs[verb]
 	}
+	if _, _, ok := conversePath(r); ok {
+		answer = (*Server).converse
+	}
 	switch {
 	case r.Method == http.MethodPost && answer != nil:
 		s.answer(w, r, answer)
@@ -149,7 +152,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, serve func(*Serv
 // fail writes an error in the format of the request.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, e *llm.Error) {
 	_, _, google := googleCall(r.URL.Path)
+	_, _, converse := conversePath(r)
 	switch {
+	case converse:
+		writeConverseError(w, e)
 	case google:
 		writeGoogleError(w, e)
 	case isAnthropic(r):
@@ -188,6 +194,9 @@ func (s *Server) read(x *exchange) (err error) {
 	}
 	if model, verb, ok := googleCall(x.r.URL.Path); ok {
 		x.fields.Model, x.fields.Stream = model, verb == "streamGenerateContent"
+	}
+	if model, stream, ok := conversePath(x.r); ok {
+		x.fields.Model, x.fields.Stream = model, stream
 	}
 	if x.fields.Model == "" {
 		return &llm.Error{Kind: llm.Invalid, Param: "model", Message: "You must provide a model parameter."}

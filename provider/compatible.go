@@ -105,7 +105,7 @@ var compatible = []Provider{
 	{Name: "scaledown", Base: "https://api.scaledown.xyz", KeyVars: []string{"SCALEDOWN_API_KEY"}, BaseVars: []string{"SCALEDOWN_API_BASE"}, Endpoints: chats},
 	{Name: "scaleway", Base: "https://api.scaleway.ai/v1", KeyVars: []string{"SCW_SECRET_KEY"}, BaseVars: []string{"SCALEWAY_API_BASE"}, Endpoints: chatsEmb},
 	{Name: "scx-ai", Base: "https://api.scx.ai/v1", KeyVars: []string{"SCX_API_KEY"}, BaseVars: []string{"SCX_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "snowflake", KeyVars: []string{"SNOWFLAKE_JWT"}, BaseVars: []string{"SNOWFLAKE_API_BASE"}, Endpoints: chatsEmb},
+	{Name: "snowflake", Base: "https://{account}.snowflakecomputing.com/api/v2/cortex/v1", KeyVars: []string{"SNOWFLAKE_JWT"}, BaseVars: []string{"SNOWFLAKE_API_BASE"}, Endpoints: chatsEmb},
 	{Name: "streamlake", Base: "https://vanchin.streamlake.ai/api/gateway/v1/endpoints", KeyVars: []string{"STREAMLAKE_API_KEY"}, BaseVars: []string{"STREAMLAKE_API_BASE"}, Endpoints: chats, MaxTokens: "max_completion_tokens"},
 	{Name: "synthetic", Base: "https://api.synthetic.new/openai/v1", KeyVars: []string{"SYNTHETIC_API_KEY"}, BaseVars: []string{"SYNTHETIC_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "tencent", Base: "https://tokenhub-intl.tencentcloudmaas.com/v1", KeyVars: []string{"TENCENT_API_KEY"}, BaseVars: []string{"TENCENT_API_BASE"}, Endpoints: chats},

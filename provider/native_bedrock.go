@@ -5,16 +5,15 @@ import (
 	"github.com/conclave-llm/conclave/provider/bedrock"
 )
 
-// bedrockRows are Amazon's.
-var bedrockRows = []Provider{
-	{
-		Name: "bedrock", Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
+// bedrockRows are the names of Amazon Bedrock. LiteLLM's two differ in the operation that it asked;
+// here both are Converse.
+var bedrockRows = []Provider{bedrockRow("bedrock"), bedrockRow("bedrock_converse")}
+
+func bedrockRow(name string) Provider {
+	return Provider{
+		Name: name, Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
 		KeyVars: []string{"AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_API_BASE"},
+		Header:    map[string]string{"Accept": "application/vnd.amazon.eventstream"}, // of streams
 		Endpoints: []llm.Endpoint{llm.Converse}, Codec: bedrock.Codec{},
-	},
-	{
-		Name: "bedrock_converse", Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
-		KeyVars: []string{"AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.Converse}, Codec: bedrock.Codec{},
-	},
+	}
 }

@@ -30,6 +30,7 @@ const (
 	GoogKey                     // x-goog-api-key: KEY
 	SigV4                       // Amazon's signature over the request
 	GoogleToken                 // a bearer token of Google's, made of a service account
+	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
 )
 
 // InHeader says whether the key itself is sent, so that Set is all there is to do.
@@ -124,7 +125,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, bedrockRows, geminiRows, cohereRows, ollamaRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
@@ -198,7 +199,8 @@ func (p *Provider) URL(base string, at llm.Place) (string, error) {
 	if base == "" {
 		return "", fmt.Errorf("provider %s has no address of its own: set api_base", p.Name)
 	}
-	return strings.TrimRight(base, "/") + p.Codec.Path(at), nil
+	at.Base = strings.TrimRight(base, "/")
+	return at.Base + p.Codec.Path(at), nil
 }
 
 // fill puts options in the place of their names in braces. An option is part of a host's name or

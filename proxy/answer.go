@@ -41,6 +41,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 var (
 	typeJSON   = []string{"application/json"}
 	typeEvents = []string{"text/event-stream; charset=utf-8"}
+	typeFrames = []string{"application/vnd.amazon.eventstream"}
 	noCache    = []string{"no-cache"}
 	noBuffer   = []string{"no"}
 )

@@ -160,6 +160,9 @@ func askVendor(t *testing.T, name string, cl client, srv *httptest.Server, strea
 	if stream && !strings.Contains(got, cl.end) {
 		t.Errorf("the stream has no end %q: %s", cl.end, got)
 	}
+	if ct := w.Header().Get("Content-Type"); stream && cl.endpoint == llm.Converse && ct != "application/vnd.amazon.eventstream" {
+		t.Errorf("the stream's type is %q", ct)
+	}
 	r.checkBalance()
 	if u := r.journal.settled[0].Usage; u.Input != 11 || u.Output != 7 || u.Source != llm.UsageProvider {
 		t.Errorf("usage %+v", u)

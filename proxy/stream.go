@@ -147,6 +147,9 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	s.answerHeaders(c, h)
 	providerHeaders(a.Header, h)
 	h["Content-Type"] = typeEvents
+	if c.route.endpoint == llm.Converse {
+		h["Content-Type"] = typeFrames
+	}
 	if v := a.Header["Content-Type"]; len(v) > 0 {
 		h["Content-Type"] = v[:1]
 	}

@@ -66,9 +66,16 @@ func classify(now time.Time, status int, h http.Header, body []byte) *llm.Error 
 	if status == http.StatusBadRequest && unknownModel(message) {
 		status = http.StatusNotFound
 	}
-	e := openai.Codec{}.Classify(now, status, h, body)
+	said := body
+	if message != "" {
+		said = appendMessage(nil, message) // which Amazon spells in two ways
+	}
+	e := openai.Codec{}.Classify(now, status, h, said)
 	if e.Code == openai.CodeCredentials {
 		return e
+	}
+	if e.Body != nil {
+		e.Body = body
 	}
 	if name != "" {
 		e.Type = name
@@ -215,14 +222,14 @@ func messageOf(e *llm.Error) string {
 // exceptions that a stream of Converse may have.
 func AppendErrorEvent(dst []byte, e *llm.Error) []byte {
 	name := "internalServerException"
-	switch exceptionOf(e) {
-	case exValidation, exDenied, exNotFound:
+	switch exceptions[exceptionOf(e)] {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound:
 		name = "validationException"
-	case exThrottling:
+	case http.StatusTooManyRequests:
 		name = "throttlingException"
-	case exUnavailable:
+	case http.StatusServiceUnavailable:
 		name = "serviceUnavailableException"
-	case exModel, exTimeout:
+	case http.StatusFailedDependency, http.StatusGatewayTimeout:
 		name = "modelStreamErrorException"
 	}
 	return AppendException(dst, name, messageOf(e))

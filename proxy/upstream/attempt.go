@@ -95,6 +95,9 @@ func (a *Attempt) headers() http.Header {
 	h["Accept"] = jsonType
 	if a.Stream {
 		h["Accept"] = eventStream
+		if v, ok := a.Provider.Header["Accept"]; ok { // of another kind
+			h["Accept"] = []string{v}
+		}
 	}
 	h["Accept-Encoding"] = identity
 	if _, ok := h["User-Agent"]; !ok {

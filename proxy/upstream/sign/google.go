@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/compute/metadata"
@@ -19,13 +17,6 @@ import (
 
 // googleScope is what a token of Google's is for.
 const googleScope = "https://www.googleapis.com/auth/cloud-platform"
-
-const (
-	maxTokens   = 1024             // accounts whose tokens are kept; a catalog has fewer
-	renewBefore = 5 * time.Minute  // one request fetches the next token so long before the end
-	spare       = 20 * time.Second // a token that ends sooner is not used
-	renewPause  = 10 * time.Second // between attempts to renew a token that can still be used
-)
 
 // The values of the option google_auth: credentials that are more than a key of one's own must be
 // asked for.
@@ -41,24 +32,17 @@ type googleToken struct {
 	client *http.Client
 	now    func() time.Time
 	trusts func(host string) bool // with a token of another issuer's
-
-	mu     sync.Mutex            // guards tokens
-	tokens map[string]*googleKey // by what they are made of
+	tokens *keeper[googleAccess]
 }
 
-// googleKey is what one account's tokens are made of, and the last one.
-type googleKey struct {
-	kind, raw, quota string
+// googleAccess is a token, and the project that pays for its use, "" for the deployment's own.
+type googleAccess struct{ token, quota string }
 
-	token    atomic.Pointer[oauth2.Token]
-	attempts atomic.Int64
-	turn     chan struct{} // holds one value while a token is fetched, and guards the following
-	err      error         // of the last attempt
-	tried    time.Time     // when it was made
-}
+// googleKey is what an account's tokens are made of.
+type googleKey struct{ kind, raw, quota string }
 
-func newGoogleToken(client *http.Client, now func() time.Time) *googleToken {
-	return &googleToken{client: client, now: now, trusts: isGoogle, tokens: map[string]*googleKey{}}
+func newGoogleToken(cfg Config) *googleToken {
+	return &googleToken{client: cfg.Client, now: cfg.Now, trusts: isGoogle, tokens: newKeeper[googleAccess](cfg.Now)}
 }
 
 // isGoogle says whether a host is one of Google's APIs.
@@ -76,39 +60,15 @@ func (g *googleToken) sign(ctx context.Context, a *Account, r *Request) error {
 		}
 		return nil
 	}
-	k, err := g.key(a)
+	t, err := g.tokens.get(ctx, a, func(ctx context.Context) (googleAccess, time.Time, error) { return g.fetch(ctx, a) })
 	if err != nil {
 		return err
 	}
-	token, err := g.tokenOf(ctx, k)
-	if err != nil {
-		return err
-	}
-	r.Header["Authorization"] = []string{"Bearer " + token.AccessToken}
-	if k.quota != "" {
-		r.Header["X-Goog-User-Project"] = []string{k.quota}
+	r.Header["Authorization"] = []string{"Bearer " + t.token}
+	if t.quota != "" {
+		r.Header["X-Goog-User-Project"] = []string{t.quota}
 	}
 	return nil
-}
-
-// key finds what an account's tokens are made of.
-func (g *googleToken) key(a *Account) (*googleKey, error) {
-	raw, auth := a.Secrets["vertex_credentials"].Reveal(), a.Options["google_auth"]
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if k, ok := g.tokens[auth+" "+raw]; ok {
-		return k, nil
-	}
-	k, err := g.parse(auth, raw)
-	if err != nil {
-		return nil, err
-	}
-	if len(g.tokens) >= maxTokens {
-		clear(g.tokens)
-	}
-	k.turn = make(chan struct{}, 1)
-	g.tokens[auth+" "+raw] = k
-	return k, nil
 }
 
 // credentials are as much of a file of credentials as is checked.
@@ -169,87 +129,33 @@ func (g *googleToken) checkExternal(c *credentials) error {
 	return nil
 }
 
-// tokenOf is a token that can be used. Before the last one ends one request at a time fetches
-// another, while the others go on with it; when there is none, they wait. A request that is given
-// up while it fetches leaves it to the next.
-func (g *googleToken) tokenOf(ctx context.Context, k *googleKey) (*oauth2.Token, error) {
-	t := k.token.Load()
-	left := g.left(t)
-	if left > renewBefore {
-		return t, nil
-	}
-	seen := k.attempts.Load()
-	if left > spare {
-		select {
-		case k.turn <- struct{}{}:
-		default:
-			return t, nil
-		}
-	} else {
-		select {
-		case k.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	defer func() { <-k.turn }()
-	if t = k.token.Load(); g.left(t) > renewBefore {
-		return t, nil
-	}
-	if k.attempts.Load() != seen && k.err != nil { // somebody has just tried
-		return usableOr(t, g.left(t), k.err)
-	}
-	if g.left(t) > spare && g.now().Sub(k.tried) < renewPause {
-		return t, nil
-	}
-	return g.renew(ctx, k, t)
-}
-
-// left is how long a token lasts; tokens that do not say so last for ever.
-func (g *googleToken) left(t *oauth2.Token) time.Duration {
-	switch {
-	case t == nil:
-		return 0
-	case t.Expiry.IsZero():
-		return 24 * time.Hour
-	}
-	return t.Expiry.Sub(g.now())
-}
-
-func usableOr(t *oauth2.Token, left time.Duration, err error) (*oauth2.Token, error) {
-	if left > spare {
-		return t, nil
-	}
-	return nil, err
-}
-
-// renew fetches a token in the place of old. Its caller holds k's turn.
-func (g *googleToken) renew(ctx context.Context, k *googleKey, old *oauth2.Token) (*oauth2.Token, error) {
-	t, err := g.fetch(ctx, k)
-	if ctx.Err() != nil && err != nil {
-		return nil, ctx.Err()
-	}
-	if err == nil && (t.AccessToken == "" || g.left(t) <= 0) {
-		err = errors.New("google's token service sent no token that can be used")
-	}
-	k.attempts.Add(1)
-	k.err, k.tried = err, g.now()
+// fetch asks for a token and says when it ends.
+func (g *googleToken) fetch(ctx context.Context, a *Account) (googleAccess, time.Time, error) {
+	k, err := g.parse(a.Options["google_auth"], a.Secrets["vertex_credentials"].Reveal())
 	if err != nil {
-		return usableOr(old, g.left(old), err)
+		return googleAccess{}, time.Time{}, err
 	}
-	k.token.Store(t)
-	return t, nil
+	t, err := g.ask(ctx, k)
+	switch {
+	case err != nil:
+		return googleAccess{}, time.Time{}, err
+	case t.Expiry.IsZero():
+		t.Expiry = g.now().Add(time.Hour)
+	}
+	if t.AccessToken == "" || !t.Expiry.After(g.now()) {
+		return googleAccess{}, time.Time{}, errors.New("google's token service sent no token that can be used")
+	}
+	return googleAccess{t.AccessToken, k.quota}, t.Expiry, nil
 }
 
-// fetch asks for a token. The request ends with ctx, which the library does not promise.
-func (g *googleToken) fetch(ctx context.Context, k *googleKey) (*oauth2.Token, error) {
+// ask asks for a token. The request ends with ctx, which the library does not promise.
+func (g *googleToken) ask(ctx context.Context, k *googleKey) (*oauth2.Token, error) {
 	client := *g.client
 	base := client.Transport
 	if base == nil {
 		base = http.DefaultTransport
 	}
 	client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) { return base.RoundTrip(r.WithContext(ctx)) })
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if k.kind == authMetadata {
 		return g.machine(ctx, &client)
 	}

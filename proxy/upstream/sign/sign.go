@@ -5,9 +5,14 @@ package sign
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/provider"
@@ -20,6 +25,25 @@ type Account struct {
 	Key     secret.Text
 	Options map[string]string      // that are no secrets: "region", "project", "api_version"
 	Secrets map[string]secret.Text // "aws_secret_access_key", "vertex_credentials", …
+
+	once sync.Once
+	id   string
+}
+
+// identity is the same for accounts that say the same, and tells nothing of their secrets.
+func (a *Account) identity() string {
+	a.once.Do(func() {
+		h := sha256.New()
+		for _, name := range slices.Sorted(maps.Keys(a.Options)) {
+			fmt.Fprintf(h, "%q=%q\n", name, a.Options[name])
+		}
+		for _, name := range slices.Sorted(maps.Keys(a.Secrets)) {
+			fmt.Fprintf(h, "%q:%q\n", name, a.Secrets[name].Reveal())
+		}
+		fmt.Fprintf(h, "%q", a.Key.Reveal())
+		a.id = string(h.Sum(nil))
+	})
+	return a.id
 }
 
 // none is the account of who has none.
@@ -73,6 +97,8 @@ type Config struct {
 	Client *http.Client
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Env is the process's environment, for accounts that may use it; nil: os.Getenv.
+	Env func(name string) string
 }
 
 // Signer signs requests in every way that the table of providers knows. It is safe for
@@ -84,8 +110,14 @@ func New(cfg Config) *Signer {
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{Timeout: 10 * time.Second}
 	}
+	client := *cfg.Client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a secret goes nowhere else
+	cfg.Client = &client
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Env == nil {
+		cfg.Env = os.Getenv
 	}
 	return &Signer{methods: methods(cfg)}
 }
@@ -93,8 +125,9 @@ func New(cfg Config) *Signer {
 // methods is the table of methods: one line for each.
 func methods(cfg Config) map[provider.Auth]method {
 	return map[provider.Auth]method{
-		provider.SigV4:       newSigV4(cfg.Now),
-		provider.GoogleToken: newGoogleToken(cfg.Client, cfg.Now),
+		provider.SigV4:       newSigV4(cfg),
+		provider.GoogleToken: newGoogleToken(cfg),
+		provider.EntraToken:  newEntraToken(cfg),
 	}
 }
 

@@ -6,28 +6,34 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// sigV4 signs as Amazon wants it: with the account's access key, of the options
-// aws_access_key_id and region and the secrets aws_secret_access_key and aws_session_token. An
-// account that has an API key instead sends that as a bearer's token. Nothing is taken from the
-// process's environment or from the machine.
+// sigV4 signs as Amazon wants it, for the option region, with keys that sigv4keys.go finds. An
+// account that has an API key instead sends that as a bearer's token.
 type sigV4 struct {
 	signer *v4.Signer
-	now    func() time.Time
+	cfg    Config
+	keys   *keeper[aws.Credentials]
 }
 
-// service is the name by which Amazon's signatures know Bedrock's runtime.
-const service = "bedrock"
-
-func newSigV4(now func() time.Time) *sigV4 {
-	return &sigV4{now: now, signer: v4.NewSigner(func(o *v4.SignerOptions) {
+func newSigV4(cfg Config) *sigV4 {
+	return &sigV4{cfg: cfg, keys: newKeeper[aws.Credentials](cfg.Now), signer: v4.NewSigner(func(o *v4.SignerOptions) {
 		o.DisableURIPathEscaping = false // the path is signed as it is sent, escaped once more
 	})}
+}
+
+// serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime, or
+// SageMaker's.
+func serviceOf(host string) string {
+	if strings.Contains(host, "sagemaker") {
+		return "sagemaker"
+	}
+	return "bedrock"
 }
 
 // sign implements method.
@@ -36,24 +42,29 @@ func (s *sigV4) sign(ctx context.Context, a *Account, r *Request) error {
 		r.Header["Authorization"] = []string{"Bearer " + a.Key.Reveal()}
 		return nil
 	}
-	key := a.Options["aws_access_key_id"]
-	if key == "" {
-		key = a.Secrets["aws_access_key_id"].Reveal()
-	}
-	secret, region := a.Secrets["aws_secret_access_key"].Reveal(), a.Options["region"]
-	switch {
-	case key == "" || secret == "":
-		return errors.New("the deployment has neither api_key nor aws_access_key_id and aws_secret_access_key")
-	case region == "":
+	region := a.Options["region"]
+	if region == "" {
 		return errors.New("the deployment has no option region")
 	}
-	req := (&http.Request{
-		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: http.Header{"Content-Type": r.Header["Content-Type"]},
-		ContentLength: int64(len(r.Body)),
-	}).WithContext(ctx)
+	credentials, err := s.credentials(ctx, a)
+	if err != nil {
+		return err
+	}
+	service := a.Options["aws_service"]
+	if service == "" {
+		service = serviceOf(r.URL.Host)
+	}
+	return s.with(ctx, credentials, r, service, region)
+}
+
+// with signs with keys. Only what nobody between here and Amazon changes is signed.
+func (s *sigV4) with(ctx context.Context, keys aws.Credentials, r *Request, service, region string) error {
+	req := (&http.Request{Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: http.Header{}}).WithContext(ctx)
+	if v := r.Header["Content-Type"]; len(v) > 0 {
+		req.Header["Content-Type"] = v
+	}
 	sum := sha256.Sum256(r.Body)
-	credentials := aws.Credentials{AccessKeyID: key, SecretAccessKey: secret, SessionToken: a.Secrets["aws_session_token"].Reveal()}
-	if err := s.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), service, region, s.now()); err != nil {
+	if err := s.signer.SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), service, region, s.cfg.Now()); err != nil {
 		return err
 	}
 	for _, name := range [...]string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token"} {
@@ -63,3 +74,6 @@ func (s *sigV4) sign(ctx context.Context, a *Account, r *Request) error {
 	}
 	return nil
 }
+
+// never is when keys that do not expire do.
+var never = time.Unix(1<<40, 0)
