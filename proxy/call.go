@@ -98,7 +98,7 @@ type result struct {
 	attempts   int
 	begun      bool          // bytes of the answer were sent to the client
 	dialled    time.Time     // the first attempt began
-	began      time.Time     // the last attempt began
+	began      time.Time     // the last attempt began; zero: it could not
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration

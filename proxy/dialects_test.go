@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -62,12 +64,29 @@ func said() *chat.Response {
 	}
 }
 
-// vendor answers in the dialect of an endpoint, written by its client's half.
-func vendor(t *testing.T, e llm.Endpoint, path, mime string) *httptest.Server {
+// pieces are the chunks of what every provider answers, with the text in three pieces.
+func pieces() []chat.Chunk {
+	var list []chat.Chunk
+	for _, c := range chat.Chunks(nil, said()) {
+		if c.Type != chat.ChunkText {
+			list = append(list, c)
+			continue
+		}
+		for _, text := range []string{"hel", "lo th", "ere"} {
+			c.Text = text
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// vendor answers in the dialect of an endpoint, written by its client's half. wholly answers a
+// request for a stream with one body.
+func vendor(t *testing.T, e llm.Endpoint, path, mime string, wholly bool) *httptest.Server {
 	t.Helper()
 	in, ok := provider.InboundOf(e)
 	if !ok {
-		t.Skipf("%s is not a dialect of clients", e)
+		t.Fatalf("%s is not a dialect of clients", e)
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -82,7 +101,7 @@ func vendor(t *testing.T, e llm.Endpoint, path, mime string) *httptest.Server {
 			return
 		}
 		req.Stream = req.Stream || strings.Contains(strings.ToLower(r.URL.Path), "stream")
-		if !req.Stream {
+		if !req.Stream || wholly {
 			out, err := in.EncodeResponse(req, said())
 			if err != nil {
 				t.Error(err)
@@ -93,7 +112,7 @@ func vendor(t *testing.T, e llm.Endpoint, path, mime string) *httptest.Server {
 		}
 		w.Header().Set("Content-Type", mime)
 		enc := in.NewEncoder(req)
-		for _, c := range chat.Chunks(nil, said()) {
+		for _, c := range pieces() {
 			_, _ = w.Write(enc.Encode(nil, &c))
 		}
 	}))
@@ -105,6 +124,28 @@ func vendor(t *testing.T, e llm.Endpoint, path, mime string) *httptest.Server {
 // usage and the regular end must come through, and the record must know the usage.
 func TestDialects(t *testing.T) {
 	t.Parallel()
+	everyPair(t, func(t *testing.T, name string, cl client, srv *httptest.Server, stream bool) {
+		askVendor(t, newRig(t), name, cl, srv, stream)
+	})
+}
+
+// TestDialects_Guarded asks the same of a guardrail that forbids the answer: no piece of it may
+// reach a client in any dialect.
+func TestDialects_Guarded(t *testing.T) {
+	t.Parallel()
+	for _, hook := range []resource.Hook{resource.HookDuring, resource.HookAfter} {
+		t.Run(string(hook), func(t *testing.T) {
+			t.Parallel()
+			everyPair(t, func(t *testing.T, name string, cl client, srv *httptest.Server, stream bool) {
+				askGuarded(t, hook, name, cl, srv, stream)
+			})
+		})
+	}
+}
+
+// everyPair runs a test for every provider and every client's dialect: whole, streamed, and
+// streamed to the client of a provider that does not stream.
+func everyPair(t *testing.T, ask func(t *testing.T, name string, cl client, srv *httptest.Server, stream bool)) {
 	for _, sv := range servers {
 		p, ok := provider.Lookup(sv.provider)
 		if !ok {
@@ -121,22 +162,76 @@ func TestDialects(t *testing.T) {
 			if way != sv.endpoint { // it speaks the client's dialect itself
 				path = "/" + way.String()
 			}
-			for _, stream := range []bool{false, true} {
-				name := sv.provider + "/" + cl.endpoint.String()
-				if stream {
-					name += "/stream"
+			for _, mode := range []string{"whole", "stream", "unstreamed"} {
+				if mode == "unstreamed" && way == cl.endpoint {
+					continue // is relayed as it is
 				}
-				t.Run(name, func(t *testing.T) {
+				t.Run(sv.provider+"/"+cl.endpoint.String()+"/"+mode, func(t *testing.T) {
 					t.Parallel()
-					askVendor(t, sv.provider, cl, vendor(t, way, path, sv.mime), stream)
+					ask(t, sv.provider, cl, vendor(t, way, path, sv.mime, mode == "unstreamed"), mode != "whole")
 				})
 			}
 		}
 	}
 }
 
-func askVendor(t *testing.T, name string, cl client, srv *httptest.Server, stream bool) {
+// accumulator is a guardrail that forbids a text, wherever a stream divides it.
+type accumulator struct {
+	judge
+	seen map[string]string
+}
+
+func forbids(text string) guardrail.Verdict {
+	if strings.Contains(text, "hello there") {
+		return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+	}
+	return guardrail.Verdict{}
+}
+
+func (a *accumulator) OpenStream(context.Context, *guardrail.Info) (guardrail.Stream, error) {
+	return &accumulator{seen: map[string]string{}}, nil
+}
+
+func (a *accumulator) Chunk(_ context.Context, parts []guardrail.Part) (guardrail.Verdict, error) {
+	for _, p := range parts {
+		a.seen[p.Channel] += p.Text
+		if v := forbids(a.seen[p.Channel]); v.Action != guardrail.Pass {
+			return v, nil
+		}
+	}
+	return guardrail.Verdict{}, nil
+}
+
+func askGuarded(t *testing.T, hook resource.Hook, name string, cl client, srv *httptest.Server, stream bool) {
 	r := newRig(t)
+	a := &accumulator{judge: judge{check: func(q *guardrail.Check) guardrail.Verdict {
+		for _, x := range q.Texts {
+			if v := forbids(x.Text); v.Action != guardrail.Pass {
+				return v
+			}
+		}
+		return guardrail.Verdict{}
+	}}}
+	m := &guardrail.Member{Name: "words", Hooks: []resource.Hook{hook}}
+	m.Set(&guardrail.Live{Backend: a, Description: guardrail.Description{Hooks: []resource.Hook{hook}, HoldBack: 16}})
+	r.cfg.Guardrails = guardrail.NewChain(nil)
+	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
+	w := ask(t, r, name, cl, srv, stream)
+	told := "guardrail_blocked"
+	if cl.endpoint == llm.Converse && w.Code == 200 { // an exception in a stream has no code
+		told = "validationException"
+	}
+	if got := w.Body.String(); strings.Contains(got, "hel") || !strings.Contains(got, told) {
+		t.Errorf("got %d %q", w.Code, got)
+	}
+	if rec := r.journal.settled[0]; rec.ErrorCode != "guardrail_blocked" {
+		t.Errorf("recorded %+v", rec)
+	}
+}
+
+// ask sends one request to the provider at srv.
+func ask(t *testing.T, r *rig, name string, cl client, srv *httptest.Server, stream bool) *httptest.ResponseRecorder {
+	t.Helper()
 	up := upstream.New(upstream.Config{})
 	t.Cleanup(up.Close)
 	r.cfg.Upstream = proxy.FromClient(up)
@@ -152,9 +247,13 @@ func askVendor(t *testing.T, name string, cl client, srv *httptest.Server, strea
 			path = cl.streamPath
 		}
 	}
-	w := r.do("POST", path, strings.Replace(body, "%s", "", 1))
+	return r.do("POST", path, strings.Replace(body, "%s", "", 1))
+}
+
+func askVendor(t *testing.T, r *rig, name string, cl client, srv *httptest.Server, stream bool) {
+	w := ask(t, r, name, cl, srv, stream)
 	got := w.Body.String()
-	if w.Code != 200 || !strings.Contains(got, "hello there") {
+	if w.Code != 200 || !strings.Contains(whole(got), "hello there") {
 		t.Fatalf("got %d %s", w.Code, got)
 	}
 	if stream && !strings.Contains(got, cl.end) {
@@ -167,4 +266,17 @@ func askVendor(t *testing.T, name string, cl client, srv *httptest.Server, strea
 	if u := r.journal.settled[0].Usage; u.Input != 11 || u.Output != 7 || u.Source != llm.UsageProvider {
 		t.Errorf("usage %+v", u)
 	}
+}
+
+// whole puts the pieces of the answer together, however the dialect divides it.
+func whole(got string) string {
+	at, text := 0, ""
+	for _, piece := range []string{"hel", "lo th", "ere"} {
+		i := strings.Index(got[at:], piece)
+		if i < 0 {
+			return ""
+		}
+		text, at = text+piece, at+i+len(piece)
+	}
+	return text
 }

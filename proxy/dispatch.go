@@ -71,7 +71,7 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 			continue
 		}
 		c.result.attempts++
-		c.result.target = *t
+		c.result.target, c.result.began = *t, time.Time{}
 		began := s.now()
 		last = s.attempt(ctx, c)
 		c.tried(t, s.now().Sub(began), last)

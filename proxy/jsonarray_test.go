@@ -41,7 +41,7 @@ func TestJSONArray(t *testing.T) {
 	}{{"gemini", llm.GenerateContent, "streamGenerateContent"}, {"openai", llm.Chat, "/chat/completions"}} {
 		t.Run(tt.provider, func(t *testing.T) {
 			t.Parallel()
-			w, list := askArray(t, tt.provider, vendor(t, tt.endpoint, tt.path, "text/event-stream").URL)
+			w, list := askArray(t, tt.provider, vendor(t, tt.endpoint, tt.path, "text/event-stream", false).URL)
 			if typ := w.Header().Get("Content-Type"); typ != "application/json" || len(list) < 2 {
 				t.Fatalf("got %q, %s", typ, w.Body)
 			}

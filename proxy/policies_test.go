@@ -408,6 +408,22 @@ func TestGPUTime(t *testing.T) {
 	}
 }
 
+// A request that a deployment cannot even be asked takes none of its time.
+func TestGPUTime_NotAsked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	price := *r.tables.Deployments[0].Price
+	price.GPUs = resource.Dollar
+	r.tables.Deployments = r.tables.Deployments[:1]
+	r.tables.Deployments[0].Provider, r.tables.Deployments[0].Price = "anthropic", &price
+	body := `{"model":"demo","messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}]}]}`
+	w := r.do("POST", chatPath, body)
+	if w.Code != 400 || codeOf(t, w.Body.String()) != llm.CodeUnsayable || r.money.took.GPU != 0 {
+		t.Errorf("got %d %s, %d GPU-nanoseconds", w.Code, w.Body, r.money.took.GPU)
+	}
+	r.checkBalance()
+}
+
 // TestRefused_Names checks that a client whose requests are refused cannot make names that
 // totals are kept for.
 func TestRefused_Names(t *testing.T) {

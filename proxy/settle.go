@@ -137,7 +137,7 @@ func (s *Server) taken(c *Call) budget.Amounts {
 	if !c.result.priced {
 		a.Cost, a.Estimate = 0, c.result.cost
 	}
-	if d := c.view.Deployment(&c.result.target); d.List != nil {
+	if d := c.view.Deployment(&c.result.target); d.List != nil && !c.result.began.IsZero() {
 		a.GPU = pricing.GPUTime(d.List.Price, s.now().Sub(c.result.began))
 	}
 	return a
@@ -158,7 +158,7 @@ func (s *Server) price(c *Call) {
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.service
 		}
-		if list.Timed() {
+		if list.Timed() && !c.result.began.IsZero() {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
 		}
 		c.result.cost = pricing.Bill(list, adjust, *u)

@@ -2,6 +2,7 @@ package guardrail
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 )
 
@@ -10,9 +11,12 @@ var (
 	doneData  = []byte("[DONE]")
 )
 
-// eventData returns the data of a server-sent event as it stands on the wire, or of a bare
-// JSON chunk. It is nil for comments and events without data.
+// eventData returns the data of a server-sent event or of a frame of Amazon's event stream as it
+// stands on the wire, or of a bare JSON chunk. It is nil for comments and events without data.
 func eventData(event []byte) []byte {
+	if data, ok := frameData(event); ok {
+		return data
+	}
 	if t := bytes.TrimSpace(event); len(t) > 0 && t[0] == '{' {
 		return t
 	}
@@ -30,6 +34,21 @@ func eventData(event []byte) []byte {
 		data = append(append(bytes.Clone(data), '\n'), value...)
 	}
 	return data
+}
+
+// frameData returns the payload of a frame: 4 bytes of the frame's size, 4 of its headers', 4 of a
+// checksum, the headers, the payload, 4 of a checksum; false if event is none.
+func frameData(event []byte) ([]byte, bool) {
+	const prelude, trailer = 12, 4
+	if len(event) < prelude+trailer || int64(binary.BigEndian.Uint32(event)) != int64(len(event)) {
+		return nil, false
+	}
+	payload := event[prelude : len(event)-trailer]
+	headers := int64(binary.BigEndian.Uint32(event[4:]))
+	if headers > int64(len(payload)) {
+		return event, true // no JSON, and so it is checked as it stands
+	}
+	return payload[headers:], true
 }
 
 // eventParts returns the texts of an event by channel, and whether it ends the stream. Data

@@ -4,6 +4,8 @@
 package translate
 
 import (
+	"bytes"
+	"encoding/binary"
 	"io"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -60,15 +62,46 @@ type Source interface {
 	Close()
 }
 
+// pieces are events in the client's dialect, which leave one by one: who looks at a stream, as
+// guardrails do, looks at each event.
+type pieces struct{ rest []byte }
+
+// next takes the first event; false: there is none.
+func (p *pieces) next() (llm.Event, bool) {
+	if len(p.rest) == 0 {
+		return llm.Event{}, false
+	}
+	n := eventSize(p.rest)
+	e := llm.Event{Raw: p.rest[:n:n]}
+	p.rest = p.rest[n:]
+	return e, true
+}
+
+// eventSize is the size of the first event of b, which our own encoders wrote: a frame of Amazon's,
+// which begins with its size, or a server-sent event, which ends with an empty line.
+func eventSize(b []byte) int {
+	if b[0] < ' ' && len(b) >= 4 {
+		return min(int(binary.BigEndian.Uint32(b)), len(b))
+	}
+	n := len(b)
+	for _, end := range [...]string{"\n\n", "\r\n\r\n"} {
+		if i := bytes.Index(b, []byte(end)); i >= 0 {
+			n = min(n, i+len(end))
+		}
+	}
+	return n
+}
+
 // Stream is a provider's stream in the client's dialect. It is not safe for concurrent use.
 type Stream struct {
 	Source
+	pieces
 	dec    chat.Decoder
 	enc    chat.Encoder
 	chunks []chat.Chunk
 	out    []byte
-	done   bool  // what Next returned last ends the stream
-	end    error // what Next goes on to return
+	whole  bool  // the last event is written
+	end    error // what Next returns when all is out
 }
 
 // Stream says a stream in the client's dialect.
@@ -76,35 +109,31 @@ func (x *Exchange) Stream(out provider.Outbound, src Source) *Stream {
 	return &Stream{Source: src, dec: out.NewDecoder(), enc: x.in.NewEncoder(x.req)}
 }
 
-// Next returns the next events in the client's dialect; as Source says otherwise.
+// Next returns the next event in the client's dialect; as Source says otherwise.
 func (s *Stream) Next() (llm.Event, error) {
-	for s.end == nil {
-		var err error
-		s.chunks, err = s.step()
-		if err != nil {
-			s.end = err
+	for {
+		if e, ok := s.next(); ok {
+			return e, nil
 		}
+		if s.end != nil {
+			return llm.Event{}, s.end
+		}
+		s.chunks, s.end = s.step()
 		s.write()
-		if s.done && s.end == nil {
+		if s.whole && s.end == nil {
 			s.end = io.EOF
 		}
-		if len(s.out) > 0 {
-			return llm.Event{Raw: s.out}, nil
-		}
 	}
-	return llm.Event{}, s.end
 }
 
 // step reads one event, or the end.
 func (s *Stream) step() ([]chat.Chunk, error) {
 	e, err := s.Source.Next()
-	switch {
-	case err == nil:
+	if err == nil {
 		return s.dec.Decode(s.chunks[:0], e)
-	case err != io.EOF: //nolint:errorlint // a Source never wraps it
+	}
+	if err != io.EOF { //nolint:errorlint // a Source never wraps it
 		return s.chunks[:0], err
-	case s.done:
-		return s.chunks[:0], io.EOF
 	}
 	chunks, err := s.dec.End(s.chunks[:0])
 	if err == nil {
@@ -118,18 +147,18 @@ func (s *Stream) write() {
 	s.out = s.out[:0]
 	for i := range s.chunks {
 		s.out = s.enc.Encode(s.out, &s.chunks[i])
-		s.done = s.done || s.chunks[i].Type == chat.ChunkEnd
+		s.whole = s.whole || s.chunks[i].Type == chat.ChunkEnd
 	}
+	s.rest = s.out
 }
 
 // Done says that what Next returned last ends the stream.
-func (s *Stream) Done() bool { return s.done }
+func (s *Stream) Done() bool { return s.whole && len(s.rest) == 0 }
 
 // Whole is an answer that came whole, as the stream for which the client asked.
 type Whole struct {
+	pieces
 	report llm.Report
-	out    []byte
-	sent   bool
 }
 
 // Whole makes a stream of a whole answer.
@@ -143,22 +172,21 @@ func (x *Exchange) Whole(out provider.Outbound, body []byte, report llm.Report) 
 	}
 	w, enc := &Whole{report: report}, x.in.NewEncoder(x.req)
 	for _, c := range chat.Chunks(nil, res) {
-		w.out = enc.Encode(w.out, &c)
+		w.rest = enc.Encode(w.rest, &c)
 	}
 	return w, nil
 }
 
-// Next returns all events at once, then io.EOF.
+// Next returns the next event, io.EOF after the last.
 func (w *Whole) Next() (llm.Event, error) {
-	if w.sent {
-		return llm.Event{}, io.EOF
+	if e, ok := w.next(); ok {
+		return e, nil
 	}
-	w.sent = true
-	return llm.Event{Raw: w.out}, nil
+	return llm.Event{}, io.EOF
 }
 
 // Done says that Next has returned everything.
-func (w *Whole) Done() bool { return w.sent }
+func (w *Whole) Done() bool { return len(w.rest) == 0 }
 
 // Usage is what the provider reported.
 func (w *Whole) Usage() (llm.Usage, bool) { return w.report.Usage, w.report.HasUsage }

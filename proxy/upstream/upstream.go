@@ -82,7 +82,7 @@ type Client struct {
 // routeKey is all that decides where an attempt goes.
 type routeKey struct {
 	provider    *provider.Provider
-	account     *sign.Account
+	place       string // the account's
 	base, model string
 	endpoint    llm.Endpoint
 	stream      bool
@@ -193,7 +193,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 
 // route finds the URL and the transport of an attempt without locks once it was seen.
 func (c *Client) route(a *Attempt) (*route, error) {
-	key := routeKey{a.Provider, a.Account, a.Base, a.Model, a.Endpoint, a.Stream}
+	key := routeKey{a.Provider, a.Account.Or().Place(), a.Base, a.Model, a.Endpoint, a.Stream}
 	if rt, ok := (*c.routes.Load())[key]; ok {
 		return rt, nil
 	}

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,30 +21,46 @@ import (
 )
 
 // Account is on whose behalf a deployment is asked. It is made once for each deployment of a
-// catalog and never changed, so that a pointer to it can stand for it.
+// catalog and never changed.
 type Account struct {
 	Key     secret.Text
 	Options map[string]string      // that are no secrets: "region", "project", "api_version"
 	Secrets map[string]secret.Text // "aws_secret_access_key", "vertex_credentials", …
 
-	once sync.Once
-	id   string
+	once  sync.Once
+	id    string
+	place string
+}
+
+// Place tells apart the accounts whose options differ, and with them the addresses at which
+// they are asked. It is "" without options.
+func (a *Account) Place() string {
+	a.describe()
+	return a.place
 }
 
 // identity is the same for accounts that say the same, and tells nothing of their secrets.
 func (a *Account) identity() string {
+	a.describe()
+	return a.id
+}
+
+// describe works out what tells accounts apart, once.
+func (a *Account) describe() {
 	a.once.Do(func() {
-		h := sha256.New()
+		var b strings.Builder
 		for _, name := range slices.Sorted(maps.Keys(a.Options)) {
-			fmt.Fprintf(h, "%q=%q\n", name, a.Options[name])
+			fmt.Fprintf(&b, "%q=%q\n", name, a.Options[name])
 		}
+		a.place = b.String()
+		h := sha256.New()
+		h.Write([]byte(a.place))
 		for _, name := range slices.Sorted(maps.Keys(a.Secrets)) {
 			fmt.Fprintf(h, "%q:%q\n", name, a.Secrets[name].Reveal())
 		}
 		fmt.Fprintf(h, "%q", a.Key.Reveal())
 		a.id = string(h.Sum(nil))
 	})
-	return a.id
 }
 
 // none is the account of who has none.
