@@ -18,7 +18,7 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 		named: func(c *resource.Credential) *map[string]*resource.Sealed { return &c.Secrets },
 		check: func(_ Caller, now, next *resource.Credential) error {
 			if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
-				return CheckMove(now.APIBase, next.APIBase)
+				return CheckMove(Address{now.APIBase, now.Options}, Address{next.APIBase, next.Options})
 			}
 			return nil
 		},

@@ -83,15 +83,28 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		next.Provider = c.Provider
 	}
 	if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
-		return CheckMove(now.APIBase, next.APIBase)
+		return CheckMove(Address{now.APIBase, now.Options}, Address{next.APIBase, next.Options})
 	}
 	return nil
 }
 
-// CheckMove refuses to send a stored secret, which was given for the one base address, to
-// another host.
-func CheckMove(from, to string) error {
-	if movesHost(from, to) {
+// Address is where the secrets of a deployment or a credential go.
+type Address struct {
+	Base    string
+	Options map[string]string
+}
+
+// addressOptions are the options that name a service to which secrets are sent for a token.
+var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host"}
+
+// CheckMove refuses to send a stored secret, which was given for the one address, to another
+// host.
+func CheckMove(from, to Address) error {
+	moves := movesHost(from.Base, to.Base)
+	for _, name := range addressOptions {
+		moves = moves || movesHost(from.Options[name], to.Options[name])
+	}
+	if moves {
 		return errSecretMoves
 	}
 	return nil

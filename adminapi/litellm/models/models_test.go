@@ -180,8 +180,13 @@ func TestAccounts(t *testing.T) {
 		fmt.Sprint(after["aws_access_key_id"]) == fmt.Sprint(secrets["aws_access_key_id"]) {
 		t.Errorf("patched: got %v, before %v", after, secrets)
 	}
-	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/credentials/aws", `{"api_base":"https://elsewhere.example"}`); a.Status < 400 {
-		t.Errorf("stored secrets went to another host: %d %s", a.Status, a.Body)
+	for _, body := range []string{
+		`{"api_base":"https://elsewhere.example"}`, `{"options":{"aws_sts_endpoint":"https://elsewhere.example"}}`,
+		`{"options":{"azure_authority_host":"https://elsewhere.example"}}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/credentials/aws", body); a.Status < 400 || !strings.Contains(string(a.Body), "not given for this host") {
+			t.Errorf("stored secrets went to another host by %s: %d %s", body, a.Status, a.Body)
+		}
 	}
 	row := h.Must("POST", "/model/new", `{"model_name":"g","litellm_params":{"model":"openai/g","vertex_project":"p","vertex_credentials":{"type":"canary"}},"model_info":{"id":"g"}}`)
 	params := row["litellm_params"].(map[string]any)
