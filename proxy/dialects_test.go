@@ -280,3 +280,19 @@ func whole(got string) string {
 	}
 	return text
 }
+
+// A request for responses that refers to what another provider keeps is refused, not answered
+// without it.
+func TestDialects_Kept(t *testing.T) {
+	t.Parallel()
+	for _, member := range []string{`"previous_response_id":"resp_1"`, `"conversation":"conv_1"`, `"prompt":{"id":"p"}`, `"background":true`} {
+		r := newRig(t)
+		for _, d := range r.tables.Deployments {
+			d.Provider = "anthropic"
+		}
+		w := r.do("POST", "/v1/responses", `{"model":"demo","input":"say hello",`+member+`}`)
+		if w.Code != 400 || codeOf(t, w.Body.String()) != llm.CodeUnsayable {
+			t.Errorf("%s: got %d %s", member, w.Code, w.Body)
+		}
+	}
+}

@@ -249,7 +249,7 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 		s.answerHeaders(c, c.out.Header())
 		reply.WriteError(c.out, e, c.route.endpoint.Vendor())
 	case c.fields.Stream:
-		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint.Vendor())); err == nil {
+		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint)); err == nil {
 			_ = c.out.Flush() // a client that went away has no use for it
 		}
 	}

@@ -202,9 +202,12 @@ func errorType(e *llm.Error) string {
 }
 
 // ErrorEvent renders an error that comes when a stream has begun.
-func ErrorEvent(e *llm.Error, v llm.Vendor) []byte {
-	if s, ok := shapes[v]; ok {
+func ErrorEvent(e *llm.Error, at llm.Endpoint) []byte {
+	if s, ok := shapes[at.Vendor()]; ok {
 		return s.event(nil, e)
+	}
+	if at == llm.Responses {
+		return responsesEvent(e)
 	}
 	body := errorBody(e)
 	if fromProvider(e) && json.Valid(e.Body) {
@@ -216,4 +219,22 @@ func ErrorEvent(e *llm.Error, v llm.Vendor) []byte {
 	ev = append(ev, "data: "...)
 	ev = append(ev, body...)
 	return append(ev, "\n\n"...)
+}
+
+// responsesEvent is the event with which OpenAI's responses end when they fail. How many events
+// went before is not known here, and clients do not count.
+func responsesEvent(e *llm.Error) []byte {
+	ev := llm.AppendString([]byte(`{"type":"error","code":`), Code(e))
+	message := e.Message
+	if message == "" {
+		message = http.StatusText(e.HTTPStatus())
+	}
+	ev = llm.AppendString(append(ev, `,"message":`...), message)
+	ev = append(ev, `,"param":`...)
+	if e.Param == "" {
+		ev = append(ev, "null"...)
+	} else {
+		ev = llm.AppendString(ev, e.Param)
+	}
+	return llm.AppendEvent(nil, "error", append(ev, `,"sequence_number":0}`...))
 }

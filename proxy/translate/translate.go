@@ -30,8 +30,27 @@ func Read(in provider.Inbound, body []byte, model string, stream bool) (*Exchang
 	return &Exchange{in: in, req: req}, nil
 }
 
+// kept are the parameters of OpenAI's responses that refer to what the provider keeps. Without
+// them the answer would be to another question, so that they are never dropped.
+var kept = [...]string{"previous_response_id", "conversation", "prompt", "background"}
+
+// checkKept refuses a request that refers to what nobody here keeps.
+func (x *Exchange) checkKept() error {
+	for _, name := range kept {
+		switch v := string(x.req.Extra[name]); v {
+		case "", "null", "false":
+		default:
+			return llm.Unsayable(name, "The model's provider does not keep what "+name+" refers to.")
+		}
+	}
+	return nil
+}
+
 // Body writes the request for a provider. most, if above 0, lowers the limit on output.
 func (x *Exchange) Body(out provider.Outbound, t *llm.Target, most int64) ([]byte, error) {
+	if err := x.checkKept(); err != nil {
+		return nil, err
+	}
 	req := *x.req
 	req.Model = t.Model
 	if most > 0 && (req.MaxTokens == 0 || req.MaxTokens > most) {
