@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 var noTime time.Time // of errors that come without headers
@@ -51,22 +52,22 @@ func stopReason(f chat.Finish, stopText string) string {
 
 // DecodeResponse reads an answer of Converse.
 func (Format) DecodeResponse(body []byte) (*chat.Response, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	if r.Next() != '{' {
 		return nil, malformed(errNoObject)
 	}
 	res, ch := new(chat.Response), chat.Choice{}
 	reason, said, broken := "", false, false
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "output":
 			r.object(func(name string) { said = r.said(&ch, name) || said })
 		case "stopReason":
-			reason = r.text()
+			reason = r.Str()
 		case "serviceTier":
 			r.object(func(name string) {
 				if name == "type" {
-					res.Tier = r.text()
+					res.Tier = r.Str()
 					return
 				}
 				r.Raw()
@@ -78,7 +79,7 @@ func (Format) DecodeResponse(body []byte) (*chat.Response, error) {
 			r.Raw()
 		}
 	})
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, malformed(err)
 	}
 	switch {

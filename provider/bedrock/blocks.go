@@ -17,7 +17,7 @@ var marks = map[string]json.RawMessage{
 
 // blocks reads the content of a message.
 func (r *reader) blocks() (parts []chat.Part) {
-	r.list(func() { r.entry(func(name string) { parts = r.block(parts, name) }) })
+	r.List(func(int) { r.Entry(func(name string) { parts = r.block(parts, name) }) })
 	return parts
 }
 
@@ -26,7 +26,7 @@ func (r *reader) block(parts []chat.Part, name string) []chat.Part {
 	p := chat.Part{}
 	switch name {
 	case "text":
-		p.Text = r.text()
+		p.Text = r.Str()
 	case "toolUse":
 		r.toolUse(&p)
 	case "toolResult":
@@ -63,9 +63,9 @@ func (r *reader) toolUse(p *chat.Part) {
 	r.object(func(name string) {
 		switch name {
 		case "toolUseId":
-			p.ID = r.text()
+			p.ID = r.Str()
 		case "name":
-			p.Name = r.text()
+			p.Name = r.Str()
 		case "input":
 			p.Arguments = r.Copy()
 		default:
@@ -79,10 +79,10 @@ func (r *reader) toolResult(p *chat.Part) {
 	r.object(func(name string) {
 		switch name {
 		case "toolUseId":
-			p.ID = r.text()
+			p.ID = r.Str()
 		case "content":
-			r.list(func() {
-				r.entry(func(name string) {
+			r.List(func(int) {
+				r.Entry(func(name string) {
 					if name == "json" { // all other dialects have a text there
 						p.Parts = append(p.Parts, chat.Part{Text: string(r.Raw())})
 						return
@@ -91,7 +91,7 @@ func (r *reader) toolResult(p *chat.Part) {
 				})
 			})
 		case "status":
-			p.IsError = r.text() == "error"
+			p.IsError = r.Str() == "error"
 		default:
 			r.Raw()
 		}
@@ -106,15 +106,15 @@ func (r *reader) reasoning(p *chat.Part) {
 			r.object(func(name string) {
 				switch name {
 				case "text":
-					p.Text = r.text()
+					p.Text = r.Str()
 				case "signature":
-					p.Signature = r.text()
+					p.Signature = r.Str()
 				default:
 					r.Raw()
 				}
 			})
 		case "redactedContent":
-			p.Data = r.text()
+			p.Data = r.Str()
 		default:
 			r.Raw()
 		}
@@ -127,10 +127,10 @@ func (r *reader) citations(p *chat.Part) {
 	r.object(func(name string) {
 		switch name {
 		case "content":
-			r.list(func() {
-				r.entry(func(name string) {
+			r.List(func(int) {
+				r.Entry(func(name string) {
 					if name == "text" {
-						p.Text += r.text()
+						p.Text += r.Str()
 						return
 					}
 					r.Raw()
@@ -149,7 +149,7 @@ func (r *reader) cachePoint() json.RawMessage {
 	ttl := ""
 	r.object(func(name string) {
 		if name == "ttl" {
-			ttl = r.text()
+			ttl = r.Str()
 			return
 		}
 		r.Raw()
@@ -166,9 +166,9 @@ func (r *reader) media(p *chat.Part, kind string) {
 	r.object(func(name string) {
 		switch name {
 		case "format":
-			p.Media.MIME = typeOf(kind, r.text())
+			p.Media.MIME = typeOf(kind, r.Str())
 		case "name":
-			p.Media.Name = r.text()
+			p.Media.Name = r.Str()
 		case "source":
 			r.object(func(name string) { r.source(p.Media, name) })
 		default:
@@ -181,23 +181,23 @@ func (r *reader) media(p *chat.Part, kind string) {
 func (r *reader) source(m *chat.Media, name string) {
 	switch name {
 	case "bytes":
-		m.Data = r.text()
+		m.Data = r.Str()
 	case "text":
-		m.Data = encodeText(r.text())
+		m.Data = encodeText(r.Str())
 	case "s3Location":
 		r.object(func(name string) {
 			if name == "uri" {
-				m.URL = r.text()
+				m.URL = r.Str()
 				return
 			}
 			r.Raw()
 		})
 	case "content":
 		var text strings.Builder
-		r.list(func() {
-			r.entry(func(name string) {
+		r.List(func(int) {
+			r.Entry(func(name string) {
 				if name == "text" {
-					text.WriteString(r.text())
+					text.WriteString(r.Str())
 					return
 				}
 				r.Raw()
@@ -205,7 +205,7 @@ func (r *reader) source(m *chat.Media, name string) {
 		})
 		m.Data = encodeText(text.String())
 	default:
-		r.wrong("is no source that is known: bytes, text, content or s3Location")
+		r.Wrong("is no source that is known: bytes, text, content or s3Location")
 		r.Raw()
 	}
 }

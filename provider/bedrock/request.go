@@ -6,32 +6,33 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 func encodeText(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
 // DecodeRequest reads a request for Converse.
 func (Format) DecodeRequest(body []byte) (*chat.Request, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	q := new(chat.Request)
 	if r.Next() != '{' && r.Next() != 0 {
 		return nil, &llm.Error{Kind: llm.Invalid, Message: "The request must be a JSON object."}
 	}
 	var system []chat.Part
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "messages":
-			r.list(func() { q.Messages = append(q.Messages, r.message()) })
+			r.List(func(int) { q.Messages = append(q.Messages, r.message()) })
 		case "system":
 			system = r.blocks()
 		default:
 			r.member(q, name)
 		}
 	})
-	if r.err == nil && r.Err() == nil && len(q.Messages) == 0 {
-		r.wrongAt("messages", "must have at least one message")
+	if r.Fault == nil && r.Err() == nil && len(q.Messages) == 0 {
+		r.WrongAt("messages", "must have at least one message")
 	}
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, err
 	}
 	if len(system) > 0 {
@@ -41,14 +42,14 @@ func (Format) DecodeRequest(body []byte) (*chat.Request, error) {
 }
 
 func (r *reader) message() (m chat.Message) {
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "role":
-			switch role := r.text(); role {
+			switch role := r.Str(); role {
 			case "user", "assistant":
 				m.Role = chat.Role(role)
 			default:
-				r.wrong(`must be "user" or "assistant"`)
+				r.Wrong(`must be "user" or "assistant"`)
 			}
 		case "content":
 			m.Parts = r.blocks()
@@ -57,7 +58,7 @@ func (r *reader) message() (m chat.Message) {
 		}
 	})
 	if m.Role == "" {
-		r.wrongAt(r.prefix+"role", "must be given")
+		r.WrongAt(r.Prefix+"role", "must be given")
 	}
 	return m
 }
@@ -78,7 +79,7 @@ func (r *reader) member(q *chat.Request, name string) {
 	case "serviceTier":
 		r.object(func(name string) {
 			if name == "type" {
-				q.ServiceTier = r.text()
+				q.ServiceTier = r.Str()
 				return
 			}
 			r.Raw()
@@ -102,21 +103,21 @@ func (r *reader) extra(q *chat.Request, name string) {
 func (r *reader) inference(q *chat.Request, name string) {
 	switch name {
 	case "maxTokens":
-		if n := r.integer(); n != nil {
+		if n := r.Whole(); n != nil {
 			if *n < 1 || *n > llm.MaxTokenCount {
-				r.wrong("must be a positive whole number")
+				r.Wrong("must be a positive whole number")
 				return
 			}
 			q.MaxTokens = *n
 		}
 	case "temperature":
-		q.Temperature = r.float()
+		q.Temperature = r.Number()
 	case "topP":
-		q.TopP = r.float()
+		q.TopP = r.Number()
 	case "stopSequences":
-		q.Stop = r.texts()
+		q.Stop = r.Strs()
 	default:
-		r.wrong("is not known")
+		r.Wrong("is not known")
 		r.Raw()
 	}
 }
@@ -124,7 +125,7 @@ func (r *reader) inference(q *chat.Request, name string) {
 func (r *reader) toolConfig(q *chat.Request, name string) {
 	switch name {
 	case "tools":
-		r.list(func() { r.entry(func(name string) { r.tool(q, name) }) })
+		r.List(func(int) { r.Entry(func(name string) { r.tool(q, name) }) })
 	case "toolChoice":
 		r.object(func(name string) {
 			switch name {
@@ -136,14 +137,14 @@ func (r *reader) toolConfig(q *chat.Request, name string) {
 				q.ToolChoice.Mode = "tool"
 				r.object(func(name string) {
 					if name == "name" {
-						q.ToolChoice.Name = r.text()
+						q.ToolChoice.Name = r.Str()
 						return
 					}
 					r.Raw()
 				})
 				return
 			default:
-				r.wrong("is no choice that is known: auto, any or tool")
+				r.Wrong("is no choice that is known: auto, any or tool")
 			}
 			r.Raw()
 		})
@@ -159,7 +160,7 @@ func (r *reader) tool(q *chat.Request, name string) {
 		t := chat.Tool{}
 		r.object(func(name string) { r.spec(&t, name) })
 		if t.Name == "" {
-			r.wrongAt(r.prefix+"toolSpec.name", "must not be empty")
+			r.WrongAt(r.Prefix+"toolSpec.name", "must not be empty")
 		}
 		q.Tools = append(q.Tools, t)
 	case "cachePoint":
@@ -176,11 +177,11 @@ func (r *reader) tool(q *chat.Request, name string) {
 func (r *reader) spec(t *chat.Tool, name string) {
 	switch name {
 	case "name":
-		t.Name = r.text()
+		t.Name = r.Str()
 	case "description":
-		t.Description = r.text()
+		t.Description = r.Str()
 	case "strict":
-		t.Strict = r.boolean()
+		t.Strict = r.Flag()
 	case "inputSchema":
 		r.object(func(name string) {
 			if name == "json" {
@@ -204,7 +205,7 @@ func (r *reader) output(q *chat.Request, name string) {
 	r.object(func(name string) {
 		switch name {
 		case "type":
-			f.Type = r.text()
+			f.Type = r.Str()
 		case "structure":
 			r.object(func(name string) {
 				if name != "jsonSchema" {
@@ -222,13 +223,13 @@ func (r *reader) output(q *chat.Request, name string) {
 func (r *reader) schema(f *chat.Format, name string) {
 	switch name {
 	case "name":
-		f.Name = r.text()
+		f.Name = r.Str()
 	case "description":
-		f.Description = r.text()
+		f.Description = r.Str()
 	case "schema":
-		f.Schema = json.RawMessage(r.text())
+		f.Schema = json.RawMessage(r.Str())
 		if !json.Valid(f.Schema) {
-			r.wrong("must be a JSON schema in a string")
+			r.Wrong("must be a JSON schema in a string")
 		}
 	default:
 		r.Raw()
@@ -242,15 +243,15 @@ func (r *reader) fields(q *chat.Request) {
 	r.object(func(name string) {
 		switch name {
 		case "top_k", "k", "topK":
-			q.TopK = r.integer()
+			q.TopK = r.Whole()
 		case "thinking", "reasoningConfig", "reasoning_config":
 			r.thinking(q)
 		case "reasoning_effort":
-			q.Reasoning.Effort = r.text()
+			q.Reasoning.Effort = r.Str()
 		case "output_config":
 			r.object(func(name string) {
 				if name == "effort" {
-					q.Reasoning.Effort = r.text()
+					q.Reasoning.Effort = r.Str()
 					return
 				}
 				r.Raw()
@@ -274,18 +275,18 @@ func (r *reader) thinking(q *chat.Request) {
 	r.object(func(name string) {
 		switch name {
 		case "type":
-			switch r.text() {
+			switch r.Str() {
 			case "disabled":
 				g.Budget = new(int64)
 			case "adaptive":
 				g.Adaptive = true
 			}
 		case "budget_tokens":
-			if n := r.integer(); n != nil {
+			if n := r.Whole(); n != nil {
 				g.Budget = n
 			}
 		case "maxReasoningEffort":
-			g.Effort = r.text()
+			g.Effort = r.Str()
 		default:
 			r.Raw()
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 // malformed is the error of an answer that cannot be read.
@@ -24,22 +25,22 @@ var errNoChoices = errors.New("it has no choices")
 
 // DecodeResponse reads a chat completion.
 func (Chat) DecodeResponse(body []byte) (*chat.Response, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	res, broken := new(chat.Response), json.RawMessage(nil)
 	if r.Next() != '{' {
 		return nil, malformed(errors.New("it is no JSON object"))
 	}
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "choices":
-			r.list(func(i int) { res.Choices = append(res.Choices, r.choice(res.ID, i)) })
+			r.List(func(i int) { res.Choices = append(res.Choices, r.choice(res.ID, i)) })
 		case "error":
 			broken = r.Copy()
 		default:
 			r.answerMember(res, name)
 		}
 	})
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, malformed(err)
 	}
 	if broken != nil {
@@ -77,14 +78,14 @@ func (r *reader) choice(id string, i int) chat.Choice {
 	ch := chat.Choice{Index: i}
 	s := spoken{}
 	reason := ""
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "index":
 			if n, ok := r.Int(); ok {
 				ch.Index = int(n)
 			}
 		case "message":
-			r.object(func(name string) { r.answered(&s, name) })
+			r.Object(func(name string) { r.answered(&s, name) })
 		case "finish_reason":
 			reason = r.Text()
 		case "stop_reason": // of vLLM: the sequence, or a token's number

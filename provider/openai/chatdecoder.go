@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 var errShape = errors.New("a member is of the wrong type")
@@ -247,14 +248,14 @@ func (d *chunkDecoder) deltaMember(c *llm.Cursor) {
 
 // rareMember reads the members of a delta that few have, as a message's are read.
 func (d *chunkDecoder) rareMember(c *llm.Cursor) {
-	r, s := reader{Cursor: *c}, spoken{}
+	r, s := reader{jsonread.From(*c)}, spoken{}
 	if string(c.Name()) == "audio" {
 		r.audio(&s)
 	} else if !r.said(&s, string(c.Name())) {
 		r.Raw()
 	}
 	*c = r.Cursor
-	d.bad = d.bad || r.err != nil
+	d.bad = d.bad || r.Fault != nil
 	d.now.blocks = append(d.now.blocks, s.thoughts.blocks...)
 	if len(s.thoughts.blocks) == 0 {
 		d.now.blocks = append(d.now.blocks, s.thoughts.details...)
@@ -267,7 +268,7 @@ func (d *chunkDecoder) rareMember(c *llm.Cursor) {
 
 // contentParts reads a content that is an array, as some models of Mistral's write.
 func (d *chunkDecoder) contentParts(c *llm.Cursor) {
-	r := reader{Cursor: *c}
+	r := reader{jsonread.From(*c)}
 	for _, p := range r.content() {
 		switch p.Type {
 		case chat.PartText:
@@ -279,7 +280,7 @@ func (d *chunkDecoder) contentParts(c *llm.Cursor) {
 		}
 	}
 	*c = r.Cursor
-	d.bad = d.bad || r.err != nil
+	d.bad = d.bad || r.Fault != nil
 }
 
 // call reads an element of tool_calls.

@@ -48,9 +48,9 @@ func (t *thoughts) parts() []chat.Part {
 }
 
 func (r *reader) messages() (list []chat.Message) {
-	r.list(func(i int) {
+	r.List(func(i int) {
 		s := spoken{isNull: true}
-		r.entry(func(name string) { r.spokenMember(&s, name) })
+		r.Entry(func(name string) { r.spokenMember(&s, name) })
 		list = append(list, r.message(&s, i))
 	})
 	return list
@@ -66,7 +66,7 @@ var roles = map[string]chat.Role{
 func (r *reader) message(s *spoken, i int) chat.Message {
 	role, ok := roles[s.role]
 	if !ok {
-		r.wrongAt(r.prefix+"role", `must be "system", "developer", "user", "assistant" or "tool"`)
+		r.WrongAt(r.Prefix+"role", `must be "system", "developer", "user", "assistant" or "tool"`)
 	}
 	m := chat.Message{Role: role, Name: s.name, Extra: s.extra}
 	switch role {
@@ -139,11 +139,11 @@ func nameResults(list []chat.Message) {
 func (r *reader) spokenMember(s *spoken, name string) {
 	switch name {
 	case "role":
-		s.role = r.text()
+		s.role = r.Str()
 	case "name":
-		s.name = r.text()
+		s.name = r.Str()
 	case "tool_call_id":
-		s.callID = r.text()
+		s.callID = r.Str()
 	case "content":
 		s.isNull = r.Next() == 'n'
 		s.content = r.content()
@@ -168,9 +168,9 @@ func (r *reader) spokenMember(s *spoken, name string) {
 func (r *reader) said(s *spoken, name string) bool {
 	switch name {
 	case "refusal":
-		s.refusal = r.text()
+		s.refusal = r.Str()
 	case "tool_calls":
-		r.list(func(int) {
+		r.List(func(int) {
 			s.calls = append(s.calls, r.call())
 		})
 	case "function_call":
@@ -179,22 +179,22 @@ func (r *reader) said(s *spoken, name string) bool {
 			break
 		}
 		p := chat.Part{Type: chat.PartToolCall}
-		r.object(func(name string) { r.called(&p, name) })
+		r.Object(func(name string) { r.called(&p, name) })
 		s.calls = append(s.calls, p)
 	case "reasoning_content", "reasoning":
 		if text := r.Text(); text != "" {
 			s.thoughts.text = text
 		}
 	case "thinking_blocks":
-		r.list(func(int) { s.thoughts.blocks = append(s.thoughts.blocks, r.block()) })
+		r.List(func(int) { s.thoughts.blocks = append(s.thoughts.blocks, r.block()) })
 	case "reasoning_details":
-		r.list(func(int) { s.thoughts.details = append(s.thoughts.details, r.detail()) })
+		r.List(func(int) { s.thoughts.details = append(s.thoughts.details, r.detail()) })
 	case "annotations":
 		if raw := r.Copy(); string(raw) != "[]" {
 			s.citations = raw
 		}
 	case "images":
-		r.list(func(int) { s.media = append(s.media, r.part()) })
+		r.List(func(int) { s.media = append(s.media, r.part()) })
 	default:
 		return false
 	}
@@ -208,14 +208,14 @@ func (r *reader) audio(s *spoken) {
 		return
 	}
 	p := chat.Part{Type: chat.PartAudio, Media: &chat.Media{MIME: "audio/*"}}
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		switch name {
 		case "id":
-			p.ID = r.text()
+			p.ID = r.Str()
 		case "data":
-			p.Media.Data = r.text()
+			p.Media.Data = r.Str()
 		case "transcript":
-			p.Text = r.text()
+			p.Text = r.Str()
 		default:
 			r.Raw()
 		}
@@ -226,12 +226,12 @@ func (r *reader) audio(s *spoken) {
 // call reads an element of tool_calls.
 func (r *reader) call() chat.Part {
 	p := chat.Part{Type: chat.PartToolCall}
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "id":
-			p.ID = r.text()
+			p.ID = r.Str()
 		case "function", "custom":
-			r.object(func(name string) { r.called(&p, name) })
+			r.Object(func(name string) { r.called(&p, name) })
 		case "cache_control":
 			p.CacheControl = r.Copy()
 		default:
@@ -245,7 +245,7 @@ func (r *reader) call() chat.Part {
 func (r *reader) callSignature(p *chat.Part, name string) {
 	switch name {
 	case "provider_specific_fields", "extra_content", "google":
-		r.members(func(name string) { r.callSignature(p, name) })
+		r.Members(func(name string) { r.callSignature(p, name) })
 	case "thought_signature":
 		p.Signature = r.Text()
 	default:
@@ -257,17 +257,17 @@ func (r *reader) callSignature(p *chat.Part, name string) {
 func (r *reader) called(p *chat.Part, name string) {
 	switch name {
 	case "name":
-		p.Name = r.text()
+		p.Name = r.Str()
 	case "arguments":
 		if r.Next() == '{' { // of vendors that do not write it as a string
 			p.Arguments = r.Copy()
 			return
 		}
-		if text := r.text(); text != "" {
+		if text := r.Str(); text != "" {
 			p.Arguments = json.RawMessage(text)
 		}
 	case "input":
-		p.Arguments = wrapInput(r.text())
+		p.Arguments = wrapInput(r.Str())
 	default:
 		r.callSignature(p, name)
 	}
@@ -297,14 +297,14 @@ func unwrapInput(args []byte) string {
 // block reads an element of thinking_blocks, which are Anthropic's.
 func (r *reader) block() chat.Part {
 	p := chat.Part{Type: chat.PartReasoning}
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "thinking":
-			p.Text = r.text()
+			p.Text = r.Str()
 		case "signature":
-			p.Signature = r.text()
+			p.Signature = r.Str()
 		case "data":
-			p.Data = r.text()
+			p.Data = r.Str()
 		case "cache_control":
 			p.CacheControl = r.Copy()
 		default:
@@ -317,14 +317,14 @@ func (r *reader) block() chat.Part {
 // detail reads an element of reasoning_details, which are OpenRouter's.
 func (r *reader) detail() chat.Part {
 	p := chat.Part{Type: chat.PartReasoning}
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "text", "summary":
-			p.Text = r.text()
+			p.Text = r.Str()
 		case "signature":
-			p.Signature = r.text()
+			p.Signature = r.Str()
 		case "data":
-			p.Data = r.text()
+			p.Data = r.Str()
 		default:
 			r.Raw()
 		}
@@ -338,10 +338,10 @@ func (r *reader) content() (parts []chat.Part) {
 	case '"':
 		return []chat.Part{{Text: r.Text()}}
 	case '{': // of clients that leave the brackets out
-		r.within(func() { parts = append(parts, r.part()) })
+		r.Within(func() { parts = append(parts, r.part()) })
 		return parts
 	}
-	r.list(func(int) { parts = append(parts, r.part()) })
+	r.List(func(int) { parts = append(parts, r.part()) })
 	return parts
 }
 
@@ -353,10 +353,10 @@ func (r *reader) part() chat.Part {
 	start := *r
 	var p chat.Part
 	kind := ""
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "type":
-			kind = r.text()
+			kind = r.Str()
 		case "cache_control":
 			p.CacheControl = r.Copy()
 		case "citations", "annotations":
@@ -368,12 +368,12 @@ func (r *reader) part() chat.Part {
 	typ, known := partTypes[kind]
 	if !known {
 		if kind == "" {
-			r.wrongAt(r.prefix+"type", "must be given")
+			r.WrongAt(r.Prefix+"type", "must be given")
 		}
 		return chat.Part{Type: chat.PartOther, Raw: bytes.Clone(start.Raw()), Origin: originChat, CacheControl: p.CacheControl}
 	}
 	if p.Type = typ; isMedia(typ) && (p.Media == nil || *p.Media == chat.Media{MIME: p.Media.MIME, Name: p.Media.Name, Detail: p.Media.Detail}) {
-		r.wrongAt(r.prefix+kind, "must hold an address, data or the id of a file")
+		r.WrongAt(r.Prefix+kind, "must hold an address, data or the id of a file")
 	}
 	return p
 }
@@ -397,16 +397,16 @@ func (r *reader) partMember(p *chat.Part, name string) {
 			p.Text = chat.Text(r.content())
 			return
 		}
-		p.Text = r.text()
+		p.Text = r.Str()
 	case "signature":
-		p.Signature = r.text()
+		p.Signature = r.Str()
 	case "data":
 		p.Data = r.Text()
 	case "image_url", "video_url", "audio_url":
 		r.address(p)
 	case "input_audio", "file", "source":
 		p.Media = new(chat.Media)
-		r.object(func(name string) { r.mediaMember(p.Media, name) })
+		r.Object(func(name string) { r.mediaMember(p.Media, name) })
 	default:
 		r.Raw()
 	}
@@ -419,9 +419,9 @@ func (r *reader) address(p *chat.Part) {
 		return
 	}
 	p.Media = new(chat.Media)
-	r.object(func(name string) { r.mediaMember(p.Media, name) })
+	r.Object(func(name string) { r.mediaMember(p.Media, name) })
 	if m := p.Media; m.URL == "" && m.Data == "" && m.FileID == "" {
-		r.wrongAt(r.prefix+"image_url.url", "must be given")
+		r.WrongAt(r.Prefix+"image_url.url", "must be given")
 	}
 }
 
@@ -429,7 +429,7 @@ func (r *reader) address(p *chat.Part) {
 func (r *reader) mediaMember(m *chat.Media, name string) {
 	switch name {
 	case "url", "file_data":
-		found := mediaOf(r.text())
+		found := mediaOf(r.Str())
 		if found.MIME == "" {
 			found.MIME = m.MIME
 		}
@@ -438,20 +438,20 @@ func (r *reader) mediaMember(m *chat.Media, name string) {
 		}
 		m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
 	case "data":
-		m.Data = r.text()
+		m.Data = r.Str()
 	case "detail":
-		m.Detail = r.text()
+		m.Detail = r.Str()
 	case "file_id":
-		m.FileID = r.text()
+		m.FileID = r.Str()
 		if found := mediaOf(m.FileID); found.Data != "" || isWeb(m.FileID) { // as clients of LiteLLM may write
 			m.URL, m.Data, m.MIME, m.FileID = found.URL, found.Data, found.MIME, ""
 		}
 	case "filename":
-		m.Name = r.text()
+		m.Name = r.Str()
 	case "media_type":
-		m.MIME = r.text()
+		m.MIME = r.Str()
 	case "format":
-		m.MIME = audioMIME(r.text())
+		m.MIME = audioMIME(r.Str())
 	default:
 		r.Raw()
 	}

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 
-	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 // The names of the dialects, for what only they understand.
@@ -19,15 +19,15 @@ var customParameters = json.RawMessage(`{"type":"object","properties":{"input":{
 
 // DecodeRequest reads a request for a chat completion.
 func (Chat) DecodeRequest(body []byte) (*chat.Request, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	q := new(chat.Request)
 	var limits [2]int64
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "max_completion_tokens":
-			limits[0] = r.count()
+			limits[0] = r.Count()
 		case "max_tokens":
-			limits[1] = r.count()
+			limits[1] = r.Count()
 		case "messages":
 			q.Messages = r.messages()
 		default:
@@ -37,10 +37,10 @@ func (Chat) DecodeRequest(body []byte) (*chat.Request, error) {
 	if q.MaxTokens = limits[0]; q.MaxTokens == 0 {
 		q.MaxTokens = limits[1]
 	}
-	if r.err == nil && len(q.Messages) == 0 && r.Err() == nil {
-		r.err = invalid("messages", "must have at least one message")
+	if r.Fault == nil && len(q.Messages) == 0 && r.Err() == nil {
+		r.Fault = jsonread.Invalid("messages", "must have at least one message")
 	}
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, err
 	}
 	nameResults(q.Messages)
@@ -71,48 +71,48 @@ var ownMembers = map[string]bool{
 
 // members are the readers of what stands at the top.
 var members = map[string]func(*reader, *chat.Request){
-	"model":             func(r *reader, q *chat.Request) { q.Model = r.text() },
-	"stream":            func(r *reader, q *chat.Request) { q.Stream = r.isTrue() },
+	"model":             func(r *reader, q *chat.Request) { q.Model = r.Str() },
+	"stream":            func(r *reader, q *chat.Request) { q.Stream = r.True() },
 	"stream_options":    (*reader).streamOptions,
-	"temperature":       func(r *reader, q *chat.Request) { q.Temperature = r.float() },
-	"top_p":             func(r *reader, q *chat.Request) { q.TopP = r.float() },
-	"top_k":             func(r *reader, q *chat.Request) { q.TopK = r.integer() },
-	"min_p":             func(r *reader, q *chat.Request) { q.MinP = r.float() },
-	"frequency_penalty": func(r *reader, q *chat.Request) { q.FrequencyPenalty = r.float() },
-	"presence_penalty":  func(r *reader, q *chat.Request) { q.PresencePenalty = r.float() },
-	"stop":              func(r *reader, q *chat.Request) { q.Stop = r.texts() },
-	"seed":              func(r *reader, q *chat.Request) { q.Seed = r.integer() },
-	"n":                 func(r *reader, q *chat.Request) { q.N = r.count() },
-	"logprobs":          func(r *reader, q *chat.Request) { q.LogProbs = r.isTrue() },
-	"top_logprobs":      func(r *reader, q *chat.Request) { q.TopLogProbs = r.count() },
+	"temperature":       func(r *reader, q *chat.Request) { q.Temperature = r.Number() },
+	"top_p":             func(r *reader, q *chat.Request) { q.TopP = r.Number() },
+	"top_k":             func(r *reader, q *chat.Request) { q.TopK = r.Whole() },
+	"min_p":             func(r *reader, q *chat.Request) { q.MinP = r.Number() },
+	"frequency_penalty": func(r *reader, q *chat.Request) { q.FrequencyPenalty = r.Number() },
+	"presence_penalty":  func(r *reader, q *chat.Request) { q.PresencePenalty = r.Number() },
+	"stop":              func(r *reader, q *chat.Request) { q.Stop = r.Strs() },
+	"seed":              func(r *reader, q *chat.Request) { q.Seed = r.Whole() },
+	"n":                 func(r *reader, q *chat.Request) { q.N = r.Count() },
+	"logprobs":          func(r *reader, q *chat.Request) { q.LogProbs = r.True() },
+	"top_logprobs":      func(r *reader, q *chat.Request) { q.TopLogProbs = r.Count() },
 	"logit_bias":        func(r *reader, q *chat.Request) { q.LogitBias = r.Copy() },
 	"tools":             (*reader).tools,
 	"functions":         (*reader).functions,
 	"tool_choice":       (*reader).toolChoice,
 	"function_call":     (*reader).toolChoice,
 	"parallel_tool_calls": func(r *reader, q *chat.Request) {
-		q.ParallelTools = r.boolean()
+		q.ParallelTools = r.Flag()
 	},
 	"response_format":    (*reader).responseFormat,
-	"reasoning_effort":   func(r *reader, q *chat.Request) { q.Reasoning.Effort = r.text() },
+	"reasoning_effort":   func(r *reader, q *chat.Request) { q.Reasoning.Effort = r.Str() },
 	"reasoning":          (*reader).reasoning,
 	"thinking":           (*reader).thinking,
-	"modalities":         func(r *reader, q *chat.Request) { q.Modalities = r.texts() },
+	"modalities":         func(r *reader, q *chat.Request) { q.Modalities = r.Strs() },
 	"audio":              func(r *reader, q *chat.Request) { q.Audio = r.Copy() },
 	"prediction":         func(r *reader, q *chat.Request) { q.Prediction = r.Copy() },
 	"web_search_options": func(r *reader, q *chat.Request) { q.WebSearch = r.Copy() },
-	"verbosity":          func(r *reader, q *chat.Request) { q.Verbosity = r.text() },
-	"user":               func(r *reader, q *chat.Request) { q.User = r.text() },
-	"service_tier":       func(r *reader, q *chat.Request) { q.ServiceTier = r.text() },
-	"prompt_cache_key":   func(r *reader, q *chat.Request) { q.CacheKey = r.text() },
+	"verbosity":          func(r *reader, q *chat.Request) { q.Verbosity = r.Str() },
+	"user":               func(r *reader, q *chat.Request) { q.User = r.Str() },
+	"service_tier":       func(r *reader, q *chat.Request) { q.ServiceTier = r.Str() },
+	"prompt_cache_key":   func(r *reader, q *chat.Request) { q.CacheKey = r.Str() },
 	"metadata":           func(r *reader, q *chat.Request) { q.Metadata = r.Copy() },
 	"cache_control":      func(r *reader, q *chat.Request) { q.CacheControl = r.Copy() },
 }
 
 func (r *reader) streamOptions(q *chat.Request) {
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		if name == "include_usage" {
-			q.IncludeUsage = r.isTrue()
+			q.IncludeUsage = r.True()
 			return
 		}
 		r.Raw()
@@ -122,20 +122,20 @@ func (r *reader) streamOptions(q *chat.Request) {
 // reasoning reads the object of OpenRouter and of OpenAI's responses.
 func (r *reader) reasoning(q *chat.Request) {
 	g := &q.Reasoning
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		switch name {
 		case "effort":
-			g.Effort = r.text()
+			g.Effort = r.Str()
 		case "summary", "generate_summary":
-			g.Summary = r.text()
+			g.Summary = r.Str()
 		case "max_tokens":
-			g.Budget = r.integer()
+			g.Budget = r.Whole()
 		case "exclude":
-			if r.isTrue() {
+			if r.True() {
 				g.Summary = "none"
 			}
 		case "enabled":
-			if v := r.boolean(); v != nil && g.Effort == "" {
+			if v := r.Flag(); v != nil && g.Effort == "" {
 				g.Effort = map[bool]string{false: "none", true: "medium"}[*v]
 			}
 		default:
@@ -147,10 +147,10 @@ func (r *reader) reasoning(q *chat.Request) {
 // thinking reads Anthropic's object, which clients of LiteLLM send here.
 func (r *reader) thinking(q *chat.Request) {
 	g := &q.Reasoning
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		switch name {
 		case "type":
-			switch r.text() {
+			switch r.Str() {
 			case "disabled":
 				g.Budget = new(int64)
 			case "adaptive":
@@ -162,7 +162,7 @@ func (r *reader) thinking(q *chat.Request) {
 				}
 			}
 		case "budget_tokens":
-			if n := r.integer(); n != nil {
+			if n := r.Whole(); n != nil {
 				g.Budget = n
 			}
 		default:
@@ -173,14 +173,14 @@ func (r *reader) thinking(q *chat.Request) {
 
 func (r *reader) responseFormat(q *chat.Request) {
 	f := &q.Format
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		switch name {
 		case "type":
-			if f.Type = r.text(); f.Type == "text" {
+			if f.Type = r.Str(); f.Type == "text" {
 				f.Type = ""
 			}
 		case "json_schema":
-			r.object(func(name string) { r.schema(f, name) })
+			r.Object(func(name string) { r.schema(f, name) })
 		case "schema": // of the vendors that have it beside the type
 			f.Schema = r.Copy()
 		default:
@@ -196,20 +196,20 @@ func (r *reader) responseFormat(q *chat.Request) {
 func (r *reader) schema(f *chat.Format, name string) {
 	switch name {
 	case "name":
-		f.Name = r.text()
+		f.Name = r.Str()
 	case "description":
-		f.Description = r.text()
+		f.Description = r.Str()
 	case "schema":
 		f.Schema = r.Copy()
 	case "strict":
-		f.Strict = r.boolean()
+		f.Strict = r.Flag()
 	default:
 		r.Raw()
 	}
 }
 
 func (r *reader) tools(q *chat.Request) {
-	r.list(func(int) {
+	r.List(func(int) {
 		if t, ok := r.tool(); ok {
 			q.Tools = append(q.Tools, t)
 		}
@@ -217,9 +217,9 @@ func (r *reader) tools(q *chat.Request) {
 }
 
 func (r *reader) functions(q *chat.Request) {
-	r.list(func(int) {
+	r.List(func(int) {
 		t := chat.Tool{Origin: originFunctions}
-		r.entry(func(name string) { r.function(&t, name) })
+		r.Entry(func(name string) { r.function(&t, name) })
 		q.Tools = append(q.Tools, t)
 	})
 }
@@ -227,27 +227,27 @@ func (r *reader) functions(q *chat.Request) {
 // tool reads an entry of tools.
 func (r *reader) tool() (t chat.Tool, ok bool) {
 	if r.Next() != '{' {
-		r.wrongAt(r.prefix[:len(r.prefix)-1], "must be an object")
+		r.WrongAt(r.Prefix[:len(r.Prefix)-1], "must be an object")
 		r.Raw()
 		return t, false
 	}
 	raw := r.Raw()
-	in := reader{Cursor: llm.NewCursor(raw), prefix: r.prefix}
+	in := reader{jsonread.Within(raw, r.Prefix)}
 	kind := ""
-	in.members(func(name string) {
+	in.Members(func(name string) {
 		switch name {
 		case "type":
-			kind = in.text()
+			kind = in.Str()
 		case "function", "custom":
-			in.object(func(name string) { in.function(&t, name) })
+			in.Object(func(name string) { in.function(&t, name) })
 		case "cache_control":
 			t.CacheControl = in.Copy()
 		default:
 			in.function(&t, name)
 		}
 	})
-	if in.err != nil && r.err == nil {
-		r.err = in.err
+	if in.Fault != nil && r.Fault == nil {
+		r.Fault = in.Fault
 	}
 	r.kind(&t, kind, raw)
 	return t, true
@@ -258,7 +258,7 @@ func (r *reader) kind(t *chat.Tool, kind string, raw []byte) {
 	switch kind {
 	case "function", "":
 		if t.Name == "" {
-			r.wrongAt(r.prefix+"function.name", "must not be empty")
+			r.WrongAt(r.Prefix+"function.name", "must not be empty")
 		}
 		return
 	case "custom":
@@ -277,13 +277,13 @@ func (r *reader) kind(t *chat.Tool, kind string, raw []byte) {
 func (r *reader) function(t *chat.Tool, name string) {
 	switch name {
 	case "name":
-		t.Name = r.text()
+		t.Name = r.Str()
 	case "description":
-		t.Description = r.text()
+		t.Description = r.Str()
 	case "parameters", "input_schema":
 		t.Parameters = r.Copy()
 	case "strict":
-		t.Strict = r.boolean()
+		t.Strict = r.Flag()
 	default:
 		r.Raw()
 	}
@@ -298,26 +298,26 @@ func (r *reader) toolChoice(q *chat.Request) {
 		case "any":
 			c.Mode = "required"
 		default:
-			r.wrong(`must be "auto", "none", "required" or an object`)
+			r.Wrong(`must be "auto", "none", "required" or an object`)
 		}
 		return
 	}
-	r.object(func(name string) {
+	r.Object(func(name string) {
 		switch name {
 		case "type":
-			c.Mode = choiceMode(r.text())
+			c.Mode = choiceMode(r.Str())
 		case "name":
-			c.Name = r.text()
+			c.Name = r.Str()
 		case "function", "custom":
-			r.object(func(name string) {
+			r.Object(func(name string) {
 				if name == "name" {
-					c.Name = r.text()
+					c.Name = r.Str()
 					return
 				}
 				r.Raw()
 			})
 		case "allowed_tools":
-			r.object(func(name string) { r.allowed(c, name) })
+			r.Object(func(name string) { r.allowed(c, name) })
 		case "mode", "tools":
 			r.allowed(c, name)
 		default:
@@ -344,14 +344,14 @@ func choiceMode(typ string) string {
 func (r *reader) allowed(c *chat.ToolChoice, name string) {
 	switch name {
 	case "mode":
-		c.Mode = r.text()
+		c.Mode = r.Str()
 	case "tools":
-		r.list(func(int) {
+		r.List(func(int) {
 			var t chat.Tool
-			r.members(func(name string) {
+			r.Members(func(name string) {
 				switch name {
 				case "function", "custom":
-					r.members(func(name string) { r.function(&t, name) })
+					r.Members(func(name string) { r.function(&t, name) })
 				default:
 					r.function(&t, name)
 				}

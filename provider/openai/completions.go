@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 // Completions is the dialect of the older completions, of a text. For clients that speak it the
@@ -21,30 +22,30 @@ const memberEcho = "echo"
 
 // DecodeRequest reads a request for the completion of one text.
 func (Completions) DecodeRequest(body []byte) (*chat.Request, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	q := new(chat.Request)
 	prompt, echo := "", false
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "prompt":
 			prompt = r.prompt()
 		case "suffix":
-			if r.text() != "" && r.err == nil {
-				r.err = llm.Unsayable("suffix", "The provider of this model completes the end of a text only: leave \"suffix\" out.")
+			if r.Str() != "" && r.Fault == nil {
+				r.Fault = llm.Unsayable("suffix", "The provider of this model completes the end of a text only: leave \"suffix\" out.")
 			}
 		case "echo":
-			echo = r.isTrue()
+			echo = r.True()
 		case "max_tokens":
-			q.MaxTokens = r.count()
+			q.MaxTokens = r.Count()
 		case "logprobs":
-			if n := r.integer(); n != nil {
+			if n := r.Whole(); n != nil {
 				q.LogProbs, q.TopLogProbs = true, max(*n, 0)
 			}
 		default:
 			r.member(q, name)
 		}
 	})
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, err
 	}
 	m := chat.Message{Role: chat.RoleUser, Parts: []chat.Part{{Text: prompt}}}
@@ -62,7 +63,7 @@ func (r *reader) prompt() string {
 		return r.Text()
 	case '[':
 	default:
-		r.wrong("must be a string")
+		r.Wrong("must be a string")
 		r.Raw()
 		return ""
 	}
@@ -76,8 +77,8 @@ func (r *reader) prompt() string {
 		text = r.Text()
 		texts++
 	}
-	if texts != 1 && r.err == nil && r.Err() == nil {
-		r.err = llm.Unsayable("prompt", "The provider of this model takes one text at a time, and no tokens: send one string as \"prompt\".")
+	if texts != 1 && r.Fault == nil && r.Err() == nil {
+		r.Fault = llm.Unsayable("prompt", "The provider of this model takes one text at a time, and no tokens: send one string as \"prompt\".")
 	}
 	return text
 }
@@ -268,15 +269,15 @@ var errNoText = errors.New("a choice has no text")
 
 // DecodeResponse reads a completion.
 func (Completions) DecodeResponse(body []byte) (*chat.Response, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	if r.Next() != '{' {
 		return nil, malformed(errors.New("it is no JSON object"))
 	}
 	res, broken := new(chat.Response), false
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "choices":
-			r.list(func(i int) { res.Choices = append(res.Choices, r.textChoice(i)) })
+			r.List(func(i int) { res.Choices = append(res.Choices, r.textChoice(i)) })
 		case "error":
 			broken = r.Next() != 'n'
 			r.Raw()
@@ -284,7 +285,7 @@ func (Completions) DecodeResponse(body []byte) (*chat.Response, error) {
 			r.answerMember(res, name)
 		}
 	})
-	switch err := r.finish(); {
+	switch err := r.Finish(); {
 	case err != nil:
 		return nil, malformed(err)
 	case broken:
@@ -299,14 +300,14 @@ func (Completions) DecodeResponse(body []byte) (*chat.Response, error) {
 // textChoice reads one choice of a completion.
 func (r *reader) textChoice(i int) chat.Choice {
 	ch, text, has, reason := chat.Choice{Index: i}, "", false, ""
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "index":
 			if n, ok := r.Int(); ok {
 				ch.Index = int(n)
 			}
 		case "text":
-			text, has = r.text(), true
+			text, has = r.Str(), true
 		case "finish_reason":
 			reason = r.Text()
 		case "logprobs":
@@ -315,8 +316,8 @@ func (r *reader) textChoice(i int) chat.Choice {
 			r.Raw()
 		}
 	})
-	if !has && r.err == nil {
-		r.err = errNoText
+	if !has && r.Fault == nil {
+		r.Fault = errNoText
 	}
 	if text != "" {
 		ch.Parts = []chat.Part{{Text: text}}

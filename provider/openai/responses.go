@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 // Responses is the dialect of responses, in both directions. Nothing here remembers a response:
@@ -22,23 +23,23 @@ const encrypted = "reasoning.encrypted_content"
 
 // DecodeRequest reads a request for a response.
 func (Responses) DecodeRequest(body []byte) (*chat.Request, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	q := new(chat.Request)
 	instructions, has := "", false
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "input":
 			q.Messages, has = r.input(), true
 		case "instructions":
-			instructions = r.text()
+			instructions = r.Str()
 		default:
 			r.responsesMember(q, name)
 		}
 	})
-	if !has && r.err == nil && r.Err() == nil {
-		r.err = invalid("input", "must be given")
+	if !has && r.Fault == nil && r.Err() == nil {
+		r.Fault = jsonread.Invalid("input", "must be given")
 	}
-	if err := r.finish(); err != nil {
+	if err := r.Finish(); err != nil {
 		return nil, err
 	}
 	if instructions != "" {
@@ -57,21 +58,21 @@ func (Responses) DecodeRequest(body []byte) (*chat.Request, error) {
 func (r *reader) responsesMember(q *chat.Request, name string) {
 	switch name {
 	case "max_output_tokens":
-		q.MaxTokens = r.count()
+		q.MaxTokens = r.Count()
 	case "text":
-		r.object(func(name string) {
+		r.Object(func(name string) {
 			switch name {
 			case "format":
-				r.object(func(name string) { r.textFormat(&q.Format, name) })
+				r.Object(func(name string) { r.textFormat(&q.Format, name) })
 			case "verbosity":
-				q.Verbosity = r.text()
+				q.Verbosity = r.Str()
 			default:
 				r.Raw()
 			}
 		})
 	case "include":
 		var rest []string
-		for _, what := range r.texts() {
+		for _, what := range r.Strs() {
 			switch what {
 			case encrypted:
 				q.Reasoning.Encrypted = true
@@ -105,7 +106,7 @@ func (r *reader) textFormat(f *chat.Format, name string) {
 		r.schema(f, name)
 		return
 	}
-	if f.Type = r.text(); f.Type == "text" {
+	if f.Type = r.Str(); f.Type == "text" {
 		f.Type = ""
 	}
 }
@@ -116,7 +117,7 @@ func (r *reader) input() (list []chat.Message) {
 	if r.Next() == '"' {
 		return []chat.Message{{Role: chat.RoleUser, Parts: []chat.Part{{Text: r.Text()}}}}
 	}
-	r.list(func(int) {
+	r.List(func(int) {
 		m := r.inputItem()
 		if n := len(list); n > 0 && m.Role == chat.RoleAssistant && list[n-1].Role == m.Role {
 			list[n-1].Parts = append(list[n-1].Parts, m.Parts...)
@@ -142,13 +143,13 @@ type item struct {
 // item reads the members of an item.
 func (r *reader) item() (it item) {
 	if r.Next() != '{' {
-		r.wrongAt(r.prefix[:max(len(r.prefix)-1, 0)], "must be an object")
+		r.WrongAt(r.Prefix[:max(len(r.Prefix)-1, 0)], "must be an object")
 	}
 	it.raw = r.Raw()
-	in := reader{Cursor: llm.NewCursor(it.raw), prefix: r.prefix}
-	in.members(func(name string) { in.itemMember(&it, name) })
-	if in.err != nil && r.err == nil {
-		r.err = in.err
+	in := reader{jsonread.Within(it.raw, r.Prefix)}
+	in.Members(func(name string) { in.itemMember(&it, name) })
+	if in.Fault != nil && r.Fault == nil {
+		r.Fault = in.Fault
 	}
 	return it
 }
@@ -156,19 +157,19 @@ func (r *reader) item() (it item) {
 func (r *reader) itemMember(it *item, name string) {
 	switch name {
 	case "type":
-		it.kind = r.text()
+		it.kind = r.Str()
 	case "role":
-		it.role = r.text()
+		it.role = r.Str()
 	case "id":
-		it.id = r.text()
+		it.id = r.Str()
 	case "call_id":
-		it.callID = r.text()
+		it.callID = r.Str()
 	case "name":
-		it.name = r.text()
+		it.name = r.Str()
 	case "status":
-		it.status = r.text()
+		it.status = r.Str()
 	case "arguments", "input":
-		it.text = r.text()
+		it.text = r.Str()
 	case "content":
 		it.parts = r.itemContent(it)
 	case "output":
@@ -178,9 +179,9 @@ func (r *reader) itemMember(it *item, name string) {
 		}
 		it.parts = []chat.Part{{Text: string(r.Raw())}}
 	case "summary":
-		r.list(func(int) { it.thoughts = append(it.thoughts, r.summary()) })
+		r.List(func(int) { it.thoughts = append(it.thoughts, r.summary()) })
 	case "encrypted_content":
-		it.data = r.text()
+		it.data = r.Str()
 	default:
 		r.Raw()
 	}
@@ -188,9 +189,9 @@ func (r *reader) itemMember(it *item, name string) {
 
 // summary reads an element of the summary of reasoning.
 func (r *reader) summary() (text string) {
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		if name == "text" {
-			text = r.text()
+			text = r.Str()
 			return
 		}
 		r.Raw()
@@ -203,7 +204,7 @@ func (r *reader) itemContent(it *item) (parts []chat.Part) {
 	if r.Next() == '"' {
 		return []chat.Part{{Text: r.Text()}}
 	}
-	r.list(func(int) { parts = append(parts, r.itemPart(it)) })
+	r.List(func(int) { parts = append(parts, r.itemPart(it)) })
 	return parts
 }
 
@@ -219,10 +220,10 @@ func (r *reader) itemPart(it *item) chat.Part {
 	start := *r
 	var p chat.Part
 	m, kind := new(chat.Media), ""
-	r.entry(func(name string) {
+	r.Entry(func(name string) {
 		switch name {
 		case "type":
-			kind = r.text()
+			kind = r.Str()
 		case "logprobs":
 			if raw := r.Copy(); string(raw) != "[]" {
 				it.probs = raw
@@ -234,14 +235,14 @@ func (r *reader) itemPart(it *item) chat.Part {
 	typ, ok := itemTypes[kind]
 	if !ok {
 		if kind == "" {
-			r.wrongAt(r.prefix+"type", "must be given")
+			r.WrongAt(r.Prefix+"type", "must be given")
 		}
 		return chat.Part{Type: chat.PartOther, Raw: slices.Clone(start.Raw()), Origin: originResponses}
 	}
 	if p.Type = typ; typ == chat.PartImage || typ == chat.PartFile || typ == chat.PartAudio {
 		p.Media = m
 		if m.URL == "" && m.Data == "" && m.FileID == "" {
-			r.wrongAt(r.prefix+strings.TrimPrefix(kind, "input_"), "must be given")
+			r.WrongAt(r.Prefix+strings.TrimPrefix(kind, "input_"), "must be given")
 		}
 	}
 	return p
@@ -251,15 +252,15 @@ func (r *reader) itemPart(it *item) chat.Part {
 func (r *reader) itemPartMember(p *chat.Part, m *chat.Media, name string) {
 	switch name {
 	case "text", "refusal":
-		p.Text = r.text()
+		p.Text = r.Str()
 	case "annotations":
 		if raw := r.Copy(); string(raw) != "[]" {
 			p.Citations, p.Origin = raw, originResponses
 		}
 	case "input_audio":
-		r.object(func(name string) { r.mediaMember(m, name) })
+		r.Object(func(name string) { r.mediaMember(m, name) })
 	case "image_url", "file_url":
-		found := mediaOf(r.text())
+		found := mediaOf(r.Str())
 		m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
 	default:
 		r.mediaMember(m, name)
@@ -273,17 +274,17 @@ func (r *reader) inputItem() chat.Message {
 	case "", "message":
 		role, ok := roles[it.role]
 		if !ok || role == chat.RoleTool {
-			r.wrongAt(r.prefix+"role", `must be "system", "developer", "user" or "assistant"`)
+			r.WrongAt(r.Prefix+"role", `must be "system", "developer", "user" or "assistant"`)
 		}
 		return chat.Message{Role: role, Parts: it.parts}
 	case "function_call_output", "custom_tool_call_output":
 		if it.callID == "" {
-			r.wrongAt(r.prefix+"call_id", "must be given")
+			r.WrongAt(r.Prefix+"call_id", "must be given")
 		}
 		return chat.Message{Role: chat.RoleTool, Parts: []chat.Part{{Type: chat.PartToolResult, ID: it.callID, Parts: it.parts}}}
 	case "item_reference":
-		if r.err == nil {
-			r.err = llm.Unsayable(r.prefix+"type", "The provider of this model keeps no items: send the item itself in the place of an \"item_reference\".")
+		if r.Fault == nil {
+			r.Fault = llm.Unsayable(r.Prefix+"type", "The provider of this model keeps no items: send the item itself in the place of an \"item_reference\".")
 		}
 	}
 	return chat.Message{Role: chat.RoleAssistant, Parts: it.said()}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 var errNoOutput = errors.New("it has no output")
@@ -21,17 +22,17 @@ type ending struct {
 
 // DecodeResponse reads a response.
 func (Responses) DecodeResponse(body []byte) (*chat.Response, error) {
-	r := reader{Cursor: llm.NewCursor(body)}
+	r := reader{jsonread.New(body)}
 	if r.Next() != '{' {
 		return nil, malformed(errors.New("it is no JSON object"))
 	}
 	res, end, has := new(chat.Response), ending{}, false
 	ch := chat.Choice{}
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		switch name {
 		case "output":
 			has = r.Next() == '['
-			r.list(func(int) {
+			r.List(func(int) {
 				it := r.item()
 				ch.Parts = append(ch.Parts, it.made()...)
 				if it.probs != nil {
@@ -45,7 +46,7 @@ func (Responses) DecodeResponse(body []byte) (*chat.Response, error) {
 			r.endMember(&end, res, name)
 		}
 	})
-	switch err := r.finish(); {
+	switch err := r.Finish(); {
 	case err != nil:
 		return nil, malformed(err)
 	case end.failed:

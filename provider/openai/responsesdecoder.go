@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/jsonread"
 )
 
 // responsesDecoder reads the events of a response.
@@ -164,9 +165,9 @@ func (d *responsesDecoder) text(typ chat.ChunkType, text string) {
 }
 
 func (d *responsesDecoder) start(raw []byte) error {
-	r, res := reader{Cursor: llm.NewCursor(raw)}, chat.Response{}
-	r.members(func(name string) { r.answerMember(&res, name) })
-	if r.finish() != nil {
+	r, res := reader{jsonread.New(raw)}, chat.Response{}
+	r.Members(func(name string) { r.answerMember(&res, name) })
+	if r.Finish() != nil {
 		return malformed(errShape)
 	}
 	d.add(chat.Chunk{Type: chat.ChunkStart, ID: res.ID, Model: res.Model, Created: res.Created})
@@ -175,9 +176,9 @@ func (d *responsesDecoder) start(raw []byte) error {
 
 // item reads the item of an event.
 func (v *itemEvent) read() (item, error) {
-	r := reader{Cursor: llm.NewCursor(v.item)}
+	r := reader{jsonread.New(v.item)}
 	it := r.item()
-	if err := r.finish(); err != nil || len(v.item) == 0 {
+	if err := r.Finish(); err != nil || len(v.item) == 0 {
 		return it, malformed(errShape)
 	}
 	return it, nil
@@ -291,9 +292,9 @@ func (d *responsesDecoder) parts(parts []chat.Part) {
 
 // end ends the response.
 func (d *responsesDecoder) end(v *itemEvent) error {
-	r, end, res := reader{Cursor: llm.NewCursor(v.response)}, ending{}, chat.Response{}
+	r, end, res := reader{jsonread.New(v.response)}, ending{}, chat.Response{}
 	failed := v.kind == "response.failed"
-	r.members(func(name string) {
+	r.Members(func(name string) {
 		if name == "error" {
 			failed = failed || r.Next() == '{'
 			r.Raw()
@@ -301,7 +302,7 @@ func (d *responsesDecoder) end(v *itemEvent) error {
 		}
 		r.endMember(&end, &res, name)
 	})
-	if r.finish() != nil || len(v.response) == 0 {
+	if r.Finish() != nil || len(v.response) == 0 {
 		return malformed(errShape)
 	}
 	if failed {
