@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	largeBody = 20 << 20 // bytes of a request with a picture in it
-	largeRuns = 5
-	heldLimit = 90 * time.Second // for opening all streams
+	largeBody  = 20 << 20 // bytes of a request with a picture in it
+	largeConns = 8
+	largeRuns  = 3                // of each connection
+	heldLimit  = 90 * time.Second // for opening all streams
 )
 
 // runLarge measures only large bodies and many streams.
@@ -30,35 +31,24 @@ func runLarge(ctx context.Context, o options, w io.Writer) error {
 	return rig.reportLarge(ctx, o, w)
 }
 
-// reportLarge writes what the node takes for a large body, relayed and translated, and for many
+// reportLarge writes what the node takes for large bodies, relayed and translated, and for many
 // streams at a time.
 func (r *rig) reportLarge(ctx context.Context, o options, w io.Writer) error {
+	before := r.node.rss()
 	for _, model := range []string{"demo", "claude"} {
-		grown, err := r.growth(ctx, pictureBody(model))
-		if err != nil {
-			return fmt.Errorf("a large body to %s: %w", model, err)
+		if err := r.nod.forgetPeak(); err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "a body of %s to %s: peak RSS grows by %s, %.2f copies\n",
-			mib(largeBody>>10), model, mib(grown), float64(grown)/(largeBody>>10))
+		l := load{body: pictureBody(model), count: largeRuns * largeConns, conns: largeConns}
+		res, err := l.drive(ctx, r.node)
+		if err != nil {
+			return fmt.Errorf("large bodies to %s: %w", model, err)
+		}
+		grown := r.node.peakRSS() - before
+		fmt.Fprintf(w, "%d bodies of %s at a time to %s: peak RSS grows by %s, %.2f copies, %d errors\n",
+			largeConns, mib(largeBody>>10), model, mib(grown), float64(grown)/(largeConns*largeBody>>10), res.errors)
 	}
 	return r.reportHeld(ctx, o.held, w)
-}
-
-// growth is what one request after another adds to the node's memory, in kB: the most that any
-// of them took.
-func (r *rig) growth(ctx context.Context, body []byte) (int64, error) {
-	var most int64
-	for range largeRuns {
-		before := r.node.rss()
-		if err := r.nod.forgetPeak(); err != nil {
-			return 0, err
-		}
-		if _, err := r.node.ask(ctx, chatPath, body); err != nil {
-			return 0, err
-		}
-		most = max(most, r.node.peakRSS()-before)
-	}
-	return most, nil
 }
 
 // forgetPeak makes the child's peak of memory what it takes now.
