@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -40,7 +41,7 @@ type Call struct {
 	body    []byte // buf's, or what a guardrail made of it
 	fields  llm.Fields
 	model   *resource.Model
-	quote   quote
+	quote   quote.Quote
 	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota   Quota // of the limits, if limited
 	limited bool
