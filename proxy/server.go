@@ -211,6 +211,9 @@ func (s *Server) handler(r *Route) http.Handler {
 			return
 		}
 		s.serve(req.Context(), c)
+		if c.torn {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -29,6 +30,7 @@ type Request struct {
 	Endpoint llm.Endpoint
 	Fields   *llm.Fields
 	Body     []byte
+	Form     *form.Form // that the body is a view of; nil: the body came as it is
 }
 
 // Quote is what a request is estimated to use and to cost.
@@ -40,6 +42,7 @@ type Quote struct {
 	Service llm.Service     // that is asked for
 	Unknown *resource.Price // what an unknown price is taken for; nil: nothing
 
+	units    llm.Units
 	held     int64 // prompt tokens that money is held for
 	media    int64 // of held, tokens of audio and images
 	choices  int64 // completions that share the output; 0: it has none
@@ -60,8 +63,13 @@ func Of(r *Request) Quote {
 	q.media = f.MediaBytes / mediaBytesPerToken
 	q.Raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + q.media + framingTokens
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
-	if r.Endpoint != llm.Embeddings {
+	switch r.Endpoint.Family() {
+	case llm.FamilyConversation:
 		q.generates(r, most)
+	case llm.FamilyMedia:
+		q.makes(r)
+	case llm.FamilyOther:
+		q.ranks(r)
 	}
 	q.held = q.Prompt
 	if r.anyTerms(func(t resource.Terms) bool { return t.Strict }) {
@@ -93,7 +101,7 @@ func (q *Quote) generates(r *Request, most int64) {
 
 // at is what the request is expected to use with so many tokens of output.
 func (q *Quote) at(output int64) pricing.Held {
-	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.Service}
+	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Units: q.units, Service: q.Service}
 }
 
 // costAt is what the request costs at most with so many tokens of output, whoever answers.
