@@ -22,6 +22,8 @@ var (
 var further = map[string][]llm.Endpoint{
 	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
 	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
+	"gemini":         {llm.CountContent},
+	"vertex_ai":      {llm.CountContent},
 	"azure":          slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio),
 	"cohere":         reranks,
 	"cohere_chat":    reranks,

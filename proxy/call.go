@@ -39,7 +39,7 @@ type Call struct {
 	instead string           // the model of who names none; "": there is none
 	most    int64            // bytes of the answer; 0: any number
 	buf     *body.Buffer
-	body    []byte // buf's, or what a guardrail made of it
+	body    []byte     // buf's, or what a guardrail made of it
 	form    *form.Form // of which body is a view; nil: the body came as it is
 	fields  llm.Fields
 	model   *resource.Model

@@ -157,6 +157,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
 	way, ok := d.Way(c.route.endpoint)
+	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
+		return s.countHere(ctx, c)
+	}
 	if !ok {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",

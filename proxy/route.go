@@ -127,7 +127,7 @@ func routes() ([]*Route, error) {
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
-		rerankRoute,
+		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		modelsRoute, modelRoute,
 	} {
 		r, err := make()

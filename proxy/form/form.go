@@ -64,9 +64,10 @@ func Parse(contentType string, raw []byte) (*Form, error) {
 	return f, f.split(mark)
 }
 
-// split finds the parts.
+// split finds the parts. It refuses what readers disagree about: a boundary right behind a header,
+// or behind a line feed alone.
 func (f *Form) split(mark []byte) error {
-	next := append([]byte("\r\n"), mark...)
+	next := append([]byte("\n"), mark...)
 	at := 0
 	for {
 		rest := f.raw[at+len(mark):]
@@ -84,11 +85,11 @@ func (f *Form) split(mark []byte) error {
 			return invalid("A part of the form has no end of its header.")
 		}
 		value := head - 2 + length + 4
-		stop := bytes.Index(f.raw[value-2:], next)
-		if stop < 0 {
-			return invalid("The form ends before its last boundary.")
+		stop := bytes.Index(f.raw[value:], next)
+		if stop < 1 || f.raw[value+stop-1] != '\r' || bytes.HasPrefix(f.raw[value:], mark) {
+			return invalid("The form ends before its last boundary, or has one that does not begin its line.")
 		}
-		end := value - 2 + stop + 2
+		end := value + stop + 1
 		if len(f.parts) == maxParts {
 			return invalid("The form has more than " + strconv.Itoa(maxParts) + " parts.")
 		}

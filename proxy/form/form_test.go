@@ -23,7 +23,7 @@ func TestForm_JSON(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, body, want string }{
 		{"nothing", "--b--\r\n", `{}`},
-		{"texts", part(`name="model"`, "m") + part(`name="prompt"`, "a\"b\r\nc") + "--b--", `{"model":"m","prompt":"a\"b\r\nc"}`},
+		{"texts", part(`name="model"`, "m") + part(`name="prompt"`, "a\"b\r\nc") + "--b--", `{"model":"m","prompt":"a\"b\u000d\nc"}`},
 		{"kinds", part(`name="stream"`, "True") + part(`name="n"`, "2") + part(`name="metadata"`, `{"tags":["x"]}`) + "--b--", `{"stream":true,"n":2,"metadata":{"tags":["x"]}}`},
 		{"lists", part(`name="g[]"`, "a") + part(`name="z"`, "") + part(`name="g[]"`, "b") + "--b--", `{"g":["a","b"],"z":""}`},
 		{"files are left out", part(`name="file"; filename="a"`, "\x00\xff--b\r\n--c") + part(`name="model"`, "m") + "--b--", `{"model":"m"}`},
@@ -78,6 +78,8 @@ func TestParse_Refuses(t *testing.T) {
 		{"cut", kind, part(`name="a"`, "b")},
 		{"cut header", kind, "--b\r\nContent-Disposition: form-data; name=\"a\""},
 		{"cut value", kind, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nxyz"},
+		{"boundary behind a header", kind, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--b--"},
+		{"boundary behind a line feed", kind, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\n--b\r\n\r\n--b--"},
 		{"no name", kind, part("x=y", "b") + "--b--"},
 		{"a longer boundary", kind, "--bc\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--"},
 		{"model in a file", kind, part(`name="model"; filename="m"`, "x") + "--b--"},
@@ -100,6 +102,7 @@ func FuzzForm(f *testing.F) {
 	for _, s := range []string{
 		"--b--", part(`name="model"`, "m") + "--b--", part(`name="a[]"`, "x") + part(`name="f"; filename="y"`, "z") + "--b--",
 		"pre\r\n" + part(`name="a"`, "") + "--b--\r\npost", part(`name="a`, "b"), "--b\r\n\r\n\r\n--b--",
+		"--b\r\nContent-Disposition:form-dAtA;nAme=\"000\"\r\n\r\n--b--0",
 	} {
 		f.Add([]byte(s))
 	}

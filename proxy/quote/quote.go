@@ -40,6 +40,7 @@ type Quote struct {
 	Output  int64           // tokens, of all choices
 	Cost    resource.Money  // that is held
 	Service llm.Service     // that is asked for
+	Counted int64           // tokens of the prompt of a request that only asks for their number
 	Unknown *resource.Price // what an unknown price is taken for; nil: nothing
 
 	units    llm.Units
@@ -70,17 +71,38 @@ func Of(r *Request) Quote {
 		q.makes(r)
 	case llm.FamilyOther:
 		q.ranks(r)
+	case llm.FamilyCount:
+		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
 	}
 	q.held = q.Prompt
 	if r.anyTerms(func(t resource.Terms) bool { return t.Strict }) {
 		// The bound is a token for each byte: a tokenizer that works on bytes never makes more.
-		q.held = max(q.held, f.PromptBytes+framingTokens)
+		q.held = max(q.held, bound(r))
 	}
 	if q.unpriced && r.anyTerms(func(t resource.Terms) bool { return t.Unpriced == resource.UnpricedEstimate }) {
 		q.Unknown = r.Catalog.Settings().UnknownPrice
 	}
 	q.Cost = r.costAt(&q, q.Output)
 	return q
+}
+
+// bound is the most tokens that the prompt can have, 0 if it is only counted.
+func bound(r *Request) int64 {
+	if r.Endpoint.Family() == llm.FamilyCount {
+		return 0
+	}
+	return r.Fields.PromptBytes + framingTokens
+}
+
+// counted is the estimate for who asks how many tokens a prompt has. One whose parts stand
+// deeper than in a request that is answered counts as a whole.
+func counted(r *Request, factor float64) int64 {
+	f := r.Fields
+	text := f.PromptBytes - f.MediaBytes
+	if f.PromptBytes == 0 {
+		text = int64(len(r.Body))
+	}
+	return max(1, int64(float64(text/bytesPerToken+f.MediaBytes/mediaBytesPerToken)*factor))
 }
 
 // generates estimates the output, of which a model makes at most so much; 0: nobody knows.

@@ -16,6 +16,8 @@ const guessedRate = 100
 func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage {
 	u := llm.Usage{Input: q.Prompt, Source: llm.UsageEstimated}
 	switch {
+	case e.Family() == llm.FamilyCount:
+		return llm.Usage{}
 	case e.Family() == llm.FamilyMedia:
 		return q.made(e, u)
 	case e.Family() != llm.FamilyConversation:
