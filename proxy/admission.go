@@ -13,7 +13,7 @@ import (
 func (c *Call) quoting() quote.Request {
 	return quote.Request{
 		Catalog: c.cat, View: c.view, Model: c.model, Levels: c.levels, Session: c.session,
-		Endpoint: c.route.endpoint, Fields: &c.fields, Body: c.body,
+		Endpoint: c.route.endpoint, Fields: &c.fields, Body: c.body, Form: c.form,
 	}
 }
 

@@ -87,6 +87,15 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 	return c.quote.Used(c.route.endpoint, c.result.text, s.now().Sub(c.result.dialled))
 }
 
+// complete fills in what the provider did not say of an answer that came whole.
+func (s *Server) complete(c *Call) {
+	if c.result.usage.Source == llm.UsageNone {
+		c.result.usage = s.estimateUsage(c)
+		return
+	}
+	c.result.usage = c.quote.Complete(c.route.endpoint, c.result.usage)
+}
+
 // settle prices what was used, settles limits and budget and closes the journal's entry,
 // once. The last byte of an answer is sent after it.
 func (s *Server) settle(c *Call, e *llm.Error) {
@@ -234,6 +243,8 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	case !c.out.Started():
 		s.answerHeaders(c, c.out.Header())
 		reply.WriteError(c.out, e, c.route.endpoint.Vendor())
+	case c.result.raw:
+		c.torn = true // it must not look whole
 	case c.fields.Stream:
 		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint)); err == nil {
 			_ = c.out.Flush() // a client that went away has no use for it

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -29,6 +30,7 @@ type Request struct {
 	Endpoint llm.Endpoint
 	Fields   *llm.Fields
 	Body     []byte
+	Form     *form.Form // that the body is a view of; nil: the body came as it is
 }
 
 // Quote is what a request is estimated to use and to cost.
@@ -38,8 +40,10 @@ type Quote struct {
 	Output  int64           // tokens, of all choices
 	Cost    resource.Money  // that is held
 	Service llm.Service     // that is asked for
+	Counted int64           // tokens of the prompt of a request that only asks for their number
 	Unknown *resource.Price // what an unknown price is taken for; nil: nothing
 
+	units    llm.Units
 	held     int64 // prompt tokens that money is held for
 	media    int64 // of held, tokens of audio and images
 	choices  int64 // completions that share the output; 0: it has none
@@ -60,19 +64,45 @@ func Of(r *Request) Quote {
 	q.media = f.MediaBytes / mediaBytesPerToken
 	q.Raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + q.media + framingTokens
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
-	if r.Endpoint != llm.Embeddings {
+	switch r.Endpoint.Family() {
+	case llm.FamilyConversation:
 		q.generates(r, most)
+	case llm.FamilyMedia:
+		q.makes(r)
+	case llm.FamilyOther:
+		q.ranks(r)
+	case llm.FamilyCount:
+		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
 	}
 	q.held = q.Prompt
 	if r.anyTerms(func(t resource.Terms) bool { return t.Strict }) {
 		// The bound is a token for each byte: a tokenizer that works on bytes never makes more.
-		q.held = max(q.held, f.PromptBytes+framingTokens)
+		q.held = max(q.held, bound(r))
 	}
 	if q.unpriced && r.anyTerms(func(t resource.Terms) bool { return t.Unpriced == resource.UnpricedEstimate }) {
 		q.Unknown = r.Catalog.Settings().UnknownPrice
 	}
 	q.Cost = r.costAt(&q, q.Output)
 	return q
+}
+
+// bound is the most tokens that the prompt can have, 0 if it is only counted.
+func bound(r *Request) int64 {
+	if r.Endpoint.Family() == llm.FamilyCount {
+		return 0
+	}
+	return r.Fields.PromptBytes + framingTokens
+}
+
+// counted is the estimate for who asks how many tokens a prompt has. One whose parts stand
+// deeper than in a request that is answered counts as a whole.
+func counted(r *Request, factor float64) int64 {
+	f := r.Fields
+	text := f.PromptBytes - f.MediaBytes
+	if f.PromptBytes == 0 {
+		text = int64(len(r.Body))
+	}
+	return max(1, int64(float64(text/bytesPerToken+f.MediaBytes/mediaBytesPerToken)*factor))
 }
 
 // generates estimates the output, of which a model makes at most so much; 0: nobody knows.
@@ -93,7 +123,7 @@ func (q *Quote) generates(r *Request, most int64) {
 
 // at is what the request is expected to use with so many tokens of output.
 func (q *Quote) at(output int64) pricing.Held {
-	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Service: q.Service}
+	return pricing.Held{Prompt: q.held, Media: q.media, Output: output, Units: q.units, Service: q.Service}
 }
 
 // costAt is what the request costs at most with so many tokens of output, whoever answers.

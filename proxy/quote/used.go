@@ -16,7 +16,12 @@ const guessedRate = 100
 func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage {
 	u := llm.Usage{Input: q.Prompt, Source: llm.UsageEstimated}
 	switch {
-	case e == llm.Embeddings:
+	case e.Family() == llm.FamilyCount:
+		return llm.Usage{}
+	case e.Family() == llm.FamilyMedia:
+		return q.made(e, u)
+	case e.Family() != llm.FamilyConversation:
+		u.Units = q.units
 	case text > 0:
 		u.Output = text/bytesPerToken + 1
 	default:
