@@ -16,6 +16,23 @@ const (
 	CohereChat                      // Cohere's v2
 	OllamaChat                      // Ollama's own
 	CountTokens                     // Anthropic's count_tokens
+	EmbedContent                    // Google's, of one content
+	BatchEmbedContents              // Google's, of several
+
+	// What providers alone are asked. GeminiEmbed is batchEmbedContents, which is never relayed: each of
+	// its requests names the model again.
+	GeminiEmbed
+	VertexEmbed // :predict
+	CohereEmbed
+	InvokeEmbed // Bedrock's invoke
+	OllamaEmbed
+	VoyageEmbed
+	JinaEmbed
+	MistralEmbed
+	TEIEmbed // Hugging Face's server and its feature extraction
+	WatsonxEmbed
+	WatsonxChat
+	TritonGenerate // text, of Triton Inference Server
 	numEndpoints
 )
 
@@ -26,7 +43,7 @@ type Family uint8
 const (
 	FamilyOther        Family = iota // relayed, never translated
 	FamilyConversation               // package llm/chat
-	FamilyEmbedding
+	FamilyEmbedding                  // package llm/embed
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -40,6 +57,7 @@ const (
 	VendorAmazon
 	VendorCohere
 	VendorOllama
+	VendorOther // speaks a dialect that no client does
 )
 
 // traits are what is known of each endpoint.
@@ -60,6 +78,21 @@ var traits = [numEndpoints]struct {
 	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
 	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
 	CountTokens:     {name: "count_tokens", vendor: VendorAnthropic},
+
+	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	GeminiEmbed:        {name: "gemini_embed", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	VertexEmbed:        {name: "vertex_embed", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	CohereEmbed:        {name: "cohere_embed", family: FamilyEmbedding, vendor: VendorCohere},
+	InvokeEmbed:        {name: "invoke_embed", family: FamilyEmbedding, vendor: VendorAmazon, inPath: true},
+	OllamaEmbed:        {name: "ollama_embed", family: FamilyEmbedding, vendor: VendorOllama},
+	VoyageEmbed:        {name: "voyage_embed", family: FamilyEmbedding, vendor: VendorOther},
+	JinaEmbed:          {name: "jina_embed", family: FamilyEmbedding, vendor: VendorOther},
+	MistralEmbed:       {name: "mistral_embed", family: FamilyEmbedding, vendor: VendorOther},
+	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
+	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
+	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
+	TritonGenerate:     {name: "triton_generate", family: FamilyConversation, vendor: VendorOther, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

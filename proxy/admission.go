@@ -50,7 +50,7 @@ func (s *Server) estimate(c *Call) {
 	}
 	q.raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + f.MediaBytes/mediaBytesPerToken + framingTokens
 	q.prompt = int64(float64(q.raw) * m.Factor.Value())
-	if c.route.endpoint != llm.Embeddings {
+	if c.route.endpoint.Family() != llm.FamilyEmbedding {
 		q.output = f.MaxTokens
 		if q.output == 0 {
 			q.output = c.cat.Settings().DefaultOutputHold

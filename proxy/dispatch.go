@@ -176,7 +176,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.cfg.Upstream.Do(ctx, asked)
+	answer, err := s.ask(ctx, c, asked)
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
@@ -194,7 +194,11 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 	}
-	if way != c.route.endpoint {
+	if c.route.endpoint.Family() == llm.FamilyEmbedding {
+		if err := s.vectorsOf(c, &answer); err != nil {
+			return err
+		}
+	} else if way != c.route.endpoint {
 		if err := c.translate(&answer, way); err != nil {
 			return err
 		}
@@ -208,7 +212,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 // prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few
 // changes that the deployment needs made in place, or what they say in the provider's dialect.
 func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
-	raw, hide, err := c.bodyAt(d, at)
+	raw, hide, err := s.bodyFor(c, d, at)
 	if err != nil {
 		return nil, err
 	}

@@ -126,6 +126,7 @@ func routes() ([]*Route, error) {
 	for _, make := range []func() (*Route, error){
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
 	} {
 		r, err := make()

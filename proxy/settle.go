@@ -91,7 +91,7 @@ func spentAnyway(c *Call, e *llm.Error) bool {
 func (s *Server) estimateUsage(c *Call) llm.Usage {
 	u := llm.Usage{Input: c.quote.prompt, Source: llm.UsageEstimated}
 	switch {
-	case c.route.endpoint == llm.Embeddings:
+	case c.route.endpoint.Family() == llm.FamilyEmbedding:
 	case c.result.text > 0:
 		u.Output = c.result.text/bytesPerToken + 1
 	default:
