@@ -59,6 +59,12 @@ type Member struct {
 	Raw  []byte
 }
 
+// Append appends the member to an object. Its name may be anything.
+func (m *Member) Append(dst []byte) []byte {
+	dst = append(llm.AppendString(llm.AppendComma(dst), m.Name), ':')
+	return llm.AppendRaw(dst, m.Raw)
+}
+
 // Request asks for vectors. It is not changed once it was read.
 type Request struct {
 	Model      string
@@ -122,7 +128,7 @@ func (r *Request) AppendExtra(dst []byte, t *llm.Target, known ...string) []byte
 			continue
 		}
 		if slices.Contains(known, m.Name) || t.Drop(m.Name) {
-			dst = llm.AppendRaw(llm.AppendKey(dst, m.Name), m.Raw)
+			dst = m.Append(dst)
 		}
 	}
 	return dst

@@ -103,7 +103,31 @@ func (c Codec) Frames(e llm.Endpoint, src io.Reader, most int) llm.EventReader {
 }
 
 // Classify makes the error of an answer: {"error":"text","error_type":"Validation"}. That it
-// is overloaded the server says with 429.
+// is overloaded the server says with 429, and the router with 503 how many seconds a model takes to
+// be loaded.
 func (c Codec) Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
-	return c.compatible.Classify(now, status, h, body)
+	e := c.compatible.Classify(now, status, h, body)
+	if e.Kind == llm.Unavailable && e.RetryAfter == 0 {
+		e.RetryAfter = loading(body)
+	}
+	return e
+}
+
+// longestLoad bounds what is believed of the time that a model takes to be loaded.
+const longestLoad = 10 * time.Minute
+
+// loading reads {"estimated_time":20.0}.
+func loading(body []byte) (wait time.Duration) {
+	c := llm.NewCursor(body)
+	for n := 0; c.Member(n); n++ {
+		if string(c.Name()) != "estimated_time" {
+			c.Raw()
+		} else if s, ok := c.Float(); ok && s > 0 {
+			wait = time.Duration(min(s, longestLoad.Seconds()) * float64(time.Second))
+		}
+	}
+	if c.End() != nil {
+		return 0
+	}
+	return wait
 }

@@ -95,7 +95,7 @@ func readInputs(r *jsonread.Reader, req *embed.Request) {
 	var tokens []int64
 	r.List(func(i int) {
 		if next := r.Next(); next == '-' || next >= '0' && next <= '9' {
-			tokens = append(tokens, readToken(r, i))
+			tokens = append(tokens, readToken(r, "input["+strconv.Itoa(i)+"]"))
 			return
 		}
 		readInput(r, req)
@@ -115,11 +115,12 @@ func readInput(r *jsonread.Reader, req *embed.Request) {
 	case '"':
 		in.Text = r.Text()
 	case '[':
+		name := "input[" + strconv.Itoa(len(req.Inputs)) + "]"
 		for i := 0; r.Element(i); i++ {
-			in.Tokens = append(in.Tokens, readToken(r, i))
+			in.Tokens = append(in.Tokens, readToken(r, name))
 		}
 		if in.Tokens == nil {
-			r.WrongAt("input["+strconv.Itoa(len(req.Inputs))+"]", "must not be empty")
+			r.WrongAt(name, "must not be empty")
 		}
 	case '{':
 		in.Raw, in.Origin = r.Copy(), origin
@@ -130,10 +131,10 @@ func readInput(r *jsonread.Reader, req *embed.Request) {
 	req.Inputs = append(req.Inputs, in)
 }
 
-func readToken(r *jsonread.Reader, i int) int64 {
+func readToken(r *jsonread.Reader, param string) int64 {
 	n, ok := r.Int()
 	if !ok || n < 0 {
-		r.WrongAt("input["+strconv.Itoa(i)+"]", "must be a token, which is a whole number")
+		r.WrongAt(param, "has something that is no token, which is a whole number")
 	}
 	return n
 }
@@ -163,7 +164,7 @@ func (f Format) EncodeRequest(req *embed.Request, t *llm.Target) ([]byte, error)
 	}
 	if f.All {
 		for _, m := range req.Extra {
-			dst = llm.AppendRaw(llm.AppendKey(dst, m.Name), m.Raw)
+			dst = m.Append(dst)
 		}
 	} else {
 		dst = req.AppendExtra(dst, t, f.Known...)
