@@ -71,6 +71,10 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
+	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
+	parts    []translate.Part         // the answers to it
+	apart    bool                     // the last attempt was said in the gateway's words, in parts
+	packs    bool                     // the client wants base64
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
@@ -123,7 +127,7 @@ func (c *Call) peek(raw []byte) error {
 	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields, c.exchange = raw, f, nil
+	c.body, c.fields, c.exchange, c.vectors = raw, f, nil, nil
 	if c.route.endpoint.ModelInPath() {
 		c.fields.Stream = c.route.stream
 	}

@@ -128,6 +128,7 @@ func routes() ([]*Route, error) {
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
+		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
 	} {
 		r, err := make()

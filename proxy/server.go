@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -68,6 +69,10 @@ type Config struct {
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
+
+	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
+	// providers that take none; nil: such requests are refused.
+	Detokenize translate.Detokenizer
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
