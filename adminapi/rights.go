@@ -135,6 +135,11 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
 
+	"list-blobs":    readAll,
+	"verify-blob":   readAll,
+	"put-blob":      adminOnly,
+	"get-blob-body": adminOnly,
+
 	"list-prices":          readAll,
 	"lookup-price":         readAll,
 	"get-price-source":     readAll,

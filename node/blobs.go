@@ -1,10 +1,15 @@
 package node
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/node/blob"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // blobLook is how often blobs are tended.
@@ -49,4 +54,39 @@ func (n *Node) blobPeers() []string {
 		ids = append(ids, p.ID)
 	}
 	return ids
+}
+
+// blobAdmin is the blobs as the admin API takes them.
+type blobAdmin struct{ n *Node }
+
+// List implements adminapi.Blobs.
+func (b blobAdmin) List(after string, limit int) []*resource.Blob {
+	return b.n.state.Blobs(after, limit)
+}
+
+// Put implements adminapi.Blobs.
+func (b blobAdmin) Put(ctx context.Context, by records.Caller, rec resource.Blob, body []byte) (*resource.Blob, error) {
+	return b.n.blobs.Put(ctx, by.Actor(), by.RequestID, rec, body)
+}
+
+// Read implements adminapi.Blobs. What clients have sent is not shown to administrators.
+func (b blobAdmin) Read(ctx context.Context, digest string) ([]byte, error) {
+	if rec, ok := b.n.state.Blob(digest); ok && rec.Class != resource.BlobConfiguration {
+		return nil, fmt.Errorf("blob %s is a client's: %w", digest, resource.ErrForbidden)
+	}
+	return b.n.blobs.Read(ctx, digest)
+}
+
+// Verify implements adminapi.Blobs.
+func (b blobAdmin) Verify(ctx context.Context, digest string) ([]client.BlobCheck, error) {
+	checks, err := b.n.blobs.Verify(ctx, digest)
+	out := make([]client.BlobCheck, 0, len(checks))
+	for _, c := range checks {
+		shown := client.BlobCheck{Node: c.Node, Holds: c.Holds}
+		if c.Err != nil {
+			shown.Error = c.Err.Error()
+		}
+		out = append(out, shown)
+	}
+	return out, err
 }
