@@ -19,6 +19,8 @@ type Blobs interface {
 	Put(ctx context.Context, by records.Caller, b resource.Blob, body []byte) (*resource.Blob, error)
 	// Read returns the body of a configuration's blob, and resource.ErrForbidden for a client's.
 	Read(ctx context.Context, digest string) ([]byte, error)
+	// Delete forgets a blob that nothing refers to; another is resource.ErrInUse.
+	Delete(ctx context.Context, by records.Caller, digest string) error
 	// Verify has every node read the body.
 	Verify(ctx context.Context, digest string) ([]client.BlobCheck, error)
 }
@@ -71,6 +73,13 @@ func (s *Server) registerBlobs() {
 			}
 			return &blobBodyOutput{"application/octet-stream", body}, nil
 		})
+	register(s, "delete-blob", http.MethodDelete, "/blobs/{id}", "Delete a blob that nothing refers to",
+		func(ctx context.Context, in *RefInput) (*struct{}, error) {
+			if err := b.Delete(ctx, callerOf(ctx), in.Ref); err != nil {
+				return nil, s.problem(err)
+			}
+			return nil, nil
+		})
 	register(s, "verify-blob", http.MethodGet, "/blobs/{id}/verify", "Have every node check its copy of a blob",
 		func(ctx context.Context, in *RefInput) (*bodyOutput[[]client.BlobCheck], error) {
 			all, err := b.Verify(ctx, in.Ref)
@@ -117,5 +126,7 @@ func (noBlobs) Put(context.Context, records.Caller, resource.Blob, []byte) (*res
 }
 
 func (noBlobs) Read(context.Context, string) ([]byte, error) { return nil, errNoBlobs }
+
+func (noBlobs) Delete(context.Context, records.Caller, string) error { return errNoBlobs }
 
 func (noBlobs) Verify(context.Context, string) ([]client.BlobCheck, error) { return nil, errNoBlobs }

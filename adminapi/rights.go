@@ -139,6 +139,7 @@ var rights = withNouns(map[string]row{
 	"verify-blob":   readAll,
 	"put-blob":      adminOnly,
 	"get-blob-body": adminOnly,
+	"delete-blob":   adminOnly,
 
 	"list-prices":          readAll,
 	"lookup-price":         readAll,

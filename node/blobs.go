@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -75,6 +76,12 @@ func (b blobAdmin) Read(ctx context.Context, digest string) ([]byte, error) {
 		return nil, fmt.Errorf("blob %s is a client's: %w", digest, resource.ErrForbidden)
 	}
 	return b.n.blobs.Read(ctx, digest)
+}
+
+// Delete implements adminapi.Blobs. The nodes remove the body when they next look.
+func (b blobAdmin) Delete(ctx context.Context, by records.Caller, digest string) error {
+	_, err := b.n.consensus.Propose(ctx, by.Actor(), by.RequestID, fsm.DeleteBlob{ID: digest})
+	return err
 }
 
 // Verify implements adminapi.Blobs.

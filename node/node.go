@@ -329,6 +329,12 @@ func (n *Node) applyResources(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	for _, body := range n.cfg.Blobs {
+		rec := resource.Blob{Class: resource.BlobConfiguration, Kind: "file"}
+		if _, err := n.blobs.Put(ctx, fsm.Actor{Kind: "node", ID: n.identity.NodeID}, "", rec, body); err != nil {
+			return err
+		}
+	}
 	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal}, *n.cfg.Resources)
 	return err
 }

@@ -29,6 +29,11 @@ func (c *Client) PutBlob(ctx context.Context, body []byte, q url.Values) (resour
 	return out, c.send(ctx, "blobs", q, body, &out)
 }
 
+// DeleteBlob deletes a blob that nothing refers to.
+func (c *Client) DeleteBlob(ctx context.Context, digest string) error {
+	return c.do(ctx, http.MethodDelete, "blobs/"+url.PathEscape(digest), nil, nil, nil)
+}
+
 // VerifyBlob has every node read the body and check its digest.
 func (c *Client) VerifyBlob(ctx context.Context, digest string) ([]BlobCheck, error) {
 	var out []BlobCheck

@@ -83,7 +83,7 @@ func New(cfg Config) *Store {
 // Put stores a body for b, whose ID, Size, CreatedAt, CreatedBy and Holders it fills in, and
 // returns when two nodes have it on disk (one in a cluster of one) and Raft knows of it. It
 // returns an *llm.Error of kind Unavailable, code blob_unavailable, if no second node can take
-// it, and resource.ErrRefused over the quota.
+// it, and resource.ErrFull over the quota.
 func (s *Store) Put(ctx context.Context, by fsm.Actor, requestID string, b resource.Blob, body []byte) (*resource.Blob, error) {
 	b.ID, b.Size, b.CreatedAt, b.CreatedBy = Digest(body), int64(len(body)), resource.At(s.cfg.Now()), actorName(by)
 	if err := b.Validate(); err != nil {
