@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/blob"
+	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -29,6 +30,8 @@ func (n *Node) startBlobs() error {
 	})
 	n.consensus.Handle(blob.MethodRead, n.blobs.OnRead)
 	n.consensus.Handle(blob.MethodPull, n.blobs.OnPull)
+	n.consensus.Handle(blob.MethodDrop, n.blobs.OnDrop)
+	n.turns = turns.New(turns.Config{NodeID: n.identity.NodeID, Blobs: n.blobs, Cluster: n.consensus, State: n.state, Logger: n.log})
 	n.wg.Go(n.tendBlobs)
 	return nil
 }
@@ -40,6 +43,9 @@ func (n *Node) tendBlobs() {
 	for {
 		if err := n.blobs.Tend(n.ctx); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("blobs are not all in order", "error", err)
+		}
+		if err := n.turns.Sweep(n.ctx); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("expired responses are not swept", "error", err)
 		}
 		select {
 		case <-n.ctx.Done():

@@ -27,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
@@ -91,6 +92,7 @@ type path struct {
 
 	rotation *rotation.Rotation
 	blobs    *blob.Store
+	turns    *turns.Store
 }
 
 // listener is the client port.

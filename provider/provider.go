@@ -104,6 +104,9 @@ type Provider struct {
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string
+	// KeepsResponses says that it keeps responses that are stored, so that they can be continued by
+	// their id.
+	KeepsResponses bool
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }
@@ -122,7 +125,7 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows))

@@ -126,6 +126,28 @@ func (s *Store) forget() error {
 	return errors.Join(errs...)
 }
 
+// Erase removes the body of a blob that the cluster has forgotten from every node that can be
+// reached; the others remove it when they next look. A body that is known again stays.
+func (s *Store) Erase(ctx context.Context, digest string) error {
+	_, err := s.OnDrop(ctx, "", []byte(digest))
+	errs := []error{err}
+	for _, p := range s.cfg.Peers() {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		_, err := s.cfg.Cluster.Call(ctx, p, MethodDrop, []byte(digest))
+		cancel()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// OnDrop answers MethodDrop. A node that has not heard that the blob is forgotten keeps it.
+func (s *Store) OnDrop(_ context.Context, _ string, digest []byte) ([]byte, error) {
+	if _, ok := s.cfg.State.Blob(string(digest)); ok {
+		return nil, fmt.Errorf("blob %s is known here: %w", digest, resource.ErrInUse)
+	}
+	return nil, s.folder.Remove(string(digest))
+}
+
 // Check says what one node has of a blob.
 type Check struct {
 	Node  string // id
