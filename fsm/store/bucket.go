@@ -53,7 +53,8 @@ const (
 	Tags          Bucket = 31
 	TeamMembers   Bucket = 32
 	Prices        Bucket = 40
-	Buckets              = 41
+	Responses     Bucket = 44
+	Buckets              = 45
 )
 
 // names is each bucket's name in the file.
@@ -66,7 +67,7 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.
