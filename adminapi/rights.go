@@ -264,4 +264,4 @@ var rights = withNouns(map[string]row{
 	"litellm-end-user-list":              readAll,
 	"litellm-audit-list":                 readAll,
 	"litellm-audit-get":                  readAll,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting")

@@ -106,6 +106,9 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
+// MCPServers returns the servers of the Model Context Protocol.
+func (c *Client) MCPServers() Noun[MCPServer] { return Noun[MCPServer]{c, "mcp/servers"} }
+
 // Settings returns all settings, also those that have their default.
 func (c *Client) Settings() Noun[Setting] { return Noun[Setting]{c, "settings"} }
 

@@ -109,6 +109,12 @@ type Credential struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "aws_secret_access_key"
 }
 
+// MCPServer is a server of the Model Context Protocol.
+type MCPServer struct {
+	resource.MCPServer
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "auth", "env.NAME", "header.NAME"
+}
+
 // Rotate asks for a new secret of a key.
 type Rotate struct {
 	Secret string `json:"secret,omitempty"` // default: made
