@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -57,8 +58,11 @@ func newLink(all *links, s *resource.MCPServer, cred *resource.Credential) *link
 // use runs do with a session of the server. Headers of the client that the server wants make
 // the session the call's own.
 func (l *link) use(ctx context.Context, forwarded http.Header, do func(context.Context, *sdk.ClientSession) error) error {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout())
+	// The client's context holds what the SDK knows of its request; that must not reach the server.
+	outer := ctx
+	ctx, cancel := context.WithTimeout(l.all.ctx, l.timeout())
 	defer cancel()
+	defer context.AfterFunc(outer, cancel)()
 	select {
 	case l.slots <- struct{}{}:
 		defer func() { <-l.slots }()
@@ -90,10 +94,18 @@ func (l *link) use(ctx context.Context, forwarded http.Header, do func(context.C
 		}
 		err = do(ctx, s)
 	}
-	if errors.Is(err, sdk.ErrConnectionClosed) {
+	if broken(ctx, err) {
 		l.drop(s)
 	}
 	return err
+}
+
+// broken says whether after an error the session is of no more use: it is not the server's own
+// answer, and not our impatience.
+func broken(ctx context.Context, err error) bool {
+	var theirs *jsonrpc.Error
+	var ours *llm.Error
+	return err != nil && ctx.Err() == nil && !errors.As(err, &theirs) && !errors.As(err, &ours)
 }
 
 func (l *link) timeout() time.Duration {
