@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
@@ -89,6 +90,8 @@ type Member struct {
 
 // Config says what a Server works on.
 type Config struct {
+	// MCP asks MCP servers; nil: they cannot be asked here.
+	MCP     mcp.Gateway
 	Store   records.Store
 	State   State
 	Cluster Cluster
@@ -185,6 +188,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerReports()
 	s.registerRequests()
 	s.registerPrices()
+	s.registerMCP()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()

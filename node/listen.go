@@ -88,6 +88,9 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.startMCP(); err != nil {
+		return err
+	}
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {
 		return err
@@ -96,9 +99,7 @@ func (n *Node) startHandlers(context.Context) error {
 	n.mountHealth(mux)
 	data.Mount(mux)
 	admin.Mount(mux)
-	if err := n.startMCP(mux); err != nil {
-		return err
-	}
+	n.mcp.Mount(mux)
 	n.mux.Store(mux)
 	return nil
 }

@@ -1,16 +1,20 @@
 package node
 
 import (
-	"net/http"
+	"context"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/resource"
 )
 
-// startMCP makes the gateway to MCP servers and mounts it. Its connections are dropped when
-// the servers' records change.
-func (n *Node) startMCP(mux *http.ServeMux) (err error) {
+// startMCP makes the gateway to MCP servers, whose connections are dropped when the servers'
+// records change.
+func (n *Node) startMCP() (err error) {
+	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	n.mcp, err = mcp.New(mcp.Config{
 		NodeID: n.cfg.Name, Version: n.cfg.Version, Catalog: n.state.Catalog, Auth: n.auth, Serving: n.serving, Customers: n.state,
 		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: opener{n.keys},
@@ -22,7 +26,6 @@ func (n *Node) startMCP(mux *http.ServeMux) (err error) {
 	if err != nil {
 		return err
 	}
-	n.mcp.Mount(mux)
 	n.wg.Go(func() {
 		for {
 			select {
@@ -34,4 +37,16 @@ func (n *Node) startMCP(mux *http.ServeMux) (err error) {
 		}
 	})
 	return nil
+}
+
+// mcpServers is the gateway as the admin API asks it.
+type mcpServers struct{ *mcp.Gateway }
+
+// Tools implements the admin API's Gateway.
+func (s mcpServers) Tools(ctx context.Context, who *resource.Principal) []client.MCPTool {
+	out := []client.MCPTool{}
+	for _, t := range s.Gateway.Tools(ctx, who) {
+		out = append(out, client.MCPTool(t))
+	}
+	return out
 }
