@@ -213,9 +213,11 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 		return nil, err
 	}
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
-		HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)}, Header: forwarded(c, d.Provider, at),
+		HideUsage: hide, Waits: c.waits, Timeouts: timers, Header: forwarded(c, d.Provider, at),
 	}
 	if c.most > upstream.DefaultMaxBody {
 		c.attempt.MaxBody = c.most
@@ -223,16 +225,16 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	return &c.attempt, nil
 }
 
-// timeout is an attempt's: the deployment's or the model's, which a client may shorten; where
+// timeout is an attempt's: the deployment's, the model's or the setting, which a client may shorten; where
 // neither has one, the client may also ask for more.
 func (s *Server) timeout(c *Call, d *view.Deployment) time.Duration {
 	switch wish := c.fields.Timeout; {
-	case wish > 0 && d.Timeout > 0:
-		return min(wish, d.Timeout)
+	case wish > 0 && d.Timers.Total > 0:
+		return min(wish, d.Timers.Total)
 	case wish > 0:
 		return min(wish, max(longestTimeout, s.cfg.Timeout))
-	case d.Timeout > 0:
-		return d.Timeout
+	case d.Timers.Total > 0:
+		return d.Timers.Total
 	default:
 		return s.cfg.Timeout
 	}

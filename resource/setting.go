@@ -37,6 +37,10 @@ type Settings struct {
 	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
+	TimeoutMS int64    // of an attempt; default: ten minutes
+	Timeouts  Timeouts // the other timers of an attempt
+	DrainMS   int64    // how long an answer is read whose client has left; default: a minute
+
 	MaxResponseBytes     int64          // of an answer; 0: no limit
 	EnforceUser          bool           // a request must name its end user
 	EnforcedParams       []string       // that a request must have; "metadata.cost_center"
@@ -70,6 +74,7 @@ func DefaultSettings() Settings {
 		RequestLogBytes:      4 << 30,
 		LogContentDays:       7,
 		BlobQuota:            16 << 30,
+		DrainMS:              60_000,
 	}
 }
 
@@ -112,6 +117,10 @@ var settings = []settingRow{
 		},
 	},
 	{
+		"between_chunks_timeout_ms", "integer", `0`, "how long a provider may be silent within an answer, up to a day; 0: two minutes",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.BetweenChunksMS }, 0, maxTimeoutMS, 1),
+	},
+	{
 		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
 	},
@@ -129,6 +138,10 @@ var settings = []settingRow{
 		readBudgetStatus,
 	},
 	{
+		"connect_timeout_ms", "integer", `0`, "how long connecting to a provider may take, up to a day; 0: ten seconds",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.ConnectMS }, 0, maxTimeoutMS, 1),
+	},
+	{
 		"default_output_hold", "integer", `4096`, "tokens held for a request that names no maximum, 1 to 10000000",
 		integer(func(s *Settings) *int64 { return &s.DefaultOutputHold }, 1, 10_000_000, 1),
 	},
@@ -137,12 +150,20 @@ var settings = []settingRow{
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.DeniedIPs }),
 	},
 	{
+		"drain_timeout_ms", "integer", `60000`, "how long an answer is read to its end whose client has left, where on_disconnect is drain, up to an hour",
+		integer(func(s *Settings) *int64 { return &s.DrainMS }, 1, 3_600_000, 1),
+	},
+	{
 		"enforce_user_param", "boolean", `false`, "refuse requests that do not name their end user",
 		boolean(func(s *Settings) *bool { return &s.EnforceUser }),
 	},
 	{
 		"enforced_params", "list", `[]`, "fields that every request must have, such as user or metadata.cost_center",
 		params(func(s *Settings) *[]string { return &s.EnforcedParams }),
+	},
+	{
+		"first_token_timeout_ms", "integer", `0`, "how long a stream may take to its first token, up to a day; 0: as long as between chunks, from the header on",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
 	},
 	{
 		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,
@@ -206,6 +227,10 @@ var settings = []settingRow{
 	{
 		"service_account_enforced_params", "list", `[]`, "as enforced_params, for keys of a team that belong to no user",
 		params(func(s *Settings) *[]string { return &s.ServiceAccountParams }),
+	},
+	{
+		"timeout_ms", "integer", `0`, "how long an attempt may take where neither deployment nor model say, up to a day; 0: ten minutes",
+		integer(func(s *Settings) *int64 { return &s.TimeoutMS }, 0, maxTimeoutMS, 1),
 	},
 	{
 		"trusted_proxies", "list", `[]`, "addresses and CIDR ranges of the proxies in front, whose X-Forwarded-For is believed",

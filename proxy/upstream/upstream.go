@@ -101,18 +101,18 @@ type transports struct {
 }
 
 // send makes the attempt's request.
-func (c *Client) send(ctx context.Context, rt *route, a *Attempt) (*http.Response, error) {
+func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	h := a.headers()
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
+	} else if err := c.signer.Sign(cl.ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
 	if rt.plain != nil && len(a.Body) <= http1.MaxBody {
-		return rt.plain.RoundTrip(ctx, rt.url, h, a.Body)
+		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}
-	return rt.full.RoundTrip(a.request(ctx, rt.url, h))
+	return rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
 }
 
 // signError is a request that could not be signed.
@@ -128,6 +128,9 @@ func (e *signError) Unwrap() error { return e.err }
 func New(cfg Config) *Client {
 	if cfg.DialTimeout == 0 {
 		cfg.DialTimeout = DefaultDialTimeout
+	}
+	if cfg.Timeouts.Connect == 0 {
+		cfg.Timeouts.Connect = cfg.DialTimeout
 	}
 	if cfg.Timeouts.Idle == 0 {
 		cfg.Timeouts.Idle = DefaultIdle
@@ -176,7 +179,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
 	}
 	cl := c.begin(ctx, a)
-	res, err := c.send(cl.ctx, rt, a) //nolint:bodyclose // cl closes it
+	res, err := c.send(cl, rt, a) //nolint:bodyclose // cl closes it
 	if err != nil {
 		defer cl.stop()
 		return nil, cl.failure(err)

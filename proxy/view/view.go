@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -57,8 +58,9 @@ type Deployment struct {
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
 	Account  *sign.Account
-	Timeout  time.Duration // 0: the default
-	Err      error         // why it cannot be used
+	Timers   upstream.Timeouts // 0: the default
+	Drain    time.Duration     // how long an answer is read whose client has left; 0: not at all
+	Err      error             // why it cannot be used
 
 	// lacks says that the address does not serve responses, though the provider does: many
 	// servers speak OpenAI's chat completions alone.
@@ -218,7 +220,10 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	}
 	d := &Deployment{
 		List: v.priceOf(t.Model, t.Deployment), Adjust: v.cat.Settings().PriceAdjustments.Of(t.Deployment.Provider), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
-		Timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
+		Timers: timers(t, v.cat.Settings()),
+	}
+	if t.Model.OnDisconnect == resource.DisconnectDrain {
+		d.Drain = time.Duration(v.cat.Settings().DrainMS) * time.Millisecond
 	}
 	if d.Base == "" && t.Credential != nil {
 		d.Base = t.Credential.APIBase
@@ -233,6 +238,18 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		v.deployments.Store(t.Deployment, d)
 	}
 	return d
+}
+
+// timers are the deployment's, else the model's, else the settings'.
+func timers(t *router.Target, s *resource.Settings) upstream.Timeouts {
+	pick := func(ms ...int64) time.Duration { return time.Duration(cmp.Or(ms...)) * time.Millisecond }
+	dep, model, all := &t.Deployment.Timeouts, &t.Model.Timeouts, &s.Timeouts
+	return upstream.Timeouts{
+		Connect:    pick(dep.ConnectMS, model.ConnectMS, all.ConnectMS),
+		FirstToken: pick(dep.FirstTokenMS, model.FirstTokenMS, all.FirstTokenMS),
+		Idle:       pick(dep.BetweenChunksMS, model.BetweenChunksMS, all.BetweenChunksMS),
+		Total:      pick(t.Deployment.TimeoutMS, t.Model.TimeoutMS, s.TimeoutMS),
+	}
 }
 
 // account opens the secrets of the deployment and its credential. What the deployment says
