@@ -176,13 +176,19 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.cfg.Upstream.Do(ctx, asked)
+	of := ctx // the attempt's
+	if d.Drain > 0 {
+		var end func()
+		of, end = s.drains.Begin(ctx, d.Drain)
+		defer end()
+	}
+	answer, err := s.cfg.Upstream.Do(of, asked)
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
 		}
 		way = other
-		if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+		if answer, err = s.cfg.Upstream.Do(of, asked); err == nil {
 			d.Learn()
 		}
 	}
@@ -200,7 +206,11 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		}
 	}
 	if answer.Stream != nil {
-		return c.said(s.relay(ctx, c, &answer, flight), way)
+		err = s.relay(ctx, c, &answer, flight)
+		if d.Drain > 0 && (ctx.Err() != nil || c.unsent != nil) {
+			s.readOut(c, answer.Stream, flight)
+		}
+		return c.said(err, way)
 	}
 	return s.answer(ctx, c, &answer)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -95,6 +96,7 @@ type Server struct {
 	routes  []*Route
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
+	drains  *drain.Drains
 	view    view.Cache
 }
 
@@ -120,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 		return c
 	}
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	for _, r := range all {

@@ -46,6 +46,7 @@ func (s *Server) finish(c *Call, err error) {
 		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
+		c.result.countText()
 	}
 	s.settle(c, e)
 	if e != nil {
@@ -99,6 +100,15 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 		u.Output = min(c.quote.output, int64(waited.Seconds()*guessedRate))
 	}
 	return u
+}
+
+// countText takes in what passed of a stream after the provider counted last: Anthropic counts
+// when a message begins and when it ends. What is less than half of the text cannot be its count.
+func (r *result) countText() {
+	if u, made := &r.usage, r.text/bytesPerToken+1; r.text > 0 && 2*u.Completion() < made {
+		u.Output += made - u.Completion()
+		u.Source = llm.UsageEstimated
+	}
 }
 
 // settle prices what was used, settles limits and budget and closes the journal's entry,
