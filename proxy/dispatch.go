@@ -227,7 +227,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
-		HideUsage: hide, Waits: c.waits, Timeouts: timers, Header: forwarded(c, d.Provider, at),
+		HideUsage: hide, Waits: c.waits, Timeouts: timers, Link: d.Link, Header: forwarded(c, d.Provider, at),
 	}
 	if c.most > upstream.DefaultMaxBody {
 		c.attempt.MaxBody = c.most

@@ -25,6 +25,7 @@ type Deployment struct {
 	Price     *Price             `json:"price,omitempty"`  // nil: the price table's, else unknown
 	TimeoutMS int64              `json:"timeout_ms,omitempty"`
 	Timeouts
+	Egress
 	Blocked  bool            `json:"blocked,omitempty"`
 	Metadata json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
 }
@@ -69,6 +70,9 @@ func (d *Deployment) Validate() error {
 		}
 	}
 	if err := validOptions(d.Options, d.Secrets); err != nil {
+		return err
+	}
+	if err := d.Egress.validate(d.Secrets); err != nil {
 		return err
 	}
 	return validMetadata(d.Metadata)

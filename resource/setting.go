@@ -41,6 +41,11 @@ type Settings struct {
 	Timeouts  Timeouts // the other timers of an attempt
 	DrainMS   int64    // how long an answer is read whose client has left; default: a minute
 
+	Sealed           bool              // nothing is dialled that the configuration does not name
+	EgressAllow      []string          // host:port in lower case that may be dialled beside it
+	ProviderProxies  map[string]*Proxy // by provider
+	AllowInsecureTLS bool              // records may say insecure_skip_verify
+
 	MaxResponseBytes     int64          // of an answer; 0: no limit
 	EnforceUser          bool           // a request must name its end user
 	EnforcedParams       []string       // that a request must have; "metadata.cost_center"
@@ -94,6 +99,10 @@ type settingRow struct {
 
 // settings is the table of settings, by name.
 var settings = []settingRow{
+	{
+		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
+		boolean(func(s *Settings) *bool { return &s.AllowInsecureTLS }),
+	},
 	{
 		"allowed_ips", "list", `[]`, "addresses and CIDR ranges that may send requests; empty: all",
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.AllowedIPs }),
@@ -152,6 +161,9 @@ var settings = []settingRow{
 	{
 		"drain_timeout_ms", "integer", `60000`, "how long an answer is read to its end whose client has left, where on_disconnect is drain, up to an hour",
 		integer(func(s *Settings) *int64 { return &s.DrainMS }, 1, 3_600_000, 1),
+	},
+	{
+		"egress_allow", "list", `[]`, "host:port that sealed nodes may dial beside what the configuration names, such as receivers of rotated keys", readDestinations,
 	},
 	{
 		"enforce_user_param", "boolean", `false`, "refuse requests that do not name their end user",
@@ -213,12 +225,19 @@ var settings = []settingRow{
 		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
 	},
 	{
+		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
+	},
+	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
 		integer(func(s *Settings) *int64 { return &s.RequestLogDays }, 1, 3660, 1),
 	},
 	{
 		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
+	},
+	{
+		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",
+		boolean(func(s *Settings) *bool { return &s.Sealed }),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",

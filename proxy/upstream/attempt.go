@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
@@ -66,6 +67,7 @@ type Attempt struct {
 	Waits func()
 	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
 	Header   http.Header
+	Link     *egress.Link // the way there; nil: the node's
 	Timeouts Timeouts
 }
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/proxy/upstream/http1"
 )
 
@@ -168,8 +167,6 @@ func (cl *call) failure(err error) *llm.Error {
 		err = io.ErrUnexpectedEOF
 	}
 	var t *timeout
-	var refused *AddrError
-	var unsigned *signError
 	if errors.Is(err, http1.ErrConnect) {
 		t = timeouts[waitConnect]
 	}
@@ -180,14 +177,10 @@ func (cl *call) failure(err error) *llm.Error {
 		return &llm.Error{Kind: llm.Timeout, Code: total.code, Message: "The provider did not answer in time.", Err: err}
 	case cl.parent.Err() != nil:
 		return &llm.Error{Kind: llm.Canceled, Code: "canceled", Message: "The client went away.", Err: err}
-	case errors.As(err, &unsigned):
-		return &llm.Error{Kind: llm.Upstream, Code: openai.CodeCredentials, Message: "The deployment's credential cannot be used.", Err: err}
-	case errors.As(err, &refused):
-		return &llm.Error{Kind: llm.Upstream, Code: "address_refused", Message: "The deployment's address is not allowed here.", Err: err}
 	case errors.Is(err, llm.ErrEventTooLarge):
 		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an event that is too large.", Err: err}
-	case cl.body != nil:
+	case cl.body != nil && !isProxys(err):
 		return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's answer was cut.", Err: err}
 	}
-	return &llm.Error{Kind: llm.Upstream, Code: "upstream_unreachable", Message: "The provider could not be reached.", Err: err}
+	return unreached(err)
 }

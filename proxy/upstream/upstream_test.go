@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -471,7 +472,7 @@ func TestDo_Unreachable(t *testing.T) {
 
 func TestDo_AllowAddr(t *testing.T) {
 	t.Parallel()
-	c, a := serve(t, upstream.Config{AllowAddr: upstream.PublicOnly}, events())
+	c, a := serve(t, upstream.Config{AllowAddr: egress.PublicOnly}, events())
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"} {
 		a.Base = "http://" + host + ":9/v1"
 		var e *llm.Error
@@ -490,7 +491,7 @@ func TestPublicOnly(t *testing.T) {
 		"::": false, "::1": false, "fe80::1": false, "fc00::1": false, "fd00:ec2::254": false, "ff02::1": false,
 		"::ffff:10.0.0.1": false, "64:ff9b::a00:1": false, "2002:a00:1::": false, "::7f00:1": false,
 	} {
-		if got := upstream.PublicOnly(netip.MustParseAddr(addr)) == nil; got != want {
+		if got := egress.PublicOnly(netip.MustParseAddr(addr)) == nil; got != want {
 			t.Errorf("PublicOnly(%s) allows: %v, want %v", addr, got, want)
 		}
 	}

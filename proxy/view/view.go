@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
@@ -58,6 +59,7 @@ type Deployment struct {
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
 	Account  *sign.Account
+	Link     *egress.Link      // the way there; nil: the node's
 	Timers   upstream.Timeouts // 0: the default
 	Drain    time.Duration     // how long an answer is read whose client has left; 0: not at all
 	Err      error             // why it cannot be used
@@ -108,6 +110,7 @@ type Cache struct {
 	Secrets Opener         // needed
 	Pricer  Pricer         // nil: the catalog's imported prices and the table of package pricing
 	Books   *pricing.Books // nil: its own
+	Egress  *egress.Dialer // knows the ways to providers; nil: they are all the same
 
 	now     atomic.Pointer[View]
 	own     pricing.Books
@@ -234,10 +237,36 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		d.Provider = p.For(d.Name)
 		d.Account, d.Err = v.cache.account(t)
 	}
+	if d.Err == nil {
+		d.Link, d.Err = v.link(t, d.Account)
+	}
 	if d.Err == nil { // a key that cannot be opened now may be later
 		v.deployments.Store(t.Deployment, d)
 	}
 	return d
+}
+
+// link is the way to the deployment: its own proxy before its credential's, the provider's and the
+// node's, and its own TLS before its credential's.
+func (v *View) link(t *router.Target, a *sign.Account) (*egress.Link, error) {
+	if v.cache.Egress == nil {
+		return nil, nil
+	}
+	way := t.Deployment.Egress
+	if c := t.Credential; c != nil {
+		way.Proxy, way.TLS = cmp.Or(way.Proxy, c.Proxy), cmp.Or(way.TLS, c.TLS)
+	}
+	way.Proxy = cmp.Or(way.Proxy, v.cat.Settings().ProviderProxies[t.Deployment.Provider])
+	if way.TLS != nil && way.TLS.InsecureSkipVerify && !v.cat.Settings().AllowInsecureTLS {
+		return nil, fmt.Errorf("deployment %s: tls.insecure_skip_verify needs the setting allow_insecure_tls", t.Deployment.ID)
+	}
+	l, err := v.cache.Egress.Link(egress.Options{
+		Proxy: way.Proxy, Password: a.Secrets[resource.SecretProxyPassword], TLS: way.TLS, Key: a.Secrets[resource.SecretTLSKey],
+	})
+	if err != nil {
+		return nil, fmt.Errorf("deployment %s: %w", t.Deployment.ID, err)
+	}
+	return l, nil
 }
 
 // timers are the deployment's, else the model's, else the settings'.
