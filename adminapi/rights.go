@@ -83,6 +83,7 @@ var rights = withNouns(map[string]row{
 	"delete-member": teamWrite,
 
 	"get-cluster":         readAll,
+	"get-egress":          readAll,
 	"create-join-token":   adminOnly,
 	"transfer-leadership": adminOnly,
 	"delete-node":         adminOnly,

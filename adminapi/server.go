@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -75,6 +76,8 @@ type Cluster interface {
 	JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error)
 	Remove(ctx context.Context, by fsm.Actor, requestID, id string) error
 	Transfer(ctx context.Context, id string) error // "": to any other voter
+	// Egress asks every node what it may dial and what it did.
+	Egress(ctx context.Context) []client.NodeEgress
 	// Confirm waits for every registered member to apply the index and names the late.
 	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
 }

@@ -28,8 +28,8 @@ func (n *Node) proxyConfig() proxy.Config {
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
-		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Turns: n.turns,
+		Upstream: proxy.FromClient(upstream.New(upstream.Config{Egress: n.egress})), Egress: n.egress,
+		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Turns: n.turns,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

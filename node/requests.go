@@ -63,6 +63,7 @@ func (n *Node) startRequests() (err error) {
 		},
 	})
 	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.consensus.Handle(egressMethod, n.serveEgress)
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
 }
