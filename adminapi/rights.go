@@ -91,6 +91,8 @@ var rights = withNouns(map[string]row{
 	"export-requests": readOwn,
 	"export-usage":    readOwn,
 	"verify-ledger":   readAll,
+	"preview-reprice": readAll,
+	"reprice-ledger":  adminOnly,
 
 	"litellm-spend-logs":                       readOwn,
 	"litellm-spend-logs-v2":                    readOwn,

@@ -103,6 +103,8 @@ type Config struct {
 	Stale func() error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
+	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
+	Repricer Repricer
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now

@@ -59,11 +59,12 @@ func (tx *Tx) tick(t *Tick, spent money.Spending) {
 }
 
 // settle charges consumption to the window that admitted it. A window that is gone has no
-// budget left to enforce; the totals have the spend all the same.
+// budget left to enforce; the totals have the spend all the same. The amount is negative
+// where adjustments lowered a cost.
 func (tx *Tx) settle(n *money.Node, epoch uint64, d AccountDelta) {
 	key := money.Key(d.Account, d.Start)
 	a, ok := tx.account(key)
-	if !ok || d.Amount <= 0 {
+	if !ok || d.Amount == 0 {
 		return
 	}
 	if a.Settle(n, epoch, d.Amount) {

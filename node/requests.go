@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/contents"
+	"github.com/conclave-llm/conclave/ledger/reprice"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/resource"
@@ -19,6 +20,7 @@ type requests struct {
 	rows     *requestlog.Log
 	contents *contents.Store
 	all      *requestlog.Cluster // of all nodes
+	repricer *reprice.Repricer
 }
 
 // closeRequests ends what was started.
@@ -55,14 +57,10 @@ func (n *Node) startRequests() (err error) {
 	}
 	n.all = requestlog.NewCluster(requestlog.ClusterConfig{
 		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
-		Nodes: func() (all []requestlog.Node) {
-			for _, m := range n.living() {
-				all = append(all, requestlog.Node{ID: m.ID, Name: m.Name})
-			}
-			return all
-		},
+		Nodes: n.requestNodes,
 	})
 	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
 }
