@@ -81,6 +81,13 @@ var rights = withNouns(map[string]row{
 	"update-member": teamWrite,
 	"delete-member": teamWrite,
 
+	"erase-customer":  adminOnly,
+	"erase-user":      adminOnly,
+	"export-customer": adminOnly,
+	"export-user":     adminOnly,
+	"list-erasures":   adminOnly,
+	"get-erasure":     adminOnly,
+
 	"get-cluster":         readAll,
 	"create-join-token":   adminOnly,
 	"transfer-leadership": adminOnly,

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
@@ -30,6 +31,8 @@ type State interface {
 	Audits
 	Cluster() (fsm.ClusterInfo, bool)
 	Generation() uint64
+	Erasure(id string) (*resource.Erasure, bool)
+	Erasures() []*resource.Erasure
 	Progress
 }
 
@@ -120,13 +123,14 @@ type Config struct {
 
 // Server serves the admin API.
 type Server struct {
-	cfg    Config
-	mux    *http.ServeMux
-	api    huma.API
-	routes []Route
-	rs     *records.Records
-	spend  *spend.API
-	prices *prices.Prices
+	cfg     Config
+	mux     *http.ServeMux
+	api     huma.API
+	routes  []Route
+	rs      *records.Records
+	spend   *spend.API
+	prices  *prices.Prices
+	persons *person.API
 }
 
 // Route is one registered route.
@@ -186,6 +190,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerCluster()
 	s.registerReports()
 	s.registerRequests()
+	s.registerPersons()
 	s.registerPrices()
 	s.registerAudit()
 	s.registerConfig()

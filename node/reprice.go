@@ -42,4 +42,3 @@ func (n *Node) inDollars(c ledger.AccountCharge) bool {
 	}
 	return false
 }
-

@@ -39,7 +39,7 @@ func (n *Node) startRequests() (err error) {
 	settings := func() *resource.Settings { return n.state.Catalog().Settings() }
 	dir := filepath.Join(n.cfg.DataDir, "requests")
 	n.rows, err = requestlog.Open(requestlog.Config{
-		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Logger: n.log, Registerer: n.registry,
+		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Sign: n.keys.Derive, Logger: n.log, Registerer: n.registry,
 		Retention: func() requestlog.Retention {
 			s := settings()
 			return requestlog.Retention{Rows: time.Duration(s.RequestLogDays) * 24 * time.Hour, Bytes: s.RequestLogBytes}
@@ -59,7 +59,6 @@ func (n *Node) startRequests() (err error) {
 		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
 		Nodes: n.requestNodes,
 	})
-	n.consensus.Handle(requestlog.Method, n.all.Serve)
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil

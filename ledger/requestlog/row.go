@@ -54,6 +54,8 @@ type Row struct {
 	Guardrail    string         `parquet:"guardrail,dict" json:"guardrail,omitempty"`
 	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"` // a Receipt in JSON
 	Adjusts      uint64         `parquet:"adjusts" json:"adjusts,omitempty"` // number of the row whose cost this one corrects
+	Salt         string         `parquet:"salt" json:"-"`                    // of the commitment to what is personal; gone with it
+	Commitment   string         `parquet:"commitment,dict" json:"-"`         // of a row whose person is forgotten: what stood in its place
 	Link         uint64         `parquet:"link" json:"-"`                    // of the node's chain, once the row is sealed
 }
 
