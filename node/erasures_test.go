@@ -16,7 +16,7 @@ import (
 func TestErasure(t *testing.T) {
 	const canary = "ada-lovelace-1815"
 	c := nodetest.Start(t, 3)
-	if status, b := c.Nodes[0].Do("PUT", "/api/v1/settings/log_content", nodetest.MasterKey, fields{"value": true}); status/100 != 2 {
+	if status, b := c.Nodes[0].Do("POST", "/api/v1/settings", nodetest.MasterKey, fields{"id": "log_content", "value": true}); status/100 != 2 {
 		t.Fatalf("log_content: got %d %s", status, b)
 	}
 	if status, b := c.Nodes[0].Do("POST", "/api/v1/customers", nodetest.MasterKey, fields{"id": canary, "budgets": []any{fields{"usd": 1000 * resource.Dollar, "per": "total"}}}); status != 201 {
@@ -63,7 +63,7 @@ func TestErasure(t *testing.T) {
 	}
 	receipt := func() (e2 resource.Erasure) {
 		status, b := c.Nodes[2].Do("GET", "/api/v1/erasures/"+e.ID, nodetest.MasterKey, nil)
-		if err := json.Unmarshal(b, &e2); status != 200 || err != nil {
+		if err := json.Unmarshal(b, &e2); err != nil || status != 200 && status != 404 { // 404: it has not heard yet
 			t.Fatalf("receipt: got %d %s", status, b)
 		}
 		return e2
@@ -133,4 +133,53 @@ func export(t *testing.T, n *nodetest.Node, id string) map[string]int {
 		lines[l.Type]++
 	}
 	return lines
+}
+
+// With a user go his keys and places in teams; what he spent, there too, stays under the pseudonym.
+func TestErasure_user(t *testing.T) {
+	c := nodetest.Start(t, 1)
+	n, api := c.Nodes[0], c.Nodes[0].Admin()
+	for _, r := range []struct {
+		path string
+		in   fields
+	}{
+		{"users", fields{"id": "ada", "email": "ada@example.org"}},
+		{"teams", fields{"id": "t1"}},
+		{"teams/t1/members", fields{"user_id": "ada"}},
+	} {
+		if status, b := n.Do("POST", "/api/v1/"+r.path, nodetest.MasterKey, r.in); status != 201 {
+			t.Fatalf("%s: got %d %s", r.path, status, b)
+		}
+	}
+	k := c.Key(0, fields{"user_id": "ada", "team_id": "t1"})
+	for range 4 {
+		if status, b := n.Chat(k.Secret); status != 200 {
+			t.Fatalf("got %d %s", status, b)
+		}
+	}
+	if _, err := api.Erase(t.Context(), "customer", resource.PseudonymPrefix+"1"); err == nil {
+		t.Error("a pseudonym is erased again")
+	}
+	e, err := api.Erase(t.Context(), "user", "ada@example.org")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Await("the node has forgotten", func() bool {
+		r, err := api.Erasure(t.Context(), e.ID)
+		return err == nil && r.DoneAt != 0
+	})
+	if status, _ := n.Chat(k.Secret); status != 401 {
+		t.Errorf("the user's key: got %d, want 401", status)
+	}
+	c.Await("the ledger adds up", func() bool {
+		v, err := api.VerifyLedger(t.Context())
+		return err == nil && len(v.Missing)+len(v.Differences) == 0
+	})
+	out, err := api.Spend(t.Context(), url.Values{"group_by": {"user"}, "user": {e.Pseudonym}})
+	if err != nil || len(out.Items) != 1 || out.Items[0].Requests != 4 || out.Items[0].Cost != c.Bill() {
+		t.Errorf("under the pseudonym: got %+v, %v, want 4 requests for %s", out.Items, err, c.Bill())
+	}
+	if status, b := n.Do("GET", "/api/v1/audit?action=order_erasure", nodetest.MasterKey, nil); status != 200 || strings.Contains(string(b), "example.org") {
+		t.Errorf("audit: got %d %s", status, b)
+	}
 }

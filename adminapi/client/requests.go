@@ -134,3 +134,20 @@ func (c *Client) Reprice(ctx context.Context, price json.RawMessage, q url.Value
 	in["filter"] = filter
 	return out, c.do(ctx, http.MethodPost, "ledger/reprice", nil, in, &out)
 }
+
+// Erase orders all nodes to forget a person of the kind, "customer" or "user".
+func (c *Client) Erase(ctx context.Context, kind, id string) (resource.Erasure, error) {
+	var out resource.Erasure
+	return out, c.do(ctx, http.MethodPost, join(kind+"s", id, "erase"), nil, nil, &out)
+}
+
+// Erasure returns what became of the order.
+func (c *Client) Erasure(ctx context.Context, id string) (resource.Erasure, error) {
+	var out resource.Erasure
+	return out, c.do(ctx, http.MethodGet, join("erasures", id), nil, nil, &out)
+}
+
+// ExportPerson copies everything that refers to a person to w, as JSON lines.
+func (c *Client) ExportPerson(ctx context.Context, kind, id string, q url.Values, w io.Writer) error {
+	return c.Export(ctx, join(kind+"s", id), q, w)
+}
