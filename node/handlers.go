@@ -40,7 +40,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Blobs: blobAdmin{n}, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,
+		Requests: n.all, Repricer: n.repricer, Blobs: blobAdmin{n}, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -61,8 +62,10 @@ type Node struct {
 	changed  chan struct{} // the plugins have changed in the catalog
 	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
-	started  time.Duration // by the boot clock
-	built    atomic.Bool   // everything is started
+	erasures atomic.Pointer[erasure.Runner]
+	erasers  []erasure.Eraser // of files and stored turns
+	started  time.Duration    // by the boot clock
+	built    atomic.Bool      // everything is started
 	draining atomic.Bool
 	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
 	cancel   context.CancelFunc
@@ -129,6 +132,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -298,6 +302,9 @@ func (n *Node) workDir() string {
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	n.alerts.passed(c.Soft)
+	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
+		r.Changed()
+	}
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
@@ -378,6 +385,9 @@ func (n *Node) Ready() error {
 func (n *Node) serving() error {
 	if n.consensus.Removed() {
 		return &llm.Error{Kind: llm.Unavailable, Code: "removed", Message: "This node was removed from its cluster. Ask another node."}
+	}
+	if err := n.erasing(); err != nil {
+		return err
 	}
 	return n.fresh.Serving()
 }
