@@ -100,7 +100,7 @@ func (c *Call) knownAt(q *quote, output int64) resource.Money {
 
 // standIn is the view of a model that the client wants to fall back to.
 func (c *Call) standIn(name string) *view.Model {
-	m, ok := c.cat.Model(name)
+	m, ok := c.cat.Resolve(name)
 	if !ok {
 		return nil
 	}

@@ -82,6 +82,7 @@ type came struct {
 	id      string
 	route   *Route
 	path    string // as the router read it
+	query   string // of the URL, as it came
 	named   string // the model in the path, "" if there is none
 	peer    string // address and port of who is connected
 	header  http.Header

@@ -199,7 +199,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
+			id: requestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)

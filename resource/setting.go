@@ -47,6 +47,7 @@ type Settings struct {
 	CustomerHeaders      []string       // in canonical form, that name the end user, first one first
 	BlockedCustomers     Names          // ids of end users that are refused, beside those with a blocked record
 	BannedKeywords       []string       // in lower case
+	WildcardRoutes       bool           // lists of models name patterns such as "openai/*" too
 }
 
 // Names is a sorted list of names without repetition.
@@ -198,6 +199,10 @@ var settings = []settingRow{
 	{
 		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
+	},
+	{
+		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
+		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",
