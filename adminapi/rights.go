@@ -135,6 +135,13 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
 
+	"litellm-providers":       readOwn, // the program's own table, for every key
+	"litellm-provider-fields": readOwn,
+
+	"list-providers":  readAll,
+	"get-provider":    readAll,
+	"discover-models": adminOnly,
+
 	"list-prices":          readAll,
 	"lookup-price":         readAll,
 	"get-price-source":     readAll,

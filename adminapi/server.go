@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/conclave-llm/conclave/adminapi/prices"
+	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
@@ -112,6 +113,8 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
 	// a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Models asks a provider which models it has; nil: nobody can be asked.
+	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -185,6 +188,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerReports()
 	s.registerRequests()
 	s.registerPrices()
+	s.registerProviders()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()

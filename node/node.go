@@ -34,6 +34,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -91,6 +92,7 @@ type path struct {
 
 	rotation *rotation.Rotation
 	blobs    *blob.Store
+	upstream *upstream.Client
 }
 
 // listener is the client port.

@@ -100,6 +100,7 @@ func newRoot(a *app) *cobra.Command {
 		a.ledgerCommand(),
 		a.auditCommand(),
 		a.priceCommand(),
+		a.providerCommand(),
 		a.planCommand(),
 		a.applyCommand(),
 		a.exportCommand(),
