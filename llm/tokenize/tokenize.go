@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/tiktoken-go/tokenizer"
 )
 
 // MaxText bounds a text that is counted, in bytes.
@@ -34,10 +32,16 @@ type Tokenizer interface {
 	Decode(ids []int) (string, error)
 }
 
-// encodings are OpenAI's, by name.
+// encodings are OpenAI's, by name, each unpacked when it is first asked for. The special tokens
+// by which some differ are no text, so that p50k_edit is p50k_base.
 var encodings = map[string]func() (*encoding, error){
-	"cl100k_base": once(tokenizer.Cl100kBase), "o200k_base": once(tokenizer.O200kBase),
-	"p50k_base": once(tokenizer.P50kBase), "p50k_edit": once(tokenizer.P50kEdit), "r50k_base": once(tokenizer.R50kBase),
+	"cl100k_base": once("cl100k_base", "cl100k_base", splitCl100), "o200k_base": once("o200k_base", "o200k_base", splitO200k),
+	"p50k_base": once("p50k_base", "p50k_base", splitR50k), "p50k_edit": once("p50k_edit", "p50k_base", splitR50k),
+	"r50k_base": once("r50k_base", "r50k_base", splitR50k),
+}
+
+func once(name, table, pattern string) func() (*encoding, error) {
+	return sync.OnceValues(func() (*encoding, error) { return loadEncoding(name, table, pattern) })
 }
 
 // Encodings lists the names of the built-in encodings, sorted.
@@ -61,70 +65,6 @@ func Get(name string) (Tokenizer, error) {
 		return nil, err
 	}
 	return e, nil
-}
-
-// once loads an encoding when it is first asked for.
-func once(name tokenizer.Encoding) func() (*encoding, error) {
-	return sync.OnceValues(func() (*encoding, error) {
-		c, err := tokenizer.Get(name)
-		if err != nil {
-			return nil, fmt.Errorf("load encoding %s: %w", name, err)
-		}
-		return &encoding{name: string(name), codec: c}, nil
-	})
-}
-
-// encoding is one of OpenAI's.
-type encoding struct {
-	name  string
-	codec tokenizer.Codec
-}
-
-// Name is the encoding's.
-func (e *encoding) Name() string { return e.name }
-
-// Count counts tokens. Text that spells a special token is text.
-func (e *encoding) Count(text string) (int, error) {
-	if len(text) > MaxText {
-		return 0, ErrTooLong
-	}
-	n, err := e.codec.Count(text)
-	if err != nil {
-		return 0, fmt.Errorf("count with %s: %w", e.name, err)
-	}
-	return n, nil
-}
-
-// Encode gives the ids.
-func (e *encoding) Encode(text string) ([]int, error) {
-	if len(text) > MaxText {
-		return nil, ErrTooLong
-	}
-	ids, _, err := e.codec.Encode(text)
-	if err != nil {
-		return nil, fmt.Errorf("encode with %s: %w", e.name, err)
-	}
-	out := make([]int, len(ids))
-	for i, id := range ids {
-		out[i] = int(id)
-	}
-	return out, nil
-}
-
-// Decode gives the text of ids.
-func (e *encoding) Decode(ids []int) (string, error) {
-	list := make([]uint, len(ids))
-	for i, id := range ids {
-		if id < 0 {
-			return "", fmt.Errorf("decode with %s: %d is no token", e.name, id)
-		}
-		list[i] = uint(id)
-	}
-	text, err := e.codec.Decode(list)
-	if err != nil {
-		return "", fmt.Errorf("decode with %s: %w", e.name, err)
-	}
-	return text, nil
 }
 
 // older are the models of OpenAI's with an encoding before o200k_base, by the beginning of their
