@@ -39,7 +39,7 @@ func collection(model string) string {
 // server-sent events.
 func Verb(p llm.Place) string {
 	switch {
-	case p.Endpoint == llm.CountTokens:
+	case p.Endpoint == llm.CountContent:
 		return ":countTokens"
 	case p.Stream:
 		return ":streamGenerateContent?alt=sse"
@@ -48,7 +48,13 @@ func Verb(p llm.Place) string {
 }
 
 // Read reads a whole answer.
-func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return read(body, new(usageText)) }
+func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
+	if e == llm.CountContent {
+		r, err := llm.Read(body)
+		return llm.Report{HasError: r.HasError}, err // a count uses nothing
+	}
+	return read(body, new(usageText))
+}
 
 // Meter reads one stream.
 func (Codec) Meter(llm.Endpoint) llm.Meter { return new(meter) }
