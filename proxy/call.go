@@ -85,10 +85,11 @@ type Call struct {
 type came struct {
 	id      string
 	route   *Route
-	path    string // as the router read it
-	query   string // of the URL, as it came
-	named   string // the model in the path, "" if there is none
-	peer    string // address and port of who is connected
+	path    string       // as the router read it
+	query   string       // of the URL, as it came
+	would   llm.Endpoint // of the request that a question is about
+	named   string       // the model in the path, "" if there is none
+	peer    string       // address and port of who is connected
 	header  http.Header
 	in      reply.Body
 	length  int64
