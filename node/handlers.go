@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
@@ -25,12 +26,13 @@ const missWait = 2 * time.Second
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
 	n.upstream = upstream.New(upstream.Config{})
+	tokenizers := &tokenize.Cache{Read: n.blobs.Read}
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream),
-		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent,
+		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/utility"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -65,6 +66,8 @@ type Config struct {
 	Pricer     view.Pricer
 	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
+	// Tokenizers reads tokenizer.json files by their digests; nil: there are none.
+	Tokenizers utility.Files
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)

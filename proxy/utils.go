@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/utility"
@@ -96,7 +97,7 @@ func countTokens(ctx context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	t, exact, err := utility.Tokenizer(c.result.target.Deployment, d.Name)
+	t, exact, err := utility.Tokenizer(ctx, s.cfg.Tokenizers, c.result.target.Deployment, d.Name)
 	if err != nil {
 		return err
 	}
@@ -105,6 +106,9 @@ func countTokens(ctx context.Context, s *Server, c *Call) error {
 		return err
 	}
 	out := utility.Count{Total: n, RequestModel: c.asked(), ModelUsed: d.Name, TokenizerType: "openai_tokenizer", Source: "estimated"}
+	if t.Name() == tokenize.FileName {
+		out.TokenizerType = "huggingface_tokenizer"
+	}
 	if exact {
 		out.Source = "exact"
 	}

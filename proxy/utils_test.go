@@ -1,11 +1,13 @@
 package proxy_test
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -24,6 +26,8 @@ func TestTokenCounter(t *testing.T) {
 		{"another maker's", "claude", ``, `"prompt":"hello world"`, 2, "estimated", ""},
 		{"its own encoding", "claude", `{"custom_tokenizer":"r50k_base"}`, `"prompt":"000000"`, 1, "exact", ""},
 		{"its own, as an object", "claude", `{"custom_tokenizer":{"identifier":"r50k_base"}}`, `"prompt":"000000"`, 1, "exact", ""},
+		{"a file", "claude", `{"custom_tokenizer":{"blob":"d1"}}`, `"prompt":"ab"`, 2, "exact", ""},
+		{"a file that is gone", "claude", `{"custom_tokenizer":{"blob":"d2"}}`, `"prompt":"ab"`, 0, "", "tokenizer_unavailable"},
 		{"an unknown one", "claude", `{"custom_tokenizer":{"identifier":"org/model"}}`, `"prompt":"x"`, 0, "", "tokenizer_unavailable"},
 		{"nothing to count", "gpt-4", ``, `"x":1`, 0, "", "missing_required_parameter"},
 		{"a wrong prompt", "gpt-4", ``, `"prompt":5`, 0, "", "invalid_value"},
@@ -31,6 +35,12 @@ func TestTokenCounter(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
+			r.cfg.Tokenizers = func(_ context.Context, digest string) (tokenize.Tokenizer, error) {
+				if digest != "d1" {
+					return nil, errBoom
+				}
+				return tokenize.Load([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`))
+			}
 			r.tables.Deployments[0].Upstream, r.tables.Deployments[0].Metadata = tt.upstream, json.RawMessage(tt.info)
 			w := r.do("POST", "/utils/token_counter", `{"model":"demo",`+tt.body+`}`)
 			if tt.code != "" {

@@ -141,8 +141,11 @@ func (f *file) readAdded(in *fileJSON) error {
 	return nil
 }
 
+// FileName is the Name of a tokenizer that was read from a file.
+const FileName = "tokenizer.json"
+
 // Name says that the tokenizer is a file's.
-func (f *file) Name() string { return "tokenizer.json" }
+func (f *file) Name() string { return FileName }
 
 // Count counts tokens.
 func (f *file) Count(text string) (int, error) {

@@ -1,6 +1,7 @@
 package tokenize
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -260,5 +261,38 @@ func BenchmarkEncoding(b *testing.B) {
 		if _, err := tok.Count(text); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	t.Parallel()
+	reads := map[string]int{}
+	c := Cache{Read: func(_ context.Context, digest string) ([]byte, error) {
+		reads[digest]++
+		if digest == "gone" {
+			return nil, errors.New("gone")
+		}
+		return []byte(wordPieces), nil
+	}}
+	get := func(digest string) error {
+		_, err := c.Get(t.Context(), digest)
+		return err
+	}
+	for range 3 {
+		if err := get("a"); err != nil {
+			t.Fatal(err)
+		}
+		if get("gone") == nil {
+			t.Error("got what is not there")
+		}
+	}
+	if reads["a"] != 1 || reads["gone"] != 3 {
+		t.Errorf("reads %v: what was read is kept, and what failed is tried again", reads)
+	}
+	for i := range maxLoaded {
+		_ = get(string(rune('b' + i)))
+	}
+	if len(c.files) != maxLoaded || get("a") != nil || reads["a"] != 2 {
+		t.Errorf("%d files are held, reads %v", len(c.files), reads)
 	}
 }

@@ -3,7 +3,10 @@
 package utility
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -27,43 +30,59 @@ type Count struct {
 	StatusCode    *int    `json:"status_code"`
 }
 
-// Tokenizer is that of a deployment's model: the encoding that model_info.custom_tokenizer in its
-// metadata names, else the model's own, else the nearest. exact says that it is the model's.
-func Tokenizer(d *resource.Deployment, model string) (t tokenize.Tokenizer, exact bool, err error) {
-	var info struct {
-		Custom json.RawMessage `json:"custom_tokenizer"`
-	}
-	if len(d.Metadata) > 0 && json.Unmarshal(d.Metadata, &info) == nil && len(info.Custom) > 0 && string(info.Custom) != "null" {
-		name, err := encodingOf(info.Custom)
-		if err != nil {
-			return nil, false, err
-		}
-		if t, err = tokenize.Get(name); err != nil {
-			return nil, false, &llm.Error{Kind: llm.Unavailable, Code: "tokenizer_unavailable", NoRetry: true, Message: "The model's tokenizer cannot be used: " + err.Error() + "."}
-		}
-		return t, true, nil
-	}
-	t, exact = tokenize.ForModel(model)
-	return t, exact, nil
+// Files reads tokenizers from tokenizer.json files by their digests.
+type Files func(ctx context.Context, digest string) (tokenize.Tokenizer, error)
+
+// custom is model_info.custom_tokenizer: the name of an encoding, or an object with one of these.
+type custom struct {
+	Encoding   string `json:"encoding"`
+	Identifier string `json:"identifier"` // LiteLLM's
+	Blob       string `json:"blob"`       // digest of a tokenizer.json
 }
 
-// encodingOf is the encoding that a custom_tokenizer names, as a text or as an identifier.
-func encodingOf(raw json.RawMessage) (string, error) {
-	var name string
-	if json.Unmarshal(raw, &name) == nil {
-		return name, nil
+// UnmarshalJSON reads a text for an object with an encoding.
+func (c *custom) UnmarshalJSON(b []byte) error {
+	type plain custom
+	if json.Unmarshal(b, &c.Encoding) == nil {
+		return nil
 	}
-	var of struct {
-		Encoding   string `json:"encoding"`
-		Identifier string `json:"identifier"`
+	return json.Unmarshal(b, (*plain)(c))
+}
+
+// Tokenizer is that of a deployment's model: what model_info.custom_tokenizer in its metadata
+// names, else the model's own, else the nearest. exact says that it is the model's. One that is
+// named and cannot be had is an *llm.Error, and never replaced.
+func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model string) (t tokenize.Tokenizer, exact bool, err error) {
+	var info struct {
+		Custom *custom `json:"custom_tokenizer"`
 	}
-	if err := json.Unmarshal(raw, &of); err != nil || of.Encoding == "" && of.Identifier == "" {
-		return "", &llm.Error{Kind: llm.Unavailable, Code: "tokenizer_unavailable", NoRetry: true, Message: "The model's custom_tokenizer names no tokenizer."}
+	if len(d.Metadata) > 0 {
+		if err := json.Unmarshal(d.Metadata, &info); err != nil {
+			return nil, false, unavailable(err)
+		}
 	}
-	if of.Encoding != "" {
-		return of.Encoding, nil
+	switch c := info.Custom; {
+	case c == nil:
+		t, exact = tokenize.ForModel(model)
+		return t, exact, nil
+	case c.Blob != "" && files == nil:
+		return nil, false, unavailable(errors.New("this node reads no files"))
+	case c.Blob != "":
+		t, err = files(ctx, c.Blob)
+	default:
+		t, err = tokenize.Get(cmp.Or(c.Encoding, c.Identifier))
 	}
-	return of.Identifier, nil
+	if err != nil {
+		return nil, false, unavailable(err)
+	}
+	return t, true, nil
+}
+
+func unavailable(err error) error {
+	return &llm.Error{
+		Kind: llm.Unavailable, Code: "tokenizer_unavailable", NoRetry: true, Err: err,
+		Message: "The model's custom_tokenizer cannot be used: " + err.Error() + ".",
+	}
 }
 
 // Tokens counts a body with messages (of OpenAI's or of Anthropic's dialect), contents or a
