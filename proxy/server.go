@@ -22,6 +22,8 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/utility"
+	"github.com/conclave-llm/conclave/proxy/stored"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -72,6 +74,12 @@ type Config struct {
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
 
+	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
+	// providers that take none; nil: such requests are refused.
+	Detokenize translate.Detokenizer
+	// Turns keeps the turns of responses that are stored; nil: none is.
+	Turns stored.Store
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -99,6 +107,7 @@ type Server struct {
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
 	view    view.Cache
+	keeper  *stored.Keeper // nil: no turn is stored
 }
 
 // New makes a Server.
@@ -116,6 +125,9 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+	}
+	if cfg.Turns != nil {
+		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
