@@ -6,18 +6,18 @@ type Endpoint uint8
 
 // The endpoints. Their numbers are not stored anywhere.
 const (
-	Chat            Endpoint = iota // OpenAI's chat completions
-	Completions                     // OpenAI's older ones, of a text
-	Embeddings                      // OpenAI's
-	Responses                       // OpenAI's
-	Messages                        // Anthropic's
-	GenerateContent                 // Google's, streamed or not
-	Converse                        // Bedrock's, streamed or not
-	CohereChat                      // Cohere's v2
-	OllamaChat                      // Ollama's own
-	CountTokens                     // Anthropic's count_tokens
-	EmbedContent                    // Google's, of one content
-	BatchEmbedContents              // Google's, of several
+	Chat               Endpoint = iota // OpenAI's chat completions
+	Completions                        // OpenAI's older ones, of a text
+	Embeddings                         // OpenAI's
+	Responses                          // OpenAI's
+	Messages                           // Anthropic's
+	GenerateContent                    // Google's, streamed or not
+	Converse                           // Bedrock's, streamed or not
+	CohereChat                         // Cohere's v2
+	OllamaChat                         // Ollama's own
+	CountTokens                        // Anthropic's count_tokens
+	EmbedContent                       // Google's, of one content
+	BatchEmbedContents                 // Google's, of several
 
 	// What providers alone are asked. GeminiEmbed is batchEmbedContents, which is never relayed: each of
 	// its requests names the model again.
@@ -32,7 +32,6 @@ const (
 	TEIEmbed // Hugging Face's server and its feature extraction
 	WatsonxEmbed
 	WatsonxChat
-	TritonGenerate // text, of Triton Inference Server
 	numEndpoints
 )
 
@@ -92,7 +91,6 @@ var traits = [numEndpoints]struct {
 	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
-	TritonGenerate:     {name: "triton_generate", family: FamilyConversation, vendor: VendorOther, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

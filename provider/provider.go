@@ -32,6 +32,10 @@ const (
 	SigV4                       // Amazon's signature over the request
 	GoogleToken                 // a bearer token of Google's, made of a service account
 	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
+	IBMToken                    // a bearer token of IBM's cloud, for a key
+	DatabricksToken             // a bearer token of a Databricks workspace, or a key
+	SAPToken                    // a bearer token of SAP's cloud
+	SnowflakeToken              // a bearer token of one's own making, or a key
 )
 
 // InHeader says whether the key itself is sent, so that Set is all there is to do.
@@ -130,7 +134,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
