@@ -104,6 +104,8 @@ type Provider struct {
 	// every body.
 	NoModel bool
 	Members []llm.Member
+	// NoStream says that it wants to know from the path alone whether the answer streams.
+	NoStream bool
 	// RowOf names the row that serves a model of another maker, "" for this one; nil: there are none.
 	RowOf func(model string) string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
