@@ -16,6 +16,16 @@ const (
 	CohereChat                         // Cohere's v2
 	OllamaChat                         // Ollama's own
 	CountTokens                        // Anthropic's count_tokens
+	CountContent                       // Google's countTokens
+	InputTokens                        // OpenAI's count for responses
+	Moderations                        // OpenAI's
+	Images                             // OpenAI's: images of a text
+	ImageEdits                         // OpenAI's: of images and a text, in a form
+	ImageVariations                    // OpenAI's: of an image, in a form
+	Speech                             // OpenAI's: audio of a text
+	Transcriptions                     // OpenAI's: text of audio, in a form
+	Translations                       // OpenAI's: English text of audio, in a form
+	Rerank                             // Cohere's, which others serve too
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
 
@@ -43,6 +53,8 @@ const (
 	FamilyOther        Family = iota // relayed, never translated
 	FamilyConversation               // package llm/chat
 	FamilyEmbedding                  // package llm/embed
+	FamilyMedia                      // relayed: images and audio, made or read
+	FamilyCount                      // answers how many tokens a request has, and makes none
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -76,7 +88,17 @@ var traits = [numEndpoints]struct {
 	Converse:        {name: "converse", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
 	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
 	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
-	CountTokens:     {name: "count_tokens", vendor: VendorAnthropic},
+	CountTokens:     {name: "count_tokens", family: FamilyCount, vendor: VendorAnthropic},
+	CountContent:    {name: "count_content", family: FamilyCount, vendor: VendorGoogle, inPath: true},
+	InputTokens:     {name: "input_tokens", family: FamilyCount},
+	Moderations:     {name: "moderations"},
+	Images:          {name: "images", family: FamilyMedia},
+	ImageEdits:      {name: "image_edits", family: FamilyMedia},
+	ImageVariations: {name: "image_variations", family: FamilyMedia},
+	Speech:          {name: "speech", family: FamilyMedia},
+	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
+	Translations:    {name: "translations", family: FamilyMedia},
+	Rerank:          {name: "rerank"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},

@@ -84,6 +84,15 @@ var ownFields = [...]field{
 	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNumRetries, fieldTimeout,
 }
 
+// OwnFields are the names of the fields at the top that only the gateway understands.
+func OwnFields() []string {
+	names := make([]string, len(ownFields))
+	for i, id := range ownFields {
+		names[i] = fieldNames[id]
+	}
+	return names
+}
+
 // span is where a member stands in the body: its name begins at key, its value is [start, end).
 // The zero value means that it is not there, for no member begins at byte 0.
 type span struct{ key, start, end int }

@@ -17,6 +17,7 @@ import (
 type Inbound interface {
 	// DecodeRequest reads a request's body. Errors are *llm.Error of kind Invalid that name the
 	// field. What stands in the path instead of the body (model, stream) is set by the caller.
+	// Media of the request may share the body's bytes, which must not change while it is in use.
 	DecodeRequest(body []byte) (*chat.Request, error)
 	// EncodeResponse writes a whole answer to the request.
 	EncodeResponse(req *chat.Request, res *chat.Response) ([]byte, error)

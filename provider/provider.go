@@ -141,6 +141,7 @@ var table = sorted(slices.Concat([]Provider{
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
 	for i := range rows {
+		rows[i] = extended(rows[i])
 		if rows[i].Codec == nil {
 			rows[i].Codec = openai.Codec{}
 		}

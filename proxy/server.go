@@ -179,7 +179,9 @@ func (s *Server) Mount(mux *http.ServeMux) {
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes))
 	}
-	mux.HandleFunc("/v1/", s.notFound)
+	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/gemini/", "/anthropic/", "/openai/", "/model/", "/bedrock/"} {
+		mux.HandleFunc(p, s.notFound)
+	}
 }
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
@@ -216,6 +218,9 @@ func (s *Server) handler(r *Route) http.Handler {
 			return
 		}
 		s.serve(req.Context(), c)
+		if c.torn {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 
@@ -282,7 +287,22 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	}
 	var out reply.HTTPWriter
 	out.Reset(w, 0)
-	reply.WriteError(&out, e, llm.VendorOpenAI)
+	reply.WriteError(&out, e, vendorAt(req.URL.Path))
+}
+
+// vendorAt is whose dialect the client of a path speaks, which nobody serves.
+func vendorAt(path string) llm.Vendor {
+	has := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	switch {
+	case has("/v1beta"), has("/gemini/"), has("/v1/projects/"), has("/v1/models/") && strings.Contains(last, ":"):
+		return llm.VendorGoogle
+	case has("/anthropic/"), has("/v1/messages"):
+		return llm.VendorAnthropic
+	case has("/model/"), has("/bedrock/"):
+		return llm.VendorAmazon
+	}
+	return llm.VendorOpenAI
 }
 
 // requestID takes the client's id if it is harmless in headers, logs and records, and makes

@@ -19,6 +19,9 @@ type Codec struct{ compatible openai.Codec }
 
 // Path is the endpoint's path. The model stands in the body.
 func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.Rerank {
+		return "/rerank"
+	}
 	if p.Endpoint == llm.CohereEmbed {
 		return "/embed"
 	}
@@ -27,6 +30,9 @@ func (Codec) Path(p llm.Place) string {
 
 // Read reads a whole answer.
 func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
+	if e == llm.Rerank {
+		return llm.ReadAt(e, data)
+	}
 	if e == llm.CohereEmbed {
 		return readEmbed(data)
 	}

@@ -40,7 +40,7 @@ func collection(model string) string {
 // server-sent events.
 func Verb(p llm.Place) string {
 	switch {
-	case p.Endpoint == llm.CountTokens:
+	case p.Endpoint == llm.CountContent:
 		return ":countTokens"
 	case p.Endpoint == llm.GeminiEmbed:
 		return ":batchEmbedContents"
@@ -55,6 +55,9 @@ func Verb(p llm.Place) string {
 // Read reads a whole answer.
 func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	switch e {
+	case llm.CountContent:
+		r, err := llm.Read(body)
+		return llm.Report{HasError: r.HasError}, err // a count uses nothing
 	case llm.GeminiEmbed:
 		return embed.Report(body, "promptTokenCount")
 	case llm.VertexEmbed:
