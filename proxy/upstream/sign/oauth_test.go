@@ -183,7 +183,7 @@ func TestSnowflake(t *testing.T) {
 	}
 	first := h.Get("Authorization")
 	c.advance(49 * time.Minute)
-	if h, err = prove(t, s, provider.SnowflakeToken, a, "https://acme.snowflakecomputing.com/x"); err != nil {
+	if _, err = prove(t, s, provider.SnowflakeToken, a, "https://acme.snowflakecomputing.com/x"); err != nil {
 		t.Error(err)
 	}
 	c.advance(2 * time.Minute)
