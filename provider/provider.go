@@ -115,6 +115,9 @@ type Provider struct {
 	// it by the model and the options of the deployment, where that differs.
 	MaxBatch int
 	BatchOf  func(model string, options map[string]string) int
+	// KeepsResponses says that it keeps responses that are stored, so that they can be continued by
+	// their id.
+	KeepsResponses bool
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }
@@ -132,7 +135,7 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs,
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows))

@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -75,6 +76,7 @@ type Call struct {
 	parts    []translate.Part         // the answers to it
 	apart    bool                     // the last attempt was said in the gateway's words, in parts
 	packs    bool                     // the client wants base64
+	turn     *stored.Exchange         // of a response; nil: it is none
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
@@ -90,7 +92,8 @@ type came struct {
 	id      string
 	route   *Route
 	path    string // as the router read it
-	named   string // the model in the path, "" if there is none
+	query   string // behind it
+	named   string // the model or the response in the path, "" if there is none
 	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body

@@ -180,6 +180,12 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		c.result.dialled = began
 	}
 	answer, err := s.ask(ctx, c, asked)
+	if c.turn.Forgotten(err) {
+		if asked, err = s.prepare(c, d, way); err != nil {
+			return err
+		}
+		answer, err = s.ask(ctx, c, asked)
+	}
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
@@ -207,6 +213,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 			return err
 		}
 	}
+	c.nameTurn(&answer)
 	if answer.Stream != nil {
 		return c.said(s.relay(ctx, c, &answer, flight), way)
 	}

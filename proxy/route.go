@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -89,7 +90,7 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 
 // named is the model that the path names, "" for none.
 func (r *Route) named(req *http.Request) string {
-	name := req.PathValue("model")
+	name := cmp.Or(req.PathValue("model"), req.PathValue("response"))
 	if r.verb == "" {
 		return name
 	}
@@ -130,6 +131,7 @@ func routes() ([]*Route, error) {
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
+		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -73,6 +74,8 @@ type Config struct {
 	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
 	// providers that take none; nil: such requests are refused.
 	Detokenize translate.Detokenizer
+	// Turns keeps the turns of responses that are stored; nil: none is.
+	Turns stored.Store
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
@@ -101,6 +104,7 @@ type Server struct {
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
 	view    view.Cache
+	keeper  *stored.Keeper // nil: no turn is stored
 }
 
 // New makes a Server.
@@ -118,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+	}
+	if cfg.Turns != nil {
+		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
@@ -206,7 +213,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
+			id: requestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)

@@ -15,6 +15,10 @@ import (
 // client did not ask for, must be kept from it.
 func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
 	c.dropped = nil
+	body, fields, err := c.native(d, at)
+	if err != nil {
+		return nil, false, err
+	}
 	if at != c.route.endpoint {
 		raw, err = c.translated(d, at)
 		if err != nil {
@@ -33,8 +37,8 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	if d.Name != c.fields.Model && !at.ModelInPath() {
 		edits.Model = d.Name
 	}
-	host(&edits, c.body, d.Provider)
-	return llm.Rewrite(c.body, &c.fields, edits), hide, nil
+	host(&edits, body, d.Provider)
+	return llm.Rewrite(body, fields, edits), hide, nil
 }
 
 // host adds the edits that a host of another maker's dialect wants.
@@ -69,6 +73,9 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		x, err := translate.Read(in, c.body, c.asked(), c.fields.Stream)
 		if err != nil {
 			return nil, err
+		}
+		if c.turn != nil {
+			x.Stores(c.turn.Stored())
 		}
 		c.exchange = x
 	}
