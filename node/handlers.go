@@ -36,8 +36,8 @@ func (n *Node) proxyConfig() proxy.Config {
 
 // adminConfig connects the admin API to the node's parts.
 func (n *Node) adminConfig() adminapi.Config {
-	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
+		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Blobs: blobAdmin{n}, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,

@@ -127,6 +127,9 @@ func routes() ([]*Route, error) {
 	for _, make := range []func() (*Route, error){
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
+		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
+		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
 		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {

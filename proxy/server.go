@@ -22,6 +22,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/stored"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -70,6 +71,9 @@ type Config struct {
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
 
+	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
+	// providers that take none; nil: such requests are refused.
+	Detokenize translate.Detokenizer
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
@@ -182,7 +186,9 @@ func (s *Server) Mount(mux *http.ServeMux) {
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes))
 	}
-	mux.HandleFunc("/v1/", s.notFound)
+	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/gemini/", "/anthropic/", "/openai/", "/model/", "/bedrock/"} {
+		mux.HandleFunc(p, s.notFound)
+	}
 }
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
@@ -219,6 +225,9 @@ func (s *Server) handler(r *Route) http.Handler {
 			return
 		}
 		s.serve(req.Context(), c)
+		if c.torn {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 
@@ -285,7 +294,22 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	}
 	var out reply.HTTPWriter
 	out.Reset(w, 0)
-	reply.WriteError(&out, e, llm.VendorOpenAI)
+	reply.WriteError(&out, e, vendorAt(req.URL.Path))
+}
+
+// vendorAt is whose dialect the client of a path speaks, which nobody serves.
+func vendorAt(path string) llm.Vendor {
+	has := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	switch {
+	case has("/v1beta"), has("/gemini/"), has("/v1/projects/"), has("/v1/models/") && strings.Contains(last, ":"):
+		return llm.VendorGoogle
+	case has("/anthropic/"), has("/v1/messages"):
+		return llm.VendorAnthropic
+	case has("/model/"), has("/bedrock/"):
+		return llm.VendorAmazon
+	}
+	return llm.VendorOpenAI
 }
 
 // requestID takes the client's id if it is harmless in headers, logs and records, and makes

@@ -80,13 +80,18 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		c.exchange = x
 	}
 	out, _ := provider.OutboundOf(at)
-	t := llm.Target{
-		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
-		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
-	}
+	t := c.targetOf(d)
 	raw, err := c.exchange.Body(out, &t, c.clamp)
 	c.dropped = t.Dropped()
 	return raw, err
+}
+
+// targetOf is what a writer of requests for the deployment must know.
+func (c *Call) targetOf(d *view.Deployment) llm.Target {
+	return llm.Target{
+		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
+		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
+	}
 }
 
 // policyOf is what becomes of a parameter that a provider of the model cannot take.
