@@ -29,6 +29,7 @@ var records = map[string]func() any{
 	"price":        func() any { return new(resource.PriceTable) },
 	"member":       func() any { return new(resource.Member) },
 	"blob":         func() any { return new(resource.Blob) },
+	"response":     func() any { return new(resource.Response) },
 	"team_member":  func() any { return new(resource.TeamMember) },
 }
 
