@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,9 +21,7 @@ import (
 func respond(t *testing.T, n *nodetest.Node, key string, more fields) (id string, response map[string]any) {
 	t.Helper()
 	body := fields{"model": "demo", "max_output_tokens": 8}
-	for name, v := range more {
-		body[name] = v
-	}
+	maps.Copy(body, more)
 	status, raw := n.Do("POST", "/v1/responses", key, body)
 	if status != 200 {
 		t.Fatalf("%v at %s: %d %s", more, n.Name, status, raw)
