@@ -251,6 +251,11 @@ func (*Harness) Remove(_ context.Context, _ fsm.Actor, _, id string) error {
 // Transfer implements adminapi.Cluster.
 func (*Harness) Transfer(context.Context, string) error { return nil }
 
+// Egress implements adminapi.Cluster.
+func (h *Harness) Egress(context.Context) []client.NodeEgress {
+	return []client.NodeEgress{{NodeID: "node_a", Node: "a", Report: &client.EgressReport{}}}
+}
+
 // Confirm implements adminapi.Cluster.
 func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) []string {
 	h.mu.Lock()
