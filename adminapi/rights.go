@@ -136,6 +136,12 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
 
+	"list-blobs":    readAll,
+	"verify-blob":   readAll,
+	"put-blob":      adminOnly,
+	"get-blob-body": adminOnly,
+	"delete-blob":   adminOnly,
+
 	"list-prices":          readAll,
 	"lookup-price":         readAll,
 	"get-price-source":     readAll,

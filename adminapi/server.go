@@ -106,6 +106,8 @@ type Config struct {
 	Stale func() error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
+	// Blobs are the cluster's; nil: this server keeps none.
+	Blobs Blobs
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now
@@ -191,6 +193,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerReports()
 	s.registerRequests()
 	s.registerPrices()
+	s.registerBlobs()
 	s.registerMCP()
 	s.registerAudit()
 	s.registerConfig()

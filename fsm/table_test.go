@@ -130,6 +130,13 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteBlob{ID: strings.Repeat("ab", 32)},
 		fsm.ReferBlob{ID: strings.Repeat("ab", 32), Ref: "plugin/p1", Drop: true},
 		fsm.SweepBlobs{IDs: []string{strings.Repeat("ab", 32)}},
+		fsm.PutResponse{Quota: 8, Response: encoded(t, resource.Response{
+			ID: "resp_1", Blob: strings.Repeat("ab", 32), CreatedAt: 6, ExpiresAt: 7,
+			Owners: resource.Owners{KeyID: "k1", UserID: "u1", TeamID: "t1", ProjectID: "p1", OrganizationID: "o1", CustomerID: "c1"},
+		}), Blob: encoded(t, resource.Blob{
+			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "response", Size: 4, Refs: []string{"response/resp_1"}, Holders: []string{"n1", "n2"},
+		})},
+		fsm.DeleteResponses{IDs: []string{"resp_1"}, Over: true},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

@@ -27,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
@@ -93,6 +94,7 @@ type path struct {
 
 	rotation *rotation.Rotation
 	blobs    *blob.Store
+	turns    *turns.Store
 	mcp      *mcp.Gateway // nil until the handlers are made
 }
 
@@ -335,6 +337,12 @@ func (n *Node) applyResources(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	for _, body := range n.cfg.Blobs {
+		rec := resource.Blob{Class: resource.BlobConfiguration, Kind: "file"}
+		if _, err := n.blobs.Put(ctx, fsm.Actor{Kind: "node", ID: n.identity.NodeID}, "", rec, body); err != nil {
+			return err
+		}
+	}
 	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal}, *n.cfg.Resources)
 	return err
 }

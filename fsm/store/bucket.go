@@ -54,7 +54,8 @@ const (
 	TeamMembers   Bucket = 32
 	MCPServers    Bucket = 36
 	Prices        Bucket = 40
-	Buckets              = 41
+	Responses     Bucket = 44
+	Buckets              = 45
 )
 
 // names is each bucket's name in the file.
@@ -67,7 +68,7 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

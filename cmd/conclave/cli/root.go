@@ -99,6 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		a.explainCommand(),
 		a.ledgerCommand(),
 		a.auditCommand(),
+		a.blobCommand(),
 		a.priceCommand(),
 		a.mcpCommand(),
 		a.planCommand(),
