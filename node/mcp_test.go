@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -93,9 +94,7 @@ type withKey struct {
 func (k withKey) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+k.key)
-	for name, v := range k.more {
-		r.Header[name] = v
-	}
+	maps.Copy(r.Header, k.more)
 	return http.DefaultTransport.RoundTrip(r)
 }
 
