@@ -13,7 +13,7 @@ func TestParse_Egress(t *testing.T) {
 	t.Parallel()
 	parse := func(deployment string) (*config.File, error) {
 		text := "model \"m\" {\n deployment \"d\" {\n provider = \"openai\"\n" + deployment + "\n}\n}\n"
-		return config.Parse([]byte(text), "a.hcl", func(string) (string, bool) { return "", false })
+		return config.Parse("a.hcl", []byte(text), func(string) (string, bool) { return "", false })
 	}
 	for _, good := range []string{
 		"connect_timeout_ms = 200\nproxy {\n url = \"http://u@px:3128\"\n no_proxy = \".corp\"\n}\ntls {\n server_name = \"x.corp\"\n}",
@@ -36,7 +36,7 @@ func TestParse_Egress(t *testing.T) {
 		{`tls = { ca = "nonsense" }`, "tls.ca"},
 		{`first_token_timeout_ms = -1`, "first_token_timeout_ms"},
 	} {
-		if _, err := parse(tt.text); err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "a.hcl:") {
+		if _, err := parse(tt.text); err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "a.hcl line") {
 			t.Errorf("%s: got %v, want an error with %s and its place", tt.text, err, tt.says)
 		}
 	}
