@@ -26,6 +26,7 @@ const (
 	Transcriptions                  // OpenAI's: text of audio, in a form
 	Translations                    // OpenAI's: English text of audio, in a form
 	Rerank                          // Cohere's, which others serve too
+	PassThrough                     // any of a provider's own
 	numEndpoints
 )
 
@@ -82,6 +83,7 @@ var traits = [numEndpoints]struct {
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank"},
+	PassThrough:     {name: "pass_through"},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -187,21 +187,30 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
+	base, err := p.Root(base, at.Options)
+	if err != nil {
+		return "", err
+	}
+	at.Base = base
+	return base + p.Codec.Path(at), nil
+}
+
+// Root is the address that a request's path follows, without a slash at its end.
+func (p *Provider) Root(base string, options map[string]string) (string, error) {
 	if base == "" {
 		base = p.Base
 		if p.BaseOf != nil {
-			base = p.BaseOf(at.Options)
+			base = p.BaseOf(options)
 		}
 		var err error
-		if base, err = fill(base, at.Options); err != nil {
+		if base, err = fill(base, options); err != nil {
 			return "", fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 	}
 	if base == "" {
 		return "", fmt.Errorf("provider %s has no address of its own: set api_base", p.Name)
 	}
-	at.Base = strings.TrimRight(base, "/")
-	return at.Base + p.Codec.Path(at), nil
+	return strings.TrimRight(base, "/"), nil
 }
 
 // fill puts options in the place of their names in braces. An option is part of a host's name or

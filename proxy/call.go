@@ -87,6 +87,9 @@ type came struct {
 	route   *Route
 	path    string // as the router read it
 	named   string // the model in the path, "" if there is none
+	method  string
+	rest    string // of the path behind a provider's name, as it was escaped
+	query   string
 	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body

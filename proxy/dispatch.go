@@ -157,6 +157,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
 	way, ok := d.Way(c.route.endpoint)
+	if c.route.prefix != nil {
+		way, ok = c.route.endpoint, true
+	}
 	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
 		return s.countHere(ctx, c)
 	}
@@ -197,6 +200,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 		c.result.raw = answer.Raw
+		c.fields.Stream = c.fields.Stream || c.route.prefix != nil && !answer.Raw
 	}
 	if way != c.route.endpoint {
 		if err := c.translate(&answer, way); err != nil {
@@ -212,6 +216,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 // prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few
 // changes that the deployment needs made in place, or what they say in the provider's dialect.
 func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
+	if c.route.prefix != nil {
+		return s.preparePass(c, d)
+	}
 	var raw []byte
 	var hide bool
 	var pieces [][]byte

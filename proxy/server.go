@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -168,19 +169,20 @@ func (s *Server) Mount(mux *http.ServeMux) {
 				verbs[r.method+" "+p] = append(verbs[r.method+" "+p], r)
 				continue
 			}
-			mux.Handle(r.method+" "+p, s.handler(r))
+			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, s.handler(r))
 		}
 	}
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes))
 	}
-	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/gemini/", "/anthropic/", "/openai/", "/model/", "/bedrock/"} {
+	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/model/"} {
 		mux.HandleFunc(p, s.notFound)
 	}
 }
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
-// but for the verbs of Google's paths, which stand behind a colon.
+// but for the verbs of Google's paths, which stand behind a colon, and for the paths in a provider's
+// own words, which take any method and are listed with POST.
 func (s *Server) Patterns() []string {
 	var all []string
 	for _, r := range s.routes {
@@ -188,7 +190,7 @@ func (s *Server) Patterns() []string {
 			if r.verb != "" {
 				p += ":" + r.verb
 			}
-			all = append(all, r.method+" "+p)
+			all = append(all, cmp.Or(r.method, http.MethodPost)+" "+p)
 		}
 	}
 	return all
@@ -203,6 +205,10 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.came = came{
 			id: requestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
+		}
+		if r.prefix != nil {
+			c.method, c.query = req.Method, req.URL.RawQuery
+			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
 		}
 		defer s.recycle(c)
 		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced

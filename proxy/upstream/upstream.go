@@ -106,10 +106,10 @@ func (c *Client) send(ctx context.Context, rt *route, a *Attempt) (*http.Respons
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
+	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
-	if rt.plain != nil && a.Pieces == nil && len(a.Body) <= http1.MaxBody {
+	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(ctx, rt.url, h, a.Body)
 	}
 	return rt.full.RoundTrip(a.request(ctx, rt.url, h))
@@ -193,6 +193,9 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 
 // route finds the URL and the transport of an attempt without locks once it was seen.
 func (c *Client) route(a *Attempt) (*route, error) {
+	if a.Path != "" {
+		return c.anyRoute(a.Base + a.Path)
+	}
 	key := routeKey{a.Provider, a.Account.Or().Place(), a.Base, a.Model, a.Endpoint, a.Stream}
 	if rt, ok := (*c.routes.Load())[key]; ok {
 		return rt, nil
@@ -201,12 +204,9 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(text)
+	u, err := parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse address: %w", err)
-	}
-	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,6 +219,29 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	routes[key] = rt
 	c.routes.Store(&routes)
 	return rt, nil
+}
+
+// parse reads the URL of a request.
+func parse(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse address: %w", err)
+	}
+	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+	}
+	return u, nil
+}
+
+// anyRoute is the route to a URL that is not remembered, for there may be any number of them.
+func (c *Client) anyRoute(text string) (*route, error) {
+	u, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &route{url: u, transports: c.transportsLocked(u)}, nil
 }
 
 // transportsLocked returns the transports of u's host. Each host has its own, so that they
@@ -280,6 +303,9 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: llm.Report{TextBytes: int64(len(body))}}, nil
 	}
 	rep, err := a.Provider.Codec.Read(a.Endpoint, body)
+	if a.Path != "" { // what is not understood is handed on
+		rep.HasError, err = false, nil
+	}
 	if err != nil {
 		return nil, err
 	}
