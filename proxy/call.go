@@ -74,7 +74,7 @@ type Call struct {
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
-	heard    *listener                // what the answer says; nil: it is not kept
+	heard    *reply.Listener          // what the answer says; nil: it is not kept
 	lent     bool                     // an attempt was sent buf's own bytes
 	further  [2]resource.Level        // of the attempt alone
 

@@ -3,29 +3,19 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// What is waited before the same deployment is asked again.
-const (
-	firstPause   = 500 * time.Millisecond
-	longestPause = 8 * time.Second
-)
-
-// codeUnusable is the code of a deployment whose own record is at fault.
-const codeUnusable = "conclave_deployment_unusable"
 
 // longestTimeout bounds what a client may ask for.
 const longestTimeout = time.Hour
@@ -57,8 +47,11 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 		if slices.Contains(hopeless, t.Deployment) {
 			continue
 		}
-		if again := repeats(c.plan[:i], t); again > 0 {
-			if err := pause(ctx, again, last); err != nil {
+		if again := retry.Repeats(c.plan[:i], t); again > 0 {
+			if err := retry.Pause(ctx, again, last); err != nil {
+				if ctx.Err() != nil {
+					return gone(err)
+				}
 				return err
 			}
 		}
@@ -81,72 +74,14 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 		if ctx.Err() != nil {
 			return gone(last)
 		}
-		if c.result.begun || !worthAnother(last) {
+		if c.result.begun || !retry.WorthAnother(last) {
 			return last
 		}
-		if !worthRepeating(last) {
+		if !retry.WorthRepeating(last) {
 			hopeless = append(hopeless, t.Deployment)
 		}
 	}
 	return last
-}
-
-// repeats counts the attempts at the target's deployment among those before.
-func repeats(before []router.Target, t *router.Target) int {
-	n := 0
-	for i := range before {
-		if before[i].Deployment == t.Deployment {
-			n++
-		}
-	}
-	return n
-}
-
-// pause waits before a deployment is asked again: for as long as it said, or longer each
-// time. A deployment that wants to be left alone for longer than that is not asked again:
-// the client learns how long.
-func pause(ctx context.Context, again int, last error) error {
-	wait := min(firstPause<<(again-1), longestPause)
-	if asked := reply.AsError(last).RetryAfter; asked > longestPause {
-		return last
-	} else if asked > 0 {
-		wait = asked
-	}
-	wait += rand.N(firstPause / 2) //nolint:gosec // spreads retries, guards nothing
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return gone(ctx.Err())
-	}
-}
-
-// worthAnother says whether another deployment may do better.
-func worthAnother(err error) bool {
-	switch e := reply.AsError(err); e.Kind {
-	case llm.RateLimited, llm.Unavailable, llm.Upstream, llm.Timeout:
-		return true
-	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
-		return true // the deployment's credential or model, for the client's own were checked before
-	case llm.Invalid:
-		return e.Code == llm.CodeUnsayable || e.Code == llm.CodeUnsupported // by this provider
-	default:
-		return false
-	}
-}
-
-// worthRepeating says whether the same deployment may do better the next time.
-func worthRepeating(err error) bool {
-	switch e := reply.AsError(err); e.Kind {
-	case llm.RateLimited, llm.Unavailable, llm.Timeout:
-		return e.Code != codeUnusable
-	case llm.Upstream:
-		return e.Code != openai.CodeCredentials
-	default:
-		return false
-	}
 }
 
 // attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
@@ -154,7 +89,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
 	d := c.view.Deployment(t)
 	if d.Err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
+		return &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
 	way, ok := d.Way(c.route.endpoint)
 	if c.route.prefix != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -123,7 +124,7 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, error) {
 	root, err := d.Provider.Root(d.Base, d.Account.Or().Options)
 	if err != nil {
-		return nil, &llm.Error{Kind: llm.Internal, Code: codeUnusable, Message: "The deployment has no usable address.", Err: err}
+		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
 	path, ok := pass.Path(root, c.rest, c.query)
 	if !ok {

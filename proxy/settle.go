@@ -236,7 +236,7 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 // vendor is whose dialect the client speaks.
 func (c *Call) vendor() llm.Vendor {
 	if c.route.prefix != nil {
-		return vendorAt(c.path)
+		return reply.VendorAt(c.path)
 	}
 	return c.route.endpoint.Vendor()
 }
