@@ -21,6 +21,9 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	if err != nil {
 		return err
 	}
+	if c.turn != nil {
+		body = c.turn.Keep(ctx, c.body, body, c.owners())
+	}
 	c.result.status = a.Status
 	s.settle(c, nil)
 	h := c.out.Header()

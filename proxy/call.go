@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -71,6 +72,11 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
+	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
+	parts    []translate.Part         // the answers to it
+	apart    bool                     // the last attempt was said in the gateway's words, in parts
+	packs    bool                     // the client wants base64
+	turn     *stored.Exchange         // of a response; nil: it is none
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
@@ -86,10 +92,10 @@ type came struct {
 	id      string
 	route   *Route
 	path    string // as the router read it
-	named   string // the model in the path, "" if there is none
+	query   string // behind it
+	named   string // the model or the response in the path, "" if there is none
 	method  string
 	rest    string // of the path behind a provider's name, as it was escaped
-	query   string
 	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body
@@ -126,7 +132,7 @@ func (c *Call) peek(raw []byte) error {
 	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields, c.exchange = raw, f, nil
+	c.body, c.fields, c.exchange, c.vectors = raw, f, nil, nil
 	if c.route.endpoint.ModelInPath() {
 		c.fields.Stream = c.route.stream
 	}

@@ -17,14 +17,7 @@ func countTokensRoute() (*Route, error) {
 func inputTokensRoute() (*Route, error) { return openAI(llm.InputTokens, "/responses/input_tokens") }
 
 // countContentRoute serves Google's.
-func countContentRoute() (*Route, error) {
-	r, err := google("countTokens")
-	if err != nil {
-		return nil, err
-	}
-	r.endpoint = llm.CountContent
-	return r, nil
-}
+func countContentRoute() (*Route, error) { return google(llm.CountContent, "countTokens") }
 
 // countHere answers with the gateway's own estimate, and says so in a header: the provider does
 // not count in the client's dialect. It asks nobody and costs nothing.

@@ -117,7 +117,13 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.cfg.Upstream.Do(ctx, asked)
+	answer, err := s.ask(ctx, c, asked)
+	if c.turn.Forgotten(err) {
+		if asked, err = s.prepare(c, d, way); err != nil {
+			return err
+		}
+		answer, err = s.ask(ctx, c, asked)
+	}
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
@@ -137,11 +143,16 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		c.result.raw = answer.Raw
 		c.fields.Stream = c.fields.Stream || c.route.prefix != nil && !answer.Raw
 	}
-	if way != c.route.endpoint {
+	if c.route.endpoint.Family() == llm.FamilyEmbedding {
+		if err := s.vectorsOf(c, &answer); err != nil {
+			return err
+		}
+	} else if way != c.route.endpoint {
 		if err := c.translate(&answer, way); err != nil {
 			return err
 		}
 	}
+	c.nameTurn(&answer)
 	if answer.Stream != nil {
 		return c.said(s.relay(ctx, c, &answer, flight), way)
 	}
@@ -161,7 +172,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	if c.form != nil {
 		pieces = c.formAt(d)
 		c.lent = true
-	} else if raw, hide, err = c.bodyAt(d, at); err != nil {
+	} else if raw, hide, err = s.bodyFor(c, d, at); err != nil {
 		return nil, err
 	}
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)

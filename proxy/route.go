@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -91,7 +92,7 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 
 // named is the model that the path names, "" for none.
 func (r *Route) named(req *http.Request) string {
-	name := req.PathValue("model")
+	name := cmp.Or(req.PathValue("model"), req.PathValue("response"))
 	if r.verb == "" {
 		return name
 	}
@@ -130,7 +131,9 @@ func routes() ([]*Route, error) {
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
+		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
+		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()
 		if err != nil {

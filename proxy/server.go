@@ -20,6 +20,8 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/stored"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -67,6 +69,12 @@ type Config struct {
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
 
+	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
+	// providers that take none; nil: such requests are refused.
+	Detokenize translate.Detokenizer
+	// Turns keeps the turns of responses that are stored; nil: none is.
+	Turns stored.Store
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -94,6 +102,7 @@ type Server struct {
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
 	view    view.Cache
+	keeper  *stored.Keeper // nil: no turn is stored
 }
 
 // New makes a Server.
@@ -111,6 +120,9 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+	}
+	if cfg.Turns != nil {
+		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
@@ -200,11 +212,11 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
+			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		if r.prefix != nil {
-			c.method, c.query = req.Method, req.URL.RawQuery
+			c.method = req.Method
 			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
 		}
 		defer s.recycle(c)

@@ -63,6 +63,9 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		return err
 	}
 	c.judged(check.Results())
+	if c.turn != nil {
+		c.last = c.turn.KeepEvent(ctx, c.body, c.last, c.owners())
+	}
 	return s.endStream(c, a)
 }
 

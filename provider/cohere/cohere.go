@@ -1,4 +1,4 @@
-// Package cohere reads and writes the second version of Cohere's conversations.
+// Package cohere reads and writes the second version of Cohere's conversations and embeddings.
 package cohere
 
 import (
@@ -22,6 +22,9 @@ func (Codec) Path(p llm.Place) string {
 	if p.Endpoint == llm.Rerank {
 		return "/rerank"
 	}
+	if p.Endpoint == llm.CohereEmbed {
+		return "/embed"
+	}
 	return "/chat"
 }
 
@@ -29,6 +32,9 @@ func (Codec) Path(p llm.Place) string {
 func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
 	if e == llm.Rerank {
 		return llm.ReadAt(e, data)
+	}
+	if e == llm.CohereEmbed {
+		return readEmbed(data)
 	}
 	c := llm.NewCursor(data)
 	r := llm.Report{Seen: 1}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 )
 
 // Dialect is generateContent, of clients and of providers. It implements provider.Inbound and
@@ -41,6 +42,10 @@ func Verb(p llm.Place) string {
 	switch {
 	case p.Endpoint == llm.CountContent:
 		return ":countTokens"
+	case p.Endpoint == llm.GeminiEmbed:
+		return ":batchEmbedContents"
+	case p.Endpoint == llm.VertexEmbed:
+		return ":predict"
 	case p.Stream:
 		return ":streamGenerateContent?alt=sse"
 	}
@@ -49,9 +54,14 @@ func Verb(p llm.Place) string {
 
 // Read reads a whole answer.
 func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
-	if e == llm.CountContent {
+	switch e {
+	case llm.CountContent:
 		r, err := llm.Read(body)
 		return llm.Report{HasError: r.HasError}, err // a count uses nothing
+	case llm.GeminiEmbed:
+		return embed.Report(body, "promptTokenCount")
+	case llm.VertexEmbed:
+		return embed.Report(body, "token_count")
 	}
 	return read(body, new(usageText))
 }

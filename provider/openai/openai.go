@@ -33,8 +33,14 @@ var paths = [...]string{
 // Codec is OpenAI's format.
 type Codec struct{}
 
-// Path is the endpoint's path. The model stands in the body.
-func (Codec) Path(p llm.Place) string { return paths[p.Endpoint] }
+// Path is the endpoint's path. The model stands in the body. Embeddings in all forms that are like
+// OpenAI's have one.
+func (Codec) Path(p llm.Place) string {
+	if p.Endpoint.Family() == llm.FamilyEmbedding {
+		return paths[llm.Embeddings]
+	}
+	return paths[p.Endpoint]
+}
 
 // Read reads a response or a chunk.
 func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) { return llm.ReadAt(e, data) }

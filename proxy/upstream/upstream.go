@@ -143,7 +143,7 @@ func New(cfg Config) *Client {
 	}
 	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[string]transports)}
 	if c.dial == nil {
-		c.dial = dialer(cfg.DialTimeout, cfg.AllowAddr)
+		c.dial = Dialer(cfg.DialTimeout, cfg.AllowAddr)
 	}
 	if c.signer == nil {
 		c.signer = sign.New(sign.Config{Now: cfg.Now, Client: &http.Client{
