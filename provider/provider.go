@@ -124,7 +124,6 @@ var (
 	all      = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings}
 	openAI   = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings, llm.Responses}
 	complete = []llm.Endpoint{llm.Completions}
-	emb      = []llm.Endpoint{llm.Embeddings}
 )
 
 // table has all rows, sorted by name.

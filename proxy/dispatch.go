@@ -91,10 +91,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if d.Err != nil {
 		return &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
-	way, ok := d.Way(c.route.endpoint)
-	if c.route.prefix != nil {
-		way, ok = c.route.endpoint, true
-	}
+	way, ok := c.way(d)
 	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
 		return s.countHere(ctx, c)
 	}
@@ -117,22 +114,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.ask(ctx, c, asked)
-	if c.turn.Forgotten(err) {
-		if asked, err = s.prepare(c, d, way); err != nil {
-			return err
-		}
-		answer, err = s.ask(ctx, c, asked)
-	}
-	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
-		if asked, err = s.prepare(c, d, other); err != nil {
-			return err
-		}
-		way = other
-		if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
-			d.Learn()
-		}
-	}
+	answer, way, err := s.exchange(ctx, c, d, asked, way)
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
 	if err != nil {
@@ -143,20 +125,56 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		c.result.raw = answer.Raw
 		c.fields.Stream = c.fields.Stream || c.route.prefix != nil && !answer.Raw
 	}
-	if c.route.endpoint.Family() == llm.FamilyEmbedding {
-		if err := s.vectorsOf(c, &answer); err != nil {
-			return err
-		}
-	} else if way != c.route.endpoint {
-		if err := c.translate(&answer, way); err != nil {
-			return err
-		}
+	if err := s.reword(c, &answer, way); err != nil {
+		return err
 	}
 	c.nameTurn(&answer)
 	if answer.Stream != nil {
 		return c.said(s.relay(ctx, c, &answer, flight), way)
 	}
 	return s.answer(ctx, c, &answer)
+}
+
+// way is the endpoint at which the deployment is asked.
+func (c *Call) way(d *view.Deployment) (llm.Endpoint, bool) {
+	if c.route.prefix != nil {
+		return c.route.endpoint, true
+	}
+	return d.Way(c.route.endpoint)
+}
+
+// exchange sends the attempt: again where the provider has forgotten the turn that it goes on
+// from, and at another endpoint where the address has not the one it was asked at.
+func (s *Server) exchange(ctx context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, way llm.Endpoint) (Answer, llm.Endpoint, error) {
+	answer, err := s.ask(ctx, c, asked)
+	if c.turn.Forgotten(err) {
+		if asked, err = s.prepare(c, d, way); err != nil {
+			return answer, way, err
+		}
+		answer, err = s.ask(ctx, c, asked)
+	}
+	other, ok := d.Other(c.route.endpoint, err)
+	if !ok || way != c.route.endpoint {
+		return answer, way, err
+	}
+	if asked, err = s.prepare(c, d, other); err != nil {
+		return answer, way, err
+	}
+	if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+		d.Learn()
+	}
+	return answer, other, err
+}
+
+// reword says the answer in the client's dialect, where it came in another.
+func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
+	switch {
+	case c.route.endpoint.Family() == llm.FamilyEmbedding:
+		return s.vectorsOf(c, a)
+	case way != c.route.endpoint:
+		return c.translate(a, way)
+	}
+	return nil
 }
 
 // prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few

@@ -175,7 +175,9 @@ func matrixRoutes(t *testing.T) []matrixRoute {
 	var all []matrixRoute
 	for _, p := range newRig(t).server().Patterns() {
 		method, path, _ := strings.Cut(p, " ")
-		if i := slices.IndexFunc(pass.Prefixes, func(x pass.Prefix) bool { return x.Below != nil && slices.Contains(x.Patterns()[2:], path) }); i >= 0 {
+		if i := slices.IndexFunc(pass.Prefixes, func(x pass.Prefix) bool {
+			return x.Below != nil && slices.Contains(x.Patterns(), path) && !strings.HasPrefix(path, "/v1/videos") && x.Method() == ""
+		}); i >= 0 {
 			continue
 		}
 		all = append(all, matrixRoute{method, path, ""})

@@ -22,7 +22,7 @@ func passRoutes() ([]*Route, error) {
 	var all []*Route
 	for i := range pass.Prefixes {
 		p := &pass.Prefixes[i]
-		r, err := newRoute("", p.Patterns(), llm.PassThrough, steps{
+		r, err := newRoute(p.Method(), p.Patterns(), llm.PassThrough, steps{
 			auth:       authenticatePass,
 			body:       readPass,
 			policy:     checkPolicies,

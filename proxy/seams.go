@@ -2,8 +2,8 @@ package proxy
 
 import "github.com/conclave-llm/conclave/proxy/parts"
 
-// The parts that a request passes through, as package parts describes them.
 type (
+	// Limiter and the others are the parts that a request passes through, as package parts has them.
 	Limiter    = parts.Limiter
 	LimitHold  = parts.LimitHold
 	Quota      = parts.Quota

@@ -28,25 +28,29 @@ type Prefix struct {
 	Below     []string // the only paths below it that are meant; none: all
 }
 
+// documented are the providers that serve what OpenAI's document has.
+var documented = []string{"openai", "azure", "custom_openai", "openai_like", "litellm_proxy", "hosted_vllm"}
+
 // Prefixes are all of them.
 var Prefixes = []Prefix{
-	{"/v1", []string{"openai", "azure", "custom_openai", "openai_like", "litellm_proxy", "hosted_vllm"}, []string{
-		"videos", "uploads", "containers", "conversations", "assistants", "threads", "evals", "vector_stores", "fine_tuning", "responses/compact", "skills",
+	{"/v1", documented, []string{
+		"videos", "uploads", "containers", "conversations", "assistants", "threads", "evals", "vector_stores", "fine_tuning", "skills",
 	}},
-	{"/openai", []string{"openai"}, nil},
-	{"/openai_passthrough", []string{"openai"}, nil},
-	{"/anthropic", []string{"anthropic"}, nil},
-	{"/gemini", []string{"gemini"}, nil},
-	{"/vertex_ai", []string{"vertex_ai"}, nil},
-	{"/vertex-ai", []string{"vertex_ai"}, nil},
-	{"/bedrock", []string{"bedrock", "bedrock_converse"}, nil},
-	{"/azure", []string{"azure", "azure_ai"}, nil},
-	{"/azure_ai", []string{"azure_ai"}, nil},
-	{"/cohere", []string{"cohere", "cohere_chat"}, nil},
-	{"/mistral", []string{"mistral"}, nil},
-	{"/vllm", []string{"hosted_vllm"}, nil},
-	{"/openrouter", []string{"openrouter"}, nil},
-	{"/nvidia_nim", []string{"nvidia_nim"}, nil},
+	{"/v1", documented, []string{"responses/compact"}},
+	{Path: "/openai", Providers: []string{"openai"}},
+	{Path: "/openai_passthrough", Providers: []string{"openai"}},
+	{Path: "/anthropic", Providers: []string{"anthropic"}},
+	{Path: "/gemini", Providers: []string{"gemini"}},
+	{Path: "/vertex_ai", Providers: []string{"vertex_ai"}},
+	{Path: "/vertex-ai", Providers: []string{"vertex_ai"}},
+	{Path: "/bedrock", Providers: []string{"bedrock", "bedrock_converse"}},
+	{Path: "/azure", Providers: []string{"azure", "azure_ai"}},
+	{Path: "/azure_ai", Providers: []string{"azure_ai"}},
+	{Path: "/cohere", Providers: []string{"cohere", "cohere_chat"}},
+	{Path: "/mistral", Providers: []string{"mistral"}},
+	{Path: "/vllm", Providers: []string{"hosted_vllm"}},
+	{Path: "/openrouter", Providers: []string{"openrouter"}},
+	{Path: "/nvidia_nim", Providers: []string{"nvidia_nim"}},
 }
 
 // Patterns are the prefix's paths as http.ServeMux reads them.
@@ -56,9 +60,21 @@ func (p *Prefix) Patterns() []string {
 	}
 	var all []string
 	for _, b := range p.Below {
-		all = append(all, p.Path+"/"+b, p.Path+"/"+b+"/{rest...}")
+		all = append(all, p.Path+"/"+b)
+		if !strings.Contains(b, "/") {
+			all = append(all, p.Path+"/"+b+"/{rest...}")
+		}
 	}
 	return all
+}
+
+// Method is the only one that the paths take, "" for any: below a noun that has routes of its own
+// only what creates is relayed.
+func (p *Prefix) Method() string {
+	if len(p.Below) > 0 && strings.Contains(p.Below[0], "/") {
+		return http.MethodPost
+	}
+	return ""
 }
 
 // Owner is the header that names the deployment that keeps what the path is about: answers

@@ -294,6 +294,11 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	case isStream:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
+	return c.whole(cl, a, res)
+}
+
+// whole reads an answer to its end.
+func (c *Client) whole(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
 	body, err := cl.readAll(res.ContentLength, cmp.Or(a.MaxBody, c.cfg.MaxBody), false)
 	if err != nil {
 		return nil, err
