@@ -82,7 +82,15 @@ var rights = withNouns(map[string]row{
 	"update-member": teamWrite,
 	"delete-member": teamWrite,
 
+	"erase-customer":  adminOnly,
+	"erase-user":      adminOnly,
+	"export-customer": adminOnly,
+	"export-user":     adminOnly,
+	"list-erasures":   adminOnly,
+	"get-erasure":     adminOnly,
+
 	"get-cluster":         readAll,
+	"get-egress":          readAll,
 	"create-join-token":   adminOnly,
 	"transfer-leadership": adminOnly,
 	"delete-node":         adminOnly,
@@ -92,6 +100,8 @@ var rights = withNouns(map[string]row{
 	"export-requests": readOwn,
 	"export-usage":    readOwn,
 	"verify-ledger":   readAll,
+	"preview-reprice": readAll,
+	"reprice-ledger":  adminOnly,
 
 	"litellm-spend-logs":                       readOwn,
 	"litellm-spend-logs-v2":                    readOwn,
@@ -135,6 +145,13 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
+
+	"litellm-providers":       readOwn, // the program's own table, for every key
+	"litellm-provider-fields": readOwn,
+
+	"list-providers":  readAll,
+	"get-provider":    readAll,
+	"discover-models": adminOnly,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,

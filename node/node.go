@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -25,6 +26,7 @@ import (
 	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -36,6 +38,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -60,8 +63,10 @@ type Node struct {
 	changed  chan struct{} // the plugins have changed in the catalog
 	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
-	started  time.Duration // by the boot clock
-	built    atomic.Bool   // everything is started
+	erasures atomic.Pointer[erasure.Runner]
+	erasers  []erasure.Eraser // of files and stored turns
+	started  time.Duration    // by the boot clock
+	built    atomic.Bool      // everything is started
 	draining atomic.Bool
 	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
 	cancel   context.CancelFunc
@@ -93,7 +98,9 @@ type path struct {
 	prices *prices.Prices
 
 	rotation *rotation.Rotation
+	egress   *egress.Dialer
 	blobs    *blob.Store
+	upstream *upstream.Client
 	turns    *turns.Store
 	mcp      *mcp.Gateway // nil until the handlers are made
 }
@@ -123,9 +130,11 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}{
 		{"find out who this node is", n.startIdentity},
 		{"open client port", n.startListener},
+		{"open the way out", n.startEgress},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -169,7 +178,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Dial: n.egress.DialPeer, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -295,6 +304,9 @@ func (n *Node) workDir() string {
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	n.alerts.passed(c.Soft)
+	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
+		r.Changed()
+	}
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
@@ -375,6 +387,9 @@ func (n *Node) Ready() error {
 func (n *Node) serving() error {
 	if n.consensus.Removed() {
 		return &llm.Error{Kind: llm.Unavailable, Code: "removed", Message: "This node was removed from its cluster. Ask another node."}
+	}
+	if err := n.erasing(); err != nil {
+		return err
 	}
 	return n.fresh.Serving()
 }

@@ -34,6 +34,20 @@ const (
 	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
 )
 
+// authNames are the ways, as people read them.
+var authNames = [...]string{
+	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
+	GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
+}
+
+// String names the way: "bearer".
+func (a Auth) String() string {
+	if int(a) < len(authNames) {
+		return authNames[a]
+	}
+	return "unknown"
+}
+
 // InHeader says whether the key itself is sent, so that Set is all there is to do.
 func (a Auth) InHeader() bool { return a < SigV4 }
 

@@ -91,12 +91,13 @@ type Call struct {
 type came struct {
 	id      string
 	route   *Route
-	path    string // as the router read it
-	query   string // behind it
-	named   string // the model or the response in the path, "" if there is none
+	path    string       // as the router read it
+	query   string       // behind it
+	would   llm.Endpoint // of the request that a question is about
+	named   string       // the model or the response in the path, "" if there is none
+	peer    string       // address and port of who is connected
 	method  string
 	rest    string // of the path behind a provider's name, as it was escaped
-	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body
 	length  int64

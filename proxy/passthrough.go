@@ -132,9 +132,11 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	}
 	at, _ := pass.Endpoint(d.Provider, c.rest)
 	c.lent = true
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
-		Provider: d.Provider, Endpoint: at, Base: root, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true,
-		Stream: c.fields.Stream, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)}, Header: pass.Headers(c.header), MaxBody: c.most,
+		Provider: d.Provider, Endpoint: at, Base: root, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true, Link: d.Link,
+		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: pass.Headers(c.header), MaxBody: c.most,
 	}
 	switch {
 	case c.form != nil:
