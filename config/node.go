@@ -152,7 +152,7 @@ func (n *Node) fill() {
 
 // problems checks n, and fills in what has to be parsed.
 func (b *nodeBlock) problems(n *Node) []error {
-	errs := slices.Concat(n.addresses(), n.ranges())
+	errs := slices.Concat(n.addresses(), n.ranges(), n.egress())
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
@@ -168,11 +168,6 @@ func (b *nodeBlock) problems(n *Node) []error {
 	if b.LogLevel != "" {
 		if err := n.LogLevel.UnmarshalText([]byte(b.LogLevel)); err != nil {
 			bad("log_level", "%q is not one of debug, info, warn, error", b.LogLevel)
-		}
-	}
-	if n.Proxy != nil {
-		if err := n.Proxy.Validate("proxy"); err != nil {
-			errs = append(errs, err)
 		}
 	}
 	if (n.TLSCert == "") != (n.TLSKey == "") {
@@ -193,6 +188,17 @@ func (b *nodeBlock) problems(n *Node) []error {
 		n.ServeStale = &d
 	}
 	return errs
+}
+
+// egress checks the way out.
+func (n *Node) egress() []error {
+	if n.Proxy == nil {
+		return nil
+	}
+	if err := n.Proxy.Validate("proxy"); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // ranges checks the numbers of n.

@@ -33,7 +33,7 @@ func (c *Credential) Validate() error {
 	if err := validOptions(c.Options, c.Secrets); err != nil {
 		return err
 	}
-	if err := c.Egress.validate(c.Secrets); err != nil {
+	if err := c.check(c.Secrets); err != nil {
 		return err
 	}
 	return validBase("api_base", c.APIBase)

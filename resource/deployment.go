@@ -58,10 +58,7 @@ func (d *Deployment) Validate() error {
 	if err := d.Allowance.validate(); err != nil {
 		return err
 	}
-	if err := validTimeout("timeout_ms", d.TimeoutMS); err != nil {
-		return err
-	}
-	if err := d.Timeouts.validate(); err != nil {
+	if err := d.Timeouts.validate(d.TimeoutMS); err != nil {
 		return err
 	}
 	if d.Price != nil {
@@ -72,7 +69,7 @@ func (d *Deployment) Validate() error {
 	if err := validOptions(d.Options, d.Secrets); err != nil {
 		return err
 	}
-	if err := d.Egress.validate(d.Secrets); err != nil {
+	if err := d.check(d.Secrets); err != nil {
 		return err
 	}
 	return validMetadata(d.Metadata)

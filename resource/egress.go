@@ -26,7 +26,8 @@ type Egress struct {
 	TLS   *TLS   `json:"tls,omitempty"`   // nil: the credential's, else the system's authorities
 }
 
-func (e *Egress) validate(secrets map[string]*Sealed) error {
+// check checks the way; secrets are those of its record.
+func (e *Egress) check(secrets map[string]*Sealed) error {
 	if e.Proxy != nil {
 		if err := e.Proxy.Validate("proxy"); err != nil {
 			return err

@@ -3,6 +3,7 @@ package resource
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 )
 
 // Strategy orders the deployments of a model.
@@ -71,11 +72,7 @@ func (m *Model) Validate() error {
 	if err := validNames("access_groups", m.AccessGroups); err != nil {
 		return err
 	}
-	known := m.Strategy == ""
-	for _, s := range Strategies {
-		known = known || s == m.Strategy
-	}
-	if !known {
+	if m.Strategy != "" && !slices.Contains(Strategies, m.Strategy) {
 		return invalidf("strategy", "%q is not one of %v", m.Strategy, Strategies)
 	}
 	if err := validNames("fallbacks", m.Fallbacks); err != nil {
@@ -94,10 +91,7 @@ func (m *Model) Validate() error {
 	default:
 		return invalidf("unsupported_params", "%q is not drop, reject or pass", m.UnsupportedParams)
 	}
-	if err := validTimeout("timeout_ms", m.TimeoutMS); err != nil {
-		return err
-	}
-	if err := m.Timeouts.validate(); err != nil {
+	if err := m.Timeouts.validate(m.TimeoutMS); err != nil {
 		return err
 	}
 	if err := m.OnDisconnect.validate(); err != nil {

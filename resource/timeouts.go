@@ -8,7 +8,11 @@ type Timeouts struct {
 	BetweenChunksMS int64 `json:"between_chunks_timeout_ms,omitempty"` // of an answer that has begun; default 2 minutes
 }
 
-func (t *Timeouts) validate() error {
+// validate checks the timers, with that of the whole.
+func (t *Timeouts) validate(total int64) error {
+	if err := validTimeout("timeout_ms", total); err != nil {
+		return err
+	}
 	if err := validTimeout("connect_timeout_ms", t.ConnectMS); err != nil {
 		return err
 	}
