@@ -32,6 +32,10 @@ const (
 	SigV4                       // Amazon's signature over the request
 	GoogleToken                 // a bearer token of Google's, made of a service account
 	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
+	IBMToken                    // a bearer token of IBM's cloud, for a key
+	DatabricksToken             // a bearer token of a Databricks workspace, or a key
+	SAPToken                    // a bearer token of SAP's cloud
+	SnowflakeToken              // a bearer token of one's own making, or a key
 )
 
 // authNames are the ways, as people read them.
@@ -114,6 +118,8 @@ type Provider struct {
 	// every body.
 	NoModel bool
 	Members []llm.Member
+	// NoStream says that it wants to know from the path alone whether the answer streams.
+	NoStream bool
 	// RowOf names the row that serves a model of another maker, "" for this one; nil: there are none.
 	RowOf func(model string) string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
@@ -146,7 +152,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

@@ -241,13 +241,18 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 		}
 	})
 	want, code := p.status, p.code
-	if rt.method == "GET" {
+	turn := strings.Contains(rt.path, "{response}")
+	looks := rt.method == "GET" || turn
+	if looks {
 		want, code = p.look, ""
 		if strings.HasPrefix(p.name, "model not for the") && strings.Contains(rt.path, "{model") {
 			want = 404
 		}
 		if p.wrong && !strings.Contains(rt.path, "{model") {
 			want = 200
+		}
+		if turn && want == 200 {
+			want = 404 // there is no such response
 		}
 	} else if strings.HasSuffix(rt.path, "embeddings") && stream != "" && w.Code == 400 {
 		code = "" // embeddings do not stream, which may be found first
@@ -279,7 +284,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
 		t.Errorf("left held: %+v %+v", r.limit, r.money)
 	}
-	if n := len(r.journal.settled); rt.method == "POST" && (n == 1) != p.record {
+	if n := len(r.journal.settled); !looks && (n == 1) != p.record {
 		t.Errorf("%d records, want one: %v", n, p.record)
 	}
 }

@@ -121,7 +121,11 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}
-	return rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
+	res, err := rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
+	if err != nil && rt.relayed() {
+		err = &proxyError{"nothing", err}
+	}
+	return res, err
 }
 
 // signError is a request that could not be signed.
@@ -198,7 +202,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 	cl.body = res.Body
 	if rt.proxy != nil && res.StatusCode == http.StatusProxyAuthRequired {
 		defer cl.close()
-		return nil, cl.failure(&proxyError{res.Status})
+		return nil, cl.failure(&proxyError{answer: res.Status})
 	}
 	ans, err := c.answer(cl, a, res)
 	if err != nil {
