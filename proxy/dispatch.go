@@ -92,14 +92,8 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
 	way, ok := c.way(d)
-	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
-		return s.countHere(ctx, c)
-	}
 	if !ok {
-		return &llm.Error{
-			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
-			Message: "The model " + strconv.Quote(t.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
-		}
+		return s.unserved(ctx, c)
 	}
 	asked, err := s.prepare(c, d, way)
 	if err != nil {
@@ -151,6 +145,17 @@ func (c *Call) way(d *view.Deployment) (llm.Endpoint, bool) {
 		return c.route.endpoint, true
 	}
 	return d.Way(c.route.endpoint)
+}
+
+// unserved answers for an endpoint that the deployment does not serve: counts are made here.
+func (s *Server) unserved(ctx context.Context, c *Call) error {
+	if c.route.endpoint.Family() == llm.FamilyCount {
+		return s.countHere(ctx, c)
+	}
+	return &llm.Error{
+		Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
+		Message: "The model " + strconv.Quote(c.result.target.Model.Name) + " does not serve " + c.route.endpoint.String() + ".",
+	}
 }
 
 // exchange sends the attempt: again where the provider has forgotten the turn that it goes on

@@ -92,7 +92,7 @@ func TestPassThrough(t *testing.T) {
 				rw.Header().Set("Content-Type", tt.kind)
 				_, _ = io.WriteString(rw, tt.answer)
 			})
-			res, got := w.send(t.Context(), tt.method, tt.path, tt.body)
+			res, got := w.send(t.Context(), tt.method, tt.path, tt.body) //nolint:bodyclose // send closes it
 			if res.StatusCode != 200 || got != tt.answer || res.Header.Get("Content-Type") != tt.kind {
 				t.Fatalf("got %d %s %q", res.StatusCode, res.Header.Get("Content-Type"), got)
 			}
@@ -136,7 +136,7 @@ func TestPassThrough_Refuses(t *testing.T) {
 			if edit == nil {
 				edit = func(*http.Request) {}
 			}
-			res, got := w.send(t.Context(), tt.method, tt.path, tt.body, edit)
+			res, got := w.send(t.Context(), tt.method, tt.path, tt.body, edit) //nolint:bodyclose // send closes it
 			if res.StatusCode != tt.status || !strings.Contains(got, tt.want) || asked {
 				t.Errorf("got %d %s (asked: %t), want %d %s", res.StatusCode, got, asked, tt.status, tt.want)
 			}
@@ -152,7 +152,7 @@ func TestPassThrough_Headers(t *testing.T) {
 		sent = q.Header
 		rw.WriteHeader(http.StatusNoContent)
 	})
-	res, _ := w.send(t.Context(), "DELETE", "/openai/v1/containers/c", "", func(r *http.Request) {
+	res, _ := w.send(t.Context(), "DELETE", "/openai/v1/containers/c", "", func(r *http.Request) { //nolint:bodyclose // send closes it
 		for name, v := range map[string]string{
 			"X-Pass-Authorization": "Bearer evil", "X-Pass-X-Api-Key": "evil", "X-Pass-X-Mine": "yes", "Cookie": "c=1", "Openai-Beta": "v2", "X-Other": "no",
 		} {

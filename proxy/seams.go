@@ -2,21 +2,31 @@ package proxy
 
 import "github.com/conclave-llm/conclave/proxy/parts"
 
+// The parts that a request passes through, as package parts has them.
 type (
-	// Limiter and the others are the parts that a request passes through, as package parts has them.
-	Limiter    = parts.Limiter
-	LimitHold  = parts.LimitHold
-	Quota      = parts.Quota
-	Budgets    = parts.Budgets
+	// Limiter reserves requests and tokens.
+	Limiter = parts.Limiter
+	// LimitHold is what a request holds of its limits.
+	LimitHold = parts.LimitHold
+	// Quota is what is left of a limit.
+	Quota = parts.Quota
+	// Budgets reserve money.
+	Budgets = parts.Budgets
+	// BudgetHold is what a request holds of its budgets.
 	BudgetHold = parts.BudgetHold
-	Router     = parts.Router
-	Upstream   = parts.Upstream
-	Answer     = parts.Answer
-	Stream     = parts.Stream
-	Journal    = parts.Journal
+	// Router plans and counts attempts.
+	Router = parts.Router
+	// Upstream makes one attempt.
+	Upstream = parts.Upstream
+	// Answer is a provider's answer.
+	Answer = parts.Answer
+	// Stream is a provider's stream of events.
+	Stream = parts.Stream
+	// Journal keeps what was spent.
+	Journal = parts.Journal
 )
 
-// What makes them of the real things.
+// What makes the parts of the real things.
 var (
 	FromLimiter = parts.FromLimiter
 	FromBudgets = parts.FromBudgets
