@@ -71,6 +71,9 @@ const (
 	KindDeleteBlob         Kind = 141
 	KindReferBlob          Kind = 142
 	KindSweepBlobs         Kind = 143
+	KindMarkMember         Kind = 170
+	KindDropJoinToken      Kind = 171
+	KindSetVersion         Kind = 172
 )
 
 // grant says whose credential may carry a command.
@@ -168,6 +171,9 @@ var table = []row{
 	rowOf[DeleteBlob](KindDeleteBlob, "delete_blob", 1, byAdmin|byNode, alone),
 	rowOf[ReferBlob](KindReferBlob, "refer_blob", 1, byAdmin|byNode, alone),
 	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
+	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
+	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
+	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

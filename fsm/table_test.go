@@ -121,6 +121,9 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteBlob{ID: strings.Repeat("ab", 32)},
 		fsm.ReferBlob{ID: strings.Repeat("ab", 32), Ref: "plugin/p1", Drop: true},
 		fsm.SweepBlobs{IDs: []string{strings.Repeat("ab", 32)}},
+		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
+		fsm.DropJoinToken{Hash: h1},
+		fsm.SetVersion{Version: 2},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,
