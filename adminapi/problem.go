@@ -31,6 +31,7 @@ var statuses = map[string]struct {
 	"no_leader": {http.StatusServiceUnavailable, "most of the cluster's voters must be up and able to reach each other"},
 	"expired":   {http.StatusConflict, "try again"},
 	"refused":   {http.StatusConflict, ""},
+	"quorum":    {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
 }
 
 // kinds names the code of an llm.Error that has none of its own.

@@ -37,6 +37,10 @@ type Settings struct {
 	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
+	DeadCleanup   bool          // remove nodes that are out of reach; default true
+	DeadAfter     time.Duration // for that long; default 24h
+	DeadMinVoters int64         // if so many voters stay; default 3
+
 	MaxResponseBytes     int64          // of an answer; 0: no limit
 	EnforceUser          bool           // a request must name its end user
 	EnforcedParams       []string       // that a request must have; "metadata.cost_center"
@@ -70,6 +74,9 @@ func DefaultSettings() Settings {
 		RequestLogBytes:      4 << 30,
 		LogContentDays:       7,
 		BlobQuota:            16 << 30,
+		DeadCleanup:          true,
+		DeadAfter:            24 * time.Hour,
+		DeadMinVoters:        3,
 	}
 }
 
@@ -127,6 +134,29 @@ var settings = []settingRow{
 	{
 		"budget_exceeded_status_code", "integer", `429`, "status of a request over its budget: 400, 402, 422 or 429",
 		readBudgetStatus,
+	},
+	{
+		"dead_node_after", "duration", `"24h"`, "a node out of reach for so long is removed if dead_node_cleanup is on, 1m or more",
+		func(s *Settings, v json.RawMessage) error {
+			var text string
+			if err := json.Unmarshal(v, &text); err != nil {
+				return invalidf("value", "%s is not a duration such as \"24h\"", v)
+			}
+			d, err := time.ParseDuration(text)
+			if err != nil || d < time.Minute {
+				return invalidf("value", "%q is not a duration of a minute or more, such as 24h", text)
+			}
+			s.DeadAfter = d
+			return nil
+		},
+	},
+	{
+		"dead_node_cleanup", "boolean", `true`, "remove nodes that are out of reach for dead_node_after, as far as the quorum bears it",
+		boolean(func(s *Settings) *bool { return &s.DeadCleanup }),
+	},
+	{
+		"dead_node_min_voters", "integer", `3`, "the clean-up leaves so many voters, 1 to 7",
+		integer(func(s *Settings) *int64 { return &s.DeadMinVoters }, 1, 7, 1),
 	},
 	{
 		"default_output_hold", "integer", `4096`, "tokens held for a request that names no maximum, 1 to 10000000",

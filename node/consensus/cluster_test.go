@@ -160,10 +160,19 @@ func member(t testing.TB, f *consensus.Founding, kek *secret.KEK, name string) *
 	return m
 }
 
+// change asks a machine for a change of the membership.
+func (m *machine) change(verb consensus.Verb, id string) error {
+	_, err := m.node.Change(m.t.Context(), consensus.Change{Verb: verb, ID: id, By: fsm.Actor{Kind: "master"}, RequestID: "r"})
+	return err
+}
+
+// remove asks a machine to remove a node.
+func (m *machine) remove(id string) error { return m.change(consensus.VerbRemove, id) }
+
 // token asks a machine for a join token.
 func token(t testing.TB, m *machine) string {
 	t.Helper()
-	tok, err := m.node.JoinToken(t.Context(), fsm.Actor{Kind: "master"}, "r", time.Minute)
+	tok, err := m.node.JoinToken(t.Context(), consensus.TokenRequest{By: fsm.Actor{Kind: "master"}, RequestID: "r", TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +340,7 @@ func TestRemove_oneOfTwo(t *testing.T) {
 	if l == b {
 		rest = a
 	}
-	if err := l.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", l.id.NodeID); err != nil {
+	if err := l.remove(l.id.NodeID); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "one voter", func() bool { return rest.node.IsLeader() && voters(rest) == 1 })
@@ -452,7 +461,7 @@ func TestCluster(t *testing.T) {
 	t.Run("a node is removed", func(t *testing.T) {
 		l := leader(t, ms)
 		gone, other := ms[(slices.Index(ms, l)+1)%3], ms[(slices.Index(ms, l)+2)%3]
-		if err := other.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", gone.id.NodeID); err != nil {
+		if err := other.remove(gone.id.NodeID); err != nil {
 			t.Fatal(err)
 		}
 		if n := voters(l); n != 2 {
@@ -467,7 +476,7 @@ func TestCluster(t *testing.T) {
 		if _, err := putTeam(t.Context(), l, "t4"); err != nil {
 			t.Errorf("a write after the removal: %v", err)
 		}
-		if err := l.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", "nobody"); !errors.Is(err, resource.ErrNotFound) {
+		if err := l.remove("nobody"); !errors.Is(err, resource.ErrNotFound) {
 			t.Errorf("removing an unknown node: got %v, want ErrNotFound", err)
 		}
 	})

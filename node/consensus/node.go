@@ -51,6 +51,8 @@ type Node struct {
 	remake    chan struct{} // asks for a snapshot
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
+	roster    *roster
+	since     int64         // Unix nanoseconds of the start
 	settled   atomic.Uint64 // the last term in which this leader has committed an entry
 
 	ctx    context.Context // the life of the node, not of a request
@@ -66,7 +68,8 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10),
-		ready:   make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
+		roster:  newRoster(cfg.Dir), since: time.Now().UnixNano(),
+		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err
@@ -101,12 +104,40 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.becomeReady)
 	n.wg.Go(n.announce)
 	n.wg.Go(n.serveJoins)
+	n.wg.Go(n.serveStates)
+	n.wg.Go(n.introduce)
 	return n, nil
 }
 
-// open opens the log, checks it, and starts Raft.
+// open opens the log, checks it, and starts Raft. A damaged log is replaced by an empty one, if
+// the rest of the cluster can do without this node's vote until it has caught up.
 func (n *Node) open(notify chan<- bool) (err error) {
 	dir := filepath.Join(n.cfg.Dir, raftDir)
+	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
+	defer func() {
+		if err != nil {
+			n.rpc.Close()
+		}
+	}()
+	err = n.openLog(dir, notify, demandLog)
+	if isDamaged(err) {
+		if err = n.reseat(dir, err); err == nil {
+			err = n.openLog(dir, notify, anyLog)
+		}
+	}
+	return err
+}
+
+// demand says whether a log that is not there is a loss.
+type demand bool
+
+const (
+	demandLog demand = true
+	anyLog    demand = false
+)
+
+// openLog opens the log, checks it, and starts Raft.
+func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) {
 	if n.store, err = logstore.Open(dir, n.gate); err != nil {
 		return err
 	}
@@ -131,12 +162,11 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if !old && started {
+	if !old && started && want == demandLog {
 		return fmt.Errorf("%w: all of them; this node has run before", logstore.ErrLost)
 	}
-	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
-	return n.startRaft(rc, old)
+	return n.startRaft(rc, old || started)
 }
 
 // startRaft makes the first configuration, if this node is to and has no state, and starts.
@@ -228,18 +258,23 @@ func (n *Node) meet(others []string) bool {
 	return false
 }
 
-// address resolves a node: the table of members first, then Raft's configuration.
+// address resolves a node: what it told itself since its address in the table of members was written,
+// that table, Raft's configuration, what was known at the last run.
 func (n *Node) address(id string) (string, bool) {
 	if id == n.id {
 		return n.cfg.Transport.Addr(), true
 	}
-	if m, ok := n.fsm.Member(id); ok && !m.Removed {
-		return m.Address, true
+	table := n.tableAddress(id)
+	if addr, ok := n.roster.at(id, table); ok {
+		return addr, true
+	}
+	if table != "" {
+		return table, true
 	}
 	if s, ok := n.server(id); ok {
 		return string(s.Address), true
 	}
-	return "", false
+	return n.roster.last(id)
 }
 
 // server finds a node in Raft's configuration.
@@ -379,7 +414,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		}
 	}
 	n.cancel()
-	closed := n.cfg.Transport.Listener(transport.Join).Close()
+	closed := errors.Join(n.cfg.Transport.Listener(transport.Join).Close(), n.cfg.Transport.Listener(transport.Snap).Close())
 	n.rpc.Close()
 	err := n.raft.Shutdown().Error()
 	n.wg.Wait()

@@ -34,6 +34,11 @@ const (
 	methodStatus   = "raft/status"
 	methodTransfer = "raft/transfer"
 	methodJoin     = "raft/join"
+	methodHash     = "raft/hash"
+	methodRepair   = "raft/repair"
+	methodReseat   = "raft/reseat"
+
+	methodIntroduce = "raft/introduce"
 )
 
 // outcome is what is known of a try.
