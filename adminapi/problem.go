@@ -31,6 +31,7 @@ var statuses = map[string]struct {
 	"no_leader": {http.StatusServiceUnavailable, "most of the cluster's voters must be up and able to reach each other"},
 	"expired":   {http.StatusConflict, "try again"},
 	"refused":   {http.StatusConflict, ""},
+	"disk_full": {http.StatusInsufficientStorage, "make room on the leader's disk; conclave cluster status shows how much is free"},
 	"quorum":    {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
 }
 

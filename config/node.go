@@ -56,6 +56,10 @@ type Node struct {
 	JournalKeep           time.Duration // default: DefaultJournalKeep
 	JournalMaxMB          int           // MiB; default: DefaultJournalMaxMB
 	PluginDir             string        // default: DATA/plugins
+	Role                  string        // "read": it serves and never votes; "": it may vote
+	Seeds                 []string      // cluster addresses where other nodes may be found
+	DrainTimeout          time.Duration // of requests in flight at a stop; 0: two minutes
+	DiskReserveMB         int           // MiB to be free; 0: a twentieth of the disk, at most 2048
 	RaftMultiplier        int           // of Raft's time-outs, 1 to 10; default: 1
 	LogLevel              slog.Level
 	LogFormat             string // "text" (default) or "json"
@@ -88,6 +92,7 @@ func (b *nodeBlock) node() (*Node, error) {
 		ClientURL: b.ClientURL, MasterKey: Secret(b.MasterKey), Journal: JournalMode(b.Journal),
 		MaxConnections: DefaultMaxConnections, MaxClusterConnections: DefaultMaxClusterConnections,
 		JournalDir: b.JournalDir, PluginDir: b.PluginDir, RaftMultiplier: 1, LogFormat: b.LogFormat,
+		Role: b.Role, Seeds: b.Seeds,
 		TLSCert: b.TLSCert, TLSKey: b.TLSKey, JournalKeep: DefaultJournalKeep, JournalMaxMB: DefaultJournalMaxMB,
 	}
 	if b.KEK != nil {
@@ -97,6 +102,7 @@ func (b *nodeBlock) node() (*Node, error) {
 	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
 	setInt(&n.RaftMultiplier, b.RaftMultiplier)
 	setInt(&n.JournalMaxMB, b.JournalMaxMB)
+	setInt(&n.DiskReserveMB, b.DiskReserveMB)
 	n.fill()
 	return n, errors.Join(b.problems(n)...)
 }
@@ -172,6 +178,21 @@ func (b *nodeBlock) problems(n *Node) []error {
 		}
 		n.JournalKeep = d
 	}
+	if n.Role != resource.MemberFull && n.Role != resource.MemberRead {
+		bad("role", "%q is not a role: leave it out for a node that may vote, or say %q", n.Role, resource.MemberRead)
+	}
+	if b.DrainTimeout != nil {
+		d, err := time.ParseDuration(*b.DrainTimeout)
+		if err != nil || d < time.Second || d > 24*time.Hour {
+			bad("drain_timeout", "%q is not a duration between 1s and 24h, such as 2m", *b.DrainTimeout)
+		}
+		n.DrainTimeout = d
+	}
+	for _, s := range n.Seeds {
+		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+			bad("seeds", "%q is not host:port", s)
+		}
+	}
 	if b.ServeStale != nil {
 		d, err := serveStale(*b.ServeStale)
 		if err != nil {
@@ -196,6 +217,7 @@ func (n *Node) ranges() []error {
 		{"max_connections", n.MaxConnections, 1, 1 << 20, "connections"},
 		{"max_cluster_connections", n.MaxClusterConnections, 8, 1 << 20, "connections"},
 		{"journal_max_mb", n.JournalMaxMB, 32, 1 << 24, "MiB"},
+		{"disk_reserve_mb", n.DiskReserveMB, 0, 1 << 24, "MiB"},
 		{"raft_multiplier", n.RaftMultiplier, 1, 10, "times"},
 	} {
 		if f.v < f.min || f.v > f.max {

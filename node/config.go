@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -41,6 +42,9 @@ type Config struct {
 	JournalKeep           time.Duration  // sealed segments; four times as long for a callback that is behind; 0: 7 days
 	JournalMaxMB          int            // or so many MiB of them, and four times as many; 0: 1024
 	PluginDir             string         // "": DataDir/plugins
+	Role                  string         // "read": it serves and never votes; "": it may vote
+	Seeds                 []string       // cluster addresses where other nodes may be found, beside what is known
+	DiskReserveMB         int            // MiB that are to be free on the disk of the data; 0: a twentieth, at most 2048
 	Multiplier            int            // of Raft's time-outs; 0: 1
 	TLSCert, TLSKey       string         // of the client port; "": plain HTTP
 	DrainTimeout          time.Duration  // for requests in flight at a stop; 0: 2 minutes
@@ -49,6 +53,9 @@ type Config struct {
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
+
+	// DiskUsage looks at the file system of a folder. Nil: the system's.
+	DiskUsage func(dir string) (free, size uint64, err error)
 
 	// PriceHTTP downloads prices. Nil: a client of its own.
 	PriceHTTP pricing.Doer
@@ -67,6 +74,9 @@ func (c *Config) fill() error {
 	}
 	if c.Bootstrap && c.Join != "" {
 		return errors.New("a node founds a cluster or joins one, not both")
+	}
+	if c.Bootstrap && c.Role == resource.MemberRead {
+		return errors.New("a read node cannot found a cluster: it never votes")
 	}
 	if (c.Join == "") != (c.Token == "") {
 		return errors.New("joining needs the address of a member and a join token")

@@ -232,6 +232,9 @@ func (a *API) Upgrade(ctx context.Context, by records.Caller, version uint32, dr
 			return now, fmt.Errorf("node %s (%s) runs the versions %d to %d of the state machine, not %d: %w", n.Name, n.ID, n.Oldest, n.Newest, version, resource.ErrRefused)
 		}
 	}
+	if version > now.Possible {
+		return now, fmt.Errorf("the nodes run versions up to %d of the state machine, not %d: %w", now.Possible, version, resource.ErrRefused)
+	}
 	if version <= now.Version {
 		return now, fmt.Errorf("the cluster has version %d: %w: %w", now.Version, errNothing, resource.ErrRefused)
 	}

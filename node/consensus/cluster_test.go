@@ -38,6 +38,10 @@ type machine struct {
 	later  atomic.Int64 // of the boot clock, nanoseconds
 	watch  func(fsm.Change)
 	log    *slog.Logger // nil: discard
+	role   string
+	seeds  []string
+	full   atomic.Bool // its disk
+	newest uint32      // version of the state machine; 0: that of the program
 
 	tr   *transport.Transport
 	fsm  *fsm.FSM
@@ -64,11 +68,11 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	if m.tr == nil {
 		m.open()
 	}
-	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch})
+	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch, FSMVersion: m.newest})
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
-		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log,
+		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest,
 		Boot:  func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
 		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },

@@ -86,7 +86,7 @@ type Local struct {
 	Version  string // of the program
 	DiskFree uint64 // bytes where the data is; 0: not known
 	DiskSize uint64
-	DiskLow  bool // too little is free: it does not lead
+	DiskLow  bool // too little is free: it does not lead, if another can
 }
 
 // fill sets the defaults.

@@ -405,13 +405,22 @@ func (n *Node) Call(ctx context.Context, nodeID, method string, body []byte) ([]
 	return n.rpc.Call(ctx, nodeID, method, body)
 }
 
+// StepDown hands the leadership over, if this node has it and another voter can take it.
+func (n *Node) StepDown(ctx context.Context) error {
+	if !n.IsLeader() || n.voters() < 2 {
+		return nil
+	}
+	if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil {
+		return fmt.Errorf("hand leadership over: %w", err)
+	}
+	return nil
+}
+
 // Shutdown hands leadership over, until ctx ends, and stops. The transport and the FSM stay
 // open: their owner closes them afterwards.
 func (n *Node) Shutdown(ctx context.Context) error {
-	if n.IsLeader() && n.voters() > 1 {
-		if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil {
-			n.log.Warn("hand leadership over", "error", err)
-		}
+	if err := n.StepDown(ctx); err != nil {
+		n.log.Warn("shut down", "error", err)
 	}
 	n.cancel()
 	closed := errors.Join(n.cfg.Transport.Listener(transport.Join).Close(), n.cfg.Transport.Listener(transport.Snap).Close())

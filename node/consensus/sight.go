@@ -150,7 +150,11 @@ func (n *Node) unfitToLead() string {
 		return "it is drained"
 	case ok && m.Quarantined != "":
 		return "it is quarantined"
-	case n.cfg.Describe().DiskLow:
+	}
+	switch l := n.cfg.Describe(); {
+	case l.Draining:
+		return "it is about to stop"
+	case l.DiskLow:
 		return "its disk is nearly full"
 	}
 	return ""
