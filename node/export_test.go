@@ -1,8 +1,10 @@
 package node
 
 import (
+	"context"
 	"time"
 
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,3 +28,9 @@ func (n *Node) SignedAnchor() (a resource.AuditAnchor, ca []byte, err error) {
 
 // Blobs are the node's.
 func (n *Node) Blobs() *blob.Store { return n.blobs }
+
+// Quarantine marks a member as the leader does whose state differs from that of most.
+func (n *Node) Quarantine(ctx context.Context, id, reason string) error {
+	_, err := n.consensus.Propose(ctx, fsm.Actor{Kind: "node", ID: n.ID()}, "", fsm.MarkMember{ID: id, Mark: fsm.MarkQuarantined, Reason: reason})
+	return err
+}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -327,7 +328,7 @@ func TestLife_Transfer(t *testing.T) {
 	t.Parallel()
 	ms := trio(t)
 	stop, done := make(chan struct{}), make(chan struct{})
-	wrote := 0
+	var wrote atomic.Int64
 	go func() {
 		defer close(done)
 		for i := 0; ; i++ {
@@ -340,7 +341,7 @@ func TestLife_Transfer(t *testing.T) {
 				t.Errorf("write %d: %v", i, err)
 				return
 			}
-			wrote++
+			wrote.Add(1)
 		}
 	}()
 	var worst, sum time.Duration
@@ -353,8 +354,10 @@ func TestLife_Transfer(t *testing.T) {
 		}
 		took := time.Since(start)
 		worst, sum = max(worst, took), sum+took
+		before := wrote.Load()
+		eventually(t, "writes go on", func() bool { return wrote.Load() >= before+5 || t.Failed() })
 	}
 	close(stop)
 	<-done
-	t.Logf("%d transfers: mean %s, worst %s; %d writes, none failed", times, (sum / times).Round(time.Millisecond), worst.Round(time.Millisecond), wrote)
+	t.Logf("%d transfers: mean %s, worst %s; %d writes, none failed", times, (sum / times).Round(time.Millisecond), worst.Round(time.Millisecond), wrote.Load())
 }
