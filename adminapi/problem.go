@@ -31,8 +31,10 @@ var statuses = map[string]struct {
 	"no_leader": {http.StatusServiceUnavailable, "most of the cluster's voters must be up and able to reach each other"},
 	"expired":   {http.StatusConflict, "try again"},
 	"refused":   {http.StatusConflict, ""},
-	"disk_full": {http.StatusInsufficientStorage, "make room on the leader's disk; conclave cluster status shows how much is free"},
-	"quorum":    {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
+
+	"quota_exceeded": {http.StatusInsufficientStorage, "delete blobs that nobody needs, or raise the setting blob_quota_mb"},
+	"disk_full":      {http.StatusInsufficientStorage, "make room on the leader's disk; conclave cluster status shows how much is free"},
+	"quorum":         {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
 }
 
 // kinds names the code of an llm.Error that has none of its own.

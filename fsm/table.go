@@ -71,6 +71,10 @@ const (
 	KindDeleteBlob         Kind = 141
 	KindReferBlob          Kind = 142
 	KindSweepBlobs         Kind = 143
+	KindPutResponse        Kind = 144
+	KindDeleteResponses    Kind = 145
+	KindPutMCPServer       Kind = 150
+	KindDeleteMCPServer    Kind = 151
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -171,6 +175,10 @@ var table = []row{
 	rowOf[DeleteBlob](KindDeleteBlob, "delete_blob", 1, byAdmin|byNode, alone),
 	rowOf[ReferBlob](KindReferBlob, "refer_blob", 1, byAdmin|byNode, alone),
 	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
+	rowOf[PutResponse](KindPutResponse, "put_response", 1, byNode, alone),
+	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
+	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
+	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/mcp"
 )
 
 const (
@@ -62,7 +63,7 @@ func (n *Node) startListener(ctx context.Context) error {
 func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.inFlight.Add(1)
 	defer n.inFlight.Add(-1)
-	n.mux.Load().ServeHTTP(w, r)
+	n.mux.Load().ServeHTTP(w, mcp.Canonical(r))
 }
 
 func (n *Node) serve(l net.Listener) error {
@@ -94,6 +95,9 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.startMCP(); err != nil {
+		return err
+	}
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {
 		return err
@@ -102,6 +106,7 @@ func (n *Node) startHandlers(context.Context) error {
 	n.mountHealth(mux)
 	data.Mount(mux)
 	admin.Mount(mux)
+	n.mcp.Mount(mux)
 	n.mux.Store(mux)
 	return nil
 }

@@ -27,6 +27,8 @@ var (
 	ErrExpired = errors.New("expired")
 	// ErrRefused says that a command was refused for a reason given in its text.
 	ErrRefused = errors.New("refused")
+	// ErrFull says that what was to be stored has no room under a quota.
+	ErrFull = errors.New("quota exceeded")
 	// ErrQuorum says that the cluster would lose its quorum.
 	ErrQuorum = errors.New("the cluster would lose its quorum")
 	// ErrDiskFull says that the leader's disk is too full for a large change.
@@ -62,6 +64,7 @@ var codes = []struct {
 	{"no_leader", ErrNoLeader},
 	{"expired", ErrExpired},
 	{"refused", ErrRefused},
+	{"quota_exceeded", ErrFull},
 	{"quorum", ErrQuorum},
 	{"disk_full", ErrDiskFull},
 }
