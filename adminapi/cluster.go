@@ -58,6 +58,10 @@ func (s *Server) registerCluster() {
 		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Cluster], error) {
 			return body(s, m.Show(ctx), nil)
 		})
+	register(s, "get-egress", http.MethodGet, "/cluster/egress", "What the nodes may dial, who names it, and what they did",
+		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Egress], error) {
+			return body(s, client.Egress{Nodes: s.cfg.Cluster.Egress(ctx)}, nil)
+		})
 	s.registerNodes(m)
 	s.registerJoinTokens(m)
 	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over",

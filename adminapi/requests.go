@@ -121,6 +121,7 @@ var flagNames = []struct {
 	{ledger.Cached, "cached"},
 	{ledger.Cut, "cut"},
 	{ledger.Unpriced, "unpriced"},
+	{ledger.Adjustment, "adjustment"},
 }
 
 func viewOf(r *requestlog.Row) requestView {
@@ -172,6 +173,7 @@ func (s *Server) registerRequests() {
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)
 	register(s, "get-request", http.MethodGet, "/requests/{id}", "One request, and why it was served or refused", s.request)
+	s.registerReprice()
 	register(s, "verify-ledger", http.MethodGet, "/ledger/verify", "Compare what the nodes recorded with every replicated total", s.verify)
 	s.registerExport("export-requests", "/requests", "All requests as CSV, or as JSON with one object a line", s.spend.ExportRows)
 	s.registerExport("export-usage", "/usage", "What was spent as CSV or JSON", s.spend.ExportUsage)
@@ -241,7 +243,7 @@ func (s *Server) request(ctx context.Context, in *requestInput) (*explainOutput,
 			return nil, s.problem(fmt.Errorf("read receipt of %q: %w", in.ID, err))
 		}
 		one := explained{requestView: viewOf(r), Decision: receipt, Why: receipt.Words(r)}
-		if in.Replay {
+		if in.Replay && r.Adjusts == 0 {
 			one.Replay = s.replay(r, &receipt)
 		}
 		out.Body.Items = append(out.Body.Items, one)

@@ -82,9 +82,17 @@ var rights = withNouns(map[string]row{
 	"update-member": teamWrite,
 	"delete-member": teamWrite,
 
+	"erase-customer":  adminOnly,
+	"erase-user":      adminOnly,
+	"export-customer": adminOnly,
+	"export-user":     adminOnly,
+	"list-erasures":   adminOnly,
+	"get-erasure":     adminOnly,
+
 	"get-cluster":         readAll,
 	"list-nodes":          readAll,
 	"get-node":            readAll,
+	"get-egress":          readAll,
 	"delete-node":         adminOnly,
 	"promote-node":        adminOnly,
 	"demote-node":         adminOnly,
@@ -104,6 +112,8 @@ var rights = withNouns(map[string]row{
 	"export-requests": readOwn,
 	"export-usage":    readOwn,
 	"verify-ledger":   readAll,
+	"preview-reprice": readAll,
+	"reprice-ledger":  adminOnly,
 
 	"litellm-spend-logs":                       readOwn,
 	"litellm-spend-logs-v2":                    readOwn,

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/membership"
+	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
@@ -31,6 +32,8 @@ type State interface {
 	Ledger
 	Audits
 	membership.State
+	Erasure(id string) (*resource.Erasure, bool)
+	Erasures() []*resource.Erasure
 	Progress
 }
 
@@ -92,6 +95,8 @@ type Config struct {
 	Requests spend.Requests
 	// Blobs are the cluster's; nil: this server keeps none.
 	Blobs Blobs
+	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
+	Repricer Repricer
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now
@@ -107,13 +112,14 @@ type Config struct {
 
 // Server serves the admin API.
 type Server struct {
-	cfg    Config
-	mux    *http.ServeMux
-	api    huma.API
-	routes []Route
-	rs     *records.Records
-	spend  *spend.API
-	prices *prices.Prices
+	cfg     Config
+	mux     *http.ServeMux
+	api     huma.API
+	routes  []Route
+	rs      *records.Records
+	spend   *spend.API
+	prices  *prices.Prices
+	persons *person.API
 }
 
 // Route is one registered route.
@@ -173,6 +179,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerCluster()
 	s.registerReports()
 	s.registerRequests()
+	s.registerPersons()
 	s.registerPrices()
 	s.registerBlobs()
 	s.registerMCP()

@@ -65,6 +65,8 @@ const (
 	KindPruneAudit         Kind = 91
 	KindMarkAudit          Kind = 92
 	KindTurnKey            Kind = 110
+	KindOrderErasure       Kind = 120
+	KindNoteErasure        Kind = 121
 	KindActAsFile          Kind = 130
 	KindTakeOver           Kind = 131
 	KindPutBlob            Kind = 140
@@ -169,6 +171,8 @@ var table = []row{
 	rowOf[PruneAudit](KindPruneAudit, "prune_audit", 1, byNode, alone),
 	rowOf[MarkAudit](KindMarkAudit, "mark_audit", 1, byNode, alone),
 	rowOf[TurnKey](KindTurnKey, "turn_key", 1, byNode, alone),
+	rowOf[OrderErasure](KindOrderErasure, "order_erasure", 1, byAdmin, alone),
+	rowOf[NoteErasure](KindNoteErasure, "note_erasure", 1, byNode, alone),
 	rowOf[ActAsFile](KindActAsFile, "act_as_file", 1, byAdmin, item),
 	rowOf[TakeOver](KindTakeOver, "take_over", 1, byAdmin, item),
 	rowOf[PutBlob](KindPutBlob, "put_blob", 1, byAdmin|byNode, alone),

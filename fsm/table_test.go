@@ -121,6 +121,8 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteTag{ID: "prod"},
 		fsm.PutTeamMember{Read: 7, Windows: []fsm.OpenWindow{open}, Record: encoded(t, resource.TeamMember{Meta: m("t1/u1"), TeamID: "t1", UserID: "u1", Admin: true, Policy: wholePolicy()})},
 		fsm.DeleteTeamMember{ID: "t1/u1"},
+		fsm.OrderErasure{ID: "e1", Kind: "customer", Subject: "ada", Pseudonym: "erased-1"},
+		fsm.NoteErasure{ID: "e1", Node: "n1", Stage: 2, Rows: 3, Contents: 4},
 		fsm.ActAsFile{File: "cluster.hcl"},
 		fsm.TakeOver{Kind: "key", ID: "k1"},
 		fsm.PutBlob{Quota: 8, Blob: encoded(t, resource.Blob{

@@ -15,15 +15,16 @@ import (
 // nothing: the node sees in its state which is expected. The others of the group count.
 func (c TickGroup) Apply(tx *Tx) error {
 	spent := money.Spending{}
+	pending := tx.pendingErasures()
 	for i := range c.Ticks {
-		tx.tick(&c.Ticks[i], spent)
+		tx.tick(&c.Ticks[i], spent, pending)
 	}
 	tx.addSpending(spent)
 	tx.sweep()
 	return nil
 }
 
-func (tx *Tx) tick(t *Tick, spent money.Spending) {
+func (tx *Tx) tick(t *Tick, spent money.Spending, pending []*resource.Erasure) {
 	n, ok := tx.node(t.Node)
 	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 {
 		return
@@ -42,7 +43,9 @@ func (tx *Tx) tick(t *Tick, spent money.Spending) {
 	}
 	tx.putNode(t.Node, n)
 	for i := range t.Spend {
-		spent.Fold(&t.Spend[i])
+		d := t.Spend[i]
+		tx.forget(pending, t.Node, &d)
+		spent.Fold(&d)
 	}
 	for _, w := range t.Want {
 		tx.openWindow(w.Account, w.Window) // before what may have been spent of it by overdraft
@@ -59,11 +62,12 @@ func (tx *Tx) tick(t *Tick, spent money.Spending) {
 }
 
 // settle charges consumption to the window that admitted it. A window that is gone has no
-// budget left to enforce; the totals have the spend all the same.
+// budget left to enforce; the totals have the spend all the same. The amount is negative
+// where adjustments lowered a cost.
 func (tx *Tx) settle(n *money.Node, epoch uint64, d AccountDelta) {
 	key := money.Key(d.Account, d.Start)
 	a, ok := tx.account(key)
-	if !ok || d.Amount <= 0 {
+	if !ok || d.Amount == 0 {
 		return
 	}
 	if a.Settle(n, epoch, d.Amount) {

@@ -110,6 +110,8 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 	switch {
 	case of == store.Accounts:
 		b.spent[string(key)] = value
+	case of == store.Erasures: // is read from the file
+		b.tables[of.Kind()] = true
 	case of >= store.Keys || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]
 		if m == nil {

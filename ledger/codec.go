@@ -181,7 +181,7 @@ func putRecord(b []byte, r *Record) []byte {
 	for _, s := range [...]string{r.OrganizationID, r.ProjectID, r.CustomerID, r.SessionID} {
 		b = putString(b, s)
 	}
-	return putMore(putReceipt(b, &r.Receipt), &r.Usage)
+	return putMore(putReceipt(b, &r.Receipt), r)
 }
 
 func putReceipt(b []byte, r *Receipt) []byte {
@@ -204,21 +204,24 @@ func putReceipt(b []byte, r *Receipt) []byte {
 	return b
 }
 
-// more are the fields of a usage beside the five that every record has.
-func more(u *llm.Usage) [17]*int64 {
+// more are the fields that few records have: those of a usage beside the five that every one
+// has, and what an adjustment corrects.
+func more(u *llm.Usage, adjusts *int64) [18]*int64 {
 	n := &u.Units
 	return [...]*int64{
 		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
 		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
 		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
+		adjusts,
 	}
 }
 
 // putMore appends a set with a bit for each field that is not 0, those fields, and the tier of
 // service; nothing if there is nothing to say.
-func putMore(b []byte, u *llm.Usage) []byte {
+func putMore(b []byte, r *Record) []byte {
 	var set uint64
-	fields := more(u)
+	u, adjusts := &r.Usage, int64(r.Adjusts)
+	fields := more(u, &adjusts)
 	for i, v := range fields {
 		if *v != 0 {
 			set |= 1 << i
@@ -237,16 +240,18 @@ func putMore(b []byte, u *llm.Usage) []byte {
 }
 
 // more reads what putMore wrote.
-func (r *reader) more(u *llm.Usage) {
+func (r *reader) more(to *Record) {
 	if r.err != nil || len(r.b) == 0 {
 		return
 	}
-	set := r.uint()
-	for i, v := range more(u) {
+	var adjusts int64
+	u, set := &to.Usage, r.uint()
+	for i, v := range more(u, &adjusts) {
 		if set&(1<<i) != 0 {
 			*v = r.int()
 		}
 	}
+	to.Adjusts = uint64(adjusts)
 	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
 }
 
@@ -414,12 +419,12 @@ func decodeRecord(f frame) (Record, error) {
 		}
 	}
 	if f.kind == kindSettle2 {
-		r.more(&v.Usage)
+		r.more(&v)
 		return v, r.done()
 	}
 	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.string(), r.string(), r.string(), r.string()
 	v.Receipt = r.receipt()
-	r.more(&v.Usage)
+	r.more(&v)
 	return v, r.done()
 }
 

@@ -71,6 +71,9 @@ func DeltaOf(r *Record) SpendDelta {
 	if r.Failed() {
 		d.Failures = 1
 	}
+	if r.Flags.Has(Adjustment) {
+		d.Requests, d.Failures = 0, 0
+	}
 	return d
 }
 

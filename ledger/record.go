@@ -68,6 +68,8 @@ type Record struct {
 	CustomerID     string // the end user whom it is counted for
 	SessionID      string // of an agent's session, as the client named it
 	Receipt        Receipt
+
+	Adjusts uint64 // number of the record, of the same journal, whose cost an Adjustment corrects
 }
 
 // Receipt is why a request was served or refused: what was estimated, who refused it and
@@ -106,13 +108,14 @@ type Flags uint32
 
 // The flags of a Record.
 const (
-	Streamed  Flags = 1 << iota // the answer was a stream
-	Estimated                   // charged its hold, because the process died before it ended
-	Overrun                     // cost more than its hold
-	Cached                      // answered from the cache
-	Cut                         // the stream ended before the provider had finished
-	Unpriced                    // the price was unknown, so the cost is not
-	Private                     // no prompt and no answer of it may be kept, by anybody
+	Streamed   Flags = 1 << iota // the answer was a stream
+	Estimated                    // charged its hold, because the process died before it ended
+	Overrun                      // cost more than its hold
+	Cached                       // answered from the cache
+	Cut                          // the stream ended before the provider had finished
+	Unpriced                     // the price was unknown, so the cost is not
+	Private                      // no prompt and no answer of it may be kept, by anybody
+	Adjustment                   // no request: Cost corrects that of Adjusts, and may be negative
 )
 
 // Has says whether all of the flags are set.

@@ -30,9 +30,11 @@ func (s journalSource) Read(from uint64, limit int) ([]callback.Record, uint64, 
 		return nil, from, err
 	}
 	cat := s.catalog()
-	out := make([]callback.Record, len(records))
+	out := make([]callback.Record, 0, len(records))
 	for i := range records {
-		out[i] = callbackRecord(&records[i], cat)
+		if r := &records[i]; !r.Flags.Has(ledger.Adjustment) { // is no request
+			out = append(out, callbackRecord(r, cat))
+		}
 	}
 	return out, next + 1, nil
 }

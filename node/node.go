@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -26,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/disk"
+	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -61,8 +63,10 @@ type Node struct {
 	changed  chan struct{} // the plugins have changed in the catalog
 	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
-	started  time.Duration // by the boot clock
-	built    atomic.Bool   // everything is started
+	erasures atomic.Pointer[erasure.Runner]
+	erasers  []erasure.Eraser // of files and stored turns
+	started  time.Duration    // by the boot clock
+	built    atomic.Bool      // everything is started
 	draining atomic.Bool
 	inFlight atomic.Int64 // requests of clients
 	disk     *disk.Guard
@@ -96,6 +100,7 @@ type path struct {
 	prices *prices.Prices
 
 	rotation *rotation.Rotation
+	egress   *egress.Dialer
 	blobs    *blob.Store
 	turns    *turns.Store
 	mcp      *mcp.Gateway // nil until the handlers are made
@@ -126,9 +131,11 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}{
 		{"find out who this node is", n.startIdentity},
 		{"open client port", n.startListener},
+		{"open the way out", n.startEgress},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -173,7 +180,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Dial: n.egress.DialPeer, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err
@@ -299,6 +306,9 @@ func (n *Node) workDir() string {
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	n.alerts.passed(c.Soft)
+	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
+		r.Changed()
+	}
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
@@ -385,6 +395,9 @@ func (n *Node) serving() error {
 	}
 	if m, ok := n.self(); ok && m.Quarantined != "" {
 		return &llm.Error{Kind: llm.Unavailable, Code: "quarantined", Message: "This node is quarantined: " + m.Quarantined + ". Ask another node."}
+	}
+	if err := n.erasing(); err != nil {
+		return err
 	}
 	return n.fresh.Serving()
 }

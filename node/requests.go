@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/contents"
+	"github.com/conclave-llm/conclave/ledger/reprice"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/resource"
@@ -19,6 +20,7 @@ type requests struct {
 	rows     *requestlog.Log
 	contents *contents.Store
 	all      *requestlog.Cluster // of all nodes
+	repricer *reprice.Repricer
 }
 
 // closeRequests ends what was started.
@@ -37,7 +39,7 @@ func (n *Node) startRequests() (err error) {
 	settings := func() *resource.Settings { return n.state.Catalog().Settings() }
 	dir := filepath.Join(n.cfg.DataDir, "requests")
 	n.rows, err = requestlog.Open(requestlog.Config{
-		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Logger: n.log, Registerer: n.registry,
+		Dir: dir, NodeID: n.identity.NodeID, Source: n.journal, Sign: n.keys.Derive, Logger: n.log, Registerer: n.registry,
 		Retention: func() requestlog.Retention {
 			s := settings()
 			return requestlog.Retention{Rows: time.Duration(s.RequestLogDays) * 24 * time.Hour, Bytes: s.RequestLogBytes}
@@ -55,14 +57,11 @@ func (n *Node) startRequests() (err error) {
 	}
 	n.all = requestlog.NewCluster(requestlog.ClusterConfig{
 		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
-		Nodes: func() (all []requestlog.Node) {
-			for _, m := range n.living() {
-				all = append(all, requestlog.Node{ID: m.ID, Name: m.Name})
-			}
-			return all
-		},
+		Nodes: n.requestNodes,
 	})
 	n.consensus.Handle(requestlog.Method, n.all.Serve)
+	n.consensus.Handle(egressMethod, n.serveEgress)
+	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
 }

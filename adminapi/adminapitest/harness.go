@@ -262,6 +262,11 @@ func (h *Harness) Change(_ context.Context, c membership.Change) (client.Votes, 
 	return client.Votes{Voters: 2, Alive: 2, Need: 2}, nil
 }
 
+// Egress implements adminapi.Cluster.
+func (h *Harness) Egress(context.Context) []client.NodeEgress {
+	return []client.NodeEgress{{NodeID: "node_a", Node: "a", Report: &client.EgressReport{}}}
+}
+
 // Confirm implements adminapi.Cluster.
 func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) []string {
 	h.mu.Lock()

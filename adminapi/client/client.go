@@ -165,6 +165,12 @@ func (c *Client) RaiseMember(ctx context.Context, team, user string, r Raise) (T
 	return m, c.do(ctx, http.MethodPost, join(join("teams", team)+"/members", user, "raise"), nil, r, &m)
 }
 
+// Egress returns what the nodes may dial, and what they did.
+func (c *Client) Egress(ctx context.Context) (Egress, error) {
+	var out Egress
+	return out, c.do(ctx, http.MethodGet, "cluster/egress", nil, nil, &out)
+}
+
 // Usage returns totals of the kind and id; with days from and to, one for each day.
 func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage, error) {
 	q := url.Values{}

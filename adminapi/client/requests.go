@@ -97,3 +97,57 @@ func (c *Client) Export(ctx context.Context, what string, q url.Values, w io.Wri
 	}
 	return nil
 }
+
+// Repriced is what requests cost, and would cost at another price.
+type Repriced struct {
+	Items []struct {
+		Model    string         `json:"model"`
+		Requests int64          `json:"requests"`
+		Cost     resource.Money `json:"cost"`
+		Repriced resource.Money `json:"repriced"`
+		Change   resource.Money `json:"change"`
+		Booked   int64          `json:"booked"`
+		Skipped  int64          `json:"skipped"`
+	} `json:"items"`
+	MissingNodes []string `json:"missing_nodes,omitempty"`
+}
+
+// PreviewReprice says what the requests of the filter would have cost at the price, in JSON.
+func (c *Client) PreviewReprice(ctx context.Context, price json.RawMessage, q url.Values) (Repriced, error) {
+	var out Repriced
+	q.Set("price", string(price))
+	return out, c.do(ctx, http.MethodGet, "ledger/reprice", q, nil, &out)
+}
+
+// Reprice books the differences to the price as adjustments.
+func (c *Client) Reprice(ctx context.Context, price json.RawMessage, q url.Values) (Repriced, error) {
+	var out Repriced
+	in := map[string]any{"price": price}
+	filter := map[string][]string{}
+	for name, values := range q {
+		if name == "from" || name == "to" {
+			in[name] = values[0]
+		} else {
+			filter[name] = values
+		}
+	}
+	in["filter"] = filter
+	return out, c.do(ctx, http.MethodPost, "ledger/reprice", nil, in, &out)
+}
+
+// Erase orders all nodes to forget a person of the kind, "customer" or "user".
+func (c *Client) Erase(ctx context.Context, kind, id string) (resource.Erasure, error) {
+	var out resource.Erasure
+	return out, c.do(ctx, http.MethodPost, join(kind+"s", id, "erase"), nil, nil, &out)
+}
+
+// Erasure returns what became of the order.
+func (c *Client) Erasure(ctx context.Context, id string) (resource.Erasure, error) {
+	var out resource.Erasure
+	return out, c.do(ctx, http.MethodGet, join("erasures", id), nil, nil, &out)
+}
+
+// ExportPerson copies everything that refers to a person to w, as JSON lines.
+func (c *Client) ExportPerson(ctx context.Context, kind, id string, q url.Values, w io.Writer) error {
+	return c.Export(ctx, join(kind+"s", id), q, w)
+}

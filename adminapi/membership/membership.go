@@ -49,6 +49,8 @@ type Cluster interface {
 	// Change does what an operator wants and tells how many voters there are then, how many
 	// of them answer, and how many are needed.
 	Change(ctx context.Context, c Change) (client.Votes, error)
+	// Egress asks every node what it may dial and what it did.
+	Egress(ctx context.Context) []client.NodeEgress
 	// Confirm waits for every registered member to apply the index and names the late.
 	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
 }

@@ -51,6 +51,12 @@ var rowColumns = []struct {
 	{"cost", func(r *requestlog.Row) string { return r.Cost.String() }},
 	{"duration_ms", func(r *requestlog.Row) string { return strconv.FormatInt(r.Duration/1e6, 10) }},
 	{"ttft_ms", func(r *requestlog.Row) string { return strconv.FormatInt(r.TTFT/1e6, 10) }},
+	{"adjusts", func(r *requestlog.Row) string {
+		if r.Adjusts == 0 {
+			return ""
+		}
+		return strconv.FormatUint(r.Adjusts, 10)
+	}},
 	{"tags", func(r *requestlog.Row) string { return strings.Join(r.Tags, " ") }},
 }
 

@@ -52,6 +52,7 @@ const (
 	Customers     Bucket = 30
 	Tags          Bucket = 31
 	TeamMembers   Bucket = 32
+	Erasures      Bucket = 33
 	MCPServers    Bucket = 36
 	Prices        Bucket = 40
 	Responses     Bucket = 44
@@ -68,7 +69,7 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

@@ -345,7 +345,7 @@ func (c *Store) tidy() {
 		if day < oldest {
 			err = os.Remove(path)
 		} else {
-			err = c.purge(path)
+			_, err = c.purge(path, c.cfg.Denied)
 		}
 		if err != nil {
 			c.cfg.Logger.Error("contents cannot be removed", "path", path, "error", err)
@@ -355,17 +355,16 @@ func (c *Store) tidy() {
 
 // purge removes from a day's file what may not be kept any more. The file is written anew
 // without it, so that nothing is left in free pages.
-func (c *Store) purge(path string) error {
+func (c *Store) purge(path string, drop func(o *Owners) bool) (denied int, err error) {
 	c.fileMu.Lock()
 	defer c.fileMu.Unlock()
 	tmp := path + ".tmp"
-	denied := 0
-	err := fileLocked(path, func(from *bolt.DB) error {
+	err = fileLocked(path, func(from *bolt.DB) error {
 		keep := map[string][]byte{}
 		err := from.View(func(tx *bolt.Tx) (err error) {
-			denied, err = c.split(tx, nil)
+			denied, err = c.split(tx, drop, nil)
 			if err == nil && denied > 0 {
-				_, err = c.split(tx, keep)
+				_, err = c.split(tx, drop, keep)
 			}
 			return err
 		})
@@ -375,22 +374,75 @@ func (c *Store) purge(path string) error {
 		return rewrite(tmp, keep)
 	})
 	if err != nil || denied == 0 {
-		return err
+		return 0, err
 	}
 	c.cfg.Logger.Info("contents were removed that may not be kept any more", "count", denied)
-	return os.Rename(tmp, path)
+	return denied, os.Rename(tmp, path)
 }
 
-// split counts the contents that may not be kept, and copies the others into keep, if it is
+// Erase removes all contents whose owners match, also those that wait to be written, and says
+// how many there were.
+func (c *Store) Erase(match func(o *Owners) bool) (n int, err error) {
+	c.flush()
+	paths, err := c.paths()
+	for _, path := range paths {
+		removed, failure := c.purge(path, match)
+		n += removed
+		err = errors.Join(err, failure)
+	}
+	if err != nil {
+		return n, fmt.Errorf("erase contents: %w", err)
+	}
+	return n, nil
+}
+
+// Each calls visit for every content whose owners match, the newest files first.
+func (c *Store) Each(match func(o *Owners) bool, visit func(v *Content) error) error {
+	c.flush()
+	paths, err := c.paths()
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		err := c.file(path, func(db *bolt.DB) error {
+			return db.View(func(tx *bolt.Tx) error { return c.eachIn(tx, match, visit) })
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Store) eachIn(tx *bolt.Tx, match func(o *Owners) bool, visit func(v *Content) error) error {
+	b := tx.Bucket(bucketContent)
+	if b == nil {
+		return nil
+	}
+	return b.ForEach(func(k, v []byte) error {
+		o, _, err := splitContent(v)
+		if err != nil || !match(&o) {
+			return err
+		}
+		id, _, _ := bytes.Cut(k, []byte{0})
+		found, err := c.open(v, string(id))
+		if err != nil {
+			return err
+		}
+		return visit(found)
+	})
+}
+
+// split counts the contents that are to go, and copies the others into keep, if it is
 // not nil.
-func (c *Store) split(tx *bolt.Tx, keep map[string][]byte) (denied int, err error) {
+func (c *Store) split(tx *bolt.Tx, drop func(o *Owners) bool, keep map[string][]byte) (denied int, err error) {
 	b := tx.Bucket(bucketContent)
 	if b == nil {
 		return 0, nil
 	}
 	err = b.ForEach(func(k, v []byte) error {
 		o, _, err := splitContent(v)
-		if err != nil || c.cfg.Denied(&o) {
+		if err != nil || drop(&o) {
 			denied++
 		} else if keep != nil {
 			keep[string(k)] = slices.Clone(v)

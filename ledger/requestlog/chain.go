@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/parquet-go/parquet-go"
@@ -14,9 +15,10 @@ import (
 )
 
 const (
-	// chainVersion is how rows are hashed: 1 is the JSON of the row as it was when its segment
-	// was sealed. Segments of version 0 were sealed before there was a chain.
-	chainVersion = 1
+	// chainVersion is how rows are hashed: 2 is the JSON of the row with a salted commitment in
+	// the place of what is personal, so that a person can be forgotten and the chain stays whole;
+	// 1 is the JSON of the whole row. Segments of version 0 were sealed before there was a chain.
+	chainVersion = 2
 	chainKey     = "conclave.chain" // of the segment's metadata
 )
 
@@ -28,6 +30,11 @@ type Chained struct {
 	Version  int    `json:"chain,omitempty"`    // 0: sealed before there was a chain
 	Previous string `json:"previous,omitempty"` // hash of the segment before; "": it is the first
 	Hash     string `json:"hash,omitempty"`     // of all rows up to its last
+
+	// Was is the hash before people were forgotten in a segment of version 1, whose rows were
+	// hashed anew: the next segment follows it. Note is the cluster's signature of both.
+	Was  string `json:"was,omitempty"`
+	Note string `json:"note,omitempty"`
 }
 
 // Anchor is what is left of the segments that were removed for their age: the hash that the
@@ -61,9 +68,50 @@ func anchorOf(tx *bolt.Tx) (a Anchor, err error) {
 	return a, nil
 }
 
-// linkOf hashes a row and returns its link.
-func linkOf(c *links.Chain, r *Row) (uint64, error) {
-	b, err := json.Marshal(r)
+// personal is what of a row tells of a person.
+type personal struct {
+	UserID   string `json:"user_id,omitempty"`
+	Customer string `json:"customer_id,omitempty"`
+	Session  string `json:"session_id,omitempty"`
+	Receipt  string `json:"receipt,omitempty"`
+}
+
+// impersonal is what is hashed of a row in version 2.
+type impersonal struct {
+	Row
+	Commitment string `json:"commitment"`
+}
+
+// commitment stands for what is personal of the row. Who does not know the salt cannot tell
+// whether it stands for a name that he thinks of.
+func (r *Row) commitment() (string, error) {
+	if r.Commitment != "" {
+		return r.Commitment, nil
+	}
+	b, err := json.Marshal(personal{r.UserID, r.Customer, r.Session, r.Receipt})
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(append([]byte(r.Salt), b...))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// linkOf hashes a row as the version says and returns its link.
+func linkOf(version int, c *links.Chain, r *Row) (uint64, error) {
+	if version < chainVersion {
+		b, err := json.Marshal(r)
+		if err != nil {
+			return 0, err
+		}
+		return c.Add(b), nil
+	}
+	commitment, err := r.commitment()
+	if err != nil {
+		return 0, err
+	}
+	rest := impersonal{*r, commitment}
+	rest.UserID, rest.Customer, rest.Session, rest.Receipt = "", "", "", ""
+	b, err := json.Marshal(&rest)
 	if err != nil {
 		return 0, err
 	}
@@ -85,14 +133,36 @@ func (l *Log) dropped(tx *bolt.Tx, s *Segment) error {
 		return err
 	}
 	return putAnchor(tx, Anchor{
-		Hash: s.Hash, Last: s.Last, Removed: a.Removed + 1, At: resource.At(l.cfg.Now()), Adopted: a.Adopted,
+		Hash: s.tail(), Last: s.Last, Removed: a.Removed + 1, At: resource.At(l.cfg.Now()), Adopted: a.Adopted,
 	})
+}
+
+// tail is the hash that the next segment begins with.
+func (c *Chained) tail() string {
+	if c.Was != "" {
+		return c.Was
+	}
+	return c.Hash
+}
+
+// note signs that a segment of the hash was takes another place in the chain.
+func (l *Log) note(c *Chained) (string, error) {
+	if l.cfg.Sign == nil {
+		return "", errors.New("request log has nothing to sign a note with")
+	}
+	b, err := l.cfg.Sign("request log erasure", l.cfg.NodeID, c.Previous, c.Was, c.Hash)
+	return hex.EncodeToString(b), err
+}
+
+func (l *Log) noted(s *Segment) bool {
+	want, err := l.note(&s.Chained)
+	return err == nil && want == s.Note
 }
 
 // head is the hash that the next segment begins with.
 func (l *Log) head() (string, error) {
 	if list := l.Segments(); len(list) > 0 {
-		return list[len(list)-1].Hash, nil
+		return list[len(list)-1].tail(), nil
 	}
 	var a Anchor
 	err := l.db.View(func(tx *bolt.Tx) (err error) {
@@ -118,7 +188,8 @@ func chainedOf(p *parquet.File) (c Chained, err error) {
 type chainCheck struct {
 	rep     *Report
 	node    string
-	before  *Segment // the segment before; nil: none
+	noted   func(s *Segment) bool // the note of a segment is the cluster's
+	before  *Segment              // the segment before; nil: none
 	anchor  Anchor
 	c       *links.Chain // of the segment that is read; nil: it has none, or its beginning is wrong
 	s       *Segment
@@ -131,7 +202,7 @@ type chainCheck struct {
 const maxBroken = 5
 
 func (l *Log) newChainCheck(rep *Report) (*chainCheck, error) {
-	k := &chainCheck{rep: rep, node: l.cfg.NodeID}
+	k := &chainCheck{rep: rep, node: l.cfg.NodeID, noted: l.noted}
 	err := l.db.View(func(tx *bolt.Tx) (err error) {
 		k.anchor, err = anchorOf(tx)
 		return err
@@ -147,7 +218,7 @@ func (k *chainCheck) begin(s *Segment, own Chained) {
 	k.s, k.c, k.last, k.broken = s, nil, 0, 0
 	expected, after := k.anchor.Hash, "the segments that were removed for their age"
 	if k.before != nil {
-		expected, after = k.before.Hash, "segment "+k.before.Name
+		expected, after = k.before.tail(), "segment "+k.before.Name
 		if s.First <= k.before.Last {
 			k.rep.differ("segment %s begins with record %d, and the one before ends with record %d: they were reordered", s.Name, s.First, k.before.Last)
 		}
@@ -163,6 +234,9 @@ func (k *chainCheck) begin(s *Segment, own Chained) {
 	}
 	if own.Previous != expected {
 		k.rep.differ("segment %s does not follow %s: a segment between them was removed or replaced", s.Name, after)
+	}
+	if s.Was != "" && !k.noted(s) {
+		k.rep.differ("segment %s says that people were forgotten in it, and the note is not the cluster's: it was replaced", s.Name)
 	}
 	c, err := links.Start(k.node, own.Previous)
 	if err != nil {
@@ -185,7 +259,7 @@ func (k *chainCheck) row(r *Row) error {
 	if k.c == nil {
 		return nil
 	}
-	link, err := linkOf(k.c, r)
+	link, err := linkOf(k.s.Version, k.c, r)
 	if err != nil {
 		return err
 	}
@@ -206,7 +280,7 @@ func (k *chainCheck) end() {
 		if k.c.String() != k.s.Hash && k.broken == 0 {
 			k.rep.differ("segment %s: its rows are not those that were sealed: rows at its end were removed or added", k.s.Name)
 		}
-		k.rep.Head = k.s.Hash
+		k.rep.Head = k.s.tail()
 	}
 	k.before, k.s, k.c = k.s, nil, nil
 }

@@ -80,6 +80,10 @@ type Config struct {
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger     // nil: discards
 	Registerer prometheus.Registerer
+
+	// Sign makes bytes of the parts that nobody without the cluster's keys can make; nil: people
+	// cannot be forgotten in segments that an earlier version sealed.
+	Sign func(parts ...string) ([]byte, error)
 }
 
 // Log is a node's rows and sums. Its methods may be called concurrently.
@@ -98,6 +102,8 @@ type Log struct {
 	workMu  sync.Mutex            // held while taking and while sealing; guards repeats and hot
 	repeats map[repeatKey]*repeat // what was refused lately
 	hot     int64                 // rows in bbolt
+
+	sealAs int // version of the chain of new segments; tests seal as earlier versions did
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -121,7 +127,7 @@ func Open(cfg Config) (*Log, error) {
 	if err := os.MkdirAll(cfg.segmentDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open request log: %w", err)
 	}
-	l := &Log{cfg: cfg, changed: make(chan struct{}), repeats: map[repeatKey]*repeat{}}
+	l := &Log{cfg: cfg, changed: make(chan struct{}), repeats: map[repeatKey]*repeat{}, sealAs: chainVersion}
 	l.metrics = newMetrics(cfg.Registerer, l)
 	if err := l.openFile(); err != nil {
 		return nil, fmt.Errorf("open request log: %w", err)

@@ -114,7 +114,7 @@ func searchFile(ctx context.Context, path string, b *best) error {
 			continue
 		}
 		err = readGroup(g, func(r *Row) error {
-			r.Link = 0 // says something of the file, nothing of the request
+			r.Link, r.Salt, r.Commitment = 0, "", "" // says something of the file, nothing of the request
 			b.offer(r)
 			return nil
 		})

@@ -53,6 +53,9 @@ type Row struct {
 	Tags         []string       `parquet:"tags,list" json:"tags,omitempty"`
 	Guardrail    string         `parquet:"guardrail,dict" json:"guardrail,omitempty"`
 	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"` // a Receipt in JSON
+	Adjusts      uint64         `parquet:"adjusts" json:"adjusts,omitempty"` // number of the row whose cost this one corrects
+	Salt         string         `parquet:"salt" json:"-"`                    // of the commitment to what is personal; gone with it
+	Commitment   string         `parquet:"commitment,dict" json:"-"`         // of a row whose person is forgotten: what stood in its place
 	Link         uint64         `parquet:"link" json:"-"`                    // of the node's chain, once the row is sealed
 }
 
@@ -133,7 +136,7 @@ func bareRow(r *ledger.Record, count int64) Row {
 		CacheWrite: u.CacheWrite + u.CacheWrite1h, Output: u.Output + u.AudioOutput + u.ImageOutput, Reasoning: u.Reasoning,
 		CacheWrite1h: u.CacheWrite1h, AudioInput: u.AudioInput, ImageInput: u.ImageInput, AudioOutput: u.AudioOutput,
 		ImageOutput: u.ImageOutput, Service: u.Service.String(), UsageSource: u.Source.String(), Cost: r.Cost, Hold: r.Hold,
-		Duration: int64(r.Duration), TTFT: int64(r.TTFT), Flags: uint32(r.Flags), Tags: r.Tags, Guardrail: r.Guardrail,
+		Duration: int64(r.Duration), TTFT: int64(r.TTFT), Flags: uint32(r.Flags), Tags: r.Tags, Guardrail: r.Guardrail, Adjusts: r.Adjusts,
 	}
 }
 
@@ -142,6 +145,9 @@ func receiptOf(r *ledger.Record) Receipt {
 	out := Receipt{
 		Decision: "served", Step: from.Step, Scope: from.Scope, Entity: from.Entity, Rule: from.Rule,
 		EstimatedPrompt: from.Prompt, EstimatedCompletion: from.Completion, Clamped: from.Clamped, PriceSource: from.PriceSource,
+	}
+	if r.Flags.Has(ledger.Adjustment) {
+		out.Decision = "adjusted"
 	}
 	if from.Step != "" {
 		out.Decision = "refused"

@@ -3,6 +3,7 @@ package requestlog
 import (
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 
 const (
 	segmentSuffix = ".parquet"
+	saltSize      = 16
 	groupRows     = 5_000 // of one row group: what a query reads at least, and sealing holds in memory
 	sealBatch     = 1_000 // rows of one read transaction while sealing
 	dropBatch     = 8_000 // rows that one transaction removes after that
@@ -240,12 +242,13 @@ func (l *Log) firstRow(before resource.Time) (key []byte, over bool, err error) 
 	return key, over, err
 }
 
-func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over bool) error {
+// newWriter writes rows as a segment has them.
+func newWriter(w io.Writer) (*parquet.GenericWriter[Row], error) {
 	codec, err := newCompression()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out := parquet.NewGenericWriter[Row](w,
+	return parquet.NewGenericWriter[Row](w,
 		parquet.Compression(codec),
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.CreatedBy("conclave", "1", ""),
@@ -253,7 +256,14 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 			parquet.SplitBlockFilter(10, "request_id"), parquet.SplitBlockFilter(10, "key_id"),
 			parquet.SplitBlockFilter(10, "customer_id"), parquet.SplitBlockFilter(10, "session_id"),
 		),
-	)
+	), nil
+}
+
+func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over bool) error {
+	out, err := newWriter(w)
+	if err != nil {
+		return err
+	}
 	sum, err := l.chainFor(s)
 	if err != nil {
 		return err
@@ -270,7 +280,10 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 		}
 		for i := range rows {
 			s.include(rows[i].Number, rows[i].Time)
-			if rows[i].Link, err = linkOf(sum, &rows[i]); err != nil {
+			if s.Version == chainVersion {
+				rows[i].salt()
+			}
+			if rows[i].Link, err = linkOf(s.Version, sum, &rows[i]); err != nil {
 				return err
 			}
 		}
@@ -282,6 +295,11 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 		}
 	}
 	s.Hash = sum.String()
+	return closeWriter(out, s)
+}
+
+// closeWriter ends a segment with its place in the chain.
+func closeWriter(out *parquet.GenericWriter[Row], s *Segment) error {
 	own, err := json.Marshal(s.Chained)
 	if err != nil {
 		return err
@@ -290,13 +308,22 @@ func (l *Log) writeSegment(w io.Writer, s *Segment, before resource.Time, over b
 	return out.Close()
 }
 
+// salt gives a row that tells of a person a salt of its own.
+func (r *Row) salt() {
+	if r.UserID != "" || r.Customer != "" || r.Session != "" {
+		b := make([]byte, saltSize)
+		_, _ = rand.Read(b) // never fails
+		r.Salt = string(b)
+	}
+}
+
 // chainFor begins the chain of a segment after the one before.
 func (l *Log) chainFor(s *Segment) (*links.Chain, error) {
 	previous, err := l.head()
 	if err != nil {
 		return nil, err
 	}
-	s.Chained = Chained{Version: chainVersion, Previous: previous}
+	s.Chained = Chained{Version: l.sealAs, Previous: previous}
 	return links.Start(l.cfg.NodeID, previous)
 }
 

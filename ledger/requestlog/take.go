@@ -75,7 +75,7 @@ func numberKey(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 func (l *Log) putRow(tx *bolt.Tx, r *ledger.Record) (added int64, err error) {
 	rows := tx.Bucket(bucketRows)
 	if !refused(r) {
-		return 1, rows.Put(numberKey(r.Number), appendHot(nil, r, 1))
+		return 1, rows.Put(numberKey(r.Number), appendHot(nil, r, countOf(r)))
 	}
 	k := repeatKey{r.KeyID, r.ErrorCode, r.Model}
 	minute := int64(r.Time) / 60e9
@@ -96,6 +96,14 @@ func (l *Log) putRow(tx *bolt.Tx, r *ledger.Record) (added int64, err error) {
 	seen.rows++
 	seen.last = r.Number
 	return 1, rows.Put(numberKey(r.Number), appendHot(nil, r, 1))
+}
+
+// countOf is how many requests a record stands for.
+func countOf(r *ledger.Record) int64 {
+	if r.Flags.Has(ledger.Adjustment) {
+		return 0
+	}
+	return 1
 }
 
 // refused says whether the request was refused before it could cost anything.
@@ -126,7 +134,7 @@ var errRow = errors.New("row is damaged")
 
 func parseHot(number uint64, b []byte) (ledger.Record, int64, error) {
 	count, n := binary.Varint(b)
-	if n <= 0 || count < 1 {
+	if n <= 0 || count < 0 {
 		return ledger.Record{}, 0, fmt.Errorf("row %d: %w", number, errRow)
 	}
 	r, err := ledger.ParseRecord(b[n:])

@@ -9,6 +9,9 @@ import (
 
 // Words tells the receipt of a request in sentences.
 func (r *Receipt) Words(row *Row) []string {
+	if ledger.Flags(row.Flags).Has(ledger.Adjustment) {
+		return r.adjustment(row)
+	}
 	out := []string{r.headline(row)}
 	if r.Rule != "" {
 		out = append(out, "The rule: "+r.Rule)
@@ -29,6 +32,12 @@ func (r *Receipt) Words(row *Row) []string {
 	}
 	out = append(out, r.money(row)...)
 	return out
+}
+
+// adjustment tells of a row that is no request.
+func (r *Receipt) adjustment(row *Row) []string {
+	out := []string{fmt.Sprintf("Adjusted: the cost of record %d was corrected by %s, %s.", row.Adjusts, row.Cost, r.PriceSource)}
+	return append(out, r.charged()...)
 }
 
 func (r *Receipt) headline(row *Row) string {
@@ -78,6 +87,11 @@ func (r *Receipt) money(row *Row) (out []string) {
 	if flags.Has(ledger.Estimated) {
 		out = append(out, "The node died before the request ended; it was charged what was held.")
 	}
+	return append(out, r.charged()...)
+}
+
+// charged lists the accounts.
+func (r *Receipt) charged() (out []string) {
 	for _, c := range r.Charges {
 		out = append(out, fmt.Sprintf("Charged to %s: %d of its smallest unit.", c.Account, c.Amount))
 	}

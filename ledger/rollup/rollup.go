@@ -215,6 +215,9 @@ func Of(r *ledger.Record) Sums {
 	if r.Flags.Has(ledger.Estimated) {
 		s.Estimated = 1
 	}
+	if r.Flags.Has(ledger.Adjustment) {
+		s.Requests = 0
+	}
 	return s
 }
 

@@ -40,7 +40,7 @@ var holderNouns = []noun{
 		}, holderFields...),
 		filters: map[string]string{"organization": "organization_id", "role": "role", "status": "status"},
 		create:  budgetFlags,
-		more:    func(a *app) []*cobra.Command { return a.blockVerbs("user") },
+		more:    func(a *app) []*cobra.Command { return a.personVerbs("user") },
 	},
 	{
 		name: "customer", short: "End users of applications that have limits of their own",
@@ -53,7 +53,7 @@ var holderNouns = []noun{
 		filters: map[string]string{"status": "status"},
 		create:  budgetFlags,
 		named:   "id",
-		more:    func(a *app) []*cobra.Command { return a.blockVerbs("customer") },
+		more:    func(a *app) []*cobra.Command { return a.personVerbs("customer") },
 	},
 	{
 		name: "tag", short: "Tags of requests that have limits of their own",

@@ -14,8 +14,6 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/ledger/reconcile"
-	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -271,33 +269,18 @@ func (a *app) ledgerExport() *cobra.Command {
 	return cmd
 }
 
-// exported is what reprice and reconcile read of an exported request.
+// exported is what reconcile reads of an exported request.
 type exported struct {
-	RequestID    string         `json:"request_id"`
-	Time         resource.Time  `json:"time"`
-	Model        string         `json:"model"`
-	Count        int64          `json:"count"`
-	Input        int64          `json:"input_tokens"`
-	CacheRead    int64          `json:"cache_read_tokens"`
-	CacheWrite   int64          `json:"cache_write_tokens"`
-	CacheWrite1h int64          `json:"cache_write_1h_tokens"`
-	Output       int64          `json:"output_tokens"`
-	Reasoning    int64          `json:"reasoning_tokens"`
-	AudioInput   int64          `json:"audio_input_tokens"`
-	ImageInput   int64          `json:"image_input_tokens"`
-	AudioOutput  int64          `json:"audio_output_tokens"`
-	ImageOutput  int64          `json:"image_output_tokens"`
-	Service      string         `json:"service_tier"`
-	Source       string         `json:"usage_source"`
-	Cost         resource.Money `json:"cost"`
-}
-
-func (e *exported) usage() llm.Usage {
-	return llm.Usage{
-		Input: e.Input - e.AudioInput - e.ImageInput, CacheRead: e.CacheRead, CacheWrite: e.CacheWrite - e.CacheWrite1h, CacheWrite1h: e.CacheWrite1h,
-		AudioInput: e.AudioInput, ImageInput: e.ImageInput, Output: e.Output - e.AudioOutput - e.ImageOutput, Reasoning: e.Reasoning,
-		AudioOutput: e.AudioOutput, ImageOutput: e.ImageOutput, Service: llm.ServiceOf([]byte(e.Service)), Source: llm.UsageProvider,
-	}
+	RequestID  string         `json:"request_id"`
+	Time       resource.Time  `json:"time"`
+	Model      string         `json:"model"`
+	Count      int64          `json:"count"`
+	Input      int64          `json:"input_tokens"`
+	CacheRead  int64          `json:"cache_read_tokens"`
+	CacheWrite int64          `json:"cache_write_tokens"`
+	Output     int64          `json:"output_tokens"`
+	Reasoning  int64          `json:"reasoning_tokens"`
+	Cost       resource.Money `json:"cost"`
 }
 
 // eachExported calls visit for all requests that q selects.
@@ -318,21 +301,14 @@ func (a *app) eachExported(cmd *cobra.Command, q url.Values, visit func(e *expor
 	}
 }
 
-// repriced is what one model cost, and would have cost.
-type repriced struct {
-	Model    string         `json:"model"`
-	Requests int64          `json:"requests"`
-	Cost     resource.Money `json:"cost"`
-	Repriced resource.Money `json:"repriced"`
-	Change   resource.Money `json:"change"`
-}
-
 func (a *app) ledgerReprice() *cobra.Command {
 	var text string
+	var apply bool
 	cmd := &cobra.Command{
-		Use:   "reprice --price JSON",
-		Short: "Show what requests would have cost at another price; nothing is booked",
-		Long: "Show what requests would have cost at another price, in US dollars per million tokens. Nothing is booked.\n\n" +
+		Use:   "reprice --price JSON [--apply]",
+		Short: "Show what requests would have cost at another price; with --apply, book the differences",
+		Long: "Show what requests would have cost at another price, in US dollars per million tokens. With --apply the difference of each " +
+			"request is booked as an adjustment, once: the same price again books nothing.\n\n" +
 			`  conclave ledger reprice --model demo --from 30d --price '{"input": 0.2, "output": 0.8}'`,
 		Args: cobra.NoArgs,
 	}
@@ -342,31 +318,26 @@ func (a *app) ledgerReprice() *cobra.Command {
 		if err := json.Unmarshal([]byte(text), &price); err != nil {
 			return fmt.Errorf("--price: %w", err)
 		}
-		if price.Units != (resource.Units{}) {
-			return errors.New("--price: prices by the unit cannot be applied, for the request log keeps tokens only")
+		call := a.client().PreviewReprice
+		if apply {
+			call = a.client().Reprice
 		}
-		models, order := map[string]*repriced{}, []*repriced{}
-		err := a.eachExported(cmd, f.values(), func(e *exported) {
-			m := models[e.Model]
-			if m == nil {
-				m = &repriced{Model: e.Model}
-				models[e.Model], order = m, append(order, m)
-			}
-			m.Requests += e.Count
-			m.Cost += e.Cost
-			if e.Source != "none" {
-				m.Repriced += pricing.Bill(&price, resource.Adjustment{}, e.usage())
-			}
-			m.Change = m.Repriced - m.Cost
-		})
+		out, err := call(cmd.Context(), json.RawMessage(text), f.values())
 		if err != nil {
 			return err
 		}
-		return a.printList(order, looseAll(order), []column{
+		err = a.printList(out.Items, looseAll(out.Items), []column{
 			{"MODEL", "model"}, {"REQUESTS", "requests"}, {"USD", "cost"}, {"REPRICED", "repriced"}, {"CHANGE", "change"},
+			{"BOOKED", "booked"}, {"SKIPPED", "skipped"},
 		})
+		if len(out.MissingNodes) > 0 {
+			return errors.Join(err, fmt.Errorf("these nodes gave no answer, and nothing of theirs is priced anew; do it again when they are back: %s",
+				strings.Join(out.MissingNodes, ", ")))
+		}
+		return err
 	}
 	cmd.Flags().StringVar(&text, "price", "", `the price: {"input": 0.2, "output": 0.8, …}`)
+	cmd.Flags().BoolVar(&apply, "apply", false, "book the difference of each request as an adjustment")
 	_ = cmd.MarkFlagRequired("price") // the flag is there
 	return cmd
 }

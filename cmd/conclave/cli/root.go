@@ -94,7 +94,7 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(a.nounCommand(n))
 	}
 	root.AddCommand(
-		a.clusterCommand(),
+		a.clusterCommand(), a.egressCommand(),
 		a.usageCommand(),
 		a.explainCommand(),
 		a.ledgerCommand(),

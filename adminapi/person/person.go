@@ -1,0 +1,235 @@
+// Package person answers for one person: everything that refers to an end user or a user, and
+// the order to forget him.
+package person
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/adminapi/spend"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const pageRows = 1000
+
+// State reads what is known of people.
+type State interface {
+	records.State
+	AuditPage(q fsm.AuditQuery) audit.Page
+	Erasure(id string) (*resource.Erasure, bool)
+	Erasures() []*resource.Erasure
+}
+
+// Config says what the API works on. No field may be zero.
+type Config struct {
+	State    State
+	Store    records.Store
+	Requests spend.Requests
+}
+
+// API answers for persons.
+type API struct{ cfg Config }
+
+// New returns the API.
+func New(cfg Config) *API { return &API{cfg} }
+
+// Erase orders all nodes to forget a person, of whom there need not be a record.
+func (a *API) Erase(ctx context.Context, by records.Caller, kind, id string) (*resource.Erasure, records.Written, error) {
+	id = a.idOf(kind, id)
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	cmd := fsm.OrderErasure{ID: resource.NewID("er"), Kind: kind, Subject: id, Pseudonym: resource.PseudonymPrefix + hex.EncodeToString(b)}
+	res, err := a.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, cmd)
+	if err != nil {
+		return nil, records.Written{}, err
+	}
+	e, err := a.Receipt(cmd.ID)
+	return e, records.WrittenAt(res), err
+}
+
+// idOf resolves the address of a user.
+func (a *API) idOf(kind, ref string) string {
+	if kind == resource.HolderUser {
+		if _, ok := a.cfg.State.User(ref); !ok {
+			if u, ok := a.cfg.State.UserByEmail(ref); ok {
+				return u.ID
+			}
+		}
+	}
+	return ref
+}
+
+// Receipt returns what became of an order.
+func (a *API) Receipt(id string) (*resource.Erasure, error) {
+	e, ok := a.cfg.State.Erasure(id)
+	if !ok {
+		return nil, fmt.Errorf("erasure %q: %w", id, resource.ErrNotFound)
+	}
+	return e, nil
+}
+
+// Receipts lists all orders, the pending ones first.
+func (a *API) Receipts() []*resource.Erasure { return a.cfg.State.Erasures() }
+
+// line is one thing that refers to the person.
+type line struct {
+	Type string `json:"type"` // "record", "key", "membership", "request", "content", "audit", "missing_nodes"
+	Data any    `json:"data"`
+}
+
+// Export writes everything that refers to a person as JSON lines. If a node does not answer
+// before the first line it stops; if one stops answering later, the answer is cut off, so that
+// nobody takes a part for the whole. With partial=true it goes on, and the last line names the nodes.
+func (a *API) Export(w http.ResponseWriter, r *http.Request, kind, id string) error {
+	x := &export{a: a, ctx: r.Context(), kind: kind, id: a.idOf(kind, id), partial: r.URL.Query().Get("partial") == "true"}
+	page, err := x.rows(nil) // asks before the answer begins
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+kind+`.jsonl"`)
+	x.out = json.NewEncoder(w)
+	x.records()
+	if err := x.requests(page); err != nil {
+		panic(http.ErrAbortHandler) // the answer is not whole, and must not look so
+	}
+	x.audit()
+	if len(x.missing) > 0 {
+		x.write("missing_nodes", x.missing)
+	}
+	return nil
+}
+
+// export is one export.
+type export struct {
+	a        *API
+	ctx      context.Context //nolint:containedctx // of the request that the value lives for
+	kind, id string
+	partial  bool
+	out      *json.Encoder
+	words    []string // that name the person in audit entries
+	actors   []string
+	missing  []string
+}
+
+func (x *export) write(kind string, data any) { _ = x.out.Encode(line{kind, data}) } // who does not listen needs no answer
+
+// records writes what the replicated state has.
+func (x *export) records() {
+	s := x.a.cfg.State
+	x.words = []string{x.id}
+	if x.kind == resource.HolderCustomer {
+		if c, ok := s.Customer(x.id); ok {
+			x.write("record", c)
+		}
+		return
+	}
+	if u, ok := s.User(x.id); ok {
+		x.write("record", u)
+		if u.Email != "" {
+			x.words = append(x.words, u.Email)
+		}
+	}
+	for _, k := range s.KeysOf(x.id) {
+		shown := *k
+		shown.Hash, shown.OldHashes, shown.Next, shown.Turns, shown.RotationKey = resource.Hash{}, nil, nil, nil, nil // opens the gateway, and tells nothing of him
+		x.write("key", &shown)
+		x.actors = append(x.actors, "key/"+k.ID)
+	}
+	for _, m := range s.Memberships(x.id) {
+		x.write("membership", m)
+	}
+}
+
+func (x *export) rows(after *requestlog.Cursor) (requestlog.Page, error) {
+	q := requestlog.Query{
+		Filter: requestlog.Filter{Names: map[string][]string{x.kind: {x.id}}}, Ascending: true, Limit: pageRows, After: after,
+	}
+	page, missing, err := x.a.cfg.Requests.Rows(x.ctx, q)
+	if err == nil && len(missing) > 0 && !x.partial {
+		err = &resource.Invalid{Field: "partial", Reason: "is needed for an export without what these nodes have, which gave no answer: " + strings.Join(missing, ", ")}
+	}
+	for _, m := range missing {
+		if !slices.Contains(x.missing, m) {
+			x.missing = append(x.missing, m)
+		}
+	}
+	return page, err
+}
+
+// requests writes the rows of all nodes, and what was kept of what they said.
+func (x *export) requests(page requestlog.Page) (err error) {
+	for {
+		for i := range page.Rows {
+			row := &page.Rows[i]
+			x.write("request", row)
+			if err := x.content(row); err != nil {
+				return err
+			}
+		}
+		if !page.More || len(page.Rows) == 0 {
+			return nil
+		}
+		last := &page.Rows[len(page.Rows)-1]
+		if page, err = x.rows(&requestlog.Cursor{Time: last.Time, Number: last.Number, Node: last.Node}); err != nil {
+			return err
+		}
+	}
+}
+
+func (x *export) content(row *requestlog.Row) error {
+	private := ledger.Flags(row.Flags).Has(ledger.Private) || ledger.Flags(row.Flags).Has(ledger.Adjustment)
+	if private || !x.a.cfg.State.Catalog().Settings().LogContent {
+		return nil
+	}
+	c, missing, err := x.a.cfg.Requests.Content(x.ctx, row.RequestID, row.KeyID)
+	if err != nil || len(missing) > 0 && !x.partial {
+		return fmt.Errorf("content of request %s: nodes %v: %w", row.RequestID, missing, err)
+	}
+	if c != nil {
+		x.write("content", map[string]any{
+			"request_id": c.RequestID, "time": c.Time, "request": string(c.Request), "response": string(c.Response), "truncated": c.Truncated,
+		})
+	}
+	return nil
+}
+
+// audit writes the entries that name the person, or that he caused.
+func (x *export) audit() {
+	q := fsm.AuditQuery{Limit: pageRows, Oldest: true, Filter: x.names}
+	for {
+		p := x.a.cfg.State.AuditPage(q)
+		for i := range p.Items {
+			x.write("audit", &p.Items[i])
+		}
+		if p.Next == "" {
+			return
+		}
+		q.Cursor = p.Next
+	}
+}
+
+func (x *export) names(e *resource.AuditEntry) bool {
+	if slices.Contains(x.actors, e.Actor) {
+		return true
+	}
+	for _, word := range x.words {
+		quoted, _ := json.Marshal(word)
+		if e.ID == word || e.For == word || strings.HasSuffix(e.ID, "/"+word) || bytes.Contains(e.Before, quoted) || bytes.Contains(e.After, quoted) {
+			return true
+		}
+	}
+	return false
+}
