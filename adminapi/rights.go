@@ -158,6 +158,13 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
 
+	"litellm-providers":       readOwn, // the program's own table, for every key
+	"litellm-provider-fields": readOwn,
+
+	"list-providers":  readAll,
+	"get-provider":    readAll,
+	"discover-models": adminOnly,
+
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,
 	"put-blob":      adminOnly,

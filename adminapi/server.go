@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
+	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
@@ -106,6 +107,8 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
 	// a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Models asks a provider which models it has; nil: nobody can be asked.
+	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -181,6 +184,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRequests()
 	s.registerPersons()
 	s.registerPrices()
+	s.registerProviders()
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerAudit()

@@ -42,7 +42,6 @@ const (
 	TEIEmbed // Hugging Face's server and its feature extraction
 	WatsonxEmbed
 	WatsonxChat
-	TritonGenerate // text, of Triton Inference Server
 	numEndpoints
 )
 
@@ -114,7 +113,6 @@ var traits = [numEndpoints]struct {
 	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
-	TritonGenerate:     {name: "triton_generate", family: FamilyConversation, vendor: VendorOther, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

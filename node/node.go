@@ -39,6 +39,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -102,6 +103,7 @@ type path struct {
 	rotation *rotation.Rotation
 	egress   *egress.Dialer
 	blobs    *blob.Store
+	upstream *upstream.Client
 	turns    *turns.Store
 	mcp      *mcp.Gateway // nil until the handlers are made
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
+	"github.com/conclave-llm/conclave/proxy/utility"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -72,6 +73,8 @@ type Config struct {
 	// Egress knows the ways to providers; nil: they are all the same.
 	Egress *egress.Dialer
 
+	// Tokenizers reads tokenizer.json files by their digests; nil: there are none.
+	Tokenizers utility.Files
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)

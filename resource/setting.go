@@ -61,6 +61,7 @@ type Settings struct {
 	CustomerHeaders      []string       // in canonical form, that name the end user, first one first
 	BlockedCustomers     Names          // ids of end users that are refused, beside those with a blocked record
 	BannedKeywords       []string       // in lower case
+	WildcardRoutes       bool           // lists of models name patterns such as "openai/*" too
 }
 
 // Names is a sorted list of names without repetition.
@@ -271,6 +272,10 @@ var settings = []settingRow{
 	{
 		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",
 		boolean(func(s *Settings) *bool { return &s.Sealed }),
+	},
+	{
+		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
+		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",

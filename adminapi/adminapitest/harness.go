@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/membership"
+	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
@@ -58,6 +59,9 @@ type Harness struct {
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
 
+	// Models asks a provider for its models; nil: an error.
+	Models providers.Lister
+
 	// Admitted is called with each key that was authenticated; nil: nobody wants to know.
 	Admitted func(secret string)
 }
@@ -82,7 +86,7 @@ func New(t testing.TB) *Harness {
 		Derive: derive, PickUp: h.Rotation.PickUp,
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
-		Requests: requests{h}, Auditor: h,
+		Requests: requests{h}, Auditor: h, Models: h.models,
 		Now: func() time.Time { return h.Clock() },
 	})
 	if err != nil {
@@ -94,6 +98,14 @@ func New(t testing.TB) *Harness {
 	t.Cleanup(srv.Close)
 	h.URL = srv.URL
 	return h
+}
+
+// models hands on to what the harness has by then.
+func (h *Harness) models(ctx context.Context, name, base string, c *resource.Credential) ([]string, error) {
+	if h.Models == nil {
+		return nil, errors.New("nobody is asked")
+	}
+	return h.Models(ctx, name, base, c)
 }
 
 // requests hands on to what the harness has by then.

@@ -31,8 +31,10 @@ type View struct {
 	cache       *Cache
 	cat         *resource.Catalog
 	book        *pricing.Book
-	models      sync.Map // *resource.Model → *Model
-	deployments sync.Map // *resource.Deployment → *Deployment
+	models      sync.Map     // *resource.Model → *Model
+	deployments sync.Map     // *resource.Deployment → *Deployment
+	known       sync.Map     // id of a pattern → []string
+	kept        atomic.Int64 // how many are in both
 }
 
 // Model is what a request for a model may cost.
@@ -145,21 +147,31 @@ func (v *View) Model(model *resource.Model) *Model {
 	v.addPrices(m, model, map[string]bool{})
 	f, _ := v.cache.factors.LoadOrStore(model.ID, newFactor())
 	m.Factor = f.(*Factor)
-	v.models.Store(model, m)
+	v.keep(&v.models, model, m)
 	return m
+}
+
+// maxKept bounds what a view remembers: of a pattern's names there may be any number.
+const maxKept = 1 << 16
+
+// keep remembers what was worked out of a record.
+func (v *View) keep(in *sync.Map, record, worked any) {
+	if v.kept.Add(1) <= maxKept {
+		in.Store(record, worked)
+	}
 }
 
 // addPrices takes in all deployments that may answer for the model, fallbacks included.
 func (v *View) addPrices(m *Model, model *resource.Model, seen map[string]bool) {
-	if seen[model.ID] {
+	if seen[model.Name] {
 		return
 	}
-	seen[model.ID] = true
-	for _, d := range v.cat.Deployments(model.ID) {
+	seen[model.Name] = true
+	for _, d := range v.cat.ModelDeployments(model) {
 		m.add(v.priceOf(model, d), v.cat.Settings().PriceAdjustments.Of(d.Provider))
 	}
 	for _, name := range model.Fallbacks {
-		if next, ok := v.cat.Model(name); ok {
+		if next, ok := v.cat.Resolve(name); ok {
 			v.addPrices(m, next, seen)
 		}
 	}
@@ -241,7 +253,7 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		d.Link, d.Err = v.link(t, d.Account)
 	}
 	if d.Err == nil { // a key that cannot be opened now may be later
-		v.deployments.Store(t.Deployment, d)
+		v.keep(&v.deployments, t.Deployment, d)
 	}
 	return d
 }
@@ -298,6 +310,11 @@ func (v *Cache) account(t *router.Target) (*sign.Account, error) {
 	var err error
 	a.Key, err = v.openKey(t)
 	return a, err
+}
+
+// AccountOf is whose requests are made with a credential alone; nil: nobody's.
+func (v *Cache) AccountOf(c *resource.Credential) (*sign.Account, error) {
+	return v.account(&router.Target{Deployment: &resource.Deployment{}, Credential: c})
 }
 
 // openSecrets opens the named secrets of a record.

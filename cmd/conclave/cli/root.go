@@ -101,6 +101,7 @@ func newRoot(a *app) *cobra.Command {
 		a.auditCommand(),
 		a.blobCommand(),
 		a.priceCommand(),
+		a.providerCommand(),
 		a.mcpCommand(),
 		a.planCommand(),
 		a.applyCommand(),
