@@ -126,3 +126,43 @@ func TestLife_Quarantine(t *testing.T) {
 		t.Errorf("after the repair: %d %s", status, body)
 	}
 }
+
+// TestLife_Divergence has one node's state become another than that of most: the leader finds it by
+// the state hashes and quarantines it; a repair brings back the state of the others.
+func TestLife_Divergence(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	n := c.Followers()[0]
+	if err := n.Diverge(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	c.Await("it is quarantined", func() bool {
+		for _, m := range members(t, c.Leader()) {
+			if m.ID == n.ID() {
+				return m.Quarantined != "" && !m.Voter
+			}
+		}
+		return false
+	})
+	t.Logf("quarantined and without a vote after %s", time.Since(start).Round(time.Millisecond))
+	if status, body := n.Chat(k.Secret); status != 503 {
+		t.Errorf("a request to it: %d %s", status, body)
+	}
+	if _, err := c.Leader().Admin().ChangeNode(t.Context(), "repair", n.Name, client.Do); err != nil {
+		t.Fatal(err)
+	}
+	n.AwaitReady()
+	if status, _ := n.Do("GET", "/api/v1/teams/only-here", nodetest.MasterKey, nil); status != 404 {
+		t.Errorf("what only it had: %d, want 404", status)
+	}
+	c.Await("it votes again", func() bool {
+		for _, m := range members(t, c.Leader()) {
+			if m.ID == n.ID() {
+				return m.Voter
+			}
+		}
+		return false
+	})
+}

@@ -199,7 +199,13 @@ func freeAddr(t testing.TB, like *machine) string {
 // joinThrough makes a new machine join through another.
 func joinThrough(t testing.TB, name string, via *machine, tok string) *machine {
 	t.Helper()
-	m := &machine{t: t, name: name, dir: t.TempDir(), listen: freeAddr(t, via)}
+	return joinAt(t, name, freeAddr(t, via), via, tok)
+}
+
+// joinAt is joinThrough with an address.
+func joinAt(t testing.TB, name, listen string, via *machine, tok string) *machine {
+	t.Helper()
+	m := &machine{t: t, name: name, dir: t.TempDir(), listen: listen}
 	j, err := join.Ask(t.Context(), join.Config{
 		Addrs: []string{via.tr.Addr()}, Token: tok, Name: name, Address: m.listen, MasterHash: masterHash, Timeout: 20 * time.Second,
 	})

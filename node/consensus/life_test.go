@@ -361,3 +361,30 @@ func TestLife_Transfer(t *testing.T) {
 	<-done
 	t.Logf("%d transfers: mean %s, worst %s; %d writes, none failed", times, (sum / times).Round(time.Millisecond), worst.Round(time.Millisecond), wrote.Load())
 }
+
+// TestLife_Replace puts a node with an empty folder in the place of one that is down, under its
+// name and its address, with one token.
+func TestLife_Replace(t *testing.T) {
+	t.Parallel()
+	ms := trio(t)
+	l, x, y := apart(t, ms)
+	y.stop(true)
+	req := consensus.TokenRequest{By: fsm.Actor{Kind: "master"}, RequestID: "r", TTL: time.Minute, Replaces: x.id.NodeID}
+	if _, err := l.node.JoinToken(t.Context(), req); !errors.Is(err, resource.ErrQuorum) {
+		t.Errorf("replace the one that is needed: got %v, want ErrQuorum", err)
+	}
+	req.Replaces = y.id.NodeID
+	tok, err := l.node.JoinToken(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heir := joinAt(t, y.name, y.listen, l, tok)
+	ready(t, heir)
+	eventually(t, "the heir votes in its place", func() bool {
+		m, ok := l.fsm.Member(y.id.NodeID)
+		return ok && m.Removed && voters(l) == 3
+	})
+	if r, ok := l.fsm.Member(heir.id.NodeID); !ok || r.Name != y.name || r.Address != y.listen {
+		t.Errorf("the heir: got %+v", r)
+	}
+}

@@ -2,6 +2,7 @@ package seats_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,4 +124,29 @@ func TestNext_Quorum(t *testing.T) {
 		}
 	}
 	walk(nil)
+}
+
+func TestOdd(t *testing.T) {
+	t.Parallel()
+	good, bad, worse := [16]byte{1}, [16]byte{2}, [16]byte{3}
+	for _, tt := range []struct {
+		name   string
+		hashes map[string][16]byte
+		want   []string
+	}{
+		{"all alike", map[string][16]byte{"a": good, "b": good, "c": good}, nil},
+		{"one of three", map[string][16]byte{"a": good, "b": bad, "c": good}, []string{"b"}},
+		{"the one that asks", map[string][16]byte{"a": bad, "b": good, "c": good}, []string{"a"}},
+		{"two of two: nobody knows", map[string][16]byte{"a": good, "b": bad}, nil},
+		{"three states: nobody knows", map[string][16]byte{"a": good, "b": bad, "c": worse}, nil},
+		{"two of five, each in its way", map[string][16]byte{"a": good, "b": bad, "c": good, "d": worse, "e": good}, []string{"b", "d"}},
+		{"half of four", map[string][16]byte{"a": good, "b": bad, "c": good, "d": bad}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := seats.Odd(tt.hashes); !slices.Equal(got, tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
 }
