@@ -26,6 +26,7 @@ const (
 	Transcriptions                     // OpenAI's: text of audio, in a form
 	Translations                       // OpenAI's: English text of audio, in a form
 	Rerank                             // Cohere's, which others serve too
+	PassThrough                        // any of a provider's own
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
 
@@ -99,6 +100,7 @@ var traits = [numEndpoints]struct {
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank"},
+	PassThrough:     {name: "pass_through"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},

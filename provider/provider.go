@@ -214,16 +214,16 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
-	base, err := p.base(base, at.Options)
+	base, err := p.Root(base, at.Options)
 	if err != nil {
 		return "", err
 	}
 	at.Base = base
-	return at.Base + p.Codec.Path(at), nil
+	return base + p.Codec.Path(at), nil
 }
 
-// base is the address before a path, without a slash at its end.
-func (p *Provider) base(base string, options map[string]string) (string, error) {
+// Root is the address that a request's path follows, without a slash at its end.
+func (p *Provider) Root(base string, options map[string]string) (string, error) {
 	if base == "" {
 		base = p.Base
 		if p.BaseOf != nil {

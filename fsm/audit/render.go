@@ -30,6 +30,7 @@ var records = map[string]func() any{
 	"member":       func() any { return new(resource.Member) },
 	"erasure":      func() any { return new(resource.Erasure) },
 	"blob":         func() any { return new(resource.Blob) },
+	"response":     func() any { return new(resource.Response) },
 	"team_member":  func() any { return new(resource.TeamMember) },
 }
 
