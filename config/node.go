@@ -158,7 +158,7 @@ func (n *Node) fill() {
 
 // problems checks n, and fills in what has to be parsed.
 func (b *nodeBlock) problems(n *Node) []error {
-	errs := slices.Concat(n.addresses(), n.ranges())
+	errs := slices.Concat(n.addresses(), n.ranges(), b.life(n))
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
@@ -184,6 +184,21 @@ func (b *nodeBlock) problems(n *Node) []error {
 	if (n.TLSCert == "") != (n.TLSKey == "") {
 		bad("tls_cert", "tls_cert and tls_key go together")
 	}
+	if b.ServeStale != nil {
+		d, err := serveStale(*b.ServeStale)
+		if err != nil {
+			bad("serve_stale", "%s", reasonOf(err))
+		}
+		n.ServeStale = &d
+	}
+	return errs
+}
+
+// life checks what n says of its place in the cluster, its end, and what it keeps.
+func (b *nodeBlock) life(n *Node) (errs []error) {
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
 	if b.JournalKeep != nil {
 		d, err := time.ParseDuration(*b.JournalKeep)
 		if err != nil || d < time.Hour {
@@ -205,13 +220,6 @@ func (b *nodeBlock) problems(n *Node) []error {
 		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
 			bad("seeds", "%q is not host:port", s)
 		}
-	}
-	if b.ServeStale != nil {
-		d, err := serveStale(*b.ServeStale)
-		if err != nil {
-			bad("serve_stale", "%s", reasonOf(err))
-		}
-		n.ServeStale = &d
 	}
 	return errs
 }

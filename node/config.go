@@ -87,6 +87,12 @@ func (c *Config) fill() error {
 	if (c.Join == "") != (c.Token == "") {
 		return errors.New("joining needs the address of a member and a join token")
 	}
+	c.defaults()
+	return nil
+}
+
+// defaults fills in what is not said.
+func (c *Config) defaults() {
 	if c.Advertise == "" {
 		c.Advertise = c.Cluster
 	}
@@ -108,7 +114,6 @@ func (c *Config) fill() error {
 	if c.Fatal == nil {
 		c.Fatal = exit(c.Logger)
 	}
-	return nil
 }
 
 // loopback says whether an address is reachable from this machine only.

@@ -156,7 +156,7 @@ func (n *Node) startIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	n.log = n.log.With("node_id", n.identity.NodeID)
-	n.disk = disk.New(disk.Config{Dir: n.cfg.DataDir, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage}) //nolint:gosec // the configuration has no negative one
+	n.disk = disk.New(disk.Config{Dir: n.cfg.DataDir, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
 	n.keys = secret.NewKeyring(n.identity.kek)
 	return nil
 }

@@ -12,6 +12,6 @@ func usage(dir string) (free, size uint64, err error) {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, 0, fmt.Errorf("look at the free space: %w", err)
 	}
-	block := uint64(s.Bsize) //nolint:gosec // a size is not negative
+	block := uint64(s.Bsize)
 	return s.Bavail * block, s.Blocks * block, nil
 }

@@ -2,6 +2,7 @@ package seats
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -156,7 +157,7 @@ type Tally struct {
 // Count counts the votes of the configuration without some seats.
 func Count(all []Seat, without ...string) (t Tally) {
 	for _, s := range all {
-		if !s.Voter || contains(without, s.ID) {
+		if !s.Voter || slices.Contains(without, s.ID) {
 			continue
 		}
 		t.Voters++
@@ -166,15 +167,6 @@ func Count(all []Seat, without ...string) (t Tally) {
 	}
 	t.Need = t.Voters/2 + 1
 	return t
-}
-
-func contains(ids []string, id string) bool {
-	for _, x := range ids {
-		if x == id {
-			return true
-		}
-	}
-	return false
 }
 
 // Check refuses, with the count, to take the vote of a seat if the rest would have no quorum;

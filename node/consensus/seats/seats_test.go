@@ -119,7 +119,7 @@ func TestNext_Quorum(t *testing.T) {
 		}
 		if len(specs) < 4 {
 			for _, k := range kinds {
-				walk(append(specs[:len(specs):len(specs)], k))
+				walk(append(slices.Clip(specs), k))
 			}
 		}
 	}
