@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/consensus/quiet"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
@@ -132,6 +133,6 @@ func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
 	rc.TrailingLogs = trailingLogs
 	rc.NotifyCh = notify
 	rc.NoLegacyTelemetry = true
-	rc.Logger = slogbridge.New(quieten(c.Logger), "raft")
+	rc.Logger = slogbridge.New(quiet.New(c.Logger), "raft")
 	return rc
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/consensus/seats"
 	"github.com/conclave-llm/conclave/resource"
@@ -15,8 +16,9 @@ import (
 
 const (
 	leadInterval  = 200 * time.Millisecond
-	changeTimeout = 5 * time.Second // of one change of the configuration
-	maxPromoteLag = 100             // entries behind the commit index
+	changeTimeout = 5 * time.Second  // of one change of the configuration
+	clockHandOff  = 10 * time.Second // between two tries of a leader with a wrong clock to hand over
+	maxPromoteLag = 100              // entries behind the commit index
 )
 
 // handlers sets the methods of the consensus.
@@ -28,7 +30,7 @@ func (n *Node) handlers() {
 	n.rpc.Handle(methodTransfer, n.onTransfer)
 	n.rpc.Handle(methodJoin, n.onJoin)
 	n.rpc.Handle(methodHash, n.onHash)
-	n.rpc.Handle(methodRepair, n.onRepair)
+	n.rpc.Handle(methodRepair, func(ctx context.Context, _ string, _ []byte) ([]byte, error) { return nil, n.refetch(ctx) })
 	n.rpc.Handle(methodReseat, n.onReseat)
 	n.rpc.Handle(methodIntroduce, n.onIntroduce)
 }
@@ -70,7 +72,7 @@ func (n *Node) lead(ctx context.Context) {
 	tick := time.NewTicker(leadInterval)
 	defer tick.Stop()
 	for last := ""; ; {
-		if off := n.clocks.own(); off.Abs() > maxSkew {
+		if off := n.clocks.Own(); off.Abs() > clocks.MaxSkew {
 			n.yield(ctx, off)
 		}
 		n.compareStates(ctx)

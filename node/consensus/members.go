@@ -77,7 +77,7 @@ func (n *Node) Members(ctx context.Context) []MemberStatus {
 		out = append(out, *s)
 	}
 	slices.SortFunc(out, func(a, b MemberStatus) int {
-		return cmpStrings(a.Name, b.Name, a.ID, b.ID)
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	return out
 }
@@ -103,11 +103,6 @@ func (n *Node) poll(ctx context.Context, members map[string]*MemberStatus) {
 func (m *MemberStatus) tell(st status) {
 	m.Reachable, m.Applied, m.Stalled = true, st.Applied, st.Stalled
 	m.Contact, m.Local = time.Duration(st.Contact), st.Local
-}
-
-// cmpStrings compares a to b, then c to d.
-func cmpStrings(a, b, c, d string) int {
-	return cmp.Or(strings.Compare(a, b), strings.Compare(c, d))
 }
 
 // remove takes a node out of the cluster for good: its id is dead, its connections end, and

@@ -14,9 +14,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
+	"github.com/conclave-llm/conclave/node/consensus/flight"
 	"github.com/conclave-llm/conclave/node/consensus/gate"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
+	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
@@ -39,11 +42,11 @@ type Node struct {
 	trans   *gate.Transport
 	rpc     *transport.RPC
 	metrics *metrics
-	clocks  *clocks
+	clocks  *clocks.Clocks
 	hashes  hashWatch
 
 	confirms  *confirmer
-	leaderIdx flight[uint64]
+	leaderIdx flight.Flight[uint64]
 	idxRate   *rate.Limiter
 	joins     *join.Admitter
 	ready     chan struct{} // closed once a leader was heard and caught up with
@@ -51,7 +54,7 @@ type Node struct {
 	remake    chan struct{} // asks for a snapshot
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
-	roster    *roster
+	roster    *roster.Roster
 	since     int64         // Unix nanoseconds of the start
 	settled   atomic.Uint64 // the last term in which this leader has committed an entry
 
@@ -68,13 +71,13 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10),
-		roster:  newRoster(cfg.Dir), since: time.Now().UnixNano(),
+		roster:  roster.New(cfg.Dir), since: time.Now().UnixNano(),
 		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err
 	}
-	n.clocks = newClocks(&n.cfg)
+	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
 	n.gate = gate.New(gate.Config{
@@ -91,7 +94,7 @@ func New(cfg Config) (*Node, error) {
 	n.gate.Arm()
 	n.confirms = newConfirmer(n)
 	n.joins = newAdmitter(n)
-	n.leaderIdx.f = n.askLeaderIndex
+	n.leaderIdx.F = n.askLeaderIndex
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
 	n.rpc.Start()
@@ -177,7 +180,7 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 		Stream:                newStream(n.cfg.Transport),
 		MaxPool:               maxPool,
 		Timeout:               networkTimeout,
-	}), n.gate)
+	}), n.gate, logstore.History{Log: n.store, Snapshots: n.snaps})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.trans.Close())
@@ -195,7 +198,9 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 		return err
 	}
 	n.machine = gate.NewMachine(n.fsm, n.gate)
-	n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans)
+	if n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans); err == nil {
+		n.trans.Know(n.raft.AppliedIndex)
+	}
 	return err
 }
 
@@ -265,7 +270,7 @@ func (n *Node) address(id string) (string, bool) {
 		return n.cfg.Transport.Addr(), true
 	}
 	table := n.tableAddress(id)
-	if addr, ok := n.roster.at(id, table); ok {
+	if addr, ok := n.roster.At(id, table); ok {
 		return addr, true
 	}
 	if table != "" {
@@ -274,7 +279,7 @@ func (n *Node) address(id string) (string, bool) {
 	if s, ok := n.server(id); ok {
 		return string(s.Address), true
 	}
-	return n.roster.last(id)
+	return n.roster.Last(id)
 }
 
 // server finds a node in Raft's configuration.

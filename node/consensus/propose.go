@@ -126,7 +126,7 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Resu
 	defer cancel()
 	go n.whileItGoesOn(ctx, cancel) // ends with the try
 	if n.IsLeader() {
-		if err := n.clocks.judge(n.id, at); err != nil {
+		if err := n.clocks.Judge(n.id, at); err != nil {
 			n.wake() // to hand over
 			return fsm.Result{}, notDone, err
 		}
@@ -229,7 +229,7 @@ func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byt
 	if !n.IsLeader() {
 		return nil, resource.ErrNoLeader
 	}
-	if err := n.clocks.judge(peerID, env.At); err != nil {
+	if err := n.clocks.Judge(peerID, env.At); err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 	}
 	res, out, err := n.apply(ctx, body)

@@ -47,11 +47,6 @@ func (n *Node) repair(ctx context.Context, c Change) error {
 	return err
 }
 
-// onRepair answers repair of another node.
-func (n *Node) onRepair(ctx context.Context, _ string, _ []byte) ([]byte, error) {
-	return nil, n.refetch(ctx)
-}
-
 // refetch puts the leader's state in the place of this node's. No entry is applied meanwhile, and
 // the state that comes is not older than ours: so none is missed, and what it has already is
 // skipped.
@@ -88,26 +83,7 @@ func (n *Node) fetch(ctx context.Context, id string) error {
 	if _, err := c.Write(binary.BigEndian.AppendUint64(nil, n.fsm.Applied())); err != nil {
 		return errors.Join(err, c.Close())
 	}
-	return n.fsm.Restore(busy{c}) // closes c
-}
-
-// busy is a connection on which something comes every ten seconds.
-type busy struct{ net.Conn }
-
-// Read implements io.Reader.
-func (b busy) Read(p []byte) (int, error) {
-	if err := b.SetReadDeadline(time.Now().Add(snapIdle)); err != nil {
-		return 0, err
-	}
-	return b.Conn.Read(p)
-}
-
-// Write implements io.Writer.
-func (b busy) Write(p []byte) (int, error) {
-	if err := b.SetWriteDeadline(time.Now().Add(snapIdle)); err != nil {
-		return 0, err
-	}
-	return b.Conn.Write(p)
+	return n.fsm.Restore(transport.Idle(c, snapIdle)) // closes c
 }
 
 // serveStates sends the state to members that fetch it, until the node stops.
@@ -133,7 +109,7 @@ func (n *Node) serveStates() {
 // sendState answers fetch, on the leader.
 func (n *Node) sendState(c net.Conn) error {
 	var ask [8]byte
-	if _, err := io.ReadFull(busy{c}, ask[:]); err != nil {
+	if _, err := io.ReadFull(transport.Idle(c, snapIdle), ask[:]); err != nil {
 		return err
 	}
 	if !n.IsLeader() {
@@ -149,11 +125,11 @@ func (n *Node) sendState(c net.Conn) error {
 		return err
 	}
 	defer s.Release()
-	return s.Persist(sink{busy{c}})
+	return s.Persist(sink{transport.Idle(c, snapIdle)})
 }
 
 // sink is a connection as a snapshot is written to it.
-type sink struct{ busy }
+type sink struct{ net.Conn }
 
 // ID implements raft.SnapshotSink.
 func (sink) ID() string { return "" }

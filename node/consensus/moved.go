@@ -6,106 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/node/consensus/join"
+	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
 const (
-	rosterFile    = "members.json" // in the data folder: id → address
-	introduceWait = time.Second    // for each node
+	introduceWait = time.Second // for each node
 	introducePace = 500 * time.Millisecond
 	standingAfter = 5 * time.Second // without a leader, before a node asks whether it was removed
 )
-
-// hint is an address that a node told itself: by its certificate it was that node.
-type hint struct {
-	Addr  string `json:"addr"`
-	Since int64  `json:"since"` // Unix nanoseconds of the node's start, by its own clock: newer wins
-	table string // its address in the table of members when it told so; another one there is newer
-}
-
-// roster is where the nodes were last seen, which may be newer than the table of members: after
-// a move nobody can write that table until the nodes have found each other again.
-type roster struct {
-	path string
-
-	mu    sync.Mutex // guards hints, saved
-	hints map[string]hint
-	saved map[string]string // what the file has
-}
-
-// newRoster reads what was known at the last run; a file that cannot be read is no loss.
-func newRoster(dir string) *roster {
-	r := &roster{path: filepath.Join(dir, rosterFile), hints: map[string]hint{}, saved: map[string]string{}}
-	if b, err := os.ReadFile(r.path); err == nil {
-		_ = json.Unmarshal(b, &r.saved) // made anew when it changes
-	}
-	return r
-}
-
-// at is where a node said that it is, if its address in the table is still the one of then.
-func (r *roster) at(id, table string) (string, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	h, ok := r.hints[id]
-	return h.Addr, ok && h.table == table
-}
-
-// last is where a node was at the last run.
-func (r *roster) last(id string) (string, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a, ok := r.saved[id]
-	return a, ok
-}
-
-// learn takes in what somebody told; table gives a node's address in the table of members.
-func (r *roster) learn(told map[string]hint, table func(id string) string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, h := range told {
-		if old, ok := r.hints[id]; ok && old.Since >= h.Since && old.table == table(id) {
-			continue
-		}
-		h.table = table(id)
-		r.hints[id] = h
-	}
-}
-
-// known are all hints.
-func (r *roster) known() map[string]hint {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.hints)
-}
-
-// keep writes the file if the addresses have changed.
-func (r *roster) keep(addrs map[string]string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(addrs) == 0 || maps.Equal(addrs, r.saved) {
-		return nil
-	}
-	b, err := json.Marshal(addrs)
-	if err != nil {
-		return err
-	}
-	tmp := r.path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return fmt.Errorf("keep the addresses of the nodes: %w", err)
-	}
-	if err := os.Rename(tmp, r.path); err != nil {
-		return fmt.Errorf("keep the addresses of the nodes: %w", err)
-	}
-	r.saved = addrs
-	return nil
-}
 
 // tableAddress is a node's address in the table of members, "" if it is not there.
 func (n *Node) tableAddress(id string) string {
@@ -126,14 +40,9 @@ func (n *Node) others() []string {
 			ids[string(s.ID)] = true
 		}
 	}
-	for id := range n.roster.known() {
+	for _, id := range n.roster.Nodes() {
 		ids[id] = true
 	}
-	n.roster.mu.Lock()
-	for id := range n.roster.saved {
-		ids[id] = true
-	}
-	n.roster.mu.Unlock()
 	delete(ids, n.id)
 	return slices.Sorted(maps.Keys(ids))
 }
@@ -145,7 +54,7 @@ func (n *Node) introduce() {
 	for ; n.ctx.Err() == nil; pause(n.ctx, introducePace) {
 		if n.HasLeader() && n.caughtUp() {
 			lonely = n.cfg.Boot()
-			if err := n.roster.keep(n.addresses()); err != nil {
+			if err := n.roster.Keep(n.addresses()); err != nil {
 				n.log.Warn("keep the addresses of the nodes", "error", err)
 			}
 			continue
@@ -180,7 +89,7 @@ func (n *Node) meetAll() {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(n.ctx, introduceWait)
 			defer cancel()
-			var told map[string]hint
+			var told map[string]roster.Hint
 			if out, err := call(ctx); err == nil && json.Unmarshal(out, &told) == nil {
 				n.hear(told)
 			}
@@ -196,26 +105,26 @@ func (n *Node) meetAll() {
 }
 
 // told is all that this node can tell of addresses: its own, and what it was told.
-func (n *Node) told() map[string]hint {
-	all := n.roster.known()
-	all[n.id] = hint{Addr: n.cfg.Transport.Addr(), Since: n.since}
+func (n *Node) told() map[string]roster.Hint {
+	all := n.roster.Known()
+	all[n.id] = roster.Hint{Addr: n.cfg.Transport.Addr(), Since: n.since}
 	return all
 }
 
 // hear takes in what another node told.
-func (n *Node) hear(told map[string]hint) {
+func (n *Node) hear(told map[string]roster.Hint) {
 	for id, h := range told {
 		m, ok := n.fsm.Member(id)
 		if id == n.id || h.Addr == "" || len(h.Addr) > 300 || ok && m.Removed {
 			delete(told, id)
 		}
 	}
-	n.roster.learn(told, n.tableAddress)
+	n.roster.Learn(told, n.tableAddress)
 }
 
 // onIntroduce answers introduce of another node: where it says that it is it may say itself only.
 func (n *Node) onIntroduce(_ context.Context, peerID string, body []byte) ([]byte, error) {
-	var told map[string]hint
+	var told map[string]roster.Hint
 	if err := json.Unmarshal(body, &told); err != nil {
 		return nil, fmt.Errorf("read an introduction: %w", err)
 	}
