@@ -2,128 +2,143 @@ package adminapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/records"
-	"github.com/conclave-llm/conclave/resource"
-)
-
-// The life of a join token: the default and the bound.
-const (
-	joinTTL    = 15 * time.Minute
-	maxJoinTTL = 24 * time.Hour
 )
 
 type (
-	clusterOutput struct {
-		Body client.Cluster
+	// DryRun is the parameter of operations that can only be checked. It is exported because
+	// huma looks into embedded fields only if they are.
+	DryRun struct {
+		DryRun bool `query:"dry_run" doc:"check only: answer as the change would, and change nothing"`
 	}
-	egressOutput struct {
-		Body client.Egress
+	nodeInput struct {
+		RefInput
+		DryRun
+	}
+	tokenBody struct {
+		TTL string `json:"ttl,omitempty" doc:"how long the token is valid: 15m"`
 	}
 	joinTokenInput struct {
-		Body struct {
-			TTL string `json:"ttl,omitempty" doc:"how long the token is valid: 15m"`
-		}
+		DryRun
+		Body tokenBody
 	}
-	joinTokenOutput struct {
-		Body client.JoinToken
+	replaceInput struct {
+		RefInput
+		DryRun
+		Body tokenBody
 	}
 	transferInput struct {
+		DryRun
 		Body struct {
 			To string `json:"to,omitempty" doc:"id or name of the new leader; default: any other voter"`
+		}
+	}
+	upgradeInput struct {
+		DryRun
+		Body struct {
+			Version uint32 `json:"version,omitempty" doc:"default: the newest that every node runs"`
 		}
 	}
 	emptyInput struct{}
 )
 
+// registerCluster registers what is asked and wished about the nodes.
 func (s *Server) registerCluster() {
-	register(s, "get-cluster", http.MethodGet, "/cluster", "Members, leader and lag", s.showCluster)
-	register(s, "get-egress", http.MethodGet, "/cluster/egress", "What the nodes may dial, who names it, and what they did", s.showEgress)
-	register(s, "create-join-token", http.MethodPost, "/cluster/join-tokens", "Make a token for one node to join with", s.makeJoinToken)
-	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over", s.transfer)
-	register(s, "delete-node", http.MethodDelete, "/cluster/nodes/{id}", "Remove a node for ever", s.removeNode)
-}
-
-func (s *Server) showCluster(ctx context.Context, _ *emptyInput) (*clusterOutput, error) {
-	info, _ := s.cfg.State.Cluster()
-	out := client.Cluster{
-		ID:         info.ClusterID,
-		Generation: s.cfg.State.Generation(),
-		Applied:    s.cfg.State.Applied(),
-		Members:    []client.Member{},
-	}
-	for _, m := range s.cfg.Cluster.Members(ctx) {
-		if m.Leader {
-			out.Leader = m.ID
-		}
-		out.Members = append(out.Members, client.Member{
-			ID: m.ID, Name: m.Name, Address: m.Address, ClientURL: m.ClientURL,
-			Voter: m.Voter, Leader: m.Leader, Reachable: m.Reachable, Applied: m.Applied, Lag: m.Lag,
-			LastTick: resource.At(m.LastTick),
+	m := membership.New(membership.Config{
+		Cluster: s.cfg.Cluster, State: s.cfg.State, Store: s.cfg.Store, Now: s.cfg.Now,
+		Record: func(ctx context.Context, by records.Caller, action, id string) error {
+			return s.cfg.Auditor.Record(ctx, event(by, action, "node", id))
+		},
+	})
+	register(s, "get-cluster", http.MethodGet, "/cluster", "Members, leader and lag",
+		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Cluster], error) {
+			return body(s, m.Show(ctx), nil)
 		})
-	}
-	return &clusterOutput{Body: out}, nil
+	register(s, "get-egress", http.MethodGet, "/cluster/egress", "What the nodes may dial, who names it, and what they did",
+		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Egress], error) {
+			return body(s, client.Egress{Nodes: s.cfg.Cluster.Egress(ctx)}, nil)
+		})
+	s.registerNodes(m)
+	s.registerJoinTokens(m)
+	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over",
+		func(ctx context.Context, in *transferInput) (*bodyOutput[client.NodeChange], error) {
+			out, err := m.Change(ctx, callerOf(ctx), "transfer", in.Body.To, in.DryRun.DryRun)
+			return body(s, out, err)
+		})
+	register(s, "get-upgrade", http.MethodGet, "/cluster/upgrade", "The cluster's version and those that its nodes run",
+		func(context.Context, *emptyInput) (*bodyOutput[client.Upgrade], error) {
+			return body(s, m.Versions(), nil)
+		})
+	register(s, "finalize-upgrade", http.MethodPost, "/cluster/upgrade", "Raise the cluster's version to what all nodes run; there is no way back",
+		func(ctx context.Context, in *upgradeInput) (*bodyOutput[client.Upgrade], error) {
+			out, err := m.Upgrade(ctx, callerOf(ctx), in.Body.Version, in.DryRun.DryRun)
+			return body(s, out, err)
+		})
 }
 
-func (s *Server) showEgress(ctx context.Context, _ *emptyInput) (*egressOutput, error) {
-	return &egressOutput{Body: client.Egress{Nodes: s.cfg.Cluster.Egress(ctx)}}, nil
-}
-
-func (s *Server) makeJoinToken(ctx context.Context, in *joinTokenInput) (*joinTokenOutput, error) {
-	ttl := joinTTL
-	if in.Body.TTL != "" {
-		d, err := records.ParseDuration(in.Body.TTL)
-		if err != nil || d <= 0 || d > maxJoinTTL {
-			return nil, s.problem(invalid("ttl", "is not a duration up to 24h such as 15m"))
+// registerNodes registers the operations on one node.
+func (s *Server) registerNodes(m *membership.API) {
+	const path = "/cluster/nodes"
+	register(s, "list-nodes", http.MethodGet, path, "List the nodes",
+		func(ctx context.Context, _ *emptyInput) (*listOutput[client.Member], error) {
+			all := m.Show(ctx).Members
+			return &listOutput[client.Member]{Body: client.Page[client.Member]{Items: all, Total: len(all)}}, nil
+		})
+	register(s, "get-node", http.MethodGet, path+"/{id}", "Read one node",
+		func(ctx context.Context, in *RefInput) (*bodyOutput[client.Member], error) {
+			out, err := m.Node(ctx, in.Ref)
+			return body(s, out, err)
+		})
+	change := func(verb string) func(context.Context, *nodeInput) (*bodyOutput[client.NodeChange], error) {
+		return func(ctx context.Context, in *nodeInput) (*bodyOutput[client.NodeChange], error) {
+			out, err := m.Change(ctx, callerOf(ctx), verb, in.Ref, in.DryRun.DryRun)
+			return body(s, out, err)
 		}
-		ttl = d
 	}
-	c := callerOf(ctx)
-	token, err := s.cfg.Cluster.JoinToken(ctx, c.Actor(), c.RequestID, ttl)
+	register(s, "delete-node", http.MethodDelete, path+"/{id}", "Remove a node for ever", change("remove"))
+	for verb, summary := range map[string]string{
+		"promote": "Let a node vote again, as soon as it has caught up",
+		"demote":  "Take a node's vote until it is promoted",
+		"drain":   "Take traffic and leadership from a node until it is undrained",
+		"undrain": "End the drain of a node",
+		"repair":  "Have a node fetch the state anew from the leader, and end its quarantine",
+	} {
+		register(s, verb+"-node", http.MethodPost, path+"/{id}/"+verb, summary, change(verb))
+	}
+	register(s, "replace-node", http.MethodPost, path+"/{id}/replace", "Make a token whose use removes a node and lets another in",
+		func(ctx context.Context, in *replaceInput) (*bodyOutput[client.JoinToken], error) {
+			out, err := m.Replace(ctx, callerOf(ctx), in.Ref, in.Body.TTL, in.DryRun.DryRun)
+			return body(s, out, err)
+		})
+}
+
+// registerJoinTokens registers the operations on join tokens.
+func (s *Server) registerJoinTokens(m *membership.API) {
+	const path = "/cluster/join-tokens"
+	register(s, "list-join-tokens", http.MethodGet, path, "List the join tokens that can be used, without their secrets",
+		func(context.Context, *emptyInput) (*listOutput[client.JoinToken], error) {
+			all := m.Tokens()
+			return &listOutput[client.JoinToken]{Body: client.Page[client.JoinToken]{Items: all, Total: len(all)}}, nil
+		})
+	register(s, "create-join-token", http.MethodPost, path, "Make a token for one node to join with",
+		func(ctx context.Context, in *joinTokenInput) (*bodyOutput[client.JoinToken], error) {
+			out, err := m.MakeToken(ctx, callerOf(ctx), in.Body.TTL, in.DryRun.DryRun)
+			return body(s, out, err)
+		})
+	register(s, "revoke-join-token", http.MethodDelete, path+"/{id}", "Make a join token useless",
+		func(ctx context.Context, in *nodeInput) (*doneOutput, error) {
+			return s.done(records.Written{}, m.Revoke(ctx, callerOf(ctx), in.Ref, in.DryRun.DryRun))
+		})
+}
+
+// body answers with v, or a problem.
+func body[V any](s *Server, v V, err error) (*bodyOutput[V], error) {
 	if err != nil {
 		return nil, s.problem(err)
 	}
-	return &joinTokenOutput{Body: client.JoinToken{Token: token, Expires: resource.At(s.cfg.Now().Add(ttl))}}, nil
-}
-
-func (s *Server) transfer(ctx context.Context, in *transferInput) (*doneOutput, error) {
-	id := ""
-	if in.Body.To != "" {
-		m, err := s.member(ctx, in.Body.To)
-		if err != nil {
-			return nil, s.problem(err)
-		}
-		id = m.ID
-	}
-	return s.done(records.Written{}, s.cfg.Cluster.Transfer(ctx, id))
-}
-
-func (s *Server) removeNode(ctx context.Context, in *RefInput) (*doneOutput, error) {
-	m, err := s.member(ctx, in.Ref)
-	if err != nil {
-		return nil, s.problem(err)
-	}
-	c := callerOf(ctx)
-	return s.done(records.Written{}, s.cfg.Cluster.Remove(ctx, c.Actor(), c.RequestID, m.ID))
-}
-
-// member finds a member by id, or by a name that only one has.
-func (s *Server) member(ctx context.Context, ref string) (Member, error) {
-	var named []Member
-	for _, m := range s.cfg.Cluster.Members(ctx) {
-		if m.ID == ref {
-			return m, nil
-		}
-		if m.Name == ref {
-			named = append(named, m)
-		}
-	}
-	if len(named) == 1 {
-		return named[0], nil
-	}
-	return Member{}, fmt.Errorf("node %q: %w", ref, resource.ErrNotFound)
+	return &bodyOutput[V]{Body: v}, nil
 }

@@ -213,8 +213,8 @@ func TestStatuses(t *testing.T) {
 		{"DELETE", "/keys/k", "", 404, "code"},
 		{"DELETE", "/teams/t", "", 204, ""},
 		{"POST", "/cluster/join-tokens", `{}`, 201, "token"},
-		{"POST", "/cluster/transfer", `{}`, 204, ""},
-		{"DELETE", "/cluster/nodes/n2", "", 204, ""},
+		{"POST", "/cluster/transfer", `{}`, 200, "votes"},
+		{"DELETE", "/cluster/nodes/n2", "", 200, "votes"},
 	} {
 		a := h.Call(adminapitest.MasterKey, tt.method, "/api/v1"+tt.path, tt.body)
 		if a.Status != tt.status || (tt.shows == "") != (len(a.Body) == 0) {
@@ -271,10 +271,48 @@ func TestCluster(t *testing.T) {
 		t.Error(err)
 	}
 	wantProblem(t, c.Transfer(ctx, "zz"), 404, "not_found")
-	wantProblem(t, c.Remove(ctx, "a"), 409, "refused")
-	if err := c.Remove(ctx, "b"); err != nil {
+	wantProblem(t, c.Remove(ctx, "a"), 409, "quorum")
+	h.Changes = nil
+	if _, err := c.ChangeNode(ctx, "remove", "b", client.Check); err != nil || len(h.Changes) != 0 {
+		t.Errorf("dry run: got %v and changes %v, want none", err, h.Changes)
+	}
+	for _, verb := range []string{"demote", "promote", "drain", "undrain", "repair", "remove"} {
+		out, err := c.ChangeNode(ctx, verb, "b", client.Do)
+		if err != nil || out.ID != "n2" || out.Votes.Need != 2 {
+			t.Errorf("%s: got %+v, %v", verb, out, err)
+		}
+		_, err = c.ChangeNode(ctx, verb, "zz", client.Do)
+		wantProblem(t, err, 404, "not_found")
+	}
+	if len(h.Changes) != 6 || h.Changes[5].Verb != "remove" || h.Changes[5].By.Kind != "master" {
+		t.Errorf("changes: got %+v", h.Changes)
+	}
+	page, err := c.Audit(ctx, url.Values{"kind": {"node"}})
+	if err != nil || len(page.Items) == 0 || page.Items[0].Action != "repair" {
+		t.Errorf("audit of what writes no record: got %+v, %v", page.Items, err)
+	}
+}
+
+func TestJoinTokens(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
+	if _, err := c.JoinToken(ctx, "30m"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := c.JoinTokens(ctx)
+	if err != nil || len(all.Items) != 1 || all.Items[0].Token != "" || all.Items[0].CreatedBy != "master" {
+		t.Fatalf("tokens: got %+v, %v", all, err)
+	}
+	if err := c.RevokeJoinToken(ctx, all.Items[0].ID); err != nil {
 		t.Error(err)
 	}
+	wantProblem(t, c.RevokeJoinToken(ctx, all.Items[0].ID), 404, "not_found")
+	if all, err := c.JoinTokens(ctx); err != nil || len(all.Items) != 0 {
+		t.Errorf("tokens: got %+v, %v, want none", all, err)
+	}
+	_, err = c.FinalizeUpgrade(ctx, 9, client.Do)
+	wantProblem(t, err, 409, "refused")
 }
 
 func TestReports(t *testing.T) {

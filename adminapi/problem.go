@@ -33,6 +33,8 @@ var statuses = map[string]struct {
 	"refused":   {http.StatusConflict, ""},
 
 	"quota_exceeded": {http.StatusInsufficientStorage, "delete blobs that nobody needs, or raise the setting blob_quota_mb"},
+	"disk_full":      {http.StatusInsufficientStorage, "make room on the leader's disk; conclave cluster status shows how much is free"},
+	"quorum":         {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
 }
 
 // kinds names the code of an llm.Error that has none of its own.

@@ -12,8 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
+	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
@@ -32,8 +32,7 @@ type State interface {
 	records.State
 	Ledger
 	Audits
-	Cluster() (fsm.ClusterInfo, bool)
-	Generation() uint64
+	membership.State
 	Erasure(id string) (*resource.Erasure, bool)
 	Erasures() []*resource.Erasure
 	Progress
@@ -75,25 +74,7 @@ type Progress interface {
 }
 
 // Cluster changes the membership and watches it.
-type Cluster interface {
-	Members(ctx context.Context) []Member
-	JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error)
-	Remove(ctx context.Context, by fsm.Actor, requestID, id string) error
-	Transfer(ctx context.Context, id string) error // "": to any other voter
-	// Egress asks every node what it may dial and what it did.
-	Egress(ctx context.Context) []client.NodeEgress
-	// Confirm waits for every registered member to apply the index and names the late.
-	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
-}
-
-// Member is a node of the cluster as the consensus sees it.
-type Member struct {
-	ID, Name, Address, ClientURL string
-	Voter, Leader                bool
-	Reachable                    bool // answered just now
-	Applied, Lag                 uint64
-	LastTick                     time.Time
-}
+type Cluster = membership.Cluster
 
 // Config says what a Server works on.
 type Config struct {

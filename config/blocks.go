@@ -7,27 +7,31 @@ import "github.com/hashicorp/hcl/v2"
 // attributes and read in values.go.
 
 type nodeBlock struct {
-	Name                  string  `hcl:"name"`
-	DataDir               string  `hcl:"data_dir,optional"`
-	Listen                string  `hcl:"listen,optional"`
-	Cluster               string  `hcl:"cluster,optional"`
-	Advertise             string  `hcl:"advertise,optional"`
-	ClientURL             string  `hcl:"client_url,optional"`
-	MasterKey             string  `hcl:"master_key"`
-	KEK                   *string `hcl:"kek,optional"`
-	MaxConnections        *int    `hcl:"max_connections,optional"`
-	MaxClusterConnections *int    `hcl:"max_cluster_connections,optional"`
-	ServeStale            *string `hcl:"serve_stale,optional"`
-	Journal               string  `hcl:"journal,optional"`
-	JournalDir            string  `hcl:"journal_dir,optional"`
-	JournalKeep           *string `hcl:"journal_keep,optional"`
-	JournalMaxMB          *int    `hcl:"journal_max_mb,optional"`
-	PluginDir             string  `hcl:"plugin_dir,optional"`
-	RaftMultiplier        *int    `hcl:"raft_multiplier,optional"`
-	LogLevel              string  `hcl:"log_level,optional"`
-	LogFormat             string  `hcl:"log_format,optional"`
-	TLSCert               string  `hcl:"tls_cert,optional"`
-	TLSKey                string  `hcl:"tls_key,optional"`
+	Name                  string   `hcl:"name"`
+	DataDir               string   `hcl:"data_dir,optional"`
+	Listen                string   `hcl:"listen,optional"`
+	Cluster               string   `hcl:"cluster,optional"`
+	Advertise             string   `hcl:"advertise,optional"`
+	ClientURL             string   `hcl:"client_url,optional"`
+	MasterKey             string   `hcl:"master_key"`
+	KEK                   *string  `hcl:"kek,optional"`
+	MaxConnections        *int     `hcl:"max_connections,optional"`
+	MaxClusterConnections *int     `hcl:"max_cluster_connections,optional"`
+	ServeStale            *string  `hcl:"serve_stale,optional"`
+	Journal               string   `hcl:"journal,optional"`
+	JournalDir            string   `hcl:"journal_dir,optional"`
+	JournalKeep           *string  `hcl:"journal_keep,optional"`
+	JournalMaxMB          *int     `hcl:"journal_max_mb,optional"`
+	PluginDir             string   `hcl:"plugin_dir,optional"`
+	Role                  string   `hcl:"role,optional"`
+	DrainTimeout          *string  `hcl:"drain_timeout,optional"`
+	DiskReserveMB         *int     `hcl:"disk_reserve_mb,optional"`
+	Seeds                 []string `hcl:"seeds,optional"`
+	RaftMultiplier        *int     `hcl:"raft_multiplier,optional"`
+	LogLevel              string   `hcl:"log_level,optional"`
+	LogFormat             string   `hcl:"log_format,optional"`
+	TLSCert               string   `hcl:"tls_cert,optional"`
+	TLSKey                string   `hcl:"tls_key,optional"`
 
 	Proxy                *nodeProxyBlock `hcl:"proxy,block"`
 	ProxyFromEnvironment bool            `hcl:"proxy_from_environment,optional"`

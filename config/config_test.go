@@ -285,6 +285,7 @@ func TestParse_Errors(t *testing.T) {
 		{"journal_keep", nodeText + "  journal_keep = \"1m\"\n}", "4:18", "an hour or more", 0},
 		{"serve_stale", nodeText + "  serve_stale = \"soon\"\n}", "4:17", "forever or fail_closed", 0},
 		{"several of a node", nodeText + "  journal = \"ram\"\n  log_level = \"loud\"\n  raft_multiplier = 11\n}", "4:13", "journal", 3},
+		{"the life of a node", nodeText + "  role = \"boss\"\n  seeds = [\"x\"]\n  drain_timeout = \"1ms\"\n  disk_reserve_mb = -1\n}", "4:10", "boss", 4},
 		{"several blocks", "team \"t\" { x = 1 }\n" + "team \"u\" { y = 1 }\nfoo {}", "1:12", `"x" is not expected`, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

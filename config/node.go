@@ -56,6 +56,10 @@ type Node struct {
 	JournalKeep           time.Duration // default: DefaultJournalKeep
 	JournalMaxMB          int           // MiB; default: DefaultJournalMaxMB
 	PluginDir             string        // default: DATA/plugins
+	Role                  string        // "read": it serves and never votes; "": it may vote
+	Seeds                 []string      // cluster addresses where other nodes may be found
+	DrainTimeout          time.Duration // of requests in flight at a stop; 0: two minutes
+	DiskReserveMB         int           // MiB to be free; 0: a twentieth of the disk, at most 2048
 	RaftMultiplier        int           // of Raft's time-outs, 1 to 10; default: 1
 	LogLevel              slog.Level
 	LogFormat             string // "text" (default) or "json"
@@ -92,6 +96,7 @@ func (b *nodeBlock) node() (*Node, error) {
 		ClientURL: b.ClientURL, MasterKey: Secret(b.MasterKey), Journal: JournalMode(b.Journal),
 		MaxConnections: DefaultMaxConnections, MaxClusterConnections: DefaultMaxClusterConnections,
 		JournalDir: b.JournalDir, PluginDir: b.PluginDir, RaftMultiplier: 1, LogFormat: b.LogFormat,
+		Role: b.Role, Seeds: b.Seeds,
 		TLSCert: b.TLSCert, TLSKey: b.TLSKey, JournalKeep: DefaultJournalKeep, JournalMaxMB: DefaultJournalMaxMB,
 	}
 	if b.KEK != nil {
@@ -101,6 +106,7 @@ func (b *nodeBlock) node() (*Node, error) {
 	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
 	setInt(&n.RaftMultiplier, b.RaftMultiplier)
 	setInt(&n.JournalMaxMB, b.JournalMaxMB)
+	setInt(&n.DiskReserveMB, b.DiskReserveMB)
 	n.ProxyFromEnvironment, n.Sealed = b.ProxyFromEnvironment, b.Sealed
 	if p := b.Proxy; p != nil {
 		n.Proxy, n.ProxyPassword = &resource.Proxy{URL: p.URL, NoProxy: p.NoProxy}, Secret(p.Password)
@@ -152,7 +158,7 @@ func (n *Node) fill() {
 
 // problems checks n, and fills in what has to be parsed.
 func (b *nodeBlock) problems(n *Node) []error {
-	errs := slices.Concat(n.addresses(), n.ranges(), n.egress())
+	errs := slices.Concat(n.addresses(), n.ranges(), n.egress(), b.life(n))
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
@@ -173,6 +179,21 @@ func (b *nodeBlock) problems(n *Node) []error {
 	if (n.TLSCert == "") != (n.TLSKey == "") {
 		bad("tls_cert", "tls_cert and tls_key go together")
 	}
+	if b.ServeStale != nil {
+		d, err := serveStale(*b.ServeStale)
+		if err != nil {
+			bad("serve_stale", "%s", reasonOf(err))
+		}
+		n.ServeStale = &d
+	}
+	return errs
+}
+
+// life checks what n says of its place in the cluster, its end, and what it keeps.
+func (b *nodeBlock) life(n *Node) (errs []error) {
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
 	if b.JournalKeep != nil {
 		d, err := time.ParseDuration(*b.JournalKeep)
 		if err != nil || d < time.Hour {
@@ -180,12 +201,20 @@ func (b *nodeBlock) problems(n *Node) []error {
 		}
 		n.JournalKeep = d
 	}
-	if b.ServeStale != nil {
-		d, err := serveStale(*b.ServeStale)
-		if err != nil {
-			bad("serve_stale", "%s", reasonOf(err))
+	if n.Role != resource.MemberFull && n.Role != resource.MemberRead {
+		bad("role", "%q is not a role: leave it out for a node that may vote, or say %q", n.Role, resource.MemberRead)
+	}
+	if b.DrainTimeout != nil {
+		d, err := time.ParseDuration(*b.DrainTimeout)
+		if err != nil || d < time.Second || d > 24*time.Hour {
+			bad("drain_timeout", "%q is not a duration between 1s and 24h, such as 2m", *b.DrainTimeout)
 		}
-		n.ServeStale = &d
+		n.DrainTimeout = d
+	}
+	for _, s := range n.Seeds {
+		if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+			bad("seeds", "%q is not host:port", s)
+		}
 	}
 	return errs
 }
@@ -215,6 +244,7 @@ func (n *Node) ranges() []error {
 		{"max_connections", n.MaxConnections, 1, 1 << 20, "connections"},
 		{"max_cluster_connections", n.MaxClusterConnections, 8, 1 << 20, "connections"},
 		{"journal_max_mb", n.JournalMaxMB, 32, 1 << 24, "MiB"},
+		{"disk_reserve_mb", n.DiskReserveMB, 0, 1 << 24, "MiB"},
 		{"raft_multiplier", n.RaftMultiplier, 1, 10, "times"},
 	} {
 		if f.v < f.min || f.v > f.max {

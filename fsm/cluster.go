@@ -4,13 +4,11 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/overlay"
-	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -112,133 +110,10 @@ func (c Bootstrap) Apply(tx *Tx) error {
 		overlay.Fail(err)
 	}
 	tx.put(store.Cluster, memory.InfoKey, b)
-	return nil
-}
-
-// Apply implements Command. It also forgets tokens that have expired.
-func (c PutJoinToken) Apply(tx *Tx) error {
-	if c.Expires <= tx.Now {
-		return &resource.Invalid{Field: "expires", Reason: "is not in the future"}
-	}
-	for _, k := range tx.scan(store.Tokens, nil) {
-		if f, ok := tx.get(store.Tokens, k); ok && tokenExpiry(f) <= tx.Now {
-			tx.delete(store.Tokens, k)
-		}
-	}
-	tx.put(store.Tokens, c.Hash[:], binary.BigEndian.AppendUint64(nil, uint64(c.Expires)))
-	tx.note("join_token", c.Hash.String()[:8], "", 0, nil, nil)
-	return nil
-}
-
-func tokenExpiry(f frame.Value) resource.Time {
-	if len(f.Payload) != 8 {
-		overlay.Fail(fmt.Errorf("join token of %d bytes: %w", len(f.Payload), frame.ErrDamaged))
-	}
-	return resource.Time(binary.BigEndian.Uint64(f.Payload))
-}
-
-// Apply implements Command.
-func (c RegisterMember) Apply(tx *Tx) error {
-	m := c.Member
-	id := m.ID
-	if err := m.Validate(); err != nil {
-		return err
-	}
-	if !relation.ValidID(store.Members, id) {
-		return &resource.Invalid{Field: "id", Reason: "an id has 1 to 128 bytes and no slash"}
-	}
-	if c.Member.Removed {
-		return &resource.Invalid{Field: "removed", Reason: "is for RemoveMember to set"}
-	}
-	old, f, known := load[resource.Member](tx, store.Members, id)
-	var before resource.Record
-	switch {
-	case known && old.Removed:
-		return refuse(store.Members, id, resource.ErrDead)
-	case known:
-		before = old
-	default:
-		if err := tx.admit(c); err != nil {
-			return err
-		}
-		tx.putNode(id, &money.Node{Ordinal: tx.allNodes().NextOrdinal(), Generation: tx.b.pos.Generation})
-	}
-	if err := tx.moveName(store.Members, id, before, &m); err != nil {
-		return err
-	}
-	tx.storeMember(&m)
-	tx.raiseVersion()
-	tx.note("member", id, m.Name, f.Version, nil, nil)
-	return nil
-}
-
-// admit consumes a new member's token. Without a token a member may come while the table
-// is empty, or register itself: the transport lets only holders of a certificate of the
-// cluster in, and a certificate is the price of a token.
-func (tx *Tx) admit(c RegisterMember) error {
-	if c.Token == (resource.Hash{}) {
-		own := tx.Actor.Kind == actorNode && tx.Actor.ID == c.Member.ID
-		if own || tx.Actor.Kind == actorMaster || len(tx.allNodes()) == 0 {
-			return nil
-		}
-		return fmt.Errorf("member %q has no token: %w", c.Member.ID, resource.ErrForbidden)
-	}
-	f, ok := tx.get(store.Tokens, c.Token[:])
-	if !ok {
-		return fmt.Errorf("join token of member %q is unknown or used: %w", c.Member.ID, resource.ErrForbidden)
-	}
-	tx.delete(store.Tokens, c.Token[:])
-	if tokenExpiry(f) <= tx.Now {
-		return fmt.Errorf("join token of member %q: %w", c.Member.ID, resource.ErrExpired)
+	if c.Version > 1 {
+		tx.setVersion(c.Version)
 	}
 	return nil
-}
-
-func (tx *Tx) storeMember(m *resource.Member) {
-	b, err := codec.Marshal(m)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	tx.put(store.Members, []byte(m.ID), b)
-	tx.wrote = true
-}
-
-// Apply implements Command.
-func (c RemoveMember) Apply(tx *Tx) error {
-	m, f, ok := load[resource.Member](tx, store.Members, c.ID)
-	if !ok {
-		return refuse(store.Members, c.ID, resource.ErrNotFound)
-	}
-	if m.Removed {
-		return refuse(store.Members, c.ID, resource.ErrDead)
-	}
-	if err := tx.moveName(store.Members, c.ID, m, nil); err != nil {
-		return err
-	}
-	m.Removed = true
-	tx.storeMember(m)
-	if n, ok := tx.node(c.ID); ok {
-		n.Removed = true
-		n.Retire(tx.Index)
-		tx.putNode(c.ID, n)
-	}
-	tx.raiseVersion()
-	tx.note("member", c.ID, m.Name, f.Version, audit.Flag("removed", false), audit.Flag("removed", true))
-	return nil
-}
-
-// raiseVersion lets entries use what every member knows. It never lowers the version.
-func (tx *Tx) raiseVersion() {
-	lowest := uint32(0)
-	for _, k := range tx.scan(store.Members, nil) {
-		m, _, ok := load[resource.Member](tx, store.Members, string(k))
-		if ok && !m.Removed && (lowest == 0 || m.FSMVersion < lowest) {
-			lowest = max(1, m.FSMVersion)
-		}
-	}
-	if lowest > tx.fsmVersion() {
-		tx.put(store.Cluster, memory.VersionKey, binary.BigEndian.AppendUint32(nil, lowest))
-	}
 }
 
 // Apply implements Command.

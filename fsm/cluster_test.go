@@ -24,8 +24,8 @@ func TestCluster_Join(t *testing.T) {
 	token, late := resource.HashSecret("token"), resource.HashSecret("late")
 	h.do(fsm.PutJoinToken{Hash: token, Expires: h.now + 60e9})
 	h.do(fsm.PutJoinToken{Hash: late, Expires: h.now + 1e9})
-	if at, ok := h.f.JoinToken(token); !ok || at != h.now+60e9 {
-		t.Errorf("JoinToken: got %d %v", at, ok)
+	if at, ok := h.f.JoinToken(token); !ok || at.Expires != h.now+60e9 {
+		t.Errorf("JoinToken: got %v %v", at, ok)
 	}
 	h.now += 2e9
 	h.refused(node("n1"), fsm.RegisterMember{Member: member("n2"), Token: late}, resource.ErrExpired)
@@ -64,13 +64,25 @@ func TestCluster_Version(t *testing.T) {
 	_ = h.f.Close()
 	h.cfg.FSMVersion = 2
 	h.open()
-	two := member("n1")
-	two.FSMVersion = 2
-	h.doAs(node("n1"), fsm.RegisterMember{Member: two})
-	h.doAs(node("n2"), fsm.RegisterMember{Member: member("n2")})
-	if got := h.f.FSMVersion(); got != 2 {
-		t.Errorf("version with one member: got %d, want 2; it is never lowered", got)
+	one, two, three := member("n1"), member("n2"), member("n3")
+	one.FSMVersion, three.FSMVersion, three.FSMOldest = 2, 3, 2
+	h.doAs(node("n1"), fsm.RegisterMember{Member: one})
+	h.doAs(node("n2"), fsm.RegisterMember{Member: two})
+	h.refused(node("n3"), fsm.RegisterMember{Member: three}, resource.ErrRefused) // it cannot run version 1 any more
+	h.refused(master, fsm.SetVersion{Version: 2}, resource.ErrRefused)            // n2 does not know it
+	if got := h.f.FSMVersion(); got != 1 {
+		t.Errorf("version before it was raised: got %d, want 1", got)
 	}
+	two.FSMVersion = 2
+	h.doAs(node("n2"), fsm.RegisterMember{Member: two})
+	h.do(fsm.SetVersion{Version: 2})
+	if got := h.f.FSMVersion(); got != 2 {
+		t.Errorf("version: got %d, want 2", got)
+	}
+	two.FSMVersion = 1
+	h.refused(node("n2"), fsm.RegisterMember{Member: two}, resource.ErrRefused) // no way back
+	h.refused(master, fsm.SetVersion{Version: 2}, resource.ErrRefused)
+	h.doAs(node("n3"), fsm.RegisterMember{Member: three})
 	l := h.entry(master, fsm.DeleteKey{ID: "x"})
 	l.Data = encodeAs(t, 2, fsm.DeleteKey{ID: "x"})
 	if a := h.apply(l); a.Err == nil || resource.Code(a.Err) != "not_found" {
@@ -86,6 +98,59 @@ func TestCluster_Version(t *testing.T) {
 	l.Data = encodeAs(t, 2, fsm.DeleteKey{ID: "x"})
 	if a := g.apply(l); resource.Code(a.Err) != "refused" {
 		t.Errorf("an entry of a version that a member does not know: got %v", a.Err)
+	}
+}
+
+func TestCluster_Marks(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.boot("n1")
+	h.doAs(node("n2"), fsm.RegisterMember{Member: member("n2")})
+	h.do(fsm.MarkMember{ID: "n2", Mark: fsm.MarkNonvoter})
+	h.doAs(node("n1"), fsm.MarkMember{ID: "n2", Mark: fsm.MarkQuarantined, Reason: "its state differs"})
+	boast := member("n2")
+	boast.Address, boast.Drained = "elsewhere:1", true
+	h.doAs(node("n2"), fsm.RegisterMember{Member: boast}) // does not touch the marks
+	m, _ := h.f.Member("n2")
+	if !m.Nonvoter || m.Drained || m.Quarantined != "its state differs" || m.Address != "elsewhere:1" || m.MayVote() {
+		t.Errorf("member: got %+v", m)
+	}
+	h.do(fsm.MarkMember{ID: "n2", Mark: fsm.MarkQuarantined, Off: true})
+	h.do(fsm.MarkMember{ID: "n2", Mark: fsm.MarkNonvoter, Off: true})
+	if m, _ := h.f.Member("n2"); !m.MayVote() {
+		t.Errorf("member: got %+v, want it to vote", m)
+	}
+	h.refused(master, fsm.MarkMember{ID: "n9", Mark: fsm.MarkDrained}, resource.ErrNotFound)
+	if err := h.try(master, fsm.MarkMember{ID: "n2", Mark: "famous"}).Err; resource.Code(err) != "invalid" {
+		t.Errorf("an unknown mark: got %v", err)
+	}
+}
+
+func TestCluster_Replace(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.boot("n1")
+	h.doAs(node("n2"), fsm.RegisterMember{Member: member("n2")})
+	token, other := resource.HashSecret("token"), resource.HashSecret("other")
+	h.refused(master, fsm.PutJoinToken{Hash: token, Expires: h.now + 60e9, Replaces: "n9"}, resource.ErrNotFound)
+	h.do(fsm.PutJoinToken{Hash: token, Expires: h.now + 60e9, Listed: true, Replaces: "n2"})
+	h.do(fsm.PutJoinToken{Hash: other, Expires: h.now + 60e9, Listed: true})
+	if all := h.f.JoinTokens(h.now); len(all) != 2 {
+		t.Errorf("tokens: got %+v, want both", all)
+	}
+	h.do(fsm.DropJoinToken{Hash: other})
+	h.refused(master, fsm.DropJoinToken{Hash: other}, resource.ErrNotFound)
+	if all := h.f.JoinTokens(h.now); len(all) != 1 || all[0].Replaces != "n2" || all[0].By != "master" || all[0].Hash != token {
+		t.Errorf("tokens: got %+v", all)
+	}
+	heir := member("n3")
+	heir.Name = "n2"
+	h.doAs(node("n1"), fsm.RegisterMember{Member: heir, Token: token})
+	if m, _ := h.f.Member("n2"); !m.Removed {
+		t.Error("the replaced member is not removed")
+	}
+	if all := h.f.JoinTokens(h.now); len(all) != 0 {
+		t.Errorf("tokens: got %+v, want none", all)
 	}
 }
 

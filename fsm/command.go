@@ -174,11 +174,18 @@ type (
 		DEKID      string        `json:"dek_id"`
 		DEK        []byte        `json:"dek"` // data key wrapped by the KEK
 		KEKID      string        `json:"kek_id"`
+		Version    uint32        `json:"version,omitempty"` // of the state machine, from the start; 0: 1
 	}
 	// PutJoinToken stores the hash of a join token until it is used or expires.
 	PutJoinToken struct {
-		Hash    resource.Hash `json:"hash"` // of the token's secret part
-		Expires resource.Time `json:"expires"`
+		Hash     resource.Hash `json:"hash"` // of the token's secret part
+		Expires  resource.Time `json:"expires"`
+		Listed   bool          `json:"listed,omitempty"`   // note when and by whom it was made
+		Replaces string        `json:"replaces,omitempty"` // the member that its use removes; "": none
+	}
+	// DropJoinToken revokes a join token that was not used.
+	DropJoinToken struct {
+		Hash resource.Hash `json:"hash"`
 	}
 	// RegisterMember adds a member, or updates a known one's address and versions. Token
 	// is consumed when the member is new; it may be zero for the bootstrapper itself
@@ -190,6 +197,19 @@ type (
 	// RemoveMember leaves a tombstone; what the member held is presumed spent.
 	RemoveMember struct {
 		ID string `json:"id"`
+	}
+	// MarkMember sets or takes away one mark of a member: what an operator, or the leader
+	// for the cluster, decided about it. Mark is one of the constants Mark….
+	MarkMember struct {
+		ID     string `json:"id"`
+		Mark   string `json:"mark"`
+		Off    bool   `json:"off,omitempty"`
+		Reason string `json:"reason,omitempty"` // of MarkQuarantined
+	}
+	// SetVersion raises the version of the state machine, which entries may ask for from
+	// then on. It is refused while a member's program cannot run it; there is no way back.
+	SetVersion struct {
+		Version uint32 `json:"version"`
 	}
 	// OpenEpoch gives a starting process the next epoch of its node. What the old epoch
 	// held moves to presumed spent.

@@ -139,6 +139,9 @@ func samples(t testing.TB) []fsm.Command {
 			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "response", Size: 4, Refs: []string{"response/resp_1"}, Holders: []string{"n1", "n2"},
 		})},
 		fsm.DeleteResponses{IDs: []string{"resp_1"}, Over: true},
+		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
+		fsm.DropJoinToken{Hash: h1},
+		fsm.SetVersion{Version: 2},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

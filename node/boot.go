@@ -195,7 +195,7 @@ func load(cfg *Config) (*identity, error) {
 func joinCluster(ctx context.Context, cfg *Config) error {
 	j, err := join.Ask(ctx, join.Config{
 		Addrs: []string{cfg.Join}, Token: cfg.Token, Name: cfg.Name, Address: cfg.Advertise,
-		ClientURL: cfg.ClientURL, Version: cfg.Version, MasterHash: masterHash(cfg.MasterKey),
+		ClientURL: cfg.ClientURL, Version: cfg.Version, Role: cfg.Role, MasterHash: masterHash(cfg.MasterKey),
 		Logger: cfg.Logger,
 	})
 	if errors.Is(err, join.ErrRefused) {

@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	JournalKeep           time.Duration  // sealed segments; four times as long for a callback that is behind; 0: 7 days
 	JournalMaxMB          int            // or so many MiB of them, and four times as many; 0: 1024
 	PluginDir             string         // "": DataDir/plugins
+	Role                  string         // "read": it serves and never votes; "": it may vote
+	Seeds                 []string       // cluster addresses where other nodes may be found, beside what is known
+	DiskReserveMB         int            // MiB that are to be free on the disk of the data; 0: a twentieth, at most 2048
 	Multiplier            int            // of Raft's time-outs; 0: 1
 	TLSCert, TLSKey       string         // of the client port; "": plain HTTP
 	DrainTimeout          time.Duration  // for requests in flight at a stop; 0: 2 minutes
@@ -55,6 +59,9 @@ type Config struct {
 	Proxy                *egress.Options // for all that this node dials over HTTP; nil: none
 	ProxyFromEnvironment bool            // HTTP_PROXY and its like count where Proxy is nil
 	Sealed               bool            // dial nothing that the configuration does not name, whatever the setting says
+
+	// DiskUsage looks at the file system of a folder. Nil: the system's.
+	DiskUsage func(dir string) (free, size uint64, err error)
 
 	// PriceHTTP downloads prices. Nil: a client of the node's Egress.
 	PriceHTTP pricing.Doer
@@ -74,9 +81,18 @@ func (c *Config) fill() error {
 	if c.Bootstrap && c.Join != "" {
 		return errors.New("a node founds a cluster or joins one, not both")
 	}
+	if c.Bootstrap && c.Role == resource.MemberRead {
+		return errors.New("a read node cannot found a cluster: it never votes")
+	}
 	if (c.Join == "") != (c.Token == "") {
 		return errors.New("joining needs the address of a member and a join token")
 	}
+	c.defaults()
+	return nil
+}
+
+// defaults fills in what is not said.
+func (c *Config) defaults() {
 	if c.Advertise == "" {
 		c.Advertise = c.Cluster
 	}
@@ -98,7 +114,6 @@ func (c *Config) fill() error {
 	if c.Fatal == nil {
 		c.Fatal = exit(c.Logger)
 	}
-	return nil
 }
 
 // loopback says whether an address is reachable from this machine only.

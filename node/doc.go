@@ -10,6 +10,6 @@
 //  5. client listener: health answers at once, the rest as soon as it is built
 //  6. epoch (ticks.go): a new one for this process; until it is applied the leases are void
 //
-// A stop goes the other way: readiness off, requests finish, the journal is carried into
-// Raft and the leases are given back, leadership is handed over, then everything closes.
+// A stop goes the other way: readiness off, leadership is handed over, requests finish, the
+// journal is carried into Raft and the leases are given back, then everything closes.
 package node

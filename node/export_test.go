@@ -1,8 +1,12 @@
 package node
 
 import (
+	"context"
 	"time"
 
+	"github.com/hashicorp/raft" //nolint:depguard // plays the part of a faulty machine
+
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
@@ -30,3 +34,23 @@ func (n *Node) Turns() *turns.Store { return n.turns }
 
 // Blobs are the node's.
 func (n *Node) Blobs() *blob.Store { return n.blobs }
+
+// Quarantine marks a member as the leader does whose state differs from that of most.
+func (n *Node) Quarantine(ctx context.Context, id, reason string) error {
+	_, err := n.consensus.Propose(ctx, fsm.Actor{Kind: "node", ID: n.ID()}, "", fsm.MarkMember{ID: id, Mark: fsm.MarkQuarantined, Reason: reason})
+	return err
+}
+
+// Diverge has this node's state take in an entry that no other has, in the place of the next one.
+func (n *Node) Diverge() error {
+	enc, err := fsm.EncodedOf(resource.Team{Meta: resource.Meta{ID: "only-here"}, Name: "only-here"})
+	if err != nil {
+		return err
+	}
+	b, err := fsm.Encode(fsm.Envelope{At: resource.At(time.Now()), Actor: fsm.Actor{Kind: "master"}, ReadIndex: n.state.Applied(), CommandID: [16]byte{1}}, fsm.PutTeam{Team: enc})
+	if err != nil {
+		return err
+	}
+	a, _ := n.state.Apply(&raft.Log{Index: n.state.Applied() + 1, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
+	return a.Err
+}

@@ -47,7 +47,7 @@ func (n *Node) startListener(ctx context.Context) error {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	n.server = &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.mux.Load().ServeHTTP(w, mcp.Canonical(r)) }),
+		Handler:           http.HandlerFunc(n.handle),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: protocols,
 		ConnState: n.countConnections(),
 	}
@@ -57,6 +57,13 @@ func (n *Node) startListener(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// handle counts the requests that are being answered.
+func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
+	n.inFlight.Add(1)
+	defer n.inFlight.Add(-1)
+	n.mux.Load().ServeHTTP(w, mcp.Canonical(r))
 }
 
 func (n *Node) serve(l net.Listener) error {

@@ -4,42 +4,67 @@ import (
 	"context"
 	"time"
 
-	"github.com/conclave-llm/conclave/adminapi"
-	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/membership"
+	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // members is the cluster as the admin API sees it.
 type members struct{ n *Node }
 
-// Members implements adminapi.Cluster.
-func (m members) Members(ctx context.Context) []adminapi.Member {
+// Members implements membership.Cluster.
+func (m members) Members(ctx context.Context) []client.Member {
 	all := m.n.consensus.Members(ctx)
-	out := make([]adminapi.Member, len(all))
-	for i, s := range all {
-		out[i] = adminapi.Member{
-			ID: s.ID, Name: s.Name, Address: s.Address, ClientURL: s.ClientURL, Voter: s.Voter, Leader: s.Leader,
-			Reachable: s.Reachable, Applied: s.Applied, Lag: s.Lag, LastTick: s.LastTick,
-		}
+	out := make([]client.Member, len(all))
+	for i := range all {
+		out[i] = memberView(&all[i])
 	}
 	return out
 }
 
-// JoinToken implements adminapi.Cluster.
-func (m members) JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error) {
-	return m.n.consensus.JoinToken(ctx, by, requestID, ttl)
+func memberView(s *consensus.MemberStatus) client.Member {
+	v := client.Member{
+		ID: s.ID, Name: s.Name, Address: s.Address, ClientURL: s.ClientURL, Role: roleOf(s), Voter: s.Voter, Leader: s.Leader,
+		Reachable: s.Reachable, Applied: s.Applied, Lag: s.Lag, LastTick: resource.At(s.LastTick), Epoch: s.Epoch,
+		Version: s.Version, FSMVersion: max(1, s.FSMVersion), FSMOldest: max(1, s.FSMOldest),
+		Demoted: s.Nonvoter, Drained: s.Drained, Quarantined: s.Quarantined,
+	}
+	if !s.Reachable {
+		return v
+	}
+	l := s.Local
+	v.Ready, v.NotReady, v.InFlight, v.Draining, v.Stalled = l.NotReady == "", l.NotReady, l.InFlight, l.Draining, s.Stalled
+	v.ContactMS = float64(s.Contact.Microseconds()) / 1000
+	v.DiskFree, v.DiskSize, v.DiskLow = l.DiskFree, l.DiskSize, l.DiskLow
+	return v
 }
 
-// Remove implements adminapi.Cluster.
-func (m members) Remove(ctx context.Context, by fsm.Actor, requestID, id string) error {
-	return m.n.consensus.Remove(ctx, by, requestID, id)
+func roleOf(s *consensus.MemberStatus) string {
+	switch {
+	case s.Leader:
+		return "leader"
+	case s.Voter:
+		return "voter"
+	case s.Role == resource.MemberRead:
+		return "read"
+	default:
+		return "nonvoter"
+	}
 }
 
-// Transfer implements adminapi.Cluster.
-func (m members) Transfer(ctx context.Context, id string) error {
-	return m.n.consensus.Transfer(ctx, id)
+// JoinToken implements membership.Cluster.
+func (m members) JoinToken(ctx context.Context, t membership.Token) (string, error) {
+	return m.n.consensus.JoinToken(ctx, consensus.TokenRequest(t))
 }
 
-// Confirm implements adminapi.Cluster.
+// Change implements membership.Cluster.
+func (m members) Change(ctx context.Context, c membership.Change) (client.Votes, error) {
+	t, err := m.n.consensus.Change(ctx, consensus.Change{Verb: consensus.Verb(c.Verb), ID: c.ID, DryRun: c.DryRun, By: c.By, RequestID: c.RequestID})
+	return client.Votes(t), err
+}
+
+// Confirm implements membership.Cluster.
 func (m members) Confirm(ctx context.Context, index uint64, wait time.Duration) []string {
 	return m.n.consensus.ConfirmApplied(ctx, index, wait)
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
@@ -68,6 +69,8 @@ type Node struct {
 	started  time.Duration    // by the boot clock
 	built    atomic.Bool      // everything is started
 	draining atomic.Bool
+	inFlight atomic.Int64 // requests of clients
+	disk     *disk.Guard
 	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
 	cancel   context.CancelFunc
 	wg       sync.WaitGroup
@@ -153,6 +156,7 @@ func (n *Node) startIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	n.log = n.log.With("node_id", n.identity.NodeID)
+	n.disk = disk.New(disk.Config{Dir: n.cfg.DataDir, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
 	n.keys = secret.NewKeyring(n.identity.kek)
 	return nil
 }
@@ -201,7 +205,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 
 func (n *Node) startConsensus() (err error) {
 	cc := consensus.Config{
-		Name: n.cfg.Name, ClientURL: n.cfg.ClientURL, Version: n.cfg.Version,
+		Name: n.cfg.Name, ClientURL: n.cfg.ClientURL, Version: n.cfg.Version, Role: n.cfg.Role, Seeds: n.cfg.Seeds, Describe: n.describe,
 		Dir: n.cfg.DataDir, FSM: n.state, Transport: n.port, Identity: n.identity.Identity, Keeper: n.identity.kek,
 		Multiplier: n.cfg.Multiplier, Fatal: n.cfg.Fatal, Logger: n.log, Registerer: n.registry,
 	}
@@ -367,6 +371,9 @@ func (n *Node) Ready() error {
 	case !n.built.Load():
 		return errors.New("the node is starting")
 	}
+	if m, ok := n.self(); ok && m.Drained {
+		return errors.New("the node is drained by an operator")
+	}
 	if err := n.journal.Err(); err != nil {
 		return err
 	}
@@ -388,10 +395,29 @@ func (n *Node) serving() error {
 	if n.consensus.Removed() {
 		return &llm.Error{Kind: llm.Unavailable, Code: "removed", Message: "This node was removed from its cluster. Ask another node."}
 	}
+	if m, ok := n.self(); ok && m.Quarantined != "" {
+		return &llm.Error{Kind: llm.Unavailable, Code: "quarantined", Message: "This node is quarantined: " + m.Quarantined + ". Ask another node."}
+	}
 	if err := n.erasing(); err != nil {
 		return err
 	}
 	return n.fresh.Serving()
+}
+
+// self is this node's own row in the table of members.
+func (n *Node) self() (*resource.Member, bool) { return n.state.Member(n.identity.NodeID) }
+
+// describe tells the other nodes how this one is.
+func (n *Node) describe() consensus.Local {
+	room := n.disk.Room()
+	out := consensus.Local{
+		InFlight: int(n.inFlight.Load()), Draining: n.draining.Load(), Version: n.cfg.Version,
+		DiskFree: room.Free, DiskSize: room.Size, DiskLow: room.Low,
+	}
+	if err := n.Ready(); err != nil {
+		out.NotReady = err.Error()
+	}
+	return out
 }
 
 // Addr is where clients reach the node.
@@ -400,10 +426,11 @@ func (n *Node) Addr() string { return n.addr.String() }
 // ID is the node's id.
 func (n *Node) ID() string { return n.identity.NodeID }
 
-// Stop ends the node: requests in flight finish, the journal is carried into the cluster,
-// leases are given back and leadership is handed over, all as far as ctx allows.
+// Stop ends the node: leadership is handed over, requests in flight finish, the journal is carried
+// into the cluster and leases are given back, all as far as ctx allows.
 func (n *Node) Stop(ctx context.Context) error {
 	n.draining.Store(true)
+	n.stepDown(ctx)
 	errs := []error{n.stopListener(ctx)}
 	if n.mcp != nil {
 		n.mcp.Close()
@@ -447,4 +474,17 @@ func (n *Node) Stop(ctx context.Context) error {
 		errs = append(errs, n.state.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// stepDown hands the leadership over before the requests in flight are waited for, so that
+// writes go on elsewhere meanwhile.
+func (n *Node) stepDown(ctx context.Context) {
+	if n.consensus == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := n.consensus.StepDown(ctx); err != nil {
+		n.log.Warn("the leadership is still here", "error", err)
+	}
 }

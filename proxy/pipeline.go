@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -11,10 +12,7 @@ import (
 // step sees the same state. What the steps hold is given back by finish, not here.
 func (s *Server) pipeline(ctx context.Context, c *Call) error {
 	if err := s.cfg.Serving(); err != nil {
-		return &llm.Error{
-			Kind: llm.Unavailable, Code: "conclave_stale", RetryAfter: time.Second,
-			Message: "This node has not heard from the cluster for too long.", Err: err,
-		}
+		return notServing(err)
 	}
 	c.cat = s.cfg.Catalog()
 	for _, st := range c.route.steps.list() {
@@ -24,4 +22,15 @@ func (s *Server) pipeline(ctx context.Context, c *Call) error {
 		}
 	}
 	return nil
+}
+
+// notServing is what a client is told by a node that must not serve: why, if it is for good.
+func notServing(err error) error {
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Code != "stale" {
+		return e
+	}
+	return &llm.Error{
+		Kind: llm.Unavailable, Code: "conclave_stale", RetryAfter: time.Second,
+		Message: "This node has not heard from the cluster for too long.", Err: err,
+	}
 }

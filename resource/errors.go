@@ -29,6 +29,10 @@ var (
 	ErrRefused = errors.New("refused")
 	// ErrFull says that what was to be stored has no room under a quota.
 	ErrFull = errors.New("quota exceeded")
+	// ErrQuorum says that the cluster would lose its quorum.
+	ErrQuorum = errors.New("the cluster would lose its quorum")
+	// ErrDiskFull says that the leader's disk is too full for a large change.
+	ErrDiskFull = errors.New("disk is nearly full")
 )
 
 // Invalid says which field of a record is wrong, and why.
@@ -61,6 +65,8 @@ var codes = []struct {
 	{"expired", ErrExpired},
 	{"refused", ErrRefused},
 	{"quota_exceeded", ErrFull},
+	{"quorum", ErrQuorum},
+	{"disk_full", ErrDiskFull},
 }
 
 // Code names the sentinel that err wraps, "invalid" for an *Invalid, and "" for any other.

@@ -39,9 +39,12 @@ type Settings struct {
 	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
-	TimeoutMS int64    // of an attempt; default: ten minutes
-	Timeouts  Timeouts // the other timers of an attempt
-	DrainMS   int64    // how long an answer is read whose client has left; default: a minute
+	DeadCleanup   bool          // remove nodes that are out of reach; default true
+	DeadAfter     time.Duration // for that long; default 24h
+	DeadMinVoters int64         // if so many voters stay; default 3
+	TimeoutMS     int64         // of an attempt; default: ten minutes
+	Timeouts      Timeouts      // the other timers of an attempt
+	DrainMS       int64         // how long an answer is read whose client has left; default: a minute
 
 	Sealed           bool              // nothing is dialled that the configuration does not name
 	EgressAllow      []string          // host:port in lower case that may be dialled beside it
@@ -84,6 +87,9 @@ func DefaultSettings() Settings {
 		BlobQuota:            16 << 30,
 		ResponseDays:         30,
 		StoreByDefault:       true,
+		DeadCleanup:          true,
+		DeadAfter:            24 * time.Hour,
+		DeadMinVoters:        3,
 		DrainMS:              60_000,
 	}
 }
@@ -154,6 +160,29 @@ var settings = []settingRow{
 	{
 		"connect_timeout_ms", "integer", `0`, "how long connecting to a provider may take, up to a day; 0: ten seconds",
 		integer(func(s *Settings) *int64 { return &s.Timeouts.ConnectMS }, 0, maxTimeoutMS, 1),
+	},
+	{
+		"dead_node_after", "duration", `"24h"`, "a node out of reach for so long is removed if dead_node_cleanup is on, 1m or more",
+		func(s *Settings, v json.RawMessage) error {
+			var text string
+			if err := json.Unmarshal(v, &text); err != nil {
+				return invalidf("value", "%s is not a duration such as \"24h\"", v)
+			}
+			d, err := time.ParseDuration(text)
+			if err != nil || d < time.Minute {
+				return invalidf("value", "%q is not a duration of a minute or more, such as 24h", text)
+			}
+			s.DeadAfter = d
+			return nil
+		},
+	},
+	{
+		"dead_node_cleanup", "boolean", `true`, "remove nodes that are out of reach for dead_node_after, as far as the quorum bears it",
+		boolean(func(s *Settings) *bool { return &s.DeadCleanup }),
+	},
+	{
+		"dead_node_min_voters", "integer", `3`, "the clean-up leaves so many voters, 1 to 7",
+		integer(func(s *Settings) *int64 { return &s.DeadMinVoters }, 1, 7, 1),
 	},
 	{
 		"default_output_hold", "integer", `4096`, "tokens held for a request that names no maximum, 1 to 10000000",

@@ -22,6 +22,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
@@ -53,6 +54,7 @@ type Harness struct {
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
 	Noted     []resource.AuditEvent
+	Changes   []membership.Change // of nodes, that were done
 
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
@@ -240,28 +242,37 @@ func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
 }
 
 // Members implements adminapi.Cluster: n1 leads, n2 is two entries late.
-func (h *Harness) Members(context.Context) []adminapi.Member {
-	return []adminapi.Member{
-		{ID: "n1", Name: "a", Address: "127.0.0.1:4001", Voter: true, Leader: true, Applied: h.State.Applied()},
-		{ID: "n2", Name: "b", Address: "127.0.0.1:4011", Voter: true, Applied: h.State.Applied(), Lag: 2},
+func (h *Harness) Members(context.Context) []client.Member {
+	return []client.Member{
+		{ID: "n1", Name: "a", Address: "127.0.0.1:4001", Role: "leader", Voter: true, Leader: true, Reachable: true, Ready: true, Applied: h.State.Applied()},
+		{ID: "n2", Name: "b", Address: "127.0.0.1:4011", Role: "voter", Voter: true, Reachable: true, Ready: true, Applied: h.State.Applied(), Lag: 2},
 	}
 }
 
 // JoinToken implements adminapi.Cluster.
-func (*Harness) JoinToken(_ context.Context, _ fsm.Actor, _ string, ttl time.Duration) (string, error) {
-	return "join-for-" + ttl.String(), nil
-}
-
-// Remove implements adminapi.Cluster; the leader cannot be removed.
-func (*Harness) Remove(_ context.Context, _ fsm.Actor, _, id string) error {
-	if id == "n1" {
-		return fmt.Errorf("node %q is the leader: %w", id, resource.ErrRefused)
+func (h *Harness) JoinToken(ctx context.Context, t membership.Token) (string, error) {
+	if t.DryRun {
+		return "", nil
 	}
-	return nil
+	text := "join-for-" + t.TTL.String()
+	_, err := h.Propose(ctx, t.By, t.RequestID, fsm.PutJoinToken{
+		Hash: resource.HashSecret(text), Expires: resource.At(h.Clock().Add(t.TTL)), Listed: true,
+	})
+	return text, err
 }
 
-// Transfer implements adminapi.Cluster.
-func (*Harness) Transfer(context.Context, string) error { return nil }
+// Change implements adminapi.Cluster; the leader is the only one that cannot go.
+func (h *Harness) Change(_ context.Context, c membership.Change) (client.Votes, error) {
+	if c.ID == "n1" && (c.Verb == "remove" || c.Verb == "demote") {
+		return client.Votes{Voters: 1, Need: 1}, fmt.Errorf("0 of 1 voters would answer, and 1 are needed: %w", resource.ErrQuorum)
+	}
+	if !c.DryRun {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.Changes = append(h.Changes, c)
+	}
+	return client.Votes{Voters: 2, Alive: 2, Need: 2}, nil
+}
 
 // Egress implements adminapi.Cluster.
 func (h *Harness) Egress(context.Context) []client.NodeEgress {

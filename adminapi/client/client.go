@@ -165,32 +165,10 @@ func (c *Client) RaiseMember(ctx context.Context, team, user string, r Raise) (T
 	return m, c.do(ctx, http.MethodPost, join(join("teams", team)+"/members", user, "raise"), nil, r, &m)
 }
 
-// Cluster returns the state of the cluster.
-func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
-	var out Cluster
-	return out, c.do(ctx, http.MethodGet, "cluster", nil, nil, &out)
-}
-
 // Egress returns what the nodes may dial, and what they did.
 func (c *Client) Egress(ctx context.Context) (Egress, error) {
 	var out Egress
 	return out, c.do(ctx, http.MethodGet, "cluster/egress", nil, nil, &out)
-}
-
-// JoinToken makes a token for one node to join with; ttl is a duration such as "15m".
-func (c *Client) JoinToken(ctx context.Context, ttl string) (JoinToken, error) {
-	var out JoinToken
-	return out, c.do(ctx, http.MethodPost, "cluster/join-tokens", nil, map[string]string{"ttl": ttl}, &out)
-}
-
-// Transfer hands the leadership to a node, or to any if node is "".
-func (c *Client) Transfer(ctx context.Context, node string) error {
-	return c.do(ctx, http.MethodPost, "cluster/transfer", nil, map[string]string{"to": node}, nil)
-}
-
-// Remove removes a node for ever.
-func (c *Client) Remove(ctx context.Context, node string) error {
-	return c.do(ctx, http.MethodDelete, join("cluster/nodes", node), nil, nil, nil)
 }
 
 // Usage returns totals of the kind and id; with days from and to, one for each day.

@@ -162,29 +162,6 @@ type Page[V any] struct {
 	Total      int    `json:"total"`                 // of all pages
 }
 
-// Cluster is the state of the cluster as the answering node sees it.
-type Cluster struct {
-	ID         string   `json:"id"`
-	Generation uint64   `json:"generation"` // counts restores by a user
-	Applied    uint64   `json:"applied"`    // index that the answering node has applied
-	Leader     string   `json:"leader"`     // id; "" while there is none
-	Members    []Member `json:"members"`
-}
-
-// Member is a node of the cluster.
-type Member struct {
-	ID        string        `json:"id"`
-	Name      string        `json:"name"`
-	Address   string        `json:"address"`
-	ClientURL string        `json:"client_url,omitempty"`
-	Voter     bool          `json:"voter"`
-	Leader    bool          `json:"leader"`
-	Reachable bool          `json:"reachable"` // answered the node that tells
-	Applied   uint64        `json:"applied"`
-	Lag       uint64        `json:"lag"` // entries behind the leader
-	LastTick  resource.Time `json:"last_tick,omitempty"`
-}
-
 // Egress is what the nodes may dial, and what they did.
 type Egress struct {
 	Nodes []NodeEgress `json:"nodes"`
@@ -222,12 +199,6 @@ type EgressSeen struct {
 	Refused int64     `json:"refused"` // by sealed mode
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
-}
-
-// JoinToken lets one node join the cluster.
-type JoinToken struct {
-	Token   string        `json:"token"`
-	Expires resource.Time `json:"expires"`
 }
 
 // Usage is what was spent under one id.

@@ -210,7 +210,7 @@ func (d *devCluster) runNodes(ctx context.Context) error {
 	if !d.flags.verbose {
 		level.Set(slog.LevelError + 1) // nodes that stop together miss each other, which is no news
 	}
-	return errors.Join(append(errs, stopNodes(nodes...))...)
+	return errors.Join(append(errs, stopNodes(stopTimeout, nodes...))...)
 }
 
 // present loads the demo model and key, waits until all nodes are ready, and prints how to

@@ -68,7 +68,7 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	logger.Info("serving", "clients", n.Addr(), "node_id", n.ID())
 	<-ctx.Done()
 	logger.Info("stopping")
-	return stopNodes(n)
+	return stopNodes(max(cfg.DrainTimeout+15*time.Second, stopTimeout), n)
 }
 
 // nodeConfig reads the configuration file.
@@ -117,14 +117,15 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Lo
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
 		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, JournalKeep: n.JournalKeep,
 		JournalMaxMB: n.JournalMaxMB, PluginDir: n.PluginDir,
+		Role: n.Role, Seeds: n.Seeds, DrainTimeout: n.DrainTimeout, DiskReserveMB: n.DiskReserveMB,
 		Multiplier: n.RaftMultiplier, TLSCert: n.TLSCert, TLSKey: n.TLSKey,
 		Version: programVersion(), Logger: logger,
 	}, logger
 }
 
 // stopNodes stops nodes, all at once.
-func stopNodes(nodes ...*node.Node) error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+func stopNodes(limit time.Duration, nodes ...*node.Node) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	errs := make(chan error, len(nodes))
 	for _, n := range nodes {

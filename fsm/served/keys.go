@@ -1,12 +1,12 @@
 package served
 
 import (
-	"encoding/binary"
 	"maps"
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
@@ -46,16 +46,41 @@ func (s *State) Cluster() (memory.ClusterInfo, bool) {
 	return *info, true
 }
 
-// JoinToken returns when the token with the hash expires; false if it is unknown or used.
-func (s *State) JoinToken(h resource.Hash) (expires resource.Time, ok bool) {
+// JoinToken returns the token with the hash; false if it is unknown or used. It may have
+// expired.
+func (s *State) JoinToken(h resource.Hash) (t memory.JoinToken, ok bool) {
 	s.view(func(tx *bolt.Tx) error {
 		fr, found, err := store.Tokens.Read(tx, h[:])
-		if found && len(fr.Payload) == 8 {
-			expires, ok = resource.Time(binary.BigEndian.Uint64(fr.Payload)), true
+		if err != nil || !found {
+			return err
 		}
+		ok = true
+		t, err = memory.ParseJoinToken(fr.Payload)
+		t.Hash = h
 		return err
 	})
-	return expires, ok
+	return t, ok
+}
+
+// JoinTokens returns the tokens that were not used and have not expired at a time.
+func (s *State) JoinTokens(now resource.Time) (all []memory.JoinToken) {
+	s.view(func(tx *bolt.Tx) error {
+		return store.Tokens.In(tx).ForEach(func(k, v []byte) error {
+			fr, err := frame.Parse(k, v)
+			if err != nil {
+				return err
+			}
+			t, err := memory.ParseJoinToken(fr.Payload)
+			if err != nil {
+				return err
+			}
+			if copy(t.Hash[:], k); t.Expires > now {
+				all = append(all, t)
+			}
+			return nil
+		})
+	})
+	return all
 }
 
 // Member returns a member, also one that was removed.

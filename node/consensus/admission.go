@@ -51,6 +51,16 @@ func (a admission) Register(ctx context.Context, m resource.Member, token resour
 
 // AddServer implements join.Cluster.
 func (a admission) AddServer(ctx context.Context, id, address string) error {
+	for { // the leader's loop takes out who was replaced
+		at, taken := a.ServerAt(address)
+		if !taken || at == id {
+			break
+		}
+		a.wake()
+		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("address %s is still that of node %s: %w", address, at, ctx.Err())
+		}
+	}
 	return waitFuture(ctx, a.add(raft.Nonvoter, raft.ServerID(id), raft.ServerAddress(address), 0))
 }
 
@@ -64,18 +74,35 @@ func (a admission) ServerAt(address string) (string, bool) {
 	return "", false
 }
 
+// TokenRequest is a join token that is to be made.
+type TokenRequest struct {
+	By        fsm.Actor
+	RequestID string
+	TTL       time.Duration
+	Replaces  string // id of the member that its use removes; "": none
+	DryRun    bool   // check only
+}
+
 // JoinToken makes a token with which one node can join until ttl is over. It is shown once;
-// the cluster keeps its hash.
-func (n *Node) JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error) {
+// the cluster keeps its hash. One that replaces a member is refused if the rest would have no
+// quorum.
+func (n *Node) JoinToken(ctx context.Context, r TokenRequest) (string, error) {
 	info, ok := n.fsm.Cluster()
 	if !ok {
 		return "", fmt.Errorf("make join token: %w", resource.ErrNoLeader)
 	}
+	if r.Replaces != "" {
+		if err := n.mayGo(ctx, r.Replaces); err != nil {
+			return "", fmt.Errorf("replace node %s: %w", r.Replaces, err)
+		}
+	}
 	tok, err := join.NewToken(info.ClusterID, info.CACert)
-	if err != nil {
+	if err != nil || r.DryRun {
 		return "", err
 	}
-	_, err = n.Propose(ctx, by, requestID, fsm.PutJoinToken{Hash: tok.Hash(), Expires: resource.At(time.Now().Add(ttl))})
+	_, err = n.Propose(ctx, r.By, r.RequestID, fsm.PutJoinToken{
+		Hash: tok.Hash(), Expires: resource.At(time.Now().Add(r.TTL)), Listed: true, Replaces: r.Replaces,
+	})
 	if err != nil {
 		return "", fmt.Errorf("make join token: %w", err)
 	}

@@ -38,6 +38,10 @@ type machine struct {
 	later  atomic.Int64 // of the boot clock, nanoseconds
 	watch  func(fsm.Change)
 	log    *slog.Logger // nil: discard
+	role   string
+	seeds  []string
+	full   atomic.Bool // its disk
+	newest uint32      // version of the state machine; 0: that of the program
 
 	tr   *transport.Transport
 	fsm  *fsm.FSM
@@ -64,11 +68,11 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	if m.tr == nil {
 		m.open()
 	}
-	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch})
+	m.fsm, err = fsm.Open(fsm.Config{Dir: m.dir, NodeID: m.id.NodeID, Logger: log, BootID: m.bootID, Watch: m.watch, FSMVersion: m.newest})
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
-		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log,
+		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest,
 		Boot:  func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
 		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
@@ -160,10 +164,19 @@ func member(t testing.TB, f *consensus.Founding, kek *secret.KEK, name string) *
 	return m
 }
 
+// change asks a machine for a change of the membership.
+func (m *machine) change(verb consensus.Verb, id string) error {
+	_, err := m.node.Change(m.t.Context(), consensus.Change{Verb: verb, ID: id, By: fsm.Actor{Kind: "master"}, RequestID: "r"})
+	return err
+}
+
+// remove asks a machine to remove a node.
+func (m *machine) remove(id string) error { return m.change(consensus.VerbRemove, id) }
+
 // token asks a machine for a join token.
 func token(t testing.TB, m *machine) string {
 	t.Helper()
-	tok, err := m.node.JoinToken(t.Context(), fsm.Actor{Kind: "master"}, "r", time.Minute)
+	tok, err := m.node.JoinToken(t.Context(), consensus.TokenRequest{By: fsm.Actor{Kind: "master"}, RequestID: "r", TTL: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +199,13 @@ func freeAddr(t testing.TB, like *machine) string {
 // joinThrough makes a new machine join through another.
 func joinThrough(t testing.TB, name string, via *machine, tok string) *machine {
 	t.Helper()
-	m := &machine{t: t, name: name, dir: t.TempDir(), listen: freeAddr(t, via)}
+	return joinAt(t, name, freeAddr(t, via), via, tok)
+}
+
+// joinAt is joinThrough with an address.
+func joinAt(t testing.TB, name, listen string, via *machine, tok string) *machine {
+	t.Helper()
+	m := &machine{t: t, name: name, dir: t.TempDir(), listen: listen}
 	j, err := join.Ask(t.Context(), join.Config{
 		Addrs: []string{via.tr.Addr()}, Token: tok, Name: name, Address: m.listen, MasterHash: masterHash, Timeout: 20 * time.Second,
 	})
@@ -331,7 +350,7 @@ func TestRemove_oneOfTwo(t *testing.T) {
 	if l == b {
 		rest = a
 	}
-	if err := l.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", l.id.NodeID); err != nil {
+	if err := l.remove(l.id.NodeID); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "one voter", func() bool { return rest.node.IsLeader() && voters(rest) == 1 })
@@ -452,7 +471,7 @@ func TestCluster(t *testing.T) {
 	t.Run("a node is removed", func(t *testing.T) {
 		l := leader(t, ms)
 		gone, other := ms[(slices.Index(ms, l)+1)%3], ms[(slices.Index(ms, l)+2)%3]
-		if err := other.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", gone.id.NodeID); err != nil {
+		if err := other.remove(gone.id.NodeID); err != nil {
 			t.Fatal(err)
 		}
 		if n := voters(l); n != 2 {
@@ -467,7 +486,7 @@ func TestCluster(t *testing.T) {
 		if _, err := putTeam(t.Context(), l, "t4"); err != nil {
 			t.Errorf("a write after the removal: %v", err)
 		}
-		if err := l.node.Remove(t.Context(), fsm.Actor{Kind: "master"}, "r", "nobody"); !errors.Is(err, resource.ErrNotFound) {
+		if err := l.remove("nobody"); !errors.Is(err, resource.ErrNotFound) {
 			t.Errorf("removing an unknown node: got %v, want ErrNotFound", err)
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/consensus/quiet"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
@@ -45,10 +46,16 @@ type Server struct {
 
 // Config says how to run the consensus of one node.
 type Config struct {
-	Name       string // as configured
-	ClientURL  string // told to the members
-	Version    string // of the program, told to the members
-	FSMVersion uint32 // newest that the program knows; 0: fsm.Version
+	Name       string   // as configured
+	ClientURL  string   // told to the members
+	Version    string   // of the program, told to the members
+	FSMVersion uint32   // newest that the program knows; 0: fsm.Version
+	FSMOldest  uint32   // oldest that it can still run; 0: 1
+	Seeds      []string // cluster addresses where other nodes may be found; beside what is known
+	Role       string   // resource.MemberFull or MemberRead
+
+	// Describe tells of the rest of this node, for whoever asks about the members. Nil: nothing.
+	Describe func() Local
 
 	Dir       string               // data folder; Raft's files go into its folder raft
 	FSM       *fsm.FSM             // open
@@ -72,8 +79,22 @@ type Config struct {
 	Now        func() time.Time      // the wall clock, which stamps entries; nil: time.Now
 }
 
+// Local is what a node tells of itself beside the consensus.
+type Local struct {
+	NotReady string // why it does not serve; "": it does
+	InFlight int    // requests being served
+	Draining bool   // it is about to stop
+	Version  string // of the program
+	DiskFree uint64 // bytes where the data is; 0: not known
+	DiskSize uint64
+	DiskLow  bool // too little is free: it does not lead, if another can
+}
+
 // fill sets the defaults.
 func (c *Config) fill() {
+	if c.Describe == nil {
+		c.Describe = func() Local { return Local{} }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -112,6 +133,6 @@ func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
 	rc.TrailingLogs = trailingLogs
 	rc.NotifyCh = notify
 	rc.NoLegacyTelemetry = true
-	rc.Logger = slogbridge.New(quieten(c.Logger), "raft")
+	rc.Logger = slogbridge.New(quiet.New(c.Logger), "raft")
 	return rc
 }

@@ -195,7 +195,7 @@ func (n *Node) onApplied(ctx context.Context, _ string, body []byte) ([]byte, er
 // that anybody had seen before the call. Many callers share one question, which is always
 // asked after the latest of them came; there are at most 50 a second.
 func (n *Node) LeaderIndex(ctx context.Context) (uint64, error) {
-	index, err := n.leaderIdx.do(ctx)
+	index, err := n.leaderIdx.Do(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -52,7 +52,7 @@ func Found(keeper Keeper, masterHash resource.Hash, dekID string, dek []byte) (*
 	f.Bootstrap = fsm.Bootstrap{
 		ClusterID: clusterID, MasterHash: masterHash, CACert: ca.Certificate(),
 		CAKey: f.sealed.CAKey, GossipKey: f.sealed.GossipKey,
-		DEKID: dekID, DEK: dek, KEKID: keeper.ID(),
+		DEKID: dekID, DEK: dek, KEKID: keeper.ID(), Version: fsm.Version,
 	}
 	return f, nil
 }

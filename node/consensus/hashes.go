@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,9 @@ import (
 const hashInterval = time.Second
 
 // hashWatch compares the state hash that each node told in its last tick with the leader's
-// own at the same index. States that differ never become equal again by themselves: somebody
-// has to look, so it only raises the alarm. Its methods belong to the leader's loop.
+// own at the same index. States that differ never become equal again by themselves: it raises the
+// alarm, and all members are asked who is in the minority (judge). Its methods belong to the
+// leader's loop.
 type hashWatch struct {
 	log    *slog.Logger
 	differ map[string]bool // nodes that were logged
@@ -46,7 +48,7 @@ func (w *hashWatch) compare(self string, equal map[string]bool) {
 }
 
 // compareStates compares what the ticks told, now and then.
-func (n *Node) compareStates() {
+func (n *Node) compareStates(ctx context.Context) {
 	now := n.cfg.Boot()
 	if now < n.hashes.next {
 		return
@@ -54,7 +56,7 @@ func (n *Node) compareStates() {
 	n.hashes.next = now + hashInterval
 	equal := map[string]bool{}
 	for _, m := range n.fsm.Catalog().Tables().Members {
-		if m.Removed || m.ID == n.id {
+		if m.Removed || m.Quarantined != "" || m.ID == n.id {
 			continue
 		}
 		node, ok := n.fsm.Node(m.ID)
@@ -66,4 +68,7 @@ func (n *Node) compareStates() {
 		}
 	}
 	n.hashes.compare(n.id, equal)
+	if n.hashes.count.Load() > 0 {
+		n.judge(ctx)
+	}
 }

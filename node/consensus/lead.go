@@ -2,26 +2,23 @@ package consensus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
+	"github.com/conclave-llm/conclave/node/consensus/seats"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 const (
 	leadInterval  = 200 * time.Millisecond
-	changeTimeout = 5 * time.Second // of one change of the configuration
-	maxVoters     = 5
-	wantedVoters  = 3
+	changeTimeout = 5 * time.Second  // of one change of the configuration
+	clockHandOff  = 10 * time.Second // between two tries of a leader with a wrong clock to hand over
 	maxPromoteLag = 100              // entries behind the commit index
-	promoteSoon   = time.Second      // while voters are wanted
-	promoteLater  = 10 * time.Second // after that
 )
 
 // handlers sets the methods of the consensus.
@@ -32,6 +29,10 @@ func (n *Node) handlers() {
 	n.rpc.Handle(methodStatus, n.onStatus)
 	n.rpc.Handle(methodTransfer, n.onTransfer)
 	n.rpc.Handle(methodJoin, n.onJoin)
+	n.rpc.Handle(methodHash, n.onHash)
+	n.rpc.Handle(methodRepair, func(ctx context.Context, _ string, _ []byte) ([]byte, error) { return nil, n.refetch(ctx) })
+	n.rpc.Handle(methodReseat, n.onReseat)
+	n.rpc.Handle(methodIntroduce, n.onIntroduce)
 }
 
 // watchLeadership runs the leader's work while this node leads.
@@ -67,15 +68,16 @@ func (n *Node) lead(ctx context.Context) {
 			return
 		}
 	}
-	since := map[raft.ServerID]time.Duration{} // when a non-voter was first seen fit
+	seen := sights{}
 	tick := time.NewTicker(leadInterval)
 	defer tick.Stop()
 	for last := ""; ; {
-		if off := n.clocks.own(); off.Abs() > maxSkew {
+		if off := n.clocks.Own(); off.Abs() > clocks.MaxSkew {
 			n.yield(ctx, off)
 		}
-		n.compareStates()
-		if err := n.reconcile(ctx, since); err != nil && ctx.Err() == nil && err.Error() != last {
+		n.compareStates(ctx)
+		n.look(ctx, seen)
+		if err := n.reconcile(ctx, seen); err != nil && ctx.Err() == nil && err.Error() != last {
 			last = err.Error() // it is tried again and again
 			n.log.Warn("change the cluster's configuration", "error", err)
 		}
@@ -110,7 +112,7 @@ func (n *Node) yield(ctx context.Context, off time.Duration) {
 }
 
 // reconcile makes at most one change of the configuration.
-func (n *Node) reconcile(ctx context.Context, since map[raft.ServerID]time.Duration) error {
+func (n *Node) reconcile(ctx context.Context, seen sights) error {
 	f := n.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
 		return err
@@ -118,20 +120,49 @@ func (n *Node) reconcile(ctx context.Context, since map[raft.ServerID]time.Durat
 	servers, prev := f.Configuration().Servers, f.Index()
 	for _, s := range servers {
 		m, ok := n.fsm.Member(string(s.ID))
-		switch {
-		case !ok:
-			continue
-		case m.Removed && string(s.ID) == n.id:
-			return waitFuture(ctx, n.raft.LeadershipTransfer())
-		case m.Removed:
-			n.log.Info("removing a server from the configuration", "node", s.ID)
-			return waitFuture(ctx, n.raft.RemoveServer(s.ID, prev, changeTimeout))
-		case m.Address != string(s.Address) && string(s.ID) != n.id:
+		if ok && !m.Removed && m.Address != string(s.Address) && string(s.ID) != n.id {
 			n.log.Info("a server has moved", "node", s.ID, "address", m.Address)
 			return waitFuture(ctx, n.add(s.Suffrage, s.ID, raft.ServerAddress(m.Address), prev))
 		}
 	}
-	return n.promote(ctx, servers, prev, since)
+	if why := n.unfitToLead(); why != "" && n.handOver(ctx, servers, seen, why) {
+		return nil
+	}
+	return n.step(ctx, seats.Next(n.seats(servers, seen), n.limits()), prev)
+}
+
+// limits is when dead nodes are removed, as the settings have it.
+func (n *Node) limits() seats.Limits {
+	s := n.fsm.Catalog().Settings()
+	return seats.Limits{Off: !s.DeadCleanup, After: s.DeadAfter, MinVoters: int(s.DeadMinVoters)}
+}
+
+// step makes a change.
+func (n *Node) step(ctx context.Context, s seats.Step, prev uint64) error {
+	id := raft.ServerID(s.ID)
+	if s.Action != seats.None {
+		n.log.Info("changing the cluster's configuration", "action", s.Action.String(), "node", s.ID, "why", s.Why)
+	}
+	switch s.Action {
+	case seats.Leave:
+		return waitFuture(ctx, n.raft.LeadershipTransfer())
+	case seats.Remove:
+		return waitFuture(ctx, n.raft.RemoveServer(id, prev, changeTimeout))
+	case seats.Demote:
+		return waitFuture(ctx, n.raft.DemoteVoter(id, prev, changeTimeout))
+	case seats.Promote:
+		srv, ok := n.server(s.ID)
+		if !ok {
+			return nil
+		}
+		return waitFuture(ctx, n.raft.AddVoter(id, srv.Address, prev, changeTimeout))
+	case seats.Bury:
+		n.log.Warn("removing a dead node", "node", s.ID, "why", s.Why)
+		_, err := n.Propose(ctx, n.self(), "", fsm.RemoveMember{ID: s.ID})
+		return err
+	default:
+		return nil
+	}
 }
 
 // add adds or updates a server.
@@ -140,74 +171,6 @@ func (n *Node) add(as raft.ServerSuffrage, id raft.ServerID, addr raft.ServerAdd
 		return n.raft.AddVoter(id, addr, prev, changeTimeout)
 	}
 	return n.raft.AddNonvoter(id, addr, prev, changeTimeout)
-}
-
-// promote makes the first non-voter a voter that was fit for long enough.
-func (n *Node) promote(ctx context.Context, servers []raft.Server, prev uint64, since map[raft.ServerID]time.Duration) error {
-	voters := 0
-	for _, s := range servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-		}
-	}
-	need := promoteLater
-	if voters < wantedVoters {
-		need = promoteSoon
-	}
-	for _, s := range servers {
-		if s.Suffrage == raft.Voter {
-			delete(since, s.ID)
-			continue
-		}
-		if voters >= maxVoters || !n.fit(ctx, string(s.ID)) {
-			delete(since, s.ID)
-			continue
-		}
-		now := n.cfg.Boot()
-		if _, ok := since[s.ID]; !ok {
-			since[s.ID] = now
-		}
-		if now-since[s.ID] >= need {
-			n.log.Info("promoting a server to voter", "node", s.ID)
-			return waitFuture(ctx, n.raft.AddVoter(s.ID, s.Address, prev, changeTimeout))
-		}
-	}
-	return nil
-}
-
-// fit says that a non-voter is a registered member, answers and is nearly caught up.
-func (n *Node) fit(ctx context.Context, id string) bool {
-	if m, ok := n.fsm.Member(id); !ok || m.Removed {
-		return false
-	}
-	st, err := n.statusOf(ctx, id, leadInterval)
-	return err == nil && st.Last+maxPromoteLag >= n.raft.CommitIndex() && st.Applied+maxPromoteLag >= n.fsm.Applied()
-}
-
-// status is what a node tells of itself.
-type status struct {
-	Last    uint64 `json:"last"`
-	Applied uint64 `json:"applied"`
-}
-
-// statusOf asks a node.
-func (n *Node) statusOf(ctx context.Context, id string, wait time.Duration) (status, error) {
-	var st status
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	out, err := n.rpc.Call(ctx, id, methodStatus, nil)
-	if err != nil {
-		return st, err
-	}
-	if err := json.Unmarshal(out, &st); err != nil {
-		return st, fmt.Errorf("read status of node %s: %w", id, err)
-	}
-	return st, nil
-}
-
-// onStatus answers statusOf.
-func (n *Node) onStatus(context.Context, string, []byte) ([]byte, error) {
-	return json.Marshal(status{Last: n.raft.LastIndex(), Applied: n.fsm.Applied()})
 }
 
 // becomeReady waits for a leader and catches up with it.
@@ -248,7 +211,7 @@ func (n *Node) announce() {
 	}
 	want := resource.Member{
 		Meta: resource.Meta{ID: n.id}, Name: n.cfg.Name, Address: n.cfg.Transport.Addr(),
-		ClientURL: n.cfg.ClientURL, Version: n.cfg.Version, FSMVersion: n.cfg.FSMVersion,
+		ClientURL: n.cfg.ClientURL, Version: n.cfg.Version, FSMVersion: n.cfg.FSMVersion, FSMOldest: n.cfg.FSMOldest, Role: n.cfg.Role,
 	}
 	if m, ok := n.fsm.Member(n.id); ok {
 		if m.Removed || sameMember(m, &want) {
@@ -262,7 +225,7 @@ func (n *Node) announce() {
 // sameMember compares what a node says of itself.
 func sameMember(a, b *resource.Member) bool {
 	return a.Name == b.Name && a.Address == b.Address && a.ClientURL == b.ClientURL &&
-		a.Version == b.Version && a.FSMVersion == b.FSMVersion
+		a.Version == b.Version && a.FSMVersion == b.FSMVersion && a.FSMOldest == b.FSMOldest && a.Role == b.Role
 }
 
 // insist proposes until the command is applied or refused.

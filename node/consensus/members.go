@@ -24,29 +24,33 @@ const transferWait = 2 * time.Second
 
 // MemberStatus is a node of the cluster as this one sees it.
 type MemberStatus struct {
-	ID, Name           string
-	Address, ClientURL string
-	Voter, Leader      bool
-	Reachable          bool      // answered within 300 ms
-	Applied            uint64    // 0 if it did not answer
-	Lag                uint64    // entries behind the newest applied anywhere
-	LastTick           time.Time // as applied here
+	resource.Member
+
+	Voter, Leader bool
+	Reachable     bool      // answered within 300 ms; else what follows is not known
+	Applied       uint64    // 0 if it did not answer
+	Lag           uint64    // entries behind the newest applied anywhere
+	LastTick      time.Time // as applied here
+	Epoch         uint64    // of its process, as applied here
+
+	Stalled bool          // its disk or state machine hangs
+	Contact time.Duration // since it heard a leader
+	Local   Local
 }
 
 // Members returns the registered nodes, and those of Raft's configuration, by name. It asks
-// each for its applied index and takes 300 ms at most.
+// each for its status and takes 300 ms at most.
 func (n *Node) Members(ctx context.Context) []MemberStatus {
 	byID := map[string]*MemberStatus{}
 	at := func(id string) *MemberStatus {
 		if byID[id] == nil {
-			byID[id] = &MemberStatus{ID: id}
+			byID[id] = &MemberStatus{Member: resource.Member{Meta: resource.Meta{ID: id}}}
 		}
 		return byID[id]
 	}
 	for _, m := range n.fsm.Catalog().Tables().Members {
 		if !m.Removed {
-			s := at(m.ID)
-			s.Name, s.Address, s.ClientURL = m.Name, m.Address, m.ClientURL
+			at(m.ID).Member = *m
 		}
 	}
 	for _, srv := range n.raft.GetConfiguration().Configuration().Servers {
@@ -65,13 +69,15 @@ func (n *Node) Members(ctx context.Context) []MemberStatus {
 	out := make([]MemberStatus, 0, len(byID))
 	for id, s := range byID {
 		s.Leader = id == leader
-		s.Lag = newest - s.Applied
+		if s.Reachable {
+			s.Lag = newest - s.Applied
+		}
 		_, _, tick, _ := n.fsm.LastTick(id)
-		s.LastTick = tick.Std()
+		s.LastTick, s.Epoch = tick.Std(), n.fsm.Epoch(id)
 		out = append(out, *s)
 	}
 	slices.SortFunc(out, func(a, b MemberStatus) int {
-		return cmpStrings(a.Name, b.Name, a.ID, b.ID)
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
 	})
 	return out
 }
@@ -81,34 +87,28 @@ func (n *Node) poll(ctx context.Context, members map[string]*MemberStatus) {
 	var wg sync.WaitGroup
 	for id, m := range members {
 		if id == n.id {
-			m.Applied, m.Reachable = n.fsm.Applied(), true
+			m.tell(n.status())
 			continue
 		}
 		wg.Go(func() {
 			if st, err := n.statusOf(ctx, id, statusWait); err == nil {
-				m.Applied, m.Reachable = st.Applied, true
+				m.tell(st)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// cmpStrings compares a to b, then c to d.
-func cmpStrings(a, b, c, d string) int {
-	return cmp.Or(strings.Compare(a, b), strings.Compare(c, d))
+// tell takes in what a node told of itself.
+func (m *MemberStatus) tell(st status) {
+	m.Reachable, m.Applied, m.Stalled = true, st.Applied, st.Stalled
+	m.Contact, m.Local = time.Duration(st.Contact), st.Local
 }
 
-// Remove takes a node out of the cluster for good: its id is dead, its connections end, and
+// remove takes a node out of the cluster for good: its id is dead, its connections end, and
 // it is taken out of Raft's configuration. It returns when that is done, or as soon as it is
-// sure to be done if the node is this one. The only voter cannot be removed.
-func (n *Node) Remove(ctx context.Context, by fsm.Actor, requestID, id string) error {
-	s, in := n.server(id)
-	if _, ok := n.fsm.Member(id); !ok && !in {
-		return fmt.Errorf("remove node %s: %w", id, resource.ErrNotFound)
-	}
-	if in && s.Suffrage == raft.Voter && n.voters() == 1 {
-		return fmt.Errorf("remove node %s: it is the only voter: %w", id, resource.ErrRefused)
-	}
+// sure to be done if the node is this one.
+func (n *Node) remove(ctx context.Context, by fsm.Actor, requestID, id string) error {
 	if leader, _, _ := n.Leader(); leader == id {
 		if err := n.Transfer(ctx, ""); err != nil {
 			return fmt.Errorf("remove node %s: %w", id, err)
@@ -128,7 +128,7 @@ func (n *Node) Remove(ctx context.Context, by fsm.Actor, requestID, id string) e
 			return nil
 		}
 		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("remove node %s: it is barred; still in the configuration: %w", id, ctx.Err())
+			return fmt.Errorf("it is barred; still in the configuration: %w", ctx.Err())
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (n *Node) skew() float64 {
 	if !n.IsLeader() {
 		return 0
 	}
-	return n.clocks.worst().Seconds()
+	return n.clocks.Worst().Seconds()
 }
 
 // mismatches is for the metric.

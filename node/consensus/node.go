@@ -14,9 +14,12 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
+	"github.com/conclave-llm/conclave/node/consensus/flight"
 	"github.com/conclave-llm/conclave/node/consensus/gate"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
+	"github.com/conclave-llm/conclave/node/consensus/roster"
 	"github.com/conclave-llm/conclave/node/transport"
 )
 
@@ -39,11 +42,11 @@ type Node struct {
 	trans   *gate.Transport
 	rpc     *transport.RPC
 	metrics *metrics
-	clocks  *clocks
+	clocks  *clocks.Clocks
 	hashes  hashWatch
 
 	confirms  *confirmer
-	leaderIdx flight[uint64]
+	leaderIdx flight.Flight[uint64]
 	idxRate   *rate.Limiter
 	joins     *join.Admitter
 	ready     chan struct{} // closed once a leader was heard and caught up with
@@ -51,6 +54,8 @@ type Node struct {
 	remake    chan struct{} // asks for a snapshot
 	founder   bool          // the first voter of a new cluster
 	removed   atomic.Bool   // this node's own tombstone was seen and logged
+	roster    *roster.Roster
+	since     int64         // Unix nanoseconds of the start
 	settled   atomic.Uint64 // the last term in which this leader has committed an entry
 
 	ctx    context.Context // the life of the node, not of a request
@@ -66,12 +71,13 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10),
-		ready:   make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
+		roster:  roster.New(cfg.Dir), since: time.Now().UnixNano(),
+		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err
 	}
-	n.clocks = newClocks(&n.cfg)
+	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
 	n.gate = gate.New(gate.Config{
@@ -88,7 +94,7 @@ func New(cfg Config) (*Node, error) {
 	n.gate.Arm()
 	n.confirms = newConfirmer(n)
 	n.joins = newAdmitter(n)
-	n.leaderIdx.f = n.askLeaderIndex
+	n.leaderIdx.F = n.askLeaderIndex
 	n.handlers()
 	cfg.Transport.Authorize(n.allowed)
 	n.rpc.Start()
@@ -101,12 +107,40 @@ func New(cfg Config) (*Node, error) {
 	n.wg.Go(n.becomeReady)
 	n.wg.Go(n.announce)
 	n.wg.Go(n.serveJoins)
+	n.wg.Go(n.serveStates)
+	n.wg.Go(n.introduce)
 	return n, nil
 }
 
-// open opens the log, checks it, and starts Raft.
+// open opens the log, checks it, and starts Raft. A damaged log is replaced by an empty one, if
+// the rest of the cluster can do without this node's vote until it has caught up.
 func (n *Node) open(notify chan<- bool) (err error) {
 	dir := filepath.Join(n.cfg.Dir, raftDir)
+	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
+	defer func() {
+		if err != nil {
+			n.rpc.Close()
+		}
+	}()
+	err = n.openLog(dir, notify, demandLog)
+	if isDamaged(err) {
+		if err = n.reseat(dir, err); err == nil {
+			err = n.openLog(dir, notify, anyLog)
+		}
+	}
+	return err
+}
+
+// demand says whether a log that is not there is a loss.
+type demand bool
+
+const (
+	demandLog demand = true
+	anyLog    demand = false
+)
+
+// openLog opens the log, checks it, and starts Raft.
+func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) {
 	if n.store, err = logstore.Open(dir, n.gate); err != nil {
 		return err
 	}
@@ -131,12 +165,11 @@ func (n *Node) open(notify chan<- bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if !old && started {
+	if !old && started && want == demandLog {
 		return fmt.Errorf("%w: all of them; this node has run before", logstore.ErrLost)
 	}
-	n.rpc = transport.NewRPC(n.cfg.Transport, n.address, n.log)
 	rc.NoSnapshotRestoreOnStart = n.keeps(newest)
-	return n.startRaft(rc, old)
+	return n.startRaft(rc, old || started)
 }
 
 // startRaft makes the first configuration, if this node is to and has no state, and starts.
@@ -147,7 +180,7 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 		Stream:                newStream(n.cfg.Transport),
 		MaxPool:               maxPool,
 		Timeout:               networkTimeout,
-	}), n.gate)
+	}), n.gate, logstore.History{Log: n.store, Snapshots: n.snaps})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.trans.Close())
@@ -165,7 +198,9 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 		return err
 	}
 	n.machine = gate.NewMachine(n.fsm, n.gate)
-	n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans)
+	if n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans); err == nil {
+		n.trans.Know(n.raft.AppliedIndex)
+	}
 	return err
 }
 
@@ -228,18 +263,23 @@ func (n *Node) meet(others []string) bool {
 	return false
 }
 
-// address resolves a node: the table of members first, then Raft's configuration.
+// address resolves a node: what it told itself since its address in the table of members was written,
+// that table, Raft's configuration, what was known at the last run.
 func (n *Node) address(id string) (string, bool) {
 	if id == n.id {
 		return n.cfg.Transport.Addr(), true
 	}
-	if m, ok := n.fsm.Member(id); ok && !m.Removed {
-		return m.Address, true
+	table := n.tableAddress(id)
+	if addr, ok := n.roster.At(id, table); ok {
+		return addr, true
+	}
+	if table != "" {
+		return table, true
 	}
 	if s, ok := n.server(id); ok {
 		return string(s.Address), true
 	}
-	return "", false
+	return n.roster.Last(id)
 }
 
 // server finds a node in Raft's configuration.
@@ -370,16 +410,25 @@ func (n *Node) Call(ctx context.Context, nodeID, method string, body []byte) ([]
 	return n.rpc.Call(ctx, nodeID, method, body)
 }
 
+// StepDown hands the leadership over, if this node has it and another voter can take it.
+func (n *Node) StepDown(ctx context.Context) error {
+	if !n.IsLeader() || n.voters() < 2 {
+		return nil
+	}
+	if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil {
+		return fmt.Errorf("hand leadership over: %w", err)
+	}
+	return nil
+}
+
 // Shutdown hands leadership over, until ctx ends, and stops. The transport and the FSM stay
 // open: their owner closes them afterwards.
 func (n *Node) Shutdown(ctx context.Context) error {
-	if n.IsLeader() && n.voters() > 1 {
-		if err := waitFuture(ctx, n.raft.LeadershipTransfer()); err != nil {
-			n.log.Warn("hand leadership over", "error", err)
-		}
+	if err := n.StepDown(ctx); err != nil {
+		n.log.Warn("shut down", "error", err)
 	}
 	n.cancel()
-	closed := n.cfg.Transport.Listener(transport.Join).Close()
+	closed := errors.Join(n.cfg.Transport.Listener(transport.Join).Close(), n.cfg.Transport.Listener(transport.Snap).Close())
 	n.rpc.Close()
 	err := n.raft.Shutdown().Error()
 	n.wg.Wait()

@@ -21,6 +21,7 @@ const (
 	maxUnknown        = 3               // further tries after an unknown outcome
 	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
 	tryTimeout        = 5 * time.Second // of one try, while nothing is applied here
+	largeEntry        = 64 << 10        // bytes of an entry that is refused while the leader's disk is nearly full
 	batchTimeout      = 4 * tryTimeout  // the same, while one batch is being applied
 	patience          = time.Minute     // of one try, while the same leader goes on and entries are applied
 	localWait         = 5 * time.Second // until this node has applied what the leader has
@@ -34,6 +35,11 @@ const (
 	methodStatus   = "raft/status"
 	methodTransfer = "raft/transfer"
 	methodJoin     = "raft/join"
+	methodHash     = "raft/hash"
+	methodRepair   = "raft/repair"
+	methodReseat   = "raft/reseat"
+
+	methodIntroduce = "raft/introduce"
 )
 
 // outcome is what is known of a try.
@@ -120,7 +126,7 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Resu
 	defer cancel()
 	go n.whileItGoesOn(ctx, cancel) // ends with the try
 	if n.IsLeader() {
-		if err := n.clocks.judge(n.id, at); err != nil {
+		if err := n.clocks.Judge(n.id, at); err != nil {
 			n.wake() // to hand over
 			return fsm.Result{}, notDone, err
 		}
@@ -178,8 +184,22 @@ func (n *Node) whileItGoesOn(ctx context.Context, end func()) {
 	}
 }
 
+// hasRoom refuses a large entry while this leader's disk is nearly full.
+func (n *Node) hasRoom(data []byte) error {
+	if len(data) <= largeEntry {
+		return nil
+	}
+	if l := n.cfg.Describe(); l.DiskLow {
+		return fmt.Errorf("the leader has %d MiB left, and the change has %d KiB: %w", l.DiskFree>>20, len(data)>>10, resource.ErrDiskFull)
+	}
+	return nil
+}
+
 // apply appends an entry to this leader's log and waits until it is applied.
 func (n *Node) apply(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+	if err := n.hasRoom(data); err != nil {
+		return fsm.Result{}, done, err
+	}
 	f := n.raft.Apply(data, enqueueTimeout)
 	err := waitFuture(ctx, f)
 	switch {
@@ -209,7 +229,7 @@ func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byt
 	if !n.IsLeader() {
 		return nil, resource.ErrNoLeader
 	}
-	if err := n.clocks.judge(peerID, env.At); err != nil {
+	if err := n.clocks.Judge(peerID, env.At); err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 	}
 	res, out, err := n.apply(ctx, body)

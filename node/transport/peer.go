@@ -53,8 +53,7 @@ func (p *peer) connect(ctx context.Context) (c *callConn, fresh bool, err error)
 	if err != nil {
 		return nil, false, err
 	}
-	c = &callConn{w: &frameWriter{c: nc}, waiting: map[uint64]chan *frame{}}
-	c.heard.Store(time.Now().UnixNano())
+	c = newCallConn(nc)
 	p.rpc.wg.Go(c.read)
 	p.mu.Lock()
 	p.conn = c
@@ -91,6 +90,12 @@ type callConn struct {
 	next    uint64
 	waiting map[uint64]chan *frame
 	dead    bool
+}
+
+func newCallConn(nc net.Conn) *callConn {
+	c := &callConn{w: &frameWriter{c: nc}, waiting: map[uint64]chan *frame{}}
+	c.heard.Store(time.Now().UnixNano())
+	return c
 }
 
 // broken says that no more calls can be made.

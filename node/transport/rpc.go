@@ -192,6 +192,20 @@ func (r *RPC) Call(ctx context.Context, nodeID, method string, body []byte) ([]b
 	}
 }
 
+// CallAt is Call of whichever node of the cluster is at addr, over a connection of its own.
+func (r *RPC) CallAt(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	nc, err := r.t.Dial(ctx, addr, Calls)
+	if err != nil {
+		return nil, fmt.Errorf("call %s at %s: %w: %w", method, addr, ErrUnreachable, err)
+	}
+	c := newCallConn(nc)
+	r.wg.Go(c.read)
+	defer c.fail()
+	return c.call(ctx, method, body)
+}
+
 // peer returns the entry of a node.
 func (r *RPC) peer(nodeID string) *peer {
 	r.mu.RLock()

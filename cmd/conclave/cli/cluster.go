@@ -4,11 +4,45 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
 )
+
+// nodeColumns are those of the table of nodes.
+var nodeColumns = []column{
+	{"ID", "id"},
+	{"NAME", "name"},
+	{"ADDRESS", "address"},
+	{"ROLE", "role"},
+	{"REACHABLE", "reachable"},
+	{"READY", "ready"},
+	{"APPLIED", "applied"},
+	{"LAG", "lag"},
+	{"VERSION", "version"},
+	{"IN FLIGHT", "in_flight"},
+	{"CONTACT MS", "contact_ms"},
+	{"DISK FREE", "disk_free"},
+	{"DRAINED", "drained"},
+	{"QUARANTINED", "quarantined"},
+	{"LAST TICK", "last_tick"},
+}
+
+// nodeVerbs are what can be done with one node.
+var nodeVerbs = []struct{ verb, short, done string }{
+	{"promote", "Let a node vote again, as soon as it has caught up", "votes as soon as it has caught up"},
+	{"demote", "Take a node's vote until it is promoted", "does not vote"},
+	{"drain", "Take traffic and leadership from a node until it is undrained", "is drained"},
+	{"undrain", "End the drain of a node", "is not drained"},
+	{"repair", "Have a node fetch the state anew from the leader, and end its quarantine", "has fetched the state anew"},
+	{"remove", "Remove a node for ever; it joins again only with an empty folder", "is removed"},
+}
 
 func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "cluster", Short: "The nodes of the cluster", Args: cobra.NoArgs}
-	cmd.AddCommand(a.clusterStatus(), a.clusterJoinToken(), a.clusterTransfer(), a.clusterRemove())
+	cmd.AddCommand(a.clusterStatus(), a.clusterNodes(), a.clusterJoinToken(), a.clusterTransfer(), a.clusterReplace(), a.clusterUpgrade())
+	for _, v := range nodeVerbs {
+		cmd.AddCommand(a.nodeVerb(v))
+	}
 	return cmd
 }
 
@@ -23,69 +57,175 @@ func (a *app) clusterStatus() *cobra.Command {
 				return err
 			}
 			if table, _ := a.tables(); table {
-				fmt.Fprintf(a.stdout, "cluster %s  generation %d  applied %d\n\n", c.ID, c.Generation, c.Applied)
+				fmt.Fprintf(a.stdout, "cluster %s  version %d  generation %d  applied %d  voters %d, of which %d answer and %d are needed\n\n",
+					c.ID, c.Version, c.Generation, c.Applied, c.Votes.Voters, c.Votes.Alive, c.Votes.Need)
 			}
-			return a.printList(c, looseAll(c.Members), []column{
-				{"ID", "id"},
-				{"NAME", "name"},
-				{"ADDRESS", "address"},
-				{"VOTER", "voter"},
-				{"LEADER", "leader"},
-				{"APPLIED", "applied"},
-				{"LAG", "lag"},
-				{"LAST TICK", "last_tick"},
-			})
+			return a.printList(c, looseAll(c.Members), nodeColumns)
 		},
 	}
 }
 
-func (a *app) clusterJoinToken() *cobra.Command {
-	var ttl string
+func (a *app) clusterNodes() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "join-token",
-		Short: "Make a token for one node to join with",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			t, err := a.client().JoinToken(cmd.Context(), ttl)
+		Use:     "nodes [NODE]",
+		Aliases: []string{"node"},
+		Short:   "List the nodes, or show all that is known of one",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client().Cluster(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if a.output == "" {
-				_, err = fmt.Fprintln(a.stdout, t.Token)
-				return err
+			if len(args) == 0 {
+				return a.printList(c.Members, looseAll(c.Members), nodeColumns)
 			}
-			return a.printOne(t)
+			for _, m := range c.Members {
+				if m.ID == args[0] || m.Name == args[0] {
+					return a.printOne(m)
+				}
+			}
+			return fmt.Errorf("the cluster has no node %q", args[0])
 		},
 	}
-	cmd.Flags().StringVar(&ttl, "ttl", "15m", "how long it is valid, at most 24h")
+	return cmd
+}
+
+// dryRun adds the flag to a command.
+func dryRun(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("dry-run", false, "check only, change nothing")
+}
+
+func (a *app) nodeVerb(v struct{ verb, short, done string }) *cobra.Command {
+	cmd := &cobra.Command{Use: v.verb + " NODE", Short: v.short, Args: cobra.ExactArgs(1)}
+	dry := dryRun(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		out, err := a.client().ChangeNode(cmd.Context(), v.verb, args[0], client.Run(*dry))
+		if err != nil {
+			return err
+		}
+		a.saySo(*dry, "node %s %s; voters %d, of which %d answer and %d are needed", printable(args[0]), v.done, out.Votes.Voters, out.Votes.Alive, out.Votes.Need)
+		return nil
+	}
+	return cmd
+}
+
+// saySo tells what was done, or would be.
+func (a *app) saySo(dry bool, format string, args ...any) {
+	if dry {
+		format = "nothing was changed; otherwise: " + format
+	}
+	fmt.Fprintf(a.stderr, format+"\n", args...)
+}
+
+func (a *app) clusterJoinToken() *cobra.Command {
+	var ttl string
+	create := func(cmd *cobra.Command, _ []string) error {
+		t, err := a.client().JoinToken(cmd.Context(), ttl)
+		return a.printToken(t, err)
+	}
+	cmd := &cobra.Command{Use: "join-token", Short: "Make a token for one node to join with", Args: cobra.NoArgs, RunE: create}
+	cmd.PersistentFlags().StringVar(&ttl, "ttl", "15m", "how long it is valid, at most 24h")
+	cmd.AddCommand(
+		&cobra.Command{Use: "create", Short: "Make a token for one node to join with", Args: cobra.NoArgs, RunE: create},
+		&cobra.Command{
+			Use: "list", Short: "List the tokens that can be used", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				page, err := a.client().JoinTokens(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.printList(page, looseAll(page.Items), []column{
+					{"ID", "id"},
+					{"EXPIRES", "expires"},
+					{"CREATED", "created_at"},
+					{"BY", "created_by"},
+					{"REPLACES", "replaces"},
+				})
+			},
+		},
+		&cobra.Command{
+			Use: "revoke ID", Short: "Make a token useless", Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.client().RevokeJoinToken(cmd.Context(), args[0])
+			},
+		},
+	)
+	return cmd
+}
+
+func (a *app) printToken(t client.JoinToken, err error) error {
+	if err != nil {
+		return err
+	}
+	if a.output == "" {
+		_, err = fmt.Fprintln(a.stdout, t.Token)
+		return err
+	}
+	return a.printOne(t)
+}
+
+func (a *app) clusterReplace() *cobra.Command {
+	var ttl string
+	cmd := &cobra.Command{
+		Use:   "replace NODE",
+		Short: "Make a token whose use removes a node and lets another in, under the same name and address if it likes",
+		Args:  cobra.ExactArgs(1),
+	}
+	dry := dryRun(cmd)
+	cmd.Flags().StringVar(&ttl, "ttl", "15m", "how long the token is valid, at most 24h")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		t, err := a.client().ReplaceNode(cmd.Context(), args[0], ttl, client.Run(*dry))
+		if err != nil || *dry {
+			return err
+		}
+		return a.printToken(t, nil)
+	}
 	return cmd
 }
 
 func (a *app) clusterTransfer() *cobra.Command {
 	var to string
-	cmd := &cobra.Command{
-		Use:   "transfer",
-		Short: "Hand the leadership to another node",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.client().Transfer(cmd.Context(), to)
-		},
-	}
+	cmd := &cobra.Command{Use: "transfer [NODE]", Short: "Hand the leadership to another node", Args: cobra.MaximumNArgs(1)}
+	dry := dryRun(cmd)
 	cmd.Flags().StringVar(&to, "to", "", "id or name of the node (default: any other voter)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			to = args[0]
+		}
+		_, err := a.client().TransferTo(cmd.Context(), to, client.Run(*dry))
+		return err
+	}
 	return cmd
 }
 
-func (a *app) clusterRemove() *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove NODE",
-		Short: "Remove a node for ever; it joins again only with an empty folder",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.client().Remove(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.stderr, "removed node %s\n", printable(args[0]))
-			return nil
-		},
+func (a *app) clusterUpgrade() *cobra.Command {
+	var finalize bool
+	var version uint32
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Show which versions the nodes run; with --finalize raise the cluster's",
+		Long: `Programs of two versions run mixed. What only the newer one can do waits until the cluster's
+version is raised, which is refused while any node does not run it. Until then every node can go
+back to the older program; afterwards it cannot.`,
+		Args: cobra.NoArgs,
 	}
+	dry := dryRun(cmd)
+	cmd.Flags().BoolVar(&finalize, "finalize", false, "raise the cluster's version; there is no way back")
+	cmd.Flags().Uint32Var(&version, "version", 0, "to which version (default: the newest that every node runs)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		var u client.Upgrade
+		if finalize {
+			u, err = a.client().FinalizeUpgrade(cmd.Context(), version, client.Run(*dry))
+		} else {
+			u, err = a.client().Versions(cmd.Context())
+		}
+		if err != nil {
+			return err
+		}
+		if table, _ := a.tables(); table {
+			fmt.Fprintf(a.stdout, "version %d, possible %d\n\n", u.Version, u.Possible)
+		}
+		return a.printList(u, looseAll(u.Nodes), []column{{"ID", "id"}, {"NAME", "name"}, {"PROGRAM", "binary"}, {"OLDEST", "oldest"}, {"NEWEST", "newest"}})
+	}
+	return cmd
 }

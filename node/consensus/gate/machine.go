@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 type Machine struct {
 	*fsm.FSM
 	gate *Gate
+
+	turn sync.Mutex // held while entries are applied, and by Hold
 
 	spent atomic.Int64 // nanoseconds in the state machine
 	saved atomic.Int64 // of those, covered by a snapshot
@@ -35,8 +38,16 @@ func (m *Machine) SnapshotCost() time.Duration { return time.Duration(m.cost.Loa
 // Working says that a batch is being applied.
 func (m *Machine) Working() bool { return m.gate.applying.Load() != 0 }
 
+// Hold stops the applying of entries until resume is called.
+func (m *Machine) Hold() (resume func()) {
+	m.turn.Lock()
+	return m.turn.Unlock
+}
+
 // measure runs f as one batch.
 func (m *Machine) measure(f func()) {
+	m.turn.Lock()
+	defer m.turn.Unlock()
 	start := m.gate.boot()
 	m.gate.applying.Store(int64(start))
 	defer func() {

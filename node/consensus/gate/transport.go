@@ -2,6 +2,7 @@ package gate
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -10,8 +11,10 @@ import (
 // candidate send. It also lets the node tell itself to start an election.
 type Transport struct {
 	*raft.NetworkTransport
-	gate *Gate
-	in   chan raft.RPC
+	gate    *Gate
+	history History
+	applied atomic.Pointer[func() uint64] // see Know
+	in      chan raft.RPC
 
 	stop chan struct{}
 	once sync.Once
@@ -19,8 +22,8 @@ type Transport struct {
 }
 
 // NewTransport wraps inner, which it closes.
-func NewTransport(inner *raft.NetworkTransport, g *Gate) *Transport {
-	t := &Transport{NetworkTransport: inner, gate: g, in: make(chan raft.RPC), stop: make(chan struct{})}
+func NewTransport(inner *raft.NetworkTransport, g *Gate, h History) *Transport {
+	t := &Transport{NetworkTransport: inner, gate: g, history: h, in: make(chan raft.RPC), stop: make(chan struct{})}
 	t.wg.Go(t.pump)
 	return t
 }
@@ -32,6 +35,9 @@ func (t *Transport) pump() {
 		case <-t.stop:
 			return
 		case rpc := <-t.NetworkTransport.Consumer():
+			if t.smooth(rpc) {
+				continue
+			}
 			select {
 			case t.in <- rpc:
 			case <-t.stop:
@@ -40,6 +46,22 @@ func (t *Transport) pump() {
 			}
 		}
 	}
+}
+
+// Know says how to ask what raft has applied. Until then every message goes to raft as it is.
+func (t *Transport) Know(applied func() uint64) { t.applied.Store(&applied) }
+
+// smooth mends or answers what raft would fall over; true: it is answered.
+func (t *Transport) smooth(rpc raft.RPC) bool {
+	applied := t.applied.Load()
+	if applied == nil {
+		return false
+	}
+	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+		overlap(t.history, (*applied)(), req)
+		return false
+	}
+	return superfluous(t.history, (*applied)(), rpc)
 }
 
 // Consumer implements raft.Transport.

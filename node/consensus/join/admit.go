@@ -26,7 +26,8 @@ type Cluster interface {
 	AskLeader(ctx context.Context, question []byte) ([]byte, error)
 	// Register has the cluster know the member from now on, and uses the token up.
 	Register(ctx context.Context, m resource.Member, token resource.Hash) error
-	// AddServer adds a node to Raft's configuration, without a vote.
+	// AddServer adds a node to Raft's configuration, without a vote, once whoever had its
+	// address is out of it.
 	AddServer(ctx context.Context, id, address string) error
 	// ServerAt finds the node of Raft's configuration that has an address.
 	ServerAt(address string) (id string, ok bool)
@@ -98,6 +99,9 @@ func (a *Admitter) serve(ctx context.Context, c net.Conn) {
 func (a *Admitter) route(ctx context.Context, question []byte) ([]byte, error) {
 	if !a.limit.Allow() {
 		return nil, errors.New("too many joins at once: try again")
+	}
+	if out, ok := a.standing(question); ok {
+		return out, nil
 	}
 	if a.cfg.Cluster.IsLeader() {
 		return a.Answer(ctx, question)
@@ -189,11 +193,11 @@ func (a *Admitter) register(ctx context.Context, info *fsm.ClusterInfo, req *req
 
 // mayJoin checks a newcomer.
 func (a *Admitter) mayJoin(info *fsm.ClusterInfo, req *request) error {
-	expires, ok := a.cfg.State.JoinToken(hashSecret(req.Secret))
+	tok, ok := a.cfg.State.JoinToken(hashSecret(req.Secret))
 	if !ok {
-		return fmt.Errorf("join token is unknown or used: %w", resource.ErrForbidden)
+		return fmt.Errorf("join token is unknown, used or revoked: %w", resource.ErrForbidden)
 	}
-	if expires <= resource.At(time.Now()) {
+	if tok.Expires <= resource.At(time.Now()) {
 		return fmt.Errorf("join token: %w", resource.ErrExpired)
 	}
 	if req.MasterHash != info.MasterHash && req.MasterHash != (resource.Hash{}) {
@@ -202,7 +206,10 @@ func (a *Admitter) mayJoin(info *fsm.ClusterInfo, req *request) error {
 	if _, ok := a.cfg.State.Member(req.Member.ID); ok { // its id is not for a newcomer to take
 		return fmt.Errorf("node id %s: %w", req.Member.ID, resource.ErrExists)
 	}
-	if id, ok := a.cfg.Cluster.ServerAt(req.Member.Address); ok {
+	if v := a.cfg.State.FSMVersion(); !req.Member.Runs(v) {
+		return fmt.Errorf("this program runs the versions %s of the state machine, and the cluster has version %d: %w", req.Member.Range(), v, resource.ErrRefused)
+	}
+	if id, ok := a.cfg.Cluster.ServerAt(req.Member.Address); ok && id != tok.Replaces {
 		return fmt.Errorf("address %s belongs to node %s; remove that first: %w", req.Member.Address, id, resource.ErrExists)
 	}
 	return nil

@@ -38,6 +38,8 @@ type Config struct {
 	ClientURL  string
 	Version    string
 	FSMVersion uint32        // 0: fsm.Version
+	FSMOldest  uint32        // 0: 1
+	Role       string        // resource.MemberFull or MemberRead
 	MasterHash resource.Hash // of the configured master key; zero: not compared
 	Timeout    time.Duration // 0: 120 s
 	Logger     *slog.Logger  // nil: discard
@@ -106,7 +108,7 @@ func (c *Config) request(tok Token) (*ecdsa.PrivateKey, *request, error) {
 	}
 	m := resource.Member{
 		Meta: resource.Meta{ID: nodeID}, Name: c.Name, Address: c.Address,
-		ClientURL: c.ClientURL, Version: c.Version, FSMVersion: c.FSMVersion,
+		ClientURL: c.ClientURL, Version: c.Version, FSMVersion: c.FSMVersion, FSMOldest: c.FSMOldest, Role: c.Role,
 	}
 	if m.FSMVersion == 0 {
 		m.FSMVersion = fsm.Version

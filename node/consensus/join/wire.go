@@ -25,6 +25,9 @@ type request struct {
 	CSR        []byte          `json:"csr"`
 	Secret     []byte          `json:"secret"`
 	MasterHash resource.Hash   `json:"master_hash"`
+
+	// Standing is the id of a node that asks only whether it was removed; "" asks to join.
+	Standing string `json:"standing,omitempty"`
 }
 
 // answer is what it gets.

@@ -176,17 +176,20 @@ func damaged(err error) error {
 }
 
 // Check compares the log with the witness: the log or the newest snapshot must reach what
-// was acknowledged, else ErrLost. It also reads the last entry.
+// was acknowledged, else ErrLost. It also reads every entry: raft panics over a damaged one at its start,
+// and one that is found here is fetched anew.
 func (s *Store) Check(snapshotIndex uint64) error {
-	_, last := s.log.Bounds()
+	first, last := s.log.Bounds()
 	if have, want := max(last, snapshotIndex), s.witness.index(); have < want {
 		return fmt.Errorf("%w: log and snapshots end at %d, acknowledged was %d", ErrLost, have, want)
 	}
-	if last == 0 {
-		return nil
-	}
 	var l raft.Log
-	return s.GetLog(last, &l)
+	for i := first; i <= last && i != 0; i++ {
+		if err := s.GetLog(i, &l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // KeepAfter says after which index nothing is to be deleted at the head of the log, asked at

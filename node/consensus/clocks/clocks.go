@@ -1,4 +1,5 @@
-package consensus
+// Package clocks knows of the wall clocks of the nodes, and refuses one that is wrong.
+package clocks
 
 import (
 	"fmt"
@@ -12,12 +13,13 @@ import (
 )
 
 const (
-	maxSkew      = 2 * time.Second  // of an entry's time from the median of the other clocks
-	clockSlot    = 5 * time.Second  // a clock is as it was heard in this slot and the one before
-	clockHandOff = 10 * time.Second // between two tries of a leader with a wrong clock to hand over
+	// MaxSkew is how far an entry's time may be from the median of the other clocks.
+	MaxSkew = 2 * time.Second
+
+	clockSlot = 5 * time.Second // a clock is as it was heard in this slot and the one before
 )
 
-// clocks is what a leader knows of the wall clocks of the nodes. An entry's time is the only
+// Clocks is what a leader knows of the wall clocks of the nodes. An entry's time is the only
 // one that the state machine has, so one that is far from the median of the others' clocks
 // stays out of the log.
 //
@@ -26,7 +28,7 @@ const (
 // wall clock was set. What proposes stamps each try anew, so what delays an entry on its way
 // is a few milliseconds, and only makes a clock look slow: the largest distance of the last 5
 // to 10 s is the truest.
-type clocks struct {
+type Clocks struct {
 	self string
 	now  func() time.Time
 	boot clock.Func
@@ -43,18 +45,26 @@ type heardClock struct {
 	now, last time.Duration // largest distance in the running slot and the one before
 }
 
-// newClocks makes the clocks of a node.
-func newClocks(cfg *Config) *clocks {
-	return &clocks{
-		self: cfg.Identity.NodeID, now: cfg.Now, boot: cfg.Boot, log: cfg.Logger,
+// Config says whose clocks are compared.
+type Config struct {
+	Self   string           // id of this node
+	Now    func() time.Time // its wall clock
+	Boot   clock.Func
+	Logger *slog.Logger
+}
+
+// New makes the clocks of a node.
+func New(cfg Config) *Clocks {
+	return &Clocks{
+		self: cfg.Self, now: cfg.Now, boot: cfg.Boot, log: cfg.Logger,
 		heard: map[string]*heardClock{}, wrong: map[string]bool{},
 	}
 }
 
-// judge notes the clock of a node that proposes an entry now, and returns an error if that is
+// Judge notes the clock of a node that proposes an entry now, and returns an error if that is
 // too far from the others. The leader's own is judged by at least two others; with fewer,
 // the leader is right, because nobody can tell.
-func (c *clocks) judge(id string, at resource.Time) error {
+func (c *Clocks) Judge(id string, at resource.Time) error {
 	c.mu.Lock()
 	mine := time.Duration(at) - c.boot()
 	if id != c.self {
@@ -66,7 +76,7 @@ func (c *clocks) judge(id string, at resource.Time) error {
 			off = max(off, min(0, c.offLocked(id, best)))
 		}
 	}
-	wrong := off.Abs() > maxSkew
+	wrong := off.Abs() > MaxSkew
 	changed := wrong != c.wrong[id]
 	if wrong {
 		c.wrong[id] = true
@@ -86,18 +96,18 @@ func (c *clocks) judge(id string, at resource.Time) error {
 	return nil
 }
 
-// own says by how much this node's clock is off the others', 0 if less than two are heard.
-func (c *clocks) own() time.Duration {
+// Own says by how much this node's clock is off the others', 0 if less than two are heard.
+func (c *Clocks) Own() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.offLocked(c.self, c.distance())
 }
 
 // distance is of this node's clock.
-func (c *clocks) distance() time.Duration { return time.Duration(c.now().UnixNano()) - c.boot() }
+func (c *Clocks) distance() time.Duration { return time.Duration(c.now().UnixNano()) - c.boot() }
 
-// worst is the largest distance of a clock from the others, for the metric.
-func (c *clocks) worst() time.Duration {
+// Worst is the largest distance of a clock from the others, for the metric.
+func (c *Clocks) Worst() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	worst := c.offLocked(c.self, c.distance()).Abs()
@@ -110,7 +120,7 @@ func (c *clocks) worst() time.Duration {
 }
 
 // hearLocked notes the distance of a node's clock.
-func (c *clocks) hearLocked(id string, d time.Duration) {
+func (c *Clocks) hearLocked(id string, d time.Duration) {
 	now := c.boot()
 	h := c.heard[id]
 	switch {
@@ -137,7 +147,7 @@ func (h *heardClock) at(now time.Duration) (time.Duration, bool) {
 
 // offLocked is how far the distance of a node lies outside the two middle ones of the others
 // (the median, if their number is odd), 0 if it lies between.
-func (c *clocks) offLocked(id string, d time.Duration) time.Duration {
+func (c *Clocks) offLocked(id string, d time.Duration) time.Duration {
 	now := c.boot()
 	var others []time.Duration
 	for other, h := range c.heard {

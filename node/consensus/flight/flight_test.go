@@ -1,4 +1,4 @@
-package consensus
+package flight
 
 import (
 	"context"
@@ -11,13 +11,13 @@ import (
 func TestFlight_runsAfterTheCallerAsked(t *testing.T) {
 	t.Parallel()
 	var now, runs atomic.Int64
-	f := flight[int64]{f: func() (int64, error) { runs.Add(1); return now.Load(), nil }}
+	f := Flight[int64]{F: func() (int64, error) { runs.Add(1); return now.Load(), nil }}
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for range 200 {
 				asked := now.Add(1)
-				got, err := f.do(t.Context())
+				got, err := f.Do(t.Context())
 				if err != nil || got < asked {
 					t.Errorf("do = %d, %v, want at least %d", got, err, asked)
 				}
@@ -31,14 +31,14 @@ func TestFlight_runsAfterTheCallerAsked(t *testing.T) {
 func TestFlight_leavesWithTheContext(t *testing.T) {
 	t.Parallel()
 	block := make(chan struct{})
-	f := flight[int]{f: func() (int, error) { <-block; return 7, nil }}
+	f := Flight[int]{F: func() (int, error) { <-block; return 7, nil }}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.do(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := f.Do(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
 	}
 	close(block)
-	if got, err := f.do(t.Context()); got != 7 || err != nil {
+	if got, err := f.Do(t.Context()); got != 7 || err != nil {
 		t.Errorf("do = %d, %v, want 7", got, err)
 	}
 }

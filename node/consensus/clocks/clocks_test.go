@@ -1,4 +1,4 @@
-package consensus
+package clocks
 
 import (
 	"log/slog"
@@ -36,13 +36,13 @@ func TestClocks_judge(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			wall, boot := time.Unix(1e9, 0), time.Hour
-			c := &clocks{
+			c := &Clocks{
 				self: "self", now: func() time.Time { return wall }, boot: func() time.Duration { return boot },
 				log: slog.New(slog.DiscardHandler), heard: map[string]*heardClock{}, wrong: map[string]bool{},
 			}
 			pass := func(d time.Duration) { wall, boot = wall.Add(d), boot+d }
 			for _, h := range tt.heard {
-				_ = c.judge(h.id, resource.At(wall.Add(h.off)))
+				_ = c.Judge(h.id, resource.At(wall.Add(h.off)))
 				pass(2 * s) // clocks are told at different times
 			}
 			if tt.id == "self" {
@@ -52,14 +52,14 @@ func TestClocks_judge(t *testing.T) {
 			if tt.id != "self" {
 				at = wall.Add(tt.off)
 			}
-			if err := c.judge(tt.id, resource.At(at)); (err == nil) != tt.right {
+			if err := c.Judge(tt.id, resource.At(at)); (err == nil) != tt.right {
 				t.Errorf("judge = %v, want right %v", err, tt.right)
 			}
-			if tt.id == "self" && (c.own().Abs() <= maxSkew) != tt.right {
-				t.Errorf("own = %v, want right %v", c.own(), tt.right)
+			if tt.id == "self" && (c.Own().Abs() <= MaxSkew) != tt.right {
+				t.Errorf("own = %v, want right %v", c.Own(), tt.right)
 			}
 			pass(time.Minute)
-			if err := c.judge("self", resource.At(wall)); err != nil {
+			if err := c.Judge("self", resource.At(wall)); err != nil {
 				t.Errorf("after the others were not heard for a minute: %v", err)
 			}
 		})
@@ -69,7 +69,7 @@ func TestClocks_judge(t *testing.T) {
 func TestClocks_delayIsNoSkew(t *testing.T) {
 	t.Parallel()
 	boot := time.Hour
-	c := &clocks{
+	c := &Clocks{
 		self: "self", now: func() time.Time { return time.Unix(0, int64(boot)) }, boot: func() time.Duration { return boot },
 		log: slog.New(slog.DiscardHandler), heard: map[string]*heardClock{}, wrong: map[string]bool{},
 	}
@@ -80,12 +80,12 @@ func TestClocks_delayIsNoSkew(t *testing.T) {
 			if boot%(2*time.Second) == 0 {
 				late = 0
 			}
-			if err := c.judge(id, resource.Time(boot-late)); err != nil {
+			if err := c.Judge(id, resource.Time(boot-late)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		boot += time.Second
-		if off := c.own(); off != 0 {
+		if off := c.Own(); off != 0 {
 			t.Fatalf("own = %v, want 0", off)
 		}
 	}

@@ -1,4 +1,5 @@
-package consensus
+// Package quiet says once in the log what raft says again and again.
+package quiet
 
 import (
 	"context"
@@ -8,12 +9,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// unreachableAfter is for how long a peer may be silent before a line is logged, times the
-// multiplier: raft tries again at once, so a single failure is no news.
-const unreachableAfter = time.Second
-
 // transient are raft's messages that come again and again while a peer or the leader is
-// away. One line when that begins and one when it ends say the same; see peerWatch, and
+// away. One line when that begins and one when it ends say the same; see Peers, and
 // raft's own lines when it looks for a leader and finds one.
 var transient = map[string]bool{
 	"failed to heartbeat to":                                        true,
@@ -44,14 +41,14 @@ var transient = map[string]bool{
 	"heartbeat timeout reached, not part of a stable configuration or a non-voter, not triggering a leader election": true,
 }
 
-// quiet is a handler that lowers raft's transient messages to Debug.
-type quiet struct{ slog.Handler }
+// handler is one that lowers raft's transient messages to Debug.
+type handler struct{ slog.Handler }
 
-// quieten makes the logger for raft.
-func quieten(log *slog.Logger) *slog.Logger { return slog.New(quiet{log.Handler()}) }
+// New makes the logger for raft.
+func New(log *slog.Logger) *slog.Logger { return slog.New(handler{log.Handler()}) }
 
 // Handle implements slog.Handler.
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
+func (q handler) Handle(ctx context.Context, r slog.Record) error {
 	if transient[r.Message] {
 		if !q.Enabled(ctx, slog.LevelDebug) {
 			return nil
@@ -62,33 +59,37 @@ func (q quiet) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements slog.Handler.
-func (q quiet) WithAttrs(as []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(as)} }
+func (q handler) WithAttrs(as []slog.Attr) slog.Handler { return handler{q.Handler.WithAttrs(as)} }
 
 // WithGroup implements slog.Handler.
-func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }
+func (q handler) WithGroup(name string) slog.Handler { return handler{q.Handler.WithGroup(name)} }
 
-// peerWatch logs when this leader does not reach a peer any more, and when it does again.
+// Peers logs when this leader does not reach a peer any more, and when it does again.
 // It belongs to one goroutine.
-type peerWatch struct {
-	log   *slog.Logger
-	after time.Duration
-	name  func(id string) string // as configured, for the line
-	away  map[raft.ServerID]time.Time
+type Peers struct {
+	Logger *slog.Logger
+	After  time.Duration          // of silence
+	Name   func(id string) string // as configured, for the line
+
+	away map[raft.ServerID]time.Time
 }
 
-// observe takes what raft tells of at a time.
-func (w *peerWatch) observe(data any, now time.Time) {
+// Observe takes what raft tells of at a time.
+func (w *Peers) Observe(data any, now time.Time) {
 	switch o := data.(type) {
 	case raft.FailedHeartbeatObservation:
-		if _, away := w.away[o.PeerID]; away || now.Sub(o.LastContact) < w.after {
+		if _, away := w.away[o.PeerID]; away || now.Sub(o.LastContact) < w.After {
 			return
 		}
+		if w.away == nil {
+			w.away = map[raft.ServerID]time.Time{}
+		}
 		w.away[o.PeerID] = o.LastContact
-		w.log.Warn("a peer is unreachable", "peer", o.PeerID, "name", w.name(string(o.PeerID)), "last_contact", o.LastContact)
+		w.Logger.Warn("a peer is unreachable", "peer", o.PeerID, "name", w.Name(string(o.PeerID)), "last_contact", o.LastContact)
 	case raft.ResumedHeartbeatObservation:
 		if since, away := w.away[o.PeerID]; away {
 			delete(w.away, o.PeerID)
-			w.log.Info("a peer is reachable again", "peer", o.PeerID, "name", w.name(string(o.PeerID)), "away", now.Sub(since).Round(time.Millisecond))
+			w.Logger.Info("a peer is reachable again", "peer", o.PeerID, "name", w.Name(string(o.PeerID)), "away", now.Sub(since).Round(time.Millisecond))
 		}
 	case raft.PeerObservation:
 		if o.Removed {
@@ -97,38 +98,4 @@ func (w *peerWatch) observe(data any, now time.Time) {
 	case raft.RaftState: // whoever leads next looks anew
 		clear(w.away)
 	}
-}
-
-// watchPeers observes raft until the node stops.
-func (n *Node) watchPeers() {
-	seen := make(chan raft.Observation, 64)
-	o := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
-		switch o.Data.(type) {
-		case raft.FailedHeartbeatObservation, raft.ResumedHeartbeatObservation, raft.PeerObservation, raft.RaftState:
-			return true
-		}
-		return false
-	})
-	n.raft.RegisterObserver(o)
-	defer n.raft.DeregisterObserver(o)
-	w := &peerWatch{
-		log: n.log, after: time.Duration(n.cfg.Multiplier) * unreachableAfter,
-		name: n.nameOf, away: map[raft.ServerID]time.Time{},
-	}
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case o := <-seen:
-			w.observe(o.Data, time.Now())
-		}
-	}
-}
-
-// nameOf is the configured name of a node, "" if it is not registered.
-func (n *Node) nameOf(id string) string {
-	if m, ok := n.fsm.Member(id); ok {
-		return m.Name
-	}
-	return ""
 }

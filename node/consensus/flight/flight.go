@@ -1,14 +1,15 @@
-package consensus
+// Package flight shares the result of a question among all who ask it meanwhile.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flight runs f for many callers at once: each caller gets the result of a run that began
+// Flight runs F for many callers at once: each caller gets the result of a run that began
 // after it asked, and there is never more than one run.
-type flight[T any] struct {
-	f func() (T, error)
+type Flight[T any] struct {
+	F func() (T, error) // bounds itself; set before the first Do
 
 	mu      sync.Mutex // guards running, next
 	running bool
@@ -22,8 +23,8 @@ type landing[T any] struct {
 	err  error
 }
 
-// do waits for a run that begins after now, or for the end of ctx.
-func (f *flight[T]) do(ctx context.Context) (T, error) {
+// Do waits for a run that begins after now, or for the end of ctx.
+func (f *Flight[T]) Do(ctx context.Context) (T, error) {
 	f.mu.Lock()
 	if f.next == nil {
 		f.next = &landing[T]{done: make(chan struct{})}
@@ -31,7 +32,7 @@ func (f *flight[T]) do(ctx context.Context) (T, error) {
 	l := f.next
 	if !f.running {
 		f.running = true
-		go f.run() // ends when nobody waits for another run; f bounds each
+		go f.run() // ends when nobody waits for another run; F bounds each
 	}
 	f.mu.Unlock()
 	select {
@@ -44,7 +45,7 @@ func (f *flight[T]) do(ctx context.Context) (T, error) {
 }
 
 // run goes on until nobody asked during the last run.
-func (f *flight[T]) run() {
+func (f *Flight[T]) run() {
 	for {
 		f.mu.Lock()
 		l := f.next
@@ -55,7 +56,7 @@ func (f *flight[T]) run() {
 			return
 		}
 		f.mu.Unlock()
-		l.val, l.err = f.f()
+		l.val, l.err = f.F()
 		close(l.done)
 	}
 }

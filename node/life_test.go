@@ -1,0 +1,168 @@
+package node_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/mock"
+	"github.com/conclave-llm/conclave/node"
+	"github.com/conclave-llm/conclave/node/nodetest"
+)
+
+// TestLife_RollingRestart restarts three nodes one after the other, each while 50 streams are open
+// on it: none is cut, the leader hands over first, and writes go on.
+func TestLife_RollingRestart(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{
+		Mock: mock.Config{Chunks: 10, ChunkDelay: 100 * time.Millisecond},
+		Edit: func(_ int, cfg *node.Config) { cfg.DrainTimeout = 15 * time.Second },
+	}.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	var whole atomic.Int64
+	for _, n := range c.Nodes {
+		var wg sync.WaitGroup
+		var first sync.WaitGroup
+		for range 50 {
+			first.Add(1)
+			wg.Go(func() {
+				s := n.Stream(k.Secret, nil)
+				defer s.Close()
+				event := s.Next()
+				first.Done()
+				for event != "" && event != "[DONE]" {
+					event = s.Next()
+				}
+				if event == "[DONE]" {
+					whole.Add(1)
+				} else {
+					t.Errorf("a stream on node %s was cut", n.Name)
+				}
+			})
+		}
+		first.Wait()
+		leads, id := c.Leader() == n, n.ID()
+		stopped := make(chan time.Duration, 1)
+		start := time.Now()
+		go func() {
+			n.Stop()
+			stopped <- time.Since(start)
+		}()
+		if leads { // the streams are still open by then
+			other := c.Nodes[0]
+			if other == n {
+				other = c.Nodes[1]
+			}
+			c.Await("another leads", func() bool { at := other.Leader(); return at != "" && at != id })
+			gap := time.Since(start)
+			t.Logf("the leader handed over %s after the signal", gap.Round(time.Millisecond))
+			if gap > time.Second {
+				t.Errorf("the leader handed over after %s, want at most 1 s", gap)
+			}
+		}
+		wg.Wait()
+		t.Logf("node %s stopped after %s", n.Name, (<-stopped).Round(time.Millisecond))
+		n.Start()
+	}
+	if got := whole.Load(); got != 150 {
+		t.Errorf("%d of 150 streams were whole", got)
+	}
+}
+
+// TestLife_Drain takes a node out of the balancer's view and the leadership from it, and gives
+// them back; what comes to it all the same is served.
+func TestLife_Drain(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	l := c.Leader()
+	api := l.Admin()
+	if _, err := api.ChangeNode(t.Context(), "drain", l.Name, client.Do); err != nil {
+		t.Fatal(err)
+	}
+	c.Await("another leads", func() bool { return c.Leader() != l })
+	status, body := l.Do("GET", "/health/readiness", "", nil)
+	if status != 503 || !strings.Contains(string(body), "drained") {
+		t.Errorf("readiness: %d %s", status, body)
+	}
+	if status, body := l.Chat(k.Secret); status != 200 {
+		t.Errorf("a request all the same: %d %s", status, body)
+	}
+	if _, err := api.ChangeNode(t.Context(), "undrain", l.Name, client.Do); err != nil {
+		t.Fatal(err)
+	}
+	l.AwaitReady()
+}
+
+// TestLife_Quarantine has a node that is quarantined refuse requests, say why on every node, and
+// serve again once it was repaired.
+func TestLife_Quarantine(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	n := c.Followers()[0]
+	if err := c.Leader().Quarantine(t.Context(), n.ID(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	c.Await("it refuses requests", func() bool { status, _ := n.Chat(k.Secret); return status == 503 })
+	_, body := n.Chat(k.Secret)
+	if !strings.Contains(string(body), "quarantined") {
+		t.Errorf("refusal: %s", body)
+	}
+	var seen client.Member
+	_, body = c.Leader().Do("GET", "/api/v1/cluster/nodes/"+n.Name, nodetest.MasterKey, nil)
+	if err := json.Unmarshal(body, &seen); err != nil || seen.Quarantined != "test" || seen.Ready {
+		t.Errorf("status: %s", body)
+	}
+	if _, err := c.Leader().Admin().ChangeNode(t.Context(), "repair", n.Name, client.Do); err != nil {
+		t.Fatal(err)
+	}
+	n.AwaitReady()
+	if status, body := n.Chat(k.Secret); status != 200 {
+		t.Errorf("after the repair: %d %s", status, body)
+	}
+}
+
+// TestLife_Divergence has one node's state become another than that of most: the leader finds it by
+// the state hashes and quarantines it; a repair brings back the state of the others.
+func TestLife_Divergence(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 3)
+	k := c.Key(0, fields{"name": "k"})
+	n := c.Followers()[0]
+	if err := n.Diverge(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	c.Await("it is quarantined", func() bool {
+		for _, m := range members(t, c.Leader()) {
+			if m.ID == n.ID() {
+				return m.Quarantined != "" && !m.Voter
+			}
+		}
+		return false
+	})
+	t.Logf("quarantined and without a vote after %s", time.Since(start).Round(time.Millisecond))
+	if status, body := n.Chat(k.Secret); status != 503 {
+		t.Errorf("a request to it: %d %s", status, body)
+	}
+	if _, err := c.Leader().Admin().ChangeNode(t.Context(), "repair", n.Name, client.Do); err != nil {
+		t.Fatal(err)
+	}
+	n.AwaitReady()
+	if status, _ := n.Do("GET", "/api/v1/teams/only-here", nodetest.MasterKey, nil); status != 404 {
+		t.Errorf("what only it had: %d, want 404", status)
+	}
+	c.Await("it votes again", func() bool {
+		for _, m := range members(t, c.Leader()) {
+			if m.ID == n.ID() {
+				return m.Voter
+			}
+		}
+		return false
+	})
+}
