@@ -36,6 +36,7 @@ var full = []struct {
 	{"deployments", "d1", `{"name":"d1","model_id":"m/1","provider":"openai","api_base":"http://127.0.0.1:1/v1","model":"up","credential_id":"c1","api_key":"canary-deployment","weight":0,"order":2,"limits":{"parallel":1},"price":{"input":0.15,"output":0.6,"cache_read":0.01,"request":0.5},"timeout_ms":100,"blocked":true,"metadata":{"a":1}}`, []string{"model_id", "provider"}},
 	{"plugins", "p1", `{"name":"p1","kind":"guardrail","path":"/opt/p1","sha256":"` + strings.Repeat("0a", 32) + `","mtls":false}`, []string{"name", "kind", "path", "sha256"}},
 	{"guardrails", "g1", `{"name":"g1","plugin":"p1","hooks":["before","after"],"on_error":"pass","deadline_ms":50,"models":["a"],"optional":true,"config":{"words":["x"]}}`, []string{"name", "plugin"}},
+	{"mcp/servers", "git", `{"name":"git","alias":"g","transport":"http","url":"https://x.example/mcp","auth":"api_key","auth_header":"X-K","headers":{"X-A":"b"},"forward_headers":["X-B"],"allowed_tools":["a"],"cost_per_call":0.25,"tool_costs":{"a":1},"access_groups":["code"],"timeout_ms":50,"parallel":3}`, []string{"name", "url", "auth", "transport"}},
 	{"callbacks", "cb1", `{"name":"cb1","plugin":"file","config":{"path":"x"}}`, []string{"name", "plugin"}},
 	{"settings", "key_header", `{"id":"key_header","value":"x-my-key"}`, []string{"id", "value"}},
 }

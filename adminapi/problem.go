@@ -31,6 +31,8 @@ var statuses = map[string]struct {
 	"no_leader": {http.StatusServiceUnavailable, "most of the cluster's voters must be up and able to reach each other"},
 	"expired":   {http.StatusConflict, "try again"},
 	"refused":   {http.StatusConflict, ""},
+
+	"quota_exceeded": {http.StatusInsufficientStorage, "delete blobs that nobody needs, or raise the setting blob_quota_mb"},
 }
 
 // kinds names the code of an llm.Error that has none of its own.

@@ -28,6 +28,7 @@ var (
 	keyWrite  = row{allow, deny, own, own, own, deny, deny}
 	teamWrite = row{allow, deny, own, own, deny, deny, deny}
 	orgWrite  = row{allow, deny, own, deny, deny, deny, deny}
+	mcpRead   = row{allow, allow, own, own, own, own, own} // what the key may use on the data path
 )
 
 // nounRights are the rights on the routes that every kind of record has.
@@ -143,6 +144,12 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
+
+	"list-blobs":    readAll,
+	"verify-blob":   readAll,
+	"put-blob":      adminOnly,
+	"get-blob-body": adminOnly,
+	"delete-blob":   adminOnly,
 
 	"list-prices":          readAll,
 	"lookup-price":         readAll,
@@ -273,4 +280,16 @@ var rights = withNouns(map[string]row{
 	"litellm-end-user-list":              readAll,
 	"litellm-audit-list":                 readAll,
 	"litellm-audit-get":                  readAll,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "setting")
+
+	"list-mcp-tools":     mcpRead,
+	"get-mcp-health":     readAll,
+	"litellm-mcp-list":   mcpRead,
+	"litellm-mcp-info":   mcpRead,
+	"litellm-mcp-tools":  mcpRead,
+	"litellm-mcp-groups": mcpRead,
+	"litellm-mcp-health": readAll,
+	"litellm-mcp-new":    adminOnly,
+	"litellm-mcp-update": adminOnly,
+	"litellm-mcp-delete": adminOnly,
+	"litellm-mcp-import": adminOnly,
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting")

@@ -41,7 +41,7 @@ type (
 
 // registerNoun registers the operations that every noun has.
 func registerNoun[R any, P records.Of[R], V any](s *Server, n *records.Noun[R, P], show view[P, V]) {
-	path := "/" + n.Name() + "s"
+	path := "/" + n.Path()
 	register(s, routeID("list", n.Name()), http.MethodGet, path, "List "+n.Name()+"s",
 		func(ctx context.Context, in *records.Query) (*listOutput[V], error) {
 			items, next, total, err := n.List(callerOf(ctx), *in)
@@ -92,7 +92,7 @@ func registerUpdates[R any, P records.Of[R], V any](s *Server, n *records.Noun[R
 			return answer(s, show, r, w, err)
 		}
 	}
-	path := "/" + n.Name() + "s/{id}"
+	path := "/" + n.Path() + "/{id}"
 	register(s, routeID("replace", n.Name()), http.MethodPut, path, "Replace a "+n.Name(), handler(n.Replace))
 	register(s, routeID("update", n.Name()), http.MethodPatch, path, "Change some fields of a "+n.Name(), handler(n.Patch))
 	register(s, routeID("delete", n.Name()), http.MethodDelete, path, "Delete a "+n.Name()+" for ever",

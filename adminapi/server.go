@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -92,6 +93,8 @@ type Member struct {
 
 // Config says what a Server works on.
 type Config struct {
+	// MCP asks MCP servers; nil: they cannot be asked here.
+	MCP     mcp.Gateway
 	Store   records.Store
 	State   State
 	Cluster Cluster
@@ -108,6 +111,8 @@ type Config struct {
 	Requests spend.Requests
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
+	// Blobs are the cluster's; nil: this server keeps none.
+	Blobs Blobs
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now
@@ -192,6 +197,8 @@ func New(cfg Config) (*Server, error) {
 	s.registerRequests()
 	s.registerPersons()
 	s.registerPrices()
+	s.registerBlobs()
+	s.registerMCP()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()
@@ -239,5 +246,6 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
+	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.Settings, settingView)
 }

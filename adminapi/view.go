@@ -32,6 +32,10 @@ func credentialView(c *resource.Credential, _ detail) client.Credential {
 	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey), Secrets: client.ShownAll(c.Secrets)}
 }
 
+func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
+	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
+}
+
 // settingView adds what the setting may be. One that nobody has set has no version.
 func settingView(r *resource.Setting, _ detail) client.Setting {
 	v := client.Setting{Setting: *r, Unset: r.Version == 0}

@@ -223,6 +223,11 @@ type pluginBlock struct {
 	MTLS   *bool  `hcl:"mtls,optional"`
 }
 
+type mcpServerBlock struct {
+	Credential string            `hcl:"credential,optional"`
+	Secrets    map[string]string `hcl:"secrets,optional"`
+}
+
 type settingBlock struct {
 	Value *hcl.Attribute `hcl:"value"`
 }

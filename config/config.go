@@ -18,6 +18,7 @@ type File struct {
 	Path      string
 	Node      *Node // nil: the file has no node block
 	Resources Resources
+	Blobs     []Blob    // files that expressions name with blob(PATH)
 	Ignored   []Problem // keys that Options.IgnoreUnknown left out
 }
 
@@ -39,6 +40,7 @@ type loader struct {
 	env      func(string) (string, bool)
 	read     func(string) ([]byte, error)
 	nodeOnly bool
+	blobs    []Blob // that blob(PATH) has named
 	Options
 }
 
@@ -115,5 +117,6 @@ func (l *loader) hcl(src []byte) (*File, error) {
 	if d.diags.HasErrors() {
 		return nil, newError(d.diags, l.path, src, f)
 	}
+	d.out.Blobs = l.blobs
 	return d.out, nil
 }

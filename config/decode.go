@@ -30,6 +30,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"guardrail":    (*decoder).guardrail,
 	"callback":     (*decoder).callback,
 	"plugin":       (*decoder).plugin,
+	"mcp_server":   (*decoder).mcpServer,
 	"setting":      (*decoder).setting,
 }
 

@@ -15,6 +15,7 @@ func (l *loader) functions() *hcl.EvalContext {
 	return &hcl.EvalContext{Functions: map[string]function.Function{
 		"env":  l.envFunction(),
 		"file": l.fileFunction(),
+		"blob": l.blobFunction(),
 
 		"sealed": sealedFunction(),
 	}}

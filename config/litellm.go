@@ -72,6 +72,7 @@ func (d *yamlDecoder) file(m *mapping) {
 	for i, n := range m.items("guardrails") {
 		d.guardrail(d.mapping(fmt.Sprintf("guardrails[%d]", i), n))
 	}
+	d.mcpServers(d.mapping("mcp_servers", m.take("mcp_servers")))
 	m.end()
 }
 

@@ -27,6 +27,9 @@ credential_list:
 guardrails:
   - guardrail_name: words
     litellm_params: {guardrail: keywords, mode: [pre_call, post_call], default_on: true, words: [a]}
+mcp_servers:
+  git: {url: https://git.example/mcp, transport: http, auth_type: api_key, authentication_token: os.environ/OPENAI_API_KEY, extra_headers: [X-User], mcp_info: {server_name: git, mcp_server_cost_info: {default_cost_per_query: 0.01, tool_name_to_cost_per_query: {push: 0.5}}}}
+  files: {command: /bin/files, args: [--root, /x], env: {TOKEN: os.environ/OPENAI_API_KEY}}
 litellm_settings:
   num_retries: 1
   default_fallbacks: [gpt, other]
@@ -62,6 +65,10 @@ func TestParse_LiteLLM(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &f.Resources
+	if s := r.MCPServers; len(s) != 2 || s[0].Resource.Auth != "api_key" || s[0].Secrets["auth"] == "" || s[0].Resource.Cost("push") != 500_000_000 ||
+		s[0].Resource.Cost("x") != 10_000_000 || s[1].Resource.Transport != "stdio" || s[1].Secrets["env.TOKEN"] == "" {
+		t.Errorf("MCP servers: got %+v", s)
+	}
 	m := r.Models[0]
 	if len(r.Models) != 1 || len(m.Deployments) != 2 || *m.Resource.Retries != 1 || strings.Join(m.Resource.Fallbacks, " ") != "other" || m.Resource.AccessGroups[0] != "cheap" {
 		t.Errorf("model: got %+v", m)
@@ -101,7 +108,7 @@ func TestParse_LiteLLM_errors(t *testing.T) {
 	for _, tt := range []struct{ name, src, at, want string }{
 		{"syntax", "a: [\n", "", "Invalid YAML"},
 		{"not a mapping", "- a\n", "1:1", "not a mapping"},
-		{"unknown section", "mcp_servers: {}\n", "1:1", "mcp_servers is not known here"},
+		{"unknown section", "mcp_server: {}\n", "1:1", "mcp_server is not known here"},
 		{"unknown parameter", model + "      temperature: 1\n", "5:7", "model_list[0].litellm_params.temperature"},
 		{"variable", model + "      api_key: os.environ/NOT_THERE\n", "5:16", "NOT_THERE is not set"},
 		{"number", model + "      rpm: many\n", "5:12", `"many" is not a number`},

@@ -18,6 +18,7 @@ type Resources struct {
 	Guardrails    []Guardrail
 	Callbacks     []Callback
 	Plugins       []Plugin
+	MCPServers    []MCPServer
 	Settings      []Setting
 
 	skipped bool // there are records that LoadNode did not read
@@ -140,6 +141,14 @@ type Plugin struct {
 	Resource resource.Plugin
 }
 
+// MCPServer declares an MCP server. Its record lacks CredentialID and Secrets.
+type MCPServer struct {
+	Position
+	Resource   resource.MCPServer
+	Credential string            // name; "" for none
+	Secrets    map[string]Secret // by name
+}
+
 // Setting declares a setting, whose id is its name.
 type Setting struct {
 	Position
@@ -150,7 +159,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.Settings)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Settings)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

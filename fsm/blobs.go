@@ -208,7 +208,7 @@ func (tx *Tx) countBlob(size, quota int64) error {
 	}
 	sum += size
 	if quota > 0 && sum > quota {
-		return fmt.Errorf("blobs of %d bytes would be over the cluster's quota of %d: delete some, or raise the setting blob_quota_mb: %w", sum, quota, resource.ErrRefused)
+		return fmt.Errorf("blobs of %d bytes would be over the cluster's quota of %d: delete some, or raise the setting blob_quota_mb: %w", sum, quota, resource.ErrFull)
 	}
 	tx.put(store.Blobs, blobTotal, binary.BigEndian.AppendUint64(nil, uint64(sum)))
 	return nil

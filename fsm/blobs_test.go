@@ -23,7 +23,7 @@ func TestBlobs(t *testing.T) {
 	}
 	a, b := blobOf("a", 60), blobOf("b", 50)
 	h.do(put(a, 100))
-	h.refused(master, put(b, 100), resource.ErrRefused) // over the quota
+	h.refused(master, put(b, 100), resource.ErrFull) // over the quota
 	again := a
 	again.Refs, again.Holders = []string{"plugin/p1"}, []string{"n2"}
 	h.do(put(again, 100)) // is counted once

@@ -126,6 +126,15 @@ type (
 	DeleteCallback struct {
 		ID string `json:"id"`
 	}
+	// PutMCPServer creates or replaces an MCP server.
+	PutMCPServer struct {
+		Server Encoded[resource.MCPServer] `json:"server"`
+		Read   uint64                      `json:"read,omitempty"`
+	}
+	// DeleteMCPServer deletes an MCP server.
+	DeleteMCPServer struct {
+		ID string `json:"id"`
+	}
 	// PutPlugin registers a plugin binary or replaces its registration.
 	PutPlugin struct {
 		Plugin Encoded[resource.Plugin] `json:"plugin"`

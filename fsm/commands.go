@@ -204,6 +204,18 @@ func (c DeleteCallback) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutMCPServer) Apply(tx *Tx) error {
+	_, err := putRecord[resource.MCPServer](tx, store.MCPServers, c.Server, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteMCPServer) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.MCPServer](tx, store.MCPServers, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutPlugin) Apply(tx *Tx) error {
 	old, err := putRecord[resource.Plugin](tx, store.Plugins, c.Plugin, c.Read)
 	if err != nil {

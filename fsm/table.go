@@ -73,6 +73,10 @@ const (
 	KindDeleteBlob         Kind = 141
 	KindReferBlob          Kind = 142
 	KindSweepBlobs         Kind = 143
+	KindPutResponse        Kind = 144
+	KindDeleteResponses    Kind = 145
+	KindPutMCPServer       Kind = 150
+	KindDeleteMCPServer    Kind = 151
 )
 
 // grant says whose credential may carry a command.
@@ -172,6 +176,10 @@ var table = []row{
 	rowOf[DeleteBlob](KindDeleteBlob, "delete_blob", 1, byAdmin|byNode, alone),
 	rowOf[ReferBlob](KindReferBlob, "refer_blob", 1, byAdmin|byNode, alone),
 	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
+	rowOf[PutResponse](KindPutResponse, "put_response", 1, byNode, alone),
+	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
+	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
+	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
 }
 
 // batchRow is apart because its decoder reads the table.

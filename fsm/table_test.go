@@ -81,6 +81,15 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteGuardrail{ID: "g1"},
 		fsm.PutCallback{Read: 7, Callback: encoded(t, resource.Callback{Meta: m("c1"), Name: "log", Plugin: "file", Config: json.RawMessage(`{}`)})},
 		fsm.DeleteCallback{ID: "c1"},
+		fsm.PutMCPServer{Read: 7, Server: encoded(t, resource.MCPServer{
+			Meta: m("mcp1"), Name: "git", Alias: "g", Description: "d", AllowedTools: []string{"a"}, DisallowedTools: []string{"b"}, CostPerCall: 1, ToolCosts: map[string]resource.Money{"a": 2},
+			Guardrails: []string{"words"}, AccessGroups: []string{"code"}, AllowAllKeys: true, Disabled: true, TimeoutMS: 5, Parallel: 6, Metadata: json.RawMessage(`{}`),
+			MCPUpstream: resource.MCPUpstream{
+				Transport: "http", URL: "http://x", Command: "c", Args: []string{"x"}, Env: map[string]string{"A": "b"}, Headers: map[string]string{"X-A": "b"}, ForwardHeaders: []string{"X-B"},
+				Auth: "api_key", AuthHeader: "X-K", CredentialID: "c1", Secrets: map[string]*resource.Sealed{"auth": sealed},
+			},
+		})},
+		fsm.DeleteMCPServer{ID: "mcp1"},
 		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: new(false)})},
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
@@ -123,6 +132,13 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteBlob{ID: strings.Repeat("ab", 32)},
 		fsm.ReferBlob{ID: strings.Repeat("ab", 32), Ref: "plugin/p1", Drop: true},
 		fsm.SweepBlobs{IDs: []string{strings.Repeat("ab", 32)}},
+		fsm.PutResponse{Quota: 8, Response: encoded(t, resource.Response{
+			ID: "resp_1", Blob: strings.Repeat("ab", 32), CreatedAt: 6, ExpiresAt: 7,
+			Owners: resource.Owners{KeyID: "k1", UserID: "u1", TeamID: "t1", ProjectID: "p1", OrganizationID: "o1", CustomerID: "c1"},
+		}), Blob: encoded(t, resource.Blob{
+			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "response", Size: 4, Refs: []string{"response/resp_1"}, Holders: []string{"n1", "n2"},
+		})},
+		fsm.DeleteResponses{IDs: []string{"resp_1"}, Over: true},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

@@ -3,6 +3,7 @@ package llm
 import (
 	"bytes"
 	"strconv"
+	"unsafe"
 )
 
 // Cursor reads JSON in one pass without allocating for what it passes, and checks the syntax of
@@ -75,6 +76,23 @@ func (c *Cursor) Text() string {
 		return ""
 	}
 	return unquote(v)
+}
+
+// sharedFrom is the size of a string from which a copy of it is worth avoiding.
+const sharedFrom = 64 << 10
+
+// Shared takes a string as Text does, without a copy if it is long, as a picture is: the string is
+// then the bytes of the text that is read, which must not change while the string is in use.
+func (c *Cursor) Shared() string {
+	v := c.s.value()
+	if len(v) < 2 || v[0] != '"' {
+		return ""
+	}
+	if len(v) < sharedFrom || bytes.IndexByte(v, '\\') >= 0 {
+		return unquote(v)
+	}
+	v = v[1 : len(v)-1]
+	return unsafe.String(unsafe.SliceData(v), len(v)) //nolint:gosec // a view of bytes that outlive it, as the comment demands
 }
 
 // Bool takes true or false; ok is false for any other value.

@@ -2,6 +2,7 @@ package llm_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -87,5 +88,26 @@ func walk(c *llm.Cursor, depth int) {
 		}
 	default:
 		c.Raw()
+	}
+}
+
+func TestCursor_Shared(t *testing.T) {
+	long := strings.Repeat("A", 100<<10)
+	for _, tt := range []struct{ text, want string }{
+		{`"short"`, "short"},
+		{`""`, ""},
+		{`null`, ""},
+		{`7`, ""},
+		{`"` + long + `"`, long},
+		{`"` + long + `\n"`, long + "\n"},
+	} {
+		c := llm.NewCursor([]byte(tt.text))
+		if got := c.Shared(); got != tt.want || c.End() != nil {
+			t.Errorf("%.20s: %.20q, %v", tt.text, got, c.Err())
+		}
+	}
+	body := []byte(`"` + long + `"`)
+	if n := testing.AllocsPerRun(10, func() { c := llm.NewCursor(body); _ = c.Shared() }); n > 0 {
+		t.Errorf("a long string is copied: %v allocations", n)
 	}
 }

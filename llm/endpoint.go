@@ -6,16 +6,43 @@ type Endpoint uint8
 
 // The endpoints. Their numbers are not stored anywhere.
 const (
-	Chat            Endpoint = iota // OpenAI's chat completions
-	Completions                     // OpenAI's older ones, of a text
-	Embeddings                      // OpenAI's
-	Responses                       // OpenAI's
-	Messages                        // Anthropic's
-	GenerateContent                 // Google's, streamed or not
-	Converse                        // Bedrock's, streamed or not
-	CohereChat                      // Cohere's v2
-	OllamaChat                      // Ollama's own
-	CountTokens                     // Anthropic's count_tokens
+	Chat               Endpoint = iota // OpenAI's chat completions
+	Completions                        // OpenAI's older ones, of a text
+	Embeddings                         // OpenAI's
+	Responses                          // OpenAI's
+	Messages                           // Anthropic's
+	GenerateContent                    // Google's, streamed or not
+	Converse                           // Bedrock's, streamed or not
+	CohereChat                         // Cohere's v2
+	OllamaChat                         // Ollama's own
+	CountTokens                        // Anthropic's count_tokens
+	CountContent                       // Google's countTokens
+	InputTokens                        // OpenAI's count for responses
+	Moderations                        // OpenAI's
+	Images                             // OpenAI's: images of a text
+	ImageEdits                         // OpenAI's: of images and a text, in a form
+	ImageVariations                    // OpenAI's: of an image, in a form
+	Speech                             // OpenAI's: audio of a text
+	Transcriptions                     // OpenAI's: text of audio, in a form
+	Translations                       // OpenAI's: English text of audio, in a form
+	Rerank                             // Cohere's, which others serve too
+	EmbedContent                       // Google's, of one content
+	BatchEmbedContents                 // Google's, of several
+
+	// What providers alone are asked. GeminiEmbed is batchEmbedContents, which is never relayed: each of
+	// its requests names the model again.
+	GeminiEmbed
+	VertexEmbed // :predict
+	CohereEmbed
+	InvokeEmbed // Bedrock's invoke
+	OllamaEmbed
+	VoyageEmbed
+	JinaEmbed
+	MistralEmbed
+	TEIEmbed // Hugging Face's server and its feature extraction
+	WatsonxEmbed
+	WatsonxChat
+	TritonGenerate // text, of Triton Inference Server
 	numEndpoints
 )
 
@@ -26,7 +53,9 @@ type Family uint8
 const (
 	FamilyOther        Family = iota // relayed, never translated
 	FamilyConversation               // package llm/chat
-	FamilyEmbedding
+	FamilyEmbedding                  // package llm/embed
+	FamilyMedia                      // relayed: images and audio, made or read
+	FamilyCount                      // answers how many tokens a request has, and makes none
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -40,6 +69,7 @@ const (
 	VendorAmazon
 	VendorCohere
 	VendorOllama
+	VendorOther // speaks a dialect that no client does
 )
 
 // traits are what is known of each endpoint.
@@ -59,7 +89,32 @@ var traits = [numEndpoints]struct {
 	Converse:        {name: "converse", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
 	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
 	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
-	CountTokens:     {name: "count_tokens", vendor: VendorAnthropic},
+	CountTokens:     {name: "count_tokens", family: FamilyCount, vendor: VendorAnthropic},
+	CountContent:    {name: "count_content", family: FamilyCount, vendor: VendorGoogle, inPath: true},
+	InputTokens:     {name: "input_tokens", family: FamilyCount},
+	Moderations:     {name: "moderations"},
+	Images:          {name: "images", family: FamilyMedia},
+	ImageEdits:      {name: "image_edits", family: FamilyMedia},
+	ImageVariations: {name: "image_variations", family: FamilyMedia},
+	Speech:          {name: "speech", family: FamilyMedia},
+	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
+	Translations:    {name: "translations", family: FamilyMedia},
+	Rerank:          {name: "rerank"},
+
+	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	GeminiEmbed:        {name: "gemini_embed", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	VertexEmbed:        {name: "vertex_embed", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
+	CohereEmbed:        {name: "cohere_embed", family: FamilyEmbedding, vendor: VendorCohere},
+	InvokeEmbed:        {name: "invoke_embed", family: FamilyEmbedding, vendor: VendorAmazon, inPath: true},
+	OllamaEmbed:        {name: "ollama_embed", family: FamilyEmbedding, vendor: VendorOllama},
+	VoyageEmbed:        {name: "voyage_embed", family: FamilyEmbedding, vendor: VendorOther},
+	JinaEmbed:          {name: "jina_embed", family: FamilyEmbedding, vendor: VendorOther},
+	MistralEmbed:       {name: "mistral_embed", family: FamilyEmbedding, vendor: VendorOther},
+	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
+	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
+	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
+	TritonGenerate:     {name: "triton_generate", family: FamilyConversation, vendor: VendorOther, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -43,6 +43,8 @@ const (
 	fieldMetadata
 	fieldMessages
 	fieldContents
+	fieldContent
+	fieldRequests
 	fieldPrompt
 	fieldInput
 	fieldInstructions
@@ -71,7 +73,7 @@ const (
 // fieldNames are the fields as OpenAI spells them, and the gateway's own.
 var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
-	"n", "best_of", "user", "metadata", "messages", "contents", "prompt", "input", "instructions", "system",
+	"n", "best_of", "user", "metadata", "messages", "contents", "content", "requests", "prompt", "input", "instructions", "system",
 	"systemInstruction", "tools", "toolConfig", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
 	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
 	"generationConfig", "inferenceConfig",
@@ -80,6 +82,15 @@ var fieldNames = [numFields]string{
 // ownFields are those that only the gateway understands.
 var ownFields = [...]field{
 	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNumRetries, fieldTimeout,
+}
+
+// OwnFields are the names of the fields at the top that only the gateway understands.
+func OwnFields() []string {
+	names := make([]string, len(ownFields))
+	for i, id := range ownFields {
+		names[i] = fieldNames[id]
+	}
+	return names
 }
 
 // span is where a member stands in the body: its name begins at key, its value is [start, end).

@@ -93,11 +93,19 @@ var serve = map[string]func(*Server, *exchange) error{
 	"/embeddings":            (*Server).embeddings,
 	"/messages":              (*Server).messages,
 	"/messages/count_tokens": (*Server).countTokens,
+	"/moderations":           (*Server).moderations,
+	"/images/generations":    (*Server).images,
+	"/images/edits":          (*Server).images,
+	"/images/variations":     (*Server).images,
+	"/audio/speech":          (*Server).speech,
+	"/audio/transcriptions":  (*Server).transcribe,
+	"/audio/translations":    (*Server).transcribe,
+	"/rerank":                (*Server).rerank,
 }
 
 // ServeHTTP implements http.Handler. A format is rows of the table above and a file beside this one.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(r.URL.Path, "/v1")
+	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v1"), "/v2")
 	answer := serve[path]
 	if _, verb, ok := googleCall(r.URL.Path); ok {
 		answer = googleVerbs[verb]
@@ -128,6 +136,8 @@ type exchange struct {
 	plan   plan
 	body   []byte
 	fields llm.Fields
+	form   map[string][]string // the text fields of a form; nil: it is none
+	files  map[string]int      // the sizes of its files
 	entry  *Request
 }
 
@@ -189,7 +199,12 @@ func (s *Server) read(x *exchange) (err error) {
 	if s.fails(&x.plan) {
 		return &llm.Error{Kind: llm.Upstream, Status: x.plan.status, Code: "mock_error", Message: "The demo upstream fails on demand.", RetryAfter: s.cfg.RetryAfter}
 	}
-	if x.fields, err = llm.Peek(x.body); err != nil {
+	if isForm(x.r) {
+		err = x.openForm()
+	} else {
+		x.fields, err = llm.Peek(x.body)
+	}
+	if err != nil {
 		return err
 	}
 	if model, verb, ok := googleCall(x.r.URL.Path); ok {

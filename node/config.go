@@ -29,6 +29,7 @@ type Config struct {
 	KEK       secret.Text // "": DataDir/kek
 
 	Bootstrap bool          // found a new cluster
+	Blobs     [][]byte      // bodies of the files whose digests Resources have; stored before
 	Resources *declare.File // applied at the start, once there is a leader; nil: none
 	Join      string        // cluster address of a member to join through; "": no join
 	Token     string        // join token

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/node/blob"
+	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -23,6 +24,9 @@ func (n *Node) SignedAnchor() (a resource.AuditAnchor, ca []byte, err error) {
 	a = resource.AuditAnchor{Cluster: info.ClusterID, Number: 7}
 	return a, info.CACert, n.signAnchor(&a)
 }
+
+// Turns are the node's.
+func (n *Node) Turns() *turns.Store { return n.turns }
 
 // Blobs are the node's.
 func (n *Node) Blobs() *blob.Store { return n.blobs }

@@ -29,18 +29,18 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent,
+		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Turns: n.turns,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
 
 // adminConfig connects the admin API to the node's parts.
 func (n *Node) adminConfig() adminapi.Config {
-	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	return adminapi.Config{
+		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Repricer: n.repricer, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,
+		Requests: n.all, Repricer: n.repricer, Blobs: blobAdmin{n}, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/mcp"
 )
 
 const (
@@ -46,7 +47,7 @@ func (n *Node) startListener(ctx context.Context) error {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	n.server = &http.Server{
-		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.mux.Load().ServeHTTP(w, r) }),
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.mux.Load().ServeHTTP(w, mcp.Canonical(r)) }),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, Protocols: protocols,
 		ConnState: n.countConnections(),
 	}
@@ -87,6 +88,9 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.startMCP(); err != nil {
+		return err
+	}
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {
 		return err
@@ -95,6 +99,7 @@ func (n *Node) startHandlers(context.Context) error {
 	n.mountHealth(mux)
 	data.Mount(mux)
 	admin.Mount(mux)
+	n.mcp.Mount(mux)
 	n.mux.Store(mux)
 	return nil
 }

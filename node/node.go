@@ -28,11 +28,13 @@ import (
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/transport"
+	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
@@ -56,7 +58,8 @@ type Node struct {
 
 	events   *auditlog.Events
 	fresh    *freshness
-	changed  chan struct{} // the catalog has changed
+	changed  chan struct{} // the plugins have changed in the catalog
+	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
 	erasures atomic.Pointer[erasure.Runner]
 	erasers  []erasure.Eraser // of files and stored turns
@@ -94,6 +97,8 @@ type path struct {
 
 	rotation *rotation.Rotation
 	blobs    *blob.Store
+	turns    *turns.Store
+	mcp      *mcp.Gateway // nil until the handlers are made
 }
 
 // listener is the client port.
@@ -112,7 +117,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -300,6 +305,9 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
+	if c.Tables["mcp_server"] || c.Tables["credential"] {
+		signal(n.servers)
+	}
 	for _, table := range []string{"guardrail", "callback", "plugin"} {
 		if c.Tables[table] {
 			signal(n.changed)
@@ -336,6 +344,12 @@ func (n *Node) applyResources(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	for _, body := range n.cfg.Blobs {
+		rec := resource.Blob{Class: resource.BlobConfiguration, Kind: "file"}
+		if _, err := n.blobs.Put(ctx, fsm.Actor{Kind: "node", ID: n.identity.NodeID}, "", rec, body); err != nil {
+			return err
+		}
+	}
 	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal}, *n.cfg.Resources)
 	return err
 }
@@ -386,6 +400,9 @@ func (n *Node) ID() string { return n.identity.NodeID }
 func (n *Node) Stop(ctx context.Context) error {
 	n.draining.Store(true)
 	errs := []error{n.stopListener(ctx)}
+	if n.mcp != nil {
+		n.mcp.Close()
+	}
 	if n.plugins != nil {
 		n.plugins.Close()
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
@@ -59,10 +60,10 @@ type Host struct {
 	dead     []*guardrail.Member // that could not even be tried
 	retiring sync.WaitGroup      // removed plugins that still stop
 	closed   bool
-	launcher *launcher // nil until something runs
-	binaries string    // folder of verified binaries
-	sockets  string    // folder of sockets
-	ownTemp  bool      // sockets is outside of Dir
+	launcher *launch.Launcher // nil until something runs
+	binaries string           // folder of verified binaries
+	sockets  string           // folder of sockets
+	ownTemp  bool             // sockets is outside of Dir
 }
 
 type metrics struct {
@@ -278,7 +279,7 @@ func (h *Host) prepareLocked() error {
 			return fmt.Errorf("prepare plugins: %w", err)
 		}
 	}
-	h.launcher = newLauncher()
+	h.launcher = launch.New()
 	return nil
 }
 
@@ -367,7 +368,7 @@ func (h *Host) Close() {
 	h.retiring.Wait()
 	clear(h.running)
 	if h.launcher != nil {
-		h.launcher.close()
+		h.launcher.Close()
 	}
 	if h.ownTemp {
 		_ = os.RemoveAll(h.sockets)

@@ -17,17 +17,6 @@ const selfExe = "/proc/self/exe"
 // fdPath is the file that the child has open as fd.
 func fdPath(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
 
-// awaitExit returns when the process has exited but is not yet reaped, so that its group can
-// still be signalled without meeting a stranger.
-func awaitExit(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			return
-		}
-	}
-}
-
 // residentBytes is the memory that a process has in RAM.
 func residentBytes(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))

@@ -6,9 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // selfExe is empty where the running binary has no such name: os.Executable is asked.
@@ -16,13 +13,6 @@ const selfExe = ""
 
 // fdPath is the file that the child has open as fd.
 func fdPath(int) string { return "" }
-
-// awaitExit returns when the process has exited.
-func awaitExit(pid int) {
-	for unix.Kill(pid, 0) == nil {
-		time.Sleep(50 * time.Millisecond)
-	}
-}
 
 func residentBytes(int) (int64, error) { return 0, errors.ErrUnsupported }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -156,7 +157,7 @@ func (h *Host) command(s *Spec, bin *binary, env []string, tmp string) *exec.Cmd
 
 // run is a process as go-plugin runs it.
 type run struct {
-	launcher       *launcher
+	launcher       *launch.Launcher
 	cmd            *exec.Cmd
 	tmp            string // folder of its sockets
 	stdout, stderr io.ReadCloser
@@ -170,7 +171,7 @@ type run struct {
 
 var _ runner.Runner = (*run)(nil)
 
-func newRun(l *launcher, cmd *exec.Cmd, tmp string) (*run, error) {
+func newRun(l *launch.Launcher, cmd *exec.Cmd, tmp string) (*run, error) {
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -184,7 +185,7 @@ func newRun(l *launcher, cmd *exec.Cmd, tmp string) (*run, error) {
 
 // Start implements runner.Runner.
 func (r *run) Start(context.Context) error {
-	err := r.launcher.start(r.cmd)
+	err := r.launcher.Start(r.cmd)
 	if err != nil {
 		close(r.exited)
 		return fmt.Errorf("start %s: %w", r.cmd.Path, err)
@@ -199,7 +200,7 @@ func (r *run) Start(context.Context) error {
 // watch ends the whole group with its leader: a grandchild that holds the pipes would hide
 // the leader's end.
 func (r *run) watch() {
-	awaitExit(r.pid)
+	launch.AwaitExit(r.pid)
 	r.mu.Lock()
 	_ = syscall.Kill(-r.pid, syscall.SIGKILL)
 	r.done = true

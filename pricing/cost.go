@@ -166,7 +166,16 @@ func total(p *resource.Price, u *llm.Usage) sum {
 	if u.Service == llm.ServiceBatch {
 		half = 2
 	}
-	n, r := &u.Units, &p.Units
+	r := &p.Units
+	s.units(&u.Units, r, half)
+	if r.GPUSecond > 0 && u.Units.ServedMS > 0 {
+		s.gpus(u.Units.ServedMS, r, half)
+	}
+	return s
+}
+
+// units adds what is not counted in tokens, at half of its price for a batch.
+func (s *sum) units(n *llm.Units, r *resource.Units, half uint64) {
 	for _, v := range [...]struct {
 		count int64
 		rate  resource.Rate
@@ -185,10 +194,6 @@ func total(p *resource.Price, u *llm.Usage) sum {
 	} {
 		s.add(v.count, int64(v.rate), v.scale/half)
 	}
-	if r.GPUSecond > 0 && n.ServedMS > 0 {
-		s.gpus(n.ServedMS, r, half)
-	}
-	return s
 }
 
 // A sum is in 1e-15 $ / 2000, or nanodollars / 2e9: fine enough for half of a price for a

@@ -12,6 +12,7 @@ const servedRate = 50
 type Held struct {
 	Prompt, Media int64 // tokens of the prompt, of which Media are of audio and images
 	Output        int64 // tokens
+	Units         llm.Units
 	Service       llm.Service
 }
 
@@ -28,10 +29,13 @@ func Hold(p *resource.Price, a resource.Adjustment, h Held) resource.Money {
 	media := min(max(h.Media, 0), h.Prompt)
 	s.add(h.Prompt-media, text, 1)
 	s.add(media, max(text, t.dearest(audioInput, imageInput)), 1)
-	s.add(h.Output, t.dearest(output, reasoning), 1)
+	s.add(h.Output, t.dearest(outputs(&h.Units)...), 1)
 	half := uint64(1)
 	if h.Service == llm.ServiceBatch {
 		half = 2
+	}
+	if h.Units != (llm.Units{}) {
+		s.units(&h.Units, &p.Units, half)
 	}
 	if p.Timed() {
 		ms := (h.Output/servedRate + 1) * 1000
@@ -39,6 +43,17 @@ func Hold(p *resource.Price, a resource.Adjustment, h Held) resource.Money {
 		s.gpus(ms, &p.Units, half)
 	}
 	return s.adjusted(p.Request, a, half == 2)
+}
+
+// outputs are the classes of the output: audio and images only where some are made.
+func outputs(u *llm.Units) []class {
+	switch {
+	case u.OutputImages > 0:
+		return []class{output, reasoning, imageOutput}
+	case u.OutputMS > 0:
+		return []class{output, reasoning, audioOutput}
+	}
+	return []class{output, reasoning}
 }
 
 // dearest is the highest price of some classes, in parts of a sum for one token.

@@ -78,7 +78,7 @@ func (r *Request) prompt() int64 {
 }
 
 func (r *Request) output() int64 {
-	if r.Endpoint == llm.Embeddings {
+	if r.Endpoint.Family() == llm.FamilyEmbedding {
 		return 0
 	}
 	n := r.MaxTokens

@@ -16,6 +16,7 @@ import (
 type Inbound interface {
 	// DecodeRequest reads a request's body. Errors are *llm.Error of kind Invalid that name the
 	// field. What stands in the path instead of the body (model, stream) is set by the caller.
+	// Media of the request may share the body's bytes, which must not change while it is in use.
 	DecodeRequest(body []byte) (*chat.Request, error)
 	// EncodeResponse writes a whole answer to the request.
 	EncodeResponse(req *chat.Request, res *chat.Response) ([]byte, error)
@@ -81,13 +82,27 @@ func (p *Provider) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 
 // Translation is the endpoint into which requests for e can be translated, leaving out e itself.
 func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
-	if _, ok := inbound[e]; !ok {
+	if !read(e) {
 		return 0, false
 	}
 	for _, at := range p.Endpoints {
-		if _, ok := outbound[at]; ok && at != e && at.Family() == e.Family() {
+		if at != e && at.Family() == e.Family() && written(at) {
 			return at, true
 		}
 	}
 	return 0, false
+}
+
+// read says whether requests of clients for e can be read.
+func read(e llm.Endpoint) bool {
+	_, talks := inbound[e]
+	_, embeds := embedInbound[e]
+	return talks || embeds
+}
+
+// written says whether requests for e can be written for a provider.
+func written(e llm.Endpoint) bool {
+	_, talks := outbound[e]
+	_, embeds := embedOutbound[e]
+	return talks || embeds
 }

@@ -3,13 +3,14 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/azure"
+	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 )
 
 // azureRows are Azure's. Their address is the resource's, so that every deployment gives its own.
 var azureRows = []Provider{
 	{
 		Name: "azure", Auth: EntraToken, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"},
-		Endpoints: openAI, Codec: azure.Codec{},
+		Endpoints: openAI, Codec: azure.Codec{}, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 	},
 	{
 		Name: "azure_text", Auth: EntraToken, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE"},

@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/bedrock"
+	"github.com/conclave-llm/conclave/provider/bedrock/embeddings"
 )
 
 // bedrockRows are the names of Amazon Bedrock. LiteLLM's two differ in the operation that it asked;
@@ -14,6 +15,6 @@ func bedrockRow(name string) Provider {
 		Name: name, Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
 		KeyVars: []string{"AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_API_BASE"},
 		Header:    map[string]string{"Accept": "application/vnd.amazon.eventstream"}, // of streams
-		Endpoints: []llm.Endpoint{llm.Converse}, Codec: bedrock.Codec{},
+		Endpoints: []llm.Endpoint{llm.Converse, llm.InvokeEmbed}, Codec: bedrock.Codec{}, BatchOf: embeddings.MaxBatch,
 	}
 }

@@ -10,10 +10,10 @@ import (
 var cohereRows = []Provider{
 	{
 		Name: "cohere", Base: "https://api.cohere.com/v2", KeyVars: []string{"COHERE_API_KEY", "CO_API_KEY"}, BaseVars: []string{"COHERE_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.CohereChat}, Codec: cohere.Codec{},
+		Endpoints: []llm.Endpoint{llm.CohereChat, llm.CohereEmbed}, Codec: cohere.Codec{}, MaxBatch: cohere.MaxTexts,
 	},
 	{
 		Name: "cohere_chat", Base: "https://api.cohere.com/v2", KeyVars: []string{"COHERE_API_KEY", "CO_API_KEY"}, BaseVars: []string{"COHERE_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.CohereChat}, Codec: cohere.Codec{},
+		Endpoints: []llm.Endpoint{llm.CohereChat, llm.CohereEmbed}, Codec: cohere.Codec{}, MaxBatch: cohere.MaxTexts,
 	},
 }

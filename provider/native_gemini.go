@@ -4,6 +4,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/anthropic"
 	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/gemini/embeddings"
 	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/provider/vertex"
 )
@@ -13,9 +14,9 @@ var geminiRows = []Provider{
 	{
 		Name: "gemini", Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: gemini.Codec{},
+		Endpoints: []llm.Endpoint{llm.GenerateContent, llm.GeminiEmbed}, Codec: gemini.Codec{}, MaxBatch: embeddings.MaxRequests,
 	},
-	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent}, Codec: vertex.Google{}, RowOf: vertex.Row}),
+	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row}),
 	vertexRow(Provider{
 		Name: vertex.RowAnthropic, Endpoints: []llm.Endpoint{llm.Messages},
 		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},

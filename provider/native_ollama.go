@@ -10,10 +10,10 @@ import (
 var ollamaRows = []Provider{
 	{
 		Name: "ollama", Base: "http://localhost:11434", KeyVars: []string{"OLLAMA_API_KEY"}, BaseVars: []string{"OLLAMA_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.OllamaChat, llm.Embeddings}, Codec: ollama.Codec{},
+		Endpoints: []llm.Endpoint{llm.OllamaChat, llm.OllamaEmbed}, Codec: ollama.Codec{},
 	},
 	{
 		Name: "ollama_chat", Base: "http://localhost:11434", KeyVars: []string{"OLLAMA_API_KEY"}, BaseVars: []string{"OLLAMA_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.OllamaChat, llm.Embeddings}, Codec: ollama.Codec{},
+		Endpoints: []llm.Endpoint{llm.OllamaChat, llm.OllamaEmbed}, Codec: ollama.Codec{},
 	},
 }

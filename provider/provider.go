@@ -15,6 +15,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 )
 
 // Auth says where a provider wants its key.
@@ -104,6 +105,13 @@ type Provider struct {
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string
+	// MaxBatch is how many inputs one request for embeddings may have, 0 for any number; BatchOf says
+	// it by the model and the options of the deployment, where that differs.
+	MaxBatch int
+	BatchOf  func(model string, options map[string]string) int
+	// KeepsResponses says that it keeps responses that are stored, so that they can be continued by
+	// their id.
+	KeepsResponses bool
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }
@@ -122,14 +130,15 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI,
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
 	for i := range rows {
+		rows[i] = extended(rows[i])
 		if rows[i].Codec == nil {
 			rows[i].Codec = openai.Codec{}
 		}

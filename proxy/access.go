@@ -96,7 +96,7 @@ func authorize(_ context.Context, _ *Server, c *Call) error {
 	c.levels = append(c.levels[:c.above], resource.Level{
 		Kind: resource.HolderModel, ID: model.ID, Name: model.Name, Allowance: &model.Allowance,
 	})
-	if c.route.endpoint == llm.Embeddings && c.fields.Stream {
+	if c.route.endpoint.Family() == llm.FamilyEmbedding && c.fields.Stream {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
 	}
 	return nil

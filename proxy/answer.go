@@ -13,15 +13,16 @@ import (
 func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	c.result.text = a.Report.TextBytes
 	c.result.usage = a.Report.Usage
-	if !a.Report.HasUsage {
-		c.result.usage = s.estimateUsage(c)
-	}
+	s.complete(c)
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)
 	}
-	body, err := c.guardAfter(ctx, a.Body)
+	body, err := c.guardWhole(ctx, a)
 	if err != nil {
 		return err
+	}
+	if c.turn != nil {
+		body = c.turn.Keep(ctx, c.body, body, c.owners())
 	}
 	c.result.status = a.Status
 	s.settle(c, nil)

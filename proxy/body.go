@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
@@ -29,5 +30,8 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	}
 	c.in.Until(time.Time{})
 	c.buf = buf
+	if kind := c.header.Get("Content-Type"); c.route.endpoint.Family() == llm.FamilyMedia && form.Is(kind) {
+		return c.openForm(kind)
+	}
 	return c.peek(buf.Bytes())
 }

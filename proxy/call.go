@@ -9,9 +9,12 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -37,10 +40,11 @@ type Call struct {
 	instead string           // the model of who names none; "": there is none
 	most    int64            // bytes of the answer; 0: any number
 	buf     *body.Buffer
-	body    []byte // buf's, or what a guardrail made of it
+	body    []byte     // buf's, or what a guardrail made of it
+	form    *form.Form // of which body is a view; nil: the body came as it is
 	fields  llm.Fields
 	model   *resource.Model
-	quote   quote
+	quote   quote.Quote
 	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota   Quota // of the limits, if limited
 	limited bool
@@ -54,6 +58,7 @@ type Call struct {
 	money   BudgetHold
 	entry   uint64 // in the journal; 0: none
 	settled bool
+	torn    bool // the connection must be cut, because the answer is not whole
 
 	// Scratch, reused by the next call.
 	limiting ratelimit.Request
@@ -67,6 +72,11 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
+	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
+	parts    []translate.Part         // the answers to it
+	apart    bool                     // the last attempt was said in the gateway's words, in parts
+	packs    bool                     // the client wants base64
+	turn     *stored.Exchange         // of a response; nil: it is none
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
@@ -82,7 +92,8 @@ type came struct {
 	id      string
 	route   *Route
 	path    string // as the router read it
-	named   string // the model in the path, "" if there is none
+	query   string // behind it
+	named   string // the model or the response in the path, "" if there is none
 	peer    string // address and port of who is connected
 	header  http.Header
 	in      reply.Body
@@ -96,6 +107,7 @@ type result struct {
 	target     router.Target
 	status     int
 	attempts   int
+	raw        bool          // the answer is bytes, in which no error can be said
 	begun      bool          // bytes of the answer were sent to the client
 	dialled    time.Time     // the first attempt began
 	began      time.Time     // the last attempt began; zero: it could not
@@ -118,9 +130,12 @@ func (c *Call) peek(raw []byte) error {
 	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields, c.exchange = raw, f, nil
+	c.body, c.fields, c.exchange, c.vectors = raw, f, nil, nil
 	if c.route.endpoint.ModelInPath() {
 		c.fields.Stream = c.route.stream
+	}
+	if c.route.endpoint == llm.Speech {
+		c.fields.Stream = speaksEvents(raw)
 	}
 	return nil
 }

@@ -157,6 +157,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
 	way, ok := d.Way(c.route.endpoint)
+	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
+		return s.countHere(ctx, c)
+	}
 	if !ok {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "endpoint_not_supported", Param: "model",
@@ -176,7 +179,13 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.cfg.Upstream.Do(ctx, asked)
+	answer, err := s.ask(ctx, c, asked)
+	if c.turn.Forgotten(err) {
+		if asked, err = s.prepare(c, d, way); err != nil {
+			return err
+		}
+		answer, err = s.ask(ctx, c, asked)
+	}
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
@@ -193,12 +202,18 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	}
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
+		c.result.raw = answer.Raw
 	}
-	if way != c.route.endpoint {
+	if c.route.endpoint.Family() == llm.FamilyEmbedding {
+		if err := s.vectorsOf(c, &answer); err != nil {
+			return err
+		}
+	} else if way != c.route.endpoint {
 		if err := c.translate(&answer, way); err != nil {
 			return err
 		}
 	}
+	c.nameTurn(&answer)
 	if answer.Stream != nil {
 		return c.said(s.relay(ctx, c, &answer, flight), way)
 	}
@@ -208,14 +223,26 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 // prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few
 // changes that the deployment needs made in place, or what they say in the provider's dialect.
 func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
-	raw, hide, err := c.bodyAt(d, at)
-	if err != nil {
+	var raw []byte
+	var hide bool
+	var pieces [][]byte
+	var err error
+	if c.form != nil {
+		pieces = c.formAt(d)
+		c.lent = true
+	} else if raw, hide, err = s.bodyFor(c, d, at); err != nil {
 		return nil, err
 	}
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
 		HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)}, Header: forwarded(c, d.Provider, at),
+	}
+	if at.Family() == llm.FamilyMedia {
+		c.attempt.Opaque, c.attempt.Pieces = true, pieces
+		if c.form != nil {
+			c.attempt.Type = c.form.Type()
+		}
 	}
 	if c.most > upstream.DefaultMaxBody {
 		c.attempt.MaxBody = c.most

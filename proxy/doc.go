@@ -9,7 +9,7 @@
 //	access.go        who is it, may it call this from there; which model does it ask for
 //	body.go          the body, whole, in a pooled buffer, without what no client may name (package body)
 //	policies.go      for whom is it; what its levels demand of it (package policy): parameters, end user, session, sizes
-//	admission.go     estimate (package view knows the prices); reserve one request and the estimated tokens, then the estimated cost
+//	admission.go     estimate (packages quote and view); reserve one request and the estimated tokens, then the estimated cost
 //	guard.go         guardrails before: pass, rewrite (and decide again) or block
 //	extend.go        what an attempt alone falls under: its deployment's limits and budgets
 //	dispatch.go      plan; journal the reservation; attempt after attempt, until the first byte

@@ -11,11 +11,11 @@ var googlePaths = []string{
 }
 
 // generateContentRoute serves Google's generateContent.
-func generateContentRoute() (*Route, error) { return google("generateContent") }
+func generateContentRoute() (*Route, error) { return google(llm.GenerateContent, "generateContent") }
 
 // streamGenerateContentRoute serves the same as a stream.
 func streamGenerateContentRoute() (*Route, error) {
-	r, err := google("streamGenerateContent")
+	r, err := google(llm.GenerateContent, "streamGenerateContent")
 	if err != nil {
 		return nil, err
 	}
@@ -24,8 +24,8 @@ func streamGenerateContentRoute() (*Route, error) {
 }
 
 // google makes the route of a verb.
-func google(verb string) (*Route, error) {
-	r, err := inference(llm.GenerateContent, googlePaths...)
+func google(endpoint llm.Endpoint, verb string) (*Route, error) {
+	r, err := inference(endpoint, googlePaths...)
 	if err != nil {
 		return nil, err
 	}

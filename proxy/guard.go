@@ -66,7 +66,7 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	if err := authorize(ctx, s, c); err != nil {
 		return err
 	}
-	s.estimate(c)
+	c.estimate()
 	if c.quote == quoted && c.model == model {
 		c.step = stepGuardrails
 		return nil

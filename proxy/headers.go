@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/reply"
 )
 
@@ -16,6 +17,9 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	h.Add("X-Conclave-Request-Id", c.id)
 	h.Add("X-Litellm-Call-Id", c.id)
 	h.Add("X-Request-Id", c.id)
+	if c.route.endpoint.Vendor() == llm.VendorAnthropic {
+		h.Add("Request-Id", c.id)
+	}
 	if s.cfg.NodeID != "" {
 		h.Add("X-Conclave-Node", s.cfg.NodeID)
 	}

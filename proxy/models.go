@@ -41,9 +41,14 @@ func modelRoute() (*Route, error) {
 // lookup makes a route that reads the catalog alone. It stays readable when a
 // limit or a budget is spent, so that a client can still find out what there is.
 func lookup(patterns []string, answer step) (*Route, error) {
-	r, err := newRoute("GET", patterns, llm.Chat, steps{
+	return lookupOf("GET", patterns, llm.Chat, answer)
+}
+
+// lookupOf is lookup of another method and dialect.
+func lookupOf(method string, patterns []string, endpoint llm.Endpoint, answer step) (*Route, error) {
+	r, err := newRoute(method, patterns, endpoint, steps{
 		auth:       authenticate,
-		body:       exempt("a GET has no body"),
+		body:       exempt("nothing in a body counts"),
 		policy:     checkCustomer,
 		access:     exempt("the answer holds only what the key may use"),
 		limits:     exempt("no upstream is asked"),

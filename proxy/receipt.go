@@ -46,7 +46,7 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 		c.tried(&c.result.target, now.Sub(c.result.began), nil)
 	}
 	r := ledger.Receipt{
-		Prompt: c.quote.prompt, Completion: c.quote.output, Clamped: c.clamp, PriceSource: c.priceSource(), Tries: c.tries,
+		Prompt: c.quote.Prompt, Completion: c.quote.Output, Clamped: c.clamp, PriceSource: c.priceSource(), Tries: c.tries,
 	}
 	if e == nil {
 		return r

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -89,7 +90,7 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 
 // named is the model that the path names, "" for none.
 func (r *Route) named(req *http.Request) string {
-	name := req.PathValue("model")
+	name := cmp.Or(req.PathValue("model"), req.PathValue("response"))
 	if r.verb == "" {
 		return name
 	}
@@ -126,7 +127,11 @@ func routes() ([]*Route, error) {
 	for _, make := range []func() (*Route, error){
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
+		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
+		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
+		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()
 		if err != nil {

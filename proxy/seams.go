@@ -113,6 +113,7 @@ type Answer struct {
 	Body   []byte
 	Report llm.Report // of Body
 	Stream Stream
+	Raw    bool // Stream's events are bytes of any kind
 }
 
 // Stream is a provider's stream of events; *upstream.Stream is one.
@@ -160,8 +161,11 @@ func (u client) Do(ctx context.Context, a *upstream.Attempt) (Answer, error) {
 		return Answer{}, err
 	}
 	answer := Answer{Status: got.Status, Header: got.Header, Body: got.Body, Report: got.Report}
-	if got.Stream != nil {
+	switch {
+	case got.Stream != nil:
 		answer.Stream = got.Stream
+	case got.Raw != nil:
+		answer.Stream, answer.Raw = got.Raw, true
 	}
 	return answer, nil
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/stored"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -69,6 +71,12 @@ type Config struct {
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
 
+	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
+	// providers that take none; nil: such requests are refused.
+	Detokenize translate.Detokenizer
+	// Turns keeps the turns of responses that are stored; nil: none is.
+	Turns stored.Store
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -96,6 +104,7 @@ type Server struct {
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
 	view    view.Cache
+	keeper  *stored.Keeper // nil: no turn is stored
 }
 
 // New makes a Server.
@@ -113,6 +122,9 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+	}
+	if cfg.Turns != nil {
+		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
@@ -174,7 +186,9 @@ func (s *Server) Mount(mux *http.ServeMux) {
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes))
 	}
-	mux.HandleFunc("/v1/", s.notFound)
+	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/gemini/", "/anthropic/", "/openai/", "/model/", "/bedrock/"} {
+		mux.HandleFunc(p, s.notFound)
+	}
 }
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
@@ -199,7 +213,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, named: r.named(req), peer: req.RemoteAddr,
+			id: requestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
 		defer s.recycle(c)
@@ -211,6 +225,9 @@ func (s *Server) handler(r *Route) http.Handler {
 			return
 		}
 		s.serve(req.Context(), c)
+		if c.torn {
+			panic(http.ErrAbortHandler)
+		}
 	})
 }
 
@@ -277,7 +294,22 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	}
 	var out reply.HTTPWriter
 	out.Reset(w, 0)
-	reply.WriteError(&out, e, llm.VendorOpenAI)
+	reply.WriteError(&out, e, vendorAt(req.URL.Path))
+}
+
+// vendorAt is whose dialect the client of a path speaks, which nobody serves.
+func vendorAt(path string) llm.Vendor {
+	has := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	switch {
+	case has("/v1beta"), has("/gemini/"), has("/v1/projects/"), has("/v1/models/") && strings.Contains(last, ":"):
+		return llm.VendorGoogle
+	case has("/anthropic/"), has("/v1/messages"):
+		return llm.VendorAnthropic
+	case has("/model/"), has("/bedrock/"):
+		return llm.VendorAmazon
+	}
+	return llm.VendorOpenAI
 }
 
 // requestID takes the client's id if it is harmless in headers, logs and records, and makes

@@ -13,16 +13,11 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// guessedRate is how many tokens a second a provider is taken to have made for a client that
-// went away before the first one was seen. Charging nothing would make hanging up a way to
-// spend without a budget.
-const guessedRate = 100
-
 // openEntry is the step that writes what is about to be spent, before anything can be.
 func openEntry(_ context.Context, s *Server, c *Call) error {
 	c.opening = ledger.Reservation{
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
-		Hold: c.quote.cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
+		Hold: c.quote.Cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
 	}
 	h, o := holdersOf(c.who), &c.opening
 	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.key, h.team, h.organization, h.project, h.user
@@ -89,16 +84,16 @@ func spentAnyway(c *Call, e *llm.Error) bool {
 
 // estimateUsage counts what passed.
 func (s *Server) estimateUsage(c *Call) llm.Usage {
-	u := llm.Usage{Input: c.quote.prompt, Source: llm.UsageEstimated}
-	switch {
-	case c.route.endpoint == llm.Embeddings:
-	case c.result.text > 0:
-		u.Output = c.result.text/bytesPerToken + 1
-	default:
-		waited := s.now().Sub(c.result.dialled)
-		u.Output = min(c.quote.output, int64(waited.Seconds()*guessedRate))
+	return c.quote.Used(c.route.endpoint, c.result.text, s.now().Sub(c.result.dialled))
+}
+
+// complete fills in what the provider did not say of an answer that came whole.
+func (s *Server) complete(c *Call) {
+	if c.result.usage.Source == llm.UsageNone {
+		c.result.usage = s.estimateUsage(c)
+		return
 	}
-	return u
+	c.result.usage = c.quote.Complete(c.route.endpoint, c.result.usage)
 }
 
 // settle prices what was used, settles limits and budget and closes the journal's entry,
@@ -149,14 +144,14 @@ func (s *Server) price(c *Call) {
 		return
 	}
 	d := c.view.Deployment(&c.result.target)
-	list, adjust := c.quote.unknown, resource.Adjustment{}
+	list, adjust := c.quote.Unknown, resource.Adjustment{}
 	if d.List != nil && d.List.Price != nil {
 		c.result.priced = true
 		list, adjust = d.List.Price, d.Adjust
 	}
 	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
 		if u.Service == llm.ServiceUnsaid {
-			u.Service = c.quote.service
+			u.Service = c.quote.Service
 		}
 		if list.Timed() && !c.result.began.IsZero() {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
@@ -164,7 +159,7 @@ func (s *Server) price(c *Call) {
 		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
 	if c.result.usage.Source == llm.UsageProvider {
-		c.view.Model(c.model).Factor.Learn(c.quote.raw, c.result.usage.Prompt())
+		c.view.Model(c.model).Factor.Learn(c.quote.Raw, c.result.usage.Prompt())
 	}
 }
 
@@ -184,7 +179,7 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	r.Flags = c.flags(e)
 	if c.entry != 0 {
-		r.Hold = c.quote.cost
+		r.Hold = c.quote.Cost
 	}
 	if t := &c.result.target; t.Deployment != nil {
 		r.DeploymentID, r.Provider = t.Deployment.ID, t.Deployment.Provider
@@ -220,7 +215,7 @@ func (c *Call) counted(r *ledger.Record) {
 
 // flags are the facts about the call's record.
 func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
-	if c.entry != 0 && c.result.cost > c.quote.cost {
+	if c.entry != 0 && c.result.cost > c.quote.Cost {
 		f |= ledger.Overrun
 	}
 	if c.fields.Stream {
@@ -248,6 +243,8 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	case !c.out.Started():
 		s.answerHeaders(c, c.out.Header())
 		reply.WriteError(c.out, e, c.route.endpoint.Vendor())
+	case c.result.raw:
+		c.torn = true // it must not look whole
 	case c.fields.Stream:
 		if _, err := c.out.Write(reply.ErrorEvent(e, c.route.endpoint)); err == nil {
 			_ = c.out.Flush() // a client that went away has no use for it

@@ -20,9 +20,12 @@ const maxPending = 32 << 10
 // first event, so that another deployment can still be tried, and the last event waits for
 // the settled record.
 func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Flight) error {
-	check, err := c.guards.Stream(ctx, c.guardInfo())
-	if err != nil {
-		return err
+	var check *guardrail.StreamCheck
+	if !a.Raw { // there is no text in bytes
+		var err error
+		if check, err = c.guards.Stream(ctx, c.guardInfo()); err != nil {
+			return err
+		}
 	}
 	c.checked = check != nil
 	defer func() {
@@ -60,6 +63,9 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		return err
 	}
 	c.judged(check.Results())
+	if c.turn != nil {
+		c.last = c.turn.KeepEvent(ctx, c.body, c.last, c.owners())
+	}
 	return s.endStream(c, a)
 }
 
@@ -153,6 +159,9 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	if v := a.Header["Content-Type"]; len(v) > 0 {
 		h["Content-Type"] = v[:1]
 	}
+	if v := a.Header["Content-Length"]; a.Raw && len(v) > 0 {
+		h["Content-Length"] = v[:1]
+	}
 	h["Cache-Control"] = noCache
 	h["X-Accel-Buffering"] = noBuffer
 	c.out.Start(http.StatusOK)
@@ -160,9 +169,7 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 
 // endStream settles, then sends the last event.
 func (s *Server) endStream(c *Call, a *Answer) error {
-	if c.result.usage.Source == llm.UsageNone {
-		c.result.usage = s.estimateUsage(c)
-	}
+	s.complete(c)
 	s.beginStream(c, a)
 	s.settle(c, nil) // what is pending waits for the journal's write, which is as fast as its own
 	c.pending = append(c.pending, c.last...)

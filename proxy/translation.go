@@ -15,6 +15,10 @@ import (
 // client did not ask for, must be kept from it.
 func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
 	c.dropped = nil
+	body, fields, err := c.native(d, at)
+	if err != nil {
+		return nil, false, err
+	}
 	if at != c.route.endpoint {
 		raw, err = c.translated(d, at)
 		if err != nil {
@@ -33,8 +37,8 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	if d.Name != c.fields.Model && !at.ModelInPath() {
 		edits.Model = d.Name
 	}
-	host(&edits, c.body, d.Provider)
-	return llm.Rewrite(c.body, &c.fields, edits), hide, nil
+	host(&edits, body, d.Provider)
+	return llm.Rewrite(body, fields, edits), hide, nil
 }
 
 // host adds the edits that a host of another maker's dialect wants.
@@ -70,16 +74,24 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if c.turn != nil {
+			x.Stores(c.turn.Stored())
+		}
 		c.exchange = x
 	}
 	out, _ := provider.OutboundOf(at)
-	t := llm.Target{
-		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
-		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
-	}
+	t := c.targetOf(d)
 	raw, err := c.exchange.Body(out, &t, c.clamp)
 	c.dropped = t.Dropped()
 	return raw, err
+}
+
+// targetOf is what a writer of requests for the deployment must know.
+func (c *Call) targetOf(d *view.Deployment) llm.Target {
+	return llm.Target{
+		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
+		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
+	}
 }
 
 // policyOf is what becomes of a parameter that a provider of the model cannot take.

@@ -22,6 +22,7 @@ type Tables struct {
 	Guardrails    []*Guardrail
 	Callbacks     []*Callback
 	Plugins       []*Plugin
+	MCPServers    []*MCPServer
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -43,6 +44,7 @@ type Catalog struct {
 	byID        map[string]*Deployment
 	credentials map[string]*Credential
 	budgets     map[string]*Budget
+	mcp         map[string]*MCPServer // by prefix
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -60,6 +62,7 @@ func NewCatalog(t Tables) *Catalog {
 		byID:        make(map[string]*Deployment, len(t.Deployments)),
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
+		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
 	}
 	sortRecords(t.Organizations)
 	sortRecords(t.Teams)
@@ -74,6 +77,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Guardrails)
 	sortRecords(t.Callbacks)
 	sortRecords(t.Plugins)
+	sortRecords(t.MCPServers)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -90,6 +94,9 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
+	for _, r := range slices.Backward(t.MCPServers) {
+		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
+	}
 	for _, r := range t.Settings {
 		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
 	}
@@ -147,6 +154,9 @@ func (c *Catalog) Credential(id string) (*Credential, bool) {
 
 // Budget returns the shared budget with the id.
 func (c *Catalog) Budget(id string) (*Budget, bool) { b, ok := c.budgets[id]; return b, ok }
+
+// MCPServer returns the MCP server whose tools have the prefix.
+func (c *Catalog) MCPServer(prefix string) (*MCPServer, bool) { s, ok := c.mcp[prefix]; return s, ok }
 
 // Terms returns the inline terms together with those of the shared budget, if there is one.
 // A shared budget that is not in the catalog gives false: the caller must refuse with 503,

@@ -27,6 +27,8 @@ var (
 	ErrExpired = errors.New("expired")
 	// ErrRefused says that a command was refused for a reason given in its text.
 	ErrRefused = errors.New("refused")
+	// ErrFull says that what was to be stored has no room under a quota.
+	ErrFull = errors.New("quota exceeded")
 )
 
 // Invalid says which field of a record is wrong, and why.
@@ -58,6 +60,7 @@ var codes = []struct {
 	{"no_leader", ErrNoLeader},
 	{"expired", ErrExpired},
 	{"refused", ErrRefused},
+	{"quota_exceeded", ErrFull},
 }
 
 // Code names the sentinel that err wraps, "invalid" for an *Invalid, and "" for any other.

@@ -29,6 +29,7 @@ type Objects struct {
 // Tool is a tool of an MCP server, with what it is part of. Without a Name it is the server.
 type Tool struct {
 	Server   string
+	Others   []string // what else the server is called: its id, its alias
 	Groups   []string // access groups of the server
 	Name     string
 	Toolsets []string // that have the tool, or for a server, some tool of it
@@ -71,16 +72,37 @@ func (o *Objects) AllowsTool(t *Tool) bool {
 	if o == nil {
 		return true
 	}
-	if t.Name != "" && (named(o.BlockedTools, t.Name) || named(o.BlockedTools, t.Server+"/"+t.Name)) {
+	servers := append([]string{t.Server}, t.Others...)
+	if t.Name != "" && (named(o.BlockedTools, t.Name) || slices.ContainsFunc(servers, func(s string) bool { return named(o.BlockedTools, s+"/"+t.Name) })) {
 		return false
 	}
 	if anyNamed(o.MCPToolsets, t.Toolsets) {
 		return true
 	}
-	if tools, bound := o.MCPTools[t.Server]; bound {
-		return t.Name == "" || named(tools, t.Name)
+	for _, server := range servers {
+		if tools, bound := o.MCPTools[server]; bound {
+			return t.Name == "" || named(tools, t.Name)
+		}
 	}
-	return o.namesNoMCP() || named(o.MCPServers, t.Server) || anyNamed(o.MCPAccessGroups, t.Groups)
+	return o.namesNoMCP() || anyNamed(o.MCPServers, servers) || anyNamed(o.MCPAccessGroups, t.Groups)
+}
+
+// grantsTool says whether the objects of one level name a server or a tool, beyond allowing it.
+func (o *Objects) grantsTool(t *Tool) bool { return o != nil && !o.namesNoMCP() && o.AllowsTool(t) }
+
+// MayUseServer says whether a principal may use a tool of an MCP server, or the server: it is
+// the one authoriser of lists and calls. Every level allows it, of the extra ones too, and if the
+// server is not open to all keys one of the principal's own levels names it. What the client
+// says of itself, its end user and its tags, can only take away. An admin needs no grant.
+func (p *Principal) MayUseServer(t *Tool, open bool, extra ...Level) bool {
+	if _, ok := p.MayUseTool(t, extra...); !ok {
+		return false
+	}
+	if open || p.IsAdmin() {
+		return true
+	}
+	var room [8]Level
+	return slices.ContainsFunc(p.Levels(room[:0]), func(l Level) bool { return l.Policy != nil && l.Policy.Objects.grantsTool(t) })
 }
 
 // namesNoMCP says that no server or tool is named.

@@ -77,7 +77,7 @@ func TestErrors_SurviveTheWire(t *testing.T) {
 	t.Parallel()
 	for _, sentinel := range []error{
 		resource.ErrNotFound, resource.ErrConflict, resource.ErrExists, resource.ErrDead, resource.ErrOwner,
-		resource.ErrInUse, resource.ErrForbidden, resource.ErrNoLeader, resource.ErrExpired, resource.ErrRefused,
+		resource.ErrInUse, resource.ErrForbidden, resource.ErrNoLeader, resource.ErrExpired, resource.ErrRefused, resource.ErrFull,
 	} {
 		err := fmt.Errorf("key k: %w", sentinel)
 		back := resource.FromCode(resource.Code(err), err.Error())

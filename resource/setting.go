@@ -29,6 +29,8 @@ type Settings struct {
 	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
 	LogContentDays       int64         // how long those are kept; default 7
 	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
+	ResponseDays         int64         // how long turns of responses are stored; default 30; 0: none is
+	StoreByDefault       bool          // store turns of requests that do not say "store"; default true
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -70,6 +72,8 @@ func DefaultSettings() Settings {
 		RequestLogBytes:      4 << 30,
 		LogContentDays:       7,
 		BlobQuota:            16 << 30,
+		ResponseDays:         30,
+		StoreByDefault:       true,
 	}
 }
 
@@ -206,6 +210,14 @@ var settings = []settingRow{
 	{
 		"service_account_enforced_params", "list", `[]`, "as enforced_params, for keys of a team that belong to no user",
 		params(func(s *Settings) *[]string { return &s.ServiceAccountParams }),
+	},
+	{
+		"store_responses_by_default", "boolean", `true`, "store turns of /v1/responses that do not say store, as OpenAI does; who has log_content off must always say it",
+		boolean(func(s *Settings) *bool { return &s.StoreByDefault }),
+	},
+	{
+		"stored_response_days", "integer", `30`, "for how many days turns of /v1/responses are stored, up to 3660; 0: none is",
+		integer(func(s *Settings) *int64 { return &s.ResponseDays }, 0, 3660, 1),
 	},
 	{
 		"trusted_proxies", "list", `[]`, "addresses and CIDR ranges of the proxies in front, whose X-Forwarded-For is believed",

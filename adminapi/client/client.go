@@ -106,6 +106,21 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
+// MCPServers returns the servers of the Model Context Protocol.
+func (c *Client) MCPServers() Noun[MCPServer] { return Noun[MCPServer]{c, "mcp/servers"} }
+
+// MCPTools lists the tools of MCP servers that the client's key may call.
+func (c *Client) MCPTools(ctx context.Context) (MCPTools, error) {
+	var out MCPTools
+	return out, c.do(ctx, http.MethodGet, "mcp/tools", nil, nil, &out)
+}
+
+// MCPHealth asks an MCP server whether it is there.
+func (c *Client) MCPHealth(ctx context.Context, ref string) (MCPHealth, error) {
+	var out MCPHealth
+	return out, c.do(ctx, http.MethodGet, join("mcp/servers", ref)+"/health", nil, nil, &out)
+}
+
 // Settings returns all settings, also those that have their default.
 func (c *Client) Settings() Noun[Setting] { return Noun[Setting]{c, "settings"} }
 

@@ -109,6 +109,32 @@ type Credential struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "aws_secret_access_key"
 }
 
+// MCPServer is a server of the Model Context Protocol.
+type MCPServer struct {
+	resource.MCPServer
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "auth", "env.NAME", "header.NAME"
+}
+
+// MCPTool is a tool of an MCP server.
+type MCPTool struct {
+	Server      string          `json:"server"`
+	Name        string          `json:"name"` // as it is called: "git-push"
+	Description string          `json:"description,omitempty"`
+	InputSchema json.RawMessage `json:"input_schema,omitempty"`
+}
+
+// MCPTools are the tools that a key may call.
+type MCPTools struct {
+	Items []MCPTool `json:"items"`
+}
+
+// MCPHealth says whether an MCP server answers.
+type MCPHealth struct {
+	Server  string `json:"server"`
+	Healthy bool   `json:"healthy"`
+	Error   string `json:"error,omitempty"`
+}
+
 // Rotate asks for a new secret of a key.
 type Rotate struct {
 	Secret string `json:"secret,omitempty"` // default: made

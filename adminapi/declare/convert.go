@@ -55,6 +55,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.Plugins = append(d.Plugins, p.Resource)
 		at("plugin", p.Resource.Name, p.Position)
 	}
+	for _, s := range r.MCPServers {
+		d.MCPServers = append(d.MCPServers, MCPServer{Record: s.Resource, Credential: s.Credential, Secrets: secretsOf(s.Secrets)})
+		at("mcp_server", s.Resource.Name, s.Position)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -140,6 +144,9 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.Guardrails, func(g resource.Guardrail) { r.Guardrails = append(r.Guardrails, config.Guardrail{Resource: g}) })
 	each(d.Callbacks, func(c resource.Callback) { r.Callbacks = append(r.Callbacks, config.Callback{Resource: c}) })
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
+	each(d.MCPServers, func(s MCPServer) {
+		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})
+	})
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)
 	return r

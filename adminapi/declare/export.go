@@ -21,6 +21,11 @@ func Export(state State) File {
 		out.Record.APIKey, out.Record.Secrets = nil, nil
 		d.Credentials = append(d.Credentials, out)
 	}
+	for _, s := range byLabel(t.MCPServers) {
+		out := MCPServer{Record: bare(s), Credential: x.name("credential_id", s.CredentialID), Secrets: printsOf(s.Secrets)}
+		out.Record.CredentialID, out.Record.Secrets = "", nil
+		d.MCPServers = append(d.MCPServers, out)
+	}
 	for _, m := range byLabel(t.Models) {
 		d.Models = append(d.Models, x.model(m))
 	}

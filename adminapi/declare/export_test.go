@@ -149,6 +149,10 @@ func (d draw) file() declare.File {
 		secret = d.text()
 	}
 	f.Credentials = []declare.Credential{{Record: resource.Credential{Name: "cred", Provider: "openai", APIBase: "https://x.example/" + fmt.Sprint(d.IntN(9)), Options: d.options()}, APIKey: secret, Secrets: d.secrets()}}
+	f.MCPServers = []declare.MCPServer{
+		{Record: resource.MCPServer{Name: "tools", Alias: "t", MCPUpstream: resource.MCPUpstream{URL: "https://x.example/mcp", Headers: map[string]string{"X-A": d.text()}, ForwardHeaders: []string{"X-User"}, Auth: "api_key", AuthHeader: "X-K"}, CostPerCall: d.money(), ToolCosts: map[string]resource.Money{d.text(): d.money()}, AllowedTools: d.list(d.text), AccessGroups: d.list(d.text), AllowAllKeys: d.chance(), Metadata: d.object()}, Credential: "cred"},
+		{Record: resource.MCPServer{Name: "local", MCPUpstream: resource.MCPUpstream{Command: "/bin/x", Args: d.list(d.text), Env: map[string]string{"A": d.text()}}, Disabled: d.chance()}, Secrets: map[string]declare.Secret{"env.TOKEN": {Text: "s" + d.text()}}},
+	}
 	f.Organizations = []declare.Organization{{Record: resource.Organization{Name: "org", Policy: resource.Policy{Metadata: d.object()}}}}
 	f.Users = []declare.User{{Record: resource.User{Meta: resource.Meta{ID: "auth0|" + strings.ReplaceAll(name(1), "/", "_")}, Name: d.text(), Email: "a@example.org", ServiceAccount: d.chance(), Policy: d.policy()}}}
 	team := name(1)

@@ -19,6 +19,7 @@ type File struct {
 	Guardrails    []resource.Guardrail `json:"guardrails,omitempty"`
 	Callbacks     []resource.Callback  `json:"callbacks,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
+	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	Settings      []resource.Setting   `json:"settings,omitempty"` // the id is the name
 
 	// At is where each record stands, "file:line:column" by "kind name", for errors.
@@ -38,6 +39,13 @@ type Credential struct {
 	Sealed string              `json:"sealed,omitempty"`  // fingerprint of the stored one, instead of it
 
 	Secrets map[string]Secret `json:"secrets,omitempty"`
+}
+
+// MCPServer is an MCP server; its record lacks CredentialID and Secrets.
+type MCPServer struct {
+	Record     resource.MCPServer `json:"record"`
+	Credential string             `json:"credential,omitempty"` // name; "": none
+	Secrets    map[string]Secret  `json:"secrets,omitempty"`
 }
 
 // Model is a model with its deployments.

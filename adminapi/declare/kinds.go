@@ -173,6 +173,38 @@ func (p *planner) callbacks(d *File) error {
 	return nil
 }
 
+func (p *planner) mcpServers(d *File) error {
+	for i := range d.MCPServers {
+		s := &d.MCPServers[i]
+		r := s.Record
+		now, ok := byName(p.cat.Tables().MCPServers, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(s.Secrets) {
+				if err := records.CheckMCPMove(&now.MCPUpstream, &r.MCPUpstream); err != nil {
+					return err
+				}
+			}
+			if err := records.CheckMCPPrefix(p.cat.Tables().MCPServers, &r); err != nil {
+				return err
+			}
+			cred, found := byName(p.cat.Tables().Credentials, s.Credential)
+			if r.CredentialID, err = p.refer("credential", s.Credential, idOf(cred, found)); err != nil {
+				return err
+			}
+			r.Secrets, err = p.sealNamed(s.Secrets, "mcp_server", r.ID, old)
+			return err
+		}
+		if err := plan(p, "mcp_server", "mcp", r.Name, &r, now, fill, records.PutMCPServer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
@@ -210,6 +242,7 @@ func (p *planner) deletions() {
 	drop(p, "project", t.Projects, func(id string) fsm.Command { return fsm.DeleteProject{ID: id} })
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
 	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
+	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })

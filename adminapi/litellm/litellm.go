@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
+	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
@@ -30,6 +31,8 @@ type Config struct {
 	State   State
 	Prices  *prices.Prices
 	Now     func() time.Time
+	// MCP asks MCP servers; alone it may be nil.
+	MCP mcp.Gateway
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -52,6 +55,7 @@ func (a *API) Routes() []wire.Route {
 		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
+		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 	)
 }
 

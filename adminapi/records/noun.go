@@ -2,6 +2,7 @@ package records
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,7 @@ type Of[R any] interface {
 type Noun[R any, P Of[R]] struct {
 	rs      *Records
 	kind    string // "key"
+	path    string // of the list, if it is not the plural
 	prefix  string // of new ids; "" if the client names the id
 	foreign bool   // ids are names of the outside world: any text
 
@@ -69,6 +71,9 @@ type first[P any] struct {
 
 // Name is the kind's name: "key".
 func (n *Noun[R, P]) Name() string { return n.kind }
+
+// Path is where the list is: "keys".
+func (n *Noun[R, P]) Path() string { return cmp.Or(n.path, n.kind+"s") }
 
 // Find returns a record for the server's own use, whoever asks.
 func (n *Noun[R, P]) Find(ref string) (P, bool) { return n.find(ref) }

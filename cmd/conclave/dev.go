@@ -78,6 +78,7 @@ type devCluster struct {
 	seats []node.Seat
 
 	declared *declare.File // by --config; nil: nothing
+	blobs    [][]byte      // files that it names
 }
 
 func (a *app) dev(ctx context.Context, f devFlags) error {
@@ -94,7 +95,7 @@ func (a *app) dev(ctx context.Context, f devFlags) error {
 			return &cli.ExitError{Code: 78, Err: err}
 		}
 		declared := declare.FromConfig(&file.Resources)
-		d.declared = &declared
+		d.declared, d.blobs = &declared, file.BlobBodies()
 	}
 	for i := range f.nodes {
 		d.seats = append(d.seats, node.Seat{
@@ -182,7 +183,7 @@ func (d *devCluster) runNodes(ctx context.Context) error {
 			Version: programVersion(), Logger: logger,
 		}
 		if i == 0 {
-			cfg.Resources = d.declared
+			cfg.Resources, cfg.Blobs = d.declared, d.blobs
 		}
 		go func() {
 			n, err := node.Start(ctx, cfg)

@@ -82,7 +82,7 @@ func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.
 		}
 		cfg, logger := a.nodeOf(ctx, file.Node)
 		declared := declare.FromConfig(&file.Resources)
-		cfg.Resources = &declared
+		cfg.Resources, cfg.Blobs = &declared, file.BlobBodies()
 		return cfg, logger, nil
 	}
 	n, records, err := config.LoadNode(f.file, os.LookupEnv)

@@ -38,7 +38,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
 		(*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
-		(*writer).holders, (*writer).keys, (*writer).settings,
+		(*writer).mcpServers, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
 	}
@@ -272,6 +272,12 @@ func (w *writer) guardrails(r *config.Resources) {
 func (w *writer) callbacks(r *config.Resources) {
 	for _, c := range sorted(r.Callbacks, func(c *config.Callback) string { return c.Resource.Name }) {
 		w.block("callback", c.Resource.Name, &c.Resource, nil)
+	}
+}
+
+func (w *writer) mcpServers(r *config.Resources) {
+	for _, s := range sorted(r.MCPServers, func(s *config.MCPServer) string { return s.Resource.Name }) {
+		w.block("mcp_server", s.Resource.Name, &s.Resource, names{"credential": s.Credential, "secrets": s.Secrets})
 	}
 }
 

@@ -24,6 +24,7 @@ var records = map[string]func() any{
 	"guardrail":    func() any { return new(resource.Guardrail) },
 	"callback":     func() any { return new(resource.Callback) },
 	"plugin":       func() any { return new(resource.Plugin) },
+	"mcp_server":   func() any { return new(resource.MCPServer) },
 	"setting":      func() any { return new(resource.Setting) },
 	"price":        func() any { return new(resource.PriceTable) },
 	"member":       func() any { return new(resource.Member) },

@@ -98,6 +98,8 @@ func Of(r resource.Record) []Reference {
 	case *resource.Deployment:
 		add(store.Models, r.ModelID, "model_id")
 		add(store.Credentials, r.CredentialID, "credential_id")
+	case *resource.MCPServer:
+		add(store.Credentials, r.CredentialID, "credential_id")
 	case *resource.Guardrail:
 		unseen(store.Plugins, r.Plugin, "plugin") // by name; shipped ones have no record
 	case *resource.Callback:

@@ -53,8 +53,10 @@ const (
 	Tags          Bucket = 31
 	TeamMembers   Bucket = 32
 	Erasures      Bucket = 33
+	MCPServers    Bucket = 36
 	Prices        Bucket = 40
-	Buckets              = 41
+	Responses     Bucket = 44
+	Buckets              = 45
 )
 
 // names is each bucket's name in the file.
@@ -65,9 +67,9 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Erasures: "erasures",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

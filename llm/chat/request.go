@@ -180,3 +180,27 @@ func Text(parts []Part) string {
 	}
 	return string(b)
 }
+
+// SizeHint guesses how many bytes the request takes in a dialect's JSON, so that a writer copies
+// its media once.
+func (r *Request) SizeHint() int {
+	n := 1 << 10
+	for i := range r.Messages {
+		n += 32 + sizeOf(r.Messages[i].Parts)
+	}
+	for i := range r.Tools {
+		n += 200 + len(r.Tools[i].Description) + len(r.Tools[i].Parameters) + len(r.Tools[i].Raw)
+	}
+	return n
+}
+
+func sizeOf(parts []Part) (n int) {
+	for i := range parts {
+		p := &parts[i]
+		n += 100 + len(p.Text) + len(p.Text)/16 + len(p.Arguments) + len(p.Signature) + len(p.Data) + len(p.Raw) + sizeOf(p.Parts)
+		if p.Media != nil {
+			n += len(p.Media.Data) + len(p.Media.URL)
+		}
+	}
+	return n
+}

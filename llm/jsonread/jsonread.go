@@ -98,6 +98,14 @@ func (r *Reader) Str() string {
 	return r.Text()
 }
 
+// Shared takes a string or null as Str does; a long string is no copy, as llm.Cursor's is none.
+func (r *Reader) Shared() string {
+	if next := r.Next(); next != '"' && next != 'n' {
+		r.Wrong("must be a string")
+	}
+	return r.Cursor.Shared()
+}
+
 // Strs takes a string or an array of strings.
 func (r *Reader) Strs() (list []string) {
 	if r.Next() == '"' {

@@ -46,6 +46,7 @@ type lab struct {
 	mu    sync.Mutex // guards known, dead
 	known map[string]*resource.Blob
 	dead  map[string]bool
+	gone  []string // removed members
 }
 
 func newLab(t *testing.T, names ...string) *lab {
@@ -60,7 +61,7 @@ func newLab(t *testing.T, names ...string) *lab {
 		l.nodes[name] = blob.New(blob.Config{
 			NodeID: name, Folder: f, Cluster: caller{l, name}, State: l, Quota: func() int64 { return 0 },
 			Peers: func() []string {
-				return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
+				return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name || l.isGone(n) })
 			},
 			Leads: func() bool { return name == names[0] }, Now: func() time.Time { return start },
 		})
@@ -72,6 +73,18 @@ func (l *lab) kill(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dead[name] = true
+}
+
+func (l *lab) remove(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gone = append(l.gone, name)
+}
+
+func (l *lab) isGone(name string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Contains(l.gone, name)
 }
 
 func (l *lab) Blob(id string) (*resource.Blob, bool) {
@@ -267,6 +280,35 @@ func TestStore_Tend(t *testing.T) {
 	}
 	if got := l.holds(over.ID); len(got) != 0 {
 		t.Errorf("forgotten, but on %v", got)
+	}
+}
+
+func TestStore_holderGoneForGood(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "a", "b", "c", "d")
+	b := l.put("a", client, []byte("kept"))
+	other := b.Holders[1]
+	tend := func() {
+		t.Helper()
+		if err := l.nodes["a"].Tend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.kill(other)
+	tend()
+	if got, _ := l.Blob(b.ID); !slices.Equal(got.Holders, b.Holders) {
+		t.Fatalf("copied again although %s is a member: %v", other, got.Holders)
+	}
+	l.remove(other)
+	tend()
+	got, _ := l.Blob(b.ID)
+	fresh := slices.DeleteFunc(slices.Clone(got.Holders), func(n string) bool { return n == "a" || n == other })
+	if len(fresh) != 1 || !slices.Contains(l.holds(b.ID), fresh[0]) {
+		t.Fatalf("told %v, held by %v", got.Holders, l.holds(b.ID))
+	}
+	l.kill("a")
+	if body, err := l.nodes[fresh[0]].Read(t.Context(), b.ID); err != nil || string(body) != "kept" {
+		t.Errorf("got %q, %v", body, err)
 	}
 }
 

@@ -21,6 +21,8 @@ const (
 	MethodRead = "blob/read"
 	// MethodPull asks a node to fetch the body of a digest from who asks, and to store it.
 	MethodPull = "blob/pull"
+	// MethodDrop tells a node that the cluster has forgotten the blob of a digest.
+	MethodDrop = "blob/drop"
 )
 
 const (
@@ -83,21 +85,12 @@ func New(cfg Config) *Store {
 // Put stores a body for b, whose ID, Size, CreatedAt, CreatedBy and Holders it fills in, and
 // returns when two nodes have it on disk (one in a cluster of one) and Raft knows of it. It
 // returns an *llm.Error of kind Unavailable, code blob_unavailable, if no second node can take
-// it, and resource.ErrRefused over the quota.
+// it, and resource.ErrFull over the quota.
 func (s *Store) Put(ctx context.Context, by fsm.Actor, requestID string, b resource.Blob, body []byte) (*resource.Blob, error) {
-	b.ID, b.Size, b.CreatedAt, b.CreatedBy = Digest(body), int64(len(body)), resource.At(s.cfg.Now()), actorName(by)
-	if err := b.Validate(); err != nil {
-		return nil, err
-	}
-	if _, err := s.folder.Write(body); err != nil {
-		return nil, err
-	}
-	holders, err := s.spread(ctx, b.ID)
+	b, err := s.Place(ctx, by, b, body)
 	if err != nil {
 		return nil, err
 	}
-	b.Holders = holders
-	b.Canonicalize()
 	enc, err := fsm.EncodedOf(b)
 	if err != nil {
 		return nil, fmt.Errorf("encode blob %s: %w", b.ID, err)
@@ -111,6 +104,28 @@ func (s *Store) Put(ctx context.Context, by fsm.Actor, requestID string, b resou
 	}
 	return &b, nil
 }
+
+// Place is Put but for the telling: it returns what is to be known of the body, for a command
+// that tells of it together with something else. What is never told of is swept.
+func (s *Store) Place(ctx context.Context, by fsm.Actor, b resource.Blob, body []byte) (resource.Blob, error) {
+	b.ID, b.Size, b.CreatedAt, b.CreatedBy = Digest(body), int64(len(body)), resource.At(s.cfg.Now()), actorName(by)
+	if err := b.Validate(); err != nil {
+		return b, err
+	}
+	if _, err := s.folder.Write(body); err != nil {
+		return b, err
+	}
+	holders, err := s.spread(ctx, b.ID)
+	if err != nil {
+		return b, err
+	}
+	b.Holders = holders
+	b.Canonicalize()
+	return b, nil
+}
+
+// Quota is the bytes that all blobs may have together; 0: any number.
+func (s *Store) Quota() int64 { return s.cfg.Quota() }
 
 func actorName(a fsm.Actor) string {
 	if a.ID == "" {

@@ -3,6 +3,7 @@ package blob
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 
 // Tend does once what has to be done from time to time: it fetches what every node keeps and
 // this one lacks, removes files that the cluster has forgotten and, if this node leads, forgets
-// what has expired.
+// what has expired and has new copies made where holders were removed from the cluster.
 func (s *Store) Tend(ctx context.Context) error {
 	var errs []error
 	for after := ""; ctx.Err() == nil; {
@@ -28,7 +29,7 @@ func (s *Store) Tend(ctx context.Context) error {
 			break
 		}
 		after = blobs[len(blobs)-1].ID
-		errs = append(errs, s.complete(ctx, blobs), s.sweep(ctx, blobs))
+		errs = append(errs, s.complete(ctx, blobs), s.sweep(ctx, blobs), s.restore(ctx, blobs))
 	}
 	return errors.Join(append(errs, s.forget())...)
 }
@@ -64,6 +65,55 @@ func (s *Store) sweep(ctx context.Context, blobs []*resource.Blob) error {
 	return err
 }
 
+// restore has further copies made of what clients sent and too few members hold, because
+// others have left the cluster for good. Members that are merely down still count.
+func (s *Store) restore(ctx context.Context, blobs []*resource.Blob) error {
+	if !s.cfg.Leads() {
+		return nil
+	}
+	members := append(s.cfg.Peers(), s.cfg.NodeID)
+	now := resource.At(s.cfg.Now())
+	var errs []error
+	for _, b := range blobs {
+		lacks := lasting(b, members) < min(copies, len(members))
+		if b.Class != resource.BlobClient || !lacks || b.ExpiresAt != 0 && b.ExpiresAt <= now {
+			continue
+		}
+		errs = append(errs, s.copyAgain(ctx, b))
+	}
+	return errors.Join(errs...)
+}
+
+// lasting counts the holders that are still members.
+func lasting(b *resource.Blob, members []string) (n int) {
+	for _, h := range b.Holders {
+		if slices.Contains(members, h) {
+			n++
+		}
+	}
+	return n
+}
+
+// copyAgain makes this node hold the blob, and another, and tells the cluster.
+func (s *Store) copyAgain(ctx context.Context, b *resource.Blob) error {
+	if _, err := s.Read(ctx, b.ID); err != nil {
+		return err
+	}
+	holders, err := s.spread(ctx, b.ID)
+	if err != nil {
+		return err
+	}
+	next := *b
+	next.Holders = append(slices.Clone(b.Holders), holders...)
+	next.Canonicalize()
+	enc, err := fsm.EncodedOf(next)
+	if err != nil {
+		return fmt.Errorf("encode blob %s: %w", b.ID, err)
+	}
+	_, err = s.cfg.Cluster.Propose(ctx, fsm.Actor{Kind: "node", ID: s.cfg.NodeID}, "", fsm.PutBlob{Blob: enc})
+	return err
+}
+
 // forget removes files of no known blob.
 func (s *Store) forget() error {
 	old, err := s.folder.Before(s.cfg.Now().Add(-orphanAge))
@@ -74,6 +124,28 @@ func (s *Store) forget() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Erase removes the body of a blob that the cluster has forgotten from every node that can be
+// reached; the others remove it when they next look. A body that is known again stays.
+func (s *Store) Erase(ctx context.Context, digest string) error {
+	_, err := s.OnDrop(ctx, "", []byte(digest))
+	errs := []error{err}
+	for _, p := range s.cfg.Peers() {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		_, err := s.cfg.Cluster.Call(ctx, p, MethodDrop, []byte(digest))
+		cancel()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// OnDrop answers MethodDrop. A node that has not heard that the blob is forgotten keeps it.
+func (s *Store) OnDrop(_ context.Context, _ string, digest []byte) ([]byte, error) {
+	if _, ok := s.cfg.State.Blob(string(digest)); ok {
+		return nil, fmt.Errorf("blob %s is known here: %w", digest, resource.ErrInUse)
+	}
+	return nil, s.folder.Remove(string(digest))
 }
 
 // Check says what one node has of a blob.

@@ -167,7 +167,7 @@ func (r *reader) media(b *block) (m *chat.Media, kind string) {
 		case "media_type":
 			m.MIME = in.text(name)
 		case "data":
-			m.Data = in.text(name)
+			m.Data = in.shared(name)
 		case "url":
 			m.URL = in.text(name)
 		case "file_id":

@@ -19,7 +19,7 @@ func (Format) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 	}
 	w.nameCalls()
 	w.lost()
-	w.out = append(make([]byte, 0, 1<<10), '{')
+	w.out = append(make([]byte, 0, req.SizeHint()), '{')
 	w.str("model", t.Model)
 	w.thinking(w.plan())
 	if req.Stream {

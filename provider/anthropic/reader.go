@@ -57,6 +57,14 @@ func (r *reader) text(field string) string {
 	return r.Text()
 }
 
+// shared takes a string, which is no copy if it is long.
+func (r *reader) shared(field string) string {
+	if r.Next() != '"' {
+		return r.text(field)
+	}
+	return r.Shared()
+}
+
 // number takes a number; nil for null.
 func (r *reader) number(field string) *float64 {
 	if r.null() {

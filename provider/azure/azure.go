@@ -26,6 +26,8 @@ const (
 // operations are the names of the endpoints in Azure's paths.
 var operations = map[llm.Endpoint]string{
 	llm.Chat: "/chat/completions", llm.Completions: "/completions", llm.Embeddings: "/embeddings", llm.Responses: "/responses",
+	llm.InputTokens: "/responses/input_tokens", llm.Images: "/images/generations", llm.ImageEdits: "/images/edits",
+	llm.Speech: "/audio/speech", llm.Transcriptions: "/audio/transcriptions", llm.Translations: "/audio/translations",
 }
 
 // Codec is OpenAI's format at Azure OpenAI: the model is the name of a deployment there.
@@ -46,7 +48,7 @@ func (Codec) Path(p llm.Place) string {
 	switch {
 	case strings.Contains(p.Base, deploymentsPath):
 		return op + query
-	case p.Endpoint == llm.Responses: // which stand above all deployments
+	case p.Endpoint == llm.Responses || p.Endpoint == llm.InputTokens: // which stand above all deployments
 		return below(p.Base) + op + query
 	}
 	return below(p.Base) + "/deployments/" + url.PathEscape(p.Model) + op + query

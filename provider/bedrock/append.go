@@ -3,6 +3,7 @@ package bedrock
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -10,7 +11,7 @@ import (
 )
 
 func isBase64(s string) bool {
-	_, err := base64.StdEncoding.DecodeString(s)
+	_, err := io.Copy(io.Discard, base64.NewDecoder(base64.StdEncoding, strings.NewReader(s)))
 	return err == nil
 }
 

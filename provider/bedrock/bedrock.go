@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/provider/anthropic"
 )
 
@@ -31,7 +32,7 @@ func (Codec) Path(p llm.Place) string {
 	switch {
 	case p.Endpoint == llm.Messages && p.Stream:
 		return path + "/invoke-with-response-stream"
-	case p.Endpoint == llm.Messages:
+	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed:
 		return path + "/invoke"
 	case p.Stream:
 		return path + "/converse-stream"
@@ -59,6 +60,9 @@ func escape(s string) string {
 func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	if e == llm.Messages {
 		return anthropic.Codec{}.Read(e, body)
+	}
+	if e == llm.InvokeEmbed {
+		return embed.Report(body, "inputTextTokenCount")
 	}
 	var r llm.Report
 	c := llm.NewCursor(body)

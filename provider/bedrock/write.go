@@ -23,7 +23,7 @@ type writer struct {
 // EncodeRequest writes a request for Converse.
 func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 	fam := familyOf(t)
-	w := writer{q: q, t: t, fam: fam, conv: arrange(q, t, fam), b: append(make([]byte, 0, 1024), '{')}
+	w := writer{q: q, t: t, fam: fam, conv: arrange(q, t, fam), b: append(make([]byte, 0, q.SizeHint()), '{')}
 	if err := w.messages(); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// Package cohere reads and writes the second version of Cohere's conversations.
+// Package cohere reads and writes the second version of Cohere's conversations and embeddings.
 package cohere
 
 import (
@@ -18,10 +18,24 @@ const statusToken = 498
 type Codec struct{ compatible openai.Codec }
 
 // Path is the endpoint's path. The model stands in the body.
-func (Codec) Path(llm.Place) string { return "/chat" }
+func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.Rerank {
+		return "/rerank"
+	}
+	if p.Endpoint == llm.CohereEmbed {
+		return "/embed"
+	}
+	return "/chat"
+}
 
 // Read reads a whole answer.
-func (Codec) Read(_ llm.Endpoint, data []byte) (llm.Report, error) {
+func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
+	if e == llm.Rerank {
+		return llm.ReadAt(e, data)
+	}
+	if e == llm.CohereEmbed {
+		return readEmbed(data)
+	}
 	c := llm.NewCursor(data)
 	r := llm.Report{Seen: 1}
 	if c.Next() != '{' {

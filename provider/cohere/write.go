@@ -31,7 +31,7 @@ type writer struct {
 
 // EncodeRequest writes a request.
 func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
-	w := writer{q: q, t: t, b: append(make([]byte, 0, 1024), '{')}
+	w := writer{q: q, t: t, b: append(make([]byte, 0, q.SizeHint()), '{')}
 	w.text("model", cmp.Or(t.Model, q.Model))
 	if err := w.messages(); err != nil {
 		return nil, err

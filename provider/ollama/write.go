@@ -32,7 +32,7 @@ var optionNames = map[string]bool{
 
 // EncodeRequest writes a request.
 func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
-	w := writer{q: q, t: t, b: append(make([]byte, 0, 1024), '{')}
+	w := writer{q: q, t: t, b: append(make([]byte, 0, q.SizeHint()), '{')}
 	w.text("model", cmp.Or(t.Model, q.Model))
 	if err := w.messages(); err != nil {
 		return nil, err

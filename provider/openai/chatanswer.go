@@ -274,7 +274,7 @@ func appendImage(b []byte, m *chat.Media, i int) []byte {
 	b = append(b, `{"type":"image_url","index":`...)
 	b = strconv.AppendInt(b, int64(i), 10)
 	b = append(b, `,"image_url":{"url":`...)
-	return append(llm.AppendString(b, dataURL(m, "image/png")), "}}"...)
+	return append(appendDataURL(b, m, "image/png"), "}}"...)
 }
 
 // appendThoughts appends reasoning: its text, as DeepSeek began to, and, so that it can be sent

@@ -415,7 +415,7 @@ func (r *reader) partMember(p *chat.Part, name string) {
 // address reads an image_url: an object or the address itself.
 func (r *reader) address(p *chat.Part) {
 	if r.Next() == '"' {
-		p.Media = mediaOf(r.Text())
+		p.Media = mediaOf(r.Shared())
 		return
 	}
 	p.Media = new(chat.Media)
@@ -429,7 +429,7 @@ func (r *reader) address(p *chat.Part) {
 func (r *reader) mediaMember(m *chat.Media, name string) {
 	switch name {
 	case "url", "file_data":
-		found := mediaOf(r.Str())
+		found := mediaOf(r.Shared())
 		if found.MIME == "" {
 			found.MIME = m.MIME
 		}
@@ -438,11 +438,11 @@ func (r *reader) mediaMember(m *chat.Media, name string) {
 		}
 		m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
 	case "data":
-		m.Data = r.Str()
+		m.Data = r.Shared()
 	case "detail":
 		m.Detail = r.Str()
 	case "file_id":
-		m.FileID = r.Str()
+		m.FileID = r.Shared()
 		if found := mediaOf(m.FileID); found.Data != "" || isWeb(m.FileID) { // as clients of LiteLLM may write
 			m.URL, m.Data, m.MIME, m.FileID = found.URL, found.Data, found.MIME, ""
 		}

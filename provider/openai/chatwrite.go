@@ -14,7 +14,7 @@ import (
 
 // EncodeRequest writes a request for a chat completion.
 func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
-	w := writer{q: q, t: t, b: make([]byte, 0, 1024)}
+	w := writer{q: q, t: t, b: make([]byte, 0, q.SizeHint())}
 	w.b = append(w.b, '{')
 	w.text("model", cmp.Or(t.Model, q.Model))
 	if err := w.messages(q.Messages); err != nil {
@@ -75,6 +75,16 @@ func (w *writer) text(name, v string) {
 		w.key(name)
 		w.b = llm.AppendString(w.b, v)
 	}
+}
+
+// address writes the address of media, which is a data URL if they are data.
+func (w *writer) address(name string, m *chat.Media, or string) {
+	if m.Data == "" {
+		w.text(name, m.URL)
+		return
+	}
+	w.key(name)
+	w.b = appendDataURL(w.b, m, or)
 }
 
 func (w *writer) raw(name string, v []byte) {

@@ -165,11 +165,11 @@ func (w *writer) media(p *chat.Part) error {
 		return unsayable("empty media")
 	case p.Type == chat.PartImage && (m.URL != "" || m.Data != ""):
 		w.b = append(w.b, `{"type":"image_url","image_url":{`...)
-		w.text("url", dataURL(m, "image/png"))
+		w.address("url", m, "image/png")
 		w.text("detail", m.Detail)
 	case p.Type == chat.PartVideo && (m.URL != "" || m.Data != ""):
 		w.b = append(w.b, `{"type":"video_url","video_url":{`...)
-		w.text("url", dataURL(m, "video/mp4"))
+		w.address("url", m, "video/mp4")
 	case p.Type == chat.PartAudio && m.Data != "":
 		w.b = append(w.b, `{"type":"input_audio","input_audio":{`...)
 		w.text("data", m.Data)
@@ -213,7 +213,7 @@ func (w *writer) file(m *chat.Media) error {
 			name = "document.pdf" // without a name OpenAI refuses it
 		}
 		w.text("filename", name)
-		w.text("file_data", dataURL(m, "application/pdf"))
+		w.address("file_data", m, "application/pdf")
 	}
 	w.b = append(w.b, '}')
 	return nil

@@ -45,12 +45,16 @@ func mimeOf(m *chat.Media, or string) string {
 	return or
 }
 
-// dataURL is the address of media, which is a data URL if they are data.
-func dataURL(m *chat.Media, or string) string {
+// appendDataURL appends the address of media as a JSON string: a data URL if they are data.
+func appendDataURL(dst []byte, m *chat.Media, or string) []byte {
 	if m.Data == "" {
-		return m.URL
+		return llm.AppendString(dst, m.URL)
 	}
-	return "data:" + mimeOf(m, or) + ";base64," + m.Data
+	dst = llm.AppendString(dst, "data:"+mimeOf(m, or)+";base64")
+	begun := len(dst) - 1 // where the quote is that ended it
+	dst = llm.AppendString(dst[:begun], m.Data)
+	dst[begun] = ','
+	return dst
 }
 
 // audioFormats are OpenAI's names for types of audio that are not the type's own.

@@ -18,21 +18,40 @@ var paths = [...]string{
 	llm.Completions: "/completions",
 	llm.Embeddings:  "/embeddings",
 	llm.Responses:   "/responses",
+
+	llm.InputTokens:     "/responses/input_tokens",
+	llm.Moderations:     "/moderations",
+	llm.Images:          "/images/generations",
+	llm.ImageEdits:      "/images/edits",
+	llm.ImageVariations: "/images/variations",
+	llm.Speech:          "/audio/speech",
+	llm.Transcriptions:  "/audio/transcriptions",
+	llm.Translations:    "/audio/translations",
+	llm.Rerank:          "/rerank",
 }
 
 // Codec is OpenAI's format.
 type Codec struct{}
 
-// Path is the endpoint's path. The model stands in the body.
-func (Codec) Path(p llm.Place) string { return paths[p.Endpoint] }
+// Path is the endpoint's path. The model stands in the body. Embeddings in all forms that are like
+// OpenAI's have one.
+func (Codec) Path(p llm.Place) string {
+	if p.Endpoint.Family() == llm.FamilyEmbedding {
+		return paths[llm.Embeddings]
+	}
+	return paths[p.Endpoint]
+}
 
 // Read reads a response or a chunk.
-func (Codec) Read(_ llm.Endpoint, data []byte) (llm.Report, error) { return llm.Read(data) }
+func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) { return llm.ReadAt(e, data) }
 
-// Meter is nil but for responses: Read reads each chunk.
+// Meter is nil but for responses and media: Read reads each chunk.
 func (Codec) Meter(e llm.Endpoint) llm.Meter {
-	if e == llm.Responses {
+	switch {
+	case e == llm.Responses:
 		return new(responsesMeter)
+	case e.Family() == llm.FamilyMedia:
+		return &llm.MediaMeter{Endpoint: e}
 	}
 	return nil
 }

@@ -260,7 +260,7 @@ func (r *reader) itemPartMember(p *chat.Part, m *chat.Media, name string) {
 	case "input_audio":
 		r.Object(func(name string) { r.mediaMember(m, name) })
 	case "image_url", "file_url":
-		found := mediaOf(r.Str())
+		found := mediaOf(r.Shared())
 		m.URL, m.Data, m.MIME = found.URL, found.Data, found.MIME
 	default:
 		r.mediaMember(m, name)

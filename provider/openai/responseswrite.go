@@ -17,7 +17,7 @@ var responsesExtra = map[string]bool{
 // EncodeRequest writes a request for a response, which the provider is not to store unless the
 // client says so.
 func (Responses) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
-	w := writer{q: q, t: t, b: append(make([]byte, 0, 1024), '{')}
+	w := writer{q: q, t: t, b: append(make([]byte, 0, q.SizeHint()), '{')}
 	model := cmp.Or(t.Model, q.Model)
 	w.text("model", model)
 	list := q.Messages
@@ -181,7 +181,7 @@ func (w *writer) itemMedia(p *chat.Part) error {
 	switch p.Type {
 	case chat.PartImage:
 		w.b = append(w.b, `{"type":"input_image"`...)
-		w.text("image_url", dataURL(m, "image/png"))
+		w.address("image_url", m, "image/png")
 		w.text("file_id", m.FileID)
 		w.text("detail", cmp.Or(m.Detail, "auto"))
 	case chat.PartFile:
@@ -195,7 +195,7 @@ func (w *writer) itemMedia(p *chat.Part) error {
 		w.text("file_url", m.URL)
 		if m.Data != "" {
 			w.text("filename", cmp.Or(m.Name, "document.pdf"))
-			w.text("file_data", dataURL(m, "application/pdf"))
+			w.address("file_data", m, "application/pdf")
 		}
 	case chat.PartAudio:
 		if m.Data == "" {

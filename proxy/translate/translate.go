@@ -6,7 +6,10 @@ package translate
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"io"
+	"maps"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
@@ -15,8 +18,9 @@ import (
 
 // Exchange is a request of a client's, read once and written for each deployment that is tried.
 type Exchange struct {
-	in  provider.Inbound
-	req *chat.Request
+	in   provider.Inbound
+	req  *chat.Request
+	ours bool // the gateway stores the answer, or does not: that is not the provider's to do
 }
 
 // Read reads the body of a client's request. model and stream are what the path, the body or a
@@ -28,6 +32,14 @@ func Read(in provider.Inbound, body []byte, model string, stream bool) (*Exchang
 	}
 	req.Model, req.Stream = model, stream
 	return &Exchange{in: in, req: req}, nil
+}
+
+// Stores says whether the gateway stores the answer. The provider is not asked to.
+func (x *Exchange) Stores(yes bool) {
+	if x.req.Extra == nil {
+		x.req.Extra = map[string]json.RawMessage{}
+	}
+	x.req.Extra["store"], x.ours = strconv.AppendBool(nil, yes), true
 }
 
 // kept are the parameters of OpenAI's responses that refer to what the provider keeps. Without
@@ -53,6 +65,10 @@ func (x *Exchange) Body(out provider.Outbound, t *llm.Target, most int64) ([]byt
 	}
 	req := *x.req
 	req.Model = t.Model
+	if x.ours {
+		req.Extra = maps.Clone(req.Extra)
+		delete(req.Extra, "store")
+	}
 	if most > 0 && (req.MaxTokens == 0 || req.MaxTokens > most) {
 		req.MaxTokens = most
 	}

@@ -54,7 +54,12 @@ type Attempt struct {
 	Model    string        // the model's name at the provider, for those who want it in the URL
 	Account  *sign.Account // whose request it is; nil: nobody's
 	Body     []byte        // sent as it is; must not change until the answer is closed
+	Pieces   [][]byte      // the body in pieces, in the place of Body, for what is not copied
+	Type     string        // of the body; "": JSON
 	Stream   bool          // the body asks for a stream
+	// Opaque says that the answer may be of any type: audio, text, or a stream that was not asked
+	// for. What is neither JSON nor text nor events comes as a Raw.
+	Opaque bool
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
@@ -79,6 +84,7 @@ func (a *Attempt) GoString() string { return a.String() }
 // Values of headers, shared by all requests. The transport only reads them.
 var (
 	jsonType    = []string{"application/json"}
+	anyType     = []string{"*/*"}
 	eventStream = []string{"text/event-stream"}
 	identity    = []string{"identity"}
 	userAgent   = []string{"conclave"}
@@ -92,8 +98,13 @@ func (a *Attempt) headers() http.Header {
 	}
 	maps.Copy(h, a.Header)
 	h["Content-Type"] = jsonType
+	if a.Type != "" {
+		h["Content-Type"] = []string{a.Type}
+	}
 	h["Accept"] = jsonType
-	if a.Stream {
+	if a.Opaque {
+		h["Accept"] = anyType
+	} else if a.Stream {
 		h["Accept"] = eventStream
 		if v, ok := a.Provider.Header["Accept"]; ok { // of another kind
 			h["Accept"] = []string{v}
@@ -112,31 +123,56 @@ func (a *Attempt) request(ctx context.Context, u *url.URL, h http.Header) *http.
 	req := &http.Request{
 		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(a.Body)),
-		Body:          newBody(a.Body),
+		ContentLength: a.size(),
+		Body:          a.body(),
 		// For a connection that the provider closed before it read anything.
-		GetBody: func() (io.ReadCloser, error) { return newBody(a.Body), nil },
+		GetBody: func() (io.ReadCloser, error) { return a.body(), nil },
 	}
 	return req.WithContext(ctx)
+}
+
+// size is the length of the body.
+func (a *Attempt) size() int64 {
+	n := int64(len(a.Body))
+	for _, p := range a.Pieces {
+		n += int64(len(p))
+	}
+	return n
+}
+
+// body reads the body.
+func (a *Attempt) body() io.ReadCloser {
+	if a.Pieces == nil {
+		return newBody(a.Body)
+	}
+	all := make([]io.Reader, len(a.Pieces))
+	for i, p := range a.Pieces {
+		all[i] = bytes.NewReader(p)
+	}
+	return io.NopCloser(io.MultiReader(all...))
 }
 
 // newBody makes a request's body, of kinds that net/http knows to be in memory: of any other
 // it sends the header on its own first, with one more write for each request.
 func newBody(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 
-// Answer is what a provider sent. Exactly one of Body and Stream is there: a provider may answer
-// a request for a stream with a whole body.
+// Answer is what a provider sent. Exactly one of Body, Stream and Raw is there: a provider may
+// answer a request for a stream with a whole body.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 	Report llm.Report // of Body
 	Stream *Stream
+	Raw    *Raw
 }
 
 // Close ends the attempt. It may be called more than once.
 func (a *Answer) Close() {
 	if a.Stream != nil {
 		a.Stream.Close()
+	}
+	if a.Raw != nil {
+		a.Raw.Close()
 	}
 }

@@ -21,9 +21,9 @@ func (e *AddrError) Error() string { return fmt.Sprintf("connect to %s: %v", e.A
 // Unwrap returns the policy's reason.
 func (e *AddrError) Unwrap() error { return e.Err }
 
-// dialer returns a dialer that asks allow about the address that it is about to connect to, which
+// Dialer returns a dialer that asks allow about the address that it is about to connect to, which
 // is the one that counts: a name may resolve to another each time.
-func dialer(wait time.Duration, allow func(netip.Addr) error) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func Dialer(wait time.Duration, allow func(netip.Addr) error) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: wait, KeepAlive: 30 * time.Second}
 	if allow != nil {
 		d.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {

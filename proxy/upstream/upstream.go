@@ -109,7 +109,7 @@ func (c *Client) send(ctx context.Context, rt *route, a *Attempt) (*http.Respons
 	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
-	if rt.plain != nil && len(a.Body) <= http1.MaxBody {
+	if rt.plain != nil && a.Pieces == nil && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(ctx, rt.url, h, a.Body)
 	}
 	return rt.full.RoundTrip(a.request(ctx, rt.url, h))
@@ -143,7 +143,7 @@ func New(cfg Config) *Client {
 	}
 	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[string]transports)}
 	if c.dial == nil {
-		c.dial = dialer(cfg.DialTimeout, cfg.AllowAddr)
+		c.dial = Dialer(cfg.DialTimeout, cfg.AllowAddr)
 	}
 	if c.signer == nil {
 		c.signer = sign.New(sign.Config{Now: cfg.Now, Client: &http.Client{
@@ -258,18 +258,26 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	case res.StatusCode < 200 || res.StatusCode >= 300:
 		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
 		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, a.Account.Hide(body))
-	case a.Stream && !isType(res.Header, "application/json"):
+	case a.Stream && !a.Opaque && !isType(res.Header, "application/json"), a.Opaque && isStream:
 		s := &Stream{client: c, call: cl, attempt: a, meter: a.Provider.Codec.Meter(a.Endpoint)}
 		s.events = c.split(cl, a)
 		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
+	case a.Opaque && !isWhole(res.Header):
+		cl.waits = a.Waits
+		cl.await(cl.firstEvent())
+		return &Answer{Status: res.StatusCode, Header: res.Header, Raw: &Raw{call: cl}}, nil
 	case isStream:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
 	body, err := cl.readAll(res.ContentLength, cmp.Or(a.MaxBody, c.cfg.MaxBody), false)
 	if err != nil {
 		return nil, err
+	}
+	if a.Opaque && IsText(res.Header) {
+		cl.close()
+		return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: llm.Report{TextBytes: int64(len(body))}}, nil
 	}
 	rep, err := a.Provider.Codec.Read(a.Endpoint, body)
 	if err != nil {
@@ -290,6 +298,17 @@ func (c *Client) split(src io.Reader, a *Attempt) llm.EventReader {
 	sse := c.readers.Get().(*llm.SSEReader)
 	sse.Reset(src, c.cfg.MaxEvent)
 	return sse
+}
+
+// isWhole says that an answer of any type is one to be read at once: JSON, or a short text.
+func isWhole(h http.Header) bool {
+	return isType(h, "application/json") || IsText(h) || h.Get("Content-Type") == ""
+}
+
+// IsText says whether an answer is text as it stands: a transcript, or subtitles.
+func IsText(h http.Header) bool {
+	v := h.Get("Content-Type")
+	return len(v) > 5 && equalFold(v[:5], "text/") || isType(h, "application/x-subrip")
 }
 
 func invalidResponse(message string) *llm.Error {

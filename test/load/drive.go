@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -12,9 +13,16 @@ import (
 	"time"
 )
 
+// Paths of the endpoints that are driven.
+const (
+	chatPath     = "/v1/chat/completions"
+	messagesPath = "/v1/messages"
+)
+
 // load is requests of one body: count of them over conns connections as fast as they are
 // answered, or rate of them a second for length, whether answered or not.
 type load struct {
+	path   string // of the endpoint; "": chat completions
 	body   []byte
 	count  int
 	conns  int
@@ -30,13 +38,25 @@ type result struct {
 	errors   int64
 }
 
-// target is something that answers chat requests.
+// target is something that answers requests.
 type target struct {
 	name   string
-	url    string
+	base   string // scheme and address
 	key    string
 	proc   *process // nil: its CPU time is not counted
 	client *http.Client
+}
+
+// to is the same load of another model.
+func (l load) to(model string) load {
+	l.body = bytes.Replace(l.body, []byte(`"demo"`), []byte(`"`+model+`"`), 1)
+	return l
+}
+
+// every is the same load at a rate.
+func (l load) every(rate int, length time.Duration) load {
+	l.rate, l.length = rate, length
+	return l
 }
 
 func (l load) drive(ctx context.Context, t *target) (result, error) {
@@ -71,7 +91,7 @@ func (l load) closed(ctx context.Context, t *target) ([]time.Duration, int64) {
 	for i := range l.conns {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 && ctx.Err() == nil {
-				d, err := t.ask(ctx, l.body)
+				d, err := t.ask(ctx, l.path, l.body)
 				if err != nil {
 					failed.Add(1)
 					continue
@@ -98,7 +118,7 @@ func (l load) open(ctx context.Context, t *target) ([]time.Duration, int64) {
 		case <-tick.C:
 		}
 		wg.Go(func() {
-			d, err := t.ask(ctx, l.body)
+			d, err := t.ask(ctx, l.path, l.body)
 			if err != nil {
 				failed.Add(1)
 				return
@@ -113,15 +133,9 @@ func (l load) open(ctx context.Context, t *target) ([]time.Duration, int64) {
 }
 
 // ask sends one request and reads the whole answer.
-func (t *target) ask(ctx context.Context, body []byte) (time.Duration, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, bytes.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+t.key)
+func (t *target) ask(ctx context.Context, path string, body []byte) (time.Duration, error) {
 	start := time.Now()
-	res, err := t.client.Do(req)
+	res, err := t.send(ctx, path, body)
 	if err != nil {
 		return 0, err
 	}
@@ -134,6 +148,20 @@ func (t *target) ask(ctx context.Context, body []byte) (time.Duration, error) {
 		return 0, fmt.Errorf("status %d: %.200s", res.StatusCode, text)
 	}
 	return time.Since(start), nil
+}
+
+// send sends one request and returns its answer, whose body is still to come.
+func (t *target) send(ctx context.Context, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.base+cmp.Or(path, chatPath), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+t.key)
+	if path == messagesPath {
+		req.Header.Set("Anthropic-Version", "2023-06-01")
+	}
+	return t.client.Do(req)
 }
 
 func (t *target) cpu() time.Duration {

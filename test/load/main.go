@@ -29,6 +29,7 @@ type options struct {
 	keyRate  int           // keys a second of the admin load's second round
 	bulk     int           // keys made in bulk, and again by an import
 	plain    bool          // keys in bulk have no budgets
+	held     int           // streams that are open at a time
 	scale    int           // keys of the node that the scale load starts anew
 }
 
@@ -56,11 +57,15 @@ func main() {
 	flag.BoolVar(&o.plain, "plain", false, "give keys that are made in bulk no budgets")
 	memory := flag.Bool("memory", false, "measure only the memory of the node and its plugins")
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
+	large := flag.Bool("large", false, "measure only large bodies and many streams")
+	flag.IntVar(&o.held, "held", 5000, "streams that are held open at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := run
 	switch {
+	case *large:
+		measure = runLarge
 	case o.scale > 0:
 		measure = runScale
 	case *memory:
@@ -83,10 +88,15 @@ func run(ctx context.Context, o options, w io.Writer) error {
 	defer rig.stop()
 	fmt.Fprintf(w, "%s, %d CPUs, %s\n\n", cpuModel(), runtime.NumCPU(), runtime.Version())
 	idle := rig.node.rss()
+	chat := load{body: chatBody("demo", false), count: o.requests, conns: o.conns}
+	stream := load{body: chatBody("demo", true), count: o.streams, conns: o.conns}
+	messages := load{path: messagesPath, body: chatBody("claude", true), count: o.streams, conns: o.conns}
 	report := []section{
-		{"plain 1 kB chat, closed loop", load{body: chatBody(false), count: o.requests, conns: o.conns}},
-		{"50-chunk stream, closed loop", load{body: chatBody(true), count: o.streams, conns: o.conns}},
-		{fmt.Sprintf("plain 1 kB chat, open loop %d/s", o.rate), load{body: chatBody(false), rate: o.rate, length: o.open}},
+		{"plain 1 kB chat, closed loop", chat, chat},
+		{"50-chunk stream, closed loop", stream, stream},
+		{"50-chunk stream, Anthropic's", messages, messages},
+		{"50-chunk stream, OpenAI in, A. out", stream.to("claude"), messages},
+		{fmt.Sprintf("plain 1 kB chat, open loop %d/s", o.rate), chat.every(o.rate, o.open), chat.every(o.rate, o.open)},
 	}
 	fmt.Fprintf(w, "%-34s %-8s %12s %9s %9s %9s %7s\n", "load", "through", "CPU/request", "p50", "p99", "req/s", "errors")
 	for _, s := range report {
@@ -95,6 +105,9 @@ func run(ctx context.Context, o options, w io.Writer) error {
 		}
 	}
 	if err := rig.reportMemory(ctx, idle, w); err != nil {
+		return err
+	}
+	if err := rig.reportLarge(ctx, o, w); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "ready after start: one node %s", rig.ready.Round(time.Millisecond))
@@ -106,10 +119,11 @@ func run(ctx context.Context, o options, w io.Writer) error {
 	return nil
 }
 
-// section is one load, driven through the relay and the node in turns.
+// section is one load, driven through the relay and the node in turns. Where the node translates,
+// the relay is given what the upstream is to get.
 type section struct {
-	name string
-	load load
+	name       string
+	node, bare load
 }
 
 func (s section) measure(ctx context.Context, r *rig, rounds int, w io.Writer) error {
@@ -117,7 +131,11 @@ func (s section) measure(ctx context.Context, r *rig, rounds int, w io.Writer) e
 	results := make([][]result, len(targets))
 	for round := range rounds + 1 {
 		for i, t := range targets {
-			res, err := s.load.drive(ctx, t)
+			l := s.bare
+			if t == r.node {
+				l = s.node
+			}
+			res, err := l.drive(ctx, t)
 			if err != nil {
 				return fmt.Errorf("%s through %s: %w", s.name, t.name, err)
 			}
@@ -152,12 +170,12 @@ func ratio(node, relay []result) float64 {
 
 func mib(kb int64) string { return fmt.Sprintf("%.1f MiB", float64(kb)/1024) }
 
-// chatBody is a chat request of about 1 kB.
-func chatBody(stream bool) []byte {
+// chatBody is a chat request of about 1 kB, which is one in Anthropic's dialect too.
+func chatBody(model string, stream bool) []byte {
 	prompt := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20)
 	extra := ""
 	if stream {
 		extra = `,"stream":true`
 	}
-	return []byte(`{"model":"demo","max_tokens":64` + extra + `,"messages":[{"role":"user","content":"` + prompt + `"}]}`)
+	return []byte(`{"model":"` + model + `","max_tokens":64` + extra + `,"messages":[{"role":"user","content":"` + prompt + `"}]}`)
 }

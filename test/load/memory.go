@@ -24,7 +24,7 @@ func runMemory(ctx context.Context, o options, w io.Writer) error {
 	}
 	defer rig.stop()
 	idle := rig.node.rss()
-	if _, err := (load{body: chatBody(false), rate: o.rate, length: o.open}).drive(ctx, rig.node); err != nil {
+	if _, err := (load{body: chatBody("demo", false), rate: o.rate, length: o.open}).drive(ctx, rig.node); err != nil {
 		return err
 	}
 	return rig.reportMemory(ctx, idle, w)
@@ -48,7 +48,7 @@ func (r *rig) driveUntilSealed(ctx context.Context) (rows, errs int64, err error
 	ctx, cancel := context.WithTimeout(ctx, sealLimit)
 	defer cancel()
 	for rows == 0 {
-		res, err := load{body: chatBody(false), count: sealRound, conns: 16}.drive(ctx, r.node)
+		res, err := load{body: chatBody("demo", false), count: sealRound, conns: 16}.drive(ctx, r.node)
 		if err != nil {
 			return 0, 0, fmt.Errorf("until the request log is sealed: %w", err)
 		}
@@ -62,7 +62,7 @@ func (r *rig) driveUntilSealed(ctx context.Context) (rows, errs int64, err error
 
 // metric reads a whole number of the node's metrics.
 func (r *rig) metric(ctx context.Context, name string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base()+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.node.base+"/metrics", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -80,6 +80,3 @@ func (r *rig) metric(ctx context.Context, name string) (int64, error) {
 	}
 	return 0, fmt.Errorf("the node has no metric %s (status %d)", name, res.StatusCode)
 }
-
-// base is the node's client address.
-func (r *rig) base() string { return strings.TrimSuffix(r.node.url, "/v1/chat/completions") }

@@ -15,7 +15,7 @@ import (
 // reportPlugins starts both shipped plugins on the node, sends some requests through them,
 // and writes what their processes take.
 func (r *rig) reportPlugins(ctx context.Context, w io.Writer) error {
-	base := r.base()
+	base := r.node.base
 	for path, body := range map[string]string{
 		"/api/v1/guardrails": `{"name": "words", "plugin": "keywords", "config": {"words": ["secret project"]}}`,
 		"/api/v1/callbacks":  `{"name": "log", "plugin": "file", "config": {"path": "requests.jsonl"}}`,
@@ -31,7 +31,7 @@ func (r *rig) reportPlugins(ctx context.Context, w io.Writer) error {
 	if err := r.nod.waitOK(ctx, base+"/health/readiness", 10*time.Second); err != nil {
 		return err
 	}
-	res, err := load{body: chatBody(false), count: 1000, conns: 16}.drive(ctx, r.node)
+	res, err := load{body: chatBody("demo", false), count: 1000, conns: 16}.drive(ctx, r.node)
 	if err != nil {
 		return fmt.Errorf("with plugins: %w", err)
 	}

@@ -29,6 +29,9 @@ func serveRelay(listen, upstream string) error {
 		}
 		out.Header.Set("Content-Type", "application/json")
 		out.Header.Set("Authorization", r.Header.Get("Authorization"))
+		if v := r.Header["Anthropic-Version"]; v != nil {
+			out.Header["Anthropic-Version"] = v
+		}
 		res, err := client.Do(out)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)

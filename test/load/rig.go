@@ -13,7 +13,8 @@ import (
 // rig is the demo upstream, the relay and the node, all running.
 type rig struct {
 	dir                 string
-	mock, rel, nod      *process
+	mock, slow          *process // the upstream, and one that takes its time between chunks
+	rel, nod            *process
 	direct, relay, node *target
 	ready               time.Duration // of the node, from its start to readiness
 }
@@ -48,8 +49,34 @@ model "demo" {
   }
 }
 
+model "claude" {
+  deployment "d2" {
+    provider = "anthropic"
+    api_base = %q
+    model    = "claude"
+
+    price {
+      input  = 3
+      output = 15
+    }
+  }
+}
+
+model "slow" {
+  deployment "d3" {
+    provider = "openai"
+    api_base = %q
+    model    = "slow"
+
+    price {
+      input  = 0.15
+      output = 0.60
+    }
+  }
+}
+
 key "load" {
-  models = ["demo"]
+  models = ["demo", "claude", "slow"]
   secret = env("LOAD_KEY")
 
   budget {
@@ -77,7 +104,7 @@ func startRig(ctx context.Context, o options) (*rig, error) {
 }
 
 func (r *rig) start(ctx context.Context, o options) error {
-	var addrs [4]string
+	var addrs [5]string
 	for i := range addrs {
 		a, err := freeAddr()
 		if err != nil {
@@ -85,12 +112,12 @@ func (r *rig) start(ctx context.Context, o options) error {
 		}
 		addrs[i] = a
 	}
-	mockAddr, relayAddr, client, cluster := addrs[0], addrs[1], addrs[2], addrs[3]
+	mockAddr, relayAddr, client, cluster, slowAddr := addrs[0], addrs[1], addrs[2], addrs[3], addrs[4]
 	var err error
-	if r.mock, err = start(ctx, nil, o.conclave, "mock", "--listen", mockAddr, "--chunks", "50"); err != nil {
+	if r.mock, err = startMock(ctx, o, mockAddr, "--chunks", "50"); err != nil {
 		return err
 	}
-	if err := r.mock.waitOK(ctx, "http://"+mockAddr+"/v1/models", 10*time.Second); err != nil {
+	if r.slow, err = startMock(ctx, o, slowAddr, "--chunks", "60", "--chunk-delay", "2s"); err != nil {
 		return err
 	}
 	if r.rel, err = start(ctx, nil, os.Args[0], "relay", relayAddr, "http://"+mockAddr); err != nil {
@@ -99,7 +126,7 @@ func (r *rig) start(ctx context.Context, o options) error {
 	if err := r.rel.waitOK(ctx, "http://"+relayAddr+"/v1/models", 10*time.Second); err != nil {
 		return err
 	}
-	if err := r.startNode(ctx, o, client, cluster, mockAddr); err != nil {
+	if err := r.startNode(ctx, o, client, cluster, "http://"+mockAddr, "http://"+slowAddr); err != nil {
 		return err
 	}
 	r.direct = newTarget("direct", mockAddr, nil)
@@ -108,9 +135,18 @@ func (r *rig) start(ctx context.Context, o options) error {
 	return nil
 }
 
-func (r *rig) startNode(ctx context.Context, o options, client, cluster, mock string) error {
+// startMock starts a demo upstream.
+func startMock(ctx context.Context, o options, addr string, flags ...string) (*process, error) {
+	p, err := start(ctx, nil, o.conclave, append([]string{"mock", "--listen", addr}, flags...)...)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.waitOK(ctx, "http://"+addr+"/v1/models", 10*time.Second)
+}
+
+func (r *rig) startNode(ctx context.Context, o options, client, cluster, mock, slow string) error {
 	file := filepath.Join(r.dir, "node.hcl")
-	text := fmt.Sprintf(nodeFile, filepath.Join(r.dir, "data"), client, cluster, "http://"+mock+"/v1")
+	text := fmt.Sprintf(nodeFile, filepath.Join(r.dir, "data"), client, cluster, mock+"/v1", mock, slow+"/v1")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -131,12 +167,13 @@ func (r *rig) stop() {
 	r.nod.stop()
 	r.rel.stop()
 	r.mock.stop()
+	r.slow.stop()
 	_ = os.RemoveAll(r.dir)
 }
 
 func newTarget(name, addr string, p *process) *target {
 	return &target{
-		name: name, url: "http://" + addr + "/v1/chat/completions", key: virtualKey, proc: p,
+		name: name, base: "http://" + addr, key: virtualKey, proc: p,
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 512, DisableCompression: true}},
 	}
 }

@@ -33,17 +33,17 @@ func (f *fileFlags) add(cmd *cobra.Command) {
 	_ = cmd.MarkFlagRequired("file") // the flag is there
 }
 
-// load reads the file.
-func (a *app) load(f *fileFlags) (*declare.File, error) {
+// load reads the file, and the files that it names with blob(PATH).
+func (a *app) load(f *fileFlags) (*declare.File, []config.Blob, error) {
 	file, err := config.LoadWith(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, p := range file.Ignored {
 		fmt.Fprintf(a.stderr, "conclave: %s: ignored: %s\n", p.Position, p.Detail)
 	}
 	d := declare.FromConfig(&file.Resources)
-	return &d, nil
+	return &d, file.Blobs, nil
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -55,7 +55,7 @@ func (a *app) planCommand() *cobra.Command {
 			"Secrets are shown as fingerprints. The exit status is 0 if there is nothing to do, 2 if there are changes, 1 for an error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := a.load(&f)
+			d, _, err := a.load(&f)
 			if err != nil {
 				return err
 			}
@@ -83,10 +83,10 @@ func (a *app) applyCommand() *cobra.Command {
 		Use:   "apply -f FILE",
 		Short: "Bring a configuration file into the cluster, all of it or nothing",
 		Long: "Show the plan, ask, and bring the file into the cluster in one entry: all of it or nothing. Applied again it changes nothing. " +
-			"What is applied is the plan that was shown; if the cluster has changed since, nothing is.",
+			"What is applied is the plan that was shown; if the cluster has changed since, nothing is. Files that the configuration names with blob(PATH) are uploaded first.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := a.load(&f)
+			d, blobs, err := a.load(&f)
 			if err != nil {
 				return err
 			}
@@ -101,6 +101,9 @@ func (a *app) applyCommand() *cobra.Command {
 				if err := a.confirm("Apply these changes?"); err != nil {
 					return err
 				}
+			}
+			if err := a.upload(cmd.Context(), blobs); err != nil {
+				return err
 			}
 			f.how.Expect = plan.Digest
 			if _, err := a.client().ApplyConfig(cmd.Context(), d, f.how); err != nil {

@@ -18,6 +18,7 @@ import (
 // noun is one kind of record on the command line.
 type noun struct {
 	name    string // "key"; the path is its plural
+	path    string // of the list, if it is another
 	short   string
 	columns []column
 	fields  []field
@@ -28,10 +29,10 @@ type noun struct {
 	more   func(a *app) []*cobra.Command // further verbs
 }
 
-func (n noun) plural() string { return n.name + "s" }
+func (n noun) plural() string { return cmp.Or(n.path, n.name+"s") }
 
 func (a *app) nounCommand(n noun) *cobra.Command {
-	cmd := &cobra.Command{Use: n.name, Aliases: []string{n.plural()}, Short: n.short, Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: n.name, Aliases: []string{n.name + "s"}, Short: n.short, Args: cobra.NoArgs}
 	cmd.AddCommand(a.listCommand(n), a.getCommand(n), a.createCommand(n), a.updateCommand(n), a.deleteCommand(n))
 	if n.more != nil {
 		cmd.AddCommand(n.more(a)...)
@@ -44,7 +45,7 @@ func (a *app) listCommand(n noun) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List " + n.plural(),
+		Short: "List " + n.name + "s",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q.More = url.Values{}
@@ -165,7 +166,7 @@ func (a *app) updateCommand(n noun) *cobra.Command {
 func (a *app) deleteCommand(n noun) *cobra.Command {
 	return &cobra.Command{
 		Use:   "delete NAME…",
-		Short: "Delete " + n.plural() + " for ever",
+		Short: "Delete " + n.name + "s for ever",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, ref := range args {

@@ -1,0 +1,139 @@
+package mcp
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// renamed are LiteLLM's fields that only have another name.
+var renamed = map[string]string{
+	"server_id": "id", "server_name": "name", "alias": "alias", "description": "description", "url": "url", "transport": "transport",
+	"command": "command", "args": "args", "allowed_tools": "allowed_tools", "disallowed_tools": "disallowed_tools",
+	"extra_headers": "forward_headers", "mcp_access_groups": "access_groups", "allow_all_keys": "allow_all_keys",
+	"max_concurrent_requests": "parallel",
+}
+
+// ignored are fields that change nothing: others say the same, or they are for people.
+var ignored = []string{"spec_version", "status", "source_url", "created_by", "updated_by", "tool_name_to_display_name", "tool_name_to_description"}
+
+// document turns LiteLLM's fields into those of a server, or of a merge patch. What would bound
+// or open a server and is not known here is refused.
+func document(in records.Document, whole bool) (records.Document, error) {
+	out := records.Document{}
+	for theirs, ours := range renamed {
+		if v, ok := in[theirs]; ok && !records.IsNull(v) && string(v) != `""` {
+			out[ours] = v
+		}
+		delete(in, theirs)
+	}
+	if _, ok := out["name"]; !ok && whole {
+		out["name"] = out["alias"]
+		delete(out, "alias")
+	}
+	if string(out["transport"]) == `"streamable_http"` {
+		out["transport"] = json.RawMessage(`"http"`)
+	}
+	if _, ok := out["transport"]; !ok && whole && out["command"] == nil {
+		out["transport"] = json.RawMessage(`"sse"`) // LiteLLM's default
+	}
+	if err := takeAuth(in, out); err != nil {
+		return nil, err
+	}
+	if err := takeInfo(in, out); err != nil {
+		return nil, err
+	}
+	var seconds float64
+	if err := in.Take("timeout", &seconds); err != nil {
+		return nil, err
+	}
+	if seconds > 0 {
+		if err := out.Set("timeout_ms", int64(seconds*1000)); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range ignored {
+		delete(in, name)
+	}
+	return out, fields.Refuse(in, slices.Sorted(maps.Keys(in)))
+}
+
+// takeAuth takes how the server is told who asks, and all that may be secret.
+func takeAuth(in, out records.Document) error {
+	var kind string
+	if err := in.Take("auth_type", &kind); err != nil {
+		return err
+	}
+	auth, ok := config.MCPAuths[kind]
+	if !ok {
+		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization")
+	}
+	if auth != "" {
+		if err := out.Set("auth", auth); err != nil {
+			return err
+		}
+	}
+	secrets := map[string]string{}
+	var credentials struct {
+		AuthValue string `json:"auth_value"`
+	}
+	if err := in.Take("credentials", &credentials); err != nil {
+		return err
+	}
+	for _, name := range []string{"authentication_token", "auth_value"} {
+		v := ""
+		if err := in.Take(name, &v); err != nil {
+			return err
+		}
+		if v == "" {
+			v = credentials.AuthValue
+		}
+		if v != "" {
+			secrets[resource.MCPSecretAuth] = v
+		}
+	}
+	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
+		all := map[string]string{}
+		if err := in.Take(theirs, &all); err != nil {
+			return err
+		}
+		for name, v := range all {
+			secrets[prefix+name] = v
+		}
+	}
+	if len(secrets) == 0 {
+		return nil
+	}
+	return out.Set("secrets", secrets)
+}
+
+// takeInfo takes the prices; what else is there is for people.
+func takeInfo(in, out records.Document) error {
+	var info struct {
+		Costs struct {
+			Default *resource.Money           `json:"default_cost_per_query"`
+			Tools   map[string]resource.Money `json:"tool_name_to_cost_per_query"`
+		} `json:"mcp_server_cost_info"`
+	}
+	if raw, ok := in["mcp_info"]; ok && !records.IsNull(raw) {
+		if err := json.Unmarshal(raw, &info); err != nil {
+			return wire.Invalid("mcp_info", err.Error())
+		}
+	}
+	delete(in, "mcp_info")
+	if info.Costs.Default != nil {
+		if err := out.Set("cost_per_call", *info.Costs.Default); err != nil {
+			return err
+		}
+	}
+	if info.Costs.Tools == nil {
+		return nil
+	}
+	return out.Set("tool_costs", info.Costs.Tools)
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/config"
+)
+
+// mcpServer is the kind of records of MCP servers.
+var mcpServer = noun{
+	name: "server", path: "mcp/servers", short: "Servers of the Model Context Protocol",
+	columns: []column{
+		{"ID", "id"},
+		{"NAME", "name"},
+		{"ALIAS", "alias"},
+		{"TRANSPORT", "transport"},
+		{"URL", "url"},
+		{"COMMAND", "command"},
+		{"ALL KEYS", "allow_all_keys"},
+		{"DISABLED", "disabled"},
+	},
+	fields: []field{
+		{"alias", "alias", asText, "stands before the names of its tools (default: the name)"},
+		{"description", "description", asText, "for people"},
+		{"transport", "transport", asText, "http, sse or stdio"},
+		{"url", "url", asText, "of http and sse"},
+		{"command", "command", asText, "of stdio: the program that every node runs"},
+		{"arg", "args", asList, "an argument of the command"},
+		{"env", "env", asPairs, "NAME=VALUE of the process's environment; NAME= removes it"},
+		{"header", "headers", asPairs, "NAME=VALUE of every request; NAME= removes it"},
+		{"forward-header", "forward_headers", asList, "a header of clients that is passed on"},
+		{"auth", "auth", asText, "none, bearer_token, api_key, basic or authorization"},
+		{"auth-header", "auth_header", asText, "of api_key (default X-API-Key)"},
+		{"credential", "credential_id", asText, "id or name of a credential whose key is the token"},
+		{"secret", "secrets", asSecretPairs, "auth=SECRET, env.NAME=SECRET or header.NAME=SECRET: env:VAR, file:PATH or -; NAME= removes it"},
+		{"allow-tool", "allowed_tools", asList, "a tool or prefix* that it may offer (default: all)"},
+		{"disallow-tool", "disallowed_tools", asList, "a tool or prefix* that it may not"},
+		{"cost-per-call", "cost_per_call", asNumber, "US dollars"},
+		{"guardrail", "guardrails", asList, "a guardrail that judges its calls"},
+		{"access-group", "access_groups", asList, "a group that keys and teams may name instead"},
+		{"allow-all-keys", "allow_all_keys", asBool, "keys that name no server may use it"},
+		{"disabled", "disabled", asBool, "serves nothing"},
+		{"timeout-ms", "timeout_ms", asNumber, "of a call (default 60000)"},
+		{"parallel", "parallel", asNumber, "calls in flight on a node (default 64)"},
+	},
+}
+
+// mcpCommand is everything about MCP servers.
+func (a *app) mcpCommand() *cobra.Command {
+	servers := a.nounCommand(mcpServer)
+	for _, verb := range servers.Commands() {
+		switch verb.Name() {
+		case "create":
+			verb.Aliases = []string{"add"}
+		case "get":
+			verb.Aliases = []string{"show"}
+		case "update":
+			verb.Aliases = []string{"edit"}
+		}
+	}
+	servers.AddCommand(a.mcpHealth(), a.mcpImport())
+	cmd := &cobra.Command{Use: "mcp", Short: "The gateway of the Model Context Protocol", Args: cobra.NoArgs}
+	cmd.AddCommand(servers, a.mcpTools())
+	return cmd
+}
+
+func (a *app) mcpTools() *cobra.Command {
+	return &cobra.Command{
+		Use: "tools", Short: "List the tools that the key may call", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := a.client().MCPTools(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printList(all, looseAll(all.Items), []column{{"NAME", "name"}, {"SERVER", "server"}, {"DESCRIPTION", "description"}})
+		},
+	}
+}
+
+func (a *app) mcpHealth() *cobra.Command {
+	return &cobra.Command{
+		Use: "health NAME", Short: "Ask a server whether it is there", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			h, err := a.client().MCPHealth(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if !h.Healthy {
+				return fmt.Errorf("server %s: %s", printable(h.Server), printable(h.Error))
+			}
+			fmt.Fprintf(a.stderr, "%s answers\n", printable(h.Server))
+			return nil
+		},
+	}
+}
+
+// mcpImport makes servers of a desktop client's file.
+func (a *app) mcpImport() *cobra.Command {
+	return &cobra.Command{
+		Use: "import FILE", Short: "Make the servers of a desktop client's JSON file (mcpServers)", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := readInput(args[0])
+			if err != nil {
+				return err
+			}
+			all, err := config.ParseDesktop(b)
+			if err != nil {
+				return err
+			}
+			for i := range all {
+				doc, err := all[i].Document()
+				if err != nil {
+					return err
+				}
+				if _, err := a.client().MCPServers().Create(cmd.Context(), doc); err != nil {
+					return fmt.Errorf("create %s: %w", all[i].Resource.Name, err)
+				}
+				fmt.Fprintf(a.stderr, "created server %s\n", all[i].Resource.Name)
+			}
+			a.warnPending()
+			return nil
+		},
+	}
+}
+
+// readInput reads a file, - is standard input.
+func readInput(name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(os.Stdin, 1<<20))
+	}
+	return os.ReadFile(name)
+}

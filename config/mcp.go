@@ -1,0 +1,127 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func (d *decoder) mcpServer(b *hcl.Block) {
+	var in mcpServerBlock
+	before := len(d.diags)
+	rest, body := split[resource.MCPServer](b.Body, in)
+	if !d.body(body, &in) {
+		return
+	}
+	s := MCPServer{
+		Position: positionOf(b.DefRange), Resource: resource.MCPServer{Meta: owned(), Name: b.Labels[0]},
+		Credential: in.Credential, Secrets: d.secrets("mcp_server", in.Secrets, b.Body, b.DefRange),
+	}
+	d.rest(rest, &s.Resource)
+	if d.valid("mcp_server", &s.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.MCPServers = append(d.out.Resources.MCPServers, s)
+	}
+}
+
+// MCPAuths are LiteLLM's names of the ways to prove to an MCP server who asks.
+var MCPAuths = map[string]resource.MCPAuth{
+	"": "", "none": resource.MCPAuthNone, "bearer_token": resource.MCPAuthBearer, "token": resource.MCPAuthBearer,
+	"api_key": resource.MCPAuthKey, "basic": resource.MCPAuthBasic, "authorization": resource.MCPAuthRaw,
+}
+
+// mcpServers reads LiteLLM's servers, by name.
+func (d *yamlDecoder) mcpServers(m *mapping) {
+	for _, k := range m.keys {
+		d.mcpServer(k, d.mapping(m.of(k.Value), m.take(k.Value)))
+	}
+}
+
+func (d *yamlDecoder) mcpServer(name *yaml.Node, m *mapping) {
+	s := MCPServer{Position: d.position(name), Secrets: map[string]Secret{}}
+	r := &s.Resource
+	r.Meta, r.Name, r.Alias, r.Description = owned(), name.Value, m.text("alias"), m.text("description")
+	r.URL, r.Command, r.Args = m.text("url"), m.text("command"), m.texts("args")
+	r.Transport = d.mcpTransport(m)
+	r.Auth = d.mcpAuth(m, s.Secrets)
+	r.ForwardHeaders, r.AllowedTools, r.DisallowedTools = m.texts("extra_headers"), m.texts("allowed_tools"), m.texts("disallowed_tools")
+	r.AccessGroups = append(m.texts("access_groups"), m.texts("mcp_access_groups")...)
+	r.AllowAllKeys, r.TimeoutMS = m.boolean("allow_all_keys"), m.milliseconds("timeout")
+	if n := m.integer("max_concurrent_requests"); n != nil {
+		r.Parallel = *n
+	}
+	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
+		of := d.mapping(m.of(theirs), m.take(theirs))
+		for _, k := range of.keys {
+			s.Secrets[prefix+k.Value] = Secret(of.text(k.Value))
+		}
+	}
+	d.mcpInfo(r, d.mapping(m.of("mcp_info"), m.take("mcp_info")))
+	m.take("server_id")    // it gets one here
+	m.take("spec_version") // both sides agree on one
+	m.end()
+	r.Canonicalize()
+	if err := r.Validate(); err != nil {
+		d.invalid("mcp_server", name, err)
+		return
+	}
+	if len(s.Secrets) == 0 {
+		s.Secrets = nil
+	}
+	d.out.Resources.MCPServers = append(d.out.Resources.MCPServers, s)
+}
+
+// mcpTransport is what LiteLLM takes for granted: sse, unless there is a command.
+func (d *yamlDecoder) mcpTransport(m *mapping) resource.MCPTransport {
+	switch t := m.text("transport"); t {
+	case "":
+		if m.values["command"] != nil {
+			return resource.MCPTransportStdio
+		}
+		return resource.MCPTransportSSE
+	case "streamable_http":
+		return resource.MCPTransportHTTP
+	default:
+		return resource.MCPTransport(t)
+	}
+}
+
+func (d *yamlDecoder) mcpAuth(m *mapping, secrets map[string]Secret) resource.MCPAuth {
+	n := m.values["auth_type"]
+	theirs := m.text("auth_type")
+	auth, ok := MCPAuths[theirs]
+	if !ok {
+		d.wrong(n, m.of("auth_type"), "%q is not one of none, api_key, bearer_token, token, basic, authorization.", theirs)
+	}
+	for _, name := range []string{"authentication_token", "auth_value"} {
+		if v := m.text(name); v != "" {
+			secrets[resource.MCPSecretAuth] = Secret(v)
+		}
+	}
+	return auth
+}
+
+// mcpInfo takes the prices; what else LiteLLM has there is for people.
+func (d *yamlDecoder) mcpInfo(r *resource.MCPServer, info *mapping) {
+	costs := d.mapping(info.of("mcp_server_cost_info"), info.take("mcp_server_cost_info"))
+	if usd := costs.money("default_cost_per_query"); usd != nil {
+		r.CostPerCall = *usd
+	}
+	tools := d.mapping(costs.of("tool_name_to_cost_per_query"), costs.take("tool_name_to_cost_per_query"))
+	for _, k := range tools.keys {
+		if usd := tools.money(k.Value); usd != nil {
+			if r.ToolCosts == nil {
+				r.ToolCosts = map[string]resource.Money{}
+			}
+			r.ToolCosts[k.Value] = *usd
+		}
+	}
+	costs.end()
+	for _, k := range info.left() {
+		if !slices.Contains([]string{"server_name", "description", "logo_url"}, k.Value) {
+			d.unknown(k, info.of(k.Value))
+		}
+	}
+}

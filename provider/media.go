@@ -1,0 +1,56 @@
+package provider
+
+import (
+	"slices"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// Sets of endpoints beside conversations and embeddings.
+var (
+	images     = []llm.Endpoint{llm.Images, llm.ImageEdits, llm.ImageVariations}
+	makeImages = []llm.Endpoint{llm.Images}
+	audio      = []llm.Endpoint{llm.Speech, llm.Transcriptions, llm.Translations}
+	hears      = []llm.Endpoint{llm.Transcriptions, llm.Translations}
+	transcribe = []llm.Endpoint{llm.Transcriptions}
+	reranks    = []llm.Endpoint{llm.Rerank}
+	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens}, images, audio)
+)
+
+// further are the endpoints that rows serve in OpenAI's form, or rerank in Cohere's, beside those
+// that the rows name. Servers of one's own have all: which model they run decides.
+var further = map[string][]llm.Endpoint{
+	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
+	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
+	"gemini":         {llm.CountContent},
+	"vertex_ai":      {llm.CountContent},
+	"azure":          slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio),
+	"cohere":         reranks,
+	"cohere_chat":    reranks,
+	"mistral":        {llm.Moderations, llm.Transcriptions, llm.Speech},
+	"groq":           audio,
+	"xai":            makeImages,
+	"together_ai":    slices.Concat(reranks, makeImages, audio),
+	"fireworks_ai":   reranks,
+	"deepinfra":      slices.Concat(images, audio),
+	"nscale":         makeImages,
+	"aiml":           makeImages,
+	"novita":         reranks,
+	"jina_ai":        reranks,
+	"scaleway":       transcribe,
+	"nebius":         makeImages,
+
+	"custom_openai": everything, "openai_like": everything, "litellm_proxy": everything,
+	"hosted_vllm": slices.Concat(reranks, hears, makeImages),
+	"xinference":  slices.Concat(reranks, images, audio),
+	"lemonade":    slices.Concat(reranks, makeImages, audio),
+	"llamafile":   reranks,
+}
+
+// extended is a row with what further says of it.
+func extended(p Provider) Provider {
+	if more := further[p.Name]; len(more) > 0 {
+		p.Endpoints = slices.Concat(p.Endpoints, more)
+	}
+	return p
+}

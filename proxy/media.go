@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/view"
+)
+
+// moderationsRoute serves OpenAI's moderations.
+func moderationsRoute() (*Route, error) { return openAI(llm.Moderations, "/moderations") }
+
+// imagesRoute serves OpenAI's images of a text.
+func imagesRoute() (*Route, error) { return openAI(llm.Images, "/images/generations") }
+
+// imageEditsRoute serves OpenAI's changes of images, in a form.
+func imageEditsRoute() (*Route, error) { return openAI(llm.ImageEdits, "/images/edits") }
+
+// imageVariationsRoute serves OpenAI's variations of an image, in a form.
+func imageVariationsRoute() (*Route, error) {
+	return openAI(llm.ImageVariations, "/images/variations")
+}
+
+// speechRoute serves OpenAI's speech.
+func speechRoute() (*Route, error) { return openAI(llm.Speech, "/audio/speech") }
+
+// transcriptionsRoute serves OpenAI's transcriptions, in a form.
+func transcriptionsRoute() (*Route, error) {
+	return openAI(llm.Transcriptions, "/audio/transcriptions")
+}
+
+// translationsRoute serves OpenAI's translations of audio, in a form.
+func translationsRoute() (*Route, error) { return openAI(llm.Translations, "/audio/translations") }
+
+// rerankRoute serves rerankings in Cohere's form, at the paths of those who have them.
+func rerankRoute() (*Route, error) {
+	return inference(llm.Rerank, "/v1/rerank", "/v2/rerank", "/rerank")
+}
+
+// openForm takes the body apart as a form, whose text fields are what the steps see.
+func (c *Call) openForm(contentType string) error {
+	f, err := form.Parse(contentType, c.buf.Bytes())
+	if err != nil {
+		return err
+	}
+	fields, err := f.JSON()
+	if err != nil {
+		return err
+	}
+	c.form = f
+	return c.peek(fields)
+}
+
+// size is how many bytes the client sent.
+func (c *Call) size() int {
+	if c.form != nil {
+		return len(c.buf.Bytes())
+	}
+	return len(c.body)
+}
+
+// formAt is the form for a deployment: the client's own bytes, with the model's name there, and
+// what guardrails made of its texts.
+func (c *Call) formAt(d *view.Deployment) [][]byte {
+	e := form.Edits{Model: d.Name, Drop: llm.OwnFields()}
+	if before, err := c.form.JSON(); err == nil && !bytes.Equal(before, c.body) {
+		e.Texts = texts(c.body)
+	}
+	return c.form.Pieces(e)
+}
+
+// texts are the members of an object that are strings.
+func texts(body []byte) map[string]string {
+	var all map[string]any
+	_ = json.Unmarshal(body, &all) // it was read before
+	out := map[string]string{}
+	for name, v := range all {
+		if s, ok := v.(string); ok {
+			out[name] = s
+		}
+	}
+	return out
+}
+
+// speaksEvents says whether a request for speech wants events.
+func speaksEvents(body []byte) bool {
+	var speech struct {
+		Format string `json:"stream_format"`
+	}
+	return json.Unmarshal(body, &speech) == nil && speech.Format == "sse"
+}
+
+// guardWhole asks the guardrails about a whole answer, which may be a text as it stands.
+func (c *Call) guardWhole(ctx context.Context, a *Answer) ([]byte, error) {
+	if c.guards == nil || !upstream.IsText(a.Header) {
+		return c.guardAfter(ctx, a.Body)
+	}
+	quoted, err := c.guardAfter(ctx, llm.AppendString(nil, string(a.Body)))
+	if err != nil {
+		return nil, err
+	}
+	var text string
+	if err := json.Unmarshal(quoted, &text); err != nil {
+		return nil, guardFailed("A guardrail made an answer that is not valid.", err)
+	}
+	return []byte(text), nil
+}

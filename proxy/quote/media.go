@@ -1,0 +1,133 @@
+package quote
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// What media are taken to be before a provider says. Each errs on the dear side of what is usual:
+// it is held, and settled where nobody says otherwise.
+const (
+	imageTokens      = 6240 // of output, for the largest image at the highest quality of gpt-image-1
+	pictureTokens    = 1600 // of input, for an image that is sent
+	charactersASec   = 12   // that are spoken
+	spokenTokens     = 21   // of output, for a second of speech
+	heardTokens      = 17   // of input, for a second of audio
+	writtenTokens    = 5    // of output, for a second of audio that is transcribed
+	audioByteRate    = 8000 // bytes for a second: 64 kbit/s
+	documentsASearch = 100  // that a search unit covers
+)
+
+// makes estimates what a request for images or audio needs.
+func (q *Quote) makes(r *Request) {
+	switch r.Endpoint {
+	case llm.Images, llm.ImageEdits, llm.ImageVariations:
+		n := max(1, r.Fields.N)
+		q.units.OutputImages = n
+		q.units.OutputPixels = product(n, pixels(r.text("size")))
+		q.Output = product(imageTokens, n)
+		if r.Form != nil {
+			sent, _ := r.Form.Files()
+			q.units.InputImages = int64(sent)
+			q.Prompt += int64(sent) * pictureTokens
+		}
+	case llm.Speech:
+		q.units.Characters = int64(utf8.RuneCountInString(r.text("input")))
+		q.units.OutputMS = q.units.Characters * 1000 / charactersASec
+		q.Output = q.units.OutputMS*spokenTokens/1000 + 1
+	case llm.Transcriptions, llm.Translations:
+		if r.Form != nil {
+			q.units.InputMS = duration(r.Form.File())
+		}
+		q.Prompt += q.units.InputMS * heardTokens / 1000
+		q.Output = q.units.InputMS*writtenTokens/1000 + 1
+	}
+}
+
+// ranks estimates the searches that a reranking is billed as.
+func (q *Quote) ranks(r *Request) {
+	if r.Endpoint != llm.Rerank {
+		return
+	}
+	var body struct {
+		Documents []json.RawMessage `json:"documents"`
+	}
+	_ = json.Unmarshal(r.Body, &body) // other forms of documents are one search
+	q.units.Queries = max(1, (int64(len(body.Documents))+documentsASearch-1)/documentsASearch)
+}
+
+// made is what an answer has cost that came whole without saying so.
+func (q *Quote) made(e llm.Endpoint, u llm.Usage) llm.Usage {
+	u.Units = q.units
+	switch e {
+	case llm.Images, llm.ImageEdits, llm.ImageVariations:
+		u.ImageOutput = q.Output
+	case llm.Speech:
+		u.AudioOutput = q.Output
+	case llm.Transcriptions, llm.Translations:
+		heard := min(u.Input, q.units.InputMS*heardTokens/1000)
+		u.Input, u.AudioInput, u.Output = u.Input-heard, heard, q.Output
+	}
+	return u
+}
+
+// Complete adds to what a provider reported the units that it charges for and does not report:
+// characters of text, and the pixels of the images that came.
+func (q *Quote) Complete(e llm.Endpoint, u llm.Usage) llm.Usage {
+	switch e {
+	case llm.Images, llm.ImageEdits, llm.ImageVariations:
+		u.Units.InputImages = q.units.InputImages
+		if q.units.OutputImages > 0 {
+			u.Units.OutputPixels = product(q.units.OutputPixels/q.units.OutputImages, max(1, u.Units.OutputImages))
+		}
+	case llm.Speech:
+		u.Units.Characters, u.Units.OutputMS = q.units.Characters, q.units.OutputMS
+	case llm.Transcriptions, llm.Translations:
+		if u.Units.InputMS == 0 {
+			u.Units.InputMS = q.units.InputMS
+		}
+	case llm.Rerank:
+		if u.Units.Queries == 0 {
+			u.Units.Queries = q.units.Queries
+		}
+	}
+	return u
+}
+
+// text is a string at the top of the body, "" if there is none.
+func (r *Request) text(name string) string {
+	var body map[string]json.RawMessage
+	var s string
+	if json.Unmarshal(r.Body, &body) == nil {
+		_ = json.Unmarshal(body[name], &s) // another type is no string
+	}
+	return s
+}
+
+// pixels are those of a size such as "1024x1536"; what is no size counts as 1024x1024.
+func pixels(size string) int64 {
+	w, h, _ := strings.Cut(size, "x")
+	x, errX := strconv.ParseInt(w, 10, 32)
+	y, errY := strconv.ParseInt(h, 10, 32)
+	if errX != nil || errY != nil || x <= 0 || y <= 0 || x > 1<<16 || y > 1<<16 {
+		return 1024 * 1024
+	}
+	return x * y
+}
+
+// duration estimates the milliseconds of an audio file: of a WAV by its header, of others by
+// their size.
+func duration(file []byte) int64 {
+	rate := int64(audioByteRate)
+	if len(file) >= 32 && string(file[:4]) == "RIFF" && string(file[8:16]) == "WAVEfmt " {
+		if said := int64(binary.LittleEndian.Uint32(file[28:])); said >= 1000 {
+			rate = said
+		}
+	}
+	return int64(len(file)) * 1000 / rate
+}
