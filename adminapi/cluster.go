@@ -21,6 +21,9 @@ type (
 	clusterOutput struct {
 		Body client.Cluster
 	}
+	egressOutput struct {
+		Body client.Egress
+	}
 	joinTokenInput struct {
 		Body struct {
 			TTL string `json:"ttl,omitempty" doc:"how long the token is valid: 15m"`
@@ -39,6 +42,7 @@ type (
 
 func (s *Server) registerCluster() {
 	register(s, "get-cluster", http.MethodGet, "/cluster", "Members, leader and lag", s.showCluster)
+	register(s, "get-egress", http.MethodGet, "/cluster/egress", "What the nodes may dial, who names it, and what they did", s.showEgress)
 	register(s, "create-join-token", http.MethodPost, "/cluster/join-tokens", "Make a token for one node to join with", s.makeJoinToken)
 	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over", s.transfer)
 	register(s, "delete-node", http.MethodDelete, "/cluster/nodes/{id}", "Remove a node for ever", s.removeNode)
@@ -63,6 +67,10 @@ func (s *Server) showCluster(ctx context.Context, _ *emptyInput) (*clusterOutput
 		})
 	}
 	return &clusterOutput{Body: out}, nil
+}
+
+func (s *Server) showEgress(ctx context.Context, _ *emptyInput) (*egressOutput, error) {
+	return &egressOutput{Body: client.Egress{Nodes: s.cfg.Cluster.Egress(ctx)}}, nil
 }
 
 func (s *Server) makeJoinToken(ctx context.Context, in *joinTokenInput) (*joinTokenOutput, error) {

@@ -50,7 +50,7 @@ func (s *Server) replayKey(r *requestlog.Row, out *client.Replay) *resource.Mode
 		}
 		s.replayBudgets(r, name, eff, out)
 	}
-	m, ok := cat.Model(name)
+	m, ok := cat.Resolve(name)
 	if !ok {
 		out.Refuse("model_not_found", fmt.Sprintf("there is no model %q", name), client.EffectiveLevel{Kind: resource.HolderModel})
 		return nil
@@ -75,7 +75,7 @@ func (s *Server) replayBudgets(r *requestlog.Row, model string, eff *client.Effe
 func (s *Server) replayDeployments(r *requestlog.Row, m *resource.Model, out *client.Replay) {
 	cat := s.cfg.State.Catalog()
 	if m != nil {
-		for _, d := range cat.Deployments(m.ID) {
+		for _, d := range cat.ModelDeployments(m) {
 			if !d.Blocked && (d.Weight == nil || *d.Weight > 0) {
 				out.Deployments = append(out.Deployments, d.ID)
 			}

@@ -90,6 +90,7 @@ var rights = withNouns(map[string]row{
 	"get-erasure":     adminOnly,
 
 	"get-cluster":         readAll,
+	"get-egress":          readAll,
 	"create-join-token":   adminOnly,
 	"transfer-leadership": adminOnly,
 	"delete-node":         adminOnly,
@@ -144,6 +145,13 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
 	"litellm-spend-logs-content":               readAll,
+
+	"litellm-providers":       readOwn, // the program's own table, for every key
+	"litellm-provider-fields": readOwn,
+
+	"list-providers":  readAll,
+	"get-provider":    readAll,
+	"discover-models": adminOnly,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,

@@ -12,9 +12,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
+	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
@@ -78,6 +80,8 @@ type Cluster interface {
 	JoinToken(ctx context.Context, by fsm.Actor, requestID string, ttl time.Duration) (string, error)
 	Remove(ctx context.Context, by fsm.Actor, requestID, id string) error
 	Transfer(ctx context.Context, id string) error // "": to any other voter
+	// Egress asks every node what it may dial and what it did.
+	Egress(ctx context.Context) []client.NodeEgress
 	// Confirm waits for every registered member to apply the index and names the late.
 	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
 }
@@ -109,10 +113,10 @@ type Config struct {
 	Stale func() error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
-	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
-	Repricer Repricer
 	// Blobs are the cluster's; nil: this server keeps none.
 	Blobs Blobs
+	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
+	Repricer Repricer
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now
@@ -122,6 +126,8 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
 	// a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Models asks a provider which models it has; nil: nobody can be asked.
+	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -197,6 +203,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRequests()
 	s.registerPersons()
 	s.registerPrices()
+	s.registerProviders()
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerAudit()

@@ -28,6 +28,16 @@ type nodeBlock struct {
 	LogFormat             string  `hcl:"log_format,optional"`
 	TLSCert               string  `hcl:"tls_cert,optional"`
 	TLSKey                string  `hcl:"tls_key,optional"`
+
+	Proxy                *nodeProxyBlock `hcl:"proxy,block"`
+	ProxyFromEnvironment bool            `hcl:"proxy_from_environment,optional"`
+	Sealed               bool            `hcl:"sealed,optional"`
+}
+
+type nodeProxyBlock struct {
+	URL      string `hcl:"url"`
+	NoProxy  string `hcl:"no_proxy,optional"`
+	Password string `hcl:"password,optional"`
 }
 
 type credentialBlock struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // undeclared are the fields of records that no attribute has the name of: what the server
@@ -43,8 +44,32 @@ func split[R any](body hcl.Body, blocks ...any) (rest []*hclsyntax.Attribute, le
 		}
 		rest = append(rest, a)
 	}
+	smaller.Blocks = nil
+	for _, b := range native.Blocks {
+		free := len(b.Labels) == 0 && slices.Contains(fields, b.Type) && !Undeclared(b.Type)
+		if !free || slices.ContainsFunc(blocks, func(in any) bool { return hasAttribute(in, b.Type) }) {
+			smaller.Blocks = append(smaller.Blocks, b)
+			continue
+		}
+		rest = append(rest, objectOf(b))
+	}
 	slices.SortFunc(rest, func(a, b *hclsyntax.Attribute) int { return a.SrcRange.Start.Byte - b.SrcRange.Start.Byte })
 	return rest, &smaller
+}
+
+// objectOf is a block as the attribute that says the same: tls { ca = "…" } is tls = { ca = "…" }.
+func objectOf(b *hclsyntax.Block) *hclsyntax.Attribute {
+	object := &hclsyntax.ObjectConsExpr{SrcRange: b.Range(), OpenRange: b.OpenBraceRange}
+	for name, a := range b.Body.Attributes {
+		key := &hclsyntax.LiteralValueExpr{Val: cty.StringVal(name), SrcRange: a.NameRange}
+		object.Items = append(object.Items, hclsyntax.ObjectConsItem{KeyExpr: key, ValueExpr: a.Expr})
+	}
+	for _, inner := range b.Body.Blocks {
+		a := objectOf(inner)
+		key := &hclsyntax.LiteralValueExpr{Val: cty.StringVal(a.Name), SrcRange: a.NameRange}
+		object.Items = append(object.Items, hclsyntax.ObjectConsItem{KeyExpr: key, ValueExpr: a.Expr})
+	}
+	return &hclsyntax.Attribute{Name: b.Type, Expr: object, SrcRange: b.Range(), NameRange: b.TypeRange, EqualsRange: b.OpenBraceRange}
 }
 
 // splitBlocks is split of the nested blocks of a kind in a body that split has made; the

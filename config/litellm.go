@@ -39,7 +39,7 @@ var needless = map[string]string{
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
 	"litellm_settings": {"budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
-	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list"},
+	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
 }
 
 // renamedSettings are settings that have another name.
@@ -111,6 +111,7 @@ type modelDefaults struct {
 	strategy  resource.Strategy
 	retries   *int
 	timeoutMS int64
+	streamMS  int64
 	params    resource.ParamsPolicy
 	fallbacks map[string][]string
 	anywhere  []string // fallbacks of every model
@@ -148,6 +149,7 @@ func (d *yamlDecoder) reliability(m *mapping, out *modelDefaults, timeout string
 		out.retries = new(int(*n))
 	}
 	out.timeoutMS = cmp.Or(m.milliseconds(timeout), out.timeoutMS)
+	out.streamMS = cmp.Or(m.milliseconds("stream_timeout"), out.streamMS)
 	for i, n := range m.items("fallbacks") {
 		of := d.mapping(fmt.Sprintf("%s[%d]", m.of("fallbacks"), i), n)
 		for _, k := range of.keys {
@@ -260,6 +262,7 @@ func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
 	}
 	r.Options, out.Secrets = params.account()
 	r.Weight, r.TimeoutMS = params.integer("weight"), params.milliseconds("timeout")
+	r.Timeouts = resource.StreamTimeout(params.milliseconds("stream_timeout"))
 	if n := params.integer("order"); n != nil {
 		r.Order = *n
 	}
@@ -382,6 +385,7 @@ func (d *yamlDecoder) finishModels(def *modelDefaults) {
 		m := &d.out.Resources.Models[i]
 		r := &m.Resource
 		r.Strategy, r.Retries, r.TimeoutMS = def.strategy, def.retries, def.timeoutMS
+		r.Timeouts = resource.StreamTimeout(def.streamMS)
 		r.UnsupportedParams = cmp.Or(r.UnsupportedParams, def.params)
 		r.Fallbacks = def.fallbacks[r.Name]
 		if r.Fallbacks == nil {

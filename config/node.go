@@ -61,6 +61,10 @@ type Node struct {
 	LogFormat             string // "text" (default) or "json"
 	TLSCert               string // PEM file for Listen; "": plain HTTP
 	TLSKey                string
+	Proxy                 *resource.Proxy // for all that the node dials over HTTP; nil: none
+	ProxyPassword         Secret          // of the user in its URL
+	ProxyFromEnvironment  bool            // HTTP_PROXY and its like count where Proxy is nil
+	Sealed                bool            // dial nothing that the configuration does not name
 }
 
 // node reads the node block.
@@ -97,6 +101,10 @@ func (b *nodeBlock) node() (*Node, error) {
 	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
 	setInt(&n.RaftMultiplier, b.RaftMultiplier)
 	setInt(&n.JournalMaxMB, b.JournalMaxMB)
+	n.ProxyFromEnvironment, n.Sealed = b.ProxyFromEnvironment, b.Sealed
+	if p := b.Proxy; p != nil {
+		n.Proxy, n.ProxyPassword = &resource.Proxy{URL: p.URL, NoProxy: p.NoProxy}, Secret(p.Password)
+	}
 	n.fill()
 	return n, errors.Join(b.problems(n)...)
 }
@@ -160,6 +168,11 @@ func (b *nodeBlock) problems(n *Node) []error {
 	if b.LogLevel != "" {
 		if err := n.LogLevel.UnmarshalText([]byte(b.LogLevel)); err != nil {
 			bad("log_level", "%q is not one of debug, info, warn, error", b.LogLevel)
+		}
+	}
+	if n.Proxy != nil {
+		if err := n.Proxy.Validate("proxy"); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if (n.TLSCert == "") != (n.TLSKey == "") {

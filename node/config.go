@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/secret"
@@ -51,7 +52,11 @@ type Config struct {
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
 	Logger  *slog.Logger // nil: slog.Default()
 
-	// PriceHTTP downloads prices. Nil: a client of its own.
+	Proxy                *egress.Options // for all that this node dials over HTTP; nil: none
+	ProxyFromEnvironment bool            // HTTP_PROXY and its like count where Proxy is nil
+	Sealed               bool            // dial nothing that the configuration does not name, whatever the setting says
+
+	// PriceHTTP downloads prices. Nil: a client of the node's Egress.
 	PriceHTTP pricing.Doer
 
 	// Rotation is when and how secrets are rotated. Its zero value is good.

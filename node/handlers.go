@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
@@ -24,12 +25,14 @@ const missWait = 2 * time.Second
 
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
+	n.upstream = upstream.New(upstream.Config{Egress: n.egress})
+	tokenizers := &tokenize.Cache{Read: n.blobs.Read}
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
-		Upstream: proxy.FromClient(upstream.New(upstream.Config{})),
-		Journal:  n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Turns: n.turns,
+		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
+		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -40,7 +43,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Repricer: n.repricer, Blobs: blobAdmin{n}, Derive: n.keys.Derive, PickUp: n.rotation.PickUp,
+		Requests: n.all, Repricer: n.repricer, Derive: n.keys.Derive, Blobs: blobAdmin{n}, PickUp: n.rotation.PickUp, Models: n.models,
 	}
 }
 

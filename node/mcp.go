@@ -7,7 +7,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/mcp"
-	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -21,7 +20,7 @@ func (n *Node) startMCP() (err error) {
 		Keep: func(s mcp.Said) {
 			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response})
 		},
-		Dial: upstream.Dialer(upstream.DefaultDialTimeout, nil), WorkDir: n.workDir(), Logger: n.log, Registerer: n.registry,
+		Dial: n.egress.DialContext, WorkDir: n.workDir(), Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
@@ -37,6 +38,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -96,7 +98,9 @@ type path struct {
 	prices *prices.Prices
 
 	rotation *rotation.Rotation
+	egress   *egress.Dialer
 	blobs    *blob.Store
+	upstream *upstream.Client
 	turns    *turns.Store
 	mcp      *mcp.Gateway // nil until the handlers are made
 }
@@ -126,6 +130,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}{
 		{"find out who this node is", n.startIdentity},
 		{"open client port", n.startListener},
+		{"open the way out", n.startEgress},
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
@@ -173,7 +178,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
-		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Logger: n.log, Registerer: n.registry,
+		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Dial: n.egress.DialPeer, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err

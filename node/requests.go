@@ -59,6 +59,7 @@ func (n *Node) startRequests() (err error) {
 		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
 		Nodes: n.requestNodes,
 	})
+	n.consensus.Handle(egressMethod, n.serveEgress)
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil

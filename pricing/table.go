@@ -4,6 +4,7 @@ import (
 	_ "embed" // for the table
 	"encoding/json"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,6 +143,18 @@ func (b *Book) All() iter.Seq2[*Entry, bool] {
 			}
 		}
 	}
+}
+
+// Models lists the models of a provider that have one of the modes, sorted.
+func (b *Book) Models(provider string, modes ...string) []string {
+	var names []string
+	for e := range b.All() {
+		if e.Provider == provider && slices.Contains(modes, e.Mode) {
+			names = append(names, e.Model)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Imported is how many rows were imported, Builtin how many the program has.

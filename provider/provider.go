@@ -34,6 +34,20 @@ const (
 	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
 )
 
+// authNames are the ways, as people read them.
+var authNames = [...]string{
+	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
+	GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
+}
+
+// String names the way: "bearer".
+func (a Auth) String() string {
+	if int(a) < len(authNames) {
+		return authNames[a]
+	}
+	return "unknown"
+}
+
 // InHeader says whether the key itself is sent, so that Set is all there is to do.
 func (a Auth) InHeader() bool { return a < SigV4 }
 
@@ -195,21 +209,30 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
+	base, err := p.base(base, at.Options)
+	if err != nil {
+		return "", err
+	}
+	at.Base = base
+	return at.Base + p.Codec.Path(at), nil
+}
+
+// base is the address before a path, without a slash at its end.
+func (p *Provider) base(base string, options map[string]string) (string, error) {
 	if base == "" {
 		base = p.Base
 		if p.BaseOf != nil {
-			base = p.BaseOf(at.Options)
+			base = p.BaseOf(options)
 		}
 		var err error
-		if base, err = fill(base, at.Options); err != nil {
+		if base, err = fill(base, options); err != nil {
 			return "", fmt.Errorf("provider %s: %w", p.Name, err)
 		}
 	}
 	if base == "" {
 		return "", fmt.Errorf("provider %s has no address of its own: set api_base", p.Name)
 	}
-	at.Base = strings.TrimRight(base, "/")
-	return at.Base + p.Codec.Path(at), nil
+	return strings.TrimRight(base, "/"), nil
 }
 
 // fill puts options in the place of their names in braces. An option is part of a host's name or

@@ -82,7 +82,7 @@ func authorize(_ context.Context, _ *Server, c *Call) error {
 		return &llm.Error{Kind: llm.Invalid, Code: "missing_model", Param: "model", Message: "The request names no model."}
 	}
 	name, by := c.rename(asked)
-	model, ok := c.cat.Model(name)
+	model, ok := c.cat.Resolve(name)
 	if err := c.checkModel(name, model, asked, by); err != nil {
 		return err
 	}

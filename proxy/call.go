@@ -91,10 +91,11 @@ type Call struct {
 type came struct {
 	id      string
 	route   *Route
-	path    string // as the router read it
-	query   string // behind it
-	named   string // the model or the response in the path, "" if there is none
-	peer    string // address and port of who is connected
+	path    string       // as the router read it
+	query   string       // behind it
+	would   llm.Endpoint // of the request that a question is about
+	named   string       // the model or the response in the path, "" if there is none
+	peer    string       // address and port of who is connected
 	header  http.Header
 	in      reply.Body
 	length  int64

@@ -179,19 +179,25 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if c.result.dialled.IsZero() {
 		c.result.dialled = began
 	}
-	answer, err := s.ask(ctx, c, asked)
+	of := ctx // the attempt's
+	if d.Drain > 0 {
+		var end func()
+		of, end = s.drains.Begin(ctx, d.Drain)
+		defer end()
+	}
+	answer, err := s.ask(of, c, asked)
 	if c.turn.Forgotten(err) {
 		if asked, err = s.prepare(c, d, way); err != nil {
 			return err
 		}
-		answer, err = s.ask(ctx, c, asked)
+		answer, err = s.ask(of, c, asked)
 	}
 	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
 		if asked, err = s.prepare(c, d, other); err != nil {
 			return err
 		}
 		way = other
-		if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+		if answer, err = s.cfg.Upstream.Do(of, asked); err == nil {
 			d.Learn()
 		}
 	}
@@ -215,7 +221,11 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	}
 	c.nameTurn(&answer)
 	if answer.Stream != nil {
-		return c.said(s.relay(ctx, c, &answer, flight), way)
+		err = s.relay(ctx, c, &answer, flight)
+		if d.Drain > 0 && (ctx.Err() != nil || c.unsent != nil) {
+			s.readOut(c, answer.Stream, flight)
+		}
+		return c.said(err, way)
 	}
 	return s.answer(ctx, c, &answer)
 }
@@ -234,9 +244,11 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 		return nil, err
 	}
 	c.lent = c.lent || c.buf != nil && c.buf.Holds(raw)
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
 		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
-		HideUsage: hide, Waits: c.waits, Timeouts: upstream.Timeouts{Total: s.timeout(c, d)}, Header: forwarded(c, d.Provider, at),
+		HideUsage: hide, Waits: c.waits, Timeouts: timers, Link: d.Link, Header: forwarded(c, d.Provider, at),
 	}
 	if at.Family() == llm.FamilyMedia {
 		c.attempt.Opaque, c.attempt.Pieces = true, pieces
@@ -250,16 +262,16 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	return &c.attempt, nil
 }
 
-// timeout is an attempt's: the deployment's or the model's, which a client may shorten; where
+// timeout is an attempt's: the deployment's, the model's or the setting, which a client may shorten; where
 // neither has one, the client may also ask for more.
 func (s *Server) timeout(c *Call, d *view.Deployment) time.Duration {
 	switch wish := c.fields.Timeout; {
-	case wish > 0 && d.Timeout > 0:
-		return min(wish, d.Timeout)
+	case wish > 0 && d.Timers.Total > 0:
+		return min(wish, d.Timers.Total)
 	case wish > 0:
 		return min(wish, max(longestTimeout, s.cfg.Timeout))
-	case d.Timeout > 0:
-		return d.Timeout
+	case d.Timers.Total > 0:
+		return d.Timers.Total
 	default:
 		return s.cfg.Timeout
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -68,15 +69,33 @@ func lookupOf(method string, patterns []string, endpoint llm.Endpoint, answer st
 func listModels(_ context.Context, s *Server, c *Call) error {
 	list := modelList{Object: "list", Data: []modelReply{}}
 	for _, m := range c.cat.Tables().Models {
-		if resource.LevelsAllow(c.levels, m) {
+		switch {
+		case resource.IsPattern(m.Name):
+			list.Data = c.appendPattern(list.Data, m)
+		case resource.LevelsAllow(c.levels, m):
 			list.Data = append(list.Data, modelOf(c.cat, m))
 		}
 	}
 	return s.writeJSON(c, &list)
 }
 
+// appendPattern adds the models that are known of a pattern, and the pattern itself where that is
+// wanted.
+func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply {
+	asked, _ := url.ParseQuery(c.query)
+	if (c.cat.Settings().WildcardRoutes || asked.Get("return_wildcard_routes") == "true") && resource.LevelsAllow(c.levels, m) {
+		list = append(list, modelOf(c.cat, m))
+	}
+	for _, name := range c.view.Known(m) {
+		if known, ok := c.cat.Resolve(name); ok && resource.LevelsAllow(c.levels, known) {
+			list = append(list, modelOf(c.cat, known))
+		}
+	}
+	return list
+}
+
 func showModel(_ context.Context, s *Server, c *Call) error {
-	m, ok := c.cat.Model(c.named)
+	m, ok := c.cat.Resolve(c.named)
 	if !ok || !resource.LevelsAllow(c.levels, m) {
 		return unknownModel(c.named)
 	}
@@ -86,7 +105,7 @@ func showModel(_ context.Context, s *Server, c *Call) error {
 
 func modelOf(cat *resource.Catalog, m *resource.Model) modelReply {
 	owner := "openai"
-	if ds := cat.Deployments(m.ID); len(ds) > 0 {
+	if ds := cat.ModelDeployments(m); len(ds) > 0 {
 		owner = ds[0].Provider
 	}
 	return modelReply{ID: m.Name, Object: "model", Created: modelCreated, OwnedBy: owner}

@@ -136,7 +136,7 @@ func (c *Call) checkModel(name string, model *resource.Model, asked string, by i
 func (c *Call) checkFallbacks() error {
 	for i, asked := range c.fields.Fallbacks {
 		name, by := c.rename(asked)
-		model, ok := c.cat.Model(name)
+		model, ok := c.cat.Resolve(name)
 		if err := c.checkModel(name, model, asked, by); err != nil {
 			return onField(err, "fallbacks")
 		}

@@ -15,14 +15,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
+	"github.com/conclave-llm/conclave/proxy/utility"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -67,6 +70,11 @@ type Config struct {
 	Pricer     view.Pricer
 	Prices     *pricing.Books // shared with who imports prices; nil: its own
 
+	// Egress knows the ways to providers; nil: they are all the same.
+	Egress *egress.Dialer
+
+	// Tokenizers reads tokenizer.json files by their digests; nil: there are none.
+	Tokenizers utility.Files
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
 	// wait; nil: nothing is kept.
 	KeepContent func(Said)
@@ -103,6 +111,7 @@ type Server struct {
 	routes  []*Route
 	bodies  *body.Pool
 	calls   sync.Pool // of *Call
+	drains  *drain.Drains
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
 }
@@ -120,7 +129,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices},
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {
@@ -132,6 +141,9 @@ func New(cfg Config) (*Server, error) {
 		return c
 	}
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	for _, r := range all {

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -41,6 +42,7 @@ func (s *Server) finish(c *Call, err error) {
 		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
+		c.result.countText()
 	}
 	s.settle(c, e)
 	if e != nil {
@@ -94,6 +96,15 @@ func (s *Server) complete(c *Call) {
 		return
 	}
 	c.result.usage = c.quote.Complete(c.route.endpoint, c.result.usage)
+}
+
+// countText takes in what passed of a stream after the provider counted last: Anthropic counts
+// when a message begins and when it ends. What is less than half of the text cannot be its count.
+func (r *result) countText() {
+	if u, made := &r.usage, quote.Tokens(r.text); r.text > 0 && 2*u.Completion() < made {
+		u.Output += made - u.Completion()
+		u.Source = llm.UsageEstimated
+	}
 }
 
 // settle prices what was used, settles limits and budget and closes the journal's entry,

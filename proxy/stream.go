@@ -69,6 +69,15 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	return s.endStream(c, a)
 }
 
+// readOut reads a stream to its end whose client has left, so that its usage is the provider's.
+func (s *Server) readOut(c *Call, st Stream, flight router.Flight) {
+	var err error
+	for !c.settled && err == nil && !st.Done() {
+		_, err = st.Next()
+	}
+	s.note(c, st, flight, io.EOF)
+}
+
 // note counts what came.
 func (s *Server) note(c *Call, st Stream, flight router.Flight, err error) {
 	if u, ok := st.Usage(); ok {

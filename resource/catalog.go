@@ -44,6 +44,7 @@ type Catalog struct {
 	byID        map[string]*Deployment
 	credentials map[string]*Credential
 	budgets     map[string]*Budget
+	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
 }
 
@@ -100,6 +101,7 @@ func NewCatalog(t Tables) *Catalog {
 	for _, r := range t.Settings {
 		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
 	}
+	c.wild = newWildcards(t.Models)
 	c.tables = t
 	return c
 }
@@ -134,7 +136,7 @@ func (c *Catalog) Tag(tag string) (*Tag, bool) { t, ok := c.tags[tag]; return t,
 // Team returns the team with the id.
 func (c *Catalog) Team(id string) (*Team, bool) { t, ok := c.teams[id]; return t, ok }
 
-// Model returns the model with the name.
+// Model returns the model with the name, letter for letter; requests ask Resolve.
 func (c *Catalog) Model(name string) (*Model, bool) { m, ok := c.models[name]; return m, ok }
 
 // ModelByID returns the model with the id.

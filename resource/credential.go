@@ -11,6 +11,7 @@ type Credential struct {
 	// "api_version"; Secrets are those of it that nobody may see.
 	Options map[string]string  `json:"options,omitempty"`
 	Secrets map[string]*Sealed `json:"secrets,omitempty"`
+	Egress
 }
 
 // Label implements Record.
@@ -30,6 +31,9 @@ func (c *Credential) Validate() error {
 		}
 	}
 	if err := validOptions(c.Options, c.Secrets); err != nil {
+		return err
+	}
+	if err := c.Egress.validate(c.Secrets); err != nil {
 		return err
 	}
 	return validBase("api_base", c.APIBase)

@@ -24,8 +24,10 @@ type Deployment struct {
 	Order     int64              `json:"order,omitempty"`  // lower ones are tried first
 	Price     *Price             `json:"price,omitempty"`  // nil: the price table's, else unknown
 	TimeoutMS int64              `json:"timeout_ms,omitempty"`
-	Blocked   bool               `json:"blocked,omitempty"`
-	Metadata  json.RawMessage    `json:"metadata,omitempty"` // LiteLLM's model_info
+	Timeouts
+	Egress
+	Blocked  bool            `json:"blocked,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
 }
 
 // Label implements Record. Names of deployments are unique only within their model.
@@ -53,10 +55,13 @@ func (d *Deployment) Validate() error {
 	if d.Weight != nil && (*d.Weight < 0 || *d.Weight > 1_000_000) {
 		return invalidf("weight", "%d is not between 0 and 1000000", *d.Weight)
 	}
-	if err := d.validate(); err != nil {
+	if err := d.Allowance.validate(); err != nil {
 		return err
 	}
 	if err := validTimeout("timeout_ms", d.TimeoutMS); err != nil {
+		return err
+	}
+	if err := d.Timeouts.validate(); err != nil {
 		return err
 	}
 	if d.Price != nil {
@@ -65,6 +70,9 @@ func (d *Deployment) Validate() error {
 		}
 	}
 	if err := validOptions(d.Options, d.Secrets); err != nil {
+		return err
+	}
+	if err := d.Egress.validate(d.Secrets); err != nil {
 		return err
 	}
 	return validMetadata(d.Metadata)

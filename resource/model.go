@@ -24,9 +24,11 @@ type Model struct {
 	Allowance          // of all requests for the model, whoever sends them
 	Name      string   `json:"name,omitempty"` // unique; what stands in a request's "model"
 	Strategy  Strategy `json:"strategy,omitempty"`
-	Fallbacks []string `json:"fallbacks,omitempty"` // models to try when no deployment of this one can answer
-	Retries   *int     `json:"retries,omitempty"`   // further attempts after the first; default 2
-	TimeoutMS int64    `json:"timeout_ms,omitempty"`
+	Fallbacks []string `json:"fallbacks,omitempty"`  // models to try when no deployment of this one can answer
+	Retries   *int     `json:"retries,omitempty"`    // further attempts after the first; default 2
+	TimeoutMS int64    `json:"timeout_ms,omitempty"` // of a whole attempt
+	Timeouts
+	OnDisconnect Disconnect `json:"on_disconnect,omitempty"` // "" is DisconnectCancel
 	// UnsupportedParams is what becomes of a request's parameters that a provider cannot take;
 	// "" is ParamsDrop.
 	UnsupportedParams ParamsPolicy    `json:"unsupported_params,omitempty"`
@@ -63,7 +65,7 @@ func (m *Model) Validate() error {
 	if err := validName("name", m.Name); err != nil {
 		return err
 	}
-	if err := m.validate(); err != nil {
+	if err := m.Allowance.validate(); err != nil {
 		return err
 	}
 	if err := validNames("access_groups", m.AccessGroups); err != nil {
@@ -95,11 +97,20 @@ func (m *Model) Validate() error {
 	if err := validTimeout("timeout_ms", m.TimeoutMS); err != nil {
 		return err
 	}
+	if err := m.Timeouts.validate(); err != nil {
+		return err
+	}
+	if err := m.OnDisconnect.validate(); err != nil {
+		return err
+	}
 	return validMetadata(m.Metadata)
 }
 
+// maxTimeoutMS is the longest that a timer may be set to: a day.
+const maxTimeoutMS = 24 * 3600 * 1000
+
 func validTimeout(field string, ms int64) error {
-	if ms < 0 || ms > 24*3600*1000 {
+	if ms < 0 || ms > maxTimeoutMS {
 		return invalidf(field, "%d is not between 0 and one day", ms)
 	}
 	return nil

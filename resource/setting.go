@@ -39,6 +39,15 @@ type Settings struct {
 	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
 	Audit                AuditSettings // default: kept for ever, delivered nowhere
 
+	TimeoutMS int64    // of an attempt; default: ten minutes
+	Timeouts  Timeouts // the other timers of an attempt
+	DrainMS   int64    // how long an answer is read whose client has left; default: a minute
+
+	Sealed           bool              // nothing is dialled that the configuration does not name
+	EgressAllow      []string          // host:port in lower case that may be dialled beside it
+	ProviderProxies  map[string]*Proxy // by provider
+	AllowInsecureTLS bool              // records may say insecure_skip_verify
+
 	MaxResponseBytes     int64          // of an answer; 0: no limit
 	EnforceUser          bool           // a request must name its end user
 	EnforcedParams       []string       // that a request must have; "metadata.cost_center"
@@ -49,6 +58,7 @@ type Settings struct {
 	CustomerHeaders      []string       // in canonical form, that name the end user, first one first
 	BlockedCustomers     Names          // ids of end users that are refused, beside those with a blocked record
 	BannedKeywords       []string       // in lower case
+	WildcardRoutes       bool           // lists of models name patterns such as "openai/*" too
 }
 
 // Names is a sorted list of names without repetition.
@@ -74,6 +84,7 @@ func DefaultSettings() Settings {
 		BlobQuota:            16 << 30,
 		ResponseDays:         30,
 		StoreByDefault:       true,
+		DrainMS:              60_000,
 	}
 }
 
@@ -93,6 +104,10 @@ type settingRow struct {
 
 // settings is the table of settings, by name.
 var settings = []settingRow{
+	{
+		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
+		boolean(func(s *Settings) *bool { return &s.AllowInsecureTLS }),
+	},
 	{
 		"allowed_ips", "list", `[]`, "addresses and CIDR ranges that may send requests; empty: all",
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.AllowedIPs }),
@@ -116,6 +131,10 @@ var settings = []settingRow{
 		},
 	},
 	{
+		"between_chunks_timeout_ms", "integer", `0`, "how long a provider may be silent within an answer, up to a day; 0: two minutes",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.BetweenChunksMS }, 0, maxTimeoutMS, 1),
+	},
+	{
 		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
 	},
@@ -133,6 +152,10 @@ var settings = []settingRow{
 		readBudgetStatus,
 	},
 	{
+		"connect_timeout_ms", "integer", `0`, "how long connecting to a provider may take, up to a day; 0: ten seconds",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.ConnectMS }, 0, maxTimeoutMS, 1),
+	},
+	{
 		"default_output_hold", "integer", `4096`, "tokens held for a request that names no maximum, 1 to 10000000",
 		integer(func(s *Settings) *int64 { return &s.DefaultOutputHold }, 1, 10_000_000, 1),
 	},
@@ -141,12 +164,23 @@ var settings = []settingRow{
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.DeniedIPs }),
 	},
 	{
+		"drain_timeout_ms", "integer", `60000`, "how long an answer is read to its end whose client has left, where on_disconnect is drain, up to an hour",
+		integer(func(s *Settings) *int64 { return &s.DrainMS }, 1, 3_600_000, 1),
+	},
+	{
+		"egress_allow", "list", `[]`, "host:port that sealed nodes may dial beside what the configuration names, such as receivers of rotated keys", readDestinations,
+	},
+	{
 		"enforce_user_param", "boolean", `false`, "refuse requests that do not name their end user",
 		boolean(func(s *Settings) *bool { return &s.EnforceUser }),
 	},
 	{
 		"enforced_params", "list", `[]`, "fields that every request must have, such as user or metadata.cost_center",
 		params(func(s *Settings) *[]string { return &s.EnforcedParams }),
+	},
+	{
+		"first_token_timeout_ms", "integer", `0`, "how long a stream may take to its first token, up to a day; 0: as long as between chunks, from the header on",
+		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
 	},
 	{
 		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,
@@ -196,12 +230,23 @@ var settings = []settingRow{
 		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
 	},
 	{
+		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
+	},
+	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
 		integer(func(s *Settings) *int64 { return &s.RequestLogDays }, 1, 3660, 1),
 	},
 	{
 		"request_log_mb", "integer", `4096`, "MiB of rows of requests on each node, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
+	},
+	{
+		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",
+		boolean(func(s *Settings) *bool { return &s.Sealed }),
+	},
+	{
+		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
+		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",
@@ -218,6 +263,10 @@ var settings = []settingRow{
 	{
 		"stored_response_days", "integer", `30`, "for how many days turns of /v1/responses are stored, up to 3660; 0: none is",
 		integer(func(s *Settings) *int64 { return &s.ResponseDays }, 0, 3660, 1),
+	},
+	{
+		"timeout_ms", "integer", `0`, "how long an attempt may take where neither deployment nor model say, up to a day; 0: ten minutes",
+		integer(func(s *Settings) *int64 { return &s.TimeoutMS }, 0, maxTimeoutMS, 1),
 	},
 	{
 		"trusted_proxies", "list", `[]`, "addresses and CIDR ranges of the proxies in front, whose X-Forwarded-For is believed",

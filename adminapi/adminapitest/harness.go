@@ -22,6 +22,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
@@ -56,6 +57,9 @@ type Harness struct {
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
 
+	// Models asks a provider for its models; nil: an error.
+	Models providers.Lister
+
 	// Admitted is called with each key that was authenticated; nil: nobody wants to know.
 	Admitted func(secret string)
 }
@@ -80,7 +84,7 @@ func New(t testing.TB) *Harness {
 		Derive: derive, PickUp: h.Rotation.PickUp,
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
-		Requests: requests{h}, Auditor: h,
+		Requests: requests{h}, Auditor: h, Models: h.models,
 		Now: func() time.Time { return h.Clock() },
 	})
 	if err != nil {
@@ -92,6 +96,14 @@ func New(t testing.TB) *Harness {
 	t.Cleanup(srv.Close)
 	h.URL = srv.URL
 	return h
+}
+
+// models hands on to what the harness has by then.
+func (h *Harness) models(ctx context.Context, name, base string, c *resource.Credential) ([]string, error) {
+	if h.Models == nil {
+		return nil, errors.New("nobody is asked")
+	}
+	return h.Models(ctx, name, base, c)
 }
 
 // requests hands on to what the harness has by then.
@@ -250,6 +262,11 @@ func (*Harness) Remove(_ context.Context, _ fsm.Actor, _, id string) error {
 
 // Transfer implements adminapi.Cluster.
 func (*Harness) Transfer(context.Context, string) error { return nil }
+
+// Egress implements adminapi.Cluster.
+func (h *Harness) Egress(context.Context) []client.NodeEgress {
+	return []client.NodeEgress{{NodeID: "node_a", Node: "a", Report: &client.EgressReport{}}}
+}
 
 // Confirm implements adminapi.Cluster.
 func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) []string {

@@ -171,6 +171,12 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 	return out, c.do(ctx, http.MethodGet, "cluster", nil, nil, &out)
 }
 
+// Egress returns what the nodes may dial, and what they did.
+func (c *Client) Egress(ctx context.Context) (Egress, error) {
+	var out Egress
+	return out, c.do(ctx, http.MethodGet, "cluster/egress", nil, nil, &out)
+}
+
 // JoinToken makes a token for one node to join with; ttl is a duration such as "15m".
 func (c *Client) JoinToken(ctx context.Context, ttl string) (JoinToken, error) {
 	var out JoinToken

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -182,6 +183,45 @@ type Member struct {
 	Applied   uint64        `json:"applied"`
 	Lag       uint64        `json:"lag"` // entries behind the leader
 	LastTick  resource.Time `json:"last_tick,omitempty"`
+}
+
+// Egress is what the nodes may dial, and what they did.
+type Egress struct {
+	Nodes []NodeEgress `json:"nodes"`
+}
+
+// NodeEgress is one node's.
+type NodeEgress struct {
+	NodeID string        `json:"node_id"`
+	Node   string        `json:"node"`
+	Error  string        `json:"error,omitempty"` // why it did not answer
+	Report *EgressReport `json:"report,omitempty"`
+}
+
+// EgressReport is what a node may dial, and what it did since it started.
+type EgressReport struct {
+	Sealed  bool                `json:"sealed"`
+	Allowed []EgressDestination `json:"allowed"`
+	Seen    []EgressSeen        `json:"seen"`
+}
+
+// EgressDestination is an address that the configuration names.
+type EgressDestination struct {
+	Address  string   `json:"address"`
+	By       []string `json:"by"`                 // who names it
+	Insecure bool     `json:"insecure,omitempty"` // its certificate is not verified
+}
+
+// EgressSeen is what was dialled of an address.
+type EgressSeen struct {
+	Address string    `json:"address"`        // "" for those beyond the first thousands
+	Via     string    `json:"via,omitempty"`  // the proxy that was asked last
+	Peer    bool      `json:"peer,omitempty"` // another node of the cluster
+	Opened  int64     `json:"opened"`
+	Failed  int64     `json:"failed"`
+	Refused int64     `json:"refused"` // by sealed mode
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
 }
 
 // JoinToken lets one node join the cluster.

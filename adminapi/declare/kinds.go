@@ -77,7 +77,7 @@ func (p *planner) credentials(d *File) error {
 				old, oldNamed = now.APIKey, now.Secrets
 			}
 			if ok && (d.Credentials[i].Sealed != "" || anySealed(d.Credentials[i].Secrets)) {
-				if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options}, records.Address{Base: r.APIBase, Options: r.Options}); err != nil {
+				if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: r.APIBase, Options: r.Options, Proxy: r.Proxy}); err != nil {
 					return err
 				}
 			}
@@ -138,7 +138,7 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 			old, oldNamed = now.APIKey, now.Secrets
 		}
 		if now != nil && (d.Sealed != "" || anySealed(d.Secrets)) {
-			if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options}, records.Address{Base: r.APIBase, Options: r.Options}); err != nil {
+			if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: r.APIBase, Options: r.Options, Proxy: r.Proxy}); err != nil {
 				return err
 			}
 		}

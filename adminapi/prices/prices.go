@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
@@ -67,7 +67,7 @@ func New(cfg Config) *Prices {
 		cfg.Books = new(pricing.Books)
 	}
 	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{Timeout: downloadTimeout}
+		cfg.HTTP = egress.Direct(nil).Client(downloadTimeout)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

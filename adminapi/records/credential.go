@@ -17,8 +17,11 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 		},
 		named: func(c *resource.Credential) *map[string]*resource.Sealed { return &c.Secrets },
 		check: func(_ Caller, now, next *resource.Credential) error {
+			if err := rs.checkInsecure(&next.Egress); err != nil {
+				return err
+			}
 			if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
-				return CheckMove(Address{now.APIBase, now.Options}, Address{next.APIBase, next.Options})
+				return CheckMove(Address{now.APIBase, now.Options, now.Proxy}, Address{next.APIBase, next.Options, next.Proxy})
 			}
 			return nil
 		},

@@ -75,6 +75,9 @@ func (rs *Records) findDeployment(ref string) (*resource.Deployment, bool) {
 // checkUpstream resolves the credential, and keeps a stored secret from being sent to a
 // host that it was not given for.
 func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
+	if err := rs.checkInsecure(&next.Egress); err != nil {
+		return err
+	}
 	if next.CredentialID, err = refer("credential_id", next.CredentialID, rs.findCredential); err != nil {
 		return err
 	}
@@ -83,15 +86,24 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		next.Provider = c.Provider
 	}
 	if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
-		return CheckMove(Address{now.APIBase, now.Options}, Address{next.APIBase, next.Options})
+		return CheckMove(Address{now.APIBase, now.Options, now.Proxy}, Address{next.APIBase, next.Options, next.Proxy})
 	}
 	return nil
+}
+
+// checkInsecure refuses to leave certificates unverified where the cluster does not admit it.
+func (rs *Records) checkInsecure(e *resource.Egress) error {
+	if e.TLS == nil || !e.TLS.InsecureSkipVerify || rs.cfg.State.Catalog().Settings().AllowInsecureTLS {
+		return nil
+	}
+	return &resource.Invalid{Field: "tls.insecure_skip_verify", Reason: "needs the setting allow_insecure_tls; name the provider's authority in tls.ca instead"}
 }
 
 // Address is where the secrets of a deployment or a credential go.
 type Address struct {
 	Base    string
 	Options map[string]string
+	Proxy   *resource.Proxy // through which they go
 }
 
 // addressOptions are the options that name a service to which secrets are sent for a token.
@@ -101,6 +113,9 @@ var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host"}
 // host.
 func CheckMove(from, to Address) error {
 	moves := movesHost(from.Base, to.Base)
+	if p := to.Proxy; p != nil && p.URL != resource.Direct { // an outer one was chosen without them
+		moves = moves || from.Proxy == nil || movesHost(from.Proxy.URL, p.URL)
+	}
 	for _, name := range addressOptions {
 		moves = moves || movesHost(from.Options[name], to.Options[name])
 	}

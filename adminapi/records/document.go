@@ -44,6 +44,15 @@ func documentOf(r resource.Record) (Document, error) {
 	return d, nil
 }
 
+// DocumentOf makes a document of what JSON can say.
+func DocumentOf(v any) (Document, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write document: %w", err)
+	}
+	return ParseDocument(b)
+}
+
 // merge returns d with the merge patch (RFC 7396) applied.
 func (d Document) merge(patch Document) (Document, error) {
 	doc, err := json.Marshal(d)

@@ -89,7 +89,7 @@ func (c *chain) request(asked Asked) {
 			level(c, resource.HolderTag, r.ID, r, true, false)
 		}
 	}
-	if m, ok := cat.Model(c.aliased(asked.Model)); ok {
+	if m, ok := cat.Resolve(c.aliased(asked.Model)); ok {
 		level(c, resource.HolderModel, m.ID, m, true, false)
 	}
 }
@@ -181,7 +181,7 @@ func (c *chain) models(asked Asked) {
 	if asked.Model == "" {
 		return
 	}
-	m, ok := cat.Model(c.aliased(asked.Model))
+	m, ok := cat.Resolve(c.aliased(asked.Model))
 	if !ok {
 		c.refuse("model_not_found", c.shown[len(c.shown)-1], fmt.Sprintf("there is no model %q", asked.Model))
 		return

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -91,10 +92,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // New returns a Rotation. Nothing is started; see Run.
 func New(cfg Config) *Rotation {
 	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{
-			Timeout:       10 * time.Second,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		cfg.HTTP = egress.Direct(nil).Client(10 * time.Second)
+		cfg.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/secret"
@@ -105,7 +106,12 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Lo
 		}
 		return slog.NewTextHandler(w, options)
 	}))
+	var proxy *egress.Options
+	if n.Proxy != nil {
+		proxy = &egress.Options{Proxy: n.Proxy, Password: secret.New(string(n.ProxyPassword))}
+	}
 	return node.Config{
+		Proxy: proxy, ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
 		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: secret.New(string(n.KEK)),
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,

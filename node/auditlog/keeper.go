@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -49,6 +50,9 @@ type Config struct {
 	Sign func(a *resource.AuditAnchor) error
 	// Callback hands entries to a callback of the cluster and returns how many are safe.
 	Callback func(ctx context.Context, name string, entries []resource.AuditEntry) (int, error)
+
+	// Dial connects to a receiver of syslog over the network; nil: directly.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Dir        string                // where relative paths of file sinks begin
 	Logger     *slog.Logger          // nil: logs nothing

@@ -30,7 +30,7 @@ func (k *Keeper) newSink(s resource.AuditSink) sink {
 		}
 		return file(path)
 	case resource.SinkSyslog:
-		return newSyslog(s)
+		return newSyslog(s, k.cfg.Dial)
 	default:
 		return plugin{name: s.Callback, deliverTo: k.cfg.Callback}
 	}

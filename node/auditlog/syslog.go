@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -35,13 +36,17 @@ type syslog struct {
 	sink     resource.AuditSink
 	host     string
 	facility int
+	dialer   func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	conn   net.Conn     // nil: not connected
 	stream bool         // conn needs octet counting
 	unsure []audit.Line // written last: gone if the connection then breaks
 }
 
-func newSyslog(s resource.AuditSink) *syslog {
+func newSyslog(s resource.AuditSink, dial func(ctx context.Context, network, addr string) (net.Conn, error)) *syslog {
+	if dial == nil {
+		dial = egress.Direct(nil).DialContext
+	}
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "-"
@@ -50,7 +55,7 @@ func newSyslog(s resource.AuditSink) *syslog {
 	if !ok {
 		facility = resource.Facilities["log_audit"]
 	}
-	return &syslog{sink: s, host: host, facility: facility}
+	return &syslog{sink: s, host: host, facility: facility, dialer: dial}
 }
 
 // deliver implements sink. Syslog has no receipts: what was written last before the
@@ -87,19 +92,20 @@ func (s *syslog) dial(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &net.Dialer{Timeout: dialTimeout}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	switch network {
 	case "tls":
-		s.conn, err = (&tls.Dialer{NetDialer: d, Config: &tls.Config{MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", address)
+		s.conn, err = s.dialTLS(ctx, address)
 		s.stream = true
 	case "unix":
 		s.stream = false
-		if s.conn, err = d.DialContext(ctx, "unixgram", address); err != nil {
-			s.conn, err = d.DialContext(ctx, "unix", address)
+		if s.conn, err = s.dialer(ctx, "unixgram", address); err != nil {
+			s.conn, err = s.dialer(ctx, "unix", address)
 			s.stream = true
 		}
 	default:
-		s.conn, err = d.DialContext(ctx, network, address)
+		s.conn, err = s.dialer(ctx, network, address)
 		s.stream = network == "tcp"
 	}
 	if err != nil {
@@ -107,6 +113,20 @@ func (s *syslog) dial(ctx context.Context) error {
 		return fmt.Errorf("connect to syslog: %w", err)
 	}
 	return nil
+}
+
+func (s *syslog) dialTLS(ctx context.Context, address string) (net.Conn, error) {
+	raw, err := s.dialer(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(address)
+	c := tls.Client(raw, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host})
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (s *syslog) send(l *audit.Line) error {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/conclave-llm/conclave/egress"
 )
 
 // keepAlive finds peers that vanished without a word in about ten seconds.
@@ -26,8 +28,7 @@ func (t *Transport) DialNode(ctx context.Context, addr, proto, id string) (net.C
 	if !t.reaches(addr) {
 		return nil, fmt.Errorf("dial %s for %s: %w", addr, proto, errUnreachable)
 	}
-	d := net.Dialer{Timeout: handshakeTimeout, KeepAliveConfig: keepAlive}
-	raw, err := d.DialContext(ctx, "tcp", addr)
+	raw, err := reach(ctx, t.cfg.Dial, addr)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s for %s: %w", addr, proto, err)
 	}
@@ -50,15 +51,33 @@ func (t *Transport) DialNode(ctx context.Context, addr, proto, id string) (net.C
 // DialJoin connects to a node of a cluster of which only the pin of its CA is known (see
 // Pin), to ask for a certificate.
 func DialJoin(ctx context.Context, addr string, pin []byte) (net.Conn, error) {
-	d := tls.Dialer{
-		NetDialer: &net.Dialer{Timeout: handshakeTimeout, KeepAliveConfig: keepAlive},
-		Config:    pinTLS(pin),
-	}
 	ctx, cancel := context.WithTimeout(ctx, 2*handshakeTimeout)
 	defer cancel()
-	c, err := d.DialContext(ctx, "tcp", addr)
+	raw, err := reach(ctx, nil, addr)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s to join: %w", addr, err)
+	}
+	c := tls.Client(raw, pinTLS(pin))
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("dial %s to join: %w", addr, err)
+	}
+	return c, nil
+}
+
+// reach connects to a node's port; a nil dial is a direct one.
+func reach(ctx context.Context, dial func(context.Context, string) (net.Conn, error), addr string) (net.Conn, error) {
+	if dial == nil {
+		dial = egress.Direct(nil).DialPeer
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	c, err := dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(keepAlive) // a connection without finds out later
 	}
 	return c, nil
 }

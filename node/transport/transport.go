@@ -62,6 +62,9 @@ type Config struct {
 	// that run in one process. Nil, as always in production: they do.
 	Reach func(addr string) bool
 
+	// Dial connects to another node's port; nil: directly.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
+
 	MaxConnections int                   // at once; 0: 512
 	Logger         *slog.Logger          // nil: discard
 	Registerer     prometheus.Registerer // nil: metrics are not registered

@@ -145,7 +145,7 @@ func (r *Request) knownAt(q *Quote, output int64) resource.Money {
 
 // standIn is the view of a model that the client wants to fall back to, nil if there is none.
 func (r *Request) standIn(name string) *view.Model {
-	m, ok := r.Catalog.Model(name)
+	m, ok := r.Catalog.Resolve(name)
 	if !ok {
 		return nil
 	}

@@ -11,6 +11,9 @@ import (
 // spend without a budget.
 const guessedRate = 100
 
+// Tokens is how many tokens a generated text of so many bytes is taken for.
+func Tokens(text int64) int64 { return text/bytesPerToken + 1 }
+
 // Used is what a request is taken to have used, where no provider says: text is the size of the
 // generated text that passed, waited how long the provider had to make some if none did.
 func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage {
@@ -23,7 +26,7 @@ func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage
 	case e.Family() != llm.FamilyConversation:
 		u.Units = q.units
 	case text > 0:
-		u.Output = text/bytesPerToken + 1
+		u.Output = Tokens(text)
 	default:
 		u.Output = min(q.Output, int64(waited.Seconds()*guessedRate))
 	}

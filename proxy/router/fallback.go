@@ -21,8 +21,8 @@ func (p *planner) fallbacks(model *resource.Model) []*resource.Model {
 		if len(out) == maxFallbacks {
 			break
 		}
-		m, ok := p.cat.Model(name)
-		if !ok || m.ID == model.ID || configured && !resource.LevelsAllow(p.q.Levels, m) {
+		m, ok := p.cat.Resolve(name)
+		if !ok || m.ID == model.ID && m.Name == model.Name || configured && !resource.LevelsAllow(p.q.Levels, m) {
 			continue
 		}
 		out = append(out, m)

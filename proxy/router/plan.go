@@ -109,7 +109,7 @@ func (p *planner) filter(model *resource.Model) {
 	p.scratch.cands = p.scratch.cands[:0]
 	p.lone = Target{}
 	inService, soft := 0, Target{}
-	for _, d := range p.cat.Deployments(model.ID) {
+	for _, d := range p.cat.ModelDeployments(model) {
 		p.known++
 		if d.Blocked || (d.Weight != nil && *d.Weight == 0) {
 			continue

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
@@ -16,8 +17,9 @@ import (
 
 // Timeouts are the timers of an attempt. 0 means what the client's Config says.
 type Timeouts struct {
-	// Header runs from the start to the response's header. 0 there too means no timer of its own.
-	Header time.Duration
+	// Connect bounds finding the address, connecting and the TLS handshake, and what a proxy takes.
+	// An idle connection that is used again takes none of it. Negative means no such timer.
+	Connect time.Duration
 	// FirstToken runs from the start to the first event of a stream that has data. Comments, with
 	// which some providers keep connections alive, do not stop it. 0 there too means that Idle
 	// alone counts, from the header on.
@@ -31,8 +33,8 @@ type Timeouts struct {
 
 // or fills in what is 0 from d.
 func (t Timeouts) or(d Timeouts) Timeouts {
-	if t.Header == 0 {
-		t.Header = d.Header
+	if t.Connect == 0 {
+		t.Connect = d.Connect
 	}
 	if t.FirstToken == 0 {
 		t.FirstToken = d.FirstToken
@@ -70,6 +72,7 @@ type Attempt struct {
 	Waits func()
 	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
 	Header   http.Header
+	Link     *egress.Link // the way there; nil: the node's
 	Timeouts Timeouts
 }
 

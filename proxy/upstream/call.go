@@ -1,40 +1,45 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/proxy/upstream/http1"
 )
 
 // phase is what an attempt waits for.
 type phase int32
 
 const (
-	waitHeader phase = iota
+	waitConnect phase = iota
 	waitFirstToken
 	waitNext
 )
 
 // timeout is the cause with which a timer cancels an attempt.
-type timeout string
+type timeout struct{ code, text string }
 
 // Error implements error.
-func (t timeout) Error() string { return string(t) }
+func (t *timeout) Error() string { return t.text }
 
 // What each timer says. total is for the timer that runs through all phases.
 var (
-	timeouts = [...]timeout{
-		waitHeader:     "no response header in time",
-		waitFirstToken: "no first token in time",
-		waitNext:       "provider fell silent",
+	timeouts = [...]*timeout{
+		waitConnect:    {"timeout_connect", "no connection in time"},
+		waitFirstToken: {"timeout_first_token", "no first token in time"},
+		waitNext:       {"timeout_between_chunks", "provider fell silent"},
 	}
-	total timeout = "answer was not complete in time"
+	total = &timeout{"timeout_total", "answer was not complete in time"}
 )
+
+// never is a wait without an end, as far as an attempt is concerned.
+const never = 24 * time.Hour
 
 // call is the running of one attempt: its context, its timer and the response's body, of which it
 // is the reader. One timer serves all phases; it runs only while somebody waits for the provider.
@@ -44,6 +49,7 @@ type call struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	limits Timeouts
+	stream bool
 	start  time.Time
 	body   io.ReadCloser
 	waits  func() // called before each read of a stream; nil: nobody wants to know
@@ -53,21 +59,40 @@ type call struct {
 	isTotal atomic.Bool   // the timer that runs is the total's
 }
 
-// begin starts the timer for the response's header.
+// begin starts the timer for the answer's beginning.
 func (c *Client) begin(ctx context.Context, a *Attempt) *call {
-	cl := &call{parent: ctx, limits: a.Timeouts.or(c.cfg.Timeouts), start: time.Now()}
+	cl := &call{parent: ctx, limits: a.Timeouts.or(c.cfg.Timeouts), stream: a.Stream, start: time.Now()}
 	cl.ctx, cl.cancel = context.WithCancelCause(ctx)
-	first := cl.limits.Header
-	if a.Stream && cl.limits.FirstToken > 0 && (first == 0 || cl.limits.FirstToken < first) {
-		first = cl.limits.FirstToken
-	}
-	wait := cl.bounded(first)
-	if wait <= 0 {
-		wait = 24 * time.Hour
-	}
-	cl.timer = time.AfterFunc(wait, cl.expire)
+	cl.timer = time.AfterFunc(cl.untilAnswer(), cl.expire)
 	return cl
 }
+
+// untilAnswer is how long the answer may still take to begin, which the timer is about now.
+func (cl *call) untilAnswer() time.Duration {
+	var d time.Duration
+	if cl.stream && cl.limits.FirstToken > 0 {
+		d = max(cl.limits.FirstToken-time.Since(cl.start), 1)
+	}
+	cl.phase.Store(int32(waitFirstToken))
+	return cmp.Or(cl.bounded(d), never)
+}
+
+// connecting runs the timer for the connection, if it is the first to end, until net/http has one.
+func (cl *call) connecting() context.Context {
+	d := cl.limits.Connect
+	if d <= 0 {
+		return cl.ctx
+	}
+	if d < cl.untilAnswer() {
+		cl.phase.Store(int32(waitConnect))
+		cl.isTotal.Store(false)
+		cl.timer.Reset(d)
+	}
+	return httptrace.WithClientTrace(cl.ctx, &httptrace.ClientTrace{GotConn: cl.connected})
+}
+
+// connected goes on to the timer for the answer's beginning.
+func (cl *call) connected(httptrace.GotConnInfo) { cl.timer.Reset(cl.untilAnswer()) }
 
 // expire cancels the attempt. It runs when the timer fires.
 func (cl *call) expire() {
@@ -93,7 +118,7 @@ func (cl *call) bounded(d time.Duration) time.Duration {
 	return d
 }
 
-// firstEvent is how long the first event may still take.
+// firstEvent is how long the first event may still take once the header has come.
 func (cl *call) firstEvent() time.Duration {
 	if cl.limits.FirstToken <= 0 {
 		cl.phase.Store(int32(waitNext))
@@ -141,24 +166,21 @@ func (cl *call) failure(err error) *llm.Error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	var t timeout
-	var refused *AddrError
-	var unsigned *signError
+	var t *timeout
+	if errors.Is(err, http1.ErrConnect) {
+		t = timeouts[waitConnect]
+	}
 	switch cause := context.Cause(cl.ctx); {
-	case errors.As(cause, &t):
-		return &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not answer in time: " + string(t) + ".", Err: err}
+	case errors.As(cause, &t) || t != nil && cause == nil:
+		return &llm.Error{Kind: llm.Timeout, Code: t.code, Message: "The provider did not answer in time: " + t.text + ".", Err: err}
 	case errors.Is(cl.parent.Err(), context.DeadlineExceeded):
-		return &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not answer in time.", Err: err}
+		return &llm.Error{Kind: llm.Timeout, Code: total.code, Message: "The provider did not answer in time.", Err: err}
 	case cl.parent.Err() != nil:
 		return &llm.Error{Kind: llm.Canceled, Code: "canceled", Message: "The client went away.", Err: err}
-	case errors.As(err, &unsigned):
-		return &llm.Error{Kind: llm.Upstream, Code: openai.CodeCredentials, Message: "The deployment's credential cannot be used.", Err: err}
-	case errors.As(err, &refused):
-		return &llm.Error{Kind: llm.Upstream, Code: "address_refused", Message: "The deployment's address is not allowed here.", Err: err}
 	case errors.Is(err, llm.ErrEventTooLarge):
 		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an event that is too large.", Err: err}
-	case cl.body != nil:
+	case cl.body != nil && !isProxys(err):
 		return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's answer was cut.", Err: err}
 	}
-	return &llm.Error{Kind: llm.Upstream, Code: "upstream_unreachable", Message: "The provider could not be reached.", Err: err}
+	return unreached(err)
 }

@@ -51,8 +51,8 @@ func TestDo_Mock(t *testing.T) {
 			{"stream", streamed, nil, "", 23, true},
 			{"cut stream", streamed, http.Header{"X-Mock-Cut-After": {"3"}}, "upstream_cut", 13, false},
 			{"cut before a chunk", streamed, http.Header{"X-Mock-Cut-After": {"0"}}, "upstream_cut", 0, false},
-			{"stalled stream", streamed, http.Header{"X-Mock-Stall-After": {"2"}}, "upstream_timeout", 9, false},
-			{"late answer", question, http.Header{"X-Mock-Latency": {"1h"}}, "upstream_timeout", 0, false},
+			{"stalled stream", streamed, http.Header{"X-Mock-Stall-After": {"2"}}, "timeout_between_chunks", 9, false},
+			{"late answer", question, http.Header{"X-Mock-Latency": {"1h"}}, "timeout_total", 0, false},
 			{"failure", question, http.Header{"X-Mock-Status": {"503"}}, "mock_error", 0, false},
 		} {
 			t.Run(protocol+" "+tt.name, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestDo_Mock(t *testing.T) {
 					Stream: tt.body == streamed, Header: tt.header,
 				}
 				if strings.Contains(tt.code, "timeout") {
-					a.Timeouts = upstream.Timeouts{Header: 200 * time.Millisecond, Idle: 200 * time.Millisecond}
+					a.Timeouts = upstream.Timeouts{Idle: 200 * time.Millisecond, Total: time.Second}
 				}
 				text, usage, err := run(t, c, a)
 				var e *llm.Error

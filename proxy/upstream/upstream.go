@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/http1"
@@ -42,17 +43,17 @@ const (
 
 // Config is what a Client needs. Its zero value works.
 type Config struct {
-	// Dial opens connections. Nil means a net.Dialer that asks AllowAddr.
+	// Egress opens connections and says which proxies are asked. Nil means one that knows no
+	// configuration and asks AllowAddr.
+	Egress *egress.Dialer
+	// Dial, if set, opens connections instead.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// AllowAddr is asked about every resolved address just before the default dialer connects to
-	// it, so that a name cannot change its mind in between. Nil allows all; PublicOnly is another.
+	// AllowAddr is the default Egress's.
 	AllowAddr func(netip.Addr) error
 	// DialTimeout bounds name resolution and connecting, and the TLS handshake. 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
 	// TLS is for providers with a certificate authority of their own. Nil means the system's.
 	TLS *tls.Config
-	// Proxy picks an HTTP proxy for a request. Nil means none, whatever the environment says.
-	Proxy func(*http.Request) (*url.URL, error)
 	// Timeouts are for attempts that leave theirs 0. Idle and Total have defaults.
 	Timeouts Timeouts
 	// MaxBody bounds a response that is not a stream, in bytes. 0 means DefaultMaxBody.
@@ -75,8 +76,8 @@ type Client struct {
 	readers sync.Pool // *llm.SSEReader
 	routes  atomic.Pointer[map[routeKey]*route]
 
-	mu         sync.Mutex            // guards what follows and the replacing of routes
-	transports map[string]transports // by scheme and host
+	mu         sync.Mutex // guards what follows and the replacing of routes
+	transports map[hostKey]transports
 }
 
 // routeKey is all that decides where an attempt goes.
@@ -86,6 +87,13 @@ type routeKey struct {
 	base, model string
 	endpoint    llm.Endpoint
 	stream      bool
+	link        *egress.Link
+}
+
+// hostKey is whom a connection leads to, and how.
+type hostKey struct {
+	host string // with the scheme
+	link *egress.Link
 }
 
 // route is a parsed URL and the connections to its host.
@@ -98,21 +106,22 @@ type route struct {
 type transports struct {
 	plain *http1.Transport // for http, nil where only net/http will do
 	full  *http.Transport
+	proxy *url.URL // that is asked; nil: none
 }
 
 // send makes the attempt's request.
-func (c *Client) send(ctx context.Context, rt *route, a *Attempt) (*http.Response, error) {
+func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	h := a.headers()
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(ctx, auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
+	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
 	if rt.plain != nil && a.Pieces == nil && len(a.Body) <= http1.MaxBody {
-		return rt.plain.RoundTrip(ctx, rt.url, h, a.Body)
+		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}
-	return rt.full.RoundTrip(a.request(ctx, rt.url, h))
+	return rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
 }
 
 // signError is a request that could not be signed.
@@ -129,6 +138,9 @@ func New(cfg Config) *Client {
 	if cfg.DialTimeout == 0 {
 		cfg.DialTimeout = DefaultDialTimeout
 	}
+	if cfg.Timeouts.Connect == 0 {
+		cfg.Timeouts.Connect = cfg.DialTimeout
+	}
 	if cfg.Timeouts.Idle == 0 {
 		cfg.Timeouts.Idle = DefaultIdle
 	}
@@ -141,14 +153,15 @@ func New(cfg Config) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[string]transports)}
+	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[hostKey]transports)}
+	if c.cfg.Egress == nil {
+		c.cfg.Egress = egress.Direct(cfg.AllowAddr)
+	}
 	if c.dial == nil {
-		c.dial = Dialer(cfg.DialTimeout, cfg.AllowAddr)
+		c.dial = c.cfg.Egress.DialContext
 	}
 	if c.signer == nil {
-		c.signer = sign.New(sign.Config{Now: cfg.Now, Client: &http.Client{
-			Timeout: 3 * cfg.DialTimeout, Transport: &http.Transport{DialContext: c.dial, TLSClientConfig: cfg.TLS.Clone(), Proxy: cfg.Proxy},
-		}})
+		c.signer = sign.New(sign.Config{Now: cfg.Now, Client: c.cfg.Egress.Client(3 * cfg.DialTimeout)})
 	}
 	c.readers.New = func() any { return new(llm.SSEReader) }
 	c.routes.Store(&map[routeKey]*route{})
@@ -176,13 +189,17 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
 	}
 	cl := c.begin(ctx, a)
-	res, err := c.send(cl.ctx, rt, a) //nolint:bodyclose // cl closes it
+	res, err := c.send(cl, rt, a) //nolint:bodyclose // cl closes it
 	if err != nil {
 		defer cl.stop()
 		return nil, cl.failure(err)
 	}
 	cl.timer.Stop()
 	cl.body = res.Body
+	if rt.proxy != nil && res.StatusCode == http.StatusProxyAuthRequired {
+		defer cl.close()
+		return nil, cl.failure(&proxyError{res.Status})
+	}
 	ans, err := c.answer(cl, a, res)
 	if err != nil {
 		cl.close()
@@ -193,7 +210,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 
 // route finds the URL and the transport of an attempt without locks once it was seen.
 func (c *Client) route(a *Attempt) (*route, error) {
-	key := routeKey{a.Provider, a.Account.Or().Place(), a.Base, a.Model, a.Endpoint, a.Stream}
+	key := routeKey{a.Provider, a.Account.Or().Place(), a.Base, a.Model, a.Endpoint, a.Stream, a.Link}
 	if rt, ok := (*c.routes.Load())[key]; ok {
 		return rt, nil
 	}
@@ -210,7 +227,11 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	rt := &route{url: u, transports: c.transportsLocked(u)}
+	t, err := c.transportsLocked(u, a.Link)
+	if err != nil {
+		return nil, err
+	}
+	rt := &route{url: u, transports: t}
 	old := *c.routes.Load()
 	routes := make(map[routeKey]*route, len(old)+1)
 	if len(old) < maxRoutes {
@@ -222,18 +243,25 @@ func (c *Client) route(a *Attempt) (*route, error) {
 }
 
 // transportsLocked returns the transports of u's host. Each host has its own, so that they
-// do not wait for each other's locks.
-func (c *Client) transportsLocked(u *url.URL) transports {
-	key := u.Scheme + "://" + u.Host
+// do not wait for each other's locks, and so has each way to it.
+func (c *Client) transportsLocked(u *url.URL, l *egress.Link) (t transports, err error) {
+	key := hostKey{u.Scheme + "://" + u.Host, l}
 	t, ok := c.transports[key]
 	if !ok {
+		if l == nil {
+			l = c.cfg.Egress.NodeLink()
+		}
+		if t.proxy, err = l.ProxyFor(u); err != nil {
+			return t, fmt.Errorf("find proxy: %w", err)
+		}
+		dial := c.through(u, t.proxy)
 		t.full = &http.Transport{
-			Proxy:                  c.cfg.Proxy,
-			DialContext:            c.dial,
-			TLSClientConfig:        c.cfg.TLS.Clone(),
-			TLSHandshakeTimeout:    c.cfg.DialTimeout,
-			ForceAttemptHTTP2:      true, // a custom DialContext switches it off
-			DisableCompression:     true, // events must not wait in a compressor
+			DialContext:            dial,
+			OnProxyConnectResponse: tunnelled,
+			TLSClientConfig:        cmp.Or(l.TLS, c.cfg.TLS).Clone(),
+			TLSHandshakeTimeout:    time.Minute, // the attempt's own timer is shorter
+			ForceAttemptHTTP2:      true,        // a custom DialContext switches it off
+			DisableCompression:     true,        // events must not wait in a compressor
 			MaxIdleConns:           maxIdleConns,
 			MaxIdleConnsPerHost:    maxIdleConns,
 			MaxConnsPerHost:        c.cfg.MaxConns,
@@ -243,12 +271,17 @@ func (c *Client) transportsLocked(u *url.URL) transports {
 			WriteBufferSize:        16 << 10,
 			ReadBufferSize:         16 << 10,
 		}
-		if u.Scheme == "http" && c.cfg.Proxy == nil && c.cfg.MaxConns == 0 {
-			t.plain = http1.New(u, maxIdleConns, c.dial)
+		if t.proxy != nil {
+			t.full.Proxy = http.ProxyURL(t.proxy)
+		} else if u.Scheme == "http" && c.cfg.MaxConns == 0 {
+			t.plain = http1.New(u, maxIdleConns, dial)
+		}
+		if len(c.transports) >= maxRoutes { // of addresses that are long gone
+			clear(c.transports)
 		}
 		c.transports[key] = t
 	}
-	return t
+	return t, nil
 }
 
 // answer reads as much of a response as its caller needs to go on.

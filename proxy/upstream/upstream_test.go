@@ -2,8 +2,10 @@ package upstream_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -269,33 +272,121 @@ func TestDo_Timeouts(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}
-	const short, long = 30 * time.Millisecond, time.Minute
+	const short, long = 300 * time.Millisecond, time.Minute
 	for _, tt := range []struct {
-		name    string
-		t       upstream.Timeouts
-		h       http.HandlerFunc
-		message string
+		name string
+		t    upstream.Timeouts
+		h    http.HandlerFunc
+		code string
 	}{
-		{"header", upstream.Timeouts{Header: short}, hang(), "no response header"},
-		{"total before the header", upstream.Timeouts{Header: long, Total: short}, hang(), "not complete"},
-		{"first token before the header", upstream.Timeouts{FirstToken: short}, hang(), "no response header"},
-		{"first token", upstream.Timeouts{FirstToken: short}, hang(""), "no first token"},
-		{"first token with comments", upstream.Timeouts{FirstToken: short, Idle: long}, hang(": a\n\n", ": b\n\n"), "no first token"},
-		{"idle", upstream.Timeouts{FirstToken: long, Idle: short}, hang(delta), "fell silent"},
-		{"total", upstream.Timeouts{Idle: long, Total: 2 * short}, hang(delta), "not complete"},
+		{"total before the header", upstream.Timeouts{Total: short}, hang(), "timeout_total"},
+		{"first token before the header", upstream.Timeouts{FirstToken: short}, hang(), "timeout_first_token"},
+		{"first token", upstream.Timeouts{FirstToken: short}, hang(""), "timeout_first_token"},
+		{"first token with comments", upstream.Timeouts{FirstToken: short, Idle: long}, hang(": a\n\n", ": b\n\n"), "timeout_first_token"},
+		{"between chunks", upstream.Timeouts{FirstToken: long, Idle: short}, hang(delta), "timeout_between_chunks"},
+		{"total", upstream.Timeouts{Idle: long, Total: short}, hang(delta), "timeout_total"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c, a := serve(t, upstream.Config{}, tt.h)
 			a.Stream, a.Timeouts = true, tt.t
+			began := time.Now()
 			ans, err := c.Do(t.Context(), a)
 			if err == nil {
 				defer ans.Close()
 				_, err = readStream(ans.Stream)
 			}
-			var e *llm.Error
-			if !errors.As(err, &e) || e.Kind != llm.Timeout || !strings.Contains(e.Message, tt.message) {
-				t.Errorf("got %v, want a timeout with %q", err, tt.message)
+			onTime(t, began, short, err, tt.code)
+		})
+	}
+}
+
+// onTime wants an attempt's failure to be a timer's, which fired when it should.
+func onTime(t *testing.T, began time.Time, want time.Duration, err error, code string) {
+	t.Helper()
+	took := time.Since(began)
+	var e *llm.Error
+	if !errors.As(err, &e) || e.Kind != llm.Timeout || e.Code != code || e.HTTPStatus() != http.StatusGatewayTimeout {
+		t.Errorf("got %v, want 504 %s", err, code)
+	}
+	if took < want || took > want+100*time.Millisecond {
+		t.Errorf("fired after %v, want %v", took, want)
+	}
+}
+
+// TestDo_ConnectTimeout connects to where nobody answers: to a host that drops packets, and to a
+// server that takes the connection and keeps silent about TLS, with and without other timers.
+func TestDo_ConnectTimeout(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	lost := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	const short = 200 * time.Millisecond
+	for _, tt := range []struct {
+		name, base string
+		dial       func(context.Context, string, string) (net.Conn, error)
+		timers     upstream.Timeouts
+		code       string
+	}{
+		{"http", "http://lost.example", lost, upstream.Timeouts{Connect: short}, "timeout_connect"},
+		{"https", "https://lost.example", lost, upstream.Timeouts{Connect: short}, "timeout_connect"},
+		{"TLS", "https://" + l.Addr().String(), nil, upstream.Timeouts{Connect: short, FirstToken: time.Minute}, "timeout_connect"},
+		{"http, first token first", "http://lost.example", lost, upstream.Timeouts{FirstToken: short}, "timeout_first_token"},
+		{"https, first token first", "https://lost.example", lost, upstream.Timeouts{Connect: time.Minute, FirstToken: short}, "timeout_first_token"},
+		{"https, total first", "https://lost.example", lost, upstream.Timeouts{Connect: time.Minute, Total: short}, "timeout_total"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := upstream.New(upstream.Config{Dial: tt.dial})
+			t.Cleanup(c.Close)
+			a := &upstream.Attempt{Provider: row(t, "openai"), Endpoint: llm.Chat, Base: tt.base, Body: []byte("{}"), Stream: true, Timeouts: tt.timers}
+			began := time.Now()
+			_, err := c.Do(t.Context(), a)
+			onTime(t, began, short, err, tt.code)
+		})
+	}
+}
+
+// TestDo_ConnectTimeoutEnds: once there is a connection, its timer does not end the attempt.
+func TestDo_ConnectTimeoutEnds(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []string{"http", "https"} {
+		t.Run(secure, func(t *testing.T) {
+			t.Parallel()
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-time.After(300 * time.Millisecond): // longer than connecting may take
+				case <-r.Context().Done():
+				}
+				events(delta, finish, done)(w, r)
+			})
+			srv, cfg := httptest.NewUnstartedServer(h), upstream.Config{}
+			if secure == "http" {
+				srv.Start()
+			} else {
+				srv.StartTLS()
+				cfg.TLS = &tls.Config{RootCAs: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
+			}
+			t.Cleanup(srv.Close)
+			c := upstream.New(cfg)
+			t.Cleanup(c.Close)
+			a := &upstream.Attempt{
+				Provider: row(t, "openai"), Endpoint: llm.Chat, Base: srv.URL, Body: []byte("{}"), Stream: true,
+				Timeouts: upstream.Timeouts{Connect: 200 * time.Millisecond},
+			}
+			ans, err := c.Do(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ans.Close()
+			if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
+				t.Errorf("got %v", err)
 			}
 		})
 	}
@@ -381,7 +472,7 @@ func TestDo_Unreachable(t *testing.T) {
 
 func TestDo_AllowAddr(t *testing.T) {
 	t.Parallel()
-	c, a := serve(t, upstream.Config{AllowAddr: upstream.PublicOnly}, events())
+	c, a := serve(t, upstream.Config{AllowAddr: egress.PublicOnly}, events())
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"} {
 		a.Base = "http://" + host + ":9/v1"
 		var e *llm.Error
@@ -400,7 +491,7 @@ func TestPublicOnly(t *testing.T) {
 		"::": false, "::1": false, "fe80::1": false, "fc00::1": false, "fd00:ec2::254": false, "ff02::1": false,
 		"::ffff:10.0.0.1": false, "64:ff9b::a00:1": false, "2002:a00:1::": false, "::7f00:1": false,
 	} {
-		if got := upstream.PublicOnly(netip.MustParseAddr(addr)) == nil; got != want {
+		if got := egress.PublicOnly(netip.MustParseAddr(addr)) == nil; got != want {
 			t.Errorf("PublicOnly(%s) allows: %v, want %v", addr, got, want)
 		}
 	}

@@ -14,10 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -29,8 +31,10 @@ type View struct {
 	cache       *Cache
 	cat         *resource.Catalog
 	book        *pricing.Book
-	models      sync.Map // *resource.Model → *Model
-	deployments sync.Map // *resource.Deployment → *Deployment
+	models      sync.Map     // *resource.Model → *Model
+	deployments sync.Map     // *resource.Deployment → *Deployment
+	known       sync.Map     // id of a pattern → []string
+	kept        atomic.Int64 // how many are in both
 }
 
 // Model is what a request for a model may cost.
@@ -57,8 +61,10 @@ type Deployment struct {
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
 	Account  *sign.Account
-	Timeout  time.Duration // 0: the default
-	Err      error         // why it cannot be used
+	Link     *egress.Link      // the way there; nil: the node's
+	Timers   upstream.Timeouts // 0: the default
+	Drain    time.Duration     // how long an answer is read whose client has left; 0: not at all
+	Err      error             // why it cannot be used
 
 	// lacks says that the address does not serve responses, though the provider does: many
 	// servers speak OpenAI's chat completions alone.
@@ -106,6 +112,7 @@ type Cache struct {
 	Secrets Opener         // needed
 	Pricer  Pricer         // nil: the catalog's imported prices and the table of package pricing
 	Books   *pricing.Books // nil: its own
+	Egress  *egress.Dialer // knows the ways to providers; nil: they are all the same
 
 	now     atomic.Pointer[View]
 	own     pricing.Books
@@ -140,21 +147,31 @@ func (v *View) Model(model *resource.Model) *Model {
 	v.addPrices(m, model, map[string]bool{})
 	f, _ := v.cache.factors.LoadOrStore(model.ID, newFactor())
 	m.Factor = f.(*Factor)
-	v.models.Store(model, m)
+	v.keep(&v.models, model, m)
 	return m
+}
+
+// maxKept bounds what a view remembers: of a pattern's names there may be any number.
+const maxKept = 1 << 16
+
+// keep remembers what was worked out of a record.
+func (v *View) keep(in *sync.Map, record, worked any) {
+	if v.kept.Add(1) <= maxKept {
+		in.Store(record, worked)
+	}
 }
 
 // addPrices takes in all deployments that may answer for the model, fallbacks included.
 func (v *View) addPrices(m *Model, model *resource.Model, seen map[string]bool) {
-	if seen[model.ID] {
+	if seen[model.Name] {
 		return
 	}
-	seen[model.ID] = true
-	for _, d := range v.cat.Deployments(model.ID) {
+	seen[model.Name] = true
+	for _, d := range v.cat.ModelDeployments(model) {
 		m.add(v.priceOf(model, d), v.cat.Settings().PriceAdjustments.Of(d.Provider))
 	}
 	for _, name := range model.Fallbacks {
-		if next, ok := v.cat.Model(name); ok {
+		if next, ok := v.cat.Resolve(name); ok {
 			v.addPrices(m, next, seen)
 		}
 	}
@@ -218,7 +235,10 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	}
 	d := &Deployment{
 		List: v.priceOf(t.Model, t.Deployment), Adjust: v.cat.Settings().PriceAdjustments.Of(t.Deployment.Provider), Base: t.Deployment.APIBase, Name: upstreamName(t.Model, t.Deployment),
-		Timeout: time.Duration(cmp.Or(t.Deployment.TimeoutMS, t.Model.TimeoutMS)) * time.Millisecond,
+		Timers: timers(t, v.cat.Settings()),
+	}
+	if t.Model.OnDisconnect == resource.DisconnectDrain {
+		d.Drain = time.Duration(v.cat.Settings().DrainMS) * time.Millisecond
 	}
 	if d.Base == "" && t.Credential != nil {
 		d.Base = t.Credential.APIBase
@@ -229,10 +249,48 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 		d.Provider = p.For(d.Name)
 		d.Account, d.Err = v.cache.account(t)
 	}
+	if d.Err == nil {
+		d.Link, d.Err = v.link(t, d.Account)
+	}
 	if d.Err == nil { // a key that cannot be opened now may be later
-		v.deployments.Store(t.Deployment, d)
+		v.keep(&v.deployments, t.Deployment, d)
 	}
 	return d
+}
+
+// link is the way to the deployment: its own proxy before its credential's, the provider's and the
+// node's, and its own TLS before its credential's.
+func (v *View) link(t *router.Target, a *sign.Account) (*egress.Link, error) {
+	if v.cache.Egress == nil {
+		return nil, nil
+	}
+	way := t.Deployment.Egress
+	if c := t.Credential; c != nil {
+		way.Proxy, way.TLS = cmp.Or(way.Proxy, c.Proxy), cmp.Or(way.TLS, c.TLS)
+	}
+	way.Proxy = cmp.Or(way.Proxy, v.cat.Settings().ProviderProxies[t.Deployment.Provider])
+	if way.TLS != nil && way.TLS.InsecureSkipVerify && !v.cat.Settings().AllowInsecureTLS {
+		return nil, fmt.Errorf("deployment %s: tls.insecure_skip_verify needs the setting allow_insecure_tls", t.Deployment.ID)
+	}
+	l, err := v.cache.Egress.Link(egress.Options{
+		Proxy: way.Proxy, Password: a.Secrets[resource.SecretProxyPassword], TLS: way.TLS, Key: a.Secrets[resource.SecretTLSKey],
+	})
+	if err != nil {
+		return nil, fmt.Errorf("deployment %s: %w", t.Deployment.ID, err)
+	}
+	return l, nil
+}
+
+// timers are the deployment's, else the model's, else the settings'.
+func timers(t *router.Target, s *resource.Settings) upstream.Timeouts {
+	pick := func(ms ...int64) time.Duration { return time.Duration(cmp.Or(ms...)) * time.Millisecond }
+	dep, model, all := &t.Deployment.Timeouts, &t.Model.Timeouts, &s.Timeouts
+	return upstream.Timeouts{
+		Connect:    pick(dep.ConnectMS, model.ConnectMS, all.ConnectMS),
+		FirstToken: pick(dep.FirstTokenMS, model.FirstTokenMS, all.FirstTokenMS),
+		Idle:       pick(dep.BetweenChunksMS, model.BetweenChunksMS, all.BetweenChunksMS),
+		Total:      pick(t.Deployment.TimeoutMS, t.Model.TimeoutMS, s.TimeoutMS),
+	}
 }
 
 // account opens the secrets of the deployment and its credential. What the deployment says
@@ -252,6 +310,11 @@ func (v *Cache) account(t *router.Target) (*sign.Account, error) {
 	var err error
 	a.Key, err = v.openKey(t)
 	return a, err
+}
+
+// AccountOf is whose requests are made with a credential alone; nil: nobody's.
+func (v *Cache) AccountOf(c *resource.Credential) (*sign.Account, error) {
+	return v.account(&router.Target{Deployment: &resource.Deployment{}, Credential: c})
 }
 
 // openSecrets opens the named secrets of a record.

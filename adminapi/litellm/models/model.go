@@ -198,11 +198,27 @@ func movePrice(params, out records.Document) error {
 }
 
 func moveTimeout(params, out records.Document) error {
-	var seconds float64
-	if err := params.Take("timeout", &seconds); err != nil || seconds == 0 {
-		return err
+	for theirs, ours := range timeouts {
+		var seconds float64
+		if err := params.Take(theirs, &seconds); err != nil {
+			return err
+		}
+		if seconds == 0 {
+			continue
+		}
+		for _, name := range ours {
+			if err := out.Set(name, int64(seconds*1000)); err != nil {
+				return err
+			}
+		}
 	}
-	return out.Set("timeout_ms", int64(seconds*1000))
+	return nil
+}
+
+// timeouts are our timers by LiteLLM's: its stream_timeout bounds each read of a stream.
+var timeouts = map[string][]string{
+	"timeout":        {"timeout_ms"},
+	"stream_timeout": {"first_token_timeout_ms", "between_chunks_timeout_ms"},
 }
 
 // moveInfo keeps model_info as metadata; its id becomes the deployment's.

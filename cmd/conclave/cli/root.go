@@ -94,13 +94,14 @@ func newRoot(a *app) *cobra.Command {
 		root.AddCommand(a.nounCommand(n))
 	}
 	root.AddCommand(
-		a.clusterCommand(),
+		a.clusterCommand(), a.egressCommand(),
 		a.usageCommand(),
 		a.explainCommand(),
 		a.ledgerCommand(),
 		a.auditCommand(),
 		a.blobCommand(),
 		a.priceCommand(),
+		a.providerCommand(),
 		a.mcpCommand(),
 		a.planCommand(),
 		a.applyCommand(),

@@ -36,6 +36,9 @@ const (
 )
 
 var (
+	// ErrConnect says that there was no connection in the time for it.
+	ErrConnect = errors.New("no connection in time")
+
 	errHeader  = errors.New("response header is too large")
 	errInterim = errors.New("server sent too many interim responses")
 	errSwitch  = errors.New("server switched protocols unasked")
@@ -65,12 +68,13 @@ func New(u *url.URL, maxIdle int, dial func(ctx context.Context, network, addr s
 
 // RoundTrip sends a request of method, u's path and the headers with the body, and returns
 // the answer, whose body must be read to its end or closed. When ctx ends, the connection
-// is cut, and what reads from it fails.
+// is cut, and what reads from it fails. Connecting, if it must, takes no longer than connect,
+// unless that is 0 or less.
 //
 // A request is sent again only if its connection was closed before it: whether a server has
 // acted on one that it did not answer is for the caller to judge.
-func (t *Transport) RoundTrip(ctx context.Context, u *url.URL, header http.Header, body []byte) (*http.Response, error) {
-	c, err := t.take(ctx)
+func (t *Transport) RoundTrip(ctx context.Context, u *url.URL, header http.Header, body []byte, connect time.Duration) (*http.Response, error) {
+	c, err := t.take(ctx, connect)
 	if err != nil {
 		return nil, err
 	}
@@ -110,18 +114,26 @@ func (t *Transport) dropLocked(n int) {
 }
 
 // take returns an idle connection that is still open, or a new one.
-func (t *Transport) take(ctx context.Context) (*conn, error) {
+func (t *Transport) take(ctx context.Context, connect time.Duration) (*conn, error) {
 	for c := t.pop(); c != nil; c = t.pop() {
 		if c.open() {
 			return c, nil
 		}
 		_ = c.Close() // the server has closed it
 	}
-	nc, err := t.dial(ctx, "tcp", t.addr)
-	if err != nil {
-		return nil, err
+	if connect > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, connect, ErrConnect)
+		defer cancel()
 	}
-	return newConn(nc), nil
+	nc, err := t.dial(ctx, "tcp", t.addr)
+	switch {
+	case err == nil:
+		return newConn(nc), nil
+	case errors.Is(context.Cause(ctx), ErrConnect):
+		return nil, fmt.Errorf("%w: %w", ErrConnect, err)
+	}
+	return nil, err
 }
 
 func (t *Transport) pop() *conn {

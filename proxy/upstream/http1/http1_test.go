@@ -70,7 +70,7 @@ func readRequest(c net.Conn) bool {
 }
 
 func post(ctx context.Context, tr *http1.Transport, u *url.URL) (status int, body string, err error) {
-	res, err := tr.RoundTrip(ctx, u, http.Header{"X-A": {"b"}}, []byte("{}"))
+	res, err := tr.RoundTrip(ctx, u, http.Header{"X-A": {"b"}}, []byte("{}"), 0)
 	if err != nil {
 		return 0, "", err
 	}
@@ -150,7 +150,7 @@ func TestRoundTrip_Request(t *testing.T) {
 	if _, body, err := post(t.Context(), tr, u); err != nil || body != want {
 		t.Errorf("the server saw %q, %v, want %q", body, err, want)
 	}
-	if res, err := tr.RoundTrip(t.Context(), u, http.Header{"X-A": {"b\r\nX-B: c"}}, nil); err == nil {
+	if res, err := tr.RoundTrip(t.Context(), u, http.Header{"X-A": {"b\r\nX-B: c"}}, nil, 0); err == nil {
 		_ = res.Body.Close()
 		t.Error("a header with a line break was sent")
 	}
@@ -186,7 +186,7 @@ func TestRoundTrip_RefusedEarly(t *testing.T) {
 		_, _ = c.Write([]byte("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig"))
 		_, _ = io.Copy(io.Discard, c)
 	})
-	res, err := tr.RoundTrip(t.Context(), u, nil, make([]byte, http1.MaxBody))
+	res, err := tr.RoundTrip(t.Context(), u, nil, make([]byte, http1.MaxBody), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestRoundTrip_Canceled(t *testing.T) {
 				}
 				_, _ = io.Copy(io.Discard, c)
 			})
-			res, err := tr.RoundTrip(ctx, u, nil, nil)
+			res, err := tr.RoundTrip(ctx, u, nil, nil, 0)
 			if err == nil {
 				b := make([]byte, 5)
 				if _, err := io.ReadFull(res.Body, b); err != nil {
@@ -249,7 +249,7 @@ func TestAnswer_Close(t *testing.T) {
 		}
 	})
 	for range 2 {
-		res, err := tr.RoundTrip(t.Context(), u, nil, nil)
+		res, err := tr.RoundTrip(t.Context(), u, nil, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		tr := http1.New(u, 1, dial)
 		defer tr.Close()
-		status, body, ok := read(tr.RoundTrip(t.Context(), u, nil, nil))
+		status, body, ok := read(tr.RoundTrip(t.Context(), u, nil, nil, 0))
 		std := &http.Transport{DialContext: dial, DisableCompression: true}
 		defer std.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, u.String(), http.NoBody)

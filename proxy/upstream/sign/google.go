@@ -13,6 +13,8 @@ import (
 	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
+
+	"github.com/conclave-llm/conclave/egress"
 )
 
 // googleScope is what a token of Google's is for.
@@ -153,7 +155,7 @@ func (g *googleToken) ask(ctx context.Context, k *googleKey) (*oauth2.Token, err
 	client := *g.client
 	base := client.Transport
 	if base == nil {
-		base = http.DefaultTransport
+		base = egress.Direct(nil).Client(0).Transport
 	}
 	client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) { return base.RoundTrip(r.WithContext(ctx)) })
 	if k.kind == authMetadata {

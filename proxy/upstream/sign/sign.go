@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -109,8 +110,7 @@ type method interface {
 
 // Config is what the methods need. Its zero value works.
 type Config struct {
-	// Client fetches tokens; nil: one that dials as http.DefaultTransport does, with a bound of
-	// ten seconds.
+	// Client fetches tokens; nil: one that dials directly, with a bound of ten seconds.
 	Client *http.Client
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
@@ -125,7 +125,7 @@ type Signer struct{ methods map[provider.Auth]method }
 // New makes a Signer.
 func New(cfg Config) *Signer {
 	if cfg.Client == nil {
-		cfg.Client = &http.Client{Timeout: 10 * time.Second}
+		cfg.Client = egress.Direct(nil).Client(10 * time.Second)
 	}
 	client := *cfg.Client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a secret goes nowhere else

@@ -1,4 +1,4 @@
-package upstream
+package egress
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-	"time"
 )
 
 // AddrError says that a policy refused to connect to an address.
@@ -21,24 +20,20 @@ func (e *AddrError) Error() string { return fmt.Sprintf("connect to %s: %v", e.A
 // Unwrap returns the policy's reason.
 func (e *AddrError) Unwrap() error { return e.Err }
 
-// Dialer returns a dialer that asks allow about the address that it is about to connect to, which
-// is the one that counts: a name may resolve to another each time.
-func Dialer(wait time.Duration, allow func(netip.Addr) error) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: wait, KeepAlive: 30 * time.Second}
-	if allow != nil {
-		d.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
-			ap, err := netip.ParseAddrPort(address)
-			if err != nil {
-				return fmt.Errorf("read address: %w", err)
-			}
-			addr := ap.Addr().Unmap().WithZone("")
-			if err := allow(addr); err != nil {
-				return &AddrError{addr, err}
-			}
-			return nil
+// asks makes a dialer ask allow about the address that it is about to connect to, which is the
+// one that counts: a name may resolve to another each time.
+func asks(d *net.Dialer, allow func(netip.Addr) error) {
+	d.ControlContext = func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("read address: %w", err)
 		}
+		addr := ap.Addr().Unmap().WithZone("")
+		if err := allow(addr); err != nil {
+			return &AddrError{addr, err}
+		}
+		return nil
 	}
-	return d.DialContext
 }
 
 // private are the networks that a URL from outside must not reach, beyond what netip.Addr knows.

@@ -1,0 +1,194 @@
+package egress_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// catalog names something of everything that can be named.
+func catalog(sealed string) *resource.Catalog {
+	setting := func(name, value string) *resource.Setting {
+		return &resource.Setting{Meta: resource.Meta{ID: name}, Value: json.RawMessage(value)}
+	}
+	return resource.NewCatalog(resource.Tables{
+		Models: []*resource.Model{{Meta: resource.Meta{ID: "m"}, Name: "demo"}},
+		Credentials: []*resource.Credential{{
+			Meta: resource.Meta{ID: "c"}, Name: "corp", APIBase: "http://Cred.example/v1", Egress: resource.Egress{TLS: &resource.TLS{InsecureSkipVerify: true}},
+		}},
+		Deployments: []*resource.Deployment{
+			{Meta: resource.Meta{ID: "d1"}, Name: "own", ModelID: "m", Provider: "openai", Egress: resource.Egress{Proxy: &resource.Proxy{URL: "socks5://px.example"}}},
+			{Meta: resource.Meta{ID: "d2"}, Name: "corp", ModelID: "m", Provider: "openai", CredentialID: "c"},
+			{Meta: resource.Meta{ID: "d3"}, Name: "aws", ModelID: "m", Provider: "bedrock", Options: map[string]string{"region": "eu-west-1", "aws_role_name": "r"}},
+		},
+		Members:   []*resource.Member{{Meta: resource.Meta{ID: "n"}, Name: "a", Address: "10.0.0.1:4001"}, {Meta: resource.Meta{ID: "o"}, Address: "10.0.0.2:4001", Removed: true}},
+		Callbacks: []*resource.Callback{{Name: "otel", Config: json.RawMessage(`{"to": [{"endpoint": "https://otel.example:4318/v1"}]}`)}},
+		Settings: []*resource.Setting{
+			setting("sealed", sealed), setting("egress_allow", `["hooks.example:443"]`),
+			setting("price_sync", `{"url": "https://prices.example/p.json", "every": "24h"}`),
+			setting("audit", `{"sinks": [{"kind": "syslog", "address": "tcp://log.example"}]}`),
+			setting("provider_proxies", `{"openai": {"url": "http://outer.example:3128"}}`),
+		},
+	})
+}
+
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	cat := catalog("true")
+	d, err := egress.New(egress.Config{
+		Catalog: func() *resource.Catalog { return cat },
+		Proxy:   &egress.Options{Proxy: &resource.Proxy{URL: "http://node.example:8080"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, a := range d.Report().Allowed {
+		line := a.Address + " " + strings.Join(a.By, ", ")
+		if a.Insecure {
+			line += " insecure"
+		}
+		got = append(got, line)
+	}
+	want := []string{
+		"10.0.0.1:4001 node a",
+		"api.openai.com:443 deployment demo/own",
+		"bedrock-runtime.eu-west-1.amazonaws.com:443 deployment demo/aws",
+		"cred.example:80 deployment demo/corp insecure",
+		"hooks.example:443 setting egress_allow",
+		"log.example:601 setting audit",
+		"node.example:8080 node proxy (proxy)",
+		"otel.example:4318 callback otel",
+		"outer.example:3128 setting provider_proxies openai (proxy)",
+		"prices.example:443 setting price_sync",
+		"px.example:1080 deployment demo/own (proxy)",
+		"sts.eu-west-1.amazonaws.com:443 deployment demo/aws (tokens)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestSealed dials a server that no configuration names, then names it.
+func TestSealed(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(srv.Close)
+	addr := srv.Listener.Addr().String()
+	cat := catalog("true")
+	d, err := egress.New(egress.Config{Catalog: func() *resource.Catalog { return cat }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.DialContext(t.Context(), "tcp", addr); !egress.IsRefused(err) || !strings.Contains(err.Error(), addr) {
+		t.Errorf("got %v, want a refusal that names the address", err)
+	}
+	if _, err := d.DialVia(t.Context(), "tcp", "px.example:1080", addr); !egress.IsRefused(err) {
+		t.Errorf("through a proxy that is named: got %v, want a refusal", err)
+	}
+	if res, err := d.Client(0).Get(srv.URL); !egress.IsRefused(err) { //nolint:bodyclose // refused
+		t.Errorf("got %v, %v, want a refusal", res, err)
+	}
+	cat = resource.NewCatalog(resource.Tables{Settings: []*resource.Setting{
+		{Meta: resource.Meta{ID: "sealed"}, Value: json.RawMessage("true")},
+		{Meta: resource.Meta{ID: "egress_allow"}, Value: json.RawMessage(`["` + addr + `"]`)},
+	}})
+	c, err := d.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	seen := d.Report().Seen
+	i := slices.IndexFunc(seen, func(s egress.Seen) bool { return s.Address == addr })
+	if i < 0 || seen[i].Refused != 3 || seen[i].Opened != 1 || seen[i].First.IsZero() {
+		t.Errorf("reported %+v", seen)
+	}
+}
+
+func TestSealed_OfTheNode(t *testing.T) {
+	t.Parallel()
+	d, err := egress.New(egress.Config{Sealed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.DialContext(t.Context(), "tcp", "127.0.0.1:1"); !egress.IsRefused(err) {
+		t.Errorf("got %v", err)
+	}
+	var op *net.OpError
+	if _, err := d.DialPeer(t.Context(), "127.0.0.1:1"); !errors.As(err, &op) {
+		t.Errorf("a peer: got %v, want an attempt", err)
+	}
+}
+
+func TestLink(t *testing.T) {
+	t.Parallel()
+	d, err := egress.New(egress.Config{Proxy: &egress.Options{Proxy: &resource.Proxy{URL: "http://node.example:8080"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := func(address, no string) *resource.Proxy { return &resource.Proxy{URL: address, NoProxy: no} }
+	for _, tt := range []struct {
+		name    string
+		options egress.Options
+		url     string
+		want    string
+	}{
+		{"the node's", egress.Options{}, "https://a.example/v1", "http://node.example:8080"},
+		{"of TLS alone", egress.Options{TLS: &resource.TLS{ServerName: "x"}}, "https://a.example/v1", "http://node.example:8080"},
+		{"its own", egress.Options{Proxy: proxy("socks5://px:1080", "")}, "https://a.example/v1", "socks5://px:1080"},
+		{"direct", egress.Options{Proxy: proxy("direct", "")}, "https://a.example/v1", ""},
+		{"with a password", egress.Options{Proxy: proxy("http://u@px:1", ""), Password: secret.New("p@/")}, "http://a.example", "http://u:p%40%2F@px:1"},
+		{"no_proxy", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "https://a.corp", ""},
+		{"no_proxy of addresses", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "http://10.1.2.3:80", ""},
+		{"beside no_proxy", egress.Options{Proxy: proxy("http://px:1", "10.0.0.0/8, .corp")}, "https://corp.example", "http://px:1"},
+		{"loopback", egress.Options{Proxy: proxy("http://px:1", "")}, "http://127.0.0.1:80", ""},
+		{"the machine's services", egress.Options{}, "http://169.254.169.254/token", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			l, err := d.Link(tt.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u, err := url.Parse(tt.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := l.ProxyFor(u)
+			if text := ""; err != nil || got != nil {
+				text = got.String()
+				if text != tt.want {
+					t.Errorf("got %q, %v, want %q", text, err, tt.want)
+				}
+			} else if tt.want != "" {
+				t.Errorf("got none, want %q", tt.want)
+			}
+			if again, _ := d.Link(tt.options); again != l {
+				t.Error("the same options make another link: connections would not be used again")
+			}
+		})
+	}
+	if _, err := d.Link(egress.Options{TLS: &resource.TLS{Certificate: "x"}, Key: secret.New("sk-very-secret")}); err == nil || strings.Contains(err.Error(), "sk-very") {
+		t.Errorf("got %v, want an error that does not tell the key", err)
+	}
+}
+
+func TestAllowAddr(t *testing.T) {
+	t.Parallel()
+	d := egress.Direct(egress.PublicOnly)
+	var refused *egress.AddrError
+	if _, err := d.DialContext(context.Background(), "tcp", "127.0.0.1:1"); !errors.As(err, &refused) {
+		t.Errorf("got %v, want AddrError", err)
+	}
+}

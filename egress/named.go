@@ -1,0 +1,218 @@
+package egress
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Destination is an address that the configuration names.
+type Destination struct {
+	Address string   `json:"address"` // host:port in lower case
+	By      []string `json:"by"`      // "deployment gpt-4o/azure", "setting price_sync"
+	// Insecure says that its certificate is not verified.
+	Insecure bool `json:"insecure,omitempty"`
+}
+
+// allowed is what one catalog names.
+type allowed struct {
+	cat  *resource.Catalog
+	list []Destination // by address
+}
+
+func (a *allowed) has(addr string) bool {
+	_, ok := slices.BinarySearchFunc(a.list, addr, func(d Destination, addr string) int { return cmp.Compare(d.Address, addr) })
+	return ok
+}
+
+// allowed is what the newest catalog and the node's own file name.
+func (d *Dialer) allowed() *allowed {
+	var cat *resource.Catalog
+	if d.cfg.Catalog != nil {
+		cat = d.cfg.Catalog()
+	}
+	if a := d.named.Load(); a != nil && a.cat == cat {
+		return a
+	}
+	var all []Destination
+	if cat != nil {
+		all = d.cfg.Named(cat)
+	}
+	if o := d.cfg.Proxy; o != nil {
+		all = append(all, ofProxy(o.Proxy, "node proxy")...)
+	}
+	a := &allowed{cat: cat, list: merged(all)}
+	d.named.Store(a)
+	return a
+}
+
+// merged sorts destinations and puts the same ones together.
+func merged(all []Destination) []Destination {
+	slices.SortStableFunc(all, func(a, b Destination) int { return cmp.Compare(a.Address, b.Address) })
+	out := all[:0]
+	for _, d := range all {
+		if n := len(out); n > 0 && out[n-1].Address == d.Address {
+			last := &out[n-1]
+			last.Insecure = last.Insecure || d.Insecure
+			for _, by := range d.By {
+				if !slices.Contains(last.By, by) {
+					last.By = append(last.By, by)
+				}
+			}
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+// Named lists what the records and settings of a catalog name: providers, proxies, sinks of the
+// audit log, the source of prices, endpoints of plugins, MCP servers, the other nodes. It may name an address
+// more than once.
+func Named(cat *resource.Catalog) []Destination {
+	t, s := cat.Tables(), cat.Settings()
+	var out []Destination
+	for _, m := range t.Models {
+		for _, d := range cat.Deployments(m.ID) {
+			out = append(out, ofDeployment(cat, m, d)...)
+		}
+	}
+	for _, m := range t.Members {
+		if !m.Removed {
+			out = append(out, Destination{Address: strings.ToLower(m.Address), By: []string{"node " + m.Name}})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.ProviderProxies)) {
+		out = append(out, ofProxy(s.ProviderProxies[name], "setting provider_proxies "+name)...)
+	}
+	out = append(out, ofURL(s.PriceSync.URL, "setting price_sync")...)
+	for i := range s.Audit.Sinks {
+		if network, address, err := s.Audit.Sinks[i].Dial(); err == nil && network != "unix" && address != "" {
+			out = append(out, Destination{Address: strings.ToLower(address), By: []string{"setting audit"}})
+		}
+	}
+	for _, a := range s.EgressAllow {
+		out = append(out, Destination{Address: a, By: []string{"setting egress_allow"}})
+	}
+	for _, g := range t.Guardrails {
+		out = append(out, ofConfig(g.Config, "guardrail "+g.Name)...)
+	}
+	for _, m := range t.MCPServers {
+		out = append(out, ofURL(m.URL, "MCP server "+m.Name)...)
+	}
+	for _, c := range t.Callbacks {
+		out = append(out, ofConfig(c.Config, "callback "+c.Name)...)
+	}
+	return out
+}
+
+// ofDeployment lists where a deployment's requests go.
+func ofDeployment(cat *resource.Catalog, m *resource.Model, d *resource.Deployment) (out []Destination) {
+	by := "deployment " + m.Name + "/" + cmp.Or(d.Name, d.ID)
+	base, options, way := d.APIBase, map[string]string{}, d.Egress
+	if c, ok := cat.Credential(d.CredentialID); ok {
+		base = cmp.Or(base, c.APIBase)
+		maps.Copy(options, c.Options)
+		way.Proxy, way.TLS = cmp.Or(way.Proxy, c.Proxy), cmp.Or(way.TLS, c.TLS)
+	}
+	maps.Copy(options, d.Options)
+	out = ofProxy(way.Proxy, by)
+	p, ok := provider.Lookup(d.Provider)
+	if !ok {
+		return append(out, ofURL(base, by)...)
+	}
+	name := cmp.Or(d.Upstream, m.Name)
+	p = p.For(name)
+	for _, e := range llm.Endpoints() {
+		if at, ok := p.Way(e); ok {
+			if text, err := p.URL(base, llm.Place{Endpoint: at, Model: name, Options: options}); err == nil {
+				out = append(out, ofURL(text, by)...)
+			}
+		}
+	}
+	for i := range out {
+		out[i].Insecure = way.TLS != nil && way.TLS.InsecureSkipVerify
+	}
+	for _, address := range TokenServices(p.Auth, options) {
+		out = append(out, ofURL(address, by+" (tokens)")...)
+	}
+	return out
+}
+
+// TokenServices lists where the tokens are fetched that a way of signing needs with these options.
+func TokenServices(auth provider.Auth, options map[string]string) []string {
+	machine := []string{"http://169.254.169.254"}
+	switch auth {
+	case provider.GoogleToken:
+		all := []string{"https://oauth2.googleapis.com", "https://sts.googleapis.com", "https://iamcredentials.googleapis.com"}
+		if options["google_auth"] == "metadata" {
+			all = append(all, machine...)
+		}
+		return all
+	case provider.EntraToken:
+		all := []string{cmp.Or(options["azure_authority_host"], "https://login.microsoftonline.com")}
+		if options["azure_use_environment"] == "true" {
+			all = append(all, machine...)
+		}
+		return all
+	case provider.SigV4:
+		var all []string
+		if options["aws_role_name"] != "" {
+			all = append(all, cmp.Or(options["aws_sts_endpoint"], "https://sts."+cmp.Or(options["region"], "us-east-1")+".amazonaws.com"))
+		}
+		if options["aws_use_environment"] == "true" {
+			all = append(all, "http://169.254.170.2", machine[0])
+		}
+		return all
+	}
+	return nil
+}
+
+func ofProxy(p *resource.Proxy, by string) []Destination {
+	if p == nil || p.URL == resource.Direct {
+		return nil
+	}
+	return ofURL(p.URL, by+" (proxy)")
+}
+
+func ofURL(text, by string) []Destination {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	return []Destination{{Address: HostPort(u), By: []string{by}}}
+}
+
+// ofConfig lists the URLs in the configuration of a plugin.
+func ofConfig(raw json.RawMessage, by string) (out []Destination) {
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return nil
+	}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			if strings.HasPrefix(v, "http://") || strings.HasPrefix(v, "https://") {
+				out = append(out, ofURL(v, by)...)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(v)
+	return out
+}

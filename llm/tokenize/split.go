@@ -1,0 +1,216 @@
+package tokenize
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dlclark/regexp2/v2"
+)
+
+// splitter splits a word into words; first says that it is the beginning of the text.
+type splitter func(word string, first bool) ([]string, error)
+
+// matchTimeout bounds what a file's own pattern may take for one text: it may backtrack.
+const matchTimeout = 5 * time.Second
+
+// byteLevelPattern is how GPT-2 splits, which byte-level tokenizers do that do not say otherwise.
+const byteLevelPattern = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+
+func (f *file) readSplitter(in *fileJSON) error {
+	if in.PreTokenizer == nil {
+		return nil
+	}
+	return f.addSplitter(in.PreTokenizer)
+}
+
+func (f *file) addSplitter(p *part) error {
+	add := func(s ...splitter) { f.split = append(f.split, s...) }
+	switch p.Type {
+	case "Sequence":
+		for i := range p.PreTokenizers {
+			if err := f.addSplitter(&p.PreTokenizers[i]); err != nil {
+				return err
+			}
+		}
+	case "ByteLevel":
+		if isSet(p.AddPrefixSpace) {
+			add(func(word string, _ bool) ([]string, error) { return []string{prefixed(word, " ")}, nil })
+		}
+		if isSet(p.UseRegex) {
+			s, err := byPattern(byteLevelPattern, "Isolated", false)
+			if err != nil {
+				return err
+			}
+			add(s)
+		}
+		add(func(word string, _ bool) ([]string, error) { return []string{toByteLetters(word)}, nil })
+	case "Split":
+		s, err := bySplit(p)
+		if err != nil {
+			return err
+		}
+		add(s)
+	case "Metaspace":
+		add(byMetaspace(p))
+	case "BertPreTokenizer":
+		add(dropping(unicode.IsSpace), isolating(isPunctuation))
+	case "WhitespaceSplit":
+		add(dropping(unicode.IsSpace))
+	case "Whitespace":
+		s, err := byPattern(`\w+|[^\w\s]+`, "Removed", true)
+		if err != nil {
+			return err
+		}
+		add(s)
+	case "Punctuation":
+		if p.Behavior != "" && p.Behavior != "Isolated" {
+			return unsupported("the behaviour of Punctuation", p.Behavior)
+		}
+		add(isolating(isPunctuation))
+	case "Digits":
+		if p.Individual {
+			add(isolating(unicode.IsNumber))
+			return nil
+		}
+		s, err := byPattern(`\p{N}+`, "Isolated", false)
+		add(s)
+		return err
+	default:
+		return unsupported("the pre-tokenizer", p.Type)
+	}
+	return nil
+}
+
+func prefixed(word, prefix string) string {
+	if strings.HasPrefix(word, prefix) {
+		return word
+	}
+	return prefix + word
+}
+
+func bySplit(p *part) (splitter, error) {
+	switch {
+	case p.Pattern.Regex != nil:
+		return byPattern(*p.Pattern.Regex, p.Behavior, p.Invert)
+	case p.Pattern.String != nil && *p.Pattern.String != "":
+		return byPattern(regexp2.Escape(*p.Pattern.String), p.Behavior, p.Invert)
+	}
+	return nil, errors.New("pre-tokenizer Split: it has no pattern")
+}
+
+// byPattern splits at the matches of a pattern; invert makes matches of what is between them.
+func byPattern(text, behaviour string, invert bool) (splitter, error) {
+	switch behaviour {
+	case "Isolated", "Removed", "MergedWithPrevious", "MergedWithNext":
+	default:
+		return nil, unsupported("the behaviour of Split", behaviour)
+	}
+	re, err := regexp2.Compile(text, regexp2.None)
+	if err != nil {
+		return nil, fmt.Errorf("pre-tokenizer: the pattern %q cannot be read: %w", text, err)
+	}
+	re.MatchTimeout = matchTimeout
+	return func(word string, _ bool) ([]string, error) {
+		var out []string
+		pending := "" // a match that belongs to what follows
+		emit := func(piece string, match bool) {
+			switch {
+			case piece == "":
+			case !match || behaviour == "Isolated":
+				out, pending = append(out, pending+piece), ""
+			case behaviour == "MergedWithNext":
+				pending += piece
+			case behaviour == "MergedWithPrevious" && len(out) > 0:
+				out[len(out)-1] += piece
+			case behaviour == "MergedWithPrevious":
+				out = append(out, piece)
+			}
+		}
+		runes := []rune(word)
+		at := 0
+		m, err := re.FindRunesMatch(runes)
+		for ; m != nil && err == nil; m, err = re.FindNextMatch(m) {
+			emit(string(runes[at:m.RuneIndex]), invert)
+			emit(string(runes[m.RuneIndex:m.RuneIndex+m.RuneLength]), !invert)
+			at = m.RuneIndex + m.RuneLength
+		}
+		if err != nil {
+			return nil, fmt.Errorf("split the text: %w", err)
+		}
+		emit(string(runes[at:]), invert)
+		if pending != "" {
+			out = append(out, pending)
+		}
+		return out, nil
+	}, nil
+}
+
+// dropping splits at letters that are left out.
+func dropping(is func(rune) bool) splitter {
+	return func(word string, _ bool) ([]string, error) { return strings.FieldsFunc(word, is), nil }
+}
+
+// isolating makes a word of each of some letters.
+func isolating(is func(rune) bool) splitter {
+	return func(word string, _ bool) (out []string, _ error) {
+		start := 0
+		for i, r := range word {
+			if !is(r) {
+				continue
+			}
+			if i > start {
+				out = append(out, word[start:i])
+			}
+			start = i + runeSize(word[i:])
+			out = append(out, word[i:start])
+		}
+		if start < len(word) {
+			out = append(out, word[start:])
+		}
+		return out, nil
+	}
+}
+
+func isPunctuation(r rune) bool {
+	return r > ' ' && r < utf8.RuneSelf && !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != 0x7f || unicode.IsPunct(r)
+}
+
+// byMetaspace writes spaces as a letter, and splits before each.
+func byMetaspace(p *part) splitter {
+	mark := p.Replacement
+	if mark == "" {
+		mark = "▁"
+	}
+	scheme := p.PrependScheme
+	if scheme == "" {
+		scheme = "always"
+		if !isSet(p.AddPrefixSpace) {
+			scheme = "never"
+		}
+	}
+	return func(word string, first bool) ([]string, error) {
+		word = strings.ReplaceAll(word, " ", mark)
+		if scheme == "always" || scheme == "first" && first {
+			word = prefixed(word, mark)
+		}
+		if !isSet(p.Split) {
+			return []string{word}, nil
+		}
+		var out []string
+		for word != "" {
+			end := strings.Index(word[len(runePrefix(word)):], mark)
+			if end < 0 {
+				return append(out, word), nil
+			}
+			end += len(runePrefix(word))
+			out, word = append(out, word[:end]), word[end:]
+		}
+		return out, nil
+	}
+}
+
+func runePrefix(s string) string { return s[:runeSize(s)] }

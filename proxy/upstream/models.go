@@ -1,0 +1,92 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
+)
+
+// Bounds of a provider's list of models.
+const (
+	maxModelPages = 50
+	maxModels     = 20_000
+	maxModelPage  = 16 << 20
+	listTimeout   = time.Minute
+)
+
+// Models asks a provider which models it has, over the connections of the attempts. base is as
+// an Attempt's. Every error of the provider's is an *llm.Error; provider.ErrNoList is one that
+// has no such list.
+func (c *Client) Models(ctx context.Context, p *provider.Provider, base string, account *sign.Account) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var all []string
+	page := ""
+	for range maxModelPages {
+		text, err := p.ModelsURL(base, account.Or().Options, page)
+		if err != nil {
+			return nil, err
+		}
+		body, err := c.get(ctx, p, text, account)
+		if err != nil {
+			return nil, err
+		}
+		models, next, err := p.ReadModels(body)
+		if err != nil {
+			return nil, &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: err.Error()}
+		}
+		all = append(all, models...)
+		if next == "" || next == page || len(all) > maxModels {
+			return all[:min(len(all), maxModels)], nil
+		}
+		page = next
+	}
+	return all, nil
+}
+
+// get reads one page.
+func (c *Client) get(ctx context.Context, p *provider.Provider, text string, account *sign.Account) ([]byte, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("the provider's address is not an http or https URL")
+	}
+	a := &Attempt{Provider: p, Account: account}
+	h := a.headers()
+	h.Del("Content-Type")
+	h.Set("Accept", "application/json")
+	if !p.Auth.InHeader() {
+		return nil, fmt.Errorf("provider %s: %w", p.Name, provider.ErrNoList)
+	}
+	p.Auth.Set(h, account.Or().Key.Reveal())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header = h
+	c.mu.Lock()
+	t, err := c.transportsLocked(u, nil)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	cl := c.begin(ctx, a)
+	defer cl.stop()
+	res, err := t.full.RoundTrip(req.WithContext(cl.ctx)) //nolint:bodyclose // cl closes it
+	if err != nil {
+		return nil, cl.failure(err)
+	}
+	cl.timer.Stop()
+	cl.body = res.Body
+	defer cl.close()
+	if res.StatusCode != http.StatusOK {
+		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
+		return nil, p.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, account.Hide(body))
+	}
+	return cl.readAll(res.ContentLength, maxModelPage, false)
+}

@@ -1,0 +1,139 @@
+package proxy_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/llm/tokenize"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+func TestTokenCounter(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, upstream, info, body string
+		want                       int
+		source, code               string
+	}{
+		{"a prompt", "gpt-4", ``, `"prompt":"hello world"`, 2, "exact", ""},
+		{"prompts", "gpt-4", ``, `"prompt":["hello world","hello world"]`, 4, "exact", ""},
+		{"messages", "gpt-4", ``, `"messages":[{"role":"user","content":"hello world"}]`, 9, "exact", ""},
+		{"Anthropic's", "gpt-4", ``, `"max_tokens":9,"system":"hello world","messages":[{"role":"user","content":"hello world"}]`, 15, "exact", ""},
+		{"Google's", "gpt-4", ``, `"contents":[{"role":"user","parts":[{"text":"hello world"}]}]`, 9, "exact", ""},
+		{"another maker's", "claude", ``, `"prompt":"hello world"`, 2, "estimated", ""},
+		{"its own encoding", "claude", `{"custom_tokenizer":"r50k_base"}`, `"prompt":"000000"`, 1, "exact", ""},
+		{"its own, as an object", "claude", `{"custom_tokenizer":{"identifier":"r50k_base"}}`, `"prompt":"000000"`, 1, "exact", ""},
+		{"a file", "claude", `{"custom_tokenizer":{"blob":"d1"}}`, `"prompt":"ab"`, 2, "exact", ""},
+		{"a file that is gone", "claude", `{"custom_tokenizer":{"blob":"d2"}}`, `"prompt":"ab"`, 0, "", "tokenizer_unavailable"},
+		{"an unknown one", "claude", `{"custom_tokenizer":{"identifier":"org/model"}}`, `"prompt":"x"`, 0, "", "tokenizer_unavailable"},
+		{"nothing to count", "gpt-4", ``, `"x":1`, 0, "", "missing_required_parameter"},
+		{"a wrong prompt", "gpt-4", ``, `"prompt":5`, 0, "", "invalid_value"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.cfg.Tokenizers = func(_ context.Context, digest string) (tokenize.Tokenizer, error) {
+				if digest != "d1" {
+					return nil, errBoom
+				}
+				return tokenize.Load([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}}`))
+			}
+			r.tables.Deployments[0].Upstream, r.tables.Deployments[0].Metadata = tt.upstream, json.RawMessage(tt.info)
+			w := r.do("POST", "/utils/token_counter", `{"model":"demo",`+tt.body+`}`)
+			if tt.code != "" {
+				if got := codeOf(t, w.Body.String()); got != tt.code {
+					t.Errorf("got %d %s, want %s", w.Code, w.Body, tt.code)
+				}
+				return
+			}
+			var got struct {
+				Total  int    `json:"total_tokens"`
+				Source string `json:"count_source"`
+				Used   string `json:"model_used"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Total != tt.want || got.Source != tt.source || got.Used != tt.upstream {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+		})
+	}
+	if w := newRig(t).do("POST", "/utils/token_counter", `{"model":"secret","prompt":"x"}`); w.Code != 403 {
+		t.Errorf("a model that the key may not use: got %d", w.Code)
+	}
+}
+
+func TestTransformRequest(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	d := r.tables.Deployments[0]
+	d.Provider, d.Upstream, d.APIKey = "anthropic", "claude", &resource.Sealed{}
+	w := r.do("POST", "/utils/transform_request", `{"call_type":"completion","request_body":{"model":"demo","messages":[{"role":"user","content":"hi"}],"seed":1}}`)
+	var got struct {
+		Method  string              `json:"raw_request_method"`
+		URL     string              `json:"raw_request_api_base"`
+		Body    map[string]any      `json:"raw_request_body"`
+		Headers map[string][]string `json:"raw_request_headers"`
+		Dropped []string            `json:"dropped_params"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	if got.Method != "POST" || got.URL != "https://api.anthropic.com/v1/messages" || got.Body["model"] != "claude" || got.Body["max_tokens"] == nil || !slices.Contains(got.Dropped, "seed") {
+		t.Errorf("got %+v", got)
+	}
+	if strings.Contains(w.Body.String(), "sk-provider") || got.Headers["X-Api-Key"][0] != "(left out)" {
+		t.Errorf("headers %v", got.Headers)
+	}
+	if rec := r.journal.settled[0]; rec.Cost != 0 || rec.Usage.Total() != 0 || rec.Hold != 0 {
+		t.Errorf("recorded %+v: a question costs nothing", rec)
+	}
+	for body, code := range map[string]string{
+		`{"call_type":"nothing","request_body":{"model":"demo"}}`:               "invalid_value",
+		`{"call_type":"completion"}`:                                            "missing_model",
+		`{"request_body":{"model":"secret","messages":[]}}`:                     "model_access_denied",
+		`{"call_type":"embedding","request_body":{"model":"demo","input":"x"}}`: "endpoint_not_supported",
+	} {
+		if got := codeOf(t, r.do("POST", "/utils/transform_request", body).Body.String()); got != code {
+			t.Errorf("%s: got %s, want %s", body, got, code)
+		}
+	}
+}
+
+func TestSupportedParams(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		provider   string
+		has, hasNo []string
+	}{
+		{"openai", []string{"seed", "tools", "stream_options"}, nil},
+		{"mistral", []string{"seed"}, []string{"stream_options"}},
+		{"anthropic", []string{"tools", "temperature", "max_tokens"}, []string{"seed", "logit_bias"}},
+		{"ollama", []string{"seed", "tools"}, []string{"logit_bias"}},
+		{"azure_text", []string{"temperature", "seed"}, nil},
+	} {
+		r := newRig(t)
+		r.tables.Deployments[0].Provider, r.tables.Deployments[0].APIBase = tt.provider, "http://h"
+		var got struct {
+			Params []string `json:"supported_openai_params"`
+		}
+		w := r.do("GET", "/utils/supported_openai_params?model=demo", "")
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		for _, name := range tt.has {
+			if !slices.Contains(got.Params, name) {
+				t.Errorf("%s lacks %s: %q", tt.provider, name, got.Params)
+			}
+		}
+		for _, name := range tt.hasNo {
+			if slices.Contains(got.Params, name) {
+				t.Errorf("%s has %s: %q", tt.provider, name, got.Params)
+			}
+		}
+	}
+	if w := newRig(t).do("GET", "/utils/supported_openai_params", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "logit_bias") {
+		t.Errorf("without a model: got %d", w.Code)
+	}
+}

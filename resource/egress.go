@@ -1,0 +1,159 @@
+package resource
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Direct is the URL of a proxy that is none: it stops an outer one from being asked.
+const Direct = "direct"
+
+// The secrets of credentials and deployments that egress takes.
+const (
+	SecretProxyPassword = "proxy_password" // of the user in the proxy's URL
+	SecretTLSKey        = "tls_key"        // the PEM of the client certificate's key
+)
+
+// Egress is how a provider is reached. A deployment's counts before its credential's.
+type Egress struct {
+	Proxy *Proxy `json:"proxy,omitempty"` // nil: the credential's, the provider's, the node's
+	TLS   *TLS   `json:"tls,omitempty"`   // nil: the credential's, else the system's authorities
+}
+
+func (e *Egress) validate(secrets map[string]*Sealed) error {
+	if e.Proxy != nil {
+		if err := e.Proxy.Validate("proxy"); err != nil {
+			return err
+		}
+	}
+	if e.TLS != nil {
+		return e.TLS.validate(secrets)
+	}
+	return nil
+}
+
+// Proxy is who is asked to connect instead.
+type Proxy struct {
+	URL     string `json:"url,omitempty"`      // http, https or socks5://[user@]host[:port], or Direct
+	NoProxy string `json:"no_proxy,omitempty"` // hosts, .domains, addresses and CIDR ranges that are reached directly, with commas
+}
+
+// Validate checks the proxy, which stands in the field.
+func (p *Proxy) Validate(field string) error {
+	if p.URL == Direct {
+		if p.NoProxy != "" {
+			return invalidf(field+".no_proxy", "says nothing where url is direct")
+		}
+		return nil
+	}
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Hostname() == "" || !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme) {
+		return invalidf(field+".url", "is not a URL such as http://host:3128, https://host:3128 or socks5://host:1080, or direct")
+	}
+	if _, has := u.User.Password(); has {
+		return invalidf(field+".url", "has a password in it; leave the user there and put the password into the secret proxy_password")
+	}
+	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return invalidf(field+".url", "has a path, a query or a fragment")
+	}
+	for entry := range strings.SplitSeq(p.NoProxy, ",") {
+		entry = strings.TrimSpace(entry)
+		if _, err := netip.ParsePrefix(entry); strings.Contains(entry, "/") && err != nil || strings.ContainsAny(entry, " \t\r\n@") {
+			return invalidf(field+".no_proxy", "%.100q is no host, domain, address or CIDR range", entry)
+		}
+	}
+	return nil
+}
+
+// TLS is how a provider's certificate is judged, and what is shown to it.
+type TLS struct {
+	CA          string `json:"ca,omitempty"`          // PEM of the authorities that are trusted instead of the system's
+	ServerName  string `json:"server_name,omitempty"` // that is asked for and that the certificate must have; default: the host
+	Certificate string `json:"certificate,omitempty"` // PEM of the client certificate; its key is the secret tls_key
+	// InsecureSkipVerify takes any certificate. It needs the setting allow_insecure_tls.
+	InsecureSkipVerify bool `json:"insecure_skip_verify,omitempty"`
+}
+
+// maxPEM bounds a bundle of certificates in a record.
+const maxPEM = 256 << 10
+
+func (t *TLS) validate(secrets map[string]*Sealed) error {
+	if err := validPEM("tls.ca", t.CA); err != nil {
+		return err
+	}
+	if err := validPEM("tls.certificate", t.Certificate); err != nil {
+		return err
+	}
+	if t.CA != "" && t.InsecureSkipVerify {
+		return invalidf("tls.insecure_skip_verify", "says that no authority counts, yet tls.ca names one")
+	}
+	if secrets != nil && (t.Certificate == "") != (secrets[SecretTLSKey] == nil) {
+		return invalidf("tls.certificate", "goes together with the secret tls_key")
+	}
+	if len(t.ServerName) > 253 || strings.ContainsAny(t.ServerName, " /:\r\n\t@") {
+		return invalidf("tls.server_name", "%.100q is not the name of a host", t.ServerName)
+	}
+	return nil
+}
+
+// validPEM allows certificates alone.
+func validPEM(field, text string) error {
+	if len(text) > maxPEM {
+		return invalidf(field, "is longer than %d bytes", maxPEM)
+	}
+	rest := []byte(text)
+	for n := 1; len(strings.TrimSpace(string(rest))) > 0; n++ {
+		var b *pem.Block
+		if b, rest = pem.Decode(rest); b == nil {
+			return invalidf(field, "block %d is not PEM", n)
+		}
+		if b.Type != "CERTIFICATE" {
+			return invalidf(field, "block %d is a %s, not a CERTIFICATE", n, b.Type)
+		}
+		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
+			return invalidf(field, "block %d cannot be read: %s", n, err)
+		}
+	}
+	return nil
+}
+
+// readProxies reads proxies by provider.
+func readProxies(s *Settings, v json.RawMessage) error {
+	var in map[string]*Proxy
+	if err := json.Unmarshal(v, &in); err != nil {
+		return invalidf("value", `%.100s is not an object such as {"openai": {"url": "http://host:3128"}}`, v)
+	}
+	for name, p := range in {
+		if p == nil {
+			return invalidf("value."+name, "is null")
+		}
+		if err := p.Validate("value." + name); err != nil {
+			return err
+		}
+	}
+	s.ProviderProxies = in
+	return nil
+}
+
+// readDestinations reads host:port of destinations.
+func readDestinations(s *Settings, v json.RawMessage) error {
+	list, err := readList(v)
+	if err != nil {
+		return err
+	}
+	for i, text := range list {
+		host, port, err := net.SplitHostPort(text)
+		if err != nil || host == "" || port == "" || strings.ContainsAny(text, "/@ ") {
+			return invalidf("value", "entry %d, %.100q, is not host:port", i, text)
+		}
+		list[i] = strings.ToLower(text)
+	}
+	s.EgressAllow = list
+	return nil
+}
