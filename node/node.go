@@ -64,9 +64,8 @@ type Node struct {
 	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
 	erasures atomic.Pointer[erasure.Runner]
-	erasers  []erasure.Eraser // of files and stored turns
-	started  time.Duration    // by the boot clock
-	built    atomic.Bool      // everything is started
+	started  time.Duration // by the boot clock
+	built    atomic.Bool   // everything is started
 	draining atomic.Bool
 	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
 	cancel   context.CancelFunc
