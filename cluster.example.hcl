@@ -13,14 +13,22 @@ credential "openai" {
 }
 
 model "demo" {
-  strategy  = "least_busy"
-  fallbacks = []
+  strategy      = "least_busy"
+  fallbacks     = []
+  on_disconnect = "drain"
+
+  first_token_timeout_ms    = 30000
+  between_chunks_timeout_ms = 15000
 
   deployment "d1" {
     provider = "openai"
     api_base = "http://127.0.0.1:4090/v1"
     model    = "demo"
     weight   = 1
+
+    proxy {
+      url = "direct"
+    }
 
     price { # US dollars per million tokens
       input  = 0.15

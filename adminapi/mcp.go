@@ -2,16 +2,28 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/resource"
 )
+
+// noGateway stands for a gateway where there is none.
+type noGateway struct{}
+
+// Tools implements mcp.Gateway.
+func (noGateway) Tools(context.Context, *resource.Principal) []client.MCPTool {
+	return []client.MCPTool{}
+}
+
+// Health implements mcp.Gateway.
+func (noGateway) Health(context.Context, string) error {
+	return errors.New("servers cannot be asked here")
+}
 
 // registerMCP registers what asks the MCP servers themselves. Everybody sees his own tools.
 func (s *Server) registerMCP() {
-	if s.cfg.MCP == nil {
-		return
-	}
 	type tools struct{ Body client.MCPTools }
 	register(s, "list-mcp-tools", http.MethodGet, "/mcp/tools", "List the tools of MCP servers that the key may call",
 		func(ctx context.Context, _ *struct{}) (*tools, error) {

@@ -167,6 +167,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Stale == nil {
 		cfg.Stale = func() error { return nil }
 	}
+	if cfg.MCP == nil {
+		cfg.MCP = noGateway{}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -59,7 +59,7 @@ func TestLoad_Example(t *testing.T) {
 	}
 	k := r.Keys[0]
 	wantKey := config.Key{
-		Position: config.Position{File: "../cluster.example.hcl", Line: 39, Column: 1},
+		Position: config.Position{File: "../cluster.example.hcl", Line: 47, Column: 1},
 		Secret:   "sk-notebook-0123456789", Team: "research",
 		Resource: resource.Key{
 			Meta: resource.Meta{Owner: resource.OwnerFile}, Name: "notebook", Hash: resource.HashSecret("sk-notebook-0123456789"),

@@ -153,15 +153,19 @@ func (d *Dialer) Client(timeout time.Duration) *http.Client {
 	t := &http.Transport{
 		DialContext: d.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConns: 32, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: timeout,
-		Proxy: func(r *http.Request) (*url.URL, error) {
-			u, err := linkOf(r.Context(), d.node).ProxyFor(r.URL)
-			if u == nil || err != nil {
-				return u, err
-			}
-			return u, d.check("tcp", HostPort(r.URL))
-		},
+		Proxy: d.Proxy,
 	}
 	return &http.Client{Transport: t, Timeout: timeout}
+}
+
+// Proxy is for a http.Transport that dials with DialContext: who is asked for the request, by its
+// context's Link or the node's. Where the cluster is sealed, it refuses what is not named.
+func (d *Dialer) Proxy(r *http.Request) (*url.URL, error) {
+	u, err := linkOf(r.Context(), d.node).ProxyFor(r.URL)
+	if u == nil || err != nil {
+		return u, err
+	}
+	return u, d.check("tcp", HostPort(r.URL))
 }
 
 // check refuses an address that is not named, in sealed mode.

@@ -125,7 +125,9 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 func allTables() map[string]bool {
 	all := map[string]bool{"epoch": true}
 	for b := store.Keys; b < store.Buckets; b++ {
-		all[b.Kind()] = true
+		if b.Cataloged() {
+			all[b.Kind()] = true
+		}
 	}
 	return all
 }

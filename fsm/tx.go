@@ -112,14 +112,14 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 		b.spent[string(key)] = value
 	case of == store.Erasures: // is read from the file
 		b.tables[of.Kind()] = true
-	case of >= store.Keys || of == store.Nodes || of == store.Cluster:
+	case of.Cataloged() || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]
 		if m == nil {
 			m = map[string]bool{}
 			b.changed[of] = m
 		}
 		m[string(key)] = true
-		if of >= store.Keys {
+		if of.Cataloged() {
 			b.tables[of.Kind()] = true
 		}
 	}

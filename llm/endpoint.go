@@ -26,6 +26,7 @@ const (
 	Transcriptions                     // OpenAI's: text of audio, in a form
 	Translations                       // OpenAI's: English text of audio, in a form
 	Rerank                             // Cohere's, which others serve too
+	PassThrough                        // any of a provider's own
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
 
@@ -42,7 +43,6 @@ const (
 	TEIEmbed // Hugging Face's server and its feature extraction
 	WatsonxEmbed
 	WatsonxChat
-	TritonGenerate // text, of Triton Inference Server
 	numEndpoints
 )
 
@@ -100,6 +100,7 @@ var traits = [numEndpoints]struct {
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank"},
+	PassThrough:     {name: "pass_through"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
@@ -114,7 +115,6 @@ var traits = [numEndpoints]struct {
 	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
-	TritonGenerate:     {name: "triton_generate", family: FamilyConversation, vendor: VendorOther, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -1,25 +1,23 @@
 package node
 
 import (
-	"cmp"
 	"context"
 
-	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// models asks a provider which models it has, for the admin API. The requests go the way of
-// those of clients.
+// models asks a provider which models it has, for the admin API. The requests go the way of those
+// of a deployment with the credential.
 func (n *Node) models(ctx context.Context, name, base string, c *resource.Credential) ([]string, error) {
-	p, _ := provider.Lookup(name) // the caller has found it
-	accounts := view.Cache{Secrets: opener{n.keys}}
-	account, err := accounts.AccountOf(c)
-	if err != nil {
-		return nil, err
+	seen := view.Cache{Secrets: opener{n.keys}, Egress: n.egress}
+	d := seen.Of(n.state.Catalog()).Deployment(&router.Target{
+		Model: &resource.Model{}, Deployment: &resource.Deployment{Provider: name, APIBase: base}, Credential: c,
+	})
+	if d.Err != nil {
+		return nil, d.Err
 	}
-	if c != nil {
-		base = cmp.Or(base, c.APIBase)
-	}
-	return n.upstream.Models(ctx, p, base, account)
+	return n.upstream.Models(ctx, &upstream.Attempt{Provider: d.Provider, Base: d.Base, Account: d.Account, Link: d.Link})
 }

@@ -20,7 +20,7 @@ func (n *Node) startMCP() (err error) {
 		Keep: func(s mcp.Said) {
 			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response})
 		},
-		Dial: n.egress.DialContext, WorkDir: n.workDir(), Logger: n.log, Registerer: n.registry,
+		Dial: n.egress.DialContext, Proxy: n.egress.Proxy, WorkDir: n.workDir(), Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err

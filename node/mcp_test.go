@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -93,9 +94,7 @@ type withKey struct {
 func (k withKey) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+k.key)
-	for name, v := range k.more {
-		r.Header[name] = v
-	}
+	maps.Copy(r.Header, k.more)
 	return http.DefaultTransport.RoundTrip(r)
 }
 
@@ -337,6 +336,35 @@ func TestMCP(t *testing.T) {
 		}
 		if status, body = c.Nodes[2].Do("POST", "/mcp-rest/tools/call", plain, fields{"name": "r-echo"}); status != 404 {
 			t.Errorf("call without a right: got %d %s", status, body)
+		}
+	})
+	t.Run("LiteLLM's management", func(t *testing.T) {
+		if status, body := c.Nodes[1].Do("GET", "/v1/mcp/server", some, nil); status != 200 || !strings.Contains(string(body), `"remote"`) || strings.Contains(string(body), `"local"`) || strings.Contains(string(body), u.url) {
+			t.Errorf("what a key sees: got %d %s", status, body)
+		}
+		if status, body := c.Nodes[1].Do("POST", "/v1/mcp/server", all.Secret, fields{"server_name": "x", "command": "/bin/sh"}); status != 403 {
+			t.Errorf("a key makes a server: got %d %s", status, body)
+		}
+		body := string(admin("POST", "/v1/mcp/server", fields{"server_name": "more", "url": u.url, "transport": "http", "auth_type": "api_key", "authentication_token": "a-canary", "allow_all_keys": true, "mcp_info": fields{"mcp_server_cost_info": fields{"default_cost_per_query": 0.5}}}, 200))
+		if strings.Contains(body, "a-canary") || !strings.Contains(body, `"default_cost_per_query":0.5`) {
+			t.Errorf("made: got %s", body)
+		}
+		if status, body := c.Nodes[0].Do("POST", "/v1/mcp/server", nodetest.MasterKey, fields{"server_name": "y", "url": u.url, "is_byok": true}); status != 400 {
+			t.Errorf("a field that is not known: got %d %s", status, body)
+		}
+		admin("POST", "/v1/mcp/server/import", `{"mcpServers":{"desk-top":{"command":"/bin/true","env":{"A":"b"}}}}`, 200)
+		c.Sync(c.Nodes[0].Admin())
+		if status, body := c.Nodes[2].Do("GET", "/v1/mcp/tools", plain, nil); status != 200 || !strings.Contains(string(body), `"more-echo"`) || strings.Contains(string(body), "r-echo") {
+			t.Errorf("tools: got %d %s", status, body)
+		}
+		if status, body := c.Nodes[2].Do("GET", "/v1/mcp/server/health", nodetest.MasterKey, nil); status != 200 || strings.Count(string(body), `"healthy"`) < 3 || strings.Count(string(body), "unhealthy") != 2 {
+			t.Errorf("health: got %d %s", status, body)
+		}
+		if h, err := c.Nodes[2].Admin().MCPHealth(t.Context(), "dead"); err != nil || h.Healthy || h.Error == "" {
+			t.Errorf("health of dead: got %+v, %v", h, err)
+		}
+		if h, err := c.Nodes[2].Admin().MCPTools(t.Context()); err != nil || len(h.Items) < 6 || h.Items[0].Server == "" {
+			t.Errorf("tools of the admin: got %+v, %v", h, err)
 		}
 	})
 	if log := c.Log.String(); strings.Contains(log, "upstream-token") || strings.Contains(log, "for-the-process") || strings.Contains(log, "echo: hi") {

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 	"github.com/conclave-llm/conclave/provider/tei"
 	"github.com/conclave-llm/conclave/provider/vertex"
+	"github.com/conclave-llm/conclave/provider/watsonx"
 )
 
 // EmbedInbound is the client's half of a dialect of embeddings. It does no I/O, and its methods
@@ -56,6 +57,7 @@ var (
 		llm.JinaEmbed:    embeddings.Jina,
 		llm.MistralEmbed: embeddings.Mistral,
 		llm.TEIEmbed:     tei.Embed{},
+		llm.WatsonxEmbed: watsonx.Embed{},
 	}
 )
 

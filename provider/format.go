@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/watsonx"
 )
 
 // Inbound is the client's half of a dialect: requests are read, answers are written. It does no
@@ -56,6 +57,7 @@ var (
 		llm.Converse:        bedrock.Format{},
 		llm.CohereChat:      cohere.Chat{},
 		llm.OllamaChat:      ollama.Chat{},
+		llm.WatsonxChat:     watsonx.Chat{},
 	}
 )
 

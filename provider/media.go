@@ -37,6 +37,7 @@ var further = map[string][]llm.Endpoint{
 	"aiml":           makeImages,
 	"novita":         reranks,
 	"jina_ai":        reranks,
+	"voyage":         reranks,
 	"scaleway":       transcribe,
 	"nebius":         makeImages,
 

@@ -59,7 +59,7 @@ func (p *Provider) ModelsURL(base string, options map[string]string, page string
 	if !ok {
 		return "", fmt.Errorf("provider %s: %w", p.Name, ErrNoList)
 	}
-	base, err := p.base(base, options)
+	base, err := p.Root(base, options)
 	if err != nil {
 		return "", err
 	}

@@ -32,6 +32,10 @@ const (
 	SigV4                       // Amazon's signature over the request
 	GoogleToken                 // a bearer token of Google's, made of a service account
 	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
+	IBMToken                    // a bearer token of IBM's cloud, for a key
+	DatabricksToken             // a bearer token of a Databricks workspace, or a key
+	SAPToken                    // a bearer token of SAP's cloud
+	SnowflakeToken              // a bearer token of one's own making, or a key
 )
 
 // authNames are the ways, as people read them.
@@ -114,6 +118,8 @@ type Provider struct {
 	// every body.
 	NoModel bool
 	Members []llm.Member
+	// NoStream says that it wants to know from the path alone whether the answer streams.
+	NoStream bool
 	// RowOf names the row that serves a model of another maker, "" for this one; nil: there are none.
 	RowOf func(model string) string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
@@ -138,7 +144,6 @@ var (
 	all      = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings}
 	openAI   = []llm.Endpoint{llm.Chat, llm.Completions, llm.Embeddings, llm.Responses}
 	complete = []llm.Endpoint{llm.Completions}
-	emb      = []llm.Endpoint{llm.Embeddings}
 )
 
 // table has all rows, sorted by name.
@@ -147,7 +152,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
@@ -209,16 +214,16 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
-	base, err := p.base(base, at.Options)
+	base, err := p.Root(base, at.Options)
 	if err != nil {
 		return "", err
 	}
 	at.Base = base
-	return at.Base + p.Codec.Path(at), nil
+	return base + p.Codec.Path(at), nil
 }
 
-// base is the address before a path, without a slash at its end.
-func (p *Provider) base(base string, options map[string]string) (string, error) {
+// Root is the address that a request's path follows, without a slash at its end.
+func (p *Provider) Root(base string, options map[string]string) (string, error) {
 	if base == "" {
 		base = p.Base
 		if p.BaseOf != nil {

@@ -116,3 +116,21 @@ func TestURL_Options(t *testing.T) {
 		}
 	}
 }
+
+// What further says must be about a row, and a row must not serve an endpoint twice.
+func TestFurther(t *testing.T) {
+	t.Parallel()
+	for _, name := range provider.Names() {
+		p, _ := provider.Lookup(name)
+		for i, e := range p.Endpoints {
+			if slices.Contains(p.Endpoints[:i], e) {
+				t.Errorf("%s serves %s twice", name, e)
+			}
+		}
+	}
+	for _, name := range provider.FurtherNames() {
+		if _, ok := provider.Lookup(name); !ok {
+			t.Errorf("%q is no row", name)
+		}
+	}
+}

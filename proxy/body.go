@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
@@ -30,8 +29,8 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	}
 	c.in.Until(time.Time{})
 	c.buf = buf
-	if kind := c.header.Get("Content-Type"); c.route.endpoint.Family() == llm.FamilyMedia && form.Is(kind) {
-		return c.openForm(kind)
+	if c.takesForm() {
+		return c.openForm(c.header.Get("Content-Type"))
 	}
 	return c.peek(buf.Bytes())
 }

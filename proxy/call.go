@@ -80,7 +80,7 @@ type Call struct {
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
-	heard    *listener                // what the answer says; nil: it is not kept
+	heard    *reply.Listener          // what the answer says; nil: it is not kept
 	lent     bool                     // an attempt was sent buf's own bytes
 	further  [2]resource.Level        // of the attempt alone
 
@@ -96,6 +96,8 @@ type came struct {
 	would   llm.Endpoint // of the request that a question is about
 	named   string       // the model or the response in the path, "" if there is none
 	peer    string       // address and port of who is connected
+	method  string
+	rest    string // of the path behind a provider's name, as it was escaped
 	header  http.Header
 	in      reply.Body
 	length  int64

@@ -8,9 +8,6 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// maxKept bounds what is kept of an answer.
-const maxKept = 1 << 20
-
 // Said is what a request and its answer said. It is handed to Config.KeepContent, if the
 // cluster keeps contents and none of the request's levels forbids it.
 type Said struct {
@@ -24,28 +21,13 @@ type Said struct {
 	Truncated bool // the answer was longer than what is kept
 }
 
-// listener is a reply.Writer that keeps what passes.
-type listener struct {
-	reply.Writer
-	heard []byte
-	cut   bool
-}
-
-// Write implements reply.Writer.
-func (l *listener) Write(p []byte) (int, error) {
-	room := maxKept - len(l.heard)
-	l.heard = append(l.heard, p[:min(room, len(p))]...)
-	l.cut = l.cut || len(p) > room
-	return l.Writer.Write(p)
-}
-
 // listen begins to keep what a call says. This is decided once, when the request is let
 // through; a request that is refused is never kept.
 func (s *Server) listen(c *Call) {
 	if s.cfg.KeepContent == nil || !c.cat.Settings().LogContent || policy.Private(c.levels) {
 		return
 	}
-	c.heard = &listener{Writer: c.out}
+	c.heard = &reply.Listener{Writer: c.out}
 	c.out = c.heard
 }
 
@@ -56,6 +38,6 @@ func (s *Server) keep(c *Call) {
 	}
 	s.cfg.KeepContent(Said{
 		RequestID: c.id, Time: c.record.Time, Who: c.who, Customer: c.record.CustomerID, Tags: slices.Clone(c.record.Tags),
-		Request: slices.Clone(c.body), Response: c.heard.heard, Truncated: c.heard.cut,
+		Request: slices.Clone(c.body), Response: c.heard.Heard, Truncated: c.heard.Cut,
 	})
 }

@@ -29,7 +29,7 @@ func TestCount(t *testing.T) {
 			if tt.provider == "gemini" {
 				d.APIBase += "/v1beta"
 			}
-			res, got := w.ask(t.Context(), tt.path, "application/json", strings.NewReader(tt.body))
+			res, got := w.ask(t.Context(), tt.path, "application/json", strings.NewReader(tt.body)) //nolint:bodyclose // ask closes it
 			if res.StatusCode != 200 || !strings.Contains(got, tt.want) || (res.Header.Get("X-Conclave-Token-Count") == "estimated") != tt.estimated {
 				t.Errorf("got %d %v %s, want %s", res.StatusCode, res.Header, got, tt.want)
 			}

@@ -3,29 +3,19 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
 )
-
-// What is waited before the same deployment is asked again.
-const (
-	firstPause   = 500 * time.Millisecond
-	longestPause = 8 * time.Second
-)
-
-// codeUnusable is the code of a deployment whose own record is at fault.
-const codeUnusable = "conclave_deployment_unusable"
 
 // longestTimeout bounds what a client may ask for.
 const longestTimeout = time.Hour
@@ -57,8 +47,11 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 		if slices.Contains(hopeless, t.Deployment) {
 			continue
 		}
-		if again := repeats(c.plan[:i], t); again > 0 {
-			if err := pause(ctx, again, last); err != nil {
+		if again := retry.Repeats(c.plan[:i], t); again > 0 {
+			if err := retry.Pause(ctx, again, last); err != nil {
+				if ctx.Err() != nil {
+					return gone(err)
+				}
 				return err
 			}
 		}
@@ -81,72 +74,14 @@ func dispatch(ctx context.Context, s *Server, c *Call) error {
 		if ctx.Err() != nil {
 			return gone(last)
 		}
-		if c.result.begun || !worthAnother(last) {
+		if c.result.begun || !retry.WorthAnother(last) {
 			return last
 		}
-		if !worthRepeating(last) {
+		if !retry.WorthRepeating(last) {
 			hopeless = append(hopeless, t.Deployment)
 		}
 	}
 	return last
-}
-
-// repeats counts the attempts at the target's deployment among those before.
-func repeats(before []router.Target, t *router.Target) int {
-	n := 0
-	for i := range before {
-		if before[i].Deployment == t.Deployment {
-			n++
-		}
-	}
-	return n
-}
-
-// pause waits before a deployment is asked again: for as long as it said, or longer each
-// time. A deployment that wants to be left alone for longer than that is not asked again:
-// the client learns how long.
-func pause(ctx context.Context, again int, last error) error {
-	wait := min(firstPause<<(again-1), longestPause)
-	if asked := reply.AsError(last).RetryAfter; asked > longestPause {
-		return last
-	} else if asked > 0 {
-		wait = asked
-	}
-	wait += rand.N(firstPause / 2) //nolint:gosec // spreads retries, guards nothing
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return gone(ctx.Err())
-	}
-}
-
-// worthAnother says whether another deployment may do better.
-func worthAnother(err error) bool {
-	switch e := reply.AsError(err); e.Kind {
-	case llm.RateLimited, llm.Unavailable, llm.Upstream, llm.Timeout:
-		return true
-	case llm.Unauthenticated, llm.Forbidden, llm.NotFound:
-		return true // the deployment's credential or model, for the client's own were checked before
-	case llm.Invalid:
-		return e.Code == llm.CodeUnsayable || e.Code == llm.CodeUnsupported // by this provider
-	default:
-		return false
-	}
-}
-
-// worthRepeating says whether the same deployment may do better the next time.
-func worthRepeating(err error) bool {
-	switch e := reply.AsError(err); e.Kind {
-	case llm.RateLimited, llm.Unavailable, llm.Timeout:
-		return e.Code != codeUnusable
-	case llm.Upstream:
-		return e.Code != openai.CodeCredentials
-	default:
-		return false
-	}
 }
 
 // attempt asks one deployment. Whatever happens, the flight ends once and the upstream stops.
@@ -154,9 +89,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
 	d := c.view.Deployment(t)
 	if d.Err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
+		return &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
 	}
-	way, ok := d.Way(c.route.endpoint)
+	way, ok := c.way(d)
 	if !ok && c.route.endpoint.Family() == llm.FamilyCount {
 		return s.countHere(ctx, c)
 	}
@@ -185,22 +120,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		of, end = s.drains.Begin(ctx, d.Drain)
 		defer end()
 	}
-	answer, err := s.ask(of, c, asked)
-	if c.turn.Forgotten(err) {
-		if asked, err = s.prepare(c, d, way); err != nil {
-			return err
-		}
-		answer, err = s.ask(of, c, asked)
-	}
-	if other, ok := d.Other(c.route.endpoint, err); ok && way == c.route.endpoint {
-		if asked, err = s.prepare(c, d, other); err != nil {
-			return err
-		}
-		way = other
-		if answer, err = s.cfg.Upstream.Do(of, asked); err == nil {
-			d.Learn()
-		}
-	}
+	answer, way, err := s.exchange(of, c, d, asked, way)
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
 	if err != nil {
@@ -209,15 +129,10 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 		c.result.raw = answer.Raw
+		c.fields.Stream = c.fields.Stream || c.route.prefix != nil && !answer.Raw
 	}
-	if c.route.endpoint.Family() == llm.FamilyEmbedding {
-		if err := s.vectorsOf(c, &answer); err != nil {
-			return err
-		}
-	} else if way != c.route.endpoint {
-		if err := c.translate(&answer, way); err != nil {
-			return err
-		}
+	if err := s.reword(c, &answer, way); err != nil {
+		return err
 	}
 	c.nameTurn(&answer)
 	if answer.Stream != nil {
@@ -230,9 +145,54 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	return s.answer(ctx, c, &answer)
 }
 
+// way is the endpoint at which the deployment is asked.
+func (c *Call) way(d *view.Deployment) (llm.Endpoint, bool) {
+	if c.route.prefix != nil {
+		return c.route.endpoint, true
+	}
+	return d.Way(c.route.endpoint)
+}
+
+// exchange sends the attempt: again where the provider has forgotten the turn that it goes on
+// from, and at another endpoint where the address has not the one it was asked at.
+func (s *Server) exchange(ctx context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, way llm.Endpoint) (Answer, llm.Endpoint, error) {
+	answer, err := s.ask(ctx, c, asked)
+	if c.turn.Forgotten(err) {
+		if asked, err = s.prepare(c, d, way); err != nil {
+			return answer, way, err
+		}
+		answer, err = s.ask(ctx, c, asked)
+	}
+	other, ok := d.Other(c.route.endpoint, err)
+	if !ok || way != c.route.endpoint {
+		return answer, way, err
+	}
+	if asked, err = s.prepare(c, d, other); err != nil {
+		return answer, way, err
+	}
+	if answer, err = s.cfg.Upstream.Do(ctx, asked); err == nil {
+		d.Learn()
+	}
+	return answer, other, err
+}
+
+// reword says the answer in the client's dialect, where it came in another.
+func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
+	switch {
+	case c.route.endpoint.Family() == llm.FamilyEmbedding:
+		return s.vectorsOf(c, a)
+	case way != c.route.endpoint:
+		return c.translate(a, way)
+	}
+	return nil
+}
+
 // prepare makes the attempt at the provider's endpoint at: the client's bytes, with the few
 // changes that the deployment needs made in place, or what they say in the provider's dialect.
 func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
+	if c.route.prefix != nil {
+		return s.preparePass(c, d)
+	}
 	var raw []byte
 	var hide bool
 	var pieces [][]byte

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
+	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -34,7 +35,7 @@ func (s *Server) bodyFor(c *Call, d *view.Deployment, at llm.Endpoint) (raw []by
 	}
 	most, err := d.Provider.Batch(d.Name, d.Account.Or().Options)
 	if err != nil {
-		return nil, false, &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: err}
+		return nil, false, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: err}
 	}
 	if at == c.route.endpoint {
 		inputs := 0

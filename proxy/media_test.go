@@ -152,7 +152,7 @@ func TestMedia(t *testing.T) {
 			if tt.form != nil {
 				kind, body = formOf(t, tt.form, make([]byte, wav))
 			}
-			res, got := w.ask(t.Context(), tt.path, kind, strings.NewReader(body))
+			res, got := w.ask(t.Context(), tt.path, kind, strings.NewReader(body)) //nolint:bodyclose // ask closes it
 			if res.StatusCode != 200 || !strings.Contains(got, tt.want) || !strings.HasPrefix(res.Header.Get("Content-Type"), tt.kind) {
 				t.Fatalf("got %d %s %q, want %q", res.StatusCode, res.Header.Get("Content-Type"), got, tt.want)
 			}
@@ -171,7 +171,7 @@ func TestMedia(t *testing.T) {
 func TestMedia_Speech(t *testing.T) {
 	t.Parallel()
 	w, _ := mediaWire(t)
-	res, got := w.ask(t.Context(), "/v1/audio/speech", "application/json", strings.NewReader(`{"model":"demo","input":"one two","voice":"alloy"}`))
+	res, got := w.ask(t.Context(), "/v1/audio/speech", "application/json", strings.NewReader(`{"model":"demo","input":"one two","voice":"alloy"}`)) //nolint:bodyclose // ask closes it
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "audio/mpeg" || len(got) != 1024 {
 		t.Fatalf("got %d, %s, %d bytes", res.StatusCode, res.Header.Get("Content-Type"), len(got))
 	}
@@ -219,7 +219,7 @@ func TestMedia_Refuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w, up := mediaWire(t)
-			res, got := w.ask(t.Context(), tt.path, tt.kind, strings.NewReader(tt.body))
+			res, got := w.ask(t.Context(), tt.path, tt.kind, strings.NewReader(tt.body)) //nolint:bodyclose // ask closes it
 			if res.StatusCode != 400 || codeOf(t, got) != tt.code && tt.param != "api_base" || !strings.Contains(got, tt.param) {
 				t.Errorf("got %d %s, want 400 and %s", res.StatusCode, got, tt.code)
 			}
@@ -309,7 +309,7 @@ func TestMedia_LargeForm(t *testing.T) {
 	kind, body := formOf(t, map[string]string{"model": "demo"}, bytes.Repeat([]byte{1, 2, 3, 4}, size/4))
 	var before runtime.MemStats
 	runtime.ReadMemStats(&before)
-	res, got := w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(body))
+	res, got := w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(body)) //nolint:bodyclose // ask closes it
 	if res.StatusCode != 200 || got != `{"text":"long"}` {
 		t.Fatalf("got %d %s", res.StatusCode, got)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/pass"
 )
 
 // A step is one part of a request's way. It returns an *llm.Error, or an error that counts
@@ -66,9 +67,10 @@ type Route struct {
 	method   string   // of all patterns
 	patterns []string // as http.ServeMux reads them, without the method; the first is the name
 	endpoint llm.Endpoint
-	verb     string // behind the model and a colon in the path, which then ends in {model...}; "" for none
-	stream   bool   // the path says that the answer streams, where the endpoint has that in its path
-	lookup   bool   // asks no provider: leaves no record
+	prefix   *pass.Prefix // of paths in a provider's own words; nil: it is none
+	verb     string       // behind the model and a colon in the path, which then ends in {model...}; "" for none
+	stream   bool         // the path says that the answer streams, where the endpoint has that in its path
+	lookup   bool         // asks no provider: leaves no record
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -140,5 +142,9 @@ func routes() ([]*Route, error) {
 		}
 		all = append(all, r)
 	}
-	return all, nil
+	more, err := passRoutes()
+	if err != nil {
+		return nil, err
+	}
+	return append(all, more...), nil
 }

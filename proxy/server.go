@@ -1,9 +1,8 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,7 +33,6 @@ const (
 	defaultTimeout      = 10 * time.Minute
 	defaultBodyTimeout  = 2 * time.Minute
 	defaultWriteTimeout = time.Minute
-	maxRequestID        = 128
 )
 
 // Config is what a Server is made of.
@@ -192,19 +190,20 @@ func (s *Server) Mount(mux *http.ServeMux) {
 				verbs[r.method+" "+p] = append(verbs[r.method+" "+p], r)
 				continue
 			}
-			mux.Handle(r.method+" "+p, s.handler(r))
+			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, s.handler(r))
 		}
 	}
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes))
 	}
-	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/gemini/", "/anthropic/", "/openai/", "/model/", "/bedrock/"} {
+	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/model/"} {
 		mux.HandleFunc(p, s.notFound)
 	}
 }
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
-// but for the verbs of Google's paths, which stand behind a colon.
+// but for the verbs of Google's paths, which stand behind a colon, and for the paths in a provider's
+// own words, which take any method and are listed with POST.
 func (s *Server) Patterns() []string {
 	var all []string
 	for _, r := range s.routes {
@@ -212,7 +211,7 @@ func (s *Server) Patterns() []string {
 			if r.verb != "" {
 				p += ":" + r.verb
 			}
-			all = append(all, r.method+" "+p)
+			all = append(all, cmp.Or(r.method, http.MethodPost)+" "+p)
 		}
 	}
 	return all
@@ -225,8 +224,12 @@ func (s *Server) handler(r *Route) http.Handler {
 		c.writer.Reset(w, s.cfg.WriteTimeout)
 		c.reader.Reset(req.Body, &c.writer)
 		c.came = came{
-			id: requestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
+			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
+		}
+		if r.prefix != nil {
+			c.method = req.Method
+			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
 		}
 		defer s.recycle(c)
 		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced
@@ -306,50 +309,5 @@ func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	}
 	var out reply.HTTPWriter
 	out.Reset(w, 0)
-	reply.WriteError(&out, e, vendorAt(req.URL.Path))
-}
-
-// vendorAt is whose dialect the client of a path speaks, which nobody serves.
-func vendorAt(path string) llm.Vendor {
-	has := func(prefix string) bool { return strings.HasPrefix(path, prefix) }
-	last := path[strings.LastIndexByte(path, '/')+1:]
-	switch {
-	case has("/v1beta"), has("/gemini/"), has("/v1/projects/"), has("/v1/models/") && strings.Contains(last, ":"):
-		return llm.VendorGoogle
-	case has("/anthropic/"), has("/v1/messages"):
-		return llm.VendorAnthropic
-	case has("/model/"), has("/bedrock/"):
-		return llm.VendorAmazon
-	}
-	return llm.VendorOpenAI
-}
-
-// requestID takes the client's id if it is harmless in headers, logs and records, and makes
-// a new one otherwise.
-func requestID(h http.Header) string {
-	if v := h["X-Request-Id"]; len(v) > 0 && sane(v[0]) {
-		return v[0]
-	}
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	var text [36]byte // a UUID, as x-litellm-call-id is
-	hex.Encode(text[:8], b[:4])
-	hex.Encode(text[9:13], b[4:6])
-	hex.Encode(text[14:18], b[6:8])
-	hex.Encode(text[19:23], b[8:10])
-	hex.Encode(text[24:], b[10:])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
-}
-
-func sane(id string) bool {
-	if id == "" || len(id) > maxRequestID {
-		return false
-	}
-	return strings.IndexFunc(id, func(r rune) bool {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		return !letter && r != '-' && r != '_' && r != '.' && r != ':'
-	}) < 0
+	reply.WriteError(&out, e, reply.VendorAt(req.URL.Path))
 }

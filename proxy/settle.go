@@ -244,6 +244,14 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 	return f
 }
 
+// vendor is whose dialect the client speaks.
+func (c *Call) vendor() llm.Vendor {
+	if c.route.prefix != nil {
+		return reply.VendorAt(c.path)
+	}
+	return c.route.endpoint.Vendor()
+}
+
 // sendError tells the client: as an answer, or as the last event of a stream that has begun.
 // A request that was given up may still have a client, when the node stops.
 func (s *Server) sendError(c *Call, e *llm.Error) {
@@ -253,7 +261,7 @@ func (s *Server) sendError(c *Call, e *llm.Error) {
 	switch {
 	case !c.out.Started():
 		s.answerHeaders(c, c.out.Header())
-		reply.WriteError(c.out, e, c.route.endpoint.Vendor())
+		reply.WriteError(c.out, e, c.vendor())
 	case c.result.raw:
 		c.torn = true // it must not look whole
 	case c.fields.Stream:

@@ -43,7 +43,7 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 
 // host adds the edits that a host of another maker's dialect wants.
 func host(e *llm.Edits, body []byte, p *provider.Provider) {
-	e.DropModel = p.NoModel
+	e.DropModel, e.DropStream = p.NoModel, p.NoStream
 	for _, m := range p.Members {
 		if !llm.Has(body, m.Name) {
 			e.Add = append(e.Add, m)
@@ -53,7 +53,7 @@ func host(e *llm.Edits, body []byte, p *provider.Provider) {
 
 // hosted is a body that was written for the dialect, as its host wants it.
 func hosted(body []byte, p *provider.Provider) ([]byte, error) {
-	if !p.NoModel && len(p.Members) == 0 {
+	if !p.NoModel && !p.NoStream && len(p.Members) == 0 {
 		return body, nil
 	}
 	f, err := llm.Peek(body)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/tokenize"
+	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/utility"
@@ -85,7 +86,7 @@ func (c *Call) first() (*view.Deployment, error) {
 		c.result.target = t
 		seen := c.view.Deployment(&t)
 		if seen.Err != nil {
-			return nil, &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment cannot be used.", Err: seen.Err}
+			return nil, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: seen.Err}
 		}
 		return seen, nil
 	}
@@ -190,7 +191,7 @@ func (s *Server) transformed(c *Call, d *view.Deployment) (*transformed, error) 
 	}
 	at, h, err := upstream.Describe(a)
 	if err != nil {
-		return nil, &llm.Error{Kind: llm.Unavailable, Code: codeUnusable, Message: "The deployment has no usable address.", Err: err}
+		return nil, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
 	return &transformed{Method: http.MethodPost, URL: at, Body: a.Body, Headers: h, Dropped: c.dropped}, nil
 }

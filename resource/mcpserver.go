@@ -157,7 +157,7 @@ func (s *MCPServer) Validate() error {
 	if s.Parallel < 0 || s.Parallel > 4096 {
 		return invalidf("parallel", "%d is not between 0 and 4096", s.Parallel)
 	}
-	if err := s.MCPUpstream.validate(); err != nil {
+	if err := s.validate(); err != nil {
 		return err
 	}
 	return validMetadata(s.Metadata)
@@ -212,10 +212,10 @@ func (u *MCPUpstream) validate() error {
 func (u *MCPUpstream) validatePlace() error {
 	switch u.Transport {
 	case MCPTransportHTTP, MCPTransportSSE, "":
-		if u.URL == "" && u.Transport != "" {
-			return invalidf("url", "a server that is reached over %s has one", u.Transport)
+		if u.URL == "" {
+			return invalidf("url", "a server that is no command has one")
 		}
-		if u.Transport != "" && (u.Command != "" || len(u.Args) > 0 || len(u.Env) > 0) {
+		if u.Command != "" || len(u.Args) > 0 || len(u.Env) > 0 {
 			return invalidf("command", "command, args and env are for the transport stdio")
 		}
 		return validBase("url", u.URL)
@@ -223,6 +223,11 @@ func (u *MCPUpstream) validatePlace() error {
 	default:
 		return invalidf("transport", "%q is not one of http, sse, stdio", u.Transport)
 	}
+	return u.validateCommand()
+}
+
+// validateCommand checks what a node runs.
+func (u *MCPUpstream) validateCommand() error {
 	if u.Command == "" || strings.ContainsRune(u.Command, 0) || len(u.Command) > maxMCPArg {
 		return invalidf("command", "a stdio server has a command of at most %d bytes", maxMCPArg)
 	}
@@ -302,7 +307,8 @@ var unsent = []string{
 func validHeader(field, name, value string) error {
 	const marks = "!#$%&'*+-.^_`|~"
 	bad := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(marks, r))
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		return !letter && !strings.ContainsRune(marks, r)
 	}
 	if name == "" || len(name) > 128 || strings.IndexFunc(name, bad) >= 0 {
 		return invalidf(field, "%q is no name of a header", name)

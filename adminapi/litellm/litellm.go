@@ -32,8 +32,7 @@ type Config struct {
 	State   State
 	Prices  *prices.Prices
 	Now     func() time.Time
-	// MCP asks MCP servers; alone it may be nil.
-	MCP mcp.Gateway
+	MCP     mcp.Gateway
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.

@@ -107,7 +107,7 @@ type Address struct {
 }
 
 // addressOptions are the options that name a service to which secrets are sent for a token.
-var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host"}
+var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host", "watsonx_iam_url", "sap_auth_url"}
 
 // CheckMove refuses to send a stored secret, which was given for the one address, to another
 // host.

@@ -75,6 +75,10 @@ var names = [Buckets]string{
 // Name returns the bucket's name in the file, "" for a number without a bucket.
 func (b Bucket) Name() string { return names[b] }
 
+// Cataloged says whether the bucket holds records that memory has too. Stored responses are many,
+// and are read from the file.
+func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses }
+
 // Kind returns the one noun of the records in the bucket: "key".
 func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }
 

@@ -28,61 +28,63 @@ func (f *file) readSplitter(in *fileJSON) error {
 }
 
 func (f *file) addSplitter(p *part) error {
-	add := func(s ...splitter) { f.split = append(f.split, s...) }
-	switch p.Type {
-	case "Sequence":
+	if p.Type == "Sequence" {
 		for i := range p.PreTokenizers {
 			if err := f.addSplitter(&p.PreTokenizers[i]); err != nil {
 				return err
 			}
 		}
-	case "ByteLevel":
-		if isSet(p.AddPrefixSpace) {
-			add(func(word string, _ bool) ([]string, error) { return []string{prefixed(word, " ")}, nil })
-		}
-		if isSet(p.UseRegex) {
-			s, err := byPattern(byteLevelPattern, "Isolated", false)
-			if err != nil {
-				return err
-			}
-			add(s)
-		}
-		add(func(word string, _ bool) ([]string, error) { return []string{toByteLetters(word)}, nil })
-	case "Split":
-		s, err := bySplit(p)
-		if err != nil {
-			return err
-		}
-		add(s)
-	case "Metaspace":
-		add(byMetaspace(p))
-	case "BertPreTokenizer":
-		add(dropping(unicode.IsSpace), isolating(isPunctuation))
-	case "WhitespaceSplit":
-		add(dropping(unicode.IsSpace))
-	case "Whitespace":
-		s, err := byPattern(`\w+|[^\w\s]+`, "Removed", true)
-		if err != nil {
-			return err
-		}
-		add(s)
-	case "Punctuation":
-		if p.Behavior != "" && p.Behavior != "Isolated" {
-			return unsupported("the behaviour of Punctuation", p.Behavior)
-		}
-		add(isolating(isPunctuation))
-	case "Digits":
-		if p.Individual {
-			add(isolating(unicode.IsNumber))
-			return nil
-		}
-		s, err := byPattern(`\p{N}+`, "Isolated", false)
-		add(s)
-		return err
-	default:
+		return nil
+	}
+	make, ok := splitters[p.Type]
+	if !ok {
 		return unsupported("the pre-tokenizer", p.Type)
 	}
-	return nil
+	list, err := make(p)
+	f.split = append(f.split, list...)
+	return err
+}
+
+// splitters make the steps of each kind of pre-tokenizer.
+var splitters = map[string]func(*part) ([]splitter, error){
+	"ByteLevel": byBytes,
+	"Split":     func(p *part) ([]splitter, error) { return only(bySplit(p)) },
+	"Metaspace": func(p *part) ([]splitter, error) { return []splitter{byMetaspace(p)}, nil },
+	"BertPreTokenizer": func(*part) ([]splitter, error) {
+		return []splitter{dropping(unicode.IsSpace), isolating(isPunctuation)}, nil
+	},
+	"WhitespaceSplit": func(*part) ([]splitter, error) { return []splitter{dropping(unicode.IsSpace)}, nil },
+	"Whitespace":      func(*part) ([]splitter, error) { return only(byPattern(`\w+|[^\w\s]+`, "Removed", true)) },
+	"Punctuation": func(p *part) ([]splitter, error) {
+		if p.Behavior != "" && p.Behavior != "Isolated" {
+			return nil, unsupported("the behaviour of Punctuation", p.Behavior)
+		}
+		return []splitter{isolating(isPunctuation)}, nil
+	},
+	"Digits": func(p *part) ([]splitter, error) {
+		if p.Individual {
+			return []splitter{isolating(unicode.IsNumber)}, nil
+		}
+		return only(byPattern(`\p{N}+`, "Isolated", false))
+	},
+}
+
+func only(s splitter, err error) ([]splitter, error) { return []splitter{s}, err }
+
+// byBytes splits as GPT-2 does, and writes bytes as letters.
+func byBytes(p *part) ([]splitter, error) {
+	var list []splitter
+	if isSet(p.AddPrefixSpace) {
+		list = append(list, func(word string, _ bool) ([]string, error) { return []string{prefixed(word, " ")}, nil })
+	}
+	if isSet(p.UseRegex) {
+		s, err := byPattern(byteLevelPattern, "Isolated", false)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return append(list, func(word string, _ bool) ([]string, error) { return []string{toByteLetters(word)}, nil }), nil
 }
 
 func prefixed(word, prefix string) string {

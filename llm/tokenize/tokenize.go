@@ -70,12 +70,26 @@ func Get(name string) (Tokenizer, error) {
 // older are the models of OpenAI's with an encoding before o200k_base, by the beginning of their
 // names; the first that fits counts.
 var older = []struct{ prefix, encoding string }{
-	{"gpt-4o", "o200k_base"}, {"gpt-4.1", "o200k_base"}, {"gpt-4.5", "o200k_base"},
-	{"gpt-4", "cl100k_base"}, {"gpt-3.5", "cl100k_base"}, {"gpt-35", "cl100k_base"}, {"text-embedding-", "cl100k_base"},
-	{"babbage-002", "cl100k_base"}, {"davinci-002", "cl100k_base"},
-	{"text-davinci-edit", "p50k_edit"}, {"code-davinci-edit", "p50k_edit"},
-	{"text-davinci-003", "p50k_base"}, {"text-davinci-002", "p50k_base"}, {"code-", "p50k_base"},
-	{"text-davinci", "r50k_base"}, {"davinci", "r50k_base"}, {"curie", "r50k_base"}, {"babbage", "r50k_base"}, {"ada", "r50k_base"}, {"gpt2", "r50k_base"},
+	{"gpt-4o", "o200k_base"},
+	{"gpt-4.1", "o200k_base"},
+	{"gpt-4.5", "o200k_base"},
+	{"gpt-4", "cl100k_base"},
+	{"gpt-3.5", "cl100k_base"},
+	{"gpt-35", "cl100k_base"},
+	{"text-embedding-", "cl100k_base"},
+	{"babbage-002", "cl100k_base"},
+	{"davinci-002", "cl100k_base"},
+	{"text-davinci-edit", "p50k_edit"},
+	{"code-davinci-edit", "p50k_edit"},
+	{"text-davinci-003", "p50k_base"},
+	{"text-davinci-002", "p50k_base"},
+	{"code-", "p50k_base"},
+	{"text-davinci", "r50k_base"},
+	{"davinci", "r50k_base"},
+	{"curie", "r50k_base"},
+	{"babbage", "r50k_base"},
+	{"ada", "r50k_base"},
+	{"gpt2", "r50k_base"},
 }
 
 // ForModel is the encoding of a model by its name, with or without a provider in front. own says

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -139,9 +140,9 @@ func (m *unigram) ids(dst []int, word string, from []int) []int {
 		ends = append(ends, at)
 	}
 	unknown, start := "", 0
-	for i := len(ends) - 1; i >= 0; i-- {
-		text := word[start:ends[i]]
-		start = ends[i]
+	for _, end := range slices.Backward(ends) {
+		text := word[start:end]
+		start = end
 		if id, ok := m.v.ids[text]; ok {
 			dst, unknown = append(m.unknown(dst, unknown), id), ""
 			continue

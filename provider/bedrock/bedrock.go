@@ -25,10 +25,27 @@ type Format struct{}
 // Anthropic's messages.
 type Codec struct{}
 
+// RowAnthropic is the row of the table of providers that asks InvokeModel with Anthropic's messages.
+const RowAnthropic = "bedrock_anthropic"
+
+// Version is the member anthropic_version, which Anthropic's models want in the body there.
+const Version = "bedrock-2023-05-31"
+
+// invoke begins the names of models that are asked with InvokeModel.
+const invoke = "invoke/"
+
+// Row is the row that serves a model by its name, "" for that of Converse.
+func Row(model string) string {
+	if strings.HasPrefix(model, invoke) && strings.Contains(model, "anthropic") {
+		return RowAnthropic
+	}
+	return ""
+}
+
 // Path is the endpoint's path, in which the model stands: its name, or an ARN of an inference
 // profile, a prompt or a model of one's own.
 func (Codec) Path(p llm.Place) string {
-	path := "/model/" + escape(strings.TrimPrefix(p.Model, "converse/"))
+	path := "/model/" + escape(strings.TrimPrefix(strings.TrimPrefix(p.Model, "converse/"), invoke))
 	switch {
 	case p.Endpoint == llm.Messages && p.Stream:
 		return path + "/invoke-with-response-stream"

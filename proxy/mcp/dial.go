@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -88,9 +89,7 @@ func (l *link) headers(forwarded http.Header) (http.Header, error) {
 	if err := l.authorize(h); err != nil {
 		return nil, err
 	}
-	for name, v := range forwarded {
-		h[name] = v
-	}
+	maps.Copy(h, forwarded)
 	return h, nil
 }
 
@@ -161,9 +160,7 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the server names %s, which is not where it is", origin)
 	}
 	r = r.Clone(r.Context())
-	for name, v := range t.headers {
-		r.Header[name] = v
-	}
+	maps.Copy(r.Header, t.headers)
 	resp, err := t.next.RoundTrip(r)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -80,6 +81,8 @@ type Config struct {
 	Keep      func(Said) // nil: contents are not kept
 	// Dial opens all connections to servers.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy says which proxy is asked for a request; nil: none is.
+	Proxy func(*http.Request) (*url.URL, error)
 	// WorkDir has a folder for each process of a server.
 	WorkDir    string
 	Now        func() time.Time      // nil: time.Now

@@ -29,7 +29,7 @@ func newLinks(cfg *Config) *links {
 	return &links{
 		cfg: cfg, ctx: ctx, cancel: cancel, byID: map[string]*link{},
 		transport: &http.Transport{
-			DialContext: cfg.Dial, ForceAttemptHTTP2: true, TLSHandshakeTimeout: connectTimeout, MaxIdleConnsPerHost: 64,
+			DialContext: cfg.Dial, Proxy: cfg.Proxy, ForceAttemptHTTP2: true, TLSHandshakeTimeout: connectTimeout, MaxIdleConnsPerHost: 64,
 			IdleConnTimeout: 2 * time.Minute, MaxResponseHeaderBytes: 256 << 10,
 		},
 	}

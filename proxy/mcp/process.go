@@ -46,8 +46,8 @@ func (l *link) newProcess() (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find command: %w", err)
 	}
-	dir := filepath.Join(l.all.cfg.WorkDir, "mcp", l.server.ID)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	dir := filepath.Join(l.all.cfg.WorkDir, "mcp", "server-"+l.server.ID) // an id may be two dots
+	if err := os.MkdirAll(dir, 0o700); err != nil {                       //nolint:gosec // ids have no slash
 		return nil, fmt.Errorf("make folder of MCP server: %w", err)
 	}
 	cmd := &exec.Cmd{Path: path, Args: append([]string{l.server.Command}, l.server.Args...), Env: env, Dir: dir}

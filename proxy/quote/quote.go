@@ -70,6 +70,9 @@ func Of(r *Request) Quote {
 	case llm.FamilyMedia:
 		q.makes(r)
 	case llm.FamilyOther:
+		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
+			q.generates(r, most)
+		}
 		q.ranks(r)
 	case llm.FamilyCount:
 		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0

@@ -19,8 +19,10 @@ func Tokens(text int64) int64 { return text/bytesPerToken + 1 }
 func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage {
 	u := llm.Usage{Input: q.Prompt, Source: llm.UsageEstimated}
 	switch {
-	case e.Family() == llm.FamilyCount:
+	case e.Family() == llm.FamilyCount, e == llm.PassThrough && q.choices == 0:
 		return llm.Usage{}
+	case e == llm.PassThrough && text > 0:
+		u.Output = text/bytesPerToken + 1
 	case e.Family() == llm.FamilyMedia:
 		return q.made(e, u)
 	case e.Family() != llm.FamilyConversation:

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -56,6 +57,8 @@ type Attempt struct {
 	Model    string        // the model's name at the provider, for those who want it in the URL
 	Account  *sign.Account // whose request it is; nil: nobody's
 	Body     []byte        // sent as it is; must not change until the answer is closed
+	Path     string        // what follows Base, with a query, in the place of the endpoint's; "": the endpoint's
+	Method   string        // "": POST
 	Pieces   [][]byte      // the body in pieces, in the place of Body, for what is not copied
 	Type     string        // of the body; "": JSON
 	Stream   bool          // the body asks for a stream
@@ -124,7 +127,7 @@ func (a *Attempt) headers() http.Header {
 // request builds the HTTP request for net/http.
 func (a *Attempt) request(ctx context.Context, u *url.URL, h http.Header) *http.Request {
 	req := &http.Request{
-		Method: http.MethodPost, URL: u, Host: u.Host, Header: h,
+		Method: a.method(), URL: u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		ContentLength: a.size(),
 		Body:          a.body(),
@@ -133,6 +136,8 @@ func (a *Attempt) request(ctx context.Context, u *url.URL, h http.Header) *http.
 	}
 	return req.WithContext(ctx)
 }
+
+func (a *Attempt) method() string { return cmp.Or(a.Method, http.MethodPost) }
 
 // size is the length of the body.
 func (a *Attempt) size() int64 {

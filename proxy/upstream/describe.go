@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"maps"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -18,9 +19,7 @@ func Describe(a *Attempt) (url string, h http.Header, err error) {
 		const hidden = "(left out)"
 		probe := http.Header{}
 		a.Provider.Auth.Set(probe, hidden)
-		for name, v := range probe {
-			h[name] = v
-		}
+		maps.Copy(h, probe)
 	}
 	return url, h, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
-	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 )
 
 // Bounds of a provider's list of models.
@@ -20,20 +19,21 @@ const (
 	listTimeout   = time.Minute
 )
 
-// Models asks a provider which models it has, over the connections of the attempts. base is as
-// an Attempt's. Every error of the provider's is an *llm.Error; provider.ErrNoList is one that
-// has no such list.
-func (c *Client) Models(ctx context.Context, p *provider.Provider, base string, account *sign.Account) ([]string, error) {
+// Models asks a provider which models it has, over the connections of the attempts. Of a it takes
+// the provider, the base, the account and the link. Every error of the provider's is an
+// *llm.Error; provider.ErrNoList is one that has no such list.
+func (c *Client) Models(ctx context.Context, a *Attempt) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
+	p := a.Provider
 	var all []string
 	page := ""
 	for range maxModelPages {
-		text, err := p.ModelsURL(base, account.Or().Options, page)
+		text, err := p.ModelsURL(a.Base, a.Account.Or().Options, page)
 		if err != nil {
 			return nil, err
 		}
-		body, err := c.get(ctx, p, text, account)
+		body, err := c.get(ctx, a, text)
 		if err != nil {
 			return nil, err
 		}
@@ -51,12 +51,12 @@ func (c *Client) Models(ctx context.Context, p *provider.Provider, base string, 
 }
 
 // get reads one page.
-func (c *Client) get(ctx context.Context, p *provider.Provider, text string, account *sign.Account) ([]byte, error) {
+func (c *Client) get(ctx context.Context, a *Attempt, text string) ([]byte, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("the provider's address is not an http or https URL")
 	}
-	a := &Attempt{Provider: p, Account: account}
+	p, account := a.Provider, a.Account
 	h := a.headers()
 	h.Del("Content-Type")
 	h.Set("Accept", "application/json")
@@ -70,14 +70,14 @@ func (c *Client) get(ctx context.Context, p *provider.Provider, text string, acc
 	}
 	req.Header = h
 	c.mu.Lock()
-	t, err := c.transportsLocked(u, nil)
+	t, err := c.transportsLocked(u, a.Link)
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
 	cl := c.begin(ctx, a)
 	defer cl.stop()
-	res, err := t.full.RoundTrip(req.WithContext(cl.ctx)) //nolint:bodyclose // cl closes it
+	res, err := t.full.RoundTrip(req.WithContext(cl.connecting())) //nolint:bodyclose // cl closes it
 	if err != nil {
 		return nil, cl.failure(err)
 	}

@@ -42,7 +42,7 @@ func TestClient_Models(t *testing.T) {
 	defer client.Close()
 	account := &sign.Account{Key: secret.New("sk")}
 	anthropic, _ := provider.Lookup("anthropic")
-	if got, err := client.Models(t.Context(), anthropic, srv.URL, account); err != nil || !slices.Equal(got, []string{"a", "b"}) {
+	if got, err := client.Models(t.Context(), &upstream.Attempt{Provider: anthropic, Base: srv.URL, Account: account}); err != nil || !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("two pages: got %q, %v", got, err)
 	}
 	for _, tt := range []struct {
@@ -56,13 +56,13 @@ func TestClient_Models(t *testing.T) {
 		{"too much", srv.URL + "/large", account, llm.TooLarge},
 		{"nobody there", "http://127.0.0.1:1", account, llm.Upstream},
 	} {
-		got, err := client.Models(t.Context(), anthropic, tt.base, tt.account)
+		got, err := client.Models(t.Context(), &upstream.Attempt{Provider: anthropic, Base: tt.base, Account: tt.account})
 		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != tt.kind {
 			t.Errorf("%s: got %q, %v, want %v", tt.name, got, err, tt.kind)
 		}
 	}
 	bedrock, _ := provider.Lookup("bedrock")
-	if _, err := client.Models(t.Context(), bedrock, srv.URL, account); !errors.Is(err, provider.ErrNoList) {
+	if _, err := client.Models(t.Context(), &upstream.Attempt{Provider: bedrock, Base: srv.URL, Account: account}); !errors.Is(err, provider.ErrNoList) {
 		t.Errorf("bedrock: got %v", err)
 	}
 }

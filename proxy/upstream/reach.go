@@ -24,16 +24,32 @@ func (c *Client) through(u, proxy *url.URL) func(ctx context.Context, network, a
 	}
 }
 
-// proxyError is a proxy that refuses to connect.
-type proxyError struct{ status string }
+// relayed says that the proxy itself is who answers: it is sent the whole request.
+func (rt *route) relayed() bool {
+	return rt.proxy != nil && rt.url.Scheme == "http" && (rt.proxy.Scheme == "http" || rt.proxy.Scheme == "https")
+}
+
+// proxyError is a proxy that refuses to connect, or is not there.
+type proxyError struct {
+	answer string
+	err    error // nil: it answered
+}
 
 // Error implements error.
-func (e *proxyError) Error() string { return "proxy answered " + e.status }
+func (e *proxyError) Error() string {
+	if e.err != nil {
+		return "proxy answered " + e.answer + ": " + e.err.Error()
+	}
+	return "proxy answered " + e.answer
+}
+
+// Unwrap returns the cause.
+func (e *proxyError) Unwrap() error { return e.err }
 
 // tunnelled judges a proxy's answer to CONNECT.
 func tunnelled(_ context.Context, _ *url.URL, _ *http.Request, res *http.Response) error {
 	if res.StatusCode != http.StatusOK {
-		return &proxyError{res.Status}
+		return &proxyError{answer: res.Status}
 	}
 	return nil
 }

@@ -115,13 +115,17 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: http.MethodPost, URL: rt.url, Header: h, Body: a.Body}); err != nil {
+	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
-	if rt.plain != nil && a.Pieces == nil && len(a.Body) <= http1.MaxBody {
+	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}
-	return rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
+	res, err := rt.full.RoundTrip(a.request(cl.connecting(), rt.url, h))
+	if err != nil && rt.relayed() {
+		err = &proxyError{"nothing", err}
+	}
+	return res, err
 }
 
 // signError is a request that could not be signed.
@@ -198,7 +202,7 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 	cl.body = res.Body
 	if rt.proxy != nil && res.StatusCode == http.StatusProxyAuthRequired {
 		defer cl.close()
-		return nil, cl.failure(&proxyError{res.Status})
+		return nil, cl.failure(&proxyError{answer: res.Status})
 	}
 	ans, err := c.answer(cl, a, res)
 	if err != nil {
@@ -210,6 +214,9 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 
 // route finds the URL and the transport of an attempt without locks once it was seen.
 func (c *Client) route(a *Attempt) (*route, error) {
+	if a.Path != "" {
+		return c.anyRoute(a)
+	}
 	key := routeKey{a.Provider, a.Account.Or().Place(), a.Base, a.Model, a.Endpoint, a.Stream, a.Link}
 	if rt, ok := (*c.routes.Load())[key]; ok {
 		return rt, nil
@@ -218,12 +225,9 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(text)
+	u, err := parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("parse address: %w", err)
-	}
-	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -240,6 +244,33 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	routes[key] = rt
 	c.routes.Store(&routes)
 	return rt, nil
+}
+
+// parse reads the URL of a request.
+func parse(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("parse address: %w", err)
+	}
+	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("address %q is not an http or https URL", u.Redacted())
+	}
+	return u, nil
+}
+
+// anyRoute is the route to a URL that is not remembered, for there may be any number of them.
+func (c *Client) anyRoute(a *Attempt) (*route, error) {
+	u, err := parse(a.Base + a.Path)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, err := c.transportsLocked(u, a.Link)
+	if err != nil {
+		return nil, err
+	}
+	return &route{url: u, transports: t}, nil
 }
 
 // transportsLocked returns the transports of u's host. Each host has its own, so that they
@@ -304,6 +335,11 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	case isStream:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
+	return c.whole(cl, a, res)
+}
+
+// whole reads an answer to its end.
+func (c *Client) whole(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
 	body, err := cl.readAll(res.ContentLength, cmp.Or(a.MaxBody, c.cfg.MaxBody), false)
 	if err != nil {
 		return nil, err
@@ -313,6 +349,9 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: llm.Report{TextBytes: int64(len(body))}}, nil
 	}
 	rep, err := a.Provider.Codec.Read(a.Endpoint, body)
+	if a.Path != "" { // what is not understood is handed on
+		rep.HasError, err = false, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -312,11 +312,6 @@ func (v *Cache) account(t *router.Target) (*sign.Account, error) {
 	return a, err
 }
 
-// AccountOf is whose requests are made with a credential alone; nil: nobody's.
-func (v *Cache) AccountOf(c *resource.Credential) (*sign.Account, error) {
-	return v.account(&router.Target{Deployment: &resource.Deployment{}, Credential: c})
-}
-
 // openSecrets opens the named secrets of a record.
 func (v *Cache) openSecrets(a *sign.Account, sealed map[string]*resource.Sealed, kind, id string) error {
 	for name, s := range sealed {

@@ -119,6 +119,25 @@ def openai_responses():
     tools = [{"type": "function", "name": "get_weather", "parameters": SCHEMA, "strict": False}]
     called = client.responses.create(model="demo", input="hello", store=False, tools=tools, tool_choice="required")
     assert [o.name for o in called.output if o.type == "function_call"] == ["get_weather"], called
+    stored_chain(client)
+
+
+def stored_chain(client):
+    first = client.responses.create(model="demo", input="remember the heron")
+    assert first.id.startswith("resp_"), first
+    events = list(client.responses.create(model="demo", input="and the owl", previous_response_id=first.id, stream=True))
+    second = events[-1].response
+    assert second.previous_response_id == first.id and {e.response.id for e in events if hasattr(e, "response")} == {second.id}, events
+    third = client.responses.create(model="demo", input="what now?", previous_response_id=second.id)
+    assert third.usage.input_tokens > first.usage.input_tokens, (first, third)
+    assert client.responses.retrieve(second.id).output_text == second.output_text
+    listed = [i.content[0].text for i in client.responses.input_items.list(third.id, order="asc", limit=2)]
+    assert listed[0] == "remember the heron" and listed[2] == "and the owl" and listed[-1] == "what now?", listed
+    refused(openai.BadRequestError, lambda: client.responses.cancel(first.id))
+    client.responses.delete(first.id)
+    refused(openai.NotFoundError, lambda: client.responses.retrieve(first.id))
+    lost = refused(openai.BadRequestError, lambda: client.responses.create(model="demo", input="x", previous_response_id=second.id))
+    assert lost.code == "previous_response_not_found", lost
 
 
 anthropic_messages()

@@ -27,12 +27,7 @@ var ignored = []string{"spec_version", "status", "source_url", "created_by", "up
 // or open a server and is not known here is refused.
 func document(in records.Document, whole bool) (records.Document, error) {
 	out := records.Document{}
-	for theirs, ours := range renamed {
-		if v, ok := in[theirs]; ok && !records.IsNull(v) && string(v) != `""` {
-			out[ours] = v
-		}
-		delete(in, theirs)
-	}
+	rename(in, out)
 	if _, ok := out["name"]; !ok && whole {
 		out["name"] = out["alias"]
 		delete(out, "alias")
@@ -49,19 +44,32 @@ func document(in records.Document, whole bool) (records.Document, error) {
 	if err := takeInfo(in, out); err != nil {
 		return nil, err
 	}
-	var seconds float64
-	if err := in.Take("timeout", &seconds); err != nil {
+	if err := takeTimeout(in, out); err != nil {
 		return nil, err
-	}
-	if seconds > 0 {
-		if err := out.Set("timeout_ms", int64(seconds*1000)); err != nil {
-			return nil, err
-		}
 	}
 	for _, name := range ignored {
 		delete(in, name)
 	}
 	return out, fields.Refuse(in, slices.Sorted(maps.Keys(in)))
+}
+
+// rename moves what only has another name; null and no text are nothing.
+func rename(in, out records.Document) {
+	for theirs, ours := range renamed {
+		if v, ok := in[theirs]; ok && !records.IsNull(v) && string(v) != `""` {
+			out[ours] = v
+		}
+		delete(in, theirs)
+	}
+}
+
+// takeTimeout takes the time-out, which is in seconds.
+func takeTimeout(in, out records.Document) error {
+	var seconds float64
+	if err := in.Take("timeout", &seconds); err != nil || seconds <= 0 {
+		return err
+	}
+	return out.Set("timeout_ms", int64(seconds*1000))
 }
 
 // takeAuth takes how the server is told who asks, and all that may be secret.

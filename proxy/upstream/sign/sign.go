@@ -145,6 +145,11 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.SigV4:       newSigV4(cfg),
 		provider.GoogleToken: newGoogleToken(cfg),
 		provider.EntraToken:  newEntraToken(cfg),
+
+		provider.IBMToken:        newBought(cfg, "ibm", ibm),
+		provider.DatabricksToken: newBought(cfg, "databricks", databricks),
+		provider.SAPToken:        newBought(cfg, "sap", sap),
+		provider.SnowflakeToken:  newSnowflakeToken(cfg),
 	}
 }
 

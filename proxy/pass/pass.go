@@ -1,0 +1,238 @@
+// Package pass knows what a request in a provider's own words needs on its way: which paths lead
+// to which providers, which deployment's credential may be used, where the request goes, and
+// which of the client's headers go with it. What a request may do, cost and say, the data path
+// decides as it does for all others.
+package pass
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Option is the option of a deployment, or of its credential, that lets requests in the provider's
+// own words use it when it is "true". Without it no path of the provider is open to anyone.
+const Option = "use_in_pass_through"
+
+// Prefix is the beginning of paths that lead to some providers.
+type Prefix struct {
+	Path      string // without a slash at its end
+	Providers []string
+	Below     []string // the only paths below it that are meant; none: all
+}
+
+// documented are the providers that serve what OpenAI's document has.
+var documented = []string{"openai", "azure", "custom_openai", "openai_like", "litellm_proxy", "hosted_vllm"}
+
+// Prefixes are all of them.
+var Prefixes = []Prefix{
+	{"/v1", documented, []string{
+		"videos", "uploads", "containers", "conversations", "assistants", "threads", "evals", "vector_stores", "fine_tuning", "skills",
+	}},
+	{"/v1", documented, []string{"responses/compact"}},
+	{Path: "/openai", Providers: []string{"openai"}},
+	{Path: "/openai_passthrough", Providers: []string{"openai"}},
+	{Path: "/anthropic", Providers: []string{"anthropic"}},
+	{Path: "/gemini", Providers: []string{"gemini"}},
+	{Path: "/vertex_ai", Providers: []string{"vertex_ai"}},
+	{Path: "/vertex-ai", Providers: []string{"vertex_ai"}},
+	{Path: "/bedrock", Providers: []string{"bedrock", "bedrock_converse"}},
+	{Path: "/azure", Providers: []string{"azure", "azure_ai"}},
+	{Path: "/azure_ai", Providers: []string{"azure_ai"}},
+	{Path: "/cohere", Providers: []string{"cohere", "cohere_chat"}},
+	{Path: "/mistral", Providers: []string{"mistral"}},
+	{Path: "/vllm", Providers: []string{"hosted_vllm"}},
+	{Path: "/openrouter", Providers: []string{"openrouter"}},
+	{Path: "/nvidia_nim", Providers: []string{"nvidia_nim"}},
+}
+
+// Patterns are the prefix's paths as http.ServeMux reads them.
+func (p *Prefix) Patterns() []string {
+	if p.Below == nil {
+		return []string{p.Path + "/{rest...}"}
+	}
+	var all []string
+	for _, b := range p.Below {
+		all = append(all, p.Path+"/"+b)
+		if !strings.Contains(b, "/") {
+			all = append(all, p.Path+"/"+b+"/{rest...}")
+		}
+	}
+	return all
+}
+
+// Method is the only one that the paths take, "" for any: below a noun that has routes of its own
+// only what creates is relayed.
+func (p *Prefix) Method() string {
+	if len(p.Below) > 0 && strings.Contains(p.Below[0], "/") {
+		return http.MethodPost
+	}
+	return ""
+}
+
+// Owner is the header that names the deployment that keeps what the path is about: answers
+// tell it as x-conclave-model-id.
+const Owner = "X-Conclave-Owner"
+
+// Allowed says whether a key may call a path: what is denied to it wins over what it is allowed.
+// key is nil for the master key.
+func Allowed(key *resource.Key, path string) bool {
+	if key == nil {
+		return true
+	}
+	denied := len(key.DeniedPassThrough) > 0 && resource.AllowsRoute(key.DeniedPassThrough, path)
+	return !denied && resource.AllowsRoute(key.PassThrough, path)
+}
+
+// Model is the model that a request is for: the one that is asked for, by its name here or at
+// the provider, else the first that has an open deployment, or the open deployment that owner is.
+// It is one that every level allows.
+func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, asked, owner string) (*resource.Model, bool) {
+	for _, d := range cat.Tables().Deployments {
+		m, ok := cat.ModelByID(d.ModelID)
+		if ok && p.open(cat, d) && (asked == "" || m.Name == asked || d.Upstream == asked) && (owner == "" || d.ID == owner) && resource.LevelsAllow(levels, m) {
+			return m, true
+		}
+	}
+	return nil, false
+}
+
+// open says whether the deployment is one of the prefix's providers and open to it.
+func (p *Prefix) open(cat *resource.Catalog, d *resource.Deployment) bool {
+	if !slices.Contains(p.Providers, d.Provider) {
+		return false
+	}
+	if v, ok := d.Options[Option]; ok {
+		return v == "true"
+	}
+	c, ok := cat.Credential(d.CredentialID)
+	return ok && c.Options[Option] == "true"
+}
+
+// Target is the first of a plan that is open, and the owner if there is one.
+func (p *Prefix) Target(cat *resource.Catalog, plan []router.Target, owner string) []router.Target {
+	for i := range plan {
+		if d := plan[i].Deployment; p.open(cat, d) && (owner == "" || d.ID == owner) {
+			return plan[i : i+1]
+		}
+	}
+	return nil
+}
+
+// Asked is the model that stands in a provider's path, "" for none.
+func Asked(rest string) string {
+	for _, before := range []string{"models/", "model/", "deployments/"} {
+		_, after, ok := strings.Cut(rest, before)
+		if !ok {
+			continue
+		}
+		name, _, _ := strings.Cut(after, "/")
+		if i := strings.LastIndexByte(name, ':'); i > 0 && before == "models/" {
+			name = name[:i]
+		}
+		if plain, err := url.PathUnescape(name); err == nil {
+			return plain
+		}
+	}
+	return ""
+}
+
+// Path is what follows the provider's address: the client's path below the prefix and its query,
+// without a key in it. base is the address, whose version the path may name again. false: the
+// path leads elsewhere.
+func Path(base, rest, query string) (string, bool) {
+	plain, err := url.PathUnescape(rest)
+	if err != nil || path.Clean("/"+plain) != "/"+strings.TrimSuffix(plain, "/") || strings.Contains(plain, "\\") {
+		return "", false
+	}
+	version, _, _ := strings.Cut(rest, "/")
+	if isVersion(version) && strings.HasSuffix(base, "/"+version) {
+		rest = strings.TrimPrefix(strings.TrimPrefix(rest, version), "/")
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return "", false
+	}
+	q.Del("key")
+	if len(q) > 0 {
+		rest += "?" + q.Encode()
+	}
+	return "/" + rest, true
+}
+
+// isVersion says whether a segment of a path is the version of an API.
+func isVersion(s string) bool { return len(s) > 1 && s[0] == 'v' && s[1] >= '0' && s[1] <= '9' }
+
+// endpoints are the ends of paths whose answers are understood.
+var endpoints = []struct {
+	end string
+	at  llm.Endpoint
+}{
+	{"/chat/completions", llm.Chat},
+	{"/completions", llm.Completions},
+	{"/embeddings", llm.Embeddings},
+	{"/responses", llm.Responses},
+	{"/messages", llm.Messages},
+	{":generateContent", llm.GenerateContent},
+	{":streamGenerateContent", llm.GenerateContent},
+	{"/converse", llm.Converse},
+	{"/converse-stream", llm.Converse},
+	{"/v2/chat", llm.CohereChat},
+	{"/rerank", llm.Rerank},
+	{"/images/generations", llm.Images},
+	{"/images/edits", llm.ImageEdits},
+	{"/audio/speech", llm.Speech},
+	{"/audio/transcriptions", llm.Transcriptions},
+}
+
+// Endpoint is whose dialect the answer to a path has at the provider, as far as it is understood.
+func Endpoint(p *provider.Provider, rest string) (at llm.Endpoint, known bool) {
+	for _, e := range endpoints {
+		if strings.HasSuffix("/"+rest, e.end) && p.Serves(e.at) {
+			return e.at, true
+		}
+	}
+	if len(p.Endpoints) > 0 {
+		return p.Endpoints[0], false
+	}
+	return llm.Chat, false
+}
+
+// forwarded are the client's headers that a provider may see; with a star, all that begin so.
+var forwarded = []string{"Accept", "Anthropic-Beta", "Anthropic-Version", "Openai-Beta", "X-Goog-Api-Client", "Idempotency-Key"}
+
+// Headers are the client's headers that go with a request: those above, and those that begin with
+// X-Pass-, without it. None of them can be a credential.
+func Headers(h http.Header) http.Header {
+	out := http.Header{}
+	for name, values := range h {
+		to := name
+		if pass, ok := strings.CutPrefix(name, "X-Pass-"); ok {
+			to = http.CanonicalHeaderKey(pass)
+		} else if !slices.Contains(forwarded, name) {
+			continue
+		}
+		if !credential(to) {
+			out[to] = values
+		}
+	}
+	return out
+}
+
+// credential says whether a header is a credential, or is about the connection.
+func credential(name string) bool {
+	switch name {
+	case "Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection",
+		"Te", "Trailer", "Upgrade", "Accept-Encoding", "Expect", "Keep-Alive":
+		return true
+	}
+	lower := strings.ToLower(name)
+	return strings.Contains(lower, "key") && lower != "idempotency-key" || strings.Contains(lower, "token") || strings.HasPrefix(lower, "x-amz-")
+}

@@ -1,0 +1,158 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/pass"
+	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/retry"
+	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/view"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// passRoutes serve every path below a provider's name in the provider's own words.
+func passRoutes() ([]*Route, error) {
+	var all []*Route
+	for i := range pass.Prefixes {
+		p := &pass.Prefixes[i]
+		r, err := newRoute(p.Method(), p.Patterns(), llm.PassThrough, steps{
+			auth:       authenticatePass,
+			body:       readPass,
+			policy:     checkPolicies,
+			access:     authorizePass,
+			limits:     reserveLimits,
+			budget:     reserveBudget,
+			guardrails: guardBefore,
+			plan:       planPass,
+			ledger:     openEntry,
+			answer:     dispatch,
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.prefix = p
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// authenticatePass is authenticate, and refuses what the key may not pass through.
+func authenticatePass(ctx context.Context, s *Server, c *Call) error {
+	if err := authenticate(ctx, s, c); err != nil {
+		return err
+	}
+	if !pass.Allowed(c.who.Key, c.path) {
+		return &llm.Error{
+			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed", Scope: resource.HolderKey, Entity: c.who.Key.ID,
+			Message: "The API key may not pass requests through to " + c.path + ".",
+		}
+	}
+	return nil
+}
+
+// readPass is the step that reads the body, if there is one. It must be one that the policies and
+// guardrails can read: JSON or a form.
+func readPass(ctx context.Context, s *Server, c *Call) error {
+	err := readBody(ctx, s, c)
+	if err != nil && c.buf != nil && len(c.buf.Bytes()) == 0 {
+		return c.peek([]byte("{}"))
+	}
+	var e *llm.Error
+	kind := c.header.Get("Content-Type")
+	if errors.As(err, &e) && e.Code == "invalid_json" && kind != "" && !strings.HasPrefix(kind, "application/json") {
+		return &llm.Error{
+			Kind: llm.Invalid, Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Err: err,
+			Message: "A request that is passed through must be JSON or a form.",
+		}
+	}
+	return err
+}
+
+// authorizePass is the step that finds the model whose limits, budget and price the request falls
+// under: the one that it names, else the first of the provider's that the key may use.
+func authorizePass(_ context.Context, _ *Server, c *Call) error {
+	asked := c.fields.Model
+	if asked == "" {
+		asked = pass.Asked(c.rest)
+	}
+	m, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], asked, policy.Said(c.header, pass.Owner))
+	if err := c.checkFallbacks(); err != nil {
+		return err
+	}
+	if !ok && asked != "" {
+		name, by := c.rename(asked)
+		known, _ := c.cat.Model(name)
+		if err := c.checkModel(name, known, asked, by); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		return &llm.Error{
+			Kind: llm.NotFound, Code: "endpoint_not_served", Param: "model",
+			Message: "No deployment of this provider that the API key may use is open to requests in the provider's own words (option " + pass.Option + ").",
+		}
+	}
+	c.fields.Fallbacks = nil
+	c.model = m
+	c.levels = append(c.levels[:c.above], resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	return nil
+}
+
+// planPass is the step that chooses the one deployment that is asked, once: nobody knows whether
+// asking twice would do something twice.
+func planPass(_ context.Context, s *Server, c *Call) error {
+	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{
+		Levels: c.levels[:c.above], SessionID: c.session, NoFallbacks: true, HasRetries: true,
+	})
+	if err != nil {
+		return err
+	}
+	if c.plan = c.route.prefix.Target(c.cat, plan, policy.Said(c.header, pass.Owner)); len(c.plan) == 0 {
+		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
+	}
+	return nil
+}
+
+// preparePass is prepare for a request in the provider's own words.
+func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, error) {
+	root, err := d.Provider.Root(d.Base, d.Account.Or().Options)
+	if err != nil {
+		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
+	}
+	path, ok := pass.Path(root, c.rest, c.query)
+	if !ok {
+		return nil, &llm.Error{Kind: llm.Invalid, Code: "invalid_path", NoRetry: true, Message: "The path does not lead to the provider."}
+	}
+	at, _ := pass.Endpoint(d.Provider, c.rest)
+	c.lent = true
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
+	c.attempt = upstream.Attempt{
+		Provider: d.Provider, Endpoint: at, Base: root, Path: path, Method: c.method, Model: d.Name, Account: d.Account, Opaque: true, Link: d.Link,
+		Stream: c.fields.Stream, Waits: c.waits, Timeouts: timers, Header: pass.Headers(c.header), MaxBody: c.most,
+	}
+	switch {
+	case c.form != nil:
+		c.attempt.Pieces, c.attempt.Type = c.formAt(d), c.form.Type()
+	case len(c.buf.Bytes()) > 0:
+		e := llm.Edits{DropOwn: true}
+		if c.fields.Model == c.model.Name {
+			e.Model = d.Name
+		}
+		c.attempt.Body = llm.Rewrite(c.body, &c.fields, e)
+	}
+	return &c.attempt, nil
+}
+
+// takesForm says whether the route reads bodies that are forms.
+func (c *Call) takesForm() bool {
+	e := c.route.endpoint
+	return (e.Family() == llm.FamilyMedia || e == llm.PassThrough) && form.Is(c.header.Get("Content-Type"))
+}

@@ -1,0 +1,188 @@
+package proxy_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// passWire is a gateway whose one deployment is open to requests in the provider's own words.
+func passWire(t *testing.T, provider string, up http.HandlerFunc) *wire {
+	w := newWire(t, up)
+	d := w.tables.Deployments[0]
+	d.Provider, d.APIKey, d.Options = provider, &resource.Sealed{}, map[string]string{"use_in_pass_through": "true"}
+	if provider == "anthropic" {
+		d.APIBase = strings.TrimSuffix(d.APIBase, "/v1")
+	}
+	return w
+}
+
+func (w *wire) send(ctx context.Context, method, path, body string, edits ...func(*http.Request)) (*http.Response, string) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+goodKey)
+	for _, edit := range edits {
+		edit(req)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	got, err := io.ReadAll(res.Body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return res, string(got)
+}
+
+func TestPassThrough(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, provider, method, path, body string
+		answer, kind                       string
+		want                               string // as the provider sees it
+		cost                               resource.Money
+	}{
+		{
+			"a list", "openai", "GET", "/openai/v1/vector_stores?limit=2&key=sk-mine", "",
+			`{"object":"list"}`, "application/json", "GET /v1/vector_stores?limit=2 Bearer sk-provider ", 0,
+		},
+		{
+			"an array", "openai", "DELETE", "/openai/vector_stores/vs_1", "", `[]`, "application/json", "DELETE /v1/vector_stores/vs_1 Bearer sk-provider ", 0,
+		},
+		{
+			"a conversation with its price", "openai", "POST", "/openai_passthrough/v1/chat/completions", `{"model":"demo","messages":[],"tags":["x"]}`,
+			answerBody, "application/json", `POST /v1/chat/completions Bearer sk-provider {"model":"gpt-x","messages":[]}`, 50_000,
+		},
+		{
+			"a stream of Anthropic's", "anthropic", "POST", "/anthropic/v1/complete?beta=true", `{"model":"gpt-x","stream":true}`,
+			"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n\n" +
+				"event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":20}}\n\n" +
+				"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+			"text/event-stream", `POST /v1/complete?beta=true  {"model":"gpt-x","stream":true}`, 50_000,
+		},
+		{
+			"a path of OpenAI's document", "openai", "POST", "/v1/videos", `{"model":"demo","prompt":"sea"}`, `{"id":"video_1"}`, "application/json",
+			`POST /v1/videos Bearer sk-provider {"model":"gpt-x","prompt":"sea"}`, 17_000,
+		},
+		{
+			"what its owner keeps", "openai", "GET", "/v1/videos/video_1/content", "", "\x00", "video/mp4", "GET /v1/videos/video_1/content Bearer sk-provider ", 0,
+		},
+		{
+			"bytes", "openai", "GET", "/openai/v1/containers/c/files/f/content", "", "\x00\x01", "application/octet-stream",
+			"GET /v1/containers/c/files/f/content Bearer sk-provider ", 0,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var sent string
+			w := passWire(t, tt.provider, func(rw http.ResponseWriter, q *http.Request) {
+				b, _ := io.ReadAll(q.Body)
+				sent = q.Method + " " + q.URL.RequestURI() + " " + q.Header.Get("Authorization") + " " + string(b)
+				rw.Header().Set("Content-Type", tt.kind)
+				_, _ = io.WriteString(rw, tt.answer)
+			})
+			res, got := w.send(t.Context(), tt.method, tt.path, tt.body)
+			if res.StatusCode != 200 || got != tt.answer || res.Header.Get("Content-Type") != tt.kind {
+				t.Fatalf("got %d %s %q", res.StatusCode, res.Header.Get("Content-Type"), got)
+			}
+			if sent != tt.want {
+				t.Errorf("sent %q, want %q", sent, tt.want)
+			}
+			if rec := w.record(); rec.Cost != tt.cost || rec.Endpoint != "pass_through" || rec.KeyID != "key_good" || rec.Model != "demo" {
+				t.Errorf("recorded %+v", rec)
+			}
+		})
+	}
+}
+
+func TestPassThrough_Refuses(t *testing.T) {
+	t.Parallel()
+	open := func(*wire) {}
+	for _, tt := range []struct {
+		name, method, path, body string
+		edit                     func(*wire)
+		header                   func(*http.Request)
+		status                   int
+		want                     string
+	}{
+		{"not open", "GET", "/openai/v1/evals", "", func(w *wire) { w.tables.Deployments[0].Options = nil }, nil, 404, "endpoint_not_served"},
+		{"not open to OpenAI's document", "GET", "/v1/videos/v", "", func(w *wire) { w.tables.Deployments[0].Options = nil }, nil, 404, "endpoint_not_served"},
+		{"an owner that there is not", "GET", "/v1/videos/v", "", open, func(r *http.Request) { r.Header.Set("X-Conclave-Owner", "dep_9") }, 404, "endpoint_not_served"},
+		{"another provider", "GET", "/mistral/v1/ocr", "", open, nil, 404, "endpoint_not_served"},
+		{"a model that the key may not use", "POST", "/openai/v1/evals", `{"model":"secret"}`, open, nil, 403, "model_access_denied"},
+		{"denied to the key", "GET", "/openai/v1/evals", "", func(w *wire) { w.keys[resource.HashSecret(goodKey)].DeniedPassThrough = []string{"/openai/*"} }, nil, 403, "route_not_allowed"},
+		{"not allowed to the key", "GET", "/openai/v1/evals", "", func(w *wire) { w.keys[resource.HashSecret(goodKey)].PassThrough = []string{"/anthropic/*"} }, nil, 403, "route_not_allowed"},
+		{"no key, in Anthropic's shape", "GET", "/anthropic/v1/skills", "", open, func(r *http.Request) { r.Header.Del("Authorization") }, 401, `"type":"authentication_error"`},
+		{"a path that climbs", "GET", "/openai/v1/%2e%2e/%2e%2e/admin", "", open, nil, 400, "invalid_path"},
+		{"neither JSON nor a form", "POST", "/openai/v1/uploads", "hello", open, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415, "unsupported_media_type"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			asked := false
+			w := passWire(t, "openai", func(http.ResponseWriter, *http.Request) { asked = true })
+			tt.edit(w)
+			edit := tt.header
+			if edit == nil {
+				edit = func(*http.Request) {}
+			}
+			res, got := w.send(t.Context(), tt.method, tt.path, tt.body, edit)
+			if res.StatusCode != tt.status || !strings.Contains(got, tt.want) || asked {
+				t.Errorf("got %d %s (asked: %t), want %d %s", res.StatusCode, got, asked, tt.status, tt.want)
+			}
+		})
+	}
+}
+
+// The client's credentials stay here; what it marks goes on.
+func TestPassThrough_Headers(t *testing.T) {
+	t.Parallel()
+	var sent http.Header
+	w := passWire(t, "openai", func(rw http.ResponseWriter, q *http.Request) {
+		sent = q.Header
+		rw.WriteHeader(http.StatusNoContent)
+	})
+	res, _ := w.send(t.Context(), "DELETE", "/openai/v1/containers/c", "", func(r *http.Request) {
+		for name, v := range map[string]string{
+			"X-Pass-Authorization": "Bearer evil", "X-Pass-X-Api-Key": "evil", "X-Pass-X-Mine": "yes", "Cookie": "c=1", "Openai-Beta": "v2", "X-Other": "no",
+		} {
+			r.Header.Set(name, v)
+		}
+	})
+	if res.StatusCode != 204 || sent.Get("Authorization") != "Bearer sk-provider" || sent.Get("X-Mine") != "yes" || sent.Get("Openai-Beta") != "v2" ||
+		sent.Get("X-Api-Key")+sent.Get("Cookie")+sent.Get("X-Other") != "" {
+		t.Errorf("got %d, sent %v", res.StatusCode, sent)
+	}
+}
+
+// Guardrails, budgets and errors are those of every route.
+func TestPassThrough_Chain(t *testing.T) {
+	t.Parallel()
+	w := passWire(t, "openai", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(400)
+		_, _ = io.WriteString(rw, `{"error":{"message":"no such eval","type":"invalid_request_error"}}`)
+	})
+	if res, got := w.send(t.Context(), "POST", "/openai/v1/evals", `{"name":"x"}`); res.StatusCode != 400 || !strings.Contains(got, "no such eval") {
+		t.Errorf("got %d %s", res.StatusCode, got)
+	}
+	r := newRig(t)
+	r.tables = w.tables
+	r.guard(&judge{check: func(*guardrail.Check) guardrail.Verdict {
+		return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+	}}, resource.HookBefore)
+	if got := r.do("POST", "/openai/v1/evals", `{"name":"bad"}`); got.Code != 400 || len(r.journal.settled) != 1 || r.journal.settled[0].Usage.Source != llm.UsageNone {
+		t.Errorf("got %d %s", got.Code, got.Body)
+	}
+	r.checkBalance()
+}

@@ -1,0 +1,118 @@
+//go:build e2e
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/test/cluster"
+)
+
+// serve makes a model with one deployment and returns what a chat with it is answered.
+func serve(t *testing.T, c *cluster.Cluster, name string, model, deployment map[string]any) func(stream bool) (int, string, time.Duration) {
+	t.Helper()
+	model["name"] = name
+	deployment["name"], deployment["provider"], deployment["model"] = "d", "openai", "demo"
+	model["deployments"] = []any{deployment}
+	if status, body := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/api/v1/models", cluster.MasterKey, model); status != http.StatusCreated {
+		t.Fatalf("make model %s: %d %s", name, status, body)
+	}
+	return func(stream bool) (int, string, time.Duration) {
+		body := cluster.ChatBody()
+		body["model"], body["stream"] = name, stream
+		began := time.Now()
+		status, raw := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/v1/chat/completions", cluster.MasterKey, body)
+		return status, string(raw), time.Since(began)
+	}
+}
+
+// TestEgress runs a node in a network namespace, out of which a proxy of the test's own leads,
+// then seals the cluster; and has the demo upstream stall.
+func TestEgress(t *testing.T) {
+	c := cluster.StartApart(t, 1)
+	up, err := url.Parse(c.MockURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	l, err := net.Listen("tcp", up.Hostname()+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { //nolint:gosec // a test's
+		asked.Add(1)
+		body, _ := io.ReadAll(r.Body)
+		req, _ := http.NewRequestWithContext(r.Context(), r.Method, r.URL.String(), bytes.NewReader(body))
+		req.Header = r.Header
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer func() { _ = res.Body.Close() }()
+		w.Header().Set("Content-Type", res.Header.Get("Content-Type"))
+		w.WriteHeader(res.StatusCode)
+		_, _ = io.Copy(w, res.Body)
+	})}}
+	proxy.Start()
+	t.Cleanup(proxy.Close)
+	via := serve(t, c, "via", map[string]any{"retries": 0}, map[string]any{"api_base": c.MockURL() + "/v1", "proxy": map[string]any{"url": proxy.URL}})
+	if status, body, _ := via(false); status != http.StatusOK || asked.Load() != 1 {
+		t.Fatalf("through the proxy: %d %s, asked %d times", status, body, asked.Load())
+	}
+
+	setting := func(name, value string) {
+		if status, body := cluster.CallRaw(t, http.MethodPut, c.Nodes[0].URL+"/api/v1/settings/"+name, cluster.MasterKey, map[string]any{"value": json.RawMessage(value)}); status >= 300 {
+			t.Fatalf("setting %s: %d %s", name, status, body)
+		}
+	}
+	setting("sealed", "true")
+	if status, body, _ := via(true); status != http.StatusOK || !strings.Contains(body, "[DONE]") {
+		t.Errorf("sealed: %d %s", status, body)
+	}
+	out, err := exec.CommandContext(t.Context(), cluster.Binary(t), "egress", "report", "--server", c.Nodes[0].URL, "--key", cluster.MasterKey).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "deployment via/d (proxy)") || !strings.Contains(string(out), strings.TrimPrefix(proxy.URL, "http://")) {
+		t.Errorf("report: %v\n%s", err, out)
+	}
+	proxy.Close()
+	if status, body, _ := via(false); status != http.StatusBadGateway || !strings.Contains(body, "proxy_unreachable") {
+		t.Errorf("without the proxy: %d %s", status, body)
+	}
+
+	stalled := up.Hostname() + ":4091"
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	mock := exec.CommandContext(ctx, cluster.Binary(t), "mock", "--listen", stalled, "--stall-after", "2")
+	if err := mock.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cancel(); _ = mock.Wait() }) // it is killed
+	c.Await("the stalling upstream answers", 10*time.Second, func() bool {
+		conn, err := net.Dial("tcp", stalled)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	stall := serve(t, c, "stall", map[string]any{"retries": 0}, map[string]any{"api_base": "http://" + stalled + "/v1", "between_chunks_timeout_ms": 500})
+	status, body, took := stall(true)
+	if status != http.StatusOK || !strings.Contains(body, "timeout_between_chunks") || strings.Contains(body, "[DONE]") {
+		t.Errorf("stalled: %d %s", status, body)
+	}
+	t.Logf("a stalled stream ended after %v, where 500ms of silence are allowed", took)
+	if took < 500*time.Millisecond || took > 1500*time.Millisecond { // with the chunks before, on a machine that has other work
+		t.Errorf("ended after %v", took)
+	}
+}
