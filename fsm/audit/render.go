@@ -31,7 +31,6 @@ var records = map[string]func() any{
 	"response":     func() any { return new(resource.Response) },
 	"erasure":      func() any { return new(resource.Erasure) },
 	"blob":         func() any { return new(resource.Blob) },
-	"response":     func() any { return new(resource.Response) },
 	"team_member":  func() any { return new(resource.TeamMember) },
 }
 
