@@ -98,6 +98,8 @@ type Config struct {
 	Blobs Blobs
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
+	// Turns are stored turns of conversations; nil: there are none.
+	Turns person.Turns
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
 	Now     func() time.Time // default time.Now

@@ -8,13 +8,15 @@ import (
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/erasure"
+	"github.com/conclave-llm/conclave/node/turns"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // startErasures begins to forget people, which comes before serving.
 func (n *Node) startErasures(context.Context) error {
 	r := erasure.New(erasure.Config{
 		NodeID: n.identity.NodeID, State: n.state, Propose: n.proposeOwn, Flush: n.flushTicks, CaughtUp: n.money.opened.Load,
-		Member: n.isMember, Rows: n.rows, Journal: n.journal, Contents: n.contents, Erasers: n.erasers, Logger: n.log,
+		Member: n.isMember, Rows: n.rows, Journal: n.journal, Contents: n.contents, Erasers: []erasure.Eraser{turnEraser{n.turns}}, Logger: n.log,
 	})
 	n.erasures.Store(r)
 	n.consensus.Handle(requestlog.Method, func(ctx context.Context, from string, body []byte) ([]byte, error) {
@@ -42,4 +44,19 @@ func (n *Node) erasing() error {
 		return &llm.Error{Kind: llm.Unavailable, Code: "erasing", Message: "This node " + errErasing.Error()[len("the node "):] + ". Ask another node.", RetryAfter: time.Second}
 	}
 	return nil
+}
+
+// turnEraser forgets the stored turns of a person.
+type turnEraser struct{ turns *turns.Store }
+
+// EraseOf implements erasure.Eraser.
+func (e turnEraser) EraseOf(ctx context.Context, kind, id string) (int, error) {
+	return e.turns.Erase(ctx, ownedBy(kind, id))
+}
+
+func ownedBy(kind, id string) resource.Owners {
+	if kind == resource.HolderUser {
+		return resource.Owners{UserID: id}
+	}
+	return resource.Owners{CustomerID: id}
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/resource"
@@ -120,7 +121,12 @@ func TestErasure(t *testing.T) {
 // export counts the lines of an export by their type.
 func export(t *testing.T, n *nodetest.Node, id string) map[string]int {
 	t.Helper()
-	status, b := n.Do("GET", "/api/v1/customers/"+id+"/export", nodetest.MasterKey, nil)
+	return exportOf(t, n, "customers/"+id)
+}
+
+func exportOf(t *testing.T, n *nodetest.Node, who string) map[string]int {
+	t.Helper()
+	status, b := n.Do("GET", "/api/v1/"+who+"/export", nodetest.MasterKey, nil)
 	if status != 200 {
 		t.Fatalf("export: got %d %s", status, b)
 	}
@@ -157,6 +163,13 @@ func TestErasure_user(t *testing.T) {
 			t.Fatalf("got %d %s", status, b)
 		}
 	}
+	turn := resource.Response{ID: "resp_1", Owners: resource.Owners{UserID: "ada", KeyID: k.ID}, ExpiresAt: resource.At(time.Now().Add(time.Hour))}
+	if err := n.Turns().Put(t.Context(), turn, []byte(`{"id":"resp_1"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if lines := exportOf(t, n, "users/ada"); lines["record"] != 1 || lines["key"] != 1 || lines["membership"] != 1 || lines["turn"] != 1 {
+		t.Errorf("export: got %v, want the record, a key, a membership and a turn", lines)
+	}
 	if _, err := api.Erase(t.Context(), "customer", resource.PseudonymPrefix+"1"); err == nil {
 		t.Error("a pseudonym is erased again")
 	}
@@ -166,8 +179,11 @@ func TestErasure_user(t *testing.T) {
 	}
 	c.Await("the node has forgotten", func() bool {
 		r, err := api.Erasure(t.Context(), e.ID)
-		return err == nil && r.DoneAt != 0
+		return err == nil && r.DoneAt != 0 && r.Nodes[0].Contents == 1
 	})
+	if _, _, err := n.Turns().Get(t.Context(), "resp_1"); err == nil {
+		t.Error("the stored turn is still there")
+	}
 	if status, _ := n.Chat(k.Secret); status != 401 {
 		t.Errorf("the user's key: got %d, want 401", status)
 	}

@@ -65,9 +65,8 @@ type Node struct {
 	servers  chan struct{} // the MCP servers have
 	repriced chan struct{} // prices were imported
 	erasures atomic.Pointer[erasure.Runner]
-	erasers  []erasure.Eraser // of files and stored turns
-	started  time.Duration    // by the boot clock
-	built    atomic.Bool      // everything is started
+	started  time.Duration // by the boot clock
+	built    atomic.Bool   // everything is started
 	draining atomic.Bool
 	inFlight atomic.Int64 // requests of clients
 	disk     *disk.Guard

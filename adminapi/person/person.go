@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -32,11 +33,17 @@ type State interface {
 	Erasures() []*resource.Erasure
 }
 
-// Config says what the API works on. No field may be zero.
+// Turns are stored turns of conversations; *turns.Store of node is one.
+type Turns interface {
+	List(ctx context.Context, w resource.Owners, each func(r *resource.Response, body []byte) error) error
+}
+
+// Config says what the API works on. No field but Turns may be zero.
 type Config struct {
 	State    State
 	Store    records.Store
 	Requests spend.Requests
+	Turns    Turns // nil: there are none
 }
 
 // API answers for persons.
@@ -85,7 +92,7 @@ func (a *API) Receipts() []*resource.Erasure { return a.cfg.State.Erasures() }
 
 // line is one thing that refers to the person.
 type line struct {
-	Type string `json:"type"` // "record", "key", "membership", "request", "content", "audit", "missing_nodes"
+	Type string `json:"type"` // "record", "key", "membership", "request", "content", "turn", "audit", "missing_nodes"
 	Data any    `json:"data"`
 }
 
@@ -102,7 +109,7 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request, kind, id string) er
 	w.Header().Set("Content-Disposition", `attachment; filename="`+kind+`.jsonl"`)
 	x.out = json.NewEncoder(w)
 	x.records()
-	if err := x.requests(page); err != nil {
+	if err := errors.Join(x.requests(page), x.turns()); err != nil {
 		panic(http.ErrAbortHandler) // the answer is not whole, and must not look so
 	}
 	x.audit()
@@ -204,6 +211,21 @@ func (x *export) content(row *requestlog.Row) error {
 		})
 	}
 	return nil
+}
+
+// turns writes the stored turns of conversations.
+func (x *export) turns() error {
+	if x.a.cfg.Turns == nil {
+		return nil
+	}
+	w := resource.Owners{CustomerID: x.id}
+	if x.kind == resource.HolderUser {
+		w = resource.Owners{UserID: x.id}
+	}
+	return x.a.cfg.Turns.List(x.ctx, w, func(r *resource.Response, body []byte) error {
+		x.write("turn", map[string]any{"record": r, "body": json.RawMessage(body)})
+		return nil
+	})
 }
 
 // audit writes the entries that name the person, or that he caused.

@@ -28,9 +28,9 @@ var records = map[string]func() any{
 	"setting":      func() any { return new(resource.Setting) },
 	"price":        func() any { return new(resource.PriceTable) },
 	"member":       func() any { return new(resource.Member) },
+	"response":     func() any { return new(resource.Response) },
 	"erasure":      func() any { return new(resource.Erasure) },
 	"blob":         func() any { return new(resource.Blob) },
-	"response":     func() any { return new(resource.Response) },
 	"team_member":  func() any { return new(resource.TeamMember) },
 }
 
