@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 
@@ -57,9 +58,7 @@ func (s *Server) previewReprice(ctx context.Context, in *repriceInput) (*reprice
 // bookReprice books. The audit log has who does, before anything is booked.
 func (s *Server) bookReprice(ctx context.Context, in *bookInput) (*repriceOutput, error) {
 	names := url.Values{}
-	for name, values := range in.Body.Filter {
-		names[name] = values
-	}
+	maps.Copy(names, in.Body.Filter)
 	by := callerOf(ctx)
 	q := reprice.Question{Price: in.Body.Price, Apply: true, By: by.Who.Actor()}
 	if err := q.Validate(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -107,8 +108,8 @@ type (
 // listed is an answer in OpenAI's form, in the wrong order: the index counts.
 func listed(vectors [][]float64) any {
 	data := make([]map[string]any, 0, len(vectors))
-	for i := len(vectors) - 1; i >= 0; i-- {
-		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": vectors[i]})
+	for i, v := range slices.Backward(vectors) {
+		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": v})
 	}
 	return map[string]any{"object": "list", "model": "up-1", "data": data, "usage": map[string]any{"prompt_tokens": 3 * len(vectors), "total_tokens": 3 * len(vectors)}}
 }
@@ -247,9 +248,7 @@ func (e *embedder) rigFor(t *testing.T, base string, options map[string]string) 
 	t.Cleanup(up.Close)
 	r.cfg.Upstream = proxy.FromClient(up)
 	all := map[string]string{"region": "eu-central-1", "aws_access_key_id": "AKIA0"}
-	for k, v := range options {
-		all[k] = v
-	}
+	maps.Copy(all, options)
 	r.tables.Deployments = []*resource.Deployment{{
 		Meta: resource.Meta{ID: "dep_1"}, Name: "d1", ModelID: "model_demo", Provider: e.provider, Upstream: e.model, APIBase: base,
 		APIKey: &resource.Sealed{}, Options: all, Secrets: map[string]*resource.Sealed{"aws_secret_access_key": {}},

@@ -173,7 +173,7 @@ func TestPassThrough_Chain(t *testing.T) {
 		rw.WriteHeader(400)
 		_, _ = io.WriteString(rw, `{"error":{"message":"no such eval","type":"invalid_request_error"}}`)
 	})
-	if res, got := w.send(t.Context(), "POST", "/openai/v1/evals", `{"name":"x"}`); res.StatusCode != 400 || !strings.Contains(got, "no such eval") {
+	if res, got := w.send(t.Context(), "POST", "/openai/v1/evals", `{"name":"x"}`); res.StatusCode != 400 || !strings.Contains(got, "no such eval") { //nolint:bodyclose // send has read it
 		t.Errorf("got %d %s", res.StatusCode, got)
 	}
 	r := newRig(t)

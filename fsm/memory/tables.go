@@ -54,7 +54,7 @@ var buckets = []store.Bucket{
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
 // returned changes the tables.
-func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) {
+func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //nolint:gocyclo // one row for each table
 	switch b {
 	case store.Teams:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Team { return s.teams })

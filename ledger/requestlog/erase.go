@@ -288,15 +288,22 @@ func (l *Log) rewrite(tmp *os.File, s, next *Segment, p *Person, upTo uint64) (r
 	if err = errors.Join(err, flush()); err != nil {
 		return 0, err
 	}
-	if anew {
-		next.Was, next.Hash = s.Hash, sum.String()
-		if next.Note, err = l.note(&next.Chained); err != nil {
-			return 0, err
-		}
-	} else if s.Version != 0 && sum.String() != s.Hash {
-		return 0, errors.New("its rows are not those that were sealed; see what verify says")
+	if err := l.rehash(s, next, sum.String()); err != nil {
+		return 0, err
 	}
 	return rows, closeWriter(out, next)
+}
+
+// rehash gives next the hash of its rows, which is that of s unless s is of an older version.
+func (l *Log) rehash(s, next *Segment, sum string) (err error) {
+	switch {
+	case s.Version == 1:
+		next.Was, next.Hash = s.Hash, sum
+		next.Note, err = l.note(&next.Chained)
+	case s.Version != 0 && sum != s.Hash:
+		err = errors.New("its rows are not those that were sealed; see what verify says")
+	}
+	return err
 }
 
 // replaceSegment lists next in the place of s.

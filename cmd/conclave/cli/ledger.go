@@ -327,8 +327,13 @@ func (a *app) ledgerReprice() *cobra.Command {
 			return err
 		}
 		err = a.printList(out.Items, looseAll(out.Items), []column{
-			{"MODEL", "model"}, {"REQUESTS", "requests"}, {"USD", "cost"}, {"REPRICED", "repriced"}, {"CHANGE", "change"},
-			{"BOOKED", "booked"}, {"SKIPPED", "skipped"},
+			{"MODEL", "model"},
+			{"REQUESTS", "requests"},
+			{"USD", "cost"},
+			{"REPRICED", "repriced"},
+			{"CHANGE", "change"},
+			{"BOOKED", "booked"},
+			{"SKIPPED", "skipped"},
 		})
 		if len(out.MissingNodes) > 0 {
 			return errors.Join(err, fmt.Errorf("these nodes gave no answer, and nothing of theirs is priced anew; do it again when they are back: %s",
