@@ -163,7 +163,7 @@ func (cl *call) close() {
 // failure makes the error of a transport's. It never is io.EOF, by which callers know that a
 // stream is whole.
 func (cl *call) failure(err error) *llm.Error {
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) && !isProxys(err) {
 		err = io.ErrUnexpectedEOF
 	}
 	var t *timeout

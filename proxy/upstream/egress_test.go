@@ -289,6 +289,8 @@ func TestDo_Proxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = closed.Close()
+	mute := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(mute.Close)
 	for _, tt := range []struct {
 		name, base, proxy, password string
 		asked, code                 string
@@ -302,6 +304,7 @@ func TestDo_Proxy(t *testing.T) {
 		{"wrong password, socks5", "https://provider.test/v1", "socks5://u@" + socks5, "q", "", "proxy_unreachable"},
 		{"down", "https://provider.test/v1", "http://" + closed.Addr().String(), "", "", "proxy_unreachable"},
 		{"down, plain", "http://provider.test/v1", "http://" + closed.Addr().String(), "", "", "proxy_unreachable"},
+		{"hangs up, plain", "http://provider.test/v1", mute.URL, "", "", "proxy_unreachable"},
 		{"down, socks5", "https://provider.test/v1", "socks5://" + closed.Addr().String(), "", "", "proxy_unreachable"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { //nolint:paralleltest // asked is shared
