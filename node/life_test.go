@@ -147,9 +147,10 @@ func TestLife_Divergence(t *testing.T) {
 		return false
 	})
 	t.Logf("quarantined and without a vote after %s", time.Since(start).Round(time.Millisecond))
-	if status, body := n.Chat(k.Secret); status != 503 {
-		t.Errorf("a request to it: %d %s", status, body)
-	}
+	c.Await("it has heard of that, and refuses requests", func() bool {
+		status, _ := n.Chat(k.Secret)
+		return status == 503
+	})
 	if _, err := c.Leader().Admin().ChangeNode(t.Context(), "repair", n.Name, client.Do); err != nil {
 		t.Fatal(err)
 	}
