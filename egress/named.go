@@ -162,6 +162,12 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 			all = append(all, machine...)
 		}
 		return all
+	case provider.IBMToken:
+		return []string{cmp.Or(options["watsonx_iam_url"], "https://iam.cloud.ibm.com")}
+	case provider.SAPToken:
+		if address := options["sap_auth_url"]; address != "" {
+			return []string{address}
+		}
 	case provider.SigV4:
 		var all []string
 		if options["aws_role_name"] != "" {

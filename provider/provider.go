@@ -42,6 +42,7 @@ const (
 var authNames = [...]string{
 	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
 	GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
+	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
 }
 
 // String names the way: "bearer".

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -22,14 +21,8 @@ func countContentRoute() (*Route, error) { return google(llm.CountContent, "coun
 // countHere answers with the gateway's own estimate, and says so in a header: the provider does
 // not count in the client's dialect. It asks nobody and costs nothing.
 func (s *Server) countHere(ctx context.Context, c *Call) error {
-	now := s.now()
-	c.result.began, c.result.answered = now, now
-	if c.result.dialled.IsZero() {
-		c.result.dialled = now
-	}
 	c.out.Header()["X-Conclave-Token-Count"] = []string{"estimated"}
-	body := countBody(c.route.endpoint, c.quote.Counted)
-	return s.answer(ctx, c, &Answer{Status: http.StatusOK, Header: http.Header{"Content-Type": typeJSON}, Body: body})
+	return s.say(ctx, c, countBody(c.route.endpoint, c.quote.Counted))
 }
 
 // countBody is a count in the client's dialect.

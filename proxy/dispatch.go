@@ -203,7 +203,9 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	var pieces [][]byte
 	var err error
 	if c.form != nil {
-		pieces = c.formAt(d)
+		if pieces, err = c.formAt(d.Name); err != nil {
+			return nil, err
+		}
 		c.lent = true
 	} else if raw, hide, err = s.bodyFor(c, d, at); err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 		c.named = "" // the body decides now
 	}
 	c.step = stepAccess
-	if err := authorize(ctx, s, c); err != nil {
+	if err := c.route.steps.access(ctx, s, c); err != nil {
 		return err
 	}
 	c.estimate()
@@ -105,9 +105,9 @@ func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
 }
 
 func (c *Call) guardInfo() guardrail.Info {
-	h := holdersOf(c.who)
+	h := c.owners()
 	return guardrail.Info{
-		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.key, TeamID: h.team,
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.KeyID, TeamID: h.TeamID,
 		User: c.fields.User, Stream: c.fields.Stream,
 	}
 }

@@ -1,14 +1,12 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/upstream"
-	"github.com/conclave-llm/conclave/proxy/view"
 )
 
 // moderationsRoute serves OpenAI's moderations.
@@ -63,27 +61,14 @@ func (c *Call) size() int {
 	return len(c.body)
 }
 
-// formAt is the form for a deployment: the client's own bytes, with the model's name there, and
-// what guardrails made of its texts.
-func (c *Call) formAt(d *view.Deployment) [][]byte {
-	e := form.Edits{Model: d.Name, Drop: llm.OwnFields()}
-	if before, err := c.form.JSON(); err == nil && !bytes.Equal(before, c.body) {
-		e.Texts = texts(c.body)
+// formAt is the form with the model's name at the provider, "" for as it is: the client's own
+// bytes, and what guardrails made of its texts.
+func (c *Call) formAt(model string) ([][]byte, error) {
+	texts, err := c.form.Changed(c.body)
+	if err != nil {
+		return nil, guardFailed("A guardrail changed a form where it cannot be changed.", err)
 	}
-	return c.form.Pieces(e)
-}
-
-// texts are the members of an object that are strings.
-func texts(body []byte) map[string]string {
-	var all map[string]any
-	_ = json.Unmarshal(body, &all) // it was read before
-	out := map[string]string{}
-	for name, v := range all {
-		if s, ok := v.(string); ok {
-			out[name] = s
-		}
-	}
-	return out
+	return c.form.Pieces(form.Edits{Model: model, Drop: llm.OwnFields(), Texts: texts}), nil
 }
 
 // speaksEvents says whether a request for speech wants events.

@@ -37,7 +37,7 @@ func formOf(t testing.TB, fields map[string]string, file []byte) (contentType, b
 	t.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
-	for _, name := range []string{"model", "prompt", "stream", "response_format", "n", "user", "tags[]"} {
+	for _, name := range []string{"model", "prompt", "stream", "response_format", "n", "user", "tags[]", "words[]"} {
 		if v, ok := fields[name]; ok {
 			if err := m.WriteField(name, v); err != nil {
 				t.Fatal(err)
@@ -268,6 +268,29 @@ func TestMedia_Guardrail(t *testing.T) {
 	}
 	if !strings.Contains(sent, "my ******") || !strings.Contains(sent, "sound of secret") || strings.Contains(sent, "tags") || !strings.Contains(sent, "gpt-x") {
 		t.Errorf("sent %q", sent)
+	}
+	r.checkBalance()
+}
+
+// A rewrite that a form cannot take must not be lost: the request fails.
+func TestMedia_GuardrailChangesList(t *testing.T) {
+	t.Parallel()
+	asked := false
+	w := newWire(t, func(http.ResponseWriter, *http.Request) { asked = true })
+	r := newRig(t)
+	r.tables = w.tables
+	r.cfg.Upstream, r.cfg.Router = w.cfg.Upstream, w.cfg.Router
+	r.guard(&judge{check: func(c *guardrail.Check) guardrail.Verdict {
+		out := guardrail.Verdict{Action: guardrail.Rewrite}
+		for i := range c.Texts {
+			out.Replacements = append(out.Replacements, guardrail.Replacement{Index: i, Text: "******"})
+		}
+		return out
+	}}, resource.HookBefore)
+	kind, body := formOf(t, map[string]string{"model": "demo", "words[]": "my secret"}, []byte("sound"))
+	got := r.do("POST", "/v1/audio/transcriptions", body, header("Content-Type", kind))
+	if got.Code != 500 || !strings.Contains(got.Body.String(), "conclave_guardrail_failed") || asked {
+		t.Errorf("got %d %s (asked: %t)", got.Code, got.Body, asked)
 	}
 	r.checkBalance()
 }

@@ -76,19 +76,28 @@ func readPass(ctx context.Context, s *Server, c *Call) error {
 }
 
 // authorizePass is the step that finds the model whose limits, budget and price the request falls
-// under: the one that it names, else the first of the provider's that the key may use.
+// under: the one that it names, in its path or its body, else the first of the provider's that the
+// key may use. Naming two would let one be charged and the other be asked.
 func authorizePass(_ context.Context, _ *Server, c *Call) error {
-	asked := c.fields.Model
-	if asked == "" {
-		asked = pass.Asked(c.rest)
+	inPath, ok := pass.Asked(c.rest)
+	if !ok {
+		return badPath()
 	}
+	asked, ok := inPath.Agree(c.fields.Model)
+	if !ok {
+		return &llm.Error{
+			Kind: llm.Invalid, Code: "model_mismatch", Param: "model", NoRetry: true,
+			Message: "The path names another model than the body.",
+		}
+	}
+	c.named = asked
 	m, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], asked, policy.Said(c.header, pass.Owner))
 	if err := c.checkFallbacks(); err != nil {
 		return err
 	}
 	if !ok && asked != "" {
 		name, by := c.rename(asked)
-		known, _ := c.cat.Model(name)
+		known, _ := c.cat.Resolve(name)
 		if err := c.checkModel(name, known, asked, by); err != nil {
 			return err
 		}
@@ -114,7 +123,7 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if c.plan = c.route.prefix.Target(c.cat, plan, policy.Said(c.header, pass.Owner)); len(c.plan) == 0 {
+	if c.plan = c.route.prefix.Target(c.cat, plan, c.named, policy.Said(c.header, pass.Owner)); len(c.plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
 	}
 	return nil
@@ -126,9 +135,18 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
-	path, ok := pass.Path(root, c.rest, c.query)
+	rest, inBody := c.rest, c.fields.Model
+	if c.named == c.model.Name && c.named != d.Name {
+		if inPath, _ := pass.Asked(rest); inPath.Model != "" {
+			rest = inPath.Rename(rest, d.Name)
+		}
+		if inBody != "" {
+			inBody = pass.InBody(inBody, d.Name)
+		}
+	}
+	path, ok := pass.Path(root, rest, c.query)
 	if !ok {
-		return nil, &llm.Error{Kind: llm.Invalid, Code: "invalid_path", NoRetry: true, Message: "The path does not lead to the provider."}
+		return nil, badPath()
 	}
 	at, _ := pass.Endpoint(d.Provider, c.rest)
 	c.lent = true
@@ -140,15 +158,18 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 	}
 	switch {
 	case c.form != nil:
-		c.attempt.Pieces, c.attempt.Type = c.formAt(d), c.form.Type()
-	case len(c.buf.Bytes()) > 0:
-		e := llm.Edits{DropOwn: true}
-		if c.fields.Model == c.model.Name {
-			e.Model = d.Name
+		if c.attempt.Pieces, err = c.formAt(inBody); err != nil {
+			return nil, err
 		}
-		c.attempt.Body = llm.Rewrite(c.body, &c.fields, e)
+		c.attempt.Type = c.form.Type()
+	case len(c.buf.Bytes()) > 0:
+		c.attempt.Body = llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody})
 	}
 	return &c.attempt, nil
+}
+
+func badPath() error {
+	return &llm.Error{Kind: llm.Invalid, Code: "invalid_path", NoRetry: true, Message: "The path does not lead to the provider."}
 }
 
 // takesForm says whether the route reads bodies that are forms.

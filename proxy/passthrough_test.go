@@ -79,6 +79,15 @@ func TestPassThrough(t *testing.T) {
 			"what its owner keeps", "openai", "GET", "/v1/videos/video_1/content", "", "\x00", "video/mp4", "GET /v1/videos/video_1/content Bearer sk-provider ", 0,
 		},
 		{
+			"a model in the path", "gemini", "POST", "/gemini/v1beta/tunedModels/demo:generateContent", `{"model":"models/demo","contents":[]}`,
+			`{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":20}}`, "application/json",
+			`POST /v1/v1beta/tunedModels/gpt-x:generateContent  {"model":"models/gpt-x","contents":[]}`, 50_000,
+		},
+		{
+			"the provider's name in the path", "gemini", "POST", "/gemini/v1beta/mod%65ls/gpt-x:embedText", `{}`, `{}`, "application/json",
+			`POST /v1/v1beta/mod%65ls/gpt-x:embedText  {}`, 0,
+		},
+		{
 			"bytes", "openai", "GET", "/openai/v1/containers/c/files/f/content", "", "\x00\x01", "application/octet-stream",
 			"GET /v1/containers/c/files/f/content Bearer sk-provider ", 0,
 		},
@@ -121,6 +130,10 @@ func TestPassThrough_Refuses(t *testing.T) {
 		{"an owner that there is not", "GET", "/v1/videos/v", "", open, func(r *http.Request) { r.Header.Set("X-Conclave-Owner", "dep_9") }, 404, "endpoint_not_served"},
 		{"another provider", "GET", "/mistral/v1/ocr", "", open, nil, 404, "endpoint_not_served"},
 		{"a model that the key may not use", "POST", "/openai/v1/evals", `{"model":"secret"}`, open, nil, 403, "model_access_denied"},
+		{"a model that the key may not use, in the path", "GET", "/openai/deployments/secret/x", "", open, nil, 403, "model_access_denied"},
+		{"another model in the path than in the body", "POST", "/openai/deployments/gpt-x/x", `{"model":"demo"}`, open, nil, 400, "model_mismatch"},
+		{"two models in the path", "GET", "/openai/deployments/demo/models/secret", "", open, nil, 400, "invalid_path"},
+		{"a model behind an escaped slash", "GET", "/openai/x%2Fmodels%2Fsecret", "", open, nil, 400, "invalid_path"},
 		{"denied to the key", "GET", "/openai/v1/evals", "", func(w *wire) { w.keys[resource.HashSecret(goodKey)].DeniedPassThrough = []string{"/openai/*"} }, nil, 403, "route_not_allowed"},
 		{"not allowed to the key", "GET", "/openai/v1/evals", "", func(w *wire) { w.keys[resource.HashSecret(goodKey)].PassThrough = []string{"/anthropic/*"} }, nil, 403, "route_not_allowed"},
 		{"no key, in Anthropic's shape", "GET", "/anthropic/v1/skills", "", open, func(r *http.Request) { r.Header.Del("Authorization") }, 401, `"type":"authentication_error"`},

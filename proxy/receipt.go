@@ -7,7 +7,6 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // The steps of the pipeline, as receipts name them.
@@ -77,23 +76,4 @@ func (c *Call) priceSource() string {
 	default:
 		return "unknown"
 	}
-}
-
-// holders are the ids of the principal's chain.
-type holders struct{ organization, team, project, user, key string }
-
-func holdersOf(who *resource.Principal) (h holders) {
-	if who.Key != nil {
-		h.key, h.user, h.project = who.Key.ID, who.Key.UserID, who.Key.ProjectID
-	}
-	if who.Team != nil {
-		h.team = who.Team.ID
-	}
-	if who.Organization != nil {
-		h.organization = who.Organization.ID
-	}
-	if who.Project != nil {
-		h.project = who.Project.ID
-	}
-	return h
 }

@@ -56,12 +56,9 @@ func (c *Call) terms() stored.Terms {
 	return stored.Terms{Days: set.ResponseDays, Default: set.StoreByDefault, Private: policy.Private(c.levels)}
 }
 
-// owners are those for whom a turn is stored.
+// owners are those for whom the request is.
 func (c *Call) owners() resource.Owners {
-	h := holdersOf(c.who)
-	return resource.Owners{
-		KeyID: h.key, UserID: h.user, TeamID: h.team, ProjectID: h.project, OrganizationID: h.organization, CustomerID: c.fields.User,
-	}
+	return c.who.Owners(c.fields.User)
 }
 
 // native is the body for a deployment that has kept the turn before itself, and its fields;

@@ -194,7 +194,7 @@ func (s *Server) Mount(mux *http.ServeMux) {
 		}
 	}
 	for p, routes := range verbs {
-		mux.Handle(p, s.byVerb(routes))
+		mux.Handle(p, s.byVerb(routes, s.otherVerbs(p)))
 	}
 	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/model/"} {
 		mux.HandleFunc(p, s.notFound)
@@ -246,8 +246,20 @@ func (s *Server) handler(r *Route) http.Handler {
 	})
 }
 
+// otherVerbs serves the verbs of a pattern that no route has: in the provider's own words, where its
+// paths lead there.
+func (s *Server) otherVerbs(pattern string) http.Handler {
+	_, path, _ := strings.Cut(pattern, " ")
+	for _, r := range s.routes {
+		if r.prefix != nil && r.prefix.Below == nil && strings.HasPrefix(path, r.prefix.Path+"/") {
+			return s.handler(r)
+		}
+	}
+	return http.HandlerFunc(s.notFound)
+}
+
 // byVerb serves routes whose paths differ in what stands behind the model and a colon.
-func (s *Server) byVerb(routes []*Route) http.Handler {
+func (s *Server) byVerb(routes []*Route, other http.Handler) http.Handler {
 	handlers := map[string]http.Handler{}
 	for _, r := range routes {
 		handlers[r.verb] = s.handler(r)
@@ -258,7 +270,7 @@ func (s *Server) byVerb(routes []*Route) http.Handler {
 			h.ServeHTTP(w, req)
 			return
 		}
-		s.notFound(w, req)
+		other.ServeHTTP(w, req)
 	})
 }
 

@@ -20,8 +20,8 @@ func openEntry(_ context.Context, s *Server, c *Call) error {
 		RequestID: c.id, Time: resource.At(c.started), User: c.fields.User, Model: c.model.Name,
 		Hold: c.quote.Cost, Holds: c.money.Holds(), CustomerID: c.fields.User, Tags: c.fields.Tags,
 	}
-	h, o := holdersOf(c.who), &c.opening
-	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.key, h.team, h.organization, h.project, h.user
+	h, o := c.owners(), &c.opening
+	o.KeyID, o.TeamID, o.OrganizationID, o.ProjectID, o.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
 	id, err := s.cfg.Journal.Reserve(&c.opening)
 	if err != nil {
 		return &llm.Error{
@@ -92,7 +92,11 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
 	if c.result.usage.Source == llm.UsageNone {
-		c.result.usage = s.estimateUsage(c)
+		waited := s.now().Sub(c.result.dialled)
+		if c.route.prefix != nil {
+			waited = 0 // what came without a text need not be a model's
+		}
+		c.result.usage = c.quote.Used(c.route.endpoint, c.result.text, waited)
 		return
 	}
 	c.result.usage = c.quote.Complete(c.route.endpoint, c.result.usage)
@@ -185,8 +189,8 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		SessionID: c.session, Receipt: c.receipt(e, now),
 	}
 	c.counted(r)
-	h := holdersOf(c.who)
-	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.key, h.team, h.organization, h.project, h.user
+	h := c.owners()
+	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
 	r.Flags = c.flags(e)
 	if c.entry != 0 {

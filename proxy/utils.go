@@ -58,6 +58,11 @@ func (s *Server) tell(ctx context.Context, c *Call, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
+	return s.say(ctx, c, body)
+}
+
+// say answers with a body that the gateway made itself.
+func (s *Server) say(ctx context.Context, c *Call, body []byte) error {
 	now := s.now()
 	c.result.began, c.result.answered = now, now
 	if c.result.dialled.IsZero() {

@@ -21,6 +21,24 @@ func (p *Principal) MayRead() bool {
 	return p.IsAdmin() || (p.Key != nil && p.Key.Role == RoleViewer)
 }
 
+// Owners are the ids of the principal's chain, for a customer of its own or none.
+func (p *Principal) Owners(customer string) Owners {
+	o := Owners{CustomerID: customer}
+	if p.Key != nil {
+		o.KeyID, o.UserID, o.ProjectID = p.Key.ID, p.Key.UserID, p.Key.ProjectID
+	}
+	if p.Team != nil {
+		o.TeamID = p.Team.ID
+	}
+	if p.Organization != nil {
+		o.OrganizationID = p.Organization.ID
+	}
+	if p.Project != nil {
+		o.ProjectID = p.Project.ID
+	}
+	return o
+}
+
 // Actor names the principal in audit entries: "master" or "key/ID".
 func (p *Principal) Actor() string {
 	if p.Key == nil {

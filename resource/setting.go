@@ -270,12 +270,12 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.RequestLogBytes }, 1, 1<<30, 1<<20),
 	},
 	{
-		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",
-		boolean(func(s *Settings) *bool { return &s.Sealed }),
-	},
-	{
 		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
 		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
+	},
+	{
+		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",
+		boolean(func(s *Settings) *bool { return &s.Sealed }),
 	},
 	{
 		"serve_stale", "duration", `"24h"`, "how long a node without a leader serves inference: a duration, forever or fail_closed",

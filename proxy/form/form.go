@@ -7,6 +7,8 @@ package form
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/textproto"
@@ -28,7 +30,8 @@ type Form struct {
 	raw      []byte
 	boundary string
 	parts    []part
-	tail     int // where the closing boundary begins
+	tail     int    // where the closing boundary begins
+	fields   []byte // what JSON made
 }
 
 // part is one part: raw[start:end] with its boundary and header, of which raw[value:end-2] is
@@ -169,7 +172,40 @@ func (f *Form) JSON() ([]byte, error) {
 			return nil, err
 		}
 	}
-	return append(out, '}'), nil
+	f.fields = append(out, '}')
+	return f.fields, nil
+}
+
+// Changed are the text fields that body, which JSON made and someone changed, has otherwise. Only
+// a field that is one text can be another: an error says that there is a change of something else.
+func (f *Form) Changed(body []byte) (map[string]string, error) {
+	own, err := f.JSON()
+	if err != nil || bytes.Equal(own, body) {
+		return nil, err
+	}
+	var had, has map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(own, &had), json.Unmarshal(body, &has)); err != nil {
+		return nil, err
+	}
+	texts := map[string]string{}
+	for name, value := range has {
+		before := had[name]
+		delete(had, name)
+		if bytes.Equal(before, value) {
+			continue
+		}
+		var was, is string
+		if value[0] != '"' || json.Unmarshal(before, &was) != nil || json.Unmarshal(value, &is) != nil {
+			return nil, fmt.Errorf("field %q is not one text", name)
+		}
+		if was != is {
+			texts[name] = is
+		}
+	}
+	for name := range had {
+		return nil, fmt.Errorf("field %q is left out", name)
+	}
+	return texts, nil
 }
 
 // seen says that an array of the name began before part i.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime/multipart"
 	"strings"
 	"testing"
@@ -37,6 +38,36 @@ func TestForm_JSON(t *testing.T) {
 			}
 			if got, err := f.JSON(); err != nil || string(got) != tt.want {
 				t.Errorf("got %s and %v, want %s", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestForm_Changed(t *testing.T) {
+	t.Parallel()
+	body := part(`name="model"`, "m") + part(`name="n"`, "2") + part(`name="g[]"`, "a") + part(`name="p"`, "q") + "--b--"
+	f, err := form.Parse(kind, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, body string
+		want       map[string]string // nil: an error
+	}{
+		{"nothing", `{"model":"m","n":2,"g":["a"],"p":"q"}`, map[string]string{}},
+		{"other words for the same", `{"model":"m","n":2,"g":["a"],"p":"\u0071"}`, map[string]string{}},
+		{"a text", `{"model":"m","n":2,"g":["a"],"p":"r"}`, map[string]string{"p": "r"}},
+		{"a list", `{"model":"m","n":2,"g":["b"],"p":"q"}`, nil},
+		{"a number", `{"model":"m","n":3,"g":["a"],"p":"q"}`, nil},
+		{"a text that is none now", `{"model":"m","n":2,"g":["a"],"p":null}`, nil},
+		{"one left out", `{"model":"m","n":2,"g":["a"]}`, nil},
+		{"one more", `{"model":"m","n":2,"g":["a"],"p":"q","x":"y"}`, nil},
+		{"no object", `[]`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := f.Changed([]byte(tt.body))
+			if (err != nil) != (tt.want == nil) || err == nil && !maps.Equal(got, tt.want) {
+				t.Errorf("got %v and %v, want %v", got, err, tt.want)
 			}
 		})
 	}

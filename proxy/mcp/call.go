@@ -163,10 +163,10 @@ func (k *call) ask(ctx context.Context, doc *document, ask func(context.Context,
 // open writes what is about to be spent, before anything can be.
 func (k *call) open() error {
 	k.step = "ledger"
-	h := holdersOf(k.c.who)
+	h := k.c.who.Owners(k.c.customer)
 	id, err := k.c.g.cfg.Journal.Reserve(&ledger.Reservation{
 		RequestID: k.id, Time: resource.At(k.started), User: k.c.customer, Model: k.model(), Hold: k.cost, Holds: k.money.Holds(),
-		KeyID: h.key, TeamID: h.team, UserID: h.user, ProjectID: h.project, OrganizationID: h.organization, CustomerID: k.c.customer, Tags: k.c.tags,
+		KeyID: h.KeyID, TeamID: h.TeamID, UserID: h.UserID, ProjectID: h.ProjectID, OrganizationID: h.OrganizationID, CustomerID: k.c.customer, Tags: k.c.tags,
 	})
 	if err != nil {
 		return &llm.Error{
@@ -248,10 +248,10 @@ func (k *call) finish(err error) {
 }
 
 func (k *call) record(err error, cost resource.Money, charges []ledger.AccountCharge) *ledger.Record {
-	now, h := k.c.g.cfg.Now(), holdersOf(k.c.who)
+	now, h := k.c.g.cfg.Now(), k.c.who.Owners(k.c.customer)
 	r := &ledger.Record{
 		RequestID: k.id, Time: resource.At(now), User: k.c.customer, CustomerID: k.c.customer, Tags: k.c.tags, SessionID: k.c.session,
-		KeyID: h.key, TeamID: h.team, UserID: h.user, ProjectID: h.project, OrganizationID: h.organization,
+		KeyID: h.KeyID, TeamID: h.TeamID, UserID: h.UserID, ProjectID: h.ProjectID, OrganizationID: h.OrganizationID,
 		Endpoint: endpoint, Provider: provider, DeploymentID: k.server.ID, Model: k.model(), Status: 200, Cost: cost, Charges: charges,
 		Duration: now.Sub(k.started), Guardrails: k.verdicts, Receipt: ledger.Receipt{PriceSource: "mcp_server"},
 	}
@@ -287,20 +287,4 @@ func (k *call) keep(r *ledger.Record) {
 	k.c.g.cfg.Keep(Said{
 		RequestID: k.id, Time: r.Time, Who: k.c.who, Customer: k.c.customer, Tags: k.c.tags, Request: k.request, Response: k.response,
 	})
-}
-
-// holders are the ids of the principal's chain.
-type holders struct{ organization, team, project, user, key string }
-
-func holdersOf(who *resource.Principal) (h holders) {
-	if who.Key != nil {
-		h.key, h.user, h.project = who.Key.ID, who.Key.UserID, who.Key.ProjectID
-	}
-	if who.Team != nil {
-		h.team = who.Team.ID
-	}
-	if who.Organization != nil {
-		h.organization = who.Organization.ID
-	}
-	return h
 }

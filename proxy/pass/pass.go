@@ -5,6 +5,7 @@
 package pass
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"path"
@@ -95,13 +96,24 @@ func Allowed(key *resource.Key, path string) bool {
 // the provider, else the first that has an open deployment, or the open deployment that owner is.
 // It is one that every level allows.
 func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, asked, owner string) (*resource.Model, bool) {
+	if m, ok := cat.Resolve(asked); ok {
+		fits := func(d *resource.Deployment) bool { return p.fits(cat, m, d, asked, owner) }
+		if slices.ContainsFunc(cat.ModelDeployments(m), fits) && resource.LevelsAllow(levels, m) {
+			return m, true
+		}
+	}
 	for _, d := range cat.Tables().Deployments {
 		m, ok := cat.ModelByID(d.ModelID)
-		if ok && p.open(cat, d) && (asked == "" || m.Name == asked || d.Upstream == asked) && (owner == "" || d.ID == owner) && resource.LevelsAllow(levels, m) {
+		if ok && p.fits(cat, m, d, asked, owner) && resource.LevelsAllow(levels, m) {
 			return m, true
 		}
 	}
 	return nil, false
+}
+
+// fits says whether the model's deployment may serve what is asked for of the owner.
+func (p *Prefix) fits(cat *resource.Catalog, m *resource.Model, d *resource.Deployment, asked, owner string) bool {
+	return p.open(cat, d) && (asked == "" || asked == m.Name || asked == d.Upstream) && (owner == "" || d.ID == owner)
 }
 
 // open says whether the deployment is one of the prefix's providers and open to it.
@@ -116,32 +128,80 @@ func (p *Prefix) open(cat *resource.Catalog, d *resource.Deployment) bool {
 	return ok && c.Options[Option] == "true"
 }
 
-// Target is the first of a plan that is open, and the owner if there is one.
-func (p *Prefix) Target(cat *resource.Catalog, plan []router.Target, owner string) []router.Target {
+// Target is the first of a plan that may serve what is asked for of the owner, if there is one.
+func (p *Prefix) Target(cat *resource.Catalog, plan []router.Target, asked, owner string) []router.Target {
 	for i := range plan {
-		if d := plan[i].Deployment; p.open(cat, d) && (owner == "" || d.ID == owner) {
+		if p.fits(cat, plan[i].Model, plan[i].Deployment, asked, owner) {
 			return plan[i : i+1]
 		}
 	}
 	return nil
 }
 
-// Asked is the model that stands in a provider's path, "" for none.
-func Asked(rest string) string {
-	for _, before := range []string{"models/", "model/", "deployments/"} {
-		_, after, ok := strings.Cut(rest, before)
-		if !ok {
-			continue
+// Named is the model that stands in a provider's path.
+type Named struct {
+	Model    string // "" for none
+	from, to int    // where it stands, escaped and without the verb behind it
+}
+
+// nouns stand before the name of a model. Azure reads them in any case.
+var nouns = []string{"models", "tunedModels", "model", "deployments"}
+
+func isNoun(segment string) bool {
+	return slices.ContainsFunc(nouns, func(n string) bool { return strings.EqualFold(n, segment) })
+}
+
+// Asked finds the model in a path. false: the path cannot be read, names two, or hides one behind
+// an escaped slash.
+func Asked(rest string) (Named, bool) {
+	var found Named
+	var last string
+	at := 0
+	for segment := range strings.SplitSeq(rest, "/") {
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			return Named{}, false
 		}
-		name, _, _ := strings.Cut(after, "/")
-		if i := strings.LastIndexByte(name, ':'); i > 0 && before == "models/" {
-			name = name[:i]
+		switch {
+		case isNoun(last) && plain != "":
+			if found.Model != "" {
+				return Named{}, false
+			}
+			found = Named{Model: plain, from: at, to: at + len(segment)}
+			if verb := strings.LastIndexByte(plain, ':'); verb > 0 && strings.HasSuffix(strings.ToLower(last), "models") {
+				found.Model = plain[:verb]
+				found.to -= len(segment) - max(strings.LastIndexByte(segment, ':'), strings.LastIndex(strings.ToUpper(segment), "%3A"))
+			}
+			plain = ""
+		case strings.Contains(plain, "/") && slices.ContainsFunc(strings.Split(plain, "/"), isNoun):
+			return Named{}, false
 		}
-		if plain, err := url.PathUnescape(name); err == nil {
-			return plain
-		}
+		last = plain
+		at += len(segment) + 1
 	}
-	return ""
+	return found, true
+}
+
+// Rename is the path with another name in the model's place.
+func (n Named) Rename(rest, model string) string {
+	return rest[:n.from] + url.PathEscape(model) + rest[n.to:]
+}
+
+// Agree is the model that the path and the body name. false: they name two.
+func (n Named) Agree(body string) (string, bool) {
+	body = strings.TrimPrefix(body, inBody)
+	return cmp.Or(n.Model, body), n.Model == "" || body == "" || n.Model == body
+}
+
+// inBody stands before a model's name in bodies of Google's.
+const inBody = "models/"
+
+// InBody is the name of a model as the body had it, for another model.
+func InBody(had, model string) string {
+	if strings.HasPrefix(had, inBody) {
+		return inBody + model
+	}
+	return model
 }
 
 // Path is what follows the provider's address: the client's path below the prefix and its query,

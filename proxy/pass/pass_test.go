@@ -55,13 +55,71 @@ func FuzzPath(f *testing.F) {
 
 func TestAsked(t *testing.T) {
 	t.Parallel()
-	for rest, want := range map[string]string{
-		"v1beta/models/gemini-2:streamGenerateContent": "gemini-2", "model/a.b-v1:0/invoke": "a.b-v1:0", "deployments/d/images/x": "d", "v1/evals": "",
+	for _, tt := range []struct{ rest, want, renamed string }{
+		{"v1beta/models/gemini-2:streamGenerateContent", "gemini-2", "v1beta/models/new:streamGenerateContent"},
+		{"v1beta/models/gemini-2%3AstreamGenerateContent", "gemini-2", "v1beta/models/new%3AstreamGenerateContent"},
+		{"v1beta/mod%65ls/x:countTokens", "x", "v1beta/mod%65ls/new:countTokens"},
+		{"v1beta/models/a%2Fb", "a/b", "v1beta/models/new"},
+		{"v1beta/tunedModels/t:generateContent", "t", "v1beta/tunedModels/new:generateContent"},
+		{"model/a.b-v1:0/invoke", "a.b-v1:0", "model/new/invoke"},
+		{"deployments/d/images/x", "d", "deployments/new/images/x"},
+		{"Deployments/d", "d", "Deployments/new"},
+		{"v1/models", "", ""},
+		{"v1/evals", "", ""},
 	} {
-		if got := pass.Asked(rest); got != want {
-			t.Errorf("Asked(%q) = %q, want %q", rest, got, want)
+		got, ok := pass.Asked(tt.rest)
+		if !ok || got.Model != tt.want {
+			t.Errorf("Asked(%q) = %q, %t, want %q", tt.rest, got.Model, ok, tt.want)
+		}
+		if tt.want == "" {
+			continue
+		}
+		if path := got.Rename(tt.rest, "new"); path != tt.renamed {
+			t.Errorf("%q is renamed to %q, want %q", tt.rest, path, tt.renamed)
 		}
 	}
+	for _, rest := range []string{"models/a/deployments/b", "x/a%2Fmodels%2Fb", "models%2Fb:generateContent", "x%zz"} {
+		if got, ok := pass.Asked(rest); ok {
+			t.Errorf("Asked(%q) = %q, want a refusal", rest, got.Model)
+		}
+	}
+}
+
+func TestNamed_Agree(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		path, body, want string
+		ok               bool
+	}{
+		{"models/m:x", "", "m", true},
+		{"models/m:x", "m", "m", true},
+		{"models/m:x", "models/m", "m", true},
+		{"models/m:x", "n", "", false},
+		{"evals", "n", "n", true},
+		{"evals", "", "", true},
+	} {
+		n, _ := pass.Asked(tt.path)
+		if got, ok := n.Agree(tt.body); ok != tt.ok || ok && got != tt.want {
+			t.Errorf("%q and %q agree on %q, %t, want %q, %t", tt.path, tt.body, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+// Whatever a path looks like, the model that is read of it is the one that the path then names.
+func FuzzAsked(f *testing.F) {
+	for _, s := range []string{"models/m:generateContent", "mod%65ls/m%3Ax", "model/a:0/invoke", "models/%3A", "models/a%2Fb:c:d", "deployments//x", "%"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, rest string) {
+		n, ok := pass.Asked(rest)
+		if !ok || n.Model == "" {
+			return
+		}
+		again, ok := pass.Asked(n.Rename(rest, "other"))
+		if !ok || again.Model != "other" {
+			t.Errorf("%q, renamed to %q, names %q", rest, n.Rename(rest, "other"), again.Model)
+		}
+	})
 }
 
 func TestAllowed(t *testing.T) {

@@ -21,11 +21,9 @@ func (q *Quote) Used(e llm.Endpoint, text int64, waited time.Duration) llm.Usage
 	switch {
 	case e.Family() == llm.FamilyCount, e == llm.PassThrough && q.choices == 0:
 		return llm.Usage{}
-	case e == llm.PassThrough && text > 0:
-		u.Output = text/bytesPerToken + 1
 	case e.Family() == llm.FamilyMedia:
 		return q.made(e, u)
-	case e.Family() != llm.FamilyConversation:
+	case e.Family() != llm.FamilyConversation && e != llm.PassThrough:
 		u.Units = q.units
 	case text > 0:
 		u.Output = Tokens(text)

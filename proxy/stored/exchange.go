@@ -159,14 +159,12 @@ func (x *Exchange) names() bool { return x.id != "" || x.Expanded() }
 
 // event is a server-sent event that may hold a response.
 type event struct {
-	start, end int // of the data
-	kind       string
+	start, end int    // of the data
 	response   []byte // nil: it holds none
 }
 
 // readEvent reads a server-sent event of one line of data.
 func readEvent(raw []byte) (e event) {
-	e.start = 0
 	if !bytes.HasPrefix(raw, []byte("data:")) {
 		i := bytes.Index(raw, []byte("\ndata:"))
 		if i < 0 {
@@ -186,8 +184,6 @@ func readEvent(raw []byte) (e event) {
 	c := llm.NewCursor(data)
 	for n := 0; c.Member(n); n++ {
 		switch string(c.Name()) {
-		case "type":
-			e.kind = c.Text()
 		case "response":
 			e.response = c.Raw()
 		default:

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -43,7 +44,7 @@ type Keeper struct {
 	log   *slog.Logger
 }
 
-// New makes a Keeper; nil for now is time.Now.
+// New makes a Keeper. Where now is nil, its time is time.Now.
 func New(store Store, now func() time.Time, log *slog.Logger) *Keeper {
 	if now == nil {
 		now = time.Now
@@ -164,9 +165,7 @@ func (k *Keeper) chain(ctx context.Context, who *resource.Principal, id string) 
 		all = append(all, t)
 		at = t.Previous
 	}
-	for i, j := 0, len(all)-1; i < j; i, j = i+1, j-1 {
-		all[i], all[j] = all[j], all[i]
-	}
+	slices.Reverse(all)
 	return all, nil
 }
 

@@ -18,7 +18,7 @@ import (
 func TestLeader_DiskHangs(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not there: it makes the disk hang")
+		missing(t, "strace, which makes the disk hang")
 	}
 	c := cluster.Start(t, 3)
 	_, secret := c.NewKey(0, map[string]any{"name": "loaded"})

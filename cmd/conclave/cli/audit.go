@@ -126,14 +126,7 @@ func (a *app) auditExport() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := auditQuery(cmd)
 			q.Set("format", format)
-			if path == "" {
-				return a.client().ExportAudit(cmd.Context(), q, a.stdout)
-			}
-			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-			if err != nil {
-				return fmt.Errorf("open export: %w", err)
-			}
-			return errors.Join(a.client().ExportAudit(cmd.Context(), q, f), f.Close())
+			return a.writeTo(path, func(w io.Writer) error { return a.client().ExportAudit(cmd.Context(), q, w) })
 		},
 	}
 	addAuditFilters(cmd)

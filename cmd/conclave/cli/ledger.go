@@ -246,22 +246,13 @@ func (a *app) ledgerExport() *cobra.Command {
 	var partial bool
 	cmd := &cobra.Command{Use: "export", Short: "Write all requests that are kept, the oldest first", Args: cobra.NoArgs}
 	f := addFilters(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		q := f.values()
 		q.Set("format", format)
 		if partial {
 			q.Set("partial", "true")
 		}
-		w := a.stdout
-		if file != "" {
-			out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, out.Close()) }()
-			w = out
-		}
-		return a.client().Export(cmd.Context(), "requests", q, w)
+		return a.writeTo(file, func(w io.Writer) error { return a.client().Export(cmd.Context(), "requests", q, w) })
 	}
 	cmd.Flags().StringVar(&format, "format", "csv", "csv, or json with one object a line")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write (default: standard output)")

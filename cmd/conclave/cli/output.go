@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -31,6 +33,19 @@ func (a *app) tables() (bool, error) {
 	default:
 		return false, fmt.Errorf("output %q is not one of table, json", a.output)
 	}
+}
+
+// writeTo hands write a new file that only its owner may read, or the standard output where no
+// file is named.
+func (a *app) writeTo(file string, write func(io.Writer) error) error {
+	if file == "" {
+		return write(a.stdout)
+	}
+	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(out), out.Close())
 }
 
 // printList prints records, in a table with the columns or as JSON.

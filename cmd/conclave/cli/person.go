@@ -1,10 +1,9 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,21 +24,12 @@ func (a *app) personExport(kind string) *cobra.Command {
 		Short: "Write everything that refers to the " + kind + " as JSON lines",
 		Long:  "Write everything that refers to the " + kind + ": records, requests on all nodes, kept contents and audit entries. It fails if a node gives no answer.",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			q := url.Values{}
 			if partial {
 				q.Set("partial", "true")
 			}
-			w := a.stdout
-			if file != "" {
-				out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, out.Close()) }()
-				w = out
-			}
-			return a.client().ExportPerson(cmd.Context(), kind, args[0], q, w)
+			return a.writeTo(file, func(w io.Writer) error { return a.client().ExportPerson(cmd.Context(), kind, args[0], q, w) })
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write (default: standard output)")
