@@ -2,6 +2,8 @@ package proxy_test
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -104,4 +106,25 @@ func TestGuard_Answers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The last event of a stream may have text, too, where a provider marks the end in it.
+func TestGuard_LastEvent(t *testing.T) {
+	t.Parallel()
+	const last = `{"candidates":[{"content":{"parts":[{"text":"my secret"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":2}}`
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(rw, `data: {"candidates":[{"content":{"parts":[{"text":"hello "}]}}]}`+"\n\ndata: "+last+"\n\n")
+	})
+	d := w.tables.Deployments[0]
+	d.Provider, d.APIKey = "gemini", &resource.Sealed{}
+	r := newRig(t)
+	r.tables = w.tables
+	r.cfg.Upstream, r.cfg.Router = w.cfg.Upstream, w.cfg.Router
+	r.guard(&judge{check: mask}, resource.HookAfter)
+	got := r.do("POST", "/v1beta/models/demo:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"hi"}]}]}`)
+	if got.Code != 200 || strings.Contains(got.Body.String(), "secret") || !strings.Contains(got.Body.String(), `"finishReason":"STOP"`) {
+		t.Errorf("got %d %s", got.Code, got.Body)
+	}
+	r.checkBalance()
 }

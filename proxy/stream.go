@@ -58,10 +58,11 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 			return err
 		}
 	}
-	release, err := check.End(ctx)
+	release, last, err := check.Finish(ctx, c.last)
 	if err := s.send(c, a, release, judgedBy(check, err)); err != nil {
 		return err
 	}
+	c.last = last
 	c.judged(check.Results())
 	if c.turn != nil {
 		c.last = c.turn.KeepEvent(ctx, c.body, c.last, c.owners())

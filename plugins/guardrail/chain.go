@@ -346,10 +346,40 @@ func judgeAsStream(ctx context.Context, b Backend, info *Info, texts *Texts) (Ve
 		parts[i] = Part{Channel: t.Path, Text: t.Text}
 	}
 	v, err := st.Chunk(ctx, parts)
-	if err == nil && v.Action == Pass {
-		v, err = st.End(ctx)
+	if err != nil || v.Action == Block {
+		return v, err
 	}
-	return v, err
+	last, err := st.End(ctx)
+	if err != nil || last.Action == Block {
+		return last, err
+	}
+	return inTexts(texts.List(), slices.Concat(v.Replacements, last.Replacements))
+}
+
+// inTexts makes replacements in channels those of whole texts.
+func inTexts(texts []Text, rs []Replacement) (Verdict, error) {
+	if len(rs) == 0 {
+		return Verdict{}, nil
+	}
+	all := make(edits)
+	for _, r := range rs {
+		if r.Channel == "" {
+			return Verdict{Action: Block}, nil // it does not say where
+		}
+		if r.Start < 0 || r.Start >= r.End {
+			return Verdict{}, fmt.Errorf("plugin: replacement for bytes %d to %d of %s", r.Start, r.End, r.Channel)
+		}
+		all.add(r.Channel, edit{r.Start, r.End, r.Text})
+	}
+	out := Verdict{Action: Rewrite}
+	at := make(map[string]int64)
+	for i, t := range texts {
+		if text, ok := all.splice(t.Path, at[t.Path], t.Text); ok {
+			out.Replacements = append(out.Replacements, Replacement{Index: i, Text: text})
+		}
+		at[t.Path] += int64(len(t.Text))
+	}
+	return out, nil
 }
 
 // apply replaces in the texts what a verdict rewrites: everything or, with an error, nothing.

@@ -341,7 +341,9 @@ func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("plugin: unknown action %d", v.GetAction())
 	}
 	for _, r := range v.GetReplacements() {
-		out.Replacements = append(out.Replacements, Replacement{Index: int(r.GetIndex()), Text: r.GetText()})
+		out.Replacements = append(out.Replacements, Replacement{
+			Index: int(r.GetIndex()), Text: r.GetText(), Channel: r.GetChannel(), Start: int64(r.GetStart()), End: int64(r.GetEnd()),
+		})
 	}
 	return out, nil
 }

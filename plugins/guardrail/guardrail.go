@@ -66,10 +66,15 @@ type Check struct {
 	Body  []byte // raw JSON, only if the plugin's Description says WantsBody
 }
 
-// Replacement is a new text for Check.Texts[Index].
+// Replacement is a new text for Check.Texts[Index] or, in a stream, for the bytes from Start to End
+// of a channel's text, counted from the stream's beginning. None of them may have left: what begins
+// within the hold-back has not.
 type Replacement struct {
 	Index int
 	Text  string
+
+	Channel    string // "": not in a stream
+	Start, End int64
 }
 
 // Verdict is a plugin's answer to a check. The zero value passes.
@@ -116,7 +121,7 @@ type Streamer interface {
 
 // Stream checks one stream. Its methods are called one after the other.
 type Stream interface {
-	// Chunk judges the next parts; a Verdict that rewrites counts as a block.
+	// Chunk judges the next parts, and may replace what has been seen and not left.
 	Chunk(ctx context.Context, parts []Part) (Verdict, error)
 	// End judges what is left when the stream is over.
 	End(ctx context.Context) (Verdict, error)

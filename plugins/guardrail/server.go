@@ -233,7 +233,9 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 		out.Action = proto.Action_ACTION_BLOCK
 	}
 	for _, r := range v.Replacements {
-		out.Replacements = append(out.Replacements, &proto.Replacement{Index: uint32(r.Index), Text: valid(r.Text)})
+		out.Replacements = append(out.Replacements, &proto.Replacement{
+			Index: uint32(r.Index), Text: valid(r.Text), Channel: r.Channel, Start: uint64(r.Start), End: uint64(r.End),
+		})
 	}
 	return out
 }

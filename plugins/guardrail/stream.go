@@ -25,6 +25,8 @@ type StreamCheck struct {
 	held    []heldEvent
 	size    int              // bytes of held
 	seen    map[string]int64 // bytes of each channel so far
+	left    map[string]int64 // bytes of each channel that have left
+	edits   edits            // of what has not
 	texts   []Part           // of the whole stream, for members that check whole answers
 	back    int              // largest hold-back of the watches
 	holdAll bool
@@ -38,12 +40,14 @@ type watch struct {
 	hook   resource.Hook // during, or after for a whole answer at its end
 	stream Stream        // of during
 	took   time.Duration
+	edited bool
 }
 
 // heldEvent is an event that may not leave yet.
 type heldEvent struct {
-	raw  []byte
-	ends []channelEnd
+	raw   []byte
+	parts []Part
+	ends  []channelEnd // of the parts
 }
 
 // channelEnd is where an event's text ends in its channel.
@@ -59,7 +63,7 @@ func (s *Set) Stream(ctx context.Context, info Info) (*StreamCheck, error) {
 		return nil, nil //nolint:nilnil // a nil StreamCheck releases everything
 	}
 	info.Stream = true
-	c := &StreamCheck{set: s, info: info, seen: make(map[string]int64)}
+	c := &StreamCheck{set: s, info: info, seen: make(map[string]int64), left: make(map[string]int64), edits: make(edits)}
 	for _, m := range s.members {
 		hook, ok := m.output(true)
 		if !ok {
@@ -108,7 +112,7 @@ func (c *StreamCheck) Feed(ctx context.Context, event []byte) ([][]byte, error) 
 		return nil, err // what comes after the end is not checked any more and does not leave
 	}
 	parts, done := eventParts(event)
-	h := heldEvent{raw: event, ends: make([]channelEnd, len(parts))}
+	h := heldEvent{raw: event, parts: parts, ends: make([]channelEnd, len(parts))}
 	for i, p := range parts {
 		c.seen[p.Channel] += int64(len(p.Text))
 		h.ends[i] = channelEnd{p.Channel, c.seen[p.Channel]}
@@ -130,7 +134,10 @@ func (c *StreamCheck) Feed(ctx context.Context, event []byte) ([][]byte, error) 
 		c.block(c.watches[0].m, errors.New("answer is longer than can be held back"))
 		return nil, c.d.Err()
 	}
-	out := c.release(false)
+	out, err := c.release(false)
+	if err != nil {
+		return nil, err
+	}
 	if n := len(c.held); n > 0 {
 		c.held[n-1].raw = bytes.Clone(event) // the caller's bytes are its own again
 	}
@@ -158,10 +165,33 @@ func (c *StreamCheck) End(ctx context.Context) ([][]byte, error) {
 		}
 	}
 	for _, w := range c.watches {
-		c.record(w, StatusPassed, nil)
+		if w.edited {
+			c.record(w, StatusRewritten, nil)
+		} else {
+			c.record(w, StatusPassed, nil)
+		}
 	}
 	c.watches = nil
-	return c.release(true), nil
+	return c.release(true)
+}
+
+// Finish takes the stream's last event, if it has one that marks its end, and says that the stream is
+// over. It returns what was held and, apart from it, the last event as it may be sent.
+func (c *StreamCheck) Finish(ctx context.Context, last []byte) (out [][]byte, end []byte, err error) {
+	if c == nil {
+		return nil, last, nil
+	}
+	if len(last) > 0 {
+		if out, err = c.Feed(ctx, last); err != nil {
+			return out, nil, err
+		}
+	}
+	rest, err := c.End(ctx)
+	out = append(out, rest...)
+	if err != nil || len(last) == 0 || len(out) == 0 {
+		return out, nil, err
+	}
+	return out[:len(out)-1], out[len(out)-1], nil
 }
 
 // Close frees what the check holds; the stream need not have ended.
@@ -222,7 +252,31 @@ func (c *StreamCheck) endOf(ctx context.Context, w *watch) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	return live.Backend.Check(turn, &Check{Hook: w.hook, Info: c.info, Texts: joined(c.texts)})
+	texts := joined(c.texts)
+	v, err := live.Backend.Check(turn, &Check{Hook: w.hook, Info: c.info, Texts: texts})
+	for i := range v.Replacements {
+		r := &v.Replacements[i]
+		if r.Index < 0 || r.Index >= len(texts) {
+			return Verdict{}, fmt.Errorf("plugin: replacement for text %d of %d", r.Index, len(texts))
+		}
+		r.Channel, r.Start, r.End = texts[r.Index].Path, 0, int64(len(texts[r.Index].Text))
+	}
+	return v, err
+}
+
+// rewrite takes in what a member replaces: everything or, with an error, nothing.
+func (c *StreamCheck) rewrite(w *watch, rs []Replacement) error {
+	for _, r := range rs {
+		if r.Start < c.left[r.Channel] || r.Start >= r.End || r.End > c.seen[r.Channel] {
+			return fmt.Errorf("plugin: replacement for bytes %d to %d of %s, of which %d have left and %d have come",
+				r.Start, r.End, r.Channel, c.left[r.Channel], c.seen[r.Channel])
+		}
+	}
+	for _, r := range rs {
+		c.edits.add(r.Channel, edit{r.Start, r.End, r.Text})
+	}
+	w.edited = w.edited || len(rs) > 0
+	return nil
 }
 
 // joined puts the parts of each channel together.
@@ -251,10 +305,14 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if err == nil && v.Action == Rewrite && !slices.ContainsFunc(v.Replacements, func(r Replacement) bool { return r.Channel == "" }) {
+		err = c.rewrite(w, v.Replacements)
+		v.Action = Pass
+	}
 	switch {
 	case err != nil:
 		c.fail(w, err)
-	case v.Action != Pass: // what is streamed cannot be rewritten
+	case v.Action != Pass: // also a rewrite that does not say where in the stream
 		c.d.Action, c.d.Guardrail = Block, w.m.Name
 		c.d.Message = cmp.Or(v.Message, fmt.Sprintf("blocked by guardrail %s", w.m.Name))
 		c.record(w, StatusBlocked, nil)
@@ -291,22 +349,32 @@ func (c *StreamCheck) record(w *watch, s Status, err error) {
 	c.set.metrics.observe(r)
 }
 
-// release takes the events out of held that are far enough behind what was checked.
-func (c *StreamCheck) release(all bool) [][]byte {
+// release takes the events out of held that are far enough behind what was checked, as they were
+// rewritten. What cannot be rewritten ends the stream.
+func (c *StreamCheck) release(all bool) ([][]byte, error) {
 	n := 0
 	for n < len(c.held) && (all || c.clear(&c.held[n])) {
 		n++
 	}
 	if n == 0 {
-		return nil
+		return nil, nil
 	}
 	out := make([][]byte, n)
 	for i := range out {
-		out[i] = c.held[i].raw
-		c.size -= len(out[i])
+		h := &c.held[i]
+		c.size -= len(h.raw)
+		var err error
+		if out[i], err = c.edits.rewrite(h.raw, h.parts, h.ends); err != nil {
+			c.d.Action, c.d.cause, c.d.Message = Block, err, "an answer that guardrails changed cannot be sent"
+			return nil, c.d.Err()
+		}
+		for _, e := range h.ends {
+			c.left[e.channel] = e.end
+			c.edits.drop(e.channel, e.end)
+		}
 	}
 	c.held = slices.Delete(c.held, 0, n)
-	return out
+	return out, nil
 }
 
 func (c *StreamCheck) clear(h *heldEvent) bool {

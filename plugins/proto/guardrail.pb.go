@@ -83,7 +83,7 @@ type Action int32
 const (
 	Action_ACTION_UNSPECIFIED Action = 0 // an error: the check counts as not run
 	Action_ACTION_PASS        Action = 1
-	Action_ACTION_REWRITE     Action = 2 // never in a stream
+	Action_ACTION_REWRITE     Action = 2
 	Action_ACTION_BLOCK       Action = 3
 )
 
@@ -1029,10 +1029,15 @@ func (x *Verdict) GetError() string {
 	return ""
 }
 
+// Replacement is a new text for one of a check's, or for a part of a channel's text in a stream,
+// none of which may have left: what begins within the hold-back has not.
 type Replacement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in Check.texts
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in Check.texts; unused in a stream
 	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Channel       string                 `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"` // in a stream
+	Start         uint64                 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`    // in bytes of the channel's text, counted from the stream's beginning
+	End           uint64                 `protobuf:"varint,5,opt,name=end,proto3" json:"end,omitempty"`        // behind the last byte
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1079,6 +1084,27 @@ func (x *Replacement) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *Replacement) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Replacement) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Replacement) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
 }
 
 var File_guardrail_proto protoreflect.FileDescriptor
@@ -1145,10 +1171,13 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x06action\x18\x01 \x01(\x0e2\x1a.conclave.plugin.v1.ActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12C\n" +
 	"\freplacements\x18\x03 \x03(\v2\x1f.conclave.plugin.v1.ReplacementR\freplacements\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"7\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"y\n" +
 	"\vReplacement\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text*N\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x05 \x01(\x04R\x03end*N\n" +
 	"\x04Hook\x12\x14\n" +
 	"\x10HOOK_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vHOOK_BEFORE\x10\x01\x12\x0f\n" +
