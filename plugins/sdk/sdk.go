@@ -93,9 +93,6 @@ func Rewrite(rs ...Replacement) Verdict {
 	return Verdict{Action: guardrail.Rewrite, Replacements: rs}
 }
 
-// RewriteStream replaces bytes of a stream's channels that are within the hold-back.
-func RewriteStream(rs ...Replacement) Verdict { return Rewrite(rs...) }
-
 // Handshake is what host and plugin must agree on. It is no secret: it keeps a plugin from
 // being run by hand.
 func Handshake() goplugin.HandshakeConfig {
