@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -204,6 +205,9 @@ func putReceipt(b []byte, r *Receipt) []byte {
 	return b
 }
 
+// foundBit says that a record tells what guardrails found, behind all else.
+const foundBit = 1 << 18
+
 // more are the fields that few records have: those of a usage beside the five that every one
 // has, and what an adjustment corrects.
 func more(u *llm.Usage, adjusts *int64) [18]*int64 {
@@ -227,6 +231,9 @@ func putMore(b []byte, r *Record) []byte {
 			set |= 1 << i
 		}
 	}
+	if slices.ContainsFunc(r.Guardrails, func(g GuardrailResult) bool { return g.Found != "" }) {
+		set |= foundBit
+	}
 	if set == 0 && u.Service == llm.ServiceUnsaid {
 		return b
 	}
@@ -236,7 +243,15 @@ func putMore(b []byte, r *Record) []byte {
 			b = binary.AppendVarint(b, *v)
 		}
 	}
-	return binary.AppendUvarint(b, uint64(u.Service))
+	b = binary.AppendUvarint(b, uint64(u.Service))
+	if set&foundBit != 0 {
+		results := r.Guardrails[:min(len(r.Guardrails), maxList)]
+		b = binary.AppendUvarint(b, uint64(len(results)))
+		for i := range results {
+			b = putString(b, results[i].Found)
+		}
+	}
+	return b
 }
 
 // more reads what putMore wrote.
@@ -253,6 +268,13 @@ func (r *reader) more(to *Record) {
 	}
 	to.Adjusts = uint64(adjusts)
 	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
+	if set&foundBit != 0 {
+		for i, found := range r.strings() {
+			if i < len(to.Guardrails) {
+				to.Guardrails[i].Found = found
+			}
+		}
+	}
 }
 
 // reader takes fields off a body; the first field that is not there makes all later ones
@@ -413,7 +435,7 @@ func decodeRecord(f frame) (Record, error) {
 	v.UserID, v.Provider, v.ErrorCode, v.Guardrail = r.string(), r.string(), r.string(), r.string()
 	v.Attempts = int(r.int())
 	for range r.count() {
-		v.Guardrails = append(v.Guardrails, GuardrailResult{r.string(), r.string(), r.string()})
+		v.Guardrails = append(v.Guardrails, GuardrailResult{Guardrail: r.string(), Hook: r.string(), Status: r.string()})
 		if r.err != nil {
 			break
 		}

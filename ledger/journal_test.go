@@ -57,7 +57,7 @@ func record(id string) *Record {
 		Charges: []AccountCharge{{"key/key_1/day", 3, 40}, {"team/team_1/total", 0, 40}},
 		Tags:    []string{"a", "b"}, Flags: Streamed | Cut,
 		UserID: "user_1", Provider: "openai", Attempts: 2, ErrorKind: "upstream", ErrorCode: "upstream_cut", Guardrail: "words",
-		Guardrails:     []GuardrailResult{{"words", "before", "rewritten"}},
+		Guardrails:     []GuardrailResult{{"words", "before", "rewritten", "word 2"}, {"pii", "after", "passed", ""}},
 		OrganizationID: "org_1", ProjectID: "prj_1", CustomerID: "u", SessionID: "ses_1",
 		Receipt: Receipt{
 			Step: "answer", Scope: "key", Entity: "key_1", Rule: "no", Prompt: 12, Completion: 4096, Clamped: 7, PriceSource: "table",

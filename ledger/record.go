@@ -100,7 +100,8 @@ type Try struct {
 type GuardrailResult struct {
 	Guardrail string
 	Hook      string // "before", "during", "after"
-	Status    string // "passed", "rewritten", "blocked", "not_run"
+	Status    string // "passed", "flagged", "rewritten", "blocked", "not_run"
+	Found     string // what, in few words and never the text: "email 2, hate 0.91"
 }
 
 // Flags are facts about a Record.

@@ -33,6 +33,7 @@ func TestRecord_Usage(t *testing.T) {
 		}
 	}
 	plain := record("a")
+	plain.Guardrails = nil
 	short := putRecord(nil, plain)
 	plain.Usage.AudioInput = 1
 	if long := putRecord(nil, plain); len(long) != len(short)+3 {

@@ -53,7 +53,7 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 		out.Provider, out.UpstreamModel = cmp.Or(out.Provider, d.Provider), cmp.Or(d.Upstream, out.Model)
 	}
 	for _, g := range r.Guardrails {
-		out.Guardrails = append(out.Guardrails, callback.GuardrailResult{Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status})
+		out.Guardrails = append(out.Guardrails, callback.GuardrailResult{Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found})
 	}
 	return out
 }

@@ -195,7 +195,7 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 // newMember makes the chain's member for the spec; it knows what the one before it knew.
 func newMember(s *Spec, before *guardrail.Member) *guardrail.Member {
 	m := &guardrail.Member{
-		Name: s.Name, Hooks: s.Hooks, OnError: s.OnError, Deadline: s.Deadline, Models: s.Models, Optional: s.Optional,
+		Name: s.Name, Hooks: s.Hooks, OnError: s.OnError, Deadline: s.Deadline, Models: s.Models, Optional: s.Optional, Observe: s.Observe,
 	}
 	m.Inherit(before)
 	return m

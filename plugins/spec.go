@@ -35,6 +35,7 @@ type Spec struct {
 	Deadline time.Duration
 	Models   []string
 	Optional bool
+	Observe  bool
 }
 
 // Specs lists what should run for the catalog. shipped says which plugins this binary holds.
@@ -45,7 +46,7 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		s := Spec{
 			Kind: KindGuardrail, ID: g.ID, Name: g.Name, Plugin: g.Plugin, Config: g.Config,
 			Hooks: g.Hooks, OnError: g.OnError, Deadline: time.Duration(g.DeadlineMS) * time.Millisecond,
-			Models: g.Models, Optional: g.Optional,
+			Models: g.Models, Optional: g.Optional, Observe: g.Mode == resource.ModeObserve,
 		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
@@ -85,5 +86,5 @@ func (s *Spec) sameProcess(o *Spec) bool {
 // sameMember says that s and o are asked at the same moments and treated alike.
 func (s *Spec) sameMember(o *Spec) bool {
 	return slices.Equal(s.Hooks, o.Hooks) && s.OnError == o.OnError && s.Deadline == o.Deadline &&
-		slices.Equal(s.Models, o.Models) && s.Optional == o.Optional
+		slices.Equal(s.Models, o.Models) && s.Optional == o.Optional && s.Observe == o.Observe
 }

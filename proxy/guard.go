@@ -117,7 +117,7 @@ func (c *Call) judged(results []guardrail.Result) {
 	for i := range results {
 		r := &results[i]
 		c.verdicts = append(c.verdicts, ledger.GuardrailResult{
-			Guardrail: r.Guardrail, Hook: string(r.Hook), Status: string(r.Status),
+			Guardrail: r.Guardrail, Hook: string(r.Hook), Status: string(r.Status), Found: r.Found(),
 		})
 	}
 }

@@ -21,6 +21,15 @@ const (
 	OnErrorPass  OnError = "pass"
 )
 
+// Mode says whether what a guardrail decides is done.
+type Mode string
+
+// The zero value of Mode is ModeEnforce.
+const (
+	ModeEnforce Mode = "enforce"
+	ModeObserve Mode = "observe" // it is recorded and not done
+)
+
 // Guardrail is a plugin that judges requests and answers.
 type Guardrail struct {
 	Meta
@@ -28,6 +37,7 @@ type Guardrail struct {
 	Plugin     string          `json:"plugin,omitempty"` // name of a shipped or registered plugin
 	Hooks      []Hook          `json:"hooks,omitempty"`  // empty: all that the plugin declares
 	OnError    OnError         `json:"on_error,omitempty"`
+	Mode       Mode            `json:"mode,omitempty"`
 	DeadlineMS int64           `json:"deadline_ms,omitempty"` // default 1000
 	Models     []string        `json:"models,omitempty"`      // empty: requests for any model
 	Optional   bool            `json:"optional,omitempty"`    // asked only if the request names it in "guardrails"
@@ -62,6 +72,9 @@ func (g *Guardrail) Validate() error {
 	}
 	if g.OnError != "" && g.OnError != OnErrorBlock && g.OnError != OnErrorPass {
 		return invalidf("on_error", "%q is not one of block, pass", g.OnError)
+	}
+	if g.Mode != "" && g.Mode != ModeEnforce && g.Mode != ModeObserve {
+		return invalidf("mode", "%q is not one of enforce, observe", g.Mode)
 	}
 	if err := validTimeout("deadline_ms", g.DeadlineMS); err != nil {
 		return err

@@ -106,6 +106,7 @@ type GuardrailCheck struct {
 	Guardrail string `json:"guardrail"`
 	Hook      string `json:"hook"`
 	Status    string `json:"status"`
+	Found     string `json:"found,omitempty"` // "email 2, hate 0.91"
 }
 
 // Charge is what one account was charged.

@@ -22,7 +22,11 @@ func (r *Receipt) Words(row *Row) []string {
 		out = append(out, fmt.Sprintf("A budget lowered the completion's maximum to %d tokens.", r.Clamped))
 	}
 	for _, g := range r.Guardrails {
-		out = append(out, fmt.Sprintf("Guardrail %s (%s): %s.", g.Guardrail, g.Hook, g.Status))
+		said := fmt.Sprintf("Guardrail %s (%s): %s", g.Guardrail, g.Hook, g.Status)
+		if g.Found != "" {
+			said += ", found " + g.Found
+		}
+		out = append(out, said+".")
 	}
 	for i, a := range r.Attempts {
 		out = append(out, a.words(i+1))

@@ -186,6 +186,7 @@ type lineGuardrail struct {
 	Guardrail string `json:"guardrail"`
 	Hook      string `json:"hook"`
 	Status    string `json:"status"`
+	Found     string `json:"found,omitempty"`
 }
 
 func lineOf(r *sdk.Record) line {

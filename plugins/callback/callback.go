@@ -45,7 +45,8 @@ type Record struct {
 type GuardrailResult struct {
 	Guardrail string
 	Hook      string // "before", "during", "after"
-	Status    string // "passed", "rewritten", "blocked", "not_run"
+	Status    string // "passed", "flagged", "rewritten", "blocked", "not_run"
+	Found     string // "email 2, hate 0.91"
 }
 
 // Description is what a configured plugin says about itself.

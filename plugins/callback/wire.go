@@ -26,7 +26,7 @@ func toWire(r *Record) *proto.Record {
 	}
 	for _, g := range r.Guardrails {
 		out.Guardrails = append(out.Guardrails, &proto.GuardrailResult{
-			Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status,
+			Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found,
 		})
 	}
 	return out
@@ -50,7 +50,7 @@ func fromWire(r *proto.Record) Record {
 	}
 	for _, g := range r.GetGuardrails() {
 		out.Guardrails = append(out.Guardrails, GuardrailResult{
-			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(),
+			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(), Found: g.GetFound(),
 		})
 	}
 	return out

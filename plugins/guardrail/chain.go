@@ -25,6 +25,7 @@ type Status string
 // StatusNotRun, whatever on_error then decides: never StatusPassed.
 const (
 	StatusPassed    Status = "passed"
+	StatusFlagged   Status = "flagged" // passed, but something was found, or would have been acted upon
 	StatusRewritten Status = "rewritten"
 	StatusBlocked   Status = "blocked"
 	StatusNotRun    Status = "not_run"
@@ -37,6 +38,16 @@ type Result struct {
 	Status    Status
 	Err       error // why it did not run
 	Duration  time.Duration
+	Findings  []Finding
+}
+
+// Found says in few words what was found: "email 2, hate 0.91".
+func (r *Result) Found() string {
+	words := make([]string, len(r.Findings))
+	for i, f := range r.Findings {
+		words[i] = f.String()
+	}
+	return strings.Join(words, ", ")
 }
 
 // Backend is a configured plugin process, as the chain asks it. *Client is one.
@@ -60,6 +71,7 @@ type Member struct {
 	Deadline time.Duration // of each check and each chunk; 0: a second
 	Models   []string      // empty: all; "prefix*" as in keys
 	Optional bool          // asked only if the request names it
+	Observe  bool          // what it decides is recorded and not done
 
 	live  atomic.Pointer[Live]        // nil: not running
 	known atomic.Pointer[Description] // of the last one that ran
@@ -282,7 +294,7 @@ func (s *Set) whole(ctx context.Context, q *Request, pick func(*Member) (resourc
 		}
 		start := time.Now()
 		v, err := m.judge(ctx, hook, q, texts)
-		if err == nil {
+		if err == nil && !m.Observe {
 			err = apply(texts, v)
 		}
 		if err != nil && ctx.Err() != nil {
@@ -353,25 +365,25 @@ func judgeAsStream(ctx context.Context, b Backend, info *Info, texts *Texts) (Ve
 	if err != nil || last.Action == Block {
 		return last, err
 	}
-	return inTexts(texts.List(), slices.Concat(v.Replacements, last.Replacements))
+	return inTexts(texts.List(), slices.Concat(v.Replacements, last.Replacements), merged(v.Findings, last.Findings))
 }
 
 // inTexts makes replacements in channels those of whole texts.
-func inTexts(texts []Text, rs []Replacement) (Verdict, error) {
+func inTexts(texts []Text, rs []Replacement, found []Finding) (Verdict, error) {
 	if len(rs) == 0 {
-		return Verdict{}, nil
+		return Verdict{Findings: found}, nil
 	}
 	all := make(edits)
 	for _, r := range rs {
 		if r.Channel == "" {
-			return Verdict{Action: Block}, nil // it does not say where
+			return Verdict{Action: Block, Findings: found}, nil // it does not say where
 		}
 		if r.Start < 0 || r.Start >= r.End {
 			return Verdict{}, fmt.Errorf("plugin: replacement for bytes %d to %d of %s", r.Start, r.End, r.Channel)
 		}
 		all.add(r.Channel, edit{r.Start, r.End, r.Text})
 	}
-	out := Verdict{Action: Rewrite}
+	out := Verdict{Action: Rewrite, Findings: found}
 	at := make(map[string]int64)
 	for i, t := range texts {
 		if text, ok := all.splice(t.Path, at[t.Path], t.Text); ok {
@@ -402,14 +414,16 @@ func apply(texts *Texts, v Verdict) error {
 
 // note adds one member's outcome to the decision.
 func (s *Set) note(d *Decision, m *Member, hook resource.Hook, v Verdict, err error, took time.Duration) {
-	r := Result{Guardrail: m.Name, Hook: hook, Status: StatusPassed, Err: err, Duration: took}
+	r := Result{Guardrail: m.Name, Hook: hook, Status: StatusPassed, Err: err, Duration: took, Findings: v.Findings}
 	switch {
 	case err != nil:
 		r.Status = StatusNotRun
-		if m.OnError != resource.OnErrorPass {
+		if m.OnError != resource.OnErrorPass && !m.Observe {
 			d.Action, d.Guardrail, d.cause = Block, m.Name, err
 			d.Message = fmt.Sprintf("guardrail %s did not run", m.Name)
 		}
+	case m.Observe && v.Action != Pass:
+		r.Status = StatusFlagged
 	case v.Action == Block:
 		r.Status = StatusBlocked
 		d.Action, d.Guardrail = Block, m.Name
@@ -417,6 +431,8 @@ func (s *Set) note(d *Decision, m *Member, hook resource.Hook, v Verdict, err er
 	case v.Action == Rewrite:
 		r.Status = StatusRewritten
 		d.Action = Rewrite
+	case len(v.Findings) > 0:
+		r.Status = StatusFlagged
 	}
 	d.Results = append(d.Results, r)
 	s.metrics.observe(r)

@@ -345,7 +345,29 @@ func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 			Index: int(r.GetIndex()), Text: r.GetText(), Channel: r.GetChannel(), Start: int64(r.GetStart()), End: int64(r.GetEnd()),
 		})
 	}
+	for _, f := range v.GetFindings() {
+		if len(out.Findings) < maxFindings {
+			out.Findings = append(out.Findings, Finding{Category: clip(f.GetCategory()), Count: int(f.GetCount()), Score: f.GetScore()})
+		}
+	}
 	return out, nil
+}
+
+// Bounds of what is kept of what a plugin found.
+const (
+	maxFindings = 32
+	maxCategory = 64
+)
+
+// clip shortens the name of a category, and takes out what would break a line or a header.
+func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == ',' {
+			return '_'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxCategory)]
 }
 
 // remaining is the time until the context's deadline in milliseconds, at least 1; 0 without one.

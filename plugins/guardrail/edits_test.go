@@ -3,6 +3,7 @@ package guardrail_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -156,6 +157,56 @@ func TestStreamCheck_Rewrites(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.results)
 			}
 		})
+	}
+}
+
+// What a guardrail finds is told, and one that only observes changes and stops nothing.
+func TestObserve(t *testing.T) {
+	t.Parallel()
+	found := []guardrail.Finding{{Category: "word", Count: 2, Score: 0.91}}
+	for _, tt := range []struct {
+		verdict guardrail.Verdict
+		observe bool
+		action  guardrail.Action
+		want    string
+	}{
+		{guardrail.Verdict{Findings: found}, false, guardrail.Pass, "a=flagged"},
+		{guardrail.Verdict{Action: guardrail.Block, Findings: found}, false, guardrail.Block, "a=blocked"},
+		{guardrail.Verdict{Action: guardrail.Block, Findings: found}, true, guardrail.Pass, "a=flagged"},
+		{guardrail.Verdict{Action: guardrail.Rewrite, Replacements: []guardrail.Replacement{{Text: "*"}}, Findings: found}, true, guardrail.Pass, "a=flagged"},
+	} {
+		m := member("a", fake{check: func(context.Context, *guardrail.Check) (guardrail.Verdict, error) { return tt.verdict, nil }}, guardrail.Description{})
+		m.Observe = tt.observe
+		d, err := chain(m).For("m", nil).Before(t.Context(), request(`{"prompt":"x"}`))
+		if err != nil || d.Action != tt.action || statuses(d.Results) != tt.want || d.Results[0].Found() != "word 2 0.91" || string(d.Body) != `{"prompt":"x"}` {
+			t.Errorf("%+v: got %+v, %v", tt.verdict, d, err)
+		}
+	}
+	m := member("a", fake{check: func(context.Context, *guardrail.Check) (guardrail.Verdict, error) {
+		return guardrail.Verdict{}, errors.New("broken")
+	}}, guardrail.Description{})
+	m.Observe = true
+	if d, err := chain(m).For("m", nil).Before(t.Context(), request(`{}`)); err != nil || d.Action != guardrail.Pass || statuses(d.Results) != "a=not_run" {
+		t.Errorf("an observer that fails: got %+v, %v", d, err)
+	}
+}
+
+func TestStreamCheck_Observe(t *testing.T) {
+	t.Parallel()
+	blocks, masks := member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5}), member("b", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})
+	blocks.Observe, masks.Observe = true, true
+	c, err := chain(blocks, masks).For("m", nil).Stream(t.Context(), guardrail.Info{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	event := chunks("my secret")[0]
+	if _, err := c.Feed(t.Context(), []byte(event)); err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := c.Finish(t.Context(), nil)
+	if err != nil || len(out) != 1 || string(out[0]) != event || statuses(c.Results()) != "a=flagged b=flagged" {
+		t.Errorf("got %q, %v, %s", out, err, statuses(c.Results()))
 	}
 }
 

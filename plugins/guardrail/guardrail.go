@@ -9,6 +9,7 @@ package guardrail
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/resource"
@@ -82,6 +83,26 @@ type Verdict struct {
 	Action       Action
 	Message      string        // of a block, for the client; must not repeat what was blocked
 	Replacements []Replacement // of a rewrite
+	Findings     []Finding     // whatever the action is
+}
+
+// Finding says what was found, never its text: it is logged.
+type Finding struct {
+	Category string  // in the plugin's own words: "email", "hate"
+	Count    int     // how often; 0 is once
+	Score    float64 // 0 to 1; 0 where the plugin does not score
+}
+
+// String says it in few words: "email 2", "hate 0.91".
+func (f Finding) String() string {
+	out := f.Category
+	if f.Count > 1 {
+		out += " " + strconv.Itoa(f.Count)
+	}
+	if f.Score > 0 {
+		out += " " + strconv.FormatFloat(f.Score, 'f', 2, 64)
+	}
+	return out
 }
 
 // Part continues one of the texts that a stream carries side by side.

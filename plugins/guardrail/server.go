@@ -237,6 +237,9 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 			Index: uint32(r.Index), Text: valid(r.Text), Channel: r.Channel, Start: uint64(r.Start), End: uint64(r.End),
 		})
 	}
+	for _, f := range v.Findings {
+		out.Findings = append(out.Findings, &proto.Finding{Category: valid(f.Category), Count: uint32(f.Count), Score: f.Score})
+	}
 	return out
 }
 

@@ -41,6 +41,8 @@ type watch struct {
 	stream Stream        // of during
 	took   time.Duration
 	edited bool
+	found  []Finding
+	acted  bool // it would have changed or ended the stream, if it did not only observe
 }
 
 // heldEvent is an event that may not leave yet.
@@ -165,9 +167,12 @@ func (c *StreamCheck) End(ctx context.Context) ([][]byte, error) {
 		}
 	}
 	for _, w := range c.watches {
-		if w.edited {
+		switch {
+		case w.edited:
 			c.record(w, StatusRewritten, nil)
-		} else {
+		case w.acted || len(w.found) > 0:
+			c.record(w, StatusFlagged, nil)
+		default:
 			c.record(w, StatusPassed, nil)
 		}
 	}
@@ -305,6 +310,11 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	w.found = merged(w.found, v.Findings)
+	if err == nil && w.m.Observe {
+		w.acted = w.acted || v.Action != Pass
+		return nil
+	}
 	if err == nil && v.Action == Rewrite && !slices.ContainsFunc(v.Replacements, func(r Replacement) bool { return r.Channel == "" }) {
 		err = c.rewrite(w, v.Replacements)
 		v.Action = Pass
@@ -321,11 +331,26 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 	return c.d.Err()
 }
 
+// merged adds up findings of the same category; the highest score counts.
+func merged(all, more []Finding) []Finding {
+	for _, f := range more {
+		i := slices.IndexFunc(all, func(o Finding) bool { return o.Category == f.Category })
+		switch {
+		case i >= 0:
+			all[i].Count = max(1, all[i].Count) + max(1, f.Count)
+			all[i].Score = max(all[i].Score, f.Score)
+		case len(all) < maxFindings:
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
 // fail is what becomes of the stream when a member could not be asked.
 func (c *StreamCheck) fail(w *watch, err error) {
 	c.record(w, StatusNotRun, err)
 	c.drop(w)
-	if w.m.OnError != resource.OnErrorPass {
+	if w.m.OnError != resource.OnErrorPass && !w.m.Observe {
 		c.block(w.m, err)
 	}
 }
@@ -344,7 +369,7 @@ func (c *StreamCheck) drop(w *watch) {
 }
 
 func (c *StreamCheck) record(w *watch, s Status, err error) {
-	r := Result{Guardrail: w.m.Name, Hook: w.hook, Status: s, Err: err, Duration: w.took}
+	r := Result{Guardrail: w.m.Name, Hook: w.hook, Status: s, Err: err, Duration: w.took, Findings: w.found}
 	c.d.Results = append(c.d.Results, r)
 	c.set.metrics.observe(r)
 }

@@ -646,7 +646,8 @@ type GuardrailResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Guardrail     string                 `protobuf:"bytes,1,opt,name=guardrail,proto3" json:"guardrail,omitempty"`
 	Hook          string                 `protobuf:"bytes,2,opt,name=hook,proto3" json:"hook,omitempty"`     // "before", "during", "after"
-	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // "passed", "rewritten", "blocked", "not_run"
+	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // "passed", "flagged", "rewritten", "blocked", "not_run"
+	Found         string                 `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`   // "email 2, hate 0.91"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -698,6 +699,13 @@ func (x *GuardrailResult) GetHook() string {
 func (x *GuardrailResult) GetStatus() string {
 	if x != nil {
 		return x.Status
+	}
+	return ""
+}
+
+func (x *GuardrailResult) GetFound() string {
+	if x != nil {
+		return x.Found
 	}
 	return ""
 }
@@ -767,11 +775,12 @@ const file_callback_proto_rawDesc = "" +
 	"cacheWrite\x12\x16\n" +
 	"\x06output\x18\x04 \x01(\x03R\x06output\x12\x1c\n" +
 	"\treasoning\x18\x05 \x01(\x03R\treasoning\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06source\"[\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\"q\n" +
 	"\x0fGuardrailResult\x12\x1c\n" +
 	"\tguardrail\x18\x01 \x01(\tR\tguardrail\x12\x12\n" +
 	"\x04hook\x18\x02 \x01(\tR\x04hook\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status2\xf7\x01\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12\x14\n" +
+	"\x05found\x18\x04 \x01(\tR\x05found2\xf7\x01\n" +
 	"\bCallback\x12[\n" +
 	"\tConfigure\x12%.conclave.plugin.v1.ConfigureCallback\x1a'.conclave.plugin.v1.CallbackDescription\x12A\n" +
 	"\aDeliver\x12\x19.conclave.plugin.v1.Batch\x1a\x1b.conclave.plugin.v1.Receipt\x12K\n" +

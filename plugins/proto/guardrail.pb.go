@@ -967,6 +967,7 @@ type Verdict struct {
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`           // for the client, of a block; must not repeat what was blocked
 	Replacements  []*Replacement         `protobuf:"bytes,3,rep,name=replacements,proto3" json:"replacements,omitempty"` // of a rewrite
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`               // the check could not be made; action is ignored
+	Findings      []*Finding             `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`         // whatever the action is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1030,74 @@ func (x *Verdict) GetError() string {
 	return ""
 }
 
+func (x *Verdict) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Finding says what was found, never its text.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Category      string                 `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"` // in the plugin's own words: "email", "hate"
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`      // how often; 0 is once
+	Score         float64                `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`     // 0 to 1; 0 where the plugin does not score
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_guardrail_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Finding) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *Finding) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Finding) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
 // Replacement is a new text for one of a check's, or for a part of a channel's text in a stream,
 // none of which may have left: what begins within the hold-back has not.
 type Replacement struct {
@@ -1044,7 +1113,7 @@ type Replacement struct {
 
 func (x *Replacement) Reset() {
 	*x = Replacement{}
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1125,7 @@ func (x *Replacement) String() string {
 func (*Replacement) ProtoMessage() {}
 
 func (x *Replacement) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1138,7 @@ func (x *Replacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replacement.ProtoReflect.Descriptor instead.
 func (*Replacement) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{14}
+	return file_guardrail_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Replacement) GetIndex() uint32 {
@@ -1166,12 +1235,17 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x05\n" +
 	"\x03End\"\b\n" +
 	"\x06Cancel\"\x06\n" +
-	"\x04Ping\"\xb2\x01\n" +
+	"\x04Ping\"\xeb\x01\n" +
 	"\aVerdict\x122\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x1a.conclave.plugin.v1.ActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12C\n" +
 	"\freplacements\x18\x03 \x03(\v2\x1f.conclave.plugin.v1.ReplacementR\freplacements\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"y\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x127\n" +
+	"\bfindings\x18\x05 \x03(\v2\x1b.conclave.plugin.v1.FindingR\bfindings\"Q\n" +
+	"\aFinding\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score\"y\n" +
 	"\vReplacement\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
@@ -1206,7 +1280,7 @@ func file_guardrail_proto_rawDescGZIP() []byte {
 }
 
 var file_guardrail_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_guardrail_proto_goTypes = []any{
 	(Hook)(0),                    // 0: conclave.plugin.v1.Hook
 	(Action)(0),                  // 1: conclave.plugin.v1.Action
@@ -1224,7 +1298,8 @@ var file_guardrail_proto_goTypes = []any{
 	(*Cancel)(nil),               // 13: conclave.plugin.v1.Cancel
 	(*Ping)(nil),                 // 14: conclave.plugin.v1.Ping
 	(*Verdict)(nil),              // 15: conclave.plugin.v1.Verdict
-	(*Replacement)(nil),          // 16: conclave.plugin.v1.Replacement
+	(*Finding)(nil),              // 16: conclave.plugin.v1.Finding
+	(*Replacement)(nil),          // 17: conclave.plugin.v1.Replacement
 }
 var file_guardrail_proto_depIdxs = []int32{
 	0,  // 0: conclave.plugin.v1.GuardrailDescription.hooks:type_name -> conclave.plugin.v1.Hook
@@ -1241,16 +1316,17 @@ var file_guardrail_proto_depIdxs = []int32{
 	6,  // 11: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
 	11, // 12: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
 	1,  // 13: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
-	16, // 14: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
-	2,  // 15: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
-	4,  // 16: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
-	3,  // 17: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
-	5,  // 18: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	17, // 14: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
+	16, // 15: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
+	2,  // 16: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
+	4,  // 17: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
+	3,  // 18: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
+	5,  // 19: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
+	18, // [18:20] is the sub-list for method output_type
+	16, // [16:18] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_guardrail_proto_init() }
@@ -1272,7 +1348,7 @@ func file_guardrail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guardrail_proto_rawDesc), len(file_guardrail_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
