@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
+	"github.com/conclave-llm/conclave/plugins/builtin/pii"
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
+	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
 // Version is the version that shipped plugins report.
-const Version = "1"
+const Version = scan.Version
 
 // Plugin is one row of the table of shipped plugins.
 type Plugin struct {
@@ -25,6 +29,9 @@ type Plugin struct {
 var table = []Plugin{
 	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
 	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
+	{"patterns", "guardrail", "blocks, masks or flags what matches regular expressions", func() { sdk.ServeGuardrail(&patterns.Patterns{}) }},
+	{"pii", "guardrail", "blocks, masks or flags personal data, and restores in answers what it masked", func() { sdk.ServeGuardrail(&pii.PII{}) }},
+	{"secrets", "guardrail", "blocks, masks or flags credentials", func() { sdk.ServeGuardrail(&secrets.Secrets{}) }},
 }
 
 // Plugins lists the shipped plugins by name.

@@ -104,28 +104,37 @@ func TestStreamCheck_Rewrites(t *testing.T) {
 		results string
 	}{
 		{
-			"other bytes stay, log probabilities go", []*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
+			"other bytes stay, log probabilities go",
+			[]*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
 			[]string{"event: x\r\nid: 1\r\ndata: {\"choices\": [{\"index\":0,\"delta\":{\"content\":\"my secret\"},\"logprobs\":{\"content\":[1]}}], \"x\" : 1}\r\n\r\n"},
 			"event: x\r\nid: 1\r\ndata: {\"choices\": [{\"index\":0,\"delta\":{\"content\":\"my *\"},\"logprobs\":null}], \"x\" : 1}\r\n\r\n", "a=rewritten",
 		},
 		{
-			"data of two lines", []*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
-			[]string{"data: {\"delta\":\ndata: \"secret\"}\n\n"}, "data: {\"delta\":\ndata: \"*\"}\n\n", "a=rewritten",
+			"data of two lines",
+			[]*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
+			[]string{"data: {\"delta\":\ndata: \"secret\"}\n\n"},
+			"data: {\"delta\":\ndata: \"*\"}\n\n", "a=rewritten",
 		},
 		{
 			"not JSON", []*guardrail.Member{member("a", masker{"secret", "*"}, hold)}, []string{"data: my secret\n\n"}, "data: my *\n\n", "a=rewritten",
 		},
 		{
-			"two guardrails, one word in the other's", []*guardrail.Member{member("a", masker{"cre", "*"}, hold), member("b", masker{"secret", "#"}, hold)},
-			[]string{"data: {\"delta\":\"a secret b\"}\n\n"}, "data: {\"delta\":\"a * b\"}\n\n", "a=rewritten b=rewritten",
+			"two guardrails, one word in the other's",
+			[]*guardrail.Member{member("a", masker{"cre", "*"}, hold), member("b", masker{"secret", "#"}, hold)},
+			[]string{"data: {\"delta\":\"a secret b\"}\n\n"},
+			"data: {\"delta\":\"a * b\"}\n\n", "a=rewritten b=rewritten",
 		},
 		{
-			"nothing to replace", []*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
-			[]string{"data: {\"delta\":\"all clear\"}\n\n"}, "data: {\"delta\":\"all clear\"}\n\n", "a=passed",
+			"nothing to replace",
+			[]*guardrail.Member{member("a", masker{"secret", "*"}, hold)},
+			[]string{"data: {\"delta\":\"all clear\"}\n\n"},
+			"data: {\"delta\":\"all clear\"}\n\n", "a=passed",
 		},
 		{
-			"a whole answer at its end", []*guardrail.Member{member("a", rewriter("secret", "*"), guardrail.Description{Hooks: []resource.Hook{resource.HookAfter}})},
-			[]string{"data: {\"delta\":\"a sec\"}\n\n", "data: {\"delta\":\"ret b\"}\n\n"}, "data: {\"delta\":\"a * b\"}\n\ndata: {\"delta\":\"\"}\n\n", "a=rewritten",
+			"a whole answer at its end",
+			[]*guardrail.Member{member("a", rewriter("secret", "*"), guardrail.Description{Hooks: []resource.Hook{resource.HookAfter}})},
+			[]string{"data: {\"delta\":\"a sec\"}\n\n", "data: {\"delta\":\"ret b\"}\n\n"},
+			"data: {\"delta\":\"a * b\"}\n\ndata: {\"delta\":\"\"}\n\n", "a=rewritten",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

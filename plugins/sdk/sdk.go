@@ -54,6 +54,9 @@ type Verdict = guardrail.Verdict
 // Replacement is a new text for one of a Check.
 type Replacement = guardrail.Replacement
 
+// Finding says what was found, never its text.
+type Finding = guardrail.Finding
+
 // Callback is what the author of a callback implements.
 type Callback = callback.Plugin
 
