@@ -90,15 +90,20 @@ func word(text string, start int) (k place, digits int) {
 		k |= atWord
 		digits = max(digits, count(text, start, 6))
 	}
+	return k | before(behind, hex, size), digits
+}
+
+// before says what a word is the beginning of, by what follows it.
+func before(behind string, hex bool, size int) place {
 	switch {
 	case strings.HasPrefix(behind, "://"):
-		k |= atAddress
+		return atAddress
 	case strings.HasPrefix(behind, ":") && hex && size <= 4:
-		k |= atColon
+		return atColon
 	case strings.HasPrefix(behind, "-") && hex && size == 8:
-		k |= atWord
+		return atWord
 	}
-	return k, digits
+	return 0
 }
 
 // count is how many digits the number has that begins at a place: at most three separators, and so
