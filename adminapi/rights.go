@@ -164,6 +164,7 @@ var rights = withNouns(map[string]row{
 	"list-providers":  readAll,
 	"get-provider":    readAll,
 	"discover-models": adminOnly,
+	"try-guardrail":   adminOnly,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,

@@ -109,6 +109,8 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
 	// a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Guardrails are those that run on this node; nil: none can.
+	Guardrails Guardrails
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
@@ -192,6 +194,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerProviders()
 	s.registerBlobs()
 	s.registerMCP()
+	s.registerGuardrails()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()

@@ -175,6 +175,25 @@ func (c *Chain) For(model string, requested []string) *Set {
 	return s
 }
 
+// Only returns a set of the one guardrail with the name, whether requests get it or not; false if
+// there is none.
+func (c *Chain) Only(name string) (*Set, bool) {
+	t := c.table.Load()
+	if t == nil {
+		return nil, false
+	}
+	i := slices.IndexFunc(t.members, func(m *Member) bool { return m.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &Set{members: t.members[i : i+1], metrics: c.metrics}, true
+}
+
+// Wants says whether one of the guardrails is asked at the hook.
+func (s *Set) Wants(h resource.Hook) bool {
+	return s != nil && slices.ContainsFunc(s.members, func(m *Member) bool { return m.wants(h) })
+}
+
 func (c *Chain) build(t *table, model string, requested []string) *Set {
 	s := &Set{metrics: c.metrics}
 	for _, m := range t.members {

@@ -136,9 +136,11 @@ var nouns = append(holderNouns, []noun{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"hook", "hooks", asList, "before, during or after"},
 			{"on-error", "on_error", asText, "block or pass"},
+			{"mode", "mode", asText, "enforce, or observe: record what it decides and do nothing"},
 			{"model", "models", asList, "a model whose requests it judges (default: all)"},
 			{"config", "config", asJSON, "the plugin's own"},
 		},
+		more: func(a *app) []*cobra.Command { return []*cobra.Command{a.guardrailTry()} },
 	},
 	{
 		name: "callback", short: "Plugins that are told of finished requests",
