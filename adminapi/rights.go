@@ -182,6 +182,9 @@ var rights = withNouns(map[string]row{
 	"discard-prices":       adminOnly,
 	"reset-prices":         adminOnly,
 
+	"litellm-cost-estimate":            {allow, allow, own, own, own, own, own}, // of models that the key may use
+	"litellm-spend-calculate":          {allow, allow, own, own, own, own, own},
+	"litellm-cost-map":                 readOwn, // of the program and of imports, for every key
 	"litellm-cost-map-source":          readAll,
 	"litellm-cost-map-reload":          adminOnly,
 	"litellm-cost-map-schedule":        adminOnly,
