@@ -44,7 +44,9 @@ func TestWhoMayHelp_busyNode(t *testing.T) {
 	entered, held := make(chan struct{}, 1), make(chan struct{})
 	h.Proposing = func() { entered <- struct{}{}; <-held }
 	done := make(chan int)
-	go func() { done <- h.Call(adminapitest.MasterKey, http.MethodPost, "/api/v1/teams", `{"name":"t"}`).Status }()
+	go func() {
+		done <- h.Call(adminapitest.MasterKey, http.MethodPost, "/api/v1/teams", `{"name":"t"}`).Status
+	}()
 	<-entered
 	for _, path := range []string{"/api/v1/keys", "/key/generate"} {
 		a := h.Call(adminapitest.MasterKey, http.MethodPost, path, `{}`)

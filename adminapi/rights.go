@@ -156,6 +156,9 @@ var rights = withNouns(map[string]row{
 	"litellm-global-end-users":                 readAll,
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
+	"litellm-provider-budgets":                 readAll,
+	"litellm-global-spend-end-users":           readAll,
+	"litellm-team-spend-by-user":               readOwn,
 	"litellm-spend-logs-content":               readAll,
 
 	"litellm-providers":       readOwn, // the program's own table, for every key
@@ -216,6 +219,13 @@ var rights = withNouns(map[string]row{
 	"litellm-key-unblock":                keyWrite,
 	"litellm-key-regenerate":             keyWrite,
 	"litellm-key-path-regenerate":        keyWrite,
+	"litellm-key-reset-spend":            teamWrite,
+	"litellm-team-member-reset-spend":    teamWrite,
+	"litellm-team-member-reset-budget":   teamWrite,
+	"litellm-team-member-me":             readOwn,
+	"litellm-team-filter":                listOwn,
+	"litellm-global-spend-reset":         adminOnly,
+	"litellm-global-spend-refresh":       adminOnly,
 	"litellm-key-info":                   readOwn,
 	"litellm-v2-key-info":                listOwn,
 	"litellm-key-list":                   listOwn,
