@@ -314,8 +314,14 @@ var rights = withNouns(map[string]row{
 	"litellm-audit-list":                 readAll,
 	"litellm-audit-get":                  readAll,
 
-	"list-mcp-tools":     mcpRead,
-	"get-mcp-health":     readAll,
+	"list-mcp-tools":              mcpRead,
+	"get-mcp-health":              readAll,
+	"litellm-access-group-new":    adminOnly,
+	"litellm-access-group-list":   readAll,
+	"litellm-access-group-info":   readAll,
+	"litellm-access-group-update": adminOnly,
+	"litellm-access-group-delete": adminOnly,
+
 	"litellm-mcp-list":   mcpRead,
 	"litellm-mcp-info":   mcpRead,
 	"litellm-mcp-tools":  mcpRead,
