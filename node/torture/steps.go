@@ -1,4 +1,4 @@
-package money_test
+package torture
 
 import (
 	"context"
@@ -174,7 +174,7 @@ func (w *world) heal() {
 		w.round()
 	}
 	w.check()
-	if w.t.Failed() {
+	if w.bad != "" {
 		return
 	}
 	if _, rest := w.books(); rest.cost-w.restOfGone() != 0 {
@@ -230,7 +230,7 @@ func (w *world) checkUse() {
 		at := resource.At(w.now)
 		span, err := t.Window(w.now)
 		if err != nil {
-			w.t.Fatal(err)
+			panic(err)
 		}
 		limit = min(limit, t.Limit(at))
 		free := t.Limit(at)
