@@ -50,7 +50,7 @@ func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 			Usage: llm.Usage{Input: 10, CacheRead: 5, Output: 3, Source: llm.UsageProvider}, Duration: time.Second,
 		}
 		if i%2 == 0 {
-			r.TeamID = "team_a"
+			r.TeamID, r.ProjectID = "team_a", "p1"
 		}
 		if i == 39 {
 			r.Status, r.ErrorKind, r.ErrorCode = 502, "upstream", "upstream_error"
@@ -118,6 +118,10 @@ func TestLiteLLM(t *testing.T) {
 		{"/user/daily/activity?" + days, "results.0.breakdown.models.demo.metrics.cache_read_input_tokens", "100"},
 		{"/user/daily/activity?" + days, "results.0.breakdown.api_keys." + token + ".metadata.key_alias", "notebook"},
 		{"/user/daily/activity?" + days + "&page_size=1", "metadata.has_more", "true"},
+		{"/spend/logs/v2?project_id=p1", "total", "20"},
+		{"/spend/logs?project_id=p1&" + days, "0.spend", "1"},
+		{"/global/spend/report?project_id=p1&group_by=api_key&" + days, "0.total_cost", "4"},
+		{"/user/daily/activity?project_id=p1&" + days, "metadata.total_spend", "4"},
 		{"/provider/budgets?" + days, "providers.openai.spend", "8.2"},
 		{"/provider/budgets?" + days, "providers.openai.budget_limit", "<nil>"},
 		{"/team/spend/by_user?team_ids=research&" + days, "results.0.user_id", "u"},
