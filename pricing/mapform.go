@@ -12,7 +12,7 @@ var plainNames = map[string]bool{"openai": true, "anthropic": true}
 
 // mapNames are the names under which classes are written, and unitNames those of units: of
 // several that are read, the one that most readers know.
-var mapNames = map[string]string{ //nolint:gosec // names of fields, no secrets
+var mapNames = map[string]string{
 	"input": "input_cost_per_token", "output": "output_cost_per_token", "cache_read": "cache_read_input_token_cost",
 	"cache_write": "cache_creation_input_token_cost", "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
 	"cache_read_audio": "cache_read_input_audio_token_cost", "cache_read_image": "cache_read_input_image_token_cost",

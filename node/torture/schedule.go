@@ -115,7 +115,7 @@ type world struct {
 
 func (a *arena) run(seed uint64, log func(string)) *world {
 	w := &world{
-		arena: a, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log,
+		arena: a, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log, //nolint:gosec // schedules repeat by their number
 		most: map[resource.AccountID]resource.Money{}, base: map[resource.AccountID]resource.Money{}, at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}),
 	}

@@ -26,6 +26,14 @@ func (w *world) step() {
 		}
 	case k < 68:
 		w.tick(n, w.chance(8), w.chance(8))
+	default:
+		w.fault(n, k)
+	}
+}
+
+// fault is what happens around requests: lags, echoes, time, deaths.
+func (w *world) fault(n *simNode, k int) {
+	switch {
 	case k < 73:
 		if len(n.feed) > 0 {
 			n.catchUp(1 + w.r.IntN(len(n.feed)))
