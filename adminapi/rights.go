@@ -316,6 +316,9 @@ var rights = withNouns(map[string]row{
 
 	"list-mcp-tools":              mcpRead,
 	"get-mcp-health":              readAll,
+	"litellm-allowed-ips":         readAll,
+	"litellm-allowed-ip-add":      adminOnly,
+	"litellm-allowed-ip-delete":   adminOnly,
 	"litellm-access-group-new":    adminOnly,
 	"litellm-access-group-list":   readAll,
 	"litellm-access-group-info":   readAll,
