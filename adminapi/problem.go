@@ -33,6 +33,7 @@ var statuses = map[string]struct {
 	"refused":   {http.StatusConflict, ""},
 
 	"quota_exceeded": {http.StatusInsufficientStorage, "delete blobs that nobody needs, or raise the setting blob_quota_mb"},
+	"overloaded":     {http.StatusServiceUnavailable, "nothing was done: the leader has as many changes under way as it takes; send it again after Retry-After, to whichever node"},
 	"disk_full":      {http.StatusInsufficientStorage, "make room on the leader's disk; conclave cluster status shows how much is free"},
 	"quorum":         {http.StatusConflict, "bring back or replace voters first; conclave cluster status shows them"},
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -139,6 +140,12 @@ func requestID(r *http.Request) string {
 // middleware admits a request to the operation, or answers with the problem.
 func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
+	leave, err := s.gate.Enter(r.Method)
+	if err != nil {
+		s.writeProblem(w, err)
+		return
+	}
+	defer leave()
 	by, err := s.admit(r, ctx.Operation().OperationID)
 	if err != nil {
 		s.writeProblem(w, err)
@@ -152,6 +159,12 @@ func (s *Server) middleware(ctx huma.Context, next func(huma.Context)) {
 func (s *Server) handle(route Route, handler wire.Handler, writeError func(http.ResponseWriter, error)) {
 	s.routes = append(s.routes, route)
 	s.mux.HandleFunc(route.Method+" "+route.Pattern, func(w http.ResponseWriter, r *http.Request) {
+		leave, err := s.gate.Enter(r.Method)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		defer leave()
 		by, err := s.admit(r, route.ID)
 		if err == nil {
 			setCommonHeaders(w, by)
@@ -180,9 +193,7 @@ func (s *Server) registerLiteLLM() {
 func (s *Server) writeProblem(w http.ResponseWriter, err error) {
 	p := s.problem(err)
 	w.Header().Set("Content-Type", p.ContentType("application/json"))
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.WriteHeader(p.Status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

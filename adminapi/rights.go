@@ -156,6 +156,9 @@ var rights = withNouns(map[string]row{
 	"litellm-global-end-users":                 readAll,
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
+	"litellm-provider-budgets":                 readAll,
+	"litellm-global-spend-end-users":           readAll,
+	"litellm-team-spend-by-user":               readOwn,
 	"litellm-spend-logs-content":               readAll,
 
 	"litellm-providers":       readOwn, // the program's own table, for every key
@@ -183,6 +186,9 @@ var rights = withNouns(map[string]row{
 	"discard-prices":       adminOnly,
 	"reset-prices":         adminOnly,
 
+	"litellm-cost-estimate":            {allow, allow, own, own, own, own, own}, // of models that the key may use
+	"litellm-spend-calculate":          {allow, allow, own, own, own, own, own},
+	"litellm-cost-map":                 readOwn, // of the program and of imports, for every key
 	"litellm-cost-map-source":          readAll,
 	"litellm-cost-map-reload":          adminOnly,
 	"litellm-cost-map-schedule":        adminOnly,
@@ -214,6 +220,13 @@ var rights = withNouns(map[string]row{
 	"litellm-key-unblock":                keyWrite,
 	"litellm-key-regenerate":             keyWrite,
 	"litellm-key-path-regenerate":        keyWrite,
+	"litellm-key-reset-spend":            teamWrite,
+	"litellm-team-member-reset-spend":    teamWrite,
+	"litellm-team-member-reset-budget":   teamWrite,
+	"litellm-team-member-me":             readOwn,
+	"litellm-team-filter":                listOwn,
+	"litellm-global-spend-reset":         adminOnly,
+	"litellm-global-spend-refresh":       adminOnly,
 	"litellm-key-info":                   readOwn,
 	"litellm-v2-key-info":                listOwn,
 	"litellm-key-list":                   listOwn,
@@ -302,8 +315,17 @@ var rights = withNouns(map[string]row{
 	"litellm-audit-list":                 readAll,
 	"litellm-audit-get":                  readAll,
 
-	"list-mcp-tools":     mcpRead,
-	"get-mcp-health":     readAll,
+	"list-mcp-tools":              mcpRead,
+	"get-mcp-health":              readAll,
+	"litellm-allowed-ips":         readAll,
+	"litellm-allowed-ip-add":      adminOnly,
+	"litellm-allowed-ip-delete":   adminOnly,
+	"litellm-access-group-new":    adminOnly,
+	"litellm-access-group-list":   readAll,
+	"litellm-access-group-info":   readAll,
+	"litellm-access-group-update": adminOnly,
+	"litellm-access-group-delete": adminOnly,
+
 	"litellm-mcp-list":   mcpRead,
 	"litellm-mcp-info":   mcpRead,
 	"litellm-mcp-tools":  mcpRead,

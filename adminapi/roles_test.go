@@ -39,7 +39,7 @@ func TestRoles(t *testing.T) {
 		if a := h.Call("", r.Method, path, ""); a.Status != 401 {
 			t.Errorf("%s without a key: got %d", r.ID, a.Status)
 		}
-		if a := h.Call(viewer, r.Method, path, "{}"); r.Method != "GET" && r.ID != "litellm-v2-key-info" && a.Status != 403 && (r.ID != "pick-up-key" || a.Status != 404) {
+		if a := h.Call(viewer, r.Method, path, "{}"); r.Method != "GET" && !slices.Contains(adminapi.Asks, r.ID) && a.Status != 403 && (r.ID != "pick-up-key" || a.Status != 404) {
 			t.Errorf("%s by a viewer: got %d %s", r.ID, a.Status, a.Body)
 		}
 		if a := h.Call(client, r.Method, path, "{}"); !slices.Contains(own, r.ID) && a.Status != 403 {

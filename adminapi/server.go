@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/inflight"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/person"
@@ -106,6 +107,8 @@ type Config struct {
 	Logger  *slog.Logger     // default: discards
 	Version string           // of the program, for the OpenAPI document
 	Prices  *prices.Prices   // nil: made of the rest
+	// MaxInFlight is how many reads, and beside them writes, are worked on at a time; 0: inflight.Max.
+	MaxInFlight int64
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:
 	// a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
@@ -127,6 +130,7 @@ type Server struct {
 	spend   *spend.API
 	prices  *prices.Prices
 	persons *person.API
+	gate    inflight.Gate
 }
 
 // Route is one registered route.
@@ -166,7 +170,7 @@ func New(cfg Config) (*Server, error) {
 		huma.DefaultArrayNullable = false
 		huma.NewError = newHumaError
 	})
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), gate: inflight.Gate{Most: cfg.MaxInFlight}}
 	s.rs = records.New(records.Config{
 		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now,
 	})

@@ -145,14 +145,26 @@ func Bill(p *resource.Price, a resource.Adjustment, u llm.Usage) resource.Money 
 	if p == nil {
 		return 0
 	}
-	s := total(p, &u)
+	s := total(p, &u, u.Prompt())
 	return s.adjusted(p.Request, a, u.Service == llm.ServiceBatch)
 }
 
-// total adds up all that is counted, but for the price of a request.
-func total(p *resource.Price, u *llm.Usage) sum {
+// Part is what some of a request's usage costs, at the rates of the whole's prompt, rounded up,
+// without the price of a request. It is 0 for a nil price.
+func Part(p *resource.Price, whole, part llm.Usage) resource.Money {
+	if p == nil {
+		return 0
+	}
+	part.Service = whole.Service
+	s := total(p, &part, whole.Prompt())
+	return s.money(0)
+}
+
+// total adds up all that is counted, at the rates of a prompt of so many tokens, but for the
+// price of a request.
+func total(p *resource.Price, u *llm.Usage, prompt int64) sum {
 	var s sum
-	t := terms{price: p, prompt: u.Prompt(), service: u.Service.String(), half: 1}
+	t := terms{price: p, prompt: prompt, service: u.Service.String(), half: 1}
 	for k, n := range tokens(u) {
 		if n > 0 {
 			r := t.rate(class(k))

@@ -33,6 +33,8 @@ var (
 	ErrQuorum = errors.New("the cluster would lose its quorum")
 	// ErrDiskFull says that the leader's disk is too full for a large change.
 	ErrDiskFull = errors.New("disk is nearly full")
+	// ErrBusy says that the leader has as many changes under way as it takes; nothing was done.
+	ErrBusy = errors.New("overloaded")
 )
 
 // Invalid says which field of a record is wrong, and why.
@@ -67,6 +69,7 @@ var codes = []struct {
 	{"quota_exceeded", ErrFull},
 	{"quorum", ErrQuorum},
 	{"disk_full", ErrDiskFull},
+	{"overloaded", ErrBusy},
 }
 
 // Code names the sentinel that err wraps, "invalid" for an *Invalid, and "" for any other.

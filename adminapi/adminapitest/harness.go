@@ -53,6 +53,7 @@ type Harness struct {
 	Confirmed []uint64 // indexes that Confirm was asked for
 	Stale     error    // why keys with a role are not trusted
 	Down      error    // what Propose answers
+	Proposing func()   // called by Propose before anything else; nil: nobody wants to know
 	Noted     []resource.AuditEvent
 	Changes   []membership.Change // of nodes, that were done
 
@@ -66,8 +67,8 @@ type Harness struct {
 	Admitted func(secret string)
 }
 
-// New starts a Harness, which ends with the test.
-func New(t testing.TB) *Harness {
+// New starts a Harness, which ends with the test. change may change what its server is made of.
+func New(t testing.TB, change ...func(*adminapi.Config)) *Harness {
 	t.Helper()
 	state, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "boot"})
 	if err != nil {
@@ -82,13 +83,17 @@ func New(t testing.TB) *Harness {
 	h.Rotation = rotation.New(rotation.Config{
 		NodeID: "n1", Store: h, State: state, Seal: Seal, Open: Open, Now: func() time.Time { return h.Clock() },
 	})
-	h.API, err = adminapi.New(adminapi.Config{
+	cfg := adminapi.Config{
 		Derive: derive, PickUp: h.Rotation.PickUp,
 		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
 		Requests: requests{h}, Auditor: h, Models: h.models,
 		Now: func() time.Time { return h.Clock() },
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	h.API, err = adminapi.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,6 +185,9 @@ func derive(parts ...string) ([]byte, error) {
 
 // Propose implements records.Store.
 func (h *Harness) Propose(_ context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
+	if h.Proposing != nil {
+		h.Proposing()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.Down != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -36,6 +37,15 @@ func (p *Problem) Error() string {
 
 // GetStatus returns the HTTP status. Its name is huma's, which asks errors for it.
 func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders returns the headers of an answer that it is: when to try again, if that may help.
+// Its name is huma's, which asks errors for it.
+func (p *Problem) GetHeaders() http.Header {
+	if p.Status != http.StatusServiceUnavailable && p.Status != http.StatusTooManyRequests {
+		return nil
+	}
+	return http.Header{"Retry-After": {"1"}}
+}
 
 // ContentType names RFC 9457's media type in place of plain JSON.
 func (p *Problem) ContentType(ct string) string {

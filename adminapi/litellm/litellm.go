@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
+	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
@@ -51,11 +52,12 @@ func New(cfg Config) *API { return &API{cfg} }
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []wire.Route {
 	return slices.Concat(
-		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(),
+		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(),
 		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),
+		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 	)
 }

@@ -113,7 +113,7 @@ func (a *API) days(r *http.Request, by records.Caller, e entity) ([]*day, []stri
 	if v.Get("start_date") == "" || v.Get("end_date") == "" {
 		return nil, nil, invalid("start_date", "start_date and end_date are needed, as days such as 2026-01-31")
 	}
-	filter := a.NamesOf(v, map[string]string{"api_key": "key", "model": "model", e.ids: e.dim.String()})
+	filter := a.NamesOf(v, map[string]string{"api_key": "key", "model": "model", "project_id": "project", e.ids: e.dim.String()})
 	if err := a.own(by, filter); err != nil {
 		return nil, nil, err
 	}

@@ -19,7 +19,7 @@ import (
 // logFields are LiteLLM's parameters that name something.
 var logFields = map[string]string{
 	"api_key": "key", "key_alias": "key", "user_id": "user", "team_id": "team", "end_user": "customer", "model": "model", "model_group": "model",
-	"model_id": "deployment", "session_id": "session", "organization_id": "organization",
+	"model_id": "deployment", "session_id": "session", "organization_id": "organization", "project_id": "project",
 }
 
 // callTypes are LiteLLM's names of endpoints.
@@ -152,7 +152,7 @@ func (a *API) logRows(p *requestlog.Page) []map[string]any {
 func (a *API) logDays(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	v := r.URL.Query()
 	lines, missing, err := a.lines(r, by, dates{v.Get("start_date"), v.Get("end_date")},
-		map[string]string{"api_key": "key", "user_id": "user"}, "day", rollup.User, rollup.Model, rollup.Key)
+		map[string]string{"api_key": "key", "user_id": "user", "project_id": "project"}, "day", rollup.User, rollup.Model, rollup.Key)
 	if err != nil {
 		return err
 	}

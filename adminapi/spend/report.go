@@ -13,6 +13,7 @@ import (
 // reportFields are the parameters of /global/spend/report that name something.
 var reportFields = map[string]string{
 	"api_key": "key", "internal_user_id": "user", "user_id": "user", "team_id": "team", "customer_id": "customer", "organization_id": "organization",
+	"project_id": "project",
 }
 
 // grouping is a way to group a report by day.

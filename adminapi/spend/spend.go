@@ -89,6 +89,9 @@ func (a *API) Routes() []Route {
 		get("global-end-users", "/global/all_end_users", a.endUsers),
 		get("global-activity", "/global/activity", a.globalActivity),
 		get("global-activity-model", "/global/activity/model", a.globalActivityModel),
+		get("provider-budgets", "/provider/budgets", a.providerBudgets),
+		get("team-spend-by-user", "/team/spend/by_user", a.teamByUser),
+		{"litellm-global-spend-end-users", http.MethodPost, "/global/spend/end_users", a.endUserSpend},
 	}
 	for _, e := range entities {
 		for _, path := range e.paths {

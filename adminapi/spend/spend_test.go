@@ -50,7 +50,7 @@ func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 			Usage: llm.Usage{Input: 10, CacheRead: 5, Output: 3, Source: llm.UsageProvider}, Duration: time.Second,
 		}
 		if i%2 == 0 {
-			r.TeamID = "team_a"
+			r.TeamID, r.ProjectID = "team_a", "p1"
 		}
 		if i == 39 {
 			r.Status, r.ErrorKind, r.ErrorCode = 502, "upstream", "upstream_error"
@@ -118,6 +118,15 @@ func TestLiteLLM(t *testing.T) {
 		{"/user/daily/activity?" + days, "results.0.breakdown.models.demo.metrics.cache_read_input_tokens", "100"},
 		{"/user/daily/activity?" + days, "results.0.breakdown.api_keys." + token + ".metadata.key_alias", "notebook"},
 		{"/user/daily/activity?" + days + "&page_size=1", "metadata.has_more", "true"},
+		{"/spend/logs/v2?project_id=p1", "total", "20"},
+		{"/spend/logs?project_id=p1&" + days, "0.spend", "1"},
+		{"/global/spend/report?project_id=p1&group_by=api_key&" + days, "0.total_cost", "4"},
+		{"/user/daily/activity?project_id=p1&" + days, "metadata.total_spend", "4"},
+		{"/provider/budgets?" + days, "providers.openai.spend", "8.2"},
+		{"/provider/budgets?" + days, "providers.openai.budget_limit", "<nil>"},
+		{"/team/spend/by_user?team_ids=research&" + days, "results.0.user_id", "u"},
+		{"/team/spend/by_user?team_ids=research&" + days, "results.0.spend", "4"},
+		{"/team/spend/by_user?team_ids=research&" + days, "results.0.team_alias", "research"},
 		{"/team/daily/activity?" + days + "&team_ids=team_a", "metadata.total_api_requests", "20"},
 		{"/team/daily/activity?" + days + "&exclude_team_ids=team_a", "metadata.total_api_requests", "20"},
 		{"/tag/daily/activity/aggregated?" + days, "results.0.breakdown.entities.t.metrics.api_requests", "20"},
@@ -146,6 +155,25 @@ func TestLiteLLM(t *testing.T) {
 	}
 }
 
+func TestEndUserSpend(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	const path = "/global/spend/end_users"
+	a := h.Call(adminapitest.MasterKey, "POST", path, `{"startTime":"2026-03-09","endTime":"2026-03-10"}`)
+	if got, want := string(a.Body), `[{"end_user":"=HYPERLINK(1)","total_count":40,"total_spend":8.2}]`+"\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	a = h.Call(adminapitest.MasterKey, "POST", path, `{"api_key":"notebook","startTime":"2026-03-09","endTime":"2026-03-10"}`)
+	if got, want := string(a.Body), `[{"end_user":"=HYPERLINK(1)","total_count":20,"total_spend":4}]`+"\n"; got != want {
+		t.Errorf("of one key: got %s, want %s", got, want)
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "POST", path, `[7]`); a.Status != want {
+			t.Errorf("got %d, want %d", a.Status, want)
+		}
+	}
+}
+
 // An inference key sees its own requests and nobody else's.
 func TestOwn(t *testing.T) {
 	t.Parallel()
@@ -161,6 +189,10 @@ func TestOwn(t *testing.T) {
 		{"/user/daily/activity?" + days, 200, `"total_api_requests":20`, ""},
 		{"/spend/tags", 200, `"log_count":20`, ""},
 		{"/global/spend/report?" + days, 403, "", ""},
+		{"/provider/budgets", 403, "", ""},
+		{"/team/spend/by_user?team_ids=team_a&" + days, 200, `"api_requests":20`, ""},
+		{"/team/spend/by_user?" + days, 400, "team_ids", ""},
+		{"/team/spend/by_user?team_ids=nosuch&" + days, 404, "", ""},
 		{"/spend/logs/ui/r0", 403, "", ""},
 		{"/api/v1/requests", 200, `"r2"`, `"r1"`},
 		{"/api/v1/requests/r1", 404, "", ""},

@@ -15,6 +15,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
@@ -33,15 +34,16 @@ type machine struct {
 	kek    *secret.KEK
 	up     bool
 
-	bootID string       // of the system, as the state machine sees it; "": the real one
-	skew   atomic.Int64 // of the wall clock, nanoseconds
-	later  atomic.Int64 // of the boot clock, nanoseconds
-	watch  func(fsm.Change)
-	log    *slog.Logger // nil: discard
-	role   string
-	seeds  []string
-	full   atomic.Bool // its disk
-	newest uint32      // version of the state machine; 0: that of the program
+	bootID  string       // of the system, as the state machine sees it; "": the real one
+	skew    atomic.Int64 // of the wall clock, nanoseconds
+	later   atomic.Int64 // of the boot clock, nanoseconds
+	watch   func(fsm.Change)
+	log     *slog.Logger // nil: discard
+	role    string
+	seeds   []string
+	full    atomic.Bool    // its disk
+	windows intake.Windows // of entries under way
+	newest  uint32         // version of the state machine; 0: that of the program
 
 	tr   *transport.Transport
 	fsm  *fsm.FSM
@@ -72,7 +74,7 @@ func (m *machine) start(boot *fsm.Bootstrap, voters ...consensus.Server) {
 	must()
 	m.node, err = consensus.New(consensus.Config{
 		Name: m.name, ClientURL: "http://" + m.name, Version: "test", Dir: m.dir, FSM: m.fsm, Transport: m.tr,
-		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest,
+		Identity: m.id, Keeper: m.kek, Bootstrap: boot, Voters: voters, Logger: log, Role: m.role, Seeds: m.seeds, Describe: func() consensus.Local { return consensus.Local{DiskLow: m.full.Load()} }, FSMVersion: m.newest, Intake: m.windows,
 		Boot:  func() time.Duration { return clock.Boot() + time.Duration(m.later.Load()) },
 		Now:   func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		Fatal: func(err error) { m.t.Errorf("%s must exit: %v", m.name, err) },
@@ -240,11 +242,16 @@ func eventually(t testing.TB, what string, ok func() bool) {
 
 // putTeam creates a team through a machine.
 func putTeam(ctx context.Context, m *machine, name string) (fsm.Result, error) {
+	return m.node.Propose(ctx, fsm.Actor{Kind: "master"}, "r-"+name, teamCommand(m.t, name))
+}
+
+func teamCommand(t testing.TB, name string) fsm.PutTeam {
+	t.Helper()
 	enc, err := fsm.EncodedOf(resource.Team{Meta: resource.Meta{ID: name}, Name: name})
 	if err != nil {
-		return fsm.Result{}, err
+		t.Fatal(err)
 	}
-	return m.node.Propose(ctx, fsm.Actor{Kind: "master"}, "r-"+name, fsm.PutTeam{Team: enc})
+	return fsm.PutTeam{Team: enc}
 }
 
 func hasTeam(m *machine, name string) bool {

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
+	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/quiet"
 	"github.com/conclave-llm/conclave/node/transport"
 )
@@ -70,8 +71,9 @@ type Config struct {
 	// founder alone. It is ignored by a node that has state.
 	Voters []Server
 
-	Multiplier int         // of Raft's timeouts, for slow networks; 0: 1
-	Fatal      func(error) // the node must exit (status 75) and not go on; nil: it is logged
+	Intake     intake.Windows // of entries under way while this node leads; zero: intake.Defaults
+	Multiplier int            // of Raft's timeouts, for slow networks; 0: 1
+	Fatal      func(error)    // the node must exit (status 75) and not go on; nil: it is logged
 
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
@@ -97,6 +99,9 @@ func (c *Config) fill() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Intake == (intake.Windows{}) {
+		c.Intake = intake.Defaults()
 	}
 	if c.Multiplier < 1 {
 		c.Multiplier = 1

@@ -1,6 +1,11 @@
 package consensus
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/conclave-llm/conclave/node/consensus/intake"
+)
 
 // Hang makes the node's gate believe that a write of the log is under way.
 func (n *Node) Hang() { n.gate.Begin() }
@@ -32,3 +37,8 @@ func (n *Node) SnapshotBounds() (newest, oldest uint64) {
 
 // ScrubSnapshots reads the snapshots now.
 func (n *Node) ScrubSnapshots() error { return n.snaps.Scrub() }
+
+// Fill has the leader take no more entries of the class until the returned function is called.
+func (n *Node) Fill(ctx context.Context, c intake.Class) (empty func(), err error) {
+	return n.intake.Enter(ctx, c, 1<<30)
+}

@@ -235,7 +235,7 @@ func (n *Node) insist(what string, cmd fsm.Command) {
 		switch {
 		case err == nil:
 			return
-		case errors.Is(err, resource.ErrNoLeader):
+		case errors.Is(err, resource.ErrNoLeader), errors.Is(err, resource.ErrBusy):
 			pause(n.ctx, backoff(4))
 		case errors.Is(err, resource.ErrRefused):
 			return // the cluster is there

@@ -17,7 +17,7 @@ func newMetrics(n *Node) *metrics {
 		n: n,
 		proposals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_raft_proposals_total",
-			Help: "Commands proposed on this node, by outcome: ok, refused, no_leader.",
+			Help: "Commands proposed on this node, by outcome: ok, refused, no_leader, overloaded.",
 		}, []string{"outcome"}),
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "conclave_raft_retries_total",
@@ -42,6 +42,7 @@ func (m *metrics) register(r prometheus.Registerer) {
 		return
 	}
 	n := m.n
+	n.intake.Register(r)
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}

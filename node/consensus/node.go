@@ -17,6 +17,7 @@ import (
 	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/node/consensus/flight"
 	"github.com/conclave-llm/conclave/node/consensus/gate"
+	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/consensus/logstore"
 	"github.com/conclave-llm/conclave/node/consensus/roster"
@@ -44,6 +45,7 @@ type Node struct {
 	metrics *metrics
 	clocks  *clocks.Clocks
 	hashes  hashWatch
+	intake  *intake.Intake
 
 	confirms  *confirmer
 	leaderIdx flight.Flight[uint64]
@@ -80,6 +82,7 @@ func New(cfg Config) (*Node, error) {
 	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
 	n.hashes = hashWatch{log: n.log, differ: map[string]bool{}}
 	n.metrics = newMetrics(n)
+	n.intake = intake.New(cfg.Intake)
 	n.gate = gate.New(gate.Config{
 		Boot: cfg.Boot, Heartbeat: time.Duration(cfg.Multiplier) * heartbeat, Fatal: cfg.Fatal,
 		Observe: func(d time.Duration) { n.metrics.writes.Observe(d.Seconds()) },

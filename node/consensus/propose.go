@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -53,7 +54,7 @@ const (
 
 // Propose has the cluster apply a command and waits until this node has applied it too. A
 // node that does not lead forwards it, once. Without a leader it tries for 5 s and returns
-// resource.ErrNoLeader. A try whose outcome is unknown is made again under the same command
+// resource.ErrNoLeader; resource.ErrBusy says that the leader takes no more of its class now. A try whose outcome is unknown is made again under the same command
 // id, which Apply knows: the command is never done twice. Refusals of Apply come back as
 // the sentinels of package resource.
 func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
@@ -67,6 +68,9 @@ func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd 
 		n.metrics.proposals.WithLabelValues("ok").Inc()
 	case errors.Is(err, resource.ErrNoLeader):
 		n.metrics.proposals.WithLabelValues("no_leader").Inc()
+		return res, err
+	case errors.Is(err, resource.ErrBusy):
+		n.metrics.proposals.WithLabelValues("overloaded").Inc()
 		return res, err
 	default:
 		n.metrics.proposals.WithLabelValues("refused").Inc()
@@ -91,7 +95,7 @@ func (n *Node) submit(ctx context.Context, env fsm.Envelope, cmd fsm.Command) (f
 		if err != nil {
 			return fsm.Result{}, err
 		}
-		res, out, err := n.try(ctx, data, env.At)
+		res, out, err := n.try(ctx, data, env.At, intake.ClassOf(cmd, len(data)))
 		if out == done {
 			return res, err
 		}
@@ -121,7 +125,7 @@ func backoff(try int) time.Duration {
 }
 
 // try applies here or forwards to the leader.
-func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Result, outcome, error) {
+func (n *Node) try(ctx context.Context, data []byte, at resource.Time, class intake.Class) (fsm.Result, outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	go n.whileItGoesOn(ctx, cancel) // ends with the try
@@ -131,7 +135,7 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time) (fsm.Resu
 			return fsm.Result{}, notDone, err
 		}
 		defer context.AfterFunc(n.ctx, cancel)()
-		return n.apply(ctx, data)
+		return n.apply(ctx, data, class)
 	}
 	id, _, ok := n.Leader()
 	if !ok || id == n.id {
@@ -195,13 +199,22 @@ func (n *Node) hasRoom(data []byte) error {
 	return nil
 }
 
-// apply appends an entry to this leader's log and waits until it is applied.
-func (n *Node) apply(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+// apply appends an entry to this leader's log, when its class has room, and waits until it is
+// applied.
+func (n *Node) apply(ctx context.Context, data []byte, class intake.Class) (fsm.Result, outcome, error) {
 	if err := n.hasRoom(data); err != nil {
 		return fsm.Result{}, done, err
 	}
+	leave, err := n.intake.Enter(ctx, class, len(data))
+	switch {
+	case errors.Is(err, resource.ErrBusy):
+		return fsm.Result{}, done, err
+	case err != nil:
+		return fsm.Result{}, notDone, err
+	}
+	defer leave()
 	f := n.raft.Apply(data, enqueueTimeout)
-	err := waitFuture(ctx, f)
+	err = waitFuture(ctx, f)
 	switch {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
@@ -219,7 +232,7 @@ func (n *Node) apply(ctx context.Context, data []byte) (fsm.Result, outcome, err
 // onPropose applies what another node forwarded. It never forwards again. What does not
 // decode is refused here: in the log it would stop every node.
 func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byte, error) {
-	env, _, _, err := fsm.Decode(body)
+	env, _, cmd, err := fsm.Decode(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrRefused, err)
 	}
@@ -232,7 +245,7 @@ func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byt
 	if err := n.clocks.Judge(peerID, env.At); err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 	}
-	res, out, err := n.apply(ctx, body)
+	res, out, err := n.apply(ctx, body, intake.ClassOf(cmd, len(body)))
 	switch {
 	case out == notDone:
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)

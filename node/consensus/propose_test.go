@@ -3,11 +3,14 @@ package consensus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -79,5 +82,57 @@ func TestPropose_withoutLeader(t *testing.T) {
 	}
 	if b.node.Ready() {
 		t.Error("ready without a leader")
+	}
+}
+
+// TestPropose_overloaded fills the leader with imports: they are refused as overloaded on every
+// node, and neither changes nor blocks wait behind them.
+func TestPropose_overloaded(t *testing.T) {
+	t.Parallel()
+	l, f := found(t)
+	l.windows = intake.Defaults()
+	l.windows[intake.Import].Wait = 10 * time.Millisecond
+	l.start(&f.Bootstrap)
+	ready(t, l)
+	follower := joinThrough(t, "b", l, token(t, l))
+	ready(t, follower)
+	ms := []*machine{l, follower}
+	empty, err := l.node.Fill(t.Context(), intake.Import)
+	if err != nil {
+		t.Fatal(err)
+	}
+	load := func(m *machine, name string) error {
+		var b fsm.Batch
+		for i := range 100 {
+			it, err := fsm.ItemOf(teamCommand(t, fmt.Sprintf("%s-%d", name, i)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Items = append(b.Items, it)
+		}
+		_, err := m.node.Propose(t.Context(), fsm.Actor{Kind: "master"}, "r-"+name, b)
+		return err
+	}
+	for _, m := range ms {
+		if err := load(m, "refused-"+m.name); !errors.Is(err, resource.ErrBusy) || hasTeam(l, "refused-"+m.name+"-0") {
+			t.Errorf("an import at %s: got %v", m.name, err)
+		}
+		if _, err := putTeam(t.Context(), m, "one-"+m.name); err != nil {
+			t.Errorf("a change at %s beside imports: %v", m.name, err)
+		}
+	}
+	empty()
+	if empty, err = l.node.Fill(t.Context(), intake.Admin); err != nil {
+		t.Fatal(err)
+	}
+	defer empty()
+	for _, m := range ms {
+		if err := load(m, "taken-"+m.name); err != nil {
+			t.Errorf("an import at %s once there is room: %v", m.name, err)
+		}
+		block := fsm.BlockTeam{ID: "one-" + m.name, Blocked: true}
+		if _, err := m.node.Propose(t.Context(), fsm.Actor{Kind: "master"}, "", block); err != nil {
+			t.Errorf("a block at %s beside changes that wait: %v", m.name, err)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/tick"
+	"github.com/conclave-llm/conclave/node/torture"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -85,7 +86,7 @@ func (n *node) process() *process {
 
 func (n *node) watch(c fsm.Change) {
 	if p := n.process(); p != nil {
-		p.budgets.Leases(c.Index, leases(c.Leases))
+		p.budgets.Leases(c.Index, torture.Leases(c.Leases))
 	}
 }
 
@@ -141,7 +142,7 @@ func (n *node) start(t *testing.T) {
 		Ask: func() { p.ticker.Ask() }, Nodes: func() int { return len(n.log.nodes) },
 		Lookup: func(id resource.AccountID, start resource.Time) (budget.Lease, bool) {
 			l, ok := n.state.Lease(id, start)
-			return leaseOf(l), ok
+			return torture.Lease(l), ok
 		},
 	})
 	p.ticker = tick.New(tick.Config{
@@ -171,11 +172,11 @@ func (p *process) openEpoch() error {
 		return err
 	}
 	s, _ := p.n.state.Node(p.n.id)
-	if err := p.ticker.Begin(s.Epoch, covered(s)); err != nil {
+	if err := p.ticker.Begin(s.Epoch, torture.Covered(s)); err != nil {
 		return err
 	}
 	p.budgets.SetEpoch(s.Epoch)
-	p.budgets.Leases(p.n.state.Applied(), leases(p.n.state.Leases()))
+	p.budgets.Leases(p.n.state.Applied(), torture.Leases(p.n.state.Leases()))
 	return nil
 }
 
@@ -188,58 +189,18 @@ func (p *process) closeEpochs() {
 	}
 }
 
-func covered(s fsm.NodeState) uint64 {
-	to := s.To
-	for _, o := range s.Old {
-		to = max(to, o.To)
-	}
-	return to
-}
-
 func (p *process) submit(_ context.Context, t tick.Tick) (tick.Ack, error) {
 	if rand.IntN(20) == 0 {
 		return tick.Ack{}, errors.New("lost")
 	}
-	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(t)}}); err != nil {
+	if _, err := p.n.propose(p.actor(), fsm.TickGroup{Ticks: []fsm.Tick{torture.Tick(t)}}); err != nil {
 		return tick.Ack{}, err
 	}
 	if rand.IntN(20) == 0 {
 		return tick.Ack{}, errors.New("answer lost")
 	}
 	s, _ := p.n.state.Node(p.n.id)
-	return tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: p.n.state.Applied()}, nil
-}
-
-// tickOf is the ledger's tick as the state machine's command has it.
-func tickOf(t tick.Tick) fsm.Tick {
-	out := fsm.Tick{Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch, Settle: deltas(t.Settle), Release: deltas(t.Release)}
-	for _, d := range t.Spend {
-		out.Spend = append(out.Spend, fsm.SpendDelta(d))
-	}
-	for _, w := range t.Want {
-		out.Want = append(out.Want, fsm.Want{
-			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft}, Amount: w.Amount, Need: w.Need,
-		})
-	}
-	return out
-}
-
-func deltas(cs []ledger.AccountCharge) (out []fsm.AccountDelta) {
-	for _, c := range cs {
-		out = append(out, fsm.AccountDelta(c))
-	}
-	return out
-}
-
-func leases(ls []fsm.Lease) (out []budget.Lease) {
-	for _, l := range ls {
-		out = append(out, leaseOf(l))
-	}
-	return out
-}
-
-func leaseOf(l fsm.Lease) budget.Lease {
-	return budget.Lease{Account: l.Account, Window: l.Window, Epoch: l.Epoch, Granted: l.Granted, Settled: l.Settled, Limit: l.Limit, Overdraft: l.Overdraft, Beyond: l.Beyond, Headroom: l.Headroom, Recall: l.Recall, Raise: l.Raise, Until: l.Until, Lapsed: l.Lapsed}
+	return tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: torture.Covered(s), Index: p.n.state.Applied()}, nil
 }
 
 // truth is what the provider billed, from its own point of view.

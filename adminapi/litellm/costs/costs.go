@@ -40,7 +40,7 @@ type api struct{ cfg Config }
 func Routes(cfg Config) []wire.Route {
 	a := &api{cfg}
 	const schedule = "/schedule/model_cost_map_reload"
-	return []wire.Route{
+	return append(a.estimateRoutes(), []wire.Route{
 		{ID: "litellm-cost-map-source", Method: http.MethodGet, Pattern: "/model/cost_map/source", Handler: a.costMapSource},
 		{ID: "litellm-cost-map-reload", Method: http.MethodPost, Pattern: "/reload/model_cost_map", Handler: a.costMapReload},
 		{ID: "litellm-cost-map-schedule", Method: http.MethodPost, Pattern: schedule, Handler: a.costMapSchedule},
@@ -50,7 +50,7 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-discounts-update", Method: http.MethodPatch, Pattern: "/config/cost_discount_config", Handler: a.discountsUpdate},
 		{ID: "litellm-margins", Method: http.MethodGet, Pattern: "/config/cost_margin_config", Handler: a.margins},
 		{ID: "litellm-margins-update", Method: http.MethodPatch, Pattern: "/config/cost_margin_config", Handler: a.marginsUpdate},
-	}
+	}...)
 }
 
 func (a *api) costMapSource(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {

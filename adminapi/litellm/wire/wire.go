@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -38,6 +39,7 @@ var errorTypes = map[int]string{
 	http.StatusForbidden:          "permission_error",
 	http.StatusNotFound:           "not_found_error",
 	http.StatusConflict:           "bad_request_error",
+	http.StatusTooManyRequests:    "rate_limit_error",
 	http.StatusServiceUnavailable: "internal_server_error",
 }
 
@@ -54,6 +56,9 @@ func WriteError(w http.ResponseWriter, err error, p *client.Problem) {
 	}
 	body.Error.Message = p.Detail
 	body.Error.Type = cmp.Or(errorTypes[p.Status], "internal_server_error")
+	if p.Code == "overloaded" {
+		body.Error.Type = "overloaded_error"
+	}
 	if len(p.Fields) > 0 {
 		body.Error.Param = &p.Fields[0].Name
 	}
@@ -61,9 +66,7 @@ func WriteError(w http.ResponseWriter, err error, p *client.Problem) {
 		body.Error.Type = e.Type
 	}
 	body.Error.Code = strconv.Itoa(p.Status)
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
+	maps.Copy(w.Header(), p.GetHeaders())
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(body) // who does not listen any more needs no answer

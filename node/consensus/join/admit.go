@@ -137,7 +137,7 @@ func refusal(err error) *answer {
 		out.Code = codeMasterKey
 	}
 	switch out.Code {
-	case "", "no_leader":
+	case "", "no_leader", "overloaded":
 	default:
 		out.Permanent = true
 	}

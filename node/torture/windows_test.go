@@ -1,4 +1,4 @@
-package money_test
+package torture
 
 import (
 	"context"
@@ -45,6 +45,12 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// calendarWorld is a world whose budgets are spent by hand.
+type calendarWorld struct {
+	*world
+	t *testing.T
+}
+
 // calendar tells the periods of a zone apart, as a person with a calendar would.
 var calendar = map[resource.Per]func(time.Time) string{
 	resource.PerHour:  func(at time.Time) string { return at.UTC().Format("2006-01-02 15") },
@@ -69,11 +75,14 @@ func (c *windowCase) run(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newArena(t, eve.Add(20*time.Hour+10*time.Minute))
-	w := &world{
-		arena: a, t: t, r: rand.New(rand.NewPCG(1, 1)), at: map[place]*standing{},
-		cat: resource.NewCatalog(resource.Tables{}), who: &resource.Principal{Key: &resource.Key{}},
+	a, err := newArena(t.TempDir(), eve.Add(20*time.Hour+10*time.Minute))
+	if err != nil {
+		t.Fatal(err)
 	}
+	w := &calendarWorld{t: t, world: &world{
+		arena: a, r: rand.New(rand.NewPCG(1, 1)), at: map[place]*standing{},
+		cat: resource.NewCatalog(resource.Tables{}), who: &resource.Principal{Key: &resource.Key{}},
+	}}
 	n := w.join()
 	levels := w.holders(c.zone)
 	w.restart(n)
@@ -101,13 +110,16 @@ func (c *windowCase) run(t *testing.T) {
 	for _, l := range levels[resource.PerTotal] {
 		w.mustRefuse(n, l, time.Time{})
 	}
+	if w.bad != "" {
+		t.Error(w.bad)
+	}
 	if err := a.f.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
 // holders makes one of each kind for each period.
-func (w *world) holders(zone string) map[resource.Per][]resource.Level {
+func (w *calendarWorld) holders(zone string) map[resource.Per][]resource.Level {
 	all := map[resource.Per][]resource.Level{}
 	for _, per := range []resource.Per{resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth, resource.PerTotal} {
 		most := int64(4)
@@ -157,7 +169,7 @@ func encode[T any](r T) fsm.Encoded[T] {
 }
 
 // restart stops the node, if it runs, and starts it, with its journal carried into the state.
-func (w *world) restart(n *simNode) {
+func (w *calendarWorld) restart(n *simNode) {
 	w.kill(n, false)
 	w.start(n)
 	n.skew, n.leads = 0, true
@@ -171,7 +183,7 @@ func (w *world) restart(n *simNode) {
 }
 
 // ask sends a request that falls under one level alone.
-func (w *world) ask(n *simNode, l resource.Level) (*budget.Hold, error) {
+func (w *calendarWorld) ask(n *simNode, l resource.Level) (*budget.Hold, error) {
 	type answer struct {
 		h   *budget.Hold
 		err error
@@ -192,7 +204,7 @@ func (w *world) ask(n *simNode, l resource.Level) (*budget.Hold, error) {
 }
 
 // spend uses a budget up and settles it.
-func (w *world) spend(n *simNode, l resource.Level) {
+func (w *calendarWorld) spend(n *simNode, l resource.Level) {
 	w.t.Helper()
 	for range 4 {
 		h := w.mustServe(n, l)
@@ -205,7 +217,7 @@ func (w *world) spend(n *simNode, l resource.Level) {
 }
 
 // mustServe sends a request, again if the machine was too slow for the wait for a grant.
-func (w *world) mustServe(n *simNode, l resource.Level) *budget.Hold {
+func (w *calendarWorld) mustServe(n *simNode, l resource.Level) *budget.Hold {
 	w.t.Helper()
 	var err error
 	for range 10 {
@@ -219,7 +231,7 @@ func (w *world) mustServe(n *simNode, l resource.Level) *budget.Hold {
 }
 
 // mustRefuse expects that the budget is spent until its window ends.
-func (w *world) mustRefuse(n *simNode, l resource.Level, end time.Time) {
+func (w *calendarWorld) mustRefuse(n *simNode, l resource.Level, end time.Time) {
 	w.t.Helper()
 	n.leads = false // nothing is worth waiting for
 	_, err := w.ask(n, l)

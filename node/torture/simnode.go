@@ -1,4 +1,4 @@
-package money_test
+package torture
 
 import (
 	"context"
@@ -131,11 +131,11 @@ func (n *simNode) catchUp(count int) {
 		n.who = c.who
 		view := map[place]budget.Lease{}
 		for _, l := range c.leases {
-			view[place{l.Account, l.Window.Start}] = leaseOf(l)
+			view[place{l.Account, l.Window.Start}] = Lease(l)
 		}
 		n.view.Store(&view)
 		if n.up {
-			n.b.Leases(c.index, leases(c.leases))
+			n.b.Leases(c.index, Leases(c.leases))
 		}
 	}
 	n.feed = n.feed[count:]
@@ -153,10 +153,10 @@ func (w *world) openEpoch(n *simNode) {
 		return
 	}
 	s, _ := w.f.Node(n.id)
-	n.epoch, n.seq, n.acked, n.old = s.Epoch, 0, covered(s), true
+	n.epoch, n.seq, n.acked, n.old = s.Epoch, 0, Covered(s), true
 	n.epochs[n.process] = n.epoch
 	n.b.SetEpoch(n.epoch)
-	n.b.Leases(w.index, leases(w.f.LeasesOf(n.id)))
+	n.b.Leases(w.index, Leases(w.f.LeasesOf(n.id)))
 	w.say("%s has epoch %d", n.id, n.epoch)
 }
 
@@ -219,14 +219,14 @@ func (w *world) tick(n *simNode, lose, loseAnswer bool) {
 	}
 	if n.pending == nil {
 		n.pending = n.build()
-		w.wire = append(w.wire, tickOf(*n.pending))
+		w.wire = append(w.wire, Tick(*n.pending))
 	}
 	w.say("%s ticks %d.%d: settle %v want %v release %v old %d; lost %v, answer lost %v", n.id, n.epoch, n.pending.Seq,
 		n.pending.Settle, n.pending.Want, n.pending.Release, n.pending.OldEpoch, lose, loseAnswer)
 	if lose {
 		return
 	}
-	w.must(w.applyAll(n.actor(), fsm.TickGroup{Ticks: []fsm.Tick{tickOf(*n.pending)}}))
+	w.must(w.applyAll(n.actor(), fsm.TickGroup{Ticks: []fsm.Tick{Tick(*n.pending)}}))
 	if !loseAnswer {
 		w.hear(n)
 	}
@@ -236,7 +236,7 @@ func (w *world) tick(n *simNode, lose, loseAnswer bool) {
 func (w *world) hear(n *simNode) {
 	n.catchUp(len(n.feed))
 	s, _ := w.f.Node(n.id)
-	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: covered(s), Index: w.index})
+	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: Covered(s), Index: w.index})
 }
 
 // tickAll sends the ticks of all nodes in one entry, as a leader does that has several.
@@ -249,9 +249,9 @@ func (w *world) tickAll() {
 		}
 		if n.pending == nil {
 			n.pending = n.build()
-			w.wire = append(w.wire, tickOf(*n.pending))
+			w.wire = append(w.wire, Tick(*n.pending))
 		}
-		g.Ticks = append(g.Ticks, tickOf(*n.pending))
+		g.Ticks = append(g.Ticks, Tick(*n.pending))
 		senders = append(senders, n)
 	}
 	if len(senders) == 0 {
@@ -451,7 +451,7 @@ func (w *world) books() (in, out book) {
 	in.charges = map[place]resource.Money{}
 	for _, n := range append(slices.Clone(w.nodes), w.gone...) {
 		s, _ := w.f.Node(n.id)
-		to := covered(s)
+		to := Covered(s)
 		settled := map[uint64]bool{}
 		for _, e := range n.journal {
 			settled[e.reserved] = true

@@ -1,4 +1,4 @@
-package money_test
+package torture
 
 import (
 	"context"
@@ -26,6 +26,14 @@ func (w *world) step() {
 		}
 	case k < 68:
 		w.tick(n, w.chance(8), w.chance(8))
+	default:
+		w.fault(n, k)
+	}
+}
+
+// fault is what happens around requests: lags, echoes, time, deaths.
+func (w *world) fault(n *simNode, k int) {
+	switch {
 	case k < 73:
 		if len(n.feed) > 0 {
 			n.catchUp(1 + w.r.IntN(len(n.feed)))
@@ -174,7 +182,7 @@ func (w *world) heal() {
 		w.round()
 	}
 	w.check()
-	if w.t.Failed() {
+	if w.bad != "" {
 		return
 	}
 	if _, rest := w.books(); rest.cost-w.restOfGone() != 0 {
@@ -230,7 +238,7 @@ func (w *world) checkUse() {
 		at := resource.At(w.now)
 		span, err := t.Window(w.now)
 		if err != nil {
-			w.t.Fatal(err)
+			panic(err)
 		}
 		limit = min(limit, t.Limit(at))
 		free := t.Limit(at)

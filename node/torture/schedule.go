@@ -1,30 +1,19 @@
-package money_test
+package torture
 
 import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
-	"runtime/debug"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"testing"
 	"time"
 
-	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
-)
-
-var (
-	schedules = flag.Int("schedules", 10_000, "how many random schedules TestSchedules runs")
-	oneSeed   = flag.Uint64("seed", 0, "the only schedule that TestSchedules runs, with its steps; 0: all")
 )
 
 // begins is when schedules begin: two days before summer time in Europe.
@@ -36,58 +25,6 @@ const (
 	maxSkew  = time.Second
 )
 
-// TestSchedules drives the real Apply and the real leases through random schedules: requests,
-// ticks that are lost, repeated and reordered, replicas that lag, processes that are killed
-// with and without the end of their journal, members that are removed and go on spending,
-// limits that change, increases that end, and windows that end while all is down. After each
-// step it holds the state against what the provider billed:
-//
-//   - no spend is lost, and none is counted twice: the state's totals and accounts are exactly
-//     the journal records that its ticks cover, and with the rest of the journals they are no
-//     less than the bill;
-//   - what is spent and what may still be billed never exceed the limit, the nodes' overdrafts
-//     and the overruns together, in each window of each account;
-//   - the increase of a limit ends with its moment, and all leases that came of it;
-//   - at the end, when all is well again, what the budget has left is served.
-func TestSchedules(t *testing.T) {
-	t.Parallel()
-	if *oneSeed != 0 {
-		a := newArena(t, begins) // and those before it in its arena
-		for seed := (*oneSeed-1)/perArena*perArena + 1; seed <= *oneSeed; seed++ {
-			a.run(t, seed, seed == *oneSeed)
-		}
-		return
-	}
-	n := *schedules
-	if testing.Short() {
-		n /= 10
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(1600))
-	var next, admitted, refused atomic.Int64
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for {
-				first := next.Add(perArena) - perArena
-				if first >= int64(n) || t.Failed() {
-					return
-				}
-				a := newArena(t, begins)
-				for seed := first; seed < min(first+perArena, int64(n)) && !t.Failed(); seed++ {
-					w := a.run(t, uint64(seed)+1, false)
-					admitted.Add(int64(w.admitted))
-					refused.Add(int64(w.refused))
-				}
-				if err := a.f.Close(); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	t.Logf("%d schedules, %d requests admitted, %d refused", n, admitted.Load(), refused.Load())
-}
-
 // arena is a state machine that some schedules use one after the other.
 type arena struct {
 	f     *fsm.FSM
@@ -97,14 +34,14 @@ type arena struct {
 	made  int        // members ever
 }
 
-func newArena(t *testing.T, now time.Time) *arena {
-	f, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "run", Logger: slog.New(slog.DiscardHandler)})
+func newArena(dir string, now time.Time) (*arena, error) {
+	f, err := fsm.Open(fsm.Config{Dir: dir, NodeID: "n1", BootID: "run", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		t.Fatal(err)
+		return nil, fmt.Errorf("open a state machine for schedules: %w", err)
 	}
 	a := &arena{f: f, now: now}
 	a.apply(master, 0, fsm.Bootstrap{ClusterID: "c1", MasterHash: resource.HashSecret("master"), KEKID: "k", DEKID: "d", DEK: []byte{1}})
-	return a
+	return a, nil
 }
 
 var master = fsm.Actor{Kind: "master"}
@@ -150,10 +87,10 @@ type standing struct {
 // world is one schedule.
 type world struct {
 	*arena
-	t    *testing.T
 	r    *rand.Rand
 	seed uint64
-	log  bool
+	log  func(string)      // is told each step; nil: nobody reads along
+	bad  string            // the first thing that was wrong, with the steps before it; "": nothing
 	past [12]func() string // the last steps; the newest is at said-1
 	said int
 
@@ -176,9 +113,9 @@ type world struct {
 	refused  int
 }
 
-func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
+func (a *arena) run(seed uint64, log func(string)) *world {
 	w := &world{
-		arena: a, t: t, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log,
+		arena: a, r: rand.New(rand.NewPCG(seed, 7)), seed: seed, log: log, //nolint:gosec // schedules repeat by their number
 		most: map[resource.AccountID]resource.Money{}, base: map[resource.AccountID]resource.Money{}, at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}),
 	}
@@ -192,7 +129,7 @@ func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
 		if w.extent() != before {
 			w.check()
 		}
-		if t.Failed() {
+		if w.bad != "" {
 			return w
 		}
 	}
@@ -205,19 +142,21 @@ func (a *arena) run(t *testing.T, seed uint64, log bool) *world {
 func (w *world) say(format string, args ...any) {
 	w.past[w.said%len(w.past)] = func() string { return fmt.Sprintf(format, args...) }
 	w.said++
-	if w.log {
-		w.t.Logf(format, args...)
+	if w.log != nil {
+		w.log(fmt.Sprintf(format, args...))
 	}
 }
 
+// failf keeps the first thing that is wrong.
 func (w *world) failf(format string, args ...any) {
-	w.t.Helper()
+	if w.bad != "" {
+		return
+	}
 	var last []string
 	for i := max(0, w.said-len(w.past)); i < w.said; i++ {
 		last = append(last, w.past[i%len(w.past)]())
 	}
-	w.t.Errorf("seed %d: %s\nagain: go test ./test/money -run TestSchedules -seed %d -v\nlast steps:\n  %s",
-		w.seed, fmt.Sprintf(format, args...), w.seed, strings.Join(last, "\n  "))
+	w.bad = fmt.Sprintf("%s\nlast steps:\n  %s", fmt.Sprintf(format, args...), strings.Join(last, "\n  "))
 }
 
 // chance is true one time in n.
@@ -316,7 +255,6 @@ func (w *world) note(kind, id string, a *resource.Allowance) {
 }
 
 func (w *world) must(a fsm.Applied) {
-	w.t.Helper()
 	if a.Err != nil {
 		w.failf("refused: %v", a.Err)
 	}

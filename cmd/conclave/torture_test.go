@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestTorture(t *testing.T) {
+	t.Parallel()
+	run := func(args ...string) (out string, err error) {
+		var stdout, stderr bytes.Buffer
+		cmd := (&app{stdout: &stdout, stderr: &stderr}).tortureCommand()
+		cmd.SetArgs(args)
+		cmd.SetOut(&stdout)
+		cmd.SetErr(&stderr)
+		err = cmd.ExecuteContext(t.Context())
+		return stdout.String(), err
+	}
+	if out, err := run("--schedules", "20"); err != nil || !strings.HasPrefix(out, "20 schedules in ") {
+		t.Errorf("got %q, %v", out, err)
+	}
+	if out, err := run("--first", "7", "--schedules", "1", "--steps"); err != nil || !strings.Contains(out, "ticks") || !strings.Contains(out, "\n1 schedules in ") {
+		t.Errorf("one with its steps: got %q, %v", out, err)
+	}
+	if out, err := run("--for", "200ms"); err != nil || strings.HasPrefix(out, "0 schedules") {
+		t.Errorf("for a time: got %q, %v", out, err)
+	}
+	if _, err := run("--schedules", "0"); err == nil {
+		t.Error("neither schedules nor a time were taken")
+	}
+}
