@@ -43,6 +43,14 @@ const (
 	TEIEmbed // Hugging Face's server and its feature extraction
 	WatsonxEmbed
 	WatsonxChat
+	VoyageRerank
+	FireworksRerank
+	TEIRerank
+	WatsonxRerank
+	BedrockRerank // of its agents' service
+	VertexRank    // of Google's Discovery Engine
+	NvidiaRank
+	DeepInfraRank
 	numEndpoints
 )
 
@@ -56,6 +64,7 @@ const (
 	FamilyEmbedding                  // package llm/embed
 	FamilyMedia                      // relayed: images and audio, made or read
 	FamilyCount                      // answers how many tokens a request has, and makes none
+	FamilyRanking                    // package llm/rerank
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -99,7 +108,7 @@ var traits = [numEndpoints]struct {
 	Speech:          {name: "speech", family: FamilyMedia},
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
-	Rerank:          {name: "rerank"},
+	Rerank:          {name: "rerank", family: FamilyRanking},
 	PassThrough:     {name: "pass_through"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
@@ -115,6 +124,15 @@ var traits = [numEndpoints]struct {
 	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
+
+	VoyageRerank:    {name: "voyage_rerank", family: FamilyRanking, vendor: VendorOther},
+	FireworksRerank: {name: "fireworks_rerank", family: FamilyRanking, vendor: VendorOther},
+	TEIRerank:       {name: "tei_rerank", family: FamilyRanking, vendor: VendorOther},
+	WatsonxRerank:   {name: "watsonx_rerank", family: FamilyRanking, vendor: VendorOther},
+	BedrockRerank:   {name: "bedrock_rerank", family: FamilyRanking, vendor: VendorAmazon},
+	VertexRank:      {name: "vertex_rank", family: FamilyRanking, vendor: VendorGoogle},
+	NvidiaRank:      {name: "nvidia_rank", family: FamilyRanking, vendor: VendorOther},
+	DeepInfraRank:   {name: "deepinfra_rank", family: FamilyRanking, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -99,12 +99,14 @@ func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
-	return talks || embeds
+	_, ranks := rerankInbound[e]
+	return talks || embeds || ranks
 }
 
 // written says whether requests for e can be written for a provider.
 func written(e llm.Endpoint) bool {
 	_, talks := outbound[e]
 	_, embeds := embedOutbound[e]
-	return talks || embeds
+	_, ranks := rerankOutbound[e]
+	return talks || embeds || ranks
 }

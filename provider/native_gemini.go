@@ -16,7 +16,7 @@ var geminiRows = []Provider{
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
 		Endpoints: []llm.Endpoint{llm.GenerateContent, llm.GeminiEmbed}, Codec: gemini.Codec{}, MaxBatch: embeddings.MaxRequests,
 	},
-	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row}),
+	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row, RootOf: vertex.RootOf}),
 	vertexRow(Provider{
 		Name: vertex.RowAnthropic, Endpoints: []llm.Endpoint{llm.Messages},
 		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},

@@ -101,6 +101,9 @@ type Provider struct {
 	// BaseOf gives the base for the options of a deployment, where it is not one template; nil: it
 	// is Base.
 	BaseOf func(options map[string]string) string
+	// RootOf gives the address of an endpoint that is not below the base, such as one that another
+	// host serves; nil: all are below it.
+	RootOf func(e llm.Endpoint, base string) string
 	// KeyVars and BaseVars are the environment variables that hold its key and its base URL,
 	// in order of preference.
 	KeyVars, BaseVars []string
@@ -218,6 +221,9 @@ func (p *Provider) URL(base string, at llm.Place) (string, error) {
 	base, err := p.Root(base, at.Options)
 	if err != nil {
 		return "", err
+	}
+	if p.RootOf != nil {
+		base = p.RootOf(at.Endpoint, base)
 	}
 	at.Base = base
 	return base + p.Codec.Path(at), nil

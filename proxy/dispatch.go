@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/proxy/view"
 	"github.com/conclave-llm/conclave/resource"
@@ -186,6 +187,8 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 	switch {
 	case c.route.endpoint.Family() == llm.FamilyEmbedding:
 		return s.vectorsOf(c, a)
+	case way != c.route.endpoint && translate.Tasks(c.route.endpoint):
+		return s.taskSaid(c, a, way)
 	case way != c.route.endpoint:
 		return c.translate(a, way)
 	}

@@ -62,6 +62,8 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 		return embed.Report(body, "promptTokenCount")
 	case llm.VertexEmbed:
 		return embed.Report(body, "token_count")
+	case llm.VertexRank:
+		return embed.Report(body, "") // nobody says what it used
 	}
 	return read(body, new(usageText))
 }

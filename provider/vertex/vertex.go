@@ -63,6 +63,9 @@ type Google struct{ gemini.Codec }
 // Path is the model's path with the verb: that of a publisher's model, or of an endpoint on which a
 // tuned model is deployed ("endpoints/ID", or its number alone).
 func (Google) Path(p llm.Place) string {
+	if p.Endpoint == llm.VertexRank {
+		return rankPath
+	}
 	name := strings.TrimPrefix(p.Model, "google/")
 	if id := strings.TrimPrefix(name, "endpoints/"); id != name || isNumber(id) {
 		return "/endpoints/" + url.PathEscape(id) + gemini.Verb(p)
