@@ -51,6 +51,20 @@ const (
 	VertexRank    // of Google's Discovery Engine
 	NvidiaRank
 	DeepInfraRank
+	DeepgramSpeak
+	DeepgramListen
+	ElevenSpeech
+	ElevenListen
+	AssemblyListen
+	AzureSpeak
+	AzureListen
+	PollySpeak
+	GeminiSpeak
+	GeminiImages
+	ImagenImages
+	InvokeImages
+	StabilityImages
+	FalImages
 	numEndpoints
 )
 
@@ -62,7 +76,7 @@ const (
 	FamilyOther        Family = iota // relayed, never translated
 	FamilyConversation               // package llm/chat
 	FamilyEmbedding                  // package llm/embed
-	FamilyMedia                      // relayed: images and audio, made or read
+	FamilyMedia                      // images and audio, made or read: packages llm/picture, speech, transcript
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
 )
@@ -133,6 +147,21 @@ var traits = [numEndpoints]struct {
 	VertexRank:      {name: "vertex_rank", family: FamilyRanking, vendor: VendorGoogle},
 	NvidiaRank:      {name: "nvidia_rank", family: FamilyRanking, vendor: VendorOther},
 	DeepInfraRank:   {name: "deepinfra_rank", family: FamilyRanking, vendor: VendorOther},
+
+	DeepgramSpeak:   {name: "deepgram_speak", family: FamilyMedia, vendor: VendorOther},
+	DeepgramListen:  {name: "deepgram_listen", family: FamilyMedia, vendor: VendorOther},
+	ElevenSpeech:    {name: "elevenlabs_speech", family: FamilyMedia, vendor: VendorOther},
+	ElevenListen:    {name: "elevenlabs_listen", family: FamilyMedia, vendor: VendorOther},
+	AssemblyListen:  {name: "assemblyai_listen", family: FamilyMedia, vendor: VendorOther},
+	AzureSpeak:      {name: "azure_speak", family: FamilyMedia, vendor: VendorOther},
+	AzureListen:     {name: "azure_listen", family: FamilyMedia, vendor: VendorOther},
+	PollySpeak:      {name: "polly_speak", family: FamilyMedia, vendor: VendorAmazon},
+	GeminiSpeak:     {name: "gemini_speak", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	GeminiImages:    {name: "gemini_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	ImagenImages:    {name: "imagen_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	InvokeImages:    {name: "invoke_images", family: FamilyMedia, vendor: VendorAmazon, inPath: true},
+	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
+	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"github.com/conclave-llm/conclave/provider/assemblyai"
 	"github.com/conclave-llm/conclave/provider/deepinfra"
 	"github.com/conclave-llm/conclave/provider/nvidia"
 )
@@ -19,7 +20,7 @@ var compatible = []Provider{
 	{Name: "amazon_nova", Base: "https://api.nova.amazon.com/v1", KeyVars: []string{"AMAZON_NOVA_API_KEY"}, BaseVars: []string{"AMAZON_NOVA_API_BASE"}, Endpoints: chats},
 	{Name: "anyscale", Base: "https://api.endpoints.anyscale.com/v1", KeyVars: []string{"ANYSCALE_API_KEY"}, BaseVars: []string{"ANYSCALE_API_BASE"}, Endpoints: chats},
 	{Name: "apertis", Base: "https://api.stima.tech/v1", KeyVars: []string{"STIMA_API_KEY"}, BaseVars: []string{"APERTIS_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats},
+	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats, RowOf: assemblyai.Row},
 	{Name: "baseten", Base: "https://inference.baseten.co/v1", KeyVars: []string{"BASETEN_API_KEY"}, BaseVars: []string{"BASETEN_API_BASE"}, Endpoints: chats},
 	{Name: "bedrock_mantle", KeyVars: []string{"BEDROCK_MANTLE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_MANTLE_API_BASE"}, Endpoints: chats},
 	{Name: "bigmodel", Base: "https://open.bigmodel.cn/api/paas/v4", KeyVars: []string{"BIGMODEL_API_KEY"}, BaseVars: []string{"BIGMODEL_API_BASE"}, Endpoints: chats},

@@ -88,7 +88,7 @@ func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 		return 0, false
 	}
 	for _, at := range p.Endpoints {
-		if at != e && at.Family() == e.Family() && written(at) {
+		if at != e && at.Family() == e.Family() && written(at) && sameMedium(e, at) {
 			return at, true
 		}
 	}
@@ -100,7 +100,7 @@ func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
-	return talks || embeds || ranks
+	return talks || embeds || ranks || e == llm.Images || e == llm.Speech || e == llm.Transcriptions
 }
 
 // written says whether requests for e can be written for a provider.
@@ -108,5 +108,5 @@ func written(e llm.Endpoint) bool {
 	_, talks := outbound[e]
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
-	return talks || embeds || ranks
+	return talks || embeds || ranks || draws(e) || speaks(e) || listens(e)
 }

@@ -30,10 +30,6 @@ func batchEmbedContentsRoute() (*Route, error) {
 // where the provider takes their form and so many inputs at once; else they are said in parts.
 func (s *Server) bodyFor(c *Call, d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
 	c.apart, c.packs = false, false
-	if at != c.route.endpoint && translate.Tasks(c.route.endpoint) {
-		raw, err = c.taskFor(d, at)
-		return raw, false, err
-	}
 	if c.route.endpoint.Family() != llm.FamilyEmbedding {
 		return c.bodyAt(d, at)
 	}
@@ -66,6 +62,9 @@ func (s *Server) bodyFor(c *Call, d *view.Deployment, at llm.Endpoint) (raw []by
 
 // ask makes the attempt, in as many parts as were written.
 func (s *Server) ask(ctx context.Context, c *Call, a *upstream.Attempt) (Answer, error) {
+	if c.isTask(a.Endpoint) {
+		return s.askTask(ctx, c, a)
+	}
 	if !c.apart {
 		return s.cfg.Upstream.Do(ctx, a)
 	}

@@ -60,7 +60,7 @@ func (Codec) Path(p llm.Place) string {
 	switch {
 	case p.Endpoint == llm.Messages && p.Stream:
 		return path + "/invoke-with-response-stream"
-	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed:
+	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed, p.Endpoint == llm.InvokeImages:
 		return path + "/invoke"
 	case p.Stream:
 		return path + "/converse-stream"
@@ -92,7 +92,7 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	if e == llm.InvokeEmbed {
 		return embed.Report(body, "inputTextTokenCount")
 	}
-	if e == llm.BedrockRerank {
+	if e == llm.BedrockRerank || e == llm.InvokeImages {
 		return embed.Report(body, "")
 	}
 	var r llm.Report

@@ -18,6 +18,7 @@ import (
 const (
 	RowAnthropic = "vertex_ai_anthropic" // publishers/anthropic, in Anthropic's dialect
 	RowMistral   = "vertex_ai_mistral"   // publishers/mistralai, in OpenAI's dialect
+	RowImagen    = "vertex_ai_imagen"    // Google's own that draw and do not talk
 	RowOpenAI    = "vertex_ai_openai"    // all makers of Model Garden's API in OpenAI's dialect
 )
 
@@ -44,6 +45,8 @@ func Base(options map[string]string) string {
 func Row(model string) string {
 	maker, _, named := strings.Cut(model, "/")
 	switch {
+	case strings.HasPrefix(model, "imagen"):
+		return RowImagen
 	case strings.HasPrefix(model, "claude"):
 		return RowAnthropic
 	case strings.HasPrefix(model, "mistral"), strings.HasPrefix(model, "codestral"), strings.HasPrefix(model, "ministral"):

@@ -1,7 +1,7 @@
 package translate
 
 import (
-	"net/http"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/rerank"
@@ -9,38 +9,59 @@ import (
 )
 
 // Task is a request that neither talks nor asks for vectors, read once and written for each
-// deployment that is tried.
+// deployment that is tried. It is not safe for concurrent use.
 type Task interface {
 	// Write writes the request for a provider's endpoint.
-	Write(at llm.Endpoint, t *llm.Target) (*Sent, error)
+	Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error)
+	// Follow is the request after the one that body answers; nil: body is the answer.
+	Follow(body []byte) (*llm.Step, error)
 	// Answer says the provider's answer in the client's dialect.
-	Answer(at llm.Endpoint, a *Given) (*Said, error)
+	Answer(g *Given) (*Said, error)
 }
 
-// Sent is a request as a provider wants it.
-type Sent struct {
-	Body []byte
-}
-
-// Given is a provider's answer, which came whole, and what is known of it beside its bytes.
+// Given is a provider's answer, and what is known of it beside its bytes. Body is what came whole;
+// Raw is what comes as bytes of any kind, nil if Body came.
 type Given struct {
 	ID     string // of the exchange, for answers that have none of their own
-	Header http.Header
 	Body   []byte
-	Usage  llm.Usage // what was used, as far as it is known or can be told
+	Raw    Source
+	Report llm.Report // of Body
+	// Complete fills in what the provider does not report of what it used.
+	Complete func(u llm.Usage) llm.Usage
+	Now      time.Time
 }
 
-// Said is an answer as the client wants it.
+// Said is an answer as the client wants it: Body, or Stream if there is one.
 type Said struct {
-	Body []byte
-	Type string // its content type; "": JSON
+	Body   []byte
+	Type   string // its content type; "": JSON, or for a Raw stream what the provider says
+	Usage  llm.Usage
+	Stream Source
+	Raw    bool // the stream's events are bytes of any kind
+}
+
+// Upload is the file of a form.
+type Upload struct {
+	Name, Type string
+	Data       []byte // nil: there is none
 }
 
 // Tasks says whether requests of an endpoint of clients are tasks.
-func Tasks(e llm.Endpoint) bool { return e.Family() == llm.FamilyRanking }
+func Tasks(e llm.Endpoint) bool {
+	return e == llm.Rerank || e == llm.Images || e == llm.Speech || e == llm.Transcriptions
+}
 
-// ReadTask reads the body of a client's request. Errors are *llm.Error of kind Invalid.
-func ReadTask(e llm.Endpoint, body []byte) (Task, error) {
+// ReadTask reads the body of a client's request, of a form its text fields and its file. Errors are
+// *llm.Error of kind Invalid.
+func ReadTask(e llm.Endpoint, body []byte, file Upload) (Task, error) {
+	switch e {
+	case llm.Images:
+		return readDrawing(body)
+	case llm.Speech:
+		return readSpeaking(body)
+	case llm.Transcriptions:
+		return readListening(body, file)
+	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so
 	req, err := in.DecodeRequest(body)
 	if err != nil {
@@ -52,23 +73,26 @@ func ReadTask(e llm.Endpoint, body []byte) (Task, error) {
 // ranking is a request for a reranking.
 type ranking struct {
 	in  provider.RerankInbound
+	out provider.RerankOutbound
 	req *rerank.Request
 }
 
 // Write implements Task.
-func (r *ranking) Write(at llm.Endpoint, t *llm.Target) (*Sent, error) {
-	out, _ := provider.RerankOutboundOf(at)
-	body, err := out.EncodeRequest(r.req, t)
+func (r *ranking) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
+	r.out, _ = provider.RerankOutboundOf(at)
+	body, err := r.out.EncodeRequest(r.req, t)
 	if err != nil {
 		return nil, err
 	}
-	return &Sent{Body: body}, t.Err()
+	return &llm.Sent{Body: body}, t.Err()
 }
 
+// Follow implements Task: the first answer is the answer.
+func (*ranking) Follow([]byte) (*llm.Step, error) { return nil, nil }
+
 // Answer implements Task.
-func (r *ranking) Answer(at llm.Endpoint, a *Given) (*Said, error) {
-	out, _ := provider.RerankOutboundOf(at)
-	res, err := out.DecodeResponse(a.Body)
+func (r *ranking) Answer(g *Given) (*Said, error) {
+	res, err := r.out.DecodeResponse(g.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -76,9 +100,9 @@ func (r *ranking) Answer(at llm.Endpoint, a *Given) (*Said, error) {
 		return nil, err
 	}
 	if res.ID == "" {
-		res.ID = a.ID
+		res.ID = g.ID
 	}
-	res.Usage = a.Usage
+	res.Usage = g.Complete(g.Report.Usage)
 	body, err := r.in.EncodeResponse(r.req, res)
-	return &Said{Body: body}, err
+	return &Said{Body: body, Usage: res.Usage}, err
 }
