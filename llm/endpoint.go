@@ -65,6 +65,12 @@ const (
 	InvokeImages
 	StabilityImages
 	FalImages
+	TritonChat
+	ReplicateChat
+	NLPCloudChat
+	PredibaseChat
+	GigaChat
+	GigaEmbed
 	numEndpoints
 )
 
@@ -162,6 +168,13 @@ var traits = [numEndpoints]struct {
 	InvokeImages:    {name: "invoke_images", family: FamilyMedia, vendor: VendorAmazon, inPath: true},
 	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
 	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
+
+	TritonChat:    {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
+	ReplicateChat: {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
+	NLPCloudChat:  {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
+	PredibaseChat: {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaChat:      {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaEmbed:     {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -7,8 +7,13 @@ import (
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/gigachat"
+	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/predibase"
+	"github.com/conclave-llm/conclave/provider/replicate"
+	"github.com/conclave-llm/conclave/provider/triton"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 )
 
@@ -37,6 +42,13 @@ type Outbound interface {
 	NewDecoder() chat.Decoder
 }
 
+// Follower is an Outbound that takes several requests to its answer.
+type Follower interface {
+	// Follow is the request after the one that body answers; nil: body is the answer. Errors are
+	// *llm.Error of kind Upstream.
+	Follow(body []byte) (*llm.Step, error)
+}
+
 // inbound are the dialects that clients speak, and outbound those of providers: one line for
 // each endpoint whose requests can be translated.
 var (
@@ -58,6 +70,11 @@ var (
 		llm.CohereChat:      cohere.Chat{},
 		llm.OllamaChat:      ollama.Chat{},
 		llm.WatsonxChat:     watsonx.Chat{},
+		llm.TritonChat:      triton.Chat{},
+		llm.ReplicateChat:   replicate.Chat{},
+		llm.NLPCloudChat:    nlpcloud.Chat{},
+		llm.PredibaseChat:   predibase.Chat{},
+		llm.GigaChat:        gigachat.Chat{},
 	}
 )
 

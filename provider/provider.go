@@ -41,6 +41,8 @@ const (
 	DatabricksToken               // a bearer token of a Databricks workspace, or a key
 	SAPToken                      // a bearer token of SAP's cloud
 	SnowflakeToken                // a bearer token of one's own making, or a key
+	OracleSignature               // Oracle's signature over the request, or a key
+	GigaToken                     // a bearer token of Sber's, for a key
 )
 
 // authNames are the ways, as people read them.
@@ -49,6 +51,7 @@ var authNames = [...]string{
 	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key",
 	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
+	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
 }
 
 // String names the way: "bearer".
@@ -172,7 +175,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, mediaRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, mediaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

@@ -260,4 +260,3 @@ func TestMedia_Conformance(t *testing.T) {
 		})
 	}
 }
-

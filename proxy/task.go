@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/follow"
 	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/translate"
@@ -97,6 +98,18 @@ func (s *Server) taskSaid(c *Call, a *Answer) error {
 	a.Header.Del("Content-Length")
 	if kind != "" {
 		a.Header.Set("Content-Type", kind)
+	}
+	return nil
+}
+
+// follows says how a conversation that takes several requests goes on; nil: it takes one.
+func (c *Call) follows(at llm.Endpoint) follow.Next {
+	if at == c.route.endpoint || at.Family() != llm.FamilyConversation {
+		return nil
+	}
+	out, _ := provider.OutboundOf(at)
+	if f, ok := out.(provider.Follower); ok {
+		return f.Follow
 	}
 	return nil
 }
