@@ -74,7 +74,7 @@ func TestSpeech_Vendors(t *testing.T) {
 		t.Run(v.provider, func(t *testing.T) {
 			t.Parallel()
 			w := v.wireFor(t)
-			res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1"}`))
+			res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1"}`)) //nolint:bodyclose // ask closes it
 			if res.StatusCode != 200 || got != "SOUND" || res.Header.Get("Content-Type") != "audio/mpeg" {
 				t.Fatalf("got %d %v %q", res.StatusCode, res.Header, got)
 			}
@@ -83,7 +83,7 @@ func TestSpeech_Vendors(t *testing.T) {
 				t.Errorf("record %+v", rec)
 			}
 			w = v.wireFor(t)
-			res, got = w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1","stream_format":"sse"}`))
+			res, got = w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1","stream_format":"sse"}`)) //nolint:bodyclose // ask closes it
 			if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || !strings.Contains(got, `"audio":"U09VTkQ="`) || !strings.Contains(got, "speech.audio.done") {
 				t.Errorf("events: got %v %q", res.Header, got)
 			}
@@ -101,7 +101,7 @@ func TestSpeech_Gemini(t *testing.T) {
 		"POST /models/gemini-2.5-flash-preview-tts:generateContent": answers(json200, `{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"audio/L16;codec=pcm;rate=24000","data":"AAABAAIAAwA="}}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":40,"candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":40}]}}`),
 	}}
 	w := v.wireFor(t)
-	res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"Hi","voice":"alloy","response_format":"wav"}`))
+	res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"Hi","voice":"alloy","response_format":"wav"}`)) //nolint:bodyclose // ask closes it
 	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "audio/wav" || len(got) != 52 || !strings.HasPrefix(got, "RIFF") {
 		t.Fatalf("got %d %v %q", res.StatusCode, res.Header, got)
 	}

@@ -1,7 +1,11 @@
 // Package speech is a request to speak a text, and the audio, in terms that every dialect can express.
 package speech
 
-import "github.com/conclave-llm/conclave/llm"
+import (
+	"slices"
+
+	"github.com/conclave-llm/conclave/llm"
+)
 
 // Request asks for a text to be spoken.
 type Request struct {
@@ -42,7 +46,7 @@ func OpenAIVoice(name string) bool { return openAI[name] }
 // DropExtra drops the members that only some vendors know, but for the known ones.
 func (r *Request) DropExtra(t *llm.Target, known ...string) {
 	for _, m := range r.Extra {
-		if !has(known, m.Name) {
+		if !slices.Contains(known, m.Name) {
 			t.Drop(m.Name)
 		}
 	}
@@ -56,13 +60,4 @@ func (r *Request) Member(name string) []byte {
 		}
 	}
 	return nil
-}
-
-func has(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }

@@ -99,12 +99,26 @@ func drop(q *chat.Request, t *llm.Target) {
 		name string
 		said bool
 	}{
-		{"stop", len(q.Stop) > 0}, {"seed", q.Seed != nil}, {"n", q.N > 1}, {"top_k", q.TopK != nil}, {"min_p", q.MinP != nil},
-		{"frequency_penalty", q.FrequencyPenalty != nil}, {"presence_penalty", q.PresencePenalty != nil}, {"logprobs", q.LogProbs},
-		{"logit_bias", q.LogitBias != nil}, {"response_format", q.Format.Type != ""}, {"reasoning_effort", q.Reasoning.Asked() && !q.Reasoning.Off()},
-		{"parallel_tool_calls", q.ParallelTools != nil && *q.ParallelTools}, {"audio", q.Audio != nil}, {"prediction", q.Prediction != nil},
-		{"web_search_options", q.WebSearch != nil}, {"verbosity", q.Verbosity != ""}, {"user", q.User != ""}, {"metadata", q.Metadata != nil},
-		{"service_tier", q.ServiceTier != ""}, {"prompt_cache_key", q.CacheKey != ""},
+		{"stop", len(q.Stop) > 0},
+		{"seed", q.Seed != nil},
+		{"n", q.N > 1},
+		{"top_k", q.TopK != nil},
+		{"min_p", q.MinP != nil},
+		{"frequency_penalty", q.FrequencyPenalty != nil},
+		{"presence_penalty", q.PresencePenalty != nil},
+		{"logprobs", q.LogProbs},
+		{"logit_bias", q.LogitBias != nil},
+		{"response_format", q.Format.Type != ""},
+		{"reasoning_effort", q.Reasoning.Asked() && !q.Reasoning.Off()},
+		{"parallel_tool_calls", q.ParallelTools != nil && *q.ParallelTools},
+		{"audio", q.Audio != nil},
+		{"prediction", q.Prediction != nil},
+		{"web_search_options", q.WebSearch != nil},
+		{"verbosity", q.Verbosity != ""},
+		{"user", q.User != ""},
+		{"metadata", q.Metadata != nil},
+		{"service_tier", q.ServiceTier != ""},
+		{"prompt_cache_key", q.CacheKey != ""},
 	} {
 		if v.said {
 			t.Drop(v.name)
@@ -164,7 +178,7 @@ func appendMessages(dst []byte, q *chat.Request, t *llm.Target) ([]byte, error) 
 		var err error
 		switch m.Role {
 		case chat.RoleTool:
-			dst, err = appendResults(dst, m, names)
+			dst = appendResults(dst, m, names)
 		case chat.RoleAssistant:
 			dst, err = appendAssistant(dst, m, names, t)
 		default:
@@ -243,7 +257,7 @@ func appendAssistant(dst []byte, m *chat.Message, names map[string]string, t *ll
 }
 
 // appendResults appends the results of functions, which must be JSON.
-func appendResults(dst []byte, m *chat.Message, names map[string]string) ([]byte, error) {
+func appendResults(dst []byte, m *chat.Message, names map[string]string) []byte {
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		if p.Type != chat.PartToolResult {
@@ -259,7 +273,7 @@ func appendResults(dst []byte, m *chat.Message, names map[string]string) ([]byte
 		}
 		dst = append(dst, '}')
 	}
-	return dst, nil
+	return dst
 }
 
 // answer is a whole answer or an event.

@@ -4,6 +4,7 @@ package plain
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -29,28 +30,25 @@ func Ask(q *chat.Request, t *llm.Target, knows ...string) (*Prompt, error) {
 		name string
 		said bool
 	}{
-		{"seed", q.Seed != nil}, {"top_k", q.TopK != nil}, {"min_p", q.MinP != nil}, {"frequency_penalty", q.FrequencyPenalty != nil},
-		{"presence_penalty", q.PresencePenalty != nil}, {"n", q.N > 1}, {"logprobs", q.LogProbs}, {"logit_bias", q.LogitBias != nil},
+		{"seed", q.Seed != nil},
+		{"top_k", q.TopK != nil},
+		{"min_p", q.MinP != nil},
+		{"frequency_penalty", q.FrequencyPenalty != nil},
+		{"presence_penalty", q.PresencePenalty != nil},
+		{"n", q.N > 1},
+		{"logprobs", q.LogProbs},
+		{"logit_bias", q.LogitBias != nil},
 	} {
-		if v.said && !has(knows, v.name) {
+		if v.said && !slices.Contains(knows, v.name) {
 			t.Drop(v.name)
 		}
 	}
 	for name := range q.Extra {
-		if !has(knows, name) {
+		if !slices.Contains(knows, name) {
 			t.Drop(name)
 		}
 	}
 	return &Prompt{Text: text, Stop: stop}, nil
-}
-
-func has(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // AppendFloat appends a member if the number is there.

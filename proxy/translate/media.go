@@ -158,7 +158,7 @@ func (s *spoken) Next() (llm.Event, error) {
 	e, err := s.Source.Next()
 	switch {
 	case err == io.EOF: //nolint:errorlint // a Source never wraps it
-		u, _ := s.Source.Usage()
+		u, _ := s.Usage()
 		s.whole = true
 		s.out = media.AppendAudioDone(s.out[:0], s.complete(u))
 	case err != nil:

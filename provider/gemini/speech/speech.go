@@ -107,15 +107,15 @@ func samples(kind string) (rate int64, ok bool) {
 // wavHead is the head of a WAV file of one channel of 16 bits.
 func wavHead(size int, rate int64) []byte {
 	b := make([]byte, 0, 44+size)
-	b = binary.LittleEndian.AppendUint32(append(b, "RIFF"...), uint32(36+size)) //nolint:gosec // an answer is far smaller
+	b = binary.LittleEndian.AppendUint32(append(b, "RIFF"...), uint32(36+size))
 	b = binary.LittleEndian.AppendUint32(append(b, "WAVEfmt "...), 16)
 	b = binary.LittleEndian.AppendUint16(b, 1)
 	b = binary.LittleEndian.AppendUint16(b, 1)
-	b = binary.LittleEndian.AppendUint32(b, uint32(rate))   //nolint:gosec // 32 bits were read
-	b = binary.LittleEndian.AppendUint32(b, uint32(rate*2)) //nolint:gosec // likewise
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate))
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate*2))
 	b = binary.LittleEndian.AppendUint16(b, 2)
 	b = binary.LittleEndian.AppendUint16(b, 16)
-	return binary.LittleEndian.AppendUint32(append(b, "data"...), uint32(size)) //nolint:gosec // an answer is far smaller
+	return binary.LittleEndian.AppendUint32(append(b, "data"...), uint32(size))
 }
 
 func malformed(err error) error {
