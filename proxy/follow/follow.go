@@ -31,9 +31,12 @@ func Do(ctx context.Context, up parts.Upstream, a *upstream.Attempt, next Next) 
 		asked, cancel = context.WithTimeout(ctx, a.Timeouts.Total)
 		defer cancel()
 	}
-	one := *a
+	one, root, cancels := *a, "", ""
 	for range maxSteps {
 		got, err := up.Do(asked, &one)
+		if err != nil && asked.Err() != nil {
+			giveUp(ctx, up, a, root, cancels)
+		}
 		if err != nil || got.Stream != nil {
 			return got, err
 		}
@@ -41,12 +44,13 @@ func Do(ctx context.Context, up parts.Upstream, a *upstream.Attempt, next Next) 
 		if err != nil || step == nil {
 			return got, err
 		}
-		root, err := a.Provider.At(a.Base, llm.Place{Endpoint: a.Endpoint, Model: a.Model, Options: a.Account.Or().Options})
+		root, err = a.Provider.At(a.Base, llm.Place{Endpoint: a.Endpoint, Model: a.Model, Options: a.Account.Or().Options})
 		if err != nil || !strings.HasPrefix(step.Path, "/") {
 			return got, &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an address that cannot be asked.", Err: err}
 		}
+		cancels = step.Cancel
 		if err := pause(asked, step.Wait); err != nil {
-			giveUp(ctx, up, a, root, step.Cancel)
+			giveUp(ctx, up, a, root, cancels)
 			return got, err
 		}
 		one = *a
@@ -62,8 +66,10 @@ func pause(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return nil
 	case <-ctx.Done():
+	}
+	if ctx.Err() == nil {
+		return nil
 	}
 	if context.Cause(ctx) == context.DeadlineExceeded { //nolint:errorlint // the very value
 		return &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not finish what was ordered in time."}

@@ -91,6 +91,27 @@ func TestDo_GivesUp(t *testing.T) {
 	}
 }
 
+// TestDo_GivesUpAsking: a question that is still being asked when the client leaves is given up too.
+func TestDo_GivesUpAsking(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var asked []string
+		_, err := follow.Do(ctx, upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (parts.Answer, error) {
+			asked = append(asked, a.Method+" "+a.Path)
+			if a.Method == "GET" {
+				cancel()
+				return parts.Answer{}, &llm.Error{Kind: llm.Canceled, Err: ctx.Err()}
+			}
+			return parts.Answer{Body: []byte("wait")}, nil
+		}), attempt(0), polls)
+		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Canceled || len(asked) != 3 || asked[2] != "POST /jobs/1/cancel" {
+			t.Errorf("got %v, asked %q", err, asked)
+		}
+	})
+}
+
 // TestDo_Address: what a provider says cannot lead to another host.
 func TestDo_Address(t *testing.T) {
 	t.Parallel()
