@@ -162,7 +162,7 @@ func TestTranscriptions_Vendors(t *testing.T) {
 			t.Parallel()
 			w := v.wireFor(t)
 			kind, form := formOf(t, map[string]string{"model": "demo"}, []byte("SOUND"))
-			res, got := w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form))
+			res, got := w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form)) //nolint:bodyclose // ask closes it
 			if want := `{"text":"SOUND heard by ` + v.model + `","usage":{"type":"duration","seconds":2}}`; res.StatusCode != 200 || got != want || res.Header.Get("Content-Type") != json200 {
 				t.Fatalf("got %d %v %s", res.StatusCode, res.Header, got)
 			}
@@ -171,7 +171,7 @@ func TestTranscriptions_Vendors(t *testing.T) {
 			}
 			w = v.wireFor(t)
 			kind, form = formOf(t, map[string]string{"model": "demo", "stream": "true"}, []byte("SOUND"))
-			res, got = w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form))
+			res, got = w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form)) //nolint:bodyclose // ask closes it
 			if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || !strings.Contains(got, "transcript.text.done") {
 				t.Errorf("events: got %d %v %s", res.StatusCode, res.Header, got)
 			}
@@ -214,7 +214,7 @@ func TestImages_Vendors(t *testing.T) {
 		t.Run(v.provider+"/"+v.model, func(t *testing.T) {
 			t.Parallel()
 			w := v.wireFor(t)
-			res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"a cat"}`))
+			res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"a cat"}`)) //nolint:bodyclose // ask closes it
 			if res.StatusCode != 200 || !strings.Contains(got, one) {
 				t.Fatalf("got %d %s", res.StatusCode, got)
 			}
