@@ -232,7 +232,7 @@ func TestImages_Refused(t *testing.T) {
 		"POST /model/amazon.titan-image-generator-v2%3A0/invoke": answers(json200, `{"images":[],"error":"blocked"}`),
 	}}
 	w := v.wireFor(t)
-	res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"x"}`))
+	res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"x"}`)) //nolint:bodyclose // ask closes it
 	if res.StatusCode != 400 || codeOf(t, got) != "content_policy_violation" {
 		t.Errorf("got %d %s", res.StatusCode, got)
 	}
@@ -240,7 +240,7 @@ func TestImages_Refused(t *testing.T) {
 		t.Errorf("record %+v", rec)
 	}
 	kind, form := formOf(t, map[string]string{"model": "demo", "prompt": "a dog", "image": "x"}, []byte("PNG"))
-	if res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(form)); res.StatusCode != 404 {
+	if res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(form)); res.StatusCode != 404 { //nolint:bodyclose // ask closes it
 		t.Errorf("edits are not served here: got %d %s", res.StatusCode, got)
 	}
 }
