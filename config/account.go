@@ -39,6 +39,13 @@ var AccountParams = map[string]AccountParam{
 	"vertex_ai_location":    {Name: "location", Second: true},
 	"vertex_credentials":    {Name: "vertex_credentials", Secret: true},
 	"vertex_ai_credentials": {Name: "vertex_credentials", Secret: true, Second: true},
+	"oci_region":            {Name: "region", Second: true},
+	"oci_user":              {Name: "oci_user"},
+	"oci_fingerprint":       {Name: "oci_fingerprint"},
+	"oci_tenancy":           {Name: "oci_tenancy"},
+	"oci_key":               {Name: "oci_private_key", Secret: true},
+	"oci_compartment_id":    {Name: "oci_compartment_id"},
+	"predibase_tenant_id":   {Name: "tenant_id", Second: true},
 }
 
 // account takes the options and secrets out of a mapping of LiteLLM's.

@@ -64,6 +64,7 @@ func TestNamed(t *testing.T) {
 	want := []string{
 		"10.0.0.1:4001 node a",
 		"api.openai.com:443 deployment demo/own",
+		"bedrock-agent-runtime.eu-west-1.amazonaws.com:443 deployment demo/aws",
 		"bedrock-runtime.eu-west-1.amazonaws.com:443 deployment demo/aws",
 		"cred.example:80 deployment demo/corp insecure",
 		"hooks.example:443 setting egress_allow",

@@ -164,6 +164,8 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 		return all
 	case provider.IBMToken:
 		return []string{cmp.Or(options["watsonx_iam_url"], "https://iam.cloud.ibm.com")}
+	case provider.GigaToken:
+		return []string{cmp.Or(options["gigachat_auth_url"], "https://ngw.devices.sberbank.ru:9443")}
 	case provider.SAPToken:
 		if address := options["sap_auth_url"]; address != "" {
 			return []string{address}

@@ -43,6 +43,34 @@ const (
 	TEIEmbed // Hugging Face's server and its feature extraction
 	WatsonxEmbed
 	WatsonxChat
+	VoyageRerank
+	FireworksRerank
+	TEIRerank
+	WatsonxRerank
+	BedrockRerank // of its agents' service
+	VertexRank    // of Google's Discovery Engine
+	NvidiaRank
+	DeepInfraRank
+	DeepgramSpeak
+	DeepgramListen
+	ElevenSpeech
+	ElevenListen
+	AssemblyListen
+	AzureSpeak
+	AzureListen
+	PollySpeak
+	GeminiSpeak
+	GeminiImages
+	ImagenImages
+	InvokeImages
+	StabilityImages
+	FalImages
+	TritonChat
+	ReplicateChat
+	NLPCloudChat
+	PredibaseChat
+	GigaChat
+	GigaEmbed
 	numEndpoints
 )
 
@@ -54,8 +82,9 @@ const (
 	FamilyOther        Family = iota // relayed, never translated
 	FamilyConversation               // package llm/chat
 	FamilyEmbedding                  // package llm/embed
-	FamilyMedia                      // relayed: images and audio, made or read
+	FamilyMedia                      // images and audio, made or read: packages llm/picture, speech, transcript
 	FamilyCount                      // answers how many tokens a request has, and makes none
+	FamilyRanking                    // package llm/rerank
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -99,7 +128,7 @@ var traits = [numEndpoints]struct {
 	Speech:          {name: "speech", family: FamilyMedia},
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
-	Rerank:          {name: "rerank"},
+	Rerank:          {name: "rerank", family: FamilyRanking},
 	PassThrough:     {name: "pass_through"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
@@ -115,6 +144,37 @@ var traits = [numEndpoints]struct {
 	TEIEmbed:           {name: "tei_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxEmbed:       {name: "watsonx_embed", family: FamilyEmbedding, vendor: VendorOther},
 	WatsonxChat:        {name: "watsonx_chat", family: FamilyConversation, vendor: VendorOther},
+
+	VoyageRerank:    {name: "voyage_rerank", family: FamilyRanking, vendor: VendorOther},
+	FireworksRerank: {name: "fireworks_rerank", family: FamilyRanking, vendor: VendorOther},
+	TEIRerank:       {name: "tei_rerank", family: FamilyRanking, vendor: VendorOther},
+	WatsonxRerank:   {name: "watsonx_rerank", family: FamilyRanking, vendor: VendorOther},
+	BedrockRerank:   {name: "bedrock_rerank", family: FamilyRanking, vendor: VendorAmazon},
+	VertexRank:      {name: "vertex_rank", family: FamilyRanking, vendor: VendorGoogle},
+	NvidiaRank:      {name: "nvidia_rank", family: FamilyRanking, vendor: VendorOther},
+	DeepInfraRank:   {name: "deepinfra_rank", family: FamilyRanking, vendor: VendorOther},
+
+	DeepgramSpeak:   {name: "deepgram_speak", family: FamilyMedia, vendor: VendorOther},
+	DeepgramListen:  {name: "deepgram_listen", family: FamilyMedia, vendor: VendorOther},
+	ElevenSpeech:    {name: "elevenlabs_speech", family: FamilyMedia, vendor: VendorOther},
+	ElevenListen:    {name: "elevenlabs_listen", family: FamilyMedia, vendor: VendorOther},
+	AssemblyListen:  {name: "assemblyai_listen", family: FamilyMedia, vendor: VendorOther},
+	AzureSpeak:      {name: "azure_speak", family: FamilyMedia, vendor: VendorOther},
+	AzureListen:     {name: "azure_listen", family: FamilyMedia, vendor: VendorOther},
+	PollySpeak:      {name: "polly_speak", family: FamilyMedia, vendor: VendorAmazon},
+	GeminiSpeak:     {name: "gemini_speak", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	GeminiImages:    {name: "gemini_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	ImagenImages:    {name: "imagen_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	InvokeImages:    {name: "invoke_images", family: FamilyMedia, vendor: VendorAmazon, inPath: true},
+	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
+	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
+
+	TritonChat:    {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
+	ReplicateChat: {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
+	NLPCloudChat:  {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
+	PredibaseChat: {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaChat:      {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaEmbed:     {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

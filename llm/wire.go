@@ -1,5 +1,10 @@
 package llm
 
+import (
+	"net/http"
+	"time"
+)
+
 // Place is where a request goes, at a provider.
 type Place struct {
 	Endpoint Endpoint
@@ -21,4 +26,24 @@ type Meter interface {
 type EventReader interface {
 	// Next returns the next event, valid until the next call; io.EOF is the end of the bytes.
 	Next() (Event, error)
+}
+
+// Sent is a request as a provider wants it, where that may be more than JSON at the endpoint's path.
+type Sent struct {
+	Body   []byte
+	Pieces [][]byte // the body in pieces, in the place of Body, for what is not copied
+	Type   string   // of the body; "": JSON
+	Path   string   // what follows the address, with a query; "": the endpoint's
+	Header http.Header
+	Bytes  bool // the answer is bytes of any kind, which are relayed as they come
+}
+
+// Step is a further request of an exchange that takes several, such as the question whether what was
+// ordered is ready.
+type Step struct {
+	Method string // "": POST
+	Path   string // what follows the address, with a query
+	Body   []byte // JSON; nil: none
+	Wait   time.Duration
+	Cancel string // the path that gives up what was ordered, if nobody waits for it any more; "": none
 }

@@ -1,5 +1,11 @@
 package provider
 
+import (
+	"github.com/conclave-llm/conclave/provider/assemblyai"
+	"github.com/conclave-llm/conclave/provider/deepinfra"
+	"github.com/conclave-llm/conclave/provider/nvidia"
+)
+
 // compatible are the vendors that speak OpenAI's format: their requests and responses are
 // relayed as they are. A row without a Base needs the api_base of its deployment, because the
 // address holds an account, a region or a host of one's own.
@@ -14,7 +20,7 @@ var compatible = []Provider{
 	{Name: "amazon_nova", Base: "https://api.nova.amazon.com/v1", KeyVars: []string{"AMAZON_NOVA_API_KEY"}, BaseVars: []string{"AMAZON_NOVA_API_BASE"}, Endpoints: chats},
 	{Name: "anyscale", Base: "https://api.endpoints.anyscale.com/v1", KeyVars: []string{"ANYSCALE_API_KEY"}, BaseVars: []string{"ANYSCALE_API_BASE"}, Endpoints: chats},
 	{Name: "apertis", Base: "https://api.stima.tech/v1", KeyVars: []string{"STIMA_API_KEY"}, BaseVars: []string{"APERTIS_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats},
+	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats, RowOf: assemblyai.Row},
 	{Name: "baseten", Base: "https://inference.baseten.co/v1", KeyVars: []string{"BASETEN_API_KEY"}, BaseVars: []string{"BASETEN_API_BASE"}, Endpoints: chats},
 	{Name: "bedrock_mantle", KeyVars: []string{"BEDROCK_MANTLE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_MANTLE_API_BASE"}, Endpoints: chats},
 	{Name: "bigmodel", Base: "https://open.bigmodel.cn/api/paas/v4", KeyVars: []string{"BIGMODEL_API_KEY"}, BaseVars: []string{"BIGMODEL_API_BASE"}, Endpoints: chats},
@@ -34,7 +40,7 @@ var compatible = []Provider{
 	{Name: "darkbloom", Base: "https://api.darkbloom.dev/v1", KeyVars: []string{"DARKBLOOM_API_KEY"}, BaseVars: []string{"DARKBLOOM_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "dashscope", Base: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"DASHSCOPE_API_KEY"}, BaseVars: []string{"DASHSCOPE_API_BASE"}, Endpoints: chats},
 	{Name: "datarobot", Base: "https://app.datarobot.com/api/v2/genai/llmgw", KeyVars: []string{"DATAROBOT_API_TOKEN"}, BaseVars: []string{"DATAROBOT_API_BASE"}, Endpoints: chats},
-	{Name: "deepinfra", Base: "https://api.deepinfra.com/v1/openai", KeyVars: []string{"DEEPINFRA_API_KEY"}, BaseVars: []string{"DEEPINFRA_API_BASE"}, Endpoints: text},
+	{Name: "deepinfra", Base: "https://api.deepinfra.com/v1/openai", KeyVars: []string{"DEEPINFRA_API_KEY"}, BaseVars: []string{"DEEPINFRA_API_BASE"}, Endpoints: text, Codec: deepinfra.Codec{}, RootOf: deepinfra.RootOf},
 	{Name: "deepseek", Base: "https://api.deepseek.com/beta", KeyVars: []string{"DEEPSEEK_API_KEY"}, BaseVars: []string{"DEEPSEEK_API_BASE"}, Endpoints: text},
 	{Name: "docker_model_runner", Base: "http://localhost:22088/engines/llama.cpp/v1", KeyVars: []string{"DOCKER_MODEL_RUNNER_API_KEY"}, BaseVars: []string{"DOCKER_MODEL_RUNNER_API_BASE"}, Endpoints: all},
 	{Name: "edenai", Base: "https://api.edenai.run/v3", KeyVars: []string{"EDENAI_API_KEY"}, BaseVars: []string{"EDENAI_API_BASE"}, Endpoints: chats},
@@ -77,7 +83,7 @@ var compatible = []Provider{
 	{Name: "neosantara", Base: "https://api.neosantara.xyz/v1", KeyVars: []string{"NEOSANTARA_API_KEY"}, BaseVars: []string{"NEOSANTARA_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "novita", Base: "https://api.novita.ai/v3/openai", KeyVars: []string{"NOVITA_API_KEY"}, BaseVars: []string{"NOVITA_API_BASE"}, Endpoints: all},
 	{Name: "nscale", Base: "https://inference.api.nscale.com/v1", KeyVars: []string{"NSCALE_API_KEY"}, BaseVars: []string{"NSCALE_API_BASE"}, Endpoints: text},
-	{Name: "nvidia_nim", Base: "https://integrate.api.nvidia.com/v1", KeyVars: []string{"NVIDIA_NIM_API_KEY"}, BaseVars: []string{"NVIDIA_NIM_API_BASE"}, Endpoints: chats},
+	{Name: "nvidia_nim", Base: nvidia.Base, KeyVars: []string{"NVIDIA_NIM_API_KEY"}, BaseVars: []string{"NVIDIA_NIM_API_BASE"}, Endpoints: chats, Codec: nvidia.Codec{}, RootOf: nvidia.RootOf},
 	{Name: "oobabooga", BaseVars: []string{"OOBABOOGA_API_BASE"}, Endpoints: all},
 	{Name: "openai_like", KeyVars: []string{"OPENAI_LIKE_API_KEY"}, BaseVars: []string{"OPENAI_LIKE_API_BASE"}, Endpoints: all},
 	{Name: "opencode_go", Base: "https://opencode.ai/inference/go", KeyVars: []string{"OPENCODE_GO_API_KEY", "OPENCODE_API_KEY"}, BaseVars: []string{"OPENCODE_GO_API_BASE"}, Endpoints: chats},

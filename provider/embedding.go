@@ -9,6 +9,7 @@ import (
 	bedrockembed "github.com/conclave-llm/conclave/provider/bedrock/embeddings"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	geminiembed "github.com/conclave-llm/conclave/provider/gemini/embeddings"
+	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 	"github.com/conclave-llm/conclave/provider/tei"
@@ -58,6 +59,7 @@ var (
 		llm.MistralEmbed: embeddings.Mistral,
 		llm.TEIEmbed:     tei.Embed{},
 		llm.WatsonxEmbed: watsonx.Embed{},
+		llm.GigaEmbed:    gigachat.Form,
 	}
 )
 

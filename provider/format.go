@@ -7,8 +7,13 @@ import (
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/gigachat"
+	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/predibase"
+	"github.com/conclave-llm/conclave/provider/replicate"
+	"github.com/conclave-llm/conclave/provider/triton"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 )
 
@@ -37,6 +42,13 @@ type Outbound interface {
 	NewDecoder() chat.Decoder
 }
 
+// Follower is an Outbound that takes several requests to its answer.
+type Follower interface {
+	// Follow is the request after the one that body answers; nil: body is the answer. Errors are
+	// *llm.Error of kind Upstream.
+	Follow(body []byte) (*llm.Step, error)
+}
+
 // inbound are the dialects that clients speak, and outbound those of providers: one line for
 // each endpoint whose requests can be translated.
 var (
@@ -58,6 +70,11 @@ var (
 		llm.CohereChat:      cohere.Chat{},
 		llm.OllamaChat:      ollama.Chat{},
 		llm.WatsonxChat:     watsonx.Chat{},
+		llm.TritonChat:      triton.Chat{},
+		llm.ReplicateChat:   replicate.Chat{},
+		llm.NLPCloudChat:    nlpcloud.Chat{},
+		llm.PredibaseChat:   predibase.Chat{},
+		llm.GigaChat:        gigachat.Chat{},
 	}
 )
 
@@ -88,7 +105,7 @@ func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 		return 0, false
 	}
 	for _, at := range p.Endpoints {
-		if at != e && at.Family() == e.Family() && written(at) {
+		if at != e && at.Family() == e.Family() && written(at) && sameMedium(e, at) {
 			return at, true
 		}
 	}
@@ -99,12 +116,14 @@ func (p *Provider) Translation(e llm.Endpoint) (at llm.Endpoint, ok bool) {
 func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
-	return talks || embeds
+	_, ranks := rerankInbound[e]
+	return talks || embeds || ranks || e == llm.Images || e == llm.Speech || e == llm.Transcriptions
 }
 
 // written says whether requests for e can be written for a provider.
 func written(e llm.Endpoint) bool {
 	_, talks := outbound[e]
 	_, embeds := embedOutbound[e]
-	return talks || embeds
+	_, ranks := rerankOutbound[e]
+	return talks || embeds || ranks || draws(e) || speaks(e) || listens(e)
 }

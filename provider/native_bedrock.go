@@ -26,6 +26,6 @@ func bedrockRow(name string) Provider {
 		Name: name, Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
 		KeyVars: []string{"AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_API_BASE"},
 		Header:    map[string]string{"Accept": "application/vnd.amazon.eventstream"}, // of streams
-		Endpoints: []llm.Endpoint{llm.Converse, llm.InvokeEmbed}, Codec: bedrock.Codec{}, BatchOf: embeddings.MaxBatch, RowOf: bedrock.Row,
+		Endpoints: []llm.Endpoint{llm.Converse, llm.InvokeEmbed}, Codec: bedrock.Codec{}, BatchOf: embeddings.MaxBatch, RowOf: bedrock.Row, RootOf: bedrock.RootOf,
 	}
 }

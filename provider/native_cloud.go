@@ -2,9 +2,24 @@ package provider
 
 import (
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/gigachat"
+	"github.com/conclave-llm/conclave/provider/nlpcloud"
+	"github.com/conclave-llm/conclave/provider/predibase"
+	"github.com/conclave-llm/conclave/provider/replicate"
 	"github.com/conclave-llm/conclave/provider/sap"
+	"github.com/conclave-llm/conclave/provider/triton"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 )
+
+// textRows are vendors and servers with conversations in a form of their own, or a text in their place.
+var textRows = []Provider{
+	{Name: "triton", BaseVars: []string{"TRITON_API_BASE"}, KeyVars: []string{"TRITON_API_KEY"}, Endpoints: []llm.Endpoint{llm.TritonChat}, Codec: triton.Codec{}, NoEndMark: true},
+	{Name: "replicate", Base: "https://api.replicate.com/v1", KeyVars: []string{"REPLICATE_API_KEY", "REPLICATE_API_TOKEN"}, BaseVars: []string{"REPLICATE_API_BASE"}, Endpoints: []llm.Endpoint{llm.ReplicateChat}, Codec: replicate.Codec{}, Header: replicate.Header},
+	{Name: "nlp_cloud", Base: "https://api.nlpcloud.io/v1/gpu", KeyVars: []string{"NLP_CLOUD_API_KEY"}, BaseVars: []string{"NLP_CLOUD_API_BASE"}, Auth: TokenKey, Endpoints: []llm.Endpoint{llm.NLPCloudChat}, Codec: nlpcloud.Codec{}},
+	{Name: "predibase", Base: "https://serving.app.predibase.com/{tenant_id}/deployments/v2/llms", KeyVars: []string{"PREDIBASE_API_KEY"}, BaseVars: []string{"PREDIBASE_API_BASE"}, Endpoints: []llm.Endpoint{llm.PredibaseChat}, Codec: predibase.Codec{}},
+	{Name: "gigachat", Base: "https://gigachat.devices.sberbank.ru/api/v1", KeyVars: []string{"GIGACHAT_CREDENTIALS", "GIGACHAT_API_KEY"}, BaseVars: []string{"GIGACHAT_API_BASE"}, Endpoints: []llm.Endpoint{llm.GigaChat, llm.GigaEmbed}, Codec: gigachat.Codec{}, Auth: GigaToken},
+	{Name: "oci", Base: "https://inference.generativeai.{region}.oci.oraclecloud.com/openai/v1", KeyVars: []string{"OCI_API_KEY"}, BaseVars: []string{"OCI_API_BASE"}, Endpoints: []llm.Endpoint{llm.Chat, llm.Responses}, Auth: OracleSignature},
+}
 
 // cloudRows are clouds that want a proof of their own of who asks, most of whom speak OpenAI's form.
 var cloudRows = []Provider{

@@ -14,9 +14,15 @@ var geminiRows = []Provider{
 	{
 		Name: "gemini", Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,
 		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
-		Endpoints: []llm.Endpoint{llm.GenerateContent, llm.GeminiEmbed}, Codec: gemini.Codec{}, MaxBatch: embeddings.MaxRequests,
+		Endpoints: []llm.Endpoint{llm.GenerateContent, llm.GeminiEmbed}, Codec: gemini.Codec{}, MaxBatch: embeddings.MaxRequests, RowOf: gemini.Row,
 	},
-	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row}),
+	{
+		Name: gemini.RowImagen, Base: "https://generativelanguage.googleapis.com/v1beta", Auth: GoogKey,
+		KeyVars: []string{"GEMINI_API_KEY", "GOOGLE_API_KEY"}, BaseVars: []string{"GEMINI_API_BASE"},
+		Endpoints: []llm.Endpoint{llm.ImagenImages}, Codec: gemini.Codec{},
+	},
+	vertexRow(Provider{Name: vertex.RowImagen, Endpoints: []llm.Endpoint{llm.ImagenImages}, Codec: vertex.Google{}}),
+	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row, RootOf: vertex.RootOf}),
 	vertexRow(Provider{
 		Name: vertex.RowAnthropic, Endpoints: []llm.Endpoint{llm.Messages},
 		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},

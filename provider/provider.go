@@ -23,26 +23,35 @@ type Auth uint8
 
 // The ways to send a key. An empty key is never sent.
 const (
-	Bearer          Auth = iota // Authorization: Bearer KEY
-	APIKey                      // api-key: KEY
-	XAPIKey                     // x-api-key: KEY
-	SubscriptionKey             // api-subscription-key: KEY
-	NoAuth                      // the key is not sent
-	GoogKey                     // x-goog-api-key: KEY
-	SigV4                       // Amazon's signature over the request
-	GoogleToken                 // a bearer token of Google's, made of a service account
-	EntraToken                  // a bearer token of Microsoft's Entra, or a key where there is one
-	IBMToken                    // a bearer token of IBM's cloud, for a key
-	DatabricksToken             // a bearer token of a Databricks workspace, or a key
-	SAPToken                    // a bearer token of SAP's cloud
-	SnowflakeToken              // a bearer token of one's own making, or a key
+	Bearer            Auth = iota // Authorization: Bearer KEY
+	APIKey                        // api-key: KEY
+	XAPIKey                       // x-api-key: KEY
+	SubscriptionKey               // api-subscription-key: KEY
+	NoAuth                        // the key is not sent
+	GoogKey                       // x-goog-api-key: KEY
+	TokenKey                      // Authorization: Token KEY
+	KeyKey                        // Authorization: Key KEY
+	PlainKey                      // Authorization: KEY
+	XIKey                         // xi-api-key: KEY
+	AzureSubscription             // ocp-apim-subscription-key: KEY
+	SigV4                         // Amazon's signature over the request
+	GoogleToken                   // a bearer token of Google's, made of a service account
+	EntraToken                    // a bearer token of Microsoft's Entra, or a key where there is one
+	IBMToken                      // a bearer token of IBM's cloud, for a key
+	DatabricksToken               // a bearer token of a Databricks workspace, or a key
+	SAPToken                      // a bearer token of SAP's cloud
+	SnowflakeToken                // a bearer token of one's own making, or a key
+	OracleSignature               // Oracle's signature over the request, or a key
+	GigaToken                     // a bearer token of Sber's, for a key
 )
 
 // authNames are the ways, as people read them.
 var authNames = [...]string{
 	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
-	GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
+	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key",
+	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
+	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
 }
 
 // String names the way: "bearer".
@@ -72,6 +81,16 @@ func (a Auth) Set(h http.Header, key string) {
 		h["Api-Subscription-Key"] = []string{key}
 	case GoogKey:
 		h["X-Goog-Api-Key"] = []string{key}
+	case TokenKey:
+		h["Authorization"] = []string{"Token " + key}
+	case KeyKey:
+		h["Authorization"] = []string{"Key " + key}
+	case PlainKey:
+		h["Authorization"] = []string{key}
+	case XIKey:
+		h["Xi-Api-Key"] = []string{key}
+	case AzureSubscription:
+		h["Ocp-Apim-Subscription-Key"] = []string{key}
 	}
 }
 
@@ -101,6 +120,9 @@ type Provider struct {
 	// BaseOf gives the base for the options of a deployment, where it is not one template; nil: it
 	// is Base.
 	BaseOf func(options map[string]string) string
+	// RootOf gives the address of an endpoint that is not below the base, such as one that another
+	// host serves; nil: all are below it.
+	RootOf func(e llm.Endpoint, base string) string
 	// KeyVars and BaseVars are the environment variables that hold its key and its base URL,
 	// in order of preference.
 	KeyVars, BaseVars []string
@@ -153,7 +175,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, mediaRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {
@@ -215,12 +237,21 @@ func (p *Provider) Serves(e llm.Endpoint) bool { return slices.Contains(p.Endpoi
 // URL is where a request goes. base replaces the provider's own; "" keeps it. What stands in
 // braces in the provider's own base is an option of the deployment: "https://{region}.host".
 func (p *Provider) URL(base string, at llm.Place) (string, error) {
-	base, err := p.Root(base, at.Options)
+	base, err := p.At(base, at)
 	if err != nil {
 		return "", err
 	}
 	at.Base = base
 	return base + p.Codec.Path(at), nil
+}
+
+// At is the address that the path of an endpoint follows, without a slash at its end.
+func (p *Provider) At(base string, at llm.Place) (string, error) {
+	base, err := p.Root(base, at.Options)
+	if err == nil && p.RootOf != nil {
+		base = p.RootOf(at.Endpoint, base)
+	}
+	return base, err
 }
 
 // Root is the address that a request's path follows, without a slash at its end.

@@ -72,6 +72,7 @@ type Call struct {
 	checked  bool                     // guardrails look at each event
 	waits    func()                   // push, made once for each pooled Call
 	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
+	task     translate.Task           // the request as others say it, if it is one; nil: nobody needed it
 	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
 	parts    []translate.Part         // the answers to it
 	apart    bool                     // the last attempt was said in the gateway's words, in parts
@@ -133,7 +134,7 @@ func (c *Call) peek(raw []byte) error {
 	if err := body.CheckBanned(raw); err != nil {
 		return err
 	}
-	c.body, c.fields, c.exchange, c.vectors = raw, f, nil, nil
+	c.body, c.fields, c.exchange, c.vectors, c.task = raw, f, nil, nil, nil
 	if c.route.endpoint.ModelInPath() {
 		c.fields.Stream = c.route.stream
 	}

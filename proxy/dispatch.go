@@ -186,6 +186,8 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 	switch {
 	case c.route.endpoint.Family() == llm.FamilyEmbedding:
 		return s.vectorsOf(c, a)
+	case c.isTask(way):
+		return s.taskSaid(c, a)
 	case way != c.route.endpoint:
 		return c.translate(a, way)
 	}
@@ -197,6 +199,9 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
 	if c.route.prefix != nil {
 		return s.preparePass(c, d)
+	}
+	if c.isTask(at) {
+		return s.prepareTask(c, d, at)
 	}
 	var raw []byte
 	var hide bool

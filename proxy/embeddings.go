@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
+	"github.com/conclave-llm/conclave/proxy/follow"
 	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -62,6 +63,12 @@ func (s *Server) bodyFor(c *Call, d *view.Deployment, at llm.Endpoint) (raw []by
 
 // ask makes the attempt, in as many parts as were written.
 func (s *Server) ask(ctx context.Context, c *Call, a *upstream.Attempt) (Answer, error) {
+	if c.isTask(a.Endpoint) {
+		return s.askTask(ctx, c, a)
+	}
+	if next := c.follows(a.Endpoint); next != nil {
+		return follow.Do(ctx, s.cfg.Upstream, a, next)
+	}
 	if !c.apart {
 		return s.cfg.Upstream.Do(ctx, a)
 	}

@@ -88,6 +88,12 @@ type Foundry struct{ openai.Codec }
 
 // Path is the endpoint's path.
 func (Foundry) Path(p llm.Place) string {
+	if p.Endpoint == llm.Rerank { // Cohere's models, at an address of their own
+		if strings.HasSuffix(p.Base, "/v1") || strings.HasSuffix(p.Base, "/v2") {
+			return "/rerank"
+		}
+		return "/v1/rerank"
+	}
 	op, version := operations[p.Endpoint], p.Options["api_version"]
 	switch {
 	case strings.HasSuffix(p.Base, versionedOpenAI), strings.HasSuffix(p.Base, "/v1") && version == "":

@@ -42,14 +42,25 @@ func Row(model string) string {
 	return ""
 }
 
+// RootOf is the address of an endpoint: rerankings are asked of the service of agents.
+func RootOf(e llm.Endpoint, base string) string {
+	if e == llm.BedrockRerank {
+		return strings.Replace(base, "://bedrock-runtime.", "://bedrock-agent-runtime.", 1)
+	}
+	return base
+}
+
 // Path is the endpoint's path, in which the model stands: its name, or an ARN of an inference
 // profile, a prompt or a model of one's own.
 func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.BedrockRerank {
+		return "/rerank"
+	}
 	path := "/model/" + escape(strings.TrimPrefix(strings.TrimPrefix(p.Model, "converse/"), invoke))
 	switch {
 	case p.Endpoint == llm.Messages && p.Stream:
 		return path + "/invoke-with-response-stream"
-	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed:
+	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed, p.Endpoint == llm.InvokeImages:
 		return path + "/invoke"
 	case p.Stream:
 		return path + "/converse-stream"
@@ -80,6 +91,9 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	}
 	if e == llm.InvokeEmbed {
 		return embed.Report(body, "inputTextTokenCount")
+	}
+	if e == llm.BedrockRerank || e == llm.InvokeImages {
+		return embed.Report(body, "")
 	}
 	var r llm.Report
 	c := llm.NewCursor(body)

@@ -9,6 +9,7 @@ package gemini
 import (
 	"io"
 	"net/url"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/embed"
@@ -36,6 +37,17 @@ func collection(model string) string {
 	return kind + "/" + url.PathEscape(name)
 }
 
+// RowImagen is the row of the table of providers that serves the models that draw and do not talk.
+const RowImagen = "gemini_imagen"
+
+// Row is the row that serves a model by its name, "" for that of those that talk.
+func Row(model string) string {
+	if strings.HasPrefix(strings.TrimPrefix(model, "models/"), "imagen") {
+		return RowImagen
+	}
+	return ""
+}
+
 // Verb is what follows the model in the path, with its query. Streams are asked for as
 // server-sent events.
 func Verb(p llm.Place) string {
@@ -44,8 +56,10 @@ func Verb(p llm.Place) string {
 		return ":countTokens"
 	case p.Endpoint == llm.GeminiEmbed:
 		return ":batchEmbedContents"
-	case p.Endpoint == llm.VertexEmbed:
+	case p.Endpoint == llm.VertexEmbed || p.Endpoint == llm.ImagenImages:
 		return ":predict"
+	case p.Endpoint == llm.GeminiImages || p.Endpoint == llm.GeminiSpeak:
+		return ":generateContent"
 	case p.Stream:
 		return ":streamGenerateContent?alt=sse"
 	}
@@ -62,6 +76,10 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 		return embed.Report(body, "promptTokenCount")
 	case llm.VertexEmbed:
 		return embed.Report(body, "token_count")
+	case llm.VertexRank:
+		return embed.Report(body, "") // nobody says what it used
+	case llm.ImagenImages, llm.GeminiImages, llm.GeminiSpeak:
+		return embed.Report(body, "") // what it used is read with what it made
 	}
 	return read(body, new(usageText))
 }

@@ -34,10 +34,13 @@ var paths = [...]string{
 type Codec struct{}
 
 // Path is the endpoint's path. The model stands in the body. Embeddings in all forms that are like
-// OpenAI's have one.
+// OpenAI's have one, and so have rerankings in forms that are like Cohere's.
 func (Codec) Path(p llm.Place) string {
 	if p.Endpoint.Family() == llm.FamilyEmbedding {
 		return paths[llm.Embeddings]
+	}
+	if p.Endpoint.Family() == llm.FamilyRanking {
+		return paths[llm.Rerank]
 	}
 	return paths[p.Endpoint]
 }

@@ -132,3 +132,18 @@ func lines(parts []chat.Part, t *llm.Target) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// Script is a conversation as a text that a model goes on with, for providers of such models: what one
+// user says alone is the text itself, else it is a play. stop are the ends that it then has. What such a
+// text has no words for is dropped.
+func Script(q *chat.Request, t *llm.Target) (text string, stop []string, err error) {
+	text, played, err := play(q.Messages, t)
+	if err != nil {
+		return "", nil, err
+	}
+	dropTalk(q, t)
+	if played && len(q.Stop) == 0 {
+		return text, []string{"\n\n" + speakers[chat.RoleUser] + ":"}, nil
+	}
+	return text, q.Stop, nil
+}

@@ -60,6 +60,8 @@ type Codec struct{ compatible openai.Codec }
 // Path is the endpoint's path. Conversations are below /v1, which an address may have at its end.
 func (c Codec) Path(p llm.Place) string {
 	switch {
+	case p.Endpoint == llm.TEIRerank:
+		return "/rerank"
 	case p.Endpoint != llm.TEIEmbed && strings.HasSuffix(p.Base, "/v1"):
 		return c.compatible.Path(p)
 	case p.Endpoint != llm.TEIEmbed:
@@ -88,7 +90,7 @@ func modelPath(name string) string {
 
 // Read reads a whole answer. The server says in a header, and not in the body, what was used.
 func (c Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
-	if e != llm.TEIEmbed {
+	if e != llm.TEIEmbed && e != llm.TEIRerank {
 		return c.compatible.Read(e, body)
 	}
 	return embed.Report(body, "")

@@ -18,6 +18,7 @@ import (
 const (
 	RowAnthropic = "vertex_ai_anthropic" // publishers/anthropic, in Anthropic's dialect
 	RowMistral   = "vertex_ai_mistral"   // publishers/mistralai, in OpenAI's dialect
+	RowImagen    = "vertex_ai_imagen"    // Google's own that draw and do not talk
 	RowOpenAI    = "vertex_ai_openai"    // all makers of Model Garden's API in OpenAI's dialect
 )
 
@@ -44,6 +45,8 @@ func Base(options map[string]string) string {
 func Row(model string) string {
 	maker, _, named := strings.Cut(model, "/")
 	switch {
+	case strings.HasPrefix(model, "imagen"):
+		return RowImagen
 	case strings.HasPrefix(model, "claude"):
 		return RowAnthropic
 	case strings.HasPrefix(model, "mistral"), strings.HasPrefix(model, "codestral"), strings.HasPrefix(model, "ministral"):
@@ -63,6 +66,9 @@ type Google struct{ gemini.Codec }
 // Path is the model's path with the verb: that of a publisher's model, or of an endpoint on which a
 // tuned model is deployed ("endpoints/ID", or its number alone).
 func (Google) Path(p llm.Place) string {
+	if p.Endpoint == llm.VertexRank {
+		return rankPath
+	}
 	name := strings.TrimPrefix(p.Model, "google/")
 	if id := strings.TrimPrefix(name, "endpoints/"); id != name || isNumber(id) {
 		return "/endpoints/" + url.PathEscape(id) + gemini.Verb(p)

@@ -128,6 +128,8 @@ func (Codec) Path(p llm.Place) string {
 	switch {
 	case p.Endpoint == llm.WatsonxEmbed:
 		return "/ml/v1/text/embeddings" + query
+	case p.Endpoint == llm.WatsonxRerank:
+		return "/ml/v1/text/rerank" + query
 	case p.Stream:
 		return "/ml/v1/text/chat_stream" + query
 	}
@@ -136,7 +138,7 @@ func (Codec) Path(p llm.Place) string {
 
 // Read reads a whole answer.
 func (c Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
-	if e == llm.WatsonxEmbed {
+	if e == llm.WatsonxEmbed || e == llm.WatsonxRerank {
 		return embed.Report(body, "input_token_count")
 	}
 	return c.compatible.Read(e, body)

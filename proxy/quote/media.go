@@ -51,9 +51,6 @@ func (q *Quote) makes(r *Request) {
 
 // ranks estimates the searches that a reranking is billed as.
 func (q *Quote) ranks(r *Request) {
-	if r.Endpoint != llm.Rerank {
-		return
-	}
 	var body struct {
 		Documents []json.RawMessage `json:"documents"`
 	}

@@ -73,6 +73,7 @@ func Of(r *Request) Quote {
 		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
 			q.generates(r, most)
 		}
+	case llm.FamilyRanking:
 		q.ranks(r)
 	case llm.FamilyCount:
 		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0

@@ -1,11 +1,14 @@
 package sign
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -30,7 +33,8 @@ type bought struct {
 type order struct {
 	address          string
 	form             url.Values
-	user, passphrase string // of basic authentication; "": none
+	user, passphrase string      // of basic authentication; "": none
+	header           http.Header // further ones; nil: none
 }
 
 func newBought(cfg Config, vendor string, proof func(*Account, *Request) (string, *order, error)) *bought {
@@ -65,6 +69,7 @@ func (b *bought) buy(ctx context.Context, o *order) (string, time.Time, error) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
+	maps.Copy(req.Header, o.header)
 	if o.user != "" {
 		req.SetBasicAuth(url.QueryEscape(o.user), url.QueryEscape(o.passphrase)) // as RFC 6749, section 2.3.1, says
 	}
@@ -77,10 +82,14 @@ func (b *bought) buy(ctx context.Context, o *order) (string, time.Time, error) {
 		Token   string          `json:"access_token"`
 		Expires json.RawMessage `json:"expires_in"` // a number, or one in a string
 		Error   string          `json:"error"`
-		Code    string          `json:"errorCode"` // of IBM
+		Code    string          `json:"errorCode"`  // of IBM
+		Until   int64           `json:"expires_at"` // of Sber: milliseconds since 1970
 	}
 	if err := json.Unmarshal(body, &got); err != nil || status != http.StatusOK || got.Token == "" {
 		return "", time.Time{}, fmt.Errorf("%s refused a token: %d %s%s", b.vendor, status, got.Error, got.Code)
+	}
+	if got.Expires == nil && got.Until > 0 {
+		return got.Token, time.UnixMilli(got.Until), nil
 	}
 	seconds, err := strconv.Atoi(strings.Trim(string(got.Expires), `"`))
 	if err != nil || seconds < 0 {
@@ -109,6 +118,34 @@ func ibm(a *Account, _ *Request) (string, *order, error) {
 		address = ibmIdentity
 	}
 	return "", &order{address: address, form: url.Values{"grant_type": {"urn:ibm:params:oauth:grant-type:apikey"}, "apikey": {a.Key.Reveal()}}}, nil
+}
+
+// The service of tokens of GigaChat, and whom they are for, unless the options gigachat_auth_url and
+// gigachat_scope name others.
+const (
+	gigachatOAuth = "https://ngw.devices.sberbank.ru:9443/api/v2/oauth"
+	gigachatScope = "GIGACHAT_API_PERS"
+)
+
+// gigachat sends the secret gigachat_access_token as it is; or a token for the key, which is Sber's
+// authorization key: a client's id and its secret in base64.
+func gigachat(a *Account, _ *Request) (string, *order, error) {
+	if token := a.Secrets["gigachat_access_token"].Reveal(); token != "" {
+		return "Bearer " + token, nil, nil
+	}
+	if a.Key.IsZero() {
+		return "", nil, errors.New("the deployment has neither api_key nor gigachat_access_token")
+	}
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // it never fails
+	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
+	return "", &order{
+		address: cmp.Or(a.Options["gigachat_auth_url"], gigachatOAuth), form: url.Values{"scope": {cmp.Or(a.Options["gigachat_scope"], gigachatScope)}},
+		header: http.Header{
+			"Authorization": {"Basic " + a.Key.Reveal()},
+			"Rquid":         {fmt.Sprintf("%x-%x-%x-%x-%x", raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:])},
+		},
+	}, nil
 }
 
 // databricks sends the key as it is, which is a personal token; or a token for the service principal

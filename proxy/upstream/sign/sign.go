@@ -150,6 +150,8 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.DatabricksToken: newBought(cfg, "databricks", databricks),
 		provider.SAPToken:        newBought(cfg, "sap", sap),
 		provider.SnowflakeToken:  newSnowflakeToken(cfg),
+		provider.OracleSignature: oracle{cfg.Now},
+		provider.GigaToken:       newBought(cfg, "gigachat", gigachat),
 	}
 }
 

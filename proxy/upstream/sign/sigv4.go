@@ -27,11 +27,14 @@ func newSigV4(cfg Config) *sigV4 {
 	})}
 }
 
-// serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime, or
-// SageMaker's.
+// serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime,
+// SageMaker's, or Polly.
 func serviceOf(host string) string {
 	if strings.Contains(host, "sagemaker") {
 		return "sagemaker"
+	}
+	if strings.HasPrefix(host, "polly.") {
+		return "polly"
 	}
 	return "bedrock"
 }

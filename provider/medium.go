@@ -1,0 +1,111 @@
+package provider
+
+import (
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/picture"
+	"github.com/conclave-llm/conclave/llm/speech"
+	"github.com/conclave-llm/conclave/llm/transcript"
+	"github.com/conclave-llm/conclave/provider/assemblyai"
+	azurespeech "github.com/conclave-llm/conclave/provider/azure/speech"
+	bedrockpictures "github.com/conclave-llm/conclave/provider/bedrock/pictures"
+	"github.com/conclave-llm/conclave/provider/deepgram"
+	"github.com/conclave-llm/conclave/provider/elevenlabs"
+	"github.com/conclave-llm/conclave/provider/fal"
+	"github.com/conclave-llm/conclave/provider/gemini/pictures"
+	geminispeech "github.com/conclave-llm/conclave/provider/gemini/speech"
+	"github.com/conclave-llm/conclave/provider/polly"
+	"github.com/conclave-llm/conclave/provider/stability"
+)
+
+// PictureOutbound is the provider's half of a dialect of pictures. It does no I/O, and its methods
+// may be called concurrently.
+type PictureOutbound interface {
+	// EncodeRequest writes a request. It must not change the canonical one.
+	EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, error)
+	// DecodeResponse reads an answer, whose bytes the pictures may share. Errors are *llm.Error.
+	DecodeResponse(body []byte) (*picture.Response, error)
+}
+
+// SpeechOutbound is the provider's half of a dialect of speech. Where the answer is audio as it
+// stands, that is all; who wraps it is a SpeechReader too.
+type SpeechOutbound interface {
+	EncodeRequest(req *speech.Request, t *llm.Target) (*llm.Sent, error)
+}
+
+// SpeechReader reads answers that wrap audio.
+type SpeechReader interface {
+	// DecodeResponse reads an answer. Errors are *llm.Error of kind Upstream.
+	DecodeResponse(req *speech.Request, body []byte) (*speech.Audio, error)
+}
+
+// TranscriptOutbound is the provider's half of a dialect of transcriptions.
+type TranscriptOutbound interface {
+	EncodeRequest(req *transcript.Request, t *llm.Target) (*llm.Sent, error)
+	// DecodeResponse reads an answer. Errors are *llm.Error.
+	DecodeResponse(body []byte) (*transcript.Response, error)
+}
+
+// TranscriptFollower is a TranscriptOutbound that takes several requests to its answer.
+type TranscriptFollower interface {
+	// Follow is the request after the one that body answers; nil: body is the answer.
+	Follow(req *transcript.Request, t *llm.Target, body []byte) (*llm.Step, error)
+}
+
+// The dialects of providers beside OpenAI's.
+var (
+	pictureOutbound = map[llm.Endpoint]PictureOutbound{
+		llm.StabilityImages: stability.Format{},
+		llm.FalImages:       fal.Format{},
+		llm.InvokeImages:    bedrockpictures.Format{},
+		llm.ImagenImages:    pictures.Imagen{},
+		llm.GeminiImages:    pictures.Talking{},
+	}
+	speechOutbound = map[llm.Endpoint]SpeechOutbound{
+		llm.DeepgramSpeak: deepgram.Speak{},
+		llm.ElevenSpeech:  elevenlabs.Speech{},
+		llm.AzureSpeak:    azurespeech.Speak{},
+		llm.PollySpeak:    polly.Speech{},
+		llm.GeminiSpeak:   geminispeech.Format{},
+	}
+	transcriptOutbound = map[llm.Endpoint]TranscriptOutbound{
+		llm.DeepgramListen: deepgram.Listen{},
+		llm.ElevenListen:   elevenlabs.Listen{},
+		llm.AssemblyListen: assemblyai.Listen{},
+		llm.AzureListen:    azurespeech.Listen{},
+	}
+)
+
+// PictureOutboundOf is the provider's half of an endpoint's dialect.
+func PictureOutboundOf(e llm.Endpoint) (PictureOutbound, bool) {
+	f, ok := pictureOutbound[e]
+	return f, ok
+}
+
+// SpeechOutboundOf is the provider's half of an endpoint's dialect.
+func SpeechOutboundOf(e llm.Endpoint) (SpeechOutbound, bool) {
+	f, ok := speechOutbound[e]
+	return f, ok
+}
+
+// TranscriptOutboundOf is the provider's half of an endpoint's dialect.
+func TranscriptOutboundOf(e llm.Endpoint) (TranscriptOutbound, bool) {
+	f, ok := transcriptOutbound[e]
+	return f, ok
+}
+
+func draws(e llm.Endpoint) bool   { _, ok := pictureOutbound[e]; return ok }
+func speaks(e llm.Endpoint) bool  { _, ok := speechOutbound[e]; return ok }
+func listens(e llm.Endpoint) bool { _, ok := transcriptOutbound[e]; return ok }
+
+// sameMedium says that what a client asks for at e is what a provider makes at the endpoint at.
+func sameMedium(e, at llm.Endpoint) bool {
+	switch {
+	case draws(at):
+		return e == llm.Images
+	case speaks(at):
+		return e == llm.Speech
+	case listens(at):
+		return e == llm.Transcriptions
+	}
+	return true
+}

@@ -1,0 +1,262 @@
+package proxy_test
+
+import (
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/providertest"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// studio is a stand-in of a vendor: what it answers at a path, after it has checked the request.
+type studio struct {
+	provider, model string
+	header          string // of the request that must hold the key
+	serve           map[string]func(r *http.Request, body string) (kind, answer string)
+}
+
+// wireFor is a gateway with a deployment at the vendor, and a price for each unit.
+func (v *studio) wireFor(t *testing.T) *wire {
+	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+		raw, _ := io.ReadAll(q.Body)
+		serve := v.serve[q.Method+" "+q.URL.EscapedPath()]
+		if serve == nil || !strings.HasSuffix(q.Header.Get(v.header), "sk-provider") {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(http.StatusNotFound)
+			_, _ = fmt.Fprintf(rw, `{"error":{"message":"%s %s with %s"}}`, q.Method, q.URL.Path, q.Header.Get(v.header))
+			return
+		}
+		kind, answer := serve(q, string(raw))
+		rw.Header().Set("Content-Type", kind)
+		_, _ = io.WriteString(rw, answer)
+	})
+	d := w.tables.Deployments[0]
+	d.APIBase = strings.TrimSuffix(d.APIBase, "/v1")
+	d.APIKey, d.Provider, d.Upstream = &resource.Sealed{}, v.provider, v.model
+	d.Options = map[string]string{"region": "eu-central-1"}
+	d.Price = &resource.Price{Input: resource.Dollar, Output: 2 * resource.Dollar, Units: resource.Units{
+		InputSecond: 1e12, Character: 1e11, Query: 2e12, OutputImage: 4e13,
+	}}
+	return w
+}
+
+func answers(kind, answer string) func(*http.Request, string) (string, string) {
+	return func(*http.Request, string) (string, string) { return kind, answer }
+}
+
+const json200 = "application/json"
+
+// TestSpeech_Vendors: speech comes as bytes whatever the vendor's form, or as events where the client
+// wants them; its characters are paid.
+func TestSpeech_Vendors(t *testing.T) {
+	t.Parallel()
+	for _, v := range []studio{
+		{"deepgram", "aura-2-thalia-en", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /speak": answers("audio/mpeg", "SOUND"),
+		}},
+		{"elevenlabs", "eleven_multilingual_v2", "Xi-Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /v1/text-to-speech/voice-1": answers("audio/mpeg", "SOUND"),
+		}},
+		{"azure_speech", "tts", "Ocp-Apim-Subscription-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /cognitiveservices/v1": answers("audio/mpeg", "SOUND"),
+		}},
+		{"aws_polly", "neural", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /v1/speech": answers("audio/mpeg", "SOUND"),
+		}},
+	} {
+		t.Run(v.provider, func(t *testing.T) {
+			t.Parallel()
+			w := v.wireFor(t)
+			res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1"}`)) //nolint:bodyclose // ask closes it
+			if res.StatusCode != 200 || got != "SOUND" || res.Header.Get("Content-Type") != "audio/mpeg" {
+				t.Fatalf("got %d %v %q", res.StatusCode, res.Header, got)
+			}
+			rec := w.record()
+			if rec.Usage.Units.Characters != 7 || rec.Cost < 700_000 || rec.Endpoint != "speech" {
+				t.Errorf("record %+v", rec)
+			}
+			w = v.wireFor(t)
+			res, got = w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"voice-1","stream_format":"sse"}`)) //nolint:bodyclose // ask closes it
+			if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || !strings.Contains(got, `"audio":"U09VTkQ="`) || !strings.Contains(got, "speech.audio.done") {
+				t.Errorf("events: got %v %q", res.Header, got)
+			}
+			if rec := w.record(); rec.Usage.Units.Characters != 7 {
+				t.Errorf("events: record %+v", rec)
+			}
+		})
+	}
+}
+
+// TestSpeech_Gemini: samples come as a WAV file, and the tokens that Google counts are paid.
+func TestSpeech_Gemini(t *testing.T) {
+	t.Parallel()
+	v := studio{"gemini", "gemini-2.5-flash-preview-tts", "X-Goog-Api-Key", map[string]func(*http.Request, string) (string, string){
+		"POST /models/gemini-2.5-flash-preview-tts:generateContent": answers(json200, `{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"audio/L16;codec=pcm;rate=24000","data":"AAABAAIAAwA="}}]}}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":40,"candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":40}]}}`),
+	}}
+	w := v.wireFor(t)
+	res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"Hi","voice":"alloy","response_format":"wav"}`)) //nolint:bodyclose // ask closes it
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "audio/wav" || len(got) != 52 || !strings.HasPrefix(got, "RIFF") {
+		t.Fatalf("got %d %v %q", res.StatusCode, res.Header, got)
+	}
+	if rec := w.record(); rec.Usage.AudioOutput != 40 || rec.Usage.Input != 3 || rec.Usage.Source != llm.UsageProvider {
+		t.Errorf("usage %+v", rec.Usage)
+	}
+}
+
+// fieldsOf reads a form that a vendor was sent.
+func fieldsOf(r *http.Request, body string) map[string]string {
+	fields := map[string]string{}
+	_, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	m := multipart.NewReader(strings.NewReader(body), params["boundary"])
+	for {
+		p, err := m.NextPart()
+		if err != nil {
+			return fields
+		}
+		raw, _ := io.ReadAll(p)
+		fields[p.FormName()] = string(raw)
+	}
+}
+
+// TestTranscriptions_Vendors: a form becomes what the vendor takes, in one request or in several; the
+// seconds that it counts are paid.
+func TestTranscriptions_Vendors(t *testing.T) {
+	t.Parallel()
+	for _, v := range []studio{
+		{"deepgram", "nova-3", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /listen": func(r *http.Request, body string) (string, string) {
+				return json200, fmt.Sprintf(`{"metadata":{"duration":2.0},"results":{"channels":[{"alternatives":[{"transcript":"%s heard by %s","words":[]}]}]}}`, body, r.URL.Query().Get("model"))
+			},
+		}},
+		{"azure_speech", "fast", "Ocp-Apim-Subscription-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /speechtotext/transcriptions:transcribe": func(r *http.Request, body string) (string, string) {
+				return json200, fmt.Sprintf(`{"durationMilliseconds":2000,"combinedPhrases":[{"text":"%s heard by fast"}],"phrases":[]}`, fieldsOf(r, body)["audio"])
+			},
+		}},
+		{"elevenlabs", "scribe_v1", "Xi-Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /v1/speech-to-text": func(r *http.Request, body string) (string, string) {
+				f := fieldsOf(r, body)
+				return json200, fmt.Sprintf(`{"text":"%s heard by %s","audio_duration_secs":2}`, f["file"], f["model_id"])
+			},
+		}},
+		{"assemblyai", "universal-3-pro", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /v2/upload": func(_ *http.Request, body string) (string, string) {
+				return json200, fmt.Sprintf(`{"upload_url":"https://cdn.assemblyai.com/upload/%s"}`, body)
+			},
+			"POST /v2/transcript": func(_ *http.Request, body string) (string, string) {
+				if body != `{"audio_url":"https://cdn.assemblyai.com/upload/SOUND","speech_models":["universal-3-pro"],"language_detection":true}` {
+					return json200, `{"status":"error","error":"a wrong order"}`
+				}
+				return json200, `{"id":"t1","status":"completed","audio_duration":2,"text":"SOUND heard by universal-3-pro"}`
+			},
+		}},
+	} {
+		t.Run(v.provider, func(t *testing.T) {
+			t.Parallel()
+			w := v.wireFor(t)
+			kind, form := formOf(t, map[string]string{"model": "demo"}, []byte("SOUND"))
+			res, got := w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form)) //nolint:bodyclose // ask closes it
+			if want := `{"text":"SOUND heard by ` + v.model + `","usage":{"type":"duration","seconds":2}}`; res.StatusCode != 200 || got != want || res.Header.Get("Content-Type") != json200 {
+				t.Fatalf("got %d %v %s", res.StatusCode, res.Header, got)
+			}
+			if rec := w.record(); rec.Usage.Units.InputMS != 2000 || rec.Cost != 2_000_000 || rec.Usage.Source != llm.UsageProvider {
+				t.Errorf("record %+v", rec)
+			}
+			w = v.wireFor(t)
+			kind, form = formOf(t, map[string]string{"model": "demo", "stream": "true"}, []byte("SOUND"))
+			res, got = w.ask(t.Context(), "/v1/audio/transcriptions", kind, strings.NewReader(form)) //nolint:bodyclose // ask closes it
+			if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || !strings.Contains(got, "transcript.text.done") {
+				t.Errorf("events: got %d %v %s", res.StatusCode, res.Header, got)
+			}
+			if rec := w.record(); rec.Cost != 2_000_000 {
+				t.Errorf("events: record %+v", rec)
+			}
+		})
+	}
+}
+
+// TestImages_Vendors: pictures are asked for in the vendor's form, and each that came is paid.
+func TestImages_Vendors(t *testing.T) {
+	t.Parallel()
+	const one = `"b64_json":"iVBORw0K"`
+	for _, v := range []studio{
+		{"stability", "stable-image-core", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /v2beta/stable-image/generate/core": func(r *http.Request, body string) (string, string) {
+				if fieldsOf(r, body)["prompt"] != "a cat" || r.Header.Get("Accept") != json200 {
+					return json200, `{}`
+				}
+				return json200, `{"image":"iVBORw0K","finish_reason":"SUCCESS"}`
+			},
+		}},
+		{"fal_ai", "fal-ai/flux/dev", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /fal-ai/flux/dev": answers(json200, `{"images":[{"url":"data:image/png;base64,iVBORw0K"}]}`),
+		}},
+		{"bedrock", "amazon.nova-canvas-v1:0", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /model/amazon.nova-canvas-v1%3A0/invoke": answers(json200, `{"images":["iVBORw0K"]}`),
+		}},
+		{"gemini", "imagen-4.0-generate-001", "X-Goog-Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /models/imagen-4.0-generate-001:predict": answers(json200, `{"predictions":[{"bytesBase64Encoded":"iVBORw0K","mimeType":"image/png"}]}`),
+		}},
+		{"gemini", "gemini-2.5-flash-image", "X-Goog-Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /models/gemini-2.5-flash-image:generateContent": answers(json200, `{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"iVBORw0K"}}]},"finishReason":"STOP"}]}`),
+		}},
+		{"recraft", "recraftv3", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /images/generations": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
+	} {
+		t.Run(v.provider+"/"+v.model, func(t *testing.T) {
+			t.Parallel()
+			w := v.wireFor(t)
+			res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"a cat"}`)) //nolint:bodyclose // ask closes it
+			if res.StatusCode != 200 || !strings.Contains(got, one) {
+				t.Fatalf("got %d %s", res.StatusCode, got)
+			}
+			if rec := w.record(); rec.Usage.Units.OutputImages != 1 || rec.Cost != 40_000_000 || rec.Usage.Source != llm.UsageProvider {
+				t.Errorf("record %+v", rec)
+			}
+		})
+	}
+}
+
+// TestImages_Refused: what a vendor refuses is the client's to hear, and costs nothing.
+func TestImages_Refused(t *testing.T) {
+	t.Parallel()
+	v := studio{"bedrock", "amazon.titan-image-generator-v2:0", "Authorization", map[string]func(*http.Request, string) (string, string){
+		"POST /model/amazon.titan-image-generator-v2%3A0/invoke": answers(json200, `{"images":[],"error":"blocked"}`),
+	}}
+	w := v.wireFor(t)
+	res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"x"}`)) //nolint:bodyclose // ask closes it
+	if res.StatusCode != 400 || codeOf(t, got) != "content_policy_violation" {
+		t.Errorf("got %d %s", res.StatusCode, got)
+	}
+	if rec := w.record(); rec.Cost != 0 {
+		t.Errorf("record %+v", rec)
+	}
+	kind, form := formOf(t, map[string]string{"model": "demo", "prompt": "a dog", "image": "x"}, []byte("PNG"))
+	if res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(form)); res.StatusCode != 404 { //nolint:bodyclose // ask closes it
+		t.Errorf("edits are not served here: got %d %s", res.StatusCode, got)
+	}
+}
+
+// TestMedia_Conformance: the rules for codecs hold for vendors of media, and their recorded errors
+// become what they mean.
+func TestMedia_Conformance(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, ok := provider.Lookup(name)
+			if !ok {
+				t.Fatal("no row")
+			}
+			providertest.Run(t, p, "../provider/testdata/errors_media_"+name+".jsonl")
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/proxy/follow"
+	"github.com/conclave-llm/conclave/proxy/retry"
+	"github.com/conclave-llm/conclave/proxy/translate"
+	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/view"
+)
+
+// isTask says whether the deployment's endpoint is asked for a task in other words than the client's.
+func (c *Call) isTask(at llm.Endpoint) bool {
+	return at != c.route.endpoint && translate.Tasks(c.route.endpoint)
+}
+
+// prepareTask makes the attempt of a task in the words of the deployment's endpoint: it is read once,
+// and written for each attempt.
+func (s *Server) prepareTask(c *Call, d *view.Deployment, at llm.Endpoint) (*upstream.Attempt, error) {
+	sent, err := c.taskFor(d, at)
+	if err != nil {
+		return nil, err
+	}
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
+	c.attempt = upstream.Attempt{
+		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Link: d.Link, Timeouts: timers, Waits: c.waits,
+		Body: sent.Body, Pieces: sent.Pieces, Type: sent.Type, Header: sent.Header, Opaque: sent.Bytes,
+	}
+	c.lent = c.lent || c.form != nil
+	if sent.Path != "" {
+		place := llm.Place{Endpoint: at, Model: d.Name, Options: d.Account.Or().Options}
+		if c.attempt.Base, err = d.Provider.At(d.Base, place); err != nil {
+			return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
+		}
+		c.attempt.Path = sent.Path
+	}
+	if c.most > upstream.DefaultMaxBody {
+		c.attempt.MaxBody = c.most
+	}
+	return &c.attempt, nil
+}
+
+// taskFor is the task in the words of the endpoint.
+func (c *Call) taskFor(d *view.Deployment, at llm.Endpoint) (*llm.Sent, error) {
+	if c.task == nil {
+		var file translate.Upload
+		if c.form != nil {
+			file.Data = c.form.File()
+			file.Name, file.Type = c.form.FileHead()
+		}
+		task, err := translate.ReadTask(c.route.endpoint, c.body, file)
+		if err != nil {
+			return nil, err
+		}
+		c.task = task
+	}
+	t := c.targetOf(d)
+	sent, err := c.task.Write(at, &t)
+	c.dropped = t.Dropped()
+	return sent, err
+}
+
+// askTask makes the attempt, and what follows it.
+func (s *Server) askTask(ctx context.Context, c *Call, a *upstream.Attempt) (Answer, error) {
+	return follow.Do(ctx, s.cfg.Upstream, a, c.task.Follow)
+}
+
+// taskSaid says a provider's answer to a task as the client wants it.
+func (s *Server) taskSaid(c *Call, a *Answer) error {
+	said(a)
+	g := translate.Given{ID: c.id, Body: a.Body, Report: a.Report, Now: s.now(), Complete: func(u llm.Usage) llm.Usage {
+		if u.Source == llm.UsageNone {
+			return s.estimateUsage(c)
+		}
+		return c.quote.Complete(c.route.endpoint, u)
+	}}
+	if a.Stream != nil {
+		g.Raw = a.Stream
+	}
+	got, err := c.task.Answer(&g)
+	if err != nil {
+		return err
+	}
+	a.Body, a.Report.Usage, a.Report.HasUsage = got.Body, got.Usage, got.Usage.Source != llm.UsageNone
+	kind := got.Type
+	if got.Stream != nil {
+		a.Stream, a.Raw, c.result.raw = got.Stream, got.Raw, got.Raw
+		if kind == "" {
+			return nil // audio as it came
+		}
+	}
+	a.Header = a.Header.Clone()
+	a.Header.Del("Content-Type") // is the dialect's own
+	a.Header.Del("Content-Length")
+	if kind != "" {
+		a.Header.Set("Content-Type", kind)
+	}
+	return nil
+}
+
+// follows says how a conversation that takes several requests goes on; nil: it takes one.
+func (c *Call) follows(at llm.Endpoint) follow.Next {
+	if at == c.route.endpoint || at.Family() != llm.FamilyConversation {
+		return nil
+	}
+	out, _ := provider.OutboundOf(at)
+	if f, ok := out.(provider.Follower); ok {
+		return f.Follow
+	}
+	return nil
+}

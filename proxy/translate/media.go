@@ -1,0 +1,232 @@
+package translate
+
+import (
+	"errors"
+	"io"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/jsonread"
+	"github.com/conclave-llm/conclave/llm/picture"
+	"github.com/conclave-llm/conclave/llm/speech"
+	"github.com/conclave-llm/conclave/llm/transcript"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/openai/media"
+)
+
+// events are a whole answer as the events for which the client asked.
+func events(body []byte, u llm.Usage) Source {
+	return &Whole{pieces: pieces{body}, report: llm.Report{Usage: u, HasUsage: true, Finished: 1, Seen: 1}}
+}
+
+// drawing is a request for pictures.
+type drawing struct {
+	out provider.PictureOutbound
+	req *picture.Request
+}
+
+func readDrawing(body []byte) (Task, error) {
+	req, err := media.DecodePicture(body)
+	if err != nil {
+		return nil, err
+	}
+	return &drawing{req: req}, nil
+}
+
+// Write implements Task.
+func (d *drawing) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
+	d.out, _ = provider.PictureOutboundOf(at)
+	sent, err := d.out.EncodeRequest(d.req, t)
+	if err != nil {
+		return nil, err
+	}
+	return sent, t.Err()
+}
+
+// Follow implements Task: the first answer is the answer.
+func (*drawing) Follow([]byte) (*llm.Step, error) { return nil, nil }
+
+// Answer implements Task.
+func (d *drawing) Answer(g *Given) (*Said, error) {
+	res, err := d.out.DecodeResponse(g.Body)
+	if err != nil {
+		return nil, err
+	}
+	res.Usage = g.Complete(res.Usage)
+	body, kind := media.EncodePicture(d.req, res, g.Now)
+	said := &Said{Body: body, Type: kind, Usage: res.Usage}
+	if d.req.Stream {
+		said.Stream = events(body, res.Usage)
+	}
+	return said, nil
+}
+
+// speaking is a request for speech.
+type speaking struct {
+	out provider.SpeechOutbound
+	req *speech.Request
+}
+
+func readSpeaking(body []byte) (Task, error) {
+	req, err := media.DecodeSpeech(body)
+	if err != nil {
+		return nil, err
+	}
+	return &speaking{req: req}, nil
+}
+
+// Write implements Task.
+func (s *speaking) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
+	s.out, _ = provider.SpeechOutboundOf(at)
+	sent, err := s.out.EncodeRequest(s.req, t)
+	if err != nil {
+		return nil, err
+	}
+	return sent, t.Err()
+}
+
+// Follow implements Task: the first answer is the answer.
+func (*speaking) Follow([]byte) (*llm.Step, error) { return nil, nil }
+
+var errSound = errors.New("it is no audio")
+
+// Answer implements Task.
+func (s *speaking) Answer(g *Given) (*Said, error) {
+	said := &Said{Stream: g.Raw, Raw: true}
+	if g.Raw == nil {
+		reader, ok := s.out.(provider.SpeechReader)
+		if !ok {
+			return nil, transcript.Malformed(errSound)
+		}
+		audio, err := reader.DecodeResponse(s.req, g.Body)
+		if err != nil {
+			return nil, err
+		}
+		said.Usage = g.Complete(audio.Usage)
+		said.Stream, said.Type = &sound{rest: audio.Bytes, usage: said.Usage}, audio.Type
+	}
+	if s.req.Events {
+		said.Stream, said.Raw, said.Type = &spoken{Source: said.Stream, complete: g.Complete}, false, "text/event-stream"
+	}
+	return said, nil
+}
+
+// sound is audio that came whole, as bytes that leave.
+type sound struct {
+	rest  []byte
+	usage llm.Usage
+}
+
+// soundSize is how much of it leaves at once.
+const soundSize = 32 << 10
+
+// Next returns the next bytes, io.EOF after the last.
+func (s *sound) Next() (llm.Event, error) {
+	if len(s.rest) == 0 {
+		return llm.Event{}, io.EOF
+	}
+	n := min(len(s.rest), soundSize)
+	e := llm.Event{Raw: s.rest[:n:n]}
+	s.rest = s.rest[n:]
+	return e, nil
+}
+
+// Done is false: the bytes end with the answer.
+func (*sound) Done() bool { return false }
+
+// Usage is what the provider reported.
+func (s *sound) Usage() (llm.Usage, bool) { return s.usage, s.usage.Source != llm.UsageNone }
+
+// TextBytes is 0: the bytes are no text.
+func (*sound) TextBytes() int64 { return 0 }
+
+// Close does nothing: the provider has ended.
+func (*sound) Close() {}
+
+// spoken is audio as events, each of which holds what came at once.
+type spoken struct {
+	Source
+	complete func(llm.Usage) llm.Usage
+	out      []byte
+	whole    bool
+}
+
+// Next returns the next event; the last says what was used.
+func (s *spoken) Next() (llm.Event, error) {
+	if s.whole {
+		return llm.Event{}, io.EOF
+	}
+	e, err := s.Source.Next()
+	switch {
+	case err == io.EOF: //nolint:errorlint // a Source never wraps it
+		u, _ := s.Usage()
+		s.whole = true
+		s.out = media.AppendAudioDone(s.out[:0], s.complete(u))
+	case err != nil:
+		return llm.Event{}, err
+	default:
+		s.out = media.AppendAudio(s.out[:0], e.Raw)
+	}
+	return llm.Event{Raw: s.out}, nil
+}
+
+// Done says that what Next returned last ends the stream.
+func (s *spoken) Done() bool { return s.whole }
+
+// listening is a request for a transcription.
+type listening struct {
+	out provider.TranscriptOutbound
+	req *transcript.Request
+	t   llm.Target // of the last Write
+}
+
+func readListening(fields []byte, file Upload) (Task, error) {
+	req, err := media.DecodeTranscript(fields)
+	if err != nil {
+		return nil, err
+	}
+	if len(file.Data) == 0 {
+		return nil, jsonread.Invalid("file", "must be an audio file that is not empty, in a form")
+	}
+	req.File, req.Name, req.Type = file.Data, file.Name, file.Type
+	return &listening{req: req}, nil
+}
+
+// Write implements Task.
+func (l *listening) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
+	l.out, _ = provider.TranscriptOutboundOf(at)
+	sent, err := l.out.EncodeRequest(l.req, t)
+	if err != nil {
+		return nil, err
+	}
+	l.t = llm.Target{Model: t.Model, Options: t.Options}
+	return sent, t.Err()
+}
+
+// Follow implements Task.
+func (l *listening) Follow(body []byte) (*llm.Step, error) {
+	if f, ok := l.out.(provider.TranscriptFollower); ok {
+		return f.Follow(l.req, &l.t, body)
+	}
+	return nil, nil
+}
+
+// Answer implements Task.
+func (l *listening) Answer(g *Given) (*Said, error) {
+	res, err := l.out.DecodeResponse(g.Body)
+	if err != nil {
+		return nil, err
+	}
+	res.Usage = g.Complete(res.Usage)
+	if res.Language == "" {
+		res.Language = l.req.Language
+	}
+	if res.Duration == 0 {
+		res.Duration = float64(res.Usage.Units.InputMS) / 1000
+	}
+	body, kind := media.EncodeTranscript(l.req, res)
+	said := &Said{Body: body, Type: kind, Usage: res.Usage}
+	if l.req.Stream {
+		said.Stream = events(body, res.Usage)
+	}
+	return said, nil
+}
