@@ -83,6 +83,8 @@ type Config struct {
 	Store   records.Store
 	State   State
 	Cluster Cluster
+	// Rotator exchanges the cluster's own keys.
+	Rotator membership.Rotator
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	// Authenticate finds out whose request it is; its errors are *llm.Error.
@@ -139,8 +141,8 @@ var humaOnce sync.Once
 
 // New returns a server. Nothing is started; see Mount.
 func New(cfg Config) (*Server, error) {
-	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Seal == nil || cfg.Authenticate == nil {
-		return nil, errors.New("admin API: Store, State, Cluster, Seal and Authenticate must be set")
+	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Rotator == nil || cfg.Seal == nil || cfg.Authenticate == nil {
+		return nil, errors.New("admin API: Store, State, Cluster, Rotator, Seal and Authenticate must be set")
 	}
 	if cfg.Address == nil {
 		cfg.Address = addressOf

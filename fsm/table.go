@@ -80,6 +80,10 @@ const (
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
+	KindBeginRotation      Kind = 190
+	KindNoteRotation       Kind = 191
+	KindAdvanceRotation    Kind = 192
+	KindReseal             Kind = 193
 )
 
 // grant says whose credential may carry a command.
@@ -186,6 +190,10 @@ var table = []row{
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),
+	rowOf[BeginRotation](KindBeginRotation, "begin_rotation", 1, byAdmin, alone),
+	rowOf[NoteRotation](KindNoteRotation, "note_rotation", 1, byNode, alone),
+	rowOf[AdvanceRotation](KindAdvanceRotation, "advance_rotation", 1, byNode, alone),
+	rowOf[Reseal](KindReseal, "reseal", 1, byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

@@ -29,6 +29,12 @@ type Config struct {
 
 	MasterKey secret.Text // its hash is the cluster's first admin credential
 	KEK       secret.Text // "": DataDir/kek
+	KEKNext   secret.Text // the KEK to come, where KEK is configured
+	// KEKCover seals DataDir/kek by a key service; nil: the file holds the KEK itself.
+	KEKCover secret.Cover
+	// RenewalGrace is how long a rotation of the cluster's keys waits for a node that is out of
+	// reach; 0: 15 s.
+	RenewalGrace time.Duration
 
 	Bootstrap bool          // found a new cluster
 	Blobs     [][]byte      // bodies of the files whose digests Resources have; stored before
