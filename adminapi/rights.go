@@ -270,6 +270,7 @@ var rights = withNouns(map[string]row{
 	"litellm-budget-info":                adminOnly,
 	"litellm-budget-list":                readAll,
 	"litellm-budget-settings":            readAll,
+	"litellm-config-update":              adminOnly,
 	"litellm-model-new":                  adminOnly,
 	"litellm-model-delete":               adminOnly,
 	"litellm-model-update":               adminOnly,
@@ -314,4 +315,4 @@ var rights = withNouns(map[string]row{
 	"litellm-mcp-update": adminOnly,
 	"litellm-mcp-delete": adminOnly,
 	"litellm-mcp-import": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting", "variable")

@@ -83,6 +83,9 @@ type Config struct {
 	Store   records.Store
 	State   State
 	Cluster Cluster
+	// Overrides says whether the environment of this node's process has a variable, which counts
+	// before the cluster's here. Nil: it has none.
+	Overrides func(name string) bool
 	// Rotator exchanges the cluster's own keys.
 	Rotator membership.Rotator
 	// Seal encrypts a secret for one field of one record.
@@ -243,4 +246,5 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.Settings, settingView)
+	registerNoun(s, s.rs.Variables, s.variableView)
 }

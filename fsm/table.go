@@ -84,6 +84,8 @@ const (
 	KindNoteRotation       Kind = 191
 	KindAdvanceRotation    Kind = 192
 	KindReseal             Kind = 193
+	KindPutVariable        Kind = 194
+	KindDeleteVariable     Kind = 195
 )
 
 // grant says whose credential may carry a command.
@@ -194,6 +196,8 @@ var table = []row{
 	rowOf[NoteRotation](KindNoteRotation, "note_rotation", 1, byNode, alone),
 	rowOf[AdvanceRotation](KindAdvanceRotation, "advance_rotation", 1, byNode, alone),
 	rowOf[Reseal](KindReseal, "reseal", 1, byNode, alone),
+	rowOf[PutVariable](KindPutVariable, "put_variable", 1, byAdmin, item),
+	rowOf[DeleteVariable](KindDeleteVariable, "delete_variable", 1, byAdmin, item),
 }
 
 // batchRow is apart because its decoder reads the table.

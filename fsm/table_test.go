@@ -142,6 +142,8 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
 		fsm.DropJoinToken{Hash: h1},
 		fsm.SetVersion{Version: 2},
+		fsm.PutVariable{Read: 7, Variable: encoded(t, resource.Variable{Meta: m("NAME"), Value: sealed})},
+		fsm.DeleteVariable{ID: "NAME"},
 		fsm.BeginRotation{Kind: "ca", ID: "x", Cert: []byte{1}, Key: []byte{2}, KEKID: "k", Overlap: 3},
 		fsm.NoteRotation{Kind: "ca", ID: "x", Step: "install", Node: "n1"},
 		fsm.AdvanceRotation{Kind: "ca", ID: "x", From: "install", Wraps: []fsm.Wrap{{Old: []byte{1}, New: []byte{2}}}},

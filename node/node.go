@@ -33,7 +33,6 @@ import (
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
-	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -325,10 +324,10 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
-	if c.Tables["mcp_server"] || c.Tables["credential"] {
+	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin"} {
+	for _, table := range []string{"guardrail", "callback", "plugin", "variable"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return
@@ -351,10 +350,7 @@ func (n *Node) follow() {
 }
 
 func (n *Node) syncPlugins() error {
-	return n.plugins.Sync(plugins.Specs(n.state.Catalog(), func(kind plugins.Kind, name string) bool {
-		p, ok := builtin.Lookup(name)
-		return ok && p.Kind == string(kind)
-	}))
+	return n.plugins.Sync(n.specs())
 }
 
 // applyResources brings the file's resources into a cluster that this node leads.

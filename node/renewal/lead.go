@@ -178,6 +178,9 @@ func (r *Renewal) stale(dek string) (items []fsm.Resealed, err error) {
 	for _, s := range tables.MCPServers {
 		look("mcp_server", s)
 	}
+	for _, v := range tables.Variables {
+		look("variable", v)
+	}
 	for cursor := ""; ; {
 		keys, next, _ := r.cfg.State.Keys(fsm.ListQuery{Limit: keyPage, Cursor: cursor})
 		for _, k := range keys {
