@@ -10,7 +10,7 @@ import (
 func TestParse_environment(t *testing.T) {
 	t.Parallel()
 	env := func(name string) (string, bool) {
-		v, ok := map[string]string{"LOCAL": "from here", "OPENAI_API_KEY": "sk-here"}[name]
+		v, ok := map[string]string{"LOCAL": "from here", "OPENAI_API_KEY": "sk-here-and-now"}[name]
 		return v, ok
 	}
 	src := `
@@ -46,12 +46,12 @@ guardrail "words" {
 	}
 	r := f.Resources
 	for what, tt := range map[string]struct{ got, want string }{
-		"the variable":                   {r.Environment["OPENAI_API_KEY"].Reveal(), "sk-here"},
+		"the variable":                   {r.Environment["OPENAI_API_KEY"].Reveal(), "sk-here-and-now"},
 		"a literal":                      {r.Environment["REGION"].Reveal(), "eu"},
 		"a reference":                    {r.Credentials[0].APIKey.Reveal(), "env://OPENAI_API_KEY"},
 		"what the file does not declare": {r.Credentials[1].APIKey.Reveal(), "from here"},
 		"a plugin's configuration":       {string(r.Guardrails[0].Resource.Config), `{"words":["env://REGION"]}`},
-		"the node":                       {f.Node.MasterKey.Reveal(), "sk-here"},
+		"the node":                       {f.Node.MasterKey.Reveal(), "sk-here-and-now"},
 		"the position":                   {r.EnvironmentAt["REGION"].String(), "x.hcl:9:3"},
 	} {
 		if tt.got != tt.want {
@@ -59,10 +59,10 @@ guardrail "words" {
 		}
 	}
 	for name, tt := range map[string]struct{ src, want string }{
-		"undefined":            {"credential \"c\" {\n  provider = \"openai\"\n  api_key = env(\"NOWHERE\")\n}", "x.hcl:3"},
-		"in a plain field":     {"environment {\n  BASE = \"http://x\"\n}\ncredential \"c\" {\n  provider = \"openai\"\n  api_base = env(\"BASE\")\n}", "x.hcl:6"},
-		"a name of the node's": {"environment {\n  CONCLAVE_X = \"1\"\n}", "x.hcl:2"},
-		"empty":                {"environment {\n  X = \"\"\n}", "x.hcl:2"},
+		"undefined":            {"credential \"c\" {\n  provider = \"openai\"\n  api_key = env(\"NOWHERE\")\n}", "on x.hcl line 3"},
+		"in a plain field":     {"environment {\n  BASE = \"http://x\"\n}\ncredential \"c\" {\n  provider = \"openai\"\n  api_base = env(\"BASE\")\n}", "on x.hcl line 6"},
+		"a name of the node's": {"environment {\n  CONCLAVE_X = \"1\"\n}", "on x.hcl line 2"},
+		"empty":                {"environment {\n  X = \"\"\n}", "on x.hcl line 2"},
 	} {
 		_, err := config.Parse("x.hcl", []byte(tt.src), env)
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

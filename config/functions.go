@@ -42,7 +42,10 @@ func (l *loader) envFunction() function.Function {
 			case len(args) == 2:
 				return args[1], nil
 			}
-			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set here, and no variable of the cluster is called so", name)
+			if l.Known != nil {
+				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set here, and no variable of the cluster is called so", name)
+			}
+			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set", name)
 		},
 	})
 }

@@ -41,7 +41,7 @@ func (n *Node) proxyConfig() proxy.Config {
 func (n *Node) adminConfig() adminapi.Config {
 	return adminapi.Config{
 		MCP:   mcpServers{n.mcp},
-		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: overrides, Seal: n.seal,
+		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, PickUp: n.rotation.PickUp, Models: n.models,
 	}
@@ -107,6 +107,7 @@ func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error)
 type opener struct {
 	keys    *secret.Keyring
 	catalog func() *resource.Catalog
+	environ func(name string) (string, bool)
 }
 
 // Open implements proxy.Opener.
@@ -115,7 +116,12 @@ func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, e
 	if err != nil {
 		return secret.Text{}, err
 	}
-	return secret.ResolveWith(text.Reveal(), o.variable)
+	return o.resolve(text.Reveal())
+}
+
+// resolve reads what a reference names; the process's own variables count before the cluster's.
+func (o opener) resolve(ref string) (secret.Text, error) {
+	return secret.ResolveWith(ref, o.environ, o.variable)
 }
 
 // variable opens a variable of the cluster's environment.
