@@ -102,7 +102,9 @@ func TestReseal(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.boot("n1")
-	sealed := func(box string) *resource.Sealed { return &resource.Sealed{DEK: "d", Box: []byte(box), Fingerprint: "f"} }
+	sealed := func(box string) *resource.Sealed {
+		return &resource.Sealed{DEK: "d", Box: []byte(box), Fingerprint: "f"}
+	}
 	h.do(fsm.PutCredential{Credential: encoded(t, resource.Credential{
 		Meta: meta("c1"), Name: "c", Provider: "openai", APIKey: sealed("old"), Secrets: map[string]*resource.Sealed{"x": sealed("old x")},
 	})})
