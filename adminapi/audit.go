@@ -172,7 +172,21 @@ func (s *Server) verifyAudit(ctx context.Context, _ *emptyInput) (*auditVerdictO
 
 func (s *Server) auditHeader() audit.Header {
 	info, _ := s.cfg.State.Cluster()
-	return audit.NewHeader(s.cfg.State.AuditExtent(), info.ClusterID, info.CACert, resource.At(s.cfg.Now()))
+	extent := s.cfg.State.AuditExtent()
+	return audit.NewHeader(extent, info.ClusterID, signerOf(&info, extent.Anchor), resource.At(s.cfg.Now()))
+}
+
+// signerOf is the CA that has signed the anchor, which may have been exchanged since.
+func signerOf(info *fsm.ClusterInfo, anchor *resource.AuditAnchor) []byte {
+	if anchor == nil {
+		return info.CACert
+	}
+	for _, ca := range append(info.Trusted(), info.FormerCAs...) {
+		if audit.CheckSignature(*anchor, ca) == nil {
+			return ca
+		}
+	}
+	return info.CACert
 }
 
 // exportAudit writes the entries that the query selects, the oldest first. That somebody

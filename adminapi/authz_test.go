@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -55,6 +56,7 @@ func newBare(t *testing.T) *Server {
 		Store:        struct{ records.Store }{},
 		State:        struct{ State }{},
 		Cluster:      struct{ Cluster }{},
+		Rotator:      struct{ membership.Rotator }{},
 		Seal:         func(string, string, string, string) (*resource.Sealed, error) { return nil, nil },
 		Authenticate: func(*http.Request) (*resource.Principal, error) { return nil, nil },
 	})

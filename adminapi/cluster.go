@@ -43,13 +43,18 @@ type (
 			Version uint32 `json:"version,omitempty" doc:"default: the newest that every node runs"`
 		}
 	}
+	rotateKeyInput struct {
+		Kind string `path:"kind" enum:"kek,dek,ca,gossip,node-certs" doc:"which of the cluster's own keys"`
+		DryRun
+		Body client.RotateKey
+	}
 	emptyInput struct{}
 )
 
 // registerCluster registers what is asked and wished about the nodes.
 func (s *Server) registerCluster() {
 	m := membership.New(membership.Config{
-		Cluster: s.cfg.Cluster, State: s.cfg.State, Store: s.cfg.Store, Now: s.cfg.Now,
+		Cluster: s.cfg.Cluster, Rotator: s.cfg.Rotator, State: s.cfg.State, Store: s.cfg.Store, Now: s.cfg.Now,
 		Record: func(ctx context.Context, by records.Caller, action, id string) error {
 			return s.cfg.Auditor.Record(ctx, event(by, action, "node", id))
 		},
@@ -64,6 +69,16 @@ func (s *Server) registerCluster() {
 		})
 	s.registerNodes(m)
 	s.registerJoinTokens(m)
+	register(s, "list-cluster-rotations", http.MethodGet, "/cluster/rotate", "The newest rotation of each of the cluster's own keys",
+		func(context.Context, *emptyInput) (*listOutput[client.ClusterRotation], error) {
+			all := m.Rotations()
+			return &listOutput[client.ClusterRotation]{Body: client.Page[client.ClusterRotation]{Items: all, Total: len(all)}}, nil
+		})
+	register(s, "rotate-cluster-key", http.MethodPost, "/cluster/rotate/{kind}", "Exchange one of the cluster's own keys while it runs",
+		func(ctx context.Context, in *rotateKeyInput) (*bodyOutput[client.ClusterRotation], error) {
+			out, err := m.Rotate(ctx, callerOf(ctx), in.Kind, in.Body.Overlap, in.DryRun.DryRun)
+			return body(s, out, err)
+		})
 	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over",
 		func(ctx context.Context, in *transferInput) (*bodyOutput[client.NodeChange], error) {
 			out, err := m.Change(ctx, callerOf(ctx), "transfer", in.Body.To, in.DryRun.DryRun)

@@ -215,6 +215,12 @@ func TestStatuses(t *testing.T) {
 		{"POST", "/cluster/join-tokens", `{}`, 201, "token"},
 		{"POST", "/cluster/transfer", `{}`, 200, "votes"},
 		{"DELETE", "/cluster/nodes/n2", "", 200, "votes"},
+		{"POST", "/cluster/rotate/node-certs?dry_run=true", `{}`, 200, "kind"},
+		{"POST", "/cluster/rotate/node-certs", `{"overlap":"31d"}`, 400, "code"},
+		{"POST", "/cluster/rotate/node-certs", `{}`, 409, "code"},
+		{"POST", "/cluster/rotate/kek", `{}`, 409, "code"},
+		{"POST", "/cluster/rotate/salt", `{}`, 400, "code"},
+		{"GET", "/cluster/rotate", "", 200, "items"},
 	} {
 		a := h.Call(adminapitest.MasterKey, tt.method, "/api/v1"+tt.path, tt.body)
 		if a.Status != tt.status || (tt.shows == "") != (len(a.Body) == 0) {

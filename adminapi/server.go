@@ -84,6 +84,11 @@ type Config struct {
 	Store   records.Store
 	State   State
 	Cluster Cluster
+	// Overrides says whether the environment of this node's process has a variable, which counts
+	// before the cluster's here. Nil: it has none.
+	Overrides func(name string) bool
+	// Rotator exchanges the cluster's own keys.
+	Rotator membership.Rotator
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	// Authenticate finds out whose request it is; its errors are *llm.Error.
@@ -145,8 +150,8 @@ var humaOnce sync.Once
 
 // New returns a server. Nothing is started; see Mount.
 func New(cfg Config) (*Server, error) {
-	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Seal == nil || cfg.Authenticate == nil {
-		return nil, errors.New("admin API: Store, State, Cluster, Seal and Authenticate must be set")
+	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Rotator == nil || cfg.Seal == nil || cfg.Authenticate == nil {
+		return nil, errors.New("admin API: Store, State, Cluster, Rotator, Seal and Authenticate must be set")
 	}
 	if cfg.Address == nil {
 		cfg.Address = addressOf
@@ -248,4 +253,5 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.Settings, settingView)
+	registerNoun(s, s.rs.Variables, s.variableView)
 }

@@ -36,6 +36,10 @@ func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }
 
+func (s *Server) variableView(v *resource.Variable, _ detail) client.Variable {
+	return client.Variable{Variable: *v, Value: client.Shown(v.Value), Overridden: s.cfg.Overrides != nil && s.cfg.Overrides(v.ID)}
+}
+
 // settingView adds what the setting may be. One that nobody has set has no version.
 func settingView(r *resource.Setting, _ detail) client.Setting {
 	v := client.Setting{Setting: *r, Unset: r.Version == 0}

@@ -15,6 +15,7 @@ type nodeBlock struct {
 	ClientURL             string   `hcl:"client_url,optional"`
 	MasterKey             string   `hcl:"master_key"`
 	KEK                   *string  `hcl:"kek,optional"`
+	KEKNext               string   `hcl:"kek_next,optional"`
 	MaxConnections        *int     `hcl:"max_connections,optional"`
 	MaxClusterConnections *int     `hcl:"max_cluster_connections,optional"`
 	ServeStale            *string  `hcl:"serve_stale,optional"`

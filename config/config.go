@@ -25,6 +25,10 @@ type File struct {
 // Options say how a file is read.
 type Options struct {
 	IgnoreUnknown bool // leave out keys of LiteLLM's config.yaml that are not known here, and list them
+
+	// Known says whether the cluster has a variable, to which env(NAME) refers if this machine
+	// has none of the name. Nil: no variable is known.
+	Known func(name string) bool
 }
 
 // formats is the table of file formats, by extension: a new one is a parser and a row.
@@ -40,7 +44,8 @@ type loader struct {
 	env      func(string) (string, bool)
 	read     func(string) ([]byte, error)
 	nodeOnly bool
-	blobs    []Blob // that blob(PATH) has named
+	blobs    []Blob          // that blob(PATH) has named
+	declared map[string]bool // variables of the environment block
 	Options
 }
 
@@ -112,7 +117,7 @@ func (l *loader) hcl(src []byte) (*File, error) {
 	if !ok {
 		return nil, fmt.Errorf("read configuration: %s is not native HCL", l.path)
 	}
-	d := &decoder{ctx: l.functions(), out: &File{Path: l.path}, seen: map[string]hcl.Range{}}
+	d := &decoder{loader: l, ctx: l.functions(), out: &File{Path: l.path}, seen: map[string]hcl.Range{}}
 	d.file(body, l.nodeOnly)
 	if d.diags.HasErrors() {
 		return nil, newError(d.diags, l.path, src, f)

@@ -46,6 +46,7 @@ const unknownValue = "Unsuitable value: value must be known"
 
 // decoder turns the blocks of a file into what they declare.
 type decoder struct {
+	*loader
 	ctx   *hcl.EvalContext
 	out   *File
 	diags hcl.Diagnostics
@@ -58,14 +59,17 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})
 	}
-	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: settingAudit})
+	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: blockEnvironment}, hcl.BlockHeaderSchema{Type: settingAudit})
 	content, diags := body.Content(schema)
 	d.diags = append(d.diags, diags...)
+	d.refer(content.Blocks)
 	var node *hcl.Block
 	for _, b := range content.Blocks {
 		switch {
 		case b.Type != "node" && nodeOnly:
 			d.out.Resources.skipped = true
+		case b.Type == blockEnvironment:
+			d.plain(func() { d.environment(b) })
 		case b.Type == settingAudit:
 			d.audit(b)
 		case b.Type != "node":
@@ -76,7 +80,7 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 			d.report(b.DefRange, "Duplicate node block", "A file describes one node; the other node block is at %s.", positionOf(node.DefRange))
 		default:
 			node = b
-			d.node(b)
+			d.plain(func() { d.node(b) })
 		}
 	}
 	if node == nil && nodeOnly {
@@ -134,6 +138,10 @@ func (d *decoder) valid(kind string, r resource.Record, body hcl.Body, at hcl.Ra
 	r.Canonicalize()
 	if err := r.Validate(); err != nil {
 		d.invalid(kind, body, at, err)
+		return false
+	}
+	if field := referring(r); field != "" {
+		d.invalid(kind, body, at, &resource.Invalid{Field: field, Reason: "refers to a variable of the cluster's environment, which only secrets and the config of plugins may; write the value itself"})
 		return false
 	}
 	return true

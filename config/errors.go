@@ -17,10 +17,10 @@ import (
 const textWidth = 100
 
 // secretNames are the attributes whose text is not printed with an error.
-var secretNames = map[string]bool{"master_key": true, "kek": true, "api_key": true, "secret": true, "rotation_key": true}
+var secretNames = map[string]bool{"master_key": true, "kek": true, "kek_next": true, "api_key": true, "secret": true, "rotation_key": true}
 
 // secretLine finds a literal secret in a file too broken to be parsed.
-var secretLine = regexp.MustCompile(`\b(?:master_key|kek|api_key|secret|rotation_key)[ \t]*=[ \t]*"([^"\n]*)`)
+var secretLine = regexp.MustCompile(`\b(?:master_key|kek_next|kek|api_key|secret|rotation_key)[ \t]*=[ \t]*"([^"\n]*)`)
 
 // Position is a place in a configuration file, counted from 1.
 type Position struct {

@@ -33,7 +33,7 @@ func (l *loader) envFunction() function.Function {
 				return cty.NilVal, function.NewArgErrorf(2, "env takes a name and at most one default")
 			}
 			name := args[0].AsString()
-			v, ok := l.env(name)
+			v, ok := l.lookup(name)
 			switch {
 			case ok && !utf8.ValidString(v):
 				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not UTF-8", name)
@@ -41,6 +41,9 @@ func (l *loader) envFunction() function.Function {
 				return cty.StringVal(v), nil
 			case len(args) == 2:
 				return args[1], nil
+			}
+			if l.Known != nil {
+				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set here, and no variable of the cluster is called so", name)
 			}
 			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set", name)
 		},

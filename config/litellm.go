@@ -56,7 +56,10 @@ var strategies = map[string]resource.Strategy{
 func (d *yamlDecoder) file(m *mapping) {
 	vars := d.mapping("environment_variables", m.take("environment_variables"))
 	for _, k := range vars.keys {
-		d.vars[k.Value] = vars.text(k.Value)
+		value := vars.text(k.Value)
+		if d.vars[k.Value] = value; value != "" {
+			d.out.Resources.variable(k.Value, value, d.position(k), func(err error) { d.wrong(k, vars.of(k.Value), "%s.", err) })
+		}
 	}
 	for i, n := range m.items("credential_list") {
 		d.credential(d.mapping(fmt.Sprintf("credential_list[%d]", i), n))

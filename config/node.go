@@ -47,7 +47,8 @@ type Node struct {
 	Advertise             string // where the others reach Cluster; default: Cluster
 	ClientURL             string // where clients reach Listen; default: made from Listen
 	MasterKey             Secret
-	KEK                   Secret         // "": DATA/kek
+	KEK                   Secret         // the key, or where the one is that seals DATA/kek; "": DATA/kek holds it
+	KEKNext               Secret         // the KEK to come, where KEK is a key
 	MaxConnections        int            // of clients; default: DefaultMaxConnections
 	MaxClusterConnections int            // default: DefaultMaxClusterConnections
 	ServeStale            *time.Duration // instead of the setting: 0 fail closed, < 0 for ever; nil: the setting's
@@ -78,7 +79,7 @@ func (d *decoder) node(b *hcl.Block) {
 		return
 	}
 	n, err := in.node()
-	for _, s := range []Secret{Secret(in.MasterKey), n.KEK} {
+	for _, s := range []Secret{Secret(in.MasterKey), n.KEK, n.KEKNext} {
 		if _, _, ok := s.Sealed(); ok {
 			d.report(b.DefRange, "Invalid node", "sealed stands for a secret of a record that is stored; master_key and kek are given by env or file.")
 		}
@@ -102,6 +103,7 @@ func (b *nodeBlock) node() (*Node, error) {
 	if b.KEK != nil {
 		n.KEK = Secret(*b.KEK)
 	}
+	n.KEKNext = Secret(b.KEKNext)
 	setInt(&n.MaxConnections, b.MaxConnections)
 	setInt(&n.MaxClusterConnections, b.MaxClusterConnections)
 	setInt(&n.RaftMultiplier, b.RaftMultiplier)

@@ -20,6 +20,8 @@ type Resources struct {
 	Plugins       []Plugin
 	MCPServers    []MCPServer
 	Settings      []Setting
+	Environment   map[string]Secret   // by name
+	EnvironmentAt map[string]Position // where each is declared
 
 	skipped bool // there are records that LoadNode did not read
 }
@@ -159,7 +161,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Settings)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

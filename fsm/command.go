@@ -153,6 +153,15 @@ type (
 	DeleteSetting struct {
 		ID string `json:"id"`
 	}
+	// PutVariable sets a variable of the cluster's environment; its id is the name.
+	PutVariable struct {
+		Variable Encoded[resource.Variable] `json:"variable"`
+		Read     uint64                     `json:"read,omitempty"`
+	}
+	// DeleteVariable deletes a variable.
+	DeleteVariable struct {
+		ID string `json:"id"`
+	}
 	// Batch applies its items in order, all or none: one file applied is one entry.
 	Batch struct {
 		Items []Item `json:"items"`

@@ -271,3 +271,15 @@ func (c Batch) Apply(tx *Tx) error {
 	}
 	return nil
 }
+
+// Apply implements Command.
+func (c PutVariable) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Variable](tx, store.Variables, c.Variable, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteVariable) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Variable](tx, store.Variables, c.ID)
+	return err
+}

@@ -80,6 +80,12 @@ const (
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
+	KindBeginRotation      Kind = 190
+	KindNoteRotation       Kind = 191
+	KindAdvanceRotation    Kind = 192
+	KindReseal             Kind = 193
+	KindPutVariable        Kind = 194
+	KindDeleteVariable     Kind = 195
 )
 
 // grant says whose credential may carry a command.
@@ -186,6 +192,12 @@ var table = []row{
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),
+	rowOf[BeginRotation](KindBeginRotation, "begin_rotation", 1, byAdmin, alone),
+	rowOf[NoteRotation](KindNoteRotation, "note_rotation", 1, byNode, alone),
+	rowOf[AdvanceRotation](KindAdvanceRotation, "advance_rotation", 1, byNode, alone),
+	rowOf[Reseal](KindReseal, "reseal", 1, byNode, alone),
+	rowOf[PutVariable](KindPutVariable, "put_variable", 1, byAdmin, item),
+	rowOf[DeleteVariable](KindDeleteVariable, "delete_variable", 1, byAdmin, item),
 }
 
 // batchRow is apart because its decoder reads the table.

@@ -142,6 +142,12 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
 		fsm.DropJoinToken{Hash: h1},
 		fsm.SetVersion{Version: 2},
+		fsm.PutVariable{Read: 7, Variable: encoded(t, resource.Variable{Meta: m("NAME"), Value: sealed})},
+		fsm.DeleteVariable{ID: "NAME"},
+		fsm.BeginRotation{Kind: "ca", ID: "x", Cert: []byte{1}, Key: []byte{2}, KEKID: "k", Overlap: 3},
+		fsm.NoteRotation{Kind: "ca", ID: "x", Step: "install", Node: "n1"},
+		fsm.AdvanceRotation{Kind: "ca", ID: "x", From: "install", Wraps: []fsm.Wrap{{Old: []byte{1}, New: []byte{2}}}},
+		fsm.Reseal{Items: []fsm.Resealed{{Kind: "credential", ID: "c1", Field: "api_key", Old: []byte{1}, Sealed: sealed}}},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

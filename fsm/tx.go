@@ -1,8 +1,11 @@
 package fsm
 
 import (
+	"bytes"
+
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/progress"
@@ -121,6 +124,9 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 		m[string(key)] = true
 		if of.Cataloged() {
 			b.tables[of.Kind()] = true
+		}
+		if of == store.Cluster && bytes.Equal(key, memory.InfoKey) {
+			b.tables["cluster"] = true
 		}
 	}
 }

@@ -18,7 +18,6 @@ import (
 )
 
 const (
-	fileKEK      = "kek"
 	fileFounding = "founding.json"
 	fileDev      = "dev.json" // of conclave dev, beside its nodes' folders
 )
@@ -40,20 +39,26 @@ type founding struct {
 // identity is who the node is, and the keys that it keeps.
 type identity struct {
 	*transport.Identity
-	kek      *secret.KEK
-	founding *founding // nil after the first start
+	kek      *secret.Ring
+	files    *secret.Files // where the KEKs are kept; nil: the operator keeps them
+	founding *founding     // nil after the first start
 }
 
 // Found prepares the data folders of a new cluster's nodes: each gets an identity, and all
 // the same secrets. The nodes are then started as if they had run before. A folder that
 // holds a node is refused, and nothing is written.
 func Found(master, kek secret.Text, seats ...Seat) error {
+	return found(context.Background(), &Config{MasterKey: master, KEK: kek}, seats...)
+}
+
+// found is Found, with all that cfg says of the KEK.
+func found(ctx context.Context, cfg *Config, seats ...Seat) error {
 	for _, s := range seats {
 		if _, err := transport.LoadIdentity(s.DataDir); !errors.Is(err, transport.ErrNoIdentity) {
 			return refuse("%s holds a node already; start it without --bootstrap, or give an empty folder", s.DataDir)
 		}
 	}
-	key, err := foundingKEK(kek, seats[0].DataDir)
+	key, err := foundingKEK(ctx, cfg, seats[0].DataDir)
 	if err != nil {
 		return err
 	}
@@ -61,7 +66,7 @@ func Found(master, kek secret.Text, seats ...Seat) error {
 	if err != nil {
 		return err
 	}
-	f, err := consensus.Found(key, masterHash(master), dekID, dek)
+	f, err := consensus.Found(key, masterHash(cfg.MasterKey), dekID, dek)
 	if err != nil {
 		return fmt.Errorf("found cluster: %w", err)
 	}
@@ -82,7 +87,7 @@ func Found(master, kek secret.Text, seats ...Seat) error {
 		if i == 0 {
 			rest.Bootstrap = &f.Bootstrap
 		}
-		if err := keepKEK(s.DataDir, kek, key); err != nil {
+		if err := keepKEK(ctx, cfg, s.DataDir, key); err != nil {
 			return err
 		}
 		if err := seat(s.DataDir, ids[i], rest); err != nil {
@@ -94,14 +99,14 @@ func Found(master, kek secret.Text, seats ...Seat) error {
 
 // keepKEK makes the data folder and, unless the KEK is configured, and so kept elsewhere,
 // writes it there.
-func keepKEK(dir string, configured secret.Text, kek *secret.KEK) error {
+func keepKEK(ctx context.Context, cfg *Config, dir string, kek *secret.KEK) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	if configured.Reveal() != "" {
+	if !cfg.KEK.IsZero() {
 		return nil
 	}
-	return kek.Save(filepath.Join(dir, fileKEK))
+	return secret.Files{Dir: dir, Cover: cfg.KEKCover}.Save(ctx, kek)
 }
 
 // seat writes one node's founding file and identity, which comes last and makes the folder
@@ -117,15 +122,19 @@ func seat(dir string, id *transport.Identity, f founding) error {
 	return id.Save(dir)
 }
 
-func foundingKEK(given secret.Text, dir string) (*secret.KEK, error) {
-	if given.Reveal() != "" {
-		return secret.KEKOf(given)
+func foundingKEK(ctx context.Context, cfg *Config, dir string) (*secret.KEK, error) {
+	if !cfg.KEK.IsZero() {
+		return secret.KEKOf(cfg.KEK)
 	}
-	key, err := secret.LoadKEK(filepath.Join(dir, fileKEK))
+	ring, err := secret.Files{Dir: dir, Cover: cfg.KEKCover}.Load(ctx)
 	if notThere(err) {
 		return secret.NewKEK()
 	}
-	return key, err
+	if err != nil {
+		return nil, err
+	}
+	key, _ := ring.Find(ring.ID())
+	return key, nil
 }
 
 // masterHash is the hash of the master key, zero for none.
@@ -149,7 +158,7 @@ func boot(ctx context.Context, cfg *Config) (*identity, error) {
 	case !errors.Is(err, transport.ErrNoIdentity):
 		return nil, err
 	case cfg.Bootstrap:
-		if err := Found(cfg.MasterKey, cfg.KEK, Seat{Name: cfg.Name, DataDir: cfg.DataDir, Cluster: cfg.Advertise}); err != nil {
+		if err := found(ctx, cfg, Seat{Name: cfg.Name, DataDir: cfg.DataDir, Cluster: cfg.Advertise}); err != nil {
 			return nil, err
 		}
 	case cfg.Join != "":
@@ -159,20 +168,19 @@ func boot(ctx context.Context, cfg *Config) (*identity, error) {
 	default:
 		return nil, refuse("%s holds no node; start with --bootstrap to found a cluster, or with --join HOST:4001 --token TOKEN to join one", cfg.DataDir)
 	}
-	return load(cfg)
+	return load(ctx, cfg)
 }
 
 // load reads what is in the data folder.
-func load(cfg *Config) (*identity, error) {
+func load(ctx context.Context, cfg *Config) (*identity, error) {
 	id, err := transport.LoadIdentity(cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
 	out := &identity{Identity: id}
-	if cfg.KEK.Reveal() != "" {
-		out.kek, err = secret.KEKOf(cfg.KEK)
-	} else {
-		out.kek, err = secret.LoadKEK(filepath.Join(cfg.DataDir, fileKEK))
+	if out.kek, err = configuredKEKs(cfg); out.kek == nil && err == nil {
+		out.files = &secret.Files{Dir: cfg.DataDir, Cover: cfg.KEKCover}
+		out.kek, err = out.files.Load(ctx)
 	}
 	if err != nil {
 		return nil, &Refusal{Status: 78, Err: err}
@@ -189,6 +197,30 @@ func load(cfg *Config) (*identity, error) {
 		return nil, fmt.Errorf("read founding file: %w", err)
 	}
 	return out, nil
+}
+
+// configuredKEKs are those that the operator keeps; nil: the node keeps them.
+func configuredKEKs(cfg *Config) (*secret.Ring, error) {
+	if cfg.KEK.IsZero() {
+		if !cfg.KEKNext.IsZero() {
+			return nil, errors.New("kek_next is for a node whose kek is configured; this one exchanges its KEK by itself")
+		}
+		return nil, nil
+	}
+	kek, err := secret.KEKOf(cfg.KEK)
+	if err != nil {
+		return nil, fmt.Errorf("kek: %w", err)
+	}
+	ring := secret.NewRing(kek)
+	if cfg.KEKNext.IsZero() {
+		return ring, nil
+	}
+	next, err := secret.KEKOf(cfg.KEKNext)
+	if err != nil {
+		return nil, fmt.Errorf("kek_next: %w", err)
+	}
+	ring.Add(next)
+	return ring, nil
 }
 
 // joinCluster asks a member for a place and keeps what it gets.
@@ -208,10 +240,14 @@ func joinCluster(ctx context.Context, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if own, err := secret.KEKOf(cfg.KEK); cfg.KEK.Reveal() != "" && (err != nil || own.ID() != kek.ID()) {
+	own, err := configuredKEKs(cfg)
+	if err != nil {
+		return &Refusal{Status: 78, Err: err}
+	}
+	if own != nil && !own.Use(kek.ID()) {
 		return refuse("the configured KEK is not the cluster's")
 	}
-	if err := keepKEK(cfg.DataDir, cfg.KEK, kek); err != nil {
+	if err := keepKEK(ctx, cfg, cfg.DataDir, kek); err != nil {
 		return err
 	}
 	return j.Identity.Save(cfg.DataDir)

@@ -18,11 +18,11 @@ func TestFound(t *testing.T) {
 	if err := Found(secret.New("m"), secret.Text{}, seat("a"), seat("b")); err != nil {
 		t.Fatal(err)
 	}
-	a, err := load(&Config{DataDir: seat("a").DataDir})
+	a, err := load(t.Context(), &Config{DataDir: seat("a").DataDir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := load(&Config{DataDir: seat("b").DataDir})
+	b, err := load(t.Context(), &Config{DataDir: seat("b").DataDir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,8 +69,8 @@ func TestBoot_badFolders(t *testing.T) {
 		edit       func(*Config)
 	}{
 		{"founding file is damaged", fileFounding, "{", nil},
-		{"KEK is damaged", fileKEK, "zz", nil},
-		{"KEK is lost", fileKEK, "", nil},
+		{"KEK is damaged", "kek", "zz", nil},
+		{"KEK is lost", "kek", "", nil},
 		{"folder of conclave dev", fileDev, "{}", nil},
 		{"configured KEK is not one", "", "", func(c *Config) { c.KEK = secret.New("short") }},
 	} {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/declare"
@@ -29,6 +30,15 @@ type Config struct {
 
 	MasterKey secret.Text // its hash is the cluster's first admin credential
 	KEK       secret.Text // "": DataDir/kek
+	KEKNext   secret.Text // the KEK to come, where KEK is configured
+	// KEKCover seals DataDir/kek by a key service; nil: the file holds the KEK itself.
+	KEKCover secret.Cover
+	// Environ looks up variables of this process, with those opened that it holds sealed; nil:
+	// os.LookupEnv.
+	Environ func(name string) (string, bool)
+	// RenewalGrace is how long a rotation of the cluster's keys waits for a node that is out of
+	// reach; 0: 15 s.
+	RenewalGrace time.Duration
 
 	Bootstrap bool          // found a new cluster
 	Blobs     [][]byte      // bodies of the files whose digests Resources have; stored before
@@ -107,6 +117,9 @@ func (c *Config) defaults() {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 2 * time.Minute
+	}
+	if c.Environ == nil {
+		c.Environ = os.LookupEnv
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

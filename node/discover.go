@@ -12,7 +12,7 @@ import (
 // models asks a provider which models it has, for the admin API. The requests go the way of those
 // of a deployment with the credential.
 func (n *Node) models(ctx context.Context, name, base string, c *resource.Credential) ([]string, error) {
-	seen := view.Cache{Secrets: opener{n.keys}, Egress: n.egress}
+	seen := view.Cache{Secrets: n.opener(), Egress: n.egress}
 	d := seen.Of(n.state.Catalog()).Deployment(&router.Target{
 		Model: &resource.Model{}, Deployment: &resource.Deployment{Provider: name, APIBase: base}, Credential: c,
 	})

@@ -32,7 +32,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
-		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
+		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -41,7 +41,7 @@ func (n *Node) proxyConfig() proxy.Config {
 func (n *Node) adminConfig() adminapi.Config {
 	return adminapi.Config{
 		MCP:   mcpServers{n.mcp},
-		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
+		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, PickUp: n.rotation.PickUp, Models: n.models,
 		Guardrails: trier{n},
@@ -105,7 +105,11 @@ func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error)
 }
 
 // opener opens sealed secrets for the data path, resolving references.
-type opener struct{ keys *secret.Keyring }
+type opener struct {
+	keys    *secret.Keyring
+	catalog func() *resource.Catalog
+	environ func(name string) (string, bool)
+}
 
 // Open implements proxy.Opener.
 func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, error) {
@@ -113,7 +117,21 @@ func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, e
 	if err != nil {
 		return secret.Text{}, err
 	}
-	return secret.Resolve(text.Reveal())
+	return o.resolve(text.Reveal())
+}
+
+// resolve reads what a reference names; the process's own variables count before the cluster's.
+func (o opener) resolve(ref string) (secret.Text, error) {
+	return secret.ResolveWith(ref, o.environ, o.variable)
+}
+
+// variable opens a variable of the cluster's environment.
+func (o opener) variable(name string) (secret.Text, error) {
+	v, ok := o.catalog().Variable(name)
+	if !ok {
+		return secret.Text{}, resource.ErrNotFound
+	}
+	return o.keys.Open(v.Value, "variable", name, "value")
 }
 
 // The rest is what parts ask of the node before all of it is there.

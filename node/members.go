@@ -7,6 +7,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -62,6 +63,11 @@ func (m members) JoinToken(ctx context.Context, t membership.Token) (string, err
 func (m members) Change(ctx context.Context, c membership.Change) (client.Votes, error) {
 	t, err := m.n.consensus.Change(ctx, consensus.Change{Verb: consensus.Verb(c.Verb), ID: c.ID, DryRun: c.DryRun, By: c.By, RequestID: c.RequestID})
 	return client.Votes(t), err
+}
+
+// Rotate implements membership.Rotator.
+func (m members) Rotate(ctx context.Context, r membership.Rotate) error {
+	return m.n.renewal.Begin(ctx, renewal.Request(r))
 }
 
 // Confirm implements membership.Cluster.

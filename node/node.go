@@ -29,10 +29,10 @@ import (
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
-	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -59,20 +59,21 @@ type Node struct {
 	path
 	listener
 
-	events   *auditlog.Events
-	fresh    *freshness
-	changed  chan struct{} // the plugins have changed in the catalog
-	servers  chan struct{} // the MCP servers have
-	repriced chan struct{} // prices were imported
-	erasures atomic.Pointer[erasure.Runner]
-	started  time.Duration // by the boot clock
-	built    atomic.Bool   // everything is started
-	draining atomic.Bool
-	inFlight atomic.Int64 // requests of clients
-	disk     *disk.Guard
-	ctx      context.Context //nolint:containedctx // the node's own life, ended by Stop
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	events     *auditlog.Events
+	fresh      *freshness
+	changed    chan struct{} // the plugins have changed in the catalog
+	servers    chan struct{} // the MCP servers have
+	repriced   chan struct{} // prices were imported
+	identified chan struct{} // the cluster's keys have changed
+	erasures   atomic.Pointer[erasure.Runner]
+	started    time.Duration // by the boot clock
+	built      atomic.Bool   // everything is started
+	draining   atomic.Bool
+	inFlight   atomic.Int64 // requests of clients
+	disk       *disk.Guard
+	ctx        context.Context //nolint:containedctx // the node's own life, ended by Stop
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
 }
 
 // cluster is the node's part in the cluster.
@@ -82,6 +83,7 @@ type cluster struct {
 	consensus *consensus.Node
 	gossip    *gossip.Gossip
 	quota     *quotaStreams
+	renewal   *renewal.Renewal
 }
 
 // path is what requests pass through.
@@ -123,7 +125,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), started: clock.Boot()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -180,7 +182,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	}}
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
-		Identity: id.Certificate, Roots: id.Roots, ClusterID: id.Cluster,
+		Identity: id.Certificate, Former: id.Former, Roots: id.Roots, ClusterID: id.Cluster,
 		MaxConnections: n.cfg.MaxClusterConnections, Reach: n.cfg.Reach, Dial: n.egress.DialPeer, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
@@ -189,7 +191,11 @@ func (n *Node) startCluster(context.Context) (err error) {
 	if err := n.startConsensus(); err != nil {
 		return err
 	}
+	n.startRenewal()
 	key, err := consensus.GossipKey(id.Identity, id.kek)
+	if errors.Is(err, secret.ErrWrongKey) {
+		return refuse("the KEK %s is not the one that this node's keys are sealed under: %w", id.kek.ID(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
@@ -199,6 +205,9 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
+	if err == nil {
+		n.renewal.Gossip(n.gossip)
+	}
 	return err
 }
 
@@ -277,12 +286,11 @@ func (n *Node) openSecrets(ctx context.Context) error {
 		if want := masterHash(n.cfg.MasterKey); want != info.MasterHash {
 			return refuse("the configured master key is not the cluster's")
 		}
-		for _, d := range info.DEKs {
-			if err := n.keys.AddDEK(d.ID, d.Blob); err != nil {
-				return refuse("open data key %s: %w", d.ID, err)
-			}
+		if err := n.openDEKs(ctx, info); err != nil {
+			return err
 		}
 		n.founded()
+		n.wg.Go(func() { n.renewal.Run(n.ctx) })
 		return nil
 	}
 }
@@ -306,6 +314,9 @@ func (n *Node) workDir() string {
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
+	if c.Tables["cluster"] {
+		signal(n.identified)
+	}
 	n.alerts.passed(c.Soft)
 	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
 		r.Changed()
@@ -313,10 +324,10 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["price"] {
 		signal(n.repriced)
 	}
-	if c.Tables["mcp_server"] || c.Tables["credential"] {
+	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin"} {
+	for _, table := range []string{"guardrail", "callback", "plugin", "variable"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return
@@ -339,10 +350,7 @@ func (n *Node) follow() {
 }
 
 func (n *Node) syncPlugins() error {
-	return n.plugins.Sync(plugins.Specs(n.state.Catalog(), func(kind plugins.Kind, name string) bool {
-		p, ok := builtin.Lookup(name)
-		return ok && p.Kind == string(kind)
-	}))
+	return n.plugins.Sync(n.specs())
 }
 
 // applyResources brings the file's resources into a cluster that this node leads.

@@ -23,6 +23,7 @@ type Tables struct {
 	Callbacks     []*Callback
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
+	Variables     []*Variable
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -46,6 +47,7 @@ type Catalog struct {
 	budgets     map[string]*Budget
 	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
+	variables   map[string]*Variable
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -64,6 +66,7 @@ func NewCatalog(t Tables) *Catalog {
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
+		variables:   make(map[string]*Variable, len(t.Variables)),
 	}
 	sortRecords(t.Organizations)
 	sortRecords(t.Teams)
@@ -79,6 +82,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Callbacks)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
+	sortRecords(t.Variables)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -95,6 +99,7 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
+	byID(c.variables, t.Variables)
 	for _, r := range slices.Backward(t.MCPServers) {
 		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
 	}
@@ -156,6 +161,9 @@ func (c *Catalog) Credential(id string) (*Credential, bool) {
 
 // Budget returns the shared budget with the id.
 func (c *Catalog) Budget(id string) (*Budget, bool) { b, ok := c.budgets[id]; return b, ok }
+
+// Variable returns a variable of the cluster's environment.
+func (c *Catalog) Variable(name string) (*Variable, bool) { v, ok := c.variables[name]; return v, ok }
 
 // MCPServer returns the MCP server whose tools have the prefix.
 func (c *Catalog) MCPServer(prefix string) (*MCPServer, bool) { s, ok := c.mcp[prefix]; return s, ok }

@@ -7,7 +7,7 @@ import "encoding/json"
 type Sealed struct {
 	DEK         string `json:"dek"`   // id of the data key
 	Box         []byte `json:"box"`   // nonce and ciphertext; bound to kind, id and field
-	Fingerprint string `json:"print"` // first 8 hexadecimal digits of an HMAC under the data key
+	Fingerprint string `json:"print"` // first 8 hexadecimal digits of an HMAC under a key made of the first data key
 }
 
 // String gives the fingerprint.

@@ -17,10 +17,10 @@ import (
 // ErrNoKey says that the keyring has no data key of the id asked for, or none at all.
 var ErrNoKey = errors.New("data key is not in the keyring")
 
-// Keyring holds the open data keys. New secrets are sealed under the one added last; all of
-// them open. It may be used by several goroutines.
+// Keyring holds the open data keys. New secrets are sealed under the one added last, or the
+// one that Use names; all of them open. It may be used by several goroutines.
 type Keyring struct {
-	kek *KEK
+	kek Wrapper
 
 	mu     sync.RWMutex // guards deks, active, first
 	deks   map[string]*dek
@@ -35,12 +35,9 @@ type dek struct {
 }
 
 // NewKeyring makes an empty keyring whose data keys are wrapped by kek.
-func NewKeyring(kek *KEK) *Keyring {
+func NewKeyring(kek Wrapper) *Keyring {
 	return &Keyring{kek: kek, deks: map[string]*dek{}}
 }
-
-// KEK returns the key that wraps the data keys.
-func (k *Keyring) KEK() *KEK { return k.kek }
 
 // NewDEK makes a random data key and wraps it; it does not add it.
 func (k *Keyring) NewDEK() (id string, wrapped []byte, err error) {
@@ -84,6 +81,29 @@ func (k *Keyring) AddDEK(id string, wrapped []byte) error {
 	return nil
 }
 
+// Has says whether the data key with the id is open.
+func (k *Keyring) Has(id string) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.deks[id] != nil
+}
+
+// Use seals new secrets under the data key with the id, if it is open.
+func (k *Keyring) Use(id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.deks[id] != nil {
+		k.active = id
+	}
+}
+
+// Active is the id of the data key for new secrets, "" before there is one.
+func (k *Keyring) Active() string {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.active
+}
+
 // Ready says that there is a data key to seal under.
 func (k *Keyring) Ready() bool {
 	k.mu.RLock()
@@ -94,7 +114,7 @@ func (k *Keyring) Ready() bool {
 // Seal encrypts plaintext for one field of one record.
 func (k *Keyring) Seal(plaintext Text, kind, id, field string) (*resource.Sealed, error) {
 	k.mu.RLock()
-	name, d := k.active, k.deks[k.active]
+	name, d, first := k.active, k.deks[k.active], k.deks[k.first]
 	k.mu.RUnlock()
 	if d == nil {
 		return nil, fmt.Errorf("seal %s of %s %s: %w", field, kind, id, ErrNoKey)
@@ -103,7 +123,7 @@ func (k *Keyring) Seal(plaintext Text, kind, id, field string) (*resource.Sealed
 	if err != nil {
 		return nil, fmt.Errorf("seal %s of %s %s: %w", field, kind, id, err)
 	}
-	return &resource.Sealed{DEK: name, Box: box, Fingerprint: d.fingerprint(plaintext)}, nil
+	return &resource.Sealed{DEK: name, Box: box, Fingerprint: first.fingerprint(plaintext)}, nil
 }
 
 // Open decrypts what Seal made for the same field of the same record. A nil s is the empty
@@ -125,7 +145,8 @@ func (k *Keyring) Open(s *resource.Sealed, kind, id, field string) (Text, error)
 	return New(string(plain)), nil
 }
 
-// fingerprint is keyed, so that a weak secret cannot be guessed from it.
+// fingerprint is keyed, so that a weak secret cannot be guessed from it. The key comes of the
+// first data key: a secret keeps its fingerprint when the data key is exchanged.
 func (d *dek) fingerprint(t Text) string {
 	m := hmac.New(sha256.New, d.mac)
 	m.Write([]byte(t.Reveal()))

@@ -27,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
@@ -85,7 +86,7 @@ func New(t testing.TB, change ...func(*adminapi.Config)) *Harness {
 	})
 	cfg := adminapi.Config{
 		Derive: derive, PickUp: h.Rotation.PickUp,
-		Store: h, State: state, Cluster: h, Seal: Seal, Authenticate: h.authenticate,
+		Store: h, State: state, Cluster: h, Rotator: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
 		Requests: requests{h}, Auditor: h, Models: h.models,
 		Now: func() time.Time { return h.Clock() },
@@ -247,6 +248,19 @@ func (h *Harness) authenticate(r *http.Request) (*resource.Principal, error) {
 	}
 	team, _ := h.State.Catalog().Team(k.TeamID)
 	return &resource.Principal{Key: k, Team: team}, nil
+}
+
+// Rotate implements membership.Rotator: it begins the rotation of the nodes' certificates and
+// refuses every other.
+func (h *Harness) Rotate(ctx context.Context, r membership.Rotate) error {
+	if r.Kind != memory.RotateCerts {
+		return fmt.Errorf("rotate %s: %w", r.Kind, resource.ErrRefused)
+	}
+	if r.DryRun {
+		return nil
+	}
+	_, err := h.Propose(ctx, r.By, r.RequestID, fsm.BeginRotation{Kind: r.Kind, ID: "certs_1"})
+	return err
 }
 
 // Members implements adminapi.Cluster: n1 leads, n2 is two entries late.

@@ -106,6 +106,9 @@ func (c *Client) Callbacks() Noun[resource.Callback] {
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
 
+// Environment returns the variables of the cluster's environment.
+func (c *Client) Environment() Noun[Variable] { return Noun[Variable]{c, "environment"} }
+
 // MCPServers returns the servers of the Model Context Protocol.
 func (c *Client) MCPServers() Noun[MCPServer] { return Noun[MCPServer]{c, "mcp/servers"} }
 

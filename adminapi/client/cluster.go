@@ -17,6 +17,8 @@ type Cluster struct {
 	Leader     string   `json:"leader"`     // id; "" while there is none
 	Votes      Votes    `json:"votes"`
 	Members    []Member `json:"members"`
+
+	Rotations []ClusterRotation `json:"rotations,omitempty"` // of the cluster's own keys: the newest of each kind
 }
 
 // Votes counts voters.

@@ -110,6 +110,16 @@ type Credential struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "aws_secret_access_key"
 }
 
+// Variable is a named value of the cluster's environment; its id is its name, and of its value
+// the fingerprint is shown.
+type Variable struct {
+	resource.Variable
+	Value *Secret `json:"value"`
+	// Overridden says that the environment of the node that answers has a variable of the name,
+	// which counts before this one there.
+	Overridden bool `json:"overridden,omitempty"`
+}
+
 // MCPServer is a server of the Model Context Protocol.
 type MCPServer struct {
 	resource.MCPServer

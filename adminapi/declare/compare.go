@@ -66,7 +66,7 @@ func (p *planner) shown(r resource.Record) (map[string]any, error) {
 		delete(doc, "hash")
 		doc["secret"] = "sha256:" + hash[:min(printDigits, len(hash))]
 	}
-	for _, name := range []string{"api_key", "rotation_key"} {
+	for _, name := range []string{"api_key", "rotation_key", "value"} {
 		if m, ok := doc[name].(map[string]any); ok {
 			print, _ := m["fingerprint"].(string)
 			doc[name] = "sealed:" + print

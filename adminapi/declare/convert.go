@@ -59,6 +59,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.MCPServers = append(d.MCPServers, MCPServer{Record: s.Resource, Credential: s.Credential, Secrets: secretsOf(s.Secrets)})
 		at("mcp_server", s.Resource.Name, s.Position)
 	}
+	d.Environment = secretsOf(r.Environment)
+	for name, p := range r.EnvironmentAt {
+		at("variable", name, p)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -147,6 +151,7 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.MCPServers, func(s MCPServer) {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})
 	})
+	r.Environment = allSealed(d.Environment)
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)
 	return r

@@ -26,6 +26,12 @@ func Export(state State) File {
 		out.Record.CredentialID, out.Record.Secrets = "", nil
 		d.MCPServers = append(d.MCPServers, out)
 	}
+	for _, v := range t.Variables {
+		if d.Environment == nil {
+			d.Environment = map[string]Secret{}
+		}
+		d.Environment[v.ID] = Secret{Sealed: printOf(v.Value)}
+	}
 	for _, m := range byLabel(t.Models) {
 		d.Models = append(d.Models, x.model(m))
 	}

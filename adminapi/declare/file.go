@@ -21,6 +21,7 @@ type File struct {
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	Settings      []resource.Setting   `json:"settings,omitempty"` // the id is the name
+	Environment   map[string]Secret    `json:"environment,omitempty"`
 
 	// At is where each record stands, "file:line:column" by "kind name", for errors.
 	At map[string]string `json:"at,omitempty"`

@@ -2,6 +2,7 @@ package declare
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -205,6 +206,26 @@ func (p *planner) mcpServers(d *File) error {
 	return nil
 }
 
+func (p *planner) environment(d *File) error {
+	for _, name := range slices.Sorted(maps.Keys(d.Environment)) {
+		given := d.Environment[name]
+		r := resource.Variable{Meta: resource.Meta{ID: name}}
+		now, _ := p.cat.Variable(name)
+		fill := func() (err error) {
+			var old *resource.Sealed
+			if now != nil {
+				old = now.Value
+			}
+			r.Value, err = p.seal(given.Text, given.Sealed, "variable", name, "value", old)
+			return err
+		}
+		if err := plan(p, "variable", "", name, &r, now, fill, records.PutVariable); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
@@ -248,6 +269,7 @@ func (p *planner) deletions() {
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
 	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
 	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
+	drop(p, "variable", t.Variables, func(id string) fsm.Command { return fsm.DeleteVariable{ID: id} })
 	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })
 }
 

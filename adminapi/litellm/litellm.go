@@ -159,6 +159,7 @@ func (a *API) otherRoutes() []wire.Route {
 		{ID: "litellm-budget-delete", Method: http.MethodPost, Pattern: "/budget/delete", Handler: budgets.remove},
 		{ID: "litellm-budget-info", Method: http.MethodPost, Pattern: "/budget/info", Handler: a.budgetInfo},
 		{ID: "litellm-budget-list", Method: http.MethodGet, Pattern: "/budget/list", Handler: a.budgetList},
+		{ID: "litellm-config-update", Method: http.MethodPost, Pattern: "/config/update", Handler: a.updateConfig},
 		{ID: "litellm-budget-settings", Method: http.MethodGet, Pattern: "/budget/settings", Handler: a.budgetSettings},
 	}
 }

@@ -1,6 +1,7 @@
 package litellm_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -129,5 +130,32 @@ func TestTeamDelete_fileKey(t *testing.T) {
 	}
 	if _, ok := h.State.KeyByName("nb"); !ok {
 		t.Error("the file's key is gone")
+	}
+}
+
+func TestConfigUpdate(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	a := h.Call(adminapitest.MasterKey, "POST", "/config/update", `{"environment_variables":{"LANGFUSE_KEY":"pk-1","REGION":"eu"}}`)
+	if a.Status != 200 {
+		t.Fatalf("got %d %s", a.Status, a.Body)
+	}
+	for _, tt := range []struct {
+		name, body string
+		status     int
+	}{
+		{"again, another value", `{"environment_variables":{"REGION":"us"}}`, 200},
+		{"a section of its own", `{"environment_variables":{"A":"b"},"litellm_settings":{"num_retries":1}}`, 400},
+		{"nothing", `{}`, 400},
+		{"a bad name beside a good one", `{"environment_variables":{"GOOD":"1","no-good":"2"}}`, 400},
+		{"no value", `{"environment_variables":{"GOOD":""}}`, 400},
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", "/config/update", tt.body); a.Status != tt.status {
+			t.Errorf("%s: got %d %s, want %d", tt.name, a.Status, a.Body, tt.status)
+		}
+	}
+	a = h.Call(adminapitest.MasterKey, "GET", "/api/v1/environment", "")
+	if a.Status != 200 || bytes.Contains(a.Body, []byte("pk-1")) || bytes.Contains(a.Body, []byte("GOOD")) || !bytes.Contains(a.Body, []byte("REGION")) {
+		t.Errorf("got %d %s, want the names and no values", a.Status, a.Body)
 	}
 }

@@ -68,6 +68,7 @@ type State interface {
 // Config is what New needs; all of it.
 type Config struct {
 	Cluster Cluster
+	Rotator Rotator
 	State   State
 	Store   records.Store
 	// Record takes what changes no record into the audit log, before it is done.
@@ -87,6 +88,7 @@ func (a *API) Show(ctx context.Context) client.Cluster {
 	out := client.Cluster{
 		ID: info.ClusterID, Generation: a.cfg.State.Generation(), Applied: a.cfg.State.Applied(),
 		Version: a.cfg.State.FSMVersion(), Members: a.cfg.Cluster.Members(ctx),
+		Rotations: a.Rotations(),
 	}
 	for _, m := range out.Members {
 		if m.Leader {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/config"
-	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/secret"
@@ -73,24 +71,34 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 
 // nodeConfig reads the configuration file.
 func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.Logger, error) {
+	o, err := newOpener(ctx, f.file)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
 	if f.bootstrap {
-		file, err := config.Load(f.file, os.LookupEnv)
+		file, err := config.Load(f.file, o.lookup)
 		if err != nil {
 			return node.Config{}, nil, err
 		}
 		if file.Node == nil {
 			return node.Config{}, nil, errors.New(f.file + " has no node block")
 		}
-		cfg, logger := a.nodeOf(ctx, file.Node)
+		if err := o.file(ctx, file.Node, &file.Resources); err != nil {
+			return node.Config{}, nil, err
+		}
+		cfg, logger := a.nodeOf(ctx, file.Node, o)
 		declared := declare.FromConfig(&file.Resources)
 		cfg.Resources, cfg.Blobs = &declared, file.BlobBodies()
 		return cfg, logger, nil
 	}
-	n, records, err := config.LoadNode(f.file, os.LookupEnv)
+	n, records, err := config.LoadNode(f.file, o.lookup)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	cfg, logger := a.nodeOf(ctx, n)
+	if err := o.file(ctx, n, nil); err != nil {
+		return node.Config{}, nil, err
+	}
+	cfg, logger := a.nodeOf(ctx, n, o)
 	if records && f.join != "" {
 		logger.Warn("the resources in the file are ignored by a node that joins", "file", f.file)
 	}
@@ -98,7 +106,7 @@ func (a *app) nodeConfig(ctx context.Context, f serveFlags) (node.Config, *slog.
 }
 
 // nodeOf is the file's node block as the node takes it.
-func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Logger) {
+func (a *app) nodeOf(ctx context.Context, n *config.Node, o *opener) (node.Config, *slog.Logger) {
 	logger := slog.New(newLogHandler(ctx, a.stderr, func(w io.Writer) slog.Handler {
 		options := &slog.HandlerOptions{Level: n.LogLevel}
 		if n.LogFormat == "json" {
@@ -106,14 +114,10 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node) (node.Config, *slog.Lo
 		}
 		return slog.NewTextHandler(w, options)
 	}))
-	var proxy *egress.Options
-	if n.Proxy != nil {
-		proxy = &egress.Options{Proxy: n.Proxy, Password: secret.New(string(n.ProxyPassword))}
-	}
 	return node.Config{
-		Proxy: proxy, ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
+		Proxy: proxyOf(n), ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
-		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: secret.New(string(n.KEK)),
+		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: o.kek, KEKNext: o.kekNext, KEKCover: o.cover, Environ: o.lookup,
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
 		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, JournalKeep: n.JournalKeep,
 		JournalMaxMB: n.JournalMaxMB, PluginDir: n.PluginDir,

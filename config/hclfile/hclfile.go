@@ -37,7 +37,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	f := hclwrite.NewEmptyFile()
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
-		(*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
+		(*writer).environment, (*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
 		(*writer).mcpServers, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
@@ -278,6 +278,16 @@ func (w *writer) callbacks(r *config.Resources) {
 func (w *writer) mcpServers(r *config.Resources) {
 	for _, s := range sorted(r.MCPServers, func(s *config.MCPServer) string { return s.Resource.Name }) {
 		w.block("mcp_server", s.Resource.Name, &s.Resource, names{"credential": s.Credential, "secrets": s.Secrets})
+	}
+}
+
+func (w *writer) environment(r *config.Resources) {
+	if len(r.Environment) == 0 {
+		return
+	}
+	b := w.body.AppendNewBlock("environment", nil).Body()
+	for _, name := range slices.Sorted(maps.Keys(r.Environment)) {
+		b.SetAttributeRaw(name, w.sealed("environment."+name, r.Environment[name]))
 	}
 }
 

@@ -29,6 +29,9 @@ type ClusterInfo struct {
 	GossipKey  []byte        `json:"gossip_key"`  // sealed under the KEK
 	KEKID      string        `json:"kek_id"`
 	DEKs       []WrappedDEK  `json:"deks,omitempty"` // oldest first
+
+	Rotations []Rotation `json:"rotations,omitempty"`  // of the keys above: the newest of each kind
+	FormerCAs [][]byte   `json:"former_cas,omitempty"` // certificates that vouch for no node any more, for signatures of their time
 }
 
 // WrappedDEK is a data key, wrapped by the KEK that KEKID names.

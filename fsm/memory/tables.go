@@ -28,6 +28,7 @@ type Tables struct {
 	plugins     map[string]*resource.Plugin
 	mcpServers  map[string]*resource.MCPServer
 	settings    map[string]*resource.Setting
+	variables   map[string]*resource.Variable
 	members     map[string]*resource.Member
 	prices      map[string]*resource.PriceTable
 }
@@ -41,7 +42,7 @@ func NewTables() *Tables {
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
 		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
-		prices: map[string]*resource.PriceTable{},
+		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{},
 	}
 }
 
@@ -49,7 +50,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
-	store.Organizations, store.Projects, store.Tags, store.MCPServers,
+	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Variables,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -82,6 +83,8 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //noli
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.MCPServer { return s.mcpServers })
 	case store.Settings:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Setting { return s.settings })
+	case store.Variables:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Variable { return s.variables })
 	case store.Members:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Member { return s.members })
 	case store.Prices:
@@ -112,7 +115,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
-		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Settings: list(s.settings),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Settings: list(s.settings), Variables: list(s.variables),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
 		Prices:  s.prices[resource.PriceTableID],
 	})

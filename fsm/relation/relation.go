@@ -37,7 +37,7 @@ func Tombstone(b store.Bucket, id string) []byte { return []byte(b.Kind() + "/" 
 // after their record was deleted. Any other id stays dead.
 func Natural(b store.Bucket) bool {
 	switch b {
-	case store.Settings, store.Users, store.Customers, store.Tags, store.TeamMembers:
+	case store.Settings, store.Users, store.Customers, store.Tags, store.TeamMembers, store.Variables:
 		return true
 	}
 	return false

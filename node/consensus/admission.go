@@ -19,12 +19,12 @@ type admission struct{ *Node }
 // newAdmitter makes what answers newcomers through n.
 func newAdmitter(n *Node) *join.Admitter {
 	return join.NewAdmitter(join.AdmitterConfig{
-		Cluster: admission{n}, State: n.fsm, KEK: n.cfg.Keeper.Bytes(), CAKey: n.caKey, Logger: n.log,
+		Cluster: admission{n}, State: n.fsm, KEK: n.cfg.Keeper.Bytes, CAKey: n.caKey, Logger: n.log,
 	})
 }
 
 // caKey opens the sealed key of the CA.
-func (n *Node) caKey(sealed []byte) ([]byte, error) { return n.cfg.Keeper.Unwrap(sealed, purposeCA) }
+func (n *Node) caKey(sealed []byte) ([]byte, error) { return n.cfg.Keeper.Unwrap(sealed, PurposeCA) }
 
 // serveJoins answers join/1 until the node stops.
 func (n *Node) serveJoins() { n.joins.Serve(n.ctx, n.cfg.Transport.Listener(transport.Join)) }

@@ -9,10 +9,10 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// What the KEK wraps here, as Keeper's purposes.
+// What the KEK wraps beside the data keys, as Keeper's purposes.
 const (
-	purposeCA     = "ca"
-	purposeGossip = "gossip"
+	PurposeCA     = "ca"
+	PurposeGossip = "gossip"
 )
 
 // Founding is a new cluster that no node runs yet.
@@ -43,10 +43,10 @@ func Found(keeper Keeper, masterHash resource.Hash, dekID string, dek []byte) (*
 	if _, err := rand.Read(f.GossipKey); err != nil {
 		return nil, fmt.Errorf("make gossip key: %w", err)
 	}
-	if f.sealed.CAKey, err = keeper.Wrap(key, purposeCA); err != nil {
+	if f.sealed.CAKey, err = keeper.Wrap(key, PurposeCA); err != nil {
 		return nil, fmt.Errorf("seal CA key: %w", err)
 	}
-	if f.sealed.GossipKey, err = keeper.Wrap(f.GossipKey, purposeGossip); err != nil {
+	if f.sealed.GossipKey, err = keeper.Wrap(f.GossipKey, PurposeGossip); err != nil {
 		return nil, fmt.Errorf("seal gossip key: %w", err)
 	}
 	f.Bootstrap = fsm.Bootstrap{
@@ -64,5 +64,5 @@ func (f *Founding) Identity(nodeID string) (*transport.Identity, error) {
 
 // GossipKey opens the gossip key that a node keeps with its identity.
 func GossipKey(id *transport.Identity, keeper Keeper) ([]byte, error) {
-	return keeper.Unwrap(id.Sealed.GossipKey, purposeGossip)
+	return keeper.Unwrap(id.Material().Sealed.GossipKey, PurposeGossip)
 }

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ type Config struct {
 	Name      string // for people
 	ClusterID string // what others must have too; at most 255 bytes
 	Advertise string // "host:port" at which others reach the cluster port
-	Key       []byte // of the cluster's gossip: 16, 24 or 32 bytes
+	Key       []byte // of the cluster's gossip: 16, 24 or 32 bytes; SetKeys exchanges it
 	Epoch     uint64 // differs from one start of the node to the next; 0: the clock's
 	Transport Transport
 	Sharers   []Sharer
@@ -82,6 +83,7 @@ type Config struct {
 type Gossip struct {
 	cfg     Config
 	list    *memberlist.Memberlist
+	ring    *memberlist.Keyring
 	net     *netTransport
 	inbox   *inbox
 	frames  *frames
@@ -114,6 +116,10 @@ func New(cfg Config) (*Gossip, error) {
 	}
 	for _, s := range cfg.Sharers {
 		g.sharers[s.Topic()] = s
+	}
+	if g.ring, err = memberlist.NewKeyring(nil, cfg.Key); err != nil {
+		cancel()
+		return nil, fmt.Errorf("take gossip key: %w", err)
 	}
 	g.inbox = newInbox(g.metrics)
 	g.net = newNetTransport(ctx, cfg.Transport, ip, port, cfg.Logger)
@@ -176,7 +182,7 @@ func (g *Gossip) settings() *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.cfg.NodeID
 	c.Label = g.cfg.ClusterID
-	c.SecretKey = g.cfg.Key
+	c.Keyring = g.ring
 	c.Transport = g.net
 	c.AdvertiseAddr = g.net.ip.String()
 	c.AdvertisePort = g.net.port
@@ -230,6 +236,27 @@ func (g *Gossip) Names() map[string]string {
 		_, names[m.Name] = decodeMeta(m.Meta)
 	}
 	return names
+}
+
+// SetKeys encrypts with the first key from now on, and takes what is encrypted with any.
+func (g *Gossip) SetKeys(keys [][]byte) error {
+	for _, k := range keys {
+		if err := g.ring.AddKey(k); err != nil {
+			return fmt.Errorf("add gossip key: %w", err)
+		}
+	}
+	if err := g.ring.UseKey(keys[0]); err != nil {
+		return fmt.Errorf("use gossip key: %w", err)
+	}
+	for _, old := range slices.Backward(slices.Clone(g.ring.GetKeys())) { // the last first: memberlist moves none that is being read
+		if slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, old) }) {
+			continue
+		}
+		if err := g.ring.RemoveKey(old); err != nil {
+			return fmt.Errorf("remove gossip key: %w", err)
+		}
+	}
+	return nil
 }
 
 // Leave tells the others that this node goes away on purpose, and waits at most timeout for

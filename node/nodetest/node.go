@@ -271,3 +271,6 @@ func (s *Stream) Close() {
 	s.cancel()
 	_ = s.res.Body.Close()
 }
+
+// Configure changes the configuration of the node's next start.
+func (n *Node) Configure(edit func(*node.Config)) { edit(&n.cfg) }

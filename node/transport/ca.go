@@ -26,7 +26,7 @@ type CA struct {
 	key     *ecdsa.PrivateKey
 }
 
-// NewCA makes the CA of a new cluster.
+// NewCA makes a CA of a cluster: the first, or the next.
 func NewCA(clusterID string) (*CA, error) {
 	key, err := NewKey()
 	if err != nil {
@@ -37,9 +37,11 @@ func NewCA(clusterID string) (*CA, error) {
 		return nil, err
 	}
 	now := time.Now()
+	// Each CA of a cluster has a name of its own: by it a peer says which ones it trusts.
+	name := fmt.Sprintf("Conclave cluster CA %.8x", serial)
 	tmpl := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{CommonName: "Conclave cluster CA", Organization: []string{clusterID}},
+		Subject:               pkix.Name{CommonName: name, Organization: []string{clusterID}},
 		NotBefore:             now.Add(-skew),
 		NotAfter:              now.Add(caLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,

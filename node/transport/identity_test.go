@@ -32,8 +32,8 @@ func TestIdentity_saveLoadRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.NodeID != "n1" || got.ClusterID != c.id || string(got.Sealed.CAKey) != "sealed" || string(got.Sealed.GossipKey) != "too" {
-		t.Errorf("got %q %q %v", got.NodeID, got.ClusterID, got.Sealed)
+	if got.NodeID != "n1" || got.ClusterID != c.id || string(got.Material().Sealed.CAKey) != "sealed" || string(got.Material().Sealed.GossipKey) != "too" {
+		t.Errorf("got %q %q %v", got.NodeID, got.ClusterID, got.Material())
 	}
 	now := time.Now()
 	if got.Due(now.Add(11*time.Hour)) || !got.Due(now.Add(13*time.Hour)) {

@@ -50,6 +50,9 @@ type Config struct {
 	// Identity returns this node's certificate with its CA behind it. It is asked at each
 	// handshake, so a renewed certificate is used at once.
 	Identity func() tls.Certificate
+	// Former returns the certificate by the old CA, for peers that trust no other, while the
+	// CA is exchanged, and nil else. Nil: there never is one.
+	Former func() *tls.Certificate
 	// Roots returns the CAs that peers may chain to.
 	Roots func() *x509.CertPool
 	// ClusterID returns the id that a peer's certificate must name.

@@ -1,13 +1,16 @@
 package transport
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -35,8 +38,12 @@ func (t *Transport) serverTLS() *tls.Config {
 		NextProtos:             protocols,
 		ClientAuth:             tls.RequestClientCert, // demanded by VerifyConnection, but on join/1
 		SessionTicketsDisabled: true,                  // every connection is checked against the members
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		ClientCAs:              t.cfg.Roots(),         // told to the client, who chooses by it; VerifyConnection does the rest
+		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			cert := t.cfg.Identity()
+			if old := t.former(); old != nil && h.ServerName == serverName(Pin(old.Certificate[1])) {
+				return old, nil
+			}
 			return &cert, nil
 		},
 		VerifyConnection: func(s tls.ConnectionState) error {
@@ -54,13 +61,16 @@ func (t *Transport) serverTLS() *tls.Config {
 // clientTLS is the configuration of the dialing side; want is the node that must answer,
 // or "" for any.
 func (t *Transport) clientTLS(proto, want string) *tls.Config {
+	cert := t.cfg.Identity()
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{proto},
-		ServerName:         "conclave",
+		ServerName:         serverName(Pin(cert.Certificate[1])),
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection checks the chain, the cluster and the node; host names say nothing here
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert := t.cfg.Identity()
+		GetClientCertificate: func(r *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if old := t.former(); old != nil && !accepts(r, &cert) && accepts(r, old) {
+				return old, nil
+			}
 			return &cert, nil
 		},
 		VerifyConnection: func(s tls.ConnectionState) error {
@@ -72,6 +82,39 @@ func (t *Transport) clientTLS(proto, want string) *tls.Config {
 			}
 			return nil
 		},
+	}
+}
+
+// former is the node's certificate by the old CA while the CA is exchanged, else nil.
+func (t *Transport) former() *tls.Certificate {
+	if t.cfg.Former == nil {
+		return nil
+	}
+	return t.cfg.Former()
+}
+
+// accepts says whether the server trusts the CA of a certificate, or does not say whom it trusts.
+func accepts(r *tls.CertificateRequestInfo, c *tls.Certificate) bool {
+	return len(r.AcceptableCAs) == 0 || slices.ContainsFunc(r.AcceptableCAs, func(ca []byte) bool { return bytes.Equal(ca, c.Leaf.RawIssuer) })
+}
+
+// serverName tells the server by which CA's certificate the client will know it.
+func serverName(pin []byte) string { return hex.EncodeToString(pin) + ".conclave" }
+
+// Reverify hangs up on peers whose certificate no CA vouches for any more.
+func (t *Transport) Reverify() {
+	roots := t.cfg.Roots()
+	t.mu.Lock()
+	var gone []*Conn
+	for c := range t.conns {
+		if c.peer != "" && verifyChain(c.tls.ConnectionState().PeerCertificates, roots, x509.ExtKeyUsageAny) != nil {
+			gone = append(gone, c)
+		}
+	}
+	t.mu.Unlock()
+	for _, c := range gone {
+		t.log.Info("hung up on a node whose certificate is of an old CA", "node", c.peer, "protocol", c.proto)
+		_ = c.Close()
 	}
 }
 
@@ -107,7 +150,7 @@ func pinTLS(pin []byte) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{Join},
-		ServerName:         "conclave",
+		ServerName:         serverName(pin),
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection checks the chain against the pinned CA
 		VerifyConnection: func(s tls.ConnectionState) error {
 			for _, c := range s.PeerCertificates[1:] {

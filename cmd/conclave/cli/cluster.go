@@ -39,7 +39,7 @@ var nodeVerbs = []struct{ verb, short, done string }{
 
 func (a *app) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "cluster", Short: "The nodes of the cluster", Args: cobra.NoArgs}
-	cmd.AddCommand(a.clusterStatus(), a.clusterNodes(), a.clusterJoinToken(), a.clusterTransfer(), a.clusterReplace(), a.clusterUpgrade())
+	cmd.AddCommand(a.clusterStatus(), a.clusterNodes(), a.clusterJoinToken(), a.clusterTransfer(), a.clusterReplace(), a.clusterUpgrade(), a.clusterRotate())
 	for _, v := range nodeVerbs {
 		cmd.AddCommand(a.nodeVerb(v))
 	}
@@ -60,7 +60,14 @@ func (a *app) clusterStatus() *cobra.Command {
 				fmt.Fprintf(a.stdout, "cluster %s  version %d  generation %d  applied %d  voters %d, of which %d answer and %d are needed\n\n",
 					c.ID, c.Version, c.Generation, c.Applied, c.Votes.Voters, c.Votes.Alive, c.Votes.Need)
 			}
-			return a.printList(c, looseAll(c.Members), nodeColumns)
+			if err := a.printList(c, looseAll(c.Members), nodeColumns); err != nil {
+				return err
+			}
+			if table, _ := a.tables(); table && len(c.Rotations) > 0 {
+				fmt.Fprintln(a.stdout)
+				return a.printList(c.Rotations, looseAll(c.Rotations), rotationColumns)
+			}
+			return nil
 		},
 	}
 }

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -34,8 +36,8 @@ func (f *fileFlags) add(cmd *cobra.Command) {
 }
 
 // load reads the file, and the files that it names with blob(PATH).
-func (a *app) load(f *fileFlags) (*declare.File, []config.Blob, error) {
-	file, err := config.LoadWith(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown})
+func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.Blob, error) {
+	file, err := config.LoadWith(f.path, os.LookupEnv, config.Options{IgnoreUnknown: f.ignoreUnknown, Known: a.variables(ctx)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,6 +46,23 @@ func (a *app) load(f *fileFlags) (*declare.File, []config.Blob, error) {
 	}
 	d := declare.FromConfig(&file.Resources)
 	return &d, file.Blobs, nil
+}
+
+// variables says which variables the cluster has. It asks once, when the file first names one
+// that this machine lacks; a cluster that does not answer has none, and the plan says more.
+func (a *app) variables(ctx context.Context) func(name string) bool {
+	names := sync.OnceValue(func() map[string]bool {
+		all, err := a.client().Environment().All(ctx, client.Query{})
+		if err != nil {
+			fmt.Fprintf(a.stderr, "conclave: the cluster's variables are not known: %s\n", err)
+		}
+		names := map[string]bool{}
+		for _, v := range all {
+			names[v.ID] = true
+		}
+		return names
+	})
+	return func(name string) bool { return names()[name] }
 }
 
 func (a *app) planCommand() *cobra.Command {
@@ -55,7 +74,7 @@ func (a *app) planCommand() *cobra.Command {
 			"Secrets are shown as fingerprints. The exit status is 0 if there is nothing to do, 2 if there are changes, 1 for an error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, _, err := a.load(&f)
+			d, _, err := a.load(cmd.Context(), &f)
 			if err != nil {
 				return err
 			}
@@ -86,7 +105,7 @@ func (a *app) applyCommand() *cobra.Command {
 			"What is applied is the plan that was shown; if the cluster has changed since, nothing is. Files that the configuration names with blob(PATH) are uploaded first.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, blobs, err := a.load(&f)
+			d, blobs, err := a.load(cmd.Context(), &f)
 			if err != nil {
 				return err
 			}

@@ -161,6 +161,11 @@ var nouns = append(holderNouns, []noun{
 		more: func(*app) []*cobra.Command { return []*cobra.Command{pluginServe()} },
 	},
 	{
+		name: "environment", path: "environment", short: "Variables of the cluster, which credentials and plugins' configurations refer to as env://NAME", named: "id",
+		columns: []column{{"NAME", "id"}, {"FINGERPRINT", "value.fingerprint"}, {"UPDATED", "updated_at"}, {"BY", "updated_by"}, {"OWNER", "owner"}, {"OVERRIDDEN HERE", "overridden"}},
+		fields:  []field{{"value", "value", asSecret, "the value: env:NAME, file:PATH or - for standard input"}},
+	},
+	{
 		name: "setting", short: "Values of the cluster",
 		columns: []column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
 		fields:  []field{{"value", "value", asValue, "JSON, else text; file:PATH for what the file holds"}},

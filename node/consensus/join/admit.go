@@ -37,7 +37,7 @@ type Cluster interface {
 type AdmitterConfig struct {
 	Cluster Cluster
 	State   *fsm.FSM
-	KEK     []byte                              // for those who join
+	KEK     func() []byte                       // for those who join
 	CAKey   func(sealed []byte) ([]byte, error) // opens the sealed key of the CA
 	Logger  *slog.Logger
 }
@@ -170,7 +170,7 @@ func (a *Admitter) admit(ctx context.Context, req *request) (*answer, error) {
 		return nil, fmt.Errorf("add node %s: %w", req.Member.ID, err)
 	}
 	return &answer{
-		ClusterID: info.ClusterID, Cert: cert, CA: info.CACert, KEK: a.cfg.KEK,
+		ClusterID: info.ClusterID, Cert: cert, CA: info.CACert, KEK: a.cfg.KEK(), Trusted: info.Trusted()[1:],
 		Sealed: transport.Sealed{CAKey: info.CAKey, GossipKey: info.GossipKey},
 	}, nil
 }

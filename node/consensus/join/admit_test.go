@@ -101,7 +101,7 @@ func newCluster(t *testing.T) (*cluster, *Admitter) {
 		t.Fatal(err)
 	}
 	return c, NewAdmitter(AdmitterConfig{
-		Cluster: c, State: state, KEK: []byte("kek"), Logger: slog.New(slog.DiscardHandler),
+		Cluster: c, State: state, KEK: func() []byte { return []byte("kek") }, Logger: slog.New(slog.DiscardHandler),
 		CAKey: func(sealed []byte) ([]byte, error) { return sealed, nil },
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -151,12 +152,20 @@ func (a *answer) place(tok Token, key *ecdsa.PrivateKey, nodeID string) (*Place,
 		return nil, fmt.Errorf("%w: %s", ErrRefused, a.Text)
 	case a.Code != "" || a.Text != "":
 		return nil, fmt.Errorf("join: %w", resource.FromCode(a.Code, a.Text))
-	case !tok.belongs(a.ClusterID) || !bytes.Equal(transport.Pin(a.CA), tok.pin[:]):
+	case !tok.belongs(a.ClusterID) || !a.pinned(tok):
 		return nil, fmt.Errorf("%w: the token is for another cluster", ErrRefused)
 	}
 	id, err := transport.NewIdentity(nodeID, a.ClusterID, key, a.Cert, a.CA, a.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("join: %w", err)
 	}
+	if err := id.Trust(a.Trusted); err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
 	return &Place{Identity: id, KEK: a.KEK}, nil
+}
+
+// pinned says whether the token pins the CA, or the one that is being exchanged for it.
+func (a *answer) pinned(tok Token) bool {
+	return slices.ContainsFunc(append([][]byte{a.CA}, a.Trusted...), func(ca []byte) bool { return bytes.Equal(transport.Pin(ca), tok.pin[:]) })
 }

@@ -38,6 +38,7 @@ type answer struct {
 	ClusterID string           `json:"cluster_id,omitempty"`
 	Cert      []byte           `json:"cert,omitempty"`
 	CA        []byte           `json:"ca,omitempty"`
+	Trusted   [][]byte         `json:"trusted,omitempty"` // other CAs, while one is exchanged
 	Sealed    transport.Sealed `json:"sealed"`
 	KEK       []byte           `json:"kek,omitempty"`
 }

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/node/keyservice"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+const (
+	keyServiceTimeout = 10 * time.Second
+	maxSealed         = 1 << 20
+)
+
+// opener opens what the environment and the file of a node hold sealed: "sealed:…" by the KEK,
+// "aws_kms/…" and "gcp_kms/…" by a key service.
+type opener struct {
+	services *keyservice.Services
+	cover    secret.Cover // of the KEK's file; nil: none
+	kek      secret.Text  // as configured; "": it is in the data folder
+	kekNext  secret.Text
+	dataDir  string
+	ring     secret.Wrapper // the KEKs, once they are needed
+	opened   map[string]string
+}
+
+// newOpener reads from the node block where the KEK is, and opens the variables of this process.
+func newOpener(ctx context.Context, file string) (*opener, error) {
+	n, _, err := config.LoadNode(file, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	way, err := egress.New(egress.Config{Proxy: proxyOf(n), FromEnvironment: n.ProxyFromEnvironment})
+	if err != nil {
+		return nil, err
+	}
+	o := &opener{services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
+	if err := o.findKEK(ctx, n); err != nil {
+		return nil, err
+	}
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		plain, err := o.open(ctx, value)
+		if err != nil {
+			return nil, fmt.Errorf("environment variable %s: %w", name, err)
+		}
+		if plain != value {
+			o.opened[name] = plain
+		}
+	}
+	return o, nil
+}
+
+// findKEK takes the KEK that is configured, or the key that covers the one in the data folder.
+func (o *opener) findKEK(ctx context.Context, n *config.Node) (err error) {
+	if keyservice.Location(n.KEK.Reveal()) {
+		o.cover, err = o.services.Cover(n.KEK.Reveal())
+		return err
+	}
+	for _, k := range []struct {
+		name string
+		from config.Secret
+		to   *secret.Text
+	}{{"kek", n.KEK, &o.kek}, {"kek_next", n.KEKNext, &o.kekNext}} {
+		text, sealed, err := o.services.Open(ctx, k.from.Reveal())
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.name, err)
+		}
+		if *k.to = secret.New(k.from.Reveal()); sealed {
+			*k.to = secret.New(string(text))
+		}
+	}
+	return nil
+}
+
+// lookup is os.LookupEnv with what was sealed opened.
+func (o *opener) lookup(name string) (string, bool) {
+	if v, ok := o.opened[name]; ok {
+		return v, true
+	}
+	return os.LookupEnv(name)
+}
+
+// open opens a value that is sealed; every other is returned as it is.
+func (o *opener) open(ctx context.Context, value string) (string, error) {
+	if strings.HasPrefix(value, secret.SealedPrefix) {
+		ring, err := o.keks(ctx)
+		if err != nil {
+			return "", err
+		}
+		text, err := secret.OpenValue(ring, value)
+		if errors.Is(err, secret.ErrWrongKey) {
+			return "", errors.New("it was sealed under another KEK; seal it again with conclave secret seal")
+		}
+		return text.Reveal(), err
+	}
+	plain, sealed, err := o.services.Open(ctx, value)
+	if err != nil || !sealed {
+		return value, err
+	}
+	return string(plain), nil
+}
+
+// keks are the KEKs of this node.
+func (o *opener) keks(ctx context.Context) (secret.Wrapper, error) {
+	if o.ring != nil {
+		return o.ring, nil
+	}
+	if o.kek.IsZero() {
+		ring, err := secret.Files{Dir: o.dataDir, Cover: o.cover}.Load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		o.ring = ring
+		return ring, nil
+	}
+	kek, err := secret.KEKOf(o.kek)
+	if err != nil {
+		return nil, err
+	}
+	ring := secret.NewRing(kek)
+	if !o.kekNext.IsZero() {
+		next, err := secret.KEKOf(o.kekNext)
+		if err != nil {
+			return nil, err
+		}
+		ring.Add(next)
+	}
+	o.ring = ring
+	return ring, nil
+}
+
+// file opens what stands sealed in the file itself.
+func (o *opener) file(ctx context.Context, n *config.Node, r *config.Resources) error {
+	secrets := map[string]*config.Secret{}
+	if n != nil {
+		secrets["master_key"], secrets["password of proxy"] = &n.MasterKey, &n.ProxyPassword
+	}
+	maps := map[string]map[string]config.Secret{}
+	if r != nil {
+		maps["environment"] = r.Environment
+		for i := range r.Credentials {
+			c := &r.Credentials[i]
+			secrets["api_key of credential "+c.Resource.Name], maps["credential "+c.Resource.Name] = &c.APIKey, c.Secrets
+		}
+		for i := range r.Models {
+			for j := range r.Models[i].Deployments {
+				d := &r.Models[i].Deployments[j]
+				name := "deployment " + r.Models[i].Resource.Name + "/" + d.Resource.Name
+				secrets["api_key of "+name], maps[name] = &d.APIKey, d.Secrets
+			}
+		}
+		for i := range r.MCPServers {
+			maps["mcp_server "+r.MCPServers[i].Resource.Name] = r.MCPServers[i].Secrets
+		}
+	}
+	for name, s := range secrets {
+		plain, err := o.open(ctx, s.Reveal())
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		*s = config.Secret(plain)
+	}
+	for where, all := range maps {
+		for name, s := range all {
+			plain, err := o.open(ctx, s.Reveal())
+			if err != nil {
+				return fmt.Errorf("%s of %s: %w", name, where, err)
+			}
+			all[name] = config.Secret(plain)
+		}
+	}
+	return nil
+}
+
+// proxyOf is the node's own proxy; nil: none.
+func proxyOf(n *config.Node) *egress.Options {
+	if n.Proxy == nil {
+		return nil
+	}
+	return &egress.Options{Proxy: n.Proxy, Password: secret.New(string(n.ProxyPassword))}
+}
+
+func (a *app) secretCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "secret", Short: "Values that are sealed for a node's environment or file", Args: cobra.NoArgs}
+	var file string
+	seal := &cobra.Command{
+		Use:   "seal --config FILE",
+		Short: "Seal the value on standard input under the KEK of this node",
+		Long: `Reads a value from standard input and writes what may stand in its place, in the environment or
+the file of every node with this KEK: it is opened when the node starts. A line end behind the
+value is dropped. After "conclave cluster rotate kek" it has to be sealed again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.seal(cmd.Context(), file, cmd.InOrStdin()) },
+	}
+	seal.Flags().StringVar(&file, "config", "", "configuration file (HCL) of the node")
+	_ = seal.MarkFlagRequired("config") // the flag is there
+	cmd.AddCommand(seal)
+	return cmd
+}
+
+func (a *app) seal(ctx context.Context, file string, in io.Reader) error {
+	o, err := newOpener(ctx, file)
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.LimitReader(in, maxSealed+1))
+	if err != nil {
+		return fmt.Errorf("read value: %w", err)
+	}
+	value := strings.TrimRight(string(b), "\r\n")
+	if value == "" || len(b) > maxSealed {
+		return errors.New("the value on standard input is empty, or over 1 MiB")
+	}
+	ring, err := o.keks(ctx)
+	if err != nil {
+		return err
+	}
+	sealed, err := secret.SealValue(ring, secret.New(value))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(a.stdout, sealed)
+	return err
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// TestOpener seals a value as an operator would, and starts with it in the environment and in
+// the file.
+func TestOpener(t *testing.T) {
+	dir := t.TempDir()
+	kek, err := secret.NewKEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kek.Save(filepath.Join(dir, "kek")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "a.hcl")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := "node {\n  name = \"a\"\n  data_dir = " + `"` + dir + `"` + "\n  master_key = env(\"TEST_MASTER\")\n}\n"
+	t.Setenv("TEST_MASTER", "not yet sealed")
+	write(node)
+	var out bytes.Buffer
+	a := &app{stdout: &out, stderr: &out}
+	if err := a.seal(t.Context(), path, strings.NewReader("sk-master-secret\n")); err != nil {
+		t.Fatal(err)
+	}
+	sealed := strings.TrimSpace(out.String())
+	if strings.Contains(sealed, "sk-master") {
+		t.Fatalf("got %q", sealed)
+	}
+	t.Setenv("TEST_MASTER", sealed)
+	write(node + "credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + sealed + "\"\n}\n")
+	cfg, _, err := a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.MasterKey.Reveal(); got != "sk-master-secret" {
+		t.Errorf("the master key is %q", got)
+	}
+	if got := cfg.Resources.Credentials[0].APIKey; got != "sk-master-secret" {
+		t.Errorf("the credential's key is %q", got)
+	}
+	if v, _ := cfg.Environ("TEST_MASTER"); v != "sk-master-secret" {
+		t.Errorf("the node's environment has %q", v)
+	}
+	other, _ := secret.NewKEK()
+	wrong, _ := secret.SealValue(other, secret.New("x"))
+	t.Setenv("TEST_OTHER", wrong)
+	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path}); err == nil || !strings.Contains(err.Error(), "TEST_OTHER") || strings.Contains(err.Error(), wrong) {
+		t.Errorf("got %v, want an error that names the variable and not its value", err)
+	}
+	t.Setenv("TEST_OTHER", "")
+	write(node + "credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + wrong + "\"\n}\n")
+	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true}); err == nil || !strings.Contains(err.Error(), "credential c") {
+		t.Errorf("got %v, want an error that names the credential", err)
+	}
+}

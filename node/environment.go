@@ -1,0 +1,84 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// opener opens secrets, with the variables of the cluster behind those of this process.
+func (n *Node) opener() opener { return opener{n.keys, n.state.Catalog, n.cfg.Environ} }
+
+// specs are the plugins that should run, with the references to variables in their
+// configurations resolved. A plugin whose reference cannot be is not run: on_error says what
+// becomes of requests meanwhile.
+func (n *Node) specs() []plugins.Spec {
+	all := plugins.Specs(n.state.Catalog(), func(kind plugins.Kind, name string) bool {
+		p, ok := builtin.Lookup(name)
+		return ok && p.Kind == string(kind)
+	})
+	for i := range all {
+		config, err := resolveConfig(all[i].Config, n.opener().resolve)
+		if err != nil {
+			n.log.Error("the configuration of a plugin refers to what is not there", "kind", string(all[i].Kind), "name", all[i].Name, "error", err)
+			all[i].Missing = true
+			continue
+		}
+		all[i].Config = config
+	}
+	return all
+}
+
+// resolveConfig puts the values of variables in the place of references to them. A
+// configuration without any keeps its bytes.
+func resolveConfig(config []byte, resolve func(ref string) (secret.Text, error)) ([]byte, error) {
+	var doc any
+	d := json.NewDecoder(bytes.NewReader(config))
+	d.UseNumber()
+	if len(config) == 0 || d.Decode(&doc) != nil {
+		return config, nil // the plugin says what is wrong with it
+	}
+	changed := false
+	doc, err := resolveValue(doc, resolve, &changed)
+	if err != nil || !changed {
+		return config, err
+	}
+	return json.Marshal(doc)
+}
+
+func resolveValue(v any, resolve func(ref string) (secret.Text, error), changed *bool) (_ any, err error) {
+	switch v := v.(type) {
+	case string:
+		if _, ok := resource.VariableName(v); !ok {
+			return v, nil
+		}
+		*changed = true
+		text, err := resolve(v)
+		return text.Reveal(), err
+	case []any:
+		for i := range v {
+			if v[i], err = resolveValue(v[i], resolve, changed); err != nil {
+				return nil, fmt.Errorf("[%d]: %w", i, err)
+			}
+		}
+	case map[string]any:
+		for name := range v {
+			if v[name], err = resolveValue(v[name], resolve, changed); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return v, nil
+}
+
+// overrides says whether this node's own environment has a variable of the name, which counts
+// before the cluster's here.
+func (n *Node) overrides(name string) bool {
+	v, ok := n.cfg.Environ(name)
+	return ok && v != ""
+}
