@@ -75,6 +75,8 @@ const (
 	KindSweepBlobs         Kind = 143
 	KindPutResponse        Kind = 144
 	KindDeleteResponses    Kind = 145
+	KindPutArtifact        Kind = 146
+	KindDeleteArtifacts    Kind = 147
 	KindPutMCPServer       Kind = 150
 	KindDeleteMCPServer    Kind = 151
 	KindMarkMember         Kind = 170
@@ -181,6 +183,8 @@ var table = []row{
 	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
 	rowOf[PutResponse](KindPutResponse, "put_response", 1, byNode, alone),
 	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
+	rowOf[PutArtifact](KindPutArtifact, "put_artifact", 1, byNode, alone),
+	rowOf[DeleteArtifacts](KindDeleteArtifacts, "delete_artifacts", 1, byNode, alone),
 	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
 	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),

@@ -29,6 +29,7 @@ var records = map[string]func() any{
 	"price":        func() any { return new(resource.PriceTable) },
 	"member":       func() any { return new(resource.Member) },
 	"response":     func() any { return new(resource.Response) },
+	"artifact":     func() any { return new(resource.Artifact) },
 	"erasure":      func() any { return new(resource.Erasure) },
 	"blob":         func() any { return new(resource.Blob) },
 	"team_member":  func() any { return new(resource.TeamMember) },

@@ -56,7 +56,8 @@ const (
 	MCPServers    Bucket = 36
 	Prices        Bucket = 40
 	Responses     Bucket = 44
-	Buckets              = 45
+	Artifacts     Bucket = 48
+	Buckets              = 49
 )
 
 // names is each bucket's name in the file.
@@ -69,15 +70,15 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.
 func (b Bucket) Name() string { return names[b] }
 
-// Cataloged says whether the bucket holds records that memory has too. Stored responses are many,
-// and are read from the file.
-func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses }
+// Cataloged says whether the bucket holds records that memory has too. Stored responses and
+// artifacts are many, and are read from the file.
+func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses && b != Artifacts }
 
 // Kind returns the one noun of the records in the bucket: "key".
 func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }
