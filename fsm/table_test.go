@@ -143,7 +143,7 @@ func samples(t testing.TB) []fsm.Command {
 			ID: "batch_1", Kind: resource.ArtifactBatch, CreatedAt: 6, ExpiresAt: 7, Owners: resource.Owners{KeyID: "k1", TeamID: "t1"},
 			Batch: &resource.BatchJob{
 				Endpoint: "/v1/embeddings", InputFile: "file-1", Window: "24h", Metadata: json.RawMessage(`{"a":"b"}`), Address: "10.0.0.1", Status: resource.BatchFailed,
-				Runner: "n1/1", LeaseUntil: 9, Next: 1, Claimed: 2, Total: 3, Completed: 1, Failed: 1, OutputFile: "file-2", ErrorFile: "file-3",
+				Runner: "n1/1", LeaseUntil: 9, Next: 1, Asked: []int64{0}, Again: []int64{1}, Total: 3, Completed: 1, Failed: 1, OutputFile: "file-2", ErrorFile: "file-3",
 				Output:   []resource.Part{{Blob: strings.Repeat("ab", 32), Bytes: 4, Lines: 1}},
 				Errors:   []resource.Part{{Blob: strings.Repeat("cd", 32), Bytes: 5, Lines: 1}},
 				Problems: []resource.BatchProblem{{Line: 3, Code: "c", Message: "m", Param: "p"}},

@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
@@ -99,12 +100,13 @@ type path struct {
 	books  pricing.Books // prices that count
 	prices *prices.Prices
 
-	rotation *rotation.Rotation
-	egress   *egress.Dialer
-	blobs    *blob.Store
-	upstream *upstream.Client
-	turns    *turns.Store
-	mcp      *mcp.Gateway // nil until the handlers are made
+	rotation  *rotation.Rotation
+	egress    *egress.Dialer
+	blobs     *blob.Store
+	upstream  *upstream.Client
+	turns     *turns.Store
+	artifacts *artifacts.Store
+	mcp       *mcp.Gateway // nil until the handlers are made
 }
 
 // listener is the client port.

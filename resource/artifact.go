@@ -36,7 +36,9 @@ const (
 	// MaxParts is how many parts a file may have, and what a batch has made of its file.
 	MaxParts = 64
 	// PartBytes is the size of a part that is not the last of a file.
-	PartBytes        = 16 << 20
+	PartBytes = 16 << 20
+	// MaxBatchParallel is the most lines of a batch that are sent at once.
+	MaxBatchParallel = 256
 	maxArtifactText  = 512
 	maxBatchMetadata = 16 << 10
 	maxBatchProblems = 100
@@ -77,8 +79,8 @@ func PartOf(body []byte, lines int64) Part {
 }
 
 // BatchJob is what is known of a batch that the cluster runs. One node runs it at a time: the one
-// that Runner names, until LeaseUntil. It asks about no line that it has not claimed: the lines
-// before Claimed may have been asked, and of those before Next the answers are kept.
+// that Runner names, until LeaseUntil. It sends no line that does not stand in Asked, so that of a
+// runner that died those lines alone may have been sent and have no answer. Lines count from 0.
 type BatchJob struct {
 	Endpoint  string          `json:"endpoint"`
 	InputFile string          `json:"input_file"`
@@ -87,13 +89,14 @@ type BatchJob struct {
 	Address   string          `json:"address,omitempty"`  // of the client
 	Status    string          `json:"status"`
 
-	Runner     string `json:"runner,omitempty"` // a node and its process
-	LeaseUntil Time   `json:"lease_until,omitempty"`
-	Next       int64  `json:"next,omitempty"`
-	Claimed    int64  `json:"claimed,omitempty"`
-	Total      int64  `json:"total,omitempty"`
-	Completed  int64  `json:"completed,omitempty"`
-	Failed     int64  `json:"failed,omitempty"`
+	Runner     string  `json:"runner,omitempty"` // a node and its process
+	LeaseUntil Time    `json:"lease_until,omitempty"`
+	Asked      []int64 `json:"asked,omitempty"` // lines that the runner sends now
+	Again      []int64 `json:"again,omitempty"` // lines that were not taken, to be sent again
+	Next       int64   `json:"next,omitempty"`  // the first line that was never sent
+	Total      int64   `json:"total,omitempty"`
+	Completed  int64   `json:"completed,omitempty"`
+	Failed     int64   `json:"failed,omitempty"`
 
 	Output     []Part         `json:"output,omitempty"` // lines so far
 	Errors     []Part         `json:"errors,omitempty"`
@@ -202,8 +205,8 @@ func (b *BatchJob) validate() error {
 		return invalidf("metadata", "may have at most %d bytes", maxBatchMetadata)
 	case len(b.Problems) > maxBatchProblems:
 		return invalidf("problems", "are more than %d", maxBatchProblems)
-	case b.Next < 0 || b.Claimed < b.Next || b.Total < b.Claimed:
-		return invalidf("claimed", "%d of %d lines are not behind the %d that are kept", b.Claimed, b.Total, b.Next)
+	case b.Next < 0 || b.Next > b.Total || len(b.Asked) > MaxBatchParallel || len(b.Again) > MaxBatchParallel:
+		return invalidf("next", "%d is no line of %d, or too many lines are asked at once", b.Next, b.Total)
 	}
 	switch b.Status {
 	case BatchValidating, BatchInProgress, BatchFinalizing, BatchCancelling:

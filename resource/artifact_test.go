@@ -21,7 +21,7 @@ func TestArtifact_Validate(t *testing.T) {
 	batch := func(change func(*resource.BatchJob)) *resource.Artifact {
 		a := &resource.Artifact{
 			ID: "batch_1", Kind: resource.ArtifactBatch, ExpiresAt: 1,
-			Batch: &resource.BatchJob{Endpoint: "/v1/embeddings", InputFile: "file-1", Status: resource.BatchInProgress, Next: 1, Claimed: 2, Total: 3},
+			Batch: &resource.BatchJob{Endpoint: "/v1/embeddings", InputFile: "file-1", Status: resource.BatchInProgress, Next: 1, Asked: []int64{0}, Total: 3},
 		}
 		change(a.Batch)
 		return a
@@ -44,8 +44,8 @@ func TestArtifact_Validate(t *testing.T) {
 		"digest":     file(func(a *resource.Artifact) { a.File.Parts[0].Blob = "x" }),
 		"purpose":    file(func(a *resource.Artifact) { a.File.Purpose = "" }),
 		"nothing":    {ID: "x", ExpiresAt: 1},
-		"claimed":    batch(func(b *resource.BatchJob) { b.Claimed = 0 }),
-		"total":      batch(func(b *resource.BatchJob) { b.Total = 1 }),
+		"asked":      batch(func(b *resource.BatchJob) { b.Asked = make([]int64, 257) }),
+		"total":      batch(func(b *resource.BatchJob) { b.Total = 0 }),
 		"status":     batch(func(b *resource.BatchJob) { b.Status = "done" }),
 		"input":      batch(func(b *resource.BatchJob) { b.InputFile = "" }),
 		"parts":      batch(func(b *resource.BatchJob) { b.Output = make([]resource.Part, 65) }),
