@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,6 +96,8 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.batches = data.Batches()
+	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	if err := n.startMCP(); err != nil {
 		return err
 	}
@@ -119,6 +122,11 @@ func (n *Node) stopListener(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
+	if n.batches != nil {
+		var batches sync.WaitGroup
+		defer batches.Wait()
+		batches.Go(func() { n.batches.Stop(ctx) })
+	}
 	if err := n.server.Shutdown(ctx); err != nil {
 		n.log.Warn("requests are cut at the stop", "error", err)
 		return n.server.Close()

@@ -36,6 +36,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
@@ -106,6 +107,7 @@ type path struct {
 	upstream  *upstream.Client
 	turns     *turns.Store
 	artifacts *artifacts.Store
+	batches   *batch.Runner
 	mcp       *mcp.Gateway // nil until the handlers are made
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -50,6 +51,9 @@ type Call struct {
 	limited bool
 	guards  *guardrail.Set
 	plan    []router.Target
+	here    bool               // the gateway answers out of its own store
+	kept    pass.Kept          // what is known of the things that the request names
+	batch   *resource.Artifact // of which the request is a line; nil: it is none
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
@@ -94,7 +98,7 @@ type came struct {
 	path    string       // as the router read it
 	query   string       // behind it
 	would   llm.Endpoint // of the request that a question is about
-	named   string       // the model or the response in the path, "" if there is none
+	named   string       // the model, the response or the artifact in the path, "" if there is none
 	peer    string       // address and port of who is connected
 	method  string
 	rest    string // of the path behind a provider's name, as it was escaped

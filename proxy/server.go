@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
+	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
@@ -83,6 +84,11 @@ type Config struct {
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
+	// Member is the node's id in the cluster, by which batches name their runner; "": NodeID.
+	Member string
+	// Artifacts keeps files, batches and the owners of what providers keep; nil: nobody does.
+	Artifacts files.Store
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -112,6 +118,7 @@ type Server struct {
 	drains  *drain.Drains
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
+	store   *store         // nil: no files, no batches, no owners
 }
 
 // New makes a Server.
@@ -132,6 +139,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
+	}
+	if cfg.Artifacts != nil {
+		s.store = newStore(s)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
@@ -229,7 +239,7 @@ func (s *Server) handler(r *Route) http.Handler {
 		}
 		if r.prefix != nil {
 			c.method = req.Method
-			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
+			c.rest = strings.TrimPrefix(strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path), "/")
 		}
 		defer s.recycle(c)
 		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced

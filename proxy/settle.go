@@ -128,8 +128,8 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		}
 		charges = c.money.Settle(s.taken(c))
 	}
-	if c.who == nil || c.route.lookup {
-		return // a stranger leaves no record, nor does a look at the catalog
+	if c.who == nil || c.route.lookup || c.here {
+		return // a stranger leaves no record, nor does a look at what is here
 	}
 	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {
 		// The reservation stays open, and is charged in full when the journal is replayed.
@@ -167,6 +167,9 @@ func (s *Server) price(c *Call) {
 	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.Service
+		}
+		if c.batch != nil && ownBatchPrice(&c.result.target) {
+			u.Service = llm.ServiceBatch
 		}
 		if list.Timed() && !c.result.began.IsZero() {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()

@@ -19,6 +19,15 @@ type table map[resource.Hash]*resource.Key
 
 func (t table) KeyByHash(h resource.Hash) (*resource.Key, bool) { k, ok := t[h]; return k, ok }
 
+func (t table) Key(id string) (*resource.Key, bool) {
+	for _, k := range t {
+		if k.ID == id {
+			return k, true
+		}
+	}
+	return nil, false
+}
+
 func (t table) User(id string) (*resource.User, bool) {
 	u := &resource.User{Meta: resource.Meta{ID: id}, Blocked: id == "user_blocked"}
 	switch id {
