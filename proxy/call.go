@@ -51,6 +51,7 @@ type Call struct {
 	limited bool
 	guards  *guardrail.Set
 	plan    []router.Target
+	flat    resource.Money     // what it costs if nobody understands its usage
 	here    bool               // the gateway answers out of its own store
 	kept    pass.Kept          // what is known of the things that the request names
 	batch   *resource.Artifact // of which the request is a line; nil: it is none
@@ -134,7 +135,11 @@ func (c *Call) peek(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := body.CheckBanned(raw); err != nil {
+	judged := raw
+	if c.route.prefix == &pass.Files {
+		judged = pass.Without(raw, pass.Own) // files may name a provider
+	}
+	if err := body.CheckBanned(judged); err != nil {
 		return err
 	}
 	c.body, c.fields, c.exchange, c.vectors = raw, f, nil, nil

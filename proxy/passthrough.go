@@ -115,7 +115,7 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		}
 	}
 	c.fields.Fallbacks = nil
-	c.model = m
+	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
 	c.levels = append(c.levels[:c.above], resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
 	return nil
 }
@@ -139,7 +139,7 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if c.plan = c.route.prefix.Target(c.cat, plan, c.wanted()); len(c.plan) == 0 {
+	if c.plan = c.route.prefix.Target(c.cat, c.model, plan, c.wanted()); len(c.plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
 	}
 	return nil
@@ -152,6 +152,9 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
 	rest, inBody := c.rest, c.fields.Model
+	if c.route.prefix == &pass.Files {
+		inBody = "" // it said who is asked, and no more
+	}
 	if c.named == c.model.Name && c.named != d.Name {
 		if inPath, _ := pass.Asked(rest); inPath.Model != "" {
 			rest = inPath.Rename(rest, d.Name)

@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -175,6 +176,9 @@ func (s *Server) price(c *Call) {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
 		}
 		c.result.cost = pricing.Bill(list, adjust, *u)
+	}
+	if c.flat > 0 && c.result.usage.Source != llm.UsageProvider && c.result.status/100 == 2 {
+		c.result.cost, c.result.priced = pass.FlatOf(c.cat, c.result.target.Deployment), true
 	}
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.Raw, c.result.usage.Prompt())

@@ -240,10 +240,9 @@ func ValidArtifactID(id string) bool {
 // Sees says whether the principal may see what is theirs: the key that made it, the user's other
 // keys, or where it is nobody's, the team's.
 func (p *Principal) Sees(o *Owners) bool {
-	if p.Key == nil { // the master key, which sees its own
-		return o.KeyID == ""
-	}
 	switch {
+	case p.Key == nil: // the master key, which sees its own
+		return p.Master && o.KeyID == ""
 	case o.KeyID == "":
 		return false
 	case o.KeyID == p.Key.ID:

@@ -17,6 +17,7 @@ import (
 
 	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/files/filestest"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -30,7 +31,7 @@ var (
 // bench is a store, and runners over it that ask the test.
 type bench struct {
 	t     *testing.T
-	shelf *shelf
+	shelf *filestest.Store
 	desk  *batch.Desk
 	set   resource.Settings
 
@@ -40,7 +41,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, shelf: newShelf(), set: resource.DefaultSettings(), sent: map[string]int{}}
+	b := &bench{t: t, shelf: filestest.New(), set: resource.DefaultSettings(), sent: map[string]int{}}
 	b.desk = batch.NewDesk(b.shelf, nil, func() {})
 	b.ask = func(_ context.Context, id string) batch.Answer {
 		return batch.Answer{Status: 200, Body: []byte(`{"ok":"` + id + `"}`)}
@@ -65,6 +66,16 @@ func (b *bench) runner(node string) *batch.Runner {
 			return b.ask(ctx, l.Input)
 		},
 	})
+}
+
+// record is what the store has of a batch.
+func (b *bench) record(id string) *resource.BatchJob {
+	b.t.Helper()
+	a, _, err := b.shelf.Get(b.t.Context(), id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return a.Batch
 }
 
 func lines(n int) string {
@@ -186,7 +197,7 @@ func TestRunner_completes(t *testing.T) {
 				t.Errorf("%s was sent %d times", id, n)
 			}
 		}
-		if rec := b.shelf.recs[id].Batch; len(rec.Output)+len(rec.Errors) > 0 {
+		if rec := b.record(id); len(rec.Output)+len(rec.Errors) > 0 {
 			t.Error("the parts stay in the batch")
 		}
 	})
@@ -247,14 +258,14 @@ func TestRunner_dies(t *testing.T) {
 		kill := start(t, b.runner("n1"))
 		<-stuck
 		synctest.Wait()
-		b.shelf.before = func(a *resource.Artifact) error { // what a dead process writes
+		b.shelf.Before = func(a *resource.Artifact) error { // what a dead process writes
 			if strings.HasPrefix(a.Batch.Runner, "n1/") {
 				return resource.ErrNoLeader
 			}
 			return nil
 		}
 		kill()
-		b.shelf.before = nil
+		b.shelf.Before = nil
 		defer start(t, b.runner("n2"))()
 		got := b.wait(id, "completed")
 		failed := b.read(got.ErrorFile)
@@ -288,7 +299,7 @@ func TestRunner_stops(t *testing.T) {
 		<-begun
 		first.Stop(t.Context())
 		kill()
-		if b.show(id).Status != "in_progress" || b.shelf.recs[id].Batch.Completed != 24 {
+		if b.show(id).Status != "in_progress" || b.record(id).Completed != 24 {
 			t.Errorf("got %+v", b.show(id))
 		}
 		defer start(t, b.runner("n2"))()
@@ -384,7 +395,7 @@ func TestRunner_writesFail(t *testing.T) {
 		b := newBench(t)
 		id := b.order(lines(200))
 		n := 0
-		b.shelf.before = func(*resource.Artifact) error {
+		b.shelf.Before = func(*resource.Artifact) error {
 			if n++; n%3 == 0 {
 				return errors.New("no leader for a moment")
 			}
@@ -405,14 +416,14 @@ func TestRunner_erased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		id := b.order(lines(20))
-		b.shelf.after = func(a *resource.Artifact) {
+		b.shelf.After = func(a *resource.Artifact) {
 			if a.File != nil && a.File.Purpose == files.PurposeBatchOutput {
 				_ = b.shelf.Delete(t.Context(), id)
 			}
 		}
 		defer start(t, b.runner("n1"))()
 		time.Sleep(time.Minute)
-		for _, a := range b.shelf.recs {
+		for _, a := range b.shelf.All() {
 			if a.File == nil || a.File.Purpose != files.PurposeBatch {
 				t.Errorf("%s stays", a.ID)
 			}

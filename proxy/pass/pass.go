@@ -124,6 +124,28 @@ func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, w Wanted)
 	return nil, false
 }
 
+// Flat is the most that a request costs of which nobody understands the usage, at the deployments of
+// the model that may be asked.
+func (p *Prefix) Flat(cat *resource.Catalog, m *resource.Model, w Wanted) (most resource.Money) {
+	for _, d := range cat.ModelDeployments(m) {
+		if p.fits(cat, m, d, w) {
+			most = max(most, FlatOf(cat, d))
+		}
+	}
+	return most
+}
+
+// FlatOf is what such a request costs at a deployment.
+func FlatOf(cat *resource.Catalog, d *resource.Deployment) resource.Money {
+	if _, ok := d.Options[resource.OptionCostPerRequest]; ok {
+		return resource.CostPerRequest(d.Options)
+	}
+	if c, ok := cat.Credential(d.CredentialID); ok {
+		return resource.CostPerRequest(c.Options)
+	}
+	return 0
+}
+
 // fits says whether the model's deployment is what is wanted, and open.
 func (p *Prefix) fits(cat *resource.Catalog, m *resource.Model, d *resource.Deployment, w Wanted) bool {
 	return p.open(cat, d) && (w.Model == "" || w.Model == m.Name || w.Model == d.Upstream) &&
@@ -142,12 +164,23 @@ func (p *Prefix) open(cat *resource.Catalog, d *resource.Deployment) bool {
 	return ok && c.Options[Option] == "true"
 }
 
-// Target is the first of a plan that is what is wanted, if there is one.
-func (p *Prefix) Target(cat *resource.Catalog, plan []router.Target, w Wanted) []router.Target {
+// Target is the first of a plan that is what is wanted, else the first of the model that is: a plan
+// has as many as there may be attempts, and who keeps a thing is the only one to ask.
+func (p *Prefix) Target(cat *resource.Catalog, m *resource.Model, plan []router.Target, w Wanted) []router.Target {
 	for i := range plan {
 		if p.fits(cat, plan[i].Model, plan[i].Deployment, w) {
 			return plan[i : i+1]
 		}
+	}
+	for _, d := range cat.ModelDeployments(m) {
+		if d.Blocked || !p.fits(cat, m, d, w) {
+			continue
+		}
+		t := router.Target{Model: m, Deployment: d}
+		if c, ok := cat.Credential(d.CredentialID); ok {
+			t.Credential = c
+		}
+		return []router.Target{t}
 	}
 	return nil
 }
