@@ -90,6 +90,12 @@ func samples(t testing.TB) []fsm.Command {
 			},
 		})},
 		fsm.DeleteMCPServer{ID: "mcp1"},
+		fsm.PutPassThrough{Read: 7, Endpoint: encoded(t, resource.PassThroughEndpoint{
+			Meta: m("pt1"), Name: "search", Description: "d", Path: "/tools/search", Target: "https://x.example/s", IncludeSubpath: true, Methods: []string{"GET"},
+			Headers: map[string]string{"X-A": "b"}, Secrets: map[string]*resource.Sealed{"header.Authorization": sealed}, ForwardHeaders: true, Query: map[string]string{"a": "b"},
+			NoAuth: true, CostPerRequest: 1, Guardrails: []string{"words"}, TimeoutMS: 5, Disabled: true,
+		})},
+		fsm.DeletePassThrough{ID: "pt1"},
 		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: new(false)})},
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},

@@ -43,7 +43,7 @@ func (n *Node) startListener(ctx context.Context) error {
 	early.HandleFunc("GET /health/liveliness", n.liveness)
 	early.HandleFunc("GET /health/liveness", n.liveness)
 	early.HandleFunc("/", n.readiness)
-	n.mux.Store(early)
+	n.present(early)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -64,8 +64,11 @@ func (n *Node) startListener(ctx context.Context) error {
 func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.inFlight.Add(1)
 	defer n.inFlight.Add(-1)
-	n.mux.Load().ServeHTTP(w, mcp.Canonical(r))
+	(*n.front.Load()).ServeHTTP(w, mcp.Canonical(r))
 }
+
+// present lets clients have h from now on.
+func (n *Node) present(h http.Handler) { n.front.Store(&h) }
 
 func (n *Node) serve(l net.Listener) error {
 	if n.cfg.TLSCert != "" {
@@ -110,7 +113,7 @@ func (n *Node) startHandlers(context.Context) error {
 	data.Mount(mux)
 	admin.Mount(mux)
 	n.mcp.Mount(mux)
-	n.mux.Store(mux)
+	n.present(data.Over(mux))
 	return nil
 }
 

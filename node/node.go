@@ -115,7 +115,7 @@ type path struct {
 type listener struct {
 	server *http.Server
 	addr   net.Addr
-	mux    atomic.Pointer[http.ServeMux]
+	front  atomic.Pointer[http.Handler]
 }
 
 // Start starts a node and returns once its parts run; Ready tells when it may serve. A

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -186,20 +187,22 @@ func checkKept(ctx context.Context, s *Server, c *Call) error {
 
 // drops are the fields of the body that the provider must not see.
 func (c *Call) drops() []string {
-	if c.route.prefix == nil || !c.route.prefix.Documented() {
+	switch p := c.route.prefix; {
+	case c.configured != nil:
 		return nil
+	case p == &pass.Files:
+		return slices.Concat(llm.OwnFields(), pass.Own, []string{"model"})
+	case p != nil && p.Documented():
+		return slices.Concat(llm.OwnFields(), pass.Own)
 	}
-	if c.route.prefix == &pass.Files {
-		return append([]string{"model"}, pass.Own...)
-	}
-	return pass.Own
+	return llm.OwnFields()
 }
 
 // own records whose the thing is that an answer tells of, and who keeps it, before the client learns
 // its id, and forgets what was deleted.
 func (s *Server) own(ctx context.Context, c *Call, status int, body []byte) {
 	days := c.cat.Settings().OwnerDays
-	if c.route.prefix == nil || s.cfg.Artifacts == nil || status < 200 || status > 299 || days == 0 || pass.Infers(c.rest) {
+	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || status < 200 || status > 299 || days == 0 || pass.Infers(c.rest) {
 		return
 	}
 	if id, ok := pass.Deleted(c.method, c.rest); ok {

@@ -147,6 +147,9 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 
 // preparePass is prepare for a request in the provider's own words.
 func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, error) {
+	if c.configured != nil {
+		return s.prepareConfigured(c, d)
+	}
 	root, err := d.Provider.Root(d.Base, d.Account.Or().Options)
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}

@@ -177,7 +177,7 @@ func (s *Server) price(c *Call) {
 		}
 		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
-	if c.flat > 0 && c.result.usage.Source != llm.UsageProvider && c.result.status/100 == 2 {
+	if c.flat > 0 && (c.configured != nil || c.result.usage.Source != llm.UsageProvider) && c.result.status/100 == 2 {
 		c.result.cost, c.result.priced = pass.FlatOf(c.cat, c.result.target.Deployment), true
 	}
 	if c.result.usage.Source == llm.UsageProvider {

@@ -23,6 +23,7 @@ type Tables struct {
 	Callbacks     []*Callback
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
+	PassThrough   []*PassThroughEndpoint
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -46,6 +47,7 @@ type Catalog struct {
 	budgets     map[string]*Budget
 	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
+	passThrough []*PassThrough        // by name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -79,6 +81,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Callbacks)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
+	sortRecords(t.PassThrough)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -95,6 +98,9 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
+	for _, r := range t.PassThrough {
+		c.passThrough = append(c.passThrough, passThroughOf(r))
+	}
 	for _, r := range slices.Backward(t.MCPServers) {
 		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
 	}

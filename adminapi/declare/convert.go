@@ -59,6 +59,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.MCPServers = append(d.MCPServers, MCPServer{Record: s.Resource, Credential: s.Credential, Secrets: secretsOf(s.Secrets)})
 		at("mcp_server", s.Resource.Name, s.Position)
 	}
+	for _, e := range r.PassThrough {
+		d.PassThrough = append(d.PassThrough, PassThrough{Record: e.Resource, Secrets: secretsOf(e.Secrets)})
+		at("pass_through_endpoint", e.Resource.Name, e.Position)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -146,6 +150,9 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
 	each(d.MCPServers, func(s MCPServer) {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})
+	})
+	each(d.PassThrough, func(e PassThrough) {
+		r.PassThrough = append(r.PassThrough, config.PassThroughEndpoint{Resource: e.Record, Secrets: allSealed(e.Secrets)})
 	})
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)

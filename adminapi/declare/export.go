@@ -26,6 +26,11 @@ func Export(state State) File {
 		out.Record.CredentialID, out.Record.Secrets = "", nil
 		d.MCPServers = append(d.MCPServers, out)
 	}
+	for _, e := range byLabel(t.PassThrough) {
+		out := PassThrough{Record: bare(e), Secrets: printsOf(e.Secrets)}
+		out.Record.Secrets = nil
+		d.PassThrough = append(d.PassThrough, out)
+	}
 	for _, m := range byLabel(t.Models) {
 		d.Models = append(d.Models, x.model(m))
 	}

@@ -276,6 +276,32 @@ func Path(base, rest, query string) (string, bool) {
 	return "/" + rest, true
 }
 
+// Below is the path of a request at a target: the target's own, what of the client's follows, and its
+// query, with those of more that it has not. false: the path leads elsewhere.
+func Below(at, rest, query string, more map[string]string) (string, bool) {
+	plain, err := url.PathUnescape(rest)
+	if err != nil || rest != "" && path.Clean(plain) != strings.TrimSuffix(plain, "/") || strings.Contains(plain, "\\") {
+		return "", false
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return "", false
+	}
+	for name, value := range more {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
+	}
+	to := at + rest
+	if to == "" {
+		to = "/"
+	}
+	if len(q) > 0 {
+		to += "?" + q.Encode()
+	}
+	return to, true
+}
+
 // isVersion says whether a segment of a path is the version of an API.
 func isVersion(s string) bool { return len(s) > 1 && s[0] == 'v' && s[1] >= '0' && s[1] <= '9' }
 
@@ -359,6 +385,17 @@ func Headers(h http.Header) http.Header {
 		}
 		if !credential(to) {
 			out[to] = values
+		}
+	}
+	return out
+}
+
+// AllHeaders are all of the client's headers that are no credential and not about the connection.
+func AllHeaders(h http.Header) http.Header {
+	out := Headers(h)
+	for name, values := range h {
+		if !credential(name) && !strings.HasPrefix(name, "X-Pass-") && !strings.HasPrefix(name, "X-Forwarded-") {
+			out[name] = values
 		}
 	}
 	return out
