@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,9 +128,10 @@ func TestNode_files(t *testing.T) {
 		t.Fatalf("delete: %d %s", status, raw)
 	}
 	for _, n := range c.Nodes {
-		if status, _ := n.Do("GET", "/v1/files/"+id, key, nil); status != 404 {
-			t.Errorf("deleted, but at %s: %d", n.Name, status)
-		}
+		c.Await("the file is gone from "+n.Name, func() bool { // which may lag
+			status, _ := n.Do("GET", "/v1/files/"+id, key, nil)
+			return status == 404
+		})
 		c.Await("the body is gone from "+n.Name, func() bool {
 			_ = n.Blobs().Erase(t.Context(), rec.File.Parts[0].Blob)
 			_, err := os.Stat(filepath.Join(n.Dir, "blobs", rec.File.Parts[0].Blob))
@@ -207,4 +209,50 @@ func TestNode_batch(t *testing.T) {
 	if status, _ := b.Do("POST", "/v1/batches", key, fields{"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"}); status != 401 {
 		t.Errorf("a blocked key orders: %d", status)
 	}
+}
+
+// An endpoint that an administrator configures is served by every node, with its secret and its price,
+// also by nodes that dial nothing else.
+func TestNode_passThroughEndpoint(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 2)
+	var got []string
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("X-Token"))
+		_, _ = io.WriteString(w, `{"found":true}`)
+	}))
+	t.Cleanup(target.Close)
+	a, b := c.Nodes[0], c.Nodes[1]
+	status, raw := a.Do("POST", "/api/v1/pass-through-endpoints", nodetest.MasterKey, fields{
+		"name": "search", "path": "/tools/search", "target": target.URL + "/v2", "include_subpath": true, "secrets": fields{"header.X-Token": "canary-token"}, "cost_per_request": 0.25,
+	})
+	if status != 201 || bytes.Contains(raw, []byte("canary-token")) {
+		t.Fatalf("got %d %s", status, raw)
+	}
+	if status, raw := a.Do("PUT", "/api/v1/settings/sealed", nodetest.MasterKey, fields{"value": true}); status/100 != 2 {
+		t.Fatalf("got %d %s", status, raw)
+	}
+	key := c.Key(0, fields{})
+	for i, n := range []*nodetest.Node{a, b} {
+		if status, raw := n.Do("GET", "/tools/search/x?q=1", key.Secret, nil); status != 200 || string(raw) != `{"found":true}` || len(got) != i+1 || got[i] != "GET /v2/x?q=1 canary-token" {
+			t.Errorf("at %s: %d %s, asked %v", n.Name, status, raw, got)
+		}
+		if status, _ := n.Do("GET", "/tools/search", "", nil); status != 401 {
+			t.Errorf("without a key at %s: %d", n.Name, status)
+		}
+		if found := grep(t, n.Dir, "canary-token"); len(found) > 0 {
+			t.Errorf("the secret can be read in %v", found)
+		}
+	}
+	c.Await("the key is charged", func() bool {
+		k, err := a.Admin().Keys().One(t.Context(), key.ID)
+		return err == nil && k.Spend == resource.Dollar/2
+	})
+	if status, _ := a.Do("DELETE", "/api/v1/pass-through-endpoints/search", nodetest.MasterKey, nil); status != 204 {
+		t.Errorf("delete: %d", status)
+	}
+	c.Await("it is gone from the other node", func() bool {
+		status, _ := b.Do("GET", "/tools/search", key.Secret, nil)
+		return status == 404
+	})
 }
