@@ -17,7 +17,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
-	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -28,7 +27,11 @@ type store struct {
 	runner *batch.Runner
 }
 
+// newStore makes one, nil where nobody keeps anything.
 func newStore(s *Server) *store {
+	if s.cfg.Artifacts == nil {
+		return nil
+	}
 	r := batch.New(batch.Config{
 		NodeID: cmp.Or(s.cfg.Member, s.cfg.NodeID), Store: s.cfg.Artifacts, Ask: s.askLine, Now: s.now, Logger: s.log, Serving: s.cfg.Serving,
 		Settings: func() *resource.Settings { return s.cfg.Catalog().Settings() },
@@ -201,20 +204,15 @@ func (c *Call) drops() []string {
 // own records whose the thing is that an answer tells of, and who keeps it, before the client learns
 // its id, and forgets what was deleted.
 func (s *Server) own(ctx context.Context, c *Call, status int, body []byte) {
-	days := c.cat.Settings().OwnerDays
-	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || status < 200 || status > 299 || days == 0 || pass.Infers(c.rest) {
+	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || status < 200 || status > 299 || pass.Infers(c.rest) {
 		return
 	}
 	if id, ok := pass.Deleted(c.method, c.rest); ok {
-		if a, _, err := s.cfg.Artifacts.Get(ctx, id); err == nil && a.Kind == resource.ArtifactProvider {
-			if err := s.cfg.Artifacts.Delete(ctx, id); err != nil && !errors.Is(err, resource.ErrNotFound) {
-				s.log.Warn("the owner of a deleted id is not forgotten", "request_id", c.id, "error", err)
-			}
-		}
+		s.disown(ctx, c, id)
 		return
 	}
-	id := pass.Made(body)
-	if c.method != http.MethodPost || id == "" {
+	id, days := pass.Made(body), c.cat.Settings().OwnerDays
+	if c.method != http.MethodPost || id == "" || days == 0 {
 		return
 	}
 	now := s.now()
@@ -224,6 +222,17 @@ func (s *Server) own(ctx context.Context, c *Call, status int, body []byte) {
 	}, 0)
 	if err != nil && !errors.Is(err, resource.ErrExists) { // which is its owner's, whoever asked
 		s.log.Warn("the owner of an id is not recorded", "request_id", c.id, "error", err)
+	}
+}
+
+// disown forgets whose a thing was that its provider has deleted.
+func (s *Server) disown(ctx context.Context, c *Call, id string) {
+	a, _, err := s.cfg.Artifacts.Get(ctx, id)
+	if err != nil || a.Kind != resource.ArtifactProvider {
+		return
+	}
+	if err := s.cfg.Artifacts.Delete(ctx, id); err != nil && !errors.Is(err, resource.ErrNotFound) {
+		s.log.Warn("the owner of a deleted id is not forgotten", "request_id", c.id, "error", err)
 	}
 }
 
@@ -346,8 +355,12 @@ func cancelBatch(ctx context.Context, s *Server, c *Call) error {
 	return s.writeJSON(c, b)
 }
 
-// ownBatchPrice says whether the deployment itself, and not a list, has a price for batches: the
-// gateway's batches ask the provider one by one, and list prices are for the provider's own.
-func ownBatchPrice(t *router.Target) bool {
-	return t.Deployment != nil && t.Deployment.Price != nil && t.Deployment.Price.HasService(resource.ServiceBatch)
+// batchService lets the price for batches count for a line of one, where the deployment itself, and not
+// a list, has such a price: the gateway asks the provider line by line, and list prices are for the
+// provider's own batches.
+func (c *Call) batchService(u *llm.Usage) {
+	d := c.result.target.Deployment
+	if c.batch != nil && d != nil && d.Price != nil && d.Price.HasService(resource.ServiceBatch) {
+		u.Service = llm.ServiceBatch
+	}
 }

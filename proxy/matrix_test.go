@@ -208,7 +208,7 @@ func open(r *rig, path string) {
 	all := append(slices.Clone(pass.Prefixes), pass.Files)
 	for i := range all {
 		p := &all[i]
-		if !slices.Contains(p.Patterns(), path) && !(i == len(all)-1 && keepsFiles(path)) {
+		if !slices.Contains(p.Patterns(), path) && (i < len(all)-1 || !keepsFiles(path)) {
 			continue
 		}
 		for _, d := range r.tables.Deployments {

@@ -142,9 +142,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
-	if cfg.Artifacts != nil {
-		s.store = newStore(s)
-	}
+	s.store = newStore(s)
 	s.calls.New = func() any {
 		c := new(Call)
 		c.waits = c.push

@@ -169,20 +169,23 @@ func (s *Server) price(c *Call) {
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.Service
 		}
-		if c.batch != nil && ownBatchPrice(&c.result.target) {
-			u.Service = llm.ServiceBatch
-		}
+		c.batchService(u)
 		if list.Timed() && !c.result.began.IsZero() {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
 		}
 		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
-	if c.flat > 0 && (c.configured != nil || c.result.usage.Source != llm.UsageProvider) && c.result.status/100 == 2 {
+	if c.isFlat() {
 		c.result.cost, c.result.priced = pass.FlatOf(c.cat, c.result.target.Deployment), true
 	}
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.Raw, c.result.usage.Prompt())
 	}
+}
+
+// isFlat says whether the call costs what a request costs, whatever it used.
+func (c *Call) isFlat() bool {
+	return c.flat > 0 && c.result.status/100 == 2 && (c.configured != nil || c.result.usage.Source != llm.UsageProvider)
 }
 
 // recordOf is the record of the call.

@@ -61,7 +61,7 @@ func (e *PassThroughEndpoint) Validate() error {
 		return invalidf("name", "must have 1 to 256 bytes")
 	case len(e.Description) > maxMCPArg:
 		return invalidf("description", "is longer than %d bytes", maxMCPArg)
-	case len(e.Path) < 2 || len(e.Path) > 512 || e.Path[0] != '/' || path.Clean(e.Path) != e.Path || strings.ContainsFunc(e.Path, notInPath):
+	case !validPassThroughPath(e.Path):
 		return invalidf("path", "%q is not a path such as /tools/search, of letters, digits and -._~", e.Path)
 	case e.CostPerRequest < 0:
 		return invalidf("cost_per_request", "must not be negative")
@@ -109,6 +109,10 @@ func (e *PassThroughEndpoint) validateHeaders() error {
 		}
 	}
 	return nil
+}
+
+func validPassThroughPath(p string) bool {
+	return len(p) > 1 && len(p) <= 512 && p[0] == '/' && path.Clean(p) == p && !strings.ContainsFunc(p, notInPath)
 }
 
 func notInPath(r rune) bool {

@@ -161,8 +161,12 @@ func (s *Store) Body(ctx context.Context, digest string) ([]byte, error) {
 	return s.cfg.Blobs.Read(ctx, digest)
 }
 
-// List returns those that match, in the order of their ids. match must not wait.
+// List returns those that match, in the order of their ids: all that the leader knows, or without a
+// leader those that are known here. match must not wait.
 func (s *Store) List(ctx context.Context, match func(*resource.Artifact) bool) (all []*resource.Artifact, err error) {
+	if err := s.catchUp(ctx); err != nil {
+		s.cfg.Logger.Debug("a list may be old", "error", err)
+	}
 	now := resource.At(s.cfg.Now())
 	err = s.pages(ctx, func(a *resource.Artifact) bool { return a.ExpiresAt > now && match(a) }, func(page []*resource.Artifact) error {
 		all = append(all, page...)

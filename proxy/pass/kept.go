@@ -91,47 +91,45 @@ func ids(rest string, body []byte) (all []string) {
 	}
 	c := llm.NewCursor(body)
 	for n := 0; c.Member(n); n++ {
-		if string(c.Name()) == "model" {
-			c.Raw()
-			continue
-		}
-		raw := c.Raw()
-		var text string
-		var list []string
-		switch {
-		case len(raw) > resource.MaxArtifactID*maxIDs || len(raw) == 0:
-		case raw[0] == '"' && json.Unmarshal(raw, &text) == nil:
-			add(text)
-		case raw[0] == '[' && json.Unmarshal(raw, &list) == nil:
-			for _, s := range list {
-				add(s)
-			}
+		name := string(c.Name())
+		if raw := c.Raw(); name != "model" {
+			eachText(raw, add)
 		}
 	}
 	return all
 }
 
+// eachText calls add with a value that is a text, or with each of a list of texts.
+func eachText(raw []byte, add func(string)) {
+	var text string
+	var list []string
+	switch {
+	case len(raw) > resource.MaxArtifactID*maxIDs || len(raw) == 0:
+	case raw[0] == '"' && json.Unmarshal(raw, &text) == nil:
+		add(text)
+	case raw[0] == '[' && json.Unmarshal(raw, &list) == nil:
+		for _, s := range list {
+			add(s)
+		}
+	}
+}
+
+const (
+	digits = "0123456789"
+	lower  = "abcdefghijklmnopqrstuvwxyz"
+	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
 // looksLikeID says whether a text is what providers make ids of: a word, "-" or "_", and at least
 // six letters and digits, among which are a digit or both cases.
 func looksLikeID(s string) bool {
 	at := strings.IndexAny(s, "-_")
-	if at < 1 || len(s)-at < 7 || len(s) > resource.MaxArtifactID || strings.ContainsFunc(s[:at], func(r rune) bool { return r < 'a' || r > 'z' }) {
+	if at < 1 || len(s)-at < 7 || len(s) > resource.MaxArtifactID || strings.Trim(s[:at], lower) != "" {
 		return false
 	}
-	var digit, upper, lower bool
-	for _, r := range s[at+1:] {
-		switch {
-		case r >= '0' && r <= '9':
-			digit = true
-		case r >= 'a' && r <= 'z':
-			lower = true
-		case r >= 'A' && r <= 'Z':
-			upper = true
-		case r != '-' && r != '_':
-			return false
-		}
-	}
-	return digit || upper && lower
+	tail := s[at+1:]
+	mixed := strings.ContainsAny(tail, upper) && strings.ContainsAny(tail, lower)
+	return strings.Trim(tail, digits+lower+upper+"-_") == "" && (mixed || strings.ContainsAny(tail, digits))
 }
 
 // Made is the id of the thing that an answer tells of, "" if there is none.
