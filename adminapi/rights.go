@@ -338,4 +338,9 @@ var rights = withNouns(map[string]row{
 	"litellm-mcp-update": adminOnly,
 	"litellm-mcp-delete": adminOnly,
 	"litellm-mcp-import": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting", "variable")
+
+	"litellm-pass-through-list":   readAll,
+	"litellm-pass-through-new":    adminOnly,
+	"litellm-pass-through-update": adminOnly,
+	"litellm-pass-through-delete": adminOnly,
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "pass_through_endpoint", "setting", "variable")

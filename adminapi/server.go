@@ -252,6 +252,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
+	registerNoun(s, s.rs.PassThrough, passThroughView)
 	registerNoun(s, s.rs.Settings, settingView)
 	registerNoun(s, s.rs.Variables, s.variableView)
 }

@@ -32,6 +32,10 @@ func credentialView(c *resource.Credential, _ detail) client.Credential {
 	return client.Credential{Credential: *c, APIKey: client.Shown(c.APIKey), Secrets: client.ShownAll(c.Secrets)}
 }
 
+func passThroughView(e *resource.PassThroughEndpoint, _ detail) client.PassThroughEndpoint {
+	return client.PassThroughEndpoint{PassThroughEndpoint: *e, Secrets: client.ShownAll(e.Secrets)}
+}
+
 func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }

@@ -243,6 +243,10 @@ type mcpServerBlock struct {
 	Secrets    map[string]string `hcl:"secrets,optional"`
 }
 
+type passThroughBlock struct {
+	Secrets map[string]string `hcl:"secrets,optional"`
+}
+
 type settingBlock struct {
 	Value *hcl.Attribute `hcl:"value"`
 }

@@ -17,21 +17,22 @@ import (
 
 // kinds is the table of the blocks that declare records: a new one is a method and a row.
 var kinds = map[string]func(d *decoder, b *hcl.Block){
-	"credential":   (*decoder).credential,
-	"model":        (*decoder).model,
-	"organization": (*decoder).organization,
-	"team":         (*decoder).team,
-	"project":      (*decoder).project,
-	"user":         (*decoder).user,
-	"customer":     (*decoder).customer,
-	"tag":          (*decoder).tag,
-	"key":          (*decoder).key,
-	"budget":       (*decoder).budget,
-	"guardrail":    (*decoder).guardrail,
-	"callback":     (*decoder).callback,
-	"plugin":       (*decoder).plugin,
-	"mcp_server":   (*decoder).mcpServer,
-	"setting":      (*decoder).setting,
+	"credential":            (*decoder).credential,
+	"model":                 (*decoder).model,
+	"organization":          (*decoder).organization,
+	"team":                  (*decoder).team,
+	"project":               (*decoder).project,
+	"user":                  (*decoder).user,
+	"customer":              (*decoder).customer,
+	"tag":                   (*decoder).tag,
+	"key":                   (*decoder).key,
+	"budget":                (*decoder).budget,
+	"guardrail":             (*decoder).guardrail,
+	"callback":              (*decoder).callback,
+	"plugin":                (*decoder).plugin,
+	"mcp_server":            (*decoder).mcpServer,
+	"pass_through_endpoint": (*decoder).passThrough,
+	"setting":               (*decoder).setting,
 }
 
 // aliases maps names of records' fields to those of the file, where they differ.

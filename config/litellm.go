@@ -39,7 +39,7 @@ var needless = map[string]string{
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
 	"litellm_settings": {"budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
-	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
+	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
 }
 
 // renamedSettings are settings that have another name.
@@ -170,6 +170,9 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 	}
 	for theirs, ours := range renamedSettings {
 		d.setting(m, theirs, ours)
+	}
+	for i, n := range m.items("pass_through_endpoints") {
+		d.passThroughEndpoint(d.mapping(fmt.Sprintf("%s[%d]", m.of("pass_through_endpoints"), i), n))
 	}
 	if n := m.take("service_account_settings"); n != nil {
 		of := d.mapping(m.of("service_account_settings"), n)

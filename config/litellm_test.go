@@ -39,6 +39,9 @@ general_settings:
   enforce_user_param: on
   maximum_spend_logs_retention_period: 14d
   store_prompts_in_spend_logs: true
+  max_file_size_mb: 7
+  pass_through_endpoints:
+    - {path: /v1/search/, target: https://x.example/s, headers: {Authorization: bearer os.environ/OPENAI_API_KEY, content-type: application/json}, auth: true, cost_per_request: 0.5, guardrails: {words: null}, timeout: 2, default_query_params: {a: b}}
 `
 
 // bomb is a file whose aliases stand for 2^30 values.
@@ -68,6 +71,10 @@ func TestParse_LiteLLM(t *testing.T) {
 	if s := r.MCPServers; len(s) != 2 || s[0].Resource.Auth != "api_key" || s[0].Secrets["auth"] == "" || s[0].Resource.Cost("push") != 500_000_000 ||
 		s[0].Resource.Cost("x") != 10_000_000 || s[1].Resource.Transport != "stdio" || s[1].Secrets["env.TOKEN"] == "" {
 		t.Errorf("MCP servers: got %+v", s)
+	}
+	if e := r.PassThrough; len(e) != 1 || e[0].Resource.Path != "/v1/search" || e[0].Secrets["header.Authorization"] != "bearer provider-key" || len(e[0].Secrets) != 1 ||
+		e[0].Resource.NoAuth || e[0].Resource.CostPerRequest != resource.Dollar/2 || e[0].Resource.Guardrails[0] != "words" || e[0].Resource.TimeoutMS != 2000 || e[0].Resource.Query["a"] != "b" {
+		t.Errorf("pass-through endpoints: got %+v", e)
 	}
 	m := r.Models[0]
 	if len(r.Models) != 1 || len(m.Deployments) != 2 || *m.Resource.Retries != 1 || strings.Join(m.Resource.Fallbacks, " ") != "other" || m.Resource.AccessGroups[0] != "cheap" {
@@ -117,6 +124,7 @@ func TestParse_LiteLLM_errors(t *testing.T) {
 		{"no model", "model_list:\n  - model_name: m\n", "", "litellm_params.model is required"},
 		{"strategy", "router_settings:\n  routing_strategy: lar1\n", "2:21", `"lar1" is not one of`},
 		{"duplicate", "model_list: []\nmodel_list: []\n", "", "model_list stands twice"},
+		{"endpoint", "general_settings:\n  pass_through_endpoints:\n    - path: /x\n", "3:7", "target"},
 		{"setting", "litellm_settings:\n  budget_exceeded_status_code: 500\n", "2:32", "budget_exceeded_status_code"},
 		{"period", model + "      max_budget: 1\n      budget_duration: 90s\n", "6:24", "whole hours"},
 		{"bomb", bomb, "", "With its aliases followed"},

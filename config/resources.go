@@ -19,6 +19,7 @@ type Resources struct {
 	Callbacks     []Callback
 	Plugins       []Plugin
 	MCPServers    []MCPServer
+	PassThrough   []PassThroughEndpoint
 	Settings      []Setting
 	Environment   map[string]Secret   // by name
 	EnvironmentAt map[string]Position // where each is declared
@@ -151,6 +152,13 @@ type MCPServer struct {
 	Secrets    map[string]Secret // by name
 }
 
+// PassThroughEndpoint declares a pass-through endpoint. Its record lacks Secrets.
+type PassThroughEndpoint struct {
+	Position
+	Resource resource.PassThroughEndpoint
+	Secrets  map[string]Secret // by name
+}
+
 // Setting declares a setting, whose id is its name.
 type Setting struct {
 	Position
@@ -161,7 +169,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Settings) + len(r.Environment)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -107,6 +107,9 @@ func Named(cat *resource.Catalog) []Destination {
 	for _, m := range t.MCPServers {
 		out = append(out, ofURL(m.URL, "MCP server "+m.Name)...)
 	}
+	for _, e := range t.PassThrough {
+		out = append(out, ofURL(e.Target, "pass-through endpoint "+e.Name)...)
+	}
 	for _, c := range t.Callbacks {
 		out = append(out, ofConfig(c.Config, "callback "+c.Name)...)
 	}

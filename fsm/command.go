@@ -135,6 +135,15 @@ type (
 	DeleteMCPServer struct {
 		ID string `json:"id"`
 	}
+	// PutPassThrough creates or replaces a pass-through endpoint.
+	PutPassThrough struct {
+		Endpoint Encoded[resource.PassThroughEndpoint] `json:"endpoint"`
+		Read     uint64                                `json:"read,omitempty"`
+	}
+	// DeletePassThrough deletes a pass-through endpoint.
+	DeletePassThrough struct {
+		ID string `json:"id"`
+	}
 	// PutPlugin registers a plugin binary or replaces its registration.
 	PutPlugin struct {
 		Plugin Encoded[resource.Plugin] `json:"plugin"`

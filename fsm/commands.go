@@ -216,6 +216,18 @@ func (c DeleteMCPServer) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutPassThrough) Apply(tx *Tx) error {
+	_, err := putRecord[resource.PassThroughEndpoint](tx, store.PassThrough, c.Endpoint, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeletePassThrough) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.PassThroughEndpoint](tx, store.PassThrough, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutPlugin) Apply(tx *Tx) error {
 	old, err := putRecord[resource.Plugin](tx, store.Plugins, c.Plugin, c.Read)
 	if err != nil {

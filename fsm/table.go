@@ -75,8 +75,12 @@ const (
 	KindSweepBlobs         Kind = 143
 	KindPutResponse        Kind = 144
 	KindDeleteResponses    Kind = 145
+	KindPutArtifact        Kind = 146
+	KindDeleteArtifacts    Kind = 147
 	KindPutMCPServer       Kind = 150
 	KindDeleteMCPServer    Kind = 151
+	KindPutPassThrough     Kind = 152
+	KindDeletePassThrough  Kind = 153
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -187,8 +191,12 @@ var table = []row{
 	rowOf[SweepBlobs](KindSweepBlobs, "sweep_blobs", 1, byNode, alone),
 	rowOf[PutResponse](KindPutResponse, "put_response", 1, byNode, alone),
 	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
+	rowOf[PutArtifact](KindPutArtifact, "put_artifact", 1, byNode, alone),
+	rowOf[DeleteArtifacts](KindDeleteArtifacts, "delete_artifacts", 1, byNode, alone),
 	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
 	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
+	rowOf[PutPassThrough](KindPutPassThrough, "put_pass_through_endpoint", 1, byAdmin, item),
+	rowOf[DeletePassThrough](KindDeletePassThrough, "delete_pass_through_endpoint", 1, byAdmin, item),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

@@ -90,6 +90,12 @@ func samples(t testing.TB) []fsm.Command {
 			},
 		})},
 		fsm.DeleteMCPServer{ID: "mcp1"},
+		fsm.PutPassThrough{Read: 7, Endpoint: encoded(t, resource.PassThroughEndpoint{
+			Meta: m("pt1"), Name: "search", Description: "d", Path: "/tools/search", Target: "https://x.example/s", IncludeSubpath: true, Methods: []string{"GET"},
+			Headers: map[string]string{"X-A": "b"}, Secrets: map[string]*resource.Sealed{"header.Authorization": sealed}, ForwardHeaders: true, Query: map[string]string{"a": "b"},
+			NoAuth: true, CostPerRequest: 1, Guardrails: []string{"words"}, TimeoutMS: 5, Disabled: true,
+		})},
+		fsm.DeletePassThrough{ID: "pt1"},
 		fsm.PutPlugin{Read: 7, Plugin: encoded(t, resource.Plugin{Meta: m("p1"), Name: "p", Kind: "guardrail", Path: "/p", SHA256: strings.Repeat("ab", 32), MTLS: new(false)})},
 		fsm.DeletePlugin{ID: "p1"},
 		fsm.PutSetting{Read: 7, Setting: encoded(t, resource.Setting{Meta: m("serve_stale"), Value: json.RawMessage(`"1h"`)})},
@@ -139,6 +145,20 @@ func samples(t testing.TB) []fsm.Command {
 			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "response", Size: 4, Refs: []string{"response/resp_1"}, Holders: []string{"n1", "n2"},
 		})},
 		fsm.DeleteResponses{IDs: []string{"resp_1"}, Over: true},
+		fsm.PutArtifact{Read: 7, Quota: 8, Artifact: encoded(t, resource.Artifact{
+			ID: "batch_1", Kind: resource.ArtifactBatch, CreatedAt: 6, ExpiresAt: 7, Owners: resource.Owners{KeyID: "k1", TeamID: "t1"},
+			Batch: &resource.BatchJob{
+				Endpoint: "/v1/embeddings", InputFile: "file-1", Window: "24h", Metadata: json.RawMessage(`{"a":"b"}`), Address: "10.0.0.1", Status: resource.BatchFailed,
+				Runner: "n1/1", LeaseUntil: 9, Next: 1, Asked: []int64{0}, Again: []int64{1}, Total: 3, Completed: 1, Failed: 1, OutputFile: "file-2", ErrorFile: "file-3",
+				Output:   []resource.Part{{Blob: strings.Repeat("ab", 32), Bytes: 4, Lines: 1}},
+				Errors:   []resource.Part{{Blob: strings.Repeat("cd", 32), Bytes: 5, Lines: 1}},
+				Problems: []resource.BatchProblem{{Line: 3, Code: "c", Message: "m", Param: "p"}},
+				Moments:  resource.BatchMoments{Ends: 1, InProgress: 2, Finalizing: 3, Completed: 4, Failed: 5, Expired: 6, Cancelling: 7, Cancelled: 8},
+			},
+		}), Blobs: []fsm.Encoded[resource.Blob]{encoded(t, resource.Blob{
+			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "file", Size: 4, Refs: []string{"artifact/batch_1"}, Holders: []string{"n1", "n2"},
+		})}},
+		fsm.DeleteArtifacts{IDs: []string{"file-1"}, Over: true},
 		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
 		fsm.DropJoinToken{Hash: h1},
 		fsm.SetVersion{Version: 2},

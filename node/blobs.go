@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
@@ -32,6 +33,7 @@ func (n *Node) startBlobs() error {
 	n.consensus.Handle(blob.MethodPull, n.blobs.OnPull)
 	n.consensus.Handle(blob.MethodDrop, n.blobs.OnDrop)
 	n.turns = turns.New(turns.Config{NodeID: n.identity.NodeID, Blobs: n.blobs, Cluster: n.consensus, State: n.state, Logger: n.log})
+	n.artifacts = artifacts.New(artifacts.Config{NodeID: n.identity.NodeID, Blobs: n.blobs, Cluster: n.consensus, State: n.state, Logger: n.log})
 	n.wg.Go(n.tendBlobs)
 	return nil
 }
@@ -46,6 +48,9 @@ func (n *Node) tendBlobs() {
 		}
 		if err := n.turns.Sweep(n.ctx); err != nil && n.ctx.Err() == nil {
 			n.log.Warn("expired responses are not swept", "error", err)
+		}
+		if err := n.artifacts.Sweep(n.ctx); err != nil && n.ctx.Err() == nil {
+			n.log.Warn("expired files are not swept", "error", err)
 		}
 		select {
 		case <-n.ctx.Done():

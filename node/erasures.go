@@ -8,7 +8,6 @@ import (
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/erasure"
-	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -16,7 +15,7 @@ import (
 func (n *Node) startErasures(context.Context) error {
 	r := erasure.New(erasure.Config{
 		NodeID: n.identity.NodeID, State: n.state, Propose: n.proposeOwn, Flush: n.flushTicks, CaughtUp: n.money.opened.Load,
-		Member: n.isMember, Rows: n.rows, Journal: n.journal, Contents: n.contents, Erasers: []erasure.Eraser{turnEraser{n.turns}}, Logger: n.log,
+		Member: n.isMember, Rows: n.rows, Journal: n.journal, Contents: n.contents, Erasers: []erasure.Eraser{keptOf{n.turns}, keptOf{n.artifacts}}, Logger: n.log,
 	})
 	n.erasures.Store(r)
 	n.consensus.Handle(requestlog.Method, func(ctx context.Context, from string, body []byte) ([]byte, error) {
@@ -46,12 +45,16 @@ func (n *Node) erasing() error {
 	return nil
 }
 
-// turnEraser forgets the stored turns of a person.
-type turnEraser struct{ turns *turns.Store }
+// keptOf erases what a store keeps of a person: the stored turns, the files and batches.
+type keptOf struct {
+	store interface {
+		Erase(ctx context.Context, whose resource.Owners) (int, error)
+	}
+}
 
 // EraseOf implements erasure.Eraser.
-func (e turnEraser) EraseOf(ctx context.Context, kind, id string) (int, error) {
-	return e.turns.Erase(ctx, ownedBy(kind, id))
+func (k keptOf) EraseOf(ctx context.Context, kind, id string) (int, error) {
+	return k.store.Erase(ctx, ownedBy(kind, id))
 }
 
 func ownedBy(kind, id string) resource.Owners {

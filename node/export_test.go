@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft" //nolint:depguard // plays the part of a faulty machine
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/resource"
@@ -54,3 +55,6 @@ func (n *Node) Diverge() error {
 	a, _ := n.state.Apply(&raft.Log{Index: n.state.Applied() + 1, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
 	return a.Err
 }
+
+// Artifacts are the node's.
+func (n *Node) Artifacts() *artifacts.Store { return n.artifacts }

@@ -33,6 +33,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
+		Artifacts: n.artifacts, Member: n.identity.NodeID,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,7 +43,7 @@ func (n *Node) startListener(ctx context.Context) error {
 	early.HandleFunc("GET /health/liveliness", n.liveness)
 	early.HandleFunc("GET /health/liveness", n.liveness)
 	early.HandleFunc("/", n.readiness)
-	n.mux.Store(early)
+	n.present(early)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -63,8 +64,11 @@ func (n *Node) startListener(ctx context.Context) error {
 func (n *Node) handle(w http.ResponseWriter, r *http.Request) {
 	n.inFlight.Add(1)
 	defer n.inFlight.Add(-1)
-	n.mux.Load().ServeHTTP(w, mcp.Canonical(r))
+	(*n.front.Load()).ServeHTTP(w, mcp.Canonical(r))
 }
+
+// present lets clients have h from now on.
+func (n *Node) present(h http.Handler) { n.front.Store(&h) }
 
 func (n *Node) serve(l net.Listener) error {
 	if n.cfg.TLSCert != "" {
@@ -95,6 +99,8 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.batches = data.Batches()
+	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	if err := n.startMCP(); err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ func (n *Node) startHandlers(context.Context) error {
 	data.Mount(mux)
 	admin.Mount(mux)
 	n.mcp.Mount(mux)
-	n.mux.Store(mux)
+	n.present(data.Over(mux))
 	return nil
 }
 
@@ -119,6 +125,11 @@ func (n *Node) stopListener(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
+	if n.batches != nil {
+		var batches sync.WaitGroup
+		defer batches.Wait()
+		batches.Go(func() { n.batches.Stop(ctx) })
+	}
 	if err := n.server.Shutdown(ctx); err != nil {
 		n.log.Warn("requests are cut at the stop", "error", err)
 		return n.server.Close()

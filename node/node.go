@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/auditlog"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
@@ -35,6 +36,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/mcp"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
@@ -101,19 +103,21 @@ type path struct {
 	books  pricing.Books // prices that count
 	prices *prices.Prices
 
-	rotation *rotation.Rotation
-	egress   *egress.Dialer
-	blobs    *blob.Store
-	upstream *upstream.Client
-	turns    *turns.Store
-	mcp      *mcp.Gateway // nil until the handlers are made
+	rotation  *rotation.Rotation
+	egress    *egress.Dialer
+	blobs     *blob.Store
+	upstream  *upstream.Client
+	turns     *turns.Store
+	artifacts *artifacts.Store
+	batches   *batch.Runner
+	mcp       *mcp.Gateway // nil until the handlers are made
 }
 
 // listener is the client port.
 type listener struct {
 	server *http.Server
 	addr   net.Addr
-	mux    atomic.Pointer[http.ServeMux]
+	front  atomic.Pointer[http.Handler]
 }
 
 // Start starts a node and returns once its parts run; Ready tells when it may serve. A

@@ -21,6 +21,9 @@ func (c *Call) quoting() quote.Request {
 func (c *Call) estimate() {
 	r := c.quoting()
 	c.quote, c.clamp = quote.Of(&r), 0
+	if c.flat > 0 {
+		c.quote.Flat(c.flat)
+	}
 }
 
 // reserveLimits is the step that holds the request and its tokens in the limits of the levels

@@ -24,6 +24,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	if c.turn != nil {
 		body = c.turn.Keep(ctx, c.body, body, c.owners())
 	}
+	s.own(ctx, c, a.Status, body)
 	c.result.status = a.Status
 	s.settle(c, nil)
 	h := c.out.Header()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // readBody is the step that reads the body whole and the fields that are acted on. No attempt
@@ -20,7 +21,7 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 			Message: "A request body must not be compressed.",
 		}
 	}
-	buf, err := s.bodies.Read(c.in, c.length, policy.RequestLimit(c.cat.Settings(), c.levels))
+	buf, err := s.bodies.Read(c.in, c.length, c.sizeLimit(c.levels))
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which ends ctx too
 			return ctx.Err()
@@ -33,4 +34,12 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 		return c.openForm(c.header.Get("Content-Type"))
 	}
 	return c.peek(buf.Bytes())
+}
+
+// sizeLimit is the most bytes that the levels let the body have.
+func (c *Call) sizeLimit(levels []resource.Level) int64 {
+	if c.route.upload {
+		return policy.FileLimit(c.cat.Settings(), levels)
+	}
+	return policy.RequestLimit(c.cat.Settings(), levels)
 }

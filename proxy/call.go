@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -29,27 +30,32 @@ type Call struct {
 	reader reply.HTTPBody   // in, likewise
 
 	// What the steps found out, in their order.
-	step    string            // that it is at
-	cat     *resource.Catalog // the one view of the request
-	view    *view.View
-	who     *resource.Principal
-	levels  []resource.Level // who's chain, the customer, the tags, the model; the array is reused
-	chain   int              // how many of levels are who's own
-	above   int              // how many of levels stand before the model
-	session string           // of the agent; "": none
-	instead string           // the model of who names none; "": there is none
-	most    int64            // bytes of the answer; 0: any number
-	buf     *body.Buffer
-	body    []byte     // buf's, or what a guardrail made of it
-	form    *form.Form // of which body is a view; nil: the body came as it is
-	fields  llm.Fields
-	model   *resource.Model
-	quote   quote.Quote
-	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says
-	quota   Quota // of the limits, if limited
-	limited bool
-	guards  *guardrail.Set
-	plan    []router.Target
+	step       string            // that it is at
+	cat        *resource.Catalog // the one view of the request
+	view       *view.View
+	who        *resource.Principal
+	levels     []resource.Level // who's chain, the customer, the tags, the model; the array is reused
+	chain      int              // how many of levels are who's own
+	above      int              // how many of levels stand before the model
+	session    string           // of the agent; "": none
+	instead    string           // the model of who names none; "": there is none
+	most       int64            // bytes of the answer; 0: any number
+	buf        *body.Buffer
+	body       []byte     // buf's, or what a guardrail made of it
+	form       *form.Form // of which body is a view; nil: the body came as it is
+	fields     llm.Fields
+	model      *resource.Model
+	quote      quote.Quote
+	clamp      int64 // the most tokens of a completion that the budget allows; 0: as the client says
+	quota      Quota // of the limits, if limited
+	limited    bool
+	guards     *guardrail.Set
+	plan       []router.Target
+	configured *resource.PassThrough // that is asked; nil: the route is no configured endpoint
+	flat       resource.Money        // what it costs if nobody understands its usage
+	here       bool                  // the gateway answers out of its own store
+	kept       pass.Kept             // what is known of the things that the request names
+	batch      *resource.Artifact    // of which the request is a line; nil: it is none
 
 	// What has to be given back or closed, once (settle.go).
 	limit   LimitHold
@@ -95,7 +101,7 @@ type came struct {
 	path    string       // as the router read it
 	query   string       // behind it
 	would   llm.Endpoint // of the request that a question is about
-	named   string       // the model or the response in the path, "" if there is none
+	named   string       // the model, the response or the artifact in the path, "" if there is none
 	peer    string       // address and port of who is connected
 	method  string
 	rest    string // of the path behind a provider's name, as it was escaped
@@ -131,7 +137,11 @@ func (c *Call) peek(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := body.CheckBanned(raw); err != nil {
+	judged := raw
+	if c.route.prefix == &pass.Files {
+		judged = pass.Without(raw, pass.Own) // files may name a provider
+	}
+	if err := body.CheckBanned(judged); err != nil {
 		return err
 	}
 	c.body, c.fields, c.exchange, c.vectors, c.task = raw, f, nil, nil, nil

@@ -34,6 +34,15 @@ type keyTable map[resource.Hash]*resource.Key
 
 func (k keyTable) KeyByHash(h resource.Hash) (*resource.Key, bool) { r, ok := k[h]; return r, ok }
 
+func (k keyTable) Key(id string) (*resource.Key, bool) {
+	for _, r := range k {
+		if r.ID == id {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
 func (keyTable) User(string) (*resource.User, bool) { return nil, false }
 
 func (keyTable) TeamMember(string, string) (*resource.TeamMember, bool) { return nil, false }

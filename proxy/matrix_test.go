@@ -205,15 +205,22 @@ func TestMatrix(t *testing.T) {
 
 // open makes the rig's deployments those of the provider whose own words a path takes.
 func open(r *rig, path string) {
-	for i := range pass.Prefixes {
-		p := &pass.Prefixes[i]
-		if !slices.Contains(p.Patterns(), path) {
+	all := append(slices.Clone(pass.Prefixes), pass.Files)
+	for i := range all {
+		p := &all[i]
+		if !slices.Contains(p.Patterns(), path) && (i < len(all)-1 || !keepsFiles(path)) {
 			continue
 		}
 		for _, d := range r.tables.Deployments {
 			d.Provider, d.Options = p.Providers[0], map[string]string{pass.Option: "true"}
 		}
 	}
+}
+
+// keepsFiles says whether a path is about files or batches. Those of the matrix name a model, and so
+// its provider: TestFiles is about what stays here.
+func keepsFiles(path string) bool {
+	return strings.Contains(path, "/files") || strings.Contains(path, "/batches")
 }
 
 // refuse checks one cell: the right refusal, no upstream asked, nothing left held.
@@ -234,7 +241,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	if body == "" {
 		body = `{"model":"` + model + `","messages":[],"input":"x","prompt":"x"%s}`
 	}
-	path := strings.NewReplacer("{model}", model, "{model...}", model, "{project}", "p", "{location}", "l", "{rest...}", "x").Replace(rt.path)
+	path := strings.NewReplacer("{model}", model, "{model...}", model, "{project}", "p", "{location}", "l", "{rest...}", "x", "{artifact}", "x").Replace(rt.path)
 	w := r.do(rt.method, path, strings.Replace(body, "%s", stream, 1), func(q *http.Request) {
 		if p.set != nil {
 			p.set(r, q)
@@ -242,7 +249,10 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) {
 	})
 	want, code := p.status, p.code
 	turn := strings.Contains(rt.path, "{response}")
-	looks := rt.method == "GET" || turn
+	looks := (rt.method == "GET" || turn) && !keepsFiles(rt.path)
+	if rt.method == "POST" && strings.HasSuffix(rt.path, "/files") && p.name == "too large" {
+		return // files have a limit of their own
+	}
 	if looks {
 		want, code = p.look, ""
 		if strings.HasPrefix(p.name, "model not for the") && strings.Contains(rt.path, "{model") {

@@ -68,7 +68,7 @@ func (c *Call) formAt(model string) ([][]byte, error) {
 	if err != nil {
 		return nil, guardFailed("A guardrail changed a form where it cannot be changed.", err)
 	}
-	return c.form.Pieces(form.Edits{Model: model, Drop: llm.OwnFields(), Texts: texts}), nil
+	return c.form.Pieces(form.Edits{Model: model, Drop: c.drops(), Texts: texts}), nil
 }
 
 // speaksEvents says whether a request for speech wants events.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -24,7 +25,7 @@ func passRoutes() ([]*Route, error) {
 		p := &pass.Prefixes[i]
 		r, err := newRoute(p.Method(), p.Patterns(), llm.PassThrough, steps{
 			auth:       authenticatePass,
-			body:       readPass,
+			body:       readNamed,
 			policy:     checkPolicies,
 			access:     authorizePass,
 			limits:     reserveLimits,
@@ -48,6 +49,11 @@ func authenticatePass(ctx context.Context, s *Server, c *Call) error {
 	if err := authenticate(ctx, s, c); err != nil {
 		return err
 	}
+	return passAllowed(c)
+}
+
+// passAllowed refuses what the key may not pass through.
+func passAllowed(c *Call) error {
 	if !pass.Allowed(c.who.Key, c.path) {
 		return &llm.Error{
 			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed", Scope: resource.HolderKey, Entity: c.who.Key.ID,
@@ -91,7 +97,7 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		}
 	}
 	c.named = asked
-	m, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], asked, policy.Said(c.header, pass.Owner))
+	m, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], c.wanted())
 	if err := c.checkFallbacks(); err != nil {
 		return err
 	}
@@ -109,9 +115,19 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		}
 	}
 	c.fields.Fallbacks = nil
-	c.model = m
+	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
 	c.levels = append(c.levels[:c.above], resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
 	return nil
+}
+
+// wanted is what the deployment that is asked must be: the one that keeps what the request is
+// about, the one that the client names, of the provider that it or the cluster names.
+func (c *Call) wanted() pass.Wanted {
+	w := pass.Wanted{Model: c.named, Owner: cmp.Or(c.kept.DeploymentID, policy.Said(c.header, pass.Owner)), Provider: c.kept.Provider}
+	if w.Model == "" && w.Owner == "" && w.Provider == "" && c.route.prefix.Documented() {
+		w.Provider = c.cat.Settings().DefaultProvider
+	}
+	return w
 }
 
 // planPass is the step that chooses the one deployment that is asked, once: nobody knows whether
@@ -123,7 +139,7 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	if c.plan = c.route.prefix.Target(c.cat, plan, c.named, policy.Said(c.header, pass.Owner)); len(c.plan) == 0 {
+	if c.plan = c.route.prefix.Target(c.cat, c.model, plan, c.wanted()); len(c.plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
 	}
 	return nil
@@ -131,11 +147,17 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 
 // preparePass is prepare for a request in the provider's own words.
 func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, error) {
+	if c.configured != nil {
+		return s.prepareConfigured(c, d)
+	}
 	root, err := d.Provider.Root(d.Base, d.Account.Or().Options)
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
 	rest, inBody := c.rest, c.fields.Model
+	if c.route.prefix == &pass.Files {
+		inBody = "" // it said who is asked, and no more
+	}
 	if c.named == c.model.Name && c.named != d.Name {
 		if inPath, _ := pass.Asked(rest); inPath.Model != "" {
 			rest = inPath.Rename(rest, d.Name)
@@ -163,7 +185,7 @@ func (s *Server) preparePass(c *Call, d *view.Deployment) (*upstream.Attempt, er
 		}
 		c.attempt.Type = c.form.Type()
 	case len(c.buf.Bytes()) > 0:
-		c.attempt.Body = llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody})
+		c.attempt.Body = pass.Without(llm.Rewrite(c.body, &c.fields, llm.Edits{DropOwn: true, Model: inBody}), c.drops())
 	}
 	return &c.attempt, nil
 }

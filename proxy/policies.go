@@ -100,7 +100,7 @@ func (s *Server) checkLate(c *Call) error {
 	if err := policy.CheckSource(c.peer, c.header, set, added); err != nil {
 		return err
 	}
-	return policy.CheckSize(int64(c.size()), policy.RequestLimit(set, added))
+	return policy.CheckSize(int64(c.size()), c.sizeLimit(added))
 }
 
 // rename finds the model that the asked name stands for by an alias of the closest level that

@@ -71,6 +71,7 @@ type Route struct {
 	verb     string       // behind the model and a colon in the path, which then ends in {model...}; "" for none
 	stream   bool         // the path says that the answer streams, where the endpoint has that in its path
 	lookup   bool         // asks no provider: leaves no record
+	upload   bool         // the body is a file
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -92,7 +93,7 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 
 // named is the model that the path names, "" for none.
 func (r *Route) named(req *http.Request) string {
-	name := cmp.Or(req.PathValue("model"), req.PathValue("response"))
+	name := cmp.Or(req.PathValue("model"), req.PathValue("response"), req.PathValue("artifact"))
 	if r.verb == "" {
 		return name
 	}
@@ -142,9 +143,12 @@ func routes() ([]*Route, error) {
 		}
 		all = append(all, r)
 	}
-	more, err := passRoutes()
-	if err != nil {
-		return nil, err
+	for _, make := range []func() ([]*Route, error){passRoutes, fileRoutes} {
+		more, err := make()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
 	}
-	return append(all, more...), nil
+	return all, nil
 }

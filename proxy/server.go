@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
+	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
@@ -83,6 +84,11 @@ type Config struct {
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
+	// Member is the node's id in the cluster, by which batches name their runner; "": NodeID.
+	Member string
+	// Artifacts keeps files, batches and the owners of what providers keep; nil: nobody does.
+	Artifacts files.Store
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -112,6 +118,9 @@ type Server struct {
 	drains  *drain.Drains
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
+	store   *store         // nil: no files, no batches, no owners
+
+	configured *Route // of the endpoints that administrators configure
 }
 
 // New makes a Server.
@@ -133,6 +142,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 	}
+	s.store = newStore(s)
 	s.calls.New = func() any {
 		c := new(Call)
 		c.waits = c.push
@@ -144,7 +154,10 @@ func New(cfg Config) (*Server, error) {
 	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	for _, r := range all {
+	if s.configured, err = configuredRoute(); err != nil {
+		return nil, fmt.Errorf("make proxy: %w", err)
+	}
+	for _, r := range append(all, s.configured) {
 		s.metrics.bind(r)
 	}
 	return s, nil
@@ -180,6 +193,9 @@ func fillDefaults(cfg *Config) {
 	}
 }
 
+// unserved are the patterns below which what nobody serves is answered in its vendor's shape.
+var unserved = []string{"/v1/", "/v1beta/", "/v1beta1/", "/model/"}
+
 // Mount registers every route with mux, and answers for what is missing under /v1/ in
 // OpenAI's shape.
 func (s *Server) Mount(mux *http.ServeMux) {
@@ -196,7 +212,7 @@ func (s *Server) Mount(mux *http.ServeMux) {
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes, s.otherVerbs(p)))
 	}
-	for _, p := range []string{"/v1/", "/v1beta/", "/v1beta1/", "/model/"} {
+	for _, p := range unserved {
 		mux.HandleFunc(p, s.notFound)
 	}
 }
@@ -220,30 +236,37 @@ func (s *Server) Patterns() []string {
 // handler serves one route.
 func (s *Server) handler(r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		c := s.calls.Get().(*Call)
-		c.writer.Reset(w, s.cfg.WriteTimeout)
-		c.reader.Reset(req.Body, &c.writer)
-		c.came = came{
-			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
-			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
-		}
-		if r.prefix != nil {
-			c.method = req.Method
-			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
-		}
-		defer s.recycle(c)
-		if req.ContentLength != 0 { // who sends slowly must not hold what it has announced
-			c.in.Until(time.Now().Add(s.cfg.BodyTimeout))
-		}
-		if wantsArray(r, req) {
-			s.serveArray(req.Context(), c)
-			return
-		}
-		s.serve(req.Context(), c)
-		if c.torn {
-			panic(http.ErrAbortHandler)
-		}
+		s.begin(r, w, req, func(c *Call) {
+			if r.prefix != nil {
+				c.rest = strings.TrimPrefix(strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path), "/")
+			}
+		})
 	})
+}
+
+// begin makes a call of a request and serves it; more fills in what the route needs.
+func (s *Server) begin(r *Route, w http.ResponseWriter, req *http.Request, more func(*Call)) {
+	c := s.calls.Get().(*Call)
+	c.writer.Reset(w, s.cfg.WriteTimeout)
+	c.reader.Reset(req.Body, &c.writer)
+	c.came = came{
+		id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
+		header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
+	}
+	c.method = req.Method
+	more(c)
+	defer s.recycle(c)
+	if req.ContentLength != 0 { // who sends slowly must not hold what it has announced
+		c.in.Until(time.Now().Add(s.cfg.BodyTimeout))
+	}
+	if wantsArray(r, req) {
+		s.serveArray(req.Context(), c)
+		return
+	}
+	s.serve(req.Context(), c)
+	if c.torn {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // otherVerbs serves the verbs of a pattern that no route has: in the provider's own words, where its

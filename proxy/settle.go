@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -128,8 +129,8 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		}
 		charges = c.money.Settle(s.taken(c))
 	}
-	if c.who == nil || c.route.lookup {
-		return // a stranger leaves no record, nor does a look at the catalog
+	if c.who == nil || c.route.lookup || c.here {
+		return // a stranger leaves no record, nor does a look at what is here
 	}
 	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {
 		// The reservation stays open, and is charged in full when the journal is replayed.
@@ -168,14 +169,23 @@ func (s *Server) price(c *Call) {
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.Service
 		}
+		c.batchService(u)
 		if list.Timed() && !c.result.began.IsZero() {
 			u.Units.ServedMS = (s.now().Sub(c.result.began) + time.Millisecond - 1).Milliseconds()
 		}
 		c.result.cost = pricing.Bill(list, adjust, *u)
 	}
+	if c.isFlat() {
+		c.result.cost, c.result.priced = pass.FlatOf(c.cat, c.result.target.Deployment), true
+	}
 	if c.result.usage.Source == llm.UsageProvider {
 		c.view.Model(c.model).Factor.Learn(c.quote.Raw, c.result.usage.Prompt())
 	}
+}
+
+// isFlat says whether the call costs what a request costs, whatever it used.
+func (c *Call) isFlat() bool {
+	return c.flat > 0 && c.result.status/100 == 2 && (c.configured != nil || c.result.usage.Source != llm.UsageProvider)
 }
 
 // recordOf is the record of the call.

@@ -24,6 +24,7 @@ type Tables struct {
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
 	Variables     []*Variable
+	PassThrough   []*PassThroughEndpoint
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -48,6 +49,7 @@ type Catalog struct {
 	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
 	variables   map[string]*Variable
+	passThrough []*PassThrough // by name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -83,6 +85,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
 	sortRecords(t.Variables)
+	sortRecords(t.PassThrough)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -100,6 +103,9 @@ func NewCatalog(t Tables) *Catalog {
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
 	byID(c.variables, t.Variables)
+	for _, r := range t.PassThrough {
+		c.passThrough = append(c.passThrough, passThroughOf(r))
+	}
 	for _, r := range slices.Backward(t.MCPServers) {
 		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
 	}

@@ -75,6 +75,19 @@ func (d *Deployment) Validate() error {
 	return validMetadata(d.Metadata)
 }
 
+// OptionCostPerRequest is the option of a deployment, or of its credential, that says what a request
+// in the provider's own words costs of which nobody understands the usage: US dollars, "0.002".
+const OptionCostPerRequest = "cost_per_request"
+
+// CostPerRequest is what the options say of it, 0 if they do not.
+func CostPerRequest(options map[string]string) Money {
+	m, err := ParseMoney(options[OptionCostPerRequest])
+	if err != nil {
+		return 0 // such a record is not valid
+	}
+	return m
+}
+
 // maxOptions bounds the options, and the secrets, of a credential or a deployment.
 const maxOptions = 64
 
@@ -82,6 +95,11 @@ const maxOptions = 64
 func validOptions(options map[string]string, secrets map[string]*Sealed) error {
 	if len(options) > maxOptions || len(secrets) > maxOptions {
 		return invalidf("options", "more than %d are given", maxOptions)
+	}
+	if text, ok := options[OptionCostPerRequest]; ok {
+		if m, err := ParseMoney(text); err != nil || m < 0 {
+			return invalidf("options."+OptionCostPerRequest, "%q is no amount of US dollars", text)
+		}
 	}
 	for name, v := range options {
 		if err := validName("options", name); err != nil {

@@ -89,6 +89,11 @@ func (u *Units) GPUCount() int64 {
 // Timed says that the price depends on how long a request takes to serve.
 func (u *Units) Timed() bool { return u.Second > 0 || u.GPUSecond > 0 }
 
+// HasService says that the price names a tier of service.
+func (p *Price) HasService(name string) bool {
+	return slices.ContainsFunc(p.Variants, func(v PriceVariant) bool { return v.Service == name })
+}
+
 // IsFree says that nothing served at the price costs anything.
 func (p *Price) IsFree() bool {
 	free := p.Input == 0 && p.Output == 0 && p.Request == 0 && p.free()

@@ -12,6 +12,13 @@ type Owners struct {
 	CustomerID     string `json:"customer_id,omitempty"`
 }
 
+// Match says whether every field of whose that is not "" is the same. The zero value matches nobody.
+func (o *Owners) Match(whose Owners) bool {
+	same := func(want, got string) bool { return want == "" || want == got }
+	return whose != Owners{} && same(whose.KeyID, o.KeyID) && same(whose.UserID, o.UserID) && same(whose.TeamID, o.TeamID) &&
+		same(whose.ProjectID, o.ProjectID) && same(whose.OrganizationID, o.OrganizationID) && same(whose.CustomerID, o.CustomerID)
+}
+
 // Response tells where a stored turn of OpenAI's responses lies: its input and its answer are a
 // blob. The record has nothing that a client said.
 type Response struct {

@@ -31,6 +31,12 @@ type Settings struct {
 	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
 	ResponseDays         int64         // how long turns of responses are stored; default 30; 0: none is
 	StoreByDefault       bool          // store turns of requests that do not say "store"; default true
+	FileDays             int64         // how long files and batches are kept; default 30; 0: none is
+	MaxFileBytes         int64         // of an uploaded file; default 200 MiB
+	BatchParallel        int64         // lines of a batch that are sent at once; default 8
+	BatchLines           int64         // of a batch's file; default 50000
+	DefaultProvider      string        // of requests in OpenAI's words that no model names; default: the first that serves them
+	OwnerDays            int64         // how long it is known who made an id at a provider; default 180; 0: it is not
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -87,6 +93,11 @@ func DefaultSettings() Settings {
 		BlobQuota:            16 << 30,
 		ResponseDays:         30,
 		StoreByDefault:       true,
+		FileDays:             30,
+		MaxFileBytes:         200 << 20,
+		BatchParallel:        8,
+		BatchLines:           50_000,
+		OwnerDays:            180,
 		DeadCleanup:          true,
 		DeadAfter:            24 * time.Hour,
 		DeadMinVoters:        3,
@@ -135,6 +146,10 @@ var settings = []settingRow{
 			s.BannedKeywords = words
 			return err
 		},
+	},
+	{
+		"batch_parallel", "integer", `8`, "how many lines of a batch a node sends at once, 1 to 256",
+		integer(func(s *Settings) *int64 { return &s.BatchParallel }, 1, MaxBatchParallel, 1),
 	},
 	{
 		"between_chunks_timeout_ms", "integer", `0`, "how long a provider may be silent within an answer, up to a day; 0: two minutes",
@@ -189,6 +204,10 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.DefaultOutputHold }, 1, 10_000_000, 1),
 	},
 	{
+		"default_provider", "string", `""`, "the provider that serves paths of OpenAI's document for requests that name neither model nor a known id; empty: the first that may",
+		readDefaultProvider,
+	},
+	{
 		"denied_ips", "list", `[]`, "addresses and CIDR ranges that may not send requests; win over allowed_ips",
 		prefixes(func(s *Settings) *[]netip.Prefix { return &s.DeniedIPs }),
 	},
@@ -241,8 +260,16 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.LogContentDays }, 1, 3660, 1),
 	},
 	{
+		"max_batch_file_records", "integer", `50000`, "lines of a batch's file, 1 to 1000000",
+		integer(func(s *Settings) *int64 { return &s.BatchLines }, 1, 1_000_000, 1),
+	},
+	{
 		"max_body_bytes", "integer", `33554432`, "bytes of a request's body, 1024 to 1073741824; max_request_size_mb wins",
 		integer(func(s *Settings) *int64 { return &s.MaxBodyBytes }, 1<<10, 1<<30, 1),
+	},
+	{
+		"max_file_size_mb", "integer", `200`, "MiB of a file for /v1/files, 1 to 512",
+		integer(func(s *Settings) *int64 { return &s.MaxFileBytes }, 1, 512, 1<<20),
 	},
 	{
 		"max_request_size_mb", "integer", `32`, "MiB of a request's body, 1 to 1024",
@@ -257,6 +284,10 @@ var settings = []settingRow{
 	},
 	{
 		"price_sync", "object", `{}`, `where prices are downloaded from: {"url": "https://…", "every": "24h", "apply": "review"}`, readPriceSync,
+	},
+	{
+		"provider_id_days", "integer", `180`, "for how many days it is known which key made an id at a provider, and where, up to 3660; 0: it is not",
+		integer(func(s *Settings) *int64 { return &s.OwnerDays }, 0, 3660, 1),
 	},
 	{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
@@ -288,6 +319,10 @@ var settings = []settingRow{
 	{
 		"store_responses_by_default", "boolean", `true`, "store turns of /v1/responses that do not say store, as OpenAI does; who has log_content off must always say it",
 		boolean(func(s *Settings) *bool { return &s.StoreByDefault }),
+	},
+	{
+		"stored_file_days", "integer", `30`, "for how many days files of /v1/files and batches are kept, up to 3660; 0: none is",
+		integer(func(s *Settings) *int64 { return &s.FileDays }, 0, 3660, 1),
 	},
 	{
 		"stored_response_days", "integer", `30`, "for how many days turns of /v1/responses are stored, up to 3660; 0: none is",

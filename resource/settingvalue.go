@@ -206,3 +206,13 @@ func headerName(field, name string) (string, error) {
 	}
 	return textproto.CanonicalMIMEHeaderKey(name), nil
 }
+
+// readDefaultProvider reads the name of a provider, which the data path knows or not.
+func readDefaultProvider(s *Settings, v json.RawMessage) error {
+	var name string
+	if err := json.Unmarshal(v, &name); err != nil || len(name) > 64 {
+		return invalidf("value", "%.100s is not the name of a provider", v)
+	}
+	s.DefaultProvider = name
+	return nil
+}

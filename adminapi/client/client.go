@@ -112,6 +112,11 @@ func (c *Client) Environment() Noun[Variable] { return Noun[Variable]{c, "enviro
 // MCPServers returns the servers of the Model Context Protocol.
 func (c *Client) MCPServers() Noun[MCPServer] { return Noun[MCPServer]{c, "mcp/servers"} }
 
+// PassThroughEndpoints returns the paths that lead to URLs which administrators have chosen.
+func (c *Client) PassThroughEndpoints() Noun[PassThroughEndpoint] {
+	return Noun[PassThroughEndpoint]{c, "pass-through-endpoints"}
+}
+
 // MCPTools lists the tools of MCP servers that the client's key may call.
 func (c *Client) MCPTools(ctx context.Context) (MCPTools, error) {
 	var out MCPTools

@@ -126,6 +126,12 @@ type MCPServer struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "auth", "env.NAME", "header.NAME"
 }
 
+// PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.
+type PassThroughEndpoint struct {
+	resource.PassThroughEndpoint
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "header.NAME"
+}
+
 // MCPTool is a tool of an MCP server.
 type MCPTool struct {
 	Server      string          `json:"server"`

@@ -63,6 +63,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 	for name, p := range r.EnvironmentAt {
 		at("variable", name, p)
 	}
+	for _, e := range r.PassThrough {
+		d.PassThrough = append(d.PassThrough, PassThrough{Record: e.Resource, Secrets: secretsOf(e.Secrets)})
+		at("pass_through_endpoint", e.Resource.Name, e.Position)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -152,6 +156,9 @@ func (d *File) ToConfig() *config.Resources {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})
 	})
 	r.Environment = allSealed(d.Environment)
+	each(d.PassThrough, func(e PassThrough) {
+		r.PassThrough = append(r.PassThrough, config.PassThroughEndpoint{Resource: e.Record, Secrets: allSealed(e.Secrets)})
+	})
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)
 	return r

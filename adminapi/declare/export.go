@@ -32,6 +32,11 @@ func Export(state State) File {
 		}
 		d.Environment[v.ID] = Secret{Sealed: printOf(v.Value)}
 	}
+	for _, e := range byLabel(t.PassThrough) {
+		out := PassThrough{Record: bare(e), Secrets: printsOf(e.Secrets)}
+		out.Record.Secrets = nil
+		d.PassThrough = append(d.PassThrough, out)
+	}
 	for _, m := range byLabel(t.Models) {
 		d.Models = append(d.Models, x.model(m))
 	}

@@ -153,6 +153,13 @@ func (d draw) file() declare.File {
 		{Record: resource.MCPServer{Name: "tools", Alias: "t", MCPUpstream: resource.MCPUpstream{URL: "https://x.example/mcp", Headers: map[string]string{"X-A": d.text()}, ForwardHeaders: []string{"X-User"}, Auth: "api_key", AuthHeader: "X-K"}, CostPerCall: d.money(), ToolCosts: map[string]resource.Money{d.text(): d.money()}, AllowedTools: d.list(d.text), AccessGroups: d.list(d.text), AllowAllKeys: d.chance(), Metadata: d.object()}, Credential: "cred"},
 		{Record: resource.MCPServer{Name: "local", MCPUpstream: resource.MCPUpstream{Command: "/bin/x", Args: d.list(d.text), Env: map[string]string{"A": d.text()}}, Disabled: d.chance()}, Secrets: map[string]declare.Secret{"env.TOKEN": {Text: "s" + d.text()}}},
 	}
+	f.PassThrough = []declare.PassThrough{{
+		Record: resource.PassThroughEndpoint{
+			Name: "search", Path: "/tools/search", Target: "https://x.example/s", IncludeSubpath: d.chance(), Headers: map[string]string{"X-A": d.text()}, ForwardHeaders: d.chance(),
+			Query: map[string]string{"a": d.text()}, NoAuth: d.chance(), CostPerRequest: d.money(), Guardrails: d.list(d.text), Disabled: d.chance(),
+		},
+		Secrets: map[string]declare.Secret{"header.Authorization": {Text: "s" + d.text()}},
+	}}
 	f.Organizations = []declare.Organization{{Record: resource.Organization{Name: "org", Policy: resource.Policy{Metadata: d.object()}}}}
 	f.Users = []declare.User{{Record: resource.User{Meta: resource.Meta{ID: "auth0|" + strings.ReplaceAll(name(1), "/", "_")}, Name: d.text(), Email: "a@example.org", ServiceAccount: d.chance(), Policy: d.policy()}}}
 	team := name(1)

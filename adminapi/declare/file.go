@@ -20,6 +20,7 @@ type File struct {
 	Callbacks     []resource.Callback  `json:"callbacks,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
+	PassThrough   []PassThrough        `json:"pass_through_endpoints,omitempty"`
 	Settings      []resource.Setting   `json:"settings,omitempty"` // the id is the name
 	Environment   map[string]Secret    `json:"environment,omitempty"`
 
@@ -47,6 +48,12 @@ type MCPServer struct {
 	Record     resource.MCPServer `json:"record"`
 	Credential string             `json:"credential,omitempty"` // name; "": none
 	Secrets    map[string]Secret  `json:"secrets,omitempty"`
+}
+
+// PassThrough is a pass-through endpoint; its record lacks Secrets.
+type PassThrough struct {
+	Record  resource.PassThroughEndpoint `json:"record"`
+	Secrets map[string]Secret            `json:"secrets,omitempty"`
 }
 
 // Model is a model with its deployments.

@@ -226,6 +226,34 @@ func (p *planner) environment(d *File) error {
 	return nil
 }
 
+func (p *planner) passThrough(d *File) error {
+	for i := range d.PassThrough {
+		e := &d.PassThrough[i]
+		r := e.Record
+		now, ok := byName(p.cat.Tables().PassThrough, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(e.Secrets) {
+				if err := records.CheckPassThroughMove(now, &r); err != nil {
+					return err
+				}
+			}
+			if err := records.CheckPassThroughPath(p.cat.Tables().PassThrough, &r); err != nil {
+				return err
+			}
+			r.Secrets, err = p.sealNamed(e.Secrets, "pass_through_endpoint", r.ID, old)
+			return err
+		}
+		if err := plan(p, "pass_through_endpoint", "pt", r.Name, &r, now, fill, records.PutPassThrough); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
@@ -263,6 +291,7 @@ func (p *planner) deletions() {
 	drop(p, "project", t.Projects, func(id string) fsm.Command { return fsm.DeleteProject{ID: id} })
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
 	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
+	drop(p, "pass_through_endpoint", t.PassThrough, func(id string) fsm.Command { return fsm.DeletePassThrough{ID: id} })
 	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
+	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
@@ -57,7 +58,7 @@ func (a *API) Routes() []wire.Route {
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),
-		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}),
+		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 	)
 }

@@ -38,7 +38,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
 		(*writer).environment, (*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
-		(*writer).mcpServers, (*writer).holders, (*writer).keys, (*writer).settings,
+		(*writer).mcpServers, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
 	}
@@ -272,6 +272,12 @@ func (w *writer) guardrails(r *config.Resources) {
 func (w *writer) callbacks(r *config.Resources) {
 	for _, c := range sorted(r.Callbacks, func(c *config.Callback) string { return c.Resource.Name }) {
 		w.block("callback", c.Resource.Name, &c.Resource, nil)
+	}
+}
+
+func (w *writer) passThrough(r *config.Resources) {
+	for _, e := range sorted(r.PassThrough, func(e *config.PassThroughEndpoint) string { return e.Resource.Name }) {
+		w.block("pass_through_endpoint", e.Resource.Name, &e.Resource, names{"secrets": e.Secrets})
 	}
 }
 

@@ -55,9 +55,11 @@ const (
 	Erasures      Bucket = 33
 	MCPServers    Bucket = 36
 	Variables     Bucket = 38
+	PassThrough   Bucket = 39
 	Prices        Bucket = 40
 	Responses     Bucket = 44
-	Buckets              = 45
+	Artifacts     Bucket = 48
+	Buckets              = 49
 )
 
 // names is each bucket's name in the file.
@@ -68,17 +70,17 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", Variables: "variables",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.
 func (b Bucket) Name() string { return names[b] }
 
-// Cataloged says whether the bucket holds records that memory has too. Stored responses are many,
-// and are read from the file.
-func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses }
+// Cataloged says whether the bucket holds records that memory has too. Stored responses and
+// artifacts are many, and are read from the file.
+func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses && b != Artifacts }
 
 // Kind returns the one noun of the records in the bucket: "key".
 func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }

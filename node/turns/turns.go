@@ -182,21 +182,11 @@ func (s *Store) drop(ctx context.Context, all []*resource.Response, over bool) e
 // value selects none.
 type Whose = resource.Owners
 
-func matches(w *Whose, o *resource.Owners) bool {
-	if *w == (Whose{}) {
-		return false
-	}
-	return same(w.KeyID, o.KeyID) && same(w.UserID, o.UserID) && same(w.TeamID, o.TeamID) &&
-		same(w.ProjectID, o.ProjectID) && same(w.OrganizationID, o.OrganizationID) && same(w.CustomerID, o.CustomerID)
-}
-
-func same(want, got string) bool { return want == "" || want == got }
-
 // List calls each for every stored turn of those that w selects, with what was said (JSON: id,
 // input, response); what has expired is left out. The error of each ends it. A body that no node
 // gives is an error too.
 func (s *Store) List(ctx context.Context, w Whose, each func(r *resource.Response, body []byte) error) error {
-	return s.pages(ctx, func(r *resource.Response) bool { return matches(&w, &r.Owners) }, func(page []*resource.Response) error {
+	return s.pages(ctx, func(r *resource.Response) bool { return r.Owners.Match(w) }, func(page []*resource.Response) error {
 		for _, r := range page {
 			if r.ExpiresAt <= resource.At(s.cfg.Now()) {
 				continue
@@ -218,7 +208,7 @@ func (s *Store) List(ctx context.Context, w Whose, each func(r *resource.Respons
 
 // Erase forgets every stored turn of those that w selects, for good, and says how many there were.
 func (s *Store) Erase(ctx context.Context, w Whose) (erased int, err error) {
-	err = s.pages(ctx, func(r *resource.Response) bool { return matches(&w, &r.Owners) }, func(page []*resource.Response) error {
+	err = s.pages(ctx, func(r *resource.Response) bool { return r.Owners.Match(w) }, func(page []*resource.Response) error {
 		if err := s.drop(ctx, page, false); err != nil {
 			return err
 		}

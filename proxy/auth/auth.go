@@ -30,6 +30,8 @@ type Keys interface {
 	// KeyByHash returns the key that has the hash as its secret's, or had it and may still
 	// be in its grace. The record must not be changed.
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
+	// Key returns the key with the id. The record must not be changed.
+	Key(id string) (*resource.Key, bool)
 	// User returns the user with the id. The record must not be changed.
 	User(id string) (*resource.User, bool)
 	// TeamMember returns a user's place in a team. The record must not be changed.
@@ -99,6 +101,22 @@ func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog,
 		return nil, err
 	}
 	return who, nil
+}
+
+// Holder returns the principal of a key by its id, "" for the master key, as Authenticate returns
+// that of a secret: for requests that are made later, in the name of who asked for them.
+func (a *Authenticator) Holder(cat *resource.Catalog, id string) (*resource.Principal, error) {
+	if id == "" {
+		return &resource.Principal{Master: true}, nil
+	}
+	key, ok := a.cfg.Keys.Key(id)
+	if !ok {
+		return nil, refuse(typeUnknown, "invalid_api_key", "key", "The API key is not known any more.")
+	}
+	if err := a.checkKey(key, key.Hash); err != nil {
+		return nil, err
+	}
+	return a.chain(cat, key)
 }
 
 func (a *Authenticator) isMaster(h resource.Hash) bool {

@@ -19,6 +19,15 @@ type table map[resource.Hash]*resource.Key
 
 func (t table) KeyByHash(h resource.Hash) (*resource.Key, bool) { k, ok := t[h]; return k, ok }
 
+func (t table) Key(id string) (*resource.Key, bool) {
+	for _, k := range t {
+		if k.ID == id {
+			return k, true
+		}
+	}
+	return nil, false
+}
+
 func (t table) User(id string) (*resource.User, bool) {
 	u := &resource.User{Meta: resource.Meta{ID: id}, Blocked: id == "user_blocked"}
 	switch id {
@@ -271,6 +280,22 @@ func benchmarkAuthenticate(b *testing.B, project, user string) {
 	for b.Loop() {
 		if _, err := a.Authenticate(context.Background(), cat, auth.Secret(h, "")); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	keys := table{}
+	keys.put("sk-plain", &resource.Key{Meta: resource.Meta{ID: "plain"}})
+	keys.put("sk-blocked", &resource.Key{Meta: resource.Meta{ID: "blocked"}, Blocked: true})
+	keys.put("sk-expired", &resource.Key{Meta: resource.Meta{ID: "expired"}, ExpiresAt: resource.At(now.Add(-time.Second))})
+	a := auth.New(auth.Config{Keys: keys, Now: func() time.Time { return now }})
+	for id, code := range map[string]string{"": "", "plain": "", "blocked": "key_blocked", "expired": "expired_key", "deleted": "invalid_api_key"} {
+		who, err := a.Holder(catalog(), id)
+		e, _ := errors.AsType[*llm.Error](err)
+		if code == "" && (err != nil || who.Master != (id == "") || !who.Master && who.Key.ID != id) || code != "" && (e == nil || e.Code != code) {
+			t.Errorf("%q: got %+v, %v", id, who, err)
 		}
 	}
 }

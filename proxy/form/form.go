@@ -39,6 +39,7 @@ type Form struct {
 type part struct {
 	name       string
 	file       bool
+	fileName   string
 	start, end int
 	value      int
 }
@@ -118,7 +119,7 @@ func (p *part) read(head []byte) error {
 	if len(h["Content-Disposition"]) != 1 || err != nil || kind != "form-data" || params["name"] == "" {
 		return invalid("A part of the form has no name.")
 	}
-	_, p.file = params["filename"]
+	p.fileName, p.file = params["filename"]
 	p.name = params["name"]
 	if p.file && p.name == "model" {
 		return invalid("The field \"model\" of the form must not be a file.")
@@ -151,6 +152,16 @@ func (f *Form) File() []byte {
 		}
 	}
 	return nil
+}
+
+// FileName is the name that the client gives the first file, "" if there is none.
+func (f *Form) FileName() string {
+	for i := range f.parts {
+		if p := &f.parts[i]; p.file {
+			return p.fileName
+		}
+	}
+	return ""
 }
 
 // JSON is an object of the text fields: those with [] behind their name as arrays, stream and n

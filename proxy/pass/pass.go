@@ -32,7 +32,11 @@ type Prefix struct {
 // documented are the providers that serve what OpenAI's document has.
 var documented = []string{"openai", "azure", "custom_openai", "openai_like", "litellm_proxy", "hosted_vllm"}
 
-// Prefixes are all of them.
+// Files are the paths of files and batches, which the cluster keeps itself where nobody names a
+// provider.
+var Files = Prefix{"/v1", append([]string{"groq"}, documented...), []string{"files", "batches"}}
+
+// Prefixes are all others.
 var Prefixes = []Prefix{
 	{"/v1", documented, []string{
 		"videos", "uploads", "containers", "conversations", "assistants", "threads", "evals", "vector_stores", "fine_tuning", "skills",
@@ -92,28 +96,60 @@ func Allowed(key *resource.Key, path string) bool {
 	return !denied && resource.AllowsRoute(key.PassThrough, path)
 }
 
-// Model is the model that a request is for: the one that is asked for, by its name here or at
-// the provider, else the first that has an open deployment, or the open deployment that owner is.
-// It is one that every level allows.
-func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, asked, owner string) (*resource.Model, bool) {
-	if m, ok := cat.Resolve(asked); ok {
-		fits := func(d *resource.Deployment) bool { return p.fits(cat, m, d, asked, owner) }
+// Wanted is what a deployment must be to be asked. What is "" does not matter.
+type Wanted struct {
+	Model    string // by its name here or at the provider
+	Owner    string // its id
+	Provider string
+}
+
+// Documented says whether the paths are those of OpenAI's document, which many providers serve.
+func (p *Prefix) Documented() bool { return len(p.Below) > 0 }
+
+// Model is the model that a request is for: the one that is wanted, else the first that has an open
+// deployment. It is one that every level allows.
+func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, w Wanted) (*resource.Model, bool) {
+	if m, ok := cat.Resolve(w.Model); ok {
+		fits := func(d *resource.Deployment) bool { return p.fits(cat, m, d, w) }
 		if slices.ContainsFunc(cat.ModelDeployments(m), fits) && resource.LevelsAllow(levels, m) {
 			return m, true
 		}
 	}
 	for _, d := range cat.Tables().Deployments {
 		m, ok := cat.ModelByID(d.ModelID)
-		if ok && p.fits(cat, m, d, asked, owner) && resource.LevelsAllow(levels, m) {
+		if ok && p.fits(cat, m, d, w) && resource.LevelsAllow(levels, m) {
 			return m, true
 		}
 	}
 	return nil, false
 }
 
-// fits says whether the model's deployment may serve what is asked for of the owner.
-func (p *Prefix) fits(cat *resource.Catalog, m *resource.Model, d *resource.Deployment, asked, owner string) bool {
-	return p.open(cat, d) && (asked == "" || asked == m.Name || asked == d.Upstream) && (owner == "" || d.ID == owner)
+// Flat is the most that a request costs of which nobody understands the usage, at the deployments of
+// the model that may be asked.
+func (p *Prefix) Flat(cat *resource.Catalog, m *resource.Model, w Wanted) (most resource.Money) {
+	for _, d := range cat.ModelDeployments(m) {
+		if p.fits(cat, m, d, w) {
+			most = max(most, FlatOf(cat, d))
+		}
+	}
+	return most
+}
+
+// FlatOf is what such a request costs at a deployment.
+func FlatOf(cat *resource.Catalog, d *resource.Deployment) resource.Money {
+	if _, ok := d.Options[resource.OptionCostPerRequest]; ok {
+		return resource.CostPerRequest(d.Options)
+	}
+	if c, ok := cat.Credential(d.CredentialID); ok {
+		return resource.CostPerRequest(c.Options)
+	}
+	return 0
+}
+
+// fits says whether the model's deployment is what is wanted, and open.
+func (p *Prefix) fits(cat *resource.Catalog, m *resource.Model, d *resource.Deployment, w Wanted) bool {
+	return p.open(cat, d) && (w.Model == "" || w.Model == m.Name || w.Model == d.Upstream) &&
+		(w.Owner == "" || d.ID == w.Owner) && (w.Provider == "" || d.Provider == w.Provider)
 }
 
 // open says whether the deployment is one of the prefix's providers and open to it.
@@ -128,12 +164,23 @@ func (p *Prefix) open(cat *resource.Catalog, d *resource.Deployment) bool {
 	return ok && c.Options[Option] == "true"
 }
 
-// Target is the first of a plan that may serve what is asked for of the owner, if there is one.
-func (p *Prefix) Target(cat *resource.Catalog, plan []router.Target, asked, owner string) []router.Target {
+// Target is the first of a plan that is what is wanted, else the first of the model that is: a plan
+// has as many as there may be attempts, and who keeps a thing is the only one to ask.
+func (p *Prefix) Target(cat *resource.Catalog, m *resource.Model, plan []router.Target, w Wanted) []router.Target {
 	for i := range plan {
-		if p.fits(cat, plan[i].Model, plan[i].Deployment, asked, owner) {
+		if p.fits(cat, plan[i].Model, plan[i].Deployment, w) {
 			return plan[i : i+1]
 		}
+	}
+	for _, d := range cat.ModelDeployments(m) {
+		if d.Blocked || !p.fits(cat, m, d, w) {
+			continue
+		}
+		t := router.Target{Model: m, Deployment: d}
+		if c, ok := cat.Credential(d.CredentialID); ok {
+			t.Credential = c
+		}
+		return []router.Target{t}
 	}
 	return nil
 }
@@ -220,11 +267,39 @@ func Path(base, rest, query string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	q.Del("key")
+	for _, name := range []string{"key", QueryProvider, "provider"} {
+		q.Del(name)
+	}
 	if len(q) > 0 {
 		rest += "?" + q.Encode()
 	}
 	return "/" + rest, true
+}
+
+// Below is the path of a request at a target: the target's own, what of the client's follows, and its
+// query, with those of more that it has not. false: the path leads elsewhere.
+func Below(at, rest, query string, more map[string]string) (string, bool) {
+	plain, err := url.PathUnescape(rest)
+	if err != nil || rest != "" && path.Clean(plain) != strings.TrimSuffix(plain, "/") || strings.Contains(plain, "\\") {
+		return "", false
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return "", false
+	}
+	for name, value := range more {
+		if !q.Has(name) {
+			q.Set(name, value)
+		}
+	}
+	to := at + rest
+	if to == "" {
+		to = "/"
+	}
+	if len(q) > 0 {
+		to += "?" + q.Encode()
+	}
+	return to, true
 }
 
 // isVersion says whether a segment of a path is the version of an API.
@@ -250,6 +325,35 @@ var endpoints = []struct {
 	{"/images/edits", llm.ImageEdits},
 	{"/audio/speech", llm.Speech},
 	{"/audio/transcriptions", llm.Transcriptions},
+}
+
+// Infers says whether a path asks for an inference, which makes nothing that is kept under its id.
+func Infers(rest string) bool {
+	for _, e := range endpoints {
+		if strings.HasSuffix("/"+rest, e.end) {
+			return true
+		}
+	}
+	return false
+}
+
+// Deleted is the id of what a request deletes, if that is a thing of its own, as in "files/ID".
+func Deleted(method, rest string) (id string, ok bool) {
+	if method != http.MethodDelete {
+		return "", false
+	}
+	segments := strings.Split(rest, "/")
+	if len(segments) > 0 && isVersion(segments[0]) {
+		segments = segments[1:]
+	}
+	if len(segments) == 3 && segments[0] == "fine_tuning" {
+		segments = segments[1:]
+	}
+	if len(segments) != 2 {
+		return "", false
+	}
+	id, err := url.PathUnescape(segments[1])
+	return id, err == nil
 }
 
 // Endpoint is whose dialect the answer to a path has at the provider, as far as it is understood.
@@ -281,6 +385,17 @@ func Headers(h http.Header) http.Header {
 		}
 		if !credential(to) {
 			out[to] = values
+		}
+	}
+	return out
+}
+
+// AllHeaders are all of the client's headers that are no credential and not about the connection.
+func AllHeaders(h http.Header) http.Header {
+	out := Headers(h)
+	for name, values := range h {
+		if !credential(name) && !strings.HasPrefix(name, "X-Pass-") && !strings.HasPrefix(name, "X-Forwarded-") {
+			out[name] = values
 		}
 	}
 	return out

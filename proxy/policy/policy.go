@@ -220,7 +220,18 @@ func CheckSession(levels []resource.Level, session string) error {
 
 // RequestLimit is the most bytes that a request's body may have: the smallest of all.
 func RequestLimit(s *resource.Settings, levels []resource.Level) int64 {
-	limit := s.MaxBodyBytes
+	return smallest(s.MaxBodyBytes, levels)
+}
+
+// formRoom is what the form around a file may take.
+const formRoom = 64 << 10
+
+// FileLimit is RequestLimit for uploads of files.
+func FileLimit(s *resource.Settings, levels []resource.Level) int64 {
+	return smallest(s.MaxFileBytes+formRoom, levels)
+}
+
+func smallest(limit int64, levels []resource.Level) int64 {
 	for i := range levels {
 		if p := levels[i].Policy; p != nil && p.MaxRequestMB != nil {
 			limit = min(limit, *p.MaxRequestMB<<20)

@@ -90,6 +90,12 @@ func Of(r *Request) Quote {
 	return q
 }
 
+// Flat takes in what the request costs if nobody understands its usage.
+func (q *Quote) Flat(cost resource.Money) {
+	q.Cost = max(q.Cost, cost)
+	q.free = q.free && cost == 0
+}
+
 // bound is the most tokens that the prompt can have, 0 if it is only counted.
 func bound(r *Request) int64 {
 	if r.Endpoint.Family() == llm.FamilyCount {

@@ -108,7 +108,7 @@ func (k *Keeper) find(ctx context.Context, who *resource.Principal, id string) (
 	if err != nil {
 		return nil, err
 	}
-	if !mine(&rec.Owners, who) {
+	if !who.Sees(&rec.Owners) {
 		return nil, resource.ErrNotFound
 	}
 	t, err := decodeTurn(body)
@@ -117,27 +117,6 @@ func (k *Keeper) find(ctx context.Context, who *resource.Principal, id string) (
 	}
 	t.owners = rec.Owners
 	return t, nil
-}
-
-// mine says whether the principal may see what is theirs.
-func mine(o *resource.Owners, who *resource.Principal) bool {
-	if who.Key == nil { // the master key, which sees its own
-		return o.KeyID == ""
-	}
-	switch {
-	case o.KeyID == who.Key.ID:
-		return true
-	case o.UserID != "":
-		return o.UserID == who.Key.UserID && o.OrganizationID == organizationOf(who)
-	}
-	return o.KeyID != "" && o.TeamID != "" && who.Team != nil && o.TeamID == who.Team.ID
-}
-
-func organizationOf(who *resource.Principal) string {
-	if who.Organization == nil {
-		return ""
-	}
-	return who.Organization.ID
 }
 
 // chain returns a turn and those before it, the first one first.

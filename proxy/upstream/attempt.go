@@ -74,7 +74,10 @@ type Attempt struct {
 	// that have come so far were returned. It is the moment to push them out.
 	Waits func()
 	// Header holds further headers, which its caller vouches for. The key cannot be replaced.
-	Header   http.Header
+	Header http.Header
+	// Fixed holds headers of the configuration. They are set last, in the place of any other, and may
+	// be secrets.
+	Fixed    http.Header
 	Link     *egress.Link // the way there; nil: the node's
 	Timeouts Timeouts
 }

@@ -118,6 +118,7 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}); err != nil {
 		return nil, &signError{err}
 	}
+	maps.Copy(h, a.Fixed)
 	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}

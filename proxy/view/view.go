@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +34,7 @@ type View struct {
 	book        *pricing.Book
 	models      sync.Map     // *resource.Model → *Model
 	deployments sync.Map     // *resource.Deployment → *Deployment
+	headers     sync.Map     // *resource.PassThrough → http.Header
 	known       sync.Map     // id of a pattern → []string
 	kept        atomic.Int64 // how many are in both
 }
@@ -344,6 +346,26 @@ func (v *Cache) openKey(t *router.Target) (secret.Text, error) {
 		return secret.Text{}, fmt.Errorf("open key of %s %s: %w", kind, id, err)
 	}
 	return key, nil
+}
+
+// Headers are those that a pass-through endpoint adds to every request, with its secrets opened.
+func (v *View) Headers(e *resource.PassThrough) (http.Header, error) {
+	if h, ok := v.headers.Load(e); ok {
+		return h.(http.Header), nil
+	}
+	h := http.Header{}
+	for name, value := range e.Headers {
+		h.Set(name, value)
+	}
+	for name, sealed := range e.Secrets {
+		text, err := v.cache.Secrets.Open(sealed, "pass_through_endpoint", e.ID, name)
+		if err != nil {
+			return nil, fmt.Errorf("open %s of pass-through endpoint %s: %w", name, e.ID, err)
+		}
+		h.Set(strings.TrimPrefix(name, resource.PassThroughSecretHeader), text.Reveal())
+	}
+	v.keep(&v.headers, e, h)
+	return h, nil
 }
 
 // Factor is what a model's tokens are to the estimate from bytes, learned from what

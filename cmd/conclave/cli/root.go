@@ -103,6 +103,7 @@ func newRoot(a *app) *cobra.Command {
 		a.priceCommand(),
 		a.providerCommand(),
 		a.mcpCommand(),
+		a.nounCommand(passThroughEndpoint),
 		a.planCommand(),
 		a.applyCommand(),
 		a.exportCommand(),
