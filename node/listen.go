@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,6 +96,7 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.data = data
 	if err := n.startMCP(); err != nil {
 		return err
 	}
@@ -119,6 +121,11 @@ func (n *Node) stopListener(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
+	var sessions sync.WaitGroup // whose connections are not the server's any more
+	defer sessions.Wait()
+	if n.data != nil {
+		sessions.Go(func() { n.data.Stop(ctx) })
+	}
 	if err := n.server.Shutdown(ctx); err != nil {
 		n.log.Warn("requests are cut at the stop", "error", err)
 		return n.server.Close()

@@ -34,6 +34,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/mcp"
@@ -104,7 +105,8 @@ type path struct {
 	blobs    *blob.Store
 	upstream *upstream.Client
 	turns    *turns.Store
-	mcp      *mcp.Gateway // nil until the handlers are made
+	mcp      *mcp.Gateway  // nil until the handlers are made
+	data     *proxy.Server // likewise
 }
 
 // listener is the client port.

@@ -18,7 +18,7 @@ const indexWait = 5 * time.Second
 // an index is answered from state that is at least as new, which may have blocked the key.
 func authenticate(ctx context.Context, s *Server, c *Call) error {
 	secret := auth.Secret(c.header, c.cat.Settings().KeyHeader)
-	who, err := s.auth.Authenticate(ctx, c.cat, secret)
+	who, err := s.identify(ctx, c, secret)
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 			return err
 		}
 		c.cat = s.cfg.Catalog()
-		if who, err = s.auth.Authenticate(ctx, c.cat, secret); err != nil {
+		if who, err = s.identify(ctx, c, secret); err != nil {
 			return err
 		}
 	}

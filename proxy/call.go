@@ -12,8 +12,10 @@ import (
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/realtime"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -74,6 +76,8 @@ type Call struct {
 	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
 	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
 	parts    []translate.Part         // the answers to it
+	wish     realtime.Wish            // for a client's secret
+	other    string                   // the model that was used in the place of the deployment's; "": none
 	apart    bool                     // the last attempt was said in the gateway's words, in parts
 	packs    bool                     // the client wants base64
 	turn     *stored.Exchange         // of a response; nil: it is none
@@ -103,6 +107,9 @@ type came struct {
 	length  int64
 	out     reply.Writer
 	started time.Time
+	accept  func(socket.Options) (*socket.Conn, error) // opens the WebSocket that was asked for; nil: none may be
+	grant   *realtime.Grant                            // of a client's secret; nil: it has a key
+	use     *use                                       // of a session, that the call is; nil: none
 }
 
 // result is what became of the request.

@@ -114,6 +114,9 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		of, end = s.drains.Begin(ctx, d.Drain)
 		defer end()
 	}
+	if way == llm.Realtime {
+		return s.converse(ctx, c, d, asked, flight)
+	}
 	answer, way, err := s.exchange(of, c, d, asked, way)
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(began)
@@ -247,6 +250,9 @@ func (s *Server) timeout(c *Call, d *view.Deployment) time.Duration {
 // outcome is what the router learns of an attempt.
 func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) router.Outcome {
 	o := router.Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Completion()}
+	if c.route.endpoint == llm.Realtime {
+		o.Tokens = 0 // a session's time is not that of an answer
+	}
 	if err == nil {
 		return o
 	}

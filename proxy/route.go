@@ -134,6 +134,7 @@ func routes() ([]*Route, error) {
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
+		realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),
 		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()

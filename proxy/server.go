@@ -22,6 +22,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/utility"
@@ -83,6 +84,14 @@ type Config struct {
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
+	// Sessions opens sessions at providers; nil: none is served.
+	Sessions Sessions
+	// Derive makes keys of the cluster's secrets, for secrets of sessions; nil: none is made.
+	Derive func(parts ...string) ([]byte, error)
+	// SessionIdle is how long a session may be silent, and SessionTotal how long it may last; 0: as
+	// package realtime has it.
+	SessionIdle, SessionTotal time.Duration
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -112,6 +121,7 @@ type Server struct {
 	drains  *drain.Drains
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
+	live    *drain.Stop
 }
 
 // New makes a Server.
@@ -126,7 +136,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
@@ -227,6 +237,12 @@ func (s *Server) handler(r *Route) http.Handler {
 			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
+		if r.endpoint == llm.Realtime {
+			c.accept = func(o socket.Options) (*socket.Conn, error) {
+				c.writer.Taken()
+				return socket.Accept(w, req, o)
+			}
+		}
 		if r.prefix != nil {
 			c.method = req.Method
 			c.rest = strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path+"/")
@@ -291,6 +307,10 @@ func (s *Server) recycle(c *Call) {
 	}
 	s.calls.Put(c)
 }
+
+// Stop ends sessions, and waits for the responses that are open, as long as ctx allows. Requests
+// are the HTTP server's to wait for.
+func (s *Server) Stop(ctx context.Context) { s.live.Wait(ctx) }
 
 // serve takes one call from its beginning to its end. Whatever happens, it is settled once.
 func (s *Server) serve(ctx context.Context, c *Call) {

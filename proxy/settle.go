@@ -164,6 +164,9 @@ func (s *Server) price(c *Call) {
 		c.result.priced = true
 		list, adjust = d.List.Price, d.Adjust
 	}
+	if p := c.otherPrice(); p != nil {
+		c.result.priced, list, adjust = true, p, d.Adjust
+	}
 	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
 		if u.Service == llm.ServiceUnsaid {
 			u.Service = c.quote.Service
