@@ -48,6 +48,12 @@ func authenticatePass(ctx context.Context, s *Server, c *Call) error {
 	if err := authenticate(ctx, s, c); err != nil {
 		return err
 	}
+	if pass.Mints(c.rest) {
+		return &llm.Error{
+			Kind: llm.Forbidden, Code: "provider_secret_not_served", NoRetry: true,
+			Message: "The provider would answer with a secret of its own, whose use nobody limits or pays for here. POST /v1/realtime/client_secrets makes one of the gateway's.",
+		}
+	}
 	if !pass.Allowed(c.who.Key, c.path) {
 		return &llm.Error{
 			Kind: llm.Forbidden, Type: "auth_error", Code: "route_not_allowed", Scope: resource.HolderKey, Entity: c.who.Key.ID,
