@@ -985,7 +985,10 @@ func TestRealtime_providersSecrets(t *testing.T) {
 	for _, path := range []string{"/openai/v1/realtime/transcription_sessions", "/openai_passthrough/v1/realtime/client_secrets", "/azure/openai/realtimeapi/sessions", "/gemini/v1alpha/auth_tokens"} {
 		r := newRig(t)
 		asked := false
-		r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) { asked = true; return wholeAnswer(), nil }
+		r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+			asked = true
+			return wholeAnswer(), nil
+		}
 		for _, d := range r.tables.Deployments {
 			d.Options = map[string]string{"use_in_pass_through": "true"}
 		}

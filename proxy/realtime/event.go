@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -174,7 +176,7 @@ func newID(prefix string) string {
 }
 
 // errorEvent is the event that tells of an error; of is the id of the client's event that it is
-// about, "" for none.
+// about, "" for none. What is worth another try says when, in seconds.
 func errorEvent(e *llm.Error, of string) []byte {
 	message := e.Message
 	if message == "" {
@@ -186,6 +188,9 @@ func errorEvent(e *llm.Error, of string) []byte {
 	b = append(append(b, `,"message":`...), quoted(message)...)
 	b = append(append(b, `,"param":`...), orNull(e.Param)...)
 	b = append(append(b, `,"event_id":`...), orNull(of)...)
+	if e.RetryAfter > 0 {
+		b = strconv.AppendInt(append(b, `,"retry_after":`...), int64((e.RetryAfter+time.Second-1)/time.Second), 10)
+	}
 	return append(b, "}}"...)
 }
 
