@@ -110,6 +110,7 @@ type came struct {
 	accept  func(socket.Options) (*socket.Conn, error) // opens the WebSocket that was asked for; nil: none may be
 	grant   *realtime.Grant                            // of a client's secret; nil: it has a key
 	use     *use                                       // of a session, that the call is; nil: none
+	memory  *stored.Memory                             // of the connection that it came on; nil: it has none
 }
 
 // result is what became of the request.

@@ -23,7 +23,7 @@ import (
 // realtimeRoute serves sessions of OpenAI's Realtime API, over a WebSocket. The handshake takes all
 // the steps of a request: what it reserves is the first response's.
 func realtimeRoute() (*Route, error) {
-	return newRoute("GET", []string{"/v1/realtime", "/realtime", "/openai/v1/realtime", "/openai/realtime"}, llm.Realtime, steps{
+	r, err := newRoute("GET", []string{"/v1/realtime", "/realtime", "/openai/v1/realtime", "/openai/realtime"}, llm.Realtime, steps{
 		auth:       authenticateSession,
 		body:       readSession,
 		policy:     checkPolicies,
@@ -35,6 +35,11 @@ func realtimeRoute() (*Route, error) {
 		ledger:     openUse,
 		answer:     dispatch,
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.socket = true
+	return r, nil
 }
 
 // secretRoute makes secrets for pages: they open sessions for the sake of the key that asked for

@@ -27,7 +27,7 @@ func readResponse(ctx context.Context, s *Server, c *Call) error {
 	if err := readBody(ctx, s, c); err != nil || s.keeper == nil {
 		return err
 	}
-	turn, err := s.keeper.Open(ctx, c.who, c.body, c.asked(), c.terms())
+	turn, err := s.keeper.OpenIn(ctx, c.memory, c.who, c.body, c.asked(), c.terms())
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,7 @@ type Route struct {
 	verb     string       // behind the model and a colon in the path, which then ends in {model...}; "" for none
 	stream   bool         // the path says that the answer streams, where the endpoint has that in its path
 	lookup   bool         // asks no provider: leaves no record
+	socket   bool         // is served over a WebSocket
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -134,7 +135,7 @@ func routes() ([]*Route, error) {
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
-		realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),
+		socketResponsesRoute, realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),
 		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()

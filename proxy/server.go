@@ -122,6 +122,8 @@ type Server struct {
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
 	live    *drain.Stop
+
+	responses *Route // that answers requests over a WebSocket too
 }
 
 // New makes a Server.
@@ -156,6 +158,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	for _, r := range all {
 		s.metrics.bind(r)
+		if r.endpoint == llm.Responses && !r.lookup {
+			s.responses = r
+		}
 	}
 	return s, nil
 }
@@ -237,7 +242,7 @@ func (s *Server) handler(r *Route) http.Handler {
 			id: reply.RequestID(req.Header), route: r, path: req.URL.Path, query: req.URL.RawQuery, named: r.named(req), peer: req.RemoteAddr,
 			header: req.Header, in: &c.reader, length: req.ContentLength, out: &c.writer, started: s.now(),
 		}
-		if r.endpoint == llm.Realtime {
+		if r.socket {
 			c.accept = func(o socket.Options) (*socket.Conn, error) {
 				c.writer.Taken()
 				return socket.Accept(w, req, o)

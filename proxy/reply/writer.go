@@ -53,6 +53,12 @@ type Body interface {
 	Until(at time.Time)
 }
 
+// Bytes is a Body that is there already.
+type Bytes struct{ io.Reader }
+
+// Until implements Body: there is nothing to wait for.
+func (Bytes) Until(time.Time) {}
+
 // HTTPBody reads through net/http.
 type HTTPBody struct {
 	io.Reader

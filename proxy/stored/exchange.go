@@ -29,6 +29,7 @@ type Exchange struct {
 	whole  []byte // with what came before
 	before int    // items of what came before
 	last   *kept  // the turn before, at the provider
+	memory *Memory
 
 	id      string        // of the answer; "": it is not stored
 	expires time.Duration // from the answer on
@@ -44,15 +45,20 @@ type Exchange struct {
 // there, or not the principal's, is OpenAI's error for it. Where nothing is ever stored, the id
 // is left for the provider.
 func (k *Keeper) Open(ctx context.Context, who *resource.Principal, body []byte, model string, terms Terms) (*Exchange, error) {
+	return k.OpenIn(ctx, nil, who, body, model, terms)
+}
+
+// OpenIn is Open for a request of a connection that remembers its turns; nil: it does not.
+func (k *Keeper) OpenIn(ctx context.Context, memory *Memory, who *resource.Principal, body []byte, model string, terms Terms) (*Exchange, error) {
 	a, err := readAsked(body)
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{k: k, asked: a, who: who, model: model, sent: body, whole: body}
-	if a.previous == "" || terms.Days == 0 {
+	x := &Exchange{k: k, asked: a, who: who, model: model, sent: body, whole: body, memory: memory}
+	if a.previous == "" || terms.Days == 0 && memory.find(a.previous) == nil {
 		return x, nil
 	}
-	turns, err := k.chain(ctx, who, a.previous)
+	turns, err := k.chain(ctx, memory, who, a.previous)
 	if err != nil {
 		return nil, err
 	}
@@ -241,6 +247,7 @@ func (s *stream) Next() (llm.Event, error) {
 // Keep stores the turn, of which answer is what the client is about to get and request what was
 // decided upon, and returns the answer. If that fails, the answer says that it is not stored.
 func (x *Exchange) Keep(ctx context.Context, request, answer []byte, owners resource.Owners) []byte {
+	x.remember(request, answer)
 	if x.id == "" || len(answer) == 0 || answer[0] != '{' {
 		return answer
 	}
@@ -253,7 +260,7 @@ func (x *Exchange) Keep(ctx context.Context, request, answer []byte, owners reso
 
 // KeepEvent is Keep for the event that ends a stream.
 func (x *Exchange) KeepEvent(ctx context.Context, request, raw []byte, owners resource.Owners) []byte {
-	if x.id == "" {
+	if x.id == "" && x.memory == nil {
 		return raw
 	}
 	e := readEvent(raw)

@@ -36,7 +36,7 @@ func (k *Keeper) InputItems(ctx context.Context, who *resource.Principal, id str
 	if _, err := k.find(ctx, who, id); err != nil {
 		return nil, notFound(err, id)
 	}
-	turns, err := k.chain(ctx, who, id)
+	turns, err := k.chain(ctx, nil, who, id)
 	if err != nil {
 		return nil, err
 	}

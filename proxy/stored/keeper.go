@@ -141,11 +141,14 @@ func organizationOf(who *resource.Principal) string {
 }
 
 // chain returns a turn and those before it, the first one first.
-func (k *Keeper) chain(ctx context.Context, who *resource.Principal, id string) ([]*turn, error) {
+func (k *Keeper) chain(ctx context.Context, memory *Memory, who *resource.Principal, id string) ([]*turn, error) {
 	var all []*turn
 	size := 0
 	for at := id; at != ""; {
-		t, err := k.find(ctx, who, at)
+		t, err := memory.find(at), error(nil)
+		if t == nil {
+			t, err = k.find(ctx, who, at)
+		}
 		if errors.Is(err, resource.ErrNotFound) {
 			return nil, noPrevious(at)
 		}
