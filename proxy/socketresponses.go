@@ -20,7 +20,7 @@ func socketResponsesRoute() (*Route, error) {
 		return nil, err
 	}
 	r.socket = true
-	r.steps.body = func(_ context.Context, _ *Server, c *Call) error {
+	r.steps.access = func(_ context.Context, _ *Server, c *Call) error {
 		if !socket.Upgrade(c.header) {
 			return socket.ErrUpgrade()
 		}
