@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/background"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/quote"
@@ -54,13 +55,14 @@ type Call struct {
 	plan    []router.Target
 
 	// What has to be given back or closed, once (settle.go).
-	limit   LimitHold
-	extra   LimitHold // of the attempt alone
-	unsaid  bool      // the journal does not know yet what is held
-	money   BudgetHold
-	entry   uint64 // in the journal; 0: none
-	settled bool
-	torn    bool // the connection must be cut, because the answer is not whole
+	limit    LimitHold
+	extra    LimitHold // of the attempt alone
+	unsaid   bool      // the journal does not know yet what is held
+	money    BudgetHold
+	entry    uint64 // in the journal; 0: none
+	settled  bool
+	detached bool // another call leaves the record
+	torn     bool // the connection must be cut, because the answer is not whole
 
 	// Scratch, reused by the next call.
 	limiting ratelimit.Request
@@ -110,6 +112,7 @@ type came struct {
 	accept  func(socket.Options) (*socket.Conn, error) // opens the WebSocket that was asked for; nil: none may be
 	grant   *realtime.Grant                            // of a client's secret; nil: it has a key
 	use     *use                                       // of a session, that the call is; nil: none
+	run     *background.Run                            // of a response that nobody waits for; nil: somebody does
 	memory  *stored.Memory                             // of the connection that it came on; nil: it has none
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/background"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -92,6 +93,11 @@ type Config struct {
 	// package realtime has it.
 	SessionIdle, SessionTotal time.Duration
 
+	// Maker is this process, as others know who makes a response in the background; false: they do not
+	// know it yet. nil: none is made. MakerLost says whether a process is no more; nil: nobody knows.
+	Maker     func() (stored.Maker, bool)
+	MakerLost func(stored.Maker) bool
+
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
 	// Timeout is an attempt's if neither deployment nor model say; 0: 10 minutes.
@@ -124,6 +130,7 @@ type Server struct {
 	live    *drain.Stop
 
 	responses *Route // that answers requests over a WebSocket too
+	runs      *background.Runs
 }
 
 // New makes a Server.
@@ -138,12 +145,13 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
+		s.keeper.Watch(cfg.MakerLost)
 	}
 	s.calls.New = func() any {
 		c := new(Call)
@@ -171,6 +179,9 @@ func fillDefaults(cfg *Config) {
 	}
 	if cfg.WaitIndex == nil {
 		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
+	}
+	if cfg.Maker == nil {
+		cfg.Maker = func() (stored.Maker, bool) { return stored.Maker{}, false }
 	}
 	if cfg.Guardrails == nil {
 		cfg.Guardrails = guardrail.NewChain(nil)

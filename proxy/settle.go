@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -37,6 +38,9 @@ func openEntry(_ context.Context, s *Server, c *Call) error {
 // finish ends a call in any case: it settles, and answers with the error if there is one.
 func (s *Server) finish(c *Call, err error) {
 	var e *llm.Error
+	if errors.Is(err, errDetached) {
+		err = nil
+	}
 	if err != nil {
 		e = s.final(c, err)
 		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
@@ -128,7 +132,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		}
 		charges = c.money.Settle(s.taken(c))
 	}
-	if c.who == nil || c.route.lookup {
+	if c.who == nil || c.route.lookup || c.detached {
 		return // a stranger leaves no record, nor does a look at the catalog
 	}
 	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {

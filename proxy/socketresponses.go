@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -65,6 +66,16 @@ func (s *Server) serveRequest(ctx context.Context, from *came, body []byte, out 
 		in: reply.Bytes{Reader: bytes.NewReader(body)}, length: int64(len(body)), out: out, started: s.now(), memory: memory,
 	}
 	defer s.recycle(c)
+	s.serveAside(ctx, c)
+}
+
+// serveAside is serve for a call that has no connection of its own, which a panic could cut.
+func (s *Server) serveAside(ctx context.Context, c *Call) {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is panicked with as it is
+			panic(p)
+		}
+	}()
 	s.serve(ctx, c)
 }
 

@@ -9,6 +9,9 @@ import (
 
 // fromClient reads what the client says until it ends.
 func (s *session) fromClient(ctx context.Context) error {
+	if err := s.configure(ctx); err != nil {
+		return err
+	}
 	for {
 		isText, raw, err := s.cfg.Client.Read(ctx)
 		if err != nil {

@@ -3,6 +3,8 @@ package realtime
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,24 +104,18 @@ func Run(ctx context.Context, cfg Config) error {
 	ends := make(chan error, 4)
 	var wg sync.WaitGroup
 	watching, unwatch := context.WithCancel(pumping)
-	wg.Go(func() { ends <- s.fromProvider(pumping) })
-	wg.Go(func() {
-		if err := s.configure(pumping); err != nil {
-			ends <- err
-			return
-		}
-		ends <- s.fromClient(pumping)
-	})
-	wg.Go(func() {
-		if err := s.watch(watching, ctx); err != nil {
-			ends <- err
-		}
-	})
-	wg.Go(func() {
-		if err := s.ping(watching); err != nil {
-			ends <- err
-		}
-	})
+	for _, part := range []func() error{
+		func() error { return s.fromProvider(pumping) },
+		func() error { return s.fromClient(pumping) },
+		func() error { return s.watch(watching, ctx) },
+		func() error { return s.ping(watching) },
+	} {
+		wg.Go(func() {
+			if err := survive(part); err != nil {
+				ends <- err
+			}
+		})
+	}
 	why := <-ends
 	unwatch()
 	e := s.end(pumping, why)
@@ -130,6 +126,16 @@ func Run(ctx context.Context, cfg Config) error {
 		return nil
 	}
 	return e
+}
+
+// survive does a part of a session. A fault of the gateway's ends the session, and nothing else.
+func survive(part func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &llm.Error{Kind: llm.Internal, Message: "The gateway failed.", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	return part()
 }
 
 // settleWith is the error of uses that were open when the session ended.

@@ -31,6 +31,9 @@ type Exchange struct {
 	last   *kept  // the turn before, at the provider
 	memory *Memory
 
+	background bool // nobody waits for the answer
+	owners     resource.Owners
+
 	id      string        // of the answer; "": it is not stored
 	expires time.Duration // from the answer on
 	account string        // that was asked last
@@ -156,6 +159,9 @@ func (x *Exchange) named(response []byte) []byte {
 	set := []llm.Member{{Name: memberPrevious, Value: previous}}
 	if x.id != "" {
 		set = append(set, llm.Member{Name: "id", Value: llm.AppendString(nil, x.id)}, llm.Member{Name: memberStore, Value: []byte("true")})
+		if x.background {
+			set = append(set, llm.Member{Name: memberBackground, Value: []byte("true")})
+		}
 	}
 	return with(response, set)
 }
@@ -275,7 +281,7 @@ func (x *Exchange) KeepEvent(ctx context.Context, request, raw []byte, owners re
 }
 
 func (x *Exchange) keep(ctx context.Context, request, answer []byte, owners resource.Owners) error {
-	t := turn{ID: x.id, Previous: x.asked.previous, Model: x.model, Response: answer}
+	t := turn{ID: x.id, Previous: x.asked.previous, Model: x.model, Response: answer, Background: x.background}
 	t.Input = items(inputOf(request))
 	if len(t.Input) >= x.before {
 		t.Input = t.Input[x.before:]
@@ -299,15 +305,20 @@ func (x *Exchange) keep(ctx context.Context, request, answer []byte, owners reso
 
 // Response is a stored response, as OpenAI shows it.
 func (k *Keeper) Response(ctx context.Context, who *resource.Principal, id string) (json.RawMessage, error) {
-	t, err := k.find(ctx, who, id)
+	t, err := k.findAny(ctx, who, id)
 	if err != nil {
 		return nil, notFound(err, id)
 	}
 	return t.Response, nil
 }
 
-// Delete forgets a stored response for good.
+// Delete forgets a stored response for good. One that is being made is cancelled first.
 func (k *Keeper) Delete(ctx context.Context, who *resource.Principal, id string) error {
+	if !k.store.Known(id) && k.store.Known(id+pendingSuffix) {
+		if _, err := k.Cancel(ctx, who, id); err != nil {
+			return err
+		}
+	}
 	if _, err := k.find(ctx, who, id); err != nil {
 		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Unavailable || e.Code != "blob_unavailable" {
 			return notFound(err, id)
@@ -315,14 +326,6 @@ func (k *Keeper) Delete(ctx context.Context, who *resource.Principal, id string)
 		return err
 	}
 	return notFound(k.store.Delete(ctx, id), id)
-}
-
-// Cancel refuses: what is stored has ended.
-func (k *Keeper) Cancel(ctx context.Context, who *resource.Principal, id string) error {
-	if _, err := k.find(ctx, who, id); err != nil {
-		return notFound(err, id)
-	}
-	return &llm.Error{Kind: llm.Invalid, Code: "not_cancellable", Message: "Cannot cancel a synchronous response."}
 }
 
 // notFound says in OpenAI's words that there is no such response.
