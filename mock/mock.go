@@ -295,5 +295,5 @@ func writeError(w http.ResponseWriter, e *llm.Error) {
 	w.Header()["Content-Type"] = jsonType
 	llm.SetErrorHeaders(w.Header(), e)
 	w.WriteHeader(e.HTTPStatus())
-	_, _ = w.Write(llm.AppendError(nil, e)) // the client may be gone
+	_, _ = w.Write(llm.AppendError(nil, e)) //nolint:gosec // it is JSON; the client may be gone
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -88,10 +89,10 @@ type clientEvent struct {
 }
 
 type item struct {
-	ID      string `json:"id"`
-	Type    string `json:"type"`
-	Role    string `json:"role,omitempty"`
-	Status  string `json:"status,omitempty"`
+	ID      string      `json:"id"`
+	Type    string      `json:"type"`
+	Role    string      `json:"role,omitempty"`
+	Status  string      `json:"status,omitempty"`
 	Content []voicePart `json:"content"`
 }
 
@@ -297,9 +298,7 @@ func (v *voice) speak(ctx, making context.Context, words []string, speaks bool) 
 	v.send(ctx, event{"type": "response.created", "response": event{"id": id, "object": "realtime.response", "status": "in_progress", "output": []any{}}})
 	at := func(kind string, more event) event {
 		e := event{"type": kind, "response_id": id, "item_id": itemID, "output_index": 0, "content_index": 0}
-		for k, x := range more {
-			e[k] = x
-		}
+		maps.Copy(e, more)
 		return e
 	}
 	kind, text := "response.output_text.", "text"
@@ -355,7 +354,7 @@ func (v *voice) finish(ctx context.Context, id string, done *item, status string
 	v.mu.Unlock()
 	u := event{
 		"input_tokens": text + audio, "output_tokens": n + spoken, "total_tokens": text + audio + n + spoken,
-		"input_token_details": event{"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached[0] + cached[1], "cached_tokens_details": event{"text_tokens": cached[0], "audio_tokens": cached[1]}},
+		"input_token_details":  event{"text_tokens": text, "audio_tokens": audio, "cached_tokens": cached[0] + cached[1], "cached_tokens_details": event{"text_tokens": cached[0], "audio_tokens": cached[1]}},
 		"output_token_details": event{"text_tokens": n, "audio_tokens": spoken},
 	}
 	v.s.journal.add(&Request{

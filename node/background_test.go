@@ -3,6 +3,7 @@ package node_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,7 @@ import (
 func begin(t *testing.T, n *nodetest.Node, key string, more fields) string {
 	t.Helper()
 	body := fields{"model": "demo", "input": "the canary sings", "background": true}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	status, raw := n.Do("POST", "/v1/responses", key, body)
 	var r struct {
 		ID, Status string
@@ -129,9 +128,7 @@ func TestBackground_refused(t *testing.T) {
 		{poor.Secret, nil, 429, "budget_exceeded"},
 	} {
 		body := fields{"model": "demo", "input": "x", "background": true}
-		for name, v := range tt.more {
-			body[name] = v
-		}
+		maps.Copy(body, tt.more)
 		if status, raw := n.Do("POST", "/v1/responses", tt.key, body); status != tt.status || errorCode(raw) != tt.code {
 			t.Errorf("%v: %d %s, want %d %s", tt.more, status, raw, tt.status, tt.code)
 		}

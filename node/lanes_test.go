@@ -143,7 +143,9 @@ func TestResponsesSocket_drain(t *testing.T) {
 	c := nodetest.Config{Mock: mock.Config{Chunks: 30, ChunkDelay: 10 * time.Millisecond}}.Start(t, 1)
 	a, _ := dialTalk(t, c.Nodes[0], "/v1/responses", c.Key(0, fields{"name": "k"}).Secret)
 	a.send(t, `{"type":"response.create","model":"demo","store":false,"input":"x"}`)
-	a.await(t, "response.output_text.delta")
+	if _, over := a.await(t, "response.output_text.delta"); over != nil {
+		t.Fatal(over)
+	}
 	done := make(chan struct{})
 	go func() { c.Nodes[0].Stop(); close(done) }()
 	if e, over := a.await(t, "error"); over != nil || codeOfEvent(e) != "node_stopping" {

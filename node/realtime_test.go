@@ -53,8 +53,7 @@ func (k *talk) await(t *testing.T, kinds ...string) (e map[string]any, over *web
 	defer cancel()
 	for {
 		_, raw, err := k.conn.Read(ctx)
-		var c websocket.CloseError
-		if errors.As(err, &c) {
+		if c, ok := errors.AsType[websocket.CloseError](err); ok {
 			return nil, &c
 		}
 		if err != nil {

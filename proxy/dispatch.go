@@ -117,9 +117,15 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if way == llm.Realtime {
 		return s.converse(ctx, c, d, asked, flight)
 	}
+	return s.request(ctx, of, c, d, asked, way, flight)
+}
+
+// request sends an attempt and hands on its answer. of is the attempt's context, which may outlive
+// the client's.
+func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, way llm.Endpoint, flight router.Flight) error {
 	answer, way, err := s.exchange(of, c, d, asked, way)
 	c.result.answered = s.now()
-	c.result.waited += c.result.answered.Sub(began)
+	c.result.waited += c.result.answered.Sub(c.result.began)
 	if err != nil {
 		return c.said(err, way)
 	}

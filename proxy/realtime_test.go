@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -206,7 +207,7 @@ func (st *stage) dial(t *testing.T, path string, edits ...func(http.Header)) (*t
 
 func (st *stage) open(t *testing.T, edits ...func(http.Header)) *talk {
 	t.Helper()
-	k, res := st.dial(t, "/v1/realtime?model=demo", edits...)
+	k, res := st.dial(t, "/v1/realtime?model=demo", edits...) //nolint:bodyclose // of a refusal, read below
 	if k == nil {
 		body, _ := io.ReadAll(res.Body)
 		t.Fatalf("no session: %d %s", res.StatusCode, body)
@@ -304,7 +305,7 @@ func (k *talk) heard() string {
 func TestRealtime_responses(t *testing.T) {
 	t.Parallel()
 	st := newStage(t, mock.Config{Key: "sk-provider"}, nil)
-	k, res := st.dial(t, "/v1/realtime?model=demo")
+	k, res := st.dial(t, "/v1/realtime?model=demo") //nolint:bodyclose // of a refusal, read below
 	if k == nil {
 		body, _ := io.ReadAll(res.Body)
 		t.Fatalf("no session: %d %s", res.StatusCode, body)
@@ -370,11 +371,9 @@ func TestRealtime_handshakeRefused(t *testing.T) {
 			if p.wrong {
 				model = "secret"
 			}
-			k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) {
+			k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) { //nolint:bodyclose // of a refusal, read below
 				clear(h)
-				for name, v := range st.headers {
-					h[name] = v
-				}
+				maps.Copy(h, st.headers)
 			})
 			if p.name == "guardrail" { // which has not been asked yet
 				k.await("session.created")
@@ -426,7 +425,7 @@ func TestRealtime_notAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != 426 || res.Header.Get("Upgrade") != "websocket" {
 		t.Errorf("without an upgrade: %d %v", res.StatusCode, res.Header)
 	}
@@ -913,7 +912,7 @@ func TestRealtime_secrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		var out map[string]any
 		if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
 			t.Fatal(err)

@@ -153,24 +153,32 @@ func New(cfg Config) (*Server, error) {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
 		s.keeper.Watch(cfg.MakerLost)
 	}
-	s.calls.New = func() any {
-		c := new(Call)
-		c.waits = c.push
-		return c
-	}
+	s.calls.New = newCall
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
+	s.bind(all)
+	return s, nil
+}
+
+// newCall makes a call for the pool.
+func newCall() any {
+	c := new(Call)
+	c.waits = c.push
+	return c
+}
+
+// bind makes the routes known to who needs one.
+func (s *Server) bind(all []*Route) {
 	for _, r := range all {
 		s.metrics.bind(r)
 		if r.endpoint == llm.Responses && !r.lookup {
 			s.responses = r
 		}
 	}
-	return s, nil
 }
 
 func fillDefaults(cfg *Config) {

@@ -271,8 +271,7 @@ func (s *server) tell(ctx context.Context, err error, lane string) error {
 
 // end closes the connection, and returns why as an error that can be told, nil for an ordinary end.
 func (s *server) end(ctx context.Context, why error) *llm.Error {
-	var c *socket.Closed
-	if errors.As(why, &c) {
+	if c, ok := errors.AsType[*socket.Closed](why); ok {
 		s.cfg.Conn.Close(c.Code, "")
 		if c.Err == nil {
 			return nil

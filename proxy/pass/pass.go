@@ -185,8 +185,14 @@ func Asked(rest string) (Named, bool) {
 // minted are the ends of paths at which providers make secrets of their own, and what stands before
 // them there; "": anything.
 var minted = []struct{ before, last string }{
-	{"", "client_secrets"}, {"", "transcription_sessions"}, {"", "auth_tokens"},
-	{"realtime", "sessions"}, {"realtimeapi", "sessions"}, {"chatkit", "sessions"}, {"realtime", "calls"}, {"realtime", "translations"},
+	{"", "client_secrets"},
+	{"", "transcription_sessions"},
+	{"", "auth_tokens"},
+	{"realtime", "sessions"},
+	{"realtimeapi", "sessions"},
+	{"chatkit", "sessions"},
+	{"realtime", "calls"},
+	{"realtime", "translations"},
 }
 
 // Mints says whether a path makes a secret of the provider's, or a session that is opened with one:

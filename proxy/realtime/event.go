@@ -15,11 +15,11 @@ import (
 
 // event is what is read of one event, of either side. The fields are parts of raw.
 type event struct {
-	raw                               []byte
-	kind, id, responseID, itemID      string
-	response, session, item, usage    []byte // objects; nil: it has none
-	failure                           []byte // the error of an error event
-	audio, delta, transcript, content int    // bytes of the texts of these names
+	raw                            []byte
+	kind, id, responseID, itemID   string
+	response, session, item, usage []byte // objects; nil: it has none
+	failure                        []byte // the error of an error event
+	audio, delta, transcript       int    // bytes of the texts of these names
 }
 
 // acted are the members at the top that are acted on. Readers disagree on which of two counts.

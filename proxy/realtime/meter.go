@@ -59,10 +59,10 @@ func (m *meter) counted(u *llm.Usage) {
 func (m *meter) item(raw []byte) {
 	size, audio, picture := int64(len(raw)), 0, 0
 	weigh(raw, func(name string, n int) {
-		switch {
-		case name == "audio":
+		switch name {
+		case "audio":
 			audio += n
-		case name == "image_url":
+		case "image_url":
 			picture += n
 		default:
 			return

@@ -235,8 +235,7 @@ func (s *session) estimate(r *response) llm.Usage {
 
 // asError is any error as one that can be told.
 func asError(err error) *llm.Error {
-	var e *llm.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
 		return e
 	}
 	return &llm.Error{Kind: llm.Internal, Message: "The gateway failed.", Err: err}

@@ -140,7 +140,7 @@ func Dial(ctx context.Context, t Target, o Options) (*Conn, error) {
 		return newConn(ws, o), nil
 	}
 	if res != nil && res.Body != nil {
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }() // nothing more is wanted of it
 	}
 	if res == nil || res.StatusCode == http.StatusSwitchingProtocols || res.StatusCode == 0 {
 		return nil, fmt.Errorf("open WebSocket: %w", err)

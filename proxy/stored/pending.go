@@ -77,10 +77,16 @@ func (x *Exchange) Begin(ctx context.Context, request []byte, owners resource.Ow
 // echoed are the members of a request that a response has too, and what stands there for those that
 // are left out.
 var echoed = []llm.Member{
-	{Name: "instructions", Value: []byte("null")}, {Name: "max_output_tokens", Value: []byte("null")}, {Name: "metadata", Value: []byte("{}")},
-	{Name: "parallel_tool_calls", Value: []byte("true")}, {Name: "reasoning", Value: []byte(`{"effort":null,"summary":null}`)},
-	{Name: "temperature", Value: []byte("null")}, {Name: "text", Value: []byte(`{"format":{"type":"text"}}`)},
-	{Name: "tool_choice", Value: []byte(`"auto"`)}, {Name: "tools", Value: []byte("[]")}, {Name: "top_p", Value: []byte("null")},
+	{Name: "instructions", Value: []byte("null")},
+	{Name: "max_output_tokens", Value: []byte("null")},
+	{Name: "metadata", Value: []byte("{}")},
+	{Name: "parallel_tool_calls", Value: []byte("true")},
+	{Name: "reasoning", Value: []byte(`{"effort":null,"summary":null}`)},
+	{Name: "temperature", Value: []byte("null")},
+	{Name: "text", Value: []byte(`{"format":{"type":"text"}}`)},
+	{Name: "tool_choice", Value: []byte(`"auto"`)},
+	{Name: "tools", Value: []byte("[]")},
+	{Name: "top_p", Value: []byte("null")},
 }
 
 // blank is a response of which nothing is known but its request.
