@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -187,7 +188,7 @@ type talk struct {
 }
 
 // dial opens a session with the good key.
-func (st *stage) dial(t *testing.T, path string, edits ...func(http.Header)) (*talk, *http.Response) {
+func (st *stage) dial(t *testing.T, path string, edits ...func(http.Header)) (*talk, *handshake) {
 	t.Helper()
 	h := http.Header{"Authorization": {"Bearer " + goodKey}}
 	for _, e := range edits {
@@ -198,16 +199,25 @@ func (st *stage) dial(t *testing.T, path string, edits ...func(http.Header)) (*t
 		if res == nil {
 			t.Fatal(err)
 		}
-		return nil, res
+		body, _ := io.ReadAll(res.Body) // what came is all there is
+		_ = res.Body.Close()
+		return nil, &handshake{res.StatusCode, res.Header, bytes.NewReader(body)}
 	}
 	conn.SetReadLimit(1 << 24)
 	t.Cleanup(func() { _ = conn.CloseNow() })
-	return &talk{t: t, conn: conn}, res
+	return &talk{t: t, conn: conn}, &handshake{res.StatusCode, res.Header, nil}
+}
+
+// handshake is the answer to who wants a session.
+type handshake struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader // of a refusal
 }
 
 func (st *stage) open(t *testing.T, edits ...func(http.Header)) *talk {
 	t.Helper()
-	k, res := st.dial(t, "/v1/realtime?model=demo", edits...) //nolint:bodyclose // of a refusal, read below
+	k, res := st.dial(t, "/v1/realtime?model=demo", edits...)
 	if k == nil {
 		body, _ := io.ReadAll(res.Body)
 		t.Fatalf("no session: %d %s", res.StatusCode, body)
@@ -305,7 +315,7 @@ func (k *talk) heard() string {
 func TestRealtime_responses(t *testing.T) {
 	t.Parallel()
 	st := newStage(t, mock.Config{Key: "sk-provider"}, nil)
-	k, res := st.dial(t, "/v1/realtime?model=demo") //nolint:bodyclose // of a refusal, read below
+	k, res := st.dial(t, "/v1/realtime?model=demo")
 	if k == nil {
 		body, _ := io.ReadAll(res.Body)
 		t.Fatalf("no session: %d %s", res.StatusCode, body)
@@ -371,7 +381,7 @@ func TestRealtime_handshakeRefused(t *testing.T) {
 			if p.wrong {
 				model = "secret"
 			}
-			k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) { //nolint:bodyclose // of a refusal, read below
+			k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) {
 				clear(h)
 				maps.Copy(h, st.headers)
 			})
