@@ -138,10 +138,10 @@ func TestRealtime_revokedElsewhere(t *testing.T) {
 	if _, over := s.await(t, "session.created"); over != nil {
 		t.Fatal(over)
 	}
-	began := time.Now()
 	if status, b := c.Nodes[0].Do("POST", "/api/v1/keys/"+k.ID+"/block", nodetest.MasterKey, nil); status/100 != 2 {
 		t.Fatalf("block: %d %s", status, b)
 	}
+	began := time.Now() // of the promise
 	e, over := s.await(t, "error")
 	if over != nil || codeOfEvent(e) != "key_blocked" {
 		t.Fatalf("got %v, %v", e, over)
