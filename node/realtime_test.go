@@ -27,7 +27,7 @@ func dialTalk(t *testing.T, n *nodetest.Node, path, key string, offer ...string)
 	if key != "" {
 		h.Set("Authorization", "Bearer "+key)
 	}
-	conn, res, err := websocket.Dial(t.Context(), n.URL+path, &websocket.DialOptions{HTTPHeader: h, Subprotocols: offer})
+	conn, res, err := websocket.Dial(t.Context(), n.URL+path, &websocket.DialOptions{HTTPHeader: h, Subprotocols: offer}) //nolint:bodyclose // the library has taken what is worth reading
 	if err != nil {
 		if res == nil {
 			t.Fatal(err)
