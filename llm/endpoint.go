@@ -27,6 +27,7 @@ const (
 	Translations                       // OpenAI's: English text of audio, in a form
 	Rerank                             // Cohere's, which others serve too
 	PassThrough                        // any of a provider's own
+	Realtime                           // OpenAI's: a session of events over a WebSocket
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
 
@@ -130,6 +131,7 @@ var traits = [numEndpoints]struct {
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank", family: FamilyRanking},
 	PassThrough:     {name: "pass_through"},
+	Realtime:        {name: "realtime"},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},

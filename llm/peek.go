@@ -179,6 +179,14 @@ func Peek(body []byte) (Fields, error) {
 	return f, nil
 }
 
+// SetPrompt says how many tokens the prompt has, and how many of them are media, of a request that
+// has none in its body: the sizes are those that an estimate takes for so many.
+func (f *Fields) SetPrompt(tokens, media int64) {
+	const perToken, perMedia = 3, 64 // bytes, as package quote has them
+	f.MediaBytes = media * perMedia
+	f.PromptBytes = (tokens-media)*perToken + f.MediaBytes
+}
+
 // notice looks whether the raw name of a member is one that redirects.
 func (f *Fields) notice(raw []byte) {
 	var buf [64]byte

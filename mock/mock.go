@@ -118,6 +118,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, answer)
 	case r.Method == http.MethodGet && strings.HasPrefix(path, "/models"):
 		s.models(w, strings.TrimPrefix(path, "/models"))
+	case r.Method == http.MethodGet && strings.HasSuffix(path, "/realtime"):
+		s.realtime(w, r)
 	case path == "/mock/requests":
 		s.journal.serveRequests(w, r)
 	case path == "/mock/usage":
@@ -293,5 +295,5 @@ func writeError(w http.ResponseWriter, e *llm.Error) {
 	w.Header()["Content-Type"] = jsonType
 	llm.SetErrorHeaders(w.Header(), e)
 	w.WriteHeader(e.HTTPStatus())
-	_, _ = w.Write(llm.AppendError(nil, e)) // the client may be gone
+	_, _ = w.Write(llm.AppendError(nil, e)) //nolint:gosec // it is JSON; the client may be gone
 }

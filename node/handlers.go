@@ -31,9 +31,9 @@ func (n *Node) proxyConfig() proxy.Config {
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
-		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
+		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
-		Artifacts: n.artifacts, Member: n.identity.NodeID,
+		Artifacts: n.artifacts, Member: n.identity.NodeID, Maker: n.maker, MakerLost: n.makerLost,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

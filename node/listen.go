@@ -99,7 +99,7 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.batches = data.Batches()
+	n.data, n.batches = data, data.Batches()
 	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	if err := n.startMCP(); err != nil {
 		return err
@@ -125,10 +125,11 @@ func (n *Node) stopListener(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 	defer cancel()
-	if n.batches != nil {
-		var batches sync.WaitGroup
-		defer batches.Wait()
-		batches.Go(func() { n.batches.Stop(ctx) })
+	var others sync.WaitGroup // what is under way and is no request of the server's
+	defer others.Wait()
+	if n.data != nil {
+		others.Go(func() { n.data.Stop(ctx) }) // sessions
+		others.Go(func() { n.batches.Stop(ctx) })
 	}
 	if err := n.server.Shutdown(ctx); err != nil {
 		n.log.Warn("requests are cut at the stop", "error", err)

@@ -35,6 +35,7 @@ import (
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -110,7 +111,8 @@ type path struct {
 	turns     *turns.Store
 	artifacts *artifacts.Store
 	batches   *batch.Runner
-	mcp       *mcp.Gateway // nil until the handlers are made
+	mcp       *mcp.Gateway  // nil until the handlers are made
+	data      *proxy.Server // likewise
 }
 
 // listener is the client port.

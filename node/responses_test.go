@@ -138,9 +138,6 @@ func TestNode_responsesRemember(t *testing.T) {
 	if status, raw := b.Do("POST", "/v1/responses/"+first+"/cancel", key, nil); status != 400 {
 		t.Errorf("cancel: %d %s", status, raw)
 	}
-	if status, raw := b.Do("POST", "/v1/responses", key, fields{"model": "demo", "input": "x", "background": true}); status != 400 || errorCode(raw) != "unsupported_parameter" {
-		t.Errorf("in the background: %d %s", status, raw)
-	}
 	inputItems(t, b, key, last)
 
 	// Nothing of it can be read on disk.

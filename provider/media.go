@@ -14,23 +14,24 @@ var (
 	hears      = []llm.Endpoint{llm.Transcriptions, llm.Translations}
 	transcribe = []llm.Endpoint{llm.Transcriptions}
 	reranks    = []llm.Endpoint{llm.Rerank}
-	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens}, images, audio)
+	sessions   = []llm.Endpoint{llm.Realtime}
+	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens}, images, audio, sessions)
 )
 
 // further are the endpoints that rows serve in OpenAI's form, or rerank in Cohere's, beside those
 // that the rows name. Servers of one's own have all: which model they run decides.
 var further = map[string][]llm.Endpoint{
-	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
+	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio, sessions),
 	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
 	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak},
 	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak},
 	"bedrock":        {llm.BedrockRerank, llm.InvokeImages}, "bedrock_converse": {llm.BedrockRerank, llm.InvokeImages},
-	"azure":        slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio),
+	"azure":        slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio, sessions),
 	"cohere":       reranks,
 	"cohere_chat":  reranks,
 	"mistral":      {llm.Moderations, llm.Transcriptions, llm.Speech},
 	"groq":         audio,
-	"xai":          makeImages,
+	"xai":          slices.Concat(makeImages, sessions),
 	"together_ai":  slices.Concat(reranks, makeImages, audio),
 	"fireworks_ai": {llm.FireworksRerank},
 	"deepinfra":    slices.Concat(images, audio, []llm.Endpoint{llm.DeepInfraRank}),

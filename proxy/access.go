@@ -17,7 +17,8 @@ const indexWait = 5 * time.Second
 // authenticate is the step that finds out who the request comes from. A request that names
 // an index is answered from state that is at least as new, which may have blocked the key.
 func authenticate(ctx context.Context, s *Server, c *Call) error {
-	who, err := s.identify(ctx, c)
+	secret := auth.Secret(c.header, c.cat.Settings().KeyHeader)
+	who, err := s.identify(ctx, c, secret)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 			return err
 		}
 		c.cat = s.cfg.Catalog()
-		if who, err = s.identify(ctx, c); err != nil {
+		if who, err = s.identify(ctx, c, secret); err != nil {
 			return err
 		}
 	}
@@ -34,15 +35,6 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 	c.levels = who.Levels(c.levels[:0])
 	c.chain, c.above = len(c.levels), len(c.levels)
 	return s.checkEarly(c)
-}
-
-// identify finds out who the request comes from: by its credential, or, for a line of a batch, by
-// the key that ordered it.
-func (s *Server) identify(ctx context.Context, c *Call) (*resource.Principal, error) {
-	if c.batch != nil {
-		return s.auth.Holder(c.cat, c.batch.Owners.KeyID)
-	}
-	return s.auth.Authenticate(ctx, c.cat, auth.Secret(c.header, c.cat.Settings().KeyHeader))
 }
 
 // waitIndex waits until this node has applied an index, which is written as "5" or, with the

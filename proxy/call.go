@@ -8,13 +8,16 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/background"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/pass"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
+	"github.com/conclave-llm/conclave/proxy/realtime"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -58,13 +61,14 @@ type Call struct {
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
 
 	// What has to be given back or closed, once (settle.go).
-	limit   LimitHold
-	extra   LimitHold // of the attempt alone
-	unsaid  bool      // the journal does not know yet what is held
-	money   BudgetHold
-	entry   uint64 // in the journal; 0: none
-	settled bool
-	torn    bool // the connection must be cut, because the answer is not whole
+	limit    LimitHold
+	extra    LimitHold // of the attempt alone
+	unsaid   bool      // the journal does not know yet what is held
+	money    BudgetHold
+	entry    uint64 // in the journal; 0: none
+	settled  bool
+	detached bool // another call leaves the record
+	torn     bool // the connection must be cut, because the answer is not whole
 
 	// Scratch, reused by the next call.
 	limiting ratelimit.Request
@@ -81,6 +85,8 @@ type Call struct {
 	task     translate.Task           // the request as others say it, if it is one; nil: nobody needed it
 	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
 	parts    []translate.Part         // the answers to it
+	wish     realtime.Wish            // for a client's secret
+	other    string                   // the model that was used in the place of the deployment's; "": none
 	apart    bool                     // the last attempt was said in the gateway's words, in parts
 	packs    bool                     // the client wants base64
 	turn     *stored.Exchange         // of a response; nil: it is none
@@ -110,6 +116,11 @@ type came struct {
 	length  int64
 	out     reply.Writer
 	started time.Time
+	accept  func(socket.Options) (*socket.Conn, error) // opens the WebSocket that was asked for; nil: none may be
+	grant   *realtime.Grant                            // of a client's secret; nil: it has a key
+	use     *use                                       // of a session, that the call is; nil: none
+	run     *background.Run                            // of a response that nobody waits for; nil: somebody does
+	memory  *stored.Memory                             // of the connection that it came on; nil: it has none
 }
 
 // result is what became of the request.

@@ -114,9 +114,18 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		of, end = s.drains.Begin(ctx, d.Drain)
 		defer end()
 	}
+	if way == llm.Realtime {
+		return s.converse(ctx, c, d, asked, flight)
+	}
+	return s.request(ctx, of, c, d, asked, way, flight)
+}
+
+// request sends an attempt and hands on its answer. of is the attempt's context, which may outlive
+// the client's.
+func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, way llm.Endpoint, flight router.Flight) error {
 	answer, way, err := s.exchange(of, c, d, asked, way)
 	c.result.answered = s.now()
-	c.result.waited += c.result.answered.Sub(began)
+	c.result.waited += c.result.answered.Sub(c.result.began)
 	if err != nil {
 		return c.said(err, way)
 	}
@@ -252,6 +261,9 @@ func (s *Server) timeout(c *Call, d *view.Deployment) time.Duration {
 // outcome is what the router learns of an attempt.
 func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err error) router.Outcome {
 	o := router.Outcome{OK: true, Elapsed: s.now().Sub(began), Tokens: c.result.usage.Completion()}
+	if c.route.endpoint == llm.Realtime {
+		o.Tokens = 0 // a session's time is not that of an answer
+	}
 	if err == nil {
 		return o
 	}

@@ -49,6 +49,12 @@ func authenticatePass(ctx context.Context, s *Server, c *Call) error {
 	if err := authenticate(ctx, s, c); err != nil {
 		return err
 	}
+	if pass.Mints(c.rest) {
+		return &llm.Error{
+			Kind: llm.Forbidden, Code: "provider_secret_not_served", NoRetry: true,
+			Message: "The provider would answer with a secret of its own, whose use nobody limits or pays for here. POST /v1/realtime/client_secrets makes one of the gateway's.",
+		}
+	}
 	return passAllowed(c)
 }
 

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -19,6 +20,7 @@ func responsesRoute() (*Route, error) {
 	}
 	r.steps.body = readResponse
 	r.steps.plan = planResponse
+	r.steps.answer = answerResponse
 	return r, nil
 }
 
@@ -27,9 +29,12 @@ func readResponse(ctx context.Context, s *Server, c *Call) error {
 	if err := readBody(ctx, s, c); err != nil || s.keeper == nil {
 		return err
 	}
-	turn, err := s.keeper.Open(ctx, c.who, c.body, c.asked(), c.terms())
+	turn, err := s.keeper.OpenIn(ctx, c.memory, c.who, c.body, c.asked(), c.terms())
 	if err != nil {
 		return err
+	}
+	if turn.Background() {
+		return s.detach(ctx, c)
 	}
 	if turn.Expanded() {
 		if err := c.peek(turn.Body()); err != nil {
@@ -46,8 +51,25 @@ func planResponse(ctx context.Context, s *Server, c *Call) error {
 		if err := c.turn.Decide(c.terms()); err != nil {
 			return err
 		}
+		if c.run != nil && !c.turn.Stored() {
+			return &llm.Error{
+				Kind: llm.Invalid, Code: "invalid_value", Param: "store",
+				Message: "A response in the background must be stored, which the request, a policy or the cluster's settings forbid.",
+			}
+		}
 	}
 	return planAttempts(ctx, s, c)
+}
+
+// answerResponse is the step that makes the response. One in the background is told to the cluster
+// first.
+func answerResponse(ctx context.Context, s *Server, c *Call) error {
+	if c.run != nil {
+		if err := s.beginRun(ctx, c); err != nil {
+			return err
+		}
+	}
+	return dispatch(ctx, s, c)
 }
 
 // terms say what may be stored, as far as the levels are known.
@@ -101,7 +123,7 @@ func (c *Call) nameTurn(a *Answer) {
 func responseRoute() (*Route, error) {
 	return turnRoute("GET", "", func(ctx context.Context, s *Server, c *Call) error {
 		if q, _ := url.ParseQuery(c.query); q.Get("stream") == "true" {
-			return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Param: "stream", Message: "A stored response does not stream."}
+			return s.followAgain(ctx, c, q)
 		}
 		r, err := s.keeper.Response(ctx, c.who, c.named)
 		if err != nil {
@@ -117,14 +139,25 @@ func deleteResponseRoute() (*Route, error) {
 		if err := s.keeper.Delete(ctx, c.who, c.named); err != nil {
 			return err
 		}
+		if run := s.runs.Find(c.named); run != nil {
+			run.Cancel()
+			s.runs.Drop(c.named)
+		}
 		return s.writeJSON(c, map[string]any{"id": c.named, "object": "response", "deleted": true})
 	})
 }
 
-// cancelResponseRoute says of one that it has ended.
+// cancelResponseRoute ends one that is made in the background.
 func cancelResponseRoute() (*Route, error) {
 	return turnRoute("POST", "/cancel", func(ctx context.Context, s *Server, c *Call) error {
-		return s.keeper.Cancel(ctx, c.who, c.named)
+		r, err := s.keeper.Cancel(ctx, c.who, c.named)
+		if err != nil {
+			return err
+		}
+		if run := s.runs.Find(c.named); run != nil {
+			run.Cancel()
+		}
+		return s.writeJSON(c, json.RawMessage(r))
 	})
 }
 

@@ -72,6 +72,7 @@ type Route struct {
 	stream   bool         // the path says that the answer streams, where the endpoint has that in its path
 	lookup   bool         // asks no provider: leaves no record
 	upload   bool         // the body is a file
+	socket   bool         // is served over a WebSocket
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -135,6 +136,7 @@ func routes() ([]*Route, error) {
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
+		socketResponsesRoute, realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),
 		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
 		r, err := make()

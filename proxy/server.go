@@ -19,10 +19,12 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/background"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/utility"
@@ -88,6 +90,18 @@ type Config struct {
 	Member string
 	// Artifacts keeps files, batches and the owners of what providers keep; nil: nobody does.
 	Artifacts files.Store
+	// Sessions opens sessions at providers; nil: none is served.
+	Sessions Sessions
+	// Derive makes keys of the cluster's secrets, for secrets of sessions; nil: none is made.
+	Derive func(parts ...string) ([]byte, error)
+	// SessionIdle is how long a session may be silent, and SessionTotal how long it may last; 0: as
+	// package realtime has it.
+	SessionIdle, SessionTotal time.Duration
+
+	// Maker is this process, as others know who makes a response in the background; false: they do not
+	// know it yet. nil: none is made. MakerLost says whether a process is no more; nil: nobody knows.
+	Maker     func() (stored.Maker, bool)
+	MakerLost func(stored.Maker) bool
 
 	// MaxBytes bounds the bytes of the requests' bodies at any time; 0: 1 GiB; <0: no bound.
 	MaxBytes int64
@@ -119,8 +133,11 @@ type Server struct {
 	view    view.Cache
 	keeper  *stored.Keeper // nil: no turn is stored
 	store   *store         // nil: no files, no batches, no owners
+	live    *drain.Stop
 
 	configured *Route // of the endpoints that administrators configure
+	responses  *Route // that answers requests over a WebSocket too
+	runs       *background.Runs
 }
 
 // New makes a Server.
@@ -135,19 +152,16 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes),
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)
+		s.keeper.Watch(cfg.MakerLost)
 	}
 	s.store = newStore(s)
-	s.calls.New = func() any {
-		c := new(Call)
-		c.waits = c.push
-		return c
-	}
+	s.calls.New = newCall
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
@@ -157,10 +171,25 @@ func New(cfg Config) (*Server, error) {
 	if s.configured, err = configuredRoute(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	for _, r := range append(all, s.configured) {
-		s.metrics.bind(r)
-	}
+	s.bind(append(all, s.configured))
 	return s, nil
+}
+
+// newCall makes a call for the pool.
+func newCall() any {
+	c := new(Call)
+	c.waits = c.push
+	return c
+}
+
+// bind makes the routes known to who needs one.
+func (s *Server) bind(all []*Route) {
+	for _, r := range all {
+		s.metrics.bind(r)
+		if r.endpoint == llm.Responses && !r.lookup {
+			s.responses = r
+		}
+	}
 }
 
 func fillDefaults(cfg *Config) {
@@ -169,6 +198,9 @@ func fillDefaults(cfg *Config) {
 	}
 	if cfg.WaitIndex == nil {
 		cfg.WaitIndex = func(context.Context, uint64, uint64) error { return errors.New("no index to wait for") }
+	}
+	if cfg.Maker == nil {
+		cfg.Maker = func() (stored.Maker, bool) { return stored.Maker{}, false }
 	}
 	if cfg.Guardrails == nil {
 		cfg.Guardrails = guardrail.NewChain(nil)
@@ -237,6 +269,12 @@ func (s *Server) Patterns() []string {
 func (s *Server) handler(r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		s.begin(r, w, req, func(c *Call) {
+			if r.socket {
+				c.accept = func(o socket.Options) (*socket.Conn, error) {
+					c.writer.Taken()
+					return socket.Accept(w, req, o)
+				}
+			}
 			if r.prefix != nil {
 				c.rest = strings.TrimPrefix(strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path), "/")
 			}
@@ -314,6 +352,10 @@ func (s *Server) recycle(c *Call) {
 	}
 	s.calls.Put(c)
 }
+
+// Stop ends sessions, and waits for the responses that are open, as long as ctx allows. Requests
+// are the HTTP server's to wait for.
+func (s *Server) Stop(ctx context.Context) { s.live.Wait(ctx) }
 
 // serve takes one call from its beginning to its end. Whatever happens, it is settled once.
 func (s *Server) serve(ctx context.Context, c *Call) {

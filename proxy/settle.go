@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -38,6 +39,9 @@ func openEntry(_ context.Context, s *Server, c *Call) error {
 // finish ends a call in any case: it settles, and answers with the error if there is one.
 func (s *Server) finish(c *Call, err error) {
 	var e *llm.Error
+	if errors.Is(err, errDetached) {
+		err = nil
+	}
 	if err != nil {
 		e = s.final(c, err)
 		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
@@ -129,7 +133,7 @@ func (s *Server) settle(c *Call, e *llm.Error) {
 		}
 		charges = c.money.Settle(s.taken(c))
 	}
-	if c.who == nil || c.route.lookup || c.here {
+	if c.who == nil || c.route.lookup || c.here || c.detached {
 		return // a stranger leaves no record, nor does a look at what is here
 	}
 	if err := s.cfg.Journal.Settle(c.entry, s.recordOf(c, e, charges)); err != nil {
@@ -164,6 +168,9 @@ func (s *Server) price(c *Call) {
 	if d.List != nil && d.List.Price != nil {
 		c.result.priced = true
 		list, adjust = d.List.Price, d.Adjust
+	}
+	if p := c.otherPrice(); p != nil {
+		c.result.priced, list, adjust = true, p, d.Adjust
 	}
 	if u := &c.result.usage; list != nil && u.Source != llm.UsageNone {
 		if u.Service == llm.ServiceUnsaid {

@@ -238,8 +238,14 @@ func (n *Node) Stream(key string, more Fields) *Stream {
 	n.cluster.t.Helper()
 	body := ChatBody(more)
 	body["stream"] = true
+	return n.Open("/v1/chat/completions", key, body)
+}
+
+// Open sends a request whose answer comes event by event, as Stream does.
+func (n *Node) Open(path, key string, body Fields) *Stream {
+	n.cluster.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	res, err := n.send(ctx, "POST", "/v1/chat/completions", key, body) //nolint:bodyclose // by Close
+	res, err := n.send(ctx, "POST", path, key, body) //nolint:bodyclose // by Close
 	if err != nil {
 		cancel()
 		n.cluster.t.Fatalf("stream from node %s: %v", n.Name, err)

@@ -112,6 +112,12 @@ func owner(o *resource.Owners) string {
 	return "key/" + o.KeyID
 }
 
+// Known says whether this node knows of a turn, without asking another.
+func (s *Store) Known(id string) bool {
+	_, ok := s.cfg.State.Response(id)
+	return ok
+}
+
 // Get returns a turn. It returns resource.ErrNotFound for one that is not there or whose time is
 // over, and an *llm.Error of kind Unavailable, code blob_unavailable, if no node gives its body.
 func (s *Store) Get(ctx context.Context, id string) (*resource.Response, []byte, error) {

@@ -3,6 +3,7 @@
 package azure
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -37,6 +38,9 @@ type Codec struct{ openai.Codec }
 // "preview" or "latest", or an address that ends in /openai/v1, means the paths that are OpenAI's
 // own. An address that names the deployment already is taken as it is.
 func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.Realtime {
+		return session(p)
+	}
 	op, version := operations[p.Endpoint], p.Options["api_version"]
 	if path, ok := versioned(p.Base, version, op); ok {
 		return path
@@ -52,6 +56,20 @@ func (Codec) Path(p llm.Place) string {
 		return below(p.Base) + op + query
 	}
 	return below(p.Base) + "/deployments/" + url.PathEscape(p.Model) + op + query
+}
+
+// session is the path of a session, which has no body that could name the deployment. Without a
+// version it is the API's that needs none: the dated ones of sessions were all previews.
+func session(p llm.Place) string {
+	version := p.Options["api_version"]
+	if path, ok := versioned(p.Base, cmp.Or(version, "v1"), "/realtime"); ok {
+		sign := "?"
+		if strings.Contains(path, sign) {
+			sign = "&"
+		}
+		return path + sign + "model=" + url.QueryEscape(p.Model)
+	}
+	return below(p.Base) + "/realtime" + versionParameter + url.QueryEscape(version) + "&deployment=" + url.QueryEscape(p.Model)
 }
 
 // versioned is the path of an operation in the API that needs no dates; false if the address and

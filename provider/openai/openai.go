@@ -7,6 +7,7 @@ package openai
 import (
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -33,9 +34,13 @@ var paths = [...]string{
 // Codec is OpenAI's format.
 type Codec struct{}
 
-// Path is the endpoint's path. The model stands in the body. Embeddings in all forms that are like
-// OpenAI's have one, and so have rerankings in forms that are like Cohere's.
+// Path is the endpoint's path. The model stands in the body, but for sessions, which have none.
+// Embeddings in all forms that are like OpenAI's have one, and so have rerankings in forms that are
+// like Cohere's.
 func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.Realtime {
+		return "/realtime?model=" + url.QueryEscape(p.Model)
+	}
 	if p.Endpoint.Family() == llm.FamilyEmbedding {
 		return paths[llm.Embeddings]
 	}

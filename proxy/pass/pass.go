@@ -229,6 +229,44 @@ func Asked(rest string) (Named, bool) {
 	return found, true
 }
 
+// minted are the ends of paths at which providers make secrets of their own, and what stands before
+// them there; "": anything.
+var minted = []struct{ before, last string }{
+	{"", "client_secrets"},
+	{"", "transcription_sessions"},
+	{"", "auth_tokens"},
+	{"realtime", "sessions"},
+	{"realtimeapi", "sessions"},
+	{"chatkit", "sessions"},
+	{"realtime", "calls"},
+	{"realtime", "translations"},
+}
+
+// Mints says whether a path makes a secret of the provider's, or a session that is opened with one:
+// who has it speaks to the provider without the gateway, and without anybody's limits and budget.
+func Mints(rest string) bool {
+	before := ""
+	for segment := range strings.SplitSeq(rest, "/") {
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			return true // it is refused anyway
+		}
+		plain = strings.ToLower(strings.TrimSpace(plain))
+		for part := range strings.SplitSeq(plain, "/") {
+			if part == "" {
+				continue
+			}
+			for _, m := range minted {
+				if part == m.last && (m.before == "" || m.before == before) {
+					return true
+				}
+			}
+			before = part
+		}
+	}
+	return false
+}
+
 // Rename is the path with another name in the model's place.
 func (n Named) Rename(rest, model string) string {
 	return rest[:n.from] + url.PathEscape(model) + rest[n.to:]

@@ -154,3 +154,26 @@ func TestPrefixes_AreServed(t *testing.T) {
 		t.Errorf("got %s, %t", at, known)
 	}
 }
+
+func TestMints(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{
+		"v1/realtime/client_secrets":                        true,
+		"v1/realtime/sessions":                              true,
+		"openai/realtimeapi/sessions":                       true,
+		"v1/Realtime/transcription_sessions/":               true,
+		"v1/realtime%2Fsessions":                            true,
+		"v1//realtime//calls":                               true,
+		"v1/chatkit/sessions":                               true,
+		"v1alpha/auth_tokens":                               true,
+		"v1/chat/completions":                               false,
+		"v1/models/sessions":                                false,
+		"v1/containers/calls/files":                         false,
+		"openai/deployments/realtime/chat/completions":      false,
+		"v1/projects/p/locations/l/sessions:generateAnswer": false,
+	} {
+		if got := pass.Mints(path); got != want {
+			t.Errorf("Mints(%q) = %t, want %t", path, got, want)
+		}
+	}
+}

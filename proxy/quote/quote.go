@@ -70,6 +70,10 @@ func Of(r *Request) Quote {
 	case llm.FamilyMedia:
 		q.makes(r)
 	case llm.FamilyOther:
+		if r.Endpoint == llm.Realtime {
+			q.generates(r, most)
+			q.units.OutputMS = 1 // so that speech is held for
+		}
 		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
 			q.generates(r, most)
 		}

@@ -154,7 +154,7 @@ func errorBody(e *llm.Error) []byte {
 	if r.Error.Message == "" {
 		r.Error.Message = http.StatusText(e.HTTPStatus())
 	}
-	r.Error.Type = errorType(e)
+	r.Error.Type = Type(e)
 	r.Error.Code = Code(e)
 	if e.Param != "" {
 		r.Error.Param = &e.Param
@@ -179,8 +179,8 @@ func Code(e *llm.Error) string {
 	return defaultCodes[e.Kind]
 }
 
-// errorType names the class of an error as LiteLLM does.
-func errorType(e *llm.Error) string {
+// Type names the class of an error as LiteLLM does.
+func Type(e *llm.Error) string {
 	if e.Type != "" {
 		return e.Type
 	}

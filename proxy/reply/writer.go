@@ -28,12 +28,36 @@ type Writer interface {
 	Started() bool
 }
 
+// Silent is a Writer of an answer that nobody reads: there is another way to tell it.
+type Silent struct{}
+
+// Header implements Writer.
+func (Silent) Header() http.Header { return http.Header{} }
+
+// Start implements Writer.
+func (Silent) Start(int) {}
+
+// Write implements Writer.
+func (Silent) Write(p []byte) (int, error) { return len(p), nil }
+
+// Flush implements Writer.
+func (Silent) Flush() error { return nil }
+
+// Started implements Writer: no error can be answered.
+func (Silent) Started() bool { return true }
+
 // Body is what the client sends.
 type Body interface {
 	io.Reader
 	// Until sets when a Read gives up; the zero time is never.
 	Until(at time.Time)
 }
+
+// Bytes is a Body that is there already.
+type Bytes struct{ io.Reader }
+
+// Until implements Body: there is nothing to wait for.
+func (Bytes) Until(time.Time) {}
 
 // HTTPBody reads through net/http.
 type HTTPBody struct {
@@ -76,6 +100,9 @@ func (h *HTTPWriter) Start(status int) {
 	h.status = status
 	h.w.WriteHeader(status)
 }
+
+// Taken says that the connection is not HTTP any more: nothing else can be answered.
+func (h *HTTPWriter) Taken() { h.status = http.StatusSwitchingProtocols }
 
 // Started implements Writer.
 func (h *HTTPWriter) Started() bool { return h.status != 0 }

@@ -29,6 +29,10 @@ type Exchange struct {
 	whole  []byte // with what came before
 	before int    // items of what came before
 	last   *kept  // the turn before, at the provider
+	memory *Memory
+
+	background bool // nobody waits for the answer
+	owners     resource.Owners
 
 	id      string        // of the answer; "": it is not stored
 	expires time.Duration // from the answer on
@@ -44,15 +48,20 @@ type Exchange struct {
 // there, or not the principal's, is OpenAI's error for it. Where nothing is ever stored, the id
 // is left for the provider.
 func (k *Keeper) Open(ctx context.Context, who *resource.Principal, body []byte, model string, terms Terms) (*Exchange, error) {
+	return k.OpenIn(ctx, nil, who, body, model, terms)
+}
+
+// OpenIn is Open for a request of a connection that remembers its turns; nil: it does not.
+func (k *Keeper) OpenIn(ctx context.Context, memory *Memory, who *resource.Principal, body []byte, model string, terms Terms) (*Exchange, error) {
 	a, err := readAsked(body)
 	if err != nil {
 		return nil, err
 	}
-	x := &Exchange{k: k, asked: a, who: who, model: model, sent: body, whole: body}
-	if a.previous == "" || terms.Days == 0 {
+	x := &Exchange{k: k, asked: a, who: who, model: model, sent: body, whole: body, memory: memory}
+	if a.previous == "" || terms.Days == 0 && memory.find(a.previous) == nil {
 		return x, nil
 	}
-	turns, err := k.chain(ctx, who, a.previous)
+	turns, err := k.chain(ctx, memory, who, a.previous)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +159,9 @@ func (x *Exchange) named(response []byte) []byte {
 	set := []llm.Member{{Name: memberPrevious, Value: previous}}
 	if x.id != "" {
 		set = append(set, llm.Member{Name: "id", Value: llm.AppendString(nil, x.id)}, llm.Member{Name: memberStore, Value: []byte("true")})
+		if x.background {
+			set = append(set, llm.Member{Name: memberBackground, Value: []byte("true")})
+		}
 	}
 	return with(response, set)
 }
@@ -241,6 +253,7 @@ func (s *stream) Next() (llm.Event, error) {
 // Keep stores the turn, of which answer is what the client is about to get and request what was
 // decided upon, and returns the answer. If that fails, the answer says that it is not stored.
 func (x *Exchange) Keep(ctx context.Context, request, answer []byte, owners resource.Owners) []byte {
+	x.remember(request, answer)
 	if x.id == "" || len(answer) == 0 || answer[0] != '{' {
 		return answer
 	}
@@ -253,7 +266,7 @@ func (x *Exchange) Keep(ctx context.Context, request, answer []byte, owners reso
 
 // KeepEvent is Keep for the event that ends a stream.
 func (x *Exchange) KeepEvent(ctx context.Context, request, raw []byte, owners resource.Owners) []byte {
-	if x.id == "" {
+	if x.id == "" && x.memory == nil {
 		return raw
 	}
 	e := readEvent(raw)
@@ -268,7 +281,7 @@ func (x *Exchange) KeepEvent(ctx context.Context, request, raw []byte, owners re
 }
 
 func (x *Exchange) keep(ctx context.Context, request, answer []byte, owners resource.Owners) error {
-	t := turn{ID: x.id, Previous: x.asked.previous, Model: x.model, Response: answer}
+	t := turn{ID: x.id, Previous: x.asked.previous, Model: x.model, Response: answer, Background: x.background}
 	t.Input = items(inputOf(request))
 	if len(t.Input) >= x.before {
 		t.Input = t.Input[x.before:]
@@ -292,15 +305,20 @@ func (x *Exchange) keep(ctx context.Context, request, answer []byte, owners reso
 
 // Response is a stored response, as OpenAI shows it.
 func (k *Keeper) Response(ctx context.Context, who *resource.Principal, id string) (json.RawMessage, error) {
-	t, err := k.find(ctx, who, id)
+	t, err := k.findAny(ctx, who, id)
 	if err != nil {
 		return nil, notFound(err, id)
 	}
 	return t.Response, nil
 }
 
-// Delete forgets a stored response for good.
+// Delete forgets a stored response for good. One that is being made is cancelled first.
 func (k *Keeper) Delete(ctx context.Context, who *resource.Principal, id string) error {
+	if !k.store.Known(id) && k.store.Known(id+pendingSuffix) {
+		if _, err := k.Cancel(ctx, who, id); err != nil {
+			return err
+		}
+	}
 	if _, err := k.find(ctx, who, id); err != nil {
 		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Unavailable || e.Code != "blob_unavailable" {
 			return notFound(err, id)
@@ -308,14 +326,6 @@ func (k *Keeper) Delete(ctx context.Context, who *resource.Principal, id string)
 		return err
 	}
 	return notFound(k.store.Delete(ctx, id), id)
-}
-
-// Cancel refuses: what is stored has ended.
-func (k *Keeper) Cancel(ctx context.Context, who *resource.Principal, id string) error {
-	if _, err := k.find(ctx, who, id); err != nil {
-		return notFound(err, id)
-	}
-	return &llm.Error{Kind: llm.Invalid, Code: "not_cancellable", Message: "Cannot cancel a synchronous response."}
 }
 
 // notFound says in OpenAI's words that there is no such response.

@@ -33,12 +33,17 @@ func (k *Keeper) InputItems(ctx context.Context, who *resource.Principal, id str
 	if err != nil {
 		return nil, err
 	}
-	if _, err := k.find(ctx, who, id); err != nil {
+	t, err := k.findAny(ctx, who, id)
+	if err != nil {
 		return nil, notFound(err, id)
 	}
-	turns, err := k.chain(ctx, who, id)
-	if err != nil {
-		return nil, err
+	turns := []*turn{t}
+	if t.Previous != "" {
+		before, err := k.chain(ctx, nil, who, t.Previous)
+		if err != nil {
+			return nil, err
+		}
+		turns = append(before, t)
 	}
 	list, ids := listed(turns)
 	switch q.Get("order") {

@@ -33,6 +33,8 @@ type Store interface {
 	// Get returns a turn; resource.ErrNotFound for one that is not there or whose time is over,
 	// an *llm.Error of kind Unavailable if its body cannot be had now.
 	Get(ctx context.Context, id string) (*resource.Response, []byte, error)
+	// Known says whether this node knows of a turn, without asking another.
+	Known(id string) bool
 	// Delete forgets a turn for good.
 	Delete(ctx context.Context, id string) error
 }
@@ -42,6 +44,7 @@ type Keeper struct {
 	store Store
 	now   func() time.Time
 	log   *slog.Logger
+	lost  func(Maker) bool // says that a process is no more; nil: nobody knows
 }
 
 // New makes a Keeper. Where now is nil, its time is time.Now.
@@ -60,6 +63,9 @@ type turn struct {
 	Input    []json.RawMessage `json:"input,omitempty"` // of this turn, after the guardrails
 	Response json.RawMessage   `json:"response"`        // as the client got it
 	Kept     *kept             `json:"kept,omitempty"`  // nil: the provider does not keep it
+
+	Background bool    `json:"background,omitempty"`
+	Making     *making `json:"making,omitempty"` // nil: it has ended
 
 	owners resource.Owners
 }
@@ -120,11 +126,14 @@ func (k *Keeper) find(ctx context.Context, who *resource.Principal, id string) (
 }
 
 // chain returns a turn and those before it, the first one first.
-func (k *Keeper) chain(ctx context.Context, who *resource.Principal, id string) ([]*turn, error) {
+func (k *Keeper) chain(ctx context.Context, memory *Memory, who *resource.Principal, id string) ([]*turn, error) {
 	var all []*turn
 	size := 0
 	for at := id; at != ""; {
-		t, err := k.find(ctx, who, at)
+		t, err := memory.find(at), error(nil)
+		if t == nil {
+			t, err = k.find(ctx, who, at)
+		}
 		if errors.Is(err, resource.ErrNotFound) {
 			return nil, noPrevious(at)
 		}

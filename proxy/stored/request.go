@@ -12,6 +12,8 @@ type asked struct {
 	previous string
 	store    *bool
 	input    []byte // nil: there is none
+
+	background bool
 }
 
 // names of the members that are read; two of one name in a body are refused.
@@ -65,12 +67,11 @@ func (a *asked) member(name string, raw []byte) error {
 		}
 		a.store = &on
 	case memberBackground:
-		if string(raw) != "false" {
-			return &llm.Error{
-				Kind: llm.Invalid, Code: "unsupported_parameter", Param: name,
-				Message: "Responses in the background are not served. Leave \"background\" out, and stream the answer.",
-			}
+		on, ok := v.Bool()
+		if !ok {
+			return invalid(name, "must be true or false")
 		}
+		a.background = on
 	}
 	return nil
 }

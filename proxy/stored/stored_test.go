@@ -38,6 +38,11 @@ func (s *shelf) Put(_ context.Context, r resource.Response, body []byte) error {
 	return nil
 }
 
+func (s *shelf) Known(id string) bool {
+	_, _, err := s.Get(context.Background(), id)
+	return err == nil
+}
+
 func (s *shelf) Get(_ context.Context, id string) (*resource.Response, []byte, error) {
 	r, ok := s.recs[id]
 	if !ok {
@@ -282,7 +287,7 @@ func TestOpen_refuses(t *testing.T) {
 		{`{"input":"x","previous_response_id":7}`, "invalid_value"},
 		{`{"input":"x","store":"yes"}`, "invalid_value"},
 		{`{"input":"x","store":true,"store":false}`, "invalid_value"},
-		{`{"input":"x","background":true}`, "unsupported_parameter"},
+		{`{"input":"x","background":"yes"}`, "invalid_value"},
 	} {
 		_, err := k.Open(t.Context(), principal("k", "", ""), []byte(tt.request), "demo", terms)
 		var e *llm.Error

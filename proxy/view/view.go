@@ -223,6 +223,14 @@ func (v *View) priceOf(model *resource.Model, d *resource.Deployment) *pricing.E
 	return e
 }
 
+// ListPrice is the entry of the price list for another model than the target's at its provider; nil:
+// the list has none.
+func (v *View) ListPrice(t *router.Target, model string) *pricing.Entry {
+	d := *t.Deployment
+	d.Upstream, d.Price, d.Metadata = model, nil, nil
+	return v.priceOf(t.Model, &d)
+}
+
 func upstreamName(model *resource.Model, d *resource.Deployment) string {
 	if d.Upstream != "" {
 		return d.Upstream
