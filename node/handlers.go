@@ -33,6 +33,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
 		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
+		Detokenize: tokenize.Embedded, Blobs: n.blobs.Read,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
