@@ -301,6 +301,17 @@ var rights = withNouns(map[string]row{
 	"litellm-audit-list":                 readAll,
 	"litellm-audit-get":                  readAll,
 
+	"add-prompt-version":       adminOnly,
+	"litellm-prompts-list":     readAll,
+	"litellm-prompt-info":      readAll,
+	"litellm-prompt-details":   readAll,
+	"litellm-prompt-versions":  readAll,
+	"litellm-prompt-new":       adminOnly,
+	"litellm-prompt-update":    adminOnly,
+	"litellm-prompt-patch":     adminOnly,
+	"litellm-prompt-delete":    adminOnly,
+	"litellm-prompt-converter": adminOnly,
+
 	"list-mcp-tools":     mcpRead,
 	"get-mcp-health":     readAll,
 	"litellm-mcp-list":   mcpRead,
@@ -312,4 +323,4 @@ var rights = withNouns(map[string]row{
 	"litellm-mcp-update": adminOnly,
 	"litellm-mcp-delete": adminOnly,
 	"litellm-mcp-import": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "setting")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "prompt", "setting")

@@ -192,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerProviders()
 	s.registerBlobs()
 	s.registerMCP()
+	s.registerPrompts()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()
@@ -240,5 +241,6 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
+	registerNoun(s, s.rs.Prompts, plainView[resource.Prompt])
 	registerNoun(s, s.rs.Settings, settingView)
 }

@@ -31,6 +31,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"callback":     (*decoder).callback,
 	"plugin":       (*decoder).plugin,
 	"mcp_server":   (*decoder).mcpServer,
+	"prompt":       (*decoder).prompt,
 	"setting":      (*decoder).setting,
 }
 

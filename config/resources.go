@@ -19,6 +19,7 @@ type Resources struct {
 	Callbacks     []Callback
 	Plugins       []Plugin
 	MCPServers    []MCPServer
+	Prompts       []Prompt
 	Settings      []Setting
 
 	skipped bool // there are records that LoadNode did not read
@@ -149,6 +150,12 @@ type MCPServer struct {
 	Secrets    map[string]Secret // by name
 }
 
+// Prompt declares a stored prompt.
+type Prompt struct {
+	Position
+	Resource resource.Prompt
+}
+
 // Setting declares a setting, whose id is its name.
 type Setting struct {
 	Position
@@ -159,7 +166,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Settings)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.Prompts) + len(r.Settings)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -216,6 +216,18 @@ func (c DeleteMCPServer) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutPrompt) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Prompt](tx, store.Prompts, c.Prompt, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeletePrompt) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Prompt](tx, store.Prompts, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutPlugin) Apply(tx *Tx) error {
 	old, err := putRecord[resource.Plugin](tx, store.Plugins, c.Plugin, c.Read)
 	if err != nil {

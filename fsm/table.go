@@ -77,6 +77,8 @@ const (
 	KindDeleteResponses    Kind = 145
 	KindPutMCPServer       Kind = 150
 	KindDeleteMCPServer    Kind = 151
+	KindPutPrompt          Kind = 160
+	KindDeletePrompt       Kind = 161
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -183,6 +185,8 @@ var table = []row{
 	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
 	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
 	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
+	rowOf[PutPrompt](KindPutPrompt, "put_prompt", 1, byAdmin, item),
+	rowOf[DeletePrompt](KindDeletePrompt, "delete_prompt", 1, byAdmin, item),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

@@ -205,14 +205,14 @@ func putReceipt(b []byte, r *Receipt) []byte {
 }
 
 // more are the fields that few records have: those of a usage beside the five that every one
-// has, and what an adjustment corrects.
-func more(u *llm.Usage, adjusts *int64) [18]*int64 {
+// has, what an adjustment corrects, and the version of a stored prompt, whose name stands at the end.
+func more(u *llm.Usage, adjusts, prompt *int64) [19]*int64 {
 	n := &u.Units
 	return [...]*int64{
 		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
 		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
 		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
-		adjusts,
+		adjusts, prompt,
 	}
 }
 
@@ -221,7 +221,7 @@ func more(u *llm.Usage, adjusts *int64) [18]*int64 {
 func putMore(b []byte, r *Record) []byte {
 	var set uint64
 	u, adjusts := &r.Usage, int64(r.Adjusts)
-	fields := more(u, &adjusts)
+	fields := more(u, &adjusts, &r.PromptVersion)
 	for i, v := range fields {
 		if *v != 0 {
 			set |= 1 << i
@@ -236,7 +236,11 @@ func putMore(b []byte, r *Record) []byte {
 			b = binary.AppendVarint(b, *v)
 		}
 	}
-	return binary.AppendUvarint(b, uint64(u.Service))
+	b = binary.AppendUvarint(b, uint64(u.Service))
+	if r.PromptVersion == 0 {
+		return b
+	}
+	return putString(b, r.Prompt)
 }
 
 // more reads what putMore wrote.
@@ -246,13 +250,16 @@ func (r *reader) more(to *Record) {
 	}
 	var adjusts int64
 	u, set := &to.Usage, r.uint()
-	for i, v := range more(u, &adjusts) {
+	for i, v := range more(u, &adjusts, &to.PromptVersion) {
 		if set&(1<<i) != 0 {
 			*v = r.int()
 		}
 	}
 	to.Adjusts = uint64(adjusts)
 	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
+	if to.PromptVersion != 0 {
+		to.Prompt = r.string()
+	}
 }
 
 // reader takes fields off a body; the first field that is not there makes all later ones

@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
+	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
@@ -43,6 +44,7 @@ type Call struct {
 	body    []byte     // buf's, or what a guardrail made of it
 	form    *form.Form // of which body is a view; nil: the body came as it is
 	fields  llm.Fields
+	prompt  prompt.Used // that the request was made of
 	model   *resource.Model
 	quote   quote.Quote
 	clamp   int64 // the most tokens of a completion that the budget allows; 0: as the client says

@@ -160,4 +160,3 @@ func TestPromptTemplate_Jinja(t *testing.T) {
 		t.Errorf("a template that is gone: got %d %s", w.Code, w.Body)
 	}
 }
-

@@ -23,6 +23,7 @@ type Tables struct {
 	Callbacks     []*Callback
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
+	Prompts       []*Prompt
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -46,6 +47,7 @@ type Catalog struct {
 	budgets     map[string]*Budget
 	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
+	prompts     map[string]*Prompt    // by name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -64,6 +66,7 @@ func NewCatalog(t Tables) *Catalog {
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
+		prompts:     make(map[string]*Prompt, len(t.Prompts)),
 	}
 	sortRecords(t.Organizations)
 	sortRecords(t.Teams)
@@ -79,6 +82,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.Callbacks)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
+	sortRecords(t.Prompts)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -97,6 +101,9 @@ func NewCatalog(t Tables) *Catalog {
 	byID(c.budgets, t.Budgets)
 	for _, r := range slices.Backward(t.MCPServers) {
 		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
+	}
+	for _, r := range t.Prompts {
+		c.prompts[r.Name] = r
 	}
 	for _, r := range t.Settings {
 		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
@@ -159,6 +166,9 @@ func (c *Catalog) Budget(id string) (*Budget, bool) { b, ok := c.budgets[id]; re
 
 // MCPServer returns the MCP server whose tools have the prefix.
 func (c *Catalog) MCPServer(prefix string) (*MCPServer, bool) { s, ok := c.mcp[prefix]; return s, ok }
+
+// Prompt returns the prompt with the name.
+func (c *Catalog) Prompt(name string) (*Prompt, bool) { p, ok := c.prompts[name]; return p, ok }
 
 // Terms returns the inline terms together with those of the shared budget, if there is one.
 // A shared budget that is not in the catalog gives false: the caller must refuse with 503,

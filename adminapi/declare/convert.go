@@ -59,6 +59,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.MCPServers = append(d.MCPServers, MCPServer{Record: s.Resource, Credential: s.Credential, Secrets: secretsOf(s.Secrets)})
 		at("mcp_server", s.Resource.Name, s.Position)
 	}
+	for _, p := range r.Prompts {
+		d.Prompts = append(d.Prompts, p.Resource)
+		at("prompt", p.Resource.Name, p.Position)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -147,6 +151,7 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.MCPServers, func(s MCPServer) {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})
 	})
+	each(d.Prompts, func(p resource.Prompt) { r.Prompts = append(r.Prompts, config.Prompt{Resource: p}) })
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)
 	return r

@@ -20,6 +20,7 @@ type File struct {
 	Callbacks     []resource.Callback  `json:"callbacks,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
+	Prompts       []resource.Prompt    `json:"prompts,omitempty"`
 	Settings      []resource.Setting   `json:"settings,omitempty"` // the id is the name
 
 	// At is where each record stands, "file:line:column" by "kind name", for errors.

@@ -205,6 +205,24 @@ func (p *planner) mcpServers(d *File) error {
 	return nil
 }
 
+func (p *planner) prompts(d *File) error {
+	for i := range d.Prompts {
+		r := d.Prompts[i]
+		now, _ := byName(p.cat.Tables().Prompts, r.Name)
+		fill := func() error {
+			if now != nil {
+				r.Last = max(r.Last, now.Last)
+			}
+			r.Canonicalize() // gives new versions their numbers
+			return r.Continue(now)
+		}
+		if err := plan(p, "prompt", "prompt", r.Name, &r, now, fill, records.PutPrompt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
@@ -242,6 +260,7 @@ func (p *planner) deletions() {
 	drop(p, "project", t.Projects, func(id string) fsm.Command { return fsm.DeleteProject{ID: id} })
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
 	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
+	drop(p, "prompt", t.Prompts, func(id string) fsm.Command { return fsm.DeletePrompt{ID: id} })
 	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })

@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
+	"github.com/conclave-llm/conclave/adminapi/litellm/prompts"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
@@ -57,6 +58,7 @@ func (a *API) Routes() []wire.Route {
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
+		prompts.Routes(a.cfg.Records),
 	)
 }
 

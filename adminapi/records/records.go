@@ -103,6 +103,7 @@ type Records struct {
 	Callbacks   *Noun[resource.Callback, *resource.Callback]
 	Plugins     *Noun[resource.Plugin, *resource.Plugin]
 	MCPServers  *Noun[resource.MCPServer, *resource.MCPServer]
+	Prompts     *Noun[resource.Prompt, *resource.Prompt]
 	Settings    *Noun[resource.Setting, *resource.Setting]
 }
 
@@ -125,6 +126,7 @@ func New(cfg Config) *Records {
 	rs.Callbacks = rs.callbackNoun()
 	rs.Plugins = rs.pluginNoun()
 	rs.MCPServers = rs.mcpServerNoun()
+	rs.Prompts = rs.promptNoun()
 	rs.Settings = rs.settingNoun()
 	return rs
 }
@@ -135,7 +137,7 @@ func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (W
 		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
 		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
 		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
-		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "setting": rs.Settings.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "setting": rs.Settings.TakeOver,
 	}[kind]
 	if !ok {
 		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))

@@ -38,7 +38,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
 		(*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
-		(*writer).mcpServers, (*writer).holders, (*writer).keys, (*writer).settings,
+		(*writer).mcpServers, (*writer).prompts, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
 	}
@@ -278,6 +278,12 @@ func (w *writer) callbacks(r *config.Resources) {
 func (w *writer) mcpServers(r *config.Resources) {
 	for _, s := range sorted(r.MCPServers, func(s *config.MCPServer) string { return s.Resource.Name }) {
 		w.block("mcp_server", s.Resource.Name, &s.Resource, names{"credential": s.Credential, "secrets": s.Secrets})
+	}
+}
+
+func (w *writer) prompts(r *config.Resources) {
+	for _, p := range sorted(r.Prompts, func(p *config.Prompt) string { return p.Resource.Name }) {
+		w.block("prompt", p.Resource.Name, &p.Resource, nil)
 	}
 }
 

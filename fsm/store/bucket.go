@@ -54,6 +54,7 @@ const (
 	TeamMembers   Bucket = 32
 	Erasures      Bucket = 33
 	MCPServers    Bucket = 36
+	Prompts       Bucket = 39
 	Prices        Bucket = 40
 	Responses     Bucket = 44
 	Buckets              = 45
@@ -67,7 +68,7 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", Prompts: "prompts",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
 	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures",
 }
