@@ -4,13 +4,15 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 type promptVersionInput struct {
 	RefInput
-	RawBody []byte `contentType:"application/json" doc:"model, messages, parameters, defaults and note of the version, or a .prompt file as dotprompt; and the environment that gets it"`
+	RawBody []byte
 }
 
 // registerPrompts registers what is done with a prompt beside reading and writing it whole.
@@ -28,4 +30,11 @@ func (s *Server) registerPrompts() {
 			p, w, err := s.rs.AddPromptVersion(ctx, callerOf(ctx), in.Ref, &v)
 			return answer(s, plainView[resource.Prompt], p, w, err)
 		})
+	what := &huma.Schema{
+		Type:        huma.TypeObject,
+		Description: "model, messages, parameters, defaults and note of the version, or a .prompt file as dotprompt; and the environment that gets it",
+	}
+	s.api.OpenAPI().Paths[Prefix+"/prompts/{id}/versions"].Post.RequestBody = &huma.RequestBody{
+		Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: what}},
+	}
 }

@@ -166,7 +166,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.rs = records.New(records.Config{
-		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now,
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now, Files: s.files(),
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
 		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})

@@ -2,10 +2,12 @@ package declare
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -128,6 +130,9 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 	}
 	fill := func() (err error) {
 		r.ModelID = m.ID
+		if err := records.CheckFiles(&r, p.cfg.Files); err != nil && !errors.Is(err, modelfile.ErrUnread) {
+			return err
+		}
 		stored, ok := byName(p.cat.Tables().Credentials, d.Credential)
 		if r.CredentialID, err = p.refer("credential", d.Credential, idOf(stored, ok)); err != nil {
 			return err

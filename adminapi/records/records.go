@@ -75,6 +75,9 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
 	// Nil: a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Files reads the body of a blob of the configuration, for the check of what refers to one; nil:
+	// nothing of it is checked.
+	Files func(digest string) ([]byte, error)
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(by Caller, before, after *resource.Key) error
 	// MayLearn decides whether the caller may be told the secret of a key.

@@ -4,6 +4,7 @@ package prompts
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -124,8 +125,9 @@ func read(r *http.Request) (id string, v *records.NewPromptVersion, err error) {
 	}
 	var s spec
 	for name, into := range map[string]any{"prompt_id": &s.ID, "litellm_params": &s.Params, "prompt_info": &s.Info, "environment": &s.Environment} {
-		if err := in.Take(name, into); err != nil {
-			return "", nil, err
+		raw, ok := in[name]
+		if ok && json.Unmarshal(raw, into) != nil { // what is not known here is for people, as it is there
+			return "", nil, wire.Invalid(name, "is of the wrong type")
 		}
 	}
 	if kind := s.Params.Integration; kind != "" && kind != "dotprompt" {
