@@ -114,6 +114,21 @@ func (in *blobPutInput) record(now time.Time) (resource.Blob, error) {
 	return b, nil
 }
 
+// fileTime bounds the reading of a blob that a record refers to.
+const fileTime = 10 * time.Second
+
+// files reads blobs for the check of records; nil: this server has none.
+func (s *Server) files() func(digest string) ([]byte, error) {
+	if s.cfg.Blobs == nil {
+		return nil
+	}
+	return func(digest string) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), fileTime)
+		defer cancel()
+		return s.cfg.Blobs.Read(ctx, digest)
+	}
+}
+
 // noBlobs stands for the blobs of a server that has none.
 type noBlobs struct{}
 

@@ -112,7 +112,7 @@ func (s *Server) exportConfig(ctx context.Context, in *configExportInput) (*body
 func (s *Server) declareConfig(ctx context.Context, in *configInput) declare.Config {
 	by := callerOf(ctx)
 	return declare.Config{
-		State: s.cfg.State, Seal: s.cfg.Seal, Now: s.cfg.Now,
+		State: s.cfg.State, Seal: s.cfg.Seal, Now: s.cfg.Now, Files: s.files(),
 		MayGrant: func(before, after *resource.Key) error { return mayGrant(by, before, after) },
 		Options:  declare.Options{Keep: !in.Prune, TakeOver: in.TakeOver, Expect: in.Expect},
 	}

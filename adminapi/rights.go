@@ -329,6 +329,17 @@ var rights = withNouns(map[string]row{
 	"litellm-access-group-update": adminOnly,
 	"litellm-access-group-delete": adminOnly,
 
+	"add-prompt-version":       adminOnly,
+	"litellm-prompts-list":     readAll,
+	"litellm-prompt-info":      readAll,
+	"litellm-prompt-details":   readAll,
+	"litellm-prompt-versions":  readAll,
+	"litellm-prompt-new":       adminOnly,
+	"litellm-prompt-update":    adminOnly,
+	"litellm-prompt-patch":     adminOnly,
+	"litellm-prompt-delete":    adminOnly,
+	"litellm-prompt-converter": adminOnly,
+
 	"litellm-mcp-list":   mcpRead,
 	"litellm-mcp-info":   mcpRead,
 	"litellm-mcp-tools":  mcpRead,
@@ -343,4 +354,4 @@ var rights = withNouns(map[string]row{
 	"litellm-pass-through-new":    adminOnly,
 	"litellm-pass-through-update": adminOnly,
 	"litellm-pass-through-delete": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "pass_through_endpoint", "setting", "variable")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")

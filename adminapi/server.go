@@ -177,7 +177,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), gate: inflight.Gate{Most: cfg.MaxInFlight}}
 	s.rs = records.New(records.Config{
-		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now,
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now, Files: s.files(),
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
 		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})
@@ -204,6 +204,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerGuardrails()
+	s.registerPrompts()
 	s.registerAudit()
 	s.registerConfig()
 	s.registerLiteLLM()
@@ -253,6 +254,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)
+	registerNoun(s, s.rs.Prompts, plainView[resource.Prompt])
 	registerNoun(s, s.rs.Settings, settingView)
 	registerNoun(s, s.rs.Variables, s.variableView)
 }

@@ -1,13 +1,17 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/conclave-llm/conclave/provider/modelfile"
 )
 
 // maxFile is the most bytes of a configuration file, and of a file named in it.
@@ -92,7 +96,33 @@ func parse(l *loader, src []byte) (*File, error) {
 	if len(src) > maxFile {
 		return nil, fmt.Errorf("read configuration: %s has over %d bytes", l.path, maxFile)
 	}
-	return format(l, src)
+	f, err := format(l, src)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.checkFiles()
+}
+
+// checkFiles checks the files that deployments name with blob(PATH): a cluster has them only when they
+// have been uploaded.
+func (f *File) checkFiles() error {
+	read := func(digest string) ([]byte, error) {
+		for _, b := range f.Blobs {
+			if b.Digest == digest {
+				return b.Body, nil
+			}
+		}
+		return nil, fs.ErrNotExist // uploaded before: the cluster checks it
+	}
+	for _, m := range f.Resources.Models {
+		for i := range m.Deployments {
+			d := &m.Deployments[i]
+			if err := modelfile.Check(&d.Resource, read); err != nil && !errors.Is(err, modelfile.ErrUnread) {
+				return fmt.Errorf("%s: deployment %s of model %s: %w", d.Position, d.Resource.Name, m.Resource.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // readFile reads a file that is not over maxFile.

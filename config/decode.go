@@ -33,6 +33,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"mcp_server":            (*decoder).mcpServer,
 	"pass_through_endpoint": (*decoder).passThrough,
 	"setting":               (*decoder).setting,
+	"prompt":                (*decoder).prompt,
 }
 
 // aliases maps names of records' fields to those of the file, where they differ.

@@ -19,7 +19,7 @@ var undeclared = []string{
 	"id", "owner", "created_at", "created_by", "updated_at", "updated_by", "version", "blocked", "name",
 	"hash", "hint", "old_hashes", "next", "turns", "rotate_at", "rotated_at", "rotation_key",
 	"team_id", "organization_id", "project_id", "budget_id", "credential_id", "model_id", "api_key", "secrets",
-	"budgets", "limits", "model_limits", "sessions", "price", "terms", "value",
+	"last", "budgets", "limits", "model_limits", "sessions", "price", "terms", "value",
 }
 
 // Undeclared says whether no attribute of a file has the name of the record's field.

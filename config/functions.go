@@ -17,6 +17,8 @@ func (l *loader) functions() *hcl.EvalContext {
 		"file": l.fileFunction(),
 		"blob": l.blobFunction(),
 
+		"dotprompt": l.dotpromptFunction(),
+
 		"sealed": sealedFunction(),
 	}}
 }

@@ -273,6 +273,7 @@ func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
 		r.Order = *n
 	}
 	r.Blocked = info.boolean("blocked")
+	r.PromptTemplate = d.promptTemplate(params)
 	r.Price = d.customPrice(params)
 	if p := d.customPrice(info); r.Price == nil {
 		r.Price = p

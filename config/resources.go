@@ -20,6 +20,7 @@ type Resources struct {
 	Plugins       []Plugin
 	MCPServers    []MCPServer
 	PassThrough   []PassThroughEndpoint
+	Prompts       []Prompt
 	Settings      []Setting
 	Environment   map[string]Secret   // by name
 	EnvironmentAt map[string]Position // where each is declared
@@ -159,6 +160,12 @@ type PassThroughEndpoint struct {
 	Secrets  map[string]Secret // by name
 }
 
+// Prompt declares a stored prompt.
+type Prompt struct {
+	Position
+	Resource resource.Prompt
+}
+
 // Setting declares a setting, whose id is its name.
 type Setting struct {
 	Position
@@ -169,7 +176,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Settings) + len(r.Environment)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -144,6 +144,15 @@ type (
 	DeletePassThrough struct {
 		ID string `json:"id"`
 	}
+	// PutPrompt creates a stored prompt or replaces it.
+	PutPrompt struct {
+		Prompt Encoded[resource.Prompt] `json:"prompt"`
+		Read   uint64                   `json:"read,omitempty"`
+	}
+	// DeletePrompt deletes a stored prompt.
+	DeletePrompt struct {
+		ID string `json:"id"`
+	}
 	// PutPlugin registers a plugin binary or replaces its registration.
 	PutPlugin struct {
 		Plugin Encoded[resource.Plugin] `json:"plugin"`

@@ -222,8 +222,20 @@ func (c PutPassThrough) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutPrompt) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Prompt](tx, store.Prompts, c.Prompt, c.Read)
+	return err
+}
+
+// Apply implements Command.
 func (c DeletePassThrough) Apply(tx *Tx) error {
 	_, err := deleteRecord[resource.PassThroughEndpoint](tx, store.PassThrough, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c DeletePrompt) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Prompt](tx, store.Prompts, c.ID)
 	return err
 }
 

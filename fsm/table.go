@@ -81,6 +81,8 @@ const (
 	KindDeleteMCPServer    Kind = 151
 	KindPutPassThrough     Kind = 152
 	KindDeletePassThrough  Kind = 153
+	KindPutPrompt          Kind = 160
+	KindDeletePrompt       Kind = 161
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -197,6 +199,8 @@ var table = []row{
 	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
 	rowOf[PutPassThrough](KindPutPassThrough, "put_pass_through_endpoint", 1, byAdmin, item),
 	rowOf[DeletePassThrough](KindDeletePassThrough, "delete_pass_through_endpoint", 1, byAdmin, item),
+	rowOf[PutPrompt](KindPutPrompt, "put_prompt", 1, byAdmin, item),
+	rowOf[DeletePrompt](KindDeletePrompt, "delete_prompt", 1, byAdmin, item),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

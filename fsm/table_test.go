@@ -81,6 +81,18 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteGuardrail{ID: "g1"},
 		fsm.PutCallback{Read: 7, Callback: encoded(t, resource.Callback{Meta: m("c1"), Name: "log", Plugin: "file", Config: json.RawMessage(`{}`)})},
 		fsm.DeleteCallback{ID: "c1"},
+		fsm.PutPrompt{Read: 7, Prompt: encoded(t, resource.Prompt{
+			Meta: meta("prompt_1"), Name: "support", Description: "d", Last: 2, Environments: map[string]int64{"production": 1},
+			Versions: []resource.PromptVersion{
+				{
+					Version: 1, Model: "m", Messages: []resource.PromptMessage{{Role: "system", Content: "Be {{tone}}."}},
+					Parameters: json.RawMessage(`{"temperature":0.5}`), Defaults: json.RawMessage(`{"tone":"kind"}`), Note: "n",
+				},
+				{Version: 2, Messages: []resource.PromptMessage{{Role: "user", Content: "x"}}},
+			},
+			Metadata: json.RawMessage(`{"a":1}`),
+		})},
+		fsm.DeletePrompt{ID: "prompt_1"},
 		fsm.PutMCPServer{Read: 7, Server: encoded(t, resource.MCPServer{
 			Meta: m("mcp1"), Name: "git", Alias: "g", Description: "d", AllowedTools: []string{"a"}, DisallowedTools: []string{"b"}, CostPerCall: 1, ToolCosts: map[string]resource.Money{"a": 2},
 			Guardrails: []string{"words"}, AccessGroups: []string{"code"}, AllowAllKeys: true, Disabled: true, TimeoutMS: 5, Parallel: 6, Metadata: json.RawMessage(`{}`),

@@ -206,17 +206,17 @@ func putReceipt(b []byte, r *Receipt) []byte {
 }
 
 // foundBit says that a record tells what guardrails found, behind all else.
-const foundBit = 1 << 18
+const foundBit = 1 << 19
 
 // more are the fields that few records have: those of a usage beside the five that every one
-// has, and what an adjustment corrects.
-func more(u *llm.Usage, adjusts *int64) [18]*int64 {
+// has, what an adjustment corrects, and the version of a stored prompt, whose name stands at the end.
+func more(u *llm.Usage, adjusts, prompt *int64) [19]*int64 {
 	n := &u.Units
 	return [...]*int64{
 		&u.CacheWrite1h, &u.CacheReadAudio, &u.CacheReadImage, &u.AudioInput, &u.ImageInput, &u.AudioOutput, &u.ImageOutput,
 		&n.ServedMS, &n.InputMS, &n.OutputMS, &n.Characters, &n.Queries, &n.Pages,
 		&n.InputImages, &n.OutputImages, &n.InputPixels, &n.OutputPixels,
-		adjusts,
+		adjusts, prompt,
 	}
 }
 
@@ -225,7 +225,7 @@ func more(u *llm.Usage, adjusts *int64) [18]*int64 {
 func putMore(b []byte, r *Record) []byte {
 	var set uint64
 	u, adjusts := &r.Usage, int64(r.Adjusts)
-	fields := more(u, &adjusts)
+	fields := more(u, &adjusts, &r.PromptVersion)
 	for i, v := range fields {
 		if *v != 0 {
 			set |= 1 << i
@@ -244,6 +244,9 @@ func putMore(b []byte, r *Record) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(u.Service))
+	if r.PromptVersion != 0 {
+		b = putString(b, r.Prompt)
+	}
 	if set&foundBit != 0 {
 		results := r.Guardrails[:min(len(r.Guardrails), maxList)]
 		b = binary.AppendUvarint(b, uint64(len(results)))
@@ -261,13 +264,16 @@ func (r *reader) more(to *Record) {
 	}
 	var adjusts int64
 	u, set := &to.Usage, r.uint()
-	for i, v := range more(u, &adjusts) {
+	for i, v := range more(u, &adjusts, &to.PromptVersion) {
 		if set&(1<<i) != 0 {
 			*v = r.int()
 		}
 	}
 	to.Adjusts = uint64(adjusts)
 	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
+	if to.PromptVersion != 0 {
+		to.Prompt = r.string()
+	}
 	if set&foundBit != 0 {
 		for i, found := range r.strings() {
 			if i < len(to.Guardrails) {

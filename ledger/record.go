@@ -67,6 +67,8 @@ type Record struct {
 	ProjectID      string
 	CustomerID     string // the end user whom it is counted for
 	SessionID      string // of an agent's session, as the client named it
+	Prompt         string // name of the stored prompt that the request was made of; "": none
+	PromptVersion  int64
 	Receipt        Receipt
 
 	Adjusts uint64 // number of the record, of the same journal, whose cost an Adjustment corrects

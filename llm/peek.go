@@ -65,6 +65,11 @@ const (
 	fieldNumRetries
 	fieldTimeout
 	fieldServiceTier
+	fieldPromptID
+	fieldPromptVariables
+	fieldPromptVersion
+	fieldPromptLabel
+	fieldPromptEnvironment
 	fieldGenerationConfig
 	fieldInferenceConfig
 	numFields
@@ -76,12 +81,14 @@ var fieldNames = [numFields]string{
 	"n", "best_of", "user", "metadata", "messages", "contents", "content", "requests", "prompt", "input", "instructions", "system",
 	"systemInstruction", "tools", "toolConfig", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
 	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
+	"prompt_id", "prompt_variables", "prompt_version", "prompt_label", "prompt_environment",
 	"generationConfig", "inferenceConfig",
 }
 
 // ownFields are those that only the gateway understands.
 var ownFields = [...]field{
 	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNumRetries, fieldTimeout,
+	fieldPromptID, fieldPromptVariables, fieldPromptVersion, fieldPromptLabel, fieldPromptEnvironment,
 }
 
 // OwnFields are the names of the fields at the top that only the gateway understands.
@@ -127,7 +134,9 @@ type Fields struct {
 	Retries    int
 	HasRetries bool
 	Timeout    time.Duration
-	Service    Service // the tier of service that is asked for
+	// PromptID names a stored prompt that the request is to be made of; "": none.
+	PromptID string
+	Service  Service // the tier of service that is asked for
 	// Redirect is the first member at the top that chooses an address, a credential or a provider
 	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
 	// acts on it, but who relays it lets the client choose.
@@ -285,6 +294,8 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) { //nolint:
 		f.User, err = s.text(name)
 	case fieldSafetyIdentifier:
 		f.SafetyIdentifier, err = s.text(name)
+	case fieldPromptID:
+		f.PromptID, err = s.text(name)
 	case fieldPromptCacheKey:
 		f.CacheKey, err = s.text(name)
 	case fieldServiceTier:

@@ -35,6 +35,9 @@ type Target struct {
 	// speak OpenAI's dialect.
 	MaxTokensName   string
 	NoStreamOptions bool
+	// Prompt writes a conversation as the one text that the model was trained on, for writers of
+	// dialects that have no conversations; nil: they write it as they like.
+	Prompt func(turns []Turn) (string, error)
 
 	dropped []string
 	refused error
@@ -73,4 +76,10 @@ func (t *Target) Err() error { return t.refused }
 // the policy: param is the field at fault, as the client wrote it.
 func Unsayable(param, message string) error {
 	return &Error{Kind: Invalid, Code: CodeUnsayable, Param: param, Message: message}
+}
+
+// Turn is one turn of a conversation in words.
+type Turn struct {
+	Role    string // "system", "user", "assistant", "tool"
+	Content string
 }

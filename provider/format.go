@@ -90,6 +90,12 @@ func OutboundOf(e llm.Endpoint) (Outbound, bool) {
 	return f, ok
 }
 
+// Templates says whether requests for e can be sent to the provider's completions, as the text that
+// a prompt template makes of a conversation.
+func (p *Provider) Templates(e llm.Endpoint) bool {
+	return e != llm.Completions && e.Family() == llm.Completions.Family() && read(e) && p.Serves(llm.Completions)
+}
+
 // Way is the endpoint at which the provider serves requests for e: e itself, which is relayed,
 // else the first of its endpoints into which they can be translated. false: there is none.
 func (p *Provider) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -33,7 +34,27 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if c.takesForm() {
 		return c.openForm(c.header.Get("Content-Type"))
 	}
-	return c.peek(buf.Bytes())
+	if err := c.peek(buf.Bytes()); err != nil {
+		return err
+	}
+	return c.fillPrompt(c.route.endpoint)
+}
+
+// fillPrompt makes the request of the stored prompt that it names, if it does. All policies decide
+// about what comes of it.
+func (c *Call) fillPrompt(at llm.Endpoint) error {
+	if c.fields.PromptID == "" {
+		return nil
+	}
+	filled, used, err := prompt.Fill(c.cat, c.who.Key, at, c.body)
+	if err != nil {
+		return err
+	}
+	c.prompt = used
+	if used.Model {
+		c.named = "" // the prompt decides, not the path
+	}
+	return c.peek(filled)
 }
 
 // sizeLimit is the most bytes that the levels let the body have.

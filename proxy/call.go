@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/pass"
+	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/quote"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/realtime"
@@ -59,6 +60,7 @@ type Call struct {
 	here       bool                  // the gateway answers out of its own store
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
+	prompt     prompt.Used           // that the request was made of
 
 	// What has to be given back or closed, once (settle.go).
 	limit    LimitHold

@@ -94,7 +94,7 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 // logLine writes the one line of a request. It holds no prompt, answer, key or header. It goes
 // to the handler without the logger, which would look up the caller each time.
 func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, now time.Time) {
-	var room [12]slog.Attr
+	var room [14]slog.Attr
 	attrs := append(room[:0],
 		slog.String("request_id", c.id), slog.String("route", c.route.name), slog.Int("status", status),
 		slog.Int64("micros", now.Sub(c.started).Microseconds()), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
@@ -105,6 +105,9 @@ func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, no
 	}
 	if c.result.target.Deployment != nil {
 		attrs = append(attrs, slog.String("deployment", c.result.target.Deployment.ID))
+	}
+	if c.prompt.Name != "" {
+		attrs = append(attrs, slog.String("prompt", c.prompt.Name), slog.Int64("prompt_version", c.prompt.Version))
 	}
 	if e != nil {
 		attrs = append(attrs, slog.String("code", reply.Code(e)))

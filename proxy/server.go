@@ -74,6 +74,8 @@ type Config struct {
 	// Egress knows the ways to providers; nil: they are all the same.
 	Egress *egress.Dialer
 
+	// Blobs reads the body of a blob of the configuration, for prompt templates; nil: there are none.
+	Blobs func(ctx context.Context, digest string) ([]byte, error)
 	// Tokenizers reads tokenizer.json files by their digests; nil: there are none.
 	Tokenizers utility.Files
 	// KeepContent is given what requests and answers said, where that may be kept. It must not
@@ -153,7 +155,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
-		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress},
+		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
 		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {

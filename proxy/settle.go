@@ -203,7 +203,7 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		RequestID: c.id, Time: resource.At(now), User: c.fields.User,
 		Endpoint: c.route.endpoint.String(), Status: c.result.status, Usage: c.result.usage, Cost: c.result.cost,
 		Duration: now.Sub(c.started), TTFT: c.result.firstToken, Charges: charges,
-		SessionID: c.session, Receipt: c.receipt(e, now),
+		SessionID: c.session, Prompt: c.prompt.Name, PromptVersion: c.prompt.Version, Receipt: c.receipt(e, now),
 	}
 	c.counted(r)
 	h := c.owners()

@@ -91,6 +91,7 @@ func (c *Call) targetOf(d *view.Deployment) llm.Target {
 	return llm.Target{
 		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
 		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
+		Prompt: d.Prompt(),
 	}
 }
 

@@ -149,7 +149,10 @@ func readTransform(ctx context.Context, s *Server, c *Call) error {
 	if len(in.Body) == 0 { // the request itself
 		return nil
 	}
-	return c.peek(in.Body)
+	if err := c.peek(in.Body); err != nil {
+		return err
+	}
+	return c.fillPrompt(endpoint)
 }
 
 // transformQuestion is what readTransform reads.

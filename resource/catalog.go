@@ -25,6 +25,7 @@ type Tables struct {
 	MCPServers    []*MCPServer
 	Variables     []*Variable
 	PassThrough   []*PassThroughEndpoint
+	Prompts       []*Prompt
 	Members       []*Member
 	Settings      []*Setting
 	Prices        *PriceTable // nil: none was imported
@@ -49,7 +50,8 @@ type Catalog struct {
 	wild        *wildcards
 	mcp         map[string]*MCPServer // by prefix
 	variables   map[string]*Variable
-	passThrough []*PassThrough // by name
+	passThrough []*PassThrough     // by name
+	prompts     map[string]*Prompt // by name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -68,7 +70,7 @@ func NewCatalog(t Tables) *Catalog {
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
-		variables:   make(map[string]*Variable, len(t.Variables)),
+		variables:   make(map[string]*Variable, len(t.Variables)), prompts: make(map[string]*Prompt, len(t.Prompts)),
 	}
 	sortRecords(t.Organizations)
 	sortRecords(t.Teams)
@@ -86,6 +88,7 @@ func NewCatalog(t Tables) *Catalog {
 	sortRecords(t.MCPServers)
 	sortRecords(t.Variables)
 	sortRecords(t.PassThrough)
+	sortRecords(t.Prompts)
 	sortRecords(t.Members)
 	sortRecords(t.Settings)
 	byID(c.orgs, t.Organizations)
@@ -108,6 +111,9 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	for _, r := range slices.Backward(t.MCPServers) {
 		c.mcp[r.Prefix()] = r // of two with the same, which nobody lets be written, the first by name
+	}
+	for _, r := range t.Prompts {
+		c.prompts[r.Name] = r
 	}
 	for _, r := range t.Settings {
 		_ = c.settings.Set(r.ID, r.Value) // a setting that this version does not know keeps its default
@@ -173,6 +179,9 @@ func (c *Catalog) Variable(name string) (*Variable, bool) { v, ok := c.variables
 
 // MCPServer returns the MCP server whose tools have the prefix.
 func (c *Catalog) MCPServer(prefix string) (*MCPServer, bool) { s, ok := c.mcp[prefix]; return s, ok }
+
+// Prompt returns the prompt with the name.
+func (c *Catalog) Prompt(name string) (*Prompt, bool) { p, ok := c.prompts[name]; return p, ok }
 
 // Terms returns the inline terms together with those of the shared budget, if there is one.
 // A shared budget that is not in the catalog gives false: the caller must refuse with 503,

@@ -26,7 +26,11 @@ type Deployment struct {
 	TimeoutMS int64              `json:"timeout_ms,omitempty"`
 	Timeouts
 	Egress
-	Blocked  bool            `json:"blocked,omitempty"`
+	Blocked bool `json:"blocked,omitempty"`
+	// PromptTemplate sends conversations to the provider's completions, as one text; nil: they go
+	// where the provider's row says.
+	PromptTemplate *PromptTemplate `json:"prompt_template,omitempty"`
+
 	Metadata json.RawMessage `json:"metadata,omitempty"` // LiteLLM's model_info
 }
 
@@ -70,6 +74,9 @@ func (d *Deployment) Validate() error {
 		return err
 	}
 	if err := d.check(d.Secrets); err != nil {
+		return err
+	}
+	if err := d.PromptTemplate.validate("prompt_template"); err != nil {
 		return err
 	}
 	return validMetadata(d.Metadata)

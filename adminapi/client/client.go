@@ -109,6 +109,16 @@ func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{
 // Environment returns the variables of the cluster's environment.
 func (c *Client) Environment() Noun[Variable] { return Noun[Variable]{c, "environment"} }
 
+// Prompts returns the stored prompts.
+func (c *Client) Prompts() Noun[resource.Prompt] { return Noun[resource.Prompt]{c, "prompts"} }
+
+// AddPromptVersion adds a version to a prompt: its fields, or a .prompt file as "dotprompt", and the
+// environment that gets it.
+func (c *Client) AddPromptVersion(ctx context.Context, ref string, version any) (resource.Prompt, error) {
+	var out resource.Prompt
+	return out, c.do(ctx, http.MethodPost, join("prompts", ref)+"/versions", nil, version, &out)
+}
+
 // MCPServers returns the servers of the Model Context Protocol.
 func (c *Client) MCPServers() Noun[MCPServer] { return Noun[MCPServer]{c, "mcp/servers"} }
 

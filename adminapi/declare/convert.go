@@ -67,6 +67,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.PassThrough = append(d.PassThrough, PassThrough{Record: e.Resource, Secrets: secretsOf(e.Secrets)})
 		at("pass_through_endpoint", e.Resource.Name, e.Position)
 	}
+	for _, p := range r.Prompts {
+		d.Prompts = append(d.Prompts, p.Resource)
+		at("prompt", p.Resource.Name, p.Position)
+	}
 	for _, s := range r.Settings {
 		d.Settings = append(d.Settings, s.Resource)
 		at("setting", s.Resource.ID, s.Position)
@@ -159,6 +163,7 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.PassThrough, func(e PassThrough) {
 		r.PassThrough = append(r.PassThrough, config.PassThroughEndpoint{Resource: e.Record, Secrets: allSealed(e.Secrets)})
 	})
+	each(d.Prompts, func(p resource.Prompt) { r.Prompts = append(r.Prompts, config.Prompt{Resource: p}) })
 	each(d.Settings, func(s resource.Setting) { r.Settings = append(r.Settings, config.Setting{Resource: s}) })
 	d.holdersTo(r)
 	return r

@@ -25,6 +25,9 @@ type Config struct {
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	Now  func() time.Time // default time.Now
+	// Files reads the body of a blob, for the check of what refers to one; nil: nothing is checked. What
+	// cannot be read yet, because a plan comes before its files, is not.
+	Files func(digest string) ([]byte, error)
 	// MayGrant decides whether a key may be written so; before is nil for a new one. Nil: any.
 	MayGrant func(before, after *resource.Key) error
 	// Options of a plan; the zero value is that of a cluster's start.
@@ -110,7 +113,7 @@ func NewPlan(cfg Config, d File) (Plan, error) {
 	p := &planner{cfg: cfg, cat: cfg.State.Catalog(), at: d.At, kept: map[string]bool{}, ids: map[string]string{}, names: map[string]string{}}
 	for _, step := range []func(*File) error{
 		p.environment, p.plugins, p.budgets, p.credentials, p.organizations, p.teams, p.projects, p.users, p.members, p.customers, p.tags, p.models, p.keys,
-		p.guardrails, p.callbacks, p.mcpServers, p.passThrough, p.settings,
+		p.guardrails, p.callbacks, p.mcpServers, p.prompts, p.passThrough, p.settings,
 	} {
 		if err := step(&d); err != nil {
 			return Plan{}, err

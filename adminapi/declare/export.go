@@ -14,7 +14,7 @@ func Export(state State) File {
 	x := &exporter{planner: planner{cfg: Config{State: state}, cat: state.Catalog(), names: map[string]string{}}}
 	t := x.cat.Tables()
 	d := File{
-		Budgets: declared(t.Budgets), Guardrails: declared(t.Guardrails), Callbacks: declared(t.Callbacks), Plugins: declared(t.Plugins), Settings: declared(t.Settings),
+		Budgets: declared(t.Budgets), Guardrails: declared(t.Guardrails), Callbacks: declared(t.Callbacks), Plugins: declared(t.Plugins), Prompts: declared(t.Prompts), Settings: declared(t.Settings),
 	}
 	for _, c := range byLabel(t.Credentials) {
 		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey), Secrets: printsOf(c.Secrets)}

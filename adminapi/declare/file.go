@@ -21,6 +21,7 @@ type File struct {
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	PassThrough   []PassThrough        `json:"pass_through_endpoints,omitempty"`
+	Prompts       []resource.Prompt    `json:"prompts,omitempty"`
 	Settings      []resource.Setting   `json:"settings,omitempty"` // the id is the name
 	Environment   map[string]Secret    `json:"environment,omitempty"`
 

@@ -2,11 +2,13 @@ package declare
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -129,6 +131,9 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 	}
 	fill := func() (err error) {
 		r.ModelID = m.ID
+		if err := records.CheckFiles(&r, p.cfg.Files); err != nil && !errors.Is(err, modelfile.ErrUnread) {
+			return err
+		}
 		stored, ok := byName(p.cat.Tables().Credentials, d.Credential)
 		if r.CredentialID, err = p.refer("credential", d.Credential, idOf(stored, ok)); err != nil {
 			return err
@@ -254,6 +259,24 @@ func (p *planner) passThrough(d *File) error {
 	return nil
 }
 
+func (p *planner) prompts(d *File) error {
+	for i := range d.Prompts {
+		r := d.Prompts[i]
+		now, _ := byName(p.cat.Tables().Prompts, r.Name)
+		fill := func() error {
+			if now != nil {
+				r.Last = max(r.Last, now.Last)
+			}
+			r.Canonicalize() // gives new versions their numbers
+			return r.Continue(now)
+		}
+		if err := plan(p, "prompt", "prompt", r.Name, &r, now, fill, records.PutPrompt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) settings(d *File) error {
 	for i := range d.Settings {
 		r := d.Settings[i]
@@ -292,6 +315,7 @@ func (p *planner) deletions() {
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
 	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
 	drop(p, "pass_through_endpoint", t.PassThrough, func(id string) fsm.Command { return fsm.DeletePassThrough{ID: id} })
+	drop(p, "prompt", t.Prompts, func(id string) fsm.Command { return fsm.DeletePrompt{ID: id} })
 	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })
 	drop(p, "credential", t.Credentials, func(id string) fsm.Command { return fsm.DeleteCredential{ID: id} })
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -24,9 +25,20 @@ func (rs *Records) deploymentNoun() *Noun[resource.Deployment, *resource.Deploym
 			if next.ModelID, err = refer("model_id", next.ModelID, rs.findModel); err != nil {
 				return err
 			}
-			return rs.checkUpstream(now, next)
+			if err := rs.checkUpstream(now, next); err != nil {
+				return err
+			}
+			return CheckFiles(next, rs.cfg.Files)
 		},
 	}
+}
+
+// CheckFiles checks the prompt template and the tokenizer of a deployment; read may be nil.
+func CheckFiles(d *resource.Deployment, read func(digest string) ([]byte, error)) error {
+	if read == nil {
+		return nil
+	}
+	return modelfile.Check(d, read)
 }
 
 func (rs *Records) deploymentsOf(q Query) []*resource.Deployment {

@@ -75,6 +75,9 @@ type Config struct {
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
 	// Nil: a rotation cannot be named.
 	Derive func(parts ...string) ([]byte, error)
+	// Files reads the body of a blob of the configuration, for the check of what refers to one; nil:
+	// nothing of it is checked.
+	Files func(digest string) ([]byte, error)
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(by Caller, before, after *resource.Key) error
 	// MayLearn decides whether the caller may be told the secret of a key.
@@ -104,6 +107,7 @@ type Records struct {
 	Plugins     *Noun[resource.Plugin, *resource.Plugin]
 	MCPServers  *Noun[resource.MCPServer, *resource.MCPServer]
 	PassThrough *Noun[resource.PassThroughEndpoint, *resource.PassThroughEndpoint]
+	Prompts     *Noun[resource.Prompt, *resource.Prompt]
 	Settings    *Noun[resource.Setting, *resource.Setting]
 	Variables   *Noun[resource.Variable, *resource.Variable]
 }
@@ -128,6 +132,7 @@ func New(cfg Config) *Records {
 	rs.Plugins = rs.pluginNoun()
 	rs.MCPServers = rs.mcpServerNoun()
 	rs.PassThrough = rs.passThroughNoun()
+	rs.Prompts = rs.promptNoun()
 	rs.Settings = rs.settingNoun()
 	rs.Variables = rs.variableNoun()
 	return rs
@@ -139,7 +144,7 @@ func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (W
 		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
 		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
 		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
-		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
 	}[kind]
 	if !ok {
 		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))

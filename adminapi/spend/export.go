@@ -57,6 +57,13 @@ var rowColumns = []struct {
 		}
 		return strconv.FormatUint(r.Adjusts, 10)
 	}},
+	{"prompt", func(r *requestlog.Row) string { return r.PromptName }},
+	{"prompt_version", func(r *requestlog.Row) string {
+		if r.PromptVer == 0 {
+			return ""
+		}
+		return strconv.FormatInt(r.PromptVer, 10)
+	}},
 	{"tags", func(r *requestlog.Row) string { return strings.Join(r.Tags, " ") }},
 }
 

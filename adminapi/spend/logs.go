@@ -68,6 +68,9 @@ func (a *API) logRow(r *requestlog.Row) map[string]any {
 		},
 		"conclave": map[string]any{"node": r.Node, "attempts": r.Attempts, "usage_source": r.UsageSource, "count": r.Count},
 	}
+	if r.PromptName != "" {
+		metadata["prompt_management_metadata"] = map[string]any{"prompt_id": r.PromptName, "prompt_version": r.PromptVer}
+	}
 	if tags == nil {
 		tags = []string{}
 	}

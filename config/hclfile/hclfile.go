@@ -38,7 +38,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
 		(*writer).environment, (*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
-		(*writer).mcpServers, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
+		(*writer).mcpServers, (*writer).prompts, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
 	}
@@ -294,6 +294,12 @@ func (w *writer) environment(r *config.Resources) {
 	b := w.body.AppendNewBlock("environment", nil).Body()
 	for _, name := range slices.Sorted(maps.Keys(r.Environment)) {
 		b.SetAttributeRaw(name, w.sealed("environment."+name, r.Environment[name]))
+	}
+}
+
+func (w *writer) prompts(r *config.Resources) {
+	for _, p := range sorted(r.Prompts, func(p *config.Prompt) string { return p.Resource.Name }) {
+		w.block("prompt", p.Resource.Name, &p.Resource, nil)
 	}
 }
 

@@ -35,6 +35,7 @@ var records = map[string]func() any{
 	"team_member":           func() any { return new(resource.TeamMember) },
 	"pass_through_endpoint": func() any { return new(resource.PassThroughEndpoint) },
 	"artifact":              func() any { return new(resource.Artifact) },
+	"prompt":                func() any { return new(resource.Prompt) },
 }
 
 // render gives a document as JSON, nil for none.

@@ -28,6 +28,7 @@ type Tables struct {
 	plugins     map[string]*resource.Plugin
 	mcpServers  map[string]*resource.MCPServer
 	passThrough map[string]*resource.PassThroughEndpoint
+	prompts     map[string]*resource.Prompt
 	settings    map[string]*resource.Setting
 	variables   map[string]*resource.Variable
 	members     map[string]*resource.Member
@@ -41,7 +42,7 @@ func NewTables() *Tables {
 		teams: map[string]*resource.Team{}, models: map[string]*resource.Model{},
 		deployments: map[string]*resource.Deployment{}, credentials: map[string]*resource.Credential{},
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
-		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{}, passThrough: map[string]*resource.PassThroughEndpoint{},
+		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{}, prompts: map[string]*resource.Prompt{}, passThrough: map[string]*resource.PassThroughEndpoint{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
 		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{},
 	}
@@ -51,7 +52,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
-	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.PassThrough, store.Variables,
+	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -84,6 +85,8 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //noli
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.PassThroughEndpoint { return s.passThrough })
 	case store.MCPServers:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.MCPServer { return s.mcpServers })
+	case store.Prompts:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Prompt { return s.prompts })
 	case store.Settings:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Setting { return s.settings })
 	case store.Variables:
@@ -118,7 +121,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
-		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
 		Prices:  s.prices[resource.PriceTableID],
 	})

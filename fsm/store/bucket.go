@@ -56,6 +56,7 @@ const (
 	MCPServers    Bucket = 36
 	Variables     Bucket = 38
 	PassThrough   Bucket = 39
+	Prompts       Bucket = 46
 	Prices        Bucket = 40
 	Responses     Bucket = 44
 	Artifacts     Bucket = 48
@@ -70,7 +71,7 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", PassThrough: "pass_through_endpoints", Variables: "variables",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
 	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts",
 }

@@ -57,6 +57,7 @@ var columns = map[string]func(r *Row) string{
 	"provider":     func(r *Row) string { return r.Provider },
 	"endpoint":     func(r *Row) string { return r.Endpoint },
 	"guardrail":    func(r *Row) string { return r.Guardrail },
+	"prompt":       func(r *Row) string { return r.PromptName },
 	"node":         func(r *Row) string { return r.Node },
 	"tag":          nil, // one of many
 }

@@ -52,7 +52,9 @@ type Row struct {
 	Flags        uint32         `parquet:"flags,dict" json:"flags"`
 	Tags         []string       `parquet:"tags,list" json:"tags,omitempty"`
 	Guardrail    string         `parquet:"guardrail,dict" json:"guardrail,omitempty"`
-	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"` // a Receipt in JSON
+	Receipt      string         `parquet:"receipt" json:"receipt,omitempty"`    // a Receipt in JSON
+	PromptName   string         `parquet:"prompt,dict" json:"prompt,omitempty"` // stored prompt that it was made of
+	PromptVer    int64          `parquet:"prompt_version,dict" json:"prompt_version,omitempty"`
 	Adjusts      uint64         `parquet:"adjusts" json:"adjusts,omitempty"` // number of the row whose cost this one corrects
 	Salt         string         `parquet:"salt" json:"-"`                    // of the commitment to what is personal; gone with it
 	Commitment   string         `parquet:"commitment,dict" json:"-"`         // of a row whose person is forgotten: what stood in its place
@@ -138,6 +140,7 @@ func bareRow(r *ledger.Record, count int64) Row {
 		CacheWrite1h: u.CacheWrite1h, AudioInput: u.AudioInput, ImageInput: u.ImageInput, AudioOutput: u.AudioOutput,
 		ImageOutput: u.ImageOutput, Service: u.Service.String(), UsageSource: u.Source.String(), Cost: r.Cost, Hold: r.Hold,
 		Duration: int64(r.Duration), TTFT: int64(r.TTFT), Flags: uint32(r.Flags), Tags: r.Tags, Guardrail: r.Guardrail, Adjusts: r.Adjusts,
+		PromptName: r.Prompt, PromptVer: r.PromptVersion,
 	}
 }
 

@@ -67,6 +67,7 @@ func (r *reader) member(q *chat.Request, name string) {
 var ownMembers = map[string]bool{
 	"tags": true, "guardrails": true, "litellm_session_id": true, "litellm_trace_id": true, "fallbacks": true,
 	"disable_fallbacks": true, "num_retries": true, "timeout": true,
+	"prompt_id": true, "prompt_variables": true, "prompt_version": true, "prompt_label": true, "prompt_environment": true,
 }
 
 // members are the readers of what stands at the top.

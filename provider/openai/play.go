@@ -22,11 +22,11 @@ var speakers = map[chat.Role]string{
 	chat.RoleSystem: "System", chat.RoleDeveloper: "System", chat.RoleUser: "User", chat.RoleAssistant: "Assistant", chat.RoleTool: "Tool",
 }
 
-// EncodeRequest writes a request for the completion of a text. What one user says alone is the
-// text itself. A conversation is a play, in which it is the assistant's turn; where the client
+// EncodeRequest writes a request for the completion of a text: as the model's template does, if it
+// has one. Else what one user says alone is the text itself, and a conversation is a play, in which it is the assistant's turn; where the client
 // names no ends, the user's next turn is one.
 func (Completions) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
-	prompt, played, err := play(q.Messages, t)
+	prompt, played, err := promptOf(q.Messages, t)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +81,29 @@ func dropTalk(q *chat.Request, t *llm.Target) {
 			t.Drop(v.name)
 		}
 	}
+}
+
+// promptOf is the text of a conversation.
+func promptOf(list []chat.Message, t *llm.Target) (text string, played bool, err error) {
+	if t.Prompt == nil {
+		return play(list, t)
+	}
+	turns := make([]llm.Turn, len(list))
+	for i := range list {
+		said, err := lines(list[i].Parts, t)
+		if err != nil {
+			return "", false, err
+		}
+		role := list[i].Role
+		if role == chat.RoleDeveloper {
+			role = chat.RoleSystem
+		}
+		turns[i] = llm.Turn{Role: string(role), Content: said}
+	}
+	if text, err = t.Prompt(turns); err != nil {
+		return "", false, llm.Unsayable("messages", "The model's prompt template cannot write the messages: "+err.Error()+".")
+	}
+	return text, false, nil
 }
 
 // play writes a conversation as a play, if it is one.

@@ -3,7 +3,6 @@
 package utility
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -33,35 +33,15 @@ type Count struct {
 // Files reads tokenizers from tokenizer.json files by their digests.
 type Files func(ctx context.Context, digest string) (tokenize.Tokenizer, error)
 
-// custom is model_info.custom_tokenizer: the name of an encoding, or an object with one of these.
-type custom struct {
-	Encoding   string `json:"encoding"`
-	Identifier string `json:"identifier"` // LiteLLM's
-	Blob       string `json:"blob"`       // digest of a tokenizer.json
-}
-
-// UnmarshalJSON reads a text for an object with an encoding.
-func (c *custom) UnmarshalJSON(b []byte) error {
-	type plain custom
-	if json.Unmarshal(b, &c.Encoding) == nil {
-		return nil
-	}
-	return json.Unmarshal(b, (*plain)(c))
-}
-
 // Tokenizer is that of a deployment's model: what model_info.custom_tokenizer in its metadata
 // names, else the model's own, else the nearest. exact says that it is the model's. One that is
 // named and cannot be had is an *llm.Error, and never replaced.
 func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model string) (t tokenize.Tokenizer, exact bool, err error) {
-	var info struct {
-		Custom *custom `json:"custom_tokenizer"`
+	c, err := modelfile.TokenizerOf(d)
+	if err != nil {
+		return nil, false, unavailable(err)
 	}
-	if len(d.Metadata) > 0 {
-		if err := json.Unmarshal(d.Metadata, &info); err != nil {
-			return nil, false, unavailable(err)
-		}
-	}
-	switch c := info.Custom; {
+	switch {
 	case c == nil:
 		t, exact = tokenize.ForModel(model)
 		return t, exact, nil
@@ -70,7 +50,7 @@ func Tokenizer(ctx context.Context, files Files, d *resource.Deployment, model s
 	case c.Blob != "":
 		t, err = files(ctx, c.Blob)
 	default:
-		t, err = tokenize.Get(cmp.Or(c.Encoding, c.Identifier))
+		t, err = tokenize.Get(c.Name())
 	}
 	if err != nil {
 		return nil, false, unavailable(err)

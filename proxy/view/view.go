@@ -4,6 +4,7 @@ package view
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/chattemplate"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/router"
@@ -63,10 +65,11 @@ type Deployment struct {
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
 	Account  *sign.Account
-	Link     *egress.Link      // the way there; nil: the node's
-	Timers   upstream.Timeouts // 0: the default
-	Drain    time.Duration     // how long an answer is read whose client has left; 0: not at all
-	Err      error             // why it cannot be used
+	Link     *egress.Link           // the way there; nil: the node's
+	Timers   upstream.Timeouts      // 0: the default
+	Drain    time.Duration          // how long an answer is read whose client has left; 0: not at all
+	Err      error                  // why it cannot be used
+	Template *chattemplate.Template // of conversations, which then go to completions; nil: they are sent as such
 
 	// lacks says that the address does not serve responses, though the provider does: many
 	// servers speak OpenAI's chat completions alone.
@@ -75,6 +78,9 @@ type Deployment struct {
 
 // Way is the endpoint at which the deployment is asked, as provider.Provider.Way says.
 func (d *Deployment) Way(e llm.Endpoint) (at llm.Endpoint, ok bool) {
+	if d.Template != nil && d.Provider.Templates(e) {
+		return llm.Completions, true
+	}
 	if e == llm.Responses && d.lacks.Load() {
 		return d.Provider.Translation(e)
 	}
@@ -115,10 +121,14 @@ type Cache struct {
 	Pricer  Pricer         // nil: the catalog's imported prices and the table of package pricing
 	Books   *pricing.Books // nil: its own
 	Egress  *egress.Dialer // knows the ways to providers; nil: they are all the same
+	// Blobs reads the body of a blob, for prompt templates; nil: there are none.
+	Blobs func(ctx context.Context, digest string) ([]byte, error)
 
 	now     atomic.Pointer[View]
 	own     pricing.Books
 	factors sync.Map // model id → *Factor; outlives the catalogs
+
+	templates sync.Map // [3]string{digest, BOS, EOS} → *chattemplate.Template; likewise
 }
 
 // Of returns the view of the catalog. A request that still has an older one than another
@@ -258,6 +268,9 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	} else {
 		d.Provider = p.For(d.Name)
 		d.Account, d.Err = v.cache.account(t)
+	}
+	if d.Err == nil {
+		d.Template, d.Err = v.cache.template(t.Deployment)
 	}
 	if d.Err == nil {
 		d.Link, d.Err = v.link(t, d.Account)

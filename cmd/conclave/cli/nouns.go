@@ -166,6 +166,16 @@ var nouns = append(holderNouns, []noun{
 		fields:  []field{{"value", "value", asSecret, "the value: env:NAME, file:PATH or - for standard input"}},
 	},
 	{
+		name: "prompt", short: "Stored prompts, which requests name with prompt_id",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"NEWEST", "last"}, {"ENVIRONMENTS", "environments"}, {"DESCRIPTION", "description"}},
+		fields: []field{
+			{"description", "description", asText, "for people"},
+			{"versions", "versions", asJSON, "all versions: a list of {version, model, messages, parameters, defaults, note}"},
+			{"environments", "environments", asJSON, "object of the version that each environment or label names"},
+		},
+		more: (*app).promptCommands,
+	},
+	{
 		name: "setting", short: "Values of the cluster",
 		columns: []column{{"ID", "id"}, {"VALUE", "value"}, {"DEFAULT", "default"}, {"TYPE", "type"}, {"HELP", "help"}},
 		fields:  []field{{"value", "value", asValue, "JSON, else text; file:PATH for what the file holds"}},

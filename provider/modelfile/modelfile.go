@@ -1,0 +1,112 @@
+// Package modelfile checks, when a deployment is written, the files that say how its model reads: the
+// chat template in Jinja, and the tokenizer. What is wrong there would else show at the first request.
+package modelfile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/chattemplate"
+	"github.com/conclave-llm/conclave/llm/tokenize"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// ErrUnread says that a file is not there to be checked.
+var ErrUnread = errors.New("the file cannot be read")
+
+// Tokenizer is model_info.custom_tokenizer in a deployment's metadata: the name of an encoding, or an
+// object with one of these.
+type Tokenizer struct {
+	Encoding   string `json:"encoding"`
+	Identifier string `json:"identifier"` // LiteLLM's
+	Blob       string `json:"blob"`       // digest of a tokenizer.json
+}
+
+// UnmarshalJSON reads a text for an object with an encoding.
+func (t *Tokenizer) UnmarshalJSON(b []byte) error {
+	type plain Tokenizer
+	if json.Unmarshal(b, &t.Encoding) == nil {
+		return nil
+	}
+	return json.Unmarshal(b, (*plain)(t))
+}
+
+// Name is that of the encoding.
+func (t *Tokenizer) Name() string { return cmp.Or(t.Encoding, t.Identifier) }
+
+// TokenizerOf is the tokenizer that a deployment names; nil: none.
+func TokenizerOf(d *resource.Deployment) (*Tokenizer, error) {
+	if !bytes.Contains(d.Metadata, []byte("custom_tokenizer")) {
+		return nil, nil
+	}
+	var info struct {
+		Tokenizer *Tokenizer `json:"custom_tokenizer"`
+	}
+	err := json.Unmarshal(d.Metadata, &info)
+	return info.Tokenizer, err
+}
+
+// Check checks the files of a deployment, each read by its digest. An error is a *resource.Invalid that
+// names the field, or wraps ErrUnread where a file could not be read.
+func Check(d *resource.Deployment, read func(digest string) ([]byte, error)) error {
+	if err := checkTemplate(d, read); err != nil {
+		return err
+	}
+	return checkTokenizer(d, read)
+}
+
+func checkTemplate(d *resource.Deployment, read func(string) ([]byte, error)) error {
+	t := d.PromptTemplate
+	if t == nil {
+		return nil
+	}
+	if p, ok := provider.Lookup(d.Provider); ok && !p.For(d.Upstream).Serves(llm.Completions) {
+		return &resource.Invalid{Field: "prompt_template", Reason: "the provider " + d.Provider + " has no completions, to which the text would go; one that has is text-completion-openai"}
+	}
+	if t.Jinja == "" {
+		return nil
+	}
+	source, err := read(t.Jinja)
+	if err != nil {
+		return unread("prompt_template.jinja", err)
+	}
+	if _, err := chattemplate.Compile(string(source), chattemplate.Parts{BOS: t.BOS, EOS: t.EOS}); err != nil {
+		return &resource.Invalid{Field: "prompt_template.jinja", Reason: strings.TrimSuffix(err.Error(), ".")}
+	}
+	return nil
+}
+
+func checkTokenizer(d *resource.Deployment, read func(string) ([]byte, error)) error {
+	const field = "metadata.custom_tokenizer"
+	t, err := TokenizerOf(d)
+	switch {
+	case err != nil:
+		return &resource.Invalid{Field: field, Reason: "is neither a name nor an object with encoding or blob"}
+	case t == nil:
+		return nil
+	case t.Blob == "":
+		if _, err := tokenize.Get(t.Name()); err != nil {
+			return &resource.Invalid{Field: field, Reason: err.Error() + "; of another, give its tokenizer.json as {\"blob\": DIGEST}"}
+		}
+		return nil
+	case !resource.ValidDigest(t.Blob):
+		return &resource.Invalid{Field: field + ".blob", Reason: "is not the SHA-256 digest of a blob"}
+	}
+	data, err := read(t.Blob)
+	if err != nil {
+		return unread(field+".blob", err)
+	}
+	if _, err := tokenize.Load(data); err != nil {
+		return &resource.Invalid{Field: field + ".blob", Reason: err.Error()}
+	}
+	return nil
+}
+
+func unread(field string, err error) error {
+	return errors.Join(&resource.Invalid{Field: field, Reason: "the blob cannot be read: " + err.Error() + "; upload the file first (conclave blob put)"}, ErrUnread)
+}
