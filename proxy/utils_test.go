@@ -137,3 +137,20 @@ func TestSupportedParams(t *testing.T) {
 		t.Errorf("without a model: got %d", w.Code)
 	}
 }
+
+// TestCount_CustomTokenizer: who configured a tokenizer gets counts of it, which are no estimates.
+func TestCount_CustomTokenizer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ path, body, want, header string }{
+		{"/v1/messages/count_tokens", `{"model":"demo","messages":[{"role":"user","content":"000000"}]}`, `{"input_tokens":8}`, ""},
+		{"/v1/responses/input_tokens", `{"model":"demo","input":"000000"}`, `"input_tokens":8}`, ""},
+		{"/v1/messages/count_tokens", `{"model":"demo","messages":7}`, `"input_tokens":`, "estimated"},
+	} {
+		r := newRig(t)
+		r.tables.Deployments[0].Provider, r.tables.Deployments[0].Metadata = "groq", json.RawMessage(`{"custom_tokenizer":"r50k_base"}`)
+		w := r.do("POST", tt.path, tt.body)
+		if got := w.Header().Get("X-Conclave-Token-Count"); w.Code != 200 || !strings.Contains(w.Body.String(), tt.want) || got != tt.header {
+			t.Errorf("%s %s: got %d %s, %q", tt.path, tt.body, w.Code, w.Body, got)
+		}
+	}
+}

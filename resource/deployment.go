@@ -70,6 +70,11 @@ func (d *Deployment) Validate() error {
 			return err
 		}
 	}
+	return d.validateRest()
+}
+
+// validateRest checks how the provider is told who asks, and what it is sent.
+func (d *Deployment) validateRest() error {
 	if err := validOptions(d.Options, d.Secrets); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func TestNew(t *testing.T) {
 		},
 		Initial: "I:", Final: ":F", BOS: "<s>", EOS: "</s>",
 	})
-	got, err := tpl.Render([]llm.Turn{{"system", "s"}, {"user", "u"}, {"assistant", "a"}, {"system", "t"}, {"tool", "x"}})
+	got, err := tpl.Render([]llm.Turn{{Role: "system", Content: "s"}, {Role: "user", Content: "u"}, {Role: "assistant", Content: "a"}, {Role: "system", Content: "t"}, {Role: "tool", Content: "x"}})
 	want := "<s>I:[INST] <<SYS>>\ns\n<</SYS>>\n[/INST]\n[INST] u [/INST]\na\n</s><s>[INST] <<SYS>>\nt\n<</SYS>>\n[/INST]\nx:F"
 	if err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -96,7 +96,7 @@ func TestCompile_Refused(t *testing.T) {
 func TestCompile_Bounds(t *testing.T) {
 	t.Parallel()
 	const in = "{% if messages|length == 3 %}"
-	turns := []llm.Turn{{"user", "a"}, {"user", "b"}, {"user", "c"}}
+	turns := []llm.Turn{{Role: "user", Content: "a"}, {Role: "user", Content: "b"}, {Role: "user", Content: "c"}}
 	for _, tt := range []struct {
 		name, template string
 		want           []error
@@ -133,7 +133,7 @@ func FuzzCompile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := tpl.Render([]llm.Turn{{"user", "a"}, {"assistant", "b"}}); err != nil && err.Error() == "" {
+		if _, err := tpl.Render([]llm.Turn{{Role: "user", Content: "a"}, {Role: "assistant", Content: "b"}}); err != nil && err.Error() == "" {
 			t.Error("an error without a text")
 		}
 	})

@@ -65,8 +65,8 @@ func unavailable(err error) error {
 	}
 }
 
-// Tokens counts a body with messages (of OpenAI's or of Anthropic's dialect), contents or a
-// prompt. Errors are *llm.Error of kind Invalid.
+// Tokens counts a body with messages (of OpenAI's or of Anthropic's dialect), contents, the input of a
+// response or a prompt. Errors are *llm.Error of kind Invalid.
 func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 	at := llm.Chat
 	switch {
@@ -74,6 +74,8 @@ func Tokens(t tokenize.Tokenizer, body []byte) (int, error) {
 		at = llm.GenerateContent
 	case llm.Has(body, "prompt"):
 		return countPrompt(t, body)
+	case llm.Has(body, "input") && !llm.Has(body, "messages"):
+		at = llm.Responses
 	case llm.Has(body, "system"):
 		at = llm.Messages
 	case !llm.Has(body, "messages"):
