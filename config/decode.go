@@ -58,7 +58,7 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})
 	}
-	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: settingAudit})
+	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: settingAudit}, hcl.BlockHeaderSchema{Type: settingSnapshots})
 	content, diags := body.Content(schema)
 	d.diags = append(d.diags, diags...)
 	var node *hcl.Block
@@ -68,6 +68,8 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 			d.out.Resources.skipped = true
 		case b.Type == settingAudit:
 			d.audit(b)
+		case b.Type == settingSnapshots:
+			d.snapshots(b)
 		case b.Type != "node":
 			if d.unique(b.Type, b.Labels[0], b.DefRange) {
 				kinds[b.Type](d, b)

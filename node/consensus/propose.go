@@ -197,6 +197,9 @@ func (n *Node) hasRoom(data []byte) error {
 
 // apply appends an entry to this leader's log and waits until it is applied.
 func (n *Node) apply(ctx context.Context, data []byte) (fsm.Result, outcome, error) {
+	if n.installing.Load() {
+		return fsm.Result{}, notDone, errInstalling
+	}
 	if err := n.hasRoom(data); err != nil {
 		return fsm.Result{}, done, err
 	}
