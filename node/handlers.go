@@ -43,7 +43,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, PickUp: n.rotation.PickUp, Models: n.models,
+		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, PickUp: n.rotation.PickUp, Models: n.models,
 	}
 }
 
