@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"strings"
 	"time"
 )
@@ -44,8 +43,6 @@ func (s *S3) do(ctx context.Context, method, key string, query url.Values, body 
 	}
 	if key != "" {
 		u = u.JoinPath(key)
-	} else {
-		u.Path += "/"
 	}
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
@@ -128,7 +125,7 @@ func (s *S3) List(ctx context.Context) ([]Item, error) {
 			return nil, fmt.Errorf("list snapshots: %w", err)
 		}
 		for _, c := range page.Contents {
-			if i, ok := Parse(strings.TrimPrefix(c.Key, s.Prefix)); ok && path.Base(c.Key) == i.Name {
+			if i, ok := Parse(strings.TrimPrefix(c.Key, s.Prefix)); ok {
 				i.Size = c.Size
 				out = append(out, i)
 			}
