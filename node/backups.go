@@ -27,7 +27,7 @@ func (n *Node) startBackups(context.Context) (err error) {
 		State: n.state, Cluster: n.consensus, Keeper: n.identity.kek, OpenKey: n.opensKey, Peers: n.blobPeers,
 		Settings: func() resource.SnapshotSettings { return n.state.Catalog().Settings().Snapshots },
 		S3:       n.bucket, Reach: n.journal.Oldest, Room: func() uint64 { return n.disk.Room().Free },
-		Look: n.cfg.SnapshotLook, Logger: n.log, Registerer: n.registry,
+		Look: n.cfg.SnapshotLook, Now: n.cfg.SnapshotNow, Logger: n.log, Registerer: n.registry,
 	})
 	if err != nil {
 		return err

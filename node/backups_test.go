@@ -3,12 +3,16 @@ package node_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -325,4 +329,105 @@ func TestSnapshot_FailureIsTold(t *testing.T) {
 	if _, body := n.Do("GET", "/metrics", nodetest.MasterKey, nil); !bytes.Contains(body, []byte(`conclave_backups_total{result="failed"} 1`)) {
 		t.Error("the metric does not tell")
 	}
+}
+
+// bucket is an S3-like store of one bucket in memory, which refuses while it is shut.
+type bucket struct {
+	mu      sync.Mutex // guards what follows
+	objects map[string][]byte
+	shut    bool
+	signed  string // the Authorization of the last request
+}
+
+func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.signed = r.Header.Get("Authorization")
+	key, object := strings.CutPrefix(r.URL.Path, "/kept/")
+	switch {
+	case b.shut:
+		http.Error(w, "<Error><Code>SlowDown</Code><Message>later</Message></Error>", http.StatusServiceUnavailable)
+	case r.Method == http.MethodPut:
+		b.objects[key] = body
+	case r.Method == http.MethodDelete:
+		delete(b.objects, key)
+	case object:
+		_, _ = w.Write(b.objects[key])
+	default:
+		_, _ = io.WriteString(w, "<ListBucketResult>")
+		for k, v := range b.objects {
+			_, _ = fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size></Contents>", k, len(v))
+		}
+		_, _ = io.WriteString(w, "</ListBucketResult>")
+	}
+}
+
+func (b *bucket) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.objects)
+}
+
+func (b *bucket) setShut(shut bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shut = shut
+}
+
+// TestSnapshot_S3 keeps snapshots in a store by schedule, in sealed mode, with a credential of the
+// cluster: the newest two stay, a failure is told until the next one goes well, and one is restored.
+func TestSnapshot_S3(t *testing.T) {
+	t.Parallel()
+	look := make(chan time.Time)
+	var ahead atomic.Int64
+	c := nodetest.Config{Edit: func(_ int, cfg *node.Config) {
+		cfg.SnapshotLook, cfg.SnapshotNow = look, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	}}.Start(t, 1)
+	n := c.Nodes[0]
+	kept := &bucket{objects: map[string][]byte{}}
+	srv := httptest.NewServer(kept)
+	t.Cleanup(srv.Close)
+	api := n.Admin()
+	if _, err := api.Credentials().Create(t.Context(), fields{
+		"name": "store", "options": fields{"aws_access_key_id": "AKIDEXAMPLE"}, "secrets": fields{"aws_secret_access_key": "wJalrXUtnFEMI-canary"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]any{
+		"snapshots": fields{"every": "1h", "keep": 2, "s3": fields{"endpoint": srv.URL, "bucket": "kept", "prefix": "c/", "credential": "store"}},
+		"sealed":    true,
+	} {
+		if _, err := api.Settings().Replace(t.Context(), name, fields{"value": value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k := c.Key(0, fields{"name": "k"})
+	for i := range 4 {
+		ahead.Add(int64(time.Hour + time.Second))
+		kept.setShut(i == 2)
+		look <- time.Time{}
+		want := []int{1, 2, 2, 2}[i]
+		c.Await("the store has what is to stay", func() bool {
+			_, body := n.Do("GET", "/health/readiness", "", nil)
+			failing := bytes.Contains(body, []byte("scheduled snapshots fail"))
+			_, text := n.Do("GET", "/metrics", nodetest.MasterKey, nil)
+			return kept.count() == want && failing == (i == 2) && bytes.Contains(text, fmt.Appendf(nil, "conclave_backups_total{result=\"kept\"} %d\n", []int{1, 2, 2, 3}[i]))
+		})
+	}
+	if !strings.HasPrefix(kept.signed, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") || !strings.Contains(kept.signed, "/us-east-1/s3/") {
+		t.Errorf("signed with %q", kept.signed)
+	}
+	all, err := api.Snapshots(t.Context())
+	if err != nil || len(all.Items) != 2 || all.Items[0].Node != "" {
+		t.Fatalf("list: got %+v, %v", all, err)
+	}
+	if err := api.Keys().Delete(t.Context(), k.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.RestoreKept(t.Context(), all.Items[0].Name, url.Values{"revoked": {"revive"}}); err != nil {
+		t.Fatalf("restore: %v", err)
+	}
+	replayed(t, c, 1)
+	chats(t, c, k.Secret, 1)
 }
