@@ -109,6 +109,12 @@ var rights = withNouns(map[string]row{
 	"get-upgrade":            readAll,
 	"finalize-upgrade":       adminOnly,
 
+	"list-snapshots":        readAll,
+	"take-snapshot":         adminOnly,
+	"download-snapshot":     adminOnly,
+	"restore-snapshot":      adminOnly,
+	"restore-kept-snapshot": adminOnly,
+
 	"list-requests":   readOwn,
 	"get-request":     readOwn,
 	"export-requests": readOwn,

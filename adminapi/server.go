@@ -102,6 +102,8 @@ type Config struct {
 	Requests spend.Requests
 	// Blobs are the cluster's; nil: this server keeps none.
 	Blobs Blobs
+	// Snapshots are the cluster's backups; nil: this server makes none.
+	Snapshots Snapshots
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
 	// Turns are stored turns of conversations; nil: there are none.
@@ -196,6 +198,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRaise()
 	s.registerBulk()
 	s.registerCluster()
+	s.registerSnapshots()
 	s.registerReports()
 	s.registerRequests()
 	s.registerPersons()

@@ -61,7 +61,9 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: kind, LabelNames: []string{"name"}})
 	}
-	schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: "node"}, hcl.BlockHeaderSchema{Type: blockEnvironment}, hcl.BlockHeaderSchema{Type: settingAudit})
+	for _, kind := range []string{"node", blockEnvironment, settingAudit, settingSnapshots} {
+		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: kind})
+	}
 	content, diags := body.Content(schema)
 	d.diags = append(d.diags, diags...)
 	d.refer(content.Blocks)
@@ -74,6 +76,8 @@ func (d *decoder) file(body *hclsyntax.Body, nodeOnly bool) {
 			d.plain(func() { d.environment(b) })
 		case b.Type == settingAudit:
 			d.audit(b)
+		case b.Type == settingSnapshots:
+			d.snapshots(b)
 		case b.Type != "node":
 			if d.unique(b.Type, b.Labels[0], b.DefRange) {
 				kinds[b.Type](d, b)

@@ -48,6 +48,8 @@ func TestFormats(t *testing.T) {
 		settingBlock{},
 		auditBlock{},
 		sinkBlock{},
+		snapshotsBlock{},
+		s3Block{},
 	} {
 		typ := reflect.TypeOf(block)
 		for f := range typ.Fields() {

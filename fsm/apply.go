@@ -87,7 +87,7 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	}
 	f.publisher.Publish(news)
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed})
+		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed, Generation: b.pos.Generation})
 	}
 	f.progress.Move(b.pos, b.marks) // last: who waited for an index finds all of its effects
 	return nil

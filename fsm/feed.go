@@ -13,6 +13,8 @@ type Change struct {
 	Tables map[string]bool // kinds that changed: "key", "team", "model", …; "epoch": read Leases anew, for any may be void
 	Leases []Lease         // of this node, in the state after the batch
 	Soft   []SoftLimit     // that were passed
+
+	Generation uint64 // of the state after the batch: a higher one says that a person has restored a backup
 }
 
 // SoftLimit tells that what was settled in a window has passed its soft limit, which it does

@@ -115,7 +115,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return fmt.Errorf("restore index %d: %w", h.Index, err)
 	}
 	if f.cfg.Watch != nil {
-		f.cfg.Watch(Change{Index: m.Position.Index, Tables: allTables(), Leases: f.Leases()})
+		f.cfg.Watch(Change{Index: m.Position.Index, Tables: allTables(), Leases: f.Leases(), Generation: m.Position.Generation})
 	}
 	f.progress.Move(m.Position, nil)
 	return nil

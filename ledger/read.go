@@ -262,6 +262,15 @@ type removal struct {
 // maxRemovals bounds what is remembered of removed segments.
 const maxRemovals = 1024
 
+// Oldest is the number of the oldest record that is kept, 0 if there is none.
+func (j *Journal) Oldest() uint64 {
+	all := j.segmentList()
+	if len(all) == 0 {
+		return 0
+	}
+	return all[0].first
+}
+
 // Trim removes the oldest segments that are too old or too many, but none that a floor or
 // an open reservation keeps. A soft floor keeps them for longer, not for ever.
 func (j *Journal) Trim() error {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/node/auditlog"
+	"github.com/conclave-llm/conclave/node/consensus/recovery"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -28,7 +31,30 @@ func (n *Node) startAudit(context.Context) error {
 	})
 	n.wg.Go(func() { n.events.Run(n.ctx) })
 	n.wg.Go(func() { keeper.Run(n.ctx) })
+	n.wg.Go(n.tellRecovery)
 	return nil
+}
+
+// tellRecovery takes into the audit log that this node was made a cluster of its own while it was
+// stopped.
+func (n *Node) tellRecovery() {
+	r, ok := recovery.Noted(n.cfg.DataDir)
+	if !ok {
+		return
+	}
+	e := resource.AuditEvent{Action: "recover", Kind: "cluster", ID: strconv.FormatUint(r.Index, 10), Actor: "node/" + n.identity.NodeID}
+	for n.ctx.Err() == nil {
+		if err := n.events.Record(n.ctx, e); err == nil {
+			if err := recovery.Forget(n.cfg.DataDir); err != nil {
+				n.log.Warn("a recovery that was told may be told again", "error", err)
+			}
+			return
+		}
+		select {
+		case <-n.ctx.Done():
+		case <-time.After(epochRetry):
+		}
+	}
 }
 
 // proposeOwn commits a command of the node itself.

@@ -79,6 +79,10 @@ type Config struct {
 	// Rotation is when and how secrets are rotated. Its zero value is good.
 	Rotation RotationConfig
 
+	// SnapshotLook is when to see whether a snapshot is due. Nil: every fifteen seconds.
+	SnapshotLook <-chan time.Time
+	SnapshotNow  func() time.Time // by which snapshots are scheduled; nil: time.Now
+
 	// Reach says whether another node's cluster address can be reached: for tests that part
 	// nodes in one process. Nil, as always in production: it can.
 	Reach func(addr string) bool

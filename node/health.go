@@ -35,10 +35,21 @@ func (n *Node) readiness(w http.ResponseWriter, _ *http.Request) {
 	if err := n.Ready(); err != nil {
 		status, body = http.StatusServiceUnavailable, map[string]any{"status": "not ready", "db": "disconnected", "node": n.cfg.Name, "reason": err.Error()}
 	}
+	if w := n.warning(); w != "" {
+		body["warnings"] = []string{w}
+	}
 	if n.draining.Load() {
 		status, body = http.StatusServiceUnavailable, map[string]any{"status": "shutting_down", "node": n.cfg.Name}
 	}
 	writeJSON(w, status, body)
+}
+
+// warning is what the node's operators should see to though it serves, "" if nothing is.
+func (n *Node) warning() string {
+	if !n.built.Load() {
+		return ""
+	}
+	return n.backups.Warning()
 }
 
 // health lists every deployment with what this node knows of it. It sends no request: what

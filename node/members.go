@@ -18,8 +18,11 @@ type members struct{ n *Node }
 func (m members) Members(ctx context.Context) []client.Member {
 	all := m.n.consensus.Members(ctx)
 	out := make([]client.Member, len(all))
+	generation := m.n.state.Generation()
 	for i := range all {
 		out[i] = memberView(&all[i])
+		node, ok := m.n.state.Node(all[i].ID)
+		out[i].Replaying = ok && node.Epoch != 0 && node.Generation < generation
 	}
 	return out
 }
@@ -37,7 +40,7 @@ func memberView(s *consensus.MemberStatus) client.Member {
 	l := s.Local
 	v.Ready, v.NotReady, v.InFlight, v.Draining, v.Stalled = l.NotReady == "", l.NotReady, l.InFlight, l.Draining, s.Stalled
 	v.ContactMS = float64(s.Contact.Microseconds()) / 1000
-	v.DiskFree, v.DiskSize, v.DiskLow = l.DiskFree, l.DiskSize, l.DiskLow
+	v.DiskFree, v.DiskSize, v.DiskLow, v.Warnings = l.DiskFree, l.DiskSize, l.DiskLow, l.Warnings
 	return v
 }
 

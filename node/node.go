@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/artifacts"
 	"github.com/conclave-llm/conclave/node/auditlog"
+	"github.com/conclave-llm/conclave/node/backup"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/disk"
@@ -43,6 +44,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
+	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -68,6 +70,8 @@ type Node struct {
 	servers    chan struct{} // the MCP servers have
 	repriced   chan struct{} // prices were imported
 	identified chan struct{} // the cluster's keys have changed
+	restored   chan struct{} // a backup has taken the place of the state
+	generation atomic.Uint64 // of the state, as followRestores knows it
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
 	built      atomic.Bool   // everything is started
@@ -113,6 +117,8 @@ type path struct {
 	batches   *batch.Runner
 	mcp       *mcp.Gateway  // nil until the handlers are made
 	data      *proxy.Server // likewise
+	backups   *backup.Backups
+	signer    *sign.Signer // of requests to a store of backups
 }
 
 // listener is the client port.
@@ -131,7 +137,10 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if masterHash(cfg.MasterKey) == (resource.Hash{}) && !loopback(cfg.Listen) {
 		return nil, refuse("the node would listen on %s without an admin credential; set master_key, or listen on loopback", cfg.Listen)
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), started: clock.Boot()}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1),
+	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
@@ -144,6 +153,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
@@ -182,6 +192,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.generation.Store(n.state.Generation())
 	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
 		_, _, at, _ := n.state.LastTick(id.NodeID)
 		return at
@@ -319,6 +330,7 @@ func (n *Node) workDir() string {
 
 // watch is told of every committed batch, in the apply goroutine.
 func (n *Node) watch(c fsm.Change) {
+	n.noteGeneration(c.Generation)
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	if c.Tables["cluster"] {
 		signal(n.identified)
@@ -426,6 +438,9 @@ func (n *Node) describe() consensus.Local {
 	out := consensus.Local{
 		InFlight: int(n.inFlight.Load()), Draining: n.draining.Load(), Version: n.cfg.Version,
 		DiskFree: room.Free, DiskSize: room.Size, DiskLow: room.Low,
+	}
+	if w := n.warning(); w != "" {
+		out.Warnings = []string{w}
 	}
 	if err := n.Ready(); err != nil {
 		out.NotReady = err.Error()

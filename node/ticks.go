@@ -129,6 +129,13 @@ func covered(n fsm.NodeState) uint64 {
 	return to
 }
 
+// restored begins anew after a restore: what this process held is void, and its journal is to be
+// told from where the backup ends.
+func (m *money) restored() {
+	m.budgets.Void()
+	signal(m.begin)
+}
+
 // closeEpochs ends the epochs of earlier processes. What they still hold is dropped only if
 // the journal is known to be whole.
 func (m *money) closeEpochs(ctx context.Context) error {
@@ -164,6 +171,11 @@ func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 	index, hash := m.state.Hash()
 	out := command(t)
 	out.Applied, out.Hash, out.Clock = index, hash[:], resource.At(m.now())
+	if t.OldEpoch != 0 { // after a restore its windows may have to be opened again
+		for _, w := range m.state.Unopened(out.Settle) {
+			out.Want = append(out.Want, fsm.Want{OpenWindow: w})
+		}
+	}
 	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
 		return tick.Ack{}, err
 	}

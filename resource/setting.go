@@ -20,30 +20,31 @@ type Setting struct {
 
 // Settings are all settings, decoded, with defaults filled in.
 type Settings struct {
-	BudgetExceededStatus int           // 400, 402, 422 or 429; default 429
-	ServeStale           time.Duration // how long a node without a leader serves inference; default 24h; 0: fail closed; <0: for ever
-	MaxBodyBytes         int64         // of an inference request; default 32 MiB
-	DefaultOutputHold    int64         // tokens held for a request without a maximum; default 4096
-	RequestLogDays       int64         // how long requests are listed; default 30
-	RequestLogBytes      int64         // of all of them on one node; default 4 GiB
-	LogContent           bool          // keep prompts and answers of those who do not forbid it; default false
-	LogContentDays       int64         // how long those are kept; default 7
-	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
-	ResponseDays         int64         // how long turns of responses are stored; default 30; 0: none is
-	StoreByDefault       bool          // store turns of requests that do not say "store"; default true
-	FileDays             int64         // how long files and batches are kept; default 30; 0: none is
-	MaxFileBytes         int64         // of an uploaded file; default 200 MiB
-	BatchParallel        int64         // lines of a batch that are sent at once; default 8
-	BatchLines           int64         // of a batch's file; default 50000
-	DefaultProvider      string        // of requests in OpenAI's words that no model names; default: the first that serves them
-	OwnerDays            int64         // how long it is known who made an id at a provider; default 180; 0: it is not
-	KeyHeader            string        // a further header that carries a key; default none
-	PriceAdjustments     Adjustments   // discounts and margins; default none
-	PriceSync            PriceSync     // default off
-	UnknownPrice         *Price        // where a budget says estimate; default EstimatePrice
-	KeyDefaults          *KeyRules     // of new keys; nil: none
-	KeyCeilings          *KeyRules     // of keys that keys make; nil: none
-	Audit                AuditSettings // default: kept for ever, delivered nowhere
+	BudgetExceededStatus int              // 400, 402, 422 or 429; default 429
+	ServeStale           time.Duration    // how long a node without a leader serves inference; default 24h; 0: fail closed; <0: for ever
+	MaxBodyBytes         int64            // of an inference request; default 32 MiB
+	DefaultOutputHold    int64            // tokens held for a request without a maximum; default 4096
+	RequestLogDays       int64            // how long requests are listed; default 30
+	RequestLogBytes      int64            // of all of them on one node; default 4 GiB
+	LogContent           bool             // keep prompts and answers of those who do not forbid it; default false
+	LogContentDays       int64            // how long those are kept; default 7
+	BlobQuota            int64            // bytes of all blobs of the cluster; default 16 GiB
+	ResponseDays         int64            // how long turns of responses are stored; default 30; 0: none is
+	StoreByDefault       bool             // store turns of requests that do not say "store"; default true
+	FileDays             int64            // how long files and batches are kept; default 30; 0: none is
+	MaxFileBytes         int64            // of an uploaded file; default 200 MiB
+	BatchParallel        int64            // lines of a batch that are sent at once; default 8
+	BatchLines           int64            // of a batch's file; default 50000
+	DefaultProvider      string           // of requests in OpenAI's words that no model names; default: the first that serves them
+	OwnerDays            int64            // how long it is known who made an id at a provider; default 180; 0: it is not
+	KeyHeader            string           // a further header that carries a key; default none
+	PriceAdjustments     Adjustments      // discounts and margins; default none
+	PriceSync            PriceSync        // default off
+	UnknownPrice         *Price           // where a budget says estimate; default EstimatePrice
+	KeyDefaults          *KeyRules        // of new keys; nil: none
+	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
+	Audit                AuditSettings    // default: kept for ever, delivered nowhere
+	Snapshots            SnapshotSettings // default: none is made by itself
 
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h
@@ -315,6 +316,13 @@ var settings = []settingRow{
 	{
 		"service_account_enforced_params", "list", `[]`, "as enforced_params, for keys of a team that belong to no user",
 		params(func(s *Settings) *[]string { return &s.ServiceAccountParams }),
+	},
+	{
+		"snapshots", "object", `{}`, `when the leader makes a snapshot and where it is kept: {"every": "1h", "keep": 48, "dir": "backups"}, or "s3": {"endpoint": "https://…", "bucket": "b", "prefix": "conclave/", "region": "us-east-1", "credential": "NAME"}`,
+		func(s *Settings, v json.RawMessage) (err error) {
+			s.Snapshots, err = ParseSnapshots(v)
+			return err
+		},
 	},
 	{
 		"store_responses_by_default", "boolean", `true`, "store turns of /v1/responses that do not say store, as OpenAI does; who has log_content off must always say it",

@@ -60,6 +60,9 @@ type Member struct {
 	DiskFree  uint64  `json:"disk_free,omitempty"`
 	DiskSize  uint64  `json:"disk_size,omitempty"`
 	DiskLow   bool    `json:"disk_low,omitempty"`
+
+	Warnings  []string `json:"warnings,omitempty"`  // what operators should see to though it serves
+	Replaying bool     `json:"replaying,omitempty"` // it has not told yet what it spent before the last restore; nothing is granted meanwhile
 }
 
 // JoinToken lets one node join the cluster. Only its making shows Token.

@@ -19,7 +19,7 @@ func main() {
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(cli.Run(os.Args[1:], cli.Config{
 		Version: programVersion(), Stdin: os.Stdin, Stdout: a.stdout, Stderr: a.stderr,
-		Commands: []*cobra.Command{a.serveCommand(), a.devCommand(), a.mockCommand(), a.secretCommand(), a.tortureCommand()},
+		Commands: []*cobra.Command{a.serveCommand(), a.devCommand(), a.mockCommand(), a.recoverCommand(), a.secretCommand(), a.tortureCommand()},
 	}))
 }
 

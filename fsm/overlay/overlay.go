@@ -23,6 +23,17 @@ type Failure struct{ Err error }
 // Fail ends the batch.
 func Fail(err error) { panic(&Failure{err}) }
 
+// Catch makes the failure of a read outside of a batch its error.
+func Catch(err *error) {
+	if r := recover(); r != nil {
+		f, ok := r.(*Failure)
+		if !ok {
+			panic(r)
+		}
+		*err = f.Err
+	}
+}
+
 // Base is the batch's transaction.
 type Base struct {
 	Tx      *bolt.Tx

@@ -235,6 +235,6 @@ func removeTemps(dir string) {
 		return // the pattern is a constant
 	}
 	for _, n := range names {
-		_ = os.Remove(n)
+		_ = os.RemoveAll(n)
 	}
 }

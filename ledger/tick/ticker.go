@@ -175,6 +175,9 @@ func (t *Ticker) rewindLocked(acked uint64) error {
 	t.taken = j.Synced()
 	j.TakeFolds(t.taken, &t.folds) // they are read from the files instead
 	j.SetFloor("ticks", acked)
+	if oldest := j.Oldest(); oldest > acked+1 {
+		t.cfg.Logger.Error("the journal no longer has all that the replicated state lacks: what was spent in between is lost", "from", acked+1, "oldest", oldest)
+	}
 	if err := t.readLocked(); err != nil {
 		t.epoch = 0
 		return err

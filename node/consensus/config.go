@@ -89,7 +89,8 @@ type Local struct {
 	Version  string // of the program
 	DiskFree uint64 // bytes where the data is; 0: not known
 	DiskSize uint64
-	DiskLow  bool // too little is free: it does not lead, if another can
+	DiskLow  bool     // too little is free: it does not lead, if another can
+	Warnings []string // what its operators should see to though it serves
 }
 
 // fill sets the defaults.

@@ -47,18 +47,19 @@ type Node struct {
 	hashes  hashWatch
 	intake  *intake.Intake
 
-	confirms  *confirmer
-	leaderIdx flight.Flight[uint64]
-	idxRate   *rate.Limiter
-	joins     *join.Admitter
-	ready     chan struct{} // closed once a leader was heard and caught up with
-	kick      chan struct{} // wakes the leader's loop
-	remake    chan struct{} // asks for a snapshot
-	founder   bool          // the first voter of a new cluster
-	removed   atomic.Bool   // this node's own tombstone was seen and logged
-	roster    *roster.Roster
-	since     int64         // Unix nanoseconds of the start
-	settled   atomic.Uint64 // the last term in which this leader has committed an entry
+	confirms   *confirmer
+	leaderIdx  flight.Flight[uint64]
+	idxRate    *rate.Limiter
+	joins      *join.Admitter
+	ready      chan struct{} // closed once a leader was heard and caught up with
+	kick       chan struct{} // wakes the leader's loop
+	remake     chan struct{} // asks for a snapshot
+	founder    bool          // the first voter of a new cluster
+	removed    atomic.Bool   // this node's own tombstone was seen and logged
+	installing atomic.Bool   // a backup takes the place of the state: nothing else is proposed
+	roster     *roster.Roster
+	since      int64         // Unix nanoseconds of the start
+	settled    atomic.Uint64 // the last term in which this leader has committed an entry
 
 	ctx    context.Context // the life of the node, not of a request
 	cancel context.CancelFunc

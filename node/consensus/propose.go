@@ -202,6 +202,9 @@ func (n *Node) hasRoom(data []byte) error {
 // apply appends an entry to this leader's log, when its class has room, and waits until it is
 // applied.
 func (n *Node) apply(ctx context.Context, data []byte, class intake.Class) (fsm.Result, outcome, error) {
+	if n.installing.Load() {
+		return fsm.Result{}, notDone, errInstalling
+	}
 	if err := n.hasRoom(data); err != nil {
 		return fsm.Result{}, done, err
 	}

@@ -37,6 +37,7 @@ type Fields = map[string]any
 // Config says how a cluster is made. The zero value is good.
 type Config struct {
 	Mock mock.Config
+	KEK  secret.Text // of the cluster; "": a new one in each data folder
 	// Edit changes a node's configuration before its first start; i counts from 0. Nil: none.
 	Edit func(i int, cfg *node.Config)
 }
@@ -81,7 +82,7 @@ func (cfg Config) Start(t testing.TB, n int) *Cluster {
 		s := c.add()
 		seats = append(seats, node.Seat{Name: s.Name, DataDir: s.Dir, Cluster: s.Address})
 	}
-	if err := node.Found(secret.New(MasterKey), secret.Text{}, seats...); err != nil {
+	if err := node.Found(secret.New(MasterKey), cfg.KEK, seats...); err != nil {
 		t.Fatalf("found cluster: %v", err)
 	}
 	var wg sync.WaitGroup
@@ -119,7 +120,7 @@ func (c *Cluster) add() *Node {
 	n.URL = "http://" + n.client
 	n.cfg = node.Config{
 		Name: n.Name, DataDir: n.Dir, Listen: n.client, Cluster: n.Address, MasterKey: secret.New(MasterKey),
-		DrainTimeout: 2 * time.Second, Version: "test", Logger: c.Log.logger(), Fatal: n.fatal, Reach: n.reach,
+		DrainTimeout: 2 * time.Second, Version: "test", KEK: c.cfg.KEK, Logger: c.Log.logger(), Fatal: n.fatal, Reach: n.reach,
 	}
 	if c.cfg.Edit != nil {
 		c.cfg.Edit(i, &n.cfg)

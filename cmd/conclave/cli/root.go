@@ -100,6 +100,7 @@ func newRoot(a *app) *cobra.Command {
 		a.ledgerCommand(),
 		a.auditCommand(),
 		a.blobCommand(),
+		a.snapshotCommand(),
 		a.priceCommand(),
 		a.providerCommand(),
 		a.mcpCommand(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
@@ -38,6 +39,8 @@ var (
 	// ErrLost says that entries which this node acknowledged are missing from its log: it
 	// must not vote again under its id.
 	ErrLost = errors.New("acknowledged log entries are missing")
+	// ErrLocked says that another process has the files open.
+	ErrLocked = errors.New("another process has the files open")
 	// errKeyNotFound has the text that raft looks for.
 	errKeyNotFound = errors.New("not found")
 )
@@ -122,6 +125,9 @@ func openStable(path string) (*bbolt.DB, error) {
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 	})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		err = fmt.Errorf("%s: %w", path, ErrLocked)
+	}
 	if err != nil {
 		return nil, err
 	}

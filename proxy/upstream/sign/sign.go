@@ -100,6 +100,7 @@ type Request struct {
 	URL    *url.URL
 	Header http.Header // to which the signature is added
 	Body   []byte
+	Digest string // SHA-256 of a body that is not in Body, in hexadecimal; "": Body's
 }
 
 // A method signs requests in one way. It may be called concurrently.

@@ -17,15 +17,25 @@ import (
 // account that has an API key instead sends that as a bearer's token.
 type sigV4 struct {
 	signer *v4.Signer
+	store  *v4.Signer // of S3, where the path is signed as it is sent
 	cfg    Config
 	keys   *keeper[aws.Credentials]
 }
 
 func newSigV4(cfg Config) *sigV4 {
-	return &sigV4{cfg: cfg, keys: newKeeper[aws.Credentials](cfg.Now), signer: v4.NewSigner(func(o *v4.SignerOptions) {
-		o.DisableURIPathEscaping = false // the path is signed as it is sent, escaped once more
-	})}
+	return &sigV4{
+		cfg: cfg, keys: newKeeper[aws.Credentials](cfg.Now),
+		signer: v4.NewSigner(func(o *v4.SignerOptions) {
+			o.DisableURIPathEscaping = false // the path is signed as it is sent, escaped once more
+		}),
+		store: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
+	}
 }
+
+const (
+	serviceS3    = "s3"
+	headerDigest = "X-Amz-Content-Sha256" // which S3 wants to see, beside the signature
+)
 
 // serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime,
 // SageMaker's, or Polly.
@@ -66,8 +76,17 @@ func (s *sigV4) with(ctx context.Context, keys aws.Credentials, r *Request, serv
 	if v := r.Header["Content-Type"]; len(v) > 0 {
 		req.Header["Content-Type"] = v
 	}
-	sum := sha256.Sum256(r.Body)
-	if err := s.signer.SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), service, region, s.cfg.Now()); err != nil {
+	digest, signer := r.Digest, s.signer
+	if digest == "" {
+		sum := sha256.Sum256(r.Body)
+		digest = hex.EncodeToString(sum[:])
+	}
+	if service == serviceS3 {
+		signer = s.store
+		req.Header[headerDigest] = []string{digest}
+		r.Header[headerDigest] = []string{digest}
+	}
+	if err := signer.SignHTTP(ctx, keys, req, digest, service, region, s.cfg.Now()); err != nil {
 		return err
 	}
 	for _, name := range [...]string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token"} {

@@ -1,0 +1,262 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/snapfile"
+	"github.com/conclave-llm/conclave/node/backup/archive"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+func (a *app) snapshotCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "snapshot", Short: "Backups of the cluster's state: save, take, list, inspect, verify, restore", Args: cobra.NoArgs}
+	cmd.AddCommand(a.snapshotSave(), a.snapshotTake(), a.snapshotList(), a.snapshotInspect(), a.snapshotVerify(), a.snapshotRestore())
+	return cmd
+}
+
+// patientClient is a client whose calls may take as long as they do: files are large.
+func (a *app) patientClient() *client.Client {
+	return client.New(client.Config{
+		Server: cmp.Or(a.server, os.Getenv("CONCLAVE_SERVER")),
+		Key:    cmp.Or(a.key, os.Getenv("CONCLAVE_ADMIN_KEY"), os.Getenv("CONCLAVE_MASTER_KEY")),
+		HTTP:   &http.Client{},
+	})
+}
+
+func (a *app) snapshotSave() *cobra.Command {
+	var name string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "save FILE",
+		Short: "Write a backup of the cluster's state, as it is now, to a file",
+		Long: `Writes a consistent backup of the whole state to a file with mode 0600. It has the data keys as the
+KEK wraps them, and never the KEK: keep that apart. The file is checked before it gets its name.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, size, err := a.patientClient().DownloadSnapshot(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = body.Close() }()
+			in := &snapfile.Meter{R: body, To: a.stderr, What: "downloaded", Total: size}
+			m, err := snapfile.Save(in, args[0], snapfile.Mode(force))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.stderr, "saved index %d of cluster %s as %s, %d bytes\n", m.Index, m.ClusterID, printable(args[0]), size)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "current", "a kept snapshot instead of one of now")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the file if it is there")
+	return cmd
+}
+
+func (a *app) snapshotTake() *cobra.Command {
+	return &cobra.Command{
+		Use:   "take",
+		Short: "Make a backup and keep it where the setting snapshots says",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := a.patientClient().TakeSnapshot(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printOne(s)
+		},
+	}
+}
+
+func (a *app) snapshotList() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the kept backups, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := a.client().Snapshots(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, id := range all.Silent {
+				fmt.Fprintf(a.stderr, "node %s does not answer; what it keeps is not in the list\n", printable(id))
+			}
+			return a.printList(all, looseAll(all.Items), []column{
+				{"NAME", "name"}, {"TAKEN", "taken_at"}, {"GENERATION", "generation"}, {"INDEX", "index"}, {"BYTES", "size"}, {"NODE", "node"},
+			})
+		},
+	}
+}
+
+func (a *app) snapshotInspect() *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect FILE",
+		Short: "Tell what a backup is of; no node is asked",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, err := snapfile.Inspect(args[0])
+			if err != nil {
+				return err
+			}
+			return a.printOne(m)
+		},
+	}
+}
+
+func (a *app) snapshotVerify() *cobra.Command {
+	var kek string
+	cmd := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Read every value of a backup; no node is asked",
+		Long: `Reads all of a backup: its SHA-256, the checksum of every value, the state hash; with --kek also that
+nobody has changed it since, and that its data keys open.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var keeper archive.Keeper
+			if kek != "" {
+				k, err := secret.LoadKEK(kek)
+				if err != nil {
+					return err
+				}
+				keeper = k
+			}
+			v, err := snapfile.Verify(args[0], keeper, a.stderr)
+			if err != nil {
+				return err
+			}
+			return a.printOne(v)
+		},
+	}
+	cmd.Flags().StringVar(&kek, "kek", "", "file with the KEK of the cluster, such as its DATA/kek")
+	return cmd
+}
+
+// restoreFlags are the flags of `snapshot restore`.
+type restoreFlags struct {
+	name, spend, revoked string
+	foreign, dry         bool
+	wait                 time.Duration
+}
+
+func (a *app) snapshotRestore() *cobra.Command {
+	var f restoreFlags
+	cmd := &cobra.Command{
+		Use:   "restore FILE | --name NAME",
+		Short: "Put a backup in the place of the cluster's state",
+		Long: `Puts a backup in the place of the cluster's state, on all nodes. Its records count from then on. The
+cluster stays who it is: its nodes, its id, its certificates, its master key and its audit log. Nodes
+tell again what they spent since the backup, from their journals; nothing is granted to budgets until
+all have. A file that is damaged, of another KEK or, without --force-cluster-id, of another cluster is
+refused, and nothing is changed then. See what would happen with --dry-run first.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == (f.name != "") {
+				return &ExitError{Code: 2, Err: errors.New("name a file, or a kept snapshot with --name")}
+			}
+			return a.restore(cmd.Context(), args, f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.name, "name", "", "a kept snapshot, as snapshot list has it")
+	fl.StringVar(&f.spend, "spend", "replay", "what was spent since: replay, or as-of-backup to forget it")
+	fl.StringVar(&f.revoked, "revoked", "", "keys that were revoked since: block, or revive to let them work again (default: refuse)")
+	fl.BoolVar(&f.foreign, "force-cluster-id", false, "restore another cluster's backup into this one")
+	fl.BoolVar(&f.dry, "dry-run", false, "check only, change nothing")
+	fl.DurationVar(&f.wait, "wait", 2*time.Minute, "how long to wait until every node has told what it spent; 0: not at all")
+	return cmd
+}
+
+func (a *app) restore(ctx context.Context, args []string, f restoreFlags) error {
+	q := url.Values{"dry_run": {strconv.FormatBool(f.dry)}, "force_cluster_id": {strconv.FormatBool(f.foreign)}, "spend": {f.spend}}
+	if f.revoked != "" {
+		q.Set("revoked", f.revoked)
+	}
+	api := a.patientClient()
+	out, err := a.sendRestore(ctx, api, args, f.name, q)
+	if err != nil {
+		return err
+	}
+	for _, w := range out.Warnings {
+		fmt.Fprintf(a.stderr, "warning: %s\n", printable(w))
+	}
+	for _, r := range out.Revoked {
+		fmt.Fprintf(a.stderr, "revoked since: %s\n", printable(r))
+	}
+	if err := a.printOne(out); err != nil {
+		return err
+	}
+	switch {
+	case out.Refused != "":
+		return fmt.Errorf("nothing was changed; it would be refused: %s", out.Refused)
+	case f.dry:
+		fmt.Fprintln(a.stderr, "nothing was changed")
+		return nil
+	}
+	fmt.Fprintf(a.stderr, "restored index %d; generation %d\n", out.Index, out.Generation)
+	return a.awaitReplay(ctx, api, f.wait)
+}
+
+// sendRestore asks for the restore of a file or of a kept backup.
+func (a *app) sendRestore(ctx context.Context, api *client.Client, args []string, name string, q url.Values) (client.Restore, error) {
+	if name != "" {
+		return api.RestoreKept(ctx, name, q)
+	}
+	if _, err := snapfile.Inspect(args[0]); err != nil {
+		return client.Restore{}, err
+	}
+	file, err := os.Open(args[0])
+	if err != nil {
+		return client.Restore{}, err
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	info, err := file.Stat()
+	if err != nil {
+		return client.Restore{}, err
+	}
+	in := &snapfile.Meter{R: file, To: a.stderr, What: "uploaded", Total: info.Size()}
+	return api.RestoreSnapshot(ctx, in, info.Size(), q)
+}
+
+// awaitReplay waits until every node has told what it spent before the restore.
+func (a *app) awaitReplay(ctx context.Context, api *client.Client, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	said := ""
+	for limit > 0 {
+		c, err := api.Cluster(ctx)
+		if err == nil {
+			waiting := ""
+			for _, m := range c.Members {
+				if m.Replaying {
+					waiting += " " + printable(m.Name)
+				}
+			}
+			if waiting == "" {
+				fmt.Fprintln(a.stderr, "every node has told what it spent")
+				return nil
+			}
+			if waiting != said {
+				said = waiting
+				fmt.Fprintf(a.stderr, "waiting for what was spent by:%s\n", waiting)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the backup is restored, but nothing is granted to budgets until these nodes are back or removed:%s", said)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
