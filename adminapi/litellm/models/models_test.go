@@ -207,7 +207,7 @@ func TestModel_PromptTemplate(t *testing.T) {
 		`"roles":{"user":{"pre_message":"[U]","post_message":"\n"}},"final_prompt_value":"[A]"},"model_info":{"id":"b"}}`)
 	row := h.Must("POST", "/model/update", `{"litellm_params":{"bos_token":"<s>"},"model_info":{"id":"b"}}`)
 	params := row["litellm_params"].(map[string]any)
-	if got := fmt.Sprint(params["roles"], params["final_prompt_value"], params["bos_token"]); got != "map[user:map[post_message:\n pre_message:[U]]] [A] <s>" {
+	if got := fmt.Sprint(params["roles"], params["final_prompt_value"], params["bos_token"]); got != "map[user:map[post_message:\n pre_message:[U]]][A]<s>" {
 		t.Errorf("got %q", got)
 	}
 	a := h.Call(adminapitest.MasterKey, "POST", "/model/new", `{"model_name":"x","litellm_params":{"model":"openai/x","roles":{"robot":{}}}}`)
