@@ -77,6 +77,9 @@ func (rs *Records) firstDeployment(by Caller, m *resource.Model, doc Document) (
 	if err := rs.checkUpstream(nil, d); err != nil {
 		return nil, err
 	}
+	if err := CheckFiles(d, rs.cfg.Files); err != nil {
+		return nil, err
+	}
 	d.Canonicalize()
 	if err := d.Validate(); err != nil {
 		return nil, err

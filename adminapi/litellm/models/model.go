@@ -136,7 +136,7 @@ func deploymentDoc(params, info records.Document) (records.Document, error) {
 	if strings.HasPrefix(string(out["api_key"]), `"os.environ/`) {
 		return nil, wire.Invalid("litellm_params.api_key", "give the secret itself; a node's environment is not read for a request")
 	}
-	for _, move := range []func(params, out records.Document) error{moveLimits, movePrice, moveTimeout, moveAccount} {
+	for _, move := range []func(params, out records.Document) error{moveLimits, movePrice, moveTimeout, moveTemplate, moveAccount} {
 		if err := move(params, out); err != nil {
 			return nil, records.Within("litellm_params", err)
 		}
@@ -251,6 +251,7 @@ func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 		}
 	}
 	showAccount(params, d.Options, d.Secrets)
+	showTemplate(params, d.PromptTemplate)
 	info := map[string]any{}
 	if len(d.Metadata) > 0 {
 		_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object

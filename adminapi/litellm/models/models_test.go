@@ -198,3 +198,20 @@ func TestAccounts(t *testing.T) {
 		t.Errorf("from the environment: got %d %s", a.Status, a.Body)
 	}
 }
+
+// TestModel_PromptTemplate: LiteLLM's custom prompt template is kept and shown.
+func TestModel_PromptTemplate(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/model/new", `{"model_name":"base","litellm_params":{"model":"text-completion-openai/base","api_base":"http://127.0.0.1:1/v1",`+
+		`"roles":{"user":{"pre_message":"[U]","post_message":"\n"}},"final_prompt_value":"[A]"},"model_info":{"id":"b"}}`)
+	row := h.Must("POST", "/model/update", `{"litellm_params":{"bos_token":"<s>"},"model_info":{"id":"b"}}`)
+	params := row["litellm_params"].(map[string]any)
+	if got := fmt.Sprint(params["roles"], params["final_prompt_value"], params["bos_token"]); got != "map[user:map[post_message:\n pre_message:[U]]][A]<s>" {
+		t.Errorf("got %q", got)
+	}
+	a := h.Call(adminapitest.MasterKey, "POST", "/model/new", `{"model_name":"x","litellm_params":{"model":"openai/x","roles":{"robot":{}}}}`)
+	if a.Status != 400 || !strings.Contains(string(a.Body), "robot") {
+		t.Errorf("an unknown role: got %d %s", a.Status, a.Body)
+	}
+}
