@@ -19,18 +19,18 @@ func TestParseSnapshots(t *testing.T) {
 		t.Errorf("nothing said: got %+v, %v", s, err)
 	}
 	for value, want := range map[string]string{
-		`{"every": "1s"}`:                                     "every",
-		`{"every": "often"}`:                                  "every",
-		`{"keep": 0}`:                                         "keep",
-		`{"dir": "x", "s3": {"bucket": "b"}}`:                 "not in both",
-		`{"s3": {}}`:                                          "s3.bucket",
-		`{"s3": {"bucket": "a/b"}}`:                           "s3.bucket",
+		`{"every": "1s"}`:                     "every",
+		`{"every": "often"}`:                  "every",
+		`{"keep": 0}`:                         "keep",
+		`{"dir": "x", "s3": {"bucket": "b"}}`: "not in both",
+		`{"s3": {}}`:                          "s3.bucket",
+		`{"s3": {"bucket": "a/b"}}`:           "s3.bucket",
 		`{"s3": {"bucket": "b", "endpoint": "minio:9000"}}`:   "s3.endpoint",
 		`{"s3": {"bucket": "b", "endpoint": "http://u:p@h"}}`: "s3.endpoint",
 		`{"s3": {"bucket": "b", "region": "a/b"}}`:            "s3.region",
 		`{"s3": {"bucket": "b", "prefix": "/x"}}`:             "s3.prefix",
-		`{"when": "1h"}`:                                      "unknown field",
-		`[]`:                                                  "is not",
+		`{"when": "1h"}`: "unknown field",
+		`[]`:             "is not",
 	} {
 		if _, err := resource.ParseSnapshots(json.RawMessage(value)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", value, err, want)
