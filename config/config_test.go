@@ -214,6 +214,36 @@ audit {
 	}
 }
 
+func TestParse_Snapshots(t *testing.T) {
+	t.Parallel()
+	f, err := config.Parse("c.hcl", []byte(`
+credential "backups" {
+  options = { aws_access_key_id = "AKIDEXAMPLE" }
+  secrets = { aws_secret_access_key = "x" }
+}
+
+snapshots {
+  every = "1h"
+  keep  = 48
+
+  s3 {
+    endpoint   = "https://minio.corp:9000"
+    bucket     = "conclave"
+    prefix     = "prod/"
+    credential = "backups"
+  }
+}
+`), environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Resources.Settings
+	const want = `{"every":"1h","keep":48,"s3":{"endpoint":"https://minio.corp:9000","bucket":"conclave","prefix":"prod/","credential":"backups"}}`
+	if len(s) != 1 || s[0].Resource.ID != "snapshots" || string(s[0].Resource.Value) != want {
+		t.Errorf("got %+v, want %s", s, want)
+	}
+}
+
 func TestParse_Errors(t *testing.T) {
 	t.Parallel()
 	const d = "model \"m\" {\n  deployment \"d\" {\n    provider = \"openai\"\n"
@@ -270,6 +300,9 @@ func TestParse_Errors(t *testing.T) {
 		{"audit's retention", "audit {\n  retention = \"often\"\n}", "2:15", "is not forever, days", 0},
 		{"audit's sink", "audit {\n  sink \"file\" {\n  }\n}", "2:3", "a file sink has one", 0},
 		{"audit's address", "audit {\n  sink \"syslog\" {\n    address = \"x\"\n  }\n}", "3:15", "is not one of tcp", 0},
+		{"snapshots too often", "snapshots {\n  every = \"1s\"\n}", "2:11", "a minute or more", 0},
+		{"snapshots in two places", "snapshots {\n  dir = \"x\"\n  s3 {\n    bucket = \"b\"\n  }\n}", "3:3", "not in both", 0},
+		{"two buckets", "snapshots {\n  s3 {\n    bucket = \"b\"\n  }\n  s3 {\n    bucket = \"c\"\n  }\n}", "1:1", "2 s3 blocks", 0},
 		{"audit twice", "audit {}\naudit {}", "2:1", "is taken", 0},
 		{"setting's value", "setting \"budget_exceeded_status_code\" {\n  value = 200\n}", "2:11", "is not one of 400", 0},
 		{"same name twice", "team \"t\" {}\nteam \"t\" {}", "2:1", "taken by the team at x.hcl:1:1", 0},

@@ -60,8 +60,8 @@ func (b *Backups) Restore(ctx context.Context, from io.Reader, o Order) (Outcome
 		return Outcome{}, err
 	}
 	defer discard(f)
-	if _, err := io.Copy(f, from); err != nil {
-		return Outcome{}, fmt.Errorf("receive backup: %w", err)
+	if err := b.spool(f, from); err != nil {
+		return Outcome{}, refusal(err)
 	}
 	if err := b.check(f); err != nil {
 		return Outcome{}, refusal(err)
@@ -74,6 +74,27 @@ func (b *Backups) Restore(ctx context.Context, from io.Reader, o Order) (Outcome
 		return Outcome{}, fmt.Errorf("restore: %w", resource.ErrNoLeader)
 	}
 	return b.forward(ctx, leader, f.Name(), o)
+}
+
+// spool writes a backup to a file: as much as its manifest says, if there is room for that.
+func (b *Backups) spool(f *os.File, from io.Reader) error {
+	r, err := archive.NewReader(io.TeeReader(from, f))
+	if err != nil {
+		return err
+	}
+	if b.cfg.Room != nil {
+		if free := b.cfg.Room(); free != 0 && free < uint64(r.Size) {
+			return fmt.Errorf("the backup has %d MiB, and %d are free on this node's disk: %w", r.Size>>20, free>>20, resource.ErrDiskFull)
+		}
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(f, io.LimitReader(from, r.Size-at+1)); err != nil { // what follows the end is noticed
+		return fmt.Errorf("receive backup: %w", err)
+	}
+	return nil
 }
 
 // forward has the leader fetch the file and restore it.
@@ -204,8 +225,10 @@ func (b *Backups) receive(f *os.File) (*fsm.Backup, *archive.Manifest, error) {
 	return backup, &r.Manifest, nil
 }
 
-// install makes the state and has the cluster take it.
+// install makes the state and has the cluster take it. Who asked may hang up meanwhile: it goes on.
 func (b *Backups) install(ctx context.Context, backup *fsm.Backup, o fsm.RestoreOptions) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTimeout)
+	defer cancel()
 	f, err := b.temp()
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ var nodeColumns = []column{
 	{"DISK FREE", "disk_free"},
 	{"DRAINED", "drained"},
 	{"QUARANTINED", "quarantined"},
+	{"REPLAYING", "replaying"},
+	{"WARNINGS", "warnings"},
 	{"LAST TICK", "last_tick"},
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -237,26 +238,32 @@ func (a *app) awaitReplay(ctx context.Context, api *client.Client, limit time.Du
 	for limit > 0 {
 		c, err := api.Cluster(ctx)
 		if err == nil {
-			waiting := ""
-			for _, m := range c.Members {
-				if m.Replaying {
-					waiting += " " + printable(m.Name)
-				}
-			}
+			waiting := replaying(c.Members)
 			if waiting == "" {
 				fmt.Fprintln(a.stderr, "every node has told what it spent")
 				return nil
 			}
 			if waiting != said {
 				said = waiting
-				fmt.Fprintf(a.stderr, "waiting for what was spent by:%s\n", waiting)
+				fmt.Fprintf(a.stderr, "waiting for what was spent by %s\n", waiting)
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the backup is restored, but nothing is granted to budgets until these nodes are back or removed:%s", said)
+			return fmt.Errorf("the backup is restored, but nothing is granted to budgets until these nodes are back or removed: %s", said)
 		case <-tick.C:
 		}
 	}
 	return nil
+}
+
+// replaying names the nodes that have not told yet what they spent before the restore.
+func replaying(members []client.Member) string {
+	var names []string
+	for _, m := range members {
+		if m.Replaying {
+			names = append(names, printable(m.Name))
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -160,7 +160,7 @@ func (s *S3) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if _, ok := Parse(name); !ok {
 		return nil, ErrNotFound
 	}
-	res, err := s.do(ctx, http.MethodGet, s.Prefix+name, nil, nil, 0, emptyDigest) //nolint:bodyclose // by who reads it
+	res, err := s.do(ctx, http.MethodGet, s.Prefix+name, nil, nil, 0, emptyDigest)
 	if errors.Is(err, ErrNotFound) {
 		return nil, err
 	}

@@ -250,3 +250,23 @@ func TestSigV4_Canceled(t *testing.T) {
 		t.Error("a request that has ended is signed")
 	}
 }
+
+// TestSigV4_S3 signs Amazon's own example of a request to S3 ("GET Bucket Lifecycle").
+func TestSigV4_S3(t *testing.T) {
+	t.Parallel()
+	const nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	s := sign.New(sign.Config{Now: func() time.Time { return time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC) }})
+	a := &sign.Account{
+		Options: map[string]string{"region": "us-east-1", "aws_service": "s3", "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE"},
+		Secrets: map[string]secret.Text{"aws_secret_access_key": secret.New("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")},
+	}
+	r := request(t, "https://examplebucket.s3.amazonaws.com/?lifecycle")
+	r.Method, r.Header, r.Body, r.Digest = http.MethodGet, http.Header{}, nil, nothing
+	if err := s.Sign(t.Context(), provider.SigV4, a, r); err != nil {
+		t.Fatal(err)
+	}
+	const want = "Signature=fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"
+	if got := r.Header.Get("Authorization"); !strings.HasSuffix(got, want) || r.Header.Get("X-Amz-Content-Sha256") != nothing {
+		t.Errorf("got %q, %v, want %s", got, r.Header, want)
+	}
+}
