@@ -32,7 +32,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress,
-		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
+		Journal: n.journal, Secrets: opener{n.keys}, Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns, Servers: n.mcp,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

@@ -91,11 +91,11 @@ func (n *Node) countConnections() func(net.Conn, http.ConnState) {
 
 // startHandlers mounts what clients and admins ask for.
 func (n *Node) startHandlers(context.Context) error {
-	data, err := proxy.New(n.proxyConfig())
-	if err != nil {
+	if err := n.startMCP(); err != nil {
 		return err
 	}
-	if err := n.startMCP(); err != nil {
+	data, err := proxy.New(n.proxyConfig())
+	if err != nil {
 		return err
 	}
 	admin, err := adminapi.New(n.adminConfig())
