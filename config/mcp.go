@@ -43,8 +43,10 @@ func (d *yamlDecoder) mcpServer(name *yaml.Node, m *mapping) {
 	s := MCPServer{Position: d.position(name), Secrets: map[string]Secret{}}
 	r := &s.Resource
 	r.Meta, r.Name, r.Alias, r.Description = owned(), name.Value, m.text("alias"), m.text("description")
-	r.URL, r.Command, r.Args = m.text("url"), m.text("command"), m.texts("args")
-	r.Transport = d.mcpTransport(m)
+	r.URL, r.Spec, r.Command, r.Args = m.text("url"), m.text("spec_path"), m.text("command"), m.texts("args")
+	if r.Transport = d.mcpTransport(m); r.Spec != "" {
+		r.Transport = resource.MCPTransportOpenAPI
+	}
 	r.Auth = d.mcpAuth(m, s.Secrets)
 	r.ForwardHeaders, r.AllowedTools, r.DisallowedTools = m.texts("extra_headers"), m.texts("allowed_tools"), m.texts("disallowed_tools")
 	r.AccessGroups = append(m.texts("access_groups"), m.texts("mcp_access_groups")...)

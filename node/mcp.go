@@ -16,7 +16,7 @@ func (n *Node) startMCP() (err error) {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	n.mcp, err = mcp.New(mcp.Config{
 		NodeID: n.cfg.Name, Version: n.cfg.Version, Catalog: n.state.Catalog, Auth: n.auth, Serving: n.serving, Customers: n.state,
-		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: opener{n.keys},
+		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: opener{n.keys}, Blob: n.blobs.Read,
 		Keep: func(s mcp.Said) {
 			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response})
 		},

@@ -55,7 +55,7 @@ func CheckMCPPrefix(all []*resource.MCPServer, next *resource.MCPServer) error {
 
 // CheckMCPMove refuses to give stored secrets to another host or another program.
 func CheckMCPMove(from, to *resource.MCPUpstream) error {
-	if movesHost(from.URL, to.URL) || from.Command != to.Command || !slices.Equal(from.Args, to.Args) {
+	if movesHost(from.URL, to.URL) || from.Spec != to.Spec && to.URL == "" || from.Command != to.Command || !slices.Equal(from.Args, to.Args) {
 		return &resource.Invalid{
 			Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this host or command",
 		}

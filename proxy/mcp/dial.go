@@ -32,7 +32,7 @@ func (l *link) connect(ctx context.Context, forwarded http.Header) (*sdk.ClientS
 		},
 		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
 	})
-	t, err := l.transport(forwarded)
+	t, err := l.transport(ctx, forwarded)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +46,16 @@ func (l *link) connect(ctx context.Context, forwarded http.Header) (*sdk.ClientS
 	return s, nil
 }
 
+// client makes requests to the server's own origin alone, with the headers.
+func (l *link) client(at *url.URL, h http.Header) *http.Client {
+	return &http.Client{
+		Transport:     &roundTripper{next: l.all.transport, origin: at.Scheme + "://" + at.Host, headers: h},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("an MCP server may not redirect") },
+	}
+}
+
 // transport is how the server is reached.
-func (l *link) transport(forwarded http.Header) (sdk.Transport, error) {
+func (l *link) transport(ctx context.Context, forwarded http.Header) (sdk.Transport, error) {
 	if l.server.Transport == resource.MCPTransportStdio {
 		return l.newProcess()
 	}
@@ -55,14 +63,14 @@ func (l *link) transport(forwarded http.Header) (sdk.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.server.Transport == resource.MCPTransportOpenAPI {
+		return l.newAPI(ctx, h)
+	}
 	at, err := url.Parse(l.server.URL)
 	if err != nil {
 		return nil, fmt.Errorf("read address: %w", err)
 	}
-	client := &http.Client{
-		Transport:     &roundTripper{next: l.all.transport, origin: at.Scheme + "://" + at.Host, headers: h},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("an MCP server may not redirect") },
-	}
+	client := l.client(at, h)
 	if l.server.Transport == resource.MCPTransportSSE {
 		return &sdk.SSEClientTransport{Endpoint: l.server.URL, HTTPClient: client, MaxEventSize: MaxAnswer}, nil
 	}

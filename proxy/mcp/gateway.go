@@ -78,6 +78,8 @@ type Config struct {
 	Guards    *guardrail.Chain // nil: none
 	Journal   Journal
 	Secrets   Opener
+	// Blob reads the body of a digest; nil: no document of an API is a blob.
+	Blob func(ctx context.Context, digest string) ([]byte, error)
 	Keep      func(Said) // nil: contents are not kept
 	// Dial opens all connections to servers.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)

@@ -17,7 +17,7 @@ var renamed = map[string]string{
 	"server_id": "id", "server_name": "name", "alias": "alias", "description": "description", "url": "url", "transport": "transport",
 	"command": "command", "args": "args", "allowed_tools": "allowed_tools", "disallowed_tools": "disallowed_tools",
 	"extra_headers": "forward_headers", "mcp_access_groups": "access_groups", "allow_all_keys": "allow_all_keys",
-	"max_concurrent_requests": "parallel",
+	"max_concurrent_requests": "parallel", "spec_path": "spec",
 }
 
 // ignored are fields that change nothing: others say the same, or they are for people.
@@ -34,6 +34,9 @@ func document(in records.Document, whole bool) (records.Document, error) {
 	}
 	if string(out["transport"]) == `"streamable_http"` {
 		out["transport"] = json.RawMessage(`"http"`)
+	}
+	if out["spec"] != nil {
+		out["transport"] = json.RawMessage(`"openapi"`)
 	}
 	if _, ok := out["transport"]; !ok && whole && out["command"] == nil {
 		out["transport"] = json.RawMessage(`"sse"`) // LiteLLM's default

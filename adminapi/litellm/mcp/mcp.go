@@ -223,6 +223,9 @@ func row(s *resource.MCPServer, whole bool) map[string]any {
 	}
 	out["url"], out["auth_type"], out["command"], out["args"] = s.URL, s.AuthKind(), s.Command, orEmpty(s.Args)
 	out["extra_headers"], out["credentials"], out["disallowed_tools"] = orEmpty(s.ForwardHeaders), secrets, orEmpty(s.DisallowedTools)
+	if s.Spec != "" {
+		out["spec_path"] = s.Spec
+	}
 	out["timeout"] = float64(s.TimeoutMS) / 1000
 	out["mcp_info"] = map[string]any{
 		"server_name": s.Name, "mcp_server_cost_info": map[string]any{"default_cost_per_query": s.CostPerCall, "tool_name_to_cost_per_query": s.ToolCosts},

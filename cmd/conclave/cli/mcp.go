@@ -26,8 +26,9 @@ var mcpServer = noun{
 	fields: []field{
 		{"alias", "alias", asText, "stands before the names of its tools (default: the name)"},
 		{"description", "description", asText, "for people"},
-		{"transport", "transport", asText, "http, sse or stdio"},
-		{"url", "url", asText, "of http and sse"},
+		{"transport", "transport", asText, "http, sse, stdio or openapi"},
+		{"url", "url", asText, "of http and sse; of openapi where the API is (default: what a blob says first)"},
+		{"spec", "spec", asText, "of openapi: the document's digest among the blobs, or its URL"},
 		{"command", "command", asText, "of stdio: the program that every node runs"},
 		{"arg", "args", asList, "an argument of the command"},
 		{"env", "env", asPairs, "NAME=VALUE of the process's environment; NAME= removes it"},
