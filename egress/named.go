@@ -105,7 +105,9 @@ func Named(cat *resource.Catalog) []Destination {
 		out = append(out, ofConfig(g.Config, "guardrail "+g.Name)...)
 	}
 	for _, m := range t.MCPServers {
-		out = append(out, ofURL(m.URL, "MCP server "+m.Name)...)
+		for _, u := range append(m.OAuth.URLs(), m.URL, m.Spec) {
+			out = append(out, ofURL(u, "MCP server "+m.Name)...)
+		}
 	}
 	for _, c := range t.Callbacks {
 		out = append(out, ofConfig(c.Config, "callback "+c.Name)...)

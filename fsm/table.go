@@ -77,6 +77,8 @@ const (
 	KindDeleteResponses    Kind = 145
 	KindPutMCPServer       Kind = 150
 	KindDeleteMCPServer    Kind = 151
+	KindPutMCPToken        Kind = 152
+	KindDeleteMCPToken     Kind = 153
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -183,6 +185,8 @@ var table = []row{
 	rowOf[DeleteResponses](KindDeleteResponses, "delete_responses", 1, byAdmin|byNode, alone),
 	rowOf[PutMCPServer](KindPutMCPServer, "put_mcp_server", 1, byAdmin, item),
 	rowOf[DeleteMCPServer](KindDeleteMCPServer, "delete_mcp_server", 1, byAdmin, item),
+	rowOf[PutMCPToken](KindPutMCPToken, "put_mcp_token", 1, byNode, alone),
+	rowOf[DeleteMCPToken](KindDeleteMCPToken, "delete_mcp_token", 1, byNode, alone),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

@@ -28,6 +28,7 @@ const (
 	MCPAuthKey    MCPAuth = "api_key"       // X-API-Key: TOKEN, or the header that auth_header names
 	MCPAuthBasic  MCPAuth = "basic"         // Authorization: Basic, of the text user:password
 	MCPAuthRaw    MCPAuth = "authorization" // Authorization: TOKEN
+	MCPAuthOAuth  MCPAuth = "oauth2"        // Authorization: Bearer, of a token that an authorization server gives: MCPOAuth
 )
 
 // The secrets of an MCP server, by name.
@@ -76,6 +77,7 @@ type MCPUpstream struct {
 	ForwardHeaders []string           `json:"forward_headers,omitempty"` // of the client that are passed on
 	Auth           MCPAuth            `json:"auth,omitempty"`            // default: bearer_token if there is a token, else none
 	AuthHeader     string             `json:"auth_header,omitempty"`     // of api_key
+	OAuth          *MCPOAuth          `json:"oauth,omitempty"`           // of oauth2
 	CredentialID   string             `json:"credential_id,omitempty"`
 	Secrets        map[string]*Sealed `json:"secrets,omitempty"`
 }
@@ -275,12 +277,18 @@ func (u *MCPUpstream) validateCommand() error {
 func (u *MCPUpstream) validateAuth() error {
 	switch u.AuthKind() {
 	case MCPAuthNone:
-	case MCPAuthBearer, MCPAuthKey, MCPAuthBasic, MCPAuthRaw:
+	case MCPAuthBearer, MCPAuthKey, MCPAuthBasic, MCPAuthRaw, MCPAuthOAuth:
 		if u.Transport == MCPTransportStdio {
 			return invalidf("auth", "a stdio server is told its secrets in its environment")
 		}
 	default:
-		return invalidf("auth", "%q is not one of none, bearer_token, api_key, basic, authorization", u.Auth)
+		return invalidf("auth", "%q is not one of none, bearer_token, api_key, basic, authorization, oauth2", u.Auth)
+	}
+	if u.OAuth != nil && u.Auth != MCPAuthOAuth {
+		return invalidf("oauth", "is for the auth oauth2")
+	}
+	if err := u.OAuth.validate(); err != nil {
+		return err
 	}
 	if u.AuthHeader == "" {
 		return nil
@@ -306,8 +314,8 @@ func (u *MCPUpstream) validateSecret(name string) error {
 	if header, ok := strings.CutPrefix(name, MCPSecretHeader); ok {
 		return validHeader(field, header, "")
 	}
-	if name != MCPSecretAuth {
-		return invalidf(field, "%q is not one of auth, env.NAME, header.NAME", name)
+	if name != MCPSecretAuth && name != MCPSecretClient {
+		return invalidf(field, "%q is not one of auth, client_secret, env.NAME, header.NAME", name)
 	}
 	return nil
 }

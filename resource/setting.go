@@ -31,6 +31,7 @@ type Settings struct {
 	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
 	ResponseDays         int64         // how long turns of responses are stored; default 30; 0: none is
 	StoreByDefault       bool          // store turns of requests that do not say "store"; default true
+	PublicURL            string        // where browsers find the gateway, without a slash at the end; default none
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
 	PriceSync            PriceSync     // default off
@@ -260,6 +261,9 @@ var settings = []settingRow{
 	},
 	{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
+	},
+	{
+		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server", readPublicURL,
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",

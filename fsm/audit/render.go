@@ -25,6 +25,7 @@ var records = map[string]func() any{
 	"callback":     func() any { return new(resource.Callback) },
 	"plugin":       func() any { return new(resource.Plugin) },
 	"mcp_server":   func() any { return new(resource.MCPServer) },
+	"mcp_token":    func() any { return new(resource.MCPToken) },
 	"setting":      func() any { return new(resource.Setting) },
 	"price":        func() any { return new(resource.PriceTable) },
 	"member":       func() any { return new(resource.Member) },

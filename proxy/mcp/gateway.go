@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/mcp/oauth"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
@@ -79,8 +80,10 @@ type Config struct {
 	Journal   Journal
 	Secrets   Opener
 	// Blob reads the body of a digest; nil: no document of an API is a blob.
-	Blob func(ctx context.Context, digest string) ([]byte, error)
-	Keep      func(Said) // nil: contents are not kept
+	Blob   func(ctx context.Context, digest string) ([]byte, error)
+	Tokens oauth.Store  // of people at servers that ask for OAuth; nil: no such server can be used
+	Sealer oauth.Sealer // of them; needed with Tokens
+	Keep   func(Said)   // nil: contents are not kept
 	// Dial opens all connections to servers.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Proxy says which proxy is asked for a request; nil: none is.
@@ -117,7 +120,11 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, links: newLinks(&cfg)}
+	g := &Gateway{cfg: cfg}
+	g.links = newLinks(&g.cfg)
+	if cfg.Tokens != nil && cfg.Sealer != nil {
+		g.links.oauth = oauth.New(oauth.Config{HTTP: g.links.transport, Store: cfg.Tokens, Sealer: cfg.Sealer, Now: cfg.Now, Logger: cfg.Logger})
+	}
 	g.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "conclave_mcp_calls_total", Help: "Calls of tools, prompts and resources of MCP servers.",
 	}, []string{"server", "outcome"})
@@ -145,6 +152,11 @@ func (g *Gateway) Mount(mux *http.ServeMux) {
 	mux.Handle(Path+"/{server}", g)
 	mux.HandleFunc("GET /mcp-rest/tools/list", g.restList)
 	mux.HandleFunc("POST /mcp-rest/tools/call", g.restCall)
+	if g.links.oauth != nil {
+		mux.HandleFunc("GET "+authorizePath, g.askPerson)
+		mux.HandleFunc("POST "+authorizePath, g.sendPerson)
+		mux.HandleFunc("GET "+callbackPath, g.takeGrant)
+	}
 }
 
 // Canonical is the request with LiteLLM's path of one server, /{server}/mcp, written as

@@ -34,7 +34,7 @@ var mcpServer = noun{
 		{"env", "env", asPairs, "NAME=VALUE of the process's environment; NAME= removes it"},
 		{"header", "headers", asPairs, "NAME=VALUE of every request; NAME= removes it"},
 		{"forward-header", "forward_headers", asList, "a header of clients that is passed on"},
-		{"auth", "auth", asText, "none, bearer_token, api_key, basic or authorization"},
+		{"auth", "auth", asText, "none, bearer_token, api_key, basic, authorization or oauth2"},
 		{"auth-header", "auth_header", asText, "of api_key (default X-API-Key)"},
 		{"credential", "credential_id", asText, "id or name of a credential whose key is the token"},
 		{"secret", "secrets", asSecretPairs, "auth=SECRET, env.NAME=SECRET or header.NAME=SECRET: env:VAR, file:PATH or -; NAME= removes it"},
@@ -65,7 +65,7 @@ func (a *app) mcpCommand() *cobra.Command {
 	}
 	servers.AddCommand(a.mcpHealth(), a.mcpImport())
 	cmd := &cobra.Command{Use: "mcp", Short: "The gateway of the Model Context Protocol", Args: cobra.NoArgs}
-	cmd.AddCommand(servers, a.mcpTools())
+	cmd.AddCommand(servers, a.mcpTools(), a.mcpGrants(), a.mcpForget())
 	return cmd
 }
 
@@ -79,6 +79,26 @@ func (a *app) mcpTools() *cobra.Command {
 			}
 			return a.printList(all, looseAll(all.Items), []column{{"NAME", "name"}, {"SERVER", "server"}, {"DESCRIPTION", "description"}})
 		},
+	}
+}
+
+func (a *app) mcpGrants() *cobra.Command {
+	return &cobra.Command{
+		Use: "grants", Short: "List servers that ask for OAuth, and where you allow the gateway to act for you", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := a.client().MCPGrants(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printList(all, looseAll(all.Items), []column{{"SERVER", "server"}, {"ALLOWED", "allowed"}, {"EXPIRES", "expires_at"}, {"URL", "url"}})
+		},
+	}
+}
+
+func (a *app) mcpForget() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget SERVER", Short: "Forget what you have allowed at a server", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.client().ForgetMCPGrant(cmd.Context(), args[0]) },
 	}
 }
 
