@@ -84,6 +84,37 @@ func TestMCP_tools(t *testing.T) {
 			t.Errorf("the turn after: got %d %s", status, body)
 		}
 	})
+	t.Run("a key with too many tools searches", func(t *testing.T) {
+		set := func(most int) {
+			t.Helper()
+			if status, body := n.Do("PUT", "/api/v1/settings/mcp_search_above", nodetest.MasterKey, fields{"value": most}); status != 200 {
+				t.Fatalf("got %d %s", status, body)
+			}
+		}
+		set(2)
+		defer set(0)
+		many := c.Key(0, fields{"name": "many", "objects": fields{"mcp_servers": []string{"remote"}}}).Secret
+		s := mcpSession(t, n.URL+"/mcp", many, nil)
+		if got := toolNames(t, s); got != "search_tools call_tool" {
+			t.Fatalf("got %q", got)
+		}
+		if got, err := callText(t, s, "search_tools", fields{"query": "Echo it"}); err != nil || !strings.Contains(got, "remote-echo") || strings.Contains(got, "remote-slow") {
+			t.Errorf("got %s, %v", got, err)
+		}
+		if got, err := callText(t, s, "call_tool", fields{"name": "remote-echo", "arguments": fields{"text": "found"}}); err != nil || !strings.Contains(got, "echo: found") {
+			t.Errorf("got %s, %v", got, err)
+		}
+		few := mcpSession(t, n.URL+"/mcp", k.Secret, nil)
+		if got := toolNames(t, few); got != "remote-echo" {
+			t.Errorf("a key with few tools: got %q", got)
+		}
+		if got, err := callText(t, few, "call_tool", fields{"name": "remote-slow"}); err == nil {
+			t.Errorf("a tool that the key has not: got %s", got)
+		}
+		if got, err := callText(t, few, "search_tools", fields{"query": "slow"}); err != nil || strings.Contains(got, "slow") {
+			t.Errorf("a search for it: got %s, %v", got, err)
+		}
+	})
 	t.Run("every round and every call is charged", func(t *testing.T) {
 		c.Await("the spend of the key", func() bool {
 			got, err := n.Admin().Keys().One(t.Context(), k.ID)
@@ -91,7 +122,7 @@ func TestMCP_tools(t *testing.T) {
 		})
 		c.Await("the rows", func() bool {
 			_, body := n.Do("GET", "/api/v1/requests?limit=100", nodetest.MasterKey, nil)
-			return strings.Count(string(body), `"mcp/remote-echo"`) == 8
+			return strings.Count(string(body), `"mcp/remote-echo"`) == 9
 		})
 	})
 }

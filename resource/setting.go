@@ -31,6 +31,7 @@ type Settings struct {
 	BlobQuota            int64         // bytes of all blobs of the cluster; default 16 GiB
 	ResponseDays         int64         // how long turns of responses are stored; default 30; 0: none is
 	StoreByDefault       bool          // store turns of requests that do not say "store"; default true
+	MCPSearchAbove       int64         // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string        // where browsers find the gateway, without a slash at the end; default none
 	KeyHeader            string        // a further header that carries a key; default none
 	PriceAdjustments     Adjustments   // discounts and margins; default none
@@ -252,6 +253,10 @@ var settings = []settingRow{
 	{
 		"max_response_size_mb", "integer", `0`, "MiB of an answer, up to 1024; 0: no limit",
 		integer(func(s *Settings) *int64 { return &s.MaxResponseBytes }, 0, 1<<10, 1<<20),
+	},
+	{
+		"mcp_search_above", "integer", `0`, "a key that has more tools of MCP servers is listed two in their place, which search among them and call what was found; 0: never",
+		integer(func(s *Settings) *int64 { return &s.MCPSearchAbove }, 0, 10_000, 1),
 	},
 	{
 		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,

@@ -176,7 +176,7 @@ func toolsOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Tool, erro
 }
 
 func (c *caller) listTools(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListToolsResult{Tools: c.tools(ctx)}, nil
+	return &sdk.ListToolsResult{Tools: c.listed(ctx)}, nil
 }
 
 // tools lists the caller's tools by their full names.
@@ -201,6 +201,9 @@ func (c *caller) callTool(ctx context.Context, req sdk.Request) (sdk.Result, err
 
 // call calls a tool by its full name.
 func (c *caller) call(ctx context.Context, name string, arguments json.RawMessage) (*sdk.CallToolResult, error) {
+	if res, ok, err := c.meta(ctx, name, arguments); ok {
+		return res, err
+	}
 	s, own, err := c.tool(name)
 	if err != nil {
 		return nil, err

@@ -40,7 +40,7 @@ func (t *toolset) Tools(ctx context.Context, s *agent.Server) ([]agent.Tool, err
 	c := t.caller(s)
 	var all []agent.Tool
 	if s.URL == "" && s.Names == nil {
-		for _, tool := range c.tools(ctx) {
+		for _, tool := range c.listed(ctx) {
 			if !s.ReadOnly || readOnly(tool) {
 				all = append(all, toolOf(tool, tool.Name, tool.Name))
 			}

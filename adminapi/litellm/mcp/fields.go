@@ -83,7 +83,7 @@ func takeAuth(in, out records.Document) error {
 	}
 	auth, ok := config.MCPAuths[kind]
 	if !ok {
-		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization")
+		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization, oauth2")
 	}
 	if auth != "" {
 		if err := out.Set("auth", auth); err != nil {
@@ -92,7 +92,10 @@ func takeAuth(in, out records.Document) error {
 	}
 	secrets := map[string]string{}
 	var credentials struct {
-		AuthValue string `json:"auth_value"`
+		AuthValue string   `json:"auth_value"`
+		ID        string   `json:"client_id"`
+		Secret    string   `json:"client_secret"`
+		Scopes    []string `json:"scopes"`
 	}
 	if err := in.Take("credentials", &credentials); err != nil {
 		return err
@@ -109,6 +112,12 @@ func takeAuth(in, out records.Document) error {
 			secrets[resource.MCPSecretAuth] = v
 		}
 	}
+	if credentials.Secret != "" {
+		secrets[resource.MCPSecretClient] = credentials.Secret
+	}
+	if err := takeOAuth(in, out, auth, credentials.ID, credentials.Scopes); err != nil {
+		return err
+	}
 	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
 		all := map[string]string{}
 		if err := in.Take(theirs, &all); err != nil {
@@ -122,6 +131,38 @@ func takeAuth(in, out records.Document) error {
 		return nil
 	}
 	return out.Set("secrets", secrets)
+}
+
+// oauthFields are LiteLLM's fields of where tokens are got.
+var oauthFields = map[string]string{
+	"oauth2_flow": "flow", "issuer": "issuer", "authorization_url": "authorization_url", "token_url": "token_url", "registration_url": "registration_url",
+}
+
+// takeOAuth takes where tokens are got, and who the gateway is there.
+func takeOAuth(in, out records.Document, auth resource.MCPAuth, id string, scopes []string) error {
+	o := map[string]any{}
+	for theirs, ours := range oauthFields {
+		v := ""
+		if err := in.Take(theirs, &v); err != nil {
+			return err
+		}
+		if v != "" {
+			o[ours] = v
+		}
+	}
+	if id != "" {
+		o["client_id"] = id
+	}
+	if len(scopes) > 0 {
+		o["scopes"] = scopes
+	}
+	if len(o) == 0 {
+		return nil
+	}
+	if auth != "" && auth != resource.MCPAuthOAuth {
+		return wire.Invalid("auth_type", "is not oauth2, which the other fields are for")
+	}
+	return out.Set("oauth", o)
 }
 
 // takeInfo takes the prices; what else is there is for people.

@@ -231,6 +231,9 @@ func row(s *resource.MCPServer, whole bool) map[string]any {
 	}
 	out["url"], out["auth_type"], out["command"], out["args"] = s.URL, s.AuthKind(), s.Command, orEmpty(s.Args)
 	out["extra_headers"], out["credentials"], out["disallowed_tools"] = orEmpty(s.ForwardHeaders), secrets, orEmpty(s.DisallowedTools)
+	if o := s.OAuth; o != nil {
+		out["oauth2_flow"], out["issuer"], out["authorization_url"], out["token_url"], out["registration_url"] = o.FlowOr(), o.Issuer, o.AuthorizationURL, o.TokenURL, o.RegistrationURL
+	}
 	if s.Spec != "" {
 		out["spec_path"] = s.Spec
 	}
