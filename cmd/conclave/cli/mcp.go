@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,7 @@ func (a *app) mcpCommand() *cobra.Command {
 	}
 	servers.AddCommand(a.mcpHealth(), a.mcpImport())
 	cmd := &cobra.Command{Use: "mcp", Short: "The gateway of the Model Context Protocol", Args: cobra.NoArgs}
-	cmd.AddCommand(servers, a.mcpTools(), a.mcpGrants(), a.mcpForget())
+	cmd.AddCommand(servers, a.mcpTools(), a.mcpGrants(), a.mcpForget(), a.mcpImport())
 	return cmd
 }
 
@@ -121,7 +122,8 @@ func (a *app) mcpHealth() *cobra.Command {
 
 // mcpImport makes servers of a desktop client's file.
 func (a *app) mcpImport() *cobra.Command {
-	return &cobra.Command{
+	dry := false
+	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Make the servers of a desktop client's JSON file (mcpServers)", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readInput(args[0])
@@ -133,6 +135,10 @@ func (a *app) mcpImport() *cobra.Command {
 				return err
 			}
 			for i := range all {
+				if r := &all[i].Resource; dry {
+					fmt.Fprintf(a.stderr, "would create server %s: %s\n", r.Name, printable(strings.Join(append([]string{r.URL + r.Command}, r.Args...), " ")))
+					continue
+				}
 				doc, err := all[i].Document()
 				if err != nil {
 					return err
@@ -146,6 +152,8 @@ func (a *app) mcpImport() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be made")
+	return cmd
 }
 
 // readInput reads a file, - is standard input.
