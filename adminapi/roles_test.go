@@ -32,7 +32,7 @@ func TestRoles(t *testing.T) {
 		"litellm-organization-info", "litellm-project-info", "litellm-user-info", "litellm-v2-user-info", "litellm-key-info", "litellm-team-info", "get-schema",
 	}
 	ofOneself := []string{"pick-up-key", "delete-mcp-grant", "litellm-mcp-forget"} // which "other" is not
-	for _, r := range h.API.Routes() { // what was spent is bounded to the key where it is asked for, see TestRequests_own
+	for _, r := range h.API.Routes() {                                             // what was spent is bounded to the key where it is asked for, see TestRequests_own
 		if adminapi.ReadsOwn(r.ID) && !slices.Contains(own, r.ID) {
 			own = append(own, r.ID)
 		}

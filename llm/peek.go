@@ -587,9 +587,9 @@ func (s *scanner) most(n *int64, name string, limit int64) error {
 	return nil
 }
 
-// mayNameMCP says whether tools may be of the type "mcp", or one that begins so, under any spelling.
+// mayNameMCP says whether tools may be of the type "mcp" or "mcp_toolset", under any spelling.
 func mayNameMCP(tools []byte) bool {
-	return bytes.Contains(tools, []byte("mcp")) || bytes.Contains(tools, []byte(`\u00`))
+	return bytes.Contains(tools, []byte(`"mcp"`)) || bytes.Contains(tools, []byte(`"mcp_toolset"`)) || bytes.Contains(tools, []byte(`\u00`))
 }
 
 // filled takes a value and says whether it is an array with elements.

@@ -157,15 +157,24 @@ func TestRounds_whole(t *testing.T) {
 		},
 		{
 			"chat that needs approval", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"push"}],"tools":[` + gitAsks + `]}`,
-			[]string{chatPush}, nil, []string{`"name":"git-push"`, `"finish_reason":"tool_calls"`}, nil, nil,
+			[]string{chatPush},
+			nil,
+			[]string{`"name":"git-push"`, `"finish_reason":"tool_calls"`},
+			nil, nil,
 		},
 		{
 			"chat with the client's own function", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"both"}],"tools":[` + gitTool + `,` + ownTool + `]}`,
-			[]string{chatMixed}, nil, []string{`"name":"git-log"`, `"name":"mine"`}, nil, nil,
+			[]string{chatMixed},
+			nil,
+			[]string{`"name":"git-log"`, `"name":"mine"`},
+			nil, nil,
 		},
 		{
 			"chat that goes on from both", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"both"},{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"git-log","arguments":"{}"}},{"id":"call_9","type":"function","function":{"name":"mine","arguments":"{}"}}]},{"role":"tool","tool_call_id":"call_9","content":"mine"}],"tools":[` + gitTool + `,` + ownTool + `]}`,
-			[]string{chatSays}, []string{`git-log {}`}, []string{`There is one.`}, nil, nil,
+			[]string{chatSays},
+			[]string{`git-log {}`},
+			[]string{`There is one.`},
+			nil, nil,
 		},
 		{
 			"responses", "/v1/responses", `{"model":"demo","input":"log?","max_tool_calls":3,"tools":[` + gitTool + `]}`,
@@ -177,11 +186,19 @@ func TestRounds_whole(t *testing.T) {
 		},
 		{
 			"responses that need approval", "/v1/responses", `{"model":"demo","input":"push","tools":[` + gitAsks + `]}`,
-			[]string{responsePush}, nil, []string{`"type":"mcp_approval_request"`, `"name":"push"`}, []string{`canary`, `"function_call"`}, nil,
+			[]string{responsePush},
+			nil,
+			[]string{`"type":"mcp_approval_request"`, `"name":"push"`},
+			[]string{`canary`, `"function_call"`},
+			nil,
 		},
 		{
 			"responses that were approved", "/v1/responses", `{"model":"demo","input":[{"type":"message","role":"user","content":"push"},{"type":"mcp_list_tools","id":"l","server_label":"git","tools":[]},{"type":"mcp_call","id":"mcp_0","server_label":"git","name":"log","arguments":"{}","output":"old"},{"type":"mcp_approval_request","id":"mcpr_1","server_label":"git","name":"push","arguments":"{}"},{"type":"mcp_approval_response","approval_request_id":"mcpr_1","approve":true}],"tools":[` + gitAsks + `]}`,
-			[]string{responseSays}, []string{`git-push {}`}, []string{`"approval_request_id":"mcpr_1"`, `"output":"result of git-push"`}, []string{`mcp_list_tools`}, nil,
+			[]string{responseSays},
+			[]string{`git-push {}`},
+			[]string{`"approval_request_id":"mcpr_1"`, `"output":"result of git-push"`},
+			[]string{`mcp_list_tools`},
+			nil,
 		},
 		{
 			"messages", "/v1/messages", `{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"log?"}],"mcp_servers":[{"type":"url","url":"https://git.example/mcp","name":"git","tool_configuration":{"allowed_tools":["log"]}}]}`,
@@ -193,7 +210,10 @@ func TestRounds_whole(t *testing.T) {
 		},
 		{
 			"messages that go on", "/v1/messages", `{"model":"claude","max_tokens":9,"messages":[{"role":"user","content":"log?"},{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"mcp_tool_use","id":"mcptoolu_1","name":"log","server_name":"git","input":{}},{"type":"mcp_tool_result","tool_use_id":"mcptoolu_1","content":[{"type":"text","text":"old"}]},{"type":"text","text":"b"}]},{"role":"user","content":"and?"}],"tools":[{"name":"mine","input_schema":{"type":"object"}}]}`,
-			[]string{messageSays}, nil, []string{`There is one.`}, nil, nil,
+			[]string{messageSays},
+			nil,
+			[]string{`There is one.`},
+			nil, nil,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -258,6 +278,27 @@ func TestRounds_history(t *testing.T) {
 	}
 }
 
+// TestRounds_faithful: a request that only talks of such tools, or has functions named so, keeps its bytes.
+func TestRounds_faithful(t *testing.T) {
+	t.Parallel()
+	for path, body := range map[string]string{
+		"/v1/messages":         `{"model":"claude",  "max_tokens":9,"messages":[{"role":"user","content":"what is a \"mcp_tool_use\"?"}],"tools":[{"name":"mcp__git__log","input_schema":{"type":"object"}}]}`,
+		"/v1/responses":        `{"model":"demo",  "input":[{"role":"user","content":"a \"mcp_call\""},{"type":"function_call","call_id":"c","name":"mcp_call","arguments":"{}"}],"tools":[{"type":"function","name":"mcp"}]}`,
+		"/v1/chat/completions": `{"model":"demo",  "messages":[{"role":"user","content":"x"}],"tools":[{"type":"function","function":{"name":"mcp","description":"\u00e4"}}]}`,
+	} {
+		r, _, m := roundsRig(t)
+		m.whole = []string{chatSays}
+		if w := r.do("POST", path, body); w.Code != 200 || len(m.bodies) != 1 {
+			t.Fatalf("%s: got %d %s", path, w.Code, w.Body)
+		}
+		want, _, _ := strings.Cut(body, `"input"`)
+		_, rest, _ := strings.Cut(want, `  `)
+		if !strings.Contains(m.bodies[0], `  `+rest) || strings.Contains(m.bodies[0], `"store":false`) {
+			t.Errorf("%s: sent %s", path, m.bodies[0])
+		}
+	}
+}
+
 func TestRounds_stream(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -295,7 +336,9 @@ func TestRounds_stream(t *testing.T) {
 				`{"id":"c1","choices":[{"index":0,"delta":{"role":"assistant","tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"git-push","arguments":"{}"}}]}}]}`,
 				`{"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`,
 			)},
-			nil, []string{`"name":"git-push"`, `"finish_reason":"tool_calls"`, `[DONE]`}, []string{`mcp_call_results`},
+			nil,
+			[]string{`"name":"git-push"`, `"finish_reason":"tool_calls"`, `[DONE]`},
+			[]string{`mcp_call_results`},
 		},
 		{
 			"responses", "/v1/responses", `{"model":"demo","stream":true,"input":"log?","tools":[` + gitTool + `]}`,

@@ -76,7 +76,7 @@ func (t *chat) delta(chunk, choice object) error {
 		s.held = append(s.held, chunk)
 		return nil
 	}
-	if len(d) > 0 && (t.round == 0 || !(len(d) == 1 && d.has("role"))) {
+	if len(d) > 0 && (t.round == 0 || len(d) > 1 || !d.has("role")) {
 		t.out.send("", encode(with(chunk, choice, d)))
 	}
 	return nil

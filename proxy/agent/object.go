@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 
 	"github.com/conclave-llm/conclave/llm"
 )
@@ -116,8 +117,6 @@ func overlay(under, over json.RawMessage) json.RawMessage {
 	if err != nil {
 		return under
 	}
-	for name, v := range b {
-		a[name] = v
-	}
+	maps.Copy(a, b)
 	return encode(a)
 }

@@ -129,15 +129,38 @@ func Read(at llm.Endpoint, body []byte, f *llm.Fields) (*Request, error) {
 	if len(r.servers) > maxServers {
 		return nil, invalid("tools", fmt.Sprintf("name more than %d MCP servers", maxServers))
 	}
-	if len(r.servers) == 0 && !remembers(at, body) {
-		return nil, nil
+	if len(r.servers) == 0 && !r.remembers() {
+		return nil, nil // its bytes stay as they are
 	}
 	return r, nil
 }
 
+// left are the types of items and blocks that calls of an earlier answer leave.
+var left = map[llm.Endpoint][]string{
+	llm.Responses: {itemList, itemCall, itemApproval, itemApproved},
+	llm.Messages:  {blockMCPUse, blockMCPDone},
+}
+
 // remembers says whether a request may hold what calls of an earlier answer left.
 func remembers(at llm.Endpoint, body []byte) bool {
-	return at == llm.Responses && bytes.Contains(body, []byte(`"mcp_`)) || at == llm.Messages && bytes.Contains(body, []byte(`"mcp_tool_`))
+	return slices.ContainsFunc(left[at], func(kind string) bool { return bytes.Contains(body, []byte(kind)) })
+}
+
+// remembers says whether the request holds it, and does not only talk of it.
+func (r *Request) remembers() bool {
+	has := func(list []json.RawMessage) bool {
+		return slices.ContainsFunc(list, func(raw json.RawMessage) bool {
+			o, err := readObject(raw)
+			return err == nil && slices.Contains(left[r.at], o.text("type"))
+		})
+	}
+	if r.at == llm.Responses {
+		return has(r.doc.list("input"))
+	}
+	return r.at == llm.Messages && slices.ContainsFunc(r.doc.list("messages"), func(raw json.RawMessage) bool {
+		m, err := readObject(raw)
+		return err == nil && has(m.list("content"))
+	})
 }
 
 // Named says whether a body, whose syntax was checked, names an MCP server anywhere: a provider

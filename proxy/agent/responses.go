@@ -46,7 +46,6 @@ func (t *responses) start(o *offer) ([]*call, error) {
 	t.offer = o
 	if raw := t.r.doc["input"]; len(raw) > 0 && raw[0] == '"' {
 		t.input = []json.RawMessage{encode(object{"type": quoted("message"), "role": quoted("user"), "content": raw})}
-		raw = nil
 	}
 	left, err := t.history(t.r.doc.list("input"))
 	if err != nil {

@@ -17,7 +17,6 @@ type responsesStream struct {
 	mine     map[int]*call   // calls of the gateway's tools, by their place in the round
 	over     json.RawMessage // the response that ends the round
 	overType string
-	calls    []*call
 }
 
 // tell sends an event, with the number that it has in the client's stream.

@@ -108,18 +108,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Catalog == nil || cfg.Auth == nil || cfg.Limits == nil || cfg.Budgets == nil || cfg.Journal == nil || cfg.Secrets == nil || cfg.Dial == nil {
 		return nil, errors.New("make MCP gateway: a required part is missing")
 	}
-	if cfg.Serving == nil {
-		cfg.Serving = func() error { return nil }
-	}
-	if cfg.Guards == nil {
-		cfg.Guards = guardrail.NewChain(nil)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	fillDefaults(&cfg)
 	g := &Gateway{cfg: cfg}
 	g.links = newLinks(&g.cfg)
 	if cfg.Tokens != nil && cfg.Sealer != nil {
@@ -138,6 +127,21 @@ func New(cfg Config) (*Gateway, error) {
 		DisableLocalhostProtection: true, // every request has a key, and a page of another site has none
 	})
 	return g, nil
+}
+
+func fillDefaults(cfg *Config) {
+	if cfg.Serving == nil {
+		cfg.Serving = func() error { return nil }
+	}
+	if cfg.Guards == nil {
+		cfg.Guards = guardrail.NewChain(nil)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 }
 
 // Sync drops the connections to servers that have changed or are gone.

@@ -143,8 +143,7 @@ func (c *caller) shown() string {
 
 // noToken is the error of a token that cannot be had now. Its cause may quote an authorization server.
 func noToken(s *resource.MCPServer, err error) error {
-	var e *llm.Error
-	if errors.As(err, &e) {
+	if _, ok := errors.AsType[*llm.Error](err); ok {
 		return err
 	}
 	return &llm.Error{
@@ -293,13 +292,19 @@ func (g *Gateway) sendPerson(w http.ResponseWriter, r *http.Request) {
 		g.sorry(w, err)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: grantCookie, Value: cookie, Path: Path + "/oauth/", MaxAge: 600, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: strings.HasPrefix(set.PublicURL, "https:"),
-	})
+	http.SetCookie(w, cookieOf(set, cookie, 600))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	http.Redirect(w, r, address, http.StatusSeeOther)
+}
+
+// cookieOf is the cookie by which a browser is known again that has begun. It comes with the
+// navigation back from the authorization server, which is another site: Lax.
+func cookieOf(set *resource.Settings, value string, seconds int) *http.Cookie {
+	return &http.Cookie{ //nolint:gosec // not Secure where the gateway's own address is http on this machine
+		Name: grantCookie, Value: value, Path: Path + "/oauth/", MaxAge: seconds, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: strings.HasPrefix(set.PublicURL, "https:"),
+	}
 }
 
 // takeGrant takes what a person's browser brings back.
@@ -318,7 +323,7 @@ func (g *Gateway) takeGrant(w http.ResponseWriter, r *http.Request) {
 		g.sorry(w, err)
 		return
 	}
-	at, _, err := g.granting(id)
+	at, set, err := g.granting(id)
 	if err == nil {
 		err = g.links.oauth.End(r.Context(), at, back)
 	}
@@ -326,7 +331,7 @@ func (g *Gateway) takeGrant(w http.ResponseWriter, r *http.Request) {
 		g.sorry(w, err)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{Name: grantCookie, Path: Path + "/oauth/", MaxAge: -1, HttpOnly: true})
+	http.SetCookie(w, cookieOf(set, "", -1))
 	show(w, http.StatusOK, pageText{Title: "Done", Text: "The gateway may act for you at " + at.Name + " now. You can close this page."})
 }
 

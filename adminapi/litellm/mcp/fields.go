@@ -118,6 +118,17 @@ func takeAuth(in, out records.Document) error {
 	if err := takeOAuth(in, out, auth, credentials.ID, credentials.Scopes); err != nil {
 		return err
 	}
+	if err := takeSecrets(in, secrets); err != nil {
+		return err
+	}
+	if len(secrets) == 0 {
+		return nil
+	}
+	return out.Set("secrets", secrets)
+}
+
+// takeSecrets takes variables and headers, any of which may be secret.
+func takeSecrets(in records.Document, secrets map[string]string) error {
 	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
 		all := map[string]string{}
 		if err := in.Take(theirs, &all); err != nil {
@@ -127,10 +138,7 @@ func takeAuth(in, out records.Document) error {
 			secrets[prefix+name] = v
 		}
 	}
-	if len(secrets) == 0 {
-		return nil
-	}
-	return out.Set("secrets", secrets)
+	return nil
 }
 
 // oauthFields are LiteLLM's fields of where tokens are got.

@@ -99,7 +99,9 @@ func (a *app) mcpGrants() *cobra.Command {
 func (a *app) mcpForget() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget SERVER", Short: "Forget what you have allowed at a server", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.client().ForgetMCPGrant(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.client().ForgetMCPGrant(cmd.Context(), args[0])
+		},
 	}
 }
 

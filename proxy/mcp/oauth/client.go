@@ -66,7 +66,7 @@ func (c *Client) register(ctx context.Context, s *Server, at endpoints, id, redi
 	if me.ID == "" {
 		return me, errors.New("register at the authorization server: it gives no client_id")
 	}
-	b, err := json.Marshal(me)
+	b, err := json.Marshal(me) //nolint:gosec // it is sealed below
 	if err != nil {
 		return me, fmt.Errorf("encode client: %w", err)
 	}

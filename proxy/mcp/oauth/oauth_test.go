@@ -196,10 +196,10 @@ func TestFind_trust(t *testing.T) {
 				if tt.o.Issuer == "" && r.URL.Host == "login.example" {
 					t.Errorf("asked %s", r.URL)
 				}
-				switch {
-				case r.URL.Path == "/.well-known/oauth-protected-resource/mcp":
+				switch r.URL.Path {
+				case "/.well-known/oauth-protected-resource/mcp":
 					return says(200, fmt.Sprintf(`{"resource":"https://git.example/mcp","authorization_servers":[%q]}`, tt.says)), nil
-				case r.URL.Path == "/.well-known/oauth-authorization-server":
+				case "/.well-known/oauth-authorization-server":
 					return says(200, fmt.Sprintf(meta, tt.says, tt.token)), nil
 				}
 				return says(404, ""), nil
