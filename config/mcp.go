@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"reflect"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
@@ -29,7 +31,7 @@ func (d *decoder) mcpServer(b *hcl.Block) {
 // MCPAuths are LiteLLM's names of the ways to prove to an MCP server who asks.
 var MCPAuths = map[string]resource.MCPAuth{
 	"": "", "none": resource.MCPAuthNone, "bearer_token": resource.MCPAuthBearer, "token": resource.MCPAuthBearer,
-	"api_key": resource.MCPAuthKey, "basic": resource.MCPAuthBasic, "authorization": resource.MCPAuthRaw,
+	"api_key": resource.MCPAuthKey, "basic": resource.MCPAuthBasic, "authorization": resource.MCPAuthRaw, "oauth2": resource.MCPAuthOAuth,
 }
 
 // mcpServers reads LiteLLM's servers, by name.
@@ -43,9 +45,12 @@ func (d *yamlDecoder) mcpServer(name *yaml.Node, m *mapping) {
 	s := MCPServer{Position: d.position(name), Secrets: map[string]Secret{}}
 	r := &s.Resource
 	r.Meta, r.Name, r.Alias, r.Description = owned(), name.Value, m.text("alias"), m.text("description")
-	r.URL, r.Command, r.Args = m.text("url"), m.text("command"), m.texts("args")
-	r.Transport = d.mcpTransport(m)
+	r.URL, r.Spec, r.Command, r.Args = m.text("url"), m.text("spec_path"), m.text("command"), m.texts("args")
+	if r.Transport = d.mcpTransport(m); r.Spec != "" {
+		r.Transport = resource.MCPTransportOpenAPI
+	}
 	r.Auth = d.mcpAuth(m, s.Secrets)
+	d.mcpOAuth(r, m, s.Secrets)
 	r.ForwardHeaders, r.AllowedTools, r.DisallowedTools = m.texts("extra_headers"), m.texts("allowed_tools"), m.texts("disallowed_tools")
 	r.AccessGroups = append(m.texts("access_groups"), m.texts("mcp_access_groups")...)
 	r.AllowAllKeys, r.TimeoutMS = m.boolean("allow_all_keys"), m.milliseconds("timeout")
@@ -93,7 +98,7 @@ func (d *yamlDecoder) mcpAuth(m *mapping, secrets map[string]Secret) resource.MC
 	theirs := m.text("auth_type")
 	auth, ok := MCPAuths[theirs]
 	if !ok {
-		d.wrong(n, m.of("auth_type"), "%q is not one of none, api_key, bearer_token, token, basic, authorization.", theirs)
+		d.wrong(n, m.of("auth_type"), "%q is not one of none, api_key, bearer_token, token, basic, authorization, oauth2.", theirs)
 	}
 	for _, name := range []string{"authentication_token", "auth_value"} {
 		if v := m.text(name); v != "" {
@@ -101,6 +106,31 @@ func (d *yamlDecoder) mcpAuth(m *mapping, secrets map[string]Secret) resource.MC
 		}
 	}
 	return auth
+}
+
+// mcpOAuth takes where tokens are got, and who the gateway is there.
+func (d *yamlDecoder) mcpOAuth(r *resource.MCPServer, m *mapping, secrets map[string]Secret) {
+	o := &resource.MCPOAuth{
+		Flow: m.text("oauth2_flow"), Issuer: m.text("issuer"), AuthorizationURL: m.text("authorization_url"), TokenURL: m.text("token_url"),
+		RegistrationURL: m.text("registration_url"), ClientID: m.text("client_id"), Scopes: m.texts("scopes"),
+	}
+	secret := m.text("client_secret")
+	if c := d.mapping(m.of("credentials"), m.take("credentials")); c != nil {
+		o.ClientID, secret = cmp.Or(o.ClientID, c.text("client_id")), cmp.Or(secret, c.text("client_secret"))
+		if o.Scopes == nil {
+			o.Scopes = c.texts("scopes")
+		}
+		if v := c.text("auth_value"); v != "" {
+			secrets[resource.MCPSecretAuth] = Secret(v)
+		}
+		c.end()
+	}
+	if secret != "" {
+		secrets[resource.MCPSecretClient] = Secret(secret)
+	}
+	if !reflect.ValueOf(*o).IsZero() {
+		r.OAuth = o
+	}
 }
 
 // mcpInfo takes the prices; what else LiteLLM has there is for people.

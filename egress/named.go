@@ -108,7 +108,9 @@ func Named(cat *resource.Catalog) []Destination {
 		out = append(out, ofConfig(g.Config, "guardrail "+g.Name)...)
 	}
 	for _, m := range t.MCPServers {
-		out = append(out, ofURL(m.URL, "MCP server "+m.Name)...)
+		for _, u := range append(m.OAuth.URLs(), m.URL, m.Spec) {
+			out = append(out, ofURL(u, "MCP server "+m.Name)...)
+		}
 	}
 	for _, e := range t.PassThrough {
 		out = append(out, ofURL(e.Target, "pass-through endpoint "+e.Name)...)

@@ -211,8 +211,11 @@ func (c PutMCPServer) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c DeleteMCPServer) Apply(tx *Tx) error {
-	_, err := deleteRecord[resource.MCPServer](tx, store.MCPServers, c.ID)
-	return err
+	if _, err := deleteRecord[resource.MCPServer](tx, store.MCPServers, c.ID); err != nil {
+		return err
+	}
+	tx.dropMCPTokens(c.ID, "")
+	return nil
 }
 
 // Apply implements Command.

@@ -162,11 +162,14 @@ func (c DeleteHolder[T, P]) Apply(tx *Tx) error {
 	return nil
 }
 
-// dropMembers deletes the memberships of a team or user. The audit log tells of the one
+// dropMembers deletes the memberships of a team or user, and a user's tokens. The audit log tells of the one
 // that they go with alone.
 func (tx *Tx) dropMembers(b store.Bucket, id string) error {
 	if b != store.Teams && b != store.Users {
 		return nil
+	}
+	if b == store.Users {
+		tx.dropMCPTokens("", id)
 	}
 	told := len(tx.audits)
 	for _, from := range tx.referrers(b, id, store.TeamMembers) {

@@ -83,6 +83,8 @@ const (
 	KindDeletePassThrough  Kind = 153
 	KindPutPrompt          Kind = 160
 	KindDeletePrompt       Kind = 161
+	KindPutMCPToken        Kind = 154
+	KindDeleteMCPToken     Kind = 155
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172
@@ -201,6 +203,8 @@ var table = []row{
 	rowOf[DeletePassThrough](KindDeletePassThrough, "delete_pass_through_endpoint", 1, byAdmin, item),
 	rowOf[PutPrompt](KindPutPrompt, "put_prompt", 1, byAdmin, item),
 	rowOf[DeletePrompt](KindDeletePrompt, "delete_prompt", 1, byAdmin, item),
+	rowOf[PutMCPToken](KindPutMCPToken, "put_mcp_token", 1, byNode, alone),
+	rowOf[DeleteMCPToken](KindDeleteMCPToken, "delete_mcp_token", 1, byNode, alone),
 	rowOf[MarkMember](KindMarkMember, "mark_member", 1, byNode|byAdmin, alone),
 	rowOf[DropJoinToken](KindDropJoinToken, "drop_join_token", 1, byNode|byAdmin, alone),
 	rowOf[SetVersion](KindSetVersion, "set_version", 1, byAdmin, alone),

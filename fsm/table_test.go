@@ -171,6 +171,8 @@ func samples(t testing.TB) []fsm.Command {
 			ID: strings.Repeat("ab", 32), Class: resource.BlobClient, Kind: "file", Size: 4, Refs: []string{"artifact/batch_1"}, Holders: []string{"n1", "n2"},
 		})}},
 		fsm.DeleteArtifacts{IDs: []string{"file-1"}, Over: true},
+		fsm.PutMCPToken{Read: 7, Replace: true, Token: encoded(t, resource.MCPToken{ID: "s1/user:u1", Secret: sealed, ExpiresAt: 5, UpdatedAt: 6, Scopes: "a b"})},
+		fsm.DeleteMCPToken{ID: "s1/user:u1"},
 		fsm.MarkMember{ID: "n1", Mark: fsm.MarkQuarantined, Off: true, Reason: "r"},
 		fsm.DropJoinToken{Hash: h1},
 		fsm.SetVersion{Version: 2},

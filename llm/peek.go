@@ -125,6 +125,8 @@ type Fields struct {
 	// Guardrails are the names in guardrails and metadata.guardrails.
 	Guardrails []string
 	HasTools   bool // tools or functions are given and not empty
+	// HasMCP says that tools may name servers of the Model Context Protocol, or mcp_servers is given.
+	HasMCP bool
 	// Fallbacks are the models to try in the place of the configured ones; none of them if
 	// NoFallbacks.
 	Fallbacks   []string
@@ -203,6 +205,8 @@ func (f *Fields) notice(raw []byte) {
 		raw = appendUnescaped(buf[:0], raw)
 	}
 	switch string(raw) {
+	case "mcp_servers":
+		f.HasMCP = true
 	case "api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "litellm_credential_name",
 		"organization", "azure_ad_token", "azure_ad_token_provider", "vertex_credentials", "vertex_project", "vertex_location",
 		"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_role_name",
@@ -316,7 +320,9 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) { //nolint:
 	case fieldGuardrails:
 		f.Guardrails, err = s.names(name, f.Guardrails)
 	case fieldTools, fieldFunctions:
+		start := s.i
 		f.HasTools = s.filled() || f.HasTools
+		f.HasMCP = f.HasMCP || mayNameMCP(s.b[start:s.i])
 	case fieldGenerationConfig, fieldInferenceConfig:
 		err = f.config(s, name)
 	default:
@@ -598,6 +604,11 @@ func (s *scanner) most(n *int64, name string, limit int64) error {
 		return invalidField(name, "must be a whole number within bounds")
 	}
 	return nil
+}
+
+// mayNameMCP says whether tools may be of the type "mcp" or "mcp_toolset", under any spelling.
+func mayNameMCP(tools []byte) bool {
+	return bytes.Contains(tools, []byte(`"mcp"`)) || bytes.Contains(tools, []byte(`"mcp_toolset"`)) || bytes.Contains(tools, []byte(`\u00`))
 }
 
 // filled takes a value and says whether it is an array with elements.

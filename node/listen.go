@@ -95,13 +95,11 @@ func (n *Node) countConnections() func(net.Conn, http.ConnState) {
 
 // startHandlers mounts what clients and admins ask for.
 func (n *Node) startHandlers(context.Context) error {
-	data, err := proxy.New(n.proxyConfig())
-	if err != nil {
+	if err := n.startMCP(); err != nil {
 		return err
 	}
-	n.data, n.batches = data, data.Batches()
-	n.wg.Go(func() { n.batches.Run(n.ctx) })
-	if err := n.startMCP(); err != nil {
+	data, err := proxy.New(n.proxyConfig())
+	if err != nil {
 		return err
 	}
 	admin, err := adminapi.New(n.adminConfig())

@@ -16,7 +16,8 @@ func (n *Node) startMCP() (err error) {
 	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
 	n.mcp, err = mcp.New(mcp.Config{
 		NodeID: n.cfg.Name, Version: n.cfg.Version, Catalog: n.state.Catalog, Auth: n.auth, Serving: n.serving, Customers: n.state,
-		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(),
+		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(), Blob: n.blobs.Read,
+		Tokens: mcpTokens{n}, Sealer: n.keys,
 		Keep: func(s mcp.Said) {
 			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response})
 		},
@@ -48,4 +49,13 @@ func (s mcpServers) Tools(ctx context.Context, who *resource.Principal) []client
 		out = append(out, client.MCPTool(t))
 	}
 	return out
+}
+
+// Grants implements the admin API's Gateway.
+func (s mcpServers) Grants(ctx context.Context, who *resource.Principal, server string) (out []client.MCPGrant, err error) {
+	all, err := s.Gateway.Grants(ctx, who, server)
+	for _, g := range all {
+		out = append(out, client.MCPGrant{Server: g.Server.Name, ServerID: g.Server.ID, Allowed: g.Allowed, ExpiresAt: g.Until, Scopes: g.Scopes, URL: g.URL})
+	}
+	return out, err
 }

@@ -353,7 +353,10 @@ func TestMCP(t *testing.T) {
 			t.Errorf("a field that is not known: got %d %s", status, body)
 		}
 		admin("POST", "/v1/mcp/server/import", `{"mcpServers":{"desk-top":{"command":"/bin/true","env":{"A":"b"}}}}`, 200)
-		c.Sync(c.Nodes[0].Admin())
+		c.Await("the servers on another node", func() bool {
+			_, body := c.Nodes[2].Do("GET", "/v1/mcp/server", nodetest.MasterKey, nil)
+			return strings.Contains(string(body), `"desk_top"`)
+		})
 		if status, body := c.Nodes[2].Do("GET", "/v1/mcp/tools", plain, nil); status != 200 || !strings.Contains(string(body), `"more-echo"`) || strings.Contains(string(body), "r-echo") {
 			t.Errorf("tools: got %d %s", status, body)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/background"
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/form"
@@ -92,6 +93,8 @@ type Call struct {
 	apart    bool                     // the last attempt was said in the gateway's words, in parts
 	packs    bool                     // the client wants base64
 	turn     *stored.Exchange         // of a response; nil: it is none
+	agent    *agent.Request           // with tools of MCP servers; nil: it has none
+	failed   *llm.Error               // that the client was told
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
 	tries    []ledger.Try             // of all attempts
@@ -109,6 +112,7 @@ type came struct {
 	path    string       // as the router read it
 	query   string       // behind it
 	would   llm.Endpoint // of the request that a question is about
+	round   bool         // the gateway asks, for another request
 	named   string       // the model, the response or the artifact in the path, "" if there is none
 	peer    string       // address and port of who is connected
 	method  string

@@ -41,7 +41,10 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 		return err
 	}
 	c.most = policy.ResponseLimit(set, c.levels)
-	return policy.CheckSession(c.levels, c.session)
+	if err := policy.CheckSession(c.levels, c.session); err != nil {
+		return err
+	}
+	return s.findServers(c)
 }
 
 // checkCustomer is the step of requests without a body: their end user may stand in a header.

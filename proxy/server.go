@@ -85,6 +85,8 @@ type Config struct {
 	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
 	// providers that take none; nil: such requests are refused.
 	Detokenize translate.Detokenizer
+	// Servers calls the tools of MCP servers that requests name; nil: they are refused.
+	Servers Servers
 	// Turns keeps the turns of responses that are stored; nil: none is.
 	Turns stored.Store
 
@@ -372,7 +374,13 @@ func (s *Server) serve(ctx context.Context, c *Call) {
 			}
 		}
 	}()
-	s.finish(c, s.pipeline(ctx, c))
+	err := s.pipeline(ctx, c)
+	if err == errRounds { //nolint:errorlint // it is a step's own, and no error
+		if err = s.rounds(ctx, c); err == nil {
+			return
+		}
+	}
+	s.finish(c, err)
 }
 
 // notFound answers for paths that are not served.

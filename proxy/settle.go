@@ -49,6 +49,7 @@ func (s *Server) finish(c *Call, err error) {
 		}
 		c.result.countText()
 	}
+	c.failed = e
 	s.settle(c, e)
 	if e != nil {
 		s.sendError(c, e)

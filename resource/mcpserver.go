@@ -14,6 +14,8 @@ const (
 	MCPTransportHTTP  MCPTransport = "http"  // streamable HTTP
 	MCPTransportSSE   MCPTransport = "sse"   // the older one of 2024-11-05
 	MCPTransportStdio MCPTransport = "stdio" // a process of each node
+	// MCPTransportOpenAPI is no server: its tools are the operations of an HTTP API, which Spec describes.
+	MCPTransportOpenAPI MCPTransport = "openapi"
 )
 
 // MCPAuth is how the gateway proves to an MCP server who it is.
@@ -26,6 +28,7 @@ const (
 	MCPAuthKey    MCPAuth = "api_key"       // X-API-Key: TOKEN, or the header that auth_header names
 	MCPAuthBasic  MCPAuth = "basic"         // Authorization: Basic, of the text user:password
 	MCPAuthRaw    MCPAuth = "authorization" // Authorization: TOKEN
+	MCPAuthOAuth  MCPAuth = "oauth2"        // Authorization: Bearer, of a token that an authorization server gives: MCPOAuth
 )
 
 // The secrets of an MCP server, by name.
@@ -65,7 +68,8 @@ type MCPServer struct {
 // MCPUpstream is where an MCP server is, and what it is told.
 type MCPUpstream struct {
 	Transport      MCPTransport       `json:"transport,omitempty"`
-	URL            string             `json:"url,omitempty"`     // of http and sse
+	URL            string             `json:"url,omitempty"`     // of http and sse; of openapi where the API is, default: the first server of a document that is a blob
+	Spec           string             `json:"spec,omitempty"`    // of openapi: the document's digest among the blobs, or its URL
 	Command        string             `json:"command,omitempty"` // of stdio
 	Args           []string           `json:"args,omitempty"`
 	Env            map[string]string  `json:"env,omitempty"`             // all that the process sees, with the secrets "env.NAME"
@@ -73,6 +77,7 @@ type MCPUpstream struct {
 	ForwardHeaders []string           `json:"forward_headers,omitempty"` // of the client that are passed on
 	Auth           MCPAuth            `json:"auth,omitempty"`            // default: bearer_token if there is a token, else none
 	AuthHeader     string             `json:"auth_header,omitempty"`     // of api_key
+	OAuth          *MCPOAuth          `json:"oauth,omitempty"`           // of oauth2
 	CredentialID   string             `json:"credential_id,omitempty"`
 	Secrets        map[string]*Sealed `json:"secrets,omitempty"`
 }
@@ -116,8 +121,11 @@ func (u *MCPUpstream) AuthKind() MCPAuth {
 func (s *MCPServer) Canonicalize() {
 	if s.Transport == "" {
 		s.Transport = MCPTransportHTTP
-		if s.Command != "" {
+		switch {
+		case s.Command != "":
 			s.Transport = MCPTransportStdio
+		case s.Spec != "":
+			s.Transport = MCPTransportOpenAPI
 		}
 	}
 }
@@ -210,10 +218,18 @@ func (u *MCPUpstream) validate() error {
 
 // validatePlace sees that the server is at an address or is a command, and not both.
 func (u *MCPUpstream) validatePlace() error {
+	if u.Spec != "" && u.Transport != MCPTransportOpenAPI {
+		return invalidf("spec", "is for the transport openapi")
+	}
 	switch u.Transport {
-	case MCPTransportHTTP, MCPTransportSSE, "":
-		if u.URL == "" {
+	case MCPTransportHTTP, MCPTransportSSE, MCPTransportOpenAPI, "":
+		if u.URL == "" && u.Transport != MCPTransportOpenAPI {
 			return invalidf("url", "a server that is no command has one")
+		}
+		if u.Transport == MCPTransportOpenAPI && !ValidDigest(u.Spec) {
+			if err := u.validateSpec(); err != nil {
+				return err
+			}
 		}
 		if u.Command != "" || len(u.Args) > 0 || len(u.Env) > 0 {
 			return invalidf("command", "command, args and env are for the transport stdio")
@@ -221,9 +237,22 @@ func (u *MCPUpstream) validatePlace() error {
 		return validBase("url", u.URL)
 	case MCPTransportStdio:
 	default:
-		return invalidf("transport", "%q is not one of http, sse, stdio", u.Transport)
+		return invalidf("transport", "%q is not one of http, sse, stdio, openapi", u.Transport)
 	}
 	return u.validateCommand()
+}
+
+// validateSpec checks the URL of a document, which may change: it must not say where our secrets go.
+func (u *MCPUpstream) validateSpec() error {
+	switch {
+	case u.Spec == "":
+		return invalidf("spec", "an API has a document: the digest of a blob, or a URL")
+	case len(u.Spec) > maxMCPArg:
+		return invalidf("spec", "is longer than %d bytes", maxMCPArg)
+	case u.URL == "":
+		return invalidf("url", "is needed beside a document that is fetched: only a blob's own address is trusted")
+	}
+	return validBase("spec", u.Spec)
 }
 
 // validateCommand checks what a node runs.
@@ -232,7 +261,7 @@ func (u *MCPUpstream) validateCommand() error {
 		return invalidf("command", "a stdio server has a command of at most %d bytes", maxMCPArg)
 	}
 	if u.URL != "" || len(u.Headers) > 0 || len(u.ForwardHeaders) > 0 {
-		return invalidf("url", "url, headers and forward_headers are for the transports http and sse")
+		return invalidf("url", "url, headers and forward_headers are for servers that are no command")
 	}
 	if len(u.Args) > maxMCPLists {
 		return invalidf("args", "more than %d are given", maxMCPLists)
@@ -248,12 +277,18 @@ func (u *MCPUpstream) validateCommand() error {
 func (u *MCPUpstream) validateAuth() error {
 	switch u.AuthKind() {
 	case MCPAuthNone:
-	case MCPAuthBearer, MCPAuthKey, MCPAuthBasic, MCPAuthRaw:
+	case MCPAuthBearer, MCPAuthKey, MCPAuthBasic, MCPAuthRaw, MCPAuthOAuth:
 		if u.Transport == MCPTransportStdio {
 			return invalidf("auth", "a stdio server is told its secrets in its environment")
 		}
 	default:
-		return invalidf("auth", "%q is not one of none, bearer_token, api_key, basic, authorization", u.Auth)
+		return invalidf("auth", "%q is not one of none, bearer_token, api_key, basic, authorization, oauth2", u.Auth)
+	}
+	if u.OAuth != nil && u.Auth != MCPAuthOAuth {
+		return invalidf("oauth", "is for the auth oauth2")
+	}
+	if err := u.OAuth.validate(); err != nil {
+		return err
 	}
 	if u.AuthHeader == "" {
 		return nil
@@ -279,8 +314,8 @@ func (u *MCPUpstream) validateSecret(name string) error {
 	if header, ok := strings.CutPrefix(name, MCPSecretHeader); ok {
 		return validHeader(field, header, "")
 	}
-	if name != MCPSecretAuth {
-		return invalidf(field, "%q is not one of auth, env.NAME, header.NAME", name)
+	if name != MCPSecretAuth && name != MCPSecretClient {
+		return invalidf(field, "%q is not one of auth, client_secret, env.NAME, header.NAME", name)
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ type Settings struct {
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
+	MCPSearchAbove       int64         // tools that a key is listed; one that has more searches among them; default 0: no bound
+	PublicURL            string        // where browsers find the gateway, without a slash at the end; default none
 
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h
@@ -281,6 +283,10 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.MaxResponseBytes }, 0, 1<<10, 1<<20),
 	},
 	{
+		"mcp_search_above", "integer", `0`, "a key that has more tools of MCP servers is listed two in their place, which search among them and call what was found; 0: never",
+		integer(func(s *Settings) *int64 { return &s.MCPSearchAbove }, 0, 10_000, 1),
+	},
+	{
 		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,
 	},
 	{
@@ -292,6 +298,9 @@ var settings = []settingRow{
 	},
 	{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
+	},
+	{
+		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server", readPublicURL,
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",

@@ -133,6 +133,17 @@ func (c *Client) MCPTools(ctx context.Context) (MCPTools, error) {
 	return out, c.do(ctx, http.MethodGet, "mcp/tools", nil, nil, &out)
 }
 
+// MCPGrants lists the MCP servers that ask for OAuth, and where the client's person has allowed the gateway to act for him.
+func (c *Client) MCPGrants(ctx context.Context) (MCPGrants, error) {
+	var out MCPGrants
+	return out, c.do(ctx, http.MethodGet, "mcp/grants", nil, nil, &out)
+}
+
+// ForgetMCPGrant forgets what he has allowed at a server.
+func (c *Client) ForgetMCPGrant(ctx context.Context, server string) error {
+	return c.do(ctx, http.MethodDelete, join("mcp/grants", server), nil, nil, nil)
+}
+
 // MCPHealth asks an MCP server whether it is there.
 func (c *Client) MCPHealth(ctx context.Context, ref string) (MCPHealth, error) {
 	var out MCPHealth

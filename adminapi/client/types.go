@@ -145,6 +145,21 @@ type MCPTools struct {
 	Items []MCPTool `json:"items"`
 }
 
+// MCPGrant tells whether a person has allowed the gateway to act for him at an MCP server that asks for OAuth.
+type MCPGrant struct {
+	Server    string        `json:"server"`
+	ServerID  string        `json:"server_id"`
+	Allowed   bool          `json:"allowed"`
+	ExpiresAt resource.Time `json:"expires_at,omitempty"` // of the access token, which is refreshed by itself
+	Scopes    string        `json:"scopes,omitempty"`
+	URL       string        `json:"url,omitempty"` // where he allows it, in a browser; needs the setting public_url
+}
+
+// MCPGrants are those of all servers that the caller may use.
+type MCPGrants struct {
+	Items []MCPGrant `json:"items"`
+}
+
 // MCPHealth says whether an MCP server answers.
 type MCPHealth struct {
 	Server  string `json:"server"`

@@ -55,12 +55,23 @@ func CheckMCPPrefix(all []*resource.MCPServer, next *resource.MCPServer) error {
 
 // CheckMCPMove refuses to give stored secrets to another host or another program.
 func CheckMCPMove(from, to *resource.MCPUpstream) error {
-	if movesHost(from.URL, to.URL) || from.Command != to.Command || !slices.Equal(from.Args, to.Args) {
+	if movesOAuth(from.OAuth, to.OAuth) || movesHost(from.URL, to.URL) || from.Spec != to.Spec && to.URL == "" || from.Command != to.Command || !slices.Equal(from.Args, to.Args) {
 		return &resource.Invalid{
 			Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this host or command",
 		}
 	}
 	return nil
+}
+
+// movesOAuth says whether the client's secret would go elsewhere.
+func movesOAuth(from, to *resource.MCPOAuth) bool {
+	a, b := from.URLs(), to.URLs()
+	for i := range b {
+		if !slices.ContainsFunc(a, func(u string) bool { return !movesHost(u, b[i]) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // PutMCPServer makes the command that writes an MCP server; read is the version that was read, 0 for none.

@@ -54,6 +54,7 @@ const (
 	TeamMembers   Bucket = 32
 	Erasures      Bucket = 33
 	MCPServers    Bucket = 36
+	MCPTokens     Bucket = 37
 	Variables     Bucket = 38
 	PassThrough   Bucket = 39
 	Prompts       Bucket = 46
@@ -71,7 +72,7 @@ var names = [Buckets]string{
 	Accounts: "accounts", Totals: "totals", AuditBlocks: "audit_blocks", AuditMarks: "audit_marks", Blobs: "blobs",
 	Keys: "keys", Teams: "teams", Models: "models", Deployments: "deployments",
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
-	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
+	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", MCPTokens: "mcp_tokens", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
 	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts",
 }
@@ -79,9 +80,11 @@ var names = [Buckets]string{
 // Name returns the bucket's name in the file, "" for a number without a bucket.
 func (b Bucket) Name() string { return names[b] }
 
-// Cataloged says whether the bucket holds records that memory has too. Stored responses and
-// artifacts are many, and are read from the file.
-func (b Bucket) Cataloged() bool { return b >= Keys && b != Responses && b != Artifacts }
+// Cataloged says whether the bucket holds records that memory has too. Stored responses, artifacts
+// and tokens are many, and are read from the file.
+func (b Bucket) Cataloged() bool {
+	return b >= Keys && b != Responses && b != Artifacts && b != MCPTokens
+}
 
 // Kind returns the one noun of the records in the bucket: "key".
 func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }

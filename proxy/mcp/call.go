@@ -70,12 +70,16 @@ func (c *caller) use(ctx context.Context, s *resource.MCPServer, what string, co
 	}
 	k.step = "answer"
 	var answer any
-	err = c.g.links.of(c.cat, s).use(ctx, c.forwarded(s), func(ctx context.Context, session *sdk.ClientSession) error {
+	headers, err := c.headers(ctx, s)
+	if err != nil {
+		return err
+	}
+	err = c.g.links.of(c.cat, s).use(ctx, headers, func(ctx context.Context, session *sdk.ClientSession) error {
 		k.asked = true
 		answer, err = ask(ctx, session, k.request)
 		return err
 	})
-	if err != nil {
+	if err = c.refused(s, err); err != nil {
 		return k.failure(ctx, err)
 	}
 	if k.response, err = json.Marshal(answer); err != nil {

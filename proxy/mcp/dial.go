@@ -20,6 +20,9 @@ import (
 // errTooLarge is why an answer is not read further.
 var errTooLarge = fmt.Errorf("the answer is over %d MiB", MaxAnswer>>20)
 
+// errToken is a server's refusal of a token that an authorization server gave.
+var errToken = errors.New("the server refuses the token")
+
 // connect makes a session of the server.
 func (l *link) connect(ctx context.Context, forwarded http.Header) (*sdk.ClientSession, error) {
 	client := sdk.NewClient(&sdk.Implementation{Name: "conclave", Version: l.all.cfg.Version}, &sdk.ClientOptions{
@@ -32,7 +35,7 @@ func (l *link) connect(ctx context.Context, forwarded http.Header) (*sdk.ClientS
 		},
 		MultiRoundTrip: &sdk.MultiRoundTripOptions{Disabled: true},
 	})
-	t, err := l.transport(forwarded)
+	t, err := l.transport(ctx, forwarded)
 	if err != nil {
 		return nil, err
 	}
@@ -46,8 +49,27 @@ func (l *link) connect(ctx context.Context, forwarded http.Header) (*sdk.ClientS
 	return s, nil
 }
 
+// client makes requests to the server's own origin alone, with the headers.
+func (l *link) client(at *url.URL, h http.Header) *http.Client {
+	t := &roundTripper{next: l.all.transport, origin: at.Scheme + "://" + at.Host, headers: h}
+	if l.server.AuthKind() == resource.MCPAuthOAuth {
+		if !granted(l.server) {
+			t.token = l.ownToken
+		}
+		t.refused = func() {
+			if at, err := l.oauthServer(); err == nil {
+				l.all.oauth.Drop(at)
+			}
+		}
+	}
+	return &http.Client{
+		Transport:     t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("an MCP server may not redirect") },
+	}
+}
+
 // transport is how the server is reached.
-func (l *link) transport(forwarded http.Header) (sdk.Transport, error) {
+func (l *link) transport(ctx context.Context, forwarded http.Header) (sdk.Transport, error) {
 	if l.server.Transport == resource.MCPTransportStdio {
 		return l.newProcess()
 	}
@@ -55,14 +77,14 @@ func (l *link) transport(forwarded http.Header) (sdk.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.server.Transport == resource.MCPTransportOpenAPI {
+		return l.newAPI(ctx, h)
+	}
 	at, err := url.Parse(l.server.URL)
 	if err != nil {
 		return nil, fmt.Errorf("read address: %w", err)
 	}
-	client := &http.Client{
-		Transport:     &roundTripper{next: l.all.transport, origin: at.Scheme + "://" + at.Host, headers: h},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("an MCP server may not redirect") },
-	}
+	client := l.client(at, h)
 	if l.server.Transport == resource.MCPTransportSSE {
 		return &sdk.SSEClientTransport{Endpoint: l.server.URL, HTTPClient: client, MaxEventSize: MaxAnswer}, nil
 	}
@@ -96,7 +118,7 @@ func (l *link) headers(forwarded http.Header) (http.Header, error) {
 // authorize sets the header that proves who we are.
 func (l *link) authorize(h http.Header) error {
 	kind := l.server.AuthKind()
-	if kind == resource.MCPAuthNone {
+	if kind == resource.MCPAuthNone || kind == resource.MCPAuthOAuth { // whose tokens end: each request has its own
 		return nil
 	}
 	token, err := l.token()
@@ -137,6 +159,16 @@ func (l *link) token() (string, error) {
 	return text.Reveal(), nil
 }
 
+// ownToken is the gateway's own, which an authorization server gives.
+func (l *link) ownToken(ctx context.Context) (string, error) {
+	at, err := l.oauthServer()
+	if err != nil {
+		return "", err
+	}
+	t, err := l.all.oauth.Own(ctx, at)
+	return t.Reveal(), err
+}
+
 // secret opens one of the server's secrets.
 func (l *link) secret(name string) (string, error) {
 	text, err := l.all.cfg.Secrets.Open(l.server.Secrets[name], "mcp_server", l.server.ID, name)
@@ -152,6 +184,8 @@ type roundTripper struct {
 	next    http.RoundTripper
 	origin  string
 	headers http.Header
+	token   func(context.Context) (string, error) // of a bearer, for each request; nil: it is among the headers, or there is none
+	refused func()                                // is told that the token was refused; nil: nobody wants to know
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -161,9 +195,21 @@ func (t *roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	r = r.Clone(r.Context())
 	maps.Copy(r.Header, t.headers)
+	if t.token != nil {
+		token, err := t.token(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := t.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
+	}
+	if resp.StatusCode == http.StatusUnauthorized && t.refused != nil {
+		t.refused()
+		_ = resp.Body.Close() // its text is of no use
+		return nil, errToken
 	}
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "text/event-stream" {
 		resp.Body = &bounded{ReadCloser: resp.Body, left: MaxAnswer}

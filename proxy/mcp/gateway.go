@@ -18,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
+	"github.com/conclave-llm/conclave/proxy/mcp/oauth"
 	"github.com/conclave-llm/conclave/proxy/ratelimit"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
@@ -78,7 +79,11 @@ type Config struct {
 	Guards    *guardrail.Chain // nil: none
 	Journal   Journal
 	Secrets   Opener
-	Keep      func(Said) // nil: contents are not kept
+	// Blob reads the body of a digest; nil: no document of an API is a blob.
+	Blob   func(ctx context.Context, digest string) ([]byte, error)
+	Tokens oauth.Store  // of people at servers that ask for OAuth; nil: no such server can be used
+	Sealer oauth.Sealer // of them; needed with Tokens
+	Keep   func(Said)   // nil: contents are not kept
 	// Dial opens all connections to servers.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Proxy says which proxy is asked for a request; nil: none is.
@@ -103,19 +108,12 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Catalog == nil || cfg.Auth == nil || cfg.Limits == nil || cfg.Budgets == nil || cfg.Journal == nil || cfg.Secrets == nil || cfg.Dial == nil {
 		return nil, errors.New("make MCP gateway: a required part is missing")
 	}
-	if cfg.Serving == nil {
-		cfg.Serving = func() error { return nil }
+	fillDefaults(&cfg)
+	g := &Gateway{cfg: cfg}
+	g.links = newLinks(&g.cfg)
+	if cfg.Tokens != nil && cfg.Sealer != nil {
+		g.links.oauth = oauth.New(oauth.Config{HTTP: g.links.transport, Store: cfg.Tokens, Sealer: cfg.Sealer, Now: cfg.Now, Logger: cfg.Logger})
 	}
-	if cfg.Guards == nil {
-		cfg.Guards = guardrail.NewChain(nil)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	g := &Gateway{cfg: cfg, links: newLinks(&cfg)}
 	g.calls = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "conclave_mcp_calls_total", Help: "Calls of tools, prompts and resources of MCP servers.",
 	}, []string{"server", "outcome"})
@@ -131,6 +129,21 @@ func New(cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
+func fillDefaults(cfg *Config) {
+	if cfg.Serving == nil {
+		cfg.Serving = func() error { return nil }
+	}
+	if cfg.Guards == nil {
+		cfg.Guards = guardrail.NewChain(nil)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
 // Sync drops the connections to servers that have changed or are gone.
 func (g *Gateway) Sync() { g.links.sync(g.cfg.Catalog()) }
 
@@ -143,6 +156,11 @@ func (g *Gateway) Mount(mux *http.ServeMux) {
 	mux.Handle(Path+"/{server}", g)
 	mux.HandleFunc("GET /mcp-rest/tools/list", g.restList)
 	mux.HandleFunc("POST /mcp-rest/tools/call", g.restCall)
+	if g.links.oauth != nil {
+		mux.HandleFunc("GET "+authorizePath, g.askPerson)
+		mux.HandleFunc("POST "+authorizePath, g.sendPerson)
+		mux.HandleFunc("GET "+callbackPath, g.takeGrant)
+	}
 }
 
 // Canonical is the request with LiteLLM's path of one server, /{server}/mcp, written as

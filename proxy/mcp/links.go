@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/launch"
+	"github.com/conclave-llm/conclave/proxy/mcp/oauth"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -14,6 +15,7 @@ import (
 type links struct {
 	cfg       *Config
 	transport *http.Transport // of all servers over HTTP
+	oauth     *oauth.Client   // nil: no server that asks for OAuth can be used
 	ctx       context.Context //nolint:containedctx // the gateway's own life, ended by close
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup

@@ -19,7 +19,7 @@ func (g *Gateway) restList(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.server = r.URL.Query().Get("server_id")
-	tools := c.tools(r.Context())
+	tools := c.listed(r.Context())
 	g.answer(w, map[string]any{"tools": tools, "error": nil, "message": "Successfully retrieved tools"})
 }
 

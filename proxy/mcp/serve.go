@@ -76,6 +76,10 @@ func wireError(err error) error {
 	if errors.As(err, &theirs) && !theirs.judged {
 		return &jsonrpc.Error{Code: theirs.wire.Code, Message: cut(theirs.wire.Message, 4096)}
 	}
+	var visit *needed
+	if errors.As(err, &visit) && visit.url != "" {
+		return visit.wire()
+	}
 	e := reply.AsError(err)
 	code := int64(-32000)
 	switch e.Kind {
@@ -129,7 +133,11 @@ func gather[T any](ctx context.Context, c *caller, method string, ask func(conte
 
 // offered is what one server has, as it said a moment ago or says now.
 func offered[T any](ctx context.Context, c *caller, s *resource.MCPServer, method string, ask func(context.Context, *sdk.ClientSession) ([]T, error)) (all []T, err error) {
-	l, forwarded := c.g.links.of(c.cat, s), c.forwarded(s)
+	l := c.g.links.of(c.cat, s)
+	forwarded, err := c.headers(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	if len(forwarded) == 0 {
 		if known, ok := l.remembered(method).([]T); ok {
 			return known, nil
@@ -146,7 +154,7 @@ func offered[T any](ctx context.Context, c *caller, s *resource.MCPServer, metho
 	if err == nil && len(forwarded) == 0 {
 		l.remember(method, all)
 	}
-	return all, err
+	return all, c.refused(s, err)
 }
 
 // some takes the first of a server's pages.
@@ -168,7 +176,7 @@ func toolsOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Tool, erro
 }
 
 func (c *caller) listTools(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListToolsResult{Tools: c.tools(ctx)}, nil
+	return &sdk.ListToolsResult{Tools: c.listed(ctx)}, nil
 }
 
 // tools lists the caller's tools by their full names.
@@ -193,6 +201,9 @@ func (c *caller) callTool(ctx context.Context, req sdk.Request) (sdk.Result, err
 
 // call calls a tool by its full name.
 func (c *caller) call(ctx context.Context, name string, arguments json.RawMessage) (*sdk.CallToolResult, error) {
+	if res, ok, err := c.meta(ctx, name, arguments); ok {
+		return res, err
+	}
 	s, own, err := c.tool(name)
 	if err != nil {
 		return nil, err
@@ -314,7 +325,11 @@ func (c *caller) owner(ctx context.Context, uri string) (*resource.MCPServer, er
 
 // health asks a server whether it is there.
 func (c *caller) health(ctx context.Context, s *resource.MCPServer) error {
-	return c.g.links.of(c.cat, s).use(ctx, c.forwarded(s), func(ctx context.Context, session *sdk.ClientSession) error {
+	forwarded, err := c.headers(ctx, s)
+	if err != nil {
+		return err
+	}
+	return c.g.links.of(c.cat, s).use(ctx, forwarded, func(ctx context.Context, session *sdk.ClientSession) error {
 		return session.Ping(ctx, nil)
 	})
 }

@@ -17,7 +17,7 @@ var renamed = map[string]string{
 	"server_id": "id", "server_name": "name", "alias": "alias", "description": "description", "url": "url", "transport": "transport",
 	"command": "command", "args": "args", "allowed_tools": "allowed_tools", "disallowed_tools": "disallowed_tools",
 	"extra_headers": "forward_headers", "mcp_access_groups": "access_groups", "allow_all_keys": "allow_all_keys",
-	"max_concurrent_requests": "parallel",
+	"max_concurrent_requests": "parallel", "spec_path": "spec",
 }
 
 // ignored are fields that change nothing: others say the same, or they are for people.
@@ -34,6 +34,9 @@ func document(in records.Document, whole bool) (records.Document, error) {
 	}
 	if string(out["transport"]) == `"streamable_http"` {
 		out["transport"] = json.RawMessage(`"http"`)
+	}
+	if out["spec"] != nil {
+		out["transport"] = json.RawMessage(`"openapi"`)
 	}
 	if _, ok := out["transport"]; !ok && whole && out["command"] == nil {
 		out["transport"] = json.RawMessage(`"sse"`) // LiteLLM's default
@@ -80,7 +83,7 @@ func takeAuth(in, out records.Document) error {
 	}
 	auth, ok := config.MCPAuths[kind]
 	if !ok {
-		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization")
+		return wire.Invalid("auth_type", "is not one of none, api_key, bearer_token, token, basic, authorization, oauth2")
 	}
 	if auth != "" {
 		if err := out.Set("auth", auth); err != nil {
@@ -89,7 +92,10 @@ func takeAuth(in, out records.Document) error {
 	}
 	secrets := map[string]string{}
 	var credentials struct {
-		AuthValue string `json:"auth_value"`
+		AuthValue string   `json:"auth_value"`
+		ID        string   `json:"client_id"`
+		Secret    string   `json:"client_secret"`
+		Scopes    []string `json:"scopes"`
 	}
 	if err := in.Take("credentials", &credentials); err != nil {
 		return err
@@ -106,6 +112,23 @@ func takeAuth(in, out records.Document) error {
 			secrets[resource.MCPSecretAuth] = v
 		}
 	}
+	if credentials.Secret != "" {
+		secrets[resource.MCPSecretClient] = credentials.Secret
+	}
+	if err := takeOAuth(in, out, auth, credentials.ID, credentials.Scopes); err != nil {
+		return err
+	}
+	if err := takeSecrets(in, secrets); err != nil {
+		return err
+	}
+	if len(secrets) == 0 {
+		return nil
+	}
+	return out.Set("secrets", secrets)
+}
+
+// takeSecrets takes variables and headers, any of which may be secret.
+func takeSecrets(in records.Document, secrets map[string]string) error {
 	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
 		all := map[string]string{}
 		if err := in.Take(theirs, &all); err != nil {
@@ -115,10 +138,39 @@ func takeAuth(in, out records.Document) error {
 			secrets[prefix+name] = v
 		}
 	}
-	if len(secrets) == 0 {
+	return nil
+}
+
+// oauthFields are LiteLLM's fields of where tokens are got.
+var oauthFields = map[string]string{
+	"oauth2_flow": "flow", "issuer": "issuer", "authorization_url": "authorization_url", "token_url": "token_url", "registration_url": "registration_url",
+}
+
+// takeOAuth takes where tokens are got, and who the gateway is there.
+func takeOAuth(in, out records.Document, auth resource.MCPAuth, id string, scopes []string) error {
+	o := map[string]any{}
+	for theirs, ours := range oauthFields {
+		v := ""
+		if err := in.Take(theirs, &v); err != nil {
+			return err
+		}
+		if v != "" {
+			o[ours] = v
+		}
+	}
+	if id != "" {
+		o["client_id"] = id
+	}
+	if len(scopes) > 0 {
+		o["scopes"] = scopes
+	}
+	if len(o) == 0 {
 		return nil
 	}
-	return out.Set("secrets", secrets)
+	if auth != "" && auth != resource.MCPAuthOAuth {
+		return wire.Invalid("auth_type", "is not oauth2, which the other fields are for")
+	}
+	return out.Set("oauth", o)
 }
 
 // takeInfo takes the prices; what else is there is for people.

@@ -22,6 +22,11 @@ type Gateway interface {
 	Tools(ctx context.Context, who *resource.Principal) []client.MCPTool
 	// Health asks a server whether it is there.
 	Health(ctx context.Context, serverID string) error
+	// Grants lists what somebody has allowed the gateway to do for him at servers that ask for OAuth;
+	// server is one of them, "" all.
+	Grants(ctx context.Context, who *resource.Principal, server string) ([]client.MCPGrant, error)
+	// Forget forgets what somebody has allowed at a server.
+	Forget(ctx context.Context, who *resource.Principal, server string) error
 }
 
 // Config says what the paths work on. No field may be nil.
@@ -45,6 +50,9 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-mcp-health", Method: http.MethodGet, Pattern: "/v1/mcp/server/health", Handler: a.health},
 		{ID: "litellm-mcp-import", Method: http.MethodPost, Pattern: "/v1/mcp/server/import", Handler: a.imported},
 		{ID: "litellm-mcp-tools", Method: http.MethodGet, Pattern: "/v1/mcp/tools", Handler: a.tools},
+		{ID: "litellm-mcp-grants", Method: http.MethodGet, Pattern: "/v1/mcp/user-credentials", Handler: a.grants},
+		{ID: "litellm-mcp-grant", Method: http.MethodGet, Pattern: "/v1/mcp/server/{id}/oauth-user-credential/status", Handler: a.grant},
+		{ID: "litellm-mcp-forget", Method: http.MethodDelete, Pattern: "/v1/mcp/server/{id}/oauth-user-credential", Handler: a.forget},
 		{ID: "litellm-mcp-groups", Method: http.MethodGet, Pattern: "/v1/mcp/access_groups", Handler: a.groups},
 	}
 }
@@ -223,6 +231,12 @@ func row(s *resource.MCPServer, whole bool) map[string]any {
 	}
 	out["url"], out["auth_type"], out["command"], out["args"] = s.URL, s.AuthKind(), s.Command, orEmpty(s.Args)
 	out["extra_headers"], out["credentials"], out["disallowed_tools"] = orEmpty(s.ForwardHeaders), secrets, orEmpty(s.DisallowedTools)
+	if o := s.OAuth; o != nil {
+		out["oauth2_flow"], out["issuer"], out["authorization_url"], out["token_url"], out["registration_url"] = o.FlowOr(), o.Issuer, o.AuthorizationURL, o.TokenURL, o.RegistrationURL
+	}
+	if s.Spec != "" {
+		out["spec_path"] = s.Spec
+	}
 	out["timeout"] = float64(s.TimeoutMS) / 1000
 	out["mcp_info"] = map[string]any{
 		"server_name": s.Name, "mcp_server_cost_info": map[string]any{"default_cost_per_query": s.CostPerCall, "tool_name_to_cost_per_query": s.ToolCosts},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,14 +27,15 @@ var mcpServer = noun{
 	fields: []field{
 		{"alias", "alias", asText, "stands before the names of its tools (default: the name)"},
 		{"description", "description", asText, "for people"},
-		{"transport", "transport", asText, "http, sse or stdio"},
-		{"url", "url", asText, "of http and sse"},
+		{"transport", "transport", asText, "http, sse, stdio or openapi"},
+		{"url", "url", asText, "of http and sse; of openapi where the API is (default: what a blob says first)"},
+		{"spec", "spec", asText, "of openapi: the document's digest among the blobs, or its URL"},
 		{"command", "command", asText, "of stdio: the program that every node runs"},
 		{"arg", "args", asList, "an argument of the command"},
 		{"env", "env", asPairs, "NAME=VALUE of the process's environment; NAME= removes it"},
 		{"header", "headers", asPairs, "NAME=VALUE of every request; NAME= removes it"},
 		{"forward-header", "forward_headers", asList, "a header of clients that is passed on"},
-		{"auth", "auth", asText, "none, bearer_token, api_key, basic or authorization"},
+		{"auth", "auth", asText, "none, bearer_token, api_key, basic, authorization or oauth2"},
 		{"auth-header", "auth_header", asText, "of api_key (default X-API-Key)"},
 		{"credential", "credential_id", asText, "id or name of a credential whose key is the token"},
 		{"secret", "secrets", asSecretPairs, "auth=SECRET, env.NAME=SECRET or header.NAME=SECRET: env:VAR, file:PATH or -; NAME= removes it"},
@@ -64,7 +66,7 @@ func (a *app) mcpCommand() *cobra.Command {
 	}
 	servers.AddCommand(a.mcpHealth(), a.mcpImport())
 	cmd := &cobra.Command{Use: "mcp", Short: "The gateway of the Model Context Protocol", Args: cobra.NoArgs}
-	cmd.AddCommand(servers, a.mcpTools())
+	cmd.AddCommand(servers, a.mcpTools(), a.mcpGrants(), a.mcpForget(), a.mcpImport())
 	return cmd
 }
 
@@ -77,6 +79,28 @@ func (a *app) mcpTools() *cobra.Command {
 				return err
 			}
 			return a.printList(all, looseAll(all.Items), []column{{"NAME", "name"}, {"SERVER", "server"}, {"DESCRIPTION", "description"}})
+		},
+	}
+}
+
+func (a *app) mcpGrants() *cobra.Command {
+	return &cobra.Command{
+		Use: "grants", Short: "List servers that ask for OAuth, and where you allow the gateway to act for you", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := a.client().MCPGrants(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printList(all, looseAll(all.Items), []column{{"SERVER", "server"}, {"ALLOWED", "allowed"}, {"EXPIRES", "expires_at"}, {"URL", "url"}})
+		},
+	}
+}
+
+func (a *app) mcpForget() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget SERVER", Short: "Forget what you have allowed at a server", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.client().ForgetMCPGrant(cmd.Context(), args[0])
 		},
 	}
 }
@@ -100,7 +124,8 @@ func (a *app) mcpHealth() *cobra.Command {
 
 // mcpImport makes servers of a desktop client's file.
 func (a *app) mcpImport() *cobra.Command {
-	return &cobra.Command{
+	dry := false
+	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Make the servers of a desktop client's JSON file (mcpServers)", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := readInput(args[0])
@@ -112,6 +137,10 @@ func (a *app) mcpImport() *cobra.Command {
 				return err
 			}
 			for i := range all {
+				if r := &all[i].Resource; dry {
+					fmt.Fprintf(a.stderr, "would create server %s: %s\n", r.Name, printable(strings.Join(append([]string{r.URL + r.Command}, r.Args...), " ")))
+					continue
+				}
 				doc, err := all[i].Document()
 				if err != nil {
 					return err
@@ -125,6 +154,8 @@ func (a *app) mcpImport() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would be made")
+	return cmd
 }
 
 // readInput reads a file, - is standard input.
