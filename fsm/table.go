@@ -81,10 +81,10 @@ const (
 	KindDeleteMCPServer    Kind = 151
 	KindPutPassThrough     Kind = 152
 	KindDeletePassThrough  Kind = 153
-	KindPutPrompt          Kind = 160
-	KindDeletePrompt       Kind = 161
 	KindPutMCPToken        Kind = 154
 	KindDeleteMCPToken     Kind = 155
+	KindPutPrompt          Kind = 160
+	KindDeletePrompt       Kind = 161
 	KindMarkMember         Kind = 170
 	KindDropJoinToken      Kind = 171
 	KindSetVersion         Kind = 172

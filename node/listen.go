@@ -102,6 +102,8 @@ func (n *Node) startHandlers(context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.data, n.batches = data, data.Batches()
+	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {
 		return err

@@ -45,8 +45,8 @@ type Settings struct {
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
-	MCPSearchAbove       int64         // tools that a key is listed; one that has more searches among them; default 0: no bound
-	PublicURL            string        // where browsers find the gateway, without a slash at the end; default none
+	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
+	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h

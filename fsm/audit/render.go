@@ -36,7 +36,7 @@ var records = map[string]func() any{
 	"pass_through_endpoint": func() any { return new(resource.PassThroughEndpoint) },
 	"artifact":              func() any { return new(resource.Artifact) },
 	"prompt":                func() any { return new(resource.Prompt) },
-	"mcp_token": func() any { return new(resource.MCPToken) },
+	"mcp_token":             func() any { return new(resource.MCPToken) },
 }
 
 // render gives a document as JSON, nil for none.
