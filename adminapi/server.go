@@ -155,24 +155,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Store == nil || cfg.State == nil || cfg.Cluster == nil || cfg.Rotator == nil || cfg.Seal == nil || cfg.Authenticate == nil {
 		return nil, errors.New("admin API: Store, State, Cluster, Rotator, Seal and Authenticate must be set")
 	}
-	if cfg.Address == nil {
-		cfg.Address = addressOf
-	}
-	if cfg.Stale == nil {
-		cfg.Stale = func() error { return nil }
-	}
-	if cfg.MCP == nil {
-		cfg.MCP = noGateway{}
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Auditor == nil {
-		cfg.Auditor = noAuditor{}
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.fillDefaults()
 	humaOnce.Do(func() {
 		huma.DefaultArrayNullable = false
 		huma.NewError = newHumaError
@@ -214,6 +197,27 @@ func New(cfg Config) (*Server, error) {
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
 	s.finishOpenAPI()
 	return s, nil
+}
+
+func (c *Config) fillDefaults() {
+	if c.Address == nil {
+		c.Address = addressOf
+	}
+	if c.Stale == nil {
+		c.Stale = func() error { return nil }
+	}
+	if c.MCP == nil {
+		c.MCP = noGateway{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Auditor == nil {
+		c.Auditor = noAuditor{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
 }
 
 // Mount registers every path of the server on mux.

@@ -104,6 +104,11 @@ func Named(cat *resource.Catalog) []Destination {
 	for _, a := range s.EgressAllow {
 		out = append(out, Destination{Address: a, By: []string{"setting egress_allow"}})
 	}
+	return append(out, beside(t)...)
+}
+
+// beside lists what is asked beside providers.
+func beside(t *resource.Tables) (out []Destination) {
 	for _, g := range t.Guardrails {
 		out = append(out, ofConfig(g.Config, "guardrail "+g.Name)...)
 	}

@@ -276,6 +276,8 @@ func (c Reseal) Apply(tx *Tx) error {
 			reseal[resource.Deployment](tx, store.Deployments, it)
 		case store.MCPServers.Kind():
 			reseal[resource.MCPServer](tx, store.MCPServers, it)
+		case store.PassThrough.Kind():
+			reseal[resource.PassThroughEndpoint](tx, store.PassThrough, it)
 		case store.Variables.Kind():
 			reseal[resource.Variable](tx, store.Variables, it)
 		case store.Keys.Kind():

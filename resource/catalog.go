@@ -72,25 +72,7 @@ func NewCatalog(t Tables) *Catalog {
 		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
 		variables:   make(map[string]*Variable, len(t.Variables)), prompts: make(map[string]*Prompt, len(t.Prompts)),
 	}
-	sortRecords(t.Organizations)
-	sortRecords(t.Teams)
-	sortRecords(t.Projects)
-	sortRecords(t.Tags)
-	sortRecords(t.Models)
-	slices.SortFunc(t.Deployments, func(a, b *Deployment) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
-	})
-	sortRecords(t.Credentials)
-	sortRecords(t.Budgets)
-	sortRecords(t.Guardrails)
-	sortRecords(t.Callbacks)
-	sortRecords(t.Plugins)
-	sortRecords(t.MCPServers)
-	sortRecords(t.Variables)
-	sortRecords(t.PassThrough)
-	sortRecords(t.Prompts)
-	sortRecords(t.Members)
-	sortRecords(t.Settings)
+	t.sort()
 	byID(c.orgs, t.Organizations)
 	byID(c.teams, t.Teams)
 	byID(c.projects, t.Projects)
@@ -121,6 +103,29 @@ func NewCatalog(t Tables) *Catalog {
 	c.wild = newWildcards(t.Models)
 	c.tables = t
 	return c
+}
+
+// sort puts every list in order: by name, then id.
+func (t *Tables) sort() {
+	sortRecords(t.Organizations)
+	sortRecords(t.Teams)
+	sortRecords(t.Projects)
+	sortRecords(t.Tags)
+	sortRecords(t.Models)
+	slices.SortFunc(t.Deployments, func(a, b *Deployment) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID))
+	})
+	sortRecords(t.Credentials)
+	sortRecords(t.Budgets)
+	sortRecords(t.Guardrails)
+	sortRecords(t.Callbacks)
+	sortRecords(t.Plugins)
+	sortRecords(t.MCPServers)
+	sortRecords(t.Variables)
+	sortRecords(t.PassThrough)
+	sortRecords(t.Prompts)
+	sortRecords(t.Members)
+	sortRecords(t.Settings)
 }
 
 func byID[R Record](into map[string]R, rs []R) {

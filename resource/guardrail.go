@@ -65,6 +65,23 @@ func (g *Guardrail) Validate() error {
 	if err := validName("plugin", g.Plugin); err != nil {
 		return err
 	}
+	if err := g.validWays(); err != nil {
+		return err
+	}
+	if err := validTimeout("deadline_ms", g.DeadlineMS); err != nil {
+		return err
+	}
+	if err := validNames("models", g.Models); err != nil {
+		return err
+	}
+	if len(g.Config) > 0 && !json.Valid(g.Config) {
+		return invalidf("config", "is not JSON")
+	}
+	return nil
+}
+
+// validWays checks when the guardrail is asked, and what becomes of its answers.
+func (g *Guardrail) validWays() error {
 	for _, h := range g.Hooks {
 		if h != HookBefore && h != HookDuring && h != HookAfter {
 			return invalidf("hooks", "%q is not one of before, during, after", h)
@@ -75,15 +92,6 @@ func (g *Guardrail) Validate() error {
 	}
 	if g.Mode != "" && g.Mode != ModeEnforce && g.Mode != ModeObserve {
 		return invalidf("mode", "%q is not one of enforce, observe", g.Mode)
-	}
-	if err := validTimeout("deadline_ms", g.DeadlineMS); err != nil {
-		return err
-	}
-	if err := validNames("models", g.Models); err != nil {
-		return err
-	}
-	if len(g.Config) > 0 && !json.Valid(g.Config) {
-		return invalidf("config", "is not JSON")
 	}
 	return nil
 }

@@ -18,6 +18,11 @@ func (s *MCPServer) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitNamed(s.Secrets, visit)
 }
 
+// EachSealed visits the sealed secrets of the pass-through endpoint, as Credential's does.
+func (e *PassThroughEndpoint) EachSealed(visit func(field string, s *Sealed) *Sealed) {
+	visitNamed(e.Secrets, visit)
+}
+
 // EachSealed visits the sealed secrets of the key, as Credential's does.
 func (k *Key) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitSealed(&k.RotationKey, "rotation_key", visit)

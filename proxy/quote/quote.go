@@ -64,24 +64,7 @@ func Of(r *Request) Quote {
 	q.media = f.MediaBytes / mediaBytesPerToken
 	q.Raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + q.media + framingTokens
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
-	switch r.Endpoint.Family() {
-	case llm.FamilyConversation:
-		q.generates(r, most)
-	case llm.FamilyMedia:
-		q.makes(r)
-	case llm.FamilyOther:
-		if r.Endpoint == llm.Realtime {
-			q.generates(r, most)
-			q.units.OutputMS = 1 // so that speech is held for
-		}
-		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
-			q.generates(r, most)
-		}
-	case llm.FamilyRanking:
-		q.ranks(r)
-	case llm.FamilyCount:
-		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
-	}
+	q.uses(r, m, most)
 	q.held = q.Prompt
 	if r.anyTerms(func(t resource.Terms) bool { return t.Strict }) {
 		// The bound is a token for each byte: a tokenizer that works on bytes never makes more.
@@ -98,6 +81,28 @@ func Of(r *Request) Quote {
 func (q *Quote) Flat(cost resource.Money) {
 	q.Cost = max(q.Cost, cost)
 	q.free = q.free && cost == 0
+}
+
+// uses estimates what a request of its kind needs beside its prompt.
+func (q *Quote) uses(r *Request, m *view.Model, most int64) {
+	switch r.Endpoint.Family() {
+	case llm.FamilyConversation:
+		q.generates(r, most)
+	case llm.FamilyMedia:
+		q.makes(r)
+	case llm.FamilyRanking:
+		q.ranks(r)
+	case llm.FamilyCount:
+		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
+	case llm.FamilyOther:
+		if r.Endpoint == llm.Realtime {
+			q.generates(r, most)
+			q.units.OutputMS = 1 // so that speech is held for
+		}
+		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
+			q.generates(r, most)
+		}
+	}
 }
 
 // bound is the most tokens that the prompt can have, 0 if it is only counted.
