@@ -860,6 +860,8 @@ func TestRealtime_badEvents(t *testing.T) {
 		{`{"type":"session.update","session":{"model":"gpt-dear"}}`, "model_mismatch"},
 		{`{"type":"session.update","session":{"type":"transcription"}}`, "unsupported_value"},
 		{`{"type":"transcription_session.update","session":{}}`, "unsupported_event"},
+		{`{"type":"session.update","session":{"tools":[{"type":"mcp","server_label":"x","server_url":"https://mcp.example"}]}}`, "mcp_not_served"},
+		{`{"type":"response.create","response":{"tools":[{"type":"mc\u0070","server_url":"https://mcp.example"}]}}`, "mcp_not_served"},
 		{`{"type":"no.such.event"}`, "invalid_value"}, // the provider's
 	} {
 		k.send("%s", tt.event)

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/agent"
 )
 
 // fromClient reads what the client says until it ends.
@@ -83,8 +84,12 @@ func (s *session) other(ctx context.Context, e *event) error {
 	return s.send(ctx, e)
 }
 
-// judge shows an event to the guardrails, and reads again what they leave of it.
+// judge refuses an event that names an MCP server, to which the provider would connect by itself,
+// shows it to the guardrails, and reads again what they leave of it.
 func (s *session) judge(ctx context.Context, e *event) error {
+	if agent.Named(e.raw) {
+		return invalid("tools", "mcp_not_served", "Sessions have no tools of MCP servers. Declare functions, and call the servers at /mcp.")
+	}
 	if !s.cfg.Gate.Judged() {
 		return nil
 	}
