@@ -42,6 +42,7 @@ type machine struct {
 	role    string
 	seeds   []string
 	full    atomic.Bool    // its disk
+	cut     atomic.Bool    // nobody is reached, and nobody heard
 	windows intake.Windows // of entries under way
 	newest  uint32         // version of the state machine; 0: that of the program
 
@@ -89,6 +90,7 @@ func (m *machine) open() {
 	var err error
 	m.tr, err = transport.New(transport.Config{
 		Listen: m.listen, Identity: m.id.Certificate, Roots: m.id.Roots, ClusterID: m.id.Cluster,
+		Reach: func(string) bool { return !m.cut.Load() },
 	})
 	if err != nil {
 		m.t.Fatal(err)

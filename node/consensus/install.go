@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -48,25 +47,53 @@ func (n *Node) Install(ctx context.Context, build func() (State, error)) error {
 	n.log.Warn("a backup takes the place of the state", "index", s.Header.Index, "generation", s.Header.Generation)
 	done := make(chan error, 1)
 	go func() { done <- n.raft.Restore(meta, s.Body, changeTimeout) }() // cannot be given up: what it reads must stay
-	return n.installed(ctx, done)
+	return n.installed(ctx, done, s.Header.Generation)
 }
 
 // installed waits for the end of the restore, and for the quorum as long as ctx lasts.
-func (n *Node) installed(ctx context.Context, done <-chan error) error {
+func (n *Node) installed(ctx context.Context, done <-chan error, generation uint64) error {
+	var err error
 	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("install a state: %w", err)
-		}
-		return nil
+	case err = <-done:
 	case <-ctx.Done():
-	}
-	grace := time.NewTimer(changeTimeout)
-	defer grace.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-grace.C:
 		return fmt.Errorf("install a state: the other nodes do not have it yet: %w", ctx.Err())
 	}
+	if errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrNotLeader) {
+		return n.outcome(ctx, generation)
+	}
+	if err != nil {
+		return fmt.Errorf("install a state: %w", err)
+	}
+	return nil
+}
+
+// outcome finds out what became of a state that this node had when it lost the leadership: the next
+// leader has it, or has never heard of it. In the second case it is this node that is wrong, and it
+// fetches the leader's.
+func (n *Node) outcome(ctx context.Context, generation uint64) error {
+	n.log.Warn("the leadership was lost while a backup took the place of the state")
+	for ; ctx.Err() == nil && n.ctx.Err() == nil; pause(ctx, leadInterval) {
+		id, _, ok := n.Leader()
+		if !ok {
+			continue
+		}
+		if id == n.id {
+			if waitFuture(ctx, n.raft.Barrier(changeTimeout)) == nil {
+				return nil
+			}
+			continue
+		}
+		st, err := n.statusOf(ctx, id, statusWait)
+		switch {
+		case err != nil:
+		case st.Generation >= generation:
+			return nil
+		default: // it leads, and goes on without
+			if err := n.refetch(ctx); err != nil {
+				n.log.Error("this node has a state that the cluster does not have; repair it", "error", err)
+			}
+			return fmt.Errorf("the leadership was lost before the other nodes had the backup, and nothing was changed; try again: %w", resource.ErrNoLeader)
+		}
+	}
+	return fmt.Errorf("the leadership was lost meanwhile; whether the backup is restored is not known: look at the generation in the cluster's status: %w", resource.ErrNoLeader)
 }

@@ -113,6 +113,9 @@ func (n *Node) yield(ctx context.Context, off time.Duration) {
 
 // reconcile makes at most one change of the configuration.
 func (n *Node) reconcile(ctx context.Context, seen sights) error {
+	if n.installing.Load() {
+		return nil // a state is not replaced while the configuration changes
+	}
 	f := n.raft.GetConfiguration()
 	if err := f.Error(); err != nil {
 		return err

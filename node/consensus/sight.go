@@ -19,6 +19,7 @@ const lookEvery = time.Second
 type status struct {
 	Last       uint64 `json:"last"`
 	Applied    uint64 `json:"applied"`
+	Generation uint64 `json:"generation,omitempty"` // of its state
 	FSMVersion uint32 `json:"fsm_version,omitempty"`
 	FSMOldest  uint32 `json:"fsm_oldest,omitempty"`
 	Stalled    bool   `json:"stalled,omitempty"`
@@ -44,7 +45,7 @@ func (n *Node) statusOf(ctx context.Context, id string, wait time.Duration) (sta
 // status is this node's own.
 func (n *Node) status() status {
 	st := status{
-		Last: n.raft.LastIndex(), Applied: n.fsm.Applied(), FSMVersion: n.cfg.FSMVersion, FSMOldest: n.cfg.FSMOldest,
+		Last: n.raft.LastIndex(), Applied: n.fsm.Applied(), Generation: n.fsm.Generation(), FSMVersion: n.cfg.FSMVersion, FSMOldest: n.cfg.FSMOldest,
 		Stalled: n.gate.Stalled(), Local: n.cfg.Describe(),
 	}
 	if t := n.raft.LastContact(); !n.IsLeader() && !t.IsZero() {
