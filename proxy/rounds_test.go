@@ -448,7 +448,7 @@ func TestRounds_refusals(t *testing.T) {
 		{"not registered, in messages", "/v1/messages", `{"model":"claude","max_tokens":1,"messages":[],"mcp_servers":[{"type":"url","url":"https://evil.example","name":"a"}]}`, "mcp_server_not_allowed", 403},
 		{"in a count", "/v1/messages/count_tokens", `{"model":"claude","messages":[],"mcp_servers":[{"type":"url","url":"https://evil.example","name":"a"}]}`, "mcp_not_served_here", 403},
 		{"passed through", "/openai/responses/compact", `{"model":"demo","tools":[{"type":"mcp","server_label":"a","server_url":"https://evil.example"}]}`, "mcp_not_served_here", 403},
-		{"passed through, deep", "/openai/realtime/client_secrets", `{"session":{"tools":[{"type":"m\u0063p","server_label":"a","server_url":"https://evil.example"}]}}`, "mcp_not_served_here", 403},
+		{"passed through, deep", "/openai/v1/evals", `{"session":{"tools":[{"type":"m\u0063p","server_label":"a","server_url":"https://evil.example"}]}}`, "mcp_not_served_here", 403},
 		{"several choices", "/v1/chat/completions", `{"model":"demo","n":2,"messages":[],"tools":[` + gitTool + `]}`, "invalid_value", 400},
 		{"approval of nothing", "/v1/responses", `{"model":"demo","input":[{"type":"mcp_approval_response","approval_request_id":"x","approve":true}],"tools":[` + gitTool + `]}`, "invalid_value", 400},
 	} {
