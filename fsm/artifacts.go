@@ -1,15 +1,8 @@
 package fsm
 
 import (
-	"bytes"
-	"fmt"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
-	"github.com/conclave-llm/conclave/fsm/codec"
-	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -121,23 +114,7 @@ func (tx *Tx) artifact(id string) (*resource.Artifact, uint64, bool) {
 	if !resource.ValidArtifactID(id) {
 		return nil, 0, false
 	}
-	f, ok := tx.get(store.Artifacts, []byte(id))
-	if !ok {
-		return nil, 0, false
-	}
-	a, err := parseArtifact(f)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	return a, f.Version, true
-}
-
-func parseArtifact(f frame.Value) (*resource.Artifact, error) {
-	a := new(resource.Artifact)
-	if err := codec.Unmarshal(f.Payload, a); err != nil {
-		return nil, fmt.Errorf("decode artifact: %w: %w", err, frame.ErrDamaged)
-	}
-	return a, nil
+	return filed[resource.Artifact](tx, store.Artifacts, id)
 }
 
 // Artifact returns an artifact and its version.
@@ -145,46 +122,11 @@ func (f *FSM) Artifact(id string) (a *resource.Artifact, version uint64, ok bool
 	if !resource.ValidArtifactID(id) {
 		return nil, 0, false
 	}
-	f.view(func(tx *bolt.Tx) error {
-		v, found, err := store.Artifacts.Read(tx, []byte(id))
-		if err != nil || !found {
-			return err
-		}
-		a, err = parseArtifact(v)
-		version, ok = v.Version, err == nil
-		return err
-	})
-	return a, version, ok
+	return readFiled[resource.Artifact](f, store.Artifacts, id)
 }
 
 // Artifacts returns those of at most scan artifacts behind the id that match, in the order of
 // their ids, and the last id that was looked at: "" says that there are no more. "" begins.
 func (f *FSM) Artifacts(after string, scan int, match func(*resource.Artifact) bool) (all []*resource.Artifact, last string) {
-	f.view(func(tx *bolt.Tx) error {
-		c := store.Artifacts.In(tx).Cursor()
-		seen := 0
-		for k, v := c.Seek([]byte(after)); k != nil; k, v = c.Next() {
-			if bytes.Equal(k, []byte(after)) {
-				continue
-			}
-			if seen == scan {
-				return nil
-			}
-			seen++
-			parsed, err := frame.Parse(k, v)
-			if err != nil {
-				return err
-			}
-			a, err := parseArtifact(parsed)
-			if err != nil {
-				return err
-			}
-			if last = a.ID; match(a) {
-				all = append(all, a)
-			}
-		}
-		last = ""
-		return nil
-	})
-	return all, last
+	return scanFiled(f, store.Artifacts, after, scan, match)
 }

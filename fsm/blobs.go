@@ -148,23 +148,7 @@ func (tx *Tx) blob(id string) (*resource.Blob, uint64, bool) {
 	if !resource.ValidDigest(id) {
 		return nil, 0, false
 	}
-	f, ok := tx.get(store.Blobs, []byte(id))
-	if !ok {
-		return nil, 0, false
-	}
-	b, err := parseBlob(f)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	return b, f.Version, true
-}
-
-func parseBlob(f frame.Value) (*resource.Blob, error) {
-	b := new(resource.Blob)
-	if err := codec.Unmarshal(f.Payload, b); err != nil {
-		return nil, fmt.Errorf("decode blob: %w: %w", err, frame.ErrDamaged)
-	}
-	return b, nil
+	return filed[resource.Blob](tx, store.Blobs, id)
 }
 
 func (tx *Tx) putBlob(b *resource.Blob) {
@@ -219,15 +203,7 @@ func (f *FSM) Blob(id string) (b *resource.Blob, ok bool) {
 	if !resource.ValidDigest(id) {
 		return nil, false
 	}
-	f.view(func(tx *bolt.Tx) error {
-		v, found, err := store.Blobs.Read(tx, []byte(id))
-		if err != nil || !found {
-			return err
-		}
-		b, err = parseBlob(v)
-		ok = err == nil
-		return err
-	})
+	b, _, ok = readFiled[resource.Blob](f, store.Blobs, id)
 	return b, ok
 }
 
@@ -243,7 +219,7 @@ func (f *FSM) Blobs(after string, limit int) (all []*resource.Blob) {
 			if err != nil {
 				return err
 			}
-			b, err := parseBlob(parsed)
+			b, err := parse[resource.Blob](store.Blobs, parsed)
 			if err != nil {
 				return err
 			}

@@ -1,13 +1,8 @@
 package fsm
 
 import (
-	"fmt"
 	"strings"
 
-	bolt "go.etcd.io/bbolt"
-
-	"github.com/conclave-llm/conclave/fsm/codec"
-	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -80,17 +75,5 @@ func serverOf(id string) string {
 
 // MCPToken returns a token and its version.
 func (f *FSM) MCPToken(id string) (t *resource.MCPToken, version uint64, ok bool) {
-	f.view(func(tx *bolt.Tx) error {
-		v, found, err := store.MCPTokens.Read(tx, []byte(id))
-		if err != nil || !found {
-			return err
-		}
-		t = new(resource.MCPToken)
-		if err := codec.Unmarshal(v.Payload, t); err != nil {
-			return fmt.Errorf("decode MCP token: %w: %w", err, frame.ErrDamaged)
-		}
-		version, ok = v.Version, true
-		return nil
-	})
-	return t, version, ok
+	return readFiled[resource.MCPToken](f, store.MCPTokens, id)
 }

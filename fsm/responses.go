@@ -1,15 +1,8 @@
 package fsm
 
 import (
-	"bytes"
-	"fmt"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
-	"github.com/conclave-llm/conclave/fsm/codec"
-	"github.com/conclave-llm/conclave/fsm/frame"
-	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -96,23 +89,8 @@ func (tx *Tx) response(id string) (*resource.Response, bool) {
 	if !resource.ValidResponseID(id) {
 		return nil, false
 	}
-	f, ok := tx.get(store.Responses, []byte(id))
-	if !ok {
-		return nil, false
-	}
-	r, err := parseResponse(f)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	return r, true
-}
-
-func parseResponse(f frame.Value) (*resource.Response, error) {
-	r := new(resource.Response)
-	if err := codec.Unmarshal(f.Payload, r); err != nil {
-		return nil, fmt.Errorf("decode response: %w: %w", err, frame.ErrDamaged)
-	}
-	return r, nil
+	r, _, ok := filed[resource.Response](tx, store.Responses, id)
+	return r, ok
 }
 
 // Response returns where a stored response lies.
@@ -120,46 +98,12 @@ func (f *FSM) Response(id string) (r *resource.Response, ok bool) {
 	if !resource.ValidResponseID(id) {
 		return nil, false
 	}
-	f.view(func(tx *bolt.Tx) error {
-		v, found, err := store.Responses.Read(tx, []byte(id))
-		if err != nil || !found {
-			return err
-		}
-		r, err = parseResponse(v)
-		ok = err == nil
-		return err
-	})
+	r, _, ok = readFiled[resource.Response](f, store.Responses, id)
 	return r, ok
 }
 
 // Responses returns those of at most scan responses behind the id that match, in the order of
 // their ids, and the last id that was looked at: "" says that there are no more. "" begins.
 func (f *FSM) Responses(after string, scan int, match func(*resource.Response) bool) (all []*resource.Response, last string) {
-	f.view(func(tx *bolt.Tx) error {
-		c := store.Responses.In(tx).Cursor()
-		seen := 0
-		for k, v := c.Seek([]byte(after)); k != nil; k, v = c.Next() {
-			if bytes.Equal(k, []byte(after)) {
-				continue
-			}
-			if seen == scan {
-				return nil
-			}
-			seen++
-			parsed, err := frame.Parse(k, v)
-			if err != nil {
-				return err
-			}
-			r, err := parseResponse(parsed)
-			if err != nil {
-				return err
-			}
-			if last = r.ID; match(r) {
-				all = append(all, r)
-			}
-		}
-		last = ""
-		return nil
-	})
-	return all, last
+	return scanFiled(f, store.Responses, after, scan, match)
 }

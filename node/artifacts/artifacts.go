@@ -16,8 +16,6 @@ import (
 const (
 	// missWait bounds how long an id that is not known here waits for the leader's index.
 	missWait = 2 * time.Second
-	// scan is how many records are looked at in one read of the state.
-	scan = 4096
 	// dropWait bounds the wait for the nodes to remove bodies, when the answer is "deleted" already.
 	dropWait = 5 * time.Second
 )
@@ -235,19 +233,5 @@ func (s *Store) Sweep(ctx context.Context) error {
 
 // pages calls do with the artifacts that match, at most as many at once as a command takes.
 func (s *Store) pages(ctx context.Context, match func(*resource.Artifact) bool, do func([]*resource.Artifact) error) error {
-	for after := ""; ctx.Err() == nil; {
-		found, last := s.cfg.State.Artifacts(after, scan, match)
-		for len(found) > 0 {
-			n := min(len(found), fsm.MaxArtifacts)
-			if err := do(found[:n]); err != nil {
-				return err
-			}
-			found = found[n:]
-		}
-		if last == "" {
-			return nil
-		}
-		after = last
-	}
-	return ctx.Err()
+	return fsm.EachPage(ctx, s.cfg.State.Artifacts, fsm.MaxArtifacts, match, do)
 }
