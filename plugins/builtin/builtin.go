@@ -7,10 +7,16 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/cel"
+	"github.com/conclave-llm/conclave/plugins/builtin/injection"
+	"github.com/conclave-llm/conclave/plugins/builtin/language"
+	"github.com/conclave-llm/conclave/plugins/builtin/length"
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
+	"github.com/conclave-llm/conclave/plugins/builtin/schema"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
+	"github.com/conclave-llm/conclave/plugins/builtin/topics"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
@@ -27,11 +33,17 @@ type Plugin struct {
 
 // table is every shipped plugin by name.
 var table = []Plugin{
+	{"cel", "guardrail", "blocks or flags what makes expressions in CEL true", func() { sdk.ServeGuardrail(&cel.CEL{}) }},
 	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+	{"injection", "guardrail", "blocks or flags attempts to change a model's instructions", func() { sdk.ServeGuardrail(&injection.Injection{}) }},
 	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
+	{"language", "guardrail", "lets only some languages pass", func() { sdk.ServeGuardrail(&language.Language{}) }},
+	{"length", "guardrail", "bounds how long texts may be", func() { sdk.ServeGuardrail(&length.Length{}) }},
 	{"patterns", "guardrail", "blocks, masks or flags what matches regular expressions", func() { sdk.ServeGuardrail(&patterns.Patterns{}) }},
 	{"pii", "guardrail", "blocks, masks or flags personal data, and restores in answers what it masked", func() { sdk.ServeGuardrail(&pii.PII{}) }},
+	{"schema", "guardrail", "lets only answers pass that are JSON of a schema", func() { sdk.ServeGuardrail(&schema.Schema{}) }},
 	{"secrets", "guardrail", "blocks, masks or flags credentials", func() { sdk.ServeGuardrail(&secrets.Secrets{}) }},
+	{"topics", "guardrail", "keeps conversations at some topics, or away from others", func() { sdk.ServeGuardrail(&topics.Topics{}) }},
 }
 
 // Plugins lists the shipped plugins by name.
