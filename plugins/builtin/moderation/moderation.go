@@ -1,0 +1,106 @@
+// Package moderation is the guardrail that asks OpenAI's moderation endpoint, or another server of it.
+package moderation
+
+import (
+	"context"
+
+	"github.com/conclave-llm/conclave/plugins/builtin/service"
+	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// most is how many texts one request has.
+const most = 32
+
+// categories are those of omni-moderation-latest.
+var categories = []string{
+	"harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
+	"self-harm/instructions", "self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic",
+}
+
+// Config is the configuration of the guardrail.
+type Config struct {
+	service.Config
+	verdict.Terms
+	// Thresholds are the scores from which on categories count; without any it is OpenAI's own judgement.
+	verdict.Thresholds
+	Model string `json:"model,omitempty"` // default omni-moderation-latest
+}
+
+// Moderation is the guardrail.
+type Moderation struct {
+	cfg    Config
+	sender *service.Sender
+}
+
+// Configure implements sdk.Guardrail.
+func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
+	cfg := Config{Model: "omni-moderation-latest"}
+	err := verdict.Read(s.Config, &cfg)
+	if err == nil {
+		err = cfg.Terms.Validate("the text violates the policy on harmful content")
+	}
+	if err == nil {
+		err = cfg.Thresholds.Validate(categories)
+	}
+	if err == nil {
+		g.sender, err = service.New(cfg.Config, "https://api.openai.com/v1")
+	}
+	g.cfg = cfg
+	return service.Described(), err
+}
+
+type answer struct {
+	Results []struct {
+		Flagged    *bool              `json:"flagged"`
+		Categories map[string]bool    `json:"categories"`
+		Scores     map[string]float64 `json:"category_scores"`
+	} `json:"results"`
+}
+
+// Check implements sdk.Guardrail.
+func (g *Moderation) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
+	texts := service.Strings(&g.cfg.Terms, c)
+	var found service.Found
+	err := service.Each(ctx, (len(texts)+most-1)/most, func(ctx context.Context, i int) error {
+		return g.ask(ctx, texts[i*most:min(len(texts), (i+1)*most)], &found)
+	})
+	if err != nil {
+		return sdk.Verdict{}, err
+	}
+	return g.cfg.Decide(found.All()), nil
+}
+
+func (g *Moderation) ask(ctx context.Context, texts []string, found *service.Found) error {
+	var out answer
+	err := g.sender.Post(ctx, service.Request{
+		Path: "/moderations", Header: g.sender.Bearer(), Body: map[string]any{"model": g.cfg.Model, "input": texts},
+	}, &out)
+	if err != nil {
+		return err
+	}
+	if len(out.Results) != len(texts) {
+		return service.ErrIncomplete
+	}
+	own := g.cfg.Threshold != nil || len(g.cfg.Thresholds.Thresholds) > 0
+	for _, r := range out.Results {
+		if r.Flagged == nil || own && r.Scores == nil {
+			return service.ErrIncomplete
+		}
+		said := false
+		for name, score := range r.Scores {
+			counts := r.Flagged != nil && *r.Flagged && r.Categories[name]
+			if own {
+				counts = score >= g.cfg.Of(name, 2)
+			}
+			if counts {
+				said = true
+				found.Add(name, score)
+			}
+		}
+		if *r.Flagged && !own && !said {
+			found.Add("flagged", 1)
+		}
+	}
+	return nil
+}
