@@ -15,6 +15,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/guardrailsai"
 	"github.com/conclave-llm/conclave/plugins/builtin/injection"
+	"github.com/conclave-llm/conclave/plugins/builtin/judge"
 	"github.com/conclave-llm/conclave/plugins/builtin/lakera"
 	"github.com/conclave-llm/conclave/plugins/builtin/language"
 	"github.com/conclave-llm/conclave/plugins/builtin/length"
@@ -54,6 +55,7 @@ var table = []Plugin{
 	{"google_text_moderation", "guardrail", "asks the text moderation of Google Cloud", func() { sdk.ServeGuardrail(&google.Moderation{}) }},
 	{"guardrails_ai", "guardrail", "asks a server of Guardrails AI", func() { sdk.ServeGuardrail(&guardrailsai.GuardrailsAI{}) }},
 	{"injection", "guardrail", "blocks or flags attempts to change a model's instructions", func() { sdk.ServeGuardrail(&injection.Injection{}) }},
+	{"judge", "guardrail", "asks a model of the gateway: Llama Guard, or any other about criteria", func() { sdk.ServeGuardrail(&judge.Judge{}) }},
 	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
 	{"lakera", "guardrail", "asks Lakera Guard", func() { sdk.ServeGuardrail(&lakera.Lakera{}) }},
 	{"language", "guardrail", "lets only some languages pass", func() { sdk.ServeGuardrail(&language.Language{}) }},

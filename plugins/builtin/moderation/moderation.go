@@ -3,7 +3,11 @@ package moderation
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -25,12 +29,15 @@ type Config struct {
 	// Thresholds are the scores from which on categories count; without any it is OpenAI's own judgement.
 	verdict.Thresholds
 	Model string `json:"model,omitempty"` // default omni-moderation-latest
+	// ThroughGateway asks a model of the gateway, with its deployments and their keys; the request that is
+	// judged pays. api_base is then left out.
+	ThroughGateway bool `json:"through_gateway,omitempty"`
 }
 
 // Moderation is the guardrail.
 type Moderation struct {
 	cfg    Config
-	sender *service.Sender
+	sender *service.Sender // nil: through the gateway
 }
 
 // Configure implements sdk.Guardrail.
@@ -43,8 +50,12 @@ func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.
 	if err == nil {
 		err = cfg.Thresholds.Validate(categories)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case !cfg.ThroughGateway:
 		g.sender, err = service.New(cfg.Config, "https://api.openai.com/v1")
+	case cfg.APIBase != "" || cfg.APIKey != "":
+		err = errors.New("through_gateway: leave api_base and api_key out: the model's deployments have them")
 	}
 	g.cfg = cfg
 	return service.Described(), err
@@ -63,7 +74,7 @@ func (g *Moderation) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, erro
 	texts := service.Strings(&g.cfg.Terms, c)
 	var found service.Found
 	err := service.Each(ctx, (len(texts)+most-1)/most, func(ctx context.Context, i int) error {
-		return g.ask(ctx, texts[i*most:min(len(texts), (i+1)*most)], &found)
+		return g.ask(ctx, c, texts[i*most:min(len(texts), (i+1)*most)], &found)
 	})
 	if err != nil {
 		return sdk.Verdict{}, err
@@ -71,11 +82,28 @@ func (g *Moderation) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, erro
 	return g.cfg.Decide(found.All()), nil
 }
 
-func (g *Moderation) ask(ctx context.Context, texts []string, found *service.Found) error {
-	var out answer
-	err := g.sender.Post(ctx, service.Request{
-		Path: "/moderations", Header: g.sender.Bearer(), Body: map[string]any{"model": g.cfg.Model, "input": texts},
-	}, &out)
+// post asks about texts.
+func (g *Moderation) post(ctx context.Context, c *sdk.Check, texts []string) (out answer, err error) {
+	request := map[string]any{"model": g.cfg.Model, "input": texts}
+	if g.sender != nil {
+		return out, g.sender.Post(ctx, service.Request{Path: "/moderations", Header: g.sender.Bearer(), Body: request}, &out)
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return out, fmt.Errorf("write request: %w", err)
+	}
+	raw, err := c.Info.Models.Ask(ctx, llm.Moderations.String(), body)
+	if err != nil {
+		return out, fmt.Errorf("ask the model %s: %w", g.cfg.Model, err)
+	}
+	if json.Unmarshal(raw, &out) != nil {
+		return out, service.ErrIncomplete
+	}
+	return out, nil
+}
+
+func (g *Moderation) ask(ctx context.Context, c *sdk.Check, texts []string, found *service.Found) error {
+	out, err := g.post(ctx, c, texts)
 	if err != nil {
 		return err
 	}
