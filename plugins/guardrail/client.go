@@ -29,9 +29,9 @@ type Client struct {
 	mu      sync.Mutex // guards what follows
 	pending map[uint64]chan *proto.Verdict
 	asks    map[uint64]func(*proto.ModelRequest) // of checks to which models are lent
-	last    uint64 // id of the newest conversation
-	heard   uint64 // messages that the plugin has sent
-	err     error  // why the session ended
+	last    uint64                               // id of the newest conversation
+	heard   uint64                               // messages that the plugin has sent
+	err     error                                // why the session ended
 }
 
 // NewClient makes a client of a plugin's connection. Configure must be called next.

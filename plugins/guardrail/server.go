@@ -217,7 +217,9 @@ func (s *session) cancel(id uint64) {
 	}
 }
 
-func (s *session) answer(id uint64, v *proto.Verdict) { s.send(&proto.GuardrailMessage{Id: id, Verdict: v}) }
+func (s *session) answer(id uint64, v *proto.Verdict) {
+	s.send(&proto.GuardrailMessage{Id: id, Verdict: v})
+}
 
 func (s *session) send(m *proto.GuardrailMessage) {
 	s.sending.Lock()

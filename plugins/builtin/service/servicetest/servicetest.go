@@ -30,7 +30,7 @@ type Case struct {
 	Config func(base string) string // with Key
 	// Serve is the service; it passes a text that holds Canary.
 	Serve http.HandlerFunc
-	Lists bool     // its answers are lists, of which an empty one is a verdict
+	Lists bool       // its answers are lists, of which an empty one is a verdict
 	Keyed bool       // the service must get the key
 	Hooks []sdk.Hook // that are asked; default: before and after
 	Empty []string   // answers of status 200 that are no verdict, beside {} and what is not JSON
