@@ -16,6 +16,9 @@ const maxRewrites = 3
 // guardBefore is the step that asks the guardrails about the request. A rewrite is a new
 // request: everything that was decided about the old one is decided again.
 func guardBefore(ctx context.Context, s *Server, c *Call) error {
+	if err := policy.CheckGuardrails(c.levels, c.fields.Guardrails); err != nil {
+		return err
+	}
 	for range maxRewrites {
 		asked := c.model
 		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
