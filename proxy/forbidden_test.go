@@ -19,7 +19,9 @@ const forbidden = "qjzvkxwqyz"
 
 // places are where a model may say it.
 var places = map[string]func() *chat.Response{
-	"text": func() *chat.Response { return saying(chat.Part{Type: chat.PartText, Text: "so: " + forbidden + ", and more"}) },
+	"text": func() *chat.Response {
+		return saying(chat.Part{Type: chat.PartText, Text: "so: " + forbidden + ", and more"})
+	},
 	"second choice": func() *chat.Response {
 		r := saying(chat.Part{Type: chat.PartText, Text: "nothing"})
 		r.Choices = append(r.Choices, chat.Choice{Index: 1, Parts: []chat.Part{{Type: chat.PartText, Text: "so: " + forbidden}}, Finish: chat.FinishStop})

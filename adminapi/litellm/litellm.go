@@ -17,6 +17,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
+	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
@@ -29,13 +30,16 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the API works on. No field may be zero.
+// Config says what the API works on. No field may be zero, but for Guardrails.
 type Config struct {
 	Records *records.Records
 	State   State
 	Prices  *prices.Prices
 	Now     func() time.Time
 	MCP     mcp.Gateway
+
+	// Guardrails asks guardrails about texts; nil: none runs here.
+	Guardrails guardrails.Runner
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -62,6 +66,7 @@ func (a *API) Routes() []wire.Route {
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
+		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
 	)
 }
 
