@@ -175,17 +175,23 @@ func New(cfg Config) (*Server, error) {
 	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	if s.configured, err = configuredRoute(); err != nil {
+	if err := s.apart(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
-	}
-	if s.judges, err = judgeRoutes(); err != nil {
-		return nil, fmt.Errorf("make proxy: %w", err)
-	}
-	for _, r := range s.judges {
-		s.metrics.bind(r)
 	}
 	s.bind(append(all, s.configured))
 	return s, nil
+}
+
+// apart makes the routes that are not in the table: no client asks for them by their path.
+func (s *Server) apart() (err error) {
+	if s.configured, err = configuredRoute(); err != nil {
+		return err
+	}
+	s.judges, err = judgeRoutes()
+	for _, r := range s.judges {
+		s.metrics.bind(r)
+	}
+	return err
 }
 
 // newCall makes a call for the pool.

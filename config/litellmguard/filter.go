@@ -10,7 +10,7 @@ import (
 )
 
 // prebuilt are the patterns of LiteLLM's content filter that have a likeness.
-var prebuilt = map[string]string{
+var prebuilt = map[string]string{ //nolint:gosec // patterns of credentials are none
 	"email": `\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,24}\b`, "us_ssn": `\b\d{3}-\d{2}-\d{4}\b`, "us_ssn_no_dash": `\b\d{9}\b`,
 	"us_phone": `(?:\+?1[ .-]?)?(?:\(\d{3}\)|\b\d{3})[ .-]?\d{3}[ .-]?\d{4}\b`, "visa": `\b4\d{3}(?:[ -]?\d{4}){3}\b`, "mastercard": `\b5[1-5]\d{2}(?:[ -]?\d{4}){3}\b`,
 	"amex": `\b3[47]\d{2}[ -]?\d{6}[ -]?\d{5}\b`, "discover": `\b6(?:011|5\d{2})(?:[ -]?\d{4}){3}\b`, "credit_card": `\b(?:\d{4}[ -]?){3}\d{4}\b`,

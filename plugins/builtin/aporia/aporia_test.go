@@ -60,8 +60,12 @@ func TestAporia(t *testing.T) {
 		want guardrail.Action
 		left string
 	}{
-		{sdk.Before, "hello", guardrail.Pass, ""}, {sdk.Before, "toxic", guardrail.Block, ""}, {sdk.Before, "rude", guardrail.Block, ""},
-		{sdk.After, "hello", guardrail.Pass, ""}, {sdk.After, "toxic", guardrail.Block, ""}, {sdk.After, "a rude word", guardrail.Rewrite, "a kind word"},
+		{sdk.Before, "hello", guardrail.Pass, ""},
+		{sdk.Before, "toxic", guardrail.Block, ""},
+		{sdk.Before, "rude", guardrail.Block, ""},
+		{sdk.After, "hello", guardrail.Pass, ""},
+		{sdk.After, "toxic", guardrail.Block, ""},
+		{sdk.After, "a rude word", guardrail.Rewrite, "a kind word"},
 	} {
 		v, err := g.Check(t.Context(), servicetest.Check(tt.hook, "first", tt.text))
 		if err != nil || v.Action != tt.want || tt.left != "" && (v.Replacements[0].Index != 1 || v.Replacements[0].Text != tt.left) {

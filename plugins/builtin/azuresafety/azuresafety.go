@@ -63,7 +63,7 @@ func (g *Content) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gua
 	cfg := Config{APIVersion: defVersion, Severity: &severe}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates the policy on harmful content")
+		err = cfg.Validate("the text violates the policy on harmful content")
 	}
 	if err == nil {
 		err = cfg.severities()

@@ -93,9 +93,14 @@ func TestContent(t *testing.T) {
 	base := servicetest.Start(t, serve(t))
 	long := strings.Repeat("ä", 30_000)
 	for _, tt := range []struct{ config, text, found string }{
-		{"", "hello", "[]"}, {"", "a violent text", "[Violence 0.71]"}, {"", long + "violent" + long, "[Violence 0.71]"},
-		{"", "rude", "[]"}, {`,"severity_threshold":1`, "rude", "[Hate 0.14]"}, {`,"severity_threshold_by_category":{"Violence":6}`, "violent", "[]"},
-		{`,"blocklists":["mine"]`, "forbidden", "[blocklist mine 1.00]"}, {"", "forbidden", "[]"},
+		{"", "hello", "[]"},
+		{"", "a violent text", "[Violence 0.71]"},
+		{"", long + "violent" + long, "[Violence 0.71]"},
+		{"", "rude", "[]"},
+		{`,"severity_threshold":1`, "rude", "[Hate 0.14]"},
+		{`,"severity_threshold_by_category":{"Violence":6}`, "violent", "[]"},
+		{`,"blocklists":["mine"]`, "forbidden", "[blocklist mine 1.00]"},
+		{"", "forbidden", "[]"},
 	} {
 		g := servicetest.Configured(t, &azuresafety.Content{}, config(base, tt.config))
 		v, err := g.Check(t.Context(), servicetest.Check(sdk.After, tt.text))

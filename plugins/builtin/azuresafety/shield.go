@@ -29,7 +29,7 @@ func (g *Shield) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 	cfg := ShieldConfig{APIVersion: defVersion, Terms: verdict.Terms{Roles: []string{"user", "tool", "function"}}}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text looks like an attempt to change the instructions of the model")
+		err = cfg.Validate("the text looks like an attempt to change the instructions of the model")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, usual)

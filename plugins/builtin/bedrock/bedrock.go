@@ -54,7 +54,7 @@ func (g *Bedrock) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gua
 	cfg := Config{Version: "DRAFT"}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "https://bedrock-runtime.us-east-1.amazonaws.com")

@@ -43,7 +43,7 @@ func (g *Generic) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gua
 	cfg := Config{Path: defPath}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "http://guard:8080")

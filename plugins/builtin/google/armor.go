@@ -35,7 +35,7 @@ func (g *Armor) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guard
 	var cfg ArmorConfig
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.client, err = newClient(cfg.Config, &cfg.Account, "https://modelarmor.us-central1.rep.googleapis.com")

@@ -29,7 +29,7 @@ func (g *GuardrailsAI) Configure(_ context.Context, s sdk.GuardrailSettings) (sd
 	var cfg Config
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "http://guardrails:8000")

@@ -51,7 +51,7 @@ func (g *Judge) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guard
 	cfg := Config{Form: formCriteria, Params: map[string]json.RawMessage{"temperature": json.RawMessage("0"), "max_tokens": json.RawMessage("256")}}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		err = cfg.validate()

@@ -40,9 +40,17 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	const criteria, llama = `{"model":"guard","criteria":"bombs"}`, `{"model":"guard","form":"llama_guard"}`
 	for _, tt := range []struct{ config, answer, want, found string }{
-		{criteria, "No", "pass", "[]"}, {criteria, "No, it is about cake.", "pass", "[]"}, {criteria, "**Yes**\nbecause", "block", "[violation]"},
-		{criteria, "<think>yes or no?</think>\n\nno.", "pass", "[]"}, {criteria, "Nobody knows", "error", "[]"}, {criteria, "", "error", "[]"}, {criteria, "I cannot say yes", "error", "[]"},
-		{llama, "\n\nsafe", "pass", "[]"}, {llama, "unsafe\nS1,S10", "block", "[S1 S10]"}, {llama, "unsafe", "block", "[unsafe]"}, {llama, "safe-ish", "error", "[]"},
+		{criteria, "No", "pass", "[]"},
+		{criteria, "No, it is about cake.", "pass", "[]"},
+		{criteria, "**Yes**\nbecause", "block", "[violation]"},
+		{criteria, "<think>yes or no?</think>\n\nno.", "pass", "[]"},
+		{criteria, "Nobody knows", "error", "[]"},
+		{criteria, "", "error", "[]"},
+		{criteria, "I cannot say yes", "error", "[]"},
+		{llama, "\n\nsafe", "pass", "[]"},
+		{llama, "unsafe\nS1,S10", "block", "[S1 S10]"},
+		{llama, "unsafe", "block", "[unsafe]"},
+		{llama, "safe-ish", "error", "[]"},
 		{llama, "unsafe\nthe text said: canary", "block", "[unsafe]"},
 	} {
 		g := servicetest.Configured(t, &judge.Judge{}, tt.config)

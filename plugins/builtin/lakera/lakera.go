@@ -32,7 +32,7 @@ func (g *Lakera) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 	var cfg Config
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "https://api.lakera.ai")

@@ -26,7 +26,7 @@ func (g *LLMGuard) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gu
 	var cfg Config
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "http://llm-guard:8000")

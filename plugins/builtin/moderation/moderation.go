@@ -62,11 +62,14 @@ func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.
 }
 
 type answer struct {
-	Results []struct {
-		Flagged    *bool              `json:"flagged"`
-		Categories map[string]bool    `json:"categories"`
-		Scores     map[string]float64 `json:"category_scores"`
-	} `json:"results"`
+	Results []result `json:"results"`
+}
+
+// result is what is said of one text.
+type result struct {
+	Flagged    *bool              `json:"flagged"`
+	Categories map[string]bool    `json:"categories"`
+	Scores     map[string]float64 `json:"category_scores"`
 }
 
 // Check implements sdk.Guardrail.
@@ -110,25 +113,33 @@ func (g *Moderation) ask(ctx context.Context, c *sdk.Check, texts []string, foun
 	if len(out.Results) != len(texts) {
 		return service.ErrIncomplete
 	}
+	for i := range out.Results {
+		if err := g.read(&out.Results[i], found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read reads what is said of one text.
+func (g *Moderation) read(r *result, found *service.Found) error {
 	own := g.cfg.Threshold != nil || len(g.cfg.Thresholds.Thresholds) > 0
-	for _, r := range out.Results {
-		if r.Flagged == nil || own && r.Scores == nil {
-			return service.ErrIncomplete
+	if r.Flagged == nil || own && r.Scores == nil {
+		return service.ErrIncomplete
+	}
+	said := false
+	for name, score := range r.Scores {
+		counts := *r.Flagged && r.Categories[name]
+		if own {
+			counts = score >= g.cfg.Of(name, 2)
 		}
-		said := false
-		for name, score := range r.Scores {
-			counts := r.Flagged != nil && *r.Flagged && r.Categories[name]
-			if own {
-				counts = score >= g.cfg.Of(name, 2)
-			}
-			if counts {
-				said = true
-				found.Add(name, score)
-			}
+		if counts {
+			said = true
+			found.Add(name, score)
 		}
-		if *r.Flagged && !own && !said {
-			found.Add("flagged", 1)
-		}
+	}
+	if *r.Flagged && !own && !said {
+		found.Add("flagged", 1)
 	}
 	return nil
 }

@@ -47,8 +47,11 @@ func TestModeration(t *testing.T) {
 	t.Parallel()
 	base := servicetest.Start(t, serve(t)) + "/v1"
 	for _, tt := range []struct{ config, text, found string }{
-		{"", "hello", "[]"}, {"", "I hate you", "[hate 0.97]"}, {"", "mild", "[]"},
-		{`,"threshold":0.3`, "mild", "[violence 0.40]"}, {`,"thresholds":{"violence":0.5}`, "mild and hate", "[]"},
+		{"", "hello", "[]"},
+		{"", "I hate you", "[hate 0.97]"},
+		{"", "mild", "[]"},
+		{`,"threshold":0.3`, "mild", "[violence 0.40]"},
+		{`,"thresholds":{"violence":0.5}`, "mild and hate", "[]"},
 		{`,"action":"flag"`, "hate", "[hate 0.97]"},
 	} {
 		g := servicetest.Configured(t, &moderation.Moderation{}, fmt.Sprintf(`{"api_base":%q,"api_key":%q%s}`, base, servicetest.Key, tt.config))

@@ -31,7 +31,7 @@ func (g *Pangea) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 	cfg := Config{InputRecipe: "pangea_prompt_guard", OutputRecipe: "pangea_llm_response_guard"}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy")
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "https://ai-guard.aws.us.pangea.cloud")
@@ -41,15 +41,17 @@ func (g *Pangea) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 }
 
 type answer struct {
-	Status string `json:"status"`
-	Result *struct {
-		Blocked     *bool             `json:"blocked"`
-		Transformed bool              `json:"transformed"`
-		Messages    []service.Message `json:"prompt_messages"`
-		Detectors   map[string]struct {
-			Detected bool `json:"detected"`
-		} `json:"detectors"`
-	} `json:"result"`
+	Status string  `json:"status"`
+	Result *result `json:"result"`
+}
+
+type result struct {
+	Blocked     *bool             `json:"blocked"`
+	Transformed bool              `json:"transformed"`
+	Messages    []service.Message `json:"prompt_messages"`
+	Detectors   map[string]struct {
+		Detected bool `json:"detected"`
+	} `json:"detectors"`
 }
 
 // Check implements sdk.Guardrail.
@@ -67,8 +69,15 @@ func (g *Pangea) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	if err := g.sender.Post(ctx, service.Request{Path: "/v1/text/guard", Header: g.sender.Bearer(), Body: body}, &out); err != nil {
 		return sdk.Verdict{}, err
 	}
-	r := out.Result
-	if out.Status != "Success" || r == nil || r.Blocked == nil || r.Transformed && len(r.Messages) != len(texts) {
+	if out.Status != "Success" || out.Result == nil || out.Result.Blocked == nil {
+		return sdk.Verdict{}, service.ErrIncomplete
+	}
+	return g.judge(c, texts, out.Result)
+}
+
+// judge reads what the service says of the texts.
+func (g *Pangea) judge(c *sdk.Check, texts []int, r *result) (sdk.Verdict, error) {
+	if r.Transformed && len(r.Messages) != len(texts) {
 		return sdk.Verdict{}, service.ErrIncomplete
 	}
 	var found service.Found

@@ -58,8 +58,10 @@ func TestPangea(t *testing.T) {
 		want  guardrail.Action
 		found string
 	}{
-		{sdk.Before, "hello", guardrail.Pass, "[]"}, {sdk.Before, "inject", guardrail.Block, "[prompt_injection]"},
-		{sdk.Before, "ask Bob", guardrail.Rewrite, "[pii_entity]"}, {sdk.After, "inject", guardrail.Pass, "[]"},
+		{sdk.Before, "hello", guardrail.Pass, "[]"},
+		{sdk.Before, "inject", guardrail.Block, "[prompt_injection]"},
+		{sdk.Before, "ask Bob", guardrail.Rewrite, "[pii_entity]"},
+		{sdk.After, "inject", guardrail.Pass, "[]"},
 	} {
 		v, err := g.Check(t.Context(), servicetest.Check(tt.hook, "first", tt.text))
 		if err != nil || v.Action != tt.want || fmt.Sprint(v.Findings) != tt.found {

@@ -53,7 +53,7 @@ func (g *Presidio) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gu
 	cfg := Config{Language: "en", Scope: "both"}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text contains personal data")
+		err = cfg.Validate("the text contains personal data")
 	}
 	if err == nil {
 		g.analyzer, err = service.New(cfg.Config, "http://presidio-analyzer:3000")

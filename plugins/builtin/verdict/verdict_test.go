@@ -15,8 +15,12 @@ func TestTerms_Texts(t *testing.T) {
 	t.Parallel()
 	check := func(hook sdk.Hook) *sdk.Check {
 		return &sdk.Check{Hook: hook, Texts: []sdk.Text{
-			{Role: "system", Text: "be kind"}, {Role: "user", Text: "hi"}, {Role: "assistant", Text: "hello"},
-			{Role: "user", Text: " "}, {Role: "tool", Text: "42"}, {Text: "nobody's"},
+			{Role: "system", Text: "be kind"},
+			{Role: "user", Text: "hi"},
+			{Role: "assistant", Text: "hello"},
+			{Role: "user", Text: " "},
+			{Role: "tool", Text: "42"},
+			{Text: "nobody's"},
 		}}
 	}
 	for _, tt := range []struct {
