@@ -4,16 +4,22 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // awsKMS is a key of Amazon's KMS.
 type awsKMS struct {
 	s           *Services
 	region, key string
+}
+
+func newAWS(s *Services, u *url.URL, path string) (secret.Cover, bool) {
+	return &awsKMS{s: s, region: u.Host, key: path}, u.Host != "" && path != ""
 }
 
 // Seal implements secret.Cover.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 const (
@@ -22,6 +23,11 @@ const (
 type azureKMS struct {
 	s         *Services
 	host, key string
+}
+
+func newAzure(s *Services, u *url.URL, path string) (secret.Cover, bool) {
+	name, ok := strings.CutPrefix(path, "keys/")
+	return &azureKMS{s: s, host: u.Host, key: url.PathEscape(name)}, ok && strings.Contains(u.Host, ".") && name != "" && !strings.Contains(name, "/")
 }
 
 // wrapped is a value in Azure's words.
@@ -41,7 +47,7 @@ func (k *azureKMS) Seal(ctx context.Context, plain []byte) (string, error) {
 	}
 	version := out.Kid[strings.LastIndexByte(out.Kid, '/')+1:]
 	if version == "" || out.Value == "" {
-		return "", errors.New("Azure answers without a key's version or a value")
+		return "", errors.New("the vault answers without a key's version or a value")
 	}
 	return prefixAzure + version + "/" + out.Value, nil
 }

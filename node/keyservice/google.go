@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
+	"strings"
 
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
@@ -16,6 +18,10 @@ import (
 type googleKMS struct {
 	s    *Services
 	name string
+}
+
+func newGoogle(s *Services, u *url.URL, path string) (secret.Cover, bool) {
+	return &googleKMS{s: s, name: u.Host + "/" + path}, strings.Contains(path, "/cryptoKeys/")
 }
 
 // Seal implements secret.Cover.

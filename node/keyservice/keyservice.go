@@ -79,37 +79,26 @@ func (s *Services) Cover(location string) (secret.Cover, error) {
 	if err != nil {
 		return nil, errors.New("kek: the location of the key is not a URL")
 	}
-	path := strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "vault-transit":
-		mount, name, ok := strings.Cut(path, "/keys/")
-		if !ok || u.Host == "" || name == "" {
-			return nil, errors.New("kek: the location is vault-transit://HOST:PORT/MOUNT/keys/NAME")
-		}
-		base := "https://" + u.Host
-		if u.Query().Get("tls") == "off" {
-			base = "http://" + u.Host
-		}
-		return &vault{s: s, base: base + "/v1", mount: mount, name: name}, nil
-	case "aws-kms":
-		if u.Host == "" || path == "" {
-			return nil, errors.New("kek: the location is aws-kms://REGION/KEY")
-		}
-		return &awsKMS{s: s, region: u.Host, key: path}, nil
-	case "gcp-kms":
-		name := u.Host + "/" + path
-		if !strings.Contains(name, "/cryptoKeys/") {
-			return nil, errors.New("kek: the location is gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K")
-		}
-		return &googleKMS{s: s, name: name}, nil
-	case "azure-kms":
-		name, ok := strings.CutPrefix(path, "keys/")
-		if !ok || !strings.Contains(u.Host, ".") || name == "" || strings.Contains(name, "/") {
-			return nil, errors.New("kek: the location is azure-kms://NAME.vault.azure.net/keys/NAME")
-		}
-		return &azureKMS{s: s, host: u.Host, key: url.PathEscape(name)}, nil
+	find, ok := locations[u.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("kek: there is no key service %q", u.Scheme)
 	}
-	return nil, fmt.Errorf("kek: there is no key service %q", u.Scheme)
+	cover, ok := find.cover(s, u, strings.Trim(u.Path, "/"))
+	if !ok {
+		return nil, errors.New("kek: the location is " + find.form)
+	}
+	return cover, nil
+}
+
+// locations are the forms of locations by their schemes, and what makes of one the key that is there.
+var locations = map[string]struct {
+	form  string
+	cover func(s *Services, u *url.URL, path string) (secret.Cover, bool)
+}{
+	"vault-transit": {"vault-transit://HOST:PORT/MOUNT/keys/NAME", newVault},
+	"aws-kms":       {"aws-kms://REGION/KEY", newAWS},
+	"gcp-kms":       {"gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K", newGoogle},
+	"azure-kms":     {"azure-kms://NAME.vault.azure.net/keys/NAME", newAzure},
 }
 
 // Open opens a value that begins with aws_kms/ (by the region in AWS_REGION_NAME or AWS_REGION),

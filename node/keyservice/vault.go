@@ -11,10 +11,11 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/secret"
 )
 
-// serviceAccountToken is where Kubernetes puts the token of a pod's account.
-const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+// podAccount is the file that Kubernetes gives a pod for its account.
+const podAccount = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
 // vault is a key of Vault's Transit engine.
 type vault struct {
@@ -22,6 +23,15 @@ type vault struct {
 	base  string // of Vault's API, with its version
 	mount string // of the engine
 	name  string
+}
+
+func newVault(s *Services, u *url.URL, path string) (secret.Cover, bool) {
+	mount, name, ok := strings.Cut(path, "/keys/")
+	scheme := "https://"
+	if u.Query().Get("tls") == "off" {
+		scheme = "http://"
+	}
+	return &vault{s: s, base: scheme + u.Host + "/v1", mount: mount, name: name}, ok && u.Host != "" && name != ""
 }
 
 // Seal implements secret.Cover.
@@ -103,7 +113,7 @@ func (v *vault) token(ctx context.Context, h http.Header) (string, error) {
 
 func (v *vault) login() (login, error) {
 	if role := v.s.cfg.Env("VAULT_KUBERNETES_ROLE"); role != "" {
-		jwt, err := readText(cmp.Or(v.s.cfg.Env("VAULT_KUBERNETES_TOKEN_FILE"), serviceAccountToken))
+		jwt, err := readText(cmp.Or(v.s.cfg.Env("VAULT_KUBERNETES_TOKEN_FILE"), podAccount))
 		return login{"kubernetes", map[string]string{"role": role, "jwt": jwt}}, err
 	}
 	role := v.s.cfg.Env("VAULT_ROLE_ID")
