@@ -33,10 +33,14 @@ func TestParse_LiteLLMGuardrails(t *testing.T) {
 		{Name: "banned_keywords", Plugin: "keywords", DeadlineMS: 1000, Config: json.RawMessage(`{"stored":true}`)},
 		{Name: "llamaguard_moderations", Plugin: "judge", DeadlineMS: 10_000, Config: json.RawMessage(`{"form":"llama_guard","model":"lg"}`)},
 		{Name: "detect_prompt_injection", Plugin: "injection", DeadlineMS: 1000},
-		{Name: "moderated", Plugin: "openai_moderation", DeadlineMS: 4000, Optional: true, OnError: resource.OnErrorPass, Hooks: []resource.Hook{resource.HookBefore},
-			Config: json.RawMessage(`{"api_base":"https://api.openai.com/v1","api_key":"env://GUARDRAIL_MODERATED_API_KEY"}`)},
-		{Name: "people", Plugin: "presidio", DeadlineMS: 10_000, Hooks: []resource.Hook{resource.HookBefore, resource.HookAfter},
-			Config: json.RawMessage(`{"api_base":"http://presidio:5002","output_parse_pii":true,"pii_entities_config":{"PERSON":"MASK"},"presidio_filter_scope":"input"}`)},
+		{
+			Name: "moderated", Plugin: "openai_moderation", DeadlineMS: 4000, Optional: true, OnError: resource.OnErrorPass, Hooks: []resource.Hook{resource.HookBefore},
+			Config: json.RawMessage(`{"api_base":"https://api.openai.com/v1","api_key":"env://GUARDRAIL_MODERATED_API_KEY"}`),
+		},
+		{
+			Name: "people", Plugin: "presidio", DeadlineMS: 10_000, Hooks: []resource.Hook{resource.HookBefore, resource.HookAfter},
+			Config: json.RawMessage(`{"api_base":"http://presidio:5002","output_parse_pii":true,"pii_entities_config":{"PERSON":"MASK"},"presidio_filter_scope":"input"}`),
+		},
 	} {
 		if i >= len(r.Guardrails) {
 			t.Fatalf("%d guardrails", len(r.Guardrails))

@@ -40,9 +40,13 @@ func TestTranslate(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ kind, params, want string }{
-		{"bedrock", `{}`, "aws_region_name"}, {"lakera", `{"on_flagged":"x"}`, "on_flagged"}, {"lakera", `{"timeout":"x"}`, "timeout"},
-		{"presidio", `{"presidio_ad_hoc_recognizers":"file.json"}`, "presidio_ad_hoc_recognizers"}, {"model_armor", `{"credentials":"key.json"}`, "credentials"},
-		{"litellm_content_filter", `{}`, "give patterns"}, {"litellm_content_filter", `{"categories":[]}`, "categories: has no likeness"},
+		{"bedrock", `{}`, "aws_region_name"},
+		{"lakera", `{"on_flagged":"x"}`, "on_flagged"},
+		{"lakera", `{"timeout":"x"}`, "timeout"},
+		{"presidio", `{"presidio_ad_hoc_recognizers":"file.json"}`, "presidio_ad_hoc_recognizers"},
+		{"model_armor", `{"credentials":"key.json"}`, "credentials"},
+		{"litellm_content_filter", `{}`, "give patterns"},
+		{"litellm_content_filter", `{"categories":[]}`, "categories: has no likeness"},
 		{"litellm_content_filter", `{"patterns":[{"pattern_type":"prebuilt","pattern_name":"passport_uk"}]}`, `patterns[0]: there is no prebuilt pattern "passport_uk" here; there are amex, `},
 	} {
 		if _, err := litellmguard.Translate(tt.kind, params(t, tt.params)); err == nil || !strings.Contains(err.Error(), tt.want) {
