@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // maxSettingBytes bounds one value: all settings are read again with every catalog.
@@ -44,6 +46,7 @@ type Settings struct {
 	KeyDefaults          *KeyRules        // of new keys; nil: none
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
+	Alerts               channel.Settings // default: kept for a month, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
@@ -85,6 +88,7 @@ func (n Names) Has(name string) bool {
 // DefaultSettings are those of a cluster that has set none.
 func DefaultSettings() Settings {
 	return Settings{
+		Alerts:               channel.Default(),
 		BudgetExceededStatus: 429,
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
@@ -124,6 +128,10 @@ type settingRow struct {
 
 // settings is the table of settings, by name.
 var settings = []settingRow{
+	{
+		SettingAlerts, "object", `{}`, `who hears of alerts, and of which: {"channels": [{"name": "ops", "type": "webhook", "url": "https://…", "credential": "NAME"}], "budget_thresholds": [80, 100]}`,
+		readAlerts,
+	},
 	{
 		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
 		boolean(func(s *Settings) *bool { return &s.AllowInsecureTLS }),
