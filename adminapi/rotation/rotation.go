@@ -67,6 +67,29 @@ type wait struct {
 	staged resource.Hash
 	tries  int
 	until  time.Time
+	name   string // of the key
+	at     resource.Time
+	err    error
+}
+
+// Waiting is a new secret that is not delivered; the old one stays.
+type Waiting struct {
+	KeyID, KeyName string
+	At             resource.Time // it was made; 0: it could not be made
+	Fetch          bool          // its owner has to fetch it; else delivering it failed
+	Error          string
+}
+
+// Waiting lists the secrets that wait for delivery, as far as this node has tried: on the leader
+// all of them.
+func (r *Rotation) Waiting() []Waiting {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Waiting, 0, len(r.waits))
+	for id, w := range r.waits {
+		all = append(all, Waiting{KeyID: id, KeyName: w.name, At: w.at, Fetch: errors.Is(w.err, errWaits), Error: w.err.Error()})
+	}
+	return all
 }
 
 type metrics struct {
@@ -183,7 +206,7 @@ func (r *Rotation) held(k *resource.Key) bool {
 }
 
 // hold notes that a secret waits; it returns the time of the next try.
-func (r *Rotation) hold(k *resource.Key) time.Time {
+func (r *Rotation) hold(k *resource.Key, err error) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.waits[k.ID]
@@ -192,6 +215,10 @@ func (r *Rotation) hold(k *resource.Key) time.Time {
 	}
 	w.until = r.cfg.Now().Add(min(firstRetry<<min(w.tries, 10), lastRetry))
 	w.tries++
+	w.name, w.err = k.Name, err
+	if k.Next != nil {
+		w.at = k.Next.At
+	}
 	r.waits[k.ID] = w
 	return w.until
 }
@@ -217,7 +244,7 @@ func (r *Rotation) rotate(ctx context.Context, k *resource.Key) {
 	if now, ok := r.cfg.State.Key(k.ID); ok {
 		k = now
 	}
-	until := r.hold(k)
+	until := r.hold(k, err)
 	r.cfg.Logger.Error("new secret of a key is not delivered; the old one stays", "key_id", k.ID, "key_name", k.Name,
 		"retry_at", until.UTC().Format(time.RFC3339), "error", err)
 }
