@@ -217,7 +217,7 @@ func (tx *Tx) forgetAlerts(kind, id string) {
 
 // thresholds are what a budget, or else the setting, says of alerts. They are read leniently:
 // nodes of different versions must take the same from a value that only the newer ones know whole.
-func (tx *Tx) thresholds(id resource.AccountID) (at []int64, own channel.Budget, ok bool) {
+func (tx *Tx) thresholds(id resource.AccountID) (at []int64, own channel.BudgetAlerts, ok bool) {
 	t, ok := tx.terms(id)
 	if !ok || resource.IsSession(t.Name) {
 		return nil, own, false
@@ -251,10 +251,10 @@ func (tx *Tx) warn(id resource.AccountID, start resource.Time, a *money.Account,
 		return
 	}
 	for _, p := range alert.Crossed(at, before, now) {
-		tx.raiseBudget(channel.BudgetThreshold, id, start, a, own, alert.Budget{Threshold: p})
+		tx.raiseBudget(channel.BudgetThreshold, id, start, a, own, alert.BudgetWindow{Threshold: p})
 	}
 	if now >= 100 {
-		tx.raiseBudget(channel.BudgetExhausted, id, start, a, own, alert.Budget{})
+		tx.raiseBudget(channel.BudgetExhausted, id, start, a, own, alert.BudgetWindow{})
 	}
 }
 
@@ -265,7 +265,7 @@ func (tx *Tx) exhausted(id resource.AccountID, start resource.Time, a *money.Acc
 		return
 	}
 	if at, own, ok := tx.thresholds(id); ok && len(at) > 0 {
-		tx.raiseBudget(channel.BudgetExhausted, id, start, a, own, alert.Budget{Refused: refused})
+		tx.raiseBudget(channel.BudgetExhausted, id, start, a, own, alert.BudgetWindow{Refused: refused})
 	}
 }
 
@@ -275,13 +275,13 @@ func (tx *Tx) softPassed(id resource.AccountID, start resource.Time, a *money.Ac
 		Account: id, Window: resource.Window{Start: start, End: a.End}, Unit: a.Unit, Soft: a.Soft, Limit: a.Limit, Settled: a.Settled,
 	})
 	if _, own, ok := tx.thresholds(id); ok {
-		tx.raiseBudget(channel.BudgetSoftLimit, id, start, a, own, alert.Budget{Soft: a.Soft})
+		tx.raiseBudget(channel.BudgetSoftLimit, id, start, a, own, alert.BudgetWindow{Soft: a.Soft})
 	}
 }
 
 // raiseBudget raises an alert about a window, once for what it says: a threshold of another limit
 // is another threshold.
-func (tx *Tx) raiseBudget(kind string, id resource.AccountID, start resource.Time, a *money.Account, own channel.Budget, b alert.Budget) {
+func (tx *Tx) raiseBudget(kind string, id resource.AccountID, start resource.Time, a *money.Account, own channel.BudgetAlerts, b alert.BudgetWindow) {
 	what := strings.Join([]string{
 		kind, strconv.FormatInt(b.Threshold, 10), strconv.FormatInt(int64(b.Soft), 10), strconv.FormatInt(int64(a.Limit), 10),
 	}, "/")
@@ -341,7 +341,7 @@ func (tx *Tx) endIncrease(id resource.AccountID, until resource.Time) {
 			continue
 		}
 		_, own, _ := tx.thresholds(id)
-		tx.raiseBudget(channel.BudgetIncreaseEnded, id, start, a, own, alert.Budget{})
+		tx.raiseBudget(channel.BudgetIncreaseEnded, id, start, a, own, alert.BudgetWindow{})
 		tx.warn(id, start, a, alert.Percent(a.Settled, cmp.Or(a.Limit, 1)+raised))
 	}
 }

@@ -31,7 +31,7 @@ func (h *harness) said() []string {
 }
 
 func warned(usd resource.Money, at ...int64) resource.Terms {
-	return resource.Terms{USD: usd, Alerts: &channel.Budget{At: at, Emails: []string{"a@b.c"}, Channels: []string{"team"}}}
+	return resource.Terms{USD: usd, Alerts: &channel.BudgetAlerts{At: at, Emails: []string{"a@b.c"}, Channels: []string{"team"}}}
 }
 
 func TestAlerts_Thresholds(t *testing.T) {

@@ -28,6 +28,7 @@ import (
 	"github.com/conclave-llm/conclave/node/backup"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
@@ -71,6 +72,7 @@ type Node struct {
 	repriced   chan struct{} // prices were imported
 	identified chan struct{} // the cluster's keys have changed
 	restored   chan struct{} // a backup has taken the place of the state
+	alerted    chan struct{} // there are alerts to deliver
 	generation atomic.Uint64 // of the state, as followRestores knows it
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
@@ -110,6 +112,7 @@ type path struct {
 
 	rotation  *rotation.Rotation
 	egress    *egress.Dialer
+	post      *post.Post // of alerts
 	blobs     *blob.Store
 	upstream  *upstream.Client
 	turns     *turns.Store
@@ -139,7 +142,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
-		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1), alerted: make(chan struct{}, 1),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -153,6 +156,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start alerts", n.startAlerts},
 		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
@@ -184,7 +188,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
-	n.alerts = newAlerts(n.log, n.registry)
+	n.alerts = newAlerts(n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
@@ -336,6 +340,9 @@ func (n *Node) watch(c fsm.Change) {
 		signal(n.identified)
 	}
 	n.alerts.passed(c.Soft)
+	if c.Tables["alert"] {
+		signal(n.alerted)
+	}
 	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
 		r.Changed()
 	}

@@ -83,7 +83,7 @@ type Terms struct {
 	Unpriced   Unpriced      `json:"unpriced,omitempty"`
 	Increase   *TempIncrease `json:"increase,omitempty"`
 
-	Alerts *channel.Budget `json:"alerts,omitempty"` // nil: the setting's
+	Alerts *channel.BudgetAlerts `json:"alerts,omitempty"` // nil: the setting's
 }
 
 // TempIncrease raises a limit until a moment, by whole units of its budget. On every node

@@ -27,6 +27,9 @@ const (
 	DeliverPickUp  Deliver = "pickup"  // the owner fetches it once, with the old secret
 )
 
+// ByOwner says that the owner has to do something to get the secret.
+func (d Deliver) ByOwner() bool { return d == DeliverPickUp }
+
 // Rotation is the schedule by which a key gets a new secret. The old one stays until the new
 // one is delivered, and for the grace after that.
 type Rotation struct {

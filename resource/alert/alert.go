@@ -34,7 +34,7 @@ type Alert struct {
 	Subject string        `json:"subject"`        // kind and id of what it is about: "key/key_1", "node/n1"
 	Name    string        `json:"name,omitempty"` // of the subject, where the raiser knows it
 	Text    string        `json:"text,omitempty"` // a sentence; of an alert about a budget Sentence makes it
-	Budget  *Budget       `json:"budget,omitempty"`
+	Budget  *BudgetWindow `json:"budget,omitempty"`
 	Key     string        `json:"key,omitempty"`      // names the occasion: two alerts of one key are one
 	Lasting bool          `json:"lasting,omitempty"`  // it is about a state that ends
 	EndedAt resource.Time `json:"ended_at,omitempty"` // when that ended
@@ -46,8 +46,8 @@ type Alert struct {
 	Done       bool          `json:"done,omitempty"` // nothing of it is pending
 }
 
-// Budget is the window that an alert is about. Amounts are in the budget's unit.
-type Budget struct {
+// BudgetWindow is the window that an alert is about. Amounts are in the budget's unit.
+type BudgetWindow struct {
 	Account   resource.AccountID `json:"account"`
 	Window    resource.Window    `json:"window,omitzero"`
 	Unit      resource.Unit      `json:"unit,omitempty"`
@@ -137,10 +137,10 @@ func (a *Alert) Validate() error {
 }
 
 // Percent is how much of the limit is spent, rounded down; 0 without a limit.
-func (b *Budget) Percent() int64 { return Percent(b.Settled, b.Limit) }
+func (b *BudgetWindow) Percent() int64 { return Percent(b.Settled, b.Limit) }
 
 // amount writes an amount of a budget for people.
-func (b *Budget) amount(m resource.Money) string {
+func (b *BudgetWindow) amount(m resource.Money) string {
 	switch b.Unit {
 	case resource.UnitTokens, resource.UnitRequests:
 		return fmt.Sprintf("%d %s", int64(m), b.Unit)

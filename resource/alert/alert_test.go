@@ -76,7 +76,7 @@ func TestDeliveries(t *testing.T) {
 
 func TestSentence(t *testing.T) {
 	t.Parallel()
-	a := &alert.Alert{Kind: channel.BudgetThreshold, Name: "research", Budget: &alert.Budget{
+	a := &alert.Alert{Kind: channel.BudgetThreshold, Name: "research", Budget: &alert.BudgetWindow{
 		Account: "team/t1/month", Threshold: 80, Limit: 100 * resource.Dollar, Settled: 81500 * resource.Dollar / 1000,
 	}}
 	if got, want := a.Sentence(), `The budget "month" of team "research" (t1) has reached 80 %: $81.5 of $100 are spent (81 %).`; got != want {

@@ -67,8 +67,8 @@ type Settings struct {
 	CooldownAfter    time.Duration // 0: never
 }
 
-// Budget is what a budget says of its alerts.
-type Budget struct {
+// BudgetAlerts is what a budget says of its alerts.
+type BudgetAlerts struct {
 	At       []int64  `json:"at,omitempty"`       // per cent of the limit, 1 to 1000; empty: those of the setting
 	Channels []string `json:"channels,omitempty"` // instead of those that take the kind
 	Emails   []string `json:"emails,omitempty"`   // beside them, through the first channel of the type email
@@ -321,7 +321,7 @@ func webAddress(field, text string) error {
 }
 
 // Check checks what a budget says. Nil says nothing.
-func (b *Budget) Check(field string) error {
+func (b *BudgetAlerts) Check(field string) error {
 	if b == nil {
 		return nil
 	}

@@ -17,7 +17,7 @@ type Event struct {
 	Subject   string        `json:"subject"`
 	Name      string        `json:"name,omitempty"`
 	Text      string        `json:"text"`
-	Budget    *alert.Budget `json:"budget,omitempty"`
+	Budget    *alert.BudgetWindow `json:"budget,omitempty"`
 	EndedAt   resource.Time `json:"ended_at,omitzero"`
 
 	Event          string          `json:"event"`       // LiteLLM's name, else the kind
