@@ -212,6 +212,15 @@ var rights = withNouns(map[string]row{
 	"export-config": adminOnly, // it has the hash of every key
 	"own-config":    adminOnly,
 
+	"list-alerts":               readAll,
+	"list-alert-kinds":          readAll,
+	"get-alert":                 readAll,
+	"retry-alert":               adminOnly,
+	"retry-alerts":              adminOnly,
+	"test-alert":                adminOnly,
+	"litellm-health-services":   adminOnly, // it sends something
+	"litellm-alerting-settings": readAll,
+
 	"list-audit":   readAll,
 	"get-audit":    readAll,
 	"verify-audit": readAll,

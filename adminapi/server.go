@@ -33,6 +33,7 @@ type State interface {
 	records.State
 	Ledger
 	Audits
+	Alerts
 	membership.State
 	Erasure(id string) (*resource.Erasure, bool)
 	Erasures() []*resource.Erasure
@@ -123,6 +124,8 @@ type Config struct {
 	Guardrails Guardrails
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
+	TryAlert func(ctx context.Context, channel string) error
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -192,6 +195,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerGuardrails()
 	s.registerPrompts()
 	s.registerAudit()
+	s.registerAlerts()
 	s.registerConfig()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)

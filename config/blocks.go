@@ -125,6 +125,7 @@ type termsBlock struct {
 	NoQuorum   string         `hcl:"no_quorum,optional"`
 	Unpriced   string         `hcl:"unpriced,optional"`
 	Increase   *hcl.Attribute `hcl:"increase,optional"`
+	Alerts     *hcl.Attribute `hcl:"alerts,optional"`
 	Body       hcl.Body       `hcl:",body"`
 }
 

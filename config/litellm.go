@@ -171,6 +171,7 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 	for theirs, ours := range renamedSettings {
 		d.setting(m, theirs, ours)
 	}
+	d.alerting(m)
 	for i, n := range m.items("pass_through_endpoints") {
 		d.passThroughEndpoint(d.mapping(fmt.Sprintf("%s[%d]", m.of("pass_through_endpoints"), i), n))
 	}

@@ -121,7 +121,7 @@ func (n *Node) nameOf(kind, id string) string {
 // alertTester tries channels for the admin API.
 type alertTester struct{ n *Node }
 
-// TryAlert implements adminapi.Alerts: it sends an alert that stands in no list, at once and once.
+// TryAlert sends an alert that stands in no list, at once and once.
 func (t alertTester) TryAlert(ctx context.Context, name string) error {
 	settings := t.n.state.Catalog().Settings().Alerts
 	c := settings.Named(name)

@@ -8,12 +8,14 @@
 package litellm
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/alerting"
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
@@ -36,6 +38,8 @@ type Config struct {
 	Prices  *prices.Prices
 	Now     func() time.Time
 	MCP     mcp.Gateway
+	// TryAlert sends a test through a channel of the setting alerts.
+	TryAlert func(ctx context.Context, channel string) error
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -62,6 +66,7 @@ func (a *API) Routes() []wire.Route {
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
+		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
 	)
 }
 

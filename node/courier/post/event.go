@@ -17,7 +17,7 @@ type Event struct {
 	Subject   string        `json:"subject"`
 	Name      string        `json:"name,omitempty"`
 	Text      string        `json:"text"`
-	Budget    *alert.BudgetWindow `json:"budget,omitempty"`
+	Budget    *alert.Shown  `json:"budget,omitempty"`
 	EndedAt   resource.Time `json:"ended_at,omitzero"`
 
 	Event          string          `json:"event"`       // LiteLLM's name, else the kind
@@ -43,7 +43,7 @@ var theirs = map[string]string{
 func eventOf(cluster string, a *alert.Alert) *Event {
 	kind, id := a.Holder()
 	e := &Event{
-		ID: a.ID, DedupeKey: a.Key, Kind: a.Kind, At: a.At, Cluster: cluster, Subject: a.Subject, Name: a.Name, Text: a.Sentence(), Budget: a.Budget,
+		ID: a.ID, DedupeKey: a.Key, Kind: a.Kind, At: a.At, Cluster: cluster, Subject: a.Subject, Name: a.Name, Text: a.Sentence(), Budget: a.Budget.Show(),
 		EndedAt: a.EndedAt, Event: a.Kind, EventGroup: kind, EventMessage: a.Sentence(), AlertEmails: a.Emails,
 	}
 	if name, ok := theirs[a.Kind]; ok {
