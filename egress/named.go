@@ -93,6 +93,9 @@ func Named(cat *resource.Catalog) []Destination {
 		out = append(out, ofProxy(s.ProviderProxies[name], "setting provider_proxies "+name)...)
 	}
 	out = append(out, ofURL(s.PriceSync.URL, "setting price_sync")...)
+	if s.RotationStore != nil {
+		out = append(out, ofURL(s.RotationStore.Vault, "setting rotation_store")...)
+	}
 	if s3 := s.Snapshots.S3; s3 != nil {
 		out = append(out, ofURL(s3.URL(), "setting snapshots")...)
 	}

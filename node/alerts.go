@@ -53,12 +53,16 @@ func (a *alerts) passed(all []fsm.SoftLimit) {
 	}
 }
 
-// startAlerts begins to deliver alerts, and to look for what is worth one, while this node leads.
-func (n *Node) startAlerts(context.Context) error {
+// startPost makes what brings letters and alerts to people.
+func (n *Node) startPost() {
 	info, _ := n.state.Cluster()
 	n.post = post.New(post.Config{
 		Cluster: info.ClusterID, Dialer: n.egress, Secret: n.credentialKey, Callback: n.plugins.DeliverAudit, Now: n.cfg.Alerts.Now,
 	})
+}
+
+// startAlerts begins to deliver alerts, and to look for what is worth one, while this node leads.
+func (n *Node) startAlerts(context.Context) error {
 	c := courier.New(courier.Config{
 		State: n.state, Leads: n.consensus.IsLeader, Propose: n.proposeOwn, Send: n.post.Send, Name: n.nameOf, Wake: n.alerted,
 		Now: n.cfg.Alerts.Now, Logger: n.log, Registerer: n.registry,

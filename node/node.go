@@ -283,6 +283,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.startPrices()
+	n.startPost()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{

@@ -48,6 +48,7 @@ type Settings struct {
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
 	Alerts               channel.Settings // default: kept for a month, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
+	RotationStore        *RotationStore   // of new secrets of keys; nil: there is none
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
@@ -308,7 +309,7 @@ var settings = []settingRow{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
 	},
 	{
-		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server", readPublicURL,
+		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server, and links in mails lead there", readPublicURL,
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
@@ -321,6 +322,9 @@ var settings = []settingRow{
 	{
 		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
 		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
+	},
+	{
+		"rotation_store", "object", `{}`, `where rotations with the destination secret_store write new secrets: {"vault": "https://vault.corp:8200", "mount": "secret", "prefix": "conclave/keys", "credential": "NAME"}`, readRotationStore,
 	},
 	{
 		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",

@@ -46,7 +46,14 @@ type Config struct {
 	Seal   func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	Open   func(s *resource.Sealed, kind, id, field string) (string, error)
 	// Look, if it is not nil, makes Run look for keys that are due, instead of a clock.
-	Look       <-chan time.Time
+	Look <-chan time.Time
+	// Mail sends a letter; Keep writes a secret to the secret store. Nil: that is not possible here.
+	Mail func(ctx context.Context, l Letter) error
+	Keep func(ctx context.Context, k *resource.Key, secret string) error
+	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
+	Derive func(parts ...string) ([]byte, error)
+	// Fresh waits until this node has what the leader has; nil: it always has.
+	Fresh      func(ctx context.Context) error
 	HTTP       *http.Client          // default: ten seconds, no redirects
 	Now        func() time.Time      // default: time.Now
 	Logger     *slog.Logger          // default: discards
@@ -120,6 +127,12 @@ func New(cfg Config) *Rotation {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Mail == nil {
+		cfg.Mail = func(context.Context, Letter) error { return errors.New("this node sends no mail") }
+	}
+	if cfg.Keep == nil {
+		cfg.Keep = func(context.Context, *resource.Key, string) error { return errors.New("this node has no secret store") }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -261,11 +274,21 @@ func (r *Rotation) turn(ctx context.Context, k *resource.Key) (result string, er
 	if k.Rotation == nil || k.Next == nil {
 		return "", fmt.Errorf("key %q: %w", k.ID, resource.ErrConflict)
 	}
-	if k.Rotation.Deliver == resource.DeliverPickUp {
-		return "waiting", errWaits
-	}
 	staged := k.Next.Hash
-	if err := r.send(ctx, k); err != nil {
+	switch k.Rotation.Deliver {
+	case resource.DeliverPickUp:
+		err = errWaits
+	case resource.DeliverEmail:
+		err = r.mail(ctx, k)
+	case resource.DeliverStore:
+		err = r.keep(ctx, k)
+	default:
+		err = r.send(ctx, k)
+	}
+	if errors.Is(err, errWaits) {
+		return "waiting", err
+	}
+	if err != nil {
 		return "failed", err
 	}
 	if _, err := r.finish(ctx, k.ID, staged, r.actor("")); err != nil {
