@@ -37,8 +37,9 @@ var (
 		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
 		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
 		{"rotate-grace", "rotation.grace", asText, "how long an old secret stays valid after the new one is delivered: 24h"},
-		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook or pickup"},
+		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook, email, secret_store or pickup"},
 		{"rotate-url", "rotation.url", asText, "of the webhook"},
+		{"rotate-email", "rotation.email", asText, "of the owner, who gets a link there"},
 		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
 	accountFields = []field{
