@@ -116,8 +116,8 @@ func (r *Rotation) checkDelivery(signed bool) error {
 		if signed {
 			return invalidf("rotation_key", "is for a webhook")
 		}
-		if r.Deliver == DeliverEmail {
-			return invalidChannel("", channel.Addresses("rotation.email", []string{r.Email}))
+		if r.Deliver == DeliverEmail && channel.Addresses("", []string{r.Email}) != nil {
+			return invalidf("rotation.email", "%.100q is not an address such as ada@example.org", r.Email)
 		}
 		return nil
 	case "":
