@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -91,6 +92,7 @@ type Receipt struct {
 	Attempts            []Attempt        `json:"attempts,omitempty"`
 	Guardrails          []GuardrailCheck `json:"guardrails,omitempty"`
 	Charges             []Charge         `json:"charges,omitempty"`
+	Facts               facts.Facts      `json:"facts,omitzero"` // what the decision was about
 }
 
 // Attempt is one attempt at a deployment.
@@ -149,6 +151,7 @@ func receiptOf(r *ledger.Record) Receipt {
 	out := Receipt{
 		Decision: "served", Step: from.Step, Scope: from.Scope, Entity: from.Entity, Rule: from.Rule,
 		EstimatedPrompt: from.Prompt, EstimatedCompletion: from.Completion, Clamped: from.Clamped, PriceSource: from.PriceSource,
+		Facts: from.Facts,
 	}
 	if r.Flags.Has(ledger.Adjustment) {
 		out.Decision = "adjusted"

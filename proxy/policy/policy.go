@@ -177,7 +177,19 @@ func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []
 		return missing("user")
 	}
 	var room [16]string
-	names := append(room[:0], s.EnforcedParams...)
+	names := required(room[:0], s, key, levels)
+	if len(names) == 0 {
+		return nil
+	}
+	if name := llm.Missing(body, names); name != "" {
+		return missing(name)
+	}
+	return nil
+}
+
+// required appends the parameters that the settings and the levels enforce.
+func required(names []string, s *resource.Settings, key *resource.Key, levels []resource.Level) []string {
+	names = append(names, s.EnforcedParams...)
 	if key != nil && key.ServiceAccount() {
 		names = append(names, s.ServiceAccountParams...)
 	}
@@ -186,11 +198,29 @@ func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []
 			names = append(names, p.EnforcedParams...)
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	return names
+}
+
+// Absent lists the enforced parameters that a body lacks, each once.
+func Absent(body []byte, s *resource.Settings, key *resource.Key, levels []resource.Level) []string {
+	var absent []string
+	for _, name := range required(nil, s, key, levels) {
+		if llm.Missing(body, []string{name}) != "" {
+			absent = addTag(absent, name)
+		}
 	}
-	if name := llm.Missing(body, names); name != "" {
-		return missing(name)
+	return absent
+}
+
+// CheckAbsent is CheckParams for a body of which only Absent is known.
+func CheckAbsent(absent []string, s *resource.Settings, key *resource.Key, levels []resource.Level, customer string) error {
+	if s.EnforceUser && customer == "" {
+		return missing("user")
+	}
+	for _, name := range required(nil, s, key, levels) {
+		if slices.Contains(absent, name) {
+			return missing(name)
+		}
 	}
 	return nil
 }
@@ -246,7 +276,7 @@ func CheckSize(size, limit int64) error {
 		return nil
 	}
 	return &llm.Error{
-		Kind: llm.TooLarge, Code: CodeRequest,
+		Kind: llm.TooLarge, Code: CodeRequest, Count: &llm.Count{Of: llm.CountRequestBytes, Limit: limit, Left: limit, Asked: size},
 		Message: "The request body is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
 	}
 }
@@ -268,6 +298,7 @@ func ResponseLimit(s *resource.Settings, levels []resource.Level) int64 {
 func ErrResponse(limit int64) error {
 	return &llm.Error{
 		Kind: llm.TooLarge, Status: http.StatusBadGateway, Code: CodeResponse, NoRetry: true,
+		Count:   &llm.Count{Of: llm.CountResponseBytes, Limit: limit, Left: limit, Asked: limit + 1}, // nobody reads on
 		Message: "The answer is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
 	}
 }
