@@ -19,4 +19,5 @@ const (
 
 	CountRequestBytes  = "request_bytes"
 	CountResponseBytes = "response_bytes"
+	CountSecrets       = "secrets" // the key is right, and its secret is an old one
 )

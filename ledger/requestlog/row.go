@@ -120,8 +120,8 @@ type Charge struct {
 	Amount  int64         `json:"amount"`  // of the account's unit: nanodollars, tokens, requests
 }
 
-// rowOf is the row of a record.
-func rowOf(r *ledger.Record, count int64) Row {
+// RowOf is the row of a record, which stands for so many requests.
+func RowOf(r *ledger.Record, count int64) Row {
 	row := bareRow(r, count)
 	if b, err := json.Marshal(receiptOf(r)); err == nil { // plain fields: it does not fail
 		row.Receipt = string(b)

@@ -137,6 +137,7 @@ func (a *Authenticator) checkKey(key *resource.Key, h resource.Hash) error {
 		e = refuse(typeAuth, "key_blocked", "key", "The API key is blocked.")
 	case !key.AcceptsAt(h, now):
 		e = refuse(typeExpired, "expired_key", "key", "The API key was replaced, and its grace has ended.")
+		e.Count = &llm.Count{Of: llm.CountSecrets} // which no receipt tells apart
 	case key.ExpiredAt(now):
 		e = refuse(typeExpired, "expired_key", "key", "The API key has expired.")
 	default:

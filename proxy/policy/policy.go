@@ -23,6 +23,7 @@ const (
 	CodeRequest  = "request_too_large"
 	CodeResponse = "response_too_large"
 	CodeType     = "key_type_not_allowed"
+	CodeValue    = "invalid_value"
 )
 
 // maxSaid bounds the headers that become part of a record.
@@ -117,7 +118,7 @@ func Wishes(h http.Header, f *llm.Fields) error {
 }
 
 func badHeader(name, want string) error {
-	return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: name, Message: "The header " + name + " must be " + want + "."}
+	return &llm.Error{Kind: llm.Invalid, Code: CodeValue, Param: name, Message: "The header " + name + " must be " + want + "."}
 }
 
 // Tags are the request's own, of body and header, and those that its levels give every
