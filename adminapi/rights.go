@@ -117,6 +117,7 @@ var rights = withNouns(map[string]row{
 
 	"list-requests":   readOwn,
 	"get-request":     readOwn,
+	"export-case":     readAll,
 	"export-requests": readOwn,
 	"export-usage":    readOwn,
 	"verify-ledger":   readAll,

@@ -96,6 +96,9 @@ func (s *Server) checkLate(c *Call) error {
 	if len(added) == 0 {
 		return nil
 	}
+	if err := policy.CheckExpiry(added, s.now()); err != nil {
+		return err
+	}
 	if err := policy.CheckRoute(added, c.route.name, c.path); err != nil {
 		return err
 	}

@@ -107,6 +107,7 @@ func policyOf(r *rand.Rand) resource.Policy {
 				[]resource.Terms{{Requests: number(2), Per: resource.PerHour}}, []resource.Terms{{USD: resource.Dollar, Name: "priced", Unpriced: resource.UnpricedDeny}})
 		},
 		func() { p.BudgetID = "shared" },
+		func() { p.ExpiresAt = resource.At(time.Now().Add(pick(r, -time.Hour, time.Hour))) },
 	} {
 		if one(r, 40) {
 			set()

@@ -145,7 +145,7 @@ func (c *collector) block(customer string) {
 func (c *collector) key(k *resource.Key) {
 	bare := &resource.Key{
 		Meta: k.Meta, Policy: k.Policy, Name: k.Name, TeamID: k.TeamID, ProjectID: k.ProjectID, UserID: k.UserID, Role: k.Role,
-		ExpiresAt: k.ExpiresAt, Blocked: k.Blocked, Access: k.Access,
+		Blocked: k.Blocked, Access: k.Access,
 	}
 	bare.Metadata = nil
 	c.Keys = append(c.Keys, bare)

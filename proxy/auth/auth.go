@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -190,7 +191,12 @@ func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resour
 		}
 		who.Organization = o
 	}
-	return who, checkBudgets(cat, who)
+	var room [6]resource.Level
+	levels := who.Levels(room[:0])
+	if err := policy.CheckExpiry(levels, a.cfg.Now()); err != nil {
+		return who, err
+	}
+	return who, checkBudgets(cat, levels)
 }
 
 // person resolves the key's user and his place in its team. A user without a record is a
@@ -211,9 +217,8 @@ func (a *Authenticator) person(who *resource.Principal) error {
 }
 
 // checkBudgets refuses a principal one of whose shared budgets is not on this node.
-func checkBudgets(cat *resource.Catalog, who *resource.Principal) error {
-	var room [6]resource.Level
-	for _, l := range who.Levels(room[:0]) {
+func checkBudgets(cat *resource.Catalog, levels []resource.Level) error {
+	for _, l := range levels {
 		if !hasBudget(cat, l.Allowance.BudgetID) {
 			return incomplete("budget")
 		}

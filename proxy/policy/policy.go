@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -169,6 +170,29 @@ func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) e
 		Kind: llm.Invalid, Code: CodeCustomer, Param: "user", Scope: resource.HolderCustomer, Entity: id, NoRetry: true,
 		Message: "The end user " + strconv.Quote(id) + " is blocked.",
 	}
+}
+
+// CheckExpiry refuses a request once one of the levels has expired. Who is behind the key learns it
+// as of a blocked level; an end user as of a blocked one; a tag may not be used any more.
+func CheckExpiry(levels []resource.Level, now time.Time) error {
+	for i := range levels {
+		l := &levels[i]
+		if l.Policy == nil || !l.Policy.ExpiredAt(resource.At(now)) {
+			continue
+		}
+		e := &llm.Error{Kind: llm.Unauthenticated, Type: "auth_error", Code: l.Kind + "_expired", Param: "key", Scope: l.Kind, Entity: l.ID, NoRetry: true}
+		e.Message = "The " + l.Kind + " of the API key has expired."
+		switch l.Kind {
+		case resource.HolderCustomer:
+			e.Kind, e.Type, e.Param = llm.Invalid, "", "user"
+			e.Message = "The end user " + strconv.Quote(l.ID) + " has expired."
+		case resource.HolderTag:
+			e.Kind, e.Type, e.Param = llm.Forbidden, "", "tags"
+			e.Message = "The tag " + strconv.Quote(l.ID) + " has expired."
+		}
+		return e
+	}
+	return nil
 }
 
 // CheckParams refuses a body that lacks what the settings or a level enforce. key is nil for

@@ -80,11 +80,11 @@ var steps = []struct {
 }{
 	{"auth", (*judge).auth, []string{
 		"invalid_api_key", "key_blocked", "organization_blocked", "team_blocked", "project_blocked", "user_blocked",
-		"expired_key", "route_not_allowed", policy.CodeType, policy.CodeAddress,
+		"organization_expired", "team_expired", "project_expired", "user_expired", "member_expired", "expired_key", "route_not_allowed", policy.CodeType, policy.CodeAddress,
 	}},
 	{"body", (*judge).body, []string{policy.CodeRequest}},
 	{"policy", (*judge).policies, []string{
-		policy.CodeCustomer, policy.CodeMissing, policy.CodeSession, policy.CodeRequest, policy.CodeAddress, "route_not_allowed",
+		policy.CodeCustomer, "customer_expired", "tag_expired", policy.CodeMissing, policy.CodeSession, policy.CodeRequest, policy.CodeAddress, "route_not_allowed",
 	}},
 	{"access", (*judge).access, []string{policy.CodeNoModel, policy.CodeModelDenied, policy.CodeUnknownModel}},
 	{"limits", (*judge).limits, []string{"rate_limit_exceeded"}},

@@ -73,6 +73,9 @@ func (j *judge) policies() error {
 	}
 	j.above = len(j.levels)
 	if added := j.levels[chain:]; len(added) > 0 {
+		if err := policy.CheckExpiry(added, j.began()); err != nil {
+			return err
+		}
 		if err := j.checkPaths(added); err != nil {
 			return err
 		}
