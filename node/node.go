@@ -31,6 +31,7 @@ import (
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -109,6 +110,7 @@ type path struct {
 	prices *prices.Prices
 
 	rotation  *rotation.Rotation
+	probes    *probe.Prober
 	egress    *egress.Dialer
 	blobs     *blob.Store
 	upstream  *upstream.Client
@@ -217,9 +219,10 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
 	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
+	n.startProbes()
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err == nil {
@@ -279,6 +282,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.startPrices()
+	n.runProbes()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{

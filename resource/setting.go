@@ -48,6 +48,9 @@ type Settings struct {
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
+	HealthChecks   bool          // ask backends whether they can be reached; default false
+	HealthInterval time.Duration // how often, once for the cluster; default five minutes
+
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h
 	DeadMinVoters int64         // if so many voters stay; default 3
@@ -101,6 +104,7 @@ func DefaultSettings() Settings {
 		BatchParallel:        8,
 		BatchLines:           50_000,
 		OwnerDays:            180,
+		HealthInterval:       5 * time.Minute,
 		DeadCleanup:          true,
 		DeadAfter:            24 * time.Hour,
 		DeadMinVoters:        3,
@@ -138,6 +142,10 @@ var settings = []settingRow{
 			s.Audit, err = ParseAudit(v)
 			return err
 		},
+	},
+	{
+		"background_health_checks", "boolean", `false`, "ask every backend once an interval, by requests that use no tokens, whether it can be reached",
+		boolean(func(s *Settings) *bool { return &s.HealthChecks }),
 	},
 	{
 		"banned_keywords_list", "list or lines", `[]`, "words that guardrails refuse, whatever their case",
@@ -232,6 +240,10 @@ var settings = []settingRow{
 	{
 		"first_token_timeout_ms", "integer", `0`, "how long a stream may take to its first token, up to a day; 0: as long as between chunks, from the header on",
 		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
+	},
+	{
+		"health_check_interval", "integer", `300`, "seconds between two background health checks of a backend, 1 to 86400",
+		integer(func(s *Settings) *int64 { return (*int64)(&s.HealthInterval) }, 1, 86_400, int64(time.Second)),
 	},
 	{
 		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,
