@@ -193,7 +193,7 @@ func (w *world) settings() {
 	for name, value := range map[string]string{
 		"allowed_ips": `["192.0.2.0/24","10.0.0.0/8"]`, "denied_ips": `["10.0.0.0/8"]`, "trusted_proxies": `["192.0.2.1"]`,
 		"enforced_params": `["metadata.cost_center"]`, "enforce_user_param": `true`, "service_account_enforced_params": `["metadata.job"]`,
-		"blocked_user_list": `["carol","dave"]`, "max_request_size_mb": `1`, "max_response_size_mb": `1`,
+		"blocked_user_list": `["carol","dave"]`, "block_requests_for_models_without_pricing": `true`, "max_request_size_mb": `1`, "max_response_size_mb": `1`,
 	} {
 		if one(w.r, 25) {
 			w.rig.tables.Settings = append(w.rig.tables.Settings, &resource.Setting{Meta: resource.Meta{ID: name}, Value: []byte(value)})

@@ -48,6 +48,7 @@ type Settings struct {
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
+	BlockUnpriced  bool          // refuse models without a price; default false
 	HealthChecks   bool          // ask backends whether they can be reached; default false
 	HealthInterval time.Duration // how often, once for the cluster; default five minutes
 
@@ -169,6 +170,10 @@ var settings = []settingRow{
 	{
 		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
+	},
+	{
+		"block_requests_for_models_without_pricing", "boolean", `false`, "refuse requests for models whose price is not known, whatever the budgets say",
+		boolean(func(s *Settings) *bool { return &s.BlockUnpriced }),
 	},
 	{
 		"blocked_user_list", "list or lines", `[]`, "ids of end users whose requests are refused, beside those blocked one by one",

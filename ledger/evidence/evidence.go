@@ -61,7 +61,7 @@ type State struct {
 
 // settings are those that decide about requests.
 var settings = []string{
-	"allowed_ips", "denied_ips", "enforce_user_param", "enforced_params", "max_body_bytes", "max_file_size_mb", "max_request_size_mb",
+	"allowed_ips", "block_requests_for_models_without_pricing", "denied_ips", "enforce_user_param", "enforced_params", "max_body_bytes", "max_file_size_mb", "max_request_size_mb",
 	"max_response_size_mb", "service_account_enforced_params", "trusted_proxies",
 }
 

@@ -212,7 +212,7 @@ func (j *judge) budget() error {
 	}
 	l, ok := j.level()
 	if !ok {
-		return nil
+		return j.clusterWide(c)
 	}
 	t, ok := j.terms(l, c)
 	if !ok {
@@ -237,6 +237,14 @@ func (j *judge) budget() error {
 	}
 	e.Message = fmt.Sprintf("budget %q of the %s is %d, and %d were left for %d", c.Of, l.Kind, limit, max(0, c.Left+limit-c.Limit), c.Asked)
 	return e
+}
+
+// clusterWide asks whether the setting is still there that refused a model without a price.
+func (j *judge) clusterWide(c *llm.Count) error {
+	if c.Part != llm.PartUnpriced || j.r.Receipt.Scope != "" || !j.cat.Settings().BlockUnpriced {
+		return nil
+	}
+	return &llm.Error{Kind: llm.Forbidden, Code: "model_unpriced", Message: "the cluster refuses models without a price"}
 }
 
 // guardrails asks what becomes of the verdicts about the request.
