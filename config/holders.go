@@ -23,6 +23,7 @@ func (d *decoder) policy(body hcl.Body) (p resource.Policy, sharedBudget string)
 		Models:    in.Models, Aliases: in.Aliases, Routes: in.Routes, AllowedIPs: in.AllowedIPs, DeniedIPs: in.DeniedIPs,
 		EnforcedParams: in.EnforcedParams, Guardrails: in.Guardrails, Callbacks: in.Callbacks, Tags: in.Tags,
 		LogContent: in.LogContent, MaxRequestMB: in.MaxRequestMB, MaxResponseMB: in.MaxResponseMB, Metadata: d.json(in.Metadata),
+		ExpiresAt: d.time(in.ExpiresAt),
 	}
 	if s := in.Sessions; s != nil {
 		p.Sessions = &resource.SessionLimits{
@@ -223,7 +224,7 @@ func (d *decoder) key(b *hcl.Block) {
 		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, Project: in.Project,
 		Resource: resource.Key{
 			Meta: owned(), Name: b.Labels[0], Hash: hash, Hint: hint,
-			UserID: in.UserID, Role: resource.Role(in.Role), ExpiresAt: d.time(in.ExpiresAt),
+			UserID: in.UserID, Role: resource.Role(in.Role),
 		},
 	}
 	k.Resource.Policy, k.SharedBudget = d.policy(in.Policy)

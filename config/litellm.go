@@ -26,6 +26,7 @@ var needless = map[string]string{
 	"general_settings.proxy_batch_write_at":             "is not needed: every request is recorded at once",
 	"general_settings.use_redis_transaction_buffer":     "is not needed: there is no Redis",
 	"general_settings.allow_requests_on_db_unavailable": "is not needed: there is no database",
+	"general_settings.use_shared_health_check":          "is not needed: one node checks for all",
 	"general_settings.disable_error_logs":               "is not needed: there is no database",
 	"litellm_settings.set_verbose":                      "is given to the node itself, as log_level",
 	"litellm_settings.json_logs":                        "is given to the node itself, as log_format",
@@ -38,8 +39,8 @@ var needless = map[string]string{
 
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
-	"litellm_settings": {"budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
-	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
+	"litellm_settings": {"block_requests_for_models_without_pricing", "budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
+	"general_settings": {"background_health_checks", "health_check_interval", "enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
 }
 
 // renamedSettings are settings that have another name.

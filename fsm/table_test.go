@@ -53,7 +53,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.Batch{Items: []fsm.Item{item}},
 		fsm.PutKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd", TeamID: "t1",
-			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`)}, ExpiresAt: 9,
+			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`), ExpiresAt: 9},
 		})},
 		fsm.BlockKey{ID: "k1", Blocked: true},
 		fsm.DeleteKey{ID: "k1"},

@@ -32,6 +32,7 @@ import (
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -111,6 +112,7 @@ type path struct {
 	prices *prices.Prices
 
 	rotation  *rotation.Rotation
+	probes    *probe.Prober
 	egress    *egress.Dialer
 	post      *post.Post // of alerts
 	blobs     *blob.Store
@@ -221,9 +223,10 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
 	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
+	n.startProbes()
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err == nil {
@@ -284,6 +287,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.startPrices()
 	n.startPost()
+	n.runProbes()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{

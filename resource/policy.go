@@ -66,7 +66,11 @@ type Policy struct {
 	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"` // MiB of an answer
 	Objects        *Objects          `json:"objects,omitempty"`         // MCP servers and tools, vector stores, agents, …
 	Metadata       json.RawMessage   `json:"metadata,omitempty"`        // free JSON object
+	ExpiresAt      Time              `json:"expires_at,omitempty"`      // requests pass the level until then; 0: for ever
 }
+
+// ExpiredAt says whether requests do not pass the level any more.
+func (p *Policy) ExpiredAt(at Time) bool { return p.ExpiresAt != 0 && at >= p.ExpiresAt }
 
 // SessionLimits bound one agent session: requests that carry the same session id.
 type SessionLimits struct {

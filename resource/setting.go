@@ -52,6 +52,10 @@ type Settings struct {
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
+	BlockUnpriced  bool          // refuse models without a price; default false
+	HealthChecks   bool          // ask backends whether they can be reached; default false
+	HealthInterval time.Duration // how often, once for the cluster; default five minutes
+
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h
 	DeadMinVoters int64         // if so many voters stay; default 3
@@ -106,6 +110,7 @@ func DefaultSettings() Settings {
 		BatchParallel:        8,
 		BatchLines:           50_000,
 		OwnerDays:            180,
+		HealthInterval:       5 * time.Minute,
 		DeadCleanup:          true,
 		DeadAfter:            24 * time.Hour,
 		DeadMinVoters:        3,
@@ -149,6 +154,10 @@ var settings = []settingRow{
 		},
 	},
 	{
+		"background_health_checks", "boolean", `false`, "ask every backend once an interval, by requests that use no tokens, whether it can be reached",
+		boolean(func(s *Settings) *bool { return &s.HealthChecks }),
+	},
+	{
 		"banned_keywords_list", "list or lines", `[]`, "words that guardrails refuse, whatever their case",
 		func(s *Settings, v json.RawMessage) error {
 			words, err := readLines(v, 4096)
@@ -170,6 +179,10 @@ var settings = []settingRow{
 	{
 		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
+	},
+	{
+		"block_requests_for_models_without_pricing", "boolean", `false`, "refuse requests for models whose price is not known, whatever the budgets say",
+		boolean(func(s *Settings) *bool { return &s.BlockUnpriced }),
 	},
 	{
 		"blocked_user_list", "list or lines", `[]`, "ids of end users whose requests are refused, beside those blocked one by one",
@@ -241,6 +254,10 @@ var settings = []settingRow{
 	{
 		"first_token_timeout_ms", "integer", `0`, "how long a stream may take to its first token, up to a day; 0: as long as between chunks, from the header on",
 		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
+	},
+	{
+		"health_check_interval", "integer", `300`, "seconds between two background health checks of a backend, 1 to 86400",
+		integer(func(s *Settings) *int64 { return (*int64)(&s.HealthInterval) }, 1, 86_400, int64(time.Second)),
 	},
 	{
 		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,

@@ -341,8 +341,12 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 		ResetsAt: m.ends.Std(),
 	}
 	unit := s.terms.Unit()
+	e.Count = &llm.Count{
+		Of: termsName(s.terms), Unit: string(unit), Limit: int64(m.limit), Left: int64(m.left), Asked: int64(s.held), Late: m.left >= s.held,
+	}
 	if resource.IsSession(s.terms.Name) {
 		e.ResetsAt = time.Time{} // it ends when nobody uses it
+		e.Count.Part = llm.PartSession
 	}
 	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held",
 		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)))

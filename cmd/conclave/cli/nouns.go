@@ -26,13 +26,13 @@ var (
 		{"callback", "callbacks", asList, "a callback that is told of its requests"},
 		{"tag", "tags", asList, "a tag of all its requests"},
 		{"metadata", "metadata", asJSON, "a JSON object of your own"},
+		{"expires-in", "expires_at", asExpiry, "12h, 30d or never: what has expired is refused"},
 	}
 	keyFields = append([]field{
 		{"team", "team_id", asText, "id or name of its team"},
 		{"project", "project_id", asText, "id or name of its project"},
 		{"user", "user_id", asText, "id or e-mail address of whose it is"},
 		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
-		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
 		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
 		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
 		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
