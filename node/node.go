@@ -357,7 +357,7 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin", "variable"} {
+	for _, table := range []string{"guardrail", "callback", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
+	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
@@ -31,7 +32,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the API works on. No field may be zero.
+// Config says what the API works on. No field may be zero, but for Guardrails.
 type Config struct {
 	Records *records.Records
 	State   State
@@ -40,6 +41,9 @@ type Config struct {
 	MCP     mcp.Gateway
 	// TryAlert sends a test through a channel of the setting alerts.
 	TryAlert func(ctx context.Context, channel string) error
+
+	// Guardrails asks guardrails about texts; nil: none runs here.
+	Guardrails guardrails.Runner
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -67,6 +71,7 @@ func (a *API) Routes() []wire.Route {
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
 		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
+		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
 	)
 }
 
