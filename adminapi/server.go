@@ -257,7 +257,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Credentials, credentialView)
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
-	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
+	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

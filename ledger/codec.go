@@ -208,6 +208,9 @@ func putReceipt(b []byte, r *Receipt) []byte {
 // foundBit says that a record tells what guardrails found, behind all else.
 const foundBit = 1 << 19
 
+// chosenBit says that a record names the callbacks that its holders chose, behind what guardrails found.
+const chosenBit = 1 << 20
+
 // more are the fields that few records have: those of a usage beside the five that every one
 // has, what an adjustment corrects, and the version of a stored prompt, whose name stands at the end.
 func more(u *llm.Usage, adjusts, prompt *int64) [19]*int64 {
@@ -234,6 +237,9 @@ func putMore(b []byte, r *Record) []byte {
 	if slices.ContainsFunc(r.Guardrails, func(g GuardrailResult) bool { return g.Found != "" }) {
 		set |= foundBit
 	}
+	if len(r.Callbacks) > 0 {
+		set |= chosenBit
+	}
 	if set == 0 && u.Service == llm.ServiceUnsaid {
 		return b
 	}
@@ -253,6 +259,9 @@ func putMore(b []byte, r *Record) []byte {
 		for i := range results {
 			b = putString(b, results[i].Found)
 		}
+	}
+	if set&chosenBit != 0 {
+		b = putStrings(b, r.Callbacks)
 	}
 	return b
 }
@@ -280,6 +289,9 @@ func (r *reader) more(to *Record) {
 				to.Guardrails[i].Found = found
 			}
 		}
+	}
+	if set&chosenBit != 0 {
+		to.Callbacks = r.strings()
 	}
 }
 

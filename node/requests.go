@@ -114,7 +114,7 @@ func (n *Node) contentDenied(o *contents.Owners) bool {
 			policies = append(policies, &r.Policy)
 		}
 	}
-	return slices.ContainsFunc(policies, func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent })
+	return slices.ContainsFunc(policies, (*resource.Policy).Private)
 }
 
 // sealedContent is a resource.Sealed in full: that shows nobody its box.
