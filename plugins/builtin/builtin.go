@@ -5,12 +5,22 @@ package builtin
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
+	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
+	"github.com/conclave-llm/conclave/plugins/builtin/elastic"
+	"github.com/conclave-llm/conclave/plugins/builtin/kafka"
+	"github.com/conclave-llm/conclave/plugins/builtin/langfuse"
+	"github.com/conclave-llm/conclave/plugins/builtin/otlp"
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
+	"github.com/conclave-llm/conclave/plugins/builtin/slack"
+	"github.com/conclave-llm/conclave/plugins/builtin/webhook"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
@@ -26,16 +36,39 @@ type Plugin struct {
 }
 
 // table is every shipped plugin by name.
-var table = []Plugin{
-	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+var table = slices.Concat(guardrails, callbacks, overOTLP())
+
+var guardrails = []Plugin{
 	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
 	{"patterns", "guardrail", "blocks, masks or flags what matches regular expressions", func() { sdk.ServeGuardrail(&patterns.Patterns{}) }},
 	{"pii", "guardrail", "blocks, masks or flags personal data, and restores in answers what it masked", func() { sdk.ServeGuardrail(&pii.PII{}) }},
 	{"secrets", "guardrail", "blocks, masks or flags credentials", func() { sdk.ServeGuardrail(&secrets.Secrets{}) }},
 }
 
+var callbacks = []Plugin{
+	{"datadog", "callback", "sends each request to Datadog's log intake", func() { sdk.ServeCallback(&datadog.Datadog{}) }},
+	{"elasticsearch", "callback", "indexes each request in Elasticsearch or OpenSearch", func() { sdk.ServeCallback(&elastic.Elastic{}) }},
+	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+	{"kafka", "callback", "writes each request to a topic of Kafka", func() { sdk.ServeCallback(&kafka.Kafka{}) }},
+	{"langfuse", "callback", "sends each request to Langfuse's ingestion API", func() { sdk.ServeCallback(&langfuse.Langfuse{}) }},
+	{"s3", "callback", "writes objects to S3 or a store with its API", func() { sdk.ServeCallback(&amazon.S3{}) }},
+	{"slack", "callback", "tells a channel of requests that failed or were blocked", func() { sdk.ServeCallback(&slack.Slack{}) }},
+	{"sqs", "callback", "sends each request to a queue of Amazon SQS", func() { sdk.ServeCallback(&amazon.SQS{}) }},
+	{"webhook", "callback", "posts requests as signed JSON to a URL", func() { sdk.ServeCallback(&webhook.Webhook{}) }},
+}
+
+// overOTLP are the callbacks that send spans to a vendor.
+func overOTLP() (list []Plugin) {
+	for _, name := range otlp.Vendors() {
+		list = append(list, Plugin{name, "callback", "sends each request as a span to " + otlp.Title(name), func() { sdk.ServeCallback(otlp.New(name)) }})
+	}
+	return list
+}
+
 // Plugins lists the shipped plugins by name.
-func Plugins() []Plugin { return append([]Plugin(nil), table...) }
+func Plugins() []Plugin {
+	return slices.SortedFunc(slices.Values(table), func(a, b Plugin) int { return strings.Compare(a.Name, b.Name) })
+}
 
 // Lookup returns the shipped plugin with the name.
 func Lookup(name string) (Plugin, bool) {
