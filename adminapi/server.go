@@ -121,6 +121,8 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// Callbacks are those of the cluster as they run; nil: none can.
+	Callbacks Callbacks
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
@@ -190,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerGuardrails()
+	s.registerCallbacks()
 	s.registerPrompts()
 	s.registerAudit()
 	s.registerConfig()

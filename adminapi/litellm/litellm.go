@@ -8,6 +8,7 @@
 package litellm
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
@@ -36,6 +38,8 @@ type Config struct {
 	Prices  *prices.Prices
 	Now     func() time.Time
 	MCP     mcp.Gateway
+	// TestCallback sends a test event through a callback of this node; nil: none runs here.
+	TestCallback func(ctx context.Context, c *resource.Callback) client.CallbackTested
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -62,6 +66,7 @@ func (a *API) Routes() []wire.Route {
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
+		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback}),
 	)
 }
 
