@@ -31,7 +31,7 @@ type chosenInput struct {
 
 type redeliverInput struct {
 	ID   string `path:"id" doc:"id or name"`
-	Body client.Redelivery
+	Body client.RedeliverFrom
 }
 
 // registerCallbacks registers what is asked of callbacks beside their records.

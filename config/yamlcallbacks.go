@@ -26,7 +26,7 @@ var callbackParams = map[string]string{"s3_callback_params": "s3", "aws_sqs_call
 func (d *yamlDecoder) callbacks(m *mapping) {
 	params := d.callbackFields(m)
 	for _, list := range callbackLists {
-		n := m.take(list.name)
+		n := m.values[list.name]
 		for _, name := range m.texts(list.name) {
 			if why := servedAlways[name]; why != "" {
 				d.ignore(n, m.of(list.name), why)
@@ -35,12 +35,17 @@ func (d *yamlDecoder) callbacks(m *mapping) {
 			d.callback(n, name, list.kind, params[name])
 		}
 	}
-	n := m.take("audit_log_callbacks")
+	d.auditCallbacks(m, params)
+}
+
+// auditCallbacks makes callbacks sinks of the audit log. One that stands in no other list is told of that alone.
+func (d *yamlDecoder) auditCallbacks(m *mapping, params map[string]map[string]string) {
+	n := m.values["audit_log_callbacks"]
 	names := m.texts("audit_log_callbacks")
 	if len(names) == 0 {
 		return
 	}
-	audit := resource.AuditSettings{}
+	var sinks []resource.AuditSink
 	for _, name := range names {
 		at, ok := d.declaredCallback(name)
 		if !ok { // it is told of no requests, only of the audit log
@@ -50,9 +55,9 @@ func (d *yamlDecoder) callbacks(m *mapping) {
 			}
 			at.Resource.Selection = resource.SelectChosen
 		}
-		audit.Sinks = append(audit.Sinks, resource.AuditSink{Name: name, Kind: "callback", Callback: name})
+		sinks = append(sinks, resource.AuditSink{Name: name, Kind: "callback", Callback: name})
 	}
-	b, err := json.Marshal(audit)
+	b, err := json.Marshal(map[string]any{"sinks": sinks})
 	if err != nil {
 		d.wrong(n, m.of("audit_log_callbacks"), "%s.", err)
 		return

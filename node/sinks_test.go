@@ -152,7 +152,7 @@ func testDeadLetters(t *testing.T, c *nodetest.Cluster, in *receiver) {
 		return err == nil && len(states.Items) == 1 && states.Items[0].Dead == 0 && states.Items[0].State == "running"
 	})
 	before := strings.Count(in.at("/always"), "of-plain")
-	if _, err := api.Redeliver(t.Context(), "always", client.Redelivery{From: "1h"}); err != nil {
+	if _, err := api.Redeliver(t.Context(), "always", client.RedeliverFrom{From: "1h"}); err != nil {
 		t.Fatal(err)
 	}
 	c.Await("all to be told again", func() bool { return strings.Count(in.at("/always"), "of-plain") > before })

@@ -51,8 +51,8 @@ type DeadLettersDone struct {
 	Errors []string `json:"errors,omitempty"` // nodes that did not answer, and why
 }
 
-// Redelivery says from when on a callback is told again.
-type Redelivery struct {
+// RedeliverFrom says from when on a callback is told again.
+type RedeliverFrom struct {
 	From string `json:"from" doc:"time in RFC 3339, or how long ago: 36h, 7d"`
 }
 
@@ -94,6 +94,6 @@ func (c *Client) DiscardDeadLetters(ctx context.Context, ref string, chosen Dead
 }
 
 // Redeliver has every node tell the callback again of what began at a time or later.
-func (c *Client) Redeliver(ctx context.Context, ref string, from Redelivery) (out Callback, err error) {
+func (c *Client) Redeliver(ctx context.Context, ref string, from RedeliverFrom) (out Callback, err error) {
 	return out, c.callback(ctx, http.MethodPost, ref, "redeliver", from, &out)
 }

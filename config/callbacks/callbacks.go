@@ -86,6 +86,7 @@ var table = map[string]Callback{
 	"generic_api": {Plugin: "webhook", Fields: []Field{
 		field("url", "endpoint", "GENERIC_LOGGER_ENDPOINT"), hidden(as(Headers, field("headers", "headers", "GENERIC_LOGGER_HEADERS"))), field("format", "log_format"),
 	}},
+	"helicone":      key("helicone", "HELICONE_API_KEY", field("url", "", "HELICONE_API_BASE")),
 	"langfuse":      {Plugin: "langfuse", Fields: with(langfuse, field("host", "langfuse_host", "LANGFUSE_HOST"), field("release", "", "LANGFUSE_RELEASE"))},
 	"langfuse_otel": {Plugin: "langfuse_otel", Fields: with(langfuse, field("endpoint", "langfuse_host", "LANGFUSE_OTEL_HOST", "LANGFUSE_HOST"))},
 	"langsmith": key("langsmith", "LANGSMITH_API_KEY", field("project", "langsmith_project", "LANGSMITH_PROJECT"),
@@ -104,6 +105,7 @@ var table = map[string]Callback{
 		field("service_name", "", "OTEL_SERVICE_NAME"), field("environment", "", "OTEL_ENVIRONMENT_NAME"),
 	}},
 	"s3": s3, "s3_v2": s3,
+	"sentry":    {Plugin: "sentry", Fields: []Field{hidden(field("dsn", "", "SENTRY_DSN")), field("environment", "", "SENTRY_ENVIRONMENT")}},
 	"signoz":    {Plugin: "signoz", Fields: []Field{hidden(field("api_key", "signoz_ingestion_key", "SIGNOZ_INGESTION_KEY")), field("endpoint", "signoz_endpoint", "SIGNOZ_ENDPOINT")}},
 	"traceloop": key("traceloop", "TRACELOOP_API_KEY"),
 	"weave_otel": {Plugin: "weave", Fields: []Field{

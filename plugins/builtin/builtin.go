@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
 	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
 	"github.com/conclave-llm/conclave/plugins/builtin/elastic"
+	"github.com/conclave-llm/conclave/plugins/builtin/helicone"
 	"github.com/conclave-llm/conclave/plugins/builtin/kafka"
 	"github.com/conclave-llm/conclave/plugins/builtin/langfuse"
 	"github.com/conclave-llm/conclave/plugins/builtin/otlp"
@@ -19,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
+	"github.com/conclave-llm/conclave/plugins/builtin/sentry"
 	"github.com/conclave-llm/conclave/plugins/builtin/slack"
 	"github.com/conclave-llm/conclave/plugins/builtin/webhook"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -49,9 +51,11 @@ var callbacks = []Plugin{
 	{"datadog", "callback", "sends each request to Datadog's log intake", func() { sdk.ServeCallback(&datadog.Datadog{}) }},
 	{"elasticsearch", "callback", "indexes each request in Elasticsearch or OpenSearch", func() { sdk.ServeCallback(&elastic.Elastic{}) }},
 	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+	{"helicone", "callback", "logs each request at Helicone", func() { sdk.ServeCallback(&helicone.Helicone{}) }},
 	{"kafka", "callback", "writes each request to a topic of Kafka", func() { sdk.ServeCallback(&kafka.Kafka{}) }},
 	{"langfuse", "callback", "sends each request to Langfuse's ingestion API", func() { sdk.ServeCallback(&langfuse.Langfuse{}) }},
 	{"s3", "callback", "writes objects to S3 or a store with its API", func() { sdk.ServeCallback(&amazon.S3{}) }},
+	{"sentry", "callback", "sends requests that failed to Sentry", func() { sdk.ServeCallback(&sentry.Sentry{}) }},
 	{"slack", "callback", "tells a channel of requests that failed or were blocked", func() { sdk.ServeCallback(&slack.Slack{}) }},
 	{"sqs", "callback", "sends each request to a queue of Amazon SQS", func() { sdk.ServeCallback(&amazon.SQS{}) }},
 	{"webhook", "callback", "posts requests as signed JSON to a URL", func() { sdk.ServeCallback(&webhook.Webhook{}) }},

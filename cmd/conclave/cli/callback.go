@@ -69,7 +69,7 @@ func (a *app) callbackRedeliver() *cobra.Command {
 			"(seven days, unless a node is told otherwise). What the sink has already comes again under the same node and position.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client().Redeliver(cmd.Context(), args[0], client.Redelivery{From: since})
+			c, err := a.client().Redeliver(cmd.Context(), args[0], client.RedeliverFrom{From: since})
 			if err != nil {
 				return err
 			}
