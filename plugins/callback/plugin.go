@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -107,6 +108,8 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	ctx, cancel := sooner(ctx)
+	defer cancel()
 	n, err := s.impl.Deliver(ctx, records)
 	refused, putAside := errors.AsType[*Refused](err)
 	if err != nil && n == 0 && !putAside {
@@ -123,6 +126,15 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 		receipt.Refused, receipt.Reason = records[n].Position, valid(refused.Reason)
 	}
 	return receipt, nil
+}
+
+// sooner ends a tenth before the host gives up, so that what was delivered until then is still told.
+func sooner(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-time.Until(end)/10))
 }
 
 var errNoPlugin = errors.New("callback is not running")
