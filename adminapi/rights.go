@@ -185,6 +185,19 @@ var rights = withNouns(map[string]row{
 	"discover-models": adminOnly,
 	"try-guardrail":   adminOnly,
 
+	"get-callback-state":   readAll,
+	"list-dead-letters":    readAll,
+	"test-callback":        adminOnly,
+	"retry-dead-letters":   adminOnly,
+	"discard-dead-letters": adminOnly,
+	"redeliver-callback":   adminOnly,
+
+	"litellm-team-callbacks":       adminOnly,
+	"litellm-team-callback-add":    adminOnly,
+	"litellm-team-callback-remove": adminOnly,
+	"litellm-team-logging-disable": teamWrite,
+	"litellm-key-health":           readOwn,
+
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,
 	"put-blob":      adminOnly,

@@ -228,8 +228,9 @@ type guardrailBlock struct {
 }
 
 type callbackBlock struct {
-	Plugin string         `hcl:"plugin"`
-	Config *hcl.Attribute `hcl:"config,optional"`
+	Plugin  string            `hcl:"plugin"`
+	Config  *hcl.Attribute    `hcl:"config,optional"`
+	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
 type pluginBlock struct {

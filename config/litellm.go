@@ -125,14 +125,7 @@ type modelDefaults struct {
 func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
-	for _, name := range []string{"callbacks", "success_callback", "failure_callback"} {
-		n := m.take(name)
-		for _, plugin := range m.texts(name) {
-			if !d.guardrailCallback(n, plugin, m) {
-				d.callback(n, plugin)
-			}
-		}
-	}
+	d.callbacks(m)
 	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
 		m.take(name)
 	}
@@ -219,20 +212,6 @@ func (d *yamlDecoder) addSetting(n *yaml.Node, name string, value json.RawMessag
 		return
 	}
 	*all = append(*all, s)
-}
-
-func (d *yamlDecoder) callback(n *yaml.Node, plugin string) {
-	all := &d.out.Resources.Callbacks
-	if slices.ContainsFunc(*all, func(c Callback) bool { return c.Resource.Name == plugin }) {
-		return // is named for success and for failure
-	}
-	c := Callback{Position: d.position(n), Resource: resource.Callback{Meta: owned(), Name: plugin, Plugin: plugin}}
-	c.Resource.Canonicalize()
-	if err := c.Resource.Validate(); err != nil {
-		d.invalid("callback", n, err)
-		return
-	}
-	*all = append(*all, c)
 }
 
 // model reads one entry of model_list: a deployment of the model of its name.

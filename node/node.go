@@ -272,9 +272,12 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.startLimits(); err != nil {
 		return err
 	}
+	if err := n.startRequests(); err != nil { // callbacks may be told what they keep
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: journalSource{n.journal, n.state.Catalog},
+		Source: n.callbackSource(),
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -295,7 +298,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
-	return n.startRequests()
+	return nil
 }
 
 // openSecrets waits until the first entry of the cluster is applied here and opens its data

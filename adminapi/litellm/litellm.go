@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
 	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
@@ -44,6 +45,8 @@ type Config struct {
 
 	// Guardrails asks guardrails about texts; nil: none runs here.
 	Guardrails guardrails.Runner
+	// TestCallback sends a test event through a callback of this node; nil: none runs here.
+	TestCallback func(ctx context.Context, c *resource.Callback) client.CallbackTested
 }
 
 // State reads what Records does not show. *fsm.FSM implements it.
@@ -72,6 +75,7 @@ func (a *API) Routes() []wire.Route {
 		prompts.Routes(a.cfg.Records),
 		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
 		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
+		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback}),
 	)
 }
 

@@ -145,11 +145,16 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "callback", short: "Plugins that are told of finished requests",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}},
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"SELECTION", "selection"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"secret", "secrets", asSecretPairs, "a secret field of config, such as api_key or headers.Authorization"},
+			{"selection", "selection", asText, "always, default (unless a holder chose another of its plugin) or chosen (by its holders alone)"},
+			{"status", "statuses", asList, "success, failure, blocked or canceled (default: all)"},
+			{"content", "content", asBool, "tell prompts and answers too, where they may be kept"},
 		},
+		more: func(a *app) []*cobra.Command { return a.callbackVerbs() },
 	},
 	{
 		name: "plugin", short: "Plugin binaries, pinned by their SHA-256",
