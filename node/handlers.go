@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/config/dotprompt"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/node/gossip"
@@ -34,7 +35,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
 		Artifacts: n.artifacts, Member: n.identity.NodeID, Maker: n.maker, MakerLost: n.makerLost,
-		Detokenize: tokenize.Embedded, Blobs: n.blobs.Read, Servers: n.mcp,
+		Detokenize: tokenize.Embedded, ParsePrompt: dotprompt.Parse, Blobs: n.blobs.Read, Servers: n.mcp,
 		Logger: n.log, Registerer: n.registry,
 	}
 }

@@ -46,7 +46,7 @@ func (c *Call) fillPrompt(at llm.Endpoint) error {
 	if c.fields.PromptID == "" {
 		return nil
 	}
-	filled, used, err := prompt.Fill(c.cat, c.who.Key, at, c.body)
+	filled, used, err := prompt.Fill(c.cat, c.who, at, c.body)
 	if err != nil {
 		return err
 	}
