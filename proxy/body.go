@@ -37,7 +37,10 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if err := c.peek(buf.Bytes()); err != nil {
 		return err
 	}
-	return c.fillPrompt(c.route.endpoint)
+	if err := c.fillPrompt(c.route.endpoint); err != nil {
+		return err
+	}
+	return s.attach(ctx, c)
 }
 
 // fillPrompt makes the request of the stored prompt that it names, if it does. All policies decide
