@@ -107,6 +107,8 @@ type Config struct {
 	Snapshots Snapshots
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
+	// Artifacts are files, batches and the owners of what providers keep; nil: there are none.
+	Artifacts person.Artifacts
 	// Turns are stored turns of conversations; nil: there are none.
 	Turns person.Turns
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.

@@ -49,16 +49,18 @@ func lookup(patterns []string, answer step) (*Route, error) {
 // lookupOf is lookup of another method and dialect.
 func lookupOf(method string, patterns []string, endpoint llm.Endpoint, answer step) (*Route, error) {
 	r, err := newRoute(method, patterns, endpoint, steps{
-		auth:       authenticate,
-		body:       exempt("nothing in a body counts"),
-		policy:     checkCustomer,
-		access:     exempt("the answer holds only what the key may use"),
-		limits:     exempt("no upstream is asked"),
-		budget:     exempt("costs nothing"),
-		guardrails: exempt("no prompt"),
-		plan:       exempt("no upstream is asked"),
-		ledger:     exempt("costs nothing"),
-		answer:     answer,
+		auth:   authenticate,
+		policy: checkCustomer,
+		answer: answer,
+		exempt: map[string]string{
+			stepBody:       "nothing in a body counts",
+			stepAccess:     "the answer holds only what the key may use",
+			stepLimits:     "no upstream is asked",
+			stepBudget:     "costs nothing",
+			stepGuardrails: "no prompt",
+			stepPlan:       "no upstream is asked",
+			stepLedger:     "costs nothing",
+		},
 	})
 	if err != nil {
 		return nil, err
