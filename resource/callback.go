@@ -8,6 +8,8 @@ type Callback struct {
 	Name   string          `json:"name,omitempty"`   // unique
 	Plugin string          `json:"plugin,omitempty"` // name of a shipped or registered plugin
 	Config json.RawMessage `json:"config,omitempty"` // the plugin's own
+	// MemoryMB is the MiB of its process above which it is killed; default 256.
+	MemoryMB int64 `json:"memory_mb,omitempty"`
 }
 
 // Label implements Record.
@@ -27,5 +29,5 @@ func (c *Callback) Validate() error {
 	if len(c.Config) > 0 && !json.Valid(c.Config) {
 		return invalidf("config", "is not JSON")
 	}
-	return nil
+	return validMemory(c.MemoryMB)
 }

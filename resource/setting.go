@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/manifest"
 )
 
 // maxSettingBytes bounds one value: all settings are read again with every catalog.
@@ -46,6 +48,7 @@ type Settings struct {
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
+	PluginTrust          manifest.Trust   // whose plugins may be uploaded; default: anybody's
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
@@ -285,6 +288,10 @@ var settings = []settingRow{
 	{
 		"mcp_search_above", "integer", `0`, "a key that has more tools of MCP servers is listed two in their place, which search among them and call what was found; 0: never",
 		integer(func(s *Settings) *int64 { return &s.MCPSearchAbove }, 0, 10_000, 1),
+	},
+	{
+		SettingPluginTrust, "object", `{}`, `whose plugins may be uploaded: {"publishers": ["ed25519:…"], "require_signature": true}; without publishers anybody's`,
+		readPluginTrust,
 	},
 	{
 		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,
