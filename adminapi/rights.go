@@ -177,6 +177,10 @@ var rights = withNouns(map[string]row{
 	"discover-models": adminOnly,
 	"try-guardrail":   adminOnly,
 
+	"upload-plugin":         adminOnly,
+	"get-plugin-schema":     readAll,
+	"list-plugin-processes": readAll,
+
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,
 	"put-blob":      adminOnly,

@@ -121,6 +121,8 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// Plugins are the plugin processes of all nodes; nil: there are none.
+	Plugins Plugins
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
@@ -190,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerGuardrails()
+	s.registerPlugins()
 	s.registerPrompts()
 	s.registerAudit()
 	s.registerConfig()
@@ -258,7 +261,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
-	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
+	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)
 	registerNoun(s, s.rs.Prompts, plainView[resource.Prompt])

@@ -265,9 +265,12 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.startLimits(); err != nil {
 		return err
 	}
+	if err := n.startBlobs(); err != nil {
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: journalSource{n.journal, n.state.Catalog},
+		Source: journalSource{n.journal, n.state.Catalog}, Fetch: n.blobs.Read,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -275,9 +278,6 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
-	if err := n.startBlobs(); err != nil {
-		return err
-	}
 	n.startPrices()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)

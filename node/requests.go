@@ -60,6 +60,7 @@ func (n *Node) startRequests() (err error) {
 		Nodes: n.requestNodes,
 	})
 	n.consensus.Handle(egressMethod, n.serveEgress)
+	n.consensus.Handle(pluginsMethod, n.servePlugins)
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil

@@ -2,6 +2,7 @@ package records
 
 import (
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -12,6 +13,9 @@ func (rs *Records) callbackNoun() *Noun[resource.Callback, *resource.Callback] {
 		find:   rs.findCallback,
 		put:    PutCallback,
 		remove: func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} },
+		check: func(_ Caller, _, next *resource.Callback) error {
+			return schema.Check(rs.cfg.State.Catalog().Tables().Plugins, "callback", next.Plugin, next.Config)
+		},
 	}
 }
 
