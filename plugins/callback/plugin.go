@@ -103,6 +103,9 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	for i, r := range b.GetRecords() {
 		records[i] = fromWire(r)
 	}
+	if len(records) == 0 {
+		return &proto.Receipt{}, nil
+	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	n, err := s.impl.Deliver(ctx, records)

@@ -139,6 +139,8 @@ var nouns = append(holderNouns, []noun{
 			{"mode", "mode", asText, "enforce, or observe: record what it decides and do nothing"},
 			{"model", "models", asList, "a model whose requests it judges (default: all)"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"instances", "instances", asNumber, "processes on each node that share the checks (default 1)"},
+			{"memory-mb", "memory_mb", asNumber, "MiB of one process, above which it is killed (default 256)"},
 		},
 		more: func(a *app) []*cobra.Command { return []*cobra.Command{a.guardrailTry()} },
 	},
@@ -148,17 +150,18 @@ var nouns = append(holderNouns, []noun{
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"memory-mb", "memory_mb", asNumber, "MiB of its process, above which it is killed (default 256)"},
 		},
 	},
 	{
-		name: "plugin", short: "Plugin binaries, pinned by their SHA-256",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"PATH", "path"}, {"SHA256", "sha256"}},
+		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
 			{"kind", "kind", asText, "guardrail or callback"},
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},
-		more: func(*app) []*cobra.Command { return []*cobra.Command{pluginServe()} },
+		more: (*app).pluginCommands,
 	},
 	{
 		name: "environment", path: "environment", short: "Variables of the cluster, which credentials and plugins' configurations refer to as env://NAME", named: "id",
