@@ -76,7 +76,7 @@ func (a *app) pluginPack() *cobra.Command {
 		Use:     "pack [DIR]",
 		Short:   "Pack a version of a plugin, with its binary for each platform, into one bundle",
 		Long:    "Pack a version of a plugin, with its binary for each platform, into one bundle. DIR has a " + workshop.PlanName + ".",
-		Example: "  conclave plugin pack shout --key publisher.key",
+		Example: "  conclave plugin pack shout --sign-with publisher.key",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p.Folder = "."
@@ -91,7 +91,7 @@ func (a *app) pluginPack() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&p.Version, "version", "", "of the plugin (default: what "+workshop.PlanName+" says)")
-	cmd.Flags().StringVar(&p.Key, "key", "", "file of the signing key (default: not signed)")
+	cmd.Flags().StringVar(&p.Key, "sign-with", "", "file of the signing key (default: not signed)")
 	cmd.Flags().StringVar(&p.Out, "out", "", "file to write (default: NAME-VERSION"+pack.Extension+")")
 	return cmd
 }

@@ -118,7 +118,8 @@ func (l *launched) start(t *testing.T) (*running, error) {
 	t.Helper()
 	r := &running{said: &said{}}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), l.Path, l.Args...)
-	cmd.Env, cmd.Dir = environment(t), t.TempDir()
+	dir := sockets(t)
+	cmd.Env, cmd.Dir = append(environment(t), goplugin.EnvUnixSocketDir+"="+dir), t.TempDir()
 	r.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  sdk.Handshake(),
 		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {l.kind: bare{}}},
@@ -131,7 +132,7 @@ func (l *launched) start(t *testing.T) (*running, error) {
 		SyncStdout:       r.said,
 		SyncStderr:       r.said,
 		Logger:           hclog.NewNullLogger(),
-		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: sockets(t)},
+		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: dir},
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(guardrail.MaxAnswer), grpc.MaxCallSendMsgSize(guardrail.MaxMessage),
 		)},
