@@ -197,6 +197,9 @@ var rights = withNouns(map[string]row{
 	"litellm-team-callback-remove": adminOnly,
 	"litellm-team-logging-disable": teamWrite,
 	"litellm-key-health":           readOwn,
+	"upload-plugin":                adminOnly,
+	"get-plugin-schema":            readAll,
+	"list-plugin-processes":        readAll,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,

@@ -126,6 +126,8 @@ type Config struct {
 	Guardrails Guardrails
 	// Callbacks are those of the cluster as they run; nil: none can.
 	Callbacks Callbacks
+	// Plugins are the plugin processes of all nodes; nil: there are none.
+	Plugins Plugins
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
 	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
@@ -198,6 +200,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerMCP()
 	s.registerGuardrails()
 	s.registerCallbacks()
+	s.registerPlugins()
 	s.registerPrompts()
 	s.registerAudit()
 	s.registerAlerts()
@@ -267,7 +270,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, callbackView)
-	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
+	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)
 	registerNoun(s, s.rs.Prompts, plainView[resource.Prompt])

@@ -32,7 +32,7 @@ func (n *Node) specs() []plugins.Spec {
 		config, err := resolveConfig(all[i].Config, n.opener().resolve)
 		if err != nil {
 			n.log.Error("the configuration of a plugin refers to what is not there", "kind", string(all[i].Kind), "name", all[i].Name, "error", err)
-			all[i].Missing = true
+			all[i].Fault = "the configuration refers to what is not there: " + err.Error()
 			continue
 		}
 		all[i].Config = config

@@ -272,12 +272,15 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.startLimits(); err != nil {
 		return err
 	}
+	if err := n.startBlobs(); err != nil {
+		return err
+	}
 	if err := n.startRequests(); err != nil { // callbacks may be told what they keep
 		return err
 	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: n.callbackSource(),
+		Source: n.callbackSource(), Fetch: n.blobs.Read,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -285,9 +288,6 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.wg.Go(n.follow)
-	if err := n.startBlobs(); err != nil {
-		return err
-	}
 	n.startPrices()
 	n.startPost()
 	n.runProbes()

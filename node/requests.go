@@ -61,6 +61,7 @@ func (n *Node) startRequests() (err error) {
 	})
 	n.consensus.Handle(egressMethod, n.serveEgress)
 	n.consensus.Handle(sinksMethod, n.serveSinks)
+	n.consensus.Handle(pluginsMethod, n.servePlugins)
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil

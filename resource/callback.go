@@ -41,7 +41,6 @@ type Callback struct {
 	Name   string          `json:"name,omitempty"`   // unique
 	Plugin string          `json:"plugin,omitempty"` // name of a shipped or registered plugin
 	Config json.RawMessage `json:"config,omitempty"` // the plugin's own
-
 	// Secrets are fields of Config that are secret, by their names: "secret_key", "headers.Authorization".
 	Secrets   map[string]*Sealed `json:"secrets,omitempty"`
 	Selection Selection          `json:"selection,omitempty"` // empty: always
@@ -50,6 +49,8 @@ type Callback struct {
 	// and every holder let them be kept.
 	Content    bool        `json:"content,omitempty"`
 	Redelivery *Redelivery `json:"redelivery,omitempty"` // the last one that was ordered
+	// MemoryMB is the MiB of its process above which it is killed; default 256.
+	MemoryMB int64 `json:"memory_mb,omitempty"`
 }
 
 // Redelivery orders that a callback is told again, on every node, of the requests that began at From
@@ -98,7 +99,10 @@ func (c *Callback) Validate() error {
 			return invalidf("statuses", "%q is not one of %s", s, strings.Join(CallbackStatuses, ", "))
 		}
 	}
-	return c.validateSecrets()
+	if err := c.validateSecrets(); err != nil {
+		return err
+	}
+	return validMemory(c.MemoryMB)
 }
 
 // validateSecrets checks that each secret has one place in the configuration, which it has alone.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/resource/channel"
+	"github.com/conclave-llm/conclave/resource/manifest"
 )
 
 // maxSettingBytes bounds one value: all settings are read again with every catalog.
@@ -50,6 +51,7 @@ type Settings struct {
 	Snapshots            SnapshotSettings // default: none is made by itself
 	RotationStore        *RotationStore   // of new secrets of keys; nil: there is none
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
+	PluginTrust          manifest.Trust   // whose plugins may be uploaded; default: anybody's
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
 	BlockUnpriced  bool          // refuse models without a price; default false
@@ -311,6 +313,10 @@ var settings = []settingRow{
 	{
 		"mcp_search_above", "integer", `0`, "a key that has more tools of MCP servers is listed two in their place, which search among them and call what was found; 0: never",
 		integer(func(s *Settings) *int64 { return &s.MCPSearchAbove }, 0, 10_000, 1),
+	},
+	{
+		SettingPluginTrust, "object", `{}`, `whose plugins may be uploaded: {"publishers": ["ed25519:…"], "require_signature": true}; without publishers anybody's`,
+		readPluginTrust,
 	},
 	{
 		"price_adjustments", "object", `{}`, "discounts and margins by provider", readAdjustments,

@@ -104,7 +104,7 @@ func (c *Client) Callbacks() Noun[Callback] {
 }
 
 // Plugins returns the registered plugins.
-func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
+func (c *Client) Plugins() Noun[Plugin] { return Noun[Plugin]{c, "plugins"} }
 
 // Environment returns the variables of the cluster's environment.
 func (c *Client) Environment() Noun[Variable] { return Noun[Variable]{c, "environment"} }

@@ -139,10 +139,10 @@ func (d draw) file() declare.File {
 	name := func(i int) string { return fmt.Sprintf("%s%d", d.text(), i) }
 	f := declare.File{
 		Budgets:    []resource.Budget{{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}}, {Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}}},
-		Guardrails: []resource.Guardrail{{Name: name(1), Plugin: "keywords", Hooks: []resource.Hook{"before"}, Models: d.list(d.text), Optional: d.chance(), Config: d.object()}},
+		Guardrails: []resource.Guardrail{{Name: name(1), Plugin: "mine", Hooks: []resource.Hook{"before"}, Models: d.list(d.text), Optional: d.chance(), Config: d.object()}},
 		Callbacks: []declare.Callback{{
 			Record: resource.Callback{
-				Name: name(1), Plugin: "file", Config: d.object(), Content: d.chance(), Selection: resource.SelectChosen, Statuses: []string{"failure"},
+				Name: name(1), Plugin: "mine", Config: d.object(), Content: d.chance(), Selection: resource.SelectChosen, Statuses: []string{"failure"},
 				Redelivery: &resource.Redelivery{From: resource.Time(1 + d.Int64N(9)), Asked: 5},
 			},
 		}},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -17,9 +18,11 @@ func (rs *Records) callbackNoun() *Noun[resource.Callback, *resource.Callback] {
 		named:  func(c *resource.Callback) *map[string]*resource.Sealed { return &c.Secrets },
 		check: func(_ Caller, now, next *resource.Callback) error {
 			if now != nil && keeps(next.Secrets, now.Secrets) {
-				return CheckCallbackMove(now, next)
+				if err := CheckCallbackMove(now, next); err != nil {
+					return err
+				}
 			}
-			return nil
+			return schema.CheckCallback(rs.cfg.State.Catalog().Tables().Plugins, next)
 		},
 	}
 }

@@ -68,6 +68,7 @@ type GuardrailResult struct {
 type Description struct {
 	Version  string // of the plugin, for display
 	MaxBatch int    // records in one batch; 0: as the host likes
+	SDKMinor uint32 // of the contract which the plugin was built against; 0: older than 5. The SDK fills it in.
 }
 
 // Settings are what a plugin is configured with.
@@ -75,6 +76,7 @@ type Settings struct {
 	Name        string // of the callback, unique in the cluster
 	Config      []byte // JSON object, the plugin's own; may be empty
 	HostVersion string
+	HostMinor   uint32 // of the contract that the host speaks; 0: older than 5
 }
 
 // Refused is what Deliver returns if the record behind the delivered ones will never be taken, so

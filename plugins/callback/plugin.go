@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 )
 
@@ -52,12 +53,12 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 // Configure implements Plugin.
 func (c *Client) Configure(ctx context.Context, s Settings) (Description, error) {
 	resp, err := c.rpc.Configure(ctx, &proto.ConfigureCallback{
-		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion,
+		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	}, grpc.MaxCallRecvMsgSize(maxAnswer))
 	if err != nil {
 		return Description{}, fmt.Errorf("configure callback %s: %w", s.Name, err)
 	}
-	return Description{Version: resp.GetVersion(), MaxBatch: int(resp.GetMaxBatch())}, nil
+	return Description{Version: resp.GetVersion(), MaxBatch: int(resp.GetMaxBatch()), SDKMinor: resp.GetSdkMinor()}, nil
 }
 
 // Deliver implements Plugin.
@@ -93,18 +94,21 @@ type server struct {
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureCallback) (*proto.CallbackDescription, error) {
 	d, err := s.impl.Configure(ctx, Settings{
-		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(),
+		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return &proto.CallbackDescription{Version: d.Version, MaxBatch: uint32(max(0, d.MaxBatch))}, nil
+	return &proto.CallbackDescription{Version: d.Version, MaxBatch: uint32(max(0, d.MaxBatch)), SdkMinor: contract.Minor}, nil
 }
 
 func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, error) {
 	records := make([]Record, len(b.GetRecords()))
 	for i, r := range b.GetRecords() {
 		records[i] = fromWire(r)
+	}
+	if len(records) == 0 {
+		return &proto.Receipt{}, nil
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()

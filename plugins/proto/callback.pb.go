@@ -26,6 +26,7 @@ type ConfigureCallback struct {
 	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // JSON object, the plugin's own
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`     // of the callback, unique in the cluster
 	HostVersion   string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	HostMinor     uint32                 `protobuf:"varint,4,opt,name=host_minor,json=hostMinor,proto3" json:"host_minor,omitempty"` // of the contract (package contract); 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -81,10 +82,18 @@ func (x *ConfigureCallback) GetHostVersion() string {
 	return ""
 }
 
+func (x *ConfigureCallback) GetHostMinor() uint32 {
+	if x != nil {
+		return x.HostMinor
+	}
+	return 0
+}
+
 type CallbackDescription struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                    // of the plugin, for display
 	MaxBatch      uint32                 `protobuf:"varint,2,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"` // records in one batch; 0: as the host likes
+	SdkMinor      uint32                 `protobuf:"varint,3,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"` // of the contract that the plugin was built against; 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +138,13 @@ func (x *CallbackDescription) GetVersion() string {
 func (x *CallbackDescription) GetMaxBatch() uint32 {
 	if x != nil {
 		return x.MaxBatch
+	}
+	return 0
+}
+
+func (x *CallbackDescription) GetSdkMinor() uint32 {
+	if x != nil {
+		return x.SdkMinor
 	}
 	return 0
 }
@@ -837,14 +853,17 @@ var File_callback_proto protoreflect.FileDescriptor
 
 const file_callback_proto_rawDesc = "" +
 	"\n" +
-	"\x0ecallback.proto\x12\x12conclave.plugin.v1\"b\n" +
+	"\x0ecallback.proto\x12\x12conclave.plugin.v1\"\x81\x01\n" +
 	"\x11ConfigureCallback\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\"L\n" +
+	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
+	"\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"i\n" +
 	"\x13CallbackDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1b\n" +
-	"\tmax_batch\x18\x02 \x01(\rR\bmaxBatch\"=\n" +
+	"\tmax_batch\x18\x02 \x01(\rR\bmaxBatch\x12\x1b\n" +
+	"\tsdk_minor\x18\x03 \x01(\rR\bsdkMinor\"=\n" +
 	"\x05Batch\x124\n" +
 	"\arecords\x18\x01 \x03(\v2\x1a.conclave.plugin.v1.RecordR\arecords\"Y\n" +
 	"\aReceipt\x12\x1c\n" +
