@@ -104,6 +104,8 @@ type Config struct {
 	Blobs Blobs
 	// Snapshots are the cluster's backups; nil: this server makes none.
 	Snapshots Snapshots
+	// Upgrader brings programs to the nodes; nil: this process cannot change its program.
+	Upgrader Upgrader
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
 	// Turns are stored turns of conversations; nil: there are none.
@@ -181,6 +183,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRaise()
 	s.registerBulk()
 	s.registerCluster()
+	s.registerUpgrade()
 	s.registerSnapshots()
 	s.registerReports()
 	s.registerRequests()

@@ -32,6 +32,7 @@ import (
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/renewal"
+	"github.com/conclave-llm/conclave/node/rollout"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
@@ -66,12 +67,15 @@ type Node struct {
 
 	events     *auditlog.Events
 	fresh      *freshness
-	changed    chan struct{} // the plugins have changed in the catalog
-	servers    chan struct{} // the MCP servers have
-	repriced   chan struct{} // prices were imported
-	identified chan struct{} // the cluster's keys have changed
-	restored   chan struct{} // a backup has taken the place of the state
-	generation atomic.Uint64 // of the state, as followRestores knows it
+	changed    chan struct{}   // the plugins have changed in the catalog
+	servers    chan struct{}   // the MCP servers have
+	repriced   chan struct{}   // prices were imported
+	identified chan struct{}   // the cluster's keys have changed
+	rolled     chan struct{}   // the rollout has, perhaps
+	swaps      chan Swap       // of the program, for the process
+	rollouts   *rollout.Runner // nil: the process cannot change its program
+	restored   chan struct{}   // a backup has taken the place of the state
+	generation atomic.Uint64   // of the state, as followRestores knows it
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
 	built      atomic.Bool   // everything is started
@@ -139,7 +143,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
-		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), rolled: make(chan struct{}, 1), swaps: make(chan Swap, 1), restored: make(chan struct{}, 1),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -155,6 +159,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start audit log", n.startAudit},
 		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
+		{"start rollouts", n.startRollouts},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -334,6 +339,7 @@ func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	if c.Tables["cluster"] {
 		signal(n.identified)
+		signal(n.rolled)
 	}
 	n.alerts.passed(c.Soft)
 	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {

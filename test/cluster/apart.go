@@ -46,7 +46,7 @@ func StartApart(t testing.TB, n int) *Cluster {
 		w.ip("-n", ns, "link", "set", "eth0", "up")
 		w.ip("-n", ns, "link", "set", "lo", "up")
 	}
-	return start(t, n, w)
+	return start(t, n, w, "")
 }
 
 func (w *network) space(i int) string { return fmt.Sprint(w.bridge, "n", i) }

@@ -33,6 +33,7 @@ type Cluster struct {
 	dir   string
 	mock  string   // address of the upstream
 	net   *network // nil: all on loopback
+	lines string   // of the node blocks
 }
 
 // Node is one node, running or not.
@@ -58,12 +59,18 @@ func Binary(t testing.TB) string {
 // Start runs n nodes and waits until all are ready and vote.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	return start(t, n, nil)
+	return start(t, n, nil, "")
 }
 
-func start(t testing.TB, n int, w *network) *Cluster {
+// StartWith is Start with further lines in each node block.
+func StartWith(t testing.TB, n int, lines string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w}
+	return start(t, n, nil, lines)
+}
+
+func start(t testing.TB, n int, w *network, lines string) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w, lines: lines}
 	if w != nil {
 		c.mock = w.subnet + ".1:4090"
 	}
@@ -95,7 +102,7 @@ func (c *Cluster) add(i int) *Node {
 		client, address = c.net.host(i)+":4000", c.net.host(i)+":4001"
 	}
 	n.URL, n.Address = "http://"+client, address
-	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address)
+	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address, c.lines)
 	if i == 0 {
 		text += fmt.Sprintf(resources, c.MockURL()+"/v1")
 	}
@@ -112,6 +119,7 @@ node {
   listen     = %q
   cluster    = %q
   master_key = env("CONCLAVE_MASTER_KEY")
+  %s
 }
 `
 

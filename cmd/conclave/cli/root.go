@@ -100,7 +100,7 @@ func newRoot(a *app) *cobra.Command {
 		a.ledgerCommand(),
 		a.auditCommand(),
 		a.blobCommand(),
-		a.snapshotCommand(),
+		a.bundleCommand(), a.snapshotCommand(),
 		a.priceCommand(),
 		a.providerCommand(),
 		a.mcpCommand(),
