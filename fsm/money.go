@@ -59,18 +59,32 @@ func (tx *Tx) setBudgets(kind, id string, a *resource.Allowance, ws []OpenWindow
 		return err
 	}
 	tx.adjustLimits(kind, id, terms)
-	tx.openWindows(kind, id, ws)
-	return nil
-}
-
-// openWindows opens those windows of the holder's accounts that nobody has opened.
-func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 	prefix := kind + "/" + id + "/"
 	for _, w := range ws {
 		if strings.HasPrefix(string(w.Account), prefix) {
 			tx.openWindow(w.Account, w.Window)
 		}
 	}
+	return nil
+}
+
+// openBudgets opens the windows of a new key. It is setBudgets without what a key whose id was
+// never used cannot have: accounts that are open, or that have ended.
+func (tx *Tx) openBudgets(id string, a *resource.Allowance, ws []OpenWindow) error {
+	terms, err := tx.holderTerms(a.Budgets, a.BudgetID)
+	if err != nil {
+		return err
+	}
+	for _, w := range ws {
+		kind, holder, name, ok := w.Account.Split()
+		if !ok || kind != resource.HolderKey || holder != id || !money.Near(w.Window, tx.Now) {
+			continue
+		}
+		if i := slices.IndexFunc(terms, func(t resource.Terms) bool { return t.Name == name }); i >= 0 && money.Fits(&terms[i], w.Window) {
+			tx.open(w.Account, w.Window, &terms[i])
+		}
+	}
+	return nil
 }
 
 // openWindow opens a window, leases a part of it to each node, and deletes what ended before
@@ -91,10 +105,16 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 	if session {
 		w.End = tx.Now + resource.SessionIdle
 	}
-	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
-	tx.putAccount(key, a)
+	a := tx.open(id, w, &t)
 	tx.dropEnded(id)
 	return a, true
+}
+
+// open opens a window of the terms.
+func (tx *Tx) open(id resource.AccountID, w resource.Window, t *resource.Terms) *money.Account {
+	a := money.Open(t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
+	tx.putAccount(money.Key(id, w.Start), a)
+	return a
 }
 
 // dropEnded deletes all windows that have ended but the newest, which late settles need.
