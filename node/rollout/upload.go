@@ -154,7 +154,6 @@ func (r *Runner) keep(ctx context.Context, o Order, to Storage, f io.ReadSeeker,
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, partBytes)
 	for {
 		file, body, err := b.Next()
 		if errors.Is(err, io.EOF) {
@@ -163,24 +162,9 @@ func (r *Runner) keep(ctx context.Context, o Order, to Storage, f io.ReadSeeker,
 		if err != nil {
 			return err
 		}
-		c := memory.Content{Name: file.Name, SHA256: file.SHA256, Size: file.Size}
-		for i := 0; ; i++ {
-			n, err := io.ReadFull(body, buf)
-			if n == 0 && errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-				return err
-			}
-			rec := resource.Blob{
-				Class: resource.BlobConfiguration, Kind: "bundle", Name: fmt.Sprintf("%s %s, part %d", out.Version, file.Path, i),
-				ExpiresAt: resource.At(r.cfg.Now().Add(blobLife)),
-			}
-			kept, err := to.Put(ctx, o.By, o.RequestID, rec, buf[:n])
-			if err != nil {
-				return fmt.Errorf("keep %s: %w", file.Path, err)
-			}
-			c.Parts = append(c.Parts, kept.ID)
+		c, err := r.cut(ctx, o, to, out.Version, file, body)
+		if err != nil {
+			return fmt.Errorf("keep %s: %w", file.Path, err)
 		}
 		switch file.Kind {
 		case bundle.KindProgram:
@@ -190,6 +174,33 @@ func (r *Runner) keep(ctx context.Context, o Order, to Storage, f io.ReadSeeker,
 		case bundle.KindPlugin:
 			out.Plugins = append(out.Plugins, c)
 		}
+	}
+}
+
+// cut makes blobs of a file. A plugin is one, so that its digest is the plugin's; what is larger than a
+// blob may be is cut, as programs are.
+func (r *Runner) cut(ctx context.Context, o Order, to Storage, version string, file bundle.File, body io.Reader) (memory.Content, error) {
+	c := memory.Content{Name: file.Name, SHA256: file.SHA256, Size: file.Size}
+	rec := resource.Blob{Class: resource.BlobConfiguration, Kind: resource.BlobBundle, ExpiresAt: resource.At(r.cfg.Now().Add(blobLife))}
+	size := int64(partBytes)
+	if file.Kind == bundle.KindPlugin && file.Size <= resource.MaxBlobBytes {
+		size, rec.Kind = file.Size, "plugin"
+	}
+	buf := make([]byte, min(size, file.Size))
+	for i := 0; ; i++ {
+		n, err := io.ReadFull(body, buf)
+		if n == 0 && errors.Is(err, io.EOF) {
+			return c, nil
+		}
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return c, err
+		}
+		rec.Name = fmt.Sprintf("%s %s, part %d", version, file.Path, i)
+		kept, err := to.Put(ctx, o.By, o.RequestID, rec, buf[:n])
+		if err != nil {
+			return c, err
+		}
+		c.Parts = append(c.Parts, kept.ID)
 	}
 }
 

@@ -254,6 +254,30 @@ func TestUpgrade_Bundle(t *testing.T) {
 		t.Errorf("reason: %q", u.Rollout.Reason)
 	}
 	roll("a program that hangs", "hangs", b.script("hangs", "exec sleep 600"), "rolled_back", old)
+	t.Run("killed while on trial", func(t *testing.T) {
+		for _, n := range b.c.Nodes {
+			n.AwaitReady()
+		}
+		if out, err := start(b.make("killed", b.script("killed", "echo on trial; exec sleep 600"), b.key)); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		at := -1
+		b.c.Await("a node tries it", 30*time.Second, func() bool {
+			for i, n := range b.c.Nodes {
+				if strings.Contains(n.Log(), "on trial\n") && b.c.Chat(i, secret) == 0 {
+					at = i
+				}
+			}
+			return at >= 0
+		})
+		b.c.Nodes[at].Kill()
+		b.c.Nodes[at].Start()
+		b.c.Nodes[at].AwaitReady()
+		u := b.await("rolled_back", old)
+		if !strings.Contains(u.Rollout.Reason, "ended while the new program was on trial") {
+			t.Errorf("reason: %q", u.Rollout.Reason)
+		}
+	})
 	roll("a good program", "next", next, "done", "next")
 
 	token := func() error {
