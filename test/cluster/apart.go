@@ -36,3 +36,6 @@ func (c *Cluster) Deafen(i int) { c.part(c.net.Deafen(i)) }
 
 // Heal undoes Cut, Mute and Deafen.
 func (c *Cluster) Heal() { c.part(c.net.Heal()) }
+
+// Narrow lets no more than a rate, such as "1mbit", reach node i; "" ends that.
+func (c *Cluster) Narrow(i int, rate string) { c.t.Helper(); c.part(c.net.Narrow(i, rate)) }

@@ -160,6 +160,15 @@ func (w *Network) Heal() error {
 	return errors.Join(errs...)
 }
 
+// Narrow lets no more than a rate, such as "1mbit", reach node i, from nodes, clients and the upstream;
+// "" ends that. It needs tc.
+func (w *Network) Narrow(i int, rate string) error {
+	if rate == "" {
+		return command("tc", "qdisc", "del", "dev", w.plug(i), "root")
+	}
+	return command("tc", "qdisc", "add", "dev", w.plug(i), "root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms")
+}
+
 func (w *Network) isolate(how string) error {
 	for i := range w.nodes {
 		if err := command("bridge", "link", "set", "dev", w.plug(i), "isolated", how); err != nil {
