@@ -110,22 +110,32 @@ func (f *File) check() error {
 	bad := func(why string) error { return fmt.Errorf("the manifest %w: file %q: %s", ErrBundle, f.Path, why) }
 	sum, err := hex.DecodeString(f.SHA256)
 	switch {
-	case f.Path == "" || len(f.Path) > 99 || path.Clean(f.Path) != f.Path || strings.HasPrefix(f.Path, "/") || strings.HasPrefix(f.Path, ".."):
+	case !cleanPath(f.Path):
 		return bad("its path is not a short, clean, relative one")
-	case f.Path == manifestName || f.Path == signatureName:
-		return bad("its path is taken")
 	case err != nil || len(sum) != sha256.Size || strings.ToLower(f.SHA256) != f.SHA256:
 		return bad("sha256 is not 64 hexadecimal digits")
 	case f.Size <= 0 || f.Size > maxFile:
 		return bad(fmt.Sprintf("its size is not between 1 and %d bytes", maxFile))
-	case f.Kind == KindProgram && !ValidPlatform(f.Platform):
-		return bad("a program has a platform such as linux/amd64")
-	case f.Kind == KindPlugin && f.Name == "":
-		return bad("a plugin has a name")
-	case f.Kind != KindProgram && f.Kind != KindPrices && f.Kind != KindPlugin:
+	}
+	switch f.Kind {
+	case KindProgram:
+		if !ValidPlatform(f.Platform) {
+			return bad("a program has a platform such as linux/amd64")
+		}
+	case KindPlugin:
+		if f.Name == "" {
+			return bad("a plugin has a name")
+		}
+	case KindPrices:
+	default:
 		return bad(fmt.Sprintf("its kind is %q, which this program does not know", f.Kind))
 	}
 	return nil
+}
+
+// cleanPath says whether a path may be that of a file in a bundle.
+func cleanPath(p string) bool {
+	return p != "" && len(p) < 100 && path.Clean(p) == p && p[0] != '/' && !strings.HasPrefix(p, "..") && p != manifestName && p != signatureName
 }
 
 // ValidPlatform says whether a text is an operating system and an architecture, as Go names

@@ -197,6 +197,9 @@ func (n *Node) startCluster(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if v := n.state.FSMVersion(); v > fsm.Version {
+		return refuse("the cluster has version %d of the state machine, and this program knows up to %d: start one that knows it", v, fsm.Version)
+	}
 	n.generation.Store(n.state.Generation())
 	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
 		_, _, at, _ := n.state.LastTick(id.NodeID)
