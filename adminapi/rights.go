@@ -108,6 +108,8 @@ var rights = withNouns(map[string]row{
 	"rotate-cluster-key":     adminOnly,
 	"get-upgrade":            readAll,
 	"finalize-upgrade":       adminOnly,
+	"start-upgrade":          adminOnly,
+	"rollback-upgrade":       adminOnly,
 
 	"list-snapshots":        readAll,
 	"take-snapshot":         adminOnly,

@@ -105,6 +105,8 @@ type Config struct {
 	Blobs Blobs
 	// Snapshots are the cluster's backups; nil: this server makes none.
 	Snapshots Snapshots
+	// Upgrader brings programs to the nodes; nil: this process cannot change its program.
+	Upgrader Upgrader
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
 	// Artifacts are files, batches and the owners of what providers keep; nil: there are none.
@@ -190,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRaise()
 	s.registerBulk()
 	s.registerCluster()
+	s.registerUpgrade()
 	s.registerSnapshots()
 	s.registerReports()
 	s.registerRequests()

@@ -26,6 +26,7 @@ type nodeBlock struct {
 	PluginDir             string   `hcl:"plugin_dir,optional"`
 	Role                  string   `hcl:"role,optional"`
 	DrainTimeout          *string  `hcl:"drain_timeout,optional"`
+	UpgradePublishers     []string `hcl:"upgrade_publishers,optional"`
 	DiskReserveMB         *int     `hcl:"disk_reserve_mb,optional"`
 	Seeds                 []string `hcl:"seeds,optional"`
 	RaftMultiplier        *int     `hcl:"raft_multiplier,optional"`

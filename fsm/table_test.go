@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/alert"
 	"github.com/conclave-llm/conclave/resource/channel"
@@ -180,6 +181,17 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.SetVersion{Version: 2},
 		fsm.PutVariable{Read: 7, Variable: encoded(t, resource.Variable{Meta: m("NAME"), Value: sealed})},
 		fsm.DeleteVariable{ID: "NAME"},
+		fsm.BeginRollout{Rollout: fsm.Rollout{
+			ID: "r1", Rev: 1, State: memory.RolloutForward, Version: "v2", Bundle: h1.String(), Manifest: []byte(`{}`), Signed: "s", Signer: "k",
+			Programs: []memory.Program{{Platform: "linux/amd64", Content: memory.Content{SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}}}},
+			Prices:   &memory.Content{SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}},
+			Plugins:  []memory.Content{{Name: "p", SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}}},
+			Base:     1, Health: 60e9, Hold: 5e9, Began: 1, Stepped: 2, By: "master", Reason: "x", Turn: "n1",
+			Nodes: []memory.RolloutNode{{ID: "n1", Step: memory.NodeFailed, Since: 3, Reason: "y"}},
+		}},
+		fsm.NoteRollout{ID: "r1", Node: "n1", Step: memory.NodeFailed, Reason: "y"},
+		fsm.AdvanceRollout{ID: "r1", Read: 7, State: memory.RolloutForward, Turn: "n2", Good: "n1", Reason: "x"},
+		fsm.RevertRollout{ID: "r1", Reason: "x"},
 		fsm.BeginRotation{Kind: "ca", ID: "x", Cert: []byte{1}, Key: []byte{2}, KEKID: "k", Overlap: 3},
 		fsm.NoteRotation{Kind: "ca", ID: "x", Step: "install", Node: "n1"},
 		fsm.AdvanceRotation{Kind: "ca", ID: "x", From: "install", Wraps: []fsm.Wrap{{Old: []byte{1}, New: []byte{2}}}},

@@ -34,6 +34,7 @@ import (
 	"github.com/conclave-llm/conclave/node/gossip"
 	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
+	"github.com/conclave-llm/conclave/node/rollout"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
@@ -68,13 +69,16 @@ type Node struct {
 
 	events     *auditlog.Events
 	fresh      *freshness
-	changed    chan struct{} // the plugins have changed in the catalog
-	servers    chan struct{} // the MCP servers have
-	repriced   chan struct{} // prices were imported
-	identified chan struct{} // the cluster's keys have changed
-	restored   chan struct{} // a backup has taken the place of the state
-	alerted    chan struct{} // there are alerts to deliver
-	generation atomic.Uint64 // of the state, as followRestores knows it
+	changed    chan struct{}   // the plugins have changed in the catalog
+	servers    chan struct{}   // the MCP servers have
+	repriced   chan struct{}   // prices were imported
+	identified chan struct{}   // the cluster's keys have changed
+	rolled     chan struct{}   // the rollout has, perhaps
+	swaps      chan Swap       // of the program, for the process
+	rollouts   *rollout.Runner // nil: the process cannot change its program
+	restored   chan struct{}   // a backup has taken the place of the state
+	generation atomic.Uint64   // of the state, as followRestores knows it
+	alerted    chan struct{}   // there are alerts to deliver
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
 	built      atomic.Bool   // everything is started
@@ -144,7 +148,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
-		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1), alerted: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), rolled: make(chan struct{}, 1), swaps: make(chan Swap, 1), restored: make(chan struct{}, 1), alerted: make(chan struct{}, 1),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -161,6 +165,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start alerts", n.startAlerts},
 		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
+		{"start rollouts", n.startRollouts},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -197,6 +202,9 @@ func (n *Node) startCluster(context.Context) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if v := n.state.FSMVersion(); v > fsm.Version {
+		return refuse("the cluster has version %d of the state machine, and this program knows up to %d: start one that knows it", v, fsm.Version)
 	}
 	n.generation.Store(n.state.Generation())
 	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
@@ -346,6 +354,7 @@ func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	if c.Tables["cluster"] {
 		signal(n.identified)
+		signal(n.rolled)
 	}
 	n.alerts.passed(c.Soft)
 	if c.Tables["alert"] {

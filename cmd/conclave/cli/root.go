@@ -101,7 +101,7 @@ func newRoot(a *app) *cobra.Command {
 		a.auditCommand(),
 		a.alertCommand(),
 		a.blobCommand(),
-		a.snapshotCommand(),
+		a.bundleCommand(), a.snapshotCommand(),
 		a.priceCommand(),
 		a.providerCommand(),
 		a.mcpCommand(),
