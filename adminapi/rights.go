@@ -108,6 +108,8 @@ var rights = withNouns(map[string]row{
 	"rotate-cluster-key":     adminOnly,
 	"get-upgrade":            readAll,
 	"finalize-upgrade":       adminOnly,
+	"start-upgrade":          adminOnly,
+	"rollback-upgrade":       adminOnly,
 
 	"list-snapshots":        readAll,
 	"take-snapshot":         adminOnly,
@@ -117,6 +119,7 @@ var rights = withNouns(map[string]row{
 
 	"list-requests":   readOwn,
 	"get-request":     readOwn,
+	"export-case":     readAll,
 	"export-requests": readOwn,
 	"export-usage":    readOwn,
 	"verify-ledger":   readAll,
@@ -165,6 +168,13 @@ var rights = withNouns(map[string]row{
 	"litellm-global-activity":                  readAll,
 	"litellm-global-activity-model":            readAll,
 	"litellm-provider-budgets":                 readAll,
+	"litellm-tag-distinct":                     readAll,
+	"litellm-tag-summary":                      readAll,
+	"litellm-tag-dau":                          readAll,
+	"litellm-tag-wau":                          readAll,
+	"litellm-tag-mau":                          readAll,
+	"litellm-block-unpriced":                   readAll,
+	"litellm-block-unpriced-update":            adminOnly,
 	"litellm-global-spend-end-users":           readAll,
 	"litellm-team-spend-by-user":               readOwn,
 	"litellm-spend-logs-content":               readAll,
@@ -176,6 +186,22 @@ var rights = withNouns(map[string]row{
 	"get-provider":    readAll,
 	"discover-models": adminOnly,
 	"try-guardrail":   adminOnly,
+
+	"get-callback-state":   readAll,
+	"list-dead-letters":    readAll,
+	"test-callback":        adminOnly,
+	"retry-dead-letters":   adminOnly,
+	"discard-dead-letters": adminOnly,
+	"redeliver-callback":   adminOnly,
+
+	"litellm-team-callbacks":       adminOnly,
+	"litellm-team-callback-add":    adminOnly,
+	"litellm-team-callback-remove": adminOnly,
+	"litellm-team-logging-disable": teamWrite,
+	"litellm-key-health":           readOwn,
+	"upload-plugin":                adminOnly,
+	"get-plugin-schema":            readAll,
+	"list-plugin-processes":        readAll,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,
@@ -211,6 +237,15 @@ var rights = withNouns(map[string]row{
 	"apply-config":  adminOnly,
 	"export-config": adminOnly, // it has the hash of every key
 	"own-config":    adminOnly,
+
+	"list-alerts":               readAll,
+	"list-alert-kinds":          readAll,
+	"get-alert":                 readAll,
+	"retry-alert":               adminOnly,
+	"retry-alerts":              adminOnly,
+	"test-alert":                adminOnly,
+	"litellm-health-services":   adminOnly, // it sends something
+	"litellm-alerting-settings": readAll,
 
 	"list-audit":   readAll,
 	"get-audit":    readAll,

@@ -25,6 +25,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 		body = c.turn.Keep(ctx, c.body, body, c.owners())
 	}
 	s.own(ctx, c, a.Status, body)
+	s.billBatches(ctx, c, a.Status, body)
 	c.result.status = a.Status
 	s.settle(c, nil)
 	h := c.out.Header()

@@ -50,6 +50,7 @@ type Call struct {
 	form       *form.Form // of which body is a view; nil: the body came as it is
 	fields     llm.Fields
 	model      *resource.Model
+	wished     []string // fallbacks, as the client names them
 	quote      quote.Quote
 	clamp      int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota      Quota // of the limits, if limited

@@ -24,6 +24,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
@@ -86,6 +87,8 @@ type Config struct {
 	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
 	// providers that take none; nil: such requests are refused.
 	Detokenize translate.Detokenizer
+	// ParsePrompt reads the text of a .prompt file, for trials of prompts; nil: there are none.
+	ParsePrompt prompt.Parser
 	// Servers calls the tools of MCP servers that requests name; nil: they are refused.
 	Servers Servers
 	// Turns keeps the turns of responses that are stored; nil: none is.

@@ -77,7 +77,7 @@ func (u *use) take(ctx context.Context, names ...string) error {
 	}
 	for _, st := range c.route.steps.list() {
 		for _, name := range names {
-			if st.name != name {
+			if st.name != name || st.take == nil {
 				continue
 			}
 			c.step = st.name

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -50,14 +51,14 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 // Configure configures the plugin and opens the session.
 func (c *Client) Configure(ctx context.Context, s Settings) (Description, error) {
 	resp, err := c.rpc.Configure(ctx, &proto.ConfigureGuardrail{
-		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion,
+		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	})
 	if err != nil {
 		return Description{}, fmt.Errorf("configure guardrail %s: %w", s.Name, err)
 	}
 	d := Description{
 		Version: resp.GetVersion(), HoldBack: int(resp.GetHoldBackBytes()),
-		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(),
+		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(), SDKMinor: resp.GetSdkMinor(),
 	}
 	for _, p := range resp.GetHooks() {
 		if h, ok := hookOf(p); ok {

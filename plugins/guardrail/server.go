@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 )
 
@@ -33,7 +34,7 @@ type server struct {
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (*proto.GuardrailDescription, error) {
 	d, err := s.impl.Configure(ctx, Settings{
-		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(),
+		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -42,7 +43,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 		return nil, status.Errorf(codes.Internal, "hold-back of %d bytes", d.HoldBack)
 	}
 	resp := &proto.GuardrailDescription{
-		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody,
+		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody, SdkMinor: contract.Minor,
 	}
 	for _, h := range d.Hooks {
 		resp.Hooks = append(resp.Hooks, hooks[h])

@@ -135,6 +135,7 @@ type ConfigureGuardrail struct {
 	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // JSON object, the plugin's own
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`     // of the guardrail, unique in the cluster
 	HostVersion   string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	HostMinor     uint32                 `protobuf:"varint,4,opt,name=host_minor,json=hostMinor,proto3" json:"host_minor,omitempty"` // of the contract (package contract); 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +191,13 @@ func (x *ConfigureGuardrail) GetHostVersion() string {
 	return ""
 }
 
+func (x *ConfigureGuardrail) GetHostMinor() uint32 {
+	if x != nil {
+		return x.HostMinor
+	}
+	return 0
+}
+
 type GuardrailDescription struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                                  // of the plugin, for display
@@ -199,6 +207,7 @@ type GuardrailDescription struct {
 	HoldBackBytes uint32 `protobuf:"varint,3,opt,name=hold_back_bytes,json=holdBackBytes,proto3" json:"hold_back_bytes,omitempty"`
 	HoldAll       bool   `protobuf:"varint,4,opt,name=hold_all,json=holdAll,proto3" json:"hold_all,omitempty"`       // nothing of a stream leaves before its end has been checked
 	WantsBody     bool   `protobuf:"varint,5,opt,name=wants_body,json=wantsBody,proto3" json:"wants_body,omitempty"` // Check.body is filled in
+	SdkMinor      uint32 `protobuf:"varint,6,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"`    // of the contract that the plugin was built against; 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,6 +275,13 @@ func (x *GuardrailDescription) GetWantsBody() bool {
 		return x.WantsBody
 	}
 	return false
+}
+
+func (x *GuardrailDescription) GetSdkMinor() uint32 {
+	if x != nil {
+		return x.SdkMinor
+	}
+	return 0
 }
 
 type HostMessage struct {
@@ -1326,18 +1342,21 @@ var File_guardrail_proto protoreflect.FileDescriptor
 
 const file_guardrail_proto_rawDesc = "" +
 	"\n" +
-	"\x0fguardrail.proto\x12\x12conclave.plugin.v1\"c\n" +
+	"\x0fguardrail.proto\x12\x12conclave.plugin.v1\"\x82\x01\n" +
 	"\x12ConfigureGuardrail\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\"\xc2\x01\n" +
+	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
+	"\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xdf\x01\n" +
 	"\x14GuardrailDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12.\n" +
 	"\x05hooks\x18\x02 \x03(\x0e2\x18.conclave.plugin.v1.HookR\x05hooks\x12&\n" +
 	"\x0fhold_back_bytes\x18\x03 \x01(\rR\rholdBackBytes\x12\x19\n" +
 	"\bhold_all\x18\x04 \x01(\bR\aholdAll\x12\x1d\n" +
 	"\n" +
-	"wants_body\x18\x05 \x01(\bR\twantsBody\"\x89\x03\n" +
+	"wants_body\x18\x05 \x01(\bR\twantsBody\x12\x1b\n" +
+	"\tsdk_minor\x18\x06 \x01(\rR\bsdkMinor\"\x89\x03\n" +
 	"\vHostMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\x05check\x18\x02 \x01(\v2\x19.conclave.plugin.v1.CheckH\x00R\x05check\x12.\n" +
