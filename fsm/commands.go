@@ -259,9 +259,11 @@ func (c PutPlugin) Apply(tx *Tx) error {
 		return err
 	}
 	if old != nil && old.Name != c.Plugin.Value().Name {
-		return tx.inUse(store.Plugins, old.Name)
+		if err := tx.inUse(store.Plugins, old.Name); err != nil {
+			return err
+		}
 	}
-	return nil
+	return tx.moveBinaries(old, c.Plugin.Record())
 }
 
 // Apply implements Command.
@@ -270,7 +272,10 @@ func (c DeletePlugin) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	return tx.inUse(store.Plugins, old.Name)
+	if err := tx.inUse(store.Plugins, old.Name); err != nil {
+		return err
+	}
+	return tx.moveBinaries(old, nil)
 }
 
 // Apply implements Command.

@@ -12,7 +12,7 @@ import (
 // them, from the first, are safe in its sink.
 func (h *Host) DeliverAudit(ctx context.Context, name string, entries []resource.AuditEntry) (int, error) {
 	h.mu.Lock()
-	v, ok := h.running[key{KindCallback, name}]
+	v, ok := h.running[key{KindCallback, name, 0}]
 	h.mu.Unlock()
 	if !ok {
 		return 0, fmt.Errorf("callback %s is not configured", name)

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // maxBinary is the largest plugin binary that is taken.
@@ -32,10 +33,11 @@ func (b *binary) close() {
 	}
 }
 
-// openPinned returns the binary at path if it has the digest. What is run is a copy in dir,
-// named by its digest and not writable, that is verified again at each start: the file at path
-// may be replaced between a check and a start.
-func openPinned(dir, path, digest string) (*binary, error) {
+// openPinned returns the binary that source gives, if it has the digest. What is run is a copy in
+// dir, named by its digest and not writable, that is verified again at each start: what the
+// source gives may change between a check and a start. A source is asked only while there is no
+// good copy.
+func openPinned(dir, digest string, source func() (io.ReadCloser, error)) (*binary, error) {
 	want, err := hex.DecodeString(digest)
 	if err != nil || len(want) != sha256.Size {
 		return nil, fmt.Errorf("%w: %q is no digest", ErrDigest, digest)
@@ -44,7 +46,7 @@ func openPinned(dir, path, digest string) (*binary, error) {
 	if b, err := verify(kept, want); err == nil {
 		return b, nil
 	}
-	if err := keep(dir, path, kept, want); err != nil {
+	if err := keep(dir, source, kept, want); err != nil {
 		return nil, err
 	}
 	return verify(kept, want)
@@ -76,16 +78,44 @@ func verify(path string, want []byte) (*binary, error) {
 	return b, nil
 }
 
-// keep copies path to kept, if it has the digest.
-func keep(dir, path, kept string, want []byte) error {
-	src, err := os.Open(path)
+// fromFile is the source of a binary that lies at path.
+func fromFile(path string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > maxBinary {
+			return nil, errors.Join(fmt.Errorf("%s is not a file of at most 1 GiB", path), f.Close())
+		}
+		return f, nil
+	}
+}
+
+// prune removes copies that no spec names. It is called before anything runs.
+func prune(dir string, wanted map[key]*Spec) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // there is nothing yet
+	}
+	digests := map[string]bool{}
+	for _, s := range wanted {
+		digests[strings.ToLower(s.SHA256)] = true
+	}
+	for _, e := range entries {
+		if !digests[e.Name()] {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// keep copies what the source gives to kept, if it has the digest.
+func keep(dir string, source func() (io.ReadCloser, error), kept string, want []byte) error {
+	src, err := source()
 	if err != nil {
 		return fmt.Errorf("open plugin: %w", err)
 	}
 	defer func() { _ = src.Close() }()
-	if st, err := src.Stat(); err != nil || !st.Mode().IsRegular() || st.Size() > maxBinary {
-		return fmt.Errorf("plugin %s is not a file of at most 1 GiB", path)
-	}
 	tmp, err := os.CreateTemp(dir, "new-*")
 	if err != nil {
 		return fmt.Errorf("keep plugin: %w", err)
@@ -98,7 +128,7 @@ func keep(dir, path, kept string, want []byte) error {
 		return fmt.Errorf("keep plugin: %w", err)
 	}
 	if subtle.ConstantTimeCompare(sum.Sum(nil), want) != 1 {
-		return fmt.Errorf("%w: %s has %x", ErrDigest, path, sum.Sum(nil))
+		return fmt.Errorf("%w: it has %x", ErrDigest, sum.Sum(nil))
 	}
 	if err := os.Rename(tmp.Name(), kept); err != nil {
 		return fmt.Errorf("keep plugin: %w", err)

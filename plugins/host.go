@@ -2,12 +2,14 @@ package plugins
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +37,8 @@ type Config struct {
 	Args    []string        // before a shipped plugin's name; nil: "plugin", "serve"
 	Version string          // of the host, told to plugins
 	Source  callback.Source // journal for callbacks; nil: there are no callbacks
+	// Fetch reads the binary of an uploaded plugin by its SHA-256; nil: there are none.
+	Fetch func(ctx context.Context, digest string) ([]byte, error)
 	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
 	Start func() uint64
 
@@ -57,8 +61,8 @@ type Host struct {
 
 	mu       sync.Mutex // guards what follows and serializes Sync and Close
 	running  map[key]*supervisor
-	dead     []*guardrail.Member // that could not even be tried
-	retiring sync.WaitGroup      // removed plugins that still stop
+	fronts   map[string]*front // guardrails by name
+	retiring sync.WaitGroup    // removed plugins that still stop
 	closed   bool
 	launcher *launch.Launcher // nil until something runs
 	binaries string           // folder of verified binaries
@@ -75,8 +79,13 @@ type metrics struct {
 type Status struct {
 	Kind     Kind
 	Name     string // of the guardrail or callback
+	Instance int    // which of its processes, from 0
 	Plugin   string
-	Version  string // that the plugin reports
+	Bundle   string    // version of the bundle, of an uploaded plugin
+	SHA256   string    // of the binary, of a plugin that is not shipped
+	Version  string    // that the plugin reports
+	SDK      string    // contract that it was built against: "1.5"
+	Since    time.Time // it has been in the state
 	State    State
 	PID      int   // 0: no process
 	RSS      int64 // bytes
@@ -108,13 +117,14 @@ func NewHost(cfg Config) *Host {
 		chain:   guardrail.NewChain(guardrail.NewMetrics(cfg.Registerer)),
 		queues:  callback.NewMetrics(cfg.Registerer),
 		running: make(map[key]*supervisor),
+		fronts:  make(map[string]*front),
 		metrics: metrics{
 			restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
 				Name: "conclave_plugin_restarts_total", Help: "Starts of a plugin after it failed.",
 			}, label),
 			rss: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 				Name: "conclave_plugin_resident_bytes", Help: "Memory of a plugin's process.",
-			}, label),
+			}, append(label, "instance")),
 		},
 	}
 	if cfg.Registerer != nil {
@@ -136,30 +146,47 @@ func (h *Host) Sync(specs []Spec) error {
 	if h.closed {
 		return ErrClosed
 	}
-	wanted := make(map[key]*Spec, len(specs))
-	for i := range specs {
-		wanted[specs[i].key()] = &specs[i]
-	}
+	wanted := processes(specs)
 	for k, v := range h.running {
 		if s := wanted[k]; s == nil || s.ID != v.id {
 			delete(h.running, k)
-			h.retiring.Go(func() { h.retire(v, true) })
+			h.retiring.Go(func() { h.retire(v, s == nil || s.ID != v.id) })
 		}
 	}
+	h.frontsLocked(wanted)
 	var errs []error
 	if len(wanted) > 0 {
-		errs = append(errs, h.prepareLocked())
+		errs = append(errs, h.prepareLocked(wanted))
 	}
 	if h.launcher != nil {
 		for k, s := range wanted {
 			errs = append(errs, h.syncOneLocked(k, s))
 		}
 	}
-	h.publishLocked(wanted)
+	h.publishLocked()
 	return errors.Join(errs...)
 }
 
-// syncOneLocked starts or updates one plugin.
+// frontsLocked makes the fronts match the guardrails that should be.
+func (h *Host) frontsLocked(wanted map[key]*Spec) {
+	for name, f := range h.fronts {
+		if s := wanted[key{KindGuardrail, name, 0}]; s == nil || s.ID != f.id {
+			delete(h.fronts, name)
+		}
+	}
+	for k, s := range wanted {
+		if k.kind != KindGuardrail || k.instance != 0 {
+			continue
+		}
+		if f := h.fronts[k.name]; f != nil {
+			f.update(s)
+		} else {
+			h.fronts[k.name] = newFront(s)
+		}
+	}
+}
+
+// syncOneLocked starts or updates one process.
 func (h *Host) syncOneLocked(k key, s *Spec) error {
 	if v, ok := h.running[k]; ok {
 		v.update(*s)
@@ -168,17 +195,18 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 	log := h.cfg.Logger.With("kind", string(s.Kind), "name", s.Name, "plugin", s.Plugin)
 	v := &supervisor{
 		host: h, log: log, output: &lines{log: log}, changed: make(chan struct{}, 1),
-		kind: s.Kind, id: s.ID, name: s.Name, spec: *s, state: StateStarting,
+		kind: s.Kind, id: s.ID, name: s.Name, instance: s.instance, spec: *s, state: StateStarting, since: time.Now(),
 	}
 	switch s.Kind {
 	case KindGuardrail:
-		v.member = newMember(s, nil)
+		v.front = h.fronts[s.Name]
 	case KindCallback:
 		if h.cfg.Source == nil {
 			return fmt.Errorf("callback %s: this host has no journal", s.Name)
 		}
 		q, err := callback.NewQueue(callback.QueueConfig{
 			Name: s.Name, MarkPath: h.markPath(s), Start: h.start(), Source: h.cfg.Source, Logger: log, Metrics: h.queues,
+			Subscription: s.Subscription, Redelivery: s.Redelivery,
 		})
 		if err != nil {
 			return err
@@ -190,15 +218,6 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 	h.running[k] = v
 	v.start()
 	return nil
-}
-
-// newMember makes the chain's member for the spec; it knows what the one before it knew.
-func newMember(s *Spec, before *guardrail.Member) *guardrail.Member {
-	m := &guardrail.Member{
-		Name: s.Name, Hooks: s.Hooks, OnError: s.OnError, Deadline: s.Deadline, Models: s.Models, Optional: s.Optional, Observe: s.Observe,
-	}
-	m.Inherit(before)
-	return m
 }
 
 func (h *Host) start() uint64 {
@@ -213,19 +232,10 @@ func (h *Host) markPath(s *Spec) string {
 }
 
 // publishLocked gives the chain its members.
-func (h *Host) publishLocked(wanted map[key]*Spec) {
+func (h *Host) publishLocked() {
 	var members []*guardrail.Member
-	h.dead = nil
-	for k, s := range wanted {
-		if k.kind != KindGuardrail {
-			continue
-		}
-		if v := h.running[k]; v != nil {
-			members = append(members, v.current())
-			continue
-		}
-		m := newMember(s, nil)
-		members, h.dead = append(members, m), append(h.dead, m)
+	for _, f := range h.fronts {
+		members = append(members, f.current())
 	}
 	h.chain.Replace(members)
 }
@@ -236,16 +246,17 @@ func (h *Host) retire(v *supervisor, gone bool) {
 	if v.queue != nil {
 		v.queue.Close()
 		if gone {
-			_ = os.Remove(h.markPath(&v.spec))
+			v.queue.Forget()
 		}
 	}
-	labels := prometheus.Labels{"kind": string(v.kind), "name": v.name}
-	h.metrics.rss.Delete(labels)
-	h.metrics.restarts.Delete(labels)
+	h.metrics.rss.DeleteLabelValues(string(v.kind), v.name, strconv.Itoa(v.instance))
+	if v.instance == 0 {
+		h.metrics.restarts.DeleteLabelValues(string(v.kind), v.name)
+	}
 }
 
 // prepareLocked makes the folders and the launcher when the first plugin is to run.
-func (h *Host) prepareLocked() error {
+func (h *Host) prepareLocked(wanted map[key]*Spec) error {
 	if h.launcher != nil {
 		return nil
 	}
@@ -279,6 +290,7 @@ func (h *Host) prepareLocked() error {
 			return fmt.Errorf("prepare plugins: %w", err)
 		}
 	}
+	prune(h.binaries, wanted)
 	h.launcher = launch.New()
 	return nil
 }
@@ -287,14 +299,9 @@ func (h *Host) prepareLocked() error {
 func (h *Host) Ready() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	members := slices.Clone(h.dead)
-	for _, v := range h.running {
-		if m := v.current(); m != nil {
-			members = append(members, m)
-		}
-	}
 	var missing []string
-	for _, m := range members {
+	for _, f := range h.fronts {
+		m := f.current()
 		if m.OnError != resource.OnErrorPass && m.Live() == nil {
 			missing = append(missing, m.Name)
 		}
@@ -319,7 +326,7 @@ func (h *Host) Status() []Status {
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b Status) int {
-		return cmp.Or(cmp.Compare(b.Kind, a.Kind), strings.Compare(a.Name, b.Name))
+		return cmp.Or(cmp.Compare(b.Kind, a.Kind), strings.Compare(a.Name, b.Name), cmp.Compare(a.Instance, b.Instance))
 	})
 	return list
 }

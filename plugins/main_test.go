@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 		case "bare":
 			serveBare()
 			return
+		case "mute":
+			serveMute()
+			return
 		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -42,7 +43,7 @@ type process struct {
 
 // startProcess starts the plugin and connects to it; it is not yet configured.
 func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process, error) {
-	bin, err := h.binaryOf(s)
+	bin, err := h.binaryOf(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -125,9 +126,18 @@ func (p *process) kill() {
 func (p *process) exited() <-chan struct{} { return p.run.exited }
 
 // binaryOf opens what is run for the spec.
-func (h *Host) binaryOf(s *Spec) (*binary, error) {
-	if s.Path != "" {
-		return openPinned(h.binaries, s.Path, s.SHA256)
+func (h *Host) binaryOf(ctx context.Context, s *Spec) (*binary, error) {
+	switch {
+	case s.Path != "":
+		return openPinned(h.binaries, s.SHA256, fromFile(s.Path))
+	case s.SHA256 != "":
+		return openPinned(h.binaries, s.SHA256, func() (io.ReadCloser, error) {
+			if h.cfg.Fetch == nil {
+				return nil, errors.New("this host has no uploaded plugins")
+			}
+			body, err := h.cfg.Fetch(ctx, s.SHA256)
+			return io.NopCloser(bytes.NewReader(body)), err
+		})
 	}
 	return &binary{path: h.cfg.Exe}, nil
 }
@@ -143,7 +153,7 @@ func (h *Host) command(s *Spec, bin *binary, env []string, tmp string) *exec.Cmd
 		}, env...),
 		Dir: h.cfg.WorkDir,
 	}
-	if s.Path == "" {
+	if s.SHA256 == "" {
 		cmd.Args = append([]string{"conclave"}, h.cfg.Args...)
 		cmd.Args = append(cmd.Args, s.Plugin)
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=1", "GOGC=50", "GOMEMLIMIT=24MiB")

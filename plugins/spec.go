@@ -2,9 +2,15 @@ package plugins
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -25,10 +31,20 @@ type Spec struct {
 	Plugin string // name of the plugin
 	Config []byte // JSON, the plugin's own
 
-	Path    string // of the binary; empty: the plugin is shipped and this binary is run
-	SHA256  string // of the binary at Path, hexadecimal
+	Path    string // of the binary; empty: it was uploaded, or the plugin is shipped and this binary is run
+	SHA256  string // of the binary, hexadecimal; empty: the plugin is shipped
 	NoMTLS  bool   // a Unix socket whose peer is checked, without TLS on it
 	Missing bool   // no plugin of that name is registered: it cannot run
+	Bundle  string // version of an uploaded plugin
+	NoMatch string // the platforms of an uploaded plugin that has no binary for this one: it cannot run
+	Fault   string // why it cannot run whatever is registered
+
+	Instances   int   // processes of a guardrail that share the checks; 0: one
+	MemoryLimit int64 // bytes of one process, above which it is killed; 0: the host's
+	instance    int   // which of them
+
+	Subscription callback.Subscription // of a callback
+	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
 
 	Hooks    []resource.Hook // of a guardrail; empty: all that the plugin declares
 	OnError  resource.OnError
@@ -47,12 +63,19 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 			Kind: KindGuardrail, ID: g.ID, Name: g.Name, Plugin: g.Plugin, Config: g.Config,
 			Hooks: g.Hooks, OnError: g.OnError, Deadline: time.Duration(g.DeadlineMS) * time.Millisecond,
 			Models: g.Models, Optional: g.Optional, Observe: g.Mode == resource.ModeObserve,
+			Instances: int(g.Instances), MemoryLimit: g.MemoryMB << 20,
 		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}
 	for _, c := range t.Callbacks {
-		s := Spec{Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config}
+		s := Spec{
+			Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config, MemoryLimit: c.MemoryMB << 20,
+			Subscription: callback.SubscriptionOf(c),
+		}
+		if c.Redelivery != nil {
+			s.Redelivery = &callback.Redelivery{ID: strconv.FormatInt(int64(c.Redelivery.Asked), 10), From: c.Redelivery.From.Std()}
+		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}
@@ -63,24 +86,92 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 func (s *Spec) find(registered []*resource.Plugin, shipped func(Kind, string) bool) {
 	for _, p := range registered {
 		if p.Name == s.Plugin && Kind(p.Kind) == s.Kind {
-			s.Path, s.SHA256, s.NoMTLS = p.Path, p.SHA256, p.MTLS != nil && !*p.MTLS
+			s.register(p)
 			return
 		}
 	}
 	s.Missing = !shipped(s.Kind, s.Plugin)
 }
 
-type key struct {
-	kind Kind
-	name string
+// register fills in what the record says.
+func (s *Spec) register(p *resource.Plugin) {
+	if p.Manifest == "" {
+		s.Path, s.SHA256, s.NoMTLS = p.Path, p.SHA256, p.MTLS != nil && !*p.MTLS
+		return
+	}
+	m := p.Bundle()
+	if m == nil {
+		s.Fault = "the plugin's manifest is newer than this node"
+		return
+	}
+	s.Bundle, s.NoMTLS = m.Version, m.MTLS != nil && !*m.MTLS
+	if b, ok := m.For(runtime.GOOS, runtime.GOARCH); ok {
+		s.SHA256 = b.SHA256
+		return
+	}
+	platforms := make([]string, len(m.Binaries))
+	for i, b := range m.Binaries {
+		platforms[i] = b.Platform()
+	}
+	s.NoMatch = strings.Join(platforms, ", ")
 }
 
-func (s *Spec) key() key { return key{s.Kind, s.Name} }
+// ErrNoBinary is why an uploaded plugin does not run on a platform that its bundle lacks.
+var ErrNoBinary = errors.New("no_binary_for_platform")
+
+// unable returns why the plugin cannot run before its spec changes, nil if it can.
+func (s *Spec) unable() error {
+	switch {
+	case s.Fault != "":
+		return &unable{StateFaulty, errors.New(s.Fault)}
+	case s.NoMatch != "":
+		return &unable{StateNoBinary, fmt.Errorf("%w: the bundle of %s %s is for %s, this node is %s/%s", ErrNoBinary, s.Plugin, s.Bundle, s.NoMatch, runtime.GOOS, runtime.GOARCH)}
+	case s.Missing:
+		return &unable{StateMissing, fmt.Errorf("no %s plugin is registered as %q", s.Kind, s.Plugin)}
+	}
+	return nil
+}
+
+// unable is an error that a new start would not change.
+type unable struct {
+	state State
+	error
+}
+
+// Unwrap returns the error within.
+func (u *unable) Unwrap() error { return u.error }
+
+// key names one process.
+type key struct {
+	kind     Kind
+	name     string
+	instance int
+}
+
+func (s *Spec) key() key { return key{s.Kind, s.Name, s.instance} }
+
+// processes lists the processes of the specs: a guardrail of several instances has as many.
+func processes(specs []Spec) map[key]*Spec {
+	out := make(map[key]*Spec, len(specs))
+	for _, s := range specs {
+		n := 1
+		if s.Kind == KindGuardrail {
+			n = max(1, s.Instances)
+		}
+		for i := range n {
+			one := s
+			one.instance = i
+			out[one.key()] = &one
+		}
+	}
+	return out
+}
 
 // sameProcess says that a process of s also serves o.
 func (s *Spec) sameProcess(o *Spec) bool {
 	return s.Plugin == o.Plugin && s.Path == o.Path && s.SHA256 == o.SHA256 && s.NoMTLS == o.NoMTLS &&
-		s.Missing == o.Missing && s.ID == o.ID && bytes.Equal(s.Config, o.Config)
+		s.Missing == o.Missing && s.NoMatch == o.NoMatch && s.Fault == o.Fault && s.Bundle == o.Bundle &&
+		s.ID == o.ID && bytes.Equal(s.Config, o.Config)
 }
 
 // sameMember says that s and o are asked at the same moments and treated alike.

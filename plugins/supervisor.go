@@ -10,12 +10,12 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 )
 
 const (
 	crashWindow = time.Minute      // in which crashes are counted
-	watchEvery  = time.Second      // looks at memory and signs of life
 	drainFor    = 30 * time.Second // for what is under way in a process that is replaced
 )
 
@@ -29,9 +29,13 @@ const (
 	StateBackoff  State = "backoff" // waits before it is started again
 	StateOpen     State = "open"    // crashed too often; started again after the longest wait
 	StateStopped  State = "stopped"
-)
 
-var errHung = errors.New("plugin does not answer")
+	// What follows lasts until the registration or the configuration changes.
+
+	StateMissing  State = "missing"                // no such plugin is registered
+	StateNoBinary State = "no_binary_for_platform" // the uploaded bundle has none for this node
+	StateFaulty   State = "faulty"                 // the configuration refers to what is not there
+)
 
 // supervisor keeps one plugin running.
 type supervisor struct {
@@ -41,7 +45,10 @@ type supervisor struct {
 	kind   Kind
 	id     string // of the record
 	name   string
+	front  *front          // of a guardrail
 	queue  *callback.Queue // of a callback
+
+	instance int // which of the guardrail's processes
 
 	changed chan struct{} // the spec has changed
 	cancel  context.CancelFunc
@@ -49,9 +56,10 @@ type supervisor struct {
 
 	mu       sync.Mutex // guards what follows
 	spec     Spec
-	member   *guardrail.Member // of a guardrail
-	live     *guardrail.Live   // what runs behind member
+	live     *guardrail.Live // of a guardrail: what runs
 	state    State
+	since    time.Time // of state
+	sdk      string
 	pid      int
 	version  string
 	rss      int64
@@ -78,11 +86,10 @@ func (v *supervisor) stop() {
 func (v *supervisor) update(s Spec) {
 	v.mu.Lock()
 	same := v.spec.sameProcess(&s)
-	if v.kind == KindGuardrail && !v.spec.sameMember(&s) {
-		v.member = newMember(&s, v.member)
-		v.member.Set(v.live)
-	}
 	v.spec = s
+	if v.queue != nil {
+		v.queue.Subscribe(s.Subscription, s.Redelivery)
+	}
 	v.mu.Unlock()
 	if same {
 		return
@@ -111,6 +118,11 @@ func (v *supervisor) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			break
 		}
+		if u, ok := errors.AsType[*unable](err); ok {
+			v.rest(ctx, current, u)
+			current = nil
+			continue
+		}
 		wait := v.crashed(err, current != nil, failures)
 		failures++
 		if !v.pause(ctx, &current, wait) {
@@ -124,12 +136,28 @@ func (v *supervisor) run(ctx context.Context) {
 	v.set(StateStopped, 0, nil)
 }
 
+// rest waits for another spec, because the plugin cannot run with this one. What ran before it
+// ends: on_error says what becomes of requests.
+func (v *supervisor) rest(ctx context.Context, current *instance, why *unable) {
+	v.publish(nil)
+	if current != nil {
+		current.p.kill()
+	}
+	v.set(why.state, 0, why)
+	v.log.Error("plugin cannot run", "state", string(why.state), "error", why.error)
+	select {
+	case <-v.changed:
+	case <-ctx.Done():
+	}
+}
+
 // instance is a configured process.
 type instance struct {
 	p        *process
 	live     *guardrail.Live
 	callback callback.Description
 	version  string
+	sdk      uint32
 }
 
 // launch starts and configures a process for the newest spec.
@@ -137,11 +165,11 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 	v.mu.Lock()
 	spec := v.spec
 	if v.state != StateRunning { // else the old process goes on meanwhile
-		v.state = StateStarting
+		v.enterLocked(StateStarting)
 	}
 	v.mu.Unlock()
-	if spec.Missing {
-		return nil, fmt.Errorf("no %s plugin is registered as %q", spec.Kind, spec.Plugin)
+	if err := spec.unable(); err != nil {
+		return nil, err
 	}
 	p, err := v.host.startProcess(ctx, &spec, v.output)
 	if err != nil {
@@ -156,18 +184,30 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 		i.live.Description, err = c.Configure(turn, guardrail.Settings{
 			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
 		})
-		i.version = i.live.Description.Version
+		i.version, i.sdk = i.live.Description.Version, i.live.Description.SDKMinor
+		if err == nil {
+			err = shadow(turn, c)
+		}
 	case *callback.Client:
 		i.callback, err = c.Configure(turn, callback.Settings{
 			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
 		})
-		i.version = i.callback.Version
+		i.version, i.sdk = i.callback.Version, i.callback.SDKMinor
 	}
 	if err != nil {
 		p.kill()
 		return nil, err
 	}
 	return i, nil
+}
+
+// shadow sees that a new process answers, before requests depend on it: while it does not, the
+// old one stays.
+func shadow(ctx context.Context, c *guardrail.Client) error {
+	if err := c.Ping(ctx); err != nil {
+		return fmt.Errorf("the new process was configured, and does not answer: %w", err)
+	}
+	return nil
 }
 
 // replace puts the new process in the place of the old one, which ends what it has under way.
@@ -210,103 +250,18 @@ func (v *supervisor) publish(i *instance) {
 	defer v.mu.Unlock()
 	v.live = nil
 	if i != nil {
-		v.state, v.pid, v.version, v.lastErr = StateRunning, pidOf(i.p), i.version, nil
+		v.enterLocked(StateRunning)
+		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
 		v.live = i.live
 	}
 	switch {
-	case v.member != nil:
-		v.member.Set(v.live)
+	case v.front != nil:
+		v.front.set(v.instance, v.live)
 	case i != nil:
 		v.queue.Set(i.p.conn.(*callback.Client), i.callback)
 	default:
 		v.queue.Set(nil, callback.Description{})
 	}
-}
-
-// current returns the chain's member; nil for a callback.
-func (v *supervisor) current() *guardrail.Member {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.member
-}
-
-// watch returns when the process has ended (nil and why), or, while it goes on, when the spec
-// has changed (itself and nil).
-func (v *supervisor) watch(ctx context.Context, i *instance) (*instance, error) {
-	look := time.NewTicker(watchEvery)
-	defer look.Stop()
-	alive := watchdog{after: v.host.cfg.HungAfter, since: time.Now()}
-	for {
-		var err error
-		select {
-		case <-ctx.Done():
-			return i, ctx.Err()
-		case <-v.changed:
-			return i, nil
-		case <-i.p.exited():
-			err = errors.New("plugin process ended")
-		case <-sessionEnd(i.p):
-			err = errors.New("plugin ended its session")
-		case now := <-look.C:
-			if err = v.overweight(i.p); err == nil {
-				err = alive.look(ctx, i.p, now)
-			}
-		}
-		if err != nil {
-			v.publish(nil)
-			i.p.run.signal()
-			i.p.kill()
-			return nil, err
-		}
-	}
-}
-
-func sessionEnd(p *process) <-chan struct{} {
-	if g, ok := p.conn.(*guardrail.Client); ok {
-		return g.Done()
-	}
-	return nil
-}
-
-// overweight returns an error if the process has more memory than it may.
-func (v *supervisor) overweight(p *process) error {
-	rss, err := residentBytes(pidOf(p))
-	if err != nil {
-		return nil //nolint:nilerr // it has ended, which is seen elsewhere, or this system cannot tell
-	}
-	v.mu.Lock()
-	v.rss = rss
-	v.mu.Unlock()
-	v.host.metrics.rss.WithLabelValues(string(v.kind), v.name).Set(float64(rss))
-	if limit := v.host.cfg.MemoryLimit; rss > limit {
-		return fmt.Errorf("plugin has %d bytes of memory, more than %d", rss, limit)
-	}
-	return nil
-}
-
-// watchdog notices a guardrail that is stopped or stuck: every second it is asked for a sign of
-// life, without waiting for the answer.
-type watchdog struct {
-	after time.Duration
-	heard uint64
-	since time.Time
-}
-
-func (w *watchdog) look(ctx context.Context, p *process, now time.Time) error {
-	g, ok := p.conn.(*guardrail.Client)
-	if !ok {
-		return nil
-	}
-	if heard := g.Heard(); heard != w.heard {
-		w.heard, w.since = heard, now
-	}
-	if now.Sub(w.since) > w.after {
-		return errHung
-	}
-	soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-	defer cancel()
-	_ = g.Ping(soon) // what counts is what is heard
-	return nil
 }
 
 // crashed notes the failure and says how long to wait: not at all the first time, then twice
@@ -326,12 +281,13 @@ func (v *supervisor) crashed(err error, oldGoesOn bool, failures int) time.Durat
 	}
 	v.crashes = append(v.crashes, now)
 	if !oldGoesOn {
-		v.state, v.pid, v.rss = StateBackoff, 0, 0
+		v.enterLocked(StateBackoff)
+		v.pid, v.rss = 0, 0
 	}
 	if len(v.crashes) > v.host.cfg.Crashes {
 		wait = v.host.cfg.RestartMax
 		if !oldGoesOn {
-			v.state = StateOpen
+			v.enterLocked(StateOpen)
 		}
 	}
 	wait += rand.N(wait/8 + 1) //nolint:gosec // jitter
@@ -369,9 +325,17 @@ func (v *supervisor) pause(ctx context.Context, current **instance, wait time.Du
 func (v *supervisor) set(s State, pid int, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.state, v.pid = s, pid
+	v.enterLocked(s)
+	v.pid, v.rss = pid, 0
 	if err != nil {
 		v.lastErr = err
+	}
+}
+
+// enterLocked notes the state, and since when it has been so.
+func (v *supervisor) enterLocked(s State) {
+	if v.state != s {
+		v.state, v.since = s, time.Now()
 	}
 }
 
@@ -380,7 +344,8 @@ func (v *supervisor) status() Status {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := Status{
-		Kind: v.kind, Name: v.name, Plugin: v.spec.Plugin, Version: v.version,
+		Kind: v.kind, Name: v.name, Instance: v.instance, Plugin: v.spec.Plugin, Version: v.version,
+		Bundle: v.spec.Bundle, SHA256: v.spec.SHA256, SDK: v.sdk, Since: v.since,
 		State: v.state, PID: v.pid, RSS: v.rss, Restarts: v.restarts, Output: v.output.last(),
 	}
 	if v.lastErr != nil {

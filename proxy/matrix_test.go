@@ -143,7 +143,7 @@ var policies = []policy{
 	{name: "fallback not for the key", body: `{"model":"demo","messages":[],"input":"x","prompt":"x","fallbacks":["secret"]%s}`, status: 403, code: "model_access_denied", look: 200, record: true},
 	{name: "no key", set: noKey, status: 401, code: "no_api_key", look: 401},
 	{name: "unknown key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer sk-no") }, status: 401, code: "invalid_api_key", look: 401},
-	{name: "blocked key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer "+blockedKey) }, status: 401, code: "key_blocked", look: 401},
+	{name: "blocked key", set: func(_ *rig, q *http.Request) { q.Header.Set("Authorization", "Bearer "+blockedKey) }, status: 401, code: "key_blocked", look: 401, record: true},
 	{name: "route not allowed", set: func(r *rig, _ *http.Request) {
 		r.keys[resource.HashSecret(goodKey)].Routes = []string{"/v1/other"}
 	}, status: 403, code: "route_not_allowed", look: 403, record: true},

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -99,7 +100,7 @@ func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply 
 func showModel(_ context.Context, s *Server, c *Call) error {
 	m, ok := c.cat.Resolve(c.named)
 	if !ok || !resource.LevelsAllow(c.levels, m) {
-		return unknownModel(c.named)
+		return policy.UnknownModel(c.named)
 	}
 	r := modelOf(c.cat, m)
 	return s.writeJSON(c, &r)
@@ -127,11 +128,4 @@ func (s *Server) writeJSON(c *Call, v any) error {
 	c.out.Start(http.StatusOK)
 	_, err = c.out.Write(b)
 	return err
-}
-
-func unknownModel(name string) error {
-	return &llm.Error{
-		Kind: llm.NotFound, Code: "model_not_found", Param: "model",
-		Message: "The model " + strconv.Quote(name) + " does not exist.",
-	}
 }

@@ -68,6 +68,7 @@ type Route struct {
 	lookup   bool         // asks no provider: leaves no record
 	upload   bool         // the body is a file
 	socket   bool         // is served over a WebSocket
+	plain    bool         // asks a model that the body or the path names
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -106,7 +107,7 @@ func openAI(endpoint llm.Endpoint, path string) (*Route, error) {
 
 // inference makes a POST route whose requests ask a model.
 func inference(endpoint llm.Endpoint, patterns ...string) (*Route, error) {
-	return newRoute("POST", patterns, endpoint, steps{
+	r, err := newRoute("POST", patterns, endpoint, steps{
 		auth:       authenticate,
 		body:       readBody,
 		policy:     checkPolicies,
@@ -118,6 +119,11 @@ func inference(endpoint llm.Endpoint, patterns ...string) (*Route, error) {
 		ledger:     openEntry,
 		answer:     dispatch,
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.plain = true
+	return r, nil
 }
 
 // routes is the table of all routes: one line for each endpoint.

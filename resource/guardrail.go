@@ -42,6 +42,8 @@ type Guardrail struct {
 	Models     []string        `json:"models,omitempty"`      // empty: requests for any model
 	Optional   bool            `json:"optional,omitempty"`    // asked only if the request names it in "guardrails"
 	Config     json.RawMessage `json:"config,omitempty"`      // the plugin's own
+	Instances  int64           `json:"instances,omitempty"`   // processes on each node that share the checks; default 1
+	MemoryMB   int64           `json:"memory_mb,omitempty"`   // MiB of one process, above which it is killed; default 256
 }
 
 // Label implements Record.
@@ -76,6 +78,24 @@ func (g *Guardrail) Validate() error {
 	}
 	if len(g.Config) > 0 && !json.Valid(g.Config) {
 		return invalidf("config", "is not JSON")
+	}
+	if g.Instances < 0 || g.Instances > MaxInstances {
+		return invalidf("instances", "%d is not 0 (one) to %d", g.Instances, MaxInstances)
+	}
+	return validMemory(g.MemoryMB)
+}
+
+// Bounds of what a plugin may have on a node.
+const (
+	MaxInstances = 64
+	minMemoryMB  = 16
+	maxMemoryMB  = 1 << 20
+)
+
+// validMemory checks the bound of a plugin's memory.
+func validMemory(mb int64) error {
+	if mb != 0 && (mb < minMemoryMB || mb > maxMemoryMB) {
+		return invalidf("memory_mb", "%d is not 0 (the default, 256) or %d to %d", mb, minMemoryMB, maxMemoryMB)
 	}
 	return nil
 }

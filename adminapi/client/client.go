@@ -99,12 +99,12 @@ func (c *Client) Guardrails() Noun[resource.Guardrail] {
 }
 
 // Callbacks returns the callbacks.
-func (c *Client) Callbacks() Noun[resource.Callback] {
-	return Noun[resource.Callback]{c, "callbacks"}
+func (c *Client) Callbacks() Noun[Callback] {
+	return Noun[Callback]{c, "callbacks"}
 }
 
 // Plugins returns the registered plugins.
-func (c *Client) Plugins() Noun[resource.Plugin] { return Noun[resource.Plugin]{c, "plugins"} }
+func (c *Client) Plugins() Noun[Plugin] { return Noun[Plugin]{c, "plugins"} }
 
 // Environment returns the variables of the cluster's environment.
 func (c *Client) Environment() Noun[Variable] { return Noun[Variable]{c, "environment"} }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -36,11 +37,32 @@ func (p *planner) plugins(d *File) error {
 	for i := range d.Plugins {
 		r := d.Plugins[i]
 		now, _ := byName(p.cat.Tables().Plugins, r.Name)
-		if err := plan(p, "plugin", "plugin", r.Name, &r, now, nil, records.PutPlugin); err != nil {
+		trusted := func() error { return p.trust(d).CheckTrust(&r) }
+		if err := plan(p, "plugin", "plugin", r.Name, &r, now, trusted, records.PutPlugin); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// registered lists the plugins that there will be: the file's come before those of the cluster.
+func (p *planner) registered(d *File) []*resource.Plugin {
+	var all []*resource.Plugin
+	for i := range d.Plugins {
+		all = append(all, &d.Plugins[i])
+	}
+	return append(all, p.cat.Tables().Plugins...)
+}
+
+// trust is the settings with what the file says of plugins' publishers.
+func (p *planner) trust(d *File) *resource.Settings {
+	set := *p.cat.Settings()
+	for _, s := range d.Settings {
+		if s.ID == resource.SettingPluginTrust {
+			_ = set.Set(s.ID, s.Value) // what is wrong with it is said of the setting
+		}
+	}
+	return &set
 }
 
 func (p *planner) budgets(d *File) error {
@@ -161,7 +183,8 @@ func (p *planner) guardrails(d *File) error {
 	for i := range d.Guardrails {
 		r := d.Guardrails[i]
 		now, _ := byName(p.cat.Tables().Guardrails, r.Name)
-		if err := plan(p, "guardrail", "guard", r.Name, &r, now, nil, records.PutGuardrail); err != nil {
+		fits := func() error { return schema.Check(p.registered(d), "guardrail", r.Plugin, r.Config) }
+		if err := plan(p, "guardrail", "guard", r.Name, &r, now, fits, records.PutGuardrail); err != nil {
 			return err
 		}
 	}
@@ -170,9 +193,25 @@ func (p *planner) guardrails(d *File) error {
 
 func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
-		r := d.Callbacks[i]
-		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
-		if err := plan(p, "callback", "cb", r.Name, &r, now, nil, records.PutCallback); err != nil {
+		c := &d.Callbacks[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().Callbacks, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(c.Secrets) {
+				if err := records.CheckCallbackMove(now, &r); err != nil {
+					return err
+				}
+			}
+			if r.Secrets, err = p.sealNamed(c.Secrets, "callback", r.ID, old); err != nil {
+				return err
+			}
+			return schema.CheckCallback(p.registered(d), &r)
+		}
+		if err := plan(p, "callback", "cb", r.Name, &r, now, fill, records.PutCallback); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package records
 
 import (
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -12,6 +13,9 @@ func (rs *Records) guardrailNoun() *Noun[resource.Guardrail, *resource.Guardrail
 		find:   rs.findGuardrail,
 		put:    PutGuardrail,
 		remove: func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} },
+		check: func(_ Caller, _, next *resource.Guardrail) error {
+			return schema.Check(rs.cfg.State.Catalog().Tables().Plugins, "guardrail", next.Plugin, next.Config)
+		},
 	}
 }
 

@@ -50,6 +50,10 @@ type Info struct {
 	TeamID    string
 	User      string // the request's own "user"
 	Stream    bool
+
+	// Models asks models on the account of the request; nil: none may be asked. A plugin's is never nil, and
+	// answers only while the check is under way; those of streams have none.
+	Models Models
 }
 
 // Text is one JSON string of a body, unescaped.
@@ -119,6 +123,9 @@ type Description struct {
 	HoldAll  bool            // nothing of a stream leaves before its end has been checked
 	// WantsBody asks for Check.Body. Texts are cheaper.
 	WantsBody bool
+	// SDKMinor is that of the contract which the plugin was built against; 0: older than 5. The
+	// SDK fills it in.
+	SDKMinor uint32
 }
 
 // Settings are what a plugin is configured with.
@@ -126,6 +133,7 @@ type Settings struct {
 	Name        string // of the guardrail, unique in the cluster
 	Config      []byte // JSON object, the plugin's own; may be empty
 	HostVersion string
+	HostMinor   uint32 // of the contract that the host speaks; 0: older than 5
 }
 
 // Plugin is what the author of a guardrail implements. Configure is called once, before

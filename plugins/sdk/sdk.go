@@ -13,13 +13,18 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // ProtocolVersion is the version of the contract in plugins/proto. A host offers all versions
 // that it speaks; a plugin picks the newest that it knows.
-const ProtocolVersion = 1
+const ProtocolVersion = contract.Protocol
+
+// Minor counts what was added within the protocol version. A plugin finds the host's in its
+// settings (HostMinor); one that needs more than the host has says so with an error of Configure.
+const Minor = contract.Minor
 
 // Guardrail is what the author of a guardrail implements; it may implement GuardrailStreamer too.
 type Guardrail = guardrail.Plugin
@@ -74,6 +79,9 @@ type CallbackDescription = callback.Description
 
 // Record tells of one finished request.
 type Record = callback.Record
+
+// CallbackRefused is what Deliver returns if the next record will never be taken.
+type CallbackRefused = callback.Refused
 
 // Hook is a moment of a request at which a guardrail is asked.
 type Hook = resource.Hook

@@ -1,0 +1,140 @@
+package workshop_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/cmd/conclave/cli/workshop"
+	"github.com/conclave-llm/conclave/plugins/pack"
+	"github.com/conclave-llm/conclave/resource/manifest"
+	"github.com/conclave-llm/conclave/signing"
+)
+
+const root = "../../../.." // of the module
+
+// goTool runs the go command in the folder, without a network.
+func goTool(t *testing.T, folder string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", args...)
+	cmd.Dir, cmd.Env = folder, append(os.Environ(), "GOPROXY=off", "GOFLAGS=-trimpath", "GOWORK=off", "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestNew_PassesTheKit makes a plugin of each kind, builds it offline, and has its own tests put
+// it through the conformance kit.
+func TestNew_PassesTheKit(t *testing.T) {
+	t.Parallel()
+	for kind, least := range map[string]int{"guardrail": 40, "callback": 20} {
+		t.Run(kind, func(t *testing.T) {
+			folder := filepath.Join(t.TempDir(), "shout")
+			if _, err := (workshop.New{Name: "shout", Kind: kind, Folder: folder, SDK: root}).Create(); err != nil {
+				t.Fatal(err)
+			}
+			goTool(t, folder, "vet", "./...")
+			out := goTool(t, folder, "test", "-run", "TestProgram", "-v", "./...")
+			if n := strings.Count(out, "--- PASS: TestProgram/"); n < least {
+				t.Errorf("the kit made %d checks, want %d:\n%s", n, least, out)
+			}
+			if strings.Contains(out, "--- SKIP") {
+				t.Errorf("the kit left out checks:\n%s", out)
+			}
+		})
+	}
+}
+
+// TestExamples keeps docs/examples what "conclave plugin new" writes.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for _, kind := range manifest.Kinds {
+		folder := filepath.Join(t.TempDir(), "x")
+		names, err := workshop.New{Name: "example-" + kind, Kind: kind, Folder: folder}.Create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			want, err := os.ReadFile(filepath.Join(folder, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(filepath.Join(root, "docs/examples", kind, name))
+			if d := cmp.Diff(string(want), string(got)); err != nil || d != "" {
+				t.Errorf("docs/examples/%s/%s (-want +got): %v\n%s", kind, name, err, d)
+			}
+		}
+	}
+}
+
+func TestNew_Refuses(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name string
+		n    workshop.New
+		want string
+	}{
+		{"a path for a name", workshop.New{Name: "../x", Kind: "guardrail"}, "name"},
+		{"an unknown kind", workshop.New{Name: "x", Kind: "router", Folder: filepath.Join(dir, "a")}, "kind"},
+		{"a folder that is there", workshop.New{Name: "x", Kind: "guardrail", Folder: dir}, "exists"},
+		{"an SDK that is not there", workshop.New{Name: "x", Kind: "guardrail", Folder: filepath.Join(dir, "b"), SDK: dir}, "SDK"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := tt.n.Create(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Create = %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestPack(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "shout")
+	if _, err := (workshop.New{Name: "shout", Kind: "guardrail", Folder: folder}).Create(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := (workshop.Pack{Folder: folder}).Write(); err == nil || !strings.Contains(err.Error(), "linux") {
+		t.Errorf("without binaries: %v", err)
+	}
+	if err := os.Mkdir(filepath.Join(folder, "dist"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"linux-amd64", "linux-arm64"} {
+		if err := os.WriteFile(filepath.Join(folder, "dist", name), []byte("binary "+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := filepath.Join(t.TempDir(), "publisher.key")
+	public, err := workshop.Keygen(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := workshop.Keygen(key); err == nil {
+		t.Error("a key is overwritten")
+	}
+	if st, err := os.Stat(key); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the key's file: %v, %v", st.Mode(), err)
+	}
+	out := filepath.Join(t.TempDir(), "x.cpb")
+	if _, _, err := (workshop.Pack{Folder: folder, Version: "1.2", Key: key, Out: out}).Write(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := pack.Read(file)
+	if err != nil || b.Manifest.Version != "1.2" || len(b.Manifest.Binaries) != 2 || len(b.Manifest.Schema) == 0 {
+		t.Fatalf("read back: %+v, %v", b, err)
+	}
+	if err := (manifest.Trust{Publishers: signing.Trust{public}, Require: true}).Check(b.Text, b.Signature); err != nil {
+		t.Errorf("its publisher's signature: %v", err)
+	}
+}

@@ -1,0 +1,3 @@
+module example-guardrail
+
+go 1.26.0

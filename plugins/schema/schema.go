@@ -1,0 +1,104 @@
+// Package schema knows the configurations of plugins: the JSON Schema of each plugin that has
+// one, of the shipped and of those that were uploaded, and whether a configuration fits. What
+// does not fit is refused before it is saved; what only the plugin can judge, it judges when it
+// is configured.
+package schema
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/jsonschema-go/jsonschema"
+
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// shipped holds the schemas of shipped plugins, NAME.json each.
+//
+//go:embed shipped
+var shipped embed.FS
+
+// Of returns the schema of the configuration of a plugin of the kind, nil if none is known. A
+// registered plugin comes before a shipped one of its name, as where it is run.
+func Of(registered []*resource.Plugin, kind, name string) json.RawMessage {
+	i := slices.IndexFunc(registered, func(p *resource.Plugin) bool { return p.Name == name && p.Kind == kind })
+	if i >= 0 {
+		if m := registered[i].Bundle(); m != nil {
+			return m.Schema
+		}
+		return nil
+	}
+	text, err := shipped.ReadFile(path.Join("shipped", path.Base(name)+".json"))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// Check returns a *resource.Invalid of the field config if the configuration does not fit the
+// schema of its plugin. An empty configuration is an empty object. A value that is taken from
+// the cluster's environment when the plugin starts ("env://NAME") is a text here.
+func Check(registered []*resource.Plugin, kind, name string, config json.RawMessage) error {
+	schema := Of(registered, kind, name)
+	if len(schema) == 0 {
+		return nil
+	}
+	check, err := Compile(schema)
+	if err != nil {
+		return &resource.Invalid{Field: "plugin", Reason: fmt.Sprintf("%s: %v", name, err)}
+	}
+	if len(bytes.TrimSpace(config)) == 0 {
+		config = json.RawMessage(`{}`)
+	}
+	if err := check(config); err != nil {
+		return &resource.Invalid{Field: "config", Reason: fmt.Sprintf("does not fit the schema of %s: %v", name, err)}
+	}
+	return nil
+}
+
+// CheckCallback is Check of a callback, each of whose secrets is a text where it belongs.
+func CheckCallback(registered []*resource.Plugin, c *resource.Callback) error {
+	config, err := c.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
+	if err != nil {
+		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
+	}
+	return Check(registered, "callback", c.Plugin, config)
+}
+
+// Compile reads a schema and returns what checks a document against it. References to other
+// documents are refused: nothing is fetched.
+func Compile(schema json.RawMessage) (check func(document json.RawMessage) error, err error) {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(schema, &s); err != nil {
+		return nil, fmt.Errorf("the schema is none: %w", err)
+	}
+	r, err := s.Resolve(nil)
+	if err != nil {
+		return nil, fmt.Errorf("the schema is none: %w", err)
+	}
+	return func(document json.RawMessage) error {
+		var v any
+		if err := json.Unmarshal(document, &v); err != nil {
+			return errors.New("it is not JSON")
+		}
+		if err := r.Validate(v); err != nil {
+			return errors.New(shorten(err.Error()))
+		}
+		return nil
+	}, nil
+}
+
+// shorten takes the places within the schema out of an error: "validating root: validating
+// /properties/words: type: …" says "words: type: …".
+func shorten(text string) string {
+	parts := strings.Split(text, "validating ")
+	last := parts[len(parts)-1]
+	last = strings.TrimPrefix(last, "root: ")
+	return strings.ReplaceAll(strings.TrimPrefix(last, "/properties/"), "/properties/", ".")
+}

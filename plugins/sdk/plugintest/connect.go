@@ -1,0 +1,51 @@
+package plugintest
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// source gives connections to fresh, unconfigured plugins.
+type source interface {
+	connect(t *testing.T) grpc.ClientConnInterface
+}
+
+// inMemory serves a plugin in this process.
+type inMemory struct {
+	guardrail func() sdk.Guardrail
+	callback  func() sdk.Callback
+}
+
+func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
+	t.Helper()
+	ln := bufconn.Listen(1 << 20)
+	srv := grpc.NewServer(grpc.MaxRecvMsgSize(guardrail.MaxMessage), grpc.MaxSendMsgSize(guardrail.MaxAnswer))
+	if m.guardrail != nil {
+		guardrail.Register(srv, m.guardrail())
+	} else {
+		callback.Register(srv, m.callback())
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(ln) })
+	conn, err := grpc.NewClient("passthrough:plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return ln.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		srv.Stop()
+		wg.Wait()
+	})
+	return conn
+}

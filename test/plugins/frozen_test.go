@@ -1,0 +1,186 @@
+//go:build e2e
+
+package plugins
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/contract"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// buildFrozen builds the plugins of an SDK of the past, offline, and returns their folder.
+func buildFrozen(t *testing.T, minor int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(fmt.Sprintf("testdata/sdk-1.%d", minor))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join("../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", dir+"/", "./cmd/...")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOPROXY=off", "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// one is the spec of a plugin that lies at path.
+func one(t *testing.T, kind plugins.Kind, path, config string) plugins.Spec {
+	t.Helper()
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(body)
+	return plugins.Spec{
+		Kind: kind, ID: "x_" + string(kind), Name: "old", Plugin: "old", Config: []byte(config), Path: path, SHA256: hex.EncodeToString(sum[:]),
+		OnError: resource.OnErrorBlock, Deadline: 5 * time.Second,
+	}
+}
+
+// records is a journal of ten records.
+type records struct{}
+
+func (records) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+	var out []callback.Record
+	for at := max(from, 1); at <= 10 && len(out) < limit; at++ {
+		out = append(out, callback.Record{Position: at, Model: "demo", StartedAt: time.Unix(1, 0), Usage: llm.Usage{Output: 7}})
+		from = at + 1
+	}
+	return out, from, nil
+}
+
+// TestFrozen runs plugins that were built against each of the last four minors of the SDK in
+// the host of today: what they could then, they can now.
+func TestFrozen(t *testing.T) {
+	for minor := contract.Minor - 4; minor < contract.Minor; minor++ {
+		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
+			t.Parallel()
+			dir := buildFrozen(t, minor)
+			out := filepath.Join(t.TempDir(), "sink.txt")
+			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}})
+			t.Cleanup(h.Close)
+			if err := h.Sync([]plugins.Spec{
+				one(t, plugins.KindGuardrail, filepath.Join(dir, "guard"), `"forbidden"`),
+				one(t, plugins.KindCallback, filepath.Join(dir, "sink"), fmt.Sprintf("%q", out)),
+			}); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "both run", func() bool {
+				up := 0
+				for _, s := range h.Status() {
+					if s.State == plugins.StateRunning && s.SDK == contract.Name(0) && s.Version == fmt.Sprintf("1.%d.0", minor) {
+						up++
+					}
+				}
+				return up == 2
+			})
+			judged(t, h, minor)
+			await(t, "every record is in the sink", func() bool {
+				text, _ := os.ReadFile(out)
+				return strings.Contains(string(text), "record 10 demo 7\n")
+			})
+			n, err := h.DeliverAudit(t.Context(), "old", []resource.AuditEntry{{Number: 41}})
+			if minor >= contract.MinorAudit && (n != 1 || err != nil) {
+				t.Errorf("audit entries: %d, %v", n, err)
+			}
+			if minor < contract.MinorAudit && err == nil {
+				t.Error("a plugin from before audit entries takes one")
+			}
+		})
+	}
+}
+
+// judged asks the guardrail at all hooks.
+func judged(t *testing.T, h *plugins.Host, minor int) {
+	t.Helper()
+	set := h.Guardrails().For("demo", nil)
+	ask := func(text string) *guardrail.Request {
+		return &guardrail.Request{Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: fmt.Appendf(nil, `{"messages":[{"role":"user","content":%q}]}`, text)}
+	}
+	d, err := set.Before(t.Context(), ask("a forbidden word"))
+	if err != nil || d.Action != guardrail.Block || d.Err() == nil {
+		t.Fatalf("a forbidden word: %+v, %v", d, err)
+	}
+	if found := d.Results[0].Found(); (found == "word") != (minor >= contract.MinorFindings) {
+		t.Errorf("found %q", found)
+	}
+	if d, err = set.Before(t.Context(), ask("a word")); err != nil || d.Action != guardrail.Pass {
+		t.Errorf("a clean word: %+v, %v", d, err)
+	}
+	answer := &guardrail.Request{Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: []byte(`{"choices":[{"index":0,"message":{"role":"assistant","content":"a forbidden answer"}}]}`)}
+	if d, err = set.After(t.Context(), answer); err != nil || !strings.Contains(string(d.Body), "a *** answer") {
+		t.Errorf("an answer: %+v, %v", d, err)
+	}
+	streamed(t, set, minor)
+}
+
+// streamed cuts the word in a stream.
+func streamed(t *testing.T, set *guardrail.Set, minor int) {
+	t.Helper()
+	c, err := set.Stream(context.Background(), guardrail.Info{Endpoint: "chat", Model: "demo", Stream: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var left strings.Builder
+	var stopped error
+	for _, part := range []string{"it is forb", "idden to say more than so much here"} {
+		out, err := c.Feed(t.Context(), fmt.Appendf(nil, `{"choices":[{"index":0,"delta":{"content":%q}}]}`, part))
+		for _, b := range out {
+			left.Write(b)
+		}
+		if err != nil {
+			stopped = err
+			break
+		}
+	}
+	if stopped == nil {
+		out, _, err := c.Finish(t.Context(), nil)
+		for _, b := range out {
+			left.Write(b)
+		}
+		stopped = err
+	}
+	if strings.Contains(left.String(), "idden") {
+		t.Errorf("the word leaves the stream: %s", left.String())
+	}
+	if rewrites := minor >= contract.MinorStreams; rewrites == (stopped != nil) || rewrites != strings.Contains(left.String(), "***") {
+		t.Errorf("stream: %v, left %s", stopped, left.String())
+	}
+}
+
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	end := time.Now().Add(20 * time.Second)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+		<-look.C
+	}
+}

@@ -1,0 +1,71 @@
+// Package callback holds the contract of callback plugins: what a plugin implements, its gRPC
+// client and server, and the Queue that brings every finished request to a sink in order and
+// at least once, from the node's journal and never on a request's way.
+package callback
+
+import (
+	"context"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// Record tells of one finished request, failed and refused ones too. It never holds a prompt,
+// an answer or a secret.
+type Record struct {
+	Position      uint64 // in the node's journal; grows from record to record
+	RequestID     string
+	NodeID        string
+	StartedAt     time.Time
+	Duration      time.Duration
+	FirstToken    time.Duration // from the start; 0: there was none
+	Endpoint      string        // "chat", "completions", "embeddings", …
+	Model         string        // that the client asked for
+	DeploymentID  string
+	Provider      string
+	UpstreamModel string
+	KeyID         string
+	TeamID        string
+	UserID        string
+	EndUser       string // the request's own "user"
+	Tags          []string
+	Stream        bool
+	Status        string // "success", "failure", "blocked", "canceled"
+	HTTPStatus    int
+	ErrorCode     string
+	Attempts      int
+	Usage         llm.Usage
+	CostNanoUSD   int64
+	Priced        bool // false: the cost is unknown
+	Guardrails    []GuardrailResult
+}
+
+// GuardrailResult tells of one guardrail's check.
+type GuardrailResult struct {
+	Guardrail string
+	Hook      string // "before", "during", "after"
+	Status    string // "passed", "rewritten", "blocked", "not_run"
+}
+
+// Description is what a configured plugin says about itself.
+type Description struct {
+	Version  string // of the plugin, for display
+	MaxBatch int    // records in one batch; 0: as the host likes
+}
+
+// Settings are what a plugin is configured with.
+type Settings struct {
+	Name        string // of the callback, unique in the cluster
+	Config      []byte // JSON object, the plugin's own; may be empty
+	HostVersion string
+}
+
+// Plugin is what the author of a callback implements. Configure is called once, before
+// anything else; Deliver is called for one batch after the other.
+type Plugin interface {
+	Configure(ctx context.Context, s Settings) (Description, error)
+	// Deliver brings records in the order of their positions. It returns how many of them,
+	// from the first, are safe in the sink; the rest is delivered again, after a pause if
+	// there is an error. A record may come twice: its position tells.
+	Deliver(ctx context.Context, records []Record) (delivered int, err error)
+}
