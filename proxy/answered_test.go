@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -170,10 +171,7 @@ func exampleOf(t *testing.T, row *proxy.Row, stream string) (method, path, conte
 			continue
 		}
 		if e.form != nil {
-			fields := map[string]string{}
-			for k, v := range e.form {
-				fields[k] = v
-			}
+			fields := maps.Clone(e.form)
 			if stream != "" && strings.HasSuffix(path, "edits") {
 				fields["stream"] = "true"
 			}

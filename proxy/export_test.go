@@ -1,5 +1,7 @@
 package proxy
 
+import "slices"
+
 // Row is a route as the conformance tests see it.
 type Row struct {
 	Name     string // the first of its patterns
@@ -12,7 +14,7 @@ type Row struct {
 // Rows lists every route, also the one of the endpoints that administrators configure.
 func (s *Server) Rows() []Row {
 	var all []Row
-	for _, r := range append(s.routes[:len(s.routes):len(s.routes)], s.configured) {
+	for _, r := range append(slices.Clip(s.routes), s.configured) {
 		row := Row{Name: r.name, Method: r.method, Lookup: r.lookup, Exempt: r.steps.exempt}
 		for _, p := range r.patterns {
 			if r.verb != "" {
