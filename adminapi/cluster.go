@@ -37,12 +37,6 @@ type (
 			To string `json:"to,omitempty" doc:"id or name of the new leader; default: any other voter"`
 		}
 	}
-	upgradeInput struct {
-		DryRun
-		Body struct {
-			Version uint32 `json:"version,omitempty" doc:"default: the newest that every node runs"`
-		}
-	}
 	rotateKeyInput struct {
 		Kind string `path:"kind" enum:"kek,dek,ca,gossip,node-certs" doc:"which of the cluster's own keys"`
 		DryRun
@@ -51,14 +45,19 @@ type (
 	emptyInput struct{}
 )
 
-// registerCluster registers what is asked and wished about the nodes.
-func (s *Server) registerCluster() {
-	m := membership.New(membership.Config{
+// membership is what is done with nodes.
+func (s *Server) membership() *membership.API {
+	return membership.New(membership.Config{
 		Cluster: s.cfg.Cluster, Rotator: s.cfg.Rotator, State: s.cfg.State, Store: s.cfg.Store, Now: s.cfg.Now,
 		Record: func(ctx context.Context, by records.Caller, action, id string) error {
 			return s.cfg.Auditor.Record(ctx, event(by, action, "node", id))
 		},
 	})
+}
+
+// registerCluster registers what is asked and wished about the nodes.
+func (s *Server) registerCluster() {
+	m := s.membership()
 	register(s, "get-cluster", http.MethodGet, "/cluster", "Members, leader and lag",
 		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Cluster], error) {
 			return body(s, m.Show(ctx), nil)
@@ -82,15 +81,6 @@ func (s *Server) registerCluster() {
 	register(s, "transfer-leadership", http.MethodPost, "/cluster/transfer", "Hand the leadership over",
 		func(ctx context.Context, in *transferInput) (*bodyOutput[client.NodeChange], error) {
 			out, err := m.Change(ctx, callerOf(ctx), "transfer", in.Body.To, in.DryRun.DryRun)
-			return body(s, out, err)
-		})
-	register(s, "get-upgrade", http.MethodGet, "/cluster/upgrade", "The cluster's version and those that its nodes run",
-		func(context.Context, *emptyInput) (*bodyOutput[client.Upgrade], error) {
-			return body(s, m.Versions(), nil)
-		})
-	register(s, "finalize-upgrade", http.MethodPost, "/cluster/upgrade", "Raise the cluster's version to what all nodes run; there is no way back",
-		func(ctx context.Context, in *upgradeInput) (*bodyOutput[client.Upgrade], error) {
-			out, err := m.Upgrade(ctx, callerOf(ctx), in.Body.Version, in.DryRun.DryRun)
 			return body(s, out, err)
 		})
 }

@@ -33,6 +33,7 @@ type State interface {
 	records.State
 	Ledger
 	Audits
+	Alerts
 	membership.State
 	Erasure(id string) (*resource.Erasure, bool)
 	Erasures() []*resource.Erasure
@@ -104,8 +105,12 @@ type Config struct {
 	Blobs Blobs
 	// Snapshots are the cluster's backups; nil: this server makes none.
 	Snapshots Snapshots
+	// Upgrader brings programs to the nodes; nil: this process cannot change its program.
+	Upgrader Upgrader
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
+	// Artifacts are files, batches and the owners of what providers keep; nil: there are none.
+	Artifacts person.Artifacts
 	// Turns are stored turns of conversations; nil: there are none.
 	Turns person.Turns
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
@@ -121,10 +126,14 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// Callbacks are those of the cluster as they run; nil: none can.
+	Callbacks Callbacks
 	// Plugins are the plugin processes of all nodes; nil: there are none.
 	Plugins Plugins
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
+	TryAlert func(ctx context.Context, channel string) error
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -183,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerRaise()
 	s.registerBulk()
 	s.registerCluster()
+	s.registerUpgrade()
 	s.registerSnapshots()
 	s.registerReports()
 	s.registerRequests()
@@ -192,9 +202,11 @@ func New(cfg Config) (*Server, error) {
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerGuardrails()
+	s.registerCallbacks()
 	s.registerPlugins()
 	s.registerPrompts()
 	s.registerAudit()
+	s.registerAlerts()
 	s.registerConfig()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
@@ -260,7 +272,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Credentials, credentialView)
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
-	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
+	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

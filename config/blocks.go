@@ -26,6 +26,7 @@ type nodeBlock struct {
 	PluginDir             string   `hcl:"plugin_dir,optional"`
 	Role                  string   `hcl:"role,optional"`
 	DrainTimeout          *string  `hcl:"drain_timeout,optional"`
+	UpgradePublishers     []string `hcl:"upgrade_publishers,optional"`
 	DiskReserveMB         *int     `hcl:"disk_reserve_mb,optional"`
 	Seeds                 []string `hcl:"seeds,optional"`
 	RaftMultiplier        *int     `hcl:"raft_multiplier,optional"`
@@ -125,6 +126,7 @@ type termsBlock struct {
 	NoQuorum   string         `hcl:"no_quorum,optional"`
 	Unpriced   string         `hcl:"unpriced,optional"`
 	Increase   *hcl.Attribute `hcl:"increase,optional"`
+	Alerts     *hcl.Attribute `hcl:"alerts,optional"`
 	Body       hcl.Body       `hcl:",body"`
 }
 
@@ -152,6 +154,7 @@ type policyBlock struct {
 	MaxRequestMB   *int64            `hcl:"max_request_mb,optional"`
 	MaxResponseMB  *int64            `hcl:"max_response_mb,optional"`
 	Metadata       *hcl.Attribute    `hcl:"metadata,optional"`
+	ExpiresAt      *hcl.Attribute    `hcl:"expires_at,optional"`
 	Budgets        []termsBlock      `hcl:"budget,block"`
 	Limit          *limitBlock       `hcl:"limit,block"`
 	ModelLimits    []modelLimitBlock `hcl:"model_limit,block"`
@@ -205,12 +208,11 @@ type tagBlock struct {
 }
 
 type keyBlock struct {
-	Secret    string         `hcl:"secret"`
-	Team      string         `hcl:"team,optional"`
-	Project   string         `hcl:"project,optional"`
-	UserID    string         `hcl:"user_id,optional"`
-	Role      string         `hcl:"role,optional"`
-	ExpiresAt *hcl.Attribute `hcl:"expires_at,optional"`
+	Secret  string `hcl:"secret"`
+	Team    string `hcl:"team,optional"`
+	Project string `hcl:"project,optional"`
+	UserID  string `hcl:"user_id,optional"`
+	Role    string `hcl:"role,optional"`
 
 	RotationKey *string  `hcl:"rotation_key,optional"`
 	Policy      hcl.Body `hcl:",remain"`
@@ -227,8 +229,9 @@ type guardrailBlock struct {
 }
 
 type callbackBlock struct {
-	Plugin string         `hcl:"plugin"`
-	Config *hcl.Attribute `hcl:"config,optional"`
+	Plugin  string            `hcl:"plugin"`
+	Config  *hcl.Attribute    `hcl:"config,optional"`
+	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
 type pluginBlock struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/signing"
 )
 
 // The defaults of a node.
@@ -59,6 +60,7 @@ type Node struct {
 	PluginDir             string        // default: DATA/plugins
 	Role                  string        // "read": it serves and never votes; "": it may vote
 	Seeds                 []string      // cluster addresses where other nodes may be found
+	UpgradePublishers     []string      // public keys of those whose bundles the node takes programs from
 	DrainTimeout          time.Duration // of requests in flight at a stop; 0: two minutes
 	DiskReserveMB         int           // MiB to be free; 0: a twentieth of the disk, at most 2048
 	RaftMultiplier        int           // of Raft's time-outs, 1 to 10; default: 1
@@ -97,7 +99,7 @@ func (b *nodeBlock) node() (*Node, error) {
 		ClientURL: b.ClientURL, MasterKey: Secret(b.MasterKey), Journal: JournalMode(b.Journal),
 		MaxConnections: DefaultMaxConnections, MaxClusterConnections: DefaultMaxClusterConnections,
 		JournalDir: b.JournalDir, PluginDir: b.PluginDir, RaftMultiplier: 1, LogFormat: b.LogFormat,
-		Role: b.Role, Seeds: b.Seeds,
+		Role: b.Role, Seeds: b.Seeds, UpgradePublishers: b.UpgradePublishers,
 		TLSCert: b.TLSCert, TLSKey: b.TLSKey, JournalKeep: DefaultJournalKeep, JournalMaxMB: DefaultJournalMaxMB,
 	}
 	if b.KEK != nil {
@@ -160,7 +162,7 @@ func (n *Node) fill() {
 
 // problems checks n, and fills in what has to be parsed.
 func (b *nodeBlock) problems(n *Node) []error {
-	errs := slices.Concat(n.addresses(), n.ranges(), n.egress(), b.life(n))
+	errs := slices.Concat(n.addresses(), n.ranges(), n.egress(), n.publishers(), b.life(n))
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &resource.Invalid{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
@@ -228,6 +230,14 @@ func (n *Node) egress() []error {
 	}
 	if err := n.Proxy.Validate("proxy"); err != nil {
 		return []error{err}
+	}
+	return nil
+}
+
+// publishers checks the keys of those who sign programs.
+func (n *Node) publishers() []error {
+	if _, err := signing.ParseTrust(n.UpgradePublishers); err != nil {
+		return []error{&resource.Invalid{Field: "upgrade_publishers", Reason: err.Error()}}
 	}
 	return nil
 }

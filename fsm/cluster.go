@@ -58,6 +58,9 @@ func (tx *Tx) checkKey(a Actor) error {
 			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
 		}
 	}
+	if kind := tx.lapsed(k); kind != "" {
+		return fmt.Errorf("%s of key %q has expired: %w", kind, a.ID, resource.ErrForbidden)
+	}
 	if k.Role == resource.RoleAdmin {
 		return nil
 	}

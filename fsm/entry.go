@@ -15,15 +15,15 @@ var ErrEntry = entry.ErrMalformed
 
 // Encode makes the log entry of a command. It returns an error for a command that Decode
 // would refuse, so that no such entry reaches the log. An FSMVersion of 0 stands for the
-// oldest state machine that knows the command.
+// oldest state machine that knows the command, and all that is in it.
 func Encode(env Envelope, cmd Command) ([]byte, error) {
+	cmd = newest(cmd)
 	kind := KindOf(cmd)
-	row, ok := lookup(kind)
-	if !ok {
+	if _, ok := lookup(kind); !ok {
 		return nil, fmt.Errorf("encode command %T: %w", cmd, ErrEntry)
 	}
 	if env.FSMVersion == 0 {
-		env.FSMVersion = row.since
+		env.FSMVersion = Needs(cmd)
 	}
 	body, err := codec.Marshal(cmd)
 	if err != nil {
@@ -37,6 +37,27 @@ func Encode(env Envelope, cmd Command) ([]byte, error) {
 		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}
 	return b, nil
+}
+
+// Needs is the oldest state machine that knows the command, and all that is in it. An entry that
+// needs more than the cluster's version must not reach the log: members that do not know it
+// would stop. 0: the table has no such command.
+func Needs(cmd Command) uint32 {
+	row, ok := lookup(KindOf(newest(cmd)))
+	if !ok {
+		return 0
+	}
+	need := row.since
+	batch, ok := cmd.(Batch)
+	if !ok {
+		return need
+	}
+	for _, it := range batch.Items {
+		if row, ok := lookupItem(it.Kind); ok {
+			need = max(need, row.since)
+		}
+	}
+	return need
 }
 
 // Decode reads a log entry, strictly: every byte must be what Encode would have written.

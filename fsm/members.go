@@ -211,6 +211,9 @@ func (c SetVersion) Apply(tx *Tx) error {
 	if c.Version <= now {
 		return fmt.Errorf("the cluster has version %d of the state machine already: %w", now, resource.ErrRefused)
 	}
+	if info, ok := tx.cluster(); ok && info.Rollout != nil && info.Rollout.Busy() {
+		return fmt.Errorf("the rollout of version %s is %s: a node may have to go back: %w", info.Rollout.Version, info.Rollout.State, resource.ErrRefused)
+	}
 	for _, k := range tx.scan(store.Members, nil) {
 		m, _, ok := load[resource.Member](tx, store.Members, string(k))
 		if ok && !m.Removed && !m.Runs(c.Version) {

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
 )
 
 // account reads one window as it is now: without the holds that were dropped since it was
@@ -114,6 +115,7 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 func (tx *Tx) open(id resource.AccountID, w resource.Window, t *resource.Terms) *money.Account {
 	a := money.Open(t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
 	tx.putAccount(money.Key(id, w.Start), a)
+	tx.noteIncrease(id, a)
 	return a
 }
 
@@ -127,6 +129,7 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 		}
 		if !keep {
 			tx.delete(store.Accounts, k)
+			tx.dropMarks(k)
 		}
 		keep = false
 	}
@@ -136,12 +139,27 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
 		for _, k := range tx.scan(store.Accounts, money.Prefix(resource.Account(kind, id, t.Name))) {
-			a, ok := tx.account(k)
-			if ok && !a.Ended(tx.Now) && a.Adjust(&t, tx.Now, tx.allNodes()) {
-				tx.putAccount(k, a)
+			if a, ok := tx.account(k); ok && !a.Ended(tx.Now) {
+				tx.adjust(k, a, &t)
 			}
 		}
 	}
+}
+
+// adjust brings one window to other terms, and tells what a lower limit has reached by that.
+func (tx *Tx) adjust(key []byte, a *money.Account, t *resource.Terms) {
+	id, start, _ := money.SplitKey(key)
+	before := alert.Percent(a.Settled, a.Limit)
+	if !a.Adjust(t, tx.Now, tx.allNodes()) {
+		return
+	}
+	if a.Soft > 0 && !a.Told && a.Settled >= a.Soft {
+		a.Told = true
+		tx.softPassed(id, start, a)
+	}
+	tx.warn(id, start, a, before)
+	tx.noteIncrease(id, a)
+	tx.putAccount(key, a)
 }
 
 // holderTerms joins a holder's own terms and the shared ones. It refuses two of one name:
@@ -168,6 +186,7 @@ func (tx *Tx) dropAccounts(kind, id string) {
 	for _, k := range tx.scan(store.Accounts, []byte(prefix)) {
 		if account, _, ok := money.SplitKey(k); ok && !strings.Contains(string(account[len(prefix):]), "/") {
 			tx.delete(store.Accounts, k)
+			tx.dropMarks(k)
 		}
 	}
 }

@@ -279,6 +279,8 @@ func (c Reseal) Apply(tx *Tx) error {
 			reseal[resource.MCPServer](tx, store.MCPServers, it)
 		case store.PassThrough.Kind():
 			reseal[resource.PassThroughEndpoint](tx, store.PassThrough, it)
+		case store.Callbacks.Kind():
+			reseal[resource.Callback](tx, store.Callbacks, it)
 		case store.Variables.Kind():
 			reseal[resource.Variable](tx, store.Variables, it)
 		case store.Keys.Kind():

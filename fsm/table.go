@@ -7,10 +7,6 @@ import (
 	"github.com/conclave-llm/conclave/fsm/codec"
 )
 
-// Version is the newest state machine that this program knows: the number that a member
-// registers and the highest that an entry may ask for.
-const Version uint32 = 1
-
 // The kinds of commands. A number is never reused, and a new kind gets a Version that is
 // raised with it.
 const (
@@ -94,6 +90,15 @@ const (
 	KindReseal             Kind = 193
 	KindPutVariable        Kind = 194
 	KindDeleteVariable     Kind = 195
+	KindRaiseAlerts        Kind = 210
+	KindEndAlerts          Kind = 211
+	KindNoteAlerts         Kind = 212
+	KindRetryAlerts        Kind = 213
+	KindDeleteAlerts       Kind = 214
+	KindBeginRollout       Kind = 255
+	KindNoteRollout        Kind = 256
+	KindAdvanceRollout     Kind = 257
+	KindRevertRollout      Kind = 258
 )
 
 // grant says whose credential may carry a command.
@@ -134,7 +139,7 @@ const (
 )
 
 // table is the table of commands: add a kind above and a row here.
-var table = []row{
+var table = append([]row{
 	rowOf[Bootstrap](KindBootstrap, "bootstrap", 1, byNode|byAdmin, alone),
 	rowOf[PutJoinToken](KindPutJoinToken, "put_join_token", 1, byNode|byAdmin, alone),
 	rowOf[RegisterMember](KindRegisterMember, "register_member", 1, byNode|byAdmin, alone),
@@ -214,7 +219,16 @@ var table = []row{
 	rowOf[Reseal](KindReseal, "reseal", 1, byNode, alone),
 	rowOf[PutVariable](KindPutVariable, "put_variable", 1, byAdmin, item),
 	rowOf[DeleteVariable](KindDeleteVariable, "delete_variable", 1, byAdmin, item),
-}
+	rowOf[RaiseAlerts](KindRaiseAlerts, "raise_alerts", 1, byNode, alone),
+	rowOf[EndAlerts](KindEndAlerts, "end_alerts", 1, byNode, alone),
+	rowOf[NoteAlerts](KindNoteAlerts, "note_alerts", 1, byNode, alone),
+	rowOf[RetryAlerts](KindRetryAlerts, "retry_alerts", 1, byAdmin, alone),
+	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
+	rowOf[BeginRollout](KindBeginRollout, "begin_rollout", 1, byAdmin, alone),
+	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
+	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),
+	rowOf[RevertRollout](KindRevertRollout, "revert_rollout", 1, byAdmin, alone),
+}, comingRows...)
 
 // batchRow is apart because its decoder reads the table.
 var batchRow = row{kind: KindBatch, name: "batch", since: 1, who: byAdmin, item: alone, typ: reflect.TypeFor[Batch](), decode: decodeBatch}

@@ -14,7 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // golden writes the golden bytes of kinds that have none. It never rewrites any.
@@ -51,7 +54,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.Batch{Items: []fsm.Item{item}},
 		fsm.PutKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd", TeamID: "t1",
-			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`)}, ExpiresAt: 9,
+			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`), ExpiresAt: 9},
 		})},
 		fsm.BlockKey{ID: "k1", Blocked: true},
 		fsm.DeleteKey{ID: "k1"},
@@ -178,10 +181,26 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.SetVersion{Version: 2},
 		fsm.PutVariable{Read: 7, Variable: encoded(t, resource.Variable{Meta: m("NAME"), Value: sealed})},
 		fsm.DeleteVariable{ID: "NAME"},
+		fsm.BeginRollout{Rollout: fsm.Rollout{
+			ID: "r1", Rev: 1, State: memory.RolloutForward, Version: "v2", Bundle: h1.String(), Manifest: []byte(`{}`), Signed: "s", Signer: "k",
+			Programs: []memory.Program{{Platform: "linux/amd64", Content: memory.Content{SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}}}},
+			Prices:   &memory.Content{SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}},
+			Plugins:  []memory.Content{{Name: "p", SHA256: h2.String(), Size: 3, Parts: []string{h2.String()}}},
+			Base:     1, Health: 60e9, Hold: 5e9, Began: 1, Stepped: 2, By: "master", Reason: "x", Turn: "n1",
+			Nodes: []memory.RolloutNode{{ID: "n1", Step: memory.NodeFailed, Since: 3, Reason: "y"}},
+		}},
+		fsm.NoteRollout{ID: "r1", Node: "n1", Step: memory.NodeFailed, Reason: "y"},
+		fsm.AdvanceRollout{ID: "r1", Read: 7, State: memory.RolloutForward, Turn: "n2", Good: "n1", Reason: "x"},
+		fsm.RevertRollout{ID: "r1", Reason: "x"},
 		fsm.BeginRotation{Kind: "ca", ID: "x", Cert: []byte{1}, Key: []byte{2}, KEKID: "k", Overlap: 3},
 		fsm.NoteRotation{Kind: "ca", ID: "x", Step: "install", Node: "n1"},
 		fsm.AdvanceRotation{Kind: "ca", ID: "x", From: "install", Wraps: []fsm.Wrap{{Old: []byte{1}, New: []byte{2}}}},
 		fsm.Reseal{Items: []fsm.Resealed{{Kind: "credential", ID: "c1", Field: "api_key", Old: []byte{1}, Sealed: sealed}}},
+		fsm.RaiseAlerts{Alerts: []alert.Alert{{Kind: channel.NodeDown, Subject: "node/n1", Name: "a", Text: "t", Key: "node_down/n1", Lasting: true}}},
+		fsm.EndAlerts{Keys: []string{"node_down/n1"}},
+		fsm.NoteAlerts{Notes: []fsm.AlertNote{{ID: "alrt_1", Done: true, Deliveries: []alert.Delivery{{Channel: "ops", State: alert.Dead, At: 1, Tries: 2, Error: "e"}}}}},
+		fsm.RetryAlerts{IDs: []string{"alrt_1"}},
+		fsm.DeleteAlerts{IDs: []string{"alrt_1"}},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

@@ -119,7 +119,7 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 	switch {
 	case of == store.Accounts:
 		b.spent[string(key)] = value
-	case of == store.Erasures: // is read from the file
+	case of == store.Erasures || of == store.Alerts: // are read from the file
 		b.tables[of.Kind()] = true
 	case of.Cataloged() || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]

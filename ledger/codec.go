@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -208,6 +209,12 @@ func putReceipt(b []byte, r *Receipt) []byte {
 // foundBit says that a record tells what guardrails found, behind all else.
 const foundBit = 1 << 19
 
+// factsBit says that a record has facts, behind all else.
+const factsBit = 1 << 30
+
+// chosenBit says that a record names the callbacks that its holders chose, behind what guardrails found.
+const chosenBit = 1 << 20
+
 // more are the fields that few records have: those of a usage beside the five that every one
 // has, what an adjustment corrects, and the version of a stored prompt, whose name stands at the end.
 func more(u *llm.Usage, adjusts, prompt *int64) [19]*int64 {
@@ -234,6 +241,12 @@ func putMore(b []byte, r *Record) []byte {
 	if slices.ContainsFunc(r.Guardrails, func(g GuardrailResult) bool { return g.Found != "" }) {
 		set |= foundBit
 	}
+	if len(r.Callbacks) > 0 {
+		set |= chosenBit
+	}
+	if r.Receipt.Facts.Path != "" {
+		set |= factsBit
+	}
 	if set == 0 && u.Service == llm.ServiceUnsaid {
 		return b
 	}
@@ -253,6 +266,12 @@ func putMore(b []byte, r *Record) []byte {
 		for i := range results {
 			b = putString(b, results[i].Found)
 		}
+	}
+	if set&chosenBit != 0 {
+		b = putStrings(b, r.Callbacks)
+	}
+	if set&factsBit != 0 {
+		b = r.Receipt.Facts.Append(b) // to the end of the record
 	}
 	return b
 }
@@ -280,6 +299,13 @@ func (r *reader) more(to *Record) {
 				to.Guardrails[i].Found = found
 			}
 		}
+	}
+	if set&chosenBit != 0 {
+		to.Callbacks = r.strings()
+	}
+	if set&factsBit != 0 && r.err == nil {
+		to.Receipt.Facts, r.err = facts.Parse(r.b)
+		r.b = nil
 	}
 }
 

@@ -61,6 +61,12 @@ type Config struct {
 	TLSCert, TLSKey       string         // of the client port; "": plain HTTP
 	DrainTimeout          time.Duration  // for requests in flight at a stop; 0: 2 minutes
 
+	// Program is what the process knows of its own program. Its zero value says that it cannot
+	// change it.
+	Program Program
+	// UpgradePublishers are the public keys of those whose bundles this node takes programs from.
+	UpgradePublishers []string
+
 	Version string       // of the program
 	Exe     string       // binary that serves the shipped plugins; "": this one
 	Fatal   func(error)  // the process must exit with status 75; nil: it does
@@ -78,6 +84,9 @@ type Config struct {
 
 	// Rotation is when and how secrets are rotated. Its zero value is good.
 	Rotation RotationConfig
+
+	// Alerts is when alerts are looked for. Its zero value is good.
+	Alerts AlertsConfig
 
 	// SnapshotLook is when to see whether a snapshot is due. Nil: every fifteen seconds.
 	SnapshotLook <-chan time.Time

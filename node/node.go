@@ -28,10 +28,13 @@ import (
 	"github.com/conclave-llm/conclave/node/backup"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
+	"github.com/conclave-llm/conclave/node/rollout"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
@@ -66,12 +69,16 @@ type Node struct {
 
 	events     *auditlog.Events
 	fresh      *freshness
-	changed    chan struct{} // the plugins have changed in the catalog
-	servers    chan struct{} // the MCP servers have
-	repriced   chan struct{} // prices were imported
-	identified chan struct{} // the cluster's keys have changed
-	restored   chan struct{} // a backup has taken the place of the state
-	generation atomic.Uint64 // of the state, as followRestores knows it
+	changed    chan struct{}   // the plugins have changed in the catalog
+	servers    chan struct{}   // the MCP servers have
+	repriced   chan struct{}   // prices were imported
+	identified chan struct{}   // the cluster's keys have changed
+	rolled     chan struct{}   // the rollout has, perhaps
+	swaps      chan Swap       // of the program, for the process
+	rollouts   *rollout.Runner // nil: the process cannot change its program
+	restored   chan struct{}   // a backup has taken the place of the state
+	generation atomic.Uint64   // of the state, as followRestores knows it
+	alerted    chan struct{}   // there are alerts to deliver
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
 	built      atomic.Bool   // everything is started
@@ -109,7 +116,9 @@ type path struct {
 	prices *prices.Prices
 
 	rotation  *rotation.Rotation
+	probes    *probe.Prober
 	egress    *egress.Dialer
+	post      *post.Post // of alerts
 	blobs     *blob.Store
 	upstream  *upstream.Client
 	turns     *turns.Store
@@ -139,7 +148,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
-		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), rolled: make(chan struct{}, 1), swaps: make(chan Swap, 1), restored: make(chan struct{}, 1), alerted: make(chan struct{}, 1),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -153,8 +162,10 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start alerts", n.startAlerts},
 		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
+		{"start rollouts", n.startRollouts},
 		{"start request handlers", n.startHandlers},
 		{"apply resources", n.applyResources},
 	} {
@@ -184,13 +195,16 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
-	n.alerts = newAlerts(n.log, n.registry)
+	n.alerts = newAlerts(n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
 	})
 	if err != nil {
 		return err
+	}
+	if v := n.state.FSMVersion(); v > fsm.Version {
+		return refuse("the cluster has version %d of the state machine, and this program knows up to %d: start one that knows it", v, fsm.Version)
 	}
 	n.generation.Store(n.state.Generation())
 	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
@@ -217,9 +231,10 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
 	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
+	n.startProbes()
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err == nil {
@@ -268,9 +283,12 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.startBlobs(); err != nil {
 		return err
 	}
+	if err := n.startRequests(); err != nil { // callbacks may be told what they keep
+		return err
+	}
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: journalSource{n.journal, n.state.Catalog}, Fetch: n.blobs.Read,
+		Source: n.callbackSource(), Fetch: n.blobs.Read,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -279,6 +297,8 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.wg.Go(n.follow)
 	n.startPrices()
+	n.startPost()
+	n.runProbes()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
@@ -286,7 +306,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
-	return n.startRequests()
+	return nil
 }
 
 // openSecrets waits until the first entry of the cluster is applied here and opens its data
@@ -334,8 +354,12 @@ func (n *Node) watch(c fsm.Change) {
 	n.budgets.Leases(c.Index, leases(c.Leases))
 	if c.Tables["cluster"] {
 		signal(n.identified)
+		signal(n.rolled)
 	}
 	n.alerts.passed(c.Soft)
+	if c.Tables["alert"] {
+		signal(n.alerted)
+	}
 	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
 		r.Changed()
 	}
@@ -345,7 +369,7 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin", "variable"} {
+	for _, table := range []string{"guardrail", "callback", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return

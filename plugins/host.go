@@ -206,6 +206,7 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 		}
 		q, err := callback.NewQueue(callback.QueueConfig{
 			Name: s.Name, MarkPath: h.markPath(s), Start: h.start(), Source: h.cfg.Source, Logger: log, Metrics: h.queues,
+			Subscription: s.Subscription, Redelivery: s.Redelivery,
 		})
 		if err != nil {
 			return err
@@ -245,7 +246,7 @@ func (h *Host) retire(v *supervisor, gone bool) {
 	if v.queue != nil {
 		v.queue.Close()
 		if gone {
-			_ = os.Remove(h.markPath(&v.spec))
+			v.queue.Forget()
 		}
 	}
 	h.metrics.rss.DeleteLabelValues(string(v.kind), v.name, strconv.Itoa(v.instance))

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -41,6 +43,9 @@ type Spec struct {
 	MemoryLimit int64 // bytes of one process, above which it is killed; 0: the host's
 	instance    int   // which of them
 
+	Subscription callback.Subscription // of a callback
+	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
+
 	Hooks    []resource.Hook // of a guardrail; empty: all that the plugin declares
 	OnError  resource.OnError
 	Deadline time.Duration
@@ -64,7 +69,13 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		specs = append(specs, s)
 	}
 	for _, c := range t.Callbacks {
-		s := Spec{Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config, MemoryLimit: c.MemoryMB << 20}
+		s := Spec{
+			Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config, MemoryLimit: c.MemoryMB << 20,
+			Subscription: callback.SubscriptionOf(c),
+		}
+		if c.Redelivery != nil {
+			s.Redelivery = &callback.Redelivery{ID: strconv.FormatInt(int64(c.Redelivery.Asked), 10), From: c.Redelivery.From.Std()}
+		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}

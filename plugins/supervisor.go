@@ -87,6 +87,9 @@ func (v *supervisor) update(s Spec) {
 	v.mu.Lock()
 	same := v.spec.sameProcess(&s)
 	v.spec = s
+	if v.queue != nil {
+		v.queue.Subscribe(s.Subscription, s.Redelivery)
+	}
 	v.mu.Unlock()
 	if same {
 		return

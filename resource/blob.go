@@ -14,6 +14,10 @@ const (
 	BlobClient = "client"
 )
 
+// BlobBundle is the kind of blobs that a bundle of programs was cut into. They are configuration that
+// no backup needs: programs are no state.
+const BlobBundle = "bundle"
+
 // Bounds of blobs.
 const (
 	// MaxBlobBytes is the largest body, 64 MiB: it is sealed and checked in memory.

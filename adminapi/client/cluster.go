@@ -88,6 +88,7 @@ type Upgrade struct {
 	Version  uint32        `json:"version"`  // of the state machine
 	Possible uint32        `json:"possible"` // the newest that every node runs
 	Nodes    []NodeVersion `json:"nodes"`
+	Rollout  *Rollout      `json:"rollout,omitempty"` // of a program: the last one
 }
 
 // NodeVersion is what one node runs.

@@ -193,10 +193,25 @@ func (p *planner) guardrails(d *File) error {
 
 func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
-		r := d.Callbacks[i]
-		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
-		fits := func() error { return schema.Check(p.registered(d), "callback", r.Plugin, r.Config) }
-		if err := plan(p, "callback", "cb", r.Name, &r, now, fits, records.PutCallback); err != nil {
+		c := &d.Callbacks[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().Callbacks, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(c.Secrets) {
+				if err := records.CheckCallbackMove(now, &r); err != nil {
+					return err
+				}
+			}
+			if r.Secrets, err = p.sealNamed(c.Secrets, "callback", r.ID, old); err != nil {
+				return err
+			}
+			return schema.CheckCallback(p.registered(d), &r)
+		}
+		if err := plan(p, "callback", "cb", r.Name, &r, now, fill, records.PutCallback); err != nil {
 			return err
 		}
 	}

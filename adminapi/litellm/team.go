@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
@@ -27,6 +28,9 @@ func (a *API) teams() *kind[resource.Team, *resource.Team] {
 func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)
 	if err != nil {
+		return err
+	}
+	if err := logging.Refuse(in); err != nil {
 		return err
 	}
 	doc, err := teamDoc(in, nil)
@@ -183,7 +187,7 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 		return nil, err
 	}
 	fields.Copy(in, out, map[string]string{
-		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions",
+		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions", "prompts": "prompts",
 	})
 	defaults, err := memberDefaultsDoc(in, now)
 	if err != nil || defaults == nil {
@@ -207,7 +211,7 @@ func (a *API) teamRow(t *resource.Team) map[string]any {
 		members = append(members, row)
 	}
 	row["members_with_roles"] = members
-	row["team_member_permissions"] = orEmpty(t.MemberPermissions)
+	row["team_member_permissions"], row["prompts"] = orEmpty(t.MemberPermissions), orEmpty(t.Prompts)
 	memberDefaultsRow(row, t.MemberDefaults)
 	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)

@@ -219,6 +219,9 @@ func (a *API) Versions() client.Upgrade {
 		}
 	}
 	out.Possible = max(out.Version, lowest)
+	if info, ok := a.cfg.State.Cluster(); ok && info.Rollout != nil {
+		out.Rollout = RolloutView(info.Rollout, a.cfg.State.Catalog())
+	}
 	return out
 }
 

@@ -243,6 +243,12 @@ func (p *Prices) Import(ctx context.Context, by records.Caller, in Import) (clie
 	return p.apply(ctx, by.Actor(), by.RequestID, in)
 }
 
+// Receive applies a file that came with a program: the nodes import it for whoever sent that.
+func (p *Prices) Receive(ctx context.Context, node string, in Import) error {
+	_, _, err := p.apply(ctx, fsm.Actor{Kind: "node", ID: node}, "", in)
+	return err
+}
+
 func (p *Prices) apply(ctx context.Context, by fsm.Actor, requestID string, in Import) (client.PriceDiff, records.Written, error) {
 	now := p.cfg.Catalog().Prices()
 	plan, out, err := p.plan(in)

@@ -55,6 +55,11 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return &cli.ExitError{Code: 78, Err: err}
 	}
 	cfg.Bootstrap, cfg.Join, cfg.Token = f.bootstrap, f.join, f.token
+	p, err := chooseProgram(ctx, &cfg, f, logger)
+	if err != nil {
+		return err
+	}
+	cfg.Program = p.Program
 	go tuneGC(ctx)
 	n, err := node.Start(ctx, cfg)
 	if r, ok := errors.AsType[*node.Refusal](err); ok {
@@ -64,9 +69,18 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 		return err
 	}
 	logger.Info("serving", "clients", n.Addr(), "node_id", n.ID())
-	<-ctx.Done()
-	logger.Info("stopping")
-	return stopNodes(max(cfg.DrainTimeout+15*time.Second, stopTimeout), n)
+	limit := max(cfg.DrainTimeout+15*time.Second, stopTimeout)
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping")
+		return stopNodes(limit, n)
+	case s := <-n.Swaps():
+		logger.Info("stopping, to start another program")
+		if err := stopNodes(limit, n); err != nil {
+			logger.Warn("the node did not stop well", "error", err)
+		}
+		return p.swap(s)
+	}
 }
 
 // nodeConfig reads the configuration file.
@@ -121,7 +135,8 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node, o *opener) (node.Confi
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
 		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, JournalKeep: n.JournalKeep,
 		JournalMaxMB: n.JournalMaxMB, PluginDir: n.PluginDir,
-		Role: n.Role, Seeds: n.Seeds, DrainTimeout: n.DrainTimeout, DiskReserveMB: n.DiskReserveMB,
+		UpgradePublishers: n.UpgradePublishers,
+		Role:              n.Role, Seeds: n.Seeds, DrainTimeout: n.DrainTimeout, DiskReserveMB: n.DiskReserveMB,
 		Multiplier: n.RaftMultiplier, TLSCert: n.TLSCert, TLSKey: n.TLSKey,
 		Version: programVersion(), Logger: logger,
 	}, logger

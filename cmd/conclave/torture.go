@@ -19,6 +19,8 @@ type tortureFlags struct {
 	every            time.Duration // between lines about how far it is
 	length           time.Duration // 0: until the schedules are done
 	steps            bool
+	processes        bool
+	live             liveFlags
 }
 
 func (a *app) tortureCommand() *cobra.Command {
@@ -30,12 +32,28 @@ func (a *app) tortureCommand() *cobra.Command {
 repeated and reordered, replicas that lag, processes that are killed with and without the end of
 their journal, members that are removed and go on spending, limits that change, and windows that
 end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
-It touches no cluster and no network; its files are in a folder of their own, which it removes.`,
+It touches no cluster and no network; its files are in a folder of their own, which it removes.
+
+With --processes it starts a cluster of real nodes and an upstream that keeps the true bill, and kills,
+stops, suspends and (as root, where network namespaces are permitted) parts the nodes under load. All
+that was seen is written into a report, which "conclave torture check" judges again from its files.`,
 		Example: `  conclave torture --for 1h
-  conclave torture --first 4711 --schedules 1 --steps`,
+  conclave torture --first 4711 --schedules 1 --steps
+  conclave torture --processes --for 10m --dir report
+  conclave torture check report`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.torture(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.processes {
+				return a.tortureProcesses(cmd.Context(), f)
+			}
+			return a.torture(cmd.Context(), f)
+		},
 	}
+	cmd.AddCommand(a.tortureCheck())
+	cmd.Flags().BoolVar(&f.processes, "processes", false, "torture real nodes in processes of their own")
+	cmd.Flags().StringVar(&f.live.dir, "dir", "", "with --processes: folder of the report (default: torture-SEED)")
+	cmd.Flags().Uint64Var(&f.live.seed, "seed", 0, "with --processes: chooses the faults (default: of the clock)")
+	cmd.Flags().IntVar(&f.live.nodes, "nodes", 3, "with --processes: how many nodes, 1 to 7")
 	cmd.Flags().Uint64Var(&f.schedules, "schedules", 100_000, "how many; 0 with --for: as many as the time allows")
 	cmd.Flags().Uint64Var(&f.first, "first", 1, "number of the first schedule")
 	cmd.Flags().DurationVar(&f.length, "for", 0, "how long, for example 1h")

@@ -233,7 +233,7 @@ func (r *Report) bodies(backup, now *bolt.Tx) error {
 		}
 		var b resource.Blob
 		err := codec.Unmarshal(v.Payload, &b)
-		if err == nil && b.Class == resource.BlobConfiguration && len(r.Bodies) < maxNamed {
+		if err == nil && b.Class == resource.BlobConfiguration && b.Kind != resource.BlobBundle && len(r.Bodies) < maxNamed {
 			r.Bodies = append(r.Bodies, b.ID)
 		}
 		return err

@@ -32,6 +32,8 @@ type ClusterInfo struct {
 
 	Rotations []Rotation `json:"rotations,omitempty"`  // of the keys above: the newest of each kind
 	FormerCAs [][]byte   `json:"former_cas,omitempty"` // certificates that vouch for no node any more, for signatures of their time
+
+	Rollout *Rollout `json:"rollout,omitempty"` // of a program: the newest
 }
 
 // WrappedDEK is a data key, wrapped by the KEK that KEKID names.

@@ -206,7 +206,7 @@ func (b *Backups) configuration(ctx context.Context) []archive.Body {
 		}
 		after = blobs[len(blobs)-1].ID
 		for _, blob := range blobs {
-			if blob.Class != resource.BlobConfiguration {
+			if blob.Class != resource.BlobConfiguration || blob.Kind == resource.BlobBundle {
 				continue
 			}
 			sealed, err := b.cfg.Blobs.Sealed(ctx, blob.ID)

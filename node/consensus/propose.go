@@ -58,6 +58,10 @@ const (
 // id, which Apply knows: the command is never done twice. Refusals of Apply come back as
 // the sentinels of package resource.
 func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd fsm.Command) (fsm.Result, error) {
+	if err := n.known(ctx, cmd); err != nil {
+		n.metrics.proposals.WithLabelValues("refused").Inc()
+		return fsm.Result{}, err
+	}
 	env := fsm.Envelope{Actor: by, RequestID: requestID, ReadIndex: n.fsm.Applied()}
 	if _, err := rand.Read(env.CommandID[:]); err != nil {
 		return fsm.Result{}, fmt.Errorf("make command id: %w", err)
@@ -82,6 +86,30 @@ func (n *Node) Propose(ctx context.Context, by fsm.Actor, requestID string, cmd 
 		n.log.Warn("applied by the leader, not yet here", "index", res.Index, "applied", n.fsm.Applied())
 	}
 	return res, nil
+}
+
+// known refuses a command that waits for a version which the cluster does not have: in the log it
+// would stop every member whose program does not know it. The version may have been raised a
+// moment ago, so this node catches up with the leader before it refuses.
+func (n *Node) known(ctx context.Context, cmd fsm.Command) error {
+	need := fsm.Needs(cmd)
+	if need <= n.fsm.FSMVersion() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, localWait)
+	defer cancel()
+	if _, err := n.LeaderIndex(ctx); err != nil {
+		return fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
+	}
+	return n.gateVersion(need)
+}
+
+// gateVersion refuses what asks for more than the cluster's version.
+func (n *Node) gateVersion(need uint32) error {
+	if v := n.fsm.FSMVersion(); need > v {
+		return fmt.Errorf("this waits until the cluster's version is raised from %d to %d, when every node runs a program that knows that one (conclave cluster upgrade finalise): %w", v, need, resource.ErrRefused)
+	}
+	return nil
 }
 
 // submit tries until the outcome is known or time is up. Each try has the time at which it
@@ -244,6 +272,9 @@ func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byt
 	}
 	if !n.IsLeader() {
 		return nil, resource.ErrNoLeader
+	}
+	if err := n.gateVersion(max(env.FSMVersion, fsm.Needs(cmd))); err != nil {
+		return nil, err
 	}
 	if err := n.clocks.Judge(peerID, env.At); err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)

@@ -62,6 +62,15 @@ func Check(registered []*resource.Plugin, kind, name string, config json.RawMess
 	return nil
 }
 
+// CheckCallback is Check of a callback, each of whose secrets is a text where it belongs.
+func CheckCallback(registered []*resource.Plugin, c *resource.Callback) error {
+	config, err := c.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
+	if err != nil {
+		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
+	}
+	return Check(registered, "callback", c.Plugin, config)
+}
+
 // Compile reads a schema and returns what checks a document against it. References to other
 // documents are refused: nothing is fetched.
 func Compile(schema json.RawMessage) (check func(document json.RawMessage) error, err error) {

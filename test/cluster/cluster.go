@@ -5,7 +5,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,9 +15,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/conclave-llm/conclave/node/torture/rig"
 )
 
 // MasterKey is the master key of every cluster.
@@ -31,8 +31,9 @@ type Cluster struct {
 	t     testing.TB
 	bin   string
 	dir   string
-	mock  string   // address of the upstream
-	net   *network // nil: all on loopback
+	mock  string       // address of the upstream
+	net   *rig.Network // nil: all on loopback
+	lines string       // of the node blocks
 }
 
 // Node is one node, running or not.
@@ -58,14 +59,20 @@ func Binary(t testing.TB) string {
 // Start runs n nodes and waits until all are ready and vote.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	return start(t, n, nil)
+	return start(t, n, nil, "")
 }
 
-func start(t testing.TB, n int, w *network) *Cluster {
+// StartWith is Start with further lines in each node block.
+func StartWith(t testing.TB, n int, lines string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w}
+	return start(t, n, nil, lines)
+}
+
+func start(t testing.TB, n int, w *rig.Network, lines string) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w, lines: lines}
 	if w != nil {
-		c.mock = w.subnet + ".1:4090"
+		c.mock = w.Gateway() + ":4090"
 	}
 	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock)
 	t.Cleanup(c.stop)
@@ -92,10 +99,10 @@ func (c *Cluster) add(i int) *Node {
 	client := freeAddr(c.t)
 	address := freeAddr(c.t)
 	if c.net != nil {
-		client, address = c.net.host(i)+":4000", c.net.host(i)+":4001"
+		client, address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
 	}
 	n.URL, n.Address = "http://"+client, address
-	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address)
+	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address, c.lines)
 	if i == 0 {
 		text += fmt.Sprintf(resources, c.MockURL()+"/v1")
 	}
@@ -112,6 +119,7 @@ node {
   listen     = %q
   cluster    = %q
   master_key = env("CONCLAVE_MASTER_KEY")
+  %s
 }
 `
 
@@ -154,7 +162,7 @@ func (n *Node) Start(args ...string) {
 	c := n.cluster
 	args = append([]string{c.bin, "serve", "--config", n.File}, args...)
 	if c.net != nil { // ip becomes the program: it has the same process id
-		args = append([]string{"ip", "netns", "exec", c.net.space(c.index(n.Name))}, args...)
+		args = append([]string{"ip", "netns", "exec", c.net.Space(c.index(n.Name))}, args...)
 	}
 	n.Process = c.exec("node "+n.Name, []string{"CONCLAVE_MASTER_KEY=" + MasterKey}, args)
 }
@@ -317,11 +325,7 @@ func (c *Cluster) stop() {
 }
 
 // Process is a child of the test.
-type Process struct {
-	cmd  *exec.Cmd
-	out  *lockedBuffer
-	done chan struct{}
-}
+type Process = rig.Process
 
 func (c *Cluster) run(what string, env []string, args ...string) *Process {
 	c.t.Helper()
@@ -330,73 +334,11 @@ func (c *Cluster) run(what string, env []string, args ...string) *Process {
 
 func (c *Cluster) exec(what string, env, args []string) *Process {
 	c.t.Helper()
-	p := &Process{cmd: exec.CommandContext(context.Background(), args[0], args[1:]...), out: &lockedBuffer{}, done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
-	p.cmd.Env = append(os.Environ(), env...)
-	if err := p.cmd.Start(); err != nil {
+	p, err := rig.Run(env, args, nil)
+	if err != nil {
 		c.t.Fatalf("start %s: %v", what, err)
 	}
-	go func() {
-		_ = p.cmd.Wait() // how it ended shows in its log
-		close(p.done)
-	}()
 	return p
-}
-
-// PID is the process's id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
-
-// Log is all that the process has written.
-func (p *Process) Log() string { return p.out.String() }
-
-// Ended says whether the process has ended or was never started.
-func (p *Process) Ended() bool {
-	if p == nil {
-		return true
-	}
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// Kill ends the process as kill -9 does and waits for it.
-func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill() // it may have ended already
-	<-p.done
-}
-
-// Stop asks the process to end, waits, and kills it after 20 s.
-func (p *Process) Stop() {
-	if p.Ended() {
-		return
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-p.done:
-	case <-time.After(20 * time.Second):
-		p.Kill()
-	}
-}
-
-// lockedBuffer is a bytes.Buffer that the process's copier and the test may share.
-type lockedBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 var httpClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}

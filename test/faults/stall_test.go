@@ -3,10 +3,7 @@
 package faults
 
 import (
-	"context"
 	"net/http"
-	"os/exec"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,22 +13,13 @@ import (
 // TestLeader_DiskHangs has every sync of the leader's disk take twenty seconds: another leads, and
 // takes admin writes, within three seconds; requests on the other nodes fail 0 times.
 func TestLeader_DiskHangs(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		missing(t, "strace, which makes the disk hang")
-	}
 	c := cluster.Start(t, 3)
 	_, secret := c.NewKey(0, map[string]any{"name": "loaded"})
 	leader := c.Leader()
 	other := (leader + 1) % 3
 	tr := startTraffic(c, secret, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cmd := exec.CommandContext(ctx, strace, "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(c.Nodes[leader].PID()),
-		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=20s")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	end := injectSyncs(t, c.Nodes[leader], "delay_enter=20s")
+	defer end()
 	hung := time.Now()
 	var back time.Duration
 	c.Await("another leads and takes admin writes", 15*time.Second, func() bool {
@@ -48,8 +36,7 @@ func TestLeader_DiskHangs(t *testing.T) {
 	if back > 3*time.Second {
 		t.Errorf("admin writes were back after %s, want at most 3 s", back)
 	}
-	cancel()
-	_ = cmd.Wait() // it was killed
+	end()
 	tr.end()
 	for node := range c.Nodes {
 		if lost := tr.lost[node].Load(); node != leader && lost != 0 {

@@ -206,35 +206,3 @@ func (a *app) clusterTransfer() *cobra.Command {
 	}
 	return cmd
 }
-
-func (a *app) clusterUpgrade() *cobra.Command {
-	var finalize bool
-	var version uint32
-	cmd := &cobra.Command{
-		Use:   "upgrade",
-		Short: "Show which versions the nodes run; with --finalize raise the cluster's",
-		Long: `Programs of two versions run mixed. What only the newer one can do waits until the cluster's
-version is raised, which is refused while any node does not run it. Until then every node can go
-back to the older program; afterwards it cannot.`,
-		Args: cobra.NoArgs,
-	}
-	dry := dryRun(cmd)
-	cmd.Flags().BoolVar(&finalize, "finalize", false, "raise the cluster's version; there is no way back")
-	cmd.Flags().Uint32Var(&version, "version", 0, "to which version (default: the newest that every node runs)")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		var u client.Upgrade
-		if finalize {
-			u, err = a.client().FinalizeUpgrade(cmd.Context(), version, client.Run(*dry))
-		} else {
-			u, err = a.client().Versions(cmd.Context())
-		}
-		if err != nil {
-			return err
-		}
-		if table, _ := a.tables(); table {
-			fmt.Fprintf(a.stdout, "version %d, possible %d\n\n", u.Version, u.Possible)
-		}
-		return a.printList(u, looseAll(u.Nodes), []column{{"ID", "id"}, {"NAME", "name"}, {"PROGRAM", "binary"}, {"OLDEST", "oldest"}, {"NEWEST", "newest"}})
-	}
-	return cmd
-}

@@ -26,19 +26,20 @@ var (
 		{"callback", "callbacks", asList, "a callback that is told of its requests"},
 		{"tag", "tags", asList, "a tag of all its requests"},
 		{"metadata", "metadata", asJSON, "a JSON object of your own"},
+		{"expires-in", "expires_at", asExpiry, "12h, 30d or never: what has expired is refused"},
 	}
 	keyFields = append([]field{
 		{"team", "team_id", asText, "id or name of its team"},
 		{"project", "project_id", asText, "id or name of its project"},
 		{"user", "user_id", asText, "id or e-mail address of whose it is"},
 		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
-		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
 		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
 		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
 		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
 		{"rotate-grace", "rotation.grace", asText, "how long an old secret stays valid after the new one is delivered: 24h"},
-		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook or pickup"},
+		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook, email, secret_store or pickup"},
 		{"rotate-url", "rotation.url", asText, "of the webhook"},
+		{"rotate-email", "rotation.email", asText, "of the owner, who gets a link there"},
 		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
 	accountFields = []field{
@@ -146,12 +147,17 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "callback", short: "Plugins that are told of finished requests",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}},
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"SELECTION", "selection"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"secret", "secrets", asSecretPairs, "a secret field of config, such as api_key or headers.Authorization"},
+			{"selection", "selection", asText, "always, default (unless a holder chose another of its plugin) or chosen (by its holders alone)"},
+			{"status", "statuses", asList, "success, failure, blocked or canceled (default: all)"},
+			{"content", "content", asBool, "tell prompts and answers too, where they may be kept"},
 			{"memory-mb", "memory_mb", asNumber, "MiB of its process, above which it is killed (default 256)"},
 		},
+		more: func(a *app) []*cobra.Command { return a.callbackVerbs() },
 	},
 	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",

@@ -1,0 +1,31 @@
+package membership
+
+import (
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// RolloutView is a rollout as people see it: with the names of the nodes that the catalog has.
+func RolloutView(r *fsm.Rollout, cat *resource.Catalog) *client.Rollout {
+	out := &client.Rollout{
+		ID: r.ID, State: r.State, Version: r.Version, Bundle: r.Bundle, Signer: r.Signer, Reason: r.Reason,
+		Began: r.Began, Stepped: r.Stepped, By: r.By, Health: time.Duration(r.Health).String(), Hold: time.Duration(r.Hold).String(),
+	}
+	for _, p := range r.Plugins {
+		out.Plugins = append(out.Plugins, client.RolloutFile{Name: p.Name, SHA256: p.SHA256, Blobs: p.Parts})
+	}
+	for _, m := range cat.Tables().Members {
+		if m.Removed {
+			continue
+		}
+		if m.ID == r.Turn {
+			out.Turn = m.Name
+		}
+		n := r.Node(m.ID)
+		out.Nodes = append(out.Nodes, client.RolloutNode{ID: m.ID, Name: m.Name, Step: n.Step, Since: n.Since, Reason: n.Reason})
+	}
+	return out
+}

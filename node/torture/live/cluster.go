@@ -1,0 +1,321 @@
+package live
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/conclave-llm/conclave/mock"
+	"github.com/conclave-llm/conclave/node/torture/rig"
+)
+
+const (
+	masterKey = "sk-torture-master-0123456789abcdef" // of a cluster that lives as long as its run
+	startWait = 60 * time.Second
+	readyWait = 30 * time.Second // for all nodes, after a fault
+	callWait  = 15 * time.Second
+	look      = 20 * time.Millisecond
+)
+
+// host is one node.
+type host struct {
+	name, url, address, file string
+	log                      *os.File
+
+	mu      sync.Mutex // guards what follows
+	process *rig.Process
+	asked   bool // it is to end, or may
+}
+
+// cluster is the processes of one run.
+type cluster struct {
+	cfg      Config
+	hosts    []*host
+	net      *rig.Network // nil: all on loopback
+	upstream net.Listener
+	server   *http.Server
+	bill     *mock.Server
+	http     *http.Client
+	began    time.Time
+	exits    *lines
+	watch    sync.WaitGroup
+}
+
+const nodeFile = `node {
+  name          = %q
+  data_dir      = %q
+  listen        = %q
+  cluster       = %q
+  master_key    = env("CONCLAVE_MASTER_KEY")
+  drain_timeout = "10s"
+}
+`
+
+// newCluster founds a cluster and waits until all its nodes vote.
+func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err error) {
+	c := &cluster{
+		cfg: cfg, exits: exits, began: time.Now(),
+		http: &http.Client{Timeout: callWait, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	gateway := "127.0.0.1"
+	if rig.MayPart() == nil {
+		if c.net, err = rig.NewNetwork(cfg.Nodes); err != nil {
+			return nil, err
+		}
+		gateway = c.net.Gateway()
+	}
+	if err := c.startUpstream(ctx, gateway); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Nodes {
+		h, err := c.newHost(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	return c, c.found(ctx)
+}
+
+func (c *cluster) startUpstream(ctx context.Context, gateway string) error {
+	var lc net.ListenConfig
+	var err error
+	if c.upstream, err = lc.Listen(ctx, "tcp", net.JoinHostPort(gateway, "0")); err != nil {
+		return fmt.Errorf("start the upstream: %w", err)
+	}
+	c.bill = mock.New(mock.Config{})
+	c.server = &http.Server{Handler: c.bill, ReadHeaderTimeout: callWait}
+	c.watch.Go(func() { _ = c.server.Serve(c.upstream) }) // ends with ErrServerClosed
+	return nil
+}
+
+// newHost writes a node's configuration.
+func (c *cluster) newHost(ctx context.Context, i int) (*host, error) {
+	h := &host{name: string(rune('a' + i))}
+	var client string
+	var err error
+	if c.net != nil {
+		client, h.address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
+	} else if client, h.address, err = freeAddrs(ctx); err != nil {
+		return nil, err
+	}
+	h.url = "http://" + client
+	h.file = filepath.Join(c.cfg.work, h.name+".hcl")
+	text := fmt.Sprintf(nodeFile, h.name, filepath.Join(c.cfg.work, h.name), client, h.address)
+	if err := os.WriteFile(h.file, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	h.log, err = os.OpenFile(filepath.Join(c.cfg.Dir, "nodes", h.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	return h, err
+}
+
+// freeAddrs are two addresses on loopback that nobody listens on now.
+func freeAddrs(ctx context.Context) (one, two string, err error) {
+	var lc net.ListenConfig
+	a, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	b, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", errors.Join(err, a.Close())
+	}
+	return a.Addr().String(), b.Addr().String(), errors.Join(a.Close(), b.Close())
+}
+
+// found starts the nodes as an operator does.
+func (c *cluster) found(ctx context.Context) error {
+	if err := c.start(0, "--bootstrap"); err != nil {
+		return err
+	}
+	if err := c.awaitReady(ctx, startWait, 0); err != nil {
+		return err
+	}
+	for i := range c.hosts[1:] {
+		var token struct {
+			Token string `json:"token"`
+		}
+		if status := c.call(ctx, 0, http.MethodPost, "/api/v1/cluster/join-tokens", masterKey, map[string]any{}, &token); status != http.StatusCreated {
+			return fmt.Errorf("make a join token: status %d", status)
+		}
+		if err := c.start(i+1, "--join", c.hosts[0].address, "--token", token.Token); err != nil {
+			return err
+		}
+		if err := c.awaitReady(ctx, startWait, i+1); err != nil {
+			return err
+		}
+	}
+	return c.await(ctx, startWait, "every node votes", func() bool { return c.voters(ctx) == len(c.hosts) })
+}
+
+func (c *cluster) voters(ctx context.Context) (n int) {
+	var out struct {
+		Members []member `json:"members"`
+	}
+	if c.call(ctx, 0, http.MethodGet, "/api/v1/cluster", masterKey, nil, &out) != http.StatusOK {
+		return 0
+	}
+	for _, m := range out.Members {
+		if m.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+// start starts a node; whatever ends it unasked is written down.
+func (c *cluster) start(i int, more ...string) error {
+	h := c.hosts[i]
+	args := append([]string{c.cfg.Program, "serve", "--config", h.file}, more...)
+	if c.net != nil { // ip becomes the program: it has the same process id
+		args = append([]string{"ip", "netns", "exec", c.net.Space(i)}, args...)
+	}
+	p, err := rig.Run([]string{"CONCLAVE_MASTER_KEY=" + masterKey}, args, h.log)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.process, h.asked = p, false
+	h.mu.Unlock()
+	c.watch.Go(func() {
+		p.Wait()
+		h.mu.Lock()
+		asked := h.asked || h.process != p
+		h.mu.Unlock()
+		if !asked {
+			_ = c.exits.add(exit{Node: h.name, At: time.Since(c.began), Status: p.Status()}) // Check misses the file if it cannot be written
+		}
+	})
+	return nil
+}
+
+// end ends a node in a way that is asked for.
+func (c *cluster) end(i int, how func(*rig.Process)) {
+	h := c.hosts[i]
+	h.mu.Lock()
+	h.asked = true
+	p := h.process
+	h.mu.Unlock()
+	if p != nil {
+		how(p)
+	}
+}
+
+func (c *cluster) process(i int) *rig.Process {
+	c.hosts[i].mu.Lock()
+	defer c.hosts[i].mu.Unlock()
+	return c.hosts[i].process
+}
+
+// close ends all processes and takes the network down.
+func (c *cluster) close() {
+	var all sync.WaitGroup
+	for i := range c.hosts {
+		all.Go(func() {
+			c.end(i, func(p *rig.Process) {
+				_ = p.Resume() // it may be suspended
+				p.Stop()
+			})
+		})
+	}
+	all.Wait()
+	if c.server != nil {
+		_ = c.server.Close()
+	}
+	c.watch.Wait()
+	for _, h := range c.hosts {
+		_ = h.log.Close()
+	}
+	if c.net != nil {
+		c.net.Close()
+	}
+}
+
+// await waits until cond holds.
+func (c *cluster) await(ctx context.Context, limit time.Duration, what string, cond func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %s", limit, what)
+		}
+	}
+	return nil
+}
+
+// awaitReady waits until nodes say that they are ready.
+func (c *cluster) awaitReady(ctx context.Context, limit time.Duration, nodes ...int) error {
+	for _, i := range nodes {
+		err := c.await(ctx, limit, "node "+c.hosts[i].name+" is ready", func() bool {
+			return c.call(ctx, i, http.MethodGet, "/health/readiness", "", nil, nil) == http.StatusOK
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// call asks node i and returns the status, 0 if there was no answer.
+func (c *cluster) call(ctx context.Context, i int, method, path, key string, in, out any) int {
+	status, _ := c.callAfter(ctx, i, method, path, key, "", in, out)
+	return status
+}
+
+// callAfter is call of a node that has applied an index, "" for any, and returns the index of the
+// answer too.
+func (c *cluster) callAfter(ctx context.Context, i int, method, path, key, index string, in, out any) (int, string) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return 0, ""
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.hosts[i].url+path, body)
+	if err != nil {
+		return 0, ""
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	if index != "" {
+		req.Header.Set(headerMinIndex, index)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || out != nil && res.StatusCode/100 == 2 && json.Unmarshal(text, out) != nil {
+		return 0, ""
+	}
+	return res.StatusCode, res.Header.Get(headerIndex)
+}
+
+// The headers by which a client has a node wait for what another one told it.
+const (
+	headerIndex    = "x-conclave-index"
+	headerMinIndex = "x-conclave-min-index"
+)

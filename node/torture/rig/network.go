@@ -1,0 +1,179 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Network is a bridge with a network namespace for each node; this process and what listens at the
+// gateway are reached from all of them.
+type Network struct {
+	nodes  int
+	bridge string
+	subnet string // "10.199.7"
+
+	mu   sync.Mutex // guards lost
+	lost [][2]int   // from and to of what gets lost
+}
+
+// networks counts those of this process, so that each has its own names.
+var networks atomic.Int64
+
+// MayPart says why no Network can be made here; nil: one can.
+func MayPart() error {
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root")
+	}
+	for _, tool := range []string{"ip", "bridge"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("network namespaces need iproute2: %w", err)
+		}
+	}
+	return nil
+}
+
+// NewNetwork makes a network for n nodes. Its owner closes it.
+func NewNetwork(n int) (_ *Network, err error) {
+	if err := MayPart(); err != nil {
+		return nil, err
+	}
+	id := (os.Getpid() + 1000*int(networks.Add(1))) % 100000
+	w := &Network{nodes: n, bridge: fmt.Sprint("cnb", id), subnet: fmt.Sprint("10.199.", id%250)}
+	defer func() {
+		if err != nil {
+			w.Close()
+		}
+	}()
+	steps := [][]string{
+		{"link", "add", w.bridge, "type", "bridge"},
+		{"addr", "add", w.Gateway() + "/24", "dev", w.bridge},
+		{"link", "set", w.bridge, "up"},
+	}
+	for i := range n {
+		ns, port := w.Space(i), w.plug(i)
+		steps = append(steps,
+			[]string{"netns", "add", ns},
+			[]string{"link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", ns},
+			[]string{"link", "set", port, "master", w.bridge, "up"},
+			[]string{"-n", ns, "addr", "add", w.Host(i) + "/24", "dev", "eth0"},
+			[]string{"-n", ns, "link", "set", "eth0", "up"},
+			[]string{"-n", ns, "link", "set", "lo", "up"},
+		)
+	}
+	for _, args := range steps {
+		if err := command("ip", args...); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// Space is the namespace of a node.
+func (w *Network) Space(i int) string { return fmt.Sprint(w.bridge, "n", i) }
+
+// Host is the address of a node.
+func (w *Network) Host(i int) string { return fmt.Sprint(w.subnet, ".", 11+i) }
+
+// Gateway is the address of this process.
+func (w *Network) Gateway() string { return w.subnet + ".1" }
+
+func (w *Network) plug(i int) string { return fmt.Sprint(w.bridge, "p", i) }
+
+func command(name string, args ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Close takes the network down.
+func (w *Network) Close() {
+	for i := range w.nodes {
+		_ = command("ip", "link", "del", w.plug(i)) // it may be gone already, as all of these
+		_ = command("ip", "netns", "del", w.Space(i))
+	}
+	_ = command("ip", "link", "del", w.bridge)
+}
+
+// Cut parts every node from every other; clients and the gateway still reach all.
+func (w *Network) Cut() error { return w.isolate("on") }
+
+// Mute loses what node i sends to the other nodes; clients and the gateway still reach it.
+func (w *Network) Mute(i int) error {
+	for j := range w.nodes {
+		if err := w.lose(i, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Deafen loses what the other nodes send to node i.
+func (w *Network) Deafen(i int) error {
+	for j := range w.nodes {
+		if err := w.lose(j, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nowhere is an address on the wire that nobody has.
+const nowhere = "02:00:00:00:00:fe"
+
+// lose sends the packets of a node for another one to nobody, without a word to the sender.
+func (w *Network) lose(from, to int) error {
+	if from == to {
+		return nil
+	}
+	if err := command("ip", "-n", w.Space(from), "neigh", "replace", w.Host(to), "lladdr", nowhere, "nud", "permanent", "dev", "eth0"); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = append(w.lost, [2]int{from, to})
+	return nil
+}
+
+// Heal undoes Cut, Mute and Deafen.
+func (w *Network) Heal() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	errs := []error{w.isolate("off")}
+	seen := map[[2]int]bool{}
+	for _, l := range w.lost {
+		if !seen[l] {
+			errs = append(errs, command("ip", "-n", w.Space(l[0]), "neigh", "del", w.Host(l[1]), "dev", "eth0"))
+		}
+		seen[l] = true
+	}
+	w.lost = nil
+	return errors.Join(errs...)
+}
+
+// Narrow lets no more than a rate, such as "1mbit", reach node i, from nodes, clients and the upstream;
+// "" ends that. It needs tc.
+func (w *Network) Narrow(i int, rate string) error {
+	if rate == "" {
+		return command("tc", "qdisc", "del", "dev", w.plug(i), "root")
+	}
+	return command("tc", "qdisc", "add", "dev", w.plug(i), "root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms")
+}
+
+func (w *Network) isolate(how string) error {
+	for i := range w.nodes {
+		if err := command("bridge", "link", "set", "dev", w.plug(i), "isolated", how); err != nil {
+			return err
+		}
+	}
+	return nil
+}
