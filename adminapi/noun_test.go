@@ -38,7 +38,7 @@ var full = []struct {
 	{"guardrails", "g1", `{"name":"g1","plugin":"p1","hooks":["before","after"],"on_error":"pass","deadline_ms":50,"models":["a"],"optional":true,"config":{"words":["x"]}}`, []string{"name", "plugin"}},
 	{"mcp/servers", "git", `{"name":"git","alias":"g","transport":"http","url":"https://x.example/mcp","auth":"api_key","auth_header":"X-K","headers":{"X-A":"b"},"forward_headers":["X-B"],"allowed_tools":["a"],"cost_per_call":0.25,"tool_costs":{"a":1},"access_groups":["code"],"timeout_ms":50,"parallel":3}`, []string{"name", "url", "auth", "transport"}},
 	{"pass-through-endpoints", "search", `{"name":"search","path":"/tools/search","target":"https://x.example/s","include_subpath":true,"methods":["GET"],"headers":{"X-A":"b"},"forward_headers":true,"query":{"a":"b"},"cost_per_request":0.25,"guardrails":["g1"],"timeout_ms":50}`, []string{"name", "path", "target"}},
-	{"callbacks", "cb1", `{"name":"cb1","plugin":"file","config":{"path":"x"}}`, []string{"name", "plugin"}},
+	{"callbacks", "cb1", `{"name":"cb1","plugin":"file","config":{"path":"x"}}`, []string{"name", "plugin", "config"}},
 	{"settings", "key_header", `{"id":"key_header","value":"x-my-key"}`, []string{"id", "value"}},
 }
 

@@ -132,10 +132,11 @@ func TestHost_Instances(t *testing.T) {
 	spec := guard("many", "probe", "")
 	spec.Instances = 3
 	syncReady(t, h, spec)
+	killed := 0
 	up := func() bool {
 		n := 0
 		for _, s := range h.Status() {
-			if s.State == plugins.StateRunning {
+			if s.State == plugins.StateRunning && s.PID != killed {
 				n++
 			}
 		}
@@ -150,6 +151,7 @@ func TestHost_Instances(t *testing.T) {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
+		killed = pid
 		for range 50 {
 			if d := before(t, h, "hello"); d.Results[0].Status != guardrail.StatusPassed {
 				t.Fatalf("status %s (%v) after process %d was killed", d.Results[0].Status, d.Results[0].Err, pid)

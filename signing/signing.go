@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -37,7 +38,7 @@ const (
 // The prefixes of the text forms.
 const (
 	publicPrefix    = "ed25519:"
-	secretPrefix    = "ed25519-secret:"
+	secretPrefix    = "ed25519-secret:" //nolint:gosec // how a key begins, and none
 	signaturePrefix = "ed25519-signature:"
 )
 
@@ -209,10 +210,8 @@ func ParseTrust(keys []string) (Trust, error) {
 // Verify is Signature.Verify by a trusted publisher. A stranger's signature is ErrUntrusted, and
 // the error names his fingerprint.
 func (t Trust) Verify(s Signature, as Context, content io.Reader) error {
-	for _, k := range t {
-		if k == s.by {
-			return s.Verify(as, content)
-		}
+	if slices.Contains(t, s.by) {
+		return s.Verify(as, content)
 	}
 	return fmt.Errorf("%w: %s", ErrUntrusted, s.by.Fingerprint())
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Pool makes one Live of the processes that run one guardrail: each check goes to the process
-// with the fewest under way, and once more to another if that one dies with it. Without
+// with the fewest under way, and to the others in turn while those that had it are dead. Without
 // processes it is nil, of one it is that one. What they say about themselves is put together so
 // that it holds for each of them: while one version replaces another, they may differ.
 func Pool(lives []*Live) *Live {
@@ -60,13 +60,13 @@ type pooled struct {
 	busy    atomic.Int64 // checks and streams under way
 }
 
-// take picks the process with the fewest under way, but not the one that failed; nil: none.
-func (p *pool) take(failed *pooled) *pooled {
+// take picks the process with the fewest under way of those that have not failed; nil: none.
+func (p *pool) take(failed []*pooled) *pooled {
 	var best *pooled
 	start := int(p.turn.Add(1))
 	for i := range p.members {
 		m := p.members[(start+i)%len(p.members)]
-		if m != failed && (best == nil || m.busy.Load() < best.busy.Load()) {
+		if !slices.Contains(failed, m) && (best == nil || m.busy.Load() < best.busy.Load()) {
 			best = m
 		}
 	}
@@ -74,13 +74,24 @@ func (p *pool) take(failed *pooled) *pooled {
 }
 
 // Check implements Backend.
-func (p *pool) Check(ctx context.Context, q *Check) (Verdict, error) {
-	first := p.take(nil)
-	v, err := first.check(ctx, q)
-	if !errors.Is(err, ErrNotRunning) || ctx.Err() != nil {
-		return v, err
+func (p *pool) Check(ctx context.Context, q *Check) (v Verdict, err error) {
+	err = p.each(ctx, func(m *pooled) error {
+		v, err = m.check(ctx, q)
+		return err
+	})
+	return v, err
+}
+
+// each asks one process after the other, until one that is not dead has answered.
+func (p *pool) each(ctx context.Context, ask func(*pooled) error) (err error) {
+	var dead []*pooled
+	for m := p.take(nil); m != nil; m = p.take(dead) {
+		if err = ask(m); !errors.Is(err, ErrNotRunning) || ctx.Err() != nil {
+			return err
+		}
+		dead = append(dead, m)
 	}
-	return p.take(first).check(ctx, q)
+	return err
 }
 
 func (m *pooled) check(ctx context.Context, q *Check) (Verdict, error) {
@@ -90,18 +101,16 @@ func (m *pooled) check(ctx context.Context, q *Check) (Verdict, error) {
 }
 
 // OpenStream implements Backend: a stream stays with the process that it began with.
-func (p *pool) OpenStream(ctx context.Context, info *Info) (Stream, error) {
-	m := p.take(nil)
-	s, err := m.backend.OpenStream(ctx, info)
-	if errors.Is(err, ErrNotRunning) && ctx.Err() == nil {
-		m = p.take(m)
-		s, err = m.backend.OpenStream(ctx, info)
-	}
-	if err != nil {
-		return nil, err
-	}
-	m.busy.Add(1)
-	return &pooledStream{Stream: s, of: m}, nil
+func (p *pool) OpenStream(ctx context.Context, info *Info) (s Stream, err error) {
+	err = p.each(ctx, func(m *pooled) error {
+		opened, err := m.backend.OpenStream(ctx, info)
+		if err == nil {
+			m.busy.Add(1)
+			s = &pooledStream{Stream: opened, of: m}
+		}
+		return err
+	})
+	return s, err
 }
 
 // pooledStream is counted until it is closed.

@@ -113,6 +113,13 @@ func TestPool_Failures(t *testing.T) {
 			}
 		})
 	}
+	alive := &answering{}
+	p := pooledOf(&answering{err: dead}, &answering{err: dead}, alive)
+	for range 10 {
+		if _, err := p.Backend.Check(t.Context(), &guardrail.Check{}); err != nil {
+			t.Errorf("of three one lives: %v", err)
+		}
+	}
 	if _, err := pooledOf(&answering{err: dead}, &answering{err: dead}).Backend.Check(t.Context(), &guardrail.Check{}); !errors.Is(err, guardrail.ErrNotRunning) {
 		t.Errorf("all are dead: %v", err)
 	}

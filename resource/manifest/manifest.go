@@ -166,7 +166,7 @@ type Trust struct {
 	Require    bool          // an unsigned manifest is refused
 }
 
-// Errors of Check, beside those of package signing.
+// ErrUnsigned is returned by Trust.Check, beside the errors of package signing.
 var ErrUnsigned = errors.New("a signature is required, and there is none")
 
 // Check returns an error if the text is not to be taken with the signature; "" is none. The

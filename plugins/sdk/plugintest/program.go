@@ -43,7 +43,7 @@ type Program struct {
 func Build(t *testing.T, folder string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "plugin")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".") //nolint:gosec // the author builds his own plugin
 	cmd.Dir = folder
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -117,7 +117,7 @@ func (l *launched) connect(t *testing.T) grpc.ClientConnInterface {
 func (l *launched) start(t *testing.T) (*running, error) {
 	t.Helper()
 	r := &running{said: &said{}}
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), l.Path, l.Args...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), l.Path, l.Args...) //nolint:gosec // the program under test
 	dir := sockets(t)
 	cmd.Env, cmd.Dir = append(environment(t), goplugin.EnvUnixSocketDir+"="+dir), t.TempDir()
 	r.client = goplugin.NewClient(&goplugin.ClientConfig{
@@ -201,7 +201,7 @@ func (l *launched) line(t *testing.T, env ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, l.Path, l.Args...)
+	cmd := exec.CommandContext(ctx, l.Path, l.Args...) //nolint:gosec // the program under test
 	cmd.Env, cmd.Dir = append(environment(t), env...), t.TempDir()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
