@@ -1,17 +1,16 @@
 package node
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/node/courier/post"
+	"github.com/conclave-llm/conclave/node/keyservice"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -53,36 +52,17 @@ func (n *Node) keepSecret(ctx context.Context, k *resource.Key, text string) err
 	if s == nil {
 		return errors.New("the setting rotation_store is missing, where secrets are written to")
 	}
-	token := os.Getenv("VAULT_TOKEN")
+	at := keyservice.Shelf{API: strings.TrimRight(s.Vault, "/") + "/v1", URL: s.URL(k.ID), Namespace: s.Namespace}
 	if s.Credential != "" {
-		opened, err := n.credentialKey(s.Credential)
+		token, err := n.credentialKey(s.Credential)
 		if err != nil {
 			return err
 		}
-		token = opened.Reveal()
+		at.Token = token.Reveal()
 	}
-	if token == "" {
-		return errors.New("rotation_store names no credential, and VAULT_TOKEN is not set on this node")
-	}
-	body, err := json.Marshal(map[string]any{"data": map[string]string{"key": text, "key_id": k.ID, "name": k.Name}})
-	if err != nil {
-		return fmt.Errorf("write secret: %w", err)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL(k.ID), bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("ask secret store: %w", err)
-	}
-	req.Header = http.Header{"X-Vault-Token": {token}, "X-Vault-Request": {"true"}, "Content-Type": {"application/json"}}
-	if s.Namespace != "" {
-		req.Header.Set("X-Vault-Namespace", s.Namespace)
-	}
-	resp, err := n.rotationHTTP().Do(req)
-	if err != nil {
-		return fmt.Errorf("ask secret store: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // only its status counts
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("the secret store %s answered %s", req.URL.Host, resp.Status)
+	services := keyservice.New(keyservice.Config{Client: n.rotationHTTP()})
+	if err := services.Keep(ctx, at, map[string]string{"key": text, "key_id": k.ID, "name": k.Name}); err != nil {
+		return fmt.Errorf("write to secret store: %w", err)
 	}
 	return nil
 }

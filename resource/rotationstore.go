@@ -15,7 +15,7 @@ type RotationStore struct {
 	Mount      string `json:"mount,omitempty"`      // of the engine; default "secret"
 	Prefix     string `json:"prefix,omitempty"`     // of the paths; default "conclave/keys"
 	Namespace  string `json:"namespace,omitempty"`  // of Vault Enterprise
-	Credential string `json:"credential,omitempty"` // whose api_key is the token; default: the leader's VAULT_TOKEN
+	Credential string `json:"credential,omitempty"` // whose api_key is the token; default: what logs the leader in to Vault, as for its KEK
 }
 
 // URL is where the secret of a key is written to.

@@ -24,7 +24,7 @@ class Printer:
 
 def authenticate(server, session, envelope, mechanism, data):
     ok = data.login == user.encode() and data.password == password.encode()
-    return AuthResult(success=ok, handled=True)
+    return AuthResult(success=ok, handled=False)
 
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
