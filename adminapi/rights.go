@@ -185,6 +185,19 @@ var rights = withNouns(map[string]row{
 	"discover-models": adminOnly,
 	"try-guardrail":   adminOnly,
 
+	"get-callback-state":   readAll,
+	"list-dead-letters":    readAll,
+	"test-callback":        adminOnly,
+	"retry-dead-letters":   adminOnly,
+	"discard-dead-letters": adminOnly,
+	"redeliver-callback":   adminOnly,
+
+	"litellm-team-callbacks":       adminOnly,
+	"litellm-team-callback-add":    adminOnly,
+	"litellm-team-callback-remove": adminOnly,
+	"litellm-team-logging-disable": teamWrite,
+	"litellm-key-health":           readOwn,
+
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,
 	"put-blob":      adminOnly,
@@ -219,6 +232,15 @@ var rights = withNouns(map[string]row{
 	"apply-config":  adminOnly,
 	"export-config": adminOnly, // it has the hash of every key
 	"own-config":    adminOnly,
+
+	"list-alerts":               readAll,
+	"list-alert-kinds":          readAll,
+	"get-alert":                 readAll,
+	"retry-alert":               adminOnly,
+	"retry-alerts":              adminOnly,
+	"test-alert":                adminOnly,
+	"litellm-health-services":   adminOnly, // it sends something
+	"litellm-alerting-settings": readAll,
 
 	"list-audit":   readAll,
 	"get-audit":    readAll,
@@ -369,6 +391,16 @@ var rights = withNouns(map[string]row{
 	"litellm-mcp-delete": adminOnly,
 	"litellm-mcp-import": adminOnly,
 
+	"litellm-guardrails-list":     readAll,
+	"litellm-v2-guardrails-list":  readAll,
+	"litellm-guardrail-new":       adminOnly,
+	"litellm-guardrail-get":       readAll,
+	"litellm-guardrail-info":      readAll,
+	"litellm-guardrail-put":       adminOnly,
+	"litellm-guardrail-patch":     adminOnly,
+	"litellm-guardrail-delete":    adminOnly,
+	"litellm-guardrail-apply":     adminOnly,
+	"litellm-apply-guardrail":     adminOnly,
 	"litellm-pass-through-list":   readAll,
 	"litellm-pass-through-new":    adminOnly,
 	"litellm-pass-through-update": adminOnly,

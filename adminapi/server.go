@@ -33,6 +33,7 @@ type State interface {
 	records.State
 	Ledger
 	Audits
+	Alerts
 	membership.State
 	Erasure(id string) (*resource.Erasure, bool)
 	Erasures() []*resource.Erasure
@@ -121,8 +122,12 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// Callbacks are those of the cluster as they run; nil: none can.
+	Callbacks Callbacks
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
+	TryAlert func(ctx context.Context, channel string) error
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -190,8 +195,10 @@ func New(cfg Config) (*Server, error) {
 	s.registerBlobs()
 	s.registerMCP()
 	s.registerGuardrails()
+	s.registerCallbacks()
 	s.registerPrompts()
 	s.registerAudit()
+	s.registerAlerts()
 	s.registerConfig()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)
@@ -257,7 +264,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Credentials, credentialView)
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
-	registerNoun(s, s.rs.Callbacks, plainView[resource.Callback])
+	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Plugins, plainView[resource.Plugin])
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

@@ -36,6 +36,10 @@ func passThroughView(e *resource.PassThroughEndpoint, _ detail) client.PassThrou
 	return client.PassThroughEndpoint{PassThroughEndpoint: *e, Secrets: client.ShownAll(e.Secrets)}
 }
 
+func callbackView(c *resource.Callback, _ detail) client.Callback {
+	return client.Callback{Callback: *c, Secrets: client.ShownAll(c.Secrets)}
+}
+
 func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }

@@ -125,6 +125,7 @@ type termsBlock struct {
 	NoQuorum   string         `hcl:"no_quorum,optional"`
 	Unpriced   string         `hcl:"unpriced,optional"`
 	Increase   *hcl.Attribute `hcl:"increase,optional"`
+	Alerts     *hcl.Attribute `hcl:"alerts,optional"`
 	Body       hcl.Body       `hcl:",body"`
 }
 
@@ -227,8 +228,9 @@ type guardrailBlock struct {
 }
 
 type callbackBlock struct {
-	Plugin string         `hcl:"plugin"`
-	Config *hcl.Attribute `hcl:"config,optional"`
+	Plugin  string            `hcl:"plugin"`
+	Config  *hcl.Attribute    `hcl:"config,optional"`
+	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
 type pluginBlock struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // policy reads what the blocks of all that can be limited have beside their own.
@@ -57,7 +58,7 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	t := resource.Terms{
 		Name: in.Name, Tokens: in.Tokens, Requests: in.Requests, GPUSeconds: d.money(in.GPUSeconds), Soft: d.amount(in.Soft),
 		Models: in.Models, Per: resource.Per(in.Per), Every: in.Every, Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
-		Increase: d.increase(in.Increase), Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
+		Increase: decoded[resource.TempIncrease](d, in.Increase), Alerts: decoded[channel.BudgetAlerts](d, in.Alerts), Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
 	}
 	if t.Unit() == resource.UnitUSD {
 		d.need(in.Body, "usd", in.USD)
@@ -66,13 +67,13 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	return t
 }
 
-// increase reads what raises a budget for a time.
-func (d *decoder) increase(a *hcl.Attribute) *resource.TempIncrease {
+// decoded reads an object strictly; nil of none.
+func decoded[T any](d *decoder, a *hcl.Attribute) *T {
 	raw := d.json(a)
 	if raw == nil {
 		return nil
 	}
-	in := new(resource.TempIncrease)
+	in := new(T)
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(in); err != nil {

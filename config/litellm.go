@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/conclave-llm/conclave/config/litellmguard"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/resource"
@@ -124,11 +125,9 @@ type modelDefaults struct {
 func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
-	for _, name := range []string{"callbacks", "success_callback", "failure_callback"} {
-		n := m.take(name)
-		for _, plugin := range m.texts(name) {
-			d.callback(n, plugin)
-		}
+	d.callbacks(m)
+	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
+		m.take(name)
 	}
 	for _, name := range sameSettings["litellm_settings"] {
 		d.setting(m, name, name)
@@ -172,6 +171,7 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 	for theirs, ours := range renamedSettings {
 		d.setting(m, theirs, ours)
 	}
+	d.alerting(m)
 	for i, n := range m.items("pass_through_endpoints") {
 		d.passThroughEndpoint(d.mapping(fmt.Sprintf("%s[%d]", m.of("pass_through_endpoints"), i), n))
 	}
@@ -212,20 +212,6 @@ func (d *yamlDecoder) addSetting(n *yaml.Node, name string, value json.RawMessag
 		return
 	}
 	*all = append(*all, s)
-}
-
-func (d *yamlDecoder) callback(n *yaml.Node, plugin string) {
-	all := &d.out.Resources.Callbacks
-	if slices.ContainsFunc(*all, func(c Callback) bool { return c.Resource.Name == plugin }) {
-		return // is named for success and for failure
-	}
-	c := Callback{Position: d.position(n), Resource: resource.Callback{Meta: owned(), Name: plugin, Plugin: plugin}}
-	c.Resource.Canonicalize()
-	if err := c.Resource.Validate(); err != nil {
-		d.invalid("callback", n, err)
-		return
-	}
-	*all = append(*all, c)
 }
 
 // model reads one entry of model_list: a deployment of the model of its name.
@@ -404,36 +390,4 @@ func (d *yamlDecoder) finishModels(def *modelDefaults) {
 			d.report(d.rangeOf(m.Line, m.Column), "Invalid model", "%s.", err)
 		}
 	}
-}
-
-// hookModes are when a guardrail is asked.
-var hookModes = map[string]resource.Hook{"pre_call": resource.HookBefore, "post_call": resource.HookAfter, "during_call": resource.HookBefore}
-
-func (d *yamlDecoder) guardrail(m *mapping) {
-	params := d.mapping(m.of("litellm_params"), m.take("litellm_params"))
-	g := Guardrail{Position: d.position(m.node), Resource: resource.Guardrail{
-		Meta: owned(), Name: m.text("guardrail_name"), Plugin: params.text("guardrail"), Optional: !params.boolean("default_on"),
-	}}
-	m.take("guardrail_info") // is for people
-	m.end()
-	mode := params.take("mode")
-	for _, name := range params.texts("mode") {
-		hook, ok := hookModes[name]
-		if !ok {
-			d.wrong(mode, params.of("mode"), "%q is not one of %s.", name, strings.Join(slices.Sorted(maps.Keys(hookModes)), ", "))
-		}
-		if !slices.Contains(g.Resource.Hooks, hook) {
-			g.Resource.Hooks = append(g.Resource.Hooks, hook)
-		}
-	}
-	if params.text("unreachable_fallback") == "fail_open" {
-		g.Resource.OnError = resource.OnErrorPass
-	}
-	g.Resource.Config = d.metadata(params)
-	g.Resource.Canonicalize()
-	if err := g.Resource.Validate(); err != nil {
-		d.invalid("guardrail", m.node, err)
-		return
-	}
-	d.out.Resources.Guardrails = append(d.out.Resources.Guardrails, g)
 }

@@ -104,8 +104,52 @@ func TestParse_LiteLLM(t *testing.T) {
 			t.Errorf("settings: got %s, want %s", got, want)
 		}
 	}
-	if len(r.Callbacks) != 1 || r.Callbacks[0].Resource.Plugin != "file" {
+	if len(r.Callbacks) != 1 || r.Callbacks[0].Resource.Plugin != "file" || r.Callbacks[0].Resource.Statuses != nil ||
+		r.Callbacks[0].Resource.Selection != resource.SelectDefault {
 		t.Errorf("callbacks: got %+v", r.Callbacks)
+	}
+}
+
+func TestParse_LiteLLM_callbacks(t *testing.T) {
+	t.Parallel()
+	f, err := config.Parse("c.yaml", []byte(`
+environment_variables: {LANGFUSE_PUBLIC_KEY: pk, LANGFUSE_SECRET_KEY: os.environ/OPENAI_API_KEY, DD_API_KEY: dd}
+litellm_settings:
+  success_callback: [langfuse, s3_v2, prometheus]
+  failure_callback: [datadog, langfuse]
+  audit_log_callbacks: [s3_v2, generic_api]
+  s3_callback_params: {s3_bucket_name: logs, s3_aws_access_key_id: id, s3_aws_secret_access_key: os.environ/OPENAI_API_KEY, s3_region_name: eu-west-1}
+`), environment)
+	if err != nil && f == nil {
+		t.Fatal(err)
+	}
+	got := map[string]config.Callback{}
+	for _, c := range f.Resources.Callbacks {
+		got[c.Resource.Name] = c
+	}
+	for name, want := range map[string]struct{ plugin, config, secret, statuses string }{
+		"langfuse":    {"langfuse", `{"public_key":"pk"}`, "secret_key=provider-key", "[]"},
+		"s3_v2":       {"s3", `{"bucket":"logs","region":"eu-west-1","single":true}`, "secret_access_key=provider-key", "[success]"},
+		"datadog":     {"datadog", ``, "api_key=dd", "[blocked canceled failure]"},
+		"generic_api": {"webhook", ``, "=", "[]"},
+	} {
+		c := got[name]
+		field, value, _ := strings.Cut(want.secret, "=")
+		if c.Resource.Plugin != want.plugin || string(c.Resource.Config) != want.config || string(c.Secrets[field]) != value || fmt.Sprint(c.Resource.Statuses) != want.statuses {
+			t.Errorf("%s: got %+v with %d secrets, want %+v", name, c.Resource, len(c.Secrets), want)
+		}
+	}
+	if len(got) != 4 || got["generic_api"].Resource.Selection != resource.SelectChosen {
+		t.Errorf("got %d callbacks, want 4, of which one is told of the audit log alone", len(got))
+	}
+	audit := ""
+	for _, s := range f.Resources.Settings {
+		if s.Resource.ID == "audit" {
+			audit = string(s.Resource.Value)
+		}
+	}
+	if !strings.Contains(audit, `"callback":"s3_v2"`) || !strings.Contains(audit, `"callback":"generic_api"`) {
+		t.Errorf("audit: got %s", audit)
 	}
 }
 

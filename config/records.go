@@ -131,7 +131,7 @@ func (d *decoder) callback(b *hcl.Block) {
 	}
 	c := Callback{Position: positionOf(b.DefRange), Resource: resource.Callback{
 		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Config: d.json(in.Config),
-	}}
+	}, Secrets: d.secrets("callback", in.Secrets, b.Body, b.DefRange)}
 	d.rest(rest, &c.Resource)
 	if d.valid("callback", &c.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Callbacks = append(d.out.Resources.Callbacks, c)

@@ -133,10 +133,11 @@ type Guardrail struct {
 	Resource resource.Guardrail
 }
 
-// Callback declares a callback.
+// Callback declares a callback. Its record lacks Secrets.
 type Callback struct {
 	Position
 	Resource resource.Callback
+	Secrets  map[string]Secret // by the name of the field of its configuration
 }
 
 // Plugin declares a plugin that is not shipped.

@@ -108,11 +108,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 		GossipKey: c.GossipKey, KEKID: c.KEKID,
 		DEKs: []WrappedDEK{{ID: c.DEKID, KEKID: c.KEKID, Blob: c.DEK}},
 	}
-	b, err := codec.Marshal(info)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	tx.put(store.Cluster, memory.InfoKey, b)
+	tx.putCluster(&info)
 	if c.Version > 1 {
 		tx.setVersion(c.Version)
 	}

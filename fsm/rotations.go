@@ -129,6 +129,7 @@ func (tx *Tx) putCluster(info *ClusterInfo) {
 		overlay.Fail(err)
 	}
 	tx.put(store.Cluster, memory.InfoKey, b)
+	tx.master = nil
 }
 
 // rotation finds the rotation that a command means.
@@ -278,6 +279,8 @@ func (c Reseal) Apply(tx *Tx) error {
 			reseal[resource.MCPServer](tx, store.MCPServers, it)
 		case store.PassThrough.Kind():
 			reseal[resource.PassThroughEndpoint](tx, store.PassThrough, it)
+		case store.Callbacks.Kind():
+			reseal[resource.Callback](tx, store.Callbacks, it)
 		case store.Variables.Kind():
 			reseal[resource.Variable](tx, store.Variables, it)
 		case store.Keys.Kind():

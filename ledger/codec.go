@@ -209,8 +209,11 @@ func putReceipt(b []byte, r *Receipt) []byte {
 // foundBit says that a record tells what guardrails found, behind all else.
 const foundBit = 1 << 19
 
-// factsBit says that a record has facts, behind what guardrails found.
+// factsBit says that a record has facts, behind all else.
 const factsBit = 1 << 30
+
+// chosenBit says that a record names the callbacks that its holders chose, behind what guardrails found.
+const chosenBit = 1 << 20
 
 // more are the fields that few records have: those of a usage beside the five that every one
 // has, what an adjustment corrects, and the version of a stored prompt, whose name stands at the end.
@@ -238,6 +241,9 @@ func putMore(b []byte, r *Record) []byte {
 	if slices.ContainsFunc(r.Guardrails, func(g GuardrailResult) bool { return g.Found != "" }) {
 		set |= foundBit
 	}
+	if len(r.Callbacks) > 0 {
+		set |= chosenBit
+	}
 	if r.Receipt.Facts.Path != "" {
 		set |= factsBit
 	}
@@ -260,6 +266,9 @@ func putMore(b []byte, r *Record) []byte {
 		for i := range results {
 			b = putString(b, results[i].Found)
 		}
+	}
+	if set&chosenBit != 0 {
+		b = putStrings(b, r.Callbacks)
 	}
 	if set&factsBit != 0 {
 		b = r.Receipt.Facts.Append(b) // to the end of the record
@@ -290,6 +299,9 @@ func (r *reader) more(to *Record) {
 				to.Guardrails[i].Found = found
 			}
 		}
+	}
+	if set&chosenBit != 0 {
+		to.Callbacks = r.strings()
 	}
 	if set&factsBit != 0 && r.err == nil {
 		to.Receipt.Facts, r.err = facts.Parse(r.b)

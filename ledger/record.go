@@ -72,6 +72,10 @@ type Record struct {
 	PromptVersion  int64
 	Receipt        Receipt
 
+	// Callbacks are the names of those that the request's holders chose; resource.NoCallbacks
+	// alone says that they want none.
+	Callbacks []string
+
 	Adjusts uint64 // number of the record, of the same journal, whose cost an Adjustment corrects
 }
 

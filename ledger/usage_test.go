@@ -32,6 +32,10 @@ func TestRecord_Usage(t *testing.T) {
 			t.Errorf("usage (-want +got):\n%s", d)
 		}
 	}
+	want.Callbacks = []string{"langfuse", "team-sink"}
+	if got, err := decodeRecord(frame{kind: kindSettle, body: putRecord(nil, &want)}); err != nil || !reflect.DeepEqual(got.Callbacks, want.Callbacks) {
+		t.Errorf("callbacks: got %v, %v", got.Callbacks, err)
+	}
 	plain := record("a")
 	plain.Guardrails = nil
 	short := putRecord(nil, plain)

@@ -2,9 +2,11 @@ package node
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
@@ -17,10 +19,42 @@ const callbackFloor = "callbacks"
 type journalSource struct {
 	journal *ledger.Journal
 	catalog func() *resource.Catalog
+	names   func(keyID string) string // of keys; nil: none are told
+	// said finds what the request said and was told; nil: nobody keeps it.
+	said func(requestID, keyID string) (*contents.Content, error)
+	now  func() time.Time // nil: time.Now
 }
 
+// callbackSource is the node's journal with what was said, where it is kept.
+func (n *Node) callbackSource() journalSource {
+	return journalSource{
+		journal: n.journal, catalog: n.state.Catalog,
+		names: func(keyID string) string {
+			k, ok := n.state.Key(keyID)
+			if !ok {
+				return ""
+			}
+			return k.Name
+		},
+		said: func(requestID, keyID string) (*contents.Content, error) {
+			if n.contents == nil {
+				return nil, nil
+			}
+			n.contents.Flush()
+			return n.contents.Find(requestID, keyID)
+		},
+	}
+}
+
+const (
+	// saidAfter is when what was said is surely kept, if it is kept.
+	saidAfter = 2 * time.Second
+	// saidBytes of prompts and answers are read at a time: a message to a plugin is bounded.
+	saidBytes = 8 << 20
+)
+
 // Read implements callback.Source.
-func (s journalSource) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+func (s journalSource) Read(sub *callback.Subscription, from uint64, limit int) ([]callback.Record, uint64, error) {
 	after := from - min(from, 1)
 	if oldest, count, gone := s.journal.Missing(after); gone {
 		return nil, from, &callback.Truncated{Oldest: oldest, Records: count}
@@ -30,13 +64,69 @@ func (s journalSource) Read(from uint64, limit int) ([]callback.Record, uint64, 
 		return nil, from, err
 	}
 	cat := s.catalog()
+	pluginOf := pluginNames(cat)
 	out := make([]callback.Record, 0, len(records))
+	size := 0
 	for i := range records {
-		if r := &records[i]; !r.Flags.Has(ledger.Adjustment) { // is no request
-			out = append(out, callbackRecord(r, cat))
+		r := &records[i]
+		if r.Flags.Has(ledger.Adjustment) || !sub.Wants(callbackStatus(r), r.Callbacks, pluginOf) {
+			continue // is no request, or none of this sink's
 		}
+		told := s.record(r, cat)
+		if sub.Content {
+			if s.time().Sub(r.Time.Std()) < saidAfter || size > saidBytes {
+				return out, r.Number, nil
+			}
+			if err := s.tell(r, &told); err != nil {
+				return out, r.Number, err
+			}
+			size += len(told.Request) + len(told.Response)
+		}
+		out = append(out, told)
 	}
 	return out, next + 1, nil
+}
+
+func (s journalSource) time() time.Time {
+	if s.now == nil {
+		return time.Now()
+	}
+	return s.now()
+}
+
+// tell adds what was said, if it was kept and nobody minds by now.
+func (s journalSource) tell(r *ledger.Record, told *callback.Record) error {
+	if s.said == nil || r.Flags.Has(ledger.Private) {
+		return nil
+	}
+	said, err := s.said(r.RequestID, r.KeyID)
+	if err != nil {
+		return fmt.Errorf("read what request %s said: %w", r.RequestID, err)
+	}
+	if said != nil && said.Time == r.Time { // clients may choose an id twice
+		told.Request, told.Response, told.Truncated = said.Request, said.Response, said.Truncated
+	}
+	return nil
+}
+
+// pluginNames gives the plugin of each callback.
+func pluginNames(cat *resource.Catalog) func(name string) string {
+	return func(name string) string {
+		for _, c := range cat.Tables().Callbacks {
+			if c.Name == name {
+				return c.Plugin
+			}
+		}
+		return ""
+	}
+}
+
+func (s journalSource) record(r *ledger.Record, cat *resource.Catalog) callback.Record {
+	out := callbackRecord(r, cat)
+	if s.names != nil {
+		out.KeyName = s.names(r.KeyID)
+	}
+	return out
 }
 
 func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
@@ -47,10 +137,15 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 		Provider: r.Provider, Attempts: r.Attempts,
 		KeyID: r.KeyID, TeamID: r.TeamID, UserID: r.UserID, EndUser: r.User, Tags: r.Tags,
 		Stream: r.Flags.Has(ledger.Streamed), Status: callbackStatus(r), HTTPStatus: r.Status,
+		OrganizationID: r.OrganizationID, ProjectID: r.ProjectID, CustomerID: r.CustomerID, SessionID: r.SessionID,
+		Step: r.Receipt.Step, Message: r.Receipt.Rule, Prompt: r.Prompt, PromptVersion: r.PromptVersion,
 		ErrorCode: r.ErrorCode, Usage: r.Usage, CostNanoUSD: int64(r.Cost), Priced: !r.Flags.Has(ledger.Unpriced),
 	}
 	if d, ok := cat.Deployment(r.DeploymentID); ok {
 		out.Provider, out.UpstreamModel = cmp.Or(out.Provider, d.Provider), cmp.Or(d.Upstream, out.Model)
+	}
+	if t, ok := cat.Team(r.TeamID); ok {
+		out.TeamName = t.Name
 	}
 	for _, g := range r.Guardrails {
 		out.Guardrails = append(out.Guardrails, callback.GuardrailResult{Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found})
@@ -61,13 +156,13 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 func callbackStatus(r *ledger.Record) string {
 	switch {
 	case r.Status == 499 || r.ErrorKind == llm.Canceled.String():
-		return "canceled"
+		return resource.StatusCanceled
 	case r.ErrorKind == llm.Blocked.String() || r.ErrorCode == "guardrail_blocked":
-		return "blocked"
+		return resource.StatusBlocked
 	case r.Failed():
-		return "failure"
+		return resource.StatusFailure
 	default:
-		return "success"
+		return resource.StatusSuccess
 	}
 }
 

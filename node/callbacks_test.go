@@ -25,7 +25,7 @@ func TestJournalSource(t *testing.T) {
 	cat := resource.NewCatalog(resource.Tables{Deployments: []*resource.Deployment{
 		{Meta: resource.Meta{ID: "dep_1"}, Provider: "azure", Upstream: "gpt-x"}, // it was another provider's then
 	}})
-	src := journalSource{j, func() *resource.Catalog { return cat }}
+	src := journalSource{journal: j, catalog: func() *resource.Catalog { return cat }}
 	for range 20 {
 		err := j.Settle(0, &ledger.Record{
 			RequestID: "r", KeyID: "key_1", UserID: "user_1", Model: "demo", DeploymentID: "dep_1", Provider: "openai", Attempts: 2,
@@ -36,7 +36,7 @@ func TestJournalSource(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, next, err := src.Read(0, 1)
+	got, next, err := src.Read(&callback.Subscription{}, 0, 1)
 	if err != nil || len(got) != 1 {
 		t.Fatalf("got %d records, %v", len(got), err)
 	}
@@ -57,12 +57,12 @@ func TestJournalSource(t *testing.T) {
 	if err := j.Trim(); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = src.Read(next, 1)
+	_, _, err = src.Read(&callback.Subscription{}, next, 1)
 	gone, ok := errors.AsType[*callback.Truncated](err)
 	if !ok || gone.Oldest <= next || gone.Records != int64(gone.Oldest-next) {
 		t.Fatalf("got %v (next is %d), want all that is gone", err, next)
 	}
-	if got, _, err := src.Read(gone.Oldest, 1); err != nil || got[0].Position != gone.Oldest {
+	if got, _, err := src.Read(&callback.Subscription{}, gone.Oldest, 1); err != nil || got[0].Position != gone.Oldest {
 		t.Errorf("goes on with %+v, %v", got, err)
 	}
 }

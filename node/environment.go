@@ -18,11 +18,17 @@ func (n *Node) opener() opener { return opener{n.keys, n.state.Catalog, n.cfg.En
 // configurations resolved. A plugin whose reference cannot be is not run: on_error says what
 // becomes of requests meanwhile.
 func (n *Node) specs() []plugins.Spec {
-	all := plugins.Specs(n.state.Catalog(), func(kind plugins.Kind, name string) bool {
+	cat := n.state.Catalog()
+	all := plugins.Specs(cat, func(kind plugins.Kind, name string) bool {
 		p, ok := builtin.Lookup(name)
 		return ok && p.Kind == string(kind)
 	})
 	for i := range all {
+		if err := n.openConfig(cat, &all[i]); err != nil {
+			n.log.Error("the secrets of a callback cannot be read", "name", all[i].Name, "error", err)
+			all[i].Missing = true
+			continue
+		}
 		config, err := resolveConfig(all[i].Config, n.opener().resolve)
 		if err != nil {
 			n.log.Error("the configuration of a plugin refers to what is not there", "kind", string(all[i].Kind), "name", all[i].Name, "error", err)
@@ -30,8 +36,28 @@ func (n *Node) specs() []plugins.Spec {
 			continue
 		}
 		all[i].Config = config
+		if all[i].Plugin == builtin.KeywordsName && all[i].Path == "" {
+			all[i].Config = builtin.WithStored(config, n.state.Catalog().Settings().BannedKeywords)
+		}
 	}
 	return all
+}
+
+// openConfig puts the secrets of a callback into its configuration.
+func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec) (err error) {
+	if s.Kind != plugins.KindCallback {
+		return nil
+	}
+	for _, c := range cat.Tables().Callbacks {
+		if c.ID != s.ID {
+			continue
+		}
+		s.Config, err = c.Configured(func(field string, sealed *resource.Sealed) (string, error) {
+			text, err := n.opener().Open(sealed, "callback", c.ID, field)
+			return text.Reveal(), err
+		})
+	}
+	return err
 }
 
 // resolveConfig puts the values of variables in the place of references to them. A

@@ -46,7 +46,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, PickUp: n.rotation.PickUp,
-		Models: n.models, Guardrails: trier{n},
+		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n},
 	}
 }
 

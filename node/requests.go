@@ -60,6 +60,7 @@ func (n *Node) startRequests() (err error) {
 		Nodes: n.requestNodes,
 	})
 	n.consensus.Handle(egressMethod, n.serveEgress)
+	n.consensus.Handle(sinksMethod, n.serveSinks)
 	n.startReprice()
 	n.wg.Go(func() { n.all.Run(n.ctx) })
 	return nil
@@ -114,7 +115,7 @@ func (n *Node) contentDenied(o *contents.Owners) bool {
 			policies = append(policies, &r.Policy)
 		}
 	}
-	return slices.ContainsFunc(policies, func(p *resource.Policy) bool { return p.LogContent != nil && !*p.LogContent })
+	return slices.ContainsFunc(policies, (*resource.Policy).Private)
 }
 
 // sealedContent is a resource.Sealed in full: that shows nobody its box.

@@ -179,6 +179,7 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 		}
 		q, err := callback.NewQueue(callback.QueueConfig{
 			Name: s.Name, MarkPath: h.markPath(s), Start: h.start(), Source: h.cfg.Source, Logger: log, Metrics: h.queues,
+			Subscription: s.Subscription, Redelivery: s.Redelivery,
 		})
 		if err != nil {
 			return err
@@ -236,7 +237,7 @@ func (h *Host) retire(v *supervisor, gone bool) {
 	if v.queue != nil {
 		v.queue.Close()
 		if gone {
-			_ = os.Remove(h.markPath(&v.spec))
+			v.queue.Forget()
 		}
 	}
 	labels := prometheus.Labels{"kind": string(v.kind), "name": v.name}

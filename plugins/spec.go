@@ -3,8 +3,10 @@ package plugins
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"time"
 
+	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -30,6 +32,9 @@ type Spec struct {
 	NoMTLS  bool   // a Unix socket whose peer is checked, without TLS on it
 	Missing bool   // no plugin of that name is registered: it cannot run
 
+	Subscription callback.Subscription // of a callback
+	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
+
 	Hooks    []resource.Hook // of a guardrail; empty: all that the plugin declares
 	OnError  resource.OnError
 	Deadline time.Duration
@@ -52,7 +57,10 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		specs = append(specs, s)
 	}
 	for _, c := range t.Callbacks {
-		s := Spec{Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config}
+		s := Spec{Kind: KindCallback, ID: c.ID, Name: c.Name, Plugin: c.Plugin, Config: c.Config, Subscription: callback.SubscriptionOf(c)}
+		if c.Redelivery != nil {
+			s.Redelivery = &callback.Redelivery{ID: strconv.FormatInt(int64(c.Redelivery.Asked), 10), From: c.Redelivery.From.Std()}
+		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}

@@ -83,6 +83,9 @@ func (v *supervisor) update(s Spec) {
 		v.member.Set(v.live)
 	}
 	v.spec = s
+	if v.queue != nil {
+		v.queue.Subscribe(s.Subscription, s.Redelivery)
+	}
 	v.mu.Unlock()
 	if same {
 		return

@@ -276,7 +276,7 @@ type journal struct {
 	n  uint64
 }
 
-func (j *journal) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+func (j *journal) Read(_ *callback.Subscription, from uint64, limit int) ([]callback.Record, uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var out []callback.Record

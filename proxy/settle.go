@@ -216,7 +216,7 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	h := c.owners()
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
-	r.Flags = c.flags(e)
+	r.Flags, r.Callbacks = c.flags(e), policy.Callbacks(c.levels)
 	if c.entry != 0 {
 		r.Hold = c.quote.Cost
 	}

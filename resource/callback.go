@@ -1,6 +1,39 @@
 package resource
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// Selection says of which requests a callback is told.
+type Selection string
+
+// The selections.
+const (
+	// SelectAlways is every request, whatever its holders chose. The empty one means it.
+	SelectAlways Selection = "always"
+	// SelectDefault is every request, but for those whose holders chose a callback of the same
+	// plugin, or NoCallbacks.
+	SelectDefault Selection = "default"
+	// SelectChosen is the requests whose holders chose this callback.
+	SelectChosen Selection = "chosen"
+)
+
+// NoCallbacks in the list of callbacks of a holder chooses none: only those that are always told
+// are told of its requests, and never of what was said.
+const NoCallbacks = "none"
+
+// The statuses of a finished request, as callbacks are told of it.
+const (
+	StatusSuccess  = "success"
+	StatusFailure  = "failure"
+	StatusBlocked  = "blocked"
+	StatusCanceled = "canceled"
+)
+
+// CallbackStatuses are all statuses of a finished request.
+var CallbackStatuses = []string{StatusBlocked, StatusCanceled, StatusFailure, StatusSuccess}
 
 // Callback is a plugin that is told of finished requests, at least once and in order.
 type Callback struct {
@@ -8,18 +41,46 @@ type Callback struct {
 	Name   string          `json:"name,omitempty"`   // unique
 	Plugin string          `json:"plugin,omitempty"` // name of a shipped or registered plugin
 	Config json.RawMessage `json:"config,omitempty"` // the plugin's own
+
+	// Secrets are fields of Config that are secret, by their names: "secret_key", "headers.Authorization".
+	Secrets   map[string]*Sealed `json:"secrets,omitempty"`
+	Selection Selection          `json:"selection,omitempty"` // empty: always
+	Statuses  []string           `json:"statuses,omitempty"`  // empty: all
+	// Content says that prompts and answers are told too, of the requests of which the cluster
+	// and every holder let them be kept.
+	Content    bool        `json:"content,omitempty"`
+	Redelivery *Redelivery `json:"redelivery,omitempty"` // the last one that was ordered
+}
+
+// Redelivery orders that a callback is told again, on every node, of the requests that began at From
+// or later, as far back as the nodes' journals go.
+type Redelivery struct {
+	From  Time `json:"from,omitempty"`
+	Asked Time `json:"asked,omitempty"` // names it: each is done once
 }
 
 // Label implements Record.
 func (c *Callback) Label() string { return c.Name }
 
 // Canonicalize implements Record.
-func (c *Callback) Canonicalize() {}
+func (c *Callback) Canonicalize() {
+	slices.Sort(c.Statuses)
+	c.Statuses = slices.Compact(c.Statuses)
+	if len(c.Statuses) == 0 {
+		c.Statuses = nil
+	}
+	if c.Selection == SelectAlways {
+		c.Selection = ""
+	}
+}
 
 // Validate implements Record.
 func (c *Callback) Validate() error {
 	if err := validName("name", c.Name); err != nil {
 		return err
+	}
+	if c.Name == NoCallbacks {
+		return invalidf("name", "%q means that a holder has no callbacks", c.Name)
 	}
 	if err := validName("plugin", c.Plugin); err != nil {
 		return err
@@ -27,5 +88,69 @@ func (c *Callback) Validate() error {
 	if len(c.Config) > 0 && !json.Valid(c.Config) {
 		return invalidf("config", "is not JSON")
 	}
+	switch c.Selection {
+	case "", SelectAlways, SelectDefault, SelectChosen:
+	default:
+		return invalidf("selection", "%q is not always, default or chosen", c.Selection)
+	}
+	for _, s := range c.Statuses {
+		if !slices.Contains(CallbackStatuses, s) {
+			return invalidf("statuses", "%q is not one of %s", s, strings.Join(CallbackStatuses, ", "))
+		}
+	}
+	return c.validateSecrets()
+}
+
+// validateSecrets checks that each secret has one place in the configuration, which it has alone.
+func (c *Callback) validateSecrets() error {
+	if len(c.Secrets) > maxOptions {
+		return invalidf("secrets", "has more than %d entries", maxOptions)
+	}
+	var config map[string]json.RawMessage
+	if len(c.Config) > 0 && len(c.Secrets) > 0 {
+		if err := json.Unmarshal(c.Config, &config); err != nil {
+			return invalidf("config", "is not an object, so secrets have no place in it")
+		}
+	}
+	for name := range c.Secrets {
+		outer, inner, nested := strings.Cut(name, ".")
+		if outer == "" || nested && inner == "" || len(name) > 256 {
+			return invalidf("secrets."+name, "is not the name of a field of config, such as api_key or headers.Authorization")
+		}
+		if _, taken := config[outer]; taken && !nested {
+			return invalidf("secrets."+name, "is given in config too")
+		}
+	}
 	return nil
+}
+
+// Configured is Config with the secrets in their places, which open reads.
+func (c *Callback) Configured(open func(field string, s *Sealed) (string, error)) (json.RawMessage, error) {
+	if len(c.Secrets) == 0 {
+		return c.Config, nil
+	}
+	config := map[string]any{}
+	if len(c.Config) > 0 {
+		if err := json.Unmarshal(c.Config, &config); err != nil {
+			return nil, err
+		}
+	}
+	for name, sealed := range c.Secrets {
+		text, err := open(name, sealed)
+		if err != nil {
+			return nil, err
+		}
+		outer, inner, nested := strings.Cut(name, ".")
+		if !nested {
+			config[outer] = text
+			continue
+		}
+		in, _ := config[outer].(map[string]any)
+		if in == nil {
+			in = map[string]any{}
+			config[outer] = in
+		}
+		in[inner] = text
+	}
+	return json.Marshal(config)
 }

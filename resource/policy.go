@@ -72,6 +72,11 @@ type Policy struct {
 // ExpiredAt says whether requests do not pass the level any more.
 func (p *Policy) ExpiredAt(at Time) bool { return p.ExpiresAt != 0 && at >= p.ExpiresAt }
 
+// Private says that nothing may be kept or told of what is said in requests under the policy.
+func (p *Policy) Private() bool {
+	return p.LogContent != nil && !*p.LogContent || slices.Contains(p.Callbacks, NoCallbacks)
+}
+
 // SessionLimits bound one agent session: requests that carry the same session id.
 type SessionLimits struct {
 	Budget         Money  `json:"budget,omitempty"`     // of one session; 0: none

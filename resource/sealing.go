@@ -23,6 +23,11 @@ func (e *PassThroughEndpoint) EachSealed(visit func(field string, s *Sealed) *Se
 	visitNamed(e.Secrets, visit)
 }
 
+// EachSealed visits the sealed secrets of the callback, as Credential's does.
+func (c *Callback) EachSealed(visit func(field string, s *Sealed) *Sealed) {
+	visitNamed(c.Secrets, visit)
+}
+
 // EachSealed visits the sealed secrets of the key, as Credential's does.
 func (k *Key) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitSealed(&k.RotationKey, "rotation_key", visit)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // maxSettingBytes bounds one value: all settings are read again with every catalog.
@@ -44,7 +46,9 @@ type Settings struct {
 	KeyDefaults          *KeyRules        // of new keys; nil: none
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
+	Alerts               channel.Settings // default: kept for a month, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
+	RotationStore        *RotationStore   // of new secrets of keys; nil: there is none
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
@@ -89,6 +93,7 @@ func (n Names) Has(name string) bool {
 // DefaultSettings are those of a cluster that has set none.
 func DefaultSettings() Settings {
 	return Settings{
+		Alerts:               channel.Default(),
 		BudgetExceededStatus: 429,
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
@@ -129,6 +134,10 @@ type settingRow struct {
 
 // settings is the table of settings, by name.
 var settings = []settingRow{
+	{
+		SettingAlerts, "object", `{}`, `who hears of alerts, and of which: {"channels": [{"name": "ops", "type": "webhook", "url": "https://…", "credential": "NAME"}], "budget_thresholds": [80, 100]}`,
+		readAlerts,
+	},
 	{
 		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
 		boolean(func(s *Settings) *bool { return &s.AllowInsecureTLS }),
@@ -317,7 +326,7 @@ var settings = []settingRow{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
 	},
 	{
-		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server", readPublicURL,
+		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server, and links in mails lead there", readPublicURL,
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
@@ -330,6 +339,9 @@ var settings = []settingRow{
 	{
 		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
 		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
+	},
+	{
+		"rotation_store", "object", `{}`, `where rotations with the destination secret_store write new secrets: {"vault": "https://vault.corp:8200", "mount": "secret", "prefix": "conclave/keys", "credential": "NAME"}`, readRotationStore,
 	},
 	{
 		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",

@@ -99,8 +99,8 @@ func (c *Client) Guardrails() Noun[resource.Guardrail] {
 }
 
 // Callbacks returns the callbacks.
-func (c *Client) Callbacks() Noun[resource.Callback] {
-	return Noun[resource.Callback]{c, "callbacks"}
+func (c *Client) Callbacks() Noun[Callback] {
+	return Noun[Callback]{c, "callbacks"}
 }
 
 // Plugins returns the registered plugins.

@@ -126,6 +126,12 @@ type MCPServer struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "auth", "env.NAME", "header.NAME"
 }
 
+// Callback is a plugin that is told of finished requests.
+type Callback struct {
+	resource.Callback
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "api_key", "headers.NAME"
+}
+
 // PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.
 type PassThroughEndpoint struct {
 	resource.PassThroughEndpoint

@@ -48,7 +48,7 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		at("guardrail", g.Resource.Name, g.Position)
 	}
 	for _, c := range r.Callbacks {
-		d.Callbacks = append(d.Callbacks, c.Resource)
+		d.Callbacks = append(d.Callbacks, Callback{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
 		at("callback", c.Resource.Name, c.Position)
 	}
 	for _, p := range r.Plugins {
@@ -154,7 +154,9 @@ func (d *File) ToConfig() *config.Resources {
 	}
 	each(d.Budgets, func(b resource.Budget) { r.Budgets = append(r.Budgets, config.Budget{Resource: b}) })
 	each(d.Guardrails, func(g resource.Guardrail) { r.Guardrails = append(r.Guardrails, config.Guardrail{Resource: g}) })
-	each(d.Callbacks, func(c resource.Callback) { r.Callbacks = append(r.Callbacks, config.Callback{Resource: c}) })
+	each(d.Callbacks, func(c Callback) {
+		r.Callbacks = append(r.Callbacks, config.Callback{Resource: c.Record, Secrets: allSealed(c.Secrets)})
+	})
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
 	each(d.MCPServers, func(s MCPServer) {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})

@@ -140,9 +140,14 @@ func (d draw) file() declare.File {
 	f := declare.File{
 		Budgets:    []resource.Budget{{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}}, {Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}}},
 		Guardrails: []resource.Guardrail{{Name: name(1), Plugin: "keywords", Hooks: []resource.Hook{"before"}, Models: d.list(d.text), Optional: d.chance(), Config: d.object()}},
-		Callbacks:  []resource.Callback{{Name: name(1), Plugin: "file", Config: d.object()}},
-		Plugins:    []resource.Plugin{{Name: name(1), Kind: "callback", Path: "/opt/" + d.text(), SHA256: strings.Repeat("ab", 32), MTLS: new(d.chance())}},
-		Settings:   []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}, {Meta: resource.Meta{ID: "enforced_params"}, Value: []byte(`["user"]`)}},
+		Callbacks: []declare.Callback{{
+			Record: resource.Callback{
+				Name: name(1), Plugin: "file", Config: d.object(), Content: d.chance(), Selection: resource.SelectChosen, Statuses: []string{"failure"},
+				Redelivery: &resource.Redelivery{From: resource.Time(1 + d.Int64N(9)), Asked: 5},
+			},
+		}},
+		Plugins:  []resource.Plugin{{Name: name(1), Kind: "callback", Path: "/opt/" + d.text(), SHA256: strings.Repeat("ab", 32), MTLS: new(d.chance())}},
+		Settings: []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}, {Meta: resource.Meta{ID: "enforced_params"}, Value: []byte(`["user"]`)}},
 	}
 	secret := ""
 	if d.chance() {

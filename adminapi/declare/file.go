@@ -17,7 +17,7 @@ type File struct {
 	Keys          []Key                `json:"keys,omitempty"`
 	Budgets       []resource.Budget    `json:"budgets,omitempty"`
 	Guardrails    []resource.Guardrail `json:"guardrails,omitempty"`
-	Callbacks     []resource.Callback  `json:"callbacks,omitempty"`
+	Callbacks     []Callback           `json:"callbacks,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	PassThrough   []PassThrough        `json:"pass_through_endpoints,omitempty"`
@@ -49,6 +49,12 @@ type MCPServer struct {
 	Record     resource.MCPServer `json:"record"`
 	Credential string             `json:"credential,omitempty"` // name; "": none
 	Secrets    map[string]Secret  `json:"secrets,omitempty"`
+}
+
+// Callback is a callback; its record lacks Secrets.
+type Callback struct {
+	Record  resource.Callback `json:"record"`
+	Secrets map[string]Secret `json:"secrets,omitempty"`
 }
 
 // PassThrough is a pass-through endpoint; its record lacks Secrets.

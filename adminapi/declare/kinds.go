@@ -170,9 +170,23 @@ func (p *planner) guardrails(d *File) error {
 
 func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
-		r := d.Callbacks[i]
-		now, _ := byName(p.cat.Tables().Callbacks, r.Name)
-		if err := plan(p, "callback", "cb", r.Name, &r, now, nil, records.PutCallback); err != nil {
+		c := &d.Callbacks[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().Callbacks, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(c.Secrets) {
+				if err := records.CheckCallbackMove(now, &r); err != nil {
+					return err
+				}
+			}
+			r.Secrets, err = p.sealNamed(c.Secrets, "callback", r.ID, old)
+			return err
+		}
+		if err := plan(p, "callback", "cb", r.Name, &r, now, fill, records.PutCallback); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 )
@@ -67,6 +68,9 @@ func (k *kind[R, P]) updatePath(w http.ResponseWriter, r *http.Request, by recor
 }
 
 func (k *kind[R, P]) patch(w http.ResponseWriter, r *http.Request, by records.Caller, now P, in records.Document) error {
+	if err := logging.Refuse(in); err != nil {
+		return err
+	}
 	patch, err := k.doc(in, now)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
@@ -42,8 +43,13 @@ func (a *API) generate(w http.ResponseWriter, r *http.Request, by records.Caller
 	if raw, ok := in["key"]; ok {
 		doc["secret"] = raw
 	}
+	undo, err := logging.Take(r.Context(), a.cfg.Records, by, doc)
+	if err != nil {
+		return err
+	}
 	k, wr, err := a.cfg.Records.Keys.Create(r.Context(), by, doc)
 	if err != nil {
+		undo()
 		return fields.Renamed(err)
 	}
 	return wire.Answer(w, wr, a.generated(k, wr.Secret))
@@ -309,6 +315,11 @@ func (a *API) keyDoc(in records.Document, now *resource.Key) (records.Document, 
 	}
 	if err := refuseSpend(in); err != nil {
 		return nil, err
+	}
+	if now != nil {
+		if err := logging.Refuse(in); err != nil {
+			return nil, err
+		}
 	}
 	own, err := fields.KeyDoc(in, now, a.cfg.Now())
 	if err != nil {

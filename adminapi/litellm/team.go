@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
@@ -27,6 +28,9 @@ func (a *API) teams() *kind[resource.Team, *resource.Team] {
 func (a *API) teamNew(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	in, err := wire.ReadBody(r)
 	if err != nil {
+		return err
+	}
+	if err := logging.Refuse(in); err != nil {
 		return err
 	}
 	doc, err := teamDoc(in, nil)

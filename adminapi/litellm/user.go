@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
@@ -137,6 +138,9 @@ func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {
 		return parts, nil
 	}
 	delete(whole, "team_id")
+	if err := logging.Refuse(whole); err != nil {
+		return parts, err
+	}
 	parts.Key, err = a.keyDoc(whole, nil)
 	return parts, err
 }

@@ -1,6 +1,8 @@
 package records
 
 import (
+	"bytes"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -12,6 +14,13 @@ func (rs *Records) callbackNoun() *Noun[resource.Callback, *resource.Callback] {
 		find:   rs.findCallback,
 		put:    PutCallback,
 		remove: func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} },
+		named:  func(c *resource.Callback) *map[string]*resource.Sealed { return &c.Secrets },
+		check: func(_ Caller, now, next *resource.Callback) error {
+			if now != nil && keeps(next.Secrets, now.Secrets) {
+				return CheckCallbackMove(now, next)
+			}
+			return nil
+		},
 	}
 }
 
@@ -23,4 +32,13 @@ func (rs *Records) findCallback(ref string) (*resource.Callback, bool) {
 func PutCallback(next *resource.Callback, read uint64) (fsm.Command, error) {
 	e, err := encoded(next)
 	return fsm.PutCallback{Callback: e, Read: read}, err
+}
+
+// CheckCallbackMove refuses to give stored secrets to another plugin, or with another
+// configuration: it says where they are sent.
+func CheckCallbackMove(now, next *resource.Callback) error {
+	if now.Plugin != next.Plugin || !bytes.Equal(now.Config, next.Config) {
+		return &resource.Invalid{Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this plugin and this config"}
+	}
+	return nil
 }

@@ -271,7 +271,7 @@ func (w *writer) guardrails(r *config.Resources) {
 
 func (w *writer) callbacks(r *config.Resources) {
 	for _, c := range sorted(r.Callbacks, func(c *config.Callback) string { return c.Resource.Name }) {
-		w.block("callback", c.Resource.Name, &c.Resource, nil)
+		w.block("callback", c.Resource.Name, &c.Resource, names{"secrets": c.Secrets})
 	}
 }
 

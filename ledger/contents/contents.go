@@ -91,7 +91,8 @@ type Store struct {
 	bytes int
 	left  int64 // contents that were left out
 
-	fileMu sync.Mutex // held while a file is open, for bbolt lets a process open it once
+	flushMu sync.Mutex // held while what was queued is written
+	fileMu  sync.Mutex // held while a file is open, for bbolt lets a process open it once
 
 	kick chan struct{}
 	stop chan struct{}
@@ -172,6 +173,8 @@ func (c *Store) run() {
 
 // flush writes what is queued.
 func (c *Store) flush() {
+	c.flushMu.Lock()
+	defer c.flushMu.Unlock()
 	c.mu.Lock()
 	queue := c.queue
 	c.queue, c.bytes = nil, 0
@@ -288,6 +291,9 @@ func (c *Store) paths() ([]string, error) {
 	slices.Reverse(paths)
 	return paths, err
 }
+
+// Flush writes what was put before the call.
+func (c *Store) Flush() { c.flush() }
 
 // Find returns the newest content of a request, of the key if one is named; nil: there is
 // none, or it may not be kept any more.

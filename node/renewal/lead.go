@@ -178,6 +178,9 @@ func (r *Renewal) stale(dek string) (items []fsm.Resealed, err error) {
 	for _, s := range tables.MCPServers {
 		look("mcp_server", s)
 	}
+	for _, c := range tables.Callbacks {
+		look("callback", c)
+	}
 	for _, e := range tables.PassThrough {
 		look("pass_through_endpoint", e)
 	}

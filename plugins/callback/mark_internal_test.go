@@ -13,3 +13,12 @@ func FuzzMark(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseDeadLetters(f *testing.F) {
+	f.Add([]byte(`{"position":1,"request_id":"r","reason":"x"}` + "\n" + `{"pos`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if list := parseDeadLetters(b); len(list) > len(b) {
+			t.Errorf("%d letters in %d bytes", len(list), len(b))
+		}
+	})
+}

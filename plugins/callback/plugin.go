@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -70,6 +71,9 @@ func (c *Client) Deliver(ctx context.Context, records []Record) (int, error) {
 		return 0, fmt.Errorf("deliver %d records: %w", len(records), err)
 	}
 	n := sort.Search(len(records), func(i int) bool { return records[i].Position > resp.GetDelivered() })
+	if n < len(records) && records[n].Position == resp.GetRefused() && resp.GetRefused() != 0 {
+		return n, &Refused{Reason: resp.GetReason()}
+	}
 	if n < len(records) {
 		return n, fmt.Errorf("sink took %d of %d records", n, len(records))
 	}
@@ -104,17 +108,33 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	}
 	s.turn.Lock()
 	defer s.turn.Unlock()
+	ctx, cancel := sooner(ctx)
+	defer cancel()
 	n, err := s.impl.Deliver(ctx, records)
-	if err != nil && n == 0 {
+	refused, putAside := errors.AsType[*Refused](err)
+	if err != nil && n == 0 && !putAside {
 		return nil, status.Error(codes.Unavailable, err.Error())
 	}
 	if n < 0 || n > len(records) {
 		return nil, status.Errorf(codes.Internal, "plugin says that it delivered %d of %d records", n, len(records))
 	}
-	if n == 0 {
-		return &proto.Receipt{}, nil
+	receipt := &proto.Receipt{}
+	if n > 0 {
+		receipt.Delivered = records[n-1].Position
 	}
-	return &proto.Receipt{Delivered: records[n-1].Position}, nil
+	if putAside && n < len(records) {
+		receipt.Refused, receipt.Reason = records[n].Position, valid(refused.Reason)
+	}
+	return receipt, nil
+}
+
+// sooner ends a tenth before the host gives up, so that what was delivered until then is still told.
+func sooner(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, end.Add(-time.Until(end)/10))
 }
 
 var errNoPlugin = errors.New("callback is not running")

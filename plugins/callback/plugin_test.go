@@ -51,6 +51,9 @@ func TestClient_Record(t *testing.T) {
 		ErrorCode: "e", Attempts: 2, CostNanoUSD: 9, Priced: true,
 		Usage:      llm.Usage{Input: 1, CacheRead: 2, CacheWrite: 3, Output: 4, Reasoning: 5, Source: llm.UsageEstimated},
 		Guardrails: []callback.GuardrailResult{{Guardrail: "g", Hook: "before", Status: "not_run"}},
+
+		OrganizationID: "o", ProjectID: "pr", CustomerID: "cu", SessionID: "s", KeyName: "kn", TeamName: "tn", Step: "budget", Message: "spent",
+		Prompt: "support", PromptVersion: 4, Request: []byte("{}"), Response: []byte{0xff}, Truncated: true,
 	}
 	r := &recorder{}
 	if n, err := dial(t, r).Deliver(t.Context(), []callback.Record{want}); n != 1 || err != nil {
@@ -82,5 +85,41 @@ func TestClient_Deliver(t *testing.T) {
 				t.Errorf("got %d, %v, want %d", n, err, tt.want)
 			}
 		})
+	}
+}
+
+// A record that is refused for good is told with those that were delivered before it.
+func TestClient_Refused(t *testing.T) {
+	t.Parallel()
+	records := []callback.Record{{Position: 3}, {Position: 8}, {Position: 9}}
+	for _, taken := range []int{0, 1, 2} {
+		n, err := dial(t, &sink{take: func(int) (int, error) { return taken, &callback.Refused{Reason: "odd"} }}).Deliver(t.Context(), records)
+		if refused, ok := errors.AsType[*callback.Refused](err); n != taken || !ok || refused.Reason != "odd" {
+			t.Errorf("got %d, %v, want %d and a refusal", n, err, taken)
+		}
+	}
+}
+
+// slow delivers one record after the other until its context ends.
+type slow struct{ sink }
+
+func (s *slow) Deliver(ctx context.Context, rs []callback.Record) (int, error) {
+	for i := range rs {
+		if i == 2 {
+			<-ctx.Done()
+			return i, ctx.Err()
+		}
+	}
+	return len(rs), nil
+}
+
+// What was delivered when the time is over is told nevertheless.
+func TestClient_Deadline(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	n, err := dial(t, &slow{}).Deliver(ctx, []callback.Record{{Position: 3}, {Position: 8}, {Position: 9}})
+	if n != 2 || err == nil {
+		t.Errorf("got %d, %v, want the two that were delivered in time", n, err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,10 +17,10 @@ import (
 
 // Source is the journal that a queue reads.
 type Source interface {
-	// Read returns at most limit finished requests whose positions are at least from, in order,
-	// and the position to read from next, which grows even if no record was found. It
-	// returns a *Truncated if records from there on are gone.
-	Read(from uint64, limit int) (records []Record, next uint64, err error)
+	// Read returns the finished requests that the subscription wants among at most limit ones whose
+	// positions are at least from, in order, and the position to read from next, which grows
+	// even if no record was found. It returns a *Truncated if records from there on are gone.
+	Read(s *Subscription, from uint64, limit int) (records []Record, next uint64, err error)
 }
 
 // Truncated is returned by a Source for a position before the oldest that it keeps.
@@ -37,6 +38,7 @@ func (t *Truncated) Error() string {
 type Metrics struct {
 	Delivered *prometheus.CounterVec
 	Dropped   *prometheus.CounterVec // gone from the journal before the sink took them
+	Refused   *prometheus.CounterVec // put aside, because the sink will never take them
 	Failures  *prometheus.CounterVec // batches that were not taken as a whole
 	Lag       *prometheus.GaugeVec   // seconds since the oldest undelivered request began; 0: none waits
 }
@@ -51,6 +53,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_callback_dropped_total", Help: "Records that left the journal before the sink took them.",
 		}, label),
+		Refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "conclave_callback_refused_total", Help: "Records that a sink refused for good, put aside as dead letters.",
+		}, label),
 		Failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_callback_failures_total", Help: "Batches that a sink did not take as a whole.",
 		}, label),
@@ -59,7 +64,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, label),
 	}
 	if r != nil {
-		r.MustRegister(m.Delivered, m.Dropped, m.Failures, m.Lag)
+		r.MustRegister(m.Delivered, m.Dropped, m.Refused, m.Failures, m.Lag)
 	}
 	return m
 }
@@ -70,12 +75,16 @@ type QueueConfig struct {
 	MarkPath string // file of the high-water mark; its folder exists
 	Start    uint64 // where a sink without a mark begins
 	Source   Source
-	Logger   *slog.Logger // nil: logs nothing
-	Metrics  *Metrics     // nil: counts nothing visible
+	// Subscription says what the sink is told; the zero value is everything.
+	Subscription Subscription
+	Redelivery   *Redelivery  // nil: none is ordered
+	Logger       *slog.Logger // nil: logs nothing
+	Metrics      *Metrics     // nil: counts nothing visible
 
 	Batch      int           // records in a batch; 0: 500
 	Poll       time.Duration // between looks at an empty journal; 0: 200 ms
 	Deadline   time.Duration // of one delivery; 0: 30 s
+	MaxDead    int           // dead letters that are kept; 0: 10,000
 	BackoffMin time.Duration // after a failure; 0: 100 ms
 	BackoffMax time.Duration // 0: 30 s
 }
@@ -87,9 +96,13 @@ type Queue struct {
 	mark atomic.Uint64 // position that is read next; all before it are in the sink
 	wake chan struct{} // a plugin has come, or a record
 
-	mu     sync.Mutex // guards what follows
-	plugin Plugin     // nil: not running
-	batch  int
+	mu         sync.Mutex // guards what follows
+	plugin     Plugin     // nil: not running
+	batch      int
+	sub        Subscription
+	redelivery *Redelivery // that is to be done
+	again      []uint64    // positions of dead letters that are to be tried again
+	dead       *deadLetters
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -118,8 +131,12 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read mark of callback %s: %w", cfg.Name, err)
 	}
+	dead, err := openDeadLetters(cfg.MarkPath+deadSuffix, cfg.MaxDead)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters of callback %s: %w", cfg.Name, err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	q := &Queue{cfg: cfg, wake: make(chan struct{}, 1), cancel: cancel}
+	q := &Queue{cfg: cfg, sub: cfg.Subscription, redelivery: cfg.Redelivery, dead: dead, wake: make(chan struct{}, 1), cancel: cancel}
 	q.mark.Store(at)
 	q.wg.Go(func() { q.run(ctx) })
 	return q, nil
@@ -153,6 +170,13 @@ func (q *Queue) Close() {
 	q.wg.Wait()
 }
 
+// Forget removes the files of a closed queue.
+func (q *Queue) Forget() {
+	for _, suffix := range []string{"", deadSuffix, redeliverySuffix} {
+		_ = os.Remove(q.cfg.MarkPath + suffix)
+	}
+}
+
 func (q *Queue) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -178,13 +202,19 @@ func (q *Queue) run(ctx context.Context) {
 
 // step delivers one batch. It says whether there may be more.
 func (q *Queue) step(ctx context.Context) (more bool, err error) {
+	if err := q.rewind(); err != nil {
+		return false, err
+	}
 	q.mu.Lock()
-	plugin, limit := q.plugin, q.batch
+	plugin, limit, sub := q.plugin, q.batch, q.sub
 	q.mu.Unlock()
 	if plugin == nil {
 		limit = 1 // to know the lag
 	}
-	records, next, err := q.cfg.Source.Read(q.mark.Load(), limit)
+	if err := q.tryAgain(ctx, plugin, &sub); err != nil {
+		return false, err
+	}
+	records, next, err := q.cfg.Source.Read(&sub, q.mark.Load(), limit)
 	if gone := (*Truncated)(nil); errors.As(err, &gone) {
 		return true, q.skip(gone)
 	}
@@ -196,27 +226,41 @@ func (q *Queue) step(ctx context.Context) (more bool, err error) {
 		return false, errNoPlugin
 	}
 	if len(records) == 0 {
-		return false, q.advance(next, next-q.mark.Load() > 1<<20)
+		more := next > q.mark.Load()
+		return more, q.advance(next, next-q.mark.Load() > 1<<20)
 	}
+	n, err := q.deliver(ctx, plugin, records, next)
+	q.lag(records[n:])
+	return err == nil, err
+}
+
+// deliver brings records, the last ones before next, and says how many are done with.
+func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, next uint64) (int, error) {
 	turn, cancel := context.WithTimeout(ctx, q.cfg.Deadline)
 	defer cancel()
 	n, err := plugin.Deliver(turn, records)
 	n = max(0, min(n, len(records)))
-	if n > 0 {
-		q.cfg.Metrics.Delivered.WithLabelValues(q.cfg.Name).Add(float64(n))
-		to := next
-		if n < len(records) {
-			to = records[n-1].Position + 1
+	q.cfg.Metrics.Delivered.WithLabelValues(q.cfg.Name).Add(float64(n))
+	if refused, ok := errors.AsType[*Refused](err); ok && n < len(records) {
+		if err := q.putAside(&records[n], refused); err != nil {
+			return n, err
 		}
-		if err := q.advance(to, true); err != nil {
-			return false, err
+		n, err = n+1, nil
+		if n < len(records) {
+			return n, q.advance(records[n-1].Position+1, true) // the rest comes at once
 		}
 	}
-	q.lag(records[n:])
 	if n < len(records) && err == nil {
 		err = fmt.Errorf("sink took %d of %d records", n, len(records))
 	}
-	return err == nil, err
+	if n == 0 {
+		return 0, err
+	}
+	to := next
+	if n < len(records) {
+		to = records[n-1].Position + 1
+	}
+	return n, errors.Join(err, q.advance(to, true))
 }
 
 // skip goes past records that the journal no longer has.

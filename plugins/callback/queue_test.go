@@ -20,10 +20,11 @@ import (
 type journal struct {
 	mu    sync.Mutex
 	first uint64
-	end   uint64 // position after the last record
+	end   uint64    // position after the last record
+	began time.Time // when position 0 began, each second one; zero: each begins when it is read
 }
 
-func (j *journal) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+func (j *journal) Read(_ *callback.Subscription, from uint64, limit int) ([]callback.Record, uint64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if from < j.first {
@@ -31,7 +32,11 @@ func (j *journal) Read(from uint64, limit int) ([]callback.Record, uint64, error
 	}
 	var out []callback.Record
 	for ; from < j.end && len(out) < limit; from++ {
-		out = append(out, callback.Record{Position: from, StartedAt: time.Now()})
+		at := time.Now()
+		if !j.began.IsZero() {
+			at = j.began.Add(time.Duration(from) * time.Second)
+		}
+		out = append(out, callback.Record{Position: from, StartedAt: at})
 	}
 	return out, from, nil
 }
@@ -192,4 +197,119 @@ func TestQueue_DamagedMark(t *testing.T) {
 		}
 		q.Close()
 	}
+}
+
+// A record that the sink refuses for good is put aside, what stands behind it arrives in order,
+// and the record arrives when it is tried again.
+func TestQueue_DeadLetters(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		m := callback.NewMetrics(nil)
+		bad := map[uint64]bool{3: true, 4: true, 9: true}
+		s := &picky{bad: bad}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}, Metrics: m})
+		start := time.Now()
+		q.Set(s, callback.Description{})
+		synctest.Wait()
+		if got := s.positions(); !slices.Equal(got, []uint64{0, 1, 2, 5, 6, 7, 8}) || time.Since(start) != 0 {
+			t.Errorf("got %v after %v, want all but 3, 4 and 9 at once", got, time.Since(start))
+		}
+		dead := q.DeadLetters()
+		if len(dead) != 3 || dead[0].Position != 3 || dead[2].Position != 9 || dead[0].Reason != "too odd" || q.Mark() != 10 {
+			t.Errorf("got dead letters %+v, mark %d", dead, q.Mark())
+		}
+		if got := testutil.ToFloat64(m.Refused.WithLabelValues("test")); got != 3 {
+			t.Errorf("counted %v refusals, want 3", got)
+		}
+		q.Close()
+	})
+	synctest.Test(t, func(t *testing.T) { // a new process knows them
+		s := &picky{bad: map[uint64]bool{4: true}}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}})
+		if n := q.Retry(nil); n != 3 {
+			t.Errorf("%d are tried again, want 3", n)
+		}
+		q.Set(s, callback.Description{})
+		time.Sleep(time.Minute)
+		if got := s.positions(); !slices.Equal(got, []uint64{3, 9}) {
+			t.Errorf("got %v, want 3 and 9", got)
+		}
+		if dead := q.DeadLetters(); len(dead) != 1 || dead[0].Position != 4 {
+			t.Errorf("left are %+v, want 4", dead)
+		}
+		if n, err := q.Discard([]uint64{4}); n != 1 || err != nil || len(q.DeadLetters()) != 0 {
+			t.Errorf("discarded %d, %v", n, err)
+		}
+		q.Close()
+	})
+}
+
+// picky refuses some positions for good.
+type picky struct {
+	sink
+	bad map[uint64]bool
+}
+
+func (p *picky) Deliver(ctx context.Context, rs []callback.Record) (int, error) {
+	for i, r := range rs {
+		if p.bad[r.Position] {
+			n, _ := p.sink.Deliver(ctx, rs[:i])
+			return n, &callback.Refused{Reason: "too odd"}
+		}
+	}
+	return p.sink.Deliver(ctx, rs)
+}
+
+func TestQueue_DeadLetters_bounded(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		m := callback.NewMetrics(nil)
+		bad := map[uint64]bool{}
+		for i := range uint64(8) {
+			bad[i] = true
+		}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 8}, Metrics: m, MaxDead: 5})
+		q.Set(&picky{bad: bad}, callback.Description{})
+		synctest.Wait()
+		q.Close()
+		if dead := q.DeadLetters(); len(dead) != 5 || dead[0].Position != 3 {
+			t.Errorf("kept %+v, want the newest five", dead)
+		}
+		if got := testutil.ToFloat64(m.Dropped.WithLabelValues("test")); got != 3 {
+			t.Errorf("counted %v that were given up, want 3", got)
+		}
+	})
+}
+
+func TestQueue_Replay(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		j := &journal{first: 2, end: 30, began: began}
+		s := &sink{}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: j, Batch: 4, Start: 30})
+		q.Set(s, callback.Description{})
+		time.Sleep(time.Minute)
+		q.Subscribe(callback.Subscription{}, &callback.Redelivery{ID: "one", From: began.Add(20 * time.Second)})
+		time.Sleep(time.Minute)
+		if got := s.positions(); !slices.Equal(got, from(20, 10)) {
+			t.Errorf("got %v, want 20 to 29 again", got)
+		}
+		q.Close()
+		q = newQueue(t, callback.QueueConfig{MarkPath: mark, Source: j, Redelivery: &callback.Redelivery{ID: "one", From: began}})
+		q.Set(s, callback.Description{})
+		time.Sleep(time.Minute)
+		if got := len(s.positions()); got != 10 {
+			t.Errorf("%d were told, want no more: each redelivery is done once", got)
+		}
+		q.Subscribe(callback.Subscription{}, &callback.Redelivery{ID: "two", From: began})
+		time.Sleep(time.Minute)
+		q.Close()
+		if got := s.positions()[10:]; !slices.Equal(got, from(2, 28)) {
+			t.Errorf("got %v, want all that the journal has", got)
+		}
+	})
 }

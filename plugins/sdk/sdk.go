@@ -75,6 +75,9 @@ type CallbackDescription = callback.Description
 // Record tells of one finished request.
 type Record = callback.Record
 
+// CallbackRefused is what Deliver returns if the next record will never be taken.
+type CallbackRefused = callback.Refused
+
 // Hook is a moment of a request at which a guardrail is asked.
 type Hook = resource.Hook
 

@@ -333,6 +333,9 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 			Message: fmt.Sprintf("budget %q of %s has no window", termsName(s.terms), s.holder),
 		}
 	}
+	if why != refusedAlone {
+		s.window.refuse(s.held)
+	}
 	e := &llm.Error{
 		Kind: llm.OverBudget, Type: "budget_exceeded", Code: codeOf(s.terms), Scope: s.holder.kind, Entity: s.holder.id,
 		ResetsAt: m.ends.Std(),

@@ -328,10 +328,38 @@ func ErrResponse(limit int64) error {
 	}
 }
 
+// Callbacks are the names of the callbacks that the levels choose: those of the nearest of key, member, user,
+// project, team and organization that names any, and those of the customer and the tags.
+// resource.NoCallbacks alone says that they want none.
+func Callbacks(levels []resource.Level) (chosen []string) {
+	nearest := false
+	for i := len(levels) - 1; i >= 0; i-- {
+		p := levels[i].Policy
+		if p == nil || len(p.Callbacks) == 0 {
+			continue
+		}
+		if k := levels[i].Kind; k != resource.HolderCustomer && k != resource.HolderTag {
+			if nearest {
+				continue
+			}
+			nearest = true
+		}
+		for _, name := range p.Callbacks {
+			if name == resource.NoCallbacks {
+				return []string{resource.NoCallbacks}
+			}
+			if !slices.Contains(chosen, name) {
+				chosen = append(chosen, name)
+			}
+		}
+	}
+	return chosen
+}
+
 // Private says that a level wants no prompt and no answer kept.
 func Private(levels []resource.Level) bool {
 	for i := range levels {
-		if p := levels[i].Policy; p != nil && p.LogContent != nil && !*p.LogContent {
+		if p := levels[i].Policy; p != nil && p.Private() {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -315,6 +316,22 @@ func TestTagsAndGuardrails(t *testing.T) {
 	}
 }
 
+func TestCheckGuardrails(t *testing.T) {
+	t.Parallel()
+	for metadata, code := range map[string]string{
+		`{"guardrails":{"modify_guardrails":false}}`: "guardrails_not_allowed", `{"guardrails":{"modify_guardrails":true}}`: "",
+		`{"modify_guardrails":false}`: "", `{"guardrails":["modify_guardrails"]}`: "", ``: "",
+	} {
+		levels := []resource.Level{level("team", resource.Policy{Metadata: []byte(metadata)}), level("key", resource.Policy{})}
+		if got := codeOf(policy.CheckGuardrails(levels, []string{"pii"})); got != code {
+			t.Errorf("%s: got %q, want %q", metadata, got, code)
+		}
+		if err := policy.CheckGuardrails(levels, nil); err != nil {
+			t.Errorf("%s: a request that names none is refused: %v", metadata, err)
+		}
+	}
+}
+
 func TestCheckRoute(t *testing.T) {
 	t.Parallel()
 	levels := []resource.Level{
@@ -344,5 +361,35 @@ func BenchmarkNothingSaid(b *testing.B) {
 			policy.CheckSession(levels, policy.Session(h, &f)) != nil || len(policy.Tags(h, levels, f.Tags)) != 0 {
 			b.Fatal("refused")
 		}
+	}
+}
+
+func TestCallbacks(t *testing.T) {
+	t.Parallel()
+	level := func(kind string, callbacks ...string) resource.Level {
+		return resource.Level{Kind: kind, Policy: &resource.Policy{Callbacks: callbacks}}
+	}
+	for _, tt := range []struct {
+		name   string
+		levels []resource.Level
+		want   []string
+	}{
+		{"nobody chooses", []resource.Level{level("team"), level("key"), {Kind: "model"}}, nil},
+		{"the team's go down to its keys", []resource.Level{level("organization", "a"), level("team", "b"), level("key"), {Kind: "model"}}, []string{"b"}},
+		{"the key's count before the team's", []resource.Level{level("team", "b"), level("key", "c", "d")}, []string{"c", "d"}},
+		{"those of customer and tags are added", []resource.Level{level("team", "b"), level("key"), level("customer", "e"), level("tag", "b", "f")}, []string{"b", "f", "e"}},
+		{"a key that wants none", []resource.Level{level("team", "b"), level("key", "none")}, []string{"none"}},
+		{"a key that chooses in a team that wants none", []resource.Level{level("team", "none"), level("key", "c")}, []string{"c"}},
+		{"a customer who wants none", []resource.Level{level("team", "b"), level("key"), level("customer", "none")}, []string{"none"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := policy.Callbacks(tt.levels); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	if !policy.Private([]resource.Level{level("team", "none"), level("key", "c")}) {
+		t.Error("what is said under a level that wants no callbacks is kept")
 	}
 }

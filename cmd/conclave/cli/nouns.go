@@ -37,8 +37,9 @@ var (
 		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
 		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
 		{"rotate-grace", "rotation.grace", asText, "how long an old secret stays valid after the new one is delivered: 24h"},
-		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook or pickup"},
+		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook, email, secret_store or pickup"},
 		{"rotate-url", "rotation.url", asText, "of the webhook"},
+		{"rotate-email", "rotation.email", asText, "of the owner, who gets a link there"},
 		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
 	accountFields = []field{
@@ -144,11 +145,16 @@ var nouns = append(holderNouns, []noun{
 	},
 	{
 		name: "callback", short: "Plugins that are told of finished requests",
-		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}},
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"SELECTION", "selection"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"secret", "secrets", asSecretPairs, "a secret field of config, such as api_key or headers.Authorization"},
+			{"selection", "selection", asText, "always, default (unless a holder chose another of its plugin) or chosen (by its holders alone)"},
+			{"status", "statuses", asList, "success, failure, blocked or canceled (default: all)"},
+			{"content", "content", asBool, "tell prompts and answers too, where they may be kept"},
 		},
+		more: func(a *app) []*cobra.Command { return a.callbackVerbs() },
 	},
 	{
 		name: "plugin", short: "Plugin binaries, pinned by their SHA-256",

@@ -1,0 +1,202 @@
+package otlp_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"net/http"
+	"strings"
+	"testing"
+
+	tracecollect "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
+	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
+	trace "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/conclave-llm/conclave/plugins/builtin/otlp"
+	"github.com/conclave-llm/conclave/plugins/builtin/sink/sinktest"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// collector answers as the protocol demands and refuses what is not in it.
+func collector(path string) func(r *sinktest.Request) (int, string) {
+	return func(r *sinktest.Request) (int, string) {
+		var in tracecollect.ExportTraceServiceRequest
+		switch {
+		case r.Method != http.MethodPost || r.Path != path:
+			return http.StatusNotFound, "no such path"
+		case r.Header.Get("Content-Type") != "application/x-protobuf":
+			return http.StatusUnsupportedMediaType, "not protobuf"
+		case (proto.UnmarshalOptions{}).Unmarshal(r.Body, &in) != nil || len(in.ProtoReflect().GetUnknown()) > 0:
+			return http.StatusBadRequest, "not the message"
+		}
+		for _, s := range spansOf(&in) {
+			if len(s.TraceId) != 16 || len(s.SpanId) != 8 || s.EndTimeUnixNano < s.StartTimeUnixNano || s.Name == "" {
+				return http.StatusBadRequest, "a span is not valid"
+			}
+		}
+		return http.StatusOK, ""
+	}
+}
+
+func spansOf(in *tracecollect.ExportTraceServiceRequest) (spans []*trace.Span) {
+	for _, rs := range in.ResourceSpans {
+		for _, ss := range rs.ScopeSpans {
+			spans = append(spans, ss.Spans...)
+		}
+	}
+	return spans
+}
+
+func valueOf(list []*common.KeyValue, key string) any {
+	for _, kv := range list {
+		if kv.Key != key {
+			continue
+		}
+		switch v := kv.Value.Value.(type) {
+		case *common.AnyValue_StringValue:
+			return v.StringValue
+		case *common.AnyValue_IntValue:
+			return v.IntValue
+		case *common.AnyValue_DoubleValue:
+			return v.DoubleValue
+		}
+	}
+	return nil
+}
+
+func read(t *testing.T, r *sinktest.Request) *tracecollect.ExportTraceServiceRequest {
+	t.Helper()
+	var in tracecollect.ExportTraceServiceRequest
+	if err := proto.Unmarshal(r.Body, &in); err != nil {
+		t.Fatal(err)
+	}
+	return &in
+}
+
+func TestOTLP(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	config := map[string]any{"endpoint": s.URL, "headers": map[string]string{"x-token": "tok"}, "environment": "prod"}
+	sinktest.Behaves(t, func() sdk.Callback { return otlp.New("otlp") }, s, sinktest.Config{Value: config, Secrets: []string{"tok"}}, collector("/v1/traces"))
+
+	o := otlp.New("otlp")
+	sinktest.Configure(t, o, config)
+	s.Answer(collector("/v1/traces"))
+	records := sinktest.Telling(sinktest.Records(2))
+	records[0].RequestID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	sinktest.Deliver(t, o, records)
+	in := read(t, &s.Take()[0])
+	if got := valueOf(in.ResourceSpans[0].Resource.Attributes, "deployment.environment.name"); got != "prod" {
+		t.Errorf("environment %v", got)
+	}
+	spans := spansOf(in)
+	if len(spans) != 2 || hex.EncodeToString(spans[0].TraceId) != records[0].RequestID || spans[0].Name != "chat fast" {
+		t.Fatalf("spans %v", spans)
+	}
+	for key, want := range map[string]any{
+		"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "fast", "gen_ai.response.model": "gpt-x",
+		"gen_ai.usage.input_tokens": int64(100), "gen_ai.usage.output_tokens": int64(25), "gen_ai.usage.cache_read.input_tokens": int64(30),
+		"gen_ai.usage.cost": 0.00125, "gen_ai.conversation.id": "s-1", "conclave.team.name": "research", "error.type": nil,
+		"gen_ai.input.messages":  `[{"role":"user","parts":[{"type":"text","content":"canary-5e1f asked"}]}]`,
+		"gen_ai.output.messages": `[{"role":"assistant","parts":[{"type":"text","content":"canary-5e1f said"}]}]`,
+	} {
+		if got := valueOf(spans[0].Attributes, key); got != want {
+			t.Errorf("%s: got %v, want %v", key, got, want)
+		}
+	}
+	bad := spans[1]
+	if bad.Status.Code != trace.Status_STATUS_CODE_ERROR || valueOf(bad.Attributes, "error.type") != "budget_exceeded" || valueOf(bad.Attributes, "gen_ai.usage.cost") != nil {
+		t.Errorf("a failure: %v", bad)
+	}
+	if spans[0].EndTimeUnixNano-spans[0].StartTimeUnixNano != 1_500_000_000 {
+		t.Error("the span is not as long as the request")
+	}
+	s.Answer(func(*sinktest.Request) (int, string) { return http.StatusServiceUnavailable, "" })
+	first := s.Take()
+	_ = first
+	again := otlp.New("otlp")
+	sinktest.Configure(t, again, config)
+	s.Answer(collector("/v1/traces"))
+	sinktest.Deliver(t, again, records[:1])
+	if twice := spansOf(read(t, &s.Take()[0]))[0]; !bytes.Equal(twice.SpanId, spans[0].SpanId) {
+		t.Error("a record that comes again has another span")
+	}
+}
+
+func TestOTLP_partial(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	o := otlp.New("otlp")
+	sinktest.Configure(t, o, map[string]any{"endpoint": s.URL, "gzip": false})
+	s.Answer(func(r *sinktest.Request) (int, string) {
+		if !bytes.Contains(r.Body, []byte("req-3")) {
+			return http.StatusOK, ""
+		}
+		b, err := proto.Marshal(&tracecollect.ExportTraceServiceResponse{PartialSuccess: &tracecollect.ExportTracePartialSuccess{RejectedSpans: 1, ErrorMessage: "odd"}})
+		if err != nil {
+			t.Error(err)
+		}
+		return http.StatusOK, string(b)
+	})
+	if n, err := o.Deliver(t.Context(), sinktest.Records(5)); n != 2 || err == nil || !strings.Contains(err.Error(), "odd") {
+		t.Errorf("delivered %d, %v, want a refusal of the third", n, err)
+	}
+}
+
+// Each vendor gets its headers at its path.
+func TestVendors(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		path     string
+		headers  map[string]string
+		resource map[string]string
+	}{
+		"agentops":      {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, nil},
+		"arize":         {"/v1/traces", map[string]string{"api_key": "ak", "space_id": "ws"}, map[string]string{"model_id": "pr"}},
+		"braintrust":    {"/v1/traces", map[string]string{"Authorization": "Bearer ak", "x-bt-parent": "project_name:pr"}, nil},
+		"honeycomb":     {"/v1/traces", map[string]string{"x-honeycomb-team": "ak"}, nil},
+		"langfuse_otel": {"/api/public/otel/v1/traces", map[string]string{"Authorization": "Basic cGs6c2s=", "x-langfuse-ingestion-version": "4"}, nil},
+		"langsmith":     {"/otel/v1/traces", map[string]string{"x-api-key": "ak", "Langsmith-Project": "pr"}, nil},
+		"langtrace":     {"/api/trace", map[string]string{"api_key": "ak"}, nil},
+		"logfire":       {"/v1/traces", map[string]string{"Authorization": "ak"}, nil},
+		"lunary":        {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, nil},
+		"mlflow":        {"/v1/traces", map[string]string{"x-mlflow-experiment-id": "pr"}, nil},
+		"newrelic":      {"/v1/traces", map[string]string{"api-key": "ak"}, nil},
+		"opik":          {"/v1/private/otel/v1/traces", map[string]string{"Authorization": "ak", "Comet-Workspace": "ws", "projectName": "pr"}, nil},
+		"otlp":          {"/v1/traces", nil, nil},
+		"phoenix":       {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, map[string]string{"openinference.project.name": "pr"}},
+		"signoz":        {"/v1/traces", map[string]string{"signoz-ingestion-key": "ak"}, nil},
+		"traceloop":     {"/v1/traces", map[string]string{"Authorization": "Bearer ak"}, nil},
+		"weave":         {"/otel/v1/traces", map[string]string{"wandb-api-key": "ak"}, map[string]string{"wandb.entity": "ws", "wandb.project": "pr"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sinktest.NewServer(t, "")
+			s.Answer(collector(want.path))
+			o := otlp.New(name)
+			sinktest.Configure(t, o, map[string]any{
+				"endpoint": s.URL, "api_key": "ak", "public_key": "pk", "secret_key": "sk", "project": "pr", "workspace": "ws",
+			})
+			sinktest.Deliver(t, o, sinktest.Records(3))
+			got := s.Take()[0]
+			for h, v := range want.headers {
+				if got.Header.Get(h) != v {
+					t.Errorf("%s: got %q, want %q", h, got.Header.Get(h), v)
+				}
+			}
+			for key, v := range want.resource {
+				if at := valueOf(read(t, &got).ResourceSpans[0].Resource.Attributes, key); at != v {
+					t.Errorf("%s: got %v, want %s", key, at, v)
+				}
+			}
+		})
+	}
+	if n := len(otlp.Vendors()); n != 17 {
+		t.Errorf("%d vendors, of which 17 are tested", n)
+	}
+	for _, name := range otlp.Vendors() {
+		if err := sinktest.Try(otlp.New(name), map[string]any{"region": "eu/evil"}); err == nil {
+			t.Errorf("%s takes a configuration without anything, or any region", name)
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package otlp
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	common "go.opentelemetry.io/proto/slim/otlp/common/v1"
+
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// vendor says how one takes spans.
+type vendor struct {
+	title    string
+	endpoint string // "{region}" is the configuration's; empty: it must be given
+	path     string // behind the endpoint; default /v1/traces
+	region   string // default of the region
+	needs    []string
+	// prove puts into the headers who sends, and into the resource where it belongs.
+	prove func(c *Config, h http.Header, resource map[string]string)
+	// inference says that the vendor reads OpenInference's names.
+	inference bool
+	// more are further attributes of a span.
+	more func(r *sdk.Record) []*common.KeyValue
+}
+
+// vendors are the vendors by the names of their callbacks, from their documentation of OTLP.
+var vendors = map[string]vendor{
+	"otlp": {title: "any OpenTelemetry collector"},
+	"agentops": {
+		title: "AgentOps", endpoint: "https://otlp.agentops.ai", needs: []string{"api_key"}, prove: bearer,
+	},
+	"arize": {
+		title: "Arize AX", endpoint: "https://otlp.arize.com", needs: []string{"api_key", "workspace"}, inference: true,
+		prove: func(c *Config, h http.Header, resource map[string]string) {
+			h.Set("space_id", c.Workspace)
+			h.Set("api_key", c.APIKey)
+			project(c, resource)
+		},
+	},
+	"braintrust": {
+		title: "Braintrust", endpoint: "https://api.braintrust.dev/otel", needs: []string{"api_key", "project"},
+		prove: func(c *Config, h http.Header, resource map[string]string) {
+			bearer(c, h, resource)
+			parent := c.Project
+			if !strings.Contains(parent, ":") { // "project_id:…" is said as it is
+				parent = "project_name:" + parent
+			}
+			h.Set("x-bt-parent", parent)
+		},
+	},
+	"honeycomb": {
+		title: "Honeycomb", endpoint: "https://api.honeycomb.io", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			h.Set("x-honeycomb-team", c.APIKey)
+			if c.Project != "" {
+				h.Set("x-honeycomb-dataset", c.Project)
+			}
+		},
+	},
+	"langfuse_otel": {
+		title: "Langfuse over OTLP", endpoint: "https://cloud.langfuse.com", path: "/api/public/otel/v1/traces",
+		needs: []string{"public_key", "secret_key"}, more: langfuse,
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			h.Set("Authorization", basic(c.PublicKey, c.SecretKey))
+			h.Set("x-langfuse-ingestion-version", "4")
+		},
+	},
+	"langsmith": {
+		title: "LangSmith", endpoint: "https://api.smith.langchain.com", path: "/otel/v1/traces", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			h.Set("x-api-key", c.APIKey)
+			if c.Project != "" {
+				h.Set("Langsmith-Project", c.Project)
+			}
+			if c.Workspace != "" {
+				h.Set("x-tenant-id", c.Workspace)
+			}
+		},
+		more: func(*sdk.Record) []*common.KeyValue {
+			return []*common.KeyValue{text("langsmith.span.kind", "llm")}
+		},
+	},
+	"langtrace": {
+		title: "Langtrace", endpoint: "https://app.langtrace.ai", path: "/api/trace", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("api_key", c.APIKey) },
+	},
+	"logfire": {
+		title: "Pydantic Logfire", endpoint: "https://logfire-{region}.pydantic.dev", region: "us", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("Authorization", c.APIKey) },
+	},
+	"lunary": {
+		title: "Lunary", endpoint: "https://api.lunary.ai/v1/otel", needs: []string{"api_key"}, prove: bearer,
+	},
+	"mlflow": {
+		title: "MLflow 3.6 or newer", needs: []string{"project"}, // the id of the experiment
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			h.Set("x-mlflow-experiment-id", c.Project)
+			if c.PublicKey != "" {
+				h.Set("Authorization", basic(c.PublicKey, c.SecretKey))
+			}
+		},
+		more: mlflow,
+	},
+	"newrelic": {
+		title: "New Relic", endpoint: "https://otlp.nr-data.net", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("api-key", c.APIKey) },
+	},
+	"opik": {
+		title: "Comet Opik", endpoint: "https://www.comet.com/opik/api", path: "/v1/private/otel/v1/traces",
+		prove: func(c *Config, h http.Header, _ map[string]string) {
+			for name, value := range map[string]string{"Authorization": c.APIKey, "Comet-Workspace": c.Workspace, "projectName": c.Project} {
+				if value != "" {
+					h.Set(name, value)
+				}
+			}
+		},
+	},
+	"phoenix": {
+		title: "Arize Phoenix", inference: true,
+		prove: func(c *Config, h http.Header, resource map[string]string) {
+			if c.APIKey != "" {
+				bearer(c, h, resource)
+			}
+			project(c, resource)
+		},
+	},
+	"signoz": {
+		title: "SigNoz", endpoint: "https://ingest.{region}.signoz.cloud", region: "us", needs: []string{"api_key"},
+		prove: func(c *Config, h http.Header, _ map[string]string) { h.Set("signoz-ingestion-key", c.APIKey) },
+	},
+	"traceloop": {
+		title: "Traceloop", endpoint: "https://api.traceloop.com", needs: []string{"api_key"}, prove: bearer,
+	},
+	"weave": {
+		title: "Weights & Biases Weave", endpoint: "https://trace.wandb.ai", path: "/otel/v1/traces", needs: []string{"api_key", "workspace", "project"},
+		prove: func(c *Config, h http.Header, resource map[string]string) {
+			h.Set("wandb-api-key", c.APIKey)
+			resource["wandb.entity"], resource["wandb.project"] = c.Workspace, c.Project
+		},
+	},
+}
+
+// Vendors are the names of the callbacks of this package, in order.
+func Vendors() (names []string) {
+	for name := range vendors {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Title is what a vendor calls itself.
+func Title(name string) string { return vendors[name].title }
+
+// check refuses a configuration without what the vendor needs.
+func (v *vendor) check(c *Config) error {
+	for _, f := range []struct{ name, value string }{
+		{"api_key", c.APIKey}, {"public_key", c.PublicKey}, {"secret_key", c.SecretKey}, {"project", c.Project}, {"workspace", c.Workspace},
+	} {
+		if f.value == "" && slices.Contains(v.needs, f.name) {
+			return fmt.Errorf("%s: %s needs it", f.name, v.title)
+		}
+	}
+	if c.Endpoint == "" && v.endpoint == "" {
+		return fmt.Errorf("endpoint: give the address of %s, such as http://collector:4318", v.title)
+	}
+	if strings.ContainsAny(c.Region, "/:@?#. ") {
+		return fmt.Errorf("region: %q is not the name of a region", c.Region)
+	}
+	return nil
+}
+
+// url is where spans go.
+func (v *vendor) url(c *Config) string {
+	path, region := v.path, c.Region
+	if path == "" {
+		path = "/v1/traces"
+	}
+	if region == "" {
+		region = v.region
+	}
+	base := c.Endpoint
+	if base == "" {
+		base = strings.ReplaceAll(v.endpoint, "{region}", region)
+	}
+	base = strings.TrimSuffix(base, "/")
+	if strings.HasSuffix(base, path) || strings.HasSuffix(base, "/v1/traces") {
+		return base
+	}
+	return base + path
+}
+
+func bearer(c *Config, h http.Header, _ map[string]string) {
+	h.Set("Authorization", "Bearer "+c.APIKey)
+}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// project names the project as OpenInference's servers read it.
+func project(c *Config, resource map[string]string) {
+	if c.Project != "" {
+		resource["openinference.project.name"], resource["model_id"] = c.Project, c.Project
+	}
+}
+
+// langfuse are the names that Langfuse reads before others.
+func langfuse(r *sdk.Record) []*common.KeyValue {
+	list := []*common.KeyValue{
+		text("langfuse.observation.type", "generation"), text("langfuse.session.id", r.SessionID), text("langfuse.user.id", firstOf(r.EndUser, r.UserID)),
+		text("langfuse.observation.input", string(r.Request)), text("langfuse.observation.output", string(r.Response)),
+	}
+	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+}
+
+// mlflow are the names that MLflow reads.
+func mlflow(r *sdk.Record) []*common.KeyValue {
+	list := []*common.KeyValue{
+		text("mlflow.spanType", `"CHAT_MODEL"`), text("mlflow.spanInputs", string(r.Request)), text("mlflow.spanOutputs", string(r.Response)),
+	}
+	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,233 @@
+// Package payload is the standard payload: one finished request as an object of JSON, in which
+// LiteLLM's names of its standard logging payload mean the same (docs/formats.md).
+package payload
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// Version is the version of the payload. It grows when a field that there was changes or goes.
+const Version = 1
+
+// Payload tells of one request. Times are seconds since the Unix epoch.
+type Payload struct {
+	Version   int    `json:"version"`
+	Node      string `json:"node"`
+	Position  uint64 `json:"position"` // in the node's journal: with node it names the request
+	Outcome   string `json:"outcome"`  // "success", "failure", "blocked", "canceled"
+	HTTPCode  int    `json:"http_status"`
+	Attempts  int    `json:"attempts"`
+	UsageFrom string `json:"usage_source"` // "provider", "estimated", "none"
+
+	ID            string          `json:"id"`
+	CallID        string          `json:"litellm_call_id"`
+	TraceID       string          `json:"trace_id"`
+	SessionID     string          `json:"session_id,omitempty"`
+	CallType      string          `json:"call_type"`
+	Stream        bool            `json:"stream"`
+	Status        string          `json:"status"` // "success" or "failure"
+	StatusFields  StatusFields    `json:"status_fields"`
+	Cost          *float64        `json:"response_cost"` // US dollars; null: unknown
+	Provider      string          `json:"custom_llm_provider,omitempty"`
+	Model         string          `json:"model"` // of the provider
+	ModelID       string          `json:"model_id,omitempty"`
+	ModelGroup    string          `json:"model_group"` // that the client asked for
+	Prompt        int64           `json:"prompt_tokens"`
+	Completion    int64           `json:"completion_tokens"`
+	Total         int64           `json:"total_tokens"`
+	StartTime     float64         `json:"startTime"`
+	EndTime       float64         `json:"endTime"`
+	FirstToken    *float64        `json:"completionStartTime"` // null: there was none
+	ResponseTime  float64         `json:"response_time"`
+	Tags          []string        `json:"request_tags"`
+	EndUser       string          `json:"end_user,omitempty"`
+	ErrorText     string          `json:"error_str,omitempty"`
+	Error         *Error          `json:"error_information,omitempty"`
+	Guardrails    []Guardrail     `json:"guardrail_information,omitempty"`
+	Metadata      Metadata        `json:"metadata"`
+	HiddenParams  HiddenParams    `json:"hidden_params"`
+	Messages      json.RawMessage `json:"messages,omitempty"` // the request's body; only where contents are told
+	Response      json.RawMessage `json:"response,omitempty"`
+	ContentIsCut  bool            `json:"content_truncated,omitempty"`
+	PromptName    string          `json:"prompt_name,omitempty"`
+	PromptVersion int64           `json:"prompt_version,omitempty"`
+}
+
+// StatusFields tell what the provider and the guardrails did.
+type StatusFields struct {
+	LLM       string `json:"llm_api_status"`   // "success" or "failure"
+	Guardrail string `json:"guardrail_status"` // "success", "guardrail_intervened", "guardrail_failed_to_respond", "not_run"
+}
+
+// Error tells why a request failed.
+type Error struct {
+	Code     string `json:"error_code"` // HTTP status
+	Class    string `json:"error_class"`
+	Message  string `json:"error_message,omitempty"` // of the gateway; what a provider says is not told
+	Provider string `json:"llm_provider,omitempty"`
+	Step     string `json:"step,omitempty"` // of the gateway that refused: "budget"
+}
+
+// Guardrail tells of one guardrail's check.
+type Guardrail struct {
+	Name   string `json:"guardrail_name"`
+	Mode   string `json:"guardrail_mode"` // "pre_call", "during_call", "post_call"
+	Status string `json:"guardrail_status"`
+	Found  string `json:"guardrail_response,omitempty"`
+}
+
+// Metadata says for whom the request was.
+type Metadata struct {
+	Key       string    `json:"user_api_key_hash,omitempty"` // the key's id: a hash is not told
+	KeyAlias  string    `json:"user_api_key_alias,omitempty"`
+	UserID    string    `json:"user_api_key_user_id,omitempty"`
+	TeamID    string    `json:"user_api_key_team_id,omitempty"`
+	TeamAlias string    `json:"user_api_key_team_alias,omitempty"`
+	OrgID     string    `json:"user_api_key_org_id,omitempty"`
+	ProjectID string    `json:"user_api_key_project_id,omitempty"`
+	EndUserID string    `json:"user_api_key_end_user_id,omitempty"`
+	Usage     UsageInfo `json:"usage_object"`
+}
+
+// UsageInfo is tokens, in disjoint classes but for the totals.
+type UsageInfo struct {
+	Prompt     int64 `json:"prompt_tokens"`
+	Completion int64 `json:"completion_tokens"`
+	Total      int64 `json:"total_tokens"`
+	Input      int64 `json:"input_tokens"`
+	CacheRead  int64 `json:"cache_read_input_tokens"`
+	CacheWrite int64 `json:"cache_creation_input_tokens"`
+	Output     int64 `json:"output_tokens"`
+	Reasoning  int64 `json:"reasoning_tokens"`
+}
+
+// HiddenParams repeat what LiteLLM has here too.
+type HiddenParams struct {
+	ModelID string   `json:"model_id,omitempty"`
+	Cost    *float64 `json:"response_cost"`
+	Model   string   `json:"litellm_model_name,omitempty"`
+}
+
+// Of makes the payload of a record.
+func Of(r *sdk.Record) *Payload {
+	usage := UsageInfo{
+		Prompt: r.Usage.Input + r.Usage.CacheRead + r.Usage.CacheWrite, Completion: r.Usage.Output + r.Usage.Reasoning,
+		Input: r.Usage.Input, CacheRead: r.Usage.CacheRead, CacheWrite: r.Usage.CacheWrite, Output: r.Usage.Output, Reasoning: r.Usage.Reasoning,
+	}
+	usage.Total = usage.Prompt + usage.Completion
+	p := &Payload{
+		Version: Version, Node: r.NodeID, Position: r.Position, Outcome: r.Status, HTTPCode: r.HTTPStatus, Attempts: r.Attempts,
+		UsageFrom: r.Usage.Source.String(),
+		ID:        r.RequestID, CallID: r.RequestID, TraceID: r.RequestID, SessionID: r.SessionID, CallType: r.Endpoint, Stream: r.Stream,
+		Status: "success", StatusFields: StatusFields{LLM: "success", Guardrail: guardrailStatus(r)},
+		Cost: costOf(r), Provider: r.Provider, Model: UpstreamModel(r), ModelID: r.DeploymentID, ModelGroup: r.Model,
+		Prompt: usage.Prompt, Completion: usage.Completion, Total: usage.Total,
+		StartTime: seconds(r.StartedAt), EndTime: seconds(r.StartedAt.Add(r.Duration)), ResponseTime: r.Duration.Seconds(),
+		Tags: append([]string{}, r.Tags...), EndUser: r.EndUser,
+		Metadata: Metadata{
+			Key: r.KeyID, KeyAlias: r.KeyName, UserID: r.UserID, TeamID: r.TeamID, TeamAlias: r.TeamName,
+			OrgID: r.OrganizationID, ProjectID: r.ProjectID, EndUserID: r.CustomerID, Usage: usage,
+		},
+		HiddenParams: HiddenParams{ModelID: r.DeploymentID, Cost: costOf(r), Model: UpstreamModel(r)},
+		ContentIsCut: r.Truncated, PromptName: r.Prompt, PromptVersion: r.PromptVersion,
+		Messages: Content(r.Request), Response: Content(r.Response),
+	}
+	if r.FirstToken > 0 {
+		at := seconds(r.StartedAt.Add(r.FirstToken))
+		p.FirstToken = &at
+	}
+	if r.Status != "success" {
+		p.Status, p.StatusFields.LLM, p.ErrorText = "failure", "failure", ErrorText(r)
+		p.Error = &Error{Code: fmt.Sprint(r.HTTPStatus), Class: r.ErrorCode, Message: r.Message, Provider: r.Provider, Step: r.Step}
+	}
+	for _, g := range r.Guardrails {
+		p.Guardrails = append(p.Guardrails, Guardrail{Name: g.Guardrail, Mode: mode(g.Hook), Status: g.Status, Found: g.Found})
+	}
+	return p
+}
+
+// Marshal is the payload of a record as JSON.
+func Marshal(r *sdk.Record) ([]byte, error) {
+	b, err := json.Marshal(Of(r))
+	if err != nil {
+		return nil, fmt.Errorf("encode record %d: %w", r.Position, err)
+	}
+	return b, nil
+}
+
+// Content is a body as JSON: as it is, if it is JSON, else as text. An empty one is nil.
+func Content(b []byte) json.RawMessage {
+	if len(b) == 0 {
+		return nil
+	}
+	if json.Valid(b) {
+		return b
+	}
+	text, err := json.Marshal(string(b))
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// UpstreamModel is the model's name at the provider, or else the one that was asked for.
+func UpstreamModel(r *sdk.Record) string {
+	if r.UpstreamModel != "" {
+		return r.UpstreamModel
+	}
+	return r.Model
+}
+
+// ErrorText says in one line why a request did not succeed; empty if it did.
+func ErrorText(r *sdk.Record) string {
+	switch {
+	case r.Status == "success":
+		return ""
+	case r.Message != "":
+		return r.ErrorCode + ": " + r.Message
+	default:
+		return r.ErrorCode
+	}
+}
+
+func costOf(r *sdk.Record) *float64 {
+	if !r.Priced {
+		return nil
+	}
+	usd := float64(r.CostNanoUSD) / 1e9
+	return &usd
+}
+
+func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+func mode(hook string) string {
+	switch hook {
+	case "before":
+		return "pre_call"
+	case "during":
+		return "during_call"
+	case "after":
+		return "post_call"
+	}
+	return hook
+}
+
+func guardrailStatus(r *sdk.Record) string {
+	if len(r.Guardrails) == 0 {
+		return "not_run"
+	}
+	status := "success"
+	for _, g := range r.Guardrails {
+		switch g.Status {
+		case "blocked":
+			return "guardrail_intervened"
+		case "not_run":
+			status = "guardrail_failed_to_respond"
+		}
+	}
+	return status
+}
