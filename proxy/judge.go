@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -110,7 +111,7 @@ func judgePolicy(_ context.Context, _ *Server, c *Call) error {
 func judgeAccess(_ context.Context, _ *Server, c *Call) error {
 	model, ok := c.cat.Resolve(c.fields.Model)
 	if !ok {
-		return unknownModel(c.fields.Model)
+		return policy.UnknownModel(c.fields.Model)
 	}
 	c.model = model
 	c.levels = append(c.levels[:c.above], resource.Level{
