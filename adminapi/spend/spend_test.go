@@ -108,7 +108,7 @@ func TestLiteLLM(t *testing.T) {
 		{"/spend/logs?" + days, "1.models.demo", "6.1"},
 		{"/spend/logs?" + days, "0." + token, "1"},
 		{"/tag/distinct", "results.0.tag", "t"},
-		{"/tag/summary?" + days, "results.0.total_requests", "20"},
+		{"/tag/summary?" + days, "results.0.total_requests", "40"},
 		{"/tag/summary?" + days + "&tag_filter=none", "results.0", "<nil>"},
 		{"/tag/dau", "results.0.active_users", "1"},
 		{"/tag/mau?tag_filters=t", "results.0.active_users", "1"},
