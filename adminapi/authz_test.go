@@ -129,15 +129,15 @@ func TestMayGrant(t *testing.T) {
 		{"wider routes", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/chat/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}, false},
 		{"everything by a star", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/*"}}}, false},
 		{"narrower routes", admin(resource.Key{Policy: resource.Policy{Routes: []string{"/v1/*"}}}), nil, &resource.Key{Policy: resource.Policy{Routes: []string{"/v1/chat/*"}}}, true},
-		{"admin outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{Role: resource.RoleAdmin}, false},
-		{"viewer outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{Role: resource.RoleViewer, ExpiresAt: later}, false},
-		{"client outlives", admin(resource.Key{ExpiresAt: soon}), nil, &resource.Key{ExpiresAt: later}, true},
+		{"admin outlives", admin(resource.Key{Policy: resource.Policy{ExpiresAt: soon}}), nil, &resource.Key{Role: resource.RoleAdmin}, false},
+		{"viewer outlives", admin(resource.Key{Policy: resource.Policy{ExpiresAt: soon}}), nil, &resource.Key{Role: resource.RoleViewer, Policy: resource.Policy{ExpiresAt: later}}, false},
+		{"client outlives", admin(resource.Key{Policy: resource.Policy{ExpiresAt: soon}}), nil, &resource.Key{Policy: resource.Policy{ExpiresAt: later}}, true},
 		{
-			"own life longer", admin(resource.Key{ExpiresAt: soon}),
-			&resource.Key{Role: resource.RoleAdmin, ExpiresAt: soon}, &resource.Key{Role: resource.RoleAdmin}, false,
+			"own life longer", admin(resource.Key{Policy: resource.Policy{ExpiresAt: soon}}),
+			&resource.Key{Role: resource.RoleAdmin, Policy: resource.Policy{ExpiresAt: soon}}, &resource.Key{Role: resource.RoleAdmin}, false,
 		},
 		{
-			"rename of a lasting admin", admin(resource.Key{ExpiresAt: soon}),
+			"rename of a lasting admin", admin(resource.Key{Policy: resource.Policy{ExpiresAt: soon}}),
 			&resource.Key{Role: resource.RoleAdmin}, &resource.Key{Role: resource.RoleAdmin, Name: "x"}, true,
 		},
 	} {

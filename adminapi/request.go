@@ -185,7 +185,11 @@ func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
 // registerLiteLLM registers LiteLLM's management paths.
 func (s *Server) registerLiteLLM() {
 	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
-	for _, r := range litellm.New(litellm.Config{Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now, MCP: s.cfg.MCP, TestCallback: s.testCallback()}).Routes() {
+	cfg := litellm.Config{
+		Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now, MCP: s.cfg.MCP, TryAlert: s.tryChannel, Guardrails: s.cfg.Guardrails,
+		TestCallback: s.testCallback(),
+	}
+	for _, r := range litellm.New(cfg).Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
 	}
 }

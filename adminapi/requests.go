@@ -173,6 +173,7 @@ func (s *Server) registerRequests() {
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)
 	register(s, "get-request", http.MethodGet, "/requests/{id}", "One request, and why it was served or refused", s.request)
+	s.registerCase()
 	s.registerReprice()
 	register(s, "verify-ledger", http.MethodGet, "/ledger/verify", "Compare what the nodes recorded with every replicated total", s.verify)
 	s.registerExport("export-requests", "/requests", "All requests as CSV, or as JSON with one object a line", s.spend.ExportRows)

@@ -33,6 +33,7 @@ type State interface {
 	records.State
 	Ledger
 	Audits
+	Alerts
 	membership.State
 	Erasure(id string) (*resource.Erasure, bool)
 	Erasures() []*resource.Erasure
@@ -106,6 +107,8 @@ type Config struct {
 	Snapshots Snapshots
 	// Repricer prices the requests of all nodes anew; nil: this node keeps none.
 	Repricer Repricer
+	// Artifacts are files, batches and the owners of what providers keep; nil: there are none.
+	Artifacts person.Artifacts
 	// Turns are stored turns of conversations; nil: there are none.
 	Turns person.Turns
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
@@ -125,6 +128,8 @@ type Config struct {
 	Callbacks Callbacks
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
+	TryAlert func(ctx context.Context, channel string) error
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.
 	PickUp func(ctx context.Context, by records.Caller, k *resource.Key) (string, records.Written, error)
 }
@@ -195,6 +200,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerCallbacks()
 	s.registerPrompts()
 	s.registerAudit()
+	s.registerAlerts()
 	s.registerConfig()
 	s.registerLiteLLM()
 	s.mux.HandleFunc(Prefix+"/", s.serveUnknown)

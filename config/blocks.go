@@ -125,6 +125,7 @@ type termsBlock struct {
 	NoQuorum   string         `hcl:"no_quorum,optional"`
 	Unpriced   string         `hcl:"unpriced,optional"`
 	Increase   *hcl.Attribute `hcl:"increase,optional"`
+	Alerts     *hcl.Attribute `hcl:"alerts,optional"`
 	Body       hcl.Body       `hcl:",body"`
 }
 
@@ -152,6 +153,7 @@ type policyBlock struct {
 	MaxRequestMB   *int64            `hcl:"max_request_mb,optional"`
 	MaxResponseMB  *int64            `hcl:"max_response_mb,optional"`
 	Metadata       *hcl.Attribute    `hcl:"metadata,optional"`
+	ExpiresAt      *hcl.Attribute    `hcl:"expires_at,optional"`
 	Budgets        []termsBlock      `hcl:"budget,block"`
 	Limit          *limitBlock       `hcl:"limit,block"`
 	ModelLimits    []modelLimitBlock `hcl:"model_limit,block"`
@@ -205,12 +207,11 @@ type tagBlock struct {
 }
 
 type keyBlock struct {
-	Secret    string         `hcl:"secret"`
-	Team      string         `hcl:"team,optional"`
-	Project   string         `hcl:"project,optional"`
-	UserID    string         `hcl:"user_id,optional"`
-	Role      string         `hcl:"role,optional"`
-	ExpiresAt *hcl.Attribute `hcl:"expires_at,optional"`
+	Secret  string `hcl:"secret"`
+	Team    string `hcl:"team,optional"`
+	Project string `hcl:"project,optional"`
+	UserID  string `hcl:"user_id,optional"`
+	Role    string `hcl:"role,optional"`
 
 	RotationKey *string  `hcl:"rotation_key,optional"`
 	Policy      hcl.Body `hcl:",remain"`

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // policy reads what the blocks of all that can be limited have beside their own.
@@ -22,6 +23,7 @@ func (d *decoder) policy(body hcl.Body) (p resource.Policy, sharedBudget string)
 		Models:    in.Models, Aliases: in.Aliases, Routes: in.Routes, AllowedIPs: in.AllowedIPs, DeniedIPs: in.DeniedIPs,
 		EnforcedParams: in.EnforcedParams, Guardrails: in.Guardrails, Callbacks: in.Callbacks, Tags: in.Tags,
 		LogContent: in.LogContent, MaxRequestMB: in.MaxRequestMB, MaxResponseMB: in.MaxResponseMB, Metadata: d.json(in.Metadata),
+		ExpiresAt: d.time(in.ExpiresAt),
 	}
 	if s := in.Sessions; s != nil {
 		p.Sessions = &resource.SessionLimits{
@@ -56,7 +58,7 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	t := resource.Terms{
 		Name: in.Name, Tokens: in.Tokens, Requests: in.Requests, GPUSeconds: d.money(in.GPUSeconds), Soft: d.amount(in.Soft),
 		Models: in.Models, Per: resource.Per(in.Per), Every: in.Every, Zone: in.Zone, Strict: in.Strict, Clamp: in.Clamp,
-		Increase: d.increase(in.Increase), Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
+		Increase: decoded[resource.TempIncrease](d, in.Increase), Alerts: decoded[channel.BudgetAlerts](d, in.Alerts), Overdraft: d.amount(in.Overdraft), NoQuorum: resource.NoQuorum(in.NoQuorum), Unpriced: resource.Unpriced(in.Unpriced),
 	}
 	if t.Unit() == resource.UnitUSD {
 		d.need(in.Body, "usd", in.USD)
@@ -65,13 +67,13 @@ func (d *decoder) terms(in *termsBlock) resource.Terms {
 	return t
 }
 
-// increase reads what raises a budget for a time.
-func (d *decoder) increase(a *hcl.Attribute) *resource.TempIncrease {
+// decoded reads an object strictly; nil of none.
+func decoded[T any](d *decoder, a *hcl.Attribute) *T {
 	raw := d.json(a)
 	if raw == nil {
 		return nil
 	}
-	in := new(resource.TempIncrease)
+	in := new(T)
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(in); err != nil {
@@ -222,7 +224,7 @@ func (d *decoder) key(b *hcl.Block) {
 		Position: positionOf(b.DefRange), Secret: Secret(in.Secret), Team: in.Team, Project: in.Project,
 		Resource: resource.Key{
 			Meta: owned(), Name: b.Labels[0], Hash: hash, Hint: hint,
-			UserID: in.UserID, Role: resource.Role(in.Role), ExpiresAt: d.time(in.ExpiresAt),
+			UserID: in.UserID, Role: resource.Role(in.Role),
 		},
 	}
 	k.Resource.Policy, k.SharedBudget = d.policy(in.Policy)

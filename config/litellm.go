@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/conclave-llm/conclave/config/litellmguard"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/resource"
@@ -26,6 +27,7 @@ var needless = map[string]string{
 	"general_settings.proxy_batch_write_at":             "is not needed: every request is recorded at once",
 	"general_settings.use_redis_transaction_buffer":     "is not needed: there is no Redis",
 	"general_settings.allow_requests_on_db_unavailable": "is not needed: there is no database",
+	"general_settings.use_shared_health_check":          "is not needed: one node checks for all",
 	"general_settings.disable_error_logs":               "is not needed: there is no database",
 	"litellm_settings.set_verbose":                      "is given to the node itself, as log_level",
 	"litellm_settings.json_logs":                        "is given to the node itself, as log_format",
@@ -38,8 +40,8 @@ var needless = map[string]string{
 
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
-	"litellm_settings": {"budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
-	"general_settings": {"enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
+	"litellm_settings": {"block_requests_for_models_without_pricing", "budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list"},
+	"general_settings": {"background_health_checks", "health_check_interval", "enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
 }
 
 // renamedSettings are settings that have another name.
@@ -124,6 +126,9 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
 	d.callbacks(m)
+	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
+		m.take(name)
+	}
 	for _, name := range sameSettings["litellm_settings"] {
 		d.setting(m, name, name)
 	}
@@ -166,6 +171,7 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 	for theirs, ours := range renamedSettings {
 		d.setting(m, theirs, ours)
 	}
+	d.alerting(m)
 	for i, n := range m.items("pass_through_endpoints") {
 		d.passThroughEndpoint(d.mapping(fmt.Sprintf("%s[%d]", m.of("pass_through_endpoints"), i), n))
 	}
@@ -384,36 +390,4 @@ func (d *yamlDecoder) finishModels(def *modelDefaults) {
 			d.report(d.rangeOf(m.Line, m.Column), "Invalid model", "%s.", err)
 		}
 	}
-}
-
-// hookModes are when a guardrail is asked.
-var hookModes = map[string]resource.Hook{"pre_call": resource.HookBefore, "post_call": resource.HookAfter, "during_call": resource.HookBefore}
-
-func (d *yamlDecoder) guardrail(m *mapping) {
-	params := d.mapping(m.of("litellm_params"), m.take("litellm_params"))
-	g := Guardrail{Position: d.position(m.node), Resource: resource.Guardrail{
-		Meta: owned(), Name: m.text("guardrail_name"), Plugin: params.text("guardrail"), Optional: !params.boolean("default_on"),
-	}}
-	m.take("guardrail_info") // is for people
-	m.end()
-	mode := params.take("mode")
-	for _, name := range params.texts("mode") {
-		hook, ok := hookModes[name]
-		if !ok {
-			d.wrong(mode, params.of("mode"), "%q is not one of %s.", name, strings.Join(slices.Sorted(maps.Keys(hookModes)), ", "))
-		}
-		if !slices.Contains(g.Resource.Hooks, hook) {
-			g.Resource.Hooks = append(g.Resource.Hooks, hook)
-		}
-	}
-	if params.text("unreachable_fallback") == "fail_open" {
-		g.Resource.OnError = resource.OnErrorPass
-	}
-	g.Resource.Config = d.metadata(params)
-	g.Resource.Canonicalize()
-	if err := g.Resource.Validate(); err != nil {
-		d.invalid("guardrail", m.node, err)
-		return
-	}
-	d.out.Resources.Guardrails = append(d.out.Resources.Guardrails, g)
 }

@@ -32,6 +32,9 @@ func (d *yamlDecoder) callbacks(m *mapping) {
 				d.ignore(n, m.of(list.name), why)
 				continue
 			}
+			if d.guardrailCallback(n, name, m) {
+				continue
+			}
 			d.callback(n, name, list.kind, params[name])
 		}
 	}

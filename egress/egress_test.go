@@ -37,6 +37,7 @@ func catalog(sealed string) *resource.Catalog {
 		Settings: []*resource.Setting{
 			setting("sealed", sealed), setting("egress_allow", `["hooks.example:443"]`),
 			setting("price_sync", `{"url": "https://prices.example/p.json", "every": "24h"}`),
+			setting("alerts", `{"channels": [{"name": "ops", "type": "webhook", "url": "https://Ops.example/a"}, {"name": "mail", "type": "email", "host": "smtp.example:587", "from": "a@b.c"}]}`),
 			setting("audit", `{"sinks": [{"kind": "syslog", "address": "tcp://log.example"}]}`),
 			setting("provider_proxies", `{"openai": {"url": "http://outer.example:3128"}}`),
 		},
@@ -70,10 +71,12 @@ func TestNamed(t *testing.T) {
 		"hooks.example:443 setting egress_allow",
 		"log.example:601 setting audit",
 		"node.example:8080 node proxy (proxy)",
+		"ops.example:443 channel ops",
 		"otel.example:4318 callback otel",
 		"outer.example:3128 setting provider_proxies openai (proxy)",
 		"prices.example:443 setting price_sync",
 		"px.example:1080 deployment demo/own (proxy)",
+		"smtp.example:587 channel mail",
 		"sts.eu-west-1.amazonaws.com:443 deployment demo/aws (tokens)",
 	}
 	if !slices.Equal(got, want) {

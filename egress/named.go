@@ -73,8 +73,8 @@ func merged(all []Destination) []Destination {
 	return out
 }
 
-// Named lists what the records and settings of a catalog name: providers, proxies, sinks of the
-// audit log, the source of prices, endpoints of plugins, MCP servers, the other nodes. It may name an address
+// Named lists what the records and settings of a catalog name: providers, proxies, channels of
+// alerts, sinks of the audit log, the source of prices, endpoints of plugins, MCP servers, the other nodes. It may name an address
 // more than once.
 func Named(cat *resource.Catalog) []Destination {
 	t, s := cat.Tables(), cat.Settings()
@@ -93,12 +93,22 @@ func Named(cat *resource.Catalog) []Destination {
 		out = append(out, ofProxy(s.ProviderProxies[name], "setting provider_proxies "+name)...)
 	}
 	out = append(out, ofURL(s.PriceSync.URL, "setting price_sync")...)
+	if s.RotationStore != nil {
+		out = append(out, ofURL(s.RotationStore.Vault, "setting rotation_store")...)
+	}
 	if s3 := s.Snapshots.S3; s3 != nil {
 		out = append(out, ofURL(s3.URL(), "setting snapshots")...)
 	}
 	for i := range s.Audit.Sinks {
 		if network, address, err := s.Audit.Sinks[i].Dial(); err == nil && network != "unix" && address != "" {
 			out = append(out, Destination{Address: strings.ToLower(address), By: []string{"setting audit"}})
+		}
+	}
+	for i := range s.Alerts.Channels {
+		c := &s.Alerts.Channels[i]
+		out = append(out, ofURL(c.URL, "channel "+c.Name)...)
+		if c.Host != "" {
+			out = append(out, Destination{Address: strings.ToLower(c.Host), By: []string{"channel " + c.Name}})
 		}
 	}
 	for _, a := range s.EgressAllow {

@@ -58,6 +58,9 @@ func (tx *Tx) checkKey(a Actor) error {
 			return fmt.Errorf("team of key %q is blocked: %w", a.ID, resource.ErrForbidden)
 		}
 	}
+	if kind := tx.lapsed(k); kind != "" {
+		return fmt.Errorf("%s of key %q has expired: %w", kind, a.ID, resource.ErrForbidden)
+	}
 	if k.Role == resource.RoleAdmin {
 		return nil
 	}
@@ -105,11 +108,7 @@ func (c Bootstrap) Apply(tx *Tx) error {
 		GossipKey: c.GossipKey, KEKID: c.KEKID,
 		DEKs: []WrappedDEK{{ID: c.DEKID, KEKID: c.KEKID, Blob: c.DEK}},
 	}
-	b, err := codec.Marshal(info)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	tx.put(store.Cluster, memory.InfoKey, b)
+	tx.putCluster(&info)
 	if c.Version > 1 {
 		tx.setVersion(c.Version)
 	}

@@ -300,4 +300,6 @@ type Want struct {
 	OpenWindow
 	Amount resource.Money `json:"amount"`
 	Need   resource.Money `json:"need,omitempty"` // of Amount, for the largest waiting request: granted whole if the headroom holds it
+	// Refused is the smallest hold that did not fit and was refused for that, since the node said so last.
+	Refused resource.Money `json:"refused,omitempty"`
 }

@@ -57,7 +57,11 @@ func (tx *Tx) moveHashes(id string, from, to []resource.Hash) error {
 		if (ok && string(f.Payload) != id) || tx.isMaster(h) {
 			return fmt.Errorf("secret of the key: %w", resource.ErrExists)
 		}
-		tx.put(store.KeyHashes, h[:], []byte(id))
+		if ok {
+			tx.put(store.KeyHashes, h[:], []byte(id))
+		} else {
+			tx.create(store.KeyHashes, h[:], []byte(id))
+		}
 	}
 	for _, h := range from {
 		if !slices.Contains(to, h) {
@@ -68,8 +72,14 @@ func (tx *Tx) moveHashes(id string, from, to []resource.Hash) error {
 }
 
 func (tx *Tx) isMaster(h resource.Hash) bool {
-	info, ok := tx.cluster()
-	return ok && info.MasterHash == h
+	if tx.master == nil {
+		info, ok := tx.cluster()
+		if !ok {
+			return false
+		}
+		tx.master = &info.MasterHash
+	}
+	return *tx.master == h
 }
 
 // Apply implements Command.

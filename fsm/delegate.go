@@ -55,6 +55,34 @@ func (tx *Tx) personOf(k *resource.Key) error {
 	return nil
 }
 
+// lapsed is the kind of a level above the key that has expired, "" for none.
+func (tx *Tx) lapsed(k *resource.Key) string {
+	w, organization := world{tx}, ""
+	if t, ok := w.Team(k.TeamID); ok {
+		if organization = t.OrganizationID; t.ExpiredAt(tx.Now) {
+			return resource.HolderTeam
+		}
+	}
+	if u, ok := w.User(k.UserID); ok {
+		if u.ExpiredAt(tx.Now) {
+			return resource.HolderUser
+		}
+		if organization == "" {
+			organization = u.OrganizationID
+		}
+	}
+	if m, ok := w.TeamMember(k.TeamID, k.UserID); ok && m.ExpiredAt(tx.Now) {
+		return resource.HolderMember
+	}
+	if p, ok := found[resource.Project](tx, store.Projects, k.ProjectID); ok && p.ExpiredAt(tx.Now) {
+		return resource.HolderProject
+	}
+	if o, ok := found[resource.Organization](tx, store.Organizations, organization); ok && o.ExpiredAt(tx.Now) {
+		return resource.HolderOrganization
+	}
+	return ""
+}
+
 // world is the records as the command finds them.
 type world struct{ tx *Tx }
 

@@ -51,6 +51,7 @@ func (c OrderErasure) Apply(tx *Tx) error {
 	}
 	tx.audits = tx.audits[:told]
 	tx.moveTotals(c.Kind, c.Subject, c.Pseudonym)
+	tx.forgetAlerts(c.Kind, c.Subject)
 	e := &resource.Erasure{ID: c.ID, Kind: c.Kind, Subject: c.Subject, Pseudonym: c.Pseudonym, At: tx.Now, By: actorName(tx.Actor)}
 	nodes := tx.allNodes()
 	for _, id := range slices.Sorted(maps.Keys(nodes)) {
@@ -229,13 +230,7 @@ func (tx *Tx) putErasure(prefix string, e *resource.Erasure) {
 	tx.put(store.Erasures, []byte(prefix+e.ID), marshalErasure(e))
 }
 
-func marshalErasure(e *resource.Erasure) []byte {
-	b, err := codec.Marshal(*e)
-	if err != nil {
-		overlay.Fail(err)
-	}
-	return b
-}
+func marshalErasure(e *resource.Erasure) []byte { return marshal(e) }
 
 func parseErasure(f frame.Value) (*resource.Erasure, error) {
 	e := new(resource.Erasure)

@@ -25,6 +25,15 @@ func parse[T any](b store.Bucket, f frame.Value) (*T, error) {
 	return r, nil
 }
 
+// marshal encodes such a record that a command has made or changed.
+func marshal[T any](r *T) []byte {
+	b, err := codec.Marshal(*r)
+	if err != nil {
+		overlay.Fail(err)
+	}
+	return b
+}
+
 // filed returns a record, as the command sees it, and its version.
 func filed[T any](tx *Tx, b store.Bucket, id string) (*T, uint64, bool) {
 	f, ok := tx.get(b, []byte(id))

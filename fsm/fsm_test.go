@@ -230,7 +230,7 @@ func TestFSM_Actor(t *testing.T) {
 	t.Parallel()
 	h := start(t)
 	h.boot("n1")
-	admin := h.do(h.putKey(resource.Key{Meta: meta("admin"), Role: resource.RoleAdmin, ExpiresAt: day0 + 1e9}, 0))
+	admin := h.do(h.putKey(resource.Key{Meta: meta("admin"), Role: resource.RoleAdmin, Policy: resource.Policy{ExpiresAt: day0 + 1e9}}, 0))
 	plain := h.do(h.putKey(resource.Key{Meta: meta("plain")}, 0))
 	by := fsm.Actor{Kind: "key", ID: "admin", Version: admin.Version}
 
@@ -241,8 +241,12 @@ func TestFSM_Actor(t *testing.T) {
 	h.refused(node("n1"), fsm.BlockKey{ID: "plain"}, resource.ErrForbidden)
 	h.refused(node("n2"), fsm.OpenEpoch{Node: "n1"}, resource.ErrForbidden)
 	h.refused(fsm.Actor{Kind: "file"}, fsm.DeleteKey{ID: "plain"}, resource.ErrOwner)
+	h.do(fsm.PutTeam{Team: encoded(t, resource.Team{Meta: meta("t"), Name: "t", Policy: resource.Policy{ExpiresAt: day0 + 1e9}})})
+	of := h.do(h.putKey(resource.Key{Meta: meta("of"), Role: resource.RoleAdmin, TeamID: "t"}, 0))
+	h.doAs(fsm.Actor{Kind: "key", ID: "of", Version: of.Version}, fsm.BlockKey{ID: "plain", Blocked: true})
 	h.now += 2e9
 	h.refused(by, fsm.BlockKey{ID: "plain"}, resource.ErrForbidden)
+	h.refused(fsm.Actor{Kind: "key", ID: "of", Version: of.Version}, fsm.BlockKey{ID: "plain"}, resource.ErrForbidden)
 	h.refused(fsm.Actor{}, fsm.BlockKey{ID: "plain"}, resource.ErrForbidden)
 }
 

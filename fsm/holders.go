@@ -206,6 +206,9 @@ func (tx *Tx) settleHolder(r, before resource.Record, windows []OpenWindow) erro
 		return err
 	}
 	kind, a := resource.HolderOf(r)
+	if kind == resource.HolderKey && before == nil {
+		return tx.openBudgets(r.Head().ID, a, windows)
+	}
 	return tx.setBudgets(kind, r.Head().ID, a, windows)
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
 )
 
 // account reads one window as it is now: without the holds that were dropped since it was
@@ -59,18 +60,32 @@ func (tx *Tx) setBudgets(kind, id string, a *resource.Allowance, ws []OpenWindow
 		return err
 	}
 	tx.adjustLimits(kind, id, terms)
-	tx.openWindows(kind, id, ws)
-	return nil
-}
-
-// openWindows opens those windows of the holder's accounts that nobody has opened.
-func (tx *Tx) openWindows(kind, id string, ws []OpenWindow) {
 	prefix := kind + "/" + id + "/"
 	for _, w := range ws {
 		if strings.HasPrefix(string(w.Account), prefix) {
 			tx.openWindow(w.Account, w.Window)
 		}
 	}
+	return nil
+}
+
+// openBudgets opens the windows of a new key. It is setBudgets without what a key whose id was
+// never used cannot have: accounts that are open, or that have ended.
+func (tx *Tx) openBudgets(id string, a *resource.Allowance, ws []OpenWindow) error {
+	terms, err := tx.holderTerms(a.Budgets, a.BudgetID)
+	if err != nil {
+		return err
+	}
+	for _, w := range ws {
+		kind, holder, name, ok := w.Account.Split()
+		if !ok || kind != resource.HolderKey || holder != id || !money.Near(w.Window, tx.Now) {
+			continue
+		}
+		if i := slices.IndexFunc(terms, func(t resource.Terms) bool { return t.Name == name }); i >= 0 && money.Fits(&terms[i], w.Window) {
+			tx.open(w.Account, w.Window, &terms[i])
+		}
+	}
+	return nil
 }
 
 // openWindow opens a window, leases a part of it to each node, and deletes what ended before
@@ -91,10 +106,17 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 	if session {
 		w.End = tx.Now + resource.SessionIdle
 	}
-	a := money.Open(&t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
-	tx.putAccount(key, a)
+	a := tx.open(id, w, &t)
 	tx.dropEnded(id)
 	return a, true
+}
+
+// open opens a window of the terms.
+func (tx *Tx) open(id resource.AccountID, w resource.Window, t *resource.Terms) *money.Account {
+	a := money.Open(t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
+	tx.putAccount(money.Key(id, w.Start), a)
+	tx.noteIncrease(id, a)
+	return a
 }
 
 // dropEnded deletes all windows that have ended but the newest, which late settles need.
@@ -107,6 +129,7 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 		}
 		if !keep {
 			tx.delete(store.Accounts, k)
+			tx.dropMarks(k)
 		}
 		keep = false
 	}
@@ -116,12 +139,27 @@ func (tx *Tx) dropEnded(id resource.AccountID) {
 func (tx *Tx) adjustLimits(kind, id string, terms []resource.Terms) {
 	for _, t := range terms {
 		for _, k := range tx.scan(store.Accounts, money.Prefix(resource.Account(kind, id, t.Name))) {
-			a, ok := tx.account(k)
-			if ok && !a.Ended(tx.Now) && a.Adjust(&t, tx.Now, tx.allNodes()) {
-				tx.putAccount(k, a)
+			if a, ok := tx.account(k); ok && !a.Ended(tx.Now) {
+				tx.adjust(k, a, &t)
 			}
 		}
 	}
+}
+
+// adjust brings one window to other terms, and tells what a lower limit has reached by that.
+func (tx *Tx) adjust(key []byte, a *money.Account, t *resource.Terms) {
+	id, start, _ := money.SplitKey(key)
+	before := alert.Percent(a.Settled, a.Limit)
+	if !a.Adjust(t, tx.Now, tx.allNodes()) {
+		return
+	}
+	if a.Soft > 0 && !a.Told && a.Settled >= a.Soft {
+		a.Told = true
+		tx.softPassed(id, start, a)
+	}
+	tx.warn(id, start, a, before)
+	tx.noteIncrease(id, a)
+	tx.putAccount(key, a)
 }
 
 // holderTerms joins a holder's own terms and the shared ones. It refuses two of one name:
@@ -148,6 +186,7 @@ func (tx *Tx) dropAccounts(kind, id string) {
 	for _, k := range tx.scan(store.Accounts, []byte(prefix)) {
 		if account, _, ok := money.SplitKey(k); ok && !strings.Contains(string(account[len(prefix):]), "/") {
 			tx.delete(store.Accounts, k)
+			tx.dropMarks(k)
 		}
 	}
 }

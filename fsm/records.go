@@ -60,7 +60,11 @@ func putRecord[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, e Encode
 	if err := tx.moveRefs(b, id, before, rec); err != nil {
 		return nil, err
 	}
-	tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.Raw()})
+	if exists {
+		tx.putFrame(b, []byte(id), frame.Value{Version: tx.Index, Flags: f.Flags, Payload: e.Raw()})
+	} else {
+		tx.create(b, []byte(id), e.Raw())
+	}
 	tx.wrote = true
 	tx.note(b.Kind(), id, relation.Name(rec), f.Version, f.Payload, e.Raw())
 	return old, nil
@@ -151,7 +155,7 @@ func (tx *Tx) moveName(b store.Bucket, id string, from, to resource.Record) erro
 		if _, taken := tx.get(store.Names, relation.NameKey(b, name)); taken {
 			return fmt.Errorf("%s named %q: %w", b.Kind(), name, resource.ErrExists)
 		}
-		tx.put(store.Names, relation.NameKey(b, name), []byte(id))
+		tx.create(store.Names, relation.NameKey(b, name), []byte(id))
 	}
 	if old != "" {
 		tx.delete(store.Names, relation.NameKey(b, old))

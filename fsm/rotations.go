@@ -129,6 +129,7 @@ func (tx *Tx) putCluster(info *ClusterInfo) {
 		overlay.Fail(err)
 	}
 	tx.put(store.Cluster, memory.InfoKey, b)
+	tx.master = nil
 }
 
 // rotation finds the rotation that a command means.

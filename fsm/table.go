@@ -94,6 +94,11 @@ const (
 	KindReseal             Kind = 193
 	KindPutVariable        Kind = 194
 	KindDeleteVariable     Kind = 195
+	KindRaiseAlerts        Kind = 210
+	KindEndAlerts          Kind = 211
+	KindNoteAlerts         Kind = 212
+	KindRetryAlerts        Kind = 213
+	KindDeleteAlerts       Kind = 214
 )
 
 // grant says whose credential may carry a command.
@@ -214,6 +219,11 @@ var table = []row{
 	rowOf[Reseal](KindReseal, "reseal", 1, byNode, alone),
 	rowOf[PutVariable](KindPutVariable, "put_variable", 1, byAdmin, item),
 	rowOf[DeleteVariable](KindDeleteVariable, "delete_variable", 1, byAdmin, item),
+	rowOf[RaiseAlerts](KindRaiseAlerts, "raise_alerts", 1, byNode, alone),
+	rowOf[EndAlerts](KindEndAlerts, "end_alerts", 1, byNode, alone),
+	rowOf[NoteAlerts](KindNoteAlerts, "note_alerts", 1, byNode, alone),
+	rowOf[RetryAlerts](KindRetryAlerts, "retry_alerts", 1, byAdmin, alone),
+	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
 }
 
 // batchRow is apart because its decoder reads the table.

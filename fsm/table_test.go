@@ -15,6 +15,8 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // golden writes the golden bytes of kinds that have none. It never rewrites any.
@@ -51,7 +53,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.Batch{Items: []fsm.Item{item}},
 		fsm.PutKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd", TeamID: "t1",
-			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`)}, ExpiresAt: 9,
+			UserID: "u1", Role: resource.RoleAdmin, Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "b1", Budgets: terms, Limits: limits}, Models: []string{"demo"}, Routes: []string{"/v1/*"}, Tags: []string{"x"}, Metadata: json.RawMessage(`{"a":1}`), ExpiresAt: 9},
 		})},
 		fsm.BlockKey{ID: "k1", Blocked: true},
 		fsm.DeleteKey{ID: "k1"},
@@ -182,6 +184,11 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.NoteRotation{Kind: "ca", ID: "x", Step: "install", Node: "n1"},
 		fsm.AdvanceRotation{Kind: "ca", ID: "x", From: "install", Wraps: []fsm.Wrap{{Old: []byte{1}, New: []byte{2}}}},
 		fsm.Reseal{Items: []fsm.Resealed{{Kind: "credential", ID: "c1", Field: "api_key", Old: []byte{1}, Sealed: sealed}}},
+		fsm.RaiseAlerts{Alerts: []alert.Alert{{Kind: channel.NodeDown, Subject: "node/n1", Name: "a", Text: "t", Key: "node_down/n1", Lasting: true}}},
+		fsm.EndAlerts{Keys: []string{"node_down/n1"}},
+		fsm.NoteAlerts{Notes: []fsm.AlertNote{{ID: "alrt_1", Done: true, Deliveries: []alert.Delivery{{Channel: "ops", State: alert.Dead, At: 1, Tries: 2, Error: "e"}}}}},
+		fsm.RetryAlerts{IDs: []string{"alrt_1"}},
+		fsm.DeleteAlerts{IDs: []string{"alrt_1"}},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

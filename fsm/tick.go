@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/overlay"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
 )
 
 // Apply implements Command. A tick that is not the next one of its node's epoch changes
@@ -70,11 +71,11 @@ func (tx *Tx) settle(n *money.Node, epoch uint64, d AccountDelta) {
 	if !ok || d.Amount == 0 {
 		return
 	}
+	before := alert.Percent(a.Settled, a.Limit)
 	if a.Settle(n, epoch, d.Amount) {
-		tx.passed = append(tx.passed, SoftLimit{
-			Account: d.Account, Window: resource.Window{Start: d.Start, End: a.End}, Unit: a.Unit, Soft: a.Soft, Limit: a.Limit, Settled: a.Settled,
-		})
+		tx.softPassed(d.Account, d.Start, a)
 	}
+	tx.warn(d.Account, d.Start, a, before)
 	if money.IsSession(key) {
 		a.End = tx.Now + resource.SessionIdle
 	}
@@ -96,7 +97,13 @@ func (tx *Tx) release(n *money.Node, d AccountDelta) {
 func (tx *Tx) want(n *money.Node, w Want) {
 	key := money.Key(w.Account, w.Window.Start)
 	a, ok := tx.openWindow(w.Account, w.Window)
-	if !ok || w.Amount <= 0 || a.Ended(tx.Now) {
+	if !ok || a.Ended(tx.Now) {
+		return
+	}
+	if w.Refused > 0 {
+		tx.exhausted(w.Account, w.Window.Start, a, w.Refused)
+	}
+	if w.Amount <= 0 {
 		return
 	}
 	if money.IsSession(key) { // its limits may have changed, and no command brings that here
@@ -153,6 +160,7 @@ func (tx *Tx) sweep() {
 	}
 	oldest := money.OldestDay(tx.Now)
 	at.At = tx.Now
+	tx.endIncreases()
 	at.Totals = tx.sweepBucket(store.Totals, at.Totals, func(key []byte) bool {
 		day, ok := money.Day(key)
 		return ok && day < oldest

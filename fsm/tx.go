@@ -25,10 +25,11 @@ type Tx struct {
 	writes overlay.Writes
 	audits []audit.Entry
 	env    *Envelope
-	kind   Kind        // of the command, or of the item of a Batch
-	wrote  bool        // a record was written
-	epoch  bool        // an epoch was opened or closed
-	nodes  money.Nodes // read once for each command
+	kind   Kind           // of the command, or of the item of a Batch
+	wrote  bool           // a record was written
+	epoch  bool           // an epoch was opened or closed
+	nodes  money.Nodes    // read once for each command
+	master *resource.Hash // of the master key; the same
 	passed []SoftLimit
 	// delegate is who acts, if it is a person who manages a part of the cluster only.
 	delegate *delegate.Delegate
@@ -61,6 +62,11 @@ func (tx *Tx) putFrame(b store.Bucket, key []byte, f frame.Value) {
 	tx.writes.Write(b, key, f.Encode(key))
 }
 
+// create is put under a key that the caller has just found to have nothing.
+func (tx *Tx) create(b store.Bucket, key, payload []byte) {
+	tx.writes.Create(b, key, frame.Value{Version: tx.Index, Payload: payload}.Encode(key))
+}
+
 func (tx *Tx) delete(b store.Bucket, key []byte) { tx.writes.Write(b, key, nil) }
 
 // rows is the transaction as the packages below take it.
@@ -90,7 +96,7 @@ func (tx *Tx) reset() {
 	tx.writes.Clear()
 	tx.audits = tx.audits[:0]
 	tx.passed = nil
-	tx.nodes, tx.epoch = nil, false
+	tx.nodes, tx.master, tx.epoch = nil, nil, false
 	tx.wrote = false
 	tx.asFile, tx.taken = false, nil
 }
@@ -113,7 +119,7 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 	switch {
 	case of == store.Accounts:
 		b.spent[string(key)] = value
-	case of == store.Erasures: // is read from the file
+	case of == store.Erasures || of == store.Alerts: // are read from the file
 		b.tables[of.Kind()] = true
 	case of.Cataloged() || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]

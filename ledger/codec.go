@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -208,6 +209,9 @@ func putReceipt(b []byte, r *Receipt) []byte {
 // foundBit says that a record tells what guardrails found, behind all else.
 const foundBit = 1 << 19
 
+// factsBit says that a record has facts, behind all else.
+const factsBit = 1 << 30
+
 // chosenBit says that a record names the callbacks that its holders chose, behind what guardrails found.
 const chosenBit = 1 << 20
 
@@ -240,6 +244,9 @@ func putMore(b []byte, r *Record) []byte {
 	if len(r.Callbacks) > 0 {
 		set |= chosenBit
 	}
+	if r.Receipt.Facts.Path != "" {
+		set |= factsBit
+	}
 	if set == 0 && u.Service == llm.ServiceUnsaid {
 		return b
 	}
@@ -262,6 +269,9 @@ func putMore(b []byte, r *Record) []byte {
 	}
 	if set&chosenBit != 0 {
 		b = putStrings(b, r.Callbacks)
+	}
+	if set&factsBit != 0 {
+		b = r.Receipt.Facts.Append(b) // to the end of the record
 	}
 	return b
 }
@@ -292,6 +302,10 @@ func (r *reader) more(to *Record) {
 	}
 	if set&chosenBit != 0 {
 		to.Callbacks = r.strings()
+	}
+	if set&factsBit != 0 && r.err == nil {
+		to.Receipt.Facts, r.err = facts.Parse(r.b)
+		r.b = nil
 	}
 }
 

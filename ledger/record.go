@@ -3,6 +3,7 @@ package ledger
 import (
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -81,15 +82,16 @@ type Record struct {
 // Receipt is why a request was served or refused: what was estimated, who refused it and
 // by which rule, and which deployments were tried. It holds no prompt and no secret.
 type Receipt struct {
-	Step        string // of the pipeline that ended the request, "budget"; "": it was served
-	Scope       string // whose rule refused it: "key", "team", …
-	Entity      string // its id
-	Rule        string // the message of the refusal, if the gateway wrote it itself
-	Prompt      int64  // tokens estimated for the prompt
-	Completion  int64  // tokens estimated for the completion
-	Clamped     int64  // the completion's maximum after a budget lowered it; 0: none did
-	PriceSource string // of the price that was charged
-	Tries       []Try  // attempts, in order; not kept
+	Step        string      // of the pipeline that ended the request, "budget"; "": it was served
+	Scope       string      // whose rule refused it: "key", "team", …
+	Entity      string      // its id
+	Rule        string      // the message of the refusal, if the gateway wrote it itself
+	Prompt      int64       // tokens estimated for the prompt
+	Completion  int64       // tokens estimated for the completion
+	Clamped     int64       // the completion's maximum after a budget lowered it; 0: none did
+	PriceSource string      // of the price that was charged
+	Tries       []Try       // attempts, in order; not kept
+	Facts       facts.Facts // what the decision was about
 }
 
 // Try is one attempt at a deployment.

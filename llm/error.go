@@ -62,6 +62,10 @@ type Error struct {
 	NoRetry    bool          // sent as x-should-retry: false
 	ResetsAt   time.Time     // when the window ends, if there is one
 
+	// Count and Resting are the numbers behind a refusal of the gateway's own, for the receipt.
+	Count   *Count
+	Resting []string // ids of deployments that could not be asked at that moment
+
 	// Body is the provider's own error body and Header its relevant headers, which are
 	// relayed untouched where client and provider speak the same dialect.
 	Body   []byte

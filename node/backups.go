@@ -24,7 +24,7 @@ func (n *Node) startBackups(context.Context) (err error) {
 	n.signer = sign.New(sign.Config{Client: n.egress.Client(10 * time.Second)})
 	n.backups, err = backup.New(backup.Config{
 		NodeID: n.identity.NodeID, Name: n.cfg.Name, Version: n.cfg.Version, Dir: n.cfg.DataDir,
-		State: n.state, Cluster: n.consensus, Keeper: n.identity.kek, OpenKey: n.opensKey, Peers: n.blobPeers,
+		State: n.state, Cluster: n.consensus, Keeper: n.identity.kek, Blobs: n.blobs, OpenKey: n.opensKey, Peers: n.blobPeers,
 		Settings: func() resource.SnapshotSettings { return n.state.Catalog().Settings().Snapshots },
 		S3:       n.bucket, Reach: n.journal.Oldest, Room: func() uint64 { return n.disk.Room().Free },
 		Look: n.cfg.SnapshotLook, Now: n.cfg.SnapshotNow, Logger: n.log, Registerer: n.registry,

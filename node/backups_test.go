@@ -242,7 +242,15 @@ func TestSnapshot_FreshCluster(t *testing.T) {
 	chats(t, from, k.Secret, 3)
 	bill := from.Bill()
 	awaitBooks(t, from, k.ID, bill)
+	tokenizer := strings.Repeat("a tokenizer ", 1000)
+	blob, err := from.Nodes[0].Admin().PutBlob(t.Context(), []byte(tokenizer), url.Values{"kind": {"tokenizer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	backup := save(t, from.Nodes[0])
+	if bytes.Contains(backup, []byte(tokenizer)) {
+		t.Error("the body of a blob is in the backup, and not sealed")
+	}
 
 	other := nodetest.Start(t, 1)
 	if _, err := restore(t, other, other.Nodes[0], backup, url.Values{"force_cluster_id": {"true"}}); !isProblem(err, http.StatusConflict, "refused") || !strings.Contains(err.Error(), "KEK") {
@@ -253,10 +261,15 @@ func TestSnapshot_FreshCluster(t *testing.T) {
 		t.Errorf("another cluster's: got %v", err)
 	}
 	out, err := restore(t, to, to.Nodes[1], backup, url.Values{"force_cluster_id": {"true"}})
-	if err != nil || !out.Foreign {
+	if err != nil || !out.Foreign || strings.Contains(strings.Join(out.Warnings, " "), blob.ID) {
 		t.Fatalf("restore: got %+v, %v", out, err)
 	}
 	replayed(t, to, 1)
+	for _, n := range to.Nodes {
+		if b, err := n.Admin().BlobBody(t.Context(), blob.ID); err != nil || string(b) != tokenizer {
+			t.Errorf("the body of a blob on node %s: %d bytes, %v", n.Name, len(b), err)
+		}
+	}
 	awaitBooks(t, to, k.ID, bill)
 	to.Mock.Reset()
 	from.Mock.Reset()

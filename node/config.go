@@ -79,6 +79,9 @@ type Config struct {
 	// Rotation is when and how secrets are rotated. Its zero value is good.
 	Rotation RotationConfig
 
+	// Alerts is when alerts are looked for. Its zero value is good.
+	Alerts AlertsConfig
+
 	// SnapshotLook is when to see whether a snapshot is due. Nil: every fifteen seconds.
 	SnapshotLook <-chan time.Time
 	SnapshotNow  func() time.Time // by which snapshots are scheduled; nil: time.Now

@@ -36,6 +36,9 @@ func (n *Node) specs() []plugins.Spec {
 			continue
 		}
 		all[i].Config = config
+		if all[i].Plugin == builtin.KeywordsName && all[i].Path == "" {
+			all[i].Config = builtin.WithStored(config, n.state.Catalog().Settings().BannedKeywords)
+		}
 	}
 	return all
 }

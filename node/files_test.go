@@ -256,3 +256,48 @@ func TestNode_passThroughEndpoint(t *testing.T) {
 		return status == 404
 	})
 }
+
+// The export of a person has his files, whole.
+func TestExport_files(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Start(t, 1)
+	n := c.Nodes[0]
+	if status, b := n.Do("POST", "/api/v1/users", nodetest.MasterKey, fields{"id": "carol"}); status != 201 {
+		t.Fatalf("user: got %d %s", status, b)
+	}
+	k := c.Key(0, fields{"user_id": "carol"})
+	text := strings.Repeat("what carol said\n", 100_000) // longer than a line of the export may have
+	id := mustUpload(t, n, k.Secret, text, "user_data")
+	mustUpload(t, n, c.Key(0, fields{}).Secret, "of nobody", "user_data")
+	status, b := n.Do("GET", "/api/v1/users/carol/export", nodetest.MasterKey, nil)
+	if status != 200 {
+		t.Fatalf("export: got %d %s", status, b)
+	}
+	var got []byte
+	artifacts := 0
+	for line := range strings.Lines(string(b)) {
+		var l struct {
+			Type string
+			Data struct {
+				ID     string
+				Offset int64
+				Base64 []byte
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil && (l.Type == "artifact" || l.Type == "file_part") {
+			t.Fatal(err)
+		}
+		switch l.Type {
+		case "artifact":
+			artifacts++
+		case "file_part":
+			if l.Data.ID != id || l.Data.Offset != int64(len(got)) {
+				t.Errorf("a part of %s at %d, want one of %s at %d", l.Data.ID, l.Data.Offset, id, len(got))
+			}
+			got = append(got, l.Data.Base64...)
+		}
+	}
+	if artifacts != 1 || string(got) != text {
+		t.Errorf("%d artifacts, %d bytes, want one of %d bytes", artifacts, len(got), len(text))
+	}
+}

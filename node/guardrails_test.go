@@ -108,3 +108,108 @@ func TestGuardrails(t *testing.T) {
 		t.Errorf("the stream says %q", got)
 	}
 }
+
+// A guardrail asks another model of the gateway: the request's own key pays for it, though it may not use
+// that model itself, and a budget that is used up stops the question.
+func TestGuardrails_Judge(t *testing.T) {
+	c := nodetest.Start(t, 1)
+	n := c.Nodes[0]
+	var seen, asked atomic.Value
+	c.Model("echo", echo(t, &seen))
+	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		asked.Store(string(b))
+		answer := "No"
+		if strings.Contains(string(b), "bomb") {
+			answer = "Yes, it does"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"id":"j","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":50,"completion_tokens":3,"total_tokens":53}}`, answer)
+	}))
+	t.Cleanup(judge.Close)
+	c.Model("judge", judge.URL+"/v1")
+	key := c.Key(0, nodetest.Fields{"name": "judged", "models": []string{"echo"}})
+	api := n.Admin()
+	if _, err := api.Guardrails().Create(t.Context(), nodetest.Fields{
+		"name": "policy", "plugin": "judge", "deadline_ms": 10_000, "models": []string{"echo"}, "config": nodetest.Fields{"model": "judge", "criteria": "weapons"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(text string, stream bool) (int, string) {
+		status, body := n.Do("POST", "/v1/chat/completions", key.Secret, nodetest.Fields{
+			"model": "echo", "stream": stream, "messages": []nodetest.Fields{{"role": "user", "content": text}},
+		})
+		return status, string(body)
+	}
+	c.Await("the judge", func() bool { status, _ := ask("hello", false); return status == 200 })
+	for _, stream := range []bool{false, true} {
+		if status, body := ask("how do I build a bomb?", stream); status != 400 || !strings.Contains(body, "guardrail_blocked") {
+			t.Errorf("got %d %s", status, body)
+		}
+		if status, body := ask("how do I bake a cake?", stream); status != 200 || !strings.Contains(asked.Load().(string), "cake") {
+			t.Errorf("got %d %s", status, body)
+		}
+	}
+	if status, body := n.Do("POST", "/v1/chat/completions", key.Secret, nodetest.ChatBody(nodetest.Fields{"model": "judge"})); status != 403 {
+		t.Errorf("the key may use the judge's model itself: %d %s", status, body)
+	}
+	out, err := api.TryGuardrail(t.Context(), "policy", client.GuardrailTry{Text: "x"})
+	if err != nil || out.Status != "not_run" || !strings.Contains(out.Error, "no model may be asked here") {
+		t.Errorf("got %+v, %v: nobody would pay for it", out, err)
+	}
+}
+
+// The words that the setting bans are refused in prompts, answers and streams, however they are cut, and
+// a change of the setting counts without a restart.
+func TestGuardrails_BannedKeywords(t *testing.T) {
+	c := nodetest.Start(t, 1)
+	n := c.Nodes[0]
+	api := n.Admin()
+	said := new(atomic.Value)
+	said.Store("nothing")
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		text := said.Load().(string)
+		if !strings.Contains(string(b), `"stream":true`) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprintf(w, `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%q},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, text)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, r := range text {
+			fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":%q}}]}\n\n", string(r))
+		}
+		fmt.Fprint(w, "data: [DONE]\n\n")
+	}))
+	t.Cleanup(upstream.Close)
+	c.Model("m", upstream.URL+"/v1")
+	key := c.Key(0, nodetest.Fields{"name": "k"}).Secret
+	if _, err := api.Guardrails().Create(t.Context(), nodetest.Fields{"name": "banned", "plugin": "keywords", "deadline_ms": 5000, "config": nodetest.Fields{"stored": true}}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(text string, stream bool) (int, string) {
+		status, body := n.Do("POST", "/v1/chat/completions", key, nodetest.Fields{"model": "m", "stream": stream, "messages": []nodetest.Fields{{"role": "user", "content": text}}})
+		return status, string(body)
+	}
+	c.Await("the guardrail without words", func() bool { status, _ := ask("xyzzy", false); return status == 200 })
+	ban := func(words ...string) {
+		t.Helper()
+		if status, body := n.Do("PUT", "/api/v1/settings/banned_keywords_list", nodetest.MasterKey, nodetest.Fields{"value": words}); status/100 != 2 {
+			t.Fatalf("got %d %s", status, body)
+		}
+	}
+	ban("Secret Project", "xyzzy")
+	c.Await("the words", func() bool { status, _ := ask("say XYZZY", false); return status == 400 })
+	said.Store("it is the sEcReT pRoJeCt, of course")
+	for _, stream := range []bool{false, true} {
+		if status, body := ask("hello", stream); strings.Contains(strings.ToLower(body), "roject") || !strings.Contains(body, "guardrail_blocked") {
+			t.Errorf("got %d %s", status, body)
+		}
+	}
+	ban("plugh")
+	c.Await("other words", func() bool {
+		status, _ := ask("say plugh", false)
+		free, _ := ask("hello", false)
+		return status == 400 && free == 200
+	})
+}

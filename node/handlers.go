@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/config/dotprompt"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/tokenize"
 	"github.com/conclave-llm/conclave/node/gossip"
@@ -34,7 +35,7 @@ func (n *Node) proxyConfig() proxy.Config {
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
 		Journal: n.journal, Secrets: n.opener(), Prices: &n.books, KeepContent: n.keepContent, Tokenizers: tokenizers.Get, Turns: n.turns,
 		Artifacts: n.artifacts, Member: n.identity.NodeID, Maker: n.maker, MakerLost: n.makerLost,
-		Detokenize: tokenize.Embedded, Blobs: n.blobs.Read, Servers: n.mcp,
+		Detokenize: tokenize.Embedded, ParsePrompt: dotprompt.Parse, Blobs: n.blobs.Read, Servers: n.mcp,
 		Logger: n.log, Registerer: n.registry,
 	}
 }
@@ -45,8 +46,8 @@ func (n *Node) adminConfig() adminapi.Config {
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, PickUp: n.rotation.PickUp,
-		Models: n.models, Guardrails: trier{n}, Callbacks: sinks{n},
+		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, PickUp: n.rotation.PickUp,
+		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n},
 	}
 }
 

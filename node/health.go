@@ -17,6 +17,8 @@ func (n *Node) mountHealth(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("GET /health/readiness", n.readiness)
 	mux.Handle("GET /health", n.reader(http.HandlerFunc(n.health)))
+	mux.Handle("GET /health/latest", n.reader(http.HandlerFunc(n.healthLatest)))
+	mux.Handle("GET /health/history", n.reader(http.HandlerFunc(n.healthHistory)))
 	mux.Handle("GET /metrics", n.reader(promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{})))
 }
 
@@ -50,32 +52,6 @@ func (n *Node) warning() string {
 		return ""
 	}
 	return n.backups.Warning()
-}
-
-// health lists every deployment with what this node knows of it. It sends no request: what
-// it tells comes from the traffic itself.
-func (n *Node) health(w http.ResponseWriter, _ *http.Request) {
-	cools := map[string]bool{}
-	for _, l := range n.router.Stats().Loads() {
-		cools[l.DeploymentID] = l.CoolsDown > 0
-	}
-	healthy, unhealthy := []map[string]any{}, []map[string]any{}
-	cat := n.state.Catalog()
-	for _, d := range cat.Tables().Deployments {
-		row := map[string]any{"model_id": d.ID, "model": d.Provider + "/" + d.Upstream, "api_base": d.APIBase}
-		if m, ok := cat.ModelByID(d.ModelID); ok {
-			row["model_name"] = m.Name
-		}
-		if cools[d.ID] || d.Blocked {
-			unhealthy = append(unhealthy, row)
-		} else {
-			healthy = append(healthy, row)
-		}
-	}
-	writeJSON(w, http.StatusOK, map[string]any{
-		"healthy_endpoints": healthy, "unhealthy_endpoints": unhealthy,
-		"healthy_count": len(healthy), "unhealthy_count": len(unhealthy),
-	})
 }
 
 // reader lets only principals that may read pass.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/mcp"
 )
@@ -113,6 +114,8 @@ func (n *Node) startHandlers(context.Context) error {
 	data.Mount(mux)
 	admin.Mount(mux)
 	n.mcp.Mount(mux)
+	mux.Handle("GET "+rotation.LinkPath+"{key}", n.rotation)
+	mux.Handle("POST "+rotation.LinkPath+"{key}", n.rotation)
 	n.present(data.Over(mux))
 	return nil
 }

@@ -115,6 +115,9 @@ func toolNames(t *testing.T, s *sdk.ClientSession) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if r.CacheScope != "private" {
+		t.Errorf("anybody may keep the list of a key's tools: %q", r.CacheScope)
+	}
 	var names []string
 	for _, tool := range r.Tools {
 		names = append(names, tool.Name)

@@ -28,9 +28,11 @@ import (
 	"github.com/conclave-llm/conclave/node/backup"
 	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/node/disk"
 	"github.com/conclave-llm/conclave/node/erasure"
 	"github.com/conclave-llm/conclave/node/gossip"
+	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
@@ -71,6 +73,7 @@ type Node struct {
 	repriced   chan struct{} // prices were imported
 	identified chan struct{} // the cluster's keys have changed
 	restored   chan struct{} // a backup has taken the place of the state
+	alerted    chan struct{} // there are alerts to deliver
 	generation atomic.Uint64 // of the state, as followRestores knows it
 	erasures   atomic.Pointer[erasure.Runner]
 	started    time.Duration // by the boot clock
@@ -109,7 +112,9 @@ type path struct {
 	prices *prices.Prices
 
 	rotation  *rotation.Rotation
+	probes    *probe.Prober
 	egress    *egress.Dialer
+	post      *post.Post // of alerts
 	blobs     *blob.Store
 	upstream  *upstream.Client
 	turns     *turns.Store
@@ -139,7 +144,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("node", cfg.Name), registry: prometheus.NewRegistry(), started: clock.Boot(),
-		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), servers: make(chan struct{}, 1), repriced: make(chan struct{}, 1), identified: make(chan struct{}, 1), restored: make(chan struct{}, 1), alerted: make(chan struct{}, 1),
 	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -153,6 +158,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 		{"start cluster", n.startCluster},
 		{"start request path", n.startPath},
 		{"start audit log", n.startAudit},
+		{"start alerts", n.startAlerts},
 		{"start backups", n.startBackups},
 		{"start to forget people", n.startErasures},
 		{"start request handlers", n.startHandlers},
@@ -184,7 +190,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 		Ask: n.askTick, HasLeader: n.hasLeader, Nodes: n.nodes, Lookup: n.lookupLease,
 		Logger: n.log, Registerer: n.registry,
 	})
-	n.alerts = newAlerts(n.log, n.registry)
+	n.alerts = newAlerts(n.registry)
 	n.state, err = fsm.Open(fsm.Config{
 		Dir: filepath.Join(n.cfg.DataDir, "state"), NodeID: id.NodeID, Logger: n.log, Watch: n.watch, Fatal: n.cfg.Fatal,
 		Registerer: n.registry,
@@ -217,9 +223,10 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return fmt.Errorf("open gossip key: %w", err)
 	}
 	n.router = router.New(router.Config{NodeID: id.NodeID, Registerer: n.registry})
+	n.startProbes()
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats()}, Members: n.peers, Allowed: n.isMember,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err == nil {
@@ -282,6 +289,8 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.startPrices()
+	n.startPost()
+	n.runProbes()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
@@ -339,6 +348,9 @@ func (n *Node) watch(c fsm.Change) {
 		signal(n.identified)
 	}
 	n.alerts.passed(c.Soft)
+	if c.Tables["alert"] {
+		signal(n.alerted)
+	}
 	if r := n.erasures.Load(); c.Tables["erasure"] && r != nil {
 		r.Changed()
 	}
@@ -348,7 +360,7 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin", "variable"} {
+	for _, table := range []string{"guardrail", "callback", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return

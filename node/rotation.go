@@ -1,10 +1,17 @@
 package node
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/rotation"
+	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -12,6 +19,7 @@ import (
 func (n *Node) startRotation() {
 	n.rotation = rotation.New(rotation.Config{
 		NodeID: n.identity.NodeID, Store: n.consensus, State: n.state, Seal: n.seal, Open: n.unseal,
+		Mail: n.mailLink, Keep: n.keepSecret, Derive: n.keys.Derive, Fresh: n.caughtUp,
 		Look: n.cfg.Rotation.Look, HTTP: n.rotationHTTP(), Now: n.cfg.Rotation.Now, Logger: n.log, Registerer: n.registry,
 	})
 	n.wg.Go(func() { n.rotation.Run(n.ctx, n.consensus.IsLeader) })
@@ -25,6 +33,58 @@ func (n *Node) rotationHTTP() *http.Client {
 	c := n.egress.Client(10 * time.Second)
 	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c
+}
+
+// mailLink sends the owner of a key a link, through the first channel of alerts that is a mail server.
+func (n *Node) mailLink(ctx context.Context, l rotation.Letter) error {
+	c := n.alertSettings().Mail()
+	if c == nil {
+		return errors.New("the setting alerts has no channel of the type email, through which links are sent")
+	}
+	return n.post.Mail(ctx, c, []string{l.To}, post.Mail{ID: l.ID, Subject: l.Subject, Text: l.Text})
+}
+
+// caughtUp waits until this node has what the leader has.
+func (n *Node) caughtUp(ctx context.Context) error { return n.miss(ctx, resource.Hash{}) }
+
+// keepSecret writes the new secret of a key to Vault. Writing it again changes nothing but the version.
+func (n *Node) keepSecret(ctx context.Context, k *resource.Key, text string) error {
+	s := n.state.Catalog().Settings().RotationStore
+	if s == nil {
+		return errors.New("the setting rotation_store is missing, where secrets are written to")
+	}
+	token := os.Getenv("VAULT_TOKEN")
+	if s.Credential != "" {
+		opened, err := n.credentialKey(s.Credential)
+		if err != nil {
+			return err
+		}
+		token = opened.Reveal()
+	}
+	if token == "" {
+		return errors.New("rotation_store names no credential, and VAULT_TOKEN is not set on this node")
+	}
+	body, err := json.Marshal(map[string]any{"data": map[string]string{"key": text, "key_id": k.ID, "name": k.Name}})
+	if err != nil {
+		return fmt.Errorf("write secret: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL(k.ID), bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ask secret store: %w", err)
+	}
+	req.Header = http.Header{"X-Vault-Token": {token}, "X-Vault-Request": {"true"}, "Content-Type": {"application/json"}}
+	if s.Namespace != "" {
+		req.Header.Set("X-Vault-Namespace", s.Namespace)
+	}
+	resp, err := n.rotationHTTP().Do(req)
+	if err != nil {
+		return fmt.Errorf("ask secret store: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // only its status counts
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("the secret store %s answered %s", req.URL.Host, resp.Status)
+	}
+	return nil
 }
 
 // unseal opens what seal has made.

@@ -212,6 +212,7 @@ func command(t tick.Tick) fsm.Tick {
 			OpenWindow: fsm.OpenWindow{Account: w.Account, Window: w.Window, Limit: w.Limit, Overdraft: w.Overdraft},
 			Amount:     w.Amount,
 			Need:       w.Need,
+			Refused:    w.Refused,
 		})
 	}
 	return out

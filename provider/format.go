@@ -123,7 +123,11 @@ func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
-	return talks || embeds || ranks || e == llm.Images || e == llm.Speech || e == llm.Transcriptions
+	switch e {
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions:
+		return true
+	}
+	return talks || embeds || ranks
 }
 
 // written says whether requests for e can be written for a provider.

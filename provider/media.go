@@ -25,6 +25,7 @@ var further = map[string][]llm.Endpoint{
 	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
 	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak},
 	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak},
+	"vertex_ai_beta": {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak},
 	"bedrock":        {llm.BedrockRerank, llm.InvokeImages}, "bedrock_converse": {llm.BedrockRerank, llm.InvokeImages},
 	"azure":        slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio, sessions),
 	"cohere":       reranks,

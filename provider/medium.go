@@ -97,11 +97,14 @@ func draws(e llm.Endpoint) bool   { _, ok := pictureOutbound[e]; return ok }
 func speaks(e llm.Endpoint) bool  { _, ok := speechOutbound[e]; return ok }
 func listens(e llm.Endpoint) bool { _, ok := transcriptOutbound[e]; return ok }
 
+// changes are those of the dialects of pictures that change pictures, too.
+var changes = map[llm.Endpoint]bool{llm.GeminiImages: true, llm.InvokeImages: true, llm.FalImages: true}
+
 // sameMedium says that what a client asks for at e is what a provider makes at the endpoint at.
 func sameMedium(e, at llm.Endpoint) bool {
 	switch {
 	case draws(at):
-		return e == llm.Images
+		return e == llm.Images || e == llm.ImageEdits && changes[at] || e == llm.ImageVariations && at == llm.InvokeImages
 	case speaks(at):
 		return e == llm.Speech
 	case listens(at):

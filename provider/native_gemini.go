@@ -23,6 +23,7 @@ var geminiRows = []Provider{
 	},
 	vertexRow(Provider{Name: vertex.RowImagen, Endpoints: []llm.Endpoint{llm.ImagenImages}, Codec: vertex.Google{}}),
 	vertexRow(Provider{Name: "vertex_ai", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row, RootOf: vertex.RootOf}),
+	vertexRow(Provider{Name: "vertex_ai_beta", Endpoints: []llm.Endpoint{llm.GenerateContent, llm.VertexEmbed}, Codec: vertex.Google{}, BatchOf: vertex.MaxBatch, RowOf: vertex.Row, RootOf: vertex.RootOf}),
 	vertexRow(Provider{
 		Name: vertex.RowAnthropic, Endpoints: []llm.Endpoint{llm.Messages},
 		Codec: vertex.Partner{Codec: anthropic.Codec{}, Publisher: "anthropic"}, Forward: []string{"Anthropic-Beta"},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/auth"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -20,6 +21,7 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 	secret := auth.Secret(c.header, c.cat.Settings().KeyHeader)
 	who, err := s.identify(ctx, c, secret)
 	if err != nil {
+		c.who = who // nil for a stranger
 		return err
 	}
 	if min := c.header.Get("X-Conclave-Min-Index"); min != "" {
@@ -28,6 +30,7 @@ func authenticate(ctx context.Context, s *Server, c *Call) error {
 		}
 		c.cat = s.cfg.Catalog()
 		if who, err = s.identify(ctx, c, secret); err != nil {
+			c.who = who
 			return err
 		}
 	}
@@ -77,17 +80,9 @@ func badIndex(err error) error {
 // authorize is the step that finds the model and whether every level may use it. Who may not
 // learns the same of a model that is there and one that is not.
 func authorize(_ context.Context, _ *Server, c *Call) error {
-	asked := c.asked()
-	if asked == "" {
-		return &llm.Error{Kind: llm.Invalid, Code: "missing_model", Param: "model", Message: "The request names no model."}
-	}
-	name, by := c.rename(asked)
-	model, ok := c.cat.Resolve(name)
-	if err := c.checkModel(name, model, asked, by); err != nil {
+	model, err := policy.Model(c.cat, c.levels[:c.above], c.asked())
+	if err != nil {
 		return err
-	}
-	if !ok {
-		return unknownModel(asked)
 	}
 	if err := c.checkFallbacks(); err != nil {
 		return err
@@ -100,12 +95,4 @@ func authorize(_ context.Context, _ *Server, c *Call) error {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
 	}
 	return nil
-}
-
-// denied refuses a model for the sake of a level.
-func denied(v *resource.Level, asked string) error {
-	return &llm.Error{
-		Kind: llm.Forbidden, Type: v.Kind + "_model_access_denied", Code: "model_access_denied", Param: "model", Scope: v.Kind, Entity: v.ID,
-		Message: "The API key may not use the model " + strconv.Quote(asked) + ".",
-	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/quote"
@@ -43,6 +44,9 @@ func reserveLimits(ctx context.Context, s *Server, c *Call) error {
 // budget says clamp and has room, the request's maximum is lowered to what does.
 func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 	r := c.quoting()
+	if err := checkPriced(c, &r); err != nil {
+		return err
+	}
 	hold, err := s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
 	if err != nil && reply.AsError(err).Kind == llm.OverBudget && s.lower(c, &r) {
 		hold, err = s.cfg.Budgets.Reserve(ctx, r.Claim(&c.quote))
@@ -66,6 +70,21 @@ func (s *Server) lower(c *Call, r *quote.Request) bool {
 	}
 	c.clamp = r.Clamp(&c.quote, room)
 	return c.clamp > 0
+}
+
+// settingUnpriced refuses models whose price is not known.
+const settingUnpriced = "block_requests_for_models_without_pricing"
+
+// checkPriced refuses a request whose price is not known, where the cluster wants that.
+func checkPriced(c *Call, r *quote.Request) error {
+	if !c.cat.Settings().BlockUnpriced || c.flat > 0 || !r.Claim(&c.quote).Unpriced {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Code: "model_unpriced", Param: "model", NoRetry: true,
+		Count:   &llm.Count{Of: settingUnpriced, Part: llm.PartUnpriced},
+		Message: "The model " + strconv.Quote(c.model.Name) + " has no known price, and the cluster refuses such models.",
+	}
 }
 
 // release ends what is held: what was settled stays settled, the rest is given back.

@@ -17,7 +17,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)
 	}
-	body, err := c.guardWhole(ctx, a)
+	body, err := s.guardWhole(ctx, c, a)
 	if err != nil {
 		return err
 	}
@@ -25,6 +25,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 		body = c.turn.Keep(ctx, c.body, body, c.owners())
 	}
 	s.own(ctx, c, a.Status, body)
+	s.billBatches(ctx, c, a.Status, body)
 	c.result.status = a.Status
 	s.settle(c, nil)
 	h := c.out.Header()

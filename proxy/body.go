@@ -37,7 +37,10 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if err := c.peek(buf.Bytes()); err != nil {
 		return err
 	}
-	return c.fillPrompt(c.route.endpoint)
+	if err := c.fillPrompt(c.route.endpoint); err != nil {
+		return err
+	}
+	return s.attach(ctx, c)
 }
 
 // fillPrompt makes the request of the stored prompt that it names, if it does. All policies decide
@@ -46,7 +49,7 @@ func (c *Call) fillPrompt(at llm.Endpoint) error {
 	if c.fields.PromptID == "" {
 		return nil
 	}
-	filled, used, err := prompt.Fill(c.cat, c.who.Key, at, c.body)
+	filled, used, err := prompt.Fill(c.cat, c.who, at, c.body)
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ type Call struct {
 	form       *form.Form // of which body is a view; nil: the body came as it is
 	fields     llm.Fields
 	model      *resource.Model
+	wished     []string // fallbacks, as the client names them
 	quote      quote.Quote
 	clamp      int64 // the most tokens of a completion that the budget allows; 0: as the client says
 	quota      Quota // of the limits, if limited
@@ -127,6 +128,7 @@ type came struct {
 	use     *use                                       // of a session, that the call is; nil: none
 	run     *background.Run                            // of a response that nobody waits for; nil: somebody does
 	memory  *stored.Memory                             // of the connection that it came on; nil: it has none
+	judgeOf *Call                                      // for which a guardrail asks; nil: a client does
 }
 
 // result is what became of the request.

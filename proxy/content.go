@@ -22,9 +22,9 @@ type Said struct {
 }
 
 // listen begins to keep what a call says. This is decided once, when the request is let
-// through; a request that is refused is never kept.
+// through; a request that is refused is never kept, nor is what guardrails ask about one.
 func (s *Server) listen(c *Call) {
-	if s.cfg.KeepContent == nil || !c.cat.Settings().LogContent || policy.Private(c.levels) {
+	if s.cfg.KeepContent == nil || c.judgeOf != nil || !c.cat.Settings().LogContent || policy.Private(c.levels) {
 		return
 	}
 	c.heard = &reply.Listener{Writer: c.out}

@@ -84,6 +84,12 @@ func pieces() []chat.Chunk {
 // request for a stream with one body.
 func vendor(t *testing.T, e llm.Endpoint, path, mime string, wholly bool) *httptest.Server {
 	t.Helper()
+	return vendorSaying(t, e, path, mime, wholly, said(), pieces())
+}
+
+// vendorSaying is a vendor that answers what it is given, whole or in the chunks.
+func vendorSaying(t *testing.T, e llm.Endpoint, path, mime string, wholly bool, answer *chat.Response, chunks []chat.Chunk) *httptest.Server {
+	t.Helper()
 	in, ok := provider.InboundOf(e)
 	if !ok {
 		t.Fatalf("%s is not a dialect of clients", e)
@@ -102,7 +108,7 @@ func vendor(t *testing.T, e llm.Endpoint, path, mime string, wholly bool) *httpt
 		}
 		req.Stream = req.Stream || strings.Contains(strings.ToLower(r.URL.Path), "stream")
 		if !req.Stream || wholly {
-			out, err := in.EncodeResponse(req, said())
+			out, err := in.EncodeResponse(req, answer)
 			if err != nil {
 				t.Error(err)
 			}
@@ -112,7 +118,7 @@ func vendor(t *testing.T, e llm.Endpoint, path, mime string, wholly bool) *httpt
 		}
 		w.Header().Set("Content-Type", mime)
 		enc := in.NewEncoder(req)
-		for _, c := range pieces() {
+		for _, c := range chunks {
 			_, _ = w.Write(enc.Encode(nil, &c))
 		}
 	}))
@@ -146,6 +152,14 @@ func TestDialects_Guarded(t *testing.T) {
 // everyPair runs a test for every provider and every client's dialect: whole, streamed, and
 // streamed to the client of a provider that does not stream.
 func everyPair(t *testing.T, ask func(t *testing.T, name string, cl client, srv *httptest.Server, stream bool)) {
+	pairs(t, func(t *testing.T, name string, cl client, way llm.Endpoint, path, mime, mode string) {
+		ask(t, name, cl, vendor(t, way, path, mime, mode == "unstreamed"), mode != "whole")
+	})
+}
+
+// pairs goes through the providers and the dialects in which they are asked: whole, streamed, and streamed
+// by a provider that answers whole.
+func pairs(t *testing.T, each func(t *testing.T, name string, cl client, way llm.Endpoint, path, mime, mode string)) {
 	for _, sv := range servers {
 		p, ok := provider.Lookup(sv.provider)
 		if !ok {
@@ -168,7 +182,7 @@ func everyPair(t *testing.T, ask func(t *testing.T, name string, cl client, srv 
 				}
 				t.Run(sv.provider+"/"+cl.endpoint.String()+"/"+mode, func(t *testing.T) {
 					t.Parallel()
-					ask(t, sv.provider, cl, vendor(t, way, path, sv.mime, mode == "unstreamed"), mode != "whole")
+					each(t, sv.provider, cl, way, path, sv.mime, mode)
 				})
 			}
 		}

@@ -7,7 +7,8 @@
 //	server.go      finds the route, gives the request its id, recovers from panics
 //	pipeline.go    runs the route's steps, top to bottom, on the one catalog of the request:
 //	access.go        who is it, may it call this from there; which model does it ask for
-//	body.go          the body, whole, in a pooled buffer, without what no client may name (package body)
+//	body.go          the body, whole, in a pooled buffer, without what no client may name (package body),
+//	                 with the stored prompt and the files that it names (packages prompt and attachment)
 //	policies.go      for whom is it; what its levels demand of it (package policy): parameters, end user, session, sizes
 //	admission.go     estimate (packages quote and view); reserve one request and the estimated tokens, then the estimated cost
 //	guard.go         guardrails before: pass, rewrite (and decide again) or block

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/proxy"
+	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/files/filestest"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
@@ -272,5 +273,28 @@ func TestFiles_here(t *testing.T) {
 	old.ExpiresAt = resource.At(time.Now().Add(-time.Second))
 	if res, _ := m.send(t.Context(), "GET", "/v1/files/"+f.ID, ""); res.StatusCode != 401 { //nolint:bodyclose // send closes it
 		t.Errorf("an expired key: got %d", res.StatusCode)
+	}
+}
+
+// A file of the cluster's that a chat names is sent along, to a provider of any dialect.
+func TestFiles_attached(t *testing.T) {
+	t.Parallel()
+	m := newMakers(t, func(r *rig) {
+		r.tables.Deployments[0].Provider = "anthropic"
+		r.tables.Deployments[0].APIBase = strings.TrimSuffix(r.tables.Deployments[0].APIBase, "/v1")
+		r.tables.Deployments = r.tables.Deployments[:1]
+	})
+	shelf := files.New(m.cfg.Artifacts, nil)
+	f, err := shelf.Create(t.Context(), &files.Upload{Name: "a.pdf", Purpose: "user_data", Body: []byte("%PDF-"), Owners: resource.Owners{KeyID: "key_good", TeamID: "team_1"}, Days: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := `{"model":"demo","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"` + f.ID + `"}}]}]}`
+	_, _ = m.send(t.Context(), "POST", "/v1/chat/completions", body, as(goodKey)) //nolint:bodyclose // send closes it
+	if got := m.last(); !strings.Contains(got, `"source":{"type":"base64","media_type":"application/pdf","data":"JVBERi0="}`) {
+		t.Errorf("the provider was asked %s", got)
+	}
+	if res, got := m.send(t.Context(), "POST", "/v1/chat/completions", body, as(strangeKey)); res.StatusCode != 404 { //nolint:bodyclose // send closes it
+		t.Errorf("a stranger's: got %d %s", res.StatusCode, got)
 	}
 }

@@ -16,13 +16,16 @@ const maxRewrites = 3
 // guardBefore is the step that asks the guardrails about the request. A rewrite is a new
 // request: everything that was decided about the old one is decided again.
 func guardBefore(ctx context.Context, s *Server, c *Call) error {
+	if err := policy.CheckGuardrails(c.levels, c.fields.Guardrails); err != nil {
+		return err
+	}
 	for range maxRewrites {
 		asked := c.model
 		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
 		if c.guards == nil {
 			return nil
 		}
-		d, err := c.guards.Before(ctx, &guardrail.Request{Info: c.guardInfo(), Body: c.body})
+		d, err := c.guards.Before(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: c.body})
 		if err != nil {
 			return err
 		}
@@ -58,7 +61,7 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	f := &c.fields
 	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
 	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
-	f.Fallbacks, f.NoFallbacks = before.Fallbacks, before.NoFallbacks
+	f.Fallbacks, f.NoFallbacks = c.wished, before.NoFallbacks
 	if c.fields.Model != before.Model {
 		c.named = "" // the body decides now
 	}
@@ -89,11 +92,11 @@ func guardFailed(message string, err error) error {
 }
 
 // guardAfter asks the guardrails about a whole answer, and returns what the client may have.
-func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
+func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte, error) {
 	if c.guards == nil {
 		return answer, nil
 	}
-	d, err := c.guards.After(ctx, &guardrail.Request{Info: c.guardInfo(), Body: answer})
+	d, err := c.guards.After(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: answer})
 	if err != nil {
 		return nil, err
 	}
@@ -104,11 +107,12 @@ func (c *Call) guardAfter(ctx context.Context, answer []byte) ([]byte, error) {
 	return d.Body, nil
 }
 
-func (c *Call) guardInfo() guardrail.Info {
+// guardInfo is what guardrails are told about the call, and how they ask models on its account.
+func (s *Server) guardInfo(c *Call) guardrail.Info {
 	h := c.owners()
 	return guardrail.Info{
 		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.KeyID, TeamID: h.TeamID,
-		User: c.fields.User, Stream: c.fields.Stream,
+		User: c.fields.User, Stream: c.fields.Stream, Models: lender{s, c},
 	}
 }
 

@@ -128,3 +128,25 @@ func TestGuard_LastEvent(t *testing.T) {
 	}
 	r.checkBalance()
 }
+
+// Who asks is told what guardrails made of a request, never in the words of the text.
+func TestGuard_Header(t *testing.T) {
+	t.Parallel()
+	found := []guardrail.Finding{{Category: "EMAIL_ADDRESS", Count: 2}}
+	for _, tt := range []struct {
+		verdict guardrail.Verdict
+		want    string
+		status  int
+	}{
+		{guardrail.Verdict{}, "words before passed; words after passed", 200},
+		{guardrail.Verdict{Findings: found}, "words before flagged (EMAIL_ADDRESS 2); words after flagged (EMAIL_ADDRESS 2)", 200},
+		{guardrail.Verdict{Action: guardrail.Block, Findings: found}, "words before blocked (EMAIL_ADDRESS 2)", 400},
+	} {
+		r := newRig(t)
+		r.guard(&judge{check: func(*guardrail.Check) guardrail.Verdict { return tt.verdict }}, resource.HookBefore, resource.HookAfter)
+		w := r.do("POST", "/v1/chat/completions", chatBody)
+		if got := w.Header().Get("X-Conclave-Guardrails"); w.Code != tt.status || got != tt.want {
+			t.Errorf("got %d %q, want %d %q", w.Code, got, tt.status, tt.want)
+		}
+	}
+}

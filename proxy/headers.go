@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/reply"
 )
@@ -32,11 +33,36 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	if names := c.guards.Names(); len(names) > 0 {
 		h.Add("X-Litellm-Applied-Guardrails", reply.Text(strings.Join(names, ",")))
 	}
+	if len(c.verdicts) > 0 {
+		h.Add("X-Conclave-Guardrails", reply.Text(verdictsText(c.verdicts)))
+	}
 	if len(c.dropped) > 0 {
 		h.Add("X-Conclave-Dropped-Params", reply.Text(strings.Join(c.dropped, ",")))
 	}
 	h.Int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
 	h.Apply(to)
+}
+
+// maxVerdictsText bounds the header of verdicts, in bytes.
+const maxVerdictsText = 1024
+
+// verdictsText says what guardrails made of the request so far, and of a whole answer: "pii before rewritten (EMAIL_ADDRESS 2)".
+func verdictsText(all []ledger.GuardrailResult) string {
+	var b strings.Builder
+	for i := range all {
+		v := &all[i]
+		if b.Len() > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(v.Guardrail + " " + v.Hook + " " + v.Status)
+		if v.Found != "" {
+			b.WriteString(" (" + v.Found + ")")
+		}
+		if b.Len() > maxVerdictsText {
+			return b.String()[:maxVerdictsText] + "..."
+		}
+	}
+	return b.String()
 }
 
 // routeHeaders tell which deployment answered.

@@ -80,11 +80,11 @@ func speaksEvents(body []byte) bool {
 }
 
 // guardWhole asks the guardrails about a whole answer, which may be a text as it stands.
-func (c *Call) guardWhole(ctx context.Context, a *Answer) ([]byte, error) {
+func (s *Server) guardWhole(ctx context.Context, c *Call, a *Answer) ([]byte, error) {
 	if c.guards == nil || !upstream.IsText(a.Header) {
-		return c.guardAfter(ctx, a.Body)
+		return s.guardAfter(ctx, c, a.Body)
 	}
-	quoted, err := c.guardAfter(ctx, llm.AppendString(nil, string(a.Body)))
+	quoted, err := s.guardAfter(ctx, c, llm.AppendString(nil, string(a.Body)))
 	if err != nil {
 		return nil, err
 	}

@@ -240,8 +240,8 @@ func TestImages_Refused(t *testing.T) {
 		t.Errorf("record %+v", rec)
 	}
 	kind, form := formOf(t, map[string]string{"model": "demo", "prompt": "a dog", "image": "x"}, []byte("PNG"))
-	if res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(form)); res.StatusCode != 404 { //nolint:bodyclose // ask closes it
-		t.Errorf("edits are not served here: got %d %s", res.StatusCode, got)
+	if res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(form)); res.StatusCode != 400 || !strings.Contains(got, "no picture") { //nolint:bodyclose // ask closes it
+		t.Errorf("a change of what is no picture: got %d %s", res.StatusCode, got)
 	}
 }
 
@@ -258,5 +258,34 @@ func TestMedia_Conformance(t *testing.T) {
 			}
 			providertest.Run(t, p, "../provider/testdata/errors_media_"+name+".jsonl")
 		})
+	}
+}
+
+// TestImages_Changed: a form of OpenAI's with a picture becomes what Google's model is asked, and the picture
+// that it makes is paid.
+func TestImages_Changed(t *testing.T) {
+	t.Parallel()
+	sent := ""
+	v := studio{"gemini", "gemini-2.5-flash-image", "X-Goog-Api-Key", map[string]func(*http.Request, string) (string, string){
+		"POST /models/gemini-2.5-flash-image:generateContent": func(_ *http.Request, body string) (string, string) {
+			sent = body
+			return json200, `{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"TmV3"}}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":260,"candidatesTokenCount":1290}}`
+		},
+	}}
+	w := v.wireFor(t)
+	kind, body := formOf(t, map[string]string{"model": "demo", "prompt": "a hat", "image": "x", "stream": "true"}, []byte("\x89PNG\r\n\x1a\n"))
+	res, got := w.ask(t.Context(), "/v1/images/edits", kind, strings.NewReader(body)) //nolint:bodyclose // ask closes it
+	if res.StatusCode != 200 || !strings.Contains(got, "event: image_edit.completed\n") || !strings.Contains(got, `"b64_json":"TmV3"`) {
+		t.Errorf("got %d %s", res.StatusCode, got)
+	}
+	if !strings.Contains(sent, `"parts":[{"inlineData":{"mimeType":"image/png","data":"iVBORw0KGgo="}},{"text":"a hat"}]`) {
+		t.Errorf("sent %s", sent)
+	}
+	if rec := w.record(); rec.Usage.Units.OutputImages != 1 || rec.Usage.Input != 260 || rec.Endpoint != "image_edits" || rec.Cost == 0 {
+		t.Errorf("record %+v", rec)
+	}
+	kind, body = formOf(t, map[string]string{"model": "demo", "image": "x"}, []byte("\x89PNG\r\n\x1a\n"))
+	if res, got := v.wireFor(t).ask(t.Context(), "/v1/images/variations", kind, strings.NewReader(body)); res.StatusCode != 404 || !strings.Contains(got, "endpoint_not_supported") { //nolint:bodyclose // ask closes it
+		t.Errorf("variations: got %d %s", res.StatusCode, got)
 	}
 }

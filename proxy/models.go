@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -48,16 +49,18 @@ func lookup(patterns []string, answer step) (*Route, error) {
 // lookupOf is lookup of another method and dialect.
 func lookupOf(method string, patterns []string, endpoint llm.Endpoint, answer step) (*Route, error) {
 	r, err := newRoute(method, patterns, endpoint, steps{
-		auth:       authenticate,
-		body:       exempt("nothing in a body counts"),
-		policy:     checkCustomer,
-		access:     exempt("the answer holds only what the key may use"),
-		limits:     exempt("no upstream is asked"),
-		budget:     exempt("costs nothing"),
-		guardrails: exempt("no prompt"),
-		plan:       exempt("no upstream is asked"),
-		ledger:     exempt("costs nothing"),
-		answer:     answer,
+		auth:   authenticate,
+		policy: checkCustomer,
+		answer: answer,
+		exempt: map[string]string{
+			stepBody:       "nothing in a body counts",
+			stepAccess:     "the answer holds only what the key may use",
+			stepLimits:     "no upstream is asked",
+			stepBudget:     "costs nothing",
+			stepGuardrails: "no prompt",
+			stepPlan:       "no upstream is asked",
+			stepLedger:     "costs nothing",
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -97,7 +100,7 @@ func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply 
 func showModel(_ context.Context, s *Server, c *Call) error {
 	m, ok := c.cat.Resolve(c.named)
 	if !ok || !resource.LevelsAllow(c.levels, m) {
-		return unknownModel(c.named)
+		return policy.UnknownModel(c.named)
 	}
 	r := modelOf(c.cat, m)
 	return s.writeJSON(c, &r)
@@ -125,11 +128,4 @@ func (s *Server) writeJSON(c *Call, v any) error {
 	c.out.Start(http.StatusOK)
 	_, err = c.out.Write(b)
 	return err
-}
-
-func unknownModel(name string) error {
-	return &llm.Error{
-		Kind: llm.NotFound, Code: "model_not_found", Param: "model",
-		Message: "The model " + strconv.Quote(name) + " does not exist.",
-	}
 }

@@ -108,9 +108,10 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		return err
 	}
 	if !ok && asked != "" {
-		name, by := c.rename(asked)
+		levels := c.levels[:c.above]
+		name, by := policy.Rename(levels, asked)
 		known, _ := c.cat.Resolve(name)
-		if err := c.checkModel(name, known, asked, by); err != nil {
+		if err := policy.CheckModel(levels, name, known, asked, by); err != nil {
 			return err
 		}
 	}

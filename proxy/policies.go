@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
+	"slices"
 
-	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -96,6 +96,9 @@ func (s *Server) checkLate(c *Call) error {
 	if len(added) == 0 {
 		return nil
 	}
+	if err := policy.CheckExpiry(added, s.now()); err != nil {
+		return err
+	}
 	if err := policy.CheckRoute(added, c.route.name, c.path); err != nil {
 		return err
 	}
@@ -106,55 +109,8 @@ func (s *Server) checkLate(c *Call) error {
 	return policy.CheckSize(int64(c.size()), c.sizeLimit(added))
 }
 
-// rename finds the model that the asked name stands for by an alias of the closest level that
-// has one, and says which level that is; -1 for none.
-func (c *Call) rename(asked string) (name string, by int) {
-	for i := c.above - 1; i >= 0; i-- {
-		if p := c.levels[i].Policy; p != nil {
-			if to, ok := p.Aliases[asked]; ok {
-				return to, i
-			}
-		}
-	}
-	return asked, -1
-}
-
-// checkModel says whether every level allows the model. The one whose alias led to it, by,
-// may list the alias instead: it was put there to be asked for.
-func (c *Call) checkModel(name string, model *resource.Model, asked string, by int) error {
-	for i := c.above - 1; i >= 0; i-- {
-		p := c.levels[i].Policy
-		switch {
-		case p == nil || len(p.Models) == 0:
-		case model != nil && p.AllowsModel(model) || model == nil && resource.AllowsModel(p.Models, name):
-		case i == by && resource.AllowsModel(p.Models, asked):
-		default:
-			return denied(&c.levels[i], asked)
-		}
-	}
-	return nil
-}
-
-// checkFallbacks refuses models that the client wants to fall back to and may not use.
+// checkFallbacks checks the models that the client wants to fall back to, and follows their aliases.
 func (c *Call) checkFallbacks() error {
-	for i, asked := range c.fields.Fallbacks {
-		name, by := c.rename(asked)
-		model, ok := c.cat.Resolve(name)
-		if err := c.checkModel(name, model, asked, by); err != nil {
-			return onField(err, "fallbacks")
-		}
-		if !ok {
-			return onField(unknownModel(asked), "fallbacks")
-		}
-		c.fields.Fallbacks[i] = name
-	}
-	return nil
-}
-
-// onField says that another field than the model is to blame.
-func onField(err error, field string) error {
-	if e, ok := err.(*llm.Error); ok { //nolint:errorlint // it was made a moment ago
-		e.Param = field
-	}
-	return err
+	c.wished = slices.Clone(c.fields.Fallbacks)
+	return policy.Fallbacks(c.cat, c.levels[:c.above], c.fields.Fallbacks)
 }

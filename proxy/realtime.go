@@ -56,14 +56,16 @@ func secretRoute(bare bool, paths ...string) func() (*Route, error) {
 				c.wish, c.named = wish, wish.Model
 				return err
 			},
-			policy:     checkPolicies,
-			access:     authorize,
-			limits:     exempt("each response of the session reserves its own"),
-			budget:     exempt("each response of the session reserves its own"),
-			guardrails: exempt("they see the configuration when the session is opened"),
-			plan:       exempt("no upstream is asked"),
-			ledger:     exempt("costs nothing"),
-			answer:     func(_ context.Context, s *Server, c *Call) error { return s.grant(c, bare) },
+			policy: checkPolicies,
+			access: authorize,
+			answer: func(_ context.Context, s *Server, c *Call) error { return s.grant(c, bare) },
+			exempt: map[string]string{
+				stepLimits:     "each response of the session reserves its own",
+				stepBudget:     "each response of the session reserves its own",
+				stepGuardrails: "they see the configuration when the session is opened",
+				stepPlan:       "no upstream is asked",
+				stepLedger:     "costs nothing",
+			},
 		})
 		if err != nil {
 			return nil, err

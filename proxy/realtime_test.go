@@ -361,53 +361,64 @@ func TestRealtime_responses(t *testing.T) {
 	}
 }
 
-func TestRealtime_handshakeRefused(t *testing.T) {
-	t.Parallel()
+// handshakesRefused checks every policy on the handshake of a session, and notes what was answered.
+func handshakesRefused(t *testing.T, sheet *sheet) {
 	for _, p := range policies {
 		if p.body != "" {
-			continue // there is none
+			for i := range streams {
+				sheet.note("GET /v1/realtime", p.column(), i, 0) // there is none
+			}
+			continue
 		}
-		t.Run(p.name, func(t *testing.T) {
+		t.Run("GET/v1/realtime/"+p.name, func(t *testing.T) {
 			t.Parallel()
-			st := newStage(t, mock.Config{}, func(st *stage) {
-				q := httptest.NewRequest("GET", "/", nil)
-				q.Header.Set("Authorization", "Bearer "+goodKey)
-				if p.set != nil {
-					p.set(st.rig, q)
-				}
-				st.headers = q.Header
-			})
-			model := "demo"
-			if p.wrong {
-				model = "secret"
-			}
-			k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) {
-				clear(h)
-				maps.Copy(h, st.headers)
-			})
-			if p.name == "guardrail" { // which has not been asked yet
-				k.await("session.created")
-				k.say("hello")
-				if got := codeIn(k.await("error")); got != p.code {
-					t.Errorf("code %q, want %q", got, p.code)
-				}
-				return
-			}
-			if k != nil {
-				t.Fatal("a session was opened")
-			}
-			body, _ := io.ReadAll(res.Body)
-			if res.StatusCode != p.status || p.code != "" && codeOf(t, string(body)) != p.code {
-				t.Errorf("got %d %s, want %d %s", res.StatusCode, body, p.status, p.code)
-			}
-			if n := len(st.records()); (n == 1) != p.record {
-				t.Errorf("%d records, want one: %v", n, p.record)
-			}
-			if got := st.mock.Requests(); len(got) != 0 {
-				t.Errorf("the upstream was asked: %v", got)
+			status := handshakeRefused(t, p)
+			for i := range streams { // it has no other way
+				sheet.note("GET /v1/realtime", p.column(), i, status)
 			}
 		})
 	}
+}
+
+func handshakeRefused(t *testing.T, p policy) int {
+	st := newStage(t, mock.Config{}, func(st *stage) {
+		q := httptest.NewRequest("GET", "/", nil)
+		q.Header.Set("Authorization", "Bearer "+goodKey)
+		if p.set != nil {
+			p.set(st.rig, q)
+		}
+		st.headers = q.Header
+	})
+	model := "demo"
+	if p.wrong {
+		model = "secret"
+	}
+	k, res := st.dial(t, "/v1/realtime?model="+model, func(h http.Header) {
+		clear(h)
+		maps.Copy(h, st.headers)
+	})
+	if p.name == "guardrail" { // which has not been asked yet
+		k.await("session.created")
+		k.say("hello")
+		if got := codeIn(k.await("error")); got != p.code {
+			t.Errorf("code %q, want %q", got, p.code)
+		}
+		return p.status
+	}
+	if k != nil {
+		t.Fatal("a session was opened")
+	}
+	body, _ := io.ReadAll(res.Body)
+	if res.StatusCode != p.status || p.code != "" && codeOf(t, string(body)) != p.code {
+		t.Errorf("got %d %s, want %d %s", res.StatusCode, body, p.status, p.code)
+	}
+	if n := len(st.records()); (n == 1) != p.record {
+		t.Errorf("%d records, want one: %v", n, p.record)
+	}
+	if got := st.mock.Requests(); len(got) != 0 {
+		t.Errorf("the upstream was asked: %v", got)
+	}
+	return res.StatusCode
 }
 
 func TestRealtime_notAsked(t *testing.T) {

@@ -4,7 +4,10 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
 )
@@ -46,6 +49,7 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 	}
 	r := ledger.Receipt{
 		Prompt: c.quote.Prompt, Completion: c.quote.Output, Clamped: c.clamp, PriceSource: c.priceSource(), Tries: c.tries,
+		Facts: c.facts(e),
 	}
 	if e == nil {
 		return r
@@ -55,6 +59,33 @@ func (c *Call) receipt(e *llm.Error, now time.Time) ledger.Receipt {
 		r.Rule = e.Message
 	}
 	return r
+}
+
+// facts are what the decision about the call was about.
+func (c *Call) facts(e *llm.Error) facts.Facts {
+	f := facts.Facts{
+		Index: c.cat.Index(), Path: c.path, Apart: !c.route.plain, Upload: c.route.upload, Size: max(0, c.length), Fallbacks: c.wished,
+		Stays: c.fields.NoFallbacks,
+	}
+	if c.route.name != c.path {
+		f.Route = c.route.name
+	}
+	if c.length < 0 && c.buf != nil {
+		f.Size = int64(len(c.buf.Bytes()))
+	}
+	if set := c.cat.Settings(); policy.Addressed(set, c.levels) {
+		f.Address = policy.ClientAddress(c.peer, c.header, set.TrustedProxies).String()
+	}
+	if e != nil {
+		f.Count, f.Resting = e.Count, e.Resting
+		switch e.Code {
+		case policy.CodeMissing:
+			f.Absent = policy.Absent(c.body, c.cat.Settings(), c.who.Key, c.levels)
+		case guardrail.CodeNotFound:
+			f.Guards = c.fields.Guardrails
+		}
+	}
+	return f
 }
 
 // ownWords says whether the message of an error at the step is the gateway's own: what a

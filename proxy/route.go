@@ -29,6 +29,9 @@ type steps struct {
 	plan       step // choose deployments
 	ledger     step // write the reservation
 	answer     step // answer, and settle before the last byte
+
+	// exempt names the steps that do not apply, which are left nil, each with its reason.
+	exempt map[string]string
 }
 
 // named is a step with its name, as receipts have it.
@@ -53,14 +56,6 @@ func (st *steps) list() [10]named {
 	}
 }
 
-// exempt is a step that does not apply to a route, for the reason given.
-func exempt(reason string) step {
-	if reason == "" {
-		return nil // so that newRoute refuses it
-	}
-	return func(context.Context, *Server, *Call) error { return nil }
-}
-
 // Route is an endpoint that the proxy serves.
 type Route struct {
 	name     string   // canonical path, by which keys, metrics and records know it
@@ -73,6 +68,7 @@ type Route struct {
 	lookup   bool         // asks no provider: leaves no record
 	upload   bool         // the body is a file
 	socket   bool         // is served over a WebSocket
+	plain    bool         // asks a model that the body or the path names
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics
@@ -85,8 +81,8 @@ func newRoute(method string, patterns []string, endpoint llm.Endpoint, st steps)
 		return nil, fmt.Errorf("make route: no pattern")
 	}
 	for _, s := range st.list() {
-		if s.take == nil {
-			return nil, fmt.Errorf("make route %s: it has no step %q", patterns[0], s.name)
+		if s.take == nil && st.exempt[s.name] == "" {
+			return nil, fmt.Errorf("make route %s: it has no step %q, and no reason why", patterns[0], s.name)
 		}
 	}
 	return &Route{name: patterns[0], method: method, patterns: patterns, endpoint: endpoint, steps: st}, nil
@@ -111,7 +107,7 @@ func openAI(endpoint llm.Endpoint, path string) (*Route, error) {
 
 // inference makes a POST route whose requests ask a model.
 func inference(endpoint llm.Endpoint, patterns ...string) (*Route, error) {
-	return newRoute("POST", patterns, endpoint, steps{
+	r, err := newRoute("POST", patterns, endpoint, steps{
 		auth:       authenticate,
 		body:       readBody,
 		policy:     checkPolicies,
@@ -123,6 +119,11 @@ func inference(endpoint llm.Endpoint, patterns ...string) (*Route, error) {
 		ledger:     openEntry,
 		answer:     dispatch,
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.plain = true
+	return r, nil
 }
 
 // routes is the table of all routes: one line for each endpoint.
@@ -132,7 +133,7 @@ func routes() ([]*Route, error) {
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
-		tokenCounterRoute, transformRoute, paramsRoute,
+		tokenCounterRoute, transformRoute, paramsRoute, trialRoute,
 		rerankRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/drain"
 	"github.com/conclave-llm/conclave/proxy/files"
+	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/stored"
@@ -85,6 +87,8 @@ type Config struct {
 	// Detokenize gives the text of tokens that a request for embeddings has in the place of texts, for
 	// providers that take none; nil: such requests are refused.
 	Detokenize translate.Detokenizer
+	// ParsePrompt reads the text of a .prompt file, for trials of prompts; nil: there are none.
+	ParsePrompt prompt.Parser
 	// Servers calls the tools of MCP servers that requests name; nil: they are refused.
 	Servers Servers
 	// Turns keeps the turns of responses that are stored; nil: none is.
@@ -139,8 +143,10 @@ type Server struct {
 	store   *store         // nil: no files, no batches, no owners
 	live    *drain.Stop
 
-	configured *Route // of the endpoints that administrators configure
-	responses  *Route // that answers requests over a WebSocket too
+	configured *Route            // of the endpoints that administrators configure
+	responses  *Route            // that answers requests over a WebSocket too
+	judges     map[string]*Route // of what guardrails ask models, by endpoint
+	judged     atomic.Int64      // requests to them
 	runs       *background.Runs
 }
 
@@ -172,11 +178,23 @@ func New(cfg Config) (*Server, error) {
 	if s.drains, err = drain.New(0, cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
-	if s.configured, err = configuredRoute(); err != nil {
+	if err := s.apart(); err != nil {
 		return nil, fmt.Errorf("make proxy: %w", err)
 	}
 	s.bind(append(all, s.configured))
 	return s, nil
+}
+
+// apart makes the routes that are not in the table: no client asks for them by their path.
+func (s *Server) apart() (err error) {
+	if s.configured, err = configuredRoute(); err != nil {
+		return err
+	}
+	s.judges, err = judgeRoutes()
+	for _, r := range s.judges {
+		s.metrics.bind(r)
+	}
+	return err
 }
 
 // newCall makes a call for the pool.

@@ -207,6 +207,12 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 		SessionID: c.session, Prompt: c.prompt.Name, PromptVersion: c.prompt.Version, Receipt: c.receipt(e, now),
 	}
 	c.counted(r)
+	if asked := c.asked(); asked != r.Model {
+		r.Receipt.Facts.Asked = asked
+	}
+	if c.fields.User != r.CustomerID {
+		r.Receipt.Facts.Customer = c.fields.User
+	}
 	h := c.owners()
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)

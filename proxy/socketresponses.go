@@ -21,6 +21,7 @@ func socketResponsesRoute() (*Route, error) {
 		return nil, err
 	}
 	r.socket = true
+	delete(r.steps.exempt, stepAccess)
 	r.steps.access = func(_ context.Context, _ *Server, c *Call) error {
 		if !socket.Upgrade(c.header) {
 			return socket.ErrUpgrade()

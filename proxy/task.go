@@ -47,12 +47,13 @@ func (s *Server) prepareTask(c *Call, d *view.Deployment, at llm.Endpoint) (*ups
 // taskFor is the task in the words of the endpoint.
 func (c *Call) taskFor(d *view.Deployment, at llm.Endpoint) (*llm.Sent, error) {
 	if c.task == nil {
-		var file translate.Upload
+		var files []translate.Upload
 		if c.form != nil {
-			file.Data = c.form.File()
-			file.Name, file.Type = c.form.FileHead()
+			c.form.EachFile(func(field, name, kind string, data []byte) {
+				files = append(files, translate.Upload{Field: field, Name: name, Type: kind, Data: data})
+			})
 		}
-		task, err := translate.ReadTask(c.route.endpoint, c.body, file)
+		task, err := translate.ReadTask(c.route.endpoint, c.body, files...)
 		if err != nil {
 			return nil, err
 		}

@@ -77,7 +77,7 @@ func (u *use) take(ctx context.Context, names ...string) error {
 	}
 	for _, st := range c.route.steps.list() {
 		for _, name := range names {
-			if st.name != name {
+			if st.name != name || st.take == nil {
 				continue
 			}
 			c.step = st.name
@@ -180,7 +180,7 @@ func (g *session) judge(ctx context.Context, said []byte, ask func(*guardrail.Se
 	if err := u.take(ctx, append(admission, stepGuardrails)...); err != nil {
 		return nil, g.refuse(c, err)
 	}
-	d, err := ask(c.guards, ctx, &guardrail.Request{Info: c.guardInfo(), Body: said})
+	d, err := ask(c.guards, ctx, &guardrail.Request{Info: g.s.guardInfo(c), Body: said})
 	if err == nil {
 		c.judged(d.Results)
 		err = c.blocked(d)
@@ -212,7 +212,7 @@ func (u *use) Begin() {
 
 // Stream implements realtime.Use.
 func (u *use) Stream(ctx context.Context) (*guardrail.StreamCheck, error) {
-	return u.call.guards.Stream(ctx, u.call.guardInfo())
+	return u.call.guards.Stream(ctx, u.of.s.guardInfo(u.call))
 }
 
 // Settle implements realtime.Use.

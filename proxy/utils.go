@@ -43,6 +43,8 @@ func paramsRoute() (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
+	delete(r.steps.exempt, stepBody)
+	delete(r.steps.exempt, stepAccess)
 	r.steps.body, r.steps.access = readModelQuery, func(ctx context.Context, s *Server, c *Call) error {
 		if c.named == "" {
 			return nil

@@ -53,6 +53,7 @@ type Artifact struct {
 	DeploymentID string     `json:"deployment_id,omitempty"` // of what a provider keeps
 	CreatedAt    Time       `json:"created_at,omitempty"`
 	ExpiresAt    Time       `json:"expires_at,omitempty"`
+	ChargedAt    Time       `json:"charged_at,omitempty"` // when what a provider's batch used was charged; 0: it was not
 	File         *FileFacts `json:"file,omitempty"`
 	Batch        *BatchJob  `json:"batch,omitempty"`
 }

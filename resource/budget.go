@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // Per is the period of a budget's window.
@@ -80,6 +82,8 @@ type Terms struct {
 	NoQuorum   NoQuorum      `json:"no_quorum,omitempty"`
 	Unpriced   Unpriced      `json:"unpriced,omitempty"`
 	Increase   *TempIncrease `json:"increase,omitempty"`
+
+	Alerts *channel.BudgetAlerts `json:"alerts,omitempty"` // nil: the setting's
 }
 
 // TempIncrease raises a limit until a moment, by whole units of its budget. On every node
@@ -245,6 +249,9 @@ func (t *Terms) validate(field string) error {
 		return invalidf(field+".zone", "%q is not a time zone such as Europe/Paris", t.Zone)
 	}
 	if err := t.NoQuorum.validate(field + ".no_quorum"); err != nil {
+		return err
+	}
+	if err := invalidChannel("", t.Alerts.Check(field+".alerts")); err != nil {
 		return err
 	}
 	return t.Unpriced.validate(field + ".unpriced")

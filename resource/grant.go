@@ -41,6 +41,7 @@ var grants = []struct {
 	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, p *Policy) string {
 		return said(c.Objects.over(p.Objects))
 	}},
+	{"expires_at", func(p *Policy) any { return p.ExpiresAt }, func(_ *Grant, c, p *Policy) string { return later(c.ExpiresAt, p.ExpiresAt) }},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, p *Policy) string {
 		return over("", c.MaxRequestMB, p.MaxRequestMB)
 	}},
@@ -258,6 +259,14 @@ func (g *Grant) overSessions(child, parent *Policy) string {
 	}
 	limits := Limits{RPM: c.RPM, TPM: c.TPM}
 	return limits.over(&limits, &Limits{RPM: p.RPM, TPM: p.TPM})
+}
+
+// later is an end that is after the parent's.
+func later(child, parent Time) string {
+	if child == 0 || parent == 0 || child <= parent {
+		return ""
+	}
+	return child.Std().UTC().Format(time.RFC3339)
 }
 
 func over(name string, child, parent *int64) string {

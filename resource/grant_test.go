@@ -47,6 +47,7 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 		p.Budgets = []resource.Terms{{USD: resource.Money(r.IntN(4)), Per: periods[r.IntN(5)], Models: some(r, universeLists)}}
 	}
 	p.MaxRequestMB = maybe(r, 4)
+	p.ExpiresAt = resource.Time(r.IntN(4))
 	return p
 }
 
@@ -102,6 +103,9 @@ func exceeds(c, p *resource.Policy) string {
 		if more(f[0], f[1]) {
 			return name
 		}
+	}
+	if c.ExpiresAt != 0 && p.ExpiresAt != 0 && c.ExpiresAt > p.ExpiresAt {
+		return "expires_at"
 	}
 	for _, ct := range c.Budgets {
 		for _, pt := range p.Budgets {

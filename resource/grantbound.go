@@ -30,6 +30,12 @@ var bounds = []struct {
 	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, b *Policy) string {
 		return said(c.Objects.beyond(b.Objects))
 	}},
+	{"expires_at", func(p *Policy) any { return p.ExpiresAt }, func(_ *Grant, c, b *Policy) string {
+		if b.ExpiresAt != 0 && c.ExpiresAt == 0 {
+			return "to last for ever"
+		}
+		return later(c.ExpiresAt, b.ExpiresAt)
+	}},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, b *Policy) string {
 		return beyond("", c.MaxRequestMB, b.MaxRequestMB)
 	}},

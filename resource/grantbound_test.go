@@ -41,6 +41,9 @@ func beyond(c, b *resource.Policy) string {
 			return name
 		}
 	}
+	if b.ExpiresAt != 0 && (c.ExpiresAt == 0 || c.ExpiresAt > b.ExpiresAt) {
+		return "expires_at"
+	}
 	for _, t := range b.Budgets {
 		if len(c.Budgets) == 0 {
 			return "without budget"

@@ -62,7 +62,6 @@ type Key struct {
 	ProjectID string    `json:"project_id,omitempty"` // of the same team
 	UserID    string    `json:"user_id,omitempty"`
 	Role      Role      `json:"role,omitempty"`
-	ExpiresAt Time      `json:"expires_at,omitempty"` // 0: never
 	Blocked   bool      `json:"blocked,omitempty" cbor:"-"`
 	Access
 
@@ -142,9 +141,6 @@ func (k *Key) Validate() error {
 	}
 	return k.validate()
 }
-
-// ExpiredAt says whether the key has expired at the time.
-func (k *Key) ExpiredAt(at Time) bool { return k.ExpiresAt != 0 && at >= k.ExpiresAt }
 
 // AcceptsAt says whether h is the key's secret, or an old one in its grace, at the time.
 func (k *Key) AcceptsAt(h Hash, at Time) bool {

@@ -66,7 +66,11 @@ type Policy struct {
 	MaxResponseMB  *int64            `json:"max_response_mb,omitempty"` // MiB of an answer
 	Objects        *Objects          `json:"objects,omitempty"`         // MCP servers and tools, vector stores, agents, …
 	Metadata       json.RawMessage   `json:"metadata,omitempty"`        // free JSON object
+	ExpiresAt      Time              `json:"expires_at,omitempty"`      // requests pass the level until then; 0: for ever
 }
+
+// ExpiredAt says whether requests do not pass the level any more.
+func (p *Policy) ExpiredAt(at Time) bool { return p.ExpiresAt != 0 && at >= p.ExpiresAt }
 
 // Private says that nothing may be kept or told of what is said in requests under the policy.
 func (p *Policy) Private() bool {

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // The bounds of rotations.
@@ -23,9 +25,14 @@ type Deliver string
 
 // The destinations of a new secret.
 const (
-	DeliverWebhook Deliver = "webhook" // a signed request to URL
-	DeliverPickUp  Deliver = "pickup"  // the owner fetches it once, with the old secret
+	DeliverWebhook Deliver = "webhook"      // a signed request to URL
+	DeliverPickUp  Deliver = "pickup"       // the owner fetches it once, with the old secret
+	DeliverEmail   Deliver = "email"        // the owner gets a link, which shows it once
+	DeliverStore   Deliver = "secret_store" // it is written to the setting rotation_store
 )
+
+// ByOwner says that the owner has to do something to get the secret.
+func (d Deliver) ByOwner() bool { return d == DeliverPickUp || d == DeliverEmail }
 
 // Rotation is the schedule by which a key gets a new secret. The old one stays until the new
 // one is delivered, and for the grace after that.
@@ -33,7 +40,8 @@ type Rotation struct {
 	Every   string  `json:"every"`           // "30d"; at least an hour, and longer than Grace
 	Grace   string  `json:"grace,omitempty"` // how long the old secret stays valid after delivery
 	Deliver Deliver `json:"deliver"`
-	URL     string  `json:"url,omitempty"` // of the webhook
+	URL     string  `json:"url,omitempty"`   // of the webhook
+	Email   string  `json:"email,omitempty"` // of the owner, for DeliverEmail
 }
 
 // NextSecret is a secret that waits to be delivered. It is valid already, for who gets it
@@ -43,6 +51,7 @@ type NextSecret struct {
 	Hint   string  `json:"hint,omitempty"`
 	At     Time    `json:"at"` // it was made
 	Sealed *Sealed `json:"-" cbor:"sealed,omitempty"`
+	SentAt Time    `json:"sent_at,omitempty"` // the newest link to it; 0: none was sent
 }
 
 // Turn remembers a rotation that its client named, so that asking again makes no other secret.
@@ -91,26 +100,30 @@ func (r *Rotation) Check(signed bool) error {
 }
 
 func (r *Rotation) checkDelivery(signed bool) error {
+	if r.Email != "" && r.Deliver != DeliverEmail {
+		return invalidf("rotation.email", "is for the destination email")
+	}
 	switch r.Deliver {
 	case DeliverWebhook:
 		if !signed {
 			return invalidf("rotation_key", "is missing; a webhook is signed with it")
 		}
 		return validWebhook("rotation.url", r.URL)
-	case DeliverPickUp:
+	case DeliverPickUp, DeliverEmail, DeliverStore:
 		if r.URL != "" {
 			return invalidf("rotation.url", "is for a webhook")
 		}
 		if signed {
 			return invalidf("rotation_key", "is for a webhook")
 		}
+		if r.Deliver == DeliverEmail && channel.Addresses("", []string{r.Email}) != nil {
+			return invalidf("rotation.email", "%.100q is not an address such as ada@example.org", r.Email)
+		}
 		return nil
 	case "":
-		return invalidf("rotation.deliver", "is missing; say how the owner gets a new secret: webhook or pickup")
-	case "secret_store", "email":
-		return invalidf("rotation.deliver", "%s is not possible yet; use webhook or pickup", r.Deliver)
+		return invalidf("rotation.deliver", "is missing; say how the owner gets a new secret: webhook, email, secret_store or pickup")
 	}
-	return invalidf("rotation.deliver", "%q is not one of webhook, pickup", r.Deliver)
+	return invalidf("rotation.deliver", "%q is not one of webhook, email, secret_store, pickup", r.Deliver)
 }
 
 // validWebhook demands TLS, but for this machine: the request carries a secret.

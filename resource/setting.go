@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/resource/channel"
 )
 
 // maxSettingBytes bounds one value: all settings are read again with every catalog.
@@ -44,9 +46,15 @@ type Settings struct {
 	KeyDefaults          *KeyRules        // of new keys; nil: none
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
 	Audit                AuditSettings    // default: kept for ever, delivered nowhere
+	Alerts               channel.Settings // default: kept for a month, delivered nowhere
 	Snapshots            SnapshotSettings // default: none is made by itself
+	RotationStore        *RotationStore   // of new secrets of keys; nil: there is none
 	MCPSearchAbove       int64            // tools that a key is listed; one that has more searches among them; default 0: no bound
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
+
+	BlockUnpriced  bool          // refuse models without a price; default false
+	HealthChecks   bool          // ask backends whether they can be reached; default false
+	HealthInterval time.Duration // how often, once for the cluster; default five minutes
 
 	DeadCleanup   bool          // remove nodes that are out of reach; default true
 	DeadAfter     time.Duration // for that long; default 24h
@@ -85,6 +93,7 @@ func (n Names) Has(name string) bool {
 // DefaultSettings are those of a cluster that has set none.
 func DefaultSettings() Settings {
 	return Settings{
+		Alerts:               channel.Default(),
 		BudgetExceededStatus: 429,
 		ServeStale:           24 * time.Hour,
 		MaxBodyBytes:         32 << 20,
@@ -101,6 +110,7 @@ func DefaultSettings() Settings {
 		BatchParallel:        8,
 		BatchLines:           50_000,
 		OwnerDays:            180,
+		HealthInterval:       5 * time.Minute,
 		DeadCleanup:          true,
 		DeadAfter:            24 * time.Hour,
 		DeadMinVoters:        3,
@@ -125,6 +135,10 @@ type settingRow struct {
 // settings is the table of settings, by name.
 var settings = []settingRow{
 	{
+		SettingAlerts, "object", `{}`, `who hears of alerts, and of which: {"channels": [{"name": "ops", "type": "webhook", "url": "https://…", "credential": "NAME"}], "budget_thresholds": [80, 100]}`,
+		readAlerts,
+	},
+	{
 		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
 		boolean(func(s *Settings) *bool { return &s.AllowInsecureTLS }),
 	},
@@ -138,6 +152,10 @@ var settings = []settingRow{
 			s.Audit, err = ParseAudit(v)
 			return err
 		},
+	},
+	{
+		"background_health_checks", "boolean", `false`, "ask every backend once an interval, by requests that use no tokens, whether it can be reached",
+		boolean(func(s *Settings) *bool { return &s.HealthChecks }),
 	},
 	{
 		"banned_keywords_list", "list or lines", `[]`, "words that guardrails refuse, whatever their case",
@@ -161,6 +179,10 @@ var settings = []settingRow{
 	{
 		"blob_quota_mb", "integer", `16384`, "MiB of all blobs of the cluster together, 1 to 1073741824",
 		integer(func(s *Settings) *int64 { return &s.BlobQuota }, 1, 1<<30, 1<<20),
+	},
+	{
+		"block_requests_for_models_without_pricing", "boolean", `false`, "refuse requests for models whose price is not known, whatever the budgets say",
+		boolean(func(s *Settings) *bool { return &s.BlockUnpriced }),
 	},
 	{
 		"blocked_user_list", "list or lines", `[]`, "ids of end users whose requests are refused, beside those blocked one by one",
@@ -234,6 +256,10 @@ var settings = []settingRow{
 		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
 	},
 	{
+		"health_check_interval", "integer", `300`, "seconds between two background health checks of a backend, 1 to 86400",
+		integer(func(s *Settings) *int64 { return (*int64)(&s.HealthInterval) }, 1, 86_400, int64(time.Second)),
+	},
+	{
 		SettingKeyCeilings, "object", `{}`, `what no key exceeds that a key makes, and gets if it does not say: {"budgets": [{"usd": 10, "per": "month"}], "limits": {"rpm": 60}, "max_age": "720h"}`,
 		keyRules(func(s *Settings) **KeyRules { return &s.KeyCeilings }),
 	},
@@ -300,7 +326,7 @@ var settings = []settingRow{
 		"provider_proxies", "object", `{}`, `proxies by provider, where neither deployment nor credential say: {"openai": {"url": "http://host:3128", "no_proxy": ".corp"}}`, readProxies,
 	},
 	{
-		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server", readPublicURL,
+		"public_url", "string", `""`, "where browsers find the gateway: https://llm.example.com; people are sent back there when they have allowed an MCP server, and links in mails lead there", readPublicURL,
 	},
 	{
 		"request_log_days", "integer", `30`, "for how many days rows of requests are kept, 1 to 3660",
@@ -313,6 +339,9 @@ var settings = []settingRow{
 	{
 		"return_wildcard_routes", "boolean", `false`, "list models whose names are patterns, such as openai/*, beside those that they cover",
 		boolean(func(s *Settings) *bool { return &s.WildcardRoutes }),
+	},
+	{
+		"rotation_store", "object", `{}`, `where rotations with the destination secret_store write new secrets: {"vault": "https://vault.corp:8200", "mount": "secret", "prefix": "conclave/keys", "credential": "NAME"}`, readRotationStore,
 	},
 	{
 		"sealed", "boolean", `false`, "nodes dial nothing that the configuration does not name",

@@ -25,6 +25,7 @@ type Team struct {
 
 	MemberPermissions []string        `json:"member_permissions,omitempty"` // of MemberPermissions
 	MemberDefaults    *MemberDefaults `json:"member_defaults,omitempty"`    // what new members get
+	Prompts           []string        `json:"prompts,omitempty"`            // templates that its keys may use; none: all
 }
 
 // MemberDefaults are what a new member of a team gets that is not given to him, and how long
@@ -99,6 +100,9 @@ func (t *Team) Validate() error {
 		}
 	}
 	if err := t.MemberDefaults.validate(); err != nil {
+		return err
+	}
+	if err := validNames("prompts", t.Prompts); err != nil {
 		return err
 	}
 	return t.validate()

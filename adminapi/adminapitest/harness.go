@@ -61,6 +61,12 @@ type Harness struct {
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
 
+	// Letters are those that rotations have sent, and Kept the secrets that they have stored, by key;
+	// Unsent is why none goes out, nil if they do.
+	Letters []rotation.Letter
+	Kept    map[string]string
+	Unsent  error
+
 	// Models asks a provider for its models; nil: an error.
 	Models providers.Lister
 
@@ -83,6 +89,7 @@ func New(t testing.TB, change ...func(*adminapi.Config)) *Harness {
 	h := &Harness{T: t, State: state, now: time.Date(2026, 3, 11, 10, 0, 0, 0, time.UTC)}
 	h.Rotation = rotation.New(rotation.Config{
 		NodeID: "n1", Store: h, State: state, Seal: Seal, Open: Open, Now: func() time.Time { return h.Clock() },
+		Mail: h.mail, Keep: h.keep, Derive: derive,
 	})
 	cfg := adminapi.Config{
 		Derive: derive, PickUp: h.Rotation.PickUp,
@@ -100,6 +107,7 @@ func New(t testing.TB, change ...func(*adminapi.Config)) *Harness {
 	}
 	mux := http.NewServeMux()
 	h.API.Mount(mux)
+	mux.Handle(rotation.LinkPath, h.Rotation)
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	h.URL = srv.URL
@@ -176,6 +184,29 @@ func Open(s *resource.Sealed, _, _, _ string) (string, error) {
 		return "", errors.New("box is not of Seal")
 	}
 	return text, nil
+}
+
+func (h *Harness) mail(_ context.Context, l rotation.Letter) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.Unsent != nil {
+		return h.Unsent
+	}
+	h.Letters = append(h.Letters, l)
+	return nil
+}
+
+func (h *Harness) keep(_ context.Context, k *resource.Key, secret string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.Unsent != nil {
+		return h.Unsent
+	}
+	if h.Kept == nil {
+		h.Kept = map[string]string{}
+	}
+	h.Kept[k.ID] = secret
+	return nil
 }
 
 // derive implements adminapi.Config.Derive.

@@ -54,7 +54,9 @@ type EffectiveLevel struct {
 	ID      string `json:"id"`
 	Name    string `json:"name,omitempty"`
 	Blocked bool   `json:"blocked,omitempty"`
-	Missing bool   `json:"missing,omitempty"` // the answering node does not have the record
+
+	ExpiresAt resource.Time `json:"expires_at,omitempty"` // requests pass it until then; absent: for ever
+	Missing   bool          `json:"missing,omitempty"`    // the answering node does not have the record
 }
 
 // EffectiveModels are the models that a key may ask for.

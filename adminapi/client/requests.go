@@ -56,6 +56,12 @@ func (c *Client) Explain(ctx context.Context, id string, q url.Values) (Explanat
 	return out, json.Unmarshal(out.Raw, &out)
 }
 
+// Case is a request with the state that decides about it, as the API writes it.
+func (c *Client) Case(ctx context.Context, id string) (json.RawMessage, error) {
+	var out json.RawMessage
+	return out, c.do(ctx, http.MethodGet, join("requests", id, "case"), nil, nil, &out)
+}
+
 // Verification is what came of verifying the ledger.
 type Verification struct {
 	Index       uint64          `json:"index"`

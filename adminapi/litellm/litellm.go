@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/alerting"
 	"github.com/conclave-llm/conclave/adminapi/litellm/auditlog"
 	"github.com/conclave-llm/conclave/adminapi/litellm/costs"
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
+	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
 	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
@@ -31,13 +33,18 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the API works on. No field may be zero.
+// Config says what the API works on. No field may be zero, but for Guardrails.
 type Config struct {
 	Records *records.Records
 	State   State
 	Prices  *prices.Prices
 	Now     func() time.Time
 	MCP     mcp.Gateway
+	// TryAlert sends a test through a channel of the setting alerts.
+	TryAlert func(ctx context.Context, channel string) error
+
+	// Guardrails asks guardrails about texts; nil: none runs here.
+	Guardrails guardrails.Runner
 	// TestCallback sends a test event through a callback of this node; nil: none runs here.
 	TestCallback func(ctx context.Context, c *resource.Callback) client.CallbackTested
 }
@@ -66,6 +73,8 @@ func (a *API) Routes() []wire.Route {
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
+		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
+		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
 		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback}),
 	)
 }

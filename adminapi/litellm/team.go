@@ -187,7 +187,7 @@ func teamDoc(in records.Document, now *resource.Team) (records.Document, error) 
 		return nil, err
 	}
 	fields.Copy(in, out, map[string]string{
-		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions",
+		"team_alias": "name", "organization_id": "organization_id", "team_member_permissions": "member_permissions", "prompts": "prompts",
 	})
 	defaults, err := memberDefaultsDoc(in, now)
 	if err != nil || defaults == nil {
@@ -211,7 +211,7 @@ func (a *API) teamRow(t *resource.Team) map[string]any {
 		members = append(members, row)
 	}
 	row["members_with_roles"] = members
-	row["team_member_permissions"] = orEmpty(t.MemberPermissions)
+	row["team_member_permissions"], row["prompts"] = orEmpty(t.MemberPermissions), orEmpty(t.Prompts)
 	memberDefaultsRow(row, t.MemberDefaults)
 	wire.Stamps(row, &t.Meta)
 	a.policyRow(row, resource.HolderTeam, t.ID, &t.Policy)

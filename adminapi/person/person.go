@@ -38,12 +38,21 @@ type Turns interface {
 	List(ctx context.Context, w resource.Owners, each func(r *resource.Response, body []byte) error) error
 }
 
-// Config says what the API works on. No field but Turns may be zero.
+// Artifacts are files, batches and the owners of what providers keep; *artifacts.Store of node is one.
+type Artifacts interface {
+	List(ctx context.Context, match func(*resource.Artifact) bool) ([]*resource.Artifact, error)
+	// Body returns the bytes of a part of a file.
+	Body(ctx context.Context, digest string) ([]byte, error)
+}
+
+// Config says what the API works on. No field but Turns and Artifacts may be zero.
 type Config struct {
 	State    State
 	Store    records.Store
 	Requests spend.Requests
 	Turns    Turns // nil: there are none
+
+	Artifacts Artifacts // nil: there are none
 }
 
 // API answers for persons.
@@ -92,7 +101,7 @@ func (a *API) Receipts() []*resource.Erasure { return a.cfg.State.Erasures() }
 
 // line is one thing that refers to the person.
 type line struct {
-	Type string `json:"type"` // "record", "key", "membership", "request", "content", "turn", "audit", "missing_nodes"
+	Type string `json:"type"` // "record", "key", "membership", "request", "content", "turn", "artifact", "file_part", "audit", "missing_nodes"
 	Data any    `json:"data"`
 }
 
@@ -109,7 +118,7 @@ func (a *API) Export(w http.ResponseWriter, r *http.Request, kind, id string) er
 	w.Header().Set("Content-Disposition", `attachment; filename="`+kind+`.jsonl"`)
 	x.out = json.NewEncoder(w)
 	x.records()
-	if err := errors.Join(x.requests(page), x.turns()); err != nil {
+	if err := errors.Join(x.requests(page), x.turns(), x.artifacts()); err != nil {
 		panic(http.ErrAbortHandler) // the answer is not whole, and must not look so
 	}
 	x.audit()
@@ -218,14 +227,49 @@ func (x *export) turns() error {
 	if x.a.cfg.Turns == nil {
 		return nil
 	}
-	w := resource.Owners{CustomerID: x.id}
-	if x.kind == resource.HolderUser {
-		w = resource.Owners{UserID: x.id}
-	}
-	return x.a.cfg.Turns.List(x.ctx, w, func(r *resource.Response, body []byte) error {
+	return x.a.cfg.Turns.List(x.ctx, x.whose(), func(r *resource.Response, body []byte) error {
 		x.write("turn", map[string]any{"record": r, "body": json.RawMessage(body)})
 		return nil
 	})
+}
+
+// whose selects what is the person's.
+func (x *export) whose() resource.Owners {
+	if x.kind == resource.HolderUser {
+		return resource.Owners{UserID: x.id}
+	}
+	return resource.Owners{CustomerID: x.id}
+}
+
+// pieceBytes is how much of a file stands in one line.
+const pieceBytes = 1 << 20
+
+// artifacts writes the records of files, batches and things that providers keep, each followed by what
+// is in it: pieces in base64, in their order.
+func (x *export) artifacts() error {
+	if x.a.cfg.Artifacts == nil {
+		return nil
+	}
+	whose := x.whose()
+	all, err := x.a.cfg.Artifacts.List(x.ctx, func(a *resource.Artifact) bool { return a.Owners.Match(whose) })
+	if err != nil {
+		return fmt.Errorf("list artifacts: %w", err)
+	}
+	for _, r := range all {
+		x.write("artifact", r)
+		offset := int64(0)
+		for _, p := range r.Parts() {
+			body, err := x.a.cfg.Artifacts.Body(x.ctx, p.Blob)
+			if err != nil {
+				return fmt.Errorf("read %s: %w", r.ID, err)
+			}
+			for piece := range slices.Chunk(body, pieceBytes) {
+				x.write("file_part", map[string]any{"id": r.ID, "offset": offset, "base64": piece})
+				offset += int64(len(piece))
+			}
+		}
+	}
+	return nil
 }
 
 // audit writes the entries that name the person, or that he caused.

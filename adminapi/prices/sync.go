@@ -73,6 +73,13 @@ func (p *Prices) download(ctx context.Context, by fsm.Actor, requestID string) (
 	})
 }
 
+// Last is the last download by this node; the zero value if there was none.
+func (p *Prices) Last() client.PriceSyncRun {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
+}
+
 // same says that the file is the one that was applied last.
 func (p *Prices) same(url string, data []byte) bool {
 	t := p.cfg.Catalog().Prices()

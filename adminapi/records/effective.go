@@ -36,7 +36,7 @@ func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
 	c.key(k)
 	c.request(asked)
 	c.out.Levels = c.shown
-	c.expiry(k)
+	c.expiry()
 	c.models(asked)
 	c.routes()
 	c.addresses()
@@ -111,6 +111,7 @@ func level[P resource.Record](c *chain, kind, id string, r P, found, blocked boo
 	if l.Policy == nil {
 		l.Policy = &resource.Policy{}
 	}
+	shown.ExpiresAt = l.Policy.ExpiresAt
 	c.shown = append(c.shown, shown)
 	c.levels = append(c.levels, l)
 	if blocked {
@@ -122,10 +123,16 @@ func (c *chain) refuse(code string, l client.EffectiveLevel, reason string) {
 	c.out.Blocks = append(c.out.Blocks, client.EffectiveBlock{Code: code, Level: l, Reason: reason})
 }
 
-func (c *chain) expiry(k *resource.Key) {
-	if k.ExpiredAt(c.now) {
-		i := slices.IndexFunc(c.shown, func(l client.EffectiveLevel) bool { return l.Kind == resource.HolderKey })
-		c.refuse("expired_key", c.shown[i], "the key has expired")
+// expiry names the levels that requests do not pass any more.
+func (c *chain) expiry() {
+	for i, l := range c.levels {
+		if l.Policy.ExpiredAt(c.now) {
+			code := l.Kind + "_expired"
+			if l.Kind == resource.HolderKey {
+				code = "expired_key"
+			}
+			c.refuse(code, c.shown[i], "the "+l.Kind+" has expired")
+		}
 	}
 }
 

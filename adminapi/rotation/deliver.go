@@ -3,23 +3,20 @@ package rotation
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/internal/hook"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // The headers of a delivery.
 const (
-	HeaderSignature = "Conclave-Signature" // "t=SECONDS,v1=HEX": HMAC-SHA256 of "SECONDS.BODY" under the rotation_key
-	HeaderDelivery  = "Conclave-Delivery"  // the same for each try to deliver one secret
+	HeaderSignature = hook.HeaderSignature // under the rotation_key
+	HeaderDelivery  = hook.HeaderDelivery  // the same for each try to deliver one secret
 )
 
 // Delivery is the body of a webhook.
@@ -34,13 +31,7 @@ type Delivery struct {
 }
 
 // Sign makes the signature of a body at a time in seconds.
-func Sign(key string, seconds int64, body []byte) string {
-	at := strconv.FormatInt(seconds, 10)
-	m := hmac.New(sha256.New, []byte(key))
-	m.Write([]byte(at + "."))
-	m.Write(body)
-	return "t=" + at + ",v1=" + hex.EncodeToString(m.Sum(nil))
-}
+func Sign(key string, seconds int64, body []byte) string { return hook.Sign(key, seconds, body) }
 
 // send brings the staged secret to the key's webhook.
 func (r *Rotation) send(ctx context.Context, k *resource.Key) error {

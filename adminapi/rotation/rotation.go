@@ -46,7 +46,14 @@ type Config struct {
 	Seal   func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	Open   func(s *resource.Sealed, kind, id, field string) (string, error)
 	// Look, if it is not nil, makes Run look for keys that are due, instead of a clock.
-	Look       <-chan time.Time
+	Look <-chan time.Time
+	// Mail sends a letter; Keep writes a secret to the secret store. Nil: that is not possible here.
+	Mail func(ctx context.Context, l Letter) error
+	Keep func(ctx context.Context, k *resource.Key, secret string) error
+	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
+	Derive func(parts ...string) ([]byte, error)
+	// Fresh waits until this node has what the leader has; nil: it always has.
+	Fresh      func(ctx context.Context) error
 	HTTP       *http.Client          // default: ten seconds, no redirects
 	Now        func() time.Time      // default: time.Now
 	Logger     *slog.Logger          // default: discards
@@ -67,6 +74,29 @@ type wait struct {
 	staged resource.Hash
 	tries  int
 	until  time.Time
+	name   string // of the key
+	at     resource.Time
+	err    error
+}
+
+// Waiting is a new secret that is not delivered; the old one stays.
+type Waiting struct {
+	KeyID, KeyName string
+	At             resource.Time // it was made; 0: it could not be made
+	Fetch          bool          // its owner has to fetch it; else delivering it failed
+	Error          string
+}
+
+// Waiting lists the secrets that wait for delivery, as far as this node has tried: on the leader
+// all of them.
+func (r *Rotation) Waiting() []Waiting {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]Waiting, 0, len(r.waits))
+	for id, w := range r.waits {
+		all = append(all, Waiting{KeyID: id, KeyName: w.name, At: w.at, Fetch: errors.Is(w.err, errWaits), Error: w.err.Error()})
+	}
+	return all
 }
 
 type metrics struct {
@@ -97,6 +127,12 @@ func New(cfg Config) *Rotation {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Mail == nil {
+		cfg.Mail = func(context.Context, Letter) error { return errors.New("this node sends no mail") }
+	}
+	if cfg.Keep == nil {
+		cfg.Keep = func(context.Context, *resource.Key, string) error { return errors.New("this node has no secret store") }
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -183,7 +219,7 @@ func (r *Rotation) held(k *resource.Key) bool {
 }
 
 // hold notes that a secret waits; it returns the time of the next try.
-func (r *Rotation) hold(k *resource.Key) time.Time {
+func (r *Rotation) hold(k *resource.Key, err error) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.waits[k.ID]
@@ -192,6 +228,10 @@ func (r *Rotation) hold(k *resource.Key) time.Time {
 	}
 	w.until = r.cfg.Now().Add(min(firstRetry<<min(w.tries, 10), lastRetry))
 	w.tries++
+	w.name, w.err = k.Name, err
+	if k.Next != nil {
+		w.at = k.Next.At
+	}
 	r.waits[k.ID] = w
 	return w.until
 }
@@ -217,7 +257,7 @@ func (r *Rotation) rotate(ctx context.Context, k *resource.Key) {
 	if now, ok := r.cfg.State.Key(k.ID); ok {
 		k = now
 	}
-	until := r.hold(k)
+	until := r.hold(k, err)
 	r.cfg.Logger.Error("new secret of a key is not delivered; the old one stays", "key_id", k.ID, "key_name", k.Name,
 		"retry_at", until.UTC().Format(time.RFC3339), "error", err)
 }
@@ -234,11 +274,21 @@ func (r *Rotation) turn(ctx context.Context, k *resource.Key) (result string, er
 	if k.Rotation == nil || k.Next == nil {
 		return "", fmt.Errorf("key %q: %w", k.ID, resource.ErrConflict)
 	}
-	if k.Rotation.Deliver == resource.DeliverPickUp {
-		return "waiting", errWaits
-	}
 	staged := k.Next.Hash
-	if err := r.send(ctx, k); err != nil {
+	switch k.Rotation.Deliver {
+	case resource.DeliverPickUp:
+		err = errWaits
+	case resource.DeliverEmail:
+		err = r.mail(ctx, k)
+	case resource.DeliverStore:
+		err = r.keep(ctx, k)
+	default:
+		err = r.send(ctx, k)
+	}
+	if errors.Is(err, errWaits) {
+		return "waiting", err
+	}
+	if err != nil {
 		return "failed", err
 	}
 	if _, err := r.finish(ctx, k.ID, staged, r.actor("")); err != nil {

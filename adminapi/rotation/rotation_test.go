@@ -186,8 +186,8 @@ func TestRotation_refusals(t *testing.T) {
 	h := adminapitest.New(t)
 	for _, tt := range []struct{ name, path, body, field string }{
 		{"no destination", "/api/v1/keys", `{"rotation":{"every":"24h"}}`, "rotation.deliver"},
-		{"secret store", "/api/v1/keys", `{"rotation":{"every":"24h","deliver":"secret_store"}}`, "rotation.deliver"},
-		{"e-mail", "/api/v1/keys", `{"rotation":{"every":"24h","deliver":"email"}}`, "rotation.deliver"},
+		{"secret store with a URL", "/api/v1/keys", `{"rotation":{"every":"24h","deliver":"secret_store","url":"https://x"}}`, "rotation.url"},
+		{"e-mail", "/api/v1/keys", `{"rotation":{"every":"24h","deliver":"email"}}`, "rotation.email"},
 		{"too often", "/api/v1/keys", `{"rotation":{"every":"59m","deliver":"pickup"}}`, "rotation.every"},
 		{"grace as long", "/api/v1/keys", `{"rotation":{"every":"24h","grace":"1d","deliver":"pickup"}}`, "rotation.grace"},
 		{"no signing key", "/api/v1/keys", `{"rotation":{"every":"24h","deliver":"webhook","url":"https://x.example"}}`, "rotation_key"},

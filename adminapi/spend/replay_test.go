@@ -6,7 +6,32 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/ledger/evidence"
+	"github.com/conclave-llm/conclave/resource"
 )
+
+// TestCase exports a request with what decides about it, for those alone who may see all.
+func TestCase(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/r0/case", "")
+	if a.Status != 200 {
+		t.Fatalf("got %d %s", a.Status, a.Body)
+	}
+	c, err := evidence.Read(strings.NewReader(string(a.Body)))
+	if err != nil || len(c.Requests) != 1 || c.Requests[0].RequestID != "r0" || len(c.State.Keys) != 1 || c.State.Keys[0].ID != "key_0" || len(c.State.Teams) != 1 {
+		t.Fatalf("got %s, %v", a.Body, err)
+	}
+	if k := c.State.Keys[0]; k.Hash != (resource.Hash{}) || k.Hint != "" {
+		t.Errorf("the case has a key's hash or hint: %s", a.Body)
+	}
+	if a := h.Call(secret, "GET", "/api/v1/requests/r0/case", ""); a.Status != 403 {
+		t.Errorf("a key of inference gets %d %s", a.Status, a.Body)
+	}
+	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/none/case", ""); a.Status != 404 {
+		t.Errorf("an unknown request: %d %s", a.Status, a.Body)
+	}
+}
 
 // TestReplay decides a request of the past again while what is stored changes around it.
 func TestReplay(t *testing.T) {

@@ -103,7 +103,7 @@ func (a *API) Routes() []Route {
 			)
 		}
 	}
-	return routes
+	return append(routes, a.tagRoutes()...)
 }
 
 // write writes an answer, and names the nodes that it lacks.

@@ -23,7 +23,7 @@ const (
 )
 
 // opener opens what the environment and the file of a node hold sealed: "sealed:…" by the KEK,
-// "aws_kms/…" and "gcp_kms/…" by a key service.
+// "aws_kms/…", "gcp_kms/…" and "azure_kms/…" by a key service.
 type opener struct {
 	services *keyservice.Services
 	cover    secret.Cover // of the KEK's file; nil: none

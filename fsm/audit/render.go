@@ -5,6 +5,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/alert"
 )
 
 // records makes an empty record of each kind, so that its fields are shown as the admin API
@@ -30,6 +31,7 @@ var records = map[string]func() any{
 	"price":                 func() any { return new(resource.PriceTable) },
 	"member":                func() any { return new(resource.Member) },
 	"response":              func() any { return new(resource.Response) },
+	"alert":                 func() any { return new(alert.Alert) },
 	"erasure":               func() any { return new(resource.Erasure) },
 	"blob":                  func() any { return new(resource.Blob) },
 	"team_member":           func() any { return new(resource.TeamMember) },

@@ -90,7 +90,7 @@ func sampleLog(t testing.TB) (*bolt.DB, *ecdsa.PrivateKey, []byte) {
 	add(t, db, 20, 3, func(n int, e *audit.Entry) {
 		e.Address, e.Fields, e.RequestID = "10.0.0.1", []string{"models", "name"}, "r<>&1"
 		e.ID = []string{"k1", "=k2"}[n%2]
-		e.After, _ = audit.DocumentOf(resource.Key{Name: "x", ExpiresAt: 5})
+		e.After, _ = audit.DocumentOf(resource.Key{Name: "x", Policy: resource.Policy{ExpiresAt: 5}})
 	})
 	return db, key, cert
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxFresh is how many keys are searched one by one before they are sorted in.
+// maxFresh is how many keys are searched one by one; more are sorted in first.
 const maxFresh = 256
 
 // Set is a set of keys. The zero value is empty. It is not safe for concurrent use.
@@ -18,8 +18,10 @@ type Set struct {
 }
 
 // Add adds a key that is not in the set.
-func (k *Set) Add(key string) {
-	k.fresh = append(k.fresh, key)
+func (k *Set) Add(key string) { k.fresh = append(k.fresh, key) }
+
+// sort sorts the fresh keys in, if they are many: who only adds does not pay for it.
+func (k *Set) sort() {
 	if len(k.fresh) < maxFresh {
 		return
 	}
@@ -42,10 +44,16 @@ func merge(a, b []string) []string {
 }
 
 // Clear empties the set; small memory is used again.
-func (k *Set) Clear() { k.sorted, k.fresh = nil, k.fresh[:0] }
+func (k *Set) Clear() {
+	k.sorted, k.fresh = nil, k.fresh[:0]
+	if cap(k.fresh) > maxFresh {
+		k.fresh = nil
+	}
+}
 
 // With yields the keys that begin with the prefix, in no order.
 func (k *Set) With(prefix string) iter.Seq[string] {
+	k.sort()
 	return func(yield func(string) bool) {
 		at, _ := slices.BinarySearch(k.sorted, prefix)
 		for _, key := range k.sorted[at:] {

@@ -54,8 +54,14 @@ func (b *Base) Bucket(of store.Bucket) *bolt.Bucket {
 // Writes is what one command writes. The zero value is empty. It must not be copied while
 // both copies are used.
 type Writes struct {
-	values [store.Buckets]map[string][]byte // nil deletes
-	keys   [store.Buckets]keyset.Set        // of values
+	values [store.Buckets]map[string]write
+	keys   [store.Buckets]keyset.Set // of values
+}
+
+// write is the last write to one key.
+type write struct {
+	value []byte // nil deletes
+	fresh bool   // the base has nothing under the key
 }
 
 // Clear empties it; small memory is used again.
@@ -73,20 +79,29 @@ func (w *Writes) Clear() {
 // Value returns what is stored under the key once w is in the base, or nil.
 func (w *Writes) Value(base *Base, b store.Bucket, key []byte) []byte {
 	if v, ok := w.values[b][string(key)]; ok {
-		return v
+		return v.value
 	}
 	return base.Bucket(b).Get(key)
 }
 
 // Write stores a value under the key; nil deletes.
-func (w *Writes) Write(b store.Bucket, key, value []byte) {
+func (w *Writes) Write(b store.Bucket, key, value []byte) { w.write(b, key, value, false) }
+
+// Create is Write under a key for which Value has just returned nil: the base need not be asked
+// again.
+func (w *Writes) Create(b store.Bucket, key, value []byte) { w.write(b, key, value, true) }
+
+func (w *Writes) write(b store.Bucket, key, value []byte, absent bool) {
 	if w.values[b] == nil {
-		w.values[b] = map[string][]byte{}
+		w.values[b] = map[string]write{}
 	}
-	if _, ok := w.values[b][string(key)]; !ok {
-		w.keys[b].Add(string(key))
+	k := string(key)
+	last, ok := w.values[b][k]
+	if !ok {
+		w.keys[b].Add(k)
 	}
-	w.values[b][string(key)] = value
+	// After a delete Value is nil although the base has something.
+	w.values[b][k] = write{value: value, fresh: last.fresh || (absent && !ok)}
 }
 
 // Scan returns the keys that begin with the prefix, in order.
@@ -99,7 +114,7 @@ func (w *Writes) Scan(base *Base, b store.Bucket, prefix []byte) [][]byte {
 		}
 	}
 	for k := range w.keys[b].With(string(prefix)) { // sorted below
-		if w.values[b][k] != nil {
+		if w.values[b][k].value != nil {
 			keys = append(keys, []byte(k))
 		}
 	}
@@ -110,7 +125,7 @@ func (w *Writes) Scan(base *Base, b store.Bucket, prefix []byte) [][]byte {
 // Any says whether a key begins with the prefix.
 func (w *Writes) Any(base *Base, b store.Bucket, prefix []byte) bool {
 	for k := range w.keys[b].With(string(prefix)) { // only whether one is there reaches the output
-		if w.values[b][k] != nil {
+		if w.values[b][k].value != nil {
 			return true
 		}
 	}
@@ -132,17 +147,21 @@ func (w *Writes) Flush(base *Base, hash *frame.Hash, tell func(of store.Bucket, 
 		}
 		of := store.Bucket(i)
 		for _, k := range slices.Sorted(maps.Keys(values)) {
-			key, value := []byte(k), values[k]
-			if move(base.Bucket(of), of, key, value, hash) {
-				tell(of, key, value)
+			key, v := []byte(k), values[k]
+			if move(base.Bucket(of), of, key, v, hash) {
+				tell(of, key, v.value)
 			}
 		}
 	}
 }
 
 // move stores one value, or deletes what there is, and says whether that was something.
-func move(in *bolt.Bucket, of store.Bucket, key, value []byte, hash *frame.Hash) bool {
-	old := in.Get(key)
+func move(in *bolt.Bucket, of store.Bucket, key []byte, w write, hash *frame.Hash) bool {
+	var old []byte
+	if !w.fresh {
+		old = in.Get(key)
+	}
+	value := w.value
 	if old == nil && value == nil {
 		return false
 	}

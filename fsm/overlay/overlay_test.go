@@ -83,6 +83,32 @@ func TestWrites(t *testing.T) {
 	}
 }
 
+// What is created where the base has nothing leaves the same file and hash as what is written.
+func TestWrites_Create(t *testing.T) {
+	t.Parallel()
+	var hashes [2]frame.Hash
+	for i, put := range []func(*overlay.Writes, store.Bucket, []byte, []byte){(*overlay.Writes).Write, (*overlay.Writes).Create} {
+		base, w := begin(t), new(overlay.Writes)
+		w.Write(store.Keys, []byte("a"), value("a", "old"))
+		w.Flush(base, &hashes[i], func(store.Bucket, []byte, []byte) {})
+		w.Clear()
+		w.Write(store.Keys, []byte("a"), nil) // now Value is nil, but the base has something
+		put(w, store.Keys, []byte("a"), value("a", "new"))
+		put(w, store.Keys, []byte("b"), value("b", "1"))
+		put(w, store.Keys, []byte("b"), value("b", "2"))
+		put(w, store.Keys, []byte("c"), value("c", "1"))
+		w.Write(store.Keys, []byte("c"), nil)
+		var told []string
+		w.Flush(base, &hashes[i], func(_ store.Bucket, key, _ []byte) { told = append(told, string(key)) })
+		if d := cmp.Diff([]string{"a", "b"}, told); d != "" {
+			t.Errorf("told (-want +got):\n%s", d)
+		}
+	}
+	if hashes[0] != hashes[1] {
+		t.Error("the hash of what was created is another than that of what was written")
+	}
+}
+
 func TestWrites_Damaged(t *testing.T) {
 	t.Parallel()
 	base, w := begin(t), new(overlay.Writes)

@@ -61,7 +61,8 @@ const (
 	Prices        Bucket = 40
 	Responses     Bucket = 44
 	Artifacts     Bucket = 48
-	Buckets              = 49
+	Alerts        Bucket = 49
+	Buckets              = 50
 )
 
 // names is each bucket's name in the file.
@@ -74,16 +75,16 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", MCPTokens: "mcp_tokens", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts", Alerts: "alerts",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.
 func (b Bucket) Name() string { return names[b] }
 
-// Cataloged says whether the bucket holds records that memory has too. Stored responses, artifacts
-// and tokens are many, and are read from the file.
+// Cataloged says whether the bucket holds records that memory has too. Stored responses, artifacts,
+// tokens and alerts are many, and are read from the file.
 func (b Bucket) Cataloged() bool {
-	return b >= Keys && b != Responses && b != Artifacts && b != MCPTokens
+	return b >= Keys && b != Responses && b != Artifacts && b != MCPTokens && b != Alerts
 }
 
 // Kind returns the one noun of the records in the bucket: "key".

@@ -136,6 +136,7 @@ func (p *Person) eraseRecord(r *ledger.Record) {
 	}
 	r.User = ""
 	r.SessionID = ""
+	r.Receipt.Facts.Clear()
 	if strings.Contains(r.Receipt.Rule, p.ID) {
 		r.Receipt.Rule = ""
 	}
@@ -186,6 +187,7 @@ func (p *Person) eraseRow(r *Row) error {
 	for i := range receipt.Charges {
 		receipt.Charges[i].Account = string(p.account(resource.AccountID(receipt.Charges[i].Account)))
 	}
+	receipt.Facts.Clear()
 	b, err := json.Marshal(receipt)
 	r.Receipt = string(b)
 	return err

@@ -16,7 +16,7 @@ func FuzzParseHot(f *testing.F) {
 		if _, again, err := parseHot(1, appendHot(nil, &r, count)); err != nil || again != count {
 			t.Errorf("row changes when written again: %d, %d, %v", count, again, err)
 		}
-		row := rowOf(&r, count)
+		row := RowOf(&r, count)
 		if _, err := row.Explain(); err != nil {
 			t.Error(err)
 		}

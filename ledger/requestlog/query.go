@@ -277,7 +277,7 @@ func (l *Log) readHot(ctx context.Context, tx *bolt.Tx, b *best) error {
 		}
 		r.Node = l.cfg.NodeID
 		if row := bareRow(&r, count); b.q.keeps(&row) {
-			row = rowOf(&r, count)
+			row = RowOf(&r, count)
 			b.offer(&row)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -91,6 +92,7 @@ type Receipt struct {
 	Attempts            []Attempt        `json:"attempts,omitempty"`
 	Guardrails          []GuardrailCheck `json:"guardrails,omitempty"`
 	Charges             []Charge         `json:"charges,omitempty"`
+	Facts               facts.Facts      `json:"facts,omitzero"` // what the decision was about
 }
 
 // Attempt is one attempt at a deployment.
@@ -118,8 +120,8 @@ type Charge struct {
 	Amount  int64         `json:"amount"`  // of the account's unit: nanodollars, tokens, requests
 }
 
-// rowOf is the row of a record.
-func rowOf(r *ledger.Record, count int64) Row {
+// RowOf is the row of a record, which stands for so many requests.
+func RowOf(r *ledger.Record, count int64) Row {
 	row := bareRow(r, count)
 	if b, err := json.Marshal(receiptOf(r)); err == nil { // plain fields: it does not fail
 		row.Receipt = string(b)
@@ -149,6 +151,7 @@ func receiptOf(r *ledger.Record) Receipt {
 	out := Receipt{
 		Decision: "served", Step: from.Step, Scope: from.Scope, Entity: from.Entity, Rule: from.Rule,
 		EstimatedPrompt: from.Prompt, EstimatedCompletion: from.Completion, Clamped: from.Clamped, PriceSource: from.PriceSource,
+		Facts: from.Facts,
 	}
 	if r.Flags.Has(ledger.Adjustment) {
 		out.Decision = "adjusted"

@@ -346,7 +346,7 @@ func (l *Log) hotRows(from []byte, limit int) (rows []Row, next []byte, err erro
 				return err
 			}
 			r.Node = l.cfg.NodeID
-			rows = append(rows, rowOf(&r, count))
+			rows = append(rows, RowOf(&r, count))
 		}
 		return nil
 	})

@@ -45,6 +45,7 @@ type Want struct {
 	Overdraft resource.Money
 	Amount    resource.Money
 	Need      resource.Money // the part of Amount without which a waiting request is refused
+	Refused   resource.Money // the smallest hold that was refused, for it did not fit; 0: none
 }
 
 // Ack is what the replicated state knows of the node's ticks.

@@ -3,6 +3,7 @@
 package picture
 
 import (
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strconv"
@@ -11,7 +12,14 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 )
 
-// Request asks for pictures.
+// Input is a picture that is to be changed. Its bytes are the client's.
+type Input struct {
+	Type string // "image/png"
+	Data []byte
+}
+
+// Request asks for pictures: of a text, or with Inputs for changes of those, or with them and without a
+// Prompt for variations.
 type Request struct {
 	Model      string
 	Prompt     string
@@ -22,7 +30,27 @@ type Request struct {
 	Answer     string // "url" or "b64_json"; "": as the provider says
 	Background string
 	Stream     bool
+	Inputs     []Input
+	Masked     bool // the client says where its picture may change
 	Extra      []llm.Member
+}
+
+// AppendBase64 appends a picture as a string of base64.
+func (in *Input) AppendBase64(dst []byte) []byte {
+	return append(base64.StdEncoding.AppendEncode(append(dst, '"'), in.Data), '"')
+}
+
+// AppendURL appends a picture as a string that is a data URL.
+func (in *Input) AppendURL(dst []byte) []byte {
+	dst = append(append(append(dst, `"data:`...), in.Type...), ";base64,"...)
+	return append(base64.StdEncoding.AppendEncode(dst, in.Data), '"')
+}
+
+// DropMask drops the mask, for vendors that have no such thing.
+func (r *Request) DropMask(t *llm.Target) {
+	if r.Masked {
+		t.Drop("mask")
+	}
 }
 
 // Count is how many pictures are asked for.

@@ -61,6 +61,14 @@ type Shelf interface {
 	Delete(ctx context.Context, name string) error
 }
 
+// Blobs are the bodies of blobs. *blob.Store implements it.
+type Blobs interface {
+	// Sealed is the body of a digest as a node's disk has it; one that is not here is fetched.
+	Sealed(ctx context.Context, digest string) ([]byte, error)
+	// Keep stores such a body on this node's disk.
+	Keep(digest string, sealed []byte) error
+}
+
 // Config is what New needs; all of it where nothing else is said.
 type Config struct {
 	NodeID, Name string
@@ -69,6 +77,7 @@ type Config struct {
 	State        *fsm.FSM
 	Cluster      Cluster
 	Keeper       archive.Keeper
+	Blobs        Blobs
 	// OpenKey opens a data key.
 	OpenKey func(memory.WrappedDEK) error
 	// Peers are the ids of the other members.
@@ -168,12 +177,46 @@ func (b *Backups) Save(ctx context.Context, w io.Writer) (archive.Manifest, int6
 			about.DataKeys = append(about.DataKeys, archive.DataKey{ID: d.ID, KEKID: d.KEKID})
 		}
 	}
+	about.Blobs = b.configuration(ctx)
 	out := archive.NewWriter(w, about, b.cfg.Keeper)
 	if err := s.Persist(sink{out}); err != nil {
 		return archive.Manifest{}, 0, err
 	}
+	for _, body := range about.Blobs {
+		sealed, err := b.cfg.Blobs.Sealed(ctx, body.Digest)
+		if err == nil {
+			err = out.WriteBody(sealed)
+		}
+		if err != nil {
+			return archive.Manifest{}, 0, fmt.Errorf("body of the blob %s: %w", body.Digest, err)
+		}
+	}
 	m, size := out.Manifest()
-	return m, size, nil
+	return m, size, out.Seal()
+}
+
+// configuration lists the bodies of what every node keeps: plugins, tokenizers, templates. A body that
+// no node gives is left out, and told of; so are those of clients' data.
+func (b *Backups) configuration(ctx context.Context) []archive.Body {
+	var out []archive.Body
+	for after := ""; ; {
+		blobs := b.cfg.State.Blobs(after, fsm.MaxSweep)
+		if len(blobs) == 0 {
+			return out
+		}
+		after = blobs[len(blobs)-1].ID
+		for _, blob := range blobs {
+			if blob.Class != resource.BlobConfiguration {
+				continue
+			}
+			sealed, err := b.cfg.Blobs.Sealed(ctx, blob.ID)
+			if err != nil {
+				b.cfg.Logger.Warn("a backup is made without a blob", "blob", blob.ID, "error", err)
+				continue
+			}
+			out = append(out, archive.Body{Digest: blob.ID, Size: int64(len(sealed))})
+		}
+	}
 }
 
 // Fresh makes a backup in a file that is gone when it is closed, and returns it with its length.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/graft"
@@ -185,7 +186,7 @@ func (b *Backups) restore(ctx context.Context, f *os.File, o Order) (Outcome, er
 	}
 	out := Outcome{
 		Report: report, TakenAt: m.TakenAt, Generation: max(b.cfg.State.Generation(), backup.Header().Generation) + 1,
-		Warnings: b.warnings(ctx, report, o),
+		Warnings: b.warnings(ctx, report, m, o),
 	}
 	if o.DryRun {
 		if err != nil {
@@ -196,7 +197,27 @@ func (b *Backups) restore(ctx context.Context, f *os.File, o Order) (Outcome, er
 	if err != nil {
 		return Outcome{}, refusal(err)
 	}
+	if err := b.keep(f); err != nil {
+		return Outcome{}, err
+	}
 	return out, b.install(ctx, backup, options)
+}
+
+// keep stores the bodies of blobs that are in a backup, which was verified: the other nodes fetch them
+// from here. They take the place of those that are here, which may be sealed under a data key that
+// goes with the state.
+func (b *Backups) keep(f *os.File) error {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	r, err := archive.NewReader(f)
+	if err != nil {
+		return err
+	}
+	if _, err := r.Snapshot(); err != nil {
+		return err
+	}
+	return r.Bodies(func(body archive.Body, sealed []byte) error { return b.cfg.Blobs.Keep(body.Digest, sealed) })
 }
 
 // receive takes a backup aside and verifies every value of it.
@@ -281,7 +302,7 @@ func (b *Backups) fits(h fsm.Header) error {
 }
 
 // warnings tells what a restore does not bring back, or brings back though it was gone.
-func (b *Backups) warnings(ctx context.Context, r *fsm.RestoreReport, o Order) []string {
+func (b *Backups) warnings(ctx context.Context, r *fsm.RestoreReport, m *archive.Manifest, o Order) []string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if r.RevokedCount > 0 {
@@ -300,6 +321,9 @@ func (b *Backups) warnings(ctx context.Context, r *fsm.RestoreReport, o Order) [
 		say("erasure %s came after the backup, which has the person still: order it again", id)
 	}
 	for _, d := range r.Bodies {
+		if slices.ContainsFunc(m.Blobs, func(b archive.Body) bool { return b.Digest == d }) {
+			continue
+		}
 		say("the body of the blob %s is neither in the backup nor here: put it again", d)
 	}
 	return out

@@ -127,6 +127,34 @@ func (f *Folder) sync() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// Sealed returns the file of the digest as it is, once it has been found to give the body.
+func (f *Folder) Sealed(digest string) ([]byte, error) {
+	if _, err := f.Read(digest); err != nil {
+		return nil, err
+	}
+	path, err := f.path(digest)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read blob %s: %w", digest, err)
+	}
+	return sealed, nil
+}
+
+// Keep stores what Sealed has returned, on this node or another. It cannot be checked before the data
+// key is here that it is sealed under.
+func (f *Folder) Keep(digest string, sealed []byte) error {
+	if _, err := f.path(digest); err != nil {
+		return err
+	}
+	if err := f.replace(digest, sealed); err != nil {
+		return fmt.Errorf("write blob %s: %w", digest, err)
+	}
+	return nil
+}
+
 // Read returns the body of the digest. A file that does not give it is removed: ErrCorrupt.
 func (f *Folder) Read(digest string) ([]byte, error) {
 	body, err := f.read(digest)

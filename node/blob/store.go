@@ -198,6 +198,22 @@ func (s *Store) Read(ctx context.Context, digest string) ([]byte, error) {
 	return body, nil
 }
 
+// Sealed returns the body of a digest that the cluster knows as a disk has it: encrypted under a data
+// key of the cluster. Its errors are those of Read.
+func (s *Store) Sealed(ctx context.Context, digest string) ([]byte, error) {
+	sealed, err := s.folder.Sealed(digest)
+	if err == nil {
+		return sealed, nil
+	}
+	if _, err := s.Read(ctx, digest); err != nil {
+		return nil, err
+	}
+	return s.folder.Sealed(digest)
+}
+
+// Keep stores what Sealed has returned. What the cluster does not know within an hour is removed.
+func (s *Store) Keep(digest string, sealed []byte) error { return s.folder.Keep(digest, sealed) }
+
 // fetchAny asks the holders, then all others.
 func (s *Store) fetchAny(ctx context.Context, b *resource.Blob) ([]byte, error) {
 	peers := s.cfg.Peers()

@@ -1,5 +1,5 @@
 // Package keyservice seals small values by a key that leaves a service never: Vault's Transit,
-// Amazon's KMS or Google's. A node asks it at its start, for its KEK and for values that are
+// Amazon's KMS, Google's or Azure's Key Vault. A node asks it at its start, for its KEK and for values that are
 // given to it sealed, and when the KEK is exchanged; never for a request.
 package keyservice
 
@@ -32,6 +32,7 @@ const (
 const (
 	prefixAWS    = "aws_kms/"
 	prefixGoogle = "gcp_kms/"
+	prefixAzure  = "azure_kms/"
 )
 
 // Config is what the services need. Its zero value works.
@@ -65,45 +66,44 @@ func Location(text string) bool {
 
 // Cover is the key at a location:
 //
-//	vault-transit://HOST[:PORT]/MOUNT/keys/NAME   VAULT_TOKEN or VAULT_TOKEN_FILE, VAULT_NAMESPACE;
+//	vault-transit://HOST[:PORT]/MOUNT/keys/NAME   VAULT_TOKEN or VAULT_TOKEN_FILE; or VAULT_ROLE_ID with VAULT_SECRET_ID
+//	                                              (_FILE); or VAULT_KUBERNETES_ROLE; VAULT_AUTH_MOUNT, VAULT_NAMESPACE;
 //	                                              ?tls=off for a Vault on the same machine
 //	aws-kms://REGION/KEY                          KEY is an id, an ARN or alias/NAME; Amazon's own variables
 //	gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K
 //	                                              GOOGLE_APPLICATION_CREDENTIALS, else the machine's account
+//	azure-kms://NAME.vault.azure.net/keys/NAME    an RSA key; AZURE_TENANT_ID, AZURE_CLIENT_ID with AZURE_CLIENT_SECRET or
+//	                                              AZURE_FEDERATED_TOKEN_FILE, else the machine's identity
 func (s *Services) Cover(location string) (secret.Cover, error) {
 	u, err := url.Parse(location)
 	if err != nil {
 		return nil, errors.New("kek: the location of the key is not a URL")
 	}
-	path := strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "vault-transit":
-		mount, name, ok := strings.Cut(path, "/keys/")
-		if !ok || u.Host == "" || name == "" {
-			return nil, errors.New("kek: the location is vault-transit://HOST:PORT/MOUNT/keys/NAME")
-		}
-		base := "https://" + u.Host
-		if u.Query().Get("tls") == "off" {
-			base = "http://" + u.Host
-		}
-		return &vault{s: s, base: base + "/v1/" + mount, name: name}, nil
-	case "aws-kms":
-		if u.Host == "" || path == "" {
-			return nil, errors.New("kek: the location is aws-kms://REGION/KEY")
-		}
-		return &awsKMS{s: s, region: u.Host, key: path}, nil
-	case "gcp-kms":
-		name := u.Host + "/" + path
-		if !strings.Contains(name, "/cryptoKeys/") {
-			return nil, errors.New("kek: the location is gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K")
-		}
-		return &googleKMS{s: s, name: name}, nil
+	find, ok := locations[u.Scheme]
+	if !ok {
+		return nil, fmt.Errorf("kek: there is no key service %q", u.Scheme)
 	}
-	return nil, fmt.Errorf("kek: there is no key service %q", u.Scheme)
+	cover, ok := find.cover(s, u, strings.Trim(u.Path, "/"))
+	if !ok {
+		return nil, errors.New("kek: the location is " + find.form)
+	}
+	return cover, nil
 }
 
-// Open opens a value that begins with aws_kms/ (by the region in AWS_REGION_NAME or AWS_REGION)
-// or gcp_kms/ (by the key in GOOGLE_KMS_RESOURCE_NAME); false: it is another value.
+// locations are the forms of locations by their schemes, and what makes of one the key that is there.
+var locations = map[string]struct {
+	form  string
+	cover func(s *Services, u *url.URL, path string) (secret.Cover, bool)
+}{
+	"vault-transit": {"vault-transit://HOST:PORT/MOUNT/keys/NAME", newVault},
+	"aws-kms":       {"aws-kms://REGION/KEY", newAWS},
+	"gcp-kms":       {"gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K", newGoogle},
+	"azure-kms":     {"azure-kms://NAME.vault.azure.net/keys/NAME", newAzure},
+}
+
+// Open opens a value that begins with aws_kms/ (by the region in AWS_REGION_NAME or AWS_REGION),
+// gcp_kms/ (by the key in GOOGLE_KMS_RESOURCE_NAME) or azure_kms/ (by the key in
+// AZURE_KEY_VAULT_KEY, NAME.vault.azure.net/keys/NAME); false: it is another value.
 func (s *Services) Open(ctx context.Context, value string) (plain []byte, sealed bool, err error) {
 	switch {
 	case strings.HasPrefix(value, prefixAWS):
@@ -122,6 +122,17 @@ func (s *Services) Open(ctx context.Context, value string) (plain []byte, sealed
 			return nil, true, errors.New("GOOGLE_KMS_RESOURCE_NAME is not set")
 		}
 		plain, err = (&googleKMS{s: s, name: name}).Open(ctx, value)
+		return plain, true, err
+	case strings.HasPrefix(value, prefixAzure):
+		location := s.cfg.Env("AZURE_KEY_VAULT_KEY")
+		if location == "" {
+			return nil, true, errors.New("AZURE_KEY_VAULT_KEY is not set")
+		}
+		cover, err := s.Cover("azure-kms://" + location)
+		if err != nil {
+			return nil, true, err
+		}
+		plain, err = cover.Open(ctx, value)
 		return plain, true, err
 	}
 	return nil, false, nil
@@ -167,143 +178,6 @@ func (s *Services) call(ctx context.Context, auth provider.Auth, a *sign.Account
 		return fmt.Errorf("key service %s answers no JSON", u.Host)
 	}
 	return nil
-}
-
-// vault is a key of Vault's Transit engine.
-type vault struct {
-	s          *Services
-	base, name string
-}
-
-// Seal implements secret.Cover.
-func (v *vault) Seal(ctx context.Context, plain []byte) (string, error) {
-	var out struct {
-		Data struct {
-			Ciphertext string `json:"ciphertext"`
-		} `json:"data"`
-	}
-	if err := v.call(ctx, "encrypt", map[string][]byte{"plaintext": plain}, &out); err != nil {
-		return "", err
-	}
-	if !strings.HasPrefix(out.Data.Ciphertext, "vault:") {
-		return "", errors.New("vault answers without a ciphertext")
-	}
-	return out.Data.Ciphertext, nil
-}
-
-// Open implements secret.Cover.
-func (v *vault) Open(ctx context.Context, text string) ([]byte, error) {
-	if !strings.HasPrefix(text, "vault:") {
-		return nil, errors.New("it was not sealed by Vault's Transit")
-	}
-	var out struct {
-		Data struct {
-			Plaintext []byte `json:"plaintext"`
-		} `json:"data"`
-	}
-	err := v.call(ctx, "decrypt", map[string]string{"ciphertext": text}, &out)
-	return out.Data.Plaintext, err
-}
-
-func (v *vault) call(ctx context.Context, verb string, in, out any) error {
-	token := v.s.cfg.Env("VAULT_TOKEN")
-	if path := v.s.cfg.Env("VAULT_TOKEN_FILE"); token == "" && path != "" {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("read Vault's token: %w", err)
-		}
-		token = strings.TrimSpace(string(b))
-	}
-	if token == "" {
-		return errors.New("neither VAULT_TOKEN nor VAULT_TOKEN_FILE is set")
-	}
-	h := http.Header{"X-Vault-Token": {token}, "X-Vault-Request": {"true"}}
-	if ns := v.s.cfg.Env("VAULT_NAMESPACE"); ns != "" {
-		h.Set("X-Vault-Namespace", ns)
-	}
-	return v.s.call(ctx, provider.Auth(0), nil, v.base+"/"+verb+"/"+url.PathEscape(v.name), h, in, out)
-}
-
-// awsKMS is a key of Amazon's KMS.
-type awsKMS struct {
-	s           *Services
-	region, key string
-}
-
-// Seal implements secret.Cover.
-func (k *awsKMS) Seal(ctx context.Context, plain []byte) (string, error) {
-	var out struct{ CiphertextBlob []byte }
-	if err := k.call(ctx, "Encrypt", map[string]any{"KeyId": k.key, "Plaintext": plain}, &out); err != nil {
-		return "", err
-	}
-	return prefixAWS + base64.StdEncoding.EncodeToString(out.CiphertextBlob), nil
-}
-
-// Open implements secret.Cover.
-func (k *awsKMS) Open(ctx context.Context, text string) ([]byte, error) {
-	box, err := boxOf(text, prefixAWS)
-	if err != nil {
-		return nil, err
-	}
-	in := map[string]any{"CiphertextBlob": box}
-	if k.key != "" {
-		in["KeyId"] = k.key
-	}
-	var out struct{ Plaintext []byte }
-	err = k.call(ctx, "Decrypt", in, &out)
-	return out.Plaintext, err
-}
-
-func (k *awsKMS) call(ctx context.Context, action string, in, out any) error {
-	a := &sign.Account{Options: map[string]string{"region": k.region, "aws_service": "kms", "aws_use_environment": "true"}}
-	h := http.Header{"X-Amz-Target": {"TrentService." + action}, "Content-Type": {"application/x-amz-json-1.1"}}
-	domain := "amazonaws.com"
-	if strings.HasPrefix(k.region, "cn-") {
-		domain = "amazonaws.com.cn"
-	}
-	return k.s.call(ctx, provider.SigV4, a, "https://kms."+k.region+"."+domain+"/", h, in, out)
-}
-
-// googleKMS is a key of Google's KMS.
-type googleKMS struct {
-	s    *Services
-	name string
-}
-
-// Seal implements secret.Cover.
-func (k *googleKMS) Seal(ctx context.Context, plain []byte) (string, error) {
-	var out struct {
-		Ciphertext []byte `json:"ciphertext"`
-	}
-	if err := k.call(ctx, "encrypt", map[string][]byte{"plaintext": plain}, &out); err != nil {
-		return "", err
-	}
-	return prefixGoogle + base64.StdEncoding.EncodeToString(out.Ciphertext), nil
-}
-
-// Open implements secret.Cover.
-func (k *googleKMS) Open(ctx context.Context, text string) ([]byte, error) {
-	box, err := boxOf(text, prefixGoogle)
-	if err != nil {
-		return nil, err
-	}
-	var out struct {
-		Plaintext []byte `json:"plaintext"`
-	}
-	err = k.call(ctx, "decrypt", map[string][]byte{"ciphertext": box}, &out)
-	return out.Plaintext, err
-}
-
-func (k *googleKMS) call(ctx context.Context, verb string, in, out any) error {
-	a := &sign.Account{Options: map[string]string{"google_auth": "metadata"}}
-	if path := k.s.cfg.Env("GOOGLE_APPLICATION_CREDENTIALS"); path != "" {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("read Google's credentials: %w", err)
-		}
-		a = &sign.Account{Secrets: map[string]secret.Text{"vertex_credentials": secret.New(string(b))}}
-	}
-	return k.s.call(ctx, provider.GoogleToken, a, "https://cloudkms.googleapis.com/v1/"+k.name+":"+verb, http.Header{}, in, out)
 }
 
 // boxOf is what a service has sealed, without what begins it.

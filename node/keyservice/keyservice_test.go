@@ -2,9 +2,13 @@ package keyservice_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,6 +22,22 @@ type service struct {
 	fail int
 }
 
+// logins are the requests for tokens and what answers them.
+func logins(r *http.Request, body []byte) (answer any, ok bool) {
+	form, _ := url.ParseQuery(string(body))
+	switch {
+	case r.URL.Path == "/v1/auth/approle/login" && string(body) == `{"role_id":"role","secret_id":"planted"}`,
+		r.URL.Path == "/v1/auth/k8s/login" && string(body) == `{"jwt":"jwt","role":"conclave"}`:
+		return map[string]any{"auth": map[string]any{"client_token": "hvs.login", "lease_duration": 60}}, true
+	case r.URL.Host == "login.microsoftonline.com" && r.URL.Path == "/tenant/oauth2/v2.0/token" && form.Get("client_secret") == "planted" &&
+		form.Get("scope") == "https://vault.azure.net/.default":
+		return map[string]any{"access_token": "azure-token", "expires_in": 3600}, true
+	case strings.HasPrefix(r.URL.Path, "/computeMetadata/v1/instance/service-accounts/") && r.Header.Get("Metadata-Flavor") == "Google":
+		return map[string]any{"access_token": "google-token", "expires_in": 3600, "token_type": "Bearer"}, true
+	}
+	return nil, false
+}
+
 func reversed(b []byte) []byte {
 	out := bytes.Clone(b)
 	for i, j := 0, len(out)-1; i < j; i, j = i+1, j-1 {
@@ -27,9 +47,15 @@ func reversed(b []byte) []byte {
 }
 
 func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
+	var body []byte
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	if out, ok := logins(r, body); ok {
+		return answer(http.StatusOK, out)
 	}
 	s.seen = append(s.seen, r)
 	if s.fail != 0 {
@@ -39,6 +65,7 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		Plaintext      []byte `json:"plaintext"`
 		Ciphertext     string `json:"ciphertext"`
 		CiphertextBlob []byte
+		Alg, Value     string
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
 		s.t.Errorf("the body is not JSON: %s", body)
@@ -49,6 +76,17 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		out = map[string]any{"data": map[string]string{"ciphertext": "vault:v1:" + string(reversed(in.Plaintext))}}
 	case strings.HasSuffix(r.URL.Path, "/transit/decrypt/conclave"):
 		out = map[string]any{"data": map[string][]byte{"plaintext": reversed([]byte(strings.TrimPrefix(in.Ciphertext, "vault:v1:")))}}
+	case strings.HasSuffix(r.URL.Path, "/cryptoKeys/k:encrypt"):
+		out = map[string][]byte{"ciphertext": reversed(in.Plaintext)}
+	case strings.HasSuffix(r.URL.Path, "/cryptoKeys/k:decrypt"):
+		box, _ := base64.StdEncoding.DecodeString(in.Ciphertext)
+		out = map[string][]byte{"plaintext": reversed(box)}
+	case r.URL.RequestURI() == "/keys/conclave/wrapkey?api-version=7.4", r.URL.RequestURI() == "/keys/conclave/v7/unwrapkey?api-version=7.4":
+		box, err := base64.RawURLEncoding.DecodeString(in.Value)
+		if err != nil || in.Alg != "RSA-OAEP-256" {
+			s.t.Errorf("Azure is asked with %s", body)
+		}
+		out = map[string]string{"kid": "https://kv.vault.azure.net/keys/conclave/v7", "value": base64.RawURLEncoding.EncodeToString(reversed(box))}
 	case r.Header.Get("X-Amz-Target") == "TrentService.Encrypt":
 		out = map[string][]byte{"CiphertextBlob": reversed(in.Plaintext)}
 	case r.Header.Get("X-Amz-Target") == "TrentService.Decrypt":
@@ -56,13 +94,19 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	default:
 		s.t.Errorf("unexpected request %s %v", r.URL, r.Header)
 	}
+	return answer(http.StatusOK, out)
+}
+
+func answer(status int, out any) (*http.Response, error) {
 	b, err := json.Marshal(out)
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(b))}, err
+	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(b))}, err
 }
 
 func env(name string) string {
 	return map[string]string{
 		"VAULT_TOKEN": "hvs.planted", "VAULT_NAMESPACE": "ns", "AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "planted", "AWS_REGION": "eu-west-1",
+		"AZURE_TENANT_ID": "tenant", "AZURE_CLIENT_ID": "client", "AZURE_CLIENT_SECRET": "planted", "AZURE_KEY_VAULT_KEY": "kv.vault.azure.net/keys/conclave",
+		"GOOGLE_KMS_RESOURCE_NAME": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
 	}[name]
 }
 
@@ -72,6 +116,8 @@ func TestCover(t *testing.T) {
 		{"vault-transit://vault.example:8200/transit/keys/conclave", "https://vault.example:8200", "X-Vault-Token", "hvs.planted"},
 		{"vault-transit://127.0.0.1:8200/transit/keys/conclave?tls=off", "http://127.0.0.1:8200", "X-Vault-Namespace", "ns"},
 		{"aws-kms://eu-west-1/alias/conclave", "https://kms.eu-west-1.amazonaws.com", "Authorization", "/eu-west-1/kms/aws4_request"},
+		{"gcp-kms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "https://cloudkms.googleapis.com", "Authorization", "Bearer google-token"},
+		{"azure-kms://kv.vault.azure.net/keys/conclave", "https://kv.vault.azure.net", "Authorization", "Bearer azure-token"},
 	} {
 		t.Run(tt.location, func(t *testing.T) {
 			t.Parallel()
@@ -102,7 +148,7 @@ func TestCover(t *testing.T) {
 			}
 		})
 	}
-	for _, bad := range []string{"vault-transit://host/transit/conclave", "vault-transit:///transit/keys/x", "aws-kms://eu-west-1", "gcp-kms://projects/p", "azure-kms://x/y", "vault-transit://a b/keys/c"} {
+	for _, bad := range []string{"vault-transit://host/transit/conclave", "vault-transit:///transit/keys/x", "aws-kms://eu-west-1", "gcp-kms://projects/p", "azure-kms://x/y", "azure-kms://kv.vault.azure.net/keys/a/b", "vault-transit://a b/keys/c"} {
 		if _, err := keyservice.New(keyservice.Config{}).Cover(bad); err == nil || !keyservice.Location(bad) {
 			t.Errorf("%s: got %v, want an error about a location", bad, err)
 		}
@@ -118,9 +164,57 @@ func TestOpen(t *testing.T) {
 	if _, sealed, err := s.Open(t.Context(), "sk-plain"); err != nil || sealed {
 		t.Errorf("a plain value: %v, %v", sealed, err)
 	}
-	for _, bad := range []string{"aws_kms/!", "gcp_kms/dHhldA=="} {
+	for _, good := range []string{"gcp_kms/dHhldA==", "azure_kms/v7/dHhldA"} {
+		if plain, sealed, err := s.Open(t.Context(), good); err != nil || !sealed || string(plain) != "text" {
+			t.Errorf("%s: got %q, %v, %v, want text", good, plain, sealed, err)
+		}
+	}
+	for _, bad := range []string{"aws_kms/!", "gcp_kms/!", "azure_kms/dHhldA"} {
 		if _, sealed, err := s.Open(t.Context(), bad); err == nil || !sealed {
 			t.Errorf("%s: got %v, %v, want an error", bad, sealed, err)
 		}
+	}
+}
+
+// A node logs in to Vault for what it is, where it has no token.
+func TestVault_Login(t *testing.T) {
+	t.Parallel()
+	jwt := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(jwt, []byte("jwt\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		env  map[string]string
+		err  string
+	}{
+		{"approle", map[string]string{"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "planted"}, ""},
+		{"kubernetes", map[string]string{"VAULT_KUBERNETES_ROLE": "conclave", "VAULT_KUBERNETES_TOKEN_FILE": jwt, "VAULT_AUTH_MOUNT": "k8s"}, ""},
+		{"no file", map[string]string{"VAULT_KUBERNETES_ROLE": "conclave", "VAULT_KUBERNETES_TOKEN_FILE": jwt + "x"}, "no such file"},
+		{"refused", map[string]string{"VAULT_ROLE_ID": "another"}, "log in to Vault"},
+		{"nothing", nil, "none of VAULT_TOKEN"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := &service{t: t}
+			if tt.name == "refused" {
+				s.fail = http.StatusBadRequest
+			}
+			c, err := keyservice.New(keyservice.Config{Client: &http.Client{Transport: s}, Env: func(name string) string { return tt.env[name] }}).
+				Cover("vault-transit://vault.example:8200/transit/keys/conclave")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.Seal(t.Context(), []byte("plain"))
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q", err, tt.err)
+				}
+				return
+			}
+			if err != nil || s.seen[0].Header.Get("X-Vault-Token") != "hvs.login" {
+				t.Errorf("got %v, with the token %q", err, s.seen[0].Header.Get("X-Vault-Token"))
+			}
+		})
 	}
 }

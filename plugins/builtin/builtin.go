@@ -10,18 +10,36 @@ import (
 	"sync"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
+	"github.com/conclave-llm/conclave/plugins/builtin/aporia"
+	"github.com/conclave-llm/conclave/plugins/builtin/azuresafety"
+	"github.com/conclave-llm/conclave/plugins/builtin/bedrock"
+	"github.com/conclave-llm/conclave/plugins/builtin/cel"
 	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
 	"github.com/conclave-llm/conclave/plugins/builtin/elastic"
+	"github.com/conclave-llm/conclave/plugins/builtin/generic"
+	"github.com/conclave-llm/conclave/plugins/builtin/google"
+	"github.com/conclave-llm/conclave/plugins/builtin/guardrailsai"
 	"github.com/conclave-llm/conclave/plugins/builtin/helicone"
+	"github.com/conclave-llm/conclave/plugins/builtin/injection"
+	"github.com/conclave-llm/conclave/plugins/builtin/judge"
 	"github.com/conclave-llm/conclave/plugins/builtin/kafka"
+	"github.com/conclave-llm/conclave/plugins/builtin/lakera"
 	"github.com/conclave-llm/conclave/plugins/builtin/langfuse"
+	"github.com/conclave-llm/conclave/plugins/builtin/language"
+	"github.com/conclave-llm/conclave/plugins/builtin/length"
+	"github.com/conclave-llm/conclave/plugins/builtin/llmguard"
+	"github.com/conclave-llm/conclave/plugins/builtin/moderation"
 	"github.com/conclave-llm/conclave/plugins/builtin/otlp"
+	"github.com/conclave-llm/conclave/plugins/builtin/pangea"
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
+	"github.com/conclave-llm/conclave/plugins/builtin/presidio"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
+	"github.com/conclave-llm/conclave/plugins/builtin/schema"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
 	"github.com/conclave-llm/conclave/plugins/builtin/sentry"
 	"github.com/conclave-llm/conclave/plugins/builtin/slack"
+	"github.com/conclave-llm/conclave/plugins/builtin/topics"
 	"github.com/conclave-llm/conclave/plugins/builtin/webhook"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
@@ -41,10 +59,30 @@ type Plugin struct {
 var table = slices.Concat(guardrails, callbacks, overOTLP())
 
 var guardrails = []Plugin{
+	{"aporia", "guardrail", "asks Aporia", func() { sdk.ServeGuardrail(&aporia.Aporia{}) }},
+	{"azure_content_safety", "guardrail", "asks Azure AI Content Safety about harmful content", func() { sdk.ServeGuardrail(&azuresafety.Content{}) }},
+	{"azure_prompt_shield", "guardrail", "asks Azure AI Content Safety about attacks on prompts", func() { sdk.ServeGuardrail(&azuresafety.Shield{}) }},
+	{"bedrock_guardrails", "guardrail", "asks a guardrail of Amazon Bedrock", func() { sdk.ServeGuardrail(bedrock.New(nil)) }},
+	{"cel", "guardrail", "blocks or flags what makes expressions in CEL true", func() { sdk.ServeGuardrail(&cel.CEL{}) }},
+	{"generic_guardrail_api", "guardrail", "asks a service of your own over HTTP", func() { sdk.ServeGuardrail(&generic.Generic{}) }},
+	{"google_text_moderation", "guardrail", "asks the text moderation of Google Cloud", func() { sdk.ServeGuardrail(&google.Moderation{}) }},
+	{"guardrails_ai", "guardrail", "asks a server of Guardrails AI", func() { sdk.ServeGuardrail(&guardrailsai.GuardrailsAI{}) }},
+	{"injection", "guardrail", "blocks or flags attempts to change a model's instructions", func() { sdk.ServeGuardrail(&injection.Injection{}) }},
+	{"judge", "guardrail", "asks a model of the gateway: Llama Guard, or any other about criteria", func() { sdk.ServeGuardrail(&judge.Judge{}) }},
 	{"keywords", "guardrail", "blocks or masks listed words", func() { sdk.ServeGuardrail(&Keywords{}) }},
+	{"lakera", "guardrail", "asks Lakera Guard", func() { sdk.ServeGuardrail(&lakera.Lakera{}) }},
+	{"language", "guardrail", "lets only some languages pass", func() { sdk.ServeGuardrail(&language.Language{}) }},
+	{"length", "guardrail", "bounds how long texts may be", func() { sdk.ServeGuardrail(&length.Length{}) }},
+	{"llm_guard", "guardrail", "asks the API of LLM Guard", func() { sdk.ServeGuardrail(&llmguard.LLMGuard{}) }},
+	{"model_armor", "guardrail", "asks Model Armor of Google Cloud", func() { sdk.ServeGuardrail(&google.Armor{}) }},
+	{"openai_moderation", "guardrail", "asks OpenAI's moderation endpoint", func() { sdk.ServeGuardrail(&moderation.Moderation{}) }},
+	{"pangea", "guardrail", "asks Pangea AI Guard", func() { sdk.ServeGuardrail(&pangea.Pangea{}) }},
 	{"patterns", "guardrail", "blocks, masks or flags what matches regular expressions", func() { sdk.ServeGuardrail(&patterns.Patterns{}) }},
 	{"pii", "guardrail", "blocks, masks or flags personal data, and restores in answers what it masked", func() { sdk.ServeGuardrail(&pii.PII{}) }},
+	{"presidio", "guardrail", "asks Microsoft Presidio about personal data, and restores in answers what it masked", func() { sdk.ServeGuardrail(&presidio.Presidio{}) }},
+	{"schema", "guardrail", "lets only answers pass that are JSON of a schema", func() { sdk.ServeGuardrail(&schema.Schema{}) }},
 	{"secrets", "guardrail", "blocks, masks or flags credentials", func() { sdk.ServeGuardrail(&secrets.Secrets{}) }},
+	{"topics", "guardrail", "keeps conversations at some topics, or away from others", func() { sdk.ServeGuardrail(&topics.Topics{}) }},
 }
 
 var callbacks = []Plugin{

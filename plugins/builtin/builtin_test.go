@@ -302,3 +302,29 @@ func TestServe_Unknown(t *testing.T) {
 		}
 	}
 }
+
+// The words that the cluster bans are put in where a guardrail asks for them, and an empty list finds nothing.
+func TestKeywords_Stored(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		config string
+		banned []string
+		want   string
+	}{
+		{`{"words":["a"],"stored":true}`, []string{"b"}, `{"words":["a","b"],"stored":true,"case_sensitive":false}`},
+		{`{"stored":true}`, nil, `{"stored":true}`},
+		{`{"words":["a"]}`, []string{"b"}, `{"words":["a"]}`},
+		{`{"stored":1}`, []string{"b"}, `{"stored":1}`},
+	} {
+		if got := string(builtin.WithStored([]byte(tt.config), tt.banned)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.config, got, tt.want)
+		}
+	}
+	k := &builtin.Keywords{}
+	if _, err := k.Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(`{"stored":true}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := k.Check(t.Context(), &sdk.Check{Texts: []sdk.Text{{Text: "a text"}}}); err != nil || v.Message != "" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}

@@ -25,10 +25,29 @@ const (
 
 // KeywordsConfig is the configuration of the keywords guardrail.
 type KeywordsConfig struct {
-	Words         []string `json:"words"`                    // anywhere in a text, within words too
+	Words         []string `json:"words,omitempty"`          // anywhere in a text, within words too
+	Stored        bool     `json:"stored,omitempty"`         // also those of the setting banned_keywords_list, which the node adds to words
 	Action        string   `json:"action,omitempty"`         // "block" (default) or "mask"
 	Mask          string   `json:"mask,omitempty"`           // what stands for a masked word; default "[masked]"
 	CaseSensitive bool     `json:"case_sensitive,omitempty"` // default: "A" and "a" are the same
+}
+
+// KeywordsName is the name of the keywords guardrail among the shipped plugins.
+const KeywordsName = "keywords"
+
+// WithStored is the configuration of a keywords guardrail with the words put in that the cluster bans, if
+// it asks for them. One that does not, or cannot be read, stays as it is.
+func WithStored(config []byte, banned []string) []byte {
+	var cfg KeywordsConfig
+	if json.Unmarshal(config, &cfg, json.RejectUnknownMembers(true)) != nil || !cfg.Stored || len(banned) == 0 {
+		return config
+	}
+	cfg.Words = append(cfg.Words, banned...)
+	out, err := json.Marshal(cfg, json.Deterministic(true))
+	if err != nil {
+		return config
+	}
+	return out
 }
 
 // Keywords blocks or masks listed words in requests and answers. In a stream it always blocks:
@@ -68,8 +87,8 @@ func (k *Keywords) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gu
 }
 
 func (c *KeywordsConfig) validate() error {
-	if len(c.Words) == 0 {
-		return errors.New("words: give at least one")
+	if len(c.Words) == 0 && !c.Stored {
+		return errors.New("words: give at least one, or say stored")
 	}
 	if len(c.Words) > maxWords {
 		return fmt.Errorf("words: %d are more than %d", len(c.Words), maxWords)

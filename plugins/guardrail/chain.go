@@ -237,11 +237,18 @@ func (d *Decision) Err() error {
 	}
 	if d.cause != nil {
 		return &llm.Error{
-			Kind: llm.Unavailable, Code: "guardrail_not_run", Message: d.Message, RetryAfter: time.Second, Err: d.cause,
+			Kind: llm.Unavailable, Code: CodeNotRun, Message: d.Message, RetryAfter: time.Second, Err: d.cause,
 		}
 	}
-	return &llm.Error{Kind: llm.Blocked, Code: "guardrail_blocked", Message: d.Message, NoRetry: true}
+	return &llm.Error{Kind: llm.Blocked, Code: CodeBlocked, Message: d.Message, NoRetry: true}
 }
+
+// The codes of refusals.
+const (
+	CodeBlocked  = "guardrail_blocked"
+	CodeNotRun   = "guardrail_not_run"
+	CodeNotFound = "guardrail_not_found"
+)
 
 // Set is the guardrails of one kind of request. It is immutable and shared.
 type Set struct {
@@ -279,7 +286,7 @@ func (s *Set) Before(ctx context.Context, q *Request) (*Decision, error) {
 	}
 	if len(s.unknown) > 0 {
 		return nil, &llm.Error{
-			Kind: llm.Invalid, Code: "guardrail_not_found", Param: "guardrails",
+			Kind: llm.Invalid, Code: CodeNotFound, Param: "guardrails",
 			Message: fmt.Sprintf("guardrail %q does not exist", s.unknown[0]),
 		}
 	}

@@ -28,9 +28,10 @@ type Client struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[uint64]chan *proto.Verdict
-	last    uint64 // id of the newest conversation
-	heard   uint64 // messages that the plugin has sent
-	err     error  // why the session ended
+	asks    map[uint64]func(*proto.ModelRequest) // of checks to which models are lent
+	last    uint64                               // id of the newest conversation
+	heard   uint64                               // messages that the plugin has sent
+	err     error                                // why the session ended
 }
 
 // NewClient makes a client of a plugin's connection. Configure must be called next.
@@ -42,6 +43,7 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 		ctx:     ctx,
 		cancel:  cancel,
 		pending: make(map[uint64]chan *proto.Verdict),
+		asks:    make(map[uint64]func(*proto.ModelRequest)),
 	}
 }
 
@@ -127,6 +129,7 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 		c.forget(id)
 		return Verdict{}, fmt.Errorf("check of %d bytes is larger than a plugin's message", size)
 	}
+	defer c.lend(ctx, id, q.Info.Models)()
 	return c.ask(ctx, &proto.HostMessage{Id: id, Kind: &proto.HostMessage_Check{Check: msg}}, answer)
 }
 
@@ -290,6 +293,11 @@ func (c *Client) receive(s grpc.BidiStreamingClient[proto.HostMessage, proto.Gua
 		}
 		c.mu.Lock()
 		c.heard++
+		if q := m.GetAsk(); q != nil {
+			c.askLocked(m.GetId(), q)
+			c.mu.Unlock()
+			continue
+		}
 		answer, ok := c.pending[m.GetId()]
 		delete(c.pending, m.GetId())
 		c.mu.Unlock()

@@ -50,6 +50,10 @@ type Info struct {
 	TeamID    string
 	User      string // the request's own "user"
 	Stream    bool
+
+	// Models asks models on the account of the request; nil: none may be asked. A plugin's is never nil, and
+	// answers only while the check is under way; those of streams have none.
+	Models Models
 }
 
 // Text is one JSON string of a body, unescaped.

@@ -279,6 +279,7 @@ type HostMessage struct {
 	//	*HostMessage_End
 	//	*HostMessage_Cancel
 	//	*HostMessage_Ping
+	//	*HostMessage_Answer
 	Kind          isHostMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -382,6 +383,15 @@ func (x *HostMessage) GetPing() *Ping {
 	return nil
 }
 
+func (x *HostMessage) GetAnswer() *ModelAnswer {
+	if x != nil {
+		if x, ok := x.Kind.(*HostMessage_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
 type isHostMessage_Kind interface {
 	isHostMessage_Kind()
 }
@@ -410,6 +420,10 @@ type HostMessage_Ping struct {
 	Ping *Ping `protobuf:"bytes,7,opt,name=ping,proto3,oneof"` // answered by one verdict: pass
 }
 
+type HostMessage_Answer struct {
+	Answer *ModelAnswer `protobuf:"bytes,8,opt,name=answer,proto3,oneof"` // to a plugin's ask; not answered
+}
+
 func (*HostMessage_Check) isHostMessage_Kind() {}
 
 func (*HostMessage_Open) isHostMessage_Kind() {}
@@ -422,10 +436,13 @@ func (*HostMessage_Cancel) isHostMessage_Kind() {}
 
 func (*HostMessage_Ping) isHostMessage_Kind() {}
 
+func (*HostMessage_Answer) isHostMessage_Kind() {}
+
 type GuardrailMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Verdict       *Verdict               `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Ask           *ModelRequest          `protobuf:"bytes,3,opt,name=ask,proto3" json:"ask,omitempty"` // instead of the verdict, which comes later: answered by one ModelAnswer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,6 +491,135 @@ func (x *GuardrailMessage) GetVerdict() *Verdict {
 	return nil
 }
 
+func (x *GuardrailMessage) GetAsk() *ModelRequest {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+// ModelRequest asks a model of the gateway while a check is under way. The request that is checked pays
+// for it, and no guardrail sees it.
+type ModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`    // tells a check's requests apart
+	Endpoint      string                 `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // "chat" or "moderations"
+	Body          []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`         // JSON as a client sends it, with the model; it must not stream
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelRequest) Reset() {
+	*x = ModelRequest{}
+	mi := &file_guardrail_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelRequest) ProtoMessage() {}
+
+func (x *ModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelRequest.ProtoReflect.Descriptor instead.
+func (*ModelRequest) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ModelRequest) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *ModelRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type ModelAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the request
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`      // JSON, as a client gets it
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`    // why there is no body; it quotes nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelAnswer) Reset() {
+	*x = ModelAnswer{}
+	mi := &file_guardrail_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelAnswer) ProtoMessage() {}
+
+func (x *ModelAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelAnswer.ProtoReflect.Descriptor instead.
+func (*ModelAnswer) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ModelAnswer) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ModelAnswer) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *ModelAnswer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Info says what is checked. No field holds a secret.
 type Info struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -490,7 +636,7 @@ type Info struct {
 
 func (x *Info) Reset() {
 	*x = Info{}
-	mi := &file_guardrail_proto_msgTypes[4]
+	mi := &file_guardrail_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +648,7 @@ func (x *Info) String() string {
 func (*Info) ProtoMessage() {}
 
 func (x *Info) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[4]
+	mi := &file_guardrail_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +661,7 @@ func (x *Info) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Info.ProtoReflect.Descriptor instead.
 func (*Info) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{4}
+	return file_guardrail_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Info) GetRequestId() string {
@@ -580,7 +726,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_guardrail_proto_msgTypes[5]
+	mi := &file_guardrail_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +738,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[5]
+	mi := &file_guardrail_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +751,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{5}
+	return file_guardrail_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Check) GetHook() Hook {
@@ -655,7 +801,7 @@ type Text struct {
 
 func (x *Text) Reset() {
 	*x = Text{}
-	mi := &file_guardrail_proto_msgTypes[6]
+	mi := &file_guardrail_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +813,7 @@ func (x *Text) String() string {
 func (*Text) ProtoMessage() {}
 
 func (x *Text) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[6]
+	mi := &file_guardrail_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +826,7 @@ func (x *Text) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Text.ProtoReflect.Descriptor instead.
 func (*Text) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{6}
+	return file_guardrail_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Text) GetPath() string {
@@ -714,7 +860,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_guardrail_proto_msgTypes[7]
+	mi := &file_guardrail_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +872,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[7]
+	mi := &file_guardrail_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +885,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{7}
+	return file_guardrail_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Open) GetInfo() *Info {
@@ -765,7 +911,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +923,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +936,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{8}
+	return file_guardrail_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Chunk) GetParts() []*Part {
@@ -811,7 +957,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +969,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +982,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{9}
+	return file_guardrail_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Part) GetChannel() string {
@@ -861,7 +1007,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1019,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1032,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{10}
+	return file_guardrail_proto_rawDescGZIP(), []int{12}
 }
 
 type Cancel struct {
@@ -897,7 +1043,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1055,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1068,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{11}
+	return file_guardrail_proto_rawDescGZIP(), []int{13}
 }
 
 type Ping struct {
@@ -933,7 +1079,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1091,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1104,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{12}
+	return file_guardrail_proto_rawDescGZIP(), []int{14}
 }
 
 type Verdict struct {
@@ -974,7 +1120,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1132,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1145,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{13}
+	return file_guardrail_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Verdict) GetAction() Action {
@@ -1049,7 +1195,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1207,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1220,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{14}
+	return file_guardrail_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Finding) GetCategory() string {
@@ -1113,7 +1259,7 @@ type Replacement struct {
 
 func (x *Replacement) Reset() {
 	*x = Replacement{}
-	mi := &file_guardrail_proto_msgTypes[15]
+	mi := &file_guardrail_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1271,7 @@ func (x *Replacement) String() string {
 func (*Replacement) ProtoMessage() {}
 
 func (x *Replacement) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[15]
+	mi := &file_guardrail_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1284,7 @@ func (x *Replacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replacement.ProtoReflect.Descriptor instead.
 func (*Replacement) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{15}
+	return file_guardrail_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Replacement) GetIndex() uint32 {
@@ -1191,7 +1337,7 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x0fhold_back_bytes\x18\x03 \x01(\rR\rholdBackBytes\x12\x19\n" +
 	"\bhold_all\x18\x04 \x01(\bR\aholdAll\x12\x1d\n" +
 	"\n" +
-	"wants_body\x18\x05 \x01(\bR\twantsBody\"\xce\x02\n" +
+	"wants_body\x18\x05 \x01(\bR\twantsBody\"\x89\x03\n" +
 	"\vHostMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\x05check\x18\x02 \x01(\v2\x19.conclave.plugin.v1.CheckH\x00R\x05check\x12.\n" +
@@ -1199,11 +1345,21 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x05chunk\x18\x04 \x01(\v2\x19.conclave.plugin.v1.ChunkH\x00R\x05chunk\x12+\n" +
 	"\x03end\x18\x05 \x01(\v2\x17.conclave.plugin.v1.EndH\x00R\x03end\x124\n" +
 	"\x06cancel\x18\x06 \x01(\v2\x1a.conclave.plugin.v1.CancelH\x00R\x06cancel\x12.\n" +
-	"\x04ping\x18\a \x01(\v2\x18.conclave.plugin.v1.PingH\x00R\x04pingB\x06\n" +
-	"\x04kind\"Y\n" +
+	"\x04ping\x18\a \x01(\v2\x18.conclave.plugin.v1.PingH\x00R\x04ping\x129\n" +
+	"\x06answer\x18\b \x01(\v2\x1f.conclave.plugin.v1.ModelAnswerH\x00R\x06answerB\x06\n" +
+	"\x04kind\"\x8d\x01\n" +
 	"\x10GuardrailMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
-	"\averdict\x18\x02 \x01(\v2\x1b.conclave.plugin.v1.VerdictR\averdict\"\xb3\x01\n" +
+	"\averdict\x18\x02 \x01(\v2\x1b.conclave.plugin.v1.VerdictR\averdict\x122\n" +
+	"\x03ask\x18\x03 \x01(\v2 .conclave.plugin.v1.ModelRequestR\x03ask\"V\n" +
+	"\fModelRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12\x12\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"O\n" +
+	"\vModelAnswer\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xb3\x01\n" +
 	"\x04Info\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n" +
@@ -1280,7 +1436,7 @@ func file_guardrail_proto_rawDescGZIP() []byte {
 }
 
 var file_guardrail_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_guardrail_proto_goTypes = []any{
 	(Hook)(0),                    // 0: conclave.plugin.v1.Hook
 	(Action)(0),                  // 1: conclave.plugin.v1.Action
@@ -1288,45 +1444,49 @@ var file_guardrail_proto_goTypes = []any{
 	(*GuardrailDescription)(nil), // 3: conclave.plugin.v1.GuardrailDescription
 	(*HostMessage)(nil),          // 4: conclave.plugin.v1.HostMessage
 	(*GuardrailMessage)(nil),     // 5: conclave.plugin.v1.GuardrailMessage
-	(*Info)(nil),                 // 6: conclave.plugin.v1.Info
-	(*Check)(nil),                // 7: conclave.plugin.v1.Check
-	(*Text)(nil),                 // 8: conclave.plugin.v1.Text
-	(*Open)(nil),                 // 9: conclave.plugin.v1.Open
-	(*Chunk)(nil),                // 10: conclave.plugin.v1.Chunk
-	(*Part)(nil),                 // 11: conclave.plugin.v1.Part
-	(*End)(nil),                  // 12: conclave.plugin.v1.End
-	(*Cancel)(nil),               // 13: conclave.plugin.v1.Cancel
-	(*Ping)(nil),                 // 14: conclave.plugin.v1.Ping
-	(*Verdict)(nil),              // 15: conclave.plugin.v1.Verdict
-	(*Finding)(nil),              // 16: conclave.plugin.v1.Finding
-	(*Replacement)(nil),          // 17: conclave.plugin.v1.Replacement
+	(*ModelRequest)(nil),         // 6: conclave.plugin.v1.ModelRequest
+	(*ModelAnswer)(nil),          // 7: conclave.plugin.v1.ModelAnswer
+	(*Info)(nil),                 // 8: conclave.plugin.v1.Info
+	(*Check)(nil),                // 9: conclave.plugin.v1.Check
+	(*Text)(nil),                 // 10: conclave.plugin.v1.Text
+	(*Open)(nil),                 // 11: conclave.plugin.v1.Open
+	(*Chunk)(nil),                // 12: conclave.plugin.v1.Chunk
+	(*Part)(nil),                 // 13: conclave.plugin.v1.Part
+	(*End)(nil),                  // 14: conclave.plugin.v1.End
+	(*Cancel)(nil),               // 15: conclave.plugin.v1.Cancel
+	(*Ping)(nil),                 // 16: conclave.plugin.v1.Ping
+	(*Verdict)(nil),              // 17: conclave.plugin.v1.Verdict
+	(*Finding)(nil),              // 18: conclave.plugin.v1.Finding
+	(*Replacement)(nil),          // 19: conclave.plugin.v1.Replacement
 }
 var file_guardrail_proto_depIdxs = []int32{
 	0,  // 0: conclave.plugin.v1.GuardrailDescription.hooks:type_name -> conclave.plugin.v1.Hook
-	7,  // 1: conclave.plugin.v1.HostMessage.check:type_name -> conclave.plugin.v1.Check
-	9,  // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
-	10, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
-	12, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
-	13, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
-	14, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
-	15, // 7: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
-	0,  // 8: conclave.plugin.v1.Check.hook:type_name -> conclave.plugin.v1.Hook
-	6,  // 9: conclave.plugin.v1.Check.info:type_name -> conclave.plugin.v1.Info
-	8,  // 10: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
-	6,  // 11: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
-	11, // 12: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
-	1,  // 13: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
-	17, // 14: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
-	16, // 15: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
-	2,  // 16: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
-	4,  // 17: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
-	3,  // 18: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
-	5,  // 19: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 1: conclave.plugin.v1.HostMessage.check:type_name -> conclave.plugin.v1.Check
+	11, // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
+	12, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
+	14, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
+	15, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
+	16, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
+	7,  // 7: conclave.plugin.v1.HostMessage.answer:type_name -> conclave.plugin.v1.ModelAnswer
+	17, // 8: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
+	6,  // 9: conclave.plugin.v1.GuardrailMessage.ask:type_name -> conclave.plugin.v1.ModelRequest
+	0,  // 10: conclave.plugin.v1.Check.hook:type_name -> conclave.plugin.v1.Hook
+	8,  // 11: conclave.plugin.v1.Check.info:type_name -> conclave.plugin.v1.Info
+	10, // 12: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
+	8,  // 13: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
+	13, // 14: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
+	1,  // 15: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
+	19, // 16: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
+	18, // 17: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
+	2,  // 18: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
+	4,  // 19: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
+	3,  // 20: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
+	5,  // 21: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_guardrail_proto_init() }
@@ -1341,6 +1501,7 @@ func file_guardrail_proto_init() {
 		(*HostMessage_End)(nil),
 		(*HostMessage_Cancel)(nil),
 		(*HostMessage_Ping)(nil),
+		(*HostMessage_Answer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1348,7 +1509,7 @@ func file_guardrail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guardrail_proto_rawDesc), len(file_guardrail_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -75,6 +75,8 @@ var options = []string{
 func (Format) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, error) {
 	dst := llm.AppendString([]byte(`{"prompt":`), req.Prompt)
 	dst = strconv.AppendInt(llm.AppendKey(dst, "num_images"), req.Count(), 10)
+	dst = appendInputs(dst, req.Inputs)
+	req.DropMask(t)
 	lacks := []string{"quality", "background"}
 	if w, h := req.Pixels(); w > 0 && !has(req.Extra, "image_size") {
 		dst = strconv.AppendInt(append(llm.AppendKey(dst, "image_size"), `{"width":`...), w, 10)
@@ -89,6 +91,23 @@ func (Format) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, err
 	dst = req.AppendKnown(dst, options...)
 	req.Drop(t, options, lacks...)
 	return &llm.Sent{Body: append(dst, '}')}, nil
+}
+
+// appendInputs appends the pictures that are to be changed: one has a member of its own.
+func appendInputs(dst []byte, inputs []picture.Input) []byte {
+	if len(inputs) == 1 {
+		return inputs[0].AppendURL(llm.AppendKey(dst, "image_url"))
+	}
+	for i := range inputs {
+		if i == 0 {
+			dst = append(llm.AppendKey(dst, "image_urls"), '[')
+		}
+		dst = inputs[i].AppendURL(llm.AppendComma(dst))
+	}
+	if len(inputs) > 0 {
+		dst = append(dst, ']')
+	}
+	return dst
 }
 
 func has(extra []llm.Member, name string) bool {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -74,7 +75,8 @@ func New(cfg Config) *Authenticator {
 // Authenticate returns the principal whose secret is given, with every level above its key.
 // Errors are *llm.Error: Unauthenticated for a secret that is missing, unknown or expired, or
 // a key that is blocked at any level, and Unavailable if a record that the key refers to is
-// not on this node.
+// not on this node. With the error of a known key comes its principal, as far as it was resolved: for
+// the record of the refusal, and for nothing else.
 func (a *Authenticator) Authenticate(ctx context.Context, cat *resource.Catalog, secret string) (*resource.Principal, error) {
 	if secret == "" {
 		return nil, refuse(typeAuth, "no_api_key", "", "No API key was given. Send it as \"Authorization: Bearer YOUR_KEY\".")
@@ -99,13 +101,9 @@ func (a *Authenticator) AuthenticateHash(ctx context.Context, cat *resource.Cata
 		return nil, refuse(typeUnknown, "invalid_api_key", "key", "The API key is not known.")
 	}
 	if err := a.checkKey(key, h); err != nil {
-		return nil, err
+		return &resource.Principal{Key: key}, err
 	}
-	who, err := a.chain(cat, key)
-	if err != nil {
-		return nil, err
-	}
-	return who, nil
+	return a.chain(cat, key)
 }
 
 // Holder returns the principal of a key by its id, "" for the master key, as Authenticate returns
@@ -119,7 +117,7 @@ func (a *Authenticator) Holder(cat *resource.Catalog, id string) (*resource.Prin
 		return nil, refuse(typeUnknown, "invalid_api_key", "key", "The API key is not known any more.")
 	}
 	if err := a.checkKey(key, key.Hash); err != nil {
-		return nil, err
+		return &resource.Principal{Key: key}, err
 	}
 	return a.chain(cat, key)
 }
@@ -134,44 +132,50 @@ func (a *Authenticator) isMaster(h resource.Hash) bool {
 // look merely expired to whoever blocked it.
 func (a *Authenticator) checkKey(key *resource.Key, h resource.Hash) error {
 	now := resource.At(a.cfg.Now())
+	var e *llm.Error
 	switch {
 	case key.Blocked:
-		return refuse(typeAuth, "key_blocked", "key", "The API key is blocked.")
+		e = refuse(typeAuth, "key_blocked", "key", "The API key is blocked.")
 	case !key.AcceptsAt(h, now):
-		return refuse(typeExpired, "expired_key", "key", "The API key was replaced, and its grace has ended.")
+		e = refuse(typeExpired, "expired_key", "key", "The API key was replaced, and its grace has ended.")
+		e.Count = &llm.Count{Of: llm.CountSecrets} // which no receipt tells apart
 	case key.ExpiredAt(now):
-		return refuse(typeExpired, "expired_key", "key", "The API key has expired.")
+		e = refuse(typeExpired, "expired_key", "key", "The API key has expired.")
+	default:
+		return nil
 	}
-	return nil
+	e.Scope, e.Entity = resource.HolderKey, key.ID
+	return e
 }
 
-// chain resolves what the key refers to, and refuses a key one of whose levels is blocked.
+// chain resolves what the key refers to, and refuses a key one of whose levels is blocked. The
+// principal comes with an error too, as far as it was resolved.
 func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resource.Principal, error) {
 	who := &resource.Principal{Key: key}
 	organization := ""
 	if key.TeamID != "" {
 		team, ok := cat.Team(key.TeamID)
 		if !ok {
-			return nil, incomplete(resource.HolderTeam)
+			return who, incomplete(resource.HolderTeam)
 		}
 		if team.Blocked {
-			return nil, blocked(resource.HolderTeam)
+			return who, blocked(resource.HolderTeam, team.ID)
 		}
 		who.Team, organization = team, team.OrganizationID
 	}
 	if key.ProjectID != "" {
 		project, ok := cat.Project(key.ProjectID)
 		if !ok || project.TeamID != key.TeamID {
-			return nil, incomplete(resource.HolderProject)
+			return who, incomplete(resource.HolderProject)
 		}
 		if project.Blocked {
-			return nil, blocked(resource.HolderProject)
+			return who, blocked(resource.HolderProject, project.ID)
 		}
 		who.Project = project
 	}
 	if key.UserID != "" {
 		if err := a.person(who); err != nil {
-			return nil, err
+			return who, err
 		}
 		if who.User != nil && organization == "" {
 			organization = who.User.OrganizationID
@@ -180,14 +184,19 @@ func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resour
 	if organization != "" {
 		o, ok := cat.Organization(organization)
 		if !ok {
-			return nil, incomplete(resource.HolderOrganization)
+			return who, incomplete(resource.HolderOrganization)
 		}
 		if o.Blocked {
-			return nil, blocked(resource.HolderOrganization)
+			return who, blocked(resource.HolderOrganization, o.ID)
 		}
 		who.Organization = o
 	}
-	return who, checkBudgets(cat, who)
+	var room [6]resource.Level
+	levels := who.Levels(room[:0])
+	if err := policy.CheckExpiry(levels, a.cfg.Now()); err != nil {
+		return who, err
+	}
+	return who, checkBudgets(cat, levels)
 }
 
 // person resolves the key's user and his place in its team. A user without a record is a
@@ -195,7 +204,7 @@ func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resour
 func (a *Authenticator) person(who *resource.Principal) error {
 	if u, ok := a.cfg.Keys.User(who.Key.UserID); ok {
 		if u.Blocked {
-			return blocked(resource.HolderUser)
+			return blocked(resource.HolderUser, u.ID)
 		}
 		who.User = u
 	}
@@ -208,9 +217,8 @@ func (a *Authenticator) person(who *resource.Principal) error {
 }
 
 // checkBudgets refuses a principal one of whose shared budgets is not on this node.
-func checkBudgets(cat *resource.Catalog, who *resource.Principal) error {
-	var room [6]resource.Level
-	for _, l := range who.Levels(room[:0]) {
+func checkBudgets(cat *resource.Catalog, levels []resource.Level) error {
+	for _, l := range levels {
 		if !hasBudget(cat, l.Allowance.BudgetID) {
 			return incomplete("budget")
 		}
@@ -231,8 +239,10 @@ func refuse(typ, code, param, message string) *llm.Error {
 }
 
 // blocked refuses a key because of a level above it.
-func blocked(level string) error {
-	return refuse(typeAuth, level+"_blocked", "key", "The "+level+" of the API key is blocked.")
+func blocked(level, id string) error {
+	e := refuse(typeAuth, level+"_blocked", "key", "The "+level+" of the API key is blocked.")
+	e.Scope, e.Entity = level, id
+	return e
 }
 
 // undecided says that this node does not know a key and cannot ask whether it is new.

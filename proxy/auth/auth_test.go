@@ -70,15 +70,19 @@ func catalog() *resource.Catalog {
 			{Meta: resource.Meta{ID: "team_a"}, Name: "a", OrganizationID: "org_a"},
 			{Meta: resource.Meta{ID: "team_org"}, Name: "d", OrganizationID: "org_blocked"},
 			{Meta: resource.Meta{ID: "team_noorg"}, Name: "e", OrganizationID: "org_gone"},
+			{Meta: resource.Meta{ID: "team_expired"}, Name: "x", Policy: resource.Policy{ExpiresAt: resource.At(now)}},
+			{Meta: resource.Meta{ID: "team_orgexpired"}, Name: "y", OrganizationID: "org_expired", Policy: resource.Policy{ExpiresAt: resource.At(now) + 1}},
 			{Meta: resource.Meta{ID: "team_blocked"}, Name: "b", Blocked: true},
 			{Meta: resource.Meta{ID: "team_lost"}, Name: "c", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_lost"}}},
 		},
 		Organizations: []*resource.Organization{
 			{Meta: resource.Meta{ID: "org_a"}, Name: "a"},
 			{Meta: resource.Meta{ID: "org_blocked"}, Name: "b", Blocked: true},
+			{Meta: resource.Meta{ID: "org_expired"}, Name: "c", Policy: resource.Policy{ExpiresAt: resource.At(now)}},
 		},
 		Projects: []*resource.Project{
 			{Meta: resource.Meta{ID: "project_a"}, Name: "a", TeamID: "team_a"},
+			{Meta: resource.Meta{ID: "project_expired"}, Name: "c", TeamID: "team_a", Policy: resource.Policy{ExpiresAt: resource.At(now) - 1}},
 			{Meta: resource.Meta{ID: "project_blocked"}, Name: "b", TeamID: "team_a", Blocked: true},
 		},
 		Budgets: []*resource.Budget{{Meta: resource.Meta{ID: "budget_a"}, Name: "a"}},
@@ -93,8 +97,8 @@ func TestAuthenticate(t *testing.T) {
 	keys.put("sk-plain", &resource.Key{})
 	keys.put("sk-team", &resource.Key{TeamID: "team_a", Policy: resource.Policy{Allowance: resource.Allowance{BudgetID: "budget_a"}}})
 	keys.put("sk-blocked", &resource.Key{Blocked: true, Role: resource.RoleAdmin})
-	keys.put("sk-expired", &resource.Key{ExpiresAt: at(0)})
-	keys.put("sk-later", &resource.Key{ExpiresAt: at(1)})
+	keys.put("sk-expired", &resource.Key{Policy: resource.Policy{ExpiresAt: at(0)}})
+	keys.put("sk-later", &resource.Key{Policy: resource.Policy{ExpiresAt: at(1)}})
 	keys.put("sk-old", &resource.Key{Hash: resource.HashSecret("sk-new"), OldHashes: []resource.OldHash{{Hash: old, Until: at(1)}}})
 	keys.put("sk-older", &resource.Key{Hash: resource.HashSecret("sk-new"), OldHashes: []resource.OldHash{{Hash: resource.HashSecret("sk-older"), Until: at(0)}}})
 	keys.put("sk-teamblocked", &resource.Key{TeamID: "team_blocked"})
@@ -110,6 +114,9 @@ func TestAuthenticate(t *testing.T) {
 	keys.put("sk-userblocked", &resource.Key{UserID: "user_blocked"})
 	keys.put("sk-userorg", &resource.Key{UserID: "user_org"})
 	keys.put("sk-usernobudget", &resource.Key{UserID: "user_lost"})
+	keys.put("sk-teamexpired", &resource.Key{TeamID: "team_expired"})
+	keys.put("sk-organizationexpired", &resource.Key{TeamID: "team_orgexpired"})
+	keys.put("sk-projectexpired", &resource.Key{TeamID: "team_a", ProjectID: "project_expired"})
 	keys.put("", &resource.Key{}) // the hash of nothing opens nothing
 	master := resource.HashSecret("sk-master")
 
@@ -141,6 +148,9 @@ func TestAuthenticate(t *testing.T) {
 		{"project missing", "sk-noproject", llm.Unavailable, "", "conclave_catalog_incomplete"},
 		{"user blocked", "sk-userblocked", llm.Unauthenticated, "auth_error", "user_blocked"},
 		{"the user's organization blocked", "sk-userorg", llm.Unauthenticated, "auth_error", "organization_blocked"},
+		{"team expired", "sk-teamexpired", llm.Unauthenticated, "auth_error", "team_expired"},
+		{"project expired", "sk-projectexpired", llm.Unauthenticated, "auth_error", "project_expired"},
+		{"organization expired", "sk-organizationexpired", llm.Unauthenticated, "auth_error", "organization_expired"},
 		{"user's budget missing", "sk-usernobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
 		{"budget missing", "sk-nobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
 		{"team's budget missing", "sk-teamnobudget", llm.Unavailable, "", "conclave_catalog_incomplete"},
@@ -289,7 +299,7 @@ func TestHolder(t *testing.T) {
 	keys := table{}
 	keys.put("sk-plain", &resource.Key{Meta: resource.Meta{ID: "plain"}})
 	keys.put("sk-blocked", &resource.Key{Meta: resource.Meta{ID: "blocked"}, Blocked: true})
-	keys.put("sk-expired", &resource.Key{Meta: resource.Meta{ID: "expired"}, ExpiresAt: resource.At(now.Add(-time.Second))})
+	keys.put("sk-expired", &resource.Key{Meta: resource.Meta{ID: "expired"}, Policy: resource.Policy{ExpiresAt: resource.At(now.Add(-time.Second))}})
 	a := auth.New(auth.Config{Keys: keys, Now: func() time.Time { return now }})
 	for id, code := range map[string]string{"": "", "plain": "", "blocked": "key_blocked", "expired": "expired_key", "deleted": "invalid_api_key"} {
 		who, err := a.Holder(catalog(), id)

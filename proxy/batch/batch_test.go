@@ -471,3 +471,17 @@ func TestDesk_Create(t *testing.T) {
 		t.Errorf("a stranger sees %+v, %v", page, err)
 	}
 }
+
+func FuzzBill(f *testing.F) {
+	f.Add([]byte(`{"response":{"status_code":200,"body":{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}}}}`), []byte(`{"object":"list","data":[{"id":"b","object":"batch","status":"completed","output_file_id":"f"}]}`))
+	f.Fuzz(func(t *testing.T, output, answer []byte) {
+		if b := batch.BillOf(output); b.Requests == 0 && b.Usage.Total() != 0 {
+			t.Errorf("nothing asked used %+v", b.Usage)
+		}
+		for _, d := range batch.Dues(answer) {
+			if d.File == "" {
+				t.Error("a batch without an output is due")
+			}
+		}
+	})
+}

@@ -45,7 +45,7 @@ func NewPool(most int64) *Pool { return &Pool{most: most} }
 // ends with Release or Abandon. Errors are *llm.Error.
 func (p *Pool) Read(body io.Reader, length, limit int64) (*Buffer, error) {
 	if length > limit {
-		return nil, tooLarge(limit)
+		return nil, tooLarge(length, limit)
 	}
 	size := int(length) + 1 // one more, to see the end without growing
 	if length < 0 {
@@ -102,7 +102,7 @@ func readAll(b []byte, body io.Reader, limit int64) ([]byte, error) {
 		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		if int64(len(b)) > limit {
-			return b, tooLarge(limit)
+			return b, tooLarge(int64(len(b)), limit)
 		}
 		if errors.Is(err, io.EOF) {
 			return b, nil
@@ -113,9 +113,10 @@ func readAll(b []byte, body io.Reader, limit int64) ([]byte, error) {
 	}
 }
 
-func tooLarge(limit int64) error {
+func tooLarge(size, limit int64) error {
 	return &llm.Error{
 		Kind: llm.TooLarge, Code: "request_too_large",
+		Count:   &llm.Count{Of: llm.CountRequestBytes, Limit: limit, Left: limit, Asked: size},
 		Message: fmt.Sprintf("The request body is larger than %d bytes.", limit),
 	}
 }

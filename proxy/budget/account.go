@@ -16,6 +16,7 @@ const (
 	openAhead    = 5 * time.Second  // before a window begins, lease of it is wanted
 	wantEvery    = time.Second      // unless somebody waits
 	probeEvery   = time.Second      // when the headroom seems too small
+	tellEvery    = 10 * time.Second // that requests are refused
 	keepWindow   = 10 * time.Minute // after its end, for late settles
 	openingShare = 4                // a new window leases limit / (4 × nodes) to each node
 )
@@ -68,6 +69,9 @@ type window struct {
 	need      resource.Money // largest hold that waits
 	waiting   int
 	wake      chan struct{} // closed when something changes; nil: nobody waits
+
+	refused     resource.Money // smallest hold that was refused since the last tick that said so; 0: none
+	refusalTold time.Time
 }
 
 // balance is what the node may still hold of its lease.
@@ -248,7 +252,29 @@ func (w *window) demand(now time.Time, nodes int) (want tick.Want, release resou
 	owed := w.owed
 	w.owed = 0
 	want, release = w.wish(now, nodes)
-	return want, release + owed
+	return w.withRefusal(want, now), release + owed
+}
+
+// withRefusal adds that a request was refused, so that people hear of a budget that is spent up.
+func (w *window) withRefusal(want tick.Want, now time.Time) tick.Want {
+	if w.refused == 0 || now.Sub(w.refusalTold) < tellEvery {
+		return want
+	}
+	if want.Amount == 0 {
+		want = w.want(0, 0)
+	}
+	want.Refused = w.refused
+	w.refused, w.refusalTold = 0, now
+	return want
+}
+
+// refuse notes that a hold did not fit.
+func (w *window) refuse(held resource.Money) {
+	w.account.mu.Lock()
+	defer w.account.mu.Unlock()
+	if w.refused == 0 || held < w.refused {
+		w.refused = held
+	}
 }
 
 func (w *window) wish(now time.Time, nodes int) (want tick.Want, release resource.Money) {

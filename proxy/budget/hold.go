@@ -333,13 +333,20 @@ func (b *Budgets) refuse(m *miss, why refusal) *llm.Error {
 			Message: fmt.Sprintf("budget %q of %s has no window", termsName(s.terms), s.holder),
 		}
 	}
+	if why != refusedAlone {
+		s.window.refuse(s.held)
+	}
 	e := &llm.Error{
 		Kind: llm.OverBudget, Type: "budget_exceeded", Code: codeOf(s.terms), Scope: s.holder.kind, Entity: s.holder.id,
 		ResetsAt: m.ends.Std(),
 	}
 	unit := s.terms.Unit()
+	e.Count = &llm.Count{
+		Of: termsName(s.terms), Unit: string(unit), Limit: int64(m.limit), Left: int64(m.left), Asked: int64(s.held), Late: m.left >= s.held,
+	}
 	if resource.IsSession(s.terms.Name) {
 		e.ResetsAt = time.Time{} // it ends when nobody uses it
+		e.Count.Part = llm.PartSession
 	}
 	e.Message = fmt.Sprintf("%s is exceeded: limit %s, %s spent or held",
 		titleOf(s), amountText(unit, m.limit), amountText(unit, max(0, m.limit-m.left)))

@@ -216,7 +216,7 @@ func (b *Budgets) demandLocked(a *account, now time.Time, nodes int) (wants []ti
 			continue
 		}
 		want, release := w.demand(now, nodes)
-		if want.Amount > 0 {
+		if want.Amount > 0 || want.Refused > 0 {
 			wants = append(wants, want)
 		}
 		if release > 0 {

@@ -115,7 +115,8 @@ func (h *Hold) add(of holder, t *resource.Terms) error {
 	}
 	if h.request.Unpriced && t.Unpriced == resource.UnpricedDeny && t.Unit() == resource.UnitUSD {
 		return &llm.Error{
-			Kind: llm.Forbidden, Code: "model_unpriced", Scope: of.kind, NoRetry: true,
+			Kind: llm.Forbidden, Code: "model_unpriced", Scope: of.kind, Entity: of.id, NoRetry: true,
+			Count:   &llm.Count{Of: termsName(t), Part: llm.PartUnpriced, Unit: string(t.Unit())},
 			Message: fmt.Sprintf("the model has no known price, and budget %q of %s refuses such models", t.Name, of),
 		}
 	}

@@ -55,6 +55,9 @@ func (g *Gateway) admit(r *http.Request, w http.ResponseWriter) (*caller, error)
 	}
 	c.addTags()
 	c.levels = append(c.levels, c.further...)
+	if err := policy.CheckExpiry(c.further, g.cfg.Now()); err != nil {
+		return nil, err
+	}
 	if err := policy.CheckRoute(c.levels, Path, r.URL.Path); err != nil {
 		return nil, err
 	}

@@ -50,6 +50,7 @@ func (g *Gateway) serverOf(r *http.Request) *sdk.Server {
 		Capabilities: &sdk.ServerCapabilities{
 			Tools: &sdk.ToolCapabilities{}, Prompts: &sdk.PromptCapabilities{}, Resources: &sdk.ResourceCapabilities{},
 		},
+		SetCacheable: func(_ context.Context, _ sdk.Request, c *sdk.Cacheable) { c.CacheScope = private.CacheScope },
 	})
 	s.AddReceivingMiddleware(func(next sdk.MethodHandler) sdk.MethodHandler {
 		return func(ctx context.Context, method string, req sdk.Request) (sdk.Result, error) {
@@ -175,8 +176,11 @@ func toolsOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Tool, erro
 	return some(session.Tools(ctx, nil))
 }
 
+// private says that nobody between may keep an answer for others: it is what the caller's key may see.
+var private = sdk.Cacheable{CacheScope: "private"}
+
 func (c *caller) listTools(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListToolsResult{Tools: c.listed(ctx)}, nil
+	return &sdk.ListToolsResult{Cacheable: private, Tools: c.listed(ctx)}, nil
 }
 
 // tools lists the caller's tools by their full names.
@@ -232,7 +236,7 @@ func (c *caller) listPrompts(ctx context.Context, _ sdk.Request) (sdk.Result, er
 		named.Name = s.Prefix() + separator + p.Name
 		return &named, true
 	})
-	return &sdk.ListPromptsResult{Prompts: all}, nil
+	return &sdk.ListPromptsResult{Cacheable: private, Prompts: all}, nil
 }
 
 func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, error) {
@@ -260,7 +264,7 @@ func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, er
 }
 
 func (c *caller) listResources(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListResourcesResult{Resources: gather(ctx, c, listResources, resourcesOf, func(_ *resource.MCPServer, r *sdk.Resource) (*sdk.Resource, bool) {
+	return &sdk.ListResourcesResult{Cacheable: private, Resources: gather(ctx, c, listResources, resourcesOf, func(_ *resource.MCPServer, r *sdk.Resource) (*sdk.Resource, bool) {
 		return r, r != nil
 	})}, nil
 }
@@ -270,7 +274,7 @@ func resourcesOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Resour
 }
 
 func (c *caller) listTemplates(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListResourceTemplatesResult{ResourceTemplates: gather(ctx, c, listTemplates, templatesOf, func(_ *resource.MCPServer, r *sdk.ResourceTemplate) (*sdk.ResourceTemplate, bool) {
+	return &sdk.ListResourceTemplatesResult{Cacheable: private, ResourceTemplates: gather(ctx, c, listTemplates, templatesOf, func(_ *resource.MCPServer, r *sdk.ResourceTemplate) (*sdk.ResourceTemplate, bool) {
 		return r, r != nil
 	})}, nil
 }
@@ -292,6 +296,7 @@ func (c *caller) readResource(ctx context.Context, req sdk.Request) (sdk.Result,
 	err = c.use(ctx, s, s.Prefix()+separator+"resources", 0, nil, func(ctx context.Context, session *sdk.ClientSession, _ json.RawMessage) (any, error) {
 		return session.ReadResource(ctx, &sdk.ReadResourceParams{URI: p.URI})
 	}, out)
+	out.Cacheable = private
 	return out, err
 }
 

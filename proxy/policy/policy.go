@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -23,6 +24,7 @@ const (
 	CodeRequest  = "request_too_large"
 	CodeResponse = "response_too_large"
 	CodeType     = "key_type_not_allowed"
+	CodeValue    = "invalid_value"
 )
 
 // maxSaid bounds the headers that become part of a record.
@@ -117,7 +119,7 @@ func Wishes(h http.Header, f *llm.Fields) error {
 }
 
 func badHeader(name, want string) error {
-	return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: name, Message: "The header " + name + " must be " + want + "."}
+	return &llm.Error{Kind: llm.Invalid, Code: CodeValue, Param: name, Message: "The header " + name + " must be " + want + "."}
 }
 
 // Tags are the request's own, of body and header, and those that its levels give every
@@ -170,6 +172,29 @@ func CheckCustomer(id string, s *resource.Settings, record *resource.Customer) e
 	}
 }
 
+// CheckExpiry refuses a request once one of the levels has expired. Who is behind the key learns it
+// as of a blocked level; an end user as of a blocked one; a tag may not be used any more.
+func CheckExpiry(levels []resource.Level, now time.Time) error {
+	for i := range levels {
+		l := &levels[i]
+		if l.Policy == nil || !l.Policy.ExpiredAt(resource.At(now)) {
+			continue
+		}
+		e := &llm.Error{Kind: llm.Unauthenticated, Type: "auth_error", Code: l.Kind + "_expired", Param: "key", Scope: l.Kind, Entity: l.ID, NoRetry: true}
+		e.Message = "The " + l.Kind + " of the API key has expired."
+		switch l.Kind {
+		case resource.HolderCustomer:
+			e.Kind, e.Type, e.Param = llm.Invalid, "", "user"
+			e.Message = "The end user " + strconv.Quote(l.ID) + " has expired."
+		case resource.HolderTag:
+			e.Kind, e.Type, e.Param = llm.Forbidden, "", "tags"
+			e.Message = "The tag " + strconv.Quote(l.ID) + " has expired."
+		}
+		return e
+	}
+	return nil
+}
+
 // CheckParams refuses a body that lacks what the settings or a level enforce. key is nil for
 // the master key; customer is the end user that the request names.
 func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []resource.Level, customer string) error {
@@ -177,7 +202,19 @@ func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []
 		return missing("user")
 	}
 	var room [16]string
-	names := append(room[:0], s.EnforcedParams...)
+	names := required(room[:0], s, key, levels)
+	if len(names) == 0 {
+		return nil
+	}
+	if name := llm.Missing(body, names); name != "" {
+		return missing(name)
+	}
+	return nil
+}
+
+// required appends the parameters that the settings and the levels enforce.
+func required(names []string, s *resource.Settings, key *resource.Key, levels []resource.Level) []string {
+	names = append(names, s.EnforcedParams...)
 	if key != nil && key.ServiceAccount() {
 		names = append(names, s.ServiceAccountParams...)
 	}
@@ -186,11 +223,29 @@ func CheckParams(body []byte, s *resource.Settings, key *resource.Key, levels []
 			names = append(names, p.EnforcedParams...)
 		}
 	}
-	if len(names) == 0 {
-		return nil
+	return names
+}
+
+// Absent lists the enforced parameters that a body lacks, each once.
+func Absent(body []byte, s *resource.Settings, key *resource.Key, levels []resource.Level) []string {
+	var absent []string
+	for _, name := range required(nil, s, key, levels) {
+		if llm.Missing(body, []string{name}) != "" {
+			absent = addTag(absent, name)
+		}
 	}
-	if name := llm.Missing(body, names); name != "" {
-		return missing(name)
+	return absent
+}
+
+// CheckAbsent is CheckParams for a body of which only Absent is known.
+func CheckAbsent(absent []string, s *resource.Settings, key *resource.Key, levels []resource.Level, customer string) error {
+	if s.EnforceUser && customer == "" {
+		return missing("user")
+	}
+	for _, name := range required(nil, s, key, levels) {
+		if slices.Contains(absent, name) {
+			return missing(name)
+		}
 	}
 	return nil
 }
@@ -246,7 +301,7 @@ func CheckSize(size, limit int64) error {
 		return nil
 	}
 	return &llm.Error{
-		Kind: llm.TooLarge, Code: CodeRequest,
+		Kind: llm.TooLarge, Code: CodeRequest, Count: &llm.Count{Of: llm.CountRequestBytes, Limit: limit, Left: limit, Asked: size},
 		Message: "The request body is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
 	}
 }
@@ -268,6 +323,7 @@ func ResponseLimit(s *resource.Settings, levels []resource.Level) int64 {
 func ErrResponse(limit int64) error {
 	return &llm.Error{
 		Kind: llm.TooLarge, Status: http.StatusBadGateway, Code: CodeResponse, NoRetry: true,
+		Count:   &llm.Count{Of: llm.CountResponseBytes, Limit: limit, Left: limit, Asked: limit + 1}, // nobody reads on
 		Message: "The answer is larger than " + strconv.FormatInt(limit, 10) + " bytes.",
 	}
 }

@@ -316,6 +316,22 @@ func TestTagsAndGuardrails(t *testing.T) {
 	}
 }
 
+func TestCheckGuardrails(t *testing.T) {
+	t.Parallel()
+	for metadata, code := range map[string]string{
+		`{"guardrails":{"modify_guardrails":false}}`: "guardrails_not_allowed", `{"guardrails":{"modify_guardrails":true}}`: "",
+		`{"modify_guardrails":false}`: "", `{"guardrails":["modify_guardrails"]}`: "", ``: "",
+	} {
+		levels := []resource.Level{level("team", resource.Policy{Metadata: []byte(metadata)}), level("key", resource.Policy{})}
+		if got := codeOf(policy.CheckGuardrails(levels, []string{"pii"})); got != code {
+			t.Errorf("%s: got %q, want %q", metadata, got, code)
+		}
+		if err := policy.CheckGuardrails(levels, nil); err != nil {
+			t.Errorf("%s: a request that names none is refused: %v", metadata, err)
+		}
+	}
+}
+
 func TestCheckRoute(t *testing.T) {
 	t.Parallel()
 	levels := []resource.Level{

@@ -38,9 +38,9 @@ type ask struct {
 	environment string
 }
 
-// Fill makes the body of a request of one that names a prompt. key is nil for the master key. Errors
-// are *llm.Error.
-func Fill(cat *resource.Catalog, key *resource.Key, at llm.Endpoint, body []byte) ([]byte, Used, error) {
+// Fill makes the body of a request of one that names a prompt, if who asks may use it. Errors are
+// *llm.Error.
+func Fill(cat *resource.Catalog, who *resource.Principal, at llm.Endpoint, body []byte) ([]byte, Used, error) {
 	d, ok := dialects[at]
 	if !ok {
 		return nil, Used{}, invalid("prompt_id", "Prompts are for chat completions, responses and messages.")
@@ -53,7 +53,7 @@ func Fill(cat *resource.Catalog, key *resource.Key, at llm.Endpoint, body []byte
 	if err != nil {
 		return nil, Used{}, err
 	}
-	p, v, err := find(cat, key, q)
+	p, v, err := find(cat, who, q)
 	if err != nil {
 		return nil, Used{}, err
 	}
@@ -119,12 +119,12 @@ func (q *ask) readVersion(raw json.RawMessage) error {
 
 // find finds the version that is asked for. Who may not use a prompt learns the same of one that is
 // there and one that is not.
-func find(cat *resource.Catalog, key *resource.Key, q *ask) (*resource.Prompt, *resource.PromptVersion, error) {
-	if key != nil && !resource.AllowsRoute(key.Prompts, q.id) {
-		return nil, nil, &llm.Error{
-			Kind: llm.Forbidden, Type: "auth_error", Code: CodeNotAllowed, Param: "prompt_id", Scope: resource.HolderKey, Entity: key.ID,
-			Message: "The API key may not use the prompt " + strconv.Quote(q.id) + ".",
-		}
+func find(cat *resource.Catalog, who *resource.Principal, q *ask) (*resource.Prompt, *resource.PromptVersion, error) {
+	if key := who.Key; key != nil && !resource.AllowsRoute(key.Prompts, q.id) {
+		return nil, nil, denied(resource.HolderKey, key.ID, "The API key", q.id)
+	}
+	if team := who.Team; team != nil && !resource.AllowsRoute(team.Prompts, q.id) {
+		return nil, nil, denied(resource.HolderTeam, team.ID, "The API key's team", q.id)
 	}
 	p, ok := cat.Prompt(q.id)
 	if !ok {
@@ -139,6 +139,13 @@ func find(cat *resource.Catalog, key *resource.Key, q *ask) (*resource.Prompt, *
 		param, what = "prompt_environment", "environment "+strconv.Quote(q.environment)
 	}
 	return nil, nil, &llm.Error{Kind: llm.NotFound, Code: CodeNotFound, Param: param, Message: "The prompt " + strconv.Quote(q.id) + " has no " + what + "."}
+}
+
+func denied(scope, id, whose, prompt string) error {
+	return &llm.Error{
+		Kind: llm.Forbidden, Type: "auth_error", Code: CodeNotAllowed, Param: "prompt_id", Scope: scope, Entity: id,
+		Message: whose + " may not use the prompt " + strconv.Quote(prompt) + ".",
+	}
 }
 
 // turn is a message of a prompt with its values.

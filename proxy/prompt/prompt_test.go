@@ -70,7 +70,7 @@ func TestFill(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, used, err := prompt.Fill(catalog(), nil, tt.at, []byte(tt.body))
+			got, used, err := prompt.Fill(catalog(), new(resource.Principal), tt.at, []byte(tt.body))
 			if tt.want == "" {
 				if e, ok := errors.AsType[*llm.Error](err); !ok || e.Code != llm.CodeUnsayable || !strings.Contains(e.Message, "stop") {
 					t.Errorf("got %s, %v", got, err)
@@ -82,7 +82,7 @@ func TestFill(t *testing.T) {
 			}
 		})
 	}
-	got, _, err := prompt.Fill(catalog(), nil, llm.Responses, []byte(`{"prompt_id":"newest","prompt_version":1,"input":"hi"}`))
+	got, _, err := prompt.Fill(catalog(), new(resource.Principal), llm.Responses, []byte(`{"prompt_id":"newest","prompt_version":1,"input":"hi"}`))
 	if want := `{"input":[{"role":"user","content":"old"},{"role":"user","content":"hi"}]}`; err != nil || string(got) != want {
 		t.Errorf("got %s, %v", got, err)
 	}
@@ -114,14 +114,19 @@ func TestFill_Refused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := prompt.Fill(catalog(), tt.key, tt.at, []byte(tt.body))
+			_, _, err := prompt.Fill(catalog(), &resource.Principal{Key: tt.key}, tt.at, []byte(tt.body))
 			if e, ok := errors.AsType[*llm.Error](err); !ok || e.Code != tt.code || e.Param != tt.param {
 				t.Errorf("got %v, want %s of %s", err, tt.code, tt.param)
 			}
 		})
 	}
-	if _, _, err := prompt.Fill(catalog(), limited, llm.Chat, []byte(`{"prompt_id":"newest"}`)); err != nil {
+	if _, _, err := prompt.Fill(catalog(), &resource.Principal{Key: limited}, llm.Chat, []byte(`{"prompt_id":"newest"}`)); err != nil {
 		t.Errorf("a prompt that the key may use: %v", err)
+	}
+	who := &resource.Principal{Key: limited, Team: &resource.Team{Meta: resource.Meta{ID: "team_1"}, Prompts: []string{"support"}}}
+	_, _, err := prompt.Fill(catalog(), who, llm.Chat, []byte(`{"prompt_id":"newest"}`))
+	if e, ok := errors.AsType[*llm.Error](err); !ok || e.Code != prompt.CodeNotAllowed || e.Scope != "team" || e.Entity != "team_1" {
+		t.Errorf("a prompt that the team may not use: %v", err)
 	}
 }
 
@@ -134,7 +139,12 @@ func FuzzFill(f *testing.F) {
 		if chat {
 			at = llm.Chat
 		}
-		out, _, err := prompt.Fill(cat, nil, at, body)
+		if made, err := prompt.Try(body, func(text []byte) (*resource.PromptVersion, error) {
+			return &resource.PromptVersion{Messages: []resource.PromptMessage{{Role: "user", Content: string(text)}}}, nil
+		}); err == nil && json.Valid(body) && made != nil && !json.Valid(made) {
+			t.Errorf("%s was tried as %s", body, made)
+		}
+		out, _, err := prompt.Fill(cat, new(resource.Principal), at, body)
 		if err == nil && json.Valid(body) && !json.Valid(out) {
 			t.Errorf("%s became %s", body, out)
 		}

@@ -22,6 +22,11 @@ func (d dimension) String() string {
 	return [dimensions]string{"", "requests", "tokens", "parallel", "input-tokens", "output-tokens"}[d]
 }
 
+// field is the name of the limit in resource.Limits.
+func (d dimension) field() string {
+	return [dimensions]string{"", "rpm", "tpm", "parallel", "input_tpm", "output_tpm"}[d]
+}
+
 // unit is what the dimension's numbers count, in words.
 func (d dimension) unit() string {
 	return [dimensions]string{

@@ -109,7 +109,10 @@ func (t *taking) error(of holder) *llm.Error {
 	h.Set("x-ratelimit-remaining-"+what, strconv.FormatInt(t.remain, 10))
 	h.Set("x-ratelimit-reset-"+what, t.retry.Round(time.Millisecond).String())
 	return &llm.Error{
-		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: of.kind, RetryAfter: t.retry, Header: h,
+		Kind: llm.RateLimited, Type: what, Code: "rate_limit_exceeded", Scope: of.kind, Entity: of.id, RetryAfter: t.retry, Header: h,
+		Count: &llm.Count{
+			Of: t.use.dim.field(), Part: of.part.String(), Limit: t.limit, Left: t.remain, Asked: t.use.cost, Late: t.remain >= t.use.cost,
+		},
 		Message: fmt.Sprintf("rate limit of the %s is reached: %d %s, the request counts %d, about %d left", of, t.limit, unit, t.use.cost, t.remain),
 	}
 }

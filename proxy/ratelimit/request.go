@@ -5,6 +5,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -105,6 +106,11 @@ const (
 	partModel   part = 1 // those of one model
 	partSession part = 2 // those of one agent session
 )
+
+// String is the part as receipts name it.
+func (p part) String() string {
+	return [...]string{partAll: "", partModel: llm.PartModel, partSession: llm.PartSession}[p]
+}
 
 // holder is one set of limits.
 type holder struct {

@@ -168,8 +168,21 @@ func (p *planner) later(rest int64) {
 	p.waiting++
 }
 
+// refused is why there is no plan, with the deployments that are in service and could not be asked.
+func (p *planner) refused(model *resource.Model, fallbacks []*resource.Model) error {
+	e := p.refusal(model)
+	for _, m := range append([]*resource.Model{model}, fallbacks...) {
+		for _, d := range p.cat.ModelDeployments(m) {
+			if InService(p.cat, d) {
+				e.Resting = append(e.Resting, d.ID)
+			}
+		}
+	}
+	return e
+}
+
 // refusal says why there is no plan.
-func (p *planner) refusal(model *resource.Model) error {
+func (p *planner) refusal(model *resource.Model) *llm.Error {
 	switch {
 	case p.known == 0:
 		return &llm.Error{

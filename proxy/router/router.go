@@ -103,7 +103,7 @@ func (r *Router) Plan(cat *resource.Catalog, model *resource.Model, q Query) ([]
 		out = append(out, lone)
 		return pad(out, q.attempts(model)), nil
 	case len(out) == 0:
-		return nil, p.refusal(model)
+		return nil, p.refused(model, fallbacks)
 	case len(fallbacks) == 0 && repeat:
 		return pad(out, q.attempts(model)), nil
 	}

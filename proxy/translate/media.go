@@ -3,6 +3,9 @@ package translate
 import (
 	"errors"
 	"io"
+	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/jsonread"
@@ -29,7 +32,41 @@ func readDrawing(body []byte) (Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &drawing{req: req}, nil
+	return &drawing{req: req}, media.CheckPrompt(req)
+}
+
+// maxInputs is how many pictures may be changed at once, as OpenAI has it.
+const maxInputs = 16
+
+// readChange reads a request for changes of pictures, or for variations of one, which have no prompt.
+func readChange(e llm.Endpoint, body []byte, files []Upload) (Task, error) {
+	req, err := media.DecodePicture(body)
+	if err != nil {
+		return nil, err
+	}
+	for i := range files {
+		f := &files[i]
+		kind := f.Type
+		if !strings.HasPrefix(kind, "image/") {
+			kind = http.DetectContentType(f.Data)
+		}
+		switch {
+		case !strings.HasPrefix(kind, "image/"):
+			return nil, jsonread.Invalid(f.Field, "is no picture")
+		case f.Field == "mask":
+			req.Masked = true
+		default:
+			req.Inputs = append(req.Inputs, picture.Input{Type: kind, Data: f.Data})
+		}
+	}
+	if n := len(req.Inputs); n == 0 || n > maxInputs {
+		return nil, jsonread.Invalid("image", "must be a picture, or up to "+strconv.Itoa(maxInputs))
+	}
+	if e == llm.ImageVariations {
+		req.Prompt = ""
+		return &drawing{req: req}, nil
+	}
+	return &drawing{req: req}, media.CheckPrompt(req)
 }
 
 // Write implements Task.

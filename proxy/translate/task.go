@@ -40,26 +40,37 @@ type Said struct {
 	Raw    bool // the stream's events are bytes of any kind
 }
 
-// Upload is the file of a form.
+// Upload is a file of a form.
 type Upload struct {
+	Field      string // of the form
 	Name, Type string
 	Data       []byte // nil: there is none
 }
 
 // Tasks says whether requests of an endpoint of clients are tasks.
 func Tasks(e llm.Endpoint) bool {
-	return e == llm.Rerank || e == llm.Images || e == llm.Speech || e == llm.Transcriptions
+	switch e {
+	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions:
+		return true
+	}
+	return false
 }
 
-// ReadTask reads the body of a client's request, of a form its text fields and its file. Errors are
+// ReadTask reads the body of a client's request, of a form its text fields and its files. Errors are
 // *llm.Error of kind Invalid.
-func ReadTask(e llm.Endpoint, body []byte, file Upload) (Task, error) {
+func ReadTask(e llm.Endpoint, body []byte, files ...Upload) (Task, error) {
 	switch e {
 	case llm.Images:
 		return readDrawing(body)
+	case llm.ImageEdits, llm.ImageVariations:
+		return readChange(e, body, files)
 	case llm.Speech:
 		return readSpeaking(body)
 	case llm.Transcriptions:
+		var file Upload
+		if len(files) > 0 {
+			file = files[0]
+		}
 		return readListening(body, file)
 	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so

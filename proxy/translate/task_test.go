@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,8 @@ type mediaExchange struct {
 	File     string            `json:"file"`
 	NameOf   string            `json:"name_of"`
 	Kind     string            `json:"kind"`
+	Mask     bool              `json:"mask"`  // there is one, too
+	Again    bool              `json:"again"` // it is to be varied, not changed
 
 	Sent     json.RawMessage   `json:"sent"`
 	SentText string            `json:"sent_text"`
@@ -83,7 +86,21 @@ func endpointNamed(name string) llm.Endpoint {
 
 func (x *mediaExchange) task() (translate.Task, llm.Endpoint, error) {
 	at := endpointNamed(x.Endpoint)
-	task, err := translate.ReadTask(clientOf(at), x.Request, translate.Upload{Name: x.NameOf, Type: x.Kind, Data: []byte(x.File)})
+	e := clientOf(at)
+	files := []translate.Upload{{Field: "image", Name: x.NameOf, Type: x.Kind, Data: []byte(x.File)}}
+	switch {
+	case e != llm.Images:
+	case x.File == "":
+		files = nil
+	case x.Again:
+		e = llm.ImageVariations
+	default:
+		e = llm.ImageEdits
+	}
+	if x.Mask {
+		files = append(files, translate.Upload{Field: "mask", Name: "mask.png", Type: "image/png", Data: []byte("M")})
+	}
+	task, err := translate.ReadTask(e, x.Request, files...)
 	return task, at, err
 }
 
@@ -287,4 +304,29 @@ func FuzzTask(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A change without a picture, with something else in its place, or without words is the client's fault.
+func TestReadTask_Changes(t *testing.T) {
+	t.Parallel()
+	png := translate.Upload{Field: "image", Type: "image/png", Data: []byte("P")}
+	for _, tt := range []struct {
+		name, body, param string
+		e                 llm.Endpoint
+		files             []translate.Upload
+	}{
+		{"no picture", `{"prompt":"x"}`, "image", llm.ImageEdits, nil},
+		{"only a mask", `{"prompt":"x"}`, "image", llm.ImageEdits, []translate.Upload{{Field: "mask", Type: "image/png"}}},
+		{"a text", `{"prompt":"x"}`, "image", llm.ImageEdits, []translate.Upload{{Field: "image", Type: "text/plain", Data: []byte("hi")}}},
+		{"no prompt", `{}`, "prompt", llm.ImageEdits, []translate.Upload{png}},
+		{"too many", `{}`, "image", llm.ImageVariations, slices.Repeat([]translate.Upload{png}, 17)},
+	} {
+		_, err := translate.ReadTask(tt.e, []byte(tt.body), tt.files...)
+		if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Invalid || e.Param != tt.param {
+			t.Errorf("%s: got %v, want a refusal of %s", tt.name, err, tt.param)
+		}
+	}
+	if _, err := translate.ReadTask(llm.ImageVariations, []byte(`{}`), png); err != nil {
+		t.Errorf("a variation: %v", err)
+	}
 }

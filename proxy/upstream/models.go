@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -89,4 +91,54 @@ func (c *Client) get(ctx context.Context, a *Attempt, text string) ([]byte, erro
 		return nil, p.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, account.Hide(body))
 	}
 	return cl.readAll(res.ContentLength, maxModelPage, false)
+}
+
+// Probe asks whether the attempt's provider can be reached, by a request that uses no tokens: the
+// first page of its list of models, or, where it has none, its address alone, without a credential.
+// Any answer of the latter is a good one. Every error of the provider's is an *llm.Error.
+func (c *Client) Probe(ctx context.Context, a *Attempt) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	if a.Provider.ListsModels() && a.Provider.Auth.InHeader() {
+		text, err := a.Provider.ModelsURL(a.Base, a.Account.Or().Options, "")
+		if err == nil {
+			_, err = c.get(ctx, a, text)
+		}
+		if !errors.Is(err, provider.ErrNoList) {
+			return err
+		}
+	}
+	return c.reach(ctx, a)
+}
+
+// reach asks the address of the provider for nothing.
+func (c *Client) reach(ctx context.Context, a *Attempt) error {
+	base := cmp.Or(a.Base, a.Provider.Base)
+	if base == "" && a.Provider.BaseOf != nil {
+		base = a.Provider.BaseOf(a.Account.Or().Options)
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("the provider's address is not an http or https URL")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, u.Scheme+"://"+u.Host+"/", nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	c.mu.Lock()
+	t, err := c.transportsLocked(u, a.Link)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	cl := c.begin(ctx, a)
+	defer cl.stop()
+	res, err := t.full.RoundTrip(req.WithContext(cl.connecting())) //nolint:bodyclose // cl closes it
+	if err != nil {
+		return cl.failure(err)
+	}
+	cl.timer.Stop()
+	cl.body = res.Body
+	cl.close()
+	return nil
 }

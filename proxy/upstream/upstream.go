@@ -392,6 +392,7 @@ func invalidResponse(message string) *llm.Error {
 func tooLarge(limit int64) *llm.Error {
 	return &llm.Error{
 		Kind: llm.TooLarge, Status: http.StatusBadGateway, Code: "response_too_large", NoRetry: true,
+		Count:   &llm.Count{Of: llm.CountResponseBytes, Limit: limit, Left: limit, Asked: limit + 1}, // nobody reads on
 		Message: fmt.Sprintf("The answer is larger than %d bytes.", limit),
 	}
 }

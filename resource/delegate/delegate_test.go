@@ -211,11 +211,11 @@ func TestFields(t *testing.T) {
 		"key": {&resource.Key{Meta: meta("k"), TeamID: "red", UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, map[string][]string{
 			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id"),
 		}},
-		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults")}},
-		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description")}},
-		"member":  {&resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, map[string][]string{"lead": append(slices.Clone(policyFields), "admin")}},
+		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts"}}},
+		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description", "expires_at")}},
+		"member":  {&resource.TeamMember{Meta: meta("red/plain"), TeamID: "red", UserID: "plain"}, map[string][]string{"lead": append(slices.Clone(policyFields), "admin", "expires_at")}},
 		"user": {&resource.User{Meta: meta("plain"), Role: resource.UserInternal, OrganizationID: "acme"}, map[string][]string{
-			"plain": {"name", "metadata"}, "boss": append(slices.Clone(policyFields), "name", "email", "role", "organization_admin", "service_account"),
+			"plain": {"name", "metadata"}, "boss": append(slices.Clone(policyFields), "name", "email", "role", "organization_admin", "service_account", "expires_at"),
 		}},
 	} {
 		names := fieldsOf(reflect.TypeOf(tt.r).Elem())
@@ -387,7 +387,7 @@ func TestLearn(t *testing.T) {
 		"routes":  {Policy: resource.Policy{Routes: []string{"/key/*"}}},
 		"budget":  {Policy: resource.Policy{Allowance: resource.Allowance{Budgets: []resource.Terms{{USD: 1, Per: resource.PerDay}}}}},
 		"limit":   {Policy: resource.Policy{Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(1))}}}},
-		"expiry":  {ExpiresAt: 5},
+		"expiry":  {Policy: resource.Policy{ExpiresAt: 5}},
 		"objects": {Policy: resource.Policy{Objects: &resource.Objects{MCPServers: []string{"a"}}}},
 		"guarded": {Policy: resource.Policy{Guardrails: []string{"words"}}},
 	} {

@@ -16,10 +16,11 @@ var fields = map[string]map[string]reach{
 		"name", "expires_at", "team_id", "project_id", "user_id",
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", // who has no right to rotate it is refused by the verb
 	}).with(never, "role"),
-	"team":    table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).with(never, "organization_id"),
-	"project": table(leads, policyFields, []string{"name", "description", "team_id"}),
-	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id"}),
-	"user": table(rules, policyFields, []string{"organization_admin", "service_account"}).
+	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
+		with(rules, "expires_at", "prompts").with(never, "organization_id"),
+	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}),
+	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}),
+	"user": table(rules, policyFields, []string{"organization_admin", "service_account", "expires_at"}).
 		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id"),
 }
 

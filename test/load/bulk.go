@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	bulkCall    = 1000 // keys of one call
+	fillCall    = 1000 // keys of one call that fills a node
 	bulkClients = 3
 )
+
+// bulkCalls are the sizes of calls that are measured; the last is the largest that there is.
+var bulkCalls = []int{1000, 10_000}
 
 // bulkKey is the nth key that is made in bulk, with a budget unless it is to be plain.
 func bulkKey(prefix string, n int, plain bool) map[string]any {
@@ -30,23 +33,25 @@ func bulkKey(prefix string, n int, plain bool) map[string]any {
 	return key
 }
 
-// createBulk has some clients create o.bulk keys in calls of a thousand.
+// createBulk has some clients create o.bulk keys in calls of each size.
 func createBulk(ctx context.Context, o options, r *reporter) error {
 	servers := make([]string, 3)
 	for i := range servers {
 		servers[i] = fmt.Sprintf("http://127.0.0.1:%d", adminPort+10*i)
 	}
-	r.begin()
-	times, err := fillKeys(ctx, servers, o.bulk, o.plain)
-	if err != nil {
-		return err
+	for _, call := range bulkCalls {
+		r.begin()
+		times, err := fillKeys(ctx, servers, fmt.Sprintf("bulk%d", call), call, o.bulk, o.plain)
+		if err != nil {
+			return err
+		}
+		r.end(fmt.Sprintf("keys/bulk, %d a call", call), times, o.bulk, 0)
 	}
-	r.end(fmt.Sprintf("keys/bulk, %d a call", bulkCall), times, o.bulk, 0)
 	return nil
 }
 
-// fillKeys makes total keys in bulk and tells how long each call took.
-func fillKeys(ctx context.Context, servers []string, total int, plain bool) ([]time.Duration, error) {
+// fillKeys makes total keys in calls of so many and tells how long each call took.
+func fillKeys(ctx context.Context, servers []string, prefix string, call, total int, plain bool) ([]time.Duration, error) {
 	client := &http.Client{}
 	var at atomic.Int64
 	var first atomic.Pointer[error]
@@ -54,10 +59,10 @@ func fillKeys(ctx context.Context, servers []string, total int, plain bool) ([]t
 	var wg sync.WaitGroup
 	for i := range bulkClients {
 		wg.Go(func() {
-			for from := int(at.Add(bulkCall)) - bulkCall; from < total && ctx.Err() == nil; from = int(at.Add(bulkCall)) - bulkCall {
+			for from := int(at.Add(int64(call))) - call; from < total && ctx.Err() == nil; from = int(at.Add(int64(call))) - call {
 				var keys []map[string]any
-				for n := from; n < min(from+bulkCall, total); n++ {
-					keys = append(keys, bulkKey("bulk", n, plain))
+				for n := from; n < min(from+call, total); n++ {
+					keys = append(keys, bulkKey(prefix, n, plain))
 				}
 				d, err := create(ctx, client, servers[i%len(servers)]+"/api/v1/keys/bulk", keys)
 				if err != nil {

@@ -17,20 +17,22 @@ import (
 
 // options are the driver's flags.
 type options struct {
-	conclave string        // path of the binary
-	requests int           // per round of the closed loop
-	streams  int           // per round of the streamed closed loop
-	conns    int           // connections of the closed loop
-	rate     int           // requests a second of the open loop
-	open     time.Duration // length of each open-loop round
-	rounds   int           // of each measurement; the median counts
-	keys     int           // made by the admin load
-	clients  int           // of the admin load
-	keyRate  int           // keys a second of the admin load's second round
-	bulk     int           // keys made in bulk, and again by an import
-	plain    bool          // keys in bulk have no budgets
-	held     int           // streams that are open at a time
-	scale    int           // keys of the node that the scale load starts anew
+	conclave  string        // path of the binary
+	requests  int           // per round of the closed loop
+	streams   int           // per round of the streamed closed loop
+	conns     int           // connections of the closed loop
+	rate      int           // requests a second of the open loop
+	open      time.Duration // length of each open-loop round
+	rounds    int           // of each measurement; the median counts
+	keys      int           // made by the admin load
+	clients   int           // of the admin load
+	keyRate   int           // keys a second of the admin load's second round
+	bulk      int           // keys made in bulk, and again by an import
+	plain     bool          // keys in bulk have no budgets
+	held      int           // streams that are open at a time
+	totalRate int           // requests a second of each of three nodes
+	totalFor  time.Duration // how long
+	scale     int           // keys of the node that the scale load starts anew
 }
 
 func main() {
@@ -59,11 +61,19 @@ func main() {
 	admin := flag.Bool("admin", false, "measure the creating of keys instead of requests")
 	large := flag.Bool("large", false, "measure only large bodies and many streams")
 	flag.IntVar(&o.held, "held", 5000, "streams that are held open at a time")
+	storm := flag.Bool("storm", false, "measure requests beside a storm of questions about the log, and readiness while clients leave with large bodies")
+	totals := flag.Bool("totals", false, "drive one key through three processes and compare every total with what the answers say, to the nanodollar")
+	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
+	flag.DurationVar(&o.totalFor, "totalfor", 10*time.Minute, "how long -totals drives")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := run
 	switch {
+	case *storm:
+		measure = runStorm
+	case *totals:
+		measure = runTotals
 	case *large:
 		measure = runLarge
 	case o.scale > 0:

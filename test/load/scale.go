@@ -38,7 +38,7 @@ func runScale(ctx context.Context, o options, w io.Writer) error {
 	}
 	defer func() { n.proc.stop() }()
 	began := time.Now()
-	if _, err := fillKeys(ctx, []string{n.url}, o.scale, o.plain); err != nil {
+	if _, err := fillKeys(ctx, []string{n.url}, "bulk", fillCall, o.scale, o.plain); err != nil {
 		return err
 	}
 	took := time.Since(began)

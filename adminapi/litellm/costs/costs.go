@@ -19,6 +19,7 @@ import (
 const (
 	settingSync        = "price_sync"
 	settingAdjustments = "price_adjustments"
+	settingUnpriced    = "block_requests_for_models_without_pricing"
 )
 
 // Config says what the paths work on. No field may be zero.
@@ -48,6 +49,8 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-cost-map-schedule-status", Method: http.MethodGet, Pattern: schedule + "/status", Handler: a.costMapStatus},
 		{ID: "litellm-discounts", Method: http.MethodGet, Pattern: "/config/cost_discount_config", Handler: a.discounts},
 		{ID: "litellm-discounts-update", Method: http.MethodPatch, Pattern: "/config/cost_discount_config", Handler: a.discountsUpdate},
+		{ID: "litellm-block-unpriced", Method: http.MethodGet, Pattern: "/config/" + settingUnpriced, Handler: a.unpriced},
+		{ID: "litellm-block-unpriced-update", Method: http.MethodPatch, Pattern: "/config/" + settingUnpriced, Handler: a.unpricedUpdate},
 		{ID: "litellm-margins", Method: http.MethodGet, Pattern: "/config/cost_margin_config", Handler: a.margins},
 		{ID: "litellm-margins-update", Method: http.MethodPatch, Pattern: "/config/cost_margin_config", Handler: a.marginsUpdate},
 	}...)
@@ -193,6 +196,27 @@ func (a *api) discountsUpdate(w http.ResponseWriter, r *http.Request, by records
 		return err
 	}
 	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Cost discount configuration updated successfully", "values": a.discountValues()})
+}
+
+func (a *api) unpriced(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	return wire.Answer(w, records.Written{}, map[string]any{settingUnpriced: a.cfg.State.Catalog().Settings().BlockUnpriced})
+}
+
+// unpricedUpdate says whether models without a price are refused.
+func (a *api) unpricedUpdate(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	var on bool
+	if len(in) != 1 || json.Unmarshal(in[settingUnpriced], &on) != nil {
+		return wire.Invalid(settingUnpriced, "must be true or false, and nothing else may stand in the body")
+	}
+	wr, err := a.setSetting(r, by, settingUnpriced, on)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, map[string]any{"status": "success", "message": "Requests for models without pricing were configured", settingUnpriced: on})
 }
 
 func (a *api) margins(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {

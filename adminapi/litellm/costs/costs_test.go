@@ -37,6 +37,16 @@ func TestRoutes(t *testing.T) {
 	if got := h.Must("GET", "/schedule/model_cost_map_reload/status", ""); got["scheduled"] != false || got["last_run"] == nil {
 		t.Errorf("got %v", got)
 	}
+	const unpriced = "block_requests_for_models_without_pricing"
+	h.Must("PATCH", "/config/"+unpriced, `{"`+unpriced+`":true}`)
+	if got := h.Must("GET", "/config/"+unpriced, ""); got[unpriced] != true || !h.State.Catalog().Settings().BlockUnpriced {
+		t.Errorf("got %v", got)
+	}
+	for _, body := range []string{`{}`, `{"` + unpriced + `":1}`, `{"other":true}`} {
+		if a := h.Call(adminapitest.MasterKey, "PATCH", "/config/"+unpriced, body); a.Status != 400 {
+			t.Errorf("%s: got %d", body, a.Status)
+		}
+	}
 	h.Must("PATCH", "/config/cost_discount_config", `{"openai":0.05,"global":0.01}`)
 	h.Must("PATCH", "/config/cost_margin_config", `{"global":0.1,"azure":{"percentage":0.08,"fixed_amount":0.0005}}`)
 	got := h.State.Catalog().Settings().PriceAdjustments

@@ -22,7 +22,7 @@ var keyFields = map[string]string{ //nolint:gosec // names of fields
 // rotationNames are LiteLLM's names, and those in their manner, of the fields of a rotation.
 var rotationNames = map[string]string{
 	"rotation.every": "rotation_interval", "rotation.grace": "rotation_grace_period",
-	"rotation.deliver": "rotation_delivery", "rotation.url": "rotation_url",
+	"rotation.deliver": "rotation_delivery", "rotation.url": "rotation_url", "rotation.email": "rotation_email",
 }
 
 // KeyDoc takes LiteLLM's fields that only keys have out of in, and gives those of a document;
@@ -78,7 +78,7 @@ func refuseObjectModels(raw json.RawMessage) error {
 }
 
 // rotationFields are the fields of a schedule of rotations.
-var rotationFields = []string{"auto_rotate", "rotation_interval", "rotation_grace_period", "rotation_delivery", "rotation_url", "rotation_key"}
+var rotationFields = []string{"auto_rotate", "rotation_interval", "rotation_grace_period", "rotation_delivery", "rotation_url", "rotation_email", "rotation_key"}
 
 // rotationDoc reads the schedule of rotations.
 func rotationDoc(in, out records.Document, now *resource.Key) error {
@@ -106,7 +106,7 @@ func rotationDoc(in, out records.Document, now *resource.Key) error {
 	case r.Deliver != resource.DeliverWebhook && now.RotationKey != nil:
 		out["rotation_key"] = json.RawMessage("null")
 	}
-	return out.Set("rotation", map[string]any{"every": r.Every, "grace": r.Grace, "deliver": r.Deliver, "url": r.URL})
+	return out.Set("rotation", map[string]any{"every": r.Every, "grace": r.Grace, "deliver": r.Deliver, "url": r.URL, "email": r.Email})
 }
 
 // scheduleOf reads a schedule, of which an update need not say all, and what signs its
@@ -117,14 +117,20 @@ func scheduleOf(in records.Document, now *resource.Key) (r resource.Rotation, ke
 	}
 	deliver := string(r.Deliver)
 	for name, v := range map[string]*string{
-		"rotation_interval": &r.Every, "rotation_grace_period": &r.Grace, "rotation_delivery": &deliver, "rotation_url": &r.URL, "rotation_key": &key,
+		"rotation_interval": &r.Every, "rotation_grace_period": &r.Grace, "rotation_delivery": &deliver, "rotation_url": &r.URL, "rotation_email": &r.Email, "rotation_key": &key,
 	} {
 		if err := in.Take(name, v); err != nil {
 			return r, "", err
 		}
 	}
-	if r.Deliver = resource.Deliver(deliver); r.Deliver == resource.DeliverPickUp {
-		r.URL = ""
+	before := r.Deliver
+	if r.Deliver = resource.Deliver(deliver); r.Deliver != before { // what the other destination needed goes with it
+		if _, given := in["rotation_url"]; !given || r.Deliver != resource.DeliverWebhook {
+			r.URL = ""
+		}
+		if r.Deliver != resource.DeliverEmail {
+			r.Email = ""
+		}
 	}
 	err = r.Check(key != "" || now.RotationKey != nil && r.Deliver == resource.DeliverWebhook)
 	if e, ok := errors.AsType[*resource.Invalid](err); ok && rotationNames[e.Field] != "" {

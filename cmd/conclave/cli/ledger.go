@@ -133,67 +133,6 @@ func (a *app) tellMissing(nodes []string) {
 	}
 }
 
-func (a *app) explainCommand() *cobra.Command {
-	var content, replay bool
-	cmd := &cobra.Command{
-		Use:   "explain REQUEST_ID",
-		Short: "Say why a request was served or refused",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q := url.Values{}
-			if content {
-				q.Set("content", "true")
-			}
-			if replay {
-				q.Set("replay", "true")
-			}
-			out, err := a.client().Explain(cmd.Context(), args[0], q)
-			if err != nil {
-				return err
-			}
-			a.tellMissing(out.MissingNodes)
-			if table, err := a.tables(); err != nil {
-				return err
-			} else if !table {
-				return a.printJSON(out.Raw)
-			}
-			for i, item := range out.Items {
-				if i > 0 {
-					fmt.Fprintln(a.stdout)
-				}
-				for _, line := range item.Explanation {
-					fmt.Fprintln(a.stdout, printable(line))
-				}
-				a.printReplay(item.Replay)
-			}
-			if c := out.Content; c != nil {
-				fmt.Fprintf(a.stdout, "\nRequest:\n%s\n\nAnswer:\n%s\n", printable(c.Request), printable(c.Response))
-			}
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&content, "content", false, "show what the request and its answer said, if that was kept")
-	cmd.Flags().BoolVar(&replay, "replay", false, "decide it again against what is stored now, without calling a provider, and say what would differ")
-	return cmd
-}
-
-// printReplay says how a request would be decided now.
-func (a *app) printReplay(r *client.Replay) {
-	if r == nil {
-		return
-	}
-	fmt.Fprintf(a.stdout, "\nNow: %s\n", printable(strings.TrimSpace(r.Decision+" "+r.Reason)))
-	for _, d := range r.Differences {
-		fmt.Fprintf(a.stdout, "- %s\n", printable(d))
-	}
-	if len(r.Differences) == 0 {
-		fmt.Fprintln(a.stdout, "nothing would differ")
-	}
-	for _, n := range r.NotJudged {
-		fmt.Fprintf(a.stdout, "not judged: %s\n", printable(n))
-	}
-}
-
 func (a *app) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "What was recorded of every request", Args: cobra.NoArgs}
 	cmd.AddCommand(a.ledgerVerify(), a.ledgerExport(), a.ledgerReprice(), a.ledgerReconcile())

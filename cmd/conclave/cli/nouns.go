@@ -26,19 +26,20 @@ var (
 		{"callback", "callbacks", asList, "a callback that is told of its requests"},
 		{"tag", "tags", asList, "a tag of all its requests"},
 		{"metadata", "metadata", asJSON, "a JSON object of your own"},
+		{"expires-in", "expires_at", asExpiry, "12h, 30d or never: what has expired is refused"},
 	}
 	keyFields = append([]field{
 		{"team", "team_id", asText, "id or name of its team"},
 		{"project", "project_id", asText, "id or name of its project"},
 		{"user", "user_id", asText, "id or e-mail address of whose it is"},
 		{"role", "role", asText, "proxy_admin or proxy_admin_viewer (default: inference only)"},
-		{"expires-in", "expires_at", asExpiry, "12h, 30d or never"},
 		{"secret", "secret", asSecret, "take this secret: env:VAR, file:PATH or - (default: made)"},
 		{"type", "type", asText, "llm_api, management or read_only (default: whatever role and routes allow)"},
 		{"rotate-every", "rotation.every", asText, "give it a new secret so often: 30d"},
 		{"rotate-grace", "rotation.grace", asText, "how long an old secret stays valid after the new one is delivered: 24h"},
-		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook or pickup"},
+		{"rotate-to", "rotation.deliver", asText, "how its owner gets a new secret: webhook, email, secret_store or pickup"},
 		{"rotate-url", "rotation.url", asText, "of the webhook"},
+		{"rotate-email", "rotation.email", asText, "of the owner, who gets a link there"},
 		{"rotation-key", "rotation_key", asSecret, "signs what goes to the webhook: env:VAR, file:PATH or -"},
 	}, holderFields...)
 	accountFields = []field{

@@ -99,6 +99,7 @@ func newRoot(a *app) *cobra.Command {
 		a.explainCommand(),
 		a.ledgerCommand(),
 		a.auditCommand(),
+		a.alertCommand(),
 		a.blobCommand(),
 		a.snapshotCommand(),
 		a.priceCommand(),

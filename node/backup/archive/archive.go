@@ -1,5 +1,5 @@
-// Package archive is the file of a backup: what it is of, a snapshot of the state, and a seal under
-// which nobody changes it who does not have the cluster's KEK. docs/formats.md has the layout.
+// Package archive is the file of a backup: what it is of, a snapshot of the state, the bodies of blobs
+// that the state alone does not have, and a seal under which nobody changes it who does not have the cluster's KEK. docs/formats.md has the layout.
 package archive
 
 import (
@@ -21,10 +21,12 @@ import (
 
 const (
 	magic       = "CNCLBAK1"
-	format      = 1
+	formatPlain = 1 // without bodies of blobs
+	formatBlobs = 2
 	maxManifest = 1 << 20
 	headSize    = len(magic) + 4 + 4
-	purpose     = "backup" // for which the KEK wraps the key of the seal
+	maxBody     = resource.MaxBlobBytes + 1<<10 // with what its seal adds
+	purpose     = "backup"                      // for which the KEK wraps the key of the seal
 )
 
 var (
@@ -61,6 +63,14 @@ type Manifest struct {
 	KEKID      string        `json:"kek_id"` // under which its data keys are wrapped, and the key of its seal
 	DataKeys   []DataKey     `json:"data_keys"`
 	SealKey    []byte        `json:"seal_key"` // wrapped under the KEK
+	// Blobs are the bodies that follow the snapshot, in their order.
+	Blobs []Body `json:"blobs,omitempty"`
+}
+
+// Body is a blob's body, sealed under a data key as a node's disk has it.
+type Body struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"` // sealed
 }
 
 // DataKey names a data key that the state has, wrapped.
@@ -71,14 +81,35 @@ type DataKey struct {
 
 // fill copies what the snapshot's header says.
 func (m *Manifest) fill(h *fsm.Header) {
-	m.Format, m.ClusterID, m.Generation, m.Index, m.Term = format, h.ClusterID, h.Generation, h.Index, h.Term
+	m.Format, m.ClusterID, m.Generation, m.Index, m.Term = formatPlain, h.ClusterID, h.Generation, h.Index, h.Term
 	m.FSMVersion, m.Size = h.FSMVersion, h.Size
+	if len(m.Blobs) > 0 {
+		m.Format = formatBlobs
+	}
 	m.StateHash, m.SHA256 = hex.EncodeToString(h.StateHash[:]), hex.EncodeToString(h.SHA256[:])
 }
 
 // fileSize is how long the whole file is; head is the length of the manifest.
 func (m *Manifest) fileSize(head int) int64 {
-	return int64(headSize+head+fsm.HeaderSize) + int64(m.Size) + sha256.Size
+	return int64(headSize+head+fsm.HeaderSize) + int64(m.Size) + m.bodies() + sha256.Size
+}
+
+// bodies is how long all bodies of blobs are.
+func (m *Manifest) bodies() (n int64) {
+	for _, b := range m.Blobs {
+		n += b.Size
+	}
+	return n
+}
+
+// sound refuses sizes that no backup has.
+func (m *Manifest) sound() bool {
+	for _, b := range m.Blobs {
+		if b.Size < 0 || b.Size > maxBody || !resource.ValidDigest(b.Digest) {
+			return false
+		}
+	}
+	return m.Size <= 1<<60 && (len(m.Blobs) > 0) == (m.Format == formatBlobs)
 }
 
 // Writer makes a backup of the snapshot that is written to it: raft's sink of one, in effect.
@@ -89,6 +120,7 @@ type Writer struct {
 	mac      hash.Hash
 	head     []byte // of the snapshot, until its header is whole
 	written  uint64 // bytes of the snapshot
+	bodies   int    // written
 	size     int64
 }
 
@@ -134,7 +166,7 @@ func (w *Writer) begin() error {
 		return err
 	}
 	w.mac = hmac.New(sha256.New, key)
-	out := binary.BigEndian.AppendUint32([]byte(magic), format)
+	out := binary.BigEndian.AppendUint32([]byte(magic), uint32(w.manifest.Format))
 	out = append(binary.BigEndian.AppendUint32(out, uint32(len(text))), text...)
 	w.size = w.manifest.fileSize(len(text))
 	if err := w.put(out); err != nil {
@@ -153,13 +185,43 @@ func (w *Writer) put(b []byte) error {
 	return nil
 }
 
-// Close writes the seal. It does not close what is below.
-func (w *Writer) Close() error {
-	if w.mac == nil || w.written != fsm.HeaderSize+w.manifest.Size {
-		return fmt.Errorf("write backup: the snapshot is not whole: %w", ErrDamaged)
+// WriteBody writes the next body of those that the manifest names, once the snapshot is written.
+func (w *Writer) WriteBody(sealed []byte) error {
+	if !w.whole() || w.bodies == len(w.manifest.Blobs) || int64(len(sealed)) != w.manifest.Blobs[w.bodies].Size {
+		return fmt.Errorf("write backup: a body of %d bytes has no place here: %w", len(sealed), ErrDamaged)
+	}
+	if err := w.put(sealed); err != nil {
+		return err
+	}
+	w.bodies++
+	return nil
+}
+
+// whole says whether the snapshot was written to its end.
+func (w *Writer) whole() bool {
+	var bodies uint64
+	for _, b := range w.manifest.Blobs[:w.bodies] {
+		bodies += uint64(b.Size)
+	}
+	return w.mac != nil && w.written == fsm.HeaderSize+w.manifest.Size+bodies
+}
+
+// Seal writes the seal, once all bodies are written.
+func (w *Writer) Seal() error {
+	if !w.whole() || w.bodies < len(w.manifest.Blobs) {
+		return fmt.Errorf("write backup: it is not whole: %w", ErrDamaged)
 	}
 	if _, err := w.w.Write(w.mac.Sum(nil)); err != nil {
 		return fmt.Errorf("write backup: %w", err)
+	}
+	return nil
+}
+
+// Close implements io.Closer for a snapshot's sink: the snapshot is whole, or it is refused. Seal ends
+// the backup.
+func (w *Writer) Close() error {
+	if !w.whole() {
+		return fmt.Errorf("write backup: the snapshot is not whole: %w", ErrDamaged)
 	}
 	return nil
 }
@@ -176,6 +238,7 @@ type Reader struct {
 	prefix []byte // what stands before the snapshot
 	mac    hash.Hash
 	body   io.Reader
+	bodies int // that were read
 }
 
 // NewReader reads the manifest.
@@ -184,8 +247,9 @@ func NewReader(r io.Reader) (*Reader, error) {
 	if _, err := io.ReadFull(r, head); err != nil || string(head[:len(magic)]) != magic {
 		return nil, broken(err, "it does not begin as one")
 	}
-	if f := binary.BigEndian.Uint32(head[len(magic):]); f != format {
-		return nil, fmt.Errorf("%w: its format is %d, this program reads %d", ErrDamaged, f, format)
+	f := binary.BigEndian.Uint32(head[len(magic):])
+	if f < formatPlain || f > formatBlobs {
+		return nil, fmt.Errorf("%w: its format is %d, this program reads %d to %d", ErrDamaged, f, formatPlain, formatBlobs)
 	}
 	n := binary.BigEndian.Uint32(head[len(magic)+4:])
 	if n > maxManifest {
@@ -197,7 +261,7 @@ func NewReader(r io.Reader) (*Reader, error) {
 	}
 	out := &Reader{r: r, prefix: append(head, text...)}
 	dec := json.NewDecoder(bytes.NewReader(text))
-	if err := dec.Decode(&out.Manifest); err != nil || dec.More() || out.Manifest.Size > 1<<60 {
+	if err := dec.Decode(&out.Manifest); err != nil || dec.More() || !out.Manifest.sound() || out.Manifest.Format != int(f) {
 		return nil, fmt.Errorf("%w: its manifest cannot be read", ErrDamaged)
 	}
 	out.Size = out.Manifest.fileSize(int(n))
@@ -252,10 +316,32 @@ func (r *Reader) Snapshot() (io.Reader, error) {
 	return io.MultiReader(bytes.NewReader(head), body), nil
 }
 
-// Verify reads what is left and checks the seal, if Open was called, and that nothing follows it.
-func (r *Reader) Verify() error {
+// Bodies gives the bodies of blobs one after the other, each in memory, after the snapshot. They may
+// be used once Verify has said that they are what was written.
+func (r *Reader) Bodies(each func(b Body, sealed []byte) error) error {
 	if _, err := io.Copy(io.Discard, r.body); err != nil {
 		return broken(err, "it ends within its snapshot")
+	}
+	for ; r.bodies < len(r.Manifest.Blobs); r.bodies++ {
+		b := r.Manifest.Blobs[r.bodies]
+		sealed := make([]byte, b.Size)
+		if _, err := io.ReadFull(r.r, sealed); err != nil {
+			return broken(err, "it ends within the body of a blob")
+		}
+		if r.mac != nil {
+			_, _ = r.mac.Write(sealed)
+		}
+		if err := each(b, sealed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Verify reads what is left and checks the seal, if Open was called, and that nothing follows it.
+func (r *Reader) Verify() error {
+	if err := r.Bodies(func(Body, []byte) error { return nil }); err != nil {
+		return err
 	}
 	rest, err := io.ReadAll(io.LimitReader(r.r, sha256.Size+1))
 	if err != nil {

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/backup/archive"
+	"github.com/conclave-llm/conclave/node/blob"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -27,8 +29,8 @@ type sink struct{ *archive.Writer }
 func (sink) ID() string    { return "" }
 func (sink) Cancel() error { return nil }
 
-// made is a backup of a small state.
-func made(t testing.TB, k archive.Keeper) []byte {
+// made is a backup of a small state, with the bodies of blobs.
+func made(t testing.TB, k archive.Keeper, bodies ...string) []byte {
 	t.Helper()
 	f, err := fsm.Open(fsm.Config{Dir: t.TempDir(), NodeID: "n1", BootID: "boot"})
 	if err != nil {
@@ -41,8 +43,29 @@ func made(t testing.TB, k archive.Keeper) []byte {
 	}
 	defer s.Release()
 	var b bytes.Buffer
-	w := archive.NewWriter(&b, archive.Manifest{TakenAt: resource.Time(1), Node: "a", DataKeys: []archive.DataKey{{ID: "d", KEKID: k.ID()}}}, k)
+	about := archive.Manifest{TakenAt: resource.Time(1), Node: "a", DataKeys: []archive.DataKey{{ID: "d", KEKID: k.ID()}}}
+	for _, body := range bodies {
+		about.Blobs = append(about.Blobs, archive.Body{Digest: blob.Digest([]byte(body)), Size: int64(len(body))})
+	}
+	w := archive.NewWriter(&b, about, k)
 	if err := s.Persist(sink{w}); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range bodies {
+		if err := w.Seal(); !errors.Is(err, archive.ErrDamaged) {
+			t.Errorf("sealed without a body: %v", err)
+		}
+		if err := w.WriteBody([]byte(body + "more")); !errors.Is(err, archive.ErrDamaged) {
+			t.Errorf("a longer body: %v", err)
+		}
+		if err := w.WriteBody([]byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.WriteBody(nil); !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("a body too many: %v", err)
+	}
+	if err := w.Seal(); err != nil {
 		t.Fatal(err)
 	}
 	if m, size := w.Manifest(); size != int64(b.Len()) || m.KEKID != k.ID() {
@@ -93,10 +116,40 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+func TestArchive_Bodies(t *testing.T) {
+	t.Parallel()
+	k := kek(t)
+	b := made(t, k, "first", "", "the third")
+	if err := read(b, k); err != nil {
+		t.Fatal(err)
+	}
+	r, err := archive.NewReader(bytes.NewReader(b))
+	if err != nil || r.Size != int64(len(b)) || r.Manifest.Format != 2 {
+		t.Fatalf("%v: %d bytes of format %d, the file has %d", err, r.Size, r.Manifest.Format, len(b))
+	}
+	if _, err := r.Snapshot(); err != nil { // is passed over
+		t.Fatal(err)
+	}
+	var got []string
+	err = r.Bodies(func(b archive.Body, sealed []byte) error {
+		if blob.Digest(sealed) != b.Digest {
+			t.Errorf("%s has the body %q", b.Digest, sealed)
+		}
+		got = append(got, string(sealed))
+		return nil
+	})
+	if err != nil || !slices.Equal(got, []string{"first", "", "the third"}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := r.Verify(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestArchive_EveryByteCounts(t *testing.T) {
 	t.Parallel()
 	k := kek(t)
-	b := made(t, k)
+	b := made(t, k, "the body of a blob")
 	for at := 0; at < len(b); at += max(1, len(b)/2000) {
 		c := bytes.Clone(b)
 		c[at] ^= 1

@@ -11,6 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
+	"github.com/conclave-llm/conclave/plugins/builtin/vault"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
@@ -35,7 +36,7 @@ type PII struct {
 	cfg    Config
 	list   []*recogniser
 	action map[string]scan.Action
-	vaults *vaults
+	vaults *vault.Vaults
 }
 
 // Configure implements sdk.Guardrail.
@@ -49,7 +50,7 @@ func (p *PII) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guardra
 	if err := p.configure(cfg); err != nil {
 		return sdk.GuardrailDescription{}, err
 	}
-	p.vaults = newVaults()
+	p.vaults = vault.New()
 	p.Guard = scan.Guard{Finder: answers{p}, Message: "the text contains personal data"}
 	d := sdk.GuardrailDescription{Hooks: []sdk.Hook{sdk.Before, sdk.During, sdk.After}}
 	switch {
@@ -164,7 +165,7 @@ func (r requests) Find(info *sdk.Info, text string, from int) ([]scan.Span, erro
 		s := &spans[i]
 		s.Action, s.Text = p.action[s.Category], "["+s.Category+"]"
 		if p.cfg.Restore && s.Action == scan.Mask {
-			s.Text = p.vaults.put(info.RequestID, s.Category, text[s.Start:s.End])
+			s.Text = p.vaults.Put(info.RequestID, s.Category, text[s.Start:s.End])
 		}
 	}
 	return spans, nil
@@ -189,16 +190,5 @@ func (a answers) Find(info *sdk.Info, text string, from int) ([]scan.Span, error
 	if !p.cfg.Restore {
 		return all, nil
 	}
-	for at := from; ; {
-		start, end, ok := nextPlaceholder(text, at)
-		if !ok {
-			return scan.Apart(all), nil
-		}
-		at = end
-		if value, ok := p.vaults.restore(info.RequestID, text[start:end]); ok {
-			all = append(all, scan.Span{Start: start, End: end, Action: scan.Mask, Text: value})
-		} else if end == len(text) { // it may become one
-			all = append(all, scan.Span{Start: start, End: end, Action: scan.Allow})
-		}
-	}
+	return scan.Apart(append(all, p.vaults.Spans(info.RequestID, text, from)...)), nil
 }

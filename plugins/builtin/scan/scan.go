@@ -83,7 +83,7 @@ func (g *Guard) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 			found.add(s.Category)
 			blocked = blocked || s.Action == Block
 		}
-		if text, ok := replaced(t.Text, spans); ok {
+		if text, ok := Replace(t.Text, spans); ok {
 			masked = append(masked, sdk.Replacement{Index: i, Text: text})
 		}
 	}
@@ -102,8 +102,8 @@ func (g *Guard) verdict(blocked bool, masked []sdk.Replacement, found findings) 
 	return v
 }
 
-// replaced is the text with what is masked replaced.
-func replaced(text string, spans []Span) (string, bool) {
+// Replace is the text with what is masked replaced, if anything is. The spans are in order and apart.
+func Replace(text string, spans []Span) (string, bool) {
 	var out strings.Builder
 	at := 0
 	for _, s := range spans {

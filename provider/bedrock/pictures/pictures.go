@@ -40,7 +40,7 @@ var (
 )
 
 func amazon(req *picture.Request, t *llm.Target) []byte {
-	dst := llm.AppendString([]byte(`{"taskType":"TEXT_IMAGE","textToImageParams":{"text":`), req.Prompt)
+	dst := amazonTask(req)
 	for _, m := range req.Extra {
 		if m.Name == "negative_prompt" || m.Name == "negativeText" {
 			dst = llm.AppendRaw(llm.AppendKey(dst, "negativeText"), m.Value)
@@ -60,11 +60,31 @@ func amazon(req *picture.Request, t *llm.Target) []byte {
 		dst = append(llm.AppendKey(dst, "quality"), `"standard"`...)
 	}
 	dst = append(req.AppendKnown(dst, amazonOptions...), '}', '}')
+	req.DropMask(t)
 	req.Drop(t, append([]string{"negative_prompt", "negativeText"}, amazonOptions...), lacks(req, "background", "output_format")...)
 	return dst
 }
 
+// amazonTask begins a request: pictures of a text, or of pictures with a text or without.
+func amazonTask(req *picture.Request) []byte {
+	if len(req.Inputs) == 0 {
+		return llm.AppendString([]byte(`{"taskType":"TEXT_IMAGE","textToImageParams":{"text":`), req.Prompt)
+	}
+	dst := []byte(`{"taskType":"IMAGE_VARIATION","imageVariationParams":{"images":[`)
+	for i := range req.Inputs {
+		dst = req.Inputs[i].AppendBase64(llm.AppendComma(dst))
+	}
+	dst = append(dst, ']')
+	if req.Prompt != "" {
+		dst = llm.AppendString(llm.AppendKey(dst, "text"), req.Prompt)
+	}
+	return dst
+}
+
 func stability(req *picture.Request, t *llm.Target) ([]byte, error) {
+	if len(req.Inputs) > 0 {
+		return nil, llm.Unsayable("image", "The model changes no pictures here.")
+	}
 	if req.Count() > 1 {
 		return nil, llm.Unsayable("n", "The model makes one picture at a time.")
 	}

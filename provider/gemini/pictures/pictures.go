@@ -85,7 +85,13 @@ func (Talking) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, er
 	if req.Count() > 1 {
 		return nil, llm.Unsayable("n", "The model makes one picture at a time.")
 	}
-	dst := llm.AppendString([]byte(`{"contents":[{"role":"user","parts":[{"text":`), req.Prompt)
+	dst := []byte(`{"contents":[{"role":"user","parts":[`)
+	for i := range req.Inputs {
+		dst = llm.AppendString(append(dst, `{"inlineData":{"mimeType":`...), req.Inputs[i].Type)
+		dst = append(req.Inputs[i].AppendBase64(llm.AppendKey(dst, "data")), `}},`...)
+	}
+	dst = llm.AppendString(append(dst, `{"text":`...), req.Prompt)
+	req.DropMask(t)
 	dst = append(dst, `}]}],"generationConfig":{"responseModalities":["TEXT","IMAGE"]`...)
 	if ratio := req.Aspect(shapes...); ratio != "" {
 		dst = append(llm.AppendString(append(llm.AppendKey(dst, "imageConfig"), `{"aspectRatio":`...), ratio), '}')

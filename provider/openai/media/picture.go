@@ -36,24 +36,33 @@ func DecodePicture(body []byte) (*picture.Request, error) {
 	if err := r.Finish(); err != nil {
 		return nil, err
 	}
-	if req.Prompt == "" {
-		return nil, jsonread.Invalid("prompt", "must be a text that is not empty")
-	}
 	return req, nil
+}
+
+// CheckPrompt refuses a request that says nothing.
+func CheckPrompt(req *picture.Request) error {
+	if req.Prompt == "" {
+		return jsonread.Invalid("prompt", "must be a text that is not empty")
+	}
+	return nil
 }
 
 // EncodePicture writes the answer to a client: an object, or an event for each picture.
 func EncodePicture(req *picture.Request, res *picture.Response, now time.Time) (body []byte, kind string) {
 	if req.Stream {
 		var dst []byte
+		event := "image_generation.completed"
+		if len(req.Inputs) > 0 {
+			event = "image_edit.completed"
+		}
 		for i := range res.Pictures {
-			data := []byte(`{"type":"image_generation.completed"`)
+			data := llm.AppendString([]byte(`{"type":`), event)
 			data = appendPicture(data, &res.Pictures[i])
 			data = strconv.AppendInt(llm.AppendKey(data, "created_at"), now.Unix(), 10)
 			if i == len(res.Pictures)-1 {
 				data = append(appendTokens(append(llm.AppendKey(data, "usage"), '{'), res.Usage), '}')
 			}
-			dst = llm.AppendEvent(dst, "image_generation.completed", append(data, '}'))
+			dst = llm.AppendEvent(dst, event, append(data, '}'))
 		}
 		return dst, "text/event-stream"
 	}

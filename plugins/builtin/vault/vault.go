@@ -1,10 +1,13 @@
-package pii
+// Package vault remembers what guardrails have masked in requests, to put it back into their answers.
+package vault
 
 import (
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 )
 
 // Bounds of what is remembered for restoring.
@@ -15,10 +18,10 @@ const (
 	placeholders = "[<" // each begins with the first of them two and ends with ">]"
 )
 
-// vaults remember what stands for what, by request, until it is answered. It is safe for
-// concurrent use, and nothing of it is written anywhere.
-type vaults struct {
-	mu  sync.Mutex
+// Vaults remember what stands for what, by request, until it is answered. They are safe for
+// concurrent use, and nothing of them is written anywhere.
+type Vaults struct {
+	mu  sync.Mutex // guards all
 	all map[string]*vault
 	now func() time.Time
 }
@@ -30,10 +33,11 @@ type vault struct {
 	used  time.Time
 }
 
-func newVaults() *vaults { return &vaults{all: make(map[string]*vault), now: time.Now} }
+// New makes vaults that remember nothing yet.
+func New() *Vaults { return &Vaults{all: make(map[string]*vault), now: time.Now} }
 
-// put returns what stands for a value in the request: the same for the same value.
-func (v *vaults) put(request, kind, value string) string {
+// Put returns what stands for a value in the request: the same for the same value.
+func (v *Vaults) Put(request, kind, value string) string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e := v.all[request]
@@ -57,7 +61,7 @@ func (v *vaults) put(request, kind, value string) string {
 }
 
 // restore returns the value for which the placeholder stands in the request.
-func (v *vaults) restore(request, placeholder string) (string, bool) {
+func (v *Vaults) restore(request, placeholder string) (string, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e := v.all[request]
@@ -70,7 +74,7 @@ func (v *vaults) restore(request, placeholder string) (string, bool) {
 }
 
 // sweepLocked forgets requests that nobody has asked about for long, and the oldest if there are too many.
-func (v *vaults) sweepLocked() {
+func (v *Vaults) sweepLocked() {
 	if len(v.all)%64 != 0 && len(v.all) < maxVaults {
 		return
 	}
@@ -87,6 +91,24 @@ func (v *vaults) sweepLocked() {
 	}
 	if len(v.all) >= maxVaults {
 		delete(v.all, oldest)
+	}
+}
+
+// Spans are what of the text of an answer to the request, from a place on, is put back. What may be the
+// beginning of a placeholder is a span, too, of which nothing becomes.
+func (v *Vaults) Spans(request, text string, from int) []scan.Span {
+	var all []scan.Span
+	for at := from; ; {
+		start, end, ok := nextPlaceholder(text, at)
+		if !ok {
+			return all
+		}
+		at = end
+		if value, ok := v.restore(request, text[start:end]); ok {
+			all = append(all, scan.Span{Start: start, End: end, Action: scan.Mask, Text: value})
+		} else if end == len(text) { // it may become one
+			all = append(all, scan.Span{Start: start, End: end, Action: scan.Allow})
+		}
 	}
 }
 

@@ -1,0 +1,300 @@
+// Package guardrails is LiteLLM's management paths of guardrails: /guardrails, and /apply_guardrail, which
+// asks one about a text.
+package guardrails
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
+	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/config/litellmguard"
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Runner asks the guardrails of this node.
+type Runner interface {
+	Try(ctx context.Context, name string, t client.GuardrailTry) (client.GuardrailTried, error)
+}
+
+type api struct {
+	rs     *records.Records
+	runner Runner // nil: none runs here
+}
+
+// Routes lists the paths; runner may be nil.
+func Routes(rs *records.Records, runner Runner) []wire.Route {
+	a := &api{rs, runner}
+	return []wire.Route{
+		{ID: "litellm-guardrails-list", Method: http.MethodGet, Pattern: "/guardrails/list", Handler: a.list},
+		{ID: "litellm-v2-guardrails-list", Method: http.MethodGet, Pattern: "/v2/guardrails/list", Handler: a.list},
+		{ID: "litellm-guardrail-new", Method: http.MethodPost, Pattern: "/guardrails", Handler: a.create},
+		{ID: "litellm-guardrail-get", Method: http.MethodGet, Pattern: "/guardrails/{id}", Handler: a.one},
+		{ID: "litellm-guardrail-info", Method: http.MethodGet, Pattern: "/guardrails/{id}/info", Handler: a.one},
+		{ID: "litellm-guardrail-put", Method: http.MethodPut, Pattern: "/guardrails/{id}", Handler: a.replace},
+		{ID: "litellm-guardrail-patch", Method: http.MethodPatch, Pattern: "/guardrails/{id}", Handler: a.patch},
+		{ID: "litellm-guardrail-delete", Method: http.MethodDelete, Pattern: "/guardrails/{id}", Handler: a.remove},
+		{ID: "litellm-guardrail-apply", Method: http.MethodPost, Pattern: "/guardrails/apply_guardrail", Handler: a.apply},
+		{ID: "litellm-apply-guardrail", Method: http.MethodPost, Pattern: "/apply_guardrail", Handler: a.apply},
+	}
+}
+
+func (a *api) list(w http.ResponseWriter, _ *http.Request, by records.Caller) error {
+	return wire.Answer(w, records.Written{}, map[string]any{"guardrails": wire.Rows(a.rs.Guardrails.Visible(by, records.Query{}), row)})
+}
+
+func (a *api) one(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	g, err := a.rs.Guardrails.One(by, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, records.Written{}, row(g))
+}
+
+func (a *api) create(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	doc, err := read(r)
+	if err != nil {
+		return err
+	}
+	g, wr, err := a.rs.Guardrails.Create(r.Context(), by, doc)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, row(g))
+}
+
+func (a *api) replace(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	doc, err := read(r)
+	if err != nil {
+		return err
+	}
+	now, err := a.rs.Guardrails.Writable(by, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	g, wr, err := a.rs.Guardrails.Replace(r.Context(), by, now.ID, now.Version, doc)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, row(g))
+}
+
+func (a *api) patch(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	doc, err := read(r)
+	if err != nil {
+		return err
+	}
+	g, wr, err := a.rs.Guardrails.Patch(r.Context(), by, r.PathValue("id"), 0, doc)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, row(g))
+}
+
+func (a *api) remove(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	g, err := a.rs.Guardrails.Writable(by, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	wr, err := a.rs.Guardrails.Delete(r.Context(), by, g.ID)
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, wr, row(g))
+}
+
+// read reads a guardrail in LiteLLM's words, which may stand in the member "guardrail".
+func read(r *http.Request) (records.Document, error) {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return nil, err
+	}
+	var inner records.Document
+	if err := in.Take("guardrail", &inner); err != nil {
+		return nil, err
+	}
+	if inner != nil {
+		if err := fields.Refuse(in, slices.Sorted(maps.Keys(in))); err != nil {
+			return nil, err
+		}
+		in = inner
+	}
+	return document(in)
+}
+
+// modes are LiteLLM's names of the hooks.
+var modes = map[string]resource.Hook{"pre_call": resource.HookBefore, "during_call": resource.HookBefore, "post_call": resource.HookAfter}
+
+// document turns LiteLLM's fields into those of a guardrail.
+func document(in records.Document) (records.Document, error) {
+	out := records.Document{}
+	if v, ok := in["guardrail_name"]; ok {
+		out["name"] = v
+	}
+	var params map[string]any
+	if err := in.Take("litellm_params", &params); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"guardrail_name", "guardrail_info", "guardrail_id", "created_at", "updated_at", "guardrail_definition_location"} {
+		delete(in, name)
+	}
+	if err := fields.Refuse(in, slices.Sorted(maps.Keys(in))); err != nil {
+		return nil, err
+	}
+	if params == nil {
+		return out, nil
+	}
+	return out, takeParams(params, out)
+}
+
+// takeParams takes litellm_params.
+func takeParams(params map[string]any, out records.Document) error {
+	kind, _ := params["guardrail"].(string)
+	if kind == "" {
+		return wire.Invalid("litellm_params.guardrail", "is missing")
+	}
+	hooks, err := hooksOf(params["mode"])
+	if err != nil {
+		return err
+	}
+	optional := params["default_on"] != true
+	open := params["unreachable_fallback"] == "fail_open"
+	for _, name := range []string{"guardrail", "mode", "default_on", "unreachable_fallback"} {
+		delete(params, name)
+	}
+	maps.DeleteFunc(params, func(_ string, v any) bool { return v == nil })
+	g, err := litellmguard.Translate(kind, params)
+	if err != nil {
+		return wire.Invalid("litellm_params", err.Error())
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.Config)) {
+		key, _ := g.Config[name].(string)
+		if _, refers := resource.VariableName(key); secretive(name) && key != "" && !refers {
+			return wire.Invalid("litellm_params."+name, "is written out; put it into a variable of the cluster (PUT /api/v1/environment/NAME) and say os.environ/NAME")
+		}
+	}
+	onError := resource.OnErrorBlock
+	if open || g.Pass {
+		onError = resource.OnErrorPass
+	}
+	doc := map[string]any{"plugin": g.Plugin, "hooks": hooks, "optional": optional, "on_error": onError, "config": g.Config}
+	if g.Deadline > 0 {
+		doc["deadline_ms"] = g.Deadline.Milliseconds()
+	}
+	for name, v := range doc {
+		if err := out.Set(name, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secretive says whether a parameter holds a secret.
+func secretive(name string) bool {
+	return strings.HasSuffix(name, "api_key") || strings.HasSuffix(name, "_secret_access_key") || strings.HasSuffix(name, "_session_token") || name == "private_key"
+}
+
+func hooksOf(mode any) ([]resource.Hook, error) {
+	var names []any
+	switch m := mode.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		names = []any{m}
+	case []any:
+		names = m
+	default:
+		return nil, wire.Invalid("litellm_params.mode", "is neither a mode nor a list of them")
+	}
+	var out []resource.Hook
+	for _, n := range names {
+		name, _ := n.(string)
+		hook, ok := modes[name]
+		if !ok {
+			return nil, wire.Invalid("litellm_params.mode", fmt.Sprintf("%v is not one of %s", n, strings.Join(slices.Sorted(maps.Keys(modes)), ", ")))
+		}
+		if !slices.Contains(out, hook) {
+			out = append(out, hook)
+		}
+	}
+	return out, nil
+}
+
+// row shows a guardrail as LiteLLM does, with the plugin's own parameters. What may be a secret cannot be read.
+func row(g *resource.Guardrail) map[string]any {
+	params := map[string]any{}
+	if len(g.Config) > 0 {
+		_ = json.Unmarshal(g.Config, &params) // it was checked when it was saved
+	}
+	for name, v := range params {
+		text, is := v.(string)
+		if _, refers := resource.VariableName(text); is && secretive(name) && !refers {
+			params[name] = "****"
+		}
+	}
+	var mode []string
+	for _, h := range g.Hooks {
+		if h == resource.HookBefore {
+			mode = append(mode, "pre_call")
+		} else if !slices.Contains(mode, "post_call") {
+			mode = append(mode, "post_call")
+		}
+	}
+	if len(g.Hooks) == 0 {
+		mode = []string{"pre_call", "post_call"}
+	}
+	params["guardrail"], params["mode"], params["default_on"] = g.Plugin, mode, !g.Optional
+	if g.OnError == resource.OnErrorPass {
+		params["unreachable_fallback"] = "fail_open"
+	}
+	at := "db"
+	if g.Owner == resource.OwnerFile {
+		at = "config"
+	}
+	out := map[string]any{
+		"guardrail_id": g.ID, "guardrail_name": g.Name, "litellm_params": params, "guardrail_info": map[string]any{}, "guardrail_definition_location": at,
+	}
+	wire.Stamps(out, &g.Meta)
+	return out
+}
+
+// apply asks a guardrail about a text. What it blocks is an error, as in a request.
+func (a *api) apply(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	in, err := wire.ReadBody(r)
+	if err != nil {
+		return err
+	}
+	var name, text string
+	if err := errors.Join(in.Take("guardrail_name", &name), in.Take("text", &text)); err != nil {
+		return err
+	}
+	if err := fields.Refuse(in, slices.Sorted(maps.Keys(in))); err != nil {
+		return err
+	}
+	g, err := a.rs.Guardrails.One(by, name)
+	if err != nil {
+		return err
+	}
+	if a.runner == nil {
+		return &llm.Error{Kind: llm.Unavailable, Message: "No guardrail runs on this node."}
+	}
+	out, err := a.runner.Try(r.Context(), g.Name, client.GuardrailTry{Text: text})
+	switch {
+	case err != nil:
+		return err
+	case out.Status == "blocked":
+		return &llm.Error{Kind: llm.Blocked, Code: "guardrail_blocked", Message: out.Message}
+	case out.Status == "not_run":
+		return &llm.Error{Kind: llm.Unavailable, Code: "guardrail_not_run", Message: "The guardrail did not run: " + out.Error}
+	}
+	return wire.Answer(w, records.Written{}, map[string]any{"response_text": out.Text})
+}

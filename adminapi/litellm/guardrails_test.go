@@ -1,0 +1,58 @@
+package litellm_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+)
+
+func TestGuardrails(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	made := h.Must("POST", "/guardrails", `{"guardrail":{"guardrail_name":"moderated","guardrail_info":{"params":[]},"litellm_params":{"guardrail":"openai_moderation","mode":["pre_call","post_call"],"default_on":true,"api_key":"os.environ/K","timeout":3}}}`)
+	id, _ := made["guardrail_id"].(string)
+	params, _ := made["litellm_params"].(map[string]any)
+	if id == "" || params["guardrail"] != "openai_moderation" || params["default_on"] != true || params["api_base"] != "https://api.openai.com/v1" || params["api_key"] != "os.environ/K" || len(params["mode"].([]any)) != 2 {
+		t.Errorf("got %v", made)
+	}
+	if g := h.Must("GET", "/api/v1/guardrails/moderated", ""); g["deadline_ms"] != 3000.0 || g["plugin"] != "openai_moderation" || g["optional"] == true {
+		t.Errorf("got %v", g)
+	}
+	for _, path := range []string{"/guardrails/list", "/v2/guardrails/list"} {
+		if all, _ := h.Must("GET", path, "")["guardrails"].([]any); len(all) != 1 {
+			t.Errorf("%s: got %v", path, all)
+		}
+	}
+	for _, path := range []string{"/guardrails/" + id, "/guardrails/" + id + "/info"} {
+		if g := h.Must("GET", path, ""); g["guardrail_name"] != "moderated" {
+			t.Errorf("%s: got %v", path, g)
+		}
+	}
+	changed := h.Must("PATCH", "/guardrails/"+id, `{"litellm_params":{"guardrail":"hide-secrets","mode":"pre_call"}}`)
+	if params := changed["litellm_params"].(map[string]any); params["guardrail"] != "secrets" || params["default_on"] != false {
+		t.Errorf("got %v", changed)
+	}
+	h.Must("PUT", "/guardrails/"+id, `{"guardrail":{"guardrail_name":"renamed","litellm_params":{"guardrail":"keywords","mode":"pre_call","words":["a"]}}}`)
+	for name, body := range map[string]string{
+		"a key written out": `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"sk-canary"}}}`,
+		"an unknown mode":   `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":"logging_only"}}}`,
+		"no kind":           `{"guardrail":{"guardrail_name":"x","litellm_params":{"mode":"pre_call"}}}`,
+		"an unknown field":  `{"guardrail":{"guardrail_name":"x","team_id":"t","litellm_params":{"guardrail":"pii"}}}`,
+		"no region":         `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"bedrock","mode":"pre_call"}}}`,
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", "/guardrails", body); a.Status != 400 || strings.Contains(string(a.Body), "canary") {
+			t.Errorf("%s: got %d %s", name, a.Status, a.Body)
+		}
+	}
+	if a := h.Call(adminapitest.MasterKey, "POST", "/apply_guardrail", `{"guardrail_name":"none","text":"x"}`); a.Status != 404 {
+		t.Errorf("a guardrail that there is not: got %d", a.Status)
+	}
+	if a := h.Call(adminapitest.MasterKey, "POST", "/apply_guardrail", `{"guardrail_name":"renamed","text":"x"}`); a.Status != 503 {
+		t.Errorf("none runs here: got %d %s", a.Status, a.Body)
+	}
+	h.Must("DELETE", "/guardrails/"+id, "")
+	if a := h.Call(adminapitest.MasterKey, "GET", "/guardrails/"+id, ""); a.Status != 404 {
+		t.Errorf("deleted: got %d", a.Status)
+	}
+}

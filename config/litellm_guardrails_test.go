@@ -1,0 +1,70 @@
+package config_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/conclave-llm/conclave/config"
+	"github.com/conclave-llm/conclave/resource"
+)
+
+const guardrailsFile = `
+model_list: [{model_name: lg, litellm_params: {model: openai/lg, api_key: k}}]
+litellm_settings:
+  callbacks: [banned_keywords, llamaguard_moderations, file, detect_prompt_injection]
+  banned_keywords_list: [Secret Project]
+  llamaguard_model_name: lg
+guardrails:
+  - guardrail_name: moderated
+    litellm_params: {guardrail: openai_moderation, mode: during_call, api_key: sk-written-out, timeout: 4, unreachable_fallback: fail_open}
+  - guardrail_name: people
+    litellm_params: {guardrail: presidio, mode: [pre_call, post_call], default_on: true, presidio_analyzer_api_base: "http://presidio:5002", output_parse_pii: true, pii_entities_config: {PERSON: MASK}}
+`
+
+func TestParse_LiteLLMGuardrails(t *testing.T) {
+	t.Parallel()
+	f, err := config.Parse("c.yaml", []byte(guardrailsFile), environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &f.Resources
+	for i, want := range []resource.Guardrail{
+		{Name: "banned_keywords", Plugin: "keywords", DeadlineMS: 1000, Config: json.RawMessage(`{"stored":true}`)},
+		{Name: "llamaguard_moderations", Plugin: "judge", DeadlineMS: 10_000, Config: json.RawMessage(`{"form":"llama_guard","model":"lg"}`)},
+		{Name: "detect_prompt_injection", Plugin: "injection", DeadlineMS: 1000},
+		{Name: "moderated", Plugin: "openai_moderation", DeadlineMS: 4000, Optional: true, OnError: resource.OnErrorPass, Hooks: []resource.Hook{resource.HookBefore},
+			Config: json.RawMessage(`{"api_base":"https://api.openai.com/v1","api_key":"env://GUARDRAIL_MODERATED_API_KEY"}`)},
+		{Name: "people", Plugin: "presidio", DeadlineMS: 10_000, Hooks: []resource.Hook{resource.HookBefore, resource.HookAfter},
+			Config: json.RawMessage(`{"api_base":"http://presidio:5002","output_parse_pii":true,"pii_entities_config":{"PERSON":"MASK"},"presidio_filter_scope":"input"}`)},
+	} {
+		if i >= len(r.Guardrails) {
+			t.Fatalf("%d guardrails", len(r.Guardrails))
+		}
+		g := r.Guardrails[i].Resource
+		if g.Name != want.Name || g.Plugin != want.Plugin || g.DeadlineMS != want.DeadlineMS || g.Optional != want.Optional || string(g.Config) != string(want.Config) ||
+			len(g.Hooks) != len(want.Hooks) || (g.OnError == resource.OnErrorPass) != (want.OnError == resource.OnErrorPass) {
+			t.Errorf("got %+v %s, want %+v %s", g, g.Config, want, want.Config)
+		}
+	}
+	if len(r.Callbacks) != 1 || r.Callbacks[0].Resource.Name != "file" {
+		t.Errorf("callbacks: got %+v", r.Callbacks)
+	}
+	if key := r.Environment["GUARDRAIL_MODERATED_API_KEY"]; key.Reveal() != "sk-written-out" {
+		t.Errorf("variables: got %v", r.Environment)
+	}
+}
+
+func TestParse_LiteLLMGuardrailsRefused(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: bedrock, mode: pre_call}}]":           "aws_region_name: give the region itself",
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: pii, mode: logging_only}}]":           "is not one of during_call, post_call, pre_call",
+		"litellm_settings: {callbacks: [llamaguard_moderations]}":                                           "llamaguard_model_name: is missing",
+		"litellm_settings: {callbacks: [banned_keywords], banned_keywords_list: [a], google_unheard_of: 1}": "google_unheard_of is not known here",
+	} {
+		if _, err := config.Parse("c.yaml", []byte(file), environment); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", file, err, want)
+		}
+	}
+}

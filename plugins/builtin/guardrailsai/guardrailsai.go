@@ -1,0 +1,77 @@
+// Package guardrailsai is the guardrail that asks a server of Guardrails AI, where guards are configured.
+package guardrailsai
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	"github.com/conclave-llm/conclave/plugins/builtin/service"
+	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// Config is the configuration of the guardrail.
+type Config struct {
+	service.Config
+	verdict.Terms
+	Guard string `json:"guard_name"`
+}
+
+// GuardrailsAI is the guardrail.
+type GuardrailsAI struct {
+	cfg    Config
+	sender *service.Sender
+}
+
+// Configure implements sdk.Guardrail.
+func (g *GuardrailsAI) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
+	var cfg Config
+	err := verdict.Read(s.Config, &cfg)
+	if err == nil {
+		err = cfg.Validate("the text violates a policy")
+	}
+	if err == nil {
+		g.sender, err = service.New(cfg.Config, "http://guardrails:8000")
+	}
+	if err == nil && cfg.Guard == "" {
+		err = errors.New("guard_name: is missing")
+	}
+	g.cfg = cfg
+	return service.Described(), err
+}
+
+// answer is the outcome of a validation. A guard that repairs a text says what it becomes.
+type answer struct {
+	Passed    *bool   `json:"validationPassed"`
+	Validated *string `json:"validatedOutput"`
+}
+
+// Check implements sdk.Guardrail.
+func (g *GuardrailsAI) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
+	texts := g.cfg.Texts(c)
+	var found service.Found
+	var repaired service.Rewritten
+	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
+		text := c.Texts[texts[n]].Text
+		var out answer
+		err := g.sender.Post(ctx, service.Request{
+			Path: "/guards/" + url.PathEscape(g.cfg.Guard) + "/validate", Header: g.sender.Bearer(), Body: map[string]string{"llmOutput": text},
+		}, &out)
+		switch {
+		case err != nil:
+			return err
+		case out.Passed == nil:
+			return service.ErrIncomplete
+		case !*out.Passed:
+			found.Add(g.cfg.Guard, 0)
+		case out.Validated != nil && *out.Validated != text:
+			repaired.Add(texts[n], *out.Validated)
+		}
+		return nil
+	})
+	if err != nil {
+		return sdk.Verdict{}, err
+	}
+	return service.Decide(&g.cfg.Terms, &found, &repaired), nil
+}

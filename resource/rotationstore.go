@@ -1,0 +1,54 @@
+package resource
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// RotationStore is where scheduled rotations write new secrets: Vault's KV engine, version 2. It is the
+// value of the setting "rotation_store". A key does not say where in it: that is the prefix and its id.
+type RotationStore struct {
+	Vault      string `json:"vault"`                // address, https://vault.corp:8200
+	Mount      string `json:"mount,omitempty"`      // of the engine; default "secret"
+	Prefix     string `json:"prefix,omitempty"`     // of the paths; default "conclave/keys"
+	Namespace  string `json:"namespace,omitempty"`  // of Vault Enterprise
+	Credential string `json:"credential,omitempty"` // whose api_key is the token; default: the leader's VAULT_TOKEN
+}
+
+// URL is where the secret of a key is written to.
+func (s *RotationStore) URL(keyID string) string {
+	return strings.TrimRight(s.Vault, "/") + "/v1/" + s.Mount + "/data/" + path.Join(s.Prefix, url.PathEscape(keyID))
+}
+
+// readRotationStore reads the value of the setting, strictly.
+func readRotationStore(s *Settings, v json.RawMessage) error {
+	var in RotationStore
+	dec := json.NewDecoder(bytes.NewReader(v))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
+		return invalidf("value", "is not {\"vault\": …, \"mount\": …, \"prefix\": …}: %s", err)
+	}
+	if in == (RotationStore{}) {
+		s.RotationStore = nil
+		return nil
+	}
+	if in.Mount == "" {
+		in.Mount = "secret"
+	}
+	if in.Prefix == "" {
+		in.Prefix = "conclave/keys"
+	}
+	if err := validWebhook("value.vault", in.Vault); err != nil {
+		return err
+	}
+	for field, text := range map[string]string{"mount": in.Mount, "prefix": in.Prefix} {
+		if strings.ContainsAny(text, "?#%\\ \x00") || path.Clean("/"+text) != "/"+text {
+			return invalidf("value."+field, "%.100q is not a path such as conclave/keys", text)
+		}
+	}
+	s.RotationStore = &in
+	return nil
+}
