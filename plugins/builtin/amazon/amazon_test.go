@@ -18,7 +18,7 @@ import (
 )
 
 // signed says whether the request has a signature of the service over the digest of its body. The
-// signature itself is checked by test/counterparts, by moto.
+// signature itself is checked in test/counterparts, by moto; that of SQS is made by the same code.
 func signed(r *sinktest.Request, service string) bool {
 	sum := sha256.Sum256(r.Raw)
 	form := regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=AKID/\d{8}/eu-west-1/` + service +
