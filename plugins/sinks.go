@@ -12,7 +12,7 @@ import (
 func (h *Host) Sink(name string) (*callback.Queue, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	v, ok := h.running[key{KindCallback, name}]
+	v, ok := h.running[key{KindCallback, name, 0}]
 	if !ok || v.queue == nil {
 		return nil, false
 	}

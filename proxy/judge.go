@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
+	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,7 +27,8 @@ func judgeRoutes() (map[string]*Route, error) {
 	for endpoint, path := range map[llm.Endpoint]string{llm.Chat: "/v1/chat/completions", llm.Moderations: "/v1/moderations"} {
 		r, err := newRoute(http.MethodPost, []string{path}, endpoint, steps{
 			auth: judgeFor, body: readJudge, policy: judgePolicy, access: judgeAccess, limits: judgeLimits, budget: reserveBudget,
-			guardrails: exempt("a guardrail asks"), plan: planAttempts, ledger: openEntry, answer: dispatch,
+			plan: planAttempts, ledger: openEntry, answer: dispatch,
+			exempt: map[string]string{stepGuardrails: "a guardrail asks"},
 		})
 		if err != nil {
 			return nil, err
@@ -110,7 +112,7 @@ func judgePolicy(_ context.Context, _ *Server, c *Call) error {
 func judgeAccess(_ context.Context, _ *Server, c *Call) error {
 	model, ok := c.cat.Resolve(c.fields.Model)
 	if !ok {
-		return unknownModel(c.fields.Model)
+		return policy.UnknownModel(c.fields.Model)
 	}
 	c.model = model
 	c.levels = append(c.levels[:c.above], resource.Level{

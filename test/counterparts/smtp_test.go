@@ -17,7 +17,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/egress"
-	"github.com/conclave-llm/conclave/node/courier/post"
+	courierpost "github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/resource/alert"
 	"github.com/conclave-llm/conclave/resource/channel"
 	"github.com/conclave-llm/conclave/secret"
@@ -90,7 +90,7 @@ func mailServer(t *testing.T) (address, ca string, next func() letter) {
 func TestMail_Aiosmtpd(t *testing.T) {
 	address, ca, next := mailServer(t)
 	password := "pass word"
-	p := post.New(post.Config{Dialer: egress.Direct(nil), Secret: func(string) (secret.Text, error) { return secret.New(password), nil }})
+	p := courierpost.New(courierpost.Config{Dialer: egress.Direct(nil), Secret: func(string) (secret.Text, error) { return secret.New(password), nil }})
 	c := &channel.Channel{
 		Name: "mail", Type: channel.Email, Host: address, CA: ca, From: "Conclave <conclave@corp.example>",
 		To: []string{"a@corp.example", "b@corp.example"}, User: "conclave", Credential: "smtp",
