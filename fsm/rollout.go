@@ -86,14 +86,15 @@ func (c BeginRollout) check() error {
 		return &resource.Invalid{Field: "signer", Reason: "says who signed the bundle"}
 	case len(r.Manifest) == 0 || len(r.Manifest) > 64<<10 || len(r.Signed) > 1<<10:
 		return &resource.Invalid{Field: "manifest", Reason: "is the bundle's, of at most 64 KiB, with its signature"}
-	case r.Health <= 0 || r.Health > int64(MaxRolloutWait) || r.Hold < 0 || r.Hold > r.Health:
-		return &resource.Invalid{Field: "health", Reason: "is a time of up to an hour, and no shorter than the time to be well"}
 	}
-	return c.checkFiles()
+	return c.checkRest()
 }
 
-func (c BeginRollout) checkFiles() error {
+func (c BeginRollout) checkRest() error {
 	r := &c.Rollout
+	if r.Health <= 0 || r.Health > int64(MaxRolloutWait) || r.Hold < 0 || r.Hold > r.Health {
+		return &resource.Invalid{Field: "health", Reason: "is a time of up to an hour, and no shorter than the time to be well"}
+	}
 	if len(r.Programs) == 0 || len(r.Programs)+len(r.Plugins) > maxRolloutFiles {
 		return &resource.Invalid{Field: "programs", Reason: fmt.Sprintf("a bundle has a program, and %d files at most", maxRolloutFiles)}
 	}

@@ -179,8 +179,11 @@ func (p *program) try(ctx context.Context, t versions.Trial) (code int, good boo
 		return 0, false, fmt.Errorf("start the new program: %w", err)
 	}
 	p.log.Info("a new program is on trial", "program", t.Program, "pid", cmd.Process.Pid, "limit", t.Limit)
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // how it ended is in ProcessState
+		close(ended)
+	}()
 	late := p.watch(ctx, cmd.Process, t, ended)
 	st, err := p.Versions.State()
 	good = err == nil && (st.Trial == nil || st.Trial.Program != t.Program)
@@ -196,7 +199,7 @@ func (p *program) try(ctx context.Context, t versions.Trial) (code int, good boo
 
 // watch waits for the program's end, hands a stop on to it, and kills it when its trial has
 // lasted too long; it says whether it did.
-func (p *program) watch(ctx context.Context, child *os.Process, t versions.Trial, ended <-chan error) (late bool) {
+func (p *program) watch(ctx context.Context, child *os.Process, t versions.Trial, ended <-chan struct{}) (late bool) {
 	limit := time.NewTimer(t.Limit)
 	defer limit.Stop()
 	stop := ctx.Done()

@@ -33,7 +33,7 @@ func (a *app) tortureProcesses(ctx context.Context, f tortureFlags) error {
 		return fmt.Errorf("find this program: %w", err)
 	}
 	if f.live.seed == 0 {
-		f.live.seed = uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+		f.live.seed = uint64(time.Now().UnixNano())
 	}
 	if f.live.dir == "" {
 		f.live.dir = fmt.Sprint("torture-", f.live.seed)

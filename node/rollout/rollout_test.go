@@ -131,7 +131,7 @@ func (c *simCluster) members(context.Context) []Member {
 	return out
 }
 
-func (n *simNode) well() bool { return n.down == 0 && !(n.running == newProgram && n.fate == ails) }
+func (n *simNode) well() bool { return n.down == 0 && (n.running != newProgram || n.fate != ails) }
 
 // IsLeader implements Cluster.
 func (n *simNode) IsLeader() bool { return n.c.nodes[n.c.leader] == n }

@@ -32,12 +32,11 @@ func nextBinary(t *testing.T) string {
 
 // roaming is a load whose clients ask the next address when one does not answer.
 type roaming struct {
-	stop         chan struct{}
-	wg           sync.WaitGroup
-	ok, failed   atomic.Int64
-	mu           sync.Mutex // guards why
-	why          []string
-	moved, after atomic.Int64
+	stop              chan struct{}
+	wg                sync.WaitGroup
+	ok, failed, moved atomic.Int64 // moved: answered by another node than the first asked
+	mu                sync.Mutex   // guards why
+	why               []string
 }
 
 func roam(t *testing.T, c *cluster.Cluster, secret string) *roaming {
@@ -110,11 +109,10 @@ type upgrade struct {
 
 // bundler makes bundles and rolls them out.
 type bundler struct {
-	t       *testing.T
-	c       *cluster.Cluster
-	dir     string
-	key     string // file of the publisher's key
-	program string // of the platform
+	t   *testing.T
+	c   *cluster.Cluster
+	dir string
+	key string // file of the publisher's key
 }
 
 // conclave runs the command line.

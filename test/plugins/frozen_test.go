@@ -63,7 +63,7 @@ func one(t *testing.T, kind plugins.Kind, path, config string) plugins.Spec {
 // records is a journal of ten records.
 type records struct{}
 
-func (records) Read(from uint64, limit int) ([]callback.Record, uint64, error) {
+func (records) Read(_ *callback.Subscription, from uint64, limit int) ([]callback.Record, uint64, error) {
 	var out []callback.Record
 	for at := max(from, 1); at <= 10 && len(out) < limit; at++ {
 		out = append(out, callback.Record{Position: at, Model: "demo", StartedAt: time.Unix(1, 0), Usage: llm.Usage{Output: 7}})

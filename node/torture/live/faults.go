@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/node/torture/rig"
@@ -74,11 +75,11 @@ func (r *run) torture(ctx context.Context) {
 }
 
 func (r *run) names(nodes []int) string {
-	s := ""
+	var s strings.Builder
 	for _, n := range nodes {
-		s += r.c.hosts[n].name
+		s.WriteString(r.c.hosts[n].name)
 	}
-	return s
+	return s.String()
 }
 
 // inflict does a fault, ends it, and waits until all nodes are ready again.

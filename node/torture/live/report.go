@@ -139,7 +139,7 @@ type lines struct {
 }
 
 func newLines(dir, name string) (*lines, error) {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600) //nolint:gosec // the report's folder
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	return &lines{f: f}, err
 }
 
@@ -165,7 +165,7 @@ func writeJSON(dir, name string, v any) error {
 }
 
 func readJSON(dir, name string, v any) error {
-	b, err := os.ReadFile(filepath.Join(dir, name)) //nolint:gosec // the report's folder
+	b, err := os.ReadFile(filepath.Join(dir, name))
 	if err == nil {
 		err = json.Unmarshal(b, v)
 	}
@@ -177,7 +177,7 @@ func readJSON(dir, name string, v any) error {
 
 // readLines reads a file of lines; one that is cut ends with an error.
 func readLines[V any](dir, name string) ([]V, error) {
-	f, err := os.Open(filepath.Join(dir, name)) //nolint:gosec // the report's folder
+	f, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
 		return nil, fmt.Errorf("read the report: %w", err)
 	}

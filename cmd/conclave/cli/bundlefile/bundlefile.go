@@ -20,7 +20,7 @@ func Keygen(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the person names the file
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +108,7 @@ func content(b *bundle.Reader, m *bundle.Manifest, by signing.PublicKey) *Conten
 
 // Inspect reads what is before the files.
 func Inspect(path string) (*Content, error) {
-	f, err := os.Open(path) //nolint:gosec // the person names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func Verify(path string, publishers []string) (*Content, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path) //nolint:gosec // the person names the file
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
