@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
@@ -118,6 +119,7 @@ func (d draw) policy() resource.Policy {
 		p.Objects = &resource.Objects{MCPServers: []string{"s", d.text()}, MCPTools: map[string][]string{"s": {d.text()}}}
 		p.Routes, p.AllowedIPs, p.DeniedIPs = []string{"/v1/*"}, []string{"10.0.0.0/8", "::1"}, []string{"10.1.2.3"}
 		p.Sessions = &resource.SessionLimits{Budget: d.money(), Iterations: d.Int64N(9), RPM: d.int(), TPM: d.int(), RequireTraceID: d.chance()}
+		p.ExpiresAt = resource.At(time.Date(2040, 1, 1+d.IntN(20), 0, 0, 0, 0, time.UTC))
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
 	}
 	return p

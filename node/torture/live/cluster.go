@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node/torture/rig"
 )
@@ -64,7 +65,7 @@ const nodeFile = `node {
 func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err error) {
 	c := &cluster{
 		cfg: cfg, exits: exits, began: time.Now(),
-		http: &http.Client{Timeout: callWait, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		http: &http.Client{Timeout: callWait, Transport: &http.Transport{DialContext: egress.Direct(nil).DialContext, MaxIdleConnsPerHost: 64}},
 	}
 	defer func() {
 		if err != nil {

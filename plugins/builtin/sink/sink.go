@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/conclave-llm/conclave/egress"
 )
 
 const (
@@ -51,6 +53,7 @@ func NewClient(cfg HTTP, gzipped bool) (*Client, error) {
 		return nil, errors.New("timeout_ms: is not between 0 and 600000")
 	}
 	t := &http.Transport{
+		DialContext:         egress.Direct(nil).DialContext,
 		MaxIdleConnsPerHost: 2, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}

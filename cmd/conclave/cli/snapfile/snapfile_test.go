@@ -36,7 +36,8 @@ func backup(t *testing.T, k archive.Keeper) []byte {
 	}
 	defer s.Release()
 	var b bytes.Buffer
-	if err := s.Persist(sink{archive.NewWriter(&b, archive.Manifest{Node: "a"}, k)}); err != nil {
+	w := archive.NewWriter(&b, archive.Manifest{Node: "a"}, k)
+	if err := errors.Join(s.Persist(sink{w}), w.Seal()); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
