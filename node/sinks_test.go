@@ -128,7 +128,7 @@ func testDeadLetters(t *testing.T, c *nodetest.Cluster, in *receiver) {
 	n, api := c.Nodes[0], c.Nodes[0].Admin()
 	in.refuses("of-bad")
 	for _, id := range []string{"of-bad", "of-good"} {
-		if status, b := n.Do("POST", "/v1/chat/completions", c.Key(0, nil).Secret, nodetest.ChatBody(nil), "x-request-id", id); status != 200 {
+		if status, b := n.Do("POST", "/v1/chat/completions", c.Key(0, nodetest.Fields{}).Secret, nodetest.ChatBody(nil), "x-request-id", id); status != 200 {
 			t.Fatalf("got %d %s", status, b)
 		}
 	}
