@@ -104,10 +104,15 @@ func list(known map[string]whatlanggo.Lang) string {
 // Check implements sdk.Guardrail.
 func (g *Language) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	var found []sdk.Finding
+	judged := map[string]bool{} // conversations repeat themselves, and judging a text takes a while
 	for _, i := range g.cfg.Texts(c) {
 		if ctx.Err() != nil {
 			return sdk.Verdict{}, ctx.Err()
 		}
+		if judged[c.Texts[i].Text] {
+			continue
+		}
+		judged[c.Texts[i].Text] = true
 		name, bad := g.judge(c.Texts[i].Text)
 		if bad && !slices.ContainsFunc(found, func(f sdk.Finding) bool { return f.Category == name }) {
 			found = append(found, sdk.Finding{Category: name})
