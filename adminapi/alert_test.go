@@ -59,7 +59,7 @@ func TestAlerts(t *testing.T) {
 	id := all.Items[0].ID
 	asNode(h, fsm.NoteAlerts{Notes: []fsm.AlertNote{{ID: id, Done: true, Deliveries: []alert.Delivery{{Channel: "ops", State: alert.Dead, Tries: 3, Error: "503"}}}}})
 	for query, want := range map[string]int{"state=dead": 1, "state=open": 1, "state=pending": 2, "state=delivered": 0, "kind=node_*": 3, "kind=prices_held": 0, "subject=node/n1": 1} {
-		got := h.Must("GET", "/api/v1/alerts?"+query, "")["items"].([]any) //nolint:errcheck // a list
+		got := h.Must("GET", "/api/v1/alerts?"+query, "")["items"].([]any)
 		if len(got) != want {
 			t.Errorf("%s: %d alerts, want %d", query, len(got), want)
 		}

@@ -50,10 +50,10 @@ func (d *yamlDecoder) auditCallbacks(m *mapping, params map[string]map[string]st
 	}
 	var sinks []resource.AuditSink
 	for _, name := range names {
-		at, ok := d.declaredCallback(name)
-		if !ok { // it is told of no requests, only of the audit log
+		if _, ok := d.declaredCallback(name); !ok { // it is told of no requests, only of the audit log
 			d.callback(n, name, "", params[name])
-			if at, ok = d.declaredCallback(name); !ok {
+			at, ok := d.declaredCallback(name)
+			if !ok {
 				return
 			}
 			at.Resource.Selection = resource.SelectChosen

@@ -3,6 +3,7 @@ package node_test
 import (
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -70,9 +71,7 @@ func TestSinks(t *testing.T) {
 			"name": name, "plugin": "webhook", "config": fields{"url": in.URL + "/" + name, "format": "ndjson"},
 			"secrets": fields{"headers.Authorization": "Bearer sink-canary"},
 		}
-		for k, v := range more {
-			doc[k] = v
-		}
+		maps.Copy(doc, more)
 		if _, err := api.Callbacks().Create(t.Context(), doc); err != nil {
 			t.Fatal(err)
 		}

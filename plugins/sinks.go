@@ -32,7 +32,7 @@ func (h *Host) TestSink(ctx context.Context, name, node string) error {
 	}
 	now := time.Now()
 	_, err := p.Deliver(ctx, []callback.Record{{
-		Position: uint64(now.UnixNano()), RequestID: fmt.Sprintf("conclave-test-%d", now.UnixNano()), NodeID: node, //nolint:gosec // after 1970
+		Position: uint64(now.UnixNano()), RequestID: fmt.Sprintf("conclave-test-%d", now.UnixNano()), NodeID: node,
 		StartedAt: now.UTC(), Endpoint: "test", Model: "conclave-test", Status: "success", HTTPStatus: 200, Attempts: 1, Priced: true,
 	}})
 	return err

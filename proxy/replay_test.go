@@ -68,7 +68,8 @@ func one(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-func number(n int64) *int64 { return &n }
+//go:fix inline
+func number(n int64) *int64 { return new(n) }
 
 // policyOf draws a policy that seldom refuses: of ten levels each has its say.
 func policyOf(r *rand.Rand) resource.Policy {

@@ -38,8 +38,12 @@ func TestFrom(t *testing.T) {
 		{"otel", nil, map[string]any{"endpoint": "http://o"}, map[string]string{"headers.a": "b", "headers.c": "d"}},
 		{"weave_otel", nil, map[string]any{"workspace": "me", "project": "p"}, map[string]string{"api_key": "w"}},
 		{"langfuse", map[string]string{"langfuse_public_key": "pk2"}, map[string]any{"public_key": "pk2"}, map[string]string{}},
-		{"s3_v2", map[string]string{"s3_bucket_name": "b", "s3_use_team_prefix": "True", "s3_aws_access_key_id": "id"},
-			map[string]any{"bucket": "b", "team_prefix": true, "single": true}, map[string]string{"access_key_id": "id"}},
+		{
+			"s3_v2",
+			map[string]string{"s3_bucket_name": "b", "s3_use_team_prefix": "True", "s3_aws_access_key_id": "id"},
+			map[string]any{"bucket": "b", "team_prefix": true, "single": true},
+			map[string]string{"access_key_id": "id"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -86,7 +86,10 @@ func (f *Facts) flags() (flags uint64) {
 		is   bool
 		flag uint64
 	}{
-		{f.Apart, flagApart}, {f.Upload, flagUpload}, {f.Stays, flagStays}, {f.Count != nil, flagCount},
+		{f.Apart, flagApart},
+		{f.Upload, flagUpload},
+		{f.Stays, flagStays},
+		{f.Count != nil, flagCount},
 		{f.Count != nil && f.Count.Late, flagLate},
 		{len(f.Fallbacks)+len(f.Absent)+len(f.Guards)+len(f.Resting) > 0, flagLists},
 	} {

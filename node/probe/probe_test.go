@@ -29,8 +29,7 @@ func deployment(id, base string) *resource.Deployment {
 // cluster is some nodes that share what they know three times a second.
 type cluster struct {
 	mu     sync.Mutex
-	leader int // -1: none
-	alive  []bool
+	leader int                    // -1: none
 	asked  map[string][]time.Time // by address
 	fail   error
 	nodes  []*probe.Prober

@@ -37,8 +37,3 @@ func (s *Subscription) Wants(status string, chosen []string, pluginOf func(name 
 		return true
 	}
 }
-
-// same says that both tell the same.
-func (s *Subscription) same(o *Subscription) bool {
-	return s.Name == o.Name && s.Plugin == o.Plugin && s.Selection == o.Selection && s.Content == o.Content && slices.Equal(s.Statuses, o.Statuses)
-}

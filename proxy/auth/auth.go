@@ -181,15 +181,8 @@ func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resour
 			organization = who.User.OrganizationID
 		}
 	}
-	if organization != "" {
-		o, ok := cat.Organization(organization)
-		if !ok {
-			return who, incomplete(resource.HolderOrganization)
-		}
-		if o.Blocked {
-			return who, blocked(resource.HolderOrganization, o.ID)
-		}
-		who.Organization = o
+	if err := house(cat, who, organization); err != nil {
+		return who, err
 	}
 	var room [6]resource.Level
 	levels := who.Levels(room[:0])
@@ -197,6 +190,22 @@ func (a *Authenticator) chain(cat *resource.Catalog, key *resource.Key) (*resour
 		return who, err
 	}
 	return who, checkBudgets(cat, levels)
+}
+
+// house resolves the organization, which may be none.
+func house(cat *resource.Catalog, who *resource.Principal, id string) error {
+	if id == "" {
+		return nil
+	}
+	o, ok := cat.Organization(id)
+	if !ok {
+		return incomplete(resource.HolderOrganization)
+	}
+	if o.Blocked {
+		return blocked(resource.HolderOrganization, o.ID)
+	}
+	who.Organization = o
+	return nil
 }
 
 // person resolves the key's user and his place in its team. A user without a record is a

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -17,8 +18,8 @@ const (
 // Rename follows the aliases of the levels, the innermost first, once: what one says is the name of
 // a model, not another alias. by is the level whose alias it was, -1 for none.
 func Rename(levels []resource.Level, asked string) (name string, by int) {
-	for i := len(levels) - 1; i >= 0; i-- {
-		if p := levels[i].Policy; p != nil {
+	for i, level := range slices.Backward(levels) {
+		if p := level.Policy; p != nil {
 			if to, ok := p.Aliases[asked]; ok {
 				return to, i
 			}

@@ -333,12 +333,12 @@ func ErrResponse(limit int64) error {
 // resource.NoCallbacks alone says that they want none.
 func Callbacks(levels []resource.Level) (chosen []string) {
 	nearest := false
-	for i := len(levels) - 1; i >= 0; i-- {
-		p := levels[i].Policy
+	for _, level := range slices.Backward(levels) {
+		p := level.Policy
 		if p == nil || len(p.Callbacks) == 0 {
 			continue
 		}
-		if k := levels[i].Kind; k != resource.HolderCustomer && k != resource.HolderTag {
+		if k := level.Kind; k != resource.HolderCustomer && k != resource.HolderTag {
 			if nearest {
 				continue
 			}

@@ -63,7 +63,7 @@ func Decide(state *evidence.State, r *evidence.Request) Verdict {
 			e := reply.AsError(err)
 			return Verdict{Decision: Refused, Step: st.name, Code: reply.Code(e), Scope: e.Scope, Entity: e.Entity, Reason: e.Message, Judged: true}
 		}
-		if recorded.Step == st.name && !(slices.Contains(st.codes, recorded.Code) && j.tells(recorded.Code)) {
+		if recorded.Step == st.name && (!slices.Contains(st.codes, recorded.Code) || !j.tells(recorded.Code)) {
 			return recorded
 		}
 	}

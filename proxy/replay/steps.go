@@ -73,16 +73,7 @@ func (j *judge) policies() error {
 	}
 	j.above = len(j.levels)
 	if added := j.levels[chain:]; len(added) > 0 {
-		if err := policy.CheckExpiry(added, j.began()); err != nil {
-			return err
-		}
-		if err := j.checkPaths(added); err != nil {
-			return err
-		}
-		if err := j.checkAddress(added); err != nil {
-			return err
-		}
-		if err := j.checkSize(added); err != nil {
+		if err := j.checkAdded(added); err != nil {
 			return err
 		}
 	}
@@ -90,6 +81,20 @@ func (j *judge) policies() error {
 		return err
 	}
 	return policy.CheckSession(j.levels, j.r.Session)
+}
+
+// checkAdded asks of the levels that the body names what the key's were asked before.
+func (j *judge) checkAdded(added []resource.Level) error {
+	if err := policy.CheckExpiry(added, j.began()); err != nil {
+		return err
+	}
+	if err := j.checkPaths(added); err != nil {
+		return err
+	}
+	if err := j.checkAddress(added); err != nil {
+		return err
+	}
+	return j.checkSize(added)
 }
 
 // asksBodies says whether what the body lacks is known: the receipt has facts.

@@ -20,8 +20,16 @@ func TestPercent(t *testing.T) {
 		settled, limit resource.Money
 		want           int64
 	}{
-		{0, 100, 0}, {-5, 100, 0}, {5, 0, 0}, {79, 100, 79}, {799, 1000, 79}, {800, 1000, 80}, {1001, 1000, 100},
-		{math.MaxInt64, 1, math.MaxInt64}, {math.MaxInt64, math.MaxInt64, 100}, {math.MaxInt64 - 1, math.MaxInt64, 99},
+		{0, 100, 0},
+		{-5, 100, 0},
+		{5, 0, 0},
+		{79, 100, 79},
+		{799, 1000, 79},
+		{800, 1000, 80},
+		{1001, 1000, 100},
+		{math.MaxInt64, 1, math.MaxInt64},
+		{math.MaxInt64, math.MaxInt64, 100},
+		{math.MaxInt64 - 1, math.MaxInt64, 99},
 	} {
 		if got := alert.Percent(tt.settled, tt.limit); got != tt.want {
 			t.Errorf("Percent(%d, %d) = %d, want %d", tt.settled, tt.limit, got, tt.want)

@@ -37,7 +37,7 @@ func (a *app) callbackState() *cobra.Command {
 			w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NODE\tSTATE\tBEHIND\tDEAD LETTERS\tRESTARTS\tERROR")
 			for _, s := range all.Items {
-				behind := int64(s.Last) - int64(s.Mark) + 1 //nolint:gosec // positions are far from the end
+				behind := int64(s.Last) - int64(s.Mark) + 1
 				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", printable(s.Node), s.State, max(0, behind), s.Dead, s.Restarts, printable(s.Error))
 			}
 			return w.Flush()
@@ -117,7 +117,7 @@ func (a *app) deadDo(verb, short string, do doDeadLetters) *cobra.Command {
 		Use: verb + " NAME", Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, p := range positions {
-				chosen.Positions = append(chosen.Positions, uint64(max(0, p))) //nolint:gosec // not negative
+				chosen.Positions = append(chosen.Positions, uint64(max(0, p)))
 			}
 			done, err := do(a.client(), cmd.Context(), args[0], chosen)
 			if err != nil {
@@ -131,4 +131,4 @@ func (a *app) deadDo(verb, short string, do doDeadLetters) *cobra.Command {
 	return cmd
 }
 
-type doDeadLetters func(c *client.Client, ctx context.Context, ref string, chosen client.DeadLettersChosen) (client.DeadLettersDone, error) //nolint:revive // a method's order
+type doDeadLetters func(c *client.Client, ctx context.Context, ref string, chosen client.DeadLettersChosen) (client.DeadLettersDone, error)

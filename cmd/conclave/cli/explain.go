@@ -163,7 +163,7 @@ func (a *app) explainFile(x *explaining) error {
 }
 
 func readCase(name string) (*evidence.Case, error) {
-	f, err := os.Open(name) //nolint:gosec // the person who runs this names it
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("read case: %w", err)
 	}

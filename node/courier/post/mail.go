@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/mail"
 	"net/smtp"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,15 +123,8 @@ func (p *Post) signIn(conn net.Conn, c *channel.Channel, from string) (*smtp.Cli
 func authOf(s *smtp.Client, host, user, password string) smtp.Auth {
 	_, offered := s.Extension("AUTH")
 	ways := strings.Fields(strings.ToUpper(offered))
-	for _, way := range ways {
-		if way == "PLAIN" {
-			return smtp.PlainAuth("", user, password, host)
-		}
-	}
-	for _, way := range ways {
-		if way == "LOGIN" {
-			return &login{plain: smtp.PlainAuth("", user, password, host), user: user, password: password}
-		}
+	if !slices.Contains(ways, "PLAIN") && slices.Contains(ways, "LOGIN") {
+		return &login{plain: smtp.PlainAuth("", user, password, host), user: user, password: password}
 	}
 	return smtp.PlainAuth("", user, password, host)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
@@ -35,9 +36,7 @@ func s3(r *sinktest.Request) (int, string) {
 
 func account(more map[string]any) map[string]any {
 	config := map[string]any{"access_key_id": "AKID", "secret_access_key": "s3cret", "region": "eu-west-1"}
-	for k, v := range more {
-		config[k] = v
-	}
+	maps.Copy(config, more)
 	return config
 }
 

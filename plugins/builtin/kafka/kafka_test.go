@@ -85,8 +85,11 @@ func TestKafka_SASL(t *testing.T) {
 func TestKafka_refuses(t *testing.T) {
 	t.Parallel()
 	for _, config := range []map[string]any{
-		{}, {"brokers": []string{"a:1"}}, {"brokers": []string{"a:1"}, "topic": "t", "key": "model"},
-		{"brokers": []string{"a:1"}, "topic": "t", "mechanism": "GSSAPI", "username": "u"}, {"brokers": []string{"a:1"}, "topic": "t", "mechanism": "PLAIN"},
+		{},
+		{"brokers": []string{"a:1"}},
+		{"brokers": []string{"a:1"}, "topic": "t", "key": "model"},
+		{"brokers": []string{"a:1"}, "topic": "t", "mechanism": "GSSAPI", "username": "u"},
+		{"brokers": []string{"a:1"}, "topic": "t", "mechanism": "PLAIN"},
 		{"brokers": []string{"a:1"}, "topic": "t", "ca": "x"},
 	} {
 		if sinktest.Try(&kafka.Kafka{}, config) == nil {

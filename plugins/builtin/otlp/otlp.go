@@ -6,6 +6,7 @@ package otlp
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 
 	tracecollect "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
@@ -76,9 +77,7 @@ func (o *OTLP) Configure(_ context.Context, s sdk.CallbackSettings) (sdk.Callbac
 	for name, value := range cfg.Headers {
 		o.header.Set(name, value)
 	}
-	for name, value := range cfg.Resource {
-		attributes[name] = value
-	}
+	maps.Copy(attributes, cfg.Resource)
 	o.resource = &resourcev1.Resource{Attributes: texts(attributes)}
 	client, err := sink.NewClient(cfg.HTTP, true)
 	o.client = client

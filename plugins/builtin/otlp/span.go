@@ -77,7 +77,7 @@ func (o *OTLP) span(r *sdk.Record) *trace.Span {
 	return s
 }
 
-func nano(t time.Time) uint64 { return uint64(max(0, t.UnixNano())) } //nolint:gosec // not negative
+func nano(t time.Time) uint64 { return uint64(max(0, t.UnixNano())) }
 
 func attributes(r *sdk.Record, operation string) []*common.KeyValue {
 	u := &r.Usage

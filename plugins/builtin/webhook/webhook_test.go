@@ -92,8 +92,13 @@ func TestWebhook_audit(t *testing.T) {
 func TestWebhook_refuses(t *testing.T) {
 	t.Parallel()
 	for _, config := range []map[string]any{
-		{}, {"url": "ftp://x"}, {"url": "https://x", "format": "xml"}, {"url": "https://x", "batch": 0}, {"url": "https://x", "ca": "no"},
-		{"url": "https://x", "proxy": "x"}, {"url": "https://x", "timeout_ms": -1},
+		{},
+		{"url": "ftp://x"},
+		{"url": "https://x", "format": "xml"},
+		{"url": "https://x", "batch": 0},
+		{"url": "https://x", "ca": "no"},
+		{"url": "https://x", "proxy": "x"},
+		{"url": "https://x", "timeout_ms": -1},
 	} {
 		if err := sinktest.Try(&webhook.Webhook{}, config); err == nil {
 			t.Errorf("%v is taken", config)
