@@ -68,9 +68,6 @@ func one(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-//go:fix inline
-func number(n int64) *int64 { return new(n) }
-
 // policyOf draws a policy that seldom refuses: of ten levels each has its say.
 func policyOf(r *rand.Rand) resource.Policy {
 	var p resource.Policy
@@ -89,23 +86,23 @@ func policyOf(r *rand.Rand) resource.Policy {
 		},
 		func() { p.Guardrails = pick(r, []string{"optional"}, []string{"gone"}) },
 		func() { p.Tags = []string{"level"} },
-		func() { p.MaxRequestMB = number(1) },
-		func() { p.MaxResponseMB = number(1) },
+		func() { p.MaxRequestMB = new(int64(1)) },
+		func() { p.MaxResponseMB = new(int64(1)) },
 		func() {
 			p.Sessions = pick(r,
 				&resource.SessionLimits{RequireTraceID: true}, &resource.SessionLimits{Iterations: 1}, &resource.SessionLimits{Budget: 1},
-				&resource.SessionLimits{RPM: number(0)})
+				&resource.SessionLimits{RPM: new(int64(0))})
 		},
 		func() {
 			p.Limits = pick(r,
-				resource.Limits{RPM: number(1)}, resource.Limits{TPM: number(10)}, resource.Limits{InputTPM: number(2)},
-				resource.Limits{OutputTPM: number(3)}, resource.Limits{Parallel: number(0)})
+				resource.Limits{RPM: new(int64(1))}, resource.Limits{TPM: new(int64(10))}, resource.Limits{InputTPM: new(int64(2))},
+				resource.Limits{OutputTPM: new(int64(3))}, resource.Limits{Parallel: new(int64(0))})
 		},
-		func() { p.ModelLimits = map[string]resource.Limits{"demo": {RPM: number(1)}} },
+		func() { p.ModelLimits = map[string]resource.Limits{"demo": {RPM: new(int64(1))}} },
 		func() {
 			p.Budgets = pick(r,
-				[]resource.Terms{{USD: pick(r, 0, resource.Dollar), Per: resource.PerDay}}, []resource.Terms{{Tokens: number(5)}},
-				[]resource.Terms{{Requests: number(2), Per: resource.PerHour}}, []resource.Terms{{USD: resource.Dollar, Name: "priced", Unpriced: resource.UnpricedDeny}})
+				[]resource.Terms{{USD: pick(r, 0, resource.Dollar), Per: resource.PerDay}}, []resource.Terms{{Tokens: new(int64(5))}},
+				[]resource.Terms{{Requests: new(int64(2)), Per: resource.PerHour}}, []resource.Terms{{USD: resource.Dollar, Name: "priced", Unpriced: resource.UnpricedDeny}})
 		},
 		func() { p.BudgetID = "shared" },
 		func() { p.ExpiresAt = resource.At(time.Now().Add(pick(r, -time.Hour, time.Hour))) },
@@ -166,7 +163,7 @@ func (w *world) models(meta func(string) resource.Meta) {
 			m.AccessGroups = []string{"group"}
 		}
 		if one(r, 10) {
-			m.Limits.RPM = number(1)
+			m.Limits.RPM = new(int64(1))
 		}
 		if one(r, 4) {
 			m.Fallbacks = []string{"other"}
@@ -180,7 +177,7 @@ func (w *world) models(meta func(string) resource.Meta) {
 			d.Price = &resource.Price{Input: resource.Dollar, Output: resource.Dollar}
 		}
 		if one(r, 15) {
-			d.Limits.Parallel = number(0) // full for ever
+			d.Limits.Parallel = new(int64(0)) // full for ever
 		}
 		if one(r, 15) {
 			d.CredentialID = pick(r, "cred", "gone")
