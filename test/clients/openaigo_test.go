@@ -23,7 +23,7 @@ func TestOpenAI_Go(t *testing.T) {
 	_, poor := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 0, "per": "day"}}})
 	for _, n := range c.Nodes {
 		t.Run(n.Name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), program, n.URL) //nolint:gosec // was just built
+			cmd := exec.CommandContext(t.Context(), program, n.URL)
 			cmd.Env = append(os.Environ(), "KEY="+secret, "POOR_KEY="+poor)
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
