@@ -143,7 +143,7 @@ func TestOTLP_partial(t *testing.T) {
 	}
 }
 
-// Each vendor gets its headers at its path.
+// Each vendor gets the headers and the path of its row; whether the vendor takes them this cannot tell.
 func TestVendors(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]struct {
