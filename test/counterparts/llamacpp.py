@@ -53,6 +53,8 @@ def write(path):
         shapes |= {f"blk.{i}.attn_norm": WIDTH, f"blk.{i}.ffn_norm": WIDTH}
     for name, shape in shapes.items():
         values = numpy.ones(shape) if name.endswith("norm") else random.standard_normal(shape) * 0.3
+        if name == "output":
+            values[2] = 0  # </s>, which greed never chooses unless a grammar leaves nothing else
         w.add_tensor(name + ".weight", values.astype(numpy.float32))
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -64,6 +66,7 @@ write(sys.argv[1])
 params = xllamacpp.CommonParams()
 params.model.path, params.model_alias, params.port = sys.argv[1], {"tiny"}, int(sys.argv[2])
 params.n_ctx, params.n_parallel, params.use_jinja, params.warmup = 2048, 2, True, False
+params.sampling.temp = 0  # the same words in each run
 server = xllamacpp.Server(params)
 print("listening on " + server.listening_address, flush=True)
 sys.stdin.read()
