@@ -72,6 +72,15 @@ const (
 	PredibaseChat
 	GigaChat
 	GigaEmbed
+	FIMCompletions // Mistral's: the middle of a text
+	SageMakerText
+	WatsonxText
+	AlephAlphaChat
+	AnthropicComplete
+	BytezChat
+	LangGraphRun
+	LangflowRun
+	A2AMessage
 	numEndpoints
 )
 
@@ -171,12 +180,21 @@ var traits = [numEndpoints]struct {
 	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
 	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
 
-	TritonChat:    {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
-	ReplicateChat: {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
-	NLPCloudChat:  {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
-	PredibaseChat: {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
-	GigaChat:      {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
-	GigaEmbed:     {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
+	TritonChat:        {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
+	ReplicateChat:     {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
+	NLPCloudChat:      {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
+	PredibaseChat:     {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaChat:          {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
+	FIMCompletions:    {name: "fim_completions", family: FamilyConversation, most: "max_tokens"},
+	SageMakerText:     {name: "sagemaker_text", family: FamilyConversation, vendor: VendorAmazon},
+	WatsonxText:       {name: "watsonx_text", family: FamilyConversation, vendor: VendorOther},
+	AlephAlphaChat:    {name: "aleph_alpha_chat", family: FamilyConversation, vendor: VendorOther, most: "maximum_tokens"},
+	AnthropicComplete: {name: "anthropic_complete", family: FamilyConversation, vendor: VendorAnthropic, most: "max_tokens_to_sample"},
+	BytezChat:         {name: "bytez_chat", family: FamilyConversation, vendor: VendorOther},
+	LangGraphRun:      {name: "langgraph_run", family: FamilyConversation, vendor: VendorOther},
+	LangflowRun:       {name: "langflow_run", family: FamilyConversation, vendor: VendorOther},
+	A2AMessage:        {name: "a2a_message", family: FamilyConversation, vendor: VendorOther},
+	GigaEmbed:         {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

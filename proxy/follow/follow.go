@@ -45,7 +45,7 @@ func Do(ctx context.Context, up parts.Upstream, a *upstream.Attempt, next Next) 
 			return got, err
 		}
 		root, err = a.Provider.At(a.Base, llm.Place{Endpoint: a.Endpoint, Model: a.Model, Options: a.Account.Or().Options})
-		if err != nil || !strings.HasPrefix(step.Path, "/") {
+		if err != nil || step.Path != "" && !strings.HasPrefix(step.Path, "/") {
 			return got, &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an address that cannot be asked.", Err: err}
 		}
 		cancels = step.Cancel
