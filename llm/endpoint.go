@@ -60,12 +60,17 @@ const (
 	AzureSpeak
 	AzureListen
 	PollySpeak
+	SonioxListen
+	RivaSpeak // of NVIDIA's speech microservices
 	GeminiSpeak
 	GeminiImages
 	ImagenImages
 	InvokeImages
 	StabilityImages
 	FalImages
+	BFLImages // Black Forest Labs'
+	RunwayImages
+	TopazImages
 	TritonChat
 	ReplicateChat
 	NLPCloudChat
@@ -173,11 +178,16 @@ var traits = [numEndpoints]struct {
 	AzureSpeak:      {name: "azure_speak", family: FamilyMedia, vendor: VendorOther},
 	AzureListen:     {name: "azure_listen", family: FamilyMedia, vendor: VendorOther},
 	PollySpeak:      {name: "polly_speak", family: FamilyMedia, vendor: VendorAmazon},
+	SonioxListen:    {name: "soniox_listen", family: FamilyMedia, vendor: VendorOther},
+	RivaSpeak:       {name: "riva_speak", family: FamilyMedia, vendor: VendorOther},
 	GeminiSpeak:     {name: "gemini_speak", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	GeminiImages:    {name: "gemini_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	ImagenImages:    {name: "imagen_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	InvokeImages:    {name: "invoke_images", family: FamilyMedia, vendor: VendorAmazon, inPath: true},
 	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
+	BFLImages:       {name: "bfl_images", family: FamilyMedia, vendor: VendorOther},
+	RunwayImages:    {name: "runway_images", family: FamilyMedia, vendor: VendorOther},
+	TopazImages:     {name: "topaz_images", family: FamilyMedia, vendor: VendorOther},
 	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
 
 	TritonChat:        {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},

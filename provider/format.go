@@ -145,7 +145,7 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	switch e {
-	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions:
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations:
 		return true
 	}
 	return talks || embeds || ranks
