@@ -27,6 +27,7 @@ const (
 	Translations                       // OpenAI's: English text of audio, in a form
 	Rerank                             // Cohere's, which others serve too
 	PassThrough                        // any of a provider's own
+	OCR                                // Mistral's: text of a document, which others serve too
 	Realtime                           // OpenAI's: a session of events over a WebSocket
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
@@ -61,6 +62,8 @@ const (
 	AzureListen
 	PollySpeak
 	SonioxListen
+	TextractRead // Amazon's DetectDocumentText
+	ReductoParse
 	RivaSpeak // of NVIDIA's speech microservices
 	GeminiSpeak
 	GeminiImages
@@ -100,6 +103,7 @@ const (
 	FamilyMedia                      // images and audio, made or read: packages llm/picture, speech, transcript
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
+	FamilyDocument                   // package llm/document
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -144,6 +148,7 @@ var traits = [numEndpoints]struct {
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank", family: FamilyRanking},
+	OCR:             {name: "ocr", family: FamilyDocument},
 	PassThrough:     {name: "pass_through"},
 	Realtime:        {name: "realtime"},
 
@@ -180,6 +185,8 @@ var traits = [numEndpoints]struct {
 	PollySpeak:      {name: "polly_speak", family: FamilyMedia, vendor: VendorAmazon},
 	SonioxListen:    {name: "soniox_listen", family: FamilyMedia, vendor: VendorOther},
 	RivaSpeak:       {name: "riva_speak", family: FamilyMedia, vendor: VendorOther},
+	TextractRead:    {name: "textract_read", family: FamilyDocument, vendor: VendorAmazon},
+	ReductoParse:    {name: "reducto_parse", family: FamilyDocument, vendor: VendorOther},
 	GeminiSpeak:     {name: "gemini_speak", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	GeminiImages:    {name: "gemini_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	ImagenImages:    {name: "imagen_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},

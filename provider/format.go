@@ -145,7 +145,7 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	switch e {
-	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations:
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
 		return true
 	}
 	return talks || embeds || ranks
@@ -156,5 +156,6 @@ func written(e llm.Endpoint) bool {
 	_, talks := outbound[e]
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
-	return talks || embeds || ranks || draws(e) || speaks(e) || listens(e)
+	_, scans := documentOutbound[e]
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e)
 }

@@ -50,7 +50,7 @@ type Upload struct {
 // Tasks says whether requests of an endpoint of clients are tasks.
 func Tasks(e llm.Endpoint) bool {
 	switch e {
-	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations:
+	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
 		return true
 	}
 	return false
@@ -72,6 +72,9 @@ func ReadTask(e llm.Endpoint, body []byte, files ...Upload) (Task, error) {
 			file = files[0]
 		}
 		return readListening(e, body, file)
+	}
+	if e == llm.OCR {
+		return readReading(body)
 	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so
 	req, err := in.DecodeRequest(body)
