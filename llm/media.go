@@ -15,6 +15,10 @@ func ReadAt(e Endpoint, body []byte) (Report, error) {
 		r.count(countItems(body, "data"), func(u *Units, n int64) { u.OutputImages = n })
 	case Transcriptions, Translations:
 		r.count(durationOf(body), func(u *Units, n int64) { u.InputMS = max(u.InputMS, n) })
+	case Responses:
+		if r.Usage.Total() == 0 { // what passed is counted in its place
+			r.outputs(body)
+		}
 	case OCR:
 		r.count(pagesOf(body), func(u *Units, n int64) { u.Pages = n })
 	case Rerank:
