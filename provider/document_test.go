@@ -55,6 +55,26 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
+// TestOCR_Paths: who speaks Mistral's form has it at an address of its own.
+func TestOCR_Paths(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ provider, base, model, want string }{
+		{"mistral", "", "mistral-ocr-latest", "https://api.mistral.ai/v1/ocr"},
+		{"azure_ai", "https://r.services.ai.azure.com", "mistral-document-ai-2505", "https://r.services.ai.azure.com/providers/mistral/azure/ocr"},
+		{"azure_ai", "https://m.models.ai.azure.com", "m", "https://m.models.ai.azure.com/v1/ocr"},
+		{"azure_ai", "https://m.models.ai.azure.com/v1", "m", "https://m.models.ai.azure.com/v1/ocr"},
+		{"vertex_ai", "https://h.example/v1/projects/p/locations/l", "mistral-ocr-2505", "https://h.example/v1/projects/p/locations/l/publishers/mistralai/models/mistral-ocr-2505:rawPredict"},
+	} {
+		p, _ := provider.Lookup(tt.provider)
+		p = p.For(tt.model)
+		at, ok := p.Way(llm.OCR)
+		got, err := p.URL(tt.base, llm.Place{Endpoint: at, Model: tt.model})
+		if !ok || at != llm.OCR || got != tt.want || err != nil {
+			t.Errorf("%s: got %q, %v, want %q", tt.provider, got, err, tt.want)
+		}
+	}
+}
+
 // TestDecodeOCR reads requests of clients.
 func TestDecodeOCR(t *testing.T) {
 	t.Parallel()

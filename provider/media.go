@@ -46,7 +46,7 @@ var further = map[string][]llm.Endpoint{
 	"watsonx":      {llm.WatsonxRerank},
 	"nvidia_nim":   {llm.NvidiaRank},
 	"infinity":     reranks,
-	"azure_ai":     reranks,
+	"azure_ai":     {llm.Rerank, llm.OCR},
 	"scaleway":     transcribe,
 	"nebius":       makeImages,
 
