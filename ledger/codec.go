@@ -336,6 +336,16 @@ func (r *reader) int() int64 {
 	return v
 }
 
+// skip passes over a string.
+func (r *reader) skip() {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.err, r.b = errShort, nil
+		return
+	}
+	r.b = r.b[n:]
+}
+
 func (r *reader) string() string {
 	n := r.uint()
 	if n > uint64(len(r.b)) {
@@ -515,4 +525,16 @@ func ParseRecord(b []byte) (Record, error) {
 		return Record{}, errShort
 	}
 	return decodeRecord(frame{kind: kind(b[0]), body: b[1:]})
+}
+
+// RecordTime reads no more of what AppendRecord wrote than the record's time.
+func RecordTime(b []byte) (resource.Time, error) {
+	if len(b) == 0 || !kind(b[0]).settles() {
+		return 0, errShort
+	}
+	r := reader{b: b[1:]}
+	r.uint() // the number of its reservation
+	r.skip() // its request
+	at := resource.Time(r.int())
+	return at, r.err
 }
