@@ -95,7 +95,9 @@ func TestCheckHealth_Errors(t *testing.T) {
 		{"the team is blocked", func(r *rig, _ *resource.Deployment) { r.tables.Teams[0].Blocked = true }, false},
 		{"the team has expired", func(r *rig, _ *resource.Deployment) { r.tables.Teams[0].ExpiresAt = 1 }, false},
 		{"no money", func(r *rig, _ *resource.Deployment) {
-			r.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) { return nil, &llm.Error{Kind: llm.OverBudget, Message: "spent"} })
+			r.cfg.Budgets = budgetsFunc(func(budget.Request) (proxy.BudgetHold, error) {
+				return nil, &llm.Error{Kind: llm.OverBudget, Message: "spent"}
+			})
 		}, false},
 		{"no journal", func(r *rig, _ *resource.Deployment) { r.journal.fail = errBoom }, false},
 		{"another mode", func(_ *rig, d *resource.Deployment) { d.Metadata = []byte(`{"mode":"image_generation"}`) }, false},
