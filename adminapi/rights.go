@@ -316,6 +316,8 @@ var rights = withNouns(map[string]row{
 	"litellm-user-info":                  readOwn,
 	"litellm-v2-user-info":               readOwn,
 	"litellm-user-list":                  listOwn,
+	"litellm-user-bulk-update":           adminOnly,
+	"litellm-user-roles":                 listOwn,
 	"litellm-tag-new":                    adminOnly,
 	"litellm-tag-update":                 adminOnly,
 	"litellm-tag-delete":                 adminOnly,
