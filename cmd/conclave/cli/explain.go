@@ -123,11 +123,11 @@ func (a *app) exportCase(cmd *cobra.Command, id, name string) error {
 
 // decided is a request of a file, as it was decided and as it would be.
 type decided struct {
-	RequestID string          `json:"request_id"`
-	Why       []string        `json:"explanation"`
+	RequestID string            `json:"request_id"`
+	Why       []string          `json:"explanation"`
 	Recorded  evidence.Verdict  `json:"recorded"`
 	Replayed  *evidence.Verdict `json:"replayed,omitempty"`
-	Changed   []string        `json:"changed,omitempty"` // records that were written after the decision
+	Changed   []string          `json:"changed,omitempty"` // records that were written after the decision
 }
 
 // explainFile does what can be done without a node.
