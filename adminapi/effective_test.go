@@ -103,6 +103,51 @@ func TestEffective(t *testing.T) {
 	}
 }
 
+// TestEffective_expired: each level that ends is named when it does, and not before.
+func TestEffective_expired(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	end := h.Clock().Add(time.Hour).UTC().Format(time.RFC3339)
+	h.Must("POST", "/api/v1/organizations", `{"id":"o1","name":"o1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/teams", `{"id":"t1","organization_id":"o1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/projects", `{"id":"p1","name":"p1","team_id":"t1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/users", `{"id":"u1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/teams/t1/members", `{"user_id":"u1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/customers", `{"id":"c1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/tags", `{"id":"g1","expires_at":"`+end+`"}`)
+	h.Must("POST", "/api/v1/keys", `{"id":"k1","name":"nb","project_id":"p1","user_id":"u1"}`)
+	asked := map[string][]string{"customer": {"c1"}, "tags": {"g1"}}
+	effective := func() client.Effective {
+		t.Helper()
+		e, err := h.Client(adminapitest.MasterKey).Effective(t.Context(), "nb", asked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	h.Advance(time.Hour - time.Second)
+	e := effective()
+	if !e.Allowed || len(e.Blocks) != 0 {
+		t.Errorf("a second before: got %+v", e.Blocks)
+	}
+	for _, l := range e.Levels {
+		if l.Kind != resource.HolderKey && l.ExpiresAt == 0 {
+			t.Errorf("the level %s does not tell when it ends", l.Kind)
+		}
+	}
+	h.Advance(time.Second)
+	e = effective()
+	got := blocks(e)
+	slices.Sort(got)
+	want := []string{
+		"customer_expired customer", "member_expired member", "organization_expired organization", "project_expired project",
+		"tag_expired tag", "team_expired team", "user_expired user",
+	}
+	if d := cmp.Diff(want, got); d != "" || e.Allowed {
+		t.Errorf("at the moment (-want +got):\n%s", d)
+	}
+}
+
 // TestEffective_spent spends a budget by a node's tick.
 func TestEffective_spent(t *testing.T) {
 	t.Parallel()

@@ -13,10 +13,12 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
+	"github.com/conclave-llm/conclave/adminapi/replay"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/contents"
+	"github.com/conclave-llm/conclave/ledger/evidence"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -245,7 +247,9 @@ func (s *Server) request(ctx context.Context, in *requestInput) (*explainOutput,
 		}
 		one := explained{requestView: viewOf(r), Decision: receipt, Why: receipt.Words(r)}
 		if in.Replay && r.Adjusts == 0 {
-			one.Replay = s.replay(r, &receipt)
+			if one.Replay, err = s.replay(&evidence.Request{Row: *r, Receipt: receipt}); err != nil {
+				return nil, s.problem(err)
+			}
 		}
 		out.Body.Items = append(out.Body.Items, one)
 	}
@@ -266,6 +270,15 @@ func (s *Server) request(ctx context.Context, in *requestInput) (*explainOutput,
 		}
 	}
 	return out, nil
+}
+
+// replay decides a request again.
+func (s *Server) replay(r *evidence.Request) (*client.Replay, error) {
+	if s.cfg.Judge == nil {
+		return nil, fmt.Errorf("replay: this server decides about no requests: %w", resource.ErrRefused)
+	}
+	court := replay.Court{Judge: s.cfg.Judge, Catalog: s.cfg.State.Catalog, People: s.cfg.State, Book: s.prices.Book}
+	return court.Replay(r), nil
 }
 
 func notFound(id string, missing []string) error {

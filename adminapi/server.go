@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/adminapi/replay"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
@@ -101,6 +102,8 @@ type Config struct {
 	Stale func() error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
+	// Judge decides requests of the past again; nil: this server cannot.
+	Judge replay.Judge
 	// Blobs are the cluster's; nil: this server keeps none.
 	Blobs Blobs
 	// Snapshots are the cluster's backups; nil: this server makes none.

@@ -118,6 +118,38 @@ func TestParse_Node(t *testing.T) {
 	}
 }
 
+// TestParse_Expiry: everything that can be limited can end.
+func TestParse_Expiry(t *testing.T) {
+	t.Parallel()
+	const end = `expires_at = "2030-01-02T03:04:05Z"`
+	f, err := config.Parse("x.hcl", []byte(`
+organization "o" { `+end+` }
+team "t" {
+  `+end+`
+  member "u" { `+end+` }
+}
+project "p" {
+  team = "t"
+  `+end+`
+}
+user "u" { `+end+` }
+customer "c" { `+end+` }
+tag "g" { `+end+` }
+`), environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, r := resource.At(time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)), &f.Resources
+	for kind, got := range map[string]resource.Time{
+		"organization": r.Organizations[0].Resource.ExpiresAt, "team": r.Teams[0].Resource.ExpiresAt, "member": r.Teams[0].Members[0].Resource.ExpiresAt,
+		"project": r.Projects[0].Resource.ExpiresAt, "user": r.Users[0].Resource.ExpiresAt, "customer": r.Customers[0].Resource.ExpiresAt, "tag": r.Tags[0].Resource.ExpiresAt,
+	} {
+		if got != want {
+			t.Errorf("%s: got %v, want %v", kind, got, want)
+		}
+	}
+}
+
 func TestParse_Records(t *testing.T) {
 	t.Parallel()
 	f, err := config.Parse("x.hcl", []byte(`

@@ -260,6 +260,10 @@ func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
 		r.Order = *n
 	}
 	r.Blocked = info.boolean("blocked")
+	r.HealthCheckModel = info.text("health_check_model")
+	if n := info.integer("health_check_max_tokens"); n != nil {
+		r.HealthCheckMaxTokens = *n
+	}
 	r.PromptTemplate = d.promptTemplate(params)
 	r.Price = d.customPrice(params)
 	if p := d.customPrice(info); r.Price == nil {

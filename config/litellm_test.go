@@ -17,7 +17,7 @@ defaults: &d
 model_list:
   - model_name: gpt
     litellm_params: {<<: *d, model: azure/gpt, api_key: os.environ/UPSTREAM, order: 2, weight: 0, itpm: 9}
-    model_info: {id: one, access_groups: [cheap], base_model: x, supports_vision: yes}
+    model_info: {id: one, access_groups: [cheap], base_model: x, supports_vision: yes, health_check_model: azure/small, health_check_max_tokens: 9}
   - model_name: gpt
     litellm_params: {model: openai/gpt, litellm_credential_name: shared, input_cost_per_token: "1e-6", output_cost_per_token: 2e-6}
 credential_list:
@@ -82,7 +82,7 @@ func TestParse_LiteLLM(t *testing.T) {
 	}
 	a, b := m.Deployments[0], m.Deployments[1]
 	if a.Resource.Name != "one" || a.Resource.Provider != "azure" || a.Resource.Upstream != "gpt" || a.APIKey.Reveal() != "key-of-the-file" ||
-		*a.Resource.Limits.RPM != 7 || *a.Resource.Limits.InputTPM != 9 || a.Resource.Order != 2 || *a.Resource.Weight != 0 ||
+		*a.Resource.Limits.RPM != 7 || *a.Resource.Limits.InputTPM != 9 || a.Resource.HealthCheckModel != "azure/small" || a.Resource.HealthCheckMaxTokens != 9 || a.Resource.Order != 2 || *a.Resource.Weight != 0 ||
 		string(a.Resource.Metadata) != `{"base_model":"x","supports_vision":true}` || a.Line != 5 {
 		t.Errorf("first deployment: got %+v, metadata %s", a, a.Resource.Metadata)
 	}

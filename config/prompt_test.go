@@ -43,6 +43,8 @@ model "m" {
   deployment "d" {
     provider = "hosted_vllm"
     api_base = "http://127.0.0.1:1/v1"
+
+    health_check_model = "small"
     prompt_template {
       jinja     = blob("chat.jinja")
       bos_token = "<s>"
@@ -58,7 +60,7 @@ model "m" {
 		t.Errorf("got %+v", got)
 	}
 	p := f.Resources.Models[0].Deployments[0].Resource.PromptTemplate
-	if p == nil || p.BOS != "<s>" || !resource.ValidDigest(p.Jinja) || len(f.Blobs) != 1 {
+	if p == nil || p.BOS != "<s>" || !resource.ValidDigest(p.Jinja) || len(f.Blobs) != 1 || f.Resources.Models[0].Deployments[0].Resource.HealthCheckModel != "small" {
 		t.Errorf("got %+v, %d blobs", p, len(f.Blobs))
 	}
 	const dep = "model \"m\" {\n deployment \"d\" {\n provider = \"hosted_vllm\"\n %s\n }\n}"

@@ -214,6 +214,9 @@ func (tx *Tx) settleHolder(r, before resource.Record, windows []OpenWindow) erro
 
 // checkPlace refuses a record whose parents do not belong together.
 func (tx *Tx) checkPlace(r, before resource.Record) error {
+	if team, ok := teamOf(r); ok && team == resource.SystemTeamID {
+		return &resource.Invalid{Field: "team_id", Reason: "the team " + team + " is the gateway's own; nothing else is booked on it"}
+	}
 	switch r := r.(type) {
 	case *resource.Key:
 		if p, _, ok := load[resource.Project](tx, store.Projects, r.ProjectID); ok && p.TeamID != r.TeamID {
@@ -230,6 +233,19 @@ func (tx *Tx) checkPlace(r, before resource.Record) error {
 		}
 	}
 	return nil
+}
+
+// teamOf is the team that a record belongs to; false: records of its kind belong to none.
+func teamOf(r resource.Record) (id string, ok bool) {
+	switch r := r.(type) {
+	case *resource.Key:
+		return r.TeamID, true
+	case *resource.Project:
+		return r.TeamID, true
+	case *resource.TeamMember:
+		return r.TeamID, true
+	}
+	return "", false
 }
 
 // checkGrant refuses a record that is granted more than a level above it has.

@@ -200,6 +200,7 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.EndAlerts{Keys: []string{"node_down/n1"}},
 		fsm.NoteAlerts{Notes: []fsm.AlertNote{{ID: "alrt_1", Done: true, Deliveries: []alert.Delivery{{Channel: "ops", State: alert.Dead, At: 1, Tries: 2, Error: "e"}}}}},
 		fsm.RetryAlerts{IDs: []string{"alrt_1"}},
+		fsm.FoundTeam{Windows: []fsm.OpenWindow{open}, Team: encoded(t, resource.Team{Meta: m(resource.SystemTeamID), Name: "_system", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: terms}}})},
 		fsm.DeleteAlerts{IDs: []string{"alrt_1"}},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",

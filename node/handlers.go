@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/budget"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/replay"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -46,7 +47,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
-		Requests: n.all, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, Upgrader: n.upgrader(), PickUp: n.rotation.PickUp,
+		Requests: n.all, Judge: replay.Decide, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, Upgrader: n.upgrader(), PickUp: n.rotation.PickUp,
 		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Plugins: pluginProcesses{n},
 	}
 }

@@ -104,6 +104,7 @@ func (n *Node) startHandlers(context.Context) error {
 		return err
 	}
 	n.data, n.batches = data, data.Batches()
+	n.runProbes()
 	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	admin, err := adminapi.New(n.adminConfig())
 	if err != nil {

@@ -115,19 +115,20 @@ type path struct {
 	books  pricing.Books // prices that count
 	prices *prices.Prices
 
-	rotation  *rotation.Rotation
-	probes    *probe.Prober
-	egress    *egress.Dialer
-	post      *post.Post // of alerts
-	blobs     *blob.Store
-	upstream  *upstream.Client
-	turns     *turns.Store
-	artifacts *artifacts.Store
-	batches   *batch.Runner
-	mcp       *mcp.Gateway  // nil until the handlers are made
-	data      *proxy.Server // likewise
-	backups   *backup.Backups
-	signer    *sign.Signer // of requests to a store of backups
+	rotation   *rotation.Rotation
+	probes     *probe.Prober
+	paidProbes *probe.Prober
+	egress     *egress.Dialer
+	post       *post.Post // of alerts
+	blobs      *blob.Store
+	upstream   *upstream.Client
+	turns      *turns.Store
+	artifacts  *artifacts.Store
+	batches    *batch.Runner
+	mcp        *mcp.Gateway  // nil until the handlers are made
+	data       *proxy.Server // likewise
+	backups    *backup.Backups
+	signer     *sign.Signer // of requests to a store of backups
 }
 
 // listener is the client port.
@@ -234,7 +235,7 @@ func (n *Node) startCluster(context.Context) (err error) {
 	n.startProbes()
 	n.gossip, err = gossip.New(gossip.Config{
 		NodeID: id.NodeID, Name: n.cfg.Name, ClusterID: id.ClusterID, Advertise: n.cfg.Advertise, Key: key,
-		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes}, Members: n.peers, Allowed: n.isMember,
+		Transport: n.port, Sharers: []gossip.Sharer{n.router.Stats(), n.probes, n.paidProbes}, Members: n.peers, Allowed: n.isMember,
 		Logger: n.log, Registerer: n.registry,
 	})
 	if err == nil {
@@ -298,7 +299,6 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.wg.Go(n.follow)
 	n.startPrices()
 	n.startPost()
-	n.runProbes()
 	n.startRotation()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{

@@ -21,9 +21,14 @@ func (n *Node) startProbes() {
 		NodeID: n.identity.NodeID, Catalog: n.state.Catalog, Leads: n.consensus.IsLeader, Ask: n.askBackend,
 		Logger: n.log, Registerer: n.registry,
 	})
+	n.startPaidProbes()
 }
 
-func (n *Node) runProbes() { n.wg.Go(func() { n.probes.Run(n.ctx) }) }
+// runProbes starts the checks; the data path is there, which those by requests go through.
+func (n *Node) runProbes() {
+	n.wg.Go(func() { n.probes.Run(n.ctx) })
+	n.wg.Go(func() { n.paidProbes.Run(n.ctx) })
+}
 
 // askBackend sends one request that uses no tokens the way that a deployment's requests go.
 func (n *Node) askBackend(ctx context.Context, d *resource.Deployment) error {
@@ -58,9 +63,9 @@ func (n *Node) health(w http.ResponseWriter, r *http.Request) {
 	for _, d := range n.asked(r) {
 		row := n.deploymentRow(d)
 		why := ""
-		if v, ok := n.probes.Of(d); ok && n.state.Catalog().Settings().HealthChecks {
-			why = v.Reason()
-			row["checked_at"] = v.At.UTC().Format(time.RFC3339Nano)
+		if all := n.verdicts(d); len(all) > 0 && n.state.Catalog().Settings().HealthChecks {
+			why = all[0].Reason()
+			row["checked_at"] = all[0].At.UTC().Format(time.RFC3339Nano)
 		}
 		switch {
 		case d.Blocked:
@@ -105,11 +110,14 @@ func (n *Node) deploymentRow(d *resource.Deployment) map[string]any {
 }
 
 // checkRow is a verdict in LiteLLM's words.
-func (n *Node) checkRow(d *resource.Deployment, v *probe.Verdict) map[string]any {
+func (n *Node) checkRow(d *resource.Deployment, v *check) map[string]any {
 	row := map[string]any{
 		"health_check_id": d.ID + "/" + strconv.FormatInt(v.Slot, 10), "model_name": nil, "model_id": d.ID, "status": "healthy", "healthy_count": 1, "unhealthy_count": 0,
 		"error_message": nil, "response_time_ms": float64(v.Took.Microseconds()) / 1000, "details": map[string]any{"result": v.Result.String(), "status": v.Status},
-		"checked_by": "background_health_checks", "checked_at": v.At.UTC().Format(time.RFC3339Nano),
+		"checked_by": v.by, "checked_at": v.At.UTC().Format(time.RFC3339Nano),
+	}
+	if v.by == checkedByRequest {
+		row["health_check_id"] = d.ID + "/request/" + strconv.FormatInt(v.Slot, 10)
 	}
 	if m, ok := n.state.Catalog().ModelByID(d.ModelID); ok {
 		row["model_name"] = m.Name
@@ -124,8 +132,8 @@ func (n *Node) checkRow(d *resource.Deployment, v *probe.Verdict) map[string]any
 func (n *Node) healthLatest(w http.ResponseWriter, r *http.Request) {
 	all := map[string]any{}
 	for _, d := range n.asked(r) {
-		if v, ok := n.probes.Of(d); ok {
-			all[d.ID] = n.checkRow(d, &v)
+		if now := n.verdicts(d); len(now) > 0 {
+			all[d.ID] = n.checkRow(d, &now[0])
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"latest_health_checks": all, "total_models": len(all)})
@@ -148,7 +156,7 @@ func (n *Node) healthHistory(w http.ResponseWriter, r *http.Request) {
 	}
 	var all []row
 	for _, d := range n.asked(r) {
-		for _, v := range n.probes.History(d) {
+		for _, v := range n.checks(d) {
 			if said := n.checkRow(d, &v); status == "" || said["status"] == status {
 				all = append(all, row{v.At, said})
 			}

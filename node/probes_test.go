@@ -2,8 +2,10 @@ package node_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +68,12 @@ func TestProbes(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(health(c.Nodes[1], "/health/history?limit=1&offset=1")), &all); err != nil || len(all.Checks) != 1 || all.Total < 3 {
 		t.Errorf("got %+v, %v", all, err)
+	}
+	row := slices.Sorted(maps.Keys(all.Checks[0]))
+	if want := []string{
+		"checked_at", "checked_by", "details", "error_message", "health_check_id", "healthy_count", "model_id", "model_name", "response_time_ms", "status", "unhealthy_count",
+	}; !slices.Equal(row, want) {
+		t.Errorf("a check has the fields %v, want LiteLLM's %v", row, want)
 	}
 	if got := health(c.Nodes[0], "/health?model=other"); !strings.Contains(got, `"healthy_count":0`) {
 		t.Errorf("another model's deployments: %s", got)

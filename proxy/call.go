@@ -128,6 +128,7 @@ type came struct {
 	use     *use                                       // of a session, that the call is; nil: none
 	run     *background.Run                            // of a response that nobody waits for; nil: somebody does
 	memory  *stored.Memory                             // of the connection that it came on; nil: it has none
+	checkOf *resource.Deployment                       // that the gateway asks whether it answers; nil: it asks nothing
 	judgeOf *Call                                      // for which a guardrail asks; nil: a client does
 }
 

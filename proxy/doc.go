@@ -19,6 +19,9 @@
 //	settle.go        usage → price → limits and budget → journal record
 //	reply/error.go   the one place where an error becomes HTTP
 //
+// What the gateway asks itself goes the same way, with other first steps: judge.go for guardrails that
+// ask models, healthcheck.go for health checks by requests.
+//
 // Routes are built by newRoute alone (route.go), which refuses a route that leaves a step
 // out. A step that does not apply is named with its reason, so that it can be seen.
 //

@@ -306,7 +306,7 @@ func (w *world) send() {
 }
 
 // reasons names what a verdict says, with the measure of a limit.
-func reasonOf(q *evidence.Request, v *replay.Verdict) string {
+func reasonOf(q *evidence.Request, v *evidence.Verdict) string {
 	reason := v.Step + " " + v.Code
 	if c := q.Receipt.Facts.Count; c != nil {
 		reason += " " + c.Part + " " + strings.TrimSuffix(c.Unit+" ", " ")
@@ -340,12 +340,12 @@ func TestReplay_agrees(t *testing.T) {
 		c := w.export(t)
 		for i := range c.Requests {
 			q := &c.Requests[i]
-			want, got := replay.Recorded(q), replay.Decide(&c.State, q)
+			want, got := evidence.Recorded(q), replay.Decide(&c.State, q)
 			if !got.Same(&want) {
 				t.Errorf("draw %d, request %d: got %+v, want %+v\n%s", seed, i, got, want, show(q))
 			}
 			switch {
-			case want.Decision == replay.Served:
+			case want.Decision == evidence.Served:
 				served++
 			case got.Judged:
 				judged[reasonOf(q, &got)]++

@@ -133,7 +133,7 @@ func routes() ([]*Route, error) {
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
-		tokenCounterRoute, transformRoute, paramsRoute, trialRoute,
+		tokenCounterRoute, transformRoute, paramsRoute, modelInfoRoute, trialRoute,
 		rerankRoute, ocrRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,

@@ -143,10 +143,11 @@ type Server struct {
 	store   *store         // nil: no files, no batches, no owners
 	live    *drain.Stop
 
-	configured *Route            // of the endpoints that administrators configure
-	responses  *Route            // that answers requests over a WebSocket too
-	judges     map[string]*Route // of what guardrails ask models, by endpoint
-	judged     atomic.Int64      // requests to them
+	configured *Route                  // of the endpoints that administrators configure
+	responses  *Route                  // that answers requests over a WebSocket too
+	judges     map[string]*Route       // of what guardrails ask models, by endpoint
+	checks     map[llm.Endpoint]*Route // of health checks
+	judged     atomic.Int64            // requests to them
 	runs       *background.Runs
 }
 
@@ -190,8 +191,14 @@ func (s *Server) apart() (err error) {
 	if s.configured, err = configuredRoute(); err != nil {
 		return err
 	}
-	s.judges, err = judgeRoutes()
+	if s.judges, err = judgeRoutes(); err != nil {
+		return err
+	}
 	for _, r := range s.judges {
+		s.metrics.bind(r)
+	}
+	s.checks, err = healthRoutes()
+	for _, r := range s.checks {
 		s.metrics.bind(r)
 	}
 	return err

@@ -39,7 +39,17 @@ func transformRoute() (*Route, error) {
 
 // paramsRoute tells which of OpenAI's parameters a model takes.
 func paramsRoute() (*Route, error) {
-	r, err := lookup([]string{"/utils/supported_openai_params"}, showParams)
+	return modelQuestion("/utils/supported_openai_params", showParams)
+}
+
+// modelInfoRoute tells what is known of a model: its sizes and its price.
+func modelInfoRoute() (*Route, error) {
+	return modelQuestion("/utils/model_info", showModelInfo)
+}
+
+// modelQuestion makes the route of a question about the model that the query names.
+func modelQuestion(path string, answer step) (*Route, error) {
+	r, err := lookup([]string{path}, answer)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +142,17 @@ func showParams(_ context.Context, s *Server, c *Call) error {
 		return err
 	}
 	return s.writeJSON(c, map[string][]string{"supported_openai_params": utility.Params(d.Provider, d.Name)})
+}
+
+func showModelInfo(_ context.Context, s *Server, c *Call) error {
+	if c.model == nil {
+		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "model", Message: "The query names no model; give ?model=."}
+	}
+	d, err := c.first()
+	if err != nil {
+		return err
+	}
+	return s.writeJSON(c, utility.ModelInfo(c.result.target.Deployment, d.Name, d.List, utility.Params(d.Provider, d.Name)))
 }
 
 // readTransform reads the question, and takes the request in it for the call's own.

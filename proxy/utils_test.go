@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,38 @@ func TestSupportedParams(t *testing.T) {
 	}
 	if w := newRig(t).do("GET", "/utils/supported_openai_params", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "logit_bias") {
 		t.Errorf("without a model: got %d", w.Code)
+	}
+}
+
+// TestModelInfo: the price list and the deployment's own words, for who may use the model alone.
+func TestModelInfo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	d := r.tables.Deployments[0]
+	d.Price = &resource.Price{Input: resource.Dollar / 4, Output: 2 * resource.Dollar, Classes: resource.Classes{CacheRead: new(resource.Money(25_000_000))}}
+	d.Metadata = json.RawMessage(`{"mode":"embedding","max_input_tokens":77,"supports_vision":true,"key":"x","other":1}`)
+	w := r.do("GET", "/utils/model_info?model=demo", "")
+	var got map[string]any
+	dec := json.NewDecoder(w.Body)
+	dec.UseNumber()
+	if err := dec.Decode(&got); err != nil || w.Code != 200 {
+		t.Fatalf("got %d %v", w.Code, err)
+	}
+	for field, want := range map[string]string{
+		"key": "openai/gpt-x", "litellm_provider": "openai", "mode": "embedding", "max_input_tokens": "77", "supports_vision": "true", "other": "<nil>",
+		"input_cost_per_token": "0.00000025", "output_cost_per_token": "0.000002", "cache_read_input_token_cost": "0.000000025", "max_output_tokens": "<nil>",
+	} {
+		if fmt.Sprint(got[field]) != want {
+			t.Errorf("%s: got %v, want %s", field, got[field], want)
+		}
+	}
+	if params, _ := got["supported_openai_params"].([]any); len(params) == 0 {
+		t.Errorf("no parameters: %v", got)
+	}
+	for path, want := range map[string]int{"/utils/model_info": 400, "/utils/model_info?model=secret": 403, "/utils/model_info?model=missing": 404} {
+		if w := newRig(t).do("GET", path, ""); w.Code != want {
+			t.Errorf("%s: got %d %s, want %d", path, w.Code, w.Body, want)
+		}
 	}
 }
 

@@ -27,6 +27,7 @@ type Deployment struct {
 	Timeouts
 	Egress
 	Blocked bool `json:"blocked,omitempty"`
+	HealthCheck
 	// PromptTemplate sends conversations to the provider's completions, as one text; nil: they go
 	// where the provider's row says.
 	PromptTemplate *PromptTemplate `json:"prompt_template,omitempty"`
@@ -82,6 +83,9 @@ func (d *Deployment) validateRest() error {
 		return err
 	}
 	if err := d.PromptTemplate.validate("prompt_template"); err != nil {
+		return err
+	}
+	if err := d.HealthCheck.validate(); err != nil {
 		return err
 	}
 	return validMetadata(d.Metadata)

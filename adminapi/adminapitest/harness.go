@@ -24,11 +24,13 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/providers"
+	"github.com/conclave-llm/conclave/adminapi/replay"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/ledger/contents"
+	"github.com/conclave-llm/conclave/ledger/evidence"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
@@ -60,6 +62,8 @@ type Harness struct {
 
 	// Requests are the requests of the cluster; nil: there are none.
 	Requests spend.Requests
+	// Judge decides requests again; nil: all are served, as their model.
+	Judge replay.Judge
 
 	// Letters are those that rotations have sent, and Kept the secrets that they have stored, by key;
 	// Unsent is why none goes out, nil if they do.
@@ -95,7 +99,7 @@ func New(t testing.TB, change ...func(*adminapi.Config)) *Harness {
 		Derive: derive, PickUp: h.Rotation.PickUp,
 		Store: h, State: state, Cluster: h, Rotator: h, Seal: Seal, Authenticate: h.authenticate,
 		Stale:    func() error { return h.Stale },
-		Requests: requests{h}, Auditor: h, Models: h.models,
+		Requests: requests{h}, Judge: h.judge, Auditor: h, Models: h.models,
 		Now: func() time.Time { return h.Clock() },
 	}
 	for _, f := range change {
@@ -124,6 +128,13 @@ func (h *Harness) models(ctx context.Context, name, base string, c *resource.Cre
 
 // requests hands on to what the harness has by then.
 type requests struct{ h *Harness }
+
+func (h *Harness) judge(state *evidence.State, r *evidence.Request) evidence.Verdict {
+	if h.Judge == nil {
+		return evidence.Verdict{Decision: evidence.Served, Model: r.Model, Judged: true}
+	}
+	return h.Judge(state, r)
+}
 
 // Rows implements spend.Requests.
 func (r requests) Rows(ctx context.Context, q requestlog.Query) (requestlog.Page, []string, error) {

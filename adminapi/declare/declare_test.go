@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
@@ -102,6 +103,47 @@ func TestApply(t *testing.T) {
 	}
 	if n := len(h.State.Catalog().Tables().Deployments); n != 0 {
 		t.Errorf("%d deployments are left", n)
+	}
+}
+
+// TestApply_expiry: when a holder ends is a change as any other, and none when it is said again.
+func TestApply_expiry(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	apply := func(d declare.File) string {
+		t.Helper()
+		changes, err := declare.Apply(t.Context(), h, cfg, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, c := range changes {
+			out = append(out, c.Action+" "+c.Kind)
+		}
+		return strings.Join(out, ", ")
+	}
+	ending := func(at resource.Time) declare.File {
+		d := declared()
+		for _, p := range []*resource.Time{
+			&d.Organizations[0].Record.ExpiresAt, &d.Teams[0].Record.ExpiresAt, &d.Projects[0].Record.ExpiresAt, &d.Users[0].Record.ExpiresAt,
+			&d.Customers[0].Record.ExpiresAt, &d.Tags[0].Record.ExpiresAt,
+		} {
+			*p = at
+		}
+		return d
+	}
+	apply(declared())
+	end := resource.At(h.Clock().Add(time.Hour))
+	want := "update organization, update team, update project, update user, update customer, update tag"
+	for _, step := range []struct {
+		name string
+		file declare.File
+		want string
+	}{{"an end", ending(end), want}, {"the same", ending(end), ""}, {"later", ending(end + 1), want}, {"never", declared(), want}, {"never again", declared(), ""}} {
+		if got := apply(step.file); got != step.want {
+			t.Errorf("%s: got %s, want %s", step.name, got, step.want)
+		}
 	}
 }
 

@@ -184,7 +184,7 @@ func (d draw) file() declare.File {
 		},
 		Deployments: []declare.Deployment{
 			{Record: resource.Deployment{Name: name(1), Provider: "openai", Upstream: d.text(), Weight: d.int(), Order: d.Int64N(5), Price: d.price(), Blocked: d.chance(), Metadata: d.object(), Options: d.options()}, Credential: "cred", Secrets: d.secrets()},
-			{Record: resource.Deployment{Name: name(2), Provider: "openai", Allowance: resource.Allowance{Limits: d.limits()}}, APIKey: secret, Budget: "shared"},
+			{Record: resource.Deployment{Name: name(2), Provider: "openai", HealthCheck: resource.HealthCheck{HealthCheckModel: "small", HealthCheckMaxTokens: 1 + d.Int64N(9)}, Allowance: resource.Allowance{Limits: d.limits()}}, APIKey: secret, Budget: "shared"},
 		},
 	}}
 	for i := range 2 {

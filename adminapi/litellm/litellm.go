@@ -65,7 +65,7 @@ func New(cfg Config) *API { return &API{cfg} }
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []wire.Route {
 	return slices.Concat(
-		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(),
+		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
 		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),

@@ -152,3 +152,13 @@ func PutTeam(next *resource.Team, read uint64, shared *resource.Budget, now time
 	e, err := encoded(next)
 	return fsm.PutTeam{Team: e, Read: read, Windows: windows}, err
 }
+
+// FoundTeam makes the command by which a node creates the team of the gateway's own requests.
+func FoundTeam(t *resource.Team, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(t, nil, now)
+	if err != nil {
+		return nil, err
+	}
+	e, err := encoded(t)
+	return fsm.FoundTeam{Team: e, Windows: windows}, err
+}

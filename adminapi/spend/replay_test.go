@@ -1,11 +1,12 @@
 package spend_test
 
 import (
-	"fmt"
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/ledger/evidence"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -33,53 +34,59 @@ func TestCase(t *testing.T) {
 	}
 }
 
-// TestReplay decides a request of the past again while what is stored changes around it.
+// TestReplay has a request of the past decided again: the judge gets its receipt and what is stored now, and
+// the answer says what would differ from what was.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	h, secret := start(t)
-	replay := func(id string) map[string]any {
-		t.Helper()
-		a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/"+id+"?replay=true", "")
-		if a.Status != 200 {
-			t.Fatalf("got %d %s", a.Status, a.Body)
+	var verdict evidence.Verdict
+	h.Judge = func(state *evidence.State, r *evidence.Request) evidence.Verdict {
+		if r.RequestID != "r0" || len(state.Keys) != 1 || state.Keys[0].ID != "key_0" || len(state.Teams) != 1 {
+			t.Errorf("judges %+v by %+v", r, state)
 		}
-		out, _ := at(a.Object(t), "items.0.replay").(map[string]any)
-		return out
+		return verdict
 	}
+	served := evidence.Verdict{Decision: evidence.Served, Model: "demo", Judged: true}
+	refused := evidence.Verdict{Decision: evidence.Refused, Step: "auth", Code: "team_blocked", Scope: "team", Entity: "team_a", Reason: "The team is blocked.", Judged: true}
 	for _, tt := range []struct {
 		name, method, path, body string
-		decision, code           string
-		differ                   []string // in the differences, in this order; all of them
+		verdict                  evidence.Verdict
+		differ                   []string // all of the differences, in this order
+		cost                     string
 	}{
-		{"there is no model any more", "GET", "/api/v1/teams", "", "refused", "model_not_found", []string{"would be refused: there is no model", "the deployment dep, which answered"}},
-		{"no deployment", "POST", "/api/v1/models", `{"id":"m","name":"demo"}`, "refused", "no_deployments", []string{"would be refused: the model has no deployment", "the deployment dep"}},
-		{"as it was", "POST", "/api/v1/deployments", `{"id":"dep","model_id":"m","provider":"openai","model":"d","price":{"input":0,"output":0,"request":0.01}}`, "served", "", nil},
-		{"another price", "PATCH", "/api/v1/deployments/dep", `{"price":{"input":1000,"output":2000,"cache_read":0}}`, "served", "", []string{"it cost 0.01, and would cost 0.026"}},
-		{"back", "PATCH", "/api/v1/deployments/dep", `{"price":{"input":0,"output":0,"request":0.01}}`, "served", "", nil},
-		{"the team is blocked", "POST", "/api/v1/teams/team_a/block", "", "refused", "team_blocked", []string{"would be refused: the team is blocked"}},
-		{"and no more", "POST", "/api/v1/teams/team_a/unblock", "", "served", "", nil},
-		{"another model only", "PATCH", "/api/v1/keys/key_0", `{"models":["other"]}`, "refused", "model_access_denied", []string{"would be refused: the models of the key"}},
-		{"an alias", "PATCH", "/api/v1/keys/key_0", `{"models":null,"aliases":{"demo":"gone"}}`, "refused", "model_not_found", []string{"would be refused", "the deployment dep"}},
-		{"no money", "PATCH", "/api/v1/keys/key_0", `{"aliases":null,"budgets":[{"usd":0,"per":"day"}]}`, "refused", "budget_exceeded", []string{"the budget day of the key is spent"}},
-		{"the key is gone", "DELETE", "/api/v1/keys/key_0", "", "refused", "invalid_api_key", []string{"the key was deleted", "the deployment dep"}},
+		{"no deployment", "POST", "/api/v1/models", `{"id":"m","name":"demo"}`, served, []string{"the deployment dep, which answered"}, ""},
+		{"as it was", "POST", "/api/v1/deployments", `{"id":"dep","model_id":"m","provider":"openai","model":"d","price":{"input":0,"output":0,"request":0.01}}`, served, nil, "0.01"},
+		{"another price", "PATCH", "/api/v1/deployments/dep", `{"price":{"input":1000,"output":2000,"cache_read":0}}`, served, []string{"it cost 0.01, and would cost 0.026"}, "0.026"},
+		{"back", "PATCH", "/api/v1/deployments/dep", `{"price":{"input":0,"output":0,"request":0.01}}`, served, nil, "0.01"},
+		{"refused", "POST", "/api/v1/teams/team_a/block", "", refused, []string{"it was served, and would be refused: The team is blocked. (team_blocked)"}, ""},
 	} {
 		if a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body); a.Status >= 300 {
 			t.Fatalf("%s: %d %s", tt.name, a.Status, a.Body)
 		}
-		got := replay("r0")
-		var differ []string
-		if list, ok := got["differences"].([]any); ok {
-			for _, d := range list {
-				differ = append(differ, fmt.Sprint(d))
-			}
+		verdict = tt.verdict
+		a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/r0?replay=true", "")
+		if a.Status != 200 {
+			t.Fatalf("%s: got %d %s", tt.name, a.Status, a.Body)
 		}
-		code, _ := got["code"].(string)
-		ok := got["decision"] == tt.decision && code == tt.code && len(differ) == len(tt.differ)
+		var got struct {
+			Items []struct {
+				Replay client.Replay `json:"replay"`
+			} `json:"items"`
+		}
+		if err := json.Unmarshal([]byte(a.Body), &got); err != nil || len(got.Items) != 1 {
+			t.Fatalf("%s: got %s, %v", tt.name, a.Body, err)
+		}
+		r := got.Items[0].Replay
+		cost := ""
+		if r.Cost != nil {
+			cost = r.Cost.String()
+		}
+		ok := r.Verdict == tt.verdict && cost == tt.cost && len(r.Differences) == len(tt.differ)
 		for i := range tt.differ {
-			ok = ok && strings.Contains(differ[i], tt.differ[i])
+			ok = ok && strings.Contains(r.Differences[i], tt.differ[i])
 		}
-		if !ok {
-			t.Errorf("%s: got %v", tt.name, got)
+		if !ok || len(r.Changed) == 0 {
+			t.Errorf("%s: got %+v", tt.name, r)
 		}
 	}
 	if a := h.Call(secret, "GET", "/api/v1/requests/r1?replay=true", ""); a.Status == 200 {

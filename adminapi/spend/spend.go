@@ -89,6 +89,8 @@ func (a *API) Routes() []Route {
 		get("global-end-users", "/global/all_end_users", a.endUsers),
 		get("global-activity", "/global/activity", a.globalActivity),
 		get("global-activity-model", "/global/activity/model", a.globalActivityModel),
+		get("global-activity-exceptions", "/global/activity/exceptions", a.exceptions),
+		get("global-activity-exceptions-deployment", "/global/activity/exceptions/deployment", a.deploymentExceptions),
 		get("provider-budgets", "/provider/budgets", a.providerBudgets),
 		get("team-spend-by-user", "/team/spend/by_user", a.teamByUser),
 		{"litellm-global-spend-end-users", http.MethodPost, "/global/spend/end_users", a.endUserSpend},

@@ -55,6 +55,12 @@ func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 		if i == 39 {
 			r.Status, r.ErrorKind, r.ErrorCode = 502, "upstream", "upstream_error"
 		}
+		if i == 37 || i == 38 {
+			r.Status, r.ErrorKind, r.ErrorCode = 429, "rate_limited", "rate_limit_exceeded"
+		}
+		if i == 38 {
+			r.DeploymentID, r.Provider, r.Attempts = "", "openai", 0
+		}
 		s = append(s, r)
 	}
 	l, err := requestlog.Open(requestlog.Config{Dir: t.TempDir(), NodeID: "n1", Source: s, Now: h.Clock})
@@ -120,7 +126,7 @@ func TestLiteLLM(t *testing.T) {
 		{"/user/daily/activity?" + days, "results.0.date", "2026-03-10"},
 		{"/user/daily/activity?" + days, "results.1.metrics.spend", "2.1"},
 		{"/user/daily/activity?" + days, "metadata.total_spend", "8.2"},
-		{"/user/daily/activity?" + days, "metadata.total_failed_requests", "1"},
+		{"/user/daily/activity?" + days, "metadata.total_failed_requests", "3"},
 		{"/user/daily/activity?" + days, "results.0.breakdown.models.demo.metrics.cache_read_input_tokens", "100"},
 		{"/user/daily/activity?" + days, "results.0.breakdown.api_keys." + token + ".metadata.key_alias", "notebook"},
 		{"/user/daily/activity?" + days + "&page_size=1", "metadata.has_more", "true"},
@@ -142,6 +148,11 @@ func TestLiteLLM(t *testing.T) {
 		{"/global/spend/teams", "total_spend_per_team.1.total_spend", "4"},
 		{"/global/spend/tags", "spend_per_tag.0.log_count", "40"},
 		{"/global/activity", "sum_api_requests", "40"},
+		{"/global/activity/exceptions?model_group=demo&" + days, "sum_num_rate_limit_exceptions", "2"},
+		{"/global/activity/exceptions?model_group=demo&" + days, "daily_data.0.date", "2026-03-10"},
+		{"/global/activity/exceptions?model_group=other&" + days, "daily_data", "[]"},
+		{"/global/activity/exceptions/deployment?model_group=demo&" + days, "0.deployment", "dep"},
+		{"/global/activity/exceptions/deployment?model_group=demo&" + days, "0.sum_num_rate_limit_exceptions", "1"},
 		{"/global/all_end_users", "end_users.0", "=HYPERLINK(1)"},
 		{"/api/v1/usage?group_by=team&granularity=month&key=notebook", "items.0.by.team", "team_a"},
 		{"/api/v1/usage?team=research", "items.0.requests", "20"},
@@ -196,6 +207,7 @@ func TestOwn(t *testing.T) {
 		{"/spend/tags", 200, `"log_count":20`, ""},
 		{"/global/spend/report?" + days, 403, "", ""},
 		{"/provider/budgets", 403, "", ""},
+		{"/global/activity/exceptions?model_group=demo&" + days, 403, "", ""},
 		{"/team/spend/by_user?team_ids=team_a&" + days, 200, `"api_requests":20`, ""},
 		{"/team/spend/by_user?" + days, 400, "team_ids", ""},
 		{"/team/spend/by_user?team_ids=nosuch&" + days, 404, "", ""},
@@ -249,8 +261,8 @@ func TestExport(t *testing.T) {
 	h, _ := start(t)
 	for path, want := range map[string]string{
 		"/api/v1/requests/export?limit=3":                        "2026-03-09T12:00:00.000000000Z,r0,n1,1,1,key_0,team_a,",
-		"/api/v1/usage/export?group_by=customer&granularity=day": "2026-03-10T00:00:00Z,'=HYPERLINK(1),6.1,20,1,300,60,100,0,0",
-		"/customer/daily/activity/export?" + days:                "2026-03-10,'=HYPERLINK(1),6.1,20,19,1,300,60,360",
+		"/api/v1/usage/export?group_by=customer&granularity=day": "2026-03-10T00:00:00Z,'=HYPERLINK(1),6.1,20,3,300,60,100,0,0",
+		"/customer/daily/activity/export?" + days:                "2026-03-10,'=HYPERLINK(1),6.1,20,17,3,300,60,360",
 		"/api/v1/requests/export?format=json":                    `"request_id":"r39"`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != 200 || !strings.Contains(string(a.Body), want) {

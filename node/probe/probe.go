@@ -5,10 +5,14 @@
 // Time is cut into slots of one interval, beginning at another moment for each backend so that not
 // all are asked at once. A backend is asked once a slot: whoever leads knows from gossip whether that
 // was done, so a change of the leader neither repeats nor skips it, but for what dies on the way.
+//
+// Deployments that name a health_check_model are asked by a request to it too, by a Prober of the Kind
+// Paid: the request goes the way of all requests, and is booked on the team resource.SystemTeamID.
 package probe
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -24,16 +28,17 @@ const (
 	look     = 500 * time.Millisecond // how often the leader looks for what is due
 	settle   = 2 * time.Second        // that a new leader listens first to what the last one has done
 	atOnce   = 16                     // backends that are asked at the same time
-	timeout  = 10 * time.Second       // of one probe
 	remember = 100                    // verdicts of one backend that a node keeps
 )
 
 // Config says what a Prober needs.
 type Config struct {
+	Kind    *Kind // nil: Reach
 	NodeID  string
 	Catalog func() *resource.Catalog
 	Leads   func() bool
-	// Ask sends one request that uses no tokens to the deployment's backend.
+	// Ask sends one request to the deployment's backend; of the Kind Reach, one that uses no tokens. An
+	// ErrSkipped says that it sent none.
 	Ask        func(ctx context.Context, d *resource.Deployment) error
 	Now        func() time.Time // nil: time.Now
 	Logger     *slog.Logger
@@ -43,6 +48,7 @@ type Config struct {
 // Prober asks, where its node leads, and knows what was found, on every node.
 type Prober struct {
 	cfg   Config
+	kind  Kind
 	asked *prometheus.CounterVec
 
 	mu    sync.Mutex // guards what follows
@@ -63,8 +69,13 @@ func New(cfg Config) *Prober {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	p := &Prober{cfg: cfg, known: map[uint64]*backend{}, asked: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "conclave_health_probes_total", Help: "Requests without tokens that this node has sent to find out whether a backend can be reached.",
+	kind := Reach()
+	if cfg.Kind != nil {
+		kind = *cfg.Kind
+	}
+	p := &Prober{cfg: cfg, kind: kind, known: map[uint64]*backend{}, asked: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "conclave_health_probes_total", Help: "Health checks that this node has made: of the kind reach without tokens, of the kind request by a request to a model.",
+		ConstLabels: prometheus.Labels{"kind": kind.name},
 	}, []string{"result"})}
 	if cfg.Registerer != nil {
 		cfg.Registerer.MustRegister(p.asked)
@@ -93,7 +104,7 @@ func (p *Prober) Run(ctx context.Context) {
 		case leads.IsZero():
 			leads = now
 		case now.Sub(leads) >= settle:
-			for _, d := range p.due(now, set.HealthInterval) {
+			for _, d := range p.due(now, p.kind.every(set)) {
 				places <- struct{}{}
 				wg.Go(func() {
 					defer func() { <-places }()
@@ -112,8 +123,8 @@ func (p *Prober) due(now time.Time, every time.Duration) []*resource.Deployment 
 	seen := map[uint64]bool{}
 	var all []*resource.Deployment
 	for _, d := range p.cfg.Catalog().Tables().Deployments {
-		h := Hash(d)
-		if d.Blocked || seen[h] {
+		h := p.kind.hash(d)
+		if d.Blocked || seen[h] || !p.kind.wants(d) {
 			continue
 		}
 		seen[h] = true
@@ -144,22 +155,42 @@ func (p *Prober) backendLocked(h uint64) *backend {
 
 // ask probes one backend and notes the verdict.
 func (p *Prober) ask(ctx context.Context, d *resource.Deployment) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.kind.timeout)
 	defer cancel()
 	began := p.cfg.Now()
 	err := p.cfg.Ask(ctx, d)
-	v := judge(err)
+	if errors.Is(err, ErrSkipped) {
+		p.skip(d, err)
+		return
+	}
+	v := p.kind.judge(err)
 	v.At, v.Took = p.cfg.Now(), p.cfg.Now().Sub(began)
 	p.asked.WithLabelValues(v.Result.String()).Inc()
 	p.mu.Lock()
-	b := p.backendLocked(Hash(d))
+	b := p.backendLocked(p.kind.hash(d))
 	was := b.last.settled()
 	changed := was == nil && !v.Result.Healthy() || was != nil && was.Result.Healthy() != v.Result.Healthy()
 	v.Slot, v.Every = b.last.Slot, b.last.Every
 	p.noteLocked(b, v)
 	p.mu.Unlock()
 	if p.cfg.Logger != nil && changed && ctx.Err() == nil {
-		p.cfg.Logger.Info("backend changed", "deployment_id", d.ID, "provider", d.Provider, "healthy", v.Result.Healthy(), "reason", v.Reason())
+		p.cfg.Logger.Info("backend changed", "check", p.kind.name, "deployment_id", d.ID, "provider", d.Provider, "healthy", v.Result.Healthy(), "reason", v.Reason())
+	}
+}
+
+// skip notes that a slot has gone by without a question: what was known stays so.
+func (p *Prober) skip(d *resource.Deployment, err error) {
+	p.asked.WithLabelValues("skipped").Inc()
+	p.mu.Lock()
+	b := p.backendLocked(p.kind.hash(d))
+	if was := b.last.settled(); was != nil {
+		slot, every := b.last.Slot, b.last.Every
+		b.last, b.told = *was, 0
+		b.last.Slot, b.last.Every = slot, every
+	}
+	p.mu.Unlock()
+	if p.cfg.Logger != nil {
+		p.cfg.Logger.Warn("health check skipped", "deployment_id", d.ID, "error", err)
 	}
 }
 
@@ -176,7 +207,7 @@ func (p *Prober) noteLocked(b *backend, v Verdict) {
 func (p *Prober) Of(d *resource.Deployment) (Verdict, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b := p.known[Hash(d)]
+	b := p.known[p.kind.hash(d)]
 	if b == nil {
 		return Verdict{}, false
 	}
@@ -191,7 +222,7 @@ func (p *Prober) Of(d *resource.Deployment) (Verdict, bool) {
 func (p *Prober) History(d *resource.Deployment) []Verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b := p.known[Hash(d)]
+	b := p.known[p.kind.hash(d)]
 	if b == nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -73,10 +74,14 @@ func (c *cluster) exchange(ctx context.Context) {
 }
 
 func start(ctx context.Context, wg *sync.WaitGroup, n int, cat *resource.Catalog) *cluster {
+	return startKind(ctx, wg, n, cat, nil)
+}
+
+func startKind(ctx context.Context, wg *sync.WaitGroup, n int, cat *resource.Catalog, kind *probe.Kind) *cluster {
 	c := &cluster{asked: map[string][]time.Time{}}
 	for i := range n {
 		c.nodes = append(c.nodes, probe.New(probe.Config{
-			NodeID: "n", Catalog: func() *resource.Catalog { return cat }, Ask: c.ask,
+			Kind: kind, NodeID: "n", Catalog: func() *resource.Catalog { return cat }, Ask: c.ask,
 			Leads: func() bool {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -171,6 +176,112 @@ func TestRun_shared(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// TestRun_paid counts the requests of an hour to deployments that want them, while the leader changes again
+// and again: one an interval for each, which is a minute at least, however short the setting is.
+func TestRun_paid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		every string
+		want  int
+	}{{"10", 60}, {"300", 12}} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			var wg sync.WaitGroup
+			wants := func(id, base string) *resource.Deployment {
+				d := deployment(id, base)
+				d.HealthCheckModel = "small"
+				return d
+			}
+			paid := probe.Paid()
+			c := startKind(ctx, &wg, 3, catalog(tt.every, wants("a", "http://a"), wants("b", "http://b"), deployment("c", "http://c")), &paid)
+			began := time.Now()
+			for i := 0; time.Since(began) < time.Hour; i++ {
+				c.lead(i % 3)
+				time.Sleep(97 * time.Second)
+				c.lead(-1)
+				time.Sleep(1500 * time.Millisecond)
+			}
+			cancel()
+			wg.Wait()
+			if len(c.asked) != 2 {
+				t.Errorf("%d deployments were asked, want the two that want it", len(c.asked))
+			}
+			for base, at := range c.asked {
+				at = slices.DeleteFunc(at, func(at time.Time) bool { return at.Sub(began) > time.Hour })
+				if n := len(at); n < tt.want-1 || n > tt.want+1 {
+					t.Errorf("every %s s: %s was asked %d times in an hour, want %d", tt.every, base, n, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// TestRun_skipped: what could not be asked changes no verdict on any node, and is not tried again before the
+// next interval.
+func TestRun_skipped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		d := deployment("a", "http://a")
+		d.HealthCheckModel = "small"
+		paid := probe.Paid()
+		c := startKind(ctx, &wg, 3, catalog("60", d), &paid)
+		c.lead(0)
+		time.Sleep(90 * time.Second)
+		c.mu.Lock()
+		c.fail = fmt.Errorf("%w: no money", probe.ErrSkipped)
+		before := len(c.asked["http://a"])
+		c.mu.Unlock()
+		if before == 0 {
+			t.Fatal("it was not asked at all")
+		}
+		time.Sleep(10 * time.Minute)
+		if n := len(c.asked["http://a"]) - before; n != 10 {
+			t.Errorf("%d tries in ten minutes, want 10", n)
+		}
+		for i, p := range c.nodes {
+			if v, ok := p.Of(d); !ok || !v.Result.Healthy() || len(p.History(d)) != before {
+				t.Errorf("node %d: got %+v, %v, and %d in its history, want %d", i, v, ok, len(p.History(d)), before)
+			}
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
+// TestVerdict_paid: what is no fault of a list of models is one of an answer.
+func TestVerdict_paid(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		err  error
+		want probe.Result
+	}{
+		"answers":  {nil, probe.Reachable},
+		"busy":     {&llm.Error{Kind: llm.RateLimited, Status: 429}, probe.Reachable},
+		"no model": {&llm.Error{Kind: llm.NotFound, Status: 404}, probe.Refused},
+		"bad":      {&llm.Error{Kind: llm.Invalid, Status: 400}, probe.Refused},
+		"unsaid":   {&llm.Error{Kind: llm.Invalid}, probe.Unusable},
+		"broken":   {&llm.Error{Kind: llm.Upstream, Status: 500}, probe.Failing},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			d := deployment("a", "http://a")
+			d.HealthCheckModel = "small"
+			cat, paid := catalog("60", d), probe.Paid()
+			p := probe.New(probe.Config{
+				Kind: &paid, Catalog: func() *resource.Catalog { return cat }, Leads: func() bool { return true },
+				Ask: func(context.Context, *resource.Deployment) error { return tt.err },
+			})
+			p.Run(ctx)
+			if v, ok := p.Of(d); !ok || v.Result != tt.want || (v.Reason() == "") != (tt.want == probe.Reachable) {
+				t.Errorf("%s: got %+v %q, want %v", name, v, v.Reason(), tt.want)
+			}
+		})
+	}
 }
 
 func TestRun_off(t *testing.T) {

@@ -28,12 +28,13 @@ const (
 	Credential Result = 5 // it does not accept the deployment's credential
 	Failing    Result = 6 // it answered with a status from 500 on
 	Unusable   Result = 7 // the deployment's own record is at fault, or the node may not dial it
-	results           = 8
+	Refused    Result = 8 // it refused the request, with a status below 500
+	results           = 9
 )
 
 // String names the result in metrics and answers.
 func (r Result) String() string {
-	return [results]string{"pending", "reachable", "connection", "timeout", "tls", "credential", "failing", "unusable"}[r]
+	return [results]string{"pending", "reachable", "connection", "timeout", "tls", "credential", "failing", "unusable", "refused"}[r]
 }
 
 // Healthy says whether the backend can take requests, as far as a probe can tell.
@@ -68,6 +69,7 @@ func (v *Verdict) Reason() string {
 		Connection: "no connection to the provider", TimedOut: "the provider did not answer in time",
 		TLS: "the provider's certificate is not accepted", Credential: "the provider does not accept the credential",
 		Failing: "the provider fails", Unusable: "the deployment cannot be asked",
+		Refused: "the provider refuses the request",
 	}[v.Result]
 	if text != "" && v.Status != 0 {
 		return fmt.Sprintf("%s (status %d)", text, v.Status)
@@ -107,9 +109,6 @@ func judge(err error) Verdict {
 	return Verdict{Result: Connection}
 }
 
-// Topic numbers what the Prober shares by gossip.
-const Topic byte = 2
-
 // The form of what is shared: a version, then an entry for each backend.
 const (
 	formVersion = 1
@@ -119,7 +118,7 @@ const (
 )
 
 // Topic implements the gossip's Sharer.
-func (p *Prober) Topic() byte { return Topic }
+func (p *Prober) Topic() byte { return p.kind.topic }
 
 // Share implements the gossip's Sharer: new verdicts first, the others in turn.
 func (p *Prober) Share() []byte {
@@ -205,6 +204,8 @@ func (p *Prober) mergeLocked(h uint64, v Verdict) {
 		return
 	case v.Result == Pending:
 		v.before = b.last.settled()
+		b.last, b.told = v, 0
+	case same && b.last.before != nil && b.last.before.At.Equal(v.At): // it was skipped
 		b.last, b.told = v, 0
 	default:
 		p.noteLocked(b, v)

@@ -1,4 +1,4 @@
-// Package replay decides a recorded request again, offline: by what its receipt says of it, and by
+// Package replay decides a recorded request again, with a node and without one: by what its receipt says of it, and by
 // a part of the replicated state. It asks the same functions as the pipeline, in the same order.
 //
 // What depends on the moment (what was left of a limit or a budget, which deployments rested, what
@@ -20,54 +20,29 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// The decisions.
-const (
-	Served  = "served"
-	Refused = "refused"
-)
-
-// Verdict is how a request is decided.
-type Verdict struct {
-	Decision string `json:"decision"`
-	Step     string `json:"step,omitempty"`
-	Code     string `json:"code,omitempty"`
-	Scope    string `json:"scope,omitempty"`
-	Entity   string `json:"entity,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-	// Judged says that the state decided; else the receipt was believed, for nothing else can tell.
-	Judged bool `json:"judged"`
-}
-
-// Same says whether two verdicts are alike, whatever words they use.
-func (v *Verdict) Same(o *Verdict) bool {
-	return v.Decision == o.Decision && v.Step == o.Step && v.Code == o.Code && v.Scope == o.Scope && v.Entity == o.Entity
-}
-
-// Recorded is the verdict that the receipt tells of.
-func Recorded(r *evidence.Request) Verdict {
-	if r.Receipt.Step == "" {
-		return Verdict{Decision: Served}
-	}
-	return Verdict{
-		Decision: Refused, Step: r.Receipt.Step, Code: r.ErrorCode, Scope: r.Receipt.Scope, Entity: r.Receipt.Entity, Reason: r.Receipt.Rule,
-	}
-}
-
 // Decide decides a request by the state.
-func Decide(state *evidence.State, r *evidence.Request) Verdict {
+func Decide(state *evidence.State, r *evidence.Request) evidence.Verdict {
 	j := &judge{state: state, cat: state.Catalog(), r: r, f: &r.Receipt.Facts}
-	recorded := Recorded(r)
+	v := j.decide()
+	if j.model != nil {
+		v.Model = j.modelName()
+	}
+	return v
+}
+
+func (j *judge) decide() evidence.Verdict {
+	recorded := evidence.Recorded(j.r)
 	for i := range steps {
 		st := &steps[i]
 		if err := st.take(j); err != nil {
 			e := reply.AsError(err)
-			return Verdict{Decision: Refused, Step: st.name, Code: reply.Code(e), Scope: e.Scope, Entity: e.Entity, Reason: e.Message, Judged: true}
+			return evidence.Verdict{Decision: evidence.Refused, Step: st.name, Code: reply.Code(e), Scope: e.Scope, Entity: e.Entity, Reason: e.Message, Judged: true}
 		}
 		if recorded.Step == st.name && (!slices.Contains(st.codes, recorded.Code) || !j.tells(recorded.Code)) {
 			return recorded
 		}
 	}
-	return Verdict{Decision: Served, Judged: true}
+	return evidence.Verdict{Decision: evidence.Served, Judged: true}
 }
 
 // steps are those of the pipeline at which something can be judged, and the codes of refusals that

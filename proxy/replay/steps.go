@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -195,14 +196,7 @@ func (j *judge) terms(l *resource.Level, c *llm.Count) (*resource.Terms, bool) {
 	}
 	for i := range all {
 		t := &all[i]
-		name := t.Name
-		if name == "" {
-			name = string(t.Per)
-		}
-		if name == "" {
-			name = string(resource.PerTotal)
-		}
-		if name == c.Of && string(t.Unit()) == c.Unit && t.Counts(j.modelName()) {
+		if nameOf(t) == c.Of && string(t.Unit()) == c.Unit && t.Counts(j.modelName()) {
 			return t, true
 		}
 	}
@@ -212,7 +206,10 @@ func (j *judge) terms(l *resource.Level, c *llm.Count) (*resource.Terms, bool) {
 // budget asks whether the budget that refused is there, and still too small.
 func (j *judge) budget() error {
 	c := j.f.Count
-	if j.r.Receipt.Step != "budget" || c == nil {
+	if j.r.Receipt.Step != "budget" {
+		return j.outgrown()
+	}
+	if c == nil {
 		return nil
 	}
 	l, ok := j.level()
@@ -242,6 +239,35 @@ func (j *judge) budget() error {
 	}
 	e.Message = fmt.Sprintf("budget %q of the %s is %d, and %d were left for %d", c.Of, l.Kind, limit, max(0, c.Left+limit-c.Limit), c.Asked)
 	return e
+}
+
+// outgrown asks whether a request that the budgets of then let pass is more than a whole window of one allows.
+// How much others have spent of it is of the moment.
+func (j *judge) outgrown() error {
+	for i := range j.levels {
+		l := &j.levels[i]
+		if l.Allowance == nil {
+			continue
+		}
+		all, _ := j.cat.Terms(l.Allowance.Budgets, l.Allowance.BudgetID)
+		for k := range all {
+			t := &all[k]
+			limit := t.Limit(resource.At(j.began()))
+			if t.Unit() != resource.UnitUSD || t.Clamp || !t.Counts(j.modelName()) || j.r.Hold <= limit+t.Overdraft {
+				continue
+			}
+			return &llm.Error{
+				Kind: llm.OverBudget, Code: "budget_exceeded", Scope: l.Kind, Entity: l.ID,
+				Message: fmt.Sprintf("budget %q of the %s is %s, and the request held %s", nameOf(t), l.Kind, limit, j.r.Hold),
+			}
+		}
+	}
+	return nil
+}
+
+// nameOf is a budget's name, as receipts have it.
+func nameOf(t *resource.Terms) string {
+	return cmp.Or(t.Name, string(t.Per), string(resource.PerTotal))
 }
 
 // clusterWide asks whether the setting is still there that refused a model without a price.

@@ -57,7 +57,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if now == nil {
 		now = &resource.Policy{}
 	}
-	return out, allowanceDoc(in, out, &now.Allowance)
+	return out, allowanceDoc(in, out, now)
 }
 
 // rename gives the fields that only have another name.
@@ -96,7 +96,7 @@ func replaceMap(raw json.RawMessage, old map[string]string) json.RawMessage {
 }
 
 // allowanceDoc moves LiteLLM's limits and budgets to where a record has them.
-func allowanceDoc(in, out records.Document, now *resource.Allowance) error {
+func allowanceDoc(in, out records.Document, now *resource.Policy) error {
 	limits := records.Document{}
 	for theirs, ours := range map[string]string{"rpm_limit": "rpm", "tpm_limit": "tpm", "max_parallel_requests": "parallel"} {
 		if v, ok := in[theirs]; ok {
@@ -112,7 +112,11 @@ func allowanceDoc(in, out records.Document, now *resource.Allowance) error {
 		return err
 	}
 	terms, given, err := termsOf(in, now.Budgets)
-	if err != nil || !given {
+	if err != nil {
+		return err
+	}
+	mailed, err := alertEmails(in, now, terms)
+	if err != nil || !given && !mailed {
 		return err
 	}
 	return out.Set("budgets", terms)

@@ -221,12 +221,21 @@ var timeouts = map[string][]string{
 	"stream_timeout": {"first_token_timeout_ms", "between_chunks_timeout_ms"},
 }
 
+// healthFields are the parts of model_info that a deployment has by the same names.
+var healthFields = []string{"health_check_model", "health_check_max_tokens"}
+
 // moveInfo keeps model_info as metadata; its id becomes the deployment's.
 func moveInfo(info, out records.Document) error {
 	if raw, ok := info["id"]; ok && !records.IsNull(raw) {
 		out["id"] = raw
 	}
 	delete(info, "id")
+	for _, name := range healthFields {
+		if raw, ok := info[name]; ok {
+			out[name] = raw
+			delete(info, name)
+		}
+	}
 	if len(info) == 0 {
 		return nil
 	}
@@ -257,6 +266,12 @@ func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 		_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object
 	}
 	info["id"], info["db_model"], info["litellm_provider"] = d.ID, d.Owner == resource.OwnerAPI, d.Provider
+	if d.HealthCheckModel != "" {
+		info["health_check_model"] = d.HealthCheckModel
+	}
+	if d.HealthCheckMaxTokens > 0 {
+		info["health_check_max_tokens"] = d.HealthCheckMaxTokens
+	}
 	if p := d.Price; p != nil {
 		info["input_cost_per_token"], info["output_cost_per_token"] = perToken(p.Input), perToken(p.Output)
 	}

@@ -104,7 +104,7 @@ func TestModels(t *testing.T) {
 	h := adminapitest.New(t)
 	for _, id := range []string{"first", "second"} {
 		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":"gpt","litellm_params":{"model":"openai/gpt-4o","api_base":"http://127.0.0.1:1/v1",`+
-			`"api_key":"sk-upstream","rpm":5,"weight":2,"timeout":1.5,"input_cost_per_token":1.5e-07,"output_cost_per_token":0.0000006},"model_info":{"id":%q,"mode":"chat"}}`, id))
+			`"api_key":"sk-upstream","rpm":5,"weight":2,"timeout":1.5,"input_cost_per_token":1.5e-07,"output_cost_per_token":0.0000006},"model_info":{"id":%q,"mode":"chat","health_check_model":"gpt-4o-mini","health_check_max_tokens":5}}`, id))
 	}
 	deployments := h.Must("GET", "/api/v1/models/gpt", "")["deployments"].([]any)
 	if len(deployments) != 2 {
@@ -112,12 +112,12 @@ func TestModels(t *testing.T) {
 	}
 	d := h.Must("GET", "/api/v1/deployments/first", "")
 	price := d["price"].(map[string]any)
-	if d["provider"] != "openai" || d["model"] != "gpt-4o" || d["timeout_ms"] != 1500.0 || price["input"] != 0.15 || price["output"] != 0.6 {
+	if d["provider"] != "openai" || d["model"] != "gpt-4o" || d["timeout_ms"] != 1500.0 || d["health_check_model"] != "gpt-4o-mini" || d["health_check_max_tokens"] != 5.0 || price["input"] != 0.15 || price["output"] != 0.6 {
 		t.Errorf("deployment: got %v", d)
 	}
 	data := h.Must("GET", "/v1/model/info?litellm_model_id=first", "")["data"].([]any)
 	info := data[0].(map[string]any)["model_info"].(map[string]any)
-	if len(data) != 1 || info["input_cost_per_token"] != 1.5e-07 || info["mode"] != "chat" || info["db_model"] != true {
+	if len(data) != 1 || info["input_cost_per_token"] != 1.5e-07 || info["mode"] != "chat" || info["db_model"] != true || info["health_check_model"] != "gpt-4o-mini" {
 		t.Errorf("model info: got %v", data)
 	}
 	h.Must("POST", "/model/delete", `{"id":"first"}`)

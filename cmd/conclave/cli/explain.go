@@ -100,8 +100,11 @@ func (a *app) printReplay(r *client.Replay) {
 	if len(r.Differences) == 0 {
 		fmt.Fprintln(a.stdout, "nothing would differ")
 	}
-	for _, n := range r.NotJudged {
-		fmt.Fprintf(a.stdout, "not judged: %s\n", printable(n))
+	if !r.Judged && r.Decision == evidence.Refused {
+		fmt.Fprintln(a.stdout, "only the moment or the body could tell: the receipt was believed")
+	}
+	if len(r.Changed) > 0 {
+		fmt.Fprintf(a.stdout, "written since: %s\n", printable(strings.Join(r.Changed, ", ")))
 	}
 }
 
@@ -120,11 +123,11 @@ func (a *app) exportCase(cmd *cobra.Command, id, name string) error {
 
 // decided is a request of a file, as it was decided and as it would be.
 type decided struct {
-	RequestID string          `json:"request_id"`
-	Why       []string        `json:"explanation"`
-	Recorded  replay.Verdict  `json:"recorded"`
-	Replayed  *replay.Verdict `json:"replayed,omitempty"`
-	Changed   []string        `json:"changed,omitempty"` // records that were written after the decision
+	RequestID string            `json:"request_id"`
+	Why       []string          `json:"explanation"`
+	Recorded  evidence.Verdict  `json:"recorded"`
+	Replayed  *evidence.Verdict `json:"replayed,omitempty"`
+	Changed   []string          `json:"changed,omitempty"` // records that were written after the decision
 }
 
 // explainFile does what can be done without a node.
@@ -144,7 +147,7 @@ func (a *app) explainFile(x *explaining) error {
 	all := make([]decided, 0, len(c.Requests))
 	for i := range c.Requests {
 		r := &c.Requests[i]
-		d := decided{RequestID: r.RequestID, Why: r.Receipt.Words(&r.Row), Recorded: replay.Recorded(r)}
+		d := decided{RequestID: r.RequestID, Why: r.Receipt.Words(&r.Row), Recorded: evidence.Recorded(r)}
 		if x.replay {
 			v := replay.Decide(state, r)
 			d.Replayed, d.Changed = &v, state.Changed(r.Receipt.Facts.Index)
@@ -189,7 +192,7 @@ func (a *app) printDecided(d *decided) {
 	default:
 		fmt.Fprintf(a.stdout, "it was: %s\n", printable(strings.TrimSpace(d.Recorded.Decision+" "+d.Recorded.Code)))
 	}
-	if !v.Judged && v.Decision == replay.Refused {
+	if !v.Judged && v.Decision == evidence.Refused {
 		fmt.Fprintln(a.stdout, "only the moment or the body could tell: the receipt was believed")
 	}
 	if len(d.Changed) > 0 {
