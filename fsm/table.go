@@ -95,6 +95,7 @@ const (
 	KindNoteAlerts         Kind = 212
 	KindRetryAlerts        Kind = 213
 	KindDeleteAlerts       Kind = 214
+	KindSwitchPlugins      Kind = 225
 	KindBeginRollout       Kind = 255
 	KindNoteRollout        Kind = 256
 	KindAdvanceRollout     Kind = 257
@@ -224,6 +225,7 @@ var table = append([]row{
 	rowOf[NoteAlerts](KindNoteAlerts, "note_alerts", 1, byNode, alone),
 	rowOf[RetryAlerts](KindRetryAlerts, "retry_alerts", 1, byAdmin, alone),
 	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
+	rowOf[SwitchPlugins](KindSwitchPlugins, "switch_plugins", 1, byNode, alone),
 	rowOf[BeginRollout](KindBeginRollout, "begin_rollout", 1, byAdmin, alone),
 	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
 	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),
