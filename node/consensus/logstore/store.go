@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
 
@@ -262,9 +263,11 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 		s.broken(err)
 		return fmt.Errorf("store log entries: %w", err)
 	}
+	fault.Point(fault.LogStore)
 	if err := s.write(func() error { return s.appendLocked(logs, last == 0) }); err != nil {
 		return fmt.Errorf("store log entries: %w", err)
 	}
+	fault.Point(fault.LogStored)
 	return nil
 }
 
