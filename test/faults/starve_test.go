@@ -36,9 +36,6 @@ func starve(n *cluster.Node, d time.Duration) {
 func TestStarved_Processor(t *testing.T) {
 	c := cluster.Start(t, 3)
 	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
-	for i := range c.Nodes {
-		c.Await("the node serves the key", 10*time.Second, func() bool { return c.Chat(i, secret) == http.StatusOK })
-	}
 	tr := startTraffic(c, secret, 1)
 	w := startWriter(t, c)
 	for _, who := range []string{"a follower", "the leader"} {
@@ -47,7 +44,7 @@ func TestStarved_Processor(t *testing.T) {
 			node = (node + 1) % 3
 		}
 		before := w.count()
-		starve(c.Nodes[node], length(6*time.Second))
+		starve(c.Nodes[node], length(5*time.Second))
 		t.Logf("%s starved: %d writes acknowledged meanwhile; node %s leads afterwards", who, w.count()-before, c.Nodes[c.Leader()].Name)
 		if w.count() == before {
 			t.Errorf("%s starved: nothing was acknowledged", who)
