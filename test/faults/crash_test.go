@@ -89,7 +89,9 @@ func (r *crashes) blob() {
 	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
 		r.t.Fatal(err)
 	}
-	conclave(r.t, r.c, r.at, "plugin", "upload", file)
+	if out, status := conclave(r.t, r.c, r.at, "plugin", "upload", file); status != 0 {
+		r.t.Fatalf("plugin upload: %d %s", status, out)
+	}
 }
 
 // end ends a node at a point, and starts it again without one.
