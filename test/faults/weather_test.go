@@ -65,8 +65,8 @@ func leaderFor(c *cluster.Cluster, d time.Duration) string {
 	}
 }
 
-// TestNetwork_Weather has all that nodes say to each other pass relays. With 100 ms from node to node and back,
-// 25 of them at random, the leader stays. With datagrams that get lost, come twice and in another order, and connections that
+// TestNetwork_Weather has all that nodes say to each other pass relays. With 74 to 124 ms from node to node and back,
+// the leader stays. With datagrams that get lost, come twice and in another order, and connections that
 // stall as they do when packets are lost, and end, what is acknowledged is on every node, and the books
 // are the bill.
 func TestNetwork_Weather(t *testing.T) {
