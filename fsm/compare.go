@@ -93,7 +93,7 @@ func differs(b store.Bucket, key, from, to []byte, visit func(Difference) error)
 	case to == nil:
 		d.Change, d.Name = "deleted", audit.NameOf(old.Payload)
 	}
-	if d.Fields, d.Before, d.After, err = audit.Shown(d.Kind, old.Payload, next.Payload); err != nil {
+	if d.Fields, d.Before, d.After, err = audit.DiffJSON(d.Kind, old.Payload, next.Payload); err != nil {
 		return fmt.Errorf("%s: %w", d.ID, err)
 	}
 	if d.Change == "changed" {

@@ -227,8 +227,8 @@ func appendFree(out, item []byte) []byte {
 	return append(appendHead(out, cborBytes, uint64(len(text))), text...)
 }
 
-// Shown is Diff with the values as the admin API shows them.
-func Shown(kind string, before, after []byte) (fields []string, from, to json.RawMessage, err error) {
+// DiffJSON is Diff with the values as the admin API shows them.
+func DiffJSON(kind string, before, after []byte) (fields []string, from, to json.RawMessage, err error) {
 	fields, a, b, err := Diff(before, after)
 	return fields, render(kind, a), render(kind, b), err
 }
