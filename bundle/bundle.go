@@ -40,7 +40,7 @@ const (
 const (
 	KindProgram = "program" // conclave itself, for one platform
 	KindPrices  = "prices"  // list prices, as `conclave price import` reads them
-	KindPlugin  = "plugin"  // a plugin's binary
+	KindPlugin  = "plugin"  // a plugin's own bundle (package plugins/pack)
 )
 
 // ErrBundle says that a file is not a bundle, is damaged, or is not as its manifest says.

@@ -43,6 +43,10 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Named lists what a configuration names; nil: Named of this package.
 	Named func(*resource.Catalog) []Destination
+	// Beside is another Dialer of the process, by which key services are asked before there is a node
+	// and when the KEK is exchanged; what it dialled is in the report, under BesideName. Nil: there is none.
+	Beside     *Dialer
+	BesideName string
 	// AllowAddr is asked about every resolved address just before connecting to it, so that a name
 	// cannot change its mind in between; a socket's path is none. Nil allows all; PublicOnly is another.
 	AllowAddr func(netip.Addr) error

@@ -120,6 +120,31 @@ func TestSealed(t *testing.T) {
 	}
 }
 
+// TestReport_Beside: what another dialer of the process dialled is told, and by whom; sealed mode is not its.
+func TestReport_Beside(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.NotFoundHandler())
+	defer srv.Close()
+	keys := egress.Direct(nil)
+	d, err := egress.New(egress.Config{Sealed: true, Beside: keys, BesideName: "key service"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := srv.Listener.Addr().String()
+	c, err := keys.DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if _, err := d.DialContext(t.Context(), "tcp", addr); !egress.IsRefused(err) {
+		t.Errorf("the node itself: got %v, want a refusal", err)
+	}
+	seen := d.Report().Seen
+	if len(seen) != 2 || seen[0].By != "" || seen[0].Refused != 1 || seen[1].By != "key service" || seen[1].Opened != 1 {
+		t.Errorf("reported %+v", seen)
+	}
+}
+
 func TestSealed_OfTheNode(t *testing.T) {
 	t.Parallel()
 	d, err := egress.New(egress.Config{Sealed: true})

@@ -14,6 +14,7 @@ type Seen struct {
 	Address string    `json:"address"`        // host:port in lower case
 	Via     string    `json:"via,omitempty"`  // the proxy that was asked last
 	Peer    bool      `json:"peer,omitempty"` // another node of the cluster
+	By      string    `json:"by,omitempty"`   // what else of the process dialled it: "key service"
 	Opened  int64     `json:"opened"`
 	Failed  int64     `json:"failed"`
 	Refused int64     `json:"refused"` // by sealed mode
@@ -63,6 +64,12 @@ func (d *Dialer) Report() Report {
 		r.Seen = append(r.Seen, *s)
 	}
 	d.mu.Unlock()
-	slices.SortFunc(r.Seen, func(a, b Seen) int { return cmp.Compare(a.Address, b.Address) })
+	if beside := d.cfg.Beside; beside != nil {
+		for _, s := range beside.Report().Seen {
+			s.By = d.cfg.BesideName
+			r.Seen = append(r.Seen, s)
+		}
+	}
+	slices.SortFunc(r.Seen, func(a, b Seen) int { return cmp.Or(cmp.Compare(a.Address, b.Address), cmp.Compare(a.By, b.By)) })
 	return r
 }

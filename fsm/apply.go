@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/fsm/progress"
 	"github.com/conclave-llm/conclave/fsm/served"
 	"github.com/conclave-llm/conclave/fsm/store"
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -82,9 +83,11 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	if err != nil {
 		overlay.Fail(err)
 	}
+	fault.Point(fault.StateCommit)
 	if err := b.base.Tx.Commit(); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
+	fault.Point(fault.StateCommitted)
 	f.publisher.Publish(news)
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(Change{Index: b.pos.Index, Tables: b.tables, Leases: news.Leases, Soft: b.passed, Generation: b.pos.Generation})

@@ -3,6 +3,7 @@ package fsm
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"reflect"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
 )
@@ -25,4 +26,20 @@ func ItemsAreAdmins() bool {
 		}
 	}
 	return true
+}
+
+// CommandTypes are the types of all commands.
+func CommandTypes() (all []reflect.Type) {
+	for _, r := range table {
+		all = append(all, r.typ)
+	}
+	return all
+}
+
+// SealedTypes are the records that an exchange of the data key seals anew.
+func SealedTypes() (all []reflect.Type) {
+	for _, r := range sealedRows {
+		all = append(all, r.typ)
+	}
+	return all
 }

@@ -64,7 +64,14 @@ func (c BeginRollout) Apply(tx *Tx) error {
 		return err
 	}
 	r := c.Rollout
+	if old := info.Rollout; old != nil {
+		tx.closeWayBack(old)
+	}
 	r.Rev, r.State, r.Turn, r.Reason, r.Nodes = 1, memory.RolloutForward, "", "", nil
+	r.Switched, r.Switches = 0, slices.Clone(r.Switches)
+	for i := range r.Switches {
+		r.Switches[i].Before = nil
+	}
 	r.Base = tx.fsmVersion()
 	r.Began, r.Stepped, r.By = tx.Now, tx.Now, actorName(tx.Actor)
 	info.Rollout = &r
@@ -103,7 +110,7 @@ func (c BeginRollout) checkRest() error {
 			return &resource.Invalid{Field: "programs", Reason: "a program has a platform, a digest, a size and its parts"}
 		}
 	}
-	return nil
+	return checkSwitches(r.Switches)
 }
 
 // rollout finds the rollout that a command means, for it to be changed.
@@ -182,6 +189,11 @@ func (c AdvanceRollout) Apply(tx *Tx) error {
 		tx.step(r, c.Good, memory.NodeGood, "")
 	}
 	turned := r.State != c.State
+	if turned && c.State == memory.RolloutBackward {
+		if err := tx.restorePlugins(r); err != nil {
+			return err
+		}
+	}
 	r.State, r.Turn, r.Stepped = c.State, c.Turn, tx.Now
 	if c.Reason != "" {
 		r.Reason = c.Reason
@@ -213,6 +225,9 @@ func (c RevertRollout) Apply(tx *Tx) error {
 	}
 	if v := tx.fsmVersion(); v != r.Base {
 		return fmt.Errorf("the cluster's version was raised from %d to %d since the rollout began: the program of before cannot run it: %w", r.Base, v, resource.ErrRefused)
+	}
+	if err := tx.restorePlugins(r); err != nil {
+		return err
 	}
 	r.State, r.Turn, r.Stepped, r.Reason = memory.RolloutBackward, "", tx.Now, c.Reason
 	if r.Reason == "" {

@@ -96,6 +96,7 @@ const (
 	KindRetryAlerts        Kind = 213
 	KindDeleteAlerts       Kind = 214
 	KindFoundTeam          Kind = 215
+	KindSwitchPlugins      Kind = 225
 	KindBeginRollout       Kind = 255
 	KindNoteRollout        Kind = 256
 	KindAdvanceRollout     Kind = 257
@@ -226,6 +227,7 @@ var table = append([]row{
 	rowOf[RetryAlerts](KindRetryAlerts, "retry_alerts", 1, byAdmin, alone),
 	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
 	rowOf[FoundTeam](KindFoundTeam, "found_team", 1, byNode, alone),
+	rowOf[SwitchPlugins](KindSwitchPlugins, "switch_plugins", 1, byNode, alone),
 	rowOf[BeginRollout](KindBeginRollout, "begin_rollout", 1, byAdmin, alone),
 	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
 	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),

@@ -190,6 +190,7 @@ func samples(t testing.TB) []fsm.Command {
 			Nodes: []memory.RolloutNode{{ID: "n1", Step: memory.NodeFailed, Since: 3, Reason: "y"}},
 		}},
 		fsm.NoteRollout{ID: "r1", Node: "n1", Step: memory.NodeFailed, Reason: "y"},
+		fsm.SwitchPlugins{ID: "r1", Read: 7},
 		fsm.AdvanceRollout{ID: "r1", Read: 7, State: memory.RolloutForward, Turn: "n2", Good: "n1", Reason: "x"},
 		fsm.RevertRollout{ID: "r1", Reason: "x"},
 		fsm.BeginRotation{Kind: "ca", ID: "x", Cert: []byte{1}, Key: []byte{2}, KEKID: "k", Overlap: 3},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 // syncLoop syncs what is written, soon after it is, until the journal is closed or fails.
@@ -81,9 +83,11 @@ func (j *Journal) syncLocked() error {
 }
 
 func (j *Journal) syncSegmentLocked(s *segment, sealed bool) error {
+	fault.Point(fault.JournalSync)
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", s.path, err)
 	}
+	fault.Point(fault.JournalSynced)
 	if !s.linked {
 		if err := syncDir(j.cfg.Dir); err != nil {
 			return err

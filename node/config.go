@@ -76,6 +76,9 @@ type Config struct {
 	ProxyFromEnvironment bool            // HTTP_PROXY and its like count where Proxy is nil
 	Sealed               bool            // dial nothing that the configuration does not name, whatever the setting says
 
+	// KeyServices is the way by which the process asks key services; nil: it asks none.
+	KeyServices *egress.Dialer
+
 	// DiskUsage looks at the file system of a folder. Nil: the system's.
 	DiskUsage func(dir string) (free, size uint64, err error)
 

@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -260,4 +263,55 @@ func opens(k *secret.KEK, file []byte) bool {
 	}
 	_, err := k.Unwrap(block.Bytes, "ca")
 	return err == nil
+}
+
+// TestSnapshot_BeforeExchangeOfKEK: a backup from before an exchange of the KEK is refused with the
+// names of both KEKs, and nothing is changed. A fresh cluster that is founded with the KEK of then takes it,
+// and may exchange that KEK afterwards. An exchange of the data key needs nothing: the old data key is still there.
+func TestSnapshot_BeforeExchangeOfKEK(t *testing.T) {
+	t.Parallel()
+	c := nodetest.Config{Edit: quick}.Start(t, 1)
+	n := c.Nodes[0]
+	text := strings.TrimSpace(string(fileOf(t, n, "kek")))
+	old, err := secret.KEKOf(secret.New(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := c.Key(0, nodetest.Fields{"name": "k"})
+	backup := save(t, n)
+	rotate(t, c, n, "dek", "done")
+	if _, err := restore(t, c, n, backup, nil); err != nil {
+		t.Errorf("after an exchange of the data key: %v", err)
+	}
+	replayed(t, c, 1)
+	rotate(t, c, n, "kek", "done")
+	c.Await("the old KEK is gone", func() bool { return !strings.Contains(string(fileOf(t, n, "kek")), text) })
+	now, err := secret.KEKOf(secret.New(strings.TrimSpace(string(fileOf(t, n, "kek")))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = restore(t, c, n, backup, nil)
+	if !isProblem(err, http.StatusConflict, "refused") || !strings.Contains(err.Error(), old.ID()) || !strings.Contains(err.Error(), now.ID()) {
+		t.Errorf("after an exchange of the KEK: got %v, want a refusal that names %s and %s", err, old.ID(), now.ID())
+	}
+	if status, body := n.Chat(k.Secret); status != http.StatusOK {
+		t.Errorf("after the refusal: %d %s", status, body)
+	}
+
+	fresh := nodetest.Config{KEK: secret.New(text), Edit: quick}.Start(t, 1)
+	if _, err := restore(t, fresh, fresh.Nodes[0], backup, url.Values{"force_cluster_id": {"true"}}); err != nil {
+		t.Fatalf("into a cluster with the KEK of then: %v", err)
+	}
+	replayed(t, fresh, 1)
+	chats(t, fresh, k.Secret, 1)
+	next, err := secret.NewKEK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh.Nodes[0].Configure(func(cfg *node.Config) { cfg.KEKNext = secret.New(hexOf(next.Bytes())) })
+	fresh.Nodes[0].Stop()
+	fresh.Nodes[0].Start()
+	fresh.Nodes[0].AwaitReady()
+	rotate(t, fresh, fresh.Nodes[0], "kek", "done")
+	chats(t, fresh, k.Secret, 1)
 }

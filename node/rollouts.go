@@ -1,8 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi"
@@ -14,6 +17,8 @@ import (
 	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/rollout"
 	"github.com/conclave-llm/conclave/node/versions"
+	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/signing"
 )
 
@@ -46,7 +51,8 @@ func (n *Node) startRollouts(context.Context) error {
 		Running: n.cfg.Program.Running, Chosen: n.cfg.Program.Chosen, Base: n.cfg.Program.Installed,
 		Trust: trust, Versions: n.cfg.Program.Versions, Drain: n.cfg.DrainTimeout,
 		State: n.rollout, Members: n.rolloutMembers, Cluster: n.consensus, Blobs: n.blobs, Prices: n.receivePrices,
-		Swap: n.askSwap, Changed: n.rolled, Boot: clock.Boot, Now: time.Now, Logger: n.log,
+		Plugins: rolloutPlugins{n},
+		Swap:    n.askSwap, Changed: n.rolled, Boot: clock.Boot, Now: time.Now, Logger: n.log,
 	})
 	n.wg.Go(func() { n.rollouts.Run(n.ctx) })
 	return nil
@@ -106,4 +112,54 @@ func (n *Node) upgrader() adminapi.Upgrader {
 		return nil
 	}
 	return upgrader{n}
+}
+
+// pluginNamed is the record of a plugin, nil if there is none.
+func pluginNamed(cat *resource.Catalog, name string) *resource.Plugin {
+	for _, p := range cat.Tables().Plugins {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// rolloutPlugins are the cluster's plugins as rollouts see them.
+type rolloutPlugins struct{ n *Node }
+
+// Accept implements rollout.Plugins.
+func (p rolloutPlugins) Accept(next *resource.Plugin) error {
+	cat := p.n.state.Catalog()
+	if err := cat.Settings().CheckTrust(next); err != nil {
+		return err
+	}
+	if now := pluginNamed(cat, next.Name); now != nil && now.Owner == resource.OwnerFile {
+		return fmt.Errorf("a file owns the record: apply a file without it first: %w", resource.ErrOwner)
+	}
+	return nil
+}
+
+// Running implements rollout.Plugins.
+func (p rolloutPlugins) Running(ctx context.Context, names []string) error {
+	cat := p.n.state.Catalog()
+	for _, node := range (pluginProcesses{p.n}).Processes(ctx) {
+		if node.Error != "" {
+			return fmt.Errorf("node %s does not tell about its plugins: %s", node.Node, node.Error)
+		}
+		for i := range node.Processes {
+			one := &node.Processes[i]
+			if !slices.Contains(names, one.Plugin) {
+				continue
+			}
+			m := pluginNamed(cat, one.Plugin).Bundle()
+			if m == nil {
+				continue // it has been deleted, or replaced by a path, since
+			}
+			if one.State != string(plugins.StateRunning) || !slices.Contains(m.Digests(), one.Runs) {
+				return fmt.Errorf("node %s: the %s %s does not run with version %s of the plugin %s: %s",
+					node.Node, one.Kind, one.Name, m.Version, one.Plugin, cmp.Or(one.Error, one.State))
+			}
+		}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/tick"
 	"github.com/conclave-llm/conclave/proxy/budget"
@@ -176,9 +177,11 @@ func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 			out.Want = append(out.Want, fsm.Want{OpenWindow: w})
 		}
 	}
+	fault.Point(fault.TickSend)
 	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
 		return tick.Ack{}, err
 	}
+	fault.Point(fault.TickSent)
 	node, _ := m.state.Node(m.nodeID)
 	if node.Epoch == t.Epoch && node.Seq >= t.Seq {
 		m.fresh.applied(sent)

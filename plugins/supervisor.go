@@ -62,6 +62,7 @@ type supervisor struct {
 	sdk      string
 	pid      int
 	version  string
+	runs     string // SHA-256 of the binary of the process that runs, of a plugin that is not shipped
 	rss      int64
 	restarts int
 	lastErr  error
@@ -156,6 +157,7 @@ type instance struct {
 	p        *process
 	live     *guardrail.Live
 	callback callback.Description
+	sha256   string // of the binary
 	version  string
 	sdk      uint32
 }
@@ -177,7 +179,7 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 	}
 	turn, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	i := &instance{p: p}
+	i := &instance{p: p, sha256: spec.SHA256}
 	switch c := p.conn.(type) {
 	case *guardrail.Client:
 		i.live = &guardrail.Live{Backend: c}
@@ -252,7 +254,9 @@ func (v *supervisor) publish(i *instance) {
 	if i != nil {
 		v.enterLocked(StateRunning)
 		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
-		v.live = i.live
+		v.live, v.runs = i.live, i.sha256
+	} else {
+		v.runs = ""
 	}
 	switch {
 	case v.front != nil:
@@ -346,7 +350,7 @@ func (v *supervisor) status() Status {
 	s := Status{
 		Kind: v.kind, Name: v.name, Instance: v.instance, Plugin: v.spec.Plugin, Version: v.version,
 		Bundle: v.spec.Bundle, SHA256: v.spec.SHA256, SDK: v.sdk, Since: v.since,
-		State: v.state, PID: v.pid, RSS: v.rss, Restarts: v.restarts, Output: v.output.last(),
+		Runs: v.runs, State: v.state, PID: v.pid, RSS: v.rss, Restarts: v.restarts, Output: v.output.last(),
 	}
 	if v.lastErr != nil {
 		s.Error = v.lastErr.Error()

@@ -36,6 +36,11 @@ func (k *Key) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	}
 }
 
+// EachSealed visits the tokens, as Credential's does.
+func (t *MCPToken) EachSealed(visit func(field string, s *Sealed) *Sealed) {
+	visitSealed(&t.Secret, "token", visit)
+}
+
 func visitSealed(at **Sealed, field string, visit func(field string, s *Sealed) *Sealed) {
 	if *at == nil {
 		return

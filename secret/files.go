@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 // fileKEK is the name of the KEK's file in the data folder; one that comes next has its id
@@ -125,8 +127,10 @@ func (f Files) write(ctx context.Context, name string, k *KEK) error {
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("save KEK: %w", err)
 	}
+	fault.Point(fault.KEKRename)
 	if err := os.Rename(tmp, filepath.Join(f.Dir, name)); err != nil {
 		return fmt.Errorf("save KEK: %w", err)
 	}
+	fault.Point(fault.KEKRenamed)
 	return syncDir(f.Dir)
 }

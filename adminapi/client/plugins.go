@@ -49,6 +49,7 @@ type PluginProcess struct {
 	Plugin   string        `json:"plugin"`
 	Bundle   string        `json:"bundle,omitempty"`  // version, of an uploaded plugin
 	SHA256   string        `json:"sha256,omitempty"`  // of the binary, if it is not shipped
+	Runs     string        `json:"runs,omitempty"`    // SHA-256 of what runs: another one while a new one does not start
 	Version  string        `json:"version,omitempty"` // that the plugin tells
 	SDK      string        `json:"sdk,omitempty"`     // contract that it was built against
 	State    string        `json:"state"`             // "running", "backoff", "no_binary_for_platform", …

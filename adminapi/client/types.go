@@ -231,6 +231,7 @@ type EgressSeen struct {
 	Address string    `json:"address"`        // "" for those beyond the first thousands
 	Via     string    `json:"via,omitempty"`  // the proxy that was asked last
 	Peer    bool      `json:"peer,omitempty"` // another node of the cluster
+	By      string    `json:"by,omitempty"`   // what beside the node dialled it: "key service", which the node's file names
 	Opened  int64     `json:"opened"`
 	Failed  int64     `json:"failed"`
 	Refused int64     `json:"refused"` // by sealed mode

@@ -28,11 +28,13 @@ type Rollout struct {
 	Nodes   []RolloutNode `json:"nodes,omitempty"`
 }
 
-// RolloutFile is a file of the bundle that lies in the blob store.
+// RolloutFile is a plugin of the bundle, whose binaries lie in the blob store.
 type RolloutFile struct {
-	Name   string   `json:"name"`
-	SHA256 string   `json:"sha256"`
-	Blobs  []string `json:"blobs"` // digests of its parts
+	Name     string   `json:"name"`
+	Version  string   `json:"version,omitempty"`
+	SHA256   string   `json:"sha256"`             // of its bundle
+	Blobs    []string `json:"blobs"`              // digests of its binaries
+	Switched bool     `json:"switched,omitempty"` // the record of that name has this version now, and had another
 }
 
 // RolloutNode is how far a node is.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -15,7 +16,7 @@ func RolloutView(r *fsm.Rollout, cat *resource.Catalog) *client.Rollout {
 		Began: r.Began, Stepped: r.Stepped, By: r.By, Health: time.Duration(r.Health).String(), Hold: time.Duration(r.Hold).String(),
 	}
 	for _, p := range r.Plugins {
-		out.Plugins = append(out.Plugins, client.RolloutFile{Name: p.Name, SHA256: p.SHA256, Blobs: p.Parts})
+		out.Plugins = append(out.Plugins, pluginView(r, p))
 	}
 	for _, m := range cat.Tables().Members {
 		if m.Removed {
@@ -26,6 +27,19 @@ func RolloutView(r *fsm.Rollout, cat *resource.Catalog) *client.Rollout {
 		}
 		n := r.Node(m.ID)
 		out.Nodes = append(out.Nodes, client.RolloutNode{ID: m.ID, Name: m.Name, Step: n.Step, Since: n.Since, Reason: n.Reason})
+	}
+	return out
+}
+
+func pluginView(r *fsm.Rollout, p memory.Content) client.RolloutFile {
+	out := client.RolloutFile{Name: p.Name, SHA256: p.SHA256, Blobs: p.Parts}
+	for i := range r.Switches {
+		if s := &r.Switches[i]; s.Name == p.Name {
+			if m := (&resource.Plugin{Manifest: s.Manifest}).Bundle(); m != nil {
+				out.Version = m.Version
+			}
+			out.Switched = s.Before != nil
+		}
 	}
 	return out
 }

@@ -29,6 +29,7 @@ type opener struct {
 	cover    secret.Cover // of the KEK's file; nil: none
 	kek      secret.Text  // as configured; "": it is in the data folder
 	kekNext  secret.Text
+	way      *egress.Dialer // by which key services are asked
 	dataDir  string
 	ring     secret.Wrapper // the KEKs, once they are needed
 	opened   map[string]string
@@ -44,7 +45,7 @@ func newOpener(ctx context.Context, file string) (*opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
+	o := &opener{way: way, services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
 	if err := o.findKEK(ctx, n); err != nil {
 		return nil, err
 	}

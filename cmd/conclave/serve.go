@@ -129,7 +129,7 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node, o *opener) (node.Confi
 		return slog.NewTextHandler(w, options)
 	}))
 	return node.Config{
-		Proxy: proxyOf(n), ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
+		KeyServices: o.way, Proxy: proxyOf(n), ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
 		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: o.kek, KEKNext: o.kekNext, KEKCover: o.cover, Environ: o.lookup,
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -224,4 +225,10 @@ func appendFree(out, item []byte) []byte {
 	}
 	text := hide(r.take(n))
 	return append(appendHead(out, cborBytes, uint64(len(text))), text...)
+}
+
+// DiffJSON is Diff with the values as the admin API shows them.
+func DiffJSON(kind string, before, after []byte) (fields []string, from, to json.RawMessage, err error) {
+	fields, a, b, err := Diff(before, after)
+	return fields, render(kind, a), render(kind, b), err
 }

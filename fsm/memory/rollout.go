@@ -36,7 +36,7 @@ type Rollout struct {
 	Signer   string        `json:"signer"`    // the publisher's key
 	Programs []Program     `json:"programs"`
 	Prices   *Content      `json:"prices,omitempty"`  // list prices, imported when every node runs the program
-	Plugins  []Content     `json:"plugins,omitempty"` // binaries in the blob store
+	Plugins  []Content     `json:"plugins,omitempty"` // bundles of plugins, of which Parts are the binaries
 	Base     uint32        `json:"base"`              // the cluster's version when it began: while it has that, there is a way back
 	Health   int64         `json:"health"`            // ns for which a node may be ill before all goes back
 	Hold     int64         `json:"hold"`              // ns for which a node must be well before the next one's turn
@@ -46,6 +46,18 @@ type Rollout struct {
 	Reason   string        `json:"reason,omitempty"` // why it goes back
 	Turn     string        `json:"turn,omitempty"`   // id of the node whose turn it is
 	Nodes    []RolloutNode `json:"nodes,omitempty"`  // by id
+
+	Switches []PluginSwitch `json:"switches,omitempty"` // plugins that the bundle brings, for those that are registered
+	Switched resource.Time  `json:"switched,omitempty"` // when their records were replaced; 0: they are as they were
+}
+
+// PluginSwitch is a plugin of a bundle.
+type PluginSwitch struct {
+	Name      string           `json:"name"`
+	Kind      string           `json:"kind"`
+	Manifest  string           `json:"manifest"` // byte by byte as it was signed
+	Signature string           `json:"signature,omitempty"`
+	Before    *resource.Plugin `json:"before,omitempty"` // the record that it replaced, to be put back; nil: it replaced none
 }
 
 // Program is the binary of one platform.

@@ -12,6 +12,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 // Snapshot is the state as one read transaction sees it. One goroutine uses it.
@@ -108,7 +109,9 @@ func (f *File) Restore(h Header, body io.Reader, read func(*bolt.Tx) error, inst
 		err = readWhole(db, read)
 	}
 	if err == nil {
+		fault.Point(fault.RestoreSwap)
 		err = os.Rename(path, filepath.Join(f.dir, fileName))
+		fault.Point(fault.RestoreSwapped)
 	}
 	if err != nil {
 		return errors.Join(err, db.Close(), os.Remove(path))

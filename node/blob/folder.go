@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -112,6 +113,7 @@ func (f *Folder) replace(digest string, sealed []byte) (err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	fault.Point(fault.BlobRename)
 	if err = os.Rename(temp.Name(), filepath.Join(f.dir, digest)); err != nil {
 		return err
 	}

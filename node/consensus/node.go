@@ -158,7 +158,7 @@ func (n *Node) openLog(dir string, notify chan<- bool, want demand) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := n.store.Check(newest); err != nil {
+	if err := errors.Join(n.store.Check(newest), n.store.Follow(newest)); err != nil {
 		return err
 	}
 	old, err := raft.HasExistingState(n.store, n.store, n.snaps)

@@ -16,7 +16,6 @@ const (
 	methodHere  = "renewal/here"
 	hereWait    = time.Second
 	resealBatch = 200 // secrets in one entry
-	keyPage     = 500
 )
 
 // lead goes on to the next step where the last one is taken.
@@ -143,57 +142,24 @@ func (r *Renewal) reseal(ctx context.Context, dek string) error {
 	}
 }
 
-// sealing is a record with secrets.
-type sealing interface {
-	resource.Record
-	EachSealed(visit func(field string, s *resource.Sealed) *resource.Sealed)
-}
-
 // stale seals anew what is under another data key.
 func (r *Renewal) stale(dek string) (items []fsm.Resealed, err error) {
-	look := func(kind string, rec sealing) {
-		id := rec.Head().ID
+	r.cfg.State.EachSealed(func(rec fsm.SealedRecord) bool {
 		rec.EachSealed(func(field string, s *resource.Sealed) *resource.Sealed {
 			if err != nil || s.DEK == dek {
 				return s
 			}
 			var text secret.Text
-			if text, err = r.cfg.Keys.Open(s, kind, id, field); err != nil {
+			if text, err = r.cfg.Keys.Open(s, rec.Kind, rec.ID, field); err != nil {
 				return s
 			}
-			it := fsm.Resealed{Kind: kind, ID: id, Field: field, Old: s.Box}
-			if it.Sealed, err = r.cfg.Keys.Seal(text, kind, id, field); err == nil {
+			it := fsm.Resealed{Kind: rec.Kind, ID: rec.ID, Field: field, Old: s.Box}
+			if it.Sealed, err = r.cfg.Keys.Seal(text, rec.Kind, rec.ID, field); err == nil {
 				items = append(items, it)
 			}
 			return s
 		})
-	}
-	tables := r.cfg.State.Catalog().Tables()
-	for _, c := range tables.Credentials {
-		look("credential", c)
-	}
-	for _, d := range tables.Deployments {
-		look("deployment", d)
-	}
-	for _, s := range tables.MCPServers {
-		look("mcp_server", s)
-	}
-	for _, c := range tables.Callbacks {
-		look("callback", c)
-	}
-	for _, e := range tables.PassThrough {
-		look("pass_through_endpoint", e)
-	}
-	for _, v := range tables.Variables {
-		look("variable", v)
-	}
-	for cursor := ""; ; {
-		keys, next, _ := r.cfg.State.Keys(fsm.ListQuery{Limit: keyPage, Cursor: cursor})
-		for _, k := range keys {
-			look("key", k)
-		}
-		if cursor = next; cursor == "" {
-			return items, err
-		}
-	}
+		return err == nil
+	})
+	return items, err
 }

@@ -48,7 +48,7 @@ type State interface {
 	Cluster() (fsm.ClusterInfo, bool)
 	Member(id string) (*resource.Member, bool)
 	Catalog() *resource.Catalog
-	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
+	EachSealed(visit func(fsm.SealedRecord) bool)
 }
 
 // Cluster is the consensus, as far as it is needed here.

@@ -39,6 +39,9 @@ func (r *Runner) lead(ctx context.Context, now *fsm.Rollout) error {
 		}
 	}
 	if len(waiting) == 0 {
+		if ready, err := r.leadPlugins(ctx, now); err != nil || !ready {
+			return err
+		}
 		return r.finish(ctx, now)
 	}
 	next, ok := nextForward(members, waiting)

@@ -67,6 +67,7 @@ type Config struct {
 	Cluster  Cluster
 	Blobs    Blobs
 	Prices   func(ctx context.Context, data []byte) error
+	Plugins  Plugins
 	Swap     func(Swap) // must not block
 	Changed  <-chan struct{}
 	Boot     func() time.Duration
@@ -81,7 +82,8 @@ type Runner struct {
 
 	asked string                   // rollout and direction for which the process was asked to swap
 	ill   map[string]time.Duration // since when by the boot clock; of this leader
-	well  time.Duration            // since when the node whose turn it is is well; 0: it is not
+	well  time.Duration            // since when the node whose turn it is is well, or the plugins are up; 0: it is not
+	ails  time.Duration            // since when plugins that were switched are not up; 0: they are
 	led   bool
 }
 
@@ -127,7 +129,7 @@ func (r *Runner) step(ctx context.Context, now *fsm.Rollout) {
 		return
 	}
 	if !r.led {
-		r.led, r.well = true, 0
+		r.led, r.well, r.ails = true, 0, 0
 		clear(r.ill)
 	}
 	if err := r.lead(ctx, now); err != nil && ctx.Err() == nil && !errors.Is(err, resource.ErrConflict) {

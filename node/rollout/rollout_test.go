@@ -21,7 +21,9 @@ import (
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/node/versions"
+	"github.com/conclave-llm/conclave/plugins/pack"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/resource/manifest"
 	"github.com/conclave-llm/conclave/signing"
 )
 
@@ -46,6 +48,79 @@ type simCluster struct {
 	key    signing.SecretKey
 	prices int // imports
 	turns  []string
+
+	pack     []byte // a plugin's bundle that is in the file, nil: none
+	distrust bool   // plugin_trust refuses its publisher
+	sick     bool   // its processes do not come up
+}
+
+// Accept implements Plugins.
+func (c *simCluster) Accept(p *resource.Plugin) error {
+	if c.distrust {
+		return &resource.Invalid{Field: "signature", Reason: "the setting plugin_trust refuses " + p.Name}
+	}
+	return nil
+}
+
+// Running implements Plugins.
+func (c *simCluster) Running(_ context.Context, names []string) error {
+	if c.sick && slices.Contains(names, "mine") {
+		return errors.New("node n2: mine does not run with version 2")
+	}
+	return nil
+}
+
+// pluginVersion is that of the registered plugin.
+func (c *simCluster) pluginVersion() string {
+	c.t.Helper()
+	for _, p := range c.f.Catalog().Tables().Plugins {
+		return p.Bundle().Version
+	}
+	return ""
+}
+
+// packed is the bundle of a plugin.
+func (c *simCluster) packed(version string) *pack.Bundle {
+	c.t.Helper()
+	b, err := pack.New(manifest.Manifest{Name: "mine", Version: version, Kind: "guardrail"}, []pack.Binary{{OS: "any", Arch: "any", Body: []byte("plugin " + version)}}, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return b
+}
+
+// written is the file of a plugin's bundle.
+func (c *simCluster) written(version string) []byte {
+	c.t.Helper()
+	var out bytes.Buffer
+	if err := c.packed(version).Write(&out); err != nil {
+		c.t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// register registers version 1 of a plugin, and puts version 2 into the file.
+func (c *simCluster) register() {
+	c.t.Helper()
+	for _, version := range []string{"1", "2"} {
+		b := c.packed(version)
+		for id := range b.Bodies {
+			e, err := fsm.EncodedOf(resource.Blob{ID: id, Class: resource.BlobConfiguration, Kind: "plugin", Size: 8})
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			c.must(fsm.Actor{Kind: "master"}, fsm.PutBlob{Blob: e})
+		}
+		if version == "2" {
+			c.pack = c.written(version)
+			return
+		}
+		e, err := fsm.EncodedOf(resource.Plugin{Meta: resource.Meta{ID: "p1"}, Name: "mine", Kind: "guardrail", Manifest: b.Text})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.must(fsm.Actor{Kind: "master"}, fsm.PutPlugin{Plugin: e})
+	}
 }
 
 // simNode is one node: its process may be between two programs.
@@ -167,9 +242,10 @@ func (n *simNode) boot() {
 	n.runner = New(Config{
 		NodeID: n.id, Platform: platform, Running: n.running, Chosen: n.chosen, Base: oldProgram, Trust: n.trust, Versions: n.store,
 		Drain: 10 * time.Second, State: n.c.state, Members: n.c.members, Cluster: n, Blobs: n.c,
-		Prices: func(context.Context, []byte) error { n.c.prices++; return nil },
-		Swap:   func(s Swap) { n.swaps = append(n.swaps, s) },
-		Boot:   func() time.Duration { return time.Duration(n.c.now.UnixNano()) }, Now: func() time.Time { return n.c.now },
+		Prices:  func(context.Context, []byte) error { n.c.prices++; return nil },
+		Plugins: n.c,
+		Swap:    func(s Swap) { n.swaps = append(n.swaps, s) },
+		Boot:    func() time.Duration { return time.Duration(n.c.now.UnixNano()) }, Now: func() time.Time { return n.c.now },
 		Logger: slog.New(slog.DiscardHandler),
 	})
 }
@@ -237,11 +313,18 @@ func (c *simCluster) file(key signing.SecretKey) []byte {
 			c.t.Fatal(err)
 		}
 	}
-	var out bytes.Buffer
-	_, err := bundle.Write(&out, "v2", c.now, key, []bundle.Source{
+	sources := []bundle.Source{
 		{File: bundle.File{Path: "p", Kind: bundle.KindProgram, Platform: platform}, From: filepath.Join(dir, "new")},
 		{File: bundle.File{Path: "prices.json", Kind: bundle.KindPrices}, From: filepath.Join(dir, "prices")},
-	})
+	}
+	if c.pack != nil {
+		if err := os.WriteFile(filepath.Join(dir, "mine"), c.pack, 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+		sources = append(sources, bundle.Source{File: bundle.File{Path: "plugins/mine", Kind: bundle.KindPlugin, Name: "mine"}, From: filepath.Join(dir, "mine")})
+	}
+	var out bytes.Buffer
+	_, err := bundle.Write(&out, "v2", c.now, key, sources)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -303,6 +386,28 @@ func TestRollout_Good(t *testing.T) {
 	c.expect(oldProgram, c.turns...)
 }
 
+// TestRollout_Plugins switches a plugin after the programs, and back when an operator goes back.
+func TestRollout_Plugins(t *testing.T) {
+	t.Parallel()
+	c := newSim(t, 3)
+	c.register()
+	if err := c.begin(c.file(c.key), false); err != nil {
+		t.Fatal(err)
+	}
+	c.run(memory.RolloutDone)
+	if v := c.pluginVersion(); v != "2" || c.prices != 1 {
+		t.Errorf("after the rollout: plugin %s, %d imports of prices", v, c.prices)
+	}
+	c.run(memory.RolloutDone) // the last node writes down that it stays
+	if err := c.nodes[1].runner.Revert(t.Context(), fsm.Actor{Kind: "master"}, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if v := c.pluginVersion(); v != "1" {
+		t.Errorf("after the order to go back: plugin %s", v)
+	}
+	c.run(memory.RolloutReverted)
+}
+
 func TestRollout_Alone(t *testing.T) {
 	t.Parallel()
 	c := newSim(t, 1)
@@ -326,6 +431,7 @@ func TestRollout_Bad(t *testing.T) {
 		{"it dies on the second", func(c *simCluster) { c.nodes[2].fate = dies }, "node n3: it ended with status 3", []string{"roll n2", "roll n3", "roll n2"}},
 		{"it ails on the second", func(c *simCluster) { c.nodes[2].fate = ails }, "node n3 was ill for 20s", []string{"roll n2", "roll n3", "roll n3", "roll n2"}},
 		{"it ails on the last", func(c *simCluster) { c.nodes[0].fate = ails }, "node n1 was ill for 20s", []string{"roll n2", "roll n3", "roll n1", "roll n1", "roll n3", "roll n2"}},
+		{"the plugins do not come up", func(c *simCluster) { c.register(); c.sick = true }, "node n2: mine does not run", []string{"roll n2", "roll n3", "roll n1", "roll n1", "roll n3", "roll n2"}},
 		{"a node does not trust the publisher", func(c *simCluster) { c.nodes[2].trust = nil; c.nodes[2].boot() }, "node n3: the publisher is not trusted", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -342,6 +448,9 @@ func TestRollout_Bad(t *testing.T) {
 			slices.Sort(c.turns)
 			slices.Sort(tt.turns)
 			c.expect(oldProgram, tt.turns...)
+			if v := c.pluginVersion(); v == "2" {
+				t.Error("a plugin of a bundle that was rolled back is registered")
+			}
 			if c.prices != 0 {
 				t.Error("prices of a bundle that was rolled back were imported")
 			}
@@ -365,6 +474,8 @@ func TestBegin_Refused(t *testing.T) {
 		{"nobody is trusted", func(c *simCluster) []byte { return c.file(c.key) }, func(c *simCluster) { c.nodes[0].trust = nil; c.nodes[0].boot() }, "forbidden"},
 		{"a flipped byte", func(c *simCluster) []byte { b := c.file(c.key); b[bytes.Index(b, []byte("new\x00"))] ^= 1; return b }, nil, "invalid"},
 		{"no bundle", func(*simCluster) []byte { return []byte("#!/bin/sh") }, nil, "invalid"},
+		{"plugin_trust refuses a plugin", func(c *simCluster) []byte { c.pack = c.written("2"); return c.file(c.key) }, func(c *simCluster) { c.distrust = true }, "invalid"},
+		{"a plugin that is none", func(c *simCluster) []byte { c.pack = []byte("#!/bin/sh"); return c.file(c.key) }, nil, "invalid"},
 		{"a node is not well", func(c *simCluster) []byte { return c.file(c.key) }, func(c *simCluster) { c.nodes[2].down = 1 }, "refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -120,7 +120,7 @@ func (r *Runner) check(f io.ReadSeeker) (*fsm.Rollout, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.Check(); err != nil {
+	if err := r.checkFiles(b); err != nil {
 		return nil, err
 	}
 	id := make([]byte, 8)
@@ -162,6 +162,12 @@ func (r *Runner) keep(ctx context.Context, o Order, to Storage, f io.ReadSeeker,
 		if err != nil {
 			return err
 		}
+		if file.Kind == bundle.KindPlugin {
+			if err := r.keepPlugin(ctx, o, to, file, body, out); err != nil {
+				return fmt.Errorf("keep %s: %w", file.Path, err)
+			}
+			continue
+		}
 		c, err := r.cut(ctx, o, to, out.Version, file, body)
 		if err != nil {
 			return fmt.Errorf("keep %s: %w", file.Path, err)
@@ -171,22 +177,15 @@ func (r *Runner) keep(ctx context.Context, o Order, to Storage, f io.ReadSeeker,
 			out.Programs = append(out.Programs, memory.Program{Platform: file.Platform, Content: c})
 		case bundle.KindPrices:
 			out.Prices = &c
-		case bundle.KindPlugin:
-			out.Plugins = append(out.Plugins, c)
 		}
 	}
 }
 
-// cut makes blobs of a file. A plugin is one, so that its digest is the plugin's; what is larger than a
-// blob may be is cut, as programs are.
+// cut makes blobs of a file, as many as it takes.
 func (r *Runner) cut(ctx context.Context, o Order, to Storage, version string, file bundle.File, body io.Reader) (memory.Content, error) {
 	c := memory.Content{Name: file.Name, SHA256: file.SHA256, Size: file.Size}
 	rec := resource.Blob{Class: resource.BlobConfiguration, Kind: resource.BlobBundle, ExpiresAt: resource.At(r.cfg.Now().Add(blobLife))}
-	size := int64(partBytes)
-	if file.Kind == bundle.KindPlugin && file.Size <= resource.MaxBlobBytes {
-		size, rec.Kind = file.Size, "plugin"
-	}
-	buf := make([]byte, min(size, file.Size))
+	buf := make([]byte, min(partBytes, file.Size))
 	for i := 0; ; i++ {
 		n, err := io.ReadFull(body, buf)
 		if n == 0 && errors.Is(err, io.EOF) {

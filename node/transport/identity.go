@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 // The files of an identity in a node's data folder.
@@ -434,9 +436,11 @@ func writeFile(dir, name string, data []byte, mode fs.FileMode) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
+	fault.Point(fault.IdentityRename)
 	if err := os.Rename(tmp, filepath.Join(dir, name)); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
+	fault.Point(fault.IdentityRenamed)
 	d, err := os.Open(dir)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)

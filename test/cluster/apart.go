@@ -1,21 +1,12 @@
 package cluster
 
-import (
-	"testing"
-
-	"github.com/conclave-llm/conclave/node/torture/rig"
-)
+import "testing"
 
 // StartApart is Start with each node in a network namespace of its own, so that Cut can
 // part them. It needs root and ip.
 func StartApart(t testing.TB, n int) *Cluster {
 	t.Helper()
-	w, err := rig.NewNetwork(n)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
-	return start(t, n, w, "")
+	return Config{apart: true}.Start(t, n)
 }
 
 func (c *Cluster) part(err error) {

@@ -33,7 +33,15 @@ type Cluster struct {
 	dir   string
 	mock  string       // address of the upstream
 	net   *rig.Network // nil: all on loopback
-	lines string       // of the node blocks
+	how   Config
+}
+
+// Config says how a cluster is made; the zero value is a cluster on loopback.
+type Config struct {
+	Lines   string                  // further lines in each node block
+	Prepare func(i int, dir string) // called before node i starts for the first time, with its data folder
+	Relayed bool                    // every node is reached by the others through a Relay
+	apart   bool                    // each node in a network namespace of its own
 }
 
 // Node is one node, running or not.
@@ -42,6 +50,8 @@ type Node struct {
 	URL     string // of the client port
 	Address string // of the cluster port
 	File    string // its configuration
+	Dir     string // its data folder
+	Relay   *Relay // through which the others reach it; nil: directly
 	*Process
 	cluster *Cluster
 }
@@ -59,20 +69,26 @@ func Binary(t testing.TB) string {
 // Start runs n nodes and waits until all are ready and vote.
 func Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	return start(t, n, nil, "")
+	return Config{}.Start(t, n)
 }
 
 // StartWith is Start with further lines in each node block.
 func StartWith(t testing.TB, n int, lines string) *Cluster {
 	t.Helper()
-	return start(t, n, nil, lines)
+	return Config{Lines: lines}.Start(t, n)
 }
 
-func start(t testing.TB, n int, w *rig.Network, lines string) *Cluster {
+// Start runs n nodes and waits until all are ready and vote.
+func (how Config) Start(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), net: w, lines: lines}
-	if w != nil {
-		c.mock = w.Gateway() + ":4090"
+	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), how: how}
+	if how.apart {
+		w, err := rig.NewNetwork(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Close)
+		c.net, c.mock = w, w.Gateway()+":4090"
 	}
 	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock)
 	t.Cleanup(c.stop)
@@ -95,14 +111,27 @@ func (c *Cluster) MockURL() string { return "http://" + c.mock }
 
 func (c *Cluster) add(i int) *Node {
 	name := string(rune('a' + i))
-	n := &Node{Name: name, cluster: c, File: filepath.Join(c.dir, name+".hcl")}
+	n := &Node{Name: name, cluster: c, File: filepath.Join(c.dir, name+".hcl"), Dir: filepath.Join(c.dir, name)}
 	client := freeAddr(c.t)
 	address := freeAddr(c.t)
+	lines := c.how.Lines
 	if c.net != nil {
 		client, address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
 	}
 	n.URL, n.Address = "http://"+client, address
-	text := fmt.Sprintf(nodeFile, name, filepath.Join(c.dir, name), client, address, c.lines)
+	if c.how.Relayed {
+		r, err := NewRelay(address)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		c.t.Cleanup(r.Close)
+		n.Relay, n.Address = r, r.Address()
+		lines = fmt.Sprintf("advertise = %q\n  %s", r.Address(), lines)
+	}
+	if c.how.Prepare != nil {
+		c.how.Prepare(i, n.Dir)
+	}
+	text := fmt.Sprintf(nodeFile, name, n.Dir, client, address, lines)
 	if i == 0 {
 		text += fmt.Sprintf(resources, c.MockURL()+"/v1")
 	}
@@ -159,12 +188,18 @@ func stderrOf(err error) []byte {
 // Start starts the node; without arguments it restarts from what it has.
 func (n *Node) Start(args ...string) {
 	n.cluster.t.Helper()
+	n.StartProgram(n.cluster.bin, nil, args...)
+}
+
+// StartProgram starts the node with another program, and with variables beside this process's.
+func (n *Node) StartProgram(bin string, env []string, args ...string) {
+	n.cluster.t.Helper()
 	c := n.cluster
-	args = append([]string{c.bin, "serve", "--config", n.File}, args...)
+	args = append([]string{bin, "serve", "--config", n.File}, args...)
 	if c.net != nil { // ip becomes the program: it has the same process id
 		args = append([]string{"ip", "netns", "exec", c.net.Space(c.index(n.Name))}, args...)
 	}
-	n.Process = c.exec("node "+n.Name, []string{"CONCLAVE_MASTER_KEY=" + MasterKey}, args)
+	n.Process = c.exec("node "+n.Name, append([]string{"CONCLAVE_MASTER_KEY=" + MasterKey}, env...), args)
 }
 
 // AwaitReady waits until the node's readiness is 200.

@@ -42,7 +42,7 @@ func must(t *testing.T, c *cluster.Cluster, node int, args ...string) string {
 }
 
 // folder is a node's data folder.
-func folder(n *cluster.Node) string { return strings.TrimSuffix(n.File, ".hcl") }
+func folder(n *cluster.Node) string { return n.Dir }
 
 // TestSnapshot_RestoredUnderLoad restores a backup while requests come, and a node is dead that
 // comes back afterwards: what was spent since the backup is in the books, each request once, and

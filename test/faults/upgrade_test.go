@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/plugins/pack"
+	"github.com/conclave-llm/conclave/resource/manifest"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -134,12 +136,58 @@ func (b *bundler) must(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// make writes a bundle of one program.
-func (b *bundler) make(version, program, key string) string {
+// make writes a bundle of one program, and of plugins.
+func (b *bundler) make(version, program, key string, plugins ...string) string {
 	b.t.Helper()
 	file := filepath.Join(b.dir, version+".bundle")
-	b.must("bundle", "create", file, "--version", version, "--key", key, "--program", runtime.GOOS+"/"+runtime.GOARCH+"="+program)
+	args := []string{"bundle", "create", file, "--version", version, "--key", key, "--program", runtime.GOOS + "/" + runtime.GOARCH + "=" + program}
+	for _, p := range plugins {
+		args = append(args, "--plugin", p)
+	}
+	b.must(args...)
 	return file
+}
+
+// pack makes a version of the plugin "words": a script.
+func (b *bundler) pack(version, text string) string {
+	b.t.Helper()
+	m := manifest.Manifest{Name: "words", Version: version, Kind: "guardrail"}
+	p, err := pack.New(m, []pack.Binary{{OS: manifest.Any, Arch: manifest.Any, Body: []byte("#!/bin/sh\n# " + version + "\n" + text + "\n")}}, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	file := filepath.Join(b.dir, "words-"+version+pack.Extension)
+	var out bytes.Buffer
+	if err := p.Write(&out); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, out.Bytes(), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return file
+}
+
+// awaitPlugin waits until every node runs a version of the plugin, and nothing else of it.
+func (b *bundler) awaitPlugin(version string) {
+	b.t.Helper()
+	b.c.Await("every node runs version "+version+" of the plugin", 20*time.Second, func() bool {
+		var page struct {
+			Items []struct {
+				Processes []struct {
+					Bundle, State, SHA256, Runs string
+				}
+			}
+		}
+		if b.c.Admin(0, http.MethodGet, "/api/v1/cluster/plugins", nil, &page) != http.StatusOK || len(page.Items) != len(b.c.Nodes) {
+			return false
+		}
+		for _, n := range page.Items {
+			if len(n.Processes) != 1 || n.Processes[0].Bundle != version || n.Processes[0].State != "running" || n.Processes[0].Runs != n.Processes[0].SHA256 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // script writes a program that is no good.
@@ -204,7 +252,15 @@ func TestUpgrade_Bundle(t *testing.T) {
 	start := func(file string) ([]byte, error) {
 		return b.conclave("cluster", "upgrade", "start", file, "--health", "6s", "--hold", "1s")
 	}
-	good := b.make("next", next, b.key)
+	words := "exec " + cluster.Binary(t) + " plugin serve keywords"
+	b.must("plugin", "upload", b.pack("1.0", words))
+	if status, body := cluster.CallRaw(t, http.MethodPost, b.c.Nodes[0].URL+"/api/v1/guardrails", cluster.MasterKey, map[string]any{
+		"name": "g", "plugin": "words", "hooks": []string{"before"}, "config": map[string]any{"words": []string{"forbidden"}},
+	}); status != http.StatusCreated {
+		t.Fatalf("create guardrail: %d %s", status, body)
+	}
+	b.awaitPlugin("1.0")
+	good := b.make("next", next, b.key, b.pack("2.0", words))
 
 	t.Run("a stranger's is refused", func(t *testing.T) {
 		out, err := start(b.make("stranger", next, stranger))
@@ -276,7 +332,20 @@ func TestUpgrade_Bundle(t *testing.T) {
 			t.Errorf("reason: %q", u.Rollout.Reason)
 		}
 	})
+	t.Run("a good program with a plugin that ends", func(t *testing.T) {
+		for _, n := range b.c.Nodes {
+			n.AwaitReady()
+		}
+		if out, err := start(b.make("illplugin", next, b.key, b.pack("1.1", "exit 3"))); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if u := b.await("rolled_back", old); !strings.Contains(u.Rollout.Reason, "does not run with version 1.1 of the plugin words") {
+			t.Errorf("reason: %q", u.Rollout.Reason)
+		}
+		b.awaitPlugin("1.0")
+	})
 	roll("a good program", "next", next, "done", "next")
+	b.awaitPlugin("2.0")
 
 	token := func() error {
 		b.c.Await("a join token is made", 10*time.Second, func() bool {
@@ -300,6 +369,7 @@ func TestUpgrade_Bundle(t *testing.T) {
 		t.Errorf("a command of the new program before it is finalised: %v", err)
 	}
 	b.must("cluster", "upgrade", "rollback", "--reason", "a test")
+	b.awaitPlugin("1.0")
 	b.await("rolled_back", old)
 	roll("the good program again", "next", next, "done", "next")
 	b.must("cluster", "upgrade", "finalise")

@@ -50,7 +50,7 @@ func (a *app) bundleCreate() *cobra.Command {
 	f.StringVar(&in.Key, "key", "", "file of the publisher's secret key")
 	f.StringArrayVar(&in.Programs, "program", nil, "PLATFORM=FILE, for example linux/amd64=bin/conclave; may be repeated")
 	f.StringVar(&in.Prices, "prices", "", "file of list prices, imported when every node runs the program")
-	f.StringArrayVar(&in.Plugins, "plugin", nil, "NAME=FILE of a plugin's binary, kept in the blob store of every node; may be repeated")
+	f.StringArrayVar(&in.Plugins, "plugin", nil, "file that `conclave plugin pack` made: replaces the registered plugin of its name when every node runs the program; may be repeated")
 	for _, name := range []string{"version", "key", "program"} {
 		_ = cmd.MarkFlagRequired(name) // the flags are there
 	}

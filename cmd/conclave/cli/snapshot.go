@@ -21,8 +21,8 @@ import (
 )
 
 func (a *app) snapshotCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "snapshot", Short: "Backups of the cluster's state: save, take, list, inspect, verify, restore", Args: cobra.NoArgs}
-	cmd.AddCommand(a.snapshotSave(), a.snapshotTake(), a.snapshotList(), a.snapshotInspect(), a.snapshotVerify(), a.snapshotRestore())
+	cmd := &cobra.Command{Use: "snapshot", Short: "Backups of the cluster's state: save, take, list, inspect, diff, verify, restore", Args: cobra.NoArgs}
+	cmd.AddCommand(a.snapshotSave(), a.snapshotTake(), a.snapshotList(), a.snapshotInspect(), a.snapshotDiff(), a.snapshotVerify(), a.snapshotRestore())
 	return cmd
 }
 
@@ -100,16 +100,44 @@ func (a *app) snapshotList() *cobra.Command {
 }
 
 func (a *app) snapshotInspect() *cobra.Command {
-	return &cobra.Command{
+	var redact bool
+	cmd := &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Tell what a backup is of; no node is asked",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if redact {
+				r, err := snapfile.Redact(args[0], a.stderr)
+				if err != nil {
+					return err
+				}
+				return a.printOne(r)
+			}
 			m, err := snapfile.Inspect(args[0])
 			if err != nil {
 				return err
 			}
 			return a.printOne(m)
+		},
+	}
+	cmd.Flags().BoolVar(&redact, "redact", false, "for somebody who may not know whose it is: how many records of each kind, without names and ids (reads all of it)")
+	return cmd
+}
+
+func (a *app) snapshotDiff() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff FILE FILE",
+		Short: "Tell which records the second backup has otherwise than the first; no node is asked",
+		Long: `Reads all of two backups and tells which records were created, changed or deleted from the first to the
+second, with the fields that differ. No secret is shown: sealed ones are their fingerprints. What requests write (accounts,
+totals, the audit log, stored responses, blobs) is not compared.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			all, err := snapfile.Differences(args[0], args[1], a.stderr)
+			if err != nil {
+				return err
+			}
+			return a.printList(all, looseAll(all), []column{{"CHANGE", "change"}, {"KIND", "kind"}, {"ID", "id"}, {"NAME", "name"}, {"FIELDS", "fields"}})
 		},
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/fault"
 )
 
 const (
@@ -305,7 +306,10 @@ func (s *framedSink) Close() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("finish snapshot: %w", err), s.SnapshotSink.Cancel())
 	}
-	return s.SnapshotSink.Close()
+	fault.Point(fault.SnapshotFinish)
+	err = s.SnapshotSink.Close()
+	fault.Point(fault.SnapshotDone)
+	return err
 }
 
 // Cancel implements raft.SnapshotSink.

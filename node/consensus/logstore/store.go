@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/node/consensus/logstore/segment"
 )
 
@@ -198,6 +199,16 @@ func (s *Store) Check(snapshotIndex uint64) error {
 	return nil
 }
 
+// Follow empties a log that ends before the newest snapshot, which is known to be good: Raft goes on
+// behind the snapshot, and the log must not get a gap. A crash between the end of a received snapshot and Raft's own
+// emptying of the log leaves it so.
+func (s *Store) Follow(snapshotIndex uint64) error {
+	if _, last := s.log.Bounds(); last == 0 || last >= snapshotIndex {
+		return nil
+	}
+	return s.DeleteRange(0, snapshotIndex)
+}
+
 // KeepAfter says after which index nothing is to be deleted at the head of the log, asked at
 // each deletion: that of the oldest snapshot, which may be needed if newer ones turn out
 // damaged.
@@ -262,9 +273,11 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 		s.broken(err)
 		return fmt.Errorf("store log entries: %w", err)
 	}
+	fault.Point(fault.LogStore)
 	if err := s.write(func() error { return s.appendLocked(logs, last == 0) }); err != nil {
 		return fmt.Errorf("store log entries: %w", err)
 	}
+	fault.Point(fault.LogStored)
 	return nil
 }
 

@@ -459,3 +459,41 @@ func BenchmarkStore_GetLog(b *testing.B) {
 		}
 	}
 }
+
+// TestStore_Follow: a log that ends before the newest snapshot, as a crash while one was received leaves
+// it, begins anew behind it. Else Raft could never append again: the store refuses gaps.
+func TestStore_Follow(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.StoreLogs(entries(1, 10)), s.Follow(0), s.Follow(8), s.Follow(10)); err != nil {
+		t.Fatal(err)
+	}
+	if _, last := s.log.Bounds(); last != 10 {
+		t.Fatalf("a log that reaches the snapshot ends at %d, want 10", last)
+	}
+	if err := s.Follow(12); err != nil {
+		t.Fatal(err)
+	}
+	if first, last := s.log.Bounds(); first != 0 || last != 0 {
+		t.Errorf("a log that ends before the snapshot has %d to %d, want nothing", first, last)
+	}
+	if err := errors.Join(s.StoreLogs(entries(13, 14)), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.Check(12), s.Follow(12)); err != nil {
+		t.Error(err)
+	}
+	if first, last := s.log.Bounds(); first != 13 || last != 14 {
+		t.Errorf("opened again: %d to %d, want 13 to 14", first, last)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

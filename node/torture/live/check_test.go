@@ -138,24 +138,25 @@ func TestCheck(t *testing.T) {
 // TestPlan: a seed draws the same faults again, and all kinds come.
 func TestPlan(t *testing.T) {
 	t.Parallel()
-	draw := func(apart bool) (all []fault, seen map[string]bool) {
+	every := map[need]bool{nothing: true, network: true, links: true, disk: true}
+	draw := func(may map[need]bool) (all []fault, seen map[string]bool) {
 		r := rand.New(rand.NewPCG(7, 1))
 		seen = map[string]bool{}
 		for range 300 {
-			f := plan(r, 3, apart)
+			f := plan(r, 3, may)
 			all = append(all, f)
 			seen[f.Kind] = true
 		}
 		return all, seen
 	}
-	one, seen := draw(true)
-	if again, _ := draw(true); cmp.Diff(one, again) != "" {
+	one, seen := draw(every)
+	if again, _ := draw(every); cmp.Diff(one, again) != "" {
 		t.Error("the same seed draws other faults")
 	}
 	if len(seen) != len(kinds) {
 		t.Errorf("%d of %d kinds come", len(seen), len(kinds))
 	}
-	if _, seen := draw(false); seen["mute"] || !seen["kill all"] {
+	if _, seen := draw(map[need]bool{nothing: true, disk: true}); seen["mute"] || seen["narrow"] || !seen["kill all"] || !seen["failing disk"] || !seen["replace"] {
 		t.Errorf("without partitions: got %v", seen)
 	}
 }

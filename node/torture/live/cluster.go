@@ -147,27 +147,39 @@ func (c *cluster) found(ctx context.Context) error {
 		return err
 	}
 	for i := range c.hosts[1:] {
-		var token struct {
-			Token string `json:"token"`
-		}
-		if status := c.call(ctx, 0, http.MethodPost, "/api/v1/cluster/join-tokens", masterKey, map[string]any{}, &token); status != http.StatusCreated {
-			return fmt.Errorf("make a join token: status %d", status)
-		}
-		if err := c.start(i+1, "--join", c.hosts[0].address, "--token", token.Token); err != nil {
-			return err
-		}
-		if err := c.awaitReady(ctx, startWait, i+1); err != nil {
+		if err := c.join(ctx, i+1, 0); err != nil {
 			return err
 		}
 	}
-	return c.await(ctx, startWait, "every node votes", func() bool { return c.voters(ctx) == len(c.hosts) })
+	return c.await(ctx, startWait, "every node votes", func() bool { return c.voters(ctx, 0) == len(c.hosts) })
 }
 
-func (c *cluster) voters(ctx context.Context) (n int) {
+// join has node i join through another one.
+func (c *cluster) join(ctx context.Context, i, through int) error {
+	var token struct {
+		Token string `json:"token"`
+	}
+	err := c.await(ctx, startWait, "a join token is made", func() bool {
+		return c.call(ctx, through, http.MethodPost, "/api/v1/cluster/join-tokens", masterKey, map[string]any{}, &token) == http.StatusCreated
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.start(i, "--join", c.hosts[through].address, "--token", token.Token); err != nil {
+		return err
+	}
+	return c.awaitReady(ctx, startWait, i)
+}
+
+// folder is where a node's data are.
+func (c *cluster) folder(i int) string { return filepath.Join(c.cfg.work, c.hosts[i].name) }
+
+// voters is how many members vote, as node i sees it.
+func (c *cluster) voters(ctx context.Context, i int) (n int) {
 	var out struct {
 		Members []member `json:"members"`
 	}
-	if c.call(ctx, 0, http.MethodGet, "/api/v1/cluster", masterKey, nil, &out) != http.StatusOK {
+	if c.call(ctx, i, http.MethodGet, "/api/v1/cluster", masterKey, nil, &out) != http.StatusOK {
 		return 0
 	}
 	for _, m := range out.Members {

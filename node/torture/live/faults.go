@@ -2,8 +2,11 @@ package live
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -14,32 +17,64 @@ import (
 var kinds = []struct {
 	name   string
 	weight int
-	nodes  int // that it is about; 0: all
-	apart  bool
+	nodes  int           // that it is about; 0: all
+	needs  need          // of the machine
 	longer time.Duration // at most
 }{
-	{"kill", 4, 1, false, 3 * time.Second},
-	{"kill two", 2, 2, false, 2 * time.Second},
-	{"kill all", 1, 0, false, time.Second},
-	{"stop", 2, 1, false, 2 * time.Second},
-	{"suspend", 3, 1, false, 6 * time.Second},
-	{"cut off", 3, 1, true, 8 * time.Second},
-	{"mute", 2, 1, true, 6 * time.Second},
-	{"deafen", 2, 1, true, 6 * time.Second},
-	{"part all", 1, 0, true, 5 * time.Second},
+	{"kill", 4, 1, nothing, 3 * time.Second},
+	{"kill two", 2, 2, nothing, 2 * time.Second},
+	{"kill all", 1, 0, nothing, time.Second},
+	{"stop", 2, 1, nothing, 2 * time.Second},
+	{"suspend", 3, 1, nothing, 6 * time.Second},
+	{"replace", 2, 1, nothing, time.Second},
+	{"cut off", 3, 1, network, 8 * time.Second},
+	{"mute", 2, 1, network, 6 * time.Second},
+	{"deafen", 2, 1, network, 6 * time.Second},
+	{"part all", 1, 0, network, 5 * time.Second},
+	{"narrow", 2, 1, links, 8 * time.Second},
+	{"slow disk", 2, 1, disk, 5 * time.Second},
+	{"failing disk", 1, 1, disk, 5 * time.Second},
+}
+
+// need is what a fault needs of the machine.
+type need int
+
+const (
+	nothing need = iota
+	network      // network namespaces
+	links        // and tc
+	disk         // strace
+)
+
+// narrowRate is what a narrow link lets through.
+const narrowRate = "1mbit"
+
+// permitted says which faults this machine permits, and why it does not the others.
+func permitted() (may map[need]bool, left []string) {
+	may = map[need]bool{nothing: true}
+	for _, n := range []struct {
+		need need
+		also need
+		err  error
+	}{{network, nothing, rig.MayPart()}, {links, network, rig.MayNarrow()}, {disk, nothing, rig.MayDisturb()}} {
+		if may[n.need] = n.err == nil && may[n.also]; n.err != nil {
+			left = append(left, n.err.Error())
+		}
+	}
+	return may, left
 }
 
 // plan draws the next fault. The same seed draws the same faults on machines that permit the same.
-func plan(r *rand.Rand, nodes int, apart bool) fault {
+func plan(r *rand.Rand, nodes int, may map[need]bool) fault {
 	total := 0
 	for _, k := range kinds {
-		if apart || !k.apart {
+		if may[k.needs] {
 			total += k.weight
 		}
 	}
 	n := r.IntN(total)
 	for _, k := range kinds {
-		if !apart && k.apart {
+		if !may[k.needs] {
 			continue
 		}
 		if n -= k.weight; n >= 0 {
@@ -61,7 +96,7 @@ func (r *run) torture(ctx context.Context) {
 	random := rand.New(rand.NewPCG(r.cfg.Seed, 1)) //nolint:gosec // a schedule that a seed chooses
 	end := time.Now().Add(r.cfg.Length)
 	for time.Now().Before(end) && ctx.Err() == nil {
-		f := plan(random, len(r.c.hosts), r.c.net != nil)
+		f := plan(random, len(r.c.hosts), r.may)
 		f.Began = time.Since(r.c.began)
 		r.cfg.Say(fmt.Sprintf("%s: %s of %s for %s", f.Began.Round(time.Second), f.Kind, r.names(f.Nodes), f.Last.Round(time.Millisecond)))
 		if err := r.inflict(ctx, &f); err != nil {
@@ -92,6 +127,12 @@ func (r *run) inflict(ctx context.Context, f *fault) error {
 		err = r.restart(ctx, f, (*rig.Process).Stop)
 	case "suspend":
 		err = r.suspend(ctx, f)
+	case "replace":
+		err = r.replace(ctx, f)
+	case "slow disk":
+		err = r.disturb(ctx, f, rig.SlowSyncs)
+	case "failing disk":
+		err = r.failDisk(ctx, f)
 	default:
 		err = r.apart(ctx, f)
 	}
@@ -132,8 +173,7 @@ func (r *run) suspend(ctx context.Context, f *fault) error {
 	return p.Resume()
 }
 
-func (r *run) apart(ctx context.Context, f *fault) error {
-	var err error
+func (r *run) apart(ctx context.Context, f *fault) (err error) {
 	n := f.Nodes[0]
 	switch f.Kind {
 	case "part all":
@@ -142,6 +182,10 @@ func (r *run) apart(ctx context.Context, f *fault) error {
 		err = r.c.net.Mute(n)
 	case "deafen":
 		err = r.c.net.Deafen(n)
+	case "narrow":
+		if err = r.c.net.Narrow(n, narrowRate); err == nil {
+			defer func() { err = errors.Join(err, r.c.net.Narrow(n, "")) }()
+		}
 	case "cut off":
 		if err = r.c.net.Mute(n); err == nil {
 			err = r.c.net.Deafen(n)
@@ -154,4 +198,73 @@ func (r *run) apart(ctx context.Context, f *fault) error {
 		err = healed
 	}
 	return err
+}
+
+// disturb does something to the syncs of a node's disk for some time.
+func (r *run) disturb(ctx context.Context, f *fault, what string) error {
+	end, err := rig.Disturb(r.c.process(f.Nodes[0]), what)
+	if err != nil {
+		return err
+	}
+	r.wait(ctx, f.Last)
+	end()
+	return nil
+}
+
+// failDisk has every sync of a node fail: its process must end by itself with the status that says so, and is started again.
+func (r *run) failDisk(ctx context.Context, f *fault) error {
+	n := f.Nodes[0]
+	r.down[n].Store(true)
+	defer r.down[n].Store(false)
+	var ended error
+	r.c.end(n, func(p *rig.Process) {
+		end, err := rig.Disturb(p, rig.FailSyncs)
+		if err != nil {
+			ended = err
+			return
+		}
+		defer end()
+		if err := r.c.await(ctx, readyWait, "the process ends when its syncs fail", p.Ended); err != nil {
+			ended = err
+			p.Kill()
+			return
+		}
+		if status := p.Status(); status != statusDisk {
+			ended = fmt.Errorf("the process ended with status %d when its syncs failed, want %d", status, statusDisk)
+		}
+	})
+	r.wait(ctx, f.Last)
+	return errors.Join(ended, r.c.start(n))
+}
+
+// statusDisk is how a node ends that cannot keep what it is to keep.
+const statusDisk = 75
+
+// replace takes a node out of the cluster, as an operator does whose machine is to go, and has one of its name join with an
+// empty folder.
+func (r *run) replace(ctx context.Context, f *fault) error {
+	n := f.Nodes[0]
+	if len(r.c.hosts) < 3 {
+		return nil // the others are no majority
+	}
+	other := (n + 1) % len(r.c.hosts)
+	r.down[n].Store(true)
+	defer r.down[n].Store(false)
+	r.c.end(n, (*rig.Process).Stop)
+	name := r.c.hosts[n].name
+	err := r.c.await(ctx, readyWait, "node "+name+" is removed", func() bool {
+		status := r.c.call(ctx, other, http.MethodDelete, "/api/v1/cluster/nodes/"+name, masterKey, nil, nil)
+		return status/100 == 2 || status == http.StatusNotFound
+	})
+	if err != nil {
+		return errors.Join(err, r.c.start(n))
+	}
+	r.wait(ctx, f.Last)
+	if err := os.RemoveAll(r.c.folder(n)); err != nil {
+		return err
+	}
+	if err := r.c.join(ctx, n, other); err != nil {
+		return err
+	}
+	return r.c.await(ctx, readyWait, "the new node "+name+" votes", func() bool { return r.c.voters(ctx, other) == len(r.c.hosts) })
 }

@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/conclave-llm/conclave/node/torture/rig"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -52,8 +52,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		Seed: cfg.Seed, Length: cfg.Length, Program: cfg.Program, Began: time.Now().UTC(), Stale: serveStale,
 		OK: map[string]int64{}, Cut: map[string]int64{},
 	}}
-	if why := rig.MayPart(); why != nil {
-		r.file.Left = "partitions: " + why.Error()
+	var left []string
+	if r.may, left = permitted(); len(left) > 0 {
+		r.file.Left = strings.Join(left, "; ")
 	}
 	return r.do(ctx)
 }
@@ -87,6 +88,7 @@ type run struct {
 	counts  map[string]*counts // likewise
 	pool    pool               // keys that administrators work on
 	down    []atomic.Bool      // by node
+	may     map[need]bool      // faults that the machine permits
 }
 
 // counts are the requests of one spender's key.

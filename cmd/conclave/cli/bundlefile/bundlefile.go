@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/bundle"
+	"github.com/conclave-llm/conclave/plugins/pack"
 	"github.com/conclave-llm/conclave/signing"
 )
 
@@ -34,7 +35,7 @@ type Create struct {
 	Key      string   // file of the secret key
 	Programs []string // PLATFORM=FILE
 	Prices   string   // file; "": none
-	Plugins  []string // NAME=FILE
+	Plugins  []string // files that `conclave plugin pack` made
 }
 
 // Write writes the bundle, as a whole or not at all.
@@ -80,12 +81,17 @@ func (c *Create) sources() ([]bundle.Source, error) {
 	if c.Prices != "" {
 		out = append(out, bundle.Source{File: bundle.File{Path: "prices.json", Kind: bundle.KindPrices}, From: c.Prices})
 	}
-	for _, text := range c.Plugins {
-		name, from, ok := strings.Cut(text, "=")
-		if !ok || name == "" || strings.ContainsAny(name, "/\\") {
-			return nil, fmt.Errorf("--plugin %q is not NAME=FILE", text)
+	for _, from := range c.Plugins {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, bundle.Source{File: bundle.File{Path: "plugins/" + name, Kind: bundle.KindPlugin, Name: name}, From: from})
+		b, err := pack.Read(text)
+		if err != nil {
+			return nil, fmt.Errorf("--plugin %s: %w: make one with `conclave plugin pack`", from, err)
+		}
+		name := b.Manifest.Name
+		out = append(out, bundle.Source{File: bundle.File{Path: "plugins/" + name + pack.Extension, Kind: bundle.KindPlugin, Name: name}, From: from})
 	}
 	return out, nil
 }

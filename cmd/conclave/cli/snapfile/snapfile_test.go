@@ -75,11 +75,20 @@ func TestSnapfile(t *testing.T) {
 	if v, err := snapfile.Verify(path, nil, io.Discard); err != nil || !v.Whole || !strings.Contains(v.Sealed, "not checked") {
 		t.Errorf("verify without the KEK: got %+v, %v", v, err)
 	}
+	if all, err := snapfile.Differences(path, path, io.Discard); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("differences from itself: got %v, %v", all, err)
+	}
+	if r, err := snapfile.Redact(path, io.Discard); err != nil || r.Manifest.Node == "a" || !strings.HasPrefix(r.Manifest.Node, "sha256:") || len(r.Contents) == 0 {
+		t.Errorf("redacted: got %+v, %v", r, err)
+	}
 	if err := os.Truncate(path, int64(len(b)-40)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := snapfile.Inspect(path); !errors.Is(err, archive.ErrDamaged) {
 		t.Errorf("inspect of a file that was cut: got %v", err)
+	}
+	if _, err := snapfile.Differences(path, path, io.Discard); !errors.Is(err, archive.ErrDamaged) {
+		t.Errorf("differences of a file that was cut: got %v", err)
 	}
 	if _, err := snapfile.Verify(path, k, io.Discard); !errors.Is(err, archive.ErrDamaged) {
 		t.Errorf("verify of a file that was cut: got %v", err)
