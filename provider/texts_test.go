@@ -251,8 +251,10 @@ func FuzzTexts(f *testing.F) {
 		f.Add([]byte(x.Request), []byte(x.Answer))
 	}
 	in, _ := provider.InboundOf(llm.Chat)
-	ours := []llm.Endpoint{llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat, llm.FIMCompletions, llm.SageMakerText, llm.WatsonxText,
-		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage}
+	ours := []llm.Endpoint{
+		llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat, llm.FIMCompletions, llm.SageMakerText, llm.WatsonxText,
+		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage,
+	}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
 		req, bad := in.DecodeRequest(request)
 		for _, e := range ours {

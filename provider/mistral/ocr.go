@@ -74,20 +74,9 @@ const maxPages = 10_000
 func readPages(r *jsonread.Reader) (pages []int64) {
 	switch r.Next() {
 	case '"':
-		for part := range strings.SplitSeq(r.Str(), ",") {
-			from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
-			if !ranged {
-				to = from
-			}
-			a, errA := strconv.ParseInt(from, 10, 32)
-			b, errB := strconv.ParseInt(to, 10, 32)
-			if errA != nil || errB != nil || a < 0 || b < a || b >= maxPages {
-				r.WrongAt("pages", wrongPages)
-				return nil
-			}
-			for ; a <= b && len(pages) < maxPages; a++ {
-				pages = append(pages, a)
-			}
+		pages, ok := ranges(r.Str())
+		if !ok {
+			r.WrongAt("pages", wrongPages)
 		}
 		return pages
 	case '[':
@@ -107,6 +96,25 @@ func readPages(r *jsonread.Reader) (pages []int64) {
 	r.WrongAt("pages", wrongPages)
 	r.Raw()
 	return nil
+}
+
+// ranges reads a text such as "0-3,7"; false: it is none.
+func ranges(text string) (pages []int64, ok bool) {
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			to = from
+		}
+		a, errA := strconv.ParseInt(from, 10, 32)
+		b, errB := strconv.ParseInt(to, 10, 32)
+		if errA != nil || errB != nil || a < 0 || b < a || b >= maxPages {
+			return nil, false
+		}
+		for ; a <= b && len(pages) < maxPages; a++ {
+			pages = append(pages, a)
+		}
+	}
+	return pages, true
 }
 
 // EncodeOCR writes the answer to a request. Of pictures and sizes it knows nothing.

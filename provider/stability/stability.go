@@ -134,18 +134,7 @@ func (Format) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, err
 	if !changes || service.prompts {
 		f.Field("prompt", req.Prompt)
 	}
-	shaped := false
-	for _, m := range req.Extra {
-		if slices.Contains(known, m.Name) {
-			c := llm.NewCursor(m.Value)
-			text := string(m.Value)
-			if c.Next() == '"' {
-				text = c.Text()
-			}
-			f.Field(m.Name, text)
-			shaped = shaped || m.Name == "aspect_ratio"
-		}
-	}
+	shaped := addKnown(f, req.Extra, known)
 	if err := addInputs(f, req, t, service); err != nil {
 		return nil, err
 	}
@@ -167,6 +156,23 @@ func (Format) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, err
 	}
 	req.Drop(t, known, lacks...)
 	return &llm.Sent{Pieces: f.Pieces(), Type: f.Type()}, nil
+}
+
+// addKnown adds the further members that are taken, and says whether one is the picture's shape.
+func addKnown(f *multipart.Form, extra []llm.Member, known []string) (shaped bool) {
+	for _, m := range extra {
+		if !slices.Contains(known, m.Name) {
+			continue
+		}
+		c := llm.NewCursor(m.Value)
+		text := string(m.Value)
+		if c.Next() == '"' {
+			text = c.Text()
+		}
+		f.Field(m.Name, text)
+		shaped = shaped || m.Name == "aspect_ratio"
+	}
+	return shaped
 }
 
 // defaultStrength is how much of a picture a model makes anew that is asked for a change of one, which

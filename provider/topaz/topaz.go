@@ -25,9 +25,18 @@ type Codec struct{ compatible openai.Codec }
 
 // services are where models are, whose names begin as is said here; all others enhance.
 var services = []struct{ model, service string }{
-	{"redefine", "enhance-gen"}, {"recovery", "enhance-gen"}, {"wonder", "enhance-gen"}, {"standard max", "enhance-gen"},
-	{"dust-scratch", "restore-gen"}, {"super focus", "sharpen-gen"}, {"sharpen", "sharpen"}, {"lens blur", "sharpen"}, {"motion blur", "sharpen"},
-	{"denoise", "denoise"}, {"normal", "denoise"}, {"extreme", "denoise"},
+	{"redefine", "enhance-gen"},
+	{"recovery", "enhance-gen"},
+	{"wonder", "enhance-gen"},
+	{"standard max", "enhance-gen"},
+	{"dust-scratch", "restore-gen"},
+	{"super focus", "sharpen-gen"},
+	{"sharpen", "sharpen"},
+	{"lens blur", "sharpen"},
+	{"motion blur", "sharpen"},
+	{"denoise", "denoise"},
+	{"normal", "denoise"},
+	{"extreme", "denoise"},
 }
 
 // Path is where a model's service is.
