@@ -156,7 +156,7 @@ func TestPlan(t *testing.T) {
 	if len(seen) != len(kinds) {
 		t.Errorf("%d of %d kinds come", len(seen), len(kinds))
 	}
-	if _, seen := draw(map[need]bool{nothing: true, disk: true}); seen["mute"] || seen["narrow"] || !seen["kill all"] || !seen["failing disk"] || !seen["replace"] {
+	if _, seen := draw(map[need]bool{nothing: true, disk: true}); seen["mute"] || seen["narrow"] || !seen["kill all"] || !seen["slow disk"] || !seen["replace"] {
 		t.Errorf("without partitions: got %v", seen)
 	}
 }

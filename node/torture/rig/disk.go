@@ -6,11 +6,8 @@ import (
 	"strconv"
 )
 
-// What Disturb does to each sync of a disk.
-const (
-	SlowSyncs = "delay_exit=300000" // microseconds
-	FailSyncs = "error=EIO"
-)
+// SlowSyncs has Disturb delay each sync, by microseconds.
+const SlowSyncs = "delay_exit=300000"
 
 // MayDisturb says why no disk can be disturbed here; nil: one can.
 func MayDisturb() error {
