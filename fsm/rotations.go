@@ -281,6 +281,8 @@ func (c Reseal) Apply(tx *Tx) error {
 			reseal[resource.PassThroughEndpoint](tx, store.PassThrough, it)
 		case store.Callbacks.Kind():
 			reseal[resource.Callback](tx, store.Callbacks, it)
+		case store.SecretSources.Kind():
+			reseal[resource.SecretSource](tx, store.SecretSources, it)
 		case store.Variables.Kind():
 			reseal[resource.Variable](tx, store.Variables, it)
 		case store.Keys.Kind():

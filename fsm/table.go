@@ -95,6 +95,8 @@ const (
 	KindNoteAlerts         Kind = 212
 	KindRetryAlerts        Kind = 213
 	KindDeleteAlerts       Kind = 214
+	KindPutSecretSource    Kind = 235
+	KindDeleteSecretSource Kind = 236
 	KindBeginRollout       Kind = 255
 	KindNoteRollout        Kind = 256
 	KindAdvanceRollout     Kind = 257
@@ -224,6 +226,8 @@ var table = append([]row{
 	rowOf[NoteAlerts](KindNoteAlerts, "note_alerts", 1, byNode, alone),
 	rowOf[RetryAlerts](KindRetryAlerts, "retry_alerts", 1, byAdmin, alone),
 	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
+	rowOf[PutSecretSource](KindPutSecretSource, "put_secret_source", 1, byAdmin, item),
+	rowOf[DeleteSecretSource](KindDeleteSecretSource, "delete_secret_source", 1, byAdmin, item),
 	rowOf[BeginRollout](KindBeginRollout, "begin_rollout", 1, byAdmin, alone),
 	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
 	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),

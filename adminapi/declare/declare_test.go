@@ -35,6 +35,7 @@ func declared() declare.File {
 		Tags:          []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: "prod"}}}},
 		Budgets:       []resource.Budget{{Name: "large", Terms: resource.Terms{USD: 100 * resource.Dollar, Per: resource.PerMonth}}, {Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
 		Guardrails:    []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
+		SecretSources: []declare.SecretSource{{Record: resource.SecretSource{Name: "vault", Plugin: "vault", Config: []byte(`{"address":"https://vault.example:8200"}`)}, Secrets: map[string]declare.Secret{"token": {Text: "s.x"}}}},
 		Callbacks:     []declare.Callback{{Record: resource.Callback{Name: "log", Plugin: "file", Config: []byte(`{"path":"x"}`)}}},
 		Plugins:       []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},
 		Settings:      []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}},

@@ -181,6 +181,9 @@ func (r *Renewal) stale(dek string) (items []fsm.Resealed, err error) {
 	for _, c := range tables.Callbacks {
 		look("callback", c)
 	}
+	for _, s := range tables.SecretSources {
+		look("secret_source", s)
+	}
 	for _, e := range tables.PassThrough {
 		look("pass_through_endpoint", e)
 	}
