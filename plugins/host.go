@@ -87,7 +87,7 @@ type metrics struct {
 // Status tells about one plugin.
 type Status struct {
 	Kind     Kind
-	Name     string // of the guardrail or callback
+	Name     string // of the guardrail, callback or secret source
 	Instance int    // which of its processes, from 0
 	Plugin   string
 	Bundle   string    // version of the bundle, of an uploaded plugin
