@@ -105,7 +105,7 @@ func (c *Client) Callbacks() Noun[Callback] {
 
 // SecretSources returns the secret sources.
 func (c *Client) SecretSources() Noun[SecretSource] {
-	return Noun[SecretSource]{c, "secret-sources"}
+	return Noun[SecretSource]{c, "secret_sources"}
 }
 
 // Plugins returns the registered plugins.

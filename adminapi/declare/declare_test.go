@@ -60,7 +60,7 @@ func TestApply(t *testing.T) {
 	}
 	want := "create plugin own, create budget large, create budget shared, create credential openai, create organization acme, create team research, " +
 		"create project search, create user auth0|7, create customer tenant/7, create tag prod, create model demo, " +
-		"create deployment demo/d1, create deployment demo/d2, create key notebook, create guardrail words, create callback log, create setting serve_stale"
+		"create deployment demo/d1, create deployment demo/d2, create key notebook, create secret_source vault, create guardrail words, create callback log, create setting serve_stale"
 	if got := apply(declared()); got != want {
 		t.Errorf("first:\n got %s\nwant %s", got, want)
 	}

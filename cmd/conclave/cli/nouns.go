@@ -160,7 +160,7 @@ var nouns = append(holderNouns, []noun{
 		more: func(a *app) []*cobra.Command { return a.callbackVerbs() },
 	},
 	{
-		name: "secret-source", short: "Plugins that read secrets out of a store of secrets, for references such as vault://mount/path#field",
+		name: "secret-source", path: "secret_sources", short: "Plugins that read secrets out of a store of secrets, for references such as vault://mount/path#field",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"REFRESH", "refresh_seconds"}, {"MAX STALE", "max_stale_seconds"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
