@@ -140,6 +140,7 @@ func TestSecretSource(t *testing.T) {
 			return uses(n, "sk-second") && status == 400
 		})
 	}
+	rotate(t, c, c.Nodes[1], "dek", "done") // the source's own token is sealed anew
 	store.seal(true)
 	if tested, err := api.TestSecret(t.Context(), "vault://secret/openai#key"); err != nil || tested.Items[0].OK || tested.Items[0].Fingerprint == "" || tested.Items[0].Reason != "unavailable" {
 		t.Errorf("sealed: got %+v, %v, want the fingerprint that is held and the error", tested, err)

@@ -94,7 +94,9 @@ func TestClient_Read(t *testing.T) {
 		{"bytes that are no text", is("\xff\x00"), "\xff\x00pf", ""},
 		{"too large", is(strings.Repeat("x", 1<<20)), "", secretsource.Malformed},
 		{"larger than a message", is(strings.Repeat("x", 2<<20)), "", secretsource.Unavailable},
-		{"empty", func(context.Context, secretsource.Address) (secretsource.Value, error) { return secretsource.Value{}, nil }, "", secretsource.NotFound},
+		{"empty", func(context.Context, secretsource.Address) (secretsource.Value, error) {
+			return secretsource.Value{}, nil
+		}, "", secretsource.NotFound},
 		{"not there", fail(secretsource.NotFound, "x"), "", secretsource.NotFound},
 		{"denied", fail(secretsource.Denied, "\xff"), "", secretsource.Denied},
 		{"malformed", fail(secretsource.Malformed, strings.Repeat("ü", 1000)), "", secretsource.Malformed},

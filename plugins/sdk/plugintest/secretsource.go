@@ -205,7 +205,9 @@ func (k *sourceKit) configured(t *testing.T, c *wire.ConfigureSecretSource) *wir
 }
 
 func (k *sourceKit) hostOf(minor uint32) func(t *testing.T) {
-	return func(t *testing.T) { k.configured(t, &wire.ConfigureSecretSource{HostVersion: "99.0.0", HostMinor: minor}) }
+	return func(t *testing.T) {
+		k.configured(t, &wire.ConfigureSecretSource{HostVersion: "99.0.0", HostMinor: minor})
+	}
 }
 
 func (k *sourceKit) newFields(t *testing.T) {
@@ -254,7 +256,7 @@ func (k *sourceKit) silent(t *testing.T, from *launched) {
 	c := k.start(t)
 	k.read(t, c)
 	_, _ = c.Read(short(t), sdk.SecretAddress{Path: k.c.At.Path, Field: "no such field"}) // an error may be logged
-	from.last.client.Kill()                                                              // what it has written has arrived
+	from.last.client.Kill()                                                               // what it has written has arrived
 	if strings.Contains(from.last.said.String(), k.c.Value) {
 		t.Error("it writes the secret to its log, which the node keeps")
 	}
