@@ -33,9 +33,9 @@ func putAmendment(b []byte, reserved uint64, holds []AccountCharge) []byte {
 }
 
 func decodeAmendment(body []byte) (reserved uint64, holds []AccountCharge, err error) {
-	r := reader{b: body}
-	reserved, holds = r.uint(), r.charges()
-	return reserved, holds, r.done()
+	r := readerOf(body)
+	reserved, holds = r.Uint(), r.charges()
+	return reserved, holds, r.Done()
 }
 
 // amendments are the newest holds by the number of the reservation.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger/facts"
+	"github.com/conclave-llm/conclave/ledger/fields"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -55,8 +56,6 @@ func (k kind) settles() bool { return k == kindSettle || k == kindSettle2 || k =
 func (k kind) reserves() bool { return k == kindReserve || k == kindReserve1 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-var errShort = errors.New("record is cut short")
 
 // beginFrame appends an empty frame, whose body the caller appends before endFrame.
 func beginFrame(b []byte, k kind, number uint64) []byte {
@@ -278,98 +277,55 @@ func putMore(b []byte, r *Record) []byte {
 
 // more reads what putMore wrote.
 func (r *reader) more(to *Record) {
-	if r.err != nil || len(r.b) == 0 {
+	if r.Err != nil || len(r.B) == 0 {
 		return
 	}
 	var adjusts int64
-	u, set := &to.Usage, r.uint()
+	u, set := &to.Usage, r.Uint()
 	for i, v := range more(u, &adjusts, &to.PromptVersion) {
 		if set&(1<<i) != 0 {
-			*v = r.int()
+			*v = r.Int()
 		}
 	}
 	to.Adjusts = uint64(adjusts)
-	u.Service = llm.Service(min(r.uint(), math.MaxUint8))
+	u.Service = llm.Service(min(r.Uint(), math.MaxUint8))
 	if to.PromptVersion != 0 {
-		to.Prompt = r.string()
+		to.Prompt = r.Text()
 	}
 	if set&foundBit != 0 {
-		for i, found := range r.strings() {
+		for i, found := range r.Texts() {
 			if i < len(to.Guardrails) {
 				to.Guardrails[i].Found = found
 			}
 		}
 	}
 	if set&chosenBit != 0 {
-		to.Callbacks = r.strings()
+		to.Callbacks = r.Texts()
 	}
-	if set&factsBit != 0 && r.err == nil {
-		to.Receipt.Facts, r.err = facts.Parse(r.b)
-		r.b = nil
+	if set&factsBit != 0 && r.Err == nil {
+		to.Receipt.Facts, r.Err = facts.Parse(r.B)
+		r.B = nil
 	}
 }
 
-// reader takes fields off a body; the first field that is not there makes all later ones
-// zero and err set.
-type reader struct {
-	b   []byte
-	err error
-}
+// reader takes the fields of records off a body.
+type reader struct{ fields.Reader }
 
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.err, r.b = errShort, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.err, r.b = errShort, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) string() string {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.err, r.b = errShort, nil
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-// count reads the length of a list whose items take at least one byte each.
-func (r *reader) count() int {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.err, r.b = errShort, nil
-		return 0
-	}
-	return int(n)
-}
+func readerOf(body []byte) *reader { return &reader{fields.Reader{B: body}} }
 
 func (r *reader) charges() []AccountCharge {
-	n := r.count()
+	n := r.Count()
 	if n == 0 {
 		return nil
 	}
 	cs := make([]AccountCharge, 0, min(n, maxList))
 	for range n {
 		c := AccountCharge{
-			Account: resource.AccountID(r.string()),
-			Start:   resource.Time(r.int()),
-			Amount:  resource.Money(r.int()),
+			Account: resource.AccountID(r.Text()),
+			Start:   resource.Time(r.Int()),
+			Amount:  resource.Money(r.Int()),
 		}
-		if r.err != nil {
+		if r.Err != nil {
 			return nil
 		}
 		cs = append(cs, c)
@@ -377,115 +333,96 @@ func (r *reader) charges() []AccountCharge {
 	return cs
 }
 
-func (r *reader) strings() []string {
-	var list []string
-	for range r.count() {
-		list = append(list, r.string())
-		if r.err != nil {
-			return nil
-		}
-	}
-	return list
-}
-
 func (r *reader) receipt() Receipt {
 	v := Receipt{
-		Step: r.string(), Scope: r.string(), Entity: r.string(), Rule: r.string(), PriceSource: r.string(),
-		Prompt: r.int(), Completion: r.int(), Clamped: r.int(),
+		Step: r.Text(), Scope: r.Text(), Entity: r.Text(), Rule: r.Text(), PriceSource: r.Text(),
+		Prompt: r.Int(), Completion: r.Int(), Clamped: r.Int(),
 	}
-	for range r.count() {
+	for range r.Count() {
 		v.Tries = append(v.Tries, Try{
-			DeploymentID: r.string(), Provider: r.string(), ErrorKind: r.string(), ErrorCode: r.string(),
-			Status: int(r.int()), Duration: time.Duration(r.int()),
+			DeploymentID: r.Text(), Provider: r.Text(), ErrorKind: r.Text(), ErrorCode: r.Text(),
+			Status: int(r.Int()), Duration: time.Duration(r.Int()),
 		})
-		if r.err != nil {
+		if r.Err != nil {
 			break
 		}
 	}
 	return v
 }
 
-// done returns the first error, or one for bytes that are left.
-func (r *reader) done() error {
-	if r.err == nil && len(r.b) > 0 {
-		return fmt.Errorf("record has %d bytes too many", len(r.b))
-	}
-	return r.err
-}
-
 func decodeReservation(f frame) (Reservation, error) {
-	r := reader{b: f.body}
+	r := readerOf(f.body)
 	v := Reservation{
-		RequestID: r.string(),
-		Time:      resource.Time(r.int()),
-		KeyID:     r.string(),
-		TeamID:    r.string(),
-		User:      r.string(),
-		Model:     r.string(),
-		Hold:      resource.Money(r.int()),
+		RequestID: r.Text(),
+		Time:      resource.Time(r.Int()),
+		KeyID:     r.Text(),
+		TeamID:    r.Text(),
+		User:      r.Text(),
+		Model:     r.Text(),
+		Hold:      resource.Money(r.Int()),
 		Holds:     r.charges(),
 	}
 	if f.kind == kindReserve1 {
-		return v, r.done()
+		return v, r.Done()
 	}
-	v.OrganizationID, v.ProjectID, v.UserID, v.CustomerID = r.string(), r.string(), r.string(), r.string()
-	v.Tags = r.strings()
-	return v, r.done()
+	v.OrganizationID, v.ProjectID, v.UserID, v.CustomerID = r.Text(), r.Text(), r.Text(), r.Text()
+	v.Tags = r.Texts()
+	return v, r.Done()
 }
 
 func decodeRecord(f frame) (Record, error) {
-	r := reader{b: f.body}
+	r := readerOf(f.body)
 	v := Record{
 		Number:       f.number,
-		Reserved:     r.uint(),
-		RequestID:    r.string(),
-		Time:         resource.Time(r.int()),
-		KeyID:        r.string(),
-		TeamID:       r.string(),
-		User:         r.string(),
-		Model:        r.string(),
-		DeploymentID: r.string(),
-		Endpoint:     r.string(),
-		ErrorKind:    r.string(),
-		Status:       int(r.int()),
+		Reserved:     r.Uint(),
+		RequestID:    r.Text(),
+		Time:         resource.Time(r.Int()),
+		KeyID:        r.Text(),
+		TeamID:       r.Text(),
+		User:         r.Text(),
+		Model:        r.Text(),
+		DeploymentID: r.Text(),
+		Endpoint:     r.Text(),
+		ErrorKind:    r.Text(),
+		Status:       int(r.Int()),
 		Usage: llm.Usage{
-			Input: r.int(), CacheRead: r.int(), CacheWrite: r.int(), Output: r.int(), Reasoning: r.int(),
-			Source: llm.UsageSource(min(uint64(r.int()), uint64(llm.UsageEstimated))),
+			Input: r.Int(), CacheRead: r.Int(), CacheWrite: r.Int(), Output: r.Int(), Reasoning: r.Int(),
+			Source: llm.UsageSource(min(uint64(r.Int()), uint64(llm.UsageEstimated))),
 		},
-		Cost:     resource.Money(r.int()),
-		Hold:     resource.Money(r.int()),
-		Duration: time.Duration(r.int()),
-		TTFT:     time.Duration(r.int()),
-		Flags:    Flags(r.int()),
+		Cost:     resource.Money(r.Int()),
+		Hold:     resource.Money(r.Int()),
+		Duration: time.Duration(r.Int()),
+		TTFT:     time.Duration(r.Int()),
+		Flags:    Flags(r.Int()),
 		Charges:  r.charges(),
-		Tags:     r.strings(),
+		Tags:     r.Texts(),
 	}
 	if f.kind == kindSettle1 { // had one field for both
 		v.ErrorCode = v.ErrorKind
-		return v, r.done()
+		return v, r.Done()
 	}
-	v.UserID, v.Provider, v.ErrorCode, v.Guardrail = r.string(), r.string(), r.string(), r.string()
-	v.Attempts = int(r.int())
-	for range r.count() {
-		v.Guardrails = append(v.Guardrails, GuardrailResult{Guardrail: r.string(), Hook: r.string(), Status: r.string()})
-		if r.err != nil {
+	v.UserID, v.Provider, v.ErrorCode, v.Guardrail = r.Text(), r.Text(), r.Text(), r.Text()
+	v.Attempts = int(r.Int())
+	for range r.Count() {
+		v.Guardrails = append(v.Guardrails, GuardrailResult{Guardrail: r.Text(), Hook: r.Text(), Status: r.Text()})
+		if r.Err != nil {
 			break
 		}
 	}
 	if f.kind == kindSettle2 {
 		r.more(&v)
-		return v, r.done()
+		return v, r.Done()
 	}
-	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.string(), r.string(), r.string(), r.string()
+	v.OrganizationID, v.ProjectID, v.CustomerID, v.SessionID = r.Text(), r.Text(), r.Text(), r.Text()
 	v.Receipt = r.receipt()
 	r.more(&v)
-	return v, r.done()
+	return v, r.Done()
 }
 
 // decodeReserved reads only the number of the reservation that a SETTLE body names.
 func decodeReserved(body []byte) uint64 {
-	r := reader{b: body}
-	return r.uint()
+	r := readerOf(body)
+	return r.Uint()
 }
 
 func putNumbers(b []byte, ns []uint64) []byte {
@@ -497,13 +434,13 @@ func putNumbers(b []byte, ns []uint64) []byte {
 }
 
 func decodeNumbers(body []byte) ([]uint64, error) {
-	r := reader{b: body}
-	n := r.count()
+	r := readerOf(body)
+	n := r.Count()
 	ns := make([]uint64, 0, n)
 	for range n {
-		ns = append(ns, r.uint())
+		ns = append(ns, r.Uint())
 	}
-	return ns, r.done()
+	return ns, r.Done()
 }
 
 // AppendRecord appends the record, without its number and node, as ParseRecord reads it.
@@ -512,7 +449,19 @@ func AppendRecord(b []byte, r *Record) []byte { return putRecord(append(b, byte(
 // ParseRecord reads what AppendRecord wrote, now or in an earlier version.
 func ParseRecord(b []byte) (Record, error) {
 	if len(b) == 0 || !kind(b[0]).settles() {
-		return Record{}, errShort
+		return Record{}, fields.ErrShort
 	}
 	return decodeRecord(frame{kind: kind(b[0]), body: b[1:]})
+}
+
+// RecordTime reads no more of what AppendRecord wrote than the record's time.
+func RecordTime(b []byte) (resource.Time, error) {
+	if len(b) == 0 || !kind(b[0]).settles() {
+		return 0, fields.ErrShort
+	}
+	r := readerOf(b[1:])
+	r.Uint()  // the number of its reservation
+	r.Bytes() // its request
+	at := resource.Time(r.Int())
+	return at, r.Err
 }

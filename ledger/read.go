@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/conclave-llm/conclave/ledger/fields"
 )
 
 const readChunk = 256 << 10
@@ -150,7 +152,7 @@ func walkFrame(f frame, after, to uint64, spans *[]span, visit func(r *Record, a
 	case kindEpoch:
 		e, err := decodeNumbers(f.body)
 		if err != nil || len(e) != 1 {
-			return fmt.Errorf("epoch of record %d: %w", f.number, errShort)
+			return fmt.Errorf("epoch of record %d: %w", f.number, fields.ErrShort)
 		}
 		n := len(*spans) - 1
 		if next := nextSpan((*spans)[n], f.number, e[0]); next.start == (*spans)[n].start {

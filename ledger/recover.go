@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/ledger/fields"
 	"github.com/conclave-llm/conclave/llm"
 )
 
@@ -207,7 +208,7 @@ func (st *replayed) take(f frame) error {
 	case kindEpoch:
 		e, err := decodeNumbers(f.body)
 		if err != nil || len(e) != 1 {
-			return fmt.Errorf("epoch of record %d: %w", f.number, errShort)
+			return fmt.Errorf("epoch of record %d: %w", f.number, fields.ErrShort)
 		}
 		st.span = nextSpan(st.span, f.number, e[0])
 	case kindCheck:

@@ -71,18 +71,32 @@ func key(plugin, env string, more ...Field) Callback {
 	return Callback{Plugin: plugin, Fields: append([]Field{hidden(field("api_key", strings.ToLower(env), env))}, more...)}
 }
 
+func google(variable, name, env string, more ...Field) []Field {
+	return with([]Field{
+		field(name, variable, env), field("service_account_file", "gcs_path_service_account", "GCS_PATH_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS"),
+	}, more...)
+}
+
 // table has the callbacks by LiteLLM's names.
 var table = map[string]Callback{
 	"agentops":      key("agentops", "AGENTOPS_API_KEY", field("environment", "", "AGENTOPS_ENVIRONMENT"), field("service_name", "", "AGENTOPS_SERVICE_NAME")),
 	"arize":         key("arize", "ARIZE_API_KEY", field("workspace", "arize_space_id|arize_space_key", "ARIZE_SPACE_ID", "ARIZE_SPACE_KEY"), field("project", "", "ARIZE_PROJECT_NAME")),
 	"arize_phoenix": key("phoenix", "PHOENIX_API_KEY", field("endpoint", "", "PHOENIX_COLLECTOR_HTTP_ENDPOINT", "PHOENIX_COLLECTOR_ENDPOINT"), field("project", "", "PHOENIX_PROJECT_NAME")),
+	"athina":        key("athina", "ATHINA_API_KEY", field("url", "", "ATHINA_BASE_URL")),
 	"aws_sqs":       {Plugin: "sqs", Fields: amazon("sqs", field("queue_url", "sqs_queue_url"))},
-	"braintrust":    {Plugin: "braintrust", Fixed: map[string]any{"project": "litellm"}, Fields: key("", "BRAINTRUST_API_KEY").Fields},
+	"azure_storage": {Plugin: "azure_blob", Fixed: map[string]any{"single": true}, Fields: []Field{
+		field("account", "", "AZURE_STORAGE_ACCOUNT_NAME"), field("container", "", "AZURE_STORAGE_FILE_SYSTEM"),
+		hidden(field("account_key", "", "AZURE_STORAGE_ACCOUNT_KEY")), field("tenant_id", "", "AZURE_STORAGE_TENANT_ID"),
+		field("client_id", "", "AZURE_STORAGE_CLIENT_ID"), hidden(field("client_secret", "", "AZURE_STORAGE_CLIENT_SECRET")),
+	}},
+	"braintrust": {Plugin: "braintrust", Fixed: map[string]any{"project": "litellm"}, Fields: key("", "BRAINTRUST_API_KEY").Fields},
 	"datadog": {Plugin: "datadog", Fields: []Field{
 		hidden(field("api_key", "dd_api_key", "DD_API_KEY")), field("site", "dd_site", "DD_SITE"), field("env", "", "DD_ENV"),
 		field("service", "", "DD_SERVICE"), field("source", "", "DD_SOURCE"), field("version", "", "DD_VERSION"), field("hostname", "", "DD_HOSTNAME"),
 	}},
-	"file": {Plugin: "file"},
+	"file":       {Plugin: "file"},
+	"gcs_bucket": {Plugin: "gcs", Fixed: map[string]any{"single": true}, Fields: google("gcs_bucket_name", "bucket", "GCS_BUCKET_NAME")},
+	"gcs_pubsub": {Plugin: "pubsub", Fields: google("", "project", "GCS_PUBSUB_PROJECT_ID", field("topic", "", "GCS_PUBSUB_TOPIC_ID"))},
 	"generic_api": {Plugin: "webhook", Fields: []Field{
 		field("url", "endpoint", "GENERIC_LOGGER_ENDPOINT"), hidden(as(Headers, field("headers", "headers", "GENERIC_LOGGER_HEADERS"))), field("format", "log_format"),
 	}},

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/conclave-llm/conclave/ledger/fields"
 	"github.com/conclave-llm/conclave/llm"
 )
 
@@ -112,10 +113,10 @@ func putText(b []byte, s string) []byte {
 // Parse reads what Append wrote.
 func Parse(b []byte) (Facts, error) {
 	var f Facts
-	r := reader{b: b}
-	flags := r.uint()
+	r := reader{fields.Reader{B: b}}
+	flags := r.Uint()
 	f.Apart, f.Upload, f.Stays = flags&flagApart != 0, flags&flagUpload != 0, flags&flagStays != 0
-	f.Index, f.Size = r.uint(), r.int()
+	f.Index, f.Size = r.Uint(), r.Int()
 	for _, s := range [...]*string{&f.Path, &f.Route, &f.Address, &f.Asked, &f.Customer} {
 		*s = r.text()
 	}
@@ -130,63 +131,38 @@ func Parse(b []byte) (Facts, error) {
 			*s = r.text()
 		}
 		for _, v := range [...]*int64{&c.Limit, &c.Left, &c.Asked} {
-			*v = r.int()
+			*v = r.Int()
 		}
 		f.Count = c
 	}
-	if r.bad || len(r.b) > 0 {
+	if r.Done() != nil {
 		return Facts{}, errFacts
 	}
 	return f, nil
 }
 
-// reader takes fields off; bad is set by the first that is not there.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.b, r.bad = nil, true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.b, r.bad = nil, true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
+// reader takes fields off, within the bounds of what Append writes.
+type reader struct{ fields.Reader }
 
 func (r *reader) text() string {
-	n := r.uint()
-	if n > uint64(len(r.b)) || n > maxText {
-		r.b, r.bad = nil, true
+	b := r.Bytes()
+	if len(b) > maxText {
+		r.Fail(errFacts)
 		return ""
 	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
+	return string(b)
 }
 
 func (r *reader) texts() []string {
-	n := r.uint()
+	n := r.Count()
 	if n > maxList {
-		r.b, r.bad = nil, true
+		r.Fail(errFacts)
 		return nil
 	}
 	var out []string
 	for range n {
 		out = append(out, r.text())
-		if r.bad {
+		if r.Err != nil {
 			return nil
 		}
 	}

@@ -111,7 +111,7 @@ func (c *Cluster) own(ctx context.Context, q *question) (r *reply, err error) {
 	case q.Rows != nil:
 		r.Page, err = c.cfg.Log.Rows(ctx, *q.Rows)
 	case q.Usage != nil:
-		r.Lines, err = c.cfg.Log.Usage(*q.Usage)
+		r.Lines, err = c.cfg.Log.Usage(ctx, *q.Usage)
 	case q.Content != nil:
 		if c.cfg.Contents != nil {
 			r.Content, err = c.cfg.Contents.Find(q.Content.RequestID, q.Content.KeyID)

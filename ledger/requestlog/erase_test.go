@@ -86,7 +86,7 @@ func TestLog_Erase(t *testing.T) {
 		}
 		for customer, want := range map[string]int64{canary: 2, p.Pseudonym: 6, "other": 4} {
 			q := rollup.Query{To: now.Unix() + 86400, Granularity: "day", Filter: []rollup.Condition{{Dim: rollup.Customer, Values: []string{customer}}}}
-			lines, err := l.Usage(q)
+			lines, err := l.Usage(t.Context(), q)
 			if err != nil || len(lines) != 1 || lines[0].Sums.Requests != want || lines[0].Sums.Cost != 7*want {
 				t.Errorf("%s: got %+v, %v, want %d requests", customer, lines, err, want)
 			}

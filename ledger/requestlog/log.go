@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +17,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/pace"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 )
 
@@ -105,9 +108,18 @@ type Log struct {
 
 	sealAs int // version of the chain of new segments; tests seal as earlier versions did
 
+	lane   *pace.Lane   // where questions work
+	served atomic.Int64 // when records were taken last, in Unix nanoseconds
+
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
+
+// servedLately is how long after a request questions still give way to others.
+const servedLately = time.Second
+
+// busy says whether requests are served.
+func (l *Log) busy() bool { return time.Since(time.Unix(0, l.served.Load())) < servedLately }
 
 // Open opens or makes the log in cfg.Dir and begins to follow the journal. A file that is
 // damaged is set aside, and its sums are made again of the segments.
@@ -128,6 +140,7 @@ func Open(cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("open request log: %w", err)
 	}
 	l := &Log{cfg: cfg, changed: make(chan struct{}), repeats: map[repeatKey]*repeat{}, sealAs: chainVersion}
+	l.lane = pace.New(runtime.GOMAXPROCS(0)/4, l.busy)
 	l.metrics = newMetrics(cfg.Registerer, l)
 	if err := l.openFile(); err != nil {
 		return nil, fmt.Errorf("open request log: %w", err)
@@ -298,9 +311,14 @@ func (l *Log) Close() error {
 }
 
 // Usage answers a question about spend with the node's own cells.
-func (l *Log) Usage(q rollup.Query) (lines []rollup.Line, err error) {
+func (l *Log) Usage(ctx context.Context, q rollup.Query) (lines []rollup.Line, err error) {
+	turn, err := l.lane.Enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read spend: %w", err)
+	}
+	defer turn.Leave()
 	err = l.db.View(func(tx *bolt.Tx) error {
-		lines, err = q.Run(cells{tx})
+		lines, err = q.Run(cells{tx, func() error { return turn.Step(ctx) }})
 		return err
 	})
 	if err != nil {
@@ -310,11 +328,19 @@ func (l *Log) Usage(q rollup.Query) (lines []rollup.Line, err error) {
 }
 
 // cells reads the cells of a transaction.
-type cells struct{ tx *bolt.Tx }
+type cells struct {
+	tx   *bolt.Tx
+	step func() error // is called for each cell
+}
 
 // Scan implements rollup.Source.
 func (c cells) Scan(l rollup.Level, first, end []byte, visit func(key, value []byte) error) error {
-	return scan(c.tx.Bucket(bucketCells[l]), first, end, visit)
+	return scan(c.tx.Bucket(bucketCells[l]), first, end, func(key, value []byte) error {
+		if err := c.step(); err != nil {
+			return err
+		}
+		return visit(key, value)
+	})
 }
 
 func scan(b *bolt.Bucket, first, end []byte, visit func(key, value []byte) error) error {

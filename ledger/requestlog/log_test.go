@@ -150,7 +150,7 @@ func (f *fixture) usage(t *testing.T, q rollup.Query) []rollup.Line {
 	if err := q.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	lines, err := f.Usage(q)
+	lines, err := f.Usage(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package requestlog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +91,7 @@ func readGroup(g parquet.RowGroup, visit func(r *Row) error) (err error) {
 }
 
 // searchFile offers the rows of a segment to b, but those of row groups that cannot have any.
-func searchFile(ctx context.Context, path string, b *best) error {
+func searchFile(path string, b *best) error {
 	f, p, err := openFile(path)
 	if err != nil {
 		return err
@@ -103,7 +102,7 @@ func searchFile(ctx context.Context, path string, b *best) error {
 		slices.Reverse(groups)
 	}
 	for _, g := range groups {
-		if err := ctx.Err(); err != nil {
+		if err := b.step(); err != nil {
 			return err
 		}
 		skip, err := skipGroup(p, g, b)
@@ -116,7 +115,7 @@ func searchFile(ctx context.Context, path string, b *best) error {
 		err = readGroup(g, func(r *Row) error {
 			r.Link, r.Salt, r.Commitment = 0, "", "" // says something of the file, nothing of the request
 			b.offer(r)
-			return nil
+			return b.step()
 		})
 		if err != nil {
 			return err

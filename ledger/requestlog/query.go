@@ -166,6 +166,7 @@ type Page struct {
 // best keeps the first rows in the order of a query.
 type best struct {
 	q     *Query
+	step  func() error // is called for each row that is looked at
 	rows  []Row
 	total int64
 	more  bool
@@ -195,7 +196,7 @@ func (b *best) offer(r *Row) {
 		return
 	}
 	b.more = true
-	if b.q.compare(r, &b.rows[0]) < 0 {
+	if b.wants(r) {
 		b.rows[0] = *r
 		heap.Fix(b, 0)
 	}
@@ -242,17 +243,22 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 	if err := q.Validate(); err != nil {
 		return Page{}, err
 	}
-	b := &best{q: &q}
+	turn, err := l.lane.Enter(ctx)
+	if err != nil {
+		return Page{}, fmt.Errorf("read request log: %w", err)
+	}
+	defer turn.Leave()
+	b := &best{q: &q, step: func() error { return turn.Step(ctx) }}
 	var sealed []Segment
-	err := l.db.View(func(tx *bolt.Tx) (err error) { // one view of both: no row is in neither or in both
+	err = l.db.View(func(tx *bolt.Tx) (err error) { // one view of both: no row is in neither or in both
 		defer forgetPages(tx)
 		if sealed, err = listSegments(tx); err != nil {
 			return err
 		}
-		return l.readHot(ctx, tx, b)
+		return l.readHot(tx, b)
 	})
 	if err == nil {
-		err = l.readSegments(ctx, sealed, b)
+		err = l.readSegments(sealed, b)
 	}
 	if err != nil {
 		return Page{}, fmt.Errorf("read request log: %w", err)
@@ -261,28 +267,51 @@ func (l *Log) Rows(ctx context.Context, q Query) (Page, error) {
 }
 
 // readHot reads the rows in bbolt, the newest first.
-func (l *Log) readHot(ctx context.Context, tx *bolt.Tx, b *best) error {
+func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 	c := tx.Bucket(bucketRows).Cursor()
-	n, sealed := 0, sealedOf(tx)
+	sealed := sealedOf(tx)
 	for k, v := c.Last(); k != nil && numberOf(k) > sealed; k, v = c.Prev() {
-		if n++; n%1024 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		if err := b.step(); err != nil {
+			return err
+		}
+		at, err := timeOfHot(numberOf(k), v)
+		if err != nil {
+			return err
+		}
+		if b.late(at) {
+			return nil
+		}
+		if b.hopeless(at) {
+			b.more = true
+			continue
 		}
 		r, count, err := parseHot(numberOf(k), v)
 		if err != nil {
 			return err
 		}
-		if b.late(r.Time) {
-			return nil
-		}
 		r.Node = l.cfg.NodeID
-		if row := bareRow(&r, count); b.q.keeps(&row) {
+		row := bareRow(&r, count)
+		if b.q.keeps(&row) && b.wants(&row) {
 			row = RowOf(&r, count)
-			b.offer(&row)
 		}
+		b.offer(&row)
 	}
 	return nil
 }
+
+// hopeless says that a row of the time cannot be among the first, and need not be counted.
+func (b *best) hopeless(at resource.Time) bool {
+	if b.q.Count || !b.q.byTime() || len(b.rows) < b.q.Limit {
+		return false
+	}
+	if b.q.Ascending {
+		return at > b.rows[0].Time
+	}
+	return at < b.rows[0].Time
+}
+
+// wants says that the row would be among the first so far.
+func (b *best) wants(r *Row) bool { return len(b.rows) < b.q.Limit || b.q.compare(r, &b.rows[0]) < 0 }
 
 // late says that no row that was written before one of the time can be among the first.
 func (b *best) late(at resource.Time) bool {
@@ -299,7 +328,7 @@ func (b *best) late(at resource.Time) bool {
 }
 
 // readSegments reads the segments that may have rows for the query, in its order of time.
-func (l *Log) readSegments(ctx context.Context, list []Segment, b *best) error {
+func (l *Log) readSegments(list []Segment, b *best) error {
 	if !b.q.Ascending {
 		slices.Reverse(list)
 	}
@@ -308,7 +337,7 @@ func (l *Log) readSegments(ctx context.Context, list []Segment, b *best) error {
 		if b.done(s.From, s.To) {
 			continue
 		}
-		err := searchFile(ctx, l.path(s), b)
+		err := searchFile(l.path(s), b)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // it has become too old meanwhile
 		}

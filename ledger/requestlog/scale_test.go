@@ -108,7 +108,7 @@ func TestScale_Usage(t *testing.T) {
 		var lines []rollup.Line
 		for range 5 {
 			began := time.Now()
-			if lines, err = l.Usage(q.Query); err != nil {
+			if lines, err = l.Usage(t.Context(), q.Query); err != nil {
 				t.Fatal(err)
 			}
 			took = append(took, time.Since(began))

@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/rollup"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxAlike is how many rows a minute refusals of one key with one code may have. What comes
@@ -61,6 +63,7 @@ func (l *Log) take() (more bool, err error) {
 		return false, fmt.Errorf("write request log: %w", err)
 	}
 	l.hot += added
+	l.served.Store(time.Now().UnixNano())
 	l.advance(next)
 	l.cfg.Source.SetSoftFloor(floorName, next)
 	l.metrics.taken.Add(float64(len(records)))
@@ -143,6 +146,19 @@ func parseHot(number uint64, b []byte) (ledger.Record, int64, error) {
 	}
 	r.Number = number
 	return r, count, nil
+}
+
+// timeOfHot reads no more of a row than its time.
+func timeOfHot(number uint64, b []byte) (resource.Time, error) {
+	_, n := binary.Varint(b)
+	if n <= 0 {
+		return 0, fmt.Errorf("row %d: %w", number, errRow)
+	}
+	at, err := ledger.RecordTime(b[n:])
+	if err != nil {
+		return 0, fmt.Errorf("row %d: %w", number, err)
+	}
+	return at, nil
 }
 
 // addCells adds the sums to the cells.

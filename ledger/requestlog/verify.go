@@ -98,10 +98,11 @@ func (l *Log) Totals(ctx context.Context, q TotalsQuery) ([]Total, error) {
 		return nil, err
 	}
 	all := totals{}
+	beside := l.lane.Beside()
 	var taken uint64
 	err := l.db.View(func(tx *bolt.Tx) error {
 		taken = takenOf(tx)
-		return all.addDays(cells{tx})
+		return all.addDays(cells{tx, func() error { return beside.Step(ctx) }})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read totals: %w", err)
@@ -220,21 +221,21 @@ func (l *Log) Check(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
 	}
-	complete := l.completeFrom(oldest, rep.Anchor)
+	complete := l.completeFrom(ctx, oldest, rep.Anchor)
 	rep.Since = dayText(complete)
-	if err := l.checkCells(rep, folded, complete); err != nil {
+	if err := l.checkCells(ctx, rep, folded, complete); err != nil {
 		return nil, fmt.Errorf("check request log: %w", err)
 	}
 	return rep, nil
 }
 
 // completeFrom is the first day of which no row was removed for its age.
-func (l *Log) completeFrom(oldest resource.Time, gone *Anchor) int32 {
+func (l *Log) completeFrom(ctx context.Context, oldest resource.Time, gone *Anchor) int32 {
 	day := int32(int64(oldest) / rollup.Day.Seconds())
 	if gone != nil {
 		return day + 1
 	}
-	lines, err := l.Usage(rollup.Query{To: maxSeconds, Granularity: "day"})
+	lines, err := l.Usage(ctx, rollup.Query{To: maxSeconds, Granularity: "day"})
 	if err == nil && len(lines) > 0 && lines[0].Start/rollup.Day.Seconds() < int64(day) {
 		return day + 1 // rows of days before are gone, and of this one some may be
 	}
@@ -251,6 +252,7 @@ func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error
 	if err != nil {
 		return err
 	}
+	beside := l.lane.Beside()
 	for _, s := range l.Segments() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -264,6 +266,7 @@ func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error
 			links.begin(&s, own)
 			return eachOf(p, func(r *Row) error {
 				rows++
+				_ = beside.Step(ctx) // an error that is not the segment's, looked for above
 				if err := links.row(r); err != nil {
 					return err
 				}
@@ -303,8 +306,8 @@ func (l *Log) eachRow(ctx context.Context, rep *Report, visit func(r *Row) error
 }
 
 // checkCells compares the folded rows with the cells of the same days.
-func (l *Log) checkCells(rep *Report, folded map[int32]*rollup.Sums, from int32) error {
-	lines, err := l.Usage(rollup.Query{From: int64(from) * rollup.Day.Seconds(), To: maxSeconds, Granularity: "day"})
+func (l *Log) checkCells(ctx context.Context, rep *Report, folded map[int32]*rollup.Sums, from int32) error {
+	lines, err := l.Usage(ctx, rollup.Query{From: int64(from) * rollup.Day.Seconds(), To: maxSeconds, Granularity: "day"})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -93,6 +94,11 @@ func (l *lab) Blob(id string) (*resource.Blob, bool) {
 	b, ok := l.known[id]
 	return b, ok
 }
+
+// Applied and WaitApplied are the whole lab's, but for a test that has a node behind.
+func (l *lab) Applied() uint64 { return 1 }
+
+func (l *lab) WaitApplied(context.Context, uint64) error { return nil }
 
 func (l *lab) Blobs(after string, limit int) (all []*resource.Blob) {
 	l.mu.Lock()
@@ -309,6 +315,71 @@ func TestStore_holderGoneForGood(t *testing.T) {
 	l.kill("a")
 	if body, err := l.nodes[fresh[0]].Read(t.Context(), b.ID); err != nil || string(body) != "kept" {
 		t.Errorf("got %q, %v", body, err)
+	}
+}
+
+// behind is the state of a node that has not applied yet what others have forgotten.
+type behind struct {
+	*lab
+	catchUp func(ctx context.Context) error // until it has
+	asked   uint64                          // for which index it waited
+	knows   map[string]*resource.Blob
+}
+
+func (b *behind) Blob(id string) (*resource.Blob, bool) {
+	r, ok := b.knows[id]
+	return r, ok
+}
+
+func (b *behind) WaitApplied(ctx context.Context, index uint64) error {
+	b.asked = index
+	return b.catchUp(ctx)
+}
+
+// TestStore_OnDrop: a node that is behind waits until it has forgotten a body too, and keeps it if that lasts.
+func TestStore_OnDrop(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, drop string
+		stuck      bool
+		index      uint64
+		kept       bool
+	}{
+		{"in time", " 7", false, 7, false},
+		{"too late", " 7", true, 7, true},
+		{"of a node that says no index", "", false, 0, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f, err := blob.OpenFolder(t.TempDir(), blob.Sealed(keyring(t)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				l := &lab{t: t, known: map[string]*resource.Blob{}, dead: map[string]bool{}}
+				b := &behind{lab: l, knows: map[string]*resource.Blob{}}
+				b.catchUp = func(ctx context.Context) error {
+					if tt.stuck {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					clear(b.knows)
+					return nil
+				}
+				s := blob.New(blob.Config{
+					NodeID: "a", Folder: f, Cluster: caller{l, "a"}, State: b, Quota: func() int64 { return 0 },
+					Peers: func() []string { return nil }, Leads: func() bool { return true }, Now: time.Now,
+				})
+				made, err := s.Put(t.Context(), fsm.Actor{Kind: "master"}, "", resource.Blob{Kind: "template", Class: resource.BlobConfiguration}, []byte("secret words"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.knows[made.ID] = made
+				_, err = s.OnDrop(t.Context(), "b", []byte(made.ID+tt.drop))
+				if f.Has(made.ID) != tt.kept || (err != nil) != tt.kept || b.asked != tt.index {
+					t.Errorf("kept %t (%v), waited for %d; want %t, %d", f.Has(made.ID), err, b.asked, tt.kept, tt.index)
+				}
+			})
+		})
 	}
 }
 

@@ -44,6 +44,8 @@ type Cluster interface {
 type State interface {
 	Blob(id string) (*resource.Blob, bool)
 	Blobs(after string, limit int) []*resource.Blob
+	Applied() uint64
+	WaitApplied(ctx context.Context, index uint64) error
 }
 
 // Config is what a Store is made of; all fields are required but Now and Logger.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -16,6 +18,8 @@ const (
 	// write may not be over.
 	orphanAge = time.Hour
 	page      = fsm.MaxSweep
+	// dropWait is how long a node that is behind waits before it keeps what others have forgotten.
+	dropWait = 2 * time.Second
 )
 
 // Tend does once what has to be done from time to time: it fetches what every node keeps and
@@ -126,26 +130,36 @@ func (s *Store) forget() error {
 	return errors.Join(errs...)
 }
 
-// Erase removes the body of a blob that the cluster has forgotten from every node that can be
-// reached; the others remove it when they next look. A body that is known again stays.
+// Erase removes the body of a blob that the cluster, as this node knows it, has forgotten from every
+// node that can be reached; the others remove it when they next look. A body that is known again stays.
 func (s *Store) Erase(ctx context.Context, digest string) error {
-	_, err := s.OnDrop(ctx, "", []byte(digest))
+	drop := fmt.Appendf(nil, "%s %d", digest, s.cfg.State.Applied())
+	_, err := s.OnDrop(ctx, "", drop)
 	errs := []error{err}
 	for _, p := range s.cfg.Peers() {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		_, err := s.cfg.Cluster.Call(ctx, p, MethodDrop, []byte(digest))
+		_, err := s.cfg.Cluster.Call(ctx, p, MethodDrop, drop)
 		cancel()
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// OnDrop answers MethodDrop. A node that has not heard that the blob is forgotten keeps it.
-func (s *Store) OnDrop(_ context.Context, _ string, digest []byte) ([]byte, error) {
-	if _, ok := s.cfg.State.Blob(string(digest)); ok {
+// OnDrop answers MethodDrop: a digest, and the index of Raft at which it was forgotten, for which a node
+// waits that is behind. One that has not heard then that the blob is forgotten keeps it.
+func (s *Store) OnDrop(ctx context.Context, _ string, drop []byte) ([]byte, error) {
+	digest, text, _ := strings.Cut(string(drop), " ")
+	if index, err := strconv.ParseUint(text, 10, 64); err == nil { // nodes of before said none
+		ctx, cancel := context.WithTimeout(ctx, dropWait)
+		defer cancel()
+		if err := s.cfg.State.WaitApplied(ctx, index); err != nil {
+			return nil, fmt.Errorf("blob %s: wait for index %d: %w", digest, index, err)
+		}
+	}
+	if _, ok := s.cfg.State.Blob(digest); ok {
 		return nil, fmt.Errorf("blob %s is known here: %w", digest, resource.ErrInUse)
 	}
-	return nil, s.folder.Remove(string(digest))
+	return nil, s.folder.Remove(digest)
 }
 
 // Check says what one node has of a blob.

@@ -23,7 +23,7 @@ const (
 	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
 	tryTimeout        = 5 * time.Second // of one try, while nothing is applied here
 	largeEntry        = 64 << 10        // bytes of an entry that is refused while the leader's disk is nearly full
-	batchTimeout      = 4 * tryTimeout  // the same, while one batch is being applied
+	batchTimeout      = 4 * tryTimeout  // of one try of a large entry, or while one is being applied
 	patience          = time.Minute     // of one try, while the same leader goes on and entries are applied
 	localWait         = 5 * time.Second // until this node has applied what the leader has
 )
@@ -156,7 +156,7 @@ func backoff(try int) time.Duration {
 func (n *Node) try(ctx context.Context, data []byte, at resource.Time, class intake.Class) (fsm.Result, outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	go n.whileItGoesOn(ctx, cancel) // ends with the try
+	go n.whileItGoesOn(ctx, cancel, len(data) > largeEntry) // ends with the try
 	if n.IsLeader() {
 		if err := n.clocks.Judge(n.id, at); err != nil {
 			n.wake() // to hand over
@@ -188,8 +188,9 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time, class int
 
 // whileItGoesOn ends a try once nothing was applied here for as long as a try may take, or
 // another leads. While entries are applied, the one that is tried is in the queue behind them: to
-// give up would be to fail a command that is done soon after, just because there are many.
-func (n *Node) whileItGoesOn(ctx context.Context, end func()) {
+// give up would be to fail a command that is done soon after, just because there are many. A large
+// one has the time of a batch: while the leader applies it, nothing is applied here.
+func (n *Node) whileItGoesOn(ctx context.Context, end func(), large bool) {
 	const step = time.Second
 	tick := time.NewTicker(step)
 	defer tick.Stop()
@@ -206,7 +207,7 @@ func (n *Node) whileItGoesOn(ctx context.Context, end func()) {
 			applied, still = now, 0
 		}
 		limit := tryTimeout
-		if n.machine.Working() { // a thousand records are one entry
+		if large || n.machine.Working() { // ten thousand records may be one entry
 			limit = batchTimeout
 		}
 		if now, _, _ := n.Leader(); still >= limit || now != leader {

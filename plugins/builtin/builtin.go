@@ -11,12 +11,15 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
 	"github.com/conclave-llm/conclave/plugins/builtin/aporia"
+	"github.com/conclave-llm/conclave/plugins/builtin/athina"
+	"github.com/conclave-llm/conclave/plugins/builtin/azure"
 	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
 	"github.com/conclave-llm/conclave/plugins/builtin/azuresafety"
 	"github.com/conclave-llm/conclave/plugins/builtin/bedrock"
 	"github.com/conclave-llm/conclave/plugins/builtin/cel"
 	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
 	"github.com/conclave-llm/conclave/plugins/builtin/elastic"
+	"github.com/conclave-llm/conclave/plugins/builtin/gcp"
 	"github.com/conclave-llm/conclave/plugins/builtin/generic"
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/guardrailsai"
@@ -35,6 +38,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
 	"github.com/conclave-llm/conclave/plugins/builtin/presidio"
+	"github.com/conclave-llm/conclave/plugins/builtin/remotewrite"
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/schema"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
@@ -88,12 +92,17 @@ var guardrails = []Plugin{
 }
 
 var callbacks = []Plugin{
+	{"athina", "callback", "logs each request at Athina", func() { sdk.ServeCallback(&athina.Athina{}) }},
+	{"azure_blob", "callback", "writes blobs to Azure Storage", func() { sdk.ServeCallback(&azure.Blobs{}) }},
 	{"datadog", "callback", "sends each request to Datadog's log intake", func() { sdk.ServeCallback(&datadog.Datadog{}) }},
 	{"elasticsearch", "callback", "indexes each request in Elasticsearch or OpenSearch", func() { sdk.ServeCallback(&elastic.Elastic{}) }},
 	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
+	{"gcs", "callback", "writes objects to Google Cloud Storage", func() { sdk.ServeCallback(&gcp.Storage{}) }},
 	{"helicone", "callback", "logs each request at Helicone", func() { sdk.ServeCallback(&helicone.Helicone{}) }},
 	{"kafka", "callback", "writes each request to a topic of Kafka", func() { sdk.ServeCallback(&kafka.Kafka{}) }},
 	{"langfuse", "callback", "sends each request to Langfuse's ingestion API", func() { sdk.ServeCallback(&langfuse.Langfuse{}) }},
+	{"prometheus_remote_write", "callback", "writes sums over requests to Prometheus or what takes its remote writes", func() { sdk.ServeCallback(&remotewrite.RemoteWrite{}) }},
+	{"pubsub", "callback", "publishes each request in Google Pub/Sub", func() { sdk.ServeCallback(&gcp.PubSub{}) }},
 	{"s3", "callback", "writes objects to S3 or a store with its API", func() { sdk.ServeCallback(&amazon.S3{}) }},
 	{"sentry", "callback", "sends requests that failed to Sentry", func() { sdk.ServeCallback(&sentry.Sentry{}) }},
 	{"slack", "callback", "tells a channel of requests that failed or were blocked", func() { sdk.ServeCallback(&slack.Slack{}) }},

@@ -83,6 +83,9 @@ func NewClient(cfg HTTP, gzipped bool) (*Client, error) {
 	}}, nil
 }
 
+// HTTP is the client itself, for what asks for tokens: it has the same authorities, proxy and timeout.
+func (c *Client) HTTP() *http.Client { return c.http }
+
 // URL reads the URL of a server in the field of a configuration.
 func URL(field, text string) (*url.URL, error) {
 	u, err := url.Parse(text)

@@ -1,0 +1,183 @@
+// Package azure is the callback that writes finished requests as blobs of Azure Storage. Its requests are
+// those of Microsoft's documents of Put Blob and of authorization with a shared key; they are tried with
+// Microsoft's emulator in test/counterparts.
+package azure
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
+	"github.com/conclave-llm/conclave/plugins/builtin/sink"
+	"github.com/conclave-llm/conclave/plugins/sdk"
+)
+
+// version is the version of the service's API.
+const version = "2021-12-02"
+
+// Config is the configuration. One of account_key, sas and client_secret proves who sends.
+type Config struct {
+	AccountName string `json:"account"`
+	Container   string `json:"container"`
+	Endpoint    string `json:"endpoint,omitempty"` // default https://ACCOUNT.blob.core.windows.net
+
+	AccountKey string `json:"account_key,omitempty"` // in base64, as Azure gives it
+	SAS        string `json:"sas,omitempty"`         // a shared access signature: the query of a URL
+
+	TenantID     string `json:"tenant_id,omitempty"` // of an application that Entra knows
+	ClientID     string `json:"client_id,omitempty"`
+	ClientSecret string `json:"client_secret,omitempty"`
+	Login        string `json:"login_endpoint,omitempty"` // default https://login.microsoftonline.com
+
+	sink.Objects
+	sink.HTTP
+}
+
+// Blobs writes block blobs of JSON lines, or one of JSON a request.
+type Blobs struct {
+	cfg    Config
+	client *sink.Client
+	key    []byte             // of the account
+	tokens oauth2.TokenSource // of the application
+	now    func() time.Time
+}
+
+// Configure implements sdk.Callback.
+func (b *Blobs) Configure(_ context.Context, set sdk.CallbackSettings) (sdk.CallbackDescription, error) {
+	cfg := Config{Login: "https://login.microsoftonline.com"}
+	if err := sink.ReadConfig(set.Config, &cfg); err != nil {
+		return sdk.CallbackDescription{}, err
+	}
+	if err := cfg.check(); err != nil {
+		return sdk.CallbackDescription{}, err
+	}
+	client, err := sink.NewClient(cfg.HTTP, false)
+	if err != nil {
+		return sdk.CallbackDescription{}, err
+	}
+	*b = Blobs{cfg: cfg, client: client, now: time.Now}
+	switch {
+	case cfg.AccountKey != "":
+		if b.key, err = base64.StdEncoding.DecodeString(cfg.AccountKey); err != nil {
+			return sdk.CallbackDescription{}, errors.New("account_key: is not in base64")
+		}
+	case cfg.ClientSecret != "":
+		c := &clientcredentials.Config{
+			ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, Scopes: []string{"https://storage.azure.com/.default"}, AuthStyle: oauth2.AuthStyleInParams,
+			TokenURL: strings.TrimSuffix(cfg.Login, "/") + "/" + url.PathEscape(cfg.TenantID) + "/oauth2/v2.0/token",
+		}
+		b.tokens = c.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, client.HTTP()))
+	}
+	return sdk.CallbackDescription{Version: scan.Version}, nil
+}
+
+func (c *Config) check() error {
+	if c.AccountName == "" || c.Container == "" || strings.ContainsAny(c.AccountName+c.Container, "/?# ") {
+		return errors.New("account, container: give the names of a storage account and of a container of it")
+	}
+	ways := 0
+	for _, way := range []string{c.AccountKey, c.SAS, c.ClientSecret} {
+		if way != "" {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return errors.New("account_key, sas, client_secret: give one of them")
+	}
+	if c.ClientSecret != "" && (c.TenantID == "" || c.ClientID == "") {
+		return errors.New("tenant_id, client_id: name the application whose client_secret it is")
+	}
+	if _, err := url.ParseQuery(strings.TrimPrefix(c.SAS, "?")); err != nil {
+		return errors.New("sas: is not the query of a URL")
+	}
+	if c.Endpoint == "" {
+		c.Endpoint = "https://" + c.AccountName + ".blob.core.windows.net"
+	}
+	if _, err := sink.URL("login_endpoint", c.Login); err != nil {
+		return err
+	}
+	_, err := sink.URL("endpoint", c.Endpoint)
+	return err
+}
+
+// Deliver implements sdk.Callback.
+func (b *Blobs) Deliver(ctx context.Context, records []sdk.Record) (int, error) {
+	return sink.Deliver(ctx, records, b.cfg.Batch(), sink.Post(b.client, func(records []sdk.Record) (*sink.Request, error) {
+		name, body, err := b.cfg.Object(records)
+		return b.put(name, body), err
+	}))
+}
+
+// DeliverAudit implements sdk.CallbackAuditor.
+func (b *Blobs) DeliverAudit(ctx context.Context, entries []sdk.AuditEntry) (int, error) {
+	if len(entries) == 0 {
+		return 0, nil
+	}
+	name, body, err := b.cfg.Audit(entries)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := b.client.Do(ctx, b.put(name, body)); err != nil {
+		return 0, err
+	}
+	return len(entries), nil
+}
+
+func (b *Blobs) put(name string, body []byte) *sink.Request {
+	to := strings.TrimSuffix(b.cfg.Endpoint, "/") + "/" + b.cfg.Container + "/" + (&url.URL{Path: name}).EscapedPath()
+	if b.cfg.SAS != "" {
+		to += "?" + strings.TrimPrefix(b.cfg.SAS, "?")
+	}
+	return &sink.Request{
+		Method: http.MethodPut, URL: to, Body: body, Sign: b.sign,
+		Header: http.Header{"Content-Type": {sink.ObjectType}, "X-Ms-Blob-Type": {"BlockBlob"}, "X-Ms-Version": {version}},
+	}
+}
+
+// sign implements sink.Request's Sign. A shared access signature stands in the URL.
+func (b *Blobs) sign(r *http.Request, body []byte) error {
+	switch {
+	case b.key != nil:
+		r.Header.Set("X-Ms-Date", b.now().UTC().Format(http.TimeFormat))
+		mac := hmac.New(sha256.New, b.key)
+		mac.Write([]byte(b.signed(r, len(body))))
+		r.Header.Set("Authorization", "SharedKey "+b.cfg.AccountName+":"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	case b.tokens != nil:
+		t, err := b.tokens.Token()
+		if err != nil { // which may hold what was sent
+			return errors.New("get a token of the application: it was refused, or could not be asked for")
+		}
+		t.SetAuthHeader(r)
+	}
+	return nil
+}
+
+// signed is what a shared key signs of a request without a query.
+func (b *Blobs) signed(r *http.Request, length int) string {
+	size := ""
+	if length > 0 {
+		size = strconv.Itoa(length)
+	}
+	var own []string
+	for name, values := range r.Header {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-ms-") {
+			own = append(own, name+":"+strings.Join(values, ",")+"\n")
+		}
+	}
+	slices.Sort(own)
+	return fmt.Sprintf("%s\n%s\n\n%s\n\n%s\n\n\n\n\n\n\n%s/%s%s",
+		r.Method, r.Header.Get("Content-Encoding"), size, r.Header.Get("Content-Type"), strings.Join(own, ""), b.cfg.AccountName, r.URL.EscapedPath())
+}
