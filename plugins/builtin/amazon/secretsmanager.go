@@ -14,7 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
-const secretsManager = "AWS Secrets Manager"
+const secretsManager = "AWS Secrets Manager" //nolint:gosec // the name of a service
 
 // SecretsManagerConfig configures SecretsManager.
 type SecretsManagerConfig struct {

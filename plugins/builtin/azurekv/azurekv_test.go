@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,9 +68,7 @@ func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func configure(t *testing.T, a *azure, more map[string]string) *azurekv.KeyVault {
 	t.Helper()
 	config := map[string]string{"vault_url": a.URL, "authority_host": a.URL + "/", "tenant_id": "tenant", "client_id": "app"}
-	for k, v := range more {
-		config[k] = v
-	}
+	maps.Copy(config, more)
 	text, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 
 const (
 	secretManager     = "Google's Secret Manager"
-	secretManagerBase = "https://secretmanager.googleapis.com"
+	secretManagerBase = "https://secretmanager.googleapis.com" //nolint:gosec // the address of a service
 )
 
 // SecretManagerConfig configures SecretManager.

@@ -147,7 +147,7 @@ func (s *session) keep(login *api.Secret) error {
 		for {
 			select {
 			case <-w.RenewCh():
-			case <-w.DoneCh():
+			case <-w.DoneCh(): //nolint:errcheck // whatever ended it, the next read logs in anew
 				close(s.over)
 				return
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -158,9 +159,7 @@ func TestVault_Read(t *testing.T) {
 	f := newVault(t)
 	token := func(more map[string]any) map[string]any {
 		c := map[string]any{"token": "s.root"}
-		for k, v := range more {
-			c[k] = v
-		}
+		maps.Copy(c, more)
 		return c
 	}
 	for _, tt := range []struct {
@@ -303,7 +302,7 @@ func TestVault_Refuses(t *testing.T) {
 		{"approle without a role", `{"auth":"approle","address":"https://v"}`, "role_id"},
 		{"a certificate that is none", `{"auth":"cert","client_cert":"x","client_key":"y","address":"https://v"}`, "client_cert"},
 		{"an unknown version", `{"token":"x","kv":3,"address":"https://v"}`, "kv"},
-		{"an unknown field", `{"token":"x","adress":"https://v"}`, "adress"},
+		{"an unknown field", `{"token":"x","url":"https://v"}`, "url"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -145,8 +145,18 @@ func (k *sourceKit) concurrent(t *testing.T) {
 
 // oddities are addresses that no store has, of the kind that lead out of a folder or a URL.
 var oddities = []sdk.SecretAddress{
-	{Path: "../../../../etc/passwd"}, {Path: "/etc/passwd"}, {Path: "a\x00b"}, {Path: "?x=1"}, {Path: "%2e%2e/x"}, {Path: "."}, {Path: ""}, {Path: " "},
-	{Path: strings.Repeat("x", 1024)}, {Path: "x", Field: "\u202e"}, {Path: "{}", Field: "a.b[0]"}, {Path: "\\\\host\\share"},
+	{Path: "../../../../etc/passwd"},
+	{Path: "/etc/passwd"},
+	{Path: "a\x00b"},
+	{Path: "?x=1"},
+	{Path: "%2e%2e/x"},
+	{Path: "."},
+	{Path: ""},
+	{Path: " "},
+	{Path: strings.Repeat("x", 1024)},
+	{Path: "x", Field: "\u202e"},
+	{Path: "{}", Field: "a.b[0]"},
+	{Path: "\\\\host\\share"},
 }
 
 func (k *sourceKit) strange(t *testing.T) {
