@@ -27,6 +27,7 @@ const (
 	Translations                       // OpenAI's: English text of audio, in a form
 	Rerank                             // Cohere's, which others serve too
 	PassThrough                        // any of a provider's own
+	OCR                                // Mistral's: text of a document, which others serve too
 	Realtime                           // OpenAI's: a session of events over a WebSocket
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
@@ -60,18 +61,34 @@ const (
 	AzureSpeak
 	AzureListen
 	PollySpeak
+	SonioxListen
+	TextractRead // Amazon's DetectDocumentText
+	ReductoParse
+	RivaSpeak // of NVIDIA's speech microservices
 	GeminiSpeak
 	GeminiImages
 	ImagenImages
 	InvokeImages
 	StabilityImages
 	FalImages
+	BFLImages // Black Forest Labs'
+	RunwayImages
+	TopazImages
 	TritonChat
 	ReplicateChat
 	NLPCloudChat
 	PredibaseChat
 	GigaChat
 	GigaEmbed
+	FIMCompletions // Mistral's: the middle of a text
+	SageMakerText
+	WatsonxText
+	AlephAlphaChat
+	AnthropicComplete
+	BytezChat
+	LangGraphRun
+	LangflowRun
+	A2AMessage
 	numEndpoints
 )
 
@@ -86,6 +103,7 @@ const (
 	FamilyMedia                      // images and audio, made or read: packages llm/picture, speech, transcript
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
+	FamilyDocument                   // package llm/document
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -130,6 +148,7 @@ var traits = [numEndpoints]struct {
 	Transcriptions:  {name: "transcriptions", family: FamilyMedia},
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank", family: FamilyRanking},
+	OCR:             {name: "ocr", family: FamilyDocument},
 	PassThrough:     {name: "pass_through"},
 	Realtime:        {name: "realtime"},
 
@@ -164,19 +183,35 @@ var traits = [numEndpoints]struct {
 	AzureSpeak:      {name: "azure_speak", family: FamilyMedia, vendor: VendorOther},
 	AzureListen:     {name: "azure_listen", family: FamilyMedia, vendor: VendorOther},
 	PollySpeak:      {name: "polly_speak", family: FamilyMedia, vendor: VendorAmazon},
+	SonioxListen:    {name: "soniox_listen", family: FamilyMedia, vendor: VendorOther},
+	RivaSpeak:       {name: "riva_speak", family: FamilyMedia, vendor: VendorOther},
+	TextractRead:    {name: "textract_read", family: FamilyDocument, vendor: VendorAmazon},
+	ReductoParse:    {name: "reducto_parse", family: FamilyDocument, vendor: VendorOther},
 	GeminiSpeak:     {name: "gemini_speak", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	GeminiImages:    {name: "gemini_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	ImagenImages:    {name: "imagen_images", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
 	InvokeImages:    {name: "invoke_images", family: FamilyMedia, vendor: VendorAmazon, inPath: true},
 	StabilityImages: {name: "stability_images", family: FamilyMedia, vendor: VendorOther},
+	BFLImages:       {name: "bfl_images", family: FamilyMedia, vendor: VendorOther},
+	RunwayImages:    {name: "runway_images", family: FamilyMedia, vendor: VendorOther},
+	TopazImages:     {name: "topaz_images", family: FamilyMedia, vendor: VendorOther},
 	FalImages:       {name: "fal_images", family: FamilyMedia, vendor: VendorOther},
 
-	TritonChat:    {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
-	ReplicateChat: {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
-	NLPCloudChat:  {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
-	PredibaseChat: {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
-	GigaChat:      {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
-	GigaEmbed:     {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
+	TritonChat:        {name: "triton_chat", family: FamilyConversation, vendor: VendorOther},
+	ReplicateChat:     {name: "replicate_chat", family: FamilyConversation, vendor: VendorOther},
+	NLPCloudChat:      {name: "nlp_cloud_chat", family: FamilyConversation, vendor: VendorOther},
+	PredibaseChat:     {name: "predibase_chat", family: FamilyConversation, vendor: VendorOther},
+	GigaChat:          {name: "gigachat_chat", family: FamilyConversation, vendor: VendorOther},
+	FIMCompletions:    {name: "fim_completions", family: FamilyConversation, most: "max_tokens"},
+	SageMakerText:     {name: "sagemaker_text", family: FamilyConversation, vendor: VendorAmazon},
+	WatsonxText:       {name: "watsonx_text", family: FamilyConversation, vendor: VendorOther},
+	AlephAlphaChat:    {name: "aleph_alpha_chat", family: FamilyConversation, vendor: VendorOther, most: "maximum_tokens"},
+	AnthropicComplete: {name: "anthropic_complete", family: FamilyConversation, vendor: VendorAnthropic, most: "max_tokens_to_sample"},
+	BytezChat:         {name: "bytez_chat", family: FamilyConversation, vendor: VendorOther},
+	LangGraphRun:      {name: "langgraph_run", family: FamilyConversation, vendor: VendorOther},
+	LangflowRun:       {name: "langflow_run", family: FamilyConversation, vendor: VendorOther},
+	A2AMessage:        {name: "a2a_message", family: FamilyConversation, vendor: VendorOther},
+	GigaEmbed:         {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

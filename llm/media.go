@@ -1,7 +1,7 @@
 package llm
 
 // ReadAt reads a whole answer of an endpoint that OpenAI has, or others have after its example:
-// Read, with what the answers of media and rerankings tell of what they cost.
+// Read, with what the answers of media, rerankings and documents tell of what they cost.
 func ReadAt(e Endpoint, body []byte) (Report, error) {
 	r, err := Read(body)
 	if err != nil {
@@ -15,6 +15,12 @@ func ReadAt(e Endpoint, body []byte) (Report, error) {
 		r.count(countItems(body, "data"), func(u *Units, n int64) { u.OutputImages = n })
 	case Transcriptions, Translations:
 		r.count(durationOf(body), func(u *Units, n int64) { u.InputMS = max(u.InputMS, n) })
+	case Responses:
+		if r.Usage.Total() == 0 { // what passed is counted in its place
+			r.outputs(body)
+		}
+	case OCR:
+		r.count(pagesOf(body), func(u *Units, n int64) { u.Pages = n })
 	case Rerank:
 		if u, ok := ReadUsage(DialectCohere, body); ok && !r.HasUsage {
 			r.Usage, r.HasUsage = u, true
@@ -62,6 +68,26 @@ func durationOf(body []byte) int64 {
 		s.value()
 	}
 	return 0
+}
+
+// pagesOf is how many pages of a document were read, as Mistral says it; 0 if it is not said.
+func pagesOf(body []byte) (pages int64) {
+	s := scanner{b: body}
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		if string(s.key()) != "usage_info" {
+			s.value()
+			continue
+		}
+		for m := 0; enterObject(&s, m) && s.next('}', m); m++ {
+			if string(s.key()) == "pages_processed" {
+				pages = max(s.count(), 0)
+			} else {
+				s.value()
+			}
+		}
+	}
+	return pages
 }
 
 // duration takes a number of seconds, which some write as a string, and gives milliseconds.

@@ -157,5 +157,43 @@ func (r *Report) text(s *scanner) {
 	}
 }
 
+// outputs counts the text of the items of a response: of messages, of reasoning and of calls.
+func (r *Report) outputs(body []byte) {
+	s := scanner{b: body}
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		if string(s.key()) != "output" {
+			s.value()
+			continue
+		}
+		for m := 0; enterIf(&s, '[', m) && s.next(']', m); m++ {
+			for k := 0; enterObject(&s, k) && s.next('}', k); k++ {
+				switch string(s.key()) {
+				case "content", "summary":
+					r.outputParts(&s)
+				case "arguments", "input":
+					r.text(&s)
+				default:
+					s.value()
+				}
+			}
+		}
+	}
+}
+
+// outputParts counts the text of an item's parts.
+func (r *Report) outputParts(s *scanner) {
+	for n := 0; enterIf(s, '[', n) && s.next(']', n); n++ {
+		for m := 0; enterObject(s, m) && s.next('}', m); m++ {
+			switch string(s.key()) {
+			case "text", "refusal":
+				r.text(s)
+			default:
+				s.value()
+			}
+		}
+	}
+}
+
 // Choices is the number of choices in a set such as Seen.
 func Choices(set uint64) int { return bits.OnesCount64(set) }

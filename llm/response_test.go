@@ -159,3 +159,24 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// TestReadAt_Uncounted: the text of a response that tells no usage, or none that says anything, is counted.
+func TestReadAt_Uncounted(t *testing.T) {
+	t.Parallel()
+	const output = `"output":[{"type":"reasoning","summary":[{"type":"summary_text","text":"abc"}]},{"type":"message","content":[{"type":"output_text","text":"hello","annotations":[]},{"type":"refusal","refusal":"no"}]},{"type":"function_call","arguments":"{}"},7,{"content":null}]`
+	for body, want := range map[string]int64{
+		`{` + output + `}`: 12,
+		`{` + output + `,"usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0}}`: 12,
+		`{` + output + `,"usage":{"input_tokens":3,"output_tokens":4,"total_tokens":7}}`: 0,
+		`{"output":"x"}`: 0,
+	} {
+		r, err := llm.ReadAt(llm.Responses, []byte(body))
+		if err != nil || r.TextBytes != want {
+			t.Errorf("%s: got %d, %v, want %d", body, r.TextBytes, err, want)
+		}
+	}
+	r, err := llm.ReadAt(llm.OCR, []byte(`{"pages":[],"usage_info":{"doc_size_bytes":7,"pages_processed":3}}`))
+	if err != nil || r.Usage.Units.Pages != 3 || r.Usage.Source != llm.UsageProvider {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}

@@ -45,5 +45,12 @@ type Step struct {
 	Path   string // what follows the address, with a query
 	Body   []byte // JSON; nil: none
 	Wait   time.Duration
-	Cancel string // the path that gives up what was ordered, if nobody waits for it any more; "": none
+	// Root is the address that Path follows, in the place of the first request's, where the provider
+	// names one. It counts only if it is of the same owner; "": the first's.
+	Root string
+	// Cancel is the path that gives up what was ordered, if nobody waits for it any more; "": none.
+	// CancelMethod is how it is asked; "": POST.
+	Cancel, CancelMethod string
+	// Remove are paths of what the exchange left at the provider, which are deleted at its end.
+	Remove []string
 }

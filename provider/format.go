@@ -3,16 +3,24 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/provider/a2a"
+	"github.com/conclave-llm/conclave/provider/alephalpha"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/anthropic/completions"
 	"github.com/conclave-llm/conclave/provider/bedrock"
+	"github.com/conclave-llm/conclave/provider/bytez"
 	"github.com/conclave-llm/conclave/provider/cohere"
+	"github.com/conclave-llm/conclave/provider/fim"
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/gigachat"
+	"github.com/conclave-llm/conclave/provider/langflow"
+	"github.com/conclave-llm/conclave/provider/langgraph"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/provider/predibase"
 	"github.com/conclave-llm/conclave/provider/replicate"
+	"github.com/conclave-llm/conclave/provider/sagemaker"
 	"github.com/conclave-llm/conclave/provider/triton"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 )
@@ -49,6 +57,10 @@ type Follower interface {
 	Follow(body []byte) (*llm.Step, error)
 }
 
+// Infiller is an Outbound whose requests may say what follows the text that is to be completed. To all
+// others a request with a suffix is not sent: its answer would be to another question.
+type Infiller interface{ Infills() }
+
 // inbound are the dialects that clients speak, and outbound those of providers: one line for
 // each endpoint whose requests can be translated.
 var (
@@ -61,20 +73,29 @@ var (
 		llm.Converse:        bedrock.Format{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
-		llm.Chat:            openai.Chat{},
-		llm.Completions:     openai.Completions{},
-		llm.Responses:       openai.Responses{},
-		llm.Messages:        anthropic.Format{},
-		llm.GenerateContent: gemini.Dialect{},
-		llm.Converse:        bedrock.Format{},
-		llm.CohereChat:      cohere.Chat{},
-		llm.OllamaChat:      ollama.Chat{},
-		llm.WatsonxChat:     watsonx.Chat{},
-		llm.TritonChat:      triton.Chat{},
-		llm.ReplicateChat:   replicate.Chat{},
-		llm.NLPCloudChat:    nlpcloud.Chat{},
-		llm.PredibaseChat:   predibase.Chat{},
-		llm.GigaChat:        gigachat.Chat{},
+		llm.Chat:              openai.Chat{},
+		llm.Completions:       openai.Completions{},
+		llm.Responses:         openai.Responses{},
+		llm.Messages:          anthropic.Format{},
+		llm.GenerateContent:   gemini.Dialect{},
+		llm.Converse:          bedrock.Format{},
+		llm.CohereChat:        cohere.Chat{},
+		llm.OllamaChat:        ollama.Chat{},
+		llm.WatsonxChat:       watsonx.Chat{},
+		llm.TritonChat:        triton.Chat{},
+		llm.ReplicateChat:     replicate.Chat{},
+		llm.NLPCloudChat:      nlpcloud.Chat{},
+		llm.PredibaseChat:     predibase.Chat{},
+		llm.GigaChat:          gigachat.Chat{},
+		llm.FIMCompletions:    fim.Format{},
+		llm.SageMakerText:     sagemaker.Text{},
+		llm.WatsonxText:       watsonx.Text{},
+		llm.AlephAlphaChat:    alephalpha.New(),
+		llm.AnthropicComplete: completions.New(),
+		llm.BytezChat:         bytez.New(),
+		llm.LangGraphRun:      langgraph.New(),
+		llm.LangflowRun:       langflow.New(),
+		llm.A2AMessage:        a2a.New(),
 	}
 )
 
@@ -124,7 +145,7 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	switch e {
-	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions:
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
 		return true
 	}
 	return talks || embeds || ranks
@@ -135,5 +156,6 @@ func written(e llm.Endpoint) bool {
 	_, talks := outbound[e]
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
-	return talks || embeds || ranks || draws(e) || speaks(e) || listens(e)
+	_, scans := documentOutbound[e]
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e)
 }

@@ -15,7 +15,7 @@ var (
 	transcribe = []llm.Endpoint{llm.Transcriptions}
 	reranks    = []llm.Endpoint{llm.Rerank}
 	sessions   = []llm.Endpoint{llm.Realtime}
-	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens}, images, audio, sessions)
+	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens, llm.OCR}, images, audio, sessions)
 )
 
 // further are the endpoints that rows serve in OpenAI's form, or rerank in Cohere's, beside those
@@ -30,7 +30,7 @@ var further = map[string][]llm.Endpoint{
 	"azure":        slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio, sessions),
 	"cohere":       reranks,
 	"cohere_chat":  reranks,
-	"mistral":      {llm.Moderations, llm.Transcriptions, llm.Speech},
+	"mistral":      {llm.Moderations, llm.Transcriptions, llm.Speech, llm.OCR},
 	"groq":         audio,
 	"xai":          slices.Concat(makeImages, sessions),
 	"together_ai":  slices.Concat(reranks, makeImages, audio),
@@ -46,7 +46,7 @@ var further = map[string][]llm.Endpoint{
 	"watsonx":      {llm.WatsonxRerank},
 	"nvidia_nim":   {llm.NvidiaRank},
 	"infinity":     reranks,
-	"azure_ai":     reranks,
+	"azure_ai":     {llm.Rerank, llm.OCR},
 	"scaleway":     transcribe,
 	"nebius":       makeImages,
 

@@ -8,13 +8,18 @@ import (
 	"github.com/conclave-llm/conclave/provider/assemblyai"
 	azurespeech "github.com/conclave-llm/conclave/provider/azure/speech"
 	bedrockpictures "github.com/conclave-llm/conclave/provider/bedrock/pictures"
+	"github.com/conclave-llm/conclave/provider/bfl"
 	"github.com/conclave-llm/conclave/provider/deepgram"
 	"github.com/conclave-llm/conclave/provider/elevenlabs"
 	"github.com/conclave-llm/conclave/provider/fal"
 	"github.com/conclave-llm/conclave/provider/gemini/pictures"
 	geminispeech "github.com/conclave-llm/conclave/provider/gemini/speech"
 	"github.com/conclave-llm/conclave/provider/polly"
+	"github.com/conclave-llm/conclave/provider/riva"
+	"github.com/conclave-llm/conclave/provider/runway"
+	"github.com/conclave-llm/conclave/provider/soniox"
 	"github.com/conclave-llm/conclave/provider/stability"
+	"github.com/conclave-llm/conclave/provider/topaz"
 )
 
 // PictureOutbound is the provider's half of a dialect of pictures. It does no I/O, and its methods
@@ -57,6 +62,9 @@ var (
 		llm.StabilityImages: stability.Format{},
 		llm.FalImages:       fal.Format{},
 		llm.InvokeImages:    bedrockpictures.Format{},
+		llm.BFLImages:       bfl.Format{},
+		llm.RunwayImages:    runway.Format{},
+		llm.TopazImages:     topaz.Format{},
 		llm.ImagenImages:    pictures.Imagen{},
 		llm.GeminiImages:    pictures.Talking{},
 	}
@@ -66,12 +74,14 @@ var (
 		llm.AzureSpeak:    azurespeech.Speak{},
 		llm.PollySpeak:    polly.Speech{},
 		llm.GeminiSpeak:   geminispeech.Format{},
+		llm.RivaSpeak:     riva.Speak{},
 	}
 	transcriptOutbound = map[llm.Endpoint]TranscriptOutbound{
 		llm.DeepgramListen: deepgram.Listen{},
 		llm.ElevenListen:   elevenlabs.Listen{},
 		llm.AssemblyListen: assemblyai.Listen{},
 		llm.AzureListen:    azurespeech.Listen{},
+		llm.SonioxListen:   soniox.Listen{},
 	}
 )
 
@@ -98,17 +108,23 @@ func speaks(e llm.Endpoint) bool  { _, ok := speechOutbound[e]; return ok }
 func listens(e llm.Endpoint) bool { _, ok := transcriptOutbound[e]; return ok }
 
 // changes are those of the dialects of pictures that change pictures, too.
-var changes = map[llm.Endpoint]bool{llm.GeminiImages: true, llm.InvokeImages: true, llm.FalImages: true}
+var changes = map[llm.Endpoint]bool{llm.GeminiImages: true, llm.InvokeImages: true, llm.FalImages: true, llm.BFLImages: true, llm.RunwayImages: true, llm.StabilityImages: true}
+
+// varies are those that make variations of a picture, or enhance it.
+var varies = map[llm.Endpoint]bool{llm.InvokeImages: true, llm.TopazImages: true}
+
+// translates are those of the dialects of transcriptions that have the text in English, too.
+var translates = map[llm.Endpoint]bool{llm.SonioxListen: true, llm.AzureListen: true, llm.AssemblyListen: true}
 
 // sameMedium says that what a client asks for at e is what a provider makes at the endpoint at.
 func sameMedium(e, at llm.Endpoint) bool {
 	switch {
 	case draws(at):
-		return e == llm.Images || e == llm.ImageEdits && changes[at] || e == llm.ImageVariations && at == llm.InvokeImages
+		return e == llm.Images && at != llm.TopazImages || e == llm.ImageEdits && changes[at] || e == llm.ImageVariations && varies[at]
 	case speaks(at):
 		return e == llm.Speech
 	case listens(at):
-		return e == llm.Transcriptions
+		return e == llm.Transcriptions || e == llm.Translations && translates[at]
 	}
 	return true
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/anthropic"
+	"github.com/conclave-llm/conclave/provider/anthropic/completions"
 )
 
 // messages are the endpoints of those who speak Anthropic's dialect.
@@ -19,6 +20,13 @@ var (
 // address.
 var anthropicRows = []Provider{
 	anthropicRow(Provider{Name: "anthropic", Base: "https://api.anthropic.com", KeyVars: []string{"ANTHROPIC_API_KEY"}, BaseVars: []string{"ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"}, Endpoints: messages}),
+	completeRow(),
+}
+
+func completeRow() Provider {
+	p := anthropicRow(Provider{Name: "anthropic_text", Base: "https://api.anthropic.com", KeyVars: []string{"ANTHROPIC_API_KEY"}, BaseVars: []string{"ANTHROPIC_TEXT_API_BASE"}, Endpoints: []llm.Endpoint{llm.AnthropicComplete}})
+	p.Codec = completions.New()
+	return p
 }
 
 // anthropicRow fills in what all of them have in common.

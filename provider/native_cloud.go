@@ -2,6 +2,9 @@ package provider
 
 import (
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/alephalpha"
+	"github.com/conclave-llm/conclave/provider/bytez"
+	"github.com/conclave-llm/conclave/provider/fim"
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/predibase"
@@ -18,6 +21,11 @@ var textRows = []Provider{
 	{Name: "nlp_cloud", Base: "https://api.nlpcloud.io/v1/gpu", KeyVars: []string{"NLP_CLOUD_API_KEY"}, BaseVars: []string{"NLP_CLOUD_API_BASE"}, Auth: TokenKey, Endpoints: []llm.Endpoint{llm.NLPCloudChat}, Codec: nlpcloud.Codec{}},
 	{Name: "predibase", Base: "https://serving.app.predibase.com/{tenant_id}/deployments/v2/llms", KeyVars: []string{"PREDIBASE_API_KEY"}, BaseVars: []string{"PREDIBASE_API_BASE"}, Endpoints: []llm.Endpoint{llm.PredibaseChat}, Codec: predibase.Codec{}},
 	{Name: "gigachat", Base: "https://gigachat.devices.sberbank.ru/api/v1", KeyVars: []string{"GIGACHAT_CREDENTIALS", "GIGACHAT_API_KEY"}, BaseVars: []string{"GIGACHAT_API_BASE"}, Endpoints: []llm.Endpoint{llm.GigaChat, llm.GigaEmbed}, Codec: gigachat.Codec{}, Auth: GigaToken},
+	{Name: "watsonx_text", Base: "https://{region}.ml.cloud.ibm.com", KeyVars: []string{"WATSONX_API_KEY", "WATSONX_APIKEY"}, BaseVars: []string{"WATSONX_API_BASE", "WATSONX_URL"}, Endpoints: []llm.Endpoint{llm.WatsonxText}, Auth: IBMToken, Codec: watsonx.TextCodec{}},
+	{Name: "aleph_alpha", Base: "https://api.aleph-alpha.com", KeyVars: []string{"ALEPH_ALPHA_API_KEY"}, BaseVars: []string{"ALEPH_ALPHA_API_BASE"}, Endpoints: []llm.Endpoint{llm.AlephAlphaChat}, Codec: alephalpha.New()},
+	{Name: "bytez", Base: "https://api.bytez.com/models/v2", KeyVars: []string{"BYTEZ_API_KEY"}, BaseVars: []string{"BYTEZ_API_BASE"}, Auth: KeyKey, Endpoints: []llm.Endpoint{llm.BytezChat}, Codec: bytez.New()},
+	{Name: "text-completion-codestral", Base: "https://codestral.mistral.ai/v1", KeyVars: []string{"CODESTRAL_API_KEY"}, BaseVars: []string{"CODESTRAL_API_BASE"}, Endpoints: []llm.Endpoint{llm.FIMCompletions}, Codec: fim.Codec{}},
+	{Name: "text-completion-inception", Base: "https://api.inceptionlabs.ai/v1", KeyVars: []string{"INCEPTION_API_KEY"}, BaseVars: []string{"INCEPTION_API_BASE"}, Endpoints: []llm.Endpoint{llm.FIMCompletions}, Codec: fim.Codec{}},
 	{Name: "oci", Base: "https://inference.generativeai.{region}.oci.oraclecloud.com/openai/v1", KeyVars: []string{"OCI_API_KEY"}, BaseVars: []string{"OCI_API_BASE"}, Endpoints: []llm.Endpoint{llm.Chat, llm.Responses}, Auth: OracleSignature},
 }
 

@@ -1,12 +1,22 @@
 package provider
 
-import "github.com/conclave-llm/conclave/provider/sagemaker"
+import (
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/sagemaker"
+)
 
-// sagemakerRows are Amazon SageMaker's endpoints that speak OpenAI's chat completions; those with models of
-// the family Nova do, too.
+// sagemakerRows are Amazon SageMaker's endpoints: with a server of texts, and those that speak OpenAI's
+// chat completions, as those with models of the family Nova do.
 var sagemakerRows = []Provider{
+	sagemakerTextRow(),
 	sagemakerRow("sagemaker_chat", "SAGEMAKER_CHAT_API_BASE"),
 	sagemakerRow("sagemaker_nova", "SAGEMAKER_NOVA_API_BASE"),
+}
+
+func sagemakerTextRow() Provider {
+	p := sagemakerRow("sagemaker", "SAGEMAKER_API_BASE")
+	p.Endpoints, p.Codec = []llm.Endpoint{llm.SageMakerText}, sagemaker.TextCodec{}
+	return p
 }
 
 func sagemakerRow(name, base string) Provider {

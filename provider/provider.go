@@ -34,6 +34,7 @@ const (
 	PlainKey                      // Authorization: KEY
 	XIKey                         // xi-api-key: KEY
 	AzureSubscription             // ocp-apim-subscription-key: KEY
+	XKey                          // x-key: KEY
 	SigV4                         // Amazon's signature over the request
 	GoogleToken                   // a bearer token of Google's, made of a service account
 	EntraToken                    // a bearer token of Microsoft's Entra, or a key where there is one
@@ -48,7 +49,7 @@ const (
 // authNames are the ways, as people read them.
 var authNames = [...]string{
 	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
-	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key",
+	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key", XKey: "x-key",
 	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
 	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
@@ -89,6 +90,8 @@ func (a Auth) Set(h http.Header, key string) {
 		h["Authorization"] = []string{key}
 	case XIKey:
 		h["Xi-Api-Key"] = []string{key}
+	case XKey:
+		h["X-Key"] = []string{key}
 	case AzureSubscription:
 		h["Ocp-Apim-Subscription-Key"] = []string{key}
 	}
@@ -175,7 +178,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, mediaRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, agentRows, mediaRows, documentRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

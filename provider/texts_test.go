@@ -3,6 +3,7 @@ package provider_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ type textExchange struct {
 	Refused  string            `json:"refused"`
 	Answer   json.RawMessage   `json:"answer"`
 	Fails    string            `json:"fails"`
+	Unread   string            `json:"unread"` // the code of an answer that says nothing
 	Text     string            `json:"text"`
 	Finish   string            `json:"finish"`
 	Usage    []int64           `json:"usage"`
@@ -92,6 +94,12 @@ func TestTexts(t *testing.T) {
 			}
 			res, err := out.DecodeResponse(x.Answer)
 			report, _ := rowServing(t, at).Codec.Read(at, x.Answer)
+			if x.Unread != "" {
+				if e, ok := errors.AsType[*llm.Error](err); !ok || e.Code != x.Unread || e.Kind != llm.Upstream {
+					t.Errorf("got %v, want the code %s", err, x.Unread)
+				}
+				return
+			}
 			if x.Fails != "" {
 				if e, ok := errors.AsType[*llm.Error](err); !ok || e.Code != x.Fails || !report.HasError {
 					t.Errorf("got %v and %+v, want the code %s", err, report, x.Fails)
@@ -130,6 +138,19 @@ func TestTexts_Stream(t *testing.T) {
 		{llm.GigaChat, []string{`{"choices":[{"delta":{"content":"","function_call":{"name":"look","arguments":{"a":1}}},"index":0,"finish_reason":"function_call"}]}`, `[DONE]`}, `look({"a":1}) tool_calls`, false},
 		{llm.GigaChat, []string{`{"choices":[{"delta":{"content":"Hel"},"index":0}]}`}, "", true},
 		{llm.GigaChat, []string{`nonsense`}, "", true},
+		{llm.SageMakerText, []string{`{"token":{"text":"Hel"},"generated_text":null}`, `{"token":{"text":"lo"}}`, `{"token":{"text":"</s>","special":true},"generated_text":"Hello","details":{"finish_reason":"eos_token"}}`}, "Hello stop", false},
+		{llm.SageMakerText, []string{`{"token":{"text":"Hel"},"generated_text":null}`}, "", true},
+		{llm.SageMakerText, []string{`{"token":{"text":"Hel"}}`, `{"error":"Request failed during generation","error_type":"generation"}`}, "", true},
+		{llm.WatsonxText, []string{`{"system":{"warnings":[]}}`, `{"results":[{"generated_text":"Hel","stop_reason":"not_finished","input_token_count":4,"generated_token_count":1}]}`, `{"results":[{"generated_text":"lo","stop_reason":"MAX_TOKENS","input_token_count":0,"generated_token_count":2}]}`}, "Hello length 4 2", false},
+		{llm.WatsonxText, []string{`{"results":[{"generated_text":"Hel","stop_reason":"not_finished"}]}`}, "", true},
+		{llm.WatsonxText, []string{`{"errors":[{"code":"x","message":"it failed"}]}`}, "", true},
+		{llm.AnthropicComplete, []string{`{"type":"completion","completion":"Hel","stop_reason":null}`, `{"type":"ping"}`, `{"type":"completion","completion":"lo","stop_reason":"stop_sequence"}`}, "Hello stop", false},
+		{llm.AnthropicComplete, []string{`{"type":"completion","completion":"Hel","stop_reason":null}`, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`}, "", true},
+		{llm.AnthropicComplete, []string{`{"type":"completion","completion":"Hel","stop_reason":null}`}, "", true},
+		{llm.LangGraphRun, []string{`{"run_id":"r"}`, `[{"type":"AIMessageChunk","id":"m","content":"Hel","usage_metadata":{"input_tokens":4,"output_tokens":0}},{}]`, `[{"type":"tool","content":"fine"},{}]`, `[{"type":"AIMessageChunk","id":"m","content":[{"type":"text","text":"lo"}],"usage_metadata":{"input_tokens":3,"output_tokens":2}},{}]`}, "Hello stop 7 2", false},
+		{llm.LangGraphRun, []string{`{"error":"ValueError","message":"no"}`}, "", true},
+		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6}}`, `[DONE]`}, "Hello stop 4 2", false},
+		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"text":"Hello","finish_reason":"length"}]}`, `[DONE]`}, "Hello length", false},
 	} {
 		out, _ := provider.OutboundOf(tt.endpoint)
 		dec, all := out.NewDecoder(), new(chat.Collector)
@@ -153,10 +174,20 @@ func TestTexts_Stream(t *testing.T) {
 			all.Add(&list[i])
 		}
 		res := all.Response()
-		if got := gistOf(res.Choices[0].Parts) + " " + res.Choices[0].Finish.String(); got != tt.want || list[len(list)-1].Type != chat.ChunkEnd {
+		got := gistOf(res.Choices[0].Parts) + " " + res.Choices[0].Finish.String()
+		if u := res.Usage; u.Source != llm.UsageNone && strings.Count(tt.want, " ") > 1 {
+			got += fmt.Sprintf(" %d %d", u.Input, u.Output)
+		}
+		if got != tt.want || list[len(list)-1].Type != chat.ChunkEnd {
 			t.Errorf("%s: got %q, want %q", tt.endpoint, got, tt.want)
 		}
 	}
+}
+
+// textErrors are the recorded errors of vendors who tell them otherwise than most.
+var textErrors = map[string]string{
+	"sagemaker": "sagemaker/testdata/errors.jsonl", "watsonx_text": "testdata/errors_watsonx.jsonl",
+	"anthropic_text": "testdata/errors_anthropic_text.jsonl", "ragflow": "testdata/errors_ragflow.jsonl",
 }
 
 // TestTexts_Conformance: the rules for codecs hold for these vendors, which are where they are.
@@ -176,6 +207,22 @@ func TestTexts_Conformance(t *testing.T) {
 		{"nlp_cloud", "dolphin", false, nil, "", "https://api.nlpcloud.io/v1/gpu/dolphin/generation"},
 		{"predibase", "qwen3-8b:repo/1", false, map[string]string{"tenant_id": "t1"}, "", "https://serving.app.predibase.com/t1/deployments/v2/llms/qwen3-8b/v1/chat/completions"},
 		{"gigachat", "GigaChat", false, nil, "", "https://gigachat.devices.sberbank.ru/api/v1/chat/completions"},
+		{"sagemaker", "my ep", true, map[string]string{"region": "eu-west-1"}, "", "https://runtime.sagemaker.eu-west-1.amazonaws.com/endpoints/my%20ep/invocations-response-stream"},
+		{"watsonx_text", "ibm/granite", true, map[string]string{"region": "eu-de"}, "", "https://eu-de.ml.cloud.ibm.com/ml/v1/text/generation_stream?version=2025-05-20"},
+		{"watsonx_text", "deployment/d1", false, map[string]string{"region": "eu-de", "api_version": "2026-01-01"}, "", "https://eu-de.ml.cloud.ibm.com/ml/v1/deployments/d1/text/generation?version=2026-01-01"},
+		{"aleph_alpha", "m", false, nil, "https://pharia.example/inference", "https://pharia.example/inference/complete"},
+		{"anthropic_text", "claude-2.1", false, nil, "", "https://api.anthropic.com/v1/complete"},
+		{"bytez", "google/gemma", false, nil, "", "https://api.bytez.com/models/v2/google/gemma"},
+		{"langgraph", "agent", true, nil, "", "http://localhost:2024/runs/stream"},
+		{"langgraph", "agent", false, nil, "", "http://localhost:2024/runs/wait"},
+		{"langflow", "a flow", false, nil, "", "http://localhost:7860/api/v1/run/a%20flow?stream=false"},
+		{"ragflow", "chat/c1/gpt", false, nil, "", "http://localhost:9380/api/v1/chats_openai/c1/chat/completions"},
+		{"ragflow", "agent/a1", false, nil, "", "http://localhost:9380/api/v1/agents_openai/a1/chat/completions"},
+		{"ragflow", "c1", false, nil, "", "http://localhost:9380/api/v1/chats_openai/c1/chat/completions"},
+		{"databricks_agent", "agents_main", false, nil, "https://w.example/serving-endpoints", "https://w.example/serving-endpoints/responses"},
+		{"a2a", "planner", false, nil, "https://agent.example/a2a", "https://agent.example/a2a"},
+		{"text-completion-codestral", "codestral", false, nil, "", "https://codestral.mistral.ai/v1/fim/completions"},
+		{"text-completion-inception", "mercury", false, nil, "", "https://api.inceptionlabs.ai/v1/fim/completions"},
 		{"oci", "meta.llama-4", false, map[string]string{"region": "us-chicago-1"}, "", "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/openai/v1/chat/completions"},
 	} {
 		t.Run(tt.provider+"/"+tt.model, func(t *testing.T) {
@@ -189,7 +236,11 @@ func TestTexts_Conformance(t *testing.T) {
 			if err != nil || got != tt.want {
 				t.Errorf("got %q, %v, want %q", got, err, tt.want)
 			}
-			providertest.Run(t, p, "testdata/errors_texts.jsonl")
+			files := []string{"testdata/errors_texts.jsonl"}
+			if own, ok := textErrors[tt.provider]; ok {
+				files = []string{own}
+			}
+			providertest.Run(t, p, files...)
 		})
 	}
 }
@@ -200,7 +251,8 @@ func FuzzTexts(f *testing.F) {
 		f.Add([]byte(x.Request), []byte(x.Answer))
 	}
 	in, _ := provider.InboundOf(llm.Chat)
-	ours := []llm.Endpoint{llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat}
+	ours := []llm.Endpoint{llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat, llm.FIMCompletions, llm.SageMakerText, llm.WatsonxText,
+		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
 		req, bad := in.DecodeRequest(request)
 		for _, e := range ours {

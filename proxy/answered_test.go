@@ -50,6 +50,7 @@ var examples = []struct {
 	{end: "/audio/transcriptions", form: map[string]string{"model": "demo"}},
 	{end: "/audio/translations", form: map[string]string{"model": "demo"}},
 	{end: "/rerank", body: `{"model":"demo","query":"hello","documents":["there","here"]}`},
+	{end: "/ocr", body: `{"model":"demo","document":{"type":"document_url","document_url":"https://x.example/a.pdf"}}`},
 	{end: "/utils/token_counter", body: `{"model":"demo","messages":[{"role":"user","content":"hello there"}]}`},
 	{end: "/utils/transform_request", body: `{"call_type":"completion","request_body":{"model":"demo","messages":[{"role":"user","content":"hello there"}]}}`},
 	{body: `{"model":"demo","prompt":"hello there"%s}`},
@@ -58,6 +59,7 @@ var examples = []struct {
 // spoken are answers of providers whose paths the demo upstream does not have, whole and streamed, by a
 // part of the path; the first that fits counts.
 var spoken = []struct{ part, whole, stream string }{
+	{"/ocr", `{"pages":[{"index":0,"markdown":"words of the model","images":[],"dimensions":null}],"model":"demo","usage_info":{"pages_processed":1,"doc_size_bytes":9}}`, ""},
 	{"/input_tokens", `{"object":"response.input_tokens","input_tokens":5}`, ""},
 	{
 		"/complete?", `{"id":"made_12345678","content":[{"type":"text","text":"words of the model"}],"usage":{"input_tokens":9,"output_tokens":9}}`,
@@ -104,7 +106,7 @@ func answering(t *testing.T, row *proxy.Row) *rig {
 	r := newRig(t)
 	demo := mock.New(mock.Config{})
 	up := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
-		if prefixOf(row.Name) != nil || strings.HasSuffix(row.Name, "/input_tokens") || row.Name == "/pass-through-endpoint" {
+		if prefixOf(row.Name) != nil || strings.HasSuffix(row.Name, "/input_tokens") || row.Name == "/v1/ocr" || row.Name == "/pass-through-endpoint" {
 			relayed(rw, q)
 			return
 		}
@@ -114,7 +116,7 @@ func answering(t *testing.T, row *proxy.Row) *rig {
 	r.tables.Deployments = r.tables.Deployments[:1]
 	d := r.tables.Deployments[0]
 	d.Provider, d.APIBase, d.Price = "custom_openai", up.URL+"/v1", &resource.Price{Input: resource.Dollar, Output: resource.Dollar, Units: resource.Units{
-		InputSecond: 1e12, Character: 1e11, Query: 2e12, OutputImage: 4e13,
+		InputSecond: 1e12, Character: 1e11, Query: 2e12, OutputImage: 4e13, Page: 1e12,
 	}}
 	open(r, row.Patterns[0])
 	d.APIKey = &resource.Sealed{}

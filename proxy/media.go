@@ -39,6 +39,9 @@ func rerankRoute() (*Route, error) {
 	return inference(llm.Rerank, "/v1/rerank", "/v2/rerank", "/rerank")
 }
 
+// ocrRoute serves the text of documents in Mistral's form.
+func ocrRoute() (*Route, error) { return inference(llm.OCR, "/v1/ocr", "/ocr") }
+
 // openForm takes the body apart as a form, whose text fields are what the steps see.
 func (c *Call) openForm(contentType string) error {
 	f, err := form.Parse(contentType, c.buf.Bytes())

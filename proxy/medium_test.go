@@ -67,6 +67,14 @@ func TestSpeech_Vendors(t *testing.T) {
 		{"azure_speech", "tts", "Ocp-Apim-Subscription-Key", map[string]func(*http.Request, string) (string, string){
 			"POST /cognitiveservices/v1": answers("audio/mpeg", "SOUND"),
 		}},
+		{"nvidia_riva", "magpie", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /audio/synthesize": func(r *http.Request, body string) (string, string) {
+				if f := fieldsOf(r, body); f["text"] != "one two" || f["voice"] != "voice-1" {
+					return json200, `{}`
+				}
+				return "audio/mpeg", "SOUND"
+			},
+		}},
 		{"aws_polly", "neural", "Authorization", map[string]func(*http.Request, string) (string, string){
 			"POST /v1/speech": answers("audio/mpeg", "SOUND"),
 		}},
@@ -225,6 +233,111 @@ func TestImages_Vendors(t *testing.T) {
 	}
 }
 
+// TestImages_Orders: vendors that take an order are asked until the picture is there; its address is the
+// answer, and it is paid.
+func TestImages_Orders(t *testing.T) {
+	t.Parallel()
+	for _, v := range []studio{
+		{"black_forest_labs", "flux-2-pro", "X-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /v1/flux-2-pro": answers(json200, `{"id":"i1","polling_url":"https://evil.example/v1/get_result?id=i1"}`),
+			"GET /v1/get_result":  answers(json200, `{"id":"i1","status":"Ready","result":{"sample":"https://cdn.example/x.png"}}`),
+		}},
+		{"runwayml", "gen4_image", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /v1/text_to_image": func(r *http.Request, _ string) (string, string) {
+				if r.Header.Get("X-Runway-Version") != "2024-11-06" {
+					return json200, `{}`
+				}
+				return json200, `{"id":"t1"}`
+			},
+			"GET /v1/tasks/t1": answers(json200, `{"id":"t1","status":"SUCCEEDED","output":["https://cdn.example/x.png"]}`),
+		}},
+	} {
+		t.Run(v.provider, func(t *testing.T) {
+			t.Parallel()
+			w := v.wireFor(t)
+			res, got := w.ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"a cat"}`)) //nolint:bodyclose // ask closes it
+			if res.StatusCode != 200 || !strings.Contains(got, `"url":"https://cdn.example/x.png"`) {
+				t.Fatalf("got %d %s", res.StatusCode, got)
+			}
+			if rec := w.record(); rec.Usage.Units.OutputImages != 1 || rec.Cost != 40_000_000 || rec.Usage.Source != llm.UsageProvider {
+				t.Errorf("record %+v", rec)
+			}
+		})
+	}
+}
+
+// TestImages_Enhanced: a variation is a picture, enhanced; what makes none of a text says so.
+func TestImages_Enhanced(t *testing.T) {
+	t.Parallel()
+	v := studio{"topaz", "Standard V2", "X-Api-Key", map[string]func(*http.Request, string) (string, string){
+		"POST /image/v1/enhance/async": func(r *http.Request, body string) (string, string) {
+			return json200, `{"process_id":"` + fieldsOf(r, body)["model"][:8] + `","eta":1}`
+		},
+		"GET /image/v1/status/Standard":   answers(json200, `{"process_id":"Standard","status":"Completed"}`),
+		"GET /image/v1/download/Standard": answers(json200, `{"download_url":"https://cdn.example/x.png"}`),
+	}}
+	w := v.wireFor(t)
+	kind, body := formOf(t, map[string]string{"model": "demo", "image": "x"}, []byte("\x89PNG\r\n\x1a\n"))
+	res, got := w.ask(t.Context(), "/v1/images/variations", kind, strings.NewReader(body)) //nolint:bodyclose // ask closes it
+	if res.StatusCode != 200 || !strings.Contains(got, `"url":"https://cdn.example/x.png"`) {
+		t.Fatalf("got %d %s", res.StatusCode, got)
+	}
+	if rec := w.record(); rec.Usage.Units.OutputImages != 1 {
+		t.Errorf("record %+v", rec)
+	}
+	if res, got := v.wireFor(t).ask(t.Context(), "/v1/images/generations", json200, strings.NewReader(`{"model":"demo","prompt":"a cat"}`)); res.StatusCode != 404 || !strings.Contains(got, "endpoint_not_supported") { //nolint:bodyclose // ask closes it
+		t.Errorf("of a text: got %d %s", res.StatusCode, got)
+	}
+}
+
+// TestTranslations_Vendors: what is spoken is written down in English by those that can; others say that
+// they cannot.
+func TestTranslations_Vendors(t *testing.T) {
+	t.Parallel()
+	removed := make(chan string, 4)
+	soniox := studio{"soniox", "stt-async-v4", "Authorization", map[string]func(*http.Request, string) (string, string){
+		"POST /v1/files": func(r *http.Request, body string) (string, string) {
+			return json200, `{"id":"f1","filename":"` + fieldsOf(r, body)["file"] + `","size":5}`
+		},
+		"POST /v1/transcriptions": func(_ *http.Request, body string) (string, string) {
+			if body != `{"model":"stt-async-v4","file_id":"f1","translation":{"type":"one_way","target_language":"en"}}` {
+				return json200, `{"id":"t1","status":"error","error_message":"a wrong order"}`
+			}
+			return json200, `{"id":"t1","status":"completed","filename":"SOUND"}`
+		},
+		"GET /v1/transcriptions/t1/transcript": answers(json200, `{"id":"t1","text":"Hallo Hello","tokens":[{"text":"Hallo","start_ms":0,"end_ms":2000,"translation_status":"original"},{"text":"Hello","translation_status":"translation"}]}`),
+		"DELETE /v1/files/f1":                  func(r *http.Request, _ string) (string, string) { removed <- r.URL.Path; return json200, `{}` },
+		"DELETE /v1/transcriptions/t1":         func(r *http.Request, _ string) (string, string) { removed <- r.URL.Path; return json200, `{}` },
+	}}
+	azure := studio{"azure_speech", "fast", "Ocp-Apim-Subscription-Key", map[string]func(*http.Request, string) (string, string){
+		"POST /speechtotext/transcriptions:transcribe": func(r *http.Request, body string) (string, string) {
+			if r.URL.Query().Get("api-version") != "2025-10-15" || !strings.Contains(fieldsOf(r, body)["definition"], `"task":"translate"`) {
+				return json200, `{}`
+			}
+			return json200, `{"durationMilliseconds":2000,"combinedPhrases":[{"text":"Hello"}],"phrases":[]}`
+		},
+	}}
+	for _, v := range []studio{soniox, azure} {
+		w := v.wireFor(t)
+		kind, body := formOf(t, map[string]string{"model": "demo", "response_format": "verbose_json"}, []byte("SOUND"))
+		res, got := w.ask(t.Context(), "/v1/audio/translations", kind, strings.NewReader(body)) //nolint:bodyclose // ask closes it
+		if res.StatusCode != 200 || !strings.Contains(got, `"text":"Hello"`) || !strings.Contains(got, `{"task":"translate","language":"english"`) {
+			t.Errorf("%s: got %d %s", v.provider, res.StatusCode, got)
+		}
+		if rec := w.record(); rec.Cost == 0 || rec.Endpoint != "translations" || rec.Usage.Source == llm.UsageNone {
+			t.Errorf("%s: record %+v", v.provider, rec)
+		}
+	}
+	if len(removed) != 2 {
+		t.Errorf("%d of what was left at Soniox were removed, want 2", len(removed))
+	}
+	v := studio{"deepgram", "nova-3", "Authorization", nil}
+	kind, body := formOf(t, map[string]string{"model": "demo"}, []byte("SOUND"))
+	if res, got := v.wireFor(t).ask(t.Context(), "/v1/audio/translations", kind, strings.NewReader(body)); res.StatusCode != 404 || !strings.Contains(got, "endpoint_not_supported") { //nolint:bodyclose // ask closes it
+		t.Errorf("deepgram: got %d %s", res.StatusCode, got)
+	}
+}
+
 // TestImages_Refused: what a vendor refuses is the client's to hear, and costs nothing.
 func TestImages_Refused(t *testing.T) {
 	t.Parallel()
@@ -249,7 +362,7 @@ func TestImages_Refused(t *testing.T) {
 // become what they mean.
 func TestMedia_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen"} {
+	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, ok := provider.Lookup(name)

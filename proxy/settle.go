@@ -44,7 +44,7 @@ func (s *Server) finish(c *Call, err error) {
 	}
 	if err != nil {
 		e = s.final(c, err)
-		if c.result.usage.Source == llm.UsageNone && spentAnyway(c, e) {
+		if c.uncounted() && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
 		c.result.countText()
@@ -90,6 +90,13 @@ func spentAnyway(c *Call, e *llm.Error) bool {
 	return c.result.text > 0 || e.Code == policy.CodeResponse || e.Kind == llm.Canceled && c.result.attempts > 0
 }
 
+// uncounted says that the provider did not say what was used: nothing, or of an answer that has a text
+// that neither it nor the question had a token, as servers say that do not count.
+func (c *Call) uncounted() bool {
+	u := &c.result.usage
+	return u.Source == llm.UsageNone || c.route.endpoint.Family() == llm.FamilyConversation && c.result.text > 0 && u.Total() == 0
+}
+
 // estimateUsage counts what passed.
 func (s *Server) estimateUsage(c *Call) llm.Usage {
 	return c.quote.Used(c.route.endpoint, c.result.text, s.now().Sub(c.result.dialled))
@@ -97,7 +104,7 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
-	if c.result.usage.Source == llm.UsageNone {
+	if c.uncounted() {
 		waited := s.now().Sub(c.result.dialled)
 		if c.route.prefix != nil {
 			waited = 0 // what came without a text need not be a model's

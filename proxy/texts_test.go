@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -72,6 +73,83 @@ func talkers() []talker {
 			}
 			_, _ = io.WriteString(w, `{"choices":[{"message":{"role":"assistant","content":"hello there"},"index":0,"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`)
 		}},
+		{"sagemaker", "ep", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.Header.Get("Authorization") == "" {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			const last = `{"token":{"text":" there"},"generated_text":"hello there","details":{"finish_reason":"eos_token","generated_tokens":7,"input_length":11}}`
+			if r.URL.Path != "/endpoints/ep/invocations-response-stream" {
+				_, _ = io.WriteString(w, `[{"generated_text":"hello there","details":{"finish_reason":"eos_token","generated_tokens":7,"input_length":11}}]`)
+				return
+			}
+			w.Header().Set("Content-Type", "application/vnd.amazon.eventstream")
+			for _, data := range []string{`{"token":{"text":"hello"},"generated_text":null}`, last} {
+				_, _ = w.Write(bedrock.AppendEvent(nil, "PayloadPart", func(b []byte) []byte { return append(b, "data:"+data+"\n\n"...) }))
+			}
+		}},
+		{"anthropic_text", "claude-2.1", true, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.URL.Path != "/v1/complete" || r.Header.Get("X-Api-Key") != "sk-provider" || r.Header.Get("Anthropic-Version") == "" {
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			if !strings.Contains(body, `"stream":true`) {
+				_, _ = io.WriteString(w, `{"type":"completion","id":"compl_1","completion":"hello there","stop_reason":"stop_sequence"}`)
+				return
+			}
+			serveEvents(w, `{"type":"completion","completion":"hello","stop_reason":null}`, `{"type":"ping"}`, `{"type":"completion","completion":" there","stop_reason":"stop_sequence"}`)
+		}},
+		{"langgraph", "agent", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.Header.Get("X-Api-Key") != "sk-provider" {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			if r.URL.Path == "/runs/wait" {
+				_, _ = io.WriteString(w, `{"messages":[{"type":"human","content":"say hello"},{"type":"ai","content":"hello there","usage_metadata":{"input_tokens":11,"output_tokens":7}}]}`)
+				return
+			}
+			serveEvents(w, `{"run_id":"r1"}`, `[{"type":"AIMessageChunk","content":"hello","usage_metadata":{"input_tokens":11,"output_tokens":0}},{}]`, `[{"type":"AIMessageChunk","content":" there","usage_metadata":{"input_tokens":0,"output_tokens":7}},{}]`)
+		}},
+		{"langflow", "flow", false, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.URL.RequestURI() != "/api/v1/run/flow?stream=false" {
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			_, _ = io.WriteString(w, `{"outputs":[{"outputs":[{"results":{"message":{"text":"hello there"}}}]}]}`)
+		}},
+		{"aleph_alpha", "luminous", false, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
+			_, _ = io.WriteString(w, `{"completions":[{"completion":"hello there","finish_reason":"end_of_text"}],"num_tokens_prompt_total":11,"num_tokens_generated":7}`)
+		}},
+		{"bytez", "google/gemma", false, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.Header.Get("Authorization") != "Key sk-provider" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_, _ = io.WriteString(w, `{"error":null,"output":{"role":"assistant","content":"hello there"}}`)
+		}},
+		{"a2a", "planner", false, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.URL.Path != "/" && r.URL.Path != "" {
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			if strings.Contains(body, `"method":"tasks/get"`) {
+				_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":"1","result":{"kind":"task","id":"t1","status":{"state":"completed"},"artifacts":[{"parts":[{"kind":"text","text":"hello there"}]}]}}`)
+				return
+			}
+			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":"1","result":{"kind":"task","id":"t1","status":{"state":"working"}}}`)
+		}},
+		{"text-completion-codestral", "codestral", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.URL.Path != "/fim/completions" {
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			if !strings.Contains(body, `"stream":true`) {
+				_, _ = io.WriteString(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"hello there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`)
+				return
+			}
+			serveEvents(w, `{"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}`,
+				`{"choices":[{"index":0,"delta":{"content":" there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`, `[DONE]`)
+		}},
 		{"oci", "meta.llama-4", false, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
 			if r.Header.Get("Authorization") != "Bearer sk-provider" || r.Header.Get("Opc-Compartment-Id") != "comp" {
 				w.WriteHeader(http.StatusUnauthorized)
@@ -79,6 +157,14 @@ func talkers() []talker {
 			}
 			_, _ = io.WriteString(w, `{"id":"c1","choices":[{"index":0,"message":{"role":"assistant","content":"hello there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`)
 		}},
+	}
+}
+
+// serveEvents serves server-sent events.
+func serveEvents(w http.ResponseWriter, list ...string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, data := range list {
+		_, _ = io.WriteString(w, "data: "+data+"\n\n")
 	}
 }
 
@@ -124,6 +210,39 @@ func TestTexts(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestTexts_Suffix: what follows a text reaches a provider that fills in the middle, and is refused for
+// the others.
+func TestTexts_Suffix(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		provider string
+		want     int
+	}{
+		{"text-completion-codestral", 200},
+		{"openai", 200},
+		{"triton", 400},
+		{"anthropic", 400},
+	} {
+		t.Run(tt.provider, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				w.Header().Set("Content-Type", "application/json")
+				if !strings.Contains(string(body), `"suffix":"): pass"`) {
+					w.WriteHeader(http.StatusTeapot)
+				}
+				_, _ = io.WriteString(w, `{"object":"text_completion","choices":[{"index":0,"text":"a, b","finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`)
+			}))
+			t.Cleanup(srv.Close)
+			r := (&embedder{provider: tt.provider, model: "m"}).rigFor(t, srv.URL, nil)
+			w := r.do("POST", "/v1/completions", `{"model":"demo","prompt":"def f(","suffix":"): pass"}`)
+			if got := w.Body.String(); w.Code != tt.want || tt.want == 200 && !strings.Contains(got, `"text":"a, b"`) || tt.want == 400 && !strings.Contains(got, `"param":"suffix"`) {
+				t.Errorf("got %d %s", w.Code, got)
+			}
+		})
 	}
 }
 

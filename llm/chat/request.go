@@ -36,6 +36,7 @@ type Request struct {
 	Prediction json.RawMessage // OpenAI's "prediction"
 	WebSearch  json.RawMessage // OpenAI's "web_search_options"
 	Verbosity  string          // "low", "medium", "high"
+	Suffix     string          // what follows the text that is to be completed, in the one dialect that has it; "": nothing
 
 	User        string
 	ServiceTier string

@@ -32,6 +32,7 @@ type Request struct {
 	Stream     bool
 	Inputs     []Input
 	Masked     bool // the client says where its picture may change
+	Mask       Input
 	Extra      []llm.Member
 }
 

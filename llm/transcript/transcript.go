@@ -22,6 +22,7 @@ type Request struct {
 	Words       bool   // the times of words are wanted
 	Segments    bool   // and of segments
 	Stream      bool
+	English     bool         // the text is to be English, whatever was spoken: a translation
 	Extra       []llm.Member // further fields; each value is a JSON string, as it stands in the form
 }
 

@@ -103,6 +103,9 @@ func order(req *transcript.Request, t *llm.Target, address string) []byte {
 	if req.Prompt != "" {
 		dst = llm.AppendString(llm.AppendKey(dst, "prompt"), req.Prompt)
 	}
+	if req.English {
+		dst = append(llm.AppendKey(dst, "speech_understanding"), `{"request":{"translation":{"target_languages":["en"]}}}`...)
+	}
 	for _, m := range req.Extra {
 		dst = appendOption(dst, m)
 	}
@@ -129,11 +132,12 @@ var errNone = errors.New("it has no transcript")
 // DecodeResponse reads a transcript that is finished. Times are milliseconds there.
 func (Listen) DecodeResponse(body []byte) (*transcript.Response, error) {
 	var got struct {
-		Status   string  `json:"status"`
-		Error    string  `json:"error"`
-		Text     *string `json:"text"`
-		Language string  `json:"language_code"`
-		Seconds  float64 `json:"audio_duration"`
+		Status   string            `json:"status"`
+		Error    string            `json:"error"`
+		Text     *string           `json:"text"`
+		Language string            `json:"language_code"`
+		Seconds  float64           `json:"audio_duration"`
+		In       map[string]string `json:"translated_texts"` // by language, where that was ordered
 		Words    []struct {
 			Text  string  `json:"text"`
 			Start float64 `json:"start"`
@@ -152,6 +156,9 @@ func (Listen) DecodeResponse(body []byte) (*transcript.Response, error) {
 	res := &transcript.Response{Language: got.Language}
 	if got.Text != nil { // null is silence
 		res.Text = *got.Text
+	}
+	if english, ok := got.In["en"]; ok {
+		res.Text, got.Words = english, nil // whose words have no times
 	}
 	for _, w := range got.Words {
 		res.Words = append(res.Words, transcript.Word{Text: w.Text, Start: w.Start / 1000, End: w.End / 1000})

@@ -112,6 +112,9 @@ func (Foundry) Path(p llm.Place) string {
 		}
 		return "/v1/rerank"
 	}
+	if p.Endpoint == llm.OCR { // Mistral's models, at a resource or at an address of their own
+		return documents(p.Base)
+	}
 	op, version := operations[p.Endpoint], p.Options["api_version"]
 	switch {
 	case strings.HasSuffix(p.Base, versionedOpenAI), strings.HasSuffix(p.Base, "/v1") && version == "":
@@ -130,6 +133,17 @@ func (Foundry) Path(p llm.Place) string {
 		return op + query
 	}
 	return op
+}
+
+// documents is where documents are read.
+func documents(base string) string {
+	switch {
+	case strings.HasSuffix(base, foundryHost):
+		return "/providers/mistral/azure/ocr"
+	case strings.HasSuffix(base, "/v1"):
+		return "/ocr"
+	}
+	return "/v1/ocr"
 }
 
 // Classify makes the error of an answer.

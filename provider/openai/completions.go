@@ -30,9 +30,7 @@ func (Completions) DecodeRequest(body []byte) (*chat.Request, error) {
 		case "prompt":
 			prompt = r.prompt()
 		case "suffix":
-			if r.Str() != "" && r.Fault == nil {
-				r.Fault = llm.Unsayable("suffix", "The provider of this model completes the end of a text only: leave \"suffix\" out.")
-			}
+			q.Suffix = r.Str()
 		case "echo":
 			echo = r.True()
 		case "max_tokens":

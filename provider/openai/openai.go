@@ -29,6 +29,7 @@ var paths = [...]string{
 	llm.Transcriptions:  "/audio/transcriptions",
 	llm.Translations:    "/audio/translations",
 	llm.Rerank:          "/rerank",
+	llm.OCR:             "/ocr",
 }
 
 // Codec is OpenAI's format.

@@ -22,6 +22,9 @@ var speakers = map[chat.Role]string{
 	chat.RoleSystem: "System", chat.RoleDeveloper: "System", chat.RoleUser: "User", chat.RoleAssistant: "Assistant", chat.RoleTool: "Tool",
 }
 
+// Infills marks that a request may have a suffix.
+func (Completions) Infills() {}
+
 // EncodeRequest writes a request for the completion of a text: as the model's template does, if it
 // has one. Else what one user says alone is the text itself, and a conversation is a play, in which it is the assistant's turn; where the client
 // names no ends, the user's next turn is one.
@@ -39,6 +42,9 @@ func (Completions) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error)
 	w.text("model", cmp.Or(t.Model, q.Model))
 	w.key("prompt")
 	w.b = llm.AppendString(w.b, prompt)
+	if q.Suffix != "" {
+		w.text("suffix", q.Suffix)
+	}
 	w.limit("max_tokens")
 	w.sampling()
 	w.integer("n", q.N)

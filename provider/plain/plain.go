@@ -4,6 +4,7 @@ package plain
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 
@@ -26,10 +27,29 @@ func Ask(q *chat.Request, t *llm.Target, knows ...string) (*Prompt, error) {
 	if err != nil {
 		return nil, err
 	}
+	drop(q, t, append([]string{"temperature", "top_p", "max_tokens", "stop"}, knows...))
+	return &Prompt{Text: text, Stop: stop}, nil
+}
+
+// Drop names what is not known of a request whose messages are written otherwise: the parameters of
+// Ask, and "temperature", "top_p", "max_tokens" and "stop".
+func Drop(q *chat.Request, t *llm.Target, knows ...string) {
+	bare := *q
+	bare.Messages = nil
+	_, _, _ = openai.Script(&bare, t) // drops what is about talking; no message cannot be written
+	drop(q, t, knows)
+}
+
+// drop names the parameters that are not known.
+func drop(q *chat.Request, t *llm.Target, knows []string) {
 	for _, v := range []struct {
 		name string
 		said bool
 	}{
+		{"temperature", q.Temperature != nil},
+		{"top_p", q.TopP != nil},
+		{"max_tokens", q.MaxTokens > 0},
+		{"stop", len(q.Stop) > 0},
 		{"seed", q.Seed != nil},
 		{"top_k", q.TopK != nil},
 		{"min_p", q.MinP != nil},
@@ -48,7 +68,13 @@ func Ask(q *chat.Request, t *llm.Target, knows ...string) (*Prompt, error) {
 			t.Drop(name)
 		}
 	}
-	return &Prompt{Text: text, Stop: stop}, nil
+}
+
+// Said is what one message says in words. What is no text is refused, or dropped, as Ask does.
+func Said(m *chat.Message, t *llm.Target) (string, error) {
+	one := chat.Request{Messages: []chat.Message{{Role: chat.RoleUser, Parts: m.Parts}}}
+	text, _, err := openai.Script(&one, t)
+	return text, err
 }
 
 // AppendFloat appends a member if the number is there.
@@ -129,9 +155,13 @@ func (p *Piece) Report() llm.Report {
 // Decoder reads a stream whose events are pieces, and which ends with its bytes.
 type Decoder struct {
 	// Read reads the data of an event. Errors are *llm.Error of kind Upstream.
-	Read func(data []byte) (*Piece, error)
+	Read Reader
+	// Marked says that a whole stream tells why it finished, so that one without that was cut.
+	Marked bool
+	Adds   Adds
 
 	begun, finished bool
+	usage           llm.Usage
 }
 
 // Decode implements chat.Decoder.
@@ -155,7 +185,8 @@ func (d *Decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 		list = append(list, chat.Chunk{Type: chat.ChunkFinish, Finish: p.Finish})
 	}
 	if p.Usage.Source != llm.UsageNone {
-		list = append(list, chat.Chunk{Type: chat.ChunkUsage, Usage: p.Usage})
+		d.usage = d.Adds.with(d.usage, p.Usage)
+		list = append(list, chat.Chunk{Type: chat.ChunkUsage, Usage: d.usage})
 	}
 	return list, nil
 }
@@ -170,6 +201,9 @@ func (d *Decoder) begin(list []chat.Chunk, id string) []chat.Chunk {
 
 // End implements chat.Decoder.
 func (d *Decoder) End(list []chat.Chunk) ([]chat.Chunk, error) {
+	if d.Marked && !d.finished {
+		return list, &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: io.ErrUnexpectedEOF}
+	}
 	list = d.begin(list, "")
 	if !d.finished {
 		list = append(list, chat.Chunk{Type: chat.ChunkFinish, Finish: chat.FinishStop})
@@ -180,4 +214,23 @@ func (d *Decoder) End(list []chat.Chunk) ([]chat.Chunk, error) {
 // Malformed is the error of an answer that cannot be read.
 func Malformed(err error) error {
 	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an answer that cannot be read.", Err: err}
+}
+
+// Most is the limit on output to ask for where the client says none and the provider must be told, or
+// would stop early: n, or what the model can make if that is less.
+func Most(t *llm.Target, n int64) int64 {
+	if t.MaxOutput > 0 {
+		return min(n, t.MaxOutput)
+	}
+	return n
+}
+
+// AppendExtra appends those of the request's own members that the provider is said to know.
+func AppendExtra(dst []byte, q *chat.Request, names ...string) []byte {
+	for _, name := range names {
+		if raw := q.Extra[name]; raw != nil {
+			dst = llm.AppendRaw(llm.AppendKey(dst, name), raw)
+		}
+	}
+	return dst
 }

@@ -64,3 +64,31 @@ func TestFrames(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 }
+
+// TestFrames_Text reads both ways in which servers of texts divide their events.
+func TestFrames_Text(t *testing.T) {
+	t.Parallel()
+	part := func(s string) []byte {
+		return bedrock.AppendEvent(nil, "PayloadPart", func(b []byte) []byte { return append(b, s...) })
+	}
+	p, _ := provider.Lookup("sagemaker")
+	for name, said := range map[string][2]string{
+		"server-sent": {"data:{\"a\":1}\n\nda", "ta:{\"b\":2}\n\n"},
+		"lines":       {"{\"a\":1}\n\n{\"b\"", ":2}"},
+	} {
+		stream := append(part(said[0]), part(said[1])...)
+		r := p.Codec.Frames(llm.SageMakerText, iotest.OneByteReader(bytes.NewReader(stream)), 0)
+		for _, want := range []string{`{"a":1}`, `{"b":2}`} {
+			if e, err := r.Next(); err != nil || string(e.Data) != want {
+				t.Errorf("%s: got %q, %v, want %q", name, e.Data, err, want)
+			}
+		}
+		if _, err := r.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: got %v at the end", name, err)
+		}
+	}
+	long := part("{\"a\":\"" + string(bytes.Repeat([]byte("x"), 200)) + "\"}\n")
+	if _, err := p.Codec.Frames(llm.SageMakerText, bytes.NewReader(long), 100).Next(); err == nil {
+		t.Error("an event that is too large is read")
+	}
+}

@@ -3,6 +3,8 @@ package follow_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +112,38 @@ func TestDo_GivesUpAsking(t *testing.T) {
 			t.Errorf("got %v, asked %q", err, asked)
 		}
 	})
+}
+
+// TestDo_Root: a provider may lead to another host of its own alone, and what is left there is removed.
+func TestDo_Root(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ base, root, want string }{
+		{"https://api.bfl.ai", "https://api.eu2.bfl.ai", "https://api.eu2.bfl.ai"},
+		{"https://api.bfl.ai", "http://api.eu2.bfl.ai", "https://api.bfl.ai"},
+		{"https://api.bfl.ai", "https://api.bfl.ai.evil.example", "https://api.bfl.ai"},
+		{"https://api.bfl.ai", "https://api.bfl.ai:8443", "https://api.bfl.ai"},
+		{"https://api.bfl.ai", "https://u@eu.bfl.ai", "https://api.bfl.ai"},
+		{"https://10.0.0.1", "https://9.9.0.1", "https://10.0.0.1"},
+		{"https://localhost", "https://localhost", "https://localhost"},
+		{"https://api.bfl.ai", "::", "https://api.bfl.ai"},
+	} {
+		a := attempt(0)
+		a.Base = tt.base
+		var asked []string
+		_, err := follow.Do(t.Context(), upstreamFunc(func(_ context.Context, a *upstream.Attempt) (parts.Answer, error) {
+			asked = append(asked, a.Method+" "+a.Base+a.Path)
+			return parts.Answer{Body: []byte(strconv.Itoa(len(asked)))}, nil
+		}), a, func(body []byte) (*llm.Step, error) {
+			if string(body) == "3" {
+				return nil, nil
+			}
+			return &llm.Step{Method: "GET", Path: "/r", Root: tt.root, Remove: []string{"/files/1", "@evil.example"}}, nil
+		})
+		want := []string{" " + tt.base, "GET " + tt.want + "/r", "GET " + tt.want + "/r", "DELETE " + tt.want + "/files/1"}
+		if err != nil || !slices.Equal(asked, want) {
+			t.Errorf("%s: asked %q, %v, want %q", tt.root, asked, err, want)
+		}
+	}
 }
 
 // TestDo_Address: what a provider says cannot lead to another host.

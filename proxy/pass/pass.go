@@ -359,6 +359,7 @@ var endpoints = []struct {
 	{"/converse-stream", llm.Converse},
 	{"/v2/chat", llm.CohereChat},
 	{"/rerank", llm.Rerank},
+	{"/ocr", llm.OCR},
 	{"/images/generations", llm.Images},
 	{"/images/edits", llm.ImageEdits},
 	{"/audio/speech", llm.Speech},

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/mistral"
 )
 
 // What media are taken to be before a provider says. Each errs on the dear side of what is usual:
@@ -21,6 +22,7 @@ const (
 	writtenTokens    = 5    // of output, for a second of audio that is transcribed
 	audioByteRate    = 8000 // bytes for a second: 64 kbit/s
 	documentsASearch = 100  // that a search unit covers
+	pageBytes        = 3000 // of a page of a document that is sent: one of words, compressed
 )
 
 // makes estimates what a request for images or audio needs.
@@ -58,6 +60,19 @@ func (q *Quote) ranks(r *Request) {
 	q.units.Queries = max(1, (int64(len(body.Documents))+documentsASearch-1)/documentsASearch)
 }
 
+// scans estimates the pages of a document that is read: those that are asked for, or as many as what
+// is sent can have. It has no tokens, however many bytes it has.
+func (q *Quote) scans(r *Request) {
+	q.Prompt, q.media = 0, 0
+	q.units.Pages = max(1, int64(len(r.Body))*3/4/pageBytes)
+	if req, err := mistral.DecodeOCR(r.Body); err == nil && len(req.Pages) > 0 {
+		q.units.Pages = min(q.units.Pages, int64(len(req.Pages)))
+		if req.Data == "" {
+			q.units.Pages = int64(len(req.Pages))
+		}
+	}
+}
+
 // made is what an answer has cost that came whole without saying so.
 func (q *Quote) made(e llm.Endpoint, u llm.Usage) llm.Usage {
 	u.Units = q.units
@@ -87,6 +102,10 @@ func (q *Quote) Complete(e llm.Endpoint, u llm.Usage) llm.Usage {
 	case llm.Transcriptions, llm.Translations:
 		if u.Units.InputMS == 0 {
 			u.Units.InputMS = q.units.InputMS
+		}
+	case llm.OCR:
+		if u.Units.Pages == 0 {
+			u.Units.Pages = q.units.Pages
 		}
 	case llm.Rerank:
 		if u.Units.Queries == 0 {

@@ -92,6 +92,8 @@ func (q *Quote) uses(r *Request, m *view.Model, most int64) {
 		q.makes(r)
 	case llm.FamilyRanking:
 		q.ranks(r)
+	case llm.FamilyDocument:
+		q.scans(r)
 	case llm.FamilyCount:
 		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
 	case llm.FamilyOther:
@@ -107,7 +109,7 @@ func (q *Quote) uses(r *Request, m *view.Model, most int64) {
 
 // bound is the most tokens that the prompt can have, 0 if it is only counted.
 func bound(r *Request) int64 {
-	if r.Endpoint.Family() == llm.FamilyCount {
+	if f := r.Endpoint.Family(); f == llm.FamilyCount || f == llm.FamilyDocument {
 		return 0
 	}
 	return r.Fields.PromptBytes + framingTokens

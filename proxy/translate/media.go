@@ -54,7 +54,7 @@ func readChange(e llm.Endpoint, body []byte, files []Upload) (Task, error) {
 		case !strings.HasPrefix(kind, "image/"):
 			return nil, jsonread.Invalid(f.Field, "is no picture")
 		case f.Field == "mask":
-			req.Masked = true
+			req.Masked, req.Mask = true, picture.Input{Type: kind, Data: f.Data}
 		default:
 			req.Inputs = append(req.Inputs, picture.Input{Type: kind, Data: f.Data})
 		}
@@ -79,8 +79,13 @@ func (d *drawing) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
 	return sent, t.Err()
 }
 
-// Follow implements Task: the first answer is the answer.
-func (*drawing) Follow([]byte) (*llm.Step, error) { return nil, nil }
+// Follow implements Task.
+func (d *drawing) Follow(body []byte) (*llm.Step, error) {
+	if f, ok := d.out.(provider.Follower); ok {
+		return f.Follow(body)
+	}
+	return nil, nil
+}
 
 // Answer implements Task.
 func (d *drawing) Answer(g *Given) (*Said, error) {
@@ -216,11 +221,12 @@ type listening struct {
 	t   llm.Target // of the last Write
 }
 
-func readListening(fields []byte, file Upload) (Task, error) {
+func readListening(e llm.Endpoint, fields []byte, file Upload) (Task, error) {
 	req, err := media.DecodeTranscript(fields)
 	if err != nil {
 		return nil, err
 	}
+	req.English = e == llm.Translations
 	if len(file.Data) == 0 {
 		return nil, jsonread.Invalid("file", "must be an audio file that is not empty, in a form")
 	}
@@ -256,6 +262,9 @@ func (l *listening) Answer(g *Given) (*Said, error) {
 	res.Usage = g.Complete(res.Usage)
 	if res.Language == "" {
 		res.Language = l.req.Language
+	}
+	if l.req.English {
+		res.Language = "english" // of the text, as OpenAI names it
 	}
 	if res.Duration == 0 {
 		res.Duration = float64(res.Usage.Units.InputMS) / 1000

@@ -50,7 +50,7 @@ type Upload struct {
 // Tasks says whether requests of an endpoint of clients are tasks.
 func Tasks(e llm.Endpoint) bool {
 	switch e {
-	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions:
+	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
 		return true
 	}
 	return false
@@ -66,12 +66,15 @@ func ReadTask(e llm.Endpoint, body []byte, files ...Upload) (Task, error) {
 		return readChange(e, body, files)
 	case llm.Speech:
 		return readSpeaking(body)
-	case llm.Transcriptions:
+	case llm.Transcriptions, llm.Translations:
 		var file Upload
 		if len(files) > 0 {
 			file = files[0]
 		}
-		return readListening(body, file)
+		return readListening(e, body, file)
+	}
+	if e == llm.OCR {
+		return readReading(body)
 	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so
 	req, err := in.DecodeRequest(body)

@@ -30,8 +30,9 @@ type mediaExchange struct {
 	File     string            `json:"file"`
 	NameOf   string            `json:"name_of"`
 	Kind     string            `json:"kind"`
-	Mask     bool              `json:"mask"`  // there is one, too
-	Again    bool              `json:"again"` // it is to be varied, not changed
+	Mask     bool              `json:"mask"`    // there is one, too
+	Again    bool              `json:"again"`   // it is to be varied, not changed
+	English  bool              `json:"english"` // a translation is asked for
 
 	Sent     json.RawMessage   `json:"sent"`
 	SentText string            `json:"sent_text"`
@@ -88,6 +89,9 @@ func (x *mediaExchange) task() (translate.Task, llm.Endpoint, error) {
 	at := endpointNamed(x.Endpoint)
 	e := clientOf(at)
 	files := []translate.Upload{{Field: "image", Name: x.NameOf, Type: x.Kind, Data: []byte(x.File)}}
+	if x.English {
+		e = llm.Translations
+	}
 	switch {
 	case e != llm.Images:
 	case x.File == "":

@@ -63,6 +63,9 @@ func (x *Exchange) Body(out provider.Outbound, t *llm.Target, most int64) ([]byt
 	if err := x.checkKept(); err != nil {
 		return nil, err
 	}
+	if _, infills := out.(provider.Infiller); x.req.Suffix != "" && !infills {
+		return nil, llm.Unsayable("suffix", "The provider of this model completes the end of a text only: leave \"suffix\" out.")
+	}
 	req := *x.req
 	req.Model = t.Model
 	if x.ours {

@@ -24,6 +24,9 @@ import (
 // api_version.
 const DefaultVersion = "2024-11-15"
 
+// EnhancedVersion is that of translations, likewise, which its enhanced mode makes.
+const EnhancedVersion = "2025-10-15"
+
 // RootOf is the address of an endpoint: a region has a host for what is spoken, and one for the rest.
 func RootOf(e llm.Endpoint, base string) string {
 	if e == llm.AzureListen {
@@ -114,13 +117,20 @@ type Listen struct{}
 
 // EncodeRequest writes a request for the provider.
 func (Listen) EncodeRequest(req *transcript.Request, t *llm.Target) (*llm.Sent, error) {
-	if req.Prompt != "" {
+	if req.Prompt != "" && !req.English {
 		t.Drop("prompt")
 	}
 	if req.Temperature != "" {
 		t.Drop("temperature")
 	}
 	definition := []byte{'{'}
+	if req.English {
+		definition = append(definition, `"enhancedMode":{"enabled":true,"task":"translate","targetLanguage":"en"`...)
+		if req.Prompt != "" {
+			definition = append(llm.AppendString(append(llm.AppendKey(definition, "prompt"), '['), req.Prompt), ']')
+		}
+		definition = append(definition, '}')
+	}
 	if req.Language != "" { // a language without a country, or with it
 		definition = append(llm.AppendString(append(llm.AppendKey(definition, "locales"), '['), req.Language), ']')
 	}
@@ -136,7 +146,11 @@ func (Listen) EncodeRequest(req *transcript.Request, t *llm.Target) (*llm.Sent, 
 	f := multipart.New()
 	f.Field("definition", string(append(definition, '}')))
 	f.File("audio", req.Name, req.Type, req.File)
-	return &llm.Sent{Pieces: f.Pieces(), Type: f.Type()}, nil
+	sent := &llm.Sent{Pieces: f.Pieces(), Type: f.Type()}
+	if req.English && t.Options["api_version"] == "" {
+		sent.Path = Codec{}.Path(llm.Place{Endpoint: llm.AzureListen, Options: map[string]string{"api_version": EnhancedVersion}})
+	}
+	return sent, nil
 }
 
 var errNone = errors.New("it has no phrases")

@@ -120,7 +120,11 @@ func clock(seconds float64, point string) string {
 }
 
 func verbose(req *transcript.Request, res *transcript.Response) []byte {
-	dst := llm.AppendString([]byte(`{"task":"transcribe","language":`), res.Language)
+	task := `{"task":"transcribe","language":`
+	if req.English {
+		task = `{"task":"translate","language":`
+	}
+	dst := llm.AppendString([]byte(task), res.Language)
 	dst = appendSeconds(llm.AppendKey(dst, "duration"), res.Duration)
 	dst = llm.AppendString(llm.AppendKey(dst, "text"), res.Text)
 	if req.Words {

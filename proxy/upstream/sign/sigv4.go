@@ -38,13 +38,15 @@ const (
 )
 
 // serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime,
-// SageMaker's, or Polly.
+// SageMaker's, Polly, or Textract.
 func serviceOf(host string) string {
 	if strings.Contains(host, "sagemaker") {
 		return "sagemaker"
 	}
-	if strings.HasPrefix(host, "polly.") {
-		return "polly"
+	for _, service := range [...]string{"polly", "textract"} {
+		if strings.HasPrefix(host, service+".") {
+			return service
+		}
 	}
 	return "bedrock"
 }
