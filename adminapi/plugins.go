@@ -26,10 +26,10 @@ type (
 	}
 	schemaInput struct {
 		RefInput
-		Kind string `query:"kind" doc:"guardrail or callback; default: whichever has the name"`
+		Kind string `query:"kind" doc:"guardrail, callback or secret_source; default: whichever has the name"`
 	}
 	processesInput struct {
-		Name string `query:"name" doc:"of one guardrail or callback"`
+		Name string `query:"name" doc:"of one guardrail, callback or secret source"`
 	}
 )
 

@@ -195,6 +195,7 @@ var rights = withNouns(map[string]row{
 	"retry-dead-letters":   adminOnly,
 	"discard-dead-letters": adminOnly,
 	"redeliver-callback":   adminOnly,
+	"test-secret":          adminOnly,
 
 	"litellm-team-callbacks":       adminOnly,
 	"litellm-team-callback-add":    adminOnly,
@@ -414,4 +415,4 @@ var rights = withNouns(map[string]row{
 	"litellm-pass-through-new":    adminOnly,
 	"litellm-pass-through-update": adminOnly,
 	"litellm-pass-through-delete": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "secret_source", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")

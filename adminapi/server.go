@@ -129,6 +129,8 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// Secrets resolves references to secrets; nil: nobody does.
+	Secrets Secrets
 	// Callbacks are those of the cluster as they run; nil: none can.
 	Callbacks Callbacks
 	// Plugins are the plugin processes of all nodes; nil: there are none.
@@ -206,6 +208,7 @@ func New(cfg Config) (*Server, error) {
 	s.registerMCP()
 	s.registerGuardrails()
 	s.registerCallbacks()
+	s.registerSecrets()
 	s.registerPlugins()
 	s.registerPrompts()
 	s.registerAudit()
@@ -276,6 +279,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, callbackView)
+	registerNoun(s, s.rs.Sources, secretSourceView)
 	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

@@ -40,6 +40,10 @@ func callbackView(c *resource.Callback, _ detail) client.Callback {
 	return client.Callback{Callback: *c, Secrets: client.ShownAll(c.Secrets)}
 }
 
+func secretSourceView(c *resource.SecretSource, _ detail) client.SecretSource {
+	return client.SecretSource{SecretSource: *c, Secrets: client.ShownAll(c.Secrets)}
+}
+
 func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }

@@ -234,6 +234,12 @@ type callbackBlock struct {
 	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
+type secretSourceBlock struct {
+	Plugin  string            `hcl:"plugin"`
+	Config  *hcl.Attribute    `hcl:"config,optional"`
+	Secrets map[string]string `hcl:"secrets,optional"`
+}
+
 type pluginBlock struct {
 	Kind   string `hcl:"kind"`
 	Path   string `hcl:"path"`

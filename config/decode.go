@@ -29,6 +29,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"budget":                (*decoder).budget,
 	"guardrail":             (*decoder).guardrail,
 	"callback":              (*decoder).callback,
+	"secret_source":         (*decoder).secretSource,
 	"plugin":                (*decoder).plugin,
 	"mcp_server":            (*decoder).mcpServer,
 	"pass_through_endpoint": (*decoder).passThrough,

@@ -138,6 +138,22 @@ func (d *decoder) callback(b *hcl.Block) {
 	}
 }
 
+func (d *decoder) secretSource(b *hcl.Block) {
+	var in secretSourceBlock
+	before := len(d.diags)
+	rest, body := split[resource.SecretSource](b.Body, in)
+	if !d.body(body, &in) {
+		return
+	}
+	s := SecretSource{Position: positionOf(b.DefRange), Resource: resource.SecretSource{
+		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Config: d.json(in.Config),
+	}, Secrets: d.secrets("secret_source", in.Secrets, b.Body, b.DefRange)}
+	d.rest(rest, &s.Resource)
+	if d.valid("secret_source", &s.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.SecretSources = append(d.out.Resources.SecretSources, s)
+	}
+}
+
 func (d *decoder) plugin(b *hcl.Block) {
 	var in pluginBlock
 	before := len(d.diags)

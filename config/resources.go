@@ -17,6 +17,7 @@ type Resources struct {
 	Budgets       []Budget
 	Guardrails    []Guardrail
 	Callbacks     []Callback
+	SecretSources []SecretSource
 	Plugins       []Plugin
 	MCPServers    []MCPServer
 	PassThrough   []PassThroughEndpoint
@@ -140,6 +141,13 @@ type Callback struct {
 	Secrets  map[string]Secret // by the name of the field of its configuration
 }
 
+// SecretSource declares a secret source. Its record lacks Secrets.
+type SecretSource struct {
+	Position
+	Resource resource.SecretSource
+	Secrets  map[string]Secret // by the name of the field of its configuration
+}
+
 // Plugin declares a plugin that is not shipped.
 type Plugin struct {
 	Position
@@ -177,7 +185,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.SecretSources) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -34,6 +34,11 @@ func catalog(sealed string) *resource.Catalog {
 		},
 		Members:   []*resource.Member{{Meta: resource.Meta{ID: "n"}, Name: "a", Address: "10.0.0.1:4001"}, {Meta: resource.Meta{ID: "o"}, Address: "10.0.0.2:4001", Removed: true}},
 		Callbacks: []*resource.Callback{{Name: "otel", Config: json.RawMessage(`{"to": [{"endpoint": "https://otel.example:4318/v1"}]}`)}},
+		SecretSources: []*resource.SecretSource{
+			{Name: "aws-sm", Plugin: "aws_secrets_manager", Config: json.RawMessage(`{"region": "eu-central-1"}`)},
+			{Name: "vault", Plugin: "vault", Config: json.RawMessage(`{"address": "https://vault.example:8200"}`)},
+			{Name: "azure-kv", Plugin: "azure_key_vault", Config: json.RawMessage(`{"vault_url": "https://v.vault.azure.net"}`)},
+		},
 		Settings: []*resource.Setting{
 			setting("sealed", sealed), setting("egress_allow", `["hooks.example:443"]`),
 			setting("price_sync", `{"url": "https://prices.example/p.json", "every": "24h"}`),
@@ -70,14 +75,18 @@ func TestNamed(t *testing.T) {
 		"cred.example:80 deployment demo/corp insecure",
 		"hooks.example:443 setting egress_allow",
 		"log.example:601 setting audit",
+		"login.microsoftonline.com:443 secret source azure-kv (tokens)",
 		"node.example:8080 node proxy (proxy)",
 		"ops.example:443 channel ops",
 		"otel.example:4318 callback otel",
 		"outer.example:3128 setting provider_proxies openai (proxy)",
 		"prices.example:443 setting price_sync",
 		"px.example:1080 deployment demo/own (proxy)",
+		"secretsmanager.eu-central-1.amazonaws.com:443 secret source aws-sm",
 		"smtp.example:587 channel mail",
 		"sts.eu-west-1.amazonaws.com:443 deployment demo/aws (tokens)",
+		"v.vault.azure.net:443 secret source azure-kv",
+		"vault.example:8200 secret source vault",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -133,6 +133,9 @@ func beside(t *resource.Tables) (out []Destination) {
 	for _, c := range t.Callbacks {
 		out = append(out, ofConfig(c.Config, "callback "+c.Name)...)
 	}
+	for _, s := range t.SecretSources {
+		out = append(out, ofSecretSource(s)...)
+	}
 	return out
 }
 
@@ -204,6 +207,30 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 		return all
 	}
 	return nil
+}
+
+// ofSecretSource lists where a secret source asks, which its plugin knows by itself if the configuration
+// names no endpoint.
+func ofSecretSource(s *resource.SecretSource) []Destination {
+	by := "secret source " + s.Name
+	out := ofConfig(s.Config, by)
+	var in struct {
+		Region    string `json:"region"`
+		Endpoint  string `json:"endpoint"`
+		Authority string `json:"authority_host"`
+	}
+	if len(s.Config) > 0 && json.Unmarshal(s.Config, &in) != nil {
+		return out
+	}
+	switch {
+	case s.Plugin == "aws_secrets_manager" && in.Endpoint == "":
+		return append(out, ofURL("https://secretsmanager."+cmp.Or(in.Region, "us-east-1")+".amazonaws.com", by)...)
+	case s.Plugin == "gcp_secret_manager" && in.Endpoint == "":
+		return append(out, ofURL("https://secretmanager.googleapis.com", by)...)
+	case s.Plugin == "azure_key_vault" && in.Authority == "":
+		return append(out, ofURL("https://login.microsoftonline.com", by+" (tokens)")...)
+	}
+	return out
 }
 
 func ofProxy(p *resource.Proxy, by string) []Destination {

@@ -126,6 +126,15 @@ type (
 	DeleteCallback struct {
 		ID string `json:"id"`
 	}
+	// PutSecretSource creates or replaces a secret source.
+	PutSecretSource struct {
+		Source Encoded[resource.SecretSource] `json:"source"`
+		Read   uint64                         `json:"read,omitempty"`
+	}
+	// DeleteSecretSource deletes a secret source; what refers to it cannot be resolved from then on.
+	DeleteSecretSource struct {
+		ID string `json:"id"`
+	}
 	// PutMCPServer creates or replaces an MCP server.
 	PutMCPServer struct {
 		Server Encoded[resource.MCPServer] `json:"server"`

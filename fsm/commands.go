@@ -214,6 +214,18 @@ func (c DeleteCallback) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutSecretSource) Apply(tx *Tx) error {
+	_, err := putRecord[resource.SecretSource](tx, store.SecretSources, c.Source, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteSecretSource) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.SecretSource](tx, store.SecretSources, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutMCPServer) Apply(tx *Tx) error {
 	_, err := putRecord[resource.MCPServer](tx, store.MCPServers, c.Server, c.Read)
 	return err

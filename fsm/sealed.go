@@ -45,6 +45,7 @@ var sealedRows = []sealedRow{
 	sealedRecord[resource.MCPServer](store.MCPServers),
 	sealedRecord[resource.PassThroughEndpoint](store.PassThrough),
 	sealedRecord[resource.Callback](store.Callbacks),
+	sealedRecord[resource.SecretSource](store.SecretSources),
 	sealedRecord[resource.Variable](store.Variables),
 	sealedRecord[resource.Key](store.Keys),
 	{

@@ -97,6 +97,8 @@ const (
 	KindDeleteAlerts       Kind = 214
 	KindFoundTeam          Kind = 215
 	KindSwitchPlugins      Kind = 225
+	KindPutSecretSource    Kind = 235
+	KindDeleteSecretSource Kind = 236
 	KindBeginRollout       Kind = 255
 	KindNoteRollout        Kind = 256
 	KindAdvanceRollout     Kind = 257
@@ -228,6 +230,8 @@ var table = append([]row{
 	rowOf[DeleteAlerts](KindDeleteAlerts, "delete_alerts", 1, byNode, alone),
 	rowOf[FoundTeam](KindFoundTeam, "found_team", 1, byNode, alone),
 	rowOf[SwitchPlugins](KindSwitchPlugins, "switch_plugins", 1, byNode, alone),
+	rowOf[PutSecretSource](KindPutSecretSource, "put_secret_source", 1, byAdmin, item),
+	rowOf[DeleteSecretSource](KindDeleteSecretSource, "delete_secret_source", 1, byAdmin, item),
 	rowOf[BeginRollout](KindBeginRollout, "begin_rollout", 1, byAdmin, alone),
 	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
 	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),

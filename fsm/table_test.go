@@ -84,6 +84,11 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.DeleteGuardrail{ID: "g1"},
 		fsm.PutCallback{Read: 7, Callback: encoded(t, resource.Callback{Meta: m("c1"), Name: "log", Plugin: "file", Config: json.RawMessage(`{}`)})},
 		fsm.DeleteCallback{ID: "c1"},
+		fsm.PutSecretSource{Read: 7, Source: encoded(t, resource.SecretSource{
+			Meta: m("src1"), Name: "vault", Plugin: "vault", Config: json.RawMessage(`{}`), Secrets: map[string]*resource.Sealed{"token": sealed},
+			RefreshSeconds: 60, MaxStaleSeconds: 3600, MemoryMB: 64,
+		})},
+		fsm.DeleteSecretSource{ID: "src1"},
 		fsm.PutPrompt{Read: 7, Prompt: encoded(t, resource.Prompt{
 			Meta: meta("prompt_1"), Name: "support", Description: "d", Last: 2, Environments: map[string]int64{"production": 1},
 			Versions: []resource.PromptVersion{

@@ -11,8 +11,23 @@ import (
 	"github.com/conclave-llm/conclave/secret"
 )
 
-// opener opens secrets, with the variables of the cluster behind those of this process.
-func (n *Node) opener() opener { return opener{n.keys, n.state.Catalog, n.cfg.Environ} }
+// opener opens secrets, with the variables of the cluster behind those of this process, and waits a
+// little for a secret source.
+func (n *Node) opener() opener {
+	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.resolveSecret}
+}
+
+// held is opener that waits for no secret source: what is not there yet comes with a change.
+func (n *Node) held() opener {
+	return opener{n.keys, n.state.Catalog, n.cfg.Environ, n.secrets.Held}
+}
+
+// unsourced is opener for the secret sources themselves.
+func (n *Node) unsourced() opener {
+	return opener{n.keys, n.state.Catalog, n.cfg.Environ, func(ref string) (secret.Text, error) {
+		return secret.Text{}, fmt.Errorf("resolve %s: a secret source may not need another one", ref)
+	}}
+}
 
 // specs are the plugins that should run, with the references to variables in their
 // configurations resolved. A plugin whose reference cannot be is not run: on_error says what
@@ -24,12 +39,15 @@ func (n *Node) specs() []plugins.Spec {
 		return ok && p.Kind == string(kind)
 	})
 	for i := range all {
-		if err := n.openConfig(cat, &all[i]); err != nil {
-			n.log.Error("the secrets of a callback cannot be read", "name", all[i].Name, "error", err)
-			all[i].Missing = true
-			continue
+		open := n.held()
+		if all[i].Kind == plugins.KindSource {
+			open = n.unsourced()
 		}
-		config, err := resolveConfig(all[i].Config, n.opener().resolve)
+		err := n.openConfig(cat, &all[i], open)
+		var config []byte
+		if err == nil {
+			config, err = resolveConfig(all[i].Config, open.resolve)
+		}
 		if err != nil {
 			n.log.Error("the configuration of a plugin refers to what is not there", "kind", string(all[i].Kind), "name", all[i].Name, "error", err)
 			all[i].Fault = "the configuration refers to what is not there: " + err.Error()
@@ -43,24 +61,32 @@ func (n *Node) specs() []plugins.Spec {
 	return all
 }
 
-// openConfig puts the secrets of a callback into its configuration.
-func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec) (err error) {
-	if s.Kind != plugins.KindCallback {
-		return nil
-	}
-	for _, c := range cat.Tables().Callbacks {
-		if c.ID != s.ID {
-			continue
-		}
-		s.Config, err = c.Configured(func(field string, sealed *resource.Sealed) (string, error) {
-			text, err := n.opener().Open(sealed, "callback", c.ID, field)
+// openConfig puts the secrets of a callback or a secret source into its configuration.
+func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err error) {
+	open := func(kind string) func(string, *resource.Sealed) (string, error) {
+		return func(field string, sealed *resource.Sealed) (string, error) {
+			text, err := o.Open(sealed, kind, s.ID, field)
 			return text.Reveal(), err
-		})
+		}
+	}
+	switch s.Kind {
+	case plugins.KindCallback:
+		for _, c := range cat.Tables().Callbacks {
+			if c.ID == s.ID {
+				s.Config, err = c.Configured(open("callback"))
+			}
+		}
+	case plugins.KindSource:
+		for _, r := range cat.Tables().SecretSources {
+			if r.ID == s.ID {
+				s.Config, err = r.Configured(open("secret_source"))
+			}
+		}
 	}
 	return err
 }
 
-// resolveConfig puts the values of variables in the place of references to them. A
+// resolveConfig puts the values of variables and secrets in the place of references to them. A
 // configuration without any keeps its bytes.
 func resolveConfig(config []byte, resolve func(ref string) (secret.Text, error)) ([]byte, error) {
 	var doc any
@@ -80,7 +106,7 @@ func resolveConfig(config []byte, resolve func(ref string) (secret.Text, error))
 func resolveValue(v any, resolve func(ref string) (secret.Text, error), changed *bool) (_ any, err error) {
 	switch v := v.(type) {
 	case string:
-		if _, ok := resource.VariableName(v); !ok {
+		if _, ok := resource.VariableName(v); !ok && !resource.IsSecretRef(v) {
 			return v, nil
 		}
 		*changed = true

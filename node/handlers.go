@@ -48,7 +48,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Judge: replay.Decide, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, Upgrader: n.upgrader(), PickUp: n.rotation.PickUp,
-		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Plugins: pluginProcesses{n},
+		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Secrets: secretTests{n}, Plugins: pluginProcesses{n},
 	}
 }
 
@@ -113,6 +113,7 @@ type opener struct {
 	keys    *secret.Keyring
 	catalog func() *resource.Catalog
 	environ func(name string) (string, bool)
+	source  func(ref string) (secret.Text, error) // resolves references to secret sources
 }
 
 // Open implements proxy.Opener.
@@ -126,6 +127,9 @@ func (o opener) Open(s *resource.Sealed, kind, id, field string) (secret.Text, e
 
 // resolve reads what a reference names; the process's own variables count before the cluster's.
 func (o opener) resolve(ref string) (secret.Text, error) {
+	if resource.IsSecretRef(ref) {
+		return o.source(ref)
+	}
 	return secret.ResolveWith(ref, o.environ, o.variable)
 }
 

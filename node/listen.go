@@ -104,6 +104,8 @@ func (n *Node) startHandlers(context.Context) error {
 		return err
 	}
 	n.data, n.batches = data, data.Batches()
+	drop := data.DropSecrets
+	n.drop.Store(&drop)
 	n.runProbes()
 	n.wg.Go(func() { n.batches.Run(n.ctx) })
 	admin, err := adminapi.New(n.adminConfig())

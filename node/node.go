@@ -38,6 +38,7 @@ import (
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/auth"
@@ -109,6 +110,8 @@ type path struct {
 	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
+	secrets *secretsource.Cache    // of secret sources
+	drop    atomic.Pointer[func()] // has the data path forget the secrets that it opened; nil until the handlers are made
 	journal *ledger.Journal
 	money   *money
 	requests
@@ -287,9 +290,10 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.startRequests(); err != nil { // callbacks may be told what they keep
 		return err
 	}
+	n.startSecrets()
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: n.callbackSource(), Fetch: n.blobs.Read,
+		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -369,7 +373,7 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
-	for _, table := range []string{"guardrail", "callback", "plugin", "variable", "setting"} {
+	for _, table := range []string{"guardrail", "callback", "secret_source", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return

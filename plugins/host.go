@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -39,6 +40,8 @@ type Config struct {
 	Source  callback.Source // journal for callbacks; nil: there are no callbacks
 	// Fetch reads the binary of an uploaded plugin by its SHA-256; nil: there are none.
 	Fetch func(ctx context.Context, digest string) ([]byte, error)
+	// Sources is told which process serves each secret source; nil: there are none.
+	Sources Sources
 	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
 	Start func() uint64
 
@@ -50,6 +53,12 @@ type Config struct {
 	RestartMax  time.Duration // 0: 30 s
 	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
 	HungAfter   time.Duration // silence of a guardrail, although asked, after which it is killed; 0: 10 s
+}
+
+// Sources is who asks secret sources; *secretsource.Cache is one.
+type Sources interface {
+	SetReader(name string, r secretsource.Reader)  // serves the source from now on
+	DropReader(name string, r secretsource.Reader) // does not any more
 }
 
 // Host runs the plugins of a node. All methods are safe for concurrent use.
@@ -78,7 +87,7 @@ type metrics struct {
 // Status tells about one plugin.
 type Status struct {
 	Kind     Kind
-	Name     string // of the guardrail or callback
+	Name     string // of the guardrail, callback or secret source
 	Instance int    // which of its processes, from 0
 	Plugin   string
 	Bundle   string    // version of the bundle, of an uploaded plugin
@@ -213,12 +222,30 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 			return err
 		}
 		v.queue = q
+	case KindSource:
+		if h.cfg.Sources == nil {
+			return fmt.Errorf("secret source %s: this host has no place for it", s.Name)
+		}
+		v.place = placeIn(h.cfg.Sources, s.Name)
 	default:
 		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
 	}
 	h.running[k] = v
 	v.start()
 	return nil
+}
+
+// placeIn puts what runs of a secret source where it is asked; nil takes it away.
+func placeIn(sources Sources, name string) func(secretsource.Reader) {
+	var now secretsource.Reader
+	return func(r secretsource.Reader) {
+		if r != nil {
+			sources.SetReader(name, r)
+		} else if now != nil {
+			sources.DropReader(name, now)
+		}
+		now = r
+	}
 }
 
 func (h *Host) start() uint64 {

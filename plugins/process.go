@@ -27,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/sdk"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
 
 const (
@@ -38,7 +39,7 @@ const (
 type process struct {
 	client *goplugin.Client
 	run    *run
-	conn   any // *guardrail.Client or *callback.Client
+	conn   any // *guardrail.Client, *callback.Client or *secretsource.Client
 }
 
 // startProcess starts the plugin and connects to it; it is not yet configured.
@@ -55,6 +56,8 @@ func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process,
 		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {
 			guardrail.PluginKey: &guardrail.GRPCPlugin{},
 			callback.PluginKey:  &callback.GRPCPlugin{},
+
+			secretsource.PluginKey: &secretsource.GRPCPlugin{},
 		}},
 		RunnerFunc: func(_ hclog.Logger, given *exec.Cmd, tmp string) (runner.Runner, error) {
 			r, err := newRun(h.launcher, h.command(s, bin, given.Env, tmp), tmp)

@@ -21,13 +21,14 @@ type Kind string
 const (
 	KindGuardrail Kind = "guardrail"
 	KindCallback  Kind = "callback"
+	KindSource    Kind = "secret_source"
 )
 
 // Spec is one plugin that should run. Each runs in a process of its own.
 type Spec struct {
 	Kind   Kind
-	ID     string // of the guardrail or callback; names its high-water mark
-	Name   string // of the guardrail or callback; unique in its kind
+	ID     string // of the record; of a callback it names its high-water mark
+	Name   string // of the record; unique in its kind
 	Plugin string // name of the plugin
 	Config []byte // JSON, the plugin's own
 
@@ -76,6 +77,11 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		if c.Redelivery != nil {
 			s.Redelivery = &callback.Redelivery{ID: strconv.FormatInt(int64(c.Redelivery.Asked), 10), From: c.Redelivery.From.Std()}
 		}
+		s.find(t.Plugins, shipped)
+		specs = append(specs, s)
+	}
+	for _, r := range t.SecretSources {
+		s := Spec{Kind: KindSource, ID: r.ID, Name: r.Name, Plugin: r.Plugin, Config: r.Config, MemoryLimit: r.MemoryMB << 20}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
 
 const (
@@ -45,8 +46,9 @@ type supervisor struct {
 	kind   Kind
 	id     string // of the record
 	name   string
-	front  *front          // of a guardrail
-	queue  *callback.Queue // of a callback
+	front  *front                    // of a guardrail
+	queue  *callback.Queue           // of a callback
+	place  func(secretsource.Reader) // of a secret source: where what runs is put
 
 	instance int // which of the guardrail's processes
 
@@ -195,6 +197,10 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
 		})
 		i.version, i.sdk = i.callback.Version, i.callback.SDKMinor
+	case *secretsource.Client:
+		var d secretsource.Description
+		d, err = c.Configure(turn, secretsource.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
+		i.version, i.sdk = d.Version, d.SDKMinor
 	}
 	if err != nil {
 		p.kill()
@@ -261,6 +267,10 @@ func (v *supervisor) publish(i *instance) {
 	switch {
 	case v.front != nil:
 		v.front.set(v.instance, v.live)
+	case v.place != nil && i != nil:
+		v.place(i.p.conn.(*secretsource.Client))
+	case v.place != nil:
+		v.place(nil)
 	case i != nil:
 		v.queue.Set(i.p.conn.(*callback.Client), i.callback)
 	default:

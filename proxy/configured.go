@@ -85,7 +85,7 @@ func (s *Server) prepareConfigured(c *Call, d *view.Deployment) (*upstream.Attem
 	e := c.configured
 	own, err := c.view.Headers(e)
 	if err != nil {
-		return nil, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The endpoint cannot be used.", Err: err}
+		return nil, retry.Unusable("The endpoint cannot be used.", err)
 	}
 	base, at := e.Split()
 	path, ok := pass.Below(at, c.rest, c.query, e.Query)

@@ -89,7 +89,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	t := &c.result.target
 	d := c.view.Deployment(t)
 	if d.Err != nil {
-		return &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: d.Err}
+		return retry.Unusable("The deployment cannot be used.", d.Err)
 	}
 	way, ok := c.way(d)
 	if !ok {

@@ -386,6 +386,10 @@ func (s *Server) recycle(c *Call) {
 // are the HTTP server's to wait for.
 func (s *Server) Stop(ctx context.Context) { s.live.Wait(ctx) }
 
+// DropSecrets forgets the secrets that were opened: what they refer to has changed. Requests under way
+// go on with what they have.
+func (s *Server) DropSecrets() { s.view.Drop() }
+
 // serve takes one call from its beginning to its end. Whatever happens, it is settled once.
 func (s *Server) serve(ctx context.Context, c *Call) {
 	s.metrics.inFlight.Inc()

@@ -103,7 +103,7 @@ func (c *Call) first() (*view.Deployment, error) {
 		c.result.target = t
 		seen := c.view.Deployment(&t)
 		if seen.Err != nil {
-			return nil, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment cannot be used.", Err: seen.Err}
+			return nil, retry.Unusable("The deployment cannot be used.", seen.Err)
 		}
 		return seen, nil
 	}

@@ -99,62 +99,13 @@ func (c *Callback) Validate() error {
 			return invalidf("statuses", "%q is not one of %s", s, strings.Join(CallbackStatuses, ", "))
 		}
 	}
-	if err := c.validateSecrets(); err != nil {
+	if err := validConfigSecrets(c.Config, c.Secrets); err != nil {
 		return err
 	}
 	return validMemory(c.MemoryMB)
 }
 
-// validateSecrets checks that each secret has one place in the configuration, which it has alone.
-func (c *Callback) validateSecrets() error {
-	if len(c.Secrets) > maxOptions {
-		return invalidf("secrets", "has more than %d entries", maxOptions)
-	}
-	var config map[string]json.RawMessage
-	if len(c.Config) > 0 && len(c.Secrets) > 0 {
-		if err := json.Unmarshal(c.Config, &config); err != nil {
-			return invalidf("config", "is not an object, so secrets have no place in it")
-		}
-	}
-	for name := range c.Secrets {
-		outer, inner, nested := strings.Cut(name, ".")
-		if outer == "" || nested && inner == "" || len(name) > 256 {
-			return invalidf("secrets."+name, "is not the name of a field of config, such as api_key or headers.Authorization")
-		}
-		if _, taken := config[outer]; taken && !nested {
-			return invalidf("secrets."+name, "is given in config too")
-		}
-	}
-	return nil
-}
-
 // Configured is Config with the secrets in their places, which open reads.
 func (c *Callback) Configured(open func(field string, s *Sealed) (string, error)) (json.RawMessage, error) {
-	if len(c.Secrets) == 0 {
-		return c.Config, nil
-	}
-	config := map[string]any{}
-	if len(c.Config) > 0 {
-		if err := json.Unmarshal(c.Config, &config); err != nil {
-			return nil, err
-		}
-	}
-	for name, sealed := range c.Secrets {
-		text, err := open(name, sealed)
-		if err != nil {
-			return nil, err
-		}
-		outer, inner, nested := strings.Cut(name, ".")
-		if !nested {
-			config[outer] = text
-			continue
-		}
-		in, _ := config[outer].(map[string]any)
-		if in == nil {
-			in = map[string]any{}
-			config[outer] = in
-		}
-		in[inner] = text
-	}
-	return json.Marshal(config)
+	return configured(c.Config, c.Secrets, open)
 }

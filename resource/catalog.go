@@ -21,6 +21,7 @@ type Tables struct {
 	Budgets       []*Budget
 	Guardrails    []*Guardrail
 	Callbacks     []*Callback
+	SecretSources []*SecretSource
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
 	Variables     []*Variable
@@ -119,6 +120,7 @@ func (t *Tables) sort() {
 	sortRecords(t.Budgets)
 	sortRecords(t.Guardrails)
 	sortRecords(t.Callbacks)
+	sortRecords(t.SecretSources)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
 	sortRecords(t.Variables)

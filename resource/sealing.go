@@ -28,6 +28,11 @@ func (c *Callback) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitNamed(c.Secrets, visit)
 }
 
+// EachSealed visits the sealed secrets of the secret source, as Credential's does.
+func (s *SecretSource) EachSealed(visit func(field string, s *Sealed) *Sealed) {
+	visitNamed(s.Secrets, visit)
+}
+
 // EachSealed visits the sealed secrets of the key, as Credential's does.
 func (k *Key) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitSealed(&k.RotationKey, "rotation_key", visit)

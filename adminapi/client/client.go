@@ -103,6 +103,11 @@ func (c *Client) Callbacks() Noun[Callback] {
 	return Noun[Callback]{c, "callbacks"}
 }
 
+// SecretSources returns the secret sources.
+func (c *Client) SecretSources() Noun[SecretSource] {
+	return Noun[SecretSource]{c, "secret_sources"}
+}
+
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[Plugin] { return Noun[Plugin]{c, "plugins"} }
 

@@ -132,6 +132,12 @@ type Callback struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "api_key", "headers.NAME"
 }
 
+// SecretSource is a plugin that reads secrets out of a store of secrets.
+type SecretSource struct {
+	resource.SecretSource
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "token"
+}
+
 // PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.
 type PassThroughEndpoint struct {
 	resource.PassThroughEndpoint

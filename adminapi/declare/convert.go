@@ -51,6 +51,10 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.Callbacks = append(d.Callbacks, Callback{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
 		at("callback", c.Resource.Name, c.Position)
 	}
+	for _, c := range r.SecretSources {
+		d.SecretSources = append(d.SecretSources, SecretSource{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
+		at("secret_source", c.Resource.Name, c.Position)
+	}
 	for _, p := range r.Plugins {
 		d.Plugins = append(d.Plugins, p.Resource)
 		at("plugin", p.Resource.Name, p.Position)
@@ -156,6 +160,9 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.Guardrails, func(g resource.Guardrail) { r.Guardrails = append(r.Guardrails, config.Guardrail{Resource: g}) })
 	each(d.Callbacks, func(c Callback) {
 		r.Callbacks = append(r.Callbacks, config.Callback{Resource: c.Record, Secrets: allSealed(c.Secrets)})
+	})
+	each(d.SecretSources, func(c SecretSource) {
+		r.SecretSources = append(r.SecretSources, config.SecretSource{Resource: c.Record, Secrets: allSealed(c.Secrets)})
 	})
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
 	each(d.MCPServers, func(s MCPServer) {

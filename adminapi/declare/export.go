@@ -31,6 +31,11 @@ func Export(state State) File {
 		out.Record.Secrets = nil
 		d.Callbacks = append(d.Callbacks, out)
 	}
+	for _, c := range byLabel(t.SecretSources) {
+		out := SecretSource{Record: bare(c), Secrets: printsOf(c.Secrets)}
+		out.Record.Secrets = nil
+		d.SecretSources = append(d.SecretSources, out)
+	}
 	for _, v := range t.Variables {
 		if d.Environment == nil {
 			d.Environment = map[string]Secret{}

@@ -148,6 +148,9 @@ func (d draw) file() declare.File {
 				Redelivery: &resource.Redelivery{From: resource.Time(1 + d.Int64N(9)), Asked: 5},
 			},
 		}},
+		SecretSources: []declare.SecretSource{{
+			Record: resource.SecretSource{Name: strings.NewReplacer("/", "", "#", "", "?", "").Replace(name(1)), Plugin: "mine", Config: d.object(), RefreshSeconds: 1 + d.Int64N(9), MaxStaleSeconds: 10 + d.Int64N(9), MemoryMB: 64},
+		}},
 		Plugins:  []resource.Plugin{{Name: name(1), Kind: "callback", Path: "/opt/" + d.text(), SHA256: strings.Repeat("ab", 32), MTLS: new(d.chance())}},
 		Settings: []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}, {Meta: resource.Meta{ID: "enforced_params"}, Value: []byte(`["user"]`)}},
 	}

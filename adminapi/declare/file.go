@@ -18,6 +18,7 @@ type File struct {
 	Budgets       []resource.Budget    `json:"budgets,omitempty"`
 	Guardrails    []resource.Guardrail `json:"guardrails,omitempty"`
 	Callbacks     []Callback           `json:"callbacks,omitempty"`
+	SecretSources []SecretSource       `json:"secret_sources,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	PassThrough   []PassThrough        `json:"pass_through_endpoints,omitempty"`
@@ -55,6 +56,12 @@ type MCPServer struct {
 type Callback struct {
 	Record  resource.Callback `json:"record"`
 	Secrets map[string]Secret `json:"secrets,omitempty"`
+}
+
+// SecretSource is a secret source; its record lacks Secrets.
+type SecretSource struct {
+	Record  resource.SecretSource `json:"record"`
+	Secrets map[string]Secret     `json:"secrets,omitempty"`
 }
 
 // PassThrough is a pass-through endpoint; its record lacks Secrets.

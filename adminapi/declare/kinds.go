@@ -191,6 +191,33 @@ func (p *planner) guardrails(d *File) error {
 	return nil
 }
 
+func (p *planner) secretSources(d *File) error {
+	for i := range d.SecretSources {
+		c := &d.SecretSources[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().SecretSources, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(c.Secrets) {
+				if err := records.CheckSecretSourceMove(now, &r); err != nil {
+					return err
+				}
+			}
+			if r.Secrets, err = p.sealNamed(c.Secrets, "secret_source", r.ID, old); err != nil {
+				return err
+			}
+			return schema.CheckSecretSource(p.registered(d), &r)
+		}
+		if err := plan(p, "secret_source", "src", r.Name, &r, now, fill, records.PutSecretSource); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
 		c := &d.Callbacks[i]
@@ -360,6 +387,7 @@ func (p *planner) deletions() {
 	drop(p, "budget", t.Budgets, func(id string) fsm.Command { return fsm.DeleteBudget{ID: id} })
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
 	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
+	drop(p, "secret_source", t.SecretSources, func(id string) fsm.Command { return fsm.DeleteSecretSource{ID: id} })
 	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
 	drop(p, "variable", t.Variables, func(id string) fsm.Command { return fsm.DeleteVariable{ID: id} })
 	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })

@@ -46,6 +46,13 @@ func CheckPlugin(set *resource.Settings, t *resource.Tables, next *resource.Plug
 			}
 		}
 	}
+	for _, s := range t.SecretSources {
+		if next.Kind == "secret_source" && s.Plugin == next.Name {
+			if err := schema.CheckSecretSource(only, s); err != nil {
+				return invalid("manifest", "the configuration of secret source "+s.Name+": "+err.Error())
+			}
+		}
+	}
 	return nil
 }
 

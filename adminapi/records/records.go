@@ -104,6 +104,7 @@ type Records struct {
 	Budgets     *Noun[resource.Budget, *resource.Budget]
 	Guardrails  *Noun[resource.Guardrail, *resource.Guardrail]
 	Callbacks   *Noun[resource.Callback, *resource.Callback]
+	Sources     *Noun[resource.SecretSource, *resource.SecretSource]
 	Plugins     *Noun[resource.Plugin, *resource.Plugin]
 	MCPServers  *Noun[resource.MCPServer, *resource.MCPServer]
 	PassThrough *Noun[resource.PassThroughEndpoint, *resource.PassThroughEndpoint]
@@ -129,6 +130,7 @@ func New(cfg Config) *Records {
 	rs.Budgets = rs.budgetNoun()
 	rs.Guardrails = rs.guardrailNoun()
 	rs.Callbacks = rs.callbackNoun()
+	rs.Sources = rs.secretSourceNoun()
 	rs.Plugins = rs.pluginNoun()
 	rs.MCPServers = rs.mcpServerNoun()
 	rs.PassThrough = rs.passThroughNoun()
@@ -144,7 +146,7 @@ func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (W
 		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
 		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
 		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
-		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "secret_source": rs.Sources.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
 	}[kind]
 	if !ok {
 		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))

@@ -37,7 +37,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	f := hclwrite.NewEmptyFile()
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
-		(*writer).environment, (*writer).plugins, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
+		(*writer).environment, (*writer).plugins, (*writer).secretSources, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
 		(*writer).mcpServers, (*writer).prompts, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
@@ -272,6 +272,12 @@ func (w *writer) guardrails(r *config.Resources) {
 func (w *writer) callbacks(r *config.Resources) {
 	for _, c := range sorted(r.Callbacks, func(c *config.Callback) string { return c.Resource.Name }) {
 		w.block("callback", c.Resource.Name, &c.Resource, names{"secrets": c.Secrets})
+	}
+}
+
+func (w *writer) secretSources(r *config.Resources) {
+	for _, s := range sorted(r.SecretSources, func(s *config.SecretSource) string { return s.Resource.Name }) {
+		w.block("secret_source", s.Resource.Name, &s.Resource, names{"secrets": s.Secrets})
 	}
 }
 

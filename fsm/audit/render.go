@@ -24,6 +24,7 @@ var records = map[string]func() any{
 	"budget":                func() any { return new(resource.Budget) },
 	"guardrail":             func() any { return new(resource.Guardrail) },
 	"callback":              func() any { return new(resource.Callback) },
+	"secret_source":         func() any { return new(resource.SecretSource) },
 	"plugin":                func() any { return new(resource.Plugin) },
 	"mcp_server":            func() any { return new(resource.MCPServer) },
 	"variable":              func() any { return new(resource.Variable) },

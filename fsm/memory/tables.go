@@ -31,6 +31,7 @@ type Tables struct {
 	prompts     map[string]*resource.Prompt
 	settings    map[string]*resource.Setting
 	variables   map[string]*resource.Variable
+	sources     map[string]*resource.SecretSource
 	members     map[string]*resource.Member
 	prices      map[string]*resource.PriceTable
 }
@@ -44,7 +45,7 @@ func NewTables() *Tables {
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
 		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{}, prompts: map[string]*resource.Prompt{}, passThrough: map[string]*resource.PassThroughEndpoint{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
-		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{},
+		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{}, sources: map[string]*resource.SecretSource{},
 	}
 }
 
@@ -52,7 +53,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
-	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables,
+	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables, store.SecretSources,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -91,6 +92,8 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //noli
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Setting { return s.settings })
 	case store.Variables:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Variable { return s.variables })
+	case store.SecretSources:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.SecretSource { return s.sources })
 	case store.Members:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Member { return s.members })
 	case store.Prices:
@@ -121,7 +124,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
-		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables), SecretSources: list(s.sources),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
 		Prices:  s.prices[resource.PriceTableID],
 	})

@@ -104,6 +104,8 @@ func Of(r resource.Record) []Reference {
 		unseen(store.Plugins, r.Plugin, "plugin") // by name; shipped ones have no record
 	case *resource.Callback:
 		unseen(store.Plugins, r.Plugin, "plugin")
+	case *resource.SecretSource:
+		unseen(store.Plugins, r.Plugin, "plugin")
 	}
 	if _, a := resource.HolderOf(r); a != nil {
 		add(store.Budgets, a.BudgetID, "budget_id")

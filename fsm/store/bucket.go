@@ -62,7 +62,8 @@ const (
 	Responses     Bucket = 44
 	Artifacts     Bucket = 48
 	Alerts        Bucket = 49
-	Buckets              = 50
+	SecretSources Bucket = 56
+	Buckets              = 57
 )
 
 // names is each bucket's name in the file.
@@ -75,7 +76,7 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", MCPTokens: "mcp_tokens", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts", Alerts: "alerts",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts", Alerts: "alerts", SecretSources: "secret_sources",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

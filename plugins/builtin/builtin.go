@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/aporia"
 	"github.com/conclave-llm/conclave/plugins/builtin/athina"
 	"github.com/conclave-llm/conclave/plugins/builtin/azure"
+	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
 	"github.com/conclave-llm/conclave/plugins/builtin/azuresafety"
 	"github.com/conclave-llm/conclave/plugins/builtin/bedrock"
 	"github.com/conclave-llm/conclave/plugins/builtin/cel"
@@ -44,6 +45,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/sentry"
 	"github.com/conclave-llm/conclave/plugins/builtin/slack"
 	"github.com/conclave-llm/conclave/plugins/builtin/topics"
+	"github.com/conclave-llm/conclave/plugins/builtin/vaultkv"
 	"github.com/conclave-llm/conclave/plugins/builtin/webhook"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
@@ -54,13 +56,13 @@ const Version = scan.Version
 // Plugin is one row of the table of shipped plugins.
 type Plugin struct {
 	Name    string
-	Kind    string // "guardrail" or "callback"
+	Kind    string // "guardrail", "callback" or "secret_source"
 	Summary string
 	serve   func()
 }
 
 // table is every shipped plugin by name.
-var table = slices.Concat(guardrails, callbacks, overOTLP())
+var table = slices.Concat(guardrails, callbacks, overOTLP(), secretSources)
 
 var guardrails = []Plugin{
 	{"aporia", "guardrail", "asks Aporia", func() { sdk.ServeGuardrail(&aporia.Aporia{}) }},
@@ -106,6 +108,13 @@ var callbacks = []Plugin{
 	{"slack", "callback", "tells a channel of requests that failed or were blocked", func() { sdk.ServeCallback(&slack.Slack{}) }},
 	{"sqs", "callback", "sends each request to a queue of Amazon SQS", func() { sdk.ServeCallback(&amazon.SQS{}) }},
 	{"webhook", "callback", "posts requests as signed JSON to a URL", func() { sdk.ServeCallback(&webhook.Webhook{}) }},
+}
+
+var secretSources = []Plugin{
+	{"aws_secrets_manager", "secret_source", "reads AWS Secrets Manager", func() { sdk.ServeSecretSource(&amazon.SecretsManager{}) }},
+	{"azure_key_vault", "secret_source", "reads the secrets of Azure's Key Vault", func() { sdk.ServeSecretSource(&azurekv.KeyVault{}) }},
+	{"gcp_secret_manager", "secret_source", "reads Google's Secret Manager", func() { sdk.ServeSecretSource(&google.SecretManager{}) }},
+	{"vault", "secret_source", "reads the KV engine of HashiCorp Vault", func() { sdk.ServeSecretSource(&vaultkv.Vault{}) }},
 }
 
 // overOTLP are the callbacks that send spans to a vendor.

@@ -13,7 +13,7 @@ import "strconv"
 const Protocol = 1
 
 // Minor is the newest minor of the protocol, that of this program and this SDK.
-const Minor = 5
+const Minor = 6
 
 // What each minor brought. Numbers are never reused.
 const (
@@ -22,6 +22,7 @@ const (
 	MinorStreams  = 3 // guardrails that rewrite what is held back of a stream
 	MinorFindings = 4 // guardrails that say what they found
 	MinorTold     = 5 // both sides tell their minor
+	MinorSources  = 6 // secret sources
 )
 
 // Name is how a plugin's minor is shown: "1.5", or "1.4 or older" for one that did not tell.

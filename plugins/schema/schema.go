@@ -71,6 +71,15 @@ func CheckCallback(registered []*resource.Plugin, c *resource.Callback) error {
 	return Check(registered, "callback", c.Plugin, config)
 }
 
+// CheckSecretSource is Check of a secret source, each of whose secrets is a text where it belongs.
+func CheckSecretSource(registered []*resource.Plugin, s *resource.SecretSource) error {
+	config, err := s.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
+	if err != nil {
+		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
+	}
+	return Check(registered, "secret_source", s.Plugin, config)
+}
+
 // Compile reads a schema and returns what checks a document against it. References to other
 // documents are refused: nothing is fetched.
 func Compile(schema json.RawMessage) (check func(document json.RawMessage) error, err error) {

@@ -9,11 +9,16 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
+	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
+	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
 	"github.com/conclave-llm/conclave/plugins/builtin/secrets"
+	"github.com/conclave-llm/conclave/plugins/builtin/vaultkv"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/schema"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -73,6 +78,12 @@ func TestShipped(t *testing.T) {
 		"pii":      func() guardrail.Plugin { return &pii.PII{} },
 		"secrets":  func() guardrail.Plugin { return &secrets.Secrets{} },
 	}
+	sources := map[string]func() secretsource.Plugin{
+		"aws_secrets_manager": func() secretsource.Plugin { return &amazon.SecretsManager{} },
+		"azure_key_vault":     func() secretsource.Plugin { return &azurekv.KeyVault{} },
+		"gcp_secret_manager":  func() secretsource.Plugin { return &google.SecretManager{} },
+		"vault":               func() secretsource.Plugin { return &vaultkv.Vault{} },
+	}
 	files, err := filepath.Glob("shipped/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d schemas, %v", len(files), err)
@@ -95,6 +106,11 @@ func TestShipped(t *testing.T) {
 		for _, example := range s.Examples {
 			if err := schema.Check(nil, p.Kind, name, example); err != nil {
 				t.Errorf("%s: %s: %v", name, example, err)
+			}
+			if fresh := sources[name]; fresh != nil {
+				if _, err := fresh().Configure(context.Background(), secretsource.Settings{Name: "test", Config: example}); err != nil {
+					t.Errorf("%s refuses %s: %v", name, example, err)
+				}
 			}
 			if fresh := guardrails[name]; fresh != nil {
 				if _, err := fresh().Configure(context.Background(), guardrail.Settings{Name: "test", Config: example}); err != nil {

@@ -1,5 +1,5 @@
 // Package sdk is what the author of a Conclave plugin in Go imports. A plugin is a program
-// whose main calls ServeGuardrail or ServeCallback; Conclave starts it, configures it once
+// whose main calls ServeGuardrail, ServeCallback or ServeSecretSource; Conclave starts it, configures it once
 // and speaks gRPC with it over a Unix socket. See docs/plugins.md.
 package sdk
 
@@ -15,7 +15,9 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // ProtocolVersion is the version of the contract in plugins/proto. A host offers all versions
@@ -83,6 +85,35 @@ type Record = callback.Record
 // CallbackRefused is what Deliver returns if the next record will never be taken.
 type CallbackRefused = callback.Refused
 
+// SecretSource is what the author of a secret source implements.
+type SecretSource = secretsource.Plugin
+
+// SecretSourceSettings are what a secret source is configured with.
+type SecretSourceSettings = secretsource.Settings
+
+// SecretSourceDescription is what a configured secret source says about itself.
+type SecretSourceDescription = secretsource.Description
+
+// SecretAddress says which secret of a store.
+type SecretAddress = secretsource.Address
+
+// SecretValue is a secret as the store has it now.
+type SecretValue = secretsource.Value
+
+// SecretError is why a secret could not be read.
+type SecretError = secretsource.Error
+
+// Why a secret could not be read.
+const (
+	SecretNotFound    = secretsource.NotFound    // the store has no such secret or field
+	SecretDenied      = secretsource.Denied      // the store does not let the plugin read it
+	SecretMalformed   = secretsource.Malformed   // the path or the field cannot be one of the store's
+	SecretUnavailable = secretsource.Unavailable // the store cannot be asked now
+)
+
+// NewSecret makes a text that no log and no error shows.
+func NewSecret(text string) secret.Text { return secret.New(text) }
+
 // Hook is a moment of a request at which a guardrail is asked.
 type Hook = resource.Hook
 
@@ -122,6 +153,11 @@ func ServeGuardrail(impl Guardrail) {
 // ServeCallback runs the callback until the host ends it. It does not return before.
 func ServeCallback(impl Callback) {
 	serve(goplugin.PluginSet{callback.PluginKey: &callback.GRPCPlugin{Impl: impl}})
+}
+
+// ServeSecretSource runs the secret source until the host ends it. It does not return before.
+func ServeSecretSource(impl SecretSource) {
+	serve(goplugin.PluginSet{secretsource.PluginKey: &secretsource.GRPCPlugin{Impl: impl}})
 }
 
 func serve(set goplugin.PluginSet) {

@@ -4,6 +4,7 @@ package retry
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/router"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // What is waited before the same deployment is asked again.
@@ -21,6 +23,16 @@ const (
 
 // CodeUnusable is the code of a deployment whose own record is at fault.
 const CodeUnusable = "conclave_deployment_unusable"
+
+// Unusable says that what a request needs cannot be used, and why: a secret that its source does not
+// give now has a code of its own.
+func Unusable(message string, err error) *llm.Error {
+	code := CodeUnusable
+	if u, ok := errors.AsType[*secret.Unresolved](err); ok {
+		code, message = secret.CodeUnresolved, message+" A secret that it needs cannot be resolved now ("+u.Reason+")."
+	}
+	return &llm.Error{Kind: llm.Unavailable, Code: code, Message: message, Err: err}
+}
 
 // Repeats counts the attempts at the target's deployment among those before.
 func Repeats(before []router.Target, t *router.Target) int {
@@ -72,7 +84,7 @@ func WorthAnother(err error) bool {
 func WorthRepeating(err error) bool {
 	switch e := reply.AsError(err); e.Kind {
 	case llm.RateLimited, llm.Unavailable, llm.Timeout:
-		return e.Code != CodeUnusable
+		return e.Code != CodeUnusable && e.Code != secret.CodeUnresolved
 	case llm.Upstream:
 		return e.Code != openai.CodeCredentials
 	default:

@@ -150,6 +150,10 @@ func (v *Cache) Of(cat *resource.Catalog) *View {
 	return next
 }
 
+// Drop forgets the newest view, and with it the secrets that it opened. Requests that have it go on
+// with it.
+func (v *Cache) Drop() { v.now.Store(nil) }
+
 // Model returns the view of a model of the catalog.
 func (v *View) Model(model *resource.Model) *Model {
 	if m, ok := v.models.Load(model); ok {

@@ -160,10 +160,23 @@ var nouns = append(holderNouns, []noun{
 		more: func(a *app) []*cobra.Command { return a.callbackVerbs() },
 	},
 	{
+		name: "secret-source", path: "secret_sources", short: "Plugins that read secrets out of a store of secrets, for references such as vault://mount/path#field",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"REFRESH", "refresh_seconds"}, {"MAX STALE", "max_stale_seconds"}},
+		fields: []field{
+			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
+			{"config", "config", asJSON, "the plugin's own"},
+			{"secret", "secrets", asSecretPairs, "a secret field of config, such as token"},
+			{"refresh-seconds", "refresh_seconds", asNumber, "seconds after which a value is read again (default 300)"},
+			{"max-stale-seconds", "max_stale_seconds", asNumber, "seconds for which a value is used that cannot be read again (default 86400)"},
+			{"memory-mb", "memory_mb", asNumber, "MiB of its process, above which it is killed (default 256)"},
+		},
+		more: func(a *app) []*cobra.Command { return a.secretSourceVerbs() },
+	},
+	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
-			{"kind", "kind", asText, "guardrail or callback"},
+			{"kind", "kind", asText, "guardrail, callback or secret_source"},
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},

@@ -1,5 +1,6 @@
 // Package amazon is the callbacks that bring finished requests to Amazon: objects in S3, and in
-// other stores with its API such as MinIO, Ceph and Google's, and messages in SQS.
+// other stores with its API such as MinIO, Ceph and Google's, and messages in SQS; and the secret
+// source that reads its Secrets Manager.
 package amazon
 
 import (

@@ -1,5 +1,5 @@
 // Package google holds the guardrails that ask Google Cloud: the text moderation of its Natural Language
-// API, and Model Armor.
+// API, and Model Armor; and the secret source that reads its Secret Manager.
 package google
 
 import (

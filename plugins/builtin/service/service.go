@@ -212,7 +212,7 @@ func (s *Sender) once(ctx context.Context, r *Request, body []byte) (raw []byte,
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, 0, unquoted(err)
+		return nil, 0, Unquoted(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	raw, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
@@ -228,8 +228,8 @@ func (s *Sender) once(ctx context.Context, r *Request, body []byte) (raw []byte,
 	return raw, 0, nil
 }
 
-// unquoted is the error without the URL, in which a key may stand.
-func unquoted(err error) error {
+// Unquoted is the error without the URL, in which a key may stand.
+func Unquoted(err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("ask the service: %w", e.Err)
 	}

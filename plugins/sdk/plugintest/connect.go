@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/sdk"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
 
 // source gives connections to fresh, unconfigured plugins.
@@ -24,15 +25,19 @@ type source interface {
 type inMemory struct {
 	guardrail func() sdk.Guardrail
 	callback  func() sdk.Callback
+	source    func() sdk.SecretSource
 }
 
 func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
 	t.Helper()
 	ln := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer(grpc.MaxRecvMsgSize(guardrail.MaxMessage), grpc.MaxSendMsgSize(guardrail.MaxAnswer))
-	if m.guardrail != nil {
+	switch {
+	case m.guardrail != nil:
 		guardrail.Register(srv, m.guardrail())
-	} else {
+	case m.source != nil:
+		secretsource.Register(srv, m.source())
+	default:
 		callback.Register(srv, m.callback())
 	}
 	var wg sync.WaitGroup

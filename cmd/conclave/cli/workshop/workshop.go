@@ -37,7 +37,7 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 // New is what a new plugin is made of.
 type New struct {
 	Name   string // "shout"; the folder's name unless Folder says another
-	Kind   string // "guardrail" or "callback"
+	Kind   string // one of manifest.Kinds
 	Module string // Go's; "": the name
 	Folder string // "": the name
 	SDK    string // folder of Conclave's source, for a build without a network; "": the published module

@@ -33,7 +33,7 @@ func goTool(t *testing.T, folder string, args ...string) string {
 // it through the conformance kit.
 func TestNew_PassesTheKit(t *testing.T) {
 	t.Parallel()
-	for kind, least := range map[string]int{"guardrail": 40, "callback": 20} {
+	for kind, least := range map[string]int{"guardrail": 40, "callback": 20, "secret_source": 25} {
 		t.Run(kind, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "shout")
 			if _, err := (workshop.New{Name: "shout", Kind: kind, Folder: folder, SDK: root}).Create(); err != nil {
@@ -56,7 +56,8 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, kind := range manifest.Kinds {
 		folder := filepath.Join(t.TempDir(), "x")
-		names, err := workshop.New{Name: "example-" + kind, Kind: kind, Folder: folder}.Create()
+		called := strings.ReplaceAll(kind, "_", "-")
+		names, err := workshop.New{Name: "example-" + called, Kind: kind, Folder: folder}.Create()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,9 +66,9 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := os.ReadFile(filepath.Join(root, "docs/examples", kind, name))
+			got, err := os.ReadFile(filepath.Join(root, "docs/examples", called, name))
 			if d := cmp.Diff(string(want), string(got)); err != nil || d != "" {
-				t.Errorf("docs/examples/%s/%s (-want +got): %v\n%s", kind, name, err, d)
+				t.Errorf("docs/examples/%s/%s (-want +got): %v\n%s", called, name, err, d)
 			}
 		}
 	}

@@ -1,0 +1,3 @@
+module example-secret-source
+
+go 1.26.0

@@ -1,0 +1,158 @@
+package resource
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// Defaults and bounds of a secret source.
+const (
+	defRefresh  = 300    // seconds
+	defMaxStale = 86_400 // seconds, a day
+	maxSeconds  = 366 * 86_400
+	maxPath     = 1024 // bytes of a reference's path, and of its field
+)
+
+// secretScheme begins a reference to a secret of any source: secret://NAME/PATH#FIELD.
+const secretScheme = "secret"
+
+// sourceSchemes are the names of sources that are schemes of their own: vault://PATH#FIELD is
+// secret://vault/PATH#FIELD. The list is closed, so that no name of a source can turn a URL that is
+// itself a secret into a reference.
+var sourceSchemes = []string{"vault", "aws-sm", "gcp-sm", "azure-kv"}
+
+// SecretSource is a plugin that reads secrets out of a store of secrets. What refers to it holds
+// the reference in the place of the secret; each node resolves it for itself.
+type SecretSource struct {
+	Meta
+	Name   string          `json:"name,omitempty"`   // unique; "vault" is what vault:// asks
+	Plugin string          `json:"plugin,omitempty"` // name of a shipped or registered plugin
+	Config json.RawMessage `json:"config,omitempty"` // the plugin's own
+	// Secrets are fields of Config that are secret, by their names: "token".
+	Secrets map[string]*Sealed `json:"secrets,omitempty"`
+	// RefreshSeconds is after how long a value is read again; default 300.
+	RefreshSeconds int64 `json:"refresh_seconds,omitempty"`
+	// MaxStaleSeconds is how long a value is used that cannot be read again; default 86,400.
+	MaxStaleSeconds int64 `json:"max_stale_seconds,omitempty"`
+	// MemoryMB is the MiB of its process above which it is killed; default 256.
+	MemoryMB int64 `json:"memory_mb,omitempty"`
+}
+
+// Label implements Record.
+func (s *SecretSource) Label() string { return s.Name }
+
+// Canonicalize implements Record.
+func (s *SecretSource) Canonicalize() {
+	if s.RefreshSeconds == 0 {
+		s.RefreshSeconds = defRefresh
+	}
+	if s.MaxStaleSeconds == 0 {
+		s.MaxStaleSeconds = max(defMaxStale, s.RefreshSeconds)
+	}
+}
+
+// Validate implements Record.
+func (s *SecretSource) Validate() error {
+	if err := validName("name", s.Name); err != nil {
+		return err
+	}
+	if strings.ContainsAny(s.Name, "/#?") {
+		return invalidf("name", "%q has a character that ends a name in a reference: none of / # ? may stand in it", s.Name)
+	}
+	if err := validName("plugin", s.Plugin); err != nil {
+		return err
+	}
+	if len(s.Config) > 0 && !json.Valid(s.Config) {
+		return invalidf("config", "is not JSON")
+	}
+	if ref, ok := refersIn(s.Config); ok {
+		return invalidf("config", "refers to %.200q: the configuration of a secret source may not need another one", ref)
+	}
+	if s.RefreshSeconds < 0 || s.RefreshSeconds > maxSeconds {
+		return invalidf("refresh_seconds", "is not between 1 and %d", maxSeconds)
+	}
+	if s.MaxStaleSeconds < 0 || s.MaxStaleSeconds > maxSeconds {
+		return invalidf("max_stale_seconds", "is not between 1 and %d", maxSeconds)
+	}
+	if s.MaxStaleSeconds != 0 && s.MaxStaleSeconds < s.RefreshSeconds {
+		return invalidf("max_stale_seconds", "is shorter than refresh_seconds: each value would be without use until it is read again")
+	}
+	if err := validConfigSecrets(s.Config, s.Secrets); err != nil {
+		return err
+	}
+	return validMemory(s.MemoryMB)
+}
+
+// Configured is Config with the secrets in their places, which open reads.
+func (s *SecretSource) Configured(open func(field string, s *Sealed) (string, error)) (json.RawMessage, error) {
+	return configured(s.Config, s.Secrets, open)
+}
+
+// refersIn finds a reference to a secret source in a configuration.
+func refersIn(raw json.RawMessage) (ref string, found bool) {
+	var doc any
+	if json.Unmarshal(raw, &doc) != nil {
+		return "", false
+	}
+	var look func(v any) bool
+	look = func(v any) bool {
+		switch v := v.(type) {
+		case string:
+			ref = v
+			return IsSecretRef(v)
+		case []any:
+			return slices.ContainsFunc(v, look)
+		case map[string]any:
+			for _, e := range v {
+				if look(e) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	return ref, look(doc)
+}
+
+// SecretRef is a reference to a secret in a secret source.
+type SecretRef struct {
+	Source string // name
+	Path   string // of the secret, as the source's plugin understands it
+	Field  string // of a secret that has several; "": the plugin's usual one
+}
+
+// IsSecretRef says whether a text is a reference to a secret source, a malformed one too.
+func IsSecretRef(text string) bool {
+	scheme, _, ok := strings.Cut(text, "://")
+	return ok && (scheme == secretScheme || slices.Contains(sourceSchemes, scheme))
+}
+
+// ParseSecretRef reads a text for which IsSecretRef is true. It returns an *Invalid that says how
+// references look.
+func ParseSecretRef(text string) (SecretRef, error) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	r := SecretRef{Source: scheme}
+	if scheme == secretScheme {
+		r.Source, rest, _ = strings.Cut(rest, "/")
+	}
+	r.Path, r.Field, _ = strings.Cut(rest, "#")
+	if r.Source == "" || r.Path == "" || len(r.Path) > maxPath || len(r.Field) > maxPath || strings.ContainsFunc(rest, control) || strings.Contains(r.Field, "#") {
+		return SecretRef{}, invalidf("reference", "%.200q is not a reference such as vault://mount/path#field or secret://SOURCE/path#field", text)
+	}
+	return r, nil
+}
+
+func control(r rune) bool { return r < ' ' || r == 0x7f }
+
+// String is the reference as it is written.
+func (r SecretRef) String() string {
+	text := secretScheme + "://" + r.Source + "/" + r.Path
+	if slices.Contains(sourceSchemes, r.Source) {
+		text = r.Source + "://" + r.Path
+	}
+	if r.Field != "" {
+		text += "#" + r.Field
+	}
+	return text
+}
