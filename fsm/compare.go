@@ -124,7 +124,7 @@ type Count struct {
 // Counts tells how much there is of each kind, without a word of what.
 func (b *Backup) Counts() (all []Count, err error) {
 	err = b.aside.View(func(tx *bolt.Tx) error {
-		for bucket := store.Meta; bucket < store.Buckets; bucket++ {
+		for bucket := range store.Bucket(store.Buckets) {
 			if bucket.Name() == "" {
 				continue
 			}

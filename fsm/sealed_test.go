@@ -28,8 +28,7 @@ func sealedPaths(t reflect.Type, known []reflect.Type, path string, seen map[ref
 	case reflect.Struct:
 		seen[t] = true
 		defer delete(seen, t)
-		for i := range t.NumField() {
-			f := t.Field(i)
+		for f := range t.Fields() {
 			all = append(all, sealedPaths(f.Type, known, path+"."+f.Name, seen)...)
 		}
 	}

@@ -146,14 +146,14 @@ func (r *Relay) pass(from, to net.Conn) {
 		if n > 0 {
 			w := r.weather()
 			late := w.Delay + random(w.Jitter)
-			if rand.Float64() < w.Loss { //nolint:gosec // of a test's weather
+			if rand.Float64() < w.Loss {
 				late += resend
 			}
 			select {
 			case pieces <- piece{append([]byte(nil), buf[:n]...), time.Now().Add(late)}:
 			case <-r.done:
 			}
-			if rand.Float64() < w.Cut { //nolint:gosec // of a test's weather
+			if rand.Float64() < w.Cut {
 				err = io.ErrUnexpectedEOF
 			}
 		}
@@ -196,7 +196,7 @@ func random(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return rand.N(d) //nolint:gosec // of a test's weather
+	return rand.N(d)
 }
 
 // receive carries datagrams.
@@ -218,16 +218,16 @@ func (r *Relay) receive() {
 // deliver has a datagram come as the weather is: not at all, late, or twice.
 func (r *Relay) deliver(body []byte, send func([]byte)) {
 	w := r.weather()
-	if w.Mute || rand.Float64() < w.Loss { //nolint:gosec // of a test's weather
+	if w.Mute || rand.Float64() < w.Loss {
 		return
 	}
 	times := 1
-	if rand.Float64() < w.Twice { //nolint:gosec // of a test's weather
+	if rand.Float64() < w.Twice {
 		times = 2
 	}
 	for range times {
 		late := w.Delay + random(w.Jitter)
-		if rand.Float64() < w.Reorder { //nolint:gosec // of a test's weather
+		if rand.Float64() < w.Reorder {
 			late += random(50 * time.Millisecond)
 		}
 		if late == 0 {
