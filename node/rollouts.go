@@ -142,7 +142,7 @@ func (p rolloutPlugins) Accept(next *resource.Plugin) error {
 // Running implements rollout.Plugins.
 func (p rolloutPlugins) Running(ctx context.Context, names []string) error {
 	cat := p.n.state.Catalog()
-	for _, node := range (pluginProcesses{p.n}).Processes(ctx) {
+	for _, node := range pluginProcesses(p).Processes(ctx) {
 		if node.Error != "" {
 			return fmt.Errorf("node %s does not tell about its plugins: %s", node.Node, node.Error)
 		}
