@@ -38,6 +38,7 @@ import (
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy"
@@ -110,6 +111,7 @@ type path struct {
 	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
+	guards  guardrail.Current      // whether they are asked as the catalog has them
 	secrets *secretsource.Cache    // of secret sources
 	drop    atomic.Pointer[func()] // has the data path forget the secrets that it opened; nil until the handlers are made
 	journal *ledger.Journal
@@ -293,7 +295,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.startSecrets()
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets,
+		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Guards: &n.guards,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -373,6 +375,9 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["mcp_server"] || c.Tables["credential"] || c.Tables["variable"] {
 		signal(n.servers)
 	}
+	if c.Tables["guardrail"] {
+		n.guards.Expect(c.Index)
+	}
 	for _, table := range []string{"guardrail", "callback", "secret_source", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
@@ -396,6 +401,7 @@ func (n *Node) follow() {
 }
 
 func (n *Node) syncPlugins() error {
+	defer n.guards.Reached(n.guards.Expected()) // of before the specs are read
 	return n.plugins.Sync(n.specs())
 }
 

@@ -42,6 +42,8 @@ type Config struct {
 	Fetch func(ctx context.Context, digest string) ([]byte, error)
 	// Sources is told which process serves each secret source; nil: there are none.
 	Sources Sources
+	// Guards says which changes of guardrails Sync has been told of; nil: all of them.
+	Guards *guardrail.Current
 	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
 	Start func() uint64
 
@@ -124,7 +126,7 @@ func NewHost(cfg Config) *Host {
 	label := []string{"kind", "name"}
 	h := &Host{
 		cfg:     cfg,
-		chain:   guardrail.NewChain(guardrail.NewMetrics(cfg.Registerer)),
+		chain:   guardrail.NewChain(cfg.Guards, guardrail.NewMetrics(cfg.Registerer)),
 		queues:  callback.NewMetrics(cfg.Registerer),
 		running: make(map[key]*supervisor),
 		fronts:  make(map[string]*front),

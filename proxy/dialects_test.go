@@ -228,7 +228,7 @@ func askGuarded(t *testing.T, hook resource.Hook, name string, cl client, srv *h
 	}}}
 	m := &guardrail.Member{Name: "words", Hooks: []resource.Hook{hook}}
 	m.Set(&guardrail.Live{Backend: a, Description: guardrail.Description{Hooks: []resource.Hook{hook}, HoldBack: 16}})
-	r.cfg.Guardrails = guardrail.NewChain(nil)
+	r.cfg.Guardrails = guardrail.NewChain(nil, nil)
 	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 	w := ask(t, r, name, cl, srv, stream)
 	told := "guardrail_blocked"

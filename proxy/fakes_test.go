@@ -201,7 +201,7 @@ func (j *judge) Close()                                         {}
 func (r *rig) guard(j *judge, hooks ...resource.Hook) {
 	m := &guardrail.Member{Name: "words", Hooks: hooks}
 	m.Set(&guardrail.Live{Backend: j, Description: guardrail.Description{Hooks: hooks}})
-	r.cfg.Guardrails = guardrail.NewChain(nil)
+	r.cfg.Guardrails = guardrail.NewChain(nil, nil)
 	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 }
 

@@ -115,6 +115,6 @@ func guardWord(t *testing.T, r *rig, hooks []resource.Hook) {
 	}
 	m := &guardrail.Member{Name: "words", Hooks: hooks}
 	m.Set(&guardrail.Live{Backend: k, Description: d})
-	r.cfg.Guardrails = guardrail.NewChain(nil)
+	r.cfg.Guardrails = guardrail.NewChain(nil, nil)
 	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 }

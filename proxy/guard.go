@@ -19,6 +19,9 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	if err := policy.CheckGuardrails(c.levels, c.fields.Guardrails); err != nil {
 		return err
 	}
+	if err := s.cfg.Guardrails.Wait(ctx); err != nil {
+		return err
+	}
 	for range maxRewrites {
 		asked := c.model
 		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))

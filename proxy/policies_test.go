@@ -349,7 +349,7 @@ func TestGuardrailOfLevel(t *testing.T) {
 			m.Set(&guardrail.Live{Backend: &judge{check: func(*guardrail.Check) guardrail.Verdict {
 				return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
 			}}, Description: guardrail.Description{Hooks: m.Hooks}})
-			r.cfg.Guardrails = guardrail.NewChain(nil)
+			r.cfg.Guardrails = guardrail.NewChain(nil, nil)
 			r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 			if w := r.do("POST", chatPath, chatBody, func(q *http.Request) { tt.set(r, q) }); w.Code != tt.status {
 				t.Errorf("got %d %s, want %d", w.Code, w.Body, tt.status)

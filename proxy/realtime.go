@@ -179,7 +179,10 @@ func readSession(_ context.Context, s *Server, c *Call) error {
 
 // guardSession is the step that finds the guardrails of a session. They are asked about what is
 // said in it.
-func guardSession(_ context.Context, s *Server, c *Call) error {
+func guardSession(ctx context.Context, s *Server, c *Call) error {
+	if err := s.cfg.Guardrails.Wait(ctx); err != nil {
+		return err
+	}
 	c.guards = s.cfg.Guardrails.For(c.model.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
 	return nil
 }

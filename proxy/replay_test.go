@@ -217,7 +217,7 @@ func (w *world) parts() {
 		m.Set(&guardrail.Live{Backend: moods{name: rec.Name}, Description: guardrail.Description{Hooks: hooks}})
 		members = append(members, m)
 	}
-	g.cfg.Guardrails = guardrail.NewChain(nil)
+	g.cfg.Guardrails = guardrail.NewChain(nil, nil)
 	g.cfg.Guardrails.Replace(members)
 	g.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
 		switch {

@@ -232,7 +232,7 @@ func fillDefaults(cfg *Config) {
 		cfg.Maker = func() (stored.Maker, bool) { return stored.Maker{}, false }
 	}
 	if cfg.Guardrails == nil {
-		cfg.Guardrails = guardrail.NewChain(nil)
+		cfg.Guardrails = guardrail.NewChain(nil, nil)
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 1 << 30

@@ -127,6 +127,7 @@ func (m *Member) deadline() time.Duration { return cmp.Or(m.Deadline, time.Secon
 // concurrent use with Replace.
 type Chain struct {
 	table   atomic.Pointer[table]
+	current *Current
 	metrics *Metrics
 }
 
@@ -137,8 +138,17 @@ type table struct {
 	cached  atomic.Int64
 }
 
-// NewChain makes an empty chain; m may be nil.
-func NewChain(m *Metrics) *Chain { return &Chain{metrics: m} }
+// NewChain makes an empty chain; c says whether it is as it should be, nil: it always is. m may be nil.
+func NewChain(c *Current, m *Metrics) *Chain {
+	if c == nil {
+		c = new(Current)
+	}
+	return &Chain{current: c, metrics: m}
+}
+
+// Wait returns when the members are those that all changes have made, mostly at once. It returns an *llm.Error
+// after some seconds in which they are not, or when ctx ends.
+func (c *Chain) Wait(ctx context.Context) error { return c.current.Wait(ctx) }
 
 // Replace puts the members in place of those before. Requests under way keep theirs.
 func (c *Chain) Replace(members []*Member) {

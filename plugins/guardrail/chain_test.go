@@ -79,7 +79,7 @@ func member(name string, b guardrail.Backend, d guardrail.Description) *guardrai
 }
 
 func chain(ms ...*guardrail.Member) *guardrail.Chain {
-	c := guardrail.NewChain(nil)
+	c := guardrail.NewChain(nil, nil)
 	c.Replace(ms)
 	return c
 }
@@ -386,7 +386,7 @@ func (brokenStream) End(context.Context) (guardrail.Verdict, error) {
 func (brokenStream) Close() {}
 
 func TestSet_Nil(t *testing.T) {
-	c := guardrail.NewChain(nil)
+	c := guardrail.NewChain(nil, nil)
 	set := c.For("m", nil)
 	body := []byte(`{"prompt":"x"}`)
 	if n := testing.AllocsPerRun(100, func() {
@@ -410,7 +410,7 @@ func TestSet_Nil(t *testing.T) {
 }
 
 func BenchmarkChain_For(b *testing.B) {
-	empty := guardrail.NewChain(nil)
+	empty := guardrail.NewChain(nil, nil)
 	cached := chain(member("a", &finder{}, guardrail.Description{}))
 	b.Run("nil", func(b *testing.B) {
 		b.ReportAllocs()

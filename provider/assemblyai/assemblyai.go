@@ -1,5 +1,5 @@
-// Package assemblyai reads and writes AssemblyAI's transcriptions, as its API document of 2026 has
-// them: the audio is uploaded, a transcript of it is ordered, and asked for until it is there.
+// Package assemblyai reads and writes AssemblyAI's transcriptions, partly from memory of its
+// API document, and not tried at AssemblyAI: the audio is uploaded, a transcript of it is ordered, and asked for until it is there.
 package assemblyai
 
 import (

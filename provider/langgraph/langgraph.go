@@ -1,6 +1,6 @@
 // Package langgraph asks the agents of a LangGraph server (LangSmith's Agent Server): a run without a
-// thread gets the whole conversation, as the server's API reference has runs/wait and runs/stream. A
-// model is the name of an assistant or of a graph.
+// thread gets the whole conversation, in runs/wait and runs/stream. Their form is partly from
+// memory of the server's API reference, and no server was asked. A model is the name of an assistant or of a graph.
 package langgraph
 
 import (

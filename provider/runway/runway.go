@@ -1,5 +1,5 @@
-// Package runway reads and writes the pictures of Runway's API, version 2024-11-06, as its reference has
-// them: one is ordered, and its task asked for until it is finished. What comes is an address that holds
+// Package runway reads and writes the pictures of Runway's API, version 2024-11-06, partly from memory
+// of its reference, and not tried at Runway: one is ordered, and its task asked for until it is finished. What comes is an address that holds
 // for some hours; bytes are not to be had.
 package runway
 

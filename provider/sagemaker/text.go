@@ -14,8 +14,8 @@ import (
 )
 
 // TextCodec is the form of endpoints behind which Hugging Face's text generation inference runs, or a
-// server of JumpStart's that follows it, inside SageMaker's paths, frames and errors. It was checked
-// against the API document of text-generation-inference and the payloads of SageMaker's guides.
+// server of JumpStart's that follows it, inside SageMaker's paths, frames and errors. It follows
+// the API document of text-generation-inference; the frames are from memory, and no endpoint of Amazon's was asked.
 type TextCodec struct{ Codec }
 
 var texts = plain.Codec{Reader: readText, Marked: true}

@@ -116,6 +116,9 @@ func (k *call) reserve(ctx context.Context) (err error) {
 func (k *call) judge(ctx context.Context, result bool) error {
 	k.step = "guardrails"
 	if !result {
+		if err := k.c.g.cfg.Guards.Wait(ctx); err != nil {
+			return err
+		}
 		k.guards = k.c.g.cfg.Guards.For(k.model(), policy.Guardrails(k.c.levels, k.server.Guardrails))
 	}
 	if k.guards == nil {

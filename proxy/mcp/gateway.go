@@ -134,7 +134,7 @@ func fillDefaults(cfg *Config) {
 		cfg.Serving = func() error { return nil }
 	}
 	if cfg.Guards == nil {
-		cfg.Guards = guardrail.NewChain(nil)
+		cfg.Guards = guardrail.NewChain(nil, nil)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
