@@ -99,6 +99,11 @@ func TestCheck(t *testing.T) {
 		{"less than the bill", func(r *report) { r.bill["capped"].Completion = 1000 }, "I4"},
 		{"more than the bill", func(r *report) { r.bill["capped"].Completion = 100 }, "I5"},
 		{"a request twice", func(r *report) { r.bill["capped"].Requests = 9 }, "I5"},
+		{"an answer that the books have as interrupted", func(r *report) { r.run.OK["capped"]++ }, "I5"},
+		{"the same, of a node whose disk failed", func(r *report) {
+			r.run.OK["capped"]++
+			r.schedule = append(r.schedule, fault{Kind: failingDisk, Nodes: []int{1}, Began: 1, Ended: 2})
+		}, ""},
 		{"overspent", func(r *report) { r.bill["capped"].Completion = 4_000_000 }, "I6"},
 		{"other books", func(r *report) {
 			r.ledger[1].Books = map[string]books{"capped": {Cost: json.Number("0.6"), Requests: 10}}
@@ -156,7 +161,7 @@ func TestPlan(t *testing.T) {
 	if len(seen) != len(kinds) {
 		t.Errorf("%d of %d kinds come", len(seen), len(kinds))
 	}
-	if _, seen := draw(map[need]bool{nothing: true, disk: true}); seen["mute"] || seen["narrow"] || !seen["kill all"] || !seen["slow disk"] || !seen["replace"] {
+	if _, seen := draw(map[need]bool{nothing: true, disk: true}); seen["mute"] || seen["narrow"] || !seen["kill all"] || !seen["failing disk"] || !seen["replace"] {
 		t.Errorf("without partitions: got %v", seen)
 	}
 }

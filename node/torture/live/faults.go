@@ -33,7 +33,11 @@ var kinds = []struct {
 	{"part all", 1, 0, network, 5 * time.Second},
 	{"narrow", 2, 1, links, 8 * time.Second},
 	{"slow disk", 2, 1, disk, 5 * time.Second},
+	{failingDisk, 1, 1, disk, 5 * time.Second},
 }
+
+// failingDisk has every sync of a node fail.
+const failingDisk = "failing disk"
 
 // need is what a fault needs of the machine.
 type need int
@@ -130,6 +134,8 @@ func (r *run) inflict(ctx context.Context, f *fault) error {
 		err = r.replace(ctx, f)
 	case "slow disk":
 		err = r.disturb(ctx, f, rig.SlowSyncs)
+	case failingDisk:
+		err = r.failDisk(ctx, f)
 	default:
 		err = r.apart(ctx, f)
 	}
@@ -207,6 +213,35 @@ func (r *run) disturb(ctx context.Context, f *fault, what string) error {
 	end()
 	return nil
 }
+
+// failDisk has every sync of a node fail: its process must end by itself with the status that says so, and is started again.
+func (r *run) failDisk(ctx context.Context, f *fault) error {
+	n := f.Nodes[0]
+	r.down[n].Store(true)
+	defer r.down[n].Store(false)
+	var ended error
+	r.c.end(n, func(p *rig.Process) {
+		end, err := rig.Disturb(p, rig.FailSyncs)
+		if err != nil {
+			ended = err
+			return
+		}
+		defer end()
+		if err := r.c.await(ctx, readyWait, "the process ends when its syncs fail", p.Ended); err != nil {
+			ended = err
+			p.Kill()
+			return
+		}
+		if status := p.Status(); status != statusDisk {
+			ended = fmt.Errorf("the process ended with status %d when its syncs failed, want %d", status, statusDisk)
+		}
+	})
+	r.wait(ctx, f.Last)
+	return errors.Join(ended, r.c.start(n))
+}
+
+// statusDisk is how a node ends that cannot keep what it is to keep.
+const statusDisk = 75
 
 // replace takes a node out of the cluster, as an operator does whose machine is to go, and has one of its name join with an
 // empty folder.

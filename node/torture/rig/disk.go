@@ -6,8 +6,11 @@ import (
 	"strconv"
 )
 
-// SlowSyncs has Disturb delay each sync, by microseconds.
-const SlowSyncs = "delay_exit=300000"
+// What Disturb does to each sync of a disk.
+const (
+	SlowSyncs = "delay_exit=300000" // microseconds
+	FailSyncs = "error=EIO"
+)
 
 // MayDisturb says why no disk can be disturbed here; nil: one can.
 func MayDisturb() error {
