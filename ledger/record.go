@@ -73,7 +73,8 @@ type Record struct {
 	Receipt        Receipt
 
 	// Callbacks are the names of those that the request's holders chose; resource.NoCallbacks
-	// alone says that they want none.
+	// alone says that they want none. Behind resource.WithoutCallback stand names of callbacks or
+	// plugins that the request does without.
 	Callbacks []string
 
 	Adjusts uint64 // number of the record, of the same journal, whose cost an Adjustment corrects

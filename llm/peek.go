@@ -62,6 +62,7 @@ const (
 	fieldTraceID
 	fieldFallbacks
 	fieldDisableFallbacks
+	fieldNoLog
 	fieldNumRetries
 	fieldTimeout
 	fieldServiceTier
@@ -80,14 +81,14 @@ var fieldNames = [numFields]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
 	"n", "best_of", "user", "metadata", "messages", "contents", "content", "requests", "prompt", "input", "instructions", "system",
 	"systemInstruction", "tools", "toolConfig", "functions", "response_format", "tags", "guardrails", "prompt_cache_key",
-	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "num_retries", "timeout", "service_tier",
+	"safety_identifier", "litellm_session_id", "litellm_trace_id", "fallbacks", "disable_fallbacks", "no-log", "num_retries", "timeout", "service_tier",
 	"prompt_id", "prompt_variables", "prompt_version", "prompt_label", "prompt_environment",
 	"generationConfig", "inferenceConfig",
 }
 
 // ownFields are those that only the gateway understands.
 var ownFields = [...]field{
-	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNumRetries, fieldTimeout,
+	fieldTags, fieldGuardrails, fieldSessionID, fieldTraceID, fieldFallbacks, fieldDisableFallbacks, fieldNoLog, fieldNumRetries, fieldTimeout,
 	fieldPromptID, fieldPromptVariables, fieldPromptVersion, fieldPromptLabel, fieldPromptEnvironment,
 }
 
@@ -131,6 +132,7 @@ type Fields struct {
 	// NoFallbacks.
 	Fallbacks   []string
 	NoFallbacks bool
+	NoLog       bool // no-log: callbacks that may be done without are not told
 	// Retries is how many further attempts the client wants, if HasRetries; Timeout is an
 	// attempt's, 0 if the client does not say.
 	Retries    int
@@ -375,6 +377,8 @@ func (f *Fields) readOwn(s *scanner, id field, name string) (err error) {
 		err = f.fallbacks(s, name)
 	case fieldDisableFallbacks:
 		f.NoFallbacks, err = s.boolean(name)
+	case fieldNoLog:
+		f.NoLog, err = s.boolean(name)
 	case fieldNumRetries:
 		err = f.retries(s, name)
 	case fieldTimeout:

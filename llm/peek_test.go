@@ -49,6 +49,7 @@ func TestPeek(t *testing.T) {
 			N: 1, HasRetries: true, Timeout: 1500 * time.Millisecond, Fallbacks: []string{"a", "b"},
 		}},
 		{"no fallbacks", `{"fallbacks":[],"num_retries":null,"timeout":null}`, llm.Fields{N: 1, NoFallbacks: true}},
+		{"callbacks turned off", `{"no-log":true}`, llm.Fields{N: 1, NoLog: true}},
 		{"fallbacks turned off", `{"disable_fallbacks":true}`, llm.Fields{N: 1, NoFallbacks: true}},
 		{"metadata in forms of the client's own", `{"metadata":{"Tags":1,"tags":"a,b","guardrails":"g","session_id":5}}`, llm.Fields{N: 1, Guardrails: []string{"g"}}},
 		{"names among other things", `{"metadata":{"t\u0061gs":["a",1,null],"guardrails":{}}}`, llm.Fields{N: 1, Tags: []string{"a"}}},

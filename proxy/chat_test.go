@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,6 +141,33 @@ func TestChat_Retry(t *testing.T) {
 					t.Errorf("%d flights, want %d", r.router.began, tt.tries)
 				}
 			})
+		}
+	}
+}
+
+// TestTold: a request does without callbacks, and its provider does not hear of that.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		body string
+		want []string
+	}{
+		{chatBody, []string{"-langfuse"}},
+		{strings.Replace(chatBody, "{", `{"no-log":true,`, 1), []string{resource.NoCallbacks}},
+	} {
+		r := newRig(t)
+		var sent string
+		next := r.upstream
+		r.upstream = func(ctx context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+			sent = string(a.Body)
+			return next(ctx, a)
+		}
+		w := r.do("POST", "/v1/chat/completions", tt.body, header("X-Litellm-Disable-Callbacks", "langfuse"))
+		if got := r.journal.settled[0].Callbacks; w.Code != 200 || !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %d, callbacks %q, want %q", tt.body, w.Code, got, tt.want)
+		}
+		if want := strings.Replace(chatBody, "demo", "gpt-x", 1); sent != want {
+			t.Errorf("the provider hears %s, want %s", sent, want)
 		}
 	}
 }

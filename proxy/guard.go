@@ -64,7 +64,7 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	f := &c.fields
 	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
 	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
-	f.Fallbacks, f.NoFallbacks = c.wished, before.NoFallbacks
+	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
 	if c.fields.Model != before.Model {
 		c.named = "" // the body decides now
 	}

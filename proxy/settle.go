@@ -223,7 +223,10 @@ func (s *Server) recordOf(c *Call, e *llm.Error, charges []ledger.AccountCharge)
 	h := c.owners()
 	r.KeyID, r.TeamID, r.OrganizationID, r.ProjectID, r.UserID = h.KeyID, h.TeamID, h.OrganizationID, h.ProjectID, h.UserID
 	r.Attempts, r.Guardrails, r.Guardrail = c.result.attempts, c.verdicts, decisive(c.verdicts)
-	r.Flags, r.Callbacks = c.flags(e), policy.Callbacks(c.levels)
+	r.Flags = c.flags(e)
+	if c.cat != nil {
+		r.Callbacks = policy.Told(c.header, &c.fields, c.cat.Settings(), c.levels)
+	}
 	if c.entry != 0 {
 		r.Hold = c.quote.Cost
 	}

@@ -24,6 +24,9 @@ const (
 // are told of its requests, and never of what was said.
 const NoCallbacks = "none"
 
+// WithoutCallback stands before the name of a callback, or of a plugin, that a request does without.
+const WithoutCallback = "-"
+
 // The statuses of a finished request, as callbacks are told of it.
 const (
 	StatusSuccess  = "success"

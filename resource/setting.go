@@ -31,6 +31,8 @@ type Settings struct {
 	RequestLogBytes      int64            // of all of them on one node; default 4 GiB
 	LogContent           bool             // keep prompts and answers of those who do not forbid it; default false
 	LogContentDays       int64            // how long those are kept; default 7
+	KeepCallbacks        bool             // requests may not name callbacks that are not told of them; default false
+	KeepLog              bool             // requests may not say no-log; default false
 	BlobQuota            int64            // bytes of all blobs of the cluster; default 16 GiB
 	ResponseDays         int64            // how long turns of responses are stored; default 30; 0: none is
 	StoreByDefault       bool             // store turns of requests that do not say "store"; default true
@@ -139,6 +141,10 @@ var settings = []settingRow{
 	{
 		SettingAlerts, "object", `{}`, `who hears of alerts, and of which: {"channels": [{"name": "ops", "type": "webhook", "url": "https://…", "credential": "NAME"}], "budget_thresholds": [80, 100]}`,
 		readAlerts,
+	},
+	{
+		"allow_dynamic_callback_disabling", "boolean", `true`, "let requests name, in x-litellm-disable-callbacks, callbacks that are not told of them; those that are always told are",
+		inverse(func(s *Settings) *bool { return &s.KeepCallbacks }),
 	},
 	{
 		"allow_insecure_tls", "boolean", `false`, "credentials and deployments may say tls.insecure_skip_verify: whoever is in between reads keys and prompts",
@@ -256,6 +262,10 @@ var settings = []settingRow{
 	{
 		"first_token_timeout_ms", "integer", `0`, "how long a stream may take to its first token, up to a day; 0: as long as between chunks, from the header on",
 		integer(func(s *Settings) *int64 { return &s.Timeouts.FirstTokenMS }, 0, maxTimeoutMS, 1),
+	},
+	{
+		"global_disable_no_log_param", "boolean", `false`, "heed no-log in requests no more, with which callbacks are not told of them but those that are always told",
+		boolean(func(s *Settings) *bool { return &s.KeepLog }),
 	},
 	{
 		"health_check_interval", "integer", `300`, "seconds between two background health checks of a backend, 1 to 86400",

@@ -63,6 +63,18 @@ func boolean(field func(*Settings) *bool) func(*Settings, json.RawMessage) error
 	}
 }
 
+// inverse is a boolean whose field says the contrary, for those that are true by default.
+func inverse(field func(*Settings) *bool) func(*Settings, json.RawMessage) error {
+	read := boolean(field)
+	return func(s *Settings, v json.RawMessage) error {
+		if err := read(s, v); err != nil {
+			return err
+		}
+		*field(s) = !*field(s)
+		return nil
+	}
+}
+
 // readList reads a list of strings.
 func readList(v json.RawMessage) ([]string, error) {
 	var list []string

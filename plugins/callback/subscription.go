@@ -2,6 +2,7 @@ package callback
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,6 +27,9 @@ func (s *Subscription) Wants(status string, chosen []string, pluginOf func(name 
 	if len(s.Statuses) > 0 && !slices.Contains(s.Statuses, status) {
 		return false
 	}
+	if s.without(chosen) {
+		return false
+	}
 	switch s.Selection {
 	case resource.SelectChosen:
 		return slices.Contains(chosen, s.Name)
@@ -36,4 +40,12 @@ func (s *Subscription) Wants(status string, chosen []string, pluginOf func(name 
 	default:
 		return true
 	}
+}
+
+// without says that the request does without the callback, and may: it is not one that is always told.
+func (s *Subscription) without(chosen []string) bool {
+	return s.Selection != "" && s.Selection != resource.SelectAlways && slices.ContainsFunc(chosen, func(name string) bool {
+		name, ok := strings.CutPrefix(name, resource.WithoutCallback)
+		return ok && (name == s.Name || name == s.Plugin)
+	})
 }

@@ -26,6 +26,12 @@ func TestSubscription_Wants(t *testing.T) {
 		{"default and none", callback.Subscription{Name: "lf", Plugin: "langfuse", Selection: resource.SelectDefault}, "success", []string{"none"}, false},
 		{"chosen and not chosen", callback.Subscription{Name: "dd", Selection: resource.SelectChosen}, "success", nil, false},
 		{"chosen", callback.Subscription{Name: "dd", Selection: resource.SelectChosen}, "success", []string{"lf", "dd"}, true},
+		{"always is told although the request would do without it", callback.Subscription{Name: "lf", Plugin: "langfuse"}, "success", []string{"-lf", "-langfuse"}, true},
+		{"the same, said in full", callback.Subscription{Name: "lf", Selection: resource.SelectAlways}, "success", []string{"-lf"}, true},
+		{"default that the request does without", callback.Subscription{Name: "lf", Plugin: "langfuse", Selection: resource.SelectDefault}, "success", []string{"-lf"}, false},
+		{"default whose plugin the request does without", callback.Subscription{Name: "lf", Plugin: "langfuse", Selection: resource.SelectDefault}, "success", []string{"-langfuse"}, false},
+		{"default, and another is done without", callback.Subscription{Name: "dd", Plugin: "datadog", Selection: resource.SelectDefault}, "success", []string{"-lf"}, true},
+		{"chosen, and the request does without it", callback.Subscription{Name: "dd", Selection: resource.SelectChosen}, "success", []string{"lf", "dd", "-dd"}, false},
 		{"another status", callback.Subscription{Name: "dd", Statuses: []string{"failure"}}, "success", nil, false},
 		{"its status", callback.Subscription{Name: "dd", Statuses: []string{"failure", "blocked"}}, "blocked", nil, true},
 	} {

@@ -356,6 +356,25 @@ func Callbacks(levels []resource.Level) (chosen []string) {
 	return chosen
 }
 
+// Told says of which callbacks are told of the request: those that its levels choose, and behind
+// resource.WithoutCallback those that it does without, as its header x-litellm-disable-callbacks lists
+// them. With no-log it does without all that may be done without. Settings may heed neither.
+func Told(h http.Header, f *llm.Fields, s *resource.Settings, levels []resource.Level) []string {
+	if f.NoLog && !s.KeepLog {
+		return []string{resource.NoCallbacks}
+	}
+	chosen := Callbacks(levels)
+	if s.KeepCallbacks {
+		return chosen
+	}
+	for name := range strings.SplitSeq(Said(h, "X-Litellm-Disable-Callbacks"), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			chosen = append(chosen, resource.WithoutCallback+name)
+		}
+	}
+	return chosen
+}
+
 // Private says that a level wants no prompt and no answer kept.
 func Private(levels []resource.Level) bool {
 	for i := range levels {

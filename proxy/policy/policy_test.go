@@ -364,6 +364,32 @@ func BenchmarkNothingSaid(b *testing.B) {
 	}
 }
 
+func TestTold(t *testing.T) {
+	t.Parallel()
+	levels := []resource.Level{{Kind: "key", Policy: &resource.Policy{Callbacks: []string{"a"}}}}
+	h := headers("X-Litellm-Disable-Callbacks", " langfuse,, b ")
+	for _, tt := range []struct {
+		name  string
+		h     http.Header
+		noLog bool
+		set   resource.Settings
+		want  []string
+	}{
+		{"nothing is said", nil, false, resource.Settings{}, []string{"a"}},
+		{"two are done without", h, false, resource.Settings{}, []string{"a", "-langfuse", "-b"}},
+		{"none may be done without", h, false, resource.Settings{KeepCallbacks: true}, []string{"a"}},
+		{"no-log", h, true, resource.Settings{}, []string{"none"}},
+		{"no-log is not heeded", h, true, resource.Settings{KeepLog: true}, []string{"a", "-langfuse", "-b"}},
+	} {
+		if got := policy.Told(tt.h, &llm.Fields{NoLog: tt.noLog}, &tt.set, levels); !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	if levels[0].Policy.Callbacks[0] != "a" || len(levels[0].Policy.Callbacks) != 1 {
+		t.Error("a policy was changed")
+	}
+}
+
 func TestCallbacks(t *testing.T) {
 	t.Parallel()
 	level := func(kind string, callbacks ...string) resource.Level {
