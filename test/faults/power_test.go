@@ -113,6 +113,7 @@ func TestPower_Fails(t *testing.T) {
 	if os.Getenv("CONCLAVE_FULL") != "" {
 		rounds = 10
 	}
+	failed := int64(0) // disks, each amid one request at most
 	for range rounds {
 		leader := c.Leader()
 		for _, who := range [][]int{{(leader + 1) % 3}, {leader}, {0, 1, 2}} {
@@ -121,6 +122,7 @@ func TestPower_Fails(t *testing.T) {
 			for _, i := range who {
 				disks[i].fail()
 				c.Nodes[i].Kill()
+				failed++
 			}
 			for _, i := range who {
 				disks[i].back()
@@ -136,6 +138,6 @@ func TestPower_Fails(t *testing.T) {
 	tr.end()
 	w.end(t, c)
 	sameState(t, c)
-	checkCrashSpend(t, c, id, tr)
+	checkCrashSpend(t, c, id, tr, failed)
 	awaitLedger(t, c)
 }

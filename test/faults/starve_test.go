@@ -99,6 +99,6 @@ func TestStarved_Memory(t *testing.T) {
 	tr.end()
 	w.end(t, c)
 	sameState(t, c)
-	checkCrashSpend(t, c, id, tr)
+	checkCrashSpend(t, c, id, tr, 0)
 	awaitLedger(t, c)
 }

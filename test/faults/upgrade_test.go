@@ -37,6 +37,7 @@ type roaming struct {
 	stop              chan struct{}
 	wg                sync.WaitGroup
 	ok, failed, moved atomic.Int64 // moved: answered by another node than the first asked
+	again             atomic.Int64 // rounds after one in which no node answered
 	mu                sync.Mutex   // guards why
 	why               []string
 }
@@ -60,10 +61,18 @@ func roam(t *testing.T, c *cluster.Cluster, secret string) *roaming {
 	return l
 }
 
-// once sends one request to one address after the other, each once.
+// once sends one request to one address after the other, and if none answers does so again, twice, as OpenAI's
+// clients do.
 func (l *roaming) once(t *testing.T, c *cluster.Cluster, secret string, at int) {
 	var seen []string
-	for try := range c.Nodes {
+	for try := range 3 * len(c.Nodes) {
+		if try > 0 && try%len(c.Nodes) == 0 {
+			l.again.Add(1)
+			select {
+			case <-t.Context().Done():
+			case <-time.After(clientPause):
+			}
+		}
 		n := c.Nodes[(at+try)%len(c.Nodes)]
 		status, body := cluster.CallRaw(t, http.MethodPost, n.URL+"/v1/chat/completions", secret, cluster.ChatBody())
 		if status == http.StatusOK {
@@ -81,11 +90,15 @@ func (l *roaming) once(t *testing.T, c *cluster.Cluster, secret string, at int) 
 	l.why = append(l.why, strings.Join(seen, "; "))
 }
 
+// clientPause is how long OpenAI's clients wait before they ask again.
+const clientPause = 500 * time.Millisecond
+
 func (l *roaming) end(t *testing.T) {
 	t.Helper()
 	close(l.stop)
 	l.wg.Wait()
-	t.Logf("%d requests answered, %d of them by another node than the first asked, %d failed", l.ok.Load(), l.moved.Load(), l.failed.Load())
+	t.Logf("%d requests answered, %d of them by another node than the first asked, %d failed; %d times all nodes were asked again",
+		l.ok.Load(), l.moved.Load(), l.failed.Load(), l.again.Load())
 	if l.failed.Load() > 0 {
 		t.Errorf("%d requests failed, for example: %s", l.failed.Load(), l.why[0])
 	}
