@@ -13,13 +13,11 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/aporia"
 	"github.com/conclave-llm/conclave/plugins/builtin/athina"
 	"github.com/conclave-llm/conclave/plugins/builtin/azure"
-	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
 	"github.com/conclave-llm/conclave/plugins/builtin/azuresafety"
 	"github.com/conclave-llm/conclave/plugins/builtin/bedrock"
 	"github.com/conclave-llm/conclave/plugins/builtin/cel"
 	"github.com/conclave-llm/conclave/plugins/builtin/datadog"
 	"github.com/conclave-llm/conclave/plugins/builtin/elastic"
-	"github.com/conclave-llm/conclave/plugins/builtin/gcp"
 	"github.com/conclave-llm/conclave/plugins/builtin/generic"
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/guardrailsai"
@@ -97,12 +95,12 @@ var callbacks = []Plugin{
 	{"datadog", "callback", "sends each request to Datadog's log intake", func() { sdk.ServeCallback(&datadog.Datadog{}) }},
 	{"elasticsearch", "callback", "indexes each request in Elasticsearch or OpenSearch", func() { sdk.ServeCallback(&elastic.Elastic{}) }},
 	{"file", "callback", "writes one line of JSON for each request to a file", func() { sdk.ServeCallback(&File{}) }},
-	{"gcs", "callback", "writes objects to Google Cloud Storage", func() { sdk.ServeCallback(&gcp.Storage{}) }},
+	{"gcs", "callback", "writes objects to Google Cloud Storage", func() { sdk.ServeCallback(&google.Storage{}) }},
 	{"helicone", "callback", "logs each request at Helicone", func() { sdk.ServeCallback(&helicone.Helicone{}) }},
 	{"kafka", "callback", "writes each request to a topic of Kafka", func() { sdk.ServeCallback(&kafka.Kafka{}) }},
 	{"langfuse", "callback", "sends each request to Langfuse's ingestion API", func() { sdk.ServeCallback(&langfuse.Langfuse{}) }},
 	{"prometheus_remote_write", "callback", "writes sums over requests to Prometheus or what takes its remote writes", func() { sdk.ServeCallback(&remotewrite.RemoteWrite{}) }},
-	{"pubsub", "callback", "publishes each request in Google Pub/Sub", func() { sdk.ServeCallback(&gcp.PubSub{}) }},
+	{"pubsub", "callback", "publishes each request in Google Pub/Sub", func() { sdk.ServeCallback(&google.PubSub{}) }},
 	{"s3", "callback", "writes objects to S3 or a store with its API", func() { sdk.ServeCallback(&amazon.S3{}) }},
 	{"sentry", "callback", "sends requests that failed to Sentry", func() { sdk.ServeCallback(&sentry.Sentry{}) }},
 	{"slack", "callback", "tells a channel of requests that failed or were blocked", func() { sdk.ServeCallback(&slack.Slack{}) }},
@@ -112,7 +110,7 @@ var callbacks = []Plugin{
 
 var secretSources = []Plugin{
 	{"aws_secrets_manager", "secret_source", "reads AWS Secrets Manager", func() { sdk.ServeSecretSource(&amazon.SecretsManager{}) }},
-	{"azure_key_vault", "secret_source", "reads the secrets of Azure's Key Vault", func() { sdk.ServeSecretSource(&azurekv.KeyVault{}) }},
+	{"azure_key_vault", "secret_source", "reads the secrets of Azure's Key Vault", func() { sdk.ServeSecretSource(&azure.KeyVault{}) }},
 	{"gcp_secret_manager", "secret_source", "reads Google's Secret Manager", func() { sdk.ServeSecretSource(&google.SecretManager{}) }},
 	{"vault", "secret_source", "reads the KV engine of HashiCorp Vault", func() { sdk.ServeSecretSource(&vaultkv.Vault{}) }},
 }

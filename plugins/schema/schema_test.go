@@ -10,7 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/builtin"
 	"github.com/conclave-llm/conclave/plugins/builtin/amazon"
-	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
+	"github.com/conclave-llm/conclave/plugins/builtin/azure"
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/patterns"
 	"github.com/conclave-llm/conclave/plugins/builtin/pii"
@@ -80,7 +80,7 @@ func TestShipped(t *testing.T) {
 	}
 	sources := map[string]func() secretsource.Plugin{
 		"aws_secrets_manager": func() secretsource.Plugin { return &amazon.SecretsManager{} },
-		"azure_key_vault":     func() secretsource.Plugin { return &azurekv.KeyVault{} },
+		"azure_key_vault":     func() secretsource.Plugin { return &azure.KeyVault{} },
 		"gcp_secret_manager":  func() secretsource.Plugin { return &google.SecretManager{} },
 		"vault":               func() secretsource.Plugin { return &vaultkv.Vault{} },
 	}

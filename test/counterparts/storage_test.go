@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/azure"
-	"github.com/conclave-llm/conclave/plugins/builtin/gcp"
+	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/sink/sinktest"
 )
 
@@ -144,7 +144,7 @@ func TestSinks_CloudStorage(t *testing.T) {
 	port := freePort(t)
 	start(t, "All services started", python, "-u", "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", port, "--in-memory", "--default-bucket", "logs")
 	base := "http://127.0.0.1:" + port
-	c := &gcp.Storage{}
+	c := &google.Storage{}
 	sinktest.Configure(t, c, map[string]any{"bucket": "logs", "endpoint": base, "prefix": "llm"})
 	sinktest.Deliver(t, c, sinktest.Records(3))
 	name := "llm/2026/03/01/12/node_a-00000000000000000001-00000000000000000003.jsonl"

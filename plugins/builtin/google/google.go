@@ -1,5 +1,7 @@
-// Package google holds the guardrails that ask Google Cloud: the text moderation of its Natural Language
-// API, and Model Armor; and the secret source that reads its Secret Manager.
+// Package google holds what asks Google Cloud: the guardrails of the text moderation of its Natural Language
+// API and of Model Armor; the secret source that reads its Secret Manager; and the callbacks that bring finished
+// requests to Cloud Storage, as objects, and to Pub/Sub, as messages. The requests of those are as Google's documents
+// of the JSON API of Cloud Storage (uploadType=media) and of projects.topics.publish have them.
 package google
 
 import (
@@ -12,7 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/jwt"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
@@ -25,18 +26,6 @@ const (
 
 	tokenTimeout = 10 * time.Second
 )
-
-// Account is how a guardrail proves who it is: a service account's key, as Google gives it, or an API key
-// where the service takes one.
-type Account struct {
-	ServiceAccount *struct {
-		Type       string `json:"type,omitempty"`
-		Email      string `json:"client_email"`
-		PrivateKey string `json:"private_key"` // a reference such as env://NAME
-		KeyID      string `json:"private_key_id,omitempty"`
-		TokenURI   string `json:"token_uri"` // https://oauth2.googleapis.com/token
-	} `json:"service_account,omitempty"`
-}
 
 // client is how both ask.
 type client struct {
@@ -53,16 +42,15 @@ func newClient(cfg service.Config, a *Account, usual string) (c client, err erro
 		c.sender, err = service.New(cfg, usual)
 		return c, err
 	}
-	if k.Email == "" || k.PrivateKey == "" || k.TokenURI == "" {
-		return c, errors.New("service_account: client_email, private_key or token_uri is missing")
+	if err := k.check(); err != nil {
+		return c, err
 	}
 	if c.sender, err = service.New(cfg, usual, k.TokenURI); err != nil {
 		return c, err
 	}
-	j := &jwt.Config{Email: k.Email, PrivateKey: []byte(k.PrivateKey), PrivateKeyID: k.KeyID, TokenURL: k.TokenURI, Scopes: []string{scope}}
 	h := *c.sender.HTTP()
 	h.Timeout = tokenTimeout
-	c.tokens = j.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, &h))
+	c.tokens = k.tokens(&h, scope)
 	return c, nil
 }
 

@@ -1,6 +1,6 @@
-// Package azure is the callback that writes finished requests as blobs of Azure Storage. Its requests are
-// those of Microsoft's documents of Put Blob and of authorization with a shared key; they are tried with
-// Microsoft's emulator in test/counterparts.
+// Package azure is the callback that writes finished requests as blobs of Azure Storage, and the secret source
+// that reads the secrets of Key Vault. The requests of the first are those of Microsoft's documents of Put Blob and
+// of authorization with a shared key; they are tried with Microsoft's emulator in test/counterparts.
 package azure
 
 import (
@@ -17,9 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
-
 	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/sink"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -28,8 +25,11 @@ import (
 // version is the version of the service's API.
 const version = "2021-12-02"
 
-// Config is the configuration. One of account_key, sas and client_secret proves who sends.
-type Config struct {
+// storageScope is what an application asks tokens for.
+const storageScope = "https://storage.azure.com/.default"
+
+// BlobsConfig configures Blobs. One of account_key, sas and an application of Entra's proves who sends.
+type BlobsConfig struct {
 	AccountName string `json:"account"`
 	Container   string `json:"container"`
 	Endpoint    string `json:"endpoint,omitempty"` // default https://ACCOUNT.blob.core.windows.net
@@ -37,27 +37,23 @@ type Config struct {
 	AccountKey string `json:"account_key,omitempty"` // in base64, as Azure gives it
 	SAS        string `json:"sas,omitempty"`         // a shared access signature: the query of a URL
 
-	TenantID     string `json:"tenant_id,omitempty"` // of an application that Entra knows
-	ClientID     string `json:"client_id,omitempty"`
-	ClientSecret string `json:"client_secret,omitempty"`
-	Login        string `json:"login_endpoint,omitempty"` // default https://login.microsoftonline.com
-
+	App
 	sink.Objects
 	sink.HTTP
 }
 
 // Blobs writes block blobs of JSON lines, or one of JSON a request.
 type Blobs struct {
-	cfg    Config
+	cfg    BlobsConfig
 	client *sink.Client
-	key    []byte             // of the account
-	tokens oauth2.TokenSource // of the application
+	key    []byte  // of the account
+	tokens *tokens // of the application
 	now    func() time.Time
 }
 
 // Configure implements sdk.Callback.
 func (b *Blobs) Configure(_ context.Context, set sdk.CallbackSettings) (sdk.CallbackDescription, error) {
-	cfg := Config{Login: "https://login.microsoftonline.com"}
+	cfg := BlobsConfig{}
 	if err := sink.ReadConfig(set.Config, &cfg); err != nil {
 		return sdk.CallbackDescription{}, err
 	}
@@ -68,46 +64,44 @@ func (b *Blobs) Configure(_ context.Context, set sdk.CallbackSettings) (sdk.Call
 	if err != nil {
 		return sdk.CallbackDescription{}, err
 	}
-	*b = Blobs{cfg: cfg, client: client, now: time.Now}
+	b.cfg, b.client, b.key, b.tokens, b.now = cfg, client, nil, nil, time.Now
 	switch {
 	case cfg.AccountKey != "":
 		if b.key, err = base64.StdEncoding.DecodeString(cfg.AccountKey); err != nil {
 			return sdk.CallbackDescription{}, errors.New("account_key: is not in base64")
 		}
-	case cfg.ClientSecret != "":
-		c := &clientcredentials.Config{
-			ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, Scopes: []string{"https://storage.azure.com/.default"}, AuthStyle: oauth2.AuthStyleInParams,
-			TokenURL: strings.TrimSuffix(cfg.Login, "/") + "/" + url.PathEscape(cfg.TenantID) + "/oauth2/v2.0/token",
-		}
-		b.tokens = c.TokenSource(context.WithValue(context.Background(), oauth2.HTTPClient, client.HTTP()))
+	case cfg.proves():
+		b.tokens = &tokens{app: &b.cfg.App, scope: storageScope, client: client.HTTP(), now: time.Now}
 	}
 	return sdk.CallbackDescription{Version: scan.Version}, nil
 }
 
-func (c *Config) check() error {
+func (c *BlobsConfig) check() error {
 	if c.AccountName == "" || c.Container == "" || strings.ContainsAny(c.AccountName+c.Container, "/?# ") {
 		return errors.New("account, container: give the names of a storage account and of a container of it")
 	}
 	ways := 0
-	for _, way := range []string{c.AccountKey, c.SAS, c.ClientSecret} {
-		if way != "" {
+	for _, way := range []bool{c.AccountKey != "", c.SAS != "", c.proves()} {
+		if way {
 			ways++
 		}
 	}
 	if ways != 1 {
 		return errors.New("account_key, sas, client_secret: give one of them")
 	}
-	if c.ClientSecret != "" && (c.TenantID == "" || c.ClientID == "") {
-		return errors.New("tenant_id, client_id: name the application whose client_secret it is")
+	if c.proves() {
+		if err := c.App.check(); err != nil {
+			return err
+		}
+		if _, err := sink.URL("authority_host", c.Authority); err != nil {
+			return err
+		}
 	}
 	if _, err := url.ParseQuery(strings.TrimPrefix(c.SAS, "?")); err != nil {
 		return errors.New("sas: is not the query of a URL")
 	}
 	if c.Endpoint == "" {
 		c.Endpoint = "https://" + c.AccountName + ".blob.core.windows.net"
-	}
-	if _, err := sink.URL("login_endpoint", c.Login); err != nil {
-		return err
 	}
 	_, err := sink.URL("endpoint", c.Endpoint)
 	return err
@@ -156,11 +150,11 @@ func (b *Blobs) sign(r *http.Request, body []byte) error {
 		mac.Write([]byte(b.signed(r, len(body))))
 		r.Header.Set("Authorization", "SharedKey "+b.cfg.AccountName+":"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	case b.tokens != nil:
-		t, err := b.tokens.Token()
-		if err != nil { // which may hold what was sent
-			return errors.New("get a token of the application: it was refused, or could not be asked for")
+		token, err := b.tokens.bearer(r.Context())
+		if err != nil {
+			return err
 		}
-		t.SetAuthHeader(r)
+		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	return nil
 }

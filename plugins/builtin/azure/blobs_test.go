@@ -76,7 +76,7 @@ func TestBlobs_otherProofs(t *testing.T) {
 	})
 	base := map[string]any{"account": "acct", "container": "logs", "endpoint": s.URL}
 	for name, more := range map[string]map[string]any{
-		"application":             {"tenant_id": "tenant", "client_id": "app", "client_secret": "shh", "login_endpoint": entra.URL},
+		"application":             {"tenant_id": "tenant", "client_id": "app", "client_secret": "shh", "authority_host": entra.URL},
 		"shared access signature": {"sas": "?sv=2021-12-02&sig=abc%3D"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,4 +1,4 @@
-package gcp
+package google
 
 import (
 	"context"
@@ -24,7 +24,7 @@ type PubSubConfig struct {
 	Project string `json:"project"`
 	Topic   string `json:"topic"`
 	Ordered bool   `json:"ordered,omitempty"` // each node is an ordering key
-	Account
+	Sender
 	sink.HTTP
 }
 

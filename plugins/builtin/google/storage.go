@@ -1,4 +1,4 @@
-package gcp
+package google
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 type StorageConfig struct {
 	Bucket string `json:"bucket"`
 	sink.Objects
-	Account
+	Sender
 	sink.HTTP
 }
 

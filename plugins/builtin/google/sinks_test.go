@@ -1,4 +1,4 @@
-package gcp_test
+package google_test
 
 import (
 	"crypto/rand"
@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/conclave-llm/conclave/plugins/builtin/gcp"
+	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/payload"
 	"github.com/conclave-llm/conclave/plugins/builtin/sink/sinktest"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -67,9 +67,9 @@ func TestStorage(t *testing.T) {
 	}
 	key := serviceKey(t, tokenServer(t).URL)
 	config := map[string]any{"endpoint": s.URL, "bucket": "logs", "prefix": "llm", "service_account": key}
-	sinktest.Behaves(t, func() sdk.Callback { return &gcp.Storage{} }, s, sinktest.Config{Value: config, Secrets: []string{"ya29.t0ken", "PRIVATE KEY"}}, store)
+	sinktest.Behaves(t, func() sdk.Callback { return &google.Storage{} }, s, sinktest.Config{Value: config, Secrets: []string{"ya29.t0ken", "PRIVATE KEY"}}, store)
 
-	c := &gcp.Storage{}
+	c := &google.Storage{}
 	sinktest.Configure(t, c, config)
 	s.Answer(store)
 	sinktest.Deliver(t, c, sinktest.Records(3))
@@ -107,10 +107,17 @@ func TestPubSub(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := map[string]any{"endpoint": s.URL, "project": "p", "topic": "logs", "service_account_file": file}
-	sinktest.Behaves(t, func() sdk.Callback { return &gcp.PubSub{} }, s, sinktest.Config{Value: config, Secrets: []string{"ya29.t0ken"}}, publish)
+	sinktest.Behaves(t, func() sdk.Callback { return &google.PubSub{} }, s, sinktest.Config{Value: config, Secrets: []string{"ya29.t0ken"}}, publish)
 
-	c := &gcp.PubSub{}
+	c := &google.PubSub{}
 	config["ordered"] = true
+	delete(config, "service_account_file")
+	var key map[string]any // an object, with more in it than is needed
+	if err := json.Unmarshal([]byte(serviceKey(t, tokenServer(t).URL)), &key); err != nil {
+		t.Fatal(err)
+	}
+	key["project_id"], key["universe_domain"] = "p", "googleapis.com"
+	config["service_account"] = key
 	sinktest.Configure(t, c, config)
 	s.Answer(publish)
 	sinktest.Deliver(t, c, sinktest.Records(2))
@@ -128,7 +135,7 @@ func TestAccount_refused(t *testing.T) {
 	t.Parallel()
 	refusing := sinktest.NewServer(t, "")
 	refusing.Answer(func(*sinktest.Request) (int, string) { return http.StatusBadRequest, `{"error":"invalid_grant"}` })
-	c := &gcp.Storage{}
+	c := &google.Storage{}
 	sinktest.Configure(t, c, map[string]any{"bucket": "b", "endpoint": refusing.URL, "service_account": serviceKey(t, refusing.URL)})
 	if n, err := c.Deliver(t.Context(), sinktest.Records(1)); n != 0 || err == nil || !strings.Contains(err.Error(), "token of the service account") {
 		t.Errorf("without a token: %d, %v", n, err)
@@ -139,15 +146,16 @@ func TestAccount_refused(t *testing.T) {
 		{"endpoint": "http://x"},
 		{"bucket": "b", "endpoint": "x"},
 		{"bucket": "b", "service_account": "{}"},
+		{"bucket": "b", "service_account": 7},
 		{"bucket": "b", "service_account": "{", "service_account_file": "x"},
 		{"bucket": "b", "service_account_file": filepath.Join(t.TempDir(), "none")},
 		{"bucket": "b", "service_account": serviceKey(t, "not a url")},
 	} {
-		if sinktest.Try(&gcp.Storage{}, bad) == nil {
+		if sinktest.Try(&google.Storage{}, bad) == nil {
 			t.Errorf("%v is taken", bad)
 		}
 	}
-	if sinktest.Try(&gcp.PubSub{}, map[string]any{"project": "p", "endpoint": "http://x"}) == nil {
+	if sinktest.Try(&google.PubSub{}, map[string]any{"project": "p", "endpoint": "http://x"}) == nil {
 		t.Error("no topic is taken")
 	}
 }

@@ -1,4 +1,4 @@
-package azurekv_test
+package azure_test
 
 import (
 	"encoding/json"
@@ -13,27 +13,27 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/conclave-llm/conclave/plugins/builtin/azurekv"
+	"github.com/conclave-llm/conclave/plugins/builtin/azure"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
-// azure is a stand-in that follows the published REST APIs of Entra and of Key Vault.
-type azure struct {
+// cloud is a stand-in that follows the published REST APIs of Entra and of Key Vault.
+type cloud struct {
 	*httptest.Server
 	mu     sync.Mutex // guards what follows
 	tokens int
 	good   string // the token that is taken
 }
 
-func newAzure(t *testing.T) *azure {
+func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	a := &azure{}
+	a := &cloud{}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Close)
 	return a
 }
 
-func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r.URL.Path == "/tenant/oauth2/v2.0/token" {
@@ -65,7 +65,7 @@ func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func configure(t *testing.T, a *azure, more map[string]string) *azurekv.KeyVault {
+func configure(t *testing.T, a *cloud, more map[string]string) *azure.KeyVault {
 	t.Helper()
 	config := map[string]string{"vault_url": a.URL, "authority_host": a.URL + "/", "tenant_id": "tenant", "client_id": "app"}
 	maps.Copy(config, more)
@@ -73,14 +73,14 @@ func configure(t *testing.T, a *azure, more map[string]string) *azurekv.KeyVault
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &azurekv.KeyVault{}
+	k := &azure.KeyVault{}
 	if _, err := k.Configure(t.Context(), sdk.SecretSourceSettings{Config: text}); err != nil {
 		t.Fatal(err)
 	}
 	return k
 }
 
-func read(t *testing.T, k *azurekv.KeyVault, path, field string) string {
+func read(t *testing.T, k *azure.KeyVault, path, field string) string {
 	t.Helper()
 	got, err := k.Read(t.Context(), sdk.SecretAddress{Path: path, Field: field})
 	if e, ok := errors.AsType[*sdk.SecretError](err); ok {
@@ -93,7 +93,7 @@ func read(t *testing.T, k *azurekv.KeyVault, path, field string) string {
 
 func TestKeyVault(t *testing.T) {
 	t.Parallel()
-	a := newAzure(t)
+	a := newCloud(t)
 	k := configure(t, a, map[string]string{"client_secret": "hush"})
 	for _, tt := range []struct{ name, path, field, want string }{
 		{"newest", "openai", "", "sk-1"},
@@ -124,7 +124,7 @@ func TestKeyVault(t *testing.T) {
 
 func TestKeyVault_Logins(t *testing.T) {
 	t.Parallel()
-	a, file := newAzure(t), filepath.Join(t.TempDir(), "jwt")
+	a, file := newCloud(t), filepath.Join(t.TempDir(), "jwt")
 	if err := os.WriteFile(file, []byte("jwt\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestKeyVault_Logins(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{``, `{"tenant_id":"t","client_id":"c","vault_url":"https://v"}`, `{"tenant_id":"t","client_id":"c","client_secret":"x","vault_url":"v"}`} {
-		if _, err := (&azurekv.KeyVault{}).Configure(t.Context(), sdk.SecretSourceSettings{Config: []byte(bad)}); err == nil {
+		if _, err := (&azure.KeyVault{}).Configure(t.Context(), sdk.SecretSourceSettings{Config: []byte(bad)}); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
 	}
