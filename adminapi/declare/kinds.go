@@ -202,7 +202,7 @@ func (p *planner) secretSources(d *File) error {
 				old = now.Secrets
 			}
 			if ok && anySealed(c.Secrets) {
-				if err := records.CheckSecretSourceMove(now, &r); err != nil {
+				if err := records.CheckPluginMove(now.Plugin, now.Config, r.Plugin, r.Config); err != nil {
 					return err
 				}
 			}
@@ -229,7 +229,7 @@ func (p *planner) callbacks(d *File) error {
 				old = now.Secrets
 			}
 			if ok && anySealed(c.Secrets) {
-				if err := records.CheckCallbackMove(now, &r); err != nil {
+				if err := records.CheckPluginMove(now.Plugin, now.Config, r.Plugin, r.Config); err != nil {
 					return err
 				}
 			}

@@ -2,6 +2,7 @@ package records
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/schema"
@@ -18,7 +19,7 @@ func (rs *Records) callbackNoun() *Noun[resource.Callback, *resource.Callback] {
 		named:  func(c *resource.Callback) *map[string]*resource.Sealed { return &c.Secrets },
 		check: func(_ Caller, now, next *resource.Callback) error {
 			if now != nil && keeps(next.Secrets, now.Secrets) {
-				if err := CheckCallbackMove(now, next); err != nil {
+				if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
 					return err
 				}
 			}
@@ -37,10 +38,10 @@ func PutCallback(next *resource.Callback, read uint64) (fsm.Command, error) {
 	return fsm.PutCallback{Callback: e, Read: read}, err
 }
 
-// CheckCallbackMove refuses to give stored secrets to another plugin, or with another
+// CheckPluginMove refuses to give the stored secrets of a plugin's configuration to another plugin, or with another
 // configuration: it says where they are sent.
-func CheckCallbackMove(now, next *resource.Callback) error {
-	if now.Plugin != next.Plugin || !bytes.Equal(now.Config, next.Config) {
+func CheckPluginMove(plugin string, config json.RawMessage, nextPlugin string, nextConfig json.RawMessage) error {
+	if plugin != nextPlugin || !bytes.Equal(config, nextConfig) {
 		return &resource.Invalid{Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this plugin and this config"}
 	}
 	return nil

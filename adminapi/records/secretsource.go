@@ -1,8 +1,6 @@
 package records
 
 import (
-	"bytes"
-
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
@@ -18,7 +16,7 @@ func (rs *Records) secretSourceNoun() *Noun[resource.SecretSource, *resource.Sec
 		named:  func(s *resource.SecretSource) *map[string]*resource.Sealed { return &s.Secrets },
 		check: func(_ Caller, now, next *resource.SecretSource) error {
 			if now != nil && keeps(next.Secrets, now.Secrets) {
-				if err := CheckSecretSourceMove(now, next); err != nil {
+				if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
 					return err
 				}
 			}
@@ -35,13 +33,4 @@ func (rs *Records) findSecretSource(ref string) (*resource.SecretSource, bool) {
 func PutSecretSource(next *resource.SecretSource, read uint64) (fsm.Command, error) {
 	e, err := encoded(next)
 	return fsm.PutSecretSource{Source: e, Read: read}, err
-}
-
-// CheckSecretSourceMove refuses to give stored secrets to another plugin, or with another
-// configuration: it says where they are sent.
-func CheckSecretSourceMove(now, next *resource.SecretSource) error {
-	if now.Plugin != next.Plugin || !bytes.Equal(now.Config, next.Config) {
-		return &resource.Invalid{Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this plugin and this config"}
-	}
-	return nil
 }

@@ -186,10 +186,15 @@ func (b *best) Pop() any {
 	return last
 }
 
+// offer takes a row if the query lets it through.
 func (b *best) offer(r *Row) {
-	if !b.q.keeps(r) {
-		return
+	if b.q.keeps(r) {
+		b.take(r)
 	}
+}
+
+// take takes a row that the query lets through.
+func (b *best) take(r *Row) {
 	b.total += r.Count
 	if len(b.rows) < b.q.Limit {
 		heap.Push(b, *r)
@@ -291,10 +296,13 @@ func (l *Log) readHot(tx *bolt.Tx, b *best) error {
 		}
 		r.Node = l.cfg.NodeID
 		row := bareRow(&r, count)
-		if b.q.keeps(&row) && b.wants(&row) {
-			row = RowOf(&r, count)
+		if !b.q.keeps(&row) {
+			continue
 		}
-		b.offer(&row)
+		if b.wants(&row) {
+			row.Receipt = receiptText(&r)
+		}
+		b.take(&row)
 	}
 	return nil
 }

@@ -123,10 +123,14 @@ type Charge struct {
 // RowOf is the row of a record, which stands for so many requests.
 func RowOf(r *ledger.Record, count int64) Row {
 	row := bareRow(r, count)
-	if b, err := json.Marshal(receiptOf(r)); err == nil { // plain fields: it does not fail
-		row.Receipt = string(b)
-	}
+	row.Receipt = receiptText(r)
 	return row
+}
+
+// receiptText is the receipt of a record as rows have it.
+func receiptText(r *ledger.Record) string {
+	b, _ := json.Marshal(receiptOf(r)) // plain fields: it does not fail
+	return string(b)
 }
 
 // bareRow is the row of a record without its receipt.

@@ -1,6 +1,7 @@
 // Package a2a asks agents that speak the Agent2Agent protocol: JSON-RPC over HTTP, in the form of its
-// specification 0.3, partly from memory; no agent of another's was asked. A request is one message with the whole conversation as a text, and the answer is the
-// agent's message, or what the task made that the agent took up. One is streamed as one answer.
+// specification 0.3, partly from memory; no agent of another's was asked. A request is one message with the
+// whole conversation as a text, and the answer is the agent's message, or what the task made that the agent
+// took up. One is streamed as one answer.
 package a2a
 
 import (

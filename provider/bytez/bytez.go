@@ -37,7 +37,7 @@ func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		dst = llm.AppendString(append(llm.AppendComma(dst), `{"role":`...), role(q.Messages[i].Role))
+		dst = llm.AppendString(append(llm.AppendComma(dst), `{"role":`...), plain.Role(q.Messages[i].Role))
 		dst = llm.AppendString(append(llm.AppendKey(dst, "content"), `[{"type":"text","text":`...), said)
 		dst = append(dst, "}]}"...)
 	}
@@ -48,17 +48,6 @@ func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 	dst = plain.AppendFloat(dst, "temperature", q.Temperature)
 	dst = plain.AppendFloat(dst, "top_p", q.TopP)
 	return append(dst, `},"stream":false}`...), t.Err()
-}
-
-// role is one of the three that models know.
-func role(r chat.Role) string {
-	switch r {
-	case chat.RoleAssistant:
-		return "assistant"
-	case chat.RoleSystem, chat.RoleDeveloper:
-		return "system"
-	}
-	return "user"
 }
 
 // read reads an answer: {"error":null,"output":…}, whose output is a text or a message.

@@ -1,6 +1,6 @@
 // Package langflow asks the flows of a Langflow server, at /v1/run, whose form is partly from memory of its
-// reference; no server was asked. A model is the id or the name of a flow. Its streams have one event for each component of a flow, so that none
-// is asked for: one is streamed as one answer.
+// reference; no server was asked. A model is the id or the name of a flow. Its streams have one event for each
+// component of a flow, so that none is asked for: one is streamed as one answer.
 package langflow
 
 import (

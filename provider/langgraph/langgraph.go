@@ -1,6 +1,6 @@
 // Package langgraph asks the agents of a LangGraph server (LangSmith's Agent Server): a run without a
-// thread gets the whole conversation, in runs/wait and runs/stream. Their form is partly from
-// memory of the server's API reference, and no server was asked. A model is the name of an assistant or of a graph.
+// thread gets the whole conversation, in runs/wait and runs/stream. Their form is partly from memory of the
+// server's API reference, and no server was asked. A model is the name of an assistant or of a graph.
 package langgraph
 
 import (
@@ -35,7 +35,7 @@ func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		dst = llm.AppendString(append(llm.AppendComma(dst), `{"role":`...), role(q.Messages[i].Role))
+		dst = llm.AppendString(append(llm.AppendComma(dst), `{"role":`...), plain.Role(q.Messages[i].Role))
 		dst = append(llm.AppendString(llm.AppendKey(dst, "content"), said), '}')
 	}
 	dst = append(dst, "]}"...)
@@ -43,17 +43,6 @@ func (Format) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 		dst = append(llm.AppendKey(dst, "stream_mode"), `["messages-tuple"]`...)
 	}
 	return append(dst, '}'), t.Err()
-}
-
-// role is one that any graph of messages knows.
-func role(r chat.Role) string {
-	switch r {
-	case chat.RoleAssistant:
-		return "assistant"
-	case chat.RoleSystem, chat.RoleDeveloper:
-		return "system"
-	}
-	return "user"
 }
 
 // message is one of the state's.

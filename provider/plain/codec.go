@@ -146,3 +146,14 @@ func Content(raw json.RawMessage) (text string, ok bool) {
 	}
 	return b.String(), true
 }
+
+// Role is the role of a message in the three names that all know.
+func Role(r chat.Role) string {
+	switch r {
+	case chat.RoleAssistant:
+		return "assistant"
+	case chat.RoleSystem, chat.RoleDeveloper:
+		return "system"
+	}
+	return "user"
+}

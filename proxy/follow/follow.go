@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/parts"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -93,8 +95,8 @@ func (x *exchange) take(step *llm.Step) error {
 	return nil
 }
 
-// sameOwner says whether an address that a provider names is one of the host's that was asked: they
-// share the last two parts of their names, and neither is an address in numbers.
+// sameOwner says whether an address that a provider names is one of the owner's of the host that was asked:
+// both are below the same name that somebody has registered.
 func sameOwner(asked, named string) bool {
 	a, errA := url.Parse(asked)
 	b, errB := url.Parse(named)
@@ -104,13 +106,17 @@ func sameOwner(asked, named string) bool {
 	return owner(a.Hostname()) != "" && owner(a.Hostname()) == owner(b.Hostname())
 }
 
-// owner is the last two parts of a host's name, "" if it has fewer or is an address in numbers.
+// owner is the registered name that a host is below, "" for one that is below none, such as an address in numbers.
 func owner(host string) string {
-	labels := strings.Split(strings.ToLower(strings.TrimSuffix(host, ".")), ".")
-	if len(labels) < 2 || net.ParseIP(host) != nil {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if net.ParseIP(host) != nil {
 		return ""
 	}
-	return strings.Join(labels[len(labels)-2:], ".")
+	name, err := publicsuffix.EffectiveTLDPlusOne(host)
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // request is a further one, to the same place.

@@ -123,6 +123,9 @@ func TestDo_Root(t *testing.T) {
 		{"https://api.bfl.ai", "https://api.bfl.ai.evil.example", "https://api.bfl.ai"},
 		{"https://api.bfl.ai", "https://api.bfl.ai:8443", "https://api.bfl.ai"},
 		{"https://api.bfl.ai", "https://u@eu.bfl.ai", "https://api.bfl.ai"},
+		{"https://models.acme.co.uk", "https://eu.acme.co.uk", "https://eu.acme.co.uk"},
+		{"https://models.acme.co.uk", "https://evil.co.uk", "https://models.acme.co.uk"},
+		{"https://mine.run.app", "https://theirs.run.app", "https://mine.run.app"}, // whose tenants are strangers
 		{"https://10.0.0.1", "https://9.9.0.1", "https://10.0.0.1"},
 		{"https://localhost", "https://localhost", "https://localhost"},
 		{"https://api.bfl.ai", "::", "https://api.bfl.ai"},

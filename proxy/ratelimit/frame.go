@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/conclave-llm/conclave/ledger/fields"
 )
 
 // A frame, integers as varints but where said:
@@ -79,77 +81,54 @@ func (f *frame) encode() []byte {
 }
 
 func parseFrame(b []byte) (*frame, error) {
-	r := reader{b: b}
+	r := reader{fields.Reader{B: b}}
 	if v := r.byte(); v != frameVersion {
 		return nil, fmt.Errorf("%w: version %d", errFrame, v)
 	}
-	f := &frame{boot: r.fixed(), no: r.uint()}
-	for range r.count(10) {
-		f.hints = append(f.hints, hint{r.fixed(), r.dimension(), r.int()})
+	f := &frame{boot: r.fixed(), no: r.Uint()}
+	for range r.countOf(10) {
+		f.hints = append(f.hints, hint{r.fixed(), r.dimension(), r.Int()})
 	}
-	for range r.count(19) {
-		f.returns = append(f.returns, giveBack{id: r.fixed(), dim: r.dimension(), boot: r.fixed(), stamp: r.int(), n: r.amount()})
+	for range r.countOf(19) {
+		f.returns = append(f.returns, giveBack{id: r.fixed(), dim: r.dimension(), boot: r.fixed(), stamp: r.Int(), n: r.amount()})
 	}
-	for range r.count(11) {
-		f.reports = append(f.reports, report{id: r.fixed(), held: r.amount(), closed: r.int(), seq: r.int()})
+	for range r.countOf(11) {
+		f.reports = append(f.reports, report{id: r.fixed(), held: r.amount(), closed: r.Int(), seq: r.Int()})
 	}
-	if r.bad || len(r.b) > 0 {
+	if r.Done() != nil {
 		return nil, errFrame
 	}
 	return f, nil
 }
 
-// reader takes fields off a frame; after the first that is not there all are zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
+// reader takes the fields of frames off a body, which are also some of a fixed length.
+type reader struct{ fields.Reader }
 
-func (r *reader) fail() { r.bad, r.b = true, nil }
+func (r *reader) fail() { r.Fail(errFrame) }
 
 func (r *reader) byte() byte {
-	if len(r.b) == 0 {
+	if len(r.B) == 0 {
 		r.fail()
 		return 0
 	}
-	v := r.b[0]
-	r.b = r.b[1:]
+	v := r.B[0]
+	r.B = r.B[1:]
 	return v
 }
 
 func (r *reader) fixed() uint64 {
-	if len(r.b) < 8 {
+	if len(r.B) < 8 {
 		r.fail()
 		return 0
 	}
-	v := binary.LittleEndian.Uint64(r.b)
-	r.b = r.b[8:]
-	return v
-}
-
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
+	v := binary.LittleEndian.Uint64(r.B)
+	r.B = r.B[8:]
 	return v
 }
 
 // amount reads what cannot be negative, nor so large that sums overflow.
 func (r *reader) amount() int64 {
-	n := r.int()
+	n := r.Int()
 	if n < 0 || n > maxAmount {
 		r.fail()
 		return 0
@@ -169,10 +148,10 @@ func (r *reader) dimension() dimension {
 	return d
 }
 
-// count reads the length of a list whose items take at least size bytes each.
-func (r *reader) count(size int) int {
-	n := r.uint()
-	if n > maxItems || n > uint64(len(r.b)/size) {
+// countOf reads the length of a list whose items take at least size bytes each.
+func (r *reader) countOf(size int) int {
+	n := r.Uint()
+	if n > maxItems || n > uint64(len(r.B)/size) {
 		r.fail()
 		return 0
 	}
@@ -204,13 +183,13 @@ func (q *question) encode() []byte {
 }
 
 func parseQuestion(b []byte) (question, error) {
-	r := reader{b: b}
+	r := reader{fields.Reader{B: b}}
 	v := r.byte()
 	q := question{
 		boot: r.fixed(), id: r.fixed(), dim: r.dimension(), members: r.fixed(),
-		limit: r.amount(), need: r.amount(), want: r.amount(), no: r.int(), held: r.amount(), closed: r.int(),
+		limit: r.amount(), need: r.amount(), want: r.amount(), no: r.Int(), held: r.amount(), closed: r.Int(),
 	}
-	if v != frameVersion || r.bad || len(r.b) > 0 {
+	if v != frameVersion || r.Done() != nil {
 		return question{}, errFrame
 	}
 	return q, nil
@@ -242,12 +221,12 @@ func (a *answer) encode() []byte {
 }
 
 func parseAnswer(b []byte) (answer, error) {
-	r := reader{b: b}
+	r := reader{fields.Reader{B: b}}
 	v, ok := r.byte(), r.byte()
 	a := answer{
-		settled: ok == 1, boot: r.fixed(), members: r.fixed(), lent: r.amount(), stamp: r.int(), left: r.amount(), retry: r.int(),
+		settled: ok == 1, boot: r.fixed(), members: r.fixed(), lent: r.amount(), stamp: r.Int(), left: r.amount(), retry: r.Int(),
 	}
-	if v != frameVersion || r.bad || len(r.b) > 0 {
+	if v != frameVersion || r.Done() != nil {
 		return answer{}, errFrame
 	}
 	return a, nil

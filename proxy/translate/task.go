@@ -72,8 +72,7 @@ func ReadTask(e llm.Endpoint, body []byte, files ...Upload) (Task, error) {
 			file = files[0]
 		}
 		return readListening(e, body, file)
-	}
-	if e == llm.OCR {
+	case llm.OCR:
 		return readReading(body)
 	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so
