@@ -13,7 +13,7 @@ import "strconv"
 const Protocol = 1
 
 // Minor is the newest minor of the protocol, that of this program and this SDK.
-const Minor = 6
+const Minor = 7
 
 // What each minor brought. Numbers are never reused.
 const (
@@ -23,6 +23,7 @@ const (
 	MinorFindings = 4 // guardrails that say what they found
 	MinorTold     = 5 // both sides tell their minor
 	MinorSources  = 6 // secret sources
+	MinorHooks    = 7 // the general hook of guardrails; the kinds auth, provider and router filter; secrets that are written back
 )
 
 // Name is how a plugin's minor is shown: "1.5", or "1.4 or older" for one that did not tell.
