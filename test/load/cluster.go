@@ -29,7 +29,7 @@ type trio struct {
 	nodes         []*member
 	mock, slow    *process
 	mockURL       string
-	key           string // of the requests
+	key, free     string // of the requests, with a budget, and of the streams, without one
 	client        *http.Client
 }
 
@@ -90,12 +90,18 @@ func (t *trio) found(ctx context.Context, o options) (err error) {
 			return err
 		}
 	}
-	var key struct {
-		Secret string `json:"secret"`
+	for to, fields := range map[*string]map[string]any{
+		&t.key: {"name": "load", "budgets": []any{map[string]any{"usd": 1000000, "per": "day"}}}, &t.free: {"name": "free"},
+	} {
+		var key struct {
+			Secret string `json:"secret"`
+		}
+		if _, err := t.call(ctx, 0, http.MethodPost, "/api/v1/keys", fields, &key); err != nil {
+			return err
+		}
+		*to = key.Secret
 	}
-	_, err = t.call(ctx, 0, http.MethodPost, "/api/v1/keys", map[string]any{"name": "load", "budgets": []any{map[string]any{"usd": 1000000, "per": "day"}}}, &key)
-	t.key = key.Secret
-	return errors.Join(err, t.voters(ctx, 3))
+	return t.voters(ctx, 3)
 }
 
 // add makes the nth node: the first founds the cluster, the others join, with an empty folder. It returns how long it took from
@@ -254,12 +260,17 @@ type asker struct {
 	first          []atomic.Pointer[error]
 }
 
-// ask has clients at every node.
-func (t *trio) ask(ctx context.Context, clients int) *asker {
+// ask has clients at every node, once each serves the key: one that was started a moment ago has no lease yet, and gets none while
+// nobody leads.
+func (t *trio) ask(ctx context.Context, clients int) (*asker, error) {
 	a := &asker{done: make(chan struct{}), answered: make([]atomic.Int64, len(t.nodes)), lost: make([]atomic.Int64, len(t.nodes)), first: make([]atomic.Pointer[error], len(t.nodes))}
 	body := chatBody("demo", false)
 	for i, m := range t.nodes {
 		at := &target{base: m.url, key: t.key, client: t.client}
+		err := await(ctx, "node "+m.name+" serves", func() bool { _, err := at.ask(ctx, "", body); return err == nil })
+		if err != nil {
+			return nil, err
+		}
 		for range clients {
 			a.wg.Go(func() {
 				for {
@@ -280,7 +291,7 @@ func (t *trio) ask(ctx context.Context, clients int) *asker {
 			})
 		}
 	}
-	return a
+	return a, nil
 }
 
 // end stops the clients. What failed at one node, -1 for none, does not count.

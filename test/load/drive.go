@@ -145,7 +145,7 @@ func (t *target) ask(ctx context.Context, path string, body []byte) (time.Durati
 		return 0, err
 	}
 	if res.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("status %d: %.600s", res.StatusCode, text)
+		return 0, fmt.Errorf("status %d: %.200s", res.StatusCode, text)
 	}
 	return time.Since(start), nil
 }
