@@ -19,6 +19,7 @@ import (
 const (
 	trioLook    = 5 * time.Millisecond // between two looks for what is awaited
 	trioWait    = time.Minute          // for whatever is awaited
+	trioServed  = 100                  // requests of each node before something is done to one
 	trioStreams = 12 * time.Second     // that a stream of the slow upstream lasts
 )
 
@@ -260,14 +261,22 @@ type asker struct {
 	first          []atomic.Pointer[error]
 }
 
-// ask has clients at every node, once each serves the key: one that was started a moment ago has no lease yet, and gets none while
-// nobody leads.
+// ask has clients at every node, once each has served the key for a while without a refusal: one that was started a moment ago has
+// little lease of the budget yet, and gets none while nobody leads.
 func (t *trio) ask(ctx context.Context, clients int) (*asker, error) {
 	a := &asker{done: make(chan struct{}), answered: make([]atomic.Int64, len(t.nodes)), lost: make([]atomic.Int64, len(t.nodes)), first: make([]atomic.Pointer[error], len(t.nodes))}
 	body := chatBody("demo", false)
 	for i, m := range t.nodes {
 		at := &target{base: m.url, key: t.key, client: t.client}
-		err := await(ctx, "node "+m.name+" serves", func() bool { _, err := at.ask(ctx, "", body); return err == nil })
+		served := 0
+		err := await(ctx, "node "+m.name+" serves", func() bool {
+			if _, err := at.ask(ctx, "", body); err != nil {
+				served = 0
+				return false
+			}
+			served++
+			return served == trioServed
+		})
 		if err != nil {
 			return nil, err
 		}
