@@ -430,6 +430,7 @@ func (c *figures) commands(ctx context.Context) (*figure, error) {
 	return f, ctx.Err()
 }
 
+// sizeOf is how large a file is, or all in a folder.
 func sizeOf(dir string) (sum int64) {
 	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error { // files come and go
 		if err == nil && !d.IsDir() {
@@ -446,7 +447,7 @@ func sizeOf(dir string) (sum int64) {
 func (c *figures) join(ctx context.Context) (*figure, error) {
 	f := &figure{name: "a new node is ready, state of 100 MiB", limit: "≤ 10 s"}
 	urls := []string{c.nodes[0].url, c.nodes[1].url, c.nodes[2].url}
-	state := func() int64 { return sizeOf(filepath.Join(c.nodes[0].data, "state")) }
+	state := func() int64 { return sizeOf(filepath.Join(c.nodes[0].data, "state", "fsm.db")) }
 	for i, failed := 0, 0; state() < stateWant; i++ {
 		if _, err := fillKeys(ctx, urls, fmt.Sprintf("fill%d", i), fillCall, max(int(stateWant-state())/recordSize, fillCall), false); err != nil {
 			if failed++; failed > maxFailed {
@@ -474,7 +475,7 @@ func (c *figures) join(ctx context.Context) (*figure, error) {
 		}
 	}
 	f.judge(100, 10*time.Second)
-	f.note = fmt.Sprintf("its files have %d MiB", state()>>20)
+	f.note = fmt.Sprintf("its file has %d MiB", state()>>20)
 	return f, nil
 }
 
