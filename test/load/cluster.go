@@ -280,6 +280,7 @@ func (t *trio) ask(ctx context.Context, clients int) (*asker, error) {
 		if err != nil {
 			return nil, err
 		}
+		a.answered[i].Store(trioServed)
 		for range clients {
 			a.wg.Go(func() {
 				for {
