@@ -1,6 +1,6 @@
 # Every target is a script in scripts/; this file only names them.
 .DEFAULT_GOAL := build
-.PHONY: help build run test race cover lint fmt generate check e2e e2e-full bench clean
+.PHONY: help build run test race cover lint fmt generate check e2e e2e-full torture bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ e2e: build ## run the tests with real processes, SDKs and faults
 
 e2e-full: build ## the same with the long mixes
 	@scripts/e2e -full
+
+torture: build ## torture real nodes with random faults: make torture FOR=1h SEED=7
+	@scripts/torture
 
 bench: build ## compare a node with a bare relay in one run
 	@scripts/bench

@@ -422,6 +422,10 @@ func (n *Node) applyResources(ctx context.Context) error {
 	return err
 }
 
+// Failed is closed when the journal's disk has failed: the node serves no inference any more, and must be stopped and started
+// again.
+func (n *Node) Failed() <-chan struct{} { return n.journal.Failed() }
+
 // Ready returns an error that says why the node may not serve inference yet, or any more.
 func (n *Node) Ready() error {
 	switch {

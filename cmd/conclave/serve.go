@@ -74,6 +74,9 @@ func (a *app) serve(ctx context.Context, f serveFlags) error {
 	case <-ctx.Done():
 		logger.Info("stopping")
 		return stopNodes(limit, n)
+	case <-n.Failed():
+		logger.Error("stopping, to be started again", "error", ledger.ErrFailed)
+		return &cli.ExitError{Code: 75, Err: errors.Join(ledger.ErrFailed, stopNodes(limit, n))}
 	case s := <-n.Swaps():
 		logger.Info("stopping, to start another program")
 		if err := stopNodes(limit, n); err != nil {

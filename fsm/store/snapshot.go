@@ -100,6 +100,7 @@ func (f *File) Restore(h Header, body io.Reader, read func(*bolt.Tx) error, inst
 	if err != nil {
 		return err
 	}
+	fault.Point(fault.RestoreReceived)
 	db, err := openFile(path)
 	if err != nil {
 		return errors.Join(err, os.Remove(path))

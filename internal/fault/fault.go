@@ -17,8 +17,10 @@ const (
 	JournalSynced   = "journal.synced"   // they are, and nobody knows
 	TickSend        = "tick.send"        // a tick is about to be proposed
 	TickSent        = "tick.sent"        // it is applied, and the node does not know
+	SnapshotWrite   = "snapshot.write"   // a snapshot is begun, and the state is about to be written into it
 	SnapshotFinish  = "snapshot.finish"  // a snapshot is written, and is about to get its name
 	SnapshotDone    = "snapshot.done"    // it has it
+	RestoreReceived = "restore.received" // a state is received, and is about to be read
 	RestoreSwap     = "restore.swap"     // a received state is about to take the place of the old one
 	RestoreSwapped  = "restore.swapped"  // its file has; the process has the old one open
 	BlobRename      = "blob.rename"      // a blob is written, and is about to get its name
@@ -30,6 +32,6 @@ const (
 
 // Points lists all of them.
 var Points = []string{
-	LogStore, LogStored, StateCommit, StateCommitted, JournalSync, JournalSynced, TickSend, TickSent, SnapshotFinish, SnapshotDone,
-	RestoreSwap, RestoreSwapped, BlobRename, KEKRename, KEKRenamed, IdentityRename, IdentityRenamed,
+	LogStore, LogStored, StateCommit, StateCommitted, JournalSync, JournalSynced, TickSend, TickSent, SnapshotWrite, SnapshotFinish, SnapshotDone,
+	RestoreReceived, RestoreSwap, RestoreSwapped, BlobRename, KEKRename, KEKRenamed, IdentityRename, IdentityRenamed,
 }

@@ -18,11 +18,11 @@ import (
 // TestMix_RandomFaults has the product torture a cluster of its own: random kills, pauses,
 // restarts and partitions under load, after which every invariant that the report shows must hold.
 // The report is judged again from its files, and no more once one of them says otherwise.
-// CONCLAVE_SEED repeats a run, CONCLAVE_FULL makes it ten minutes.
+// It takes ten minutes, or what CONCLAVE_MIX says; CONCLAVE_SEED repeats a run.
 func TestMix_RandomFaults(t *testing.T) {
-	length := 30 * time.Second
-	if os.Getenv("CONCLAVE_FULL") != "" {
-		length = 10 * time.Minute
+	length := 10 * time.Minute
+	if d, err := time.ParseDuration(os.Getenv("CONCLAVE_MIX")); err == nil {
+		length = d
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("CONCLAVE_SEED"), 10, 64); err == nil {

@@ -53,7 +53,7 @@ func newDisk(t *testing.T, mount string) *disk {
 	if err := os.Truncate(d.image, 512<<20); err != nil {
 		t.Fatal(err)
 	}
-	d.must("mkfs.ext4", "-q", "-F", d.image)
+	d.must("mkfs.ext4", "-q", "-F", "-m", "0", d.image) // nothing is kept for root
 	if err := os.MkdirAll(mount, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ type options struct {
 	held      int           // streams that are open at a time
 	totalRate int           // requests a second of each of three nodes
 	totalFor  time.Duration // how long
+	commands  int           // changes that the cluster load makes one by one
 	scale     int           // keys of the node that the scale load starts anew
 }
 
@@ -65,11 +66,15 @@ func main() {
 	totals := flag.Bool("totals", false, "drive one key through three processes and compare every total with what the answers say, to the nanodollar")
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
 	flag.DurationVar(&o.totalFor, "totalfor", 10*time.Minute, "how long -totals drives")
+	clustered := flag.Bool("cluster", false, "measure what three processes do under faults, each figure beside what it is to be")
+	flag.IntVar(&o.commands, "commands", 1_000_000, "changes that -cluster makes one by one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := run
 	switch {
+	case *clustered:
+		measure = runCluster
 	case *storm:
 		measure = runStorm
 	case *totals:

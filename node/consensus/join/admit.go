@@ -44,7 +44,7 @@ type AdmitterConfig struct {
 
 // Admitter answers newcomers: on the leader it admits them, elsewhere it asks the leader. A
 // leader remembers enough of who had a good token to answer a joiner again whose first answer
-// was lost, though its token is used.
+// was lost, though its token is used; one that leads no more vouches for it.
 type Admitter struct {
 	cfg   AdmitterConfig
 	limit *rate.Limiter
@@ -103,24 +103,44 @@ func (a *Admitter) route(ctx context.Context, question []byte) ([]byte, error) {
 	if out, ok := a.standing(question); ok {
 		return out, nil
 	}
+	req, err := readRequest(question)
+	if err != nil {
+		return nil, err
+	}
+	req.Vouched = a.knows(req)
 	if a.cfg.Cluster.IsLeader() {
-		return a.Answer(ctx, question)
+		return a.answer(ctx, req)
+	}
+	if question, err = json.Marshal(req); err != nil {
+		return nil, err
 	}
 	return a.cfg.Cluster.AskLeader(ctx, question)
 }
 
-// Answer answers a question on the leader, elsewhere it returns resource.ErrNoLeader. What
+func readRequest(question []byte) (*request, error) {
+	var req request
+	if err := json.Unmarshal(question, &req); err != nil {
+		return nil, fmt.Errorf("read join: %w: %w", resource.ErrRefused, err)
+	}
+	return &req, nil
+}
+
+// Answer answers a question that a member brings to the leader; elsewhere it returns resource.ErrNoLeader. What
 // the newcomer did wrong is in the answer; an error is for it to try again.
 func (a *Admitter) Answer(ctx context.Context, question []byte) ([]byte, error) {
 	if !a.cfg.Cluster.IsLeader() {
 		return nil, resource.ErrNoLeader
 	}
-	var req request
-	if err := json.Unmarshal(question, &req); err != nil {
-		return nil, fmt.Errorf("read join: %w: %w", resource.ErrRefused, err)
+	req, err := readRequest(question)
+	if err != nil {
+		return nil, err
 	}
+	return a.answer(ctx, req)
+}
+
+func (a *Admitter) answer(ctx context.Context, req *request) ([]byte, error) {
 	log := a.cfg.Logger.With("node", req.Member.ID, "name", req.Member.Name, "address", req.Member.Address)
-	out, err := a.admit(ctx, &req)
+	out, err := a.admit(ctx, req)
 	if err != nil {
 		log.Warn("refused a join", "error", err)
 		out = refusal(err)
@@ -178,7 +198,7 @@ func (a *Admitter) admit(ctx context.Context, req *request) (*answer, error) {
 // register makes a newcomer a member. One that may have asked before, with the outcome lost
 // on its way to this leader or back, is a member already, unless it has been removed since.
 func (a *Admitter) register(ctx context.Context, info *fsm.ClusterInfo, req *request) error {
-	if m, ok := a.cfg.State.Member(req.Member.ID); ok && a.knows(req) {
+	if m, ok := a.cfg.State.Member(req.Member.ID); ok && (req.Vouched || a.knows(req)) {
 		if m.Removed {
 			return fmt.Errorf("node %s was removed: %w", req.Member.ID, resource.ErrDead)
 		}

@@ -23,12 +23,16 @@ type cluster struct {
 	follows bool
 	lost    bool // outcomes of registrations stay unknown
 	servers map[string]string
+	next    *Admitter // of the leader, if this one follows
 }
 
 func (c *cluster) IsLeader() bool { return !c.follows }
 
-func (c *cluster) AskLeader(context.Context, []byte) ([]byte, error) {
-	return nil, resource.ErrNoLeader
+func (c *cluster) AskLeader(ctx context.Context, question []byte) ([]byte, error) {
+	if c.next == nil {
+		return nil, resource.ErrNoLeader
+	}
+	return c.next.Answer(ctx, question)
 }
 
 func (c *cluster) Register(_ context.Context, m resource.Member, token resource.Hash) error {
@@ -40,6 +44,9 @@ func (c *cluster) Register(_ context.Context, m resource.Member, token resource.
 }
 
 func (c *cluster) AddServer(_ context.Context, id, address string) error {
+	if c.lost {
+		return resource.ErrNoLeader
+	}
 	c.servers[address] = id
 	return nil
 }
@@ -226,5 +233,49 @@ func TestAdmitter_follower(t *testing.T) {
 	c.follows = false
 	if _, err := a.Answer(t.Context(), []byte("{")); !errors.Is(err, resource.ErrRefused) {
 		t.Errorf("what is no question: got %v, want ErrRefused", err)
+	}
+}
+
+// TestAdmitter_leaderReplaced: a leader is replaced after it has registered a newcomer. It vouches for it to the next one, as nobody else can.
+func TestAdmitter_leaderReplaced(t *testing.T) {
+	t.Parallel()
+	c, a := newCluster(t)
+	cfg := Config{Name: "x", Address: "127.0.0.1:2", MasterHash: resource.HashSecret("m")}
+	_, req, err := cfg.request(c.token(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.lost = true
+	if got := ask(t, a, req); got.Code != "no_leader" || got.Permanent {
+		t.Fatalf("leadership lost on the way: got %+v", got)
+	}
+	next := *c
+	next.lost = false
+	b := NewAdmitter(AdmitterConfig{Cluster: &next, State: c.state, KEK: a.cfg.KEK, CAKey: a.cfg.CAKey, Logger: a.cfg.Logger})
+	through := func(at *Admitter, req *request) (out answer) {
+		t.Helper()
+		q, err := json.Marshal(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := at.route(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	c.follows, c.next = true, b
+	stranger := *req
+	stranger.CSR, stranger.Vouched = append([]byte{0}, req.CSR...), true
+	for name, at := range map[string]*Admitter{"the leader": b, "the one that led": a} {
+		if got := through(at, &stranger); got.Code != "forbidden" || len(got.Cert) > 0 {
+			t.Errorf("one who vouches for himself, at %s: got %+v", name, got)
+		}
+	}
+	if got := through(a, req); got.Code != "" || len(got.Cert) == 0 || next.servers[req.Member.Address] != req.Member.ID {
+		t.Errorf("asked again through the one that led: got %+v", got)
 	}
 }

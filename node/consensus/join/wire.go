@@ -28,6 +28,10 @@ type request struct {
 
 	// Standing is the id of a node that asks only whether it was removed; "" asks to join.
 	Standing string `json:"standing,omitempty"`
+
+	// Vouched is set by a member that brings the question to the leader: it had the same question, with a good token, while it led
+	// itself. What a newcomer says of that does not count.
+	Vouched bool `json:"vouched,omitempty"`
 }
 
 // answer is what it gets.

@@ -289,6 +289,7 @@ func (s *framedSink) frame() (err error) {
 	}
 	s.framed = true
 	_, err = s.SnapshotSink.Write(head)
+	fault.Point(fault.SnapshotWrite)
 	return err
 }
 

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -224,6 +226,17 @@ func (r *run) end(ctx context.Context) error {
 	var ledger []nodeBooks
 	for i := range r.c.hosts {
 		ledger = append(ledger, r.told(ctx, i))
+	}
+	err := r.c.await(ctx, readyWait, "every node tells the same books", func() bool { // of a refused request one may have heard late
+		for i := range ledger {
+			for model := range ledger[i].Books {
+				ledger[i].Books[model] = r.books(ctx, i, model)
+			}
+		}
+		return !slices.ContainsFunc(ledger, func(n nodeBooks) bool { return !maps.Equal(n.Books, ledger[0].Books) })
+	})
+	if err != nil {
+		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	r.file.Ended = time.Now().UTC()
 	return errors.Join(writeJSON(r.cfg.Dir, fileLedger, ledger), writeJSON(r.cfg.Dir, fileRun, &r.file))
