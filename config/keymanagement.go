@@ -170,12 +170,3 @@ func (d *yamlDecoder) managerAccount(of *mapping, system *manager, config map[st
 	}
 	return nil
 }
-
-// variable is one of the file's variables, or of the environment's; "": there is none.
-func (d *yamlDecoder) variable(name string) string {
-	if v, ok := d.vars[name]; ok {
-		return v
-	}
-	v, _ := d.env(name)
-	return v
-}

@@ -58,7 +58,7 @@ func (f *FSM) StoreConfiguration(index uint64, _ raft.Configuration) {
 func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	b := &batch{
 		f: f, pos: f.progress.Position(), base: new(overlay.Base),
-		changed: map[store.Bucket]map[string]bool{}, tables: map[string]bool{}, spent: map[string][]byte{},
+		changed: map[store.Bucket]map[string][]byte{}, tables: map[string]bool{}, spent: map[string][]byte{},
 	}
 	if b.base.Tx, err = f.file.Begin(); err != nil {
 		return fmt.Errorf("begin batch: %w", err)

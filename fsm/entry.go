@@ -60,8 +60,8 @@ func Needs(cmd Command) uint32 {
 	return need
 }
 
-// Decode reads a log entry, strictly: every byte must be what Encode would have written.
-// For an unknown kind it returns an *UnknownKind.
+// Decode reads a log entry, strictly: every byte must be what Encode would have written; of a record's
+// bytes, which are stored as they are, only what they say is looked at. For an unknown kind it returns an *UnknownKind.
 func Decode(b []byte) (Envelope, Kind, Command, error) {
 	env, number, body, err := entry.Decode(b)
 	kind := Kind(number)

@@ -219,6 +219,9 @@ func (tx *Tx) checkPlace(r, before resource.Record) error {
 	}
 	switch r := r.(type) {
 	case *resource.Key:
+		if r.ProjectID == "" {
+			break
+		}
 		if p, _, ok := load[resource.Project](tx, store.Projects, r.ProjectID); ok && p.TeamID != r.TeamID {
 			return &resource.Invalid{Field: "project_id", Reason: fmt.Sprintf("project %q belongs to another team than the key", r.ProjectID)}
 		}

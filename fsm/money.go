@@ -82,7 +82,7 @@ func (tx *Tx) openBudgets(id string, a *resource.Allowance, ws []OpenWindow) err
 			continue
 		}
 		if i := slices.IndexFunc(terms, func(t resource.Terms) bool { return t.Name == name }); i >= 0 && money.Fits(&terms[i], w.Window) {
-			tx.open(w.Account, w.Window, &terms[i])
+			tx.create(store.Accounts, money.Key(w.Account, w.Window.Start), tx.open(w.Account, w.Window, &terms[i]).Encode())
 		}
 	}
 	return nil
@@ -107,14 +107,14 @@ func (tx *Tx) openWindow(id resource.AccountID, w resource.Window) (*money.Accou
 		w.End = tx.Now + resource.SessionIdle
 	}
 	a := tx.open(id, w, &t)
+	tx.putAccount(key, a)
 	tx.dropEnded(id)
 	return a, true
 }
 
-// open opens a window of the terms.
+// open makes the account of a window of the terms, which the caller stores.
 func (tx *Tx) open(id resource.AccountID, w resource.Window, t *resource.Terms) *money.Account {
 	a := money.Open(t, w.End, tx.Now, tx.Index, tx.allNodes(), tx.b.pos.Generation)
-	tx.putAccount(money.Key(id, w.Start), a)
 	tx.noteIncrease(id, a)
 	return a
 }

@@ -260,26 +260,27 @@ func decodeBatch(body []byte) (Command, error) {
 	return c, nil
 }
 
+// byKind and byType find the table's rows; ten thousand items stand in one Batch.
+var byKind, byType = func() (map[Kind]*row, map[reflect.Type]Kind) {
+	kinds, types := make(map[Kind]*row, len(table)), make(map[reflect.Type]Kind, len(table))
+	for i := range table {
+		kinds[table[i].kind], types[table[i].typ] = &table[i], table[i].kind
+	}
+	return kinds, types
+}()
+
 func lookup(kind Kind) (*row, bool) {
 	if kind == KindBatch {
 		return &batchRow, true
 	}
-	for i := range table {
-		if table[i].kind == kind {
-			return &table[i], true
-		}
-	}
-	return nil, false
+	r, ok := byKind[kind]
+	return r, ok
 }
 
 // lookupItem finds a row that may stand in a Batch.
 func lookupItem(kind Kind) (*row, bool) {
-	for i := range table {
-		if table[i].kind == kind {
-			return &table[i], table[i].item
-		}
-	}
-	return nil, false
+	r, ok := byKind[kind]
+	return r, ok && r.item
 }
 
 // KindOf returns the kind of a command, 0 if the table has none for its type.
@@ -288,12 +289,7 @@ func KindOf(cmd Command) Kind {
 	if t == batchRow.typ {
 		return KindBatch
 	}
-	for i := range table {
-		if table[i].typ == t {
-			return table[i].kind
-		}
-	}
-	return 0
+	return byType[t]
 }
 
 // String gives the name of the kind in audit entries and dumps: "put_key".

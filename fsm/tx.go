@@ -74,6 +74,7 @@ type rows struct{ tx *Tx }
 
 func (r rows) Value(b store.Bucket, key []byte) (frame.Value, bool) { return r.tx.get(b, key) }
 func (r rows) Put(b store.Bucket, key, payload []byte)              { r.tx.put(b, key, payload) }
+func (r rows) Create(b store.Bucket, key, payload []byte)           { r.tx.create(b, key, payload) }
 func (r rows) Delete(b store.Bucket, key []byte)                    { r.tx.delete(b, key) }
 
 // scan returns the keys that begin with the prefix, in order.
@@ -106,9 +107,9 @@ type batch struct {
 	f       *FSM
 	base    *overlay.Base
 	pos     store.Position
-	changed map[store.Bucket]map[string]bool // keys of changed tables, for memory
-	tables  map[string]bool                  // kinds, for the watcher
-	spent   map[string][]byte                // accounts' new values by key
+	changed map[store.Bucket]map[string][]byte // new values of changed tables by key, for memory
+	tables  map[string]bool                    // kinds, for the watcher
+	spent   map[string][]byte                  // accounts' new values by key
 	marks   []progress.Mark
 	passed  []SoftLimit
 	audited *audit.Head // the newest entry; nil: not looked up yet
@@ -124,10 +125,10 @@ func (b *batch) remember(of store.Bucket, key, value []byte) {
 	case of.Cataloged() || of == store.Nodes || of == store.Cluster:
 		m := b.changed[of]
 		if m == nil {
-			m = map[string]bool{}
+			m = map[string][]byte{}
 			b.changed[of] = m
 		}
-		m[string(key)] = true
+		m[string(key)] = value
 		if of.Cataloged() {
 			b.tables[of.Kind()] = true
 		}

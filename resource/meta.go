@@ -2,10 +2,9 @@ package resource
 
 import (
 	"crypto/rand"
-	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 )
 
@@ -45,15 +44,30 @@ type Record interface {
 	Canonicalize()
 }
 
-// NewID makes a new id with a prefix such as "key": "key_" and 16 random base32 digits.
-// Only proposers call it, never Apply.
+const (
+	idAlphabet   = "0123456789abcdefghijklmnopqrstuv" // in the order of its bytes
+	idTimeDigits = 9                                  // milliseconds since 1970
+	idDigits     = idTimeDigits + 11                  // of which 55 bits are random
+)
+
+// NewID makes a new id with a prefix such as "key": "key_" and 20 base32 digits, of which nine are the
+// time. Records that are made together lie together in the state's file, so that ten thousand of
+// them change few of its pages. Only proposers call it, never Apply.
 func NewID(prefix string) string {
-	var b [10]byte
-	if _, err := rand.Read(b[:]); err != nil {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
 		panic("resource: no randomness: " + err.Error()) // crypto/rand does not fail on a working system
 	}
-	enc := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:])
-	return prefix + "_" + strings.ToLower(enc)
+	id := make([]byte, 0, len(prefix)+1+idDigits)
+	id = append(append(id, prefix...), '_')
+	now := uint64(time.Now().UnixMilli())
+	for i := idTimeDigits - 1; i >= 0; i-- {
+		id = append(id, idAlphabet[now>>(5*i)&31])
+	}
+	for n := binary.BigEndian.Uint64(random[:]); len(id) < cap(id); n >>= 5 {
+		id = append(id, idAlphabet[n&31])
+	}
+	return string(id)
 }
 
 // Time is nanoseconds since the Unix epoch; 0 is "never" or "not set". It is a number in

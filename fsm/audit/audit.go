@@ -77,7 +77,7 @@ func Append(rows store.Rows, h Head, entries []Entry) (Head, error) {
 		payload = e.append(payload)
 		h.Hash = sha256.Sum256(payload)
 		copy(payload, h.Hash[:])
-		rows.Put(store.Audit, Key(h.Number), payload)
+		rows.Create(store.Audit, Key(h.Number), payload)
 		if h.Number%blockSize == 0 {
 			if err := summarize(rows, block(h.Number)); err != nil {
 				return h, err

@@ -38,6 +38,8 @@ func (r rows) Put(b store.Bucket, key, payload []byte) {
 	}
 }
 
+func (r rows) Create(b store.Bucket, key, payload []byte) { r.Put(b, key, payload) }
+
 func (r rows) Delete(b store.Bucket, key []byte) {
 	if err := b.In(r.tx).Delete(key); err != nil {
 		r.t.Fatal(err)

@@ -90,7 +90,7 @@ func Encode[T any](r T) (Encoded[T], error) {
 		return Encoded[T]{}, fmt.Errorf("encode record: %w", err)
 	}
 	var e Encoded[T]
-	if err := e.UnmarshalCBOR(raw); err != nil {
+	if err := e.decode(raw); err != nil {
 		return Encoded[T]{}, fmt.Errorf("encode record: %w", err)
 	}
 	return e, nil
@@ -119,20 +119,26 @@ func (e Encoded[T]) MarshalCBOR() ([]byte, error) {
 	return e.raw, nil
 }
 
-// UnmarshalCBOR keeps a copy of data and decodes it, strictly.
+// UnmarshalCBOR keeps a copy of data and decodes it. It does not encode the record again to compare, as
+// Strict does: the bytes are Encode's, checked by the entry's checksum, and stored as they are.
 func (e *Encoded[T]) UnmarshalCBOR(data []byte) error {
 	if len(data) == 1 && data[0] == 0xf6 {
 		*e = Encoded[T]{}
 		return nil
 	}
+	return e.decode(bytes.Clone(data))
+}
+
+// decode makes e of the bytes, which it keeps.
+func (e *Encoded[T]) decode(raw []byte) error {
 	v := new(T)
-	if err := Strict(data, v); err != nil {
+	if err := dec.Unmarshal(raw, v); err != nil {
 		return err
 	}
 	if r, ok := any(v).(resource.Record); ok {
 		r.Canonicalize()
 	}
-	*e = Encoded[T]{raw: bytes.Clone(data), value: v}
+	*e = Encoded[T]{raw: raw, value: v}
 	return nil
 }
 

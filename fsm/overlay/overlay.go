@@ -43,7 +43,7 @@ type Base struct {
 // Bucket returns a bucket of the transaction.
 func (b *Base) Bucket(of store.Bucket) *bolt.Bucket {
 	if b.handles[of] == nil {
-		b.handles[of] = of.In(b.Tx)
+		b.handles[of] = of.Writable(b.Tx)
 		if b.handles[of] == nil {
 			Fail(frame.ErrDamaged)
 		}

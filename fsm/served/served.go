@@ -106,8 +106,8 @@ func (p *Publisher) Install(m *Loaded) {
 type Batch struct {
 	Index   uint64
 	Tx      *bolt.Tx
-	Changed map[store.Bucket]map[string]bool // keys of changed records, nodes and the cluster
-	Spent   map[string][]byte                // accounts' new values by key
+	Changed map[store.Bucket]map[string][]byte // new values of changed records, nodes and the cluster by key; nil: deleted
+	Spent   map[string][]byte                  // accounts' new values by key
 }
 
 // News is what a batch changes of what is served, read from its transaction before the commit
@@ -131,7 +131,7 @@ func (p *Publisher) Prepare(b *Batch) (*News, error) {
 	n := &News{index: b.Index}
 	for _, of := range slices.Sorted(maps.Keys(b.Changed)) {
 		for _, id := range slices.Sorted(maps.Keys(b.Changed[of])) {
-			if err := n.read(of, id, of.In(b.Tx).Get([]byte(id))); err != nil {
+			if err := n.read(of, id, b.Changed[of][id]); err != nil {
 				return nil, err
 			}
 		}

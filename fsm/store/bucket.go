@@ -91,6 +91,19 @@ func (b Bucket) Cataloged() bool {
 // Kind returns the one noun of the records in the bucket: "key".
 func (b Bucket) Kind() string { return strings.TrimSuffix(names[b], "s") }
 
+// fullPages is how full pages are left behind that new keys do not come into any more.
+const fullPages = 0.9
+
+// Writable returns the bucket in a transaction that writes, nil if the file has none. Ids and numbers
+// begin with what grows: keys that are made one after the other lie one behind the other.
+func (b Bucket) Writable(tx *bolt.Tx) *bolt.Bucket {
+	in := b.In(tx)
+	if in != nil && (b == Keys || b == Accounts || b == Audit || b == DedupeOrder) {
+		in.FillPercent = fullPages
+	}
+	return in
+}
+
 // In returns the bucket in a transaction, nil if the file has none.
 func (b Bucket) In(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket([]byte(names[b])) }
 
@@ -121,6 +134,8 @@ type Rows interface {
 	// Value returns the verified value under the key, as the transaction has left it.
 	Value(b Bucket, key []byte) (frame.Value, bool)
 	Put(b Bucket, key, payload []byte)
+	// Create is Put under a key that has nothing.
+	Create(b Bucket, key, payload []byte)
 	Delete(b Bucket, key []byte)
 }
 
