@@ -101,7 +101,10 @@ func TestShelf(t *testing.T) {
 	if kept["vault://keys/before"] == before["secret"] {
 		t.Error("the rotation gave the old secret")
 	}
-	h.Must("PATCH", "/api/v1/keys/alice", `{"name":"alice2","stored_in":"vault://elsewhere"}`)
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/keys/alice", `{"stored_in":"vault://elsewhere"}`); a.Status != http.StatusBadRequest {
+		t.Errorf("a client says where a secret is kept: %d %s", a.Status, a.Body)
+	}
+	h.Must("PATCH", "/api/v1/keys/alice", `{"name":"alice2"}`)
 	kept["vault://keys/alice"] = h.Must("POST", "/api/v1/keys/alice2/rotate", `{}`)["secret"].(string)
 	s.want(t, "a key with a new name stays where it is", kept)
 
@@ -149,7 +152,7 @@ func TestShelf_refusals(t *testing.T) {
 		{"of a user", "/user/new", `{"user_id":"u2","key_alias":"bad"}`},
 	} {
 		a := h.Call(adminapitest.MasterKey, "POST", tt.path, tt.body)
-		if a.Status != http.StatusBadGateway || !strings.Contains(string(a.Body), "secret_store_failed") {
+		if a.Status != http.StatusBadGateway || !strings.Contains(string(a.Body), "could not be written to vault://keys/bad, so nothing was changed") {
 			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
 		}
 		if strings.Contains(string(a.Body), "sk-") {
@@ -158,7 +161,7 @@ func TestShelf_refusals(t *testing.T) {
 		s.want(t, tt.name, kept)
 	}
 	s.refuse("taken")
-	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/taken/rotate", `{}`); a.Status != http.StatusBadGateway {
+	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/taken/rotate", `{}`); a.Status != http.StatusBadGateway || a.Object(t)["code"] != "secret_store_failed" {
 		t.Errorf("rotation: %d %s", a.Status, a.Body)
 	}
 	if h.State.Applied() != at {
