@@ -319,6 +319,7 @@ var rights = withNouns(map[string]row{
 	"litellm-user-list":                  listOwn,
 	"litellm-user-bulk-update":           adminOnly,
 	"litellm-user-roles":                 listOwn,
+	"litellm-user-available":             readAll,
 	"litellm-tag-new":                    adminOnly,
 	"litellm-tag-update":                 adminOnly,
 	"litellm-tag-delete":                 adminOnly,

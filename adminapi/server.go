@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/conclave-llm/conclave/adminapi/inflight"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/person"
@@ -131,6 +132,8 @@ type Config struct {
 	Guardrails Guardrails
 	// Secrets resolves references to secrets; nil: nobody does.
 	Secrets Secrets
+	// KeyStore writes the secrets of keys to stores of secrets; nil: keys that are to be kept are refused.
+	KeyStore keyshelf.Store
 	// Callbacks are those of the cluster as they run; nil: none can.
 	Callbacks Callbacks
 	// Plugins are the plugin processes of all nodes; nil: there are none.
@@ -179,6 +182,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), gate: inflight.Gate{Most: cfg.MaxInFlight}}
 	s.rs = records.New(records.Config{
 		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now, Files: s.files(),
+		Shelf: keyshelf.New(cfg.KeyStore, cfg.State.Catalog, cfg.Logger),
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
 		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})

@@ -63,13 +63,15 @@ func (d *yamlDecoder) file(m *mapping) {
 			d.out.Resources.variable(k.Value, value, d.position(k), func(err error) { d.wrong(k, vars.of(k.Value), "%s.", err) })
 		}
 	}
+	general := d.mapping("general_settings", m.take("general_settings"))
+	d.keyManagement(general)
 	for i, n := range m.items("credential_list") {
 		d.credential(d.mapping(fmt.Sprintf("credential_list[%d]", i), n))
 	}
 	defaults := &modelDefaults{fallbacks: map[string][]string{}}
 	d.litellmSettings(d.mapping("litellm_settings", m.take("litellm_settings")), defaults)
 	d.routerSettings(d.mapping("router_settings", m.take("router_settings")), defaults)
-	d.generalSettings(d.mapping("general_settings", m.take("general_settings")))
+	d.generalSettings(general)
 	for i, n := range m.items("model_list") {
 		d.model(d.mapping(fmt.Sprintf("model_list[%d]", i), n))
 	}

@@ -66,6 +66,7 @@ type yamlDecoder struct {
 	out    *File
 	diags  hcl.Diagnostics
 	vars   map[string]string // environment_variables
+	kept   *kept             // of the key_management_system; nil: there is none
 	nodes  int               // that were visited
 }
 
@@ -242,10 +243,16 @@ func (d *yamlDecoder) text(n *yaml.Node, path string) string {
 	if !ok {
 		return n.Value
 	}
+	if ref := d.kept.reference(name, false); ref != "" {
+		return ref
+	}
 	if v, ok := d.vars[name]; ok {
 		return v
 	}
 	v, ok := d.env(name)
+	if ref := d.kept.reference(name, !ok); ref != "" {
+		return ref
+	}
 	if !ok {
 		d.wrong(n, path, "The environment variable %s is not set.", name)
 	}

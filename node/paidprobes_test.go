@@ -67,6 +67,11 @@ func TestPaidProbes(t *testing.T) {
 		}
 		return json.Unmarshal(body, &got) == nil && got.Info.Spend > 0.1
 	})
+	c.Await("the log has the check, and leaves it out where it is told to", func() bool {
+		_, all := c.Nodes[2].Do("GET", "/spend/logs/v2", nodetest.MasterKey, nil)
+		_, others := c.Nodes[2].Do("GET", "/spend/logs/v2?exclude_internal_health_checks=true", nodetest.MasterKey, nil)
+		return strings.Contains(string(all), `"total":1`) && strings.Contains(string(others), `"total":0`)
+	})
 	if got := must("POST", "/api/v1/keys", fields{"name": "x", "team_id": "_system"}, 400); !strings.Contains(got, "team_id") {
 		t.Errorf("a key of the team: %s", got)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/node/keyservice"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // startRotation begins to rotate the secrets that are due, while this node leads.
@@ -46,8 +47,12 @@ func (n *Node) mailLink(ctx context.Context, l rotation.Letter) error {
 // caughtUp waits until this node has what the leader has.
 func (n *Node) caughtUp(ctx context.Context) error { return n.miss(ctx, resource.Hash{}) }
 
-// keepSecret writes the new secret of a key to Vault. Writing it again changes nothing but the version.
+// keepSecret writes the new secret of a key to the store that has the old one, or else to Vault. Writing it
+// again changes nothing but the version.
 func (n *Node) keepSecret(ctx context.Context, k *resource.Key, text string) error {
+	if k.StoredIn != "" {
+		return n.secrets.Put(ctx, k.StoredIn, secret.New(text), "")
+	}
 	s := n.state.Catalog().Settings().RotationStore
 	if s == nil {
 		return errors.New("the setting rotation_store is missing, where secrets are written to")

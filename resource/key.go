@@ -63,6 +63,8 @@ type Key struct {
 	UserID    string    `json:"user_id,omitempty"`
 	Role      Role      `json:"role,omitempty"`
 	Blocked   bool      `json:"blocked,omitempty" cbor:"-"`
+	// StoredIn is the reference to the secret in a store of secrets; "": nobody keeps it.
+	StoredIn string `json:"stored_in,omitempty"`
 	Access
 
 	Rotation    *Rotation   `json:"rotation,omitempty"`

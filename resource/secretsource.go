@@ -22,8 +22,21 @@ const secretScheme = "secret"
 // itself a secret into a reference.
 var sourceSchemes = []string{"vault", "aws-sm", "gcp-sm", "azure-kv"}
 
-// SecretSource is a plugin that reads secrets out of a store of secrets. What refers to it holds
-// the reference in the place of the secret; each node resolves it for itself.
+// AccessMode is what may be done with the secrets of a source.
+type AccessMode string
+
+// The access modes.
+const (
+	AccessRead      AccessMode = "read_only"
+	AccessWrite     AccessMode = "write_only"
+	AccessReadWrite AccessMode = "read_and_write"
+)
+
+// defKeyPrefix begins the paths of stored virtual keys.
+const defKeyPrefix = "litellm/"
+
+// SecretSource is a plugin that reads secrets out of a store of secrets, and may keep virtual keys in it.
+// What refers to it holds the reference in the place of the secret; each node resolves it for itself.
 type SecretSource struct {
 	Meta
 	Name   string          `json:"name,omitempty"`   // unique; "vault" is what vault:// asks
@@ -37,6 +50,38 @@ type SecretSource struct {
 	MaxStaleSeconds int64 `json:"max_stale_seconds,omitempty"`
 	// MemoryMB is the MiB of its process above which it is killed; default 256.
 	MemoryMB int64 `json:"memory_mb,omitempty"`
+	// AccessMode is what may be done with it; default read_only.
+	AccessMode AccessMode `json:"access_mode,omitempty"`
+	// StoreVirtualKeys has the secrets of virtual keys written there when they are made or rotated; of
+	// several sources the first by name.
+	StoreVirtualKeys bool `json:"store_virtual_keys,omitempty"`
+	// KeyPrefix begins the paths of stored virtual keys; default "litellm/".
+	KeyPrefix string `json:"prefix_for_stored_virtual_keys,omitempty"`
+}
+
+// Reads says whether its secrets may be read.
+func (s *SecretSource) Reads() bool { return s.AccessMode != AccessWrite }
+
+// Writes says whether secrets may be written to it.
+func (s *SecretSource) Writes() bool {
+	return s.AccessMode == AccessWrite || s.AccessMode == AccessReadWrite
+}
+
+// KeyRef is the reference under which the secret of a new key is stored: below the prefix, by the key's
+// name, or by its id where that is no word of a path.
+func (s *SecretSource) KeyRef(k *Key) string {
+	name := k.Name
+	if !pathWord(name) {
+		name = "virtual-key-" + strings.ReplaceAll(k.ID, "_", "-")
+	}
+	return SecretRef{Source: s.Name, Path: s.KeyPrefix + name}.String()
+}
+
+// pathWord says whether every store takes the text for one part of a path.
+func pathWord(text string) bool {
+	return text != "" && len(text) <= 128 && strings.Trim(text, ".") != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+	})
 }
 
 // Label implements Record.
@@ -49,6 +94,12 @@ func (s *SecretSource) Canonicalize() {
 	}
 	if s.MaxStaleSeconds == 0 {
 		s.MaxStaleSeconds = max(defMaxStale, s.RefreshSeconds)
+	}
+	if s.AccessMode == "" {
+		s.AccessMode = AccessRead
+	}
+	if s.StoreVirtualKeys && s.KeyPrefix == "" {
+		s.KeyPrefix = defKeyPrefix
 	}
 }
 
@@ -81,7 +132,23 @@ func (s *SecretSource) Validate() error {
 	if err := validConfigSecrets(s.Config, s.Secrets); err != nil {
 		return err
 	}
+	if err := s.validStore(); err != nil {
+		return err
+	}
 	return validMemory(s.MemoryMB)
+}
+
+func (s *SecretSource) validStore() error {
+	if !slices.Contains([]AccessMode{"", AccessRead, AccessWrite, AccessReadWrite}, s.AccessMode) {
+		return invalidf("access_mode", "%q is not read_only, write_only or read_and_write", string(s.AccessMode))
+	}
+	if s.StoreVirtualKeys && !s.Writes() {
+		return invalidf("store_virtual_keys", "needs the access_mode write_only or read_and_write")
+	}
+	if len(s.KeyPrefix) > maxPath/2 || strings.ContainsAny(s.KeyPrefix, "#?%\\") || strings.ContainsFunc(s.KeyPrefix, control) || slices.Contains(strings.Split(s.KeyPrefix, "/"), "..") {
+		return invalidf("prefix_for_stored_virtual_keys", "%.200q cannot begin a path", s.KeyPrefix)
+	}
+	return nil
 }
 
 // Configured is Config with the secrets in their places, which open reads.

@@ -16,6 +16,7 @@ func (a *API) bulkRoutes() []wire.Route {
 	return []wire.Route{
 		{ID: "litellm-user-bulk-update", Method: http.MethodPost, Pattern: "/user/bulk_update", Handler: a.userBulkUpdate},
 		{ID: "litellm-user-roles", Method: http.MethodGet, Pattern: "/user/available_roles", Handler: a.userRoles},
+		{ID: "litellm-user-available", Method: http.MethodGet, Pattern: "/user/available_users", Handler: a.usersAvailable},
 	}
 }
 
@@ -134,4 +135,21 @@ func (a *API) userRoles(w http.ResponseWriter, _ *http.Request, _ records.Caller
 		out[role] = map[string]string{"ui_label": roleWords[role][0], "description": roleWords[role][1]}
 	}
 	return wire.Answer(w, records.Written{}, out)
+}
+
+// usersAvailable tells how many users and teams there are. How many there may be is null: nothing here is
+// counted by a licence.
+func (a *API) usersAvailable(w http.ResponseWriter, _ *http.Request, by records.Caller) error {
+	_, _, users, err := a.cfg.Records.Users.List(by, records.Query{Limit: 1})
+	if err != nil {
+		return err
+	}
+	_, _, teams, err := a.cfg.Records.Teams.List(by, records.Query{Limit: 1})
+	if err != nil {
+		return err
+	}
+	return wire.Answer(w, records.Written{}, map[string]any{
+		"total_users": nil, "total_users_used": users, "total_users_remaining": nil,
+		"total_teams": nil, "total_teams_used": teams, "total_teams_remaining": nil,
+	})
 }

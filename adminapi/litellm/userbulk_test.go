@@ -45,6 +45,9 @@ func TestUserBulkUpdate(t *testing.T) {
 	if a := h.Call(key, "POST", "/user/bulk_update", `{"users":[{"user_id":"b","max_budget":99}]}`); a.Status != 403 || budget("b") != 7.0 {
 		t.Errorf("a user changes another: %d %s", a.Status, a.Body)
 	}
+	if got := h.Must("GET", "/user/available_users", ""); got["total_users_used"] != 2.0 || got["total_teams_used"] != 0.0 || got["total_users"] != nil {
+		t.Errorf("available users: got %v", got)
+	}
 	roles := h.Must("GET", "/user/available_roles", "")
 	for _, role := range resource.UserRoles {
 		words, _ := roles[string(role)].(map[string]any)

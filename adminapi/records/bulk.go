@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -97,7 +98,11 @@ func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, h
 			Message: fmt.Sprintf("the keys make an entry of %d bytes, more than %d; send fewer in a call", n, maxBulkEntry),
 		}
 	}
-	res, err := rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, batch)
+	var res fsm.Result
+	err = rs.cfg.Shelf.Commit(ctx, b.kept, func() (err error) {
+		res, err = rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, batch)
+		return err
+	})
 	if err != nil {
 		return client.MadeKeys{}, Written{}, err
 	}
@@ -123,6 +128,7 @@ type bulk struct {
 	hashes map[resource.Hash]string // the same
 	puts   []fsm.Command            // one for each key that is made
 	blocks []fsm.Command
+	kept   []keyshelf.Item // of those that go into a secret store
 	made   client.MadeKeys
 }
 
@@ -148,6 +154,9 @@ func (b *bulk) add(doc Document) error {
 		return err
 	}
 	b.puts = append(append(b.puts, put), more...)
+	if k.StoredIn != "" {
+		b.kept = append(b.kept, keyshelf.Item{Key: k, Secret: first.secret})
+	}
 	if k.Blocked {
 		b.blocks = append(b.blocks, n.block(k.ID, true))
 	}

@@ -115,6 +115,7 @@ func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], erro
 		if by.Who.Key != nil {
 			set.KeyCeilings.Fill(next, at)
 		}
+		rs.cfg.Shelf.Assign(next)
 		return nil, nil
 	}}, nil
 }
@@ -151,7 +152,7 @@ func takeSecret(doc Document) (string, error) {
 // carryKey keeps what an edit cannot change. Whether the key is blocked is no part of it:
 // replace and patch look at that themselves.
 func carryKey(next, now *resource.Key) {
-	next.Hash, next.OldHashes, next.Hint = now.Hash, now.OldHashes, now.Hint
+	next.Hash, next.OldHashes, next.Hint, next.StoredIn = now.Hash, now.OldHashes, now.Hint, now.StoredIn
 	next.RotateAt, next.RotatedAt, next.Next, next.Turns = now.RotateAt, now.RotatedAt, now.Next, now.Turns
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/delegate"
@@ -22,7 +23,7 @@ import (
 // them back as it read them.
 var ServerFields = []string{
 	"id", "owner", "created_at", "created_by", "updated_at", "updated_by",
-	"hash", "old_hashes", "hint", "spend", "accounts", "rotate_at", "rotated_at", "next", "turns",
+	"hash", "old_hashes", "hint", "spend", "accounts", "rotate_at", "rotated_at", "next", "turns", "stored_in",
 }
 
 // Of is a pointer to R that is a record.
@@ -164,7 +165,15 @@ func (n *Noun[R, P]) Create(ctx context.Context, by Caller, doc Document) (P, Wr
 	if err != nil {
 		return nil, Written{}, err
 	}
-	w, err := n.rs.commit(ctx, by, cmds...)
+	var w Written
+	var kept []keyshelf.Item
+	if k, ok := any(next).(*resource.Key); ok {
+		kept = []keyshelf.Item{{Key: k, Secret: secret}}
+	}
+	err = n.rs.cfg.Shelf.Commit(ctx, kept, func() (err error) {
+		w, err = n.rs.commit(ctx, by, cmds...)
+		return err
+	})
 	if err != nil {
 		return nil, Written{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/delegate"
@@ -78,6 +79,8 @@ type Config struct {
 	// Files reads the body of a blob of the configuration, for the check of what refers to one; nil:
 	// nothing of it is checked.
 	Files func(digest string) ([]byte, error)
+	// Shelf keeps the secrets of keys in stores of secrets.
+	Shelf *keyshelf.Shelf
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(by Caller, before, after *resource.Key) error
 	// MayLearn decides whether the caller may be told the secret of a key.
@@ -286,6 +289,27 @@ func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command
 }
 
 func (rs *Records) propose(ctx context.Context, by Caller, cmds []fsm.Command) (fsm.Result, error) {
+	gone := rs.stored(cmds)
+	res, err := rs.proposed(ctx, by, cmds)
+	if err == nil {
+		rs.cfg.Shelf.Remove(ctx, gone)
+	}
+	return res, err
+}
+
+// stored are the keys that the commands delete and whose secrets are kept in a store.
+func (rs *Records) stored(cmds []fsm.Command) (gone []keyshelf.Gone) {
+	for _, c := range cmds {
+		if d, ok := c.(fsm.DeleteKey); ok {
+			if k, ok := rs.cfg.State.Key(d.ID); ok && k.StoredIn != "" {
+				gone = append(gone, keyshelf.Gone{Ref: k.StoredIn, Hash: k.Hash})
+			}
+		}
+	}
+	return gone
+}
+
+func (rs *Records) proposed(ctx context.Context, by Caller, cmds []fsm.Command) (fsm.Result, error) {
 	if len(cmds) == 1 {
 		return rs.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, cmds[0])
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -69,7 +70,13 @@ func (rs *Records) rotate(ctx context.Context, by Caller, ref string, r client.R
 	if err := rs.cfg.MayLearn(by, next); err != nil {
 		return nil, Written{}, err
 	}
-	k, w, err := rs.Keys.update(ctx, by, now, next, now.Version)
+	rs.cfg.Shelf.Assign(next)
+	var k *resource.Key
+	var w Written
+	err = rs.cfg.Shelf.Commit(ctx, []keyshelf.Item{{Key: next, Secret: secret}}, func() (err error) {
+		k, w, err = rs.Keys.update(ctx, by, now, next, now.Version)
+		return err
+	})
 	if err != nil {
 		return nil, Written{}, err
 	}

@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -40,7 +41,15 @@ func (rs *Records) CreateUser(ctx context.Context, by Caller, parts NewUser) (*r
 		}
 		cmds = append(cmds, more...)
 	}
-	w, err := rs.commit(ctx, by, cmds...)
+	var w Written
+	var kept []keyshelf.Item
+	if k != nil {
+		kept = []keyshelf.Item{{Key: k, Secret: secret}}
+	}
+	err = rs.cfg.Shelf.Commit(ctx, kept, func() (err error) {
+		w, err = rs.commit(ctx, by, cmds...)
+		return err
+	})
 	if err != nil {
 		return nil, nil, Written{}, err
 	}

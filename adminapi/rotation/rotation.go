@@ -47,7 +47,8 @@ type Config struct {
 	Open   func(s *resource.Sealed, kind, id, field string) (string, error)
 	// Look, if it is not nil, makes Run look for keys that are due, instead of a clock.
 	Look <-chan time.Time
-	// Mail sends a letter; Keep writes a secret to the secret store. Nil: that is not possible here.
+	// Mail sends a letter; Keep writes a secret to where the key's is stored, or else to the setting
+	// rotation_store. Nil: that is not possible here.
 	Mail func(ctx context.Context, l Letter) error
 	Keep func(ctx context.Context, k *resource.Key, secret string) error
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
@@ -327,7 +328,8 @@ func (r *Rotation) stage(ctx context.Context, k *resource.Key) (*resource.Key, e
 }
 
 // finish puts the staged secret in the place of the old one, whatever else of the key was
-// edited meanwhile. Only one caller in the cluster does: for others it is ErrNotFound.
+// edited meanwhile, and into the store that has the old one. Only one caller in the cluster does: for
+// others it is ErrNotFound.
 func (r *Rotation) finish(ctx context.Context, id string, staged resource.Hash, by fsm.Actor) (fsm.Result, error) {
 	var res fsm.Result
 	var err error
@@ -335,6 +337,11 @@ func (r *Rotation) finish(ctx context.Context, id string, staged resource.Hash, 
 		k, ok := r.cfg.State.Key(id)
 		if !ok || k.Next == nil || k.Next.Hash != staged || k.Rotation == nil {
 			return res, fmt.Errorf("new secret of key %q: %w", id, resource.ErrNotFound)
+		}
+		if k.StoredIn != "" && k.Rotation.Deliver != resource.DeliverStore {
+			if err := r.keep(ctx, k); err != nil {
+				return res, err
+			}
 		}
 		next := *k
 		if err := next.Replace(k.Next.Hash, k.Next.Hint, resource.At(r.cfg.Now()), k.Rotation.Keeps()); err != nil {

@@ -107,7 +107,7 @@ func (a *API) logQuery(by records.Caller, v url.Values) (requestlog.Query, error
 	if q.Status = v.Get("status_filter"); q.Status == "all" {
 		q.Status = ""
 	}
-	q.CacheHitOnly = v.Get("cache_hit_filter") == "true"
+	q.CacheHitOnly, q.NoSystem = v.Get("cache_hit_filter") == "true", v.Get("exclude_internal_health_checks") == "true"
 	for name, to := range map[string]**resource.Money{"min_spend": &q.MinCost, "max_spend": &q.MaxCost} {
 		if text := v.Get(name); text != "" {
 			m, err := resource.ParseMoney(text)

@@ -41,6 +41,7 @@ type Filter struct {
 	MinCost      *resource.Money     `json:"min_cost,omitempty"`
 	MaxCost      *resource.Money     `json:"max_cost,omitempty"`
 	CacheHitOnly bool                `json:"cache_hit_only,omitempty"`
+	NoSystem     bool                `json:"no_system,omitempty"` // none of the gateway's own requests, such as paid health checks
 }
 
 // columns are what Filter.Names may name.
@@ -128,7 +129,8 @@ func (q *Query) keeps(r *Row) bool {
 		f.ErrorCode != "" && r.ErrorCode != f.ErrorCode,
 		f.Status == "success" && r.Failed(), f.Status == "failure" && !r.Failed(),
 		f.MinCost != nil && r.Cost < *f.MinCost, f.MaxCost != nil && r.Cost > *f.MaxCost,
-		f.CacheHitOnly && r.Flags&cachedFlag == 0:
+		f.CacheHitOnly && r.Flags&cachedFlag == 0,
+		f.NoSystem && r.TeamID == resource.SystemTeamID:
 		return false
 	}
 	return f.named(r) && q.behind(r)

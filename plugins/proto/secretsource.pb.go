@@ -93,6 +93,7 @@ type SecretSourceDescription struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                    // of the plugin, for display
 	SdkMinor      uint32                 `protobuf:"varint,2,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"` // of the contract that the plugin was built against
+	Writes        bool                   `protobuf:"varint,3,opt,name=writes,proto3" json:"writes,omitempty"`                     // Write and Delete are there
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -139,6 +140,13 @@ func (x *SecretSourceDescription) GetSdkMinor() uint32 {
 		return x.SdkMinor
 	}
 	return 0
+}
+
+func (x *SecretSourceDescription) GetWrites() bool {
+	if x != nil {
+		return x.Writes
+	}
+	return false
 }
 
 type ReadSecret struct {
@@ -245,6 +253,190 @@ func (x *SecretValue) GetVersion() string {
 	return ""
 }
 
+type WriteSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`               // as in ReadSecret
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`             // never empty
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"` // for the people who look into the store
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteSecret) Reset() {
+	*x = WriteSecret{}
+	mi := &file_secretsource_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteSecret) ProtoMessage() {}
+
+func (x *WriteSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_secretsource_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteSecret.ProtoReflect.Descriptor instead.
+func (*WriteSecret) Descriptor() ([]byte, []int) {
+	return file_secretsource_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WriteSecret) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *WriteSecret) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *WriteSecret) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+type WrittenSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"` // of the secret in the store, for display; empty: the store has none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WrittenSecret) Reset() {
+	*x = WrittenSecret{}
+	mi := &file_secretsource_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WrittenSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WrittenSecret) ProtoMessage() {}
+
+func (x *WrittenSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_secretsource_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WrittenSecret.ProtoReflect.Descriptor instead.
+func (*WrittenSecret) Descriptor() ([]byte, []int) {
+	return file_secretsource_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *WrittenSecret) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type DeleteSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSecret) Reset() {
+	*x = DeleteSecret{}
+	mi := &file_secretsource_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSecret) ProtoMessage() {}
+
+func (x *DeleteSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_secretsource_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSecret.ProtoReflect.Descriptor instead.
+func (*DeleteSecret) Descriptor() ([]byte, []int) {
+	return file_secretsource_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteSecret) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+type DeletedSecret struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletedSecret) Reset() {
+	*x = DeletedSecret{}
+	mi := &file_secretsource_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletedSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletedSecret) ProtoMessage() {}
+
+func (x *DeletedSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_secretsource_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletedSecret.ProtoReflect.Descriptor instead.
+func (*DeletedSecret) Descriptor() ([]byte, []int) {
+	return file_secretsource_proto_rawDescGZIP(), []int{7}
+}
+
 var File_secretsource_proto protoreflect.FileDescriptor
 
 const file_secretsource_proto_rawDesc = "" +
@@ -255,20 +447,32 @@ const file_secretsource_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
 	"\n" +
-	"host_minor\x18\x04 \x01(\rR\thostMinor\"P\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"h\n" +
 	"\x17SecretSourceDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1b\n" +
-	"\tsdk_minor\x18\x02 \x01(\rR\bsdkMinor\"6\n" +
+	"\tsdk_minor\x18\x02 \x01(\rR\bsdkMinor\x12\x16\n" +
+	"\x06writes\x18\x03 \x01(\bR\x06writes\"6\n" +
 	"\n" +
 	"ReadSecret\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\"=\n" +
 	"\vSecretValue\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion2\xbc\x01\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\"Y\n" +
+	"\vWriteSecret\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\")\n" +
+	"\rWrittenSecret\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\"\n" +
+	"\fDeleteSecret\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\"\x0f\n" +
+	"\rDeletedSecret2\xd8\x02\n" +
 	"\fSecretSource\x12c\n" +
 	"\tConfigure\x12).conclave.plugin.v1.ConfigureSecretSource\x1a+.conclave.plugin.v1.SecretSourceDescription\x12G\n" +
-	"\x04Read\x12\x1e.conclave.plugin.v1.ReadSecret\x1a\x1f.conclave.plugin.v1.SecretValueB6Z4github.com/conclave-llm/conclave/plugins/proto;protob\x06proto3"
+	"\x04Read\x12\x1e.conclave.plugin.v1.ReadSecret\x1a\x1f.conclave.plugin.v1.SecretValue\x12K\n" +
+	"\x05Write\x12\x1f.conclave.plugin.v1.WriteSecret\x1a!.conclave.plugin.v1.WrittenSecret\x12M\n" +
+	"\x06Delete\x12 .conclave.plugin.v1.DeleteSecret\x1a!.conclave.plugin.v1.DeletedSecretB6Z4github.com/conclave-llm/conclave/plugins/proto;protob\x06proto3"
 
 var (
 	file_secretsource_proto_rawDescOnce sync.Once
@@ -282,20 +486,28 @@ func file_secretsource_proto_rawDescGZIP() []byte {
 	return file_secretsource_proto_rawDescData
 }
 
-var file_secretsource_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_secretsource_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_secretsource_proto_goTypes = []any{
 	(*ConfigureSecretSource)(nil),   // 0: conclave.plugin.v1.ConfigureSecretSource
 	(*SecretSourceDescription)(nil), // 1: conclave.plugin.v1.SecretSourceDescription
 	(*ReadSecret)(nil),              // 2: conclave.plugin.v1.ReadSecret
 	(*SecretValue)(nil),             // 3: conclave.plugin.v1.SecretValue
+	(*WriteSecret)(nil),             // 4: conclave.plugin.v1.WriteSecret
+	(*WrittenSecret)(nil),           // 5: conclave.plugin.v1.WrittenSecret
+	(*DeleteSecret)(nil),            // 6: conclave.plugin.v1.DeleteSecret
+	(*DeletedSecret)(nil),           // 7: conclave.plugin.v1.DeletedSecret
 }
 var file_secretsource_proto_depIdxs = []int32{
 	0, // 0: conclave.plugin.v1.SecretSource.Configure:input_type -> conclave.plugin.v1.ConfigureSecretSource
 	2, // 1: conclave.plugin.v1.SecretSource.Read:input_type -> conclave.plugin.v1.ReadSecret
-	1, // 2: conclave.plugin.v1.SecretSource.Configure:output_type -> conclave.plugin.v1.SecretSourceDescription
-	3, // 3: conclave.plugin.v1.SecretSource.Read:output_type -> conclave.plugin.v1.SecretValue
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	4, // 2: conclave.plugin.v1.SecretSource.Write:input_type -> conclave.plugin.v1.WriteSecret
+	6, // 3: conclave.plugin.v1.SecretSource.Delete:input_type -> conclave.plugin.v1.DeleteSecret
+	1, // 4: conclave.plugin.v1.SecretSource.Configure:output_type -> conclave.plugin.v1.SecretSourceDescription
+	3, // 5: conclave.plugin.v1.SecretSource.Read:output_type -> conclave.plugin.v1.SecretValue
+	5, // 6: conclave.plugin.v1.SecretSource.Write:output_type -> conclave.plugin.v1.WrittenSecret
+	7, // 7: conclave.plugin.v1.SecretSource.Delete:output_type -> conclave.plugin.v1.DeletedSecret
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -312,7 +524,7 @@ func file_secretsource_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_secretsource_proto_rawDesc), len(file_secretsource_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,20 +21,28 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	SecretSource_Configure_FullMethodName = "/conclave.plugin.v1.SecretSource/Configure"
 	SecretSource_Read_FullMethodName      = "/conclave.plugin.v1.SecretSource/Read"
+	SecretSource_Write_FullMethodName     = "/conclave.plugin.v1.SecretSource/Write"
+	SecretSource_Delete_FullMethodName    = "/conclave.plugin.v1.SecretSource/Delete"
 )
 
 // SecretSourceClient is the client API for SecretSource service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SecretSource reads secrets out of a store. The host calls Configure once in the life of the
-// process, then Read for one secret at a time, up to 16 at once, each within a deadline. Since minor 6.
+// SecretSource reads secrets out of a store, and writes them if it says so. The host calls Configure once
+// in the life of the process, then the others for one secret at a time, up to 16 at once, each within a
+// deadline. Since minor 6.
 type SecretSourceClient interface {
 	Configure(ctx context.Context, in *ConfigureSecretSource, opts ...grpc.CallOption) (*SecretSourceDescription, error)
 	// Read answers NOT_FOUND if the store has no such secret or field, PERMISSION_DENIED if it does
 	// not let the plugin read it, INVALID_ARGUMENT if the path or the field cannot be one of the
 	// store's, and UNAVAILABLE if the store cannot be asked now.
 	Read(ctx context.Context, in *ReadSecret, opts ...grpc.CallOption) (*SecretValue, error)
+	// Write puts a secret under the path, in the place of the one that is there: the codes are those of
+	// Read. Since minor 7, as Delete; asked only of a plugin whose description says that it writes.
+	Write(ctx context.Context, in *WriteSecret, opts ...grpc.CallOption) (*WrittenSecret, error)
+	// Delete takes the secret under the path out of the store. NOT_FOUND if there is none.
+	Delete(ctx context.Context, in *DeleteSecret, opts ...grpc.CallOption) (*DeletedSecret, error)
 }
 
 type secretSourceClient struct {
@@ -65,18 +73,44 @@ func (c *secretSourceClient) Read(ctx context.Context, in *ReadSecret, opts ...g
 	return out, nil
 }
 
+func (c *secretSourceClient) Write(ctx context.Context, in *WriteSecret, opts ...grpc.CallOption) (*WrittenSecret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(WrittenSecret)
+	err := c.cc.Invoke(ctx, SecretSource_Write_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *secretSourceClient) Delete(ctx context.Context, in *DeleteSecret, opts ...grpc.CallOption) (*DeletedSecret, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeletedSecret)
+	err := c.cc.Invoke(ctx, SecretSource_Delete_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SecretSourceServer is the server API for SecretSource service.
 // All implementations must embed UnimplementedSecretSourceServer
 // for forward compatibility.
 //
-// SecretSource reads secrets out of a store. The host calls Configure once in the life of the
-// process, then Read for one secret at a time, up to 16 at once, each within a deadline. Since minor 6.
+// SecretSource reads secrets out of a store, and writes them if it says so. The host calls Configure once
+// in the life of the process, then the others for one secret at a time, up to 16 at once, each within a
+// deadline. Since minor 6.
 type SecretSourceServer interface {
 	Configure(context.Context, *ConfigureSecretSource) (*SecretSourceDescription, error)
 	// Read answers NOT_FOUND if the store has no such secret or field, PERMISSION_DENIED if it does
 	// not let the plugin read it, INVALID_ARGUMENT if the path or the field cannot be one of the
 	// store's, and UNAVAILABLE if the store cannot be asked now.
 	Read(context.Context, *ReadSecret) (*SecretValue, error)
+	// Write puts a secret under the path, in the place of the one that is there: the codes are those of
+	// Read. Since minor 7, as Delete; asked only of a plugin whose description says that it writes.
+	Write(context.Context, *WriteSecret) (*WrittenSecret, error)
+	// Delete takes the secret under the path out of the store. NOT_FOUND if there is none.
+	Delete(context.Context, *DeleteSecret) (*DeletedSecret, error)
 	mustEmbedUnimplementedSecretSourceServer()
 }
 
@@ -92,6 +126,12 @@ func (UnimplementedSecretSourceServer) Configure(context.Context, *ConfigureSecr
 }
 func (UnimplementedSecretSourceServer) Read(context.Context, *ReadSecret) (*SecretValue, error) {
 	return nil, status.Error(codes.Unimplemented, "method Read not implemented")
+}
+func (UnimplementedSecretSourceServer) Write(context.Context, *WriteSecret) (*WrittenSecret, error) {
+	return nil, status.Error(codes.Unimplemented, "method Write not implemented")
+}
+func (UnimplementedSecretSourceServer) Delete(context.Context, *DeleteSecret) (*DeletedSecret, error) {
+	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
 }
 func (UnimplementedSecretSourceServer) mustEmbedUnimplementedSecretSourceServer() {}
 func (UnimplementedSecretSourceServer) testEmbeddedByValue()                      {}
@@ -150,6 +190,42 @@ func _SecretSource_Read_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SecretSource_Write_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(WriteSecret)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretSourceServer).Write(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretSource_Write_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretSourceServer).Write(ctx, req.(*WriteSecret))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SecretSource_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteSecret)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SecretSourceServer).Delete(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SecretSource_Delete_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SecretSourceServer).Delete(ctx, req.(*DeleteSecret))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SecretSource_ServiceDesc is the grpc.ServiceDesc for SecretSource service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +240,14 @@ var SecretSource_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Read",
 			Handler:    _SecretSource_Read_Handler,
+		},
+		{
+			MethodName: "Write",
+			Handler:    _SecretSource_Write_Handler,
+		},
+		{
+			MethodName: "Delete",
+			Handler:    _SecretSource_Delete_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -100,13 +100,19 @@ type SecretAddress = secretsource.Address
 // SecretValue is a secret as the store has it now.
 type SecretValue = secretsource.Value
 
-// SecretError is why a secret could not be read.
+// SecretWriter is a SecretSource that also writes to its store.
+type SecretWriter = secretsource.Writer
+
+// SecretWritten is a secret that is to be in a store.
+type SecretWritten = secretsource.Written
+
+// SecretError is why a secret could not be read or written.
 type SecretError = secretsource.Error
 
 // Why a secret could not be read.
 const (
 	SecretNotFound    = secretsource.NotFound    // the store has no such secret or field
-	SecretDenied      = secretsource.Denied      // the store does not let the plugin read it
+	SecretDenied      = secretsource.Denied      // the store does not let the plugin do it
 	SecretMalformed   = secretsource.Malformed   // the path or the field cannot be one of the store's
 	SecretUnavailable = secretsource.Unavailable // the store cannot be asked now
 )

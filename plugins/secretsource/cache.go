@@ -57,8 +57,9 @@ type Cache struct {
 }
 
 type cacheMetrics struct {
-	reads *prometheus.CounterVec
-	held  prometheus.Gauge
+	reads  *prometheus.CounterVec
+	writes *prometheus.CounterVec
+	held   prometheus.Gauge
 }
 
 // held is what is known of one reference.
@@ -89,12 +90,15 @@ func NewCache(cfg CacheConfig) *Cache {
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_secret_source_reads_total", Help: "Reads of secrets out of a secret source, by what came of them.",
 		}, []string{"source", "result"}),
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "conclave_secret_source_writes_total", Help: "Secrets written to a secret source or deleted there, by what came of them.",
+		}, []string{"source", "result"}),
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "conclave_secret_source_references", Help: "References to secret sources that this node resolves.",
 		}),
 	}}
 	if cfg.Registerer != nil {
-		cfg.Registerer.MustRegister(c.metrics.reads, c.metrics.held)
+		cfg.Registerer.MustRegister(c.metrics.reads, c.metrics.writes, c.metrics.held)
 	}
 	return c
 }
@@ -156,6 +160,9 @@ func (c *Cache) look(text string) (v Value, pending <-chan struct{}, err error) 
 	s, ok := c.cfg.Source(ref.Source)
 	if !ok {
 		return Value{}, nil, &secret.Unresolved{Reference: text, Reason: "no_source", Err: fmt.Errorf("there is no secret source %q", ref.Source)}
+	}
+	if !s.Reads() {
+		return Value{}, nil, unresolved(text, &Error{Denied, "the access_mode " + string(s.AccessMode) + " of the secret source does not let it be read"})
 	}
 	now := c.cfg.Now()
 	c.mu.Lock()

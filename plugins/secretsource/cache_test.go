@@ -272,3 +272,76 @@ func TestCache_Test(t *testing.T) {
 		}
 	})
 }
+
+// shelves is a store that is also written.
+type shelves struct{ store }
+
+func (s *shelves) Write(_ context.Context, w secretsource.Written) (string, error) {
+	s.set(w.Text.Reveal(), nil)
+	return "4", nil
+}
+
+func (s *shelves) Delete(context.Context, string) error {
+	s.set("", &secretsource.Error{Reason: secretsource.NotFound, Text: "deleted"})
+	return nil
+}
+
+// The access mode of the record says what may be done, whatever the plugin can, and what was written is
+// read again.
+func TestCache_Put(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		s := &shelves{}
+		s.set("old", nil)
+		b.SetReader("vault", s)
+		ctx := t.Context()
+		reason := func(err error) string {
+			if u, ok := errors.AsType[*secret.Unresolved](err); ok {
+				return u.Reason
+			}
+			return ""
+		}
+		mode := func(m resource.AccessMode) {
+			r := *b.record.Load()
+			r.AccessMode = m
+			b.record.Store(&r)
+		}
+		if got := reason(b.Put(ctx, "vault://a", secret.New("new"), "")); got != "denied" {
+			t.Errorf("written to a source that is only read: %q", got)
+		}
+		mode(resource.AccessReadWrite)
+		if v, err := b.Resolve(ctx, "vault://a"); err != nil || v.Reveal() != "old" {
+			t.Fatalf("got %v, %v", v, err)
+		}
+		if err := b.Put(ctx, "vault://a", secret.New("new"), "d"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if v, err := b.Held("vault://a"); err != nil || v.Reveal() != "new" {
+			t.Errorf("after the write: %v, %v", v, err)
+		}
+		if v, err := b.Fetch(ctx, "vault://b"); err != nil || v.Reveal() != "new" {
+			t.Errorf("fetched: %v, %v", v, err)
+		}
+		if err := b.Remove(ctx, "vault://a"); err != nil {
+			t.Error(err)
+		}
+		mode(resource.AccessWrite)
+		if _, err := b.Resolve(ctx, "vault://a"); reason(err) != "denied" {
+			t.Errorf("a source that is only written is read: %v", err)
+		}
+		if _, err := b.Fetch(ctx, "vault://a"); reason(err) != "denied" {
+			t.Errorf("a source that is only written is fetched from: %v", err)
+		}
+		for ref, want := range map[string]string{"gcp-sm://a": "no_source", "vault://": "malformed"} {
+			if got := reason(b.Put(ctx, ref, secret.New("x"), "")); got != want {
+				t.Errorf("%s: %q, want %q", ref, got, want)
+			}
+		}
+		b.DropReader("vault", s)
+		if got := reason(b.Put(ctx, "vault://a", secret.New("x"), "")); got != "unavailable" {
+			t.Errorf("nobody runs: %q", got)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	goplugin "github.com/hashicorp/go-plugin"
@@ -23,7 +24,7 @@ const PluginKey = "secret_source"
 const (
 	maxValue = 1 << 20 // bytes of a secret
 	maxText  = 300     // bytes of an error that are shown
-	maxReads = 16      // at once, of one process
+	maxCalls = 16      // at once, of one process
 )
 
 // GRPCPlugin joins the contract to go-plugin.
@@ -45,15 +46,16 @@ func (p *GRPCPlugin) GRPCClient(_ context.Context, _ *goplugin.GRPCBroker, conn 
 
 var _ goplugin.GRPCPlugin = (*GRPCPlugin)(nil)
 
-// Client speaks to one plugin process. It implements Plugin and may be used concurrently.
+// Client speaks to one plugin process. It implements Plugin and Writer and may be used concurrently.
 type Client struct {
-	rpc  proto.SecretSourceClient
-	turn chan struct{} // holds a token for each read under way
+	rpc    proto.SecretSourceClient
+	turn   chan struct{} // holds a token for each call under way
+	writes atomic.Bool   // the plugin is a Writer; known from Configure on
 }
 
 // NewClient makes a client of a plugin's connection.
 func NewClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{rpc: proto.NewSecretSourceClient(conn), turn: make(chan struct{}, maxReads)}
+	return &Client{rpc: proto.NewSecretSourceClient(conn), turn: make(chan struct{}, maxCalls)}
 }
 
 // Configure implements Plugin.
@@ -64,17 +66,27 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 	if err != nil {
 		return Description{}, fmt.Errorf("configure secret source %s: %w", s.Name, err)
 	}
-	return Description{Version: resp.GetVersion(), SDKMinor: resp.GetSdkMinor()}, nil
+	c.writes.Store(resp.GetWrites())
+	return Description{Version: resp.GetVersion(), SDKMinor: resp.GetSdkMinor(), Writes: resp.GetWrites()}, nil
+}
+
+// begin waits until the plugin may be asked one thing more; the caller calls end.
+func (c *Client) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case c.turn <- struct{}{}:
+		return func() { <-c.turn }, nil
+	case <-ctx.Done():
+		return nil, &Error{Unavailable, "the store is slow: too many secrets are asked for already"}
+	}
 }
 
 // Read implements Plugin. Every error is an *Error.
 func (c *Client) Read(ctx context.Context, at Address) (Value, error) {
-	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
-	case <-ctx.Done():
-		return Value{}, &Error{Unavailable, "the store is slow: too many secrets are read already"}
+	end, err := c.begin(ctx)
+	if err != nil {
+		return Value{}, err
 	}
+	defer end()
 	resp, err := c.rpc.Read(ctx, &proto.ReadSecret{Path: at.Path, Field: at.Field}, grpc.MaxCallRecvMsgSize(maxValue+4096))
 	if err != nil {
 		return Value{}, fromStatus(err)
@@ -86,6 +98,41 @@ func (c *Client) Read(ctx context.Context, at Address) (Value, error) {
 		return Value{}, &Error{Malformed, fmt.Sprintf("the secret has more than %d bytes", maxValue)}
 	}
 	return Value{Text: secret.New(string(resp.GetValue())), Version: printable(resp.GetVersion())}, nil
+}
+
+var errReadsOnly = &Error{Denied, "the plugin reads only"}
+
+// Write implements Writer. Every error is an *Error.
+func (c *Client) Write(ctx context.Context, w Written) (version string, err error) {
+	if !c.writes.Load() {
+		return "", errReadsOnly
+	}
+	end, err := c.begin(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	resp, err := c.rpc.Write(ctx, &proto.WriteSecret{Path: w.Path, Value: []byte(w.Text.Reveal()), Description: w.Description})
+	if err != nil {
+		return "", fromStatus(err)
+	}
+	return printable(resp.GetVersion()), nil
+}
+
+// Delete implements Writer. Every error is an *Error.
+func (c *Client) Delete(ctx context.Context, path string) error {
+	if !c.writes.Load() {
+		return errReadsOnly
+	}
+	end, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if _, err := c.rpc.Delete(ctx, &proto.DeleteSecret{Path: path}); err != nil {
+		return fromStatus(err)
+	}
+	return nil
 }
 
 // reasons are the reasons by the codes that tell them.
@@ -133,15 +180,19 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureSecretSource
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return &proto.SecretSourceDescription{Version: d.Version, SdkMinor: contract.Minor}, nil
+	_, writes := s.impl.(Writer)
+	return &proto.SecretSourceDescription{Version: d.Version, SdkMinor: contract.Minor, Writes: writes}, nil
+}
+
+// caught makes the panic of one call its error: the others go on.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = status.Error(codes.Unavailable, "the secret source panicked")
+	}
 }
 
 func (s *server) Read(ctx context.Context, req *proto.ReadSecret) (_ *proto.SecretValue, err error) {
-	defer func() {
-		if p := recover(); p != nil { // of one read: the others go on
-			err = status.Error(codes.Unavailable, "the secret source panicked")
-		}
-	}()
+	defer caught(&err)
 	v, err := s.impl.Read(ctx, Address{Path: req.GetPath(), Field: req.GetField()})
 	if err != nil {
 		return nil, toStatus(err)
@@ -150,6 +201,34 @@ func (s *server) Read(ctx context.Context, req *proto.ReadSecret) (_ *proto.Secr
 		return nil, status.Error(codes.NotFound, "the secret is empty")
 	}
 	return &proto.SecretValue{Value: []byte(v.Text.Reveal()), Version: strings.ToValidUTF8(v.Version, "�")}, nil
+}
+
+func (s *server) Write(ctx context.Context, req *proto.WriteSecret) (_ *proto.WrittenSecret, err error) {
+	w, ok := s.impl.(Writer)
+	if !ok {
+		return nil, toStatus(errReadsOnly)
+	}
+	defer caught(&err)
+	if len(req.GetValue()) == 0 {
+		return nil, toStatus(&Error{Malformed, "the secret is empty"})
+	}
+	version, err := w.Write(ctx, Written{Path: req.GetPath(), Text: secret.New(string(req.GetValue())), Description: req.GetDescription()})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &proto.WrittenSecret{Version: strings.ToValidUTF8(version, "�")}, nil
+}
+
+func (s *server) Delete(ctx context.Context, req *proto.DeleteSecret) (_ *proto.DeletedSecret, err error) {
+	w, ok := s.impl.(Writer)
+	if !ok {
+		return nil, toStatus(errReadsOnly)
+	}
+	defer caught(&err)
+	if err := w.Delete(ctx, req.GetPath()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &proto.DeletedSecret{}, nil
 }
 
 // toStatus tells an error to the host.

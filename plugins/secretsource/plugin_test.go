@@ -140,3 +140,74 @@ func TestClient_Hangs(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// shelf is a source that also writes.
+type shelf struct {
+	source
+	mu   sync.Mutex
+	kept map[string]string
+}
+
+func (s *shelf) Write(_ context.Context, w secretsource.Written) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch w.Path {
+	case "denied":
+		return "", &secretsource.Error{Reason: secretsource.Denied, Text: "no policy"}
+	case "panics":
+		panic("boom")
+	}
+	s.kept[w.Path] = w.Text.Reveal() + " " + w.Description
+	return "8", nil
+}
+
+func (s *shelf) Delete(_ context.Context, path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept[path] == "" {
+		return &secretsource.Error{Reason: secretsource.NotFound, Text: "nothing is there"}
+	}
+	delete(s.kept, path)
+	return nil
+}
+
+func TestClient_Write(t *testing.T) {
+	t.Parallel()
+	s := &shelf{kept: map[string]string{}}
+	c := dial(t, s)
+	if _, err := c.Write(t.Context(), secretsource.Written{Path: "p", Text: secret.New("x")}); err == nil {
+		t.Error("written before the plugin has said that it writes")
+	}
+	if d, err := c.Configure(t.Context(), secretsource.Settings{}); err != nil || !d.Writes {
+		t.Fatalf("got %+v, %v", d, err)
+	}
+	if version, err := c.Write(t.Context(), secretsource.Written{Path: "p", Text: secret.New("x"), Description: "d"}); err != nil || version != "8" || s.kept["p"] != "x d" {
+		t.Errorf("got version %q, %v, kept %v", version, err, s.kept)
+	}
+	if err := c.Delete(t.Context(), "p"); err != nil || len(s.kept) != 0 {
+		t.Errorf("deleted: %v, kept %v", err, s.kept)
+	}
+	for what, want := range map[string]secretsource.Reason{"denied": secretsource.Denied, "panics": secretsource.Unavailable, "empty": secretsource.Malformed} {
+		text := "x"
+		if what == "empty" {
+			text = ""
+		}
+		_, err := c.Write(t.Context(), secretsource.Written{Path: what, Text: secret.New(text)})
+		if e, ok := errors.AsType[*secretsource.Error](err); !ok || e.Reason != want {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
+	}
+	err := c.Delete(t.Context(), "p")
+	if e, ok := errors.AsType[*secretsource.Error](err); !ok || e.Reason != secretsource.NotFound {
+		t.Errorf("deleted twice: %v", err)
+	}
+
+	only := dial(t, &source{})
+	if d, err := only.Configure(t.Context(), secretsource.Settings{}); err != nil || d.Writes {
+		t.Fatalf("a plugin that only reads says %+v, %v", d, err)
+	}
+	_, err = only.Write(t.Context(), secretsource.Written{Path: "p", Text: secret.New("x")})
+	if e, ok := errors.AsType[*secretsource.Error](err); !ok || e.Reason != secretsource.Denied {
+		t.Errorf("a plugin that only reads: %v", err)
+	}
+}

@@ -1,6 +1,6 @@
-// Package secretsource holds the contract of plugins that read secrets out of a store: what a
-// plugin implements, its gRPC client and server, and the Cache out of which a node takes the
-// values of references, so that no request waits for a store that was asked before.
+// Package secretsource holds the contract of plugins that read secrets out of a store, and write them if
+// they can: what a plugin implements, its gRPC client and server, and the Cache out of which a node takes
+// the values of references, so that no request waits for a store that was asked before.
 package secretsource
 
 import (
@@ -13,6 +13,7 @@ import (
 type Description struct {
 	Version  string // of the plugin, for display
 	SDKMinor uint32 // of the contract which the plugin was built against. The SDK fills it in.
+	Writes   bool   // it is a Writer. The SDK fills it in.
 }
 
 // Settings are what a plugin is configured with.
@@ -44,18 +45,35 @@ type Plugin interface {
 	Read(ctx context.Context, at Address) (Value, error)
 }
 
-// Reason is why a secret could not be read.
+// Writer is a Plugin that also writes. Its methods are called concurrently, too, and their errors are of
+// the same kinds.
+type Writer interface {
+	// Write puts the text under the path, in the place of what is there, and returns the new version
+	// for display, "" if the store has none. Read of the path alone gives the text afterwards.
+	Write(ctx context.Context, w Written) (version string, err error)
+	// Delete takes what is under the path out of the store; NotFound if nothing is.
+	Delete(ctx context.Context, path string) error
+}
+
+// Written is a secret that is to be in a store.
+type Written struct {
+	Path        string
+	Text        secret.Text
+	Description string // for the people who look into the store
+}
+
+// Reason is why a secret could not be read or written.
 type Reason string
 
 // The reasons.
 const (
 	NotFound    Reason = "not_found"   // the store has no such secret or field
-	Denied      Reason = "denied"      // the store does not let the plugin read it
+	Denied      Reason = "denied"      // the store does not let the plugin do it
 	Malformed   Reason = "malformed"   // the path or the field cannot be one of the store's
 	Unavailable Reason = "unavailable" // the store cannot be asked now: sealed, down, too late
 )
 
-// Error is why a secret could not be read. Its text holds no secret.
+// Error is why a secret could not be read or written. Its text holds no secret.
 type Error struct {
 	Reason Reason
 	Text   string // for people, such as "the path has no field token"

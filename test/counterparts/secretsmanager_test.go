@@ -69,6 +69,25 @@ func TestSecretsManager_Moto(t *testing.T) {
 	if e, ok := errors.AsType[*sdk.SecretError](err); !ok || e.Reason != sdk.SecretNotFound {
 		t.Errorf("a secret that there is not: %v", err)
 	}
+	for _, text := range []string{"sk-first", "sk-second"} {
+		version, err := good.Write(t.Context(), sdk.SecretWritten{Path: "litellm/alice", Text: sdk.NewSecret(text), Description: "a key"})
+		if err != nil || version == "" {
+			t.Fatalf("write: version %q, %v", version, err)
+		}
+		if v, err := good.Read(t.Context(), sdk.SecretAddress{Path: "litellm/alice"}); err != nil || v.Text.Reveal() != text {
+			t.Errorf("what was written: %v, %v", v.Text, err)
+		}
+	}
+	if err := good.Delete(t.Context(), "litellm/alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := good.Write(t.Context(), sdk.SecretWritten{Path: "litellm/alice", Text: sdk.NewSecret("sk-third")}); err != nil {
+		t.Errorf("a name that was deleted: %v", err)
+	}
+	_, err = source("wrong").Write(t.Context(), sdk.SecretWritten{Path: "litellm/alice", Text: sdk.NewSecret("x")})
+	if e, ok := errors.AsType[*sdk.SecretError](err); !ok || e.Reason != sdk.SecretDenied {
+		t.Errorf("written with a wrong key: %v", err)
+	}
 	_, err = source("wrong").Read(t.Context(), at)
 	if e, ok := errors.AsType[*sdk.SecretError](err); !ok || e.Reason != sdk.SecretDenied {
 		t.Errorf("a wrong key: %v", err)

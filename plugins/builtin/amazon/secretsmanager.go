@@ -3,7 +3,9 @@ package amazon
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -22,9 +24,10 @@ type SecretsManagerConfig struct {
 	Endpoint string `json:"endpoint,omitempty"` // URL; default: that of the region
 	CA       string `json:"ca,omitempty"`
 	Proxy    string `json:"proxy,omitempty"`
+	KMSKeyID string `json:"kms_key_id,omitempty"` // that seals what is written; default: the account's own
 }
 
-// SecretsManager is the secret source that reads AWS Secrets Manager. A path is the name or the ARN of a
+// SecretsManager is the secret source that reads and writes AWS Secrets Manager. A path is the name or the ARN of a
 // secret, a field one of a secret that is JSON.
 type SecretsManager struct {
 	cfg    SecretsManagerConfig
@@ -58,30 +61,16 @@ var (
 
 // Read implements sdk.SecretSource.
 func (s *SecretsManager) Read(ctx context.Context, at sdk.SecretAddress) (sdk.SecretValue, error) {
-	id := strings.Trim(at.Path, "/")
-	if id == "" || len(id) > 2048 {
-		return sdk.SecretValue{}, secretstore.Malformed("the path is not the name or the ARN of a secret")
-	}
-	body, err := json.Marshal(map[string]string{"SecretId": id})
+	id, err := secretID(at.Path)
 	if err != nil {
 		return sdk.SecretValue{}, err
-	}
-	status, answer, err := secretstore.Do(ctx, s.client, secretsManager, &secretstore.Request{
-		Method: http.MethodPost, URL: strings.TrimRight(s.cfg.Endpoint, "/") + "/", Body: body, Sign: s.cfg.signer("secretsmanager", s.now),
-		Header: map[string]string{"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "secretsmanager.GetSecretValue"},
-	})
-	if err != nil {
-		return sdk.SecretValue{}, err
-	}
-	if status != http.StatusOK {
-		return sdk.SecretValue{}, refusal(status, answer)
 	}
 	var out struct {
 		SecretString *string `json:"SecretString"`
 		SecretBinary []byte  `json:"SecretBinary"`
 		VersionID    string  `json:"VersionId"`
 	}
-	if err := secretstore.ReadJSON(secretsManager, answer, &out); err != nil {
+	if err := s.ask(ctx, "GetSecretValue", map[string]any{"SecretId": id}, &out); err != nil {
 		return sdk.SecretValue{}, err
 	}
 	text := string(out.SecretBinary)
@@ -89,6 +78,68 @@ func (s *SecretsManager) Read(ctx context.Context, at sdk.SecretAddress) (sdk.Se
 		text = *out.SecretString
 	}
 	return secretstore.Value(text, at.Field, out.VersionID)
+}
+
+func secretID(path string) (string, error) {
+	id := strings.Trim(path, "/")
+	if id == "" || len(id) > 2048 {
+		return "", secretstore.Malformed("the path is not the name or the ARN of a secret")
+	}
+	return id, nil
+}
+
+// ask does one operation of the service and reads its answer.
+func (s *SecretsManager) ask(ctx context.Context, operation string, in map[string]any, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	status, answer, err := secretstore.Do(ctx, s.client, secretsManager, &secretstore.Request{
+		Method: http.MethodPost, URL: strings.TrimRight(s.cfg.Endpoint, "/") + "/", Body: body, Sign: s.cfg.signer("secretsmanager", s.now),
+		Header: map[string]string{"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "secretsmanager." + operation},
+	})
+	if err != nil {
+		return err
+	}
+	if status != http.StatusOK {
+		return refusal(status, answer)
+	}
+	return secretstore.ReadJSON(secretsManager, answer, out)
+}
+
+// Write implements sdk.SecretWriter: a secret that is there gets a new version, another one is created.
+func (s *SecretsManager) Write(ctx context.Context, w sdk.SecretWritten) (version string, err error) {
+	id, err := secretID(w.Path)
+	if err != nil {
+		return "", err
+	}
+	var out struct {
+		VersionID string `json:"VersionId"`
+	}
+	in := map[string]any{"SecretId": id, "SecretString": w.Text.Reveal(), "ClientRequestToken": rand.Text() + rand.Text()}
+	err = s.ask(ctx, "PutSecretValue", in, &out)
+	if e, ok := errors.AsType[*sdk.SecretError](err); !ok || e.Reason != sdk.SecretNotFound {
+		return out.VersionID, err
+	}
+	delete(in, "SecretId")
+	in["Name"] = id
+	if w.Description != "" {
+		in["Description"] = w.Description
+	}
+	if s.cfg.KMSKeyID != "" {
+		in["KmsKeyId"] = s.cfg.KMSKeyID
+	}
+	err = s.ask(ctx, "CreateSecret", in, &out)
+	return out.VersionID, err
+}
+
+// Delete implements sdk.SecretWriter: at once, so that the name can be used again.
+func (s *SecretsManager) Delete(ctx context.Context, path string) error {
+	id, err := secretID(path)
+	if err != nil {
+		return err
+	}
+	return s.ask(ctx, "DeleteSecret", map[string]any{"SecretId": id, "ForceDeleteWithoutRecovery": true}, &struct{}{})
 }
 
 // refusal is what an answer means that is none: of those with status 400 the type says more.

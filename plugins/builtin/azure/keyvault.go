@@ -3,6 +3,7 @@ package azure
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -28,7 +29,8 @@ type KeyVaultConfig struct {
 	Proxy string `json:"proxy,omitempty"`
 }
 
-// KeyVault is the secret source. A path is NAME or NAME/VERSION, a field one of a secret that is JSON.
+// KeyVault is the secret source, which also writes. A path is NAME or NAME/VERSION, a field one of a secret
+// that is JSON.
 type KeyVault struct {
 	cfg    KeyVaultConfig
 	client *http.Client
@@ -57,29 +59,86 @@ func (k *KeyVault) Read(ctx context.Context, at sdk.SecretAddress) (sdk.SecretVa
 	if err != nil {
 		return sdk.SecretValue{}, err
 	}
+	out, err := k.ask(ctx, http.MethodGet, strings.Join(parts, "/"), nil)
+	if err != nil {
+		return sdk.SecretValue{}, err
+	}
+	return secretstore.Value(out.Value, at.Field, out.version())
+}
+
+// stored is a secret as the service shows it.
+type stored struct {
+	Value string `json:"value"`
+	ID    string `json:"id"` // the last part is its version
+}
+
+func (s *stored) version() string { return s.ID[strings.LastIndex(s.ID, "/")+1:] }
+
+// ask asks the service about a secret.
+func (k *KeyVault) ask(ctx context.Context, method, secret string, body []byte) (*stored, error) {
 	token, err := k.tokens.bearer(ctx)
 	if err != nil {
-		return sdk.SecretValue{}, err
+		return nil, err
 	}
 	status, answer, err := secretstore.Do(ctx, k.client, keyVault, &secretstore.Request{
-		Method: http.MethodGet, URL: k.cfg.VaultURL + "/secrets/" + strings.Join(parts, "/") + "?api-version=" + keyVaultAPI,
-		Header: map[string]string{"Authorization": "Bearer " + token},
+		Method: method, URL: k.cfg.VaultURL + "/secrets/" + secret + "?api-version=" + keyVaultAPI, Body: body,
+		Header: map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/json"},
 	})
 	if err != nil {
-		return sdk.SecretValue{}, err
+		return nil, err
 	}
-	if status == http.StatusUnauthorized {
+	switch status {
+	case http.StatusOK:
+	case http.StatusUnauthorized:
 		k.tokens.drop()
+		return nil, secretstore.Refused(keyVault, status)
+	case http.StatusConflict:
+		return nil, &sdk.SecretError{Reason: sdk.SecretUnavailable, Text: keyVault + " answers 409 Conflict: it still keeps a deleted secret of that name, which can be purged there"}
+	default:
+		return nil, secretstore.Refused(keyVault, status)
 	}
-	if status != http.StatusOK {
-		return sdk.SecretValue{}, secretstore.Refused(keyVault, status)
+	out := new(stored)
+	return out, secretstore.ReadJSON(keyVault, answer, out)
+}
+
+// written is the name of a secret that may be written.
+func written(path string) (string, error) {
+	odd := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
 	}
-	var out struct {
-		Value string `json:"value"`
-		ID    string `json:"id"`
+	if path == "" || len(path) > 127 || strings.ContainsFunc(path, odd) {
+		return "", secretstore.Malformed("the path is no name of a secret that can be written: 1 to 127 letters, digits and dashes")
 	}
-	if err := secretstore.ReadJSON(keyVault, answer, &out); err != nil {
-		return sdk.SecretValue{}, err
+	return path, nil
+}
+
+// Write implements sdk.SecretWriter.
+func (k *KeyVault) Write(ctx context.Context, w sdk.SecretWritten) (version string, err error) {
+	name, err := written(w.Path)
+	if err != nil {
+		return "", err
 	}
-	return secretstore.Value(out.Value, at.Field, out.ID[strings.LastIndex(out.ID, "/")+1:])
+	in := map[string]any{"value": w.Text.Reveal()}
+	if w.Description != "" {
+		in["tags"] = map[string]string{"description": w.Description}
+	}
+	body, err := json.Marshal(in)
+	if err != nil {
+		return "", err
+	}
+	out, err := k.ask(ctx, http.MethodPut, name, body)
+	if err != nil {
+		return "", err
+	}
+	return out.version(), nil
+}
+
+// Delete implements sdk.SecretWriter. A vault with soft delete keeps it until it is purged there.
+func (k *KeyVault) Delete(ctx context.Context, path string) error {
+	name, err := written(path)
+	if err != nil {
+		return err
+	}
+	_, err = k.ask(ctx, http.MethodDelete, name, nil)
+	return err
 }

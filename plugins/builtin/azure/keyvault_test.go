@@ -23,11 +23,12 @@ type cloud struct {
 	mu     sync.Mutex // guards what follows
 	tokens int
 	good   string // the token that is taken
+	kept   map[string]string
 }
 
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
-	a := &cloud{}
+	a := &cloud{kept: map[string]string{}}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(a.Close)
 	return a
@@ -58,10 +59,55 @@ func (a *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 	case ok:
 		_, _ = io.WriteString(w, text)
+	case r.URL.Path == "/secrets/was-deleted":
+		w.WriteHeader(http.StatusConflict)
+	case r.Method == http.MethodPut:
+		var in struct {
+			Value string `json:"value"`
+		}
+		_ = json.NewDecoder(r.Body).Decode(&in)
+		a.kept[r.URL.Path] = in.Value
+		a.show(w, r.URL.Path)
+	case a.kept[r.URL.Path] != "":
+		a.show(w, r.URL.Path)
+		if r.Method == http.MethodDelete {
+			delete(a.kept, r.URL.Path)
+		}
 	case r.URL.Path == "/secrets/disabled":
 		w.WriteHeader(http.StatusForbidden)
 	default:
 		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
+func (a *cloud) show(w http.ResponseWriter, path string) {
+	_ = json.NewEncoder(w).Encode(map[string]string{"value": a.kept[path], "id": "https://v.vault.azure.net" + path + "/v7"})
+}
+
+func TestKeyVault_Write(t *testing.T) {
+	t.Parallel()
+	k := configure(t, newCloud(t), map[string]string{"client_secret": "hush"})
+	for _, text := range []string{"sk-first", "sk-second"} {
+		version, err := k.Write(t.Context(), sdk.SecretWritten{Path: "litellm-alice", Text: sdk.NewSecret(text), Description: "a key"})
+		if err != nil || version != "v7" {
+			t.Fatalf("write: version %q, %v", version, err)
+		}
+		if got := read(t, k, "litellm-alice", ""); got != text {
+			t.Errorf("got %q, want %q", got, text)
+		}
+	}
+	if err := k.Delete(t.Context(), "litellm-alice"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"litellm-alice": string(sdk.SecretNotFound), "litellm/alice": string(sdk.SecretMalformed)} {
+		err := k.Delete(t.Context(), path)
+		if e, ok := errors.AsType[*sdk.SecretError](err); !ok || string(e.Reason) != want {
+			t.Errorf("delete %s: %v, want %s", path, err, want)
+		}
+	}
+	_, err := k.Write(t.Context(), sdk.SecretWritten{Path: "was-deleted", Text: sdk.NewSecret("x")})
+	if e, ok := errors.AsType[*sdk.SecretError](err); !ok || e.Reason != sdk.SecretUnavailable {
+		t.Errorf("a name that is kept deleted: %v", err)
 	}
 }
 

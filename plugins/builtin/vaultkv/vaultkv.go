@@ -1,5 +1,5 @@
-// Package vaultkv is the secret source that reads HashiCorp Vault's KV engine, versions 1 and 2, and
-// that of whatever answers its API. Its own token is renewed while it lasts, and asked for anew then.
+// Package vaultkv is the secret source that reads and writes HashiCorp Vault's KV engine, versions 1 and 2,
+// and that of whatever answers its API. Its own token is renewed while it lasts, and asked for anew then.
 package vaultkv
 
 import (
@@ -141,23 +141,13 @@ func malformed(text string) error {
 
 // Read implements sdk.SecretSource.
 func (v *Vault) Read(ctx context.Context, at sdk.SecretAddress) (sdk.SecretValue, error) {
-	p, err := v.cfg.placeOf(at.Path)
+	var got *api.KVSecret
+	err := v.do(ctx, at.Path, "read from Vault", func(s *session, p place) (err error) {
+		got, err = v.read(ctx, s, p)
+		return err
+	})
 	if err != nil {
 		return sdk.SecretValue{}, err
-	}
-	s, err := v.session(ctx, nil)
-	if err != nil {
-		return sdk.SecretValue{}, reason("log in to Vault", err)
-	}
-	got, err := v.read(ctx, s, p)
-	if status(err) == http.StatusForbidden && v.cfg.Auth != authToken { // the token may have been revoked
-		if s, err = v.session(ctx, s); err != nil {
-			return sdk.SecretValue{}, reason("log in to Vault", err)
-		}
-		got, err = v.read(ctx, s, p)
-	}
-	if err != nil {
-		return sdk.SecretValue{}, reason("read from Vault", err)
 	}
 	text, err := field(got.Data, at.Field)
 	if err != nil {
@@ -168,6 +158,66 @@ func (v *Vault) Read(ctx context.Context, at sdk.SecretAddress) (sdk.SecretValue
 		out.Version = strconv.Itoa(m.Version)
 	}
 	return out, nil
+}
+
+// do asks Vault about the secret of a path, as somebody who is logged in.
+func (v *Vault) do(ctx context.Context, path, doing string, ask func(*session, place) error) error {
+	p, err := v.cfg.placeOf(path)
+	if err != nil {
+		return err
+	}
+	s, err := v.session(ctx, nil)
+	if err != nil {
+		return reason("log in to Vault", err)
+	}
+	err = ask(s, p)
+	if status(err) == http.StatusForbidden && v.cfg.Auth != authToken { // the token may have been revoked
+		if s, err = v.session(ctx, s); err != nil {
+			return reason("log in to Vault", err)
+		}
+		err = ask(s, p)
+	}
+	if err != nil {
+		return reason(doing, err)
+	}
+	return nil
+}
+
+// Write implements sdk.SecretWriter: the text is the usual field, and the description one beside it.
+func (v *Vault) Write(ctx context.Context, w sdk.SecretWritten) (version string, err error) {
+	fields := map[string]any{usualField: w.Text.Reveal()}
+	if w.Description != "" {
+		fields["description"] = w.Description
+	}
+	err = v.do(ctx, w.Path, "write to Vault", func(s *session, p place) error {
+		engine, err := v.version(ctx, s, p)
+		if err != nil {
+			return err
+		}
+		if engine == 1 {
+			return s.client.KVv1(p.mount).Put(ctx, p.path, fields)
+		}
+		put, err := s.client.KVv2(p.mount).Put(ctx, p.path, fields)
+		if err == nil && put.VersionMetadata != nil {
+			version = strconv.Itoa(put.VersionMetadata.Version)
+		}
+		return err
+	})
+	return version, err
+}
+
+// Delete implements sdk.SecretWriter: with all its versions. Vault does not say whether there was one.
+func (v *Vault) Delete(ctx context.Context, path string) error {
+	return v.do(ctx, path, "delete in Vault", func(s *session, p place) error {
+		engine, err := v.version(ctx, s, p)
+		if err != nil {
+			return err
+		}
+		if engine == 1 {
+			return s.client.KVv1(p.mount).Delete(ctx, p.path)
+		}
+		return s.client.KVv2(p.mount).DeleteMetadata(ctx, p.path)
+	})
 }
 
 // read reads a secret with all its fields.
@@ -247,7 +297,7 @@ func status(err error) int {
 	return 0
 }
 
-// reason tells a node why Vault did not give a secret. What Vault says is not repeated: only its status.
+// reason tells a node why Vault did not do what it was asked. What Vault says is not repeated: only its status.
 func reason(doing string, err error) error {
 	var why sdk.SecretError
 	switch code := status(err); {

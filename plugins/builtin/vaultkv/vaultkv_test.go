@@ -30,11 +30,12 @@ type fakeVault struct {
 	logins  int
 	renewed int
 	asked   []string // methods and paths
+	written map[string]map[string]any
 }
 
 func newVault(t *testing.T) *fakeVault {
 	t.Helper()
-	f := &fakeVault{tokens: map[string]bool{"s.root": true}}
+	f := &fakeVault{tokens: map[string]bool{"s.root": true}, written: map[string]map[string]any{}}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(f.Close)
 	return f
@@ -61,9 +62,33 @@ func (f *fakeVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, map[string]any{"data": map[string]any{"path": "secret/", "type": "kv", "options": map[string]any{"version": "2"}}})
 	case strings.HasPrefix(path, "sys/internal/ui/mounts/team/old/"), strings.HasPrefix(path, "sys/internal/ui/mounts/team/"):
 		answer(w, map[string]any{"data": map[string]any{"path": "team/old/", "type": "kv", "options": map[string]any{"version": "1"}}})
+	case r.Method == http.MethodPut || r.Method == http.MethodPost:
+		f.write(w, r, path)
+	case r.Method == http.MethodDelete && (strings.HasPrefix(path, "secret/metadata/") || strings.HasPrefix(path, "team/old/")):
+		delete(f.written, strings.Replace(path, "/metadata/", "/data/", 1))
+		w.WriteHeader(http.StatusNoContent)
 	default:
 		f.read(w, path, r.Header.Get("X-Vault-Namespace"))
 	}
+}
+
+func (f *fakeVault) write(w http.ResponseWriter, r *http.Request, path string) {
+	var in map[string]any
+	_ = json.NewDecoder(r.Body).Decode(&in)
+	fields := in
+	if strings.HasPrefix(path, "secret/") {
+		fields, _ = in["data"].(map[string]any)
+	}
+	if fields == nil || strings.HasSuffix(path, "/forbidden") {
+		refuse(w, http.StatusForbidden)
+		return
+	}
+	f.written[path] = fields
+	if !strings.HasPrefix(path, "secret/") {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	answer(w, map[string]any{"data": map[string]any{"version": 5, "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false}})
 }
 
 func (f *fakeVault) read(w http.ResponseWriter, path, namespace string) {
@@ -74,6 +99,10 @@ func (f *fakeVault) read(w http.ResponseWriter, path, namespace string) {
 		data["openai"]["key"] = "sk-blue"
 	}
 	switch {
+	case strings.HasPrefix(path, "secret/data/") && f.written[path] != nil:
+		answer(w, map[string]any{"data": map[string]any{"data": f.written[path], "metadata": map[string]any{"version": 5, "created_time": "2026-01-01T00:00:00Z", "deletion_time": "", "destroyed": false}}})
+	case f.written[path] != nil:
+		answer(w, map[string]any{"data": f.written[path]})
 	case path == "secret/data/forbidden":
 		refuse(w, http.StatusForbidden)
 	case path == "secret/data/deleted": // as version 2 answers for a deleted version
@@ -324,5 +353,52 @@ func await(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("not within 10 s: %s", what)
 		}
 		<-look.C
+	}
+}
+
+// What is written can be read without a field, and is away when it is deleted, in both versions of the engine.
+func TestVault_Write(t *testing.T) {
+	t.Parallel()
+	f := newVault(t)
+	for _, tt := range []struct {
+		name    string
+		config  map[string]any
+		path    string
+		version string
+	}{
+		{"version 2", map[string]any{"token": "s.root"}, "secret/litellm/alice", "5"},
+		{"version 1", map[string]any{"token": "s.root", "mount": "team/old"}, "litellm/alice", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			v, err := configure(t, f.URL, tt.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{"sk-first", "sk-second"} {
+				version, err := v.Write(t.Context(), sdk.SecretWritten{Path: tt.path, Text: sdk.NewSecret(text), Description: "a key"})
+				if err != nil || version != tt.version {
+					t.Fatalf("write: version %q, %v", version, err)
+				}
+				if got := read(t, v, tt.path, ""); got != text {
+					t.Errorf("got %q, want %q", got, text)
+				}
+			}
+			if err := v.Delete(t.Context(), tt.path); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(t, v, tt.path, ""); got != "not_found" {
+				t.Errorf("after the deletion: %q", got)
+			}
+		})
+	}
+	v, err := configure(t, f.URL, map[string]any{"token": "s.root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"secret/forbidden": string(sdk.SecretDenied), "alone": string(sdk.SecretMalformed)} {
+		_, err := v.Write(t.Context(), sdk.SecretWritten{Path: path, Text: sdk.NewSecret("x")})
+		if e, ok := errors.AsType[*sdk.SecretError](err); !ok || string(e.Reason) != want {
+			t.Errorf("%s: %v, want %s", path, err, want)
+		}
 	}
 }

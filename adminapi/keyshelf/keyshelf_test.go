@@ -1,0 +1,217 @@
+package keyshelf_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/adminapi"
+	"github.com/conclave-llm/conclave/adminapi/adminapitest"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// store is a store of secrets that tests look into.
+type store struct {
+	mu   sync.Mutex // guards what follows
+	kept map[string]string
+	fail string // a part of references that are refused
+}
+
+func (s *store) Fetch(_ context.Context, ref string) (secret.Text, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text, ok := s.kept[ref]; ok {
+		return secret.New(text), nil
+	}
+	return secret.Text{}, &secret.Unresolved{Reference: ref, Reason: "not_found", Err: errors.New("nothing is there")}
+}
+
+func (s *store) Put(_ context.Context, ref string, value secret.Text, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != "" && strings.Contains(ref, s.fail) {
+		return &secret.Unresolved{Reference: ref, Reason: "unavailable", Err: errors.New("it is sealed")}
+	}
+	s.kept[ref] = value.Reveal()
+	return nil
+}
+
+func (s *store) Remove(_ context.Context, ref string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept, ref)
+	return nil
+}
+
+func (s *store) refuse(part string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = part
+}
+
+// want compares what is in the store with what should be.
+func (s *store) want(t *testing.T, what string, kept map[string]string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !maps.Equal(s.kept, kept) {
+		t.Errorf("%s: the store has %v, want %v", what, slices.Sorted(maps.Keys(s.kept)), slices.Sorted(maps.Keys(kept)))
+	}
+}
+
+// newHarness is a harness with a secret source that keeps keys, once they are told.
+func newHarness(t *testing.T) (*adminapitest.Harness, *store) {
+	t.Helper()
+	s := &store{kept: map[string]string{}}
+	return adminapitest.New(t, func(c *adminapi.Config) { c.KeyStore = s }), s
+}
+
+const source = `{"name":"vault","plugin":"vault","config":{"address":"https://vault.corp:8200","mount":"secret"},"secrets":{"token":"t"},
+	"access_mode":"read_and_write","store_virtual_keys":true,"prefix_for_stored_virtual_keys":"keys/"}`
+
+func TestShelf(t *testing.T) {
+	t.Parallel()
+	h, s := newHarness(t)
+	before := h.Must("POST", "/api/v1/keys", `{"name":"before"}`)
+	s.want(t, "no source keeps keys", map[string]string{})
+	h.Must("POST", "/api/v1/secret_sources", source)
+
+	alice := h.Must("POST", "/api/v1/keys", `{"name":"alice"}`)
+	kept := map[string]string{"vault://keys/alice": alice["secret"].(string)}
+	s.want(t, "a key is made", kept)
+	if got := h.Must("GET", "/api/v1/keys/alice", "")["stored_in"]; got != "vault://keys/alice" {
+		t.Errorf("the key says that it is stored in %v", got)
+	}
+	odd := h.Must("POST", "/api/v1/keys", `{"name":"of the team/../x"}`)
+	kept["vault://keys/virtual-key-"+strings.ReplaceAll(odd["id"].(string), "_", "-")] = odd["secret"].(string)
+	s.want(t, "a name that is no path", kept)
+
+	kept["vault://keys/alice"] = h.Must("POST", "/api/v1/keys/alice/rotate", `{}`)["secret"].(string)
+	s.want(t, "a key is rotated", kept)
+	kept["vault://keys/before"] = h.Must("POST", "/api/v1/keys/before/rotate", `{}`)["secret"].(string)
+	s.want(t, "a key from before is rotated", kept)
+	if kept["vault://keys/before"] == before["secret"] {
+		t.Error("the rotation gave the old secret")
+	}
+	if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/keys/alice", `{"stored_in":"vault://elsewhere"}`); a.Status != http.StatusBadRequest {
+		t.Errorf("a client says where a secret is kept: %d %s", a.Status, a.Body)
+	}
+	h.Must("PATCH", "/api/v1/keys/alice", `{"name":"alice2"}`)
+	kept["vault://keys/alice"] = h.Must("POST", "/api/v1/keys/alice2/rotate", `{}`)["secret"].(string)
+	s.want(t, "a key with a new name stays where it is", kept)
+
+	made := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/bulk", `[{"name":"b1"},{"name":"b2","secret":"sk-0123456789abcdef"}]`).Object(t)
+	for i, item := range made["items"].([]any) {
+		kept[fmt.Sprintf("vault://keys/b%d", i+1)] = item.(map[string]any)["secret"].(string)
+	}
+	s.want(t, "keys in bulk", kept)
+	u := h.Must("POST", "/user/new", `{"user_id":"u1","key_alias":"u1-key"}`)
+	kept["vault://keys/u1-key"] = u["key"].(string)
+	s.want(t, "a user with a key", kept)
+
+	for _, tt := range []struct{ name, method, path, body, gone string }{
+		{"a key is deleted", "DELETE", "/api/v1/keys/alice2", "", "vault://keys/alice"},
+		{"as LiteLLM does", "POST", "/key/delete", `{"key_aliases":["b1"]}`, "vault://keys/b1"},
+		{"with its user", "POST", "/user/delete", `{"user_ids":["u1"]}`, "vault://keys/u1-key"},
+	} {
+		if a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body); a.Status >= 300 {
+			t.Fatalf("%s: %d %s", tt.name, a.Status, a.Body)
+		}
+		delete(kept, tt.gone)
+		s.want(t, tt.name, kept)
+	}
+	if err := s.Put(t.Context(), "vault://keys/b2", secret.New("sk-of-another-key"), ""); err != nil {
+		t.Fatal(err)
+	}
+	h.Call(adminapitest.MasterKey, "DELETE", "/api/v1/keys/b2", "")
+	kept["vault://keys/b2"] = "sk-of-another-key"
+	s.want(t, "what is there is another key's", kept)
+}
+
+// A store that refuses a secret refuses the write, and a write that is refused leaves the store as it was.
+func TestShelf_refusals(t *testing.T) {
+	t.Parallel()
+	h, s := newHarness(t)
+	h.Must("POST", "/api/v1/secret_sources", source)
+	taken := h.Must("POST", "/api/v1/keys", `{"name":"taken"}`)["secret"].(string)
+	kept := map[string]string{"vault://keys/taken": taken}
+	s.refuse("bad")
+	at := h.State.Applied()
+	for _, tt := range []struct{ name, path, body string }{
+		{"one", "/api/v1/keys", `{"name":"bad"}`},
+		{"LiteLLM's", "/key/generate", `{"key_alias":"bad"}`},
+		{"one of many", "/api/v1/keys/bulk", `[{"name":"good"},{"name":"bad"}]`},
+		{"of a user", "/user/new", `{"user_id":"u2","key_alias":"bad"}`},
+	} {
+		a := h.Call(adminapitest.MasterKey, "POST", tt.path, tt.body)
+		if a.Status != http.StatusBadGateway || !strings.Contains(string(a.Body), "could not be written to vault://keys/bad, so nothing was changed") {
+			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
+		}
+		if strings.Contains(string(a.Body), "sk-") {
+			t.Errorf("%s: the error holds a secret: %s", tt.name, a.Body)
+		}
+		s.want(t, tt.name, kept)
+	}
+	s.refuse("taken")
+	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/keys/taken/rotate", `{}`); a.Status != http.StatusBadGateway || a.Object(t)["code"] != "secret_store_failed" {
+		t.Errorf("rotation: %d %s", a.Status, a.Body)
+	}
+	if h.State.Applied() != at {
+		t.Error("something was committed")
+	}
+	if a := h.Call(taken, "GET", "/key/info", ""); a.Status != http.StatusOK {
+		t.Errorf("the old secret: %d %s", a.Status, a.Body)
+	}
+	s.refuse("")
+	for _, tt := range []struct{ name, path, body string }{
+		{"a name that is taken", "/api/v1/keys", `{"name":"taken"}`},
+		{"a secret that is taken", "/api/v1/keys", fmt.Sprintf(`{"name":"other","secret":%q}`, taken)},
+	} {
+		if a := h.Call(adminapitest.MasterKey, "POST", tt.path, tt.body); a.Status != http.StatusConflict {
+			t.Errorf("%s: %d %s", tt.name, a.Status, a.Body)
+		}
+		s.want(t, tt.name, kept)
+	}
+	if a := h.Call(adminapitest.MasterKey, "POST", "/api/v1/secret_sources", strings.ReplaceAll(source, "read_and_write", "read_only")); a.Status != http.StatusBadRequest || !strings.Contains(string(a.Body), "store_virtual_keys") {
+		t.Errorf("a source that is only read keeps keys: %d %s", a.Status, a.Body)
+	}
+}
+
+func TestKeyRef(t *testing.T) {
+	t.Parallel()
+	src := &resource.SecretSource{Name: "aws-sm", KeyPrefix: "llm/"}
+	for name, want := range map[string]string{"a.b-c_1": "aws-sm://llm/a.b-c_1", "..": "aws-sm://llm/virtual-key-key-7", "": "aws-sm://llm/virtual-key-key-7", "ä": "aws-sm://llm/virtual-key-key-7"} {
+		if got := src.KeyRef(&resource.Key{Meta: resource.Meta{ID: "key_7"}, Name: name}); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// A scheduled rotation brings the new secret to the store that has the old one, too, and does not end
+// before it is there.
+func TestShelf_scheduled(t *testing.T) {
+	t.Parallel()
+	h, _ := newHarness(t)
+	h.Must("POST", "/api/v1/secret_sources", source)
+	made := h.Must("POST", "/api/v1/keys", `{"name":"k","rotation":{"every":"2h","grace":"1h","deliver":"pickup"}}`)
+	id, old := made["id"].(string), made["secret"].(string)
+	h.Advance(3 * time.Hour)
+	h.Rotation.Pass(t.Context(), func() bool { return true })
+	h.Unsent = errors.New("the store is sealed")
+	if a := h.Call(old, "POST", "/api/v1/keys/k/pickup", ""); a.Status < 400 {
+		t.Errorf("picked up while the store is sealed: %s", a.Body)
+	}
+	h.Unsent = nil
+	k, err := h.Client(old).PickUpKey(t.Context(), "k")
+	if err != nil || k.Secret == "" || h.Kept[id] != k.Secret {
+		t.Errorf("got %v; the store has another secret: %v", err, h.Kept[id] != k.Secret)
+	}
+}
