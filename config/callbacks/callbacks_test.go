@@ -1,12 +1,15 @@
 package callbacks_test
 
 import (
+	"encoding/json"
 	"maps"
 	"reflect"
 	"testing"
 
 	"github.com/conclave-llm/conclave/config/callbacks"
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/plugins/schema"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Each of LiteLLM's callbacks is a plugin that is shipped.
@@ -16,6 +19,37 @@ func TestNames(t *testing.T) {
 		c, _ := callbacks.Lookup(name)
 		if p, ok := builtin.Lookup(c.Plugin); !ok || p.Kind != "callback" {
 			t.Errorf("%s is %q, which is no callback of this program", name, c.Plugin)
+		}
+	}
+}
+
+// What LiteLLM's variables say fits the schema of the plugin.
+func TestFrom_Fits(t *testing.T) {
+	t.Parallel()
+	const text = "a/b=c" // also headers, and Weave's project
+	for _, name := range callbacks.Names() {
+		c, _ := callbacks.Lookup(name)
+		vars := map[string]string{}
+		for _, f := range c.Fields {
+			for _, v := range f.Vars {
+				vars[v] = text
+				if f.Name == "format" {
+					vars[v] = "ndjson"
+				}
+			}
+		}
+		value, err := c.FromVars(vars, func(string) (string, bool) { return text, true })
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		config, _ := json.Marshal(value.Config)
+		r := &resource.Callback{Plugin: c.Plugin, Config: config, Secrets: map[string]*resource.Sealed{}}
+		for field := range value.Secrets {
+			r.Secrets[field] = &resource.Sealed{}
+		}
+		if err := schema.CheckCallback(nil, r); (err == nil) != (len(c.Fields) > 0) {
+			t.Errorf("%s: %s and secrets %v: %v", name, config, value.Secrets, err)
 		}
 	}
 }

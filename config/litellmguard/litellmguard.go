@@ -195,6 +195,8 @@ func modelArmor(c map[string]any) error {
 		if !strings.HasPrefix(key, "os.environ/") {
 			return errors.New("credentials: put the key file's JSON into a variable, and name that: os.environ/NAME")
 		}
+		c["service_account"] = key
+		delete(c, "credentials")
 	}
 	return nil
 }

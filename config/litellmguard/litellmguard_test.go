@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/config/litellmguard"
+	"github.com/conclave-llm/conclave/plugins/schema"
 )
 
 func params(t *testing.T, text string) map[string]any {
@@ -27,8 +28,9 @@ func TestTranslate(t *testing.T) {
 		{"openai_moderation", `{"model":"omni-moderation-latest","streaming_sampling_rate":5}`, `openai_moderation 10s false {"api_base":"https://api.openai.com/v1","api_key":"os.environ/OPENAI_API_KEY","model":"omni-moderation-latest"}`},
 		{"lakera_v2", `{"api_key":"k","on_flagged":"monitor","breakdown":true,"timeout":2.5,"fail_on_error":false}`, `lakera 2.5s true {"action":"flag","api_base":"https://api.lakera.ai","api_key":"k"}`},
 		{"azure/text_moderations", `{"api_base":"https://a","api_key":"k","severity_threshold":2,"violation_message_template":"no"}`, `azure_content_safety 10s false {"api_base":"https://a","api_key":"k","message":"no","severity_threshold":2}`},
-		{"bedrock", `{"guardrailIdentifier":"g","guardrailVersion":"1","aws_region_name":"eu-west-1"}`, `bedrock_guardrails 10s false {"api_base":"https://bedrock-runtime.eu-west-1.amazonaws.com","aws_region_name":"eu-west-1","guardrailIdentifier":"g","guardrailVersion":"1"}`},
-		{"model_armor", `{"project_id":"p","template_id":"t","credentials":{"client_email":"e"}}`, `model_armor 10s false {"api_base":"https://modelarmor.us-central1.rep.googleapis.com","location":"us-central1","project_id":"p","service_account":{"client_email":"e"},"template_id":"t"}`},
+		{"bedrock", `{"guardrailIdentifier":"g","guardrailVersion":"1","aws_region_name":"eu-west-1","api_key":"k"}`, `bedrock_guardrails 10s false {"api_base":"https://bedrock-runtime.eu-west-1.amazonaws.com","api_key":"k","aws_region_name":"eu-west-1","guardrailIdentifier":"g","guardrailVersion":"1"}`},
+		{"model_armor", `{"project_id":"p","template_id":"t","credentials":{"client_email":"e","private_key":"k","token_uri":"u"}}`, `model_armor 10s false {"api_base":"https://modelarmor.us-central1.rep.googleapis.com","location":"us-central1","project_id":"p","service_account":{"client_email":"e","private_key":"k","token_uri":"u"},"template_id":"t"}`},
+		{"model_armor", `{"project_id":"p","location":"l","template_id":"t","credentials":"os.environ/KEY"}`, `model_armor 10s false {"api_base":"https://modelarmor.l.rep.googleapis.com","location":"l","project_id":"p","service_account":"os.environ/KEY","template_id":"t"}`},
 		{"presidio", `{"output_parse_pii":true,"pii_entities_config":{"PERSON":"MASK"},"presidio_analyzer_api_base":"http://p"}`, `presidio 10s false {"api_base":"http://p","output_parse_pii":true,"pii_entities_config":{"PERSON":"MASK"},"presidio_filter_scope":"input"}`},
 		{"presidio", `{}`, `presidio 10s false {"api_base":"os.environ/PRESIDIO_ANALYZER_API_BASE","presidio_anonymizer_api_base":"os.environ/PRESIDIO_ANONYMIZER_API_BASE"}`},
 		{"litellm_content_filter", `{"patterns":[{"pattern_type":"regex","pattern":"x+","name":"xs","action":"MASK"}],"blocked_words":[{"keyword":"a.b","action":"BLOCK"}]}`, `patterns 0s false {"patterns":[{"action":"mask","name":"xs","regex":"x+"},{"action":"block","name":"blocked_word","regex":"(?i)a\\.b"}]}`},
@@ -37,6 +39,9 @@ func TestTranslate(t *testing.T) {
 		b, _ := json.Marshal(g.Config)
 		if got := fmt.Sprintf("%s %v %v %s", g.Plugin, g.Deadline, g.Pass, b); err != nil || got != tt.want {
 			t.Errorf("%s: got %s, %v, want %s", tt.kind, got, err, tt.want)
+		}
+		if err := schema.Check(nil, "guardrail", g.Plugin, b); err != nil {
+			t.Errorf("%s: %v", tt.kind, err)
 		}
 	}
 	for _, tt := range []struct{ kind, params, want string }{
@@ -74,6 +79,9 @@ func TestCallback(t *testing.T) {
 		}
 		if err != nil || got != tt.want {
 			t.Errorf("%s: got %s, %v, want %s", tt.name, got, err, tt.want)
+		}
+		if err := schema.Check(nil, "guardrail", g.Plugin, b); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
 	for name, settings := range map[string]string{

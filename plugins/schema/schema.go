@@ -1,5 +1,5 @@
-// Package schema knows the configurations of plugins: the JSON Schema of each plugin that has
-// one, of the shipped and of those that were uploaded, and whether a configuration fits. What
+// Package schema knows the configurations of plugins: the JSON Schema of each shipped plugin and
+// of those that were uploaded with one, and whether a configuration fits. What
 // does not fit is refused before it is saved; what only the plugin can judge, it judges when it
 // is configured.
 package schema
@@ -10,16 +10,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/otlp"
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// shipped holds the schemas of shipped plugins, NAME.json each.
+// shipped holds the schemas of shipped plugins, KIND/NAME.json each. The vendors of package otlp
+// share callback/otlp.json.
 //
 //go:embed shipped
 var shipped embed.FS
@@ -34,7 +36,29 @@ func Of(registered []*resource.Plugin, kind, name string) json.RawMessage {
 		}
 		return nil
 	}
-	text, err := shipped.ReadFile(path.Join("shipped", path.Base(name)+".json"))
+	vendor := kind == "callback" && slices.Contains(otlp.Vendors(), name)
+	file := name
+	if vendor {
+		file = "otlp"
+	}
+	text, err := shipped.ReadFile("shipped/" + kind + "/" + file + ".json")
+	if err != nil {
+		return nil
+	}
+	if vendor {
+		return ofVendor(text, name)
+	}
+	return text
+}
+
+// ofVendor is the schema that the vendors share, with the name and the needs of one.
+func ofVendor(shared []byte, name string) json.RawMessage {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(shared, &s); err != nil {
+		return nil
+	}
+	s.Title, s.Required = "Sends each request as a span to "+otlp.Title(name), otlp.Needs(name)
+	text, err := json.Marshal(&s)
 	if err != nil {
 		return nil
 	}
@@ -104,10 +128,15 @@ func Compile(schema json.RawMessage) (check func(document json.RawMessage) error
 }
 
 // shorten takes the places within the schema out of an error: "validating root: validating
-// /properties/words: type: …" says "words: type: …".
+// /properties/words: type: …" says "words: type: …". Of a choice it says what each would need.
 func shorten(text string) string {
+	if _, choices, ok := strings.Cut(text, "validating /anyOf/0: "); ok {
+		return choiceOf.ReplaceAllString(choices, "; or ")
+	}
 	parts := strings.Split(text, "validating ")
 	last := parts[len(parts)-1]
-	last = strings.TrimPrefix(last, "root: ")
+	last = strings.TrimPrefix(strings.TrimPrefix(last, "root: "), "/else: ")
 	return strings.ReplaceAll(strings.TrimPrefix(last, "/properties/"), "/properties/", ".")
 }
+
+var choiceOf = regexp.MustCompile(`\nvalidating /anyOf/\d+: `)

@@ -157,6 +157,15 @@ func Vendors() (names []string) {
 // Title is what a vendor calls itself.
 func Title(name string) string { return vendors[name].title }
 
+// Needs are the fields of a configuration that a vendor cannot do without.
+func Needs(name string) []string {
+	v := vendors[name]
+	if v.endpoint == "" {
+		return append([]string{"endpoint"}, v.needs...)
+	}
+	return v.needs
+}
+
 // check refuses a configuration without what the vendor needs.
 func (v *vendor) check(c *Config) error {
 	for _, f := range []struct{ name, value string }{

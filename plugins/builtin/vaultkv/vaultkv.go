@@ -81,7 +81,11 @@ func (v *Vault) Configure(_ context.Context, s sdk.SecretSourceSettings) (sdk.Se
 		if err != nil {
 			return sdk.SecretSourceDescription{}, errors.New("client_cert: is not a certificate in PEM with its client_key")
 		}
-		hc.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
+		way := hc.Transport.(*http.Transport)
+		if way.TLSClientConfig == nil { // without a ca
+			way.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		way.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	}
 	c, err := api.NewClient(&api.Config{Address: strings.TrimRight(v.cfg.Address, "/"), HttpClient: hc, Timeout: timeout})
 	if err != nil {
