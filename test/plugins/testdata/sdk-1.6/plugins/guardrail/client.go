@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -28,9 +29,10 @@ type Client struct {
 
 	mu      sync.Mutex // guards what follows
 	pending map[uint64]chan *proto.Verdict
-	last    uint64 // id of the newest conversation
-	heard   uint64 // messages that the plugin has sent
-	err     error  // why the session ended
+	asks    map[uint64]func(*proto.ModelRequest) // of checks to which models are lent
+	last    uint64                               // id of the newest conversation
+	heard   uint64                               // messages that the plugin has sent
+	err     error                                // why the session ended
 }
 
 // NewClient makes a client of a plugin's connection. Configure must be called next.
@@ -42,20 +44,21 @@ func NewClient(conn grpc.ClientConnInterface) *Client {
 		ctx:     ctx,
 		cancel:  cancel,
 		pending: make(map[uint64]chan *proto.Verdict),
+		asks:    make(map[uint64]func(*proto.ModelRequest)),
 	}
 }
 
 // Configure configures the plugin and opens the session.
 func (c *Client) Configure(ctx context.Context, s Settings) (Description, error) {
 	resp, err := c.rpc.Configure(ctx, &proto.ConfigureGuardrail{
-		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion,
+		Config: s.Config, Name: s.Name, HostVersion: s.HostVersion, HostMinor: contract.Minor,
 	})
 	if err != nil {
 		return Description{}, fmt.Errorf("configure guardrail %s: %w", s.Name, err)
 	}
 	d := Description{
 		Version: resp.GetVersion(), HoldBack: int(resp.GetHoldBackBytes()),
-		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(),
+		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(), SDKMinor: resp.GetSdkMinor(),
 	}
 	for _, p := range resp.GetHooks() {
 		if h, ok := hookOf(p); ok {
@@ -127,6 +130,7 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 		c.forget(id)
 		return Verdict{}, fmt.Errorf("check of %d bytes is larger than a plugin's message", size)
 	}
+	defer c.lend(ctx, id, q.Info.Models)()
 	return c.ask(ctx, &proto.HostMessage{Id: id, Kind: &proto.HostMessage_Check{Check: msg}}, answer)
 }
 
@@ -290,6 +294,11 @@ func (c *Client) receive(s grpc.BidiStreamingClient[proto.HostMessage, proto.Gua
 		}
 		c.mu.Lock()
 		c.heard++
+		if q := m.GetAsk(); q != nil {
+			c.askLocked(m.GetId(), q)
+			c.mu.Unlock()
+			continue
+		}
 		answer, ok := c.pending[m.GetId()]
 		delete(c.pending, m.GetId())
 		c.mu.Unlock()
@@ -341,9 +350,33 @@ func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("plugin: unknown action %d", v.GetAction())
 	}
 	for _, r := range v.GetReplacements() {
-		out.Replacements = append(out.Replacements, Replacement{Index: int(r.GetIndex()), Text: r.GetText()})
+		out.Replacements = append(out.Replacements, Replacement{
+			Index: int(r.GetIndex()), Text: r.GetText(), Channel: r.GetChannel(), Start: int64(r.GetStart()), End: int64(r.GetEnd()),
+		})
+	}
+	for _, f := range v.GetFindings() {
+		if len(out.Findings) < maxFindings {
+			out.Findings = append(out.Findings, Finding{Category: clip(f.GetCategory()), Count: int(f.GetCount()), Score: f.GetScore()})
+		}
 	}
 	return out, nil
+}
+
+// Bounds of what is kept of what a plugin found.
+const (
+	maxFindings = 32
+	maxCategory = 64
+)
+
+// clip shortens the name of a category, and takes out what would break a line or a header.
+func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' || r == ',' {
+			return '_'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), maxCategory)]
 }
 
 // remaining is the time until the context's deadline in milliseconds, at least 1; 0 without one.

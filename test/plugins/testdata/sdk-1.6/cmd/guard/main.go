@@ -13,7 +13,7 @@ type guard struct{ word string }
 
 func (g *guard) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
 	err := json.Unmarshal(s.Config, &g.word)
-	return sdk.GuardrailDescription{Version: "1.2.0", Hooks: []sdk.Hook{sdk.Before, sdk.During, sdk.After}, HoldBack: len(g.word)}, err
+	return sdk.GuardrailDescription{Version: "1.6.0", Hooks: []sdk.Hook{sdk.Before, sdk.During, sdk.After}, HoldBack: len(g.word)}, err
 }
 
 func (g *guard) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
@@ -23,6 +23,7 @@ func (g *guard) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 				return sdk.Rewrite(sdk.Replacement{Index: i, Text: strings.ReplaceAll(t.Text, g.word, "***")}), nil
 			}
 			v := sdk.Block("the word")
+			v.Findings = []sdk.Finding{{Category: "word"}}
 			return v, nil
 		}
 	}
@@ -39,8 +40,9 @@ type stream struct{ word, text string }
 func (s *stream) Chunk(_ context.Context, parts []sdk.Part) (sdk.Verdict, error) {
 	for _, p := range parts {
 		s.text += p.Text
-		if strings.Contains(s.text, s.word) {
-			return sdk.Block("the word"), nil
+		if at := strings.Index(s.text, s.word); at >= 0 {
+			s.text = strings.Replace(s.text, s.word, "***", 1) + strings.Repeat(" ", len(s.word)-3)
+			return sdk.Rewrite(sdk.Replacement{Channel: p.Channel, Start: int64(at), End: int64(at + len(s.word)), Text: "***"}), nil
 		}
 	}
 	return sdk.Pass(), nil

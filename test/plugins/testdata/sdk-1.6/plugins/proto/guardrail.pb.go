@@ -83,7 +83,7 @@ type Action int32
 const (
 	Action_ACTION_UNSPECIFIED Action = 0 // an error: the check counts as not run
 	Action_ACTION_PASS        Action = 1
-	Action_ACTION_REWRITE     Action = 2 // never in a stream
+	Action_ACTION_REWRITE     Action = 2
 	Action_ACTION_BLOCK       Action = 3
 )
 
@@ -135,6 +135,7 @@ type ConfigureGuardrail struct {
 	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // JSON object, the plugin's own
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`     // of the guardrail, unique in the cluster
 	HostVersion   string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	HostMinor     uint32                 `protobuf:"varint,4,opt,name=host_minor,json=hostMinor,proto3" json:"host_minor,omitempty"` // of the contract (package contract); 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +191,13 @@ func (x *ConfigureGuardrail) GetHostVersion() string {
 	return ""
 }
 
+func (x *ConfigureGuardrail) GetHostMinor() uint32 {
+	if x != nil {
+		return x.HostMinor
+	}
+	return 0
+}
+
 type GuardrailDescription struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                                  // of the plugin, for display
@@ -199,6 +207,7 @@ type GuardrailDescription struct {
 	HoldBackBytes uint32 `protobuf:"varint,3,opt,name=hold_back_bytes,json=holdBackBytes,proto3" json:"hold_back_bytes,omitempty"`
 	HoldAll       bool   `protobuf:"varint,4,opt,name=hold_all,json=holdAll,proto3" json:"hold_all,omitempty"`       // nothing of a stream leaves before its end has been checked
 	WantsBody     bool   `protobuf:"varint,5,opt,name=wants_body,json=wantsBody,proto3" json:"wants_body,omitempty"` // Check.body is filled in
+	SdkMinor      uint32 `protobuf:"varint,6,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"`    // of the contract that the plugin was built against; 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +277,13 @@ func (x *GuardrailDescription) GetWantsBody() bool {
 	return false
 }
 
+func (x *GuardrailDescription) GetSdkMinor() uint32 {
+	if x != nil {
+		return x.SdkMinor
+	}
+	return 0
+}
+
 type HostMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the conversation; every answer carries it
@@ -279,6 +295,7 @@ type HostMessage struct {
 	//	*HostMessage_End
 	//	*HostMessage_Cancel
 	//	*HostMessage_Ping
+	//	*HostMessage_Answer
 	Kind          isHostMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -382,6 +399,15 @@ func (x *HostMessage) GetPing() *Ping {
 	return nil
 }
 
+func (x *HostMessage) GetAnswer() *ModelAnswer {
+	if x != nil {
+		if x, ok := x.Kind.(*HostMessage_Answer); ok {
+			return x.Answer
+		}
+	}
+	return nil
+}
+
 type isHostMessage_Kind interface {
 	isHostMessage_Kind()
 }
@@ -410,6 +436,10 @@ type HostMessage_Ping struct {
 	Ping *Ping `protobuf:"bytes,7,opt,name=ping,proto3,oneof"` // answered by one verdict: pass
 }
 
+type HostMessage_Answer struct {
+	Answer *ModelAnswer `protobuf:"bytes,8,opt,name=answer,proto3,oneof"` // to a plugin's ask; not answered
+}
+
 func (*HostMessage_Check) isHostMessage_Kind() {}
 
 func (*HostMessage_Open) isHostMessage_Kind() {}
@@ -422,10 +452,13 @@ func (*HostMessage_Cancel) isHostMessage_Kind() {}
 
 func (*HostMessage_Ping) isHostMessage_Kind() {}
 
+func (*HostMessage_Answer) isHostMessage_Kind() {}
+
 type GuardrailMessage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Verdict       *Verdict               `protobuf:"bytes,2,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Ask           *ModelRequest          `protobuf:"bytes,3,opt,name=ask,proto3" json:"ask,omitempty"` // instead of the verdict, which comes later: answered by one ModelAnswer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,6 +507,135 @@ func (x *GuardrailMessage) GetVerdict() *Verdict {
 	return nil
 }
 
+func (x *GuardrailMessage) GetAsk() *ModelRequest {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+// ModelRequest asks a model of the gateway while a check is under way. The request that is checked pays
+// for it, and no guardrail sees it.
+type ModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`    // tells a check's requests apart
+	Endpoint      string                 `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // "chat" or "moderations"
+	Body          []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`         // JSON as a client sends it, with the model; it must not stream
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelRequest) Reset() {
+	*x = ModelRequest{}
+	mi := &file_guardrail_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelRequest) ProtoMessage() {}
+
+func (x *ModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelRequest.ProtoReflect.Descriptor instead.
+func (*ModelRequest) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelRequest) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ModelRequest) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *ModelRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type ModelAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // of the request
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`      // JSON, as a client gets it
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`    // why there is no body; it quotes nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelAnswer) Reset() {
+	*x = ModelAnswer{}
+	mi := &file_guardrail_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelAnswer) ProtoMessage() {}
+
+func (x *ModelAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelAnswer.ProtoReflect.Descriptor instead.
+func (*ModelAnswer) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ModelAnswer) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *ModelAnswer) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *ModelAnswer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Info says what is checked. No field holds a secret.
 type Info struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -490,7 +652,7 @@ type Info struct {
 
 func (x *Info) Reset() {
 	*x = Info{}
-	mi := &file_guardrail_proto_msgTypes[4]
+	mi := &file_guardrail_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +664,7 @@ func (x *Info) String() string {
 func (*Info) ProtoMessage() {}
 
 func (x *Info) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[4]
+	mi := &file_guardrail_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +677,7 @@ func (x *Info) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Info.ProtoReflect.Descriptor instead.
 func (*Info) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{4}
+	return file_guardrail_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Info) GetRequestId() string {
@@ -580,7 +742,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_guardrail_proto_msgTypes[5]
+	mi := &file_guardrail_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -592,7 +754,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[5]
+	mi := &file_guardrail_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -605,7 +767,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{5}
+	return file_guardrail_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Check) GetHook() Hook {
@@ -655,7 +817,7 @@ type Text struct {
 
 func (x *Text) Reset() {
 	*x = Text{}
-	mi := &file_guardrail_proto_msgTypes[6]
+	mi := &file_guardrail_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -667,7 +829,7 @@ func (x *Text) String() string {
 func (*Text) ProtoMessage() {}
 
 func (x *Text) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[6]
+	mi := &file_guardrail_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -680,7 +842,7 @@ func (x *Text) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Text.ProtoReflect.Descriptor instead.
 func (*Text) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{6}
+	return file_guardrail_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Text) GetPath() string {
@@ -714,7 +876,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_guardrail_proto_msgTypes[7]
+	mi := &file_guardrail_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -726,7 +888,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[7]
+	mi := &file_guardrail_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -739,7 +901,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{7}
+	return file_guardrail_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Open) GetInfo() *Info {
@@ -765,7 +927,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -777,7 +939,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -790,7 +952,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{8}
+	return file_guardrail_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Chunk) GetParts() []*Part {
@@ -811,7 +973,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +985,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +998,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{9}
+	return file_guardrail_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Part) GetChannel() string {
@@ -861,7 +1023,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1035,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1048,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{10}
+	return file_guardrail_proto_rawDescGZIP(), []int{12}
 }
 
 type Cancel struct {
@@ -897,7 +1059,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1071,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1084,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{11}
+	return file_guardrail_proto_rawDescGZIP(), []int{13}
 }
 
 type Ping struct {
@@ -933,7 +1095,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1107,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1120,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{12}
+	return file_guardrail_proto_rawDescGZIP(), []int{14}
 }
 
 type Verdict struct {
@@ -967,13 +1129,14 @@ type Verdict struct {
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`           // for the client, of a block; must not repeat what was blocked
 	Replacements  []*Replacement         `protobuf:"bytes,3,rep,name=replacements,proto3" json:"replacements,omitempty"` // of a rewrite
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`               // the check could not be made; action is ignored
+	Findings      []*Finding             `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`         // whatever the action is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1148,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1161,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{13}
+	return file_guardrail_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Verdict) GetAction() Action {
@@ -1029,17 +1192,90 @@ func (x *Verdict) GetError() string {
 	return ""
 }
 
+func (x *Verdict) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Finding says what was found, never its text.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Category      string                 `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"` // in the plugin's own words: "email", "hate"
+	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`      // how often; 0 is once
+	Score         float64                `protobuf:"fixed64,3,opt,name=score,proto3" json:"score,omitempty"`     // 0 to 1; 0 where the plugin does not score
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_guardrail_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Finding) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *Finding) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Finding) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
+// Replacement is a new text for one of a check's, or for a part of a channel's text in a stream,
+// none of which may have left: what begins within the hold-back has not.
 type Replacement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in Check.texts
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in Check.texts; unused in a stream
 	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Channel       string                 `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"` // in a stream
+	Start         uint64                 `protobuf:"varint,4,opt,name=start,proto3" json:"start,omitempty"`    // in bytes of the channel's text, counted from the stream's beginning
+	End           uint64                 `protobuf:"varint,5,opt,name=end,proto3" json:"end,omitempty"`        // behind the last byte
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Replacement) Reset() {
 	*x = Replacement{}
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1287,7 @@ func (x *Replacement) String() string {
 func (*Replacement) ProtoMessage() {}
 
 func (x *Replacement) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1300,7 @@ func (x *Replacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replacement.ProtoReflect.Descriptor instead.
 func (*Replacement) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{14}
+	return file_guardrail_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Replacement) GetIndex() uint32 {
@@ -1081,22 +1317,46 @@ func (x *Replacement) GetText() string {
 	return ""
 }
 
+func (x *Replacement) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Replacement) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Replacement) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
 var File_guardrail_proto protoreflect.FileDescriptor
 
 const file_guardrail_proto_rawDesc = "" +
 	"\n" +
-	"\x0fguardrail.proto\x12\x12conclave.plugin.v1\"c\n" +
+	"\x0fguardrail.proto\x12\x12conclave.plugin.v1\"\x82\x01\n" +
 	"\x12ConfigureGuardrail\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\"\xc2\x01\n" +
+	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
+	"\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xdf\x01\n" +
 	"\x14GuardrailDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12.\n" +
 	"\x05hooks\x18\x02 \x03(\x0e2\x18.conclave.plugin.v1.HookR\x05hooks\x12&\n" +
 	"\x0fhold_back_bytes\x18\x03 \x01(\rR\rholdBackBytes\x12\x19\n" +
 	"\bhold_all\x18\x04 \x01(\bR\aholdAll\x12\x1d\n" +
 	"\n" +
-	"wants_body\x18\x05 \x01(\bR\twantsBody\"\xce\x02\n" +
+	"wants_body\x18\x05 \x01(\bR\twantsBody\x12\x1b\n" +
+	"\tsdk_minor\x18\x06 \x01(\rR\bsdkMinor\"\x89\x03\n" +
 	"\vHostMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\x05check\x18\x02 \x01(\v2\x19.conclave.plugin.v1.CheckH\x00R\x05check\x12.\n" +
@@ -1104,11 +1364,21 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x05chunk\x18\x04 \x01(\v2\x19.conclave.plugin.v1.ChunkH\x00R\x05chunk\x12+\n" +
 	"\x03end\x18\x05 \x01(\v2\x17.conclave.plugin.v1.EndH\x00R\x03end\x124\n" +
 	"\x06cancel\x18\x06 \x01(\v2\x1a.conclave.plugin.v1.CancelH\x00R\x06cancel\x12.\n" +
-	"\x04ping\x18\a \x01(\v2\x18.conclave.plugin.v1.PingH\x00R\x04pingB\x06\n" +
-	"\x04kind\"Y\n" +
+	"\x04ping\x18\a \x01(\v2\x18.conclave.plugin.v1.PingH\x00R\x04ping\x129\n" +
+	"\x06answer\x18\b \x01(\v2\x1f.conclave.plugin.v1.ModelAnswerH\x00R\x06answerB\x06\n" +
+	"\x04kind\"\x8d\x01\n" +
 	"\x10GuardrailMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x125\n" +
-	"\averdict\x18\x02 \x01(\v2\x1b.conclave.plugin.v1.VerdictR\averdict\"\xb3\x01\n" +
+	"\averdict\x18\x02 \x01(\v2\x1b.conclave.plugin.v1.VerdictR\averdict\x122\n" +
+	"\x03ask\x18\x03 \x01(\v2 .conclave.plugin.v1.ModelRequestR\x03ask\"V\n" +
+	"\fModelRequest\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12\x12\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"O\n" +
+	"\vModelAnswer\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xb3\x01\n" +
 	"\x04Info\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n" +
@@ -1140,15 +1410,23 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x05\n" +
 	"\x03End\"\b\n" +
 	"\x06Cancel\"\x06\n" +
-	"\x04Ping\"\xb2\x01\n" +
+	"\x04Ping\"\xeb\x01\n" +
 	"\aVerdict\x122\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x1a.conclave.plugin.v1.ActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12C\n" +
 	"\freplacements\x18\x03 \x03(\v2\x1f.conclave.plugin.v1.ReplacementR\freplacements\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"7\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x127\n" +
+	"\bfindings\x18\x05 \x03(\v2\x1b.conclave.plugin.v1.FindingR\bfindings\"Q\n" +
+	"\aFinding\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x14\n" +
+	"\x05score\x18\x03 \x01(\x01R\x05score\"y\n" +
 	"\vReplacement\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text*N\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
+	"\achannel\x18\x03 \x01(\tR\achannel\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x10\n" +
+	"\x03end\x18\x05 \x01(\x04R\x03end*N\n" +
 	"\x04Hook\x12\x14\n" +
 	"\x10HOOK_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vHOOK_BEFORE\x10\x01\x12\x0f\n" +
@@ -1177,7 +1455,7 @@ func file_guardrail_proto_rawDescGZIP() []byte {
 }
 
 var file_guardrail_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_guardrail_proto_goTypes = []any{
 	(Hook)(0),                    // 0: conclave.plugin.v1.Hook
 	(Action)(0),                  // 1: conclave.plugin.v1.Action
@@ -1185,43 +1463,49 @@ var file_guardrail_proto_goTypes = []any{
 	(*GuardrailDescription)(nil), // 3: conclave.plugin.v1.GuardrailDescription
 	(*HostMessage)(nil),          // 4: conclave.plugin.v1.HostMessage
 	(*GuardrailMessage)(nil),     // 5: conclave.plugin.v1.GuardrailMessage
-	(*Info)(nil),                 // 6: conclave.plugin.v1.Info
-	(*Check)(nil),                // 7: conclave.plugin.v1.Check
-	(*Text)(nil),                 // 8: conclave.plugin.v1.Text
-	(*Open)(nil),                 // 9: conclave.plugin.v1.Open
-	(*Chunk)(nil),                // 10: conclave.plugin.v1.Chunk
-	(*Part)(nil),                 // 11: conclave.plugin.v1.Part
-	(*End)(nil),                  // 12: conclave.plugin.v1.End
-	(*Cancel)(nil),               // 13: conclave.plugin.v1.Cancel
-	(*Ping)(nil),                 // 14: conclave.plugin.v1.Ping
-	(*Verdict)(nil),              // 15: conclave.plugin.v1.Verdict
-	(*Replacement)(nil),          // 16: conclave.plugin.v1.Replacement
+	(*ModelRequest)(nil),         // 6: conclave.plugin.v1.ModelRequest
+	(*ModelAnswer)(nil),          // 7: conclave.plugin.v1.ModelAnswer
+	(*Info)(nil),                 // 8: conclave.plugin.v1.Info
+	(*Check)(nil),                // 9: conclave.plugin.v1.Check
+	(*Text)(nil),                 // 10: conclave.plugin.v1.Text
+	(*Open)(nil),                 // 11: conclave.plugin.v1.Open
+	(*Chunk)(nil),                // 12: conclave.plugin.v1.Chunk
+	(*Part)(nil),                 // 13: conclave.plugin.v1.Part
+	(*End)(nil),                  // 14: conclave.plugin.v1.End
+	(*Cancel)(nil),               // 15: conclave.plugin.v1.Cancel
+	(*Ping)(nil),                 // 16: conclave.plugin.v1.Ping
+	(*Verdict)(nil),              // 17: conclave.plugin.v1.Verdict
+	(*Finding)(nil),              // 18: conclave.plugin.v1.Finding
+	(*Replacement)(nil),          // 19: conclave.plugin.v1.Replacement
 }
 var file_guardrail_proto_depIdxs = []int32{
 	0,  // 0: conclave.plugin.v1.GuardrailDescription.hooks:type_name -> conclave.plugin.v1.Hook
-	7,  // 1: conclave.plugin.v1.HostMessage.check:type_name -> conclave.plugin.v1.Check
-	9,  // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
-	10, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
-	12, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
-	13, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
-	14, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
-	15, // 7: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
-	0,  // 8: conclave.plugin.v1.Check.hook:type_name -> conclave.plugin.v1.Hook
-	6,  // 9: conclave.plugin.v1.Check.info:type_name -> conclave.plugin.v1.Info
-	8,  // 10: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
-	6,  // 11: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
-	11, // 12: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
-	1,  // 13: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
-	16, // 14: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
-	2,  // 15: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
-	4,  // 16: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
-	3,  // 17: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
-	5,  // 18: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 1: conclave.plugin.v1.HostMessage.check:type_name -> conclave.plugin.v1.Check
+	11, // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
+	12, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
+	14, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
+	15, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
+	16, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
+	7,  // 7: conclave.plugin.v1.HostMessage.answer:type_name -> conclave.plugin.v1.ModelAnswer
+	17, // 8: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
+	6,  // 9: conclave.plugin.v1.GuardrailMessage.ask:type_name -> conclave.plugin.v1.ModelRequest
+	0,  // 10: conclave.plugin.v1.Check.hook:type_name -> conclave.plugin.v1.Hook
+	8,  // 11: conclave.plugin.v1.Check.info:type_name -> conclave.plugin.v1.Info
+	10, // 12: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
+	8,  // 13: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
+	13, // 14: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
+	1,  // 15: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
+	19, // 16: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
+	18, // 17: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
+	2,  // 18: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
+	4,  // 19: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
+	3,  // 20: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
+	5,  // 21: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
+	20, // [20:22] is the sub-list for method output_type
+	18, // [18:20] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_guardrail_proto_init() }
@@ -1236,6 +1520,7 @@ func file_guardrail_proto_init() {
 		(*HostMessage_End)(nil),
 		(*HostMessage_Cancel)(nil),
 		(*HostMessage_Ping)(nil),
+		(*HostMessage_Answer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1243,7 +1528,7 @@ func file_guardrail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guardrail_proto_rawDesc), len(file_guardrail_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -26,6 +26,7 @@ type ConfigureCallback struct {
 	Config        []byte                 `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"` // JSON object, the plugin's own
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`     // of the callback, unique in the cluster
 	HostVersion   string                 `protobuf:"bytes,3,opt,name=host_version,json=hostVersion,proto3" json:"host_version,omitempty"`
+	HostMinor     uint32                 `protobuf:"varint,4,opt,name=host_minor,json=hostMinor,proto3" json:"host_minor,omitempty"` // of the contract (package contract); 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -81,10 +82,18 @@ func (x *ConfigureCallback) GetHostVersion() string {
 	return ""
 }
 
+func (x *ConfigureCallback) GetHostMinor() uint32 {
+	if x != nil {
+		return x.HostMinor
+	}
+	return 0
+}
+
 type CallbackDescription struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`                    // of the plugin, for display
 	MaxBatch      uint32                 `protobuf:"varint,2,opt,name=max_batch,json=maxBatch,proto3" json:"max_batch,omitempty"` // records in one batch; 0: as the host likes
+	SdkMinor      uint32                 `protobuf:"varint,3,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"` // of the contract that the plugin was built against; 0: older than 5
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +138,13 @@ func (x *CallbackDescription) GetVersion() string {
 func (x *CallbackDescription) GetMaxBatch() uint32 {
 	if x != nil {
 		return x.MaxBatch
+	}
+	return 0
+}
+
+func (x *CallbackDescription) GetSdkMinor() uint32 {
+	if x != nil {
+		return x.SdkMinor
 	}
 	return 0
 }
@@ -181,7 +197,11 @@ type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The position of the last record that is safe in the sink. Later records of the batch
 	// are delivered again. 0: none of them is.
-	Delivered     uint64 `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Delivered uint64 `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// The position of a record, behind the delivered ones, that the sink will never take. It is
+	// put aside, and delivery goes on behind it. 0: there is none.
+	Refused       uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why, without any content
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +241,20 @@ func (x *Receipt) GetDelivered() uint64 {
 		return x.Delivered
 	}
 	return 0
+}
+
+func (x *Receipt) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Receipt) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type AuditBatch struct {
@@ -320,36 +354,50 @@ func (x *AuditEntry) GetJson() []byte {
 	return nil
 }
 
-// Record tells of one finished request. It never holds a prompt, an answer or a secret.
+// Record tells of one finished request. It holds a prompt and an answer only for a callback
+// that gets contents, of a request whose holders allow it, and never a secret.
 type Record struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Position      uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"` // in the node's journal
-	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	NodeId        string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
-	StartedAt     int64                  `protobuf:"varint,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"` // nanoseconds since the Unix epoch
-	DurationNs    int64                  `protobuf:"varint,5,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
-	FirstTokenNs  int64                  `protobuf:"varint,6,opt,name=first_token_ns,json=firstTokenNs,proto3" json:"first_token_ns,omitempty"` // from the start; 0: there was none
-	Endpoint      string                 `protobuf:"bytes,7,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	Model         string                 `protobuf:"bytes,8,opt,name=model,proto3" json:"model,omitempty"` // that the client asked for
-	DeploymentId  string                 `protobuf:"bytes,9,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
-	Provider      string                 `protobuf:"bytes,10,opt,name=provider,proto3" json:"provider,omitempty"`
-	UpstreamModel string                 `protobuf:"bytes,11,opt,name=upstream_model,json=upstreamModel,proto3" json:"upstream_model,omitempty"`
-	KeyId         string                 `protobuf:"bytes,12,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	TeamId        string                 `protobuf:"bytes,13,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
-	UserId        string                 `protobuf:"bytes,14,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	EndUser       string                 `protobuf:"bytes,15,opt,name=end_user,json=endUser,proto3" json:"end_user,omitempty"` // the request's own "user"
-	Tags          []string               `protobuf:"bytes,16,rep,name=tags,proto3" json:"tags,omitempty"`
-	Stream        bool                   `protobuf:"varint,17,opt,name=stream,proto3" json:"stream,omitempty"`
-	Status        string                 `protobuf:"bytes,18,opt,name=status,proto3" json:"status,omitempty"` // "success", "failure", "blocked", "canceled"
-	HttpStatus    int32                  `protobuf:"varint,19,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
-	ErrorCode     string                 `protobuf:"bytes,20,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
-	Attempts      int32                  `protobuf:"varint,21,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Usage         *Usage                 `protobuf:"bytes,22,opt,name=usage,proto3" json:"usage,omitempty"`
-	CostNanoUsd   int64                  `protobuf:"varint,23,opt,name=cost_nano_usd,json=costNanoUsd,proto3" json:"cost_nano_usd,omitempty"`
-	Priced        bool                   `protobuf:"varint,24,opt,name=priced,proto3" json:"priced,omitempty"` // false: cost is unknown
-	Guardrails    []*GuardrailResult     `protobuf:"bytes,25,rep,name=guardrails,proto3" json:"guardrails,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Position       uint64                 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"` // in the node's journal
+	RequestId      string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	NodeId         string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	StartedAt      int64                  `protobuf:"varint,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"` // nanoseconds since the Unix epoch
+	DurationNs     int64                  `protobuf:"varint,5,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	FirstTokenNs   int64                  `protobuf:"varint,6,opt,name=first_token_ns,json=firstTokenNs,proto3" json:"first_token_ns,omitempty"` // from the start; 0: there was none
+	Endpoint       string                 `protobuf:"bytes,7,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Model          string                 `protobuf:"bytes,8,opt,name=model,proto3" json:"model,omitempty"` // that the client asked for
+	DeploymentId   string                 `protobuf:"bytes,9,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	Provider       string                 `protobuf:"bytes,10,opt,name=provider,proto3" json:"provider,omitempty"`
+	UpstreamModel  string                 `protobuf:"bytes,11,opt,name=upstream_model,json=upstreamModel,proto3" json:"upstream_model,omitempty"`
+	KeyId          string                 `protobuf:"bytes,12,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	TeamId         string                 `protobuf:"bytes,13,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	UserId         string                 `protobuf:"bytes,14,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	EndUser        string                 `protobuf:"bytes,15,opt,name=end_user,json=endUser,proto3" json:"end_user,omitempty"` // the request's own "user"
+	Tags           []string               `protobuf:"bytes,16,rep,name=tags,proto3" json:"tags,omitempty"`
+	Stream         bool                   `protobuf:"varint,17,opt,name=stream,proto3" json:"stream,omitempty"`
+	Status         string                 `protobuf:"bytes,18,opt,name=status,proto3" json:"status,omitempty"` // "success", "failure", "blocked", "canceled"
+	HttpStatus     int32                  `protobuf:"varint,19,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	ErrorCode      string                 `protobuf:"bytes,20,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	Attempts       int32                  `protobuf:"varint,21,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Usage          *Usage                 `protobuf:"bytes,22,opt,name=usage,proto3" json:"usage,omitempty"`
+	CostNanoUsd    int64                  `protobuf:"varint,23,opt,name=cost_nano_usd,json=costNanoUsd,proto3" json:"cost_nano_usd,omitempty"`
+	Priced         bool                   `protobuf:"varint,24,opt,name=priced,proto3" json:"priced,omitempty"` // false: cost is unknown
+	Guardrails     []*GuardrailResult     `protobuf:"bytes,25,rep,name=guardrails,proto3" json:"guardrails,omitempty"`
+	OrganizationId string                 `protobuf:"bytes,26,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	ProjectId      string                 `protobuf:"bytes,27,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	CustomerId     string                 `protobuf:"bytes,28,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"` // the end user whom it is counted for
+	SessionId      string                 `protobuf:"bytes,29,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`    // of an agent's session, as the client named it
+	KeyName        string                 `protobuf:"bytes,30,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
+	TeamName       string                 `protobuf:"bytes,31,opt,name=team_name,json=teamName,proto3" json:"team_name,omitempty"`
+	Step           string                 `protobuf:"bytes,32,opt,name=step,proto3" json:"step,omitempty"`       // of the gateway, that ended the request: "budget"; empty: it was served
+	Message        string                 `protobuf:"bytes,33,opt,name=message,proto3" json:"message,omitempty"` // of the refusal, if the gateway wrote it itself
+	Prompt         string                 `protobuf:"bytes,34,opt,name=prompt,proto3" json:"prompt,omitempty"`   // name of the stored prompt that the request was made of
+	PromptVersion  int64                  `protobuf:"varint,35,opt,name=prompt_version,json=promptVersion,proto3" json:"prompt_version,omitempty"`
+	Request        []byte                 `protobuf:"bytes,36,opt,name=request,proto3" json:"request,omitempty"` // the body, after the guardrails
+	Response       []byte                 `protobuf:"bytes,37,opt,name=response,proto3" json:"response,omitempty"`
+	Truncated      bool                   `protobuf:"varint,38,opt,name=truncated,proto3" json:"truncated,omitempty"` // one of them is not whole
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
@@ -557,6 +605,97 @@ func (x *Record) GetGuardrails() []*GuardrailResult {
 	return nil
 }
 
+func (x *Record) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *Record) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *Record) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Record) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Record) GetKeyName() string {
+	if x != nil {
+		return x.KeyName
+	}
+	return ""
+}
+
+func (x *Record) GetTeamName() string {
+	if x != nil {
+		return x.TeamName
+	}
+	return ""
+}
+
+func (x *Record) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Record) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Record) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *Record) GetPromptVersion() int64 {
+	if x != nil {
+		return x.PromptVersion
+	}
+	return 0
+}
+
+func (x *Record) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Record) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+func (x *Record) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 // Usage is tokens in disjoint classes.
 type Usage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -646,7 +785,8 @@ type GuardrailResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Guardrail     string                 `protobuf:"bytes,1,opt,name=guardrail,proto3" json:"guardrail,omitempty"`
 	Hook          string                 `protobuf:"bytes,2,opt,name=hook,proto3" json:"hook,omitempty"`     // "before", "during", "after"
-	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // "passed", "rewritten", "blocked", "not_run"
+	Status        string                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // "passed", "flagged", "rewritten", "blocked", "not_run"
+	Found         string                 `protobuf:"bytes,4,opt,name=found,proto3" json:"found,omitempty"`   // "email 2, hate 0.91"
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -702,29 +842,41 @@ func (x *GuardrailResult) GetStatus() string {
 	return ""
 }
 
+func (x *GuardrailResult) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
 var File_callback_proto protoreflect.FileDescriptor
 
 const file_callback_proto_rawDesc = "" +
 	"\n" +
-	"\x0ecallback.proto\x12\x12conclave.plugin.v1\"b\n" +
+	"\x0ecallback.proto\x12\x12conclave.plugin.v1\"\x81\x01\n" +
 	"\x11ConfigureCallback\x12\x16\n" +
 	"\x06config\x18\x01 \x01(\fR\x06config\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\"L\n" +
+	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
+	"\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"i\n" +
 	"\x13CallbackDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1b\n" +
-	"\tmax_batch\x18\x02 \x01(\rR\bmaxBatch\"=\n" +
+	"\tmax_batch\x18\x02 \x01(\rR\bmaxBatch\x12\x1b\n" +
+	"\tsdk_minor\x18\x03 \x01(\rR\bsdkMinor\"=\n" +
 	"\x05Batch\x124\n" +
-	"\arecords\x18\x01 \x03(\v2\x1a.conclave.plugin.v1.RecordR\arecords\"'\n" +
+	"\arecords\x18\x01 \x03(\v2\x1a.conclave.plugin.v1.RecordR\arecords\"Y\n" +
 	"\aReceipt\x12\x1c\n" +
-	"\tdelivered\x18\x01 \x01(\x04R\tdelivered\"F\n" +
+	"\tdelivered\x18\x01 \x01(\x04R\tdelivered\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\x04R\arefused\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"F\n" +
 	"\n" +
 	"AuditBatch\x128\n" +
 	"\aentries\x18\x01 \x03(\v2\x1e.conclave.plugin.v1.AuditEntryR\aentries\"8\n" +
 	"\n" +
 	"AuditEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\fR\x04json\"\x92\x06\n" +
+	"\x04json\x18\x02 \x01(\fR\x04json\"\x93\t\n" +
 	"\x06Record\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1d\n" +
 	"\n" +
@@ -758,7 +910,23 @@ const file_callback_proto_rawDesc = "" +
 	"\x06priced\x18\x18 \x01(\bR\x06priced\x12C\n" +
 	"\n" +
 	"guardrails\x18\x19 \x03(\v2#.conclave.plugin.v1.GuardrailResultR\n" +
-	"guardrails\"\xab\x01\n" +
+	"guardrails\x12'\n" +
+	"\x0forganization_id\x18\x1a \x01(\tR\x0eorganizationId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x1b \x01(\tR\tprojectId\x12\x1f\n" +
+	"\vcustomer_id\x18\x1c \x01(\tR\n" +
+	"customerId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x1d \x01(\tR\tsessionId\x12\x19\n" +
+	"\bkey_name\x18\x1e \x01(\tR\akeyName\x12\x1b\n" +
+	"\tteam_name\x18\x1f \x01(\tR\bteamName\x12\x12\n" +
+	"\x04step\x18  \x01(\tR\x04step\x12\x18\n" +
+	"\amessage\x18! \x01(\tR\amessage\x12\x16\n" +
+	"\x06prompt\x18\" \x01(\tR\x06prompt\x12%\n" +
+	"\x0eprompt_version\x18# \x01(\x03R\rpromptVersion\x12\x18\n" +
+	"\arequest\x18$ \x01(\fR\arequest\x12\x1a\n" +
+	"\bresponse\x18% \x01(\fR\bresponse\x12\x1c\n" +
+	"\ttruncated\x18& \x01(\bR\ttruncated\"\xab\x01\n" +
 	"\x05Usage\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\x03R\x05input\x12\x1d\n" +
 	"\n" +
@@ -767,11 +935,12 @@ const file_callback_proto_rawDesc = "" +
 	"cacheWrite\x12\x16\n" +
 	"\x06output\x18\x04 \x01(\x03R\x06output\x12\x1c\n" +
 	"\treasoning\x18\x05 \x01(\x03R\treasoning\x12\x16\n" +
-	"\x06source\x18\x06 \x01(\tR\x06source\"[\n" +
+	"\x06source\x18\x06 \x01(\tR\x06source\"q\n" +
 	"\x0fGuardrailResult\x12\x1c\n" +
 	"\tguardrail\x18\x01 \x01(\tR\tguardrail\x12\x12\n" +
 	"\x04hook\x18\x02 \x01(\tR\x04hook\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\tR\x06status2\xf7\x01\n" +
+	"\x06status\x18\x03 \x01(\tR\x06status\x12\x14\n" +
+	"\x05found\x18\x04 \x01(\tR\x05found2\xf7\x01\n" +
 	"\bCallback\x12[\n" +
 	"\tConfigure\x12%.conclave.plugin.v1.ConfigureCallback\x1a'.conclave.plugin.v1.CallbackDescription\x12A\n" +
 	"\aDeliver\x12\x19.conclave.plugin.v1.Batch\x1a\x1b.conclave.plugin.v1.Receipt\x12K\n" +

@@ -18,7 +18,7 @@ func (s *sink) Configure(_ context.Context, set sdk.CallbackSettings) (sdk.Callb
 	if err == nil {
 		s.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	}
-	return sdk.CallbackDescription{Version: "1.2.0"}, err
+	return sdk.CallbackDescription{Version: "1.6.0"}, err
 }
 
 func (s *sink) Deliver(_ context.Context, records []sdk.Record) (int, error) {

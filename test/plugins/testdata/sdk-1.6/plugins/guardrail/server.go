@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 )
 
@@ -33,7 +34,7 @@ type server struct {
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (*proto.GuardrailDescription, error) {
 	d, err := s.impl.Configure(ctx, Settings{
-		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(),
+		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -42,7 +43,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 		return nil, status.Errorf(codes.Internal, "hold-back of %d bytes", d.HoldBack)
 	}
 	resp := &proto.GuardrailDescription{
-		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody,
+		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody, SdkMinor: contract.Minor,
 	}
 	for _, h := range d.Hooks {
 		resp.Hooks = append(resp.Hooks, hooks[h])
@@ -54,7 +55,7 @@ func (s *server) Session(rpc grpc.BidiStreamingServer[proto.HostMessage, proto.G
 	ctx, cancel := context.WithCancel(rpc.Context())
 	se := &session{
 		impl: s.impl, rpc: rpc, slots: make(chan struct{}, maxChecks),
-		checks: make(map[uint64]context.CancelFunc), streams: make(map[uint64]*serverStream),
+		checks: make(map[uint64]context.CancelFunc), streams: make(map[uint64]*serverStream), askers: make(map[uint64]*asker),
 	}
 	defer se.wg.Wait()
 	defer cancel()
@@ -82,6 +83,7 @@ type session struct {
 	mu      sync.Mutex // guards what follows
 	checks  map[uint64]context.CancelFunc
 	streams map[uint64]*serverStream
+	askers  map[uint64]*asker // of checks
 }
 
 func (s *session) handle(ctx context.Context, m *proto.HostMessage) {
@@ -106,6 +108,8 @@ func (s *session) handle(ctx context.Context, m *proto.HostMessage) {
 		}
 	case *proto.HostMessage_Cancel:
 		s.cancel(id)
+	case *proto.HostMessage_Answer:
+		s.answered(id, k.Answer)
 	case *proto.HostMessage_Ping:
 		s.answer(id, &proto.Verdict{Action: proto.Action_ACTION_PASS})
 	default:
@@ -120,15 +124,21 @@ func (s *session) check(ctx context.Context, id uint64, q *proto.Check) {
 		return
 	}
 	ctx, cancel := within(ctx, q.GetDeadlineMs())
+	c := checkFromWire(q)
+	a := &asker{
+		slots: s.slots, answers: make(map[uint32]chan *proto.ModelAnswer),
+		send: func(q *proto.ModelRequest) { s.send(&proto.GuardrailMessage{Id: id, Ask: q}) },
+	}
+	c.Info.Models = a
 	s.mu.Lock()
-	s.checks[id] = cancel
+	s.checks[id], s.askers[id] = cancel, a
 	s.mu.Unlock()
 	s.wg.Go(func() {
 		defer func() {
 			<-s.slots
 			s.cancel(id)
 		}()
-		s.answer(id, judge(func() (Verdict, error) { return s.impl.Check(ctx, checkFromWire(q)) }))
+		s.answer(id, judge(func() (Verdict, error) { return s.impl.Check(ctx, c) }))
 	})
 }
 
@@ -200,6 +210,7 @@ func (s *session) cancel(id uint64) {
 	if cancel, ok := s.checks[id]; ok {
 		cancel()
 		delete(s.checks, id)
+		delete(s.askers, id)
 	}
 	if st, ok := s.streams[id]; ok {
 		st.cancel()
@@ -208,9 +219,23 @@ func (s *session) cancel(id uint64) {
 }
 
 func (s *session) answer(id uint64, v *proto.Verdict) {
+	s.send(&proto.GuardrailMessage{Id: id, Verdict: v})
+}
+
+func (s *session) send(m *proto.GuardrailMessage) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
-	_ = s.rpc.Send(&proto.GuardrailMessage{Id: id, Verdict: v}) // a broken session ends in Recv
+	_ = s.rpc.Send(m) // a broken session ends in Recv
+}
+
+// answered hands a model's answer to the check that has asked for it.
+func (s *session) answered(id uint64, m *proto.ModelAnswer) {
+	s.mu.Lock()
+	a := s.askers[id]
+	s.mu.Unlock()
+	if a != nil {
+		a.answered(m)
+	}
 }
 
 // judge turns what the plugin returns, or its panic, into a verdict.
@@ -233,7 +258,12 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 		out.Action = proto.Action_ACTION_BLOCK
 	}
 	for _, r := range v.Replacements {
-		out.Replacements = append(out.Replacements, &proto.Replacement{Index: uint32(r.Index), Text: valid(r.Text)})
+		out.Replacements = append(out.Replacements, &proto.Replacement{
+			Index: uint32(r.Index), Text: valid(r.Text), Channel: r.Channel, Start: uint64(r.Start), End: uint64(r.End),
+		})
+	}
+	for _, f := range v.Findings {
+		out.Findings = append(out.Findings, &proto.Finding{Category: valid(f.Category), Count: uint32(f.Count), Score: f.Score})
 	}
 	return out
 }

@@ -9,6 +9,7 @@ package guardrail
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/resource"
@@ -49,6 +50,10 @@ type Info struct {
 	TeamID    string
 	User      string // the request's own "user"
 	Stream    bool
+
+	// Models asks models on the account of the request; nil: none may be asked. A plugin's is never nil, and
+	// answers only while the check is under way; those of streams have none.
+	Models Models
 }
 
 // Text is one JSON string of a body, unescaped.
@@ -66,10 +71,15 @@ type Check struct {
 	Body  []byte // raw JSON, only if the plugin's Description says WantsBody
 }
 
-// Replacement is a new text for Check.Texts[Index].
+// Replacement is a new text for Check.Texts[Index] or, in a stream, for the bytes from Start to End
+// of a channel's text, counted from the stream's beginning. None of them may have left: what begins
+// within the hold-back has not.
 type Replacement struct {
 	Index int
 	Text  string
+
+	Channel    string // "": not in a stream
+	Start, End int64
 }
 
 // Verdict is a plugin's answer to a check. The zero value passes.
@@ -77,6 +87,26 @@ type Verdict struct {
 	Action       Action
 	Message      string        // of a block, for the client; must not repeat what was blocked
 	Replacements []Replacement // of a rewrite
+	Findings     []Finding     // whatever the action is
+}
+
+// Finding says what was found, never its text: it is logged.
+type Finding struct {
+	Category string  // in the plugin's own words: "email", "hate"
+	Count    int     // how often; 0 is once
+	Score    float64 // 0 to 1; 0 where the plugin does not score
+}
+
+// String says it in few words: "email 2", "hate 0.91".
+func (f Finding) String() string {
+	out := f.Category
+	if f.Count > 1 {
+		out += " " + strconv.Itoa(f.Count)
+	}
+	if f.Score > 0 {
+		out += " " + strconv.FormatFloat(f.Score, 'f', 2, 64)
+	}
+	return out
 }
 
 // Part continues one of the texts that a stream carries side by side.
@@ -93,6 +123,9 @@ type Description struct {
 	HoldAll  bool            // nothing of a stream leaves before its end has been checked
 	// WantsBody asks for Check.Body. Texts are cheaper.
 	WantsBody bool
+	// SDKMinor is that of the contract which the plugin was built against; 0: older than 5. The
+	// SDK fills it in.
+	SDKMinor uint32
 }
 
 // Settings are what a plugin is configured with.
@@ -100,6 +133,7 @@ type Settings struct {
 	Name        string // of the guardrail, unique in the cluster
 	Config      []byte // JSON object, the plugin's own; may be empty
 	HostVersion string
+	HostMinor   uint32 // of the contract that the host speaks; 0: older than 5
 }
 
 // Plugin is what the author of a guardrail implements. Configure is called once, before
@@ -116,7 +150,7 @@ type Streamer interface {
 
 // Stream checks one stream. Its methods are called one after the other.
 type Stream interface {
-	// Chunk judges the next parts; a Verdict that rewrites counts as a block.
+	// Chunk judges the next parts, and may replace what has been seen and not left.
 	Chunk(ctx context.Context, parts []Part) (Verdict, error)
 	// End judges what is left when the stream is over.
 	End(ctx context.Context) (Verdict, error)

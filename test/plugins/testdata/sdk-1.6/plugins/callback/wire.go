@@ -21,12 +21,16 @@ func toWire(r *Record) *proto.Record {
 			Output: r.Usage.Output, Reasoning: r.Usage.Reasoning, Source: r.Usage.Source.String(),
 		},
 	}
+	out.OrganizationId, out.ProjectId, out.CustomerId = valid(r.OrganizationID), valid(r.ProjectID), valid(r.CustomerID)
+	out.SessionId, out.KeyName, out.TeamName = valid(r.SessionID), valid(r.KeyName), valid(r.TeamName)
+	out.Step, out.Message, out.Prompt, out.PromptVersion = valid(r.Step), valid(r.Message), valid(r.Prompt), r.PromptVersion
+	out.Request, out.Response, out.Truncated = r.Request, r.Response, r.Truncated
 	for _, t := range r.Tags {
 		out.Tags = append(out.Tags, valid(t))
 	}
 	for _, g := range r.Guardrails {
 		out.Guardrails = append(out.Guardrails, &proto.GuardrailResult{
-			Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status,
+			Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found,
 		})
 	}
 	return out
@@ -48,9 +52,13 @@ func fromWire(r *proto.Record) Record {
 			Output: u.GetOutput(), Reasoning: u.GetReasoning(), Source: sourceOf(u.GetSource()),
 		},
 	}
+	out.OrganizationID, out.ProjectID, out.CustomerID = r.GetOrganizationId(), r.GetProjectId(), r.GetCustomerId()
+	out.SessionID, out.KeyName, out.TeamName = r.GetSessionId(), r.GetKeyName(), r.GetTeamName()
+	out.Step, out.Message, out.Prompt, out.PromptVersion = r.GetStep(), r.GetMessage(), r.GetPrompt(), r.GetPromptVersion()
+	out.Request, out.Response, out.Truncated = r.GetRequest(), r.GetResponse(), r.GetTruncated()
 	for _, g := range r.GetGuardrails() {
 		out.Guardrails = append(out.Guardrails, GuardrailResult{
-			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(),
+			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(), Found: g.GetFound(),
 		})
 	}
 	return out

@@ -1,5 +1,5 @@
 // Package sdk is what the author of a Conclave plugin in Go imports. A plugin is a program
-// whose main calls ServeGuardrail or ServeCallback; Conclave starts it, configures it once
+// whose main calls ServeGuardrail, ServeCallback or ServeSecretSource; Conclave starts it, configures it once
 // and speaks gRPC with it over a Unix socket. See docs/plugins.md.
 package sdk
 
@@ -13,13 +13,20 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
 )
 
 // ProtocolVersion is the version of the contract in plugins/proto. A host offers all versions
 // that it speaks; a plugin picks the newest that it knows.
-const ProtocolVersion = 1
+const ProtocolVersion = contract.Protocol
+
+// Minor counts what was added within the protocol version. A plugin finds the host's in its
+// settings (HostMinor); one that needs more than the host has says so with an error of Configure.
+const Minor = contract.Minor
 
 // Guardrail is what the author of a guardrail implements; it may implement GuardrailStreamer too.
 type Guardrail = guardrail.Plugin
@@ -54,6 +61,9 @@ type Verdict = guardrail.Verdict
 // Replacement is a new text for one of a Check.
 type Replacement = guardrail.Replacement
 
+// Finding says what was found, never its text.
+type Finding = guardrail.Finding
+
 // Callback is what the author of a callback implements.
 type Callback = callback.Plugin
 
@@ -71,6 +81,38 @@ type CallbackDescription = callback.Description
 
 // Record tells of one finished request.
 type Record = callback.Record
+
+// CallbackRefused is what Deliver returns if the next record will never be taken.
+type CallbackRefused = callback.Refused
+
+// SecretSource is what the author of a secret source implements.
+type SecretSource = secretsource.Plugin
+
+// SecretSourceSettings are what a secret source is configured with.
+type SecretSourceSettings = secretsource.Settings
+
+// SecretSourceDescription is what a configured secret source says about itself.
+type SecretSourceDescription = secretsource.Description
+
+// SecretAddress says which secret of a store.
+type SecretAddress = secretsource.Address
+
+// SecretValue is a secret as the store has it now.
+type SecretValue = secretsource.Value
+
+// SecretError is why a secret could not be read.
+type SecretError = secretsource.Error
+
+// Why a secret could not be read.
+const (
+	SecretNotFound    = secretsource.NotFound    // the store has no such secret or field
+	SecretDenied      = secretsource.Denied      // the store does not let the plugin read it
+	SecretMalformed   = secretsource.Malformed   // the path or the field cannot be one of the store's
+	SecretUnavailable = secretsource.Unavailable // the store cannot be asked now
+)
+
+// NewSecret makes a text that no log and no error shows.
+func NewSecret(text string) secret.Text { return secret.New(text) }
 
 // Hook is a moment of a request at which a guardrail is asked.
 type Hook = resource.Hook
@@ -111,6 +153,11 @@ func ServeGuardrail(impl Guardrail) {
 // ServeCallback runs the callback until the host ends it. It does not return before.
 func ServeCallback(impl Callback) {
 	serve(goplugin.PluginSet{callback.PluginKey: &callback.GRPCPlugin{Impl: impl}})
+}
+
+// ServeSecretSource runs the secret source until the host ends it. It does not return before.
+func ServeSecretSource(impl SecretSource) {
+	serve(goplugin.PluginSet{secretsource.PluginKey: &secretsource.GRPCPlugin{Impl: impl}})
 }
 
 func serve(set goplugin.PluginSet) {
