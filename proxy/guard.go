@@ -3,10 +3,12 @@ package proxy
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
@@ -24,20 +26,27 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	}
 	for range maxRewrites {
 		asked := c.model
-		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
+		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
 		if c.guards == nil {
 			return nil
 		}
-		d, err := c.guards.Before(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: c.body})
+		q := s.guardRequest(c, c.body)
+		q.Open = c.open()
+		d, err := c.guards.Before(ctx, q)
 		if err != nil {
 			return err
 		}
 		c.judged(d.Results)
+		c.added = append(c.added, d.Headers...)
 		if err := c.blocked(d); err != nil {
 			return err
 		}
-		if d.Action == guardrail.Rewrite {
-			if err := s.rewritten(ctx, c, d.Body); err != nil {
+		switch d.Action {
+		case guardrail.Answer:
+			c.own = &d.Answer
+			return nil
+		case guardrail.Rewrite:
+			if err := s.rewritten(ctx, c, d); err != nil {
 				return err
 			}
 		}
@@ -50,11 +59,29 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	}
 }
 
-// rewritten takes a guardrail's body in the place of the client's and decides again: what it
-// may hold, whether the key may use the model, and whether limits and budget have room.
-func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
+// open is what guardrails may change of the request, if they may at all. A body that says nothing of a
+// model, and a form, are as the client sent them.
+func (c *Call) open() guardrail.Powers {
+	open := guardrail.MayHeaders | guardrail.MayRefuse
+	if !c.route.plain || c.use != nil {
+		return open
+	}
+	open |= guardrail.MayModel | guardrail.MayTags
+	if c.form == nil {
+		open |= guardrail.MayParameters | guardrail.MayContent
+	}
+	if c.answerable() {
+		open |= guardrail.MayAnswer
+	}
+	return open
+}
+
+// rewritten takes what guardrails made of the request in the place of the client's and decides again:
+// what it may hold, whether the key may use the model, and whether limits and budget have room.
+func (s *Server) rewritten(ctx context.Context, c *Call, d *guardrail.Decision) error {
 	before, quoted, model := c.fields, c.quote, c.model
-	if err := c.peek(body); err != nil {
+	named := before.HasMCP && agent.Named(c.body)
+	if err := c.peek(d.Body); err != nil {
 		return guardFailed("A guardrail made a request that is not valid.", err)
 	}
 	if c.fields.Stream != before.Stream {
@@ -65,15 +92,25 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
 	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
 	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
-	if c.fields.Model != before.Model {
+	if c.fields.HasMCP && !named && agent.Named(c.body) {
+		return guardFailed("A guardrail made a request that names MCP servers.", nil)
+	}
+	switch {
+	case d.Change.Model != "":
+		c.named = d.Change.Model
+	case c.fields.Model != before.Model:
 		c.named = "" // the body decides now
+	}
+	tagged, err := s.retagged(c, &d.Change)
+	if err != nil {
+		return err
 	}
 	c.step = stepAccess
 	if err := c.route.steps.access(ctx, s, c); err != nil {
 		return err
 	}
 	c.estimate()
-	if c.quote == quoted && c.model == model {
+	if c.quote == quoted && c.model == model && !tagged {
 		c.step = stepGuardrails
 		return nil
 	}
@@ -90,6 +127,23 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	return nil
 }
 
+// retagged takes the tags of a change, and lets the policies of all levels decide about the request as
+// it is now; true: it passes other levels than before.
+func (s *Server) retagged(c *Call, change *guardrail.Change) (bool, error) {
+	c.step = stepPolicy
+	if len(change.Tags) == 0 && !change.ReplaceTags {
+		return false, s.checkRequest(c, nil)
+	}
+	tags, header := append(slices.Clip(change.Tags), c.fields.Tags...), c.header
+	if change.ReplaceTags {
+		tags, header = slices.Clone(change.Tags), nil
+	}
+	had := c.fields.Tags
+	c.levels = slices.Clone(c.levels) // what is held knows the old ones
+	c.tag(header, tags)
+	return !slices.Equal(had, c.fields.Tags), s.checkRequest(c, c.levels[c.chain:])
+}
+
 func guardFailed(message string, err error) error {
 	return &llm.Error{Kind: llm.Internal, Code: "conclave_guardrail_failed", Message: message, Err: err}
 }
@@ -99,11 +153,14 @@ func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte
 	if c.guards == nil {
 		return answer, nil
 	}
-	d, err := c.guards.After(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: answer})
+	q := s.guardRequest(c, answer)
+	q.Open = guardrail.MayHeaders | guardrail.MayAnswer
+	d, err := c.guards.After(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	c.judged(d.Results)
+	c.added = append(c.added, d.Headers...)
 	if err := c.blocked(d); err != nil {
 		return nil, err
 	}
@@ -114,9 +171,15 @@ func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte
 func (s *Server) guardInfo(c *Call) guardrail.Info {
 	h := c.owners()
 	return guardrail.Info{
-		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.KeyID, TeamID: h.TeamID,
-		User: c.fields.User, Stream: c.fields.Stream, Models: lender{s, c},
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.modelName(), KeyID: h.KeyID, TeamID: h.TeamID,
+		User: c.fields.User, Stream: c.fields.Stream, Models: &lender{s, c},
 	}
+}
+
+// guardRequest is a body of the call as guardrails are asked about it.
+func (s *Server) guardRequest(c *Call, body []byte) *guardrail.Request {
+	info := s.guardInfo(c)
+	return &guardrail.Request{Info: info, Body: body, Teller: info.Models.(*lender)}
 }
 
 // judged keeps what guardrails said, for the record.
@@ -129,12 +192,12 @@ func (c *Call) judged(results []guardrail.Result) {
 	}
 }
 
-// decisive is the guardrail that blocked, else the last that rewrote, else "".
+// decisive is the guardrail that blocked or answered, else the last that rewrote, else "".
 func decisive(verdicts []ledger.GuardrailResult) string {
 	name := ""
 	for i := range verdicts {
 		switch v := &verdicts[i]; guardrail.Status(v.Status) {
-		case guardrail.StatusBlocked:
+		case guardrail.StatusBlocked, guardrail.StatusAnswered:
 			return v.Guardrail
 		case guardrail.StatusRewritten:
 			name = v.Guardrail

@@ -44,6 +44,8 @@ func (s *Server) finish(c *Call, err error) {
 	}
 	if err != nil {
 		e = s.final(c, err)
+	}
+	if err != nil && c.own == nil {
 		if c.uncounted() && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
@@ -104,6 +106,9 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
+	if c.own != nil {
+		return // no model was asked
+	}
 	if c.uncounted() {
 		waited := s.now().Sub(c.result.dialled)
 		if c.route.prefix != nil {

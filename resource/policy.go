@@ -58,6 +58,7 @@ type Policy struct {
 	DeniedIPs      []string          `json:"denied_ips,omitempty"`      // win over AllowedIPs
 	EnforcedParams []string          `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
 	Guardrails     []string          `json:"guardrails,omitempty"`
+	NoGuardrails   bool              `json:"disable_global_guardrails,omitempty"` // in a request's own chain: of the guardrails of every request only the mandatory ones
 	Callbacks      []string          `json:"callbacks,omitempty"`
 	Tags           []string          `json:"tags,omitempty"` // of every request, beside its own
 	Sessions       *SessionLimits    `json:"sessions,omitempty"`

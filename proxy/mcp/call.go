@@ -119,7 +119,7 @@ func (k *call) judge(ctx context.Context, result bool) error {
 		if err := k.c.g.cfg.Guards.Wait(ctx); err != nil {
 			return err
 		}
-		k.guards = k.c.g.cfg.Guards.For(k.model(), policy.Guardrails(k.c.levels, k.server.Guardrails))
+		k.guards = k.c.g.cfg.Guards.For(k.model(), policy.Choice(k.c.levels, k.c.who.Key, k.server.Guardrails))
 	}
 	if k.guards == nil {
 		return nil

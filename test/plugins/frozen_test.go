@@ -153,7 +153,7 @@ func told(minor int) uint32 {
 // judged asks the guardrail at all hooks.
 func judged(t *testing.T, h *plugins.Host, minor int) {
 	t.Helper()
-	set := h.Guardrails().For("demo", nil)
+	set := h.Guardrails().For("demo", guardrail.Choice{})
 	ask := func(text string) *guardrail.Request {
 		return &guardrail.Request{Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: fmt.Appendf(nil, `{"messages":[{"role":"user","content":%q}]}`, text)}
 	}
