@@ -10,6 +10,8 @@ import (
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxRewrites bounds how often guardrails may send a request to another model.
@@ -24,6 +26,7 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	if err := s.cfg.Guardrails.Wait(ctx); err != nil {
 		return err
 	}
+	defer c.dueLogs()
 	for range maxRewrites {
 		asked := c.model
 		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
@@ -192,6 +195,16 @@ func (c *Call) judged(results []guardrail.Result) {
 	}
 }
 
+// statusDue is the status of a guardrail that will see the record.
+const statusDue = "due"
+
+// dueLogs notes the guardrails that see the record because the request asked for them.
+func (c *Call) dueLogs() {
+	for _, name := range c.guards.DueLogs() {
+		c.verdicts = append(c.verdicts, ledger.GuardrailResult{Guardrail: name, Hook: string(resource.HookLogging), Status: statusDue})
+	}
+}
+
 // decisive is the guardrail that blocked or answered, else the last that rewrote, else "".
 func decisive(verdicts []ledger.GuardrailResult) string {
 	name := ""
@@ -213,4 +226,38 @@ func (c *Call) blocked(d *guardrail.Decision) error {
 		e.Scope = d.Guardrail
 	}
 	return err
+}
+
+// guardFailure shows an error to the guardrails that see errors, and returns it as the client gets it. The record
+// keeps what it was. Strangers' errors, and those that nobody gets, are shown to none.
+func (s *Server) guardFailure(c *Call, e *llm.Error) *llm.Error {
+	if !s.cfg.Guardrails.Failures() || c.who == nil || c.cat == nil || c.judgeOf != nil || e.Kind == llm.Canceled {
+		return e
+	}
+	set := s.cfg.Guardrails.For(c.modelName(), policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
+	if !set.Wants(resource.HookFailure) {
+		return e
+	}
+	f := set.Failure(context.Background(), s.guardRequest(c, nil), guardrail.Failure{
+		Status: e.HTTPStatus(), Code: reply.Code(e), Message: e.Message, Origin: c.originOf(e), Step: c.step,
+	})
+	c.judged(f.Results)
+	c.added = append(c.added, f.Headers...)
+	if !f.Changed {
+		return e
+	}
+	said := *e // the one that came may be shared
+	said.Status, said.Code, said.Message, said.Type, said.Body = f.Status, f.Code, f.Message, "", nil
+	return &said
+}
+
+// originOf is who an error comes from.
+func (c *Call) originOf(e *llm.Error) guardrail.Origin {
+	switch {
+	case e.Kind == llm.Blocked || e.Code == guardrail.CodeNotRun:
+		return guardrail.OriginGuardrail
+	case c.step == stepAnswer && c.result.attempts > 0 && len(c.tries) > 0 && c.tries[len(c.tries)-1].Status != 0:
+		return guardrail.OriginProvider
+	}
+	return guardrail.OriginGateway
 }

@@ -54,6 +54,9 @@ func verdictsText(all []ledger.GuardrailResult) string {
 	var b strings.Builder
 	for i := range all {
 		v := &all[i]
+		if v.Status == statusDue {
+			continue
+		}
 		if b.Len() > 0 {
 			b.WriteString("; ")
 		}

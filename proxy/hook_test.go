@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -179,7 +181,9 @@ func TestHook_AnswersNot(t *testing.T) {
 		{"/v1/embeddings", `{"model":"demo","input":"hi"}`, everything},
 	} {
 		r := newRig(t)
-		r.general(func(*guardrail.Check) guardrail.Verdict { return guardrail.Verdict{Action: guardrail.Answer, Answer: "x"} }, tt.may, nil, resource.HookBefore)
+		r.general(func(*guardrail.Check) guardrail.Verdict {
+			return guardrail.Verdict{Action: guardrail.Answer, Answer: "x"}
+		}, tt.may, nil, resource.HookBefore)
 		if w := r.do("POST", tt.path, tt.body); w.Code != 503 || codeOf(t, w.Body.String()) != "guardrail_not_run" {
 			t.Errorf("%s: got %d %s", tt.path, w.Code, w.Body)
 		}
@@ -279,4 +283,109 @@ func TestHook_Loop(t *testing.T) {
 		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 	r.checkBalance()
+}
+
+// A guardrail words the errors that clients get; the record keeps what they were.
+func TestHook_Failure(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, body, origin string
+		status             int
+		edit               func(r *rig)
+	}{
+		{name: "refused by the gateway", body: strings.Replace(chatBody, "demo", "secret", 1), status: 403, origin: "gateway access"},
+		{name: "refused by the provider", body: chatBody, status: 400, origin: "provider answer", edit: func(r *rig) {
+			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+				return proxy.Answer{}, &llm.Error{Kind: llm.Invalid, Status: 400, Code: "bad", Message: "bad", Body: []byte(`{"error":{"message":"bad"}}`)}
+			}
+		}},
+	} {
+		r := newRig(t)
+		if tt.edit != nil {
+			tt.edit(r)
+		}
+		var saw guardrail.Failure
+		r.general(func(q *guardrail.Check) guardrail.Verdict {
+			saw = *q.Failure
+			return guardrail.Verdict{Action: guardrail.Rewrite, Failure: &guardrail.Failure{Status: 418, Code: "teapot", Message: "short and stout"}}
+		}, guardrail.MayError, nil, resource.HookFailure)
+		w := r.do("POST", "/v1/chat/completions", tt.body)
+		if w.Code != 418 || codeOf(t, w.Body.String()) != "teapot" || !strings.Contains(w.Body.String(), "short and stout") {
+			t.Errorf("%s: got %d %s", tt.name, w.Code, w.Body)
+		}
+		if got := string(saw.Origin) + " " + saw.Step; saw.Status != tt.status || got != tt.origin {
+			t.Errorf("%s: the guardrail saw %+v", tt.name, saw)
+		}
+		r.checkBalance()
+		if rec := r.journal.settled[0]; rec.Status != tt.status || len(rec.Guardrails) != 1 || rec.Guardrails[0].Hook != "failure" {
+			t.Errorf("%s: recorded %d %+v", tt.name, rec.Status, rec.Guardrails)
+		}
+		if w := r.do("POST", "/v1/chat/completions", tt.body, header("Authorization", "Bearer sk-nobody-0123456789")); w.Code != 401 {
+			t.Errorf("%s: a stranger's error is shown: %d", tt.name, w.Code)
+		}
+	}
+}
+
+// Keys and teams switch off guardrails, but for mandatory ones; end users and tags, which clients name, do not.
+func TestGuard_Switches(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		edit   func(r *rig, m *guardrail.Member)
+		header string // tags
+		asked  bool
+	}{
+		{name: "nothing", edit: func(*rig, *guardrail.Member) {}, asked: true},
+		{name: "key", edit: func(r *rig, _ *guardrail.Member) { r.key().NoGuardrails = true }},
+		{name: "key, mandatory", edit: func(r *rig, m *guardrail.Member) { r.key().NoGuardrails, m.Forced = true, true }, asked: true},
+		{name: "key that names it", edit: func(r *rig, _ *guardrail.Member) {
+			r.key().NoGuardrails, r.key().Guardrails = true, []string{"hook"}
+		}, asked: true},
+		{name: "permission", edit: func(r *rig, _ *guardrail.Member) { r.key().Permissions = map[string]bool{"hook": false} }},
+		{name: "permission, optional", edit: func(r *rig, m *guardrail.Member) {
+			r.key().Permissions, m.Optional = map[string]bool{"hook": true, "get_spend_routes": true}, true
+		}, asked: true},
+		{name: "team", edit: func(r *rig, _ *guardrail.Member) {
+			r.key().TeamID = "team_1"
+			r.tables.Teams = []*resource.Team{{Meta: resource.Meta{ID: "team_1"}, Policy: resource.Policy{NoGuardrails: true}}}
+		}},
+		{name: "tag", header: "free", edit: func(r *rig, _ *guardrail.Member) {
+			r.tables.Tags = []*resource.Tag{{Meta: resource.Meta{ID: "free"}, Policy: resource.Policy{NoGuardrails: true}}}
+		}, asked: true},
+	} {
+		r := newRig(t)
+		asked := false
+		r.general(func(*guardrail.Check) guardrail.Verdict { asked = true; return guardrail.Verdict{} }, 0, func(m *guardrail.Member) { tt.edit(r, m) }, resource.HookBefore)
+		if w := r.do("POST", "/v1/chat/completions", chatBody, header("X-Litellm-Tags", tt.header)); w.Code != 200 || asked != tt.asked {
+			t.Errorf("%s: got %d %s, asked is %v", tt.name, w.Code, w.Body, asked)
+		}
+	}
+}
+
+// key is the good key.
+func (r *rig) key() *resource.Key { return r.keys[resource.HashSecret(goodKey)] }
+
+// Nothing is kept of a request that is to be redacted, and its record says so.
+func TestContent_Redacted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		header   string
+		metadata string
+		kept     int
+	}{
+		{"", "", 1}, {"true", "", 0}, {"false", "", 1}, {"", `{"turn_off_message_logging":true}`, 0},
+		{"", `{"turn_off_message_logging":false}`, 1}, {"", `{"note":"turn_off_message_logging"}`, 1},
+	} {
+		r := newRig(t)
+		settingOf("log_content", "true")(r, nil)
+		r.key().Metadata = []byte(tt.metadata)
+		kept := 0
+		r.cfg.KeepContent = func(proxy.Said) { kept++ }
+		if w := r.do("POST", "/v1/chat/completions", chatBody, header("X-Litellm-Enable-Message-Redaction", tt.header)); w.Code != 200 || kept != tt.kept {
+			t.Errorf("%+v: got %d, kept %d", tt, w.Code, kept)
+		}
+		if private := r.journal.settled[0].Flags.Has(ledger.Private); private != (tt.kept == 0) {
+			t.Errorf("%+v: private is %v", tt, private)
+		}
+	}
 }

@@ -52,9 +52,13 @@ func (s *Server) finish(c *Call, err error) {
 		c.result.countText()
 	}
 	c.failed = e
+	told := e
+	if e != nil {
+		told = s.guardFailure(c, e)
+	}
 	s.settle(c, e)
 	if e != nil {
-		s.sendError(c, e)
+		s.sendError(c, told)
 	}
 	s.keep(c)
 	s.observe(c, e)
@@ -275,7 +279,7 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 	if c.fields.Stream {
 		f |= ledger.Streamed
 	}
-	if policy.Private(c.levels) || e != nil && e.Code == policy.CodeCustomer {
+	if policy.Private(c.levels) || policy.Redacted(c.header) || e != nil && e.Code == policy.CodeCustomer {
 		f |= ledger.Private
 	}
 	if c.result.target.Deployment != nil && !c.result.priced {

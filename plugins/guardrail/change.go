@@ -42,16 +42,16 @@ var reserved = []string{
 	"x-conclave-", "x-litellm-", "x-ratelimit-", "x-request-id", "x-accel-", "x-forwarded-", "x-should-retry", "x-amzn-", "x-amz-", "x-goog-", "x-ms-", "x-content-type-options", "x-frame-options",
 }
 
-// permits says whether the member may do at the hook what the verdict says, of a request of which so
-// much is open.
-func (m *Member) permits(hook resource.Hook, v *Verdict, open Powers) error {
-	need, err := m.needs(hook, v)
+// Permits returns why a verdict at the hook is not taken from a guardrail that may do so much, of a
+// request of which so much is open; nil: it is taken.
+func Permits(hook resource.Hook, v *Verdict, may, open Powers) error {
+	need, err := v.needs(hook)
 	if err != nil {
 		return fmt.Errorf("plugin: %w", err)
 	}
 	for bit := Powers(1); bit <= need; bit <<= 1 {
 		switch {
-		case need&bit&^m.May != 0:
+		case need&bit&^may != 0:
 			return fmt.Errorf("plugin: wants the power %q, which the guardrail's \"may\" does not have", bit.name())
 		case need&bit&^open != 0:
 			return fmt.Errorf("plugin: wants the power %q, which does not apply to this request", bit.name())
@@ -60,13 +60,20 @@ func (m *Member) permits(hook resource.Hook, v *Verdict, open Powers) error {
 	return nil
 }
 
-// needs are the powers that a verdict takes. An error says that it cannot be.
-func (m *Member) needs(hook resource.Hook, v *Verdict) (need Powers, err error) {
+// needs are the powers that a verdict takes at the hook. An error says that it cannot be.
+func (v *Verdict) needs(hook resource.Hook) (need Powers, err error) {
 	if len(v.Headers) > 0 {
 		need |= MayHeaders
 		if err := checkHeaders(v.Headers); err != nil {
 			return 0, err
 		}
+	}
+	switch hook {
+	case resource.HookFailure:
+		more, err := v.needsOfFailure()
+		return need | more, err
+	case resource.HookLogging:
+		return v.needsOfRecord()
 	}
 	before := hook == resource.HookBefore
 	switch v.Action {
@@ -91,6 +98,33 @@ func (m *Member) needs(hook resource.Hook, v *Verdict) (need Powers, err error) 
 		return need | more, err
 	}
 	return need, nil
+}
+
+// needsOfFailure are the powers that a verdict about an error takes.
+func (v *Verdict) needsOfFailure() (Powers, error) {
+	f := v.Failure
+	switch {
+	case v.Action == Pass:
+		return 0, nil
+	case v.Action != Rewrite || f == nil || v.Change != nil || len(v.Replacements) > 0:
+		return 0, fmt.Errorf("the verdict %s about an error", v.Action)
+	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
+		return 0, fmt.Errorf("the status %d for an error", f.Status)
+	case len(f.Message) > maxMessage:
+		return 0, errors.New("a message of an error that is too long")
+	}
+	return MayError, checkCode(f.Code)
+}
+
+// needsOfRecord are the powers that a verdict about a record takes.
+func (v *Verdict) needsOfRecord() (Powers, error) {
+	switch {
+	case v.Action == Pass:
+		return 0, nil
+	case v.Action == Answer || v.Action == Rewrite && v.Record == nil || v.Change != nil || len(v.Replacements) > 0:
+		return 0, fmt.Errorf("the verdict %s about a record", v.Action)
+	}
+	return MayRecord, nil
 }
 
 // needs are the powers that the change takes at the hook.
@@ -175,14 +209,15 @@ func checkCode(code string) error {
 type member struct {
 	name  string
 	value []byte
+	done  bool
 }
 
 // readMembers reads the members of a JSON object in their order; none of nothing.
-func readMembers(object []byte) ([]member, error) {
+func readMembers(object []byte, o ...jsontext.Options) ([]member, error) {
 	if len(object) == 0 {
 		return nil, nil
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(object), jsontext.AllowInvalidUTF8(true))
+	dec := jsontext.NewDecoder(bytes.NewBuffer(object), o...)
 	if dec.PeekKind() != '{' {
 		return nil, errors.New("what is to be set is no JSON object")
 	}
@@ -200,7 +235,7 @@ func readMembers(object []byte) ([]member, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, member{text, bytes.Clone(value)})
+		out = append(out, member{name: text, value: bytes.Clone(value)})
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, err
@@ -221,9 +256,9 @@ func memberNames(object []byte) ([]string, error) {
 }
 
 // editMembers is the object with the members of set in the place of those with their names, or behind
-// all, and without those to remove. What stays keeps its bytes.
+// all, and without those to remove, unless set has them. What stays keeps its bytes.
 func editMembers(object, set []byte, remove []string) ([]byte, error) {
-	have, err := readMembers(object)
+	have, err := readMembers(object, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return nil, err
 	}
@@ -235,16 +270,20 @@ func editMembers(object, set []byte, remove []string) ([]byte, error) {
 	for _, m := range have {
 		i := slices.IndexFunc(puts, func(p member) bool { return p.name == m.name })
 		switch {
-		case slices.Contains(remove, m.name):
-		case i >= 0:
-			all = append(all, puts[i])
-			puts = slices.Delete(puts, i, i+1)
-		default:
+		case i < 0 && !slices.Contains(remove, m.name):
 			all = append(all, m)
+		case i >= 0 && !puts[i].done:
+			all = append(all, puts[i])
+			puts[i].done = true
+		}
+	}
+	for _, p := range puts {
+		if !p.done {
+			all = append(all, p)
 		}
 	}
 	out := append(make([]byte, 0, len(object)+len(set)), '{')
-	for i, m := range append(all, puts...) {
+	for i, m := range all {
 		if i > 0 {
 			out = append(out, ',')
 		}

@@ -3,8 +3,6 @@ package guardrail
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -63,31 +61,5 @@ func (m *Member) fail(ctx context.Context, q *Request, f *Failure) (Verdict, err
 	if err != nil {
 		return Verdict{}, err
 	}
-	return v, m.mayFail(&v)
-}
-
-// mayFail says whether the verdict about an error can be, and the member may have it.
-func (m *Member) mayFail(v *Verdict) error {
-	if err := m.permits(resource.HookFailure, &Verdict{Headers: v.Headers}, MayHeaders); err != nil {
-		return err
-	}
-	switch {
-	case v.Action == Pass:
-		return nil
-	case v.Action != Rewrite || v.Failure == nil || v.Change != nil || len(v.Replacements) > 0:
-		return fmt.Errorf("plugin: the verdict %s about an error", v.Action)
-	case m.May&MayError == 0:
-		return fmt.Errorf("plugin: wants the power %q, which the guardrail's \"may\" does not have", resource.MayError)
-	}
-	f := v.Failure
-	if f.Status != 0 && (f.Status < 400 || f.Status > 599) {
-		return fmt.Errorf("plugin: the status %d for an error", f.Status)
-	}
-	if len(f.Message) > maxMessage {
-		return errors.New("plugin: a message of an error that is too long")
-	}
-	if err := checkCode(f.Code); err != nil {
-		return fmt.Errorf("plugin: %w", err)
-	}
-	return nil
+	return v, Permits(resource.HookFailure, &v, m.May, MayHeaders|MayError)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -68,17 +67,10 @@ func (m *Member) log(ctx context.Context, r *Logged) (Verdict, error) {
 	shown := *r
 	info := Info{RequestID: r.RequestID, Endpoint: r.Endpoint, Model: r.Model, KeyID: r.KeyID, TeamID: r.TeamID, User: r.EndUser}
 	v, err := live.Backend.Check(ctx, &Check{Hook: resource.HookLogging, Info: info, Record: &shown})
-	switch {
-	case err != nil:
+	if err != nil {
 		return Verdict{}, err
-	case v.Action == Pass:
-		return v, nil
-	case v.Action == Answer || v.Action == Rewrite && v.Record == nil || v.Change != nil || len(v.Replacements) > 0:
-		return Verdict{}, fmt.Errorf("plugin: the verdict %s about a record", v.Action)
-	case m.May&MayRecord == 0:
-		return Verdict{}, fmt.Errorf("plugin: wants the power %q, which the guardrail's \"may\" does not have", resource.MayRecord)
 	}
-	return v, nil
+	return v, Permits(resource.HookLogging, &v, m.May, MayRecord)
 }
 
 // DueLogs are the names of the guardrails of the request that are asked about its record only because it asked

@@ -142,7 +142,7 @@ func (s *Set) whole(ctx context.Context, q *Request, pick func(*Member) (resourc
 		start := time.Now()
 		v, err := m.judge(ctx, hook, &w)
 		if err == nil {
-			err = m.permits(hook, &v, q.Open)
+			err = Permits(hook, &v, m.May, q.Open)
 		}
 		if err == nil && !m.Observe {
 			err = w.apply(&v)

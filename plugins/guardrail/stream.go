@@ -313,7 +313,7 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 	w.found = merged(w.found, v.Findings)
 	if err == nil {
 		v.Headers = nil // the head of the answer has left
-		err = w.m.permits(w.hook, &v, 0)
+		err = Permits(w.hook, &v, w.m.May, 0)
 	}
 	if err == nil && w.m.Observe {
 		w.acted = w.acted || v.Action != Pass
