@@ -137,11 +137,16 @@ func (s *Server) retagged(c *Call, change *guardrail.Change) (bool, error) {
 	if len(change.Tags) == 0 && !change.ReplaceTags {
 		return false, s.checkRequest(c, nil)
 	}
-	tags, header := append(slices.Clip(change.Tags), c.fields.Tags...), c.header
+	had, header := c.fields.Tags, c.header
+	tags := slices.Clone(had)
 	if change.ReplaceTags {
-		tags, header = slices.Clone(change.Tags), nil
+		tags, header = nil, nil
 	}
-	had := c.fields.Tags
+	for _, tag := range change.Tags {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
 	c.levels = slices.Clone(c.levels) // what is held knows the old ones
 	c.tag(header, tags)
 	return !slices.Equal(had, c.fields.Tags), s.checkRequest(c, c.levels[c.chain:])

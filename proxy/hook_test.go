@@ -62,7 +62,7 @@ func TestHook_Changes(t *testing.T) {
 		{name: "metadata in capitals", change: guardrail.Change{Set: []byte(`{"Metadata":{}}`)}, may: everything, code: "guardrail_not_run", model: "demo"},
 		{name: "address of the provider", change: guardrail.Change{Set: []byte(`{"api_base":"http://127.0.0.1"}`)}, may: everything, code: "conclave_guardrail_failed", model: "demo"},
 		{name: "no object", change: guardrail.Change{Set: []byte(`[1]`)}, may: everything, code: "guardrail_not_run", model: "demo"},
-		{name: "tags", change: guardrail.Change{Tags: []string{"t2"}}, may: guardrail.MayTags, model: "demo", tags: "t2,t1", sent: "gpt-x"},
+		{name: "tags", change: guardrail.Change{Tags: []string{"t2"}}, may: guardrail.MayTags, model: "demo", tags: "t1,t2", sent: "gpt-x"},
 		{name: "tags replaced", change: guardrail.Change{Tags: []string{"t2"}, ReplaceTags: true}, may: guardrail.MayTags, model: "demo", tags: "t2", sent: "gpt-x"},
 		{name: "tag that refuses", change: guardrail.Change{Tags: []string{"closed"}}, may: guardrail.MayTags, model: "demo", code: "route_not_allowed"},
 		{name: "tags without the power", change: guardrail.Change{Tags: []string{"t2"}}, code: "guardrail_not_run", model: "demo"},
