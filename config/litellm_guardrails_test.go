@@ -65,10 +65,10 @@ func TestParse_LiteLLMGuardrails(t *testing.T) {
 func TestParse_LiteLLMGuardrailsRefused(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{
-		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: bedrock, mode: pre_call}}]":           "aws_region_name: give the region itself",
-		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: pii, mode: [pre_call, logging_only]}}]":           "is not one of during_call, post_call, pre_call",
-		"litellm_settings: {callbacks: [llamaguard_moderations]}":                                           "llamaguard_model_name: is missing",
-		"litellm_settings: {callbacks: [banned_keywords], banned_keywords_list: [a], google_unheard_of: 1}": "google_unheard_of is not known here",
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: bedrock, mode: pre_call}}]":             "aws_region_name: give the region itself",
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: pii, mode: [pre_call, logging_only]}}]": "is not one of during_call, post_call, pre_call",
+		"litellm_settings: {callbacks: [llamaguard_moderations]}":                                             "llamaguard_model_name: is missing",
+		"litellm_settings: {callbacks: [banned_keywords], banned_keywords_list: [a], google_unheard_of: 1}":   "google_unheard_of is not known here",
 	} {
 		if _, err := config.Parse("c.yaml", []byte(file), environment); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", file, err, want)
