@@ -23,10 +23,15 @@ func (d *yamlDecoder) guardrail(m *mapping) {
 	m.take("guardrail_info") // is for people
 	m.end()
 	mode := params.take("mode")
-	for _, name := range params.texts("mode") {
+	names := params.texts("mode")
+	for _, name := range names {
+		if name == "logging_only" && len(names) == 1 {
+			r.Mode = resource.ModeLogOnly
+			continue
+		}
 		hook, ok := hookModes[name]
 		if !ok {
-			d.wrong(mode, params.of("mode"), "%q is not one of %s.", name, strings.Join(slices.Sorted(maps.Keys(hookModes)), ", "))
+			d.wrong(mode, params.of("mode"), "%q is not one of %s, or logging_only alone.", name, strings.Join(slices.Sorted(maps.Keys(hookModes)), ", "))
 		}
 		if !slices.Contains(r.Hooks, hook) {
 			r.Hooks = append(r.Hooks, hook)

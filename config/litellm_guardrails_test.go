@@ -16,6 +16,8 @@ litellm_settings:
   banned_keywords_list: [Secret Project]
   llamaguard_model_name: lg
 guardrails:
+  - guardrail_name: logged
+    litellm_params: {guardrail: hide-secrets, mode: logging_only, default_on: true}
   - guardrail_name: moderated
     litellm_params: {guardrail: openai_moderation, mode: during_call, api_key: sk-written-out, timeout: 4, unreachable_fallback: fail_open}
   - guardrail_name: people
@@ -33,6 +35,7 @@ func TestParse_LiteLLMGuardrails(t *testing.T) {
 		{Name: "banned_keywords", Plugin: "keywords", DeadlineMS: 1000, Config: json.RawMessage(`{"stored":true}`)},
 		{Name: "llamaguard_moderations", Plugin: "judge", DeadlineMS: 10_000, Config: json.RawMessage(`{"form":"llama_guard","model":"lg"}`)},
 		{Name: "detect_prompt_injection", Plugin: "injection", DeadlineMS: 1000},
+		{Name: "logged", Plugin: "secrets", DeadlineMS: 1000, Mode: resource.ModeLogOnly},
 		{
 			Name: "moderated", Plugin: "openai_moderation", DeadlineMS: 4000, Optional: true, OnError: resource.OnErrorPass, Hooks: []resource.Hook{resource.HookBefore},
 			Config: json.RawMessage(`{"api_base":"https://api.openai.com/v1","api_key":"env://GUARDRAIL_MODERATED_API_KEY"}`),
@@ -46,7 +49,7 @@ func TestParse_LiteLLMGuardrails(t *testing.T) {
 			t.Fatalf("%d guardrails", len(r.Guardrails))
 		}
 		g := r.Guardrails[i].Resource
-		if g.Name != want.Name || g.Plugin != want.Plugin || g.DeadlineMS != want.DeadlineMS || g.Optional != want.Optional || string(g.Config) != string(want.Config) ||
+		if g.Name != want.Name || g.Plugin != want.Plugin || g.DeadlineMS != want.DeadlineMS || g.Optional != want.Optional || g.Mode != want.Mode || string(g.Config) != string(want.Config) ||
 			len(g.Hooks) != len(want.Hooks) || (g.OnError == resource.OnErrorPass) != (want.OnError == resource.OnErrorPass) {
 			t.Errorf("got %+v %s, want %+v %s", g, g.Config, want, want.Config)
 		}
@@ -62,10 +65,10 @@ func TestParse_LiteLLMGuardrails(t *testing.T) {
 func TestParse_LiteLLMGuardrailsRefused(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{
-		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: bedrock, mode: pre_call}}]":           "aws_region_name: give the region itself",
-		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: pii, mode: logging_only}}]":           "is not one of during_call, post_call, pre_call",
-		"litellm_settings: {callbacks: [llamaguard_moderations]}":                                           "llamaguard_model_name: is missing",
-		"litellm_settings: {callbacks: [banned_keywords], banned_keywords_list: [a], google_unheard_of: 1}": "google_unheard_of is not known here",
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: bedrock, mode: pre_call}}]":             "aws_region_name: give the region itself",
+		"guardrails: [{guardrail_name: a, litellm_params: {guardrail: pii, mode: [pre_call, logging_only]}}]": "is not one of during_call, post_call, pre_call",
+		"litellm_settings: {callbacks: [llamaguard_moderations]}":                                             "llamaguard_model_name: is missing",
+		"litellm_settings: {callbacks: [banned_keywords], banned_keywords_list: [a], google_unheard_of: 1}":   "google_unheard_of is not known here",
 	} {
 		if _, err := config.Parse("c.yaml", []byte(file), environment); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", file, err, want)

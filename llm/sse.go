@@ -2,6 +2,7 @@ package llm
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -290,4 +291,19 @@ func (s *SSEWriter) Comment(text string) error {
 	s.buf = append(s.buf, '\n', '\n')
 	_, err := s.w.Write(s.buf)
 	return err
+}
+
+// EventSize is the size of the first event of b, which must not be empty: a frame of Amazon's, which begins
+// with its size, or a server-sent event, which ends with an empty line. What has no end is one event.
+func EventSize(b []byte) int {
+	if b[0] < ' ' && len(b) >= 4 {
+		return max(1, min(int(binary.BigEndian.Uint32(b)), len(b)))
+	}
+	n := len(b)
+	for _, end := range [...]string{"\n\n", "\r\n\r\n"} {
+		if i := bytes.Index(b, []byte(end)); i >= 0 {
+			n = min(n, i+len(end))
+		}
+	}
+	return n
 }

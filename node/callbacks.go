@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -22,6 +23,9 @@ type journalSource struct {
 	names   func(keyID string) string // of keys; nil: none are told
 	// said finds what the request said and was told; nil: nobody keeps it.
 	said func(requestID, keyID string) (*contents.Content, error)
+	// edit shows a record, of which the guardrails with the names were asked for, to the guardrails that
+	// see records; nil of it: no callback gets it. nil: there are none.
+	edit func(due []string, r guardrail.Logged) (*guardrail.Logged, error)
 	now  func() time.Time // nil: time.Now
 }
 
@@ -29,6 +33,16 @@ type journalSource struct {
 func (n *Node) callbackSource() journalSource {
 	return journalSource{
 		journal: n.journal, catalog: n.state.Catalog,
+		edit: func(due []string, r guardrail.Logged) (*guardrail.Logged, error) {
+			chain := n.plugins.Guardrails()
+			if !chain.Logs() {
+				return &r, nil
+			}
+			if err := chain.Wait(n.ctx); err != nil {
+				return nil, err
+			}
+			return chain.Logged(n.ctx, due, r)
+		},
 		names: func(keyID string) string {
 			k, ok := n.state.Key(keyID)
 			if !ok {
@@ -40,6 +54,7 @@ func (n *Node) callbackSource() journalSource {
 			if n.contents == nil {
 				return nil, nil
 			}
+			n.masking.wait(n.ctx, requestID)
 			n.contents.Flush()
 			return n.contents.Find(requestID, keyID)
 		},
@@ -82,7 +97,12 @@ func (s journalSource) Read(sub *callback.Subscription, from uint64, limit int) 
 			}
 			size += len(told.Request) + len(told.Response)
 		}
-		out = append(out, told)
+		switch ok, err := s.edited(r, &told); {
+		case err != nil:
+			return out, r.Number, err
+		case ok:
+			out = append(out, told)
+		}
 	}
 	return out, next + 1, nil
 }
@@ -107,6 +127,31 @@ func (s journalSource) tell(r *ledger.Record, told *callback.Record) error {
 		told.Request, told.Response, told.Truncated = said.Request, said.Response, said.Truncated
 	}
 	return nil
+}
+
+// edited makes of the record what guardrails leave of it; false: it is not told. What was spent stays.
+func (s journalSource) edited(r *ledger.Record, told *callback.Record) (bool, error) {
+	if s.edit == nil {
+		return true, nil
+	}
+	var due []string
+	for _, g := range r.Guardrails {
+		if g.Hook == string(resource.HookLogging) {
+			due = append(due, g.Guardrail)
+		}
+	}
+	left, err := s.edit(due, guardrail.Logged{
+		RequestID: told.RequestID, Endpoint: told.Endpoint, Model: told.Model, Provider: told.Provider, KeyID: told.KeyID, TeamID: told.TeamID,
+		UserID: told.UserID, Status: told.Status, HTTPStatus: told.HTTPStatus, ErrorCode: told.ErrorCode, CostNanoUSD: told.CostNanoUSD,
+		EndUser: told.EndUser, CustomerID: told.CustomerID, SessionID: told.SessionID, Tags: told.Tags, Message: told.Message,
+		Request: told.Request, Response: told.Response,
+	})
+	if err != nil || left == nil {
+		return false, err
+	}
+	told.EndUser, told.CustomerID, told.SessionID, told.Tags, told.Message = left.EndUser, left.CustomerID, left.SessionID, left.Tags, left.Message
+	told.Request, told.Response = left.Request, left.Response
+	return true, nil
 }
 
 // pluginNames gives the plugin of each callback.
@@ -148,6 +193,9 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 		out.TeamName = t.Name
 	}
 	for _, g := range r.Guardrails {
+		if g.Hook == string(resource.HookLogging) {
+			continue // it is about to be asked
+		}
 		out.Guardrails = append(out.Guardrails, callback.GuardrailResult{Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found})
 	}
 	return out

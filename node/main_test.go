@@ -9,11 +9,16 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
 // TestMain lets the test binary be the binary that nodes run again to serve the shipped
-// plugins, and an MCP server that they start.
+// plugins, a plugin that is not shipped, and an MCP server that they start.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "general-hook" {
+		sdk.ServeGuardrail(generalHook{})
+		return
+	}
 	if len(os.Args) == 4 && os.Args[1] == "plugin" && os.Args[2] == "serve" {
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

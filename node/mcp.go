@@ -19,7 +19,7 @@ func (n *Node) startMCP() (err error) {
 		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(), Blob: n.blobs.Read,
 		Tokens: mcpTokens{n}, Sealer: n.keys,
 		Keep: func(s mcp.Said) {
-			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response})
+			n.keepContent(proxy.Said{RequestID: s.RequestID, Time: s.Time, Who: s.Who, Customer: s.Customer, Tags: s.Tags, Request: s.Request, Response: s.Response, Guards: s.Guards, Info: s.Info})
 		},
 		Dial: n.egress.DialContext, Proxy: n.egress.Proxy, WorkDir: n.workDir(), Logger: n.log, Registerer: n.registry,
 	})

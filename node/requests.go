@@ -19,6 +19,7 @@ import (
 type requests struct {
 	rows     *requestlog.Log
 	contents *contents.Store
+	masking  *masking
 	all      *requestlog.Cluster // of all nodes
 	repricer *reprice.Repricer
 }
@@ -55,6 +56,9 @@ func (n *Node) startRequests() (err error) {
 	if err != nil {
 		return err
 	}
+	if n.masking, err = newMasking(n.contents.Put, n.registry); err != nil {
+		return err
+	}
 	n.all = requestlog.NewCluster(requestlog.ClusterConfig{
 		Log: n.rows, Contents: n.contents, Call: n.consensus.Call, Logger: n.log,
 		Nodes: n.requestNodes,
@@ -80,7 +84,15 @@ func (n *Node) keepContent(s proxy.Said) {
 	if o := s.Who.Organization; o != nil {
 		c.OrganizationID = o.ID
 	}
-	n.contents.Put(c)
+	if !s.Guards.Masks() {
+		n.contents.Put(c)
+		return
+	}
+	end, ok := n.masking.begin(c.RequestID, len(c.Request)+len(c.Response))
+	if !ok {
+		return
+	}
+	n.wg.Go(func() { n.masking.run(n.ctx, s.Guards, s.Info, c, end) })
 }
 
 // contentDenied says whether contents of these holders may not be kept, by today's records.

@@ -65,6 +65,7 @@ func (f *front) current() *guardrail.Member {
 func newMember(s *Spec, before *guardrail.Member) *guardrail.Member {
 	m := &guardrail.Member{
 		Name: s.Name, Hooks: s.Hooks, OnError: s.OnError, Deadline: s.Deadline, Models: s.Models, Optional: s.Optional, Observe: s.Observe,
+		LogOnly: s.LogOnly, Forced: s.Forced, May: s.May, Headers: s.Headers,
 	}
 	m.Inherit(before)
 	return m

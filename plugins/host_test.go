@@ -48,7 +48,7 @@ func TestHost_NothingRuns(t *testing.T) {
 	if err := h.Sync(nil); err != nil {
 		t.Fatal(err)
 	}
-	if set := h.Guardrails().For("demo", nil); set != nil {
+	if set := h.Guardrails().For("demo", guardrail.Choice{}); set != nil {
 		t.Errorf("got a set, want nil")
 	}
 	if err := h.Ready(); err != nil {

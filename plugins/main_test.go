@@ -185,7 +185,7 @@ func chat(text string) *guardrail.Request {
 
 func before(t testing.TB, h *plugins.Host, text string) *guardrail.Decision {
 	t.Helper()
-	set := h.Guardrails().For("demo", nil)
+	set := h.Guardrails().For("demo", guardrail.Choice{})
 	d, err := set.Before(context.Background(), chat(text))
 	if err != nil {
 		t.Fatalf("Before: %v", err)

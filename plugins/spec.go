@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -53,6 +54,10 @@ type Spec struct {
 	Models   []string
 	Optional bool
 	Observe  bool
+	LogOnly  bool
+	Forced   bool // no holder switches it off
+	May      guardrail.Powers
+	Headers  []string // of requests, in lower case, that it may see
 }
 
 // Specs lists what should run for the catalog. shipped says which plugins this binary holds.
@@ -63,8 +68,12 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		s := Spec{
 			Kind: KindGuardrail, ID: g.ID, Name: g.Name, Plugin: g.Plugin, Config: g.Config,
 			Hooks: g.Hooks, OnError: g.OnError, Deadline: time.Duration(g.DeadlineMS) * time.Millisecond,
-			Models: g.Models, Optional: g.Optional, Observe: g.Mode == resource.ModeObserve,
+			Models: g.Models, Optional: g.Optional, Observe: g.Mode == resource.ModeObserve, LogOnly: g.Mode == resource.ModeLogOnly,
+			Forced: g.Mandatory, May: guardrail.PowersOf(g.May),
 			Instances: int(g.Instances), MemoryLimit: g.MemoryMB << 20,
+		}
+		for _, name := range g.Headers {
+			s.Headers = append(s.Headers, strings.ToLower(name))
 		}
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
@@ -183,5 +192,6 @@ func (s *Spec) sameProcess(o *Spec) bool {
 // sameMember says that s and o are asked at the same moments and treated alike.
 func (s *Spec) sameMember(o *Spec) bool {
 	return slices.Equal(s.Hooks, o.Hooks) && s.OnError == o.OnError && s.Deadline == o.Deadline &&
-		slices.Equal(s.Models, o.Models) && s.Optional == o.Optional && s.Observe == o.Observe
+		slices.Equal(s.Models, o.Models) && s.Optional == o.Optional && s.Observe == o.Observe &&
+		s.LogOnly == o.LogOnly && s.Forced == o.Forced && s.May == o.May && slices.Equal(s.Headers, o.Headers)
 }

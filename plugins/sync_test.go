@@ -155,7 +155,7 @@ func TestHost_Sync(t *testing.T) {
 	words.OnError = resource.OnErrorPass
 	words.Models = []string{"other"}
 	syncReady(t, h, words)
-	if got := h.Status()[0].PID; got != pid || h.Guardrails().For("demo", nil) != nil {
+	if got := h.Status()[0].PID; got != pid || h.Guardrails().For("demo", guardrail.Choice{}) != nil {
 		t.Errorf("process %d became %d, or the model is still checked", pid, got)
 	}
 	words.Models = nil
@@ -197,7 +197,7 @@ func TestHost_Sync(t *testing.T) {
 
 	t.Log("removed")
 	syncReady(t, h)
-	if len(h.Status()) != 0 || h.Guardrails().For("demo", nil) != nil {
+	if len(h.Status()) != 0 || h.Guardrails().For("demo", guardrail.Choice{}) != nil {
 		t.Error("a removed guardrail is still there")
 	}
 	eventually(t, 5*time.Second, "the first process is gone", func() bool { return gone(pid) })
@@ -345,7 +345,7 @@ func TestHost_Stream(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, plugins.Config{})
 	syncReady(t, h, guard("w", "keywords", `{"words":["forbidden"]}`))
-	set := h.Guardrails().For("demo", nil)
+	set := h.Guardrails().For("demo", guardrail.Choice{})
 	c, err := set.Stream(t.Context(), guardrail.Info{})
 	if err != nil {
 		t.Fatal(err)
@@ -368,7 +368,7 @@ func TestHost_Stream(t *testing.T) {
 func BenchmarkSet_Before(b *testing.B) {
 	h := newHost(b, plugins.Config{})
 	syncReady(b, h, guard("p", "probe", ""))
-	set, q := h.Guardrails().For("demo", nil), chat(strings.Repeat("word ", 200))
+	set, q := h.Guardrails().For("demo", guardrail.Choice{}), chat(strings.Repeat("word ", 200))
 	b.ReportAllocs()
 	for b.Loop() {
 		if d, err := set.Before(context.Background(), q); err != nil || d.Action != guardrail.Pass {
@@ -380,7 +380,7 @@ func BenchmarkSet_Before(b *testing.B) {
 func BenchmarkStreamCheck_Feed(b *testing.B) {
 	h := newHost(b, plugins.Config{})
 	syncReady(b, h, guard("p", "probe", ""))
-	c, err := h.Guardrails().For("demo", nil).Stream(context.Background(), guardrail.Info{})
+	c, err := h.Guardrails().For("demo", guardrail.Choice{}).Stream(context.Background(), guardrail.Info{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -56,6 +56,7 @@ type Call struct {
 	quota      Quota // of the limits, if limited
 	limited    bool
 	guards     *guardrail.Set
+	own        *string // what a guardrail answered in the place of a model; nil: one is asked
 	plan       []router.Target
 	configured *resource.PassThrough // that is asked; nil: the route is no configured endpoint
 	flat       resource.Money        // what it costs if nobody understands its usage
@@ -98,6 +99,7 @@ type Call struct {
 	failed   *llm.Error               // that the client was told
 	dropped  []string                 // parameters that the last attempt left out
 	verdicts []ledger.GuardrailResult // of all guardrails
+	added    []guardrail.Header       // by guardrails, for the client
 	tries    []ledger.Try             // of all attempts
 	heard    *reply.Listener          // what the answer says; nil: it is not kept
 	lent     bool                     // an attempt was sent buf's own bytes

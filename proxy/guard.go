@@ -3,11 +3,15 @@ package proxy
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/policy"
+	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // maxRewrites bounds how often guardrails may send a request to another model.
@@ -22,22 +26,30 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	if err := s.cfg.Guardrails.Wait(ctx); err != nil {
 		return err
 	}
+	defer c.dueLogs()
 	for range maxRewrites {
 		asked := c.model
-		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Guardrails(c.levels, c.fields.Guardrails))
+		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
 		if c.guards == nil {
 			return nil
 		}
-		d, err := c.guards.Before(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: c.body})
+		q := s.guardRequest(c, c.body)
+		q.Open = c.open()
+		d, err := c.guards.Before(ctx, q)
 		if err != nil {
 			return err
 		}
 		c.judged(d.Results)
+		c.added = append(c.added, d.Headers...)
 		if err := c.blocked(d); err != nil {
 			return err
 		}
-		if d.Action == guardrail.Rewrite {
-			if err := s.rewritten(ctx, c, d.Body); err != nil {
+		switch d.Action {
+		case guardrail.Answer:
+			c.own = &d.Answer
+			return nil
+		case guardrail.Rewrite:
+			if err := s.rewritten(ctx, c, d); err != nil {
 				return err
 			}
 		}
@@ -50,11 +62,29 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	}
 }
 
-// rewritten takes a guardrail's body in the place of the client's and decides again: what it
-// may hold, whether the key may use the model, and whether limits and budget have room.
-func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
+// open is what guardrails may change of the request, if they may at all. A body that says nothing of a
+// model, and a form, are as the client sent them.
+func (c *Call) open() guardrail.Powers {
+	open := guardrail.MayHeaders | guardrail.MayRefuse
+	if !c.route.plain || c.use != nil {
+		return open
+	}
+	open |= guardrail.MayModel | guardrail.MayTags
+	if c.form == nil {
+		open |= guardrail.MayParameters | guardrail.MayContent
+	}
+	if c.answerable() {
+		open |= guardrail.MayAnswer
+	}
+	return open
+}
+
+// rewritten takes what guardrails made of the request in the place of the client's and decides again:
+// what it may hold, whether the key may use the model, and whether limits and budget have room.
+func (s *Server) rewritten(ctx context.Context, c *Call, d *guardrail.Decision) error {
 	before, quoted, model := c.fields, c.quote, c.model
-	if err := c.peek(body); err != nil {
+	named := before.HasMCP && agent.Named(c.body)
+	if err := c.peek(d.Body); err != nil {
 		return guardFailed("A guardrail made a request that is not valid.", err)
 	}
 	if c.fields.Stream != before.Stream {
@@ -65,15 +95,25 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
 	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
 	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
-	if c.fields.Model != before.Model {
+	if c.fields.HasMCP && !named && agent.Named(c.body) {
+		return guardFailed("A guardrail made a request that names MCP servers.", nil)
+	}
+	switch {
+	case d.Change.Model != "":
+		c.named = d.Change.Model
+	case c.fields.Model != before.Model:
 		c.named = "" // the body decides now
+	}
+	tagged, err := s.retagged(c, &d.Change)
+	if err != nil {
+		return err
 	}
 	c.step = stepAccess
 	if err := c.route.steps.access(ctx, s, c); err != nil {
 		return err
 	}
 	c.estimate()
-	if c.quote == quoted && c.model == model {
+	if c.quote == quoted && c.model == model && !tagged {
 		c.step = stepGuardrails
 		return nil
 	}
@@ -90,6 +130,28 @@ func (s *Server) rewritten(ctx context.Context, c *Call, body []byte) error {
 	return nil
 }
 
+// retagged takes the tags of a change, and lets the policies of all levels decide about the request as
+// it is now; true: it passes other levels than before.
+func (s *Server) retagged(c *Call, change *guardrail.Change) (bool, error) {
+	c.step = stepPolicy
+	if len(change.Tags) == 0 && !change.ReplaceTags {
+		return false, s.checkRequest(c, nil)
+	}
+	had, header := c.fields.Tags, c.header
+	tags := slices.Clone(had)
+	if change.ReplaceTags {
+		tags, header = nil, nil
+	}
+	for _, tag := range change.Tags {
+		if !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	c.levels = slices.Clone(c.levels) // what is held knows the old ones
+	c.tag(header, tags)
+	return !slices.Equal(had, c.fields.Tags), s.checkRequest(c, c.levels[c.chain:])
+}
+
 func guardFailed(message string, err error) error {
 	return &llm.Error{Kind: llm.Internal, Code: "conclave_guardrail_failed", Message: message, Err: err}
 }
@@ -99,11 +161,14 @@ func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte
 	if c.guards == nil {
 		return answer, nil
 	}
-	d, err := c.guards.After(ctx, &guardrail.Request{Info: s.guardInfo(c), Body: answer})
+	q := s.guardRequest(c, answer)
+	q.Open = guardrail.MayHeaders | guardrail.MayAnswer
+	d, err := c.guards.After(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	c.judged(d.Results)
+	c.added = append(c.added, d.Headers...)
 	if err := c.blocked(d); err != nil {
 		return nil, err
 	}
@@ -114,9 +179,15 @@ func (s *Server) guardAfter(ctx context.Context, c *Call, answer []byte) ([]byte
 func (s *Server) guardInfo(c *Call) guardrail.Info {
 	h := c.owners()
 	return guardrail.Info{
-		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.model.Name, KeyID: h.KeyID, TeamID: h.TeamID,
-		User: c.fields.User, Stream: c.fields.Stream, Models: lender{s, c},
+		RequestID: c.id, Endpoint: c.route.endpoint.String(), Model: c.modelName(), KeyID: h.KeyID, TeamID: h.TeamID,
+		User: c.fields.User, Stream: c.fields.Stream, Models: &lender{s, c},
 	}
+}
+
+// guardRequest is a body of the call as guardrails are asked about it.
+func (s *Server) guardRequest(c *Call, body []byte) *guardrail.Request {
+	info := s.guardInfo(c)
+	return &guardrail.Request{Info: info, Body: body, Teller: info.Models.(*lender)}
 }
 
 // judged keeps what guardrails said, for the record.
@@ -129,12 +200,22 @@ func (c *Call) judged(results []guardrail.Result) {
 	}
 }
 
-// decisive is the guardrail that blocked, else the last that rewrote, else "".
+// statusDue is the status of a guardrail that will see the record.
+const statusDue = "due"
+
+// dueLogs notes the guardrails that see the record because the request asked for them.
+func (c *Call) dueLogs() {
+	for _, name := range c.guards.DueLogs() {
+		c.verdicts = append(c.verdicts, ledger.GuardrailResult{Guardrail: name, Hook: string(resource.HookLogging), Status: statusDue})
+	}
+}
+
+// decisive is the guardrail that blocked or answered, else the last that rewrote, else "".
 func decisive(verdicts []ledger.GuardrailResult) string {
 	name := ""
 	for i := range verdicts {
 		switch v := &verdicts[i]; guardrail.Status(v.Status) {
-		case guardrail.StatusBlocked:
+		case guardrail.StatusBlocked, guardrail.StatusAnswered:
 			return v.Guardrail
 		case guardrail.StatusRewritten:
 			name = v.Guardrail
@@ -150,4 +231,38 @@ func (c *Call) blocked(d *guardrail.Decision) error {
 		e.Scope = d.Guardrail
 	}
 	return err
+}
+
+// guardFailure shows an error to the guardrails that see errors, and returns it as the client gets it. The record
+// keeps what it was. Strangers' errors, and those that nobody gets, are shown to none.
+func (s *Server) guardFailure(c *Call, e *llm.Error) *llm.Error {
+	if !s.cfg.Guardrails.Failures() || c.who == nil || c.cat == nil || c.judgeOf != nil || e.Kind == llm.Canceled {
+		return e
+	}
+	set := s.cfg.Guardrails.For(c.modelName(), policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
+	if !set.Wants(resource.HookFailure) {
+		return e
+	}
+	f := set.Failure(context.Background(), s.guardRequest(c, nil), guardrail.Failure{
+		Status: e.HTTPStatus(), Code: reply.Code(e), Message: e.Message, Origin: c.originOf(e), Step: c.step,
+	})
+	c.judged(f.Results)
+	c.added = append(c.added, f.Headers...)
+	if !f.Changed {
+		return e
+	}
+	said := *e // the one that came may be shared
+	said.Status, said.Code, said.Message, said.Type, said.Body = f.Status, f.Code, f.Message, "", nil
+	return &said
+}
+
+// originOf is who an error comes from.
+func (c *Call) originOf(e *llm.Error) guardrail.Origin {
+	switch {
+	case e.Kind == llm.Blocked || e.Code == guardrail.CodeNotRun:
+		return guardrail.OriginGuardrail
+	case c.step == stepAnswer && c.result.attempts > 0 && len(c.tries) > 0 && c.tries[len(c.tries)-1].Status != 0:
+		return guardrail.OriginProvider
+	}
+	return guardrail.OriginGateway
 }

@@ -41,6 +41,9 @@ func (s *Server) answerHeaders(c *Call, to http.Header) {
 	}
 	h.Int("X-Conclave-Overhead-Us", s.overhead(c).Microseconds())
 	h.Apply(to)
+	for _, a := range c.added {
+		to.Set(a.Name, a.Value)
+	}
 }
 
 // maxVerdictsText bounds the header of verdicts, in bytes.
@@ -51,6 +54,9 @@ func verdictsText(all []ledger.GuardrailResult) string {
 	var b strings.Builder
 	for i := range all {
 		v := &all[i]
+		if v.Status == statusDue {
+			continue
+		}
 		if b.Len() > 0 {
 			b.WriteString("; ")
 		}

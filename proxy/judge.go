@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,16 +39,40 @@ func judgeRoutes() (map[string]*Route, error) {
 	return all, nil
 }
 
-// lender lets the guardrails of a call ask models.
+// lender lets the guardrails of a call ask models, and tells them of it.
 type lender struct {
 	s *Server
 	c *Call
 }
 
-var _ guardrail.Models = lender{}
+var (
+	_ guardrail.Models = (*lender)(nil)
+	_ guardrail.Teller = (*lender)(nil)
+)
+
+// Header implements guardrail.Teller.
+func (l *lender) Header(name string) string {
+	if resource.IsCredentialHeader(name) || strings.EqualFold(name, l.c.cat.Settings().KeyHeader) {
+		return ""
+	}
+	return l.c.header.Get(name)
+}
+
+// Caller implements guardrail.Teller.
+func (l *lender) Caller() *guardrail.Caller {
+	h := l.c.owners()
+	c := &guardrail.Caller{
+		OrganizationID: h.OrganizationID, ProjectID: h.ProjectID, UserID: h.UserID, CustomerID: l.c.fields.User, SessionID: l.c.session,
+		Tags: slices.Clone(l.c.fields.Tags),
+	}
+	if k := l.c.who.Key; k != nil {
+		c.KeyName = k.Name
+	}
+	return c
+}
 
 // Ask implements guardrail.Models. Of what went wrong it says only the code: errors may quote the prompt.
-func (l lender) Ask(ctx context.Context, endpoint string, body []byte) ([]byte, error) {
+func (l *lender) Ask(ctx context.Context, endpoint string, body []byte) ([]byte, error) {
 	r, ok := l.s.judges[endpoint]
 	if !ok {
 		return nil, &llm.Error{Kind: llm.Invalid, Code: "unknown_endpoint", Message: "Guardrails cannot ask this endpoint: unknown_endpoint."}

@@ -19,8 +19,15 @@ func (s *Server) pipeline(ctx context.Context, c *Call) error {
 		if st.take == nil {
 			continue // the route says why
 		}
+		if c.own != nil && st.name == stepPlan {
+			continue // nobody is asked
+		}
 		c.step = st.name
-		if err := st.take(ctx, s, c); err != nil {
+		take := st.take
+		if c.own != nil && st.name == stepAnswer {
+			take = answerOwn
+		}
+		if err := take(ctx, s, c); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"slices"
 
 	"github.com/conclave-llm/conclave/proxy/policy"
@@ -27,24 +28,40 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}
-	c.fields.Tags = policy.Tags(c.header, c.levels, c.fields.Tags)
+	c.tag(c.header, c.fields.Tags)
+	if err := s.checkRequest(c, c.levels[c.chain:]); err != nil {
+		return err
+	}
+	return s.findServers(c)
+}
+
+// tag gives the call its own tags, those that the header has and those of its levels, and takes the
+// records that tags have into the levels: behind who's own and the customer, in the place of any that are there.
+func (c *Call) tag(h http.Header, own []string) {
+	if i := slices.IndexFunc(c.levels, func(l resource.Level) bool { return l.Kind == resource.HolderTag || l.Kind == resource.HolderModel }); i >= 0 {
+		c.levels = c.levels[:i]
+	}
+	c.fields.Tags = policy.Tags(h, c.levels, own)
 	for _, id := range c.fields.Tags {
 		if t, ok := c.cat.Tag(id); ok {
 			c.levels = append(c.levels, resource.Level{Kind: resource.HolderTag, ID: t.ID, Allowance: &t.Allowance, Policy: &t.Policy})
 		}
 	}
 	c.above = len(c.levels)
-	if err := s.checkLate(c); err != nil {
+}
+
+// checkRequest checks what the policies demand of the request as it is: all levels of its body, and those
+// that were added of where it comes from.
+func (s *Server) checkRequest(c *Call, added []resource.Level) error {
+	if err := s.checkAdded(c, added); err != nil {
 		return err
 	}
+	set := c.cat.Settings()
 	if err := policy.CheckParams(c.body, set, c.who.Key, c.levels, c.fields.User); err != nil {
 		return err
 	}
 	c.most = policy.ResponseLimit(set, c.levels)
-	if err := policy.CheckSession(c.levels, c.session); err != nil {
-		return err
-	}
-	return s.findServers(c)
+	return policy.CheckSession(c.levels, c.session)
 }
 
 // checkCustomer is the step of requests without a body: their end user may stand in a header.
@@ -91,8 +108,9 @@ func (s *Server) checkEarly(c *Call) error {
 }
 
 // checkLate checks the same of the levels that the body has added, and its size.
-func (s *Server) checkLate(c *Call) error {
-	added := c.levels[c.chain:]
+func (s *Server) checkLate(c *Call) error { return s.checkAdded(c, c.levels[c.chain:]) }
+
+func (s *Server) checkAdded(c *Call, added []resource.Level) error {
 	if len(added) == 0 {
 		return nil
 	}

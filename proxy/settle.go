@@ -44,15 +44,21 @@ func (s *Server) finish(c *Call, err error) {
 	}
 	if err != nil {
 		e = s.final(c, err)
+	}
+	if err != nil && c.own == nil {
 		if c.uncounted() && spentAnyway(c, e) {
 			c.result.usage = s.estimateUsage(c)
 		}
 		c.result.countText()
 	}
 	c.failed = e
+	told := e
+	if e != nil {
+		told = s.guardFailure(c, e)
+	}
 	s.settle(c, e)
 	if e != nil {
-		s.sendError(c, e)
+		s.sendError(c, told)
 	}
 	s.keep(c)
 	s.observe(c, e)
@@ -104,6 +110,9 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
+	if c.own != nil {
+		return // no model was asked
+	}
 	if c.uncounted() {
 		waited := s.now().Sub(c.result.dialled)
 		if c.route.prefix != nil {
@@ -270,7 +279,7 @@ func (c *Call) flags(e *llm.Error) (f ledger.Flags) {
 	if c.fields.Stream {
 		f |= ledger.Streamed
 	}
-	if policy.Private(c.levels) || e != nil && e.Code == policy.CodeCustomer {
+	if policy.Private(c.levels) || policy.Redacted(c.header) || e != nil && e.Code == policy.CodeCustomer {
 		f |= ledger.Private
 	}
 	if c.result.target.Deployment != nil && !c.result.priced {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -58,6 +59,7 @@ type Policy struct {
 	DeniedIPs      []string          `json:"denied_ips,omitempty"`      // win over AllowedIPs
 	EnforcedParams []string          `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
 	Guardrails     []string          `json:"guardrails,omitempty"`
+	NoGuardrails   bool              `json:"disable_global_guardrails,omitempty"` // in a request's own chain: of the guardrails of every request only the mandatory ones
 	Callbacks      []string          `json:"callbacks,omitempty"`
 	Tags           []string          `json:"tags,omitempty"` // of every request, beside its own
 	Sessions       *SessionLimits    `json:"sessions,omitempty"`
@@ -72,9 +74,44 @@ type Policy struct {
 // ExpiredAt says whether requests do not pass the level any more.
 func (p *Policy) ExpiredAt(at Time) bool { return p.ExpiresAt != 0 && at >= p.ExpiresAt }
 
-// Private says that nothing may be kept or told of what is said in requests under the policy.
+// Private says that nothing may be kept or told of what is said in requests under the policy: log_content is
+// false, it has no callbacks, or its metadata have turn_off_message_logging, as LiteLLM has it.
 func (p *Policy) Private() bool {
-	return p.LogContent != nil && !*p.LogContent || slices.Contains(p.Callbacks, NoCallbacks)
+	if p.LogContent != nil && !*p.LogContent || slices.Contains(p.Callbacks, NoCallbacks) {
+		return true
+	}
+	m := p.logMetadata("turn_off_message_logging")
+	return m != nil && m.Private
+}
+
+// WithoutCallbacks are the callbacks and plugins that requests under the policy do without where they may, as
+// LiteLLM has it in metadata: litellm_disabled_callbacks.
+func (p *Policy) WithoutCallbacks() []string {
+	if m := p.logMetadata("litellm_disabled_callbacks"); m != nil {
+		return m.Without
+	}
+	return nil
+}
+
+// logMetadata are what LiteLLM has in metadata about logs.
+type logMetadata struct {
+	Private bool     `json:"turn_off_message_logging"`
+	Without []string `json:"litellm_disabled_callbacks"`
+}
+
+// logMetadata reads them if the member is there, which it mostly is not; nil if it is not.
+func (p *Policy) logMetadata(member string) *logMetadata {
+	if !bytes.Contains(p.Metadata, []byte(member)) {
+		return nil
+	}
+	var all map[string]json.RawMessage
+	if json.Unmarshal(p.Metadata, &all) != nil {
+		return nil
+	}
+	m := &logMetadata{}
+	_ = json.Unmarshal(all["turn_off_message_logging"], &m.Private) // of another type it says nothing
+	_ = json.Unmarshal(all["litellm_disabled_callbacks"], &m.Without)
+	return m
 }
 
 // SessionLimits bound one agent session: requests that carry the same session id.

@@ -34,9 +34,17 @@ func TestGuardrails(t *testing.T) {
 		t.Errorf("got %v", changed)
 	}
 	h.Must("PUT", "/guardrails/"+id, `{"guardrail":{"guardrail_name":"renamed","litellm_params":{"guardrail":"keywords","mode":"pre_call","words":["a"]}}}`)
+	logs := h.Must("PATCH", "/guardrails/"+id, `{"litellm_params":{"guardrail":"pii","mode":"logging_only","default_on":true}}`)
+	if mode := logs["litellm_params"].(map[string]any)["mode"].([]any); len(mode) != 1 || mode[0] != "logging_only" {
+		t.Errorf("got %v", logs)
+	}
+	if ours := h.Must("GET", "/api/v1/guardrails/"+id, ""); ours["mode"] != "log_only" {
+		t.Errorf("got %v", ours)
+	}
 	for name, body := range map[string]string{
 		"a key written out": `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"sk-canary"}}}`,
-		"an unknown mode":   `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":"logging_only"}}}`,
+		"an unknown mode":   `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":"sometimes"}}}`,
+		"a mode beside":     `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":["pre_call","logging_only"]}}}`,
 		"no kind":           `{"guardrail":{"guardrail_name":"x","litellm_params":{"mode":"pre_call"}}}`,
 		"an unknown field":  `{"guardrail":{"guardrail_name":"x","team_id":"t","litellm_params":{"guardrail":"pii"}}}`,
 		"no region":         `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"bedrock","mode":"pre_call"}}}`,

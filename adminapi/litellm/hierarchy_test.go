@@ -51,8 +51,9 @@ func TestHierarchy(t *testing.T) {
 	if s, _ := user["key"].(string); !strings.HasPrefix(s, "sk-") {
 		t.Errorf("the user has no key: %v", user)
 	}
-	has(t, "key", h.Must("POST", "/key/generate", `{"key_alias":"k1","project_id":"p1","user_id":"auth0|7","aliases":{"a":"b"},"guardrails":["g"],"enforced_params":["user"]}`), map[string]any{
-		"team_id": "t1", "project_id": "p1", "organization_id": "o1", "aliases": map[string]any{"a": "b"}, "guardrails": []any{"g"}, "enforced_params": []any{"user"},
+	has(t, "key", h.Must("POST", "/key/generate", `{"key_alias":"k1","project_id":"p1","user_id":"auth0|7","aliases":{"a":"b"},"guardrails":["g"],"disable_global_guardrails":true,"enforced_params":["user"]}`), map[string]any{
+		"disable_global_guardrails": true,
+		"team_id":                   "t1", "project_id": "p1", "organization_id": "o1", "aliases": map[string]any{"a": "b"}, "guardrails": []any{"g"}, "enforced_params": []any{"user"},
 	})
 	info := h.Must("GET", "/team/info?team_id=t1", "")
 	if n := len(info["team_memberships"].([]any)); n != 3 {

@@ -9,6 +9,7 @@ import (
 func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy) {
 	row["models"], row["metadata"], row["tags"] = orEmpty(p.Models), orObject(p.Metadata), orEmpty(p.Tags)
 	row["guardrails"], row["enforced_params"] = orEmpty(p.Guardrails), orEmpty(p.EnforcedParams)
+	row["disable_global_guardrails"] = p.NoGuardrails
 	row["object_permission"] = nil
 	if p.Objects != nil {
 		row["object_permission"] = p.Objects

@@ -3,15 +3,12 @@ package guardrail
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -28,6 +25,7 @@ const (
 	StatusFlagged   Status = "flagged" // passed, but something was found, or would have been acted upon
 	StatusRewritten Status = "rewritten"
 	StatusBlocked   Status = "blocked"
+	StatusAnswered  Status = "answered" // in the place of a model
 	StatusNotRun    Status = "not_run"
 )
 
@@ -72,6 +70,10 @@ type Member struct {
 	Models   []string      // empty: all; "prefix*" as in keys
 	Optional bool          // asked only if the request names it
 	Observe  bool          // what it decides is recorded and not done
+	LogOnly  bool          // asked about what is kept, not about what is served
+	Forced   bool          // no holder switches it off
+	May      Powers        // beyond judging texts and rewriting them
+	Headers  []string      // of requests, in lower case, that the plugin may see
 
 	live  atomic.Pointer[Live]        // nil: not running
 	known atomic.Pointer[Description] // of the last one that ran
@@ -96,13 +98,22 @@ func (m *Member) Inherit(before *Member) {
 func (m *Member) Live() *Live { return m.live.Load() }
 
 // wants says whether the member is asked at the hook. What is not known yet counts as wanted,
-// so that a guardrail that has never run is not_run and not absent.
+// so that a guardrail that has never run is not_run and not absent; at the hooks of errors and
+// records only if it may do something there.
 func (m *Member) wants(h resource.Hook) bool {
 	if len(m.Hooks) > 0 {
 		return slices.Contains(m.Hooks, h)
 	}
 	d := m.known.Load()
-	return d == nil || slices.Contains(d.Hooks, h)
+	switch {
+	case d != nil:
+		return slices.Contains(d.Hooks, h)
+	case h == resource.HookFailure:
+		return m.May&MayError != 0
+	case h == resource.HookLogging:
+		return m.May&MayRecord != 0
+	}
+	return true
 }
 
 // output is how an answer is checked: by the hook that fits its form, else by the other one.
@@ -131,9 +142,40 @@ type Chain struct {
 	metrics *Metrics
 }
 
+// Choice is what a request and its holders say about its guardrails. The zero value is those that
+// apply to every request for the model.
+type Choice struct {
+	Asked     []string // beside those that always apply; one that there is not is an error of the request
+	On        []string // likewise, and no error
+	Off       []string // not asked, but for those that are forced
+	NoDefault bool     // of those that always apply only the forced ones
+}
+
+func (c *Choice) isZero() bool {
+	return len(c.Asked) == 0 && len(c.On) == 0 && len(c.Off) == 0 && !c.NoDefault
+}
+
+// takes says whether a request for the model with the choice gets the member.
+func (c *Choice) takes(m *Member, model string) bool {
+	if !resource.AllowsModel(m.Models, model) {
+		return false
+	}
+	switch {
+	case m.Forced:
+		return true
+	case slices.Contains(c.Off, m.Name):
+		return false
+	case slices.Contains(c.Asked, m.Name), slices.Contains(c.On, m.Name):
+		return true
+	}
+	return !m.Optional && !c.NoDefault
+}
+
 // table is one immutable list of members and the sets made from it.
 type table struct {
 	members []*Member // by name
+	failure bool      // one of them may be asked about errors
+	logging []*Member // those that may be asked about records
 	sets    sync.Map  // model → *Set, for requests that name no guardrail
 	cached  atomic.Int64
 }
@@ -158,31 +200,46 @@ func (c *Chain) Replace(members []*Member) {
 	}
 	members = slices.Clone(members)
 	slices.SortFunc(members, func(a, b *Member) int { return strings.Compare(a.Name, b.Name) })
-	c.table.Store(&table{members: members})
+	t := &table{members: members}
+	for _, m := range members {
+		if m.LogOnly {
+			continue
+		}
+		t.failure = t.failure || m.May&MayError != 0
+		if m.May&MayRecord != 0 {
+			t.logging = append(t.logging, m)
+		}
+	}
+	c.table.Store(t)
 }
 
-// For returns the guardrails of a request for the model that asks for the requested ones
-// beside those that always apply, or nil if there are none. All methods of a nil Set do
-// nothing, at no cost.
-func (c *Chain) For(model string, requested []string) *Set {
+// For returns the guardrails of a request for the model with the choice, or nil if there are none.
+// All methods of a nil Set do nothing, at no cost.
+func (c *Chain) For(model string, choice Choice) *Set {
 	t := c.table.Load()
 	if t == nil {
-		if len(requested) == 0 {
+		if len(choice.Asked) == 0 {
 			return nil
 		}
-		return &Set{unknown: requested, metrics: c.metrics}
+		return &Set{unknown: choice.Asked, metrics: c.metrics}
 	}
-	if len(requested) > 0 {
-		return c.build(t, model, requested)
+	if !choice.isZero() {
+		return c.build(t, model, &choice)
 	}
 	if s, ok := t.sets.Load(model); ok {
 		return s.(*Set)
 	}
-	s := c.build(t, model, nil)
+	s := c.build(t, model, &choice)
 	if t.cached.Add(1) <= maxCached {
 		t.sets.Store(model, s)
 	}
 	return s
+}
+
+// Failures says whether a guardrail may be asked about errors.
+func (c *Chain) Failures() bool {
+	t := c.table.Load()
+	return t != nil && t.failure
 }
 
 // Only returns a set of the one guardrail with the name, whether requests get it or not; false if
@@ -204,278 +261,24 @@ func (s *Set) Wants(h resource.Hook) bool {
 	return s != nil && slices.ContainsFunc(s.members, func(m *Member) bool { return m.wants(h) })
 }
 
-func (c *Chain) build(t *table, model string, requested []string) *Set {
+func (c *Chain) build(t *table, model string, choice *Choice) *Set {
 	s := &Set{metrics: c.metrics}
 	for _, m := range t.members {
-		if (!m.Optional || slices.Contains(requested, m.Name)) && resource.AllowsModel(m.Models, model) {
+		switch {
+		case !choice.takes(m, model):
+		case m.LogOnly:
+			s.logOnly = append(s.logOnly, m)
+		default:
 			s.members = append(s.members, m)
 		}
 	}
-	for _, name := range requested {
+	for _, name := range choice.Asked {
 		if !slices.ContainsFunc(t.members, func(m *Member) bool { return m.Name == name }) {
 			s.unknown = append(s.unknown, name)
 		}
 	}
-	if len(s.members) == 0 && len(s.unknown) == 0 {
+	if len(s.members) == 0 && len(s.unknown) == 0 && len(s.logOnly) == 0 {
 		return nil
 	}
 	return s
-}
-
-// Request is what a Set checks. Body is not changed.
-type Request struct {
-	Info
-	Body []byte
-}
-
-// Decision is the outcome of all guardrails of a hook.
-type Decision struct {
-	Action    Action
-	Body      []byte // the request's own, or with what was rewritten
-	Message   string // of a block, for the client
-	Guardrail string // that blocked
-	Results   []Result
-
-	cause error // a guardrail that blocks on error did not run
-}
-
-// Err returns what the client gets for a block: an *llm.Error of kind Blocked, or Unavailable if
-// a guardrail that must run did not. It is nil if the request may go on.
-func (d *Decision) Err() error {
-	if d == nil || d.Action != Block {
-		return nil
-	}
-	if d.cause != nil {
-		return &llm.Error{
-			Kind: llm.Unavailable, Code: CodeNotRun, Message: d.Message, RetryAfter: time.Second, Err: d.cause,
-		}
-	}
-	return &llm.Error{Kind: llm.Blocked, Code: CodeBlocked, Message: d.Message, NoRetry: true}
-}
-
-// The codes of refusals.
-const (
-	CodeBlocked  = "guardrail_blocked"
-	CodeNotRun   = "guardrail_not_run"
-	CodeNotFound = "guardrail_not_found"
-)
-
-// Set is the guardrails of one kind of request. It is immutable and shared.
-type Set struct {
-	members []*Member
-	unknown []string // requested, but not in the chain
-	metrics *Metrics
-}
-
-// Names lists the guardrails of the set by name.
-func (s *Set) Names() []string {
-	if s == nil {
-		return nil
-	}
-	names := make([]string, len(s.members))
-	for i, m := range s.members {
-		names[i] = m.Name
-	}
-	return names
-}
-
-// ChecksAnswers says whether the answer must go through After or Stream.
-func (s *Set) ChecksAnswers() bool {
-	return s != nil && slices.ContainsFunc(s.members, func(m *Member) bool {
-		_, ok := m.output(false)
-		return ok
-	})
-}
-
-// Before asks the guardrails about a request, in the order of their names; each sees what
-// those before it have rewritten. The error is an *llm.Error of kind Invalid for a body that
-// cannot be checked or a requested guardrail that does not exist, or the context's.
-func (s *Set) Before(ctx context.Context, q *Request) (*Decision, error) {
-	if s == nil {
-		return &Decision{Body: q.Body}, nil
-	}
-	if len(s.unknown) > 0 {
-		return nil, &llm.Error{
-			Kind: llm.Invalid, Code: CodeNotFound, Param: "guardrails",
-			Message: fmt.Sprintf("guardrail %q does not exist", s.unknown[0]),
-		}
-	}
-	return s.whole(ctx, q, func(m *Member) (resource.Hook, bool) {
-		return resource.HookBefore, m.wants(resource.HookBefore)
-	})
-}
-
-// After asks the guardrails about a whole answer, as Before does about a request.
-func (s *Set) After(ctx context.Context, q *Request) (*Decision, error) {
-	if s == nil {
-		return &Decision{Body: q.Body}, nil
-	}
-	return s.whole(ctx, q, func(m *Member) (resource.Hook, bool) { return m.output(false) })
-}
-
-// whole runs the members over a whole body; pick says by which hook each is asked.
-func (s *Set) whole(ctx context.Context, q *Request, pick func(*Member) (resource.Hook, bool)) (*Decision, error) {
-	d := &Decision{Body: q.Body}
-	var texts *Texts
-	for _, m := range s.members {
-		hook, ok := pick(m)
-		if !ok {
-			continue
-		}
-		if texts == nil {
-			var err error
-			if texts, err = Extract(q.Body); err != nil {
-				return nil, &llm.Error{Kind: llm.Invalid, Message: "the body cannot be checked by guardrails", Err: err}
-			}
-		}
-		start := time.Now()
-		v, err := m.judge(ctx, hook, q, texts)
-		if err == nil && !m.Observe {
-			err = apply(texts, v)
-		}
-		if err != nil && ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		s.note(d, m, hook, v, err, time.Since(start))
-		if d.Action == Block {
-			return d, nil
-		}
-	}
-	if d.Action == Rewrite {
-		var err error
-		if d.Body, err = texts.Body(); err != nil {
-			return nil, fmt.Errorf("splice body: %w", err)
-		}
-	}
-	return d, nil
-}
-
-// judge asks one member about a whole body.
-func (m *Member) judge(ctx context.Context, hook resource.Hook, q *Request, texts *Texts) (Verdict, error) {
-	live, err := m.ready(hook)
-	if err != nil {
-		return Verdict{}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, m.deadline())
-	defer cancel()
-	if hook == resource.HookDuring {
-		return judgeAsStream(ctx, live.Backend, &q.Info, texts)
-	}
-	c := &Check{Hook: hook, Info: q.Info, Texts: texts.List()}
-	if live.Description.WantsBody {
-		if c.Body, err = texts.Body(); err != nil {
-			return Verdict{}, err
-		}
-	}
-	return live.Backend.Check(ctx, c)
-}
-
-// ready returns the live plugin if it can be asked at the hook.
-func (m *Member) ready(hook resource.Hook) (*Live, error) {
-	live := m.live.Load()
-	if live == nil {
-		return nil, ErrNotRunning
-	}
-	if !slices.Contains(live.Description.Hooks, hook) {
-		return nil, fmt.Errorf("plugin does not have the hook %s, only %s", hook, hookNames(live.Description.Hooks))
-	}
-	return live, nil
-}
-
-// judgeAsStream checks a whole answer by a plugin that only checks streams.
-func judgeAsStream(ctx context.Context, b Backend, info *Info, texts *Texts) (Verdict, error) {
-	st, err := b.OpenStream(ctx, info)
-	if err != nil {
-		return Verdict{}, err
-	}
-	defer st.Close()
-	parts := make([]Part, len(texts.List()))
-	for i, t := range texts.List() {
-		parts[i] = Part{Channel: t.Path, Text: t.Text}
-	}
-	v, err := st.Chunk(ctx, parts)
-	if err != nil || v.Action == Block {
-		return v, err
-	}
-	last, err := st.End(ctx)
-	if err != nil || last.Action == Block {
-		return last, err
-	}
-	return inTexts(texts.List(), slices.Concat(v.Replacements, last.Replacements), merged(v.Findings, last.Findings))
-}
-
-// inTexts makes replacements in channels those of whole texts.
-func inTexts(texts []Text, rs []Replacement, found []Finding) (Verdict, error) {
-	if len(rs) == 0 {
-		return Verdict{Findings: found}, nil
-	}
-	all := make(edits)
-	for _, r := range rs {
-		if r.Channel == "" {
-			return Verdict{Action: Block, Findings: found}, nil // it does not say where
-		}
-		if r.Start < 0 || r.Start >= r.End {
-			return Verdict{}, fmt.Errorf("plugin: replacement for bytes %d to %d of %s", r.Start, r.End, r.Channel)
-		}
-		all.add(r.Channel, edit{r.Start, r.End, r.Text})
-	}
-	out := Verdict{Action: Rewrite, Findings: found}
-	at := make(map[string]int64)
-	for i, t := range texts {
-		if text, ok := all.splice(t.Path, at[t.Path], t.Text); ok {
-			out.Replacements = append(out.Replacements, Replacement{Index: i, Text: text})
-		}
-		at[t.Path] += int64(len(t.Text))
-	}
-	return out, nil
-}
-
-// apply replaces in the texts what a verdict rewrites: everything or, with an error, nothing.
-func apply(texts *Texts, v Verdict) error {
-	if v.Action != Rewrite {
-		return nil
-	}
-	for _, r := range v.Replacements {
-		if r.Index < 0 || r.Index >= len(texts.List()) {
-			return fmt.Errorf("plugin: replacement for text %d of %d", r.Index, len(texts.List()))
-		}
-	}
-	for _, r := range v.Replacements {
-		if err := texts.Replace(r.Index, r.Text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// note adds one member's outcome to the decision.
-func (s *Set) note(d *Decision, m *Member, hook resource.Hook, v Verdict, err error, took time.Duration) {
-	r := Result{Guardrail: m.Name, Hook: hook, Status: StatusPassed, Err: err, Duration: took, Findings: v.Findings}
-	switch {
-	case err != nil:
-		r.Status = StatusNotRun
-		if m.OnError != resource.OnErrorPass && !m.Observe {
-			d.Action, d.Guardrail, d.cause = Block, m.Name, err
-			d.Message = fmt.Sprintf("guardrail %s did not run", m.Name)
-		}
-	case m.Observe && v.Action != Pass:
-		r.Status = StatusFlagged
-	case v.Action == Block:
-		r.Status = StatusBlocked
-		d.Action, d.Guardrail = Block, m.Name
-		d.Message = cmp.Or(v.Message, fmt.Sprintf("blocked by guardrail %s", m.Name))
-	case v.Action == Rewrite:
-		r.Status = StatusRewritten
-		d.Action = Rewrite
-	case len(v.Findings) > 0:
-		r.Status = StatusFlagged
-	}
-	d.Results = append(d.Results, r)
-	s.metrics.observe(r)
-}
-
-// IsBlocked says whether err is the refusal of a guardrail.
-func IsBlocked(err error) bool {
-	var e *llm.Error
-	return errors.As(err, &e) && e.Kind == llm.Blocked
 }

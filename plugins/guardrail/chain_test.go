@@ -115,7 +115,7 @@ func TestChain_For(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			set := c.For(tt.model, tt.requested)
+			set := c.For(tt.model, guardrail.Choice{Asked: tt.requested})
 			if diff := cmp.Diff(tt.want, set.Names()); diff != "" {
 				t.Error(diff)
 			}
@@ -124,7 +124,7 @@ func TestChain_For(t *testing.T) {
 			}
 		})
 	}
-	_, err := c.For("claude", []string{"nope"}).Before(t.Context(), request(`{}`))
+	_, err := c.For("claude", guardrail.Choice{Asked: []string{"nope"}}).Before(t.Context(), request(`{}`))
 	if e := (*llm.Error)(nil); !errors.As(err, &e) || e.Kind != llm.Invalid {
 		t.Errorf("a guardrail that does not exist: got %v, want kind Invalid", err)
 	}
@@ -162,7 +162,7 @@ func TestSet_Before(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d, err := chain(tt.members...).For("m", nil).Before(t.Context(), request(`{"prompt":"x"}`))
+			d, err := chain(tt.members...).For("m", guardrail.Choice{}).Before(t.Context(), request(`{"prompt":"x"}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +191,7 @@ func TestSet_Canceled(t *testing.T) {
 		cancel()
 		<-ctx.Done()
 		return guardrail.Verdict{}, ctx.Err()
-	}}, guardrail.Description{})).For("m", nil)
+	}}, guardrail.Description{})).For("m", guardrail.Choice{})
 	if _, err := set.Before(ctx, request(`{"prompt":"x"}`)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the client's cancellation and no not_run", err)
 	}
@@ -204,7 +204,7 @@ func TestSet_OutputCannotBeAvoided(t *testing.T) {
 		for _, stream := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v stream=%v", hooks, stream), func(t *testing.T) {
 				t.Parallel()
-				set := chain(member("a", &finder{word: "secret"}, guardrail.Description{Hooks: hooks, HoldBack: 5})).For("m", nil)
+				set := chain(member("a", &finder{word: "secret"}, guardrail.Description{Hooks: hooks, HoldBack: 5})).For("m", guardrail.Choice{})
 				if !set.ChecksAnswers() {
 					t.Fatal("set does not check answers")
 				}
@@ -259,7 +259,7 @@ func relay(t testing.TB, set *guardrail.Set, events []string) (string, error) {
 func TestStreamCheck_EverySplit(t *testing.T) {
 	t.Parallel()
 	const word, text = "forbidden", "this is a forbidden word, and more of it"
-	set := chain(member("a", &finder{word: word}, guardrail.Description{HoldBack: len(word) - 1})).For("m", nil)
+	set := chain(member("a", &finder{word: word}, guardrail.Description{HoldBack: len(word) - 1})).For("m", guardrail.Choice{})
 	for i := range len(text) {
 		for j := i; j < len(text); j++ {
 			out, err := relay(t, set, chunks(text[:i], text[i:j], text[j:]))
@@ -275,7 +275,7 @@ func TestStreamCheck_EverySplit(t *testing.T) {
 
 func TestStreamCheck_Channels(t *testing.T) {
 	t.Parallel()
-	set := chain(member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5})).For("m", nil)
+	set := chain(member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5})).For("m", guardrail.Choice{})
 	event := func(choice int, field, text string) string {
 		return fmt.Sprintf("data: {\"choices\":[{\"delta\":{%q:%q},\"index\":%d}]}\n\n", field, text, choice)
 	}
@@ -316,7 +316,7 @@ func FuzzStreamCheck(f *testing.F) {
 	f.Add([]byte(": ping\n\n"), []byte("event: e\r\ndata: {\r\ndata: }\r\n"))
 	f.Add([]byte("data: secr"), []byte("data: et"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
-		set := chain(member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5})).For("m", nil)
+		set := chain(member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5})).For("m", guardrail.Choice{})
 		events := []string{string(a), string(b), "data: [DONE]\n\n"}
 		out, err := relay(t, set, events)
 		if all := strings.Join(events, ""); !strings.HasPrefix(all, out) || (err == nil && !strings.Contains(out, "[DONE]")) {
@@ -327,7 +327,7 @@ func FuzzStreamCheck(f *testing.F) {
 
 func TestStreamCheck_HoldBack(t *testing.T) {
 	t.Parallel()
-	set := chain(member("a", &finder{word: "zzzz"}, guardrail.Description{HoldBack: 3})).For("m", nil)
+	set := chain(member("a", &finder{word: "zzzz"}, guardrail.Description{HoldBack: 3})).For("m", guardrail.Choice{})
 	c, err := set.Stream(t.Context(), guardrail.Info{})
 	if err != nil {
 		t.Fatal(err)
@@ -358,7 +358,7 @@ func TestStreamCheck_Errors(t *testing.T) {
 			t.Parallel()
 			m := member("a", broken, guardrail.Description{HoldBack: 100})
 			m.OnError = tt.onError
-			set := chain(m, member("b", &finder{word: "zzz"}, guardrail.Description{})).For("m", nil)
+			set := chain(m, member("b", &finder{word: "zzz"}, guardrail.Description{})).For("m", guardrail.Choice{})
 			out, err := relay(t, set, chunks("one", "two"))
 			if tt.block {
 				if e := (*llm.Error)(nil); !errors.As(err, &e) || e.Kind != llm.Unavailable || out != "" {
@@ -387,10 +387,10 @@ func (brokenStream) Close() {}
 
 func TestSet_Nil(t *testing.T) {
 	c := guardrail.NewChain(nil, nil)
-	set := c.For("m", nil)
+	set := c.For("m", guardrail.Choice{})
 	body := []byte(`{"prompt":"x"}`)
 	if n := testing.AllocsPerRun(100, func() {
-		if c.For("m", nil) != nil || set.ChecksAnswers() {
+		if c.For("m", guardrail.Choice{}) != nil || set.ChecksAnswers() {
 			t.Error("an empty chain has a set")
 		}
 	}); n != 0 {
@@ -415,13 +415,13 @@ func BenchmarkChain_For(b *testing.B) {
 	b.Run("nil", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			empty.For("m", nil)
+			empty.For("m", guardrail.Choice{})
 		}
 	})
 	b.Run("cached", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			cached.For("m", nil)
+			cached.For("m", guardrail.Choice{})
 		}
 	})
 }

@@ -59,6 +59,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 	d := Description{
 		Version: resp.GetVersion(), HoldBack: int(resp.GetHoldBackBytes()),
 		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(), SDKMinor: resp.GetSdkMinor(),
+		WantsHeaders: resp.GetWantsHeaders(), WantsCaller: resp.GetWantsCaller(),
 	}
 	for _, p := range resp.GetHooks() {
 		if h, ok := hookOf(p); ok {
@@ -118,9 +119,13 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 	msg := &proto.Check{
 		Hook: hooks[q.Hook], Info: infoToWire(&q.Info), Body: q.Body,
 		Texts: make([]*proto.Text, len(q.Texts)), DeadlineMs: remaining(ctx),
+		Headers: headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
 	}
 	slab := make([]proto.Text, len(q.Texts))
 	size := len(q.Body)
+	if r := q.Record; r != nil {
+		size += len(r.Request) + len(r.Response)
+	}
 	for i, t := range q.Texts {
 		slab[i].Path, slab[i].Role, slab[i].Text = t.Path, t.Role, t.Text
 		msg.Texts[i] = &slab[i]
@@ -339,13 +344,18 @@ func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 	if v.GetError() != "" {
 		return Verdict{}, fmt.Errorf("plugin: %s", v.GetError())
 	}
-	out := Verdict{Message: v.GetMessage()}
+	out := Verdict{
+		Message: v.GetMessage(), Change: changeFromWire(v.GetChange()), Answer: v.GetAnswer(), Status: int(v.GetStatus()), Code: v.GetCode(),
+		Headers: headersFromWire(v.GetHeaders()), Failure: failureFromWire(v.GetFailure()), Record: loggedFromWire(v.GetRecord()),
+	}
 	switch v.GetAction() {
 	case proto.Action_ACTION_PASS:
 	case proto.Action_ACTION_REWRITE:
 		out.Action = Rewrite
 	case proto.Action_ACTION_BLOCK:
 		out.Action = Block
+	case proto.Action_ACTION_ANSWER:
+		out.Action = Answer
 	default:
 		return Verdict{}, fmt.Errorf("plugin: unknown action %d", v.GetAction())
 	}

@@ -79,7 +79,7 @@ func TestStreamCheck_RewritesEverySplit(t *testing.T) {
 	t.Parallel()
 	const text, want = "a \"seCret\" here, seCret again: seCretseCret", "a \"***\" here, *** again: ******"
 	d := guardrail.Description{HoldBack: len("seCret") - 1}
-	set := chain(member("a", masker{"seCret", "***"}, d)).For("m", nil)
+	set := chain(member("a", masker{"seCret", "***"}, d)).For("m", guardrail.Choice{})
 	for i := range len(text) {
 		for j := i; j < len(text); j++ {
 			out, err := relay(t, set, chunks(text[:i], text[i:j], text[j:]))
@@ -139,7 +139,7 @@ func TestStreamCheck_Rewrites(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			set := chain(tt.members...).For("m", nil)
+			set := chain(tt.members...).For("m", guardrail.Choice{})
 			c, err := set.Stream(t.Context(), guardrail.Info{})
 			if err != nil {
 				t.Fatal(err)
@@ -186,7 +186,7 @@ func TestObserve(t *testing.T) {
 	} {
 		m := member("a", fake{check: func(context.Context, *guardrail.Check) (guardrail.Verdict, error) { return tt.verdict, nil }}, guardrail.Description{})
 		m.Observe = tt.observe
-		d, err := chain(m).For("m", nil).Before(t.Context(), request(`{"prompt":"x"}`))
+		d, err := chain(m).For("m", guardrail.Choice{}).Before(t.Context(), request(`{"prompt":"x"}`))
 		if err != nil || d.Action != tt.action || statuses(d.Results) != tt.want || d.Results[0].Found() != "word 2 0.91" || string(d.Body) != `{"prompt":"x"}` {
 			t.Errorf("%+v: got %+v, %v", tt.verdict, d, err)
 		}
@@ -195,7 +195,7 @@ func TestObserve(t *testing.T) {
 		return guardrail.Verdict{}, errors.New("broken")
 	}}, guardrail.Description{})
 	m.Observe = true
-	if d, err := chain(m).For("m", nil).Before(t.Context(), request(`{}`)); err != nil || d.Action != guardrail.Pass || statuses(d.Results) != "a=not_run" {
+	if d, err := chain(m).For("m", guardrail.Choice{}).Before(t.Context(), request(`{}`)); err != nil || d.Action != guardrail.Pass || statuses(d.Results) != "a=not_run" {
 		t.Errorf("an observer that fails: got %+v, %v", d, err)
 	}
 }
@@ -204,7 +204,7 @@ func TestStreamCheck_Observe(t *testing.T) {
 	t.Parallel()
 	blocks, masks := member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5}), member("b", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})
 	blocks.Observe, masks.Observe = true, true
-	c, err := chain(blocks, masks).For("m", nil).Stream(t.Context(), guardrail.Info{})
+	c, err := chain(blocks, masks).For("m", guardrail.Choice{}).Stream(t.Context(), guardrail.Info{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestStreamCheck_Observe(t *testing.T) {
 // What has left cannot be replaced: the guardrail counts as not run.
 func TestStreamCheck_RewriteTooLate(t *testing.T) {
 	t.Parallel()
-	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{HoldBack: 2})).For("m", nil)
+	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{HoldBack: 2})).For("m", guardrail.Choice{})
 	out, err := relay(t, set, chunks("s", "ecr", "et"))
 	if err == nil || strings.Contains(out, "et\"") {
 		t.Errorf("got %q, %v", out, err)
@@ -232,7 +232,7 @@ func TestStreamCheck_RewriteTooLate(t *testing.T) {
 // A whole answer that only a guardrail of streams sees is rewritten too.
 func TestSet_RewritesAsStream(t *testing.T) {
 	t.Parallel()
-	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{Hooks: []resource.Hook{resource.HookDuring}})).For("m", nil)
+	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{Hooks: []resource.Hook{resource.HookDuring}})).For("m", guardrail.Choice{})
 	d, err := set.After(t.Context(), request(`{"choices":[{"message":{"content":"a secret"}},{"message":{"content":"none"}}]}`))
 	if err != nil || string(d.Body) != `{"choices":[{"message":{"content":"a *"}},{"message":{"content":"none"}}]}` {
 		t.Errorf("got %s, %v", d.Body, err)
@@ -251,7 +251,7 @@ func frame(payload string) []byte {
 
 func TestStreamCheck_RewritesFrames(t *testing.T) {
 	t.Parallel()
-	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})).For("m", nil)
+	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})).For("m", guardrail.Choice{})
 	const event = `{"contentBlockIndex":0,"delta":{"text":%q}}`
 	out, err := relay(t, set, []string{string(frame(fmt.Sprintf(event, "my sec"))), string(frame(fmt.Sprintf(event, "ret"))), "data: [DONE]\n\n"})
 	want := string(frame(fmt.Sprintf(event, "my *"))) + string(frame(fmt.Sprintf(event, ""))) + "data: [DONE]\n\n"

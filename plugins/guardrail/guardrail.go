@@ -36,10 +36,11 @@ const (
 	Pass Action = iota
 	Rewrite
 	Block
+	Answer // in the place of a model (resource.HookBefore)
 )
 
 // String names the action.
-func (a Action) String() string { return [...]string{"pass", "rewrite", "block"}[a] }
+func (a Action) String() string { return [...]string{"pass", "rewrite", "block", "answer"}[a] }
 
 // Info says what is checked. No field holds a secret.
 type Info struct {
@@ -63,12 +64,17 @@ type Text struct {
 	Text string
 }
 
-// Check is a request before it is sent (HookBefore) or a whole answer (HookAfter).
+// Check is a request before it is sent (HookBefore), a whole answer (HookAfter), an error
+// (HookFailure) or a record (HookLogging).
 type Check struct {
-	Hook  resource.Hook
-	Info  Info
-	Texts []Text
-	Body  []byte // raw JSON, only if the plugin's Description says WantsBody
+	Hook    resource.Hook
+	Info    Info
+	Texts   []Text
+	Body    []byte   // raw JSON, only if the plugin's Description says WantsBody
+	Headers []Header // of the request: those that the Description names and the operator allows
+	Caller  *Caller  // only if the Description says WantsCaller
+	Failure *Failure // at HookFailure
+	Record  *Logged  // at HookLogging
 }
 
 // Replacement is a new text for Check.Texts[Index] or, in a stream, for the bytes from Start to End
@@ -88,6 +94,16 @@ type Verdict struct {
 	Message      string        // of a block, for the client; must not repeat what was blocked
 	Replacements []Replacement // of a rewrite
 	Findings     []Finding     // whatever the action is
+
+	// What follows needs a power that the operator gives: without it the check counts as not run.
+
+	Change  *Change  // of a rewrite, beside the replacements
+	Answer  string   // of Answer: the text of the whole answer
+	Status  int      // of a block at HookBefore, 400 to 499; 0: the gateway's
+	Code    string   // likewise; one word
+	Headers []Header // for the client, whatever the action is; their names begin with "x-"
+	Failure *Failure // of a rewrite at HookFailure
+	Record  *Logged  // of a rewrite at HookLogging
 }
 
 // Finding says what was found, never its text: it is logged.
@@ -123,6 +139,9 @@ type Description struct {
 	HoldAll  bool            // nothing of a stream leaves before its end has been checked
 	// WantsBody asks for Check.Body. Texts are cheaper.
 	WantsBody bool
+	// WantsHeaders names headers of requests. Check.Headers has those of them that the operator allows, too.
+	WantsHeaders []string
+	WantsCaller  bool // asks for Check.Caller
 	// SDKMinor is that of the contract which the plugin was built against; 0: older than 5. The
 	// SDK fills it in.
 	SDKMinor uint32
@@ -163,6 +182,9 @@ var hooks = map[resource.Hook]proto.Hook{
 	resource.HookBefore: proto.Hook_HOOK_BEFORE,
 	resource.HookDuring: proto.Hook_HOOK_DURING,
 	resource.HookAfter:  proto.Hook_HOOK_AFTER,
+
+	resource.HookFailure: proto.Hook_HOOK_FAILURE,
+	resource.HookLogging: proto.Hook_HOOK_LOGGING,
 }
 
 func hookOf(p proto.Hook) (resource.Hook, bool) {

@@ -35,6 +35,12 @@ func Pool(lives []*Live) *Live {
 		d.HoldBack = max(d.HoldBack, l.Description.HoldBack)
 		d.HoldAll = d.HoldAll || l.Description.HoldAll
 		d.WantsBody = d.WantsBody || l.Description.WantsBody
+		d.WantsCaller = d.WantsCaller || l.Description.WantsCaller
+		for _, name := range l.Description.WantsHeaders {
+			if !slices.Contains(d.WantsHeaders, name) {
+				d.WantsHeaders = append(slices.Clip(d.WantsHeaders), name)
+			}
+		}
 		d.SDKMinor = min(minorOf(d.SDKMinor), minorOf(l.Description.SDKMinor))
 	}
 	return out

@@ -44,6 +44,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 	}
 	resp := &proto.GuardrailDescription{
 		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody, SdkMinor: contract.Minor,
+		WantsHeaders: d.WantsHeaders, WantsCaller: d.WantsCaller,
 	}
 	for _, h := range d.Hooks {
 		resp.Hooks = append(resp.Hooks, hooks[h])
@@ -250,12 +251,17 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 	if err != nil {
 		return &proto.Verdict{Error: valid(err.Error())}
 	}
-	out = &proto.Verdict{Action: proto.Action_ACTION_PASS, Message: valid(v.Message)}
+	out = &proto.Verdict{
+		Action: proto.Action_ACTION_PASS, Message: valid(v.Message), Change: changeToWire(v.Change), Answer: valid(v.Answer), Status: uint32(v.Status),
+		Code: valid(v.Code), Headers: headersToWire(v.Headers), Failure: failureToWire(v.Failure), Record: loggedToWire(v.Record),
+	}
 	switch v.Action {
 	case Rewrite:
 		out.Action = proto.Action_ACTION_REWRITE
 	case Block:
 		out.Action = proto.Action_ACTION_BLOCK
+	case Answer:
+		out.Action = proto.Action_ACTION_ANSWER
 	}
 	for _, r := range v.Replacements {
 		out.Replacements = append(out.Replacements, &proto.Replacement{
@@ -277,7 +283,10 @@ func within(ctx context.Context, ms uint32) (context.Context, context.CancelFunc
 
 func checkFromWire(q *proto.Check) *Check {
 	hook, _ := hookOf(q.GetHook())
-	c := &Check{Hook: hook, Info: infoFromWire(q.GetInfo()), Body: q.GetBody(), Texts: make([]Text, len(q.GetTexts()))}
+	c := &Check{
+		Hook: hook, Info: infoFromWire(q.GetInfo()), Body: q.GetBody(), Texts: make([]Text, len(q.GetTexts())),
+		Headers: headersFromWire(q.GetHeaders()), Caller: callerFromWire(q.GetCaller()), Failure: failureFromWire(q.GetFailure()), Record: loggedFromWire(q.GetRecord()),
+	}
 	for i, t := range q.GetTexts() {
 		c.Texts[i] = Text{Path: t.GetPath(), Role: t.GetRole(), Text: t.GetText()}
 	}

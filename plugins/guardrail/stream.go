@@ -311,6 +311,10 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 		return context.Cause(ctx)
 	}
 	w.found = merged(w.found, v.Findings)
+	if err == nil {
+		v.Headers = nil // the head of the answer has left
+		err = Permits(w.hook, &v, w.m.May, 0)
+	}
 	if err == nil && w.m.Observe {
 		w.acted = w.acted || v.Action != Pass
 		return nil

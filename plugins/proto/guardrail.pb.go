@@ -32,6 +32,8 @@ const (
 	Hook_HOOK_BEFORE      Hook = 1 // the request, before it is sent
 	Hook_HOOK_DURING      Hook = 2 // the chunks of a stream
 	Hook_HOOK_AFTER       Hook = 3 // a whole answer
+	Hook_HOOK_FAILURE     Hook = 4 // an error, before the client gets it
+	Hook_HOOK_LOGGING     Hook = 5 // the record of a finished request, before a callback gets it
 )
 
 // Enum value maps for Hook.
@@ -41,12 +43,16 @@ var (
 		1: "HOOK_BEFORE",
 		2: "HOOK_DURING",
 		3: "HOOK_AFTER",
+		4: "HOOK_FAILURE",
+		5: "HOOK_LOGGING",
 	}
 	Hook_value = map[string]int32{
 		"HOOK_UNSPECIFIED": 0,
 		"HOOK_BEFORE":      1,
 		"HOOK_DURING":      2,
 		"HOOK_AFTER":       3,
+		"HOOK_FAILURE":     4,
+		"HOOK_LOGGING":     5,
 	}
 )
 
@@ -84,7 +90,8 @@ const (
 	Action_ACTION_UNSPECIFIED Action = 0 // an error: the check counts as not run
 	Action_ACTION_PASS        Action = 1
 	Action_ACTION_REWRITE     Action = 2
-	Action_ACTION_BLOCK       Action = 3
+	Action_ACTION_BLOCK       Action = 3 // at HOOK_LOGGING: no callback gets the record
+	Action_ACTION_ANSWER      Action = 4 // at HOOK_BEFORE: Verdict.answer is the answer, and no model is asked
 )
 
 // Enum value maps for Action.
@@ -94,12 +101,14 @@ var (
 		1: "ACTION_PASS",
 		2: "ACTION_REWRITE",
 		3: "ACTION_BLOCK",
+		4: "ACTION_ANSWER",
 	}
 	Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED": 0,
 		"ACTION_PASS":        1,
 		"ACTION_REWRITE":     2,
 		"ACTION_BLOCK":       3,
+		"ACTION_ANSWER":      4,
 	}
 )
 
@@ -208,6 +217,10 @@ type GuardrailDescription struct {
 	HoldAll       bool   `protobuf:"varint,4,opt,name=hold_all,json=holdAll,proto3" json:"hold_all,omitempty"`       // nothing of a stream leaves before its end has been checked
 	WantsBody     bool   `protobuf:"varint,5,opt,name=wants_body,json=wantsBody,proto3" json:"wants_body,omitempty"` // Check.body is filled in
 	SdkMinor      uint32 `protobuf:"varint,6,opt,name=sdk_minor,json=sdkMinor,proto3" json:"sdk_minor,omitempty"`    // of the contract that the plugin was built against; 0: older than 5
+	// Names of request headers. Check.headers has those of them that the operator allows, too;
+	// credentials are never among them.
+	WantsHeaders  []string `protobuf:"bytes,7,rep,name=wants_headers,json=wantsHeaders,proto3" json:"wants_headers,omitempty"`
+	WantsCaller   bool     `protobuf:"varint,8,opt,name=wants_caller,json=wantsCaller,proto3" json:"wants_caller,omitempty"` // Check.caller is filled in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +295,20 @@ func (x *GuardrailDescription) GetSdkMinor() uint32 {
 		return x.SdkMinor
 	}
 	return 0
+}
+
+func (x *GuardrailDescription) GetWantsHeaders() []string {
+	if x != nil {
+		return x.WantsHeaders
+	}
+	return nil
+}
+
+func (x *GuardrailDescription) GetWantsCaller() bool {
+	if x != nil {
+		return x.WantsCaller
+	}
+	return false
 }
 
 type HostMessage struct {
@@ -731,11 +758,15 @@ func (x *Info) GetStream() bool {
 
 type Check struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hook          Hook                   `protobuf:"varint,1,opt,name=hook,proto3,enum=conclave.plugin.v1.Hook" json:"hook,omitempty"` // before or after
+	Hook          Hook                   `protobuf:"varint,1,opt,name=hook,proto3,enum=conclave.plugin.v1.Hook" json:"hook,omitempty"` // any but during
 	Info          *Info                  `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
 	Texts         []*Text                `protobuf:"bytes,3,rep,name=texts,proto3" json:"texts,omitempty"`                              // every text of the body
 	Body          []byte                 `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`                                // raw JSON, if the plugin wants it
 	DeadlineMs    uint32                 `protobuf:"varint,5,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"` // after which the answer is not waited for
+	Headers       []*Header              `protobuf:"bytes,6,rep,name=headers,proto3" json:"headers,omitempty"`                          // of the request, if the plugin wants them
+	Caller        *Caller                `protobuf:"bytes,7,opt,name=caller,proto3" json:"caller,omitempty"`                            // if the plugin wants it
+	Failure       *Failure               `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`                          // at HOOK_FAILURE
+	Record        *LoggedRecord          `protobuf:"bytes,9,opt,name=record,proto3" json:"record,omitempty"`                            // at HOOK_LOGGING
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +836,438 @@ func (x *Check) GetDeadlineMs() uint32 {
 	return 0
 }
 
+func (x *Check) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Check) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+func (x *Check) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Check) GetRecord() *LoggedRecord {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+type Header struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // in lower case
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Header) Reset() {
+	*x = Header{}
+	mi := &file_guardrail_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Header) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Header) ProtoMessage() {}
+
+func (x *Header) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Header.ProtoReflect.Descriptor instead.
+func (*Header) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Header) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Header) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// Caller says for whom a request is, beside Info.
+type Caller struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	KeyName        string                 `protobuf:"bytes,1,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
+	OrganizationId string                 `protobuf:"bytes,2,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	ProjectId      string                 `protobuf:"bytes,3,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	UserId         string                 `protobuf:"bytes,4,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`             // whose key it is
+	CustomerId     string                 `protobuf:"bytes,5,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"` // the end user whom it is counted for
+	SessionId      string                 `protobuf:"bytes,6,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Tags           []string               `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_guardrail_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Caller) GetKeyName() string {
+	if x != nil {
+		return x.KeyName
+	}
+	return ""
+}
+
+func (x *Caller) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *Caller) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *Caller) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *Caller) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *Caller) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Caller) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+// Failure is an error as the client gets it.
+type Failure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        uint32                 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"` // 400 to 599
+	Code          string                 `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Origin        string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"` // "gateway", "guardrail", "provider"
+	Step          string                 `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`     // of the gateway, at which it came: "budget"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_guardrail_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Failure) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Failure) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Failure) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Failure) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+// LoggedRecord is what a callback is about to be told. What a verdict has in the second half takes
+// the place of what was there; the first half is to read.
+type LoggedRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Endpoint      string                 `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Model         string                 `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
+	Provider      string                 `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
+	KeyId         string                 `protobuf:"bytes,5,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	TeamId        string                 `protobuf:"bytes,6,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`
+	UserId        string                 `protobuf:"bytes,7,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Status        string                 `protobuf:"bytes,8,opt,name=status,proto3" json:"status,omitempty"` // "success", "failure", "blocked", "canceled"
+	HttpStatus    int32                  `protobuf:"varint,9,opt,name=http_status,json=httpStatus,proto3" json:"http_status,omitempty"`
+	ErrorCode     string                 `protobuf:"bytes,10,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	CostNanoUsd   int64                  `protobuf:"varint,11,opt,name=cost_nano_usd,json=costNanoUsd,proto3" json:"cost_nano_usd,omitempty"`
+	EndUser       string                 `protobuf:"bytes,20,opt,name=end_user,json=endUser,proto3" json:"end_user,omitempty"` // the request's own "user"
+	CustomerId    string                 `protobuf:"bytes,21,opt,name=customer_id,json=customerId,proto3" json:"customer_id,omitempty"`
+	SessionId     string                 `protobuf:"bytes,22,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	Tags          []string               `protobuf:"bytes,23,rep,name=tags,proto3" json:"tags,omitempty"`
+	Message       string                 `protobuf:"bytes,24,opt,name=message,proto3" json:"message,omitempty"` // of a refusal
+	Request       []byte                 `protobuf:"bytes,25,opt,name=request,proto3" json:"request,omitempty"` // the body, where callbacks get contents
+	Response      []byte                 `protobuf:"bytes,26,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LoggedRecord) Reset() {
+	*x = LoggedRecord{}
+	mi := &file_guardrail_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LoggedRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LoggedRecord) ProtoMessage() {}
+
+func (x *LoggedRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LoggedRecord.ProtoReflect.Descriptor instead.
+func (*LoggedRecord) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *LoggedRecord) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetHttpStatus() int32 {
+	if x != nil {
+		return x.HttpStatus
+	}
+	return 0
+}
+
+func (x *LoggedRecord) GetErrorCode() string {
+	if x != nil {
+		return x.ErrorCode
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetCostNanoUsd() int64 {
+	if x != nil {
+		return x.CostNanoUsd
+	}
+	return 0
+}
+
+func (x *LoggedRecord) GetEndUser() string {
+	if x != nil {
+		return x.EndUser
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetCustomerId() string {
+	if x != nil {
+		return x.CustomerId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *LoggedRecord) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *LoggedRecord) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *LoggedRecord) GetResponse() []byte {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
 // Text is one JSON string of a body, unescaped.
 type Text struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -817,7 +1280,7 @@ type Text struct {
 
 func (x *Text) Reset() {
 	*x = Text{}
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +1292,7 @@ func (x *Text) String() string {
 func (*Text) ProtoMessage() {}
 
 func (x *Text) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[8]
+	mi := &file_guardrail_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1305,7 @@ func (x *Text) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Text.ProtoReflect.Descriptor instead.
 func (*Text) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{8}
+	return file_guardrail_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Text) GetPath() string {
@@ -876,7 +1339,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1351,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[9]
+	mi := &file_guardrail_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -901,7 +1364,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{9}
+	return file_guardrail_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Open) GetInfo() *Info {
@@ -927,7 +1390,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1402,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[10]
+	mi := &file_guardrail_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1415,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{10}
+	return file_guardrail_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Chunk) GetParts() []*Part {
@@ -973,7 +1436,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1448,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[11]
+	mi := &file_guardrail_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1461,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{11}
+	return file_guardrail_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Part) GetChannel() string {
@@ -1023,7 +1486,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1035,7 +1498,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[12]
+	mi := &file_guardrail_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1048,7 +1511,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{12}
+	return file_guardrail_proto_rawDescGZIP(), []int{16}
 }
 
 type Cancel struct {
@@ -1059,7 +1522,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1534,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[13]
+	mi := &file_guardrail_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1547,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{13}
+	return file_guardrail_proto_rawDescGZIP(), []int{17}
 }
 
 type Ping struct {
@@ -1095,7 +1558,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1570,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[14]
+	mi := &file_guardrail_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1583,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{14}
+	return file_guardrail_proto_rawDescGZIP(), []int{18}
 }
 
 type Verdict struct {
@@ -1130,13 +1593,20 @@ type Verdict struct {
 	Replacements  []*Replacement         `protobuf:"bytes,3,rep,name=replacements,proto3" json:"replacements,omitempty"` // of a rewrite
 	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`               // the check could not be made; action is ignored
 	Findings      []*Finding             `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`         // whatever the action is
+	Change        *Change                `protobuf:"bytes,6,opt,name=change,proto3" json:"change,omitempty"`             // of a rewrite, beside the replacements
+	Answer        string                 `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`             // of ACTION_ANSWER: the text of the whole answer
+	Status        uint32                 `protobuf:"varint,8,opt,name=status,proto3" json:"status,omitempty"`            // of a block at HOOK_BEFORE, 400 to 499; 0: the gateway's
+	Code          string                 `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`                 // likewise; one word
+	Headers       []*Header              `protobuf:"bytes,10,rep,name=headers,proto3" json:"headers,omitempty"`          // for the client, whatever the action is; their names begin with "x-"
+	Failure       *Failure               `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`          // of a rewrite at HOOK_FAILURE: what is empty stays
+	Record        *LoggedRecord          `protobuf:"bytes,12,opt,name=record,proto3" json:"record,omitempty"`            // of a rewrite at HOOK_LOGGING
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_guardrail_proto_msgTypes[15]
+	mi := &file_guardrail_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1618,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[15]
+	mi := &file_guardrail_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1631,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{15}
+	return file_guardrail_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Verdict) GetAction() Action {
@@ -1199,6 +1669,133 @@ func (x *Verdict) GetFindings() []*Finding {
 	return nil
 }
 
+func (x *Verdict) GetChange() *Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *Verdict) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
+func (x *Verdict) GetStatus() uint32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Verdict) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Verdict) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Verdict) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+func (x *Verdict) GetRecord() *LoggedRecord {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+// Change is what a rewrite changes beside texts: of a request, or, with set and remove alone, of a
+// whole answer.
+type Change struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Model         string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`                                 // "": as it is
+	Set           []byte                 `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`                                     // JSON object: its members take the place of the body's, or are added
+	Remove        []string               `protobuf:"bytes,3,rep,name=remove,proto3" json:"remove,omitempty"`                               // members of the body
+	Tags          []string               `protobuf:"bytes,4,rep,name=tags,proto3" json:"tags,omitempty"`                                   // beside those that the request has
+	ReplaceTags   bool                   `protobuf:"varint,5,opt,name=replace_tags,json=replaceTags,proto3" json:"replace_tags,omitempty"` // tags take the place of those that the client named
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_guardrail_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_guardrail_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_guardrail_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Change) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Change) GetSet() []byte {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *Change) GetRemove() []string {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *Change) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Change) GetReplaceTags() bool {
+	if x != nil {
+		return x.ReplaceTags
+	}
+	return false
+}
+
 // Finding says what was found, never its text.
 type Finding struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1211,7 +1808,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_guardrail_proto_msgTypes[16]
+	mi := &file_guardrail_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1820,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[16]
+	mi := &file_guardrail_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1833,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{16}
+	return file_guardrail_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Finding) GetCategory() string {
@@ -1275,7 +1872,7 @@ type Replacement struct {
 
 func (x *Replacement) Reset() {
 	*x = Replacement{}
-	mi := &file_guardrail_proto_msgTypes[17]
+	mi := &file_guardrail_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1884,7 @@ func (x *Replacement) String() string {
 func (*Replacement) ProtoMessage() {}
 
 func (x *Replacement) ProtoReflect() protoreflect.Message {
-	mi := &file_guardrail_proto_msgTypes[17]
+	mi := &file_guardrail_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1897,7 @@ func (x *Replacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replacement.ProtoReflect.Descriptor instead.
 func (*Replacement) Descriptor() ([]byte, []int) {
-	return file_guardrail_proto_rawDescGZIP(), []int{17}
+	return file_guardrail_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Replacement) GetIndex() uint32 {
@@ -1348,7 +1945,7 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fhost_version\x18\x03 \x01(\tR\vhostVersion\x12\x1d\n" +
 	"\n" +
-	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xdf\x01\n" +
+	"host_minor\x18\x04 \x01(\rR\thostMinor\"\xa7\x02\n" +
 	"\x14GuardrailDescription\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12.\n" +
 	"\x05hooks\x18\x02 \x03(\x0e2\x18.conclave.plugin.v1.HookR\x05hooks\x12&\n" +
@@ -1356,7 +1953,9 @@ const file_guardrail_proto_rawDesc = "" +
 	"\bhold_all\x18\x04 \x01(\bR\aholdAll\x12\x1d\n" +
 	"\n" +
 	"wants_body\x18\x05 \x01(\bR\twantsBody\x12\x1b\n" +
-	"\tsdk_minor\x18\x06 \x01(\rR\bsdkMinor\"\x89\x03\n" +
+	"\tsdk_minor\x18\x06 \x01(\rR\bsdkMinor\x12#\n" +
+	"\rwants_headers\x18\a \x03(\tR\fwantsHeaders\x12!\n" +
+	"\fwants_caller\x18\b \x01(\bR\vwantsCaller\"\x89\x03\n" +
 	"\vHostMessage\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\x05check\x18\x02 \x01(\v2\x19.conclave.plugin.v1.CheckH\x00R\x05check\x12.\n" +
@@ -1387,14 +1986,63 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x06key_id\x18\x04 \x01(\tR\x05keyId\x12\x17\n" +
 	"\ateam_id\x18\x05 \x01(\tR\x06teamId\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
-	"\x06stream\x18\a \x01(\bR\x06stream\"\xc8\x01\n" +
+	"\x06stream\x18\a \x01(\bR\x06stream\"\xa3\x03\n" +
 	"\x05Check\x12,\n" +
 	"\x04hook\x18\x01 \x01(\x0e2\x18.conclave.plugin.v1.HookR\x04hook\x12,\n" +
 	"\x04info\x18\x02 \x01(\v2\x18.conclave.plugin.v1.InfoR\x04info\x12.\n" +
 	"\x05texts\x18\x03 \x03(\v2\x18.conclave.plugin.v1.TextR\x05texts\x12\x12\n" +
 	"\x04body\x18\x04 \x01(\fR\x04body\x12\x1f\n" +
 	"\vdeadline_ms\x18\x05 \x01(\rR\n" +
-	"deadlineMs\"B\n" +
+	"deadlineMs\x124\n" +
+	"\aheaders\x18\x06 \x03(\v2\x1a.conclave.plugin.v1.HeaderR\aheaders\x122\n" +
+	"\x06caller\x18\a \x01(\v2\x1a.conclave.plugin.v1.CallerR\x06caller\x125\n" +
+	"\afailure\x18\b \x01(\v2\x1b.conclave.plugin.v1.FailureR\afailure\x128\n" +
+	"\x06record\x18\t \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\"2\n" +
+	"\x06Header\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xd8\x01\n" +
+	"\x06Caller\x12\x19\n" +
+	"\bkey_name\x18\x01 \x01(\tR\akeyName\x12'\n" +
+	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x03 \x01(\tR\tprojectId\x12\x17\n" +
+	"\auser_id\x18\x04 \x01(\tR\x06userId\x12\x1f\n" +
+	"\vcustomer_id\x18\x05 \x01(\tR\n" +
+	"customerId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x06 \x01(\tR\tsessionId\x12\x12\n" +
+	"\x04tags\x18\a \x03(\tR\x04tags\"{\n" +
+	"\aFailure\x12\x16\n" +
+	"\x06status\x18\x01 \x01(\rR\x06status\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\tR\x04step\"\xff\x03\n" +
+	"\fLoggedRecord\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1a\n" +
+	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12\x14\n" +
+	"\x05model\x18\x03 \x01(\tR\x05model\x12\x1a\n" +
+	"\bprovider\x18\x04 \x01(\tR\bprovider\x12\x15\n" +
+	"\x06key_id\x18\x05 \x01(\tR\x05keyId\x12\x17\n" +
+	"\ateam_id\x18\x06 \x01(\tR\x06teamId\x12\x17\n" +
+	"\auser_id\x18\a \x01(\tR\x06userId\x12\x16\n" +
+	"\x06status\x18\b \x01(\tR\x06status\x12\x1f\n" +
+	"\vhttp_status\x18\t \x01(\x05R\n" +
+	"httpStatus\x12\x1d\n" +
+	"\n" +
+	"error_code\x18\n" +
+	" \x01(\tR\terrorCode\x12\"\n" +
+	"\rcost_nano_usd\x18\v \x01(\x03R\vcostNanoUsd\x12\x19\n" +
+	"\bend_user\x18\x14 \x01(\tR\aendUser\x12\x1f\n" +
+	"\vcustomer_id\x18\x15 \x01(\tR\n" +
+	"customerId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x16 \x01(\tR\tsessionId\x12\x12\n" +
+	"\x04tags\x18\x17 \x03(\tR\x04tags\x12\x18\n" +
+	"\amessage\x18\x18 \x01(\tR\amessage\x12\x18\n" +
+	"\arequest\x18\x19 \x01(\fR\arequest\x12\x1a\n" +
+	"\bresponse\x18\x1a \x01(\fR\bresponse\"B\n" +
 	"\x04Text\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x12\n" +
@@ -1410,13 +2058,27 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x05\n" +
 	"\x03End\"\b\n" +
 	"\x06Cancel\"\x06\n" +
-	"\x04Ping\"\xeb\x01\n" +
+	"\x04Ping\"\x8a\x04\n" +
 	"\aVerdict\x122\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x1a.conclave.plugin.v1.ActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12C\n" +
 	"\freplacements\x18\x03 \x03(\v2\x1f.conclave.plugin.v1.ReplacementR\freplacements\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x127\n" +
-	"\bfindings\x18\x05 \x03(\v2\x1b.conclave.plugin.v1.FindingR\bfindings\"Q\n" +
+	"\bfindings\x18\x05 \x03(\v2\x1b.conclave.plugin.v1.FindingR\bfindings\x122\n" +
+	"\x06change\x18\x06 \x01(\v2\x1a.conclave.plugin.v1.ChangeR\x06change\x12\x16\n" +
+	"\x06answer\x18\a \x01(\tR\x06answer\x12\x16\n" +
+	"\x06status\x18\b \x01(\rR\x06status\x12\x12\n" +
+	"\x04code\x18\t \x01(\tR\x04code\x124\n" +
+	"\aheaders\x18\n" +
+	" \x03(\v2\x1a.conclave.plugin.v1.HeaderR\aheaders\x125\n" +
+	"\afailure\x18\v \x01(\v2\x1b.conclave.plugin.v1.FailureR\afailure\x128\n" +
+	"\x06record\x18\f \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\"\x7f\n" +
+	"\x06Change\x12\x14\n" +
+	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
+	"\x03set\x18\x02 \x01(\fR\x03set\x12\x16\n" +
+	"\x06remove\x18\x03 \x03(\tR\x06remove\x12\x12\n" +
+	"\x04tags\x18\x04 \x03(\tR\x04tags\x12!\n" +
+	"\freplace_tags\x18\x05 \x01(\bR\vreplaceTags\"Q\n" +
 	"\aFinding\x12\x1a\n" +
 	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\x12\x14\n" +
@@ -1426,18 +2088,21 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
 	"\achannel\x18\x03 \x01(\tR\achannel\x12\x14\n" +
 	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x10\n" +
-	"\x03end\x18\x05 \x01(\x04R\x03end*N\n" +
+	"\x03end\x18\x05 \x01(\x04R\x03end*r\n" +
 	"\x04Hook\x12\x14\n" +
 	"\x10HOOK_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vHOOK_BEFORE\x10\x01\x12\x0f\n" +
 	"\vHOOK_DURING\x10\x02\x12\x0e\n" +
 	"\n" +
-	"HOOK_AFTER\x10\x03*W\n" +
+	"HOOK_AFTER\x10\x03\x12\x10\n" +
+	"\fHOOK_FAILURE\x10\x04\x12\x10\n" +
+	"\fHOOK_LOGGING\x10\x05*j\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vACTION_PASS\x10\x01\x12\x12\n" +
 	"\x0eACTION_REWRITE\x10\x02\x12\x10\n" +
-	"\fACTION_BLOCK\x10\x032\xc0\x01\n" +
+	"\fACTION_BLOCK\x10\x03\x12\x11\n" +
+	"\rACTION_ANSWER\x10\x042\xc0\x01\n" +
 	"\tGuardrail\x12]\n" +
 	"\tConfigure\x12&.conclave.plugin.v1.ConfigureGuardrail\x1a(.conclave.plugin.v1.GuardrailDescription\x12T\n" +
 	"\aSession\x12\x1f.conclave.plugin.v1.HostMessage\x1a$.conclave.plugin.v1.GuardrailMessage(\x010\x01B6Z4github.com/conclave-llm/conclave/plugins/proto;protob\x06proto3"
@@ -1455,7 +2120,7 @@ func file_guardrail_proto_rawDescGZIP() []byte {
 }
 
 var file_guardrail_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_guardrail_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_guardrail_proto_goTypes = []any{
 	(Hook)(0),                    // 0: conclave.plugin.v1.Hook
 	(Action)(0),                  // 1: conclave.plugin.v1.Action
@@ -1467,45 +2132,58 @@ var file_guardrail_proto_goTypes = []any{
 	(*ModelAnswer)(nil),          // 7: conclave.plugin.v1.ModelAnswer
 	(*Info)(nil),                 // 8: conclave.plugin.v1.Info
 	(*Check)(nil),                // 9: conclave.plugin.v1.Check
-	(*Text)(nil),                 // 10: conclave.plugin.v1.Text
-	(*Open)(nil),                 // 11: conclave.plugin.v1.Open
-	(*Chunk)(nil),                // 12: conclave.plugin.v1.Chunk
-	(*Part)(nil),                 // 13: conclave.plugin.v1.Part
-	(*End)(nil),                  // 14: conclave.plugin.v1.End
-	(*Cancel)(nil),               // 15: conclave.plugin.v1.Cancel
-	(*Ping)(nil),                 // 16: conclave.plugin.v1.Ping
-	(*Verdict)(nil),              // 17: conclave.plugin.v1.Verdict
-	(*Finding)(nil),              // 18: conclave.plugin.v1.Finding
-	(*Replacement)(nil),          // 19: conclave.plugin.v1.Replacement
+	(*Header)(nil),               // 10: conclave.plugin.v1.Header
+	(*Caller)(nil),               // 11: conclave.plugin.v1.Caller
+	(*Failure)(nil),              // 12: conclave.plugin.v1.Failure
+	(*LoggedRecord)(nil),         // 13: conclave.plugin.v1.LoggedRecord
+	(*Text)(nil),                 // 14: conclave.plugin.v1.Text
+	(*Open)(nil),                 // 15: conclave.plugin.v1.Open
+	(*Chunk)(nil),                // 16: conclave.plugin.v1.Chunk
+	(*Part)(nil),                 // 17: conclave.plugin.v1.Part
+	(*End)(nil),                  // 18: conclave.plugin.v1.End
+	(*Cancel)(nil),               // 19: conclave.plugin.v1.Cancel
+	(*Ping)(nil),                 // 20: conclave.plugin.v1.Ping
+	(*Verdict)(nil),              // 21: conclave.plugin.v1.Verdict
+	(*Change)(nil),               // 22: conclave.plugin.v1.Change
+	(*Finding)(nil),              // 23: conclave.plugin.v1.Finding
+	(*Replacement)(nil),          // 24: conclave.plugin.v1.Replacement
 }
 var file_guardrail_proto_depIdxs = []int32{
 	0,  // 0: conclave.plugin.v1.GuardrailDescription.hooks:type_name -> conclave.plugin.v1.Hook
 	9,  // 1: conclave.plugin.v1.HostMessage.check:type_name -> conclave.plugin.v1.Check
-	11, // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
-	12, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
-	14, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
-	15, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
-	16, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
+	15, // 2: conclave.plugin.v1.HostMessage.open:type_name -> conclave.plugin.v1.Open
+	16, // 3: conclave.plugin.v1.HostMessage.chunk:type_name -> conclave.plugin.v1.Chunk
+	18, // 4: conclave.plugin.v1.HostMessage.end:type_name -> conclave.plugin.v1.End
+	19, // 5: conclave.plugin.v1.HostMessage.cancel:type_name -> conclave.plugin.v1.Cancel
+	20, // 6: conclave.plugin.v1.HostMessage.ping:type_name -> conclave.plugin.v1.Ping
 	7,  // 7: conclave.plugin.v1.HostMessage.answer:type_name -> conclave.plugin.v1.ModelAnswer
-	17, // 8: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
+	21, // 8: conclave.plugin.v1.GuardrailMessage.verdict:type_name -> conclave.plugin.v1.Verdict
 	6,  // 9: conclave.plugin.v1.GuardrailMessage.ask:type_name -> conclave.plugin.v1.ModelRequest
 	0,  // 10: conclave.plugin.v1.Check.hook:type_name -> conclave.plugin.v1.Hook
 	8,  // 11: conclave.plugin.v1.Check.info:type_name -> conclave.plugin.v1.Info
-	10, // 12: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
-	8,  // 13: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
-	13, // 14: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
-	1,  // 15: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
-	19, // 16: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
-	18, // 17: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
-	2,  // 18: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
-	4,  // 19: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
-	3,  // 20: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
-	5,  // 21: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
-	20, // [20:22] is the sub-list for method output_type
-	18, // [18:20] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 12: conclave.plugin.v1.Check.texts:type_name -> conclave.plugin.v1.Text
+	10, // 13: conclave.plugin.v1.Check.headers:type_name -> conclave.plugin.v1.Header
+	11, // 14: conclave.plugin.v1.Check.caller:type_name -> conclave.plugin.v1.Caller
+	12, // 15: conclave.plugin.v1.Check.failure:type_name -> conclave.plugin.v1.Failure
+	13, // 16: conclave.plugin.v1.Check.record:type_name -> conclave.plugin.v1.LoggedRecord
+	8,  // 17: conclave.plugin.v1.Open.info:type_name -> conclave.plugin.v1.Info
+	17, // 18: conclave.plugin.v1.Chunk.parts:type_name -> conclave.plugin.v1.Part
+	1,  // 19: conclave.plugin.v1.Verdict.action:type_name -> conclave.plugin.v1.Action
+	24, // 20: conclave.plugin.v1.Verdict.replacements:type_name -> conclave.plugin.v1.Replacement
+	23, // 21: conclave.plugin.v1.Verdict.findings:type_name -> conclave.plugin.v1.Finding
+	22, // 22: conclave.plugin.v1.Verdict.change:type_name -> conclave.plugin.v1.Change
+	10, // 23: conclave.plugin.v1.Verdict.headers:type_name -> conclave.plugin.v1.Header
+	12, // 24: conclave.plugin.v1.Verdict.failure:type_name -> conclave.plugin.v1.Failure
+	13, // 25: conclave.plugin.v1.Verdict.record:type_name -> conclave.plugin.v1.LoggedRecord
+	2,  // 26: conclave.plugin.v1.Guardrail.Configure:input_type -> conclave.plugin.v1.ConfigureGuardrail
+	4,  // 27: conclave.plugin.v1.Guardrail.Session:input_type -> conclave.plugin.v1.HostMessage
+	3,  // 28: conclave.plugin.v1.Guardrail.Configure:output_type -> conclave.plugin.v1.GuardrailDescription
+	5,  // 29: conclave.plugin.v1.Guardrail.Session:output_type -> conclave.plugin.v1.GuardrailMessage
+	28, // [28:30] is the sub-list for method output_type
+	26, // [26:28] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_guardrail_proto_init() }
@@ -1528,7 +2206,7 @@ func file_guardrail_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_guardrail_proto_rawDesc), len(file_guardrail_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,7 +30,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Guardrail judges requests and answers. The host calls Configure once in the life of the
+// Guardrail judges requests and answers, and is the general hook: it may change, answer or refuse
+// them as far as its operator allows. The host calls Configure once in the life of the
 // process, then keeps one Session open; every check is a message in it, not a call.
 type GuardrailClient interface {
 	Configure(ctx context.Context, in *ConfigureGuardrail, opts ...grpc.CallOption) (*GuardrailDescription, error)
@@ -72,7 +73,8 @@ type Guardrail_SessionClient = grpc.BidiStreamingClient[HostMessage, GuardrailMe
 // All implementations must embed UnimplementedGuardrailServer
 // for forward compatibility.
 //
-// Guardrail judges requests and answers. The host calls Configure once in the life of the
+// Guardrail judges requests and answers, and is the general hook: it may change, answer or refuse
+// them as far as its operator allows. The host calls Configure once in the life of the
 // process, then keeps one Session open; every check is a message in it, not a call.
 type GuardrailServer interface {
 	Configure(context.Context, *ConfigureGuardrail) (*GuardrailDescription, error)

@@ -64,6 +64,21 @@ type Replacement = guardrail.Replacement
 // Finding says what was found, never its text.
 type Finding = guardrail.Finding
 
+// Header is a header of a request or of an answer.
+type Header = guardrail.Header
+
+// Caller says for whom a request is.
+type Caller = guardrail.Caller
+
+// RequestChange is what a guardrail changes of a request beside its texts, or of a whole answer.
+type RequestChange = guardrail.Change
+
+// Failure is an error as the client gets it.
+type Failure = guardrail.Failure
+
+// LoggedRecord is what a callback is about to be told.
+type LoggedRecord = guardrail.Logged
+
 // Callback is what the author of a callback implements.
 type Callback = callback.Plugin
 
@@ -125,9 +140,11 @@ type Hook = resource.Hook
 
 // The hooks.
 const (
-	Before = resource.HookBefore // the request, before it is sent
-	During = resource.HookDuring // the chunks of a streamed answer
-	After  = resource.HookAfter  // a whole answer
+	Before    = resource.HookBefore  // the request, before it is sent
+	During    = resource.HookDuring  // the chunks of a streamed answer
+	After     = resource.HookAfter   // a whole answer
+	OnFailure = resource.HookFailure // an error, before the client gets it
+	Logging   = resource.HookLogging // the record of a finished request, before a callback gets it
 )
 
 // Pass lets a request, an answer or a chunk go on.
@@ -140,6 +157,24 @@ func Block(message string) Verdict { return Verdict{Action: guardrail.Block, Mes
 func Rewrite(rs ...Replacement) Verdict {
 	return Verdict{Action: guardrail.Rewrite, Replacements: rs}
 }
+
+// Change changes the request, or a whole answer, beside its texts. Like all that follow here, it needs a power
+// that the operator gives to the guardrail ("may"), and a host of minor 7.
+func Change(c RequestChange) Verdict { return Verdict{Action: guardrail.Rewrite, Change: &c} }
+
+// Answer answers the request in the place of a model, in the client's dialect.
+func Answer(text string) Verdict { return Verdict{Action: guardrail.Answer, Answer: text} }
+
+// Refuse refuses the request with a status of 400 to 499 and a code of the plugin's own.
+func Refuse(status int, code, message string) Verdict {
+	return Verdict{Action: guardrail.Block, Status: status, Code: code, Message: message}
+}
+
+// Fail puts another error in the place of one (OnFailure); what is empty stays.
+func Fail(f Failure) Verdict { return Verdict{Action: guardrail.Rewrite, Failure: &f} }
+
+// Edit puts another record in the place of one (Logging). Block keeps it from the callback.
+func Edit(r LoggedRecord) Verdict { return Verdict{Action: guardrail.Rewrite, Record: &r} }
 
 // Handshake is what host and plugin must agree on. It is no secret: it keeps a plugin from
 // being run by hand.

@@ -119,7 +119,7 @@ func (k *call) judge(ctx context.Context, result bool) error {
 		if err := k.c.g.cfg.Guards.Wait(ctx); err != nil {
 			return err
 		}
-		k.guards = k.c.g.cfg.Guards.For(k.model(), policy.Guardrails(k.c.levels, k.server.Guardrails))
+		k.guards = k.c.g.cfg.Guards.For(k.model(), policy.Choice(k.c.levels, k.c.who.Key, k.server.Guardrails))
 	}
 	if k.guards == nil {
 		return nil
@@ -146,11 +146,7 @@ func (k *call) ask(ctx context.Context, doc *document, ask func(context.Context,
 	if err != nil {
 		return fmt.Errorf("show to guardrails: %w", err)
 	}
-	info := guardrail.Info{RequestID: k.id, Endpoint: endpoint, Model: k.model(), User: k.c.customer}
-	if key := k.c.who.Key; key != nil {
-		info.KeyID, info.TeamID = key.ID, key.TeamID
-	}
-	d, err := ask(ctx, &guardrail.Request{Info: info, Body: body})
+	d, err := ask(ctx, &guardrail.Request{Info: k.info(), Body: body})
 	if err != nil {
 		return err
 	}
@@ -165,6 +161,15 @@ func (k *call) ask(ctx context.Context, doc *document, ask func(context.Context,
 		return doc.take(d.Body)
 	}
 	return nil
+}
+
+// info is what guardrails are told about the call.
+func (k *call) info() guardrail.Info {
+	info := guardrail.Info{RequestID: k.id, Endpoint: endpoint, Model: k.model(), User: k.c.customer}
+	if key := k.c.who.Key; key != nil {
+		info.KeyID, info.TeamID = key.ID, key.TeamID
+	}
+	return info
 }
 
 // open writes what is about to be spent, before anything can be.
@@ -292,7 +297,11 @@ func (k *call) keep(r *ledger.Record) {
 	if k.c.g.cfg.Keep == nil || k.entry == 0 || !k.c.cat.Settings().LogContent || policy.Private(k.c.levels) {
 		return
 	}
-	k.c.g.cfg.Keep(Said{
+	said := Said{
 		RequestID: k.id, Time: r.Time, Who: k.c.who, Customer: k.c.customer, Tags: k.c.tags, Request: k.request, Response: k.response,
-	})
+	}
+	if k.guards.Masks() {
+		said.Guards, said.Info = k.guards, k.info()
+	}
+	k.c.g.cfg.Keep(said)
 }

@@ -64,6 +64,9 @@ type Said struct {
 	Tags      []string
 	Request   []byte // the arguments, after the guardrails
 	Response  []byte
+
+	Guards *guardrail.Set // that mask it before it is kept; mostly nil
+	Info   guardrail.Info // for them
 }
 
 // Config is what a Gateway is made of. All fields are required but where it is said.

@@ -3,8 +3,10 @@ package policy
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -32,4 +34,30 @@ func CheckGuardrails(levels []resource.Level, asked []string) error {
 		}
 	}
 	return nil
+}
+
+// Choice is what a request and its levels say about its guardrails: those that it names (asked) and its levels
+// have, and what the levels and the permissions of its key switch off. key is nil for the master key.
+func Choice(levels []resource.Level, key *resource.Key, asked []string) guardrail.Choice {
+	c := guardrail.Choice{Asked: Guardrails(levels, asked)}
+	for i := range levels {
+		l := &levels[i]
+		if l.Policy == nil || l.Kind == resource.HolderCustomer || l.Kind == resource.HolderTag { // which clients name
+			continue
+		}
+		c.NoDefault = c.NoDefault || l.Policy.NoGuardrails
+	}
+	if key == nil || len(key.Permissions) == 0 {
+		return c
+	}
+	for name, on := range key.Permissions {
+		switch {
+		case slices.Contains(resource.PermissionNames, name):
+		case on:
+			c.On = append(c.On, name)
+		default:
+			c.Off = append(c.Off, name)
+		}
+	}
+	return c
 }

@@ -357,8 +357,8 @@ func Callbacks(levels []resource.Level) (chosen []string) {
 }
 
 // Told says of which callbacks are told of the request: those that its levels choose, and behind
-// resource.WithoutCallback those that it does without, as its header x-litellm-disable-callbacks lists
-// them. With no-log it does without all that may be done without. Settings may heed neither.
+// resource.WithoutCallback those that it does without, as the metadata of its levels and its header
+// x-litellm-disable-callbacks list them. With no-log it does without all that may be done without. Settings may heed neither.
 func Told(h http.Header, f *llm.Fields, s *resource.Settings, levels []resource.Level) []string {
 	if f.NoLog && !s.KeepLog {
 		return []string{resource.NoCallbacks}
@@ -367,12 +367,25 @@ func Told(h http.Header, f *llm.Fields, s *resource.Settings, levels []resource.
 	if s.KeepCallbacks {
 		return chosen
 	}
+	for i := range levels {
+		if p := levels[i].Policy; p != nil {
+			for _, name := range p.WithoutCallbacks() {
+				chosen = append(chosen, resource.WithoutCallback+name)
+			}
+		}
+	}
 	for name := range strings.SplitSeq(Said(h, "X-Litellm-Disable-Callbacks"), ",") {
 		if name = strings.TrimSpace(name); name != "" {
 			chosen = append(chosen, resource.WithoutCallback+name)
 		}
 	}
 	return chosen
+}
+
+// Redacted says that the request wants no prompt and no answer of its own kept in logs.
+func Redacted(h http.Header) bool {
+	on, err := strconv.ParseBool(Said(h, "X-Litellm-Enable-Message-Redaction"))
+	return err == nil && on
 }
 
 // Private says that a level wants no prompt and no answer kept.

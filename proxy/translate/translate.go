@@ -4,8 +4,6 @@
 package translate
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"io"
 	"maps"
@@ -109,25 +107,10 @@ func (p *pieces) next() (llm.Event, bool) {
 	if len(p.rest) == 0 {
 		return llm.Event{}, false
 	}
-	n := eventSize(p.rest)
+	n := llm.EventSize(p.rest)
 	e := llm.Event{Raw: p.rest[:n:n]}
 	p.rest = p.rest[n:]
 	return e, true
-}
-
-// eventSize is the size of the first event of b, which our own encoders wrote: a frame of Amazon's,
-// which begins with its size, or a server-sent event, which ends with an empty line.
-func eventSize(b []byte) int {
-	if b[0] < ' ' && len(b) >= 4 {
-		return min(int(binary.BigEndian.Uint32(b)), len(b))
-	}
-	n := len(b)
-	for _, end := range [...]string{"\n\n", "\r\n\r\n"} {
-		if i := bytes.Index(b, []byte(end)); i >= 0 {
-			n = min(n, i+len(end))
-		}
-	}
-	return n
 }
 
 // Stream is a provider's stream in the client's dialect. It is not safe for concurrent use.

@@ -15,14 +15,17 @@ var fields = map[string]map[string]reach{
 	"key": table(owns, policyFields, accessFields, []string{
 		"name", "expires_at", "team_id", "project_id", "user_id",
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", // who has no right to rotate it is refused by the verb
-	}).with(never, "role"),
+	}).with(never, "role", switchOff),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
-		with(rules, "expires_at", "prompts").with(never, "organization_id"),
-	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}),
-	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}),
+		with(rules, "expires_at", "prompts").with(never, "organization_id", switchOff),
+	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, switchOff),
+	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, switchOff),
 	"user": table(rules, policyFields, []string{"organization_admin", "service_account", "expires_at"}).
-		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id"),
+		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", switchOff),
 }
+
+// switchOff is the field that takes guardrails away from requests.
+const switchOff = "disable_global_guardrails"
 
 // placed are the fields that say where a record belongs: May asks whether the person may put
 // it there. Those of placedOnce do not change any more.

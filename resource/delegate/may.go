@@ -203,6 +203,11 @@ func (d *Delegate) checkAccess(before, after *resource.Key) error {
 		if on && !d.key.Permissions[name] && !before.Permissions[name] {
 			return forbidden("permissions.%s: the key that grants it has it not", name)
 		}
+		if was, set := before.Permissions[name]; !on && !slices.Contains(resource.PermissionNames, name) && (!set || was) {
+			if own, set := d.key.Permissions[name]; !set || own {
+				return forbidden("permissions.%s: the key that grants it has the guardrail", name)
+			}
+		}
 	}
 	if err := after.Within(&d.key.Access); err != nil {
 		return fmt.Errorf("grant: %w", err)

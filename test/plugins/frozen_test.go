@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -80,24 +81,34 @@ func TestFrozen(t *testing.T) {
 			t.Parallel()
 			dir := buildFrozen(t, minor)
 			out := filepath.Join(t.TempDir(), "sink.txt")
-			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}})
+			sources := sourceCache(t)
+			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}, Sources: sources})
 			t.Cleanup(h.Close)
-			if err := h.Sync([]plugins.Spec{
+			specs := []plugins.Spec{
 				one(t, plugins.KindGuardrail, filepath.Join(dir, "guard"), `"forbidden"`),
 				one(t, plugins.KindCallback, filepath.Join(dir, "sink"), fmt.Sprintf("%q", out)),
-			}); err != nil {
+			}
+			if minor >= contract.MinorSources {
+				specs = append(specs, one(t, plugins.KindSource, filepath.Join(dir, "source"), `"sk-1"`))
+			}
+			if err := h.Sync(specs); err != nil {
 				t.Fatal(err)
 			}
-			await(t, "both run", func() bool {
+			await(t, "all run", func() bool {
 				up := 0
 				for _, s := range h.Status() {
 					if s.State == plugins.StateRunning && s.SDK == contract.Name(told(minor)) && s.Version == fmt.Sprintf("1.%d.0", minor) {
 						up++
 					}
 				}
-				return up == 2
+				return up == len(specs)
 			})
 			judged(t, h, minor)
+			if minor >= contract.MinorSources {
+				if text, err := sources.Resolve(t.Context(), "secret://old/it#x"); err != nil || text.Reveal() != "sk-1" {
+					t.Errorf("secret: got %v, %v", text, err)
+				}
+			}
 			await(t, "every record is in the sink", func() bool {
 				text, _ := os.ReadFile(out)
 				return strings.Contains(string(text), "record 10 demo 7\n")
@@ -113,6 +124,24 @@ func TestFrozen(t *testing.T) {
 	}
 }
 
+// sourceCache holds what the secret source "old" reads.
+func sourceCache(t *testing.T) *secretsource.Cache {
+	t.Helper()
+	record := &resource.SecretSource{Meta: resource.Meta{ID: "src_1"}, Name: "old", RefreshSeconds: 300, MaxStaleSeconds: 3600}
+	c := secretsource.NewCache(secretsource.CacheConfig{Source: func(string) (*resource.SecretSource, bool) { return record, true }})
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		c.Run(ctx)
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	return c
+}
+
 // told is the minor that a plugin tells its host, 0 from before it did.
 func told(minor int) uint32 {
 	if minor < contract.MinorTold {
@@ -124,7 +153,7 @@ func told(minor int) uint32 {
 // judged asks the guardrail at all hooks.
 func judged(t *testing.T, h *plugins.Host, minor int) {
 	t.Helper()
-	set := h.Guardrails().For("demo", nil)
+	set := h.Guardrails().For("demo", guardrail.Choice{})
 	ask := func(text string) *guardrail.Request {
 		return &guardrail.Request{Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: fmt.Appendf(nil, `{"messages":[{"role":"user","content":%q}]}`, text)}
 	}

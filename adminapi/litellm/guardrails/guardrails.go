@@ -162,7 +162,7 @@ func takeParams(params map[string]any, out records.Document) error {
 	if kind == "" {
 		return wire.Invalid("litellm_params.guardrail", "is missing")
 	}
-	hooks, err := hooksOf(params["mode"])
+	mode, hooks, err := hooksOf(params["mode"])
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func takeParams(params map[string]any, out records.Document) error {
 	if open || g.Pass {
 		onError = resource.OnErrorPass
 	}
-	doc := map[string]any{"plugin": g.Plugin, "hooks": hooks, "optional": optional, "on_error": onError, "config": g.Config}
+	doc := map[string]any{"plugin": g.Plugin, "hooks": hooks, "optional": optional, "on_error": onError, "mode": mode, "config": g.Config}
 	if g.Deadline > 0 {
 		doc["deadline_ms"] = g.Deadline.Milliseconds()
 	}
@@ -203,30 +203,37 @@ func secretive(name string) bool {
 	return strings.HasSuffix(name, "api_key") || strings.HasSuffix(name, "_secret_access_key") || strings.HasSuffix(name, "_session_token") || name == "private_key"
 }
 
-func hooksOf(mode any) ([]resource.Hook, error) {
+// logOnly is LiteLLM's mode of guardrails that mask what is logged, and nothing else.
+const logOnly = "logging_only"
+
+// hooksOf are how and when a guardrail of LiteLLM's mode is asked.
+func hooksOf(mode any) (resource.Mode, []resource.Hook, error) {
 	var names []any
 	switch m := mode.(type) {
 	case nil:
-		return nil, nil
+		return resource.ModeEnforce, nil, nil
 	case string:
+		if m == logOnly {
+			return resource.ModeLogOnly, nil, nil
+		}
 		names = []any{m}
 	case []any:
 		names = m
 	default:
-		return nil, wire.Invalid("litellm_params.mode", "is neither a mode nor a list of them")
+		return "", nil, wire.Invalid("litellm_params.mode", "is neither a mode nor a list of them")
 	}
 	var out []resource.Hook
 	for _, n := range names {
 		name, _ := n.(string)
 		hook, ok := modes[name]
 		if !ok {
-			return nil, wire.Invalid("litellm_params.mode", fmt.Sprintf("%v is not one of %s", n, strings.Join(slices.Sorted(maps.Keys(modes)), ", ")))
+			return "", nil, wire.Invalid("litellm_params.mode", fmt.Sprintf("%v is not one of %s, or %s alone", n, strings.Join(slices.Sorted(maps.Keys(modes)), ", "), logOnly))
 		}
 		if !slices.Contains(out, hook) {
 			out = append(out, hook)
 		}
 	}
-	return out, nil
+	return resource.ModeEnforce, out, nil
 }
 
 // row shows a guardrail as LiteLLM does, with the plugin's own parameters. What may be a secret cannot be read.
@@ -251,6 +258,9 @@ func row(g *resource.Guardrail) map[string]any {
 	}
 	if len(g.Hooks) == 0 {
 		mode = []string{"pre_call", "post_call"}
+	}
+	if g.Mode == resource.ModeLogOnly {
+		mode = []string{logOnly}
 	}
 	params["guardrail"], params["mode"], params["default_on"] = g.Plugin, mode, !g.Optional
 	if g.OnError == resource.OnErrorPass {

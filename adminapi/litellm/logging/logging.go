@@ -4,12 +4,15 @@
 package logging
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
@@ -51,6 +54,9 @@ type entry struct {
 // names of a team's or a key's own callbacks: whose they are and LiteLLM's name.
 func nameOf(holder, id, callback string) string { return holder + ":" + id + ":" + callback }
 
+// turnOff among the variables says that the callback gets no contents.
+const turnOff = "turn_off_message_logging"
+
 // document is the callback as a record.
 func (e *entry) document(name string) (records.Document, error) {
 	c, ok := callbacks.Lookup(e.Name)
@@ -61,11 +67,22 @@ func (e *entry) document(name string) (records.Document, error) {
 	if err != nil {
 		return nil, wire.Invalid("callback_type", err.Error())
 	}
-	value, err := c.FromVars(e.Vars, nil)
+	vars := maps.Clone(e.Vars)
+	private, err := strconv.ParseBool(cmp.Or(vars[turnOff], "false"))
+	if err != nil {
+		return nil, wire.Invalid("callback_vars."+turnOff, "is not true or false")
+	}
+	delete(vars, turnOff)
+	value, err := c.FromVars(vars, nil)
 	if err != nil {
 		return nil, wire.Invalid("callback_vars", err.Error())
 	}
 	doc := records.Document{}
+	if private {
+		if err := doc.Set("content", false); err != nil {
+			return nil, err
+		}
+	}
 	for field, v := range map[string]any{
 		"name": name, "plugin": c.Plugin, "selection": resource.SelectChosen, "statuses": statuses, "config": value.Config, "secrets": value.Secrets,
 	} {

@@ -35,7 +35,7 @@ func TestTeamCallbacks(t *testing.T) {
 	team := h.Must("POST", "/team/new", `{"team_alias":"red"}`)["team_id"].(string)
 	path := "/team/" + team + "/callback"
 	h.Must("POST", path, `{"callback_name":"langfuse","callback_type":"success","callback_vars":{"langfuse_public_key":"pk-1","langfuse_secret_key":"canary-secret","langfuse_host":"https://lf.example"}}`)
-	h.Must("POST", path, `{"callback_name":"datadog","callback_vars":{"dd_api_key":"canary-key"}}`)
+	h.Must("POST", path, `{"callback_name":"datadog","callback_vars":{"dd_api_key":"canary-key","turn_off_message_logging":"true"}}`)
 	got := h.Must("GET", path, "")["data"].(map[string]any)
 	if text(got["success_callback"]) != `["datadog","langfuse"]` || text(got["failure_callback"]) != `["datadog"]` ||
 		text(got["callback_vars"]) != `{"dd_api_key":"****","langfuse_host":"https://lf.example","langfuse_public_key":"pk-1","langfuse_secret_key":"****"}` {
@@ -46,11 +46,12 @@ func TestTeamCallbacks(t *testing.T) {
 		t.Error("a secret can be read")
 	}
 	for name, body := range map[string]string{
-		"twice":            `{"callback_name":"datadog","callback_vars":{"dd_api_key":"k"}}`,
-		"no such callback": `{"callback_name":"fax"}`,
-		"no such type":     `{"callback_name":"langsmith","callback_type":"sometimes"}`,
-		"no such variable": `{"callback_name":"langsmith","callback_vars":{"dd_api_key":"canary"}}`,
-		"no such field":    `{"callback_name":"langsmith","callback":"x"}`,
+		"twice":              `{"callback_name":"datadog","callback_vars":{"dd_api_key":"k"}}`,
+		"no such callback":   `{"callback_name":"fax"}`,
+		"neither on nor off": `{"callback_name":"langsmith","callback_vars":{"langsmith_api_key":"k","turn_off_message_logging":"perhaps"}}`,
+		"no such type":       `{"callback_name":"langsmith","callback_type":"sometimes"}`,
+		"no such variable":   `{"callback_name":"langsmith","callback_vars":{"dd_api_key":"canary"}}`,
+		"no such field":      `{"callback_name":"langsmith","callback":"x"}`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "POST", path, body); a.Status != 400 || strings.Contains(string(a.Body), "canary") {
 			t.Errorf("%s: got %d %s", name, a.Status, a.Body)

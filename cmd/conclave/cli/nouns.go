@@ -135,9 +135,11 @@ var nouns = append(holderNouns, []noun{
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"HOOKS", "hooks"}, {"ON ERROR", "on_error"}},
 		fields: []field{
 			{"plugin", "plugin", asText, "name of a shipped or registered plugin"},
-			{"hook", "hooks", asList, "before, during or after"},
+			{"hook", "hooks", asList, "before, during, after, failure or logging"},
 			{"on-error", "on_error", asText, "block or pass"},
-			{"mode", "mode", asText, "enforce, or observe: record what it decides and do nothing"},
+			{"mode", "mode", asText, "enforce; observe: record what it decides and do nothing; log_only: mask what is kept"},
+			{"may", "may", asList, "what it does beyond judging texts: model, parameters, content, tags, answer, refuse, headers, error or record"},
+			{"header", "headers", asList, "a header of requests that it may see"},
 			{"model", "models", asList, "a model whose requests it judges (default: all)"},
 			{"config", "config", asJSON, "the plugin's own"},
 			{"instances", "instances", asNumber, "processes on each node that share the checks (default 1)"},

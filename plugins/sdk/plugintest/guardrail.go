@@ -42,6 +42,9 @@ func (k *guardrailKit) checks() []check {
 		{"keeps texts side by side apart", k.channels},
 		{"keeps streams apart", k.streamsApart},
 		{"lives through streams that are dropped", k.dropped},
+		{"asks for no header that holds a credential", k.credentials},
+		{"judges errors and records as a node takes it", k.others},
+		{"does at each hook what it is for", k.hookCases},
 	}, k.wireChecks()...)
 }
 
@@ -92,7 +95,7 @@ func (k *guardrailKit) refuses(t *testing.T) {
 func hooks(d sdk.GuardrailDescription) []resource.Hook {
 	var out []resource.Hook
 	for _, h := range d.Hooks {
-		if h != resource.HookDuring {
+		if h == resource.HookBefore || h == resource.HookAfter {
 			out = append(out, h)
 		}
 	}
@@ -374,5 +377,54 @@ func (k *guardrailKit) dropped(t *testing.T) {
 	}
 	if feed(t, c, on("a", k.c.Passes)...) {
 		t.Error("a harmless stream is stopped")
+	}
+}
+
+func (k *guardrailKit) credentials(t *testing.T) {
+	_, d := k.start(t)
+	for _, name := range d.WantsHeaders {
+		if resource.IsCredentialHeader(name) {
+			t.Errorf("%s holds credentials: no plugin gets it", name)
+		}
+	}
+}
+
+// others asks about an error and a record, where the plugin wants that, as an operator would let it who allows
+// everything.
+func (k *guardrailKit) others(t *testing.T) {
+	c, d := k.start(t)
+	for _, q := range []sdk.Check{
+		{Hook: sdk.OnFailure, Failure: &sdk.Failure{Status: 429, Code: "rate_limit_exceeded", Message: k.c.Passes, Origin: guardrail.OriginGateway, Step: "limits"}},
+		{Hook: sdk.Logging, Record: &sdk.LoggedRecord{RequestID: "test", Endpoint: "chat", Model: "test", Status: "success", HTTPStatus: 200, Tags: []string{"a"}}},
+	} {
+		if !slices.Contains(d.Hooks, q.Hook) {
+			continue
+		}
+		v, err := c.Check(short(t), &q)
+		if err == nil {
+			all := guardrail.PowersOf(resource.Powers)
+			err = guardrail.Permits(q.Hook, &v, all, all)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", q.Hook, err)
+		}
+	}
+}
+
+func (k *guardrailKit) hookCases(t *testing.T) {
+	c, d := k.start(t)
+	for _, h := range k.c.Hooks {
+		if !slices.Contains(d.Hooks, h.Check.Hook) {
+			t.Errorf("%s: the plugin does not want the hook %s", h.Name, h.Check.Hook)
+			continue
+		}
+		v, err := c.Check(short(t), &h.Check)
+		if err == nil {
+			may := guardrail.PowersOf(h.May)
+			err = guardrail.Permits(h.Check.Hook, &v, may, may)
+		}
+		if err != nil || !h.Want(v) {
+			t.Errorf("%s: got %+v, %v", h.Name, v, err)
+		}
 	}
 }

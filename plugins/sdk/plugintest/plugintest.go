@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/sdk"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // patience is how long the kit waits for an answer.
@@ -25,6 +26,17 @@ type GuardrailCase struct {
 	Passes string   // a text that must pass
 	Stops  string   // a text that must be blocked or rewritten; "": skip these checks
 	Word   string   // a text that must not leave a stream, however it is cut; "": skip these checks
+
+	// Hooks are further checks, for guardrails that do more than judge texts.
+	Hooks []HookCase
+}
+
+// HookCase is one check at any hook of a guardrail, and what must come of it.
+type HookCase struct {
+	Name  string
+	Check sdk.Check
+	May   []resource.Power // that the guardrail's operator would give it
+	Want  func(v sdk.Verdict) bool
 }
 
 // Guardrail runs the checks of guardrails; make returns a fresh, unconfigured plugin.

@@ -1,0 +1,3 @@
+module example-hook
+
+go 1.26.0

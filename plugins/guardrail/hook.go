@@ -1,0 +1,116 @@
+package guardrail
+
+import (
+	"github.com/conclave-llm/conclave/resource"
+)
+
+// Header is one header of a request or of an answer.
+type Header struct {
+	Name  string // in lower case
+	Value string
+}
+
+// Caller says for whom a request is, beside Info.
+type Caller struct {
+	KeyName        string
+	OrganizationID string
+	ProjectID      string
+	UserID         string // whose key it is
+	CustomerID     string // the end user whom it is counted for
+	SessionID      string
+	Tags           []string
+}
+
+// Change is what a rewrite changes beside texts: of a request, or, with Set and Remove alone, of a
+// whole answer. Who the request is for cannot be changed.
+type Change struct {
+	Model       string   // "": as it is
+	Set         []byte   // JSON object: its members take the place of the body's, or are added; nil: none
+	Remove      []string // members of the body
+	Tags        []string // beside those that the request has
+	ReplaceTags bool     // Tags take the place of those that the client named; those of its holders stay
+}
+
+// Origin is who an error comes from.
+type Origin string
+
+// The origins.
+const (
+	OriginGateway   Origin = "gateway"
+	OriginGuardrail Origin = "guardrail"
+	OriginProvider  Origin = "provider"
+)
+
+// Failure is an error as the client gets it. In a verdict, what is empty stays as it was.
+type Failure struct {
+	Status  int // 400 to 599
+	Code    string
+	Message string
+	Origin  Origin
+	Step    string // of the gateway, at which it came: "budget"
+}
+
+// Logged is what a callback is about to be told. What a verdict has in the second half takes the
+// place of what was there; the first half is to read.
+type Logged struct {
+	RequestID   string
+	Endpoint    string
+	Model       string
+	Provider    string
+	KeyID       string
+	TeamID      string
+	UserID      string
+	Status      string // "success", "failure", "blocked", "canceled"
+	HTTPStatus  int
+	ErrorCode   string
+	CostNanoUSD int64
+
+	EndUser    string // the request's own "user"
+	CustomerID string
+	SessionID  string
+	Tags       []string
+	Message    string // of a refusal
+	Request    []byte // the body, where callbacks get contents
+	Response   []byte
+}
+
+// Powers are what a guardrail may do beyond judging texts and rewriting them.
+type Powers uint16
+
+// The powers, as resource.Power has them.
+const (
+	MayModel Powers = 1 << iota
+	MayParameters
+	MayContent
+	MayTags
+	MayAnswer
+	MayRefuse
+	MayHeaders
+	MayError
+	MayRecord
+)
+
+// powers pairs the powers of records and their bits.
+var powers = map[resource.Power]Powers{
+	resource.MayModel: MayModel, resource.MayParameters: MayParameters, resource.MayContent: MayContent, resource.MayTags: MayTags,
+	resource.MayAnswer: MayAnswer, resource.MayRefuse: MayRefuse, resource.MayHeaders: MayHeaders, resource.MayError: MayError,
+	resource.MayRecord: MayRecord,
+}
+
+// PowersOf are the powers that a record names.
+func PowersOf(names []resource.Power) (p Powers) {
+	for _, n := range names {
+		p |= powers[n]
+	}
+	return p
+}
+
+// name is the name of a single power.
+func (p Powers) name() resource.Power {
+	for n, bit := range powers {
+		if bit == p {
+			return n
+		}
+	}
+	return ""
+}

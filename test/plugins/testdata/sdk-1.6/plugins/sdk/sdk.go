@@ -1,0 +1,190 @@
+// Package sdk is what the author of a Conclave plugin in Go imports. A plugin is a program
+// whose main calls ServeGuardrail, ServeCallback or ServeSecretSource; Conclave starts it, configures it once
+// and speaks gRPC with it over a Unix socket. See docs/plugins.md.
+package sdk
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/conclave-llm/conclave/plugins/callback"
+	"github.com/conclave-llm/conclave/plugins/contract"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
+	"github.com/conclave-llm/conclave/resource"
+	"github.com/conclave-llm/conclave/secret"
+)
+
+// ProtocolVersion is the version of the contract in plugins/proto. A host offers all versions
+// that it speaks; a plugin picks the newest that it knows.
+const ProtocolVersion = contract.Protocol
+
+// Minor counts what was added within the protocol version. A plugin finds the host's in its
+// settings (HostMinor); one that needs more than the host has says so with an error of Configure.
+const Minor = contract.Minor
+
+// Guardrail is what the author of a guardrail implements; it may implement GuardrailStreamer too.
+type Guardrail = guardrail.Plugin
+
+// GuardrailStreamer is a Guardrail that checks streams.
+type GuardrailStreamer = guardrail.Streamer
+
+// GuardrailStream checks one stream.
+type GuardrailStream = guardrail.Stream
+
+// GuardrailSettings are what a guardrail is configured with.
+type GuardrailSettings = guardrail.Settings
+
+// GuardrailDescription is what a configured guardrail says about itself.
+type GuardrailDescription = guardrail.Description
+
+// Check is a request before it is sent, or a whole answer.
+type Check = guardrail.Check
+
+// Info says what is checked.
+type Info = guardrail.Info
+
+// Text is one text of a body.
+type Text = guardrail.Text
+
+// Part continues one of the texts of a stream.
+type Part = guardrail.Part
+
+// Verdict is the answer to a check.
+type Verdict = guardrail.Verdict
+
+// Replacement is a new text for one of a Check.
+type Replacement = guardrail.Replacement
+
+// Finding says what was found, never its text.
+type Finding = guardrail.Finding
+
+// Callback is what the author of a callback implements.
+type Callback = callback.Plugin
+
+// CallbackAuditor is a Callback that may be a sink of the audit log.
+type CallbackAuditor = callback.Auditor
+
+// AuditEntry tells who changed what.
+type AuditEntry = resource.AuditEntry
+
+// CallbackSettings are what a callback is configured with.
+type CallbackSettings = callback.Settings
+
+// CallbackDescription is what a configured callback says about itself.
+type CallbackDescription = callback.Description
+
+// Record tells of one finished request.
+type Record = callback.Record
+
+// CallbackRefused is what Deliver returns if the next record will never be taken.
+type CallbackRefused = callback.Refused
+
+// SecretSource is what the author of a secret source implements.
+type SecretSource = secretsource.Plugin
+
+// SecretSourceSettings are what a secret source is configured with.
+type SecretSourceSettings = secretsource.Settings
+
+// SecretSourceDescription is what a configured secret source says about itself.
+type SecretSourceDescription = secretsource.Description
+
+// SecretAddress says which secret of a store.
+type SecretAddress = secretsource.Address
+
+// SecretValue is a secret as the store has it now.
+type SecretValue = secretsource.Value
+
+// SecretError is why a secret could not be read.
+type SecretError = secretsource.Error
+
+// Why a secret could not be read.
+const (
+	SecretNotFound    = secretsource.NotFound    // the store has no such secret or field
+	SecretDenied      = secretsource.Denied      // the store does not let the plugin read it
+	SecretMalformed   = secretsource.Malformed   // the path or the field cannot be one of the store's
+	SecretUnavailable = secretsource.Unavailable // the store cannot be asked now
+)
+
+// NewSecret makes a text that no log and no error shows.
+func NewSecret(text string) secret.Text { return secret.New(text) }
+
+// Hook is a moment of a request at which a guardrail is asked.
+type Hook = resource.Hook
+
+// The hooks.
+const (
+	Before = resource.HookBefore // the request, before it is sent
+	During = resource.HookDuring // the chunks of a streamed answer
+	After  = resource.HookAfter  // a whole answer
+)
+
+// Pass lets a request, an answer or a chunk go on.
+func Pass() Verdict { return Verdict{} }
+
+// Block refuses it. The client sees the message, which must not repeat what was found.
+func Block(message string) Verdict { return Verdict{Action: guardrail.Block, Message: message} }
+
+// Rewrite replaces texts of a request or a whole answer.
+func Rewrite(rs ...Replacement) Verdict {
+	return Verdict{Action: guardrail.Rewrite, Replacements: rs}
+}
+
+// Handshake is what host and plugin must agree on. It is no secret: it keeps a plugin from
+// being run by hand.
+func Handshake() goplugin.HandshakeConfig {
+	return goplugin.HandshakeConfig{
+		ProtocolVersion:  ProtocolVersion,
+		MagicCookieKey:   "CONCLAVE_PLUGIN",
+		MagicCookieValue: "c2f1a6b40a5d",
+	}
+}
+
+// ServeGuardrail runs the guardrail until the host ends it. It does not return before.
+func ServeGuardrail(impl Guardrail) {
+	serve(goplugin.PluginSet{guardrail.PluginKey: &guardrail.GRPCPlugin{Impl: impl}})
+}
+
+// ServeCallback runs the callback until the host ends it. It does not return before.
+func ServeCallback(impl Callback) {
+	serve(goplugin.PluginSet{callback.PluginKey: &callback.GRPCPlugin{Impl: impl}})
+}
+
+// ServeSecretSource runs the secret source until the host ends it. It does not return before.
+func ServeSecretSource(impl SecretSource) {
+	serve(goplugin.PluginSet{secretsource.PluginKey: &secretsource.GRPCPlugin{Impl: impl}})
+}
+
+func serve(set goplugin.PluginSet) {
+	go watchParent(os.Getppid(), time.Second)
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig:  Handshake(),
+		VersionedPlugins: map[int]goplugin.PluginSet{ProtocolVersion: set},
+		GRPCServer:       newServer,
+		Logger:           hclog.New(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Off}),
+	})
+}
+
+func newServer(opts []grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(opts,
+		grpc.MaxRecvMsgSize(guardrail.MaxMessage),
+		grpc.MaxSendMsgSize(guardrail.MaxAnswer),
+		grpc.InitialWindowSize(1<<20),
+		grpc.InitialConnWindowSize(1<<20),
+	)...)
+}
+
+// watchParent ends the process when its host is gone. On Linux the kernel does so before; this
+// is for other systems, and for a plugin that was started by a wrapper.
+func watchParent(parent int, every time.Duration) {
+	for range time.Tick(every) {
+		if os.Getppid() != parent {
+			os.Exit(3)
+		}
+	}
+}
