@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -129,6 +130,8 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// KeyHook asks an auth plugin about a key that is being made or changed; nil: none can be asked.
+	KeyHook func(ctx context.Context, a *resource.Auth, d *auth.KeyDraft) (auth.KeyVerdict, error)
 	// Secrets resolves references to secrets; nil: nobody does.
 	Secrets Secrets
 	// Callbacks are those of the cluster as they run; nil: none can.
@@ -178,7 +181,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), gate: inflight.Gate{Most: cfg.MaxInFlight}}
 	s.rs = records.New(records.Config{
-		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now, Files: s.files(),
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, KeyHook: cfg.KeyHook, Now: cfg.Now, Files: s.files(),
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
 		s.prices = prices.New(prices.Config{Store: cfg.Store, Catalog: cfg.State.Catalog, Now: cfg.Now, Logger: cfg.Logger})
@@ -280,6 +283,8 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Sources, secretSourceView)
+	registerNoun(s, s.rs.Auths, authView)
+	registerNoun(s, s.rs.RouterFilters, routerFilterView)
 	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

@@ -9,12 +9,21 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/plugins/builtin"
+	"github.com/conclave-llm/conclave/plugins/sdk"
 )
 
 // TestMain lets the test binary be the binary that nodes run again to serve the shipped
 // plugins, and an MCP server that they start.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 4 && os.Args[1] == "plugin" && os.Args[2] == "serve" {
+		switch os.Args[3] {
+		case "demoauth":
+			sdk.ServeAuth(demoAuth{})
+			return
+		case "demofilter":
+			sdk.ServeRouterFilter(demoFilter{})
+			return
+		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

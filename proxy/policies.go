@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
+	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -19,7 +21,7 @@ type Customers interface {
 // the node or was kept.
 func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	set := c.cat.Settings()
-	c.fields.User = policy.Customer(c.header, set, &c.fields)
+	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, set, &c.fields))
 	c.session = policy.Session(c.header, &c.fields)
 	if err := policy.Wishes(c.header, &c.fields); err != nil {
 		return err
@@ -49,7 +51,7 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 
 // checkCustomer is the step of requests without a body: their end user may stand in a header.
 func checkCustomer(_ context.Context, s *Server, c *Call) error {
-	c.fields.User = policy.Customer(c.header, c.cat.Settings(), &c.fields)
+	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, c.cat.Settings(), &c.fields))
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}
@@ -66,6 +68,9 @@ func (s *Server) admitCustomer(c *Call) error {
 	var record *resource.Customer
 	if s.cfg.Customers != nil {
 		record, _ = s.cfg.Customers.Customer(id)
+	}
+	if record == nil && c.who.CustomerID != "" {
+		return auth.Stranger(resource.HolderCustomer)
 	}
 	if err := policy.CheckCustomer(id, c.cat.Settings(), record); err != nil {
 		return err
