@@ -125,6 +125,12 @@ func TestAuths(t *testing.T) {
 	if status, _ := n.Do("GET", "/api/v1/keys", "token-alice", nil); status != 401 {
 		t.Errorf("the admin API asks a plugin: %d", status)
 	}
+	if status, body := n.Do("POST", "/v1/batches", "token-alice", nodetest.Fields{"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}); status != 403 || !strings.Contains(string(body), "key_required") {
+		t.Errorf("a batch of nobody's key: %d %s", status, body)
+	}
+	if status, body := n.Do("POST", "/v1/realtime/client_secrets", "token-alice", nodetest.Fields{"session": nodetest.Fields{"type": "realtime", "model": "demo"}}); status != 403 || !strings.Contains(string(body), "key_required") {
+		t.Errorf("a client secret of nobody's key: %d %s", status, body)
+	}
 	must("POST", "/api/v1/users/alice/block", nil)
 	want("a blocked user, whose answer is kept", n, "token-alice", 401, "user_blocked")
 	must("POST", "/api/v1/users/alice/unblock", nil)

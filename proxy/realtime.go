@@ -90,10 +90,7 @@ func (s *Server) grant(c *Call, bare bool) error {
 	expires := s.now().Add(c.wish.Life).Unix()
 	hash := resource.HashSecret(auth.Secret(c.header, c.cat.Settings().KeyHeader))
 	if c.who.Unkept {
-		return &llm.Error{
-			Kind: llm.Forbidden, Code: "key_required",
-			Message: "A client secret is made of a virtual key, and an auth plugin let this request in without one.",
-		}
+		return keyRequired("A client secret is made of a virtual key")
 	}
 	if c.who.Auth != "" {
 		hash = c.who.Key.Hash
@@ -104,6 +101,11 @@ func (s *Server) grant(c *Call, bare bool) error {
 		return err
 	}
 	return s.writeJSON(c, c.wish.Answer(secret, expires, bare))
+}
+
+// keyRequired refuses a request of somebody whom an auth plugin let in without a key.
+func keyRequired(why string) error {
+	return &llm.Error{Kind: llm.Forbidden, Code: "key_required", Message: why + ", and an auth plugin let this request in without one."}
 }
 
 func (s *Server) secrets() *realtime.Secrets {
