@@ -67,23 +67,29 @@ func (c *Client) Filter(ctx context.Context, r *Route) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
+	return chosen(a, len(r.Candidates))
+}
+
+// chosen reads the answer of a plugin that had so many candidates.
+func chosen(a *proto.RouteAnswer, candidates int) ([]int, error) {
 	if text := a.GetError(); text != "" {
 		return nil, fmt.Errorf("plugin: %s", short(text))
 	}
-	if len(a.GetChosen()) > len(r.Candidates) {
+	if len(a.GetChosen()) > candidates {
 		return nil, errors.New("plugin chooses more deployments than there are candidates")
 	}
-	chosen := make([]int, len(a.GetChosen()))
-	seen := make([]bool, len(r.Candidates))
+	out := make([]int, len(a.GetChosen()))
+	seen := make([]bool, candidates)
 	for i, at := range a.GetChosen() {
 		if int64(at) >= int64(len(seen)) || seen[at] {
 			return nil, errors.New("plugin chooses a deployment that is no candidate, or one twice")
 		}
-		seen[at], chosen[i] = true, int(at)
+		seen[at], out[i] = true, int(at)
 	}
-	return chosen, nil
+	return out, nil
 }
 
+// ToWire is the route as a plugin gets it, without a deadline.
 func ToWire(r *Route) *proto.Route {
 	q := &proto.Route{
 		RequestId: r.RequestID, Endpoint: r.Endpoint, Model: valid(r.Model), Asked: valid(r.Asked), KeyId: r.KeyID, TeamId: r.TeamID,
