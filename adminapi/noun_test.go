@@ -38,6 +38,8 @@ var full = []struct {
 	{"guardrails", "g1", `{"name":"g1","plugin":"p1","hooks":["before","after"],"on_error":"pass","deadline_ms":50,"models":["a"],"optional":true,"config":{"words":["x"]}}`, []string{"name", "plugin"}},
 	{"mcp/servers", "git", `{"name":"git","alias":"g","transport":"http","url":"https://x.example/mcp","auth":"api_key","auth_header":"X-K","headers":{"X-A":"b"},"forward_headers":["X-B"],"allowed_tools":["a"],"cost_per_call":0.25,"tool_costs":{"a":1},"access_groups":["code"],"timeout_ms":50,"parallel":3}`, []string{"name", "url", "auth", "transport"}},
 	{"pass-through-endpoints", "search", `{"name":"search","path":"/tools/search","target":"https://x.example/s","include_subpath":true,"methods":["GET"],"headers":{"X-A":"b"},"forward_headers":true,"query":{"a":"b"},"cost_per_request":0.25,"guardrails":["g1"],"timeout_ms":50}`, []string{"name", "path", "target"}},
+	{"auths", "idp", `{"name":"idp","plugin":"mine","mode":"auto","on_error":"pass","routes":["/v1/*"],"headers":["X-User"],"cache_seconds":30,"config":{"a":1},"deadline_ms":50,"instances":2,"memory_mb":64}`, []string{"name", "plugin"}},
+	{"router_filters", "near", `{"name":"near","plugin":"mine","on_error":"pass","models":["a"],"config":{"a":1},"deadline_ms":50,"instances":2,"memory_mb":64}`, []string{"name", "plugin", "deadline_ms"}},
 	{"callbacks", "cb1", `{"name":"cb1","plugin":"file","config":{"path":"x"}}`, []string{"name", "plugin", "config"}},
 	{"settings", "key_header", `{"id":"key_header","value":"x-my-key"}`, []string{"id", "value"}},
 }
@@ -111,7 +113,7 @@ func TestNouns_removeFields(t *testing.T) {
 }
 
 // defaults are what fields come back as when they are removed.
-var defaults = map[string]any{"strategy": "simple_shuffle", "on_error": "block", "deadline_ms": 1000.0, "expires_at": nil, "role": "internal_user"}
+var defaults = map[string]any{"mode": "unknown", "cache_seconds": 60.0, "strategy": "simple_shuffle", "on_error": "block", "deadline_ms": 1000.0, "expires_at": nil, "role": "internal_user"}
 
 // TestSecrets_neverShown reads everything that can be read and looks for what was sealed.
 func TestSecrets_neverShown(t *testing.T) {

@@ -416,4 +416,4 @@ var rights = withNouns(map[string]row{
 	"litellm-pass-through-new":    adminOnly,
 	"litellm-pass-through-update": adminOnly,
 	"litellm-pass-through-delete": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "secret_source", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "secret_source", "router_filter", "auth", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")

@@ -24,6 +24,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -130,6 +131,8 @@ type Config struct {
 	Derive func(parts ...string) ([]byte, error)
 	// Guardrails are those that run on this node; nil: none can.
 	Guardrails Guardrails
+	// KeyHook asks an auth plugin about a key that is being made or changed; nil: none can be asked.
+	KeyHook func(ctx context.Context, a *resource.Auth, d *auth.KeyDraft) (auth.KeyVerdict, error)
 	// Secrets resolves references to secrets; nil: nobody does.
 	Secrets Secrets
 	// KeyStore writes the secrets of keys to stores of secrets; nil: keys that are to be kept are refused.
@@ -181,7 +184,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), gate: inflight.Gate{Most: cfg.MaxInFlight}}
 	s.rs = records.New(records.Config{
-		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, Now: cfg.Now, Files: s.files(),
+		Store: cfg.Store, State: cfg.State, Confirm: cfg.Cluster.Confirm, Seal: cfg.Seal, Derive: cfg.Derive, MayGrant: mayGrant, MayLearn: mayLearn, KeyHook: cfg.KeyHook, Now: cfg.Now, Files: s.files(),
 		Shelf: keyshelf.New(cfg.KeyStore, cfg.State.Catalog, cfg.Logger),
 	})
 	if s.prices = cfg.Prices; s.prices == nil {
@@ -284,6 +287,8 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
 	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Sources, secretSourceView)
+	registerNoun(s, s.rs.Auths, authView)
+	registerNoun(s, s.rs.RouterFilters, routerFilterView)
 	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

@@ -44,6 +44,14 @@ func secretSourceView(c *resource.SecretSource, _ detail) client.SecretSource {
 	return client.SecretSource{SecretSource: *c, Secrets: client.ShownAll(c.Secrets)}
 }
 
+func authView(c *resource.Auth, _ detail) client.Auth {
+	return client.Auth{Auth: *c, Secrets: client.ShownAll(c.Secrets)}
+}
+
+func routerFilterView(c *resource.RouterFilter, _ detail) client.RouterFilter {
+	return client.RouterFilter{RouterFilter: *c, Secrets: client.ShownAll(c.Secrets)}
+}
+
 func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }

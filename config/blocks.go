@@ -240,6 +240,13 @@ type secretSourceBlock struct {
 	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
+// pluginUseBlock is what the blocks have in common that use a plugin of a kind with a resource.PluginUse.
+type pluginUseBlock struct {
+	Plugin  string            `hcl:"plugin"`
+	Config  *hcl.Attribute    `hcl:"config,optional"`
+	Secrets map[string]string `hcl:"secrets,optional"`
+}
+
 type pluginBlock struct {
 	Kind   string `hcl:"kind"`
 	Path   string `hcl:"path"`

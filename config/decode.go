@@ -30,6 +30,8 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"guardrail":             (*decoder).guardrail,
 	"callback":              (*decoder).callback,
 	"secret_source":         (*decoder).secretSource,
+	"auth":                  (*decoder).auth,
+	"router_filter":         (*decoder).routerFilter,
 	"plugin":                (*decoder).plugin,
 	"mcp_server":            (*decoder).mcpServer,
 	"pass_through_endpoint": (*decoder).passThrough,

@@ -154,6 +154,38 @@ func (d *decoder) secretSource(b *hcl.Block) {
 	}
 }
 
+func (d *decoder) auth(b *hcl.Block) {
+	var in pluginUseBlock
+	before := len(d.diags)
+	rest, body := split[resource.Auth](b.Body, in)
+	if !d.body(body, &in) {
+		return
+	}
+	r := Auth{Position: positionOf(b.DefRange), Resource: resource.Auth{
+		Meta: owned(), Name: b.Labels[0], PluginUse: resource.PluginUse{Plugin: in.Plugin, Config: d.json(in.Config)},
+	}, Secrets: d.secrets("auth", in.Secrets, b.Body, b.DefRange)}
+	d.rest(rest, &r.Resource)
+	if d.valid("auth", &r.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.Auths = append(d.out.Resources.Auths, r)
+	}
+}
+
+func (d *decoder) routerFilter(b *hcl.Block) {
+	var in pluginUseBlock
+	before := len(d.diags)
+	rest, body := split[resource.RouterFilter](b.Body, in)
+	if !d.body(body, &in) {
+		return
+	}
+	r := RouterFilter{Position: positionOf(b.DefRange), Resource: resource.RouterFilter{
+		Meta: owned(), Name: b.Labels[0], PluginUse: resource.PluginUse{Plugin: in.Plugin, Config: d.json(in.Config)},
+	}, Secrets: d.secrets("router_filter", in.Secrets, b.Body, b.DefRange)}
+	d.rest(rest, &r.Resource)
+	if d.valid("router_filter", &r.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.RouterFilters = append(d.out.Resources.RouterFilters, r)
+	}
+}
+
 func (d *decoder) plugin(b *hcl.Block) {
 	var in pluginBlock
 	before := len(d.diags)

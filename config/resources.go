@@ -18,6 +18,8 @@ type Resources struct {
 	Guardrails    []Guardrail
 	Callbacks     []Callback
 	SecretSources []SecretSource
+	Auths         []Auth
+	RouterFilters []RouterFilter
 	Plugins       []Plugin
 	MCPServers    []MCPServer
 	PassThrough   []PassThroughEndpoint
@@ -148,6 +150,20 @@ type SecretSource struct {
 	Secrets  map[string]Secret // by the name of the field of its configuration
 }
 
+// Auth declares an auth plugin. Its record lacks Secrets.
+type Auth struct {
+	Position
+	Resource resource.Auth
+	Secrets  map[string]Secret // by the name of the field of its configuration
+}
+
+// RouterFilter declares a router filter. Its record lacks Secrets.
+type RouterFilter struct {
+	Position
+	Resource resource.RouterFilter
+	Secrets  map[string]Secret // by the name of the field of its configuration
+}
+
 // Plugin declares a plugin that is not shipped.
 type Plugin struct {
 	Position
@@ -185,7 +201,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.SecretSources) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.SecretSources) + len(r.RouterFilters) + len(r.Auths) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -136,6 +136,12 @@ func beside(t *resource.Tables) (out []Destination) {
 	for _, s := range t.SecretSources {
 		out = append(out, ofSecretSource(s)...)
 	}
+	for _, s := range t.RouterFilters {
+		out = append(out, ofConfig(s.Config, "router filter "+s.Name)...)
+	}
+	for _, s := range t.Auths {
+		out = append(out, ofConfig(s.Config, "auth plugin "+s.Name)...)
+	}
 	return out
 }
 

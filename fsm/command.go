@@ -135,6 +135,24 @@ type (
 	DeleteSecretSource struct {
 		ID string `json:"id"`
 	}
+	// PutAuth creates or replaces an auth plugin.
+	PutAuth struct {
+		Record Encoded[resource.Auth] `json:"record"`
+		Read   uint64                 `json:"read,omitempty"`
+	}
+	// DeleteAuth deletes an auth plugin.
+	DeleteAuth struct {
+		ID string `json:"id"`
+	}
+	// PutRouterFilter creates or replaces a router filter.
+	PutRouterFilter struct {
+		Record Encoded[resource.RouterFilter] `json:"record"`
+		Read   uint64                         `json:"read,omitempty"`
+	}
+	// DeleteRouterFilter deletes a router filter.
+	DeleteRouterFilter struct {
+		ID string `json:"id"`
+	}
 	// PutMCPServer creates or replaces an MCP server.
 	PutMCPServer struct {
 		Server Encoded[resource.MCPServer] `json:"server"`

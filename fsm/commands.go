@@ -226,6 +226,30 @@ func (c DeleteSecretSource) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutAuth) Apply(tx *Tx) error {
+	_, err := putRecord[resource.Auth](tx, store.Auths, c.Record, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteAuth) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.Auth](tx, store.Auths, c.ID)
+	return err
+}
+
+// Apply implements Command.
+func (c PutRouterFilter) Apply(tx *Tx) error {
+	_, err := putRecord[resource.RouterFilter](tx, store.RouterFilters, c.Record, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteRouterFilter) Apply(tx *Tx) error {
+	_, err := deleteRecord[resource.RouterFilter](tx, store.RouterFilters, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutMCPServer) Apply(tx *Tx) error {
 	_, err := putRecord[resource.MCPServer](tx, store.MCPServers, c.Server, c.Read)
 	return err

@@ -46,6 +46,8 @@ var sealedRows = []sealedRow{
 	sealedRecord[resource.PassThroughEndpoint](store.PassThrough),
 	sealedRecord[resource.Callback](store.Callbacks),
 	sealedRecord[resource.SecretSource](store.SecretSources),
+	sealedRecord[resource.RouterFilter](store.RouterFilters),
+	sealedRecord[resource.Auth](store.Auths),
 	sealedRecord[resource.Variable](store.Variables),
 	sealedRecord[resource.Key](store.Keys),
 	{

@@ -103,6 +103,10 @@ const (
 	KindNoteRollout        Kind = 256
 	KindAdvanceRollout     Kind = 257
 	KindRevertRollout      Kind = 258
+	KindPutAuth            Kind = 280
+	KindDeleteAuth         Kind = 281
+	KindPutRouterFilter    Kind = 282
+	KindDeleteRouterFilter Kind = 283
 )
 
 // grant says whose credential may carry a command.
@@ -236,6 +240,10 @@ var table = append([]row{
 	rowOf[NoteRollout](KindNoteRollout, "note_rollout", 1, byNode, alone),
 	rowOf[AdvanceRollout](KindAdvanceRollout, "advance_rollout", 1, byNode, alone),
 	rowOf[RevertRollout](KindRevertRollout, "revert_rollout", 1, byAdmin, alone),
+	rowOf[PutAuth](KindPutAuth, "put_auth", 1, byAdmin, item),
+	rowOf[DeleteAuth](KindDeleteAuth, "delete_auth", 1, byAdmin, item),
+	rowOf[PutRouterFilter](KindPutRouterFilter, "put_router_filter", 1, byAdmin, item),
+	rowOf[DeleteRouterFilter](KindDeleteRouterFilter, "delete_router_filter", 1, byAdmin, item),
 }, comingRows...)
 
 // batchRow is apart because its decoder reads the table.

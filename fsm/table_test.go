@@ -89,6 +89,18 @@ func samples(t testing.TB) []fsm.Command {
 			RefreshSeconds: 60, MaxStaleSeconds: 3600, MemoryMB: 64,
 		})},
 		fsm.DeleteSecretSource{ID: "src1"},
+		fsm.PutAuth{Read: 7, Record: encoded(t, resource.Auth{
+			Meta: m("auth1"), Name: "idp", Mode: resource.AuthAuto, OnError: resource.OnErrorPass, Routes: []string{"/v1/*"}, Headers: []string{"X-User"}, CacheSeconds: 30,
+			PluginUse: resource.PluginUse{
+				Plugin: "mine", Config: json.RawMessage(`{}`), Secrets: map[string]*resource.Sealed{"token": sealed}, DeadlineMS: 500, Instances: 2, MemoryMB: 64,
+			},
+		})},
+		fsm.DeleteAuth{ID: "auth1"},
+		fsm.PutRouterFilter{Read: 7, Record: encoded(t, resource.RouterFilter{
+			Meta: m("rf1"), Name: "near", OnError: resource.OnErrorPass, Models: []string{"gpt-*"},
+			PluginUse: resource.PluginUse{Plugin: "mine", Config: json.RawMessage(`{}`), DeadlineMS: 50, Instances: 2, MemoryMB: 64},
+		})},
+		fsm.DeleteRouterFilter{ID: "rf1"},
 		fsm.PutPrompt{Read: 7, Prompt: encoded(t, resource.Prompt{
 			Meta: meta("prompt_1"), Name: "support", Description: "d", Last: 2, Environments: map[string]int64{"production": 1},
 			Versions: []resource.PromptVersion{

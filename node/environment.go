@@ -61,7 +61,7 @@ func (n *Node) specs() []plugins.Spec {
 	return all
 }
 
-// openConfig puts the secrets of a callback or a secret source into its configuration.
+// openConfig puts the secrets of a record's plugin into its configuration.
 func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err error) {
 	open := func(kind string) func(string, *resource.Sealed) (string, error) {
 		return func(field string, sealed *resource.Sealed) (string, error) {
@@ -80,6 +80,18 @@ func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err
 		for _, r := range cat.Tables().SecretSources {
 			if r.ID == s.ID {
 				s.Config, err = r.Configured(open("secret_source"))
+			}
+		}
+	case plugins.KindAuth:
+		for _, r := range cat.Tables().Auths {
+			if r.ID == s.ID {
+				s.Config, err = r.Configured(open("auth"))
+			}
+		}
+	case plugins.KindFilter:
+		for _, r := range cat.Tables().RouterFilters {
+			if r.ID == s.ID {
+				s.Config, err = r.Configured(open("router_filter"))
 			}
 		}
 	}

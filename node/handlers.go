@@ -30,7 +30,7 @@ func (n *Node) proxyConfig() proxy.Config {
 	n.upstream = upstream.New(upstream.Config{Egress: n.egress})
 	tokenizers := &tokenize.Cache{Read: n.blobs.Read}
 	return proxy.Config{
-		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Customers: n.state, Miss: n.miss, Master: n.master,
+		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Auths: n.auths, Filters: n.filters, Customers: n.state, Miss: n.miss, Master: n.master,
 		Serving: n.serving, WaitIndex: n.waitIndex,
 		Limits: proxy.FromLimiter(n.limits), Budgets: proxy.FromBudgets(n.budgets), Guardrails: n.plugins.Guardrails(), Router: n.router,
 		Upstream: proxy.FromClient(n.upstream), Egress: n.egress, Sessions: n.upstream, Derive: n.keys.Derive,
@@ -48,7 +48,7 @@ func (n *Node) adminConfig() adminapi.Config {
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
 		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Judge: replay.Decide, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, Upgrader: n.upgrader(), PickUp: n.rotation.PickUp,
-		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Secrets: secretTests{n}, KeyStore: n.secrets, Plugins: pluginProcesses{n},
+		Models: n.models, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Secrets: secretTests{n}, KeyStore: n.secrets, KeyHook: n.auths.Key, Plugins: pluginProcesses{n},
 	}
 }
 
@@ -64,11 +64,7 @@ func (n *Node) authenticate(r *http.Request) (*resource.Principal, error) {
 
 // clientAddress is where a request comes from, "" if that cannot be told.
 func (n *Node) clientAddress(r *http.Request) string {
-	a := policy.ClientAddress(r.RemoteAddr, r.Header, n.state.Catalog().Settings().TrustedProxies)
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
+	return policy.ClientText(r.RemoteAddr, r.Header, n.state.Catalog().Settings())
 }
 
 // statusOf is the status of an authentication's error.

@@ -20,6 +20,14 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if len(os.Args) == 4 && os.Args[1] == "plugin" && os.Args[2] == "serve" {
+		switch os.Args[3] {
+		case "demoauth":
+			sdk.ServeAuth(demoAuth{})
+			return
+		case "demofilter":
+			sdk.ServeRouterFilter(demoFilter{})
+			return
+		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

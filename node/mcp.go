@@ -13,7 +13,7 @@ import (
 // startMCP makes the gateway to MCP servers, whose connections are dropped when the servers'
 // records change.
 func (n *Node) startMCP() (err error) {
-	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master})
+	n.auth = auth.New(auth.Config{Keys: n.state, Miss: n.miss, Master: n.master, Plugins: n.auths})
 	n.mcp, err = mcp.New(mcp.Config{
 		NodeID: n.cfg.Name, Version: n.cfg.Version, Catalog: n.state.Catalog, Auth: n.auth, Serving: n.serving, Customers: n.state,
 		Limits: n.limits, Budgets: n.budgets, Guards: n.plugins.Guardrails(), Journal: n.journal, Secrets: n.opener(), Blob: n.blobs.Read,

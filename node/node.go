@@ -38,7 +38,9 @@ import (
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
+	authplugin "github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/proxy"
@@ -113,6 +115,8 @@ type path struct {
 	plugins *plugins.Host
 	guards  guardrail.Current      // whether they are asked as the catalog has them
 	secrets *secretsource.Cache    // of secret sources
+	auths   *authplugin.Gate       // asks auth plugins
+	filters *routerfilter.Gate     // asks router filters
 	drop    atomic.Pointer[func()] // has the data path forget the secrets that it opened; nil until the handlers are made
 	journal *ledger.Journal
 	money   *money
@@ -293,9 +297,11 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 		return err
 	}
 	n.startSecrets()
+	n.auths = authplugin.NewGate(authplugin.GateConfig{Registerer: n.registry})
+	n.filters = routerfilter.NewGate(n.registry)
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Guards: &n.guards,
+		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Auths: n.auths, Filters: n.filters, Guards: &n.guards,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -378,7 +384,7 @@ func (n *Node) watch(c fsm.Change) {
 	if c.Tables["guardrail"] {
 		n.guards.Expect(c.Index)
 	}
-	for _, table := range []string{"guardrail", "callback", "secret_source", "plugin", "variable", "setting"} {
+	for _, table := range []string{"guardrail", "callback", "secret_source", "router_filter", "auth", "plugin", "variable", "setting"} {
 		if c.Tables[table] {
 			signal(n.changed)
 			return

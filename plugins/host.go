@@ -17,8 +17,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/internal/launch"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -42,6 +44,10 @@ type Config struct {
 	Fetch func(ctx context.Context, digest string) ([]byte, error)
 	// Sources is told which process serves each secret source; nil: there are none.
 	Sources Sources
+	// Auths asks the auth plugins; nil: there are none.
+	Auths *auth.Gate
+	// Filters asks the router filters; nil: there are none.
+	Filters *routerfilter.Gate
 	// Guards says which changes of guardrails Sync has been told of; nil: all of them.
 	Guards *guardrail.Current
 	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
@@ -89,7 +95,7 @@ type metrics struct {
 // Status tells about one plugin.
 type Status struct {
 	Kind     Kind
-	Name     string // of the guardrail, callback or secret source
+	Name     string // of the record that names it
 	Instance int    // which of its processes, from 0
 	Plugin   string
 	Bundle   string    // version of the bundle, of an uploaded plugin
@@ -229,6 +235,16 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 			return fmt.Errorf("secret source %s: this host has no place for it", s.Name)
 		}
 		v.place = placeIn(h.cfg.Sources, s.Name)
+	case KindAuth:
+		if h.cfg.Auths == nil {
+			return fmt.Errorf("auth plugin %s: this host has no place for it", s.Name)
+		}
+		v.place = authIn(h.cfg.Auths, s)
+	case KindFilter:
+		if h.cfg.Filters == nil {
+			return fmt.Errorf("router filter %s: this host has no place for it", s.Name)
+		}
+		v.place = filterIn(h.cfg.Filters, s)
 	default:
 		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
 	}
@@ -238,15 +254,44 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 }
 
 // placeIn puts what runs of a secret source where it is asked; nil takes it away.
-func placeIn(sources Sources, name string) func(secretsource.Reader) {
-	var now secretsource.Reader
-	return func(r secretsource.Reader) {
-		if r != nil {
-			sources.SetReader(name, r)
-		} else if now != nil {
-			sources.DropReader(name, now)
+func placeIn(sources Sources, name string) func(*instance) {
+	var now *secretsource.Client
+	return func(i *instance) {
+		before := now
+		if now = nil; i != nil {
+			now = i.p.conn.(*secretsource.Client)
+			sources.SetReader(name, now)
+		} else if before != nil {
+			sources.DropReader(name, before)
 		}
-		now = r
+	}
+}
+
+// authIn is placeIn of an auth plugin.
+func authIn(gate *auth.Gate, s *Spec) func(*instance) {
+	var now *auth.Client
+	return func(i *instance) {
+		before := now
+		if now = nil; i != nil {
+			now = i.p.conn.(*auth.Client)
+			gate.Set(s.Name, s.instance, now, i.auth)
+		} else if before != nil {
+			gate.Drop(s.Name, s.instance, before)
+		}
+	}
+}
+
+// filterIn is placeIn of a router filter.
+func filterIn(gate *routerfilter.Gate, s *Spec) func(*instance) {
+	var now *routerfilter.Client
+	return func(i *instance) {
+		before := now
+		if now = nil; i != nil {
+			now = i.p.conn.(*routerfilter.Client)
+			gate.Set(s.Name, s.instance, now)
+		} else if before != nil {
+			gate.Drop(s.Name, s.instance, before)
+		}
 	}
 }
 
@@ -278,6 +323,13 @@ func (h *Host) retire(v *supervisor, gone bool) {
 		if gone {
 			v.queue.Forget()
 		}
+	}
+	switch {
+	case !gone:
+	case v.kind == KindAuth:
+		h.cfg.Auths.Forget(v.name)
+	case v.kind == KindFilter:
+		h.cfg.Filters.Forget(v.name)
 	}
 	h.metrics.rss.DeleteLabelValues(string(v.kind), v.name, strconv.Itoa(v.instance))
 	if v.instance == 0 {
@@ -325,7 +377,7 @@ func (h *Host) prepareLocked(wanted map[key]*Spec) error {
 	return nil
 }
 
-// Ready returns an error that names the guardrails that block on error and are not up.
+// Ready returns an error that names the plugins without which requests fail, and that are not up.
 func (h *Host) Ready() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -336,11 +388,33 @@ func (h *Host) Ready() error {
 			missing = append(missing, m.Name)
 		}
 	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		return fmt.Errorf("guardrails are not up: %s", strings.Join(missing, ", "))
+	}
+	return h.neededLocked()
+}
+
+// neededLocked is Ready for auth plugins and router filters.
+func (h *Host) neededLocked() error {
+	up := map[string]bool{} // by kind and name
+	for _, v := range h.running {
+		if needed, runs := v.needed(); needed {
+			what := string(v.kind) + " " + v.name
+			up[what] = up[what] || runs
+		}
+	}
+	var missing []string
+	for what, runs := range up {
+		if !runs {
+			missing = append(missing, what)
+		}
+	}
 	if len(missing) == 0 {
 		return nil
 	}
 	slices.Sort(missing)
-	return fmt.Errorf("guardrails are not up: %s", strings.Join(missing, ", "))
+	return fmt.Errorf("plugins are not up: %s", strings.Join(missing, ", "))
 }
 
 // Status lists the plugins by kind and name.

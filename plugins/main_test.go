@@ -32,6 +32,12 @@ func TestMain(m *testing.M) {
 		case "probe":
 			sdk.ServeGuardrail(probe{})
 			return
+		case "authprobe":
+			sdk.ServeAuth(authProbe{})
+			return
+		case "filterprobe":
+			sdk.ServeRouterFilter(filterProbe{})
+			return
 		case "bare":
 			serveBare()
 			return

@@ -24,8 +24,10 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/conclave-llm/conclave/internal/launch"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
@@ -39,7 +41,16 @@ const (
 type process struct {
 	client *goplugin.Client
 	run    *run
-	conn   any // *guardrail.Client, *callback.Client or *secretsource.Client
+	conn   any // the client of the plugin's kind
+}
+
+// session is the client of a kind whose questions are messages in one stream.
+type session interface {
+	Ping(ctx context.Context) error // waits for a sign of life
+	Heard() uint64                  // counts the plugin's messages
+	Idle() bool                     // nothing is under way
+	Done() <-chan struct{}          // closed when the stream has ended
+	Close()
 }
 
 // startProcess starts the plugin and connects to it; it is not yet configured.
@@ -56,6 +67,9 @@ func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process,
 		VersionedPlugins: map[int]goplugin.PluginSet{sdk.ProtocolVersion: {
 			guardrail.PluginKey: &guardrail.GRPCPlugin{},
 			callback.PluginKey:  &callback.GRPCPlugin{},
+			auth.PluginKey:      &auth.GRPCPlugin{},
+
+			routerfilter.PluginKey: &routerfilter.GRPCPlugin{},
 
 			secretsource.PluginKey: &secretsource.GRPCPlugin{},
 		}},
@@ -112,8 +126,8 @@ func (p *process) connect(kind Kind) error {
 
 // kill stops the process, politely for two seconds, and waits for its end.
 func (p *process) kill() {
-	if g, ok := p.conn.(*guardrail.Client); ok {
-		g.Close()
+	if s, ok := p.conn.(session); ok {
+		s.Close()
 	}
 	if p.run != nil {
 		force := time.AfterFunc(stopTimeout, p.run.signal)

@@ -23,6 +23,8 @@ const (
 	KindGuardrail Kind = "guardrail"
 	KindCallback  Kind = "callback"
 	KindSource    Kind = "secret_source"
+	KindAuth      Kind = "auth"
+	KindFilter    Kind = "router_filter"
 )
 
 // Spec is one plugin that should run. Each runs in a process of its own.
@@ -41,9 +43,10 @@ type Spec struct {
 	NoMatch string // the platforms of an uploaded plugin that has no binary for this one: it cannot run
 	Fault   string // why it cannot run whatever is registered
 
-	Instances   int   // processes of a guardrail that share the checks; 0: one
+	Instances   int   // processes that share the questions, of a kind that may have several; 0: one
 	MemoryLimit int64 // bytes of one process, above which it is killed; 0: the host's
 	instance    int   // which of them
+	Needed      bool  // of an auth plugin or a router filter: requests fail while none of them runs
 
 	Subscription callback.Subscription // of a callback
 	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
@@ -94,7 +97,26 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 		s.find(t.Plugins, shipped)
 		specs = append(specs, s)
 	}
+	for _, r := range t.Auths {
+		s := using(KindAuth, r.ID, r.Name, &r.PluginUse, t.Plugins, shipped)
+		s.Needed = r.OnError != resource.OnErrorPass && r.Mode != resource.AuthUnknown
+		specs = append(specs, s)
+	}
+	for _, r := range t.RouterFilters {
+		s := using(KindFilter, r.ID, r.Name, &r.PluginUse, t.Plugins, shipped)
+		s.Needed = r.OnError != resource.OnErrorPass
+		specs = append(specs, s)
+	}
 	return specs
+}
+
+// using is the spec of a record that uses a plugin of the kind.
+func using(kind Kind, id, name string, u *resource.PluginUse, registered []*resource.Plugin, shipped func(Kind, string) bool) Spec {
+	s := Spec{
+		Kind: kind, ID: id, Name: name, Plugin: u.Plugin, Config: u.Config, Instances: int(u.Instances), MemoryLimit: u.MemoryMB << 20,
+	}
+	s.find(registered, shipped)
+	return s
 }
 
 // find fills in how the plugin is run.
@@ -165,12 +187,12 @@ type key struct {
 
 func (s *Spec) key() key { return key{s.Kind, s.Name, s.instance} }
 
-// processes lists the processes of the specs: a guardrail of several instances has as many.
+// processes lists the processes of the specs: what may have several instances has as many.
 func processes(specs []Spec) map[key]*Spec {
 	out := make(map[key]*Spec, len(specs))
 	for _, s := range specs {
 		n := 1
-		if s.Kind == KindGuardrail {
+		if s.Kind != KindCallback && s.Kind != KindSource {
 			n = max(1, s.Instances)
 		}
 		for i := range n {

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
 
@@ -46,11 +48,11 @@ type supervisor struct {
 	kind   Kind
 	id     string // of the record
 	name   string
-	front  *front                    // of a guardrail
-	queue  *callback.Queue           // of a callback
-	place  func(secretsource.Reader) // of a secret source: where what runs is put
+	front  *front          // of a guardrail
+	queue  *callback.Queue // of a callback
+	place  func(*instance) // of any other kind: puts what runs where it is asked, nil takes it away
 
-	instance int // which of the guardrail's processes
+	instance int // which of the processes
 
 	changed chan struct{} // the spec has changed
 	cancel  context.CancelFunc
@@ -159,6 +161,7 @@ type instance struct {
 	p        *process
 	live     *guardrail.Live
 	callback callback.Description
+	auth     auth.Description
 	sha256   string // of the binary
 	version  string
 	sdk      uint32
@@ -189,9 +192,6 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
 		})
 		i.version, i.sdk = i.live.Description.Version, i.live.Description.SDKMinor
-		if err == nil {
-			err = shadow(turn, c)
-		}
 	case *callback.Client:
 		i.callback, err = c.Configure(turn, callback.Settings{
 			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
@@ -201,6 +201,16 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 		var d secretsource.Description
 		d, err = c.Configure(turn, secretsource.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
 		i.version, i.sdk = d.Version, d.SDKMinor
+	case *auth.Client:
+		i.auth, err = c.Configure(turn, auth.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
+		i.version, i.sdk = i.auth.Version, i.auth.SDKMinor
+	case *routerfilter.Client:
+		var d routerfilter.Description
+		d, err = c.Configure(turn, routerfilter.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
+		i.version, i.sdk = d.Version, d.SDKMinor
+	}
+	if s, ok := p.conn.(session); ok && err == nil {
+		err = shadow(turn, s)
 	}
 	if err != nil {
 		p.kill()
@@ -211,8 +221,8 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 
 // shadow sees that a new process answers, before requests depend on it: while it does not, the
 // old one stays.
-func shadow(ctx context.Context, c *guardrail.Client) error {
-	if err := c.Ping(ctx); err != nil {
+func shadow(ctx context.Context, s session) error {
+	if err := s.Ping(ctx); err != nil {
 		return fmt.Errorf("the new process was configured, and does not answer: %w", err)
 	}
 	return nil
@@ -226,20 +236,20 @@ func (v *supervisor) replace(ctx context.Context, old, next *instance) {
 		return
 	}
 	v.wg.Go(func() {
-		if g, ok := old.p.conn.(*guardrail.Client); ok {
-			drain(ctx, g, old.p.exited())
+		if s, ok := old.p.conn.(session); ok {
+			drain(ctx, s, old.p.exited())
 		}
 		old.p.kill()
 	})
 }
 
 // drain waits until nothing is under way, but not for ever.
-func drain(ctx context.Context, g *guardrail.Client, exited <-chan struct{}) {
+func drain(ctx context.Context, s session, exited <-chan struct{}) {
 	end := time.NewTimer(drainFor)
 	defer end.Stop()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
-	for !g.Idle() {
+	for !s.Idle() {
 		select {
 		case <-look.C:
 		case <-exited:
@@ -252,7 +262,7 @@ func drain(ctx context.Context, g *guardrail.Client, exited <-chan struct{}) {
 	}
 }
 
-// publish puts the process behind the chain or the queue; nil takes it away.
+// publish puts the process where it is asked; nil takes it away.
 func (v *supervisor) publish(i *instance) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -267,10 +277,8 @@ func (v *supervisor) publish(i *instance) {
 	switch {
 	case v.front != nil:
 		v.front.set(v.instance, v.live)
-	case v.place != nil && i != nil:
-		v.place(i.p.conn.(*secretsource.Client))
 	case v.place != nil:
-		v.place(nil)
+		v.place(i)
 	case i != nil:
 		v.queue.Set(i.p.conn.(*callback.Client), i.callback)
 	default:
@@ -351,6 +359,13 @@ func (v *supervisor) enterLocked(s State) {
 	if v.state != s {
 		v.state, v.since = s, time.Now()
 	}
+}
+
+// needed says whether requests fail without the plugin, and whether this process runs.
+func (v *supervisor) needed() (needed, runs bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.spec.Needed, v.pid != 0 && v.state == StateRunning
 }
 
 // status tells about the plugin.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/conclave-llm/conclave/plugins/guardrail"
 )
 
 // watchEvery is how often a process's memory and signs of life are looked at.
@@ -48,8 +46,8 @@ func (v *supervisor) watch(ctx context.Context, i *instance) (*instance, error) 
 }
 
 func sessionEnd(p *process) <-chan struct{} {
-	if g, ok := p.conn.(*guardrail.Client); ok {
-		return g.Done()
+	if s, ok := p.conn.(session); ok {
+		return s.Done()
 	}
 	return nil
 }
@@ -71,7 +69,7 @@ func (v *supervisor) overweight(p *process) error {
 	return nil
 }
 
-// watchdog notices a guardrail that is stopped or stuck: every second it is asked for a sign of
+// watchdog notices a plugin with a session that is stopped or stuck: every second it is asked for a sign of
 // life, without waiting for the answer.
 type watchdog struct {
 	after time.Duration
@@ -80,11 +78,11 @@ type watchdog struct {
 }
 
 func (w *watchdog) look(ctx context.Context, p *process, now time.Time) error {
-	g, ok := p.conn.(*guardrail.Client)
+	s, ok := p.conn.(session)
 	if !ok {
 		return nil
 	}
-	if heard := g.Heard(); heard != w.heard {
+	if heard := s.Heard(); heard != w.heard {
 		w.heard, w.since = heard, now
 	}
 	if now.Sub(w.since) > w.after {
@@ -92,6 +90,6 @@ func (w *watchdog) look(ctx context.Context, p *process, now time.Time) error {
 	}
 	soon, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	_ = g.Ping(soon) // what counts is what is heard
+	_ = s.Ping(soon) // what counts is what is heard
 	return nil
 }

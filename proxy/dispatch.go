@@ -21,11 +21,12 @@ import (
 const longestTimeout = time.Hour
 
 // planAttempts is the step that chooses the deployments to try, in order.
-func planAttempts(_ context.Context, s *Server, c *Call) error {
+func planAttempts(ctx context.Context, s *Server, c *Call) error {
 	f := &c.fields
 	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{
 		Levels: c.levels[:c.above], SessionID: cmp.Or(c.session, f.CacheKey),
 		Fallbacks: f.Fallbacks, NoFallbacks: f.NoFallbacks, Retries: f.Retries, HasRetries: f.HasRetries,
+		Filter: s.routerFilter(ctx, c),
 	})
 	if err != nil {
 		return err

@@ -70,6 +70,9 @@ func fileRoutes() ([]*Route, error) {
 			access: relayed(authorizePass), limits: relayed(reserveLimits), budget: relayed(reserveBudget),
 			guardrails: relayed(guardBefore), plan: relayed(planPass), ledger: relayed(openEntry),
 			answer: func(ctx context.Context, s *Server, c *Call) error {
+				if row.method == http.MethodPost && row.path == "/batches" && c.who.Unkept {
+					return keyRequired("A batch is run and paid for in the name of a virtual key")
+				}
 				if c.here {
 					return row.answer(ctx, s, c)
 				}

@@ -139,7 +139,7 @@ func (c *Call) wanted() pass.Wanted {
 
 // planPass is the step that chooses the one deployment that is asked, once: nobody knows whether
 // asking twice would do something twice.
-func planPass(_ context.Context, s *Server, c *Call) error {
+func planPass(ctx context.Context, s *Server, c *Call) error {
 	plan, err := s.cfg.Router.Plan(c.cat, c.model, router.Query{
 		Levels: c.levels[:c.above], SessionID: c.session, NoFallbacks: true, HasRetries: true,
 	})
@@ -149,7 +149,24 @@ func planPass(_ context.Context, s *Server, c *Call) error {
 	if c.plan = c.route.prefix.Target(c.cat, c.model, plan, c.wanted()); len(c.plan) == 0 {
 		return &llm.Error{Kind: llm.Unavailable, Code: "no_deployment", Message: "The model has no deployment that can answer."}
 	}
-	return nil
+	return s.filterPass(ctx, c)
+}
+
+// filterPass asks the router filters about the one deployment.
+func (s *Server) filterPass(ctx context.Context, c *Call) error {
+	filter := s.routerFilter(ctx, c)
+	if filter == nil {
+		return nil
+	}
+	t := &c.plan[0]
+	chosen, err := filter(t.Model, []router.Candidate{{Deployment: t.Deployment}})
+	if err == nil && len(chosen) == 0 {
+		err = &llm.Error{
+			Kind: llm.Unavailable, Code: "no_deployment_allowed",
+			Message: "A router filter does not leave this request to the deployment that it is for.",
+		}
+	}
+	return err
 }
 
 // preparePass is prepare for a request in the provider's own words.

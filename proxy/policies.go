@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
 
+	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -20,7 +22,7 @@ type Customers interface {
 // the node or was kept.
 func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	set := c.cat.Settings()
-	c.fields.User = policy.Customer(c.header, set, &c.fields)
+	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, set, &c.fields))
 	c.session = policy.Session(c.header, &c.fields)
 	if err := policy.Wishes(c.header, &c.fields); err != nil {
 		return err
@@ -66,7 +68,7 @@ func (s *Server) checkRequest(c *Call, added []resource.Level) error {
 
 // checkCustomer is the step of requests without a body: their end user may stand in a header.
 func checkCustomer(_ context.Context, s *Server, c *Call) error {
-	c.fields.User = policy.Customer(c.header, c.cat.Settings(), &c.fields)
+	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, c.cat.Settings(), &c.fields))
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}
@@ -83,6 +85,9 @@ func (s *Server) admitCustomer(c *Call) error {
 	var record *resource.Customer
 	if s.cfg.Customers != nil {
 		record, _ = s.cfg.Customers.Customer(id)
+	}
+	if record == nil && c.who.CustomerID != "" {
+		return auth.Stranger(resource.HolderCustomer)
 	}
 	if err := policy.CheckCustomer(id, c.cat.Settings(), record); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	authplugin "github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/realtime"
@@ -87,12 +88,24 @@ func (s *Server) grant(c *Call, bare bool) error {
 		return noSessions()
 	}
 	expires := s.now().Add(c.wish.Life).Unix()
-	g := &realtime.Grant{Hash: resource.HashSecret(auth.Secret(c.header, c.cat.Settings().KeyHeader)), Model: c.asked(), Session: c.wish.Session, Expires: expires}
+	hash := resource.HashSecret(auth.Secret(c.header, c.cat.Settings().KeyHeader))
+	if c.who.Unkept {
+		return keyRequired("A client secret is made of a virtual key")
+	}
+	if c.who.Auth != "" {
+		hash = c.who.Key.Hash
+	}
+	g := &realtime.Grant{Hash: hash, Model: c.asked(), Session: c.wish.Session, Expires: expires}
 	secret, err := s.secrets().Seal(g)
 	if err != nil {
 		return err
 	}
 	return s.writeJSON(c, c.wish.Answer(secret, expires, bare))
+}
+
+// keyRequired refuses a request of somebody whom an auth plugin let in without a key.
+func keyRequired(why string) error {
+	return &llm.Error{Kind: llm.Forbidden, Code: "key_required", Message: why + ", and an auth plugin let this request in without one."}
 }
 
 func (s *Server) secrets() *realtime.Secrets {
@@ -141,7 +154,12 @@ func (s *Server) identify(ctx context.Context, c *Call, secret string) (*resourc
 	case c.grant != nil:
 		return s.auth.AuthenticateHash(ctx, c.cat, c.grant.Hash)
 	}
-	return s.auth.Authenticate(ctx, c.cat, secret)
+	if len(c.cat.Tables().Auths) == 0 {
+		return s.auth.Authenticate(ctx, c.cat, secret)
+	}
+	return s.auth.AuthenticateRequest(ctx, c.cat, &authplugin.Request{
+		Secret: secret, Header: c.header, Method: c.method, Path: c.path, Address: policy.ClientText(c.peer, c.header, c.cat.Settings()),
+	})
 }
 
 // readSession is the step that reads what a handshake says of a request: the model, in the query.

@@ -48,6 +48,10 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Keys looks keys up; required.
 	Keys auth.Keys
+	// Filters asks router filters; nil: there are none.
+	Filters Filters
+	// Auths asks auth plugins who requests come from; nil: there are none.
+	Auths auth.Plugins
 	// Miss is asked about a key that this node does not know, see auth.Config; nil: never.
 	Miss func(ctx context.Context, h resource.Hash) error
 	// Master returns the hash of the master key; nil: there is none.
@@ -165,7 +169,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, now: cfg.Now, log: cfg.Logger, routes: all, bodies: body.NewPool(cfg.MaxBytes), live: drain.NewStop(), runs: background.NewRuns(cfg.Now),
 		view: view.Cache{Secrets: cfg.Secrets, Pricer: cfg.Pricer, Books: cfg.Prices, Egress: cfg.Egress, Blobs: cfg.Blobs},
-		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Now: cfg.Now}),
+		auth: auth.New(auth.Config{Keys: cfg.Keys, Miss: cfg.Miss, Master: cfg.Master, Plugins: cfg.Auths, Now: cfg.Now}),
 	}
 	if cfg.Turns != nil {
 		s.keeper = stored.New(cfg.Turns, cfg.Now, cfg.Logger)

@@ -22,6 +22,8 @@ type Tables struct {
 	Guardrails    []*Guardrail
 	Callbacks     []*Callback
 	SecretSources []*SecretSource
+	RouterFilters []*RouterFilter
+	Auths         []*Auth
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
 	Variables     []*Variable
@@ -121,6 +123,8 @@ func (t *Tables) sort() {
 	sortRecords(t.Guardrails)
 	sortRecords(t.Callbacks)
 	sortRecords(t.SecretSources)
+	sortRecords(t.RouterFilters)
+	sortRecords(t.Auths)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)
 	sortRecords(t.Variables)

@@ -14,7 +14,7 @@ import (
 type Plugin struct {
 	Meta
 	Name   string `json:"name,omitempty"`   // unique; not that of a shipped plugin
-	Kind   string `json:"kind,omitempty"`   // "guardrail" or "callback"
+	Kind   string `json:"kind,omitempty"`   // one of manifest.Kinds
 	Path   string `json:"path,omitempty"`   // absolute, on every node; of a plugin that was not uploaded
 	SHA256 string `json:"sha256,omitempty"` // hexadecimal, of the binary at Path
 	MTLS   *bool  `json:"mtls,omitempty"`   // default true; false: a peer-checked Unix socket

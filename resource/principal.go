@@ -9,6 +9,12 @@ type Principal struct {
 	Project      *Project      // nil if the key has none
 	User         *User         // nil if the key has none, or the user has no record
 	Member       *TeamMember   // the user's place in the team; nil if there is none
+
+	// Auth is the name of the auth plugin that knows who it is; "": the gateway knows by itself.
+	Auth string
+	// Unkept says that the auth plugin names no key: Key is made for the request, and is no record.
+	Unkept     bool
+	CustomerID string // the end user, as the auth plugin says; "": the request may say
 }
 
 // IsAdmin says that the principal may change everything.

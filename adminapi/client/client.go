@@ -108,6 +108,12 @@ func (c *Client) SecretSources() Noun[SecretSource] {
 	return Noun[SecretSource]{c, "secret_sources"}
 }
 
+// Auths returns the auth plugins.
+func (c *Client) Auths() Noun[Auth] { return Noun[Auth]{c, "auths"} }
+
+// RouterFilters returns the router filters.
+func (c *Client) RouterFilters() Noun[RouterFilter] { return Noun[RouterFilter]{c, "router_filters"} }
+
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[Plugin] { return Noun[Plugin]{c, "plugins"} }
 

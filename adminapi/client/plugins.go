@@ -34,17 +34,17 @@ type NodePlugins struct {
 	Processes []PluginProcess `json:"processes"`
 }
 
-// Only leaves the processes of one guardrail, callback or secret source; "" all.
+// Only leaves the processes of the record with the name; "" all.
 func (n *NodePlugins) Only(name string) {
 	if name != "" {
 		n.Processes = slices.DeleteFunc(n.Processes, func(p PluginProcess) bool { return p.Name != name })
 	}
 }
 
-// PluginProcess tells of one process of a guardrail, callback or secret source, whether it runs or not.
+// PluginProcess tells of one process of a record that uses a plugin, whether it runs or not.
 type PluginProcess struct {
 	Kind     string        `json:"kind"`
-	Name     string        `json:"name"` // of the guardrail, callback or secret source
+	Name     string        `json:"name"` // of the record
 	Instance int           `json:"instance"`
 	Plugin   string        `json:"plugin"`
 	Bundle   string        `json:"bundle,omitempty"`  // version, of an uploaded plugin

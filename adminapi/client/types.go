@@ -138,6 +138,18 @@ type SecretSource struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "token"
 }
 
+// Auth is an auth plugin.
+type Auth struct {
+	resource.Auth
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "token"
+}
+
+// RouterFilter is a router filter.
+type RouterFilter struct {
+	resource.RouterFilter
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "token"
+}
+
 // PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.
 type PassThroughEndpoint struct {
 	resource.PassThroughEndpoint

@@ -55,6 +55,14 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		d.SecretSources = append(d.SecretSources, SecretSource{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
 		at("secret_source", c.Resource.Name, c.Position)
 	}
+	for _, c := range r.Auths {
+		d.Auths = append(d.Auths, Auth{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
+		at("auth", c.Resource.Name, c.Position)
+	}
+	for _, c := range r.RouterFilters {
+		d.RouterFilters = append(d.RouterFilters, RouterFilter{Record: c.Resource, Secrets: secretsOf(c.Secrets)})
+		at("router_filter", c.Resource.Name, c.Position)
+	}
 	for _, p := range r.Plugins {
 		d.Plugins = append(d.Plugins, p.Resource)
 		at("plugin", p.Resource.Name, p.Position)
@@ -163,6 +171,12 @@ func (d *File) ToConfig() *config.Resources {
 	})
 	each(d.SecretSources, func(c SecretSource) {
 		r.SecretSources = append(r.SecretSources, config.SecretSource{Resource: c.Record, Secrets: allSealed(c.Secrets)})
+	})
+	each(d.Auths, func(c Auth) {
+		r.Auths = append(r.Auths, config.Auth{Resource: c.Record, Secrets: allSealed(c.Secrets)})
+	})
+	each(d.RouterFilters, func(c RouterFilter) {
+		r.RouterFilters = append(r.RouterFilters, config.RouterFilter{Resource: c.Record, Secrets: allSealed(c.Secrets)})
 	})
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
 	each(d.MCPServers, func(s MCPServer) {

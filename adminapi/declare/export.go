@@ -36,6 +36,16 @@ func Export(state State) File {
 		out.Record.Secrets = nil
 		d.SecretSources = append(d.SecretSources, out)
 	}
+	for _, c := range byLabel(t.Auths) {
+		out := Auth{Record: bare(c), Secrets: printsOf(c.Secrets)}
+		out.Record.Secrets = nil
+		d.Auths = append(d.Auths, out)
+	}
+	for _, c := range byLabel(t.RouterFilters) {
+		out := RouterFilter{Record: bare(c), Secrets: printsOf(c.Secrets)}
+		out.Record.Secrets = nil
+		d.RouterFilters = append(d.RouterFilters, out)
+	}
 	for _, v := range t.Variables {
 		if d.Environment == nil {
 			d.Environment = map[string]Secret{}

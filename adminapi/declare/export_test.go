@@ -151,6 +151,14 @@ func (d draw) file() declare.File {
 		SecretSources: []declare.SecretSource{{
 			Record: resource.SecretSource{Name: strings.NewReplacer("/", "", "#", "", "?", "").Replace(name(1)), Plugin: "mine", Config: d.object(), RefreshSeconds: 1 + d.Int64N(9), MaxStaleSeconds: 10 + d.Int64N(9), MemoryMB: 64},
 		}},
+		Auths: []declare.Auth{{Record: resource.Auth{
+			Name: name(1), Mode: resource.AuthOn, OnError: resource.OnErrorPass, Routes: []string{"/v1/*"}, Headers: []string{"X-User"}, CacheSeconds: -1,
+			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},
+		}}},
+		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{
+			Name: name(1), OnError: resource.OnErrorPass, Models: []string{name(1)},
+			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},
+		}}},
 		Plugins:  []resource.Plugin{{Name: name(1), Kind: "callback", Path: "/opt/" + d.text(), SHA256: strings.Repeat("ab", 32), MTLS: new(d.chance())}},
 		Settings: []resource.Setting{{Meta: resource.Meta{ID: "serve_stale"}, Value: []byte(`"1h"`)}, {Meta: resource.Meta{ID: "enforced_params"}, Value: []byte(`["user"]`)}},
 	}

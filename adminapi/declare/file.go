@@ -19,6 +19,8 @@ type File struct {
 	Guardrails    []resource.Guardrail `json:"guardrails,omitempty"`
 	Callbacks     []Callback           `json:"callbacks,omitempty"`
 	SecretSources []SecretSource       `json:"secret_sources,omitempty"`
+	Auths         []Auth               `json:"auths,omitempty"`
+	RouterFilters []RouterFilter       `json:"router_filters,omitempty"`
 	Plugins       []resource.Plugin    `json:"plugins,omitempty"`
 	MCPServers    []MCPServer          `json:"mcp_servers,omitempty"`
 	PassThrough   []PassThrough        `json:"pass_through_endpoints,omitempty"`
@@ -61,6 +63,18 @@ type Callback struct {
 // SecretSource is a secret source; its record lacks Secrets.
 type SecretSource struct {
 	Record  resource.SecretSource `json:"record"`
+	Secrets map[string]Secret     `json:"secrets,omitempty"`
+}
+
+// Auth is an auth plugin; its record lacks Secrets.
+type Auth struct {
+	Record  resource.Auth     `json:"record"`
+	Secrets map[string]Secret `json:"secrets,omitempty"`
+}
+
+// RouterFilter is a router filter; its record lacks Secrets.
+type RouterFilter struct {
+	Record  resource.RouterFilter `json:"record"`
 	Secrets map[string]Secret     `json:"secrets,omitempty"`
 }
 

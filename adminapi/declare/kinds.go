@@ -218,6 +218,62 @@ func (p *planner) secretSources(d *File) error {
 	return nil
 }
 
+func (p *planner) auths(d *File) error {
+	for i := range d.Auths {
+		c := &d.Auths[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().Auths, r.Name)
+		fill := func() error {
+			var old *resource.PluginUse
+			if ok {
+				old = &now.PluginUse
+			}
+			return p.pluginUse(d, "auth", r.ID, &r.PluginUse, old, c.Secrets)
+		}
+		if err := plan(p, "auth", "auth", r.Name, &r, now, fill, records.PutAuth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pluginUse seals the secrets of a record that uses a plugin, and checks the plugin's configuration; now is
+// the stored one, nil for none.
+func (p *planner) pluginUse(d *File, kind, id string, next, now *resource.PluginUse, secrets map[string]Secret) (err error) {
+	var old map[string]*resource.Sealed
+	if now != nil {
+		old = now.Secrets
+		if anySealed(secrets) {
+			if err := records.CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
+				return err
+			}
+		}
+	}
+	if next.Secrets, err = p.sealNamed(secrets, kind, id, old); err != nil {
+		return err
+	}
+	return schema.CheckUse(p.registered(d), kind, next)
+}
+
+func (p *planner) routerFilters(d *File) error {
+	for i := range d.RouterFilters {
+		c := &d.RouterFilters[i]
+		r := c.Record
+		now, ok := byName(p.cat.Tables().RouterFilters, r.Name)
+		fill := func() error {
+			var old *resource.PluginUse
+			if ok {
+				old = &now.PluginUse
+			}
+			return p.pluginUse(d, "router_filter", r.ID, &r.PluginUse, old, c.Secrets)
+		}
+		if err := plan(p, "router_filter", "rf", r.Name, &r, now, fill, records.PutRouterFilter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *planner) callbacks(d *File) error {
 	for i := range d.Callbacks {
 		c := &d.Callbacks[i]
@@ -388,6 +444,8 @@ func (p *planner) deletions() {
 	drop(p, "guardrail", t.Guardrails, func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} })
 	drop(p, "callback", t.Callbacks, func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} })
 	drop(p, "secret_source", t.SecretSources, func(id string) fsm.Command { return fsm.DeleteSecretSource{ID: id} })
+	drop(p, "router_filter", t.RouterFilters, func(id string) fsm.Command { return fsm.DeleteRouterFilter{ID: id} })
+	drop(p, "auth", t.Auths, func(id string) fsm.Command { return fsm.DeleteAuth{ID: id} })
 	drop(p, "plugin", t.Plugins, func(id string) fsm.Command { return fsm.DeletePlugin{ID: id} })
 	drop(p, "variable", t.Variables, func(id string) fsm.Command { return fsm.DeleteVariable{ID: id} })
 	drop(p, "setting", t.Settings, func(id string) fsm.Command { return fsm.DeleteSetting{ID: id} })

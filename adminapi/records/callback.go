@@ -38,6 +38,16 @@ func PutCallback(next *resource.Callback, read uint64) (fsm.Command, error) {
 	return fsm.PutCallback{Callback: e, Read: read}, err
 }
 
+// checkUse checks what a record says of the plugin of the kind that it uses; now is the stored one, nil for none.
+func (rs *Records) checkUse(kind string, now, next *resource.PluginUse) error {
+	if now != nil && keeps(next.Secrets, now.Secrets) {
+		if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
+			return err
+		}
+	}
+	return schema.CheckUse(rs.cfg.State.Catalog().Tables().Plugins, kind, next)
+}
+
 // CheckPluginMove refuses to give the stored secrets of a plugin's configuration to another plugin, or with another
 // configuration: it says where they are sent.
 func CheckPluginMove(plugin string, config json.RawMessage, nextPlugin string, nextConfig json.RawMessage) error {

@@ -157,7 +157,10 @@ func carryKey(next, now *resource.Key) {
 }
 
 func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
-	var err error
+	err := rs.hookKey(by, now, next)
+	if err != nil {
+		return err
+	}
 	if next.TeamID, err = refer("team_id", next.TeamID, rs.findTeam); err != nil {
 		return err
 	}

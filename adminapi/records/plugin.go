@@ -53,6 +53,20 @@ func CheckPlugin(set *resource.Settings, t *resource.Tables, next *resource.Plug
 			}
 		}
 	}
+	for _, r := range t.Auths {
+		if next.Kind == "auth" && r.Plugin == next.Name {
+			if err := schema.CheckUse(only, next.Kind, &r.PluginUse); err != nil {
+				return invalid("manifest", "the configuration of auth plugin "+r.Name+": "+err.Error())
+			}
+		}
+	}
+	for _, r := range t.RouterFilters {
+		if next.Kind == "router_filter" && r.Plugin == next.Name {
+			if err := schema.CheckUse(only, next.Kind, &r.PluginUse); err != nil {
+				return invalid("manifest", "the configuration of router filter "+r.Name+": "+err.Error())
+			}
+		}
+	}
 	return nil
 }
 

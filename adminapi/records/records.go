@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/delegate"
 )
@@ -83,6 +84,9 @@ type Config struct {
 	Shelf *keyshelf.Shelf
 	// MayGrant decides whether the caller may write a key so; before is nil for a new one.
 	MayGrant func(by Caller, before, after *resource.Key) error
+	// KeyHook asks an auth plugin about a key that is being made or changed; one that does not want
+	// to be asked has the zero verdict. Nil: no plugin can be asked.
+	KeyHook func(ctx context.Context, a *resource.Auth, d *auth.KeyDraft) (auth.KeyVerdict, error)
 	// MayLearn decides whether the caller may be told the secret of a key.
 	MayLearn func(by Caller, k *resource.Key) error
 	Now      func() time.Time
@@ -99,21 +103,23 @@ type Records struct {
 	Customers     *Noun[resource.Customer, *resource.Customer]
 	Tags          *Noun[resource.Tag, *resource.Tag]
 
-	Keys        *Noun[resource.Key, *resource.Key]
-	Teams       *Noun[resource.Team, *resource.Team]
-	Models      *Noun[resource.Model, *resource.Model]
-	Deployments *Noun[resource.Deployment, *resource.Deployment]
-	Credentials *Noun[resource.Credential, *resource.Credential]
-	Budgets     *Noun[resource.Budget, *resource.Budget]
-	Guardrails  *Noun[resource.Guardrail, *resource.Guardrail]
-	Callbacks   *Noun[resource.Callback, *resource.Callback]
-	Sources     *Noun[resource.SecretSource, *resource.SecretSource]
-	Plugins     *Noun[resource.Plugin, *resource.Plugin]
-	MCPServers  *Noun[resource.MCPServer, *resource.MCPServer]
-	PassThrough *Noun[resource.PassThroughEndpoint, *resource.PassThroughEndpoint]
-	Prompts     *Noun[resource.Prompt, *resource.Prompt]
-	Settings    *Noun[resource.Setting, *resource.Setting]
-	Variables   *Noun[resource.Variable, *resource.Variable]
+	Keys          *Noun[resource.Key, *resource.Key]
+	Teams         *Noun[resource.Team, *resource.Team]
+	Models        *Noun[resource.Model, *resource.Model]
+	Deployments   *Noun[resource.Deployment, *resource.Deployment]
+	Credentials   *Noun[resource.Credential, *resource.Credential]
+	Budgets       *Noun[resource.Budget, *resource.Budget]
+	Guardrails    *Noun[resource.Guardrail, *resource.Guardrail]
+	Callbacks     *Noun[resource.Callback, *resource.Callback]
+	Sources       *Noun[resource.SecretSource, *resource.SecretSource]
+	Auths         *Noun[resource.Auth, *resource.Auth]
+	RouterFilters *Noun[resource.RouterFilter, *resource.RouterFilter]
+	Plugins       *Noun[resource.Plugin, *resource.Plugin]
+	MCPServers    *Noun[resource.MCPServer, *resource.MCPServer]
+	PassThrough   *Noun[resource.PassThroughEndpoint, *resource.PassThroughEndpoint]
+	Prompts       *Noun[resource.Prompt, *resource.Prompt]
+	Settings      *Noun[resource.Setting, *resource.Setting]
+	Variables     *Noun[resource.Variable, *resource.Variable]
 }
 
 // New returns the records of a cluster.
@@ -134,6 +140,8 @@ func New(cfg Config) *Records {
 	rs.Guardrails = rs.guardrailNoun()
 	rs.Callbacks = rs.callbackNoun()
 	rs.Sources = rs.secretSourceNoun()
+	rs.Auths = rs.authNoun()
+	rs.RouterFilters = rs.routerFilterNoun()
 	rs.Plugins = rs.pluginNoun()
 	rs.MCPServers = rs.mcpServerNoun()
 	rs.PassThrough = rs.passThroughNoun()
@@ -149,7 +157,7 @@ func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (W
 		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
 		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
 		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
-		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "secret_source": rs.Sources.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "secret_source": rs.Sources.TakeOver, "router_filter": rs.RouterFilters.TakeOver, "auth": rs.Auths.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
 	}[kind]
 	if !ok {
 		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))

@@ -37,7 +37,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	f := hclwrite.NewEmptyFile()
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
-		(*writer).environment, (*writer).plugins, (*writer).secretSources, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
+		(*writer).environment, (*writer).plugins, (*writer).secretSources, (*writer).routerFilters, (*writer).auths, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
 		(*writer).mcpServers, (*writer).prompts, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
@@ -278,6 +278,18 @@ func (w *writer) callbacks(r *config.Resources) {
 func (w *writer) secretSources(r *config.Resources) {
 	for _, s := range sorted(r.SecretSources, func(s *config.SecretSource) string { return s.Resource.Name }) {
 		w.block("secret_source", s.Resource.Name, &s.Resource, names{"secrets": s.Secrets})
+	}
+}
+
+func (w *writer) auths(r *config.Resources) {
+	for _, s := range sorted(r.Auths, func(s *config.Auth) string { return s.Resource.Name }) {
+		w.block("auth", s.Resource.Name, &s.Resource, names{"secrets": s.Secrets})
+	}
+}
+
+func (w *writer) routerFilters(r *config.Resources) {
+	for _, s := range sorted(r.RouterFilters, func(s *config.RouterFilter) string { return s.Resource.Name }) {
+		w.block("router_filter", s.Resource.Name, &s.Resource, names{"secrets": s.Secrets})
 	}
 }
 

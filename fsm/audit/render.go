@@ -25,6 +25,8 @@ var records = map[string]func() any{
 	"guardrail":             func() any { return new(resource.Guardrail) },
 	"callback":              func() any { return new(resource.Callback) },
 	"secret_source":         func() any { return new(resource.SecretSource) },
+	"auth":                  func() any { return new(resource.Auth) },
+	"router_filter":         func() any { return new(resource.RouterFilter) },
 	"plugin":                func() any { return new(resource.Plugin) },
 	"mcp_server":            func() any { return new(resource.MCPServer) },
 	"variable":              func() any { return new(resource.Variable) },

@@ -32,6 +32,8 @@ type Tables struct {
 	settings    map[string]*resource.Setting
 	variables   map[string]*resource.Variable
 	sources     map[string]*resource.SecretSource
+	auths       map[string]*resource.Auth
+	filters     map[string]*resource.RouterFilter
 	members     map[string]*resource.Member
 	prices      map[string]*resource.PriceTable
 }
@@ -45,7 +47,7 @@ func NewTables() *Tables {
 		budgets: map[string]*resource.Budget{}, guardrails: map[string]*resource.Guardrail{},
 		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{}, prompts: map[string]*resource.Prompt{}, passThrough: map[string]*resource.PassThroughEndpoint{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
-		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{}, sources: map[string]*resource.SecretSource{},
+		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{}, sources: map[string]*resource.SecretSource{}, filters: map[string]*resource.RouterFilter{}, auths: map[string]*resource.Auth{},
 	}
 }
 
@@ -53,7 +55,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
-	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables, store.SecretSources,
+	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables, store.SecretSources, store.RouterFilters, store.Auths,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -94,6 +96,10 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //noli
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Variable { return s.variables })
 	case store.SecretSources:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.SecretSource { return s.sources })
+	case store.Auths:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.Auth { return s.auths })
+	case store.RouterFilters:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.RouterFilter { return s.filters })
 	case store.Members:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Member { return s.members })
 	case store.Prices:
@@ -124,7 +130,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
-		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables), SecretSources: list(s.sources),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables), SecretSources: list(s.sources), RouterFilters: list(s.filters), Auths: list(s.auths),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
 		Prices:  s.prices[resource.PriceTableID],
 	})

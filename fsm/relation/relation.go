@@ -106,6 +106,10 @@ func Of(r resource.Record) []Reference {
 		unseen(store.Plugins, r.Plugin, "plugin")
 	case *resource.SecretSource:
 		unseen(store.Plugins, r.Plugin, "plugin")
+	case *resource.RouterFilter:
+		unseen(store.Plugins, r.Plugin, "plugin")
+	case *resource.Auth:
+		unseen(store.Plugins, r.Plugin, "plugin")
 	}
 	if _, a := resource.HolderOf(r); a != nil {
 		add(store.Budgets, a.BudgetID, "budget_id")

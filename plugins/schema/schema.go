@@ -104,6 +104,16 @@ func CheckSecretSource(registered []*resource.Plugin, s *resource.SecretSource) 
 	return Check(registered, "secret_source", s.Plugin, config)
 }
 
+// CheckUse is Check of a record that uses a plugin of the kind, each of whose secrets is a text where it
+// belongs.
+func CheckUse(registered []*resource.Plugin, kind string, u *resource.PluginUse) error {
+	config, err := u.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
+	if err != nil {
+		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
+	}
+	return Check(registered, kind, u.Plugin, config)
+}
+
 // Compile reads a schema and returns what checks a document against it. References to other
 // documents are refused: nothing is fetched.
 func Compile(schema json.RawMessage) (check func(document json.RawMessage) error, err error) {

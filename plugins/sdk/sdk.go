@@ -1,5 +1,5 @@
 // Package sdk is what the author of a Conclave plugin in Go imports. A plugin is a program
-// whose main calls ServeGuardrail, ServeCallback or ServeSecretSource; Conclave starts it, configures it once
+// whose main calls ServeGuardrail, ServeCallback, ServeSecretSource, ServeAuth or ServeRouterFilter; Conclave starts it, configures it once
 // and speaks gRPC with it over a Unix socket. See docs/plugins.md.
 package sdk
 
@@ -12,9 +12,11 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -132,6 +134,64 @@ const (
 	SecretUnavailable = secretsource.Unavailable // the store cannot be asked now
 )
 
+// Auth is what the author of an auth plugin implements; it may implement AuthKeys too.
+type Auth = auth.Plugin
+
+// AuthKeys is an Auth that fills in or refuses the keys that people make.
+type AuthKeys = auth.KeyPlugin
+
+// AuthSettings are what an auth plugin is configured with.
+type AuthSettings = auth.Settings
+
+// AuthDescription is what a configured auth plugin says about itself.
+type AuthDescription = auth.Description
+
+// AuthHook is what an auth plugin is asked about.
+type AuthHook = auth.Hook
+
+// What an auth plugin may be asked about, and told beside the credential and the configured headers.
+const (
+	AuthCredential  = auth.HookCredential
+	AuthGenerateKey = auth.HookGenerateKey
+	AuthUpdateKey   = auth.HookUpdateKey
+	AuthMethod      = auth.WantMethod
+	AuthPath        = auth.WantPath
+	AuthAddress     = auth.WantAddress
+)
+
+// Credential is what a request came with.
+type Credential = auth.Credential
+
+// AuthAnswer says who a request comes from, or that it must not come in; zero leaves it to others.
+type AuthAnswer = auth.Answer
+
+// Identity says who a request comes from.
+type Identity = auth.Identity
+
+// AuthRefusal keeps a request out.
+type AuthRefusal = auth.Refusal
+
+// KeyDraft is a key as it would be written.
+type KeyDraft = auth.KeyDraft
+
+// KeyVerdict is the answer to a KeyDraft.
+type KeyVerdict = auth.KeyVerdict
+
+// RouterFilter is what the author of a router filter implements.
+type RouterFilter = routerfilter.Plugin
+
+// RouterFilterSettings are what a router filter is configured with.
+type RouterFilterSettings = routerfilter.Settings
+
+// RouterFilterDescription is what a configured router filter says about itself.
+type RouterFilterDescription = routerfilter.Description
+
+// Route is a request, and who could answer it.
+type Route = routerfilter.Route
+
+// Candidate is a deployment that could answer a request.
+type Candidate = routerfilter.Candidate
+
 // NewSecret makes a text that no log and no error shows.
 func NewSecret(text string) secret.Text { return secret.New(text) }
 
@@ -199,6 +259,16 @@ func ServeCallback(impl Callback) {
 // ServeSecretSource runs the secret source until the host ends it. It does not return before.
 func ServeSecretSource(impl SecretSource) {
 	serve(goplugin.PluginSet{secretsource.PluginKey: &secretsource.GRPCPlugin{Impl: impl}})
+}
+
+// ServeAuth runs the auth plugin until the host ends it. It does not return before.
+func ServeAuth(impl Auth) {
+	serve(goplugin.PluginSet{auth.PluginKey: &auth.GRPCPlugin{Impl: impl}})
+}
+
+// ServeRouterFilter runs the router filter until the host ends it. It does not return before.
+func ServeRouterFilter(impl RouterFilter) {
+	serve(goplugin.PluginSet{routerfilter.PluginKey: &routerfilter.GRPCPlugin{Impl: impl}})
 }
 
 func serve(set goplugin.PluginSet) {

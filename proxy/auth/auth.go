@@ -49,6 +49,8 @@ type Config struct {
 	Miss func(ctx context.Context, h resource.Hash) error
 	// Master returns the hash of the master key. Nil, or a zero hash: there is none.
 	Master func() resource.Hash
+	// Plugins asks auth plugins; nil: there are none.
+	Plugins Plugins
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }

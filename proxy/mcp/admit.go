@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	authplugin "github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
@@ -43,7 +45,9 @@ func (g *Gateway) admit(r *http.Request, w http.ResponseWriter) (*caller, error)
 	c := &caller{g: g, cat: cat, header: r.Header, server: r.PathValue("server"), ctx: r.Context()}
 	c.secret = auth.Secret(r.Header, set.KeyHeader)
 	var err error
-	if c.who, err = g.cfg.Auth.Authenticate(r.Context(), cat, c.secret); err != nil {
+	if c.who, err = g.cfg.Auth.AuthenticateRequest(r.Context(), cat, &authplugin.Request{
+		Secret: c.secret, Header: r.Header, Method: r.Method, Path: r.URL.Path, Address: policy.ClientText(r.RemoteAddr, r.Header, set),
+	}); err != nil {
 		return nil, err
 	}
 	c.levels = c.who.Levels(nil)
@@ -78,13 +82,16 @@ func (g *Gateway) admit(r *http.Request, w http.ResponseWriter) (*caller, error)
 
 // addCustomer takes the end user, whom a header may name, into the levels.
 func (c *caller) addCustomer(set *resource.Settings) error {
-	c.customer = policy.Customer(c.header, set, &llm.Fields{})
+	c.customer = cmp.Or(c.who.CustomerID, policy.Customer(c.header, set, &llm.Fields{}))
 	if c.customer == "" {
 		return nil
 	}
 	var record *resource.Customer
 	if c.g.cfg.Customers != nil {
 		record, _ = c.g.cfg.Customers.Customer(c.customer)
+	}
+	if record == nil && c.who.CustomerID != "" {
+		return auth.Stranger(resource.HolderCustomer)
 	}
 	if err := policy.CheckCustomer(c.customer, set, record); err != nil {
 		return err

@@ -13,6 +13,14 @@ import (
 // maxHops bounds how many proxies in front are followed back.
 const maxHops = 32
 
+// ClientText is ClientAddress as a text, "" if it cannot be told.
+func ClientText(peer string, h http.Header, s *resource.Settings) string {
+	if a := ClientAddress(peer, h, s.TrustedProxies); a.IsValid() {
+		return a.String()
+	}
+	return ""
+}
+
 // ClientAddress is where a request comes from: its peer, or, if that is a trusted proxy, the
 // first address from the right of X-Forwarded-For that is none. peer is as http.Request has
 // it. The zero Addr means that it cannot be told.

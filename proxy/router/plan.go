@@ -1,8 +1,10 @@
 package router
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -40,12 +42,15 @@ type planner struct {
 	// What the last add found.
 	probing bool   // an attempt is a probe
 	lone    Target // the model's only deployment, if it cools down for a soft reason
+	err     error  // of the filter
 
 	// What all adds found, for the refusal.
 	known   int   // deployments of any kind
 	waiting int   // that will be usable after a while
 	wait    int64 // nanoseconds until the first of them
 	missing string
+
+	filtered bool // the filter left nothing of a model
 }
 
 // add appends the model's attempts to out.
@@ -58,6 +63,9 @@ func (p *planner) add(out []Target, model *resource.Model) []Target {
 	}
 	p.score(model, cands)
 	room := p.q.attempts(model)
+	if p.q.Filter != nil {
+		return p.chosen(out, model, cands, room)
+	}
 	for room > 0 && len(cands) > 0 {
 		level := 1
 		for level < len(cands) && cands[level].deployment.Order == cands[0].deployment.Order {
@@ -76,6 +84,46 @@ func (p *planner) add(out []Target, model *resource.Model) []Target {
 		cands = cands[level:]
 	}
 	return out
+}
+
+// chosen appends what the filter leaves of the candidates, in its order, which levels do not divide any
+// more.
+func (p *planner) chosen(out []Target, model *resource.Model, cands []candidate, room int) []Target {
+	if p.err != nil {
+		return out
+	}
+	slices.SortStableFunc(cands, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.deployment.Order, b.deployment.Order), cmp.Compare(a.score, b.score))
+	})
+	all := make([]Candidate, len(cands))
+	for i := range cands {
+		c := &cands[i]
+		all[i] = Candidate{Deployment: c.deployment, InFlight: c.load.own, Others: c.load.others, FirstToken: c.load.ttft}
+	}
+	chosen, err := p.q.Filter(model, all)
+	if err != nil {
+		p.err = err
+		return out
+	}
+	p.filtered = p.filtered || len(chosen) == 0
+	for _, at := range chosen[:min(room, len(chosen))] {
+		p.probing = p.probing || cands[at].probe
+		out = append(out, Target{model, cands[at].deployment, cands[at].credential})
+	}
+	return out
+}
+
+// last appends the model's only deployment, which cools down: nobody else can answer. The filter may
+// leave it out.
+func (p *planner) last(out []Target, lone Target) []Target {
+	if p.q.Filter != nil && p.err == nil {
+		chosen, err := p.q.Filter(lone.Model, []Candidate{{Deployment: lone.Deployment}})
+		if p.err = err; err != nil || len(chosen) == 0 {
+			p.filtered = true
+			return out
+		}
+	}
+	return append(out, lone)
 }
 
 // best moves the candidate with the lowest score to the front.
@@ -188,6 +236,11 @@ func (p *planner) refusal(model *resource.Model) *llm.Error {
 		return &llm.Error{
 			Kind: llm.NotFound, Code: "model_not_found", Param: "model",
 			Message: fmt.Sprintf("The model %q has no deployment.", model.Name),
+		}
+	case p.filtered:
+		return &llm.Error{
+			Kind: llm.Unavailable, Code: "no_deployment_allowed",
+			Message: fmt.Sprintf("A router filter leaves no deployment of the model %q for this request.", model.Name),
 		}
 	case p.waiting > 0:
 		wait := time.Duration(p.wait)

@@ -38,6 +38,21 @@ type Query struct {
 	NoFallbacks bool
 	Retries     int // further attempts of each model, if HasRetries
 	HasRetries  bool
+
+	// Filter chooses among the deployments of a model that could take the request, and orders them: it
+	// returns indexes of theirs, each at most once. Its error ends the plan. Nil: all, as they come.
+	Filter Filter
+}
+
+// Filter is asked about the candidates of one model, in the order of the router, levels of Order first.
+type Filter func(model *resource.Model, all []Candidate) ([]int, error)
+
+// Candidate is a deployment that could take a request, and how busy it is.
+type Candidate struct {
+	Deployment *resource.Deployment
+	InFlight   float64 // from this node
+	Others     float64 // from the other nodes, as last heard
+	FirstToken float64 // seconds; 0: not known
 }
 
 // Router makes plans. It is safe for concurrent use.
@@ -98,10 +113,13 @@ func (r *Router) Plan(cat *resource.Catalog, model *resource.Model, q Query) ([]
 	for _, m := range fallbacks {
 		out = p.add(out, m)
 	}
+	if len(out) == 0 && lone.Deployment != nil && len(fallbacks) == 0 {
+		out = p.last(out, lone)
+		repeat = true
+	}
 	switch {
-	case len(out) == 0 && lone.Deployment != nil && len(fallbacks) == 0:
-		out = append(out, lone)
-		return pad(out, q.attempts(model)), nil
+	case p.err != nil:
+		return nil, p.err
 	case len(out) == 0:
 		return nil, p.refused(model, fallbacks)
 	case len(fallbacks) == 0 && repeat:

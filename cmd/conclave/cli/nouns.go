@@ -65,6 +65,16 @@ var (
 // firstPrefix marks the flags of a model's first deployment, which only create has.
 const firstPrefix = "first."
 
+// pluginUseFields are those of the kinds that use a plugin of their own kind.
+var pluginUseFields = []field{
+	{"plugin", "plugin", asText, "name of a registered plugin"},
+	{"config", "config", asJSON, "the plugin's own"},
+	{"secret", "secrets", asSecretPairs, "a secret field of config, such as token"},
+	{"deadline-ms", "deadline_ms", asNumber, "milliseconds for one question"},
+	{"instances", "instances", asNumber, "processes on each node that share the questions (default 1)"},
+	{"memory-mb", "memory_mb", asNumber, "MiB of one process, above which it is killed (default 256)"},
+}
+
 // nouns is the table of the kinds of records.
 var nouns = append(holderNouns, []noun{
 	{
@@ -178,10 +188,29 @@ var nouns = append(holderNouns, []noun{
 		more: func(a *app) []*cobra.Command { return a.secretSourceVerbs() },
 	},
 	{
+		name: "auth", short: "Plugins that say who requests of the data path come from",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODE", "mode"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
+		fields: append([]field{
+			{"mode", "mode", asText, "unknown (credentials that are no virtual keys; the default), auto (all, and keys count where the plugin says nothing) or on (all, and nobody else decides)"},
+			{"on-error", "on_error", asText, "block (503; the default) or pass (the ordinary check of keys decides)"},
+			{"route", "routes", asList, "a path or /prefix/* at which it is asked (default: all)"},
+			{"header", "headers", asList, "a header that it is given beside the credential"},
+			{"cache-seconds", "cache_seconds", asNumber, "the most for which an answer is used again (default 60, -1: none is)"},
+		}, pluginUseFields...),
+	},
+	{
+		name: "router-filter", path: "router_filters", short: "Plugins that choose among the deployments which could answer a request",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PLUGIN", "plugin"}, {"MODELS", "models"}, {"ON ERROR", "on_error"}, {"DEADLINE", "deadline_ms"}},
+		fields: append([]field{
+			{"model", "models", asList, "a model whose deployments it chooses among (default: all)"},
+			{"on-error", "on_error", asText, "block (503; the default) or pass (the router's own order counts)"},
+		}, pluginUseFields...),
+	},
+	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
-			{"kind", "kind", asText, "guardrail, callback or secret_source"},
+			{"kind", "kind", asText, "guardrail, callback, secret_source, auth or router_filter"},
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},

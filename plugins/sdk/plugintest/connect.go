@@ -10,8 +10,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
@@ -26,6 +28,8 @@ type inMemory struct {
 	guardrail func() sdk.Guardrail
 	callback  func() sdk.Callback
 	source    func() sdk.SecretSource
+	auth      func() sdk.Auth
+	filter    func() sdk.RouterFilter
 }
 
 func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
@@ -37,6 +41,10 @@ func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
 		guardrail.Register(srv, m.guardrail())
 	case m.source != nil:
 		secretsource.Register(srv, m.source())
+	case m.auth != nil:
+		auth.Register(srv, m.auth())
+	case m.filter != nil:
+		routerfilter.Register(srv, m.filter())
 	default:
 		callback.Register(srv, m.callback())
 	}

@@ -1,6 +1,6 @@
-// Package plugintest is the conformance kit of plugins: an author calls Guardrail, Callback or
-// SecretSource in a test of the plugin, and it is put through what a Conclave node will do with it, over
-// real gRPC, without a node and without a network. GuardrailProgram, CallbackProgram and SecretSourceProgram put the
+// Package plugintest is the conformance kit of plugins: an author calls Guardrail, Callback,
+// SecretSource, Auth or RouterFilter in a test of the plugin, and it is put through what a Conclave node will do with it, over
+// real gRPC, without a node and without a network. GuardrailProgram, CallbackProgram and their like put the
 // built program through the same, and through what becomes of its process; they take a program
 // in any language.
 package plugintest

@@ -1,0 +1,3 @@
+module example-auth
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module example-router-filter
+
+go 1.26.0
