@@ -97,7 +97,7 @@ func (c *Client) Authenticate(ctx context.Context, cred *Credential) (Answer, er
 		return Answer{}, nil // it can be nobody's: protocol buffers have no such text
 	}
 	for name, values := range cred.Header {
-		h := &proto.Header{Name: name}
+		h := &proto.HeaderValues{Name: name}
 		for _, v := range values {
 			h.Values = append(h.Values, valid(v))
 		}

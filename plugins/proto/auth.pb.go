@@ -460,7 +460,7 @@ func (*AuthAnswer_Key) isAuthAnswer_Kind() {}
 type Credential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`                            // the bearer token, or the key in one of the headers of keys; may be empty
-	Headers       []*Header              `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`                          // those that the configuration allows
+	Headers       []*HeaderValues        `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`                          // those that the configuration allows
 	Method        string                 `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`                            // if wanted
 	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`                                // if wanted, without the query
 	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`                          // of the client, if wanted; empty if it cannot be told
@@ -506,7 +506,7 @@ func (x *Credential) GetSecret() string {
 	return ""
 }
 
-func (x *Credential) GetHeaders() []*Header {
+func (x *Credential) GetHeaders() []*HeaderValues {
 	if x != nil {
 		return x.Headers
 	}
@@ -541,7 +541,7 @@ func (x *Credential) GetDeadlineMs() uint32 {
 	return 0
 }
 
-type Header struct {
+type HeaderValues struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // in canonical form: "X-Forwarded-User"
 	Values        []string               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
@@ -549,20 +549,20 @@ type Header struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Header) Reset() {
-	*x = Header{}
+func (x *HeaderValues) Reset() {
+	*x = HeaderValues{}
 	mi := &file_auth_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Header) String() string {
+func (x *HeaderValues) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Header) ProtoMessage() {}
+func (*HeaderValues) ProtoMessage() {}
 
-func (x *Header) ProtoReflect() protoreflect.Message {
+func (x *HeaderValues) ProtoReflect() protoreflect.Message {
 	mi := &file_auth_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -574,19 +574,19 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Header.ProtoReflect.Descriptor instead.
-func (*Header) Descriptor() ([]byte, []int) {
+// Deprecated: Use HeaderValues.ProtoReflect.Descriptor instead.
+func (*HeaderValues) Descriptor() ([]byte, []int) {
 	return file_auth_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *Header) GetName() string {
+func (x *HeaderValues) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Header) GetValues() []string {
+func (x *HeaderValues) GetValues() []string {
 	if x != nil {
 		return x.Values
 	}
@@ -952,17 +952,17 @@ const file_auth_proto_rawDesc = "" +
 	"\arefusal\x18\x04 \x01(\v2\x1b.conclave.plugin.v1.RefusalH\x00R\arefusal\x122\n" +
 	"\x03key\x18\x05 \x01(\v2\x1e.conclave.plugin.v1.KeyVerdictH\x00R\x03key\x12#\n" +
 	"\rcache_seconds\x18\x06 \x01(\rR\fcacheSecondsB\x06\n" +
-	"\x04kind\"\xc1\x01\n" +
+	"\x04kind\"\xc7\x01\n" +
 	"\n" +
 	"Credential\x12\x16\n" +
-	"\x06secret\x18\x01 \x01(\tR\x06secret\x124\n" +
-	"\aheaders\x18\x02 \x03(\v2\x1a.conclave.plugin.v1.HeaderR\aheaders\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12:\n" +
+	"\aheaders\x18\x02 \x03(\v2 .conclave.plugin.v1.HeaderValuesR\aheaders\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12\x12\n" +
 	"\x04path\x18\x04 \x01(\tR\x04path\x12\x18\n" +
 	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x1f\n" +
 	"\vdeadline_ms\x18\x06 \x01(\rR\n" +
-	"deadlineMs\"4\n" +
-	"\x06Header\x12\x12\n" +
+	"deadlineMs\":\n" +
+	"\fHeaderValues\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\tR\x06values\"\xbd\x02\n" +
 	"\bIdentity\x12\x15\n" +
@@ -1026,7 +1026,7 @@ var file_auth_proto_goTypes = []any{
 	(*AuthQuestion)(nil),    // 3: conclave.plugin.v1.AuthQuestion
 	(*AuthAnswer)(nil),      // 4: conclave.plugin.v1.AuthAnswer
 	(*Credential)(nil),      // 5: conclave.plugin.v1.Credential
-	(*Header)(nil),          // 6: conclave.plugin.v1.Header
+	(*HeaderValues)(nil),    // 6: conclave.plugin.v1.HeaderValues
 	(*Identity)(nil),        // 7: conclave.plugin.v1.Identity
 	(*Refusal)(nil),         // 8: conclave.plugin.v1.Refusal
 	(*KeyDraft)(nil),        // 9: conclave.plugin.v1.KeyDraft
@@ -1039,7 +1039,7 @@ var file_auth_proto_depIdxs = []int32{
 	7,  // 3: conclave.plugin.v1.AuthAnswer.identity:type_name -> conclave.plugin.v1.Identity
 	8,  // 4: conclave.plugin.v1.AuthAnswer.refusal:type_name -> conclave.plugin.v1.Refusal
 	10, // 5: conclave.plugin.v1.AuthAnswer.key:type_name -> conclave.plugin.v1.KeyVerdict
-	6,  // 6: conclave.plugin.v1.Credential.headers:type_name -> conclave.plugin.v1.Header
+	6,  // 6: conclave.plugin.v1.Credential.headers:type_name -> conclave.plugin.v1.HeaderValues
 	0,  // 7: conclave.plugin.v1.KeyDraft.hook:type_name -> conclave.plugin.v1.AuthHook
 	1,  // 8: conclave.plugin.v1.Auth.Configure:input_type -> conclave.plugin.v1.ConfigureAuth
 	3,  // 9: conclave.plugin.v1.Auth.Session:input_type -> conclave.plugin.v1.AuthQuestion

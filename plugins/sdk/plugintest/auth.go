@@ -269,7 +269,7 @@ func (k *authKit) silent(t *testing.T, from *launched) {
 func (k *authKit) talk() *talk[wire.AuthQuestion, wire.AuthAnswer] {
 	cred := &wire.Credential{Secret: k.c.Good.Secret.Reveal(), Method: k.c.Good.Method, Path: k.c.Good.Path, Address: k.c.Good.Address}
 	for name, values := range k.c.Good.Header {
-		cred.Headers = append(cred.Headers, &wire.Header{Name: name, Values: values})
+		cred.Headers = append(cred.Headers, &wire.HeaderValues{Name: name, Values: values})
 	}
 	return &talk[wire.AuthQuestion, wire.AuthAnswer]{
 		open: func(t *testing.T, minor uint32, newer bool) (grpc.BidiStreamingClient[wire.AuthQuestion, wire.AuthAnswer], uint32) {
