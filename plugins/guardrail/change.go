@@ -83,13 +83,8 @@ func (v *Verdict) needs(hook resource.Hook) (need Powers, err error) {
 		}
 		return need | MayAnswer, nil
 	case Block:
-		if v.Status == 0 && v.Code == "" {
-			return need, nil
-		}
-		if !before || v.Status != 0 && (v.Status < 400 || v.Status > 499) {
-			return 0, fmt.Errorf("a block with the status %d at the hook %s", v.Status, hook)
-		}
-		return need | MayRefuse, checkCode(v.Code)
+		more, err := v.needsOfBlock(before)
+		return need | more, err
 	case Rewrite:
 		if v.Change == nil {
 			return need, nil
@@ -98,6 +93,19 @@ func (v *Verdict) needs(hook resource.Hook) (need Powers, err error) {
 		return need | more, err
 	}
 	return need, nil
+}
+
+// needsOfBlock are the powers that a refusal takes.
+func (v *Verdict) needsOfBlock(before bool) (Powers, error) {
+	switch {
+	case v.Status == 0 && v.Code == "":
+		return 0, nil
+	case !before:
+		return 0, errors.New("a status or a code of its own for what is no request")
+	case v.Status != 0 && (v.Status < 400 || v.Status > 499):
+		return 0, fmt.Errorf("a block with the status %d", v.Status)
+	}
+	return MayRefuse, checkCode(v.Code)
 }
 
 // needsOfFailure are the powers that a verdict about an error takes.
@@ -151,13 +159,17 @@ func (c *Change) needs(hook resource.Hook) (need Powers, err error) {
 	if c.Model != "" {
 		need |= MayModel
 	}
-	if len(c.Tags) > 0 || c.ReplaceTags {
-		need |= MayTags
+	if len(c.Tags) == 0 && !c.ReplaceTags {
+		return need, nil
 	}
-	if len(c.Tags) > maxTags || slices.ContainsFunc(c.Tags, func(t string) bool { return t == "" || len(t) > maxHeaderText }) {
-		return 0, errors.New("tags that cannot be")
+	return need | MayTags, checkTags(c.Tags)
+}
+
+func checkTags(tags []string) error {
+	if len(tags) > maxTags || slices.ContainsFunc(tags, func(t string) bool { return t == "" || len(t) > maxHeaderText }) {
+		return errors.New("tags that cannot be")
 	}
-	return need, nil
+	return nil
 }
 
 // powerOver is the power that setting or removing the member takes.
@@ -186,8 +198,8 @@ func checkHeaders(hs []Header) error {
 	for _, h := range hs {
 		name := strings.ToLower(h.Name)
 		switch {
-		case !strings.HasPrefix(name, "x-") || strings.ContainsFunc(name, func(r rune) bool { return r != '-' && r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }):
-			return fmt.Errorf("a header whose name does not begin with x- or is none")
+		case !strings.HasPrefix(name, "x-") || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "":
+			return errors.New("a header whose name does not begin with x- or is none")
 		case slices.ContainsFunc(reserved, func(own string) bool { return strings.HasPrefix(name, own) }):
 			return fmt.Errorf("the header %s, which is the gateway's own", name)
 		case len(name)+len(h.Value) > maxHeaderText || strings.ContainsFunc(h.Value, func(r rune) bool { return r < ' ' || r > '~' }):

@@ -183,7 +183,8 @@ func (m *Member) judge(ctx context.Context, hook resource.Hook, w *work) (Verdic
 	ctx, cancel := context.WithTimeout(ctx, m.deadline())
 	defer cancel()
 	if hook == resource.HookDuring {
-		return judgeAsStream(ctx, live.Backend, &w.info, w.texts)
+		info := w.info
+		return judgeAsStream(ctx, live.Backend, &info, w.texts)
 	}
 	c := &Check{Hook: hook, Info: w.info, Texts: w.texts.List()}
 	if live.Description.WantsBody {

@@ -384,7 +384,11 @@ func Told(h http.Header, f *llm.Fields, s *resource.Settings, levels []resource.
 
 // Redacted says that the request wants no prompt and no answer of its own kept in logs.
 func Redacted(h http.Header) bool {
-	on, err := strconv.ParseBool(Said(h, "X-Litellm-Enable-Message-Redaction"))
+	v := Said(h, "X-Litellm-Enable-Message-Redaction")
+	if v == "" {
+		return false // an error of ParseBool would cost an allocation
+	}
+	on, err := strconv.ParseBool(v)
 	return err == nil && on
 }
 
