@@ -1,6 +1,7 @@
 package litellm_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 func TestGuardrails(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
-	made := h.Must("POST", "/guardrails", `{"guardrail":{"guardrail_name":"moderated","guardrail_info":{"params":[]},"litellm_params":{"guardrail":"openai_moderation","mode":["pre_call","post_call"],"default_on":true,"api_key":"os.environ/K","timeout":3}}}`)
+	made := h.Must("POST", "/guardrails", `{"guardrail":{"guardrail_name":"moderated","guardrail_info":{"params":[]},"litellm_params":{"guardrail":"openai_moderation","mode":["pre_call","post_call"],"default_on":true,"api_key":"os.environ/K","headers":{"x-a":"1"},"timeout":3}}}`)
 	id, _ := made["guardrail_id"].(string)
 	params, _ := made["litellm_params"].(map[string]any)
 	if id == "" || params["guardrail"] != "openai_moderation" || params["default_on"] != true || params["api_base"] != "https://api.openai.com/v1" || params["api_key"] != "os.environ/K" || len(params["mode"].([]any)) != 2 {
@@ -29,8 +30,12 @@ func TestGuardrails(t *testing.T) {
 			t.Errorf("%s: got %v", path, g)
 		}
 	}
+	moved := h.Must("PATCH", "/guardrails/"+id, `{"litellm_params":{"guardrail":"lakera","mode":"pre_call","api_base":"https://guard","headers":{"x-b":"2"}}}`)
+	if params := moved["litellm_params"].(map[string]any); params["api_base"] != "https://guard" || fmt.Sprint(params["headers"]) != "map[x-b:2]" {
+		t.Errorf("got %v", moved)
+	}
 	changed := h.Must("PATCH", "/guardrails/"+id, `{"litellm_params":{"guardrail":"hide-secrets","mode":"pre_call"}}`)
-	if params := changed["litellm_params"].(map[string]any); params["guardrail"] != "secrets" || params["default_on"] != false {
+	if params := changed["litellm_params"].(map[string]any); params["guardrail"] != "secrets" || params["default_on"] != false || params["api_base"] != nil {
 		t.Errorf("got %v", changed)
 	}
 	h.Must("PUT", "/guardrails/"+id, `{"guardrail":{"guardrail_name":"renamed","litellm_params":{"guardrail":"keywords","mode":"pre_call","words":["a"]}}}`)

@@ -41,7 +41,7 @@ func CheckPlugin(set *resource.Settings, t *resource.Tables, next *resource.Plug
 	}
 	for _, c := range t.Callbacks {
 		if next.Kind == "callback" && c.Plugin == next.Name {
-			if err := schema.Check(only, next.Kind, next.Name, c.Config); err != nil {
+			if err := schema.CheckCallback(only, c); err != nil {
 				return invalid("manifest", "the configuration of callback "+c.Name+": "+err.Error())
 			}
 		}

@@ -56,6 +56,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/builtin/webhook"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/plugins/sdk"
+	"github.com/conclave-llm/conclave/resource/manifest"
 )
 
 // program is a shipped plugin: what its configuration is read into, and a new one.
@@ -184,7 +185,7 @@ func TestShipped_Files(t *testing.T) {
 		}
 	}
 	for _, p := range builtin.Plugins() {
-		for _, kind := range []string{"guardrail", "callback", "secret_source"} {
+		for _, kind := range manifest.Kinds {
 			if got := schema.Of(nil, kind, p.Name) != nil; got != (kind == p.Kind) {
 				t.Errorf("%s %s has a schema: %v", kind, p.Name, got)
 			}

@@ -93,11 +93,51 @@ func (a *api) patch(w http.ResponseWriter, r *http.Request, by records.Caller) e
 	if err != nil {
 		return err
 	}
-	g, wr, err := a.rs.Guardrails.Patch(r.Context(), by, r.PathValue("id"), 0, doc)
+	now, err := a.rs.Guardrails.Writable(by, r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := moved(now, doc); err != nil {
+		return err
+	}
+	g, wr, err := a.rs.Guardrails.Patch(r.Context(), by, now.ID, now.Version, doc)
 	if err != nil {
 		return err
 	}
 	return wire.Answer(w, wr, row(g))
+}
+
+// moved has the patch of a guardrail that becomes another plugin's take out what was configured of the
+// one before, to which it would only add.
+func moved(now *resource.Guardrail, patch records.Document) error {
+	var plugin string
+	if len(patch["plugin"]) == 0 || len(now.Config) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(patch["plugin"], &plugin); err != nil || plugin == now.Plugin {
+		return err
+	}
+	had, has := map[string]any{}, map[string]any{}
+	if err := errors.Join(json.Unmarshal(now.Config, &had), json.Unmarshal(patch["config"], &has)); err != nil {
+		return err
+	}
+	without(had, has)
+	return patch.Set("config", has)
+}
+
+// without makes has a merge patch that leaves nothing of had.
+func without(had, has map[string]any) {
+	for name, v := range had {
+		next, ok := has[name]
+		if !ok {
+			has[name] = nil
+			continue
+		}
+		inner, was := v.(map[string]any)
+		if into, is := next.(map[string]any); was && is {
+			without(inner, into)
+		}
+	}
 }
 
 func (a *api) remove(w http.ResponseWriter, r *http.Request, by records.Caller) error {

@@ -116,9 +116,9 @@ func TestKeyLogging(t *testing.T) {
 
 	before := len(h.Must("GET", "/api/v1/callbacks", "")["items"].([]any))
 	for name, body := range map[string]string{
-		"no such callback":    `{"metadata":{"logging":[{"callback_name":"langfuse"},{"callback_name":"fax"}]}}`,
+		"no such callback":    `{"metadata":{"logging":[{"callback_name":"langfuse","callback_vars":{"langfuse_public_key":"pk","langfuse_secret_key":"canary-secret"}},{"callback_name":"fax"}]}}`,
 		"no list":             `{"metadata":{"logging":{"callback_name":"fax"}}}`,
-		"key that is refused": `{"max_budget":-1,"metadata":{"logging":[{"callback_name":"langfuse"}]}}`,
+		"key that is refused": `{"max_budget":-1,"metadata":{"logging":[{"callback_name":"langfuse","callback_vars":{"langfuse_public_key":"pk","langfuse_secret_key":"canary-secret"}}]}}`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "POST", "/key/generate", body); a.Status != 400 {
 			t.Errorf("%s: got %d %s", name, a.Status, a.Body)
