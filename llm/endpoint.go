@@ -89,6 +89,21 @@ const (
 	LangGraphRun
 	LangflowRun
 	A2AMessage
+	XAIListen
+	WatsonxListen
+	CloudflareListen
+	GeminiListen      // generateContent
+	InteractionListen // Google's interactions
+	GoogleListen      // its Speech-to-Text
+	FireworksImages
+	AzurePictures // of other makers than OpenAI, at Azure AI Foundry
+	DashScopeImages
+	TencentImages
+	DashScopeSpeak
+	MiniMaxSpeak
+	OracleEmbed
+	FalChat
+	CohereParse
 	numEndpoints
 )
 
@@ -212,6 +227,22 @@ var traits = [numEndpoints]struct {
 	LangflowRun:       {name: "langflow_run", family: FamilyConversation, vendor: VendorOther},
 	A2AMessage:        {name: "a2a_message", family: FamilyConversation, vendor: VendorOther},
 	GigaEmbed:         {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
+
+	XAIListen:         {name: "xai_listen", family: FamilyMedia, vendor: VendorOther},
+	WatsonxListen:     {name: "watsonx_listen", family: FamilyMedia, vendor: VendorOther},
+	CloudflareListen:  {name: "cloudflare_listen", family: FamilyMedia, vendor: VendorOther, inPath: true},
+	GeminiListen:      {name: "gemini_listen", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	InteractionListen: {name: "interaction_listen", family: FamilyMedia, vendor: VendorGoogle},
+	GoogleListen:      {name: "google_listen", family: FamilyMedia, vendor: VendorGoogle},
+	FireworksImages:   {name: "fireworks_images", family: FamilyMedia, vendor: VendorOther, inPath: true},
+	AzurePictures:     {name: "azure_pictures", family: FamilyMedia, vendor: VendorOther},
+	DashScopeImages:   {name: "dashscope_images", family: FamilyMedia, vendor: VendorOther},
+	TencentImages:     {name: "tencent_images", family: FamilyMedia, vendor: VendorOther},
+	DashScopeSpeak:    {name: "dashscope_speak", family: FamilyMedia, vendor: VendorOther},
+	MiniMaxSpeak:      {name: "minimax_speak", family: FamilyMedia, vendor: VendorOther},
+	OracleEmbed:       {name: "oci_embed", family: FamilyEmbedding, vendor: VendorOther},
+	FalChat:           {name: "fal_chat", family: FamilyConversation, vendor: VendorOther},
+	CohereParse:       {name: "cohere_parse", family: FamilyDocument, vendor: VendorCohere},
 }
 
 // String names the endpoint as the ledger and the metrics do.

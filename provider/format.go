@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/bytez"
 	"github.com/conclave-llm/conclave/provider/cohere"
+	"github.com/conclave-llm/conclave/provider/fal"
 	"github.com/conclave-llm/conclave/provider/fim"
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/gigachat"
@@ -96,6 +97,7 @@ var (
 		llm.LangGraphRun:      langgraph.New(),
 		llm.LangflowRun:       langflow.New(),
 		llm.A2AMessage:        a2a.New(),
+		llm.FalChat:           fal.Chat{},
 	}
 )
 
