@@ -104,6 +104,7 @@ const (
 	OracleEmbed
 	FalChat
 	CohereParse
+	GeminiLive // Google's Live API, over a WebSocket
 	numEndpoints
 )
 
@@ -119,6 +120,7 @@ const (
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
 	FamilyDocument                   // package llm/document
+	FamilySession                    // a connection with events of both sides
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -165,7 +167,7 @@ var traits = [numEndpoints]struct {
 	Rerank:          {name: "rerank", family: FamilyRanking},
 	OCR:             {name: "ocr", family: FamilyDocument},
 	PassThrough:     {name: "pass_through"},
-	Realtime:        {name: "realtime"},
+	Realtime:        {name: "realtime", family: FamilySession},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
@@ -243,6 +245,7 @@ var traits = [numEndpoints]struct {
 	OracleEmbed:       {name: "oci_embed", family: FamilyEmbedding, vendor: VendorOther},
 	FalChat:           {name: "fal_chat", family: FamilyConversation, vendor: VendorOther},
 	CohereParse:       {name: "cohere_parse", family: FamilyDocument, vendor: VendorCohere},
+	GeminiLive:        {name: "gemini_live", family: FamilySession, vendor: VendorGoogle, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -147,7 +147,7 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	switch e {
-	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Realtime:
 		return true
 	}
 	return talks || embeds || ranks
@@ -159,5 +159,5 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e)
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || e == llm.GeminiLive
 }

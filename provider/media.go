@@ -23,9 +23,9 @@ var (
 var further = map[string][]llm.Endpoint{
 	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio, sessions),
 	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
-	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen},
-	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen},
-	"vertex_ai_beta": {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen},
+	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
+	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
+	"vertex_ai_beta": {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
 	"bedrock":        {llm.BedrockRerank, llm.InvokeImages}, "bedrock_converse": {llm.BedrockRerank, llm.InvokeImages},
 	"azure":            slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio, sessions),
 	"cohere":           {llm.Rerank, llm.CohereParse},

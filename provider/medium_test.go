@@ -47,6 +47,8 @@ func TestMedia_Addresses(t *testing.T) {
 		{"meta", "muse-image-1.0", "", nil, llm.ImageEdits, "https://api.meta.ai/v1/images/edits"},
 		{"oci", "cohere.embed-v4.0", "", map[string]string{"region": "us-chicago-1"}, llm.Embeddings, "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/20231130/actions/embedText"},
 		{"fal_ai", "fal-ai/moondream3-preview/query", "", nil, llm.Chat, "https://fal.run/fal-ai/moondream3-preview/query"},
+		{"gemini", "gemini-3.8-live", "", nil, llm.Realtime, "https://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"},
+		{"vertex_ai", "gemini-live-2.5-flash", "", google, llm.Realtime, "https://aiplatform.eu.rep.googleapis.com/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"},
 		{"cohere", "parse-v5.0", "", nil, llm.OCR, "https://api.cohere.com/v2/parse"},
 	} {
 		p, ok := provider.Lookup(tt.provider)

@@ -26,10 +26,29 @@ type Codec struct{}
 // Path is the model's path with the verb; the model may be named with its collection
 // ("models/…", "tunedModels/…") or without.
 func (Codec) Path(p llm.Place) string {
-	if p.Endpoint == llm.InteractionListen {
+	switch p.Endpoint {
+	case llm.InteractionListen:
 		return "/interactions"
+	case llm.GeminiLive:
+		return "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 	}
 	return "/" + collection(p.Model) + Verb(p)
+}
+
+// RootOf is the address of an endpoint: sessions are not below the API's version.
+func RootOf(e llm.Endpoint, base string) string {
+	if e == llm.GeminiLive {
+		return strings.TrimSuffix(base, "/v1beta")
+	}
+	return base
+}
+
+// LiveModel is a model's name in a session.
+func LiveModel(model string) string {
+	if strings.Contains(model, "/") {
+		return model
+	}
+	return "models/" + model
 }
 
 // collection is the path of a model below the API's version.

@@ -90,6 +90,8 @@ func (Google) Path(p llm.Place) string {
 		return rankPath
 	case llm.GoogleListen:
 		return listen.RecognizePath
+	case llm.GeminiLive:
+		return "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"
 	}
 	name := strings.TrimPrefix(p.Model, "google/")
 	if id := strings.TrimPrefix(name, "endpoints/"); id != name || isNumber(id) {
@@ -100,6 +102,18 @@ func (Google) Path(p llm.Place) string {
 		publisher, name, _ = strings.Cut(rest, "/models/")
 	}
 	return model(publisher, strings.TrimPrefix(name, "models/")) + gemini.Verb(p)
+}
+
+// LiveModel is a model's name in a session, for the options of the deployment.
+func LiveModel(name string, options map[string]string) string {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "google/"), "models/")
+	if strings.Contains(name, "/") {
+		return name
+	}
+	if options["project"] == "" {
+		return "publishers/google/models/" + name
+	}
+	return "projects/" + options["project"] + "/locations/" + options["location"] + "/publishers/google/models/" + name
 }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
