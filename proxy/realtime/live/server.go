@@ -10,38 +10,44 @@ import (
 
 // message is one of the provider's.
 type message struct {
-	Set    *struct{} `json:"setupComplete"`
-	Server *struct {
-		Turn *struct {
-			Parts []struct {
-				Text    string `json:"text"`
-				Thought bool   `json:"thought"`
-				Inline  struct {
-					Type string `json:"mimeType"`
-					Data string `json:"data"`
-				} `json:"inlineData"`
-			} `json:"parts"`
-		} `json:"modelTurn"`
-		Complete    bool `json:"turnComplete"`
-		Interrupted bool `json:"interrupted"`
-		Input       *struct {
-			Text string `json:"text"`
-		} `json:"inputTranscription"`
-		Output *struct {
-			Text string `json:"text"`
-		} `json:"outputTranscription"`
-	} `json:"serverContent"`
-	Call *struct {
-		Functions []struct {
-			ID   string          `json:"id"`
-			Name string          `json:"name"`
-			Args json.RawMessage `json:"args"`
-		} `json:"functionCalls"`
-	} `json:"toolCall"`
-	Usage json.RawMessage `json:"usageMetadata"`
-	Error *struct {
+	Set    *struct{}       `json:"setupComplete"`
+	Server *serverContent  `json:"serverContent"`
+	Call   *calls          `json:"toolCall"`
+	Usage  json.RawMessage `json:"usageMetadata"`
+	Error  *struct {
 		Message string `json:"message"`
 	} `json:"error"`
+}
+
+// serverContent is what the model says, and what it has heard.
+type serverContent struct {
+	Turn struct {
+		Parts []struct {
+			Text    string `json:"text"`
+			Thought bool   `json:"thought"`
+			Inline  struct {
+				Data string `json:"data"`
+			} `json:"inlineData"`
+		} `json:"parts"`
+	} `json:"modelTurn"`
+	Complete    bool   `json:"turnComplete"`
+	Interrupted bool   `json:"interrupted"`
+	Input       spoken `json:"inputTranscription"`
+	Output      spoken `json:"outputTranscription"`
+}
+
+// spoken is what was said aloud.
+type spoken struct {
+	Text string `json:"text"`
+}
+
+// calls are functions that are to be called.
+type calls struct {
+	Functions []struct {
+		ID   string          `json:"id"`
+		Name string          `json:"name"`
+		Args json.RawMessage `json:"args"`
+	} `json:"functionCalls"`
 }
 
 // turn is a response that the model makes.
@@ -68,24 +74,8 @@ func (c *Conn) take(raw []byte) error {
 		c.ready = true
 		close(c.set)
 	}
-	if s := m.Server; s != nil {
-		if s.Input != nil && s.Input.Text != "" {
-			c.understood(s.Input.Text)
-		}
-		if s.Turn != nil {
-			for _, p := range s.Turn.Parts {
-				switch {
-				case p.Thought:
-				case p.Inline.Data != "":
-					c.delta("output_audio", "response.output_audio.delta", p.Inline.Data)
-				case p.Text != "":
-					c.saying("output_text", p.Text)
-				}
-			}
-		}
-		if s.Output != nil && s.Output.Text != "" {
-			c.saying("output_audio", s.Output.Text)
-		}
+	if m.Server != nil {
+		c.content(m.Server)
 	}
 	if m.Call != nil {
 		for _, f := range m.Call.Functions {
@@ -102,6 +92,25 @@ func (c *Conn) take(raw []byte) error {
 		c.end("completed")
 	}
 	return nil
+}
+
+// content makes events of what the model says and has heard.
+func (c *Conn) content(s *serverContent) {
+	if s.Input.Text != "" {
+		c.understood(s.Input.Text)
+	}
+	for _, p := range s.Turn.Parts {
+		switch {
+		case p.Thought:
+		case p.Inline.Data != "":
+			c.delta("output_audio", "response.output_audio.delta", p.Inline.Data)
+		case p.Text != "":
+			c.saying("output_text", p.Text)
+		}
+	}
+	if s.Output.Text != "" {
+		c.saying("output_audio", s.Output.Text)
+	}
 }
 
 // understood is what the user was heard to say.
@@ -124,7 +133,7 @@ func (c *Conn) heardOut() {
 	c.input, c.inputID = "", ""
 }
 
-// respond is the response that is made; it begins if there is none.
+// response is the response that is made; it begins if there is none.
 func (c *Conn) response() *turn {
 	if c.turn == nil {
 		c.heardOut()
@@ -244,36 +253,41 @@ func (c *Conn) end(status string) {
 	c.turn = nil
 }
 
+// counts are tokens by what they stand for.
+type counts []struct {
+	Modality string `json:"modality"`
+	Tokens   int64  `json:"tokenCount"`
+}
+
+// audio is how many of so many tokens are of sound.
+func (list counts) audio(all int64) (n int64) {
+	for _, d := range list {
+		if d.Modality == "AUDIO" && d.Tokens > 0 && d.Tokens <= all {
+			n = d.Tokens
+		}
+	}
+	return n
+}
+
 // usageOf is what was used, in OpenAI's words; false: nobody says.
 func usageOf(raw []byte) (object, bool) {
 	var got struct {
-		Prompt   int64 `json:"promptTokenCount"`
-		Cached   int64 `json:"cachedContentTokenCount"`
-		Response int64 `json:"responseTokenCount"`
-		Thoughts int64 `json:"thoughtsTokenCount"`
-		Input    []struct {
-			Modality string
-			Tokens   int64 `json:"tokenCount"`
-		} `json:"promptTokensDetails"`
-		Output []struct {
-			Modality string
-			Tokens   int64 `json:"tokenCount"`
-		} `json:"responseTokensDetails"`
+		Prompt   int64  `json:"promptTokenCount"`
+		Cached   int64  `json:"cachedContentTokenCount"`
+		Response int64  `json:"responseTokenCount"`
+		Thoughts int64  `json:"thoughtsTokenCount"`
+		Input    counts `json:"promptTokensDetails"`
+		Output   counts `json:"responseTokensDetails"`
 	}
-	if raw == nil || json.Unmarshal(raw, &got) != nil || got.Prompt < 0 || got.Response < 0 || got.Thoughts < 0 || got.Prompt > llm.MaxTokenCount || got.Response > llm.MaxTokenCount || got.Thoughts > llm.MaxTokenCount {
+	if raw == nil || json.Unmarshal(raw, &got) != nil {
 		return nil, false
 	}
-	heard, spoken := int64(0), int64(0)
-	for _, d := range got.Input {
-		if d.Modality == "AUDIO" && d.Tokens > 0 && d.Tokens <= got.Prompt {
-			heard = d.Tokens
+	for _, n := range [...]int64{got.Prompt, got.Response, got.Thoughts} {
+		if n < 0 || n > llm.MaxTokenCount {
+			return nil, false
 		}
 	}
-	for _, d := range got.Output {
-		if d.Modality == "AUDIO" && d.Tokens > 0 && d.Tokens <= got.Response {
-			spoken = d.Tokens
-		}
-	}
+	heard, spoken := got.Input.audio(got.Prompt), got.Output.audio(got.Response)
 	out := got.Response + got.Thoughts
 	return object{
 		"input_tokens": got.Prompt, "output_tokens": out, "total_tokens": got.Prompt + out,
