@@ -89,6 +89,22 @@ const (
 	LangGraphRun
 	LangflowRun
 	A2AMessage
+	XAIListen
+	WatsonxListen
+	CloudflareListen
+	GeminiListen      // generateContent
+	InteractionListen // Google's interactions
+	GoogleListen      // its Speech-to-Text
+	FireworksImages
+	AzurePictures // of other makers than OpenAI, at Azure AI Foundry
+	DashScopeImages
+	TencentImages
+	DashScopeSpeak
+	MiniMaxSpeak
+	OracleEmbed
+	FalChat
+	CohereParse
+	GeminiLive // Google's Live API, over a WebSocket
 	numEndpoints
 )
 
@@ -104,6 +120,7 @@ const (
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
 	FamilyDocument                   // package llm/document
+	FamilySession                    // a connection with events of both sides
 )
 
 // Vendor is whose dialect an endpoint has. Errors look alike at all endpoints of one.
@@ -150,7 +167,7 @@ var traits = [numEndpoints]struct {
 	Rerank:          {name: "rerank", family: FamilyRanking},
 	OCR:             {name: "ocr", family: FamilyDocument},
 	PassThrough:     {name: "pass_through"},
-	Realtime:        {name: "realtime"},
+	Realtime:        {name: "realtime", family: FamilySession},
 
 	EmbedContent:       {name: "embed_content", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
 	BatchEmbedContents: {name: "batch_embed_contents", family: FamilyEmbedding, vendor: VendorGoogle, inPath: true},
@@ -212,6 +229,23 @@ var traits = [numEndpoints]struct {
 	LangflowRun:       {name: "langflow_run", family: FamilyConversation, vendor: VendorOther},
 	A2AMessage:        {name: "a2a_message", family: FamilyConversation, vendor: VendorOther},
 	GigaEmbed:         {name: "gigachat_embed", family: FamilyEmbedding, vendor: VendorOther},
+
+	XAIListen:         {name: "xai_listen", family: FamilyMedia, vendor: VendorOther},
+	WatsonxListen:     {name: "watsonx_listen", family: FamilyMedia, vendor: VendorOther},
+	CloudflareListen:  {name: "cloudflare_listen", family: FamilyMedia, vendor: VendorOther, inPath: true},
+	GeminiListen:      {name: "gemini_listen", family: FamilyMedia, vendor: VendorGoogle, inPath: true},
+	InteractionListen: {name: "interaction_listen", family: FamilyMedia, vendor: VendorGoogle},
+	GoogleListen:      {name: "google_listen", family: FamilyMedia, vendor: VendorGoogle},
+	FireworksImages:   {name: "fireworks_images", family: FamilyMedia, vendor: VendorOther, inPath: true},
+	AzurePictures:     {name: "azure_pictures", family: FamilyMedia, vendor: VendorOther},
+	DashScopeImages:   {name: "dashscope_images", family: FamilyMedia, vendor: VendorOther},
+	TencentImages:     {name: "tencent_images", family: FamilyMedia, vendor: VendorOther},
+	DashScopeSpeak:    {name: "dashscope_speak", family: FamilyMedia, vendor: VendorOther},
+	MiniMaxSpeak:      {name: "minimax_speak", family: FamilyMedia, vendor: VendorOther},
+	OracleEmbed:       {name: "oci_embed", family: FamilyEmbedding, vendor: VendorOther},
+	FalChat:           {name: "fal_chat", family: FamilyConversation, vendor: VendorOther},
+	CohereParse:       {name: "cohere_parse", family: FamilyDocument, vendor: VendorCohere},
+	GeminiLive:        {name: "gemini_live", family: FamilySession, vendor: VendorGoogle, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -2,6 +2,8 @@ package llm
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -12,6 +14,18 @@ type Place struct {
 	Stream   bool
 	Options  map[string]string // of the deployment, such as "api_version"; read only
 	Base     string            // what the path follows, without a slash at its end
+}
+
+// ModelPath is a model's name as a path, such as "/openai/whisper-1", for vendors whose names have several
+// parts. It leads nowhere else: parts of dots are left out.
+func ModelPath(model string) string {
+	var b strings.Builder
+	for part := range strings.SplitSeq(model, "/") {
+		if part != "" && part != "." && part != ".." {
+			b.WriteString("/" + url.PathEscape(part))
+		}
+	}
+	return b.String()
 }
 
 // Meter reads of a stream's events what the gateway must know: usage, errors, the end. It is

@@ -2,8 +2,13 @@ package provider
 
 import (
 	"github.com/conclave-llm/conclave/provider/assemblyai"
+	"github.com/conclave-llm/conclave/provider/dashscope"
 	"github.com/conclave-llm/conclave/provider/deepinfra"
+	"github.com/conclave-llm/conclave/provider/fireworks"
+	"github.com/conclave-llm/conclave/provider/minimax"
 	"github.com/conclave-llm/conclave/provider/nvidia"
+	"github.com/conclave-llm/conclave/provider/tencent"
+	"github.com/conclave-llm/conclave/provider/xai"
 )
 
 // compatible are the vendors that speak OpenAI's format: their requests and responses are
@@ -20,7 +25,7 @@ var compatible = []Provider{
 	{Name: "amazon_nova", Base: "https://api.nova.amazon.com/v1", KeyVars: []string{"AMAZON_NOVA_API_KEY"}, BaseVars: []string{"AMAZON_NOVA_API_BASE"}, Endpoints: chats},
 	{Name: "anyscale", Base: "https://api.endpoints.anyscale.com/v1", KeyVars: []string{"ANYSCALE_API_KEY"}, BaseVars: []string{"ANYSCALE_API_BASE"}, Endpoints: chats},
 	{Name: "apertis", Base: "https://api.stima.tech/v1", KeyVars: []string{"STIMA_API_KEY"}, BaseVars: []string{"APERTIS_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats, RowOf: assemblyai.Row},
+	{Name: "assemblyai", Base: "https://llm-gateway.assemblyai.com/v1", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, BaseVars: []string{"ASSEMBLYAI_API_BASE"}, Endpoints: chats, RowOf: assemblyai.Row, Rows: []string{assemblyai.RowSpeech}},
 	{Name: "baseten", Base: "https://inference.baseten.co/v1", KeyVars: []string{"BASETEN_API_KEY"}, BaseVars: []string{"BASETEN_API_BASE"}, Endpoints: chats},
 	{Name: "bedrock_mantle", KeyVars: []string{"BEDROCK_MANTLE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_MANTLE_API_BASE"}, Endpoints: chats},
 	{Name: "bigmodel", Base: "https://open.bigmodel.cn/api/paas/v4", KeyVars: []string{"BIGMODEL_API_KEY"}, BaseVars: []string{"BIGMODEL_API_BASE"}, Endpoints: chats},
@@ -38,7 +43,7 @@ var compatible = []Provider{
 	{Name: "crusoe", Base: "https://api.inference.crusoecloud.com/v1", KeyVars: []string{"CRUSOE_API_KEY"}, BaseVars: []string{"CRUSOE_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "custom_openai", BaseVars: []string{"CUSTOM_OPENAI_API_BASE"}, Endpoints: all},
 	{Name: "darkbloom", Base: "https://api.darkbloom.dev/v1", KeyVars: []string{"DARKBLOOM_API_KEY"}, BaseVars: []string{"DARKBLOOM_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "dashscope", Base: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"DASHSCOPE_API_KEY"}, BaseVars: []string{"DASHSCOPE_API_BASE"}, Endpoints: chats},
+	{Name: "dashscope", Base: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"DASHSCOPE_API_KEY"}, BaseVars: []string{"DASHSCOPE_API_BASE"}, Endpoints: chats, Codec: dashscope.Codec{}, RootOf: dashscope.RootOf},
 	{Name: "datarobot", Base: "https://app.datarobot.com/api/v2/genai/llmgw", KeyVars: []string{"DATAROBOT_API_TOKEN"}, BaseVars: []string{"DATAROBOT_API_BASE"}, Endpoints: chats},
 	{Name: "deepinfra", Base: "https://api.deepinfra.com/v1/openai", KeyVars: []string{"DEEPINFRA_API_KEY"}, BaseVars: []string{"DEEPINFRA_API_BASE"}, Endpoints: text, Codec: deepinfra.Codec{}, RootOf: deepinfra.RootOf},
 	{Name: "deepseek", Base: "https://api.deepseek.com/beta", KeyVars: []string{"DEEPSEEK_API_KEY"}, BaseVars: []string{"DEEPSEEK_API_BASE"}, Endpoints: text},
@@ -47,7 +52,9 @@ var compatible = []Provider{
 	{Name: "empiriolabs", Base: "https://api.empiriolabs.ai/v1", KeyVars: []string{"EMPIRIOLABS_API_KEY"}, BaseVars: []string{"EMPIRIOLABS_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "empower", Base: "https://app.empower.dev/api/v1", KeyVars: []string{"EMPOWER_API_KEY"}, BaseVars: []string{"EMPOWER_API_BASE"}, Endpoints: chats},
 	{Name: "featherless_ai", Base: "https://api.featherless.ai/v1", KeyVars: []string{"FEATHERLESS_API_KEY", "FEATHERLESS_AI_API_KEY"}, BaseVars: []string{"FEATHERLESS_AI_API_BASE"}, Endpoints: text},
-	{Name: "fireworks_ai", Base: "https://api.fireworks.ai/inference/v1", KeyVars: []string{"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"}, BaseVars: []string{"FIREWORKS_AI_API_BASE"}, Endpoints: all},
+	{Name: "fireworks_ai", Base: "https://api.fireworks.ai/inference/v1", KeyVars: []string{"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"}, BaseVars: []string{"FIREWORKS_AI_API_BASE"}, Endpoints: all, Codec: fireworks.Codec{}, RowOf: fireworks.Row, Rows: []string{fireworks.RowAudio, fireworks.RowAudioTurbo}},
+	{Name: fireworks.RowAudio, Base: "https://audio-prod.api.fireworks.ai/v1", KeyVars: []string{"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"}, Endpoints: hears},
+	{Name: fireworks.RowAudioTurbo, Base: "https://audio-turbo.api.fireworks.ai/v1", KeyVars: []string{"FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY", "FIREWORKSAI_API_KEY", "FIREWORKS_AI_TOKEN"}, Endpoints: transcribe},
 	{Name: "friendliai", Base: "https://api.friendli.ai/serverless/v1", KeyVars: []string{"FRIENDLIAI_API_KEY", "FRIENDLI_TOKEN"}, BaseVars: []string{"FRIENDLIAI_API_BASE"}, Endpoints: text},
 	{Name: "galadriel", Base: "https://api.galadriel.com/v1", KeyVars: []string{"GALADRIEL_API_KEY"}, BaseVars: []string{"GALADRIEL_API_BASE"}, Endpoints: chats},
 	{Name: "gdc", KeyVars: []string{"GDC_API_KEY"}, BaseVars: []string{"GDC_API_BASE"}, Endpoints: chats},
@@ -73,7 +80,7 @@ var compatible = []Provider{
 	{Name: "maritalk", Base: "https://chat.maritaca.ai/api", KeyVars: []string{"MARITALK_API_KEY"}, BaseVars: []string{"MARITALK_API_BASE"}, Endpoints: chats},
 	{Name: "meta", Base: "https://api.meta.ai/v1", KeyVars: []string{"META_API_KEY"}, BaseVars: []string{"META_API_BASE"}, Endpoints: chats},
 	{Name: "meta_llama", Base: "https://api.llama.com/compat/v1", KeyVars: []string{"LLAMA_API_KEY"}, BaseVars: []string{"META_LLAMA_API_BASE"}, Endpoints: chats},
-	{Name: "minimax", Base: "https://api.minimax.io/v1", KeyVars: []string{"MINIMAX_API_KEY"}, BaseVars: []string{"MINIMAX_API_BASE"}, Endpoints: chats},
+	{Name: "minimax", Base: "https://api.minimax.io/v1", KeyVars: []string{"MINIMAX_API_KEY"}, BaseVars: []string{"MINIMAX_API_BASE"}, Endpoints: chats, Codec: minimax.Codec{}},
 	{Name: "modelscope", Base: "https://api-inference.modelscope.cn/v1", KeyVars: []string{"MODELSCOPE_API_KEY"}, BaseVars: []string{"MODELSCOPE_API_BASE"}, Endpoints: chats},
 	{Name: "moonshot", Base: "https://api.moonshot.ai/v1", KeyVars: []string{"MOONSHOT_API_KEY"}, BaseVars: []string{"MOONSHOT_API_BASE"}, Endpoints: chats},
 	{Name: "morph", Base: "https://api.morphllm.com/v1", KeyVars: []string{"MORPH_API_KEY"}, BaseVars: []string{"MORPH_API_BASE"}, Endpoints: chats},
@@ -96,8 +103,8 @@ var compatible = []Provider{
 	{Name: "poe", Base: "https://api.poe.com/v1", KeyVars: []string{"POE_API_KEY"}, BaseVars: []string{"POE_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "prism", Base: "https://api.prisminference.com/v1", KeyVars: []string{"PRISM_API_KEY"}, BaseVars: []string{"PRISM_API_BASE"}, Endpoints: chats},
 	{Name: "publicai", Base: "https://api.publicai.co/v1", KeyVars: []string{"PUBLICAI_API_KEY"}, BaseVars: []string{"PUBLICAI_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "qwen_ai_platform", Base: "https://dashscope.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"QWEN_AI_PLATFORM_API_KEY"}, BaseVars: []string{"QWEN_AI_PLATFORM_API_BASE"}, Endpoints: chats},
-	{Name: "qwencloud", Base: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"QWENCLOUD_API_KEY"}, BaseVars: []string{"QWENCLOUD_API_BASE"}, Endpoints: chats},
+	{Name: "qwen_ai_platform", Base: "https://dashscope.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"QWEN_AI_PLATFORM_API_KEY"}, BaseVars: []string{"QWEN_AI_PLATFORM_API_BASE"}, Endpoints: chats, Codec: dashscope.Codec{}, RootOf: dashscope.RootOf},
+	{Name: "qwencloud", Base: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", KeyVars: []string{"QWENCLOUD_API_KEY"}, BaseVars: []string{"QWENCLOUD_API_BASE"}, Endpoints: chats, Codec: dashscope.Codec{}, RootOf: dashscope.RootOf},
 	{Name: "refuseless", Base: "https://api.refuseless.com/v1", KeyVars: []string{"REFUSELESS_API_KEY"}, BaseVars: []string{"REFUSELESS_API_BASE"}, Endpoints: chats},
 	{Name: "reka", Base: "https://api.reka.ai/v1", KeyVars: []string{"REKA_API_KEY"}, BaseVars: []string{"REKA_API_BASE"}, Endpoints: chats},
 	{Name: "sail", Base: "https://api.sailresearch.com/v1", KeyVars: []string{"SAIL_API_KEY"}, BaseVars: []string{"SAIL_API_BASE"}, Endpoints: chats},
@@ -108,7 +115,7 @@ var compatible = []Provider{
 	{Name: "scx-ai", Base: "https://api.scx.ai/v1", KeyVars: []string{"SCX_API_KEY"}, BaseVars: []string{"SCX_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "streamlake", Base: "https://vanchin.streamlake.ai/api/gateway/v1/endpoints", KeyVars: []string{"STREAMLAKE_API_KEY"}, BaseVars: []string{"STREAMLAKE_API_BASE"}, Endpoints: chats, MaxTokens: "max_completion_tokens"},
 	{Name: "synthetic", Base: "https://api.synthetic.new/openai/v1", KeyVars: []string{"SYNTHETIC_API_KEY"}, BaseVars: []string{"SYNTHETIC_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
-	{Name: "tencent", Base: "https://tokenhub-intl.tencentcloudmaas.com/v1", KeyVars: []string{"TENCENT_API_KEY"}, BaseVars: []string{"TENCENT_API_BASE"}, Endpoints: chats},
+	{Name: "tencent", Base: "https://tokenhub-intl.tencentcloudmaas.com/v1", KeyVars: []string{"TENCENT_API_KEY"}, BaseVars: []string{"TENCENT_API_BASE"}, Endpoints: chats, Codec: tencent.Codec{}},
 	{Name: "tensormesh", Base: "https://serverless.tensormesh.ai/v1", KeyVars: []string{"TENSORMESH_INFERENCE_API_KEY"}, BaseVars: []string{"TENSORMESH_SERVERLESS_BASE_URL"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "text-completion-openai", Base: "https://api.openai.com/v1", KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"}, Endpoints: complete},
 	{Name: "together_ai", Base: "https://api.together.ai/v1", KeyVars: []string{"TOGETHER_API_KEY", "TOGETHER_AI_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_TOKEN"}, BaseVars: []string{"TOGETHER_AI_API_BASE"}, Endpoints: all},
@@ -117,7 +124,7 @@ var compatible = []Provider{
 	{Name: "vercel_ai_gateway", Base: "https://ai-gateway.vercel.sh/v1", KeyVars: []string{"VERCEL_AI_GATEWAY_API_KEY", "VERCEL_OIDC_TOKEN"}, BaseVars: []string{"VERCEL_AI_GATEWAY_API_BASE"}, Endpoints: chatsEmb},
 	{Name: "volcengine", Base: "https://ark.cn-beijing.volces.com/api/v3", KeyVars: []string{"VOLCENGINE_API_KEY", "ARK_API_KEY"}, BaseVars: []string{"VOLCENGINE_API_BASE"}, Endpoints: chatsEmb},
 	{Name: "wandb", Base: "https://api.inference.wandb.ai/v1", KeyVars: []string{"WANDB_API_KEY"}, BaseVars: []string{"WANDB_API_BASE"}, Endpoints: chats},
-	{Name: "xai", Base: "https://api.x.ai/v1", KeyVars: []string{"XAI_API_KEY"}, BaseVars: []string{"XAI_API_BASE"}, Endpoints: chats},
+	{Name: "xai", Base: "https://api.x.ai/v1", KeyVars: []string{"XAI_API_KEY"}, BaseVars: []string{"XAI_API_BASE"}, Endpoints: chats, Codec: xai.Codec{}},
 	{Name: "xiaomi_mimo", Base: "https://api.xiaomimimo.com/v1", KeyVars: []string{"XIAOMI_MIMO_API_KEY"}, BaseVars: []string{"XIAOMI_MIMO_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "xinference", Base: "http://127.0.0.1:9997/v1", KeyVars: []string{"XINFERENCE_API_KEY"}, BaseVars: []string{"XINFERENCE_API_BASE"}, Endpoints: all},
 	{Name: "zai", Base: "https://api.z.ai/api/paas/v4", KeyVars: []string{"ZAI_API_KEY"}, BaseVars: []string{"ZAI_API_BASE"}, Endpoints: chats},

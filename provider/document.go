@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/document"
+	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/reducto"
 	"github.com/conclave-llm/conclave/provider/textract"
 )
@@ -32,6 +33,7 @@ var documentRows = []Provider{
 var documentOutbound = map[llm.Endpoint]DocumentOutbound{
 	llm.TextractRead: textract.Format{},
 	llm.ReductoParse: reducto.Format{},
+	llm.CohereParse:  cohere.Parse{},
 }
 
 // DocumentOutboundOf is the provider's half of an endpoint's dialect.

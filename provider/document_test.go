@@ -30,6 +30,9 @@ func TestDocuments(t *testing.T) {
 		{"pieces", llm.ReductoParse, `{"result":{"type":"full","chunks":[{"content":"a","blocks":[{"bbox":{"page":1}}]},{"content":"b","blocks":[]}]},"usage":{"num_pages":2}}`, []document.Page{{Index: 0, Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
 		{"elsewhere", llm.ReductoParse, `{"result":{"type":"url","url":"https://s3.example/x"}}`, nil, 0, "answer_elsewhere"},
 		{"no result", llm.ReductoParse, `{}`, nil, 0, "invalid_response"},
+		{"a page of Markdown", llm.CohereParse, `{"id":"i","pages":[{"type":"markdown","index":0,"markdown":{"content":"# a","images":[]}}],"meta":{"billed_units":{"pages":1}}}`, []document.Page{{Markdown: "# a"}}, 1, ""},
+		{"nobody counted", llm.CohereParse, `{"pages":[{"index":0,"markdown":{"content":"a"}},{"index":1,"markdown":{"content":"b"}}]}`, []document.Page{{Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
+		{"no pages", llm.CohereParse, `{"pages":[]}`, nil, 0, "invalid_response"},
 		{"nonsense", llm.ReductoParse, `[`, nil, 0, "invalid_response"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -52,6 +55,32 @@ func TestDocuments(t *testing.T) {
 				t.Errorf("%d pages (-want +got):\n%s", res.Usage.Units.Pages, d)
 			}
 		})
+	}
+}
+
+// TestParse_Requests: Cohere is sent a picture of a page, and nothing else.
+func TestParse_Requests(t *testing.T) {
+	t.Parallel()
+	out, _ := provider.DocumentOutboundOf(llm.CohereParse)
+	for _, tt := range []struct {
+		name, want string
+		req        document.Request
+	}{
+		{"a picture", `{"model":"parse-v5.0","document":{"type":"image_url","image_url":"data:image/jpeg;base64,UA=="},"output_format":"markdown"}`, document.Request{Data: "UA==", Type: "image/jpeg"}},
+		{"at an address", `{"model":"parse-v5.0","document":{"type":"image_url","image_url":"https://x/a.png"},"output_format":"markdown"}`, document.Request{URL: "https://x/a.png"}},
+		{"a PDF", "", document.Request{Data: "UA==", Type: "application/pdf"}},
+		{"a file", "", document.Request{FileID: "f"}},
+	} {
+		sent, err := out.EncodeRequest(&tt.req, &llm.Target{Model: "parse-v5.0"})
+		if tt.want == "" {
+			if e, ok := errors.AsType[*llm.Error](err); !ok || e.Param != "document" {
+				t.Errorf("%s: got %v", tt.name, err)
+			}
+			continue
+		}
+		if err != nil || string(sent.Body) != tt.want {
+			t.Errorf("%s: got %s, %v", tt.name, sent.Body, err)
+		}
 	}
 }
 
@@ -122,7 +151,7 @@ func FuzzDocuments(f *testing.F) {
 			}
 			return
 		}
-		for _, at := range []llm.Endpoint{llm.TextractRead, llm.ReductoParse} {
+		for _, at := range []llm.Endpoint{llm.TextractRead, llm.ReductoParse, llm.CohereParse} {
 			out, _ := provider.DocumentOutboundOf(at)
 			if sent, err := out.EncodeRequest(req, &llm.Target{Model: "m"}); err == nil && sent.Pieces == nil && !json.Valid(sent.Body) {
 				t.Fatalf("%s: sent %s", at, sent.Body)

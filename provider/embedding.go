@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
+	"github.com/conclave-llm/conclave/provider/oracle"
 	"github.com/conclave-llm/conclave/provider/tei"
 	"github.com/conclave-llm/conclave/provider/vertex"
 	"github.com/conclave-llm/conclave/provider/watsonx"
@@ -60,6 +61,7 @@ var (
 		llm.TEIEmbed:     tei.Embed{},
 		llm.WatsonxEmbed: watsonx.Embed{},
 		llm.GigaEmbed:    gigachat.Form,
+		llm.OracleEmbed:  oracle.Embed{},
 	}
 )
 

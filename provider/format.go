@@ -10,6 +10,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/bytez"
 	"github.com/conclave-llm/conclave/provider/cohere"
+	"github.com/conclave-llm/conclave/provider/fal"
 	"github.com/conclave-llm/conclave/provider/fim"
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/gigachat"
@@ -96,6 +97,7 @@ var (
 		llm.LangGraphRun:      langgraph.New(),
 		llm.LangflowRun:       langflow.New(),
 		llm.A2AMessage:        a2a.New(),
+		llm.FalChat:           fal.Chat{},
 	}
 )
 
@@ -145,7 +147,7 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	switch e {
-	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
+	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Realtime:
 		return true
 	}
 	return talks || embeds || ranks
@@ -157,5 +159,5 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e)
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || e == llm.GeminiLive
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/azure"
+	"github.com/conclave-llm/conclave/provider/azure/pictures"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 )
 
@@ -18,6 +19,10 @@ var azureRows = []Provider{
 	},
 	{
 		Name: "azure_ai", Auth: EntraToken, KeyVars: []string{"AZURE_AI_API_KEY"}, BaseVars: []string{"AZURE_AI_API_BASE"},
-		Endpoints: chatsEmb, Codec: azure.Foundry{},
+		Endpoints: chatsEmb, Codec: azure.Foundry{}, RowOf: azure.Row, Rows: []string{pictures.Row},
+	},
+	{
+		Name: pictures.Row, Auth: EntraToken, KeyVars: []string{"AZURE_AI_API_KEY"}, BaseVars: []string{"AZURE_AI_API_BASE"},
+		Endpoints: []llm.Endpoint{llm.AzurePictures}, Codec: azure.Foundry{}, RootOf: pictures.RootOf,
 	},
 }

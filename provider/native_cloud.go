@@ -4,9 +4,11 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/alephalpha"
 	"github.com/conclave-llm/conclave/provider/bytez"
+	"github.com/conclave-llm/conclave/provider/cloudflare"
 	"github.com/conclave-llm/conclave/provider/fim"
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
+	"github.com/conclave-llm/conclave/provider/oracle"
 	"github.com/conclave-llm/conclave/provider/predibase"
 	"github.com/conclave-llm/conclave/provider/replicate"
 	"github.com/conclave-llm/conclave/provider/sap"
@@ -26,12 +28,12 @@ var textRows = []Provider{
 	{Name: "bytez", Base: "https://api.bytez.com/models/v2", KeyVars: []string{"BYTEZ_API_KEY"}, BaseVars: []string{"BYTEZ_API_BASE"}, Auth: KeyKey, Endpoints: []llm.Endpoint{llm.BytezChat}, Codec: bytez.New()},
 	{Name: "text-completion-codestral", Base: "https://codestral.mistral.ai/v1", KeyVars: []string{"CODESTRAL_API_KEY"}, BaseVars: []string{"CODESTRAL_API_BASE"}, Endpoints: []llm.Endpoint{llm.FIMCompletions}, Codec: fim.Codec{}},
 	{Name: "text-completion-inception", Base: "https://api.inceptionlabs.ai/v1", KeyVars: []string{"INCEPTION_API_KEY"}, BaseVars: []string{"INCEPTION_API_BASE"}, Endpoints: []llm.Endpoint{llm.FIMCompletions}, Codec: fim.Codec{}},
-	{Name: "oci", Base: "https://inference.generativeai.{region}.oci.oraclecloud.com/openai/v1", KeyVars: []string{"OCI_API_KEY"}, BaseVars: []string{"OCI_API_BASE"}, Endpoints: []llm.Endpoint{llm.Chat, llm.Responses}, Auth: OracleSignature},
+	{Name: "oci", Base: "https://inference.generativeai.{region}.oci.oraclecloud.com/openai/v1", KeyVars: []string{"OCI_API_KEY"}, BaseVars: []string{"OCI_API_BASE"}, Endpoints: []llm.Endpoint{llm.Chat, llm.Responses}, Auth: OracleSignature, Codec: oracle.Codec{}, RootOf: oracle.RootOf, MaxBatch: oracle.MaxInputs},
 }
 
 // cloudRows are clouds that want a proof of their own of who asks, most of whom speak OpenAI's form.
 var cloudRows = []Provider{
-	{Name: "cloudflare", Base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", KeyVars: []string{"CLOUDFLARE_API_KEY"}, BaseVars: []string{"CLOUDFLARE_API_BASE"}, Endpoints: chatsEmb, MaxBatch: 100},
+	{Name: "cloudflare", Base: "https://api.cloudflare.com/client/v4/accounts/{account_id}/ai/v1", KeyVars: []string{"CLOUDFLARE_API_KEY"}, BaseVars: []string{"CLOUDFLARE_API_BASE"}, Endpoints: chatsEmb, MaxBatch: 100, Codec: cloudflare.Codec{}, RootOf: cloudflare.RootOf},
 	{Name: "databricks", KeyVars: []string{"DATABRICKS_API_KEY"}, BaseVars: []string{"DATABRICKS_API_BASE"}, Endpoints: chatsEmb, Auth: DatabricksToken, MaxBatch: 150},
 	{Name: "snowflake", Base: "https://{account}.snowflakecomputing.com/api/v2/cortex/v1", KeyVars: []string{"SNOWFLAKE_JWT"}, BaseVars: []string{"SNOWFLAKE_API_BASE"}, Endpoints: chatsEmb, Auth: SnowflakeToken},
 	{Name: "sap", BaseVars: []string{"SAP_API_BASE"}, Endpoints: chatsEmb, Auth: SAPToken, Codec: sap.Codec{}},

@@ -148,6 +148,8 @@ type Provider struct {
 	NoStream bool
 	// RowOf names the row that serves a model of another maker, "" for this one; nil: there are none.
 	RowOf func(model string) string
+	// Rows are the rows that RowOf names.
+	Rows []string
 	// Forward are the headers of a client, in canonical form, that it is to see where the client
 	// speaks its dialect.
 	Forward []string

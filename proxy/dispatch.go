@@ -115,7 +115,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 		of, end = s.drains.Begin(ctx, d.Drain)
 		defer end()
 	}
-	if way == llm.Realtime {
+	if way.Family() == llm.FamilySession {
 		return s.converse(ctx, c, d, asked, flight)
 	}
 	return s.request(ctx, of, c, d, asked, way, flight)
@@ -212,6 +212,9 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	}
 	if c.isTask(at) {
 		return s.prepareTask(c, d, at)
+	}
+	if at.Family() == llm.FamilySession {
+		return s.prepareSession(c, d, at), nil
 	}
 	var raw []byte
 	var hide bool

@@ -154,6 +154,26 @@ func TestTranscriptions_Vendors(t *testing.T) {
 				return json200, fmt.Sprintf(`{"text":"%s heard by %s","audio_duration_secs":2}`, f["file"], f["model_id"])
 			},
 		}},
+		{"xai", "grok-voice-transcribe-2.0", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /stt": func(r *http.Request, body string) (string, string) {
+				f := fieldsOf(r, body)
+				return json200, fmt.Sprintf(`{"text":"%s heard by %s","language":"","duration":2}`, f["file"], f["model"])
+			},
+		}},
+		{"cloudflare", "@cf/openai/whisper", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /run/@cf/openai/whisper": func(_ *http.Request, body string) (string, string) {
+				return json200, fmt.Sprintf(`{"result":{"text":"%s heard by @cf/openai/whisper","transcription_info":{"duration":2}},"success":true}`, body)
+			},
+		}},
+		{"fireworks_ai", "whisper-v3-turbo", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /audio/transcriptions": func(r *http.Request, body string) (string, string) {
+				f := fieldsOf(r, body)
+				if f["stream"] == "true" {
+					return "text/event-stream", "data: {\"type\":\"transcript.text.done\",\"text\":\"x\",\"usage\":{\"type\":\"duration\",\"seconds\":2}}\n\n"
+				}
+				return json200, fmt.Sprintf(`{"text":"%s heard by %s","usage":{"type":"duration","seconds":2}}`, f["file"], f["model"])
+			},
+		}},
 		{"assemblyai", "universal-3-pro", "Authorization", map[string]func(*http.Request, string) (string, string){
 			"POST /v2/upload": func(_ *http.Request, body string) (string, string) {
 				return json200, fmt.Sprintf(`{"upload_url":"https://cdn.assemblyai.com/upload/%s"}`, body)
@@ -215,6 +235,24 @@ func TestImages_Vendors(t *testing.T) {
 		{"gemini", "gemini-2.5-flash-image", "X-Goog-Api-Key", map[string]func(*http.Request, string) (string, string){
 			"POST /models/gemini-2.5-flash-image:generateContent": answers(json200, `{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"iVBORw0K"}}]},"finishReason":"STOP"}]}`),
 		}},
+		{"fireworks_ai", "flux-1-schnell-fp8", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /workflows/accounts/fireworks/models/flux-1-schnell-fp8/text_to_image": answers(json200, `{"base64":["iVBORw0K"],"finishReason":"SUCCESS"}`),
+		}},
+		{"azure_ai", "FLUX.2-pro", "Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /providers/blackforestlabs/v1/flux-2-pro": answers(json200, `{"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
+		{"azure_ai", "gpt-image-2", "Api-Key", map[string]func(*http.Request, string) (string, string){
+			"POST /images/generations": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
+		{"tencent", "seedream-image-v5.0-pro", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /wand/si-image/generation": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
+		{"databricks", "databricks-gpt-image-1", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /images/generations": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
+		{"meta", "muse-image-1.0", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /images/generations": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
+		}},
 		{"recraft", "recraftv3", "Authorization", map[string]func(*http.Request, string) (string, string){
 			"POST /images/generations": answers(json200, `{"created":1,"data":[{"b64_json":"iVBORw0K"}]}`),
 		}},
@@ -241,6 +279,18 @@ func TestImages_Orders(t *testing.T) {
 		{"black_forest_labs", "flux-2-pro", "X-Key", map[string]func(*http.Request, string) (string, string){
 			"POST /v1/flux-2-pro": answers(json200, `{"id":"i1","polling_url":"https://evil.example/v1/get_result?id=i1"}`),
 			"GET /v1/get_result":  answers(json200, `{"id":"i1","status":"Ready","result":{"sample":"https://cdn.example/x.png"}}`),
+		}},
+		{"fireworks_ai", "flux-kontext-pro", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /workflows/accounts/fireworks/models/flux-kontext-pro": answers(json200, `{"request_id":"i1"}`),
+			"POST /workflows/accounts/fireworks/models/flux-kontext-pro/get_result": func(_ *http.Request, body string) (string, string) {
+				if body != `{"id":"i1"}` {
+					return json200, `{"id":"i1","status":"Task not found"}`
+				}
+				return json200, `{"id":"i1","status":"Ready","result":{"sample":"https://cdn.example/x.png"}}`
+			},
+		}},
+		{"dashscope", "qwen-image-2.0", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /api/v1/services/aigc/multimodal-generation/generation": answers(json200, `{"output":{"choices":[{"message":{"content":[{"image":"https://cdn.example/x.png"}]}}]}}`),
 		}},
 		{"runwayml", "gen4_image", "Authorization", map[string]func(*http.Request, string) (string, string){
 			"POST /v1/text_to_image": func(r *http.Request, _ string) (string, string) {
@@ -362,7 +412,7 @@ func TestImages_Refused(t *testing.T) {
 // become what they mean.
 func TestMedia_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz"} {
+	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz", "xai", "dashscope", "minimax", "tencent", "fireworks_ai", "oci", "azure_ai_pictures", "gemini_transcribe", "vertex_ai_speech"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, ok := provider.Lookup(name)

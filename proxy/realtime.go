@@ -11,9 +11,13 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	authplugin "github.com/conclave-llm/conclave/plugins/auth"
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/vertex"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/realtime"
+	"github.com/conclave-llm/conclave/proxy/realtime/live"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -245,6 +249,28 @@ func (c *Call) asks() {
 	c.fields.SetPrompt(a.Prompt, a.Media)
 }
 
+// prepareSession makes the attempt of a handshake.
+func (s *Server) prepareSession(c *Call, d *view.Deployment, at llm.Endpoint) *upstream.Attempt {
+	timers := d.Timers
+	timers.Total = s.timeout(c, d)
+	c.attempt = upstream.Attempt{
+		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Timeouts: timers, Link: d.Link, Header: sessionHeaders(c.header),
+	}
+	return &c.attempt
+}
+
+// peerOf is the provider's side of a session, in the words of OpenAI's.
+func peerOf(conn *socket.Conn, a *upstream.Attempt) realtime.Peer {
+	if a.Endpoint != llm.GeminiLive {
+		return conn
+	}
+	model := gemini.LiveModel(a.Model)
+	if a.Provider.Auth == provider.GoogleToken {
+		model = vertex.LiveModel(a.Model, a.Account.Or().Options)
+	}
+	return live.New(conn, model)
+}
+
 // converse is the attempt of a handshake: it opens the session at the deployment and then the
 // client's, and relays until one of them ends.
 func (s *Server) converse(ctx context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, flight router.Flight) error {
@@ -253,25 +279,24 @@ func (s *Server) converse(ctx context.Context, c *Call, d *view.Deployment, aske
 		return &llm.Error{Kind: llm.Unavailable, Code: "node_stopping", RetryAfter: time.Second, Message: "This node stops. Ask another one."}
 	}
 	defer leave()
-	asked.Header = sessionHeaders(c.header)
-	provider, err := s.cfg.Sessions.Open(ctx, asked, socket.Options{WriteTimeout: s.cfg.WriteTimeout})
+	conn, err := s.cfg.Sessions.Open(ctx, asked, socket.Options{WriteTimeout: s.cfg.WriteTimeout})
 	c.result.answered = s.now()
 	c.result.waited += c.result.answered.Sub(c.result.began)
 	if err != nil {
-		return c.said(err, llm.Realtime)
+		return c.said(err, asked.Endpoint)
 	}
 	flight.FirstToken(c.result.answered.Sub(c.result.began))
 	s.answerHeaders(c, c.out.Header())
 	client, err := c.accept(socket.Options{WriteTimeout: s.cfg.WriteTimeout, Protocols: []string{realProtocol}})
 	c.result.begun = true
 	if err != nil {
-		provider.Close(socket.Normal, "")
+		conn.Close(socket.Normal, "")
 		return gone(err)
 	}
 	c.result.status = http.StatusOK
 	g := newSession(s, c)
 	cfg := realtime.Config{
-		Client: client, Provider: provider, Gate: g, Model: c.asked(), Upstream: d.Name, First: g.first,
+		Client: client, Provider: peerOf(conn, asked), Gate: g, Model: c.asked(), Upstream: d.Name, First: g.first,
 		Stop: s.live.Stopping(), Now: s.now, Idle: s.cfg.SessionIdle, Total: s.cfg.SessionTotal,
 	}
 	if c.grant != nil {

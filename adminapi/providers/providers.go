@@ -47,8 +47,8 @@ func unknown(name string) error {
 	return &llm.Error{Kind: llm.NotFound, Code: "not_found", Message: "there is no provider " + name + "; see conclave provider list"}
 }
 
-// shown tells of a row. An endpoint that it does not serve itself, but into whose requests are
-// translated, is Translated.
+// shown tells of a row, with what those rows serve that stand for some of its models. An endpoint that
+// none of them serves, but into whose requests are translated, is Translated.
 func shown(p *provider.Provider) client.Provider {
 	v := client.Provider{
 		Name: p.Name, BaseURL: p.Base, KeyVariables: orNone(p.KeyVars), BaseVariables: orNone(p.BaseVars),
@@ -57,10 +57,16 @@ func shown(p *provider.Provider) client.Provider {
 	if v.BaseURL == "" && p.BaseOf != nil {
 		v.BaseURL = p.BaseOf(map[string]string{"project": "p", "location": "l"})
 	}
+	rows := []*provider.Provider{p}
+	for _, name := range p.Rows {
+		if row, ok := provider.Lookup(name); ok {
+			rows = append(rows, row)
+		}
+	}
 	for _, e := range llm.Endpoints() {
-		if p.Serves(e) {
+		if slices.ContainsFunc(rows, func(p *provider.Provider) bool { return p.Serves(e) }) {
 			v.Endpoints = append(v.Endpoints, e.String())
-		} else if _, ok := p.Translation(e); ok {
+		} else if slices.ContainsFunc(rows, func(p *provider.Provider) bool { _, ok := p.Translation(e); return ok }) {
 			v.Translated = append(v.Translated, e.String())
 		}
 	}

@@ -177,3 +177,46 @@ func TakeBase64(c *llm.Cursor) []byte {
 	}
 	return raw
 }
+
+// FromData reads an answer in OpenAI's form, {"data":[{"b64_json":…},{"url":…}],"usage":{…}}. Errors are
+// *llm.Error.
+func FromData(body []byte) (*Response, error) {
+	res := new(Response)
+	c := llm.NewCursor(body)
+	for n := 0; c.Member(n); n++ {
+		if string(c.Name()) != "data" || c.Next() != '[' {
+			c.Raw()
+			continue
+		}
+		for i := 0; c.Element(i); i++ {
+			res.take(&c)
+		}
+	}
+	if err := c.End(); err != nil {
+		return nil, Malformed(err)
+	}
+	if u, ok := llm.ReadUsage(llm.DialectImages, body); ok {
+		res.Usage = u
+	}
+	return res.Counted()
+}
+
+// take takes a picture of OpenAI's form.
+func (r *Response) take(c *llm.Cursor) {
+	var p Picture
+	for n := 0; c.Member(n); n++ {
+		switch string(c.Name()) {
+		case "url":
+			p.URL = c.Text()
+		case "b64_json":
+			p.Base64 = TakeBase64(c)
+		case "revised_prompt":
+			p.Revised = c.Text()
+		default:
+			c.Raw()
+		}
+	}
+	if p.URL != "" || p.Base64 != nil {
+		r.Pictures = append(r.Pictures, p)
+	}
+}

@@ -2,6 +2,8 @@
 package speech
 
 import (
+	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -60,4 +62,28 @@ func (r *Request) Member(name string) []byte {
 		}
 	}
 	return nil
+}
+
+// WAVHead is the head of a WAV file of one channel of 16 bits, of rate samples a second, whose sound has
+// size bytes. Below 0: nobody knows yet how many, as players of streams take it.
+func WAVHead(size, rate int64) []byte {
+	whole, sound := uint32(math.MaxUint32), uint32(math.MaxUint32)
+	if size >= 0 && size < math.MaxUint32-36 {
+		whole, sound = uint32(36+size), uint32(size)
+	}
+	b := make([]byte, 0, 44+max(size, 0))
+	b = binary.LittleEndian.AppendUint32(append(b, "RIFF"...), whole)
+	b = binary.LittleEndian.AppendUint32(append(b, "WAVEfmt "...), 16)
+	b = binary.LittleEndian.AppendUint16(b, 1)
+	b = binary.LittleEndian.AppendUint16(b, 1)
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate))
+	b = binary.LittleEndian.AppendUint32(b, uint32(rate*2))
+	b = binary.LittleEndian.AppendUint16(b, 2)
+	b = binary.LittleEndian.AppendUint16(b, 16)
+	return binary.LittleEndian.AppendUint32(append(b, "data"...), sound)
+}
+
+// Malformed is the error of an answer that cannot be read.
+func Malformed(err error) error {
+	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an answer that cannot be read.", Err: err}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
+	"github.com/conclave-llm/conclave/provider/azure/pictures"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -115,11 +117,16 @@ func (Foundry) Path(p llm.Place) string {
 	if p.Endpoint == llm.OCR { // Mistral's models, at a resource or at an address of their own
 		return documents(p.Base)
 	}
+	if p.Endpoint == llm.AzurePictures {
+		return pictures.Path(p.Model) + pictures.Query(p.Options)
+	}
 	op, version := operations[p.Endpoint], p.Options["api_version"]
 	switch {
 	case strings.HasSuffix(p.Base, versionedOpenAI), strings.HasSuffix(p.Base, "/v1") && version == "":
 		return op
 	case strings.Contains(p.Base, deploymentsPath), strings.HasSuffix(p.Base, ".openai.azure.com"):
+		return Codec{}.Path(p)
+	case p.Endpoint.Family() == llm.FamilyMedia && strings.HasSuffix(p.Base, foundryHost): // OpenAI's models at a resource
 		return Codec{}.Path(p)
 	}
 	if version == "" {
@@ -133,6 +140,22 @@ func (Foundry) Path(p llm.Place) string {
 		return op + query
 	}
 	return op
+}
+
+// Row is the row that serves a model by its name: some make pictures in forms of their own.
+func Row(model string) string {
+	if pictures.Serves(model) {
+		return pictures.Row
+	}
+	return ""
+}
+
+// Read reads a whole answer.
+func (c Foundry) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
+	if e == llm.AzurePictures {
+		return embed.Report(body, "") // what was made is counted where it is read
+	}
+	return c.Codec.Read(e, body)
 }
 
 // documents is where documents are read.

@@ -1,4 +1,4 @@
-// Package cohere reads and writes the second version of Cohere's conversations and embeddings.
+// Package cohere reads and writes the second version of Cohere's conversations, embeddings and documents.
 package cohere
 
 import (
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -22,8 +23,11 @@ func (Codec) Path(p llm.Place) string {
 	if p.Endpoint == llm.Rerank {
 		return "/rerank"
 	}
-	if p.Endpoint == llm.CohereEmbed {
+	switch p.Endpoint {
+	case llm.CohereEmbed:
 		return "/embed"
+	case llm.CohereParse:
+		return "/parse"
 	}
 	return "/chat"
 }
@@ -33,8 +37,11 @@ func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
 	if e == llm.Rerank {
 		return llm.ReadAt(e, data)
 	}
-	if e == llm.CohereEmbed {
+	switch e {
+	case llm.CohereEmbed:
 		return readEmbed(data)
+	case llm.CohereParse:
+		return embed.Report(data, "") // what was read is counted where it is
 	}
 	c := llm.NewCursor(data)
 	r := llm.Report{Seen: 1}

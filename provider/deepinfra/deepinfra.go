@@ -3,7 +3,6 @@ package deepinfra
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -29,11 +28,7 @@ func (c Codec) Path(p llm.Place) string {
 	if p.Endpoint != llm.DeepInfraRank {
 		return c.Codec.Path(p)
 	}
-	parts := strings.Split(strings.Trim(p.Model, "/"), "/")
-	for i := range parts {
-		parts[i] = url.PathEscape(parts[i])
-	}
-	return "/inference/" + strings.Join(parts, "/")
+	return "/inference" + llm.ModelPath(p.Model)
 }
 
 // Read reads a whole answer.

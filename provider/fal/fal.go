@@ -1,12 +1,11 @@
-// Package fal reads and writes the pictures of fal's models, asked at once (fal.run), as its reference
-// of 2026 has them.
+// Package fal reads and writes the pictures of fal's models, and the answers of those that are asked about
+// one, asked at once (fal.run), as its reference of 2026 has them.
 package fal
 
 import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -21,18 +20,19 @@ import (
 type Codec struct{ compatible openai.Codec }
 
 // Path is the model's name: "fal-ai/flux/schnell".
-func (Codec) Path(p llm.Place) string {
-	var b strings.Builder
-	for part := range strings.SplitSeq(p.Model, "/") {
-		if part != "" && part != "." && part != ".." {
-			b.WriteString("/" + url.PathEscape(part))
-		}
-	}
-	return b.String()
-}
+func (Codec) Path(p llm.Place) string { return llm.ModelPath(p.Model) }
 
 // Read reads a whole answer, which says what it used where it is translated.
-func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return embed.Report(body, "") }
+func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
+	if e == llm.FalChat {
+		p, _, err := readChat(body)
+		if err != nil {
+			return llm.Report{}, err
+		}
+		return p.Report(), nil
+	}
+	return embed.Report(body, "")
+}
 
 // Meter is nil: nothing is streamed.
 func (Codec) Meter(llm.Endpoint) llm.Meter { return nil }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/embed"
+	"github.com/conclave-llm/conclave/provider/gemini/listen"
 )
 
 // Dialect is generateContent, of clients and of providers. It implements provider.Inbound and
@@ -24,7 +25,31 @@ type Codec struct{}
 
 // Path is the model's path with the verb; the model may be named with its collection
 // ("models/…", "tunedModels/…") or without.
-func (Codec) Path(p llm.Place) string { return "/" + collection(p.Model) + Verb(p) }
+func (Codec) Path(p llm.Place) string {
+	switch p.Endpoint {
+	case llm.InteractionListen:
+		return "/interactions"
+	case llm.GeminiLive:
+		return "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+	}
+	return "/" + collection(p.Model) + Verb(p)
+}
+
+// RootOf is the address of an endpoint: sessions are not below the API's version.
+func RootOf(e llm.Endpoint, base string) string {
+	if e == llm.GeminiLive {
+		return strings.TrimSuffix(base, "/v1beta")
+	}
+	return base
+}
+
+// LiveModel is a model's name in a session.
+func LiveModel(model string) string {
+	if strings.Contains(model, "/") {
+		return model
+	}
+	return "models/" + model
+}
 
 // collection is the path of a model below the API's version.
 func collection(model string) string {
@@ -37,13 +62,19 @@ func collection(model string) string {
 	return kind + "/" + url.PathEscape(name)
 }
 
-// RowImagen is the row of the table of providers that serves the models that draw and do not talk.
-const RowImagen = "gemini_imagen"
+// The rows of the table of providers that serve the models that do not talk.
+const (
+	RowImagen     = "gemini_imagen"     // draw
+	RowTranscribe = "gemini_transcribe" // write audio down
+)
 
 // Row is the row that serves a model by its name, "" for that of those that talk.
 func Row(model string) string {
-	if strings.HasPrefix(strings.TrimPrefix(model, "models/"), "imagen") {
+	switch name := strings.TrimPrefix(model, "models/"); {
+	case strings.HasPrefix(name, "imagen"):
 		return RowImagen
+	case listen.Only(name):
+		return RowTranscribe
 	}
 	return ""
 }
@@ -58,7 +89,7 @@ func Verb(p llm.Place) string {
 		return ":batchEmbedContents"
 	case p.Endpoint == llm.VertexEmbed || p.Endpoint == llm.ImagenImages:
 		return ":predict"
-	case p.Endpoint == llm.GeminiImages || p.Endpoint == llm.GeminiSpeak:
+	case p.Endpoint == llm.GeminiImages || p.Endpoint == llm.GeminiSpeak || p.Endpoint == llm.GeminiListen:
 		return ":generateContent"
 	case p.Stream:
 		return ":streamGenerateContent?alt=sse"
@@ -78,7 +109,7 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 		return embed.Report(body, "token_count")
 	case llm.VertexRank:
 		return embed.Report(body, "") // nobody says what it used
-	case llm.ImagenImages, llm.GeminiImages, llm.GeminiSpeak:
+	case llm.ImagenImages, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.InteractionListen, llm.GoogleListen:
 		return embed.Report(body, "") // what it used is read with what it made
 	}
 	return read(body, new(usageText))

@@ -3,7 +3,6 @@
 package nvidia
 
 import (
-	"net/url"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -36,11 +35,7 @@ func (c Codec) Path(p llm.Place) string {
 	case p.Base != rankingsBase:
 		return "/ranking"
 	}
-	parts := strings.Split(strings.ReplaceAll(strings.Trim(p.Model, "/"), ".", "_"), "/")
-	for i := range parts {
-		parts[i] = url.PathEscape(parts[i])
-	}
-	return "/retrieval/" + strings.Join(parts, "/") + "/reranking"
+	return "/retrieval" + llm.ModelPath(strings.ReplaceAll(p.Model, ".", "_")) + "/reranking"
 }
 
 // Rerank is the form of rerankings.

@@ -337,8 +337,7 @@ func appendAsked(b []byte, q *chat.Request) []byte {
 	w.b = append(w.b, ']')
 	w.raw("truncation", orRaw(q.Extra["truncation"], `"disabled"`))
 	w.raw("metadata", orObject(q.Metadata))
-	w.key("user")
-	w.b = appendIf(w.b, q.User, q.User != "")
+	w.text("user", q.User) // which is a text where it is there
 	return w.b
 }
 

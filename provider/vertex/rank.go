@@ -13,8 +13,12 @@ import (
 const discoveryBase = "https://discoveryengine.googleapis.com/v1/projects/"
 
 // RootOf is the address of an endpoint: rankings are a service of their own, which has the project
-// and no region.
+// and no region, and sessions are not below the API's version.
 func RootOf(e llm.Endpoint, base string) string {
+	if e == llm.GeminiLive {
+		root, _, _ := strings.Cut(base, "/v1/")
+		return strings.TrimSuffix(root, "/v1")
+	}
 	if e != llm.VertexRank || !strings.Contains(base, "aiplatform.") || !strings.Contains(base, "googleapis.com/v1/projects/") {
 		return base
 	}

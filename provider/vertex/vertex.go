@@ -11,6 +11,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/gemini"
+	"github.com/conclave-llm/conclave/provider/gemini/listen"
 	"github.com/conclave-llm/conclave/provider/openai"
 )
 
@@ -19,8 +20,12 @@ const (
 	RowAnthropic = "vertex_ai_anthropic" // publishers/anthropic, in Anthropic's dialect
 	RowMistral   = "vertex_ai_mistral"   // publishers/mistralai, in OpenAI's dialect
 	RowImagen    = "vertex_ai_imagen"    // Google's own that draw and do not talk
+	RowSpeech    = "vertex_ai_speech"    // those of its Speech-to-Text
 	RowOpenAI    = "vertex_ai_openai"    // all makers of Model Garden's API in OpenAI's dialect
 )
+
+// Rows are all of them.
+var Rows = []string{RowAnthropic, RowMistral, RowImagen, RowSpeech, RowOpenAI}
 
 // Version is the member anthropic_version, which Anthropic's models want in the body there.
 const Version = "vertex-2023-10-16"
@@ -40,6 +45,18 @@ func Base(options map[string]string) string {
 	return "https://{location}-aiplatform.googleapis.com" + project
 }
 
+// SpeechBase is the template of the address of Speech-to-Text for the options of a deployment.
+func SpeechBase(options map[string]string) string {
+	const project = "speech.googleapis.com/v2/projects/{project}/locations/"
+	switch options["location"] {
+	case "":
+		return "https://us-" + project + "us"
+	case "global":
+		return "https://" + project + "global"
+	}
+	return "https://{location}-" + project + "{location}"
+}
+
 // Row is the row that serves a model by its name at Vertex, "" for that of Google's own models.
 // Names of the API in OpenAI's dialect name their maker: "meta/llama-4-maverick-17b-128e-instruct-maas".
 func Row(model string) string {
@@ -47,6 +64,8 @@ func Row(model string) string {
 	switch {
 	case strings.HasPrefix(model, "imagen"):
 		return RowImagen
+	case strings.HasPrefix(model, "chirp_"):
+		return RowSpeech
 	case strings.HasPrefix(model, "claude"):
 		return RowAnthropic
 	case strings.HasPrefix(model, "mistral"), strings.HasPrefix(model, "codestral"), strings.HasPrefix(model, "ministral"):
@@ -66,8 +85,13 @@ type Google struct{ gemini.Codec }
 // Path is the model's path with the verb: that of a publisher's model, or of an endpoint on which a
 // tuned model is deployed ("endpoints/ID", or its number alone).
 func (Google) Path(p llm.Place) string {
-	if p.Endpoint == llm.VertexRank {
+	switch p.Endpoint {
+	case llm.VertexRank:
 		return rankPath
+	case llm.GoogleListen:
+		return listen.RecognizePath
+	case llm.GeminiLive:
+		return "/ws/google.cloud.aiplatform.v1.LlmBidiService/BidiGenerateContent"
 	}
 	name := strings.TrimPrefix(p.Model, "google/")
 	if id := strings.TrimPrefix(name, "endpoints/"); id != name || isNumber(id) {
@@ -78,6 +102,18 @@ func (Google) Path(p llm.Place) string {
 		publisher, name, _ = strings.Cut(rest, "/models/")
 	}
 	return model(publisher, strings.TrimPrefix(name, "models/")) + gemini.Verb(p)
+}
+
+// LiveModel is a model's name in a session, for the options of the deployment.
+func LiveModel(name string, options map[string]string) string {
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "google/"), "models/")
+	if strings.Contains(name, "/") {
+		return name
+	}
+	if options["project"] == "" {
+		return "publishers/google/models/" + name
+	}
+	return "projects/" + options["project"] + "/locations/" + options["location"] + "/publishers/google/models/" + name
 }
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -1,5 +1,5 @@
-// Package watsonx reads and writes the conversations and embeddings of IBM's watsonx.ai.
-// Conversations are OpenAI's but for the members that name the model and who pays.
+// Package watsonx reads and writes the conversations, embeddings and transcriptions of IBM's watsonx.ai.
+// Conversations and transcriptions are OpenAI's but for what names the model and who pays.
 package watsonx
 
 import (
@@ -58,9 +58,14 @@ func appendHead(dst []byte, t *llm.Target) ([]byte, error) {
 	case space != "":
 		dst = llm.AppendString(llm.AppendKey(dst, "space_id"), space)
 	default:
-		return nil, llm.Unsayable("model", "The deployment needs the option project_id or space_id.")
+		return nil, noPayer()
 	}
 	return dst, nil
+}
+
+// noPayer is the error of a deployment that does not say who pays.
+func noPayer() error {
+	return llm.Unsayable("model", "The deployment needs the option project_id or space_id.")
 }
 
 // Embed is the dialect of embeddings.
@@ -130,6 +135,8 @@ func (Codec) Path(p llm.Place) string {
 		return "/ml/v1/text/embeddings" + query
 	case p.Endpoint == llm.WatsonxRerank:
 		return "/ml/v1/text/rerank" + query
+	case p.Endpoint == llm.WatsonxListen:
+		return "/ml/v1/audio/transcriptions" + query
 	case p.Stream:
 		return "/ml/v1/text/chat_stream" + query
 	}
@@ -138,8 +145,11 @@ func (Codec) Path(p llm.Place) string {
 
 // Read reads a whole answer.
 func (c Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
-	if e == llm.WatsonxEmbed || e == llm.WatsonxRerank {
+	switch e {
+	case llm.WatsonxEmbed, llm.WatsonxRerank:
 		return embed.Report(body, "input_token_count")
+	case llm.WatsonxListen:
+		return embed.Report(body, "") // what it used is read with what it heard
 	}
 	return c.compatible.Read(e, body)
 }

@@ -98,7 +98,12 @@ func (q *Quote) Complete(e llm.Endpoint, u llm.Usage) llm.Usage {
 			u.Units.OutputPixels = product(q.units.OutputPixels/q.units.OutputImages, max(1, u.Units.OutputImages))
 		}
 	case llm.Speech:
-		u.Units.Characters, u.Units.OutputMS = q.units.Characters, q.units.OutputMS
+		if u.Units.Characters == 0 {
+			u.Units.Characters = q.units.Characters
+		}
+		if u.Units.OutputMS == 0 {
+			u.Units.OutputMS = q.units.OutputMS
+		}
 	case llm.Transcriptions, llm.Translations:
 		if u.Units.InputMS == 0 {
 			u.Units.InputMS = q.units.InputMS

@@ -96,11 +96,10 @@ func (q *Quote) uses(r *Request, m *view.Model, most int64) {
 		q.scans(r)
 	case llm.FamilyCount:
 		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
+	case llm.FamilySession:
+		q.generates(r, most)
+		q.units.OutputMS = 1 // so that speech is held for
 	case llm.FamilyOther:
-		if r.Endpoint == llm.Realtime {
-			q.generates(r, most)
-			q.units.OutputMS = 1 // so that speech is held for
-		}
 		if r.Endpoint == llm.PassThrough && len(r.Body) > len("{}") {
 			q.generates(r, most)
 		}

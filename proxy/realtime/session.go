@@ -28,7 +28,8 @@ const lastWords = 2 * time.Second
 
 // Config is what a session is made of. Client, Provider, Gate and First are required.
 type Config struct {
-	Client, Provider *socket.Conn
+	Client           *socket.Conn
+	Provider         Peer
 	Gate             Gate
 	Model            string // as the client names it
 	Upstream         string // as the provider does
@@ -41,6 +42,15 @@ type Config struct {
 	Ping  time.Duration   // between signs of life, and how long one may take; 0: DefaultPing
 	Stop  <-chan struct{} // closed when the node stops: what is open ends, nothing begins
 	Now   func() time.Time
+}
+
+// Peer is a connection on which events come and go. *socket.Conn is one.
+type Peer interface {
+	// Read returns the next message, and whether it is one of text. Its error ends the connection.
+	Read(ctx context.Context) (text bool, message []byte, err error)
+	Write(ctx context.Context, message []byte) error
+	Ping(ctx context.Context) error
+	Close(code int, reason string)
 }
 
 func (c *Config) fill() {
@@ -246,7 +256,7 @@ func (s *session) ping(ctx context.Context) error {
 		case <-tick.C:
 		}
 		for _, side := range []struct {
-			conn   *socket.Conn
+			conn   Peer
 			client bool
 		}{{s.cfg.Client, true}, {s.cfg.Provider, false}} {
 			wait, cancel := context.WithTimeout(ctx, s.cfg.Ping)

@@ -25,6 +25,7 @@ func events(body []byte, u llm.Usage) Source {
 type drawing struct {
 	out provider.PictureOutbound
 	req *picture.Request
+	t   llm.Target // of the last Write
 }
 
 func readDrawing(body []byte) (Task, error) {
@@ -76,13 +77,17 @@ func (d *drawing) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.t = llm.Target{Model: t.Model, Options: t.Options}
 	return sent, t.Err()
 }
 
 // Follow implements Task.
 func (d *drawing) Follow(body []byte) (*llm.Step, error) {
-	if f, ok := d.out.(provider.Follower); ok {
+	switch f := d.out.(type) {
+	case provider.Follower:
 		return f.Follow(body)
+	case provider.PictureFollower:
+		return f.Follow(&d.t, body)
 	}
 	return nil, nil
 }
@@ -106,6 +111,7 @@ func (d *drawing) Answer(g *Given) (*Said, error) {
 type speaking struct {
 	out provider.SpeechOutbound
 	req *speech.Request
+	t   llm.Target // of the last Write
 }
 
 func readSpeaking(body []byte) (Task, error) {
@@ -123,6 +129,7 @@ func (s *speaking) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.t = llm.Target{Model: t.Model, Options: t.Options}
 	return sent, t.Err()
 }
 
@@ -134,6 +141,10 @@ var errSound = errors.New("it is no audio")
 // Answer implements Task.
 func (s *speaking) Answer(g *Given) (*Said, error) {
 	said := &Said{Stream: g.Raw, Raw: true}
+	if e, ok := s.out.(provider.SpeechEvents); ok && g.Raw != nil {
+		kind, head := e.Begin(s.req, &s.t)
+		said.Stream, said.Type = &voiced{Source: g.Raw, sound: e.Sound, head: head}, kind
+	}
 	if g.Raw == nil {
 		reader, ok := s.out.(provider.SpeechReader)
 		if !ok {
@@ -150,6 +161,34 @@ func (s *speaking) Answer(g *Given) (*Said, error) {
 		said.Stream, said.Raw, said.Type = &spoken{Source: said.Stream, complete: g.Complete}, false, "text/event-stream"
 	}
 	return said, nil
+}
+
+// voiced is audio that comes in events, as bytes that leave.
+type voiced struct {
+	Source
+	sound func(data []byte) ([]byte, error)
+	head  []byte // what stands before the first
+}
+
+// Next returns the next bytes; events without audio are left out.
+func (v *voiced) Next() (llm.Event, error) {
+	for {
+		e, err := v.Source.Next()
+		if err != nil {
+			return llm.Event{}, err
+		}
+		if e.Data == nil {
+			continue
+		}
+		sound, err := v.sound(e.Data)
+		if err != nil {
+			return llm.Event{}, err
+		}
+		if len(sound) > 0 {
+			sound, v.head = append(v.head, sound...), nil
+			return llm.Event{Raw: sound}, nil
+		}
+	}
 }
 
 // sound is audio that came whole, as bytes that leave.

@@ -3,7 +3,6 @@ package speech
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -59,7 +58,7 @@ func (Format) DecodeResponse(req *speech.Request, body []byte) (*speech.Audio, e
 		} `json:"candidates"`
 	}
 	if err := json.Unmarshal(body, &got); err != nil {
-		return nil, malformed(err)
+		return nil, speech.Malformed(err)
 	}
 	a := new(speech.Audio)
 	a.Usage, _ = llm.ReadUsage(llm.DialectGemini, body)
@@ -67,7 +66,7 @@ func (Format) DecodeResponse(req *speech.Request, body []byte) (*speech.Audio, e
 		for _, p := range c.Content.Parts {
 			raw, err := base64.StdEncoding.DecodeString(p.Inline.Data)
 			if err != nil {
-				return nil, malformed(err)
+				return nil, speech.Malformed(err)
 			}
 			if a.Type == "" {
 				a.Type = p.Inline.Type
@@ -76,14 +75,14 @@ func (Format) DecodeResponse(req *speech.Request, body []byte) (*speech.Audio, e
 		}
 	}
 	if len(a.Bytes) == 0 {
-		return nil, malformed(errNone)
+		return nil, speech.Malformed(errNone)
 	}
 	if rate, ok := samples(a.Type); ok {
 		a.Usage.Units.OutputMS = int64(len(a.Bytes)) * 1000 / (2 * rate)
 		if req.Format == "pcm" {
 			a.Type = "audio/pcm"
 		} else {
-			a.Bytes, a.Type = append(wavHead(len(a.Bytes), rate), a.Bytes...), "audio/wav"
+			a.Bytes, a.Type = append(speech.WAVHead(int64(len(a.Bytes)), rate), a.Bytes...), "audio/wav"
 		}
 	}
 	return a, nil
@@ -102,22 +101,4 @@ func samples(kind string) (rate int64, ok bool) {
 		}
 	}
 	return 24000, true
-}
-
-// wavHead is the head of a WAV file of one channel of 16 bits.
-func wavHead(size int, rate int64) []byte {
-	b := make([]byte, 0, 44+size)
-	b = binary.LittleEndian.AppendUint32(append(b, "RIFF"...), uint32(36+size))
-	b = binary.LittleEndian.AppendUint32(append(b, "WAVEfmt "...), 16)
-	b = binary.LittleEndian.AppendUint16(b, 1)
-	b = binary.LittleEndian.AppendUint16(b, 1)
-	b = binary.LittleEndian.AppendUint32(b, uint32(rate))
-	b = binary.LittleEndian.AppendUint32(b, uint32(rate*2))
-	b = binary.LittleEndian.AppendUint16(b, 2)
-	b = binary.LittleEndian.AppendUint16(b, 16)
-	return binary.LittleEndian.AppendUint32(append(b, "data"...), uint32(size))
-}
-
-func malformed(err error) error {
-	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an answer that cannot be read.", Err: err}
 }
