@@ -29,7 +29,7 @@ var managers = map[string]manager{
 			"address": "HCP_VAULT_ADDR", "namespace": "HCP_VAULT_NAMESPACE", "mount": "HCP_VAULT_MOUNT_NAME", "path_prefix": "HCP_VAULT_PATH_PREFIX",
 			"role_id": "HCP_VAULT_APPROLE_ROLE_ID", "auth_mount": "HCP_VAULT_APPROLE_MOUNT_PATH", "role": "HCP_VAULT_CERT_ROLE",
 		},
-		secrets: map[string]string{
+		secrets: map[string]string{ //nolint:gosec // names of variables
 			"token": "HCP_VAULT_TOKEN", "secret_id": "HCP_VAULT_APPROLE_SECRET_ID", "client_cert": "HCP_VAULT_CLIENT_CERT", "client_key": "HCP_VAULT_CLIENT_KEY",
 		},
 		defaults: map[string]string{"address": "http://127.0.0.1:8200", "mount": "secret"},
@@ -37,7 +37,7 @@ var managers = map[string]manager{
 	"aws_secret_manager": {
 		source: "aws-sm", plugin: "aws_secrets_manager",
 		config:  map[string]string{"access_key_id": "AWS_ACCESS_KEY_ID", "region": "AWS_REGION_NAME"},
-		secrets: map[string]string{"secret_access_key": "AWS_SECRET_ACCESS_KEY", "session_token": "AWS_SESSION_TOKEN"},
+		secrets: map[string]string{"secret_access_key": "AWS_SECRET_ACCESS_KEY", "session_token": "AWS_SESSION_TOKEN"}, //nolint:gosec // names of variables
 	},
 	"google_secret_manager": {
 		source: "gcp-sm", plugin: "gcp_secret_manager",
@@ -46,7 +46,7 @@ var managers = map[string]manager{
 	"azure_key_vault": {
 		source: "azure-kv", plugin: "azure_key_vault",
 		config:  map[string]string{"vault_url": "AZURE_KEY_VAULT_URI", "tenant_id": "AZURE_TENANT_ID", "client_id": "AZURE_CLIENT_ID"},
-		secrets: map[string]string{"client_secret": "AZURE_CLIENT_SECRET"},
+		secrets: map[string]string{"client_secret": "AZURE_CLIENT_SECRET"}, //nolint:gosec // the name of a variable
 	},
 }
 

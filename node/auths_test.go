@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,10 +55,8 @@ func (demoFilter) Filter(_ context.Context, r *sdk.Route) ([]int, error) {
 	for i := range r.Candidates {
 		all = append(all, i)
 	}
-	for _, t := range r.Tags {
-		if t == "nowhere" {
-			return nil, nil
-		}
+	if slices.Contains(r.Tags, "nowhere") {
+		return nil, nil
 	}
 	return all, nil
 }
@@ -70,7 +70,7 @@ func register(t *testing.T, n *nodetest.Node, kind, name string) {
 	}
 	script := fmt.Appendf(nil, "#!/bin/sh\nexec %q plugin serve %s\n", exe, name)
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, script, 0o700); err != nil { //nolint:gosec // is run
+	if err := os.WriteFile(path, script, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(script)
@@ -88,9 +88,7 @@ func TestAuths(t *testing.T) {
 	n := c.Nodes[0]
 	ask := func(n *nodetest.Node, key string, fields nodetest.Fields) (int, string) {
 		body := nodetest.Fields{"model": "demo", "messages": []nodetest.Fields{{"role": "user", "content": "hello"}}}
-		for k, v := range fields {
-			body[k] = v
-		}
+		maps.Copy(body, fields)
 		status, answer := n.Do("POST", "/v1/chat/completions", key, body)
 		return status, string(answer)
 	}

@@ -83,20 +83,8 @@ func (c *Call) open() guardrail.Powers {
 // what it may hold, whether the key may use the model, and whether limits and budget have room.
 func (s *Server) rewritten(ctx context.Context, c *Call, d *guardrail.Decision) error {
 	before, quoted, model := c.fields, c.quote, c.model
-	named := before.HasMCP && agent.Named(c.body)
-	if err := c.peek(d.Body); err != nil {
-		return guardFailed("A guardrail made a request that is not valid.", err)
-	}
-	if c.fields.Stream != before.Stream {
-		return guardFailed("A guardrail may not change whether the answer streams.", nil)
-	}
-	// A rewrite chooses neither its judges nor for whom it is and how often it is tried.
-	f := &c.fields
-	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
-	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
-	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
-	if c.fields.HasMCP && !named && agent.Named(c.body) {
-		return guardFailed("A guardrail made a request that names MCP servers.", nil)
+	if err := c.repeek(d.Body); err != nil {
+		return err
 	}
 	switch {
 	case d.Change.Model != "":
@@ -127,6 +115,27 @@ func (s *Server) rewritten(ctx context.Context, c *Call, d *guardrail.Decision) 
 		return err
 	}
 	c.step = stepGuardrails
+	return nil
+}
+
+// repeek reads the body that guardrails have made of the client's.
+func (c *Call) repeek(body []byte) error {
+	before := c.fields
+	named := before.HasMCP && agent.Named(c.body)
+	if err := c.peek(body); err != nil {
+		return guardFailed("A guardrail made a request that is not valid.", err)
+	}
+	if c.fields.Stream != before.Stream {
+		return guardFailed("A guardrail may not change whether the answer streams.", nil)
+	}
+	// A rewrite chooses neither its judges nor for whom it is and how often it is tried.
+	f := &c.fields
+	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
+	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
+	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
+	if f.HasMCP && !named && agent.Named(c.body) {
+		return guardFailed("A guardrail made a request that names MCP servers.", nil)
+	}
 	return nil
 }
 

@@ -373,8 +373,12 @@ func TestContent_Redacted(t *testing.T) {
 		metadata string
 		kept     int
 	}{
-		{"", "", 1}, {"true", "", 0}, {"false", "", 1}, {"", `{"turn_off_message_logging":true}`, 0},
-		{"", `{"turn_off_message_logging":false}`, 1}, {"", `{"note":"turn_off_message_logging"}`, 1},
+		{"", "", 1},
+		{"true", "", 0},
+		{"false", "", 1},
+		{"", `{"turn_off_message_logging":true}`, 0},
+		{"", `{"turn_off_message_logging":false}`, 1},
+		{"", `{"note":"turn_off_message_logging"}`, 1},
 	} {
 		r := newRig(t)
 		settingOf("log_content", "true")(r, nil)

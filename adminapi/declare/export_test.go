@@ -121,6 +121,7 @@ func (d draw) policy() resource.Policy {
 		p.Sessions = &resource.SessionLimits{Budget: d.money(), Iterations: d.Int64N(9), RPM: d.int(), TPM: d.int(), RequireTraceID: d.chance()}
 		p.ExpiresAt = resource.At(time.Date(2040, 1, 1+d.IntN(20), 0, 0, 0, 0, time.UTC))
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
+		p.NoGuardrails = d.chance()
 	}
 	return p
 }

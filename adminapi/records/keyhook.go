@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -101,9 +102,7 @@ func fillKey(k *resource.Key, doc Document, fill []byte) error {
 			return fmt.Errorf("the plugin fills in %s, which is not its to give", name)
 		}
 	}
-	for name, v := range given {
-		doc[name] = v
-	}
+	maps.Copy(doc, given)
 	filled := &resource.Key{}
 	if err := doc.Decode(filled); err != nil {
 		return fmt.Errorf("what the plugin fills in: %w", err)

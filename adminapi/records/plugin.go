@@ -31,43 +31,44 @@ func CheckPlugin(set *resource.Settings, t *resource.Tables, next *resource.Plug
 	if err := set.CheckTrust(next); err != nil {
 		return err
 	}
-	only := []*resource.Plugin{next}
-	for _, g := range t.Guardrails {
-		if next.Kind == "guardrail" && g.Plugin == next.Name {
-			if err := schema.Check(only, next.Kind, next.Name, g.Config); err != nil {
-				return invalid("manifest", "the configuration of guardrail "+g.Name+": "+err.Error())
-			}
-		}
-	}
-	for _, c := range t.Callbacks {
-		if next.Kind == "callback" && c.Plugin == next.Name {
-			if err := schema.CheckCallback(only, c); err != nil {
-				return invalid("manifest", "the configuration of callback "+c.Name+": "+err.Error())
-			}
-		}
-	}
-	for _, s := range t.SecretSources {
-		if next.Kind == "secret_source" && s.Plugin == next.Name {
-			if err := schema.CheckSecretSource(only, s); err != nil {
-				return invalid("manifest", "the configuration of secret source "+s.Name+": "+err.Error())
-			}
-		}
-	}
-	for _, r := range t.Auths {
-		if next.Kind == "auth" && r.Plugin == next.Name {
-			if err := schema.CheckUse(only, next.Kind, &r.PluginUse); err != nil {
-				return invalid("manifest", "the configuration of auth plugin "+r.Name+": "+err.Error())
-			}
-		}
-	}
-	for _, r := range t.RouterFilters {
-		if next.Kind == "router_filter" && r.Plugin == next.Name {
-			if err := schema.CheckUse(only, next.Kind, &r.PluginUse); err != nil {
-				return invalid("manifest", "the configuration of router filter "+r.Name+": "+err.Error())
-			}
+	for _, u := range uses(t, next) {
+		if err := u.check(); err != nil {
+			return invalid("manifest", "the configuration of "+u.what+": "+err.Error())
 		}
 	}
 	return nil
+}
+
+// use is a record that names a plugin, and the check of its configuration against that plugin's schema.
+type use struct {
+	what  string
+	check func() error
+}
+
+// uses lists the records of the plugin's kind that name it.
+func uses(t *resource.Tables, next *resource.Plugin) (all []use) {
+	only := []*resource.Plugin{next}
+	add := func(kind, word, plugin, name string, check func() error) {
+		if next.Kind == kind && plugin == next.Name {
+			all = append(all, use{word + " " + name, check})
+		}
+	}
+	for _, g := range t.Guardrails {
+		add("guardrail", "guardrail", g.Plugin, g.Name, func() error { return schema.Check(only, next.Kind, next.Name, g.Config) })
+	}
+	for _, c := range t.Callbacks {
+		add("callback", "callback", c.Plugin, c.Name, func() error { return schema.CheckCallback(only, c) })
+	}
+	for _, s := range t.SecretSources {
+		add("secret_source", "secret source", s.Plugin, s.Name, func() error { return schema.CheckSecretSource(only, s) })
+	}
+	for _, r := range t.Auths {
+		add("auth", "auth plugin", r.Plugin, r.Name, func() error { return schema.CheckUse(only, next.Kind, &r.PluginUse) })
+	}
+	for _, r := range t.RouterFilters {
+		add("router_filter", "router filter", r.Plugin, r.Name, func() error { return schema.CheckUse(only, next.Kind, &r.PluginUse) })
+	}
+	return all
 }
 
 // PutPlugin makes the command that writes a plugin; read is the version that was read, 0 for none.

@@ -100,21 +100,30 @@ func Of(r resource.Record) []Reference {
 		add(store.Credentials, r.CredentialID, "credential_id")
 	case *resource.MCPServer:
 		add(store.Credentials, r.CredentialID, "credential_id")
-	case *resource.Guardrail:
-		unseen(store.Plugins, r.Plugin, "plugin") // by name; shipped ones have no record
-	case *resource.Callback:
-		unseen(store.Plugins, r.Plugin, "plugin")
-	case *resource.SecretSource:
-		unseen(store.Plugins, r.Plugin, "plugin")
-	case *resource.RouterFilter:
-		unseen(store.Plugins, r.Plugin, "plugin")
-	case *resource.Auth:
-		unseen(store.Plugins, r.Plugin, "plugin")
+	default:
+		unseen(store.Plugins, pluginOf(r), "plugin") // by name; shipped ones have no record
 	}
 	if _, a := resource.HolderOf(r); a != nil {
 		add(store.Budgets, a.BudgetID, "budget_id")
 	}
 	return refs
+}
+
+// pluginOf is the name of the plugin that a record uses, "" if it uses none.
+func pluginOf(r resource.Record) string {
+	switch r := r.(type) {
+	case *resource.Guardrail:
+		return r.Plugin
+	case *resource.Callback:
+		return r.Plugin
+	case *resource.SecretSource:
+		return r.Plugin
+	case *resource.RouterFilter:
+		return r.Plugin
+	case *resource.Auth:
+		return r.Plugin
+	}
+	return ""
 }
 
 // Prefix is how the keys of all references to a record begin.

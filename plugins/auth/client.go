@@ -123,7 +123,7 @@ func (c *Client) Key(ctx context.Context, d *KeyDraft) (KeyVerdict, error) {
 		return KeyVerdict{}, err
 	}
 	if text := a.GetError(); text != "" {
-		return KeyVerdict{}, fmt.Errorf("plugin: %s", printable(text, maxText))
+		return KeyVerdict{}, fmt.Errorf("plugin: %s", printable(text))
 	}
 	v := a.GetKey()
 	if v == nil {
@@ -132,12 +132,12 @@ func (c *Client) Key(ctx context.Context, d *KeyDraft) (KeyVerdict, error) {
 	if len(v.GetFill()) > maxFill {
 		return KeyVerdict{}, fmt.Errorf("plugin fills in more than %d bytes", maxFill)
 	}
-	return KeyVerdict{Fill: v.GetFill(), Refused: printable(v.GetRefused(), maxText)}, nil
+	return KeyVerdict{Fill: v.GetFill(), Refused: printable(v.GetRefused())}, nil
 }
 
 func answerFromWire(a *proto.AuthAnswer) (Answer, error) {
 	if text := a.GetError(); text != "" {
-		return Answer{}, fmt.Errorf("plugin: %s", printable(text, maxText))
+		return Answer{}, fmt.Errorf("plugin: %s", printable(text))
 	}
 	out := Answer{CacheFor: time.Duration(a.GetCacheSeconds()) * time.Second}
 	switch k := a.GetKind().(type) {
@@ -155,7 +155,7 @@ func answerFromWire(a *proto.AuthAnswer) (Answer, error) {
 		return out, out.Identity.check()
 	case *proto.AuthAnswer_Refusal:
 		r := k.Refusal
-		out.Refusal = &Refusal{Status: int(r.GetStatus()), Code: code(r.GetCode()), Message: printable(r.GetMessage(), maxText)}
+		out.Refusal = &Refusal{Status: int(r.GetStatus()), Code: code(r.GetCode()), Message: printable(r.GetMessage())}
 		if out.Refusal.Status != http.StatusUnauthorized && out.Refusal.Status != http.StatusForbidden {
 			return Answer{}, fmt.Errorf("plugin refuses with the status %d, which is neither 401 nor 403", out.Refusal.Status)
 		}
@@ -167,15 +167,15 @@ func answerFromWire(a *proto.AuthAnswer) (Answer, error) {
 // check refuses an identity that names nobody, or two.
 func (i *Identity) check() error {
 	by := 0
-	for _, ok := range []bool{i.KeyID != "", i.KeyHash != "", i.UserID != "" || i.TeamID != "" || i.ProjectID != "" || i.CustomerID != ""} {
-		if ok {
+	for _, name := range []string{i.KeyID, i.KeyHash, i.UserID + i.TeamID + i.ProjectID + i.CustomerID} {
+		if name != "" {
 			by++
 		}
 	}
 	switch {
 	case by != 1:
 		return errors.New("plugin names a key and somebody else at once, or nobody")
-	case (i.KeyID != "" || i.KeyHash != "") && (len(i.Models) > 0 || len(i.Tags) > 0 || i.RPM != 0 || i.TPM != 0 || i.Parallel != 0):
+	case i.KeyID+i.KeyHash != "" && i.limited():
 		return errors.New("plugin names a key and limits: the key has its own")
 	case i.ProjectID != "" && i.TeamID == "":
 		return errors.New("plugin names a project without its team")
@@ -187,15 +187,20 @@ func (i *Identity) check() error {
 	return nil
 }
 
+// limited says whether the identity comes with limits.
+func (i *Identity) limited() bool {
+	return len(i.Models)+len(i.Tags) > 0 || i.RPM != 0 || i.TPM != 0 || i.Parallel != 0
+}
+
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // printable is the text of a plugin in one line of bounded length.
-func printable(text string, most int) string {
+func printable(text string) string {
 	text = strings.Join(strings.Fields(valid(text)), " ")
-	if len(text) <= most {
+	if len(text) <= maxText {
 		return text
 	}
-	cut := most
+	cut := maxText
 	for !utf8.RuneStart(text[cut]) {
 		cut--
 	}

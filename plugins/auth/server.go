@@ -112,7 +112,7 @@ func answerToWire(a *Answer, out *proto.AuthAnswer) {
 	switch {
 	case a.Refusal != nil:
 		out.Kind = &proto.AuthAnswer_Refusal{Refusal: &proto.Refusal{
-			Status: uint32(a.Refusal.Status), Code: valid(a.Refusal.Code), Message: valid(a.Refusal.Message), //nolint:gosec // the host refuses what is no status
+			Status: uint32(a.Refusal.Status), Code: valid(a.Refusal.Code), Message: valid(a.Refusal.Message),
 		}}
 	case a.Identity != nil:
 		i := a.Identity

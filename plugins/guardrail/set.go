@@ -140,13 +140,7 @@ func (s *Set) whole(ctx context.Context, q *Request, pick func(*Member) (resourc
 			}
 		}
 		start := time.Now()
-		v, err := m.judge(ctx, hook, &w)
-		if err == nil {
-			err = Permits(hook, &v, m.May, q.Open)
-		}
-		if err == nil && !m.Observe {
-			err = w.apply(&v)
-		}
+		v, err := m.decide(ctx, hook, &w)
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -172,6 +166,18 @@ type work struct {
 	*Request
 	info  Info
 	texts *Texts
+}
+
+// decide asks one member about a whole body, and does what it says, as far as it may.
+func (m *Member) decide(ctx context.Context, hook resource.Hook, w *work) (Verdict, error) {
+	v, err := m.judge(ctx, hook, w)
+	if err == nil {
+		err = Permits(hook, &v, m.May, w.Open)
+	}
+	if err == nil && !m.Observe {
+		err = w.apply(&v)
+	}
+	return v, err
 }
 
 // judge asks one member about a whole body.

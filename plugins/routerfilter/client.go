@@ -104,7 +104,7 @@ func ToWire(r *Route) *proto.Route {
 		c, w := &r.Candidates[i], &slab[i]
 		w.DeploymentId, w.Name, w.Provider, w.UpstreamModel, w.ApiBase = c.DeploymentID, valid(c.Name), c.Provider, valid(c.UpstreamModel), valid(c.APIBase)
 		w.Metadata = c.Metadata
-		w.Order, w.InFlight, w.Others, w.FirstTokenSeconds = int32(c.Order), c.InFlight, c.Others, c.FirstToken //nolint:gosec // a level has a small number
+		w.Order, w.InFlight, w.Others, w.FirstTokenSeconds = int32(c.Order), c.InFlight, c.Others, c.FirstToken
 		q.Candidates[i] = w
 	}
 	return q
@@ -162,7 +162,7 @@ func (s *server) answer(ctx context.Context, q *proto.RouteQuestion) *proto.Rout
 			out.Error = fmt.Sprintf("the filter chooses candidate %d of %d", at, len(route.GetCandidates()))
 			return out
 		}
-		out.Chosen = append(out.Chosen, uint32(at)) //nolint:gosec // within the candidates
+		out.Chosen = append(out.Chosen, uint32(at))
 	}
 	return out
 }

@@ -43,7 +43,7 @@ type Client[Q, P any, A Answer[P]] struct {
 // NewClient makes a client that is not connected yet. giveUp makes the message that says that nobody
 // waits for the answer with the id.
 func NewClient[Q, P any, A Answer[P]](giveUp func(id uint64) *Q) *Client[Q, P, A] {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	return &Client[Q, P, A]{
 		out: make(chan *Q, maxWaiting), giveUp: giveUp, ctx: ctx, cancel: cancel, pending: make(map[uint64]chan A),
 	}

@@ -107,13 +107,8 @@ var (
 // EncodeRequest writes a request for the provider.
 func (Pictures) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, error) {
 	kind := formOf(t.Model)
-	switch {
-	case len(req.Inputs) > 0 && kind != orders:
-		return nil, llm.Unsayable("image", "The model "+t.Model+" changes no pictures: those of the family kontext do.")
-	case len(req.Inputs) > 1:
-		return nil, llm.Unsayable("image", "The model's provider changes one picture at a time.")
-	case req.Count() > 1 && kind != samples:
-		return nil, llm.Unsayable("n", "The model's provider makes one picture at a time.")
+	if err := kind.takes(req, t.Model); err != nil {
+		return nil, err
 	}
 	req.DropMask(t)
 	dst := llm.AppendString([]byte(`{"prompt":`), req.Prompt)
@@ -137,6 +132,19 @@ func (Pictures) EncodeRequest(req *picture.Request, t *llm.Target) (*llm.Sent, e
 	dst = req.AppendKnown(dst, known[kind]...)
 	req.Drop(t, known[kind], lacks...)
 	return &llm.Sent{Body: append(dst, '}'), Header: http.Header{"Accept": {"application/json"}}}, nil
+}
+
+// takes says why a model of the form cannot make what is asked for.
+func (f form) takes(req *picture.Request, model string) error {
+	switch {
+	case len(req.Inputs) > 0 && f != orders:
+		return llm.Unsayable("image", "The model "+model+" changes no pictures: those of the family kontext do.")
+	case len(req.Inputs) > 1:
+		return llm.Unsayable("image", "The model's provider changes one picture at a time.")
+	case req.Count() > 1 && f != samples:
+		return llm.Unsayable("n", "The model's provider makes one picture at a time.")
+	}
+	return nil
 }
 
 func appendSize(dst []byte, req *picture.Request) []byte {

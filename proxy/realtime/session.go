@@ -28,13 +28,13 @@ const lastWords = 2 * time.Second
 
 // Config is what a session is made of. Client, Provider, Gate and First are required.
 type Config struct {
-	Client           *socket.Conn
-	Provider         Peer
-	Gate             Gate
-	Model            string // as the client names it
-	Upstream         string // as the provider does
-	First            Use    // that was held when the session was opened
-	Session          []byte // the configuration that the client's secret carries; nil: none
+	Client   *socket.Conn
+	Provider Peer
+	Gate     Gate
+	Model    string // as the client names it
+	Upstream string // as the provider does
+	First    Use    // that was held when the session was opened
+	Session  []byte // the configuration that the client's secret carries; nil: none
 
 	Idle  time.Duration   // without an event of either side; 0: DefaultIdle
 	Total time.Duration   // 0: DefaultTotal

@@ -102,7 +102,7 @@ func (t *trio) found(ctx context.Context, o options) (err error) {
 		}
 		*to = key.Secret
 	}
-	return t.voters(ctx, 3)
+	return t.voters(ctx)
 }
 
 // add makes the nth node: the first founds the cluster, the others join, with an empty folder. It returns how long it took from
@@ -156,15 +156,6 @@ func (m *member) kill() {
 func (m *member) term() {
 	_ = m.proc.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	<-m.proc.done
-}
-
-func (m *member) ended() bool {
-	select {
-	case <-m.proc.done:
-		return true
-	default:
-		return false
-	}
 }
 
 func (t *trio) stop() {
@@ -249,8 +240,9 @@ func await(ctx context.Context, what string, cond func() bool) error {
 	return nil
 }
 
-func (t *trio) voters(ctx context.Context, n int) error {
-	return await(ctx, fmt.Sprintf("%d nodes vote", n), func() bool { leader, v := t.members(ctx, 0); return leader >= 0 && v == n })
+// voters waits until there is a leader and all three vote.
+func (t *trio) voters(ctx context.Context) error {
+	return await(ctx, "three nodes vote", func() bool { leader, v := t.members(ctx, 0); return leader >= 0 && v == 3 })
 }
 
 // asker is clients that send chat requests to nodes until end.

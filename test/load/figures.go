@@ -213,7 +213,7 @@ func (c *figures) failover(ctx context.Context) (*figure, error) {
 		if _, err := c.start(ctx, c.nodes[leader]); err != nil {
 			return nil, err
 		}
-		if err := c.voters(ctx, 3); err != nil {
+		if err := c.voters(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -267,7 +267,7 @@ func (c *figures) hang(ctx context.Context) (*figure, error) {
 		if _, err := c.start(ctx, m); err != nil {
 			return nil, err
 		}
-		if err := c.voters(ctx, 3); err != nil {
+		if err := c.voters(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -304,7 +304,7 @@ func (c *figures) roll(ctx context.Context) (*figure, error) {
 		if _, err := c.start(ctx, m); err != nil {
 			return nil, err
 		}
-		if err := c.voters(ctx, 3); err != nil {
+		if err := c.voters(ctx); err != nil {
 			return nil, err
 		}
 	}

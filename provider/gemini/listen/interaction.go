@@ -36,31 +36,36 @@ func (Interaction) EncodeRequest(req *transcript.Request, t *llm.Target) (*llm.S
 	return &llm.Sent{Body: append(dst, '}'), Header: map[string][]string{"Api-Revision": {Revision}}}, nil
 }
 
+// interaction is an answer.
+type interaction struct {
+	Status string `json:"status"`
+	Steps  []struct {
+		Content []struct {
+			Type        string  `json:"type"`
+			Text        *string `json:"text"`
+			Annotations []struct {
+				Type  string `json:"type"`
+				Text  string `json:"text"`
+				Start string `json:"start_offset"`
+				End   string `json:"end_offset"`
+			} `json:"annotations"`
+		} `json:"content"`
+	} `json:"steps"`
+	Usage interactionUsage `json:"usage"`
+}
+
+type interactionUsage struct {
+	Input  int64 `json:"total_input_tokens"`
+	Output int64 `json:"total_output_tokens"`
+	Kinds  []struct {
+		Modality string `json:"modality"`
+		Tokens   int64  `json:"tokens"`
+	} `json:"input_tokens_by_modality"`
+}
+
 // DecodeResponse reads an answer.
 func (Interaction) DecodeResponse(body []byte) (*transcript.Response, error) {
-	var got struct {
-		Status string `json:"status"`
-		Steps  []struct {
-			Content []struct {
-				Type        string  `json:"type"`
-				Text        *string `json:"text"`
-				Annotations []struct {
-					Type  string `json:"type"`
-					Text  string `json:"text"`
-					Start string `json:"start_offset"`
-					End   string `json:"end_offset"`
-				} `json:"annotations"`
-			} `json:"content"`
-		} `json:"steps"`
-		Usage struct {
-			Input  int64 `json:"total_input_tokens"`
-			Output int64 `json:"total_output_tokens"`
-			Kinds  []struct {
-				Modality string `json:"modality"`
-				Tokens   int64  `json:"tokens"`
-			} `json:"input_tokens_by_modality"`
-		} `json:"usage"`
-	}
+	var got interaction
 	if err := json.Unmarshal(body, &got); err != nil {
 		return nil, transcript.Malformed(err)
 	}
@@ -84,13 +89,20 @@ func (Interaction) DecodeResponse(body []byte) (*transcript.Response, error) {
 		}
 	}
 	res.Text = strings.Join(texts, " ")
-	if u := &got.Usage; u.Input > 0 && u.Input <= llm.MaxTokenCount && u.Output >= 0 && u.Output <= llm.MaxTokenCount {
-		res.Usage = llm.Usage{Input: u.Input, Output: u.Output, Source: llm.UsageProvider}
-		for _, k := range u.Kinds {
-			if k.Modality == "audio" && res.Usage.AudioInput == 0 && k.Tokens > 0 && k.Tokens <= u.Input {
-				res.Usage.AudioInput, res.Usage.Input = k.Tokens, u.Input-k.Tokens
-			}
+	res.Usage = got.Usage.tokens()
+	return res, nil
+}
+
+// tokens is the usage; zero if it is none.
+func (u *interactionUsage) tokens() llm.Usage {
+	if u.Input <= 0 || u.Input > llm.MaxTokenCount || u.Output < 0 || u.Output > llm.MaxTokenCount {
+		return llm.Usage{}
+	}
+	out := llm.Usage{Input: u.Input, Output: u.Output, Source: llm.UsageProvider}
+	for _, k := range u.Kinds {
+		if k.Modality == "audio" && out.AudioInput == 0 && k.Tokens > 0 && k.Tokens <= u.Input {
+			out.AudioInput, out.Input = k.Tokens, u.Input-k.Tokens
 		}
 	}
-	return res, nil
+	return out
 }

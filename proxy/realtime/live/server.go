@@ -3,6 +3,7 @@ package live
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -197,9 +198,7 @@ func (c *Conn) call(id, name string, args json.RawMessage) {
 	c.event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": item})
 	with := func(name string, v any) object {
 		o := object{name: v}
-		for k, v := range at {
-			o[k] = v
-		}
+		maps.Copy(o, at)
 		return o
 	}
 	c.event("response.function_call_arguments.delta", with("delta", string(args)))
