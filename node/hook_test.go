@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -196,9 +197,7 @@ func TestGuardrails_LogOnly(t *testing.T) {
 	text := "write to " + words[0] + " with " + words[1] + " about " + words[2] + " and take your time"
 	for id, more := range map[string]fields{"whole": {}, "streamed": {"stream": true}} {
 		body := nodetest.ChatBody(fields{"model": "echo", "messages": []fields{{"role": "user", "content": text}}})
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		status, b := n.Do("POST", "/v1/chat/completions", key, body, "x-request-id", id)
 		if status != 200 || id == "whole" && !strings.Contains(string(b), text) || seen.Load() != text {
 			t.Errorf("%s: got %d %s, the provider saw %v", id, status, b, seen.Load())

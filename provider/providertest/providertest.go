@@ -149,8 +149,11 @@ func addresses(t *testing.T, p *provider.Provider) {
 	if len(p.Endpoints) == 0 {
 		t.Error("no endpoints")
 	}
-	const below = "https://host.example/v1/"
 	for _, e := range p.Endpoints {
+		below := "https://host.example/v1/"
+		if e == llm.GeminiLive { // Google has its WebSockets at the root of the host
+			below = "https://host.example/ws/"
+		}
 		for _, base := range []string{"https://host.example/v1", "https://host.example/v1/"} {
 			got, err := p.URL(base, llm.Place{Endpoint: e, Model: "model/a b?c#d"})
 			if err != nil || !strings.HasPrefix(got+"/", below) || strings.Contains(got[8:], "//") || strings.ContainsAny(got, " #") {

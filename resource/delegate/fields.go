@@ -14,7 +14,7 @@ import (
 var fields = map[string]map[string]reach{
 	"key": table(owns, policyFields, accessFields, []string{
 		"name", "expires_at", "team_id", "project_id", "user_id",
-		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", // who has no right to rotate it is refused by the verb
+		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in", // who has no right to rotate it is refused by the verb
 	}).with(never, "role", switchOff),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
 		with(rules, "expires_at", "prompts").with(never, "organization_id", switchOff),
@@ -41,7 +41,7 @@ var placedOnce = map[string][]string{
 var serverFields = []string{"id", "owner", "created_at", "created_by", "updated_at", "updated_by", "version", "blocked"}
 
 // secretFields are what a new secret changes.
-var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns"}
+var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in"}
 
 var policyFields = []string{
 	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
