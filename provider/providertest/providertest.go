@@ -151,8 +151,8 @@ func addresses(t *testing.T, p *provider.Provider) {
 	}
 	for _, e := range p.Endpoints {
 		below := "https://host.example/v1/"
-		if e == llm.GeminiLive { // Google has its WebSockets at the root of the host
-			below = "https://host.example/ws/"
+		if e == llm.GeminiLive { // Vertex has its WebSockets at the root of the host
+			below = "https://host.example/"
 		}
 		for _, base := range []string{"https://host.example/v1", "https://host.example/v1/"} {
 			got, err := p.URL(base, llm.Place{Endpoint: e, Model: "model/a b?c#d"})
