@@ -23,7 +23,7 @@ const (
 	MinorFindings = 4 // guardrails that say what they found
 	MinorTold     = 5 // both sides tell their minor
 	MinorSources  = 6 // secret sources
-	MinorHooks    = 7 // the general hook of guardrails; the kinds auth, provider and router filter; secrets that are written back
+	MinorHooks    = 7 // the general hook of guardrails; auth plugins and router filters; secrets that are written
 )
 
 // Name is how a plugin's minor is shown: "1.5", or "1.4 or older" for one that did not tell.

@@ -108,8 +108,10 @@ func TestDamage(t *testing.T) {
 		says string // in the log of the start
 		look func(t *testing.T, n *cluster.Node)
 	}{
-		{"a bit of the log", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "raft/log/*.log")) }, "log is damaged",
-			func(t *testing.T, n *cluster.Node) { aside(t, n, "raft.damaged") }},
+		{
+			"a bit of the log", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "raft/log/*.log")) }, "log is damaged",
+			func(t *testing.T, n *cluster.Node) { aside(t, n, "raft.damaged") },
+		},
 		{"the end of the log", func(t *testing.T, n *cluster.Node) {
 			path := newest(t, n, "raft/log/*.log")
 			b := content(t, path)
@@ -126,13 +128,15 @@ func TestDamage(t *testing.T) {
 			}
 		}, "log is damaged", nil},
 		{"a value of the state", damageName, "damaged", nil},
-		{"a snapshot", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "raft/snapshots/*/state.bin")) }, "damaged",
+		{
+			"a snapshot", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "raft/snapshots/*/state.bin")) }, "damaged",
 			func(t *testing.T, n *cluster.Node) {
 				c.Await("it is put aside", 10*time.Second, func() bool {
 					_, err := os.Stat(filepath.Join(n.Dir, "raft", "damaged"))
 					return err == nil
 				})
-			}},
+			},
+		},
 		{"a bit of the journal", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "journal/*.seg")) }, "journal is damaged", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

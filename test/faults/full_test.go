@@ -29,7 +29,7 @@ func (d *disk) fill(left int64) {
 		if err := syscall.Fstatfs(int(f.Fd()), &s); err != nil {
 			d.t.Fatal(err)
 		}
-		size := int64(s.Bavail)*s.Bsize - left //nolint:gosec // far from its limits
+		size := int64(s.Bavail)*s.Bsize - left
 		if size <= 0 {
 			return
 		}

@@ -28,10 +28,19 @@ func TestCluster_Verbs(t *testing.T) {
 		return status, string(text)
 	}
 	changes := []struct{ method, path string }{
-		{http.MethodDelete, "/nodes/NODE"}, {http.MethodPost, "/nodes/NODE/promote"}, {http.MethodPost, "/nodes/NODE/demote"},
-		{http.MethodPost, "/nodes/NODE/drain"}, {http.MethodPost, "/nodes/NODE/undrain"}, {http.MethodPost, "/nodes/NODE/replace"},
-		{http.MethodPost, "/join-tokens"}, {http.MethodPost, "/transfer"}, {http.MethodPost, "/rotate/kek"}, {http.MethodPost, "/rotate/dek"},
-		{http.MethodPost, "/rotate/ca"}, {http.MethodPost, "/rotate/gossip"}, {http.MethodPost, "/rotate/node-certs"},
+		{http.MethodDelete, "/nodes/NODE"},
+		{http.MethodPost, "/nodes/NODE/promote"},
+		{http.MethodPost, "/nodes/NODE/demote"},
+		{http.MethodPost, "/nodes/NODE/drain"},
+		{http.MethodPost, "/nodes/NODE/undrain"},
+		{http.MethodPost, "/nodes/NODE/replace"},
+		{http.MethodPost, "/join-tokens"},
+		{http.MethodPost, "/transfer"},
+		{http.MethodPost, "/rotate/kek"},
+		{http.MethodPost, "/rotate/dek"},
+		{http.MethodPost, "/rotate/ca"},
+		{http.MethodPost, "/rotate/gossip"},
+		{http.MethodPost, "/rotate/node-certs"},
 	}
 	index := func() (n float64) {
 		var out struct {
