@@ -61,7 +61,7 @@ func (h *harness) entry(by fsm.Actor, cmd fsm.Command) *raft.Log {
 	h.t.Helper()
 	h.ids++
 	env := fsm.Envelope{At: h.now, Actor: by, RequestID: "req", ReadIndex: h.index}
-	binary.BigEndian.PutUint64(env.CommandID[:], h.ids)
+	binary.BigEndian.PutUint64(env.CommandID[:], h.ids*0x9e3779b97f4a7c15) // in no order, as random ids
 	b, err := fsm.Encode(env, cmd)
 	if err != nil {
 		h.t.Fatalf("Encode(%T): %v", cmd, err)
