@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -62,8 +63,12 @@ func cut(r *chat.Response, offset int) []chat.Chunk {
 	return list
 }
 
+// ids are random, so that any letters may stand in them.
+var ids = regexp.MustCompile(`[a-z]+[-_][0-9A-Za-z]{8,}`)
+
 // leaks says whether a part of the forbidden text stands in what the client got.
 func leaks(got string) bool {
+	got = ids.ReplaceAllString(got, "")
 	for i := range len(forbidden) - 2 {
 		if strings.Contains(got, forbidden[i:i+3]) {
 			return true
