@@ -300,11 +300,15 @@ func (r *run) leave(ctx context.Context, n int) error {
 		if err := r.c.awaitReady(ctx, readyWait, n); err != nil {
 			return err
 		}
+		r.wait(ctx, leavePause) // it tells what an earlier process spent
 	}
 	return fmt.Errorf("node %s could not tell the others what it spent, in %d tries", r.c.hosts[n].name, leaveTries)
 }
 
-const leaveTries = 5
+const (
+	leaveTries = 5
+	leavePause = 5 * time.Second
+)
 
 // replace takes a node out of the cluster, as an operator does whose machine is to go, and has one of its name join with an
 // empty folder.
