@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/plugins/session"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 // Bounds of what a plugin says.
@@ -91,7 +92,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // Authenticate asks who a credential is of. An answer that makes no sense is an error.
 func (c *Client) Authenticate(ctx context.Context, cred *Credential) (Answer, error) {
 	q := &proto.Credential{
-		Secret: cred.Secret.Reveal(), Method: cred.Method, Path: valid(cred.Path), Address: cred.Address, DeadlineMs: session.Remaining(ctx),
+		Secret: cred.Secret.Reveal(), Method: cred.Method, Path: wiretext.Valid(cred.Path), Address: cred.Address, DeadlineMs: session.Remaining(ctx),
 	}
 	if !utf8.ValidString(q.GetSecret()) {
 		return Answer{}, nil // it can be nobody's: protocol buffers have no such text
@@ -99,7 +100,7 @@ func (c *Client) Authenticate(ctx context.Context, cred *Credential) (Answer, er
 	for name, values := range cred.Header {
 		h := &proto.HeaderValues{Name: name}
 		for _, v := range values {
-			h.Values = append(h.Values, valid(v))
+			h.Values = append(h.Values, wiretext.Valid(v))
 		}
 		q.Headers = append(q.Headers, h)
 	}
@@ -123,7 +124,7 @@ func (c *Client) Key(ctx context.Context, d *KeyDraft) (KeyVerdict, error) {
 		return KeyVerdict{}, err
 	}
 	if text := a.GetError(); text != "" {
-		return KeyVerdict{}, fmt.Errorf("plugin: %s", printable(text))
+		return KeyVerdict{}, fmt.Errorf("plugin: %s", wiretext.Line(text, maxText))
 	}
 	v := a.GetKey()
 	if v == nil {
@@ -132,12 +133,12 @@ func (c *Client) Key(ctx context.Context, d *KeyDraft) (KeyVerdict, error) {
 	if len(v.GetFill()) > maxFill {
 		return KeyVerdict{}, fmt.Errorf("plugin fills in more than %d bytes", maxFill)
 	}
-	return KeyVerdict{Fill: v.GetFill(), Refused: printable(v.GetRefused())}, nil
+	return KeyVerdict{Fill: v.GetFill(), Refused: wiretext.Line(v.GetRefused(), maxText)}, nil
 }
 
 func answerFromWire(a *proto.AuthAnswer) (Answer, error) {
 	if text := a.GetError(); text != "" {
-		return Answer{}, fmt.Errorf("plugin: %s", printable(text))
+		return Answer{}, fmt.Errorf("plugin: %s", wiretext.Line(text, maxText))
 	}
 	out := Answer{CacheFor: time.Duration(a.GetCacheSeconds()) * time.Second}
 	switch k := a.GetKind().(type) {
@@ -155,7 +156,7 @@ func answerFromWire(a *proto.AuthAnswer) (Answer, error) {
 		return out, out.Identity.check()
 	case *proto.AuthAnswer_Refusal:
 		r := k.Refusal
-		out.Refusal = &Refusal{Status: int(r.GetStatus()), Code: code(r.GetCode()), Message: printable(r.GetMessage())}
+		out.Refusal = &Refusal{Status: int(r.GetStatus()), Code: code(r.GetCode()), Message: wiretext.Line(r.GetMessage(), maxText)}
 		if out.Refusal.Status != http.StatusUnauthorized && out.Refusal.Status != http.StatusForbidden {
 			return Answer{}, fmt.Errorf("plugin refuses with the status %d, which is neither 401 nor 403", out.Refusal.Status)
 		}
@@ -190,21 +191,6 @@ func (i *Identity) check() error {
 // limited says whether the identity comes with limits.
 func (i *Identity) limited() bool {
 	return len(i.Models)+len(i.Tags) > 0 || i.RPM != 0 || i.TPM != 0 || i.Parallel != 0
-}
-
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-
-// printable is the text of a plugin in one line of bounded length.
-func printable(text string) string {
-	text = strings.Join(strings.Fields(valid(text)), " ")
-	if len(text) <= maxText {
-		return text
-	}
-	cut := maxText
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
 }
 
 // code is the code of an error: letters, digits, dots, dashes and underscores.

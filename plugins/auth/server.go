@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/plugins/session"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -30,9 +31,9 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureAuth) (*prot
 		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, valid(err.Error()))
+		return nil, status.Error(codes.InvalidArgument, wiretext.Valid(err.Error()))
 	}
-	resp := &proto.AuthDescription{Version: valid(d.Version), SdkMinor: contract.Minor, Wants: d.Wants}
+	resp := &proto.AuthDescription{Version: wiretext.Valid(d.Version), SdkMinor: contract.Minor, Wants: d.Wants}
 	for _, h := range d.Hooks {
 		if _, ok := s.impl.(KeyPlugin); !ok && h != HookCredential {
 			return nil, status.Errorf(codes.Internal, "the plugin declares %s and does not implement it", h)
@@ -46,7 +47,9 @@ func (s *server) Session(rpc grpc.BidiStreamingServer[proto.AuthQuestion, proto.
 	return session.Serve(rpc, session.Handler[proto.AuthQuestion, proto.AuthAnswer]{
 		GivenUp: func(q *proto.AuthQuestion) bool { return q.GetCancel() },
 		Answer:  s.answer,
-		Failed:  func(id uint64, text string) *proto.AuthAnswer { return &proto.AuthAnswer{Id: id, Error: valid(text)} },
+		Failed: func(id uint64, text string) *proto.AuthAnswer {
+			return &proto.AuthAnswer{Id: id, Error: wiretext.Valid(text)}
+		},
 	})
 }
 
@@ -73,7 +76,7 @@ func (s *server) answer(ctx context.Context, q *proto.AuthQuestion) *proto.AuthA
 
 // said is the text of an error, which is never empty on the wire.
 func said(err error) string {
-	if text := valid(err.Error()); text != "" {
+	if text := wiretext.Valid(err.Error()); text != "" {
 		return text
 	}
 	return "the plugin gives an error without a text"
@@ -93,7 +96,7 @@ func (s *server) key(ctx context.Context, d *proto.KeyDraft, out *proto.AuthAnsw
 		out.Error = said(err)
 		return
 	}
-	out.Kind = &proto.AuthAnswer_Key{Key: &proto.KeyVerdict{Fill: v.Fill, Refused: valid(v.Refused)}}
+	out.Kind = &proto.AuthAnswer_Key{Key: &proto.KeyVerdict{Fill: v.Fill, Refused: wiretext.Valid(v.Refused)}}
 }
 
 func credentialFromWire(q *proto.Credential) *Credential {
@@ -112,12 +115,12 @@ func answerToWire(a *Answer, out *proto.AuthAnswer) {
 	switch {
 	case a.Refusal != nil:
 		out.Kind = &proto.AuthAnswer_Refusal{Refusal: &proto.Refusal{
-			Status: uint32(a.Refusal.Status), Code: valid(a.Refusal.Code), Message: valid(a.Refusal.Message),
+			Status: uint32(a.Refusal.Status), Code: wiretext.Valid(a.Refusal.Code), Message: wiretext.Valid(a.Refusal.Message),
 		}}
 	case a.Identity != nil:
 		i := a.Identity
 		wire := &proto.Identity{
-			KeyId: valid(i.KeyID), KeyHash: valid(i.KeyHash), UserId: valid(i.UserID), TeamId: valid(i.TeamID), ProjectId: valid(i.ProjectID), CustomerId: valid(i.CustomerID),
+			KeyId: wiretext.Valid(i.KeyID), KeyHash: wiretext.Valid(i.KeyHash), UserId: wiretext.Valid(i.UserID), TeamId: wiretext.Valid(i.TeamID), ProjectId: wiretext.Valid(i.ProjectID), CustomerId: wiretext.Valid(i.CustomerID),
 			Models: i.Models, Rpm: i.RPM, Tpm: i.TPM, Parallel: i.Parallel, Tags: i.Tags,
 		}
 		if !i.ExpiresAt.IsZero() {

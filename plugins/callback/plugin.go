@@ -15,6 +15,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 // PluginKey names the service in go-plugin's set.
@@ -127,7 +128,7 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 		receipt.Delivered = records[n-1].Position
 	}
 	if putAside && n < len(records) {
-		receipt.Refused, receipt.Reason = records[n].Position, valid(refused.Reason)
+		receipt.Refused, receipt.Reason = records[n].Position, wiretext.Valid(refused.Reason)
 	}
 	return receipt, nil
 }

@@ -1,32 +1,32 @@
 package callback
 
 import (
-	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 func toWire(r *Record) *proto.Record {
 	out := &proto.Record{
-		Position: r.Position, RequestId: valid(r.RequestID), NodeId: valid(r.NodeID), StartedAt: r.StartedAt.UnixNano(),
-		DurationNs: int64(r.Duration), FirstTokenNs: int64(r.FirstToken), Endpoint: valid(r.Endpoint), Model: valid(r.Model),
-		DeploymentId: valid(r.DeploymentID), Provider: valid(r.Provider), UpstreamModel: valid(r.UpstreamModel),
-		KeyId: valid(r.KeyID), TeamId: valid(r.TeamID), UserId: valid(r.UserID), EndUser: valid(r.EndUser),
-		Stream: r.Stream, Status: valid(r.Status), HttpStatus: int32(r.HTTPStatus), ErrorCode: valid(r.ErrorCode),
+		Position: r.Position, RequestId: wiretext.Valid(r.RequestID), NodeId: wiretext.Valid(r.NodeID), StartedAt: r.StartedAt.UnixNano(),
+		DurationNs: int64(r.Duration), FirstTokenNs: int64(r.FirstToken), Endpoint: wiretext.Valid(r.Endpoint), Model: wiretext.Valid(r.Model),
+		DeploymentId: wiretext.Valid(r.DeploymentID), Provider: wiretext.Valid(r.Provider), UpstreamModel: wiretext.Valid(r.UpstreamModel),
+		KeyId: wiretext.Valid(r.KeyID), TeamId: wiretext.Valid(r.TeamID), UserId: wiretext.Valid(r.UserID), EndUser: wiretext.Valid(r.EndUser),
+		Stream: r.Stream, Status: wiretext.Valid(r.Status), HttpStatus: int32(r.HTTPStatus), ErrorCode: wiretext.Valid(r.ErrorCode),
 		Attempts: int32(r.Attempts), CostNanoUsd: r.CostNanoUSD, Priced: r.Priced,
 		Usage: &proto.Usage{
 			Input: r.Usage.Input, CacheRead: r.Usage.CacheRead, CacheWrite: r.Usage.CacheWrite,
 			Output: r.Usage.Output, Reasoning: r.Usage.Reasoning, Source: r.Usage.Source.String(),
 		},
 	}
-	out.OrganizationId, out.ProjectId, out.CustomerId = valid(r.OrganizationID), valid(r.ProjectID), valid(r.CustomerID)
-	out.SessionId, out.KeyName, out.TeamName = valid(r.SessionID), valid(r.KeyName), valid(r.TeamName)
-	out.Step, out.Message, out.Prompt, out.PromptVersion = valid(r.Step), valid(r.Message), valid(r.Prompt), r.PromptVersion
+	out.OrganizationId, out.ProjectId, out.CustomerId = wiretext.Valid(r.OrganizationID), wiretext.Valid(r.ProjectID), wiretext.Valid(r.CustomerID)
+	out.SessionId, out.KeyName, out.TeamName = wiretext.Valid(r.SessionID), wiretext.Valid(r.KeyName), wiretext.Valid(r.TeamName)
+	out.Step, out.Message, out.Prompt, out.PromptVersion = wiretext.Valid(r.Step), wiretext.Valid(r.Message), wiretext.Valid(r.Prompt), r.PromptVersion
 	out.Request, out.Response, out.Truncated = r.Request, r.Response, r.Truncated
 	for _, t := range r.Tags {
-		out.Tags = append(out.Tags, valid(t))
+		out.Tags = append(out.Tags, wiretext.Valid(t))
 	}
 	for _, g := range r.Guardrails {
 		out.Guardrails = append(out.Guardrails, &proto.GuardrailResult{
@@ -72,6 +72,3 @@ func sourceOf(name string) llm.UsageSource {
 	}
 	return llm.UsageNone
 }
-
-// valid makes text that protobuf accepts: a client's own fields may hold anything.
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -333,12 +334,10 @@ func (c *Client) fail(err error) {
 
 func infoToWire(i *Info) *proto.Info {
 	return &proto.Info{
-		RequestId: i.RequestID, Endpoint: i.Endpoint, Model: valid(i.Model), KeyId: i.KeyID,
-		TeamId: i.TeamID, User: valid(i.User), Stream: i.Stream,
+		RequestId: i.RequestID, Endpoint: i.Endpoint, Model: wiretext.Valid(i.Model), KeyId: i.KeyID,
+		TeamId: i.TeamID, User: wiretext.Valid(i.User), Stream: i.Stream,
 	}
 }
-
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 	if v.GetError() != "" {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 // maxAsks bounds the requests to models that one check makes.
@@ -61,7 +62,7 @@ func (c *Client) tellModel(ctx context.Context, id uint64, q *proto.ModelRequest
 	a := &proto.ModelAnswer{Number: q.GetNumber(), Body: body}
 	switch {
 	case err != nil:
-		a.Body, a.Error = nil, valid(err.Error())
+		a.Body, a.Error = nil, wiretext.Valid(err.Error())
 	case len(body) > MaxAnswer:
 		a.Body, a.Error = nil, "the answer of the model is too large"
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 // maxChecks bounds the checks that a plugin works on at a time; the session is not read
@@ -249,11 +250,11 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 	}()
 	v, err := ask()
 	if err != nil {
-		return &proto.Verdict{Error: valid(err.Error())}
+		return &proto.Verdict{Error: wiretext.Valid(err.Error())}
 	}
 	out = &proto.Verdict{
-		Action: proto.Action_ACTION_PASS, Message: valid(v.Message), Change: changeToWire(v.Change), Answer: valid(v.Answer), Status: uint32(v.Status),
-		Code: valid(v.Code), Headers: headersToWire(v.Headers), Failure: failureToWire(v.Failure), Record: loggedToWire(v.Record),
+		Action: proto.Action_ACTION_PASS, Message: wiretext.Valid(v.Message), Change: changeToWire(v.Change), Answer: wiretext.Valid(v.Answer), Status: uint32(v.Status),
+		Code: wiretext.Valid(v.Code), Headers: headersToWire(v.Headers), Failure: failureToWire(v.Failure), Record: loggedToWire(v.Record),
 	}
 	switch v.Action {
 	case Rewrite:
@@ -265,11 +266,11 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 	}
 	for _, r := range v.Replacements {
 		out.Replacements = append(out.Replacements, &proto.Replacement{
-			Index: uint32(r.Index), Text: valid(r.Text), Channel: r.Channel, Start: uint64(r.Start), End: uint64(r.End),
+			Index: uint32(r.Index), Text: wiretext.Valid(r.Text), Channel: r.Channel, Start: uint64(r.Start), End: uint64(r.End),
 		})
 	}
 	for _, f := range v.Findings {
-		out.Findings = append(out.Findings, &proto.Finding{Category: valid(f.Category), Count: uint32(f.Count), Score: f.Score})
+		out.Findings = append(out.Findings, &proto.Finding{Category: wiretext.Valid(f.Category), Count: uint32(f.Count), Score: f.Score})
 	}
 	return out
 }

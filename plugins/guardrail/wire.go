@@ -2,12 +2,13 @@ package guardrail
 
 import (
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 func headersToWire(hs []Header) []*proto.Header {
 	var out []*proto.Header
 	for _, h := range hs {
-		out = append(out, &proto.Header{Name: valid(h.Name), Value: valid(h.Value)})
+		out = append(out, &proto.Header{Name: wiretext.Valid(h.Name), Value: wiretext.Valid(h.Value)})
 	}
 	return out
 }
@@ -25,8 +26,8 @@ func callerToWire(c *Caller) *proto.Caller {
 		return nil
 	}
 	return &proto.Caller{
-		KeyName: valid(c.KeyName), OrganizationId: c.OrganizationID, ProjectId: c.ProjectID, UserId: c.UserID,
-		CustomerId: valid(c.CustomerID), SessionId: valid(c.SessionID), Tags: validAll(c.Tags),
+		KeyName: wiretext.Valid(c.KeyName), OrganizationId: c.OrganizationID, ProjectId: c.ProjectID, UserId: c.UserID,
+		CustomerId: wiretext.Valid(c.CustomerID), SessionId: wiretext.Valid(c.SessionID), Tags: validAll(c.Tags),
 	}
 }
 
@@ -44,7 +45,7 @@ func changeToWire(c *Change) *proto.Change {
 	if c == nil {
 		return nil
 	}
-	return &proto.Change{Model: valid(c.Model), Set: c.Set, Remove: validAll(c.Remove), Tags: validAll(c.Tags), ReplaceTags: c.ReplaceTags}
+	return &proto.Change{Model: wiretext.Valid(c.Model), Set: c.Set, Remove: validAll(c.Remove), Tags: validAll(c.Tags), ReplaceTags: c.ReplaceTags}
 }
 
 func changeFromWire(c *proto.Change) *Change {
@@ -58,7 +59,7 @@ func failureToWire(f *Failure) *proto.Failure {
 	if f == nil {
 		return nil
 	}
-	return &proto.Failure{Status: uint32(f.Status), Code: valid(f.Code), Message: valid(f.Message), Origin: string(f.Origin), Step: f.Step}
+	return &proto.Failure{Status: uint32(f.Status), Code: wiretext.Valid(f.Code), Message: wiretext.Valid(f.Message), Origin: string(f.Origin), Step: f.Step}
 }
 
 func failureFromWire(f *proto.Failure) *Failure {
@@ -73,9 +74,9 @@ func loggedToWire(r *Logged) *proto.LoggedRecord {
 		return nil
 	}
 	return &proto.LoggedRecord{
-		RequestId: valid(r.RequestID), Endpoint: r.Endpoint, Model: valid(r.Model), Provider: r.Provider, KeyId: r.KeyID, TeamId: r.TeamID,
-		UserId: r.UserID, Status: r.Status, HttpStatus: int32(r.HTTPStatus), ErrorCode: valid(r.ErrorCode), CostNanoUsd: r.CostNanoUSD,
-		EndUser: valid(r.EndUser), CustomerId: valid(r.CustomerID), SessionId: valid(r.SessionID), Tags: validAll(r.Tags), Message: valid(r.Message),
+		RequestId: wiretext.Valid(r.RequestID), Endpoint: r.Endpoint, Model: wiretext.Valid(r.Model), Provider: r.Provider, KeyId: r.KeyID, TeamId: r.TeamID,
+		UserId: r.UserID, Status: r.Status, HttpStatus: int32(r.HTTPStatus), ErrorCode: wiretext.Valid(r.ErrorCode), CostNanoUsd: r.CostNanoUSD,
+		EndUser: wiretext.Valid(r.EndUser), CustomerId: wiretext.Valid(r.CustomerID), SessionId: wiretext.Valid(r.SessionID), Tags: validAll(r.Tags), Message: wiretext.Valid(r.Message),
 		Request: r.Request, Response: r.Response,
 	}
 }
@@ -95,7 +96,7 @@ func loggedFromWire(r *proto.LoggedRecord) *Logged {
 func validAll(list []string) []string {
 	var out []string
 	for _, s := range list {
-		out = append(out, valid(s))
+		out = append(out, wiretext.Valid(s))
 	}
 	return out
 }

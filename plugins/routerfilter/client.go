@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
 	"github.com/conclave-llm/conclave/plugins/session"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 )
 
 // maxText bounds the text of a plugin's error, in bytes.
@@ -92,25 +93,23 @@ func chosen(a *proto.RouteAnswer, candidates int) ([]int, error) {
 // ToWire is the route as a plugin gets it, without a deadline.
 func ToWire(r *Route) *proto.Route {
 	q := &proto.Route{
-		RequestId: r.RequestID, Endpoint: r.Endpoint, Model: valid(r.Model), Asked: valid(r.Asked), KeyId: r.KeyID, TeamId: r.TeamID,
-		OrganizationId: r.OrganizationID, UserId: valid(r.UserID), CustomerId: valid(r.CustomerID), Session: valid(r.Session), Stream: r.Stream,
+		RequestId: r.RequestID, Endpoint: r.Endpoint, Model: wiretext.Valid(r.Model), Asked: wiretext.Valid(r.Asked), KeyId: r.KeyID, TeamId: r.TeamID,
+		OrganizationId: r.OrganizationID, UserId: wiretext.Valid(r.UserID), CustomerId: wiretext.Valid(r.CustomerID), Session: wiretext.Valid(r.Session), Stream: r.Stream,
 		Candidates: make([]*proto.Candidate, len(r.Candidates)),
 	}
 	for _, t := range r.Tags {
-		q.Tags = append(q.Tags, valid(t))
+		q.Tags = append(q.Tags, wiretext.Valid(t))
 	}
 	slab := make([]proto.Candidate, len(r.Candidates))
 	for i := range r.Candidates {
 		c, w := &r.Candidates[i], &slab[i]
-		w.DeploymentId, w.Name, w.Provider, w.UpstreamModel, w.ApiBase = c.DeploymentID, valid(c.Name), c.Provider, valid(c.UpstreamModel), valid(c.APIBase)
+		w.DeploymentId, w.Name, w.Provider, w.UpstreamModel, w.ApiBase = c.DeploymentID, wiretext.Valid(c.Name), c.Provider, wiretext.Valid(c.UpstreamModel), wiretext.Valid(c.APIBase)
 		w.Metadata = c.Metadata
 		w.Order, w.InFlight, w.Others, w.FirstTokenSeconds = int32(c.Order), c.InFlight, c.Others, c.FirstToken
 		q.Candidates[i] = w
 	}
 	return q
 }
-
-func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // Register serves the plugin on a gRPC server.
 func Register(s grpc.ServiceRegistrar, impl Plugin) {
@@ -127,16 +126,18 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureRouterFilter
 		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, valid(err.Error()))
+		return nil, status.Error(codes.InvalidArgument, wiretext.Valid(err.Error()))
 	}
-	return &proto.RouterFilterDescription{Version: valid(d.Version), SdkMinor: contract.Minor}, nil
+	return &proto.RouterFilterDescription{Version: wiretext.Valid(d.Version), SdkMinor: contract.Minor}, nil
 }
 
 func (s *server) Session(rpc grpc.BidiStreamingServer[proto.RouteQuestion, proto.RouteAnswer]) error {
 	return session.Serve(rpc, session.Handler[proto.RouteQuestion, proto.RouteAnswer]{
 		GivenUp: func(q *proto.RouteQuestion) bool { return q.GetCancel() },
 		Answer:  s.answer,
-		Failed:  func(id uint64, text string) *proto.RouteAnswer { return &proto.RouteAnswer{Id: id, Error: valid(text)} },
+		Failed: func(id uint64, text string) *proto.RouteAnswer {
+			return &proto.RouteAnswer{Id: id, Error: wiretext.Valid(text)}
+		},
 	})
 }
 
@@ -154,7 +155,7 @@ func (s *server) answer(ctx context.Context, q *proto.RouteQuestion) *proto.Rout
 	defer cancel()
 	chosen, err := s.impl.Filter(ctx, routeFromWire(route))
 	if err != nil {
-		out.Error = "the filter fails: " + valid(err.Error())
+		out.Error = "the filter fails: " + wiretext.Valid(err.Error())
 		return out
 	}
 	for _, at := range chosen {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	goplugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/proto"
+	"github.com/conclave-llm/conclave/plugins/wiretext"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -97,7 +96,7 @@ func (c *Client) Read(ctx context.Context, at Address) (Value, error) {
 	case n > maxValue:
 		return Value{}, &Error{Malformed, fmt.Sprintf("the secret has more than %d bytes", maxValue)}
 	}
-	return Value{Text: secret.New(string(resp.GetValue())), Version: printable(resp.GetVersion())}, nil
+	return Value{Text: secret.New(string(resp.GetValue())), Version: wiretext.Line(resp.GetVersion(), maxText)}, nil
 }
 
 var errReadsOnly = &Error{Denied, "the plugin reads only"}
@@ -116,7 +115,7 @@ func (c *Client) Write(ctx context.Context, w Written) (version string, err erro
 	if err != nil {
 		return "", fromStatus(err)
 	}
-	return printable(resp.GetVersion()), nil
+	return wiretext.Line(resp.GetVersion(), maxText), nil
 }
 
 // Delete implements Writer. Every error is an *Error.
@@ -147,20 +146,7 @@ func fromStatus(err error) *Error {
 	if !ok {
 		return &Error{Unavailable, "the secret source did not answer: " + st.Code().String()}
 	}
-	return &Error{reason, printable(st.Message())}
-}
-
-// printable is the text of a plugin in one line of bounded length.
-func printable(text string) string {
-	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "�")), " ")
-	if len(text) <= maxText {
-		return text
-	}
-	cut := maxText
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
+	return &Error{reason, wiretext.Line(st.Message(), maxText)}
 }
 
 // Register serves the plugin on a gRPC server.
@@ -200,7 +186,7 @@ func (s *server) Read(ctx context.Context, req *proto.ReadSecret) (_ *proto.Secr
 	if v.Text.IsZero() {
 		return nil, status.Error(codes.NotFound, "the secret is empty")
 	}
-	return &proto.SecretValue{Value: []byte(v.Text.Reveal()), Version: strings.ToValidUTF8(v.Version, "�")}, nil
+	return &proto.SecretValue{Value: []byte(v.Text.Reveal()), Version: wiretext.Valid(v.Version)}, nil
 }
 
 func (s *server) Write(ctx context.Context, req *proto.WriteSecret) (_ *proto.WrittenSecret, err error) {
@@ -216,7 +202,7 @@ func (s *server) Write(ctx context.Context, req *proto.WriteSecret) (_ *proto.Wr
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &proto.WrittenSecret{Version: strings.ToValidUTF8(version, "�")}, nil
+	return &proto.WrittenSecret{Version: wiretext.Valid(version)}, nil
 }
 
 func (s *server) Delete(ctx context.Context, req *proto.DeleteSecret) (_ *proto.DeletedSecret, err error) {
@@ -235,12 +221,12 @@ func (s *server) Delete(ctx context.Context, req *proto.DeleteSecret) (_ *proto.
 func toStatus(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
-		return status.Error(codes.Unavailable, strings.ToValidUTF8(err.Error(), "�"))
+		return status.Error(codes.Unavailable, wiretext.Valid(err.Error()))
 	}
 	for code, reason := range reasons {
 		if reason == e.Reason {
-			return status.Error(code, strings.ToValidUTF8(e.Text, "�"))
+			return status.Error(code, wiretext.Valid(e.Text))
 		}
 	}
-	return status.Error(codes.Unavailable, strings.ToValidUTF8(e.Text, "�"))
+	return status.Error(codes.Unavailable, wiretext.Valid(e.Text))
 }
