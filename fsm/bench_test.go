@@ -184,3 +184,39 @@ func BenchmarkFSM_PutKey(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFSM_ApplyBulk applies entries of a thousand keys each, as calls in bulk make them.
+func BenchmarkFSM_ApplyBulk(b *testing.B) {
+	const keys = 1000
+	h := start(b)
+	h.boot("n1")
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		batch := fsm.Batch{}
+		for range keys {
+			n++
+			id := fmt.Sprintf("key_%016d", n)
+			k := resource.Key{
+				Meta: meta(id), Name: "name-" + id, Hint: "sk-...abcd", Hash: resource.HashSecret(id),
+				Policy: resource.Policy{Allowance: resource.Allowance{
+					Budgets: []resource.Terms{{Name: "day", USD: 10 * resource.Dollar, Per: "day"}}, Limits: resource.Limits{RPM: new(int64(100))},
+				}},
+			}
+			put := h.putKey(k, 0)
+			put.Windows = []fsm.OpenWindow{{Account: resource.Account("key", id, "day"), Limit: 10 * resource.Dollar}}
+			item, err := fsm.ItemOf(put)
+			if err != nil {
+				b.Fatal(err)
+			}
+			batch.Items = append(batch.Items, item)
+		}
+		log := h.entry(master, batch)
+		b.StartTimer()
+		if a, ok := h.f.Apply(log).(fsm.Applied); !ok || a.Err != nil {
+			b.Fatalf("%+v", a)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/key")
+}

@@ -80,10 +80,8 @@ func split(body []byte) ([]jsontext.Value, error) {
 // order. An error about one of them is an *ItemError.
 func (rs *Records) CreateKeys(ctx context.Context, by Caller, docs []Document, how Bulk) (client.MadeKeys, Written, error) {
 	b := bulk{rs: rs, by: by, how: how, names: map[string]string{}, hashes: map[resource.Hash]string{}}
-	for i, doc := range docs {
-		if err := b.add(doc); err != nil {
-			return client.MadeKeys{}, Written{}, &ItemError{i, err}
-		}
+	if err := b.all(docs); err != nil {
+		return client.MadeKeys{}, Written{}, err
 	}
 	if len(b.puts) == 0 || how.DryRun {
 		return b.made, Written{}, nil
@@ -124,6 +122,7 @@ type bulk struct {
 	by  Caller
 	how Bulk
 
+	there  map[string]*resource.Key // that the state has under a name of one of these
 	names  map[string]string        // of the keys before, with their ids
 	hashes map[resource.Hash]string // the same
 	puts   []fsm.Command            // one for each key that is made
@@ -132,20 +131,51 @@ type bulk struct {
 	made   client.MadeKeys
 }
 
-func (b *bulk) add(doc Document) error {
+// drafted is a key that is complete but not yet checked.
+type drafted struct {
+	key    *resource.Key
+	secret string
+	more   []fsm.Command // that go with it
+}
+
+// all makes the commands. An error about one of the documents is an *ItemError.
+func (b *bulk) all(docs []Document) error {
+	drafts := make([]drafted, len(docs))
+	names := make([]string, 0, len(docs))
+	for i, doc := range docs {
+		var err error
+		if drafts[i], err = b.draft(doc); err != nil {
+			return &ItemError{i, err}
+		}
+		if name := drafts[i].key.Name; name != "" {
+			names = append(names, name)
+		}
+	}
+	b.there = b.rs.cfg.State.KeysByName(names)
+	for i := range drafts {
+		if err := b.add(&drafts[i]); err != nil {
+			return &ItemError{i, err}
+		}
+	}
+	return nil
+}
+
+func (b *bulk) draft(doc Document) (drafted, error) {
 	n := b.rs.Keys
 	first, err := n.begin(b.by, doc)
 	if err != nil {
-		return err
+		return drafted{}, err
 	}
 	k, err := n.draft(b.by, doc, nil)
 	if err != nil {
-		return err
+		return drafted{}, err
 	}
 	more, err := first.complete(k)
-	if err != nil {
-		return err
-	}
+	return drafted{key: k, secret: first.secret, more: more}, err
+}
+
+func (b *bulk) add(d *drafted) error {
+	n, k := b.rs.Keys, d.key
 	if there, err := b.taken(k); err != nil || there {
 		return err
 	}
@@ -153,9 +183,9 @@ func (b *bulk) add(doc Document) error {
 	if err != nil {
 		return err
 	}
-	b.puts = append(append(b.puts, put), more...)
+	b.puts = append(append(b.puts, put), d.more...)
 	if k.StoredIn != "" {
-		b.kept = append(b.kept, keyshelf.Item{Key: k, Secret: first.secret})
+		b.kept = append(b.kept, keyshelf.Item{Key: k, Secret: d.secret})
 	}
 	if k.Blocked {
 		b.blocks = append(b.blocks, n.block(k.ID, true))
@@ -165,7 +195,7 @@ func (b *bulk) add(doc Document) error {
 	}
 	b.hashes[k.Hash] = k.ID
 	b.made.Created++
-	made := client.MadeKey{ID: k.ID, Name: k.Name, Hash: k.Hash, Secret: first.secret}
+	made := client.MadeKey{ID: k.ID, Name: k.Name, Hash: k.Hash, Secret: d.secret}
 	if b.how.DryRun {
 		made = client.MadeKey{Name: k.Name}
 	}
@@ -197,7 +227,7 @@ func (b *bulk) named(name string) (id string, hash resource.Hash, ok bool) {
 	if name == "" {
 		return "", resource.Hash{}, false
 	}
-	if k, ok := b.rs.cfg.State.KeyByName(name); ok {
+	if k, ok := b.there[name]; ok {
 		return k.ID, k.Hash, true
 	}
 	id, ok = b.names[name]

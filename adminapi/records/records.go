@@ -49,6 +49,7 @@ func (w world) Team(id string) (*resource.Team, bool) { return w.Catalog().Team(
 type Keys interface {
 	Key(id string) (*resource.Key, bool)
 	KeyByName(name string) (*resource.Key, bool)
+	KeysByName(names []string) map[string]*resource.Key
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	Keys(q fsm.ListQuery) (items []*resource.Key, next string, total int)
 }

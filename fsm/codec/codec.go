@@ -80,35 +80,38 @@ type Canonicalizer[T any] interface {
 // nothing and encodes as null.
 type Encoded[T any] struct {
 	raw   []byte
-	value *T
+	value *T // of raw; nil: nobody has read it
 }
 
-// Encode encodes a record.
+// Encode encodes a record. Who proposes it needs its bytes alone: what they say is read where
+// the entry is decoded.
 func Encode[T any](r T) (Encoded[T], error) {
 	raw, err := enc.Marshal(r)
 	if err != nil {
 		return Encoded[T]{}, fmt.Errorf("encode record: %w", err)
 	}
-	var e Encoded[T]
-	if err := e.decode(raw); err != nil {
-		return Encoded[T]{}, fmt.Errorf("encode record: %w", err)
-	}
-	return e, nil
+	return Encoded[T]{raw: raw}, nil
 }
 
 // Raw returns the proposer's bytes, nil for the zero value; they must not be changed.
 func (e Encoded[T]) Raw() []byte { return e.raw }
 
-// Record returns the record, canonicalized, nil for the zero value; it must not be changed.
-func (e Encoded[T]) Record() *T { return e.value }
+// Record returns the record, canonicalized, nil for the zero value and for bytes that are none; it must not
+// be changed.
+func (e Encoded[T]) Record() *T {
+	if e.value == nil && e.raw != nil {
+		_ = e.decode(e.raw) // none
+	}
+	return e.value
+}
 
 // Value returns the record, canonicalized. What it refers to must not be changed.
 func (e Encoded[T]) Value() T {
-	if e.value == nil {
-		var zero T
-		return zero
+	if r := e.Record(); r != nil {
+		return *r
 	}
-	return *e.value
+	var zero T
+	return zero
 }
 
 // MarshalCBOR gives the proposer's bytes.
@@ -143,7 +146,7 @@ func (e *Encoded[T]) decode(raw []byte) error {
 }
 
 // MarshalJSON gives the record as the admin API does.
-func (e Encoded[T]) MarshalJSON() ([]byte, error) { return json.Marshal(e.value) }
+func (e Encoded[T]) MarshalJSON() ([]byte, error) { return json.Marshal(e.Record()) }
 
 // Record reads a stored record and fills in what its frame holds.
 func Record[T any, P Canonicalizer[T]](f frame.Value) (P, error) {

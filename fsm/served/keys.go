@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/fsm/relation"
 	"github.com/conclave-llm/conclave/fsm/store"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -35,6 +36,31 @@ func (s *State) Keys(q memory.Query) (items []*resource.Key, next string, total 
 // KeyByName returns the key with the name. It reads the file's index of names.
 func (s *State) KeyByName(name string) (*resource.Key, bool) {
 	return s.Key(s.named(store.Keys, name))
+}
+
+// KeysByName returns the keys that have one of the names, by name. It reads the file's index of names once for
+// all of them.
+func (s *State) KeysByName(names []string) map[string]*resource.Key {
+	ids := make(map[string]string, len(names))
+	s.view(func(tx *bolt.Tx) error {
+		for _, name := range names {
+			fr, ok, err := store.Names.Read(tx, relation.NameKey(store.Keys, name))
+			if err != nil {
+				return err
+			}
+			if ok {
+				ids[name] = string(fr.Payload)
+			}
+		}
+		return nil
+	})
+	found := make(map[string]*resource.Key, len(ids))
+	for name, id := range ids {
+		if k, ok := s.Key(id); ok {
+			found[name] = k
+		}
+	}
+	return found
 }
 
 // Cluster returns the identity of the cluster; false before the bootstrap.
