@@ -127,6 +127,7 @@ func (h *harness) replay(id resource.AccountID, old uint64) {
 	if got := h.f.Totals("key", "k1").Cost; got != 30 {
 		t.Errorf("a tick of an epoch before the restore counts: %d", got)
 	}
+	h.refused(node("n1"), fsm.CloseEpoch{Node: "n1", Epoch: old, Whole: true, By: old + 1}, resource.ErrConflict) // as of before
 	h.doAs(node("n1"), fsm.OpenEpoch{Node: "n1"})
 	if got := h.f.Epoch("n1"); got <= 1<<32 {
 		t.Errorf("epoch %d may have been used before", got)
@@ -134,7 +135,10 @@ func (h *harness) replay(id resource.AccountID, old uint64) {
 	h.tick(fsm.Tick{Node: "n1", From: 10, To: 20, OldEpoch: old, Spend: []fsm.SpendDelta{{KeyID: "k1", Cost: 12, Requests: 1}}, Settle: settle(id, 0, 12)})
 	n, _ := h.f.Node("n1")
 	for _, o := range n.Old {
-		h.doAs(node("n1"), fsm.CloseEpoch{Node: "n1", Epoch: o.Epoch, Whole: true})
+		h.doAs(node("n1"), fsm.CloseEpoch{Node: "n1", Epoch: o.Epoch, Whole: true, By: n.Epoch})
+	}
+	if n, _ := h.f.Node("n1"); n.Covered != 20 || len(n.Old) != 0 {
+		t.Errorf("after its old epochs were closed the node's journal is covered up to %d, want 20: %+v", n.Covered, n)
 	}
 	if got := h.f.Totals("key", "k1").Cost; got != 42 {
 		t.Errorf("after the replay: got %d, want 42", got)

@@ -136,6 +136,9 @@ func (c CloseEpoch) Apply(tx *Tx) error {
 	if n.OldEpoch(c.Epoch) == nil {
 		return fmt.Errorf("epoch %d of node %q: %w", c.Epoch, c.Node, resource.ErrNotFound)
 	}
+	if c.By != 0 && c.By != n.Epoch { // since then a backup was restored that lacks what was settled
+		return fmt.Errorf("epoch %d of node %q was settled by epoch %d, and %d runs: %w", c.Epoch, c.Node, c.By, n.Epoch, resource.ErrConflict)
+	}
 	if c.Whole {
 		n.Drop(c.Epoch, tx.b.pos.Generation)
 	} else {

@@ -276,6 +276,7 @@ type (
 		Node  string `json:"node"`
 		Epoch uint64 `json:"epoch"`
 		Whole bool   `json:"whole,omitempty"`
+		By    uint64 `json:"by,omitempty"` // the epoch whose ticks settled it: refused once another runs; 0: not said
 	}
 	// TickGroup carries spend and lease requests of one or more nodes.
 	TickGroup struct {

@@ -182,11 +182,7 @@ func (tx *Tx) covered(node string) uint64 {
 	if !ok {
 		return 0
 	}
-	to := n.To
-	for _, o := range n.Old {
-		to = max(to, o.To)
-	}
-	return to
+	return n.Covered()
 }
 
 // forget brings a node's spend on people who are being forgotten under their pseudonyms, as

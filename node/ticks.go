@@ -47,6 +47,7 @@ type money struct {
 	cancel context.CancelFunc
 	begin  chan struct{} // an epoch is needed
 	settle chan struct{} // old epochs can be closed
+	by     atomic.Uint64 // the epoch whose ticks have settled them
 	wg     sync.WaitGroup
 }
 
@@ -59,7 +60,7 @@ func (m *money) start() {
 	m.ticker = tick.New(tick.Config{
 		Journal: m.journal, NodeID: m.nodeID, Submit: m.submit, Demand: m.budgets.Demand,
 		Acked:      m.budgets.Acked,
-		Settled:    func() { signal(m.settle) },
+		Settled:    m.settled,
 		Superseded: func() { signal(m.begin) },
 		Logger:     m.log, Registerer: m.registry,
 	})
@@ -111,7 +112,7 @@ func (m *money) openEpoch(ctx context.Context) error {
 	if !ok || node.Epoch == 0 {
 		return errors.New("the node is not registered yet")
 	}
-	if err := m.ticker.Begin(node.Epoch, covered(node)); err != nil {
+	if err := m.ticker.Begin(node.Epoch, node.Covered); err != nil {
 		return err
 	}
 	m.budgets.SetEpoch(node.Epoch)
@@ -121,15 +122,6 @@ func (m *money) openEpoch(ctx context.Context) error {
 	return nil
 }
 
-// covered is the last journal record that any epoch's ticks brought into the state.
-func covered(n fsm.NodeState) uint64 {
-	to := n.To
-	for _, o := range n.Old {
-		to = max(to, o.To)
-	}
-	return to
-}
-
 // restored begins anew after a restore: what this process held is void, and its journal is to be
 // told from where the backup ends.
 func (m *money) restored() {
@@ -137,19 +129,29 @@ func (m *money) restored() {
 	signal(m.begin)
 }
 
+// settled has the epochs before the given one closed.
+func (m *money) settled(epoch uint64) {
+	m.by.Store(epoch)
+	signal(m.settle)
+}
+
 // closeEpochs ends the epochs of earlier processes. What they still hold is dropped only if
-// the journal is known to be whole.
+// the journal is known to be whole. In a state that was restored meanwhile another epoch runs, and what was settled
+// in the one before may be lacking.
 func (m *money) closeEpochs(ctx context.Context) error {
 	node, ok := m.state.Node(m.nodeID)
-	if !ok {
+	by := m.by.Load()
+	if !ok || node.Epoch != by {
 		return nil
 	}
 	for _, old := range node.Old {
 		if old.Closed {
 			continue
 		}
-		cmd := fsm.CloseEpoch{Node: m.nodeID, Epoch: old.Epoch, Whole: m.journal.Whole(old.Epoch)}
-		if _, err := m.propose.Propose(ctx, m.actor(), "", cmd); err != nil {
+		cmd := fsm.CloseEpoch{Node: m.nodeID, Epoch: old.Epoch, Whole: m.journal.Whole(old.Epoch), By: by}
+		if _, err := m.propose.Propose(ctx, m.actor(), "", cmd); errors.Is(err, resource.ErrConflict) {
+			return nil // another epoch runs now
+		} else if err != nil {
 			return err
 		}
 	}
@@ -186,7 +188,7 @@ func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 	if node.Epoch == t.Epoch && node.Seq >= t.Seq {
 		m.fresh.applied(sent)
 	}
-	return tick.Ack{Epoch: node.Epoch, Seq: node.Seq, To: covered(node), Index: m.state.Applied()}, nil
+	return tick.Ack{Epoch: node.Epoch, Seq: node.Seq, To: node.Covered, Index: m.state.Applied()}, nil
 }
 
 // stop carries the rest of the journal into the state, gives the leases back as far as ctx

@@ -77,7 +77,7 @@ func (g *graft) nodes() error {
 // renew ends the epochs of a row of the backup.
 func (g *graft) renew(n, present *money.Node) {
 	if g.asOfBackup {
-		covered := max(covered(n), covered(present))
+		covered := max(n.Covered(), present.Covered())
 		n.Old, n.Epoch = nil, max(n.Epoch, present.Epoch)
 		g.edit.end(n)
 		n.To = covered
@@ -101,7 +101,7 @@ func (g *graft) newcomer(present *money.Node, rows money.Nodes) *money.Node {
 	}
 	g.edit.end(&n)
 	if g.foreign || g.asOfBackup {
-		n.To = covered(present)
+		n.To = present.Covered()
 	}
 	return &n
 }
@@ -111,15 +111,6 @@ func (g *graft) newcomer(present *money.Node, rows money.Nodes) *money.Node {
 func (e *editor) end(n *money.Node) {
 	n.Epoch = max(n.Epoch, e.pos.Generation<<32) + 1
 	n.Seq, n.To = 0, 0
-}
-
-// covered is the last journal record that any epoch's ticks brought into the state.
-func covered(n *money.Node) uint64 {
-	to := n.To
-	for _, o := range n.Old {
-		to = max(to, o.To)
-	}
-	return to
 }
 
 func (e *editor) putNodes(rows money.Nodes) error {

@@ -213,11 +213,11 @@ func (r *Report) replay(backup, now *bolt.Tx) error {
 		o, known := old[id]
 		switch {
 		case known:
-			n.After = covered(o)
+			n.After = o.Covered()
 		case r.Foreign:
-			n.After = covered(present[id])
+			n.After = present[id].Covered()
 		}
-		if n.Gone && (!known || o.Removed || covered(present[id]) <= n.After) {
+		if n.Gone && (!known || o.Removed || present[id].Covered() <= n.After) {
 			continue // it was gone before, or has spent nothing since
 		}
 		r.Nodes = append(r.Nodes, n)

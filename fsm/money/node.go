@@ -59,8 +59,18 @@ func (n *Node) Start(index, generation uint64) {
 	n.replayed(generation)
 }
 
-// Drop forgets an old epoch whose journal has been settled and was whole.
+// Covered is the last journal record that any epoch's ticks brought into the state.
+func (n *Node) Covered() uint64 {
+	to := n.To
+	for _, o := range n.Old {
+		to = max(to, o.To)
+	}
+	return to
+}
+
+// Drop forgets an old epoch whose journal has been settled and was whole, but not what of it was covered.
 func (n *Node) Drop(epoch, generation uint64) {
+	n.To = n.Covered()
 	n.Old = slices.DeleteFunc(n.Old, func(o OldEpoch) bool { return o.Epoch == epoch })
 	n.replayed(generation)
 }

@@ -139,6 +139,7 @@ type NodeState struct {
 	Epoch      uint64
 	Seq        uint64        // of the last tick of the epoch
 	To         uint64        // last journal record that the epoch's ticks covered
+	Covered    uint64        // that any epoch's did
 	At         resource.Time // of the last tick
 	Applied    uint64        // as the last tick told
 	Hash       []byte        // state hash at Applied, nil or 16 bytes
@@ -162,7 +163,7 @@ func (s *State) Node(id string) (NodeState, bool) {
 		return NodeState{}, false
 	}
 	out := NodeState{
-		Epoch: n.Epoch, Seq: n.Seq, To: n.To, At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
+		Epoch: n.Epoch, Seq: n.Seq, To: n.To, Covered: n.Covered(), At: n.At, Applied: n.Applied, Hash: slices.Clone(n.Hash),
 		Clock: n.Clock, Generation: n.Generation, Removed: n.Removed,
 	}
 	for _, o := range n.Old {

@@ -73,8 +73,9 @@ type Config struct {
 	Acked func(t Tick, a Ack)
 
 	// Settled is called after each Begin, once all records of earlier epochs are applied:
-	// the old epochs can be closed. It must not block. Nil: nobody is told.
-	Settled func()
+	// the old epochs can be closed, as long as the epoch is still the running one. It must not block. Nil: nobody
+	// is told.
+	Settled func(epoch uint64)
 
 	// Superseded is called when the node's epoch is no longer that of the Ticker, which
 	// then rests until the next Begin. Nil: nobody is told.
@@ -401,9 +402,10 @@ func (t *Ticker) tellSettled() {
 		tell = tell && t.ready[i].OldEpoch == 0
 	}
 	t.old = t.old && !tell
+	epoch := t.epoch
 	t.mu.Unlock()
 	if tell && t.cfg.Settled != nil {
-		t.cfg.Settled()
+		t.cfg.Settled(epoch)
 	}
 }
 

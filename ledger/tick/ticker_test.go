@@ -186,7 +186,7 @@ func TestTicker_CarriesAll(t *testing.T) {
 	s := newState()
 	settled := make(chan struct{}, 1)
 	cfg := configOf(j, s)
-	cfg.Settled = func() { settled <- struct{}{} }
+	cfg.Settled = func(uint64) { settled <- struct{}{} }
 	tk := tick.New(cfg)
 	tk.Start()
 	defer tk.Stop()

@@ -7,15 +7,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/budget"
 )
 
-// Covered is the newest journal record of a node that its ticks have carried into the state.
-func Covered(s fsm.NodeState) uint64 {
-	to := s.To
-	for _, o := range s.Old {
-		to = max(to, o.To)
-	}
-	return to
-}
-
 // Tick is the ledger's tick as the state machine's command has it.
 func Tick(t tick.Tick) fsm.Tick {
 	out := fsm.Tick{Node: t.Node, Epoch: t.Epoch, Seq: t.Seq, From: t.From, To: t.To, OldEpoch: t.OldEpoch, Settle: deltas(t.Settle), Release: deltas(t.Release)}

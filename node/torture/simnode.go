@@ -153,7 +153,7 @@ func (w *world) openEpoch(n *simNode) {
 		return
 	}
 	s, _ := w.f.Node(n.id)
-	n.epoch, n.seq, n.acked, n.old = s.Epoch, 0, Covered(s), true
+	n.epoch, n.seq, n.acked, n.old = s.Epoch, 0, s.Covered, true
 	n.epochs[n.process] = n.epoch
 	n.b.SetEpoch(n.epoch)
 	n.b.Leases(w.index, Leases(w.f.LeasesOf(n.id)))
@@ -236,7 +236,7 @@ func (w *world) tick(n *simNode, lose, loseAnswer bool) {
 func (w *world) hear(n *simNode) {
 	n.catchUp(len(n.feed))
 	s, _ := w.f.Node(n.id)
-	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: Covered(s), Index: w.index})
+	w.answer(n, tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: s.Covered, Index: w.index})
 }
 
 // tickAll sends the ticks of all nodes in one entry, as a leader does that has several.
@@ -294,7 +294,7 @@ func (w *world) closeEpochs(n *simNode) {
 	s, _ := w.f.Node(n.id)
 	for _, o := range s.Old {
 		if !o.Closed {
-			w.must(w.applyAll(n.actor(), fsm.CloseEpoch{Node: n.id, Epoch: o.Epoch, Whole: !n.torn[o.Epoch]}))
+			w.must(w.applyAll(n.actor(), fsm.CloseEpoch{Node: n.id, Epoch: o.Epoch, Whole: !n.torn[o.Epoch], By: n.epoch}))
 			w.say("%s closes epoch %d, whole %v", n.id, o.Epoch, !n.torn[o.Epoch])
 		}
 	}
@@ -451,7 +451,7 @@ func (w *world) books() (in, out book) {
 	in.charges = map[place]resource.Money{}
 	for _, n := range append(slices.Clone(w.nodes), w.gone...) {
 		s, _ := w.f.Node(n.id)
-		to := Covered(s)
+		to := s.Covered
 		settled := map[uint64]bool{}
 		for _, e := range n.journal {
 			settled[e.reserved] = true

@@ -313,19 +313,29 @@ func (c *Cluster) Await(what string, limit time.Duration, cond func() bool) {
 	c.await(what, limit, cond)
 }
 
-func (c *Cluster) await(what string, limit time.Duration, cond func() bool) {
+// AwaitThat is Await where cond also says what there is instead.
+func (c *Cluster) AwaitThat(what string, limit time.Duration, cond func() (ok bool, instead string)) {
 	c.t.Helper()
 	end := time.NewTimer(limit)
 	defer end.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for !cond() {
+	for {
+		ok, instead := cond()
+		if ok {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-end.C:
-			c.t.Fatalf("not within %s: %s\n%s", limit, what, c.logs())
+			c.t.Fatalf("not within %s: %s; instead: %s\n%s", limit, what, instead, c.logs())
 		}
 	}
+}
+
+func (c *Cluster) await(what string, limit time.Duration, cond func() bool) {
+	c.t.Helper()
+	c.AwaitThat(what, limit, func() (bool, string) { return cond(), "not" })
 }
 
 func (c *Cluster) logs() string {

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -173,16 +174,13 @@ func checkCrashSpend(t *testing.T, c *cluster.Cluster, id string, tr *traffic, u
 		answered += tr.answered[i].Load()
 	}
 	var u [3]usage
-	defer func() {
-		if t.Failed() {
-			t.Logf("%d answered, %d billed; the books have %+v", answered, requests, u)
-		}
-	}()
-	c.Await("every node has the same books, and the bill's requests", 30*time.Second, func() bool {
+	c.AwaitThat("every node has the same books, and the bill's requests", 30*time.Second, func() (bool, string) {
 		for i := range u {
 			u[i] = keyUsage(c, i, id)
 		}
-		return u[0] == u[1] && u[0] == u[2] && u[0].Requests-u[0].Failures+unsettled >= answered && u[0].Requests >= max(requests, answered)
+		same := u[0] == u[1] && u[0] == u[2]
+		return same && u[0].Requests-u[0].Failures+unsettled >= answered && u[0].Requests >= max(requests, answered),
+			fmt.Sprintf("%d answered, %d billed; the nodes have %+v", answered, requests, u)
 	})
 	t.Logf("%d answered; the bill is %d nanodollars for %d, the books have %s for %d", answered, nanos, requests, u[0].Cost, u[0].Requests)
 }

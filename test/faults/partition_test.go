@@ -211,14 +211,11 @@ func refusedEverywhere(t *testing.T, c *cluster.Cluster, secret string, ask map[
 func awaitLedger(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	var out []byte
-	c.Await("the ledger adds up", 30*time.Second, func() (ok bool) {
+	c.AwaitThat("the ledger adds up", 30*time.Second, func() (bool, string) {
 		cmd := exec.CommandContext(t.Context(), cluster.Binary(t), "ledger", "verify", "--server", c.Nodes[0].URL, "--key", cluster.MasterKey)
 		var err error
 		out, err = cmd.CombinedOutput()
-		if err != nil {
-			t.Logf("ledger verify: %s", out)
-		}
-		return err == nil
+		return err == nil, string(out)
 	})
 	t.Logf("ledger verify: %s", out)
 }

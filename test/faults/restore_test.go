@@ -5,11 +5,14 @@ package faults
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,3 +181,59 @@ func TestRecover(t *testing.T) {
 	fresh.AwaitReady()
 	c.Await("a new node serves", 20*time.Second, func() bool { return c.Chat((survivor+1)%3, secret) == http.StatusOK })
 }
+
+// TestSnapshot_RestoredAgain restores one backup after the other under load, each a moment after it was made, so that
+// what the nodes had under way of the state before comes to the one after; in the last quarter a node is killed meanwhile now and
+// then. Each request is in the books once.
+func TestSnapshot_RestoredAgain(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("CONCLAVE_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("CONCLAVE_SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, 3))
+	c := cluster.Start(t, 3)
+	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
+	tr := startTraffic(c, secret, 1)
+	const rounds = 28
+	file, restored := filepath.Join(t.TempDir(), "backup"), 0
+	for round := range rounds {
+		at := r.IntN(3)
+		if out, status := conclave(t, c, at, "snapshot", "save", file); status != 0 {
+			t.Fatalf("snapshot save: %d %s", status, out)
+		}
+		pass(time.Duration(r.IntN(400)) * time.Millisecond)
+		var kill sync.WaitGroup
+		victim := -1
+		if round >= rounds*3/4 && r.IntN(2) == 0 {
+			victim = (at + r.IntN(2) + 1) % 3
+			after := time.Duration(r.IntN(120)) * time.Millisecond
+			kill.Go(func() {
+				pass(after)
+				c.Nodes[victim].Kill()
+			})
+		}
+		if out, status := conclave(t, c, at, "snapshot", "restore", file, "--revoked", "block", "--wait", "0"); status == 0 {
+			restored++
+		} else if victim < 0 {
+			t.Fatalf("snapshot restore: %d %s", status, out)
+		}
+		kill.Wait()
+		if victim >= 0 {
+			c.Nodes[victim].Start()
+			c.Nodes[victim].AwaitReady()
+		}
+		pass(time.Duration(r.IntN(300)) * time.Millisecond)
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.end()
+	t.Logf("%d of %d were restored", restored, rounds)
+	sameState(t, c)
+	checkCrashSpend(t, c, id, tr, 0)
+	awaitLedger(t, c)
+}
+
+// pass lets time go by: what comes at which moment is what is tested.
+func pass(d time.Duration) { <-time.After(d) }

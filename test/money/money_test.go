@@ -147,7 +147,7 @@ func (n *node) start(t *testing.T) {
 	})
 	p.ticker = tick.New(tick.Config{
 		Journal: p.journal, NodeID: n.id, Submit: p.submit, Demand: p.budgets.Demand, Acked: p.budgets.Acked,
-		Settled: func() { p.settled <- struct{}{} }, Logger: slog.New(slog.DiscardHandler),
+		Settled: func(uint64) { p.settled <- struct{}{} }, Logger: slog.New(slog.DiscardHandler),
 	})
 	n.mu.Lock()
 	n.proc = p
@@ -172,7 +172,7 @@ func (p *process) openEpoch() error {
 		return err
 	}
 	s, _ := p.n.state.Node(p.n.id)
-	if err := p.ticker.Begin(s.Epoch, torture.Covered(s)); err != nil {
+	if err := p.ticker.Begin(s.Epoch, s.Covered); err != nil {
 		return err
 	}
 	p.budgets.SetEpoch(s.Epoch)
@@ -200,7 +200,7 @@ func (p *process) submit(_ context.Context, t tick.Tick) (tick.Ack, error) {
 		return tick.Ack{}, errors.New("answer lost")
 	}
 	s, _ := p.n.state.Node(p.n.id)
-	return tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: torture.Covered(s), Index: p.n.state.Applied()}, nil
+	return tick.Ack{Epoch: s.Epoch, Seq: s.Seq, To: s.Covered, Index: p.n.state.Applied()}, nil
 }
 
 // truth is what the provider billed, from its own point of view.
