@@ -231,7 +231,8 @@ func TestBackup_AnotherCluster(t *testing.T) {
 		t.Errorf("b1 is in generation %d", st.Generation)
 	}
 	before := to.lease("b1", id, 0).Granted
-	to.tick(fsm.Tick{Node: "b1", Want: want(id, resource.Window{}, 10, 10)})
+	b1, _ := to.f.Node("b1")
+	to.tick(fsm.Tick{Node: "b1", From: b1.Covered, To: b1.Covered, Want: want(id, resource.Window{}, 10, 10)})
 	if got := to.lease("b1", id, 0).Granted - before; got != 10 {
 		t.Errorf("granted %d, want 10", got)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/conclave-llm/conclave/resource/alert"
 )
 
-// Apply implements Command. A tick that is not the next one of its node's epoch changes
-// nothing: the node sees in its state which is expected. The others of the group count.
+// Apply implements Command. A tick that is not the next one of its node's epoch, or does not begin where what the state has
+// of the node's journal ends, changes nothing: the node sees in its state which is expected. The others of the group count.
 func (c TickGroup) Apply(tx *Tx) error {
 	spent := money.Spending{}
 	pending := tx.pendingErasures()
@@ -27,7 +27,7 @@ func (c TickGroup) Apply(tx *Tx) error {
 
 func (tx *Tx) tick(t *Tick, spent money.Spending, pending []*resource.Erasure) {
 	n, ok := tx.node(t.Node)
-	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 {
+	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 || t.From != n.Covered() {
 		return
 	}
 	n.Seq, n.At, n.Applied, n.Clock = t.Seq, tx.Now, t.Applied, t.Clock

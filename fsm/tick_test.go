@@ -87,21 +87,23 @@ func TestMoney_TickSequence(t *testing.T) {
 	t.Parallel()
 	h, id := budgeted(t, resource.Terms{USD: 100}, resource.Window{}, "n1")
 	epoch := h.f.Epoch("n1")
-	send := func(epoch, seq uint64) {
-		h.doAs(node("n1"), fsm.TickGroup{Ticks: []fsm.Tick{{Node: "n1", Epoch: epoch, Seq: seq, To: 10 * seq, Applied: 7, Settle: settle(id, 0, 1)}}})
+	send := func(epoch, seq, from uint64) {
+		h.doAs(node("n1"), fsm.TickGroup{Ticks: []fsm.Tick{{Node: "n1", Epoch: epoch, Seq: seq, From: from, To: 10 * seq, Applied: 7, Settle: settle(id, 0, 1)}}})
 	}
 	for _, tt := range []struct {
-		name       string
-		epoch, seq uint64
-		settled    resource.Money
+		name             string
+		epoch, seq, from uint64
+		settled          resource.Money
 	}{
-		{"gap", epoch, 2, 0},
-		{"first", epoch, 1, 1},
-		{"again", epoch, 1, 1},
-		{"next", epoch, 2, 2},
-		{"of another epoch", epoch + 1, 3, 2},
+		{"gap", epoch, 2, 0, 0},
+		{"first", epoch, 1, 0, 1},
+		{"again", epoch, 1, 0, 1},
+		{"records that were told before", epoch, 2, 9, 1},
+		{"records left out", epoch, 2, 11, 1},
+		{"next", epoch, 2, 10, 2},
+		{"of another epoch", epoch + 1, 3, 20, 2},
 	} {
-		send(tt.epoch, tt.seq)
+		send(tt.epoch, tt.seq, tt.from)
 		if got := h.f.Accounts("key/k1")[0].Settled; got != tt.settled {
 			t.Errorf("%s: settled %d, want %d", tt.name, got, tt.settled)
 		}

@@ -373,8 +373,9 @@ func (t *Ticker) answer(tick *Tick, round uint64, ack Ack, sent time.Time) outco
 		t.cfg.Logger.Warn("epoch of this node is superseded", "epoch", t.epoch, "by", ack.Epoch)
 		t.epoch = 0
 		return tickSuperseded
-	case ack.Seq+1 < tick.Seq:
-		t.cfg.Logger.Warn("replicated state lacks ticks of this node; they are sent again", "sent", tick.Seq, "applied", ack.Seq)
+	case ack.Seq+1 < tick.Seq, ack.Seq < tick.Seq && ack.To != tick.From, ack.Seq >= tick.Seq && ack.To < tick.To:
+		t.cfg.Logger.Warn("replicated state has other ticks of this node; what it lacks is sent again",
+			"sent", tick.Seq, "applied", ack.Seq, "from", tick.From, "to", tick.To, "covered", ack.To)
 		t.seq = ack.Seq
 		if err := t.rewindLocked(ack.To); err != nil {
 			t.cfg.Logger.Error("journal cannot be read again", "error", err)

@@ -271,7 +271,7 @@ func (w *world) answer(n *simNode, a tick.Ack) {
 		w.say("%s is superseded", n.id)
 		n.b.Void()
 		n.epoch, n.pending = 0, nil
-	case a.Seq+1 < t.Seq:
+	case a.Seq+1 < t.Seq, a.Seq < t.Seq && a.To != t.From, a.Seq >= t.Seq && a.To < t.To:
 		n.seq, n.acked, n.pending = a.Seq, a.To, nil
 	case a.Seq >= t.Seq:
 		n.acked, n.pending = t.To, nil
