@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -384,6 +385,26 @@ func awaitSpend(t *testing.T, c *nodetest.Cluster, n *nodetest.Node, key string)
 		}
 		return got.Spend == c.Bill()
 	})
+}
+
+// TestNode_early has requests come to a node that is not built yet, and be answered when it is: that a node is
+// healthy is no answer to a chat.
+func TestNode_early(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, 1).Nodes[0]
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{
+		{"POST", "/v1/chat/completions", 503}, {"GET", "/v1/models", 503}, {"POST", "/api/v1/keys", 503}, {"POST", "/health/readiness", 503},
+		{"GET", "/health/readiness", 200}, {"GET", "/health/liveliness", 200},
+	} {
+		w := httptest.NewRecorder()
+		n.Early().ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
+		if w.Code != tt.want || (w.Code == 503) != (w.Header().Get("Retry-After") != "") || (w.Code == 503) != strings.Contains(w.Body.String(), `"starting"`) {
+			t.Errorf("%s %s: got %d %v %s, want %d", tt.method, tt.path, w.Code, w.Header(), w.Body, tt.want)
+		}
+	}
 }
 
 func TestNode_readiness(t *testing.T) {

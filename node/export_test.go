@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/raft" //nolint:depguard // plays the part of a faulty machine
@@ -22,6 +23,9 @@ func (n *Node) Age(d time.Duration) {
 		}
 	}
 }
+
+// Early answers requests until the node is built.
+func (n *Node) Early() http.Handler { return n.early() }
 
 // SignedAnchor signs an anchor as the node does, and gives the certificate to check it with.
 func (n *Node) SignedAnchor() (a resource.AuditAnchor, ca []byte, err error) {

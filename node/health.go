@@ -12,14 +12,19 @@ import (
 // mountHealth registers what operators and load balancers ask. Liveness and readiness are
 // open; the rest needs a key that may read.
 func (n *Node) mountHealth(mux *http.ServeMux) {
-	for _, p := range []string{"/health/liveliness", "/health/liveness"} {
-		mux.HandleFunc("GET "+p, n.liveness)
-	}
-	mux.HandleFunc("GET /health/readiness", n.readiness)
+	n.mountProbes(mux)
 	mux.Handle("GET /health", n.reader(http.HandlerFunc(n.health)))
 	mux.Handle("GET /health/latest", n.reader(http.HandlerFunc(n.healthLatest)))
 	mux.Handle("GET /health/history", n.reader(http.HandlerFunc(n.healthHistory)))
 	mux.Handle("GET /metrics", n.reader(promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{})))
+}
+
+// mountProbes registers what needs no key.
+func (n *Node) mountProbes(mux *http.ServeMux) {
+	for _, p := range []string{"/health/liveliness", "/health/liveness"} {
+		mux.HandleFunc("GET "+p, n.liveness)
+	}
+	mux.HandleFunc("GET /health/readiness", n.readiness)
 }
 
 func (n *Node) liveness(w http.ResponseWriter, _ *http.Request) {

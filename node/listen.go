@@ -40,11 +40,7 @@ func (n *Node) startListener(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("load TLS certificate: %w", err), l.Close())
 		}
 	}
-	early := http.NewServeMux()
-	early.HandleFunc("GET /health/liveliness", n.liveness)
-	early.HandleFunc("GET /health/liveness", n.liveness)
-	early.HandleFunc("/", n.readiness)
-	n.present(early)
+	n.present(n.early())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
@@ -59,6 +55,21 @@ func (n *Node) startListener(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+// early answers until the rest is built. A request that it has taken is refused even if the node becomes ready
+// meanwhile.
+func (n *Node) early() http.Handler {
+	mux := http.NewServeMux()
+	n.mountProbes(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		writeJSON(w, http.StatusServiceUnavailable, map[string]any{"error": map[string]any{
+			"message": "This node is starting. Ask another node, or this one again in a moment.",
+			"type":    "service_unavailable", "param": nil, "code": "starting",
+		}})
+	})
+	return mux
 }
 
 // handle counts the requests that are being answered.
