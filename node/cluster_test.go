@@ -396,8 +396,12 @@ func TestNode_early(t *testing.T) {
 		method, path string
 		want         int
 	}{
-		{"POST", "/v1/chat/completions", 503}, {"GET", "/v1/models", 503}, {"POST", "/api/v1/keys", 503}, {"POST", "/health/readiness", 503},
-		{"GET", "/health/readiness", 200}, {"GET", "/health/liveliness", 200},
+		{"POST", "/v1/chat/completions", 503},
+		{"GET", "/v1/models", 503},
+		{"POST", "/api/v1/keys", 503},
+		{"POST", "/health/readiness", 503},
+		{"GET", "/health/readiness", 200},
+		{"GET", "/health/liveliness", 200},
 	} {
 		w := httptest.NewRecorder()
 		n.Early().ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, nil))
