@@ -35,7 +35,7 @@ func declared() declare.File {
 		Customers:     []declare.Customer{{Record: resource.Customer{Meta: resource.Meta{ID: "tenant/7"}}, Budget: "shared"}},
 		Tags:          []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: "prod"}}}},
 		Budgets:       []resource.Budget{{Name: "large", Terms: resource.Terms{USD: 100 * resource.Dollar, Per: resource.PerMonth}}, {Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
-		Guardrails:    []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
+		Guardrails:    []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}}},
 		SecretSources: []declare.SecretSource{{Record: resource.SecretSource{Name: "vault", Plugin: "vault", Config: []byte(`{"address":"https://vault.example:8200"}`)}, Secrets: map[string]declare.Secret{"token": {Text: "s.x"}}}},
 		Auths:         []declare.Auth{{Record: resource.Auth{Name: "idp", PluginUse: resource.PluginUse{Plugin: "idp"}}, Secrets: map[string]declare.Secret{"token": {Text: "s.y"}}}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{Name: "near", PluginUse: resource.PluginUse{Plugin: "near"}}}},
@@ -166,5 +166,43 @@ func TestNewPlan_refusals(t *testing.T) {
 	d.Keys[0].Team = "nobody"
 	if _, err := declare.NewPlan(cfg, d); err == nil || !strings.Contains(err.Error(), `key "notebook"`) {
 		t.Errorf("unknown team: got %v", err)
+	}
+}
+
+// TestApply_configSecrets seals what the schema of a plugin marks as secret, although the file has it in the
+// configuration, and sees no change when it is applied again.
+func TestApply_configSecrets(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	guard := func(config string, secrets map[string]declare.Secret) declare.File {
+		return declare.File{Guardrails: []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "g", Plugin: "lakera", Config: []byte(config)}, Secrets: secrets}}}
+	}
+	const config = `{"api_key":"canary","api_base":"https://x"}`
+	for _, want := range []int{1, 0} {
+		changes, err := declare.Apply(t.Context(), h, cfg, guard(config, nil))
+		if err != nil || len(changes) != want {
+			t.Fatalf("got %v, %v, want %d changes", changes, err, want)
+		}
+	}
+	g := h.State.Catalog().Tables().Guardrails[0]
+	if string(g.Config) != `{"api_base":"https://x"}` || g.Secrets["api_key"] == nil {
+		t.Errorf("got %s and %v", g.Config, g.Secrets)
+	}
+	kept := declare.Secret{Sealed: g.Secrets["api_key"].Fingerprint}
+	for _, tt := range []struct {
+		name string
+		file declare.File
+		want string // of the error
+	}{
+		{"both", guard(config, map[string]declare.Secret{"api_key": {Text: "x"}}), "is given in config too"},
+		{"the stored one elsewhere", guard(`{"api_base":"https://elsewhere"}`, map[string]declare.Secret{"api_key": kept}), "give the secrets again"},
+		{"another's", guard(`{"api_base":"https://x"}`, map[string]declare.Secret{"api_key": {Sealed: "00000000"}}), "not stored here"},
+		{"the stored one", guard(`{"api_base":"https://x"}`, map[string]declare.Secret{"api_key": kept}), ""},
+	} {
+		plan, err := declare.NewPlan(cfg, tt.file)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && len(plan.Changes) != 0 {
+			t.Errorf("%s: got %+v, %v, want %q", tt.name, plan, err, tt.want)
+		}
 	}
 }
