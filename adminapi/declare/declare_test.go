@@ -1,6 +1,7 @@
 package declare_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -204,5 +208,47 @@ func TestApply_configSecrets(t *testing.T) {
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && len(plan.Changes) != 0 {
 			t.Errorf("%s: got %+v, %v, want %q", tt.name, plan, err, tt.want)
 		}
+	}
+}
+
+// TestApply_storedKey: a file that takes a key over leaves where its secret is kept, and whoever applies one
+// that declares the key no more is told of it.
+func TestApply_storedKey(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	const ref = "vault://keys/k"
+	e, err := codec.Encode(resource.Key{
+		Meta: resource.Meta{ID: "key_1", Owner: resource.OwnerAPI}, Name: "k", Hash: resource.HashSecret("sk-k"), Hint: "sk-...k", StoredIn: ref,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Propose(t.Context(), fsm.Actor{Kind: "master"}, "", fsm.PutKey{Key: e}); err != nil {
+		t.Fatal(err)
+	}
+	var told []fsm.Command
+	left := 0
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock, Options: declare.Options{TakeOver: true}}
+	cfg.Leaving = func(cmds []fsm.Command) func(context.Context) {
+		told = cmds
+		return func(context.Context) { left++ }
+	}
+	file := declare.Export(h.State)
+	if got := file.Keys[0].Record.StoredIn; got != "" {
+		t.Errorf("the export says where the secret is: %s", got)
+	}
+	file.Keys[0].Record.StoredIn = "vault://elsewhere"
+	by := records.Caller{Who: resource.Principal{Master: true}}
+	if _, _, err := declare.ApplyAs(t.Context(), h, cfg, by, file); err != nil {
+		t.Fatal(err)
+	}
+	if k, _ := h.State.Key("key_1"); k.Owner != resource.OwnerFile || k.StoredIn != ref || left != 1 {
+		t.Errorf("got %+v, told %d times", k, left)
+	}
+	if _, _, err := declare.ApplyAs(t.Context(), h, cfg, by, declare.File{}); err != nil {
+		t.Fatal(err)
+	}
+	if left != 2 || len(told) != 1 || told[0] != (fsm.Command)(fsm.DeleteKey{ID: "key_1"}) {
+		t.Errorf("told %d times, of %v", left, told)
 	}
 }

@@ -234,6 +234,6 @@ func (x *exporter) key(k *resource.Key) Key {
 	r := &out.Record
 	r.Name = nameOf(k)
 	r.TeamID, r.ProjectID, r.BudgetID, r.Blocked, r.RotationKey = "", "", "", false, nil
-	r.OldHashes, r.RotateAt, r.RotatedAt, r.Next, r.Turns = nil, 0, 0, nil, nil
+	r.OldHashes, r.RotateAt, r.RotatedAt, r.Next, r.Turns, r.StoredIn = nil, 0, 0, nil, nil, ""
 	return out
 }
