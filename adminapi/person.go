@@ -35,7 +35,7 @@ type (
 
 // registerPersons registers what is done about one person.
 func (s *Server) registerPersons() {
-	s.persons = person.New(person.Config{State: s.cfg.State, Store: s.cfg.Store, Requests: s.cfg.Requests, Turns: s.cfg.Turns, Artifacts: s.cfg.Artifacts})
+	s.persons = person.New(person.Config{State: s.cfg.State, Store: s.cfg.Store, Requests: s.cfg.Requests, Turns: s.cfg.Turns, Artifacts: s.cfg.Artifacts, Leaving: s.rs.Leaving})
 	for _, kind := range []string{resource.HolderCustomer, resource.HolderUser} {
 		register(s, "erase-"+kind, http.MethodPost, "/"+kind+"s/{id}/erase", "Forget a person on every node; amounts stay under a pseudonym",
 			func(ctx context.Context, in *personInput) (*erasureOutput, error) {

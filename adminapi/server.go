@@ -284,7 +284,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Deployments, deploymentView)
 	registerNoun(s, s.rs.Credentials, credentialView)
 	registerNoun(s, s.rs.Budgets, plainView[resource.Budget])
-	registerNoun(s, s.rs.Guardrails, plainView[resource.Guardrail])
+	registerNoun(s, s.rs.Guardrails, guardrailView)
 	registerNoun(s, s.rs.Callbacks, callbackView)
 	registerNoun(s, s.rs.Sources, secretSourceView)
 	registerNoun(s, s.rs.Auths, authView)

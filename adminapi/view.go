@@ -36,6 +36,10 @@ func passThroughView(e *resource.PassThroughEndpoint, _ detail) client.PassThrou
 	return client.PassThroughEndpoint{PassThroughEndpoint: *e, Secrets: client.ShownAll(e.Secrets)}
 }
 
+func guardrailView(g *resource.Guardrail, _ detail) client.Guardrail {
+	return client.Guardrail{Guardrail: *g, Secrets: client.ShownAll(g.Secrets)}
+}
+
 func callbackView(c *resource.Callback, _ detail) client.Callback {
 	return client.Callback{Callback: *c, Secrets: client.ShownAll(c.Secrets)}
 }

@@ -226,6 +226,8 @@ type guardrailBlock struct {
 	Models     []string       `hcl:"models,optional"`
 	Optional   bool           `hcl:"optional,optional"`
 	Config     *hcl.Attribute `hcl:"config,optional"`
+
+	Secrets map[string]string `hcl:"secrets,optional"`
 }
 
 type callbackBlock struct {

@@ -17,7 +17,7 @@ import (
 // writes, and what a file says in a label, a block or by another name.
 var undeclared = []string{
 	"id", "owner", "created_at", "created_by", "updated_at", "updated_by", "version", "blocked", "name",
-	"hash", "hint", "old_hashes", "next", "turns", "rotate_at", "rotated_at", "rotation_key",
+	"hash", "hint", "old_hashes", "next", "turns", "rotate_at", "rotated_at", "rotation_key", "stored_in",
 	"team_id", "organization_id", "project_id", "budget_id", "credential_id", "model_id", "api_key", "secrets",
 	"last", "budgets", "limits", "model_limits", "sessions", "price", "terms", "value",
 }

@@ -44,9 +44,15 @@ var sameSettings = map[string][]string{
 	"general_settings": {"background_health_checks", "health_check_interval", "enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes"},
 }
 
+// What decides whether prompts and answers are kept; turnOff goes first.
+const (
+	turnOff      = "turn_off_message_logging"
+	storePrompts = "store_prompts_in_spend_logs"
+)
+
 // renamedSettings are settings that have another name.
 var renamedSettings = map[string]string{
-	"store_prompts_in_spend_logs": "log_content", "litellm_key_header_name": "key_header",
+	storePrompts: "log_content", "litellm_key_header_name": "key_header",
 }
 
 // strategies are the routing strategies.
@@ -128,6 +134,10 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
 	d.callbacks(m)
+	if n := m.values[turnOff]; m.boolean(turnOff) {
+		d.private = true
+		d.addSetting(n, "log_content", json.RawMessage("false"))
+	}
 	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
 		m.take(name)
 	}
@@ -171,7 +181,13 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 		d.setting(m, name, name)
 	}
 	for theirs, ours := range renamedSettings {
-		d.setting(m, theirs, ours)
+		if theirs != storePrompts || !d.private {
+			d.setting(m, theirs, ours)
+			continue
+		}
+		if n := m.values[theirs]; m.boolean(theirs) {
+			d.ignore(n, m.of(theirs), "is not heeded, for litellm_settings."+turnOff+" keeps no prompts and answers")
+		}
 	}
 	d.alerting(m)
 	for i, n := range m.items("pass_through_endpoints") {

@@ -82,7 +82,7 @@ func (d *yamlDecoder) guardrailCallback(n *yaml.Node, name string, settings *map
 }
 
 // addGuardrail adds a guardrail. A key that is written out becomes a variable of the cluster, which is
-// sealed: configurations of plugins are not.
+// sealed and stands where the file can refer to it again.
 func (d *yamlDecoder) addGuardrail(n *yaml.Node, r resource.Guardrail, g *litellmguard.Guardrail) {
 	r.Plugin, r.DeadlineMS = g.Plugin, g.Deadline.Milliseconds()
 	if g.Pass {

@@ -110,6 +110,40 @@ func TestParse_LiteLLM(t *testing.T) {
 	}
 }
 
+// TestParse_LiteLLM_private keeps no prompts and answers where the file turns that off, whatever else it says.
+func TestParse_LiteLLM_private(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, src, want, ignored string }{
+		{"off", "litellm_settings: {turn_off_message_logging: true}", "log_content=false ", ""},
+		{"not off", "litellm_settings: {turn_off_message_logging: no}\ngeneral_settings: {store_prompts_in_spend_logs: true}", "log_content=true ", ""},
+		{"both", "litellm_settings: {turn_off_message_logging: on}\ngeneral_settings: {store_prompts_in_spend_logs: true}", "log_content=false ", "general_settings.store_prompts_in_spend_logs"},
+		{"both off", "litellm_settings: {turn_off_message_logging: true}\ngeneral_settings: {store_prompts_in_spend_logs: false}", "log_content=false ", ""},
+		{"neither", "litellm_settings: {turn_off_message_logging: sometimes}", "", "error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f, err := config.Parse("c.yaml", []byte(tt.src), environment)
+			if (err != nil) != (tt.ignored == "error") {
+				t.Fatal(err)
+			}
+			if err != nil {
+				return
+			}
+			got := ""
+			for _, s := range f.Resources.Settings {
+				got += s.Resource.ID + "=" + string(s.Resource.Value) + " "
+			}
+			ignored := ""
+			for _, p := range f.Ignored {
+				ignored += p.Detail
+			}
+			if got != tt.want || (tt.ignored == "") != (ignored == "") || !strings.Contains(ignored, tt.ignored) {
+				t.Errorf("got %q and ignored %q, want %q and %q", got, ignored, tt.want, tt.ignored)
+			}
+		})
+	}
+}
+
 func TestParse_LiteLLM_callbacks(t *testing.T) {
 	t.Parallel()
 	f, err := config.Parse("c.yaml", []byte(`

@@ -115,7 +115,7 @@ func (d *decoder) guardrail(b *hcl.Block) {
 	g := Guardrail{Position: positionOf(b.DefRange), Resource: resource.Guardrail{
 		Meta: owned(), Name: b.Labels[0], Plugin: in.Plugin, Hooks: hooks, OnError: resource.OnError(in.OnError),
 		DeadlineMS: in.DeadlineMS, Models: in.Models, Optional: in.Optional, Config: d.json(in.Config),
-	}}
+	}, Secrets: d.secrets("guardrail", in.Secrets, b.Body, b.DefRange)}
 	d.rest(rest, &g.Resource)
 	if d.valid("guardrail", &g.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.Guardrails = append(d.out.Resources.Guardrails, g)

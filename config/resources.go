@@ -130,10 +130,11 @@ type Budget struct {
 	Resource resource.Budget
 }
 
-// Guardrail declares a guardrail.
+// Guardrail declares a guardrail. Its record lacks Secrets.
 type Guardrail struct {
 	Position
 	Resource resource.Guardrail
+	Secrets  map[string]Secret // by the name of the field of its configuration
 }
 
 // Callback declares a callback. Its record lacks Secrets.

@@ -68,6 +68,8 @@ type yamlDecoder struct {
 	vars   map[string]string // environment_variables
 	kept   *kept             // of the key_management_system; nil: there is none
 	nodes  int               // that were visited
+
+	private bool // turn_off_message_logging
 }
 
 // visit counts a node, and says whether there may be more.

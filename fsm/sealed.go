@@ -44,6 +44,7 @@ var sealedRows = []sealedRow{
 	sealedRecord[resource.Deployment](store.Deployments),
 	sealedRecord[resource.MCPServer](store.MCPServers),
 	sealedRecord[resource.PassThroughEndpoint](store.PassThrough),
+	sealedRecord[resource.Guardrail](store.Guardrails),
 	sealedRecord[resource.Callback](store.Callbacks),
 	sealedRecord[resource.SecretSource](store.SecretSources),
 	sealedRecord[resource.RouterFilter](store.RouterFilters),

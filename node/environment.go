@@ -70,6 +70,12 @@ func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err
 		}
 	}
 	switch s.Kind {
+	case plugins.KindGuardrail:
+		for _, g := range cat.Tables().Guardrails {
+			if g.ID == s.ID {
+				s.Config, err = g.Configured(open("guardrail"))
+			}
+		}
 	case plugins.KindCallback:
 		for _, c := range cat.Tables().Callbacks {
 			if c.ID == s.ID {

@@ -213,3 +213,39 @@ func TestGuardrails_BannedKeywords(t *testing.T) {
 		return status == 400 && free == 200
 	})
 }
+
+// A guardrail's key is sealed: the process is given it, after an exchange of the data key and a restart of the
+// node too, and no file of the node has it.
+func TestGuardrails_Secrets(t *testing.T) {
+	const canary = "guardrail-canary-41d7"
+	c := nodetest.Config{Edit: quick}.Start(t, 1)
+	n := c.Nodes[0]
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+canary || r.Header.Get("X-Tenant") != canary {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"action":"NONE"}`)
+	}))
+	t.Cleanup(srv.Close)
+	status, body := n.Do("POST", "/api/v1/guardrails", nodetest.MasterKey, nodetest.Fields{
+		"name": "service", "plugin": "generic_guardrail_api", "deadline_ms": 5000, "config": nodetest.Fields{"api_base": srv.URL, "api_key": canary},
+		"secrets": nodetest.Fields{"headers.X-Tenant": canary},
+	})
+	if status != 201 || strings.Contains(string(body), canary) {
+		t.Fatalf("got %d %s", status, body)
+	}
+	passes := func() bool {
+		out, err := n.Admin().TryGuardrail(t.Context(), "service", client.GuardrailTry{Text: "hello"})
+		return err == nil && out.Status == "passed"
+	}
+	c.Await("the guardrail", passes)
+	rotate(t, c, n, "dek", "done")
+	c.Await("the guardrail under the new data key", passes)
+	n.Stop()
+	scan(t, n.Dir, map[string]string{"key of the guardrail": canary})
+	n.Start()
+	n.AwaitReady()
+	c.Await("the guardrail of the node that was started again", passes)
+}

@@ -74,8 +74,10 @@ type Guardrail struct {
 	May        []Power         `json:"may,omitempty"`         // empty: it only judges, and rewrites texts
 	Headers    []string        `json:"headers,omitempty"`     // of requests, that the plugin may see
 	Config     json.RawMessage `json:"config,omitempty"`      // the plugin's own
-	Instances  int64           `json:"instances,omitempty"`   // processes on each node that share the checks; default 1
-	MemoryMB   int64           `json:"memory_mb,omitempty"`   // MiB of one process, above which it is killed; default 256
+	// Secrets are fields of Config that are secret, by their names: "api_key", "headers.Authorization".
+	Secrets   map[string]*Sealed `json:"secrets,omitempty"`
+	Instances int64              `json:"instances,omitempty"` // processes on each node that share the checks; default 1
+	MemoryMB  int64              `json:"memory_mb,omitempty"` // MiB of one process, above which it is killed; default 256
 }
 
 // Label implements Record.
@@ -114,10 +116,18 @@ func (g *Guardrail) Validate() error {
 	if len(g.Config) > 0 && !json.Valid(g.Config) {
 		return invalidf("config", "is not JSON")
 	}
+	if err := validConfigSecrets(g.Config, g.Secrets); err != nil {
+		return err
+	}
 	if g.Instances < 0 || g.Instances > MaxInstances {
 		return invalidf("instances", "%d is not 0 (one) to %d", g.Instances, MaxInstances)
 	}
 	return validMemory(g.MemoryMB)
+}
+
+// Configured is Config with the secrets in their places, which open reads.
+func (g *Guardrail) Configured(open func(field string, s *Sealed) (string, error)) (json.RawMessage, error) {
+	return configured(g.Config, g.Secrets, open)
 }
 
 // Bounds of what a plugin may have on a node.

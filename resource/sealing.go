@@ -23,6 +23,11 @@ func (e *PassThroughEndpoint) EachSealed(visit func(field string, s *Sealed) *Se
 	visitNamed(e.Secrets, visit)
 }
 
+// EachSealed visits the sealed secrets of the guardrail, as Credential's does.
+func (g *Guardrail) EachSealed(visit func(field string, s *Sealed) *Sealed) {
+	visitNamed(g.Secrets, visit)
+}
+
 // EachSealed visits the sealed secrets of the callback, as Credential's does.
 func (c *Callback) EachSealed(visit func(field string, s *Sealed) *Sealed) {
 	visitNamed(c.Secrets, visit)

@@ -94,8 +94,8 @@ func (c *Client) Credentials() Noun[Credential] { return Noun[Credential]{c, "cr
 func (c *Client) Budgets() Noun[resource.Budget] { return Noun[resource.Budget]{c, "budgets"} }
 
 // Guardrails returns the guardrails.
-func (c *Client) Guardrails() Noun[resource.Guardrail] {
-	return Noun[resource.Guardrail]{c, "guardrails"}
+func (c *Client) Guardrails() Noun[Guardrail] {
+	return Noun[Guardrail]{c, "guardrails"}
 }
 
 // Callbacks returns the callbacks.

@@ -126,6 +126,12 @@ type MCPServer struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by name: "auth", "env.NAME", "header.NAME"
 }
 
+// Guardrail is a plugin that judges requests and answers.
+type Guardrail struct {
+	resource.Guardrail
+	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "api_key", "headers.NAME"
+}
+
 // Callback is a plugin that is told of finished requests.
 type Callback struct {
 	resource.Callback

@@ -44,7 +44,7 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		at("budget", b.Resource.Name, b.Position)
 	}
 	for _, g := range r.Guardrails {
-		d.Guardrails = append(d.Guardrails, g.Resource)
+		d.Guardrails = append(d.Guardrails, Guardrail{Guardrail: g.Resource, Secrets: secretsOf(g.Secrets)})
 		at("guardrail", g.Resource.Name, g.Position)
 	}
 	for _, c := range r.Callbacks {
@@ -165,7 +165,9 @@ func (d *File) ToConfig() *config.Resources {
 		r.Models = append(r.Models, out)
 	}
 	each(d.Budgets, func(b resource.Budget) { r.Budgets = append(r.Budgets, config.Budget{Resource: b}) })
-	each(d.Guardrails, func(g resource.Guardrail) { r.Guardrails = append(r.Guardrails, config.Guardrail{Resource: g}) })
+	each(d.Guardrails, func(g Guardrail) {
+		r.Guardrails = append(r.Guardrails, config.Guardrail{Resource: g.Guardrail, Secrets: allSealed(g.Secrets)})
+	})
 	each(d.Callbacks, func(c Callback) {
 		r.Callbacks = append(r.Callbacks, config.Callback{Resource: c.Record, Secrets: allSealed(c.Secrets)})
 	})

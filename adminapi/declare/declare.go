@@ -30,6 +30,9 @@ type Config struct {
 	Files func(digest string) ([]byte, error)
 	// MayGrant decides whether a key may be written so; before is nil for a new one. Nil: any.
 	MayGrant func(before, after *resource.Key) error
+	// Leaving is told of a plan's commands before they are committed, and what it returns is called when they
+	// are; nil: nobody is.
+	Leaving func(cmds []fsm.Command) (committed func(ctx context.Context))
 	// Options of a plan; the zero value is that of a cluster's start.
 	Options
 }
@@ -65,6 +68,8 @@ type Plan struct {
 	Changes []Change
 	Digest  string // of the changes, and of the versions of what they change
 	Batch   fsm.Batch
+
+	cmds []fsm.Command // that Batch holds
 }
 
 // Change is one change of a plan.
@@ -94,11 +99,16 @@ func ApplyAs(ctx context.Context, store Store, cfg Config, by records.Caller, d 
 	if err != nil {
 		return Plan{}, fsm.Result{}, fmt.Errorf("apply file: %w", err)
 	}
+	committed := func(context.Context) {}
+	if cfg.Leaving != nil {
+		committed = cfg.Leaving(plan.cmds)
+	}
 	batch := fsm.Batch{Items: append([]fsm.Item{first}, plan.Batch.Items...)}
 	res, err := store.Propose(ctx, by.Actor(), by.RequestID, batch)
 	if err != nil {
 		return Plan{}, fsm.Result{}, fmt.Errorf("apply file: %w", err)
 	}
+	committed(ctx)
 	return plan, res, nil
 }
 
@@ -129,7 +139,7 @@ func NewPlan(cfg Config, d File) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Changes: p.changes, Batch: b}
+	plan := Plan{Changes: p.changes, Batch: b, cmds: p.cmds}
 	if plan.Digest, err = p.digest(); err != nil {
 		return Plan{}, err
 	}

@@ -1,6 +1,7 @@
 package declare_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,9 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/fsm/codec"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -35,7 +39,7 @@ func declared() declare.File {
 		Customers:     []declare.Customer{{Record: resource.Customer{Meta: resource.Meta{ID: "tenant/7"}}, Budget: "shared"}},
 		Tags:          []declare.Tag{{Record: resource.Tag{Meta: resource.Meta{ID: "prod"}}}},
 		Budgets:       []resource.Budget{{Name: "large", Terms: resource.Terms{USD: 100 * resource.Dollar, Per: resource.PerMonth}}, {Name: "shared", Terms: resource.Terms{USD: resource.Dollar, Per: resource.PerDay}}},
-		Guardrails:    []resource.Guardrail{{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}},
+		Guardrails:    []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}}},
 		SecretSources: []declare.SecretSource{{Record: resource.SecretSource{Name: "vault", Plugin: "vault", Config: []byte(`{"address":"https://vault.example:8200"}`)}, Secrets: map[string]declare.Secret{"token": {Text: "s.x"}}}},
 		Auths:         []declare.Auth{{Record: resource.Auth{Name: "idp", PluginUse: resource.PluginUse{Plugin: "idp"}}, Secrets: map[string]declare.Secret{"token": {Text: "s.y"}}}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{Name: "near", PluginUse: resource.PluginUse{Plugin: "near"}}}},
@@ -166,5 +170,85 @@ func TestNewPlan_refusals(t *testing.T) {
 	d.Keys[0].Team = "nobody"
 	if _, err := declare.NewPlan(cfg, d); err == nil || !strings.Contains(err.Error(), `key "notebook"`) {
 		t.Errorf("unknown team: got %v", err)
+	}
+}
+
+// TestApply_configSecrets seals what the schema of a plugin marks as secret, although the file has it in the
+// configuration, and sees no change when it is applied again.
+func TestApply_configSecrets(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock}
+	guard := func(config string, secrets map[string]declare.Secret) declare.File {
+		return declare.File{Guardrails: []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "g", Plugin: "lakera", Config: []byte(config)}, Secrets: secrets}}}
+	}
+	const config = `{"api_key":"canary","api_base":"https://x"}`
+	for _, want := range []int{1, 0} {
+		changes, err := declare.Apply(t.Context(), h, cfg, guard(config, nil))
+		if err != nil || len(changes) != want {
+			t.Fatalf("got %v, %v, want %d changes", changes, err, want)
+		}
+	}
+	g := h.State.Catalog().Tables().Guardrails[0]
+	if string(g.Config) != `{"api_base":"https://x"}` || g.Secrets["api_key"] == nil {
+		t.Errorf("got %s and %v", g.Config, g.Secrets)
+	}
+	kept := declare.Secret{Sealed: g.Secrets["api_key"].Fingerprint}
+	for _, tt := range []struct {
+		name string
+		file declare.File
+		want string // of the error
+	}{
+		{"both", guard(config, map[string]declare.Secret{"api_key": {Text: "x"}}), "is given in config too"},
+		{"the stored one elsewhere", guard(`{"api_base":"https://elsewhere"}`, map[string]declare.Secret{"api_key": kept}), "give the secrets again"},
+		{"another's", guard(`{"api_base":"https://x"}`, map[string]declare.Secret{"api_key": {Sealed: "00000000"}}), "not stored here"},
+		{"the stored one", guard(`{"api_base":"https://x"}`, map[string]declare.Secret{"api_key": kept}), ""},
+	} {
+		plan, err := declare.NewPlan(cfg, tt.file)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || err == nil && len(plan.Changes) != 0 {
+			t.Errorf("%s: got %+v, %v, want %q", tt.name, plan, err, tt.want)
+		}
+	}
+}
+
+// TestApply_storedKey: a file that takes a key over leaves where its secret is kept, and whoever applies one
+// that declares the key no more is told of it.
+func TestApply_storedKey(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	const ref = "vault://keys/k"
+	e, err := codec.Encode(resource.Key{
+		Meta: resource.Meta{ID: "key_1", Owner: resource.OwnerAPI}, Name: "k", Hash: resource.HashSecret("sk-k"), Hint: "sk-...k", StoredIn: ref,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Propose(t.Context(), fsm.Actor{Kind: "master"}, "", fsm.PutKey{Key: e}); err != nil {
+		t.Fatal(err)
+	}
+	var told []fsm.Command
+	left := 0
+	cfg := declare.Config{State: h.State, Seal: adminapitest.Seal, Now: h.Clock, Options: declare.Options{TakeOver: true}}
+	cfg.Leaving = func(cmds []fsm.Command) func(context.Context) {
+		told = cmds
+		return func(context.Context) { left++ }
+	}
+	file := declare.Export(h.State)
+	if got := file.Keys[0].Record.StoredIn; got != "" {
+		t.Errorf("the export says where the secret is: %s", got)
+	}
+	file.Keys[0].Record.StoredIn = "vault://elsewhere"
+	by := records.Caller{Who: resource.Principal{Master: true}}
+	if _, _, err := declare.ApplyAs(t.Context(), h, cfg, by, file); err != nil {
+		t.Fatal(err)
+	}
+	if k, _ := h.State.Key("key_1"); k.Owner != resource.OwnerFile || k.StoredIn != ref || left != 1 {
+		t.Errorf("got %+v, told %d times", k, left)
+	}
+	if _, _, err := declare.ApplyAs(t.Context(), h, cfg, by, declare.File{}); err != nil {
+		t.Fatal(err)
+	}
+	if left != 2 || len(told) != 1 || told[0] != (fsm.Command)(fsm.DeleteKey{ID: "key_1"}) {
+		t.Errorf("told %d times, of %v", left, told)
 	}
 }

@@ -14,7 +14,7 @@ func Export(state State) File {
 	x := &exporter{planner: planner{cfg: Config{State: state}, cat: state.Catalog(), names: map[string]string{}}}
 	t := x.cat.Tables()
 	d := File{
-		Budgets: declared(t.Budgets), Guardrails: declared(t.Guardrails), Plugins: declared(t.Plugins), Prompts: declared(t.Prompts), Settings: declared(t.Settings),
+		Budgets: declared(t.Budgets), Plugins: declared(t.Plugins), Prompts: declared(t.Prompts), Settings: declared(t.Settings),
 	}
 	for _, c := range byLabel(t.Credentials) {
 		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey), Secrets: printsOf(c.Secrets)}
@@ -25,6 +25,11 @@ func Export(state State) File {
 		out := MCPServer{Record: bare(s), Credential: x.name("credential_id", s.CredentialID), Secrets: printsOf(s.Secrets)}
 		out.Record.CredentialID, out.Record.Secrets = "", nil
 		d.MCPServers = append(d.MCPServers, out)
+	}
+	for _, g := range byLabel(t.Guardrails) {
+		out := Guardrail{Guardrail: bare(g), Secrets: printsOf(g.Secrets)}
+		out.Guardrail.Secrets = nil
+		d.Guardrails = append(d.Guardrails, out)
 	}
 	for _, c := range byLabel(t.Callbacks) {
 		out := Callback{Record: bare(c), Secrets: printsOf(c.Secrets)}
@@ -229,6 +234,6 @@ func (x *exporter) key(k *resource.Key) Key {
 	r := &out.Record
 	r.Name = nameOf(k)
 	r.TeamID, r.ProjectID, r.BudgetID, r.Blocked, r.RotationKey = "", "", "", false, nil
-	r.OldHashes, r.RotateAt, r.RotatedAt, r.Next, r.Turns = nil, 0, 0, nil, nil
+	r.OldHashes, r.RotateAt, r.RotatedAt, r.Next, r.Turns, r.StoredIn = nil, 0, 0, nil, nil, ""
 	return out
 }

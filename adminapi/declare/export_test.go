@@ -141,8 +141,11 @@ func (d draw) price() *resource.Price {
 func (d draw) file() declare.File {
 	name := func(i int) string { return fmt.Sprintf("%s%d", d.text(), i) }
 	f := declare.File{
-		Budgets:    []resource.Budget{{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}}, {Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}}},
-		Guardrails: []resource.Guardrail{{Name: name(1), Plugin: "mine", Hooks: []resource.Hook{"before"}, Models: d.list(d.text), Optional: d.chance(), Config: d.object()}},
+		Budgets: []resource.Budget{{Name: "shared", Terms: resource.Terms{Name: "x y", USD: d.money(), Per: resource.PerDay}}, {Name: name(1), Terms: resource.Terms{Tokens: new(int64(5))}}},
+		Guardrails: []declare.Guardrail{{
+			Guardrail: resource.Guardrail{Name: name(1), Plugin: "mine", Hooks: []resource.Hook{"before"}, Models: d.list(d.text), Optional: d.chance(), Config: d.object()},
+			Secrets:   map[string]declare.Secret{"the_key": {Text: d.text() + "x"}},
+		}},
 		Callbacks: []declare.Callback{{
 			Record: resource.Callback{
 				Name: name(1), Plugin: "mine", Config: d.object(), Content: d.chance(), Selection: resource.SelectChosen, Statuses: []string{"failure"},

@@ -140,6 +140,7 @@ func (p *planner) keys(d *File) error {
 			r.Name = ""
 		}
 		fill := func() (err error) {
+			r.StoredIn = "" // no file says where a secret is kept
 			if ok {
 				carry(&r, now)
 			}
@@ -186,7 +187,7 @@ func carry(next, now *resource.Key) {
 		next.Hash, next.Hint = now.Hash, now.Hint
 	}
 	if next.Hash == now.Hash {
-		next.OldHashes, next.Hint = now.OldHashes, now.Hint
+		next.OldHashes, next.Hint, next.StoredIn = now.OldHashes, now.Hint, now.StoredIn
 	}
 	next.RotateAt, next.RotatedAt, next.Next, next.Turns = now.RotateAt, now.RotatedAt, now.Next, now.Turns
 }

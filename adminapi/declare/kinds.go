@@ -181,10 +181,25 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 
 func (p *planner) guardrails(d *File) error {
 	for i := range d.Guardrails {
-		r := d.Guardrails[i]
-		now, _ := byName(p.cat.Tables().Guardrails, r.Name)
-		fits := func() error { return schema.Check(p.registered(d), "guardrail", r.Plugin, r.Config) }
-		if err := plan(p, "guardrail", "guard", r.Name, &r, now, fits, records.PutGuardrail); err != nil {
+		g := &d.Guardrails[i]
+		r := g.Guardrail
+		now, ok := byName(p.cat.Tables().Guardrails, r.Name)
+		fill := func() (err error) {
+			var old map[string]*resource.Sealed
+			if ok {
+				old = now.Secrets
+			}
+			if ok && anySealed(g.Secrets) {
+				if err := records.CheckPluginMove(now.Plugin, now.Config, r.Plugin, r.Config); err != nil {
+					return err
+				}
+			}
+			if r.Config, r.Secrets, err = p.sealConfig(d, "guardrail", r.ID, r.Plugin, r.Config, g.Secrets, old); err != nil {
+				return err
+			}
+			return schema.CheckGuardrail(p.registered(d), &r)
+		}
+		if err := plan(p, "guardrail", "guard", r.Name, &r, now, fill, records.PutGuardrail); err != nil {
 			return err
 		}
 	}
@@ -206,7 +221,7 @@ func (p *planner) secretSources(d *File) error {
 					return err
 				}
 			}
-			if r.Secrets, err = p.sealNamed(c.Secrets, "secret_source", r.ID, old); err != nil {
+			if r.Config, r.Secrets, err = p.sealConfig(d, "secret_source", r.ID, r.Plugin, r.Config, c.Secrets, old); err != nil {
 				return err
 			}
 			return schema.CheckSecretSource(p.registered(d), &r)
@@ -249,7 +264,7 @@ func (p *planner) pluginUse(d *File, kind, id string, next, now *resource.Plugin
 			}
 		}
 	}
-	if next.Secrets, err = p.sealNamed(secrets, kind, id, old); err != nil {
+	if next.Config, next.Secrets, err = p.sealConfig(d, kind, id, next.Plugin, next.Config, secrets, old); err != nil {
 		return err
 	}
 	return schema.CheckUse(p.registered(d), kind, next)
@@ -289,7 +304,7 @@ func (p *planner) callbacks(d *File) error {
 					return err
 				}
 			}
-			if r.Secrets, err = p.sealNamed(c.Secrets, "callback", r.ID, old); err != nil {
+			if r.Config, r.Secrets, err = p.sealConfig(d, "callback", r.ID, r.Plugin, r.Config, c.Secrets, old); err != nil {
 				return err
 			}
 			return schema.CheckCallback(p.registered(d), &r)

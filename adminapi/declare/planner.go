@@ -10,6 +10,7 @@ import (
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -191,6 +192,32 @@ func (p *planner) sealNamed(given map[string]Secret, kind, id string, now map[st
 		out[name] = sealed
 	}
 	return out, nil
+}
+
+// sealConfig is sealNamed of the secrets of a plugin's configuration. What the schema of the plugin marks
+// as secret and stands in the configuration is taken out of it and sealed, too.
+func (p *planner) sealConfig(
+	d *File, kind, id, plugin string, config json.RawMessage, given map[string]Secret, now map[string]*resource.Sealed,
+) (json.RawMessage, map[string]*resource.Sealed, error) {
+	config, marked, err := schema.TakeSecrets(p.registered(d), kind, plugin, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(marked) > 0 {
+		all := maps.Clone(given)
+		if all == nil {
+			all = make(map[string]Secret, len(marked))
+		}
+		for name, text := range marked {
+			if _, twice := all[name]; twice {
+				return nil, nil, &resource.Invalid{Field: "secrets." + name, Reason: "is given in config too"}
+			}
+			all[name] = Secret{Text: text}
+		}
+		given = all
+	}
+	sealed, err := p.sealNamed(given, kind, id, now)
+	return config, sealed, err
 }
 
 // anySealed says whether one of the secrets stands for a stored one.

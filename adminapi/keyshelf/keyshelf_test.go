@@ -128,6 +128,28 @@ func TestShelf(t *testing.T) {
 		delete(kept, tt.gone)
 		s.want(t, tt.name, kept)
 	}
+	for i, tt := range []struct{ name, method, path, body string }{
+		{"with its user's membership", "DELETE", "/api/v1/teams/t0/members/u2", ""},
+		{"as LiteLLM does", "POST", "/team/member_delete", `{"team_id":"t1","user_id":"u2"}`},
+		{"with its team", "POST", "/team/delete", `{"team_ids":["t2"]}`},
+		{"with the person", "POST", "/api/v1/users/u2/erase", ""},
+	} {
+		h.Must("POST", "/team/new", fmt.Sprintf(`{"team_id":"t%d"}`, i))
+		h.Must("POST", "/team/member_add", fmt.Sprintf(`{"team_id":"t%d","member":{"user_id":"u2","role":"user"}}`, i))
+		kept["vault://keys/there"] = h.Must("POST", "/key/generate", fmt.Sprintf(`{"key_alias":"there","team_id":"t%d","user_id":"u2"}`, i))["key"].(string)
+		if i == 0 {
+			kept["vault://keys/own"] = h.Must("POST", "/key/generate", `{"key_alias":"own","user_id":"u2"}`)["key"].(string)
+		}
+		s.want(t, "a key of a membership", kept)
+		if a := h.Call(adminapitest.MasterKey, tt.method, tt.path, tt.body); a.Status >= 300 {
+			t.Fatalf("%s: %d %s", tt.name, a.Status, a.Body)
+		}
+		delete(kept, "vault://keys/there")
+		if i == 3 {
+			delete(kept, "vault://keys/own")
+		}
+		s.want(t, "a key goes "+tt.name, kept)
+	}
 	if err := s.Put(t.Context(), "vault://keys/b2", secret.New("sk-of-another-key"), ""); err != nil {
 		t.Fatal(err)
 	}

@@ -47,12 +47,12 @@ func TestGuardrails(t *testing.T) {
 		t.Errorf("got %v", ours)
 	}
 	for name, body := range map[string]string{
-		"a key written out": `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"sk-canary"}}}`,
-		"an unknown mode":   `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":"sometimes"}}}`,
-		"a mode beside":     `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":["pre_call","logging_only"]}}}`,
-		"no kind":           `{"guardrail":{"guardrail_name":"x","litellm_params":{"mode":"pre_call"}}}`,
-		"an unknown field":  `{"guardrail":{"guardrail_name":"x","team_id":"t","litellm_params":{"guardrail":"pii"}}}`,
-		"no region":         `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"bedrock","mode":"pre_call"}}}`,
+		"what is shown":    `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"****"}}}`,
+		"an unknown mode":  `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":"sometimes"}}}`,
+		"a mode beside":    `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"pii","mode":["pre_call","logging_only"]}}}`,
+		"no kind":          `{"guardrail":{"guardrail_name":"x","litellm_params":{"mode":"pre_call"}}}`,
+		"an unknown field": `{"guardrail":{"guardrail_name":"x","team_id":"t","litellm_params":{"guardrail":"pii"}}}`,
+		"no region":        `{"guardrail":{"guardrail_name":"x","litellm_params":{"guardrail":"bedrock","mode":"pre_call"}}}`,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "POST", "/guardrails", body); a.Status != 400 || strings.Contains(string(a.Body), "canary") {
 			t.Errorf("%s: got %d %s", name, a.Status, a.Body)
@@ -67,5 +67,71 @@ func TestGuardrails(t *testing.T) {
 	h.Must("DELETE", "/guardrails/"+id, "")
 	if a := h.Call(adminapitest.MasterKey, "GET", "/guardrails/"+id, ""); a.Status != 404 {
 		t.Errorf("deleted: got %d", a.Status)
+	}
+}
+
+// TestGuardrails_Secrets seals a key that is written out, and shows it never again. What is shown of it may
+// be sent back.
+func TestGuardrails_Secrets(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	key := func(id string) (config, sealed any) {
+		t.Helper()
+		g := h.Must("GET", "/api/v1/guardrails/"+id, "")
+		config = g["config"].(map[string]any)["api_key"]
+		secrets, _ := g["secrets"].(map[string]any)
+		return config, secrets["api_key"]
+	}
+	send := func(method, path, body string) map[string]any {
+		t.Helper()
+		a := h.Call(adminapitest.MasterKey, method, path, body)
+		if a.Status != 200 || strings.Contains(string(a.Body), "canary") {
+			t.Fatalf("%s %s %s: got %d %s", method, path, body, a.Status, a.Body)
+		}
+		return a.Object(t)
+	}
+	made := send("POST", "/guardrails", `{"guardrail":{"guardrail_name":"guard","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"canary-1"}}}`)
+	id, _ := made["guardrail_id"].(string)
+	path := "/guardrails/" + id
+	if shown := made["litellm_params"].(map[string]any)["api_key"]; shown != "****" {
+		t.Errorf("shown as %v", shown)
+	}
+	config, first := key(id)
+	if config != nil || first == nil {
+		t.Fatalf("got %v in config, sealed %v", config, first)
+	}
+	for _, body := range []string{
+		`{"litellm_params":{"guardrail":"lakera_v2","mode":"post_call","api_key":"****"}}`,
+		`{"litellm_params":{"guardrail":"lakera_v2","mode":"post_call"}}`,
+	} {
+		send("PATCH", path, body)
+		if config, now := key(id); config != nil || fmt.Sprint(now) != fmt.Sprint(first) {
+			t.Errorf("%s: got %v in config, sealed %v, want %v", body, config, now, first)
+		}
+	}
+	send("PUT", path, `{"guardrail":{"guardrail_name":"guard","litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"****"}}}`)
+	if _, now := key(id); fmt.Sprint(now) != fmt.Sprint(first) {
+		t.Errorf("replaced: sealed %v, want %v", now, first)
+	}
+	elsewhere := `{"litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_base":"https://elsewhere","api_key":"****"}}`
+	if a := h.Call(adminapitest.MasterKey, "PATCH", path, elsewhere); a.Status != 400 {
+		t.Errorf("the stored key for another address: got %d %s", a.Status, a.Body)
+	}
+	send("PATCH", path, `{"litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"canary-2"}}`)
+	if _, now := key(id); now == nil || fmt.Sprint(now) == fmt.Sprint(first) {
+		t.Errorf("another key: sealed %v", now)
+	}
+	send("PATCH", path, `{"litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"os.environ/K"}}`)
+	if config, now := key(id); config != "os.environ/K" || now != nil {
+		t.Errorf("a reference: got %v in config, sealed %v", config, now)
+	}
+	send("PATCH", path, `{"litellm_params":{"guardrail":"lakera_v2","mode":"post_call"}}`)
+	if config, _ := key(id); config != "os.environ/K" {
+		t.Errorf("unnamed: got %v in config, want what was there", config)
+	}
+	send("PATCH", path, `{"litellm_params":{"guardrail":"lakera_v2","mode":"pre_call","api_key":"canary-3"}}`)
+	send("PATCH", path, `{"litellm_params":{"guardrail":"pii","mode":"pre_call"}}`)
+	if _, now := key(id); now != nil {
+		t.Errorf("another plugin has the key: %v", now)
 	}
 }

@@ -45,7 +45,7 @@ type Artifacts interface {
 	Body(ctx context.Context, digest string) ([]byte, error)
 }
 
-// Config says what the API works on. No field but Turns and Artifacts may be zero.
+// Config says what the API works on. No field but Turns, Artifacts and Leaving may be zero.
 type Config struct {
 	State    State
 	Store    records.Store
@@ -53,6 +53,9 @@ type Config struct {
 	Turns    Turns // nil: there are none
 
 	Artifacts Artifacts // nil: there are none
+	// Leaving is told of the order before it is committed, and what it returns is called when it is; nil:
+	// nobody is.
+	Leaving func(cmds []fsm.Command) (committed func(ctx context.Context))
 }
 
 // API answers for persons.
@@ -67,10 +70,15 @@ func (a *API) Erase(ctx context.Context, by records.Caller, kind, id string) (*r
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails
 	cmd := fsm.OrderErasure{ID: resource.NewID("er"), Kind: kind, Subject: id, Pseudonym: resource.PseudonymPrefix + hex.EncodeToString(b)}
+	committed := func(context.Context) {}
+	if a.cfg.Leaving != nil {
+		committed = a.cfg.Leaving([]fsm.Command{cmd})
+	}
 	res, err := a.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, cmd)
 	if err != nil {
 		return nil, records.Written{}, err
 	}
+	committed(ctx)
 	e, err := a.Receipt(cmd.ID)
 	return e, records.WrittenAt(res), err
 }

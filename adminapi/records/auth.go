@@ -1,6 +1,8 @@
 package records
 
 import (
+	"encoding/json"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -13,6 +15,7 @@ func (rs *Records) authNoun() *Noun[resource.Auth, *resource.Auth] {
 		put:    PutAuth,
 		remove: func(id string) fsm.Command { return fsm.DeleteAuth{ID: id} },
 		named:  func(r *resource.Auth) *map[string]*resource.Sealed { return &r.Secrets },
+		config: func(r *resource.Auth) json.RawMessage { return r.Config },
 		check: func(_ Caller, now, next *resource.Auth) error {
 			var old *resource.PluginUse
 			if now != nil {

@@ -1,7 +1,6 @@
 package records
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -17,6 +16,7 @@ func (rs *Records) callbackNoun() *Noun[resource.Callback, *resource.Callback] {
 		put:    PutCallback,
 		remove: func(id string) fsm.Command { return fsm.DeleteCallback{ID: id} },
 		named:  func(c *resource.Callback) *map[string]*resource.Sealed { return &c.Secrets },
+		config: func(c *resource.Callback) json.RawMessage { return c.Config },
 		check: func(_ Caller, now, next *resource.Callback) error {
 			if now != nil && keeps(next.Secrets, now.Secrets) {
 				if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
@@ -51,7 +51,7 @@ func (rs *Records) checkUse(kind string, now, next *resource.PluginUse) error {
 // CheckPluginMove refuses to give the stored secrets of a plugin's configuration to another plugin, or with another
 // configuration: it says where they are sent.
 func CheckPluginMove(plugin string, config json.RawMessage, nextPlugin string, nextConfig json.RawMessage) error {
-	if plugin != nextPlugin || !bytes.Equal(config, nextConfig) {
+	if plugin != nextPlugin || !sameValue(config, nextConfig) {
 		return &resource.Invalid{Field: "secrets", Reason: "give the secrets again: the stored ones were not given for this plugin and this config"}
 	}
 	return nil

@@ -1,6 +1,8 @@
 package records
 
 import (
+	"encoding/json"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
@@ -13,8 +15,15 @@ func (rs *Records) guardrailNoun() *Noun[resource.Guardrail, *resource.Guardrail
 		find:   rs.findGuardrail,
 		put:    PutGuardrail,
 		remove: func(id string) fsm.Command { return fsm.DeleteGuardrail{ID: id} },
-		check: func(_ Caller, _, next *resource.Guardrail) error {
-			return schema.Check(rs.cfg.State.Catalog().Tables().Plugins, "guardrail", next.Plugin, next.Config)
+		named:  func(g *resource.Guardrail) *map[string]*resource.Sealed { return &g.Secrets },
+		config: func(g *resource.Guardrail) json.RawMessage { return g.Config },
+		check: func(_ Caller, now, next *resource.Guardrail) error {
+			if now != nil && keeps(next.Secrets, now.Secrets) {
+				if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {
+					return err
+				}
+			}
+			return schema.CheckGuardrail(rs.cfg.State.Catalog().Tables().Plugins, next)
 		},
 	}
 }

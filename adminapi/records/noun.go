@@ -51,6 +51,7 @@ type Noun[R any, P Of[R]] struct {
 	owns    func(who resource.Principal, r P) bool // who may read r as his own
 	secrets map[string]func(P) **resource.Sealed   // members given as text
 	named   func(P) *map[string]*resource.Sealed   // the member "secrets": secrets by name, given as text
+	config  func(P) json.RawMessage                // the member "config", whose secrets the schema of the plugin marks
 	hidden  []string                               // members of the view that the record does not have
 	carry   func(next, now P)                      // keeps what only the server writes
 	check   func(by Caller, now, next P) error
@@ -366,6 +367,15 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 	named, err := n.takeNamed(doc)
 	if err != nil {
 		return nil, err
+	}
+	if n.config != nil {
+		var stored json.RawMessage
+		if now != nil {
+			stored = n.config(now)
+		}
+		if named, err = n.rs.takeMarked(n.kind, doc, named, stored); err != nil {
+			return nil, err
+		}
 	}
 	next := P(new(R))
 	if err := doc.Decode(next); err != nil {

@@ -54,7 +54,7 @@ func uses(t *resource.Tables, next *resource.Plugin) (all []use) {
 		}
 	}
 	for _, g := range t.Guardrails {
-		add("guardrail", "guardrail", g.Plugin, g.Name, func() error { return schema.Check(only, next.Kind, next.Name, g.Config) })
+		add("guardrail", "guardrail", g.Plugin, g.Name, func() error { return schema.CheckGuardrail(only, g) })
 	}
 	for _, c := range t.Callbacks {
 		add("callback", "callback", c.Plugin, c.Name, func() error { return schema.CheckCallback(only, c) })

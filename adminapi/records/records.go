@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"time"
 
@@ -298,24 +299,45 @@ func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command
 }
 
 func (rs *Records) propose(ctx context.Context, by Caller, cmds []fsm.Command) (fsm.Result, error) {
-	gone := rs.stored(cmds)
+	left := rs.Leaving(cmds)
 	res, err := rs.proposed(ctx, by, cmds)
 	if err == nil {
-		rs.cfg.Shelf.Remove(ctx, gone)
+		left(ctx)
 	}
 	return res, err
 }
 
-// stored are the keys that the commands delete and whose secrets are kept in a store.
-func (rs *Records) stored(cmds []fsm.Command) (gone []keyshelf.Gone) {
+// Leaving notes the keys that commands are about to delete, alone, with a membership or with a person, and
+// whose secrets are kept in a store. What it returns is called when they are committed, and takes the
+// secrets of those out that there are no more.
+func (rs *Records) Leaving(cmds []fsm.Command) (committed func(ctx context.Context)) {
+	var keys []*resource.Key
 	for _, c := range cmds {
-		if d, ok := c.(fsm.DeleteKey); ok {
-			if k, ok := rs.cfg.State.Key(d.ID); ok && k.StoredIn != "" {
-				gone = append(gone, keyshelf.Gone{Ref: k.StoredIn, Hash: k.Hash})
+		switch c := c.(type) {
+		case fsm.DeleteKey:
+			if k, ok := rs.cfg.State.Key(c.ID); ok {
+				keys = append(keys, k)
+			}
+		case fsm.DeleteTeamMember:
+			if m, ok := rs.findMember(c.ID); ok {
+				keys = append(keys, rs.cfg.State.KeysOf(m.UserID)...) // those of other teams will still be there
+			}
+		case fsm.OrderErasure:
+			if c.Kind == resource.HolderUser {
+				keys = append(keys, rs.cfg.State.KeysOf(c.Subject)...)
 			}
 		}
 	}
-	return gone
+	keys = slices.DeleteFunc(keys, func(k *resource.Key) bool { return k.StoredIn == "" })
+	return func(ctx context.Context) {
+		var gone []keyshelf.Gone
+		for _, k := range keys {
+			if _, still := rs.cfg.State.Key(k.ID); !still {
+				gone = append(gone, keyshelf.Gone{Ref: k.StoredIn, Hash: k.Hash})
+			}
+		}
+		rs.cfg.Shelf.Remove(ctx, gone)
+	}
 }
 
 func (rs *Records) proposed(ctx context.Context, by Caller, cmds []fsm.Command) (fsm.Result, error) {

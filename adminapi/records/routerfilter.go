@@ -1,6 +1,8 @@
 package records
 
 import (
+	"encoding/json"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -13,6 +15,7 @@ func (rs *Records) routerFilterNoun() *Noun[resource.RouterFilter, *resource.Rou
 		put:    PutRouterFilter,
 		remove: func(id string) fsm.Command { return fsm.DeleteRouterFilter{ID: id} },
 		named:  func(r *resource.RouterFilter) *map[string]*resource.Sealed { return &r.Secrets },
+		config: func(r *resource.RouterFilter) json.RawMessage { return r.Config },
 		check: func(_ Caller, now, next *resource.RouterFilter) error {
 			var old *resource.PluginUse
 			if now != nil {

@@ -1,6 +1,8 @@
 package records
 
 import (
+	"encoding/json"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
@@ -14,6 +16,7 @@ func (rs *Records) secretSourceNoun() *Noun[resource.SecretSource, *resource.Sec
 		put:    PutSecretSource,
 		remove: func(id string) fsm.Command { return fsm.DeleteSecretSource{ID: id} },
 		named:  func(s *resource.SecretSource) *map[string]*resource.Sealed { return &s.Secrets },
+		config: func(s *resource.SecretSource) json.RawMessage { return s.Config },
 		check: func(_ Caller, now, next *resource.SecretSource) error {
 			if now != nil && keeps(next.Secrets, now.Secrets) {
 				if err := CheckPluginMove(now.Plugin, now.Config, next.Plugin, next.Config); err != nil {

@@ -265,7 +265,7 @@ func (w *writer) models(r *config.Resources) {
 
 func (w *writer) guardrails(r *config.Resources) {
 	for _, g := range sorted(r.Guardrails, func(g *config.Guardrail) string { return g.Resource.Name }) {
-		w.block("guardrail", g.Resource.Name, &g.Resource, nil)
+		w.block("guardrail", g.Resource.Name, &g.Resource, names{"secrets": g.Secrets})
 	}
 }
 

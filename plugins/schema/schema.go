@@ -86,32 +86,33 @@ func Check(registered []*resource.Plugin, kind, name string, config json.RawMess
 	return nil
 }
 
+// CheckGuardrail is Check of a guardrail, each of whose secrets is a text where it belongs.
+func CheckGuardrail(registered []*resource.Plugin, g *resource.Guardrail) error {
+	return checkWith(registered, "guardrail", g.Plugin, g.Configured)
+}
+
 // CheckCallback is Check of a callback, each of whose secrets is a text where it belongs.
 func CheckCallback(registered []*resource.Plugin, c *resource.Callback) error {
-	config, err := c.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
-	if err != nil {
-		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
-	}
-	return Check(registered, "callback", c.Plugin, config)
+	return checkWith(registered, "callback", c.Plugin, c.Configured)
 }
 
 // CheckSecretSource is Check of a secret source, each of whose secrets is a text where it belongs.
 func CheckSecretSource(registered []*resource.Plugin, s *resource.SecretSource) error {
-	config, err := s.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
-	if err != nil {
-		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
-	}
-	return Check(registered, "secret_source", s.Plugin, config)
+	return checkWith(registered, "secret_source", s.Plugin, s.Configured)
 }
 
 // CheckUse is Check of a record that uses a plugin of the kind, each of whose secrets is a text where it
 // belongs.
 func CheckUse(registered []*resource.Plugin, kind string, u *resource.PluginUse) error {
-	config, err := u.Configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
+	return checkWith(registered, kind, u.Plugin, u.Configured)
+}
+
+func checkWith(registered []*resource.Plugin, kind, name string, configured func(open func(string, *resource.Sealed) (string, error)) (json.RawMessage, error)) error {
+	config, err := configured(func(string, *resource.Sealed) (string, error) { return "secret", nil })
 	if err != nil {
 		return &resource.Invalid{Field: "secrets", Reason: err.Error()}
 	}
-	return Check(registered, kind, u.Plugin, config)
+	return Check(registered, kind, name, config)
 }
 
 // Compile reads a schema and returns what checks a document against it. References to other

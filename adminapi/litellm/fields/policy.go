@@ -24,7 +24,7 @@ var unsupportedFields = []string{
 // renamedFields are fields of every policy that only have another name.
 var renamedFields = map[string]string{
 	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "blocked": "blocked",
-	"allowed_routes": "routes", "guardrails": "guardrails", "disable_global_guardrails": "disable_global_guardrails", "enforced_params": "enforced_params",
+	"allowed_routes": "routes", "guardrails": "guardrails", guardSwitch: guardSwitch, "enforced_params": "enforced_params",
 	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
 }
 
@@ -49,6 +49,9 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 		return nil, err
 	}
 	out := rename(in, now)
+	if err := liftSwitch(out); err != nil {
+		return nil, err
+	}
 	if raw, ok := in["require_trace_id"]; ok {
 		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
 			return nil, err
@@ -74,6 +77,34 @@ func rename(in records.Document, now *resource.Policy) records.Document {
 		out[ours] = v
 	}
 	return out
+}
+
+// guardSwitch turns off the guardrails that always apply.
+const guardSwitch = "disable_global_guardrails"
+
+// liftSwitch moves the switch of guardrails out of the metadata, where LiteLLM has it too, into the field of
+// that name, which not everybody may write who may write metadata. The field, where it is given, counts.
+func liftSwitch(out records.Document) error {
+	var metadata map[string]json.RawMessage
+	if raw, ok := out["metadata"]; !ok || records.IsNull(raw) || json.Unmarshal(raw, &metadata) != nil {
+		return nil // the decoder says what is wrong with it
+	}
+	raw, ok := metadata[guardSwitch]
+	if !ok {
+		return nil
+	}
+	delete(metadata, guardSwitch)
+	if err := out.Set("metadata", metadata); err != nil {
+		return err
+	}
+	if _, given := out[guardSwitch]; given || records.IsNull(raw) {
+		return nil
+	}
+	var off bool
+	if err := json.Unmarshal(raw, &off); err != nil {
+		return invalid("metadata."+guardSwitch, "is not true or false")
+	}
+	return out.Set(guardSwitch, off)
 }
 
 // replaceMap makes a merge patch that leaves nothing of the old map: LiteLLM's updates

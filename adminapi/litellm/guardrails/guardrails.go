@@ -61,8 +61,11 @@ func (a *api) one(w http.ResponseWriter, r *http.Request, by records.Caller) err
 }
 
 func (a *api) create(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	doc, err := read(r)
+	doc, _, err := read(r)
 	if err != nil {
+		return err
+	}
+	if err := unmask(&resource.Guardrail{}, doc); err != nil {
 		return err
 	}
 	g, wr, err := a.rs.Guardrails.Create(r.Context(), by, doc)
@@ -73,12 +76,15 @@ func (a *api) create(w http.ResponseWriter, r *http.Request, by records.Caller) 
 }
 
 func (a *api) replace(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	doc, err := read(r)
+	doc, _, err := read(r)
 	if err != nil {
 		return err
 	}
 	now, err := a.rs.Guardrails.Writable(by, r.PathValue("id"))
 	if err != nil {
+		return err
+	}
+	if err := unmask(now, doc); err != nil {
 		return err
 	}
 	g, wr, err := a.rs.Guardrails.Replace(r.Context(), by, now.ID, now.Version, doc)
@@ -89,7 +95,7 @@ func (a *api) replace(w http.ResponseWriter, r *http.Request, by records.Caller)
 }
 
 func (a *api) patch(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	doc, err := read(r)
+	doc, added, err := read(r)
 	if err != nil {
 		return err
 	}
@@ -97,7 +103,7 @@ func (a *api) patch(w http.ResponseWriter, r *http.Request, by records.Caller) e
 	if err != nil {
 		return err
 	}
-	if err := moved(now, doc); err != nil {
+	if err := reconcile(now, doc, added); err != nil {
 		return err
 	}
 	g, wr, err := a.rs.Guardrails.Patch(r.Context(), by, now.ID, now.Version, doc)
@@ -107,22 +113,128 @@ func (a *api) patch(w http.ResponseWriter, r *http.Request, by records.Caller) e
 	return wire.Answer(w, wr, row(g))
 }
 
+// reconcile makes a patch mean what LiteLLM's does, for a guardrail whose secrets are stored apart. added
+// are the secrets that it refers to although its client has not named them.
+func reconcile(now *resource.Guardrail, patch records.Document, added []string) error {
+	return errors.Join(unmask(now, patch), settled(now, patch, added), moved(now, patch), referred(now, patch))
+}
+
+// settled has a patch leave secrets alone that its client has not named, unless the plugin is another one.
+func settled(now *resource.Guardrail, patch records.Document, added []string) error {
+	var plugin string
+	var config, had map[string]any
+	if len(added) == 0 || json.Unmarshal(patch["plugin"], &plugin) != nil || plugin != now.Plugin {
+		return nil
+	}
+	if err := json.Unmarshal(patch["config"], &config); err != nil {
+		return err
+	}
+	if len(now.Config) > 0 {
+		_ = json.Unmarshal(now.Config, &had) // it was checked when it was saved
+	}
+	for _, name := range added {
+		if now.Secrets[name] != nil || had[name] != nil {
+			delete(config, name)
+		}
+	}
+	return patch.Set("config", config)
+}
+
 // moved has the patch of a guardrail that becomes another plugin's take out what was configured of the
 // one before, to which it would only add.
 func moved(now *resource.Guardrail, patch records.Document) error {
 	var plugin string
-	if len(patch["plugin"]) == 0 || len(now.Config) == 0 {
+	if len(patch["plugin"]) == 0 {
 		return nil
 	}
 	if err := json.Unmarshal(patch["plugin"], &plugin); err != nil || plugin == now.Plugin {
 		return err
 	}
 	had, has := map[string]any{}, map[string]any{}
-	if err := errors.Join(json.Unmarshal(now.Config, &had), json.Unmarshal(patch["config"], &has)); err != nil {
+	if len(now.Config) > 0 {
+		_ = json.Unmarshal(now.Config, &had) // it was checked when it was saved
+	}
+	if err := json.Unmarshal(patch["config"], &has); err != nil {
 		return err
 	}
 	without(had, has)
-	return patch.Set("config", has)
+	if err := patch.Set("config", has); err != nil || len(now.Secrets) == 0 {
+		return err
+	}
+	next, err := secretsOf(patch)
+	if err != nil {
+		return err
+	}
+	for name := range now.Secrets {
+		if _, given := next[name]; !given {
+			next[name] = nil
+		}
+	}
+	return patch.Set("secrets", next)
+}
+
+// referred has the patch take out a secret in whose place it gives a reference.
+func referred(now *resource.Guardrail, patch records.Document) error {
+	config := map[string]any{}
+	if len(now.Secrets) == 0 || len(patch["config"]) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(patch["config"], &config); err != nil {
+		return err
+	}
+	next, err := secretsOf(patch)
+	if err != nil {
+		return err
+	}
+	for name := range now.Secrets {
+		if v, given := config[name]; given && v != nil {
+			next[name] = nil
+		}
+	}
+	if len(next) == 0 {
+		return nil
+	}
+	return patch.Set("secrets", next)
+}
+
+// masked is what is shown of a secret. Sent back it says that the stored one stays.
+const masked = "****"
+
+// unmask puts what is stored in the place of what was shown of it.
+func unmask(now *resource.Guardrail, doc records.Document) error {
+	secrets, err := secretsOf(doc)
+	if err != nil || len(secrets) == 0 {
+		return err
+	}
+	var config map[string]any
+	if len(now.Config) > 0 {
+		_ = json.Unmarshal(now.Config, &config) // it was checked when it was saved
+	}
+	for name, v := range secrets {
+		if v != masked {
+			continue
+		}
+		plain, _ := config[name].(string)
+		switch {
+		case now.Secrets[name] != nil:
+			secrets[name] = now.Secrets[name]
+		case plain != "" && !refers(plain):
+			secrets[name] = plain
+		default:
+			return wire.Invalid("litellm_params."+name, masked+" is what is shown of a secret, and none is stored; give the secret itself")
+		}
+	}
+	return doc.Set("secrets", secrets)
+}
+
+// secretsOf are the secrets of a document, by name.
+func secretsOf(doc records.Document) (map[string]any, error) {
+	secrets := map[string]any{}
+	if len(doc["secrets"]) == 0 {
+		return secrets, nil
+	}
+	err := json.Unmarshal(doc["secrets"], &secrets)
+	return secrets, err
 }
 
 // without makes has a merge patch that leaves nothing of had.
@@ -152,19 +264,20 @@ func (a *api) remove(w http.ResponseWriter, r *http.Request, by records.Caller) 
 	return wire.Answer(w, wr, row(g))
 }
 
-// read reads a guardrail in LiteLLM's words, which may stand in the member "guardrail".
-func read(r *http.Request) (records.Document, error) {
+// read reads a guardrail in LiteLLM's words, which may stand in the member "guardrail". added are the
+// secrets that its kind usually refers to and that the body does not name.
+func read(r *http.Request) (doc records.Document, added []string, err error) {
 	in, err := wire.ReadBody(r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var inner records.Document
 	if err := in.Take("guardrail", &inner); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if inner != nil {
 		if err := fields.Refuse(in, slices.Sorted(maps.Keys(in))); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		in = inner
 	}
@@ -175,36 +288,37 @@ func read(r *http.Request) (records.Document, error) {
 var modes = map[string]resource.Hook{"pre_call": resource.HookBefore, "during_call": resource.HookBefore, "post_call": resource.HookAfter}
 
 // document turns LiteLLM's fields into those of a guardrail.
-func document(in records.Document) (records.Document, error) {
+func document(in records.Document) (doc records.Document, added []string, err error) {
 	out := records.Document{}
 	if v, ok := in["guardrail_name"]; ok {
 		out["name"] = v
 	}
 	var params map[string]any
 	if err := in.Take("litellm_params", &params); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range []string{"guardrail_name", "guardrail_info", "guardrail_id", "created_at", "updated_at", "guardrail_definition_location"} {
 		delete(in, name)
 	}
 	if err := fields.Refuse(in, slices.Sorted(maps.Keys(in))); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if params == nil {
-		return out, nil
+		return out, nil, nil
 	}
-	return out, takeParams(params, out)
+	added, err = takeParams(params, out)
+	return out, added, err
 }
 
 // takeParams takes litellm_params.
-func takeParams(params map[string]any, out records.Document) error {
+func takeParams(params map[string]any, out records.Document) (added []string, err error) {
 	kind, _ := params["guardrail"].(string)
 	if kind == "" {
-		return wire.Invalid("litellm_params.guardrail", "is missing")
+		return nil, wire.Invalid("litellm_params.guardrail", "is missing")
 	}
 	mode, hooks, err := hooksOf(params["mode"])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	optional := params["default_on"] != true
 	open := params["unreachable_fallback"] == "fail_open"
@@ -214,12 +328,17 @@ func takeParams(params map[string]any, out records.Document) error {
 	maps.DeleteFunc(params, func(_ string, v any) bool { return v == nil })
 	g, err := litellmguard.Translate(kind, params)
 	if err != nil {
-		return wire.Invalid("litellm_params", err.Error())
+		return nil, wire.Invalid("litellm_params", err.Error())
 	}
-	for _, name := range slices.Sorted(maps.Keys(g.Config)) {
-		key, _ := g.Config[name].(string)
-		if _, refers := resource.VariableName(key); secretive(name) && key != "" && !refers {
-			return wire.Invalid("litellm_params."+name, "is written out; put it into a variable of the cluster (PUT /api/v1/environment/NAME) and say os.environ/NAME")
+	secrets := map[string]string{}
+	for name, v := range g.Config {
+		switch text, is := v.(string); {
+		case !is || !secretive(name) || text == "":
+		case !refers(text):
+			secrets[name] = text
+			delete(g.Config, name)
+		case params[name] == nil:
+			added = append(added, name)
 		}
 	}
 	onError := resource.OnErrorBlock
@@ -227,20 +346,29 @@ func takeParams(params map[string]any, out records.Document) error {
 		onError = resource.OnErrorPass
 	}
 	doc := map[string]any{"plugin": g.Plugin, "hooks": hooks, "optional": optional, "on_error": onError, "mode": mode, "config": g.Config}
+	if len(secrets) > 0 {
+		doc["secrets"] = secrets
+	}
 	if g.Deadline > 0 {
 		doc["deadline_ms"] = g.Deadline.Milliseconds()
 	}
 	for name, v := range doc {
 		if err := out.Set(name, v); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return added, nil
 }
 
 // secretive says whether a parameter holds a secret.
 func secretive(name string) bool {
 	return strings.HasSuffix(name, "api_key") || strings.HasSuffix(name, "_secret_access_key") || strings.HasSuffix(name, "_session_token") || name == "private_key"
+}
+
+// refers says whether a text names where the value is, instead of being it.
+func refers(text string) bool {
+	_, variable := resource.VariableName(text)
+	return variable || resource.IsSecretRef(text)
 }
 
 // logOnly is LiteLLM's mode of guardrails that mask what is logged, and nothing else.
@@ -283,10 +411,22 @@ func row(g *resource.Guardrail) map[string]any {
 		_ = json.Unmarshal(g.Config, &params) // it was checked when it was saved
 	}
 	for name, v := range params {
-		text, is := v.(string)
-		if _, refers := resource.VariableName(text); is && secretive(name) && !refers {
-			params[name] = "****"
+		if text, is := v.(string); is && secretive(name) && !refers(text) {
+			params[name] = masked
 		}
+	}
+	for name := range g.Secrets {
+		outer, inner, nested := strings.Cut(name, ".")
+		if !nested {
+			params[outer] = masked
+			continue
+		}
+		in, _ := params[outer].(map[string]any)
+		if in == nil {
+			in = map[string]any{}
+			params[outer] = in
+		}
+		in[inner] = masked
 	}
 	var mode []string
 	for _, h := range g.Hooks {

@@ -152,6 +152,7 @@ var nouns = append(holderNouns, []noun{
 			{"header", "headers", asList, "a header of requests that it may see"},
 			{"model", "models", asList, "a model whose requests it judges (default: all)"},
 			{"config", "config", asJSON, "the plugin's own"},
+			{"secret", "secrets", asSecretPairs, "a secret field of config, such as api_key or headers.Authorization"},
 			{"instances", "instances", asNumber, "processes on each node that share the checks (default 1)"},
 			{"memory-mb", "memory_mb", asNumber, "MiB of one process, above which it is killed (default 256)"},
 		},

@@ -34,7 +34,7 @@ func (a *app) pluginNew() *cobra.Command {
 		Short: "Write the source of a new plugin in Go that builds, and passes the conformance kit",
 		Long: "Write the source of a new plugin in Go that builds, and passes the conformance kit. With --sdk, the folder of " +
 			"Conclave's source, it builds without a network.",
-		Example: "  conclave plugin new shout --kind guardrail --sdk ~/src/conclave",
+		Example: "  conclave plugin new shout --kind guardrail --sdk ~/src/conclave\n  conclave plugin new departments --kind guardrail --hook",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			n.Name = args[0]
@@ -47,6 +47,7 @@ func (a *app) pluginNew() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&n.Kind, "kind", "guardrail", strings.Join(manifest.Kinds, " or "))
+	cmd.Flags().BoolVar(&n.Hook, "hook", false, "a guardrail that is a general hook: it changes requests, answers and refuses them, words errors and edits records")
 	cmd.Flags().StringVar(&n.Module, "module", "", "Go module (default: the name)")
 	cmd.Flags().StringVar(&n.Folder, "dir", "", "folder to make (default: the name)")
 	cmd.Flags().StringVar(&n.SDK, "sdk", "", "folder of Conclave's source (default: the published module)")

@@ -26,7 +26,7 @@ import (
 // PlanName is the file that says what is packed.
 const PlanName = "plugin.json"
 
-// templates holds a folder for each kind, and those files that all kinds have.
+// templates holds a folder for each kind, one for general hooks, and those files that all have.
 //
 //go:embed all:template
 var templates embed.FS
@@ -34,10 +34,14 @@ var templates embed.FS
 // names that a plugin may have: they stand in paths, and in Go.
 var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
 
+// hookKind is the kind of plugins that may be general hooks.
+const hookKind = "guardrail"
+
 // New is what a new plugin is made of.
 type New struct {
 	Name   string // "shout"; the folder's name unless Folder says another
 	Kind   string // one of manifest.Kinds
+	Hook   bool   // of a guardrail: a general hook, which changes requests, answers, errors and records
 	Module string // Go's; "": the name
 	Folder string // "": the name
 	SDK    string // folder of Conclave's source, for a build without a network; "": the published module
@@ -51,6 +55,13 @@ func (n New) Create() ([]string, error) {
 	if !slices.Contains(manifest.Kinds, n.Kind) {
 		return nil, fmt.Errorf("kind %q is not one of %s", n.Kind, strings.Join(manifest.Kinds, ", "))
 	}
+	from := n.Kind
+	if n.Hook {
+		if n.Kind != hookKind {
+			return nil, fmt.Errorf("a general hook is a %s, not a %s", hookKind, n.Kind)
+		}
+		from = "hook"
+	}
 	if n.Module == "" {
 		n.Module = n.Name
 	}
@@ -61,7 +72,7 @@ func (n New) Create() ([]string, error) {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	files := map[string][]byte{}
-	for _, dir := range []string{"all", n.Kind} {
+	for _, dir := range []string{"all", from} {
 		if err := n.render(path.Join("template", dir), files); err != nil {
 			return nil, err
 		}

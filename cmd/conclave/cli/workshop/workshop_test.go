@@ -33,19 +33,30 @@ func goTool(t *testing.T, folder string, args ...string) string {
 // it through the conformance kit.
 func TestNew_PassesTheKit(t *testing.T) {
 	t.Parallel()
-	for kind, least := range map[string]int{"guardrail": 40, "callback": 20, "secret_source": 25, "auth": 40, "router_filter": 30} {
-		t.Run(kind, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, kind string
+		least      int
+		without    int // checks that the kit leaves out: of streams
+	}{
+		{"guardrail", "guardrail", 40, 0},
+		{"hook", "guardrail", 35, 5},
+		{"callback", "callback", 20, 0},
+		{"secret_source", "secret_source", 25, 0},
+		{"auth", "auth", 40, 0},
+		{"router_filter", "router_filter", 30, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "shout")
-			if _, err := (workshop.New{Name: "shout", Kind: kind, Folder: folder, SDK: root}).Create(); err != nil {
+			if _, err := (workshop.New{Name: "shout", Kind: tt.kind, Hook: tt.name == "hook", Folder: folder, SDK: root}).Create(); err != nil {
 				t.Fatal(err)
 			}
 			goTool(t, folder, "vet", "./...")
 			out := goTool(t, folder, "test", "-run", "TestProgram", "-v", "./...")
-			if n := strings.Count(out, "--- PASS: TestProgram/"); n < least {
-				t.Errorf("the kit made %d checks, want %d:\n%s", n, least, out)
+			if n := strings.Count(out, "--- PASS: TestProgram/"); n < tt.least {
+				t.Errorf("the kit made %d checks, want %d:\n%s", n, tt.least, out)
 			}
-			if strings.Contains(out, "--- SKIP") {
-				t.Errorf("the kit left out checks:\n%s", out)
+			if n := strings.Count(out, "--- SKIP"); n != tt.without {
+				t.Errorf("the kit left out %d checks, want %d:\n%s", n, tt.without, out)
 			}
 		})
 	}
@@ -54,10 +65,18 @@ func TestNew_PassesTheKit(t *testing.T) {
 // TestExamples keeps docs/examples what "conclave plugin new" writes.
 func TestExamples(t *testing.T) {
 	t.Parallel()
+	all := []workshop.New{{Kind: "guardrail", Hook: true}}
 	for _, kind := range manifest.Kinds {
+		all = append(all, workshop.New{Kind: kind})
+	}
+	for _, n := range all {
 		folder := filepath.Join(t.TempDir(), "x")
-		called := strings.ReplaceAll(kind, "_", "-")
-		names, err := workshop.New{Name: "example-" + called, Kind: kind, Folder: folder}.Create()
+		called := strings.ReplaceAll(n.Kind, "_", "-")
+		if n.Hook {
+			called = "hook"
+		}
+		n.Name, n.Folder = "example-"+called, folder
+		names, err := n.Create()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,6 +102,7 @@ func TestNew_Refuses(t *testing.T) {
 		want string
 	}{
 		{"a path for a name", workshop.New{Name: "../x", Kind: "guardrail"}, "name"},
+		{"a hook that is no guardrail", workshop.New{Name: "x", Kind: "auth", Hook: true, Folder: filepath.Join(dir, "c")}, "guardrail"},
 		{"an unknown kind", workshop.New{Name: "x", Kind: "router", Folder: filepath.Join(dir, "a")}, "kind"},
 		{"a folder that is there", workshop.New{Name: "x", Kind: "guardrail", Folder: dir}, "exists"},
 		{"an SDK that is not there", workshop.New{Name: "x", Kind: "guardrail", Folder: filepath.Join(dir, "b"), SDK: dir}, "SDK"},
