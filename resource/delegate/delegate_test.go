@@ -439,4 +439,22 @@ func TestLearn(t *testing.T) {
 			t.Errorf("%s, itself: %v", name, err)
 		}
 	}
+	for _, tt := range []struct {
+		name string
+		key  *resource.Key // that is asked for
+		with resource.Policy
+		ok   bool
+	}{
+		{"a group that his key has not", &resource.Key{Policy: groups("eng")}, resource.Policy{}, false},
+		{"a group that it has", &resource.Key{Policy: groups("eng")}, groups("eng"), true},
+		{"a group of the team", &resource.Key{TeamID: "red", Policy: groups("eng")}, resource.Policy{}, true},
+		{"a group of the team, with a key of some models", &resource.Key{TeamID: "red", Policy: resource.Policy{Models: []string{"a"}, AccessGroupIDs: []string{"eng"}}}, resource.Policy{Models: []string{"a"}}, false},
+		{"a group that the team has not", &resource.Key{TeamID: "red", Policy: groups("ops")}, resource.Policy{}, false},
+	} {
+		tt.key.ID, tt.key.UserID = "wanted", "lead"
+		own := &resource.Key{Meta: meta("own"), UserID: "lead", Policy: tt.with}
+		if err := Of(own, world()).May(Rotate, tt.key, nil); (err == nil) != tt.ok {
+			t.Errorf("%s: got %v, want ok %t", tt.name, err, tt.ok)
+		}
+	}
 }

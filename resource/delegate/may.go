@@ -144,6 +144,19 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	if err := k.Within(&d.key.Access); err != nil {
 		return forbidden("%s", err)
 	}
+	return d.learnGroups(k)
+}
+
+// learnGroups refuses to give the secret of a key with an access group that the one who asks has not: neither his key
+// nor, unless his key is bound to a list, the team of both.
+func (d *Delegate) learnGroups(k *resource.Key) error {
+	team, inTeam := d.world.Team(k.TeamID)
+	inTeam = inTeam && d.teamReach(team) > none && len(d.key.Models) == 0 && d.key.Objects == nil
+	for _, id := range k.AccessGroupIDs {
+		if !slices.Contains(d.key.AccessGroupIDs, id) && (!inTeam || !slices.Contains(team.AccessGroupIDs, id)) {
+			return forbidden("access_group_ids: the key that asks for its secret has not %q", id)
+		}
+	}
 	return nil
 }
 
