@@ -40,6 +40,7 @@ var full = []struct {
 	{"pass-through-endpoints", "search", `{"name":"search","path":"/tools/search","target":"https://x.example/s","include_subpath":true,"methods":["GET"],"headers":{"X-A":"b"},"forward_headers":true,"query":{"a":"b"},"cost_per_request":0.25,"guardrails":["g1"],"timeout_ms":50}`, []string{"name", "path", "target"}},
 	{"auths", "idp", `{"name":"idp","plugin":"mine","mode":"auto","on_error":"pass","routes":["/v1/*"],"headers":["X-User"],"cache_seconds":30,"config":{"a":1},"deadline_ms":50,"instances":2,"memory_mb":64}`, []string{"name", "plugin"}},
 	{"router_filters", "near", `{"name":"near","plugin":"mine","on_error":"pass","models":["a"],"config":{"a":1},"deadline_ms":50,"instances":2,"memory_mb":64}`, []string{"name", "plugin", "deadline_ms"}},
+	{"access-groups", "eng", `{"name":"eng","description":"d","models":["a"],"mcp_servers":["git"],"mcp_tool_permissions":{"mail":["send"]}}`, []string{"name"}},
 	{"callbacks", "cb1", `{"name":"cb1","plugin":"file","config":{"path":"x"}}`, []string{"name", "plugin", "config"}},
 	{"settings", "key_header", `{"id":"key_header","value":"x-my-key"}`, []string{"id", "value"}},
 }

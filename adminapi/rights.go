@@ -376,6 +376,17 @@ var rights = withNouns(map[string]row{
 	"litellm-access-group-update": adminOnly,
 	"litellm-access-group-delete": adminOnly,
 
+	"litellm-v1-access-group-new":            adminOnly,
+	"litellm-v1-access-group-list":           readAll,
+	"litellm-v1-access-group-info":           readAll,
+	"litellm-v1-access-group-update":         adminOnly,
+	"litellm-v1-access-group-delete":         adminOnly,
+	"litellm-v1-unified-access-group-new":    adminOnly,
+	"litellm-v1-unified-access-group-list":   readAll,
+	"litellm-v1-unified-access-group-info":   readAll,
+	"litellm-v1-unified-access-group-update": adminOnly,
+	"litellm-v1-unified-access-group-delete": adminOnly,
+
 	"add-prompt-version":       adminOnly,
 	"litellm-prompts-list":     readAll,
 	"litellm-prompt-info":      readAll,
@@ -416,4 +427,4 @@ var rights = withNouns(map[string]row{
 	"litellm-pass-through-new":    adminOnly,
 	"litellm-pass-through-update": adminOnly,
 	"litellm-pass-through-delete": adminOnly,
-}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "secret_source", "router_filter", "auth", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")
+}, "organization", "project", "user", "customer", "tag", "key", "team", "model", "deployment", "credential", "budget", "guardrail", "callback", "secret_source", "router_filter", "auth", "access_group", "plugin", "mcp_server", "pass_through_endpoint", "prompt", "setting", "variable")

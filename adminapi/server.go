@@ -289,6 +289,7 @@ func (s *Server) registerNouns() {
 	registerNoun(s, s.rs.Sources, secretSourceView)
 	registerNoun(s, s.rs.Auths, authView)
 	registerNoun(s, s.rs.RouterFilters, routerFilterView)
+	registerNoun(s, s.rs.AccessGroups, s.accessGroupView)
 	registerNoun(s, s.rs.Plugins, pluginView)
 	registerNoun(s, s.rs.MCPServers, mcpServerView)
 	registerNoun(s, s.rs.PassThrough, passThroughView)

@@ -56,6 +56,14 @@ func routerFilterView(c *resource.RouterFilter, _ detail) client.RouterFilter {
 	return client.RouterFilter{RouterFilter: *c, Secrets: client.ShownAll(c.Secrets)}
 }
 
+func (s *Server) accessGroupView(g *resource.AccessGroup, d detail) client.AccessGroup {
+	v := client.AccessGroup{AccessGroup: *g}
+	if d.alone {
+		v.AssignedTeamIDs, v.AssignedKeyIDs = s.cfg.State.Grouped(g.ID)
+	}
+	return v
+}
+
 func mcpServerView(m *resource.MCPServer, _ detail) client.MCPServer {
 	return client.MCPServer{MCPServer: *m, Secrets: client.ShownAll(m.Secrets)}
 }

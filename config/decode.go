@@ -32,6 +32,7 @@ var kinds = map[string]func(d *decoder, b *hcl.Block){
 	"secret_source":         (*decoder).secretSource,
 	"auth":                  (*decoder).auth,
 	"router_filter":         (*decoder).routerFilter,
+	"access_group":          (*decoder).accessGroup,
 	"plugin":                (*decoder).plugin,
 	"mcp_server":            (*decoder).mcpServer,
 	"pass_through_endpoint": (*decoder).passThrough,

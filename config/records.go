@@ -186,6 +186,20 @@ func (d *decoder) routerFilter(b *hcl.Block) {
 	}
 }
 
+func (d *decoder) accessGroup(b *hcl.Block) {
+	var in struct{}
+	before := len(d.diags)
+	rest, body := split[resource.AccessGroup](b.Body, in)
+	if !d.body(body, &in) {
+		return
+	}
+	g := AccessGroup{Position: positionOf(b.DefRange), Resource: resource.AccessGroup{Meta: owned(), Name: b.Labels[0]}}
+	d.rest(rest, &g.Resource)
+	if d.valid("access_group", &g.Resource, b.Body, b.DefRange, before) {
+		d.out.Resources.AccessGroups = append(d.out.Resources.AccessGroups, g)
+	}
+}
+
 func (d *decoder) plugin(b *hcl.Block) {
 	var in pluginBlock
 	before := len(d.diags)

@@ -20,6 +20,7 @@ type Resources struct {
 	SecretSources []SecretSource
 	Auths         []Auth
 	RouterFilters []RouterFilter
+	AccessGroups  []AccessGroup
 	Plugins       []Plugin
 	MCPServers    []MCPServer
 	PassThrough   []PassThroughEndpoint
@@ -130,6 +131,12 @@ type Budget struct {
 	Resource resource.Budget
 }
 
+// AccessGroup declares an access group. Holders name theirs in AccessGroupIDs, where a file has names.
+type AccessGroup struct {
+	Position
+	Resource resource.AccessGroup
+}
+
 // Guardrail declares a guardrail. Its record lacks Secrets.
 type Guardrail struct {
 	Position
@@ -202,7 +209,7 @@ type Setting struct {
 func (r *Resources) Len() int {
 	n := len(r.Organizations) + len(r.Projects) + len(r.Users) + len(r.Customers) + len(r.Tags) +
 		len(r.Credentials) + len(r.Models) + len(r.Teams) + len(r.Keys) + len(r.Budgets) +
-		len(r.Guardrails) + len(r.Callbacks) + len(r.SecretSources) + len(r.RouterFilters) + len(r.Auths) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
+		len(r.Guardrails) + len(r.Callbacks) + len(r.SecretSources) + len(r.RouterFilters) + len(r.AccessGroups) + len(r.Auths) + len(r.Plugins) + len(r.MCPServers) + len(r.PassThrough) + len(r.Prompts) + len(r.Settings) + len(r.Environment)
 	for i := range r.Models {
 		n += len(r.Models[i].Deployments)
 	}

@@ -153,6 +153,15 @@ type (
 	DeleteRouterFilter struct {
 		ID string `json:"id"`
 	}
+	// PutAccessGroup creates or replaces an access group.
+	PutAccessGroup struct {
+		Record Encoded[resource.AccessGroup] `json:"record"`
+		Read   uint64                        `json:"read,omitempty"`
+	}
+	// DeleteAccessGroup deletes an access group. It is refused with resource.ErrInUse while a record has it.
+	DeleteAccessGroup struct {
+		ID string `json:"id"`
+	}
 	// PutMCPServer creates or replaces an MCP server.
 	PutMCPServer struct {
 		Server Encoded[resource.MCPServer] `json:"server"`

@@ -250,6 +250,21 @@ func (c DeleteRouterFilter) Apply(tx *Tx) error {
 }
 
 // Apply implements Command.
+func (c PutAccessGroup) Apply(tx *Tx) error {
+	_, err := putRecord[resource.AccessGroup](tx, store.AccessGroups, c.Record, c.Read)
+	return err
+}
+
+// Apply implements Command.
+func (c DeleteAccessGroup) Apply(tx *Tx) error {
+	if err := tx.inUse(store.AccessGroups, c.ID); err != nil {
+		return err
+	}
+	_, err := deleteRecord[resource.AccessGroup](tx, store.AccessGroups, c.ID)
+	return err
+}
+
+// Apply implements Command.
 func (c PutMCPServer) Apply(tx *Tx) error {
 	_, err := putRecord[resource.MCPServer](tx, store.MCPServers, c.Server, c.Read)
 	return err

@@ -258,7 +258,7 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 		return nil
 	}
 	above := tx.above(r)
-	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf}
+	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup}
 	if k, ok := r.(*resource.Key); ok {
 		ceilings, err := tx.ceilings(k, before)
 		if err != nil {
@@ -350,6 +350,15 @@ func (tx *Tx) termsOf(a *resource.Allowance) []resource.Terms {
 		return append(slices.Clip(a.Budgets), b.Terms)
 	}
 	return a.Budgets
+}
+
+// accessGroup returns the access group with the id, nil if there is none.
+func (tx *Tx) accessGroup(id string) *resource.AccessGroup {
+	g, _, ok := load[resource.AccessGroup](tx, store.AccessGroups, id)
+	if !ok {
+		return nil
+	}
+	return g
 }
 
 // groupsOf returns the access groups of the model with the name.

@@ -107,6 +107,8 @@ const (
 	KindDeleteAuth         Kind = 281
 	KindPutRouterFilter    Kind = 282
 	KindDeleteRouterFilter Kind = 283
+	KindPutAccessGroup     Kind = 288
+	KindDeleteAccessGroup  Kind = 289
 )
 
 // grant says whose credential may carry a command.
@@ -244,6 +246,8 @@ var table = append([]row{
 	rowOf[DeleteAuth](KindDeleteAuth, "delete_auth", 1, byAdmin, item),
 	rowOf[PutRouterFilter](KindPutRouterFilter, "put_router_filter", 1, byAdmin, item),
 	rowOf[DeleteRouterFilter](KindDeleteRouterFilter, "delete_router_filter", 1, byAdmin, item),
+	rowOf[PutAccessGroup](KindPutAccessGroup, "put_access_group", 1, byAdmin, item),
+	rowOf[DeleteAccessGroup](KindDeleteAccessGroup, "delete_access_group", 1, byAdmin, item),
 }, comingRows...)
 
 // batchRow is apart because its decoder reads the table.

@@ -101,6 +101,11 @@ func samples(t testing.TB) []fsm.Command {
 			PluginUse: resource.PluginUse{Plugin: "mine", Config: json.RawMessage(`{}`), DeadlineMS: 50, Instances: 2, MemoryMB: 64},
 		})},
 		fsm.DeleteRouterFilter{ID: "rf1"},
+		fsm.PutAccessGroup{Read: 7, Record: encoded(t, resource.AccessGroup{
+			Meta: m("ag1"), Name: "engineering", Description: "d", Models: []string{"gpt-*", "premium"}, MCPServers: []string{"git"},
+			MCPTools: map[string][]string{"mail": {"send"}},
+		})},
+		fsm.DeleteAccessGroup{ID: "ag1"},
 		fsm.PutPrompt{Read: 7, Prompt: encoded(t, resource.Prompt{
 			Meta: meta("prompt_1"), Name: "support", Description: "d", Last: 2, Environments: map[string]int64{"production": 1},
 			Versions: []resource.PromptVersion{

@@ -19,6 +19,7 @@ import (
 type grants struct {
 	r      *rand.Rand
 	models []*resource.Model
+	groups []*resource.AccessGroup
 	key    *resource.Key
 	team   *resource.Team
 }
@@ -28,6 +29,7 @@ var (
 	grantGroups  = []string{"premium", "internal"}
 	grantEntries = []string{"gpt-4", "gpt-5", "claude", "local", "gpt*", "c*", "*", "premium", "internal", "nick", "star", "nothing", resource.NoModels}
 	grantAliases = []string{"nick", "star", "gpt-4"}
+	grantUnified = []string{"one", "two", "three"}
 )
 
 // some picks a few of a list, each once.
@@ -47,8 +49,14 @@ func drawGrants(seed uint64) *grants {
 			Meta: resource.Meta{ID: "model_" + name}, Name: name, AccessGroups: some(r, grantGroups, 1), Fallbacks: slices.DeleteFunc(some(r, grantModels, 2), func(f string) bool { return f == name }),
 		})
 	}
+	for _, name := range grantUnified {
+		g.groups = append(g.groups, &resource.AccessGroup{Meta: resource.Meta{ID: "ag_" + name}, Name: name, Models: some(r, grantEntries, 2)})
+	}
 	for _, p := range []*resource.Policy{&g.key.Policy, &g.team.Policy} {
 		p.Models = some(r, grantEntries, 3)
+		for _, name := range some(r, append(slices.Clone(grantUnified), "gone"), 2) {
+			p.AccessGroupIDs = append(p.AccessGroupIDs, "ag_"+name)
+		}
 		for _, alias := range some(r, grantAliases, 2) {
 			if p.Aliases == nil {
 				p.Aliases = map[string]string{}
@@ -74,8 +82,15 @@ func lists(list []string, name string, groups []string) bool {
 	return false
 }
 
-// may says whether a model may answer what was asked for: each of key and team lists it, or made
-// the alias that led to it and lists that.
+// gives says whether one of a level's access groups lists a model.
+func (g *grants) gives(p *resource.Policy, m *resource.Model) bool {
+	return slices.ContainsFunc(g.groups, func(a *resource.AccessGroup) bool {
+		return slices.Contains(p.AccessGroupIDs, a.ID) && len(a.Models) > 0 && lists(a.Models, m.Name, m.AccessGroups)
+	})
+}
+
+// may says whether a model may answer what was asked for: each of key and team lists it, has an
+// access group that does, or made the alias that led to it and lists that.
 func (g *grants) may(m *resource.Model, asked string) bool {
 	aliased := ""
 	switch { // the innermost alias counts
@@ -86,7 +101,7 @@ func (g *grants) may(m *resource.Model, asked string) bool {
 	}
 	for level, p := range map[string]*resource.Policy{"key": &g.key.Policy, "team": &g.team.Policy} {
 		byAlias := level == aliased && p.Aliases[asked] == m.Name && lists(p.Models, asked, nil)
-		if !lists(p.Models, m.Name, m.AccessGroups) && !byAlias {
+		if !lists(p.Models, m.Name, m.AccessGroups) && !g.gives(p, m) && !byAlias {
 			return false
 		}
 	}
@@ -111,7 +126,7 @@ func neverOutside(t *testing.T) {
 		rig := newRig(t)
 		rig.keys[resource.HashSecret(goodKey)] = g.key
 		g.key.ID, g.key.Hash = "key_good", resource.HashSecret(goodKey)
-		rig.tables = resource.Tables{Index: 7, Models: g.models, Teams: []*resource.Team{g.team}}
+		rig.tables = resource.Tables{Index: 7, Models: g.models, Teams: []*resource.Team{g.team}, AccessGroups: g.groups}
 		for _, m := range g.models {
 			rig.tables.Deployments = append(rig.tables.Deployments, &resource.Deployment{Meta: resource.Meta{ID: "dep_" + m.Name}, ModelID: m.ID, Provider: "openai"})
 		}

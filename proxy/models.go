@@ -75,7 +75,7 @@ func listModels(_ context.Context, s *Server, c *Call) error {
 		switch {
 		case resource.IsPattern(m.Name):
 			list.Data = c.appendPattern(list.Data, m)
-		case resource.LevelsAllow(c.levels, m):
+		case c.cat.LevelsAllow(c.levels, m):
 			list.Data = append(list.Data, modelOf(c.cat, m))
 		}
 	}
@@ -86,11 +86,11 @@ func listModels(_ context.Context, s *Server, c *Call) error {
 // wanted.
 func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply {
 	asked, _ := url.ParseQuery(c.query)
-	if (c.cat.Settings().WildcardRoutes || asked.Get("return_wildcard_routes") == "true") && resource.LevelsAllow(c.levels, m) {
+	if (c.cat.Settings().WildcardRoutes || asked.Get("return_wildcard_routes") == "true") && c.cat.LevelsAllow(c.levels, m) {
 		list = append(list, modelOf(c.cat, m))
 	}
 	for _, name := range c.view.Known(m) {
-		if known, ok := c.cat.Resolve(name); ok && resource.LevelsAllow(c.levels, known) {
+		if known, ok := c.cat.Resolve(name); ok && c.cat.LevelsAllow(c.levels, known) {
 			list = append(list, modelOf(c.cat, known))
 		}
 	}
@@ -99,7 +99,7 @@ func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply 
 
 func showModel(_ context.Context, s *Server, c *Call) error {
 	m, ok := c.cat.Resolve(c.named)
-	if !ok || !resource.LevelsAllow(c.levels, m) {
+	if !ok || !c.cat.LevelsAllow(c.levels, m) {
 		return policy.UnknownModel(c.named)
 	}
 	r := modelOf(c.cat, m)

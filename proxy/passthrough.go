@@ -111,7 +111,7 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		levels := c.levels[:c.above]
 		name, by := policy.Rename(levels, asked)
 		known, _ := c.cat.Resolve(name)
-		if err := policy.CheckModel(levels, name, known, asked, by); err != nil {
+		if err := policy.CheckModel(c.cat, levels, name, known, asked, by); err != nil {
 			return err
 		}
 	}

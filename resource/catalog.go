@@ -23,6 +23,7 @@ type Tables struct {
 	Callbacks     []*Callback
 	SecretSources []*SecretSource
 	RouterFilters []*RouterFilter
+	AccessGroups  []*AccessGroup
 	Auths         []*Auth
 	Plugins       []*Plugin
 	MCPServers    []*MCPServer
@@ -55,6 +56,7 @@ type Catalog struct {
 	variables   map[string]*Variable
 	passThrough []*PassThrough     // by name
 	prompts     map[string]*Prompt // by name
+	groups      map[string]*AccessGroup
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -73,6 +75,7 @@ func NewCatalog(t Tables) *Catalog {
 		credentials: make(map[string]*Credential, len(t.Credentials)),
 		budgets:     make(map[string]*Budget, len(t.Budgets)),
 		mcp:         make(map[string]*MCPServer, len(t.MCPServers)),
+		groups:      make(map[string]*AccessGroup, len(t.AccessGroups)),
 		variables:   make(map[string]*Variable, len(t.Variables)), prompts: make(map[string]*Prompt, len(t.Prompts)),
 	}
 	t.sort()
@@ -90,6 +93,7 @@ func NewCatalog(t Tables) *Catalog {
 	}
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
+	byID(c.groups, t.AccessGroups)
 	byID(c.variables, t.Variables)
 	for _, r := range t.PassThrough {
 		c.passThrough = append(c.passThrough, passThroughOf(r))
@@ -124,6 +128,7 @@ func (t *Tables) sort() {
 	sortRecords(t.Callbacks)
 	sortRecords(t.SecretSources)
 	sortRecords(t.RouterFilters)
+	sortRecords(t.AccessGroups)
 	sortRecords(t.Auths)
 	sortRecords(t.Plugins)
 	sortRecords(t.MCPServers)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,6 +23,8 @@ type Grant struct {
 	Terms func(a *Allowance) []Terms
 	// Groups returns the access groups of a model; nil: there are none.
 	Groups func(model string) []string
+	// AccessGroup returns the access group with the id, nil if there is none; nil: there are none.
+	AccessGroup func(id string) *AccessGroup
 }
 
 // grants is the table of the fields that are compared. Each function says what of the child
@@ -31,16 +34,14 @@ var grants = []struct {
 	of    func(*Policy) any
 	over  func(g *Grant, child, parent *Policy) string
 }{
-	{"models", func(p *Policy) any { return p.Models }, (*Grant).overModels},
+	{"models", modelsOf, (*Grant).overModels},
 	{"routes", func(p *Policy) any { return p.Routes }, (*Grant).overRoutes},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, (*Grant).overAddresses},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).overBudgets},
 	{"limits", func(p *Policy) any { return p.Limits }, (*Grant).overLimits},
 	{"model_limits", func(p *Policy) any { return p.ModelLimits }, (*Grant).overModelLimits},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).overSessions},
-	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, p *Policy) string {
-		return said(c.Objects.over(p.Objects))
-	}},
+	{"objects", objectsOf, (*Grant).overObjects},
 	{"expires_at", func(p *Policy) any { return p.ExpiresAt }, func(_ *Grant, c, p *Policy) string { return later(c.ExpiresAt, p.ExpiresAt) }},
 	{"max_request_mb", func(p *Policy) any { return p.MaxRequestMB }, func(_ *Grant, c, p *Policy) string {
 		return over("", c.MaxRequestMB, p.MaxRequestMB)
@@ -76,10 +77,63 @@ func firstOf(a, b string) string {
 	return b
 }
 
+// modelsOf is what a policy says about models.
+func modelsOf(p *Policy) any { return []any{p.Models, p.AccessGroupIDs} }
+
+// objectsOf is what a policy says about other things.
+func objectsOf(p *Policy) any { return []any{p.Objects, p.AccessGroupIDs} }
+
+// groups are the access groups of a policy.
+func (g *Grant) groups(p *Policy) (all []*AccessGroup) {
+	if g.AccessGroup == nil {
+		return nil
+	}
+	for _, id := range p.AccessGroupIDs {
+		if group := g.AccessGroup(id); group != nil {
+			all = append(all, group)
+		}
+	}
+	return all
+}
+
+// models is a policy's list with what its access groups add to it; none is every model.
+func (g *Grant) models(p *Policy) []string {
+	if len(p.Models) == 0 {
+		return nil
+	}
+	list := slices.Clip(p.Models)
+	for _, group := range g.groups(p) {
+		list = append(list, group.Models...)
+	}
+	return list
+}
+
 func (g *Grant) overModels(child, parent *Policy) string {
-	for _, m := range child.Models {
-		if !g.covers(parent.Models, m) {
+	have := g.models(parent)
+	for _, m := range g.models(child) {
+		if !g.covers(have, m) {
 			return fmt.Sprintf("%q", m)
+		}
+	}
+	return ""
+}
+
+func (g *Grant) overObjects(child, parent *Policy) string {
+	return g.compareObjects(child, parent, (*Objects).over)
+}
+
+// compareObjects compares the policies' own objects, and what each access group of the child gives.
+func (g *Grant) compareObjects(child, parent *Policy, compare func(o, p *Objects, groups []*AccessGroup) (field, what string)) string {
+	groups := g.groups(parent)
+	if field, what := compare(child.Objects, parent.Objects, groups); what != "" {
+		return field + ": " + what
+	}
+	for _, group := range g.groups(child) {
+		if slices.Contains(parent.AccessGroupIDs, group.ID) || group.objects().namesNoMCP() {
+			continue
+		}
+		if field, what := compare(group.instead(child.Objects), parent.Objects, groups); what != "" {
+			return field + ": " + what + " of the access group " + group.Name
 		}
 	}
 	return ""

@@ -18,7 +18,24 @@ var (
 	universeRoutes = []string{"/v1/*", "/v1/chat/*", "/v1/embeddings", "/*", "/key/info"}
 	universeRanges = []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1"}
 	universeAddrs  = []string{"10.1.2.3", "10.1.9.9", "10.200.0.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"}
+	universeGroups = resource.NewCatalog(resource.Tables{AccessGroups: []*resource.AccessGroup{
+		{Meta: resource.Meta{ID: "one"}, Name: "one", Models: []string{"gpt"}, MCPServers: []string{"git"}},
+		{Meta: resource.Meta{ID: "some"}, Name: "some", Models: []string{"plain", "cl*"}, MCPTools: map[string][]string{"git": {"read"}, "mail": {"*"}}},
+		{Meta: resource.Meta{ID: "all"}, Name: "all", Models: []string{"*"}, MCPServers: []string{"git*"}, MCPTools: map[string][]string{"gitea": {"push"}}},
+		{Meta: resource.Meta{ID: "nothing"}, Name: "nothing"},
+	}})
+	universeGroupIDs = []string{"one", "some", "all", "nothing", "gone"}
 )
+
+func groupOf(id string) *resource.AccessGroup {
+	g, _ := universeGroups.AccessGroup(id)
+	return g
+}
+
+// allowsModel says whether one level allows a model of the universe.
+func allowsModel(p *resource.Policy, model string) bool {
+	return universeGroups.Allows(p, &resource.Model{Name: model, AccessGroups: universeModels[model]})
+}
 
 func some(r *rand.Rand, of []string) []string {
 	var out []string
@@ -37,7 +54,7 @@ func maybe(r *rand.Rand, limit int64) *int64 {
 }
 
 func randomPolicy(r *rand.Rand) *resource.Policy {
-	p := &resource.Policy{Models: some(r, universeLists), Routes: some(r, universeRoutes), AllowedIPs: some(r, universeRanges)}
+	p := &resource.Policy{Models: some(r, universeLists), AccessGroupIDs: some(r, universeGroupIDs), Routes: some(r, universeRoutes), AllowedIPs: some(r, universeRanges)}
 	p.Limits = resource.Limits{RPM: maybe(r, 4), TPM: maybe(r, 4), InputTPM: maybe(r, 4), OutputTPM: maybe(r, 4), Parallel: maybe(r, 4)}
 	if r.IntN(2) == 0 {
 		p.ModelLimits = map[string]resource.Limits{"gpt": {RPM: maybe(r, 4), TPM: maybe(r, 4)}}
@@ -54,7 +71,7 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 func check(child, parent *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Above: []resource.Level{{Kind: "team", ID: "t", Policy: parent, Allowance: &parent.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] },
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf,
 	}
 	return g.Check()
 }
@@ -71,8 +88,8 @@ func allowsAddress(list []string, addr string) bool {
 // exceeds finds something that a child may do by its own policy and its parent may not,
 // where the child says anything about it at all.
 func exceeds(c, p *resource.Policy) string {
-	for m, groups := range universeModels {
-		if len(c.Models) > 0 && resource.AllowsModel(c.Models, m, groups...) && !resource.AllowsModel(p.Models, m, groups...) {
+	for m := range universeModels {
+		if len(c.Models) > 0 && allowsModel(c, m) && !allowsModel(p, m) {
 			return "model " + m
 		}
 	}

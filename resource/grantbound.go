@@ -14,7 +14,7 @@ var bounds = []struct {
 	of    func(*Policy) any
 	more  func(g *Grant, child, bound *Policy) string
 }{
-	{"models", func(p *Policy) any { return p.Models }, func(g *Grant, c, b *Policy) string {
+	{"models", modelsOf, func(g *Grant, c, b *Policy) string {
 		return anyOr(c.Models, b.Models, g.overModels(c, b))
 	}},
 	{"routes", func(p *Policy) any { return p.Routes }, func(g *Grant, c, b *Policy) string {
@@ -27,8 +27,8 @@ var bounds = []struct {
 	{"limits", func(p *Policy) any { return p.Limits }, func(_ *Grant, c, b *Policy) string { return c.Limits.beyond(&b.Limits) }},
 	{"model_limits", func(p *Policy) any { return []any{p.ModelLimits, p.Limits} }, (*Grant).moreModelLimits},
 	{"sessions", func(p *Policy) any { return p.Sessions }, (*Grant).moreSessions},
-	{"objects", func(p *Policy) any { return p.Objects }, func(_ *Grant, c, b *Policy) string {
-		return said(c.Objects.beyond(b.Objects))
+	{"objects", objectsOf, func(g *Grant, c, b *Policy) string {
+		return g.compareObjects(c, b, (*Objects).beyond)
 	}},
 	{"expires_at", func(p *Policy) any { return p.ExpiresAt }, func(_ *Grant, c, b *Policy) string {
 		if b.ExpiresAt != 0 && c.ExpiresAt == 0 {

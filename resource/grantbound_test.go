@@ -10,7 +10,7 @@ import (
 func bounded(child, bound *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Bounds: []resource.Level{{Kind: "key", ID: "k", Policy: bound, Allowance: &bound.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] },
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf,
 	}
 	return g.Check()
 }
@@ -18,8 +18,8 @@ func bounded(child, bound *resource.Policy) error {
 // beyond finds something that a child alone may do and its bound may not: here an empty field
 // has all.
 func beyond(c, b *resource.Policy) string {
-	for m, groups := range universeModels {
-		if resource.AllowsModel(c.Models, m, groups...) && !resource.AllowsModel(b.Models, m, groups...) {
+	for m := range universeModels {
+		if allowsModel(c, m) && !allowsModel(b, m) {
 			return "model " + m
 		}
 	}

@@ -112,6 +112,9 @@ func CheckSecret(secret string) error {
 	return nil
 }
 
+// ServiceAccount says that the key belongs to a team and to no user.
+func (k *Key) ServiceAccount() bool { return k.TeamID != "" && k.UserID == "" }
+
 // Label implements Record.
 func (k *Key) Label() string { return k.Name }
 

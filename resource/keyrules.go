@@ -40,6 +40,9 @@ func ParseKeyRules(v json.RawMessage) (*KeyRules, error) {
 	if r.BudgetID != "" {
 		return nil, invalidf("value.budget_id", "give budgets: a setting shares none")
 	}
+	if len(r.AccessGroupIDs) > 0 {
+		return nil, invalidf("value.access_group_ids", "give models and objects: a setting has no access groups")
+	}
 	r.canonicalize()
 	if err := r.validate(); err != nil {
 		return nil, err
@@ -87,7 +90,10 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 	if r == nil {
 		return
 	}
-	fill(&k.Models, r.Models)
+	if len(k.Models) == 0 {
+		k.Models = r.Models
+		fill(&k.AccessGroupIDs, r.AccessGroupIDs)
+	}
 	fill(&k.Routes, r.Routes)
 	fill(&k.AllowedIPs, r.AllowedIPs)
 	fill(&k.DeniedIPs, r.DeniedIPs)

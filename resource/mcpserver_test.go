@@ -44,7 +44,7 @@ func TestPrincipal_MayUseServer(t *testing.T) {
 			}
 			extra := resource.Level{Kind: resource.HolderCustomer, Policy: &resource.Policy{Objects: tt.user}}
 			tool := &resource.Tool{Server: "git", Others: []string{"id1"}, Name: tt.tool}
-			if got := p.MayUseServer(tool, tt.open, extra); got != tt.want {
+			if got := p.MayUseServer(nil, tool, tt.open, extra); got != tt.want {
 				t.Errorf("got %t, want %t", got, tt.want)
 			}
 		})

@@ -47,20 +47,21 @@ const (
 )
 
 // MayUseTool says whether a principal may use an MCP server or one of its tools: whether every
-// level of it does, and of extra, such as the end user's. If not, by is the level that refuses.
-func (p *Principal) MayUseTool(t *Tool, extra ...Level) (by Level, ok bool) {
-	return allLevels(p, extra, func(o *Objects) bool { return o.AllowsTool(t) })
+// level of it does, by its objects or its access groups, and of extra, such as the end user's. If not, by is the
+// level that refuses.
+func (p *Principal) MayUseTool(cat *Catalog, t *Tool, extra ...Level) (by Level, ok bool) {
+	return allLevels(p, extra, func(p *Policy) bool { return p.Objects.AllowsTool(t) || cat.givesTool(p, t) })
 }
 
 // MayUse is MayUseTool for the other kinds; groups are access groups of an agent.
 func (p *Principal) MayUse(kind ObjectKind, name string, groups []string, extra ...Level) (by Level, ok bool) {
-	return allLevels(p, extra, func(o *Objects) bool { return o.Allows(kind, name, groups...) })
+	return allLevels(p, extra, func(p *Policy) bool { return p.Objects.Allows(kind, name, groups...) })
 }
 
-func allLevels(p *Principal, extra []Level, allows func(*Objects) bool) (Level, bool) {
+func allLevels(p *Principal, extra []Level, allows func(*Policy) bool) (Level, bool) {
 	var room [8]Level
 	for _, l := range append(p.Levels(room[:0]), extra...) {
-		if l.Policy != nil && !allows(l.Policy.Objects) {
+		if l.Policy != nil && !allows(l.Policy) {
 			return l, false
 		}
 	}
@@ -72,10 +73,10 @@ func (o *Objects) AllowsTool(t *Tool) bool {
 	if o == nil {
 		return true
 	}
-	servers := append([]string{t.Server}, t.Others...)
-	if t.Name != "" && (named(o.BlockedTools, t.Name) || slices.ContainsFunc(servers, func(s string) bool { return named(o.BlockedTools, s+"/"+t.Name) })) {
+	if o.blocks(t) {
 		return false
 	}
+	servers := t.servers()
 	if anyNamed(o.MCPToolsets, t.Toolsets) {
 		return true
 	}
@@ -87,6 +88,17 @@ func (o *Objects) AllowsTool(t *Tool) bool {
 	return o.namesNoMCP() || anyNamed(o.MCPServers, servers) || anyNamed(o.MCPAccessGroups, t.Groups)
 }
 
+// blocks says whether the objects of one level refuse a tool, whoever gives it.
+func (o *Objects) blocks(t *Tool) bool {
+	if o == nil || t.Name == "" || len(o.BlockedTools) == 0 {
+		return false
+	}
+	return named(o.BlockedTools, t.Name) || slices.ContainsFunc(t.servers(), func(s string) bool { return named(o.BlockedTools, s+"/"+t.Name) })
+}
+
+// servers are all that the tool's server is called.
+func (t *Tool) servers() []string { return append([]string{t.Server}, t.Others...) }
+
 // grantsTool says whether the objects of one level name a server or a tool, beyond allowing it.
 func (o *Objects) grantsTool(t *Tool) bool { return o != nil && !o.namesNoMCP() && o.AllowsTool(t) }
 
@@ -94,15 +106,17 @@ func (o *Objects) grantsTool(t *Tool) bool { return o != nil && !o.namesNoMCP() 
 // the one authoriser of lists and calls. Every level allows it, of the extra ones too, and if the
 // server is not open to all keys one of the principal's own levels names it. What the client
 // says of itself, its end user and its tags, can only take away. An admin needs no grant.
-func (p *Principal) MayUseServer(t *Tool, open bool, extra ...Level) bool {
-	if _, ok := p.MayUseTool(t, extra...); !ok {
+func (p *Principal) MayUseServer(cat *Catalog, t *Tool, open bool, extra ...Level) bool {
+	if _, ok := p.MayUseTool(cat, t, extra...); !ok {
 		return false
 	}
 	if open || p.IsAdmin() {
 		return true
 	}
 	var room [8]Level
-	return slices.ContainsFunc(p.Levels(room[:0]), func(l Level) bool { return l.Policy != nil && l.Policy.Objects.grantsTool(t) })
+	return slices.ContainsFunc(p.Levels(room[:0]), func(l Level) bool {
+		return l.Policy != nil && (l.Policy.Objects.grantsTool(t) || cat.givesTool(l.Policy, t))
+	})
 }
 
 // namesNoMCP says that no server or tool is named.
@@ -175,40 +189,33 @@ func (o *Objects) validate(field string) error {
 
 // Within returns an *Invalid for the first list that has more than the grantor has.
 func (o *Objects) Within(grantor *Objects) error {
-	if field, what := o.beyond(grantor); what != "" {
+	if field, what := o.beyond(grantor, nil); what != "" {
 		return invalidf("objects."+field, "%s is more than the key that grants it has", what)
 	}
 	return nil
 }
 
-func said(field, what string) string {
-	if what == "" {
-		return ""
-	}
-	return field + ": " + what
-}
-
 // over finds what a child is given in so many words that its parent has not; what is empty
-// inherits, for a request passes the parent too.
-func (o *Objects) over(parent *Objects) (field, what string) {
+// inherits, for a request passes the parent too. The parent has what the groups give, too.
+func (o *Objects) over(parent *Objects, groups []*AccessGroup) (field, what string) {
 	if o == nil || parent == nil {
 		return "", ""
 	}
-	return o.compare(parent, true)
+	return o.compare(parent, groups, true)
 }
 
 // beyond finds what a child has that a bound has not, where what is empty has all.
-func (o *Objects) beyond(bound *Objects) (field, what string) {
+func (o *Objects) beyond(bound *Objects, groups []*AccessGroup) (field, what string) {
 	if bound == nil {
 		return "", ""
 	}
 	if o == nil {
 		o = &Objects{}
 	}
-	return o.compare(bound, false)
+	return o.compare(bound, groups, false)
 }
 
-func (o *Objects) compare(p *Objects, inherits bool) (field, what string) {
+func (o *Objects) compare(p *Objects, groups []*AccessGroup, inherits bool) (field, what string) {
 	for i := range objectLists {
 		l := &objectLists[i]
 		if !p.says(l.union) {
@@ -221,7 +228,7 @@ func (o *Objects) compare(p *Objects, inherits bool) (field, what string) {
 			return l.name, "any"
 		}
 		for _, entry := range l.of(o) {
-			if !l.covers(p, entry) {
+			if !l.covers(p, entry) && !slices.ContainsFunc(groups, func(g *AccessGroup) bool { return g.covers(l.name, entry, o.MCPTools[entry]) }) {
 				return l.name, fmt.Sprintf("%q", entry)
 			}
 		}

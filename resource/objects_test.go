@@ -68,7 +68,7 @@ func TestMayUse_levels(t *testing.T) {
 			for _, o := range levels {
 				want = want && o.AllowsTool(tool)
 			}
-			by, ok := who.MayUseTool(tool, customer)
+			by, ok := who.MayUseTool(nil, tool, customer)
 			if ok != want || !ok && by.Policy.Objects.AllowsTool(tool) {
 				t.Fatalf("%+v: got %v by %s, want %v: %+v %+v", tool, ok, by.Kind, want, levels, extra)
 			}
@@ -87,21 +87,32 @@ func TestMayUse_levels(t *testing.T) {
 	}
 }
 
+// levelAllows says whether a level has a tool by its objects or its access groups.
+func levelAllows(p *resource.Policy, t *resource.Tool) bool {
+	who := resource.Principal{Key: &resource.Key{Policy: *p}}
+	_, ok := who.MayUseTool(universeGroups, t)
+	return ok
+}
+
 // TestObjects_grant: what a grant lets through allows a child nothing that its bound does not
 // allow, and the child within all levels nothing that its parent does not.
 func TestObjects_grant(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(4, 4))
-	passed := 0
+	passed, grouped := 0, 0
 	for range 100_000 {
 		child, bound := randomObjects(r), randomObjects(r)
-		if bounded(&resource.Policy{Objects: child}, &resource.Policy{Objects: bound}) != nil {
+		c, b := resource.Policy{Objects: child, AccessGroupIDs: some(r, universeGroupIDs)}, resource.Policy{Objects: bound, AccessGroupIDs: some(r, universeGroupIDs)}
+		if bounded(&c, &b) != nil {
 			continue
 		}
 		passed++
+		if len(c.AccessGroupIDs) > 0 {
+			grouped++
+		}
 		for i := range universeTools {
-			if tool := &universeTools[i]; child.AllowsTool(tool) && !bound.AllowsTool(tool) {
-				t.Fatalf("%+v is allowed by %+v and not by %+v", *tool, *child, *bound)
+			if tool := &universeTools[i]; levelAllows(&c, tool) && !levelAllows(&b, tool) {
+				t.Fatalf("%+v is allowed by %+v and not by %+v", *tool, c, b)
 			}
 		}
 		for _, name := range []string{"a", "ab", "c"} {
@@ -110,8 +121,8 @@ func TestObjects_grant(t *testing.T) {
 			}
 		}
 	}
-	if passed < 2000 {
-		t.Errorf("%d passed: the test shows nothing", passed)
+	if passed < 2000 || grouped < 1000 {
+		t.Errorf("%d passed, %d with access groups: the test shows nothing", passed, grouped)
 	}
 	for range 2000 {
 		o := randomObjects(r)

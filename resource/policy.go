@@ -52,9 +52,10 @@ func (a *Allowance) validate() error {
 // team member may do. A request passes every level's policy; an empty field allows all.
 type Policy struct {
 	Allowance
-	Models         []string          `json:"models,omitempty"`  // names, "prefix*" or access groups
-	Aliases        map[string]string `json:"aliases,omitempty"` // asked name → model
-	Routes         []string          `json:"routes,omitempty"`  // paths or "/prefix/*"
+	Models         []string          `json:"models,omitempty"`           // names, "prefix*" or access groups
+	AccessGroupIDs []string          `json:"access_group_ids,omitempty"` // give models and MCP servers beside Models and Objects
+	Aliases        map[string]string `json:"aliases,omitempty"`          // asked name → model
+	Routes         []string          `json:"routes,omitempty"`           // paths or "/prefix/*"
 	AllowedIPs     []string          `json:"allowed_ips,omitempty"`
 	DeniedIPs      []string          `json:"denied_ips,omitempty"`      // win over AllowedIPs
 	EnforcedParams []string          `json:"enforced_params,omitempty"` // "user", "metadata.cost_center"
@@ -158,6 +159,9 @@ func (p *Policy) validate() error {
 // validateAccess checks what decides who may ask what.
 func (p *Policy) validateAccess() error {
 	if err := validNames("models", p.Models); err != nil {
+		return err
+	}
+	if err := p.validateGroups(); err != nil {
 		return err
 	}
 	for _, from := range sortedKeys(p.Aliases) {

@@ -114,6 +114,9 @@ func (c *Client) Auths() Noun[Auth] { return Noun[Auth]{c, "auths"} }
 // RouterFilters returns the router filters.
 func (c *Client) RouterFilters() Noun[RouterFilter] { return Noun[RouterFilter]{c, "router_filters"} }
 
+// AccessGroups returns the access groups.
+func (c *Client) AccessGroups() Noun[AccessGroup] { return Noun[AccessGroup]{c, "access-groups"} }
+
 // Plugins returns the registered plugins.
 func (c *Client) Plugins() Noun[Plugin] { return Noun[Plugin]{c, "plugins"} }
 

@@ -15,6 +15,7 @@ type Effective struct {
 	Addresses EffectiveList     `json:"addresses"`        // that requests may come from
 	Denied    []string          `json:"denied_addresses"` // that they may not, of all levels
 	Objects   EffectiveObjects  `json:"objects"`          // MCP servers and tools, vector stores, agents, …
+	Groups    []EffectiveGroup  `json:"access_groups"`    // of every level, outermost first
 	Budgets   []EffectiveBudget `json:"budgets"`          // of every level, the least left first
 	Limits    []EffectiveLimit  `json:"limits"`           // the lowest of each kind
 	ExpiresAt resource.Time     `json:"expires_at,omitempty"`
@@ -36,6 +37,17 @@ type EffectiveObjects struct {
 type EffectiveObjectLevel struct {
 	Level EffectiveLevel `json:"level"`
 	resource.Objects
+}
+
+// EffectiveGroup is an access group that a level has, with what it gives that level.
+type EffectiveGroup struct {
+	Level      EffectiveLevel      `json:"level"`
+	ID         string              `json:"id"`
+	Name       string              `json:"name,omitempty"`
+	Models     []string            `json:"models,omitempty"`
+	MCPServers []string            `json:"mcp_servers,omitempty"`
+	MCPTools   map[string][]string `json:"mcp_tool_permissions,omitempty"`
+	Missing    bool                `json:"missing,omitempty"` // the answering node does not have the record, which gives nothing there
 }
 
 // EffectiveBlock is one thing that refuses requests.

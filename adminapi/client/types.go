@@ -156,6 +156,14 @@ type RouterFilter struct {
 	Secrets map[string]*Secret `json:"secrets,omitempty"` // by the name of the field of config: "token"
 }
 
+// AccessGroup is an access group. Written, the ids are those that are to have it, and what is left out stays as it
+// is; an answer for one group shows who has it.
+type AccessGroup struct {
+	resource.AccessGroup
+	AssignedTeamIDs []string `json:"assigned_team_ids,omitempty"`
+	AssignedKeyIDs  []string `json:"assigned_key_ids,omitempty"`
+}
+
 // PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.
 type PassThroughEndpoint struct {
 	resource.PassThroughEndpoint

@@ -62,6 +62,12 @@ func (p *planner) shown(r resource.Record) (map[string]any, error) {
 			doc[name] = p.nameOf(field, id)
 		}
 	}
+	if ids, ok := doc["access_group_ids"].([]any); ok {
+		for i := range ids {
+			id, _ := ids[i].(string)
+			ids[i] = p.nameOf("access_group_ids", id)
+		}
+	}
 	if hash, ok := doc["hash"].(string); ok {
 		delete(doc, "hash")
 		doc["secret"] = "sha256:" + hash[:min(printDigits, len(hash))]
@@ -98,6 +104,8 @@ func (p *planner) nameOf(field, id string) string {
 		return nameIn(t.Projects, id)
 	case "budget_id":
 		return nameIn(t.Budgets, id)
+	case "access_group_ids":
+		return nameIn(t.AccessGroups, id)
 	default:
 		return nameIn(t.Credentials, id)
 	}

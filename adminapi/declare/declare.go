@@ -122,7 +122,7 @@ func NewPlan(cfg Config, d File) (Plan, error) {
 	}
 	p := &planner{cfg: cfg, cat: cfg.State.Catalog(), at: d.At, kept: map[string]bool{}, ids: map[string]string{}, names: map[string]string{}}
 	for _, step := range []func(*File) error{
-		p.environment, p.plugins, p.budgets, p.credentials, p.organizations, p.teams, p.projects, p.users, p.members, p.customers, p.tags, p.models, p.keys,
+		p.environment, p.plugins, p.budgets, p.credentials, p.accessGroups, p.organizations, p.teams, p.projects, p.users, p.members, p.customers, p.tags, p.models, p.keys,
 		p.secretSources, p.auths, p.routerFilters, p.guardrails, p.callbacks, p.mcpServers, p.prompts, p.passThrough, p.settings,
 	} {
 		if err := step(&d); err != nil {

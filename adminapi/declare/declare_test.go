@@ -42,6 +42,7 @@ func declared() declare.File {
 		Guardrails:    []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}}},
 		SecretSources: []declare.SecretSource{{Record: resource.SecretSource{Name: "vault", Plugin: "vault", Config: []byte(`{"address":"https://vault.example:8200"}`)}, Secrets: map[string]declare.Secret{"token": {Text: "s.x"}}}},
 		Auths:         []declare.Auth{{Record: resource.Auth{Name: "idp", PluginUse: resource.PluginUse{Plugin: "idp"}}, Secrets: map[string]declare.Secret{"token": {Text: "s.y"}}}},
+		AccessGroups:  []resource.AccessGroup{{Name: "eng", Models: []string{"demo"}}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{Name: "near", PluginUse: resource.PluginUse{Plugin: "near"}}}},
 		Callbacks:     []declare.Callback{{Record: resource.Callback{Name: "log", Plugin: "file", Config: []byte(`{"path":"x"}`)}}},
 		Plugins:       []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},
@@ -65,7 +66,7 @@ func TestApply(t *testing.T) {
 		}
 		return strings.Join(out, ", ")
 	}
-	want := "create plugin own, create budget large, create budget shared, create credential openai, create organization acme, create team research, " +
+	want := "create plugin own, create budget large, create budget shared, create credential openai, create access_group eng, create organization acme, create team research, " +
 		"create project search, create user auth0|7, create customer tenant/7, create tag prod, create model demo, " +
 		"create deployment demo/d1, create deployment demo/d2, create key notebook, create secret_source vault, create auth idp, create router_filter near, create guardrail words, create callback log, create setting serve_stale"
 	if got := apply(declared()); got != want {

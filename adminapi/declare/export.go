@@ -15,6 +15,7 @@ func Export(state State) File {
 	t := x.cat.Tables()
 	d := File{
 		Budgets: declared(t.Budgets), Plugins: declared(t.Plugins), Prompts: declared(t.Prompts), Settings: declared(t.Settings),
+		AccessGroups: declared(t.AccessGroups),
 	}
 	for _, c := range byLabel(t.Credentials) {
 		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey), Secrets: printsOf(c.Secrets)}
@@ -80,6 +81,15 @@ func (x *exporter) name(field, id string) string {
 		return ""
 	}
 	return x.nameOf(field, id)
+}
+
+// nameGroups puts names in the place of the ids of access groups.
+func (x *exporter) nameGroups(p *resource.Policy) {
+	named := slices.Clone(p.AccessGroupIDs)
+	for i, id := range named {
+		named[i] = x.nameOf("access_group_ids", id)
+	}
+	p.AccessGroupIDs = named
 }
 
 // bare is a copy of a record that is called by its name, without what the server writes.
@@ -181,6 +191,7 @@ func (x *exporter) holders(d *File) {
 	for _, o := range byLabel(t.Organizations) {
 		out := Organization{Record: bare(o), Budget: x.name("budget_id", o.BudgetID)}
 		out.Record.BudgetID, out.Record.Blocked = "", false
+		x.nameGroups(&out.Record.Policy)
 		d.Organizations = append(d.Organizations, out)
 	}
 	for _, team := range byLabel(t.Teams) {
@@ -189,21 +200,25 @@ func (x *exporter) holders(d *File) {
 	for _, p := range byLabel(t.Projects) {
 		out := Project{Record: bare(p), Team: x.name("team_id", p.TeamID), Budget: x.name("budget_id", p.BudgetID)}
 		out.Record.TeamID, out.Record.BudgetID, out.Record.Blocked = "", "", false
+		x.nameGroups(&out.Record.Policy)
 		d.Projects = append(d.Projects, out)
 	}
 	for _, u := range byID(pages(x.cfg.State.Users)) {
 		out := User{Record: natural(u), Organization: x.name("organization_id", u.OrganizationID), Budget: x.name("budget_id", u.BudgetID)}
 		out.Record.OrganizationID, out.Record.BudgetID, out.Record.Blocked = "", "", false
+		x.nameGroups(&out.Record.Policy)
 		d.Users = append(d.Users, out)
 	}
 	for _, c := range byID(pages(x.cfg.State.Customers)) {
 		out := Customer{Record: natural(c), Budget: x.name("budget_id", c.BudgetID)}
 		out.Record.BudgetID, out.Record.Blocked = "", false
+		x.nameGroups(&out.Record.Policy)
 		d.Customers = append(d.Customers, out)
 	}
 	for _, tag := range byID(t.Tags) {
 		out := Tag{Record: natural(tag), Budget: x.name("budget_id", tag.BudgetID)}
 		out.Record.BudgetID = ""
+		x.nameGroups(&out.Record.Policy)
 		d.Tags = append(d.Tags, out)
 	}
 }
@@ -218,9 +233,11 @@ func (x *exporter) team(t *resource.Team) Team {
 	out := Team{Record: bare(t), Organization: x.name("organization_id", t.OrganizationID), Budget: x.name("budget_id", t.BudgetID)}
 	out.Record.Name = nameOf(t)
 	out.Record.OrganizationID, out.Record.BudgetID, out.Record.Blocked = "", "", false
+	x.nameGroups(&out.Record.Policy)
 	for _, m := range byID(x.cfg.State.TeamMembers(t.ID)) {
 		one := Member{Record: bare(m), Budget: x.name("budget_id", m.BudgetID)}
 		one.Record.TeamID, one.Record.BudgetID = "", ""
+		x.nameGroups(&one.Record.Policy)
 		out.Members = append(out.Members, one)
 	}
 	return out
@@ -234,6 +251,7 @@ func (x *exporter) key(k *resource.Key) Key {
 	r := &out.Record
 	r.Name = nameOf(k)
 	r.TeamID, r.ProjectID, r.BudgetID, r.Blocked, r.RotationKey = "", "", "", false, nil
+	x.nameGroups(&r.Policy)
 	r.OldHashes, r.RotateAt, r.RotatedAt, r.Next, r.Turns, r.StoredIn = nil, 0, 0, nil, nil, ""
 	return out
 }

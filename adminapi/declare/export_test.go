@@ -121,7 +121,7 @@ func (d draw) policy() resource.Policy {
 		p.Sessions = &resource.SessionLimits{Budget: d.money(), Iterations: d.Int64N(9), RPM: d.int(), TPM: d.int(), RequireTraceID: d.chance()}
 		p.ExpiresAt = resource.At(time.Date(2040, 1, 1+d.IntN(20), 0, 0, 0, 0, time.UTC))
 		p.LogContent, p.MaxRequestMB, p.MaxResponseMB = new(d.chance()), new(1+d.Int64N(9)), new(1+d.Int64N(9))
-		p.NoGuardrails = d.chance()
+		p.NoGuardrails, p.AccessGroupIDs = d.chance(), []string{"eng"}
 	}
 	return p
 }
@@ -159,6 +159,7 @@ func (d draw) file() declare.File {
 			Name: name(1), Mode: resource.AuthOn, OnError: resource.OnErrorPass, Routes: []string{"/v1/*"}, Headers: []string{"X-User"}, CacheSeconds: -1,
 			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},
 		}}},
+		AccessGroups: []resource.AccessGroup{{Name: "eng", Description: d.text(), Models: []string{name(1)}, MCPTools: map[string][]string{name(1): {"send"}}}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{
 			Name: name(1), OnError: resource.OnErrorPass, Models: []string{name(1)},
 			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},
@@ -218,6 +219,11 @@ func (d draw) file() declare.File {
 			k.RotationKey = "signing-key"
 		}
 		f.Keys = append(f.Keys, k)
+	}
+	for _, p := range []*resource.Policy{&f.Organizations[0].Record.Policy, &f.Teams[0].Members[0].Record.Policy, &f.Projects[0].Record.Policy} {
+		if d.chance() {
+			p.AccessGroupIDs = []string{"eng"}
+		}
 	}
 	return f
 }

@@ -3,30 +3,31 @@ package declare
 import "github.com/conclave-llm/conclave/resource"
 
 // File is what a configuration file says the cluster should hold. Records name each
-// other by name and lack ids, seals and versions; secrets are text. In JSON it is what
+// other by name, in access_group_ids too, and lack ids, seals and versions; secrets are text. In JSON it is what
 // /api/v1/config takes and gives.
 type File struct {
-	Credentials   []Credential       `json:"credentials,omitempty"`
-	Models        []Model            `json:"models,omitempty"`
-	Organizations []Organization     `json:"organizations,omitempty"`
-	Teams         []Team             `json:"teams,omitempty"`
-	Projects      []Project          `json:"projects,omitempty"`
-	Users         []User             `json:"users,omitempty"`
-	Customers     []Customer         `json:"customers,omitempty"`
-	Tags          []Tag              `json:"tags,omitempty"`
-	Keys          []Key              `json:"keys,omitempty"`
-	Budgets       []resource.Budget  `json:"budgets,omitempty"`
-	Guardrails    []Guardrail        `json:"guardrails,omitempty"`
-	Callbacks     []Callback         `json:"callbacks,omitempty"`
-	SecretSources []SecretSource     `json:"secret_sources,omitempty"`
-	Auths         []Auth             `json:"auths,omitempty"`
-	RouterFilters []RouterFilter     `json:"router_filters,omitempty"`
-	Plugins       []resource.Plugin  `json:"plugins,omitempty"`
-	MCPServers    []MCPServer        `json:"mcp_servers,omitempty"`
-	PassThrough   []PassThrough      `json:"pass_through_endpoints,omitempty"`
-	Prompts       []resource.Prompt  `json:"prompts,omitempty"`
-	Settings      []resource.Setting `json:"settings,omitempty"` // the id is the name
-	Environment   map[string]Secret  `json:"environment,omitempty"`
+	Credentials   []Credential           `json:"credentials,omitempty"`
+	Models        []Model                `json:"models,omitempty"`
+	Organizations []Organization         `json:"organizations,omitempty"`
+	Teams         []Team                 `json:"teams,omitempty"`
+	Projects      []Project              `json:"projects,omitempty"`
+	Users         []User                 `json:"users,omitempty"`
+	Customers     []Customer             `json:"customers,omitempty"`
+	Tags          []Tag                  `json:"tags,omitempty"`
+	Keys          []Key                  `json:"keys,omitempty"`
+	Budgets       []resource.Budget      `json:"budgets,omitempty"`
+	Guardrails    []Guardrail            `json:"guardrails,omitempty"`
+	Callbacks     []Callback             `json:"callbacks,omitempty"`
+	SecretSources []SecretSource         `json:"secret_sources,omitempty"`
+	Auths         []Auth                 `json:"auths,omitempty"`
+	RouterFilters []RouterFilter         `json:"router_filters,omitempty"`
+	AccessGroups  []resource.AccessGroup `json:"access_groups,omitempty"`
+	Plugins       []resource.Plugin      `json:"plugins,omitempty"`
+	MCPServers    []MCPServer            `json:"mcp_servers,omitempty"`
+	PassThrough   []PassThrough          `json:"pass_through_endpoints,omitempty"`
+	Prompts       []resource.Prompt      `json:"prompts,omitempty"`
+	Settings      []resource.Setting     `json:"settings,omitempty"` // the id is the name
+	Environment   map[string]Secret      `json:"environment,omitempty"`
 
 	// At is where each record stands, "file:line:column" by "kind name", for errors.
 	At map[string]string `json:"at,omitempty"`

@@ -18,7 +18,10 @@ func planHolder[R any, P records.Of[R]](
 	var shared *resource.Budget
 	complete := func() (err error) {
 		_, a := resource.HolderOf(next)
-		if a.BudgetID, shared, err = p.sharedBudget(d, budget); err != nil || fill == nil {
+		if a.BudgetID, shared, err = p.sharedBudget(d, budget); err != nil {
+			return err
+		}
+		if err := p.referGroups(next); err != nil || fill == nil {
 			return err
 		}
 		return fill()

@@ -76,6 +76,36 @@ func (p *planner) budgets(d *File) error {
 	return nil
 }
 
+func (p *planner) accessGroups(d *File) error {
+	for i := range d.AccessGroups {
+		r := d.AccessGroups[i]
+		now, _ := byName(p.cat.Tables().AccessGroups, r.Name)
+		if err := plan(p, "access_group", "ag", r.Name, &r, now, nil, records.PutAccessGroup); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// referGroups puts ids in the place of the names of access groups.
+func (p *planner) referGroups(r resource.Record) error {
+	l, _ := resource.LevelOf(r)
+	if l.Policy == nil || len(l.Policy.AccessGroupIDs) == 0 {
+		return nil
+	}
+	ids := make([]string, len(l.Policy.AccessGroupIDs))
+	for i, name := range l.Policy.AccessGroupIDs {
+		stored, ok := byName(p.cat.Tables().AccessGroups, name)
+		id, err := p.refer("access_group", name, idOf(stored, ok))
+		if err != nil {
+			return err
+		}
+		ids[i] = id
+	}
+	l.Policy.AccessGroupIDs = ids
+	return nil
+}
+
 // sharedBudget resolves a shared budget by name.
 func (p *planner) sharedBudget(d *File, name string) (id string, shared *resource.Budget, err error) {
 	stored, ok := byName(p.cat.Tables().Budgets, name)
@@ -451,6 +481,7 @@ func (p *planner) deletions() {
 	drop(p, "project", t.Projects, func(id string) fsm.Command { return fsm.DeleteProject{ID: id} })
 	drop(p, "team", t.Teams, func(id string) fsm.Command { return fsm.DeleteTeam{ID: id} })
 	drop(p, "organization", t.Organizations, func(id string) fsm.Command { return fsm.DeleteOrganization{ID: id} })
+	drop(p, "access_group", t.AccessGroups, func(id string) fsm.Command { return fsm.DeleteAccessGroup{ID: id} })
 	drop(p, "pass_through_endpoint", t.PassThrough, func(id string) fsm.Command { return fsm.DeletePassThrough{ID: id} })
 	drop(p, "prompt", t.Prompts, func(id string) fsm.Command { return fsm.DeletePrompt{ID: id} })
 	drop(p, "mcp_server", t.MCPServers, func(id string) fsm.Command { return fsm.DeleteMCPServer{ID: id} })

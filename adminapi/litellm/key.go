@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -270,7 +271,8 @@ func (a *API) listed(by records.Caller, q url.Values, query records.Query) (foun
 	}
 	k, err := a.cfg.Records.Keys.One(by, ref)
 	if err != nil || !wire.Selects(q.Get("key_alias"), k.Name) || !wire.Selects(q.Get("key_hash"), k.Hash.String()) ||
-		!wire.Selects(query.TeamID, k.TeamID) || !wire.Selects(query.UserID, k.UserID) || !wire.Selects(query.ProjectID, k.ProjectID) {
+		!wire.Selects(query.TeamID, k.TeamID) || !wire.Selects(query.UserID, k.UserID) || !wire.Selects(query.ProjectID, k.ProjectID) ||
+		query.AccessGroupID != "" && !slices.Contains(k.AccessGroupIDs, query.AccessGroupID) {
 		return nil, 0, nil
 	}
 	if query.Offset > 0 {
@@ -282,7 +284,7 @@ func (a *API) listed(by records.Caller, q url.Values, query records.Query) (foun
 // keyQuery reads what LiteLLM's list of keys can be asked for.
 func keyQuery(q url.Values) (records.Query, error) {
 	out := records.Query{
-		TeamID: q.Get("team_id"), ProjectID: q.Get("project_id"), UserID: q.Get("user_id"), Q: q.Get("search"), Sort: "-created_at",
+		TeamID: q.Get("team_id"), ProjectID: q.Get("project_id"), UserID: q.Get("user_id"), AccessGroupID: q.Get("access_group_id"), Q: q.Get("search"), Sort: "-created_at",
 	}
 	if by := q.Get("sort_by"); by != "" {
 		names := map[string]string{"key_alias": "name", "created_at": "created_at", "updated_at": "updated_at", "expires": "expires_at", "token": "id"}

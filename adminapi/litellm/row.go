@@ -8,6 +8,7 @@ import (
 // policyRow writes a policy as LiteLLM's fields.
 func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy) {
 	row["models"], row["metadata"], row["tags"] = orEmpty(p.Models), orObject(p.Metadata), orEmpty(p.Tags)
+	row["access_group_ids"] = orEmpty(p.AccessGroupIDs)
 	row["guardrails"], row["enforced_params"] = orEmpty(p.Guardrails), orEmpty(p.EnforcedParams)
 	row["disable_global_guardrails"] = p.NoGuardrails
 	row["object_permission"] = nil

@@ -31,7 +31,7 @@ type chain struct {
 func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
 	c := &chain{rs: rs, now: resource.At(rs.cfg.Now()), out: &client.Effective{
 		KeyID: k.ID, Name: k.Name, ExpiresAt: k.ExpiresAt, Blocks: []client.EffectiveBlock{},
-		Denied: []string{}, Budgets: []client.EffectiveBudget{}, Limits: []client.EffectiveLimit{},
+		Denied: []string{}, Groups: []client.EffectiveGroup{}, Budgets: []client.EffectiveBudget{}, Limits: []client.EffectiveLimit{},
 	}}
 	c.key(k)
 	c.request(asked)
@@ -41,6 +41,7 @@ func (rs *Records) Effective(k *resource.Key, asked Asked) *client.Effective {
 	c.routes()
 	c.addresses()
 	c.objects()
+	c.groups()
 	c.budgets(asked.Model)
 	c.limits()
 	c.out.Allowed = !slices.ContainsFunc(c.out.Blocks, func(b client.EffectiveBlock) bool { return len(b.Models) == 0 })
@@ -155,8 +156,9 @@ func (c *chain) refuser(m *resource.Model, asked string) (client.EffectiveLevel,
 			by = i
 		}
 	}
+	cat := c.rs.cfg.State.Catalog()
 	for i, l := range c.levels {
-		if !resource.AllowsModel(l.Policy.Models, m.Name, m.AccessGroups...) && (i != by || !resource.AllowsModel(l.Policy.Models, asked)) {
+		if !cat.Allows(l.Policy, m) && (i != by || !resource.AllowsModel(l.Policy.Models, asked)) {
 			return c.shown[i], true
 		}
 	}
@@ -271,12 +273,7 @@ func (c *chain) objects() {
 			return of(p.Objects)
 		}, func(outer, inner string) bool { return resource.AllowsRoute([]string{outer}, inner) })
 	}
-	out.MCPServers = list(func(o *resource.Objects) []string {
-		if len(o.MCPAccessGroups)+len(o.MCPToolsets) > 0 {
-			return nil // a group may have any server
-		}
-		return append(slices.Clone(o.MCPServers), sortedKeys(o.MCPTools)...)
-	})
+	out.MCPServers = c.common(c.servers, func(outer, inner string) bool { return resource.AllowsRoute([]string{outer}, inner) })
 	out.VectorStores = list(func(o *resource.Objects) []string { return o.VectorStores })
 	out.Agents = list(func(o *resource.Objects) []string {
 		if len(o.AgentAccessGroup) > 0 {
@@ -295,6 +292,37 @@ func (c *chain) objects() {
 	slices.Sort(out.BlockedTools)
 	out.BlockedTools = slices.Compact(out.BlockedTools)
 	c.out.Objects = out
+}
+
+// servers lists the MCP servers that a level names, by itself and by its access groups; none if it may have any.
+func (c *chain) servers(p *resource.Policy) []string {
+	o := p.Objects
+	if o == nil || len(o.MCPAccessGroups)+len(o.MCPToolsets) > 0 { // which may have any server
+		return nil
+	}
+	list := append(slices.Clone(o.MCPServers), sortedKeys(o.MCPTools)...)
+	if len(list) == 0 {
+		return nil
+	}
+	for _, id := range p.AccessGroupIDs {
+		if g, ok := c.rs.cfg.State.Catalog().AccessGroup(id); ok {
+			list = append(append(list, g.MCPServers...), sortedKeys(g.MCPTools)...)
+		}
+	}
+	return list
+}
+
+// groups shows the access groups of all levels.
+func (c *chain) groups() {
+	for i := range c.levels {
+		for _, id := range c.levels[i].Policy.AccessGroupIDs {
+			shown := client.EffectiveGroup{Level: c.shown[i], ID: id, Missing: true}
+			if g, ok := c.rs.cfg.State.Catalog().AccessGroup(id); ok {
+				shown.Name, shown.Models, shown.MCPServers, shown.MCPTools, shown.Missing = g.Name, g.Models, g.MCPServers, g.MCPTools, false
+			}
+			c.out.Groups = append(c.out.Groups, shown)
+		}
+	}
 }
 
 func containsPrefix(outer, inner netip.Prefix) bool {

@@ -34,7 +34,7 @@ func (rs *Records) keyPage(q Query) (items []*resource.Key, next string, total i
 
 // listQuery turns a query into that of the records which are not in the catalog.
 func (rs *Records) listQuery(q Query) fsm.ListQuery {
-	out := fsm.ListQuery{Limit: q.Limit, Cursor: q.Cursor, Offset: q.Offset, Q: q.Q, TeamID: idIn(q.TeamID, rs.findTeam), Sort: q.Sort, Where: map[string]string{}}
+	out := fsm.ListQuery{Limit: q.Limit, Cursor: q.Cursor, Offset: q.Offset, Q: q.Q, TeamID: idIn(q.TeamID, rs.findTeam), GroupID: idIn(q.AccessGroupID, rs.findAccessGroup), Sort: q.Sort, Where: map[string]string{}}
 	for field, want := range map[string]string{
 		"user_id": idIn(q.UserID, rs.findUser), "project_id": idIn(q.ProjectID, rs.findProject),
 		"organization_id": idIn(q.OrganizationID, rs.findOrganization), "role": q.Role, "created_by": q.CreatedBy,

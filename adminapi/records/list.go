@@ -21,6 +21,7 @@ type Query struct {
 	OrganizationID string `query:"organization_id" doc:"teams and users of this organization only"`
 	ProjectID      string `query:"project_id" doc:"keys of this project only"`
 	UserID         string `query:"user_id" doc:"keys of this user only"`
+	AccessGroupID  string `query:"access_group_id" doc:"keys that have this access group only"`
 	CreatedBy      string `query:"created_by" doc:"keys, users and customers made by this actor only"`
 	Role           string `query:"role" doc:"keys and users with this role only"`
 	Status         string `query:"status" enum:"blocked,unblocked,expired" doc:"keys, users and customers of this status only"`

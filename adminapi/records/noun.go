@@ -61,6 +61,9 @@ type Noun[R any, P Of[R]] struct {
 	near    func(d *delegate.Delegate, q Query) iter.Seq[P] // what q selects of the records that a person can see
 	// begin takes members out of a document that creates a record.
 	begin func(by Caller, doc Document) (first[P], error)
+	// beside takes members out of a document that say something of other records, and gives the commands
+	// about those that belong behind the record's own into the same entry.
+	beside func(by Caller, doc Document) (func(next P) ([]fsm.Command, error), error)
 }
 
 // first is what a new record has beyond its document.
@@ -190,6 +193,10 @@ func (n *Noun[R, P]) prepare(by Caller, doc Document) (next P, cmds []fsm.Comman
 			return nil, nil, "", err
 		}
 	}
+	others, err := n.takeOthers(by, doc)
+	if err != nil {
+		return nil, nil, "", err
+	}
 	if next, err = n.draft(by, doc, nil); err != nil {
 		return nil, nil, "", err
 	}
@@ -206,7 +213,16 @@ func (n *Noun[R, P]) prepare(by Caller, doc Document) (next P, cmds []fsm.Comman
 	if err != nil {
 		return nil, nil, "", err
 	}
-	return next, slices.Concat(f.prior, []fsm.Command{put}, more), f.secret, nil
+	besides, err := others(next)
+	return next, slices.Concat(f.prior, []fsm.Command{put}, more, besides), f.secret, err
+}
+
+// takeOthers is beside, or nothing where a kind says nothing of others.
+func (n *Noun[R, P]) takeOthers(by Caller, doc Document) (func(next P) ([]fsm.Command, error), error) {
+	if n.beside == nil {
+		return func(P) ([]fsm.Command, error) { return nil, nil }, nil
+	}
+	return n.beside(by, doc)
 }
 
 // Replace puts the document in the place of the record; version is the one that was read, if
@@ -231,6 +247,10 @@ func (n *Noun[R, P]) Replace(ctx context.Context, by Caller, ref string, version
 	if version == 0 {
 		return nil, Written{}, ErrVersionRequired
 	}
+	others, err := n.takeOthers(by, doc)
+	if err != nil {
+		return nil, Written{}, err
+	}
 	next, err := n.draft(by, doc, now)
 	if err != nil {
 		return nil, Written{}, err
@@ -238,7 +258,11 @@ func (n *Noun[R, P]) Replace(ctx context.Context, by Caller, ref string, version
 	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
 		return nil, Written{}, fmt.Errorf("%s %q was blocked or unblocked: %w", n.kind, ref, resource.ErrConflict)
 	}
-	return n.update(ctx, by, now, next, version)
+	more, err := others(next)
+	if err != nil {
+		return nil, Written{}, err
+	}
+	return n.update(ctx, by, now, next, version, more...)
 }
 
 // Patch merges a JSON merge patch into the record; version is the one that was read, 0 any.
@@ -259,6 +283,10 @@ func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version u
 	if version == 0 {
 		version = now.Head().Version
 	}
+	others, err := n.takeOthers(by, patch)
+	if err != nil {
+		return nil, Written{}, err
+	}
 	doc, err := patched(now, patch)
 	if err != nil {
 		return nil, Written{}, err
@@ -267,7 +295,10 @@ func (n *Noun[R, P]) Patch(ctx context.Context, by Caller, ref string, version u
 	if err != nil {
 		return nil, Written{}, err
 	}
-	var more []fsm.Command
+	more, err := others(next)
+	if err != nil {
+		return nil, Written{}, err
+	}
 	if n.block != nil && *n.blocked(next) != *n.blocked(now) {
 		more = append(more, n.block(now.Head().ID, *n.blocked(next)))
 	}
@@ -503,6 +534,7 @@ func (n *Noun[R, P]) command(by Caller, now, next P) (fsm.Command, error) {
 	if now != nil {
 		read = now.Head().Version
 	}
+	n.rs.referGroups(next)
 	if n.check != nil {
 		if err := n.check(by, now, next); err != nil {
 			return nil, err

@@ -36,6 +36,8 @@ type State interface {
 	People
 	Catalog() *resource.Catalog
 	Accounts(holder string) []fsm.Account
+	// Grouped lists the teams and keys that have an access group.
+	Grouped(group string) (teams, keys []string)
 }
 
 // World is the state as package delegate decides from it.
@@ -116,6 +118,7 @@ type Records struct {
 	Sources       *Noun[resource.SecretSource, *resource.SecretSource]
 	Auths         *Noun[resource.Auth, *resource.Auth]
 	RouterFilters *Noun[resource.RouterFilter, *resource.RouterFilter]
+	AccessGroups  *Noun[resource.AccessGroup, *resource.AccessGroup]
 	Plugins       *Noun[resource.Plugin, *resource.Plugin]
 	MCPServers    *Noun[resource.MCPServer, *resource.MCPServer]
 	PassThrough   *Noun[resource.PassThroughEndpoint, *resource.PassThroughEndpoint]
@@ -144,6 +147,7 @@ func New(cfg Config) *Records {
 	rs.Sources = rs.secretSourceNoun()
 	rs.Auths = rs.authNoun()
 	rs.RouterFilters = rs.routerFilterNoun()
+	rs.AccessGroups = rs.accessGroupNoun()
 	rs.Plugins = rs.pluginNoun()
 	rs.MCPServers = rs.mcpServerNoun()
 	rs.PassThrough = rs.passThroughNoun()
@@ -159,7 +163,7 @@ func (rs *Records) TakeOver(ctx context.Context, by Caller, kind, ref string) (W
 		"organization": rs.Organizations.TakeOver, "project": rs.Projects.TakeOver, "user": rs.Users.TakeOver, "member": rs.TeamMembers.TakeOver,
 		"customer": rs.Customers.TakeOver, "tag": rs.Tags.TakeOver, "key": rs.Keys.TakeOver, "team": rs.Teams.TakeOver, "model": rs.Models.TakeOver,
 		"deployment": rs.Deployments.TakeOver, "credential": rs.Credentials.TakeOver, "budget": rs.Budgets.TakeOver,
-		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "secret_source": rs.Sources.TakeOver, "router_filter": rs.RouterFilters.TakeOver, "auth": rs.Auths.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
+		"guardrail": rs.Guardrails.TakeOver, "callback": rs.Callbacks.TakeOver, "secret_source": rs.Sources.TakeOver, "router_filter": rs.RouterFilters.TakeOver, "auth": rs.Auths.TakeOver, "access_group": rs.AccessGroups.TakeOver, "plugin": rs.Plugins.TakeOver, "mcp_server": rs.MCPServers.TakeOver, "prompt": rs.Prompts.TakeOver, "pass_through_endpoint": rs.PassThrough.TakeOver, "setting": rs.Settings.TakeOver, "variable": rs.Variables.TakeOver,
 	}[kind]
 	if !ok {
 		return Written{}, invalid("kind", fmt.Sprintf("%q is no kind of record that a file can declare", kind))

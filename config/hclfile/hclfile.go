@@ -37,7 +37,7 @@ func Write(w io.Writer, r *config.Resources) error {
 	f := hclwrite.NewEmptyFile()
 	out := &writer{body: f.Body()}
 	for _, kind := range []func(*writer, *config.Resources){
-		(*writer).environment, (*writer).plugins, (*writer).secretSources, (*writer).routerFilters, (*writer).auths, (*writer).budgets, (*writer).credentials, (*writer).models, (*writer).guardrails, (*writer).callbacks,
+		(*writer).environment, (*writer).plugins, (*writer).secretSources, (*writer).routerFilters, (*writer).auths, (*writer).budgets, (*writer).credentials, (*writer).accessGroups, (*writer).models, (*writer).guardrails, (*writer).callbacks,
 		(*writer).mcpServers, (*writer).prompts, (*writer).passThrough, (*writer).holders, (*writer).keys, (*writer).settings,
 	} {
 		kind(out, r)
@@ -290,6 +290,12 @@ func (w *writer) auths(r *config.Resources) {
 func (w *writer) routerFilters(r *config.Resources) {
 	for _, s := range sorted(r.RouterFilters, func(s *config.RouterFilter) string { return s.Resource.Name }) {
 		w.block("router_filter", s.Resource.Name, &s.Resource, names{"secrets": s.Secrets})
+	}
+}
+
+func (w *writer) accessGroups(r *config.Resources) {
+	for _, g := range sorted(r.AccessGroups, func(g *config.AccessGroup) string { return g.Resource.Name }) {
+		w.block("access_group", g.Resource.Name, &g.Resource, nil)
 	}
 }
 

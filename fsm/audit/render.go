@@ -26,6 +26,7 @@ var records = map[string]func() any{
 	"callback":              func() any { return new(resource.Callback) },
 	"secret_source":         func() any { return new(resource.SecretSource) },
 	"auth":                  func() any { return new(resource.Auth) },
+	"access_group":          func() any { return new(resource.AccessGroup) },
 	"router_filter":         func() any { return new(resource.RouterFilter) },
 	"plugin":                func() any { return new(resource.Plugin) },
 	"mcp_server":            func() any { return new(resource.MCPServer) },

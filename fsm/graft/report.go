@@ -63,7 +63,7 @@ type NodeReplay struct {
 // kinds are the kinds of records that a report counts.
 var kinds = []store.Bucket{
 	store.Organizations, store.Teams, store.Projects, store.Users, store.Customers, store.Tags, store.TeamMembers, store.Keys, store.Models,
-	store.Deployments, store.Credentials, store.Budgets, store.Guardrails, store.Callbacks, store.Plugins, store.MCPServers, store.SecretSources, store.RouterFilters, store.Auths, store.Settings,
+	store.Deployments, store.Credentials, store.Budgets, store.Guardrails, store.Callbacks, store.Plugins, store.MCPServers, store.SecretSources, store.RouterFilters, store.Auths, store.AccessGroups, store.Settings,
 }
 
 // Compare tells what would change if the backup took the place of the present state.

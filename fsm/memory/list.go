@@ -20,6 +20,7 @@ type Query struct {
 	Offset  int    // records behind the cursor that are passed over
 	Q       string // part of the name or id, in any case
 	TeamID  string
+	GroupID string            // of access_group_ids
 	Sort    string            // "name", "created_at", "updated_at", "expires_at" or "id" (the default); "-" before it turns the order
 	Where   map[string]string // fields that have these texts; "blocked" is "true" or "false"
 	Expired resource.Time     // only those whose expires_at is at or before; 0: all
@@ -101,6 +102,9 @@ func (q *Query) selects(r *row, needle string) bool {
 		return false
 	}
 	if q.TeamID != "" && skimText(r.packed, "team_id") != q.TeamID {
+		return false
+	}
+	if q.GroupID != "" && !skimHas(r.packed, "access_group_ids", q.GroupID) {
 		return false
 	}
 	for field, want := range q.Where {

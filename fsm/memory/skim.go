@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/resource"
@@ -55,6 +56,27 @@ func skimText(packed, field string) string {
 		s.skip(0)
 	}
 	return ""
+}
+
+// skimHas says whether a field of a stored record is a list of texts that has one.
+func skimHas(packed, field, want string) bool {
+	if !strings.Contains(packed, want) { // most have not, and the rest is slower
+		return false
+	}
+	s := skimmer{rest: packed}
+	for range s.head(cborMap) {
+		if s.text() != field {
+			s.skip(0)
+			continue
+		}
+		for range s.head(cborArray) {
+			if s.text() == want {
+				return true
+			}
+		}
+		return false
+	}
+	return false
 }
 
 // skimInt reads one field that is a number from a stored record; 0 if it has none.

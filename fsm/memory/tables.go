@@ -34,6 +34,7 @@ type Tables struct {
 	sources     map[string]*resource.SecretSource
 	auths       map[string]*resource.Auth
 	filters     map[string]*resource.RouterFilter
+	groups      map[string]*resource.AccessGroup
 	members     map[string]*resource.Member
 	prices      map[string]*resource.PriceTable
 }
@@ -48,6 +49,7 @@ func NewTables() *Tables {
 		callbacks: map[string]*resource.Callback{}, plugins: map[string]*resource.Plugin{}, mcpServers: map[string]*resource.MCPServer{}, prompts: map[string]*resource.Prompt{}, passThrough: map[string]*resource.PassThroughEndpoint{},
 		settings: map[string]*resource.Setting{}, members: map[string]*resource.Member{},
 		prices: map[string]*resource.PriceTable{}, variables: map[string]*resource.Variable{}, sources: map[string]*resource.SecretSource{}, filters: map[string]*resource.RouterFilter{}, auths: map[string]*resource.Auth{},
+		groups: map[string]*resource.AccessGroup{},
 	}
 }
 
@@ -55,7 +57,7 @@ func NewTables() *Tables {
 var buckets = []store.Bucket{
 	store.Teams, store.Models, store.Deployments, store.Credentials, store.Budgets,
 	store.Guardrails, store.Callbacks, store.Plugins, store.Settings, store.Members, store.Prices,
-	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables, store.SecretSources, store.RouterFilters, store.Auths,
+	store.Organizations, store.Projects, store.Tags, store.MCPServers, store.Prompts, store.PassThrough, store.Variables, store.SecretSources, store.RouterFilters, store.Auths, store.AccessGroups,
 }
 
 // Decode decodes one value of a small table, nil for one that was deleted; the function
@@ -98,6 +100,8 @@ func Decode(b store.Bucket, id string, v []byte) (func(*Tables), error) { //noli
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.SecretSource { return s.sources })
 	case store.Auths:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.Auth { return s.auths })
+	case store.AccessGroups:
+		return decodeInto(id, v, func(s *Tables) map[string]*resource.AccessGroup { return s.groups })
 	case store.RouterFilters:
 		return decodeInto(id, v, func(s *Tables) map[string]*resource.RouterFilter { return s.filters })
 	case store.Members:
@@ -130,7 +134,7 @@ func (s *Tables) Catalog(index uint64) *resource.Catalog {
 	return resource.NewCatalog(resource.Tables{
 		Index: index, Organizations: list(s.orgs), Projects: list(s.projects), Tags: list(s.tags), Teams: list(s.teams), Models: list(s.models), Deployments: list(s.deployments),
 		Credentials: list(s.credentials), Budgets: list(s.budgets), Guardrails: list(s.guardrails),
-		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables), SecretSources: list(s.sources), RouterFilters: list(s.filters), Auths: list(s.auths),
+		Callbacks: list(s.callbacks), Plugins: list(s.plugins), MCPServers: list(s.mcpServers), Prompts: list(s.prompts), PassThrough: list(s.passThrough), Settings: list(s.settings), Variables: list(s.variables), SecretSources: list(s.sources), RouterFilters: list(s.filters), Auths: list(s.auths), AccessGroups: list(s.groups),
 		Members: slices.DeleteFunc(list(s.members), func(m *resource.Member) bool { return m.Removed }),
 		Prices:  s.prices[resource.PriceTableID],
 	})

@@ -103,8 +103,14 @@ func Of(r resource.Record) []Reference {
 	default:
 		unseen(store.Plugins, pluginOf(r), "plugin") // by name; shipped ones have no record
 	}
-	if _, a := resource.HolderOf(r); a != nil {
-		add(store.Budgets, a.BudgetID, "budget_id")
+	l, _ := resource.LevelOf(r)
+	if l.Allowance != nil {
+		add(store.Budgets, l.Allowance.BudgetID, "budget_id")
+	}
+	if l.Policy != nil {
+		for _, id := range l.Policy.AccessGroupIDs {
+			add(store.AccessGroups, id, "access_group_ids")
+		}
 	}
 	return refs
 }

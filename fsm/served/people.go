@@ -80,6 +80,11 @@ func (s *State) KeysOf(user string) []*resource.Key {
 	return all
 }
 
+// Grouped returns the ids of the teams and keys that have an access group. It reads the file.
+func (s *State) Grouped(group string) (teams, keys []string) {
+	return s.referrers(store.AccessGroups, group, store.Teams), s.referrers(store.AccessGroups, group, store.Keys)
+}
+
 // referrers lists the ids of the records in from that refer to the one in to.
 func (s *State) referrers(to store.Bucket, id string, from store.Bucket) []string {
 	var ids []string

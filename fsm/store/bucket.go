@@ -65,7 +65,8 @@ const (
 	SecretSources Bucket = 56
 	Auths         Bucket = 60
 	RouterFilters Bucket = 61
-	Buckets              = 62
+	AccessGroups  Bucket = 62
+	Buckets              = 63
 )
 
 // names is each bucket's name in the file.
@@ -78,7 +79,7 @@ var names = [Buckets]string{
 	Credentials: "credentials", Budgets: "budgets", Guardrails: "guardrails",
 	Callbacks: "callbacks", Plugins: "plugins", Settings: "settings", Members: "members", Prices: "prices", MCPServers: "mcp_servers", MCPTokens: "mcp_tokens", Prompts: "prompts", PassThrough: "pass_through_endpoints", Variables: "variables",
 	Organizations: "organizations", Projects: "projects", Users: "users", Customers: "customers",
-	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts", Alerts: "alerts", SecretSources: "secret_sources", RouterFilters: "router_filters", Auths: "auths",
+	Tags: "tags", TeamMembers: "team_members", Responses: "responses", Erasures: "erasures", Artifacts: "artifacts", Alerts: "alerts", SecretSources: "secret_sources", RouterFilters: "router_filters", Auths: "auths", AccessGroups: "access_groups",
 }
 
 // Name returns the bucket's name in the file, "" for a number without a bucket.

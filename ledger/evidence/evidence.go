@@ -57,6 +57,7 @@ type State struct {
 	Deployments   []*resource.Deployment     `json:"deployments,omitempty"`
 	Credentials   []*resource.Credential     `json:"credentials,omitempty"`
 	Guardrails    []*resource.Guardrail      `json:"guardrails,omitempty"`
+	AccessGroups  []*resource.AccessGroup    `json:"access_groups,omitempty"`
 }
 
 // settings are those that decide about requests.
@@ -222,6 +223,7 @@ func (c *collector) tables() {
 	for _, r := range t.Credentials {
 		c.Credentials = append(c.Credentials, &resource.Credential{Meta: r.Meta, Name: r.Name, Provider: r.Provider})
 	}
+	c.AccessGroups = t.AccessGroups
 	for _, g := range t.Guardrails {
 		bare := *g
 		bare.Config = nil
@@ -234,6 +236,7 @@ func (s *State) Catalog() *resource.Catalog {
 	t := resource.Tables{
 		Index: s.Index, Organizations: s.Organizations, Teams: s.Teams, Projects: s.Projects, Tags: s.Tags, Models: s.Models,
 		Deployments: s.Deployments, Credentials: s.Credentials, Budgets: s.Budgets, Guardrails: s.Guardrails,
+		AccessGroups: s.AccessGroups,
 	}
 	for name, value := range s.Settings {
 		t.Settings = append(t.Settings, &resource.Setting{Meta: resource.Meta{ID: name}, Value: value})
@@ -287,6 +290,7 @@ func (s *State) Changed(index uint64) []string {
 	each(s.Models, resource.HolderModel, note)
 	each(s.Deployments, resource.HolderDeployment, note)
 	each(s.Guardrails, "guardrail", note)
+	each(s.AccessGroups, "access_group", note)
 	return out
 }
 

@@ -156,7 +156,7 @@ func TestAuthenticateRequest_made(t *testing.T) {
 		t.Errorf("levels: %s", kinds)
 	}
 	k := who.Key
-	if k.AllowsModel(&resource.Model{Name: "large"}) || *k.Limits.RPM != 5 || k.Limits.TPM != nil || k.Tags[0] != "t" || k.Role != resource.RoleInference {
+	if resource.AllowsModel(k.Models, "large") || *k.Limits.RPM != 5 || k.Limits.TPM != nil || k.Tags[0] != "t" || k.Role != resource.RoleInference {
 		t.Errorf("key: %+v", k)
 	}
 	if again := ask(); again.Key.ID != k.ID {

@@ -21,7 +21,7 @@ func (c *caller) may(s *resource.MCPServer, tool string) bool {
 	if s.Alias != "" {
 		t.Others = append(t.Others, s.Alias)
 	}
-	return c.who.MayUseServer(&t, s.AllowAllKeys, c.further...)
+	return c.who.MayUseServer(c.cat, &t, s.AllowAllKeys, c.further...)
 }
 
 // servers lists the servers that the caller has and wants.

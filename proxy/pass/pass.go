@@ -111,13 +111,13 @@ func (p *Prefix) Documented() bool { return len(p.Below) > 0 }
 func (p *Prefix) Model(cat *resource.Catalog, levels []resource.Level, w Wanted) (*resource.Model, bool) {
 	if m, ok := cat.Resolve(w.Model); ok {
 		fits := func(d *resource.Deployment) bool { return p.fits(cat, m, d, w) }
-		if slices.ContainsFunc(cat.ModelDeployments(m), fits) && resource.LevelsAllow(levels, m) {
+		if slices.ContainsFunc(cat.ModelDeployments(m), fits) && cat.LevelsAllow(levels, m) {
 			return m, true
 		}
 	}
 	for _, d := range cat.Tables().Deployments {
 		m, ok := cat.ModelByID(d.ModelID)
-		if ok && p.fits(cat, m, d, w) && resource.LevelsAllow(levels, m) {
+		if ok && p.fits(cat, m, d, w) && cat.LevelsAllow(levels, m) {
 			return m, true
 		}
 	}

@@ -31,12 +31,12 @@ func Rename(levels []resource.Level, asked string) (name string, by int) {
 // CheckModel refuses a model that one of the levels does not allow. The level whose alias led to it
 // may name the alias instead: it has said itself what that stands for. model is nil if there is
 // none with the name.
-func CheckModel(levels []resource.Level, name string, model *resource.Model, asked string, by int) error {
+func CheckModel(cat *resource.Catalog, levels []resource.Level, name string, model *resource.Model, asked string, by int) error {
 	for i := len(levels) - 1; i >= 0; i-- {
 		p := levels[i].Policy
 		switch {
 		case p == nil || len(p.Models) == 0:
-		case model != nil && p.AllowsModel(model) || model == nil && resource.AllowsModel(p.Models, name):
+		case model != nil && cat.Allows(p, model) || model == nil && resource.AllowsModel(p.Models, name):
 		case i == by && resource.AllowsModel(p.Models, asked):
 		default:
 			return denied(&levels[i], asked)
@@ -52,7 +52,7 @@ func Model(cat *resource.Catalog, levels []resource.Level, asked string) (*resou
 	}
 	name, by := Rename(levels, asked)
 	model, ok := cat.Resolve(name)
-	if err := CheckModel(levels, name, model, asked, by); err != nil {
+	if err := CheckModel(cat, levels, name, model, asked, by); err != nil {
 		return nil, err
 	}
 	if !ok {

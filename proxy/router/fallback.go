@@ -26,7 +26,7 @@ func (q *Query) StandIns(out []*resource.Model, cat *resource.Catalog, model *re
 			break
 		}
 		m, ok := cat.Resolve(name)
-		if !ok || m.ID == model.ID && m.Name == model.Name || configured && !resource.LevelsAllow(q.Levels, m) {
+		if !ok || m.ID == model.ID && m.Name == model.Name || configured && !cat.LevelsAllow(q.Levels, m) {
 			continue
 		}
 		out = append(out, m)

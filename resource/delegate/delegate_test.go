@@ -41,12 +41,15 @@ func (m *memory) Memberships(user string) []*resource.TeamMember {
 
 func meta(id string) resource.Meta { return resource.Meta{ID: id} }
 
+func groups(ids ...string) resource.Policy { return resource.Policy{AccessGroupIDs: ids} }
+
 // world has an organization with two teams, and a team without one.
 func world() *memory {
 	m := &memory{
 		teams: []*resource.Team{
-			{Meta: meta("red"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate", "/key/update"}},
+			{Meta: meta("red"), OrganizationID: "acme", MemberPermissions: []string{"/key/generate", "/key/update"}, Policy: groups("eng")},
 			{Meta: meta("blue"), OrganizationID: "acme"},
+			{Meta: meta("green"), MemberPermissions: []string{"/key/generate", "/key/update", "/key/access_group_assignment"}, Policy: groups("eng", "ops")},
 			{Meta: meta("far")},
 		},
 		users: []*resource.User{
@@ -61,7 +64,7 @@ func world() *memory {
 	for _, p := range []struct {
 		team, user string
 		admin      bool
-	}{{"red", "lead", true}, {"red", "plain", false}, {"red", "reader", true}, {"far", "stranger", true}, {"blue", "plain", false}} {
+	}{{"red", "lead", true}, {"red", "plain", false}, {"red", "reader", true}, {"far", "stranger", true}, {"blue", "plain", false}, {"green", "plain", false}} {
 		m.members = append(m.members, &resource.TeamMember{
 			Meta: meta(resource.TeamMemberID(p.team, p.user)), TeamID: p.team, UserID: p.user, Admin: p.admin,
 		})
@@ -209,7 +212,7 @@ func TestFields(t *testing.T) {
 		free map[string][]string // who may change more than those before him → what
 	}{
 		"key": {&resource.Key{Meta: meta("k"), TeamID: "red", UserID: "plain", Access: resource.Access{Type: resource.TypeInference}}, map[string][]string{
-			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id"),
+			"plain": append(slices.Concat(policyFields, accessFields, secretFields), "name", "expires_at", "rotation", "rotation_key", "project_id", "team_id", "user_id", "access_group_ids"),
 		}},
 		"team":    {&resource.Team{Meta: meta("red"), OrganizationID: "acme"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "member_permissions", "member_defaults"), "boss": {"expires_at", "prompts"}}},
 		"project": {&resource.Project{Meta: meta("p"), TeamID: "red"}, map[string][]string{"lead": append(slices.Clone(policyFields), "name", "description", "expires_at")}},
@@ -361,6 +364,43 @@ func TestEscalation(t *testing.T) {
 	}
 }
 
+// TestAccessGroups: who is no admin of the cluster gives a key the access groups of its team or of the key that
+// he acts with, and a plain member only where the team lets him.
+func TestAccessGroups(t *testing.T) {
+	t.Parallel()
+	inTeam := func(team string, ids ...string) *resource.Key {
+		return &resource.Key{Meta: meta("n"), TeamID: team, UserID: "plain", Policy: groups(ids...), Access: resource.Access{Type: resource.TypeInference}}
+	}
+	for _, tt := range []struct {
+		name, who     string
+		own           []string // of the key that he acts with
+		before, after *resource.Key
+		ok            bool
+	}{
+		{"the admin of the team", "lead", nil, nil, inTeam("red", "eng"), true},
+		{"the admin, of another team's group", "lead", nil, nil, inTeam("red", "ops"), false},
+		{"a member whom the team does not let", "plain", nil, nil, inTeam("red", "eng"), false},
+		{"a member whom the team lets", "plain", nil, nil, inTeam("green", "eng", "ops"), true},
+		{"such a member, of a group that the team has not", "plain", nil, nil, inTeam("green", "eng", "sales"), false},
+		{"what his own key has", "plain", []string{"sales"}, nil, inTeam("green", "sales"), true},
+		{"a key of no team", "plain", nil, nil, inTeam("", "eng"), false},
+		{"a key of no team, of his own key's group", "plain", []string{"eng"}, nil, inTeam("", "eng"), true},
+		{"what it has stays", "plain", nil, inTeam("red", "ops", "eng"), inTeam("red", "ops"), true},
+		{"but not in another team", "plain", nil, inTeam("", "sales"), inTeam("green", "sales"), false},
+	} {
+		w := world()
+		k, _ := w.Key("k-" + tt.who)
+		k.AccessGroupIDs = tt.own
+		var before resource.Record
+		if tt.before != nil {
+			before = tt.before
+		}
+		if err := as(t, w, tt.who).MayPut(before, tt.after); (err == nil) != tt.ok {
+			t.Errorf("%s: got %v, want ok %t", tt.name, err, tt.ok)
+		}
+	}
+}
+
 // TestScope: a key of a team, or of a project, acts there alone.
 func TestScope(t *testing.T) {
 	t.Parallel()
@@ -397,6 +437,24 @@ func TestLearn(t *testing.T) {
 		}
 		if err := Of(narrow, world()).May(Rotate, narrow, nil); err != nil {
 			t.Errorf("%s, itself: %v", name, err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		key  *resource.Key // that is asked for
+		with resource.Policy
+		ok   bool
+	}{
+		{"a group that his key has not", &resource.Key{Policy: groups("eng")}, resource.Policy{}, false},
+		{"a group that it has", &resource.Key{Policy: groups("eng")}, groups("eng"), true},
+		{"a group of the team", &resource.Key{TeamID: "red", Policy: groups("eng")}, resource.Policy{}, true},
+		{"a group of the team, with a key of some models", &resource.Key{TeamID: "red", Policy: resource.Policy{Models: []string{"a"}, AccessGroupIDs: []string{"eng"}}}, resource.Policy{Models: []string{"a"}}, false},
+		{"a group that the team has not", &resource.Key{TeamID: "red", Policy: groups("ops")}, resource.Policy{}, false},
+	} {
+		tt.key.ID, tt.key.UserID = "wanted", "lead"
+		own := &resource.Key{Meta: meta("own"), UserID: "lead", Policy: tt.with}
+		if err := Of(own, world()).May(Rotate, tt.key, nil); (err == nil) != tt.ok {
+			t.Errorf("%s: got %v, want ok %t", tt.name, err, tt.ok)
 		}
 	}
 }

@@ -13,19 +13,23 @@ import (
 // is given in a field is bounded besides: by resource.Grant, Bounds and checkKey.
 var fields = map[string]map[string]reach{
 	"key": table(owns, policyFields, accessFields, []string{
-		"name", "expires_at", "team_id", "project_id", "user_id",
+		"name", "expires_at", "team_id", "project_id", "user_id", accessGroups,
 		"rotation", "rotation_key", "hash", "old_hashes", "hint", "rotate_at", "rotated_at", "next", "turns", "stored_in", // who has no right to rotate it is refused by the verb
 	}).with(never, "role", switchOff),
 	"team": table(leads, policyFields, []string{"name", "member_permissions", "member_defaults"}).
-		with(rules, "expires_at", "prompts").with(never, "organization_id", switchOff),
-	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, switchOff),
-	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, switchOff),
+		with(rules, "expires_at", "prompts").with(never, "organization_id", accessGroups, switchOff),
+	"project": table(leads, policyFields, []string{"name", "description", "team_id", "expires_at"}).with(never, accessGroups, switchOff),
+	"member":  table(leads, policyFields, []string{"admin", "team_id", "user_id", "expires_at"}).with(never, accessGroups, switchOff),
 	"user": table(rules, policyFields, []string{"organization_admin", "service_account", "expires_at"}).
-		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", switchOff),
+		with(owns, "name", "metadata").with(leads, "email", "role").with(never, "organization_id", accessGroups, switchOff),
 }
 
 // switchOff is the field that takes guardrails away from requests.
 const switchOff = "disable_global_guardrails"
+
+// accessGroups is the field that gives more than it says in so many words. A key may get those of its team
+// (checkGroups).
+const accessGroups = "access_group_ids"
 
 // placed are the fields that say where a record belongs: May asks whether the person may put
 // it there. Those of placedOnce do not change any more.

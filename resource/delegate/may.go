@@ -144,6 +144,19 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	if err := k.Within(&d.key.Access); err != nil {
 		return forbidden("%s", err)
 	}
+	return d.learnGroups(k)
+}
+
+// learnGroups refuses to give the secret of a key with an access group that the one who asks has not: neither his key
+// nor, unless his key is bound to a list, the team of both.
+func (d *Delegate) learnGroups(k *resource.Key) error {
+	team, inTeam := d.world.Team(k.TeamID)
+	inTeam = inTeam && d.teamReach(team) > none && len(d.key.Models) == 0 && d.key.Objects == nil
+	for _, id := range k.AccessGroupIDs {
+		if !slices.Contains(d.key.AccessGroupIDs, id) && (!inTeam || !slices.Contains(team.AccessGroupIDs, id)) {
+			return forbidden("access_group_ids: the key that asks for its secret has not %q", id)
+		}
+	}
 	return nil
 }
 
@@ -186,7 +199,31 @@ func (d *Delegate) checkKey(before, after *resource.Key) error {
 	if r := after.Rotation; r != nil && r.Deliver != resource.DeliverPickUp && !reflect.DeepEqual(before.Rotation, r) {
 		return forbidden("rotation.deliver: only an admin of the cluster lets a node send to an address; %s is possible", resource.DeliverPickUp)
 	}
+	if err := d.checkGroups(before, after); err != nil {
+		return err
+	}
 	return d.checkAccess(before, after)
+}
+
+// assignGroups is the permission of a team that lets its members give keys the team's access groups.
+const assignGroups = "/key/access_group_assignment"
+
+// checkGroups refuses an access group that neither the key's team nor the key that grants it has, and in a team
+// any that a plain member may not give.
+func (d *Delegate) checkGroups(before, after *resource.Key) error {
+	team, inTeam := d.world.Team(after.TeamID)
+	for _, id := range after.AccessGroupIDs {
+		if slices.Contains(before.AccessGroupIDs, id) && before.TeamID == after.TeamID {
+			continue
+		}
+		if inTeam && d.teamReach(team) < leads && !team.Lets(assignGroups) {
+			return forbidden("access_group_ids: the team does not let its members give access groups (%s)", assignGroups)
+		}
+		if !slices.Contains(d.key.AccessGroupIDs, id) && (!inTeam || !slices.Contains(team.AccessGroupIDs, id)) {
+			return forbidden("access_group_ids: neither the team nor the key that grants it has %q", id)
+		}
+	}
+	return nil
 }
 
 // outlived says that the key ends later than the one that the person acts with.

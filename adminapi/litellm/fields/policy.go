@@ -16,14 +16,14 @@ import (
 
 // unsupportedFields bound or widen what anybody may do in LiteLLM, and do nothing here.
 var unsupportedFields = []string{
-	"access_group_ids", "agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
+	"agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
 	"budget_fallbacks", "denied_passthrough_routes", "end_user_budget_id", "mcp_rpm_limit",
 	"permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
 }
 
 // renamedFields are fields of every policy that only have another name.
 var renamedFields = map[string]string{
-	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "blocked": "blocked",
+	"budget_id": "budget_id", "metadata": "metadata", "tags": "tags", "models": "models", "access_group_ids": "access_group_ids", "blocked": "blocked",
 	"allowed_routes": "routes", "guardrails": "guardrails", guardSwitch: guardSwitch, "enforced_params": "enforced_params",
 	"aliases": "aliases", "model_aliases": "aliases", "object_permission": "objects",
 }

@@ -1,6 +1,7 @@
 // Package groups is LiteLLM's paths for groups of models: a name that stands for models in the
-// lists of keys and teams. A group is no record of its own: it is there as long as a model names
-// it in its access_groups.
+// lists of keys and teams. Such a group is no record of its own: it is there as long as a model names
+// it in its access_groups. Unified access groups are records (resource.AccessGroup), which keys and
+// teams are given by their ids.
 package groups
 
 import (
@@ -26,13 +27,13 @@ type api struct{ cfg Config }
 // Routes lists the paths.
 func Routes(cfg Config) []wire.Route {
 	a := &api{cfg}
-	return []wire.Route{
+	return append(a.unifiedRoutes(), []wire.Route{
 		{ID: "litellm-access-group-new", Method: http.MethodPost, Pattern: "/access_group/new", Handler: a.create},
 		{ID: "litellm-access-group-list", Method: http.MethodGet, Pattern: "/access_group/list", Handler: a.list},
 		{ID: "litellm-access-group-info", Method: http.MethodGet, Pattern: "/access_group/{group}/info", Handler: a.info},
 		{ID: "litellm-access-group-update", Method: http.MethodPut, Pattern: "/access_group/{group}/update", Handler: a.update},
 		{ID: "litellm-access-group-delete", Method: http.MethodDelete, Pattern: "/access_group/{group}/delete", Handler: a.remove},
-	}
+	}...)
 }
 
 // group is one group with its models.

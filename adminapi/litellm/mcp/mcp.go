@@ -59,12 +59,13 @@ func Routes(cfg Config) []wire.Route {
 
 // visible are the servers that the caller may use or read.
 func (a *api) visible(by records.Caller) (out []*resource.MCPServer) {
-	for _, s := range a.cfg.Catalog().Tables().MCPServers {
+	cat := a.cfg.Catalog()
+	for _, s := range cat.Tables().MCPServers {
 		t := resource.Tool{Server: s.Name, Others: []string{s.ID}, Groups: s.AccessGroups}
 		if s.Alias != "" {
 			t.Others = append(t.Others, s.Alias)
 		}
-		if by.Who.MayRead() || !s.Disabled && by.Who.MayUseServer(&t, s.AllowAllKeys) {
+		if by.Who.MayRead() || !s.Disabled && by.Who.MayUseServer(cat, &t, s.AllowAllKeys) {
 			out = append(out, s)
 		}
 	}

@@ -74,6 +74,11 @@ func WriteError(w http.ResponseWriter, err error, p *client.Problem) {
 
 // Answer writes v with the headers of a write.
 func Answer(w http.ResponseWriter, wr records.Written, v any) error {
+	return AnswerWith(w, http.StatusOK, wr, v)
+}
+
+// AnswerWith is Answer with another status; with http.StatusNoContent v is not written.
+func AnswerWith(w http.ResponseWriter, status int, wr records.Written, v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -86,7 +91,12 @@ func Answer(w http.ResponseWriter, wr records.Written, v any) error {
 	if len(wr.Pending) > 0 {
 		w.Header().Set(client.HeaderPending, strings.Join(wr.Pending, ", "))
 	}
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return nil
+	}
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	_, _ = w.Write(b.Bytes()) // who does not listen any more needs no answer
 	return nil
 }

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -68,6 +70,10 @@ func (a *app) printEffective(e *client.Effective) error {
 	fmt.Fprintf(w, "MODELS\t%s\t%s\n", listText(e.Models.Allowed, false), boundText(e.Models.Bound))
 	for _, d := range e.Models.Denied {
 		fmt.Fprintf(w, "  not %s\t%s\n", printable(d.Model), levelText(d.Level))
+	}
+	for _, g := range e.Groups {
+		servers := append(slices.Clone(g.MCPServers), slices.Sorted(maps.Keys(g.MCPTools))...)
+		fmt.Fprintf(w, "ACCESS GROUP\t%s\tof %s\tmodels %s\tMCP servers %s\n", printable(firstText(g.Name, g.ID)), levelText(g.Level), listText(g.Models, false), listText(servers, false))
 	}
 	fmt.Fprintf(w, "ROUTES\t%s\t%s\n", listText(e.Routes.Allowed, e.Routes.Any), boundText(e.Routes.Bound))
 	for _, l := range []struct {

@@ -13,6 +13,7 @@ import (
 var (
 	holderFields = []field{
 		{"model", "models", asList, "a model it may use: a name or prefix* (default: all)"},
+		{"access-group", "access_group_ids", asList, "id or name of an access group that gives it models and MCP servers beside these"},
 		{"budget", "budget", asNumber, "US dollars in a window"},
 		{"per", "per", asText, "window of the budget: hour, day, week, month or total"},
 		{"shared-budget", "budget_id", asText, "id or name of a shared budget"},
@@ -206,6 +207,18 @@ var nouns = append(holderNouns, []noun{
 			{"model", "models", asList, "a model whose deployments it chooses among (default: all)"},
 			{"on-error", "on_error", asText, "block (503; the default) or pass (the router's own order counts)"},
 		}, pluginUseFields...),
+	},
+	{
+		name: "access-group", path: "access-groups", short: "Sets of models, MCP servers and tools that keys and teams are given together",
+		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"MODELS", "models"}, {"MCP SERVERS", "mcp_servers"}, {"DESCRIPTION", "description"}},
+		fields: []field{
+			{"description", "description", asText, "for people"},
+			{"model", "models", asList, "a model: a name, prefix* or one of the models' own access groups"},
+			{"mcp-server", "mcp_servers", asList, "an MCP server: a name or prefix*"},
+			{"mcp-tools", "mcp_tool_permissions", asJSON, `of a server some tools alone: {"mail": ["send"]}`},
+			{"team", "assigned_team_ids", asList, "id or name of a team that has it; others lose it"},
+			{"key", "assigned_key_ids", asList, "id or name of a key that has it; others lose it"},
+		},
 	},
 	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",

@@ -1,0 +1,144 @@
+package resource
+
+import "slices"
+
+// The most that an access group names, and that a record may have of them.
+const (
+	maxAccessGroupNames = 4096
+	maxAccessGroups     = 64
+)
+
+// AccessGroup is a set of models, MCP servers and tools that holders of a policy are given together
+// (Policy.AccessGroupIDs). A group gives and never takes away: who has every model already has no more by
+// it, and what a level above does not have stays out of reach.
+//
+// A name in a model's own access_groups is another thing: a word that lists of models may name.
+type AccessGroup struct {
+	Meta
+	Name        string              `json:"name,omitempty"` // unique
+	Description string              `json:"description,omitempty"`
+	Models      []string            `json:"models,omitempty"`               // as of Policy; none: it gives no model
+	MCPServers  []string            `json:"mcp_servers,omitempty"`          // names, ids, aliases or "prefix*"
+	MCPTools    map[string][]string `json:"mcp_tool_permissions,omitempty"` // by server: of it these tools alone
+}
+
+// Label implements Record.
+func (g *AccessGroup) Label() string { return g.Name }
+
+// Canonicalize implements Record.
+func (g *AccessGroup) Canonicalize() {}
+
+// Validate implements Record.
+func (g *AccessGroup) Validate() error {
+	if err := validName("name", g.Name); err != nil {
+		return err
+	}
+	if len(g.Description) > maxMCPArg {
+		return invalidf("description", "is longer than %d bytes", maxMCPArg)
+	}
+	if err := validNames("models", g.Models); err != nil {
+		return err
+	}
+	if err := validNames("mcp_servers", g.MCPServers); err != nil {
+		return err
+	}
+	for _, server := range sortedKeys(g.MCPTools) {
+		if err := validNames("mcp_tool_permissions", append([]string{server}, g.MCPTools[server]...)); err != nil {
+			return err
+		}
+	}
+	if n := len(g.Models) + len(g.MCPServers) + len(g.MCPTools); n > maxAccessGroupNames {
+		return invalidf("models", "%d models and servers are more than %d", n, maxAccessGroupNames)
+	}
+	return nil
+}
+
+// gives says whether the group has the model.
+func (g *AccessGroup) gives(m *Model) bool {
+	return len(g.Models) > 0 && AllowsModel(g.Models, m.Name, m.AccessGroups...)
+}
+
+// givesTool says whether the group has a server or a tool.
+func (g *AccessGroup) givesTool(t *Tool) bool { return g.objects().grantsTool(t) }
+
+// objects are the group's servers and tools as those of a policy.
+func (g *AccessGroup) objects() *Objects {
+	return &Objects{MCPServers: g.MCPServers, MCPTools: g.MCPTools}
+}
+
+// instead is the objects of a policy with the group's servers and tools in the place of their own.
+func (g *AccessGroup) instead(of *Objects) *Objects {
+	var o Objects
+	if of != nil {
+		o = *of
+	}
+	o.MCPServers, o.MCPTools, o.MCPAccessGroups, o.MCPToolsets = g.MCPServers, g.MCPTools, nil, nil
+	return &o
+}
+
+// covers says whether the group has whatever an entry of a policy's list of servers has; tools are those of the
+// entry, if it is one of mcp_tool_permissions.
+func (g *AccessGroup) covers(list, entry string, tools []string) bool {
+	whole := len(g.MCPTools) == 0 && named(g.MCPServers, entry)
+	switch list {
+	case "mcp_servers":
+		return whole
+	case "mcp_tool_permissions":
+		given, bound := g.MCPTools[entry]
+		return whole || bound && !slices.ContainsFunc(tools, func(tool string) bool { return !named(given, tool) })
+	}
+	return false
+}
+
+// validateGroups checks the references of a policy to access groups.
+func (p *Policy) validateGroups() error {
+	if len(p.AccessGroupIDs) > maxAccessGroups {
+		return invalidf("access_group_ids", "%d are more than %d", len(p.AccessGroupIDs), maxAccessGroups)
+	}
+	for i, id := range p.AccessGroupIDs {
+		if slices.Contains(p.AccessGroupIDs[:i], id) {
+			return invalidf("access_group_ids", "%q is named twice", id)
+		}
+	}
+	return validNames("access_group_ids", p.AccessGroupIDs)
+}
+
+// AccessGroup returns the access group with the id.
+func (c *Catalog) AccessGroup(id string) (*AccessGroup, bool) { g, ok := c.groups[id]; return g, ok }
+
+// Allows says whether a policy has the model: by its list, an empty one having every model, or by one of
+// its access groups. A group that is not in the catalog gives nothing.
+func (c *Catalog) Allows(p *Policy, m *Model) bool {
+	return AllowsModel(p.Models, m.Name, m.AccessGroups...) || c.Gives(p, m)
+}
+
+// Gives says whether one of a policy's access groups has the model.
+func (c *Catalog) Gives(p *Policy, m *Model) bool {
+	for _, id := range p.AccessGroupIDs {
+		if g, ok := c.groups[id]; ok && g.gives(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// givesTool says whether one of a policy's access groups has a server or a tool that the policy does not block.
+func (c *Catalog) givesTool(p *Policy, t *Tool) bool {
+	if len(p.AccessGroupIDs) == 0 || p.Objects.blocks(t) {
+		return false
+	}
+	return slices.ContainsFunc(p.AccessGroupIDs, func(id string) bool {
+		g, ok := c.groups[id]
+		return ok && g.givesTool(t)
+	})
+}
+
+// LevelsAllow says whether every level that has a policy allows the model.
+func (c *Catalog) LevelsAllow(levels []Level, m *Model) bool {
+	for i := range levels {
+		if p := levels[i].Policy; p != nil && !c.Allows(p, m) {
+			return false
+		}
+	}
+	return true
+}
