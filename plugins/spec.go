@@ -25,6 +25,7 @@ const (
 	KindSource    Kind = "secret_source"
 	KindAuth      Kind = "auth"
 	KindFilter    Kind = "router_filter"
+	KindProvider  Kind = "provider"
 )
 
 // Spec is one plugin that should run. Each runs in a process of its own.
