@@ -49,6 +49,8 @@ type Spec struct {
 	instance    int   // which of them
 	Needed      bool  // of an auth plugin or a router filter: requests fail while none of them runs
 
+	Deployment string // of a provider: one that it serves, out of whose record its configuration is made
+
 	Subscription callback.Subscription // of a callback
 	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
 
@@ -106,6 +108,31 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 	for _, r := range t.RouterFilters {
 		s := using(KindFilter, r.ID, r.Name, &r.PluginUse, t.Plugins, shipped)
 		s.Needed = r.OnError != resource.OnErrorPass
+		specs = append(specs, s)
+	}
+	return append(specs, providers(cat, shipped)...)
+}
+
+// providers lists the processes that answer for deployments: those with the same settings share one.
+func providers(cat *resource.Catalog, shipped func(Kind, string) bool) (specs []Spec) {
+	seen := map[string]bool{}
+	for _, d := range cat.Tables().Deployments {
+		if d.PluginName() == "" {
+			continue
+		}
+		name := d.PluginProcess()
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		s := Spec{Kind: KindProvider, ID: name, Name: name, Plugin: d.PluginName(), Deployment: d.ID}
+		c, _ := cat.Credential(d.CredentialID)
+		instances, memory, err := d.PluginRun(c)
+		if err != nil {
+			s.Fault = err.Error() // the credential was changed
+		}
+		s.Instances, s.MemoryLimit = int(instances), memory<<20
+		s.find(cat.Tables().Plugins, shipped)
 		specs = append(specs, s)
 	}
 	return specs

@@ -210,7 +210,7 @@ var nouns = append(holderNouns, []noun{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
-			{"kind", "kind", asText, "guardrail, callback, secret_source, auth or router_filter"},
+			{"kind", "kind", asText, "guardrail, callback, secret_source, auth, router_filter or provider"},
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},
