@@ -33,7 +33,7 @@ func goTool(t *testing.T, folder string, args ...string) string {
 // it through the conformance kit.
 func TestNew_PassesTheKit(t *testing.T) {
 	t.Parallel()
-	for kind, least := range map[string]int{"guardrail": 40, "callback": 20, "secret_source": 25, "auth": 40, "router_filter": 30} {
+	for kind, least := range map[string]int{"guardrail": 40, "callback": 20, "secret_source": 25, "auth": 40, "router_filter": 30, "provider": 20} {
 		t.Run(kind, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "shout")
 			if _, err := (workshop.New{Name: "shout", Kind: kind, Folder: folder, SDK: root}).Create(); err != nil {
