@@ -86,7 +86,7 @@ func TestProviders(t *testing.T) {
 	left := t.TempDir() + "/left"
 	deployment := nodetest.Fields{
 		"name": "home", "provider": "plugin/demohouse", "model": "house-1", "api_key": "sk-house", "options": nodetest.Fields{"region": "eu", "left": left},
-		"price": nodetest.Fields{"input": 1_000_000_000, "output": 2_000_000_000}, // 1,000 and 2,000 nanodollars for a token
+		"price": nodetest.Fields{"input": nodetest.PerMillion(1000), "output": nodetest.PerMillion(2000)}, // nanodollars for a token
 	}
 	model := func(name string, more ...nodetest.Fields) (int, string) {
 		fields := nodetest.Fields{"name": name, "deployments": []nodetest.Fields{deployment}, "retries": 0}
@@ -155,8 +155,8 @@ func TestProviders(t *testing.T) {
 		t.Fatalf("with a key: %d %s", status, body)
 	}
 	c.Await("its usage is charged", func() bool {
-		_, body := n.Do("GET", "/api/v1/keys/"+key.ID, nodetest.MasterKey, nil)
-		return strings.Contains(string(body), `"spend":25000`) // 11 × 1,000 + 7 × 2,000
+		_, body := n.Do("GET", "/api/v1/requests?limit=20&key="+key.ID, nodetest.MasterKey, nil)
+		return strings.Contains(string(body), `"cost":0.000025`) // 11 × 1,000 + 7 × 2,000
 	})
 	if status, body := n.Do("POST", "/v1/chat/completions", key.Secret, nodetest.ChatBody(nodetest.Fields{"model": "house", "messages": []nodetest.Fields{{"role": "user", "content": "unsaid"}}})); status != 200 {
 		t.Fatalf("without usage: %d %s", status, body)
