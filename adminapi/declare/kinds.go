@@ -165,13 +165,8 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 		if now != nil {
 			old, oldNamed = now.APIKey, now.Secrets
 		}
-		if now != nil && (d.Sealed != "" || anySealed(d.Secrets)) {
-			if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: r.APIBase, Options: r.Options, Proxy: r.Proxy}); err != nil {
-				return err
-			}
-			if err := records.CheckProviderMove(now, &r); err != nil {
-				return err
-			}
+		if err := checkMoves(d, now, &r); err != nil {
+			return err
 		}
 		if r.Secrets, err = p.sealNamed(d.Secrets, "deployment", r.ID, oldNamed); err != nil {
 			return err
@@ -182,6 +177,18 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 		return records.CheckPluginProvider(p.registered(f), &r, credentialIn(f, d.Credential, stored))
 	}
 	return planHolder(p, f, "deployment", "dep", name, &r, now, d.Budget, fill, records.PutDeployment)
+}
+
+// checkMoves refuses a deployment whose stored secrets would go somewhere else than they did; now is the stored
+// one, nil for none.
+func checkMoves(d *Deployment, now, next *resource.Deployment) error {
+	if now == nil || d.Sealed == "" && !anySealed(d.Secrets) {
+		return nil
+	}
+	if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: next.APIBase, Options: next.Options, Proxy: next.Proxy}); err != nil {
+		return err
+	}
+	return records.CheckProviderMove(now, next)
 }
 
 // credentialIn is the credential of the name as it will be, with the names of its secrets alone; stored is what is

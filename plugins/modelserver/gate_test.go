@@ -179,7 +179,7 @@ func TestGate_Whole(t *testing.T) {
 		{"a panic", "panic", 502, `{"error":{"message":"The provider's plugin failed.","type":"server_error","param":null,"code":"provider_plugin_failed"}}`},
 		{"nothing", "empty", 502, `{"error":{"message":"The provider's plugin failed.","type":"server_error","param":null,"code":"provider_plugin_failed"}}`},
 	} {
-		res, body := said(t, g, chat(tt.body, false))
+		res, body := said(t, g, chat(tt.body, false)) //nolint:bodyclose // said closes it
 		if res.StatusCode != tt.status || body != tt.want || res.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: got %d %.200s, want %d %.200s", tt.name, res.StatusCode, body, tt.status, tt.want)
 		}
@@ -196,7 +196,7 @@ func TestGate_Stream(t *testing.T) {
 	t.Parallel()
 	p := &streamer{ended: make(chan error, 9)}
 	g, _ := gate(t, p)
-	res, body := said(t, g, chat("hi", true))
+	res, body := said(t, g, chat("hi", true)) //nolint:bodyclose // said closes it
 	if want := "data: {\"a\":1}\n\ndata: {\"b\":2}\n\ndata: [DONE]\n\n"; body != want || res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("got %q, want %q", body, want)
 	}
@@ -253,7 +253,9 @@ func TestGate_BackPressure(t *testing.T) {
 		if _, body := said(t, g, chat("hi", true)); !strings.HasSuffix(body, "data: [DONE]\n\n") {
 			t.Fatalf("another request: got %q", body)
 		}
-		_ = <-p.ended
+		if err := <-p.ended; err != nil {
+			t.Error(err)
+		}
 	}
 	if n := p.sent.Load(); n > 64 {
 		t.Errorf("%d chunks of 64 KiB were sent to nobody", n)
@@ -346,8 +348,11 @@ func TestGate_Instances(t *testing.T) {
 		_ = c.Close()
 	}
 	for range 2 {
-		_ = <-a.ended
-		_ = <-b.ended
+		for _, p := range []*streamer{a, b} {
+			if err := <-p.ended; err == nil {
+				t.Error("a stream that was left ended well")
+			}
+		}
 	}
 	first.Close()
 	for range 4 {
