@@ -26,10 +26,10 @@ type (
 	}
 	schemaInput struct {
 		RefInput
-		Kind string `query:"kind" doc:"guardrail, callback, secret_source, auth or router_filter; default: whichever has the name"`
+		Kind string `query:"kind" doc:"guardrail, callback, secret_source, auth, router_filter or provider; default: whichever has the name"`
 	}
 	processesInput struct {
-		Name string `query:"name" doc:"of one guardrail, callback, secret source, auth plugin or router filter"`
+		Name string `query:"name" doc:"of one guardrail, callback, secret source, auth plugin or router filter, or of the plugin that answers for deployments"`
 	}
 )
 

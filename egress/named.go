@@ -148,6 +148,11 @@ func beside(t *resource.Tables) (out []Destination) {
 // ofDeployment lists where a deployment's requests go.
 func ofDeployment(cat *resource.Catalog, m *resource.Model, d *resource.Deployment) (out []Destination) {
 	by := "deployment " + m.Name + "/" + cmp.Or(d.Name, d.ID)
+	if d.PluginName() != "" { // which says itself whom it asks: its configuration may name them
+		c, _ := cat.Credential(d.CredentialID)
+		config, _ := d.PluginConfig(c, func(string, string, string, *resource.Sealed) (string, error) { return "", nil })
+		return ofConfig(config, by)
+	}
 	base, options, way := d.APIBase, map[string]string{}, d.Egress
 	if c, ok := cat.Credential(d.CredentialID); ok {
 		base = cmp.Or(base, c.APIBase)

@@ -19,5 +19,5 @@ func (n *Node) models(ctx context.Context, name, base string, c *resource.Creden
 	if d.Err != nil {
 		return nil, d.Err
 	}
-	return n.upstream.Models(ctx, &upstream.Attempt{Provider: d.Provider, Base: d.Base, Account: d.Account, Link: d.Link})
+	return n.upstream.Models(ctx, &upstream.Attempt{Provider: d.Provider, Base: d.Base, Plugin: d.Plugin, Account: d.Account, Link: d.Link})
 }

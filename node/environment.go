@@ -94,6 +94,8 @@ func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err
 				s.Config, err = r.Configured(open("auth"))
 			}
 		}
+	case plugins.KindProvider:
+		s.Config, err = providerConfig(cat, s.Deployment, o)
 	case plugins.KindFilter:
 		for _, r := range cat.Tables().RouterFilters {
 			if r.ID == s.ID {
@@ -102,6 +104,22 @@ func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err
 		}
 	}
 	return err
+}
+
+// providerConfig is what the processes are configured with that serve a deployment with the id.
+func providerConfig(cat *resource.Catalog, id string, o opener) ([]byte, error) {
+	d, ok := cat.Deployment(id)
+	if !ok {
+		return nil, fmt.Errorf("the deployment %s is not there", id)
+	}
+	c, ok := cat.Credential(d.CredentialID)
+	if !ok && d.CredentialID != "" {
+		return nil, fmt.Errorf("the credential %s is not there", d.CredentialID)
+	}
+	return d.PluginConfig(c, func(kind, id, field string, s *resource.Sealed) (string, error) {
+		text, err := o.Open(s, kind, id, field)
+		return text.Reveal(), err
+	})
 }
 
 // resolveConfig puts the values of variables and secrets in the place of references to them. A

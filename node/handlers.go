@@ -27,7 +27,7 @@ const missWait = 2 * time.Second
 
 // proxyConfig connects the data path to the node's parts.
 func (n *Node) proxyConfig() proxy.Config {
-	n.upstream = upstream.New(upstream.Config{Egress: n.egress})
+	n.upstream = upstream.New(upstream.Config{Egress: n.egress, Plugins: &n.providers})
 	tokenizers := &tokenize.Cache{Read: n.blobs.Read}
 	return proxy.Config{
 		NodeID: n.cfg.Name, Catalog: n.state.Catalog, Keys: n.state, Auths: n.auths, Filters: n.filters, Customers: n.state, Miss: n.miss, Master: n.master,

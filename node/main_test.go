@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 		case "demofilter":
 			sdk.ServeRouterFilter(demoFilter{})
 			return
+		case "demohouse":
+			sdk.ServeProvider(&demoHouse{})
+			return
 		}
 		if err := builtin.Serve(os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

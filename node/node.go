@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins"
 	authplugin "github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/pricing"
@@ -113,13 +115,15 @@ type path struct {
 	alerts  *alerts
 	router  *router.Router
 	plugins *plugins.Host
-	guards  guardrail.Current      // whether they are asked as the catalog has them
-	secrets *secretsource.Cache    // of secret sources
-	auths   *authplugin.Gate       // asks auth plugins
-	filters *routerfilter.Gate     // asks router filters
-	drop    atomic.Pointer[func()] // has the data path forget the secrets that it opened; nil until the handlers are made
-	journal *ledger.Journal
-	money   *money
+	guards  guardrail.Current   // whether they are asked as the catalog has them
+	secrets *secretsource.Cache // of secret sources
+	auths   *authplugin.Gate    // asks auth plugins
+	filters *routerfilter.Gate  // asks router filters
+
+	providers modelserver.Gate       // asks provider plugins
+	drop      atomic.Pointer[func()] // has the data path forget the secrets that it opened; nil until the handlers are made
+	journal   *ledger.Journal
+	money     *money
 	requests
 	books  pricing.Books // prices that count
 	prices *prices.Prices
@@ -301,7 +305,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.filters = routerfilter.NewGate(n.registry)
 	n.plugins = plugins.NewHost(plugins.Config{
 		Dir: n.pluginDir(), WorkDir: n.workDir(), Exe: n.cfg.Exe, Version: n.cfg.Version,
-		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Auths: n.auths, Filters: n.filters, Guards: &n.guards,
+		Source: n.callbackSource(), Fetch: n.blobs.Read, Sources: n.secrets, Auths: n.auths, Filters: n.filters, Providers: &n.providers, Guards: &n.guards,
 		Start:  n.journal.Last,
 		Logger: n.log, Registerer: n.registry,
 	})
@@ -390,6 +394,14 @@ func (n *Node) watch(c fsm.Change) {
 			return
 		}
 	}
+	if (c.Tables["deployment"] || c.Tables["credential"]) && n.providesByPlugin() {
+		signal(n.changed)
+	}
+}
+
+// providesByPlugin says whether a plugin could answer for deployments.
+func (n *Node) providesByPlugin() bool {
+	return slices.ContainsFunc(n.state.Catalog().Tables().Plugins, func(p *resource.Plugin) bool { return p.Kind == string(plugins.KindProvider) })
 }
 
 // follow keeps the plugins as the catalog has them.

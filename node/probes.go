@@ -49,7 +49,7 @@ func (n *Node) askBackend(ctx context.Context, d *resource.Deployment) error {
 	if v.Err != nil {
 		return v.Err
 	}
-	return n.upstream.Probe(ctx, &upstream.Attempt{Provider: v.Provider, Base: v.Base, Account: v.Account, Link: v.Link})
+	return n.upstream.Probe(ctx, &upstream.Attempt{Provider: v.Provider, Base: v.Base, Plugin: v.Plugin, Account: v.Account, Link: v.Link})
 }
 
 // health lists every deployment with what this node knows of it: from the traffic itself, and from

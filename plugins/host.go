@@ -20,6 +20,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
@@ -48,6 +49,8 @@ type Config struct {
 	Auths *auth.Gate
 	// Filters asks the router filters; nil: there are none.
 	Filters *routerfilter.Gate
+	// Providers asks the provider plugins; nil: there are none.
+	Providers *modelserver.Gate
 	// Guards says which changes of guardrails Sync has been told of; nil: all of them.
 	Guards *guardrail.Current
 	// Start is where a callback without a high-water mark begins to read; nil: at position 0.
@@ -81,6 +84,7 @@ type Host struct {
 	fronts   map[string]*front // guardrails by name
 	retiring sync.WaitGroup    // removed plugins that still stop
 	closed   bool
+	closing  chan struct{}    // closed with it
 	launcher *launch.Launcher // nil until something runs
 	binaries string           // folder of verified binaries
 	sockets  string           // folder of sockets
@@ -136,6 +140,7 @@ func NewHost(cfg Config) *Host {
 		queues:  callback.NewMetrics(cfg.Registerer),
 		running: make(map[key]*supervisor),
 		fronts:  make(map[string]*front),
+		closing: make(chan struct{}),
 		metrics: metrics{
 			restarts: prometheus.NewCounterVec(prometheus.CounterOpts{
 				Name: "conclave_plugin_restarts_total", Help: "Starts of a plugin after it failed.",
@@ -245,6 +250,11 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 			return fmt.Errorf("router filter %s: this host has no place for it", s.Name)
 		}
 		v.place = filterIn(h.cfg.Filters, s)
+	case KindProvider:
+		if h.cfg.Providers == nil {
+			return fmt.Errorf("provider plugin %s: this host has no place for it", s.Name)
+		}
+		v.place = providerIn(h.cfg.Providers, s)
 	default:
 		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
 	}
@@ -295,6 +305,20 @@ func filterIn(gate *routerfilter.Gate, s *Spec) func(*instance) {
 	}
 }
 
+// providerIn is placeIn of a provider.
+func providerIn(gate *modelserver.Gate, s *Spec) func(*instance) {
+	var now *modelserver.Client
+	return func(i *instance) {
+		before := now
+		if now = nil; i != nil {
+			now = i.p.conn.(*modelserver.Client)
+			gate.Set(s.Name, s.instance, now)
+		} else if before != nil {
+			gate.Drop(s.Name, s.instance, before)
+		}
+	}
+}
+
 func (h *Host) start() uint64 {
 	if h.cfg.Start == nil {
 		return 0
@@ -317,6 +341,9 @@ func (h *Host) publishLocked() {
 
 // retire stops a plugin for good; gone says that its record is, and its mark with it.
 func (h *Host) retire(v *supervisor, gone bool) {
+	if gone && v.kind == KindProvider {
+		v.empty(h.closing)
+	}
 	v.stop()
 	if v.queue != nil {
 		v.queue.Close()
@@ -471,6 +498,7 @@ func (h *Host) Close() {
 		return
 	}
 	h.closed = true
+	close(h.closing)
 	var wg sync.WaitGroup
 	for _, v := range h.running {
 		wg.Go(func() { h.retire(v, false) })

@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		case "filterprobe":
 			sdk.ServeRouterFilter(filterProbe{})
 			return
+		case "providerprobe":
+			sdk.ServeProvider(providerProbe{})
+			return
 		case "bare":
 			serveBare()
 			return

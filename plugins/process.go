@@ -27,6 +27,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
@@ -72,6 +73,8 @@ func (h *Host) startProcess(ctx context.Context, s *Spec, log *lines) (*process,
 			routerfilter.PluginKey: &routerfilter.GRPCPlugin{},
 
 			secretsource.PluginKey: &secretsource.GRPCPlugin{},
+
+			modelserver.PluginKey: &modelserver.GRPCPlugin{},
 		}},
 		RunnerFunc: func(_ hclog.Logger, given *exec.Cmd, tmp string) (runner.Runner, error) {
 			r, err := newRun(h.launcher, h.command(s, bin, given.Env, tmp), tmp)

@@ -25,6 +25,7 @@ const (
 	KindSource    Kind = "secret_source"
 	KindAuth      Kind = "auth"
 	KindFilter    Kind = "router_filter"
+	KindProvider  Kind = "provider"
 )
 
 // Spec is one plugin that should run. Each runs in a process of its own.
@@ -47,6 +48,8 @@ type Spec struct {
 	MemoryLimit int64 // bytes of one process, above which it is killed; 0: the host's
 	instance    int   // which of them
 	Needed      bool  // of an auth plugin or a router filter: requests fail while none of them runs
+
+	Deployment string // of a provider: one that it serves, out of whose record its configuration is made
 
 	Subscription callback.Subscription // of a callback
 	Redelivery   *callback.Redelivery  // of a callback; nil: none is ordered
@@ -105,6 +108,31 @@ func Specs(cat *resource.Catalog, shipped func(kind Kind, name string) bool) []S
 	for _, r := range t.RouterFilters {
 		s := using(KindFilter, r.ID, r.Name, &r.PluginUse, t.Plugins, shipped)
 		s.Needed = r.OnError != resource.OnErrorPass
+		specs = append(specs, s)
+	}
+	return append(specs, providers(cat, shipped)...)
+}
+
+// providers lists the processes that answer for deployments: those with the same settings share one.
+func providers(cat *resource.Catalog, shipped func(Kind, string) bool) (specs []Spec) {
+	seen := map[string]bool{}
+	for _, d := range cat.Tables().Deployments {
+		if d.PluginName() == "" {
+			continue
+		}
+		name := d.PluginProcess()
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		s := Spec{Kind: KindProvider, ID: name, Name: name, Plugin: d.PluginName(), Deployment: d.ID}
+		c, _ := cat.Credential(d.CredentialID)
+		instances, memory, err := d.PluginRun(c)
+		if err != nil {
+			s.Fault = err.Error() // the credential was changed
+		}
+		s.Instances, s.MemoryLimit = int(instances), memory<<20
+		s.find(cat.Tables().Plugins, shipped)
 		specs = append(specs, s)
 	}
 	return specs

@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
@@ -20,6 +21,7 @@ import (
 const (
 	crashWindow = time.Minute      // in which crashes are counted
 	drainFor    = 30 * time.Second // for what is under way in a process that is replaced
+	drainModels = 10 * time.Minute // likewise, of a provider: answers of models take long
 )
 
 // State is what a plugin is doing.
@@ -61,6 +63,7 @@ type supervisor struct {
 	mu       sync.Mutex // guards what follows
 	spec     Spec
 	live     *guardrail.Live // of a guardrail: what runs
+	process  *process        // that runs and is asked; nil: none
 	state    State
 	since    time.Time // of state
 	sdk      string
@@ -208,6 +211,10 @@ func (v *supervisor) launch(ctx context.Context) (*instance, error) {
 		var d routerfilter.Description
 		d, err = c.Configure(turn, routerfilter.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
 		i.version, i.sdk = d.Version, d.SDKMinor
+	case *modelserver.Client:
+		var d modelserver.Description
+		d, err = c.Configure(turn, modelserver.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
+		i.version, i.sdk = d.Version, d.SDKMinor
 	}
 	if s, ok := p.conn.(session); ok && err == nil {
 		err = shadow(turn, s)
@@ -237,15 +244,37 @@ func (v *supervisor) replace(ctx context.Context, old, next *instance) {
 	}
 	v.wg.Go(func() {
 		if s, ok := old.p.conn.(session); ok {
-			drain(ctx, s, old.p.exited())
+			drain(ctx.Done(), s, old.p.exited(), v.patience())
 		}
 		old.p.kill()
 	})
 }
 
+// empty waits until nothing is under way in a provider's process that nobody asks any more, or until closing is
+// closed: its deployments are gone, and what they have begun to answer they end, as others do.
+func (v *supervisor) empty(closing <-chan struct{}) {
+	v.mu.Lock()
+	now := v.process
+	v.mu.Unlock()
+	if now == nil {
+		return
+	}
+	if s, ok := now.conn.(session); ok {
+		drain(closing, s, now.exited(), v.patience())
+	}
+}
+
+// patience is how long a process that is not asked any more may go on with what is under way.
+func (v *supervisor) patience() time.Duration {
+	if v.kind == KindProvider {
+		return drainModels
+	}
+	return drainFor
+}
+
 // drain waits until nothing is under way, but not for ever.
-func drain(ctx context.Context, s session, exited <-chan struct{}) {
-	end := time.NewTimer(drainFor)
+func drain(stop <-chan struct{}, s session, exited <-chan struct{}, most time.Duration) {
+	end := time.NewTimer(most)
 	defer end.Stop()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
@@ -256,7 +285,7 @@ func drain(ctx context.Context, s session, exited <-chan struct{}) {
 			return
 		case <-end.C:
 			return
-		case <-ctx.Done():
+		case <-stop:
 			return
 		}
 	}
@@ -266,8 +295,9 @@ func drain(ctx context.Context, s session, exited <-chan struct{}) {
 func (v *supervisor) publish(i *instance) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.live = nil
+	v.live, v.process = nil, nil
 	if i != nil {
+		v.process = i.p
 		v.enterLocked(StateRunning)
 		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
 		v.live, v.runs = i.live, i.sha256

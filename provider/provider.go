@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // Auth says where a provider wants its key.
@@ -194,8 +195,11 @@ func sorted(rows []Provider) []Provider {
 	return rows
 }
 
-// Lookup returns the row of a provider.
+// Lookup returns the row of a provider. All plugins ("plugin/NAME") have the same one, which Names leaves out.
 func Lookup(name string) (*Provider, bool) {
+	if strings.HasPrefix(name, resource.PluginProvider) {
+		return &pluginRow, true
+	}
 	i, ok := slices.BinarySearchFunc(table, name, func(p Provider, name string) int { return cmp.Compare(p.Name, name) })
 	if !ok {
 		return nil, false

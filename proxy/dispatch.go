@@ -232,7 +232,7 @@ func (s *Server) prepare(c *Call, d *view.Deployment, at llm.Endpoint) (*upstrea
 	timers := d.Timers
 	timers.Total = s.timeout(c, d)
 	c.attempt = upstream.Attempt{
-		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Account: d.Account, Body: raw, Stream: c.fields.Stream,
+		Provider: d.Provider, Endpoint: at, Base: d.Base, Model: d.Name, Plugin: d.Plugin, ID: c.id, Account: d.Account, Body: raw, Stream: c.fields.Stream,
 		HideUsage: hide, Waits: c.waits, Timeouts: timers, Link: d.Link, Header: forwarded(c, d.Provider, at),
 	}
 	if at.Family() == llm.FamilyMedia {

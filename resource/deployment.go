@@ -12,7 +12,7 @@ type Deployment struct {
 	Allowance            // of all requests that it serves
 	Name         string  `json:"name,omitempty"`     // unique within its model if set
 	ModelID      string  `json:"model_id,omitempty"` // of the model it serves
-	Provider     string  `json:"provider,omitempty"` // row of the provider table: "openai"
+	Provider     string  `json:"provider,omitempty"` // row of the provider table: "openai"; or "plugin/NAME"
 	APIBase      string  `json:"api_base,omitempty"` // default: the credential's, else the provider's
 	Upstream     string  `json:"model,omitempty"`    // the model's name at the provider; default: the model's
 	CredentialID string  `json:"credential_id,omitempty"`
@@ -77,6 +77,9 @@ func (d *Deployment) Validate() error {
 // validateRest checks how the provider is told who asks, and what it is sent.
 func (d *Deployment) validateRest() error {
 	if err := validOptions(d.Options, d.Secrets); err != nil {
+		return err
+	}
+	if err := d.validPlugin(); err != nil {
 		return err
 	}
 	if err := d.check(d.Secrets); err != nil {

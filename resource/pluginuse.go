@@ -5,7 +5,7 @@ import "encoding/json"
 // defDeadline is the deadline of a plugin that is asked within a request, in milliseconds.
 const defDeadline = 1000
 
-// PluginUse is what the records of auth, router_filter and provider_plugin have in common: which plugin runs, with
+// PluginUse is what the records of auth and router_filter have in common: which plugin runs, with
 // what, and what becomes of who needs it while it does not.
 type PluginUse struct {
 	Plugin string          `json:"plugin,omitempty"` // name of a registered plugin

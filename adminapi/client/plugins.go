@@ -34,17 +34,17 @@ type NodePlugins struct {
 	Processes []PluginProcess `json:"processes"`
 }
 
-// Only leaves the processes of the record with the name; "" all.
+// Only leaves the processes of the record with the name, or of the plugin that answers for deployments; "" all.
 func (n *NodePlugins) Only(name string) {
 	if name != "" {
-		n.Processes = slices.DeleteFunc(n.Processes, func(p PluginProcess) bool { return p.Name != name })
+		n.Processes = slices.DeleteFunc(n.Processes, func(p PluginProcess) bool { return p.Name != name && (p.Kind != "provider" || p.Plugin != name) })
 	}
 }
 
 // PluginProcess tells of one process of a record that uses a plugin, whether it runs or not.
 type PluginProcess struct {
 	Kind     string        `json:"kind"`
-	Name     string        `json:"name"` // of the record
+	Name     string        `json:"name"` // of the record; of a provider: what its deployments share, "PLUGIN@" and 12 digits
 	Instance int           `json:"instance"`
 	Plugin   string        `json:"plugin"`
 	Bundle   string        `json:"bundle,omitempty"`  // version, of an uploaded plugin

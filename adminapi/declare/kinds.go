@@ -195,18 +195,49 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 		if now != nil {
 			old, oldNamed = now.APIKey, now.Secrets
 		}
-		if now != nil && (d.Sealed != "" || anySealed(d.Secrets)) {
-			if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: r.APIBase, Options: r.Options, Proxy: r.Proxy}); err != nil {
-				return err
-			}
+		if err := checkMoves(d, now, &r); err != nil {
+			return err
 		}
 		if r.Secrets, err = p.sealNamed(d.Secrets, "deployment", r.ID, oldNamed); err != nil {
 			return err
 		}
-		r.APIKey, err = p.seal(d.APIKey, d.Sealed, "deployment", r.ID, "api_key", old)
-		return err
+		if r.APIKey, err = p.seal(d.APIKey, d.Sealed, "deployment", r.ID, "api_key", old); err != nil {
+			return err
+		}
+		return records.CheckPluginProvider(p.registered(f), &r, credentialIn(f, d.Credential, stored))
 	}
 	return planHolder(p, f, "deployment", "dep", name, &r, now, d.Budget, fill, records.PutDeployment)
+}
+
+// checkMoves refuses a deployment whose stored secrets would go somewhere else than they did; now is the stored
+// one, nil for none.
+func checkMoves(d *Deployment, now, next *resource.Deployment) error {
+	if now == nil || d.Sealed == "" && !anySealed(d.Secrets) {
+		return nil
+	}
+	if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: next.APIBase, Options: next.Options, Proxy: next.Proxy}); err != nil {
+		return err
+	}
+	return records.CheckProviderMove(now, next)
+}
+
+// credentialIn is the credential of the name as it will be, with the names of its secrets alone; stored is what is
+// there, nil for none.
+func credentialIn(f *File, name string, stored *resource.Credential) *resource.Credential {
+	for i := range f.Credentials {
+		if c := &f.Credentials[i]; c.Record.Name == name {
+			next := c.Record
+			next.Secrets = make(map[string]*resource.Sealed, len(c.Secrets))
+			for field := range c.Secrets {
+				next.Secrets[field] = &resource.Sealed{}
+			}
+			if c.APIKey != "" || c.Sealed != "" {
+				next.APIKey = &resource.Sealed{}
+			}
+			return &next
+		}
+	}
+	return stored
 }
 
 func (p *planner) guardrails(d *File) error {

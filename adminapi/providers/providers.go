@@ -22,7 +22,7 @@ import (
 // dialer and signer make the request.
 type Lister func(ctx context.Context, providerName, base string, c *resource.Credential) ([]string, error)
 
-// List is the table of providers by name, and those whose name has q in it.
+// List is the table of providers by name, of those whose name has q in it; one row stands for all plugins.
 func List(q string) []client.Provider {
 	rows := []client.Provider{}
 	for _, name := range provider.Names() {
@@ -30,6 +30,9 @@ func List(q string) []client.Provider {
 			p, _ := provider.Lookup(name)
 			rows = append(rows, shown(p))
 		}
+	}
+	if p := provider.Plugins(); strings.Contains(p.Name, q) {
+		rows = append(rows, shown(p))
 	}
 	return rows
 }

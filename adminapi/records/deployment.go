@@ -97,7 +97,14 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		c, _ := rs.findCredential(next.CredentialID)
 		next.Provider = c.Provider
 	}
+	t := rs.cfg.State.Catalog().Tables()
+	if err := CheckPluginProvider(t.Plugins, next, credentialOf(t.Credentials, next.CredentialID)); err != nil {
+		return err
+	}
 	if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
+		if err := CheckProviderMove(now, next); err != nil {
+			return err
+		}
 		return CheckMove(Address{now.APIBase, now.Options, now.Proxy}, Address{next.APIBase, next.Options, next.Proxy})
 	}
 	return nil

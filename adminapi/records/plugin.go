@@ -1,6 +1,8 @@
 package records
 
 import (
+	"cmp"
+
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
@@ -67,6 +69,11 @@ func uses(t *resource.Tables, next *resource.Plugin) (all []use) {
 	}
 	for _, r := range t.RouterFilters {
 		add("router_filter", "router filter", r.Plugin, r.Name, func() error { return schema.CheckUse(only, next.Kind, &r.PluginUse) })
+	}
+	for _, d := range t.Deployments {
+		add("provider", "deployment", d.PluginName(), cmp.Or(d.Name, d.ID), func() error {
+			return schema.CheckProvider(only, d, credentialOf(t.Credentials, d.CredentialID))
+		})
 	}
 	return all
 }

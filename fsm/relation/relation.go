@@ -98,6 +98,7 @@ func Of(r resource.Record) []Reference {
 	case *resource.Deployment:
 		add(store.Models, r.ModelID, "model_id")
 		add(store.Credentials, r.CredentialID, "credential_id")
+		unseen(store.Plugins, r.PluginName(), "provider") // by name, as below
 	case *resource.MCPServer:
 		add(store.Credentials, r.CredentialID, "credential_id")
 	default:

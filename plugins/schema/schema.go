@@ -115,6 +115,16 @@ func checkWith(registered []*resource.Plugin, kind, name string, configured func
 	return Check(registered, kind, name, config)
 }
 
+// CheckProvider is Check of a deployment for which a plugin answers, each of whose secrets, and of those of its
+// credential c, is a text where it belongs; c may be nil.
+func CheckProvider(registered []*resource.Plugin, d *resource.Deployment, c *resource.Credential) error {
+	config, err := d.PluginConfig(c, func(string, string, string, *resource.Sealed) (string, error) { return "secret", nil })
+	if err != nil {
+		return err
+	}
+	return Check(registered, "provider", d.PluginName(), config)
+}
+
 // Compile reads a schema and returns what checks a document against it. References to other
 // documents are refused: nothing is fetched.
 func Compile(schema json.RawMessage) (check func(document json.RawMessage) error, err error) {

@@ -1,6 +1,6 @@
 // Package sdk is what the author of a Conclave plugin in Go imports. A plugin is a program
-// whose main calls ServeGuardrail, ServeCallback, ServeSecretSource, ServeAuth or ServeRouterFilter; Conclave starts it, configures it once
-// and speaks gRPC with it over a Unix socket. See docs/plugins.md.
+// whose main calls ServeGuardrail, ServeCallback, ServeSecretSource, ServeAuth, ServeRouterFilter or
+// ServeProvider; Conclave starts it, configures it once and speaks gRPC with it over a Unix socket. See docs/plugins.md.
 package sdk
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
@@ -192,6 +193,30 @@ type Route = routerfilter.Route
 // Candidate is a deployment that could answer a request.
 type Candidate = routerfilter.Candidate
 
+// Provider is what the author of a provider implements, beside ProviderChatter, ProviderEmbedder or both.
+type Provider = modelserver.Plugin
+
+// ProviderChatter is a Provider that answers chat completions.
+type ProviderChatter = modelserver.Chatter
+
+// ProviderStreamer is a ProviderChatter that streams.
+type ProviderStreamer = modelserver.Streamer
+
+// ProviderEmbedder is a Provider that makes embeddings.
+type ProviderEmbedder = modelserver.Embedder
+
+// ProviderSettings are what a provider is configured with.
+type ProviderSettings = modelserver.Settings
+
+// ProviderDescription is what a configured provider says about itself.
+type ProviderDescription = modelserver.Description
+
+// ProviderRequest is a request of a client, as the deployment is to be asked.
+type ProviderRequest = modelserver.Request
+
+// ProviderError is why there is no answer, as OpenAI's errors have it.
+type ProviderError = modelserver.Error
+
 // NewSecret makes a text that no log and no error shows.
 func NewSecret(text string) secret.Text { return secret.New(text) }
 
@@ -269,6 +294,11 @@ func ServeAuth(impl Auth) {
 // ServeRouterFilter runs the router filter until the host ends it. It does not return before.
 func ServeRouterFilter(impl RouterFilter) {
 	serve(goplugin.PluginSet{routerfilter.PluginKey: &routerfilter.GRPCPlugin{Impl: impl}})
+}
+
+// ServeProvider runs the provider until the host ends it. It does not return before.
+func ServeProvider(impl Provider) {
+	serve(goplugin.PluginSet{modelserver.PluginKey: &modelserver.GRPCPlugin{Impl: impl}})
 }
 
 func serve(set goplugin.PluginSet) {

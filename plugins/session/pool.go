@@ -64,25 +64,37 @@ func (p *Pool[C]) Running() bool {
 // Each asks one process after the other, until one has answered that is not dead. Without any it
 // returns ErrNotRunning.
 func (p *Pool[C]) Each(ask func(C) error) error {
+	release, err := p.Hold(ask)
+	if err == nil {
+		release()
+	}
+	return err
+}
+
+// Hold is Each of a question whose answer goes on: the process that began it counts as busy until
+// release is called, once. With an error there is nothing to release.
+func (p *Pool[C]) Hold(ask func(C) error) (release func(), err error) {
 	all := p.live.Load()
 	if all == nil || len(*all) == 0 {
-		return ErrNotRunning
+		return nil, ErrNotRunning
 	}
 	if len(*all) == 1 {
-		return ask((*all)[0].c)
+		return func() {}, ask((*all)[0].c)
 	}
 	var dead []*member[C]
-	err := ErrNotRunning
+	err = ErrNotRunning
 	for m := p.take(*all, nil); m != nil; m = p.take(*all, dead) {
 		m.busy.Add(1)
-		err = ask(m.c)
+		if err = ask(m.c); err == nil {
+			return func() { m.busy.Add(-1) }, nil
+		}
 		m.busy.Add(-1)
 		if !errors.Is(err, ErrNotRunning) {
-			return err
+			return nil, err
 		}
 		dead = append(dead, m)
 	}
-	return err
+	return nil, err
 }
 
 // take picks the process with the fewest under way of those that have not failed; nil: none.

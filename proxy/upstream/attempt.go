@@ -57,6 +57,8 @@ type Attempt struct {
 	Model    string        // the model's name at the provider, for those who want it in the URL
 	Account  *sign.Account // whose request it is; nil: nobody's
 	Body     []byte        // sent as it is; must not change until the answer is closed
+	Plugin   string        // names the processes that are asked in the place of an address; "": none
+	ID       string        // of the request, for a plugin
 	Path     string        // what follows Base, with a query, in the place of the endpoint's; "": the endpoint's
 	Method   string        // "": POST
 	Pieces   [][]byte      // the body in pieces, in the place of Body, for what is not copied

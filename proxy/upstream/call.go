@@ -167,6 +167,7 @@ func (cl *call) failure(err error) *llm.Error {
 		err = io.ErrUnexpectedEOF
 	}
 	var t *timeout
+	said, _ := errors.AsType[*llm.Error](err) // by a plugin's host
 	if errors.Is(err, http1.ErrConnect) {
 		t = timeouts[waitConnect]
 	}
@@ -177,6 +178,8 @@ func (cl *call) failure(err error) *llm.Error {
 		return &llm.Error{Kind: llm.Timeout, Code: total.code, Message: "The provider did not answer in time.", Err: err}
 	case cl.parent.Err() != nil:
 		return &llm.Error{Kind: llm.Canceled, Code: "canceled", Message: "The client went away.", Err: err}
+	case said != nil:
+		return said
 	case errors.Is(err, llm.ErrEventTooLarge):
 		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an event that is too large.", Err: err}
 	case cl.body != nil && !isProxys(err):

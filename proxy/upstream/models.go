@@ -25,6 +25,9 @@ const (
 // the provider, the base, the account and the link. Every error of the provider's is an
 // *llm.Error; provider.ErrNoList is one that has no such list.
 func (c *Client) Models(ctx context.Context, a *Attempt) ([]string, error) {
+	if a.Plugin != "" {
+		return nil, fmt.Errorf("provider %s: %w", a.Provider.Name, provider.ErrNoList)
+	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	p := a.Provider
@@ -99,6 +102,9 @@ func (c *Client) get(ctx context.Context, a *Attempt, text string) ([]byte, erro
 func (c *Client) Probe(ctx context.Context, a *Attempt) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
+	if a.Plugin != "" {
+		return c.probePlugin(ctx, a)
+	}
 	if a.Provider.ListsModels() && a.Provider.Auth.InHeader() {
 		text, err := a.Provider.ModelsURL(a.Base, a.Account.Or().Options, "")
 		if err == nil {

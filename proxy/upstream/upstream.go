@@ -22,6 +22,7 @@ import (
 
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/upstream/http1"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
@@ -62,10 +63,21 @@ type Config struct {
 	MaxEvent int
 	// MaxConns bounds the connections to one host. 0 means no bound.
 	MaxConns int
+	// Plugins are asked by attempts that name one. Nil: there are none.
+	Plugins Plugins
 	// Signer signs requests. Nil means one that fetches tokens through Dial.
 	Signer *sign.Signer
 	// Now is the clock for dates in headers. Nil means time.Now.
 	Now func() time.Time
+}
+
+// Plugins asks the processes of provider plugins; *modelserver.Gate is one.
+type Plugins interface {
+	// RoundTrip returns the answer of a process of the name, as one over HTTP in OpenAI's words. Its error is
+	// an *llm.Error, or ctx's.
+	RoundTrip(ctx context.Context, name string, q *modelserver.Question) (*http.Response, error)
+	// Probe asks one for a sign of life.
+	Probe(ctx context.Context, name string) error
 }
 
 // Client sends attempts. It is safe for concurrent use.
@@ -189,6 +201,9 @@ func (c *Client) Close() {
 // one of the attempt's timers or ctx's deadline ended it, and otherwise what the provider's
 // answer, or the lack of one, means. The answer must be closed.
 func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
+	if a.Plugin != "" {
+		return c.askPlugin(ctx, a)
+	}
 	rt, err := c.route(a)
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
@@ -205,6 +220,11 @@ func (c *Client) Do(ctx context.Context, a *Attempt) (*Answer, error) {
 		defer cl.close()
 		return nil, cl.failure(&proxyError{answer: res.Status})
 	}
+	return c.answered(cl, a, res)
+}
+
+// answered is answer of an attempt that ends where there is none.
+func (c *Client) answered(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
 	ans, err := c.answer(cl, a, res)
 	if err != nil {
 		cl.close()

@@ -64,6 +64,7 @@ type Deployment struct {
 	Adjust   resource.Adjustment
 	Base     string // "": the provider's own
 	Name     string // of the model at the provider
+	Plugin   string // names the processes that answer for it; "": the provider is asked over HTTP
 	Account  *sign.Account
 	Link     *egress.Link           // the way there; nil: the node's
 	Timers   upstream.Timeouts      // 0: the default
@@ -276,7 +277,9 @@ func (v *View) Deployment(t *router.Target) *Deployment {
 	if d.Err == nil {
 		d.Template, d.Err = v.cache.template(t.Deployment)
 	}
-	if d.Err == nil {
+	if t.Deployment.PluginName() != "" {
+		d.Plugin, d.Base = t.Deployment.PluginProcess(), "" // its address is told to the plugin
+	} else if d.Err == nil {
 		d.Link, d.Err = v.link(t, d.Account)
 	}
 	if d.Err == nil { // a key that cannot be opened now may be later

@@ -28,7 +28,7 @@ const (
 )
 
 // Kinds are the kinds of plugins that a bundle may hold.
-var Kinds = []string{"guardrail", "callback", "secret_source", "auth", "router_filter"}
+var Kinds = []string{"guardrail", "callback", "secret_source", "auth", "router_filter", "provider"}
 
 // Manifest is the content of a manifest.
 type Manifest struct {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,9 +17,11 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -73,16 +76,17 @@ func (records) Read(_ *callback.Subscription, from uint64, limit int) ([]callbac
 	return out, from, nil
 }
 
-// TestFrozen runs plugins that were built against each of the last four minors of the SDK in
+// TestFrozen runs plugins that were built against each of the last five minors of the SDK in
 // the host of today: what they could then, they can now.
 func TestFrozen(t *testing.T) {
-	for minor := contract.Minor - 4; minor < contract.Minor; minor++ {
+	for minor := contract.Minor - 5; minor < contract.Minor; minor++ {
 		t.Run(fmt.Sprintf("1.%d", minor), func(t *testing.T) {
 			t.Parallel()
 			dir := buildFrozen(t, minor)
 			out := filepath.Join(t.TempDir(), "sink.txt")
 			sources := sourceCache(t)
-			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}, Sources: sources})
+			auths, filters := auth.NewGate(auth.GateConfig{}), routerfilter.NewGate(nil)
+			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}, Sources: sources, Auths: auths, Filters: filters})
 			t.Cleanup(h.Close)
 			specs := []plugins.Spec{
 				one(t, plugins.KindGuardrail, filepath.Join(dir, "guard"), `"forbidden"`),
@@ -90,6 +94,10 @@ func TestFrozen(t *testing.T) {
 			}
 			if minor >= contract.MinorSources {
 				specs = append(specs, one(t, plugins.KindSource, filepath.Join(dir, "source"), `"sk-1"`))
+			}
+			if minor >= contract.MinorHooks {
+				specs = append(specs,
+					one(t, plugins.KindAuth, filepath.Join(dir, "idp"), `"sk-2"`), one(t, plugins.KindFilter, filepath.Join(dir, "filter"), `"openai"`))
 			}
 			if err := h.Sync(specs); err != nil {
 				t.Fatal(err)
@@ -109,6 +117,10 @@ func TestFrozen(t *testing.T) {
 					t.Errorf("secret: got %v, %v", text, err)
 				}
 			}
+			if minor >= contract.MinorHooks {
+				letIn(t, auths)
+				chosen(t, filters)
+			}
 			await(t, "every record is in the sink", func() bool {
 				text, _ := os.ReadFile(out)
 				return strings.Contains(string(text), "record 10 demo 7\n")
@@ -121,6 +133,26 @@ func TestFrozen(t *testing.T) {
 				t.Error("a plugin from before audit entries takes one")
 			}
 		})
+	}
+}
+
+// letIn asks the auth plugin "old".
+func letIn(t *testing.T, gate *auth.Gate) {
+	t.Helper()
+	record := &resource.Auth{Meta: resource.Meta{ID: "x_auth"}, Name: "old", PluginUse: resource.PluginUse{DeadlineMS: 5000}}
+	a, err := gate.Ask(t.Context(), record, &auth.Request{Secret: "sk-2", Header: http.Header{}})
+	if err != nil || a.Identity == nil || a.Identity.UserID != "alice" {
+		t.Errorf("a credential: got %+v, %v", a, err)
+	}
+}
+
+// chosen asks the router filter "old".
+func chosen(t *testing.T, gate *routerfilter.Gate) {
+	t.Helper()
+	record := &resource.RouterFilter{Name: "old", PluginUse: resource.PluginUse{DeadlineMS: 5000}}
+	got, err := gate.Filter(t.Context(), record, &routerfilter.Route{Model: "demo", Candidates: []routerfilter.Candidate{{Provider: "azure"}, {Provider: "openai"}}})
+	if err != nil || len(got) != 1 || got[0] != 1 {
+		t.Errorf("candidates: got %v, %v", got, err)
 	}
 }
 

@@ -48,7 +48,7 @@ var (
 		{"secret", "secrets", asSecretPairs, "NAME=SECRET beside the key: aws_secret_access_key=env:VAR, =file:PATH or =-; NAME= removes it"},
 	}
 	upstreamFields = append([]field{
-		{"provider", "provider", asText, "row of the provider table: openai"},
+		{"provider", "provider", asText, "row of the provider table: openai; or plugin/NAME"},
 		{"api-base", "api_base", asText, "base URL (default: the provider's)"},
 		{"upstream-model", "model", asText, "the model's name at the provider (default: the same)"},
 		{"api-key", "api_key", asSecret, "the provider's key: env:VAR, file:PATH or - for standard input"},
@@ -127,7 +127,7 @@ var nouns = append(holderNouns, []noun{
 		name: "credential", short: "Providers' keys that deployments share",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"PROVIDER", "provider"}, {"KEY", "api_key"}, {"API BASE", "api_base"}},
 		fields: append([]field{
-			{"provider", "provider", asText, "row of the provider table: openai"},
+			{"provider", "provider", asText, "row of the provider table: openai; or plugin/NAME"},
 			{"api-base", "api_base", asText, "base URL"},
 			{"api-key", "api_key", asSecret, "the provider's key: env:VAR, file:PATH or - for standard input"},
 		}, accountFields...),
@@ -224,7 +224,7 @@ var nouns = append(holderNouns, []noun{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
 		columns: []column{{"ID", "id"}, {"NAME", "name"}, {"KIND", "kind"}, {"BUNDLE", "bundle"}, {"PLATFORMS", "platforms"}, {"PUBLISHER", "publisher"}, {"PATH", "path"}, {"SHA256", "sha256"}},
 		fields: []field{
-			{"kind", "kind", asText, "guardrail, callback, secret_source, auth or router_filter"},
+			{"kind", "kind", asText, "guardrail, callback, secret_source, auth, router_filter or provider"},
 			{"path", "path", asText, "absolute path on every node"},
 			{"sha256", "sha256", asText, "of the binary"},
 		},

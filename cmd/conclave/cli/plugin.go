@@ -182,7 +182,7 @@ func (a *app) pluginStatus() *cobra.Command {
 	var output bool
 	cmd := &cobra.Command{
 		Use:   "status [NAME]",
-		Short: "What runs of plugins on every node, or of one guardrail, callback, secret source, auth plugin or router filter",
+		Short: "What runs of plugins on every node, or of one guardrail, callback, secret source, auth plugin or router filter, or of one provider plugin",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			page, err := a.client().PluginProcesses(cmd.Context(), strings.Join(args, ""))

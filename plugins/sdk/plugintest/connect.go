@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
@@ -30,6 +31,7 @@ type inMemory struct {
 	source    func() sdk.SecretSource
 	auth      func() sdk.Auth
 	filter    func() sdk.RouterFilter
+	provider  func() sdk.Provider
 }
 
 func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
@@ -45,6 +47,8 @@ func (m inMemory) connect(t *testing.T) grpc.ClientConnInterface {
 		auth.Register(srv, m.auth())
 	case m.filter != nil:
 		routerfilter.Register(srv, m.filter())
+	case m.provider != nil:
+		modelserver.Register(srv, m.provider())
 	default:
 		callback.Register(srv, m.callback())
 	}

@@ -1,5 +1,5 @@
 // Package plugintest is the conformance kit of plugins: an author calls Guardrail, Callback,
-// SecretSource, Auth or RouterFilter in a test of the plugin, and it is put through what a Conclave node will do with it, over
+// SecretSource, Auth, RouterFilter or Provider in a test of the plugin, and it is put through what a Conclave node will do with it, over
 // real gRPC, without a node and without a network. GuardrailProgram, CallbackProgram and their like put the
 // built program through the same, and through what becomes of its process; they take a program
 // in any language.

@@ -44,6 +44,7 @@ func TestNew_PassesTheKit(t *testing.T) {
 		{"secret_source", "secret_source", 25, 0},
 		{"auth", "auth", 40, 0},
 		{"router_filter", "router_filter", 30, 0},
+		{"provider", "provider", 20, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			folder := filepath.Join(t.TempDir(), "shout")

@@ -1,0 +1,3 @@
+module example-provider
+
+go 1.26.0
