@@ -16,8 +16,11 @@ func TestProviders_List(t *testing.T) {
 	h := adminapitest.New(t)
 	c := h.Client(adminapitest.MasterKey)
 	page, err := c.Providers(t.Context(), "")
-	if err != nil || page.Total != len(provider.Names()) || len(page.Items) != page.Total {
+	if err != nil || page.Total != len(provider.Names())+1 || len(page.Items) != page.Total {
 		t.Fatalf("got %d of %d, %v", len(page.Items), page.Total, err)
+	}
+	if row := page.Items[page.Total-1]; row.Name != "plugin/NAME" || len(row.Endpoints) != 2 { // stands for all of them
+		t.Errorf("plugins: got %+v", row)
 	}
 	if row, err := c.Provider(t.Context(), "bedrock"); err != nil || len(row.Options) != 1 || row.Options[0] != "region" || row.Auth != "aws_sigv4" {
 		t.Errorf("got %+v, %v", row, err)
