@@ -63,47 +63,43 @@ func (n *Node) specs() []plugins.Spec {
 
 // openConfig puts the secrets of a record's plugin into its configuration.
 func (n *Node) openConfig(cat *resource.Catalog, s *plugins.Spec, o opener) (err error) {
-	open := func(kind string) func(string, *resource.Sealed) (string, error) {
-		return func(field string, sealed *resource.Sealed) (string, error) {
-			text, err := o.Open(sealed, kind, s.ID, field)
-			return text.Reveal(), err
-		}
-	}
+	t := cat.Tables()
 	switch s.Kind {
 	case plugins.KindGuardrail:
-		for _, g := range cat.Tables().Guardrails {
-			if g.ID == s.ID {
-				s.Config, err = g.Configured(open("guardrail"))
-			}
-		}
+		err = openOne(t.Guardrails, "guardrail", s, o)
 	case plugins.KindCallback:
-		for _, c := range cat.Tables().Callbacks {
-			if c.ID == s.ID {
-				s.Config, err = c.Configured(open("callback"))
-			}
-		}
+		err = openOne(t.Callbacks, "callback", s, o)
 	case plugins.KindSource:
-		for _, r := range cat.Tables().SecretSources {
-			if r.ID == s.ID {
-				s.Config, err = r.Configured(open("secret_source"))
-			}
-		}
+		err = openOne(t.SecretSources, "secret_source", s, o)
 	case plugins.KindAuth:
-		for _, r := range cat.Tables().Auths {
-			if r.ID == s.ID {
-				s.Config, err = r.Configured(open("auth"))
-			}
-		}
+		err = openOne(t.Auths, "auth", s, o)
 	case plugins.KindProvider:
 		s.Config, err = providerConfig(cat, s.Deployment, o)
 	case plugins.KindFilter:
-		for _, r := range cat.Tables().RouterFilters {
-			if r.ID == s.ID {
-				s.Config, err = r.Configured(open("router_filter"))
-			}
-		}
+		err = openOne(t.RouterFilters, "router_filter", s, o)
 	}
 	return err
+}
+
+// configurable is a record that configures a plugin.
+type configurable interface {
+	resource.Record
+	Configured(open func(field string, s *resource.Sealed) (string, error)) (json.RawMessage, error)
+}
+
+// openOne configures the plugin of the record that s is made of.
+func openOne[R configurable](all []R, kind string, s *plugins.Spec, o opener) (err error) {
+	for _, r := range all {
+		if r.Head().ID != s.ID {
+			continue
+		}
+		s.Config, err = r.Configured(func(field string, sealed *resource.Sealed) (string, error) {
+			text, err := o.Open(sealed, kind, s.ID, field)
+			return text.Reveal(), err
+		})
+		return err
+	}
+	return nil
 }
 
 // providerConfig is what the processes are configured with that serve a deployment with the id.

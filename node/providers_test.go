@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -91,9 +92,7 @@ func TestProviders(t *testing.T) {
 	model := func(name string, more ...nodetest.Fields) (int, string) {
 		fields := nodetest.Fields{"name": name, "deployments": []nodetest.Fields{deployment}, "retries": 0}
 		for _, m := range more {
-			for k, v := range m {
-				fields[k] = v
-			}
+			maps.Copy(fields, m)
 		}
 		status, body := n.Do("POST", "/api/v1/models", nodetest.MasterKey, fields)
 		return status, string(body)

@@ -151,7 +151,7 @@ func TestHost_Provider(t *testing.T) {
 		}
 	}
 	eventually(t, 20*time.Second, "nothing runs", func() bool {
-		res, err := ask(t.Context(), "hi", "m", false)
+		res, err := ask(t.Context(), "hi", "m", false) //nolint:bodyclose // read closes it
 		if err == nil {
 			_, err = read(res)
 		}

@@ -28,6 +28,22 @@ var references = map[string]string{
 // printDigits is how many digits of a secret's hash are its fingerprint.
 const printDigits = 8
 
+// nameReferences puts names in the place of the ids of other records.
+func (p *planner) nameReferences(doc map[string]any) {
+	for field, name := range references {
+		if id, ok := doc[field].(string); ok {
+			delete(doc, field)
+			doc[name] = p.nameOf(field, id)
+		}
+	}
+	if ids, ok := doc["access_group_ids"].([]any); ok {
+		for i := range ids {
+			id, _ := ids[i].(string)
+			ids[i] = p.nameOf("access_group_ids", id)
+		}
+	}
+}
+
 // shown is a record as a file and a plan say it: without what the server writes, with names
 // for ids and fingerprints for secrets.
 func (p *planner) shown(r resource.Record) (map[string]any, error) {
@@ -56,18 +72,7 @@ func (p *planner) shown(r resource.Record) (map[string]any, error) {
 			delete(doc, "name")
 		}
 	}
-	for field, name := range references {
-		if id, ok := doc[field].(string); ok {
-			delete(doc, field)
-			doc[name] = p.nameOf(field, id)
-		}
-	}
-	if ids, ok := doc["access_group_ids"].([]any); ok {
-		for i := range ids {
-			id, _ := ids[i].(string)
-			ids[i] = p.nameOf("access_group_ids", id)
-		}
-	}
+	p.nameReferences(doc)
 	if hash, ok := doc["hash"].(string); ok {
 		delete(doc, "hash")
 		doc["secret"] = "sha256:" + hash[:min(printDigits, len(hash))]

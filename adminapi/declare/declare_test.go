@@ -249,7 +249,7 @@ func TestApply_storedKey(t *testing.T) {
 	if _, _, err := declare.ApplyAs(t.Context(), h, cfg, by, declare.File{}); err != nil {
 		t.Fatal(err)
 	}
-	if left != 2 || len(told) != 1 || told[0] != (fsm.Command)(fsm.DeleteKey{ID: "key_1"}) {
+	if left != 2 || len(told) != 1 || told[0] != fsm.Command(fsm.DeleteKey{ID: "key_1"}) {
 		t.Errorf("told %d times, of %v", left, told)
 	}
 }

@@ -395,18 +395,9 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 		}
 		delete(doc, name)
 	}
-	named, err := n.takeNamed(doc)
+	named, err := n.takeSecrets(doc, now)
 	if err != nil {
 		return nil, err
-	}
-	if n.config != nil {
-		var stored json.RawMessage
-		if now != nil {
-			stored = n.config(now)
-		}
-		if named, err = n.rs.takeMarked(n.kind, doc, named, stored); err != nil {
-			return nil, err
-		}
 	}
 	next := P(new(R))
 	if err := doc.Decode(next); err != nil {
@@ -433,6 +424,20 @@ func (n *Noun[R, P]) draft(by Caller, doc Document, now P) (P, error) {
 		n.carry(next, now)
 	}
 	return next, nil
+}
+
+// takeSecrets takes the secrets by name out of the document, and those that stand in the configuration of a plugin
+// whose schema marks them.
+func (n *Noun[R, P]) takeSecrets(doc Document, now P) (map[string]json.RawMessage, error) {
+	named, err := n.takeNamed(doc)
+	if err != nil || n.config == nil {
+		return named, err
+	}
+	var stored json.RawMessage
+	if now != nil {
+		stored = n.config(now)
+	}
+	return n.rs.takeMarked(n.kind, doc, named, stored)
 }
 
 // stamp writes what every record has of the server.

@@ -62,7 +62,7 @@ func failed(status int, body string, h http.Header) *http.Response {
 }
 
 // TestClient_Plugin: what holds for an attempt over HTTP holds for one at a plugin.
-func TestClient_Plugin(t *testing.T) {
+func TestClient_Plugin(t *testing.T) { //nolint:bodyclose // the client closes what it is given
 	t.Parallel()
 	row, ok := provider.Lookup("plugin/house")
 	if !ok {

@@ -330,17 +330,7 @@ func takeParams(params map[string]any, out records.Document) (added []string, er
 	if err != nil {
 		return nil, wire.Invalid("litellm_params", err.Error())
 	}
-	secrets := map[string]string{}
-	for name, v := range g.Config {
-		switch text, is := v.(string); {
-		case !is || !secretive(name) || text == "":
-		case !refers(text):
-			secrets[name] = text
-			delete(g.Config, name)
-		case params[name] == nil:
-			added = append(added, name)
-		}
-	}
+	secrets, added := takeSecrets(g.Config, params)
 	onError := resource.OnErrorBlock
 	if open || g.Pass {
 		onError = resource.OnErrorPass
@@ -358,6 +348,23 @@ func takeParams(params map[string]any, out records.Document) (added []string, er
 		}
 	}
 	return added, nil
+}
+
+// takeSecrets takes the secrets that are written out from a plugin's configuration, and says which references to some
+// were not given with the parameters.
+func takeSecrets(config, params map[string]any) (secrets map[string]string, added []string) {
+	secrets = map[string]string{}
+	for name, v := range config {
+		switch text, is := v.(string); {
+		case !is || !secretive(name) || text == "":
+		case !refers(text):
+			secrets[name] = text
+			delete(config, name)
+		case params[name] == nil:
+			added = append(added, name)
+		}
+	}
+	return secrets, added
 }
 
 // secretive says whether a parameter holds a secret.
@@ -404,8 +411,8 @@ func hooksOf(mode any) (resource.Mode, []resource.Hook, error) {
 	return resource.ModeEnforce, out, nil
 }
 
-// row shows a guardrail as LiteLLM does, with the plugin's own parameters. What may be a secret cannot be read.
-func row(g *resource.Guardrail) map[string]any {
+// maskedParams are the plugin's own parameters without what may be a secret.
+func maskedParams(g *resource.Guardrail) map[string]any {
 	params := map[string]any{}
 	if len(g.Config) > 0 {
 		_ = json.Unmarshal(g.Config, &params) // it was checked when it was saved
@@ -428,6 +435,12 @@ func row(g *resource.Guardrail) map[string]any {
 		}
 		in[inner] = masked
 	}
+	return params
+}
+
+// row shows a guardrail as LiteLLM does, with the plugin's own parameters. What may be a secret cannot be read.
+func row(g *resource.Guardrail) map[string]any {
+	params := maskedParams(g)
 	var mode []string
 	for _, h := range g.Hooks {
 		if h == resource.HookBefore {
