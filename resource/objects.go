@@ -215,6 +215,40 @@ func (o *Objects) beyond(bound *Objects, groups []*AccessGroup) (field, what str
 	return o.compare(bound, groups, false)
 }
 
+// Ungranted finds an MCP server, or a tool, that o names and none of the levels does, any of which may be nil.
+func (o *Objects) Ungranted(levels ...*Objects) (field, what string) {
+	granted := func(one *Objects) bool {
+		return slices.ContainsFunc(levels, func(l *Objects) bool {
+			if l == nil || l.namesNoMCP() {
+				return false
+			}
+			_, more := one.beyond(&Objects{MCPServers: l.MCPServers, MCPAccessGroups: l.MCPAccessGroups, MCPTools: l.MCPTools, MCPToolsets: l.MCPToolsets}, nil)
+			return more == ""
+		})
+	}
+	for _, server := range o.MCPServers {
+		if !granted(&Objects{MCPServers: []string{server}}) {
+			return "mcp_servers", fmt.Sprintf("%q", server)
+		}
+	}
+	for _, group := range o.MCPAccessGroups {
+		if !granted(&Objects{MCPAccessGroups: []string{group}}) {
+			return "mcp_access_groups", fmt.Sprintf("%q", group)
+		}
+	}
+	for _, set := range o.MCPToolsets {
+		if !granted(&Objects{MCPToolsets: []string{set}}) {
+			return "mcp_toolsets", fmt.Sprintf("%q", set)
+		}
+	}
+	for _, server := range sortedKeys(o.MCPTools) {
+		if !granted(&Objects{MCPTools: map[string][]string{server: o.MCPTools[server]}}) {
+			return "mcp_tool_permissions", fmt.Sprintf("%q", server)
+		}
+	}
+	return "", ""
+}
+
 func (o *Objects) compare(p *Objects, groups []*AccessGroup, inherits bool) (field, what string) {
 	for i := range objectLists {
 		l := &objectLists[i]

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/contract"
@@ -135,6 +138,9 @@ func (c *Client) Ask(ctx context.Context, q *Question) (*Answer, error) {
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
+	}
+	if end, ok := ctx.Deadline(); ok && status.Code(err) == codes.DeadlineExceeded && !time.Now().Before(end) {
+		return nil, context.DeadlineExceeded // the plugin's side of the connection saw it first
 	}
 	return nil, &llm.Error{Kind: llm.Upstream, Code: codeFailed, Message: "The provider's plugin ended, or failed, before it answered.", Err: err}
 }

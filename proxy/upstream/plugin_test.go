@@ -62,7 +62,7 @@ func failed(status int, body string, h http.Header) *http.Response {
 }
 
 // TestClient_Plugin: what holds for an attempt over HTTP holds for one at a plugin.
-func TestClient_Plugin(t *testing.T) { //nolint:bodyclose // the client closes what it is given
+func TestClient_Plugin(t *testing.T) {
 	t.Parallel()
 	row, ok := provider.Lookup("plugin/house")
 	if !ok {
@@ -79,15 +79,15 @@ func TestClient_Plugin(t *testing.T) { //nolint:bodyclose // the client closes w
 		{"it does not begin in time", house{begins: time.Hour}, llm.Timeout, "timeout_first_token", 0},
 		{"it does not go on in time", house{goesOn: time.Hour}, llm.Timeout, "timeout_between_chunks", 0},
 		{"it ends within a stream", house{goesOn: time.Millisecond}, llm.Upstream, "upstream_cut", 0},
-		{"it is busy", house{answer: failed(503, busy, http.Header{"Retry-After-Ms": {"1500"}})}, llm.Unavailable, "overloaded", 1500 * time.Millisecond},
-		{"its key is wrong", house{answer: failed(401, busy, http.Header{})}, llm.Upstream, "upstream_credentials", 0},
+		{"it is busy", house{answer: failed(503, busy, http.Header{"Retry-After-Ms": {"1500"}})}, llm.Unavailable, "overloaded", 1500 * time.Millisecond}, //nolint:bodyclose // the client closes it
+		{"its key is wrong", house{answer: failed(401, busy, http.Header{})}, llm.Upstream, "upstream_credentials", 0}, //nolint:bodyclose // the client closes it
 		{"it does not run", house{err: &llm.Error{Kind: llm.Unavailable, Code: "provider_plugin_not_running"}}, llm.Unavailable, "provider_plugin_not_running", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				if tt.h.goesOn > 0 {
-					tt.h.answer = streamOf(&slow{first: strings.NewReader("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"), after: tt.h.goesOn})
+					tt.h.answer = streamOf(&slow{first: strings.NewReader("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"), after: tt.h.goesOn}) //nolint:bodyclose // the client closes it
 				}
 				c := upstream.New(upstream.Config{Plugins: &tt.h})
 				defer c.Close()

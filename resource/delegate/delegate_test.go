@@ -401,6 +401,52 @@ func TestAccessGroups(t *testing.T) {
 	}
 }
 
+// TestServers: who is no admin of the cluster names the MCP servers and tools that his key, his own record or the
+// record's team names, for a name grants.
+func TestServers(t *testing.T) {
+	t.Parallel()
+	servers := func(names ...string) *resource.Objects { return &resource.Objects{MCPServers: names} }
+	key := func(team string, o *resource.Objects) *resource.Key {
+		return &resource.Key{Meta: meta("n"), TeamID: team, UserID: "plain", Policy: resource.Policy{Objects: o}, Access: resource.Access{Type: resource.TypeInference}}
+	}
+	tools := func(server string, names ...string) *resource.Objects {
+		return &resource.Objects{MCPTools: map[string][]string{server: names}}
+	}
+	for _, tt := range []struct {
+		name          string
+		own, team     *resource.Objects
+		before, after *resource.Key
+		ok            bool
+	}{
+		{"nobody names any", nil, nil, nil, key("", servers("crm")), false},
+		{"all of them", nil, nil, nil, key("", servers("*")), false},
+		{"a tool of one", nil, nil, nil, key("", tools("crm", "read")), false},
+		{"a group of them", nil, nil, nil, key("", &resource.Objects{MCPAccessGroups: []string{"g"}}), false},
+		{"none is named", nil, nil, nil, key("", &resource.Objects{VectorStores: []string{"v"}}), true},
+		{"his key names it", servers("crm", "mail"), nil, nil, key("", servers("crm")), true},
+		{"a tool of what his key names", servers("crm"), nil, nil, key("", tools("crm", "read")), true},
+		{"his key has one tool, and the other is named", tools("crm", "read"), nil, nil, key("", tools("crm", "write")), false},
+		{"his key has one tool, and all are named", tools("crm", "read"), nil, nil, key("", servers("crm")), false},
+		{"his team names it", nil, servers("crm"), nil, key("green", servers("crm")), true},
+		{"his team names another", nil, servers("mail"), nil, key("green", servers("crm")), false},
+		{"what it has stays", nil, nil, key("green", servers("crm", "mail")), key("green", servers("crm")), true},
+		{"but not in another team", nil, nil, key("", servers("crm")), key("green", servers("crm")), false},
+	} {
+		w := world()
+		k, _ := w.Key("k-plain")
+		k.Objects = tt.own
+		green, _ := w.Team("green")
+		green.Objects = tt.team
+		var before resource.Record
+		if tt.before != nil {
+			before = tt.before
+		}
+		if err := as(t, w, "plain").MayPut(before, tt.after); (err == nil) != tt.ok {
+			t.Errorf("%s: got %v, want ok %t", tt.name, err, tt.ok)
+		}
+	}
+}
+
 // TestScope: a key of a team, or of a project, acts there alone.
 func TestScope(t *testing.T) {
 	t.Parallel()

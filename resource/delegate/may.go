@@ -89,6 +89,9 @@ func (d *Delegate) mayBecome(v Verb, kind string, least reach, before, after res
 	if err := d.checkFields(kind, has, before, after); err != nil {
 		return err
 	}
+	if err := d.checkServers(before, after); err != nil {
+		return err
+	}
 	switch after := after.(type) {
 	case *resource.Key:
 		old, _ := before.(*resource.Key)
@@ -203,6 +206,44 @@ func (d *Delegate) checkKey(before, after *resource.Key) error {
 		return err
 	}
 	return d.checkAccess(before, after)
+}
+
+// objects are those of a record that requests pass, and the team that it belongs to; nil and "" of another.
+func objects(r resource.Record) (o *resource.Objects, team string) {
+	switch r := r.(type) {
+	case *resource.Key:
+		return r.Objects, r.TeamID
+	case *resource.Project:
+		return r.Objects, r.TeamID
+	case *resource.TeamMember:
+		return r.Objects, r.TeamID
+	case *resource.Team:
+		return r.Objects, ""
+	case *resource.User:
+		return r.Objects, ""
+	}
+	return nil, ""
+}
+
+// checkServers refuses to name an MCP server, or a tool, that nobody gave the person: what is not open to all is
+// granted by being named. He has what his key, his own record and the record's team name, and what the record had stays.
+func (d *Delegate) checkServers(before, after resource.Record) error {
+	now, in := objects(after)
+	if now == nil {
+		return nil
+	}
+	given := []*resource.Objects{d.key.Objects, d.user.Objects}
+	old, from := objects(before)
+	if from == in {
+		given = append(given, old)
+	}
+	if team, ok := d.world.Team(in); ok {
+		given = append(given, team.Objects)
+	}
+	if field, what := now.Ungranted(given...); what != "" {
+		return forbidden("objects.%s: neither the team nor the key that grants it names %s", field, what)
+	}
+	return nil
 }
 
 // assignGroups is the permission of a team that lets its members give keys the team's access groups.
