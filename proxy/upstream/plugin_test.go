@@ -80,7 +80,7 @@ func TestClient_Plugin(t *testing.T) {
 		{"it does not go on in time", house{goesOn: time.Hour}, llm.Timeout, "timeout_between_chunks", 0},
 		{"it ends within a stream", house{goesOn: time.Millisecond}, llm.Upstream, "upstream_cut", 0},
 		{"it is busy", house{answer: failed(503, busy, http.Header{"Retry-After-Ms": {"1500"}})}, llm.Unavailable, "overloaded", 1500 * time.Millisecond}, //nolint:bodyclose // the client closes it
-		{"its key is wrong", house{answer: failed(401, busy, http.Header{})}, llm.Upstream, "upstream_credentials", 0}, //nolint:bodyclose // the client closes it
+		{"its key is wrong", house{answer: failed(401, busy, http.Header{})}, llm.Upstream, "upstream_credentials", 0},                                    //nolint:bodyclose // the client closes it
 		{"it does not run", house{err: &llm.Error{Kind: llm.Unavailable, Code: "provider_plugin_not_running"}}, llm.Unavailable, "provider_plugin_not_running", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
