@@ -94,6 +94,11 @@ func found[T any, P codec.Canonicalizer[T]](tx *Tx, b store.Bucket, id string) (
 	return r, ok
 }
 
+// Organization implements delegate.World.
+func (w world) Organization(id string) (*resource.Organization, bool) {
+	return found[resource.Organization](w.tx, store.Organizations, id)
+}
+
 // Team implements delegate.World.
 func (w world) Team(id string) (*resource.Team, bool) {
 	return found[resource.Team](w.tx, store.Teams, id)

@@ -45,6 +45,11 @@ func World(s State) delegate.World { return world{s} }
 
 type world struct{ State }
 
+// Organization implements delegate.World.
+func (w world) Organization(id string) (*resource.Organization, bool) {
+	return w.Catalog().Organization(id)
+}
+
 // Team implements delegate.World.
 func (w world) Team(id string) (*resource.Team, bool) { return w.Catalog().Team(id) }
 

@@ -15,6 +15,7 @@ import (
 
 // World is the records that a decision is made from.
 type World interface {
+	Organization(id string) (*resource.Organization, bool)
 	Team(id string) (*resource.Team, bool)
 	User(id string) (*resource.User, bool)
 	Key(id string) (*resource.Key, bool)

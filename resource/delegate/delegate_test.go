@@ -17,6 +17,7 @@ type memory struct {
 	users   []*resource.User
 	keys    []*resource.Key
 	members []*resource.TeamMember
+	orgs    []*resource.Organization
 }
 
 func find[P resource.Record](all []P, id string) (P, bool) {
@@ -26,6 +27,10 @@ func find[P resource.Record](all []P, id string) (P, bool) {
 		return zero, false
 	}
 	return all[i], true
+}
+
+func (m *memory) Organization(id string) (*resource.Organization, bool) {
+	return find(m.orgs, id)
 }
 
 func (m *memory) Team(id string) (*resource.Team, bool) { return find(m.teams, id) }
@@ -428,11 +433,14 @@ func TestServers(t *testing.T) {
 		{"his key has one tool, and the other is named", tools("crm", "read"), nil, nil, key("", tools("crm", "write")), false},
 		{"his key has one tool, and all are named", tools("crm", "read"), nil, nil, key("", servers("crm")), false},
 		{"his team names it", nil, servers("crm"), nil, key("green", servers("crm")), true},
+		{"his team's organization names it", nil, nil, nil, key("red", servers("desk")), true},
+		{"an organization that is not his team's names it", nil, nil, nil, key("green", servers("desk")), false},
 		{"his team names another", nil, servers("mail"), nil, key("green", servers("crm")), false},
 		{"what it has stays", nil, nil, key("green", servers("crm", "mail")), key("green", servers("crm")), true},
 		{"but not in another team", nil, nil, key("", servers("crm")), key("green", servers("crm")), false},
 	} {
 		w := world()
+		w.orgs = []*resource.Organization{{Meta: meta("acme"), Policy: resource.Policy{Objects: servers("desk")}}}
 		k, _ := w.Key("k-plain")
 		k.Objects = tt.own
 		green, _ := w.Team("green")

@@ -208,40 +208,45 @@ func (d *Delegate) checkKey(before, after *resource.Key) error {
 	return d.checkAccess(before, after)
 }
 
-// objects are those of a record that requests pass, and the team that it belongs to; nil and "" of another.
-func objects(r resource.Record) (o *resource.Objects, team string) {
+// objects are those of a record that requests pass, and the team or the organization that it belongs to; nil and "" of
+// another.
+func objects(r resource.Record) (o *resource.Objects, team, organization string) {
 	switch r := r.(type) {
 	case *resource.Key:
-		return r.Objects, r.TeamID
+		return r.Objects, r.TeamID, ""
 	case *resource.Project:
-		return r.Objects, r.TeamID
+		return r.Objects, r.TeamID, ""
 	case *resource.TeamMember:
-		return r.Objects, r.TeamID
+		return r.Objects, r.TeamID, ""
 	case *resource.Team:
-		return r.Objects, ""
+		return r.Objects, "", r.OrganizationID
 	case *resource.User:
-		return r.Objects, ""
+		return r.Objects, "", r.OrganizationID
 	}
-	return nil, ""
+	return nil, "", ""
 }
 
 // checkServers refuses to name an MCP server, or a tool, that nobody gave the person: what is not open to all is
-// granted by being named. He has what his key, his own record and the record's team name, and what the record had stays.
+// granted by being named. He has what his key, his own record and the record's team and organization name, and what the
+// record had stays.
 func (d *Delegate) checkServers(before, after resource.Record) error {
-	now, in := objects(after)
+	now, in, of := objects(after)
 	if now == nil {
 		return nil
 	}
 	given := []*resource.Objects{d.key.Objects, d.user.Objects}
-	old, from := objects(before)
-	if from == in {
+	if old, from, was := objects(before); from == in && was == of {
 		given = append(given, old)
 	}
 	if team, ok := d.world.Team(in); ok {
 		given = append(given, team.Objects)
+		of = team.OrganizationID
+	}
+	if org, ok := d.world.Organization(of); ok {
+		given = append(given, org.Objects)
 	}
 	if field, what := now.Ungranted(given...); what != "" {
-		return forbidden("objects.%s: neither the team nor the key that grants it names %s", field, what)
+		return forbidden("objects.%s: neither the team, its organization nor the key that grants it names %s", field, what)
 	}
 	return nil
 }
