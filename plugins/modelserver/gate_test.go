@@ -200,7 +200,7 @@ func TestGate_Stream(t *testing.T) {
 	if want := "data: {\"a\":1}\n\ndata: {\"b\":2}\n\ndata: [DONE]\n\n"; body != want || res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("got %q, want %q", body, want)
 	}
-	if _, body := said(t, g, chat("fails", true)); body != "data: {\"a\":1}\n\ndata: {\"error\":{\"message\":\"no more\",\"type\":\"overloaded_error\",\"param\":null,\"code\":\"busy\"}}\n\n" {
+	if _, body := said(t, g, chat("fails", true)); body != "data: {\"a\":1}\n\ndata: {\"error\":{\"message\":\"no more\",\"type\":\"overloaded_error\",\"param\":null,\"code\":\"busy\"}}\n\n" { //nolint:bodyclose // said closes it
 		t.Errorf("an error within a stream: got %q", body)
 	}
 }
@@ -209,7 +209,7 @@ func TestGate_Stream(t *testing.T) {
 func TestGate_OneChunk(t *testing.T) {
 	t.Parallel()
 	g, _ := gate(t, chatter{})
-	res, body := said(t, g, chat("hi", true))
+	res, body := said(t, g, chat("hi", true)) //nolint:bodyclose // said closes it
 	line, ok := strings.CutSuffix(body, "\n\ndata: [DONE]\n\n")
 	var chunk struct {
 		Object  string
@@ -235,7 +235,7 @@ func TestGate_OneChunk(t *testing.T) {
 		len(c.Delta.ToolCalls) != 1 || c.Delta.ToolCalls[0].Index == nil || c.Delta.ToolCalls[0].ID != "t1" {
 		t.Errorf("got %s", body)
 	}
-	if res, body := said(t, g, chat("full", true)); res.StatusCode != 429 {
+	if res, body := said(t, g, chat("full", true)); res.StatusCode != 429 { //nolint:bodyclose // said closes it
 		t.Errorf("an error: got %d %s", res.StatusCode, body)
 	}
 }
@@ -250,7 +250,7 @@ func TestGate_BackPressure(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if _, body := said(t, g, chat("hi", true)); !strings.HasSuffix(body, "data: [DONE]\n\n") {
+		if _, body := said(t, g, chat("hi", true)); !strings.HasSuffix(body, "data: [DONE]\n\n") { //nolint:bodyclose // said closes it
 			t.Fatalf("another request: got %q", body)
 		}
 		if err := <-p.ended; err != nil {
@@ -291,7 +291,7 @@ func TestGate_Canceled(t *testing.T) {
 	if err := <-p.ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the plugin ended with %v", err)
 	}
-	if _, err := g.RoundTrip(ctx, "house", chat("hi", false)); err == nil || err.Error() != "the client is gone" {
+	if _, err := g.RoundTrip(ctx, "house", chat("hi", false)); err == nil || err.Error() != "the client is gone" { //nolint:bodyclose // there is none
 		t.Errorf("a request of a client that is gone: %v", err)
 	}
 }
@@ -320,7 +320,7 @@ func TestGate_Refuses(t *testing.T) {
 	}
 	e, _ := gate(t, embedder{})
 	q := &modelserver.Question{Endpoint: llm.Embeddings, Request: modelserver.Request{Model: "any"}}
-	if res, body := said(t, e, q); res.StatusCode != 200 || body != `{"model":"any"}` {
+	if res, body := said(t, e, q); res.StatusCode != 200 || body != `{"model":"any"}` { //nolint:bodyclose // said closes it
 		t.Errorf("embeddings: got %d %s", res.StatusCode, body)
 	}
 	c := connect(t, func(s grpc.ServiceRegistrar) { modelserver.Register(s, chatter{}) })
@@ -338,7 +338,7 @@ func TestGate_Instances(t *testing.T) {
 	g.Set("house", 1, second)
 	var open []io.Closer
 	for range 4 {
-		res, err := g.RoundTrip(t.Context(), "house", chat("wait", true))
+		res, err := g.RoundTrip(t.Context(), "house", chat("wait", true)) //nolint:bodyclose // is closed below
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,7 +356,7 @@ func TestGate_Instances(t *testing.T) {
 	}
 	first.Close()
 	for range 4 {
-		if _, body := said(t, g, chat("hi", true)); !strings.HasSuffix(body, "data: [DONE]\n\n") {
+		if _, body := said(t, g, chat("hi", true)); !strings.HasSuffix(body, "data: [DONE]\n\n") { //nolint:bodyclose // said closes it
 			t.Errorf("got %q", body)
 		}
 	}
