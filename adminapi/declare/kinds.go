@@ -132,7 +132,7 @@ func (p *planner) credentials(d *File) error {
 				old, oldNamed = now.APIKey, now.Secrets
 			}
 			if ok && (d.Credentials[i].Sealed != "" || anySealed(d.Credentials[i].Secrets)) {
-				if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: r.APIBase, Options: r.Options, Proxy: r.Proxy}); err != nil {
+				if err := records.CheckMove(records.AddressOfCredential(now), records.AddressOfCredential(&r)); err != nil {
 					return err
 				}
 			}
@@ -215,7 +215,7 @@ func checkMoves(d *Deployment, now, next *resource.Deployment) error {
 	if now == nil || d.Sealed == "" && !anySealed(d.Secrets) {
 		return nil
 	}
-	if err := records.CheckMove(records.Address{Base: now.APIBase, Options: now.Options, Proxy: now.Proxy}, records.Address{Base: next.APIBase, Options: next.Options, Proxy: next.Proxy}); err != nil {
+	if err := records.CheckMove(records.AddressOf(now), records.AddressOf(next)); err != nil {
 		return err
 	}
 	return records.CheckProviderMove(now, next)

@@ -21,7 +21,7 @@ func (rs *Records) credentialNoun() *Noun[resource.Credential, *resource.Credent
 				return err
 			}
 			if now != nil && (next.APIKey != nil && next.APIKey == now.APIKey || keeps(next.Secrets, now.Secrets)) {
-				return CheckMove(Address{now.APIBase, now.Options, now.Proxy}, Address{next.APIBase, next.Options, next.Proxy})
+				return CheckMove(AddressOfCredential(now), AddressOfCredential(next))
 			}
 			return nil
 		},

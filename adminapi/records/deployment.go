@@ -105,7 +105,7 @@ func (rs *Records) checkUpstream(now, next *resource.Deployment) (err error) {
 		if err := CheckProviderMove(now, next); err != nil {
 			return err
 		}
-		return CheckMove(Address{now.APIBase, now.Options, now.Proxy}, Address{next.APIBase, next.Options, next.Proxy})
+		return CheckMove(AddressOf(now), AddressOf(next))
 	}
 	return nil
 }
@@ -120,18 +120,29 @@ func (rs *Records) checkInsecure(e *resource.Egress) error {
 
 // Address is where the secrets of a deployment or a credential go.
 type Address struct {
-	Base    string
-	Options map[string]string
-	Proxy   *resource.Proxy // through which they go
+	Provider string // whose own address counts where there is no Base; "": any provider's
+	Base     string
+	Options  map[string]string
+	Proxy    *resource.Proxy // through which they go
+}
+
+// AddressOf is where the secrets of a deployment go.
+func AddressOf(d *resource.Deployment) Address {
+	return Address{d.Provider, d.APIBase, d.Options, d.Proxy}
+}
+
+// AddressOfCredential is where the secrets of a credential go.
+func AddressOfCredential(c *resource.Credential) Address {
+	return Address{c.Provider, c.APIBase, c.Options, c.Proxy}
 }
 
 // addressOptions are the options that name a service to which secrets are sent for a token.
 var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host", "watsonx_iam_url", "sap_auth_url"}
 
 // CheckMove refuses to send a stored secret, which was given for the one address, to another
-// host.
+// host, or to another provider's own.
 func CheckMove(from, to Address) error {
-	moves := movesHost(from.Base, to.Base)
+	moves := movesHost(from.Base, to.Base) || to.Base == "" && from.Provider != "" && from.Provider != to.Provider
 	if p := to.Proxy; p != nil && p.URL != resource.Direct { // an outer one was chosen without them
 		moves = moves || from.Proxy == nil || movesHost(from.Proxy.URL, p.URL)
 	}
