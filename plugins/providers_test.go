@@ -53,11 +53,17 @@ func (providerProbe) ChatStream(ctx context.Context, q *sdk.ProviderRequest, sen
 		return ctx.Err()
 	}
 	if string(q.Body) == "long" { // until the test says so
-		for range 100_000 {
+		look := time.NewTicker(5 * time.Millisecond)
+		defer look.Stop()
+		for {
 			if _, err := os.Stat(q.Model); err == nil {
 				return send([]byte(`{"last":1}`))
 			}
-			time.Sleep(5 * time.Millisecond)
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 	return nil

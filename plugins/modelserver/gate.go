@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -13,40 +12,7 @@ import (
 
 // Gate asks provider plugins by the names of their processes. The zero value knows none. It may be used
 // concurrently.
-type Gate struct {
-	mu    sync.RWMutex // guards named
-	named map[string]*session.Pool[*Client]
-}
-
-// Set says that a process serves the name from now on.
-func (g *Gate) Set(name string, instance int, c *Client) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := g.named[name]
-	if p == nil {
-		p = &session.Pool[*Client]{}
-		if g.named == nil {
-			g.named = make(map[string]*session.Pool[*Client])
-		}
-		g.named[name] = p
-	}
-	p.Set(instance, c)
-}
-
-// Drop says that the process does not serve it any more.
-func (g *Gate) Drop(name string, instance int, c *Client) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if p := g.named[name]; p != nil && p.Drop(instance, c) {
-		delete(g.named, name)
-	}
-}
-
-func (g *Gate) of(name string) *session.Pool[*Client] {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.named[name]
-}
+type Gate struct{ session.Pools[*Client] }
 
 // RoundTrip asks the processes of the name, and waits until the answer begins. It is one over HTTP, in OpenAI's
 // words, whose body must be closed: the plugin's errors are answers of their status. What it returns as an
@@ -54,7 +20,7 @@ func (g *Gate) of(name string) *session.Pool[*Client] {
 func (g *Gate) RoundTrip(ctx context.Context, name string, q *Question) (*http.Response, error) {
 	err := ErrNotRunning
 	var a *Answer
-	if p := g.of(name); p != nil {
+	if p := g.Of(name); p != nil {
 		var release func()
 		release, err = p.Hold(func(c *Client) (err error) {
 			a, err = c.Ask(ctx, q)
@@ -74,7 +40,7 @@ func (g *Gate) RoundTrip(ctx context.Context, name string, q *Question) (*http.R
 // Probe asks one process of the name for a sign of life.
 func (g *Gate) Probe(ctx context.Context, name string) error {
 	err := ErrNotRunning
-	if p := g.of(name); p != nil {
+	if p := g.Of(name); p != nil {
 		err = p.Each(func(c *Client) error { return c.Ping(ctx) })
 	}
 	if errors.Is(err, ErrNotRunning) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,17 +14,15 @@ import (
 
 // Gate asks router filters by the names of their records. It may be used concurrently.
 type Gate struct {
+	session.Pools[*Client]
+
 	choices *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
-
-	mu    sync.RWMutex // guards named
-	named map[string]*session.Pool[*Client]
 }
 
 // NewGate makes a Gate that knows no plugin; a nil registerer registers nothing.
 func NewGate(r prometheus.Registerer) *Gate {
 	g := &Gate{
-		named: make(map[string]*session.Pool[*Client]),
 		choices: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conclave_router_filter_choices_total", Help: "Questions to router filters, by what came of them: chosen, none, error.",
 		}, []string{"filter", "result"}),
@@ -39,27 +36,6 @@ func NewGate(r prometheus.Registerer) *Gate {
 	return g
 }
 
-// Set says that a process serves the router filter with the name from now on.
-func (g *Gate) Set(name string, instance int, c *Client) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := g.named[name]
-	if p == nil {
-		p = &session.Pool[*Client]{}
-		g.named[name] = p
-	}
-	p.Set(instance, c)
-}
-
-// Drop says that the process does not serve it any more.
-func (g *Gate) Drop(name string, instance int, c *Client) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if p := g.named[name]; p != nil && p.Drop(instance, c) {
-		delete(g.named, name)
-	}
-}
-
 // Forget says that there is no router filter of the name any more.
 func (g *Gate) Forget(name string) {
 	g.choices.DeletePartialMatch(prometheus.Labels{"filter": name})
@@ -68,14 +44,8 @@ func (g *Gate) Forget(name string) {
 
 // Running says whether a process serves it.
 func (g *Gate) Running(name string) bool {
-	p := g.of(name)
+	p := g.Of(name)
 	return p != nil && p.Running()
-}
-
-func (g *Gate) of(name string) *session.Pool[*Client] {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.named[name]
 }
 
 // Filter asks the filter of the record about a request. An error says that it could not be asked, or
@@ -85,7 +55,7 @@ func (g *Gate) Filter(ctx context.Context, f *resource.RouterFilter, r *Route) (
 	within, cancel := context.WithTimeout(ctx, time.Duration(f.DeadlineMS)*time.Millisecond)
 	defer cancel()
 	err = session.ErrNotRunning
-	if p := g.of(f.Name); p != nil {
+	if p := g.Of(f.Name); p != nil {
 		err = p.Each(func(c *Client) (err error) {
 			chosen, err = c.Filter(within, r)
 			return err
