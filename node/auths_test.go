@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
@@ -133,7 +134,7 @@ func TestAuths(t *testing.T) {
 	want("a blocked user, whose answer is kept", n, "token-alice", 401, "user_blocked")
 	must("POST", "/api/v1/users/alice/unblock", nil)
 	for _, p := range running(t, n, "idp") { // a process that dies is replaced
-		if err := syscall.Kill(p[0].PID, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(p[0].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +155,7 @@ func TestAuths(t *testing.T) {
 	must("PATCH", "/api/v1/plugins/demofilter", nodetest.Fields{"sha256": strings.Repeat("0", 64)}) // it cannot be started any more
 	c.Await("no filter, no answer", func() bool {
 		for _, p := range running(t, n, "near") {
-			_ = syscall.Kill(p[0].PID, syscall.SIGKILL)
+			_ = launch.Signal(p[0].PID, syscall.SIGKILL)
 		}
 		status, body := ask(n, nodetest.MasterKey, nil)
 		return status == 503 && strings.Contains(body, "router_filter_unavailable")

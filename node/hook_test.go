@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/plugins/pack"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -153,7 +154,7 @@ func TestHook(t *testing.T) {
 		return status == 200 && strings.Contains(body, `"content":"answer me"`)
 	})
 	for _, p := range running(t, n, "general")[n.Name] {
-		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(p.PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node/nodetest"
 )
 
@@ -272,7 +273,7 @@ func TestMCP(t *testing.T) {
 		if group, err := syscall.Getpgid(pid); err != nil || group != pid {
 			t.Errorf("process group: got %d, %v", group, err)
 		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		c.Await("another process", func() bool {
@@ -284,7 +285,7 @@ func TestMCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Nodes[0].Stop()
-		c.Await("the process to end with its node", func() bool { return syscall.Kill(pidIn(t, now), 0) != nil })
+		c.Await("the process to end with its node", func() bool { return launch.Signal(pidIn(t, now), 0) != nil })
 		if got, err := callText(t, mcpSession(t, at(1, "/mcp"), all.Secret, nil), "local-pid", fields{}); err != nil {
 			t.Errorf("on another node: got %q, %v", got, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 )
@@ -198,7 +199,7 @@ func killed(t *testing.T, c *nodetest.Cluster, n *nodetest.Node, ask func(*nodet
 	}
 	for _, processes := range running(t, n, "demohouse") {
 		for _, p := range processes {
-			if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			if err := launch.Signal(p.PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
@@ -126,7 +127,7 @@ func TestHost_Auth(t *testing.T) {
 	}
 	works()
 	for _, end := range []func(){
-		func() { _ = syscall.Kill(pid, syscall.SIGKILL) },
+		func() { _ = launch.Signal(pid, syscall.SIGKILL) },
 		func() {
 			if _, err := ask("exit"); !errors.Is(err, auth.ErrNotRunning) {
 				t.Errorf("a process that exits: %v", err)
@@ -181,7 +182,7 @@ func TestHost_RouterFilter(t *testing.T) {
 		}
 	}
 	for _, end := range []func(){
-		func() { _ = syscall.Kill(pid, syscall.SIGKILL) },
+		func() { _ = launch.Signal(pid, syscall.SIGKILL) },
 		func() {
 			if _, err := ask("exit"); !errors.Is(err, routerfilter.ErrNotRunning) {
 				t.Errorf("a process that exits: %v", err)
@@ -208,7 +209,7 @@ func TestHost_RouterFilter(t *testing.T) {
 		return len(s) == 2 && s[0].State == plugins.StateRunning && s[1].State == plugins.StateRunning
 	})
 	for _, s := range h.Status() { // whichever dies, no question notices
-		_ = syscall.Kill(s.PID, syscall.SIGKILL)
+		_ = launch.Signal(s.PID, syscall.SIGKILL)
 		works()
 		eventually(t, 20*time.Second, "it runs again", func() bool {
 			for _, now := range h.Status() {

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/resource"
@@ -82,7 +83,7 @@ func TestHost_Kill9(t *testing.T) {
 				done <- before(t, h, "wait")
 			}()
 			<-started
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			killed := time.Now()
@@ -152,7 +153,7 @@ func TestHost_Stopped(t *testing.T) {
 	spec.Deadline = 100 * time.Millisecond
 	syncReady(t, h, spec)
 	pid := waitRunning(t, h, 0)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+	if err := launch.Signal(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "plugin stands still", func() bool { return stopped(pid) })
@@ -176,7 +177,7 @@ func TestHost_HungIsReplaced(t *testing.T) {
 	h := newHost(t, plugins.Config{HungAfter: time.Second})
 	syncReady(t, h, guard("p", "probe", ""))
 	pid := waitRunning(t, h, 0)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+	if err := launch.Signal(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	waitRunning(t, h, pid)
@@ -237,7 +238,7 @@ func TestHost_Crashes(t *testing.T) {
 	}
 	pid := waitRunning(t, h, 0)
 	crash := func() {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		pid = waitRunning(t, h, pid)

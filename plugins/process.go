@@ -232,7 +232,7 @@ func (r *run) Start(context.Context) error {
 func (r *run) watch() {
 	launch.AwaitExit(r.pid)
 	r.mu.Lock()
-	_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+	_ = launch.SignalGroup(r.pid, syscall.SIGKILL)
 	r.done = true
 	r.mu.Unlock()
 	close(r.exited)
@@ -254,7 +254,7 @@ func (r *run) signal() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.pid != 0 && !r.done {
-		_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+		_ = launch.SignalGroup(r.pid, syscall.SIGKILL)
 	}
 }
 

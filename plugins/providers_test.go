@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/modelserver"
@@ -33,7 +34,7 @@ func (providerProbe) Chat(ctx context.Context, q *sdk.ProviderRequest) ([]byte, 
 	case "exit":
 		os.Exit(7)
 	case "stop":
-		return nil, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		return nil, launch.Signal(os.Getpid(), syscall.SIGSTOP)
 	case "grow":
 		grown = make([]byte, 400<<20)
 		for i := range grown {
@@ -101,7 +102,7 @@ func TestHost_Provider(t *testing.T) {
 	pid := runs(t, h, 0)
 	works()
 	for _, end := range []func(){
-		func() { _ = syscall.Kill(pid, syscall.SIGKILL) },
+		func() { _ = launch.Signal(pid, syscall.SIGKILL) },
 		func() { fails(t, ask, "exit") },
 		func() { fails(t, ask, "grow") }, // above 256 MiB
 		func() { fails(t, ask, "stop") }, // not heard any more
@@ -193,7 +194,7 @@ func TestHost_Provider_Instances(t *testing.T) {
 	}
 	eventually(t, 60*time.Second, "two run", all)
 	for _, s := range h.Status() {
-		_ = syscall.Kill(s.PID, syscall.SIGKILL)
+		_ = launch.Signal(s.PID, syscall.SIGKILL)
 		eventually(t, 20*time.Second, "the end is seen", func() bool {
 			for _, now := range h.Status() {
 				if now.Instance == s.Instance {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
@@ -54,7 +55,7 @@ func TestHost_SecretSource(t *testing.T) {
 		if len(status) != 1 || status[0].PID == 0 {
 			t.Fatalf("got %+v, want one process", status)
 		}
-		if err := syscall.Kill(status[0].PID, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(status[0].PID, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		resolve("vault://secret/held#key")

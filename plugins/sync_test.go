@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
@@ -116,7 +117,7 @@ func TestHost_WrongDigest(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nexit 9\n"), 0o600); err != nil { // the pinned copy is run
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	waitRunning(t, h, pid)
@@ -310,7 +311,7 @@ func TestHost_CallbackSurvivesKills(t *testing.T) {
 			pid = waitRunning(t, h, pid)
 			j.add(100)
 			h.Wake()
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_ = launch.Signal(pid, syscall.SIGKILL)
 		}
 		j.add(10)
 		eventually(t, 10*time.Second, "everything is delivered", func() bool {

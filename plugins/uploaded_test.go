@@ -19,6 +19,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
@@ -148,7 +149,7 @@ func TestHost_Instances(t *testing.T) {
 		t.Fatalf("checks went to the processes %v, want three", all)
 	}
 	for _, pid := range all {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		killed = pid

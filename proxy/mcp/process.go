@@ -115,7 +115,7 @@ func (p *process) Connect(ctx context.Context) (sdk.Connection, error) {
 func (p *process) reap(pipes *sync.WaitGroup) {
 	launch.AwaitExit(p.pid)
 	p.mu.Lock()
-	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // a grandchild that holds the pipes would hide the end
+	_ = launch.SignalGroup(p.pid, syscall.SIGKILL) // a grandchild that holds the pipes would hide the end
 	p.done = true
 	p.mu.Unlock()
 	pipes.Wait()
@@ -128,7 +128,7 @@ func (p *process) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.pid != 0 && !p.done {
-		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+		_ = launch.SignalGroup(p.pid, syscall.SIGKILL)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
@@ -105,9 +106,9 @@ func (a *auditor) end() {
 // pause stops a process for a while, as a suspended machine does.
 func pause(n *cluster.Node, d time.Duration) {
 	pid := n.PID()
-	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	_ = launch.Signal(pid, syscall.SIGSTOP)
 	<-time.After(d)
-	_ = syscall.Kill(pid, syscall.SIGCONT)
+	_ = launch.Signal(pid, syscall.SIGCONT)
 }
 
 // TestMoney_ADollar sends 300 requests at once at a key that has a dollar, while nothing, or

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -95,7 +96,7 @@ func killUnderLoad(t *testing.T, c *cluster.Cluster, ask func(any) (int, []byte)
 		if len(pids) != 1 {
 			t.Fatalf("%d processes serve the guardrail, want 1", len(pids))
 		}
-		if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		if err := launch.Signal(pids[0], syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		killed := time.Now()
@@ -130,7 +131,7 @@ func TestCallback_DeliversEverything(t *testing.T) {
 		}
 		if i%50 == 25 {
 			for _, pid := range pluginPIDs(c.Nodes[0], "file") {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended already
+				_ = launch.Signal(pid, syscall.SIGKILL) // it may have ended already
 			}
 		}
 	}

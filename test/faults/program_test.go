@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -131,7 +132,7 @@ func TestDev_Processes(t *testing.T) {
 	if _, err := fmt.Sscan(m[1], &pid); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	master := regexp.MustCompile(`admin key: +(\S+)`).FindStringSubmatch(text)[1]

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -25,9 +26,9 @@ func starve(n *cluster.Node, d time.Duration) {
 			return
 		case <-tick.C:
 		}
-		_ = syscall.Kill(n.PID(), syscall.SIGSTOP)
+		_ = launch.Signal(n.PID(), syscall.SIGSTOP)
 		<-time.After(90 * time.Millisecond)
-		_ = syscall.Kill(n.PID(), syscall.SIGCONT)
+		_ = launch.Signal(n.PID(), syscall.SIGCONT)
 	}
 }
 
