@@ -186,11 +186,17 @@ func (tx *Tx) seen() (Applied, bool) {
 	if err != nil {
 		overlay.Fail(err)
 	}
+	if o.Err != nil {
+		o.Err = tx.b.f.refusals.Said(tx.env.CommandID, o.Err)
+	}
 	return Applied{Result: Result{Index: o.Index, Generation: o.Generation, Version: o.Version}, Err: o.Err}, ok
 }
 
 // remember keeps the command's outcome.
 func (tx *Tx) remember(a Applied) {
+	if a.Err != nil {
+		tx.b.f.refusals.Add(tx.env.CommandID, a.Err)
+	}
 	o := dedupe.Outcome{Generation: a.Result.Generation, Version: a.Result.Version, Err: a.Err}
 	if err := dedupe.Remember(rows{tx}, tx.b.base.Bucket(store.DedupeOrder).Cursor(), tx.env.CommandID[:], tx.Index, o); err != nil {
 		overlay.Fail(err)

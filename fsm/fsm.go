@@ -11,6 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/fsm/dedupe"
 	"github.com/conclave-llm/conclave/fsm/frame"
 	"github.com/conclave-llm/conclave/fsm/meter"
 	"github.com/conclave-llm/conclave/fsm/progress"
@@ -39,10 +40,11 @@ type FSM struct {
 	log  *slog.Logger
 	file *store.File
 
-	applyMu sync.Mutex // held while entries are applied, a snapshot is begun or restored, and by Close
-	failed  error      // guarded by applyMu; the first fatal error
-	closed  bool       // guarded by applyMu
-	tx      *Tx        // guarded by applyMu; reused between entries
+	applyMu  sync.Mutex      // held while entries are applied, a snapshot is begun or restored, and by Close
+	failed   error           // guarded by applyMu; the first fatal error
+	closed   bool            // guarded by applyMu
+	tx       *Tx             // guarded by applyMu; reused between entries
+	refusals dedupe.Refusals // guarded by applyMu
 
 	progress *progress.Progress
 	metrics  *meter.Metrics
@@ -78,7 +80,7 @@ func Open(cfg Config) (*FSM, error) {
 		return nil, err
 	}
 	f.publisher.Install(m)
-	f.progress.Move(m.Position, nil)
+	f.progress.Begin(m.Position)
 	f.metrics.Register(cfg.Registerer, f.Applied, f.KeyCount)
 	return f, nil
 }
@@ -99,6 +101,9 @@ func (f *FSM) Close() error {
 // raft must restore its newest snapshot, whatever NoSnapshotRestoreOnStart says otherwise.
 func (f *FSM) Kept() bool { return f.file.Kept() }
 
+// Unclean says that the file of the last run was kept though that run was killed: Scrub it.
+func (f *FSM) Unclean() bool { return f.file.Unclean() }
+
 // Applied returns the index of the newest entry applied.
 func (f *FSM) Applied() uint64 { return f.progress.Position().Index }
 
@@ -113,6 +118,9 @@ func (f *FSM) Hash() (uint64, [16]byte) {
 
 // HashAt returns the state hash after an entry applied not long ago.
 func (f *FSM) HashAt(index uint64) ([16]byte, bool) { return f.progress.HashAt(index) }
+
+// Marks are the state hashes after the last entries that were applied since the start, oldest first.
+func (f *FSM) Marks() []progress.Mark { return f.progress.Marks() }
 
 // WaitApplied waits until the entry with the index has been applied here, or for ctx.
 func (f *FSM) WaitApplied(ctx context.Context, index uint64) error {

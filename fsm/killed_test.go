@@ -69,6 +69,9 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		index, hash := f.Hash()
+		if !f.Unclean() {
+			t.Error("the state does not know that its last run was killed")
+		}
 		if !f.Kept() || index != 0 && hash != hashes[index] && hashes[index] != [16]byte{} {
 			t.Errorf("kept %v; after entry %d the state is another one (seed %d)", f.Kept(), index, seed)
 		}

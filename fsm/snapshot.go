@@ -83,8 +83,8 @@ func describe(tx *bolt.Tx, h *Header) error {
 	return nil
 }
 
-// Scrub verifies every value of the file and the state hash. A node should do it daily, and
-// restart if it fails: the file is then rebuilt.
+// Scrub verifies every value of the file and the state hash. If it fails the node is to be started
+// again: the file is then rebuilt.
 func (f *FSM) Scrub() error { return f.file.Scrub() }
 
 // Restore implements raft.FSM. The snapshot is written aside, verified and read into memory
@@ -117,7 +117,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 	if f.cfg.Watch != nil {
 		f.cfg.Watch(Change{Index: m.Position.Index, Tables: allTables(), Leases: f.Leases(), Generation: m.Position.Generation})
 	}
-	f.progress.Move(m.Position, nil)
+	f.progress.Begin(m.Position)
 	return nil
 }
 

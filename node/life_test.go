@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -137,16 +138,20 @@ func TestLife_Divergence(t *testing.T) {
 	if err := n.Diverge(); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
+	start, why := time.Now(), ""
 	c.Await("it is quarantined", func() bool {
 		for _, m := range members(t, c.Leader()) {
 			if m.ID == n.ID() {
-				return m.Quarantined != "" && !m.Voter
+				why = m.Quarantined
+				return why != "" && !m.Voter
 			}
 		}
 		return false
 	})
-	t.Logf("quarantined and without a vote after %s", time.Since(start).Round(time.Millisecond))
+	t.Logf("quarantined and without a vote after %s: %s", time.Since(start).Round(time.Millisecond), why)
+	if !regexp.MustCompile(`differs from that of most nodes since entry \d+ \(\w+\);`).MatchString(why) {
+		t.Errorf("it is not told since when: %s", why)
+	}
 	c.Await("it has heard of that, and refuses requests", func() bool {
 		status, _ := n.Chat(k.Secret)
 		return status == 503

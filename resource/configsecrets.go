@@ -17,7 +17,7 @@ func validConfigSecrets(raw json.RawMessage, secrets map[string]*Sealed) error {
 			return invalidf("config", "is not an object, so secrets have no place in it")
 		}
 	}
-	for name := range secrets {
+	for _, name := range sortedKeys(secrets) {
 		outer, inner, nested := strings.Cut(name, ".")
 		if outer == "" || nested && inner == "" || len(name) > 256 {
 			return invalidf("secrets."+name, "is not the name of a field of config, such as api_key or headers.Authorization")
@@ -40,8 +40,8 @@ func configured(raw json.RawMessage, secrets map[string]*Sealed, open func(field
 			return nil, err
 		}
 	}
-	for name, sealed := range secrets {
-		text, err := open(name, sealed)
+	for _, name := range sortedKeys(secrets) {
+		text, err := open(name, secrets[name])
 		if err != nil {
 			return nil, err
 		}

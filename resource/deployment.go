@@ -120,7 +120,8 @@ func validOptions(options map[string]string, secrets map[string]*Sealed) error {
 			return invalidf("options."+OptionCostPerRequest, "%q is no amount of US dollars", text)
 		}
 	}
-	for name, v := range options {
+	for _, name := range sortedKeys(options) {
+		v := options[name]
 		if err := validName("options", name); err != nil {
 			return err
 		}
@@ -131,7 +132,7 @@ func validOptions(options map[string]string, secrets map[string]*Sealed) error {
 			return invalidf("options."+name, "is given as a secret too")
 		}
 	}
-	for name := range secrets {
+	for _, name := range sortedKeys(secrets) {
 		if err := validName("secrets", name); err != nil {
 			return err
 		}

@@ -130,7 +130,8 @@ func readProxies(s *Settings, v json.RawMessage) error {
 	if err := json.Unmarshal(v, &in); err != nil {
 		return invalidf("value", `%.100s is not an object such as {"openai": {"url": "http://host:3128"}}`, v)
 	}
-	for name, p := range in {
+	for _, name := range sortedKeys(in) {
+		p := in[name]
 		if p == nil {
 			return invalidf("value."+name, "is null")
 		}

@@ -89,12 +89,12 @@ func (e *PassThroughEndpoint) validateHeaders() error {
 	if len(e.Headers) > maxOptions || len(e.Secrets) > maxOptions || len(e.Query) > maxOptions {
 		return invalidf("headers", "headers, secrets and query have at most %d entries each", maxOptions)
 	}
-	for name, value := range e.Headers {
-		if err := validHeader("headers", name, value); err != nil {
+	for _, name := range sortedKeys(e.Headers) {
+		if err := validHeader("headers", name, e.Headers[name]); err != nil {
 			return err
 		}
 	}
-	for name := range e.Secrets {
+	for _, name := range sortedKeys(e.Secrets) {
 		header, ok := strings.CutPrefix(name, PassThroughSecretHeader)
 		if !ok {
 			return invalidf("secrets."+name, "is not header.NAME")

@@ -58,10 +58,13 @@ func (a *Access) checkAccess() error {
 			}
 		}
 	}
-	for field, list := range map[string][]string{"passthrough_routes": a.PassThrough, "denied_passthrough_routes": a.DeniedPassThrough} {
-		for i, r := range list {
+	for _, l := range []struct {
+		field string
+		paths []string
+	}{{"passthrough_routes", a.PassThrough}, {"denied_passthrough_routes", a.DeniedPassThrough}} {
+		for i, r := range l.paths {
 			if !strings.HasPrefix(r, "/") {
-				return invalidf(fmt.Sprintf("%s[%d]", field, i), "%q does not start with /", r)
+				return invalidf(fmt.Sprintf("%s[%d]", l.field, i), "%q does not start with /", r)
 			}
 		}
 	}

@@ -94,7 +94,8 @@ func readAdjustments(s *Settings, v json.RawMessage) error {
 	if err := json.Unmarshal(v, &all); err != nil {
 		return invalidf("value", "is not an object of providers with discount, margin and fixed: %s", err)
 	}
-	for name, a := range all {
+	for _, name := range sortedKeys(all) {
+		a := all[name]
 		switch {
 		case name == "":
 			return invalidf("value", "a provider without a name")

@@ -44,9 +44,9 @@ func readRotationStore(s *Settings, v json.RawMessage) error {
 	if err := validWebhook("value.vault", in.Vault); err != nil {
 		return err
 	}
-	for field, text := range map[string]string{"mount": in.Mount, "prefix": in.Prefix} {
-		if strings.ContainsAny(text, "?#%\\ \x00") || path.Clean("/"+text) != "/"+text {
-			return invalidf("value."+field, "%.100q is not a path such as conclave/keys", text)
+	for _, f := range []struct{ name, text string }{{"mount", in.Mount}, {"prefix", in.Prefix}} {
+		if strings.ContainsAny(f.text, "?#%\\ \x00") || path.Clean("/"+f.text) != "/"+f.text {
+			return invalidf("value."+f.name, "%.100q is not a path such as conclave/keys", f.text)
 		}
 	}
 	s.RotationStore = &in

@@ -61,7 +61,8 @@ func visitSealed(at **Sealed, field string, visit func(field string, s *Sealed) 
 }
 
 func visitNamed(all map[string]*Sealed, visit func(field string, s *Sealed) *Sealed) {
-	for name, s := range all {
+	for _, name := range sortedKeys(all) {
+		s := all[name]
 		if s == nil {
 			continue
 		}

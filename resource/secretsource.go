@@ -171,11 +171,7 @@ func refersIn(raw json.RawMessage) (ref string, found bool) {
 		case []any:
 			return slices.ContainsFunc(v, look)
 		case map[string]any:
-			for _, e := range v {
-				if look(e) {
-					return true
-				}
-			}
+			return slices.ContainsFunc(sortedKeys(v), func(name string) bool { return look(v[name]) })
 		}
 		return false
 	}

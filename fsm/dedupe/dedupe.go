@@ -54,7 +54,8 @@ func Remember(rows store.Rows, order *bolt.Cursor, id []byte, index uint64, o Ou
 	return nil
 }
 
-// encode gives generation, version, length of the code, code, text of a refusal.
+// encode gives generation, version, and of a refusal the length of its code and the code. What it says is no part
+// of the state: that is for people, and another version of the program may word it otherwise.
 func (o Outcome) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, o.Generation)
 	b = binary.BigEndian.AppendUint64(b, o.Version)
@@ -62,8 +63,7 @@ func (o Outcome) encode() []byte {
 		return b
 	}
 	code := resource.Code(o.Err)
-	b = append(append(b, byte(len(code))), code...)
-	return append(b, o.Err.Error()...)
+	return append(append(b, byte(len(code))), code...)
 }
 
 func parse(f frame.Value) (Outcome, error) {
@@ -74,7 +74,11 @@ func parse(f frame.Value) (Outcome, error) {
 	o := Outcome{Index: f.Version, Generation: binary.BigEndian.Uint64(b), Version: binary.BigEndian.Uint64(b[8:])}
 	if len(b) > 16 {
 		n := 17 + int(b[16])
-		o.Err = resource.FromCode(string(b[17:n]), string(b[n:]))
+		text := string(b[n:]) // as earlier versions kept it
+		if text == "" {
+			text = fmt.Sprintf("it was refused at its first try, as entry %d (%s)", o.Index, b[17:n])
+		}
+		o.Err = resource.FromCode(string(b[17:n]), text)
 	}
 	return o, nil
 }

@@ -40,10 +40,22 @@ func (p *Progress) Position() store.Position {
 	return p.pos
 }
 
+// Begin is Move to a state that was read as a whole: what the marks tell is of another one.
+func (p *Progress) Begin(pos store.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.marks)
+	p.moveLocked(pos, []Mark{{Index: pos.Index, Hash: pos.Hash}})
+}
+
 // Move moves the state on, over the marks, and wakes who waits.
 func (p *Progress) Move(pos store.Position, marks []Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.moveLocked(pos, marks)
+}
+
+func (p *Progress) moveLocked(pos store.Position, marks []Mark) {
 	p.pos = pos
 	for _, m := range marks {
 		p.marks[m.Index%markCount] = m
@@ -58,6 +70,19 @@ func (p *Progress) HashAt(index uint64) ([16]byte, bool) {
 	defer p.mu.Unlock()
 	m := p.marks[index%markCount]
 	return m.Hash.Bytes(), m.Index == index && index != 0
+}
+
+// Marks are the state hashes after the last entries applied since the start, oldest first.
+func (p *Progress) Marks() []Mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Mark, 0, markCount)
+	for i := range uint64(markCount) {
+		if m := p.marks[(p.pos.Index+1+i)%markCount]; m.Index != 0 && m.Index+markCount > p.pos.Index { // an entry without a command leaves an old one
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // Wait waits until the state has reached the index, or for ctx.

@@ -3,6 +3,7 @@ package progress_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -51,4 +52,34 @@ func TestProgress_HashAt(t *testing.T) {
 			t.Errorf("there is a hash at %d", index)
 		}
 	}
+}
+
+// TestProgress_Marks has the marks in order, and none of a state that another has replaced.
+func TestProgress_Marks(t *testing.T) {
+	t.Parallel()
+	p := progress.New()
+	mark := func(index uint64) progress.Mark {
+		return progress.Mark{Index: index, Hash: frame.HashOf(1, []byte{byte(index)}, nil)}
+	}
+	want := func(indexes ...uint64) {
+		t.Helper()
+		var got []uint64
+		for _, m := range p.Marks() {
+			got = append(got, m.Index)
+			if h, ok := p.HashAt(m.Index); !ok || h != m.Hash.Bytes() {
+				t.Errorf("hash at %d: %x, %v", m.Index, h, ok)
+			}
+		}
+		if !slices.Equal(got, indexes) {
+			t.Errorf("marks of %v, want %v", got, indexes)
+		}
+	}
+	want()
+	p.Move(store.Position{Index: 4}, []progress.Mark{mark(2), mark(4)})
+	p.Move(store.Position{Index: 3 + 8192}, []progress.Mark{mark(3 + 8192)})
+	want(4, 3+8192)
+	p.Begin(store.Position{Index: 5, Hash: mark(5).Hash})
+	want(5)
+	p.Move(store.Position{Index: 6}, []progress.Mark{mark(6)})
+	want(5, 6)
 }

@@ -39,6 +39,7 @@ type File struct {
 	dir     string
 	log     *slog.Logger
 	kept    bool
+	unclean bool        // kept, though the last run did not end with Close
 	doubted atomic.Bool // the file must not be trusted again
 
 	mu sync.RWMutex // guards db against a restore's swap
@@ -98,6 +99,7 @@ func (f *File) keep(boot string, read func(*bolt.Tx) error) error {
 	if err != nil {
 		return err
 	}
+	f.unclean = stamp == nil
 	if err := startWriting(f.dir, boot); err != nil {
 		return err
 	}
@@ -168,6 +170,10 @@ func openFile(path string) (db *bolt.DB, err error) {
 
 // Kept says that the file of the last run was kept; if not, the state was empty at Open.
 func (f *File) Kept() bool { return f.kept }
+
+// Unclean says that the file of the last run was kept though that run was killed: its values are read
+// with their checksums, but nobody has compared the whole with the state hash.
+func (f *File) Unclean() bool { return f.kept && f.unclean }
 
 // Begin begins the transaction of a batch.
 func (f *File) Begin() (*bolt.Tx, error) {

@@ -84,6 +84,9 @@ func TestOpen_Trust(t *testing.T) {
 			if f.Kept() != tt.kept {
 				t.Errorf("kept: got %v, want %v", f.Kept(), tt.kept)
 			}
+			if f.Unclean() { // TestKilled of fsm has one that is
+				t.Error("unclean, though it was closed")
+			}
 			if err := f.Scrub(); err != nil {
 				t.Errorf("Scrub: %v", err)
 			}

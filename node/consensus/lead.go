@@ -30,6 +30,7 @@ func (n *Node) handlers() {
 	n.rpc.Handle(methodTransfer, n.onTransfer)
 	n.rpc.Handle(methodJoin, n.onJoin)
 	n.rpc.Handle(methodHash, n.onHash)
+	n.rpc.Handle(methodMarks, n.onMarks)
 	n.rpc.Handle(methodRepair, func(ctx context.Context, _ string, _ []byte) ([]byte, error) { return nil, n.refetch(ctx) })
 	n.rpc.Handle(methodReseat, n.onReseat)
 	n.rpc.Handle(methodIntroduce, n.onIntroduce)

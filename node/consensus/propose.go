@@ -37,6 +37,7 @@ const (
 	methodTransfer = "raft/transfer"
 	methodJoin     = "raft/join"
 	methodHash     = "raft/hash"
+	methodMarks    = "raft/marks"
 	methodRepair   = "raft/repair"
 	methodReseat   = "raft/reseat"
 

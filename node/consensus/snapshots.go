@@ -22,6 +22,8 @@ const (
 	snapshotRetry = time.Minute
 	// snapshotScrub is how often the snapshots are read and compared with their checksums.
 	snapshotScrub = 24 * time.Hour
+	// stateScrub is how often the state is read and compared with its hash.
+	stateScrub = 24 * time.Hour
 )
 
 // keeps says that the state's file holds all that the snapshot has.
@@ -120,6 +122,26 @@ func (n *Node) scrubSnapshots() {
 	for ; n.ctx.Err() == nil; pause(n.ctx, snapshotScrub) {
 		if err := n.snaps.Scrub(); err != nil {
 			n.log.Warn("check the snapshots", "error", err)
+		}
+	}
+}
+
+// scrubState reads the whole state and compares it with its hash, daily, and at once after a run that was
+// killed. A node whose state is damaged stops: its next start makes the state anew of the newest snapshot and
+// the log.
+func (n *Node) scrubState() {
+	select {
+	case <-n.ctx.Done():
+		return
+	case <-n.ready:
+	}
+	if !n.fsm.Unclean() {
+		pause(n.ctx, stateScrub)
+	}
+	for ; n.ctx.Err() == nil; pause(n.ctx, stateScrub) {
+		if err := n.fsm.Scrub(); err != nil && n.ctx.Err() == nil {
+			n.cfg.Fatal(fmt.Errorf("the state is not what it should be and is made anew at the next start: %w", err))
+			return
 		}
 	}
 }

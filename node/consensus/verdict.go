@@ -36,7 +36,6 @@ func (n *Node) judge(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, hashWait)
 	defer cancel()
 	index, mine := n.fsm.Hash()
-	question := binary.BigEndian.AppendUint64(nil, index)
 	var mu sync.Mutex
 	hashes := map[string][16]byte{n.id: mine}
 	var wg sync.WaitGroup
@@ -45,13 +44,13 @@ func (n *Node) judge(ctx context.Context) {
 			continue
 		}
 		wg.Go(func() {
-			out, err := n.rpc.Call(ctx, m.ID, methodHash, question)
-			if err != nil || len(out) != 16 {
+			hash, err := n.hashAt(ctx, m.ID, index)
+			if err != nil {
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			hashes[m.ID] = [16]byte(out)
+			hashes[m.ID] = hash
 		})
 	}
 	wg.Wait()
@@ -60,16 +59,29 @@ func (n *Node) judge(ctx context.Context) {
 	}
 }
 
+// hashAt asks a node for its state hash at an index.
+func (n *Node) hashAt(ctx context.Context, id string, index uint64) ([16]byte, error) {
+	out, err := n.rpc.Call(ctx, id, methodHash, binary.BigEndian.AppendUint64(nil, index))
+	if err == nil && len(out) != 16 {
+		err = errors.New("malformed state hash")
+	}
+	if err != nil {
+		return [16]byte{}, err
+	}
+	return [16]byte(out), nil
+}
+
 // quarantine takes a node out of service until it has fetched the state anew.
 func (n *Node) quarantine(id string, index uint64) {
 	if m, ok := n.fsm.Member(id); !ok || m.Removed || m.Quarantined != "" {
 		return
 	}
-	n.log.Error("a node is quarantined: its state differs from that of most", "node", id, "index", index)
 	ctx, cancel := context.WithTimeout(n.ctx, changeTimeout)
 	defer cancel()
+	since := n.partedAt(ctx, id)
+	n.log.Error("a node is quarantined: its state differs from that of most", "node", id, "index", index, "since", since)
 	_, err := n.Propose(ctx, n.self(), "", fsm.MarkMember{
-		ID: id, Mark: fsm.MarkQuarantined, Reason: "its state differs from that of most nodes; run conclave cluster repair",
+		ID: id, Mark: fsm.MarkQuarantined, Reason: "its state differs from that of most nodes" + since + "; run conclave cluster repair",
 	})
 	if err != nil {
 		n.log.Error("quarantine a node", "node", id, "error", err)

@@ -2,6 +2,7 @@ package delegate
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -282,7 +283,8 @@ func (d *Delegate) checkAccess(before, after *resource.Key) error {
 	if before.ID != "" && reflect.DeepEqual(before.Access, after.Access) {
 		return nil
 	}
-	for name, on := range after.Permissions {
+	for _, name := range slices.Sorted(maps.Keys(after.Permissions)) {
+		on := after.Permissions[name]
 		if on && !d.key.Permissions[name] && !before.Permissions[name] {
 			return forbidden("permissions.%s: the key that grants it has it not", name)
 		}

@@ -4,6 +4,8 @@ package faults
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"github.com/conclave-llm/conclave/test/cluster"
 )
@@ -20,6 +24,10 @@ const (
 	markedName  = "marked-for-damage"
 	damagedName = "larked-for-damage"
 )
+
+// wholeSnapshots are the files of a node's snapshots that are whole: one that is being written has a name that ends
+// otherwise.
+const wholeSnapshots = "raft/snapshots/*[0-9]/state.bin"
 
 // newest is the newest file of a node's that matches.
 func newest(t *testing.T, n *cluster.Node, pattern string) string {
@@ -129,7 +137,7 @@ func TestDamage(t *testing.T) {
 		}, "log is damaged", nil},
 		{"a value of the state", damageName, "damaged", nil},
 		{
-			"a snapshot", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, "raft/snapshots/*/state.bin")) }, "damaged",
+			"a snapshot", func(t *testing.T, n *cluster.Node) { flip(t, newest(t, n, wholeSnapshots)) }, "damaged",
 			func(t *testing.T, n *cluster.Node) {
 				c.Await("it is put aside", 10*time.Second, func() bool {
 					_, err := os.Stat(filepath.Join(n.Dir, "raft", "damaged"))
@@ -145,7 +153,7 @@ func TestDamage(t *testing.T) {
 			if strings.Contains(tt.name, "snapshot") { // a repair makes one
 				must(t, c, at, "cluster", "repair", n.Name)
 				c.Await("the node has a snapshot", 10*time.Second, func() bool {
-					files, _ := filepath.Glob(filepath.Join(n.Dir, "raft/snapshots/*/state.bin"))
+					files, _ := filepath.Glob(filepath.Join(n.Dir, wholeSnapshots))
 					return len(files) > 0
 				})
 			}
@@ -218,6 +226,48 @@ func TestDamage_WhileRunning(t *testing.T) {
 	}
 	if status := c.Admin(at, http.MethodGet, "/api/v1/keys/"+marked, nil, &key); status != http.StatusOK || key.Name != markedName || !key.Blocked {
 		t.Errorf("the marked key: %d, %+v", status, key)
+	}
+}
+
+// TestDamage_RowLost takes a row out of the state of a node that was killed: every value that is left is as it was written. The
+// node compares the whole with the state hash, ends, and comes back with what it lacked.
+func TestDamage_RowLost(t *testing.T) {
+	c := cluster.Start(t, 3)
+	marked, _ := c.NewKey(0, map[string]any{"name": markedName})
+	at := (c.Leader() + 1) % 3
+	n := c.Nodes[at]
+	c.Await("the node has the key", 10*time.Second, func() bool { return c.Admin(at, http.MethodGet, "/api/v1/keys/"+marked, nil, nil) == http.StatusOK })
+	n.Kill()
+	dropRow(t, newest(t, n, "state/fsm.db"), "keys", marked)
+	n.Start()
+	c.Await("the node ends", 30*time.Second, n.Ended)
+	if got := n.Status(); got != 75 || !strings.Contains(n.Log(), "state hash") {
+		t.Errorf("exit status %d, want 75 and the reason:\n%s", got, n.Log())
+	}
+	n.Start()
+	n.AwaitReady()
+	sameState(t, c)
+	if status := c.Admin(at, http.MethodGet, "/api/v1/keys/"+marked, nil, nil); status != http.StatusOK {
+		t.Errorf("the marked key: %d", status)
+	}
+}
+
+// dropRow deletes a row of a bbolt file.
+func dropRow(t *testing.T, path, bucket, key string) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		in := tx.Bucket([]byte(bucket))
+		if in.Get([]byte(key)) == nil {
+			return fmt.Errorf("%s has no row %s", bucket, key)
+		}
+		return in.Delete([]byte(key))
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
