@@ -112,7 +112,7 @@ func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 }
 
 func (f *FSM) command(b *batch, data []byte) Applied {
-	env, kind, cmd, err := Decode(data)
+	env, kind, cmd, err := f.expected.decode(data)
 	if err != nil {
 		overlay.Fail(err)
 	}

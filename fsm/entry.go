@@ -14,9 +14,22 @@ const MaxEntry = entry.MaxSize
 var ErrEntry = entry.ErrMalformed
 
 // Encode makes the log entry of a command. It returns an error for a command that Decode
-// would refuse, so that no such entry reaches the log. An FSMVersion of 0 stands for the
-// oldest state machine that knows the command, and all that is in it.
+// would refuse. An FSMVersion of 0 stands for the oldest state machine that knows the command, and
+// all that is in it.
 func Encode(env Envelope, cmd Command) ([]byte, error) {
+	b, err := Draft(env, cmd)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, _, err := Decode(b); err != nil {
+		return nil, fmt.Errorf("encode %s: %w", KindOf(newest(cmd)), err)
+	}
+	return b, nil
+}
+
+// Draft is Encode for somebody who has the entry read before it goes into the log: it may be one that
+// Decode refuses, which would stop every node there.
+func Draft(env Envelope, cmd Command) ([]byte, error) {
 	cmd = newest(cmd)
 	kind := KindOf(cmd)
 	if _, ok := lookup(kind); !ok {
@@ -31,9 +44,6 @@ func Encode(env Envelope, cmd Command) ([]byte, error) {
 	}
 	b, err := entry.Encode(env, uint16(kind), body)
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", kind, err)
-	}
-	if _, _, _, err := Decode(b); err != nil {
 		return nil, fmt.Errorf("encode %s: %w", kind, err)
 	}
 	return b, nil

@@ -43,3 +43,10 @@ func SealedTypes() (all []reflect.Type) {
 	}
 	return all
 }
+
+// Expecting is how many entries were read and not applied.
+func (f *FSM) Expecting() int {
+	f.expected.mu.Lock()
+	defer f.expected.mu.Unlock()
+	return len(f.expected.by)
+}

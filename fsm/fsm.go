@@ -46,6 +46,8 @@ type FSM struct {
 	tx       *Tx             // guarded by applyMu; reused between entries
 	refusals dedupe.Refusals // guarded by applyMu
 
+	expected expected
+
 	progress *progress.Progress
 	metrics  *meter.Metrics
 

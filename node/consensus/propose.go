@@ -120,7 +120,7 @@ func (n *Node) submit(ctx context.Context, env fsm.Envelope, cmd fsm.Command) (f
 	unknowns := 0
 	for try := 0; ; try++ {
 		env.At = resource.At(n.cfg.Now())
-		data, err := fsm.Encode(env, cmd)
+		data, err := fsm.Draft(env, cmd)
 		if err != nil {
 			return fsm.Result{}, err
 		}
@@ -164,7 +164,11 @@ func (n *Node) try(ctx context.Context, data []byte, at resource.Time, class int
 			return fsm.Result{}, notDone, err
 		}
 		defer context.AfterFunc(n.ctx, cancel)()
-		return n.apply(ctx, data, class)
+		e, err := fsm.Read(data)
+		if err != nil {
+			return fsm.Result{}, done, err
+		}
+		return n.apply(ctx, data, e, class)
 	}
 	id, _, ok := n.Leader()
 	if !ok || id == n.id {
@@ -229,9 +233,9 @@ func (n *Node) hasRoom(data []byte) error {
 	return nil
 }
 
-// apply appends an entry to this leader's log, when its class has room, and waits until it is
-// applied.
-func (n *Node) apply(ctx context.Context, data []byte, class intake.Class) (fsm.Result, outcome, error) {
+// apply appends an entry, which was read, to this leader's log, when its class has room, and waits until
+// it is applied.
+func (n *Node) apply(ctx context.Context, data []byte, e *fsm.Entry, class intake.Class) (fsm.Result, outcome, error) {
 	if n.installing.Load() {
 		return fsm.Result{}, notDone, errInstalling
 	}
@@ -246,6 +250,7 @@ func (n *Node) apply(ctx context.Context, data []byte, class intake.Class) (fsm.
 		return fsm.Result{}, notDone, err
 	}
 	defer leave()
+	defer n.fsm.Expect(e)()
 	f := n.raft.Apply(data, enqueueTimeout)
 	err = waitFuture(ctx, f)
 	switch {
@@ -265,23 +270,23 @@ func (n *Node) apply(ctx context.Context, data []byte, class intake.Class) (fsm.
 // onPropose applies what another node forwarded. It never forwards again. What does not
 // decode is refused here: in the log it would stop every node.
 func (n *Node) onPropose(ctx context.Context, peerID string, body []byte) ([]byte, error) {
-	env, _, cmd, err := fsm.Decode(body)
+	e, err := fsm.Read(body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrRefused, err)
 	}
-	if env.Actor.Kind == actorNode && env.Actor.ID != peerID {
-		return nil, fmt.Errorf("node %s proposes for node %s: %w", peerID, env.Actor.ID, resource.ErrForbidden)
+	if e.Actor.Kind == actorNode && e.Actor.ID != peerID {
+		return nil, fmt.Errorf("node %s proposes for node %s: %w", peerID, e.Actor.ID, resource.ErrForbidden)
 	}
 	if !n.IsLeader() {
 		return nil, resource.ErrNoLeader
 	}
-	if err := n.gateVersion(max(env.FSMVersion, fsm.Needs(cmd))); err != nil {
+	if err := n.gateVersion(max(e.FSMVersion, fsm.Needs(e.Command))); err != nil {
 		return nil, err
 	}
-	if err := n.clocks.Judge(peerID, env.At); err != nil {
+	if err := n.clocks.Judge(peerID, e.At); err != nil {
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
 	}
-	res, out, err := n.apply(ctx, body, intake.ClassOf(cmd, len(body)))
+	res, out, err := n.apply(ctx, body, e, intake.ClassOf(e.Command, len(body)))
 	switch {
 	case out == notDone:
 		return nil, fmt.Errorf("%w: %w", resource.ErrNoLeader, err)
