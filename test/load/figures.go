@@ -76,10 +76,24 @@ func runCluster(ctx context.Context, o options, w io.Writer) error {
 	c := &figures{trio: t, o: o, ids: map[string]bool{}}
 	fmt.Fprintf(w, "%-40s %4s %9s %9s  %-36s\n", "three processes", "n", "median", "worst", "is to be")
 	missed := 0
-	for _, measure := range []func(context.Context) (*figure, error){
-		c.confirm, c.transfer, c.failover, c.hang, c.roll, c.kept, c.commands, c.join, c.recover,
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context) (*figure, error)
+	}{
+		{"confirm", c.confirm},
+		{"transfer", c.transfer},
+		{"failover", c.failover},
+		{"hang", c.hang},
+		{"roll", c.roll},
+		{"kept", c.kept},
+		{"commands", c.commands},
+		{"join", c.join},
+		{"recover", c.recover},
 	} {
-		f, err := measure(ctx)
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), m.name) {
+			continue
+		}
+		f, err := m.measure(ctx)
 		if err != nil {
 			return err
 		}

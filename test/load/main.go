@@ -33,6 +33,7 @@ type options struct {
 	totalRate int           // requests a second of each of three nodes
 	totalFor  time.Duration // how long
 	commands  int           // changes that the cluster load makes one by one
+	only      string        // figures of the cluster load; "": all
 	scale     int           // keys of the node that the scale load starts anew
 }
 
@@ -67,6 +68,7 @@ func main() {
 	flag.IntVar(&o.totalRate, "totalrate", 1000, "requests a second of each node with -totals")
 	flag.DurationVar(&o.totalFor, "totalfor", 10*time.Minute, "how long -totals drives")
 	clustered := flag.Bool("cluster", false, "measure what three processes do under faults, each figure beside what it is to be")
+	flag.StringVar(&o.only, "only", "", "figures of -cluster, by commas: confirm, transfer, failover, hang, roll, kept, commands, join, recover; all if empty")
 	flag.IntVar(&o.commands, "commands", 1_000_000, "changes that -cluster makes one by one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
