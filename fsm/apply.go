@@ -96,9 +96,13 @@ func (f *FSM) applyLocked(logs []*raft.Log, out []any) (err error) {
 	return nil
 }
 
-// entry applies one entry of the log. One that the file has already is skipped.
+// entry applies one entry of the log. One that the file has already is skipped: the newest of those must be
+// the one that was applied, and then, as logs are, all before it are.
 func (f *FSM) entry(b *batch, l *raft.Log) Applied {
 	if l.Index <= b.pos.Index {
+		if l.Index == b.pos.Index && l.Term != b.pos.Term {
+			overlay.Fail(fmt.Errorf("the log has an entry of term %d where the state has one of term %d: %w", l.Term, b.pos.Term, ErrDamaged))
+		}
 		return Applied{Result: Result{Index: l.Index, Generation: b.pos.Generation}}
 	}
 	b.pos.Index, b.pos.Term = l.Index, l.Term

@@ -202,3 +202,33 @@ func TestRaft(t *testing.T) {
 		t.Errorf("after the restore: got %+v", f.Response())
 	}
 }
+
+// TestFSM_OtherHistory starts with a log that has, where the state ends, another entry than the one that was applied: the
+// state is made anew.
+func TestFSM_OtherHistory(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	h.do(h.putKey(resource.Key{Meta: meta("k1")}, 0))
+	last := h.log[len(h.log)-1]
+	var fatal error
+	h.cfg.Fatal = func(err error) { fatal = err }
+	if err := h.f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	for _, l := range h.log { // as raft does
+		if a := h.f.Apply(l).(fsm.Applied); a.Err != nil {
+			t.Fatalf("an entry of its own history: %v", a.Err)
+		}
+	}
+	other := *last
+	other.Term++
+	if a := h.f.Apply(&other).(fsm.Applied); !errors.Is(a.Err, fsm.ErrDamaged) || !errors.Is(fatal, fsm.ErrDamaged) {
+		t.Errorf("got %v, fatal %v, want ErrDamaged", a.Err, fatal)
+	}
+	_ = h.f.Close() // it is doubted
+	h.open()
+	if h.f.Kept() {
+		t.Error("the state was kept")
+	}
+}
