@@ -1,0 +1,49 @@
+//go:build e2e
+
+package counterparts
+
+import (
+	"maps"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/conclave-llm/conclave/test/cluster"
+)
+
+// aimock starts the mock of providers of that name, with the fixtures of js/aimock.mjs.
+func aimock(t *testing.T) (url string) {
+	t.Helper()
+	node := os.Getenv("CONCLAVE_NODE")
+	if node == "" {
+		t.Fatal("CONCLAVE_NODE names no Node for which js/node_modules was installed; run make e2e")
+	}
+	port := freePort(t)
+	start(t, "listening on", node, "js/aimock.mjs", port)
+	return "http://127.0.0.1:" + port
+}
+
+// dialects are the parameters of a model whose provider is aimock, by the dialect that it is asked in; chat is
+// OpenAI's chat completions alone.
+func dialects(url string) map[string]map[string]any {
+	return map[string]map[string]any{
+		"openai":    {"custom_llm_provider": "openai", "api_base": url + "/v1"},
+		"chat":      {"custom_llm_provider": "groq", "api_base": url + "/v1"},
+		"anthropic": {"custom_llm_provider": "anthropic", "api_base": url},
+		"gemini":    {"custom_llm_provider": "gemini", "api_base": url + "/v1beta"},
+		"bedrock":   {"custom_llm_provider": "bedrock", "api_base": url, "aws_region_name": "eu-west-1", "aws_access_key_id": "id", "aws_secret_access_key": "secret"},
+		"azure":     {"custom_llm_provider": "azure", "api_base": url, "api_version": "2024-10-21"},
+		"ollama":    {"custom_llm_provider": "ollama", "api_base": url},
+		"cohere":    {"custom_llm_provider": "cohere", "api_base": url + "/v2"},
+	}
+}
+
+// serves adds a model that is asked at a provider under its own name.
+func serves(t *testing.T, c *cluster.Cluster, name string, params map[string]any) {
+	t.Helper()
+	params = maps.Clone(params)
+	params["model"], params["api_key"] = name, "sk-upstream"
+	if status := c.Admin(0, http.MethodPost, "/model/new", map[string]any{"model_name": name, "litellm_params": params}, nil); status != http.StatusOK {
+		t.Fatalf("model %s: got %d", name, status)
+	}
+}
