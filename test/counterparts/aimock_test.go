@@ -3,6 +3,9 @@
 package counterparts
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -46,4 +49,31 @@ func serves(t *testing.T, c *cluster.Cluster, name string, params map[string]any
 	if status := c.Admin(0, http.MethodPost, "/model/new", map[string]any{"model_name": name, "litellm_params": params}, nil); status != http.StatusOK {
 		t.Fatalf("model %s: got %d", name, status)
 	}
+}
+
+// exchange asks a node, and returns what it answers.
+func exchange(t *testing.T, url, key string, body any) (status int, header http.Header, text string) {
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Error(err)
+		return 0, nil, ""
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(raw))
+	if err != nil {
+		t.Error(err)
+		return 0, nil, ""
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return 0, nil, ""
+	}
+	defer res.Body.Close() //nolint:errcheck // read to its end
+	said, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Errorf("%s: %v", url, err)
+	}
+	return res.StatusCode, res.Header, string(said)
 }
