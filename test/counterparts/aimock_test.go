@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/conclave-llm/conclave/test/cluster"
@@ -48,6 +49,26 @@ func serves(t *testing.T, c *cluster.Cluster, name string, params map[string]any
 	params["model"], params["api_key"] = name, "sk-upstream"
 	if status := c.Admin(0, http.MethodPost, "/model/new", map[string]any{"model_name": name, "litellm_params": params}, nil); status != http.StatusOK {
 		t.Fatalf("model %s: got %d", name, status)
+	}
+}
+
+// TestAimock runs aimock_upstreams.py: OpenAI's own client, answered by aimock as OpenAI, Anthropic, Gemini, Bedrock with its
+// event stream, Azure, Ollama and Cohere.
+func TestAimock(t *testing.T) {
+	python := os.Getenv("CONCLAVE_FRAMEWORKS_PYTHON")
+	if python == "" {
+		t.Fatal("CONCLAVE_FRAMEWORKS_PYTHON names no interpreter with the openai package; run make e2e")
+	}
+	url := aimock(t)
+	c := cluster.Start(t, 1)
+	for dialect, params := range dialects(url) {
+		serves(t, c, dialect, params)
+	}
+	_, key := c.NewKey(0, map[string]any{})
+	cmd := exec.CommandContext(t.Context(), python, "aimock_upstreams.py", c.Nodes[0].URL, url)
+	cmd.Env = append(os.Environ(), "KEY="+key)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -40,5 +40,12 @@ function answer (request) {
 
 const mock = new LLMock({ port: Number(process.argv[2]), host: '127.0.0.1', logLevel: 'warn' })
 mock.on({ endpoint: 'chat' }, answer)
+mock.on({ endpoint: 'realtime' }, answer)
+mock.onImage(/./, { image: { b64Json: 'aW1hZ2U=', revisedPrompt: 'a cat' } })
+mock.onSpeech(/./, { audio: Buffer.from('a sound').toString('base64'), format: 'mp3' })
+mock.onTranscription({ transcription: { text: 'what was said', language: 'en', duration: 2 } })
+mock.onTranslation({ transcription: { text: 'what was said', language: 'en', duration: 2 } })
+mock.onRerank(/./, [{ index: 1, relevance_score: 0.9 }, { index: 0, relevance_score: 0.1 }])
+mock.onModerate(/hate/, { flagged: true, categories: { hate: true }, category_scores: { hate: 0.9 } })
 await mock.start()
 console.log('listening on ' + mock.url)
