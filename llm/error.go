@@ -71,6 +71,9 @@ type Error struct {
 	Body   []byte
 	Header http.Header
 
+	// FromProvider: a provider has said so, even if its own words are not the client's and are left out.
+	FromProvider bool
+
 	// Err is the cause, for the log only.
 	Err error
 }

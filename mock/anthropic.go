@@ -172,6 +172,9 @@ func (s *Server) countTokens(x *exchange) error {
 // messagesReply decides what is answered: the call of a tool that is forced, or of the first unless
 // a tool has just answered, else what is asked for in the form that is asked for.
 func (x *exchange) messagesReply(req *messagesRequest, last []said) (rp reply, err error) {
+	if x.plan.refuse {
+		return reply{pieces: apology, finish: "refusal"}, nil
+	}
 	answered := slices.ContainsFunc(last, func(b said) bool { return b.Type == "tool_result" })
 	forced := req.Choice.Type == "any" || req.Choice.Type == "tool"
 	if req.Choice.Type != "none" && (forced || !answered) {

@@ -16,6 +16,9 @@ type reply struct {
 	args   []string // fragments of its arguments, as the pieces are
 	finish string
 	usage  usage
+	probs  probs // what is told of the pieces' likelihoods
+
+	refusal bool // the pieces are why nothing else is said
 }
 
 type usage struct{ prompt, completion, cached, reasoning int64 }
@@ -75,7 +78,9 @@ func (s *Server) chat(x *exchange) error {
 		out = strconv.AppendInt(out, i, 10)
 		out = append(out, `,"message":{"role":"assistant","content":`...)
 		out = rp.appendMessage(out)
-		out = append(out, `,"refusal":null},"logprobs":null,"finish_reason":"`...)
+		out = append(out, `},"logprobs":`...)
+		out = rp.probs.appendOpenAI(out, rp.pieces, rp.refusal)
+		out = append(out, `,"finish_reason":"`...)
 		out = append(out, rp.finish...)
 		out = append(out, `"}`...)
 	}
@@ -95,14 +100,20 @@ func (x *exchange) head(id uint64, prefix string) []byte {
 	return append(out, ',')
 }
 
-// appendMessage appends a message's content and tool calls.
+// appendMessage appends a message's content, tool calls and refusal.
 func (rp *reply) appendMessage(out []byte) []byte {
 	if rp.tool == "" {
+		if rp.refusal {
+			out = append(out, `null,"refusal":`...)
+		}
 		out = append(out, '"')
 		for _, p := range rp.pieces {
 			out = append(out, p...)
 		}
-		return append(out, '"')
+		if rp.refusal {
+			return append(out, '"')
+		}
+		return append(out, `","refusal":null`...)
 	}
 	out = append(out, `null,"tool_calls":[{"id":"call_mock","type":"function","function":{"name":`...)
 	out = llm.AppendString(out, rp.tool)
@@ -110,7 +121,7 @@ func (rp *reply) appendMessage(out []byte) []byte {
 	for _, p := range rp.args {
 		out = append(out, p...)
 	}
-	return append(out, `"}}]`...)
+	return append(out, `"}}],"refusal":null`...)
 }
 
 // whole ends an answer with its usage and sends it.
@@ -266,9 +277,13 @@ func (chatChunks) first(out []byte, rp *reply, choice int64) []byte {
 func (chatChunks) piece(out []byte, rp *reply, choice int64, i int) []byte {
 	out = delta(out, choice)
 	if rp.tool == "" {
-		out = append(out, `"content":"`...)
-		out = append(out, rp.pieces[i]...)
-		return append(out, `"`+noFinish...)
+		name := `"content":"`
+		if rp.refusal {
+			name = `"refusal":"`
+		}
+		out = append(append(out, name...), rp.pieces[i]...)
+		out = rp.probs.appendOpenAI(append(out, `"},"logprobs":`...), rp.pieces[i:i+1], rp.refusal)
+		return append(out, `,"finish_reason":null}]`...)
 	}
 	out = append(out, `"tool_calls":[{"index":0,"function":{"arguments":"`...)
 	out = append(out, rp.args[i]...)

@@ -15,8 +15,25 @@ const maxWords = 200
 // lorem fills answers of a given number of chunks.
 var lorem = strings.SplitAfter("lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor incididunt ut labore et dolore magna aliqua ", " ")[:19]
 
+// apology is what a refusal says.
+var apology = []string{"I", " am", " sorry,", " I", " cannot", " help", " with", " that."}
+
 // chatReply decides what is answered: a tool call, a JSON object, or words.
-func (x *exchange) chatReply() (reply, error) {
+func (x *exchange) chatReply() (rp reply, err error) {
+	if x.plan.refuse {
+		rp = reply{pieces: apology, refusal: true, finish: "stop"}
+		rp.limit(x.fields.MaxTokens)
+	} else if rp, err = x.chatAnswer(); err != nil {
+		return rp, err
+	}
+	if rp.tool == "" {
+		rp.probs = x.openAIProbs()
+	}
+	return rp, nil
+}
+
+// chatAnswer is what is answered if nothing is refused.
+func (x *exchange) chatAnswer() (reply, error) {
 	if x.fields.HasTools || bytes.Contains(x.body, []byte(`"response_format"`)) {
 		var req structured
 		if err := json.Unmarshal(x.body, &req); err != nil {

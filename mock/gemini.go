@@ -53,6 +53,8 @@ type googleRequest struct {
 		MIMEType   string          `json:"responseMimeType"`
 		Schema     json.RawMessage `json:"responseSchema"`
 		JSONSchema json.RawMessage `json:"responseJsonSchema"`
+		Probs      bool            `json:"responseLogprobs"`
+		Top        probs           `json:"logprobs"`
 		Thinking   struct {
 			Include bool `json:"includeThoughts"`
 		} `json:"thinkingConfig"`
@@ -205,12 +207,17 @@ func (s *Server) generateContent(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	rp, err := x.googleReply(&req)
-	if err != nil {
-		return err
+	rp := reply{finish: "SAFETY"} // which says nothing
+	if !x.plan.refuse {
+		if rp, err = x.googleReply(&req); err != nil {
+			return err
+		}
 	}
 	if req.Config.Thinking.Include {
 		rp.thinks = thoughts
+	}
+	if req.Config.Probs && rp.tool == "" {
+		rp.probs = 1 + min(req.Config.Top, maxAlternatives)
 	}
 	x.count(&rp)
 	if len(x.plan.usage) < 4 {

@@ -16,8 +16,8 @@ type googleAnswer struct {
 }
 
 // candidate appends an answer, or an event of one, up to what follows the candidates: each choice
-// with the parts, and with the reason to end unless that is "".
-func (g *googleAnswer) candidate(out []byte, parts, finish string) []byte {
+// with the parts, with the reason to end unless that is "", and with the pieces' likelihoods where they are wanted.
+func (g *googleAnswer) candidate(out []byte, parts, finish string, pieces []string) []byte {
 	out = append(out, `{"candidates":[`...)
 	for i := range g.x.fields.N {
 		if i > 0 {
@@ -26,6 +26,9 @@ func (g *googleAnswer) candidate(out []byte, parts, finish string) []byte {
 		out = append(append(append(out, `{"content":{"parts":[`...), parts...), `],"role":"model"}`...)
 		if finish != "" {
 			out = append(append(append(out, `,"finishReason":"`...), finish...), '"')
+		}
+		if g.rp.probs > 0 && len(pieces) > 0 {
+			out = g.rp.probs.appendGoogle(append(out, `,"logprobsResult":`...), pieces)
 		}
 		out = append(strconv.AppendInt(append(out, `,"index":`...), i, 10), '}')
 	}
@@ -65,7 +68,7 @@ func (g *googleAnswer) whole() []byte {
 	default:
 		parts = append(parts, part(strings.Join(g.rp.pieces, ""), ""))
 	}
-	return g.tail(g.candidate(make([]byte, 0, 1<<10), strings.Join(parts, ","), g.rp.finish), g.rp.usage)
+	return g.tail(g.candidate(make([]byte, 0, 1<<10), strings.Join(parts, ","), g.rp.finish, g.rp.pieces), g.rp.usage)
 }
 
 // piece is the parts of the token number i. A call comes whole, with the last of its tokens.
@@ -84,6 +87,14 @@ func (g *googleAnswer) piece(i int) string {
 	return part(g.rp.pieces[i-n], "")
 }
 
+// said is the piece of the token number i, if it is one.
+func (g *googleAnswer) said(i int) []string {
+	if i -= len(g.rp.thinks); i < 0 || g.rp.tool != "" {
+		return nil
+	}
+	return g.rp.pieces[i : i+1]
+}
+
 // stream sends the reply as server-sent events, or as an array if the client does not ask for them.
 func (g *googleAnswer) stream() error {
 	x, rp := g.x, g.rp
@@ -95,12 +106,12 @@ func (g *googleAnswer) stream() error {
 	x.w.Header()["Content-Type"] = []string{typ}
 	out := append(make([]byte, 0, 4<<10), open...)
 	begun := false
-	event := func(parts, finish string, u usage) {
+	event := func(parts, finish string, pieces []string, u usage) {
 		if begun {
 			out = append(out, next...)
 		}
 		begun = true
-		out = g.tail(g.candidate(out, parts, finish), u)
+		out = g.tail(g.candidate(out, parts, finish, pieces), u)
 	}
 	sofar := usage{prompt: rp.usage.prompt, cached: rp.usage.cached}
 	for i := range rp.tokens() + 1 {
@@ -112,10 +123,10 @@ func (g *googleAnswer) stream() error {
 			break
 		}
 		if p := g.piece(i); p != "" {
-			event(p, "", sofar)
+			event(p, "", g.said(i), sofar)
 		}
 	}
-	event(part("", ""), rp.finish, rp.usage)
+	event(part("", ""), rp.finish, nil, rp.usage)
 	_, err := x.w.Write(append(out, end...))
 	x.bill(rp, rp.tokens(), err == nil)
 	return nil

@@ -64,7 +64,13 @@ func (x *exchange) field(name string) string {
 	return ""
 }
 
-// moderations flags what says so.
+// categories are those of OpenAI's moderation.
+var categories = []string{
+	"harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm", "self-harm/instructions",
+	"self-harm/intent", "sexual", "sexual/minors", "violence", "violence/graphic",
+}
+
+// moderations flags a text by the names of the categories that it holds, as words or not.
 func (s *Server) moderations(x *exchange) error {
 	var req struct {
 		Input json.RawMessage `json:"input"`
@@ -78,13 +84,21 @@ func (s *Server) moderations(x *exchange) error {
 	}
 	results := make([]map[string]any, len(list))
 	for i, in := range list {
-		flagged := bytes.Contains(in, []byte("violence"))
-		results[i] = map[string]any{
-			"flagged": flagged, "categories": map[string]bool{"violence": flagged},
-			"category_scores": map[string]float64{"violence": map[bool]float64{true: 0.9, false: 0.01}[flagged]},
-		}
+		results[i] = moderated(in)
 	}
 	return x.json(map[string]any{"id": fmt.Sprintf("modr-mock-%d", s.ids.Add(1)), "model": x.fields.Model, "results": results})
+}
+
+// moderated is the result for one input.
+func moderated(in []byte) map[string]any {
+	flagged, flags, scores, types := false, map[string]bool{}, map[string]float64{}, map[string][]string{}
+	for _, c := range categories {
+		flags[c], scores[c], types[c] = bytes.Contains(in, []byte(c)), 0.01, []string{"text"}
+		if flags[c] {
+			flagged, scores[c] = true, 0.9
+		}
+	}
+	return map[string]any{"flagged": flagged, "categories": flags, "category_scores": scores, "category_applied_input_types": types}
 }
 
 // images answers with as many images as are asked for, and with tokens where the model counts in them.

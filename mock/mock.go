@@ -38,6 +38,7 @@ type Config struct {
 	RetryAfter time.Duration // sent with errors
 	StallAfter int           // > 0: a stream stops for ever after so many chunks
 	CutAfter   int           // > 0: the connection is reset after so many chunks
+	Refuse     bool          // say, as OpenAI, Anthropic and Google do, that the model cannot help
 	Dimensions int           // of embeddings; 0: DefaultDimensions
 	Journal    int           // requests that are remembered; 0: DefaultJournal
 }
@@ -57,6 +58,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.RetryAfter, "retry-after", c.RetryAfter, "Retry-After of errors")
 	fs.IntVar(&c.StallAfter, "stall-after", c.StallAfter, "chunks after which streams stall")
 	fs.IntVar(&c.CutAfter, "cut-after", c.CutAfter, "chunks after which connections are reset")
+	fs.BoolVar(&c.Refuse, "refuse", c.Refuse, "answer that the model cannot help")
 	fs.IntVar(&c.Dimensions, "dimensions", c.Dimensions, "length of embeddings")
 	fs.IntVar(&c.Journal, "journal", c.Journal, "requests to remember")
 }

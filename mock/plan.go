@@ -23,14 +23,15 @@ type plan struct {
 	cutAfter   int     // chunks; -1: never
 	usage      []int64 // prompt, completion, cached, reasoning
 	cut        bool    // reset the connection now
+	refuse     bool    // say that it cannot help
 }
 
 // plan reads the headers x-mock-latency, -chunks, -chunk-delay, -status, -error-rate,
-// -stall-after, -cut-after and -usage ("prompt,completion[,cached[,reasoning]]").
+// -stall-after, -cut-after, -refuse ("true") and -usage ("prompt,completion[,cached[,reasoning]]").
 func (s *Server) plan(h http.Header) (plan, error) {
 	p := plan{
 		latency: s.cfg.Latency, chunks: s.cfg.Chunks, chunkDelay: s.cfg.ChunkDelay,
-		status: s.cfg.Status, errorRate: s.cfg.ErrorRate, stallAfter: -1, cutAfter: -1,
+		status: s.cfg.Status, errorRate: s.cfg.ErrorRate, stallAfter: -1, cutAfter: -1, refuse: s.cfg.Refuse,
 	}
 	if s.cfg.StallAfter > 0 {
 		p.stallAfter = s.cfg.StallAfter
@@ -58,6 +59,7 @@ var planHeaders = map[string]func(*plan, string) error{
 	"X-Mock-Status":      func(p *plan, v string) (err error) { p.status, err = number(v, 999); return err },
 	"X-Mock-Stall-After": func(p *plan, v string) (err error) { p.stallAfter, err = number(v, 1<<20); return err },
 	"X-Mock-Cut-After":   func(p *plan, v string) (err error) { p.cutAfter, err = number(v, 1<<20); return err },
+	"X-Mock-Refuse":      func(p *plan, v string) (err error) { p.refuse, err = strconv.ParseBool(v); return err },
 	"X-Mock-Error-Rate":  func(p *plan, v string) (err error) { p.errorRate, err = strconv.ParseFloat(v, 64); return err },
 	"X-Mock-Usage": func(p *plan, v string) error {
 		for part := range strings.SplitSeq(v, ",") {

@@ -53,7 +53,12 @@ func newWire(t *testing.T, provider http.HandlerFunc) *wire {
 
 func (w *wire) post(ctx context.Context, body string) *http.Response {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, "POST", w.url+"/v1/chat/completions", strings.NewReader(body))
+	return w.postTo(ctx, "/v1/chat/completions", body)
+}
+
+func (w *wire) postTo(ctx context.Context, path, body string) *http.Response {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(ctx, "POST", w.url+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -489,5 +494,43 @@ func TestWire_ProviderErrors(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestWire_ProviderErrorsTranslated: what a provider says in another dialect is told in the client's, and is the provider's still.
+func TestWire_ProviderErrorsTranslated(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name         string
+		status, want int
+		body, told   string
+		origin       string
+	}{
+		{"bad request", 400, 400, `{"error":{"message":"bad","type":"invalid_request_error","param":"top_p","code":null}}`, `"type":"invalid_request_error","message":"bad"`, "provider"},
+		{"limited", 429, 429, `{"error":{"message":"slow","type":"tokens","code":"rate_limit_exceeded"}}`, `"type":"rate_limit_error","message":"slow"`, "provider"},
+		{"unknown model", 404, 404, `{"error":{"message":"gone","type":"invalid_request_error","code":"model_not_found"}}`, `"type":"not_found_error"`, "provider"},
+		{"of our own", 0, 400, "", `"type":"invalid_request_error"`, "gateway"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(tt.status)
+				_, _ = io.WriteString(rw, tt.body)
+			})
+			body := `{"model":"demo","max_tokens":64,"messages":[{"role":"user","content":"hi"}]}`
+			if tt.status == 0 { // refused before anybody is asked
+				body = `{"model":"demo","max_tokens":64,"messages":"hi"}`
+			}
+			res := w.postTo(t.Context(), "/v1/messages", body)
+			defer func() { _ = res.Body.Close() }()
+			got, _ := io.ReadAll(res.Body)
+			if res.StatusCode != tt.want || !strings.Contains(string(got), tt.told) {
+				t.Errorf("got %d %s, want %d with %s", res.StatusCode, got, tt.want, tt.told)
+			}
+			if origin := res.Header.Get("X-Conclave-Error-Origin"); origin != tt.origin {
+				t.Errorf("origin %q, want %q", origin, tt.origin)
+			}
+		})
 	}
 }

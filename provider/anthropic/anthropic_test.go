@@ -28,7 +28,7 @@ func TestConversation(t *testing.T) {
 		In: anthropic.Format{}, Out: anthropic.Format{}, Codec: anthropic.Codec{}, Endpoint: llm.Messages,
 		Lacks: []providertest.Lack{providertest.Refusals, providertest.Choices, providertest.Audio},
 		Finishes: []chat.Finish{
-			chat.FinishStop, chat.FinishLength, chat.FinishTools, chat.FinishRefusal, chat.FinishPause, chat.FinishOverflow,
+			chat.FinishStop, chat.FinishLength, chat.FinishTools, chat.FinishFilter, chat.FinishPause, chat.FinishOverflow,
 		},
 		Failure: "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n",
 	})

@@ -10,11 +10,12 @@ import (
 	"github.com/conclave-llm/conclave/llm/chat"
 )
 
-// finishes are Anthropic's words for why a model stopped.
+// finishes are Anthropic's words for why a model stopped. A refusal is its classifiers', who may stop an answer amid a word:
+// what has been said is no refusal in words, as OpenAI's models give it.
 var finishes = map[string]chat.Finish{
 	"end_turn": chat.FinishStop, "stop_sequence": chat.FinishStop, "max_tokens": chat.FinishLength,
 	"tool_use": chat.FinishTools, "pause_turn": chat.FinishPause, "compaction": chat.FinishPause,
-	"refusal": chat.FinishRefusal, "model_context_window_exceeded": chat.FinishOverflow,
+	"refusal": chat.FinishFilter, "model_context_window_exceeded": chat.FinishOverflow,
 }
 
 // finishOf reads a stop_reason. A word that is not known is FinishStop.

@@ -15,7 +15,7 @@ var noTime time.Time // of errors that come without headers
 // reasons are why a model stopped, by Bedrock's names.
 var reasons = map[string]chat.Finish{
 	"end_turn": chat.FinishStop, "stop_sequence": chat.FinishStop, "max_tokens": chat.FinishLength, "tool_use": chat.FinishTools,
-	"guardrail_intervened": chat.FinishFilter, "content_filtered": chat.FinishFilter, "refusal": chat.FinishRefusal,
+	"guardrail_intervened": chat.FinishFilter, "content_filtered": chat.FinishFilter, "refusal": chat.FinishFilter,
 	"pause_turn": chat.FinishPause, "model_context_window_exceeded": chat.FinishOverflow,
 }
 

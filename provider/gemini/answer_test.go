@@ -90,7 +90,7 @@ func TestLogProbs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"content":[{"token":"a","logprob":-0.5,"bytes":null,"top_logprobs":[{"token":"a","logprob":-0.5,"bytes":null},{"token":"b","logprob":-1e2,"bytes":null}]},{"token":"c","logprob":0,"bytes":null,"top_logprobs":[]}],"refusal":null}`
+	want := `{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":[{"token":"a","logprob":-0.5,"bytes":[97]},{"token":"b","logprob":-1e2,"bytes":[98]}]},{"token":"c","logprob":0,"bytes":[99],"top_logprobs":[]}],"refusal":null}`
 	if got := string(res.Choices[0].LogProbs); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -65,8 +65,8 @@ func (Codec) Classify(now time.Time, status int, h http.Header, body []byte) *ll
 	if e.Message == "" {
 		e.Message = "The provider answered with an error."
 	}
-	if !f.said() {
-		e.Body = nil // a proxy's page rather than Google's own words
+	if f.code == 0 && f.status == "" {
+		e.Body = nil // a proxy's page or words, which are not in Google's form
 	}
 	return e
 }

@@ -3,6 +3,7 @@ package gemini
 import (
 	"bytes"
 	"cmp"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
 )
@@ -32,7 +33,11 @@ func readProb(s *llm.Cursor) (t tokenProb) {
 func (t *tokenProb) append(dst []byte) []byte {
 	dst = llm.AppendString(append(dst, `{"token":`...), t.token)
 	dst = append(append(dst, `,"logprob":`...), cmp.Or(string(t.prob), "0")...)
-	return append(dst, `,"bytes":null`...)
+	dst = append(dst, `,"bytes":[`...)
+	for i := range len(t.token) {
+		dst = strconv.AppendUint(llm.AppendComma(dst), uint64(t.token[i]), 10)
+	}
+	return append(dst, ']')
 }
 
 // openAIProbs is OpenAI's logprobs object of a logprobsResult; nil if it has none.

@@ -185,7 +185,7 @@ func chatProbs(raw json.RawMessage) json.RawMessage {
 	list := make([]chatToken, len(from.Tokens))
 	for i, text := range from.Tokens {
 		t := &list[i]
-		t.Token, t.Bytes = text, bytesOf(text)
+		t.Token, t.Bytes, t.Top = text, bytesOf(text), []topToken{}
 		if i < len(from.Probs) && from.Probs[i] != nil {
 			t.LogProb = *from.Probs[i]
 		}

@@ -260,6 +260,13 @@ func TestCompletions(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, got, `{"id":"i","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"abcd","logprobs":{"tokens":["cd"],"token_logprobs":[-1],"top_logprobs":[{"cd":-1}],"text_offset":[2]},"finish_reason":"length"}]}`)
+	res, err = openai.Completions{}.DecodeResponse([]byte(`{"id":"i","created":1,"model":"m","choices":[{"index":0,"text":"é","logprobs":{"tokens":["é"],"token_logprobs":[-1]},"finish_reason":"stop"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err = (openai.Chat{}).EncodeResponse(q, res); err != nil || !strings.Contains(string(got), `"logprobs":{"content":[{"token":"é","logprob":-1,"bytes":[195,169],"top_logprobs":[]}],"refusal":null}`) {
+		t.Errorf("without alternatives: got %s, %v", got, err)
+	}
 	body, err := openai.Completions{}.EncodeRequest(&chat.Request{Model: "m", Messages: []chat.Message{
 		{Role: chat.RoleSystem, Parts: []chat.Part{{Text: "brief"}}}, {Role: chat.RoleUser, Parts: []chat.Part{{Text: "go"}}},
 	}}, &llm.Target{})

@@ -55,8 +55,8 @@ func AsError(err error) *llm.Error {
 	return &llm.Error{Kind: llm.Internal, Message: "The gateway failed.", Err: err}
 }
 
-// fromProvider says whether the error is a provider's answer, whose bytes are relayed.
-func fromProvider(e *llm.Error) bool { return len(e.Body) > 0 && e.Status != 0 }
+// relayed says whether the error is a provider's answer, whose bytes are relayed.
+func relayed(e *llm.Error) bool { return len(e.Body) > 0 && e.Status != 0 }
 
 // shape is how an error looks in the dialect of a vendor.
 type shape struct {
@@ -83,11 +83,11 @@ func WriteError(w Writer, e *llm.Error, v llm.Vendor) {
 	}
 	body := e.Body
 	origin := originProvider
-	if fromProvider(e) {
+	if relayed(e) {
 		h.Set("Content-Type", typeOf(body))
 		copyErrorHeaders(h, e.Header)
 	} else {
-		if !providerFailed(e.Kind) {
+		if !e.FromProvider && !providerFailed(e.Kind) {
 			origin = originGateway
 		}
 		body = bodyFor(e, v)
@@ -210,7 +210,7 @@ func ErrorEvent(e *llm.Error, at llm.Endpoint) []byte {
 		return responsesEvent(e)
 	}
 	body := errorBody(e)
-	if fromProvider(e) && json.Valid(e.Body) {
+	if relayed(e) && json.Valid(e.Body) {
 		if one, err := json.Marshal(json.RawMessage(e.Body)); err == nil { // on one line
 			body = one
 		}

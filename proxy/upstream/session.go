@@ -65,7 +65,7 @@ func (c *Client) unopened(ctx, opening context.Context, rt *route, a *Attempt, e
 		if status < http.StatusBadRequest { // an answer, but no session
 			return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider did not open a session.", Err: err}
 		}
-		return a.Provider.Codec.Classify(c.cfg.Now(), status, refused.Header, a.Account.Hide(refused.Body))
+		return c.refusal(a, status, refused.Header, refused.Body)
 	case ctx.Err() != nil:
 		return &llm.Error{Kind: llm.Canceled, Code: "canceled", Message: "The client went away.", Err: err}
 	case opening.Err() != nil:

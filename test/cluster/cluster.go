@@ -109,6 +109,17 @@ func (how Config) Start(t testing.TB, n int) *Cluster {
 // MockURL is where the demo upstream listens.
 func (c *Cluster) MockURL() string { return "http://" + c.mock }
 
+// Upstream starts another demo upstream with the given flags, until the test ends, and returns where it listens.
+func (c *Cluster) Upstream(flags ...string) (url string) {
+	c.t.Helper()
+	address := freeAddr(c.t)
+	p := c.run("mock", nil, append([]string{"mock", "--listen", address}, flags...)...)
+	c.t.Cleanup(p.Stop)
+	url = "http://" + address
+	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(url + "/v1/models") })
+	return url
+}
+
 func (c *Cluster) add(i int) *Node {
 	name := string(rune('a' + i))
 	n := &Node{Name: name, cluster: c, File: filepath.Join(c.dir, name+".hcl"), Dir: filepath.Join(c.dir, name)}

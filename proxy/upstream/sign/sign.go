@@ -87,11 +87,39 @@ func (a *Account) Hide(body []byte) []byte {
 	return body
 }
 
+// shortSecret is the length below which a secret is hidden only as a word of its own: keys that local servers are
+// given, such as "x", stand within others' words.
+const shortSecret = 8
+
 func hide(body []byte, text string) []byte {
 	if text == "" || !bytes.Contains(body, []byte(text)) {
 		return body
 	}
-	return bytes.ReplaceAll(body, []byte(text), []byte("(hidden)"))
+	var out []byte
+	from := 0
+	for at := 0; ; {
+		i := bytes.Index(body[at:], []byte(text))
+		if i < 0 {
+			return append(out, body[from:]...)
+		}
+		start := at + i
+		end := start + len(text)
+		if at = end; len(text) < shortSecret && within(body, start, end) {
+			continue
+		}
+		out = append(append(out, body[from:start]...), "(hidden)"...)
+		from = end
+	}
+}
+
+// within says whether body[start:end] is part of a longer word.
+func within(body []byte, start, end int) bool {
+	return start > 0 && letter(body[start-1]) || end < len(body) && letter(body[end])
+}
+
+// letter says whether c is a letter or a digit, or a byte of a character beyond ASCII.
+func letter(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' || c >= 0x80
 }
 
 // Request is what is signed.
