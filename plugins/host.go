@@ -105,6 +105,7 @@ type Status struct {
 	Bundle   string    // version of the bundle, of an uploaded plugin
 	SHA256   string    // of the binary, of a plugin that is not shipped
 	Runs     string    // SHA-256 of the binary of the process that runs: another one while a new one does not start
+	Outdated bool      // what runs was configured before the newest change: it is not through, or cannot run, and Error says why
 	Version  string    // that the plugin reports
 	SDK      string    // contract that it was built against: "1.5"
 	Since    time.Time // it has been in the state

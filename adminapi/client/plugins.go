@@ -47,12 +47,13 @@ type PluginProcess struct {
 	Name     string        `json:"name"` // of the record; of a provider: what its deployments share, "PLUGIN@" and 12 digits
 	Instance int           `json:"instance"`
 	Plugin   string        `json:"plugin"`
-	Bundle   string        `json:"bundle,omitempty"`  // version, of an uploaded plugin
-	SHA256   string        `json:"sha256,omitempty"`  // of the binary, if it is not shipped
-	Runs     string        `json:"runs,omitempty"`    // SHA-256 of what runs: another one while a new one does not start
-	Version  string        `json:"version,omitempty"` // that the plugin tells
-	SDK      string        `json:"sdk,omitempty"`     // contract that it was built against
-	State    string        `json:"state"`             // "running", "backoff", "no_binary_for_platform", …
+	Bundle   string        `json:"bundle,omitempty"`   // version, of an uploaded plugin
+	SHA256   string        `json:"sha256,omitempty"`   // of the binary, if it is not shipped
+	Runs     string        `json:"runs,omitempty"`     // SHA-256 of what runs: another one while a new one does not start
+	Outdated bool          `json:"outdated,omitempty"` // what runs was configured before the newest change, which does not run: error says why
+	Version  string        `json:"version,omitempty"`  // that the plugin tells
+	SDK      string        `json:"sdk,omitempty"`      // contract that it was built against
+	State    string        `json:"state"`              // "running", "backoff", "no_binary_for_platform", …
 	Since    resource.Time `json:"since"`
 	PID      int           `json:"pid,omitempty"`
 	RSS      int64         `json:"rss,omitempty"` // bytes of memory

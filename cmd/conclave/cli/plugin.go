@@ -224,8 +224,11 @@ func (a *app) pluginStatus() *cobra.Command {
 func processRows(nodes []client.NodePlugins) []map[string]any {
 	var rows []map[string]any
 	for _, n := range nodes {
-		for _, row := range looseAll(n.Processes) {
+		for i, row := range looseAll(n.Processes) {
 			row["node"] = n.Node
+			if n.Processes[i].Outdated {
+				row["state"] = n.Processes[i].State + " (outdated)"
+			}
 			rows = append(rows, row)
 		}
 		if n.Error != "" {
