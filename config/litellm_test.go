@@ -205,6 +205,9 @@ func TestParse_LiteLLM_errors(t *testing.T) {
 		{"endpoint", "general_settings:\n  pass_through_endpoints:\n    - path: /x\n", "3:7", "target"},
 		{"setting", "litellm_settings:\n  budget_exceeded_status_code: 500\n", "2:32", "budget_exceeded_status_code"},
 		{"period", model + "      max_budget: 1\n      budget_duration: 90s\n", "6:24", "whole hours"},
+		{"function", "general_settings:\n  custom_key_generate: hooks.generate\n", "2:3", "make it an auth plugin that declares the hook generate_key"},
+		{"function on change", "general_settings:\n  custom_key_update: hooks.update\n", "2:3", "make it an auth plugin that declares the hook update_key"},
+		{"function that lets in", "general_settings:\n  custom_auth: hooks.auth\n", "2:3", "make it an auth plugin (docs/plugins.md)"},
 		{"bomb", bomb, "", "With its aliases followed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
