@@ -118,6 +118,10 @@ type Status struct {
 	HoldBack int      // bytes by which the guardrail delays the text of a stream
 	HoldAll  bool     // the guardrail delays a stream to its end
 	Mark     uint64   // of a callback: everything below is in the sink
+
+	Endpoints  []string // that a provider serves: "chat", "embeddings"
+	Models     []string // that it says it has, the first hundred; none: it takes any
+	ModelCount int      // how many it has
 }
 
 // NewHost makes a host that runs nothing yet.

@@ -12,12 +12,15 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 )
 
 const (
 	crashWindow = time.Minute      // in which crashes are counted
 	drainFor    = 30 * time.Second // for what is under way in a process that is replaced
 	drainModels = 10 * time.Minute // likewise, of a provider: answers of models take long
+
+	maxShownModels = 100 // of a provider, in its status
 )
 
 // State is what a plugin is doing.
@@ -59,9 +62,10 @@ type supervisor struct {
 
 	mu       sync.Mutex // guards what follows
 	spec     Spec
-	live     *guardrail.Live // of a guardrail: what runs
-	process  *process        // that runs and is asked; nil: none
-	runs     *Spec           // that process was made for; nil: none
+	live     *guardrail.Live         // of a guardrail: what runs
+	process  *process                // that runs and is asked; nil: none
+	runs     *Spec                   // that process was made for; nil: none
+	serves   modelserver.Description // of a provider that runs
 	state    State
 	since    time.Time // of state
 	sdk      string
@@ -117,7 +121,7 @@ func (v *supervisor) run(ctx context.Context) {
 			continue
 		}
 		wait := time.Duration(-1)
-		if next, err := v.launch(ctx, spec); err == nil {
+		if next, err := v.host.launch(ctx, spec, v.output); err == nil {
 			v.replace(ctx, current, next)
 			current, v.last, failures = next, &next.spec, 0
 		} else if ctx.Err() == nil {
@@ -156,7 +160,7 @@ func (v *supervisor) fallBack(ctx context.Context, current *instance, why error,
 		v.last = nil
 	}
 	if current == nil && v.last != nil {
-		if back, err := v.launch(ctx, *v.last); err == nil {
+		if back, err := v.host.launch(ctx, *v.last, v.output); err == nil {
 			v.replace(ctx, nil, back)
 			current = back
 		} else {
@@ -269,12 +273,12 @@ func drain(stop <-chan struct{}, s session, exited <-chan struct{}, most time.Du
 func (v *supervisor) publish(i *instance) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.live, v.process, v.runs = nil, nil, nil
+	v.live, v.process, v.runs, v.serves = nil, nil, nil, modelserver.Description{}
 	if i != nil {
 		v.process = i.p
 		v.enterLocked(StateRunning)
 		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
-		v.live, v.runs = i.live, &i.spec
+		v.live, v.runs, v.serves = i.live, &i.spec, i.serves
 	}
 	switch {
 	case v.front != nil:
@@ -362,6 +366,8 @@ func (v *supervisor) status() Status {
 	if v.runs != nil {
 		s.Runs, s.Outdated = v.runs.SHA256, !v.runs.sameProcess(&v.spec)
 	}
+	s.Endpoints, s.ModelCount = v.serves.Endpoints, len(v.serves.Models)
+	s.Models = v.serves.Models[:min(len(v.serves.Models), maxShownModels)]
 	if v.live != nil {
 		s.HoldBack, s.HoldAll = v.live.Description.HoldBack, v.live.Description.HoldAll
 	}

@@ -63,6 +63,10 @@ type PluginProcess struct {
 	HoldBack int           `json:"hold_back,omitempty"`
 	HoldAll  bool          `json:"hold_all,omitempty"`
 	Mark     uint64        `json:"mark,omitempty"` // of a callback: the journal below it is delivered
+
+	Endpoints  []string `json:"endpoints,omitempty"`   // of a provider: what it serves, "chat", "embeddings"
+	Models     []string `json:"models,omitempty"`      // of a provider: the first hundred that it says it has; none: it takes any
+	ModelCount int      `json:"model_count,omitempty"` // how many it has
 }
 
 // UploadPlugin uploads a bundle.
