@@ -83,6 +83,7 @@ func (d *yamlDecoder) file(m *mapping) {
 	}
 	defaults := &modelDefaults{fallbacks: map[string][]string{}}
 	d.litellmSettings(d.mapping("litellm_settings", m.take("litellm_settings")), defaults)
+	d.callbackSettings(d.mapping("callback_settings", m.take("callback_settings")))
 	d.routerSettings(d.mapping("router_settings", m.take("router_settings")), defaults)
 	d.generalSettings(general)
 	for i, n := range m.items("model_list") {
@@ -145,6 +146,7 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
 	d.callbacks(m)
+	d.callbackSettings(d.mapping(m.of("callback_settings"), m.take("callback_settings")))
 	if n := m.values[turnOff]; m.boolean(turnOff) {
 		d.private = true
 		d.addSetting(n, "log_content", json.RawMessage("false"))
