@@ -59,6 +59,18 @@ func TestKeyHook(t *testing.T) {
 		t.Errorf("changed: %v, the plugin saw %s", k, d.Before)
 	}
 
+	for _, other := range []string{`{"team_id":null}`, `{"user_id":"plain"}`, `{"team_id":"blue"}`} {
+		fill = other
+		if a := h.Call(adminapitest.MasterKey, "PATCH", "/api/v1/keys/made", `{"name":"again"}`); a.Status != 503 || !strings.Contains(string(a.Body), "auth_plugin_unavailable") {
+			t.Errorf("a key that there is, filled with %s: %d %s", other, a.Status, a.Body)
+		}
+	}
+	fill = `{"team_id":"red","metadata":{"seen":true}}` // as it is
+	h.Must("PATCH", "/api/v1/keys/made", `{"name":"again"}`)
+	if k := read("made"); k["team_id"] != "red" || k["name"] != "again" {
+		t.Errorf("changed with what it has: %v", k)
+	}
+
 	// What it fills in the maker must be allowed to give.
 	fill = `{"role":"proxy_admin"}`
 	if a := h.Call(plain, "POST", "/key/generate", `{"key_alias":"mine"}`); a.Status != 403 {

@@ -13,10 +13,10 @@ type (
 		Q string `query:"q" doc:"part of the name"`
 	}
 	providerInput struct {
-		Name string `path:"name" doc:"row of the provider table: openai"`
+		Name string `path:"name" doc:"row of the provider table, or a plugin: openai, plugin/house"`
 	}
 	discoverInput struct {
-		Name string `path:"name" doc:"row of the provider table: openai"`
+		Name string `path:"name" doc:"row of the provider table, or a plugin: openai, plugin/house"`
 		Body client.Discover
 	}
 )

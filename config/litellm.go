@@ -38,6 +38,13 @@ var needless = map[string]string{
 	"router_settings.redis_db":                          "is not needed: there is no Redis",
 }
 
+// inPython are keys that name functions in Python, and what serves in their place.
+var inPython = map[string]string{
+	"general_settings.custom_auth":         "an auth plugin",
+	"general_settings.custom_key_generate": "an auth plugin that declares the hook generate_key",
+	"general_settings.custom_key_update":   "an auth plugin that declares the hook update_key",
+}
+
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
 	"litellm_settings": {"block_requests_for_models_without_pricing", "budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list", "allow_dynamic_callback_disabling", "global_disable_no_log_param"},
@@ -76,6 +83,7 @@ func (d *yamlDecoder) file(m *mapping) {
 	}
 	defaults := &modelDefaults{fallbacks: map[string][]string{}}
 	d.litellmSettings(d.mapping("litellm_settings", m.take("litellm_settings")), defaults)
+	d.callbackSettings(d.mapping("callback_settings", m.take("callback_settings")))
 	d.routerSettings(d.mapping("router_settings", m.take("router_settings")), defaults)
 	d.generalSettings(general)
 	for i, n := range m.items("model_list") {
@@ -94,6 +102,10 @@ func (d *yamlDecoder) endSection(m *mapping) {
 	for _, k := range m.left() {
 		if why := needless[m.of(k.Value)]; why != "" {
 			d.ignore(k, m.of(k.Value), why)
+			continue
+		}
+		if serves := inPython[m.of(k.Value)]; serves != "" && !d.IgnoreUnknown {
+			d.report(d.at(k), "Function in Python", "%s names a function in Python, which does not run here: make it %s (docs/plugins.md). With --ignore-unknown it is left out.", m.of(k.Value), serves)
 			continue
 		}
 		d.unknown(k, m.of(k.Value))
@@ -134,6 +146,7 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	d.reliability(m, out, "request_timeout")
 	out.params = m.dropParams()
 	d.callbacks(m)
+	d.callbackSettings(d.mapping(m.of("callback_settings"), m.take("callback_settings")))
 	if n := m.values[turnOff]; m.boolean(turnOff) {
 		d.private = true
 		d.addSetting(n, "log_content", json.RawMessage("false"))

@@ -144,6 +144,39 @@ func TestParse_LiteLLM_private(t *testing.T) {
 	}
 }
 
+// TestParse_LiteLLM_callbackSettings says of each callback whether it is told prompts and answers.
+func TestParse_LiteLLM_callbackSettings(t *testing.T) {
+	t.Parallel()
+	const lists = "environment_variables: {DD_API_KEY: dd, OTEL_ENDPOINT: 'http://localhost:4318'}\n"
+	for _, tt := range []struct{ name, src, want string }{
+		{"nothing said", "litellm_settings: {callbacks: [datadog, otel]}", "datadog=false otel=false "},
+		{"by callback", "litellm_settings: {callbacks: [datadog, otel]}\ncallback_settings: {datadog: {turn_off_message_logging: true}, otel: {message_logging: true}}", "datadog=false otel=true "},
+		{"turned", "litellm_settings:\n  callbacks: [datadog, otel]\n  callback_settings: {datadog: {turn_off_message_logging: false}, otel: {message_logging: no}}", "datadog=true otel=false "},
+		{"off counts", "litellm_settings: {callbacks: [otel]}\ncallback_settings: {otel: {turn_off_message_logging: true, message_logging: true}}", "otel=false "},
+		{"no such callback", "litellm_settings: {callbacks: [otel]}\ncallback_settings: {datadog: {turn_off_message_logging: true}}", "stands in none of the lists"},
+		{"neither", "litellm_settings: {callbacks: [otel]}\ncallback_settings: {otel: {turn_off_message_logging: perhaps}}", "neither true nor false"},
+		{"another key", "litellm_settings: {callbacks: [otel]}\ncallback_settings: {otel: {callback_type: generic_api}}", "callback_settings.otel.callback_type is not known here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f, err := config.Parse("c.yaml", []byte(lists+tt.src), environment)
+			if err != nil {
+				if !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+				return
+			}
+			got := ""
+			for _, c := range f.Resources.Callbacks {
+				got += fmt.Sprintf("%s=%v ", c.Resource.Name, c.Resource.Content)
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestParse_LiteLLM_callbacks(t *testing.T) {
 	t.Parallel()
 	f, err := config.Parse("c.yaml", []byte(`
@@ -205,6 +238,9 @@ func TestParse_LiteLLM_errors(t *testing.T) {
 		{"endpoint", "general_settings:\n  pass_through_endpoints:\n    - path: /x\n", "3:7", "target"},
 		{"setting", "litellm_settings:\n  budget_exceeded_status_code: 500\n", "2:32", "budget_exceeded_status_code"},
 		{"period", model + "      max_budget: 1\n      budget_duration: 90s\n", "6:24", "whole hours"},
+		{"function", "general_settings:\n  custom_key_generate: hooks.generate\n", "2:3", "make it an auth plugin that declares the hook generate_key"},
+		{"function on change", "general_settings:\n  custom_key_update: hooks.update\n", "2:3", "make it an auth plugin that declares the hook update_key"},
+		{"function that lets in", "general_settings:\n  custom_auth: hooks.auth\n", "2:3", "make it an auth plugin (docs/plugins.md)"},
 		{"bomb", bomb, "", "With its aliases followed"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,6 +41,26 @@ func (d *yamlDecoder) callbacks(m *mapping) {
 	d.auditCallbacks(m, params)
 }
 
+// callbackSettings says of callbacks of the lists whether they are told prompts and answers. They are not where nothing is
+// said.
+func (d *yamlDecoder) callbackSettings(m *mapping) {
+	for _, k := range m.keys {
+		of := d.mapping(m.of(k.Value), m.take(k.Value))
+		c, ok := d.declaredCallback(k.Value)
+		if !ok {
+			d.wrong(k, m.of(k.Value), "%q stands in none of the lists of callbacks.", k.Value)
+			continue
+		}
+		const turnOn = "message_logging"
+		if of.values[turnOff] != nil || of.values[turnOn] != nil {
+			off := of.values[turnOff] != nil && of.boolean(turnOff)
+			off = of.values[turnOn] != nil && !of.boolean(turnOn) || off
+			c.Resource.Content = !off
+		}
+		of.end()
+	}
+}
+
 // auditCallbacks makes callbacks sinks of the audit log. One that stands in no other list is told of that alone.
 func (d *yamlDecoder) auditCallbacks(m *mapping, params map[string]map[string]string) {
 	n := m.values["audit_log_callbacks"]

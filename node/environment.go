@@ -34,10 +34,7 @@ func (n *Node) unsourced() opener {
 // becomes of requests meanwhile.
 func (n *Node) specs() []plugins.Spec {
 	cat := n.state.Catalog()
-	all := plugins.Specs(cat, func(kind plugins.Kind, name string) bool {
-		p, ok := builtin.Lookup(name)
-		return ok && p.Kind == string(kind)
-	})
+	all := plugins.Specs(cat, shipped)
 	for i := range all {
 		open := n.held()
 		if all[i].Kind == plugins.KindSource {
@@ -59,6 +56,12 @@ func (n *Node) specs() []plugins.Spec {
 		}
 	}
 	return all
+}
+
+// shipped says whether this program holds the plugin.
+func shipped(kind plugins.Kind, name string) bool {
+	p, ok := builtin.Lookup(name)
+	return ok && p.Kind == string(kind)
 }
 
 // openConfig puts the secrets of a record's plugin into its configuration.
@@ -108,6 +111,11 @@ func providerConfig(cat *resource.Catalog, id string, o opener) ([]byte, error) 
 	if !ok {
 		return nil, fmt.Errorf("the deployment %s is not there", id)
 	}
+	return configOf(cat, d, o)
+}
+
+// configOf is what the processes are configured with that serve the deployment, which need not be stored.
+func configOf(cat *resource.Catalog, d *resource.Deployment, o opener) ([]byte, error) {
 	c, ok := cat.Credential(d.CredentialID)
 	if !ok && d.CredentialID != "" {
 		return nil, fmt.Errorf("the credential %s is not there", d.CredentialID)

@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
@@ -74,4 +75,64 @@ func TestEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Await("the end of the variable", func() bool { return ask(c.Nodes[2], "hello") != 200 })
+}
+
+// TestEnvironment_FaultKeepsWhatRuns takes away what a guardrail's configuration refers to: on every node the process
+// with the earlier configuration goes on protecting, says so, and is replaced when the configuration works again.
+func TestEnvironment_FaultKeepsWhatRuns(t *testing.T) {
+	c := nodetest.Config{Edit: quick}.Start(t, 3)
+	api := c.Nodes[0].Admin()
+	set := func(value string) {
+		t.Helper()
+		if _, err := api.Environment().Replace(t.Context(), "FORBIDDEN_WORD", nodetest.Fields{"value": value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("xyzzy")
+	if _, err := api.Guardrails().Create(t.Context(), nodetest.Fields{
+		"name": "words", "plugin": "keywords", "hooks": []string{"before"}, "config": nodetest.Fields{"words": []string{"env://FORBIDDEN_WORD"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	finds := func(n *nodetest.Node, text string) string {
+		t.Helper()
+		said, err := n.Admin().TryGuardrail(t.Context(), "words", client.GuardrailTry{Text: text})
+		if err != nil {
+			return err.Error()
+		}
+		return said.Status
+	}
+	for _, n := range c.Nodes {
+		c.Await("the guardrail on "+n.Name, func() bool { return finds(n, "say xyzzy") == "blocked" })
+	}
+	before := running(t, c.Nodes[0], "words")
+	if err := api.Environment().Delete(t.Context(), "FORBIDDEN_WORD"); err != nil {
+		t.Fatal(err)
+	}
+	c.Await("every node shows the fault beside what runs", func() bool {
+		now := running(t, c.Nodes[0], "words")
+		return len(now) == len(c.Nodes) && all(now, func(p client.PluginProcess) bool {
+			return p.State == "running" && p.Outdated && strings.Contains(p.Error, "FORBIDDEN_WORD")
+		})
+	})
+	for _, n := range c.Nodes {
+		if got := finds(n, "say xyzzy"); got != "blocked" {
+			t.Errorf("%s: %s with a faulty configuration, want what ran before to protect", n.Name, got)
+		}
+		if now := running(t, c.Nodes[0], "words")[n.Name]; now[0].PID != before[n.Name][0].PID {
+			t.Errorf("%s: process %d became %d", n.Name, before[n.Name][0].PID, now[0].PID)
+		}
+	}
+	if status, body := c.Nodes[1].Chat(c.Key(0, nodetest.Fields{"name": "k"}).Secret); status != 200 {
+		t.Errorf("a harmless request: %d %s", status, body)
+	}
+	set("plugh")
+	c.Await("the new configuration on every node", func() bool {
+		for _, n := range c.Nodes {
+			if finds(n, "say plugh") != "blocked" || finds(n, "say xyzzy") != "passed" {
+				return false
+			}
+		}
+		return all(running(t, c.Nodes[0], "words"), func(p client.PluginProcess) bool { return !p.Outdated && p.Error == "" })
+	})
 }

@@ -436,7 +436,7 @@ func (n *Node) applyResources(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal}, *n.cfg.Resources)
+	_, err := declare.Apply(ctx, n.consensus, declare.Config{State: n.state, Seal: n.seal, Leaving: n.leaving}, *n.cfg.Resources)
 	return err
 }
 

@@ -29,9 +29,10 @@ func (n *Node) servePlugins(context.Context, string, []byte) ([]byte, error) {
 
 func processOf(s *plugins.Status) client.PluginProcess {
 	return client.PluginProcess{
-		Kind: string(s.Kind), Name: s.Name, Instance: s.Instance, Plugin: s.Plugin, Bundle: s.Bundle, SHA256: s.SHA256, Runs: s.Runs,
+		Kind: string(s.Kind), Name: s.Name, Instance: s.Instance, Plugin: s.Plugin, Bundle: s.Bundle, SHA256: s.SHA256, Runs: s.Runs, Outdated: s.Outdated,
 		Version: s.Version, SDK: s.SDK, State: string(s.State), Since: resource.At(s.Since), PID: s.PID, RSS: s.RSS,
 		Restarts: s.Restarts, Error: s.Error, Output: s.Output, HoldBack: s.HoldBack, HoldAll: s.HoldAll, Mark: s.Mark,
+		Endpoints: s.Endpoints, Models: s.Models, ModelCount: s.ModelCount,
 	}
 }
 

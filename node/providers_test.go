@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -23,7 +26,12 @@ import (
 type demoHouse struct{ config map[string]string }
 
 func (h *demoHouse) Configure(_ context.Context, s sdk.ProviderSettings) (sdk.ProviderDescription, error) {
-	return sdk.ProviderDescription{Version: "1", Models: []string{"house-1"}}, json.Unmarshal(s.Config, &h.config)
+	err := json.Unmarshal(s.Config, &h.config)
+	models := []string{"house-1"}
+	if more := h.config["more"]; more != "" {
+		models = append(models, strings.Split(more, ",")...)
+	}
+	return sdk.ProviderDescription{Version: "1", Models: models}, err
 }
 
 func (h *demoHouse) Chat(_ context.Context, q *sdk.ProviderRequest) ([]byte, error) {
@@ -166,10 +174,54 @@ func TestProviders(t *testing.T) {
 		return strings.Contains(string(body), `"usage_source":"estimated"`)
 	})
 	leaves(t, c, n, left)
+	discovers(t, c, n)
 	killed(t, c, n, ask)
 	if status, body := n.Do("DELETE", "/api/v1/plugins/demohouse", nodetest.MasterKey, nil); status != 409 {
 		t.Errorf("delete a plugin that is in use: %d %s", status, body)
 	}
+}
+
+// discovers asks the plugin for its models, with no deployment that needs it, and sees them with what runs.
+func discovers(t *testing.T, c *nodetest.Cluster, n *nodetest.Node) {
+	t.Helper()
+	before := len(running(t, n, "demohouse")[n.Name])
+	if status, body := n.Do("POST", "/api/v1/credentials", nodetest.MasterKey, nodetest.Fields{
+		"name": "guesthouse", "provider": "plugin/demohouse", "api_key": "sk-guest", "options": nodetest.Fields{"more": "house-9,house-10"},
+	}); status != 201 {
+		t.Fatalf("create credential: %d %s", status, body)
+	}
+	api, prefix := n.Admin(), "guest/"
+	found, err := api.Discover(t.Context(), "plugin/demohouse", client.Discover{Credential: "guesthouse", Prefix: &prefix, Match: "house-1*", Apply: true})
+	if err != nil || found.Made != 2 || len(found.Models) != 2 || found.Models[1].Name != "guest/house-10" {
+		t.Fatalf("discover: %+v, %v, want two models made", found, err)
+	}
+	c.Await("a discovered model answers with its credential", func() bool {
+		status, body := c.Nodes[1].Do("POST", "/v1/chat/completions", nodetest.MasterKey, nodetest.ChatBody(nodetest.Fields{"model": "guest/house-10"}))
+		return status == 200 && strings.Contains(string(body), "key sk-guest")
+	})
+	c.Await("every node says what the process serves", func() bool {
+		now := running(t, n, "demohouse")
+		for _, processes := range now {
+			if !slices.ContainsFunc(processes, func(p client.PluginProcess) bool {
+				return slices.Equal(p.Models, []string{"house-1", "house-9", "house-10"}) && p.ModelCount == 3 && slices.Equal(p.Endpoints, []string{"chat"})
+			}) {
+				return false
+			}
+		}
+		return len(now) == len(c.Nodes)
+	})
+	if _, err := api.Discover(t.Context(), "plugin/nobody", client.Discover{}); err == nil || !strings.Contains(err.Error(), "no provider plugin is registered") {
+		t.Errorf("a plugin that there is not: %v", err)
+	}
+	if _, err := api.Discover(t.Context(), "plugin/demohouse", client.Discover{Credential: "guesthouse", APIBase: "http://elsewhere"}); err == nil {
+		t.Error("a credential was told to a plugin for another address")
+	}
+	for _, m := range found.Models {
+		if status, body := n.Do("DELETE", "/api/v1/models/"+url.PathEscape(m.Name), nodetest.MasterKey, nil); status >= 300 {
+			t.Errorf("delete %s: %d %s", m.Name, status, body)
+		}
+	}
+	c.Await("the process that no deployment names is gone", func() bool { return len(running(t, n, "demohouse")[n.Name]) == before })
 }
 
 // leaves is a client that goes away within a stream: the plugin's context ends.

@@ -155,7 +155,7 @@ func (p rolloutPlugins) Running(ctx context.Context, names []string) error {
 			if m == nil {
 				continue // it has been deleted, or replaced by a path, since
 			}
-			if one.State != string(plugins.StateRunning) || !slices.Contains(m.Digests(), one.Runs) {
+			if one.State != string(plugins.StateRunning) || one.Outdated || !slices.Contains(m.Digests(), one.Runs) {
 				return fmt.Errorf("node %s: the %s %s does not run with version %s of the plugin %s: %s",
 					node.Node, one.Kind, one.Name, m.Version, one.Plugin, cmp.Or(one.Error, one.State))
 			}

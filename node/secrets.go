@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/keyshelf"
+	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -20,6 +23,7 @@ const (
 	secretsMethod  = "secrets/test"
 	secretsTimeout = 8 * time.Second // for all nodes to answer; one read takes 5 s at most
 	secretWait     = 2 * time.Second // of a request, for a secret that was not read before
+	sourcesWait    = time.Minute     // at a start, for the processes of secret sources
 )
 
 // startSecrets makes the place where secrets of secret sources are held.
@@ -29,6 +33,25 @@ func (n *Node) startSecrets() {
 	})
 	n.consensus.Handle(secretsMethod, n.serveSecrets)
 	n.wg.Go(func() { n.secrets.Run(n.ctx) })
+}
+
+// leaving notes the keys that a file's commands are about to delete, so that their secrets are taken out of the store of
+// secrets when they are committed. The processes of secret sources may only be starting, and nobody waits for them.
+func (n *Node) leaving(cmds []fsm.Command) (committed func(context.Context)) {
+	rs := records.New(records.Config{State: n.state, Shelf: keyshelf.New(n.secrets, n.state.Catalog, n.log)})
+	left := rs.Leaving(cmds)
+	return func(context.Context) {
+		n.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(n.ctx, sourcesWait)
+			defer cancel()
+			for _, s := range n.state.Catalog().Tables().SecretSources {
+				if s.Writes() {
+					n.secrets.Await(ctx, s.Name)
+				}
+			}
+			left(ctx)
+		})
+	}
 }
 
 // secretSource finds the record of a secret source.

@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/conclave-llm/conclave/adminapi/declare"
+	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/node/nodetest"
 )
 
@@ -27,6 +31,10 @@ func newKVStore(t *testing.T) *kvStore {
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		if r.Header.Get("X-Vault-Token") == "s.good" && !s.sealed && s.wrote(r) {
+			_, _ = io.WriteString(w, `{"data":{"version":1,"created_time":"2026-01-01T00:00:00Z"}}`)
+			return
+		}
 		fields := map[string]string{}
 		for at, v := range s.data {
 			if path, field, _ := strings.Cut(at, "#"); r.URL.Path == "/v1/secret/data/"+path {
@@ -48,6 +56,29 @@ func newKVStore(t *testing.T) *kvStore {
 	return s
 }
 
+// wrote writes or deletes a secret, if the request says so.
+func (s *kvStore) wrote(r *http.Request) bool {
+	if path, ok := strings.CutPrefix(r.URL.Path, "/v1/secret/metadata/"); ok && r.Method == http.MethodDelete {
+		maps.DeleteFunc(s.data, func(at, _ string) bool { return strings.HasPrefix(at, path+"#") })
+		return true
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, "/v1/secret/data/")
+	var body struct{ Data map[string]string }
+	if !ok || r.Method == http.MethodGet || json.NewDecoder(r.Body).Decode(&body) != nil {
+		return false
+	}
+	for field, v := range body.Data {
+		s.data[path+"#"+field] = v
+	}
+	return true
+}
+
+func (s *kvStore) get(at string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data[at]
+}
+
 func (s *kvStore) set(at, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,6 +89,47 @@ func (s *kvStore) seal(sealed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sealed = sealed
+}
+
+// TestSecretSource_FileAtStart has the file that a node applies at its own start leave out a key whose secret is kept in a
+// store: it is taken out there.
+func TestSecretSource_FileAtStart(t *testing.T) {
+	store := newKVStore(t)
+	file := &declare.File{} // that the node applies at each start
+	c := nodetest.Config{Edit: func(i int, cfg *node.Config) { quick(i, cfg); cfg.Resources = file }}.Start(t, 1)
+	n := c.Nodes[0]
+	if status, body := n.Do("POST", "/api/v1/secret_sources", nodetest.MasterKey, nodetest.Fields{
+		"name": "vault", "plugin": "vault", "access_mode": "read_and_write", "store_virtual_keys": true, "prefix_for_stored_virtual_keys": "keys/",
+		"config": nodetest.Fields{"address": store.URL, "mount": "secret", "kv": 2}, "secrets": nodetest.Fields{"token": "s.good"},
+	}); status != 201 {
+		t.Fatalf("create secret source: %d %s", status, body)
+	}
+	for _, name := range []string{"goes", "stays"} {
+		c.Await("the key "+name+" is made and kept", func() bool { // the source's process starts
+			status, _ := n.Do("POST", "/api/v1/keys", nodetest.MasterKey, nodetest.Fields{"name": name})
+			return status == 201
+		})
+	}
+	_, exported := n.Do("GET", "/api/v1/config/export?format=json", nodetest.MasterKey, nil)
+	var export struct{ File declare.File }
+	if err := json.Unmarshal(exported, &export); err != nil {
+		t.Fatalf("%v: %s", err, exported)
+	}
+	if status, body := n.Do("POST", "/api/v1/config/apply?take_over=true", nodetest.MasterKey, export.File); status != 200 {
+		t.Fatalf("the file takes the records over: %d %s", status, body)
+	}
+	if store.get("keys/goes#key") == "" || store.get("keys/stays#key") == "" {
+		t.Fatal("the secrets are not in the store")
+	}
+	export.File.Keys = slices.DeleteFunc(export.File.Keys, func(k declare.Key) bool { return k.Record.Name == "goes" })
+	*file = export.File
+	n.Stop()
+	n.Start()
+	n.AwaitReady()
+	c.Await("the secret of the key that the file leaves out is gone", func() bool { return store.get("keys/goes#key") == "" })
+	if store.get("keys/stays#key") == "" {
+		t.Error("the other key's secret is gone, too")
+	}
 }
 
 // TestSecretSource keeps a provider's key and a guardrail's word in a store: every node reads them,

@@ -105,6 +105,7 @@ type Status struct {
 	Bundle   string    // version of the bundle, of an uploaded plugin
 	SHA256   string    // of the binary, of a plugin that is not shipped
 	Runs     string    // SHA-256 of the binary of the process that runs: another one while a new one does not start
+	Outdated bool      // what runs was configured before the newest change: it is not through, or cannot run, and Error says why
 	Version  string    // that the plugin reports
 	SDK      string    // contract that it was built against: "1.5"
 	Since    time.Time // it has been in the state
@@ -117,6 +118,10 @@ type Status struct {
 	HoldBack int      // bytes by which the guardrail delays the text of a stream
 	HoldAll  bool     // the guardrail delays a stream to its end
 	Mark     uint64   // of a callback: everything below is in the sink
+
+	Endpoints  []string // that a provider serves: "chat", "embeddings"
+	Models     []string // that it says it has, the first hundred; none: it takes any
+	ModelCount int      // how many it has
 }
 
 // NewHost makes a host that runs nothing yet.

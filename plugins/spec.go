@@ -120,22 +120,26 @@ func providers(cat *resource.Catalog, shipped func(Kind, string) bool) (specs []
 		if d.PluginName() == "" {
 			continue
 		}
-		name := d.PluginProcess()
-		if seen[name] {
-			continue
+		if name := d.PluginProcess(); !seen[name] {
+			seen[name] = true
+			specs = append(specs, ProviderSpec(cat, d, shipped))
 		}
-		seen[name] = true
-		s := Spec{Kind: KindProvider, ID: name, Name: name, Plugin: d.PluginName(), Deployment: d.ID}
-		c, _ := cat.Credential(d.CredentialID)
-		instances, memory, err := d.PluginRun(c)
-		if err != nil {
-			s.Fault = err.Error() // the credential was changed
-		}
-		s.Instances, s.MemoryLimit = int(instances), memory<<20
-		s.find(cat.Tables().Plugins, shipped)
-		specs = append(specs, s)
 	}
 	return specs
+}
+
+// ProviderSpec is the process that answers for a deployment, without its configuration; the deployment need not be stored.
+func ProviderSpec(cat *resource.Catalog, d *resource.Deployment, shipped func(kind Kind, name string) bool) Spec {
+	name := d.PluginProcess()
+	s := Spec{Kind: KindProvider, ID: name, Name: name, Plugin: d.PluginName(), Deployment: d.ID}
+	c, _ := cat.Credential(d.CredentialID)
+	instances, memory, err := d.PluginRun(c)
+	if err != nil {
+		s.Fault = err.Error() // the credential was changed
+	}
+	s.Instances, s.MemoryLimit = int(instances), memory<<20
+	s.find(cat.Tables().Plugins, shipped)
+	return s
 }
 
 // using is the spec of a record that uses a plugin of the kind.

@@ -9,19 +9,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/modelserver"
-	"github.com/conclave-llm/conclave/plugins/routerfilter"
-	"github.com/conclave-llm/conclave/plugins/secretsource"
 )
 
 const (
 	crashWindow = time.Minute      // in which crashes are counted
 	drainFor    = 30 * time.Second // for what is under way in a process that is replaced
 	drainModels = 10 * time.Minute // likewise, of a provider: answers of models take long
+
+	maxShownModels = 100 // of a provider, in its status
 )
 
 // State is what a plugin is doing.
@@ -39,7 +38,7 @@ const (
 
 	StateMissing  State = "missing"                // no such plugin is registered
 	StateNoBinary State = "no_binary_for_platform" // the uploaded bundle has none for this node
-	StateFaulty   State = "faulty"                 // the configuration refers to what is not there
+	StateFaulty   State = "faulty"                 // the configuration refers to what is not there, and nothing ran before it
 )
 
 // supervisor keeps one plugin running.
@@ -59,17 +58,19 @@ type supervisor struct {
 	changed chan struct{} // the spec has changed
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	last    *Spec // that ran; of run's goroutine
 
 	mu       sync.Mutex // guards what follows
 	spec     Spec
-	live     *guardrail.Live // of a guardrail: what runs
-	process  *process        // that runs and is asked; nil: none
+	live     *guardrail.Live         // of a guardrail: what runs
+	process  *process                // that runs and is asked; nil: none
+	runs     *Spec                   // that process was made for; nil: none
+	serves   modelserver.Description // of a provider that runs
 	state    State
 	since    time.Time // of state
 	sdk      string
 	pid      int
 	version  string
-	runs     string // SHA-256 of the binary of the process that runs, of a plugin that is not shipped
 	rss      int64
 	restarts int
 	lastErr  error
@@ -108,129 +109,106 @@ func (v *supervisor) update(s Spec) {
 	}
 }
 
-// run starts the plugin again and again until ctx ends.
+// run keeps the plugin running until ctx ends: with the newest spec or, while that does not run, with the last one that did.
 func (v *supervisor) run(ctx context.Context) {
 	var current *instance
 	failures := 0
 	for ctx.Err() == nil {
-		next, err := v.launch(ctx)
-		if err == nil {
-			v.replace(ctx, current, next)
-			current = next
-			failures = 0
-			current, err = v.watch(ctx, current)
-			if err == nil {
-				continue // the spec has changed
-			}
-		}
-		if ctx.Err() != nil {
-			break
-		}
-		if u, ok := errors.AsType[*unable](err); ok {
-			v.rest(ctx, current, u)
-			current = nil
+		spec := v.newest()
+		if current != nil && current.spec.sameProcess(&spec) { // what was wrong was taken back
+			v.publish(current)
+			current = v.await(ctx, current, -1, &failures)
 			continue
 		}
-		wait := v.crashed(err, current != nil, failures)
-		failures++
-		if !v.pause(ctx, &current, wait) {
-			break
+		wait := time.Duration(-1)
+		if next, err := v.host.launch(ctx, spec, v.output); err == nil {
+			v.replace(ctx, current, next)
+			current, v.last, failures = next, &next.spec, 0
+		} else if ctx.Err() == nil {
+			current, wait = v.fallBack(ctx, current, err, failures)
+			failures++
 		}
+		current = v.await(ctx, current, wait, &failures)
 	}
 	v.publish(nil)
 	if current != nil {
 		current.p.kill()
 	}
-	v.set(StateStopped, 0, nil)
+	v.set(StateStopped, nil)
 }
 
-// rest waits for another spec, because the plugin cannot run with this one. What ran before it
-// ends: on_error says what becomes of requests.
-func (v *supervisor) rest(ctx context.Context, current *instance, why *unable) {
-	v.publish(nil)
-	if current != nil {
-		current.p.kill()
-	}
-	v.set(why.state, 0, why)
-	v.log.Error("plugin cannot run", "state", string(why.state), "error", why.error)
-	select {
-	case <-v.changed:
-	case <-ctx.Done():
-	}
-}
-
-// instance is a configured process.
-type instance struct {
-	p        *process
-	live     *guardrail.Live
-	callback callback.Description
-	auth     auth.Description
-	sha256   string // of the binary
-	version  string
-	sdk      uint32
-}
-
-// launch starts and configures a process for the newest spec.
-func (v *supervisor) launch(ctx context.Context) (*instance, error) {
+// newest returns what should run.
+func (v *supervisor) newest() Spec {
 	v.mu.Lock()
-	spec := v.spec
-	if v.state != StateRunning { // else the old process goes on meanwhile
+	defer v.mu.Unlock()
+	if v.process == nil { // else the old process goes on meanwhile
 		v.enterLocked(StateStarting)
 	}
-	v.mu.Unlock()
-	if err := spec.unable(); err != nil {
-		return nil, err
-	}
-	p, err := v.host.startProcess(ctx, &spec, v.output)
-	if err != nil {
-		return nil, err
-	}
-	turn, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	i := &instance{p: p, sha256: spec.SHA256}
-	switch c := p.conn.(type) {
-	case *guardrail.Client:
-		i.live = &guardrail.Live{Backend: c}
-		i.live.Description, err = c.Configure(turn, guardrail.Settings{
-			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
-		})
-		i.version, i.sdk = i.live.Description.Version, i.live.Description.SDKMinor
-	case *callback.Client:
-		i.callback, err = c.Configure(turn, callback.Settings{
-			Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version,
-		})
-		i.version, i.sdk = i.callback.Version, i.callback.SDKMinor
-	case *secretsource.Client:
-		var d secretsource.Description
-		d, err = c.Configure(turn, secretsource.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
-		i.version, i.sdk = d.Version, d.SDKMinor
-	case *auth.Client:
-		i.auth, err = c.Configure(turn, auth.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
-		i.version, i.sdk = i.auth.Version, i.auth.SDKMinor
-	case *routerfilter.Client:
-		var d routerfilter.Description
-		d, err = c.Configure(turn, routerfilter.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
-		i.version, i.sdk = d.Version, d.SDKMinor
-	case *modelserver.Client:
-		var d modelserver.Description
-		d, err = c.Configure(turn, modelserver.Settings{Name: spec.Name, Config: spec.Config, HostVersion: v.host.cfg.Version})
-		i.version, i.sdk = d.Version, d.SDKMinor
-	}
-	if s, ok := p.conn.(session); ok && err == nil {
-		err = shadow(turn, s)
-	}
-	if err != nil {
-		p.kill()
-		return nil, err
-	}
-	return i, nil
+	return v.spec
 }
 
-// shadow sees that a new process answers, before requests depend on it: while it does not, the
-// old one stays.
-func shadow(ctx context.Context, s session) error {
-	if err := s.Ping(ctx); err != nil {
-		return fmt.Errorf("the new process was configured, and does not answer: %w", err)
+// fallBack returns what serves while the newest spec cannot run, for the reason why: what runs, or else the last that
+// ran, started again; nil if there is none. It also returns how long to wait before the newest is tried again, less than
+// 0 if nothing but a change will help.
+func (v *supervisor) fallBack(ctx context.Context, current *instance, why error, failures int) (serves *instance, wait time.Duration) {
+	u, lasting := errors.AsType[*unable](why)
+	if lasting && u.state != StateFaulty { // the registration says that nothing is to run here
+		v.publish(nil)
+		if current != nil {
+			current.p.kill()
+		}
+		v.last = nil
+	}
+	if current == nil && v.last != nil {
+		if back, err := v.host.launch(ctx, *v.last, v.output); err == nil {
+			v.replace(ctx, nil, back)
+			current = back
+		} else {
+			why, lasting = errors.Join(why, fmt.Errorf("the last configuration that ran does not start either: %w", err)), false
+		}
+	}
+	if !lasting {
+		return current, v.crashed(why, current != nil, failures)
+	}
+	if u.state != StateFaulty {
+		current = nil
+	}
+	v.unable(u, current != nil)
+	return current, -1
+}
+
+// unable notes that the newest spec cannot run.
+func (v *supervisor) unable(why *unable, oldGoesOn bool) {
+	if oldGoesOn {
+		v.set(StateRunning, why)
+	} else {
+		v.set(why.state, why)
+	}
+	v.log.Error("plugin cannot run as it is configured", "state", string(why.state), "error", why.error, "earlier_goes_on", oldGoesOn)
+}
+
+// await returns when the newest spec should be tried: it has changed, the wait is over (less than 0: it never is), or what
+// runs has ended, after the wait for that. It returns what still runs.
+func (v *supervisor) await(ctx context.Context, current *instance, wait time.Duration, failures *int) *instance {
+	var due <-chan time.Time
+	if wait >= 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		due = t.C
+	}
+	if current != nil {
+		left, err := v.watch(ctx, current, due)
+		if err == nil || ctx.Err() != nil {
+			return left
+		}
+		t := time.NewTimer(v.crashed(err, false, 0))
+		defer t.Stop()
+		due, *failures = t.C, 1
+	}
+	select {
+	case <-due:
+	case <-v.changed:
+	case <-ctx.Done():
 	}
 	return nil
 }
@@ -295,14 +273,12 @@ func drain(stop <-chan struct{}, s session, exited <-chan struct{}, most time.Du
 func (v *supervisor) publish(i *instance) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.live, v.process = nil, nil
+	v.live, v.process, v.runs, v.serves = nil, nil, nil, modelserver.Description{}
 	if i != nil {
 		v.process = i.p
 		v.enterLocked(StateRunning)
 		v.pid, v.version, v.sdk, v.lastErr = pidOf(i.p), i.version, contract.Name(i.sdk), nil
-		v.live, v.runs = i.live, i.sha256
-	} else {
-		v.runs = ""
+		v.live, v.runs, v.serves = i.live, &i.spec, i.serves
 	}
 	switch {
 	case v.front != nil:
@@ -348,37 +324,14 @@ func (v *supervisor) crashed(err error, oldGoesOn bool, failures int) time.Durat
 	return wait
 }
 
-// pause waits before the next start, but not when the spec changes. An old process that goes on
-// meanwhile is watched. It returns false when ctx ends.
-func (v *supervisor) pause(ctx context.Context, current **instance, wait time.Duration) bool {
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	var exited <-chan struct{}
-	if *current != nil {
-		exited = (*current).p.exited()
-	}
-	for {
-		select {
-		case <-t.C:
-			return true
-		case <-v.changed:
-			return true
-		case <-exited:
-			v.publish(nil)
-			(*current).p.kill()
-			*current, exited = nil, nil
-			v.set(StateBackoff, 0, nil)
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-func (v *supervisor) set(s State, pid int, err error) {
+// set notes the state, and why if err is not nil.
+func (v *supervisor) set(s State, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.enterLocked(s)
-	v.pid, v.rss = pid, 0
+	if v.process == nil {
+		v.pid, v.rss = 0, 0
+	}
 	if err != nil {
 		v.lastErr = err
 	}
@@ -405,11 +358,16 @@ func (v *supervisor) status() Status {
 	s := Status{
 		Kind: v.kind, Name: v.name, Instance: v.instance, Plugin: v.spec.Plugin, Version: v.version,
 		Bundle: v.spec.Bundle, SHA256: v.spec.SHA256, SDK: v.sdk, Since: v.since,
-		Runs: v.runs, State: v.state, PID: v.pid, RSS: v.rss, Restarts: v.restarts, Output: v.output.last(),
+		State: v.state, PID: v.pid, RSS: v.rss, Restarts: v.restarts, Output: v.output.last(),
 	}
 	if v.lastErr != nil {
 		s.Error = v.lastErr.Error()
 	}
+	if v.runs != nil {
+		s.Runs, s.Outdated = v.runs.SHA256, !v.runs.sameProcess(&v.spec)
+	}
+	s.Endpoints, s.ModelCount = v.serves.Endpoints, len(v.serves.Models)
+	s.Models = v.serves.Models[:min(len(v.serves.Models), maxShownModels)]
 	if v.live != nil {
 		s.HoldBack, s.HoldAll = v.live.Description.HoldBack, v.live.Description.HoldAll
 	}

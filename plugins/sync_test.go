@@ -204,6 +204,94 @@ func TestHost_Sync(t *testing.T) {
 	eventually(t, 5*time.Second, "the first process is gone", func() bool { return gone(pid) })
 }
 
+// A configuration that cannot even be given to the plugin leaves what runs as it is: it goes on, comes back after a
+// crash, and is not started anew when the fault is taken back.
+func TestHost_FaultKeepsWhatRuns(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{})
+	good := guard("w", "keywords", `{"words":["one"]}`)
+	syncReady(t, h, good)
+	pid := waitRunning(t, h, 0)
+	blocks := func(word string) bool { return before(t, h, word).Action == guardrail.Block }
+
+	faulty := good
+	faulty.Config, faulty.Fault = []byte(`{"words":["env://NOWHERE"]}`), "there is no variable NOWHERE"
+	syncReady(t, h, faulty)
+	outdated := func() bool {
+		s := h.Status()[0]
+		return s.Outdated && s.State == plugins.StateRunning && strings.Contains(s.Error, faulty.Fault)
+	}
+	eventually(t, 5*time.Second, "the fault is shown beside what runs", outdated)
+	if now := h.Status()[0].PID; now != pid || !blocks("one") {
+		t.Errorf("process %d became %d, or does not protect", pid, now)
+	}
+
+	t.Log("what ran is killed: its configuration comes back, not none")
+	if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	again := waitRunning(t, h, pid)
+	eventually(t, 5*time.Second, "the fault is still shown", outdated)
+	if !blocks("one") || h.Ready() != nil {
+		t.Error("the last configuration that ran does not protect after a crash")
+	}
+
+	t.Log("the fault is taken back")
+	syncReady(t, h, good)
+	eventually(t, 5*time.Second, "nothing is wrong any more", func() bool {
+		s := h.Status()[0]
+		return !s.Outdated && s.Error == "" && s.PID == again
+	})
+
+	t.Log("another configuration that works takes the place of one that does not")
+	syncReady(t, h, faulty)
+	eventually(t, 5*time.Second, "the fault is shown", outdated)
+	next := good
+	next.Config = []byte(`{"words":["two"]}`)
+	syncReady(t, h, next)
+	eventually(t, 5*time.Second, "the new word is blocked", func() bool { return blocks("two") && !blocks("one") })
+
+	t.Log("a plugin that is registered no more does not run, whatever ran")
+	next.Missing = true
+	if err := h.Sync([]plugins.Spec{next}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "nothing runs", func() bool {
+		s := h.Status()[0]
+		return s.State == plugins.StateMissing && s.PID == 0 && !s.Outdated
+	})
+	if h.Ready() == nil || !blocks("hello") {
+		t.Error("a guardrail without a plugin lets requests pass")
+	}
+}
+
+// A process that dies while a newer configuration is refused by the plugin comes back with the configuration that it had.
+func TestHost_RefusalKeepsWhatRan(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{Crashes: 100})
+	spec := guard("p", "probe", "")
+	syncReady(t, h, spec)
+	pid := waitRunning(t, h, 0)
+	spec.Config = []byte(`"refuse"`)
+	syncReady(t, h, spec)
+	for range 3 {
+		eventually(t, 10*time.Second, "the refusal is shown beside what runs", func() bool {
+			s := h.Status()[0]
+			return s.Outdated && s.State == plugins.StateRunning && strings.Contains(s.Error, "this configuration is refused")
+		})
+		if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		pid = waitRunning(t, h, pid)
+		if d := before(t, h, "block told to"); d.Message != "told to" {
+			t.Errorf("got %+v, want the block of what ran", d)
+		}
+	}
+	spec.Config = nil
+	syncReady(t, h, spec)
+	eventually(t, 10*time.Second, "it is as it was", func() bool { s := h.Status()[0]; return !s.Outdated && s.Error == "" })
+}
+
 func TestHost_Missing(t *testing.T) {
 	t.Parallel()
 	h := newHost(t, plugins.Config{})

@@ -15,8 +15,8 @@ const watchEvery = time.Second
 var errHung = errors.New("plugin does not answer")
 
 // watch returns when the process has ended (nil and why), or, while it goes on, when the spec
-// has changed (itself and nil).
-func (v *supervisor) watch(ctx context.Context, i *instance) (*instance, error) {
+// has changed or something is due (itself and nil).
+func (v *supervisor) watch(ctx context.Context, i *instance, due <-chan time.Time) (*instance, error) {
 	look := time.NewTicker(watchEvery)
 	defer look.Stop()
 	alive := watchdog{after: v.host.cfg.HungAfter, since: time.Now()}
@@ -26,6 +26,8 @@ func (v *supervisor) watch(ctx context.Context, i *instance) (*instance, error) 
 		case <-ctx.Done():
 			return i, ctx.Err()
 		case <-v.changed:
+			return i, nil
+		case <-due:
 			return i, nil
 		case <-i.p.exited():
 			err = errors.New("plugin process ended")

@@ -47,12 +47,13 @@ type PluginProcess struct {
 	Name     string        `json:"name"` // of the record; of a provider: what its deployments share, "PLUGIN@" and 12 digits
 	Instance int           `json:"instance"`
 	Plugin   string        `json:"plugin"`
-	Bundle   string        `json:"bundle,omitempty"`  // version, of an uploaded plugin
-	SHA256   string        `json:"sha256,omitempty"`  // of the binary, if it is not shipped
-	Runs     string        `json:"runs,omitempty"`    // SHA-256 of what runs: another one while a new one does not start
-	Version  string        `json:"version,omitempty"` // that the plugin tells
-	SDK      string        `json:"sdk,omitempty"`     // contract that it was built against
-	State    string        `json:"state"`             // "running", "backoff", "no_binary_for_platform", …
+	Bundle   string        `json:"bundle,omitempty"`   // version, of an uploaded plugin
+	SHA256   string        `json:"sha256,omitempty"`   // of the binary, if it is not shipped
+	Runs     string        `json:"runs,omitempty"`     // SHA-256 of what runs: another one while a new one does not start
+	Outdated bool          `json:"outdated,omitempty"` // what runs was configured before the newest change, which does not run: error says why
+	Version  string        `json:"version,omitempty"`  // that the plugin tells
+	SDK      string        `json:"sdk,omitempty"`      // contract that it was built against
+	State    string        `json:"state"`              // "running", "backoff", "no_binary_for_platform", …
 	Since    resource.Time `json:"since"`
 	PID      int           `json:"pid,omitempty"`
 	RSS      int64         `json:"rss,omitempty"` // bytes of memory
@@ -62,6 +63,10 @@ type PluginProcess struct {
 	HoldBack int           `json:"hold_back,omitempty"`
 	HoldAll  bool          `json:"hold_all,omitempty"`
 	Mark     uint64        `json:"mark,omitempty"` // of a callback: the journal below it is delivered
+
+	Endpoints  []string `json:"endpoints,omitempty"`   // of a provider: what it serves, "chat", "embeddings"
+	Models     []string `json:"models,omitempty"`      // of a provider: the first hundred that it says it has; none: it takes any
+	ModelCount int      `json:"model_count,omitempty"` // how many it has
 }
 
 // UploadPlugin uploads a bundle.

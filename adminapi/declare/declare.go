@@ -82,9 +82,11 @@ func Apply(ctx context.Context, store Store, cfg Config, d File) ([]Change, erro
 	if err != nil || len(plan.Changes) == 0 {
 		return nil, err
 	}
+	committed := cfg.leaving(plan.cmds)
 	if _, err := store.Propose(ctx, fsm.Actor{Kind: "file"}, "", plan.Batch); err != nil {
 		return nil, fmt.Errorf("apply file: %w", err)
 	}
+	committed(ctx)
 	return plan.Changes, nil
 }
 
@@ -99,10 +101,7 @@ func ApplyAs(ctx context.Context, store Store, cfg Config, by records.Caller, d 
 	if err != nil {
 		return Plan{}, fsm.Result{}, fmt.Errorf("apply file: %w", err)
 	}
-	committed := func(context.Context) {}
-	if cfg.Leaving != nil {
-		committed = cfg.Leaving(plan.cmds)
-	}
+	committed := cfg.leaving(plan.cmds)
 	batch := fsm.Batch{Items: append([]fsm.Item{first}, plan.Batch.Items...)}
 	res, err := store.Propose(ctx, by.Actor(), by.RequestID, batch)
 	if err != nil {
@@ -110,6 +109,14 @@ func ApplyAs(ctx context.Context, store Store, cfg Config, by records.Caller, d 
 	}
 	committed(ctx)
 	return plan, res, nil
+}
+
+// leaving tells Leaving of the commands, if there is one.
+func (c *Config) leaving(cmds []fsm.Command) (committed func(ctx context.Context)) {
+	if c.Leaving == nil {
+		return func(context.Context) {}
+	}
+	return c.Leaving(cmds)
 }
 
 // NewPlan compares what the file declares with the records that are there. It creates and

@@ -55,7 +55,7 @@ func unknown(name string) error {
 func shown(p *provider.Provider) client.Provider {
 	v := client.Provider{
 		Name: p.Name, BaseURL: p.Base, KeyVariables: orNone(p.KeyVars), BaseVariables: orNone(p.BaseVars),
-		Options: orNone(p.Options()), Endpoints: []string{}, Translated: []string{}, ListsModels: p.ListsModels(), Auth: p.Auth.String(),
+		Options: orNone(p.Options()), Endpoints: []string{}, Translated: []string{}, ListsModels: p.ListsModels() || p == provider.Plugins(), Auth: p.Auth.String(),
 	}
 	if v.BaseURL == "" && p.BaseOf != nil {
 		v.BaseURL = p.BaseOf(map[string]string{"project": "p", "location": "l"})

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,9 @@ var ownToServer = []string{"hash", "old_hashes", "hint", "next", "turns", "rotat
 
 // unfilled are the members that no plugin gives another value, beside those that only the server writes.
 var unfilled = append([]string{"blocked", "version", "rotation_key"}, ServerFields...)
+
+// holdersOf are the members that say whose a key is. A plugin gives them to a new key alone.
+var holdersOf = []string{"user_id", "team_id", "project_id"}
 
 // hookKey asks the auth plugins that want it about a key that is being made or changed. They fill it in
 // before anything is decided about it: what they give, the maker must be allowed to give.
@@ -61,7 +65,7 @@ func (rs *Records) hookOne(a *resource.Auth, d auth.KeyDraft, next *resource.Key
 		return fmt.Errorf("the auth plugin %s refuses the key: %s: %w", a.Name, v.Refused, resource.ErrForbidden)
 	}
 	if err == nil {
-		err = fillKey(next, doc, v.Fill)
+		err = fillKey(next, doc, d.Hook, v.Fill)
 	}
 	if err != nil && a.OnError != resource.OnErrorPass {
 		return &llm.Error{
@@ -88,8 +92,8 @@ func shownKey(k *resource.Key) (Document, error) {
 	return doc, nil
 }
 
-// fillKey gives fields of the key other values; with an error the key is as it was.
-func fillKey(k *resource.Key, doc Document, fill []byte) error {
+// fillKey gives fields of the key other values, as far as the hook may; with an error the key is as it was.
+func fillKey(k *resource.Key, doc Document, hook auth.Hook, fill []byte) error {
 	if len(fill) == 0 {
 		return nil
 	}
@@ -100,6 +104,13 @@ func fillKey(k *resource.Key, doc Document, fill []byte) error {
 	for _, name := range unfilled {
 		if _, ok := given[name]; ok {
 			return fmt.Errorf("the plugin fills in %s, which is not its to give", name)
+		}
+	}
+	if hook == auth.HookUpdateKey {
+		for _, name := range holdersOf {
+			if v, ok := given[name]; ok && !bytes.Equal(v, doc[name]) {
+				return fmt.Errorf("the plugin fills in %s: whose a key is that there is already is not its to change", name)
+			}
 		}
 	}
 	maps.Copy(doc, given)

@@ -3,6 +3,7 @@ package records
 import (
 	"testing"
 
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -19,9 +20,12 @@ func FuzzFillKey(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = fillKey(k, doc, fill)
+		err = fillKey(k, doc, auth.HookUpdateKey, fill)
 		if k.Meta != before.Meta || k.Hash != before.Hash || k.Hint != before.Hint || !k.Blocked {
 			t.Errorf("%s gives the server's own: %+v", fill, k)
+		}
+		if k.TeamID != before.TeamID || k.UserID != before.UserID || k.ProjectID != before.ProjectID {
+			t.Errorf("%s gives the key to another: %+v", fill, k)
 		}
 		if err != nil && k.Name != before.Name {
 			t.Errorf("%s is refused and counts", fill)

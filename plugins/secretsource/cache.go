@@ -127,6 +127,23 @@ func (c *Cache) DropReader(name string, r Reader) {
 	}
 }
 
+// Await waits until a process serves the source with the name, as long as ctx lasts, and says whether one does.
+func (c *Cache) Await(ctx context.Context, name string) bool {
+	for {
+		c.mu.Lock()
+		serves, arrival := c.readers[name] != nil, c.arrival
+		c.mu.Unlock()
+		if serves {
+			return true
+		}
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // Resolve returns the value of a reference. Where there is none it is read, and waited for as long
 // as ctx lasts. Its error is a *secret.Unresolved.
 func (c *Cache) Resolve(ctx context.Context, text string) (secret.Text, error) {

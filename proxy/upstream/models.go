@@ -25,9 +25,6 @@ const (
 // the provider, the base, the account and the link. Every error of the provider's is an
 // *llm.Error; provider.ErrNoList is one that has no such list.
 func (c *Client) Models(ctx context.Context, a *Attempt) ([]string, error) {
-	if a.Plugin != "" {
-		return nil, fmt.Errorf("provider %s: %w", a.Provider.Name, provider.ErrNoList)
-	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	p := a.Provider

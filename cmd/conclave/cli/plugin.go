@@ -177,6 +177,9 @@ func (a *app) pluginUpload() *cobra.Command {
 	}
 }
 
+// shownModels is how many of a provider the table of processes names.
+const shownModels = 3
+
 // pluginStatus tells what runs.
 func (a *app) pluginStatus() *cobra.Command {
 	var output bool
@@ -202,6 +205,7 @@ func (a *app) pluginStatus() *cobra.Command {
 				{"PID", "pid"},
 				{"RSS", "rss"},
 				{"RESTARTS", "restarts"},
+				{"SERVES", "serves"},
 				{"ERROR", "error"},
 			}); err != nil || !output {
 				return err
@@ -224,8 +228,12 @@ func (a *app) pluginStatus() *cobra.Command {
 func processRows(nodes []client.NodePlugins) []map[string]any {
 	var rows []map[string]any
 	for _, n := range nodes {
-		for _, row := range looseAll(n.Processes) {
+		for i, row := range looseAll(n.Processes) {
 			row["node"] = n.Node
+			row["serves"] = servesOf(&n.Processes[i])
+			if n.Processes[i].Outdated {
+				row["state"] = n.Processes[i].State + " (outdated)"
+			}
 			rows = append(rows, row)
 		}
 		if n.Error != "" {
@@ -233,6 +241,18 @@ func processRows(nodes []client.NodePlugins) []map[string]any {
 		}
 	}
 	return rows
+}
+
+// servesOf is what a provider serves: "chat embeddings: house-1 house-2".
+func servesOf(p *client.PluginProcess) string {
+	text := strings.Join(p.Endpoints, " ")
+	if len(p.Models) > 0 {
+		text += ": " + strings.Join(p.Models[:min(len(p.Models), shownModels)], " ")
+	}
+	if more := p.ModelCount - shownModels; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // pluginSchema shows the schema of a configuration.
