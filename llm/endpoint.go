@@ -105,6 +105,9 @@ const (
 	FalChat
 	CohereParse
 	GeminiLive // Google's Live API, over a WebSocket
+	SonioxLive // what Soniox hears, over a WebSocket
+	MetaListen
+	MetaLive // what Meta hears, over a WebSocket
 	numEndpoints
 )
 
@@ -246,6 +249,9 @@ var traits = [numEndpoints]struct {
 	FalChat:           {name: "fal_chat", family: FamilyConversation, vendor: VendorOther},
 	CohereParse:       {name: "cohere_parse", family: FamilyDocument, vendor: VendorCohere},
 	GeminiLive:        {name: "gemini_live", family: FamilySession, vendor: VendorGoogle, inPath: true},
+	SonioxLive:        {name: "soniox_live", family: FamilySession, vendor: VendorOther},
+	MetaListen:        {name: "meta_listen", family: FamilyMedia, vendor: VendorOther},
+	MetaLive:          {name: "meta_live", family: FamilySession, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -159,5 +159,8 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || e == llm.GeminiLive
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || converses(e)
 }
+
+// converses says whether sessions of clients can be held at e in a provider's own words.
+func converses(e llm.Endpoint) bool { return e.Family() == llm.FamilySession && e != llm.Realtime }

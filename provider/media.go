@@ -54,7 +54,7 @@ var further = map[string][]llm.Endpoint{
 	"minimax":          {llm.MiniMaxSpeak},
 	"tencent":          {llm.TencentImages},
 	"databricks":       makeImages,
-	"meta":             {llm.Images, llm.ImageEdits},
+	"meta":             {llm.Images, llm.ImageEdits, llm.MetaListen, llm.MetaLive},
 	"fal_ai":           {llm.FalChat},
 	"oci":              {llm.OracleEmbed},
 	"scaleway":         transcribe,

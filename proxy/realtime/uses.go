@@ -200,8 +200,15 @@ func (s *session) unsent(eventID string, why *llm.Error) (found, ours bool) {
 	return true, ours
 }
 
+// listener is a provider that counts what it hears also where nothing is said.
+type listener interface {
+	// Unbooked is what was heard after the last transcript.
+	Unbooked() llm.Usage
+}
+
 // leftover settles everything that the session's end leaves over.
 func (s *session) leftover(why *llm.Error) {
+	s.unbooked(why)
 	s.mu.Lock()
 	spares, asked, open := []Use{s.spare, s.hearing}, s.sent, s.open
 	s.spare, s.hearing, s.sent, s.open = nil, nil, nil, nil
@@ -218,6 +225,29 @@ func (s *session) leftover(why *llm.Error) {
 	for _, r := range open {
 		r.settle(s.estimate(r), why)
 	}
+}
+
+// unbooked settles what a provider that only listens has heard after the last transcript, or with why it ended.
+func (s *session) unbooked(why *llm.Error) {
+	p, ok := s.cfg.Provider.(listener)
+	if !ok {
+		return
+	}
+	usage := p.Unbooked()
+	s.mu.Lock()
+	u := s.hearing
+	served := why == errEnded
+	if u == nil || served && usage.Source == llm.UsageNone {
+		s.mu.Unlock()
+		return
+	}
+	s.hearing = nil
+	s.mu.Unlock()
+	r := Result{Usage: usage}
+	if !served {
+		r.Err = why
+	}
+	u.Settle(r)
 }
 
 // estimate is what a response has used that has not been told of.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 )
 
 // message is one of the provider's.
@@ -64,7 +65,7 @@ type turn struct {
 func (c *Conn) take(raw []byte) error {
 	var m message
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent a message that cannot be read.", Err: err}
+		return peer.Garbled(err)
 	}
 	if m.Error != nil {
 		return &llm.Error{Kind: llm.Upstream, Code: "upstream_error", Message: "The provider ended the session.", Err: errors.New(m.Error.Message)}
@@ -120,13 +121,13 @@ func (c *Conn) understood(text string) {
 		c.commit()
 	}
 	c.input += text
-	c.event("conversation.item.input_audio_transcription.delta", object{"item_id": c.inputID, "content_index": 0, "delta": text})
+	c.Event("conversation.item.input_audio_transcription.delta", object{"item_id": c.inputID, "content_index": 0, "delta": text})
 }
 
 // heardOut ends what the user has said: the model answers.
 func (c *Conn) heardOut() {
 	if c.input != "" {
-		c.event("conversation.item.input_audio_transcription.completed", object{
+		c.Event("conversation.item.input_audio_transcription.completed", object{
 			"item_id": c.inputID, "content_index": 0, "transcript": c.input,
 			"usage": object{"type": "tokens", "input_tokens": 0, "output_tokens": 0, "total_tokens": 0}, // is the response's
 		})
@@ -139,8 +140,8 @@ func (c *Conn) response() *turn {
 	if c.turn == nil {
 		c.heardOut()
 		c.pending.audio = false
-		c.turn = &turn{id: c.id("resp_")}
-		c.event("response.created", object{"response": object{"id": c.turn.id, "object": "realtime.response", "status": "in_progress", "output": []any{}}})
+		c.turn = &turn{id: c.ID("resp_")}
+		c.Event("response.created", object{"response": object{"id": c.turn.id, "object": "realtime.response", "status": "in_progress", "output": []any{}}})
 	}
 	return c.turn
 }
@@ -149,13 +150,13 @@ func (c *Conn) response() *turn {
 func (c *Conn) message(kind string) *turn {
 	t := c.response()
 	if t.kind == "" {
-		t.kind, t.item = kind, c.id("item_")
-		c.event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": object{"id": t.item, "object": "realtime.item", "type": "message", "role": "assistant", "status": "in_progress", "content": []any{}}})
+		t.kind, t.item = kind, c.ID("item_")
+		c.Event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": object{"id": t.item, "object": "realtime.item", "type": "message", "role": "assistant", "status": "in_progress", "content": []any{}}})
 		part := object{"type": "text", "text": ""}
 		if kind == "output_audio" {
 			part = object{"type": "audio", "transcript": ""}
 		}
-		c.event("response.content_part.added", c.place(t, object{"part": part}))
+		c.Event("response.content_part.added", c.place(t, object{"part": part}))
 	}
 	return t
 }
@@ -168,7 +169,7 @@ func (c *Conn) place(t *turn, members object) object {
 
 func (c *Conn) delta(kind, event, data string) {
 	t := c.message(kind)
-	c.event(event, c.place(t, object{"delta": data}))
+	c.Event(event, c.place(t, object{"delta": data}))
 }
 
 // saying is text that the model says, or what it says aloud.
@@ -179,7 +180,7 @@ func (c *Conn) saying(kind, text string) {
 	if t.kind == "output_audio" {
 		event = "response.output_audio_transcript.delta"
 	}
-	c.event(event, c.place(t, object{"delta": text}))
+	c.Event(event, c.place(t, object{"delta": text}))
 }
 
 // call is a function that is to be called.
@@ -187,24 +188,24 @@ func (c *Conn) call(id, name string, args json.RawMessage) {
 	t := c.response()
 	c.endMessage("completed")
 	if id == "" {
-		id = c.id("call_")
+		id = c.ID("call_")
 	}
 	if len(args) == 0 {
 		args = []byte("{}")
 	}
 	c.names[id] = name
-	item := object{"id": c.id("item_"), "object": "realtime.item", "type": "function_call", "call_id": id, "name": name, "status": "in_progress", "arguments": ""}
+	item := object{"id": c.ID("item_"), "object": "realtime.item", "type": "function_call", "call_id": id, "name": name, "status": "in_progress", "arguments": ""}
 	at := object{"response_id": t.id, "item_id": item["id"], "output_index": len(t.output), "call_id": id}
-	c.event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": item})
+	c.Event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": item})
 	with := func(name string, v any) object {
 		o := object{name: v}
 		maps.Copy(o, at)
 		return o
 	}
-	c.event("response.function_call_arguments.delta", with("delta", string(args)))
-	c.event("response.function_call_arguments.done", with("arguments", string(args)))
+	c.Event("response.function_call_arguments.delta", with("delta", string(args)))
+	c.Event("response.function_call_arguments.done", with("arguments", string(args)))
 	item["status"], item["arguments"] = "completed", string(args)
-	c.event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
+	c.Event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
 	t.output = append(t.output, item)
 }
 
@@ -217,15 +218,15 @@ func (c *Conn) endMessage(status string) {
 	text := t.said.String()
 	part := object{"type": "output_text", "text": text}
 	if t.kind == "output_audio" {
-		c.event("response.output_audio.done", c.place(t, object{}))
-		c.event("response.output_audio_transcript.done", c.place(t, object{"transcript": text}))
+		c.Event("response.output_audio.done", c.place(t, object{}))
+		c.Event("response.output_audio_transcript.done", c.place(t, object{"transcript": text}))
 		part = object{"type": "output_audio", "transcript": text}
 	} else {
-		c.event("response.output_text.done", c.place(t, object{"text": text}))
+		c.Event("response.output_text.done", c.place(t, object{"text": text}))
 	}
-	c.event("response.content_part.done", c.place(t, object{"part": part}))
+	c.Event("response.content_part.done", c.place(t, object{"part": part}))
 	item := object{"id": t.item, "object": "realtime.item", "type": "message", "role": "assistant", "status": status, "content": []object{part}}
-	c.event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
+	c.Event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
 	t.output = append(t.output, item)
 	t.kind, t.item = "", ""
 	t.said.Reset()
@@ -248,7 +249,7 @@ func (c *Conn) end(status string) {
 	if t.output == nil {
 		response["output"] = []any{}
 	}
-	c.event("response.done", object{"response": response})
+	c.Event("response.done", object{"response": response})
 	c.turn = nil
 }
 
