@@ -108,6 +108,9 @@ const (
 	SonioxLive // what Soniox hears, over a WebSocket
 	MetaListen
 	MetaLive // what Meta hears, over a WebSocket
+	ChatGPTResponses
+	PetalsGenerate
+	ManusTask
 	numEndpoints
 )
 
@@ -252,6 +255,9 @@ var traits = [numEndpoints]struct {
 	SonioxLive:        {name: "soniox_live", family: FamilySession, vendor: VendorOther},
 	MetaListen:        {name: "meta_listen", family: FamilyMedia, vendor: VendorOther},
 	MetaLive:          {name: "meta_live", family: FamilySession, vendor: VendorOther},
+	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
+	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
+	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

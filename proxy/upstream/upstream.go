@@ -353,7 +353,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Raw: &Raw{call: cl}}, nil
-	case isStream:
+	case isStream && !a.Provider.Streams:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
 	return c.whole(cl, a, res)

@@ -153,6 +153,8 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.SnowflakeToken:  newSnowflakeToken(cfg),
 		provider.OracleSignature: oracle{cfg.Now},
 		provider.GigaToken:       newBought(cfg, "gigachat", gigachat),
+		provider.CopilotToken:    newCopilotToken(cfg),
+		provider.ChatGPTToken:    newChatGPTToken(cfg),
 	}
 }
 
