@@ -38,7 +38,7 @@ func (c *Conn) Write(ctx context.Context, message []byte) error {
 	case "input_audio_buffer.append":
 		return c.hear(ctx, &e)
 	case "input_audio_buffer.commit":
-		return c.locally(c.commit)
+		return c.locally(c.turns.Commit)
 	case "response.create":
 		return c.respond(ctx)
 	case "input_audio_buffer.clear", "output_audio_buffer.clear", "response.cancel":
@@ -67,7 +67,7 @@ func (c *Conn) add(e *clientEvent) {
 	case "function_call_output":
 		id, _ := item["call_id"].(string)
 		answer := object{"id": id, "response": object{"output": item["output"]}}
-		if name := c.names[id]; name != "" {
+		if name := c.turns.Names[id]; name != "" {
 			answer["name"] = name
 		}
 		c.pending.answers = append(c.pending.answers, answer)
@@ -144,12 +144,6 @@ func (c *Conn) hear(ctx context.Context, e *clientEvent) error {
 }
 
 // commit makes an item of the audio so far. The provider is not told: what ends the user's turn has the model
-// answer, and that is response.create.
-func (c *Conn) commit() {
-	c.inputID = c.ID("item_")
-	c.Event("input_audio_buffer.committed", object{"item_id": c.inputID, "previous_item_id": nil})
-}
-
 // respond has the model answer.
 func (c *Conn) respond(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {

@@ -27,10 +27,7 @@ type Conn struct {
 	begun   bool // the setup was sent
 	ready   bool // and taken
 	pending pending
-	turn    *turn             // that the model says; nil: none
-	names   map[string]string // of the functions that were called, by the call's id
-	input   string            // what the user was heard to say in this turn, and the id of the item for it
-	inputID string
+	turns   peer.Turns
 }
 
 // object is a JSON object.
@@ -40,10 +37,11 @@ type object = peer.Object
 // must be called.
 func New(to peer.Socket, model string) *Conn {
 	c := &Conn{
-		model: model, set: make(chan struct{}), names: map[string]string{},
+		model: model, set: make(chan struct{}),
 		config: object{"type": "realtime", "object": "realtime.session", "model": model, "output_modalities": []any{"audio"}},
 	}
 	c.Conn = peer.New(to, c.take)
+	c.turns.Conn = c.Conn
 	c.Event("session.created", object{"session": c.config})
 	return c
 }
