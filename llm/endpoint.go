@@ -108,6 +108,7 @@ const (
 	SonioxLive // what Soniox hears, over a WebSocket
 	MetaListen
 	MetaLive // what Meta hears, over a WebSocket
+	BedrockSonic // Amazon's stream that goes both ways
 	ChatGPTResponses
 	PetalsGenerate
 	ManusTask
@@ -255,6 +256,7 @@ var traits = [numEndpoints]struct {
 	SonioxLive:        {name: "soniox_live", family: FamilySession, vendor: VendorOther},
 	MetaListen:        {name: "meta_listen", family: FamilyMedia, vendor: VendorOther},
 	MetaLive:          {name: "meta_live", family: FamilySession, vendor: VendorOther},
+	BedrockSonic:      {name: "bedrock_sonic", family: FamilySession, vendor: VendorAmazon, inPath: true},
 	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
 	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},

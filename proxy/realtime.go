@@ -19,6 +19,8 @@ import (
 	"github.com/conclave-llm/conclave/proxy/realtime"
 	"github.com/conclave-llm/conclave/proxy/realtime/listen"
 	"github.com/conclave-llm/conclave/proxy/realtime/live"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
+	"github.com/conclave-llm/conclave/proxy/realtime/sonic"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -286,12 +288,14 @@ func (c *Call) hasIntent(at llm.Endpoint) error {
 const keepListening = 8 * time.Second
 
 // peerOf is the provider's side of a session, in the words of OpenAI's.
-func peerOf(conn *socket.Conn, a *upstream.Attempt) realtime.Peer {
+func peerOf(conn peer.Socket, a *upstream.Attempt) realtime.Peer {
 	switch a.Endpoint {
 	case llm.SonioxLive:
 		return listen.New(conn, a.Model, &listen.Soniox{Model: a.Model})
 	case llm.MetaLive:
 		return listen.New(conn, a.Model, &listen.Meta{Model: a.Model, Key: a.Account.Or().Key})
+	case llm.BedrockSonic:
+		return sonic.New(conn, a.Model)
 	case llm.GeminiLive:
 		return live.New(conn, liveModel(a))
 	}

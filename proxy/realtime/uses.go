@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 )
@@ -60,7 +61,7 @@ type Gate interface {
 // Opener opens sessions at providers.
 type Opener interface {
 	// Open opens the session that an attempt asks for. Its error is an *llm.Error.
-	Open(ctx context.Context, a *upstream.Attempt, o socket.Options) (*socket.Conn, error)
+	Open(ctx context.Context, a *upstream.Attempt, o socket.Options) (peer.Socket, error)
 }
 
 // sent is a response that the client has asked for and the provider has not begun.
@@ -200,9 +201,9 @@ func (s *session) unsent(eventID string, why *llm.Error) (found, ours bool) {
 	return true, ours
 }
 
-// listener is a provider that counts what it hears also where nothing is said.
+// listener is a provider that counts also where nothing is said.
 type listener interface {
-	// Unbooked is what was heard after the last transcript.
+	// Unbooked is what was heard after the last transcript, or used after the last response.
 	Unbooked() llm.Usage
 }
 
@@ -227,7 +228,8 @@ func (s *session) leftover(why *llm.Error) {
 	}
 }
 
-// unbooked settles what a provider that only listens has heard after the last transcript, or with why it ended.
+// unbooked settles what a provider has counted after the last transcript or response; one that only listens also with
+// why it ended.
 func (s *session) unbooked(why *llm.Error) {
 	p, ok := s.cfg.Provider.(listener)
 	if !ok {
@@ -235,19 +237,22 @@ func (s *session) unbooked(why *llm.Error) {
 	}
 	usage := p.Unbooked()
 	s.mu.Lock()
-	u := s.hearing
-	served := why == errEnded
-	if u == nil || served && usage.Source == llm.UsageNone {
+	u := &s.hearing
+	if *u == nil {
+		u = &s.spare
+	}
+	last, served := *u, why == errEnded
+	if last == nil || usage.Source == llm.UsageNone && (served || !s.cfg.Listens) {
 		s.mu.Unlock()
 		return
 	}
-	s.hearing = nil
+	*u = nil
 	s.mu.Unlock()
 	r := Result{Usage: usage}
 	if !served {
 		r.Err = why
 	}
-	u.Settle(r)
+	last.Settle(r)
 }
 
 // estimate is what a response has used that has not been told of.

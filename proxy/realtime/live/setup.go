@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 
+	"github.com/conclave-llm/conclave/llm/speech"
 	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 )
 
@@ -50,7 +51,7 @@ func (c *Conn) setup() object {
 	if c.textAlone() {
 		generation["responseModalities"] = []string{"TEXT"}
 	}
-	if voice, _ := peer.At(c.config, "audio", "output", "voice").(string); voice != "" && !openAI[voice] {
+	if voice, _ := peer.At(c.config, "audio", "output", "voice").(string); voice != "" && !speech.OpenAIVoice(voice) {
 		generation["speechConfig"] = object{"voiceConfig": object{"prebuiltVoiceConfig": object{"voiceName": voice}}}
 	}
 	if t, ok := c.config["temperature"].(float64); ok {
@@ -77,9 +78,6 @@ func (c *Conn) setup() object {
 	}
 	return out
 }
-
-// openAI are the names of OpenAI's voices, which clients name because they must name one.
-var openAI = map[string]bool{"alloy": true, "ash": true, "ballad": true, "coral": true, "echo": true, "sage": true, "shimmer": true, "verse": true, "marin": true, "cedar": true}
 
 func (c *Conn) textAlone() bool {
 	list, _ := c.config["output_modalities"].([]any)

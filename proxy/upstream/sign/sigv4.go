@@ -83,6 +83,10 @@ func (s *sigV4) with(ctx context.Context, keys aws.Credentials, r *Request, serv
 		sum := sha256.Sum256(r.Body)
 		digest = hex.EncodeToString(sum[:])
 	}
+	if digest == streamed {
+		req.Header[headerDigest] = []string{digest}
+		r.Header[headerDigest] = []string{digest}
+	}
 	if service == serviceS3 {
 		signer = s.store
 		req.Header[headerDigest] = []string{digest}
