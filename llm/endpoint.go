@@ -107,8 +107,9 @@ const (
 	GeminiLive // Google's Live API, over a WebSocket
 	SonioxLive // what Soniox hears, over a WebSocket
 	MetaListen
-	MetaLive // what Meta hears, over a WebSocket
-	BedrockSonic // Amazon's stream that goes both ways
+	MetaLive         // what Meta hears, over a WebSocket
+	TranscribeListen // Amazon Transcribe's streams
+	BedrockSonic     // Amazon's stream that goes both ways
 	ChatGPTResponses
 	PetalsGenerate
 	ManusTask
@@ -256,6 +257,7 @@ var traits = [numEndpoints]struct {
 	SonioxLive:        {name: "soniox_live", family: FamilySession, vendor: VendorOther},
 	MetaListen:        {name: "meta_listen", family: FamilyMedia, vendor: VendorOther},
 	MetaLive:          {name: "meta_live", family: FamilySession, vendor: VendorOther},
+	TranscribeListen:  {name: "transcribe_listen", family: FamilyMedia, vendor: VendorAmazon},
 	BedrockSonic:      {name: "bedrock_sonic", family: FamilySession, vendor: VendorAmazon, inPath: true},
 	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
 	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},

@@ -28,6 +28,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/stability"
 	"github.com/conclave-llm/conclave/provider/tencent"
 	"github.com/conclave-llm/conclave/provider/topaz"
+	transcribeapi "github.com/conclave-llm/conclave/provider/transcribe"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 	"github.com/conclave-llm/conclave/provider/xai"
 )
@@ -115,6 +116,7 @@ var (
 		llm.AzureListen:       azurespeech.Listen{},
 		llm.SonioxListen:      soniox.Listen{},
 		llm.MetaListen:        meta.Listen{},
+		llm.TranscribeListen:  transcribeapi.Listen{},
 		llm.XAIListen:         xai.Listen{},
 		llm.WatsonxListen:     watsonx.Listen{},
 		llm.CloudflareListen:  cloudflare.Listen{},

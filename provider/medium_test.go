@@ -47,6 +47,7 @@ func TestMedia_Addresses(t *testing.T) {
 		{"meta", "muse-image-1.0", "", nil, llm.ImageEdits, "https://api.meta.ai/v1/images/edits"},
 		{"meta", "muse-voice-transcribe-1.0", "", nil, llm.Transcriptions, "https://api.meta.ai/v1/asr/transcribe"},
 		{"meta", "muse-voice-transcribe-1.0", "", nil, llm.Realtime, "https://api.meta.ai/v1/asr/realtime"},
+		{"transcribe", "StartTranscriptionJob", "", map[string]string{"region": "eu-west-1"}, llm.Transcriptions, "https://transcribestreaming.eu-west-1.amazonaws.com/stream-transcription"},
 		{"bedrock", "amazon.nova-2-sonic-v1:0", "", map[string]string{"region": "eu-north-1"}, llm.Realtime, "https://bedrock-runtime.eu-north-1.amazonaws.com/model/amazon.nova-2-sonic-v1%3A0/invoke-with-bidirectional-stream"},
 		{"soniox", "stt-rt-v5", "", nil, llm.Realtime, "https://stt-rt.soniox.com/transcribe-websocket"},
 		{"soniox", "stt-rt-v5", "https://api.eu.soniox.com", nil, llm.Realtime, "https://stt-rt.eu.soniox.com/transcribe-websocket"},

@@ -418,7 +418,7 @@ func TestImages_Refused(t *testing.T) {
 // become what they mean.
 func TestMedia_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz", "xai", "dashscope", "minimax", "tencent", "fireworks_ai", "oci", "azure_ai_pictures", "gemini_transcribe", "vertex_ai_speech", "meta"} {
+	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz", "xai", "dashscope", "minimax", "tencent", "fireworks_ai", "oci", "azure_ai_pictures", "gemini_transcribe", "vertex_ai_speech", "meta", "transcribe"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, ok := provider.Lookup(name)

@@ -29,6 +29,11 @@ func AppendChunk(dst, message []byte) []byte {
 	})
 }
 
+// AppendBytes appends an event of a type whose payload is bytes of any kind.
+func AppendBytes(dst []byte, typ string, payload []byte) []byte {
+	return appendFrameOf(dst, "event", ":event-type", typ, "application/octet-stream", func(b []byte) []byte { return append(b, payload...) })
+}
+
 // AppendSigned appends a frame that holds another, or nothing at the end of a stream, with its signature, which sign
 // makes of the frame's headers and the payload.
 func AppendSigned(dst []byte, at time.Time, payload []byte, sign func(headers, payload []byte) ([]byte, error)) ([]byte, error) {
@@ -68,3 +73,15 @@ func Chunk(e *llm.Event) ([]byte, error) {
 
 // IsException says whether an event is one.
 func IsException(e *llm.Event) bool { return isException(e.Type) }
+
+// Frame cuts the first of some frames off; ok is false if there is none that is whole.
+func Frame(frames []byte) (first, rest []byte, ok bool) {
+	if len(frames) < frameSize {
+		return nil, frames, false
+	}
+	n := int64(binary.BigEndian.Uint32(frames))
+	if n < frameSize || n > int64(len(frames)) {
+		return nil, frames, false
+	}
+	return frames[:n], frames[n:], true
+}

@@ -127,8 +127,15 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}); err != nil {
-		return nil, &signError{err}
+	} else {
+		r := sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}
+		if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &r); err != nil {
+			return nil, &signError{err}
+		}
+		if r.Signed != nil {
+			sent := *a
+			sent.Body, a = r.Signed, &sent
+		}
 	}
 	maps.Copy(h, a.Fixed)
 	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {

@@ -38,10 +38,13 @@ const (
 )
 
 // serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime,
-// SageMaker's, Polly, or Textract.
+// SageMaker's, Polly, Textract, or Transcribe.
 func serviceOf(host string) string {
 	if strings.Contains(host, "sagemaker") {
 		return "sagemaker"
+	}
+	if strings.HasPrefix(host, "transcribestreaming.") {
+		return "transcribe"
 	}
 	for _, service := range [...]string{"polly", "textract"} {
 		if strings.HasPrefix(host, service+".") {
