@@ -203,11 +203,15 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 		return []string{cmp.Or(options["watsonx_iam_url"], "https://iam.cloud.ibm.com")}
 	case provider.GigaToken:
 		return []string{cmp.Or(options["gigachat_auth_url"], "https://ngw.devices.sberbank.ru:9443")}
+	case provider.CopilotToken:
+		return []string{cmp.Or(options["github_api_url"], "https://api.github.com")}
+	case provider.ChatGPTToken:
+		return []string{"https://auth.openai.com"}
 	case provider.SAPToken:
 		if address := options["sap_auth_url"]; address != "" {
 			return []string{address}
 		}
-	case provider.SigV4:
+	case provider.SigV4, provider.SigV4Events:
 		var all []string
 		if options["aws_role_name"] != "" {
 			all = append(all, cmp.Or(options["aws_sts_endpoint"], "https://sts."+cmp.Or(options["region"], "us-east-1")+".amazonaws.com"))

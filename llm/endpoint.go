@@ -105,6 +105,14 @@ const (
 	FalChat
 	CohereParse
 	GeminiLive // Google's Live API, over a WebSocket
+	SonioxLive // what Soniox hears, over a WebSocket
+	MetaListen
+	MetaLive         // what Meta hears, over a WebSocket
+	TranscribeListen // Amazon Transcribe's streams
+	BedrockSonic     // Amazon's stream that goes both ways
+	ChatGPTResponses
+	PetalsGenerate
+	ManusTask
 	numEndpoints
 )
 
@@ -246,6 +254,14 @@ var traits = [numEndpoints]struct {
 	FalChat:           {name: "fal_chat", family: FamilyConversation, vendor: VendorOther},
 	CohereParse:       {name: "cohere_parse", family: FamilyDocument, vendor: VendorCohere},
 	GeminiLive:        {name: "gemini_live", family: FamilySession, vendor: VendorGoogle, inPath: true},
+	SonioxLive:        {name: "soniox_live", family: FamilySession, vendor: VendorOther},
+	MetaListen:        {name: "meta_listen", family: FamilyMedia, vendor: VendorOther},
+	MetaLive:          {name: "meta_live", family: FamilySession, vendor: VendorOther},
+	TranscribeListen:  {name: "transcribe_listen", family: FamilyMedia, vendor: VendorAmazon},
+	BedrockSonic:      {name: "bedrock_sonic", family: FamilySession, vendor: VendorAmazon, inPath: true},
+	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
+	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
+	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -316,6 +316,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.startPrices()
 	n.startPost()
 	n.startRotation()
+	n.startSignins()
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,

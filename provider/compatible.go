@@ -5,6 +5,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/dashscope"
 	"github.com/conclave-llm/conclave/provider/deepinfra"
 	"github.com/conclave-llm/conclave/provider/fireworks"
+	"github.com/conclave-llm/conclave/provider/meta"
 	"github.com/conclave-llm/conclave/provider/minimax"
 	"github.com/conclave-llm/conclave/provider/nvidia"
 	"github.com/conclave-llm/conclave/provider/tencent"
@@ -78,7 +79,7 @@ var compatible = []Provider{
 	{Name: "llamagate", Base: "https://api.llamagate.dev/v1", KeyVars: []string{"LLAMAGATE_API_KEY"}, BaseVars: []string{"LLAMAGATE_API_BASE"}, Endpoints: chatsEmb, MaxTokens: "max_tokens"},
 	{Name: "lm_studio", KeyVars: []string{"LM_STUDIO_API_KEY"}, BaseVars: []string{"LM_STUDIO_API_BASE"}, Endpoints: all},
 	{Name: "maritalk", Base: "https://chat.maritaca.ai/api", KeyVars: []string{"MARITALK_API_KEY"}, BaseVars: []string{"MARITALK_API_BASE"}, Endpoints: chats},
-	{Name: "meta", Base: "https://api.meta.ai/v1", KeyVars: []string{"META_API_KEY"}, BaseVars: []string{"META_API_BASE"}, Endpoints: chats},
+	{Name: "meta", Base: "https://api.meta.ai/v1", KeyVars: []string{"META_API_KEY"}, BaseVars: []string{"META_API_BASE"}, Endpoints: chats, Codec: meta.Codec{}},
 	{Name: "meta_llama", Base: "https://api.llama.com/compat/v1", KeyVars: []string{"LLAMA_API_KEY"}, BaseVars: []string{"META_LLAMA_API_BASE"}, Endpoints: chats},
 	{Name: "minimax", Base: "https://api.minimax.io/v1", KeyVars: []string{"MINIMAX_API_KEY"}, BaseVars: []string{"MINIMAX_API_BASE"}, Endpoints: chats, Codec: minimax.Codec{}},
 	{Name: "modelscope", Base: "https://api-inference.modelscope.cn/v1", KeyVars: []string{"MODELSCOPE_API_KEY"}, BaseVars: []string{"MODELSCOPE_API_BASE"}, Endpoints: chats},

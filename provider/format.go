@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/anthropic/completions"
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/bytez"
+	"github.com/conclave-llm/conclave/provider/chatgpt"
 	"github.com/conclave-llm/conclave/provider/cohere"
 	"github.com/conclave-llm/conclave/provider/fal"
 	"github.com/conclave-llm/conclave/provider/fim"
@@ -16,9 +17,11 @@ import (
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/langflow"
 	"github.com/conclave-llm/conclave/provider/langgraph"
+	"github.com/conclave-llm/conclave/provider/manus"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/petals"
 	"github.com/conclave-llm/conclave/provider/predibase"
 	"github.com/conclave-llm/conclave/provider/replicate"
 	"github.com/conclave-llm/conclave/provider/sagemaker"
@@ -98,6 +101,9 @@ var (
 		llm.LangflowRun:       langflow.New(),
 		llm.A2AMessage:        a2a.New(),
 		llm.FalChat:           fal.Chat{},
+		llm.ChatGPTResponses:  chatgpt.Format{},
+		llm.PetalsGenerate:    petals.New(),
+		llm.ManusTask:         manus.New(),
 	}
 )
 
@@ -159,5 +165,8 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || e == llm.GeminiLive
+	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || converses(e)
 }
+
+// converses says whether sessions of clients can be held at e in a provider's own words.
+func converses(e llm.Endpoint) bool { return e.Family() == llm.FamilySession && e != llm.Realtime }

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gemini/listen"
 	"github.com/conclave-llm/conclave/provider/gemini/pictures"
 	geminispeech "github.com/conclave-llm/conclave/provider/gemini/speech"
+	"github.com/conclave-llm/conclave/provider/meta"
 	"github.com/conclave-llm/conclave/provider/minimax"
 	"github.com/conclave-llm/conclave/provider/polly"
 	"github.com/conclave-llm/conclave/provider/riva"
@@ -27,6 +28,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/stability"
 	"github.com/conclave-llm/conclave/provider/tencent"
 	"github.com/conclave-llm/conclave/provider/topaz"
+	transcribeapi "github.com/conclave-llm/conclave/provider/transcribe"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 	"github.com/conclave-llm/conclave/provider/xai"
 )
@@ -113,6 +115,8 @@ var (
 		llm.AssemblyListen:    assemblyai.Listen{},
 		llm.AzureListen:       azurespeech.Listen{},
 		llm.SonioxListen:      soniox.Listen{},
+		llm.MetaListen:        meta.Listen{},
+		llm.TranscribeListen:  transcribeapi.Listen{},
 		llm.XAIListen:         xai.Listen{},
 		llm.WatsonxListen:     watsonx.Listen{},
 		llm.CloudflareListen:  cloudflare.Listen{},

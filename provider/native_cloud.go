@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/oracle"
+	"github.com/conclave-llm/conclave/provider/petals"
 	"github.com/conclave-llm/conclave/provider/predibase"
 	"github.com/conclave-llm/conclave/provider/replicate"
 	"github.com/conclave-llm/conclave/provider/sap"
@@ -24,6 +25,7 @@ var textRows = []Provider{
 	{Name: "predibase", Base: "https://serving.app.predibase.com/{tenant_id}/deployments/v2/llms", KeyVars: []string{"PREDIBASE_API_KEY"}, BaseVars: []string{"PREDIBASE_API_BASE"}, Endpoints: []llm.Endpoint{llm.PredibaseChat}, Codec: predibase.Codec{}},
 	{Name: "gigachat", Base: "https://gigachat.devices.sberbank.ru/api/v1", KeyVars: []string{"GIGACHAT_CREDENTIALS", "GIGACHAT_API_KEY"}, BaseVars: []string{"GIGACHAT_API_BASE"}, Endpoints: []llm.Endpoint{llm.GigaChat, llm.GigaEmbed}, Codec: gigachat.Codec{}, Auth: GigaToken},
 	{Name: "watsonx_text", Base: "https://{region}.ml.cloud.ibm.com", KeyVars: []string{"WATSONX_API_KEY", "WATSONX_APIKEY"}, BaseVars: []string{"WATSONX_API_BASE", "WATSONX_URL"}, Endpoints: []llm.Endpoint{llm.WatsonxText}, Auth: IBMToken, Codec: watsonx.TextCodec{}},
+	{Name: "petals", BaseVars: []string{"PETALS_API_BASE"}, KeyVars: []string{"PETALS_API_KEY"}, Endpoints: []llm.Endpoint{llm.PetalsGenerate}, Codec: petals.New(), Header: petals.Header},
 	{Name: "aleph_alpha", Base: "https://api.aleph-alpha.com", KeyVars: []string{"ALEPH_ALPHA_API_KEY"}, BaseVars: []string{"ALEPH_ALPHA_API_BASE"}, Endpoints: []llm.Endpoint{llm.AlephAlphaChat}, Codec: alephalpha.New()},
 	{Name: "bytez", Base: "https://api.bytez.com/models/v2", KeyVars: []string{"BYTEZ_API_KEY"}, BaseVars: []string{"BYTEZ_API_BASE"}, Auth: KeyKey, Endpoints: []llm.Endpoint{llm.BytezChat}, Codec: bytez.New()},
 	{Name: "text-completion-codestral", Base: "https://codestral.mistral.ai/v1", KeyVars: []string{"CODESTRAL_API_KEY"}, BaseVars: []string{"CODESTRAL_API_BASE"}, Endpoints: []llm.Endpoint{llm.FIMCompletions}, Codec: fim.Codec{}},

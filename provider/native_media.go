@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/soniox"
 	"github.com/conclave-llm/conclave/provider/stability"
 	"github.com/conclave-llm/conclave/provider/topaz"
+	transcribeapi "github.com/conclave-llm/conclave/provider/transcribe"
 )
 
 // mediaRows are vendors of pictures and audio, most of whom have forms of their own.
@@ -23,7 +24,8 @@ var mediaRows = []Provider{
 	{Name: assemblyai.RowSpeech, Base: "https://api.assemblyai.com", KeyVars: []string{"ASSEMBLYAI_API_KEY"}, Auth: PlainKey, Endpoints: []llm.Endpoint{llm.AssemblyListen}, Codec: assemblyai.Codec{}},
 	{Name: "azure_speech", Base: "https://{region}.tts.speech.microsoft.com", KeyVars: []string{"AZURE_SPEECH_API_KEY"}, BaseVars: []string{"AZURE_SPEECH_API_BASE"}, Auth: AzureSubscription, Endpoints: []llm.Endpoint{llm.AzureSpeak, llm.AzureListen}, Codec: azurespeech.Codec{}, RootOf: azurespeech.RootOf},
 	{Name: "aws_polly", Base: "https://polly.{region}.amazonaws.com", BaseVars: []string{"AWS_POLLY_API_BASE"}, Auth: SigV4, Endpoints: []llm.Endpoint{llm.PollySpeak}, Codec: polly.Codec{}},
-	{Name: "soniox", Base: "https://api.soniox.com", KeyVars: []string{"SONIOX_API_KEY"}, BaseVars: []string{"SONIOX_API_BASE"}, Endpoints: []llm.Endpoint{llm.SonioxListen}, Codec: soniox.Codec{}},
+	{Name: "transcribe", Base: "https://transcribestreaming.{region}.amazonaws.com", BaseVars: []string{"TRANSCRIBE_API_BASE"}, Auth: SigV4Events, Endpoints: []llm.Endpoint{llm.TranscribeListen}, Codec: transcribeapi.Codec{}, Streams: true},
+	{Name: "soniox", Base: "https://api.soniox.com", KeyVars: []string{"SONIOX_API_KEY"}, BaseVars: []string{"SONIOX_API_BASE"}, Endpoints: []llm.Endpoint{llm.SonioxListen, llm.SonioxLive}, Codec: soniox.Codec{}, RootOf: soniox.RootOf},
 	{Name: "nvidia_riva", KeyVars: []string{"NVIDIA_RIVA_API_KEY", "NVIDIA_NIM_API_KEY"}, BaseVars: []string{"NVIDIA_RIVA_API_BASE"}, Endpoints: []llm.Endpoint{llm.Transcriptions, llm.Translations, llm.RivaSpeak}, Codec: riva.Codec{}},
 	{Name: "stability", Base: "https://api.stability.ai", KeyVars: []string{"STABILITY_API_KEY"}, BaseVars: []string{"STABILITY_API_BASE"}, Endpoints: []llm.Endpoint{llm.StabilityImages}, Codec: stability.Codec{}},
 	{Name: "black_forest_labs", Base: "https://api.bfl.ai", KeyVars: []string{"BFL_API_KEY", "BLACK_FOREST_LABS_API_KEY"}, BaseVars: []string{"BLACK_FOREST_LABS_API_BASE"}, Auth: XKey, Endpoints: []llm.Endpoint{llm.BFLImages}, Codec: bfl.Codec{}},

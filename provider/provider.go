@@ -36,6 +36,7 @@ const (
 	XIKey                         // xi-api-key: KEY
 	AzureSubscription             // ocp-apim-subscription-key: KEY
 	XKey                          // x-key: KEY
+	UnderscoreKey                 // API_KEY: KEY
 	SigV4                         // Amazon's signature over the request
 	GoogleToken                   // a bearer token of Google's, made of a service account
 	EntraToken                    // a bearer token of Microsoft's Entra, or a key where there is one
@@ -45,15 +46,19 @@ const (
 	SnowflakeToken                // a bearer token of one's own making, or a key
 	OracleSignature               // Oracle's signature over the request, or a key
 	GigaToken                     // a bearer token of Sber's, for a key
+	SigV4Events                   // Amazon's signature over the request and the events in its body
+	CopilotToken                  // a bearer token of Copilot's, for a token of GitHub's
+	ChatGPTToken                  // a bearer token of a sign-in to ChatGPT
 )
 
 // authNames are the ways, as people read them.
-var authNames = [...]string{
+var authNames = [...]string{ //nolint:gosec // of kinds, and none of them
 	Bearer: "bearer", APIKey: "api-key", XAPIKey: "x-api-key", SubscriptionKey: "api-subscription-key", NoAuth: "none",
-	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key", XKey: "x-key",
+	TokenKey: "authorization_token", KeyKey: "authorization_key", PlainKey: "authorization", XIKey: "xi-api-key", XKey: "x-key", UnderscoreKey: "api_key",
 	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
 	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
+	SigV4Events: "aws_sigv4_events", CopilotToken: "github_copilot_token", ChatGPTToken: "chatgpt_token",
 }
 
 // String names the way: "bearer".
@@ -93,6 +98,8 @@ func (a Auth) Set(h http.Header, key string) {
 		h["Xi-Api-Key"] = []string{key}
 	case XKey:
 		h["X-Key"] = []string{key}
+	case UnderscoreKey:
+		h["API_KEY"] = []string{key}
 	case AzureSubscription:
 		h["Ocp-Apim-Subscription-Key"] = []string{key}
 	}
@@ -161,6 +168,8 @@ type Provider struct {
 	// KeepsResponses says that it keeps responses that are stored, so that they can be continued by
 	// their id.
 	KeepsResponses bool
+	// Streams says that its answers are streams, also to who asked for none.
+	Streams bool
 	// NoEndMark says that its streams may end without a finish reason and [DONE].
 	NoEndMark bool
 }
@@ -181,7 +190,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, agentRows, mediaRows, documentRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

@@ -149,6 +149,7 @@ func TestTexts_Stream(t *testing.T) {
 		{llm.AnthropicComplete, []string{`{"type":"completion","completion":"Hel","stop_reason":null}`}, "", true},
 		{llm.LangGraphRun, []string{`{"run_id":"r"}`, `[{"type":"AIMessageChunk","id":"m","content":"Hel","usage_metadata":{"input_tokens":4,"output_tokens":0}},{}]`, `[{"type":"tool","content":"fine"},{}]`, `[{"type":"AIMessageChunk","id":"m","content":[{"type":"text","text":"lo"}],"usage_metadata":{"input_tokens":3,"output_tokens":2}},{}]`}, "Hello stop 7 2", false},
 		{llm.LangGraphRun, []string{`{"error":"ValueError","message":"no"}`}, "", true},
+		{llm.ChatGPTResponses, []string{`{"type":"response.created","response":{"id":"r","model":"m"}}`, `{"type":"response.output_text.delta","output_index":0,"delta":"Hello"}`, `{"type":"response.completed","response":{"id":"r","status":"completed","output":[],"usage":{"input_tokens":4,"output_tokens":2,"total_tokens":6}}}`}, "Hello stop 4 2", false},
 		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6}}`, `[DONE]`}, "Hello stop 4 2", false},
 		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"text":"Hello","finish_reason":"length"}]}`, `[DONE]`}, "Hello length", false},
 	} {
@@ -223,6 +224,13 @@ func TestTexts_Conformance(t *testing.T) {
 		{"a2a", "planner", false, nil, "https://agent.example/a2a", "https://agent.example/a2a"},
 		{"text-completion-codestral", "codestral", false, nil, "", "https://codestral.mistral.ai/v1/fim/completions"},
 		{"text-completion-inception", "mercury", false, nil, "", "https://api.inceptionlabs.ai/v1/fim/completions"},
+		{"manus", "manus-1.6", false, nil, "", "https://api.manus.im/v1/responses"},
+		{"manus", "manus-1.6", false, nil, "https://api.manus.ai/v1", "https://api.manus.ai/v1/responses"},
+		{"petals", "m", false, nil, "https://chat.petals.dev/api/v1/generate", "https://chat.petals.dev/api/v1/generate"},
+		{"petals", "m", false, nil, "http://localhost:5000", "http://localhost:5000/api/v1/generate"},
+		{"github_copilot", "gpt-4.1", false, nil, "", "https://api.githubcopilot.com/chat/completions"},
+		{"github_copilot", "gpt-6-sol", false, nil, "", "https://api.githubcopilot.com/responses"},
+		{"chatgpt", "gpt-6-sol", true, nil, "", "https://chatgpt.com/backend-api/codex/responses"},
 		{"oci", "meta.llama-4", false, map[string]string{"region": "us-chicago-1"}, "", "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/openai/v1/chat/completions"},
 	} {
 		t.Run(tt.provider+"/"+tt.model, func(t *testing.T) {
@@ -231,6 +239,7 @@ func TestTexts_Conformance(t *testing.T) {
 			if !ok {
 				t.Fatal("no row")
 			}
+			p = p.For(tt.model)
 			at, _ := p.Way(llm.Chat)
 			got, err := p.URL(tt.base, llm.Place{Endpoint: at, Model: tt.model, Stream: tt.stream, Options: tt.options})
 			if err != nil || got != tt.want {
@@ -253,7 +262,7 @@ func FuzzTexts(f *testing.F) {
 	in, _ := provider.InboundOf(llm.Chat)
 	ours := []llm.Endpoint{
 		llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat, llm.FIMCompletions, llm.SageMakerText, llm.WatsonxText,
-		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage,
+		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage, llm.ChatGPTResponses, llm.ManusTask,
 	}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
 		req, bad := in.DecodeRequest(request)

@@ -316,7 +316,12 @@ func newRig(t testing.TB) *rig {
 			return answer, err
 		}),
 		Journal: r.journal, Pricer: pricer{},
-		Secrets: openerFunc(func(string, string, string) (secret.Text, error) { return secret.New("sk-provider"), nil }),
+		Secrets: openerFunc(func(_, _, field string) (secret.Text, error) {
+			if field == "chatgpt_auth" {
+				return secret.New(`{"tokens":{"access_token":"at-1","refresh_token":"rt-1","account_id":"acc"}}`), nil
+			}
+			return secret.New("sk-provider"), nil
+		}),
 	}
 	return r
 }

@@ -37,7 +37,7 @@ func formOf(t testing.TB, fields map[string]string, file []byte) (contentType, b
 	t.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
-	for _, name := range []string{"model", "prompt", "stream", "response_format", "n", "user", "tags[]", "words[]"} {
+	for _, name := range []string{"model", "prompt", "stream", "response_format", "n", "user", "tags[]", "words[]", "language"} {
 		if v, ok := fields[name]; ok {
 			if err := m.WriteField(name, v); err != nil {
 				t.Fatal(err)

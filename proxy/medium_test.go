@@ -160,6 +160,12 @@ func TestTranscriptions_Vendors(t *testing.T) {
 				return json200, fmt.Sprintf(`{"text":"%s heard by %s","language":"","duration":2}`, f["file"], f["model"])
 			},
 		}},
+		{"meta", "muse", "Authorization", map[string]func(*http.Request, string) (string, string){
+			"POST /asr/transcribe": func(r *http.Request, body string) (string, string) {
+				f := fieldsOf(r, body)
+				return json200, fmt.Sprintf(`{"sessionId":"s","transcript":"%s heard by %s","audioDurationMs":2000,"turns":[]}`, f["audio"], strings.Split(f["request"], `"`)[3])
+			},
+		}},
 		{"cloudflare", "@cf/openai/whisper", "Authorization", map[string]func(*http.Request, string) (string, string){
 			"POST /run/@cf/openai/whisper": func(_ *http.Request, body string) (string, string) {
 				return json200, fmt.Sprintf(`{"result":{"text":"%s heard by @cf/openai/whisper","transcription_info":{"duration":2}},"success":true}`, body)
@@ -412,7 +418,7 @@ func TestImages_Refused(t *testing.T) {
 // become what they mean.
 func TestMedia_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz", "xai", "dashscope", "minimax", "tencent", "fireworks_ai", "oci", "azure_ai_pictures", "gemini_transcribe", "vertex_ai_speech"} {
+	for _, name := range []string{"deepgram", "elevenlabs", "assemblyai_speech", "azure_speech", "aws_polly", "stability", "fal_ai", "recraft", "gemini_imagen", "soniox", "nvidia_riva", "black_forest_labs", "runwayml", "topaz", "xai", "dashscope", "minimax", "tencent", "fireworks_ai", "oci", "azure_ai_pictures", "gemini_transcribe", "vertex_ai_speech", "meta", "transcribe"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, ok := provider.Lookup(name)

@@ -17,7 +17,10 @@ import (
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/realtime"
+	"github.com/conclave-llm/conclave/proxy/realtime/listen"
 	"github.com/conclave-llm/conclave/proxy/realtime/live"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
+	"github.com/conclave-llm/conclave/proxy/realtime/sonic"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -166,6 +169,12 @@ func (s *Server) identify(ctx context.Context, c *Call, secret string) (*resourc
 	})
 }
 
+// A session's intent, in the query: with it a session only transcribes.
+const (
+	intentParam      = "intent"
+	intentTranscribe = "transcription"
+)
+
 // readSession is the step that reads what a handshake says of a request: the model, in the query.
 func readSession(_ context.Context, s *Server, c *Call) error {
 	if s.cfg.Sessions == nil {
@@ -178,8 +187,11 @@ func readSession(_ context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Message: "The query of the URL cannot be read.", Err: err}
 	}
-	if q.Has("intent") || q.Has("call_id") {
-		return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Message: "Sessions that only transcribe, and calls over WebRTC, are not served."}
+	if q.Has("call_id") {
+		return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Param: "call_id", Message: "Calls over WebRTC are not served."}
+	}
+	if intent := q.Get(intentParam); intent != "" && intent != intentTranscribe {
+		return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Param: intentParam, Message: "A session's intent may be " + intentTranscribe + " only."}
 	}
 	model := cmp.Or(q.Get("model"), q.Get("deployment"))
 	if g := c.grant; g != nil {
@@ -259,21 +271,52 @@ func (s *Server) prepareSession(c *Call, d *view.Deployment, at llm.Endpoint) *u
 	return &c.attempt
 }
 
-// peerOf is the provider's side of a session, in the words of OpenAI's.
-func peerOf(conn *socket.Conn, a *upstream.Attempt) realtime.Peer {
-	if a.Endpoint != llm.GeminiLive {
-		return conn
+// listens says whether a provider's sessions at an endpoint only transcribe.
+func listens(e llm.Endpoint) bool { return e == llm.SonioxLive || e == llm.MetaLive }
+
+// hasIntent refuses a session that is to transcribe only, of a model that answers.
+func (c *Call) hasIntent(at llm.Endpoint) error {
+	q, err := url.ParseQuery(c.query)
+	if err == nil && q.Get(intentParam) != "" && !listens(at) {
+		return &llm.Error{Kind: llm.Invalid, Code: "unsupported_parameter", Param: intentParam, Message: "The model's sessions do not only transcribe. Ask for one whose sessions do, such as Soniox's."}
 	}
+	return nil
+}
+
+// keepListening is the time between signs of life in sessions that only transcribe: Soniox ends those in which
+// nothing comes for 20 seconds.
+const keepListening = 8 * time.Second
+
+// peerOf is the provider's side of a session, in the words of OpenAI's.
+func peerOf(conn peer.Socket, a *upstream.Attempt) realtime.Peer {
+	switch a.Endpoint {
+	case llm.SonioxLive:
+		return listen.New(conn, a.Model, &listen.Soniox{Model: a.Model})
+	case llm.MetaLive:
+		return listen.New(conn, a.Model, &listen.Meta{Model: a.Model, Key: a.Account.Or().Key})
+	case llm.BedrockSonic:
+		return sonic.New(conn, a.Model)
+	case llm.GeminiLive:
+		return live.New(conn, liveModel(a))
+	}
+	return conn
+}
+
+// liveModel is the name of Google's model in a session.
+func liveModel(a *upstream.Attempt) string {
 	model := gemini.LiveModel(a.Model)
 	if a.Provider.Auth == provider.GoogleToken {
 		model = vertex.LiveModel(a.Model, a.Account.Or().Options)
 	}
-	return live.New(conn, model)
+	return model
 }
 
 // converse is the attempt of a handshake: it opens the session at the deployment and then the
 // client's, and relays until one of them ends.
 func (s *Server) converse(ctx context.Context, c *Call, d *view.Deployment, asked *upstream.Attempt, flight router.Flight) error {
+	if err := c.hasIntent(asked.Endpoint); err != nil {
+		return err
+	}
 	leave, ok := s.live.Enter()
 	if !ok {
 		return &llm.Error{Kind: llm.Unavailable, Code: "node_stopping", RetryAfter: time.Second, Message: "This node stops. Ask another one."}
@@ -301,6 +344,9 @@ func (s *Server) converse(ctx context.Context, c *Call, d *view.Deployment, aske
 	}
 	if c.grant != nil {
 		cfg.Session = c.grant.Session
+	}
+	if cfg.Listens = listens(asked.Endpoint); cfg.Listens {
+		cfg.Ping = keepListening
 	}
 	return realtime.Run(s.live.Context(), cfg)
 }

@@ -995,7 +995,8 @@ func TestRealtime_secrets(t *testing.T) {
 	for _, tt := range []struct{ body, code string }{
 		{`{"session":{"type":"realtime"}}`, "missing_model"},
 		{`{"session":{"type":"realtime","model":"secret"}}`, "model_access_denied"},
-		{`{"session":{"type":"transcription","model":"demo"}}`, "unsupported_value"},
+		{`{"session":{"type":"x","model":"demo"}}`, "unsupported_value"},
+		{`{"session":{"type":"transcription","audio":{"input":{"transcription":{"model":"secret"}}}}}`, "model_access_denied"},
 		{`{"expires_after":{"seconds":5},"session":{"model":"demo"}}`, "invalid_value"},
 		{`{"session":{"model":"demo","instructions":"` + strings.Repeat("x", 20000) + `"}}`, "session_too_large"},
 	} {

@@ -117,6 +117,30 @@ func talkers() []talker {
 			}
 			_, _ = io.WriteString(w, `{"outputs":[{"outputs":[{"results":{"message":{"text":"hello there"}}}]}]}`)
 		}},
+		{"petals", "m", false, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.URL.Path != "/api/v1/generate" || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" || !strings.Contains(body, "inputs=") {
+				w.WriteHeader(http.StatusTeapot)
+				return
+			}
+			_, _ = io.WriteString(w, `{"ok":true,"outputs":"hello there"}`)
+		}},
+		{"manus", "manus-1.6", false, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			if v := r.Header["Api_key"]; len(v) != 1 || v[0] != "sk-provider" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			_, _ = io.WriteString(w, `{"id":"t1","status":"completed","output":[{"role":"assistant","content":[{"type":"output_text","text":"hello there"}]}]}`)
+		}},
+		{"chatgpt", "gpt-6-sol", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
+			if r.Header.Get("Authorization") != "Bearer at-1" || r.Header.Get("Chatgpt-Account-Id") != "acc" || !strings.Contains(body, `"stream":true`) || r.Header.Get("Accept") != "text/event-stream" {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			serveEvents(w, `{"type":"response.created","response":{"id":"r1","model":"gpt-6-sol"}}`,
+				`{"type":"response.output_text.delta","output_index":0,"delta":"hello"}`, `{"type":"response.output_text.delta","output_index":0,"delta":" there"}`,
+				`{"type":"response.output_item.done","output_index":0,"item":{"type":"message","role":"assistant","content":[{"type":"output_text","text":"hello there"}]}}`,
+				`{"type":"response.completed","response":{"id":"r1","status":"completed","output":[],"usage":{"input_tokens":11,"output_tokens":7,"total_tokens":18}}}`)
+		}},
 		{"aleph_alpha", "luminous", false, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
 			_, _ = io.WriteString(w, `{"completions":[{"completion":"hello there","finish_reason":"end_of_text"}],"num_tokens_prompt_total":11,"num_tokens_generated":7}`)
 		}},
@@ -190,6 +214,9 @@ func TestTexts(t *testing.T) {
 					if v.provider == "gigachat" {
 						r.tables.Deployments[0].Secrets = map[string]*resource.Sealed{"gigachat_access_token": {}}
 					}
+					if v.provider == "chatgpt" {
+						r.tables.Deployments[0].Secrets = map[string]*resource.Sealed{"chatgpt_auth": {}}
+					}
 					path, body := cl.path, cl.body
 					if stream {
 						body = strings.Replace(body, "%s", `,"stream":true`, 1)
@@ -262,5 +289,46 @@ func TestTexts_Failed(t *testing.T) {
 	w := r.do("POST", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`)
 	if w.Code != 502 || !strings.Contains(w.Body.String(), "CUDA out of memory") {
 		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestCopilot: GitHub's token is exchanged for one of Copilot's at the address of the options, which conversations,
+// responses of models that only have those, and embeddings are asked with.
+func TestCopilot(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/copilot_internal/v2/token" && r.Header.Get("Authorization") == "token sk-provider" {
+			_, _ = io.WriteString(w, `{"token":"tid=1","expires_at":4000000000,"refresh_in":1500}`)
+			return
+		}
+		if r.Header.Get("Authorization") != "Bearer tid=1" || r.Header.Get("Copilot-Integration-Id") == "" || r.Header.Get("Editor-Version") == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		switch r.URL.Path {
+		case "/chat/completions":
+			_, _ = io.WriteString(w, `{"id":"c1","choices":[{"index":0,"message":{"role":"assistant","content":"hello there"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":7,"total_tokens":18}}`)
+		case "/responses":
+			_, _ = io.WriteString(w, `{"id":"r1","status":"completed","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"hello there"}]}],"usage":{"input_tokens":11,"output_tokens":7,"total_tokens":18}}`)
+		case "/embeddings":
+			_, _ = io.WriteString(w, `{"data":[{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":11,"total_tokens":11}}`)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	for _, tt := range []struct{ model, path, body, want string }{
+		{"gpt-4.1", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`, "hello there"},
+		{"gpt-6-sol", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`, "hello there"},
+		{"gpt-6-sol", "/v1/responses", `{"model":"demo","input":"hi"}`, "hello there"},
+		{"text-embedding-3-small", "/v1/embeddings", `{"model":"demo","input":"hi"}`, "0.5"},
+	} {
+		r := (&embedder{provider: "github_copilot", model: tt.model}).rigFor(t, srv.URL, map[string]string{"github_api_url": srv.URL})
+		rec := r.do("POST", tt.path, tt.body)
+		if rec.Code != 200 || !strings.Contains(rec.Body.String(), tt.want) {
+			t.Errorf("%s at %s: got %d %s", tt.model, tt.path, rec.Code, rec.Body)
+		}
+		if got := r.journal.settled[0]; got.Usage.Source != llm.UsageProvider || got.Usage.Input != 11 {
+			t.Errorf("%s: record %+v", tt.model, got)
+		}
 	}
 }

@@ -224,5 +224,11 @@ func (s *Server) transformed(c *Call, d *view.Deployment) (*transformed, error) 
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Unavailable, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
 	}
-	return &transformed{Method: http.MethodPost, URL: at, Body: a.Body, Headers: h, Dropped: c.dropped}, nil
+	body := json.RawMessage(a.Body)
+	if !json.Valid(body) { // a form
+		if body, err = json.Marshal(string(a.Body)); err != nil {
+			return nil, err
+		}
+	}
+	return &transformed{Method: http.MethodPost, URL: at, Body: body, Headers: h, Dropped: c.dropped}, nil
 }

@@ -58,6 +58,8 @@ func (Codec) Path(p llm.Place) string {
 	}
 	path := "/model/" + escape(strings.TrimPrefix(strings.TrimPrefix(p.Model, "converse/"), invoke))
 	switch {
+	case p.Endpoint == llm.BedrockSonic:
+		return path + "/invoke-with-bidirectional-stream"
 	case p.Endpoint == llm.Messages && p.Stream:
 		return path + "/invoke-with-response-stream"
 	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed, p.Endpoint == llm.InvokeImages:

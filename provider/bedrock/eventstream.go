@@ -216,10 +216,15 @@ func (h *frameHeaders) set(name, value []byte) {
 
 // appendFrame appends a frame whose payload add appends.
 func appendFrame(dst []byte, message, kindName, kind string, add func([]byte) []byte) []byte {
+	return appendFrameOf(dst, message, kindName, kind, "application/json", add)
+}
+
+// appendFrameOf is appendFrame for a payload of another type.
+func appendFrameOf(dst []byte, message, kindName, kind, content string, add func([]byte) []byte) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, preludeSize)...)
 	dst = appendHeader(dst, kindName, kind)
-	dst = appendHeader(dst, ":content-type", "application/json")
+	dst = appendHeader(dst, ":content-type", content)
 	dst = appendHeader(dst, ":message-type", message)
 	headers := len(dst) - start - preludeSize
 	dst = add(dst)

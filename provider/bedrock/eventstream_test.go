@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/bedrock"
@@ -168,6 +170,32 @@ func FuzzReader(f *testing.F) {
 		}
 		if !bytes.HasPrefix(data, a) {
 			t.Error("the bytes are not those that came")
+		}
+	})
+}
+
+// FuzzChunk: what a chunk holds comes out of it, and nothing else is taken for one.
+func FuzzChunk(f *testing.F) {
+	f.Add("chunk", []byte(`{"bytes":"QQ=="}`), []byte("A"))
+	f.Add("other", []byte(`{"bytes":7}`), []byte{})
+	f.Fuzz(func(t *testing.T, kind string, data, message []byte) {
+		if got, err := bedrock.Chunk(&llm.Event{Type: []byte(kind), Data: data}); err == nil && (kind != bedrock.EventChunk || !json.Valid(data)) {
+			t.Fatalf("%q of %q is taken: %q", data, kind, got)
+		}
+		signed, err := bedrock.AppendSigned(nil, time.UnixMilli(1), bedrock.AppendChunk(nil, message), func([]byte, []byte) ([]byte, error) { return make([]byte, 32), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		outer, err := bedrock.NewReader(bytes.NewReader(signed), 0).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inner, err := bedrock.NewReader(bytes.NewReader(outer.Data), 0).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := bedrock.Chunk(&inner); err != nil || !bytes.Equal(got, message) {
+			t.Fatalf("%q became %q, %v", message, got, err)
 		}
 	})
 }

@@ -1,5 +1,5 @@
 // Package soniox reads and writes Soniox's transcriptions and translations of files, as its API document
-// of 2026 has them: the audio is uploaded, a transcription of it is ordered and asked for until it is
+// of 2026 has them, and knows where its live transcriptions are: the audio is uploaded, a transcription of it is ordered and asked for until it is
 // there, and both are removed in the end.
 package soniox
 
@@ -28,8 +28,23 @@ const (
 // Codec is Soniox's format.
 type Codec struct{ compatible openai.Codec }
 
-// Path is where the audio is uploaded.
-func (Codec) Path(llm.Place) string { return files }
+// Path is where the audio is uploaded, or heard live.
+func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.SonioxLive {
+		return "/transcribe-websocket"
+	}
+	return files
+}
+
+// RootOf is the address of an endpoint: what is heard live is so by another host of each region
+// (stt-rt.soniox.com beside api.soniox.com).
+func RootOf(e llm.Endpoint, base string) string {
+	host, ours := strings.CutPrefix(base, "https://api.")
+	if name, _, _ := strings.Cut(host, "/"); e == llm.SonioxLive && ours && (name == "soniox.com" || strings.HasSuffix(name, ".soniox.com")) {
+		return "https://stt-rt." + name
+	}
+	return base
+}
 
 // Read reads a whole answer, which says what it used where it is translated.
 func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return embed.Report(body, "") }

@@ -58,8 +58,11 @@ var clientEvents = map[string]func(*session, context.Context, *event) error{
 	"response.create":           (*session).created,
 	"response.cancel":           (*session).send,
 	"session.update":            (*session).updated,
-	"transcription_session.update": func(*session, context.Context, *event) error {
-		return invalid("type", "unsupported_event", "Sessions that only transcribe are not served.")
+	"transcription_session.update": func(s *session, ctx context.Context, e *event) error {
+		if !s.cfg.Listens {
+			return invalid("type", "unsupported_event", "The model does not only transcribe: configure its session with session.update.")
+		}
+		return s.updated(ctx, e)
 	},
 	"conversation.item.create":   (*session).added,
 	"conversation.item.delete":   (*session).send,
@@ -148,7 +151,7 @@ func (s *session) updated(ctx context.Context, e *event) error {
 	if err := s.judge(ctx, e); err != nil {
 		return err
 	}
-	if kind := text(e.session, "type"); kind != "" && kind != "realtime" {
+	if kind := text(e.session, "type"); kind != "" && kind != s.kind() {
 		return invalid("session.type", "unsupported_value", "Sessions of the type "+strconv.Quote(kind)+" are not served.")
 	}
 	if has(e.session, "model") {
@@ -165,8 +168,19 @@ func (s *session) updated(ctx context.Context, e *event) error {
 	return s.send(ctx, e)
 }
 
+// kind is the type of the session.
+func (s *session) kind() string {
+	if s.cfg.Listens {
+		return "transcription"
+	}
+	return "realtime"
+}
+
 // created asks for a response.
 func (s *session) created(ctx context.Context, e *event) error {
+	if s.cfg.Listens {
+		return invalid("type", "unsupported_event", "The model only transcribes, and makes no responses.")
+	}
 	if err := s.judge(ctx, e); err != nil {
 		return err
 	}

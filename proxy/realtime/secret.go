@@ -129,10 +129,14 @@ func ReadWish(body []byte, bare bool) (w Wish, err error) {
 			return w, err
 		}
 	}
-	if kind := text(w.Session, "type"); kind != "" && kind != "realtime" {
+	w.Model = text(w.Session, "model")
+	switch kind := text(w.Session, "type"); {
+	case kind == "transcription" && w.Model == "":
+		w.Model = text(w.Session, "audio", "input", "transcription", "model")
+	case kind != "" && kind != "realtime" && kind != "transcription":
 		return w, invalid("session.type", "unsupported_value", "Sessions of this type are not served.")
 	}
-	if w.Model = text(w.Session, "model"); w.Model == "" {
+	if w.Model == "" {
 		return w, &llm.Error{Kind: llm.Invalid, Code: "missing_model", Param: "session.model", Message: "The session names no model."}
 	}
 	return w, nil

@@ -35,6 +35,7 @@ type Config struct {
 	Upstream string // as the provider does
 	First    Use    // that was held when the session was opened
 	Session  []byte // the configuration that the client's secret carries; nil: none
+	Listens  bool   // the provider transcribes what it hears, and answers nothing; First is the first transcription
 
 	Idle  time.Duration   // without an event of either side; 0: DefaultIdle
 	Total time.Duration   // 0: DefaultTotal
@@ -108,6 +109,9 @@ var errDone = errors.New("session is over")
 func Run(ctx context.Context, cfg Config) error {
 	cfg.fill()
 	s := &session{cfg: cfg, began: cfg.Now(), spare: cfg.First, open: map[string]*response{}, forgotten: map[string]bool{}, automatic: true}
+	if cfg.Listens {
+		s.spare, s.hearing, s.automatic, s.transcribes = nil, cfg.First, false, true
+	}
 	s.touch()
 	pumping, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx, so that both sides hear why
 	defer stop()
@@ -176,6 +180,9 @@ func (s *session) configure(ctx context.Context) error {
 // configuredLocked takes in how the session is configured: what it does not say stays.
 func (s *session) configuredLocked(cfg []byte) {
 	s.meter.formats(cfg)
+	if s.cfg.Listens {
+		return
+	}
 	turns := member(cfg, "audio", "input", "turn_detection")
 	if turns == nil {
 		turns = member(cfg, "turn_detection")
@@ -376,6 +383,9 @@ func farewellOf(err error) farewell {
 	if errors.As(err, &c) && c.Err == nil {
 		return farewell{c.Code, c.Reason}
 	}
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return goodbye(e)
+	}
 	return farewell{socket.Internal, "conclave_connection_lost"}
 }
 
@@ -390,6 +400,9 @@ func clientLeft(err error) *llm.Error {
 
 // providerLeft is the error of a session whose provider has gone; nil: it said goodbye.
 func providerLeft(err error) *llm.Error {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e
+	}
 	var c *socket.Closed
 	if !errors.As(err, &c) || c.Err != nil {
 		return &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's connection broke.", Err: err}

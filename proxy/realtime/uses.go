@@ -7,6 +7,7 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream"
 )
@@ -60,7 +61,7 @@ type Gate interface {
 // Opener opens sessions at providers.
 type Opener interface {
 	// Open opens the session that an attempt asks for. Its error is an *llm.Error.
-	Open(ctx context.Context, a *upstream.Attempt, o socket.Options) (*socket.Conn, error)
+	Open(ctx context.Context, a *upstream.Attempt, o socket.Options) (peer.Socket, error)
 }
 
 // sent is a response that the client has asked for and the provider has not begun.
@@ -200,8 +201,15 @@ func (s *session) unsent(eventID string, why *llm.Error) (found, ours bool) {
 	return true, ours
 }
 
+// listener is a provider that counts also where nothing is said.
+type listener interface {
+	// Unbooked is what was heard after the last transcript, or used after the last response.
+	Unbooked() llm.Usage
+}
+
 // leftover settles everything that the session's end leaves over.
 func (s *session) leftover(why *llm.Error) {
+	s.unbooked(why)
 	s.mu.Lock()
 	spares, asked, open := []Use{s.spare, s.hearing}, s.sent, s.open
 	s.spare, s.hearing, s.sent, s.open = nil, nil, nil, nil
@@ -218,6 +226,33 @@ func (s *session) leftover(why *llm.Error) {
 	for _, r := range open {
 		r.settle(s.estimate(r), why)
 	}
+}
+
+// unbooked settles what a provider has counted after the last transcript or response; one that only listens also with
+// why it ended.
+func (s *session) unbooked(why *llm.Error) {
+	p, ok := s.cfg.Provider.(listener)
+	if !ok {
+		return
+	}
+	usage := p.Unbooked()
+	s.mu.Lock()
+	u := &s.hearing
+	if *u == nil {
+		u = &s.spare
+	}
+	last, served := *u, why == errEnded
+	if last == nil || usage.Source == llm.UsageNone && (served || !s.cfg.Listens) {
+		s.mu.Unlock()
+		return
+	}
+	*u = nil
+	s.mu.Unlock()
+	r := Result{Usage: usage}
+	if !served {
+		r.Err = why
+	}
+	last.Settle(r)
 }
 
 // estimate is what a response has used that has not been told of.

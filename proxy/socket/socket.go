@@ -172,9 +172,18 @@ func (c *Conn) Read(ctx context.Context) (text bool, message []byte, err error) 
 // Write sends one message of text. Its error is a *Closed: who does not read in time loses the
 // connection.
 func (c *Conn) Write(ctx context.Context, message []byte) error {
+	return c.write(ctx, websocket.MessageText, message)
+}
+
+// WriteBinary is Write for a message of bytes.
+func (c *Conn) WriteBinary(ctx context.Context, message []byte) error {
+	return c.write(ctx, websocket.MessageBinary, message)
+}
+
+func (c *Conn) write(ctx context.Context, kind websocket.MessageType, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	if err := c.ws.Write(ctx, websocket.MessageText, message); err != nil {
+	if err := c.ws.Write(ctx, kind, message); err != nil {
 		return ended(err)
 	}
 	return nil

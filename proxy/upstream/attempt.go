@@ -111,11 +111,13 @@ func (a *Attempt) headers() http.Header {
 	h["Content-Type"] = jsonType
 	if a.Type != "" {
 		h["Content-Type"] = []string{a.Type}
+	} else if v, ok := a.Provider.Header["Content-Type"]; ok { // of another kind
+		h["Content-Type"] = []string{v}
 	}
 	h["Accept"] = jsonType
 	if a.Opaque {
 		h["Accept"] = anyType
-	} else if a.Stream {
+	} else if a.Stream || a.Provider.Streams {
 		h["Accept"] = eventStream
 		if v, ok := a.Provider.Header["Accept"]; ok { // of another kind
 			h["Accept"] = []string{v}

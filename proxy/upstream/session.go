@@ -8,6 +8,7 @@ import (
 
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 	"github.com/conclave-llm/conclave/proxy/socket"
 	"github.com/conclave-llm/conclave/proxy/upstream/sign"
 )
@@ -15,9 +16,10 @@ import (
 // openTimeout bounds the opening of a session where the attempt's timers allow more.
 const openTimeout = 30 * time.Second
 
-// Open opens the session that an attempt asks for, a WebSocket at its endpoint, in the way that
-// requests take. ctx and the attempt's timers bound the opening alone. Errors are as those of Do.
-func (c *Client) Open(ctx context.Context, a *Attempt, o socket.Options) (*socket.Conn, error) {
+// Open opens the session that an attempt asks for, a WebSocket at its endpoint or, at Amazon, a stream that goes
+// both ways, in the way that requests take. ctx and the attempt's timers bound the opening alone. Errors are as those
+// of Do.
+func (c *Client) Open(ctx context.Context, a *Attempt, o socket.Options) (peer.Socket, error) {
 	rt, err := c.route(a)
 	if err != nil {
 		return nil, &llm.Error{Kind: llm.Internal, Code: "upstream_address", Message: "The deployment has no usable address.", Err: err}
@@ -28,6 +30,9 @@ func (c *Client) Open(ctx context.Context, a *Attempt, o socket.Options) (*socke
 	}
 	opening, cancel := context.WithTimeout(ctx, a.opening(c.cfg.Timeouts))
 	defer cancel()
+	if a.Endpoint == llm.BedrockSonic {
+		return c.opened(c.duplex(ctx, opening, a, rt, h, o))
+	}
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
@@ -39,6 +44,14 @@ func (c *Client) Open(ctx context.Context, a *Attempt, o socket.Options) (*socke
 		return nil, c.unopened(ctx, opening, rt, a, err)
 	}
 	return conn, nil
+}
+
+// opened is a session, or nothing at all where there is none.
+func (*Client) opened(d *duplex, err error) (peer.Socket, error) {
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // opening is how long the session may take to open.

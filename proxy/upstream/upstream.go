@@ -127,8 +127,15 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	auth, account := a.Provider.Auth, a.Account.Or()
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
-	} else if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}); err != nil {
-		return nil, &signError{err}
+	} else {
+		r := sign.Request{Method: a.method(), URL: rt.url, Header: h, Body: a.Body}
+		if err := c.signer.Sign(egress.WithLink(cl.ctx, a.Link), auth, account, &r); err != nil {
+			return nil, &signError{err}
+		}
+		if r.Signed != nil {
+			sent := *a
+			sent.Body, a = r.Signed, &sent
+		}
 	}
 	maps.Copy(h, a.Fixed)
 	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
@@ -353,7 +360,7 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		cl.waits = a.Waits
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Raw: &Raw{call: cl}}, nil
-	case isStream:
+	case isStream && !a.Provider.Streams:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
 	return c.whole(cl, a, res)

@@ -28,7 +28,7 @@ type pending struct {
 func (c *Conn) Write(ctx context.Context, message []byte) error {
 	var e clientEvent
 	if err := json.Unmarshal(message, &e); err != nil {
-		return c.locally(func() { c.refuse("", "invalid_event", "The event could not be read.") })
+		return c.locally(func() { c.Refuse("", "invalid_event", "The event could not be read.") })
 	}
 	switch e.Type {
 	case "session.update":
@@ -38,14 +38,14 @@ func (c *Conn) Write(ctx context.Context, message []byte) error {
 	case "input_audio_buffer.append":
 		return c.hear(ctx, &e)
 	case "input_audio_buffer.commit":
-		return c.locally(c.commit)
+		return c.locally(c.turns.Commit)
 	case "response.create":
 		return c.respond(ctx)
 	case "input_audio_buffer.clear", "output_audio_buffer.clear", "response.cancel":
 		return nil // Google takes nothing back; what it says on ends with its turn
 	}
 	return c.locally(func() {
-		c.refuse(e.ID, "unsupported_event", "The model's provider has nothing for the event "+e.Type+".")
+		c.Refuse(e.ID, "unsupported_event", "The model's provider has nothing for the event "+e.Type+".")
 	})
 }
 
@@ -60,21 +60,21 @@ func (c *Conn) locally(f func()) error {
 func (c *Conn) add(e *clientEvent) {
 	item := e.Item
 	if item == nil {
-		c.refuse(e.ID, "invalid_value", "The event has no item.")
+		c.Refuse(e.ID, "invalid_value", "The event has no item.")
 		return
 	}
 	switch item["type"] {
 	case "function_call_output":
 		id, _ := item["call_id"].(string)
 		answer := object{"id": id, "response": object{"output": item["output"]}}
-		if name := c.names[id]; name != "" {
+		if name := c.turns.Names[id]; name != "" {
 			answer["name"] = name
 		}
 		c.pending.answers = append(c.pending.answers, answer)
 	case "message":
 		parts, why := contents(item["content"])
 		if why != "" {
-			c.refuse(e.ID, "unsupported_value", why)
+			c.Refuse(e.ID, "unsupported_value", why)
 			return
 		}
 		role := "user"
@@ -83,15 +83,15 @@ func (c *Conn) add(e *clientEvent) {
 		}
 		c.pending.turns = append(c.pending.turns, object{"role": role, "parts": parts})
 	default:
-		c.refuse(e.ID, "unsupported_value", "The model's provider takes messages and answers of functions.")
+		c.Refuse(e.ID, "unsupported_value", "The model's provider takes messages and answers of functions.")
 		return
 	}
 	if item["id"] == nil {
-		item["id"] = c.id("item_")
+		item["id"] = c.ID("item_")
 	}
 	item["object"], item["status"] = "realtime.item", "completed"
-	c.event("conversation.item.added", object{"item": item})
-	c.event("conversation.item.done", object{"item": item})
+	c.Event("conversation.item.added", object{"item": item})
+	c.Event("conversation.item.done", object{"item": item})
 }
 
 // contents are the parts of a message in Google's words, or why there are none.
@@ -136,20 +136,14 @@ func (c *Conn) hear(ctx context.Context, e *clientEvent) error {
 	c.pending.audio, c.pending.active = true, c.pending.active || opens
 	c.mu.Unlock()
 	if opens {
-		if err := c.say(ctx, object{"realtimeInput": object{"activityStart": object{}}}); err != nil {
+		if err := c.Say(ctx, object{"realtimeInput": object{"activityStart": object{}}}); err != nil {
 			return err
 		}
 	}
-	return c.say(ctx, object{"realtimeInput": object{"audio": object{"mimeType": heardAs, "data": e.Audio}}})
+	return c.Say(ctx, object{"realtimeInput": object{"audio": object{"mimeType": heardAs, "data": e.Audio}}})
 }
 
 // commit makes an item of the audio so far. The provider is not told: what ends the user's turn has the model
-// answer, and that is response.create.
-func (c *Conn) commit() {
-	c.inputID = c.id("item_")
-	c.event("input_audio_buffer.committed", object{"item_id": c.inputID, "previous_item_id": nil})
-}
-
 // respond has the model answer.
 func (c *Conn) respond(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
@@ -160,19 +154,19 @@ func (c *Conn) respond(ctx context.Context) error {
 	c.pending = pending{}
 	c.mu.Unlock()
 	if len(p.answers) > 0 {
-		if err := c.say(ctx, object{"toolResponse": object{"functionResponses": p.answers}}); err != nil {
+		if err := c.Say(ctx, object{"toolResponse": object{"functionResponses": p.answers}}); err != nil {
 			return err
 		}
 	}
 	switch {
 	case len(p.turns) > 0:
-		return c.say(ctx, object{"clientContent": object{"turns": p.turns, "turnComplete": true}})
+		return c.Say(ctx, object{"clientContent": object{"turns": p.turns, "turnComplete": true}})
 	case p.active:
-		return c.say(ctx, object{"realtimeInput": object{"activityEnd": object{}}})
+		return c.Say(ctx, object{"realtimeInput": object{"activityEnd": object{}}})
 	case p.audio:
-		return c.say(ctx, object{"realtimeInput": object{"audioStreamEnd": true}})
+		return c.Say(ctx, object{"realtimeInput": object{"audioStreamEnd": true}})
 	case len(p.answers) > 0:
 		return nil // which it answers by itself
 	}
-	return c.say(ctx, object{"clientContent": object{"turnComplete": true}})
+	return c.Say(ctx, object{"clientContent": object{"turnComplete": true}})
 }

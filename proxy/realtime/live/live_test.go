@@ -46,6 +46,8 @@ func (g *google) Write(_ context.Context, message []byte) error {
 	return nil
 }
 
+func (*google) WriteBinary(context.Context, []byte) error { return errOver }
+
 func (*google) Ping(context.Context) error { return nil }
 func (*google) Close(int, string)          {}
 

@@ -3,10 +3,9 @@ package live
 import (
 	"encoding/json"
 	"errors"
-	"maps"
-	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 )
 
 // message is one of the provider's.
@@ -51,20 +50,11 @@ type calls struct {
 	} `json:"functionCalls"`
 }
 
-// turn is a response that the model makes.
-type turn struct {
-	id, item string // of the response, and of its message
-	kind     string // of the message's content: "output_text" or "output_audio"; "": it has none yet
-	said     strings.Builder
-	output   []object
-	usage    *object
-}
-
 // take makes events of a message. Its error is an *llm.Error of kind Upstream.
 func (c *Conn) take(raw []byte) error {
 	var m message
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent a message that cannot be read.", Err: err}
+		return peer.Garbled(err)
 	}
 	if m.Error != nil {
 		return &llm.Error{Kind: llm.Upstream, Code: "upstream_error", Message: "The provider ended the session.", Err: errors.New(m.Error.Message)}
@@ -75,22 +65,26 @@ func (c *Conn) take(raw []byte) error {
 		c.ready = true
 		close(c.set)
 	}
+	had := c.turns.Begun
 	if m.Server != nil {
 		c.content(m.Server)
 	}
 	if m.Call != nil {
 		for _, f := range m.Call.Functions {
-			c.call(f.ID, f.Name, f.Args)
+			c.turns.Call(f.ID, f.Name, f.Args)
 		}
 	}
-	if u, ok := usageOf(m.Usage); ok && c.turn != nil {
-		c.turn.usage = &u
+	if c.turns.Begun != had {
+		c.pending.audio = false
+	}
+	if u, ok := usageOf(m.Usage); ok {
+		c.turns.Used(u)
 	}
 	switch {
 	case m.Server != nil && m.Server.Interrupted:
-		c.end("cancelled")
+		c.turns.End("cancelled")
 	case m.Server != nil && m.Server.Complete, m.Call != nil:
-		c.end("completed")
+		c.turns.End("completed")
 	}
 	return nil
 }
@@ -98,158 +92,20 @@ func (c *Conn) take(raw []byte) error {
 // content makes events of what the model says and has heard.
 func (c *Conn) content(s *serverContent) {
 	if s.Input.Text != "" {
-		c.understood(s.Input.Text)
+		c.turns.Understood(s.Input.Text)
 	}
 	for _, p := range s.Turn.Parts {
 		switch {
 		case p.Thought:
 		case p.Inline.Data != "":
-			c.delta("output_audio", "response.output_audio.delta", p.Inline.Data)
+			c.turns.Sound(p.Inline.Data)
 		case p.Text != "":
-			c.saying("output_text", p.Text)
+			c.turns.Say(peer.Text, p.Text)
 		}
 	}
 	if s.Output.Text != "" {
-		c.saying("output_audio", s.Output.Text)
+		c.turns.Say(peer.Audio, s.Output.Text)
 	}
-}
-
-// understood is what the user was heard to say.
-func (c *Conn) understood(text string) {
-	if c.inputID == "" {
-		c.commit()
-	}
-	c.input += text
-	c.event("conversation.item.input_audio_transcription.delta", object{"item_id": c.inputID, "content_index": 0, "delta": text})
-}
-
-// heardOut ends what the user has said: the model answers.
-func (c *Conn) heardOut() {
-	if c.input != "" {
-		c.event("conversation.item.input_audio_transcription.completed", object{
-			"item_id": c.inputID, "content_index": 0, "transcript": c.input,
-			"usage": object{"type": "tokens", "input_tokens": 0, "output_tokens": 0, "total_tokens": 0}, // is the response's
-		})
-	}
-	c.input, c.inputID = "", ""
-}
-
-// response is the response that is made; it begins if there is none.
-func (c *Conn) response() *turn {
-	if c.turn == nil {
-		c.heardOut()
-		c.pending.audio = false
-		c.turn = &turn{id: c.id("resp_")}
-		c.event("response.created", object{"response": object{"id": c.turn.id, "object": "realtime.response", "status": "in_progress", "output": []any{}}})
-	}
-	return c.turn
-}
-
-// message is the response's message, of content of a kind.
-func (c *Conn) message(kind string) *turn {
-	t := c.response()
-	if t.kind == "" {
-		t.kind, t.item = kind, c.id("item_")
-		c.event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": object{"id": t.item, "object": "realtime.item", "type": "message", "role": "assistant", "status": "in_progress", "content": []any{}}})
-		part := object{"type": "text", "text": ""}
-		if kind == "output_audio" {
-			part = object{"type": "audio", "transcript": ""}
-		}
-		c.event("response.content_part.added", c.place(t, object{"part": part}))
-	}
-	return t
-}
-
-// place says where in the response something is.
-func (c *Conn) place(t *turn, members object) object {
-	members["response_id"], members["item_id"], members["output_index"], members["content_index"] = t.id, t.item, len(t.output), 0
-	return members
-}
-
-func (c *Conn) delta(kind, event, data string) {
-	t := c.message(kind)
-	c.event(event, c.place(t, object{"delta": data}))
-}
-
-// saying is text that the model says, or what it says aloud.
-func (c *Conn) saying(kind, text string) {
-	t := c.message(kind)
-	t.said.WriteString(text)
-	event := "response.output_text.delta"
-	if t.kind == "output_audio" {
-		event = "response.output_audio_transcript.delta"
-	}
-	c.event(event, c.place(t, object{"delta": text}))
-}
-
-// call is a function that is to be called.
-func (c *Conn) call(id, name string, args json.RawMessage) {
-	t := c.response()
-	c.endMessage("completed")
-	if id == "" {
-		id = c.id("call_")
-	}
-	if len(args) == 0 {
-		args = []byte("{}")
-	}
-	c.names[id] = name
-	item := object{"id": c.id("item_"), "object": "realtime.item", "type": "function_call", "call_id": id, "name": name, "status": "in_progress", "arguments": ""}
-	at := object{"response_id": t.id, "item_id": item["id"], "output_index": len(t.output), "call_id": id}
-	c.event("response.output_item.added", object{"response_id": t.id, "output_index": len(t.output), "item": item})
-	with := func(name string, v any) object {
-		o := object{name: v}
-		maps.Copy(o, at)
-		return o
-	}
-	c.event("response.function_call_arguments.delta", with("delta", string(args)))
-	c.event("response.function_call_arguments.done", with("arguments", string(args)))
-	item["status"], item["arguments"] = "completed", string(args)
-	c.event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
-	t.output = append(t.output, item)
-}
-
-// endMessage ends the message of the response, if it has one.
-func (c *Conn) endMessage(status string) {
-	t := c.turn
-	if t.kind == "" {
-		return
-	}
-	text := t.said.String()
-	part := object{"type": "output_text", "text": text}
-	if t.kind == "output_audio" {
-		c.event("response.output_audio.done", c.place(t, object{}))
-		c.event("response.output_audio_transcript.done", c.place(t, object{"transcript": text}))
-		part = object{"type": "output_audio", "transcript": text}
-	} else {
-		c.event("response.output_text.done", c.place(t, object{"text": text}))
-	}
-	c.event("response.content_part.done", c.place(t, object{"part": part}))
-	item := object{"id": t.item, "object": "realtime.item", "type": "message", "role": "assistant", "status": status, "content": []object{part}}
-	c.event("response.output_item.done", object{"response_id": t.id, "output_index": len(t.output), "item": item})
-	t.output = append(t.output, item)
-	t.kind, t.item = "", ""
-	t.said.Reset()
-}
-
-// end ends the response that is made, if one is.
-func (c *Conn) end(status string) {
-	t := c.turn
-	if t == nil {
-		return
-	}
-	c.endMessage(status)
-	response := object{"id": t.id, "object": "realtime.response", "status": status, "output": t.output}
-	if status == "cancelled" {
-		response["status_details"] = object{"type": "cancelled", "reason": "turn_detected"}
-	}
-	if t.usage != nil {
-		response["usage"] = *t.usage
-	}
-	if t.output == nil {
-		response["output"] = []any{}
-	}
-	c.event("response.done", object{"response": response})
-	c.turn = nil
 }
 
 // counts are tokens by what they stand for.
@@ -288,9 +144,5 @@ func usageOf(raw []byte) (object, bool) {
 	}
 	heard, spoken := got.Input.audio(got.Prompt), got.Output.audio(got.Response)
 	out := got.Response + got.Thoughts
-	return object{
-		"input_tokens": got.Prompt, "output_tokens": out, "total_tokens": got.Prompt + out,
-		"input_token_details":  object{"text_tokens": got.Prompt - heard, "audio_tokens": heard, "cached_tokens": min(max(got.Cached, 0), got.Prompt)},
-		"output_token_details": object{"text_tokens": out - spoken, "audio_tokens": spoken},
-	}, true
+	return peer.UsageOf(got.Prompt, heard, min(max(got.Cached, 0), got.Prompt), out, spoken), true
 }

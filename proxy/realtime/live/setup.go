@@ -2,46 +2,25 @@ package live
 
 import (
 	"context"
-	"maps"
+
+	"github.com/conclave-llm/conclave/llm/speech"
+	"github.com/conclave-llm/conclave/proxy/realtime/peer"
 )
 
 // update takes a configuration in; once the provider has been told one, there is no other.
 func (c *Conn) update(e *clientEvent) {
 	if c.begun {
-		c.refuse(e.ID, "session_begun", "The model's provider takes the configuration of a session before its first words alone: send session.update first.")
+		c.Refuse(e.ID, "session_begun", "The model's provider takes the configuration of a session before its first words alone: send session.update first.")
 		return
 	}
 	for _, way := range [][]string{{"audio", "input", "format"}, {"audio", "output", "format"}} {
-		if kind, _ := at(e.Session, append(way, "type")...).(string); kind != "" && kind != "audio/pcm" {
-			c.refuse(e.ID, "unsupported_value", "The model's provider hears and speaks audio/pcm alone.")
+		if kind, _ := peer.At(e.Session, append(way, "type")...).(string); kind != "" && kind != "audio/pcm" {
+			c.Refuse(e.ID, "unsupported_value", "The model's provider hears and speaks audio/pcm alone.")
 			return
 		}
 	}
-	merge(c.config, e.Session)
-	c.event("session.updated", object{"session": c.config})
-}
-
-// merge takes members in, object by object.
-func merge(into, with object) {
-	for name, v := range with {
-		a, had := into[name].(object)
-		b, has := v.(object)
-		if had && has {
-			a = maps.Clone(a)
-			merge(a, b)
-			v = a
-		}
-		into[name] = v
-	}
-}
-
-// at is the value on a way down from an object, nil if there is none.
-func at(v any, way ...string) any {
-	for _, name := range way {
-		o, _ := v.(object)
-		v = o[name]
-	}
-	return v
+	peer.Merge(c.config, e.Session)
+	c.Event("session.updated", object{"session": c.config})
 }
 
 // begin sends the setup, and waits until the provider has taken it.
@@ -52,14 +31,14 @@ func (c *Conn) begin(ctx context.Context) error {
 	setup := c.setup()
 	c.mu.Unlock()
 	if !begun {
-		if err := c.say(ctx, object{"setup": setup}); err != nil {
+		if err := c.Say(ctx, object{"setup": setup}); err != nil {
 			return err
 		}
 	}
 	select {
 	case <-c.set:
 		return nil
-	case <-c.over:
+	case <-c.Over():
 		return context.Canceled
 	case <-ctx.Done():
 		return ctx.Err()
@@ -72,7 +51,7 @@ func (c *Conn) setup() object {
 	if c.textAlone() {
 		generation["responseModalities"] = []string{"TEXT"}
 	}
-	if voice, _ := at(c.config, "audio", "output", "voice").(string); voice != "" && !openAI[voice] {
+	if voice, _ := peer.At(c.config, "audio", "output", "voice").(string); voice != "" && !speech.OpenAIVoice(voice) {
 		generation["speechConfig"] = object{"voiceConfig": object{"prebuiltVoiceConfig": object{"voiceName": voice}}}
 	}
 	if t, ok := c.config["temperature"].(float64); ok {
@@ -91,7 +70,7 @@ func (c *Conn) setup() object {
 	if !c.textAlone() {
 		out["outputAudioTranscription"] = object{}
 	}
-	if at(c.config, "audio", "input", "transcription") != nil {
+	if peer.At(c.config, "audio", "input", "transcription") != nil {
 		out["inputAudioTranscription"] = object{}
 	}
 	if found := c.detection(); len(found) > 0 {
@@ -99,9 +78,6 @@ func (c *Conn) setup() object {
 	}
 	return out
 }
-
-// openAI are the names of OpenAI's voices, which clients name because they must name one.
-var openAI = map[string]bool{"alloy": true, "ash": true, "ballad": true, "coral": true, "echo": true, "sage": true, "shimmer": true, "verse": true, "marin": true, "cedar": true}
 
 func (c *Conn) textAlone() bool {
 	list, _ := c.config["output_modalities"].([]any)
@@ -128,7 +104,7 @@ func (c *Conn) functions() (declared []object) {
 
 // manual says that the client tells when the user has finished.
 func (c *Conn) manual() bool {
-	input, _ := at(c.config, "audio", "input").(object)
+	input, _ := peer.At(c.config, "audio", "input").(object)
 	turns, said := input["turn_detection"]
 	return said && turns == nil
 }
@@ -140,7 +116,7 @@ func (c *Conn) detection() object {
 	}
 	out := object{}
 	for from, to := range map[string]string{"silence_duration_ms": "silenceDurationMs", "prefix_padding_ms": "prefixPaddingMs"} {
-		if n, ok := at(c.config, "audio", "input", "turn_detection", from).(float64); ok {
+		if n, ok := peer.At(c.config, "audio", "input", "turn_detection", from).(float64); ok {
 			out[to] = n
 		}
 	}

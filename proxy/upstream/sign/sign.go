@@ -129,6 +129,7 @@ type Request struct {
 	Header http.Header // to which the signature is added
 	Body   []byte
 	Digest string // SHA-256 of a body that is not in Body, in hexadecimal; "": Body's
+	Signed []byte // set by who signs a body itself: what is sent in its place
 }
 
 // A method signs requests in one way. It may be called concurrently.
@@ -181,6 +182,9 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.SnowflakeToken:  newSnowflakeToken(cfg),
 		provider.OracleSignature: oracle{cfg.Now},
 		provider.GigaToken:       newBought(cfg, "gigachat", gigachat),
+		provider.SigV4Events:     &sigV4Events{newSigV4(cfg)},
+		provider.CopilotToken:    newCopilotToken(cfg),
+		provider.ChatGPTToken:    newChatGPTToken(cfg),
 	}
 }
 

@@ -38,10 +38,13 @@ const (
 )
 
 // serviceOf is the name by which Amazon's signatures know who is asked: Bedrock's runtime,
-// SageMaker's, Polly, or Textract.
+// SageMaker's, Polly, Textract, or Transcribe.
 func serviceOf(host string) string {
 	if strings.Contains(host, "sagemaker") {
 		return "sagemaker"
+	}
+	if strings.HasPrefix(host, "transcribestreaming.") {
+		return "transcribe"
 	}
 	for _, service := range [...]string{"polly", "textract"} {
 		if strings.HasPrefix(host, service+".") {
@@ -82,6 +85,10 @@ func (s *sigV4) with(ctx context.Context, keys aws.Credentials, r *Request, serv
 	if digest == "" {
 		sum := sha256.Sum256(r.Body)
 		digest = hex.EncodeToString(sum[:])
+	}
+	if digest == streamed {
+		req.Header[headerDigest] = []string{digest}
+		r.Header[headerDigest] = []string{digest}
 	}
 	if service == serviceS3 {
 		signer = s.store

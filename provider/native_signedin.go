@@ -1,0 +1,14 @@
+package provider
+
+import (
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/chatgpt"
+	"github.com/conclave-llm/conclave/provider/copilot"
+)
+
+// signedInRows are services that answer for a person who has signed in, and not for a key.
+var signedInRows = []Provider{
+	{Name: "github_copilot", Base: "https://api.githubcopilot.com", KeyVars: []string{"GITHUB_COPILOT_TOKEN"}, BaseVars: []string{"GITHUB_COPILOT_API_BASE"}, Auth: CopilotToken, Endpoints: chatsEmb, Header: copilot.Header, RowOf: copilot.Row, Rows: []string{copilot.RowResponses}},
+	{Name: copilot.RowResponses, Base: "https://api.githubcopilot.com", KeyVars: []string{"GITHUB_COPILOT_TOKEN"}, BaseVars: []string{"GITHUB_COPILOT_API_BASE"}, Auth: CopilotToken, Endpoints: []llm.Endpoint{llm.Responses}, Header: copilot.Header},
+	{Name: "chatgpt", Base: "https://chatgpt.com/backend-api/codex", BaseVars: []string{"CHATGPT_API_BASE"}, Auth: ChatGPTToken, Endpoints: []llm.Endpoint{llm.ChatGPTResponses}, Codec: chatgpt.Codec{}, Header: chatgpt.Header, Streams: true},
+}
