@@ -76,9 +76,11 @@ var rights = withNouns(map[string]row{
 	"block-customer":       adminOnly,
 	"unblock-customer":     adminOnly,
 
+	"list-available-teams": listOwn,
+
 	"list-members":  listOwn,
 	"get-member":    listOwn,
-	"create-member": teamWrite,
+	"create-member": keyWrite, // himself, into a team that is open to that
 	"update-member": teamWrite,
 	"delete-member": teamWrite,
 
@@ -286,7 +288,8 @@ var rights = withNouns(map[string]row{
 	"litellm-team-info":                  readOwn,
 	"litellm-team-list":                  listOwn,
 	"litellm-v2-team-list":               listOwn,
-	"litellm-team-member-add":            teamWrite,
+	"litellm-team-available":             listOwn,
+	"litellm-team-member-add":            keyWrite, // himself, into a team that is open to that
 	"litellm-team-bulk-member-add":       teamWrite,
 	"litellm-team-member-update":         teamWrite,
 	"litellm-team-member-delete":         teamWrite,

@@ -58,6 +58,9 @@ func (d *Delegate) May(v Verb, before, after resource.Record) error {
 		r = after
 	}
 	kind, _ := resource.HolderOf(r)
+	if m, ok := r.(*resource.TeamMember); ok && v == Create && d.joins(m) {
+		return d.mayJoin(m)
+	}
 	least, listed := verbs[kind][v]
 	if !listed || v != Read && d.standing < Internal {
 		return forbidden("%s may not %s a %s", d.standing, v, kindName(kind))

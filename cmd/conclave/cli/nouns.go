@@ -101,7 +101,9 @@ var nouns = append(holderNouns, []noun{
 		fields:  append([]field{{"organization", "organization_id", asText, "id or name of its organization"}}, holderFields...),
 		filters: map[string]string{"organization": "organization_id"},
 		create:  budgetFlags,
-		more:    func(a *app) []*cobra.Command { return append(a.blockVerbs("team"), a.memberCommand()) },
+		more: func(a *app) []*cobra.Command {
+			return append(a.blockVerbs("team"), a.memberCommand(), a.teamAvailable())
+		},
 	},
 	{
 		name: "model", short: "Models that clients ask for",
