@@ -379,6 +379,10 @@ var rights = withNouns(map[string]row{
 	"litellm-access-group-update": adminOnly,
 	"litellm-access-group-delete": adminOnly,
 
+	"litellm-access-group-budget":        readAll,
+	"litellm-access-group-budget-set":    adminOnly,
+	"litellm-access-group-budget-delete": adminOnly,
+
 	"litellm-v1-access-group-new":            adminOnly,
 	"litellm-v1-access-group-list":           readAll,
 	"litellm-v1-access-group-info":           readAll,

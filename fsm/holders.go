@@ -93,6 +93,7 @@ var holders = map[string]holder{
 	resource.HolderTag:          holderOf[resource.Tag](store.Tags),
 	resource.HolderModel:        holderOf[resource.Model](store.Models),
 	resource.HolderDeployment:   holderOf[resource.Deployment](store.Deployments),
+	resource.HolderAccessGroup:  holderOf[resource.AccessGroup](store.AccessGroups),
 }
 
 // holderKind is the kind of holder that a kind of record is.
