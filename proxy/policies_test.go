@@ -187,6 +187,21 @@ func TestResolution(t *testing.T) {
 		{"access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
 			r.tables.Models[2].AccessGroups = []string{"internal"}
 		}), "secret", 200, "secret"},
+		{"what only an access group of the key names, and is not there", both(keyPolicy(func(key, _ *resource.Policy) {
+			key.Models, key.AccessGroupIDs = []string{"demo"}, []string{"ag"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 404, ""},
+		{"what an access group of others names, and is not there", both(keyPolicy(func(key, _ *resource.Policy) {
+			key.Models = []string{"demo"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 403, ""},
+		{"what the key's access group names and the team's list does not", both(keyPolicy(func(key, team *resource.Policy) {
+			key.Models, key.AccessGroupIDs, team.Models = []string{"demo"}, []string{"ag"}, []string{"demo"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 403, ""},
 		{"not in the access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
 			r.tables.Models[2].AccessGroups = []string{"internal"}
 		}), "demo", 403, ""},

@@ -82,13 +82,13 @@ func (g *AccessGroup) instead(of *Objects) *Objects {
 
 // covers says whether the group has whatever an entry of a policy's list of servers has; tools are those of the
 // entry, if it is one of mcp_tool_permissions.
-func (g *AccessGroup) covers(list, entry string, tools []string) bool {
-	whole := len(g.MCPTools) == 0 && named(g.MCPServers, entry)
+func (g *AccessGroup) covers(list, entry string, tools []string, called Called) bool {
+	whole := len(g.MCPTools) == 0 && called.any(entry, func(name string) bool { return named(g.MCPServers, name) })
 	switch list {
 	case "mcp_servers":
 		return whole
 	case "mcp_tool_permissions":
-		given, bound := g.MCPTools[entry]
+		given, bound := g.objects().toolsOf(called.names(entry))
 		return whole || bound && !slices.ContainsFunc(tools, func(tool string) bool { return !named(given, tool) })
 	}
 	return false
@@ -126,6 +126,14 @@ func (c *Catalog) ModelLevels(levels, had []Level, m *Model) []Level {
 // its access groups. A group that is not in the catalog gives nothing.
 func (c *Catalog) Allows(p *Policy, m *Model) bool {
 	return AllowsModel(p.Models, m.Name, m.AccessGroups...) || c.Gives(p, m)
+}
+
+// AllowsName is Allows for a name that no model has.
+func (c *Catalog) AllowsName(p *Policy, name string) bool {
+	return AllowsModel(p.Models, name) || slices.ContainsFunc(p.AccessGroupIDs, func(id string) bool {
+		g, ok := c.groups[id]
+		return ok && len(g.Models) > 0 && AllowsModel(g.Models, name)
+	})
 }
 
 // Gives says whether one of a policy's access groups has the model.

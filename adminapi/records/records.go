@@ -53,6 +53,11 @@ func (w world) Organization(id string) (*resource.Organization, bool) {
 // Team implements delegate.World.
 func (w world) Team(id string) (*resource.Team, bool) { return w.Catalog().Team(id) }
 
+// Called implements delegate.World.
+func (w world) Called() resource.Called {
+	return resource.CalledAmong(func() []*resource.MCPServer { return w.Catalog().Tables().MCPServers })
+}
+
 // Available implements delegate.World.
 func (w world) Available(team string) bool { return w.Catalog().Settings().AvailableTeams.Has(team) }
 

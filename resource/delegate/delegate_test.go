@@ -41,6 +41,12 @@ func (m *memory) TeamMember(team, user string) (*resource.TeamMember, bool) {
 	return find(m.members, resource.TeamMemberID(team, user))
 }
 
+func (m *memory) Called() resource.Called {
+	return resource.CalledAmong(func() []*resource.MCPServer {
+		return []*resource.MCPServer{{Meta: meta("mcp_crm"), Name: "crm", Alias: "c"}}
+	})
+}
+
 func (m *memory) Available(team string) bool { return m.open.Has(team) }
 
 func (m *memory) Memberships(user string) []*resource.TeamMember {
@@ -486,6 +492,12 @@ func TestServers(t *testing.T) {
 		ok            bool
 	}{
 		{"nobody names any", nil, nil, nil, key("", servers("crm")), false},
+		{"by its id what his key names by name", servers("crm"), nil, nil, key("", servers("mcp_crm")), true},
+		{"by name what his team names by its id", nil, servers("mcp_crm"), nil, key("green", servers("crm")), true},
+		{"by its id a tool that his key has by name", tools("crm", "read"), nil, nil, key("", tools("mcp_crm", "read")), true},
+		{"by its id another tool", tools("crm", "read"), nil, nil, key("", tools("mcp_crm", "write")), false},
+		{"by its alias all of it", tools("mcp_crm", "read"), nil, nil, key("", servers("c")), false},
+		{"by an id that no server has", servers("crm"), nil, nil, key("", servers("mcp_other")), false},
 		{"all of them", nil, nil, nil, key("", servers("*")), false},
 		{"a tool of one", nil, nil, nil, key("", tools("crm", "read")), false},
 		{"a group of them", nil, nil, nil, key("", &resource.Objects{MCPAccessGroups: []string{"g"}}), false},
