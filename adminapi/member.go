@@ -30,8 +30,17 @@ type (
 
 func (m MemberRef) ref() string { return resource.TeamMemberID(m.Ref, m.User) }
 
+// availableTeam shows a team to somebody who may join it and does not see it yet.
+func availableTeam(t *resource.Team) client.AvailableTeam {
+	return client.AvailableTeam{
+		ID: t.ID, Name: t.Name, OrganizationID: t.OrganizationID, Models: t.Models,
+		MemberPermissions: t.MemberPermissions, MemberDefaults: t.MemberDefaults,
+	}
+}
+
 // registerMembers registers the operations on the members of a team.
 func (s *Server) registerMembers() {
+	s.registerAvailableTeams()
 	n, show := s.rs.TeamMembers, s.memberView
 	const path = "/teams/{id}/members"
 	register(s, "list-members", http.MethodGet, path, "List the members of a team",
@@ -87,5 +96,18 @@ func (s *Server) registerMembers() {
 		func(ctx context.Context, in *MemberRef) (*doneOutput, error) {
 			w, err := n.Delete(ctx, callerOf(ctx), in.ref())
 			return s.done(w, err)
+		})
+}
+
+// registerAvailableTeams registers the list of teams that are open to joining.
+func (s *Server) registerAvailableTeams() {
+	register(s, "list-available-teams", http.MethodGet, "/available-teams", "List the teams that the caller may join by himself, as the setting available_teams has them",
+		func(ctx context.Context, _ *struct{}) (*listOutput[client.AvailableTeam], error) {
+			out := &listOutput[client.AvailableTeam]{Body: client.Page[client.AvailableTeam]{Items: []client.AvailableTeam{}}}
+			for _, t := range s.rs.AvailableTeams(callerOf(ctx)) {
+				out.Body.Items = append(out.Body.Items, availableTeam(t))
+			}
+			out.Body.Total = len(out.Body.Items)
+			return out, nil
 		})
 }

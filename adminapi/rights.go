@@ -76,9 +76,11 @@ var rights = withNouns(map[string]row{
 	"block-customer":       adminOnly,
 	"unblock-customer":     adminOnly,
 
+	"list-available-teams": listOwn,
+
 	"list-members":  listOwn,
 	"get-member":    listOwn,
-	"create-member": teamWrite,
+	"create-member": keyWrite, // himself, into a team that is open to that
 	"update-member": teamWrite,
 	"delete-member": teamWrite,
 
@@ -155,6 +157,24 @@ var rights = withNouns(map[string]row{
 	"litellm-end-user-activity":                     readOwn,
 	"litellm-end-user-activity-aggregated":          readOwn,
 	"litellm-end-user-activity-export":              readOwn,
+	"litellm-user-activity-keys":                    readOwn,
+	"litellm-user-activity-search":                  readOwn,
+	"litellm-user-activity-top-keys":                readOwn,
+	"litellm-team-activity-keys":                    readOwn,
+	"litellm-team-activity-search":                  readOwn,
+	"litellm-team-activity-top-keys":                readOwn,
+	"litellm-organization-activity-keys":            readOwn,
+	"litellm-organization-activity-search":          readOwn,
+	"litellm-organization-activity-top-keys":        readOwn,
+	"litellm-tag-activity-keys":                     readOwn,
+	"litellm-tag-activity-search":                   readOwn,
+	"litellm-tag-activity-top-keys":                 readOwn,
+	"litellm-customer-activity-keys":                readOwn,
+	"litellm-customer-activity-search":              readOwn,
+	"litellm-customer-activity-top-keys":            readOwn,
+	"litellm-end-user-activity-keys":                readOwn,
+	"litellm-end-user-activity-search":              readOwn,
+	"litellm-end-user-activity-top-keys":            readOwn,
 	"litellm-global-spend-report":                   readAll,
 	"litellm-global-spend":                          readAll,
 	"litellm-global-spend-logs":                     readAll,
@@ -286,7 +306,8 @@ var rights = withNouns(map[string]row{
 	"litellm-team-info":                  readOwn,
 	"litellm-team-list":                  listOwn,
 	"litellm-v2-team-list":               listOwn,
-	"litellm-team-member-add":            teamWrite,
+	"litellm-team-available":             listOwn,
+	"litellm-team-member-add":            keyWrite, // himself, into a team that is open to that
 	"litellm-team-bulk-member-add":       teamWrite,
 	"litellm-team-member-update":         teamWrite,
 	"litellm-team-member-delete":         teamWrite,
@@ -375,6 +396,10 @@ var rights = withNouns(map[string]row{
 	"litellm-access-group-info":   readAll,
 	"litellm-access-group-update": adminOnly,
 	"litellm-access-group-delete": adminOnly,
+
+	"litellm-access-group-budget":        readAll,
+	"litellm-access-group-budget-set":    adminOnly,
+	"litellm-access-group-budget-delete": adminOnly,
 
 	"litellm-v1-access-group-new":            adminOnly,
 	"litellm-v1-access-group-list":           readAll,

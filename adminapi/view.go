@@ -60,6 +60,7 @@ func (s *Server) accessGroupView(g *resource.AccessGroup, d detail) client.Acces
 	v := client.AccessGroup{AccessGroup: *g}
 	if d.alone {
 		v.AssignedTeamIDs, v.AssignedKeyIDs = s.cfg.State.Grouped(g.ID)
+		v.Accounts = s.rs.Accounts(resource.HolderAccessGroup + "/" + g.ID)
 	}
 	return v
 }

@@ -68,6 +68,13 @@ type modelBlock struct {
 	Deployments  []deploymentBlock `hcl:"deployment,block"`
 }
 
+type accessGroupBlock struct {
+	SharedBudget string            `hcl:"shared_budget,optional"`
+	Budgets      []termsBlock      `hcl:"budget,block"`
+	Limit        *limitBlock       `hcl:"limit,block"`
+	ModelLimits  []modelLimitBlock `hcl:"model_limit,block"`
+}
+
 type deploymentBlock struct {
 	Name         string         `hcl:"name,label"`
 	Provider     string         `hcl:"provider,optional"`

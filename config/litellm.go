@@ -151,6 +151,9 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 		d.private = true
 		d.addSetting(n, "log_content", json.RawMessage("false"))
 	}
+	people := d.mapping(m.of("default_internal_user_params"), m.take("default_internal_user_params"))
+	d.setting(people, resource.SettingAvailableTeams, resource.SettingAvailableTeams)
+	d.endSection(people)
 	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
 		m.take(name)
 	}

@@ -32,6 +32,7 @@ mcp_servers:
   files: {command: /bin/files, args: [--root, /x], env: {TOKEN: os.environ/OPENAI_API_KEY}}
 litellm_settings:
   num_retries: 1
+  default_internal_user_params: {available_teams: [all]}
   default_fallbacks: [gpt, other]
   success_callback: [file]
   failure_callback: ["file"]
@@ -99,7 +100,7 @@ func TestParse_LiteLLM(t *testing.T) {
 	for _, s := range r.Settings {
 		got += s.Resource.ID + "=" + string(s.Resource.Value) + " "
 	}
-	for _, want := range []string{"enforce_user_param=true", "request_log_days=14", "log_content=true"} {
+	for _, want := range []string{"enforce_user_param=true", "request_log_days=14", "log_content=true", `available_teams=["all"]`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("settings: got %s, want %s", got, want)
 		}

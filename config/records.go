@@ -187,13 +187,16 @@ func (d *decoder) routerFilter(b *hcl.Block) {
 }
 
 func (d *decoder) accessGroup(b *hcl.Block) {
-	var in struct{}
+	var in accessGroupBlock
 	before := len(d.diags)
 	rest, body := split[resource.AccessGroup](b.Body, in)
 	if !d.body(body, &in) {
 		return
 	}
-	g := AccessGroup{Position: positionOf(b.DefRange), Resource: resource.AccessGroup{Meta: owned(), Name: b.Labels[0]}}
+	g := AccessGroup{Position: positionOf(b.DefRange), Resource: resource.AccessGroup{
+		Meta: owned(), Name: b.Labels[0],
+		Allowance: resource.Allowance{Budgets: d.allTerms(in.Budgets), Limits: in.Limit.limits(), ModelLimits: d.modelLimits(in.ModelLimits, b.Body)},
+	}, SharedBudget: in.SharedBudget}
 	d.rest(rest, &g.Resource)
 	if d.valid("access_group", &g.Resource, b.Body, b.DefRange, before) {
 		d.out.Resources.AccessGroups = append(d.out.Resources.AccessGroups, g)

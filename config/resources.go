@@ -131,10 +131,12 @@ type Budget struct {
 	Resource resource.Budget
 }
 
-// AccessGroup declares an access group. Holders name theirs in AccessGroupIDs, where a file has names.
+// AccessGroup declares an access group. Holders name theirs in AccessGroupIDs, where a file has names. Its record
+// lacks BudgetID.
 type AccessGroup struct {
 	Position
-	Resource resource.AccessGroup
+	Resource     resource.AccessGroup
+	SharedBudget string // name; "" for none
 }
 
 // Guardrail declares a guardrail. Its record lacks Secrets.

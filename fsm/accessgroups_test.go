@@ -36,6 +36,13 @@ func TestAccessGroups_References(t *testing.T) {
 		t.Errorf("the catalog has %v", g.Models)
 	}
 
+	h.invalid(h.group(resource.AccessGroup{Meta: meta("g2"), Name: "ops", Allowance: resource.Allowance{BudgetID: "gone"}}, 0), "budget_id")
+	h.do(fsm.PutBudget{Budget: encoded(t, resource.Budget{Meta: meta("b1"), Name: "shared", Terms: resource.Terms{USD: 5}})})
+	h.do(h.group(resource.AccessGroup{Meta: meta("g2"), Name: "ops", Allowance: resource.Allowance{BudgetID: "b1"}}, 0))
+	h.refused(master, fsm.DeleteBudget{ID: "b1"}, resource.ErrInUse)
+	h.do(fsm.DeleteAccessGroup{ID: "g2"})
+	h.do(fsm.DeleteBudget{ID: "b1"})
+
 	h.refused(master, fsm.DeleteAccessGroup{ID: "g1"}, resource.ErrInUse)
 	h.do(fsm.DeleteKey{ID: "k1"})
 	team, _ := h.f.Catalog().Team("t1")

@@ -155,8 +155,9 @@ type (
 	}
 	// PutAccessGroup creates or replaces an access group.
 	PutAccessGroup struct {
-		Record Encoded[resource.AccessGroup] `json:"record"`
-		Read   uint64                        `json:"read,omitempty"`
+		Record  Encoded[resource.AccessGroup] `json:"record"`
+		Read    uint64                        `json:"read,omitempty"`
+		Windows []OpenWindow                  `json:"windows,omitempty"`
 	}
 	// DeleteAccessGroup deletes an access group. It is refused with resource.ErrInUse while a record has it.
 	DeleteAccessGroup struct {

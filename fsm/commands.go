@@ -251,17 +251,16 @@ func (c DeleteRouterFilter) Apply(tx *Tx) error {
 
 // Apply implements Command.
 func (c PutAccessGroup) Apply(tx *Tx) error {
-	_, err := putRecord[resource.AccessGroup](tx, store.AccessGroups, c.Record, c.Read)
-	return err
+	old, err := putRecord[resource.AccessGroup](tx, store.AccessGroups, c.Record, c.Read)
+	if err != nil {
+		return err
+	}
+	return tx.settleHolder(c.Record.Record(), recordOf(old), c.Windows)
 }
 
 // Apply implements Command.
 func (c DeleteAccessGroup) Apply(tx *Tx) error {
-	if err := tx.inUse(store.AccessGroups, c.ID); err != nil {
-		return err
-	}
-	_, err := deleteRecord[resource.AccessGroup](tx, store.AccessGroups, c.ID)
-	return err
+	return DeleteHolder[resource.AccessGroup, *resource.AccessGroup](c).Apply(tx)
 }
 
 // Apply implements Command.

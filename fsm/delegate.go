@@ -130,6 +130,28 @@ func (w world) Memberships(user string) []*resource.TeamMember {
 	return all
 }
 
+// Called implements delegate.World.
+func (w world) Called() resource.Called {
+	return resource.CalledAmong(func() (all []*resource.MCPServer) {
+		for _, id := range w.tx.scan(store.MCPServers, nil) {
+			if s, ok := found[resource.MCPServer](w.tx, store.MCPServers, string(id)); ok {
+				all = append(all, s)
+			}
+		}
+		return all
+	})
+}
+
+// Available implements delegate.World.
+func (w world) Available(team string) bool {
+	set, ok := found[resource.Setting](w.tx, store.Settings, resource.SettingAvailableTeams)
+	if !ok {
+		return false
+	}
+	ids, err := resource.ParseAvailableTeams(set.Value)
+	return err == nil && ids.Has(team)
+}
+
 // mayPut decides about a record that is made or replaced.
 func mayPut[T any, P codec.Canonicalizer[T]](tx *Tx, d *delegate.Delegate, b store.Bucket, e Encoded[T]) error {
 	if e.Record() == nil {

@@ -93,6 +93,7 @@ var holders = map[string]holder{
 	resource.HolderTag:          holderOf[resource.Tag](store.Tags),
 	resource.HolderModel:        holderOf[resource.Model](store.Models),
 	resource.HolderDeployment:   holderOf[resource.Deployment](store.Deployments),
+	resource.HolderAccessGroup:  holderOf[resource.AccessGroup](store.AccessGroups),
 }
 
 // holderKind is the kind of holder that a kind of record is.
@@ -258,7 +259,7 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 		return nil
 	}
 	above := tx.above(r)
-	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup}
+	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup, Called: world{tx}.Called()}
 	if k, ok := r.(*resource.Key); ok {
 		ceilings, err := tx.ceilings(k, before)
 		if err != nil {

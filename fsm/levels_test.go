@@ -110,10 +110,11 @@ func TestMoney_Holders(t *testing.T) {
 			a := resource.Allowance{Budgets: []resource.Terms{tt.terms}}
 			h.do(fsm.PutModel{Model: encoded(t, resource.Model{Meta: meta("m1"), Name: "demo", Allowance: a})})
 			h.do(fsm.PutDeployment{Deployment: encoded(t, resource.Deployment{Meta: meta("d1"), ModelID: "m1", Provider: "openai", Allowance: a})})
+			h.do(fsm.PutAccessGroup{Record: encoded(t, resource.AccessGroup{Meta: meta("g1"), Name: "big", Models: []string{"demo"}, Allowance: a})})
 			tt.terms.Per = resource.PerTotal
 			canonical := resource.Budget{Terms: tt.terms}
 			canonical.Canonicalize()
-			for _, holder := range []string{"model/m1", "deployment/d1"} {
+			for _, holder := range []string{"model/m1", "deployment/d1", "access_group/g1"} {
 				id := resource.AccountID(holder + "/" + canonical.Terms.Name)
 				h.tick(fsm.Tick{Node: "n1", Want: want(id, resource.Window{}, 1, 0)})
 				if l := h.lease("n1", id, 0); l.Limit != tt.limit || l.Granted != tt.limit/4+1 {
@@ -121,7 +122,8 @@ func TestMoney_Holders(t *testing.T) {
 				}
 			}
 			h.do(fsm.DeleteModel{ID: "m1"})
-			if got := len(h.f.Accounts("model/m1")) + len(h.f.Accounts("deployment/d1")); got != 0 {
+			h.do(fsm.DeleteAccessGroup{ID: "g1"})
+			if got := len(h.f.Accounts("model/m1")) + len(h.f.Accounts("deployment/d1")) + len(h.f.Accounts("access_group/g1")); got != 0 {
 				t.Errorf("%d accounts outlived their holders", got)
 			}
 		})

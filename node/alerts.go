@@ -118,6 +118,10 @@ func (n *Node) nameOf(kind, id string) string {
 		if m, ok := cat.ModelByID(id); ok {
 			return m.Name
 		}
+	case resource.HolderAccessGroup:
+		if g, ok := cat.AccessGroup(id); ok {
+			return g.Name
+		}
 	}
 	return ""
 }

@@ -145,6 +145,48 @@ func TestBudget_neverOverspent(t *testing.T) {
 	}
 }
 
+// The budget of an access group is one for all its models: what is spent on them together, through all nodes and by
+// all keys, is never more.
+func TestBudget_accessGroup(t *testing.T) {
+	t.Parallel()
+	const limit = 200 * resource.Dollar / 1000
+	c := nodetest.Config{Mock: mock.Config{Latency: 3 * time.Millisecond}}.Start(t, 3)
+	for _, name := range []string{"second", "free-of-it"} {
+		c.Model(name, c.MockURL)
+	}
+	api := c.Nodes[0].Admin()
+	g, err := api.AccessGroups().Create(t.Context(), fields{"name": "both", "models": []string{"demo", "second"}, "budgets": budgetOf(limit)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Sync(api)
+	keys := []client.Key{c.Key(0, fields{"name": "k1"}), c.Key(0, fields{"name": "k2"})}
+	var turn atomic.Int64
+	got := storm(c, 60, func(n *nodetest.Node) int {
+		i := turn.Add(1)
+		body := nodetest.ChatBody(fields{"model": []string{"demo", "second"}[i%2]})
+		status, said := n.Do(http.MethodPost, "/v1/chat/completions", keys[i/2%2].Secret, body)
+		if status == 429 && !strings.Contains(string(said), `"scope":"access_group"`) {
+			t.Errorf("refused with %s", said)
+		}
+		return status
+	})
+	bill := c.Bill()
+	if got[200] == 0 || got[429] == 0 || bill > limit || bill < limit*3/4 {
+		t.Errorf("statuses %v, bill %s of %s", got, bill, limit)
+	}
+	for _, n := range c.Nodes {
+		c.Await(n.Name+" has the bill in the group's account", func() bool {
+			now, err := n.Admin().AccessGroups().One(t.Context(), g.ID)
+			return err == nil && len(now.Accounts) == 1 && dollars(t, now.Accounts[0].Settled) == bill && dollars(t, now.Accounts[0].Presumed) == 0
+		})
+	}
+	status, said := c.Nodes[1].Do(http.MethodPost, "/v1/chat/completions", keys[0].Secret, nodetest.ChatBody(fields{"model": "free-of-it"}))
+	if status != 200 {
+		t.Errorf("a model of no group: got %d %s", status, said)
+	}
+}
+
 func TestBudget_cutNodeSpendsItsLease(t *testing.T) {
 	t.Parallel()
 	const limit = resource.Dollar

@@ -48,6 +48,8 @@ func TestReplay(t *testing.T) {
 		{"and no more", "POST", "/api/v1/teams/team_a/unblock", nil, "served", "", ""},
 		{"the team has expired", "PATCH", "/api/v1/teams/team_a", fields{"expires_at": "2020-01-01T00:00:00Z"}, "refused", "team_expired", "team"},
 		{"and no more", "PATCH", "/api/v1/teams/team_a", fields{"expires_at": nil}, "served", "", ""},
+		{"no money for its models", "POST", "/api/v1/access-groups", fields{"id": "ag_0", "name": "all", "models": []string{"de*"}, "budgets": []any{fields{"usd": 0, "per": "day"}}}, "refused", "budget_exceeded", "access_group"},
+		{"and money again", "DELETE", "/api/v1/access-groups/ag_0", nil, "served", "", ""},
 		{"another model only", "PATCH", "/api/v1/keys/key_0", fields{"models": []string{"other"}}, "refused", "model_access_denied", "key"},
 		{"an alias to nothing", "PATCH", "/api/v1/keys/key_0", fields{"models": nil, "aliases": fields{"demo": "gone"}}, "refused", "model_not_found", ""},
 		{"other addresses", "PATCH", "/api/v1/keys/key_0", fields{"aliases": nil, "allowed_ips": []string{"10.0.0.0/8"}}, "refused", "address_not_allowed", "key"},

@@ -9,7 +9,6 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/auth"
 	"github.com/conclave-llm/conclave/proxy/policy"
-	"github.com/conclave-llm/conclave/resource"
 )
 
 // indexWait bounds the wait for the index that a request demands.
@@ -88,9 +87,7 @@ func authorize(_ context.Context, _ *Server, c *Call) error {
 		return err
 	}
 	c.model = model
-	c.levels = append(c.levels[:c.above], resource.Level{
-		Kind: resource.HolderModel, ID: model.ID, Name: model.Name, Allowance: &model.Allowance,
-	})
+	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, model)
 	if c.route.endpoint.Family() == llm.FamilyEmbedding && c.fields.Stream {
 		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "stream", Message: "Embeddings do not stream."}
 	}

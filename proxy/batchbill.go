@@ -119,7 +119,7 @@ func (s *Server) openBill(ctx context.Context, from *Call, a *resource.Artifact,
 	c.who, c.view = who, s.view.Of(c.cat)
 	c.levels = who.Levels(c.levels[:0])
 	c.chain, c.above = len(c.levels), len(c.levels)
-	c.levels = append(c.levels, resource.Level{Kind: resource.HolderModel, ID: c.model.ID, Name: c.model.Name, Allowance: &c.model.Allowance})
+	c.levels = c.cat.ModelLevels(c.levels, nil, c.model)
 	c.fields.User, c.limit = a.Owners.CustomerID, noLimit{}
 	if c.money, err = s.cfg.Budgets.Reserve(ctx, budget.Request{Catalog: c.cat, Levels: c.levels, Model: c.model.Name, Free: true}); err != nil {
 		s.recycle(c)

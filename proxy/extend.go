@@ -11,13 +11,15 @@ import (
 )
 
 // extend reserves what an attempt alone falls under: the limits and budgets of its deployment
-// and, where it is a fallback, of that model. The journal learns of it before anything can be
+// and, where it is a fallback, of that model and of its access groups which the request is not under already. The journal learns of it before anything can be
 // spent. An error says that this deployment has no room; another may have.
 func (s *Server) extend(ctx context.Context, c *Call, t *router.Target) error {
 	c.retract()
 	levels := c.further[:0]
-	if m := t.Model; m != c.model && !m.IsZero() {
-		levels = append(levels, resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	if m := t.Model; m != c.model {
+		if levels = c.cat.ModelLevels(levels, c.levels, m); m.IsZero() {
+			levels = levels[1:] // its groups alone limit something
+		}
 	}
 	if d := t.Deployment; !d.IsZero() {
 		levels = append(levels, resource.Level{Kind: resource.HolderDeployment, ID: d.ID, Name: d.Name, Allowance: &d.Allowance})

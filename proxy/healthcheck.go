@@ -122,7 +122,7 @@ func checkedModel(_ context.Context, _ *Server, c *Call) error {
 		return policy.UnknownModel(c.checkOf.ModelID)
 	}
 	c.model = m
-	c.levels = append(c.levels[:c.above], resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, m)
 	return nil
 }
 

@@ -140,9 +140,7 @@ func judgeAccess(_ context.Context, _ *Server, c *Call) error {
 		return policy.UnknownModel(c.fields.Model)
 	}
 	c.model = model
-	c.levels = append(c.levels[:c.above], resource.Level{
-		Kind: resource.HolderModel, ID: model.ID, Name: model.Name, Allowance: &model.Allowance,
-	})
+	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, model)
 	return nil
 }
 

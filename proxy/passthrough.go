@@ -123,7 +123,7 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 	}
 	c.fields.Fallbacks = nil
 	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
-	c.levels = append(c.levels[:c.above], resource.Level{Kind: resource.HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, m)
 	return nil
 }
 

@@ -126,6 +126,11 @@ func TestLevels(t *testing.T) {
 	keyPolicy(func(_, team *resource.Policy) { team.Tags = []string{"of-team"} })(r, nil)
 	r.tables.Tags = []*resource.Tag{{Meta: resource.Meta{ID: "batch"}}, {Meta: resource.Meta{ID: "of-team"}}}
 	r.cfg.Customers = customers{"alice": {Meta: resource.Meta{ID: "alice"}}}
+	r.tables.AccessGroups = []*resource.AccessGroup{
+		{Meta: resource.Meta{ID: "ag_1"}, Name: "big", Models: []string{"de*"}, Allowance: resource.Allowance{Limits: resource.Limits{RPM: new(int64(9))}}},
+		{Meta: resource.Meta{ID: "ag_2"}, Name: "unlimited", Models: []string{"demo"}},
+		{Meta: resource.Meta{ID: "ag_3"}, Name: "of others", Models: []string{"other"}, Allowance: resource.Allowance{BudgetID: "b"}},
+	}
 	var limits, money, sessions string
 	r.cfg.Limits = limiterFunc(func(q *ratelimit.Request) (proxy.LimitHold, error) {
 		limits, sessions = levelsOf(q.Levels), q.Session
@@ -138,7 +143,7 @@ func TestLevels(t *testing.T) {
 		return &r.money, nil
 	})
 	body := with(`"user":"alice","metadata":{"tags":["batch","unknown"],"litellm_session_id":"s1"}`)
-	want := "team/team_1 key/key_good customer/alice tag/batch tag/of-team model/model_demo"
+	want := "team/team_1 key/key_good customer/alice tag/batch tag/of-team model/model_demo access_group/ag_1"
 	for range 2 { // the second finds a used array
 		if w := r.do("POST", chatPath, body); w.Code != 200 || limits != want || money != want || sessions != "s1 s1" {
 			t.Fatalf("got %d %s\nlimits %s\nbudget %s\nwant   %s\nsessions %s", w.Code, w.Body, limits, money, want, sessions)
@@ -151,7 +156,7 @@ func TestLevels(t *testing.T) {
 	if diff := cmp.Diff([]string{"batch", "unknown", "of-team"}, rec.Tags); diff != "" {
 		t.Error(diff)
 	}
-	if w := r.do("POST", chatPath, chatBody); w.Code != 200 || limits != "team/team_1 key/key_good tag/of-team model/model_demo" {
+	if w := r.do("POST", chatPath, chatBody); w.Code != 200 || limits != "team/team_1 key/key_good tag/of-team model/model_demo access_group/ag_1" {
 		t.Errorf("got %d, limits %s", w.Code, limits)
 	}
 }
@@ -182,6 +187,21 @@ func TestResolution(t *testing.T) {
 		{"access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
 			r.tables.Models[2].AccessGroups = []string{"internal"}
 		}), "secret", 200, "secret"},
+		{"what only an access group of the key names, and is not there", both(keyPolicy(func(key, _ *resource.Policy) {
+			key.Models, key.AccessGroupIDs = []string{"demo"}, []string{"ag"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 404, ""},
+		{"what an access group of others names, and is not there", both(keyPolicy(func(key, _ *resource.Policy) {
+			key.Models = []string{"demo"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 403, ""},
+		{"what the key's access group names and the team's list does not", both(keyPolicy(func(key, team *resource.Policy) {
+			key.Models, key.AccessGroupIDs, team.Models = []string{"demo"}, []string{"ag"}, []string{"demo"}
+		}), func(r *rig, _ *http.Request) {
+			r.tables.AccessGroups = []*resource.AccessGroup{{Meta: resource.Meta{ID: "ag"}, Name: "g", Models: []string{"gone"}}}
+		}), "gone", 403, ""},
 		{"not in the access group", both(keyPolicy(func(key, _ *resource.Policy) { key.Models = []string{"internal"} }), func(r *rig, _ *http.Request) {
 			r.tables.Models[2].AccessGroups = []string{"internal"}
 		}), "demo", 403, ""},
@@ -266,6 +286,44 @@ func TestAttemptsOfClient(t *testing.T) {
 				t.Errorf("asked %q with %v, want %q with %v", got, timeout, tt.asked, tt.timeout)
 			}
 		})
+	}
+}
+
+// A fallback is charged to its model and to those access groups that the request is not charged to already.
+func TestLevels_fallback(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	one := resource.Allowance{Limits: resource.Limits{RPM: new(int64(9))}}
+	r.tables.AccessGroups = []*resource.AccessGroup{
+		{Meta: resource.Meta{ID: "ag_both"}, Name: "both", Models: []string{"demo", "other"}, Allowance: one},
+		{Meta: resource.Meta{ID: "ag_first"}, Name: "first", Models: []string{"demo"}, Allowance: one},
+		{Meta: resource.Meta{ID: "ag_then"}, Name: "then", Models: []string{"other"}, Allowance: one},
+	}
+	r.tables.Models[1].Allowance = one
+	var reserved string
+	r.cfg.Budgets = budgetsFunc(func(q budget.Request) (proxy.BudgetHold, error) {
+		reserved = levelsOf(q.Levels)
+		r.money.taken++
+		return &r.money, nil
+	})
+	r.cfg.Router = r.router.Router // plans for real
+	var further []string
+	r.money.extend = func(levels []resource.Level) error {
+		further = append(further, levelsOf(levels))
+		return nil
+	}
+	r.upstream = func(_ context.Context, a *upstream.Attempt) (proxy.Answer, error) {
+		if a.Model != "other" {
+			return proxy.Answer{}, &llm.Error{Kind: llm.Upstream, Message: "down"}
+		}
+		return wholeAnswer(), nil
+	}
+	w := r.do("POST", chatPath, with(`"fallbacks":["other"],"num_retries":0`))
+	if w.Code != 200 || reserved != "key/key_good model/model_demo access_group/ag_both access_group/ag_first" {
+		t.Errorf("got %d %s, reserved %s", w.Code, w.Body, reserved)
+	}
+	if want := "model/model_other access_group/ag_then"; len(further) == 0 || !strings.HasPrefix(further[len(further)-1], want) {
+		t.Errorf("the fallback reserved %q, want %s and its deployment", further, want)
 	}
 }
 

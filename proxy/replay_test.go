@@ -144,6 +144,10 @@ func drawWorld(t testing.TB, seed uint64) *world {
 		Index: 7, Organizations: []*resource.Organization{org}, Teams: []*resource.Team{team}, Projects: []*resource.Project{project},
 		Tags:    []*resource.Tag{{Meta: meta("red"), Policy: policyOf(r)}, {Meta: meta("level"), Policy: policyOf(r)}},
 		Budgets: []*resource.Budget{{Meta: meta("shared"), Name: "shared", Terms: resource.Terms{USD: pick(r, 0, resource.Dollar), Name: "shared"}}},
+		AccessGroups: []*resource.AccessGroup{
+			{Meta: meta("ag_1"), Name: "some", Models: []string{"demo", "group"}, Allowance: policyOf(r).Allowance},
+			{Meta: meta("ag_2"), Name: "all", Models: []string{"*"}, Allowance: policyOf(r).Allowance},
+		},
 		Guardrails: []*resource.Guardrail{
 			{Meta: meta("g1"), Name: "words", Mode: pick(r, "", "", resource.ModeObserve), OnError: pick(r, resource.OnErrorBlock, resource.OnErrorPass)},
 			{Meta: meta("g2"), Name: "optional", Optional: true},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -65,6 +66,30 @@ func TestStream_Cut(t *testing.T) {
 			}
 			if rec.Usage.Source != llm.UsageEstimated || rec.Usage.Output == 0 || rec.Usage.Input == 0 || rec.Cost == 0 || !rec.Failed() || !rec.Flags.Has(ledger.Cut|ledger.Streamed) {
 				t.Errorf("recorded %+v, want an estimate", rec)
+			}
+		})
+	}
+}
+
+// A stream that ends well and says no usage is charged what passed, and its record says that this is an estimate.
+func TestStream_withoutUsage(t *testing.T) {
+	t.Parallel()
+	for name, said := range map[string]llm.Usage{"says none": {}, "says zeros": {Source: llm.UsageProvider}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
+				st := r.stream()
+				st.usage = said
+				return proxy.Answer{Status: 200, Stream: st}, nil
+			}
+			w := r.do("POST", "/v1/chat/completions", streamBody)
+			rec := r.journal.settled[0]
+			if w.Code != 200 || rec.Failed() || rec.Usage.Source != llm.UsageEstimated || rec.Usage.Input == 0 || rec.Usage.Output == 0 || rec.Cost == 0 {
+				t.Errorf("got %d, recorded %+v, want an estimate that is charged", w.Code, rec)
+			}
+			if row := requestlog.RowOf(&rec, 1); row.UsageSource != "estimated" {
+				t.Errorf("the row says %q", row.UsageSource)
 			}
 		})
 	}

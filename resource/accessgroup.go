@@ -12,9 +12,13 @@ const (
 // (Policy.AccessGroupIDs). A group gives and never takes away: who has every model already has no more by
 // it, and what a level above does not have stays out of reach.
 //
+// Its budgets and limits hold for all requests for its models together, whoever sends them: each request and
+// each fallback is charged to every group that has its model (Catalog.ModelLevels).
+//
 // A name in a model's own access_groups is another thing: a word that lists of models may name.
 type AccessGroup struct {
 	Meta
+	Allowance                       // of all requests for its models, whoever sends them
 	Name        string              `json:"name,omitempty"` // unique
 	Description string              `json:"description,omitempty"`
 	Models      []string            `json:"models,omitempty"`               // as of Policy; none: it gives no model
@@ -26,7 +30,7 @@ type AccessGroup struct {
 func (g *AccessGroup) Label() string { return g.Name }
 
 // Canonicalize implements Record.
-func (g *AccessGroup) Canonicalize() {}
+func (g *AccessGroup) Canonicalize() { g.canonicalize() }
 
 // Validate implements Record.
 func (g *AccessGroup) Validate() error {
@@ -50,7 +54,7 @@ func (g *AccessGroup) Validate() error {
 	if n := len(g.Models) + len(g.MCPServers) + len(g.MCPTools); n > maxAccessGroupNames {
 		return invalidf("models", "%d models and servers are more than %d", n, maxAccessGroupNames)
 	}
-	return nil
+	return g.validate()
 }
 
 // gives says whether the group has the model.
@@ -78,13 +82,13 @@ func (g *AccessGroup) instead(of *Objects) *Objects {
 
 // covers says whether the group has whatever an entry of a policy's list of servers has; tools are those of the
 // entry, if it is one of mcp_tool_permissions.
-func (g *AccessGroup) covers(list, entry string, tools []string) bool {
-	whole := len(g.MCPTools) == 0 && named(g.MCPServers, entry)
+func (g *AccessGroup) covers(list, entry string, tools []string, called Called) bool {
+	whole := len(g.MCPTools) == 0 && called.any(entry, func(name string) bool { return named(g.MCPServers, name) })
 	switch list {
 	case "mcp_servers":
 		return whole
 	case "mcp_tool_permissions":
-		given, bound := g.MCPTools[entry]
+		given, bound := g.objects().toolsOf(called.names(entry))
 		return whole || bound && !slices.ContainsFunc(tools, func(tool string) bool { return !named(given, tool) })
 	}
 	return false
@@ -106,10 +110,30 @@ func (p *Policy) validateGroups() error {
 // AccessGroup returns the access group with the id.
 func (c *Catalog) AccessGroup(id string) (*AccessGroup, bool) { g, ok := c.groups[id]; return g, ok }
 
+// ModelLevels appends the levels that a request for the model falls under because of it: the model's own, and those
+// of the access groups that have it and limit something, but for the ones that are among had.
+func (c *Catalog) ModelLevels(levels, had []Level, m *Model) []Level {
+	levels = append(levels, Level{Kind: HolderModel, ID: m.ID, Name: m.Name, Allowance: &m.Allowance})
+	for _, g := range c.limiting {
+		if g.gives(m) && !slices.ContainsFunc(had, func(l Level) bool { return l.Kind == HolderAccessGroup && l.ID == g.ID }) {
+			levels = append(levels, Level{Kind: HolderAccessGroup, ID: g.ID, Name: g.Name, Allowance: &g.Allowance})
+		}
+	}
+	return levels
+}
+
 // Allows says whether a policy has the model: by its list, an empty one having every model, or by one of
 // its access groups. A group that is not in the catalog gives nothing.
 func (c *Catalog) Allows(p *Policy, m *Model) bool {
 	return AllowsModel(p.Models, m.Name, m.AccessGroups...) || c.Gives(p, m)
+}
+
+// AllowsName is Allows for a name that no model has.
+func (c *Catalog) AllowsName(p *Policy, name string) bool {
+	return AllowsModel(p.Models, name) || slices.ContainsFunc(p.AccessGroupIDs, func(id string) bool {
+		g, ok := c.groups[id]
+		return ok && len(g.Models) > 0 && AllowsModel(g.Models, name)
+	})
 }
 
 // Gives says whether one of a policy's access groups has the model.

@@ -57,6 +57,7 @@ type Catalog struct {
 	passThrough []*PassThrough     // by name
 	prompts     map[string]*Prompt // by name
 	groups      map[string]*AccessGroup
+	limiting    []*AccessGroup // those with budgets or limits, by name
 }
 
 // NewCatalog indexes the tables, which it takes over. Every list is sorted by name, then id.
@@ -94,6 +95,11 @@ func NewCatalog(t Tables) *Catalog {
 	byID(c.credentials, t.Credentials)
 	byID(c.budgets, t.Budgets)
 	byID(c.groups, t.AccessGroups)
+	for _, g := range t.AccessGroups {
+		if !g.IsZero() {
+			c.limiting = append(c.limiting, g)
+		}
+	}
 	byID(c.variables, t.Variables)
 	for _, r := range t.PassThrough {
 		c.passThrough = append(c.passThrough, passThroughOf(r))

@@ -25,6 +25,8 @@ type Grant struct {
 	Groups func(model string) []string
 	// AccessGroup returns the access group with the id, nil if there is none; nil: there are none.
 	AccessGroup func(id string) *AccessGroup
+	// Called finds what else an MCP server is called; nil: it has one name.
+	Called Called
 }
 
 // grants is the table of the fields that are compared. Each function says what of the child
@@ -123,16 +125,16 @@ func (g *Grant) overObjects(child, parent *Policy) string {
 }
 
 // compareObjects compares the policies' own objects, and what each access group of the child gives.
-func (g *Grant) compareObjects(child, parent *Policy, compare func(o, p *Objects, groups []*AccessGroup) (field, what string)) string {
+func (g *Grant) compareObjects(child, parent *Policy, compare func(o, p *Objects, groups []*AccessGroup, called Called) (field, what string)) string {
 	groups := g.groups(parent)
-	if field, what := compare(child.Objects, parent.Objects, groups); what != "" {
+	if field, what := compare(child.Objects, parent.Objects, groups, g.Called); what != "" {
 		return field + ": " + what
 	}
 	for _, group := range g.groups(child) {
 		if slices.Contains(parent.AccessGroupIDs, group.ID) || group.objects().namesNoMCP() {
 			continue
 		}
-		if field, what := compare(group.instead(child.Objects), parent.Objects, groups); what != "" {
+		if field, what := compare(group.instead(child.Objects), parent.Objects, groups, g.Called); what != "" {
 			return field + ": " + what + " of the access group " + group.Name
 		}
 	}

@@ -71,7 +71,7 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 func check(child, parent *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Above: []resource.Level{{Kind: "team", ID: "t", Policy: parent, Allowance: &parent.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf,
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled,
 	}
 	return g.Check()
 }

@@ -10,7 +10,7 @@ import (
 func bounded(child, bound *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Bounds: []resource.Level{{Kind: "key", ID: "k", Policy: bound, Allowance: &bound.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf,
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled,
 	}
 	return g.Check()
 }

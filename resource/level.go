@@ -12,17 +12,18 @@ const (
 	HolderTag          = "tag"
 	HolderModel        = "model"
 	HolderDeployment   = "deployment"
+	HolderAccessGroup  = "access_group" // of models
 )
 
 // Level is one holder in the chain of a request, from the organization down to the key,
-// then the customer, the tags and the model. Budgets and limits are reserved in every
+// then the customer, the tags, the model and the access groups that have it. Budgets and limits are reserved in every
 // level or in none.
 type Level struct {
 	Kind      string
 	ID        string
 	Name      string // for messages; "" if it has none
 	Allowance *Allowance
-	Policy    *Policy // nil for models and deployments, which have only an allowance
+	Policy    *Policy // nil for models, access groups and deployments, which have only an allowance
 }
 
 // LevelOf makes the level of a record that can be limited; false for any other record.
@@ -47,6 +48,8 @@ func LevelOf(r Record) (Level, bool) {
 		l.Kind, l.Policy = HolderTag, &r.Policy
 	case *Model:
 		l.Kind, l.Allowance = HolderModel, &r.Allowance
+	case *AccessGroup:
+		l.Kind, l.Allowance = HolderAccessGroup, &r.Allowance
 	case *Deployment:
 		l.Kind, l.Allowance, l.Name = HolderDeployment, &r.Allowance, r.Name
 	default:

@@ -188,8 +188,8 @@ func (o *Objects) validate(field string) error {
 }
 
 // Within returns an *Invalid for the first list that has more than the grantor has.
-func (o *Objects) Within(grantor *Objects) error {
-	if field, what := o.beyond(grantor, nil); what != "" {
+func (o *Objects) Within(grantor *Objects, called Called) error {
+	if field, what := o.beyond(grantor, nil, called); what != "" {
 		return invalidf("objects."+field, "%s is more than the key that grants it has", what)
 	}
 	return nil
@@ -197,32 +197,32 @@ func (o *Objects) Within(grantor *Objects) error {
 
 // over finds what a child is given in so many words that its parent has not; what is empty
 // inherits, for a request passes the parent too. The parent has what the groups give, too.
-func (o *Objects) over(parent *Objects, groups []*AccessGroup) (field, what string) {
+func (o *Objects) over(parent *Objects, groups []*AccessGroup, called Called) (field, what string) {
 	if o == nil || parent == nil {
 		return "", ""
 	}
-	return o.compare(parent, groups, true)
+	return o.compare(parent, groups, called, true)
 }
 
 // beyond finds what a child has that a bound has not, where what is empty has all.
-func (o *Objects) beyond(bound *Objects, groups []*AccessGroup) (field, what string) {
+func (o *Objects) beyond(bound *Objects, groups []*AccessGroup, called Called) (field, what string) {
 	if bound == nil {
 		return "", ""
 	}
 	if o == nil {
 		o = &Objects{}
 	}
-	return o.compare(bound, groups, false)
+	return o.compare(bound, groups, called, false)
 }
 
 // Ungranted finds an MCP server, or a tool, that o names and none of the levels does, any of which may be nil.
-func (o *Objects) Ungranted(levels ...*Objects) (field, what string) {
+func (o *Objects) Ungranted(called Called, levels ...*Objects) (field, what string) {
 	granted := func(one *Objects) bool {
 		return slices.ContainsFunc(levels, func(l *Objects) bool {
 			if l == nil || l.namesNoMCP() {
 				return false
 			}
-			_, more := one.beyond(&Objects{MCPServers: l.MCPServers, MCPAccessGroups: l.MCPAccessGroups, MCPTools: l.MCPTools, MCPToolsets: l.MCPToolsets}, nil)
+			_, more := one.beyond(&Objects{MCPServers: l.MCPServers, MCPAccessGroups: l.MCPAccessGroups, MCPTools: l.MCPTools, MCPToolsets: l.MCPToolsets}, nil, called)
 			return more == ""
 		})
 	}
@@ -249,7 +249,7 @@ func (o *Objects) Ungranted(levels ...*Objects) (field, what string) {
 	return "", ""
 }
 
-func (o *Objects) compare(p *Objects, groups []*AccessGroup, inherits bool) (field, what string) {
+func (o *Objects) compare(p *Objects, groups []*AccessGroup, called Called, inherits bool) (field, what string) {
 	for i := range objectLists {
 		l := &objectLists[i]
 		if !p.says(l.union) {
@@ -262,16 +262,16 @@ func (o *Objects) compare(p *Objects, groups []*AccessGroup, inherits bool) (fie
 			return l.name, "any"
 		}
 		for _, entry := range l.of(o) {
-			if !l.covers(p, entry) && !slices.ContainsFunc(groups, func(g *AccessGroup) bool { return g.covers(l.name, entry, o.MCPTools[entry]) }) {
+			if !l.covers(p, entry, called) && !slices.ContainsFunc(groups, func(g *AccessGroup) bool { return g.covers(l.name, entry, o.MCPTools[entry], called) }) {
 				return l.name, fmt.Sprintf("%q", entry)
 			}
 		}
 	}
-	if field, what := o.compareTools(p, inherits); what != "" {
+	if field, what := o.compareTools(p, called, inherits); what != "" {
 		return field, what
 	}
 	for _, tool := range p.BlockedTools {
-		if !inherits && !slices.Contains(o.BlockedTools, tool) {
+		if !inherits && !o.withholds(tool, called) {
 			return "blocked_tools", "to be without " + tool
 		}
 	}
@@ -284,31 +284,43 @@ func (o *Objects) says(union string) bool {
 }
 
 // covers says whether p has what an entry of another's list has. The keys of MCPTools are
-// servers, letter for letter.
-func (l *objectList) covers(p *Objects, entry string) bool {
+// servers, letter for letter. A server is the same whatever it is called.
+func (l *objectList) covers(p *Objects, entry string, called Called) bool {
 	switch l.name {
 	case "mcp_servers":
-		_, ok := p.MCPTools[entry]
-		return ok && !strings.HasSuffix(entry, "*") || named(p.MCPServers, entry)
+		return called.any(entry, func(name string) bool {
+			_, ok := p.MCPTools[name]
+			return ok && !strings.HasSuffix(name, "*") || named(p.MCPServers, name)
+		})
 	case "mcp_tool_permissions":
-		_, ok := p.MCPTools[entry]
-		return ok || named(p.MCPServers, entry)
+		return called.any(entry, func(name string) bool {
+			_, ok := p.MCPTools[name]
+			return ok || named(p.MCPServers, name)
+		})
 	}
 	return named(l.of(p), entry)
 }
 
 // compareTools finds a tool of a server some of whose tools alone the parent has.
-func (o *Objects) compareTools(p *Objects, inherits bool) (field, what string) {
-	for _, server := range sortedKeys(p.MCPTools) {
-		tools, bound := o.MCPTools[server]
+func (o *Objects) compareTools(p *Objects, called Called, inherits bool) (field, what string) {
+	if len(p.MCPTools) == 0 {
+		return "", ""
+	}
+	for _, server := range append(sortedKeys(p.MCPTools), sortedKeys(o.MCPTools)...) {
+		names := called.names(server)
+		have, bound := p.toolsOf(names)
 		if !bound {
-			if !inherits && (named(o.MCPServers, server) || len(o.MCPAccessGroups) > 0) {
+			continue // covers asked about it
+		}
+		tools, bound := o.toolsOf(names)
+		if !bound {
+			if !inherits && (anyNamed(o.MCPServers, names) || len(o.MCPAccessGroups) > 0) {
 				return "mcp_tool_permissions." + server, "any"
 			}
 			continue
 		}
 		for _, tool := range tools {
-			if !named(p.MCPTools[server], tool) {
+			if !named(have, tool) {
 				return "mcp_tool_permissions." + server, fmt.Sprintf("%q", tool)
 			}
 		}

@@ -10,16 +10,23 @@ import (
 // The servers, tools and agents of the tests.
 var (
 	universeTools = []resource.Tool{
-		{Server: "git"},
-		{Server: "git", Name: "read"},
-		{Server: "git", Name: "push", Toolsets: []string{"release"}},
-		{Server: "gitea", Groups: []string{"code"}, Name: "read"},
-		{Server: "gitea", Groups: []string{"code"}, Name: "push"},
-		{Server: "mail", Groups: []string{"office"}, Name: "send"},
-		{Server: "mail", Groups: []string{"office"}},
+		{Server: "git", Others: []string{"id-git", "g"}},
+		{Server: "git", Others: []string{"id-git", "g"}, Name: "read"},
+		{Server: "git", Others: []string{"id-git", "g"}, Name: "push", Toolsets: []string{"release"}},
+		{Server: "gitea", Others: []string{"id-gitea"}, Groups: []string{"code"}, Name: "read"},
+		{Server: "gitea", Others: []string{"id-gitea"}, Groups: []string{"code"}, Name: "push"},
+		{Server: "mail", Others: []string{"id-mail"}, Groups: []string{"office"}, Name: "send"},
+		{Server: "mail", Others: []string{"id-mail"}, Groups: []string{"office"}},
 	}
-	universeServers = []string{"git", "gitea", "git*", "mail", "*"}
+	universeServers = []string{"git", "gitea", "git*", "mail", "*", "id-git", "g", "id-*", "id-gitea"}
 )
+
+// universeCalled finds the names of the servers.
+var universeCalled = resource.CalledAmong(func() []*resource.MCPServer {
+	return []*resource.MCPServer{
+		{Meta: resource.Meta{ID: "id-git"}, Name: "git", Alias: "g"}, {Meta: resource.Meta{ID: "id-gitea"}, Name: "gitea"}, {Meta: resource.Meta{ID: "id-mail"}, Name: "mail"},
+	}
+})
 
 func randomObjects(r *rand.Rand) *resource.Objects {
 	if r.IntN(5) == 0 {
@@ -33,14 +40,17 @@ func randomObjects(r *rand.Rand) *resource.Objects {
 		{&o.MCPServers, universeServers},
 		{&o.MCPAccessGroups, []string{"code", "office", "o*"}},
 		{&o.MCPToolsets, []string{"release", "other"}},
-		{&o.BlockedTools, []string{"push", "git/read", "mail/*"}},
+		{&o.BlockedTools, []string{"push", "git/read", "mail/*", "id-git/read"}},
 	} {
 		if r.IntN(2) == 0 {
 			*f.to = some(r, f.of)
 		}
 	}
 	if r.IntN(2) == 0 {
-		o.MCPTools = map[string][]string{universeServers[r.IntN(5)]: some(r, []string{"read", "push", "*", "send"})}
+		o.MCPTools = map[string][]string{}
+		for range 1 + r.IntN(2) {
+			o.MCPTools[universeServers[r.IntN(len(universeServers))]] = some(r, []string{"read", "push", "*", "send"})
+		}
 	}
 	return o
 }

@@ -80,12 +80,12 @@ func (a *Access) checkAccess() error {
 }
 
 // GrantedBy returns an *Invalid for the first thing beside models that the key is granted and
-// the key that grants it has not.
-func (k *Key) GrantedBy(grantor *Key) error {
+// the key that grants it has not; called finds what else an MCP server is called.
+func (k *Key) GrantedBy(grantor *Key, called Called) error {
 	if err := k.listsWithin(&grantor.Access); err != nil {
 		return err
 	}
-	if err := k.Objects.Within(grantor.Objects); err != nil {
+	if err := k.Objects.Within(grantor.Objects, called); err != nil {
 		return err
 	}
 	return k.takenWithin(&grantor.Access)

@@ -56,6 +56,7 @@ type Settings struct {
 	PluginTrust          manifest.Trust   // whose plugins may be uploaded; default: anybody's
 	PublicURL            string           // where browsers find the gateway, without a slash at the end; default none
 
+	AvailableTeams Names         // ids of teams that people join by themselves; default none
 	BlockUnpriced  bool          // refuse models without a price; default false
 	HealthChecks   bool          // ask backends whether they can be reached; default false
 	HealthInterval time.Duration // how often, once for the cluster; default five minutes
@@ -158,6 +159,13 @@ var settings = []settingRow{
 		"audit", "object", `{}`, `what becomes of audit entries: {"retention": "90d", "sinks": [{"kind": "file", "path": "audit.jsonl"}]}`,
 		func(s *Settings, v json.RawMessage) (err error) {
 			s.Audit, err = ParseAudit(v)
+			return err
+		},
+	},
+	{
+		SettingAvailableTeams, "list", `[]`, "ids of the teams that every user may join by himself, as a plain member with what member_defaults of the team give; a team of an organization: its users",
+		func(s *Settings, v json.RawMessage) (err error) {
+			s.AvailableTeams, err = ParseAvailableTeams(v)
 			return err
 		},
 	},

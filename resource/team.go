@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,25 @@ var MemberPermissions = []string{
 	"/key/generate", "/key/service-account/generate", "/key/update", "/key/delete", "/key/info", "/key/regenerate", "/key/list",
 	"/key/block", "/key/unblock", "/key/aliases", "/key/bulk_update", "/team/key/bulk_update", "/key/{key_id}/regenerate",
 	"/key/{key_id}/reset_spend", "/key/access_group_assignment", "/team/daily/activity", "/spend/logs", "/spend/logs/v2",
+}
+
+// SettingAvailableTeams is the id of the setting that lists the teams which people join by themselves.
+const SettingAvailableTeams = "available_teams"
+
+// ParseAvailableTeams reads the value of the setting available_teams: a list of ids of teams, sorted in what it
+// returns. It is pure: Apply may call it.
+func ParseAvailableTeams(v json.RawMessage) (Names, error) {
+	ids, err := readList(v)
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if why := badLine(id, 256); why != "" {
+			return nil, invalidf(fmt.Sprintf("value[%d]", i), "%.100q %s", id, why)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 // Team is a group of keys that share models, budgets and limits. Blocked is a flag of the

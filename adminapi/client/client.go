@@ -71,6 +71,12 @@ func (c *Client) Members(team string) Noun[TeamMember] {
 	return Noun[TeamMember]{c, join("teams", team) + "/members"}
 }
 
+// AvailableTeams lists the teams that the caller may join by himself.
+func (c *Client) AvailableTeams(ctx context.Context) (Page[AvailableTeam], error) {
+	var out Page[AvailableTeam]
+	return out, c.do(ctx, http.MethodGet, "available-teams", nil, nil, &out)
+}
+
 // Effective explains what a key may do now. More may ask about requests for a model, of a
 // customer, with tags.
 func (c *Client) Effective(ctx context.Context, ref string, more url.Values) (Effective, error) {

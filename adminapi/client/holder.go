@@ -102,6 +102,16 @@ type Tag struct {
 	Accounts []Account      `json:"accounts,omitempty"` // in answers for one
 }
 
+// AvailableTeam is a team as those see it who may join it by themselves: what they would be and have there.
+type AvailableTeam struct {
+	ID                string                   `json:"id"`
+	Name              string                   `json:"name,omitempty"`
+	OrganizationID    string                   `json:"organization_id,omitempty"`
+	Models            []string                 `json:"models,omitempty"`
+	MemberPermissions []string                 `json:"member_permissions,omitempty"`
+	MemberDefaults    *resource.MemberDefaults `json:"member_defaults,omitempty"`
+}
+
 // TeamMember is a user's place in a team.
 type TeamMember struct {
 	resource.TeamMember

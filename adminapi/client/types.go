@@ -160,8 +160,9 @@ type RouterFilter struct {
 // is; an answer for one group shows who has it.
 type AccessGroup struct {
 	resource.AccessGroup
-	AssignedTeamIDs []string `json:"assigned_team_ids,omitempty"`
-	AssignedKeyIDs  []string `json:"assigned_key_ids,omitempty"`
+	AssignedTeamIDs []string  `json:"assigned_team_ids,omitempty"`
+	AssignedKeyIDs  []string  `json:"assigned_key_ids,omitempty"`
+	Accounts        []Account `json:"accounts,omitempty"` // in answers for one group
 }
 
 // PassThroughEndpoint is a path that leads to a URL which an administrator has chosen.

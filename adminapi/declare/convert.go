@@ -64,7 +64,7 @@ func (d *File) plain(r *config.Resources, at func(kind, name string, p config.Po
 		at("router_filter", c.Resource.Name, c.Position)
 	}
 	for _, g := range r.AccessGroups {
-		d.AccessGroups = append(d.AccessGroups, g.Resource)
+		d.AccessGroups = append(d.AccessGroups, AccessGroup{AccessGroup: g.Resource, Budget: g.SharedBudget})
 		at("access_group", g.Resource.Name, g.Position)
 	}
 	for _, p := range r.Plugins {
@@ -184,7 +184,9 @@ func (d *File) ToConfig() *config.Resources {
 	each(d.RouterFilters, func(c RouterFilter) {
 		r.RouterFilters = append(r.RouterFilters, config.RouterFilter{Resource: c.Record, Secrets: allSealed(c.Secrets)})
 	})
-	each(d.AccessGroups, func(g resource.AccessGroup) { r.AccessGroups = append(r.AccessGroups, config.AccessGroup{Resource: g}) })
+	each(d.AccessGroups, func(g AccessGroup) {
+		r.AccessGroups = append(r.AccessGroups, config.AccessGroup{Resource: g.AccessGroup, SharedBudget: g.Budget})
+	})
 	each(d.Plugins, func(p resource.Plugin) { r.Plugins = append(r.Plugins, config.Plugin{Resource: p}) })
 	each(d.MCPServers, func(s MCPServer) {
 		r.MCPServers = append(r.MCPServers, config.MCPServer{Resource: s.Record, Credential: s.Credential, Secrets: allSealed(s.Secrets)})

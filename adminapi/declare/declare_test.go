@@ -42,7 +42,7 @@ func declared() declare.File {
 		Guardrails:    []declare.Guardrail{{Guardrail: resource.Guardrail{Name: "words", Plugin: "keywords", Config: []byte(`{ "words": ["x"] }`)}}},
 		SecretSources: []declare.SecretSource{{Record: resource.SecretSource{Name: "vault", Plugin: "vault", Config: []byte(`{"address":"https://vault.example:8200"}`)}, Secrets: map[string]declare.Secret{"token": {Text: "s.x"}}}},
 		Auths:         []declare.Auth{{Record: resource.Auth{Name: "idp", PluginUse: resource.PluginUse{Plugin: "idp"}}, Secrets: map[string]declare.Secret{"token": {Text: "s.y"}}}},
-		AccessGroups:  []resource.AccessGroup{{Name: "eng", Models: []string{"demo"}}},
+		AccessGroups:  []declare.AccessGroup{{AccessGroup: resource.AccessGroup{Name: "eng", Models: []string{"demo"}}, Budget: "shared"}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{Name: "near", PluginUse: resource.PluginUse{Plugin: "near"}}}},
 		Callbacks:     []declare.Callback{{Record: resource.Callback{Name: "log", Plugin: "file", Config: []byte(`{"path":"x"}`)}}},
 		Plugins:       []resource.Plugin{{Name: "own", Kind: "guardrail", Path: "/opt/own", SHA256: strings.Repeat("ab", 32)}},

@@ -15,7 +15,7 @@ func Export(state State) File {
 	t := x.cat.Tables()
 	d := File{
 		Budgets: declared(t.Budgets), Plugins: declared(t.Plugins), Prompts: declared(t.Prompts), Settings: declared(t.Settings),
-		AccessGroups: declared(t.AccessGroups),
+		AccessGroups: x.accessGroups(),
 	}
 	for _, c := range byLabel(t.Credentials) {
 		out := Credential{Record: bare(c), Sealed: printOf(c.APIKey), Secrets: printsOf(c.Secrets)}
@@ -167,6 +167,15 @@ func printsOf(all map[string]*resource.Sealed) map[string]Secret {
 		out[name] = Secret{Sealed: printOf(s)}
 	}
 	return out
+}
+
+func (x *exporter) accessGroups() (all []AccessGroup) {
+	for _, g := range byLabel(x.cat.Tables().AccessGroups) {
+		out := AccessGroup{AccessGroup: bare(g), Budget: x.name("budget_id", g.BudgetID)}
+		out.BudgetID = ""
+		all = append(all, out)
+	}
+	return all
 }
 
 func (x *exporter) model(m *resource.Model) Model {

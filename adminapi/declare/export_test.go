@@ -159,7 +159,7 @@ func (d draw) file() declare.File {
 			Name: name(1), Mode: resource.AuthOn, OnError: resource.OnErrorPass, Routes: []string{"/v1/*"}, Headers: []string{"X-User"}, CacheSeconds: -1,
 			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},
 		}}},
-		AccessGroups: []resource.AccessGroup{{Name: "eng", Description: d.text(), Models: []string{name(1)}, MCPTools: map[string][]string{name(1): {"send"}}}},
+		AccessGroups: []declare.AccessGroup{{AccessGroup: resource.AccessGroup{Name: "eng", Description: d.text(), Models: []string{name(1)}, MCPTools: map[string][]string{name(1): {"send"}}, Allowance: resource.Allowance{Budgets: d.terms(), Limits: d.limits(), ModelLimits: map[string]resource.Limits{"x": d.limits()}}}, Budget: "shared"}},
 		RouterFilters: []declare.RouterFilter{{Record: resource.RouterFilter{
 			Name: name(1), OnError: resource.OnErrorPass, Models: []string{name(1)},
 			PluginUse: resource.PluginUse{Plugin: "mine", Config: d.object(), DeadlineMS: 10 + d.Int64N(9), Instances: 2, MemoryMB: 64},

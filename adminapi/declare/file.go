@@ -6,28 +6,28 @@ import "github.com/conclave-llm/conclave/resource"
 // other by name, in access_group_ids too, and lack ids, seals and versions; secrets are text. In JSON it is what
 // /api/v1/config takes and gives.
 type File struct {
-	Credentials   []Credential           `json:"credentials,omitempty"`
-	Models        []Model                `json:"models,omitempty"`
-	Organizations []Organization         `json:"organizations,omitempty"`
-	Teams         []Team                 `json:"teams,omitempty"`
-	Projects      []Project              `json:"projects,omitempty"`
-	Users         []User                 `json:"users,omitempty"`
-	Customers     []Customer             `json:"customers,omitempty"`
-	Tags          []Tag                  `json:"tags,omitempty"`
-	Keys          []Key                  `json:"keys,omitempty"`
-	Budgets       []resource.Budget      `json:"budgets,omitempty"`
-	Guardrails    []Guardrail            `json:"guardrails,omitempty"`
-	Callbacks     []Callback             `json:"callbacks,omitempty"`
-	SecretSources []SecretSource         `json:"secret_sources,omitempty"`
-	Auths         []Auth                 `json:"auths,omitempty"`
-	RouterFilters []RouterFilter         `json:"router_filters,omitempty"`
-	AccessGroups  []resource.AccessGroup `json:"access_groups,omitempty"`
-	Plugins       []resource.Plugin      `json:"plugins,omitempty"`
-	MCPServers    []MCPServer            `json:"mcp_servers,omitempty"`
-	PassThrough   []PassThrough          `json:"pass_through_endpoints,omitempty"`
-	Prompts       []resource.Prompt      `json:"prompts,omitempty"`
-	Settings      []resource.Setting     `json:"settings,omitempty"` // the id is the name
-	Environment   map[string]Secret      `json:"environment,omitempty"`
+	Credentials   []Credential       `json:"credentials,omitempty"`
+	Models        []Model            `json:"models,omitempty"`
+	Organizations []Organization     `json:"organizations,omitempty"`
+	Teams         []Team             `json:"teams,omitempty"`
+	Projects      []Project          `json:"projects,omitempty"`
+	Users         []User             `json:"users,omitempty"`
+	Customers     []Customer         `json:"customers,omitempty"`
+	Tags          []Tag              `json:"tags,omitempty"`
+	Keys          []Key              `json:"keys,omitempty"`
+	Budgets       []resource.Budget  `json:"budgets,omitempty"`
+	Guardrails    []Guardrail        `json:"guardrails,omitempty"`
+	Callbacks     []Callback         `json:"callbacks,omitempty"`
+	SecretSources []SecretSource     `json:"secret_sources,omitempty"`
+	Auths         []Auth             `json:"auths,omitempty"`
+	RouterFilters []RouterFilter     `json:"router_filters,omitempty"`
+	AccessGroups  []AccessGroup      `json:"access_groups,omitempty"`
+	Plugins       []resource.Plugin  `json:"plugins,omitempty"`
+	MCPServers    []MCPServer        `json:"mcp_servers,omitempty"`
+	PassThrough   []PassThrough      `json:"pass_through_endpoints,omitempty"`
+	Prompts       []resource.Prompt  `json:"prompts,omitempty"`
+	Settings      []resource.Setting `json:"settings,omitempty"` // the id is the name
+	Environment   map[string]Secret  `json:"environment,omitempty"`
 
 	// At is where each record stands, "file:line:column" by "kind name", for errors.
 	At map[string]string `json:"at,omitempty"`
@@ -53,6 +53,12 @@ type MCPServer struct {
 	Record     resource.MCPServer `json:"record"`
 	Credential string             `json:"credential,omitempty"` // name; "": none
 	Secrets    map[string]Secret  `json:"secrets,omitempty"`
+}
+
+// AccessGroup is an access group; its record, which is not apart in JSON, lacks BudgetID.
+type AccessGroup struct {
+	resource.AccessGroup
+	Budget string `json:"shared_budget,omitempty"` // name of a shared budget; "": none
 }
 
 // Guardrail is a guardrail; its record, which is not apart in JSON, lacks Secrets.

@@ -78,9 +78,9 @@ func (p *planner) budgets(d *File) error {
 
 func (p *planner) accessGroups(d *File) error {
 	for i := range d.AccessGroups {
-		r := d.AccessGroups[i]
+		r := d.AccessGroups[i].AccessGroup
 		now, _ := byName(p.cat.Tables().AccessGroups, r.Name)
-		if err := plan(p, "access_group", "ag", r.Name, &r, now, nil, records.PutAccessGroup); err != nil {
+		if err := planHolder(p, d, "access_group", "ag", r.Name, &r, now, d.AccessGroups[i].Budget, nil, records.PutAccessGroup); err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,7 @@ func (a *API) teamRoutes() []wire.Route {
 		{ID: "litellm-team-info", Method: http.MethodGet, Pattern: "/team/info", Handler: a.teamInfo},
 		{ID: "litellm-team-list", Method: http.MethodGet, Pattern: "/team/list", Handler: a.teamList},
 		{ID: "litellm-v2-team-list", Method: http.MethodGet, Pattern: "/v2/team/list", Handler: a.teamPages},
+		{ID: "litellm-team-available", Method: http.MethodGet, Pattern: "/team/available", Handler: a.teamsAvailable},
 		{ID: "litellm-team-member-add", Method: http.MethodPost, Pattern: "/team/member_add", Handler: a.teamMemberAdd},
 		{ID: "litellm-team-bulk-member-add", Method: http.MethodPost, Pattern: "/team/bulk_member_add", Handler: a.teamBulkMemberAdd},
 		{ID: "litellm-team-member-update", Method: http.MethodPost, Pattern: "/team/member_update", Handler: a.teamMemberUpdate},

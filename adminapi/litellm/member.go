@@ -3,6 +3,7 @@ package litellm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"strings"
@@ -113,7 +114,7 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	t, err := a.teams().named(by, in)
+	t, err := a.teamToJoin(by, in)
 	if err != nil {
 		return err
 	}
@@ -155,6 +156,32 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 	}
 	row["updated_users"], row["updated_team_memberships"] = users, memberships
 	return wire.Answer(w, wr, row)
+}
+
+// teamToJoin finds the team that a body names: one that the caller sees, or may join by himself.
+func (a *API) teamToJoin(by records.Caller, in records.Document) (*resource.Team, error) {
+	t, err := a.teams().named(by, in)
+	if !errors.Is(err, resource.ErrNotFound) {
+		return t, err
+	}
+	ref, _ := fields.Text(in, "team_id")
+	if open, ok := a.cfg.Records.Teams.Find(ref); ok && by.MayJoin(open) {
+		return open, nil
+	}
+	return nil, err
+}
+
+// teamsAvailable lists the teams that the caller may join by himself: what he would be there and have, and not who
+// is in them or what they spend.
+func (a *API) teamsAvailable(w http.ResponseWriter, _ *http.Request, by records.Caller) error {
+	return wire.Answer(w, records.Written{}, wire.Rows(a.cfg.Records.AvailableTeams(by), func(t *resource.Team) map[string]any {
+		row := map[string]any{
+			"team_id": t.ID, "team_alias": orNil(t.Name), "organization_id": orNil(t.OrganizationID), "models": orEmpty(t.Models),
+			"team_member_permissions": orEmpty(t.MemberPermissions),
+		}
+		memberDefaultsRow(row, t.MemberDefaults)
+		return row
+	}))
 }
 
 // refuseMember refuses somebody who is in the team already.

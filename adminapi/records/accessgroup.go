@@ -2,6 +2,7 @@ package records
 
 import (
 	"slices"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
@@ -12,8 +13,9 @@ func (rs *Records) accessGroupNoun() *Noun[resource.AccessGroup, *resource.Acces
 		rs: rs, kind: "access_group", path: "access-groups", prefix: "ag",
 		all:    func(Query) []*resource.AccessGroup { return rs.cfg.State.Catalog().Tables().AccessGroups },
 		find:   rs.findAccessGroup,
-		put:    PutAccessGroup,
+		put:    rs.putAccessGroup,
 		remove: func(id string) fsm.Command { return fsm.DeleteAccessGroup{ID: id} },
+		hidden: []string{"accounts"},
 		beside: rs.assignments,
 	}
 }
@@ -36,10 +38,23 @@ func (rs *Records) Grouped(group string) (teams []string, keys []*resource.Key) 
 	return teams, keys
 }
 
-// PutAccessGroup makes the command that writes an access group; read is the version that was read, 0 for none.
-func PutAccessGroup(next *resource.AccessGroup, read uint64) (fsm.Command, error) {
+// PutAccessGroup makes the command that writes an access group; read is the version that was read, 0 for
+// none, and shared the budget that its budget_id names, nil for none.
+func PutAccessGroup(next *resource.AccessGroup, read uint64, shared *resource.Budget, now time.Time) (fsm.Command, error) {
+	windows, err := windowsOf(next, shared, now)
+	if err != nil {
+		return nil, err
+	}
 	e, err := encoded(next)
-	return fsm.PutAccessGroup{Record: e, Read: read}, err
+	return fsm.PutAccessGroup{Record: e, Read: read, Windows: windows}, err
+}
+
+func (rs *Records) putAccessGroup(next *resource.AccessGroup, read uint64) (fsm.Command, error) {
+	shared, err := rs.sharedBudget(next)
+	if err != nil {
+		return nil, err
+	}
+	return PutAccessGroup(next, read, shared, rs.cfg.Now())
 }
 
 // referGroups turns the names of access groups in a policy into ids. What is neither, the state machine refuses.

@@ -74,7 +74,7 @@ func (c *chain) key(k *resource.Key) {
 	level(c, resource.HolderKey, k.ID, k, true, k.Blocked)
 }
 
-// request adds the levels that come with a request: end user, tags, model.
+// request adds the levels that come with a request: end user, tags, model and the access groups that have it.
 func (c *chain) request(asked Asked) {
 	cat := c.rs.cfg.State.Catalog()
 	if r, ok := c.rs.cfg.State.Customer(asked.Customer); ok {
@@ -91,7 +91,11 @@ func (c *chain) request(asked Asked) {
 		}
 	}
 	if m, ok := cat.Resolve(c.aliased(asked.Model)); ok {
-		level(c, resource.HolderModel, m.ID, m, true, false)
+		for _, l := range cat.ModelLevels(nil, nil, m) {
+			c.shown = append(c.shown, client.EffectiveLevel{Kind: l.Kind, ID: l.ID, Name: l.Name})
+			l.Policy = &resource.Policy{}
+			c.levels = append(c.levels, l)
+		}
 	}
 }
 

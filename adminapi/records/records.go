@@ -53,6 +53,14 @@ func (w world) Organization(id string) (*resource.Organization, bool) {
 // Team implements delegate.World.
 func (w world) Team(id string) (*resource.Team, bool) { return w.Catalog().Team(id) }
 
+// Called implements delegate.World.
+func (w world) Called() resource.Called {
+	return resource.CalledAmong(func() []*resource.MCPServer { return w.Catalog().Tables().MCPServers })
+}
+
+// Available implements delegate.World.
+func (w world) Available(team string) bool { return w.Catalog().Settings().AvailableTeams.Has(team) }
+
 // Keys reads virtual keys.
 type Keys interface {
 	Key(id string) (*resource.Key, bool)
@@ -211,6 +219,9 @@ func (c Caller) sees(r resource.Record, owns bool) bool {
 func (c Caller) Leads(r resource.Record) bool {
 	return !c.OwnOnly || c.Delegate != nil && c.Delegate.Leads(r)
 }
+
+// MayJoin says that the caller may put himself into a team that he does not lead.
+func (c Caller) MayJoin(t *resource.Team) bool { return c.Delegate != nil && c.Delegate.MayJoin(t) }
 
 // Written is what came of a write.
 type Written struct {

@@ -171,5 +171,5 @@ func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
 	if by.Who.Key == nil || by.Delegate != nil { // package delegate asks that of people
 		return nil
 	}
-	return next.GrantedBy(by.Who.Key)
+	return next.GrantedBy(by.Who.Key, World(rs.cfg.State).Called())
 }

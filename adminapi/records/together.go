@@ -1,6 +1,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/conclave-llm/conclave/adminapi/keyshelf"
@@ -96,7 +97,11 @@ func (rs *Records) CreateTeam(ctx context.Context, by Caller, doc Document, memb
 	}
 	made := map[string]bool{}
 	for _, m := range members {
-		more, err := rs.join(by, m, t.ID, made)
+		_, user, email, err := takePlace(m)
+		if err != nil {
+			return nil, Written{}, err
+		}
+		more, err := rs.join(by, m, t.ID, user, email, made)
 		if err != nil {
 			return nil, Written{}, err
 		}
@@ -115,15 +120,15 @@ func (rs *Records) JoinTeam(ctx context.Context, by Caller, members []Document) 
 	var ids []string
 	made := map[string]bool{}
 	for _, doc := range members {
-		var team string
-		if err := doc.Take("team_id", &team); err != nil {
+		team, user, email, err := takePlace(doc)
+		if err != nil {
 			return nil, Written{}, err
 		}
-		t, ok := rs.findTeam(team)
-		if !ok {
-			return nil, Written{}, invalid("team_id", "there is no team with the id or name "+team)
+		t, err := rs.teamFor(by, team, cmp.Or(user, email))
+		if err != nil {
+			return nil, Written{}, err
 		}
-		more, err := rs.join(by, doc, t.ID, made)
+		more, err := rs.join(by, doc, t.ID, user, email, made)
 		if err != nil {
 			return nil, Written{}, err
 		}
@@ -147,15 +152,18 @@ func (rs *Records) JoinTeam(ctx context.Context, by Caller, members []Document) 
 	return all, w, nil
 }
 
+// takePlace takes who is put into which team out of a document.
+func takePlace(doc Document) (team, user, email string, err error) {
+	for name, v := range map[string]*string{"team_id": &team, "user_id": &user, "user_email": &email} {
+		if err := doc.Take(name, v); err != nil {
+			return "", "", "", err
+		}
+	}
+	return team, user, email, nil
+}
+
 // join gives the commands that put a user, who is made if he is not there, into a team.
-func (rs *Records) join(by Caller, doc Document, team string, made map[string]bool) ([]fsm.Command, error) {
-	var user, email string
-	if err := doc.Take("user_id", &user); err != nil {
-		return nil, err
-	}
-	if err := doc.Take("user_email", &email); err != nil {
-		return nil, err
-	}
+func (rs *Records) join(by Caller, doc Document, team, user, email string, made map[string]bool) ([]fsm.Command, error) {
 	id, cmds, err := rs.userFor(by, user, email)
 	if err != nil {
 		return nil, err

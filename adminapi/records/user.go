@@ -1,7 +1,9 @@
 package records
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -109,17 +111,15 @@ func (rs *Records) findMember(ref string) (*resource.TeamMember, bool) {
 // beginMember makes the id of a new member, and, if nobody has the user's id or address yet,
 // the user, in the same entry.
 func (rs *Records) beginMember(by Caller, doc Document) (first[*resource.TeamMember], error) {
-	var team, user, email string
-	for name, v := range map[string]*string{"team_id": &team, "user_id": &user, "user_email": &email} {
-		if err := doc.Take(name, v); err != nil {
-			return first[*resource.TeamMember]{}, err
-		}
-	}
-	t, ok := rs.findTeam(team)
-	if !ok {
-		return first[*resource.TeamMember]{}, invalid("team_id", "there is no team with the id or name "+team)
-	}
 	var f first[*resource.TeamMember]
+	team, user, email, err := takePlace(doc)
+	if err != nil {
+		return f, err
+	}
+	t, err := rs.teamFor(by, team, cmp.Or(user, email))
+	if err != nil {
+		return f, err
+	}
 	id, prior, err := rs.userFor(by, user, email)
 	if err != nil {
 		return f, err
@@ -131,6 +131,31 @@ func (rs *Records) beginMember(by Caller, doc Document) (first[*resource.TeamMem
 		}
 	}
 	return f, nil
+}
+
+// teamFor finds the team into which the caller puts a user, who may have no record yet: any that he may see, or
+// one that he may join by himself. What he does not see is not told apart from what is not there.
+func (rs *Records) teamFor(by Caller, ref, user string) (*resource.Team, error) {
+	t, ok := rs.findTeam(ref)
+	if !ok || !by.sees(t, false) && !by.MayJoin(t) {
+		return nil, invalid("team_id", "there is no team with the id or name "+ref)
+	}
+	if by.Leads(t) {
+		return t, nil
+	}
+	if u, ok := rs.findUser(user); !ok || by.Delegate == nil || u.ID != by.Delegate.User().ID {
+		return nil, fmt.Errorf("only an admin of the team %q puts others into it: %w", t.ID, resource.ErrForbidden)
+	}
+	return t, nil
+}
+
+// AvailableTeams lists the teams that the caller may join by himself; somebody who acts for no user sees all that
+// are open to that.
+func (rs *Records) AvailableTeams(by Caller) []*resource.Team {
+	open := rs.cfg.State.Catalog().Settings().AvailableTeams
+	return slices.DeleteFunc(slices.Clone(rs.cfg.State.Catalog().Tables().Teams), func(t *resource.Team) bool {
+		return !open.Has(t.ID) || by.OwnOnly && !by.MayJoin(t)
+	})
 }
 
 // userFor finds a user by id or address, or gives the command that makes one.

@@ -109,11 +109,28 @@ var breakdowns = map[string]rollup.Dim{
 
 // days asks for the activity of each day.
 func (a *API) days(r *http.Request, by records.Caller, e entity) ([]*day, []string, error) {
+	group := []rollup.Dim{e.dim, rollup.Key, rollup.Model, rollup.Provider}
+	if e.dim != rollup.Tag && e.dim != rollup.Customer {
+		group = append(group, rollup.Endpoint)
+	}
+	lines, missing, err := a.dayLines(r, by, e, "", group)
+	if err != nil {
+		return nil, nil, err
+	}
+	return a.foldDays(lines, group, e), missing, nil
+}
+
+// dayLines asks for the sums of each day by group, of what the query names and the caller may see; model names one
+// in the place of the query's.
+func (a *API) dayLines(r *http.Request, by records.Caller, e entity, model string, group []rollup.Dim) ([]rollup.Line, []string, error) {
 	v := r.URL.Query()
 	if v.Get("start_date") == "" || v.Get("end_date") == "" {
 		return nil, nil, invalid("start_date", "start_date and end_date are needed, as days such as 2026-01-31")
 	}
 	filter := a.NamesOf(v, map[string]string{"api_key": "key", "model": "model", "project_id": "project", e.ids: e.dim.String()})
+	if model != "" {
+		filter[rollup.Model.String()] = []string{model}
+	}
 	if err := a.own(by, filter); err != nil {
 		return nil, nil, err
 	}
@@ -127,15 +144,8 @@ func (a *API) days(r *http.Request, by records.Caller, e entity) ([]*day, []stri
 	if out := a.NamesOf(v, map[string]string{e.excludes: e.dim.String()}); e.excludes != "" && len(out) > 0 {
 		q.Filter = append(q.Filter, rollup.Condition{Dim: e.dim, Not: true, Values: out[e.dim.String()]})
 	}
-	q.GroupBy = []rollup.Dim{e.dim, rollup.Key, rollup.Model, rollup.Provider}
-	if e.dim != rollup.Tag && e.dim != rollup.Customer {
-		q.GroupBy = append(q.GroupBy, rollup.Endpoint)
-	}
-	lines, missing, err := a.cfg.Requests.Usage(r.Context(), q)
-	if err != nil {
-		return nil, nil, err
-	}
-	return a.foldDays(lines, q.GroupBy, e), missing, nil
+	q.GroupBy = group
+	return a.cfg.Requests.Usage(r.Context(), q)
 }
 
 func (a *API) foldDays(lines []rollup.Line, group []rollup.Dim, e entity) []*day {

@@ -101,6 +101,9 @@ func (a *API) Routes() []Route {
 			routes = append(routes,
 				get(id+"-activity", path+"/daily/activity", a.activity(e, paged)),
 				get(id+"-activity-aggregated", path+"/daily/activity/aggregated", a.activity(e, whole)),
+				get(id+"-activity-keys", path+"/daily/activity/aggregated/keys", a.keyPage(e)),
+				get(id+"-activity-search", path+"/daily/activity/aggregated/search", a.keySearch(e)),
+				get(id+"-activity-top-keys", path+"/daily/activity/aggregated/model_top_keys", a.modelTopKeys(e)),
 				get(id+"-activity-export", path+"/daily/activity/export", a.exportActivity(e)),
 			)
 		}

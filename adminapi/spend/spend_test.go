@@ -52,6 +52,9 @@ func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 		if i%2 == 0 {
 			r.TeamID, r.ProjectID = "team_a", "p1"
 		}
+		if i == 4 {
+			r.Usage.Source = llm.UsageEstimated
+		}
 		if i == 39 {
 			r.Status, r.ErrorKind, r.ErrorCode = 502, "upstream", "upstream_error"
 		}
@@ -113,6 +116,18 @@ func TestLiteLLM(t *testing.T) {
 		{"/spend/logs?" + days, "0.spend", "2.1"},
 		{"/spend/logs?" + days, "1.models.demo", "6.1"},
 		{"/spend/logs?" + days, "0." + token, "1"},
+		{"/user/daily/activity/aggregated/keys?limit=1&" + days, "api_keys.0.metrics.spend", "4.2"},
+		{"/user/daily/activity/aggregated/keys?limit=1&" + days, "api_keys.1", "<nil>"},
+		{"/user/daily/activity/aggregated/keys?offset=1&" + days, "api_keys.0.api_key", token},
+		{"/user/daily/activity/aggregated/keys?offset=1&" + days, "api_keys.0.metadata.team_id", "team_a"},
+		{"/user/daily/activity/aggregated/keys?offset=9&" + days, "total_api_keys", "2"},
+		{"/team/daily/activity/aggregated/keys?team_ids=team_a&" + days, "total_api_keys", "1"},
+		{"/user/daily/activity/aggregated/search?search=NOTE&" + days, "api_keys.0.api_key", token},
+		{"/user/daily/activity/aggregated/search?search=" + token + "&" + days, "api_keys.0.metrics.api_requests", "20"},
+		{"/user/daily/activity/aggregated/search?search=nobody&" + days, "api_keys.0", "<nil>"},
+		{"/team/daily/activity/aggregated/model_top_keys?model_group=demo&" + days, "api_keys.0.metadata.key_alias", "=cmd"},
+		{"/team/daily/activity/aggregated/model_top_keys?model_group=demo&limit=1&" + days, "api_keys.1", "<nil>"},
+		{"/end_user/daily/activity/aggregated/model_top_keys?model_group=none&" + days, "api_keys.0", "<nil>"},
 		{"/tag/distinct", "results.0.tag", "t"},
 		{"/tag/summary?" + days, "results.0.total_requests", "40"},
 		{"/tag/summary?" + days + "&tag_filter=none", "results.0", "<nil>"},
@@ -172,6 +187,27 @@ func TestLiteLLM(t *testing.T) {
 	}
 }
 
+// TestUsageSource: whose count of a request's tokens it is stands in every answer about it.
+func TestUsageSource(t *testing.T) {
+	t.Parallel()
+	h, _ := start(t)
+	for id, want := range map[string]string{"r4": "estimated", "r5": "provider"} {
+		var v any
+		a := h.Call(adminapitest.MasterKey, "GET", "/spend/logs/v2?start_date=2026-03-09%2000:00:00&end_date=2026-03-10%2023:59:59&request_id="+id, "")
+		if err := json.Unmarshal(a.Body, &v); err != nil || at(v, "data.0.metadata.conclave.usage_source") != want {
+			t.Errorf("%s in the logs: got %d %s, want %s", id, a.Status, a.Body, want)
+		}
+		a = h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/"+id, "")
+		if err := json.Unmarshal(a.Body, &v); err != nil || at(v, "items.0.usage_source") != want || !strings.Contains(fmt.Sprint(at(v, "items.0.explanation")), "("+want+")") {
+			t.Errorf("%s explained: got %d %s, want %s", id, a.Status, a.Body, want)
+		}
+	}
+	a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/export?from=2026-03-09T00:00:00Z&to=2026-03-11T00:00:00Z&format=csv", "")
+	if a.Status != 200 || strings.Count(string(a.Body), "estimated") != 1 || !strings.Contains(string(a.Body), "usage_source") {
+		t.Errorf("exported: got %d, %d times estimated", a.Status, strings.Count(string(a.Body), "estimated"))
+	}
+}
+
 func TestEndUserSpend(t *testing.T) {
 	t.Parallel()
 	h, secret := start(t)
@@ -204,6 +240,10 @@ func TestOwn(t *testing.T) {
 		{"/spend/logs/v2", 200, `"total":20`, `"r1"`},
 		{"/spend/logs/v2?api_key=key_1", 403, "", ""},
 		{"/user/daily/activity?" + days, 200, `"total_api_requests":20`, ""},
+		{"/user/daily/activity/aggregated/keys?" + days, 200, `"total_api_keys":1`, "=cmd"},
+		{"/user/daily/activity/aggregated/search?search=cmd&" + days, 200, `"api_keys":[]`, "=cmd"},
+		{"/user/daily/activity/aggregated/model_top_keys?model_group=demo&" + days, 200, `"api_requests":20`, "=cmd"},
+		{"/user/daily/activity/aggregated/keys?api_key=key_1&" + days, 403, "", ""},
 		{"/spend/tags", 200, `"log_count":20`, ""},
 		{"/global/spend/report?" + days, 403, "", ""},
 		{"/provider/budgets", 403, "", ""},
@@ -235,19 +275,25 @@ func TestBadInput(t *testing.T) {
 	t.Parallel()
 	h, _ := start(t)
 	for path, field := range map[string]string{
-		"/user/daily/activity":                               "start_date",
-		"/user/daily/activity?start_date=x&end_date=y":       "start_date",
-		"/global/spend/report?" + days + "&group_by=weather": "group_by",
-		"/spend/logs/v2?page=0":                              "page",
-		"/spend/logs/v2?page=1000&page_size=1000":            "page",
-		"/spend/logs/v2?sort_by=beauty":                      "sort_by",
-		"/spend/logs/v2?min_spend=much":                      "min_spend",
-		"/team/daily/activity/export?" + days + "&format=x":  "format",
-		"/api/v1/usage?group_by=planet":                      "group_by",
-		"/api/v1/usage?group_by=customer,tag":                "granularity",
-		"/api/v1/usage?granularity=day&from=tomorrow":        "from",
-		"/api/v1/requests?cursor=1":                          "cursor",
-		"/api/v1/requests?sort=beauty":                       "sort",
+		"/user/daily/activity":                                                                      "start_date",
+		"/user/daily/activity/aggregated/keys":                                                      "start_date",
+		"/user/daily/activity/aggregated/keys?limit=0&" + days:                                      "limit",
+		"/user/daily/activity/aggregated/keys?offset=-1&" + days:                                    "offset",
+		"/user/daily/activity/aggregated/search?" + days:                                            "search",
+		"/user/daily/activity/aggregated/model_top_keys?" + days:                                    "model_group",
+		"/user/daily/activity/aggregated/model_top_keys?model_group=x&by_model_group=false&" + days: "by_model_group",
+		"/user/daily/activity?start_date=x&end_date=y":                                              "start_date",
+		"/global/spend/report?" + days + "&group_by=weather":                                        "group_by",
+		"/spend/logs/v2?page=0":                                                                     "page",
+		"/spend/logs/v2?page=1000&page_size=1000":                                                   "page",
+		"/spend/logs/v2?sort_by=beauty":                                                             "sort_by",
+		"/spend/logs/v2?min_spend=much":                                                             "min_spend",
+		"/team/daily/activity/export?" + days + "&format=x":                                         "format",
+		"/api/v1/usage?group_by=planet":                                                             "group_by",
+		"/api/v1/usage?group_by=customer,tag":                                                       "granularity",
+		"/api/v1/usage?granularity=day&from=tomorrow":                                               "from",
+		"/api/v1/requests?cursor=1":                                                                 "cursor",
+		"/api/v1/requests?sort=beauty":                                                              "sort",
 	} {
 		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != 400 || !strings.Contains(string(a.Body), field) {
 			t.Errorf("%s: got %d %s", path, a.Status, a.Body)

@@ -295,7 +295,7 @@ func (w *writer) routerFilters(r *config.Resources) {
 
 func (w *writer) accessGroups(r *config.Resources) {
 	for _, g := range sorted(r.AccessGroups, func(g *config.AccessGroup) string { return g.Resource.Name }) {
-		w.block("access_group", g.Resource.Name, &g.Resource, nil)
+		w.block("access_group", g.Resource.Name, &g.Resource, names{"shared_budget": g.SharedBudget})
 	}
 }
 

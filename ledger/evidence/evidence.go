@@ -224,6 +224,9 @@ func (c *collector) tables() {
 		c.Credentials = append(c.Credentials, &resource.Credential{Meta: r.Meta, Name: r.Name, Provider: r.Provider})
 	}
 	c.AccessGroups = t.AccessGroups
+	for _, g := range t.AccessGroups {
+		c.budget(g.BudgetID)
+	}
 	for _, g := range t.Guardrails {
 		bare := *g
 		bare.Config = nil
@@ -290,7 +293,7 @@ func (s *State) Changed(index uint64) []string {
 	each(s.Models, resource.HolderModel, note)
 	each(s.Deployments, resource.HolderDeployment, note)
 	each(s.Guardrails, "guardrail", note)
-	each(s.AccessGroups, "access_group", note)
+	each(s.AccessGroups, resource.HolderAccessGroup, note)
 	return out
 }
 

@@ -36,7 +36,7 @@ func CheckModel(cat *resource.Catalog, levels []resource.Level, name string, mod
 		p := levels[i].Policy
 		switch {
 		case p == nil || len(p.Models) == 0:
-		case model != nil && cat.Allows(p, model) || model == nil && resource.AllowsModel(p.Models, name):
+		case model != nil && cat.Allows(p, model) || model == nil && cat.AllowsName(p, name):
 		case i == by && resource.AllowsModel(p.Models, asked):
 		default:
 			return denied(&levels[i], asked)

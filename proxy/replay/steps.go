@@ -121,8 +121,7 @@ func (j *judge) access() error {
 		j.model = m
 	}
 	if j.model != nil {
-		l, _ := resource.LevelOf(j.model)
-		j.levels = append(j.levels, l)
+		j.levels = j.cat.ModelLevels(j.levels, nil, j.model)
 	}
 	return nil
 }

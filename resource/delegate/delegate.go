@@ -21,6 +21,10 @@ type World interface {
 	Key(id string) (*resource.Key, bool)
 	TeamMember(team, user string) (*resource.TeamMember, bool)
 	Memberships(user string) []*resource.TeamMember
+	// Called finds what else an MCP server is called.
+	Called() resource.Called
+	// Available says that people join the team by themselves, as the setting available_teams has it.
+	Available(team string) bool
 }
 
 // Standing is the most that a person is anywhere. It decides which routes he may call at all.

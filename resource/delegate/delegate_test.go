@@ -18,6 +18,7 @@ type memory struct {
 	keys    []*resource.Key
 	members []*resource.TeamMember
 	orgs    []*resource.Organization
+	open    resource.Names // teams that people join by themselves
 }
 
 func find[P resource.Record](all []P, id string) (P, bool) {
@@ -39,6 +40,14 @@ func (m *memory) Key(id string) (*resource.Key, bool)   { return find(m.keys, id
 func (m *memory) TeamMember(team, user string) (*resource.TeamMember, bool) {
 	return find(m.members, resource.TeamMemberID(team, user))
 }
+
+func (m *memory) Called() resource.Called {
+	return resource.CalledAmong(func() []*resource.MCPServer {
+		return []*resource.MCPServer{{Meta: meta("mcp_crm"), Name: "crm", Alias: "c"}}
+	})
+}
+
+func (m *memory) Available(team string) bool { return m.open.Has(team) }
 
 func (m *memory) Memberships(user string) []*resource.TeamMember {
 	return slices.DeleteFunc(slices.Clone(m.members), func(p *resource.TeamMember) bool { return p.UserID != user })
@@ -206,6 +215,65 @@ func bare(r resource.Record) resource.Record {
 		return &next
 	}
 	return r
+}
+
+// TestMay_join: a person puts himself, and nobody else, into a team that is open to that, as a plain member with what
+// the team gives every new one.
+func TestMay_join(t *testing.T) {
+	t.Parallel()
+	rpm := int64(10)
+	join := func(team, user string, with func(*resource.TeamMember)) *resource.TeamMember {
+		m := &resource.TeamMember{Meta: meta(resource.TeamMemberID(team, user)), TeamID: team, UserID: user}
+		m.Limits.RPM = &rpm
+		if with != nil {
+			with(m)
+		}
+		return m
+	}
+	for _, tt := range []struct {
+		name string
+		who  string
+		m    *resource.TeamMember
+		in   func(*memory)
+		want bool
+	}{
+		{"open", "plain", join("open", "plain", nil), nil, true},
+		{"not open", "plain", join("far", "plain", nil), nil, false},
+		{"no such team", "plain", join("none", "plain", nil), func(m *memory) { m.open = append(m.open, "none") }, false},
+		{"another", "plain", join("open", "lead", nil), nil, false},
+		{"as its admin", "plain", join("open", "plain", func(m *resource.TeamMember) { m.Admin = true }), nil, false},
+		{"with more", "plain", join("open", "plain", func(m *resource.TeamMember) { m.Limits = resource.Limits{} }), nil, false},
+		{"with a model", "plain", join("open", "plain", func(m *resource.TeamMember) { m.Models = []string{"gpt"} }), nil, false},
+		{"with a budget", "plain", join("open", "plain", func(m *resource.TeamMember) { m.Budgets = []resource.Terms{{USD: 1}} }), nil, false},
+		{"with an access group", "plain", join("open", "plain", func(m *resource.TeamMember) { m.AccessGroupIDs = []string{"ops"} }), nil, false},
+		{"a viewer", "reader", join("open", "reader", nil), nil, false},
+		{"of another organization", "stranger", join("open", "stranger", nil), nil, false},
+		{"of no organization", "stranger", join("all", "stranger", func(m *resource.TeamMember) { m.Limits = resource.Limits{} }), nil, true},
+		{"a blocked team", "plain", join("open", "plain", nil), func(m *memory) { m.teams[len(m.teams)-2].Blocked = true }, false},
+		{"with a key of another team", "plain", join("open", "plain", nil), func(m *memory) { m.keys[2].TeamID = "red" }, false},
+		{"twice", "plain", join("open", "plain", nil), func(m *memory) { m.members = append(m.members, join("open", "plain", nil)) }, false},
+	} {
+		m := world()
+		m.teams = append(
+			m.teams,
+			&resource.Team{Meta: meta("open"), OrganizationID: "acme", MemberDefaults: &resource.MemberDefaults{Limits: resource.Limits{RPM: &rpm}}},
+			&resource.Team{Meta: meta("all")},
+		)
+		m.open = resource.Names{"all", "open"}
+		if tt.in != nil {
+			tt.in(m)
+		}
+		err := as(t, m, tt.who).MayPut(nil, tt.m)
+		if (err == nil) != tt.want || err != nil && !errors.Is(err, resource.ErrForbidden) {
+			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	// Who is an admin of the team's organization goes on doing what he may.
+	m := world()
+	m.open = resource.Names{"red"}
+	if err := as(t, m, "boss").MayPut(nil, join("red", "boss", func(m *resource.TeamMember) { m.Admin = true })); err != nil {
+		t.Errorf("an admin of the organization: got %v", err)
+	}
 }
 
 // TestFields asks every field of every kind of record for every standing: what is not in the
@@ -424,6 +492,12 @@ func TestServers(t *testing.T) {
 		ok            bool
 	}{
 		{"nobody names any", nil, nil, nil, key("", servers("crm")), false},
+		{"by its id what his key names by name", servers("crm"), nil, nil, key("", servers("mcp_crm")), true},
+		{"by name what his team names by its id", nil, servers("mcp_crm"), nil, key("green", servers("crm")), true},
+		{"by its id a tool that his key has by name", tools("crm", "read"), nil, nil, key("", tools("mcp_crm", "read")), true},
+		{"by its id another tool", tools("crm", "read"), nil, nil, key("", tools("mcp_crm", "write")), false},
+		{"by its alias all of it", tools("mcp_crm", "read"), nil, nil, key("", servers("c")), false},
+		{"by an id that no server has", servers("crm"), nil, nil, key("", servers("mcp_other")), false},
 		{"all of them", nil, nil, nil, key("", servers("*")), false},
 		{"a tool of one", nil, nil, nil, key("", tools("crm", "read")), false},
 		{"a group of them", nil, nil, nil, key("", &resource.Objects{MCPAccessGroups: []string{"g"}}), false},

@@ -59,6 +59,9 @@ func (d *Delegate) May(v Verb, before, after resource.Record) error {
 		r = after
 	}
 	kind, _ := resource.HolderOf(r)
+	if m, ok := r.(*resource.TeamMember); ok && v == Create && d.joins(m) {
+		return d.mayJoin(m)
+	}
 	least, listed := verbs[kind][v]
 	if !listed || v != Read && d.standing < Internal {
 		return forbidden("%s may not %s a %s", d.standing, v, kindName(kind))
@@ -141,7 +144,7 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	if d.key.BudgetID != "" && d.key.BudgetID != k.BudgetID {
 		return forbidden("budget_id: the key that asks for its secret shares another budget")
 	}
-	g := resource.Grant{Policy: &k.Policy, Bounds: d.Bounds(nil, k)}
+	g := resource.Grant{Policy: &k.Policy, Bounds: d.Bounds(nil, k), Called: d.world.Called()}
 	if err := g.Check(); err != nil {
 		return forbidden("%s", err)
 	}
@@ -246,7 +249,7 @@ func (d *Delegate) checkServers(before, after resource.Record) error {
 	if org, ok := d.world.Organization(of); ok {
 		given = append(given, org.Objects)
 	}
-	if field, what := now.Ungranted(given...); what != "" {
+	if field, what := now.Ungranted(d.world.Called(), given...); what != "" {
 		return forbidden("objects.%s: neither the team, its organization nor the key that grants it names %s", field, what)
 	}
 	return nil

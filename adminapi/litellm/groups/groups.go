@@ -1,10 +1,11 @@
 // Package groups is LiteLLM's paths for groups of models: a name that stands for models in the
 // lists of keys and teams. Such a group is no record of its own: it is there as long as a model names
-// it in its access_groups. Unified access groups are records (resource.AccessGroup), which keys and
+// it in its access_groups. Its budget is that of a unified access group of its name. Unified access groups are records (resource.AccessGroup), which keys and
 // teams are given by their ids.
 package groups
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -33,6 +34,9 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-access-group-info", Method: http.MethodGet, Pattern: "/access_group/{group}/info", Handler: a.info},
 		{ID: "litellm-access-group-update", Method: http.MethodPut, Pattern: "/access_group/{group}/update", Handler: a.update},
 		{ID: "litellm-access-group-delete", Method: http.MethodDelete, Pattern: "/access_group/{group}/delete", Handler: a.remove},
+		{ID: "litellm-access-group-budget", Method: http.MethodGet, Pattern: "/access_group/{group}/budget", Handler: a.budget},
+		{ID: "litellm-access-group-budget-set", Method: http.MethodPut, Pattern: "/access_group/{group}/budget", Handler: a.setBudget},
+		{ID: "litellm-access-group-budget-delete", Method: http.MethodDelete, Pattern: "/access_group/{group}/budget", Handler: a.removeBudget},
 	}...)
 }
 
@@ -169,10 +173,13 @@ func (a *api) info(w http.ResponseWriter, r *http.Request, _ records.Caller) err
 	return wire.Answer(w, records.Written{}, g.row())
 }
 
-// remove takes the group off all its models. Keys and teams that name it reach nothing by it then.
+// remove takes the group's budget away and the group off all its models. Keys and teams that name it reach nothing by it then.
 func (a *api) remove(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	g, err := a.find(r.PathValue("group"))
 	if err != nil {
+		return err
+	}
+	if _, _, err := a.clearBudget(r.Context(), by, g.name); err != nil && !errors.Is(err, resource.ErrRefused) {
 		return err
 	}
 	wr, changed, err := a.cfg.Records.GroupModels(r.Context(), by, g.name, nil)

@@ -106,6 +106,20 @@ func (a *app) memberCommand() *cobra.Command {
 	return cmd
 }
 
+// teamAvailable lists what the key's user may join by himself, with member add.
+func (a *app) teamAvailable() *cobra.Command {
+	return &cobra.Command{
+		Use: "available", Short: "List the teams that you may join by yourself", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			page, err := a.client().AvailableTeams(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.printList(page, looseAll(page.Items), []column{{"ID", "id"}, {"NAME", "name"}, {"ORGANIZATION", "organization_id"}, {"MODELS", "models"}})
+		},
+	}
+}
+
 // memberWrite adds a member or changes one.
 func (a *app) memberWrite(verb string) *cobra.Command {
 	short := map[string]string{"add": "Add a user to a team; one that has no record gets one", "update": "Change some fields of a member"}[verb]

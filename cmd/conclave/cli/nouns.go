@@ -101,7 +101,9 @@ var nouns = append(holderNouns, []noun{
 		fields:  append([]field{{"organization", "organization_id", asText, "id or name of its organization"}}, holderFields...),
 		filters: map[string]string{"organization": "organization_id"},
 		create:  budgetFlags,
-		more:    func(a *app) []*cobra.Command { return append(a.blockVerbs("team"), a.memberCommand()) },
+		more: func(a *app) []*cobra.Command {
+			return append(a.blockVerbs("team"), a.memberCommand(), a.teamAvailable())
+		},
 	},
 	{
 		name: "model", short: "Models that clients ask for",
@@ -216,9 +218,16 @@ var nouns = append(holderNouns, []noun{
 			{"model", "models", asList, "a model: a name, prefix* or one of the models' own access groups"},
 			{"mcp-server", "mcp_servers", asList, "an MCP server: a name or prefix*"},
 			{"mcp-tools", "mcp_tool_permissions", asJSON, `of a server some tools alone: {"mail": ["send"]}`},
+			{"budget", "budget", asNumber, "US dollars in a window, for all requests for its models together"},
+			{"per", "per", asText, "window of the budget: hour, day, week, month or total"},
+			{"shared-budget", "budget_id", asText, "id or name of a shared budget"},
+			{"rpm", "limits.rpm", asNumber, "requests a minute, for all its models together"},
+			{"tpm", "limits.tpm", asNumber, "tokens a minute"},
+			{"parallel", "limits.parallel", asNumber, "requests in flight"},
 			{"team", "assigned_team_ids", asList, "id or name of a team that has it; others lose it"},
 			{"key", "assigned_key_ids", asList, "id or name of a key that has it; others lose it"},
 		},
+		create: budgetFlags,
 	},
 	{
 		name: "plugin", short: "Plugins that are not shipped: bundles, or binaries on every node, pinned by their SHA-256",
