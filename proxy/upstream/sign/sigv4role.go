@@ -86,7 +86,7 @@ func (s *sigV4) sts(ctx context.Context, a *Account, form url.Values, own *aws.C
 // readKeys reads the service's answer. Its message is left out, which may name the account.
 func readKeys(status int, answer []byte) (keys aws.Credentials, until time.Time, err error) {
 	var a stsAnswer
-	if err := xml.Unmarshal(answer, &a); err != nil {
+	if err := xml.Unmarshal(answer, &a); err != nil { //nolint:gosec // into texts alone
 		return keys, until, fmt.Errorf("the service of temporary keys answered %d in no form that is known", status)
 	}
 	got := a.Assumed
