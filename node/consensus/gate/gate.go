@@ -14,7 +14,9 @@ import (
 const (
 	stallMin    = time.Second      // a write that takes longer, or two heartbeats, is a stall
 	applyStall  = 2 * time.Second  // a batch that is not applied by then is one
-	quietAfter  = 60 * time.Second // no campaigning after a stall, so that leadership does not flap
+	quietAfter  = 60 * time.Second // for how long after a stall others go first, so that leadership does not flap
+	yieldRounds = 6                // heartbeats that others have to become leader; then a quiet node campaigns, too
+	roundGap    = 4                // heartbeats without a campaign: there is a leader, or was
 	failWindow  = 30 * time.Second
 	maxFailures = 3                // failed writes in failWindow end the process
 	stallFatal  = 10 * time.Second // a write that hangs this long does
@@ -37,22 +39,25 @@ type Config struct {
 type Gate struct {
 	boot    clock.Func
 	limit   time.Duration // of one write
+	beat    time.Duration // Raft's heartbeat timeout
 	fatal   func(error)
 	observe func(write time.Duration)
 
 	writing  atomic.Int64 // boot time at which the write under way began; 0: none
 	applying atomic.Int64 // the same for a batch of the state machine
-	quiet    atomic.Int64 // boot time until which this node does not campaign
+	quiet    atomic.Int64 // boot time until which this node lets others go first
 	dead     atomic.Bool  // fatal was called
 	armed    atomic.Bool  // see Arm
 
-	mu       sync.Mutex // guards failures
+	mu       sync.Mutex // guards what follows
 	failures []time.Duration
+	yields   time.Duration // boot time since which a quiet node lets others go first; 0: it did not have to
+	yielded  time.Duration // when it last did
 }
 
 // New makes a gate, which is not armed.
 func New(cfg Config) *Gate {
-	g := &Gate{boot: cfg.Boot, limit: max(2*cfg.Heartbeat, stallMin), fatal: cfg.Fatal, observe: cfg.Observe}
+	g := &Gate{boot: cfg.Boot, limit: max(2*cfg.Heartbeat, stallMin), beat: cfg.Heartbeat, fatal: cfg.Fatal, observe: cfg.Observe}
 	if g.observe == nil {
 		g.observe = func(time.Duration) {}
 	}
@@ -125,7 +130,21 @@ func (g *Gate) Check() {
 	}
 }
 
-// campaigns says whether the node may ask for votes.
+// campaigns says whether the node, which has no leader, may ask for votes. After a stall it lets the others go first for some
+// rounds, and not for longer: they may be as slow, or lack what this node's log has.
 func (g *Gate) campaigns() bool {
-	return !g.Stalled() && g.boot() >= time.Duration(g.quiet.Load())
+	now := g.boot()
+	if g.Stalled() {
+		return false
+	}
+	if now >= time.Duration(g.quiet.Load()) {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.yields == 0 || now-g.yielded > roundGap*g.beat {
+		g.yields = now
+	}
+	g.yielded = now
+	return now-g.yields >= yieldRounds*g.beat
 }

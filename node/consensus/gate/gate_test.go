@@ -24,6 +24,35 @@ func fakeGate() (g *Gate, now *atomic.Int64, deaths *[]error) {
 	return g, now, deaths
 }
 
+// TestGate_quiet has a node that stalled let others go first each time that there is no leader, and not for ever.
+func TestGate_quiet(t *testing.T) {
+	t.Parallel()
+	g, now, _ := fakeGate()
+	pass := func(d time.Duration) { now.Add(int64(d)) }
+	g.Begin()
+	pass(2 * time.Second)
+	g.End(nil)
+	for _, wait := range []time.Duration{10 * time.Second, 5 * time.Second} {
+		pass(wait) // somebody leads
+		began := g.boot()
+		for !g.campaigns() {
+			if pass(time.Second); g.boot()-began > 10*time.Second {
+				t.Fatal("it never campaigns")
+			}
+		}
+		if yielded := g.boot() - began; yielded != 3*time.Second {
+			t.Errorf("others go first for %s, want 3 s", yielded)
+		}
+		if pass(time.Second); !g.campaigns() {
+			t.Error("it campaigns once, and does not go on")
+		}
+	}
+	pass(time.Minute)
+	if !g.campaigns() {
+		t.Error("it is quiet for more than a minute")
+	}
+}
+
 func TestGate_stalled(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
