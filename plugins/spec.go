@@ -238,9 +238,13 @@ func processes(specs []Spec) map[key]*Spec {
 
 // sameProcess says that a process of s also serves o.
 func (s *Spec) sameProcess(o *Spec) bool {
-	return s.Plugin == o.Plugin && s.Path == o.Path && s.SHA256 == o.SHA256 && s.NoMTLS == o.NoMTLS &&
-		s.Missing == o.Missing && s.NoMatch == o.NoMatch && s.Fault == o.Fault && s.Bundle == o.Bundle &&
+	return s.sameBinary(o) && s.Missing == o.Missing && s.NoMatch == o.NoMatch && s.Fault == o.Fault &&
 		s.ID == o.ID && bytes.Equal(s.Config, o.Config)
+}
+
+// sameBinary says that s and o run the same program.
+func (s *Spec) sameBinary(o *Spec) bool {
+	return s.Plugin == o.Plugin && s.Path == o.Path && s.SHA256 == o.SHA256 && s.Bundle == o.Bundle && s.NoMTLS == o.NoMTLS
 }
 
 // sameMember says that s and o are asked at the same moments and treated alike.

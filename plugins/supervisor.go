@@ -125,7 +125,7 @@ func (v *supervisor) run(ctx context.Context) {
 			v.replace(ctx, current, next)
 			current, v.last, failures = next, &next.spec, 0
 		} else if ctx.Err() == nil {
-			current, wait = v.fallBack(ctx, current, err, failures)
+			current, wait = v.fallBack(ctx, current, &spec, err, failures)
 			failures++
 		}
 		current = v.await(ctx, current, wait, &failures)
@@ -148,9 +148,9 @@ func (v *supervisor) newest() Spec {
 }
 
 // fallBack returns what serves while the newest spec cannot run, for the reason why: what runs, or else the last that
-// ran, started again; nil if there is none. It also returns how long to wait before the newest is tried again, less than
-// 0 if nothing but a change will help.
-func (v *supervisor) fallBack(ctx context.Context, current *instance, why error, failures int) (serves *instance, wait time.Duration) {
+// ran, started again if its binary is still the one that is registered; nil if there is none. It also returns how long to
+// wait before the newest is tried again, less than 0 if nothing but a change will help.
+func (v *supervisor) fallBack(ctx context.Context, current *instance, spec *Spec, why error, failures int) (serves *instance, wait time.Duration) {
 	u, lasting := errors.AsType[*unable](why)
 	if lasting && u.state != StateFaulty { // the registration says that nothing is to run here
 		v.publish(nil)
@@ -159,7 +159,7 @@ func (v *supervisor) fallBack(ctx context.Context, current *instance, why error,
 		}
 		v.last = nil
 	}
-	if current == nil && v.last != nil {
+	if current == nil && v.last != nil && v.last.sameBinary(spec) {
 		if back, err := v.host.launch(ctx, *v.last, v.output); err == nil {
 			v.replace(ctx, nil, back)
 			current = back

@@ -120,7 +120,26 @@ func TestHost_WrongDigest(t *testing.T) {
 	if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitRunning(t, h, pid)
+	pid = waitRunning(t, h, pid)
+
+	t.Log("another digest is registered: what runs goes on, and once it has ended does not come back")
+	spec.SHA256 = strings.Repeat("1", 64)
+	syncReady(t, h, spec)
+	eventually(t, 5*time.Second, "the new binary is refused", func() bool {
+		return strings.Contains(h.Status()[0].Error, plugins.ErrDigest.Error())
+	})
+	if now := h.Status()[0].PID; now != pid {
+		t.Fatalf("process %d became %d", pid, now)
+	}
+	if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "it has ended", func() bool { return h.Status()[0].PID == 0 })
+	tries := h.Status()[0].Restarts
+	eventually(t, 5*time.Second, "the new one is tried again", func() bool { return h.Status()[0].Restarts > tries+2 })
+	if d := before(t, h, "hello"); d.Action != guardrail.Block || h.Status()[0].PID != 0 {
+		t.Errorf("got %+v, want a block: the binary is not the one that is registered", d)
+	}
 }
 
 func TestHost_DamagedCopyIsReplaced(t *testing.T) {
