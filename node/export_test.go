@@ -46,8 +46,8 @@ func (n *Node) Quarantine(ctx context.Context, id, reason string) error {
 	return err
 }
 
-// Diverge has this node's state take in an entry that no other has, in the place of the next one.
-func (n *Node) Diverge() error {
+// Diverge has this node's state take in an entry of the term that no other has, in the place of the next one.
+func (n *Node) Diverge(term uint64) error {
 	enc, err := fsm.EncodedOf(resource.Team{Meta: resource.Meta{ID: "only-here"}, Name: "only-here"})
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (n *Node) Diverge() error {
 	if err != nil {
 		return err
 	}
-	a, _ := n.state.Apply(&raft.Log{Index: n.state.Applied() + 1, Term: 1, Type: raft.LogCommand, Data: b}).(fsm.Applied)
+	a, _ := n.state.Apply(&raft.Log{Index: n.state.Applied() + 1, Term: term, Type: raft.LogCommand, Data: b}).(fsm.Applied)
 	return a.Err
 }
 

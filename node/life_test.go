@@ -3,6 +3,7 @@ package node_test
 import (
 	"encoding/json"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,7 +136,16 @@ func TestLife_Divergence(t *testing.T) {
 	c := nodetest.Start(t, 3)
 	k := c.Key(0, fields{"name": "k"})
 	n := c.Followers()[0]
-	if err := n.Diverge(); err != nil {
+	_, metrics := n.Do("GET", "/metrics", nodetest.MasterKey, nil)
+	term := regexp.MustCompile(`(?m)^conclave_raft_term (\d+)$`).FindSubmatch(metrics)
+	if term == nil {
+		t.Fatalf("no term in\n%s", metrics)
+	}
+	at, err := strconv.ParseUint(string(term[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Diverge(at); err != nil {
 		t.Fatal(err)
 	}
 	start, why := time.Now(), ""

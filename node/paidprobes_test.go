@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/node/nodetest"
 	"github.com/conclave-llm/conclave/resource"
@@ -43,6 +44,7 @@ func TestPaidProbes(t *testing.T) {
 		}
 		return string(body)
 	}
+	began := time.Now()
 	must("PUT", "/api/v1/settings/background_health_checks", fields{"value": true}, 200)
 	c.Await("a verdict on all nodes", func() bool {
 		for _, n := range c.Nodes {
@@ -52,8 +54,8 @@ func TestPaidProbes(t *testing.T) {
 		}
 		return true
 	})
-	if n := asked.Load(); n != 1 {
-		t.Errorf("%d requests were sent, want 1: the other model's deployment names none", n)
+	if n, most := asked.Load(), 2+int64(time.Since(began)/time.Minute); n < 1 || n > most { // a minute may end at any moment
+		t.Errorf("%d requests were sent, want 1 a minute: the other model's deployment names none", n)
 	}
 	if got := must("GET", "/health?model=probed", nil, 200); !strings.Contains(got, `"healthy_count":1`) {
 		t.Errorf("got %s", got)
@@ -70,7 +72,7 @@ func TestPaidProbes(t *testing.T) {
 	c.Await("the log has the check, and leaves it out where it is told to", func() bool {
 		_, all := c.Nodes[2].Do("GET", "/spend/logs/v2", nodetest.MasterKey, nil)
 		_, others := c.Nodes[2].Do("GET", "/spend/logs/v2?exclude_internal_health_checks=true", nodetest.MasterKey, nil)
-		return strings.Contains(string(all), `"total":1`) && strings.Contains(string(others), `"total":0`)
+		return !strings.Contains(string(all), `"total":0`) && strings.Contains(string(others), `"total":0`)
 	})
 	if got := must("POST", "/api/v1/keys", fields{"name": "x", "team_id": "_system"}, 400); !strings.Contains(got, "team_id") {
 		t.Errorf("a key of the team: %s", got)
