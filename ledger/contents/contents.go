@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -195,7 +196,9 @@ func (c *Store) write(day string, list []Content) error {
 	if err := os.MkdirAll(c.cfg.Dir, 0o700); err != nil {
 		return err
 	}
-	return c.file(filepath.Join(c.cfg.Dir, day+contentSuffix), func(db *bolt.DB) error {
+	c.fileMu.Lock()
+	defer c.fileMu.Unlock()
+	return openLocked(filepath.Join(c.cfg.Dir, day+contentSuffix), func(db *bolt.DB) error {
 		return db.Update(func(tx *bolt.Tx) error {
 			b, err := tx.CreateBucketIfNotExists(bucketContent)
 			if err != nil {
@@ -215,14 +218,19 @@ func (c *Store) write(day string, list []Content) error {
 	})
 }
 
-// file opens a day's file for as long as do takes.
-func (c *Store) file(path string, do func(db *bolt.DB) error) error {
+// read opens a day's file for as long as do takes; one that tidy has removed since it was
+// listed has nothing to show, and is not made anew.
+func (c *Store) read(path string, do func(db *bolt.DB) error) error {
 	c.fileMu.Lock()
 	defer c.fileMu.Unlock()
-	return fileLocked(path, do)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return openLocked(path, do)
 }
 
-func fileLocked(path string, do func(db *bolt.DB) error) (err error) {
+// openLocked opens a day's file for as long as do takes, and makes it if there is none.
+func openLocked(path string, do func(db *bolt.DB) error) (err error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
 	if err != nil {
 		return fmt.Errorf("open contents %s: %w", filepath.Base(path), err)
@@ -303,7 +311,7 @@ func (c *Store) Find(requestID, keyID string) (found *Content, err error) {
 		return nil, err
 	}
 	for _, path := range paths {
-		err := c.file(path, func(db *bolt.DB) error {
+		err := c.read(path, func(db *bolt.DB) error {
 			return db.View(func(tx *bolt.Tx) (err error) {
 				found, err = c.findIn(tx, requestID, keyID)
 				return err
@@ -349,7 +357,7 @@ func (c *Store) tidy() {
 	for _, path := range paths {
 		day := strings.TrimSuffix(filepath.Base(path), contentSuffix)
 		if day < oldest {
-			err = os.Remove(path)
+			err = c.remove(path)
 		} else {
 			_, err = c.purge(path, c.cfg.Denied)
 		}
@@ -359,13 +367,17 @@ func (c *Store) tidy() {
 	}
 }
 
+func (c *Store) remove(path string) error {
+	c.fileMu.Lock()
+	defer c.fileMu.Unlock()
+	return os.Remove(path)
+}
+
 // purge removes from a day's file what may not be kept any more. The file is written anew
 // without it, so that nothing is left in free pages.
 func (c *Store) purge(path string, drop func(o *Owners) bool) (denied int, err error) {
-	c.fileMu.Lock()
-	defer c.fileMu.Unlock()
 	tmp := path + ".tmp"
-	err = fileLocked(path, func(from *bolt.DB) error {
+	err = c.read(path, func(from *bolt.DB) error {
 		keep := map[string][]byte{}
 		err := from.View(func(tx *bolt.Tx) (err error) {
 			denied, err = c.split(tx, drop, nil)
@@ -377,13 +389,16 @@ func (c *Store) purge(path string, drop func(o *Owners) bool) (denied int, err e
 		if err != nil || denied == 0 {
 			return err
 		}
-		return rewrite(tmp, keep)
+		if err := rewrite(tmp, keep); err != nil {
+			return err
+		}
+		return os.Rename(tmp, path)
 	})
 	if err != nil || denied == 0 {
 		return 0, err
 	}
 	c.cfg.Logger.Info("contents were removed that may not be kept any more", "count", denied)
-	return denied, os.Rename(tmp, path)
+	return denied, nil
 }
 
 // Erase removes all contents whose owners match, also those that wait to be written, and says
@@ -410,7 +425,7 @@ func (c *Store) Each(match func(o *Owners) bool, visit func(v *Content) error) e
 		return err
 	}
 	for _, path := range paths {
-		err := c.file(path, func(db *bolt.DB) error {
+		err := c.read(path, func(db *bolt.DB) error {
 			return db.View(func(tx *bolt.Tx) error { return c.eachIn(tx, match, visit) })
 		})
 		if err != nil {

@@ -109,6 +109,26 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// A file that was removed for its age while somebody looks for a content does not come back.
+func TestStore_removedMeanwhile(t *testing.T) {
+	t.Parallel()
+	cfg := contents.Config{Dir: t.TempDir(), Age: func() time.Duration { return 48 * time.Hour }}
+	s := open(t, cfg)
+	s.Put(content("r1", "a", noon.AddDate(0, 0, -1), "yesterday"))
+	s.Put(content("r2", "a", noon.AddDate(0, 0, -2), "the day before"))
+	s.Flush()
+	err := s.Each(func(o *contents.Owners) bool { return true }, func(c *contents.Content) error {
+		return os.Remove(filepath.Join(cfg.Dir, "2026-03-02.db"))
+	})
+	if err != nil {
+		t.Errorf("each: %v", err)
+	}
+	s.Close()
+	if _, err := os.Stat(filepath.Join(cfg.Dir, "2026-03-02.db")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the removed file: %v", err)
+	}
+}
+
 func TestStore_hidesText(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -39,7 +39,7 @@ type Change struct {
 }
 
 // Change does what an operator wants, or with DryRun says whether it would. The tally is that
-// of the voters afterwards. Errors wrap resource.ErrNotFound, ErrNoLeader, ErrRefused and, with
+// of the voters afterwards. Without a leader it tries for 5 s. Errors wrap resource.ErrNotFound, ErrNoLeader, ErrRefused and, with
 // the count in the text, ErrQuorum.
 func (n *Node) Change(ctx context.Context, c Change) (seats.Tally, error) {
 	t, err := n.change(ctx, c)
@@ -53,8 +53,8 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 	if err := n.exists(c.ID); err != nil && (c.ID != "" || c.Verb != VerbTransfer) {
 		return seats.Tally{}, err
 	}
-	if !n.HasLeader() {
-		return seats.Tally{}, resource.ErrNoLeader
+	if err := n.awaitLeader(ctx); err != nil {
+		return seats.Tally{}, err
 	}
 	all := n.seen(ctx)
 	after := seats.Count(all)
@@ -82,6 +82,19 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 		return after, err
 	}
 	return after, do()
+}
+
+// awaitLeader waits as long as Propose does for a leader to be known: an operator's wish does not
+// fail because of an election.
+func (n *Node) awaitLeader(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, holdWithoutLeader)
+	defer cancel()
+	for !n.HasLeader() {
+		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			return resource.ErrNoLeader
+		}
+	}
+	return nil
 }
 
 // exists refuses a node that is unknown or removed.
