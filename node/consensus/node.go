@@ -204,9 +204,15 @@ func (n *Node) startRaft(rc *raft.Config, old bool) (err error) {
 	}
 	n.machine = gate.NewMachine(n.fsm, n.gate)
 	if n.raft, err = raft.NewRaft(rc, n.machine, logs, n.store, n.snaps, n.trans); err == nil {
-		n.trans.Know(n.raft.AppliedIndex)
+		n.trans.Know(gate.Raft{Applied: n.raft.AppliedIndex, Sends: n.sends})
 	}
 	return err
+}
+
+// sends says that this node leads in the term, and that the other is one of the cluster's.
+func (n *Node) sends(term uint64, to raft.ServerID) bool {
+	_, in := n.server(string(to))
+	return in && n.IsLeader() && n.raft.CurrentTerm() == term
 }
 
 // firstConfiguration is Voters, or the founder alone; empty for a joiner.

@@ -13,7 +13,8 @@ type Transport struct {
 	*raft.NetworkTransport
 	gate    *Gate
 	history History
-	applied atomic.Pointer[func() uint64] // see Know
+	raft    atomic.Pointer[Raft] // see Know
+	reach   reach
 	in      chan raft.RPC
 
 	stop chan struct{}
@@ -48,20 +49,26 @@ func (t *Transport) pump() {
 	}
 }
 
-// Know says how to ask what raft has applied. Until then every message goes to raft as it is.
-func (t *Transport) Know(applied func() uint64) { t.applied.Store(&applied) }
+// Raft is what a Transport asks the raft that it serves.
+type Raft struct {
+	Applied func() uint64                            // the newest entry of its state machine
+	Sends   func(term uint64, to raft.ServerID) bool // it leads in the term, and the node is one of its cluster's
+}
+
+// Know says whom the transport serves. Until then every message goes through as it is.
+func (t *Transport) Know(r Raft) { t.raft.Store(&r) }
 
 // smooth mends or answers what raft would fall over; true: it is answered.
 func (t *Transport) smooth(rpc raft.RPC) bool {
-	applied := t.applied.Load()
-	if applied == nil {
+	r := t.raft.Load()
+	if r == nil {
 		return false
 	}
 	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
-		overlap(t.history, (*applied)(), req)
+		overlap(t.history, r.Applied(), req)
 		return false
 	}
-	return superfluous(t.history, (*applied)(), rpc)
+	return superfluous(t.history, r.Applied(), rpc)
 }
 
 // Consumer implements raft.Transport.
@@ -81,11 +88,19 @@ func (t *Transport) ElectNow(id string) {
 
 // AppendEntries implements raft.Transport.
 func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	beat := heartbeat(args)
+	if !beat {
+		t.await(id, args.Term)
+	}
 	if t.gate.Stalled() {
 		return ErrStalled
 	}
 	fit(args)
-	return t.NetworkTransport.AppendEntries(id, target, args, resp)
+	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	if beat {
+		t.reach.heard(id, err == nil)
+	}
+	return err
 }
 
 // AppendEntriesPipeline implements raft.Transport.
