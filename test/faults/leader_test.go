@@ -145,6 +145,25 @@ func checkSpend(t *testing.T, c *cluster.Cluster, id string, tr *traffic) {
 	}
 }
 
+// TestFollower_Away kills a follower for twelve seconds under load: it is ready soon after its start, however long it was away.
+func TestFollower_Away(t *testing.T) {
+	c := cluster.Start(t, 3)
+	_, secret := c.NewKey(0, map[string]any{"name": "loaded"})
+	at := (c.Leader() + 1) % 3
+	tr := startTraffic(c, secret, 1)
+	c.Nodes[at].Kill()
+	pass(12 * time.Second)
+	began := time.Now()
+	c.Nodes[at].Start()
+	c.Nodes[at].AwaitReady()
+	ready := time.Since(began)
+	tr.end()
+	t.Logf("the node was ready %s after its start", ready.Round(time.Millisecond))
+	if ready > 4*time.Second {
+		t.Errorf("the node was ready %s after its start, want at most 4 s", ready)
+	}
+}
+
 // TestTwoDead expects the last node to serve the keys that it knows and to refuse admin
 // writes with 503 no_leader.
 func TestTwoDead(t *testing.T) {
