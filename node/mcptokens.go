@@ -3,10 +3,14 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
+
+// leaderLook is how often a leader is looked for while there is none.
+const leaderLook = 50 * time.Millisecond
 
 // mcpTokens are the tokens of people at MCP servers, in the replicated state.
 type mcpTokens struct{ n *Node }
@@ -20,13 +24,21 @@ func (s mcpTokens) Token(ctx context.Context, id string) (t *resource.MCPToken, 
 	return s.Newest(ctx, id)
 }
 
-// Newest implements oauth.Store.
+// Newest implements oauth.Store. While another leader is elected it waits.
 func (s mcpTokens) Newest(ctx context.Context, id string) (t *resource.MCPToken, version uint64, ok bool, err error) {
-	if err := s.n.miss(ctx, resource.Hash{}); err != nil {
-		return nil, 0, false, fmt.Errorf("ask the leader for a token: %w", err)
+	ctx, cancel := context.WithTimeout(ctx, missWait)
+	defer cancel()
+	for {
+		if err = s.n.miss(ctx, resource.Hash{}); err == nil {
+			t, version, ok = s.n.state.MCPToken(id)
+			return t, version, ok, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, 0, false, fmt.Errorf("ask the leader for a token: %w", err)
+		case <-time.After(leaderLook):
+		}
 	}
-	t, version, ok = s.n.state.MCPToken(id)
-	return t, version, ok, nil
 }
 
 // Put implements oauth.Store.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/graft"
@@ -29,6 +30,12 @@ type Order struct {
 	Spend   graft.Spend   `json:"spend,omitempty"`
 	Revoked graft.Revoked `json:"revoked,omitempty"`
 }
+
+// A restore that was refused for want of a leader is tried again, until leaderWait after it began.
+const (
+	leaderWait = 10 * time.Second
+	leaderLook = 50 * time.Millisecond
+)
 
 // Outcome tells what a restore changed, or would.
 type Outcome struct {
@@ -67,6 +74,20 @@ func (b *Backups) Restore(ctx context.Context, from io.Reader, o Order) (Outcome
 	if err := b.check(f); err != nil {
 		return Outcome{}, refusal(err)
 	}
+	for until := time.Now().Add(leaderWait); ; {
+		out, err := b.lead(ctx, f, o)
+		if !errors.Is(err, resource.ErrNoLeader) || ctx.Err() != nil || time.Now().After(until) {
+			return out, err
+		}
+		select { // nothing was changed
+		case <-ctx.Done():
+		case <-time.After(leaderLook):
+		}
+	}
+}
+
+// lead has the leader of this moment restore the file.
+func (b *Backups) lead(ctx context.Context, f *os.File, o Order) (Outcome, error) {
 	if b.cfg.Cluster.IsLeader() {
 		return b.restore(ctx, f, o)
 	}

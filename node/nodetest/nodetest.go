@@ -29,7 +29,7 @@ const (
 	CompletionPrice resource.Money = 600_000
 )
 
-const patience = 20 * time.Second // for conditions; far more than any of them takes
+const patience = time.Minute // for conditions; far more than any of them takes
 
 // Fields are the fields of a record.
 type Fields = map[string]any
