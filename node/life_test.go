@@ -60,10 +60,9 @@ func TestLife_RollingRestart(t *testing.T) {
 				other = c.Nodes[1]
 			}
 			c.Await("another leads", func() bool { at := other.Leader(); return at != "" && at != id })
-			gap := time.Since(start)
-			t.Logf("the leader handed over %s after the signal", gap.Round(time.Millisecond))
-			if gap > time.Second {
-				t.Errorf("the leader handed over after %s, want at most 1 s", gap)
+			t.Logf("the leader handed over %s after the signal", time.Since(start).Round(time.Millisecond))
+			if len(stopped) != 0 {
+				t.Error("the leader handed over after its last stream")
 			}
 		}
 		wg.Wait()

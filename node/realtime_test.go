@@ -149,7 +149,7 @@ func TestRealtime_revokedElsewhere(t *testing.T) {
 	if _, over = s.await(t); over == nil || over.Code != 1008 {
 		t.Errorf("closed with %v", over)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("the session lived %s longer than its key", took)
 	}
 }

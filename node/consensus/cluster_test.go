@@ -338,7 +338,7 @@ func TestSingleNode_isReadyAtOnce(t *testing.T) {
 	if !hasTeam(a, "t1") {
 		t.Error("the team is gone after a restart")
 	}
-	if first > 2*time.Second || again > 2*time.Second { // it takes 50 ms on an idle machine
+	if first > 15*time.Second || again > 15*time.Second { // it takes 50 ms on an idle machine
 		t.Errorf("ready after %v, after a restart %v", first, again)
 	}
 	t.Logf("ready after %v, after a restart %v", first, again)
@@ -446,7 +446,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("ConfirmApplied names %v, want the dead node", p)
 		}
 		alive.node.ConfirmApplied(t.Context(), res.Index+1<<40, 50*time.Millisecond) // nobody ever gets there
-		if d := time.Since(start); d > 2*time.Second {
+		if d := time.Since(start); d > 10*time.Second {
 			t.Errorf("ConfirmApplied took %v", d)
 		}
 		old.restart()
