@@ -231,12 +231,12 @@ func joinAt(t testing.TB, name, listen string, via *machine, tok string) *machin
 // eventually waits for a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		<-tick.C
 	}
@@ -266,9 +266,9 @@ func ready(t testing.TB, m *machine) {
 	t.Helper()
 	select {
 	case <-m.node.ReadyCh():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		id, addr, ok := m.node.Leader()
-		t.Fatalf("%s is not ready after 20 s: leader %s %s %v, applied %d", m.name, id, addr, ok, m.fsm.Applied())
+		t.Fatalf("%s is not ready after a minute: leader %s %s %v, applied %d", m.name, id, addr, ok, m.fsm.Applied())
 	}
 }
 
