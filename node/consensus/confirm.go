@@ -205,7 +205,7 @@ func (n *Node) LeaderIndex(ctx context.Context) (uint64, error) {
 	return index, nil
 }
 
-// askLeaderIndex asks once.
+// askLeaderIndex asks once; while nobody leads it waits, a second at most: elections take less.
 func (n *Node) askLeaderIndex() (uint64, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, time.Second)
 	defer cancel()
@@ -213,8 +213,10 @@ func (n *Node) askLeaderIndex() (uint64, error) {
 		return 0, fmt.Errorf("ask for the leader's index: %w", err)
 	}
 	id, _, ok := n.Leader()
-	if !ok {
-		return 0, resource.ErrNoLeader
+	for ; !ok; id, _, ok = n.Leader() {
+		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			return 0, resource.ErrNoLeader
+		}
 	}
 	if id == n.id {
 		return n.readIndex(ctx)
