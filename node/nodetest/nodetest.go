@@ -121,6 +121,7 @@ func (c *Cluster) add() *Node {
 	n.cfg = node.Config{
 		Name: n.Name, DataDir: n.Dir, Listen: n.client, Cluster: n.Address, MasterKey: secret.New(MasterKey),
 		DrainTimeout: 2 * time.Second, Version: "test", KEK: c.cfg.KEK, Logger: c.Log.logger(), Fatal: n.fatal, Reach: n.reach,
+		Multiplier: 2, // many clusters share the machine: a pause of half a second is no sign of a dead leader
 	}
 	if c.cfg.Edit != nil {
 		c.cfg.Edit(i, &n.cfg)
