@@ -113,6 +113,7 @@ const (
 	ChatGPTResponses
 	PetalsGenerate
 	ManusTask
+	TritonEmbed // its infer, of KServe's protocol
 	numEndpoints
 )
 
@@ -262,6 +263,7 @@ var traits = [numEndpoints]struct {
 	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
 	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
+	TritonEmbed:       {name: "triton_embed", family: FamilyEmbedding, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.
