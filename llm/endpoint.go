@@ -114,6 +114,7 @@ const (
 	PetalsGenerate
 	ManusTask
 	TritonEmbed // its infer, of KServe's protocol
+	RunwaySpeak
 	numEndpoints
 )
 
@@ -264,6 +265,7 @@ var traits = [numEndpoints]struct {
 	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
 	TritonEmbed:       {name: "triton_embed", family: FamilyEmbedding, vendor: VendorOther},
+	RunwaySpeak:       {name: "runway_speak", family: FamilyMedia, vendor: VendorOther},
 }
 
 // String names the endpoint as the ledger and the metrics do.

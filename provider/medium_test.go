@@ -53,6 +53,8 @@ func TestMedia_Addresses(t *testing.T) {
 		{"soniox", "stt-rt-v5", "https://api.eu.soniox.com", nil, llm.Realtime, "https://stt-rt.eu.soniox.com/transcribe-websocket"},
 		{"soniox", "stt-rt-v5", "https://api.example.com", nil, llm.Realtime, "https://api.example.com/transcribe-websocket"},
 		{"oci", "cohere.embed-v4.0", "", map[string]string{"region": "us-chicago-1"}, llm.Embeddings, "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/20231130/actions/embedText"},
+		{"runwayml", "eleven_multilingual_v2", "", nil, llm.Speech, "https://api.dev.runwayml.com/v1/text_to_speech"},
+		{"runwayml", "gen4_image", "", nil, llm.Images, "https://api.dev.runwayml.com/v1/text_to_image"},
 		{"triton", "my emb", "http://triton:8000", nil, llm.Embeddings, "http://triton:8000/v2/models/my%20emb/infer"},
 		{"triton", "emb", "http://triton:8000/v2/models/emb/versions/2/infer", nil, llm.Embeddings, "http://triton:8000/v2/models/emb/versions/2/infer"},
 		{"triton", "emb", "https://mine.example/triton/embeddings", nil, llm.Embeddings, "https://mine.example/triton/embeddings"},
