@@ -115,6 +115,7 @@ const (
 	ManusTask
 	TritonEmbed // its infer, of KServe's protocol
 	RunwaySpeak
+	BedrockCount // its CountTokens
 	numEndpoints
 )
 
@@ -266,6 +267,7 @@ var traits = [numEndpoints]struct {
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
 	TritonEmbed:       {name: "triton_embed", family: FamilyEmbedding, vendor: VendorOther},
 	RunwaySpeak:       {name: "runway_speak", family: FamilyMedia, vendor: VendorOther},
+	BedrockCount:      {name: "bedrock_count", family: FamilyCount, vendor: VendorAmazon, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -152,11 +152,12 @@ func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
+	_, counts := counted[e]
 	switch e {
 	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Realtime:
 		return true
 	}
-	return talks || embeds || ranks
+	return talks || embeds || ranks || counts
 }
 
 // written says whether requests for e can be written for a provider.
@@ -165,7 +166,8 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || converses(e)
+	_, counts := countOutbound[e]
+	return talks || embeds || ranks || scans || counts || draws(e) || speaks(e) || listens(e) || converses(e)
 }
 
 // converses says whether sessions of clients can be held at e in a provider's own words.
