@@ -61,6 +61,15 @@ type Follower interface {
 	Follow(body []byte) (*llm.Step, error)
 }
 
+// Opener is an Outbound whose exchange may begin with other requests than the one that asks, such as those that
+// bring its files.
+type Opener interface {
+	// Open is the first request of an exchange, of which Method, Path and Body count, for what EncodeRequest
+	// wrote to go to p, and what follows each answer, which is for this exchange alone; a nil step: body is
+	// the first. Errors are *llm.Error.
+	Open(p llm.Place, body []byte) (first *llm.Step, next func(body []byte) (*llm.Step, error), err error)
+}
+
 // Infiller is an Outbound whose requests may say what follows the text that is to be completed. To all
 // others a request with a suffix is not sent: its answer would be to another question.
 type Infiller interface{ Infills() }

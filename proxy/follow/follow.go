@@ -88,7 +88,7 @@ func (x *exchange) run(ctx, asked context.Context, next Next) (parts.Answer, err
 			return got, err
 		}
 		one = x.request(step.Method, step.Path, step.Body)
-		one.Opaque = step.Bytes
+		one.Opaque, one.Stream = step.Bytes, step.Stream
 		if x.foreign != nil {
 			x.address(&one)
 		}
