@@ -116,6 +116,7 @@ const (
 	TritonEmbed // its infer, of KServe's protocol
 	RunwaySpeak
 	BedrockCount // its CountTokens
+	M365Chat     // Microsoft 365 Copilot
 	numEndpoints
 )
 
@@ -267,6 +268,7 @@ var traits = [numEndpoints]struct {
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
 	TritonEmbed:       {name: "triton_embed", family: FamilyEmbedding, vendor: VendorOther},
 	RunwaySpeak:       {name: "runway_speak", family: FamilyMedia, vendor: VendorOther},
+	M365Chat:          {name: "microsoft_365_chat", family: FamilyConversation, vendor: VendorOther},
 	BedrockCount:      {name: "bedrock_count", family: FamilyCount, vendor: VendorAmazon, inPath: true},
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/langflow"
 	"github.com/conclave-llm/conclave/provider/langgraph"
+	"github.com/conclave-llm/conclave/provider/m365"
 	"github.com/conclave-llm/conclave/provider/manus"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
@@ -113,6 +114,7 @@ var (
 		llm.ChatGPTResponses:  chatgpt.Format{},
 		llm.PetalsGenerate:    petals.New(),
 		llm.ManusTask:         manus.New(),
+		llm.M365Chat:          m365.New(),
 	}
 )
 

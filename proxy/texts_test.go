@@ -132,6 +132,23 @@ func talkers() []talker {
 			}
 			_, _ = io.WriteString(w, `{"id":"t1","status":"completed","output":[{"role":"assistant","content":[{"type":"output_text","text":"hello there"}]}]}`)
 		}},
+		{"microsoft_365_copilot", "copilot", true, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			asks := strings.HasPrefix(body, `{"message":{"text":"`) && strings.Contains(body, `"locationHint":{"timeZone":"UTC"}`)
+			switch at := r.Method + " " + r.URL.Path; {
+			case r.Header.Get("Authorization") != "Bearer sk-provider":
+				w.WriteHeader(http.StatusUnauthorized)
+			case at == "POST /copilot/conversations" && body == "{}" && r.Header.Get("Accept") == "application/json":
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, `{"id":"c/1","displayName":"","state":"active","turnCount":0}`)
+			case at == "POST /copilot/conversations/c/1/chat" && asks:
+				_, _ = io.WriteString(w, `{"id":"c/1","state":"active","turnCount":1,"messages":[{"text":"say hello"},{"text":"hello there"}]}`)
+			case at == "POST /copilot/conversations/c/1/chatOverStream" && asks && r.Header.Get("Accept") == "text/event-stream":
+				serveEvents(w, `{"id":"c/1","state":"active","turnCount":0,"messages":[{"text":"hello"}]}`, `{"id":"c/1","state":"active","turnCount":0,"messages":[]}`,
+					`{"id":"c/1","state":"active","turnCount":1,"messages":[{"text":"say hello"},{"text":"hello there"}]}`)
+			default:
+				w.WriteHeader(http.StatusTeapot)
+			}
+		}},
 		{"chatgpt", "gpt-6-sol", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
 			if r.Header.Get("Authorization") != "Bearer at-1" || r.Header.Get("Chatgpt-Account-Id") != "acc" || !strings.Contains(body, `"stream":true`) || r.Header.Get("Accept") != "text/event-stream" {
 				w.WriteHeader(http.StatusUnauthorized)
