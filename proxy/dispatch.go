@@ -271,7 +271,11 @@ func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err erro
 	if c.route.endpoint == llm.Realtime {
 		o.Tokens = 0 // a session's time is not that of an answer
 	}
-	if err == nil || c.estimates { // whether it counts says nothing of its answers
+	if err == nil {
+		return o
+	}
+	if c.estimates { // that it does not count says nothing of its answers
+		o.OK, o.Kind = false, llm.Canceled
 		return o
 	}
 	e := reply.AsError(err)
