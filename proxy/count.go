@@ -7,6 +7,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/modelfile"
+	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/utility"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -33,7 +34,7 @@ func counting(r *Route, err error) (*Route, error) {
 	}
 	r.steps.answer = func(ctx context.Context, s *Server, c *Call) error {
 		err := dispatch(ctx, s, c)
-		if err == nil || ctx.Err() != nil || c.result.begun || !c.estimates {
+		if err == nil || ctx.Err() != nil || c.result.begun || !c.estimates || reply.AsError(err).Kind == llm.Blocked {
 			return err
 		}
 		return s.countHere(ctx, c)
