@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -61,7 +62,8 @@ type Config struct {
 type Dialer struct {
 	cfg   Config
 	net   *net.Dialer
-	node  *Link // what counts where no record says otherwise
+	outer *net.Dialer // net, of public addresses alone
+	node  *Link       // what counts where no record says otherwise
 	named atomic.Pointer[allowed]
 	total *prometheus.CounterVec
 
@@ -91,8 +93,11 @@ func New(cfg Config) (*Dialer, error) {
 			Name: "conclave_egress_dials_total", Help: "Connections that this node tried to open, by what came of it: opened, failed or refused.",
 		}, []string{"result"}),
 	}
-	if cfg.AllowAddr != nil {
-		asks(d.net, cfg.AllowAddr)
+	d.outer = &net.Dialer{Timeout: cfg.Timeout, KeepAlive: 30 * time.Second}
+	asks(d.outer, PublicOnly)
+	if allow := cfg.AllowAddr; allow != nil {
+		asks(d.net, allow)
+		asks(d.outer, func(a netip.Addr) error { return cmp.Or(PublicOnly(a), allow(a)) })
 	}
 	var err error
 	if d.node, err = d.nodeLink(); err != nil {
@@ -131,18 +136,26 @@ func (d *Dialer) DialVia(ctx context.Context, network, addr, target string) (net
 	if addr != target {
 		via = addr
 	}
-	return d.dial(ctx, network, addr, Seen{Address: strings.ToLower(target), Via: via})
+	return d.dial(ctx, d.net, network, addr, Seen{Address: strings.ToLower(target), Via: via})
+}
+
+// DialPublic is DialContext for an address that somebody outside has named: it connects only if that is public.
+func (d *Dialer) DialPublic(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := d.check(network, addr); err != nil {
+		return nil, err
+	}
+	return d.dial(ctx, d.outer, network, addr, Seen{Address: strings.ToLower(addr)})
 }
 
 // DialPeer opens a connection to another node of the cluster, which proves with its certificate
 // that it is one. Where it is comes from the members' records, from gossip or from the command
 // that joins, so that sealed mode has nothing to ask.
 func (d *Dialer) DialPeer(ctx context.Context, addr string) (net.Conn, error) {
-	return d.dial(ctx, "tcp", addr, Seen{Address: strings.ToLower(addr), Peer: true})
+	return d.dial(ctx, d.net, "tcp", addr, Seen{Address: strings.ToLower(addr), Peer: true})
 }
 
-func (d *Dialer) dial(ctx context.Context, network, addr string, s Seen) (net.Conn, error) {
-	c, err := d.net.DialContext(ctx, network, addr)
+func (d *Dialer) dial(ctx context.Context, by *net.Dialer, network, addr string, s Seen) (net.Conn, error) {
+	c, err := by.DialContext(ctx, network, addr)
 	result := "opened"
 	if err != nil {
 		result = "failed"

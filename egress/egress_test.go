@@ -230,3 +230,20 @@ func TestAllowAddr(t *testing.T) {
 		t.Errorf("got %v, want AddrError", err)
 	}
 }
+
+// TestLink_Way: the way to somebody else is by the same proxy, and without what is for the one whom a link is for.
+func TestLink_Way(t *testing.T) {
+	t.Parallel()
+	l, err := egress.Direct(nil).Link(egress.Options{Proxy: &resource.Proxy{URL: "http://proxy.test:3128"}, TLS: &resource.TLS{ServerName: "a.test"}})
+	if err != nil || l.TLS == nil {
+		t.Fatalf("got %+v, %v", l, err)
+	}
+	w := l.Way()
+	got, err := w.ProxyFor(&url.URL{Scheme: "https", Host: "cdn.test"})
+	if err != nil || got == nil || got.Host != "proxy.test:3128" || w.TLS != nil || w != l.Way() || w.Way() != w {
+		t.Errorf("got %v, %v over %+v", got, err, w)
+	}
+	if none := (*egress.Link)(nil).Way(); none != nil {
+		t.Errorf("got %+v of no link", none)
+	}
+}

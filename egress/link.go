@@ -30,8 +30,17 @@ type Options struct {
 // The same options have the same *Link, so that connections outlive changes of other records.
 type Link struct {
 	proxy func(*url.URL) (*url.URL, error) // nil: none is asked
+	way   *Link                            // this one without its TLS; nil: it has none
 	// TLS is for who is at the end of the way; nil: the default. It must not be changed.
 	TLS *tls.Config
+}
+
+// Way is the same way out, to somebody else than the link is for: without its authorities and its certificate.
+func (l *Link) Way() *Link {
+	if l == nil || l.way == nil {
+		return l
+	}
+	return l.way
 }
 
 // ProxyFor is the proxy to ask for a URL, nil for none.
@@ -122,6 +131,7 @@ func (d *Dialer) newLink(o Options) (*Link, error) {
 	}
 	var err error
 	if o.TLS != nil {
+		l.way = &Link{proxy: l.proxy}
 		l.TLS, err = tlsOf(o.TLS, o.Key)
 	}
 	return l, err

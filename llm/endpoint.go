@@ -113,6 +113,10 @@ const (
 	ChatGPTResponses
 	PetalsGenerate
 	ManusTask
+	TritonEmbed // its infer, of KServe's protocol
+	RunwaySpeak
+	BedrockCount // its CountTokens
+	M365Chat     // Microsoft 365 Copilot
 	numEndpoints
 )
 
@@ -262,6 +266,10 @@ var traits = [numEndpoints]struct {
 	ChatGPTResponses:  {name: "chatgpt_responses", family: FamilyConversation, vendor: VendorOther},
 	PetalsGenerate:    {name: "petals_generate", family: FamilyConversation, vendor: VendorOther},
 	ManusTask:         {name: "manus_task", family: FamilyConversation, vendor: VendorOther},
+	TritonEmbed:       {name: "triton_embed", family: FamilyEmbedding, vendor: VendorOther},
+	RunwaySpeak:       {name: "runway_speak", family: FamilyMedia, vendor: VendorOther},
+	M365Chat:          {name: "microsoft_365_chat", family: FamilyConversation, vendor: VendorOther},
+	BedrockCount:      {name: "bedrock_count", family: FamilyCount, vendor: VendorAmazon, inPath: true},
 }
 
 // String names the endpoint as the ledger and the metrics do.

@@ -59,6 +59,13 @@ type Step struct {
 	Path   string // what follows the address, with a query
 	Body   []byte // JSON; nil: none
 	Wait   time.Duration
+	Bytes  bool // the answer is bytes of any kind, which are relayed as they come
+	Stream bool // the answer is a stream, with which the exchange ends
+	// URL is an address in full, in the place of Path, that the provider has named, and in which its
+	// permission stands: of what was made, or where something is put, which then is Body, of no type that
+	// is said. The request has no key and no headers of the exchange. The address must be that of the
+	// requests before, or a public one over TLS.
+	URL string
 	// Root is the address that Path follows, in the place of the first request's, where the provider
 	// names one. It counts only if it is of the same owner; "": the first's.
 	Root string

@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 	"github.com/conclave-llm/conclave/provider/oracle"
 	"github.com/conclave-llm/conclave/provider/tei"
+	"github.com/conclave-llm/conclave/provider/triton"
 	"github.com/conclave-llm/conclave/provider/vertex"
 	"github.com/conclave-llm/conclave/provider/watsonx"
 )
@@ -62,6 +63,7 @@ var (
 		llm.WatsonxEmbed: watsonx.Embed{},
 		llm.GigaEmbed:    gigachat.Form,
 		llm.OracleEmbed:  oracle.Embed{},
+		llm.TritonEmbed:  triton.Embed{},
 	}
 )
 

@@ -117,7 +117,7 @@ func same(t *testing.T, what string, want, got []byte) {
 // errors become what they mean.
 func TestEmbeddings_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"voyage", "jina_ai", "mistral", "tei", "huggingface", "watsonx", "databricks", "snowflake", "cloudflare"} {
+	for _, name := range []string{"voyage", "jina_ai", "mistral", "tei", "huggingface", "watsonx", "databricks", "snowflake", "cloudflare", "triton"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, ok := provider.Lookup(name)

@@ -17,6 +17,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gigachat"
 	"github.com/conclave-llm/conclave/provider/langflow"
 	"github.com/conclave-llm/conclave/provider/langgraph"
+	"github.com/conclave-llm/conclave/provider/m365"
 	"github.com/conclave-llm/conclave/provider/manus"
 	"github.com/conclave-llm/conclave/provider/nlpcloud"
 	"github.com/conclave-llm/conclave/provider/ollama"
@@ -59,6 +60,15 @@ type Follower interface {
 	// Follow is the request after the one that body answers; nil: body is the answer. Errors are
 	// *llm.Error of kind Upstream.
 	Follow(body []byte) (*llm.Step, error)
+}
+
+// Opener is an Outbound whose exchange may begin with other requests than the one that asks, such as those that
+// bring its files.
+type Opener interface {
+	// Open is the first request of an exchange, of which Method, Path and Body count, for what EncodeRequest
+	// wrote to go to p, and what follows each answer, which is for this exchange alone; a nil step: body is
+	// the first. Errors are *llm.Error.
+	Open(p llm.Place, body []byte) (first *llm.Step, next func(body []byte) (*llm.Step, error), err error)
 }
 
 // Infiller is an Outbound whose requests may say what follows the text that is to be completed. To all
@@ -104,6 +114,7 @@ var (
 		llm.ChatGPTResponses:  chatgpt.Format{},
 		llm.PetalsGenerate:    petals.New(),
 		llm.ManusTask:         manus.New(),
+		llm.M365Chat:          m365.New(),
 	}
 )
 
@@ -152,11 +163,12 @@ func read(e llm.Endpoint) bool {
 	_, talks := inbound[e]
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
+	_, counts := counted[e]
 	switch e {
 	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Realtime:
 		return true
 	}
-	return talks || embeds || ranks
+	return talks || embeds || ranks || counts
 }
 
 // written says whether requests for e can be written for a provider.
@@ -165,7 +177,8 @@ func written(e llm.Endpoint) bool {
 	_, embeds := embedOutbound[e]
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
-	return talks || embeds || ranks || scans || draws(e) || speaks(e) || listens(e) || converses(e)
+	_, counts := countOutbound[e]
+	return talks || embeds || ranks || scans || counts || draws(e) || speaks(e) || listens(e) || converses(e)
 }
 
 // converses says whether sessions of clients can be held at e in a provider's own words.

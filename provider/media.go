@@ -26,7 +26,7 @@ var further = map[string][]llm.Endpoint{
 	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
 	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
 	"vertex_ai_beta": {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
-	"bedrock":        {llm.BedrockRerank, llm.InvokeImages, llm.BedrockSonic}, "bedrock_converse": {llm.BedrockRerank, llm.InvokeImages, llm.BedrockSonic},
+	"bedrock":        {llm.BedrockRerank, llm.InvokeImages, llm.BedrockSonic, llm.BedrockCount}, "bedrock_converse": {llm.BedrockRerank, llm.InvokeImages, llm.BedrockSonic, llm.BedrockCount},
 	"azure":            slices.Concat([]llm.Endpoint{llm.Images, llm.ImageEdits, llm.InputTokens}, audio, sessions),
 	"cohere":           {llm.Rerank, llm.CohereParse},
 	"cohere_chat":      {llm.Rerank, llm.CohereParse},

@@ -51,7 +51,7 @@ type PictureFollower interface {
 
 // SpeechOutbound is the provider's half of a dialect of speech. Where the answer is audio as it
 // stands, that is all; who wraps it is a SpeechReader too, or a
-// SpeechEvents.
+// SpeechEvents; and who takes several requests to it a Follower.
 type SpeechOutbound interface {
 	EncodeRequest(req *speech.Request, t *llm.Target) (*llm.Sent, error)
 }
@@ -108,6 +108,7 @@ var (
 		llm.RivaSpeak:      riva.Speak{},
 		llm.DashScopeSpeak: dashscope.Speak{},
 		llm.MiniMaxSpeak:   minimax.Speak{},
+		llm.RunwaySpeak:    runway.Speak{},
 	}
 	transcriptOutbound = map[llm.Endpoint]TranscriptOutbound{
 		llm.DeepgramListen:    deepgram.Listen{},

@@ -15,7 +15,7 @@ var bedrockRows = []Provider{bedrockRow("bedrock"), bedrockRow("bedrock_converse
 
 func invokeRow() Provider {
 	p := bedrockRow(bedrock.RowAnthropic)
-	p.Endpoints, p.RowOf = []llm.Endpoint{llm.Messages}, nil
+	p.Endpoints, p.RowOf = []llm.Endpoint{llm.Messages, llm.BedrockCount}, nil
 	p.Rows = nil
 	p.NoModel, p.NoStream = true, true
 	p.Members = []llm.Member{{Name: "anthropic_version", Value: []byte(`"` + bedrock.Version + `"`)}}

@@ -19,7 +19,7 @@ import (
 
 // textRows are vendors and servers with conversations in a form of their own, or a text in their place.
 var textRows = []Provider{
-	{Name: "triton", BaseVars: []string{"TRITON_API_BASE"}, KeyVars: []string{"TRITON_API_KEY"}, Endpoints: []llm.Endpoint{llm.TritonChat}, Codec: triton.Codec{}, NoEndMark: true},
+	{Name: "triton", BaseVars: []string{"TRITON_API_BASE"}, KeyVars: []string{"TRITON_API_KEY"}, Endpoints: []llm.Endpoint{llm.TritonChat, llm.TritonEmbed}, Codec: triton.Codec{}, NoEndMark: true},
 	{Name: "replicate", Base: "https://api.replicate.com/v1", KeyVars: []string{"REPLICATE_API_KEY", "REPLICATE_API_TOKEN"}, BaseVars: []string{"REPLICATE_API_BASE"}, Endpoints: []llm.Endpoint{llm.ReplicateChat}, Codec: replicate.Codec{}, Header: replicate.Header},
 	{Name: "nlp_cloud", Base: "https://api.nlpcloud.io/v1/gpu", KeyVars: []string{"NLP_CLOUD_API_KEY"}, BaseVars: []string{"NLP_CLOUD_API_BASE"}, Auth: TokenKey, Endpoints: []llm.Endpoint{llm.NLPCloudChat}, Codec: nlpcloud.Codec{}},
 	{Name: "predibase", Base: "https://serving.app.predibase.com/{tenant_id}/deployments/v2/llms", KeyVars: []string{"PREDIBASE_API_KEY"}, BaseVars: []string{"PREDIBASE_API_BASE"}, Endpoints: []llm.Endpoint{llm.PredibaseChat}, Codec: predibase.Codec{}},

@@ -49,6 +49,7 @@ const (
 	SigV4Events                   // Amazon's signature over the request and the events in its body
 	CopilotToken                  // a bearer token of Copilot's, for a token of GitHub's
 	ChatGPTToken                  // a bearer token of a sign-in to ChatGPT
+	GraphToken                    // a bearer token of Microsoft's Entra for a person
 )
 
 // authNames are the ways, as people read them.
@@ -58,7 +59,7 @@ var authNames = [...]string{ //nolint:gosec // of kinds, and none of them
 	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
 	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
-	SigV4Events: "aws_sigv4_events", CopilotToken: "github_copilot_token", ChatGPTToken: "chatgpt_token",
+	SigV4Events: "aws_sigv4_events", CopilotToken: "github_copilot_token", ChatGPTToken: "chatgpt_token", GraphToken: "graph_token",
 }
 
 // String names the way: "bearer".

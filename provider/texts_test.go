@@ -150,6 +150,13 @@ func TestTexts_Stream(t *testing.T) {
 		{llm.LangGraphRun, []string{`{"run_id":"r"}`, `[{"type":"AIMessageChunk","id":"m","content":"Hel","usage_metadata":{"input_tokens":4,"output_tokens":0}},{}]`, `[{"type":"tool","content":"fine"},{}]`, `[{"type":"AIMessageChunk","id":"m","content":[{"type":"text","text":"lo"}],"usage_metadata":{"input_tokens":3,"output_tokens":2}},{}]`}, "Hello stop 7 2", false},
 		{llm.LangGraphRun, []string{`{"error":"ValueError","message":"no"}`}, "", true},
 		{llm.ChatGPTResponses, []string{`{"type":"response.created","response":{"id":"r","model":"m"}}`, `{"type":"response.output_text.delta","output_index":0,"delta":"Hello"}`, `{"type":"response.completed","response":{"id":"r","status":"completed","output":[],"usage":{"input_tokens":4,"output_tokens":2,"total_tokens":6}}}`}, "Hello stop 4 2", false},
+		{llm.M365Chat, []string{`{"id":"c1","displayName":"Intermediate Conversation Update","state":"active","turnCount":0,"messages":[{"id":"m2","text":"Hel"}]}`, `{"id":"c1","state":"active","turnCount":0,"messages":[]}`, `{"id":"c1","turnCount":0,"messages":[{"text":"Hello"}]}`, `{"id":"c1","state":"active","turnCount":1,"messages":[{"text":"Hi"},{"id":"m2","text":"Hello"}]}`}, "Hello stop", false},
+		{llm.M365Chat, []string{`{"id":"c1","messages":[{"text":"Hello"}]}`, `{"id":"c1","messages":[{"text":"Hell"}]}`, `{"id":"c1","messages":[{"text":"Hallo"}]}`, `{"id":"c1","messages":[{"text":"Hello!"}]}`}, "Hello! stop", false},
+		{llm.M365Chat, []string{`{"id":"c1","messages":[{"text":"Hello"}]}`, `{"id":"c1","turnCount":1,"messages":[{"text":"Hi"},{"text":"Hallo"}]}`}, "Hello\n\nHallo stop", false},
+		{llm.M365Chat, []string{`{"id":"c1","messages":[{"text":"Hello"}]}`, `{"id":"c1","messages":[{"text":"Hallo"}]}`}, "Hello\n\nHallo stop", false},
+		{llm.M365Chat, []string{`{"id":"c1","messages":[{"text":"He"}]}`, `{"id":"c1","state":"disengagedForRai","turnCount":1,"messages":[]}`}, "He content_filter", false},
+		{llm.M365Chat, []string{`{"error":{"code":"x","message":"no"}}`}, "", true},
+		{llm.M365Chat, []string{`nonsense`}, "", true},
 		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hel"},"finish_reason":null}]}`, `{"id":"c","choices":[{"index":0,"delta":{"content":"lo"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4,"completion_tokens":2,"total_tokens":6}}`, `[DONE]`}, "Hello stop 4 2", false},
 		{llm.FIMCompletions, []string{`{"id":"c","choices":[{"index":0,"text":"Hello","finish_reason":"length"}]}`, `[DONE]`}, "Hello length", false},
 	} {
@@ -230,6 +237,7 @@ func TestTexts_Conformance(t *testing.T) {
 		{"petals", "m", false, nil, "http://localhost:5000", "http://localhost:5000/api/v1/generate"},
 		{"github_copilot", "gpt-4.1", false, nil, "", "https://api.githubcopilot.com/chat/completions"},
 		{"github_copilot", "gpt-6-sol", false, nil, "", "https://api.githubcopilot.com/responses"},
+		{"microsoft_365_copilot", "copilot", true, nil, "", "https://graph.microsoft.com/beta/copilot/conversations"},
 		{"chatgpt", "gpt-6-sol", true, nil, "", "https://chatgpt.com/backend-api/codex/responses"},
 		{"oci", "meta.llama-4", false, map[string]string{"region": "us-chicago-1"}, "", "https://inference.generativeai.us-chicago-1.oci.oraclecloud.com/openai/v1/chat/completions"},
 	} {
@@ -262,7 +270,7 @@ func FuzzTexts(f *testing.F) {
 	in, _ := provider.InboundOf(llm.Chat)
 	ours := []llm.Endpoint{
 		llm.TritonChat, llm.NLPCloudChat, llm.ReplicateChat, llm.PredibaseChat, llm.GigaChat, llm.FIMCompletions, llm.SageMakerText, llm.WatsonxText,
-		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage, llm.ChatGPTResponses, llm.ManusTask,
+		llm.AlephAlphaChat, llm.AnthropicComplete, llm.BytezChat, llm.LangGraphRun, llm.LangflowRun, llm.A2AMessage, llm.ChatGPTResponses, llm.ManusTask, llm.M365Chat,
 	}
 	f.Fuzz(func(t *testing.T, request, answer []byte) {
 		req, bad := in.DecodeRequest(request)

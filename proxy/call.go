@@ -76,34 +76,35 @@ type Call struct {
 	torn     bool // the connection must be cut, because the answer is not whole
 
 	// Scratch, reused by the next call.
-	limiting ratelimit.Request
-	attempt  upstream.Attempt
-	record   ledger.Record
-	opening  ledger.Reservation
-	headers  reply.Headers
-	last     []byte                   // the event that ends the stream
-	pending  []byte                   // events that are not written yet
-	unsent   error                    // why they cannot be
-	checked  bool                     // guardrails look at each event
-	waits    func()                   // push, made once for each pooled Call
-	exchange *translate.Exchange      // the request as others say it; nil: nobody needed it
-	task     translate.Task           // the request as others say it, if it is one; nil: nobody needed it
-	vectors  *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
-	parts    []translate.Part         // the answers to it
-	wish     realtime.Wish            // for a client's secret
-	other    string                   // the model that was used in the place of the deployment's; "": none
-	apart    bool                     // the last attempt was said in the gateway's words, in parts
-	packs    bool                     // the client wants base64
-	turn     *stored.Exchange         // of a response; nil: it is none
-	agent    *agent.Request           // with tools of MCP servers; nil: it has none
-	failed   *llm.Error               // that the client was told
-	dropped  []string                 // parameters that the last attempt left out
-	verdicts []ledger.GuardrailResult // of all guardrails
-	added    []guardrail.Header       // by guardrails, for the client
-	tries    []ledger.Try             // of all attempts
-	heard    *reply.Listener          // what the answer says; nil: it is not kept
-	lent     bool                     // an attempt was sent buf's own bytes
-	further  [2]resource.Level        // of the attempt alone
+	limiting  ratelimit.Request
+	attempt   upstream.Attempt
+	record    ledger.Record
+	opening   ledger.Reservation
+	headers   reply.Headers
+	last      []byte                   // the event that ends the stream
+	pending   []byte                   // events that are not written yet
+	unsent    error                    // why they cannot be
+	checked   bool                     // guardrails look at each event
+	waits     func()                   // push, made once for each pooled Call
+	exchange  *translate.Exchange      // the request as others say it; nil: nobody needed it
+	task      translate.Task           // the request as others say it, if it is one; nil: nobody needed it
+	vectors   *translate.Vectors       // the request for embeddings as others say it; nil: nobody needed it
+	parts     []translate.Part         // the answers to it
+	wish      realtime.Wish            // for a client's secret
+	other     string                   // the model that was used in the place of the deployment's; "": none
+	apart     bool                     // the last attempt was said in the gateway's words, in parts
+	estimates bool                     // the gateway counts, if those cannot that were asked in other words
+	packs     bool                     // the client wants base64
+	turn      *stored.Exchange         // of a response; nil: it is none
+	agent     *agent.Request           // with tools of MCP servers; nil: it has none
+	failed    *llm.Error               // that the client was told
+	dropped   []string                 // parameters that the last attempt left out
+	verdicts  []ledger.GuardrailResult // of all guardrails
+	added     []guardrail.Header       // by guardrails, for the client
+	tries     []ledger.Try             // of all attempts
+	heard     *reply.Listener          // what the answer says; nil: it is not kept
+	lent      bool                     // an attempt was sent buf's own bytes
+	further   [2]resource.Level        // of the attempt alone
 
 	result result
 }

@@ -1,10 +1,14 @@
 package proxy_test
 
 import (
+	"encoding/base64"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/mock"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 func TestCount(t *testing.T) {
@@ -38,6 +42,79 @@ func TestCount(t *testing.T) {
 			}
 			if n := asked(t, up); (n == 0) != tt.estimated {
 				t.Errorf("the provider was asked %d times", n)
+			}
+		})
+	}
+}
+
+// TestCount_Bedrock: Amazon counts for clients of every dialect, under the model's own name. What it does not count,
+// whatever the reason, the gateway estimates, and the deployment goes on to be asked.
+func TestCount_Bedrock(t *testing.T) {
+	t.Parallel()
+	const (
+		anthropic = `{"model":"demo","system":"Be short.","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`
+		converse  = `{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"hi"}]}],"system":[{"text":"Be short."}]}}}`
+		alone     = `{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"hi"}]}]}}}`
+		invoke    = `{"anthropic_version":"bedrock-2023-05-31","max_tokens":4096,"system":[{"type":"text","text":"Be short."}],"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`
+	)
+	for _, tt := range []struct {
+		name, model, path, body string
+		asked, sent             string
+		status                  int
+		answer, want            string
+		estimated               bool
+	}{
+		{"Anthropic's", "us.anthropic.claude-x-v1:0", "/v1/messages/count_tokens", anthropic, "/model/anthropic.claude-x-v1%3A0/count-tokens", converse, 200, `{"inputTokens":7}`, `{"input_tokens":7}`, false},
+		{"Google's", "arn:aws:bedrock:eu-west-1:1:inference-profile/eu.amazon.nova", "/v1beta/models/demo:countTokens", `{"contents":[{"parts":[{"text":"hi"}]}]}`, "/model/amazon.nova/count-tokens", alone, 200, `{"inputTokens":7}`, `{"totalTokens":7}`, false},
+		{"Google's, wrapped", "amazon.nova", "/v1beta/models/demo:countTokens", `{"generateContentRequest":{"model":"models/demo","contents":[{"parts":[{"text":"hi"}]}]}}`, "/model/amazon.nova/count-tokens", alone, 200, `{"inputTokens":7}`, `{"totalTokens":7}`, false},
+		{"OpenAI's", "amazon.nova", "/v1/responses/input_tokens", `{"model":"demo","input":"hi"}`, "/model/amazon.nova/count-tokens", alone, 200, `{"inputTokens":7}`, `{"object":"response.input_tokens","input_tokens":7}`, false},
+		{"InvokeModel's", "invoke/global.anthropic.claude-x", "/v1/messages/count_tokens", anthropic, "/model/anthropic.claude-x/count-tokens", invoke, 200, `{"inputTokens":7}`, `{"input_tokens":7}`, false},
+		{"a model without", "x.y", "/v1/messages/count_tokens", anthropic, "/model/x.y/count-tokens", converse, 400, `{"__type":"ValidationException","message":"The provided model doesn't support counting tokens."}`, `{"input_tokens":`, true},
+		{"a region without", "x.y", "/v1/messages/count_tokens", anthropic, "/model/x.y/count-tokens", converse, 404, `{"__type":"UnknownOperationException"}`, `{"input_tokens":`, true},
+		{"no permission", "x.y", "/v1/messages/count_tokens", anthropic, "/model/x.y/count-tokens", converse, 403, `{"__type":"AccessDeniedException","message":"no"}`, `{"input_tokens":`, true},
+		{"too often", "x.y", "/v1/messages/count_tokens", anthropic, "/model/x.y/count-tokens", converse, 429, `{"__type":"ThrottlingException"}`, `{"input_tokens":`, true},
+		{"nonsense", "x.y", "/v1/messages/count_tokens", anthropic, "/model/x.y/count-tokens", converse, 200, `{"inputTokens":-1}`, `{"input_tokens":`, true},
+		{"what it cannot be asked", "x.y", "/v1/messages/count_tokens", `{"model":"demo","messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://x.example/a.png"}}]}]}`, "", "", 200, "", `{"input_tokens":`, true},
+		{"what somebody else keeps", "x.y", "/v1/responses/input_tokens", `{"model":"demo","input":"hi","previous_response_id":"resp_1"}`, "", "", 200, "", `"input_tokens":`, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			asked, sent := make(chan string, 4), make(chan string, 4)
+			w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+				body, _ := io.ReadAll(q.Body)
+				asked <- q.URL.EscapedPath()
+				sent <- string(body)
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(tt.status)
+				_, _ = io.WriteString(rw, tt.answer)
+			})
+			d := w.tables.Deployments[0]
+			d.Provider, d.Upstream, d.APIBase, d.APIKey = "bedrock", tt.model, strings.TrimSuffix(d.APIBase, "/v1"), &resource.Sealed{}
+			for range 2 { // a deployment that has failed would rest
+				res, got := w.ask(t.Context(), tt.path, "application/json", strings.NewReader(tt.body)) //nolint:bodyclose // ask closes it
+				if res.StatusCode != 200 || !strings.HasPrefix(got, tt.want) && !strings.Contains(got, tt.want) || (res.Header.Get("X-Conclave-Token-Count") == "estimated") != tt.estimated {
+					t.Fatalf("got %d %v %s, want %s", res.StatusCode, res.Header, got, tt.want)
+				}
+				if tt.asked == "" {
+					if len(asked) > 0 {
+						t.Fatalf("asked %s", <-asked)
+					}
+					continue
+				}
+				if at := <-asked; at != tt.asked {
+					t.Errorf("asked %s, want %s", at, tt.asked)
+				}
+				body := <-sent
+				if _, packed, ok := strings.Cut(body, `{"input":{"invokeModel":{"body":"`); ok {
+					raw, _ := base64.StdEncoding.DecodeString(strings.TrimSuffix(packed, `"}}}`))
+					body = string(raw)
+				}
+				if body != tt.sent {
+					t.Errorf("sent %s, want %s", body, tt.sent)
+				}
+			}
+			if rec := w.record(); rec.Cost != 0 || rec.Usage.Total() != 0 || rec.Hold != 0 {
+				t.Errorf("recorded %+v: a count costs nothing", rec)
 			}
 		})
 	}

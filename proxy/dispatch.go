@@ -96,6 +96,7 @@ func (s *Server) attempt(ctx context.Context, c *Call) (err error) {
 	if !ok {
 		return s.unserved(ctx, c)
 	}
+	c.estimates = c.counts(way)
 	asked, err := s.prepare(c, d, way)
 	if err != nil {
 		return err
@@ -198,6 +199,8 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 		return s.vectorsOf(c, a)
 	case c.isTask(way):
 		return s.taskSaid(c, a)
+	case c.counts(way):
+		return c.countSaid(a, way)
 	case way != c.route.endpoint:
 		return c.translate(a, way)
 	}
@@ -269,6 +272,10 @@ func (s *Server) outcome(ctx context.Context, c *Call, began time.Time, err erro
 		o.Tokens = 0 // a session's time is not that of an answer
 	}
 	if err == nil {
+		return o
+	}
+	if c.estimates { // that it does not count says nothing of its answers
+		o.OK, o.Kind = false, llm.Canceled
 		return o
 	}
 	e := reply.AsError(err)

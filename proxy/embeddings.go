@@ -66,8 +66,12 @@ func (s *Server) ask(ctx context.Context, c *Call, a *upstream.Attempt) (Answer,
 	if c.isTask(a.Endpoint) {
 		return s.askTask(ctx, c, a)
 	}
-	if next := c.follows(a.Endpoint); next != nil {
-		return follow.Do(ctx, s.cfg.Upstream, a, next)
+	first, next, err := c.follows(a)
+	if err != nil {
+		return Answer{}, err
+	}
+	if next != nil {
+		return follow.Do(ctx, s.cfg.Upstream, first, next)
 	}
 	if !c.apart {
 		return s.cfg.Upstream.Do(ctx, a)

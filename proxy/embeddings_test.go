@@ -103,6 +103,14 @@ type (
 		Inputs []string `json:"inputs"`
 		Size   int      `json:"dimensions"`
 	}
+	tritonForm struct {
+		Inputs []struct {
+			Name     string   `json:"name"`
+			Shape    []int    `json:"shape"`
+			Datatype string   `json:"datatype"`
+			Data     []string `json:"data"`
+		} `json:"inputs"`
+	}
 )
 
 // listed is an answer in OpenAI's form, in the wrong order: the index counts.
@@ -199,6 +207,23 @@ var embedders = []embedder{
 		provider: "tei", model: "BAAI/bge-m3", path: "/embed", usage: 3, header: map[string]string{"X-Compute-Tokens": "%d"},
 		request: func() any { return new(teiForm) }, texts: func(v any) []string { return v.(*teiForm).Inputs },
 		answer: func(vectors [][]float64) any { return vectors },
+	},
+	{
+		provider: "triton", model: "my emb", path: "/v2/models/my%20emb/infer",
+		request: func() any { return new(tritonForm) },
+		texts: func(v any) (texts []string) {
+			for _, in := range v.(*tritonForm).Inputs {
+				if in.Name == "input_text" && in.Datatype == "BYTES" && len(in.Shape) == 1 && in.Shape[0] == len(in.Data) {
+					texts = append(texts, in.Data...)
+				}
+			}
+			return texts
+		},
+		answer: func(vectors [][]float64) any {
+			return map[string]any{"model_name": "my emb", "outputs": []any{map[string]any{
+				"name": "embedding", "datatype": "FP32", "shape": []int{len(vectors), len(vectors[0])}, "data": slices.Concat(vectors...),
+			}}}
+		},
 	},
 }
 

@@ -24,7 +24,7 @@ type studio struct {
 
 // wireFor is a gateway with a deployment at the vendor, and a price for each unit.
 func (v *studio) wireFor(t *testing.T) *wire {
-	w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+	return v.wireOf(t, func(rw http.ResponseWriter, q *http.Request) {
 		raw, _ := io.ReadAll(q.Body)
 		serve := v.serve[q.Method+" "+q.URL.EscapedPath()]
 		if serve == nil || !strings.HasSuffix(q.Header.Get(v.header), "sk-provider") {
@@ -37,6 +37,11 @@ func (v *studio) wireFor(t *testing.T) *wire {
 		rw.Header().Set("Content-Type", kind)
 		_, _ = io.WriteString(rw, answer)
 	})
+}
+
+// wireOf is wireFor with a stand-in of its own.
+func (v *studio) wireOf(t *testing.T, serve http.HandlerFunc) *wire {
+	w := newWire(t, serve)
 	d := w.tables.Deployments[0]
 	d.APIBase = strings.TrimSuffix(d.APIBase, "/v1")
 	d.APIKey, d.Provider, d.Upstream = &resource.Sealed{}, v.provider, v.model
@@ -97,6 +102,49 @@ func TestSpeech_Vendors(t *testing.T) {
 			}
 			if rec := w.record(); rec.Usage.Units.Characters != 7 {
 				t.Errorf("events: record %+v", rec)
+			}
+		})
+	}
+}
+
+// TestSpeech_Runway: a task is ordered and asked for, and its sound is fetched from the address that it names,
+// without the key. An address that is not the provider's own, and not over TLS, is not asked.
+func TestSpeech_Runway(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, output string // HOST is the stand-in's
+		status       int
+	}{
+		{"fetched", "http://HOST/out/a.mp3?sig=a%2Fb", 200},
+		{"gone", "http://HOST/out/gone.mp3", 502},
+		{"elsewhere", "http://127.0.0.2:9/out/a.mp3", 502},
+		{"within, over TLS", "https://10.0.0.1/out/a.mp3", 502},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			v := studio{provider: "runwayml", model: "eleven_multilingual_v2"}
+			w := v.wireOf(t, func(rw http.ResponseWriter, q *http.Request) {
+				keyed := q.Header.Get("Authorization") == "Bearer sk-provider" && q.Header.Get("X-Runway-Version") == "2024-11-06"
+				body, _ := io.ReadAll(q.Body)
+				rw.Header().Set("Content-Type", json200)
+				switch at := q.Method + " " + q.RequestURI; {
+				case keyed && at == "POST /v1/text_to_speech" && string(body) == `{"model":"eleven_multilingual_v2","promptText":"one two","voice":{"type":"runway-preset","presetId":"Maya"}}`:
+					_, _ = io.WriteString(rw, `{"id":"t1"}`)
+				case keyed && at == "GET /v1/tasks/t1":
+					_, _ = fmt.Fprintf(rw, `{"id":"t1","status":"SUCCEEDED","output":[%q]}`, strings.Replace(tt.output, "HOST", q.Host, 1))
+				case at == "GET /out/a.mp3?sig=a%2Fb" && q.Header.Get("Authorization") == "" && q.Header.Get("X-Runway-Version") == "":
+					rw.Header().Set("Content-Type", "audio/mpeg")
+					_, _ = io.WriteString(rw, "SOUND")
+				default:
+					rw.WriteHeader(http.StatusNotFound)
+				}
+			})
+			res, got := w.ask(t.Context(), "/v1/audio/speech", json200, strings.NewReader(`{"model":"demo","input":"one two","voice":"alloy"}`)) //nolint:bodyclose // ask closes it
+			if res.StatusCode != tt.status || tt.status == 200 && (got != "SOUND" || res.Header.Get("Content-Type") != "audio/mpeg") {
+				t.Fatalf("got %d %v %q", res.StatusCode, res.Header, got)
+			}
+			if rec := w.record(); tt.status == 200 && (rec.Usage.Units.Characters != 7 || rec.Cost < 700_000) || tt.status != 200 && rec.Cost != 0 {
+				t.Errorf("record %+v", rec)
 			}
 		})
 	}

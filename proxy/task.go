@@ -103,14 +103,37 @@ func (s *Server) taskSaid(c *Call, a *Answer) error {
 	return nil
 }
 
-// follows says how a conversation that takes several requests goes on; nil: it takes one.
-func (c *Call) follows(at llm.Endpoint) follow.Next {
-	if at == c.route.endpoint || at.Family() != llm.FamilyConversation {
-		return nil
+// follows is the first request of a conversation that takes several, and how it goes on; no next: it takes one.
+func (c *Call) follows(a *upstream.Attempt) (*upstream.Attempt, follow.Next, error) {
+	if a.Endpoint == c.route.endpoint || a.Endpoint.Family() != llm.FamilyConversation {
+		return nil, nil, nil
 	}
-	out, _ := provider.OutboundOf(at)
+	out, _ := provider.OutboundOf(a.Endpoint)
+	if o, ok := out.(provider.Opener); ok {
+		if first, next, err := opened(o, a); err != nil || next != nil {
+			return first, next, err
+		}
+	}
 	if f, ok := out.(provider.Follower); ok {
-		return f.Follow
+		return a, f.Follow, nil
 	}
-	return nil
+	return nil, nil, nil
+}
+
+// opened is the first request of an exchange that does not begin with the attempt's own; no next: it does.
+func opened(o provider.Opener, a *upstream.Attempt) (*upstream.Attempt, follow.Next, error) {
+	place := llm.Place{Endpoint: a.Endpoint, Model: a.Model, Stream: a.Stream, Options: a.Account.Or().Options}
+	step, next, err := o.Open(place, a.Body)
+	if err != nil || step == nil {
+		return nil, nil, err
+	}
+	first := *a
+	first.Method, first.Body, first.Stream = step.Method, step.Body, false
+	if step.Path != "" {
+		if first.Base, err = a.Provider.At(a.Base, place); err != nil {
+			return nil, nil, &llm.Error{Kind: llm.Internal, Code: retry.CodeUnusable, Message: "The deployment has no usable address.", Err: err}
+		}
+		first.Path = step.Path
+	}
+	return &first, next, nil
 }

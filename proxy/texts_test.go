@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -130,6 +131,23 @@ func talkers() []talker {
 				return
 			}
 			_, _ = io.WriteString(w, `{"id":"t1","status":"completed","output":[{"role":"assistant","content":[{"type":"output_text","text":"hello there"}]}]}`)
+		}},
+		{"microsoft_365_copilot", "copilot", true, llm.UsageEstimated, func(w http.ResponseWriter, r *http.Request, body string) {
+			asks := strings.HasPrefix(body, `{"message":{"text":"`) && strings.Contains(body, `"locationHint":{"timeZone":"UTC"}`)
+			switch at := r.Method + " " + r.URL.Path; {
+			case r.Header.Get("Authorization") != "Bearer sk-provider":
+				w.WriteHeader(http.StatusUnauthorized)
+			case at == "POST /copilot/conversations" && body == "{}" && r.Header.Get("Accept") == "application/json":
+				w.WriteHeader(http.StatusCreated)
+				_, _ = io.WriteString(w, `{"id":"c/1","displayName":"","state":"active","turnCount":0}`)
+			case at == "POST /copilot/conversations/c/1/chat" && asks:
+				_, _ = io.WriteString(w, `{"id":"c/1","state":"active","turnCount":1,"messages":[{"text":"say hello"},{"text":"hello there"}]}`)
+			case at == "POST /copilot/conversations/c/1/chatOverStream" && asks && r.Header.Get("Accept") == "text/event-stream":
+				serveEvents(w, `{"id":"c/1","state":"active","turnCount":0,"messages":[{"text":"hello"}]}`, `{"id":"c/1","state":"active","turnCount":0,"messages":[]}`,
+					`{"id":"c/1","state":"active","turnCount":1,"messages":[{"text":"say hello"},{"text":"hello there"}]}`)
+			default:
+				w.WriteHeader(http.StatusTeapot)
+			}
 		}},
 		{"chatgpt", "gpt-6-sol", true, llm.UsageProvider, func(w http.ResponseWriter, r *http.Request, body string) {
 			if r.Header.Get("Authorization") != "Bearer at-1" || r.Header.Get("Chatgpt-Account-Id") != "acc" || !strings.Contains(body, `"stream":true`) || r.Header.Get("Accept") != "text/event-stream" {
@@ -289,6 +307,55 @@ func TestTexts_Failed(t *testing.T) {
 	w := r.do("POST", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`)
 	if w.Code != 502 || !strings.Contains(w.Body.String(), "CUDA out of memory") {
 		t.Errorf("got %d %s", w.Code, w.Body)
+	}
+}
+
+// TestManus_Files: files that a client sends along are brought to Manus, with no key where its bytes are put, named
+// in the task and removed at its end.
+func TestManus_Files(t *testing.T) {
+	t.Parallel()
+	const pdf = `"data:application/pdf;base64,REFUQQ=="`
+	for name, request := range map[string][2]string{
+		"chat":      {"/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":[{"type":"text","text":"sum up"},{"type":"file","file":{"filename":"a.pdf","file_data":` + pdf + `}}]}]}`},
+		"responses": {"/v1/responses", `{"model":"demo","stream":true,"input":[{"role":"user","content":[{"type":"input_text","text":"sum up"},{"type":"input_file","filename":"a.pdf","file_data":` + pdf + `}]}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			seen := make(chan string, 8)
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				raw, _ := io.ReadAll(r.Body)
+				body := string(raw)
+				keyed := len(r.Header["Api_key"]) == 1
+				seen <- fmt.Sprint(r.Method, " ", r.RequestURI, " ", keyed)
+				w.Header().Set("Content-Type", "application/json")
+				switch at := r.Method + " " + r.URL.Path; {
+				case at == "POST /v1/files" && body == `{"filename":"a.pdf"}`:
+					_, _ = fmt.Fprintf(w, `{"id":"f1","status":"pending","upload_url":"http://%s/bucket/f1?sig=x"}`, r.Host)
+				case at == "PUT /bucket/f1" && body == "DATA":
+					w.Header().Del("Content-Type")
+				case at == "POST /v1/responses" && strings.Contains(body, `{"type":"input_file","file_id":"f1"}`) && !strings.Contains(body, "file_data"):
+					_, _ = io.WriteString(w, `{"id":"t1","status":"completed","output":[{"role":"assistant","content":"hello there"}]}`)
+				case at == "DELETE /v1/files/f1":
+					_, _ = io.WriteString(w, `{"id":"f1","deleted":true}`)
+				default:
+					w.WriteHeader(http.StatusTeapot)
+				}
+			}))
+			t.Cleanup(srv.Close)
+			r := (&embedder{provider: "manus", model: "manus-1.6"}).rigFor(t, srv.URL, nil)
+			if w := r.do("POST", request[0], request[1]); w.Code != 200 || !strings.Contains(w.Body.String(), "hello there") {
+				t.Errorf("got %d %s", w.Code, w.Body)
+			}
+			close(seen)
+			var got []string
+			for one := range seen {
+				got = append(got, one)
+			}
+			want := []string{"POST /v1/files true", "PUT /bucket/f1?sig=x false", "POST /v1/responses true", "DELETE /v1/files/f1 true"}
+			if !slices.Equal(got, want) {
+				t.Errorf("asked %q, want %q", got, want)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,10 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	if err != nil {
 		return nil, false, err
 	}
+	if c.counts(at) {
+		raw, err = c.toBeCounted(d, at)
+		return raw, false, err
+	}
 	if at != c.route.endpoint {
 		raw, err = c.translated(d, at)
 		if err != nil {

@@ -115,6 +115,11 @@ func countTokens(ctx context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
+	if q, _ := url.ParseQuery(c.query); q.Get("call_endpoint") == "true" {
+		if out := s.countAsked(ctx, c, d); out != nil {
+			return s.tell(ctx, c, out)
+		}
+	}
 	t, exact, err := utility.Tokenizer(ctx, s.cfg.Tokenizers, c.result.target.Deployment, d.Name)
 	if err != nil {
 		return err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +64,59 @@ func TestTokenCounter(t *testing.T) {
 	}
 	if w := newRig(t).do("POST", "/utils/token_counter", `{"model":"secret","prompt":"x"}`); w.Code != 403 {
 		t.Errorf("a model that the key may not use: got %d", w.Code)
+	}
+}
+
+// TestTokenCounter_Asked: with call_endpoint the provider counts, if it can; else the gateway does.
+func TestTokenCounter_Asked(t *testing.T) {
+	t.Parallel()
+	const messages, contents = `{"model":"demo","messages":[{"role":"user","content":"hello world"}]}`, `{"model":"demo","contents":[{"role":"user","parts":[{"text":"hello world"}]}]}`
+	for _, tt := range []struct {
+		name, provider, query, body, answer string
+		status, want                        int
+		tokenizer, asked                    string
+	}{
+		{"Anthropic", "anthropic", "?call_endpoint=true", messages, `{"input_tokens":7}`, 200, 7, "anthropic_api", "/v1/messages/count_tokens"},
+		{"Google", "gemini", "?call_endpoint=true", contents, `{"totalTokens":7}`, 200, 7, "gemini", "/models/m:countTokens"},
+		{"Amazon", "bedrock", "?call_endpoint=true", messages, `{"inputTokens":7}`, 200, 7, "bedrock_api", "/model/m/count-tokens"},
+		{"Amazon, for Google's", "bedrock", "?call_endpoint=true", contents, `{"inputTokens":7}`, 200, 7, "bedrock_api", "/model/m/count-tokens"},
+		{"it refuses", "bedrock", "?call_endpoint=true", messages, `{"__type":"ValidationException"}`, 400, 9, "openai_tokenizer", "/model/m/count-tokens"},
+		{"nonsense", "anthropic", "?call_endpoint=true", messages, `{"input_tokens":"x"}`, 200, 9, "openai_tokenizer", "/v1/messages/count_tokens"},
+		{"it does not count", "groq", "?call_endpoint=true", messages, ``, 200, 9, "openai_tokenizer", ""},
+		{"a prompt", "bedrock", "?call_endpoint=true", `{"model":"demo","prompt":"hello world"}`, ``, 200, 2, "openai_tokenizer", ""},
+		{"not asked for", "bedrock", "", messages, `{"inputTokens":7}`, 200, 9, "openai_tokenizer", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			asked := make(chan string, 1)
+			w := newWire(t, func(rw http.ResponseWriter, q *http.Request) {
+				asked <- q.URL.EscapedPath()
+				if body, _ := io.ReadAll(q.Body); strings.Contains(string(body), `"demo"`) {
+					tt.answer = string(body)
+				}
+				rw.Header().Set("Content-Type", "application/json")
+				rw.WriteHeader(tt.status)
+				_, _ = io.WriteString(rw, tt.answer)
+			})
+			d := w.tables.Deployments[0]
+			d.Provider, d.Upstream, d.APIBase, d.APIKey = tt.provider, "m", strings.TrimSuffix(d.APIBase, "/v1"), &resource.Sealed{}
+			res, body := w.ask(t.Context(), "/utils/token_counter"+tt.query, "application/json", strings.NewReader(tt.body)) //nolint:bodyclose // ask closes it
+			var got struct {
+				Total     int             `json:"total_tokens"`
+				Tokenizer string          `json:"tokenizer_type"`
+				Original  json.RawMessage `json:"original_response"`
+			}
+			if err := json.Unmarshal([]byte(body), &got); err != nil || res.StatusCode != 200 || got.Total != tt.want || got.Tokenizer != tt.tokenizer || (string(got.Original) == tt.answer) != (tt.want == 7) {
+				t.Errorf("got %d %s", res.StatusCode, body)
+			}
+			close(asked)
+			if at := <-asked; at != tt.asked {
+				t.Errorf("asked %q, want %q", at, tt.asked)
+			}
+			if rec := w.record(); rec.Cost != 0 || rec.Usage.Total() != 0 {
+				t.Errorf("recorded %+v: a count costs nothing", rec)
+			}
+		})
 	}
 }
 

@@ -56,7 +56,11 @@ func (Codec) Path(p llm.Place) string {
 	if p.Endpoint == llm.BedrockRerank {
 		return "/rerank"
 	}
-	path := "/model/" + escape(strings.TrimPrefix(strings.TrimPrefix(p.Model, "converse/"), invoke))
+	name := strings.TrimPrefix(strings.TrimPrefix(p.Model, "converse/"), invoke)
+	if p.Endpoint == llm.BedrockCount {
+		return "/model/" + escape(countable(name, p.Options["base_model"])) + countTokens
+	}
+	path := "/model/" + escape(name)
 	switch {
 	case p.Endpoint == llm.BedrockSonic:
 		return path + "/invoke-with-bidirectional-stream"
@@ -94,7 +98,7 @@ func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	if e == llm.InvokeEmbed {
 		return embed.Report(body, "inputTextTokenCount")
 	}
-	if e == llm.BedrockRerank || e == llm.InvokeImages {
+	if e == llm.BedrockRerank || e == llm.InvokeImages || e == llm.BedrockCount {
 		return embed.Report(body, "")
 	}
 	var r llm.Report

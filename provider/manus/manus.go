@@ -1,6 +1,7 @@
 // Package manus reads and writes the tasks of Manus's agents, in the form of OpenAI's responses that its API v1 has
 // (open.manus.ai, "OpenAI compatibility"): a task is given, and asked for until it is finished. Manus counts no
-// tokens. It calls the form deprecated and has named no day of its end.
+// tokens. It calls the form deprecated and has named no day of its end. Files that stand in a task are brought there
+// before it.
 package manus
 
 import (

@@ -1,6 +1,7 @@
-// Package runway reads and writes the pictures of Runway's API, version 2024-11-06, partly from memory
-// of its reference, and not tried at Runway: one is ordered, and its task asked for until it is finished. What comes is an address that holds
-// for some hours; bytes are not to be had.
+// Package runway reads and writes the pictures and the speech of Runway's API, version 2024-11-06, pictures
+// partly from memory of its reference, speech by the types of its SDK for Python (2026), and not tried at Runway:
+// one is ordered, and its task asked for until it is finished. What comes is an address that holds for some hours.
+// Of a picture it is the answer; sound is fetched from it.
 package runway
 
 import (
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -22,8 +24,13 @@ var Header = map[string]string{"X-Runway-Version": "2024-11-06"}
 // Codec is Runway's format.
 type Codec struct{ compatible openai.Codec }
 
-// Path is where pictures are ordered.
-func (Codec) Path(llm.Place) string { return "/v1/text_to_image" }
+// Path is where pictures or speech are ordered.
+func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.RunwaySpeak {
+		return "/v1/text_to_speech"
+	}
+	return "/v1/text_to_image"
+}
 
 // Read reads a whole answer, which says what it used where it is translated.
 func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) { return embed.Report(body, "") }
@@ -110,16 +117,30 @@ func (Format) Follow(body []byte) (*llm.Step, error) {
 	if err := json.Unmarshal(body, &got); err != nil {
 		return nil, picture.Malformed(err)
 	}
-	switch got.Status {
-	case "SUCCEEDED", "FAILED", "CANCELLED", "CANCELED":
+	if got.ended() || got.ID == "" {
 		return nil, nil
 	}
-	if got.ID == "" {
-		return nil, nil
-	}
-	path := "/v1/tasks/" + url.PathEscape(got.ID)
-	return &llm.Step{Method: http.MethodGet, Path: path, Wait: pause, Cancel: path, CancelMethod: http.MethodDelete}, nil
+	return got.again(), nil
 }
+
+// ended says whether the task goes on no more. One that was only ordered has no status.
+func (t *task) ended() bool {
+	switch t.Status {
+	case "SUCCEEDED", "FAILED", "CANCELLED", "CANCELED":
+		return true
+	}
+	return false
+}
+
+// again is the next question for the task.
+func (t *task) again() *llm.Step {
+	path := "/v1/tasks/" + url.PathEscape(t.ID)
+	return &llm.Step{Method: http.MethodGet, Path: path, Wait: pause, Cancel: path, CancelMethod: http.MethodDelete}
+}
+
+// failed says whether an ended task made nothing, and refused whether the vendor's rules are why.
+func (t *task) failed() bool  { return t.ended() && t.Status != "SUCCEEDED" }
+func (t *task) refused() bool { return t.failed() && strings.HasPrefix(t.Code, safety) }
 
 // safety is how the codes of tasks begin that the vendor's rules do not allow.
 const safety = "SAFETY"
@@ -130,10 +151,10 @@ func (Format) DecodeResponse(body []byte) (*picture.Response, error) {
 	if err := json.Unmarshal(body, &got); err != nil {
 		return nil, picture.Malformed(err)
 	}
-	if got.Status == "FAILED" || got.Status == "CANCELLED" || got.Status == "CANCELED" {
-		if len(got.Code) >= len(safety) && got.Code[:len(safety)] == safety {
-			return nil, picture.Filtered(got.Failure)
-		}
+	switch {
+	case got.refused():
+		return nil, picture.Filtered(got.Failure)
+	case got.failed():
 		return nil, &llm.Error{Kind: llm.Upstream, Code: "upstream_error", Message: "The provider could not make the picture: " + got.Failure}
 	}
 	res := new(picture.Response)

@@ -1,5 +1,6 @@
 // Package triton reads and writes the texts of NVIDIA's Triton Inference Server, as its generate
-// extension has them, for models of its backends of TensorRT-LLM and of vLLM.
+// extension has them, for models of its backends of TensorRT-LLM and of vLLM, and the embeddings of
+// models that it infers, as version 2 of KServe's protocol has tensors.
 package triton
 
 import (
@@ -13,18 +14,25 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
+	"github.com/conclave-llm/conclave/llm/embed"
 	"github.com/conclave-llm/conclave/provider/openai"
 	"github.com/conclave-llm/conclave/provider/plain"
 )
 
-// generate is the end of an address that names its model itself.
-const generate = "/generate"
+// generate and infer are the ends of addresses that name their model themselves.
+const (
+	generate = "/generate"
+	infer    = "/infer"
+)
 
 // Codec is the server's format.
 type Codec struct{ compatible openai.Codec }
 
-// Path is the model's path, or what an address that ends in /generate lacks of it.
+// Path is the model's path, or what an address that ends in /generate or in /infer lacks of it.
 func (Codec) Path(p llm.Place) string {
+	if p.Endpoint == llm.TritonEmbed {
+		return embedPath(p)
+	}
 	path := "/v2/models/" + url.PathEscape(p.Model) + generate
 	if strings.HasSuffix(p.Base, generate) {
 		path = ""
@@ -35,8 +43,11 @@ func (Codec) Path(p llm.Place) string {
 	return path
 }
 
-// Read reads a whole answer, or an event.
-func (Codec) Read(_ llm.Endpoint, body []byte) (llm.Report, error) {
+// Read reads a whole answer, or an event. The server counts no tokens.
+func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
+	if e == llm.TritonEmbed {
+		return embed.Report(body, "")
+	}
 	p, err := read(body)
 	if err != nil {
 		return llm.Report{}, err

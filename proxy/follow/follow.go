@@ -1,10 +1,12 @@
 // Package follow makes an exchange that takes several requests: what was ordered is asked for until it
-// is there. All of them go to the address of the first, or to one of its owner's that the provider names.
+// is there. All of them go to the address of the first, or to one of its owner's that the provider names; but
+// for those, without the key, of what a provider keeps at a public address elsewhere.
 package follow
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -33,19 +35,43 @@ type Next func(body []byte) (*llm.Step, error)
 // up when ctx ends, if the provider has a path for that, and what the exchange left there is removed
 // at its end. Errors are *llm.Error.
 func Do(ctx context.Context, up parts.Upstream, a *upstream.Attempt, next Next) (parts.Answer, error) {
-	asked := ctx
+	asked, cancel := ctx, context.CancelFunc(func() {})
 	if a.Timeouts.Total > 0 {
-		var cancel context.CancelFunc
 		asked, cancel = context.WithTimeout(ctx, a.Timeouts.Total)
-		defer cancel()
 	}
 	x := exchange{up: up, first: a}
 	defer x.clean(ctx)
-	one := *a
+	got, err := x.run(ctx, asked, next)
+	if got.Stream == nil {
+		cancel()
+		return got, err
+	}
+	got.Stream = &held{got.Stream, cancel}
+	return got, err
+}
+
+// held is a stream that ends an exchange, whose time runs on until it is closed.
+type held struct {
+	parts.Stream
+	release context.CancelFunc
+}
+
+// Close implements parts.Stream.
+func (h *held) Close() {
+	h.Stream.Close()
+	h.release()
+}
+
+// run makes the requests, within the time of asked.
+func (x *exchange) run(ctx, asked context.Context, next Next) (parts.Answer, error) {
+	one := *x.first
 	for range maxSteps {
-		got, err := up.Do(asked, &one)
+		got, err := x.up.Do(asked, &one)
 		if err != nil && asked.Err() != nil {
 			x.giveUp(ctx)
+		}
+		if err != nil && one.Foreign {
+			err = elsewhere(err)
 		}
 		if err != nil || got.Stream != nil {
 			return got, err
@@ -62,6 +88,10 @@ func Do(ctx context.Context, up parts.Upstream, a *upstream.Attempt, next Next) 
 			return got, err
 		}
 		one = x.request(step.Method, step.Path, step.Body)
+		one.Opaque, one.Stream = step.Bytes, step.Stream
+		if x.foreign != nil {
+			x.address(&one)
+		}
 	}
 	return parts.Answer{}, &llm.Error{Kind: llm.Timeout, Code: "upstream_timeout", Message: "The provider did not finish what was ordered."}
 }
@@ -71,15 +101,20 @@ type exchange struct {
 	up    parts.Upstream
 	first *upstream.Attempt
 
-	root   string    // of what follows the first request
-	step   *llm.Step // the last
-	remove []string  // paths of what the exchange left at the provider
+	root    string    // of what follows the first request
+	step    *llm.Step // the last
+	foreign *url.URL  // that it names; nil: none
+	remove  []string  // paths of what the exchange left at the provider
 }
 
 // take notes a step, or says that it cannot be made.
 func (x *exchange) take(step *llm.Step) error {
 	a := x.first
 	root, err := a.Provider.At(a.Base, llm.Place{Endpoint: a.Endpoint, Model: a.Model, Options: a.Account.Or().Options})
+	x.foreign = nil
+	if err == nil && step.URL != "" {
+		x.foreign, err = named(root, step.URL)
+	}
 	if err != nil || step.Path != "" && !strings.HasPrefix(step.Path, "/") {
 		return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: "The provider sent an address that cannot be asked.", Err: err}
 	}
@@ -93,6 +128,46 @@ func (x *exchange) take(step *llm.Step) error {
 		}
 	}
 	return nil
+}
+
+var errAddress = errors.New("it is neither the provider's own address nor one over TLS")
+
+// named reads an address in full that a provider has named: at its own, or over TLS.
+func named(root, text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if u.Host == "" || u.User != nil || u.Scheme != "https" && !sameHost(root, u) {
+		return nil, errAddress
+	}
+	return u, nil
+}
+
+// sameHost says whether u is at the address that was asked.
+func sameHost(root string, u *url.URL) bool {
+	own, err := url.Parse(root)
+	return err == nil && own.Scheme == u.Scheme && strings.EqualFold(own.Host, u.Host)
+}
+
+// address leads a request to the address that its step names, which must be public unless it is the provider's own.
+func (x *exchange) address(one *upstream.Attempt) {
+	u := x.foreign
+	one.Base, one.Path = u.Scheme+"://"+u.Host, u.RequestURI()
+	one.Foreign, one.Public = true, !sameHost(x.root, u)
+}
+
+// elsewhere is the error of a request to an address that the provider has named.
+func elsewhere(err error) error {
+	e, ok := errors.AsType[*llm.Error](err)
+	if !ok || e.Kind == llm.Canceled || e.Kind == llm.Timeout || e.Kind == llm.TooLarge {
+		return err
+	}
+	code := e.Code
+	if e.Kind == llm.Internal { // it cannot be dialled
+		code = "address_refused"
+	}
+	return &llm.Error{Kind: llm.Upstream, Code: code, FromProvider: e.FromProvider, Message: "The address that the provider named for what it made could not be asked: " + e.Message, Err: err}
 }
 
 // sameOwner says whether an address that a provider names is one of the owner's of the host that was asked:
@@ -123,7 +198,7 @@ func owner(host string) string {
 func (x *exchange) request(method, path string, body []byte) upstream.Attempt {
 	one := *x.first
 	one.Base, one.Path, one.Method, one.Body, one.Pieces, one.Type, one.Stream = x.root, path, method, body, nil, "", false
-	one.Opaque = false
+	one.Opaque, one.Foreign, one.Public = false, false, false
 	return one
 }
 

@@ -161,3 +161,86 @@ func TestDo_Address(t *testing.T) {
 		t.Errorf("got %v after %d", err, n)
 	}
 }
+
+// TestDo_Elsewhere: an address in full is asked without what belongs to the provider, and must be public unless it
+// is the provider's own. What is over no TLS, or no address, is not asked.
+func TestDo_Elsewhere(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		base, url, asked string // "": it is not
+		public           bool
+	}{
+		{"https://api.acme.com", "https://cdn.example/a/b%2Fc.mp3?sig=x%2By", "GET https://cdn.example/a/b%2Fc.mp3?sig=x%2By", true},
+		{"https://api.acme.com", "https://API.acme.com/out/1", "GET https://API.acme.com/out/1", false},
+		{"http://10.0.0.7:8080/v1", "http://10.0.0.7:8080/out/1", "GET http://10.0.0.7:8080/out/1", false},
+		{"http://10.0.0.7:8080/v1", "http://10.0.0.7:9090/out/1", "", false},
+		{"https://api.acme.com", "http://api.acme.com/out/1", "", false},
+		{"https://api.acme.com", "https://u:p@cdn.example/out", "", false},
+		{"https://api.acme.com", "file:///etc/passwd", "", false},
+		{"https://api.acme.com", "https://", "", false},
+		{"https://api.acme.com", ":", "", false},
+	} {
+		a := attempt(0)
+		a.Base = tt.base
+		var asked []*upstream.Attempt
+		_, err := follow.Do(t.Context(), upstreamFunc(func(_ context.Context, a *upstream.Attempt) (parts.Answer, error) {
+			one := *a
+			asked = append(asked, &one)
+			return parts.Answer{Body: []byte(strconv.Itoa(len(asked)))}, nil
+		}), a, func(body []byte) (*llm.Step, error) {
+			switch string(body) {
+			case "1":
+				return &llm.Step{Method: "GET", URL: tt.url, Bytes: true}, nil
+			case "2":
+				return &llm.Step{Path: "/thanks"}, nil
+			}
+			return nil, nil
+		})
+		if tt.asked == "" {
+			if e, ok := errors.AsType[*llm.Error](err); !ok || e.Kind != llm.Upstream || len(asked) != 1 {
+				t.Errorf("%s: got %v after %d requests", tt.url, err, len(asked))
+			}
+			continue
+		}
+		if err != nil || len(asked) != 3 {
+			t.Errorf("%s: got %v after %d requests", tt.url, err, len(asked))
+			continue
+		}
+		if one := asked[1]; one.Method+" "+one.Base+one.Path != tt.asked || !one.Foreign || one.Public != tt.public || !one.Opaque {
+			t.Errorf("%s: asked %s %s%s, %v, %v", tt.url, one.Method, one.Base, one.Path, one.Foreign, one.Public)
+		}
+		if one := asked[2]; one.Base != tt.base || one.Foreign || one.Public || one.Opaque {
+			t.Errorf("%s: went on with %+v", tt.url, one)
+		}
+	}
+}
+
+// running is a stream that runs until its context ends.
+type running struct {
+	parts.Stream
+	ctx context.Context //nolint:containedctx // of the attempt
+}
+
+func (r *running) Close() {}
+
+// TestDo_Stream: the time of an exchange that ends with a stream runs on, until the stream is closed.
+func TestDo_Stream(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var last *running
+		got, err := follow.Do(t.Context(), upstreamFunc(func(ctx context.Context, a *upstream.Attempt) (parts.Answer, error) {
+			if a.Path == "" {
+				return parts.Answer{Body: []byte("wait")}, nil
+			}
+			last = &running{ctx: ctx}
+			return parts.Answer{Stream: last}, nil
+		}), attempt(time.Minute), polls)
+		if err != nil || got.Stream == nil || last.ctx.Err() != nil {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		got.Stream.Close()
+		if last.ctx.Err() == nil {
+			t.Error("the context of a closed stream goes on")
+		}
+	})
+}

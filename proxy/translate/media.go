@@ -133,8 +133,13 @@ func (s *speaking) Write(at llm.Endpoint, t *llm.Target) (*llm.Sent, error) {
 	return sent, t.Err()
 }
 
-// Follow implements Task: the first answer is the answer.
-func (*speaking) Follow([]byte) (*llm.Step, error) { return nil, nil }
+// Follow implements Task.
+func (s *speaking) Follow(body []byte) (*llm.Step, error) {
+	if f, ok := s.out.(provider.Follower); ok {
+		return f.Follow(body)
+	}
+	return nil, nil
+}
 
 var errSound = errors.New("it is no audio")
 

@@ -80,6 +80,18 @@ func (x *Exchange) Body(out provider.Outbound, t *llm.Target, most int64) ([]byt
 	return body, t.Err()
 }
 
+// Count writes the question for a provider how many tokens the request has.
+func (x *Exchange) Count(out provider.CountOutbound, t *llm.Target) ([]byte, error) {
+	if err := x.checkKept(); err != nil {
+		return nil, err
+	}
+	body, err := out.EncodeRequest(x.req, t)
+	if err != nil {
+		return nil, err
+	}
+	return body, t.Err()
+}
+
 // Answer says a whole answer in the client's dialect.
 func (x *Exchange) Answer(out provider.Outbound, body []byte) ([]byte, error) {
 	res, err := out.DecodeResponse(body)

@@ -67,6 +67,10 @@ type Attempt struct {
 	// Opaque says that the answer may be of any type: audio, text, or a stream that was not asked
 	// for. What is neither JSON nor text nor events comes as a Raw.
 	Opaque bool
+	// Foreign says that Base and Path are an address that the provider has named, in which its permission
+	// stands: the request has no key, no header of the provider's, and neither Header nor Fixed. Public
+	// says that only a public address may be connected to.
+	Foreign, Public bool
 	// HideUsage leaves out the chunk of a stream that has usage and no choices, for clients that
 	// did not ask for it.
 	HideUsage bool
@@ -103,6 +107,9 @@ var (
 
 // headers are the request's, but for the key.
 func (a *Attempt) headers() http.Header {
+	if a.Foreign {
+		return http.Header{"Accept": anyType, "Accept-Encoding": identity, "User-Agent": userAgent}
+	}
 	h := make(http.Header, 6+len(a.Header)+len(a.Provider.Header))
 	for name, v := range a.Provider.Header {
 		h[name] = []string{v}

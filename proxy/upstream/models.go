@@ -72,7 +72,7 @@ func (c *Client) get(ctx context.Context, a *Attempt, text string) ([]byte, erro
 	}
 	req.Header = h
 	c.mu.Lock()
-	t, err := c.transportsLocked(u, a.Link)
+	t, err := c.transportsLocked(u, hostKey{link: a.Link})
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (c *Client) reach(ctx context.Context, a *Attempt) error {
 		return fmt.Errorf("make request: %w", err)
 	}
 	c.mu.Lock()
-	t, err := c.transportsLocked(u, a.Link)
+	t, err := c.transportsLocked(u, hostKey{link: a.Link})
 	c.mu.Unlock()
 	if err != nil {
 		return err

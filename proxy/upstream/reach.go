@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 
 	"github.com/conclave-llm/conclave/egress"
@@ -22,6 +23,20 @@ func (c *Client) through(u, proxy *url.URL) func(ctx context.Context, network, a
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return c.cfg.Egress.DialVia(ctx, network, addr, target)
 	}
+}
+
+// outside opens connections to u's host only if its address is public. A name that a proxy is asked for, the
+// proxy resolves, and its rules decide.
+func (c *Client) outside(u, proxy *url.URL) (func(ctx context.Context, network, addr string) (net.Conn, error), error) {
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := egress.PublicOnly(ip); err != nil {
+			return nil, &egress.AddrError{Addr: ip, Err: err}
+		}
+	}
+	if proxy != nil || c.cfg.Dial != nil {
+		return c.through(u, proxy), nil
+	}
+	return c.cfg.Egress.DialPublic, nil
 }
 
 // relayed says that the proxy itself is who answers: it is sent the whole request.

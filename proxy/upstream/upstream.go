@@ -104,8 +104,9 @@ type routeKey struct {
 
 // hostKey is whom a connection leads to, and how.
 type hostKey struct {
-	host string // with the scheme
-	link *egress.Link
+	host   string // with the scheme
+	link   *egress.Link
+	public bool // only if its address is public
 }
 
 // route is a parsed URL and the connections to its host.
@@ -125,6 +126,9 @@ type transports struct {
 func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 	h := a.headers()
 	auth, account := a.Provider.Auth, a.Account.Or()
+	if a.Foreign {
+		return c.carry(cl, rt, a, h)
+	}
 	if auth.InHeader() {
 		auth.Set(h, account.Key.Reveal())
 	} else {
@@ -138,6 +142,11 @@ func (c *Client) send(cl *call, rt *route, a *Attempt) (*http.Response, error) {
 		}
 	}
 	maps.Copy(h, a.Fixed)
+	return c.carry(cl, rt, a, h)
+}
+
+// carry sends a request whose headers are all there.
+func (c *Client) carry(cl *call, rt *route, a *Attempt, h http.Header) (*http.Response, error) {
 	if rt.plain != nil && a.Pieces == nil && a.Path == "" && len(a.Body) <= http1.MaxBody {
 		return rt.plain.RoundTrip(cl.ctx, rt.url, h, a.Body, cl.limits.Connect)
 	}
@@ -259,7 +268,7 @@ func (c *Client) route(a *Attempt) (*route, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, err := c.transportsLocked(u, a.Link)
+	t, err := c.transportsLocked(u, hostKey{link: a.Link})
 	if err != nil {
 		return nil, err
 	}
@@ -292,19 +301,24 @@ func (c *Client) anyRoute(a *Attempt) (*route, error) {
 	if err != nil {
 		return nil, err
 	}
+	link := a.Link
+	if a.Foreign { // whose TLS is none of the deployment's business
+		link = link.Way()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, err := c.transportsLocked(u, a.Link)
+	t, err := c.transportsLocked(u, hostKey{link: link, public: a.Public})
 	if err != nil {
 		return nil, err
 	}
 	return &route{url: u, transports: t}, nil
 }
 
-// transportsLocked returns the transports of u's host. Each host has its own, so that they
+// transportsLocked returns the transports of u's host, by the rest of the key. Each host has its own, so that they
 // do not wait for each other's locks, and so has each way to it.
-func (c *Client) transportsLocked(u *url.URL, l *egress.Link) (t transports, err error) {
-	key := hostKey{u.Scheme + "://" + u.Host, l}
+func (c *Client) transportsLocked(u *url.URL, key hostKey) (t transports, err error) {
+	key.host = u.Scheme + "://" + u.Host
+	l := key.link
 	t, ok := c.transports[key]
 	if !ok {
 		if l == nil {
@@ -314,6 +328,11 @@ func (c *Client) transportsLocked(u *url.URL, l *egress.Link) (t transports, err
 			return t, fmt.Errorf("find proxy: %w", err)
 		}
 		dial := c.through(u, t.proxy)
+		if key.public {
+			if dial, err = c.outside(u, t.proxy); err != nil {
+				return t, err
+			}
+		}
 		t.full = &http.Transport{
 			DialContext:            dial,
 			OnProxyConnectResponse: tunnelled,
@@ -332,7 +351,7 @@ func (c *Client) transportsLocked(u *url.URL, l *egress.Link) (t transports, err
 		}
 		if t.proxy != nil {
 			t.full.Proxy = http.ProxyURL(t.proxy)
-		} else if u.Scheme == "http" && c.cfg.MaxConns == 0 {
+		} else if u.Scheme == "http" && c.cfg.MaxConns == 0 && !key.public {
 			t.plain = http1.New(u, maxIdleConns, dial)
 		}
 		if len(c.transports) >= maxRoutes { // of addresses that are long gone
@@ -347,6 +366,8 @@ func (c *Client) transportsLocked(u *url.URL, l *egress.Link) (t transports, err
 func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
 	isStream := isType(res.Header, "text/event-stream") || isType(res.Header, "application/vnd.amazon.eventstream")
 	switch {
+	case a.Foreign:
+		return foreign(cl, a, res)
 	case res.StatusCode < 200 || res.StatusCode >= 300:
 		body, _ := cl.readAll(res.ContentLength, maxErrorBody, true)
 		return nil, c.refusal(a, res.StatusCode, res.Header, body)
@@ -357,13 +378,36 @@ func (c *Client) answer(cl *call, a *Attempt, res *http.Response) (*Answer, erro
 		cl.await(cl.firstEvent())
 		return &Answer{Status: res.StatusCode, Header: res.Header, Stream: s}, nil
 	case a.Opaque && !isWhole(res.Header):
-		cl.waits = a.Waits
-		cl.await(cl.firstEvent())
-		return &Answer{Status: res.StatusCode, Header: res.Header, Raw: &Raw{call: cl}}, nil
+		return raw(cl, a, res), nil
 	case isStream && !a.Provider.Streams:
 		return nil, invalidResponse("The provider streamed though it was not asked to.")
 	}
 	return c.whole(cl, a, res)
+}
+
+// raw hands on an answer as bytes.
+func raw(cl *call, a *Attempt, res *http.Response) *Answer {
+	cl.waits = a.Waits
+	cl.await(cl.firstEvent())
+	return &Answer{Status: res.StatusCode, Header: res.Header, Raw: &Raw{call: cl}}
+}
+
+// foreign takes the answer of an address that the provider has named, which speaks no dialect.
+func foreign(cl *call, a *Attempt, res *http.Response) (*Answer, error) {
+	if res.StatusCode < 200 || res.StatusCode >= 300 {
+		return nil, &llm.Error{
+			Kind: llm.Upstream, Code: "upstream_error", FromProvider: true,
+			Message: fmt.Sprintf("The address that the provider named answered %d.", res.StatusCode),
+		}
+	}
+	if a.Opaque {
+		return raw(cl, a, res), nil
+	}
+	if _, err := cl.readAll(res.ContentLength, maxErrorBody, true); err != nil {
+		return nil, err
+	}
+	cl.close()
+	return &Answer{Status: res.StatusCode, Header: res.Header}, nil
 }
 
 // refusal is the error that a provider's answer is.

@@ -19,15 +19,15 @@ import (
 
 // Count is LiteLLM's answer to a question for tokens.
 type Count struct {
-	Total         int     `json:"total_tokens"`
-	RequestModel  string  `json:"request_model"`
-	ModelUsed     string  `json:"model_used"`
-	TokenizerType string  `json:"tokenizer_type"` // openai_tokenizer, or huggingface_tokenizer
-	Source        string  `json:"count_source"`   // exact, or estimated with another maker's tokenizer
-	Original      *string `json:"original_response"`
-	Error         bool    `json:"error"`
-	ErrorMessage  *string `json:"error_message"`
-	StatusCode    *int    `json:"status_code"`
+	Total         int             `json:"total_tokens"`
+	RequestModel  string          `json:"request_model"`
+	ModelUsed     string          `json:"model_used"`
+	TokenizerType string          `json:"tokenizer_type"`    // openai_tokenizer, huggingface_tokenizer, or of who counts itself anthropic_api, gemini or bedrock_api
+	Source        string          `json:"count_source"`      // exact, or estimated with another maker's tokenizer
+	Original      json.RawMessage `json:"original_response"` // of a provider that was asked; nil: none was
+	Error         bool            `json:"error"`
+	ErrorMessage  *string         `json:"error_message"`
+	StatusCode    *int            `json:"status_code"`
 }
 
 // Files reads tokenizers from tokenizer.json files by their digests.

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,6 +117,29 @@ func (e *entraToken) fetch(ctx context.Context, c client) (string, time.Time, er
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return e.token(req)
+}
+
+// graphScope is what a token for a person is good for, unless the option azure_scope says otherwise: all to which
+// he, or his administrator, has agreed.
+const graphScope = "https://graph.microsoft.com/.default"
+
+// graph sends the key as it is, which is a person's access token; or one for the secret entra_refresh_token, of the
+// application in the options tenant_id and client_id, with the secret client_secret if it has one. Entra gives a
+// new refresh token each time, and the one of before stays good until it expires.
+func graph(a *Account, _ *Request) (string, *order, error) {
+	if !a.Key.IsZero() {
+		return "Bearer " + a.Key.Reveal(), nil, nil
+	}
+	tenant, id, refresh := a.option("tenant_id"), a.option("client_id"), a.Secrets["entra_refresh_token"].Reveal()
+	if tenant == "" || id == "" || refresh == "" {
+		return "", nil, errors.New("the deployment has neither api_key nor entra_refresh_token with tenant_id and client_id")
+	}
+	form := url.Values{"grant_type": {"refresh_token"}, "client_id": {id}, "refresh_token": {refresh}, "scope": {cmp.Or(a.Options["azure_scope"], graphScope)}}
+	if passphrase := a.Secrets["client_secret"].Reveal(); passphrase != "" {
+		form.Set("client_secret", passphrase)
+	}
+	authority := strings.TrimRight(cmp.Or(a.Options["azure_authority_host"], entraAuthority), "/")
+	return "", &order{address: authority + "/" + url.PathEscape(tenant) + "/oauth2/v2.0/token", form: form}, nil
 }
 
 // managed asks the machine for a token of its identity, or of the one that is named.

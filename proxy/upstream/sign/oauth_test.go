@@ -88,6 +88,22 @@ func TestBought(t *testing.T) {
 			},
 		},
 		{
+			"graph", provider.GraphToken,
+			func(r *http.Request) bool {
+				f := r.Form
+				return r.URL.Path == "/t/oauth2/v2.0/token" && f.Get("grant_type") == "refresh_token" && f.Get("client_id") == "id" && f.Get("client_secret") == "whist" && f.Get("refresh_token") == "hush" && f.Get("scope") == "https://graph.microsoft.com/.default"
+			},
+			func(srv string) *sign.Account {
+				return &sign.Account{
+					Options: map[string]string{"tenant_id": "t", "client_id": "id", "azure_authority_host": srv + "/"},
+					Secrets: map[string]secret.Text{"entra_refresh_token": secret.New("hush"), "client_secret": secret.New("whist")},
+				}
+			},
+			func(a *sign.Account) *sign.Account {
+				return &sign.Account{Options: a.Options, Secrets: map[string]secret.Text{"entra_refresh_token": secret.New("other")}}
+			},
+		},
+		{
 			"sap", provider.SAPToken,
 			func(r *http.Request) bool { return basic(r) && r.URL.Path == "/oauth/token" },
 			func(srv string) *sign.Account {
@@ -136,6 +152,7 @@ func TestBought_Ready(t *testing.T) {
 		{provider.IBMToken, &sign.Account{Secrets: map[string]secret.Text{"watsonx_token": secret.New("t")}}, "Bearer t"},
 		{provider.IBMToken, &sign.Account{Secrets: map[string]secret.Text{"watsonx_zenapikey": secret.New("k")}, Options: map[string]string{"username": "u"}}, "ZenApiKey " + base64.StdEncoding.EncodeToString([]byte("u:k"))},
 		{provider.DatabricksToken, &sign.Account{Key: secret.New("dapi1")}, "Bearer dapi1"},
+		{provider.GraphToken, &sign.Account{Key: secret.New("eyJ")}, "Bearer eyJ"},
 		{provider.SnowflakeToken, &sign.Account{Key: secret.New("jwt")}, "Bearer jwt"},
 		{provider.SnowflakeToken, &sign.Account{Key: secret.New("pat/p")}, "Bearer p"},
 	} {

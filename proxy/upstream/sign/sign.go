@@ -182,6 +182,7 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.SnowflakeToken:  newSnowflakeToken(cfg),
 		provider.OracleSignature: oracle{cfg.Now},
 		provider.GigaToken:       newBought(cfg, "gigachat", gigachat),
+		provider.GraphToken:      newBought(cfg, "entra", graph),
 		provider.SigV4Events:     &sigV4Events{newSigV4(cfg)},
 		provider.CopilotToken:    newCopilotToken(cfg),
 		provider.ChatGPTToken:    newChatGPTToken(cfg),
