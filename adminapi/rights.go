@@ -160,6 +160,8 @@ var rights = withNouns(map[string]row{
 	"litellm-user-activity-keys":                    readOwn,
 	"litellm-user-activity-search":                  readOwn,
 	"litellm-user-activity-top-keys":                readOwn,
+	"litellm-user-activity-users":                   readOwn,
+	"litellm-user-activity-cache-leakage":           readOwn,
 	"litellm-team-activity-keys":                    readOwn,
 	"litellm-team-activity-search":                  readOwn,
 	"litellm-team-activity-top-keys":                readOwn,

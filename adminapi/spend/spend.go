@@ -107,6 +107,12 @@ func (a *API) Routes() []Route {
 				get(id+"-activity-export", path+"/daily/activity/export", a.exportActivity(e)),
 			)
 		}
+		if e.dim == rollup.User {
+			routes = append(routes,
+				get("user-activity-users", "/user/daily/activity/aggregated/users", a.userPage(e)),
+				get("user-activity-cache-leakage", "/user/daily/activity/aggregated/cache_leakage_keys", a.cacheLeakage(e)),
+			)
+		}
 	}
 	return append(routes, a.tagRoutes()...)
 }
