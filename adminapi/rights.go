@@ -199,6 +199,7 @@ var rights = withNouns(map[string]row{
 	"litellm-tag-mau":                               readAll,
 	"litellm-block-unpriced":                        readAll,
 	"litellm-block-unpriced-update":                 adminOnly,
+	"litellm-spend-capture-rate":                    readAll,
 	"litellm-global-spend-end-users":                readAll,
 	"litellm-team-spend-by-user":                    readOwn,
 	"litellm-spend-logs-content":                    readAll,
