@@ -197,6 +197,8 @@ var rights = withNouns(map[string]row{
 	"litellm-tag-dau":                               readAll,
 	"litellm-tag-wau":                               readAll,
 	"litellm-tag-mau":                               readAll,
+	"litellm-tag-per-user":                          readAll,
+	"litellm-gateway-activity":                      readAll,
 	"litellm-block-unpriced":                        readAll,
 	"litellm-block-unpriced-update":                 adminOnly,
 	"litellm-spend-capture-rate":                    readAll,

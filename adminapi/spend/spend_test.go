@@ -258,6 +258,72 @@ func TestUserActivity(t *testing.T) {
 	}
 }
 
+// TestTagPerUser: who was served most comes first, with the tag that he used most; who is nobody is not told.
+func TestTagPerUser(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		r.UserID = []string{"user_b", "user_a", "user_b", ""}[i%4]
+		if i%8 == 0 {
+			r.Tags = []string{"User-Agent: x"}
+		}
+		if i%4 == 2 {
+			r.Tags = []string{"t", "u"}
+		}
+		if i == 5 {
+			r.Tags = nil
+		}
+	})
+	h.Must("POST", "/api/v1/users", `{"id":"user_a","email":"ada@example.org"}`)
+	const path = "/tag/user-agent/per-user-analytics"
+	userA := `{"failed_requests":1,"spend":1.94,"successful_requests":8,"total_requests":9,"total_tokens":162,"user_agent":"t","user_email":"ada@example.org","user_id":"user_a"}`
+	for query, want := range map[string]string{
+		"":                    `{"page":1,"page_size":50,"results":[{"failed_requests":2,"spend":6.1,"successful_requests":28,"total_requests":30,"total_tokens":540,"user_agent":"t","user_email":null,"user_id":"user_b"},` + userA + `],"total_count":2,"total_pages":1}`,
+		"?page=2&page_size=1": `{"page":2,"page_size":1,"results":[` + userA + `],"total_count":2,"total_pages":2}`,
+		"?page=3&page_size=1": `{"page":3,"page_size":1,"results":[],"total_count":2,"total_pages":2}`,
+		"?tag_filter=User-Agent:%20x": `{"page":1,"page_size":50,"results":[{"failed_requests":0,"spend":0.85,"successful_requests":5,"total_requests":5,"total_tokens":90,` +
+			`"user_agent":"User-Agent: x","user_email":null,"user_id":"user_b"}],"total_count":1,"total_pages":1}`,
+		"?tag_filter=none": `{"page":1,"page_size":50,"results":[],"total_count":0,"total_pages":0}`,
+	} {
+		a := h.Call(adminapitest.MasterKey, "GET", path+query, "")
+		if d := cmp.Diff(want+"\n", string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", query, a.Status, d)
+		}
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", path+"?page=0", ""); a.Status != want {
+			t.Errorf("got %d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+}
+
+func TestGatewayActivity(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		if i%10 == 7 {
+			r.Endpoint = "mcp"
+		}
+	})
+	const path = "/gateway/daily/activity"
+	days := `"by_date":[{"date":"2026-03-09","successful_requests":20,"failed_requests":0},{"date":"2026-03-10","successful_requests":17,"failed_requests":3}]`
+	routes := `"by_route":[{"category":"llm","route":"chat","successful_requests":34,"failed_requests":2},{"category":"mcp","route":"mcp","successful_requests":3,"failed_requests":1}]`
+	want := "{" + days + "," + routes + `,"total_failed_requests":3,"total_successful_requests":37}` + "\n"
+	for _, query := range []string{"", "?start_date=2026-03-09&end_date=2026-03-10"} {
+		a := h.Call(adminapitest.MasterKey, "GET", path+query, "")
+		if d := cmp.Diff(want, string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", query, a.Status, d)
+		}
+	}
+	empty := `{"by_date":[],"by_route":[],"total_failed_requests":0,"total_successful_requests":0}` + "\n"
+	if a := h.Call(adminapitest.MasterKey, "GET", path+"?start_date=2026-01-01&end_date=2026-01-02", ""); string(a.Body) != empty {
+		t.Errorf("of other days: got %d %s", a.Status, a.Body)
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", path+"?start_date=x", ""); a.Status != want {
+			t.Errorf("got %d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+}
+
 func TestEndUserSpend(t *testing.T) {
 	t.Parallel()
 	h, secret := start(t)
