@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/conclave-llm/conclave/adminapi/capture"
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/replay"
@@ -183,6 +184,12 @@ func (s *Server) registerRequests() {
 	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	for _, r := range s.spend.Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, wire.Handler(r.Handler), writeError)
+	}
+	if s.cfg.Capture == nil {
+		s.cfg.Capture = capture.New(capture.Config{Catalog: s.cfg.State.Catalog, Usage: s.cfg.Requests.Usage, Now: s.cfg.Now, Logger: s.cfg.Logger})
+	}
+	for _, r := range s.cfg.Capture.Routes() {
+		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
 	}
 }
 

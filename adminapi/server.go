@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/conclave-llm/conclave/adminapi/capture"
 	"github.com/conclave-llm/conclave/adminapi/inflight"
 	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
@@ -124,6 +125,8 @@ type Config struct {
 	Logger  *slog.Logger     // default: discards
 	Version string           // of the program, for the OpenAPI document
 	Prices  *prices.Prices   // nil: made of the rest
+	// Capture compares bills with what was recorded; nil: made of the rest, without a key.
+	Capture *capture.Checker
 	// MaxInFlight is how many reads, and beside them writes, are worked on at a time; 0: inflight.Max.
 	MaxInFlight int64
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make; nil:

@@ -41,6 +41,7 @@ general_settings:
   maximum_spend_logs_retention_period: 14d
   store_prompts_in_spend_logs: true
   max_file_size_mb: 7
+  spend_capture_rate_check: {threshold: 0.8, openai_project_ids: [proj_a]}
   pass_through_endpoints:
     - {path: /v1/search/, target: https://x.example/s, headers: {Authorization: bearer os.environ/OPENAI_API_KEY, content-type: application/json}, auth: true, cost_per_request: 0.5, guardrails: {words: null}, timeout: 2, default_query_params: {a: b}}
 `
@@ -100,7 +101,7 @@ func TestParse_LiteLLM(t *testing.T) {
 	for _, s := range r.Settings {
 		got += s.Resource.ID + "=" + string(s.Resource.Value) + " "
 	}
-	for _, want := range []string{"enforce_user_param=true", "request_log_days=14", "log_content=true", `available_teams=["all"]`} {
+	for _, want := range []string{"enforce_user_param=true", "request_log_days=14", "log_content=true", `available_teams=["all"]`, `spend_capture_rate_check={"openai_project_ids":["proj_a"],"threshold":0.8}`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("settings: got %s, want %s", got, want)
 		}
@@ -238,6 +239,7 @@ func TestParse_LiteLLM_errors(t *testing.T) {
 		{"duplicate", "model_list: []\nmodel_list: []\n", "", "model_list stands twice"},
 		{"endpoint", "general_settings:\n  pass_through_endpoints:\n    - path: /x\n", "3:7", "target"},
 		{"setting", "litellm_settings:\n  budget_exceeded_status_code: 500\n", "2:32", "budget_exceeded_status_code"},
+		{"bills", "general_settings:\n  spend_capture_rate_check: {treshold: 0.5}\n", "2:29", "treshold"},
 		{"period", model + "      max_budget: 1\n      budget_duration: 90s\n", "6:24", "whole hours"},
 		{"function", "general_settings:\n  custom_key_generate: hooks.generate\n", "2:3", "make it an auth plugin that declares the hook generate_key"},
 		{"function on change", "general_settings:\n  custom_key_update: hooks.update\n", "2:3", "make it an auth plugin that declares the hook update_key"},

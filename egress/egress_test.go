@@ -44,6 +44,7 @@ func catalog(sealed string) *resource.Catalog {
 			setting("price_sync", `{"url": "https://prices.example/p.json", "every": "24h"}`),
 			setting("alerts", `{"channels": [{"name": "ops", "type": "webhook", "url": "https://Ops.example/a"}, {"name": "mail", "type": "email", "host": "smtp.example:587", "from": "a@b.c"}]}`),
 			setting("audit", `{"sinks": [{"kind": "syslog", "address": "tcp://log.example"}]}`),
+			setting("spend_capture_rate_check", `{}`),
 			setting("provider_proxies", `{"openai": {"url": "http://outer.example:3128"}}`),
 		},
 	})
@@ -69,7 +70,7 @@ func TestNamed(t *testing.T) {
 	}
 	want := []string{
 		"10.0.0.1:4001 node a",
-		"api.openai.com:443 deployment demo/own",
+		"api.openai.com:443 deployment demo/own, setting spend_capture_rate_check",
 		"bedrock-agent-runtime.eu-west-1.amazonaws.com:443 deployment demo/aws",
 		"bedrock-runtime.eu-west-1.amazonaws.com:443 deployment demo/aws",
 		"cred.example:80 deployment demo/corp insecure",

@@ -74,8 +74,8 @@ func merged(all []Destination) []Destination {
 }
 
 // Named lists what the records and settings of a catalog name: providers, proxies, channels of
-// alerts, sinks of the audit log, the source of prices, endpoints of plugins, MCP servers, the other nodes. It may name an address
-// more than once.
+// alerts, sinks of the audit log, the source of prices, where bills are read, endpoints of plugins,
+// MCP servers, the other nodes. It may name an address more than once.
 func Named(cat *resource.Catalog) []Destination {
 	t, s := cat.Tables(), cat.Settings()
 	var out []Destination
@@ -92,13 +92,7 @@ func Named(cat *resource.Catalog) []Destination {
 	for _, name := range slices.Sorted(maps.Keys(s.ProviderProxies)) {
 		out = append(out, ofProxy(s.ProviderProxies[name], "setting provider_proxies "+name)...)
 	}
-	out = append(out, ofURL(s.PriceSync.URL, "setting price_sync")...)
-	if s.RotationStore != nil {
-		out = append(out, ofURL(s.RotationStore.Vault, "setting rotation_store")...)
-	}
-	if s3 := s.Snapshots.S3; s3 != nil {
-		out = append(out, ofURL(s3.URL(), "setting snapshots")...)
-	}
+	out = append(out, ofSettings(s)...)
 	for i := range s.Audit.Sinks {
 		if network, address, err := s.Audit.Sinks[i].Dial(); err == nil && network != "unix" && address != "" {
 			out = append(out, Destination{Address: strings.ToLower(address), By: []string{"setting audit"}})
@@ -115,6 +109,21 @@ func Named(cat *resource.Catalog) []Destination {
 		out = append(out, Destination{Address: a, By: []string{"setting egress_allow"}})
 	}
 	return append(out, beside(t)...)
+}
+
+// ofSettings lists where single settings say that something is read or written.
+func ofSettings(s *resource.Settings) []Destination {
+	out := ofURL(s.PriceSync.URL, "setting price_sync")
+	if c := s.CaptureCheck; c != nil {
+		out = append(out, ofURL(c.APIBase, "setting spend_capture_rate_check")...)
+	}
+	if s.RotationStore != nil {
+		out = append(out, ofURL(s.RotationStore.Vault, "setting rotation_store")...)
+	}
+	if s3 := s.Snapshots.S3; s3 != nil {
+		out = append(out, ofURL(s3.URL(), "setting snapshots")...)
+	}
+	return out
 }
 
 // beside lists what is asked beside providers.

@@ -85,6 +85,9 @@ type Config struct {
 	// PriceHTTP downloads prices. Nil: a client of the node's Egress.
 	PriceHTTP pricing.Doer
 
+	// Capture is when bills are compared with what was recorded. Its zero value is good.
+	Capture CaptureConfig
+
 	// Rotation is when and how secrets are rotated. Its zero value is good.
 	Rotation RotationConfig
 

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/conclave-llm/conclave/adminapi/capture"
 	"github.com/conclave-llm/conclave/adminapi/declare"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/rotation"
@@ -127,6 +128,8 @@ type path struct {
 	requests
 	books  pricing.Books // prices that count
 	prices *prices.Prices
+
+	capture *capture.Checker // of bills
 
 	rotation   *rotation.Rotation
 	probes     *probe.Prober
@@ -314,6 +317,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	}
 	n.wg.Go(n.follow)
 	n.startPrices()
+	n.startCapture()
 	n.startPost()
 	n.startRotation()
 	n.startSignins()

@@ -31,6 +31,8 @@ func (n *Node) alertSources() []courier.Source {
 		{Kind: channel.DeploymentCooldown, Look: n.cooldownSights},
 		{Kind: channel.PricesFailed, Look: n.priceFailures},
 		{Kind: channel.PricesHeld, Look: n.pricesHeld},
+		{Kind: channel.SpendCaptureLow, Look: n.captureSights(captureLow)},
+		{Kind: channel.SpendCaptureFailed, Look: n.captureSights(captureFailed)},
 		{Kind: channel.KeyRotationFailed, Every: rotationLook, Look: n.rotationSights(false)},
 		{Kind: channel.KeyRotationWaiting, Every: rotationLook, Look: n.rotationSights(true)},
 		{Kind: channel.KeyExpiring, Every: expiringLook, Look: n.expiringKeys},

@@ -28,19 +28,43 @@ func ParseMoney(s string) (Money, error) {
 	if !r.IsInt() {
 		return 0, fmt.Errorf("amount %q has more than nine decimals", s)
 	}
-	if n := r.Num(); n.IsInt64() && n.Int64() <= int64(MaxMoney) && n.Int64() >= -int64(MaxMoney) {
+	return bounded(r.Num(), s)
+}
+
+// RoundMoney is ParseMoney of an amount that may have any number of decimals, as those of bills do. It is
+// rounded to the nearest nanodollar, halves away from zero.
+func RoundMoney(s string) (Money, error) {
+	r, err := parseDecimalWithin(s, 100, 100)
+	if err != nil {
+		return 0, err
+	}
+	r.Mul(r, big.NewRat(int64(Dollar), 1))
+	half := new(big.Int).Set(r.Denom())
+	if r.Sign() < 0 {
+		half.Neg(half)
+	}
+	n := new(big.Int).Lsh(r.Num(), 1)
+	return bounded(n.Quo(n.Add(n, half), new(big.Int).Lsh(r.Denom(), 1)), s)
+}
+
+// bounded is n nanodollars, which s said, unless they are beyond MaxMoney.
+func bounded(n *big.Int, s string) (Money, error) {
+	if n.IsInt64() && n.Int64() <= int64(MaxMoney) && n.Int64() >= -int64(MaxMoney) {
 		return Money(n.Int64()), nil
 	}
 	return 0, fmt.Errorf("amount %q is beyond a thousand million dollars", s)
 }
 
 // parseDecimal reads a decimal number with an optional exponent.
-func parseDecimal(s string) (*big.Rat, error) {
-	if len(s) > 40 {
+func parseDecimal(s string) (*big.Rat, error) { return parseDecimalWithin(s, 40, 20) }
+
+// parseDecimalWithin is parseDecimal of at most so many characters, with an exponent of at most most.
+func parseDecimalWithin(s string, long, most int) (*big.Rat, error) {
+	if len(s) > long {
 		return nil, fmt.Errorf("amount of %d characters is too long", len(s))
 	}
 	if i := strings.IndexAny(s, "eE"); i >= 0 {
-		if e, err := strconv.Atoi(s[i+1:]); err != nil || e > 20 || e < -20 {
+		if e, err := strconv.Atoi(s[i+1:]); err != nil || e > most || e < -most {
 			return nil, fmt.Errorf("amount %q is not a decimal number", s)
 		}
 	}

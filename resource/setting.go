@@ -45,6 +45,7 @@ type Settings struct {
 	KeyHeader            string           // a further header that carries a key; default none
 	PriceAdjustments     Adjustments      // discounts and margins; default none
 	PriceSync            PriceSync        // default off
+	CaptureCheck         *CaptureCheck    // nil: bills are not compared
 	UnknownPrice         *Price           // where a budget says estimate; default EstimatePrice
 	KeyDefaults          *KeyRules        // of new keys; nil: none
 	KeyCeilings          *KeyRules        // of keys that keys make; nil: none
@@ -385,6 +386,9 @@ var settings = []settingRow{
 			s.Snapshots, err = ParseSnapshots(v)
 			return err
 		},
+	},
+	{
+		"spend_capture_rate_check", "object", `null`, `compare providers' bills with what was recorded, daily: {"providers": ["openai"], "threshold": 0.9, "lookback_days": 7, "openai_project_ids": []}; null: not`, readCaptureCheck,
 	},
 	{
 		"store_responses_by_default", "boolean", `true`, "store turns of /v1/responses that do not say store, as OpenAI does; who has log_content off must always say it",

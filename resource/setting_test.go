@@ -108,6 +108,46 @@ func TestSettings_Set(t *testing.T) {
 	}
 }
 
+func TestSettings_CaptureCheck(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ value, field string }{
+		{`null`, ""},
+		{`{}`, ""},
+		{`{"providers":["openai"],"threshold":1,"lookback_days":180,"openai_project_ids":["proj_a"],"openai_api_base":"http://127.0.0.1:1/v1/"}`, ""},
+		{`[]`, "value"},
+		{`{"treshold":0.5}`, "value"},
+		{`{"providers":[]}`, "value.providers"},
+		{`{"providers":["openai","azure"]}`, "value.providers[1]"},
+		{`{"providers":["openai","openai"]}`, "value.providers[1]"},
+		{`{"threshold":0}`, "value.threshold"},
+		{`{"threshold":1.01}`, "value.threshold"},
+		{`{"lookback_days":0}`, "value.lookback_days"},
+		{`{"lookback_days":181}`, "value.lookback_days"},
+		{`{"openai_project_ids":[""]}`, "value.openai_project_ids[0]"},
+		{`{"openai_api_base":"file:///v1"}`, "value.openai_api_base"},
+		{`{"openai_api_base":"https://user:pass@x/v1"}`, "value.openai_api_base"},
+		{`{"openai_api_base":"https://x/v1?a=b"}`, "value.openai_api_base"},
+	} {
+		t.Run(tt.value, func(t *testing.T) {
+			t.Parallel()
+			var s resource.Settings
+			err := s.Set("spend_capture_rate_check", json.RawMessage(tt.value))
+			in, _ := errors.AsType[*resource.Invalid](err)
+			if (err != nil) != (tt.field != "") || in != nil && in.Field != tt.field {
+				t.Errorf("got %v, want %q", err, tt.field)
+			}
+		})
+	}
+	s := resource.DefaultSettings()
+	if err := s.Set("spend_capture_rate_check", json.RawMessage(`{"lookback_days":3,"openai_api_base":"https://x/v1/"}`)); err != nil {
+		t.Fatal(err)
+	}
+	want := &resource.CaptureCheck{Providers: []string{"openai"}, Threshold: 0.9, Days: 3, APIBase: "https://x/v1"}
+	if d := cmp.Diff(want, s.CaptureCheck); d != "" {
+		t.Error(d)
+	}
+}
+
 func FuzzSetting(f *testing.F) {
 	for _, info := range resource.SettingInfos() {
 		f.Add(info.Name, string(info.Default))

@@ -86,17 +86,22 @@ func between(v url.Values, name string, initial, least, most int) (int, error) {
 	return n, nil
 }
 
-// maxKeyRows bounds the keys of one answer.
+// maxKeyRows bounds the keys or users of one answer.
 const maxKeyRows = 1000
+
+// pageBounds reads the part of the rows that a query asks for.
+func pageBounds(v url.Values) (offset, limit int, err error) {
+	if offset, err = between(v, "offset", 0, 0, 1_000_000); err != nil {
+		return 0, 0, err
+	}
+	limit, err = between(v, "limit", 50, 1, maxKeyRows)
+	return offset, limit, err
+}
 
 // keyPage answers …/aggregated/keys: the keys by what they spent, a part of them at a time.
 func (a *API) keyPage(e entity) Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-		offset, err := between(r.URL.Query(), "offset", 0, 0, 1_000_000)
-		if err != nil {
-			return err
-		}
-		limit, err := between(r.URL.Query(), "limit", 50, 1, maxKeyRows)
+		offset, limit, err := pageBounds(r.URL.Query())
 		if err != nil {
 			return err
 		}
@@ -157,5 +162,27 @@ func (a *API) modelTopKeys(e entity) Handler {
 			return err
 		}
 		return write(w, map[string]any{"model": model, "by_model_group": true, "api_keys": a.keyRows(keys[:min(limit, len(keys))])}, missing)
+	}
+}
+
+// leaks is how many tokens of a key's prompts were not read from a provider's cache.
+func (k *keySums) leaks() int64 { return k.sums.Prompt - k.sums.CacheRead }
+
+// cacheLeakage answers /user/daily/activity/aggregated/cache_leakage_keys: the keys most of whose prompts' tokens were paid in full.
+func (a *API) cacheLeakage(e entity) Handler {
+	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+		limit, err := between(r.URL.Query(), "limit", 50, 1, maxKeyRows)
+		if err != nil {
+			return err
+		}
+		keys, missing, err := a.keys(r, by, e, "")
+		if err != nil {
+			return err
+		}
+		keys = slices.DeleteFunc(keys, func(k *keySums) bool { return k.leaks() <= 0 })
+		slices.SortFunc(keys, func(x, y *keySums) int {
+			return cmp.Or(cmp.Compare(y.leaks(), x.leaks()), strings.Compare(x.token, y.token))
+		})
+		return write(w, map[string]any{"api_keys": a.keyRows(keys[:min(limit, len(keys))])}, missing)
 	}
 }

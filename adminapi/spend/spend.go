@@ -91,6 +91,7 @@ func (a *API) Routes() []Route {
 		get("global-activity-model", "/global/activity/model", a.globalActivityModel),
 		get("global-activity-exceptions", "/global/activity/exceptions", a.exceptions),
 		get("global-activity-exceptions-deployment", "/global/activity/exceptions/deployment", a.deploymentExceptions),
+		get("gateway-activity", "/gateway/daily/activity", a.gatewayActivity),
 		get("provider-budgets", "/provider/budgets", a.providerBudgets),
 		get("team-spend-by-user", "/team/spend/by_user", a.teamByUser),
 		{"litellm-global-spend-end-users", http.MethodPost, "/global/spend/end_users", a.endUserSpend},
@@ -105,6 +106,12 @@ func (a *API) Routes() []Route {
 				get(id+"-activity-search", path+"/daily/activity/aggregated/search", a.keySearch(e)),
 				get(id+"-activity-top-keys", path+"/daily/activity/aggregated/model_top_keys", a.modelTopKeys(e)),
 				get(id+"-activity-export", path+"/daily/activity/export", a.exportActivity(e)),
+			)
+		}
+		if e.dim == rollup.User {
+			routes = append(routes,
+				get("user-activity-users", "/user/daily/activity/aggregated/users", a.userPage(e)),
+				get("user-activity-cache-leakage", "/user/daily/activity/aggregated/cache_leakage_keys", a.cacheLeakage(e)),
 			)
 		}
 	}

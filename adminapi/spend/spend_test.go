@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/ledger"
@@ -37,6 +39,12 @@ func (s source) SetSoftFloor(string, uint64) {}
 // start runs the API over 40 requests of two keys on two days: the first of 1, 2, 3, … cents.
 func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 	t.Helper()
+	return startWith(t, func(int, *ledger.Record) {})
+}
+
+// startWith is start, with the requests changed.
+func startWith(t *testing.T, change func(i int, r *ledger.Record)) (h *adminapitest.Harness, secret string) {
+	t.Helper()
 	h = adminapitest.New(t)
 	h.Must("POST", "/api/v1/teams", `{"id":"team_a","name":"research"}`)
 	secret, _ = h.Must("POST", "/api/v1/keys", `{"id":"key_0","name":"notebook","team_id":"team_a"}`)["secret"].(string)
@@ -64,6 +72,7 @@ func start(t *testing.T) (h *adminapitest.Harness, secret string) {
 		if i == 38 {
 			r.DeploymentID, r.Provider, r.Attempts = "", "openai", 0
 		}
+		change(i, &r)
 		s = append(s, r)
 	}
 	l, err := requestlog.Open(requestlog.Config{Dir: t.TempDir(), NodeID: "n1", Source: s, Now: h.Clock})
@@ -128,6 +137,13 @@ func TestLiteLLM(t *testing.T) {
 		{"/team/daily/activity/aggregated/model_top_keys?model_group=demo&" + days, "api_keys.0.metadata.key_alias", "=cmd"},
 		{"/team/daily/activity/aggregated/model_top_keys?model_group=demo&limit=1&" + days, "api_keys.1", "<nil>"},
 		{"/end_user/daily/activity/aggregated/model_top_keys?model_group=none&" + days, "api_keys.0", "<nil>"},
+		{"/user/daily/activity/aggregated/users?" + days, "users.0.user_id", "u"},
+		{"/user/daily/activity/aggregated/users?" + days, "users.0.spend", "8.2"},
+		{"/user/daily/activity/aggregated/users?" + days, "users.0.failed_requests", "3"},
+		{"/user/daily/activity/aggregated/users?" + days, "users.0.user_email", "<nil>"},
+		{"/user/daily/activity/aggregated/users?" + days, "limit", "50"},
+		{"/user/daily/activity/aggregated/cache_leakage_keys?limit=1&" + days, "api_keys.0.metrics.prompt_tokens", "300"},
+		{"/user/daily/activity/aggregated/cache_leakage_keys?limit=1&" + days, "api_keys.1", "<nil>"},
 		{"/tag/distinct", "results.0.tag", "t"},
 		{"/tag/summary?" + days, "results.0.total_requests", "40"},
 		{"/tag/summary?" + days + "&tag_filter=none", "results.0", "<nil>"},
@@ -208,6 +224,106 @@ func TestUsageSource(t *testing.T) {
 	}
 }
 
+// TestUserActivity: users come by what they spent, then by id, who is nobody last; keys by the tokens that no cache gave.
+func TestUserActivity(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		r.UserID, r.Cost = []string{"user_b", "user_a", "", "c@example.org"}[i%4], resource.Dollar/100
+		if i < 4 && i%4 == 3 {
+			r.Cost *= 2
+		}
+		if r.KeyID == "key_1" {
+			r.Usage.Input = 0 // all of it comes from the cache
+		}
+	})
+	h.Must("POST", "/api/v1/users", `{"id":"user_a","name":"Ada","email":"ada@example.org"}`)
+	h.Must("POST", "/api/v1/users", `{"id":"user_x","name":"Cleo","email":"c@example.org"}`)
+	token := resource.HashSecret(secret).String()
+	for _, tt := range []struct{ path, want string }{
+		{"users?limit=2&" + days, `{"limit":2,"offset":0,"total_users":4,"users":[` +
+			`{"api_requests":10,"completion_tokens":30,"failed_requests":1,"prompt_tokens":50,"spend":0.11,"successful_requests":9,"total_tokens":80,"user_alias":null,"user_email":null,"user_id":"c@example.org"},` +
+			`{"api_requests":10,"completion_tokens":30,"failed_requests":1,"prompt_tokens":50,"spend":0.1,"successful_requests":9,"total_tokens":80,"user_alias":"Ada","user_email":"ada@example.org","user_id":"user_a"}]}`},
+		{"users?offset=3&" + days, `{"limit":50,"offset":3,"total_users":4,"users":[` +
+			`{"api_requests":10,"completion_tokens":30,"failed_requests":1,"prompt_tokens":150,"spend":0.1,"successful_requests":9,"total_tokens":180,"user_alias":null,"user_email":null,"user_id":null}]}`},
+		{"users?offset=4&" + days, `{"limit":50,"offset":4,"total_users":4,"users":[]}`},
+		{"users?user_id=user_b&start_date=2026-03-10&end_date=2026-03-10", `{"limit":50,"offset":0,"total_users":1,"users":[` +
+			`{"api_requests":5,"completion_tokens":15,"failed_requests":0,"prompt_tokens":75,"spend":0.05,"successful_requests":5,"total_tokens":90,"user_alias":null,"user_email":null,"user_id":"user_b"}]}`},
+		{"cache_leakage_keys?" + days, `{"api_keys":[{"api_key":"` + token + `","metadata":{"key_alias":"notebook","key_exists":true,"team_id":"team_a","user_email":null,"user_id":null},` +
+			`"metrics":{"api_requests":20,"cache_creation_input_tokens":0,"cache_read_input_tokens":100,"completion_tokens":60,"failed_requests":1,"prompt_tokens":300,"spend":0.2,"successful_requests":19,"total_tokens":360}}]}`},
+	} {
+		a := h.Call(adminapitest.MasterKey, "GET", "/user/daily/activity/aggregated/"+tt.path, "")
+		if d := cmp.Diff(tt.want+"\n", string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", tt.path, a.Status, d)
+		}
+	}
+}
+
+// TestTagPerUser: who was served most comes first, with the tag that he used most; who is nobody is not told.
+func TestTagPerUser(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		r.UserID = []string{"user_b", "user_a", "user_b", ""}[i%4]
+		if i%8 == 0 {
+			r.Tags = []string{"User-Agent: x"}
+		}
+		if i%4 == 2 {
+			r.Tags = []string{"t", "u"}
+		}
+		if i == 5 {
+			r.Tags = nil
+		}
+	})
+	h.Must("POST", "/api/v1/users", `{"id":"user_a","email":"ada@example.org"}`)
+	const path = "/tag/user-agent/per-user-analytics"
+	userA := `{"failed_requests":1,"spend":1.94,"successful_requests":8,"total_requests":9,"total_tokens":162,"user_agent":"t","user_email":"ada@example.org","user_id":"user_a"}`
+	for query, want := range map[string]string{
+		"":                    `{"page":1,"page_size":50,"results":[{"failed_requests":2,"spend":6.1,"successful_requests":28,"total_requests":30,"total_tokens":540,"user_agent":"t","user_email":null,"user_id":"user_b"},` + userA + `],"total_count":2,"total_pages":1}`,
+		"?page=2&page_size=1": `{"page":2,"page_size":1,"results":[` + userA + `],"total_count":2,"total_pages":2}`,
+		"?page=3&page_size=1": `{"page":3,"page_size":1,"results":[],"total_count":2,"total_pages":2}`,
+		"?tag_filter=User-Agent:%20x": `{"page":1,"page_size":50,"results":[{"failed_requests":0,"spend":0.85,"successful_requests":5,"total_requests":5,"total_tokens":90,` +
+			`"user_agent":"User-Agent: x","user_email":null,"user_id":"user_b"}],"total_count":1,"total_pages":1}`,
+		"?tag_filter=none": `{"page":1,"page_size":50,"results":[],"total_count":0,"total_pages":0}`,
+	} {
+		a := h.Call(adminapitest.MasterKey, "GET", path+query, "")
+		if d := cmp.Diff(want+"\n", string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", query, a.Status, d)
+		}
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", path+"?page=0", ""); a.Status != want {
+			t.Errorf("got %d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+}
+
+func TestGatewayActivity(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		if i%10 == 7 {
+			r.Endpoint = "mcp"
+		}
+	})
+	const path = "/gateway/daily/activity"
+	days := `"by_date":[{"date":"2026-03-09","successful_requests":20,"failed_requests":0},{"date":"2026-03-10","successful_requests":17,"failed_requests":3}]`
+	routes := `"by_route":[{"category":"llm","route":"chat","successful_requests":34,"failed_requests":2},{"category":"mcp","route":"mcp","successful_requests":3,"failed_requests":1}]`
+	want := "{" + days + "," + routes + `,"total_failed_requests":3,"total_successful_requests":37}` + "\n"
+	for _, query := range []string{"", "?start_date=2026-03-09&end_date=2026-03-10"} {
+		a := h.Call(adminapitest.MasterKey, "GET", path+query, "")
+		if d := cmp.Diff(want, string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", query, a.Status, d)
+		}
+	}
+	empty := `{"by_date":[],"by_route":[],"total_failed_requests":0,"total_successful_requests":0}` + "\n"
+	if a := h.Call(adminapitest.MasterKey, "GET", path+"?start_date=2026-01-01&end_date=2026-01-02", ""); string(a.Body) != empty {
+		t.Errorf("of other days: got %d %s", a.Status, a.Body)
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", path+"?start_date=x", ""); a.Status != want {
+			t.Errorf("got %d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+}
+
 func TestEndUserSpend(t *testing.T) {
 	t.Parallel()
 	h, secret := start(t)
@@ -244,6 +360,10 @@ func TestOwn(t *testing.T) {
 		{"/user/daily/activity/aggregated/search?search=cmd&" + days, 200, `"api_keys":[]`, "=cmd"},
 		{"/user/daily/activity/aggregated/model_top_keys?model_group=demo&" + days, 200, `"api_requests":20`, "=cmd"},
 		{"/user/daily/activity/aggregated/keys?api_key=key_1&" + days, 403, "", ""},
+		{"/user/daily/activity/aggregated/users?" + days, 200, `"api_requests":20`, ""},
+		{"/user/daily/activity/aggregated/users?api_key=key_1&" + days, 403, "", ""},
+		{"/user/daily/activity/aggregated/cache_leakage_keys?" + days, 200, `"api_requests":20`, "=cmd"},
+		{"/user/daily/activity/aggregated/cache_leakage_keys?api_key=key_1&" + days, 403, "", ""},
 		{"/spend/tags", 200, `"log_count":20`, ""},
 		{"/global/spend/report?" + days, 403, "", ""},
 		{"/provider/budgets", 403, "", ""},
@@ -282,6 +402,11 @@ func TestBadInput(t *testing.T) {
 		"/user/daily/activity/aggregated/search?" + days:                                            "search",
 		"/user/daily/activity/aggregated/model_top_keys?" + days:                                    "model_group",
 		"/user/daily/activity/aggregated/model_top_keys?model_group=x&by_model_group=false&" + days: "by_model_group",
+		"/user/daily/activity/aggregated/users":                                                     "start_date",
+		"/user/daily/activity/aggregated/users?limit=1001&" + days:                                  "limit",
+		"/user/daily/activity/aggregated/users?offset=x&" + days:                                    "offset",
+		"/user/daily/activity/aggregated/cache_leakage_keys":                                        "start_date",
+		"/user/daily/activity/aggregated/cache_leakage_keys?limit=-1&" + days:                       "limit",
 		"/user/daily/activity?start_date=x&end_date=y":                                              "start_date",
 		"/global/spend/report?" + days + "&group_by=weather":                                        "group_by",
 		"/spend/logs/v2?page=0":                                                                     "page",

@@ -1,9 +1,11 @@
 package spend
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -126,6 +128,70 @@ func (a *API) activeUsers(p period) Handler {
 	}
 }
 
+// taggedUser is what one user has asked under tags; tag is the one under which he has asked most.
+type taggedUser struct {
+	id, tag string
+	most    int64 // requests under the tag
+	sums    rollup.Sums
+}
+
+// perUser answers /tag/user-agent/per-user-analytics: what each user's keys have asked under tags in the last 30 days,
+// who was served most first. A request counts once for each of its tags.
+func (a *API) perUser(w http.ResponseWriter, r *http.Request, by records.Caller) error {
+	page, size, err := pageOf(r.URL.Query(), 50)
+	if err != nil {
+		return err
+	}
+	today := a.cfg.Now().UTC().Truncate(24 * time.Hour)
+	d := dates{today.AddDate(0, 0, -29).Format(time.DateOnly), today.Format(time.DateOnly)}
+	lines, missing, err := a.lines(r, by, d, tagFields, "total", rollup.Tag, rollup.User)
+	if err != nil {
+		return err
+	}
+	users := taggedUsers(lines)
+	from := min((page-1)*size, len(users))
+	out := []map[string]any{}
+	for _, u := range users[from:min(from+size, len(users))] {
+		var email any
+		if known, ok := a.cfg.Records.Users.Find(u.id); ok && known.ID == u.id {
+			email = orNil(known.Email)
+		}
+		out = append(out, map[string]any{
+			"user_id": u.id, "user_email": email, "user_agent": u.tag, "successful_requests": u.sums.Requests - u.sums.Failures,
+			"failed_requests": u.sums.Failures, "total_requests": u.sums.Requests, "total_tokens": u.sums.Prompt + u.sums.Completion,
+			"spend": dollars(u.sums.Cost),
+		})
+	}
+	return write(w, map[string]any{
+		"results": out, "total_count": len(users), "page": page, "page_size": size, "total_pages": (len(users) + size - 1) / size,
+	}, missing)
+}
+
+func taggedUsers(lines []rollup.Line) []*taggedUser {
+	byID := map[string]*taggedUser{}
+	var users []*taggedUser
+	for i := range lines {
+		l := &lines[i]
+		tag, id := l.Names[0], l.Names[1]
+		if tag == "" || id == "" {
+			continue
+		}
+		u := byID[id]
+		if u == nil {
+			u = &taggedUser{id: id}
+			byID[id], users = u, append(users, u)
+		}
+		u.sums.Add(&l.Sums)
+		if n := l.Sums.Requests; n > u.most || n == u.most && tag < u.tag {
+			u.tag, u.most = tag, n
+		}
+	}
+	slices.SortFunc(users, func(x, y *taggedUser) int {
+		return cmp.Or(cmp.Compare(y.sums.Requests-y.sums.Failures, x.sums.Requests-x.sums.Failures), strings.Compare(x.id, y.id))
+	})
+	return users
+}
+
 // tagRoutes lists LiteLLM's paths about tags.
 func (a *API) tagRoutes() []Route {
 	var all []Route
@@ -137,5 +203,5 @@ func (a *API) tagRoutes() []Route {
 	} {
 		all = append(all, Route{"litellm-tag-" + r.name, http.MethodGet, "/tag/" + r.name, r.h})
 	}
-	return all
+	return append(all, Route{"litellm-tag-per-user", http.MethodGet, "/tag/user-agent/per-user-analytics", a.perUser})
 }

@@ -168,10 +168,7 @@ func (b *Bill) key(e *Entry) string {
 // or by day where the bill names no model. Costs that differ by at most the tolerance match.
 func (b *Bill) Compare(ours []Entry, tolerance resource.Money) *Report {
 	if !b.ByRequest && !slices.ContainsFunc(b.Entries, func(e Entry) bool { return e.Model != "" }) {
-		ours = slices.Clone(ours)
-		for i := range ours {
-			ours[i].Model = ""
-		}
+		ours = withoutModels(ours)
 	}
 	billed, recorded := b.sum(b.Entries), b.sum(ours)
 	rep := &Report{Differences: []Difference{}}
@@ -203,6 +200,15 @@ func (b *Bill) Compare(ours []Entry, tolerance resource.Money) *Report {
 		return cmp.Or(strings.Compare(x.Entry.Day, y.Entry.Day), strings.Compare(x.Entry.Model, y.Entry.Model), strings.Compare(x.Entry.RequestID, y.Entry.RequestID))
 	})
 	return rep
+}
+
+// withoutModels are the entries as those of a bill that names no model.
+func withoutModels(list []Entry) []Entry {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Model = ""
+	}
+	return list
 }
 
 func (b *Bill) sum(list []Entry) map[string]*Entry {

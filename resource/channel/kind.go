@@ -28,6 +28,8 @@ const (
 	NodeQuarantined     = "node_quarantined"
 	NodeDisk            = "node_disk"
 	DeploymentCooldown  = "deployment_cooldown"
+	SpendCaptureLow     = "spend_capture_low"
+	SpendCaptureFailed  = "spend_capture_failed"
 	Test                = "test"
 )
 
@@ -46,6 +48,8 @@ var kinds = []Kind{
 	{NodeQuarantined, "a node's state differs from the others', and it serves nothing", "db_exceptions"},
 	{PricesFailed, "prices could not be downloaded; the old ones go on", "failed_tracking_spend"},
 	{PricesHeld, "downloaded prices wait for a person", ""},
+	{SpendCaptureFailed, "a provider's bill could not be read for the setting spend_capture_rate_check, or the key for it is missing", "failed_tracking_spend"},
+	{SpendCaptureLow, "less of a provider's bill was recorded than the threshold of the setting spend_capture_rate_check", "failed_tracking_spend"},
 	{Test, "somebody tries a channel", ""},
 }
 

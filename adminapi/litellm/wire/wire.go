@@ -34,13 +34,14 @@ type Route struct {
 
 // errorTypes names the type of an error by its status, where no code says more.
 var errorTypes = map[int]string{
-	http.StatusBadRequest:         "bad_request_error",
-	http.StatusUnauthorized:       "auth_error",
-	http.StatusForbidden:          "permission_error",
-	http.StatusNotFound:           "not_found_error",
-	http.StatusConflict:           "bad_request_error",
-	http.StatusTooManyRequests:    "rate_limit_error",
-	http.StatusServiceUnavailable: "internal_server_error",
+	http.StatusBadRequest:          "bad_request_error",
+	http.StatusUnauthorized:        "auth_error",
+	http.StatusForbidden:           "permission_error",
+	http.StatusNotFound:            "not_found_error",
+	http.StatusConflict:            "bad_request_error",
+	http.StatusUnprocessableEntity: "bad_request_error",
+	http.StatusTooManyRequests:     "rate_limit_error",
+	http.StatusServiceUnavailable:  "internal_server_error",
 }
 
 // WriteError writes an error in OpenAI's shape, as LiteLLM's clients expect; p is what
