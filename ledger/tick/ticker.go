@@ -101,6 +101,7 @@ type Ticker struct {
 	round   uint64     // counts Begin, so that an answer to an earlier round is dropped
 	epoch   uint64     // 0: not known, or superseded
 	seq     uint64     // of the last tick that was numbered
+	applied uint64     // seq of the last tick that was applied
 	acked   uint64     // records up to here are applied
 	taken   uint64     // records up to here are in pending, ready or sums
 	old     bool       // records of earlier epochs are among them
@@ -165,7 +166,7 @@ func (t *Ticker) Begin(epoch, acked uint64) error {
 		return err
 	}
 	t.round++
-	t.epoch, t.seq = epoch, 0
+	t.epoch, t.seq, t.applied = epoch, 0, 0
 	return t.rewindLocked(acked)
 }
 
@@ -386,7 +387,7 @@ func (t *Ticker) answer(tick *Tick, round uint64, ack Ack, sent time.Time) outco
 		return tickRefused
 	}
 	t.sent = sent
-	t.acked, t.pending = tick.To, nil
+	t.acked, t.applied, t.pending = tick.To, tick.Seq, nil
 	t.cfg.Journal.SetFloor("ticks", t.acked)
 	if t.changed != nil {
 		close(t.changed)
@@ -418,8 +419,8 @@ func (t *Ticker) Flush(ctx context.Context) error {
 		return err
 	}
 	t.mu.Lock()
-	seq := t.seq
-	for t.acked < target || t.pending != nil || t.seq == seq {
+	round, seq := t.round, t.seq
+	for t.acked < target || t.applied <= seq { // what is under way has the demand of before
 		if t.changed == nil {
 			t.changed = make(chan struct{})
 		}
@@ -434,6 +435,9 @@ func (t *Ticker) Flush(ctx context.Context) error {
 			return context.Canceled
 		}
 		t.mu.Lock()
+		if t.round != round {
+			round, seq = t.round, 0
+		}
 	}
 	t.mu.Unlock()
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -463,5 +464,32 @@ func TestTicker_KeepsJournal(t *testing.T) {
 	}
 	if got := count(t, j); got > 20 {
 		t.Errorf("%d records are left after their tick", got)
+	}
+}
+
+// TestTicker_FlushEnds waits on one processor, where the goroutine that ticks is ahead of the one that waits: the next
+// tick is under way whenever that looks.
+func TestTicker_FlushEnds(t *testing.T) { // not parallel: the number of processors is the program's
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	j := openJournal(t, testConfig(t.TempDir()))
+	defer closeJournal(t, j)
+	s := newState()
+	cfg := configOf(j, s)
+	ticks := 0
+	cfg.Submit = func(ctx context.Context, tk tick.Tick) (tick.Ack, error) {
+		ticks++
+		runtime.Gosched() // as a command that is under way
+		return s.submit(ctx, tk)
+	}
+	tk := tick.New(cfg)
+	tk.Start()
+	defer tk.Stop()
+	if err := tk.Begin(s.open()); err != nil {
+		t.Fatal(err)
+	}
+	tk.Ask()
+	runtime.Gosched()
+	if err := tk.Flush(t.Context()); err != nil || ticks > 3 {
+		t.Errorf("got %v after %d ticks", err, ticks)
 	}
 }
