@@ -199,6 +199,7 @@ var rights = withNouns(map[string]row{
 	"litellm-tag-mau":                               readAll,
 	"litellm-tag-per-user":                          readAll,
 	"litellm-gateway-activity":                      readAll,
+	"litellm-gateway-errors":                        readAll,
 	"litellm-block-unpriced":                        readAll,
 	"litellm-block-unpriced-update":                 adminOnly,
 	"litellm-spend-capture-rate":                    readAll,

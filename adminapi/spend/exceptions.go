@@ -2,7 +2,6 @@ package spend
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,9 +11,6 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 )
-
-// mostFailures bounds the failures that are read for one answer.
-const mostFailures = 200_000
 
 // refusal is one request that was answered with 429.
 type refusal struct{ day, deployment string }
@@ -70,8 +66,7 @@ func refusalsOf(all map[refusal]int64, of func(refusal) bool) map[string]any {
 	return map[string]any{"daily_data": days, "sum_num_rate_limit_exceptions": sum}
 }
 
-// refusals counts the requests for model_group that were answered with 429 from start_date to end_date. Sums
-// of days do not keep statuses, so the failures themselves are read.
+// refusals counts the requests for model_group that were answered with 429 from start_date to end_date.
 func (a *API) refusals(r *http.Request, by records.Caller) (map[refusal]int64, []string, error) {
 	v := r.URL.Query()
 	for _, name := range []string{"model_group", "start_date", "end_date"} {
@@ -87,29 +82,10 @@ func (a *API) refusals(r *http.Request, by records.Caller) (map[refusal]int64, [
 		return nil, nil, err
 	}
 	out := map[refusal]int64{}
-	var absent []string
-	for read := 0; ; {
-		page, missing, err := a.cfg.Requests.Rows(r.Context(), q)
-		if err != nil {
-			return nil, nil, err
+	absent, err := a.eachFailure(r.Context(), q, func(row *requestlog.Row) {
+		if row.Status == http.StatusTooManyRequests {
+			out[refusal{row.Time.Std().UTC().Format(time.DateOnly), row.DeploymentID}] += cmp.Or(row.Count, 1)
 		}
-		for _, node := range missing {
-			if !slices.Contains(absent, node) {
-				absent = append(absent, node)
-			}
-		}
-		for i := range page.Rows {
-			if row := &page.Rows[i]; row.Status == http.StatusTooManyRequests {
-				out[refusal{row.Time.Std().UTC().Format(time.DateOnly), row.DeploymentID}] += cmp.Or(row.Count, 1)
-			}
-		}
-		if !page.More || len(page.Rows) == 0 {
-			return out, absent, nil
-		}
-		if read += len(page.Rows); read >= mostFailures {
-			return nil, nil, invalid("start_date", fmt.Sprintf("the time has more than %d failures of the model; ask for fewer days", mostFailures))
-		}
-		last := &page.Rows[len(page.Rows)-1]
-		q.After = &requestlog.Cursor{Time: last.Time, Number: last.Number, Node: last.Node}
-	}
+	})
+	return out, absent, err
 }

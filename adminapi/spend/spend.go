@@ -92,6 +92,7 @@ func (a *API) Routes() []Route {
 		get("global-activity-exceptions", "/global/activity/exceptions", a.exceptions),
 		get("global-activity-exceptions-deployment", "/global/activity/exceptions/deployment", a.deploymentExceptions),
 		get("gateway-activity", "/gateway/daily/activity", a.gatewayActivity),
+		get("gateway-errors", "/gateway/errors/activity", a.errorsActivity),
 		get("provider-budgets", "/provider/budgets", a.providerBudgets),
 		get("team-spend-by-user", "/team/spend/by_user", a.teamByUser),
 		{"litellm-global-spend-end-users", http.MethodPost, "/global/spend/end_users", a.endUserSpend},

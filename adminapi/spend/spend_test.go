@@ -324,6 +324,49 @@ func TestGatewayActivity(t *testing.T) {
 	}
 }
 
+// TestGatewayErrors: failures by day and status, and those who have them, with names that only an administrator sees.
+func TestGatewayErrors(t *testing.T) {
+	t.Parallel()
+	h, secret := startWith(t, func(i int, r *ledger.Record) {
+		if i == 36 || i == 2 {
+			r.Status, r.ErrorKind, r.ErrorCode = 401, "unauthenticated", "x"
+		}
+		if i < 4 {
+			r.UserID, r.Model = "", "other"
+		}
+	})
+	token := resource.HashSecret(secret).String()
+	const path = "/gateway/errors/activity"
+	want := `{"by_date":[` +
+		`{"by_status_code":[{"status_code":401,"failed_requests":1}],"client_errors":1,"date":"2026-03-09","failed_requests":1,"server_errors":0,"successful_requests":19},` +
+		`{"by_status_code":[{"status_code":429,"failed_requests":2},{"status_code":401,"failed_requests":1},{"status_code":502,"failed_requests":1}],` +
+		`"client_errors":3,"date":"2026-03-10","failed_requests":4,"server_errors":1,"successful_requests":16}],` +
+		`"by_key":[{"api_requests":20,"failed_requests":3,"id":"` + token + `","label":"notebook","top_status_code":401,"top_status_code_requests":2},` +
+		`{"api_requests":20,"failed_requests":2,"id":"` + keyOf(h, "key_1") + `","label":"=cmd","top_status_code":429,"top_status_code_requests":1}],` +
+		`"by_model":[{"api_requests":36,"failed_requests":4,"id":"demo","label":null,"top_status_code":429,"top_status_code_requests":2},` +
+		`{"api_requests":4,"failed_requests":1,"id":"other","label":null,"top_status_code":401,"top_status_code_requests":1}],` +
+		`"by_status_code":[{"status_code":401,"failed_requests":2},{"status_code":429,"failed_requests":2},{"status_code":502,"failed_requests":1}],` +
+		`"by_team":[{"api_requests":20,"failed_requests":3,"id":"team_a","label":"research","top_status_code":401,"top_status_code_requests":2}],` +
+		`"by_user":[{"api_requests":36,"failed_requests":4,"id":"u","label":null,"top_status_code":429,"top_status_code_requests":2}],` +
+		`"total_failed_requests":5,"total_successful_requests":35}` + "\n"
+	for _, query := range []string{"", "?" + days} {
+		a := h.Call(adminapitest.MasterKey, "GET", path+query, "")
+		if d := cmp.Diff(want, string(a.Body)); d != "" || a.Status != 200 {
+			t.Errorf("%s: %d (-want +got)\n%s", query, a.Status, d)
+		}
+	}
+	for key, want := range map[string]int{secret: 403, adminapitest.MasterKey: 400} {
+		if a := h.Call(key, "GET", path+"?end_date=x", ""); a.Status != want {
+			t.Errorf("got %d %s, want %d", a.Status, a.Body, want)
+		}
+	}
+}
+
+func keyOf(h *adminapitest.Harness, id string) string {
+	k, _ := h.State.Key(id)
+	return k.Hash.String()
+}
+
 func TestEndUserSpend(t *testing.T) {
 	t.Parallel()
 	h, secret := start(t)
