@@ -40,7 +40,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
 			desk := &signIns{}
-			env.Values["signins"] = desk
+			env.Values["desk"] = desk
 			h := adminapitest.New(env.T().(testing.TB), func(cfg *adminapi.Config) { cfg.SignIns = desk })
 			h.Late = []string{"n2"}
 			if strings.HasSuffix(env.WorkDir, "script-alert") {

@@ -71,7 +71,7 @@ func (s *signIns) CancelSignIn(context.Context, string) (client.SignIn, error) {
 
 // awaitSignIn waits until a command has looked at its sign-in.
 func awaitSignIn(ts *testscript.TestScript, _ bool, _ []string) {
-	s := ts.Value("signins").(*signIns)
+	s := ts.Value("desk").(*signIns)
 	seen := make(chan struct{})
 	s.mu.Lock()
 	s.waiting = seen
