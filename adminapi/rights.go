@@ -213,6 +213,9 @@ var rights = withNouns(map[string]row{
 	"list-providers":  readAll,
 	"get-provider":    readAll,
 	"discover-models": adminOnly,
+	"begin-sign-in":   adminOnly,
+	"get-sign-in":     adminOnly, // it has the code
+	"cancel-sign-in":  adminOnly,
 	"try-guardrail":   adminOnly,
 
 	"get-callback-state":   readAll,

@@ -146,6 +146,8 @@ type Config struct {
 	Plugins Plugins
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// SignIns are those of people at providers; nil: nobody signs in.
+	SignIns providers.SignIns
 	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.
 	TryAlert func(ctx context.Context, channel string) error
 	// PickUp hands a key's new secret to its owner, once; nil: there is none.

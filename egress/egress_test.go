@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -91,6 +93,25 @@ func TestNamed(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestTokenServices: who signs in elsewhere than at github.com names it.
+func TestTokenServices(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		auth    provider.Auth
+		options map[string]string
+		want    string
+	}{
+		{provider.CopilotToken, nil, "[https://api.github.com]"},
+		{provider.CopilotToken, map[string]string{"github_url": "https://acme.ghe.com/", "github_api_url": "https://api.acme.ghe.com"}, "[https://api.acme.ghe.com https://acme.ghe.com]"},
+		{provider.ChatGPTToken, nil, "[https://auth.openai.com]"},
+		{provider.ChatGPTToken, map[string]string{"chatgpt_auth_url": "https://login.example"}, "[https://login.example]"},
+	} {
+		if got := fmt.Sprint(egress.TokenServices(tt.auth, tt.options)); got != tt.want {
+			t.Errorf("%v: got %s, want %s", tt.options, got, tt.want)
+		}
 	}
 }
 

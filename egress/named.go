@@ -10,6 +10,8 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/chatgpt"
+	"github.com/conclave-llm/conclave/provider/copilot"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -215,9 +217,13 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 	case provider.GigaToken:
 		return []string{cmp.Or(options["gigachat_auth_url"], "https://ngw.devices.sberbank.ru:9443")}
 	case provider.CopilotToken:
-		return []string{cmp.Or(options["github_api_url"], "https://api.github.com")}
+		all := []string{copilot.API(options)}
+		if options[copilot.OptionLogin] != "" {
+			all = append(all, copilot.Login(options))
+		}
+		return all
 	case provider.ChatGPTToken:
-		return []string{"https://auth.openai.com"}
+		return []string{chatgpt.Issuer(options)}
 	case provider.SAPToken:
 		if address := options["sap_auth_url"]; address != "" {
 			return []string{address}

@@ -51,8 +51,8 @@ type (
 		Old []byte `json:"old"` // what it replaces
 		New []byte `json:"new"`
 	}
-	// Reseal puts secrets, sealed anew under another data key, in the place of what they were.
-	// One that has changed meanwhile is left alone.
+	// Reseal puts secrets in the place of what they were: sealed anew under another data key, or what a sign-in
+	// was renewed to. One that has changed meanwhile is left alone.
 	Reseal struct {
 		Items []Resealed `json:"items"`
 	}

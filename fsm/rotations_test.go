@@ -119,5 +119,12 @@ func TestReseal(t *testing.T) {
 	if string(c.APIKey.Box) != "new" || string(c.Secrets["x"].Box) != "old x" || c.Version != version || c.Name != "c" {
 		t.Errorf("got %q, %q, version %d, want new, old x, %d", c.APIKey.Box, c.Secrets["x"].Box, c.Version, version)
 	}
+	other := sealed("other")
+	other.Fingerprint = "g"
+	h.doAs(node("n1"), fsm.Reseal{Items: []fsm.Resealed{{Kind: "credential", ID: "c1", Field: "api_key", Old: []byte("new"), Sealed: other}}})
+	if now := find(); string(now.APIKey.Box) != "other" || now.Version <= version {
+		t.Errorf("another secret: got %q, version %d, which was %d", now.APIKey.Box, now.Version, version)
+	}
+	h.refused(master, fsm.PutCredential{Credential: encoded(t, *c), Read: version}, resource.ErrConflict)
 	h.refused(master, fsm.Reseal{}, resource.ErrForbidden)
 }

@@ -79,8 +79,9 @@ func sealedKind(kind string) (*sealedRow, bool) {
 	return nil, false
 }
 
-// reseal replaces one secret of a record. Its version stays: who edits the record meanwhile, or
-// acts with it, is not disturbed.
+// reseal replaces one secret of a record. Its version stays, if it is the same secret: who edits the record meanwhile, or
+// acts with it, is not disturbed. With another secret it is another version: whoever has read the old one would put
+// that back, a refresh token that was used.
 func (r *sealedRow) reseal(tx *Tx, it Resealed) {
 	f, ok := tx.get(r.bucket, []byte(it.ID))
 	if !ok {
@@ -96,6 +97,9 @@ func (r *sealedRow) reseal(tx *Tx, it Resealed) {
 			return s
 		}
 		changed = true
+		if s.Fingerprint != it.Sealed.Fingerprint {
+			f.Version = tx.Index
+		}
 		return it.Sealed
 	})
 	if !changed {

@@ -91,7 +91,7 @@ type Config struct {
 	// Rotation is when and how secrets are rotated. Its zero value is good.
 	Rotation RotationConfig
 
-	// SignIn is when and where the tokens of sign-ins are renewed. Its zero value is good.
+	// SignIn is when the tokens of sign-ins are renewed. Its zero value is good.
 	SignIn SignInConfig
 
 	// Alerts is when alerts are looked for. Its zero value is good.
@@ -190,9 +190,8 @@ type RotationConfig struct {
 	HTTP *http.Client     // brings secrets to webhooks; nil: a client of its own
 }
 
-// SignInConfig is when and where the tokens of sign-ins to providers are renewed.
+// SignInConfig is when the tokens of sign-ins to providers are renewed.
 type SignInConfig struct {
-	URL   string           // that renews tokens of ChatGPT; "": OpenAI's
 	Every time.Duration    // between looks; 0: a minute
 	Now   func() time.Time // nil: time.Now
 }

@@ -37,6 +37,7 @@ import (
 	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/node/rollout"
+	"github.com/conclave-llm/conclave/node/signin"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/node/turns"
 	"github.com/conclave-llm/conclave/plugins"
@@ -118,6 +119,7 @@ type path struct {
 	plugins *plugins.Host
 	guards  guardrail.Current   // whether they are asked as the catalog has them
 	secrets *secretsource.Cache // of secret sources
+	desk    *signin.Desk        // of sign-ins at providers
 	auths   *authplugin.Gate    // asks auth plugins
 	filters *routerfilter.Gate  // asks router filters
 

@@ -152,7 +152,7 @@ func (s contentSealer) Seal(plain []byte, requestID string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal((*sealedContent)(sealed))
+	return json.Marshal(sealedContent{sealed.DEK, sealed.Box, sealed.Fingerprint})
 }
 
 // Open implements contents.Sealer.
@@ -161,7 +161,7 @@ func (s contentSealer) Open(b []byte, requestID string) ([]byte, error) {
 	if err := json.Unmarshal(b, &sealed); err != nil {
 		return nil, fmt.Errorf("read sealed content: %w", err)
 	}
-	text, err := s.keys.Open((*resource.Sealed)(&sealed), "request", requestID, "content")
+	text, err := s.keys.Open(&resource.Sealed{DEK: sealed.DEK, Box: sealed.Box, Fingerprint: sealed.Fingerprint}, "request", requestID, "content")
 	if err != nil {
 		return nil, err
 	}

@@ -69,12 +69,13 @@ func TestSignIns(t *testing.T) {
 	up := httptest.NewServer(g)
 	t.Cleanup(up.Close)
 	c := nodetest.Config{Edit: func(_ int, cfg *node.Config) {
-		cfg.SignIn.URL, cfg.SignIn.Every = up.URL+"/oauth/token", 20*time.Millisecond
+		cfg.SignIn.Every = 20 * time.Millisecond
 	}}.Start(t, 3)
 	n := c.Nodes[0]
 	auth := fmt.Sprintf(`{"tokens":{"id_token":"i","access_token":%q,"refresh_token":"rt-0","account_id":"acc"},"last_refresh":"2026-01-01T00:00:00Z"}`, token(0, time.Hour))
 	if status, body := n.Do("POST", "/api/v1/models", nodetest.MasterKey, fields{"name": "codex", "deployments": []any{fields{
 		"name": "d", "provider": "chatgpt", "api_base": up.URL, "model": "gpt-6-sol", "secrets": fields{"chatgpt_auth": auth},
+		"options": fields{"chatgpt_auth_url": up.URL},
 	}}}); status != 201 {
 		t.Fatalf("%d %s", status, body)
 	}

@@ -7,6 +7,18 @@ import (
 	"github.com/conclave-llm/conclave/provider/m365"
 )
 
+// SignIn is the secret of a credential that a person's sign-in with a device's code gives; "": the provider knows no
+// such sign-in.
+func (p *Provider) SignIn() string {
+	switch p.Auth {
+	case CopilotToken:
+		return "api_key"
+	case ChatGPTToken:
+		return chatgpt.Secret
+	}
+	return ""
+}
+
 // signedInRows are services that answer for a person who has signed in, and not for a key.
 var signedInRows = []Provider{
 	{Name: "github_copilot", Base: "https://api.githubcopilot.com", KeyVars: []string{"GITHUB_COPILOT_TOKEN"}, BaseVars: []string{"GITHUB_COPILOT_API_BASE"}, Auth: CopilotToken, Endpoints: chatsEmb, Header: copilot.Header, RowOf: copilot.Row, Rows: []string{copilot.RowResponses}},

@@ -160,6 +160,19 @@ func TestSealed_NeverShowsItsBox(t *testing.T) {
 	}
 }
 
+// TestSealed_Follow: what a sign-in gave knows what somebody gave before it, however often it was renewed.
+func TestSealed_Follow(t *testing.T) {
+	t.Parallel()
+	given := &resource.Sealed{Fingerprint: "given"}
+	first, second, none := &resource.Sealed{Fingerprint: "first"}, &resource.Sealed{Fingerprint: "second"}, &resource.Sealed{Fingerprint: "none"}
+	first.Follow(given)
+	second.Follow(first)
+	none.Follow(nil)
+	if !first.SignIn || first.Given != "given" || !second.SignIn || second.Given != "given" || !none.SignIn || none.Given != "" {
+		t.Errorf("got %+v, %+v, %+v", *first, *second, *none)
+	}
+}
+
 func TestCatalog(t *testing.T) {
 	t.Parallel()
 	c := resource.NewCatalog(resource.Tables{

@@ -8,6 +8,22 @@ type Sealed struct {
 	DEK         string `json:"dek"`   // id of the data key
 	Box         []byte `json:"box"`   // nonce and ciphertext; bound to kind, id and field
 	Fingerprint string `json:"print"` // first 8 hexadecimal digits of an HMAC under a key made of the first data key
+	// SignIn says that a sign-in at a provider gave the secret, or its renewal did: a configuration file that leaves it
+	// out keeps it, as does one that still gives the text whose fingerprint is Given.
+	SignIn bool   `json:"sign_in,omitempty"`
+	Given  string `json:"given,omitempty"` // of what somebody gave before it; "": nothing
+}
+
+// Follow marks s as what a sign-in gave in the place of was, which may be nil.
+func (s *Sealed) Follow(was *Sealed) {
+	s.SignIn = true
+	switch {
+	case was == nil:
+	case was.SignIn:
+		s.Given = was.Given
+	default:
+		s.Given = was.Fingerprint
+	}
 }
 
 // String gives the fingerprint.

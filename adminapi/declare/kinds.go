@@ -128,18 +128,24 @@ func (p *planner) credentials(d *File) error {
 		fill := func() (err error) {
 			var old *resource.Sealed
 			var oldNamed map[string]*resource.Sealed
+			key, named := Secret{Text: d.Credentials[i].APIKey, Sealed: d.Credentials[i].Sealed}, d.Credentials[i].Secrets
 			if ok {
 				old, oldNamed = now.APIKey, now.Secrets
 			}
-			if ok && (d.Credentials[i].Sealed != "" || anySealed(d.Credentials[i].Secrets)) {
+			if ok && now.Provider == r.Provider {
+				if key, named, err = p.signIns(key, named, "credential", r.ID, old, oldNamed); err != nil {
+					return err
+				}
+			}
+			if ok && (key.Sealed != "" || anySealed(named)) {
 				if err := records.CheckMove(records.AddressOfCredential(now), records.AddressOfCredential(&r)); err != nil {
 					return err
 				}
 			}
-			if r.Secrets, err = p.sealNamed(d.Credentials[i].Secrets, "credential", r.ID, oldNamed); err != nil {
+			if r.Secrets, err = p.sealNamed(named, "credential", r.ID, oldNamed); err != nil {
 				return err
 			}
-			r.APIKey, err = p.seal(d.Credentials[i].APIKey, d.Credentials[i].Sealed, "credential", r.ID, "api_key", old)
+			r.APIKey, err = p.seal(key.Text, key.Sealed, "credential", r.ID, "api_key", old)
 			return err
 		}
 		if err := plan(p, "credential", "cred", r.Name, &r, now, fill, records.PutCredential); err != nil {
@@ -190,18 +196,7 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 		if r.CredentialID, err = p.refer("credential", d.Credential, idOf(stored, ok)); err != nil {
 			return err
 		}
-		var old *resource.Sealed
-		var oldNamed map[string]*resource.Sealed
-		if now != nil {
-			old, oldNamed = now.APIKey, now.Secrets
-		}
-		if err := checkMoves(d, now, &r); err != nil {
-			return err
-		}
-		if r.Secrets, err = p.sealNamed(d.Secrets, "deployment", r.ID, oldNamed); err != nil {
-			return err
-		}
-		if r.APIKey, err = p.seal(d.APIKey, d.Sealed, "deployment", r.ID, "api_key", old); err != nil {
+		if err := p.sealDeployment(d, now, &r); err != nil {
 			return err
 		}
 		return records.CheckPluginProvider(p.registered(f), &r, credentialIn(f, d.Credential, stored))
@@ -209,10 +204,35 @@ func (p *planner) deployment(f *File, m *resource.Model, d *Deployment) error {
 	return planHolder(p, f, "deployment", "dep", name, &r, now, d.Budget, fill, records.PutDeployment)
 }
 
+// sealDeployment seals the secrets of a deployment; now is the stored one, nil for none.
+func (p *planner) sealDeployment(d *Deployment, now, next *resource.Deployment) (err error) {
+	var old *resource.Sealed
+	var oldNamed map[string]*resource.Sealed
+	key, named := Secret{Text: d.APIKey, Sealed: d.Sealed}, d.Secrets
+	if now != nil {
+		old, oldNamed = now.APIKey, now.Secrets
+	}
+	if now != nil && now.Provider == next.Provider {
+		if key, named, err = p.signIns(key, named, "deployment", next.ID, old, oldNamed); err != nil {
+			return err
+		}
+	}
+	if key.Sealed != "" || anySealed(named) {
+		if err := checkMoves(now, next); err != nil {
+			return err
+		}
+	}
+	if next.Secrets, err = p.sealNamed(named, "deployment", next.ID, oldNamed); err != nil {
+		return err
+	}
+	next.APIKey, err = p.seal(key.Text, key.Sealed, "deployment", next.ID, "api_key", old)
+	return err
+}
+
 // checkMoves refuses a deployment whose stored secrets would go somewhere else than they did; now is the stored
 // one, nil for none.
-func checkMoves(d *Deployment, now, next *resource.Deployment) error {
-	if now == nil || d.Sealed == "" && !anySealed(d.Secrets) {
+func checkMoves(now, next *resource.Deployment) error {
+	if now == nil {
 		return nil
 	}
 	if err := records.CheckMove(records.AddressOf(now), records.AddressOf(next)); err != nil {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/provider/chatgpt"
+	"github.com/conclave-llm/conclave/provider/copilot"
 	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -137,7 +139,9 @@ func AddressOfCredential(c *resource.Credential) Address {
 }
 
 // addressOptions are the options that name a service to which secrets are sent for a token.
-var addressOptions = [...]string{"aws_sts_endpoint", "azure_authority_host", "watsonx_iam_url", "sap_auth_url"}
+var addressOptions = [...]string{
+	"aws_sts_endpoint", "azure_authority_host", "watsonx_iam_url", "sap_auth_url", "gigachat_auth_url", copilot.OptionAPI, chatgpt.OptionAuth,
+}
 
 // CheckMove refuses to send a stored secret, which was given for the one address, to another
 // host, or to another provider's own.

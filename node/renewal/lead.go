@@ -155,6 +155,7 @@ func (r *Renewal) stale(dek string) (items []fsm.Resealed, err error) {
 			}
 			it := fsm.Resealed{Kind: rec.Kind, ID: rec.ID, Field: field, Old: s.Box}
 			if it.Sealed, err = r.cfg.Keys.Seal(text, rec.Kind, rec.ID, field); err == nil {
+				it.Sealed.SignIn, it.Sealed.Given = s.SignIn, s.Given
 				items = append(items, it)
 			}
 			return s

@@ -1,15 +1,15 @@
-// Package signin renews the tokens of sign-ins that deployments and credentials hold in their secret
-// chatgpt_auth, before they end. A refresh token may be used once: the leader alone uses it, and puts what it
-// gave in the place of the secret, sealed, in the replicated state, of which all nodes take it.
+// Package signin is people's sign-ins at providers. A Desk begins them: a person enters a code in a browser, and what
+// the provider gives goes into a secret of a credential. A Renewer renews the tokens of those that deployments and
+// credentials hold in their secret chatgpt_auth, before they end: a refresh token may be used once, so that the leader
+// alone uses it, and puts what it gave in the place of the secret, sealed, in the replicated state, of which all nodes
+// take it.
 package signin
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -28,6 +28,9 @@ const (
 	maxAnswer    = 1 << 20
 )
 
+// Way adds to a context how a provider is reached: as requests with the credential or the deployment reach it.
+type Way func(ctx context.Context, provider string, c *resource.Credential, d *resource.Deployment) (context.Context, error)
+
 // Keys seals secrets and opens them.
 type Keys interface {
 	Seal(plaintext secret.Text, kind, id, field string) (*resource.Sealed, error)
@@ -41,7 +44,7 @@ type Config struct {
 	Propose func(ctx context.Context, cmd fsm.Command) error
 	Leads   func() bool // and knows that it does
 	Client  *http.Client
-	URL     string           // where tokens are renewed; "": OpenAI's
+	Way     Way
 	Every   time.Duration    // between looks; 0: a minute
 	Now     func() time.Time // nil: time.Now
 	Logger  *slog.Logger
@@ -50,34 +53,40 @@ type Config struct {
 // Renewer renews tokens. Run may be called once.
 type Renewer struct {
 	cfg     Config
-	refused map[string]refusal // by kind and id
-	kept    map[string]renewed // what was given and is not stored yet, likewise
+	refused map[string]refusedToken // by kind and id
+	kept    map[string]renewed      // what was given and is not stored yet, likewise
 }
 
-// refusal is one of a refresh token.
-type refusal struct {
+// refusedToken is a refresh token that was refused.
+type refusedToken struct {
 	box   []byte // of the secret that had it
 	until time.Time
 }
 
 // renewed is a secret that takes another's place.
 type renewed struct {
-	old  []byte
+	old  *resource.Sealed
 	text secret.Text
+}
+
+// owner is a record with a sign-in.
+type owner struct {
+	kind, id, name string
+	options        map[string]string
+	credential     *resource.Credential // or a deployment
+	deployment     *resource.Deployment
+	sealed         *resource.Sealed
 }
 
 // New makes a Renewer.
 func New(cfg Config) *Renewer {
-	if cfg.URL == "" {
-		cfg.URL = chatgpt.TokenURL
-	}
 	if cfg.Every == 0 {
 		cfg.Every = defaultEvery
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Renewer{cfg: cfg, refused: map[string]refusal{}, kept: map[string]renewed{}}
+	return &Renewer{cfg: cfg, refused: map[string]refusedToken{}, kept: map[string]renewed{}}
 }
 
 // Run renews what is due while this node leads, until ctx is over.
@@ -100,48 +109,49 @@ func (r *Renewer) Run(ctx context.Context) {
 func (r *Renewer) Look(ctx context.Context) {
 	t := r.cfg.Catalog().Tables()
 	for _, c := range t.Credentials {
-		r.renew(ctx, "credential", c.ID, c.Name, c.Secrets[chatgpt.Secret])
+		r.renew(ctx, &owner{"credential", c.ID, c.Name, c.Options, c, nil, c.Secrets[chatgpt.Secret]})
 	}
 	for _, d := range t.Deployments {
-		r.renew(ctx, "deployment", d.ID, d.Name, d.Secrets[chatgpt.Secret])
+		r.renew(ctx, &owner{"deployment", d.ID, d.Name, d.Options, nil, d, d.Secrets[chatgpt.Secret]})
 	}
 }
 
 // renew renews one secret, if it is due. One that is no auth.json, such as the name of a secret elsewhere, is
 // whoever's keeps it.
-func (r *Renewer) renew(ctx context.Context, kind, id, name string, s *resource.Sealed) {
-	if s == nil {
+func (r *Renewer) renew(ctx context.Context, o *owner) {
+	if o.sealed == nil {
 		return
 	}
-	key := kind + "/" + id
+	log := r.cfg.Logger.With("kind", o.kind, "id", o.id, "name", o.name)
+	key := o.kind + "/" + o.id
 	next, ok := r.kept[key]
-	if !ok || !bytes.Equal(next.old, s.Box) {
+	if !ok || !bytes.Equal(next.old.Box, o.sealed.Box) {
 		delete(r.kept, key)
-		text, err := r.cfg.Keys.Open(s, kind, id, chatgpt.Secret)
+		text, err := r.cfg.Keys.Open(o.sealed, o.kind, o.id, chatgpt.Secret)
 		if err != nil {
-			r.cfg.Logger.Error("a sign-in cannot be opened", "kind", kind, "id", id, "name", name, "error", err)
+			log.Error("a sign-in cannot be opened", "error", err)
 			return
 		}
 		auth, err := chatgpt.ParseAuth(text.Reveal())
-		if err != nil || !r.due(key, auth, s) {
+		if err != nil || !r.due(key, auth, o.sealed) {
 			return
 		}
-		if next, err = r.again(ctx, auth, s); err != nil {
+		if next, err = r.again(ctx, o, auth); err != nil {
 			if ctx.Err() == nil {
-				r.refused[key] = refusal{s.Box, r.cfg.Now().Add(again)}
-				r.cfg.Logger.Error("a sign-in to ChatGPT cannot be renewed", "kind", kind, "id", id, "name", name, "error", err)
+				r.refused[key] = refusedToken{o.sealed.Box, r.cfg.Now().Add(again)}
+				log.Error("a sign-in to ChatGPT cannot be renewed", "error", err)
 			}
 			return
 		}
 		r.kept[key] = next
 	}
-	if err := r.store(ctx, kind, id, next); err != nil {
-		r.cfg.Logger.Error("a sign-in to ChatGPT that was renewed is not stored yet", "kind", kind, "id", id, "name", name, "error", err)
+	if err := r.store(ctx, o, next); err != nil {
+		log.Error("a sign-in to ChatGPT that was renewed is not stored yet", "error", err)
 		return
 	}
 	delete(r.kept, key)
 	delete(r.refused, key)
-	r.cfg.Logger.Info("a sign-in to ChatGPT is renewed", "kind", kind, "id", id, "name", name)
+	log.Info("a sign-in to ChatGPT is renewed")
 }
 
 // due says whether the tokens end soon, and may be renewed.
@@ -154,78 +164,38 @@ func (r *Renewer) due(key string, a *chatgpt.Auth, s *resource.Sealed) bool {
 	return !ok || !bytes.Equal(was.box, s.Box) || now.After(was.until)
 }
 
-// again asks for tokens.
-func (r *Renewer) again(ctx context.Context, a *chatgpt.Auth, s *resource.Sealed) (renewed, error) {
+// again asks for tokens. Of a refusal the code alone is told: what is said may repeat the token.
+func (r *Renewer) again(ctx context.Context, o *owner, a *chatgpt.Auth) (renewed, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]string{
+	ctx, err := r.cfg.Way(ctx, "chatgpt", o.credential, o.deployment)
+	if err != nil {
+		return renewed{}, err
+	}
+	status, body, err := postJSON(ctx, r.cfg.Client, chatgpt.TokenURL(o.options), map[string]string{
 		"client_id": chatgpt.ClientID, "grant_type": "refresh_token", "refresh_token": a.Refresh, "scope": "openid profile email",
 	})
 	if err != nil {
 		return renewed{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.cfg.URL, bytes.NewReader(body))
-	if err != nil {
-		return renewed{}, err
+	got, err := openaiTokens(status, body)
+	if _, said := errors.AsType[*refusal](err); said {
+		return renewed{}, fmt.Errorf("%w: sign in again with conclave provider signin, or give the secret %s anew", err, chatgpt.Secret)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "conclave")
-	got, err := r.ask(req)
 	if err != nil {
 		return renewed{}, err
 	}
 	a.Renew(got, r.cfg.Now())
 	text, err := a.Text()
-	return renewed{s.Box, secret.New(text)}, err
-}
-
-// ask sends the request. Of a refusal the code alone is told: what is said may repeat the token.
-func (r *Renewer) ask(req *http.Request) (t chatgpt.Tokens, err error) {
-	res, err := r.cfg.Client.Do(req)
-	if err != nil {
-		return t, err
-	}
-	defer res.Body.Close() //nolint:errcheck // it was only read
-	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
-		return t, err
-	}
-	var got struct {
-		chatgpt.Tokens
-		Error json.RawMessage `json:"error"` // a code, or an object with one
-	}
-	bad := json.Unmarshal(raw, &got)
-	if res.StatusCode != http.StatusOK {
-		return t, fmt.Errorf("refused with %d %s: sign in again, and give the secret %s anew", res.StatusCode, codeOf(got.Error), chatgpt.Secret)
-	}
-	if bad != nil || got.Access == "" {
-		return t, errors.New("the answer has no access_token")
-	}
-	return got.Tokens, nil
-}
-
-// codeOf is the code of an error: letters, digits and underscores.
-func codeOf(raw json.RawMessage) string {
-	var object struct {
-		Code string `json:"code"`
-	}
-	var code string
-	if json.Unmarshal(raw, &code) != nil && json.Unmarshal(raw, &object) == nil {
-		code = object.Code
-	}
-	for _, c := range code {
-		if c != '_' && (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return ""
-		}
-	}
-	return code[:min(len(code), 64)]
+	return renewed{o.sealed, secret.New(text)}, err
 }
 
 // store puts the secret in the place of the one before, unless somebody has given another meanwhile.
-func (r *Renewer) store(ctx context.Context, kind, id string, next renewed) error {
-	sealed, err := r.cfg.Keys.Seal(next.text, kind, id, chatgpt.Secret)
+func (r *Renewer) store(ctx context.Context, o *owner, next renewed) error {
+	sealed, err := r.cfg.Keys.Seal(next.text, o.kind, o.id, chatgpt.Secret)
 	if err != nil {
 		return err
 	}
-	return r.cfg.Propose(ctx, fsm.Reseal{Items: []fsm.Resealed{{Kind: kind, ID: id, Field: chatgpt.Secret, Old: next.old, Sealed: sealed}}})
+	sealed.Follow(next.old)
+	return r.cfg.Propose(ctx, fsm.Reseal{Items: []fsm.Resealed{{Kind: o.kind, ID: o.id, Field: chatgpt.Secret, Old: next.old.Box, Sealed: sealed}}})
 }

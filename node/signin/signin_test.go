@@ -23,6 +23,7 @@ type stage struct {
 	now    time.Time
 	record *resource.Credential
 	asked  []string // bodies
+	at     string   // where the last was asked
 	status int
 	answer string
 	refuse error // of proposals
@@ -31,7 +32,7 @@ type stage struct {
 
 // Seal and Open seal nothing: a box is the text.
 func (*stage) Seal(text secret.Text, kind, id, field string) (*resource.Sealed, error) {
-	return &resource.Sealed{DEK: "d", Box: []byte(text.Reveal()), Fingerprint: "f"}, nil
+	return &resource.Sealed{DEK: "d", Box: []byte(text.Reveal()), Fingerprint: "print of " + text.Reveal()}, nil
 }
 
 func (*stage) Open(s *resource.Sealed, kind, id, field string) (secret.Text, error) {
@@ -41,7 +42,7 @@ func (*stage) Open(s *resource.Sealed, kind, id, field string) (secret.Text, err
 // RoundTrip is the service.
 func (s *stage) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, _ := io.ReadAll(r.Body)
-	s.asked = append(s.asked, string(body))
+	s.asked, s.at = append(s.asked, string(body)), r.URL.String()
 	return &http.Response{StatusCode: s.status, Body: io.NopCloser(strings.NewReader(s.answer)), Request: r}, nil
 }
 
@@ -70,9 +71,14 @@ func newStage(text func(s *stage) string) (*stage, *signin.Renewer) {
 		Catalog: func() *resource.Catalog {
 			return resource.NewCatalog(resource.Tables{Credentials: []*resource.Credential{s.record}})
 		},
-		Keys: s, Propose: s.propose, Leads: func() bool { return true }, Client: &http.Client{Transport: s}, Now: func() time.Time { return s.now },
+		Keys: s, Propose: s.propose, Leads: func() bool { return true }, Client: &http.Client{Transport: s}, Way: straight, Now: func() time.Time { return s.now },
 		Logger: slog.New(slog.NewTextHandler(&s.log, nil)),
 	})
+}
+
+// straight is a way without a proxy.
+func straight(ctx context.Context, _ string, _ *resource.Credential, _ *resource.Deployment) (context.Context, error) {
+	return ctx, nil
 }
 
 func (s *stage) auth(life time.Duration) string {
@@ -83,6 +89,8 @@ func (s *stage) auth(life time.Duration) string {
 func TestRenewer(t *testing.T) {
 	t.Parallel()
 	s, r := newStage(func(s *stage) string { return s.auth(48 * time.Hour) })
+	first := s.auth(48 * time.Hour)
+	s.record.Secrets["chatgpt_auth"].Fingerprint = "print of " + first
 	r.Look(t.Context())
 	if len(s.asked) != 0 {
 		t.Fatalf("renewed too early: %q", s.asked)
@@ -97,6 +105,9 @@ func TestRenewer(t *testing.T) {
 	s.refuse = nil
 	r.Look(t.Context())
 	r.Look(t.Context())
+	if sealed := s.record.Secrets["chatgpt_auth"]; !sealed.SignIn || sealed.Given != "print of "+first || s.at != "https://auth.openai.com/oauth/token" {
+		t.Errorf("asked at %s, and stored %+v", s.at, sealed)
+	}
 	if got := string(s.record.Secrets["chatgpt_auth"].Box); len(s.asked) != 1 || !strings.Contains(got, `"refresh_token":"rt-2"`) || !strings.Contains(got, `"account_id":"a"`) {
 		t.Errorf("asked %d times, stored %s", len(s.asked), got)
 	}
@@ -120,7 +131,11 @@ func TestRenewer_Refused(t *testing.T) {
 	r.Look(t.Context())
 	s.record.Secrets["chatgpt_auth"] = &resource.Sealed{Box: []byte(strings.Replace(s.auth(-time.Hour), "rt-1", "rt-9", 1))}
 	s.status, s.answer = 200, `{"nothing":1}`
+	s.record.Options = map[string]string{"chatgpt_auth_url": "https://login.example/"}
 	r.Look(t.Context())
+	if s.at != "https://login.example/oauth/token" {
+		t.Errorf("asked at %s", s.at)
+	}
 	if len(s.asked) != 3 || !strings.Contains(s.asked[2], "rt-9") {
 		t.Errorf("asked %q", s.asked)
 	}

@@ -10,11 +10,21 @@ import (
 	"time"
 )
 
-// TokenURL is where tokens are renewed, and ClientID for whom: OpenAI's client, which they were given to.
+// ClientID is to whom tokens are given, and for whom they are renewed: OpenAI's client. OptionAuth is the option that
+// names another service of sign-ins than OpenAI's.
 const (
-	TokenURL = "https://auth.openai.com/oauth/token" //nolint:gosec // no credential
-	ClientID = "app_EMoamEEZ73f0CkXaXp7hrann"
+	ClientID   = "app_EMoamEEZ73f0CkXaXp7hrann"
+	OptionAuth = "chatgpt_auth_url"
+	issuer     = "https://auth.openai.com"
 )
+
+// Issuer is the service of sign-ins, without a slash at the end.
+func Issuer(options map[string]string) string {
+	return strings.TrimRight(cmp.Or(options[OptionAuth], issuer), "/")
+}
+
+// TokenURL is where tokens are given and renewed.
+func TokenURL(options map[string]string) string { return Issuer(options) + "/oauth/token" }
 
 // Secret is the name of the secret that holds an Auth.
 const Secret = "chatgpt_auth" //nolint:gosec // its name
@@ -57,6 +67,13 @@ func ParseAuth(text string) (*Auth, error) {
 	}
 	a.read()
 	return a, nil
+}
+
+// SignedIn is the Auth of the tokens that a sign-in gave, in the form of OpenAI's client.
+func SignedIn(t Tokens, now time.Time) *Auth {
+	a := &Auth{nested: true, rest: map[string]json.RawMessage{}}
+	a.Renew(t, now)
+	return a
 }
 
 // read reads of the tokens until when they are good, and for which account.

@@ -3,9 +3,30 @@
 package copilot
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 )
+
+// The options that name other services than github.com's, for GitHub Enterprise: where tokens of Copilot are given, and
+// where people sign in.
+const (
+	OptionAPI   = "github_api_url"
+	OptionLogin = "github_url"
+)
+
+// ClientID is the application that people sign in to: an editor's, whose tokens Copilot takes.
+const ClientID = "Iv1.b507a08c87ecfe98"
+
+// Login is the service of sign-ins, without a slash at the end.
+func Login(options map[string]string) string {
+	return strings.TrimRight(cmp.Or(options[OptionLogin], "https://github.com"), "/")
+}
+
+// API is where tokens of Copilot are given.
+func API(options map[string]string) string {
+	return strings.TrimRight(cmp.Or(options[OptionAPI], "https://api.github.com"), "/")
+}
 
 // RowResponses is the row of the models that only answer with responses.
 const RowResponses = "github_copilot_responses"

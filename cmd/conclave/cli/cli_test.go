@@ -7,6 +7,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/cmd/conclave/cli"
 	"github.com/conclave-llm/conclave/fsm"
@@ -38,7 +39,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			h := adminapitest.New(env.T().(testing.TB))
+			desk := &signIns{}
+			env.Values["desk"] = desk
+			h := adminapitest.New(env.T().(testing.TB), func(cfg *adminapi.Config) { cfg.SignIns = desk })
 			h.Late = []string{"n2"}
 			if strings.HasSuffix(env.WorkDir, "script-alert") {
 				dead(h)
@@ -47,6 +50,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("CONCLAVE_MASTER_KEY", adminapitest.MasterKey)
 			return nil
 		},
+		Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"await-signin": awaitSignIn},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }

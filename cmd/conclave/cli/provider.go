@@ -10,8 +10,8 @@ import (
 )
 
 func (a *app) providerCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "provider", Short: "Providers: what each serves, and which models it has", Args: cobra.NoArgs}
-	cmd.AddCommand(a.providerList(), a.providerGet(), a.providerDiscover())
+	cmd := &cobra.Command{Use: "provider", Short: "Providers: what each serves, which models it has, and sign-ins of people", Args: cobra.NoArgs}
+	cmd.AddCommand(a.providerList(), a.providerGet(), a.providerDiscover(), a.providerSignIn())
 	return cmd
 }
 

@@ -2,7 +2,6 @@ package sign
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +12,6 @@ import (
 	"github.com/conclave-llm/conclave/provider/chatgpt"
 	"github.com/conclave-llm/conclave/provider/copilot"
 )
-
-// githubAPI is where tokens of Copilot are given, unless the option github_api_url names another (GitHub
-// Enterprise).
-const githubAPI = "https://api.github.com"
 
 // copilotToken sends a token of Copilot's, which is good for half an hour or so and is given for the key: a
 // person's token of GitHub, as a sign-in with a device's code gives it (gho_… or ghu_…).
@@ -53,7 +48,7 @@ func (c *copilotToken) sign(ctx context.Context, a *Account, r *Request) error {
 
 // exchange asks for a token. What GitHub says about a refusal is left out but for its status.
 func (c *copilotToken) exchange(ctx context.Context, a *Account) (string, time.Time, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cmp.Or(a.Options["github_api_url"], githubAPI)+"/copilot_internal/v2/token", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, copilot.API(a.Options)+"/copilot_internal/v2/token", http.NoBody)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("ask github for a token: %w", err)
 	}
