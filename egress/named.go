@@ -204,14 +204,12 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 			all = append(all, machine...)
 		}
 		return all
-	case provider.EntraToken:
+	case provider.EntraToken, provider.GraphToken:
 		all := []string{cmp.Or(options["azure_authority_host"], "https://login.microsoftonline.com")}
 		if options["azure_use_environment"] == "true" {
 			all = append(all, machine...)
 		}
 		return all
-	case provider.GraphToken:
-		return []string{cmp.Or(options["azure_authority_host"], "https://login.microsoftonline.com")}
 	case provider.IBMToken:
 		return []string{cmp.Or(options["watsonx_iam_url"], "https://iam.cloud.ibm.com")}
 	case provider.GigaToken:
