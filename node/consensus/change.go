@@ -87,7 +87,7 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 // awaitLeader waits as long as Propose does for a leader to be known: an operator's wish does not
 // fail because of an election.
 func (n *Node) awaitLeader(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, holdWithoutLeader)
+	ctx, cancel := context.WithTimeout(ctx, n.hold())
 	defer cancel()
 	for !n.HasLeader() {
 		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {

@@ -18,14 +18,13 @@ import (
 )
 
 const (
-	holdWithoutLeader = 5 * time.Second
-	maxUnknown        = 3               // further tries after an unknown outcome
-	enqueueTimeout    = 2 * time.Second // until the leader's queue takes an entry
-	tryTimeout        = 5 * time.Second // of one try, while nothing is applied here
-	largeEntry        = 64 << 10        // bytes of an entry that is refused while the leader's disk is nearly full
-	batchTimeout      = 4 * tryTimeout  // of one try of a large entry, or while one is being applied
-	patience          = time.Minute     // of one try, while the same leader goes on and entries are applied
-	localWait         = 5 * time.Second // until this node has applied what the leader has
+	maxUnknown     = 3               // further tries after an unknown outcome
+	enqueueTimeout = 2 * time.Second // until the leader's queue takes an entry
+	tryTimeout     = 5 * time.Second // of one try, while nothing is applied here
+	largeEntry     = 64 << 10        // bytes of an entry that is refused while the leader's disk is nearly full
+	batchTimeout   = 4 * tryTimeout  // of one try of a large entry, or while one is being applied
+	patience       = time.Minute     // of one try, while the same leader goes on and entries are applied
+	localWait      = 5 * time.Second // until this node has applied what the leader has
 )
 
 // The methods of the consensus itself.
@@ -54,7 +53,7 @@ const (
 )
 
 // Propose has the cluster apply a command and waits until this node has applied it too. A
-// node that does not lead forwards it, once. Without a leader it tries for 5 s and returns
+// node that does not lead forwards it, once. Without a leader it tries for 5 s (see hold) and returns
 // resource.ErrNoLeader; resource.ErrBusy says that the leader takes no more of its class now. A try whose outcome is unknown is made again under the same command
 // id, which Apply knows: the command is never done twice. Refusals of Apply come back as
 // the sentinels of package resource.
@@ -131,12 +130,18 @@ func (n *Node) submit(ctx context.Context, env fsm.Envelope, cmd fsm.Command) (f
 		if out == unknown {
 			unknowns++
 		}
-		if ctx.Err() != nil || n.ctx.Err() != nil || unknowns > maxUnknown || time.Since(start) > holdWithoutLeader {
+		if ctx.Err() != nil || n.ctx.Err() != nil || unknowns > maxUnknown || time.Since(start) > n.hold() {
 			return fsm.Result{}, giveUp(unknowns > 0, err)
 		}
 		n.metrics.retries.Inc()
 		pause(ctx, backoff(try))
 	}
+}
+
+// hold is how long a leader is waited for: 5 s with Raft's own time-outs, and more than two rounds of an election with longer
+// ones.
+func (n *Node) hold() time.Duration {
+	return 3*time.Second + time.Duration(n.cfg.Multiplier)*4*heartbeat
 }
 
 // giveUp says whether the command may have been done.

@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -94,6 +96,24 @@ func (d *disk) back() {
 	d.must("mount", "-o", "loop", d.image, d.mount)
 }
 
+// freeze stops a process as its power does, before that of its disk: with a disk that is gone a sync may be told to be done
+// which is not, and a process that went on would spend what nobody knows of later. A thread within a sync stays there.
+func freeze(c *cluster.Cluster, n *cluster.Node) {
+	pid := n.PID()
+	_ = launch.Signal(pid, syscall.SIGSTOP)
+	c.Await("the process stands still", 5*time.Second, func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		for _, path := range threads {
+			stat, err := os.ReadFile(path)
+			at := bytes.LastIndexByte(stat, ')') + 2
+			if err != nil || at < 2 || at >= len(stat) || stat[at] != 'T' && stat[at] != 'D' {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
 // TestPower_Fails ends the file system of one node, of the leader, and of all at once, so that everything that was not
 // synced is lost, and kills the process. The journal's mode is fsync: no acknowledged write and no answered
 // request is missing afterwards, and no state is another one.
@@ -120,6 +140,7 @@ func TestPower_Fails(t *testing.T) {
 			before := w.count()
 			c.Await("writes go on", 20*time.Second, func() bool { return w.count() > before+20 })
 			for _, i := range who {
+				freeze(c, c.Nodes[i])
 				disks[i].fail()
 				c.Nodes[i].Kill()
 				failed++
