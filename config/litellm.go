@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/config/litellmguard"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/typesafe"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -288,6 +289,11 @@ func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
 		Parallel: params.integer("max_parallel_requests"),
 	}
 	r.Options, out.Secrets = params.account()
+	if r.Provider == typesafe.RowStrands && strings.HasPrefix(r.APIBase, "arn:") {
+		options := map[string]string{typesafe.OptionRuntime: r.APIBase}
+		maps.Copy(options, r.Options)
+		r.Options, r.APIBase = options, ""
+	}
 	r.Weight, r.TimeoutMS = params.integer("weight"), params.milliseconds("timeout")
 	r.Timeouts = resource.StreamTimeout(params.milliseconds("stream_timeout"))
 	if n := params.integer("order"); n != nil {

@@ -147,6 +147,23 @@ func TestParse_LiteLLM_private(t *testing.T) {
 }
 
 // TestParse_LiteLLM_callbackSettings says of each callback whether it is told prompts and answers.
+// TestParse_LiteLLM_runtime: a runtime of Amazon's is an option, and no address.
+func TestParse_LiteLLM_runtime(t *testing.T) {
+	t.Parallel()
+	const arn = "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/decider-1"
+	f, err := loadText(t, "c.yaml", `model_list:
+- model_name: decider
+  litellm_params: {model: strands_decider/hobson, api_base: "`+arn+`", aws_region_name: us-west-2}
+`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := f.Resources.Models[0].Deployments[0].Resource
+	if d.Provider != "strands_decider" || d.APIBase != "" || d.Options["runtime_arn"] != arn || d.Options["region"] != "us-west-2" {
+		t.Errorf("got %+v", d)
+	}
+}
+
 func TestParse_LiteLLM_callbackSettings(t *testing.T) {
 	t.Parallel()
 	const lists = "environment_variables: {DD_API_KEY: dd, OTEL_ENDPOINT: 'http://localhost:4318'}\n"

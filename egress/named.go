@@ -226,7 +226,7 @@ func TokenServices(auth provider.Auth, options map[string]string) []string {
 		if address := options["sap_auth_url"]; address != "" {
 			return []string{address}
 		}
-	case provider.SigV4, provider.SigV4Events:
+	case provider.SigV4, provider.SigV4Events, provider.RuntimeSigV4:
 		var all []string
 		if options["aws_role_name"] != "" {
 			all = append(all, cmp.Or(options["aws_sts_endpoint"], "https://sts."+cmp.Or(options["region"], "us-east-1")+".amazonaws.com"))

@@ -28,6 +28,9 @@ const (
 	Rerank                             // Cohere's, which others serve too
 	PassThrough                        // any of a provider's own
 	OCR                                // Mistral's: text of a document, which others serve too
+	Decisions                          // OpenAI's: questions whose answers have a type and probabilities
+	SystemOne                          // TypeSafe's form of them, which others serve too
+	Extraction                         // what a text names, of the kinds asked for; relayed alone
 	Realtime                           // OpenAI's: a session of events over a WebSocket
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
@@ -132,6 +135,7 @@ const (
 	FamilyCount                      // answers how many tokens a request has, and makes none
 	FamilyRanking                    // package llm/rerank
 	FamilyDocument                   // package llm/document
+	FamilyDecision                   // package llm/decision
 	FamilySession                    // a connection with events of both sides
 )
 
@@ -178,6 +182,9 @@ var traits = [numEndpoints]struct {
 	Translations:    {name: "translations", family: FamilyMedia},
 	Rerank:          {name: "rerank", family: FamilyRanking},
 	OCR:             {name: "ocr", family: FamilyDocument},
+	Decisions:       {name: "decisions", family: FamilyDecision},
+	SystemOne:       {name: "system_one", family: FamilyDecision},
+	Extraction:      {name: "extraction", family: FamilyDecision},
 	PassThrough:     {name: "pass_through"},
 	Realtime:        {name: "realtime", family: FamilySession},
 

@@ -3,6 +3,7 @@ package llm
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -86,10 +87,15 @@ func SetErrorHeaders(h http.Header, e *Error) {
 
 // ErrorFields are the members of an error body in OpenAI's shape, or in the shapes of those who
 // nearly follow it.
-type ErrorFields struct{ Message, Type, Code, Param string }
+type ErrorFields struct {
+	Message, Type, Code, Param string
+	// Detailed says that they stood in an object or a list of details, which clients of OpenAI's do not read.
+	Detailed bool
+}
 
 // ParseError reads an error body: {"error":{…}}, {"error":"text"}, or the members at the top
-// ("message" or "detail"). What is not there stays empty.
+// ("message" or "detail", which may be an object of them, or a list of what is wrong and where). What is
+// not there stays empty.
 func ParseError(body []byte) ErrorFields {
 	var f ErrorFields
 	s := scanner{b: body}
@@ -100,8 +106,14 @@ func ParseError(body []byte) ErrorFields {
 func (f *ErrorFields) members(s *scanner, level int) {
 	for n := 0; enterObject(s, n) && s.next('}', n); n++ {
 		key := string(s.key())
-		if key == "error" && level == 0 && s.space() == '{' {
+		if level == 0 && (key == "error" || key == "detail") && s.space() == '{' {
 			f.members(s, 1)
+			f.Detailed = f.Detailed || key == "detail"
+			continue
+		}
+		if level == 0 && key == "detail" && s.space() == '[' {
+			f.details(s)
+			f.Detailed = true
 			continue
 		}
 		v := scalar(s.value())
@@ -109,6 +121,37 @@ func (f *ErrorFields) members(s *scanner, level int) {
 			*to = v
 		}
 	}
+}
+
+// details reads a list of faults: [{"loc":["body","a",0],"msg":"text"}]. The first is what is told.
+func (f *ErrorFields) details(s *scanner) {
+	for n := 0; enterIf(s, '[', n) && s.next(']', n); n++ {
+		var message, param string
+		for m := 0; enterObject(s, m) && s.next('}', m); m++ {
+			switch string(s.key()) {
+			case "msg":
+				message = scalar(s.value())
+			case "loc":
+				param = location(s)
+			default:
+				s.value()
+			}
+		}
+		if f.Message == "" {
+			f.Message, f.Param = message, param
+		}
+	}
+}
+
+// location is the path to what is wrong, without that it stands in the body.
+func location(s *scanner) string {
+	var path []string
+	for n := 0; enterIf(s, '[', n) && s.next(']', n); n++ {
+		if part := scalar(s.value()); n > 0 || part != "body" {
+			path = append(path, part)
+		}
+	}
+	return strings.Join(path, ".")
 }
 
 // member is where the member of an error goes, nil if nowhere.

@@ -21,6 +21,8 @@ func ReadAt(e Endpoint, body []byte) (Report, error) {
 		}
 	case OCR:
 		r.count(pagesOf(body), func(u *Units, n int64) { u.Pages = n })
+	case Decisions, SystemOne, Extraction:
+		r.Usage.Service = ServiceDecisions
 	case Rerank:
 		if u, ok := ReadUsage(DialectCohere, body); ok && !r.HasUsage {
 			r.Usage, r.HasUsage = u, true

@@ -33,6 +33,11 @@ type Member struct {
 	Value []byte // JSON
 }
 
+// Append appends the member to an object. Its name may be anything.
+func (m *Member) Append(dst []byte) []byte {
+	return AppendRaw(append(AppendString(AppendComma(dst), m.Name), ':'), m.Value)
+}
+
 // Has says whether the body, whose syntax Peek has checked, has the member at its top.
 func Has(body []byte, name string) bool {
 	s := scanner{b: body}

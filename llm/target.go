@@ -65,6 +65,17 @@ func (t *Target) Drop(param string) (pass bool) {
 	return false
 }
 
+// AppendExtra appends the members that the vendor knows, which are named, and those that the policy
+// passes on. All others are dropped.
+func (t *Target) AppendExtra(dst []byte, extra []Member, known ...string) []byte {
+	for i := range extra {
+		if m := &extra[i]; slices.Contains(known, m.Name) || t.Drop(m.Name) {
+			dst = m.Append(dst)
+		}
+	}
+	return dst
+}
+
 // Dropped lists what was left out, in the order in which it was met.
 func (t *Target) Dropped() []string { return t.dropped }
 

@@ -103,6 +103,9 @@ var serve = map[string]func(*Server, *exchange) error{
 	"/audio/transcriptions":  (*Server).transcribe,
 	"/audio/translations":    (*Server).transcribe,
 	"/rerank":                (*Server).rerank,
+	"/decisions":             (*Server).decisions,
+	"/systemone":             (*Server).systemOne,
+	"/extraction":            (*Server).extract,
 }
 
 // ServeHTTP implements http.Handler. A format is rows of the table above and a file beside this one.

@@ -164,11 +164,12 @@ func read(e llm.Endpoint) bool {
 	_, embeds := embedInbound[e]
 	_, ranks := rerankInbound[e]
 	_, counts := counted[e]
+	_, decides := decisionInbound[e]
 	switch e {
 	case llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Realtime:
 		return true
 	}
-	return talks || embeds || ranks || counts
+	return talks || embeds || ranks || counts || decides
 }
 
 // written says whether requests for e can be written for a provider.
@@ -178,7 +179,8 @@ func written(e llm.Endpoint) bool {
 	_, ranks := rerankOutbound[e]
 	_, scans := documentOutbound[e]
 	_, counts := countOutbound[e]
-	return talks || embeds || ranks || scans || counts || draws(e) || speaks(e) || listens(e) || converses(e)
+	_, decides := decisionOutbound[e]
+	return talks || embeds || ranks || scans || counts || decides || draws(e) || speaks(e) || listens(e) || converses(e)
 }
 
 // converses says whether sessions of clients can be held at e in a provider's own words.

@@ -15,13 +15,14 @@ var (
 	transcribe = []llm.Endpoint{llm.Transcriptions}
 	reranks    = []llm.Endpoint{llm.Rerank}
 	sessions   = []llm.Endpoint{llm.Realtime}
-	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens, llm.OCR}, images, audio, sessions)
+	decides    = []llm.Endpoint{llm.Decisions, llm.SystemOne}
+	everything = slices.Concat([]llm.Endpoint{llm.Moderations, llm.Rerank, llm.InputTokens, llm.OCR, llm.Extraction}, images, audio, sessions, decides)
 )
 
 // further are the endpoints that rows serve in OpenAI's form, or rerank in Cohere's, beside those
 // that the rows name. Servers of one's own have all: which model they run decides.
 var further = map[string][]llm.Endpoint{
-	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio, sessions),
+	"openai":         slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens, llm.Decisions}, images, audio, sessions),
 	"aiohttp_openai": slices.Concat([]llm.Endpoint{llm.Moderations, llm.InputTokens}, images, audio),
 	"gemini":         {llm.CountContent, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
 	"vertex_ai":      {llm.CountContent, llm.VertexRank, llm.GeminiImages, llm.GeminiSpeak, llm.GeminiListen, llm.GeminiLive},
@@ -34,11 +35,12 @@ var further = map[string][]llm.Endpoint{
 	"groq":             audio,
 	"xai":              {llm.Images, llm.Realtime, llm.XAIListen},
 	"together_ai":      slices.Concat(reranks, makeImages, audio),
-	"fireworks_ai":     {llm.FireworksRerank, llm.FireworksImages},
+	"fireworks_ai":     {llm.FireworksRerank, llm.FireworksImages, llm.Decisions, llm.SystemOne},
 	"deepinfra":        slices.Concat(images, audio, []llm.Endpoint{llm.DeepInfraRank}),
 	"nscale":           makeImages,
 	"aiml":             makeImages,
 	"novita":           reranks,
+	"openrouter":       decides,
 	"jina_ai":          reranks,
 	"voyage":           {llm.VoyageRerank},
 	"tei":              {llm.TEIRerank},

@@ -50,6 +50,7 @@ const (
 	CopilotToken                  // a bearer token of Copilot's, for a token of GitHub's
 	ChatGPTToken                  // a bearer token of a sign-in to ChatGPT
 	GraphToken                    // a bearer token of Microsoft's Entra for a person
+	RuntimeSigV4                  // Amazon's signature for a runtime of agents, or a key, or nothing elsewhere
 )
 
 // authNames are the ways, as people read them.
@@ -59,7 +60,7 @@ var authNames = [...]string{ //nolint:gosec // of kinds, and none of them
 	AzureSubscription: "ocp-apim-subscription-key", GoogKey: "x-goog-api-key", SigV4: "aws_sigv4", GoogleToken: "google_token", EntraToken: "entra_token",
 	IBMToken: "ibm_token", DatabricksToken: "databricks_token", SAPToken: "sap_token", SnowflakeToken: "snowflake_token",
 	OracleSignature: "oci_signature", GigaToken: "gigachat_token",
-	SigV4Events: "aws_sigv4_events", CopilotToken: "github_copilot_token", ChatGPTToken: "chatgpt_token", GraphToken: "graph_token",
+	SigV4Events: "aws_sigv4_events", CopilotToken: "github_copilot_token", ChatGPTToken: "chatgpt_token", GraphToken: "graph_token", RuntimeSigV4: "aws_sigv4_runtime",
 }
 
 // String names the way: "bearer".
@@ -191,7 +192,7 @@ var table = sorted(slices.Concat([]Provider{
 		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
-}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows))
+}, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows, decisionRows))
 
 // sorted fills in what rows leave out and sorts them.
 func sorted(rows []Provider) []Provider {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/typesafe"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/resource"
@@ -34,7 +35,13 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if c.takesForm() {
 		return c.openForm(c.header.Get("Content-Type"))
 	}
-	if err := c.peek(buf.Bytes()); err != nil {
+	body := buf.Bytes()
+	if c.route.endpoint == llm.SystemOne {
+		if body, err = typesafe.Join(c.header.Get("Content-Type"), body); err != nil {
+			return err
+		}
+	}
+	if err := c.peek(body); err != nil {
 		return err
 	}
 	if err := c.fillPrompt(c.route.endpoint); err != nil {

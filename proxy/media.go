@@ -42,6 +42,15 @@ func rerankRoute() (*Route, error) {
 // ocrRoute serves the text of documents in Mistral's form.
 func ocrRoute() (*Route, error) { return inference(llm.OCR, "/v1/ocr", "/ocr") }
 
+// decisionsRoute and systemOneRoute serve questions with typed answers, in OpenAI's form and in
+// TypeSafe's.
+func decisionsRoute() (*Route, error) { return openAI(llm.Decisions, "/decisions") }
+
+func systemOneRoute() (*Route, error) { return inference(llm.SystemOne, "/v1/systemone", "/systemone") }
+
+// extractionRoute serves what a text names, of the kinds asked for.
+func extractionRoute() (*Route, error) { return inference(llm.Extraction, "/v1/extraction", "/extraction") }
+
 // openForm takes the body apart as a form, whose text fields are what the steps see.
 func (c *Call) openForm(contentType string) error {
 	f, err := form.Parse(contentType, c.buf.Bytes())

@@ -134,7 +134,7 @@ func routes() ([]*Route, error) {
 		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
 		tokenCounterRoute, transformRoute, paramsRoute, modelInfoRoute, trialRoute,
-		rerankRoute, ocrRoute, countTokensRoute, countContentRoute, inputTokensRoute,
+		rerankRoute, ocrRoute, decisionsRoute, systemOneRoute, extractionRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
 		modelsRoute, modelRoute,
 		socketResponsesRoute, realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),

@@ -53,18 +53,6 @@ type Input struct {
 	Title   string  // of a document, for vendors that want to know
 }
 
-// Member is one that only some vendors know, as the client wrote it.
-type Member struct {
-	Name string
-	Raw  []byte
-}
-
-// Append appends the member to an object. Its name may be anything.
-func (m *Member) Append(dst []byte) []byte {
-	dst = append(llm.AppendString(llm.AppendComma(dst), m.Name), ':')
-	return llm.AppendRaw(dst, m.Raw)
-}
-
 // Request asks for vectors. It is not changed once it was read.
 type Request struct {
 	Model      string
@@ -73,8 +61,8 @@ type Request struct {
 	Encoding   Encoding
 	User       string
 	Purpose    Purpose
-	Truncate   *bool // whether what is too long is cut; nil: as the vendor says
-	Extra      []Member
+	Truncate   *bool        // whether what is too long is cut; nil: as the vendor says
+	Extra      []llm.Member // that only some vendors know
 }
 
 // PurposeOf is what the input is for.
@@ -111,7 +99,7 @@ func (r *Request) Part(from, to int) *Request {
 func (r *Request) Member(name string) []byte {
 	for _, m := range r.Extra {
 		if m.Name == name {
-			return m.Raw
+			return m.Value
 		}
 	}
 	return nil
@@ -123,15 +111,11 @@ var PurposeNames = []string{"input_type", "task_type", "task"}
 // AppendExtra appends the members that the vendor knows, which are named, and those that the policy
 // passes on. All others are dropped, but for what became Purpose.
 func (r *Request) AppendExtra(dst []byte, t *llm.Target, known ...string) []byte {
-	for _, m := range r.Extra {
-		if r.Purpose != PurposeUnsaid && slices.Contains(PurposeNames, m.Name) {
-			continue
-		}
-		if slices.Contains(known, m.Name) || t.Drop(m.Name) {
-			dst = m.Append(dst)
-		}
+	extra := r.Extra
+	if r.Purpose != PurposeUnsaid {
+		extra = slices.DeleteFunc(slices.Clone(extra), func(m llm.Member) bool { return slices.Contains(PurposeNames, m.Name) })
 	}
-	return dst
+	return t.AppendExtra(dst, extra, known...)
 }
 
 // AppendTexts appends the inputs as an array of strings, for vendors that take nothing else.

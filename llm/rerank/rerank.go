@@ -60,13 +60,7 @@ func (r *Request) AppendTexts(dst []byte, member string) []byte {
 // AppendExtra appends the members that the vendor knows, which are named, and those that the policy
 // passes on. All others are dropped.
 func (r *Request) AppendExtra(dst []byte, t *llm.Target, known ...string) []byte {
-	for _, m := range r.Extra {
-		if slices.Contains(known, m.Name) || t.Drop(m.Name) {
-			dst = append(llm.AppendString(llm.AppendComma(dst), m.Name), ':')
-			dst = llm.AppendRaw(dst, m.Value)
-		}
-	}
-	return dst
+	return t.AppendExtra(dst, r.Extra, known...)
 }
 
 // Result is one document's place.

@@ -26,7 +26,8 @@ const (
 // given, in any of the dialects; all others are parameters.
 var contents = []string{
 	"messages", "input", "instructions", "system", "prompt", "suffix", "contents", "systeminstruction", "system_instruction", "tools", "functions",
-	"toolconfig", "additionalmodelrequestfields", "query", "documents", "document", "requests", "content", "text", "texts", "image", "mask",
+	"toolconfig", "additionalmodelrequestfields", "query", "documents", "document", "requests", "content", "text", "texts", "image", "mask", "state",
+	"questions", "assets", "entities",
 }
 
 // fixed are the members of a request that no guardrail sets: for whom it is, how it is judged, and what

@@ -30,6 +30,9 @@ var paths = [...]string{
 	llm.Translations:    "/audio/translations",
 	llm.Rerank:          "/rerank",
 	llm.OCR:             "/ocr",
+	llm.Decisions:       "/decisions",
+	llm.SystemOne:       "/systemone",
+	llm.Extraction:      "/extraction",
 }
 
 // Codec is OpenAI's format.
@@ -95,8 +98,8 @@ func (Codec) Classify(now time.Time, status int, h http.Header, body []byte) *ll
 	if ours(status, f) {
 		return hide(e)
 	}
-	if f == (llm.ErrorFields{}) {
-		e.Body = nil // a proxy's page rather than the provider's own words
+	if f == (llm.ErrorFields{}) || f.Detailed {
+		e.Body = nil // a proxy's page rather than the provider's own words, or such as clients do not read
 	}
 	return e
 }

@@ -360,6 +360,8 @@ var endpoints = []struct {
 	{"/v2/chat", llm.CohereChat},
 	{"/rerank", llm.Rerank},
 	{"/ocr", llm.OCR},
+	{"/decisions", llm.Decisions},
+	{"/systemone", llm.SystemOne},
 	{"/images/generations", llm.Images},
 	{"/images/edits", llm.ImageEdits},
 	{"/audio/speech", llm.Speech},

@@ -22,6 +22,7 @@ const (
 	writtenTokens    = 5    // of output, for a second of audio that is transcribed
 	audioByteRate    = 8000 // bytes for a second: 64 kbit/s
 	documentsASearch = 100  // that a search unit covers
+	answerTokens     = 16   // of output, for a question whose answer is a value
 	pageBytes        = 3000 // of a page of a document that is sent: one of words, compressed
 )
 
@@ -58,6 +59,23 @@ func (q *Quote) ranks(r *Request) {
 	}
 	_ = json.Unmarshal(r.Body, &body) // other forms of documents are one search
 	q.units.Queries = max(1, (int64(len(body.Documents))+documentsASearch-1)/documentsASearch)
+}
+
+// decides estimates the answers, one to each question, at the price that decisions have.
+func (q *Quote) decides(r *Request) {
+	c, questions := llm.NewCursor(r.Body), int64(0)
+	for n := 0; c.Member(n); n++ {
+		if string(c.Name()) != "questions" {
+			c.Raw()
+			continue
+		}
+		object := c.Next() == '{'
+		for m := 0; object && c.Member(m) || !object && c.Element(m); m++ {
+			c.Raw()
+			questions++
+		}
+	}
+	q.Output, q.Service = max(1, questions)*answerTokens, llm.ServiceDecisions
 }
 
 // scans estimates the pages of a document that is read: those that are asked for, or as many as what

@@ -62,7 +62,7 @@ func Of(r *Request) Quote {
 		}
 	}
 	q.media = f.MediaBytes / mediaBytesPerToken
-	q.Raw = (f.PromptBytes-f.MediaBytes)/bytesPerToken + q.media + framingTokens
+	q.Raw = (promptBytes(r)-f.MediaBytes)/bytesPerToken + q.media + framingTokens
 	q.Prompt = int64(float64(q.Raw) * m.Factor.Value())
 	q.uses(r, m, most)
 	q.held = q.Prompt
@@ -94,6 +94,8 @@ func (q *Quote) uses(r *Request, m *view.Model, most int64) {
 		q.ranks(r)
 	case llm.FamilyDocument:
 		q.scans(r)
+	case llm.FamilyDecision:
+		q.decides(r)
 	case llm.FamilyCount:
 		q.Counted, q.Prompt, q.media = counted(r, m.Factor.Value()), 0, 0
 	case llm.FamilySession:
@@ -111,7 +113,16 @@ func bound(r *Request) int64 {
 	if f := r.Endpoint.Family(); f == llm.FamilyCount || f == llm.FamilyDocument {
 		return 0
 	}
-	return r.Fields.PromptBytes + framingTokens
+	return promptBytes(r) + framingTokens
+}
+
+// promptBytes is the size of what becomes prompt tokens: of rerankings and decisions the whole body.
+func promptBytes(r *Request) int64 {
+	switch r.Endpoint.Family() {
+	case llm.FamilyRanking, llm.FamilyDecision:
+		return int64(len(r.Body))
+	}
+	return r.Fields.PromptBytes
 }
 
 // counted is the estimate for who asks how many tokens a prompt has. One whose parts stand

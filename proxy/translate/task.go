@@ -50,7 +50,7 @@ type Upload struct {
 // Tasks says whether requests of an endpoint of clients are tasks.
 func Tasks(e llm.Endpoint) bool {
 	switch e {
-	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR:
+	case llm.Rerank, llm.Images, llm.ImageEdits, llm.ImageVariations, llm.Speech, llm.Transcriptions, llm.Translations, llm.OCR, llm.Decisions, llm.SystemOne:
 		return true
 	}
 	return false
@@ -74,6 +74,8 @@ func ReadTask(e llm.Endpoint, body []byte, files ...Upload) (Task, error) {
 		return readListening(e, body, file)
 	case llm.OCR:
 		return readReading(body)
+	case llm.Decisions, llm.SystemOne:
+		return readDeciding(e, body)
 	}
 	in, _ := provider.RerankInboundOf(e) // Tasks says so
 	req, err := in.DecodeRequest(body)

@@ -106,7 +106,7 @@ func entry(r *jsonread.Reader, req *embed.Request) (content bool) {
 		default:
 			raw := r.Copy()
 			if raw != nil && req.Member(name) == nil {
-				req.Extra = append(req.Extra, embed.Member{Name: name, Raw: raw})
+				req.Extra = append(req.Extra, llm.Member{Name: name, Value: raw})
 			}
 		}
 	})

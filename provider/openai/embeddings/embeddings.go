@@ -81,7 +81,7 @@ func readMember(r *jsonread.Reader, req *embed.Request, name string) {
 // keep keeps a member that only some vendors know.
 func keep(r *jsonread.Reader, req *embed.Request, name string) {
 	if raw := r.Copy(); raw != nil {
-		req.Extra = append(req.Extra, embed.Member{Name: name, Raw: raw})
+		req.Extra = append(req.Extra, llm.Member{Name: name, Value: raw})
 	}
 }
 

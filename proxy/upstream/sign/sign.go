@@ -186,6 +186,7 @@ func methods(cfg Config) map[provider.Auth]method {
 		provider.SigV4Events:     &sigV4Events{newSigV4(cfg)},
 		provider.CopilotToken:    newCopilotToken(cfg),
 		provider.ChatGPTToken:    newChatGPTToken(cfg),
+		provider.RuntimeSigV4:    runtimeSigV4{newSigV4(cfg)},
 	}
 }
 

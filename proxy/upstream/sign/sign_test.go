@@ -78,6 +78,36 @@ func TestSigV4(t *testing.T) {
 	}
 }
 
+// TestRuntimeSigV4: a runtime of Amazon's sees a signature for its region, and others the key, if there is
+// one.
+func TestRuntimeSigV4(t *testing.T) {
+	t.Parallel()
+	s := sign.New(sign.Config{Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }})
+	runtime := map[string]string{"runtime_arn": "arn:aws:bedrock-agentcore:us-west-2:123456789012:runtime/d", "aws_access_key_id": "AKIDEXAMPLE"}
+	secrets := map[string]secret.Text{"aws_secret_access_key": secret.New("hush")}
+	for _, tt := range []struct {
+		name string
+		a    sign.Account
+		want string // that the header begins with
+	}{
+		{"a runtime", sign.Account{Options: runtime, Secrets: secrets}, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-west-2/bedrock-agentcore/aws4_request"},
+		{"a runtime with a key", sign.Account{Options: runtime, Key: secret.New("k")}, "Bearer k"},
+		{"a server of one's own", sign.Account{}, ""},
+		{"a server with a key", sign.Account{Key: secret.New("k")}, "Bearer k"},
+	} {
+		r := request(t, "https://h/x")
+		if err := s.Sign(t.Context(), provider.RuntimeSigV4, &tt.a, r); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Header.Get("Authorization"); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s: got %q", tt.name, got)
+		}
+	}
+	if err := s.Sign(t.Context(), provider.RuntimeSigV4, &sign.Account{Options: map[string]string{"runtime_arn": runtime["runtime_arn"]}}, request(t, "https://h/x")); err == nil {
+		t.Error("a runtime without keys is asked")
+	}
+}
+
 // serviceAccount is the file that Google gives out, with its token service at address.
 func serviceAccount(t *testing.T, address string) string {
 	t.Helper()

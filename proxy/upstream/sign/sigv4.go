@@ -11,6 +11,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/typesafe"
 )
 
 // sigV4 signs as Amazon wants it, for the option region, with keys that sigv4keys.go finds. An
@@ -73,6 +76,23 @@ func (s *sigV4) sign(ctx context.Context, a *Account, r *Request) error {
 		service = serviceOf(r.URL.Host)
 	}
 	return s.with(ctx, credentials, r, service, region)
+}
+
+// runtimeSigV4 signs what goes to a runtime of Amazon's for agents, whose name holds the region. Elsewhere
+// a key is sent if there is one.
+type runtimeSigV4 struct{ *sigV4 }
+
+func (s runtimeSigV4) sign(ctx context.Context, a *Account, r *Request) error {
+	region := typesafe.RuntimeRegion(a.Options)
+	if region == "" || !a.Key.IsZero() {
+		provider.Bearer.Set(r.Header, a.Key.Reveal())
+		return nil
+	}
+	credentials, err := s.credentials(ctx, a)
+	if err != nil {
+		return err
+	}
+	return s.with(ctx, credentials, r, "bedrock-agentcore", region)
 }
 
 // with signs with keys. Only what nobody between here and Amazon changes is signed.
