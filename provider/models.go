@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/provider/gemini"
 	"github.com/conclave-llm/conclave/provider/ollama"
 	"github.com/conclave-llm/conclave/provider/openai"
+	"github.com/conclave-llm/conclave/provider/typesafe"
 )
 
 // ErrNoList says that a provider has no list of its models that its key may read.
@@ -45,6 +46,8 @@ func (p *Provider) listing() (l listing, ok bool) {
 		return listing{path: "/../v1/models?page_size=1000", page: "next_page_token", query: "page_token"}, true
 	case ollama.Codec:
 		return listing{path: "/api/tags"}, true
+	case typesafe.Codec:
+		return listing{path: "/v1/models"}, true
 	}
 	return l, false
 }
@@ -66,6 +69,9 @@ func (p *Provider) ModelsURL(base string, options map[string]string, page string
 	path := l.path
 	if beside, ok := strings.CutPrefix(path, "/.."); ok {
 		base, path = strings.TrimSuffix(base, "/v2"), beside
+	}
+	if strings.HasPrefix(path, "/v1/") {
+		base = strings.TrimSuffix(base, "/v1")
 	}
 	if page == "" {
 		return base + path, nil

@@ -28,6 +28,8 @@ func TestModelsURL(t *testing.T) {
 		{"cohere", "", "", "https://api.cohere.com/v1/models?page_size=1000"},
 		{"cohere", "http://h/v2", "", "http://h/v1/models?page_size=1000"},
 		{"ollama", "http://h:11434", "", "http://h:11434/api/tags"},
+		{"typesafe", "", "", "https://api.typesafe.ai/v1/models"},
+		{"laya", "http://h/v1", "", "http://h/v1/models"},
 	} {
 		if got, err := row(t, tt.name).ModelsURL(tt.base, nil, tt.page); err != nil || got != tt.want {
 			t.Errorf("%s: got %q, %v, want %q", tt.name, got, err, tt.want)
@@ -58,6 +60,7 @@ func TestReadModels(t *testing.T) {
 		{"gemini", "gemini", `{"models":[{"name":"models/gemini-x"}],"nextPageToken":"t"}`, []string{"gemini-x"}, "t", false},
 		{"cohere", "cohere", `{"models":[{"name":"command"}],"next_page_token":null}`, []string{"command"}, "", false},
 		{"ollama", "ollama", `{"models":[{"name":"llama3:8b","size":1}]}`, []string{"llama3:8b"}, "", false},
+		{"typesafe", "typesafe", `{"models":[{"name":"jev-latest","description":"d","release_date":"2026-09-15"}]}`, []string{"jev-latest"}, "", false},
 		{"none", "openai", `{"data":[]}`, nil, "", false},
 		{"no list", "openai", `{"error":"x"}`, nil, "", true},
 		{"no JSON", "openai", `<html>`, nil, "", true},
