@@ -188,7 +188,7 @@ func answered(t *testing.T, h *plugins.Host) {
 		Open: guardrail.MayAnswer,
 	}
 	d, err := h.Guardrails().For("demo", guardrail.Choice{}).Before(t.Context(), q)
-	if err != nil || d.Action != guardrail.Answer || d.Answer != "an answer" {
+	if err != nil || d.Action != guardrail.Answer || d.Reply.Text != "an answer" || d.Reply.Body != nil {
 		t.Errorf("an answer: %+v, %v", d, err)
 	}
 }
