@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -36,12 +37,17 @@ type own struct {
 
 func (o *own) ask(t *testing.T, r *rig) (code int, kind, body string) {
 	t.Helper()
+	w := o.do(t, r)
+	return w.Code, w.Header().Get("Content-Type"), w.Body.String()
+}
+
+func (o *own) do(t *testing.T, r *rig) *httptest.ResponseRecorder {
+	t.Helper()
 	content, sent := json200, o.body
 	if o.form != nil {
 		content, sent = formOf(t, o.form, []byte("RIFF"))
 	}
-	w := r.do("POST", o.path, sent, header("Content-Type", content))
-	return w.Code, w.Header().Get("Content-Type"), w.Body.String()
+	return r.do("POST", o.path, sent, header("Content-Type", content))
 }
 
 var (
@@ -102,10 +108,15 @@ func TestOwn_Endpoints(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			r.general(func(*guardrail.Check) guardrail.Verdict { return tt.v }, guardrail.MayAnswer, nil, resource.HookBefore)
-			code, kind, body := tt.ask(t, r)
-			if code != 200 || !strings.HasPrefix(kind, tt.kind) || body != tt.want && (!tt.more || !strings.Contains(body, tt.want)) {
-				t.Fatalf("got %d %s %q, want %s %q", code, kind, body, tt.kind, tt.want)
+			tt.v.Headers = []guardrail.Header{{Name: "x-source", Value: "hook"}}
+			r.general(func(*guardrail.Check) guardrail.Verdict { return tt.v }, guardrail.MayAnswer|guardrail.MayHeaders, nil, resource.HookBefore)
+			w := tt.do(t, r)
+			kind, body := w.Header().Get("Content-Type"), w.Body.String()
+			if w.Code != 200 || !strings.HasPrefix(kind, tt.kind) || body != tt.want && (!tt.more || !strings.Contains(body, tt.want)) {
+				t.Fatalf("got %d %s %q, want %s %q", w.Code, kind, body, tt.kind, tt.want)
+			}
+			if w.Header().Get("X-Source") != "hook" {
+				t.Errorf("headers %v", w.Header())
 			}
 			r.checkBalance()
 			rec := r.journal.settled[0]
