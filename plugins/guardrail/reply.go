@@ -55,7 +55,8 @@ type taken struct{ whole, streamed Form }
 
 var (
 	talks   = taken{FormText | FormObject, FormText | FormObject}
-	objects = taken{whole: FormObject}
+	objects = taken{FormObject, FormObject} // there are no streams, whatever the request says
+	draws   = taken{whole: FormObject}
 	listens = taken{FormText | FormObject | FormPlain, FormText}
 	speaks  = taken{FormSound, FormSound}
 )
@@ -66,7 +67,7 @@ var endpoints = map[string]taken{
 	llm.GenerateContent.String(): talks, llm.Converse.String(): talks,
 	llm.Embeddings.String(): objects, llm.EmbedContent.String(): objects, llm.BatchEmbedContents.String(): objects,
 	llm.Moderations.String(): objects, llm.Rerank.String(): objects, llm.OCR.String(): objects,
-	llm.Images.String(): objects, llm.ImageEdits.String(): objects, llm.ImageVariations.String(): objects,
+	llm.Images.String(): draws, llm.ImageEdits.String(): draws, llm.ImageVariations.String(): draws,
 	llm.CountTokens.String(): objects, llm.CountContent.String(): objects, llm.InputTokens.String(): objects,
 	llm.Transcriptions.String(): listens, llm.Translations.String(): listens, llm.Speech.String(): speaks,
 }

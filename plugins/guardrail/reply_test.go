@@ -35,6 +35,7 @@ func TestSet_Answers(t *testing.T) {
 		{name: "a body", endpoint: "chat", v: body("", ` {"a":1} `), kind: "application/json"},
 		{name: "a body in a stream", endpoint: "converse", stream: true, v: body("", `{}`), kind: "application/json"},
 		{name: "a type in capitals", endpoint: "embeddings", v: body("Application/JSON;charset=utf-8", `{}`), kind: "application/json"},
+		{name: "vectors, whatever streams", endpoint: "embeddings", stream: true, v: body("", "{}"), kind: "application/json"},
 		{name: "sound", endpoint: "speech", stream: true, v: body("audio/L16; Rate=8000", "\x00"), kind: "audio/l16; rate=8000"},
 		{name: "subtitles", endpoint: "transcriptions", v: body("text/vtt", "WEBVTT"), kind: "text/vtt"},
 		{name: "a text for vectors", endpoint: "embeddings", v: text, fails: "an answer that is a text to a request for embeddings: give a body that is a JSON object (application/json)"},

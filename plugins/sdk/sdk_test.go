@@ -34,9 +34,7 @@ func (desk) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	case "speech":
 		return sdk.AnswerBody("audio/wav", []byte("RIFF")), nil
 	case "embeddings":
-		if !c.Info.Stream {
-			return sdk.AnswerBody("", []byte(`{"data":[]}`)), nil
-		}
+		return sdk.AnswerBody("", []byte(`{"data":[]}`)), nil
 	}
 	return sdk.Pass(), nil
 }
@@ -55,7 +53,9 @@ func TestAnswers(t *testing.T) {
 		Stops:  "who can help?",
 		Hooks: []plugintest.HookCase{
 			of("a text", "chat", func(v sdk.Verdict) bool { return v.Answer == "The desk." && v.Body == nil }),
-			of("a body", "embeddings", func(v sdk.Verdict) bool { return string(v.Body) == `{"data":[]}` && v.ContentType == "application/json" }),
+			of("a body", "embeddings", func(v sdk.Verdict) bool {
+				return string(v.Body) == `{"data":[]}` && v.ContentType == "application/json"
+			}),
 			of("sound", "speech", func(v sdk.Verdict) bool { return string(v.Body) == "RIFF" && v.ContentType == "audio/wav" }),
 		},
 	})
