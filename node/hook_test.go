@@ -46,6 +46,9 @@ func (generalHook) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	for _, t := range c.Texts {
 		switch t.Text {
 		case "answer me":
+			if c.Info.Endpoint == "embeddings" {
+				return sdk.AnswerBody("", []byte(`{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}]}`)), nil
+			}
 			return sdk.Answer("answered by " + c.Caller.KeyName), nil
 		case "refuse me":
 			return sdk.Refuse(451, "not_here", "not in this country"), nil
@@ -115,6 +118,9 @@ func TestHook(t *testing.T) {
 	})
 	if status, body := say("answer me", true); status != 200 || !strings.Contains(body, `"content":"answered by mine"`) || !strings.Contains(body, "[DONE]") {
 		t.Errorf("streamed: got %d %s", status, body)
+	}
+	if status, body := n.Do("POST", "/v1/embeddings", key, fields{"model": "small", "input": "answer me"}); status != 200 || !strings.Contains(string(body), `"embedding":[0.5]`) {
+		t.Errorf("embeddings: got %d %s", status, body)
 	}
 	if small.Load() != nil {
 		t.Errorf("a model was asked: %v", small.Load())

@@ -56,7 +56,7 @@ type Call struct {
 	quota      Quota // of the limits, if limited
 	limited    bool
 	guards     *guardrail.Set
-	own        *string // what a guardrail answered in the place of a model; nil: one is asked
+	own        *guardrail.Reply // what a guardrail answered in the place of a model; nil: one is asked
 	plan       []router.Target
 	configured *resource.PassThrough // that is asked; nil: the route is no configured endpoint
 	flat       resource.Money        // what it costs if nobody understands its usage

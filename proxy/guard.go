@@ -34,7 +34,7 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 			return nil
 		}
 		q := s.guardRequest(c, c.body)
-		q.Open = c.open()
+		q.Open, q.Takes = c.open(), c.takes
 		d, err := c.guards.Before(ctx, q)
 		if err != nil {
 			return err
@@ -46,7 +46,7 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 		}
 		switch d.Action {
 		case guardrail.Answer:
-			c.own = &d.Answer
+			c.own = &d.Reply
 			return nil
 		case guardrail.Rewrite:
 			if err := s.rewritten(ctx, c, d); err != nil {

@@ -69,6 +69,7 @@ type Route struct {
 	upload   bool         // the body is a file
 	socket   bool         // is served over a WebSocket
 	plain    bool         // asks a model that the body or the path names
+	about    bool         // tells of a request that asks one, in the gateway's own words
 	steps    steps
 
 	ok      prometheus.Counter // requests with status 200; set by the server's metrics

@@ -23,7 +23,7 @@ func question(path string, read, answer step) (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.steps.body, r.steps.answer = read, answer
+	r.steps.body, r.steps.answer, r.about = read, answer, true
 	return r, nil
 }
 

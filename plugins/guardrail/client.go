@@ -346,6 +346,7 @@ func verdictFromWire(v *proto.Verdict) (Verdict, error) {
 	out := Verdict{
 		Message: v.GetMessage(), Change: changeFromWire(v.GetChange()), Answer: v.GetAnswer(), Status: int(v.GetStatus()), Code: v.GetCode(),
 		Headers: headersFromWire(v.GetHeaders()), Failure: failureFromWire(v.GetFailure()), Record: loggedFromWire(v.GetRecord()),
+		Body: v.GetBody(), ContentType: v.GetContentType(),
 	}
 	switch v.GetAction() {
 	case proto.Action_ACTION_PASS:

@@ -97,13 +97,15 @@ type Verdict struct {
 
 	// What follows needs a power that the operator gives: without it the check counts as not run.
 
-	Change  *Change  // of a rewrite, beside the replacements
-	Answer  string   // of Answer: the text of the whole answer
-	Status  int      // of a block at HookBefore, 400 to 499; 0: the gateway's
-	Code    string   // likewise; one word
-	Headers []Header // for the client, whatever the action is; their names begin with "x-"
-	Failure *Failure // of a rewrite at HookFailure
-	Record  *Logged  // of a rewrite at HookLogging
+	Change      *Change  // of a rewrite, beside the replacements
+	Answer      string   // of Answer: the text of the whole answer, which the gateway says in the client's dialect
+	Body        []byte   // of Answer, in the place of the text: the whole answer in the client's dialect, of MaxBody bytes at most
+	ContentType string   // of Body; "": application/json. FormsOf says what an endpoint takes
+	Status      int      // of a block at HookBefore, 400 to 499; 0: the gateway's
+	Code        string   // likewise; one word
+	Headers     []Header // for the client, whatever the action is; their names begin with "x-"
+	Failure     *Failure // of a rewrite at HookFailure
+	Record      *Logged  // of a rewrite at HookLogging
 }
 
 // Finding says what was found, never its text: it is logged.

@@ -42,7 +42,7 @@ func TestSession_Hook(t *testing.T) {
 	}
 	verdict := guardrail.Verdict{
 		Action: guardrail.Answer, Message: "m", Change: &guardrail.Change{Model: "m", Set: []byte(`{}`), Remove: []string{"a"}, Tags: []string{"t"}, ReplaceTags: true},
-		Answer: "a", Status: 402, Code: "c", Headers: []guardrail.Header{{Name: "x-a", Value: "b"}}, Failure: want.Failure, Record: want.Record,
+		Answer: "a", Body: []byte("\x00\xff"), ContentType: "audio/wav", Status: 402, Code: "c", Headers: []guardrail.Header{{Name: "x-a", Value: "b"}}, Failure: want.Failure, Record: want.Record,
 	}
 	c := dial(t, &impl{
 		description: guardrail.Description{Version: "7", Hooks: []resource.Hook{resource.HookFailure, resource.HookLogging}, WantsHeaders: []string{"x-a"}, WantsCaller: true},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -31,9 +32,11 @@ func Register(s grpc.ServiceRegistrar, impl Plugin) {
 type server struct {
 	proto.UnimplementedGuardrailServer
 	impl Plugin
+	host atomic.Uint32 // its minor
 }
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (*proto.GuardrailDescription, error) {
+	s.host.Store(req.GetHostMinor())
 	d, err := s.impl.Configure(ctx, Settings{
 		Name: req.GetName(), Config: req.GetConfig(), HostVersion: req.GetHostVersion(), HostMinor: req.GetHostMinor(),
 	})
@@ -56,7 +59,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 func (s *server) Session(rpc grpc.BidiStreamingServer[proto.HostMessage, proto.GuardrailMessage]) error {
 	ctx, cancel := context.WithCancel(rpc.Context())
 	se := &session{
-		impl: s.impl, rpc: rpc, slots: make(chan struct{}, maxChecks),
+		impl: s.impl, host: s.host.Load(), rpc: rpc, slots: make(chan struct{}, maxChecks),
 		checks: make(map[uint64]context.CancelFunc), streams: make(map[uint64]*serverStream), askers: make(map[uint64]*asker),
 	}
 	defer se.wg.Wait()
@@ -76,6 +79,7 @@ func (s *server) Session(rpc grpc.BidiStreamingServer[proto.HostMessage, proto.G
 // session is the plugin's side of a session.
 type session struct {
 	impl  Plugin
+	host  uint32 // its minor
 	rpc   grpc.BidiStreamingServer[proto.HostMessage, proto.GuardrailMessage]
 	slots chan struct{}
 	wg    sync.WaitGroup
@@ -140,8 +144,28 @@ func (s *session) check(ctx context.Context, id uint64, q *proto.Check) {
 			<-s.slots
 			s.cancel(id)
 		}()
-		s.answer(id, judge(func() (Verdict, error) { return s.impl.Check(ctx, c) }))
+		s.answer(id, judge(func() (Verdict, error) {
+			v, err := s.impl.Check(ctx, c)
+			if err == nil {
+				err = s.tellable(&v)
+			}
+			return v, err
+		}))
 	})
+}
+
+// tellable says why the host cannot be told the verdict; nil: it can. One from before bodies would take an
+// answer with one for an empty text, and a message that is too large would end the session.
+func (s *session) tellable(v *Verdict) error {
+	switch {
+	case v.Action != Answer || len(v.Body) == 0 && v.ContentType == "":
+		return nil
+	case s.host < contract.MinorBodies:
+		return fmt.Errorf("the node speaks minor %s of the contract, and an answer with a body needs %s", contract.Name(s.host), contract.Name(contract.MinorBodies))
+	case len(v.Body) > MaxBody:
+		return fmt.Errorf("an answer with a body of %d bytes, more than %d", len(v.Body), MaxBody)
+	}
+	return nil
 }
 
 // serverStream is the plugin's side of one conversation.
@@ -255,6 +279,7 @@ func judge(ask func() (Verdict, error)) (out *proto.Verdict) {
 	out = &proto.Verdict{
 		Action: proto.Action_ACTION_PASS, Message: wiretext.Valid(v.Message), Change: changeToWire(v.Change), Answer: wiretext.Valid(v.Answer), Status: uint32(v.Status),
 		Code: wiretext.Valid(v.Code), Headers: headersToWire(v.Headers), Failure: failureToWire(v.Failure), Record: loggedToWire(v.Record),
+		Body: v.Body, ContentType: wiretext.Valid(v.ContentType),
 	}
 	switch v.Action {
 	case Rewrite:

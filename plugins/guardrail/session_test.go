@@ -30,8 +30,8 @@ func (p *impl) Configure(context.Context, guardrail.Settings) (guardrail.Descrip
 	return p.description, p.refuse
 }
 
-// dial serves the plugin and returns a configured client.
-func dial(t testing.TB, p guardrail.Plugin) *guardrail.Client {
+// serve serves the plugin and returns a connection.
+func serve(t testing.TB, p guardrail.Plugin) *grpc.ClientConn {
 	t.Helper()
 	ln := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer(grpc.MaxRecvMsgSize(guardrail.MaxMessage))
@@ -44,7 +44,13 @@ func dial(t testing.TB, p guardrail.Plugin) *guardrail.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	c := guardrail.NewClient(conn)
+	return conn
+}
+
+// dial serves the plugin and returns a configured client.
+func dial(t testing.TB, p guardrail.Plugin) *guardrail.Client {
+	t.Helper()
+	c := guardrail.NewClient(serve(t, p))
 	t.Cleanup(c.Close)
 	d, err := c.Configure(t.Context(), guardrail.Settings{Name: "test"})
 	if err != nil {

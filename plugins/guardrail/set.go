@@ -19,6 +19,9 @@ type Request struct {
 	Body   []byte
 	Teller Teller // nil: nothing is known of headers and caller
 	Open   Powers // what can be changed of it; a guardrail may do no more, whatever its operator allows
+
+	// Takes says why an answer, whose form fits the endpoint, cannot be given to this client; nil: all can.
+	Takes func(r *Reply) error
 }
 
 // Teller tells of a request what plugins may ask for.
@@ -37,7 +40,7 @@ type Decision struct {
 	Results   []Result
 	Change    Change   // of all guardrails but for Set and Remove, which Body has
 	Headers   []Header // for the client
-	Answer    string   // of Answer
+	Reply     Reply    // of Answer
 
 	status int    // of a block; 0: what its kind says
 	code   string // likewise
@@ -173,6 +176,9 @@ func (m *Member) decide(ctx context.Context, hook resource.Hook, w *work) (Verdi
 	v, err := m.judge(ctx, hook, w)
 	if err == nil {
 		err = Permits(hook, &v, m.May, w.Open)
+	}
+	if err == nil && v.Action == Answer {
+		err = w.takes(&v)
 	}
 	if err == nil && !m.Observe {
 		err = w.apply(&v)
@@ -340,7 +346,7 @@ func (d *Decision) take(v *Verdict) {
 	case Block:
 		d.status, d.code = v.Status, v.Code
 	case Answer:
-		d.Answer = v.Answer
+		d.Reply, _ = v.reply() // takes has looked at it
 	case Rewrite:
 		if c := v.Change; c != nil {
 			d.Change.Model = cmp.Or(c.Model, d.Change.Model)

@@ -91,7 +91,7 @@ const (
 	Action_ACTION_PASS        Action = 1
 	Action_ACTION_REWRITE     Action = 2
 	Action_ACTION_BLOCK       Action = 3 // at HOOK_LOGGING: no callback gets the record
-	Action_ACTION_ANSWER      Action = 4 // at HOOK_BEFORE: Verdict.answer is the answer, and no model is asked
+	Action_ACTION_ANSWER      Action = 4 // at HOOK_BEFORE: Verdict.answer or body is the answer, and no model is asked
 )
 
 // Enum value maps for Action.
@@ -1589,17 +1589,19 @@ func (*Ping) Descriptor() ([]byte, []int) {
 type Verdict struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Action        Action                 `protobuf:"varint,1,opt,name=action,proto3,enum=conclave.plugin.v1.Action" json:"action,omitempty"`
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`           // for the client, of a block; must not repeat what was blocked
-	Replacements  []*Replacement         `protobuf:"bytes,3,rep,name=replacements,proto3" json:"replacements,omitempty"` // of a rewrite
-	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`               // the check could not be made; action is ignored
-	Findings      []*Finding             `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`         // whatever the action is
-	Change        *Change                `protobuf:"bytes,6,opt,name=change,proto3" json:"change,omitempty"`             // of a rewrite, beside the replacements
-	Answer        string                 `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`             // of ACTION_ANSWER: the text of the whole answer
-	Status        uint32                 `protobuf:"varint,8,opt,name=status,proto3" json:"status,omitempty"`            // of a block at HOOK_BEFORE, 400 to 499; 0: the gateway's
-	Code          string                 `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`                 // likewise; one word
-	Headers       []*Header              `protobuf:"bytes,10,rep,name=headers,proto3" json:"headers,omitempty"`          // for the client, whatever the action is; their names begin with "x-"
-	Failure       *Failure               `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`          // of a rewrite at HOOK_FAILURE: what is empty stays
-	Record        *LoggedRecord          `protobuf:"bytes,12,opt,name=record,proto3" json:"record,omitempty"`            // of a rewrite at HOOK_LOGGING
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`                             // for the client, of a block; must not repeat what was blocked
+	Replacements  []*Replacement         `protobuf:"bytes,3,rep,name=replacements,proto3" json:"replacements,omitempty"`                   // of a rewrite
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`                                 // the check could not be made; action is ignored
+	Findings      []*Finding             `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`                           // whatever the action is
+	Change        *Change                `protobuf:"bytes,6,opt,name=change,proto3" json:"change,omitempty"`                               // of a rewrite, beside the replacements
+	Answer        string                 `protobuf:"bytes,7,opt,name=answer,proto3" json:"answer,omitempty"`                               // of ACTION_ANSWER: the text of the whole answer
+	Status        uint32                 `protobuf:"varint,8,opt,name=status,proto3" json:"status,omitempty"`                              // of a block at HOOK_BEFORE, 400 to 499; 0: the gateway's
+	Code          string                 `protobuf:"bytes,9,opt,name=code,proto3" json:"code,omitempty"`                                   // likewise; one word
+	Headers       []*Header              `protobuf:"bytes,10,rep,name=headers,proto3" json:"headers,omitempty"`                            // for the client, whatever the action is; their names begin with "x-"
+	Failure       *Failure               `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"`                            // of a rewrite at HOOK_FAILURE: what is empty stays
+	Record        *LoggedRecord          `protobuf:"bytes,12,opt,name=record,proto3" json:"record,omitempty"`                              // of a rewrite at HOOK_LOGGING
+	Body          []byte                 `protobuf:"bytes,13,opt,name=body,proto3" json:"body,omitempty"`                                  // of ACTION_ANSWER, in the place of answer: the whole answer in the client's dialect, of 7 MiB at most; since minor 9
+	ContentType   string                 `protobuf:"bytes,14,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"` // of body; empty: application/json, which is one JSON object
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1716,6 +1718,20 @@ func (x *Verdict) GetRecord() *LoggedRecord {
 		return x.Record
 	}
 	return nil
+}
+
+func (x *Verdict) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Verdict) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
 }
 
 // Change is what a rewrite changes beside texts: of a request, or, with set and remove alone, of a
@@ -2058,7 +2074,7 @@ const file_guardrail_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"\x05\n" +
 	"\x03End\"\b\n" +
 	"\x06Cancel\"\x06\n" +
-	"\x04Ping\"\x8a\x04\n" +
+	"\x04Ping\"\xc1\x04\n" +
 	"\aVerdict\x122\n" +
 	"\x06action\x18\x01 \x01(\x0e2\x1a.conclave.plugin.v1.ActionR\x06action\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12C\n" +
@@ -2072,7 +2088,9 @@ const file_guardrail_proto_rawDesc = "" +
 	"\aheaders\x18\n" +
 	" \x03(\v2\x1a.conclave.plugin.v1.HeaderR\aheaders\x125\n" +
 	"\afailure\x18\v \x01(\v2\x1b.conclave.plugin.v1.FailureR\afailure\x128\n" +
-	"\x06record\x18\f \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\"\x7f\n" +
+	"\x06record\x18\f \x01(\v2 .conclave.plugin.v1.LoggedRecordR\x06record\x12\x12\n" +
+	"\x04body\x18\r \x01(\fR\x04body\x12!\n" +
+	"\fcontent_type\x18\x0e \x01(\tR\vcontentType\"\x7f\n" +
 	"\x06Change\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x12\x10\n" +
 	"\x03set\x18\x02 \x01(\fR\x03set\x12\x16\n" +

@@ -4,6 +4,7 @@
 package sdk
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"time"
@@ -247,8 +248,16 @@ func Rewrite(rs ...Replacement) Verdict {
 // that the operator gives to the guardrail ("may"), and a host of minor 7.
 func Change(c RequestChange) Verdict { return Verdict{Action: guardrail.Rewrite, Change: &c} }
 
-// Answer answers the request in the place of a model, in the client's dialect.
+// Answer answers a conversation or a transcription in the place of a model, with a text that the gateway says in
+// the client's dialect.
 func Answer(text string) Verdict { return Verdict{Action: guardrail.Answer, Answer: text} }
+
+// AnswerBody answers a request in the place of a model, with a body in the client's dialect: of speech the audio and
+// its content type, else one JSON object ("" is application/json). Info says which endpoint it is and whether it
+// streams; docs/plugins.md has what each takes. It needs a host of minor 9.
+func AnswerBody(contentType string, body []byte) Verdict {
+	return Verdict{Action: guardrail.Answer, ContentType: cmp.Or(contentType, "application/json"), Body: body}
+}
 
 // Refuse refuses the request with a status of 400 to 499 and a code of the plugin's own.
 func Refuse(status int, code, message string) Verdict {

@@ -258,6 +258,15 @@ func (s *spoken) Next() (llm.Event, error) {
 // Done says that what Next returned last ends the stream.
 func (s *spoken) Done() bool { return s.whole }
 
+// Spoken is audio that is there whole, of a content type, as bytes or as the events for which the client asked.
+func Spoken(audio []byte, kind string, events bool) *Said {
+	if !events {
+		return &Said{Stream: &sound{rest: audio}, Raw: true, Type: kind}
+	}
+	nothing := func(u llm.Usage) llm.Usage { return u }
+	return &Said{Stream: &spoken{Source: &sound{rest: audio}, complete: nothing}, Type: "text/event-stream"}
+}
+
 // listening is a request for a transcription.
 type listening struct {
 	out provider.TranscriptOutbound
@@ -313,10 +322,25 @@ func (l *listening) Answer(g *Given) (*Said, error) {
 	if res.Duration == 0 {
 		res.Duration = float64(res.Usage.Units.InputMS) / 1000
 	}
-	body, kind := media.EncodeTranscript(l.req, res)
+	return heard(l.req, res), nil
+}
+
+// heard says what was heard as the client wants it.
+func heard(req *transcript.Request, res *transcript.Response) *Said {
+	body, kind := media.EncodeTranscript(req, res)
 	said := &Said{Body: body, Type: kind, Usage: res.Usage}
-	if l.req.Stream {
+	if req.Stream {
 		said.Stream = events(body, res.Usage)
 	}
-	return said, nil
+	return said
+}
+
+// Heard says a text that no provider heard as a client wants it, of whose form fields are the text fields. Errors
+// are *llm.Error of kind Invalid.
+func Heard(fields []byte, text string) (*Said, error) {
+	req, err := media.DecodeTranscript(fields)
+	if err != nil {
+		return nil, err
+	}
+	return heard(req, &transcript.Response{Text: text}), nil
 }

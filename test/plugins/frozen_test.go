@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/plugins/contract"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/plugins/routerfilter"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
@@ -60,7 +62,7 @@ func one(t *testing.T, kind plugins.Kind, path, config string) plugins.Spec {
 	sum := sha256.Sum256(body)
 	return plugins.Spec{
 		Kind: kind, ID: "x_" + string(kind), Name: "old", Plugin: "old", Config: []byte(config), Path: path, SHA256: hex.EncodeToString(sum[:]),
-		OnError: resource.OnErrorBlock, Deadline: 5 * time.Second,
+		OnError: resource.OnErrorBlock, Deadline: 5 * time.Second, May: guardrail.MayAnswer,
 	}
 }
 
@@ -85,8 +87,10 @@ func TestFrozen(t *testing.T) {
 			dir := buildFrozen(t, minor)
 			out := filepath.Join(t.TempDir(), "sink.txt")
 			sources := sourceCache(t)
-			auths, filters := auth.NewGate(auth.GateConfig{}), routerfilter.NewGate(nil)
-			h := plugins.NewHost(plugins.Config{Dir: t.TempDir(), Source: records{}, Sources: sources, Auths: auths, Filters: filters})
+			auths, filters, providers := auth.NewGate(auth.GateConfig{}), routerfilter.NewGate(nil), &modelserver.Gate{}
+			h := plugins.NewHost(plugins.Config{
+				Dir: t.TempDir(), Source: records{}, Sources: sources, Auths: auths, Filters: filters, Providers: providers,
+			})
 			t.Cleanup(h.Close)
 			specs := []plugins.Spec{
 				one(t, plugins.KindGuardrail, filepath.Join(dir, "guard"), `"forbidden"`),
@@ -98,6 +102,9 @@ func TestFrozen(t *testing.T) {
 			if minor >= contract.MinorHooks {
 				specs = append(specs,
 					one(t, plugins.KindAuth, filepath.Join(dir, "idp"), `"sk-2"`), one(t, plugins.KindFilter, filepath.Join(dir, "filter"), `"openai"`))
+			}
+			if minor >= contract.MinorProviders {
+				specs = append(specs, one(t, plugins.KindProvider, filepath.Join(dir, "house"), `{"says":"hello"}`))
 			}
 			if err := h.Sync(specs); err != nil {
 				t.Fatal(err)
@@ -120,6 +127,10 @@ func TestFrozen(t *testing.T) {
 			if minor >= contract.MinorHooks {
 				letIn(t, auths)
 				chosen(t, filters)
+			}
+			if minor >= contract.MinorProviders {
+				served(t, providers)
+				answered(t, h)
 			}
 			await(t, "every record is in the sink", func() bool {
 				text, _ := os.ReadFile(out)
@@ -153,6 +164,32 @@ func chosen(t *testing.T, gate *routerfilter.Gate) {
 	got, err := gate.Filter(t.Context(), record, &routerfilter.Route{Model: "demo", Candidates: []routerfilter.Candidate{{Provider: "azure"}, {Provider: "openai"}}})
 	if err != nil || len(got) != 1 || got[0] != 1 {
 		t.Errorf("candidates: got %v, %v", got, err)
+	}
+}
+
+// served asks the provider "old".
+func served(t *testing.T, gate *modelserver.Gate) {
+	t.Helper()
+	res, err := gate.RoundTrip(t.Context(), "old", &modelserver.Question{Endpoint: llm.Chat, Request: modelserver.Request{ID: "r", Model: "m", Body: []byte(`{}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(body), `"content":"hello"`) {
+		t.Errorf("a chat: got %d %s, %v", res.StatusCode, body, err)
+	}
+}
+
+// answered has the guardrail answer in the place of a model, with a text: what one before answers with bodies has.
+func answered(t *testing.T, h *plugins.Host) {
+	t.Helper()
+	q := &guardrail.Request{
+		Info: guardrail.Info{Endpoint: "chat", Model: "demo"}, Body: []byte(`{"messages":[{"role":"user","content":"answer me"}]}`),
+		Open: guardrail.MayAnswer,
+	}
+	d, err := h.Guardrails().For("demo", guardrail.Choice{}).Before(t.Context(), q)
+	if err != nil || d.Action != guardrail.Answer || d.Reply.Text != "an answer" || d.Reply.Body != nil {
+		t.Errorf("an answer: %+v, %v", d, err)
 	}
 }
 

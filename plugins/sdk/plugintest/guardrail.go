@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/plugins/sdk"
 	"github.com/conclave-llm/conclave/resource"
@@ -44,6 +45,7 @@ func (k *guardrailKit) checks() []check {
 		{"lives through streams that are dropped", k.dropped},
 		{"asks for no header that holds a credential", k.credentials},
 		{"judges errors and records as a node takes it", k.others},
+		{"answers in a form that the endpoint takes", k.answers},
 		{"does at each hook what it is for", k.hookCases},
 	}, k.wireChecks()...)
 }
@@ -411,6 +413,33 @@ func (k *guardrailKit) others(t *testing.T) {
 	}
 }
 
+// answers asks at each endpoint whose requests may be answered in the place of a model, whole and streamed, about a
+// harmless text and one that is stopped.
+func (k *guardrailKit) answers(t *testing.T) {
+	c, d := k.start(t)
+	if !slices.Contains(d.Hooks, sdk.Before) {
+		t.Skip("the plugin is not asked about requests")
+	}
+	for _, e := range llm.Endpoints() {
+		if guardrail.FormsOf(e.String(), false) == 0 {
+			continue
+		}
+		for _, stream := range []bool{false, true} {
+			for _, text := range []string{k.c.Passes, k.c.Stops} {
+				q := checkOf(sdk.Before, text)
+				q.Info.Endpoint, q.Info.Stream = e.String(), stream
+				v, err := c.Check(short(t), q)
+				if err == nil && v.Action == guardrail.Answer {
+					err = v.Fits(&q.Info)
+				}
+				if err != nil {
+					t.Errorf("%s, stream %t: %v", e, stream, err)
+				}
+			}
+		}
+	}
+}
+
 func (k *guardrailKit) hookCases(t *testing.T) {
 	c, d := k.start(t)
 	for _, h := range k.c.Hooks {
@@ -422,6 +451,9 @@ func (k *guardrailKit) hookCases(t *testing.T) {
 		if err == nil {
 			may := guardrail.PowersOf(h.May)
 			err = guardrail.Permits(h.Check.Hook, &v, may, may)
+		}
+		if err == nil && v.Action == guardrail.Answer {
+			err = v.Fits(&h.Check.Info)
 		}
 		if err != nil || !h.Want(v) {
 			t.Errorf("%s: got %+v, %v", h.Name, v, err)

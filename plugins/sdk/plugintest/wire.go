@@ -10,7 +10,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/contract"
+	"github.com/conclave-llm/conclave/plugins/guardrail"
 	wire "github.com/conclave-llm/conclave/plugins/proto"
 )
 
@@ -20,6 +22,7 @@ func (k *guardrailKit) wireChecks() []check {
 	return []check{
 		{"serves an older host", k.olderHost},
 		{"serves a newer host", k.newerHost},
+		{"answers with no body to a host that takes none", k.noBody},
 		{"passes over fields that it does not know", k.newFields},
 		{"answers a message that it does not know", k.newMessage},
 		{"answers a sign of life", k.ping},
@@ -93,6 +96,29 @@ func (k *guardrailKit) olderHost(t *testing.T) {
 func (k *guardrailKit) newerHost(t *testing.T) {
 	s := k.session(t, &wire.ConfigureGuardrail{Name: "test", HostVersion: "99.0.0", HostMinor: contract.Minor + 90})
 	wantPass(t, exchange(t, s, k.message(1))[1])
+}
+
+// noBody is a host from before bodies, for which an answer with one would be an empty text.
+func (k *guardrailKit) noBody(t *testing.T) {
+	rpc := wire.NewGuardrailClient(k.from.connect(t))
+	if _, err := rpc.Configure(short(t), &wire.ConfigureGuardrail{Name: "test", Config: k.c.Config, HostMinor: contract.MinorBodies - 1}); err != nil {
+		return // it needs a newer host, and says so
+	}
+	s, err := rpc.Session(short(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := k.message(1)
+	m.GetCheck().Texts[0].Text = k.c.Stops
+	for _, e := range llm.Endpoints() {
+		if guardrail.FormsOf(e.String(), false) == 0 {
+			continue
+		}
+		m.GetCheck().Info.Endpoint = e.String()
+		if v := exchange(t, s, m)[1]; v.GetAction() == wire.Action_ACTION_ANSWER && v.GetError() == "" && len(v.GetBody()) > 0 {
+			t.Errorf("%s: an answer with a body, which such a host takes for an empty text", e)
+		}
+	}
 }
 
 func (k *guardrailKit) newFields(t *testing.T) {
