@@ -72,6 +72,10 @@ var owns = []own{
 	{name: "images", path: "/v1/images/generations", body: `{"model":"demo","prompt":"a cat"}`, v: gives("", `{"data":[{"b64_json":"AA=="}]}`), want: `{"data":[{"b64_json":"AA=="}]}`, kind: json200, endpoint: "images"},
 	{name: "edits", path: "/v1/images/edits", form: map[string]string{"model": "demo", "prompt": "a dog", "image": "x"}, v: gives("", `{"data":[]}`), want: `{"data":[]}`, kind: json200, endpoint: "image_edits"},
 	{name: "variations", path: "/v1/images/variations", form: map[string]string{"model": "demo", "image": "x"}, v: gives("", `{"data":[]}`), want: `{"data":[]}`, kind: json200, endpoint: "image_variations"},
+	{
+		name: "decisions", path: "/v1/decisions", body: `{"model":"demo","input":"a","questions":[{"type":"predicate","instructions":"b"}]}`,
+		v: gives("", `{"answers":[]}`), want: `{"answers":[]}`, kind: json200, endpoint: "decisions",
+	},
 	{name: "rerank", path: "/v2/rerank", body: `{"model":"demo","query":"a","documents":["b"]}`, v: gives("", `{"results":[]}`), want: `{"results":[]}`, kind: json200, endpoint: "rerank"},
 	{name: "ocr", path: "/v1/ocr", body: `{"model":"demo","document":{"type":"document_url","document_url":"https://example.com/a.pdf"}}`, v: gives("", `{"pages":[]}`), want: `{"pages":[]}`, kind: json200, endpoint: "ocr"},
 	{name: "count_tokens", path: "/v1/messages/count_tokens", body: `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`, v: gives("", `{"input_tokens":7}`), want: `{"input_tokens":7}`, kind: json200, endpoint: "count_tokens"},

@@ -67,6 +67,7 @@ var endpoints = map[string]taken{
 	llm.GenerateContent.String(): talks, llm.Converse.String(): talks,
 	llm.Embeddings.String(): objects, llm.EmbedContent.String(): objects, llm.BatchEmbedContents.String(): objects,
 	llm.Moderations.String(): objects, llm.Rerank.String(): objects, llm.OCR.String(): objects,
+	llm.Decisions.String(): objects, llm.SystemOne.String(): objects, llm.Extraction.String(): objects,
 	llm.Images.String(): draws, llm.ImageEdits.String(): draws, llm.ImageVariations.String(): draws,
 	llm.CountTokens.String(): objects, llm.CountContent.String(): objects, llm.InputTokens.String(): objects,
 	llm.Transcriptions.String(): listens, llm.Translations.String(): listens, llm.Speech.String(): speaks,
