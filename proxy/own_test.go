@@ -76,6 +76,14 @@ var owns = []own{
 		name: "decisions", path: "/v1/decisions", body: `{"model":"demo","input":"a","questions":[{"type":"predicate","instructions":"b"}]}`,
 		v: gives("", `{"answers":[]}`), want: `{"answers":[]}`, kind: json200, endpoint: "decisions",
 	},
+	{
+		name: "System One", path: "/v1/systemone", body: `{"model":"demo","state":"a","questions":{"b":{"type":"noul","instructions":"c"}}}`,
+		v: gives("", `{"answers":{}}`), want: `{"answers":{}}`, kind: json200, endpoint: "system_one",
+	},
+	{
+		name: "extraction", path: "/v1/extraction", body: `{"model":"demo","state":"a","entities":{"b":"c"}}`,
+		v: gives("", `{"entities":{}}`), want: `{"entities":{}}`, kind: json200, endpoint: "extraction",
+	},
 	{name: "rerank", path: "/v2/rerank", body: `{"model":"demo","query":"a","documents":["b"]}`, v: gives("", `{"results":[]}`), want: `{"results":[]}`, kind: json200, endpoint: "rerank"},
 	{name: "ocr", path: "/v1/ocr", body: `{"model":"demo","document":{"type":"document_url","document_url":"https://example.com/a.pdf"}}`, v: gives("", `{"pages":[]}`), want: `{"pages":[]}`, kind: json200, endpoint: "ocr"},
 	{name: "count_tokens", path: "/v1/messages/count_tokens", body: `{"model":"demo","messages":[{"role":"user","content":"hi"}]}`, v: gives("", `{"input_tokens":7}`), want: `{"input_tokens":7}`, kind: json200, endpoint: "count_tokens"},
