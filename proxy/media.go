@@ -49,7 +49,9 @@ func decisionsRoute() (*Route, error) { return openAI(llm.Decisions, "/decisions
 func systemOneRoute() (*Route, error) { return inference(llm.SystemOne, "/v1/systemone", "/systemone") }
 
 // extractionRoute serves what a text names, of the kinds asked for.
-func extractionRoute() (*Route, error) { return inference(llm.Extraction, "/v1/extraction", "/extraction") }
+func extractionRoute() (*Route, error) {
+	return inference(llm.Extraction, "/v1/extraction", "/extraction")
+}
 
 // openForm takes the body apart as a form, whose text fields are what the steps see.
 func (c *Call) openForm(contentType string) error {

@@ -40,14 +40,22 @@ func Join(contentType string, body []byte) ([]byte, error) {
 		return nil, badForm("The form has no part \"request\" with the request as JSON.", nil)
 	}
 	var members map[string]json.RawMessage
-	var assets map[string]*asset
 	if err := json.Unmarshal(request.data, &members); err != nil {
 		return nil, badForm("The part \"request\" is not a JSON object.", err)
 	}
 	if raw, ok := members["assets"]; ok {
-		if err := json.Unmarshal(raw, &assets); err != nil {
-			return nil, badForm("The member \"assets\" is not an object of assets.", err)
+		if members["assets"], err = withParts(raw, parts); err != nil {
+			return nil, err
 		}
+	}
+	return json.Marshal(members)
+}
+
+// withParts writes the assets with the parts that they name.
+func withParts(raw []byte, parts map[string]*part) ([]byte, error) {
+	var assets map[string]*asset
+	if err := json.Unmarshal(raw, &assets); err != nil {
+		return nil, badForm("The member \"assets\" is not an object of assets.", err)
 	}
 	for name, a := range assets {
 		if a == nil || a.Part == "" {
@@ -62,12 +70,7 @@ func Join(contentType string, body []byte) ([]byte, error) {
 			a.Format = p.format()
 		}
 	}
-	if assets != nil {
-		if members["assets"], err = json.Marshal(assets); err != nil {
-			return nil, badForm("The assets cannot be written.", err)
-		}
-	}
-	return json.Marshal(members)
+	return json.Marshal(assets)
 }
 
 // part is a part of a form.

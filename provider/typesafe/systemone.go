@@ -85,31 +85,39 @@ func readQuestion(r *jsonread.Reader, name string) decision.Question {
 	case typeNoul:
 		readMeanings(criteria, &q)
 	case typeChoice:
-		q.Kind = decision.Choice
-		c := llm.NewCursor(criteria)
-		for n := 0; c.Member(n); n++ {
-			value := string(c.Name())
-			q.Options = append(q.Options, decision.Option{Value: value, Description: text(c.Raw())})
-		}
+		q.Kind, q.Options = decision.Choice, readOptions(criteria)
 	case typeScore:
-		q.Kind = decision.Score
-		c := llm.NewCursor(criteria)
-		for n := 0; c.Element(n); n++ {
-			q.Levels = append(q.Levels, decision.Level{Label: text(c.Raw())})
-		}
+		q.Kind, q.Levels = decision.Score, readLevels(criteria)
 	default:
 		if r.Fault == nil && r.Err() == nil {
 			r.Fault = llm.Unsayable(prefix+"type", "The type "+strconv.Quote(kind)+" is none that the model's provider answers: noul, choice or score.")
 		}
 		return q
 	}
-	if q.Kind != decision.Predicate && len(q.Options)+len(q.Levels) == 0 {
+	switch {
+	case q.Kind != decision.Predicate && len(q.Options)+len(q.Levels) == 0:
 		r.WrongAt(prefix+"criteria", "must not be empty")
-	}
-	if q.Kind == decision.Predicate && q.Instructions == "" && q.True == "" && q.False == "" {
+	case q.Kind == decision.Predicate && q.Instructions+q.True+q.False == "":
 		r.WrongAt(prefix+"instructions", "must be there, or criteria")
 	}
 	return q
+}
+
+func readOptions(criteria []byte) (options []decision.Option) {
+	c := llm.NewCursor(criteria)
+	for n := 0; c.Member(n); n++ {
+		value := string(c.Name())
+		options = append(options, decision.Option{Value: value, Description: text(c.Raw())})
+	}
+	return options
+}
+
+func readLevels(criteria []byte) (levels []decision.Level) {
+	c := llm.NewCursor(criteria)
+	for n := 0; c.Element(n); n++ {
+		levels = append(levels, decision.Level{Label: text(c.Raw())})
+	}
+	return levels
 }
 
 // readMeanings reads what yes and no mean.

@@ -28,10 +28,10 @@ func TestPromptBytes(t *testing.T) {
 func TestDecides(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]int64{
-		`{"questions":[{},{},{}]}`:                  3,
+		`{"questions":[{},{},{}]}`:                   3,
 		`{"questions":{"a":{},"b":{"c":[1]}},"x":1}`: 2,
-		`{"questions":7}`:                           1,
-		`{`:                                         1,
+		`{"questions":7}`:                            1,
+		`{`:                                          1,
 	} {
 		var q Quote
 		q.decides(&Request{Body: []byte(body)})

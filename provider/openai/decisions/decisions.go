@@ -313,8 +313,12 @@ func (Format) EncodeResponse(req *decision.Request, res *decision.Response) ([]b
 		name string
 		n    int64
 	}{
-		{`],"usage":{"input_tokens":`, u.Prompt()}, {`,"input_tokens_details":{"cached_tokens":`, u.CacheRead}, {`,"cache_write_tokens":`, u.CacheWrite + u.CacheWrite1h},
-		{`},"output_tokens":`, u.Completion()}, {`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning}, {`},"total_tokens":`, u.Prompt() + u.Completion()},
+		{`],"usage":{"input_tokens":`, u.Prompt()},
+		{`,"input_tokens_details":{"cached_tokens":`, u.CacheRead},
+		{`,"cache_write_tokens":`, u.CacheWrite + u.CacheWrite1h},
+		{`},"output_tokens":`, u.Completion()},
+		{`,"output_tokens_details":{"reasoning_tokens":`, u.Reasoning},
+		{`},"total_tokens":`, u.Prompt() + u.Completion()},
 	} {
 		dst = strconv.AppendInt(append(dst, m.name...), m.n, 10)
 	}

@@ -87,16 +87,16 @@ func TestRuntimeSigV4(t *testing.T) {
 	secrets := map[string]secret.Text{"aws_secret_access_key": secret.New("hush")}
 	for _, tt := range []struct {
 		name string
-		a    sign.Account
+		a    *sign.Account
 		want string // that the header begins with
 	}{
-		{"a runtime", sign.Account{Options: runtime, Secrets: secrets}, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-west-2/bedrock-agentcore/aws4_request"},
-		{"a runtime with a key", sign.Account{Options: runtime, Key: secret.New("k")}, "Bearer k"},
-		{"a server of one's own", sign.Account{}, ""},
-		{"a server with a key", sign.Account{Key: secret.New("k")}, "Bearer k"},
+		{"a runtime", &sign.Account{Options: runtime, Secrets: secrets}, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260102/us-west-2/bedrock-agentcore/aws4_request"},
+		{"a runtime with a key", &sign.Account{Options: runtime, Key: secret.New("k")}, "Bearer k"},
+		{"a server of one's own", &sign.Account{}, ""},
+		{"a server with a key", &sign.Account{Key: secret.New("k")}, "Bearer k"},
 	} {
 		r := request(t, "https://h/x")
-		if err := s.Sign(t.Context(), provider.RuntimeSigV4, &tt.a, r); err != nil {
+		if err := s.Sign(t.Context(), provider.RuntimeSigV4, tt.a, r); err != nil {
 			t.Fatal(err)
 		}
 		if got := r.Header.Get("Authorization"); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
