@@ -34,11 +34,12 @@ type Trier func(ctx context.Context, d *resource.Deployment) Tried
 // trialModes are the modes of model_info that health checks can ask.
 var trialModes = []string{"", "chat", "completion", "embedding", "responses"}
 
-// trialOwn are the fields with which somebody who is no administrator may try a deployment: none has the
-// gateway use a secret of its own, or dial an address that he names.
-var trialOwn = map[string][]string{
-	"litellm_params": {"api_key", "custom_llm_provider", "model"}, "model_info": {"mode", "team_id"},
-}
+// trialParams and trialInfo are the fields with which somebody who is no administrator may try a deployment:
+// none has the gateway use a secret of its own, or dial an address that he names.
+var (
+	trialParams = []string{"api_key", "custom_llm_provider", "model"}
+	trialInfo   = []string{"mode", "team_id"}
+)
 
 // testConnection answers /health/test_connection: it tries the deployment that the parameters describe, or,
 // where model_info.id names a stored one, that one with the parameters merged into it. Nothing is stored.
@@ -78,10 +79,14 @@ func (a *api) testConnection(w http.ResponseWriter, r *http.Request, by records.
 // mayTry refuses, of somebody who is no administrator, whatever is not among his fields, references to
 // secrets, and a team that he does not lead.
 func (a *api) mayTry(by records.Caller, params, info records.Document) error {
-	for in, doc := range map[string]records.Document{"litellm_params": params, "model_info": info} {
-		for _, name := range slices.Sorted(maps.Keys(doc)) {
-			if !slices.Contains(trialOwn[in], name) {
-				return fmt.Errorf("%s.%s is an administrator's to try: %w", in, name, resource.ErrForbidden)
+	for _, of := range []struct {
+		name string
+		doc  records.Document
+		may  []string
+	}{{"litellm_params", params, trialParams}, {"model_info", info, trialInfo}} {
+		for _, name := range slices.Sorted(maps.Keys(of.doc)) {
+			if !slices.Contains(of.may, name) {
+				return fmt.Errorf("%s.%s is an administrator's to try: %w", of.name, name, resource.ErrForbidden)
 			}
 		}
 	}
