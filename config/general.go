@@ -23,7 +23,7 @@ type GeneralKey struct {
 const retentionKey = "maximum_spend_logs_retention_period"
 
 // otherwhere are keys of general_settings that more than one setting, or another record, stands for.
-var otherwhere = map[string]string{
+var otherwhere = map[string]string{ //nolint:gosec // names of fields, no secrets
 	"alert_to_webhook_url":   "is a part of the setting alerts (/api/v1/settings/alerts)",
 	"alert_types":            "is a part of the setting alerts (/api/v1/settings/alerts)",
 	"alerting":               "is a part of the setting alerts (/api/v1/settings/alerts)",
