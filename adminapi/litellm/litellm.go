@@ -21,10 +21,12 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
 	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
 	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
+	"github.com/conclave-llm/conclave/adminapi/litellm/management"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
 	"github.com/conclave-llm/conclave/adminapi/litellm/prompts"
+	"github.com/conclave-llm/conclave/adminapi/litellm/settings"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
@@ -33,7 +35,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the API works on. No field may be zero, but for Guardrails.
+// Config says what the API works on. No field may be zero, but for those that say so.
 type Config struct {
 	Records *records.Records
 	State   State
@@ -43,6 +45,8 @@ type Config struct {
 	// TryAlert sends a test through a channel of the setting alerts.
 	TryAlert func(ctx context.Context, channel string) error
 
+	// TryDeployment asks a deployment that need not be stored; nil: this node asks no providers.
+	TryDeployment models.Trier
 	// Guardrails asks guardrails about texts; nil: none runs here.
 	Guardrails guardrails.Runner
 	// TestCallback sends a test event through a callback of this node; nil: none runs here.
@@ -64,18 +68,23 @@ func New(cfg Config) *API { return &API{cfg} }
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []wire.Route {
+	callbacks := logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}
 	return slices.Concat(
 		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
-		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
+		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Now: a.cfg.Now, Try: a.cfg.TryDeployment}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
-		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
+		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert, TryCallback: logging.TryNamed(callbacks)}),
 		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
-		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback}),
+		logging.Routes(callbacks),
+		settings.Routes(a.cfg.Records),
+		management.Routes(management.Config{
+			Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, NewUser: a.makeUser, UserRow: a.userRow, MemberDoc: memberDoc, MemberRow: a.memberRow, BudgetRow: a.sharedRow,
+		}),
 	)
 }
 
