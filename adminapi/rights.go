@@ -231,6 +231,18 @@ var rights = withNouns(map[string]row{
 	"litellm-team-callback-remove": adminOnly,
 	"litellm-team-logging-disable": teamWrite,
 	"litellm-key-health":           readOwn,
+
+	"litellm-callbacks-list":         readAll,
+	"litellm-callbacks-configs":      readAll,
+	"litellm-config-callbacks":       readAll,
+	"litellm-config-callback-delete": adminOnly,
+	"litellm-active-callbacks":       readAll,
+	"litellm-settings":               readAll,
+	"litellm-config-field-update":    adminOnly,
+	"litellm-config-field-delete":    adminOnly,
+	"litellm-config-field-info":      readAll,
+	"litellm-config-list":            readAll,
+
 	"upload-plugin":                adminOnly,
 	"get-plugin-schema":            readAll,
 	"list-plugin-processes":        readAll,

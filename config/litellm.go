@@ -214,12 +214,12 @@ func (d *yamlDecoder) generalSettings(m *mapping) {
 		d.setting(of, "enforced_params", "service_account_enforced_params")
 		of.end()
 	}
-	if n := m.take("maximum_spend_logs_retention_period"); n != nil {
-		age, err := resource.ParseDuration(d.text(n, m.of("maximum_spend_logs_retention_period")))
-		if err != nil || age.Hours() < 24 {
-			d.wrong(n, m.of("maximum_spend_logs_retention_period"), "%q is not a duration of at least a day such as 30d.", n.Value)
+	if n := m.take(retentionKey); n != nil {
+		days, err := retentionDays(d.text(n, m.of(retentionKey)))
+		if err != nil {
+			d.wrong(n, m.of(retentionKey), "%s.", err)
 		}
-		d.addSetting(n, "request_log_days", json.RawMessage(strconv.Itoa(int(age.Hours()/24))))
+		d.addSetting(n, "request_log_days", json.RawMessage(strconv.Itoa(days)))
 	}
 	d.endSection(m)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
 	"github.com/conclave-llm/conclave/adminapi/litellm/prompts"
+	"github.com/conclave-llm/conclave/adminapi/litellm/settings"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/prices"
 	"github.com/conclave-llm/conclave/adminapi/providers"
@@ -75,7 +76,8 @@ func (a *API) Routes() []wire.Route {
 		prompts.Routes(a.cfg.Records),
 		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
 		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
-		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback}),
+		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}),
+		settings.Routes(a.cfg.Records),
 	)
 }
 

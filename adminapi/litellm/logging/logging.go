@@ -1,6 +1,7 @@
-// Package logging is LiteLLM's paths of the callbacks that teams and keys have of their own:
+// Package logging is LiteLLM's paths of callbacks: of those of the cluster (/callbacks/list,
+// /get/config/callbacks and their kin), and of those that teams and keys have of their own:
 // /team/{id}/callback, /team/{id}/disable_logging, /key/health and a key's metadata.logging.
-// Each is a callback that only those are told of who choose it, and its secrets are sealed.
+// Each of those is a callback that only those are told of who choose it, and its secrets are sealed.
 package logging
 
 import (
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
@@ -28,6 +30,7 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Test sends a test event through a callback of this node; nil: none runs here.
 	Test func(ctx context.Context, c *resource.Callback) client.CallbackTested
+	Now  func() time.Time
 }
 
 type api struct{ Config }
@@ -35,13 +38,13 @@ type api struct{ Config }
 // Routes lists the paths.
 func Routes(cfg Config) []wire.Route {
 	a := &api{cfg}
-	return []wire.Route{
+	return append(a.clusterRoutes(), []wire.Route{
 		{ID: "litellm-team-callbacks", Method: http.MethodGet, Pattern: "/team/{id}/callback", Handler: a.list},
 		{ID: "litellm-team-callback-add", Method: http.MethodPost, Pattern: "/team/{id}/callback", Handler: a.add},
 		{ID: "litellm-team-callback-remove", Method: http.MethodDelete, Pattern: "/team/{id}/callback/{name}", Handler: a.remove},
 		{ID: "litellm-team-logging-disable", Method: http.MethodPost, Pattern: "/team/{id}/disable_logging", Handler: a.disable},
 		{ID: "litellm-key-health", Method: http.MethodPost, Pattern: "/key/health", Handler: a.health},
-	}
+	}...)
 }
 
 // entry is one callback as LiteLLM's clients say it.
