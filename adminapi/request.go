@@ -187,7 +187,7 @@ func (s *Server) registerLiteLLM() {
 	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	cfg := litellm.Config{
 		Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now, MCP: s.cfg.MCP, TryAlert: s.tryChannel, Guardrails: s.cfg.Guardrails,
-		TestCallback: s.testCallback(),
+		TestCallback: s.testCallback(), TryDeployment: s.cfg.TryDeployment,
 	}
 	for _, r := range litellm.New(cfg).Routes() {
 		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)

@@ -380,6 +380,7 @@ var rights = withNouns(map[string]row{
 	"litellm-model-patch":                adminOnly,
 	"litellm-model-block":                adminOnly,
 	"litellm-model-unblock":              adminOnly,
+	"litellm-test-connection":            teamWrite, // of who is no administrator, with a key of his own
 	"litellm-v2-model-info":              readAll,
 	"litellm-model-group-info":           readAll,
 	"litellm-credential-new":             adminOnly,

@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/inflight"
 	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
+	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/membership"
 	"github.com/conclave-llm/conclave/adminapi/person"
 	"github.com/conclave-llm/conclave/adminapi/prices"
@@ -146,6 +147,8 @@ type Config struct {
 	Plugins Plugins
 	// Models asks a provider which models it has; nil: nobody can be asked.
 	Models providers.Lister
+	// TryDeployment asks a deployment that need not be stored; nil: nobody can be asked.
+	TryDeployment models.Trier
 	// SignIns are those of people at providers; nil: nobody signs in.
 	SignIns providers.SignIns
 	// TryAlert sends a test through a channel of the setting alerts; nil: this server sends none.

@@ -110,7 +110,8 @@ func (n *Node) startHandlers(context.Context) error {
 	if err := n.startMCP(); err != nil {
 		return err
 	}
-	data, err := proxy.New(n.proxyConfig())
+	n.dataConfig = n.proxyConfig()
+	data, err := proxy.New(n.dataConfig)
 	if err != nil {
 		return err
 	}

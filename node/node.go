@@ -145,6 +145,7 @@ type path struct {
 	batches    *batch.Runner
 	mcp        *mcp.Gateway  // nil until the handlers are made
 	data       *proxy.Server // likewise
+	dataConfig proxy.Config  // what data is made of, for trials
 	backups    *backup.Backups
 	signer     *sign.Signer // of requests to a store of backups
 }

@@ -34,7 +34,7 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the API works on. No field may be zero, but for Guardrails.
+// Config says what the API works on. No field may be zero, but for those that say so.
 type Config struct {
 	Records *records.Records
 	State   State
@@ -44,6 +44,8 @@ type Config struct {
 	// TryAlert sends a test through a channel of the setting alerts.
 	TryAlert func(ctx context.Context, channel string) error
 
+	// TryDeployment asks a deployment that need not be stored; nil: this node asks no providers.
+	TryDeployment models.Trier
 	// Guardrails asks guardrails about texts; nil: none runs here.
 	Guardrails guardrails.Runner
 	// TestCallback sends a test event through a callback of this node; nil: none runs here.
@@ -67,7 +69,7 @@ func New(cfg Config) *API { return &API{cfg} }
 func (a *API) Routes() []wire.Route {
 	return slices.Concat(
 		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
-		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State}),
+		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Try: a.cfg.TryDeployment}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),

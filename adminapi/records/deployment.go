@@ -120,6 +120,37 @@ func (rs *Records) checkInsecure(e *resource.Egress) error {
 	return &resource.Invalid{Field: "tls.insecure_skip_verify", Reason: "needs the setting allow_insecure_tls; name the provider's authority in tls.ca instead"}
 }
 
+// DraftDeployment makes the deployment that a document describes, or, with a ref, what the stored one
+// would be with the document merged into it. It is sealed and checked as one that is written, but for its
+// model if it is new, which has the id model; it is written nowhere.
+func (rs *Records) DraftDeployment(by Caller, ref, model string, doc Document) (*resource.Deployment, error) {
+	var now *resource.Deployment
+	var err error
+	if ref != "" {
+		if now, err = rs.Deployments.One(by, ref); err != nil {
+			return nil, err
+		}
+		if doc, err = patched(now, doc); err != nil {
+			return nil, err
+		}
+	}
+	next, err := rs.Deployments.draft(by, doc, now)
+	if err != nil {
+		return nil, err
+	}
+	if next.ModelID = model; now != nil {
+		next.ModelID = now.ModelID
+	}
+	if err := rs.checkUpstream(now, next); err != nil {
+		return nil, err
+	}
+	if err := CheckFiles(next, rs.cfg.Files); err != nil {
+		return nil, err
+	}
+	next.Canonicalize()
+	return next, next.Validate()
+}
+
 // Address is where the secrets of a deployment or a credential go.
 type Address struct {
 	Provider string // whose own address counts where there is no Base; "": any provider's

@@ -11,10 +11,11 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Config says what the paths work on. No field may be zero.
+// Config says what the paths work on. No field may be zero, but for Try.
 type Config struct {
 	Records *records.Records
 	State   State
+	Try     Trier // nil: this node asks no providers
 }
 
 // State reads the models. *fsm.FSM implements it.
@@ -38,6 +39,7 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-v1-model-info", Method: http.MethodGet, Pattern: "/v1/model/info", Handler: a.modelInfo},
 		{ID: "litellm-v2-model-info", Method: http.MethodGet, Pattern: "/v2/model/info", Handler: a.modelPages},
 		{ID: "litellm-model-group-info", Method: http.MethodGet, Pattern: "/model_group/info", Handler: a.modelGroups},
+		{ID: "litellm-test-connection", Method: http.MethodPost, Pattern: "/health/test_connection", Handler: a.testConnection},
 		{ID: "litellm-credential-new", Method: http.MethodPost, Pattern: "/credentials", Handler: a.credentialNew},
 		{ID: "litellm-credential-list", Method: http.MethodGet, Pattern: "/credentials", Handler: a.credentialList},
 		{ID: "litellm-credential-by-name", Method: http.MethodGet, Pattern: "/credentials/by_name/{name}", Handler: a.credentialByName},
