@@ -184,14 +184,24 @@ func setCommonHeaders(w http.ResponseWriter, by records.Caller) {
 
 // registerLiteLLM registers LiteLLM's management paths.
 func (s *Server) registerLiteLLM() {
-	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	cfg := litellm.Config{
 		Records: s.rs, State: s.cfg.State, Prices: s.prices, Now: s.cfg.Now, MCP: s.cfg.MCP, TryAlert: s.tryChannel, Guardrails: s.cfg.Guardrails,
 		TestCallback: s.testCallback(), TryDeployment: s.cfg.TryDeployment,
 	}
 	for _, r := range litellm.New(cfg).Routes() {
-		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
+		s.handleLiteLLM(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler)
 	}
+}
+
+// handleLiteLLM registers a route of LiteLLM's, with errors in the form that its clients know.
+func (s *Server) handleLiteLLM(route Route, handler wire.Handler) {
+	s.handle(route, handler, func(w http.ResponseWriter, err error) {
+		if strings.HasPrefix(route.Pattern, wire.Management+"/") {
+			wire.WriteProblem(w, route.Method, err, s.problem(err))
+			return
+		}
+		wire.WriteError(w, err, s.problem(err))
+	})
 }
 
 func (s *Server) writeProblem(w http.ResponseWriter, err error) {

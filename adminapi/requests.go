@@ -181,15 +181,14 @@ func (s *Server) registerRequests() {
 	register(s, "verify-ledger", http.MethodGet, "/ledger/verify", "Compare what the nodes recorded with every replicated total", s.verify)
 	s.registerExport("export-requests", "/requests", "All requests as CSV, or as JSON with one object a line", s.spend.ExportRows)
 	s.registerExport("export-usage", "/usage", "What was spent as CSV or JSON", s.spend.ExportUsage)
-	writeError := func(w http.ResponseWriter, err error) { wire.WriteError(w, err, s.problem(err)) }
 	for _, r := range s.spend.Routes() {
-		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, wire.Handler(r.Handler), writeError)
+		s.handleLiteLLM(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, wire.Handler(r.Handler))
 	}
 	if s.cfg.Capture == nil {
 		s.cfg.Capture = capture.New(capture.Config{Catalog: s.cfg.State.Catalog, Usage: s.cfg.Requests.Usage, Now: s.cfg.Now, Logger: s.cfg.Logger})
 	}
 	for _, r := range s.cfg.Capture.Routes() {
-		s.handle(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler, writeError)
+		s.handleLiteLLM(Route{ID: r.ID, Method: r.Method, Pattern: r.Pattern}, r.Handler)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/groups"
 	"github.com/conclave-llm/conclave/adminapi/litellm/guardrails"
 	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
+	"github.com/conclave-llm/conclave/adminapi/litellm/management"
 	"github.com/conclave-llm/conclave/adminapi/litellm/mcp"
 	"github.com/conclave-llm/conclave/adminapi/litellm/models"
 	"github.com/conclave-llm/conclave/adminapi/litellm/passthrough"
@@ -80,6 +81,9 @@ func (a *API) Routes() []wire.Route {
 		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
 		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}),
 		settings.Routes(a.cfg.Records),
+		management.Routes(management.Config{
+			Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, NewUser: a.makeUser, UserRow: a.userRow, MemberDoc: memberDoc, MemberRow: a.memberRow, BudgetRow: a.sharedRow,
+		}),
 	)
 }
 

@@ -88,11 +88,7 @@ func (a *API) userNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 	if err != nil {
 		return err
 	}
-	parts, err := a.newUser(in)
-	if err != nil {
-		return err
-	}
-	u, k, wr, err := a.cfg.Records.CreateUser(r.Context(), by, parts)
+	u, k, wr, err := a.makeUser(r, by, in)
 	if err != nil {
 		return err
 	}
@@ -105,6 +101,15 @@ func (a *API) userNew(w http.ResponseWriter, r *http.Request, by records.Caller)
 		}
 	}
 	return wire.Answer(w, wr, row)
+}
+
+// makeUser makes the user, and the key, that a body describes.
+func (a *API) makeUser(r *http.Request, by records.Caller, in records.Document) (*resource.User, *resource.Key, records.Written, error) {
+	parts, err := a.newUser(in)
+	if err != nil {
+		return nil, nil, records.Written{}, err
+	}
+	return a.cfg.Records.CreateUser(r.Context(), by, parts)
 }
 
 func (a *API) newUser(in records.Document) (parts records.NewUser, err error) {

@@ -206,9 +206,12 @@ func (a *API) spend(r *http.Request, d dates, filter Names, granularity string, 
 }
 
 // renamed names the fields of an error as LiteLLM does.
-func renamed(err error) error {
+func renamed(err error) error { return renamedTo(err, "start_date", "end_date") }
+
+// renamedTo names the fields of an error that are the beginning and the end of a time.
+func renamedTo(err error, from, to string) error {
 	if in, ok := err.(*resource.Invalid); ok { //nolint:errorlint // made by this package, unwrapped
-		for ours, theirs := range map[string]string{"from": "start_date", "to": "end_date"} {
+		for ours, theirs := range map[string]string{"from": from, "to": to} {
 			if in.Field == ours {
 				return invalid(theirs, in.Reason)
 			}

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +117,7 @@ func (a *API) Routes() []Route {
 			)
 		}
 	}
-	return append(routes, a.tagRoutes()...)
+	return slices.Concat(routes, a.tagRoutes(), a.facetRoutes())
 }
 
 // write writes an answer, and names the nodes that it lacks.
