@@ -70,7 +70,7 @@ func New(cfg Config) *API { return &API{cfg} }
 func (a *API) Routes() []wire.Route {
 	return slices.Concat(
 		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
-		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Try: a.cfg.TryDeployment}),
+		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Now: a.cfg.Now, Try: a.cfg.TryDeployment}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),

@@ -29,6 +29,7 @@ func Routes() []wire.Route {
 	return []wire.Route{
 		{ID: "litellm-providers", Method: http.MethodGet, Pattern: "/public/providers", Handler: names},
 		{ID: "litellm-provider-fields", Method: http.MethodGet, Pattern: "/public/providers/fields", Handler: fields},
+		{ID: "litellm-model-settings", Method: http.MethodGet, Pattern: "/model/settings", Handler: settings},
 	}
 }
 
@@ -41,6 +42,41 @@ func fields(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	for _, name := range provider.Names() {
 		p, _ := provider.Lookup(name)
 		all = append(all, providerFields{Provider: name, DisplayName: name, LiteLLM: name, Fields: fieldsOf(p)})
+	}
+	return wire.Answer(w, records.Written{}, all)
+}
+
+// settingField is one field of LiteLLM's form for a deployment.
+type settingField struct {
+	Name  string `json:"field_name"`
+	Type  string `json:"field_type"` // string
+	Help  string `json:"field_description"`
+	Value string `json:"field_value"` // the default
+}
+
+// modelSettings is LiteLLM's form for a deployment of a provider.
+type modelSettings struct {
+	Name   string         `json:"name"`
+	Fields []settingField `json:"fields"`
+}
+
+// settings tells what deployments of each provider may be given.
+func settings(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
+	var all []modelSettings
+	for _, name := range provider.Names() {
+		p, _ := provider.Lookup(name)
+		form := modelSettings{Name: name, Fields: []settingField{}}
+		for _, f := range fieldsOf(p) {
+			field := settingField{Name: f.Key, Type: "string", Help: "optional"}
+			if f.Required {
+				field.Help = "required"
+			}
+			if f.Key == "api_base" {
+				field.Value = p.Base
+			}
+			form.Fields = append(form.Fields, field)
+		}
+		all = append(all, form)
 	}
 	return wire.Answer(w, records.Written{}, all)
 }

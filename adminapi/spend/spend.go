@@ -117,7 +117,7 @@ func (a *API) Routes() []Route {
 			)
 		}
 	}
-	return slices.Concat(routes, a.tagRoutes(), a.facetRoutes())
+	return slices.Concat(routes, a.tagRoutes(), a.modelRoutes(), a.facetRoutes())
 }
 
 // write writes an answer, and names the nodes that it lacks.

@@ -4,6 +4,7 @@ package models
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
@@ -15,6 +16,7 @@ import (
 type Config struct {
 	Records *records.Records
 	State   State
+	Now     func() time.Time
 	Try     Trier // nil: this node asks no providers
 }
 
@@ -39,6 +41,8 @@ func Routes(cfg Config) []wire.Route {
 		{ID: "litellm-v1-model-info", Method: http.MethodGet, Pattern: "/v1/model/info", Handler: a.modelInfo},
 		{ID: "litellm-v2-model-info", Method: http.MethodGet, Pattern: "/v2/model/info", Handler: a.modelPages},
 		{ID: "litellm-model-group-info", Method: http.MethodGet, Pattern: "/model_group/info", Handler: a.modelGroups},
+		{ID: "litellm-model-deprecations", Method: http.MethodGet, Pattern: "/model/deprecations", Handler: a.deprecations},
+		{ID: "litellm-v1-model-deprecations", Method: http.MethodGet, Pattern: "/v1/model/deprecations", Handler: a.deprecations},
 		{ID: "litellm-test-connection", Method: http.MethodPost, Pattern: "/health/test_connection", Handler: a.testConnection},
 		{ID: "litellm-credential-new", Method: http.MethodPost, Pattern: "/credentials", Handler: a.credentialNew},
 		{ID: "litellm-credential-list", Method: http.MethodGet, Pattern: "/credentials", Handler: a.credentialList},
