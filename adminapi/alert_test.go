@@ -119,7 +119,7 @@ func TestAlerts_LiteLLM(t *testing.T) {
 	if out := h.Must("GET", "/health/services?service=slack_budget_alerts", ""); out["status"] != "success" || strings.Join(tried, " ") != "chat" {
 		t.Errorf("got %v, tried %q", out, tried)
 	}
-	for service, want := range map[string]string{"email": "503", "langfuse": "not one of", "": "not one of"} {
+	for service, want := range map[string]string{"email": "503", "langfuse": "nor a callback", "": "is missing"} {
 		if got := h.Call(adminapitest.MasterKey, "GET", "/health/services?service="+service, ""); got.Status != http.StatusBadRequest || !strings.Contains(string(got.Body), want) {
 			t.Errorf("%s: got %d %s", service, got.Status, got.Body)
 		}

@@ -248,9 +248,9 @@ var rights = withNouns(map[string]row{
 	"litellm-config-field-info":      readAll,
 	"litellm-config-list":            readAll,
 
-	"upload-plugin":                adminOnly,
-	"get-plugin-schema":            readAll,
-	"list-plugin-processes":        readAll,
+	"upload-plugin":         adminOnly,
+	"get-plugin-schema":     readAll,
+	"list-plugin-processes": readAll,
 
 	"list-blobs":    readAll,
 	"verify-blob":   readAll,

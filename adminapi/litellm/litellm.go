@@ -68,6 +68,7 @@ func New(cfg Config) *API { return &API{cfg} }
 
 // Routes lists the paths. The one who serves them authorises the caller and bounds the body.
 func (a *API) Routes() []wire.Route {
+	callbacks := logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}
 	return slices.Concat(
 		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
 		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Now: a.cfg.Now, Try: a.cfg.TryDeployment}),
@@ -77,9 +78,9 @@ func (a *API) Routes() []wire.Route {
 		groups.Routes(groups.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog}), passthrough.Routes(a.cfg.Records),
 		mcp.Routes(mcp.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Gateway: a.cfg.MCP}),
 		prompts.Routes(a.cfg.Records),
-		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert}),
+		alerting.Routes(alerting.Config{Catalog: a.cfg.State.Catalog, Try: a.cfg.TryAlert, TryCallback: logging.TryNamed(callbacks)}),
 		guardrails.Routes(a.cfg.Records, a.cfg.Guardrails),
-		logging.Routes(logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}),
+		logging.Routes(callbacks),
 		settings.Routes(a.cfg.Records),
 		management.Routes(management.Config{
 			Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, NewUser: a.makeUser, UserRow: a.userRow, MemberDoc: memberDoc, MemberRow: a.memberRow, BudgetRow: a.sharedRow,

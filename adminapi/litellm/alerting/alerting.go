@@ -3,11 +3,13 @@ package alerting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/resource"
@@ -19,6 +21,8 @@ type Config struct {
 	Catalog func() *resource.Catalog
 	// Try sends a test through a channel of the setting alerts.
 	Try func(ctx context.Context, channel string) error
+	// TryCallback sends a test event through the callback of a name, which may be LiteLLM's.
+	TryCallback func(ctx context.Context, name string) (client.CallbackTested, error)
 }
 
 // services are the types of channels by LiteLLM's names of services.
@@ -34,13 +38,15 @@ func Routes(cfg Config) []wire.Route {
 	}
 }
 
-// services tries every channel that is what LiteLLM calls a service.
+// services tries every channel that is what LiteLLM calls a service, or the callback of the name.
 func (c Config) services(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	name := r.URL.Query().Get("service")
+	if name == "" {
+		return wire.Invalid("service", "is missing")
+	}
 	kind, ok := services[name]
 	if !ok {
-		return wire.Invalid("service", fmt.Sprintf(
-			"%.60q is not one of slack, slack_budget_alerts, ms_teams, webhook, email; callbacks are tried by a request, and conclave_callback metrics tell what became of it", name))
+		return c.callback(w, r, name)
 	}
 	var tried []string
 	settings := c.Catalog().Settings().Alerts
@@ -59,6 +65,23 @@ func (c Config) services(w http.ResponseWriter, r *http.Request, _ records.Calle
 	}
 	return wire.Answer(w, records.Written{}, map[string]any{
 		"status": "success", "message": "A test was sent to " + strings.Join(tried, ", ") + ". Verify that it has arrived.",
+	})
+}
+
+// callback tries a callback of the cluster.
+func (c Config) callback(w http.ResponseWriter, r *http.Request, name string) error {
+	tested, err := c.TryCallback(r.Context(), name)
+	if errors.Is(err, resource.ErrNotFound) {
+		return wire.Invalid("service", fmt.Sprintf("%.60q is neither one of slack, slack_budget_alerts, ms_teams, webhook, email nor a callback of the cluster", name))
+	}
+	if err != nil {
+		return err
+	}
+	if !tested.OK {
+		return wire.Invalid("service", fmt.Sprintf("the callback %q did not take the test: %s", tested.Callback, tested.Error))
+	}
+	return wire.Answer(w, records.Written{}, map[string]any{
+		"status": "success", "message": "A test event was sent through the callback " + tested.Callback + ". Verify that it has arrived.",
 	})
 }
 

@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,9 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/config/callbacks"
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/schema"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/channel"
@@ -210,7 +213,7 @@ func (a *api) deleteOne(w http.ResponseWriter, r *http.Request, by records.Calle
 	if name == "" {
 		return wire.Invalid("callback_name", "is missing")
 	}
-	c, err := a.named(name)
+	c, err := a.named("callback_name", name)
 	if err != nil {
 		return err
 	}
@@ -228,8 +231,9 @@ func (a *api) deleteOne(w http.ResponseWriter, r *http.Request, by records.Calle
 	})
 }
 
-// named finds a callback of the cluster by its name or, if it is the only one of its kind, by LiteLLM's.
-func (a *api) named(name string) (*resource.Callback, error) {
+// named finds a callback of the cluster by its name or, if it is the only one of its kind, by LiteLLM's; field is what
+// holds the name.
+func (a *api) named(field, name string) (*resource.Callback, error) {
 	var found []*resource.Callback
 	for _, c := range a.cluster() {
 		if c.Name == name {
@@ -245,7 +249,25 @@ func (a *api) named(name string) (*resource.Callback, error) {
 	case 1:
 		return found[0], nil
 	}
-	return nil, wire.Invalid("callback_name", fmt.Sprintf("%.60q are %d callbacks; give the name of one", name, len(found)))
+	return nil, wire.Invalid(field, fmt.Sprintf("%.60q are %d callbacks; give the name of one", name, len(found)))
+}
+
+// TryNamed returns what sends a test event through the callback of the cluster with a name, its own or LiteLLM's. Its
+// error is resource.ErrNotFound if there is none.
+func TryNamed(cfg Config) func(ctx context.Context, name string) (client.CallbackTested, error) {
+	a := &api{cfg}
+	return func(ctx context.Context, name string) (client.CallbackTested, error) {
+		c, err := a.named("service", name)
+		if err != nil {
+			return client.CallbackTested{}, err
+		}
+		if a.Test == nil {
+			return client.CallbackTested{}, &llm.Error{Kind: llm.Unavailable, Message: "No callback runs on this node."}
+		}
+		tested := a.Test(ctx, c)
+		tested.Callback = c.Name
+		return tested, nil
+	}
 }
 
 // active tells what is told of requests, and where alerts go, by LiteLLM's names of its own variables.

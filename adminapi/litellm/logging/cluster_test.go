@@ -77,3 +77,21 @@ func TestClusterCallbacks_Delete(t *testing.T) {
 		t.Errorf("the audit log: %s", log)
 	}
 }
+
+// A service of /health/services is also a callback of the cluster.
+func TestServices_Callback(t *testing.T) {
+	t.Parallel()
+	h := harness(t)
+	h.Must("POST", "/api/v1/callbacks", `{"name":"traces","plugin":"langfuse","config":{"public_key":"pk-1"},"secrets":{"secret_key":"s"}}`)
+	h.Must("POST", "/api/v1/callbacks", `{"name":"broken","plugin":"langsmith","secrets":{"api_key":"s"}}`)
+	for service, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		"langfuse": {200, "callback traces"}, "traces": {200, "callback traces"}, "broken": {400, "canary-of-the-operator"}, "fax": {400, "fax"}, "": {400, "is missing"},
+	} {
+		if a := h.Call(adminapitest.MasterKey, "GET", "/health/services?service="+service, ""); a.Status != want.status || !strings.Contains(string(a.Body), want.says) {
+			t.Errorf("%q: got %d %s", service, a.Status, a.Body)
+		}
+	}
+}

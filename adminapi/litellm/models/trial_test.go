@@ -102,7 +102,7 @@ func TestTestConnection_Refused(t *testing.T) {
 		"environment":      {`{"litellm_params":{"model":"openai/x","api_key":"os.environ/KEY"}}`, "litellm_params.api_key"},
 		"address":          {`{"litellm_params":{"model":"openai/x","api_base":"nowhere"}}`, "api_base"},
 		"stored, not here": {`{"litellm_params":{},"model_info":{"id":"dep_x"}}`, "dep_x"},
-		"a plugin":     {`{"litellm_params":{"model":"plugin/house/x","custom_llm_provider":"plugin/house"}}`, "house"},
+		"a plugin":         {`{"litellm_params":{"model":"plugin/house/x","custom_llm_provider":"plugin/house"}}`, "house"},
 	} {
 		a := h.Call(adminapitest.MasterKey, "POST", "/health/test_connection", tt.body)
 		if a.Status != 400 || !strings.Contains(string(a.Body), tt.field) {

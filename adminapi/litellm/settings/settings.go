@@ -110,7 +110,9 @@ func (a *api) remove(w http.ResponseWriter, r *http.Request, by records.Caller) 
 	return a.answer(w, wr)
 }
 
-func notSet(name string) error { return wire.Invalid("field_name", name+" is not set; it has its default") }
+func notSet(name string) error {
+	return wire.Invalid("field_name", name+" is not set; it has its default")
+}
 
 // answer writes the row of LiteLLM's table: all fields that are set.
 func (a *api) answer(w http.ResponseWriter, wr records.Written) error {
@@ -158,8 +160,8 @@ type row struct {
 	Name    string          `json:"field_name"`
 	Type    string          `json:"field_type"`
 	Help    string          `json:"field_description"`
-	Value   json.RawMessage `json:"field_value"`           // null: it has its default
-	Stored  *bool           `json:"stored_in_db"`          // false: the configuration file says it; null: nobody does
+	Value   json.RawMessage `json:"field_value"`  // null: it has its default
+	Stored  *bool           `json:"stored_in_db"` // false: the configuration file says it; null: nobody does
 	Default json.RawMessage `json:"field_default_value"`
 	Premium bool            `json:"premium_field"`
 	Nested  []row           `json:"nested_fields"`
