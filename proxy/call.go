@@ -100,6 +100,7 @@ type Call struct {
 	failed    *llm.Error               // that the client was told
 	dropped   []string                 // parameters that the last attempt left out
 	verdicts  []ledger.GuardrailResult // of all guardrails
+	unasked   error                    // why the first guardrail did not run that did not; nil: all did
 	added     []guardrail.Header       // by guardrails, for the client
 	tries     []ledger.Try             // of all attempts
 	heard     *reply.Listener          // what the answer says; nil: it is not kept

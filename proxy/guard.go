@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -206,6 +207,9 @@ func (c *Call) judged(results []guardrail.Result) {
 		c.verdicts = append(c.verdicts, ledger.GuardrailResult{
 			Guardrail: r.Guardrail, Hook: string(r.Hook), Status: string(r.Status), Found: r.Found(),
 		})
+		if r.Err != nil && c.unasked == nil {
+			c.unasked = fmt.Errorf("%s: %w", r.Guardrail, r.Err)
+		}
 	}
 }
 

@@ -83,7 +83,7 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 		s.metrics.overhead.Observe(c.result.dialled.Sub(c.started).Seconds())
 	}
 	level := slog.LevelDebug // the journal holds what was served
-	if e != nil {
+	if e != nil || c.unasked != nil {
 		level = slog.LevelInfo
 	}
 	if s.log.Enabled(context.Background(), level) {
@@ -94,7 +94,7 @@ func (s *Server) observe(c *Call, e *llm.Error) {
 // logLine writes the one line of a request. It holds no prompt, answer, key or header. It goes
 // to the handler without the logger, which would look up the caller each time.
 func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, now time.Time) {
-	var room [14]slog.Attr
+	var room [15]slog.Attr
 	attrs := append(room[:0],
 		slog.String("request_id", c.id), slog.String("route", c.route.name), slog.Int("status", status),
 		slog.Int64("micros", now.Sub(c.started).Microseconds()), slog.String("model", c.modelName()), slog.Int("attempts", c.result.attempts),
@@ -114,6 +114,9 @@ func (s *Server) logLine(c *Call, e *llm.Error, level slog.Level, status int, no
 		if e.Err != nil {
 			attrs = append(attrs, slog.String("cause", e.Err.Error()))
 		}
+	}
+	if c.unasked != nil {
+		attrs = append(attrs, slog.String("guardrail_error", c.unasked.Error()))
 	}
 	r := slog.NewRecord(now, level, "request", 0)
 	r.AddAttrs(attrs...)

@@ -204,6 +204,9 @@ func TestOwn_Refused(t *testing.T) {
 				if rec.Guardrails[0].Status != "not_run" || rec.Guardrail != "" {
 					t.Errorf("recorded %+v", rec.Guardrails)
 				}
+				if !strings.Contains(log.String(), "guardrail_error=") || !strings.Contains(log.String(), tt.log) {
+					t.Errorf("logged %s, want %q", log.String(), tt.log)
+				}
 				if onError == resource.OnErrorPass {
 					if code == 503 || strings.HasPrefix(tt.path, "/v1/") && rec.Attempts == 0 {
 						t.Errorf("it does not pass: %d %s, %d attempts", code, body, rec.Attempts)
@@ -212,9 +215,6 @@ func TestOwn_Refused(t *testing.T) {
 				}
 				if code != 503 || codeOf(t, body) != "guardrail_not_run" || rec.Attempts != 0 {
 					t.Errorf("got %d %s, %d attempts", code, body, rec.Attempts)
-				}
-				if !strings.Contains(log.String(), tt.log) {
-					t.Errorf("logged %s, want %q", log.String(), tt.log)
 				}
 			})
 		}
