@@ -70,6 +70,9 @@ func (a *api) testConnection(w http.ResponseWriter, r *http.Request, by records.
 	if err != nil {
 		return err
 	}
+	if by.OwnOnly {
+		d.Price = &resource.Price{} // he pays the provider himself, and takes no budget from the checks of others
+	}
 	if a.cfg.Try == nil {
 		return &llm.Error{Kind: llm.Unavailable, Message: "This node asks no providers."}
 	}

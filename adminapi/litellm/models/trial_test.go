@@ -147,7 +147,7 @@ func TestTestConnection_TeamAdmin(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d", tt.name, a.Status, a.Body, tt.want)
 		}
 	}
-	if len(*tried) != 1 {
-		t.Errorf("%d trials, want 1", len(*tried))
+	if len(*tried) != 1 || (*tried)[0].Price == nil || !(*tried)[0].Price.IsFree() {
+		t.Errorf("tried %+v, want one, at his own cost", *tried)
 	}
 }
