@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -185,7 +186,11 @@ func TestBody(t *testing.T) {
 		{"announced", func(*http.Request) {}, 0, 200},
 		{"chunked", func(q *http.Request) { q.ContentLength = -1 }, 0, 200},
 		{"shorter than announced", func(q *http.Request) { q.ContentLength += 10; q.Body = io.NopCloser(&short{strings.NewReader(big)}) }, 0, 400},
-		{"compressed", header("Content-Encoding", "gzip"), 0, 415},
+		{"compressed", compressed("gzip", zipped(t, big)), 0, 200},
+		{"compressed, not as it says", header("Content-Encoding", "gzip"), 0, 400},
+		{"compressed, chunked", func(q *http.Request) { compressed("gzip", zipped(t, big))(q); q.ContentLength = -1 }, 0, 200},
+		{"compressed otherwise", header("Content-Encoding", "br"), 0, 415},
+		{"compressed, too large", compressed("gzip", zipped(t, strings.Repeat(" ", 33<<20))), -1, 413},
 		{"too many bytes held", func(*http.Request) {}, 1000, 503},
 		{"large in the end", func(q *http.Request) {
 			q.ContentLength = -1
@@ -202,6 +207,28 @@ func TestBody(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// zipped is a text in gzip.
+func zipped(t *testing.T, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// compressed puts a body that is compressed in the place of another.
+func compressed(encoding string, raw []byte) func(*http.Request) {
+	return func(q *http.Request) {
+		q.Header.Set("Content-Encoding", encoding)
+		q.Body, q.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
 	}
 }
 

@@ -3,12 +3,13 @@ package proxy
 import (
 	"context"
 	"errors"
-	"net/http"
+	"io"
 	"os"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/typesafe"
+	"github.com/conclave-llm/conclave/proxy/body"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/resource"
@@ -17,13 +18,7 @@ import (
 // readBody is the step that reads the body whole and the fields that are acted on. No attempt
 // begins before: a relay that hands the incoming body on cuts answers when it ends early.
 func readBody(ctx context.Context, s *Server, c *Call) error {
-	if enc := c.header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return &llm.Error{
-			Kind: llm.Invalid, Status: http.StatusUnsupportedMediaType, Code: "unsupported_content_encoding",
-			Message: "A request body must not be compressed.",
-		}
-	}
-	buf, err := s.bodies.Read(c.in, c.length, c.sizeLimit(c.levels))
+	buf, err := s.readAll(c)
 	if err != nil {
 		if ctx.Err() != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which ends ctx too
 			return ctx.Err()
@@ -35,19 +30,35 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if c.takesForm() {
 		return c.openForm(c.header.Get("Content-Type"))
 	}
-	body := buf.Bytes()
+	raw := buf.Bytes()
 	if c.route.endpoint == llm.SystemOne {
-		if body, err = typesafe.Join(c.header.Get("Content-Type"), body); err != nil {
+		if raw, err = typesafe.Join(c.header.Get("Content-Type"), raw); err != nil {
 			return err
 		}
 	}
-	if err := c.peek(body); err != nil {
+	if err := c.peek(raw); err != nil {
 		return err
 	}
 	if err := c.fillPrompt(c.route.endpoint); err != nil {
 		return err
 	}
 	return s.attach(ctx, c)
+}
+
+// readAll reads the body, without its compression. What may be compressed is as large as it may be otherwise.
+func (s *Server) readAll(c *Call) (*body.Buffer, error) {
+	in, length, limit := io.Reader(c.in), c.length, c.sizeLimit(c.levels)
+	if enc := c.header.Get("Content-Encoding"); enc != "" && enc != "identity" && length != 0 {
+		d, err := body.Decode(enc, in)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = d.Close() }() // it never fails
+		if in = d; length <= limit {
+			length = -1
+		}
+	}
+	return s.bodies.Read(in, length, limit)
 }
 
 // fillPrompt makes the request of the stored prompt that it names, if it does. All policies decide

@@ -123,6 +123,9 @@ func tooLarge(size, limit int64) error {
 
 // broken is a body that ended early.
 func broken(err error) error {
+	if e, ok := errors.AsType[*llm.Error](err); ok {
+		return e // of a body that is not compressed as it says
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &llm.Error{
 			Kind: llm.Invalid, Status: http.StatusRequestTimeout, Code: "request_timeout",

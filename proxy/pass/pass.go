@@ -445,7 +445,7 @@ func AllHeaders(h http.Header) http.Header {
 // credential says whether a header is a credential, or is about the connection.
 func credential(name string) bool {
 	switch name {
-	case "Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection",
+	case "Authorization", "Proxy-Authorization", "Cookie", "Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection",
 		"Te", "Trailer", "Upgrade", "Accept-Encoding", "Expect", "Keep-Alive":
 		return true
 	}

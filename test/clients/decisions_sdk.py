@@ -42,7 +42,7 @@ assert got.usage.total_tokens == got.usage.input_tokens + got.usage.output_token
 with typesafe(os.environ["KEY"]) as client:
     got = client.system_one(
         model="demo",
-        state={"message": STATE},
+        state={"message": STATE, "history": ["We have been customers for years."] * 100},  # large enough that the client compresses it
         questions={
             "billing": Noul(instructions="The customer was charged."),
             "team": Choice(instructions="Which team?", criteria={"sales": None, "refunds": "refund, charged"}),
