@@ -2,6 +2,8 @@ package mock
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -149,13 +151,12 @@ func (s *Server) systemOne(x *exchange) error {
 			if json.Unmarshal(q.Criteria, &criteria) != nil || len(criteria) == 0 {
 				return errQuestions("a choice needs criteria")
 			}
-			var values, labels []string
-			for value, description := range criteria {
-				label := value
-				if description != nil {
-					label += " " + *description
+			values := slices.Sorted(maps.Keys(criteria))
+			labels := slices.Clone(values)
+			for i, value := range values {
+				if description := criteria[value]; description != nil {
+					labels[i] += " " + *description
 				}
-				values, labels = append(values, value), append(labels, label)
 			}
 			best, p, rest := weigh(text, labels)
 			all := make(map[string]float64, len(values))

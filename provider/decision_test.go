@@ -3,7 +3,6 @@ package provider_test
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,16 +17,8 @@ type decisionExchange struct {
 	Client string `json:"client"`
 }
 
-func loadDecisions(t testing.TB) (list []decisionExchange) {
-	t.Helper()
-	raw, err := os.ReadFile("testdata/decisions.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		t.Fatal(err)
-	}
-	return list
+func loadDecisions(t testing.TB) []decisionExchange {
+	return load[decisionExchange](t, "testdata/decisions.json")
 }
 
 // TestDecisions plays the recorded exchanges: each dialect of clients at the other's providers.

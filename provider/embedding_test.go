@@ -30,9 +30,10 @@ type embedExchange struct {
 	Tokens   int64             `json:"tokens,omitempty"`
 }
 
-func loadEmbed(t testing.TB) (list []embedExchange) {
+// load reads recorded exchanges.
+func load[T any](t testing.TB, file string) (list []T) {
 	t.Helper()
-	raw, err := os.ReadFile("testdata/embeddings.json")
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +41,10 @@ func loadEmbed(t testing.TB) (list []embedExchange) {
 		t.Fatal(err)
 	}
 	return list
+}
+
+func loadEmbed(t testing.TB) []embedExchange {
+	return load[embedExchange](t, "testdata/embeddings.json")
 }
 
 func endpointNamed(name string) llm.Endpoint {

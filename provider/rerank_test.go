@@ -3,7 +3,6 @@ package provider_test
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,16 +19,8 @@ type rerankExchange struct {
 	Queries int64 `json:"queries,omitempty"`
 }
 
-func loadRerank(t testing.TB) (list []rerankExchange) {
-	t.Helper()
-	raw, err := os.ReadFile("testdata/rerank.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		t.Fatal(err)
-	}
-	return list
+func loadRerank(t testing.TB) []rerankExchange {
+	return load[rerankExchange](t, "testdata/rerank.json")
 }
 
 // rowServing is a row that serves the endpoint.

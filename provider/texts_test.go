@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -35,17 +34,7 @@ type textExchange struct {
 	Usage    []int64           `json:"usage"`
 }
 
-func loadTexts(t testing.TB) (list []textExchange) {
-	t.Helper()
-	raw, err := os.ReadFile("testdata/texts.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		t.Fatal(err)
-	}
-	return list
-}
+func loadTexts(t testing.TB) []textExchange { return load[textExchange](t, "testdata/texts.json") }
 
 // gistOf is what an answer says, in one line.
 func gistOf(parts []chat.Part) string {

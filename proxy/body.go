@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/provider/typesafe"
 	"github.com/conclave-llm/conclave/proxy/body"
+	"github.com/conclave-llm/conclave/proxy/form"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/prompt"
 	"github.com/conclave-llm/conclave/resource"
@@ -31,8 +31,8 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 		return c.openForm(c.header.Get("Content-Type"))
 	}
 	raw := buf.Bytes()
-	if c.route.endpoint == llm.SystemOne {
-		if raw, err = typesafe.Join(c.header.Get("Content-Type"), raw); err != nil {
+	if c.route.endpoint == llm.SystemOne && form.Is(c.header.Get("Content-Type")) {
+		if raw, err = form.Assets(c.header.Get("Content-Type"), raw); err != nil {
 			return err
 		}
 	}

@@ -3,8 +3,8 @@
 package decision
 
 import (
+	"cmp"
 	"errors"
-	"slices"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -59,17 +59,15 @@ type Level struct {
 // Keys are names of the questions, one of each: their own if all have one and no two the same, else
 // their places.
 func (r *Request) Keys() []string {
-	keys := make([]string, 0, len(r.Questions))
+	keys, seen := make([]string, len(r.Questions)), make(map[string]bool, len(r.Questions))
 	for i := range r.Questions {
-		name := r.Questions[i].Name
-		if name == "" || slices.Contains(keys, name) {
-			keys = keys[:0]
-			break
-		}
-		keys = append(keys, name)
+		keys[i] = r.Questions[i].Name
+		seen[keys[i]] = true
 	}
-	for i := len(keys); i < len(r.Questions); i++ {
-		keys = append(keys, strconv.Itoa(i))
+	if len(seen) < len(keys) || seen[""] {
+		for i := range keys {
+			keys[i] = strconv.Itoa(i)
+		}
 	}
 	return keys
 }
@@ -92,11 +90,18 @@ type Response struct {
 	Usage   llm.Usage
 }
 
-// Values reads the values of one answer and notes whether they are as they must be. The zero value with a
-// Cursor is ready to use.
+// Words are how a dialect says the answer to a question.
+type Words struct {
+	Kinds     map[string]Kind // by their types
+	Predicate string          // the member that has a predicate's probability
+	// Probabilities reads those of an answer.
+	Probabilities func(v *Values, into map[string]float64)
+}
+
+// Values reads the values of one answer and notes whether they are as they must be.
 type Values struct {
 	*llm.Cursor
-	wrong, answered bool
+	wrong bool
 }
 
 // Number takes a number.
@@ -109,18 +114,6 @@ func (v *Values) Number() float64 {
 	return f
 }
 
-// Answer takes the number that is the answer.
-func (v *Values) Answer() float64 {
-	v.answered = true
-	return v.Number()
-}
-
-// Chosen takes the option that is the answer.
-func (v *Values) Chosen() string {
-	v.answered = true
-	return v.Value()
-}
-
 // Value takes a string, or what stands for one: true, false, or the number of a level.
 func (v *Values) Value() string {
 	if v.Next() == '"' {
@@ -129,11 +122,39 @@ func (v *Values) Value() string {
 	return string(v.Raw())
 }
 
-// Fit says that the values are those of an answer of the kind.
-func (v *Values) Fit(k Kind) bool { return !v.wrong && (v.answered || k == Refused) }
+// Read reads an answer. One of a kind that is unknown is Refused; one without the value of its kind is an
+// error of kind Upstream, but for the syntax.
+func (w *Words) Read(c *llm.Cursor) (Answer, error) {
+	a, v, answered := Answer{Kind: Refused}, Values{Cursor: c}, false
+	for n := 0; c.Member(n); n++ {
+		switch name := string(c.Name()); name {
+		case "type":
+			if kind, known := w.Kinds[c.Text()]; known {
+				a.Kind = kind
+			}
+		case w.Predicate:
+			a.Probability, answered = v.Number(), true
+		case "choice":
+			a.Choice, answered = v.Value(), true
+		case "score":
+			a.Score, answered = v.Number(), true
+		case "confidence":
+			a.Confidence = v.Number()
+		case "probabilities":
+			a.Probabilities = map[string]float64{}
+			w.Probabilities(&v, a.Probabilities)
+		default:
+			c.Raw()
+		}
+	}
+	if v.wrong || !answered && a.Kind != Refused {
+		return a, Malformed(cmp.Or(c.Err(), errNoValue))
+	}
+	return a, nil
+}
 
-// ErrNoValue is an answer without the value of its type.
-var ErrNoValue = errors.New("an answer has no value of its type")
+// errNoValue is an answer without the value of its type.
+var errNoValue = errors.New("an answer has no value of its type")
 
 // Malformed is the error of an answer that cannot be read.
 func Malformed(err error) error {

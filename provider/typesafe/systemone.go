@@ -1,7 +1,6 @@
 package typesafe
 
 import (
-	"cmp"
 	"errors"
 	"strconv"
 
@@ -269,9 +268,9 @@ func (SystemOne) DecodeResponse(req *decision.Request, body []byte) (*decision.R
 			some = c.Next() == '{'
 			for m := 0; c.Member(m); m++ {
 				i, asked := at[string(c.Name())]
-				a, ok := readAnswer(&c)
-				if !ok {
-					return nil, decision.Malformed(cmp.Or(c.Err(), decision.ErrNoValue))
+				a, err := words.Read(&c)
+				if err != nil {
+					return nil, err
 				}
 				if asked && a.Kind == req.Questions[i].Kind {
 					res.Answers[i] = a
@@ -290,38 +289,14 @@ func (SystemOne) DecodeResponse(req *decision.Request, body []byte) (*decision.R
 	return res, nil
 }
 
-// readAnswer reads an answer; false: it has no value of its type.
-func readAnswer(c *llm.Cursor) (a decision.Answer, ok bool) {
-	a.Kind = decision.Refused
-	v := decision.Values{Cursor: c}
-	for n := 0; c.Member(n); n++ {
-		switch string(c.Name()) {
-		case "type":
-			switch c.Text() {
-			case typeNoul:
-				a.Kind = decision.Predicate
-			case typeChoice:
-				a.Kind = decision.Choice
-			case typeScore:
-				a.Kind = decision.Score
-			}
-		case "noul":
-			a.Probability = v.Answer()
-		case "choice":
-			a.Choice = v.Chosen()
-		case "score":
-			a.Score = v.Answer()
-		case "confidence":
-			a.Confidence = v.Number()
-		case "probabilities":
-			a.Probabilities = map[string]float64{}
-			for m := 0; c.Member(m); m++ {
-				name := string(c.Name())
-				a.Probabilities[name] = v.Number()
-			}
-		default:
-			c.Raw()
+// words are how an answer is said.
+var words = decision.Words{
+	Kinds:     map[string]decision.Kind{typeNoul: decision.Predicate, typeChoice: decision.Choice, typeScore: decision.Score},
+	Predicate: "noul",
+	Probabilities: func(v *decision.Values, into map[string]float64) {
+		for n := 0; v.Member(n); n++ {
+			name := string(v.Name())
+			into[name] = v.Number()
 		}
-	}
-	return a, v.Fit(a.Kind)
+	},
 }

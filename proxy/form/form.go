@@ -40,6 +40,7 @@ type part struct {
 	name       string
 	file       bool
 	fileName   string
+	kind       string // content type, "" if it says none
 	start, end int
 	value      int
 }
@@ -120,7 +121,7 @@ func (p *part) read(head []byte) error {
 		return invalid("A part of the form has no name.")
 	}
 	p.fileName, p.file = params["filename"]
-	p.name = params["name"]
+	p.name, p.kind = params["name"], h.Get("Content-Type")
 	if p.file && p.name == "model" {
 		return invalid("The field \"model\" of the form must not be a file.")
 	}

@@ -3,7 +3,6 @@
 package decisions
 
 import (
-	"cmp"
 	"errors"
 	"slices"
 	"strconv"
@@ -379,9 +378,9 @@ func (Format) DecodeResponse(req *decision.Request, body []byte) (*decision.Resp
 			res.Model = c.Text()
 		case "answers":
 			for m := 0; c.Element(m); m++ {
-				a, ok := readAnswer(&c)
-				if !ok {
-					return nil, decision.Malformed(cmp.Or(c.Err(), decision.ErrNoValue))
+				a, err := words.Read(&c)
+				if err != nil {
+					return nil, err
 				}
 				res.Answers = append(res.Answers, a)
 			}
@@ -403,39 +402,15 @@ func (Format) DecodeResponse(req *decision.Request, body []byte) (*decision.Resp
 	return res, nil
 }
 
-// readAnswer reads an answer; false: it has no value of its type.
-func readAnswer(c *llm.Cursor) (a decision.Answer, ok bool) {
-	a.Kind = decision.Refused
-	v := decision.Values{Cursor: c}
-	for n := 0; c.Member(n); n++ {
-		switch string(c.Name()) {
-		case "type":
-			switch c.Text() {
-			case typePredicate:
-				a.Kind = decision.Predicate
-			case typeChoice:
-				a.Kind = decision.Choice
-			case typeScore:
-				a.Kind = decision.Score
-			}
-		case "probability":
-			a.Probability = v.Answer()
-		case "choice":
-			a.Choice = v.Chosen()
-		case "score":
-			a.Score = v.Answer()
-		case "confidence":
-			a.Confidence = v.Number()
-		case "probabilities":
-			a.Probabilities = map[string]float64{}
-			for m := 0; c.Element(m); m++ {
-				readProbability(&v, a.Probabilities)
-			}
-		default:
-			c.Raw()
+// words are how an answer is said.
+var words = decision.Words{
+	Kinds:     map[string]decision.Kind{typePredicate: decision.Predicate, typeChoice: decision.Choice, typeScore: decision.Score},
+	Predicate: "probability",
+	Probabilities: func(v *decision.Values, into map[string]float64) {
+		for n := 0; v.Element(n); n++ {
+			readProbability(v, into)
 		}
-	}
-	return a, v.Fit(a.Kind)
+	},
 }
 
 func readProbability(v *decision.Values, into map[string]float64) {
