@@ -29,6 +29,7 @@ var (
 	teamWrite = row{allow, deny, own, own, deny, deny, deny}
 	orgWrite  = row{allow, deny, own, deny, deny, deny, deny}
 	mcpRead   = row{allow, allow, own, own, own, own, own} // what the key may use on the data path
+	modelRead = mcpRead
 )
 
 // nounRights are the rights on the routes that every kind of record has.
@@ -394,8 +395,8 @@ var rights = withNouns(map[string]row{
 	"litellm-model-block":                adminOnly,
 	"litellm-model-unblock":              adminOnly,
 	"litellm-test-connection":            teamWrite, // of who is no administrator, with a key of his own
-	"litellm-v2-model-info":              readAll,
-	"litellm-model-group-info":           readAll,
+	"litellm-v2-model-info":              modelRead,
+	"litellm-model-group-info":           modelRead,
 	"litellm-model-settings":             readAll,
 	"litellm-model-deprecations":         readAll,
 	"litellm-v1-model-deprecations":      readAll,
@@ -405,8 +406,8 @@ var rights = withNouns(map[string]row{
 	"litellm-credential-by-model":        readAll,
 	"litellm-credential-update":          adminOnly,
 	"litellm-credential-delete":          adminOnly,
-	"litellm-model-info":                 readAll,
-	"litellm-v1-model-info":              readAll,
+	"litellm-model-info":                 modelRead,
+	"litellm-v1-model-info":              modelRead,
 	"litellm-customer-new":               adminOnly,
 	"litellm-customer-update":            adminOnly,
 	"litellm-customer-delete":            adminOnly,

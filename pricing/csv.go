@@ -45,7 +45,7 @@ func Read(data []byte) (*File, error) {
 }
 
 // ReadCSV reads prices in CSV with a heading: provider, model, mode, max_input_tokens,
-// max_output_tokens, tier_above, and prices in dollars. A price that is empty is unknown, 0 is
+// max_output_tokens, dimensions, features, deprecated_on, tier_above, and prices in dollars. A price that is empty is unknown, 0 is
 // free. Columns without a name of these are passed over.
 func ReadCSV(in io.Reader) (*File, error) {
 	r := csv.NewReader(in)
@@ -91,12 +91,16 @@ func rowDraft(columns map[string]int, row []string) *draft {
 		return ""
 	}
 	d := &draft{provider: cell("provider"), model: cell("model"), mode: cell("mode")}
+	d.deprecatedOn = cell("deprecated_on")
+	for name := range strings.FieldsFuncSeq(cell("features"), func(r rune) bool { return strings.ContainsRune(" ;|,", r) }) {
+		d.features.with(featureNames, name) // of others nothing is asked
+	}
 	above := int64(0)
-	for name, to := range map[string]*int64{"max_input_tokens": &d.maxInput, "max_output_tokens": &d.maxOutput, "tier_above": &above} {
+	for name, to := range map[string]*int64{"max_input_tokens": &d.maxInput, "max_output_tokens": &d.maxOutput, "tier_above": &above, "dimensions": &d.dimensions} {
 		if text := cell(name); text != "" {
 			n, err := strconv.ParseInt(text, 10, 64)
 			if err != nil || n < 0 {
-				d.fail(fmt.Errorf("%s: %q is not a number of tokens", name, text))
+				d.fail(fmt.Errorf("%s: %q is not a whole number", name, text))
 			}
 			*to = n
 		}

@@ -51,6 +51,9 @@ func family(name string) string {
 type draft struct {
 	provider, model, mode string // as the file has them
 	maxInput, maxOutput   int64
+	dimensions            int64
+	features              Features
+	deprecatedOn          string
 	price                 resource.Price
 	priced                bool
 	err                   error  // the first number that is no price
@@ -139,7 +142,13 @@ func (d *draft) entry() (*Entry, error) {
 	if provider != d.provider {
 		model = strings.TrimPrefix(model, provider+"/")
 	}
-	e := &Entry{Provider: provider, Model: strings.ToLower(model), Mode: d.mode, MaxInput: max(d.maxInput, 0), MaxOutput: max(d.maxOutput, 0)}
+	e := &Entry{
+		Provider: provider, Model: strings.ToLower(model), Mode: d.mode, MaxInput: max(d.maxInput, 0), MaxOutput: max(d.maxOutput, 0),
+		Dimensions: max(d.dimensions, 0), Features: d.features,
+	}
+	if isDay(d.deprecatedOn) {
+		e.DeprecatedOn = d.deprecatedOn
+	}
 	if e.Provider == "" || e.Model == "" {
 		return e, errors.New("has no provider or no model")
 	}

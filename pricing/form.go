@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -26,14 +27,24 @@ const (
 //
 //	provider  model  mode  max-input  max-output  name=value …
 //
-// A maximum that is not known is 0. Each value is the number that a price holds: nanodollars for
+// A maximum that is not known is 0. The values features=tools,vision, dimensions=1536 and
+// deprecated_on=2026-12-31 stand first. Each other value is the number that a price holds: nanodollars for
 // a million tokens, 1e-15 dollars for a unit, nanodollars for a request. In front of the name of
 // a variant's class stands its condition: ">200000 input=…", "batch input=…",
-// ">272000 priority input=…". A line without any value has no known price.
+// ">272000 priority input=…". A line without any of these has no known price.
 
 // Row writes an entry in the row form.
 func (e *Entry) Row() string {
 	cols := []string{e.Provider, e.Model, e.Mode, strconv.FormatInt(e.MaxInput, 10), strconv.FormatInt(e.MaxOutput, 10)}
+	if e.Features != 0 {
+		cols = append(cols, "features="+e.Features.String())
+	}
+	if e.Dimensions > 0 {
+		cols = append(cols, fmt.Sprintf("dimensions=%d", e.Dimensions))
+	}
+	if e.DeprecatedOn != "" {
+		cols = append(cols, "deprecated_on="+e.DeprecatedOn)
+	}
 	if p := e.Price; p != nil {
 		cols = append(cols, fmt.Sprintf("input=%d", p.Input), fmt.Sprintf("output=%d", p.Output))
 		cols = appendClasses(cols, "", &p.Classes)
@@ -100,14 +111,13 @@ func parseRow(line string) (*Entry, error) {
 			return nil, fmt.Errorf("field %d: %q is not a number of tokens", 4+i, cols[3+i])
 		}
 	}
-	if len(cols) == 5 {
-		return e, nil
-	}
-	e.Price = new(resource.Price)
 	for _, col := range cols[5:] {
 		if err := e.set(col); err != nil {
 			return nil, err
 		}
+	}
+	if e.Price == nil {
+		return e, nil
 	}
 	if err := e.Price.Validate(e.Provider + "/" + e.Model); err != nil {
 		return nil, err
@@ -116,7 +126,36 @@ func parseRow(line string) (*Entry, error) {
 }
 
 // set reads one "name=value".
-func (e *Entry) set(col string) error {
+func (e *Entry) set(col string) (err error) {
+	name, value, _ := strings.Cut(col, "=")
+	switch name {
+	case "features":
+		e.Features, err = parseFeatures(value)
+	case "dimensions":
+		if e.Dimensions, err = strconv.ParseInt(value, 10, 64); err != nil || e.Dimensions <= 0 {
+			err = fmt.Errorf("%q is not a number of dimensions", col)
+		}
+	case "deprecated_on":
+		if e.DeprecatedOn = value; !isDay(value) {
+			err = fmt.Errorf("%q is not a day", col)
+		}
+	default:
+		if e.Price == nil {
+			e.Price = new(resource.Price)
+		}
+		return e.setPrice(col)
+	}
+	return err
+}
+
+// isDay says that a text is a day as "2026-12-31".
+func isDay(s string) bool {
+	_, err := time.Parse(time.DateOnly, s)
+	return err == nil
+}
+
+// setPrice reads one "name=value" of a price.
+func (e *Entry) setPrice(col string) error {
 	name, value, ok := strings.Cut(col, "=")
 	n, err := strconv.ParseInt(value, 10, 64)
 	if !ok || err != nil {

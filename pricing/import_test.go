@@ -64,6 +64,15 @@ func TestReadCSV(t *testing.T) {
 	if len(f.Refused) != 5 || len(f.Doubles) != 2 {
 		t.Errorf("refused %v, doubles %v", f.Refused, f.Doubles)
 	}
+	f, err = pricing.Read([]byte("provider,model,mode,input,dimensions,features,deprecated_on\n" +
+		"p,a,chat,,3,vision tools magic,2027-01-31\np,b,chat,1,,,soon\np,c,chat,1,many,,\n"))
+	if err != nil || len(f.Refused) != 1 {
+		t.Fatal(err, f)
+	}
+	want = []string{"p | a | chat | 0 | 0 | features=tools,vision | dimensions=3 | deprecated_on=2027-01-31", "p | b | chat | 0 | 0 | input=1000000000 | output=0"}
+	if d := cmp.Diff(want, rows(f.Entries)); d != "" {
+		t.Errorf("rows (-want +got):\n%s", d)
+	}
 	for _, bad := range []string{"", "a,b\n1,2\n", "provider,model\np\n", `provider,model` + "\n" + `"p`} {
 		if _, err := pricing.Read([]byte(bad)); err == nil {
 			t.Errorf("read %q", bad)
@@ -83,7 +92,7 @@ func TestReadMap(t *testing.T) {
 			"input_cost_per_token_above_272k_tokens_priority": 1e-05, "output_cost_per_token_batches": 7.5e-06,
 			"cache_read_input_audio_token_cost": 1e-06, "input_cost_per_token_above_128000_tokens": 3e-06,
 			"search_context_cost_per_query": {"search_context_size_low": 0.02, "search_context_size_medium": 0.025},
-			"off_peak_pricing": {}, "regional_processing_uplift_multiplier_eu": 1.1, "supports_vision": true},
+			"off_peak_pricing": {}, "regional_processing_uplift_multiplier_eu": 1.1, "supports_vision": true, "supports_magic": true, "supports_pdf_input": false, "output_vector_size": 3, "deprecation_date": "2027-01-31"},
 		"dashscope/tiers": {"litellm_provider": "dashscope", "mode": "chat", "tiered_pricing": [
 			{"range": [0, 32000.0], "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06},
 			{"range": [32000.0, 128000.0], "input_cost_per_token": 3e-06, "output_cost_per_token": 4e-06}]},
@@ -98,7 +107,7 @@ func TestReadMap(t *testing.T) {
 	}
 	want := []string{
 		"dashscope | tiers | chat | 0 | 0 | input=1000000000 | output=2000000000 | >32000 input=3000000000 | >32000 output=4000000000",
-		"openai | gpt-x | chat | 272000 | 128000 | input=2500000000 | output=15000000000 | cache_read=250000000 | cache_write_1h=5000000000 | cache_read_audio=1000000000 | query=25000000000000 | batch output=7500000000 | priority input=5000000000 | >128000 input=3000000000 | >272000 input=5000000000 | >272000 priority input=10000000000",
+		"openai | gpt-x | chat | 272000 | 128000 | features=vision | dimensions=3 | deprecated_on=2027-01-31 | input=2500000000 | output=15000000000 | cache_read=250000000 | cache_write_1h=5000000000 | cache_read_audio=1000000000 | query=25000000000000 | batch output=7500000000 | priority input=5000000000 | >128000 input=3000000000 | >272000 input=5000000000 | >272000 priority input=10000000000",
 		"xai | g | chat | 0 | 0 | input=1000000000 | output=0 | >199999 input=2000000000",
 	}
 	if d := cmp.Diff(want, rows(f.Entries)); d != "" {

@@ -69,6 +69,13 @@ func ReadMap(data []byte) (*File, error) {
 			continue
 		}
 		d.maxInput, d.maxOutput = tokenLimit(fields["max_input_tokens"]), tokenLimit(fields["max_output_tokens"])
+		d.dimensions = tokenLimit(fields["output_vector_size"])
+		_ = json.Unmarshal(fields["deprecation_date"], &d.deprecatedOn) // as above
+		for _, flag := range featureFlags {
+			if string(bytes.TrimSpace(fields[flag])) == "true" {
+				d.features.with(featureFlags, flag)
+			}
+		}
 		for _, field := range d.fields(fields) {
 			if strings.Contains(field, "cost") || strings.Contains(field, "pricing") || strings.Contains(field, "multiplier") {
 				out.file.Ignored[field]++

@@ -53,6 +53,15 @@ func (e *Entry) MapRow() (name string, fields map[string]any) {
 	if e.MaxOutput > 0 {
 		fields["max_output_tokens"], fields["max_tokens"] = e.MaxOutput, e.MaxOutput
 	}
+	if e.Dimensions > 0 {
+		fields["output_vector_size"] = e.Dimensions
+	}
+	if e.DeprecatedOn != "" {
+		fields["deprecation_date"] = e.DeprecatedOn
+	}
+	for _, flag := range e.Features.Flags() {
+		fields[flag] = true
+	}
 	if p := e.Price; p != nil {
 		fields[mapNames["input"]], fields[mapNames["output"]] = resource.Rate(p.Input), resource.Rate(p.Output)
 		writeClasses(fields, &p.Classes, "", "")

@@ -25,6 +25,9 @@ type Entry struct {
 	Mode            string          // "chat", "embedding", "image_generation", …
 	MaxInput        int64           // tokens; 0: unknown
 	MaxOutput       int64           // tokens; 0: unknown
+	Dimensions      int64           // of an embedding; 0: unknown
+	Features        Features        // none: unknown
+	DeprecatedOn    string          // the day on which its provider ends it, "2026-12-31"; "": unknown
 	Price           *resource.Price // nil: unknown
 }
 
@@ -89,15 +92,26 @@ func (b *Book) Row(provider, model string) (e *Entry, imported, ok bool) {
 	return e, false, ok
 }
 
-// Of is the price of a deployment of a model with the name: its own, else that of its upstream
-// model, else that of the base_model in its metadata, "provider/model". False: it is unknown.
+// Of is what is known of a deployment of a model with the name: the row of its upstream model, else of the base_model in
+// its metadata, "provider/model"; its own price stands in the place of the listed one. False: nothing is known.
 func (b *Book) Of(d *resource.Deployment, model string) (*Entry, bool) {
-	if d.Price != nil {
-		return &Entry{Price: d.Price}, true
-	}
 	if d.Upstream != "" {
 		model = d.Upstream
 	}
+	e, ok := b.listed(d, model)
+	if d.Price == nil {
+		return e, ok
+	}
+	own := Entry{Provider: d.Provider, Model: model}
+	if ok {
+		own = *e
+	}
+	own.Price = d.Price
+	return &own, true
+}
+
+// listed finds the row of a deployment.
+func (b *Book) listed(d *resource.Deployment, model string) (*Entry, bool) {
 	if e, ok := b.Lookup(d.Provider, model); ok || len(d.Metadata) == 0 {
 		return e, ok
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/tokenize"
+	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/retry"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/upstream"
@@ -140,13 +142,13 @@ func countTokens(ctx context.Context, s *Server, c *Call) error {
 
 func showParams(_ context.Context, s *Server, c *Call) error {
 	if c.model == nil {
-		return s.writeJSON(c, map[string][]string{"supported_openai_params": utility.AllParams()})
+		return s.writeJSON(c, map[string][]string{"supported_openai_params": provider.AllParams()})
 	}
 	d, err := c.first()
 	if err != nil {
 		return err
 	}
-	return s.writeJSON(c, map[string][]string{"supported_openai_params": utility.Params(d.Provider, d.Name)})
+	return s.writeJSON(c, map[string][]string{"supported_openai_params": d.Provider.Params(d.Name)})
 }
 
 func showModelInfo(_ context.Context, s *Server, c *Call) error {
@@ -157,7 +159,9 @@ func showModelInfo(_ context.Context, s *Server, c *Call) error {
 	if err != nil {
 		return err
 	}
-	return s.writeJSON(c, utility.ModelInfo(c.result.target.Deployment, d.Name, d.List, utility.Params(d.Provider, d.Name)))
+	info := pricing.ModelInfo(c.result.target.Deployment, d.Name, d.List)
+	info["supported_openai_params"] = d.Provider.Params(d.Name)
+	return s.writeJSON(c, info)
 }
 
 // readTransform reads the question, and takes the request in it for the call's own.

@@ -14,13 +14,16 @@ import (
 
 // PriceRow is the list price of one model at one provider.
 type PriceRow struct {
-	Provider  string          `json:"provider"`
-	Model     string          `json:"model"`
-	Mode      string          `json:"mode,omitempty"`
-	MaxInput  int64           `json:"max_input,omitempty"`  // tokens
-	MaxOutput int64           `json:"max_output,omitempty"` // tokens
-	Price     *resource.Price `json:"price,omitempty"`      // absent: unknown
-	Source    string          `json:"source"`               // built_in or imported
+	Provider     string          `json:"provider"`
+	Model        string          `json:"model"`
+	Mode         string          `json:"mode,omitempty"`
+	MaxInput     int64           `json:"max_input,omitempty"`     // tokens
+	MaxOutput    int64           `json:"max_output,omitempty"`    // tokens
+	Dimensions   int64           `json:"dimensions,omitempty"`    // of an embedding
+	Features     []string        `json:"features,omitempty"`      // what the model can do: tools, vision, …
+	DeprecatedOn string          `json:"deprecated_on,omitempty"` // the day on which its provider ends it: 2026-12-31
+	Price        *resource.Price `json:"price,omitempty"`         // absent: unknown
+	Source       string          `json:"source"`                  // built_in or imported
 }
 
 // PriceDiff is what a file changes, or what waits for a person.

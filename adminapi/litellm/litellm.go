@@ -71,7 +71,7 @@ func (a *API) Routes() []wire.Route {
 	callbacks := logging.Config{Records: a.cfg.Records, Catalog: a.cfg.State.Catalog, Test: a.cfg.TestCallback, Now: a.cfg.Now}
 	return slices.Concat(
 		a.keyRoutes(), a.teamRoutes(), a.peopleRoutes(), a.otherRoutes(), a.resetRoutes(), a.addressRoutes(), a.bulkRoutes(),
-		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Now: a.cfg.Now, Try: a.cfg.TryDeployment}),
+		models.Routes(models.Config{Records: a.cfg.Records, State: a.cfg.State, Now: a.cfg.Now, Book: a.cfg.Prices.Book, Try: a.cfg.TryDeployment}),
 		costs.Routes(costs.Config{Records: a.cfg.Records, State: a.cfg.State, Prices: a.cfg.Prices, Now: a.cfg.Now}),
 		auditlog.Routes(a.cfg.State),
 		providers.Routes(),

@@ -147,7 +147,7 @@ func Row(e *pricing.Entry, imported bool) client.PriceRow {
 	}
 	return client.PriceRow{
 		Provider: e.Provider, Model: e.Model, Mode: e.Mode, MaxInput: e.MaxInput, MaxOutput: e.MaxOutput,
-		Price: e.Price, Source: source,
+		Dimensions: e.Dimensions, Features: e.Features.Names(), DeprecatedOn: e.DeprecatedOn, Price: e.Price, Source: source,
 	}
 }
 

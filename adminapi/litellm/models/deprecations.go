@@ -27,8 +27,7 @@ type deprecation struct {
 	ID       string `json:"model_id"`
 }
 
-// deprecations lists the deployments whose model_info names a deprecation_date. The price table has no such days, so that
-// those of nobody else are known.
+// deprecations lists the deployments whose model ends on a day that is known.
 func (a *api) deprecations(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	within := warnWithin
 	if text := r.URL.Query().Get("warn_within_days"); text != "" {
@@ -42,7 +41,7 @@ func (a *api) deprecations(w http.ResponseWriter, r *http.Request, _ records.Cal
 	cat, today := a.cfg.State.Catalog(), a.cfg.Now().UTC().Truncate(24*time.Hour)
 	for _, m := range cat.Tables().Models {
 		for _, d := range cat.Deployments(m.ID) {
-			at, ok := endOf(d)
+			at, ok := a.endOf(m, d)
 			if !ok {
 				continue
 			}
@@ -67,13 +66,18 @@ func (a *api) deprecations(w http.ResponseWriter, r *http.Request, _ records.Cal
 	})
 }
 
-// endOf is the day on which the model of a deployment ends; false: its model_info names none.
-func endOf(d *resource.Deployment) (time.Time, bool) {
+// endOf is the day on which the model of a deployment ends, by its model_info, else by the list; false: nobody knows.
+func (a *api) endOf(m *resource.Model, d *resource.Deployment) (time.Time, bool) {
 	var info struct {
 		Date string `json:"deprecation_date"`
 	}
-	if len(d.Metadata) == 0 || json.Unmarshal(d.Metadata, &info) != nil {
-		return time.Time{}, false
+	if len(d.Metadata) > 0 {
+		_ = json.Unmarshal(d.Metadata, &info) // what is no text is no day
+	}
+	if info.Date == "" {
+		if known, ok := a.cfg.Book().Of(d, m.Name); ok {
+			info.Date = known.DeprecatedOn
+		}
 	}
 	at, err := time.Parse(time.DateOnly, info.Date)
 	return at, err == nil

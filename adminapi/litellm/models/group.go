@@ -1,7 +1,6 @@
 package models
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,17 +11,17 @@ import (
 )
 
 // modelPages lists deployments page by page.
-func (a *api) modelPages(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelPages(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
 	rows := []map[string]any{}
 	cat := a.cfg.State.Catalog()
-	for _, m := range cat.Tables().Models {
+	for _, m := range a.seen(cat, by) {
 		if !wire.Selects(q.Get("model"), m.Name) || !strings.Contains(strings.ToLower(m.Name), strings.ToLower(q.Get("search"))) {
 			continue
 		}
 		for _, d := range cat.Deployments(m.ID) {
 			if wire.Selects(q.Get("modelId"), d.ID) {
-				rows = append(rows, a.modelRow(m, d))
+				rows = append(rows, a.modelRow(m, d, by))
 			}
 		}
 	}
@@ -36,13 +35,13 @@ func (a *api) modelPages(w http.ResponseWriter, r *http.Request, _ records.Calle
 }
 
 // modelGroups shows each name that clients ask for, with what its deployments have together.
-func (a *api) modelGroups(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelGroups(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	only := r.URL.Query().Get("model_group")
 	groups := []map[string]any{}
 	cat := a.cfg.State.Catalog()
-	for _, m := range cat.Tables().Models {
+	for _, m := range a.seen(cat, by) {
 		if all := cat.Deployments(m.ID); len(all) > 0 && wire.Selects(only, m.Name) {
-			groups = append(groups, groupRow(m, all))
+			groups = append(groups, a.groupRow(m, all))
 		}
 	}
 	return wire.Answer(w, records.Written{}, map[string]any{"data": groups})
@@ -55,11 +54,12 @@ var groupFlags = []string{
 }
 
 // groupRow adds deployments up: limits are summed, sizes are the largest, abilities are those of
-// any, prices those of the first that has some.
-func groupRow(m *resource.Model, all []*resource.Deployment) map[string]any {
+// any, prices those of the first whose are known.
+func (a *api) groupRow(m *resource.Model, all []*resource.Deployment) map[string]any {
 	row := map[string]any{
 		"model_group": m.Name, "mode": "chat", "providers": []string{}, "tpm": nil, "rpm": nil,
-		"max_input_tokens": nil, "max_output_tokens": nil, "input_cost_per_token": nil, "output_cost_per_token": nil,
+		"max_input_tokens": nil, "max_output_tokens": nil, "input_cost_per_token": nil, "output_cost_per_token": nil, "input_cost_per_pixel": nil,
+		"supported_openai_params": []string{},
 	}
 	for _, flag := range groupFlags {
 		row[flag] = false
@@ -71,14 +71,7 @@ func groupRow(m *resource.Model, all []*resource.Deployment) map[string]any {
 		}
 		addLimit(row, "tpm", d.Limits.TPM)
 		addLimit(row, "rpm", d.Limits.RPM)
-		if p := d.Price; p != nil && row["input_cost_per_token"] == nil {
-			row["input_cost_per_token"], row["output_cost_per_token"] = perToken(p.Input), perToken(p.Output)
-		}
-		var info map[string]any
-		if len(d.Metadata) > 0 {
-			_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object
-		}
-		addInfo(row, info)
+		addInfo(row, a.infoOf(m, d))
 	}
 	row["providers"] = providers
 	return row
@@ -92,20 +85,47 @@ func addLimit(row map[string]any, name string, v *int64) {
 	row[name] = sum + *v
 }
 
+// addInfo takes in what is known of one deployment's model.
 func addInfo(row, info map[string]any) {
 	if mode, ok := info["mode"].(string); ok && mode != "" {
 		row["mode"] = mode
 	}
 	for _, name := range []string{"max_input_tokens", "max_output_tokens"} {
-		v, ok := info[name].(float64)
-		now, _ := row[name].(float64)
-		if ok && v > now {
-			row[name] = v
+		if now, ok := row[name].(int64); ok {
+			row[name] = max(now, tokens(info[name]))
+		} else if n := tokens(info[name]); n > 0 {
+			row[name] = n
+		}
+	}
+	if row["input_cost_per_token"] == nil {
+		for _, name := range []string{"input_cost_per_token", "output_cost_per_token", "input_cost_per_pixel"} {
+			row[name] = info[name]
 		}
 	}
 	for _, flag := range groupFlags {
 		if info[flag] == true {
 			row[flag] = true
 		}
+	}
+	params, _ := info["supported_openai_params"].([]string)
+	all, _ := row["supported_openai_params"].([]string)
+	for _, name := range params {
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	row["supported_openai_params"] = all
+}
+
+// tokens is a number that the list knows, or that stands in metadata.
+func tokens(v any) int64 {
+	switch n := v.(type) {
+	case int64:
+		return n
+	case float64:
+		return int64(n)
+	default:
+		return 0
 	}
 }

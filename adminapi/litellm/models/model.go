@@ -1,10 +1,10 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +13,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/pricing"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -49,7 +50,7 @@ func (a *api) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller
 		if err != nil {
 			return err
 		}
-		return wire.Answer(w, wr, a.modelRow(m, d))
+		return wire.Answer(w, wr, a.modelRow(m, d, by))
 	}
 	doc := records.Document{}
 	if err := doc.Set("name", name); err != nil {
@@ -63,7 +64,7 @@ func (a *api) modelNew(w http.ResponseWriter, r *http.Request, by records.Caller
 		return err
 	}
 	for _, d := range a.cfg.State.Catalog().Deployments(m.ID) {
-		return wire.Answer(w, wr, a.modelRow(m, d))
+		return wire.Answer(w, wr, a.modelRow(m, d, by))
 	}
 	return wire.Answer(w, wr, map[string]any{"model_name": m.Name})
 }
@@ -98,14 +99,14 @@ func (a *api) deleteDeployment(ctx context.Context, by records.Caller, d *resour
 	return a.cfg.Records.Deployments.Delete(ctx, by, d.ID)
 }
 
-func (a *api) modelInfo(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
+func (a *api) modelInfo(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	only := r.URL.Query().Get("litellm_model_id")
 	data := []map[string]any{}
 	cat := a.cfg.State.Catalog()
-	for _, m := range cat.Tables().Models {
+	for _, m := range a.seen(cat, by) {
 		for _, d := range cat.Deployments(m.ID) {
 			if only == "" || only == d.ID {
-				data = append(data, a.modelRow(m, d))
+				data = append(data, a.modelRow(m, d, by))
 			}
 		}
 	}
@@ -242,38 +243,41 @@ func moveInfo(info, out records.Document) error {
 	return out.Set("metadata", info)
 }
 
-// modelRow writes a deployment as LiteLLM's row.
-func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any {
-	upstream := d.Upstream
-	if upstream == "" {
-		upstream = m.Name
+// seen lists the models that the caller may see: who may not see all sees those that his key may use.
+func (a *api) seen(cat *resource.Catalog, by records.Caller) []*resource.Model {
+	all := cat.Tables().Models
+	if !by.OwnOnly {
+		return all
 	}
+	levels := by.Who.Levels(nil)
+	return slices.DeleteFunc(slices.Clone(all), func(m *resource.Model) bool { return !cat.LevelsAllow(levels, m) })
+}
+
+// modelRow writes a deployment as LiteLLM's row. Who may not see all is not told where and as whom its provider is
+// asked.
+func (a *api) modelRow(m *resource.Model, d *resource.Deployment, by records.Caller) map[string]any {
+	upstream := cmp.Or(d.Upstream, m.Name)
 	params := map[string]any{"model": d.Provider + "/" + upstream, "custom_llm_provider": d.Provider}
-	for name, v := range map[string]string{"api_base": d.APIBase, "litellm_credential_name": d.CredentialID} {
-		if v != "" {
-			params[name] = v
-		}
-	}
 	for name, v := range map[string]*int64{"rpm": d.Limits.RPM, "tpm": d.Limits.TPM, "weight": d.Weight} {
 		if v != nil {
 			params[name] = *v
 		}
 	}
-	showAccount(params, d.Options, d.Secrets)
-	showTemplate(params, d.PromptTemplate)
-	info := map[string]any{}
-	if len(d.Metadata) > 0 {
-		_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object
+	if !by.OwnOnly {
+		for name, v := range map[string]string{"api_base": d.APIBase, "litellm_credential_name": d.CredentialID} {
+			if v != "" {
+				params[name] = v
+			}
+		}
+		showAccount(params, d.Options, d.Secrets)
+		showTemplate(params, d.PromptTemplate)
 	}
-	info["id"], info["db_model"], info["litellm_provider"] = d.ID, d.Owner == resource.OwnerAPI, d.Provider
+	info := a.infoOf(m, d)
 	if d.HealthCheckModel != "" {
 		info["health_check_model"] = d.HealthCheckModel
 	}
 	if d.HealthCheckMaxTokens > 0 {
 		info["health_check_max_tokens"] = d.HealthCheckMaxTokens
-	}
-	if p := d.Price; p != nil {
-		info["input_cost_per_token"], info["output_cost_per_token"] = perToken(p.Input), perToken(p.Output)
 	}
 	row := map[string]any{
 		"model_name": m.Name, "model_id": d.ID, "litellm_params": params, "model_info": info, "blocked": d.Blocked,
@@ -282,8 +286,18 @@ func (a *api) modelRow(m *resource.Model, d *resource.Deployment) map[string]any
 	return row
 }
 
-// perToken gives a price a million tokens as a price a token.
-func perToken(m resource.Money) json.Number {
-	text := big.NewRat(int64(m), int64(resource.Dollar)*1_000_000).FloatString(15)
-	return json.Number(strings.TrimRight(strings.TrimRight(text, "0"), "."))
+// infoOf is the model_info of a deployment: what is known of its model, and its own metadata.
+func (a *api) infoOf(m *resource.Model, d *resource.Deployment) map[string]any {
+	upstream := cmp.Or(d.Upstream, m.Name)
+	known, _ := a.cfg.Book().Of(d, m.Name)
+	info := map[string]any{}
+	if len(d.Metadata) > 0 {
+		_ = json.Unmarshal(d.Metadata, &info) // Validate saw to it that it is an object
+	}
+	maps.Copy(info, pricing.ModelInfo(d, upstream, known))
+	if p, ok := provider.Lookup(d.Provider); ok {
+		info["supported_openai_params"] = p.For(upstream).Params(upstream)
+	}
+	info["id"], info["db_model"] = d.ID, d.Owner == resource.OwnerAPI
+	return info
 }

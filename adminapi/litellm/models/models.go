@@ -9,6 +9,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -17,7 +18,8 @@ type Config struct {
 	Records *records.Records
 	State   State
 	Now     func() time.Time
-	Try     Trier // nil: this node asks no providers
+	Book    func() *pricing.Book // what is known of models
+	Try     Trier                // nil: this node asks no providers
 }
 
 // State reads the models. *fsm.FSM implements it.

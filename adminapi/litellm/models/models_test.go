@@ -1,7 +1,9 @@
 package models_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -125,6 +127,72 @@ func TestModels(t *testing.T) {
 	h.Must("POST", "/model/delete", `{"id":"second"}`)
 	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/models/gpt", ""); a.Status != 404 {
 		t.Errorf("model without deployments: got %d", a.Status)
+	}
+}
+
+// TestModels_known: what the list of prices knows of a model is shown, to keys the models that they may use; what a client
+// sends back as it has read it does not become the deployment's own.
+func TestModels_known(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	for name, upstream := range map[string]string{"mine": "openai/gpt-4o", "theirs": "anthropic/claude-sonnet-4-20250514", "vectors": "openai/text-embedding-3-small"} {
+		h.Must("POST", "/model/new", fmt.Sprintf(`{"model_name":%q,"litellm_params":{"model":%q,"api_base":"http://127.0.0.1:1/v1","api_key":"sk-upstream"},"model_info":{"id":%q,"tier":"gold"}}`, name, upstream, name))
+	}
+	key := h.Must("POST", "/key/generate", `{"models":["mine"]}`)["key"].(string)
+	read := func(key, path string) []any {
+		a := h.Call(key, "GET", path, "")
+		if a.Status != 200 {
+			t.Fatalf("%s: got %d %s", path, a.Status, a.Body)
+		}
+		var out struct{ Data []any }
+		if err := json.Unmarshal(a.Body, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Data
+	}
+	for _, path := range []string{"/model/info", "/v1/model/info", "/v2/model/info", "/model_group/info"} {
+		if n := len(read(adminapitest.MasterKey, path)); n != 3 {
+			t.Errorf("%s: the master key sees %d, want 3", path, n)
+		}
+		if data := read(key, path); len(data) != 1 {
+			t.Errorf("%s: the key sees %v, want one", path, data)
+		}
+	}
+	row := read(key, "/model/info?litellm_model_id=mine")[0].(map[string]any)
+	params, info := row["litellm_params"].(map[string]any), row["model_info"].(map[string]any)
+	if params["api_base"] != nil || params["model"] != "openai/gpt-4o" {
+		t.Errorf("params: got %v", params)
+	}
+	for field, want := range map[string]any{
+		"max_input_tokens": 128000.0, "max_output_tokens": 16384.0, "max_tokens": 16384.0, "input_cost_per_token": 2.5e-06, "output_cost_per_token": 1e-05,
+		"cache_read_input_token_cost": 1.25e-06, "supports_vision": true, "supports_function_calling": true, "key": "openai/gpt-4o", "mode": "chat", "tier": "gold",
+	} {
+		if info[field] != want {
+			t.Errorf("%s: got %v, want %v", field, info[field], want)
+		}
+	}
+	if params, _ := info["supported_openai_params"].([]any); !slices.Contains(params, any("temperature")) {
+		t.Errorf("parameters: got %v", params)
+	}
+	group := read(key, "/model_group/info")[0].(map[string]any)
+	if group["max_input_tokens"] != 128000.0 || group["input_cost_per_token"] != 2.5e-06 || group["supports_vision"] != true || group["supports_web_search"] != false {
+		t.Errorf("group: got %v", group)
+	}
+	if vectors := read(adminapitest.MasterKey, "/model/info?litellm_model_id=vectors")[0].(map[string]any)["model_info"].(map[string]any); vectors["output_vector_size"] != 1536.0 || vectors["mode"] != "embedding" {
+		t.Errorf("vectors: got %v", vectors)
+	}
+	info["tier"] = "silver"
+	b, _ := json.Marshal(map[string]any{"model_info": info})
+	h.Must("POST", "/model/update", string(b))
+	if d := h.Must("GET", "/api/v1/deployments/mine", ""); d["price"] != nil || fmt.Sprint(d["metadata"]) != "map[tier:silver]" {
+		t.Errorf("sent back: got the price %v and %v", d["price"], d["metadata"])
+	}
+	info["input_cost_per_token"] = 1e-06
+	b, _ = json.Marshal(map[string]any{"model_info": info})
+	h.Must("POST", "/model/update", string(b))
+	price, _ := h.Must("GET", "/api/v1/deployments/mine", "")["price"].(map[string]any)
+	if price["input"] != 1.0 || price["output"] != 10.0 || price["cache_read"] != 1.25 {
+		t.Errorf("changed: got the price %v", price)
 	}
 }
 

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
+	"slices"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
 	"github.com/conclave-llm/conclave/adminapi/records"
+	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -57,6 +60,8 @@ func (a *api) modelUpdate(w http.ResponseWriter, r *http.Request, by records.Cal
 	if err != nil {
 		return err
 	}
+	delete(info, "id")
+	a.dropShown(d, info)
 	patch, err := updateDoc(d, params, info)
 	if err != nil {
 		return err
@@ -69,9 +74,47 @@ func (a *api) modelUpdate(w http.ResponseWriter, r *http.Request, by records.Cal
 	return a.patchModel(w, r, by, d, name, patch)
 }
 
+// dropShown takes out of a model_info what is only what we show of the deployment, so that a client which sends back what
+// it has read does not freeze what the list of prices knows today. Costs are one price, and go or stay together.
+func (a *api) dropShown(d *resource.Deployment, info records.Document) {
+	m, ok := a.cfg.State.Catalog().ModelByID(d.ModelID)
+	if !ok {
+		return
+	}
+	var own map[string]json.RawMessage
+	if len(d.Metadata) > 0 {
+		_ = json.Unmarshal(d.Metadata, &own) // Validate saw to it that it is an object
+	}
+	shown := a.infoOf(m, d)
+	repeated := func(name string) bool {
+		v, ok := shown[name]
+		return ok && own[name] == nil && sameJSON(v, info[name])
+	}
+	_, costs, _ := pricing.CustomPrice(info) // what is wrong with them is said when they are taken
+	if !slices.ContainsFunc(costs, func(name string) bool { return !repeated(name) }) {
+		for _, name := range costs {
+			delete(info, name)
+		}
+	}
+	for name := range info {
+		if repeated(name) && !slices.Contains(costs, name) {
+			delete(info, name)
+		}
+	}
+}
+
+// sameJSON says that a value would be written as raw is, up to the way in which numbers are written.
+func sameJSON(v any, raw json.RawMessage) bool {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return false
+	}
+	var x, y any
+	return json.Unmarshal(text, &x) == nil && json.Unmarshal(raw, &y) == nil && reflect.DeepEqual(x, y)
+}
+
 // updateDoc makes a merge patch of a deployment.
 func updateDoc(d *resource.Deployment, params, info records.Document) (records.Document, error) {
-	delete(info, "id")
 	if params["model"] == nil { // which names the provider, too
 		provider := params["custom_llm_provider"]
 		if err := params.Set("model", d.Provider+"/"+d.Upstream); err != nil {
@@ -108,7 +151,7 @@ func (a *api) patchModel(w http.ResponseWriter, r *http.Request, by records.Call
 		}
 	}
 	m, _ := a.cfg.State.Catalog().ModelByID(d.ModelID)
-	return wire.Answer(w, wr, a.modelRow(m, d))
+	return wire.Answer(w, wr, a.modelRow(m, d, by))
 }
 
 // modelNamed finds the model with the name, renames the one that loses its only deployment,

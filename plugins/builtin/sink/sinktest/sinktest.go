@@ -101,8 +101,8 @@ func NewServer(t testing.TB, answer string) *Server {
 	s.Answer(func(*Request) (int, string) { return http.StatusOK, answer })
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Errorf("read request: %v", err)
+		if err != nil { // its sender gave up: half a request tells nothing
+			panic(http.ErrAbortHandler)
 		}
 		got := Request{Method: r.Method, Path: r.URL.RequestURI(), Header: r.Header, Raw: raw, Body: raw}
 		got.Header.Set("Host", r.Host)
