@@ -2,89 +2,72 @@ package provider
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/llm/chat"
 )
 
-// askingAll is a request that uses each of OpenAI's parameters.
-func askingAll() *chat.Request {
-	one, some, yes := 0.5, int64(7), true
-	return &chat.Request{
-		Messages:  []chat.Message{{Role: chat.RoleUser, Parts: []chat.Part{{Text: "x"}}}},
-		MaxTokens: 5, Temperature: &one, TopP: &one, FrequencyPenalty: &one, PresencePenalty: &one, Stop: []string{"x"}, Seed: &some, N: 2,
-		LogProbs: true, TopLogProbs: 2, LogitBias: json.RawMessage(`{"1":1}`),
-		Tools: []chat.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object"}`)}}, ToolChoice: chat.ToolChoice{Mode: "auto"}, ParallelTools: &yes,
-		Format: chat.Format{Type: "json_object"}, Reasoning: chat.Reasoning{Effort: "low"}, User: "u", ServiceTier: "auto",
-		Modalities: []string{"text"}, Prediction: json.RawMessage(`{"type":"content","content":"x"}`), WebSearch: json.RawMessage(`{}`),
-	}
+// asked sets each of OpenAI's parameters of chat completions that a provider may or may not take. Those without a
+// function are what every request has.
+var asked = map[string]func(*chat.Request){
+	"max_tokens": nil, "max_completion_tokens": nil, "stream": nil, "stream_options": nil,
+	"frequency_penalty":   func(q *chat.Request) { q.FrequencyPenalty = new(0.5) },
+	"presence_penalty":    func(q *chat.Request) { q.PresencePenalty = new(0.5) },
+	"temperature":         func(q *chat.Request) { q.Temperature = new(0.5) },
+	"top_p":               func(q *chat.Request) { q.TopP = new(0.5) },
+	"logit_bias":          func(q *chat.Request) { q.LogitBias = json.RawMessage(`{"1":1}`) },
+	"logprobs":            func(q *chat.Request) { q.LogProbs = true },
+	"top_logprobs":        func(q *chat.Request) { q.LogProbs, q.TopLogProbs = true, 2 },
+	"modalities":          func(q *chat.Request) { q.Modalities = []string{"text"} },
+	"prediction":          func(q *chat.Request) { q.Prediction = json.RawMessage(`{"type":"content","content":"x"}`) },
+	"n":                   func(q *chat.Request) { q.N = 2 },
+	"seed":                func(q *chat.Request) { q.Seed = new(int64(7)) },
+	"stop":                func(q *chat.Request) { q.Stop = []string{"x"} },
+	"tools":               func(q *chat.Request) { q.Tools = []chat.Tool{aTool} },
+	"tool_choice":         func(q *chat.Request) { q.Tools, q.ToolChoice = []chat.Tool{aTool}, chat.ToolChoice{Mode: "auto"} },
+	"parallel_tool_calls": func(q *chat.Request) { q.Tools, q.ParallelTools = []chat.Tool{aTool}, new(false) },
+	"response_format": func(q *chat.Request) {
+		q.Format = chat.Format{Type: "json_schema", Name: "x", Schema: json.RawMessage(`{"type":"object","properties":{},"additionalProperties":false}`)}
+	},
+	"user":               func(q *chat.Request) { q.User = "u" },
+	"service_tier":       func(q *chat.Request) { q.ServiceTier = "auto" },
+	"reasoning_effort":   func(q *chat.Request) { q.Reasoning = chat.Reasoning{Effort: "low"} },
+	"web_search_options": func(q *chat.Request) { q.WebSearch = json.RawMessage(`{}`) },
 }
 
-// chatParams are OpenAI's parameters of chat completions that a provider may or may not take.
-var chatParams = []string{
-	"frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "modalities", "prediction", "n",
-	"presence_penalty", "seed", "stop", "stream", "stream_options", "temperature", "top_p", "tools", "tool_choice",
-	"parallel_tool_calls", "response_format", "user", "service_tier", "reasoning_effort", "web_search_options",
-}
+var aTool = chat.Tool{Name: "f", Parameters: json.RawMessage(`{"type":"object"}`)}
 
-// Params lists OpenAI's parameters that reach a model of the provider, in chat completions. One that
+// Params lists OpenAI's parameters that reach a model of the provider, in chat completions, each asked by itself. One that
 // cannot be said in its dialect does not.
 func (p *Provider) Params(model string) []string {
 	at, ok := p.Way(llm.Chat)
 	if !ok {
 		return []string{}
 	}
-	var dropped []string
-	if at != llm.Chat {
-		out, _ := OutboundOf(at)
-		dropped = droppedBy(out, model)
+	out, _ := OutboundOf(at)
+	list := []string{}
+	for _, name := range AllParams() {
+		if set := asked[name]; set != nil && at != llm.Chat && !takes(out, model, name, set) || name == "stream_options" && p.NoStreamOptions {
+			continue
+		}
+		list = append(list, name)
 	}
-	if p.NoStreamOptions {
-		dropped = append(dropped, "stream_options")
-	}
-	list := slices.DeleteFunc(slices.Clone(chatParams), func(name string) bool { return slices.Contains(dropped, name) })
-	slices.Sort(list)
 	return list
 }
 
-// AllParams lists those that Params looks for.
-func AllParams() []string { return slices.Sorted(slices.Values(chatParams)) }
+// AllParams lists those that Params looks for, sorted.
+func AllParams() []string { return slices.Sorted(maps.Keys(asked)) }
 
-// droppedBy are the parameters that a dialect leaves out. One by whose sake the whole request is
-// refused is left out of the next try.
-func droppedBy(out Outbound, model string) []string {
-	q, lost := askingAll(), []string(nil)
-	for range 4 {
-		t := &llm.Target{Model: model, MaxOutput: 4096}
-		_, err := out.EncodeRequest(q, t)
-		if err == nil {
-			return append(lost, t.Dropped()...)
-		}
-		e, ok := err.(*llm.Error) //nolint:errorlint // writers return it as it is
-		if !ok || !without(q, e.Param) {
-			return append(lost, t.Dropped()...)
-		}
-		lost = append(lost, e.Param)
-	}
-	return lost
-}
-
-// without takes a parameter out of a request; false if it is none that can be refused.
-func without(q *chat.Request, param string) bool {
-	switch param {
-	case "n":
-		q.N = 0
-	case "tools":
-		q.Tools, q.ToolChoice, q.ParallelTools = nil, chat.ToolChoice{}, nil
-	case "response_format":
-		q.Format = chat.Format{}
-	case "web_search_options":
-		q.WebSearch = nil
-	case "modalities":
-		q.Modalities = nil
-	default:
+// takes says whether a dialect has words for a parameter.
+func takes(out Outbound, model, name string, set func(*chat.Request)) bool {
+	q := &chat.Request{Messages: []chat.Message{{Role: chat.RoleUser, Parts: []chat.Part{{Text: "x"}}}}, MaxTokens: 8192}
+	set(q)
+	t := &llm.Target{Model: model, MaxOutput: 8192}
+	if _, err := out.EncodeRequest(q, t); err != nil {
 		return false
 	}
-	return true
+	return !slices.ContainsFunc(t.Dropped(), func(lost string) bool { return lost == name || strings.HasPrefix(lost, name+".") })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
@@ -31,7 +32,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	h := c.out.Header()
 	s.answerHeaders(c, h)
 	providerHeaders(a.Header, h)
-	h["Content-Type"] = contentType(a.Header)
+	h["Content-Type"] = c.contentType(a.Header)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.result.begun = true
 	c.out.Start(a.Status)
@@ -49,11 +50,18 @@ var (
 	noBuffer   = []string{"no"}
 )
 
-func contentType(h http.Header) []string {
-	if v := h["Content-Type"]; len(v) > 0 {
-		return v[:1]
+// contentType is that of a whole answer. A conversation's is JSON, whatever a server calls it: clients take its word.
+func (c *Call) contentType(h http.Header) []string {
+	v := h["Content-Type"]
+	if len(v) == 0 || c.converses() && !strings.HasPrefix(v[0], typeJSON[0]) {
+		return typeJSON
 	}
-	return typeJSON
+	return v[:1]
+}
+
+// converses says that the answer is a conversation's, in its own dialect.
+func (c *Call) converses() bool {
+	return c.route.prefix == nil && c.route.endpoint.Family() == llm.FamilyConversation
 }
 
 // gone is a client that does not take its answer.

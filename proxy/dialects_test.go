@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -177,9 +178,6 @@ func pairs(t *testing.T, each func(t *testing.T, name string, cl client, way llm
 				path = "/" + way.String()
 			}
 			for _, mode := range []string{"whole", "stream", "unstreamed"} {
-				if mode == "unstreamed" && way == cl.endpoint {
-					continue // is relayed as it is
-				}
 				t.Run(sv.provider+"/"+cl.endpoint.String()+"/"+mode, func(t *testing.T) {
 					t.Parallel()
 					each(t, sv.provider, cl, way, path, sv.mime, mode)
@@ -293,6 +291,42 @@ func whole(got string) string {
 		text, at = text+piece, at+i+len(piece)
 	}
 	return text
+}
+
+// TestDialects_Mislabeled: what a server calls its answers counts for nothing, and bytes that are no UTF-8 never reach a
+// client.
+func TestDialects_Mislabeled(t *testing.T) {
+	t.Parallel()
+	const stream = `data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"hi%s"},"finish_reason":"stop"}]}` + "\n\ndata: [DONE]\n\n"
+	const whole = `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi%s"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`
+	for _, tt := range []struct {
+		name, mime, answer, bytes string
+		stream                    bool
+		status                    int
+		want                      string // the type
+	}{
+		{"whole", "text/plain; charset=utf-8", whole, "", false, 200, "application/json"},
+		{"streamed", "text/plain", stream, "", true, 200, "text/event-stream; charset=utf-8"},
+		{"streamed, of none", "", stream, "", true, 200, "text/event-stream; charset=utf-8"},
+		{"bytes, whole", "application/json", whole, "\xff\xfe", false, 502, "application/json"},
+		{"bytes, streamed", "text/event-stream", stream, "\xff\xfe", true, 502, "application/json"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Content-Type"] = []string{tt.mime}
+				_, _ = fmt.Fprintf(w, tt.answer, tt.bytes)
+			}))
+			t.Cleanup(srv.Close)
+			w := ask(t, newRig(t), "openai", clients[0], srv, tt.stream)
+			if w.Code != tt.status || w.Header().Get("Content-Type") != tt.want || strings.Contains(w.Body.String(), "\xff") {
+				t.Errorf("got %d %q %s", w.Code, w.Header(), w.Body)
+			}
+			if tt.status == 502 && codeOf(t, w.Body.String()) != "invalid_response" {
+				t.Errorf("got %s", w.Body)
+			}
+		})
+	}
 }
 
 // A request for responses that refers to what another provider keeps is refused, not answered

@@ -203,6 +203,8 @@ func (s *Server) reword(c *Call, a *Answer, way llm.Endpoint) error {
 		return c.countSaid(a, way)
 	case way != c.route.endpoint:
 		return c.translate(a, way)
+	case c.fields.Stream && a.Stream == nil && c.converses():
+		return c.asStream(a, way)
 	}
 	return nil
 }

@@ -151,7 +151,7 @@ func (s *Server) ownTalk(c *Call, a *Answer) error {
 	if c.fields.Stream {
 		a.Stream, err = x.Whole(out, said, llm.Report{TextBytes: int64(len(c.own.Text))})
 	} else {
-		a.Body, err = x.Answer(out, said)
+		a.Body, err = x.Answer(out, said, llm.Report{})
 	}
 	return err
 }

@@ -1,13 +1,17 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/router"
 )
@@ -166,7 +170,7 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	if c.route.endpoint == llm.Converse {
 		h["Content-Type"] = typeFrames
 	}
-	if v := a.Header["Content-Type"]; len(v) > 0 {
+	if v := a.Header["Content-Type"]; len(v) > 0 && (!c.converses() || strings.HasPrefix(v[0], "text/event-stream")) {
 		h["Content-Type"] = v[:1]
 	}
 	if v := a.Header["Content-Length"]; a.Raw && len(v) > 0 {
@@ -177,9 +181,28 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	c.out.Start(http.StatusOK)
 }
 
+// withUsage puts the estimated usage, for which the client has asked, before the end of a stream whose provider did not
+// count.
+func (c *Call) withUsage(last []byte) []byte {
+	in, ok := provider.InboundOf(c.route.endpoint)
+	if !ok || !c.route.endpoint.UsageChunk() || len(bytes.TrimSpace(last)) > 0 && !bytes.Contains(last, []byte("[DONE]")) {
+		return last
+	}
+	enc := in.NewEncoder(&chat.Request{Model: c.asked(), Stream: true, IncludeUsage: true})
+	var b []byte
+	for _, chunk := range []chat.Chunk{{Type: chat.ChunkStart, ID: c.id}, {Type: chat.ChunkUsage, Usage: c.result.usage}, {Type: chat.ChunkEnd}} {
+		b = enc.Encode(b, &chunk)
+	}
+	return b
+}
+
 // endStream settles, then sends the last event.
 func (s *Server) endStream(c *Call, a *Answer) error {
+	told := !c.uncounted() || c.exchange != nil
 	s.complete(c)
+	if c.fields.IncludeUsage && !told && c.converses() {
+		c.last = c.withUsage(c.last)
+	}
 	s.beginStream(c, a)
 	s.settle(c, nil) // what is pending waits for the journal's write, which is as fast as its own
 	c.pending = append(c.pending, c.last...)

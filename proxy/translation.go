@@ -78,6 +78,7 @@ func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		x.Estimates(c.guessUsage)
 		if c.turn != nil {
 			x.Stores(c.turn.Stored())
 		}
@@ -119,11 +120,29 @@ func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
 	case c.fields.Stream:
 		a.Stream, err = c.exchange.Whole(out, a.Body, a.Report)
 	default:
-		a.Body, err = c.exchange.Answer(out, a.Body)
+		a.Body, err = c.exchange.Answer(out, a.Body, a.Report)
 	}
 	a.Header = a.Header.Clone()
 	a.Header.Del("Content-Type") // is the dialect's own
 	return err
+}
+
+// guessUsage is the usage of an answer with so much text, which the provider did not count.
+func (c *Call) guessUsage(textBytes int64) llm.Usage { return c.quote.Used(c.route.endpoint, textBytes, 0) }
+
+// asStream is an answer that came whole though a stream was asked for, as that stream. It is of the client's own dialect.
+func (c *Call) asStream(a *Answer, at llm.Endpoint) error {
+	in, ok := provider.InboundOf(c.route.endpoint)
+	if !ok {
+		return nil
+	}
+	x, err := translate.Read(in, c.body, c.asked(), true)
+	if err != nil {
+		return nil //nolint:nilerr // the provider has understood what we do not: its answer is handed on as it is
+	}
+	x.Estimates(c.guessUsage)
+	c.exchange = x
+	return c.translate(a, at)
 }
 
 // said is an error of a provider's as the client may see it: its own words only where they are

@@ -1,6 +1,8 @@
 package proxy_test
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,7 +27,7 @@ func TestDialects_Uncounted(t *testing.T) {
 		r := (&embedder{provider: name, model: "m1"}).rigFor(t, srv.URL, nil)
 		at, body := cl.path, cl.body
 		if mode != "whole" {
-			body = strings.Replace(body, "%s", `,"stream":true`, 1)
+			body = strings.Replace(body, "%s", `,"stream":true`+includeUsage(cl.endpoint), 1)
 			if cl.streamPath != "" {
 				at = cl.streamPath
 			}
@@ -37,6 +39,24 @@ func TestDialects_Uncounted(t *testing.T) {
 		r.checkBalance()
 		if u := r.journal.settled[0].Usage; u.Source != llm.UsageEstimated || u.Prompt() == 0 || u.Completion() == 0 {
 			t.Errorf("usage %+v of %s", u, w.Body)
+		} else if told := cl.endpoint != way || cl.endpoint.UsageChunk() && mode != "whole"; told {
+			for _, part := range []string{"prompt_tokens|input_tokens|promptTokenCount|inputTokens", "completion_tokens|output_tokens|candidatesTokenCount|outputTokens"} {
+				n := u.Prompt()
+				if strings.HasPrefix(part, "completion") {
+					n = u.Completion()
+				}
+				if !regexp.MustCompile(`"(` + part + `)": ?` + strconv.FormatInt(n, 10) + `\b`).MatchString(w.Body.String()) {
+					t.Errorf("no %s of %d in %s", part, n, w.Body)
+				}
+			}
 		}
 	})
+}
+
+// includeUsage asks for the usage of a stream, in dialects in which a client must ask.
+func includeUsage(e llm.Endpoint) string {
+	if e.UsageChunk() {
+		return `,"stream_options":{"include_usage":true}`
+	}
+	return ""
 }

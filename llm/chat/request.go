@@ -1,6 +1,9 @@
 package chat
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // Request asks a model to go on with a conversation. Numbers that a client may leave out are
 // pointers; nil means that it did.
@@ -133,6 +136,11 @@ type Tool struct {
 	Kind   string
 	Raw    json.RawMessage
 	Origin string
+}
+
+// AnyStrict says that the arguments of a tool must keep to its schema.
+func AnyStrict(tools []Tool) bool {
+	return slices.ContainsFunc(tools, func(t Tool) bool { return t.Strict != nil && *t.Strict })
 }
 
 // ToolChoice says whether tools must be called.

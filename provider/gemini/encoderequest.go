@@ -219,6 +219,7 @@ func (w *requestWriter) rest() {
 	}{
 		{r.MinP != nil, "min_p"},
 		{given(r.LogitBias), "logit_bias"},
+		{chat.AnyStrict(r.Tools), "tools.strict"},
 		{r.ParallelTools != nil && !*r.ParallelTools && len(r.Tools) > 0, "parallel_tool_calls"},
 		{given(r.Prediction), "prediction"},
 		{r.Verbosity != "", "verbosity"},

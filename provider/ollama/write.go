@@ -332,6 +332,8 @@ func (w *writer) drop() {
 	}{
 		{"n", q.N > 1},
 		{"logprobs", q.LogProbs},
+		{"top_logprobs", q.TopLogProbs > 0},
+		{"tools.strict", chat.AnyStrict(q.Tools)},
 		{"logit_bias", q.LogitBias != nil},
 		{"parallel_tool_calls", q.ParallelTools != nil && !*q.ParallelTools},
 		{"audio", q.Audio != nil},

@@ -23,7 +23,7 @@ func (Chat) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error) {
 	w.limit(chatLimit(cmp.Or(t.Model, q.Model)))
 	w.sampling()
 	w.integer("n", q.N)
-	if q.LogProbs {
+	if q.LogProbs || q.TopLogProbs > 0 { // which needs it
 		w.raw("logprobs", []byte("true"))
 	}
 	w.integer("top_logprobs", q.TopLogProbs)

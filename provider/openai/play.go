@@ -48,7 +48,7 @@ func (Completions) EncodeRequest(q *chat.Request, t *llm.Target) ([]byte, error)
 	w.limit("max_tokens")
 	w.sampling()
 	w.integer("n", q.N)
-	if q.LogProbs {
+	if q.LogProbs || q.TopLogProbs > 0 {
 		w.key("logprobs")
 		w.b = appendInt(w.b, "", q.TopLogProbs)
 	}

@@ -16,9 +16,10 @@ import (
 
 // Exchange is a request of a client's, read once and written for each deployment that is tried.
 type Exchange struct {
-	in   provider.Inbound
-	req  *chat.Request
-	ours bool // the gateway stores the answer, or does not: that is not the provider's to do
+	in       provider.Inbound
+	req      *chat.Request
+	ours     bool // the gateway stores the answer, or does not: that is not the provider's to do
+	estimate func(textBytes int64) llm.Usage
 }
 
 // Read reads the body of a client's request. model and stream are what the path, the body or a
@@ -30,6 +31,17 @@ func Read(in provider.Inbound, body []byte, model string, stream bool) (*Exchang
 	}
 	req.Model, req.Stream = model, stream
 	return &Exchange{in: in, req: req}, nil
+}
+
+// Estimates gives the usage of an answer whose provider does not count, for the client. Without it nothing is told.
+func (x *Exchange) Estimates(usage func(textBytes int64) llm.Usage) { x.estimate = usage }
+
+// counted is what a provider said of its usage, else what is estimated.
+func (x *Exchange) counted(u llm.Usage, textBytes int64) llm.Usage {
+	if x.estimate != nil && (u.Source == llm.UsageNone || u.Total() == 0 && textBytes > 0) {
+		return x.estimate(textBytes)
+	}
+	return u
 }
 
 // Stores says whether the gateway stores the answer. The provider is not asked to.
@@ -93,11 +105,12 @@ func (x *Exchange) Count(out provider.CountOutbound, t *llm.Target) ([]byte, err
 }
 
 // Answer says a whole answer in the client's dialect.
-func (x *Exchange) Answer(out provider.Outbound, body []byte) ([]byte, error) {
+func (x *Exchange) Answer(out provider.Outbound, body []byte, report llm.Report) ([]byte, error) {
 	res, err := out.DecodeResponse(body)
 	if err != nil {
 		return nil, err
 	}
+	res.Usage = x.counted(res.Usage, report.TextBytes)
 	return x.in.EncodeResponse(x.req, res)
 }
 
@@ -129,6 +142,7 @@ func (p *pieces) next() (llm.Event, bool) {
 type Stream struct {
 	Source
 	pieces
+	x      *Exchange
 	dec    chat.Decoder
 	enc    chat.Encoder
 	chunks []chat.Chunk
@@ -139,7 +153,7 @@ type Stream struct {
 
 // Stream says a stream in the client's dialect.
 func (x *Exchange) Stream(out provider.Outbound, src Source) *Stream {
-	return &Stream{Source: src, dec: out.NewDecoder(), enc: x.in.NewEncoder(x.req)}
+	return &Stream{Source: src, x: x, dec: out.NewDecoder(), enc: x.in.NewEncoder(x.req)}
 }
 
 // Next returns the next event in the client's dialect; as Source says otherwise.
@@ -179,10 +193,21 @@ func (s *Stream) step() ([]chat.Chunk, error) {
 func (s *Stream) write() {
 	s.out = s.out[:0]
 	for i := range s.chunks {
+		if s.chunks[i].Type == chat.ChunkEnd {
+			s.count()
+		}
 		s.out = s.enc.Encode(s.out, &s.chunks[i])
 		s.whole = s.whole || s.chunks[i].Type == chat.ChunkEnd
 	}
 	s.rest = s.out
+}
+
+// count tells the client what is estimated, where the provider counted nothing.
+func (s *Stream) count() {
+	said, _ := s.Source.Usage()
+	if u := s.x.counted(said, s.TextBytes()); u != said {
+		s.out = s.enc.Encode(s.out, &chat.Chunk{Type: chat.ChunkUsage, Usage: u})
+	}
 }
 
 // Done says that what Next returned last ends the stream.
@@ -203,6 +228,7 @@ func (x *Exchange) Whole(out provider.Outbound, body []byte, report llm.Report) 
 	if res.Usage.Source == llm.UsageNone && report.HasUsage {
 		res.Usage = report.Usage
 	}
+	res.Usage = x.counted(res.Usage, report.TextBytes)
 	w, enc := &Whole{report: report}, x.in.NewEncoder(x.req)
 	for _, c := range chat.Chunks(nil, res) {
 		w.rest = enc.Encode(w.rest, &c)

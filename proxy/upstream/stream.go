@@ -85,6 +85,9 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 		s.mark()
 		return true, nil
 	}
+	if !s.attempt.readable(e.Data) {
+		return false, errNotUTF8()
+	}
 	r, err := s.read(e)
 	switch {
 	case err != nil && e.Cut:

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/llm"
@@ -427,6 +428,9 @@ func (c *Client) whole(cl *call, a *Attempt, res *http.Response) (*Answer, error
 		cl.close()
 		return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: llm.Report{TextBytes: int64(len(body))}}, nil
 	}
+	if !a.readable(body) {
+		return nil, errNotUTF8()
+	}
 	rep, err := a.Provider.Codec.Read(a.Endpoint, body)
 	if a.Path != "" { // what is not understood is handed on
 		rep.HasError, err = false, nil
@@ -461,6 +465,13 @@ func IsText(h http.Header) bool {
 	v := h.Get("Content-Type")
 	return len(v) > 5 && equalFold(v[:5], "text/") || isType(h, "application/x-subrip")
 }
+
+// readable says whether what came can be text, where it has to be. JSON is UTF-8, and clients' parsers end at what is none.
+func (a *Attempt) readable(b []byte) bool {
+	return a.Opaque || a.Endpoint.Family() != llm.FamilyConversation || utf8.Valid(b)
+}
+
+func errNotUTF8() error { return invalidResponse("The provider's answer is not UTF-8.") }
 
 func invalidResponse(message string) *llm.Error {
 	return &llm.Error{Kind: llm.Upstream, Code: "invalid_response", Message: message}
