@@ -31,6 +31,10 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 		raw, err = hosted(raw, d.Provider)
 		return raw, false, err
 	}
+	if raw, ok := c.withoutForeign(d, at, body); ok {
+		raw, err = hosted(raw, d.Provider)
+		return raw, false, err
+	}
 	hide = c.fields.Stream && !c.fields.IncludeUsage && at.UsageChunk()
 	edits := llm.Edits{
 		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, MaxTokens: c.clamp, Endpoint: at,

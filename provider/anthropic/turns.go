@@ -64,7 +64,7 @@ func sayable(parts []chat.Part) []chat.Part {
 				continue
 			}
 		case chat.PartReasoning:
-			if p.Signature == "" && p.Data == "" || !ours(p.Origin) {
+			if p.Signature == "" && p.Data == "" || !ours(p.Origin) || strings.HasPrefix(p.Signature, "google:") || strings.HasPrefix(p.Data, "gAAAA") {
 				continue
 			}
 		case chat.PartOther:

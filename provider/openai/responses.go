@@ -18,6 +18,12 @@ type Responses struct{}
 // signed begins the encrypted_content of reasoning that another vendor signed, and which can be read.
 const signed = "conclave-signature:"
 
+// sealedElsewhere begins the encrypted_content of reasoning that another vendor sealed, sealedHere that of OpenAI's own.
+const (
+	sealedElsewhere = "conclave-data:"
+	sealedHere      = "gAAAA"
+)
+
 // encrypted is the member of "include" that asks for reasoning which can be sent back.
 const encrypted = "reasoning.encrypted_content"
 
@@ -319,8 +325,15 @@ func (it *item) reasoning() chat.Part {
 	}
 	if signature, ok := strings.CutPrefix(it.data, signed); ok {
 		p.Signature = signature
-	} else {
-		p.Data = it.data
+		return p
+	}
+	if data, ok := strings.CutPrefix(it.data, sealedElsewhere); ok {
+		p.Data, p.ID = data, "" // the id is ours
+		return p
+	}
+	p.Data = it.data
+	if strings.HasPrefix(it.data, sealedHere) {
+		p.Origin = originResponses
 	}
 	return p
 }

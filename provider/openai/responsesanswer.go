@@ -193,6 +193,8 @@ func appendReasoningItem(b []byte, id string, p *chat.Part) []byte {
 	}
 	b = append(b, ']')
 	switch {
+	case p.Data != "" && !strings.HasPrefix(p.Data, sealedHere):
+		b = llm.AppendString(append(b, `,"encrypted_content":`...), sealedElsewhere+p.Data)
 	case p.Data != "":
 		b = llm.AppendString(append(b, `,"encrypted_content":`...), p.Data)
 	case p.Signature != "":

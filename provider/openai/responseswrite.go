@@ -278,7 +278,7 @@ func (w *writer) output(p *chat.Part, custom bool) error {
 
 // sealed writes reasoning that OpenAI sealed. That of others it refuses.
 func (w *writer) sealed(p *chat.Part) {
-	if p.Data == "" || !strings.HasPrefix(p.Data, "gAAAA") && !strings.HasPrefix(p.ID, "rs_") {
+	if p.Data == "" || !strings.HasPrefix(p.Data, sealedHere) && !strings.HasPrefix(p.ID, "rs_") {
 		if p.Text != "" || p.Data != "" {
 			w.t.Drop("reasoning")
 		}
