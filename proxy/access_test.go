@@ -79,6 +79,9 @@ func TestModels(t *testing.T) {
 		{"/models", masterKey, 200, []string{`"demo"`, `"secret"`}, nil},
 		{"/v1/models/demo", goodKey, 200, []string{`"id":"demo"`, `"owned_by":"openai"`}, nil},
 		{"/v1/models/secret", goodKey, 404, []string{"model_not_found"}, nil},
+		{"/v1beta/models", goodKey, 200, []string{`{"models":[`, `"name":"models/demo"`, `"supportedGenerationMethods":["generateContent"`}, []string{"secret"}},
+		{"/v1beta/models/demo", goodKey, 200, []string{`"name":"models/demo"`, `"displayName":"demo"`}, nil},
+		{"/v1beta/models/secret", goodKey, 404, []string{`"status":"NOT_FOUND"`}, nil},
 		{"/v1/models/openai/gpt", masterKey, 404, []string{`openai/gpt`}, nil},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
@@ -98,6 +101,19 @@ func TestModels(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestModels_Anthropic: a client of Anthropic's reads its own shape.
+func TestModels_Anthropic(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/v1/models":      `{"data":[{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T16:56:42Z"},{"type":"model","id":"other","display_name":"other","created_at":"2023-02-28T16:56:42Z"}],"first_id":"demo","last_id":"other","has_more":false}`,
+		"/v1/models/demo": `{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T16:56:42Z"}`,
+	} {
+		if w := newRig(t).do("GET", path, "", header("Anthropic-Version", "2023-06-01")); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
+		}
 	}
 }
 

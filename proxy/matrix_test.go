@@ -249,6 +249,10 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 		body = `{"model":"` + model + `","messages":[],"input":"x","prompt":"x"%s}`
 	}
 	path := strings.NewReplacer("{model}", model, "{model...}", model, "{project}", "p", "{location}", "l", "{rest...}", "x", "{artifact}", "x").Replace(rt.path)
+	asks := strings.HasPrefix(path, "/utils/") && rt.method == "GET"
+	if asks {
+		path += "?model=" + model
+	}
 	w := r.do(rt.method, path, strings.Replace(body, "%s", stream, 1), func(q *http.Request) {
 		if p.set != nil {
 			p.set(r, q)
@@ -274,8 +278,8 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 		if turn && want == 200 {
 			want = 404 // there is no such response
 		}
-		if rt.path == "/utils/model_info" && want == 200 {
-			want = 400 // the query names no model
+		if asks && (p.wrong || strings.HasPrefix(p.name, "model not for the")) {
+			want = 403
 		}
 	} else if strings.HasSuffix(rt.path, "embeddings") && stream != "" && w.Code == 400 {
 		code = "" // embeddings do not stream, which may be found first

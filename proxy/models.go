@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
@@ -69,41 +70,137 @@ func lookupOf(method string, patterns []string, endpoint llm.Endpoint, answer st
 	return r, nil
 }
 
+// listModels answers as the client's vendor does: Anthropic's SDKs name a version of its API.
 func listModels(_ context.Context, s *Server, c *Call) error {
-	list := modelList{Object: "list", Data: []modelReply{}}
-	for _, m := range c.cat.Tables().Models {
-		switch {
-		case resource.IsPattern(m.Name):
-			list.Data = c.appendPattern(list.Data, m)
-		case c.cat.LevelsAllow(c.levels, m):
-			list.Data = append(list.Data, modelOf(c.cat, m))
+	models := c.usable()
+	if c.header.Get("Anthropic-Version") != "" {
+		list := anthropicList{Data: []anthropicModel{}}
+		for _, m := range models {
+			list.Data = append(list.Data, anthropicOf(m))
 		}
+		if n := len(list.Data); n > 0 {
+			list.First, list.Last = &list.Data[0].ID, &list.Data[n-1].ID
+		}
+		return s.writeJSON(c, &list)
+	}
+	list := modelList{Object: "list", Data: []modelReply{}}
+	for _, m := range models {
+		list.Data = append(list.Data, modelOf(c.cat, m))
 	}
 	return s.writeJSON(c, &list)
 }
 
-// appendPattern adds the models that are known of a pattern, and the pattern itself where that is
+// usable are the models that the key may use: of a pattern those that are known, and the pattern itself where that is
 // wanted.
-func (c *Call) appendPattern(list []modelReply, m *resource.Model) []modelReply {
+func (c *Call) usable() []*resource.Model {
 	asked, _ := url.ParseQuery(c.query)
-	if (c.cat.Settings().WildcardRoutes || asked.Get("return_wildcard_routes") == "true") && c.cat.LevelsAllow(c.levels, m) {
-		list = append(list, modelOf(c.cat, m))
-	}
-	for _, name := range c.view.Known(m) {
-		if known, ok := c.cat.Resolve(name); ok && c.cat.LevelsAllow(c.levels, known) {
-			list = append(list, modelOf(c.cat, known))
+	patterns := c.cat.Settings().WildcardRoutes || asked.Get("return_wildcard_routes") == "true"
+	var list []*resource.Model
+	for _, m := range c.cat.Tables().Models {
+		if (patterns || !resource.IsPattern(m.Name)) && c.cat.LevelsAllow(c.levels, m) {
+			list = append(list, m)
+		}
+		if !resource.IsPattern(m.Name) {
+			continue
+		}
+		for _, name := range c.view.Known(m) {
+			if known, ok := c.cat.Resolve(name); ok && c.cat.LevelsAllow(c.levels, known) {
+				list = append(list, known)
+			}
 		}
 	}
 	return list
 }
 
 func showModel(_ context.Context, s *Server, c *Call) error {
-	m, ok := c.cat.Resolve(c.named)
-	if !ok || !c.cat.LevelsAllow(c.levels, m) {
-		return policy.UnknownModel(c.named)
+	m, err := c.namedModel()
+	if err != nil {
+		return err
+	}
+	if c.header.Get("Anthropic-Version") != "" {
+		return s.writeJSON(c, anthropicOf(m))
 	}
 	r := modelOf(c.cat, m)
 	return s.writeJSON(c, &r)
+}
+
+// namedModel is the model that the path names, if the key may use it.
+func (c *Call) namedModel() (*resource.Model, error) {
+	m, ok := c.cat.Resolve(c.named)
+	if !ok || !c.cat.LevelsAllow(c.levels, m) {
+		return nil, policy.UnknownModel(c.named)
+	}
+	return m, nil
+}
+
+// anthropicModel is Anthropic's model, and anthropicList its page of them; there is one page.
+type anthropicModel struct {
+	Type    string `json:"type"`
+	ID      string `json:"id"`
+	Name    string `json:"display_name"`
+	Created string `json:"created_at"`
+}
+
+type anthropicList struct {
+	Data  []anthropicModel `json:"data"`
+	First *string          `json:"first_id"`
+	Last  *string          `json:"last_id"`
+	More  bool             `json:"has_more"`
+}
+
+func anthropicOf(m *resource.Model) anthropicModel {
+	return anthropicModel{"model", m.Name, m.Name, time.Unix(modelCreated, 0).UTC().Format(time.RFC3339)}
+}
+
+// googleModelsRoute lists the models as Google's API does, and googleModelRoute shows one of them.
+func googleModelsRoute() (*Route, error) {
+	return lookupOf("GET", []string{"/v1beta/models", "/gemini/v1beta/models"}, llm.GenerateContent, listGoogle)
+}
+
+func googleModelRoute() (*Route, error) {
+	return lookupOf("GET", []string{"/v1beta/models/{model...}", "/gemini/v1beta/models/{model...}"}, llm.GenerateContent, showGoogle)
+}
+
+// googleModel is Google's model.
+type googleModel struct {
+	Name    string   `json:"name"` // "models/NAME"
+	Display string   `json:"displayName"`
+	Input   int64    `json:"inputTokenLimit,omitempty"`
+	Output  int64    `json:"outputTokenLimit,omitempty"`
+	Methods []string `json:"supportedGenerationMethods"`
+}
+
+func listGoogle(_ context.Context, s *Server, c *Call) error {
+	list := []googleModel{}
+	for _, m := range c.usable() {
+		list = append(list, c.googleOf(m))
+	}
+	return s.writeJSON(c, map[string]any{"models": list})
+}
+
+func showGoogle(_ context.Context, s *Server, c *Call) error {
+	m, err := c.namedModel()
+	if err != nil {
+		return err
+	}
+	return s.writeJSON(c, c.googleOf(m))
+}
+
+// googleOf tells what the list of prices knows of the model's first deployment, too.
+func (c *Call) googleOf(m *resource.Model) googleModel {
+	g := googleModel{Name: "models/" + m.Name, Display: m.Name, Methods: []string{"generateContent", "streamGenerateContent", "countTokens"}}
+	for _, d := range c.cat.ModelDeployments(m) {
+		e := c.view.Entry(m, d)
+		if e == nil {
+			continue
+		}
+		g.Input, g.Output = e.MaxInput, e.MaxOutput
+		if e.Mode == "embedding" {
+			g.Methods = []string{"embedContent", "batchEmbedContents"}
+		}
+		break
+	}
+	return g
 }
 
 func modelOf(cat *resource.Catalog, m *resource.Model) modelReply {

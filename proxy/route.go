@@ -137,7 +137,7 @@ func routes() ([]*Route, error) {
 		tokenCounterRoute, transformRoute, paramsRoute, modelInfoRoute, trialRoute,
 		rerankRoute, ocrRoute, decisionsRoute, systemOneRoute, extractionRoute, countTokensRoute, countContentRoute, inputTokensRoute,
 		embedContentRoute, batchEmbedContentsRoute,
-		modelsRoute, modelRoute,
+		modelsRoute, modelRoute, googleModelsRoute, googleModelRoute,
 		socketResponsesRoute, realtimeRoute, secretRoute(false, secretPaths...), secretRoute(true, sessionPaths...),
 		responseRoute, deleteResponseRoute, cancelResponseRoute, inputItemsRoute,
 	} {
