@@ -14,6 +14,7 @@ import (
 func (Format) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 	w := writer{req: req, t: t, model: modelOf(t.Model)}
 	w.turns, w.system = turnsOf(req.Messages)
+	w.askJSON()
 	if err := w.check(); err != nil {
 		return nil, err
 	}
@@ -37,6 +38,18 @@ func (Format) EncodeRequest(req *chat.Request, t *llm.Target) ([]byte, error) {
 		return nil, w.err
 	}
 	return w.out, nil
+}
+
+// askJSON asks in words for the form of an answer that Anthropic cannot be bound to: any JSON object, and a schema where the
+// model is too old for one.
+func (w *writer) askJSON() {
+	const object = "Answer with one JSON object and nothing else: no words around it and no code fence."
+	switch f := &w.req.Format; {
+	case f.Type == "json_object":
+		w.system = append(w.system, chat.Part{Text: object})
+	case f.Type == "json_schema" && len(f.Schema) > 0 && !w.model.structured:
+		w.system = append(w.system, chat.Part{Text: object + " It must be valid under this JSON schema: " + string(f.Schema)})
+	}
 }
 
 // writer writes a request.

@@ -150,7 +150,7 @@ func (w *writer) thinking(p plan) {
 func (w *writer) outputConfig(p plan) {
 	f := w.req.Format
 	form := f.Type == "json_schema" && len(f.Schema) > 0 && w.model.structured
-	if f.Type != "" && f.Type != "text" && !form {
+	if f.Type == "json_schema" && !form {
 		w.t.Drop("response_format")
 	}
 	if !form && p.effort == "" {
