@@ -22,6 +22,8 @@ type Edits struct {
 	// DropModel and DropStream take out "model" and "stream", which some hosts of a dialect want
 	// in the path alone.
 	DropModel, DropStream bool
+	// Drop are further members to take out.
+	Drop []string
 	// Add are members that are added at the end. The body must not have them already: who has
 	// read it asks Has.
 	Add []Member
@@ -211,6 +213,9 @@ func (f *Fields) drop(body []byte, list []splice, e Edits) ([]splice, int) {
 	if e.DropStream {
 		take(fieldStream)
 	}
+	if len(e.Drop) > 0 {
+		own = spansOf(body, e.Drop, own)
+	}
 	if len(own) == 0 {
 		return list, f.members
 	}
@@ -234,6 +239,26 @@ func (f *Fields) drop(body []byte, list []splice, e Edits) ([]splice, int) {
 		list = append(list, splice{start: sp.key, end: end})
 	}
 	return list, left
+}
+
+// spansOf finds the members with the names, but for those that were found already.
+func spansOf(body []byte, names []string, found []span) []span {
+	s := scanner{b: body}
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		s.space()
+		sp := span{key: s.i}
+		name := s.key()
+		s.space()
+		sp.start = s.i
+		s.value()
+		sp.end = s.i
+		known := slices.ContainsFunc(found, func(f span) bool { return f.key == sp.key })
+		if !known && slices.ContainsFunc(names, func(other string) bool { return sameName(name, other) }) {
+			found = append(found, sp)
+		}
+	}
+	return found
 }
 
 // apply makes the splices, which do not overlap, in one copy of body.

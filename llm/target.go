@@ -35,6 +35,8 @@ type Target struct {
 	// speak OpenAI's dialect.
 	MaxTokensName   string
 	NoStreamOptions bool
+	// Refused are parameters, by OpenAI's names, that the provider refuses though its dialect has them.
+	Refused []string
 	// Prompt writes a conversation as the one text that the model was trained on, for writers of
 	// dialects that have no conversations; nil: they write it as they like.
 	Prompt func(turns []Turn) (string, error)

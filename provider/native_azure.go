@@ -10,7 +10,7 @@ import (
 // azureRows are Azure's. Their address is the resource's, so that every deployment gives its own.
 var azureRows = []Provider{
 	{
-		Name: "azure", Auth: EntraToken, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"},
+		Name: "azure", Auth: EntraToken, Refuses: notOpenAI, KeyVars: []string{"AZURE_API_KEY", "AZURE_OPENAI_API_KEY"}, BaseVars: []string{"AZURE_API_BASE", "AZURE_OPENAI_ENDPOINT"},
 		Endpoints: openAI, Codec: azure.Codec{}, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 	},
 	{

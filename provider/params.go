@@ -50,7 +50,7 @@ func (p *Provider) Params(model string) []string {
 	out, _ := OutboundOf(at)
 	list := []string{}
 	for _, name := range AllParams() {
-		if set := asked[name]; set != nil && at != llm.Chat && !takes(out, model, name, set) || name == "stream_options" && p.NoStreamOptions {
+		if set := asked[name]; set != nil && at != llm.Chat && !takes(out, model, name, set) || name == "stream_options" && p.NoStreamOptions || slices.Contains(p.Refuses, name) {
 			continue
 		}
 		list = append(list, name)

@@ -147,6 +147,8 @@ type Provider struct {
 	MaxTokens string
 	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
 	NoStreamOptions bool
+	// Refuses are parameters of its dialect, by OpenAI's names, that it refuses. What becomes of them is the model's policy.
+	Refuses []string
 	// Header are headers, by their canonical names, that every request carries unless the client's
 	// own stand in their place.
 	Header map[string]string
@@ -176,6 +178,9 @@ type Provider struct {
 	NoEndMark bool
 }
 
+// notOpenAI are parameters of others that OpenAI refuses.
+var notOpenAI = []string{"top_k", "min_p", "repetition_penalty"}
+
 // chats, text and all are the sets of endpoints that most rows have.
 var (
 	chats    = []llm.Endpoint{llm.Chat}
@@ -189,7 +194,7 @@ var (
 // table has all rows, sorted by name.
 var table = sorted(slices.Concat([]Provider{
 	{
-		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
+		Name: "openai", Base: "https://api.openai.com/v1", Endpoints: openAI, Refuses: notOpenAI, MaxBatch: embeddings.MaxInputs, KeepsResponses: true,
 		KeyVars: []string{"OPENAI_API_KEY"}, BaseVars: []string{"OPENAI_BASE_URL", "OPENAI_API_BASE"},
 	},
 }, compatible, anthropicRows, azureRows, bedrockRows, sagemakerRows, geminiRows, cohereRows, ollamaRows, embeddingRows, cloudRows, textRows, signedInRows, agentRows, mediaRows, documentRows, decisionRows))

@@ -329,6 +329,67 @@ func TestDialects_Mislabeled(t *testing.T) {
 	}
 }
 
+// TestDialects_Refused: what a vendor of the client's own dialect, or of another, is known to refuse is dropped and named,
+// refused or passed on, by the model's policy; what is said to the gateway is nothing that a provider could take.
+func TestDialects_Refused(t *testing.T) {
+	t.Parallel()
+	const chatAsked = `{"model":"demo","top_k":5,"seed":7,"user":"u","max_completion_tokens":9,"tags":["x"],"messages":[{"role":"user","content":"say hello"}]}`
+	const messages = `{"model":"demo","max_tokens":64,"top_k":5,"tags":["x"],"thinking":{"type":"enabled","budget_tokens":1024},"messages":[{"role":"user","content":"say hello"}]}`
+	for _, tt := range []struct {
+		provider, path, body string
+		policy               resource.ParamsPolicy
+		dropped              string
+		has, lacks           []string
+		status               int
+	}{
+		{"openai", "/v1/chat/completions", chatAsked, "", "top_k", []string{`"seed":7`, `"max_completion_tokens":9`}, []string{"top_k", "tags"}, 200},
+		{"mistral", "/v1/chat/completions", chatAsked, resource.ParamsDrop, "seed,user,top_k", []string{`"max_tokens":9`}, []string{"top_k", "seed", `"user":"u"`, "tags"}, 200},
+		{"mistral", "/v1/chat/completions", chatAsked, resource.ParamsPass, "", []string{`"top_k":5`, `"seed":7`}, []string{"tags"}, 200},
+		{"mistral", "/v1/chat/completions", chatAsked, resource.ParamsReject, "", nil, nil, 400},
+		{"openai", "/v1/messages", messages, "", "top_k,reasoning_effort", nil, []string{"top_k", "reasoning_effort", "tags"}, 200},
+		{"openai", "/v1/messages", messages, resource.ParamsPass, "", []string{`"top_k":5`, `"reasoning_effort":"low"`}, nil, 200},
+		{"hosted_vllm", "/v1/messages", messages, "", "reasoning_effort", []string{`"top_k":5`}, nil, 200},
+		{"openai", "/v1/messages", `{"model":"demo","max_tokens":64,"tags":["x"],"messages":[{"role":"user","content":"say hello"}]}`, resource.ParamsReject, "", nil, []string{"tags"}, 200},
+	} {
+		t.Run(tt.provider+tt.path+string(tt.policy), func(t *testing.T) {
+			t.Parallel()
+			var sent string
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				sent = string(b)
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, `{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`)
+			}))
+			t.Cleanup(srv.Close)
+			r := newRig(t)
+			r.tables.Models[0].UnsupportedParams = tt.policy
+			up := upstream.New(upstream.Config{})
+			t.Cleanup(up.Close)
+			r.cfg.Upstream = proxy.FromClient(up)
+			r.tables.Deployments = []*resource.Deployment{{
+				Meta: resource.Meta{ID: "dep_1"}, Name: "d1", ModelID: "model_demo", Provider: tt.provider, Upstream: "gpt-4o", APIBase: srv.URL, APIKey: &resource.Sealed{},
+			}}
+			w := r.do("POST", tt.path, tt.body)
+			if got := w.Header().Get("X-Conclave-Dropped-Params"); w.Code != tt.status || got != tt.dropped {
+				t.Fatalf("got %d, dropped %q: %s", w.Code, got, w.Body)
+			}
+			if tt.status == 400 && codeOf(t, w.Body.String()) != llm.CodeUnsupported {
+				t.Errorf("got %s", w.Body)
+			}
+			for _, part := range tt.has {
+				if !strings.Contains(sent, part) {
+					t.Errorf("%s is not in %s", part, sent)
+				}
+			}
+			for _, part := range tt.lacks {
+				if strings.Contains(sent, part) {
+					t.Errorf("%s is in %s", part, sent)
+				}
+			}
+		})
+	}
+}
+
 // A request for responses that refers to what another provider keeps is refused, not answered
 // without it.
 func TestDialects_Kept(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -38,6 +39,11 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 	hide = c.fields.Stream && !c.fields.IncludeUsage && at.UsageChunk()
 	edits := llm.Edits{
 		IncludeUsage: hide && !d.Provider.NoStreamOptions, DropOwn: true, MaxTokens: c.clamp, Endpoint: at,
+	}
+	if refused := d.Provider.Refuses; len(refused) > 0 && at.Family() == llm.FamilyConversation {
+		if edits.Drop, err = c.refused(refused, body); err != nil {
+			return nil, false, err
+		}
 	}
 	if at.UsageChunk() {
 		edits.RenameMaxTokens = d.Provider.MaxTokens
@@ -100,8 +106,21 @@ func (c *Call) targetOf(d *view.Deployment) llm.Target {
 	return llm.Target{
 		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
 		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
-		Prompt: d.Prompt(),
+		Refused: d.Provider.Refuses, Prompt: d.Prompt(),
 	}
+}
+
+// refused are those of the members that the body has and that are to be left out, by the model's policy.
+func (c *Call) refused(names []string, body []byte) ([]string, error) {
+	t := llm.Target{Model: c.asked(), Policy: policyOf(c.result.target.Model)}
+	var list []string
+	for _, name := range names {
+		if bytes.Contains(body, []byte(name)) && llm.Has(body, name) && !t.Drop(name) { // few bodies have the word at all
+			list = append(list, name)
+		}
+	}
+	c.dropped = t.Dropped()
+	return list, t.Err()
 }
 
 // policyOf is what becomes of a parameter that a provider of the model cannot take.

@@ -388,7 +388,17 @@ func orObject(raw json.RawMessage) json.RawMessage {
 // effort writes how much the model should think. A budget of tokens becomes the effort that
 // LiteLLM takes for it. Thinking that is switched off by a budget of 0 is not said: it is what
 // models that cannot think do, and those refuse the parameter.
-func (w *writer) effort() { w.text("reasoning_effort", effortOf(w.q.Reasoning)) }
+func (w *writer) effort() {
+	if e := effortOf(w.q.Reasoning); e != "" && (!thoughtless(cmp.Or(w.t.Model, w.q.Model)) || w.t.Drop("reasoning_effort")) {
+		w.text("reasoning_effort", e)
+	}
+}
+
+// thoughtless says that a model of this name is one of OpenAI's that do not reason, and refuse to be asked for it.
+func thoughtless(model string) bool {
+	name := model[strings.LastIndexByte(model, '/')+1:]
+	return strings.HasPrefix(name, "gpt-3") || strings.HasPrefix(name, "gpt-4") || strings.HasPrefix(name, "chatgpt-")
+}
 
 func effortOf(r chat.Reasoning) string {
 	switch {

@@ -29,6 +29,9 @@ func Read(in provider.Inbound, body []byte, model string, stream bool) (*Exchang
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range llm.OwnFields() { // nobody drops them: they are said to the gateway
+		delete(req.Extra, name)
+	}
 	req.Model, req.Stream = model, stream
 	return &Exchange{in: in, req: req}, nil
 }
@@ -81,6 +84,11 @@ func (x *Exchange) Body(out provider.Outbound, t *llm.Target, most int64) ([]byt
 	if x.ours {
 		req.Extra = maps.Clone(req.Extra)
 		delete(req.Extra, "store")
+	}
+	for _, name := range t.Refused {
+		if sent := req; sent.TakeOut(name) && !t.Drop(name) {
+			req = sent
+		}
 	}
 	if most > 0 && (req.MaxTokens == 0 || req.MaxTokens > most) {
 		req.MaxTokens = most
