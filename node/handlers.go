@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi"
@@ -101,6 +102,9 @@ func (n *Node) waitIndex(ctx context.Context, generation, index uint64) error {
 }
 
 func (n *Node) seal(plaintext, kind, id, field string) (*resource.Sealed, error) {
+	if strings.HasPrefix(plaintext, secret.SealedPrefix) {
+		return nil, &resource.Invalid{Field: field, Reason: "is what conclave secret seal made for a node's environment or file; give the secret itself, or apply the node's own file on the node"}
+	}
 	return n.keys.Seal(secret.New(plaintext), kind, id, field)
 }
 

@@ -18,7 +18,7 @@ var version = ""
 func main() {
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(cli.Run(os.Args[1:], cli.Config{
-		Version: programVersion(), Stdin: os.Stdin, Stdout: a.stdout, Stderr: a.stderr,
+		Version: programVersion(), Stdin: os.Stdin, Stdout: a.stdout, Stderr: a.stderr, OpenSecrets: openResources,
 		Commands: []*cobra.Command{a.serveCommand(), a.devCommand(), a.mockCommand(), a.recoverCommand(), a.secretCommand(), a.tortureCommand()},
 	}))
 }

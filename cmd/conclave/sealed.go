@@ -143,45 +143,40 @@ func (o *opener) keks(ctx context.Context) (secret.Wrapper, error) {
 
 // file opens what stands sealed in the file itself.
 func (o *opener) file(ctx context.Context, n *config.Node, r *config.Resources) error {
-	secrets := map[string]*config.Secret{}
-	if n != nil {
-		secrets["master_key"], secrets["password of proxy"] = &n.MasterKey, &n.ProxyPassword
-	}
-	maps := map[string]map[string]config.Secret{}
-	if r != nil {
-		maps["environment"] = r.Environment
-		for i := range r.Credentials {
-			c := &r.Credentials[i]
-			secrets["api_key of credential "+c.Resource.Name], maps["credential "+c.Resource.Name] = &c.APIKey, c.Secrets
-		}
-		for i := range r.Models {
-			for j := range r.Models[i].Deployments {
-				d := &r.Models[i].Deployments[j]
-				name := "deployment " + r.Models[i].Resource.Name + "/" + d.Resource.Name
-				secrets["api_key of "+name], maps[name] = &d.APIKey, d.Secrets
-			}
-		}
-		for i := range r.MCPServers {
-			maps["mcp_server "+r.MCPServers[i].Resource.Name] = r.MCPServers[i].Secrets
-		}
-	}
-	for name, s := range secrets {
+	open := func(s config.Secret) (config.Secret, error) {
 		plain, err := o.open(ctx, s.Reveal())
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		*s = config.Secret(plain)
+		return config.Secret(plain), err
 	}
-	for where, all := range maps {
-		for name, s := range all {
-			plain, err := o.open(ctx, s.Reveal())
+	if n != nil {
+		for name, s := range map[string]*config.Secret{"master_key": &n.MasterKey, "password of proxy": &n.ProxyPassword} {
+			plain, err := open(*s)
 			if err != nil {
-				return fmt.Errorf("%s of %s: %w", name, where, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
-			all[name] = config.Secret(plain)
+			*s = plain
 		}
 	}
-	return nil
+	if r == nil {
+		return nil
+	}
+	return r.EachSecret(open)
+}
+
+// openResources opens what stands sealed in a node's own file, for who applies it.
+func openResources(ctx context.Context, file string, r *config.Resources) error {
+	sealed := false
+	_ = r.EachSecret(func(s config.Secret) (config.Secret, error) { // there is no error
+		sealed = sealed || strings.HasPrefix(s.Reveal(), secret.SealedPrefix) || keyservice.Location(s.Reveal())
+		return s, nil
+	})
+	if !sealed {
+		return nil
+	}
+	o, err := newOpener(ctx, file)
+	if err != nil {
+		return fmt.Errorf("the file has sealed values, which only a node's own file can be applied with, where its KEK is: %w", err)
+	}
+	return o.file(ctx, nil, r)
 }
 
 // proxyOf is the node's own proxy; nil: none.

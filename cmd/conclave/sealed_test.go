@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/conclave-llm/conclave/config"
 	"github.com/conclave-llm/conclave/secret"
 )
 
@@ -63,7 +64,43 @@ func TestOpener(t *testing.T) {
 	}
 	t.Setenv("TEST_OTHER", "")
 	write(node + "credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + wrong + "\"\n}\n")
-	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true}); err == nil || !strings.Contains(err.Error(), "credential c") {
+	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true}); err == nil || !strings.Contains(err.Error(), "a.hcl:6:") || !strings.Contains(err.Error(), "api_key") {
 		t.Errorf("got %v, want an error that names the credential", err)
+	}
+	// Every record's secrets are opened, and those of a file that is applied on its node.
+	write(node + `callback "c" {
+  plugin  = "webhook"
+  config  = { url = "http://127.0.0.1:1" }
+  secrets = { "headers.Authorization" = "` + sealed + `" }
+}
+pass_through_endpoint "p" {
+  path    = "/p"
+  target  = "http://127.0.0.1:1"
+  headers = { "X-Key" = "` + sealed + `" }
+}
+`)
+	cfg, _, err = a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cfg.Resources.Callbacks[0].Secrets["headers.Authorization"].Text; got != "sk-master-secret" {
+		t.Errorf("the callback's secret is %q", got)
+	}
+	file, err := config.Load(path, os.LookupEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := openResources(t.Context(), path, &file.Resources); err != nil {
+		t.Fatal(err)
+	}
+	if got := file.Resources.Callbacks[0].Secrets["headers.Authorization"]; got != "sk-master-secret" {
+		t.Errorf("applied: the callback's secret is %q", got)
+	}
+	write("credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + sealed + "\"\n}\n")
+	if file, err = config.Load(path, os.LookupEnv); err != nil {
+		t.Fatal(err)
+	}
+	if err := openResources(t.Context(), path, &file.Resources); err == nil || strings.Contains(err.Error(), sealed) {
+		t.Errorf("a file without a node: got %v, want an error", err)
 	}
 }

@@ -44,6 +44,11 @@ func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.B
 	for _, p := range file.Ignored {
 		fmt.Fprintf(a.stderr, "conclave: %s: ignored: %s\n", p.Position, p.Detail)
 	}
+	if a.openSecrets != nil {
+		if err := a.openSecrets(ctx, f.path, &file.Resources); err != nil {
+			return nil, nil, err
+		}
+	}
 	d := declare.FromConfig(&file.Resources)
 	return &d, file.Blobs, nil
 }

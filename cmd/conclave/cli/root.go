@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/config"
 )
 
 // Config is what the command line works with.
@@ -26,6 +27,8 @@ type Config struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Commands       []*cobra.Command // beside those of this package
+	// OpenSecrets opens the values of a configuration file that are sealed for its node; nil: none is.
+	OpenSecrets func(ctx context.Context, file string, r *config.Resources) error
 }
 
 // Run runs one command until it ends or an interrupt ends it, and returns its exit status: 0,
@@ -33,7 +36,7 @@ type Config struct {
 func Run(args []string, cfg Config) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{version: cfg.Version, stdin: cfg.Stdin, stdout: cfg.Stdout, stderr: cfg.Stderr}
+	a := &app{version: cfg.Version, stdin: cfg.Stdin, stdout: cfg.Stdout, stderr: cfg.Stderr, openSecrets: cfg.OpenSecrets}
 	root := newRoot(a)
 	root.AddCommand(cfg.Commands...)
 	root.SetArgs(args)
@@ -53,6 +56,7 @@ type app struct {
 	timeout             time.Duration
 	started             bool // a command has begun: what fails now is not the command line
 	api                 *client.Client
+	openSecrets         func(ctx context.Context, file string, r *config.Resources) error
 }
 
 // ExitError makes the program exit with a status of its own.
