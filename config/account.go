@@ -51,15 +51,17 @@ var AccountParams = map[string]AccountParam{
 // account takes the options and secrets out of a mapping of LiteLLM's.
 func (m *mapping) account() (options map[string]string, secrets map[string]Secret) {
 	for _, theirs := range slices.Sorted(maps.Keys(AccountParams)) {
-		p, v := AccountParams[theirs], m.text(theirs)
-		switch {
-		case v == "":
-		case p.Secret:
-			if secrets == nil {
-				secrets = map[string]Secret{}
+		p := AccountParams[theirs]
+		if p.Secret {
+			if s := m.secret(theirs); s != "" {
+				if secrets == nil {
+					secrets = map[string]Secret{}
+				}
+				secrets[p.Name] = s
 			}
-			secrets[p.Name] = Secret(v)
-		default:
+			continue
+		}
+		if v := m.text(theirs); v != "" {
 			if options == nil {
 				options = map[string]string{}
 			}

@@ -28,7 +28,7 @@ func eachSecret(v reflect.Value, where string, f func(Secret) (Secret, error)) e
 	case reflect.Map:
 		return eachOfMap(v, where, f)
 	case reflect.Struct:
-		if at, ok := v.Addr().Interface().(interface{ at() string }); ok {
+		if at, ok := reflect.TypeAssert[interface{ at() string }](v.Addr()); ok {
 			where = at.at()
 		}
 		for i := range v.NumField() {

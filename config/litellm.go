@@ -118,7 +118,7 @@ func (d *yamlDecoder) credential(m *mapping) {
 	info := d.mapping(m.of("credential_info"), m.take("credential_info"))
 	c := Credential{Position: d.position(m.node), Resource: resource.Credential{
 		Meta: owned(), Name: m.text("credential_name"), Provider: info.text("custom_llm_provider"), APIBase: values.text("api_base"),
-	}, APIKey: Secret(values.text("api_key"))}
+	}, APIKey: values.secret("api_key")}
 	c.Resource.Options, c.Secrets = values.account()
 	info.take("description") // is for people
 	info.end()
@@ -280,7 +280,7 @@ func (d *yamlDecoder) model(m *mapping) {
 }
 
 func (d *yamlDecoder) deployment(m, params, info *mapping) Deployment {
-	out := Deployment{Position: d.position(m.node), Credential: params.text("litellm_credential_name"), APIKey: Secret(params.text("api_key"))}
+	out := Deployment{Position: d.position(m.node), Credential: params.text("litellm_credential_name"), APIKey: params.secret("api_key")}
 	r := &out.Resource
 	r.Meta, r.Name, r.APIBase = owned(), info.text("id"), params.text("api_base")
 	r.Provider, r.Upstream = d.upstream(params)

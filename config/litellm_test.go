@@ -83,7 +83,7 @@ func TestParse_LiteLLM(t *testing.T) {
 		t.Errorf("model: got %+v", m)
 	}
 	a, b := m.Deployments[0], m.Deployments[1]
-	if a.Resource.Name != "one" || a.Resource.Provider != "azure" || a.Resource.Upstream != "gpt" || a.APIKey.Reveal() != "key-of-the-file" ||
+	if a.Resource.Name != "one" || a.Resource.Provider != "azure" || a.Resource.Upstream != "gpt" || a.APIKey.Reveal() != "env://UPSTREAM" ||
 		*a.Resource.Limits.RPM != 7 || *a.Resource.Limits.InputTPM != 9 || a.Resource.HealthCheckModel != "azure/small" || a.Resource.HealthCheckMaxTokens != 9 || a.Resource.Order != 2 || *a.Resource.Weight != 0 ||
 		string(a.Resource.Metadata) != `{"base_model":"x","supports_vision":true}` || a.Line != 5 {
 		t.Errorf("first deployment: got %+v, metadata %s", a, a.Resource.Metadata)

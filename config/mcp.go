@@ -60,7 +60,7 @@ func (d *yamlDecoder) mcpServer(name *yaml.Node, m *mapping) {
 	for theirs, prefix := range map[string]string{"env": resource.MCPSecretEnv, "static_headers": resource.MCPSecretHeader} {
 		of := d.mapping(m.of(theirs), m.take(theirs))
 		for _, k := range of.keys {
-			s.Secrets[prefix+k.Value] = Secret(of.text(k.Value))
+			s.Secrets[prefix+k.Value] = of.secret(k.Value)
 		}
 	}
 	d.mcpInfo(r, d.mapping(m.of("mcp_info"), m.take("mcp_info")))
@@ -101,8 +101,8 @@ func (d *yamlDecoder) mcpAuth(m *mapping, secrets map[string]Secret) resource.MC
 		d.wrong(n, m.of("auth_type"), "%q is not one of none, api_key, bearer_token, token, basic, authorization, oauth2.", theirs)
 	}
 	for _, name := range []string{"authentication_token", "auth_value"} {
-		if v := m.text(name); v != "" {
-			secrets[resource.MCPSecretAuth] = Secret(v)
+		if v := m.secret(name); v != "" {
+			secrets[resource.MCPSecretAuth] = v
 		}
 	}
 	return auth
@@ -114,19 +114,19 @@ func (d *yamlDecoder) mcpOAuth(r *resource.MCPServer, m *mapping, secrets map[st
 		Flow: m.text("oauth2_flow"), Issuer: m.text("issuer"), AuthorizationURL: m.text("authorization_url"), TokenURL: m.text("token_url"),
 		RegistrationURL: m.text("registration_url"), ClientID: m.text("client_id"), Scopes: m.texts("scopes"),
 	}
-	secret := m.text("client_secret")
+	secret := m.secret("client_secret")
 	if c := d.mapping(m.of("credentials"), m.take("credentials")); c != nil {
-		o.ClientID, secret = cmp.Or(o.ClientID, c.text("client_id")), cmp.Or(secret, c.text("client_secret"))
+		o.ClientID, secret = cmp.Or(o.ClientID, c.text("client_id")), cmp.Or(secret, c.secret("client_secret"))
 		if o.Scopes == nil {
 			o.Scopes = c.texts("scopes")
 		}
-		if v := c.text("auth_value"); v != "" {
-			secrets[resource.MCPSecretAuth] = Secret(v)
+		if v := c.secret("auth_value"); v != "" {
+			secrets[resource.MCPSecretAuth] = v
 		}
 		c.end()
 	}
 	if secret != "" {
-		secrets[resource.MCPSecretClient] = Secret(secret)
+		secrets[resource.MCPSecretClient] = secret
 	}
 	if !reflect.ValueOf(*o).IsZero() {
 		r.OAuth = o

@@ -76,7 +76,7 @@ func (d *yamlDecoder) passThroughHeaders(m *mapping) map[string]Secret {
 		if ok && n.Kind == yaml.ScalarNode {
 			of := *n
 			of.Value = "os.environ/" + name
-			value = before + d.text(&of, m.of(k.Value))
+			value = before + d.headerText(&of, m.of(k.Value), before)
 		}
 		if out == nil {
 			out = map[string]Secret{}
@@ -84,6 +84,14 @@ func (d *yamlDecoder) passThroughHeaders(m *mapping) map[string]Secret {
 		out[resource.PassThroughSecretHeader+k.Value] = Secret(value)
 	}
 	return out
+}
+
+// headerText is what stands behind the first words of a header: a reference must stand alone.
+func (d *yamlDecoder) headerText(n *yaml.Node, path, before string) string {
+	if before == "" {
+		return d.secret(n, path).Reveal()
+	}
+	return d.text(n, path)
 }
 
 // guardrailNames reads the names of guardrails: a list, or the names of an object whose values say

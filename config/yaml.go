@@ -261,6 +261,28 @@ func (d *yamlDecoder) text(n *yaml.Node, path string) string {
 	return v
 }
 
+// secret takes a string that is a secret. A variable of the file or of the cluster becomes a reference, which every node
+// follows for itself: its own environment goes first, and a change of the variable is a change of the secret.
+func (m *mapping) secret(name string) Secret {
+	n := m.take(name)
+	if n == nil {
+		return ""
+	}
+	return m.d.secret(n, m.of(name))
+}
+
+func (d *yamlDecoder) secret(n *yaml.Node, path string) Secret {
+	name, ok := strings.CutPrefix(n.Value, "os.environ/")
+	if !ok || n.Kind != yaml.ScalarNode || d.kept.reference(name, false) != "" {
+		return Secret(d.text(n, path))
+	}
+	_, declared := d.vars[name]
+	if _, here := d.env(name); declared || !here && d.Known != nil && d.Known(name) {
+		return Secret(referencePrefix + name)
+	}
+	return Secret(d.text(n, path))
+}
+
 // texts takes a list of strings, or one.
 func (m *mapping) texts(name string) (out []string) {
 	n := m.take(name)

@@ -151,7 +151,9 @@ func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
 }
 
 // guessUsage is the usage of an answer with so much text, which the provider did not count.
-func (c *Call) guessUsage(textBytes int64) llm.Usage { return c.quote.Used(c.route.endpoint, textBytes, 0) }
+func (c *Call) guessUsage(textBytes int64) llm.Usage {
+	return c.quote.Used(c.route.endpoint, textBytes, 0)
+}
 
 // asStream is an answer that came whole though a stream was asked for, as that stream. It is of the client's own dialect.
 func (c *Call) asStream(a *Answer, at llm.Endpoint) error {

@@ -3,65 +3,50 @@ package chat
 // TakeOut takes a parameter out of the request by the name that OpenAI's chat completions have for it, and says whether it
 // was there.
 func (q *Request) TakeOut(name string) bool {
-	switch name {
-	case "top_k":
-		return takeOut(&q.TopK)
-	case "min_p":
-		return takeOut(&q.MinP)
-	case "frequency_penalty":
-		return takeOut(&q.FrequencyPenalty)
-	case "presence_penalty":
-		return takeOut(&q.PresencePenalty)
-	case "seed":
-		return takeOut(&q.Seed)
-	case "parallel_tool_calls":
-		return takeOut(&q.ParallelTools)
-	case "logprobs":
-		return takeOut(&q.LogProbs)
-	case "top_logprobs":
-		return takeOut(&q.TopLogProbs)
-	case "n":
-		return takeOut(&q.N)
-	case "user":
-		return takeOut(&q.User)
-	case "service_tier":
-		return takeOut(&q.ServiceTier)
-	case "prompt_cache_key":
-		return takeOut(&q.CacheKey)
-	case "verbosity":
-		return takeOut(&q.Verbosity)
-	case "reasoning_effort":
-		had := q.Reasoning.Effort != "" || q.Reasoning.Budget != nil && *q.Reasoning.Budget > 0
-		q.Reasoning.Effort, q.Reasoning.Budget = "", nil
-		return had
-	}
-	return q.takeOutRaw(name)
+	f := takeOut[name]
+	return f != nil && f(q)
 }
 
-// takeOutRaw is TakeOut for what the request holds as JSON.
-func (q *Request) takeOutRaw(name string) (had bool) {
-	switch name {
-	case "logit_bias":
-		had, q.LogitBias = q.LogitBias != nil, nil
-	case "metadata":
-		had, q.Metadata = q.Metadata != nil, nil
-	case "prediction":
-		had, q.Prediction = q.Prediction != nil, nil
-	case "web_search_options":
-		had, q.WebSearch = q.WebSearch != nil, nil
-	case "audio":
-		had, q.Audio = q.Audio != nil, nil
-	case "modalities":
-		had, q.Modalities = q.Modalities != nil, nil
-	case "stop":
-		had, q.Stop = q.Stop != nil, nil
-	}
+// takeOut is TakeOut of each parameter.
+var takeOut = map[string]func(q *Request) bool{
+	"top_k":               func(q *Request) bool { return zero(&q.TopK) },
+	"min_p":               func(q *Request) bool { return zero(&q.MinP) },
+	"frequency_penalty":   func(q *Request) bool { return zero(&q.FrequencyPenalty) },
+	"presence_penalty":    func(q *Request) bool { return zero(&q.PresencePenalty) },
+	"seed":                func(q *Request) bool { return zero(&q.Seed) },
+	"parallel_tool_calls": func(q *Request) bool { return zero(&q.ParallelTools) },
+	"logprobs":            func(q *Request) bool { return zero(&q.LogProbs) },
+	"top_logprobs":        func(q *Request) bool { return zero(&q.TopLogProbs) },
+	"n":                   func(q *Request) bool { return zero(&q.N) },
+	"user":                func(q *Request) bool { return zero(&q.User) },
+	"service_tier":        func(q *Request) bool { return zero(&q.ServiceTier) },
+	"prompt_cache_key":    func(q *Request) bool { return zero(&q.CacheKey) },
+	"verbosity":           func(q *Request) bool { return zero(&q.Verbosity) },
+	"reasoning_effort": func(q *Request) bool {
+		budget := q.Reasoning.Budget != nil && *q.Reasoning.Budget > 0
+		q.Reasoning.Budget = nil
+		return zero(&q.Reasoning.Effort) || budget
+	},
+	"logit_bias":         func(q *Request) bool { return none(&q.LogitBias) },
+	"metadata":           func(q *Request) bool { return none(&q.Metadata) },
+	"prediction":         func(q *Request) bool { return none(&q.Prediction) },
+	"web_search_options": func(q *Request) bool { return none(&q.WebSearch) },
+	"audio":              func(q *Request) bool { return none(&q.Audio) },
+	"modalities":         func(q *Request) bool { return none(&q.Modalities) },
+	"stop":               func(q *Request) bool { return none(&q.Stop) },
+}
+
+// zero clears a value, and says whether it was anything else.
+func zero[T comparable](v *T) bool {
+	var nothing T
+	had := *v != nothing
+	*v = nothing
 	return had
 }
 
-func takeOut[T comparable](v *T) bool {
-	var none T
-	had := *v != none
-	*v = none
+// none is zero for lists.
+func none[L ~[]E, E any](list *L) bool {
+	had := *list != nil
+	*list = nil
 	return had
 }

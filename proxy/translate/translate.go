@@ -212,7 +212,7 @@ func (s *Stream) write() {
 
 // count tells the client what is estimated, where the provider counted nothing.
 func (s *Stream) count() {
-	said, _ := s.Source.Usage()
+	said, _ := s.Usage()
 	if u := s.x.counted(said, s.TextBytes()); u != said {
 		s.out = s.enc.Encode(s.out, &chat.Chunk{Type: chat.ChunkUsage, Usage: u})
 	}

@@ -239,7 +239,9 @@ func (v *View) priceOf(model *resource.Model, d *resource.Deployment) *pricing.E
 }
 
 // Entry is what is known of a deployment of the model; nil: nothing is.
-func (v *View) Entry(m *resource.Model, d *resource.Deployment) *pricing.Entry { return v.priceOf(m, d) }
+func (v *View) Entry(m *resource.Model, d *resource.Deployment) *pricing.Entry {
+	return v.priceOf(m, d)
+}
 
 // ListPrice is the entry of the price list for another model than the target's at its provider; nil:
 // the list has none.
