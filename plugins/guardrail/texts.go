@@ -50,6 +50,7 @@ var tokenized = map[string]bool{"prompt": true, "input": true, "prompt_token_ids
 var made = map[string]bool{
 	"args": true, "arguments": true, "input_examples": true, "variables": true, "env": true, "headers": true, "attributes": true,
 	"default": true, "const": true, "enum": true, "example": true, "examples": true, "documents": true, "chat_template_kwargs": true,
+	"state": true, "criteria": true, "entities": true,
 	"additionalModelRequestFields": true, "additionalModelResponseFields": true,
 }
 
