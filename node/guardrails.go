@@ -65,7 +65,7 @@ func (t trier) Try(ctx context.Context, name string, q client.GuardrailTry) (cli
 // ask asks the set at the hook, and returns the body as it would go on.
 func ask(ctx context.Context, set *guardrail.Set, hook resource.Hook, q *guardrail.Request) ([]guardrail.Result, []byte, error) {
 	if hook == resource.HookDuring {
-		c, err := set.Stream(ctx, q.Info)
+		c, err := set.Stream(ctx, q)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -454,7 +454,7 @@ func TestHost_Stream(t *testing.T) {
 	h := newHost(t, plugins.Config{})
 	syncReady(t, h, guard("w", "keywords", `{"words":["forbidden"]}`))
 	set := h.Guardrails().For("demo", guardrail.Choice{})
-	c, err := set.Stream(t.Context(), guardrail.Info{})
+	c, err := set.Stream(t.Context(), &guardrail.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +488,7 @@ func BenchmarkSet_Before(b *testing.B) {
 func BenchmarkStreamCheck_Feed(b *testing.B) {
 	h := newHost(b, plugins.Config{})
 	syncReady(b, h, guard("p", "probe", ""))
-	c, err := h.Guardrails().For("demo", guardrail.Choice{}).Stream(context.Background(), guardrail.Info{})
+	c, err := h.Guardrails().For("demo", guardrail.Choice{}).Stream(context.Background(), &guardrail.Request{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/conclave-llm/conclave/proxy/agent"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -198,6 +199,13 @@ func (s *Server) guardInfo(c *Call) guardrail.Info {
 func (s *Server) guardRequest(c *Call, body []byte) *guardrail.Request {
 	info := s.guardInfo(c)
 	return &guardrail.Request{Info: info, Body: body, Teller: info.Models.(*lender)}
+}
+
+// guardStream is the streamed answer to the call as guardrails are asked about it.
+func (s *Server) guardStream(c *Call) *guardrail.Request {
+	q := s.guardRequest(c, nil)
+	q.Whole = translate.Assembler(c.route.endpoint)
+	return q
 }
 
 // judged keeps what guardrails said, for the record.

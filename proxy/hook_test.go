@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -117,6 +118,39 @@ func TestHook_Sees(t *testing.T) {
 	}
 	if saw.Caller == nil || fmt.Sprint(saw.Caller.Tags) != "[a]" || string(saw.Body) != chatBody || saw.Info.KeyID != "key_good" {
 		t.Errorf("saw %+v of %+v", saw, saw.Caller)
+	}
+}
+
+// At the end of a stream a guardrail of answers sees what it sees of a whole one: an answer in the client's dialect, who
+// asked and what the operator allows of the headers.
+func TestHook_SeesStream(t *testing.T) {
+	t.Parallel()
+	var seen []guardrail.Check
+	for _, body := range []string{chatBody, streamBody} {
+		r := newRig(t)
+		r.general(func(q *guardrail.Check) guardrail.Verdict { seen = append(seen, *q); return guardrail.Verdict{} }, 0, func(m *guardrail.Member) {
+			m.Headers = []string{"x-department", "authorization"}
+		}, resource.HookAfter)
+		if w := r.do("POST", "/v1/chat/completions", body, header("X-Department", "law"), header("X-Litellm-Tags", "a")); w.Code != 200 {
+			t.Fatalf("got %d %s", w.Code, w.Body)
+		}
+		r.checkBalance()
+	}
+	if len(seen) != 2 {
+		t.Fatalf("asked %d times, want 2", len(seen))
+	}
+	for i, q := range seen {
+		var answer struct {
+			Choices []struct {
+				Message struct{ Content string }
+			}
+		}
+		if err := json.Unmarshal(q.Body, &answer); err != nil || len(answer.Choices) != 1 || answer.Choices[0].Message.Content == "" {
+			t.Errorf("%d: saw the body %s, %v", i, q.Body, err)
+		}
+		if fmt.Sprint(q.Headers) != "[{x-department law}]" || q.Caller == nil || fmt.Sprint(q.Caller.Tags) != "[a]" || q.Info.Stream != (i == 1) {
+			t.Errorf("%d: saw %+v of %+v", i, q, q.Caller)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 	var check *guardrail.StreamCheck
 	if !a.Raw { // there is no text in bytes
 		var err error
-		if check, err = c.guards.Stream(ctx, s.guardInfo(c)); err != nil {
+		if check, err = c.guards.Stream(ctx, s.guardStream(c)); err != nil {
 			return err
 		}
 	}

@@ -180,7 +180,7 @@ func (g *session) judge(ctx context.Context, said []byte, ask func(*guardrail.Se
 	if err := u.take(ctx, append(admission, stepGuardrails)...); err != nil {
 		return nil, g.refuse(c, err)
 	}
-	d, err := ask(c.guards, ctx, &guardrail.Request{Info: g.s.guardInfo(c), Body: said})
+	d, err := ask(c.guards, ctx, g.s.guardRequest(c, said))
 	if err == nil {
 		c.judged(d.Results)
 		err = c.blocked(d)
@@ -212,7 +212,7 @@ func (u *use) Begin() {
 
 // Stream implements realtime.Use.
 func (u *use) Stream(ctx context.Context) (*guardrail.StreamCheck, error) {
-	return u.call.guards.Stream(ctx, u.of.s.guardInfo(u.call))
+	return u.call.guards.Stream(ctx, u.of.s.guardRequest(u.call, nil))
 }
 
 // Settle implements realtime.Use.

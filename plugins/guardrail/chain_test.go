@@ -176,6 +176,50 @@ func TestSet_Before(t *testing.T) {
 	}
 }
 
+// A prompt that is the ids of its tokens is no text: nobody here knows which, and nothing has passed.
+func TestSet_TokenIDs(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		body, param string
+	}{
+		{`{"prompt":[70,71,72]}`, "prompt"},
+		{`{"prompt":["a",[70]],"suffix":"b"}`, "prompt"},
+		{`{"model":"m","input":[[1,2],[3]]}`, "input"},
+		{`{"prompt":"a","prompt_token_ids":[1]}`, "prompt_token_ids"},
+		{`{"prompt":["70"],"logit_bias":{"70":-100},"stop_token_ids":[1]}`, ""},
+		{`{"input":[{"type":"message","content":[{"type":"input_text","text":"a","box":[1,2]}]}]}`, ""},
+		{`{"input":[],"dimensions":3,"vector":[1]}`, ""},
+	} {
+		for _, onError := range []resource.OnError{resource.OnErrorBlock, resource.OnErrorPass} {
+			m := member("a", &finder{word: "forbidden"}, guardrail.Description{})
+			m.OnError = onError
+			d, err := chain(m).For("m", guardrail.Choice{}).Before(t.Context(), request(tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.param == "" {
+				if d.Err() != nil || statuses(d.Results) != "a=passed" {
+					t.Errorf("%s: got %v, %s", tt.body, d.Err(), statuses(d.Results))
+				}
+				continue
+			}
+			if statuses(d.Results) != "a=not_run" || !errors.Is(d.Results[0].Err, guardrail.ErrTokens) {
+				t.Errorf("%s: got %s, %v", tt.body, statuses(d.Results), d.Results[0].Err)
+			}
+			var e *llm.Error
+			refused := errors.As(d.Err(), &e) && e.Kind == llm.Invalid && e.Code == guardrail.CodeNotRun && e.Param == tt.param &&
+				e.Message == "guardrail a did not run: token ids cannot be checked; send text"
+			if refused != (onError == resource.OnErrorBlock) || d.Err() != nil && !refused {
+				t.Errorf("%s, on_error %s: got %v", tt.body, onError, d.Err())
+			}
+		}
+	}
+	d, err := chain(member("a", &finder{}, guardrail.Description{})).For("m", guardrail.Choice{}).After(t.Context(), request(`{"input":[1],"output":[]}`))
+	if err != nil || d.Err() != nil {
+		t.Errorf("an answer: got %v, %v", d.Err(), err)
+	}
+}
+
 func statuses(rs []guardrail.Result) string {
 	var out []string
 	for _, r := range rs {
@@ -236,7 +280,7 @@ func chunks(texts ...string) []string {
 // relay feeds the events and returns the raw bytes that a client would get.
 func relay(t testing.TB, set *guardrail.Set, events []string) (string, error) {
 	t.Helper()
-	c, err := set.Stream(t.Context(), guardrail.Info{})
+	c, err := set.Stream(t.Context(), request(""))
 	if err != nil {
 		return "", err
 	}
@@ -328,7 +372,7 @@ func FuzzStreamCheck(f *testing.F) {
 func TestStreamCheck_HoldBack(t *testing.T) {
 	t.Parallel()
 	set := chain(member("a", &finder{word: "zzzz"}, guardrail.Description{HoldBack: 3})).For("m", guardrail.Choice{})
-	c, err := set.Stream(t.Context(), guardrail.Info{})
+	c, err := set.Stream(t.Context(), request(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +443,7 @@ func TestSet_Nil(t *testing.T) {
 	if d, err := set.Before(t.Context(), &guardrail.Request{Body: body}); err != nil || d.Action != guardrail.Pass || d.Err() != nil {
 		t.Errorf("got %+v, %v, want a pass", d, err)
 	}
-	st, err := set.Stream(t.Context(), guardrail.Info{})
+	st, err := set.Stream(t.Context(), request(""))
 	if err != nil {
 		t.Fatal(err)
 	}

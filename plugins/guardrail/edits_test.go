@@ -140,7 +140,7 @@ func TestStreamCheck_Rewrites(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			set := chain(tt.members...).For("m", guardrail.Choice{})
-			c, err := set.Stream(t.Context(), guardrail.Info{})
+			c, err := set.Stream(t.Context(), request(""))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestStreamCheck_Observe(t *testing.T) {
 	t.Parallel()
 	blocks, masks := member("a", &finder{word: "secret"}, guardrail.Description{HoldBack: 5}), member("b", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})
 	blocks.Observe, masks.Observe = true, true
-	c, err := chain(blocks, masks).For("m", guardrail.Choice{}).Stream(t.Context(), guardrail.Info{})
+	c, err := chain(blocks, masks).For("m", guardrail.Choice{}).Stream(t.Context(), request(""))
 	if err != nil {
 		t.Fatal(err)
 	}

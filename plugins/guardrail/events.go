@@ -3,7 +3,10 @@ package guardrail
 import (
 	"bytes"
 	"encoding/binary"
+	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 var (
@@ -51,9 +54,10 @@ func frameData(event []byte) ([]byte, bool) {
 	return payload[headers:], true
 }
 
-// eventParts returns the texts of an event by channel, and whether it ends the stream. Data
-// that is not JSON is checked as it stands: nothing passes because it looks strange.
-func eventParts(event []byte) (parts []Part, done bool) {
+// eventParts returns the texts of the n-th event of a stream by channel, and whether it ends the stream. Data
+// that is not JSON is checked as it stands: nothing passes because it looks strange. What no dialect has named
+// comes whole, so that each event has channels of its own for it.
+func eventParts(event []byte, n int) (parts []Part, done bool) {
 	data := bytes.TrimSpace(eventData(event))
 	if len(data) == 0 {
 		return nil, false
@@ -65,10 +69,37 @@ func eventParts(event []byte) (parts []Part, done bool) {
 	if err != nil {
 		return []Part{{Channel: "event", Text: strings.ToValidUTF8(string(data), "\uFFFD")}}, false
 	}
-	for _, t := range texts.List() {
-		if t.Text != "" {
-			parts = append(parts, Part{Channel: t.Path, Text: t.Text})
+	for i, t := range texts.List() {
+		if t.Text == "" {
+			continue
 		}
+		if texts.isMade(i) {
+			t.Path += "@" + strconv.Itoa(n)
+		}
+		parts = append(parts, Part{Channel: t.Path, Text: t.Text})
 	}
 	return parts, false
+}
+
+// eventsBody is the object {"events": […]} of the events' data. What is no JSON stands in it as a string.
+func eventsBody(events [][]byte) ([]byte, error) {
+	out := []byte(`{"events":[`)
+	for _, event := range events {
+		data := bytes.TrimSpace(eventData(event))
+		if len(data) == 0 || bytes.Equal(data, doneData) {
+			continue
+		}
+		if out[len(out)-1] != '[' {
+			out = append(out, ',')
+		}
+		if jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+			out = append(out, data...)
+			continue
+		}
+		var err error
+		if out, err = jsontext.AppendQuote(out, strings.ToValidUTF8(string(data), "\uFFFD")); err != nil {
+			return nil, err
+		}
+	}
+	return append(out, "]}"...), nil
 }

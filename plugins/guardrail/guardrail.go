@@ -26,6 +26,7 @@ const (
 var (
 	ErrNotRunning = errors.New("guardrail is not running")
 	ErrNoStreams  = errors.New("plugin does not check streams")
+	ErrTokens     = errors.New("token ids cannot be checked") // nobody but who serves the model knows of which text they are
 )
 
 // Action is what a guardrail decides.
@@ -139,7 +140,8 @@ type Description struct {
 	Hooks    []resource.Hook // that the plugin wants; the others cost nothing
 	HoldBack int             // bytes of each text that must be seen beyond a byte before it may leave a stream
 	HoldAll  bool            // nothing of a stream leaves before its end has been checked
-	// WantsBody asks for Check.Body. Texts are cheaper.
+	// WantsBody asks for Check.Body. Texts are cheaper. Of a stream it is the whole answer that its events make, in
+	// the client's dialect, or {"events": […]} where they are of none that the gateway puts together.
 	WantsBody bool
 	// WantsHeaders names headers of requests. Check.Headers has those of them that the operator allows, too.
 	WantsHeaders []string

@@ -13,12 +13,16 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
-// Request is what a Set checks. Body is not changed.
+// Request is what a Set checks. Body is not changed; of a streamed answer there is none.
 type Request struct {
 	Info
 	Body   []byte
 	Teller Teller // nil: nothing is known of headers and caller
 	Open   Powers // what can be changed of it; a guardrail may do no more, whatever its operator allows
+
+	// Whole makes a whole answer in the client's dialect of the events of a stream, for plugins that want bodies of
+	// answers; nil: they get {"events": […]}, the data of the events.
+	Whole func(events [][]byte) ([]byte, error)
 
 	// Takes says why an answer, whose form fits the endpoint, cannot be given to this client; nil: all can.
 	Takes func(r *Reply) error
@@ -45,14 +49,21 @@ type Decision struct {
 	status int    // of a block; 0: what its kind says
 	code   string // likewise
 
-	cause error // a guardrail that blocks on error did not run
+	cause error  // a guardrail that blocks on error did not run
+	param string // of the request, for which it did not
 }
 
-// Err returns what the client gets for a block: an *llm.Error of kind Blocked, or Unavailable if
-// a guardrail that must run did not. It is nil if the request may go on.
+// Err returns what the client gets for a block: an *llm.Error of kind Blocked, or, if a guardrail that must
+// run did not, Unavailable, or Invalid if that is for the ids of tokens. It is nil if the request may go on.
 func (d *Decision) Err() error {
 	if d == nil || d.Action != Block {
 		return nil
+	}
+	if errors.Is(d.cause, ErrTokens) {
+		return &llm.Error{
+			Kind: llm.Invalid, Code: CodeNotRun, Param: d.param, NoRetry: true, Err: d.cause,
+			Message: d.Message + ": token ids cannot be checked; send text",
+		}
 	}
 	if d.cause != nil {
 		return &llm.Error{
@@ -148,6 +159,7 @@ func (s *Set) whole(ctx context.Context, q *Request, pick func(*Member) (resourc
 			return nil, context.Cause(ctx)
 		}
 		s.note(d, m, hook, v, err, time.Since(start))
+		d.param = w.texts.ids
 		if err == nil && !m.Observe {
 			d.take(&v)
 		}
@@ -192,11 +204,14 @@ func (m *Member) judge(ctx context.Context, hook resource.Hook, w *work) (Verdic
 	if err != nil {
 		return Verdict{}, err
 	}
+	if hook == resource.HookBefore && w.texts.ids != "" {
+		return Verdict{}, fmt.Errorf("%w: %s", ErrTokens, w.texts.ids)
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.deadline())
 	defer cancel()
 	if hook == resource.HookDuring {
 		info := w.info
-		return judgeAsStream(ctx, live.Backend, &info, w.texts)
+		return judgeAsStream(ctx, live.Backend, &info, w.texts.List())
 	}
 	c := &Check{Hook: hook, Info: w.info, Texts: w.texts.List()}
 	if live.Description.WantsBody {
@@ -240,14 +255,14 @@ func (m *Member) ready(hook resource.Hook) (*Live, error) {
 }
 
 // judgeAsStream checks a whole answer by a plugin that only checks streams.
-func judgeAsStream(ctx context.Context, b Backend, info *Info, texts *Texts) (Verdict, error) {
+func judgeAsStream(ctx context.Context, b Backend, info *Info, texts []Text) (Verdict, error) {
 	st, err := b.OpenStream(ctx, info)
 	if err != nil {
 		return Verdict{}, err
 	}
 	defer st.Close()
-	parts := make([]Part, len(texts.List()))
-	for i, t := range texts.List() {
+	parts := make([]Part, len(texts))
+	for i, t := range texts {
 		parts[i] = Part{Channel: t.Path, Text: t.Text}
 	}
 	v, err := st.Chunk(ctx, parts)
@@ -258,7 +273,7 @@ func judgeAsStream(ctx context.Context, b Backend, info *Info, texts *Texts) (Ve
 	if err != nil || last.Action == Block {
 		return last, err
 	}
-	return inTexts(texts.List(), slices.Concat(v.Replacements, last.Replacements), merged(v.Findings, last.Findings))
+	return inTexts(texts, slices.Concat(v.Replacements, last.Replacements), merged(v.Findings, last.Findings))
 }
 
 // inTexts makes replacements in channels those of whole texts.

@@ -16,18 +16,21 @@ import (
 // longer answer blocks it.
 const maxHeld = 16 << 20
 
+var errTooLong = errors.New("answer is longer than can be held back")
+
 // StreamCheck holds the events of one stream back until all guardrails have passed them. It is
 // used by one goroutine. The methods of a nil StreamCheck release what they are given.
 type StreamCheck struct {
 	set     *Set
-	info    Info
+	of      Request // Stream is true
 	watches []*watch
 	held    []heldEvent
 	size    int              // bytes of held
+	events  int              // that have come
 	seen    map[string]int64 // bytes of each channel so far
 	left    map[string]int64 // bytes of each channel that have left
 	edits   edits            // of what has not
-	texts   []Part           // of the whole stream, for members that check whole answers
+	changed bool             // a member that checks whole answers has rewritten this one
 	back    int              // largest hold-back of the watches
 	holdAll bool
 	done    bool
@@ -39,6 +42,7 @@ type watch struct {
 	m      *Member
 	hook   resource.Hook // during, or after for a whole answer at its end
 	stream Stream        // of during
+	whole  []Text        // the whole answer as it was shown to the member; nil: it was not
 	took   time.Duration
 	edited bool
 	found  []Finding
@@ -58,14 +62,14 @@ type channelEnd struct {
 	end     int64
 }
 
-// Stream begins the check of a streamed answer. It returns nil if no guardrail checks answers.
-// Close must be called.
-func (s *Set) Stream(ctx context.Context, info Info) (*StreamCheck, error) {
+// Stream begins the check of a streamed answer, to the request that q tells of. It returns nil if no guardrail
+// checks answers. Close must be called.
+func (s *Set) Stream(ctx context.Context, q *Request) (*StreamCheck, error) {
 	if !s.ChecksAnswers() {
 		return nil, nil //nolint:nilnil // a nil StreamCheck releases everything
 	}
-	info.Stream = true
-	c := &StreamCheck{set: s, info: info, seen: make(map[string]int64), left: make(map[string]int64), edits: make(edits)}
+	c := &StreamCheck{set: s, of: *q, seen: make(map[string]int64), left: make(map[string]int64), edits: make(edits)}
+	c.of.Stream = true
 	for _, m := range s.members {
 		hook, ok := m.output(true)
 		if !ok {
@@ -96,7 +100,7 @@ func (c *StreamCheck) open(ctx context.Context, w *watch) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.m.deadline())
 	defer cancel()
-	if w.stream, err = live.Backend.OpenStream(ctx, &c.info); err != nil {
+	if w.stream, err = live.Backend.OpenStream(ctx, &c.of.Info); err != nil {
 		return err
 	}
 	c.holdAll = c.holdAll || live.Description.HoldAll
@@ -113,7 +117,8 @@ func (c *StreamCheck) Feed(ctx context.Context, event []byte) ([][]byte, error) 
 	if err := c.d.Err(); err != nil || c.done {
 		return nil, err // what comes after the end is not checked any more and does not leave
 	}
-	parts, done := eventParts(event)
+	c.events++
+	parts, done := eventParts(event, c.events)
 	h := heldEvent{raw: event, parts: parts, ends: make([]channelEnd, len(parts))}
 	for i, p := range parts {
 		c.seen[p.Channel] += int64(len(p.Text))
@@ -125,20 +130,19 @@ func (c *StreamCheck) Feed(ctx context.Context, event []byte) ([][]byte, error) 
 		return c.End(ctx)
 	}
 	if len(parts) > 0 {
-		if c.holdAll {
-			c.texts = append(c.texts, parts...)
-		}
 		if err := c.ask(ctx, parts); err != nil {
 			return nil, err
 		}
 	}
-	if c.size > maxHeld {
-		c.block(c.watches[0].m, errors.New("answer is longer than can be held back"))
-		return nil, c.d.Err()
-	}
 	out, err := c.release(false)
 	if err != nil {
 		return nil, err
+	}
+	if c.size > maxHeld { // a member holds it: without one all is released
+		w := c.watches[0]
+		c.record(w, StatusNotRun, errTooLong)
+		c.block(w.m, errTooLong)
+		return nil, c.d.Err()
 	}
 	if n := len(c.held); n > 0 {
 		c.held[n-1].raw = bytes.Clone(event) // the caller's bytes are its own again
@@ -209,7 +213,7 @@ func (c *StreamCheck) Close() {
 			w.stream.Close()
 		}
 	}
-	c.watches, c.held, c.texts = nil, nil, nil
+	c.watches, c.held = nil, nil
 }
 
 // Results tells what the guardrails made of the stream; it is complete after End or an error.
@@ -247,30 +251,42 @@ func (c *StreamCheck) ask(ctx context.Context, parts []Part) error {
 	return nil
 }
 
+// endOf asks a member at the end of the stream. One that checks whole answers, and one that has seen another answer
+// than the one that others before it have made of it, is shown the whole as it is now.
 func (c *StreamCheck) endOf(ctx context.Context, w *watch) (Verdict, error) {
 	turn, cancel := context.WithTimeout(ctx, w.m.deadline())
 	defer cancel()
-	if w.stream != nil {
+	if w.stream != nil && !c.changed {
 		return w.stream.End(turn)
 	}
 	live, err := w.m.ready(w.hook)
 	if err != nil {
 		return Verdict{}, err
 	}
-	texts := joined(c.texts)
-	v, err := live.Backend.Check(turn, &Check{Hook: w.hook, Info: c.info, Texts: texts})
-	for i := range v.Replacements {
-		r := &v.Replacements[i]
-		if r.Index < 0 || r.Index >= len(texts) {
-			return Verdict{}, fmt.Errorf("plugin: replacement for text %d of %d", r.Index, len(texts))
-		}
-		r.Channel, r.Start, r.End = texts[r.Index].Path, 0, int64(len(texts[r.Index].Text))
+	w.whole = c.texts()
+	if w.stream != nil {
+		v, err := judgeAsStream(turn, live.Backend, &c.of.Info, w.whole)
+		v.Findings = slices.DeleteFunc(v.Findings, func(f Finding) bool { // what it has found already counts once
+			return slices.ContainsFunc(w.found, func(o Finding) bool { return o.Category == f.Category })
+		})
+		return v, err
 	}
-	return v, err
+	q := &Check{Hook: w.hook, Info: c.of.Info, Texts: w.whole}
+	if live.Description.WantsBody {
+		if q.Body, err = c.body(); err != nil {
+			return Verdict{}, err
+		}
+	}
+	w.m.tell(q, &live.Description, c.of.Teller)
+	return live.Backend.Check(turn, q)
 }
 
 // rewrite takes in what a member replaces: everything or, with an error, nothing.
 func (c *StreamCheck) rewrite(w *watch, rs []Replacement) error {
+	w.edited = w.edited || len(rs) > 0
+	if w.whole != nil {
+		return c.rewriteWhole(w.whole, rs)
+	}
 	for _, r := range rs {
 		if r.Start < c.left[r.Channel] || r.Start >= r.End || r.End > c.seen[r.Channel] {
 			return fmt.Errorf("plugin: replacement for bytes %d to %d of %s, of which %d have left and %d have come",
@@ -280,29 +296,62 @@ func (c *StreamCheck) rewrite(w *watch, rs []Replacement) error {
 	for _, r := range rs {
 		c.edits.add(r.Channel, edit{r.Start, r.End, r.Text})
 	}
-	w.edited = w.edited || len(rs) > 0
 	return nil
 }
 
-// joined puts the parts of each channel together.
-func joined(parts []Part) []Text {
+// rewriteWhole puts texts in the place of those that a member was shown. Nothing of the stream has left.
+func (c *StreamCheck) rewriteWhole(texts []Text, rs []Replacement) error {
+	for _, r := range rs {
+		if r.Index < 0 || r.Index >= len(texts) {
+			return fmt.Errorf("plugin: replacement for text %d of %d", r.Index, len(texts))
+		}
+	}
+	for _, r := range rs {
+		if t := &texts[r.Index]; t.Text != r.Text {
+			c.edits[t.Path] = []edit{{0, c.seen[t.Path], r.Text}}
+			c.changed = true
+		}
+	}
+	return nil
+}
+
+// texts is the whole answer as it is now, by channel. All of it is held.
+func (c *StreamCheck) texts() []Text {
 	at := make(map[string]int)
 	var bufs [][]byte
-	var texts []Text
-	for _, p := range parts {
-		i, ok := at[p.Channel]
-		if !ok {
-			i = len(texts)
-			at[p.Channel] = i
-			texts = append(texts, Text{Path: p.Channel, Role: "assistant"})
-			bufs = append(bufs, nil)
+	texts := []Text{}
+	for i := range c.held {
+		for _, p := range c.held[i].parts {
+			n, ok := at[p.Channel]
+			if !ok {
+				n = len(texts)
+				at[p.Channel] = n
+				texts = append(texts, Text{Path: p.Channel, Role: "assistant"})
+				bufs = append(bufs, nil)
+			}
+			bufs[n] = append(bufs[n], p.Text...)
 		}
-		bufs[i] = append(bufs[i], p.Text...)
 	}
 	for i := range texts {
-		texts[i].Text = string(bufs[i])
+		texts[i].Text, _ = c.edits.splice(texts[i].Path, 0, string(bufs[i]))
 	}
 	return texts
+}
+
+// body is the whole answer as it is now, for plugins that want bodies.
+func (c *StreamCheck) body() ([]byte, error) {
+	events := make([][]byte, len(c.held))
+	for i := range c.held {
+		h := &c.held[i]
+		var err error
+		if events[i], err = c.edits.rewrite(h.raw, h.parts, h.ends); err != nil {
+			return nil, err
+		}
+	}
+	if c.of.Whole != nil {
+		return c.of.Whole(events)
+	}
+	return eventsBody(events)
 }
 
 // judged acts on one verdict: nil to go on, an error to end the stream.
@@ -319,7 +368,7 @@ func (c *StreamCheck) judged(ctx context.Context, w *watch, v Verdict, err error
 		w.acted = w.acted || v.Action != Pass
 		return nil
 	}
-	if err == nil && v.Action == Rewrite && !slices.ContainsFunc(v.Replacements, func(r Replacement) bool { return r.Channel == "" }) {
+	if err == nil && v.Action == Rewrite && (w.whole != nil || !slices.ContainsFunc(v.Replacements, func(r Replacement) bool { return r.Channel == "" })) {
 		err = c.rewrite(w, v.Replacements)
 		v.Action = Pass
 	}

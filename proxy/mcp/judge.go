@@ -18,8 +18,13 @@ const maxNesting = 64
 // media are the members of results that hold encoded bytes or say what they are.
 var media = map[string]bool{"data": true, "blob": true, "type": true, "mimeType": true}
 
+// free are the members of results, and of what they consist of, whose values are a server's own: no name in them
+// means anything here.
+var free = map[string]bool{"structuredContent": true, "_meta": true}
+
 // document is a JSON value whose texts guardrails see and may change: the strings and numbers in
-// it, wherever they stand, and the names of members, which cannot be changed.
+// it, wherever they stand, and the names of members that are not the protocol's. Those of arguments cannot be
+// changed.
 type document struct {
 	root   any
 	result bool // of a server: what stands in media is no text
@@ -31,8 +36,11 @@ type text struct {
 	set func(string) error
 }
 
-// errName is why a change is refused.
-var errName = errors.New("a guardrail may not change the name of an argument")
+// Why a change of a name is refused.
+var (
+	errName  = errors.New("a guardrail may not change the name of an argument")
+	errTwice = errors.New("a guardrail may not give two members one name")
+)
 
 // parseDocument reads a value; none is an empty object. Of members that stand twice the last
 // counts, here and for the server, which gets what was read.
@@ -49,11 +57,11 @@ func parseDocument(raw []byte, result bool) (*document, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("read value: there is more than one")
 	}
-	return d, d.collect(d.root, func(v any) { d.root = v }, 0)
+	return d, d.collect(d.root, func(v any) { d.root = v }, 0, !result)
 }
 
-// collect finds the texts of a value, which put replaces.
-func (d *document) collect(v any, put func(any), depth int) error {
+// collect finds the texts of a value, which put replaces. own says that the protocol has named nothing in it.
+func (d *document) collect(v any, put func(any), depth int, own bool) error {
 	if depth > maxNesting {
 		return errors.New("read value: it is nested too deeply")
 	}
@@ -64,24 +72,42 @@ func (d *document) collect(v any, put func(any), depth int) error {
 		d.add(v.String(), func(s string) error { put(s); return nil })
 	case []any:
 		for i := range v {
-			if err := d.collect(v[i], func(n any) { v[i] = n }, depth+1); err != nil {
+			if err := d.collect(v[i], func(n any) { v[i] = n }, depth+1, own); err != nil {
 				return err
 			}
 		}
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if d.result && media[name] {
+			if !own && media[name] {
 				continue
 			}
-			if !d.result {
-				d.add(name, func(string) error { return errName })
+			at := name
+			if own {
+				d.add(name, func(next string) (err error) {
+					at, err = d.rename(v, at, next)
+					return err
+				})
 			}
-			if err := d.collect(v[name], func(n any) { v[name] = n }, depth+1); err != nil {
+			if err := d.collect(v[name], func(n any) { v[at] = n }, depth+1, own || free[name]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// rename gives a member of a result another name. It returns the one that it has then.
+func (d *document) rename(v map[string]any, at, next string) (string, error) {
+	_, taken := v[next]
+	switch {
+	case !d.result:
+		return at, errName
+	case taken:
+		return at, errTwice
+	}
+	v[next] = v[at]
+	delete(v, at)
+	return next, nil
 }
 
 func (d *document) add(now string, set func(string) error) { d.texts = append(d.texts, text{now, set}) }

@@ -40,6 +40,42 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// Of a result the names of the protocol mean something in its own blocks alone: what a tool has named is all checked.
+func TestDocument_Result(t *testing.T) {
+	t.Parallel()
+	const raw = `{"content":[{"type":"image","data":"AAAA","mimeType":"image/png"},{"type":"text","text":"said"},{"type":"resource","resource":{"uri":"a:b","blob":"BBBB"}}],` +
+		`"structuredContent":{"data":"one","rows":[{"blob":"two","type":"three","at":4}]},"_meta":{"mimeType":"five"}}`
+	d, err := parseDocument([]byte(raw), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := d.show("mcp/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"said", "one", "two", "three", "4", "five", "data", "rows", "blob", "at", "a:b"} {
+		if !strings.Contains(string(body), `"content":"`+want+`"`) {
+			t.Errorf("guardrails do not see %s: %s", want, body)
+		}
+	}
+	for _, media := range []string{"AAAA", "BBBB", "image", "structuredContent"} {
+		if strings.Contains(string(body), `"content":"`+media) {
+			t.Errorf("guardrails see %s: %s", media, body)
+		}
+	}
+	masked := strings.NewReplacer(`"content":"blob"`, `"content":"*"`, `"content":"two"`, `"content":"**"`).Replace(string(body))
+	if err := d.take([]byte(masked)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := d.bytes()
+	if err != nil || !strings.Contains(string(out), `"structuredContent":{"data":"one","rows":[{"*":"**","at":4,"type":"three"}]}`) {
+		t.Errorf("got %s, %v", out, err)
+	}
+	if err := d.take([]byte(strings.Replace(masked, `"content":"at"`, `"content":"type"`, 1))); err == nil {
+		t.Error("two members have one name")
+	}
+}
+
 func TestCanonical(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{

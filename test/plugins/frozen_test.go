@@ -246,7 +246,7 @@ func judged(t *testing.T, h *plugins.Host, minor int) {
 // streamed cuts the word in a stream.
 func streamed(t *testing.T, set *guardrail.Set, minor int) {
 	t.Helper()
-	c, err := set.Stream(context.Background(), guardrail.Info{Endpoint: "chat", Model: "demo", Stream: true})
+	c, err := set.Stream(context.Background(), &guardrail.Request{Info: guardrail.Info{Endpoint: "chat", Model: "demo", Stream: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
