@@ -37,7 +37,8 @@ type Terms struct {
 	// Roles are whose texts of a request are looked at: "user", "tool", …; empty: everybody's. Texts
 	// that nobody says, such as the prompt of a completion, are always looked at.
 	Roles []string `json:"roles,omitempty"`
-	// Latest looks only at what stands behind the last answer of the model.
+	// Latest looks only at the last turn: what stands behind the last answer of the model to which somebody has
+	// said something, and so also at the beginning of an answer that the request ends with.
 	Latest bool `json:"latest_only,omitempty"`
 }
 
@@ -67,11 +68,7 @@ func (t *Terms) Validate(message string) error {
 func (t *Terms) Texts(c *sdk.Check) []int {
 	first := 0
 	if t.Latest && c.Hook == sdk.Before {
-		for i := range c.Texts {
-			if r := c.Texts[i].Role; r == "assistant" || r == "model" {
-				first = i + 1
-			}
-		}
+		first = lastTurn(c.Texts)
 	}
 	var out []int
 	for i := first; i < len(c.Texts); i++ {
@@ -83,6 +80,23 @@ func (t *Terms) Texts(c *sdk.Check) []int {
 		}
 	}
 	return out
+}
+
+// lastTurn is the index of the first text behind the last answer of the model to which a user or a tool has
+// said something. An answer at the end is no such: a client may put one there to be continued.
+func lastTurn(texts []sdk.Text) int {
+	said := false
+	for i := len(texts) - 1; i >= 0; i-- {
+		switch texts[i].Role {
+		case "user", "tool", "function":
+			said = said || strings.TrimSpace(texts[i].Text) != ""
+		case "assistant", "model":
+			if said {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 // Decide is the verdict about what was found; nothing found passes.
