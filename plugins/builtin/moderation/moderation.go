@@ -26,7 +26,7 @@ var categories = []string{
 type Config struct {
 	service.Config
 	verdict.Terms
-	// Thresholds are the scores from which on categories count; without any it is OpenAI's own judgement.
+	// Thresholds are the scores from which on categories count; about one without it is OpenAI's own judgement.
 	verdict.Thresholds
 	Model string `json:"model,omitempty"` // default omni-moderation-latest
 	// ThroughGateway asks a model of the gateway, with its deployments and their keys; the request that is
@@ -121,24 +121,27 @@ func (g *Moderation) ask(ctx context.Context, c *sdk.Check, texts []string, foun
 	return nil
 }
 
-// read reads what is said of one text.
+// read reads what is said of one text. A category counts from its threshold on, and without one as OpenAI judges.
 func (g *Moderation) read(r *result, found *service.Found) error {
-	own := g.cfg.Threshold != nil || len(g.cfg.Thresholds.Thresholds) > 0
-	if r.Flagged == nil || own && r.Scores == nil {
+	if r.Flagged == nil || !g.cfg.Thresholds.IsZero() && r.Scores == nil {
 		return service.ErrIncomplete
 	}
-	said := false
 	for name, score := range r.Scores {
-		counts := *r.Flagged && r.Categories[name]
-		if own {
-			counts = score >= g.cfg.Of(name, 2)
-		}
-		if counts {
-			said = true
+		if least, ok := g.cfg.Said(name); ok && score >= least {
 			found.Add(name, score)
 		}
 	}
-	if *r.Flagged && !own && !said {
+	if !*r.Flagged || g.cfg.Threshold != nil {
+		return nil
+	}
+	named := false // a category is, as the reason
+	for name, flagged := range r.Categories {
+		named = named || flagged
+		if _, ok := g.cfg.Said(name); flagged && !ok {
+			found.Add(name, r.Scores[name])
+		}
+	}
+	if !named {
 		found.Add("flagged", 1)
 	}
 	return nil

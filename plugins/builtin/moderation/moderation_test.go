@@ -35,7 +35,7 @@ func serve(t *testing.T) http.HandlerFunc {
 				violence = 0.4
 			}
 			results = append(results, map[string]any{
-				"flagged": hate > 0.5, "categories": map[string]bool{"hate": hate > 0.5, "violence": false},
+				"flagged": hate > 0.5 || strings.Contains(text, "else"), "categories": map[string]bool{"hate": hate > 0.5, "violence": false},
 				"category_scores": map[string]float64{"hate": hate, "violence": violence}, "category_applied_input_types": map[string]any{},
 			})
 		}
@@ -51,7 +51,13 @@ func TestModeration(t *testing.T) {
 		{"", "I hate you", "[hate 0.97]"},
 		{"", "mild", "[]"},
 		{`,"threshold":0.3`, "mild", "[violence 0.40]"},
-		{`,"thresholds":{"violence":0.5}`, "mild and hate", "[]"},
+		{`,"thresholds":{"violence":0.5}`, "mild and hate", "[hate 0.97]"}, // OpenAI judges the others
+		{`,"thresholds":{"violence":0.3}`, "mild", "[violence 0.40]"},
+		{`,"thresholds":{"violence":0.5}`, "mild", "[]"},
+		{`,"thresholds":{"hate":0.98}`, "hate", "[]"},
+		{`,"threshold":0.99`, "hate", "[]"},
+		{`,"thresholds":{"violence":0.5}`, "else", "[flagged 1.00]"}, // for no reason that is named
+		{`,"threshold":0.99,"thresholds":{"violence":0.3}`, "mild and hate", "[violence 0.40]"},
 		{`,"action":"flag"`, "hate", "[hate 0.97]"},
 	} {
 		g := servicetest.Configured(t, &moderation.Moderation{}, fmt.Sprintf(`{"api_base":%q,"api_key":%q%s}`, base, servicetest.Key, tt.config))

@@ -86,10 +86,10 @@ func (t *Terms) Texts(c *sdk.Check) []int {
 // said something. An answer at the end is no such: a client may put one there to be continued.
 func lastTurn(texts []sdk.Text) int {
 	said := false
-	for i := len(texts) - 1; i >= 0; i-- {
-		switch texts[i].Role {
+	for i, t := range slices.Backward(texts) {
+		switch t.Role {
 		case "user", "tool", "function":
-			said = said || strings.TrimSpace(texts[i].Text) != ""
+			said = said || strings.TrimSpace(t.Text) != ""
 		case "assistant", "model":
 			if said {
 				return i + 1
@@ -136,11 +136,22 @@ func (t *Thresholds) Validate(categories []string) error {
 
 // Of is the category's threshold, or otherwise if the configuration says none.
 func (t *Thresholds) Of(category string, otherwise float64) float64 {
-	if v, ok := t.Thresholds[category]; ok {
+	if v, ok := t.Said(category); ok {
 		return v
-	}
-	if t.Threshold != nil {
-		return *t.Threshold
 	}
 	return otherwise
 }
+
+// Said is the threshold that the configuration says for the category, if it says one.
+func (t *Thresholds) Said(category string) (float64, bool) {
+	if v, ok := t.Thresholds[category]; ok {
+		return v, true
+	}
+	if t.Threshold != nil {
+		return *t.Threshold, true
+	}
+	return 0, false
+}
+
+// IsZero says that the configuration says none at all.
+func (t *Thresholds) IsZero() bool { return t.Threshold == nil && len(t.Thresholds) == 0 }
