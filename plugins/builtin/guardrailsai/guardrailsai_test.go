@@ -52,6 +52,35 @@ func TestGuardrailsAI(t *testing.T) {
 	}
 }
 
+// A guard whose on_fail is "exception" answers an error to a text that is not valid: that is its verdict. Other
+// errors are none.
+func TestGuardrailsAI_Exception(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status int
+		answer string
+		blocks bool
+	}{
+		{http.StatusBadRequest, `{"detail":"Validation failed for field with errors: the text is toxic"}`, true},
+		{http.StatusBadRequest, `{"status_code":400,"detail":"Validation failed for field with errors: a, b"}`, true},
+		{http.StatusBadRequest, `{"status":400,"message":"Validation failed for field with errors: a"}`, true},
+		{http.StatusBadRequest, `{"detail":"BadRequest The payload has no llmOutput"}`, false},
+		{http.StatusBadRequest, `Validation failed for field with errors: a`, false},
+		{http.StatusUnprocessableEntity, `{"detail":[{"loc":["body"],"msg":"Validation failed for field"}]}`, false},
+		{http.StatusInternalServerError, `{"detail":"Validation failed for field with errors: a"}`, false},
+	} {
+		base := servicetest.Start(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			fmt.Fprint(w, tt.answer)
+		})
+		config := strings.Replace(config(base), "{", `{"retries":0,`, 1)
+		v, err := servicetest.Configured(t, &guardrailsai.GuardrailsAI{}, config).Check(t.Context(), servicetest.Check(sdk.Before, "text"))
+		if blocks := err == nil && v.Action == guardrail.Block; blocks != tt.blocks || !blocks && err == nil {
+			t.Errorf("%d %s: got %v, %v, want a block: %v", tt.status, tt.answer, v.Action, err, tt.blocks)
+		}
+	}
+}
+
 func TestGuardrailsAI_Service(t *testing.T) {
 	t.Parallel()
 	servicetest.Run(t, servicetest.Case{
