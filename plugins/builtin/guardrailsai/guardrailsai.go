@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -32,7 +33,7 @@ func (g *GuardrailsAI) Configure(_ context.Context, s sdk.GuardrailSettings) (sd
 	var cfg Config
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy", scan.Mask)
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "http://guardrails:8000")
@@ -80,7 +81,7 @@ func violates(status int, answer []byte) bool {
 // Check implements sdk.Guardrail.
 func (g *GuardrailsAI) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	texts := g.cfg.Texts(c)
-	var found service.Found
+	var found service.FoundIn
 	var repaired service.Rewritten
 	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
 		text := c.Texts[texts[n]].Text
@@ -92,11 +93,11 @@ func (g *GuardrailsAI) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, er
 		case err != nil:
 			return err
 		case out.isViolation():
-			found.Add(g.cfg.Guard, 0)
+			found.Text(texts[n]).Add(g.cfg.Guard, 0)
 		case out.Passed == nil:
 			return service.ErrIncomplete
 		case !*out.Passed:
-			found.Add(g.cfg.Guard, 0)
+			found.Text(texts[n]).Add(g.cfg.Guard, 0)
 		case out.Validated != nil && *out.Validated != text:
 			repaired.Add(texts[n], *out.Validated)
 		}
@@ -105,5 +106,5 @@ func (g *GuardrailsAI) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, er
 	if err != nil {
 		return sdk.Verdict{}, err
 	}
-	return service.Decide(&g.cfg.Terms, &found, &repaired), nil
+	return found.DecideWith(&g.cfg.Terms, &repaired), nil
 }

@@ -75,6 +75,22 @@ func TestModeration(t *testing.T) {
 	}
 }
 
+// With the action mask only what is found in is masked, in whichever request it was asked about.
+func TestModeration_Masks(t *testing.T) {
+	t.Parallel()
+	base := servicetest.Start(t, serve(t)) + "/v1"
+	g := servicetest.Configured(t, &moderation.Moderation{}, fmt.Sprintf(`{"api_base":%q,"api_key":%q,"action":"mask"}`, base, servicetest.Key))
+	texts := make([]string, 40)
+	for i := range texts {
+		texts[i] = "hello"
+	}
+	texts[3], texts[35] = "hate", "I hate you"
+	v, err := g.Check(t.Context(), servicetest.Check(sdk.After, texts...))
+	if err != nil || v.Action != guardrail.Rewrite || fmt.Sprint(v.Replacements) != "[{3 [masked]  0 0} {35 [masked]  0 0}]" || fmt.Sprint(v.Findings) != "[hate 0.97]" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
 func TestModeration_Service(t *testing.T) {
 	t.Parallel()
 	servicetest.Run(t, servicetest.Case{

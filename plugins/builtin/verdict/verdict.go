@@ -32,7 +32,7 @@ func Read(raw []byte, into any) error {
 
 // Terms are the fields that configurations share. A zero value looks at all texts and blocks.
 type Terms struct {
-	Action  scan.Action `json:"action,omitempty"`  // block (default) or flag
+	Action  scan.Action `json:"action,omitempty"`  // block (default) or flag; with some guardrails mask
 	Message string      `json:"message,omitempty"` // what the client sees of a block
 	// Roles are whose texts of a request are looked at: "user", "tool", …; empty: everybody's. Texts
 	// that nobody says, such as the prompt of a completion, are always looked at.
@@ -42,16 +42,24 @@ type Terms struct {
 	Latest bool `json:"latest_only,omitempty"`
 }
 
-// Validate checks the terms, and fills in the message that a block has if the configuration says none.
-func (t *Terms) Validate(message string) error {
+// Masked stands in the place of a text in which something was found, with the action mask.
+const Masked = "[masked]"
+
+// Validate checks the terms, and fills in the message that a block has if the configuration says none. more are
+// actions that there are beside block and flag.
+func (t *Terms) Validate(message string, more ...scan.Action) error {
 	if t.Message == "" {
 		t.Message = message
 	}
 	if t.Action == "" {
 		t.Action = scan.Block
 	}
-	if t.Action != scan.Block && t.Action != scan.Flag {
-		return fmt.Errorf("action: %q is not one of block, flag", string(t.Action))
+	if actions := append([]scan.Action{scan.Block, scan.Flag}, more...); !slices.Contains(actions, t.Action) {
+		names := make([]string, len(actions))
+		for i, a := range actions {
+			names[i] = string(a)
+		}
+		return fmt.Errorf("action: %q is not one of %s", string(t.Action), strings.Join(names, ", "))
 	}
 	if len(t.Roles) > maxRoles {
 		return fmt.Errorf("roles: %d are more than %d", len(t.Roles), maxRoles)

@@ -93,6 +93,17 @@ func TestTerms_Decide(t *testing.T) {
 	}
 }
 
+func TestTerms_Validate(t *testing.T) {
+	t.Parallel()
+	mask := func() *verdict.Terms { return &verdict.Terms{Action: scan.Mask} }
+	if err := mask().Validate("no", scan.Mask); err != nil {
+		t.Error(err)
+	}
+	if err := mask().Validate("no"); err == nil || err.Error() != `action: "mask" is not one of block, flag` {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	half, two := 0.5, 2.0
