@@ -541,25 +541,30 @@ func (f *Fields) metadata(s *scanner) error {
 			return invalidField("metadata", metadataNames[id]+" stands in it twice")
 		}
 		seen |= 1 << id
-		c := s.space()
-		switch {
-		case id == 0 && c == '[':
-			f.Tags = s.strings(f.Tags)
-		case id == 1 && c == '[':
-			f.Guardrails = s.strings(f.Guardrails)
-		case id == 1 && c == '"':
-			f.Guardrails = append(f.Guardrails, unquote(s.value()))
-		case id == 2 && c == '"':
-			f.MetadataUser = unquote(s.value())
-		case id == 3 && c == '{':
-			f.Permissions = s.granted(f.Permissions)
-		case id >= firstSession && c == '"':
-			f.setSession(unquote(s.value()), uint8(id))
-		default:
-			s.value()
-		}
+		f.fromMetadata(s, id)
 	}
 	return nil
+}
+
+// fromMetadata takes the value of the name at the place in metadataNames.
+func (f *Fields) fromMetadata(s *scanner, id int) {
+	c := s.space()
+	switch {
+	case id == 0 && c == '[':
+		f.Tags = s.strings(f.Tags)
+	case id == 1 && c == '[':
+		f.Guardrails = s.strings(f.Guardrails)
+	case id == 1 && c == '"':
+		f.Guardrails = append(f.Guardrails, unquote(s.value()))
+	case id == 2 && c == '"':
+		f.MetadataUser = unquote(s.value())
+	case id == 3 && c == '{':
+		f.Permissions = s.granted(f.Permissions)
+	case id >= firstSession && c == '"':
+		f.setSession(unquote(s.value()), uint8(id))
+	default:
+		s.value()
+	}
 }
 
 // name takes a member's name and the colon and returns its text.

@@ -82,7 +82,7 @@ func (c *Config) severities() error {
 	if err := c.Thresholds.Validate(categories); err != nil {
 		return err
 	}
-	if !c.Thresholds.IsZero() && (c.Severity != nil || len(c.ByCategory) > 0) {
+	if !c.IsZero() && (c.Severity != nil || len(c.ByCategory) > 0) {
 		return errors.New("give threshold and thresholds, or severity_threshold and severity_threshold_by_category, not both")
 	}
 	if c.Severity != nil && (*c.Severity < 0 || *c.Severity > maxSevere) {

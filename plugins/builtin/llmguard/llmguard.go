@@ -1,4 +1,6 @@
-// Package llmguard is the guardrail that asks the API of LLM Guard, whose scanners are configured there.
+// Package llmguard is the guardrail that asks the API of LLM Guard, whose scanners are configured there. About
+// an answer it is asked without the prompt, which a guardrail is not given then: scanners that compare the two, such as
+// Relevance and FactualConsistency, judge nothing.
 package llmguard
 
 import (

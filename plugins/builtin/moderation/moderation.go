@@ -129,7 +129,7 @@ func (g *Moderation) ask(ctx context.Context, c *sdk.Check, at []int, found *ser
 
 // read reads what is said of one text. A category counts from its threshold on, and without one as OpenAI judges.
 func (g *Moderation) read(r *result, found *service.Found) error {
-	if r.Flagged == nil || !g.cfg.Thresholds.IsZero() && r.Scores == nil {
+	if r.Flagged == nil || !g.cfg.IsZero() && r.Scores == nil {
 		return service.ErrIncomplete
 	}
 	for name, score := range r.Scores {
