@@ -47,6 +47,10 @@ func TestGuardrailsAI(t *testing.T) {
 	if v, err := g.Check(t.Context(), servicetest.Check(sdk.After, "ask Bob")); err != nil || v.Action != guardrail.Pass || len(v.Findings) != 1 {
 		t.Errorf("got %+v, %v, want a flag", v, err)
 	}
+	g = servicetest.Configured(t, &guardrailsai.GuardrailsAI{}, strings.Replace(config(base), "{", `{"action":"mask",`, 1))
+	if v, err := g.Check(t.Context(), servicetest.Check(sdk.After, "hello", "gibberish", "ask Bob")); err != nil || fmt.Sprint(v.Replacements) != "[{1 [masked]  0 0} {2 ask <PERSON>  0 0}]" {
+		t.Errorf("got %+v, %v, want a mask", v, err)
+	}
 	if _, err := (&guardrailsai.GuardrailsAI{}).Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(`{"api_base":"http://h"}`)}); err == nil {
 		t.Error("no guard_name is taken")
 	}
