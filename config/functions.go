@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
@@ -60,18 +61,11 @@ func (l *loader) fileFunction() function.Function {
 		Params:      []function.Parameter{{Name: "path", Type: cty.String}},
 		Type:        function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-			path := args[0].AsString()
-			if !filepath.IsAbs(path) {
-				path = filepath.Join(filepath.Dir(l.path), path)
-			}
-			b, err := l.read(path)
+			text, err := l.textOf(args[0].AsString())
 			if err != nil {
 				return cty.NilVal, function.NewArgErrorf(0, "%s", err)
 			}
-			if !utf8.Valid(b) {
-				return cty.NilVal, function.NewArgErrorf(0, "%s is not UTF-8 text", path)
-			}
-			return cty.StringVal(strings.TrimRight(string(b), "\r\n")), nil
+			return cty.StringVal(text), nil
 		},
 	})
 }
@@ -95,4 +89,19 @@ func sealedFunction() function.Function {
 			return cty.StringVal(string(SealedSecret(args[0].AsString(), hint))), nil
 		},
 	})
+}
+
+// textOf is the text of a file. A relative path starts at the folder of the configuration file.
+func (l *loader) textOf(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(l.path), path)
+	}
+	b, err := l.read(path)
+	if err != nil {
+		return "", err
+	}
+	if !utf8.Valid(b) {
+		return "", fmt.Errorf("%s is not UTF-8 text", path)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
 }

@@ -11,7 +11,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/conclave-llm/conclave/config/litellmguard"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/typesafe"
@@ -155,9 +154,7 @@ func (d *yamlDecoder) litellmSettings(m *mapping, out *modelDefaults) {
 	people := d.mapping(m.of("default_internal_user_params"), m.take("default_internal_user_params"))
 	d.setting(people, resource.SettingAvailableTeams, resource.SettingAvailableTeams)
 	d.endSection(people)
-	for _, name := range litellmguard.Settings { // are taken by the guardrails that they are for
-		m.take(name)
-	}
+	d.guardrailSettings(m)
 	for _, name := range sameSettings["litellm_settings"] {
 		d.setting(m, name, name)
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -62,23 +63,49 @@ func (d *yamlDecoder) values(m *mapping) map[string]any {
 // asked about every request.
 func (d *yamlDecoder) guardrailCallback(n *yaml.Node, name string, settings *mapping) bool {
 	all := map[string]any{}
-	for _, s := range litellmguard.Settings {
-		if v := settings.values[s]; v != nil {
-			var value any
-			if json.Unmarshal(d.json(v, settings.of(s)), &value) == nil {
-				all[s] = value
-			}
+	for _, k := range settings.keys {
+		s := k.Value
+		v := settings.values[s]
+		if known, err := litellmguard.Setting(s); !known || err != nil || v == nil {
+			continue
 		}
+		var value any
+		if json.Unmarshal(d.json(v, settings.of(s)), &value) == nil {
+			all[s] = value
+		}
+	}
+	if path, ok := all[litellmguard.Categories].(string); ok && name == "llamaguard_moderations" {
+		text, err := d.textOf(path)
+		if err != nil {
+			d.wrong(settings.values[litellmguard.Categories], settings.of(litellmguard.Categories), "It is the path of a file with the categories, one a line: %s.", err)
+			return true
+		}
+		all[litellmguard.Categories] = text
 	}
 	g, ok, err := litellmguard.Callback(name, all)
 	if err != nil {
 		d.wrong(n, settings.of("callbacks"), "%s: %s.", name, err)
 	}
+	name = cmp.Or(g.Name, name)
 	if !ok || err != nil || slices.ContainsFunc(d.out.Resources.Guardrails, func(have Guardrail) bool { return have.Resource.Name == name }) {
 		return ok
 	}
-	d.addGuardrail(n, resource.Guardrail{Meta: owned(), Name: name}, &g)
+	d.addGuardrail(n, resource.Guardrail{Meta: owned(), Name: name, Optional: g.Optional}, &g)
 	return true
+}
+
+// guardrailSettings takes the keys of litellm_settings that are for guardrails among callbacks, which have read
+// them.
+func (d *yamlDecoder) guardrailSettings(m *mapping) {
+	for _, k := range m.left() {
+		known, err := litellmguard.Setting(k.Value)
+		if err != nil {
+			d.wrong(k, m.of(k.Value), "%s.", err)
+		}
+		if known {
+			m.take(k.Value)
+		}
+	}
 }
 
 // addGuardrail adds a guardrail. A key that is written out becomes a variable of the cluster, which is

@@ -125,7 +125,10 @@ type Fields struct {
 	Tags      []string // tags and metadata.tags
 	// Guardrails are the names in guardrails and metadata.guardrails.
 	Guardrails []string
-	HasTools   bool // tools or functions are given and not empty
+	// Permissions are the names that are true in metadata.permissions, as LiteLLM has it: those of guardrails
+	// that there are add these.
+	Permissions []string
+	HasTools    bool // tools or functions are given and not empty
 	// HasMCP says that tools may name servers of the Model Context Protocol, or mcp_servers is given.
 	HasMCP bool
 	// Fallbacks are the models to try in the place of the configured ones; none of them if
@@ -514,10 +517,10 @@ func (f *Fields) streamOptions(s *scanner) error {
 
 // metadataNames ends with the names of a session, from firstSession on, the best first.
 var metadataNames = [...]string{
-	"tags", "guardrails", "user_id", "litellm_session_id", "session_id", "litellm_trace_id", "trace_id",
+	"tags", "guardrails", "user_id", "permissions", "litellm_session_id", "session_id", "litellm_trace_id", "trace_id",
 }
 
-const firstSession = 3 // in metadataNames
+const firstSession = 4 // in metadataNames
 
 // metadata reads the names that the gateway acts on in metadata. The rest of it is the client's
 // own, so what is not in the expected form there is not wrong, but means nothing.
@@ -538,23 +541,30 @@ func (f *Fields) metadata(s *scanner) error {
 			return invalidField("metadata", metadataNames[id]+" stands in it twice")
 		}
 		seen |= 1 << id
-		c := s.space()
-		switch {
-		case id == 0 && c == '[':
-			f.Tags = s.strings(f.Tags)
-		case id == 1 && c == '[':
-			f.Guardrails = s.strings(f.Guardrails)
-		case id == 1 && c == '"':
-			f.Guardrails = append(f.Guardrails, unquote(s.value()))
-		case id == 2 && c == '"':
-			f.MetadataUser = unquote(s.value())
-		case id >= firstSession && c == '"':
-			f.setSession(unquote(s.value()), uint8(id))
-		default:
-			s.value()
-		}
+		f.fromMetadata(s, id)
 	}
 	return nil
+}
+
+// fromMetadata takes the value of the name at the place in metadataNames.
+func (f *Fields) fromMetadata(s *scanner, id int) {
+	c := s.space()
+	switch {
+	case id == 0 && c == '[':
+		f.Tags = s.strings(f.Tags)
+	case id == 1 && c == '[':
+		f.Guardrails = s.strings(f.Guardrails)
+	case id == 1 && c == '"':
+		f.Guardrails = append(f.Guardrails, unquote(s.value()))
+	case id == 2 && c == '"':
+		f.MetadataUser = unquote(s.value())
+	case id == 3 && c == '{':
+		f.Permissions = s.granted(f.Permissions)
+	case id >= firstSession && c == '"':
+		f.setSession(unquote(s.value()), uint8(id))
+	default:
+		s.value()
+	}
 }
 
 // name takes a member's name and the colon and returns its text.
@@ -572,6 +582,18 @@ func (s *scanner) strings(list []string) []string {
 	for n := 0; s.next(']', n); n++ {
 		if v := s.value(); len(v) > 0 && v[0] == '"' && len(list) < maxNames {
 			list = append(list, unquote(v))
+		}
+	}
+	return list
+}
+
+// granted takes an object and appends the names of its members that are true to list.
+func (s *scanner) granted(list []string) []string {
+	s.enter('{')
+	for n := 0; s.next('}', n); n++ {
+		name := s.name()
+		if v := s.value(); string(v) == "true" && len(list) < maxNames {
+			list = append(list, name)
 		}
 	}
 	return list

@@ -54,6 +54,8 @@ func TestPeek(t *testing.T) {
 		{"metadata in forms of the client's own", `{"metadata":{"Tags":1,"tags":"a,b","guardrails":"g","session_id":5}}`, llm.Fields{N: 1, Guardrails: []string{"g"}}},
 		{"names among other things", `{"metadata":{"t\u0061gs":["a",1,null],"guardrails":{}}}`, llm.Fields{N: 1, Tags: []string{"a"}}},
 		{"address of the client's own", `{"x":1,"\u0061pi_base":"http://x","api_key":"k"}`, llm.Fields{N: 1, Redirect: "api_base"}},
+		{"permissions", `{"metadata":{"permissions":{"a":true,"b":false,"c":"true","d":{"e":true},"f":true}}}`, llm.Fields{N: 1, Permissions: []string{"a", "f"}}},
+		{"permissions of another kind", `{"metadata":{"permissions":["a"]}}`, llm.Fields{N: 1}},
 		{"metadata of another kind", `{"metadata":[{"tags":1}]}`, llm.Fields{N: 1}},
 		{"tools", `{"tools":[{}]}`, llm.Fields{N: 1, HasTools: true, PromptBytes: 4}},
 		{"no tools", `{"tools":[ ],"functions":null}`, llm.Fields{N: 1, PromptBytes: 7}},

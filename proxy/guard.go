@@ -19,6 +19,15 @@ import (
 // maxRewrites bounds how often guardrails may send a request to another model.
 const maxRewrites = 3
 
+// choice is what the call and its holders say about its guardrails.
+func (c *Call) choice() guardrail.Choice {
+	out := policy.Choice(c.levels, c.who.Key, c.fields.Guardrails)
+	if p := c.fields.Permissions; policy.CheckGuardrails(c.levels, p) == nil {
+		out.On = append(out.On, p...)
+	}
+	return out
+}
+
 // guardBefore is the step that asks the guardrails about the request. A rewrite is a new
 // request: everything that was decided about the old one is decided again.
 func guardBefore(ctx context.Context, s *Server, c *Call) error {
@@ -31,7 +40,7 @@ func guardBefore(ctx context.Context, s *Server, c *Call) error {
 	defer c.dueLogs()
 	for range maxRewrites {
 		asked := c.model
-		c.guards = s.cfg.Guardrails.For(asked.Name, policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
+		c.guards = s.cfg.Guardrails.For(asked.Name, c.choice())
 		if c.guards == nil {
 			return nil
 		}
@@ -132,7 +141,7 @@ func (c *Call) repeek(body []byte) error {
 	}
 	// A rewrite chooses neither its judges nor for whom it is and how often it is tried.
 	f := &c.fields
-	f.Guardrails, f.User, f.Tags = before.Guardrails, before.User, before.Tags
+	f.Guardrails, f.Permissions, f.User, f.Tags = before.Guardrails, before.Permissions, before.User, before.Tags
 	f.Timeout, f.Retries, f.HasRetries = before.Timeout, before.Retries, before.HasRetries
 	f.Fallbacks, f.NoFallbacks, f.NoLog = c.wished, before.NoFallbacks, before.NoLog
 	if f.HasMCP && !named && agent.Named(c.body) {
@@ -260,7 +269,7 @@ func (s *Server) guardFailure(c *Call, e *llm.Error) *llm.Error {
 	if !s.cfg.Guardrails.Failures() || c.who == nil || c.cat == nil || c.judgeOf != nil || e.Kind == llm.Canceled {
 		return e
 	}
-	set := s.cfg.Guardrails.For(c.modelName(), policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
+	set := s.cfg.Guardrails.For(c.modelName(), c.choice())
 	if !set.Wants(resource.HookFailure) {
 		return e
 	}

@@ -416,6 +416,39 @@ func TestGuardrailOfLevel(t *testing.T) {
 	}
 }
 
+// A request adds a guardrail by LiteLLM's metadata.permissions, and takes none away.
+func TestGuardrailPermissions(t *testing.T) {
+	t.Parallel()
+	fixed := func(key, _ *resource.Policy) { key.Metadata = []byte(`{"guardrails":{"modify_guardrails":false}}`) }
+	for _, tt := range []struct {
+		name, permissions string
+		set               func(key, team *resource.Policy)
+		status            int
+	}{
+		{"none", `{}`, func(_, _ *resource.Policy) {}, 200},
+		{"one", `{"words":true}`, func(_, _ *resource.Policy) {}, 400},
+		{"not this one", `{"words":false}`, func(_, _ *resource.Policy) {}, 200},
+		{"one that there is not", `{"gone":true}`, func(_, _ *resource.Policy) {}, 200},
+		{"the key's", `{"words":false}`, func(key, _ *resource.Policy) { key.Guardrails = []string{"words"} }, 400},
+		{"one that may not be chosen", `{"words":true}`, fixed, 200},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			m := &guardrail.Member{Name: "words", Hooks: []resource.Hook{resource.HookBefore}, Optional: true}
+			m.Set(&guardrail.Live{Backend: &judge{check: func(*guardrail.Check) guardrail.Verdict {
+				return guardrail.Verdict{Action: guardrail.Block, Message: "no"}
+			}}, Description: guardrail.Description{Hooks: m.Hooks}})
+			r.cfg.Guardrails = guardrail.NewChain(nil, nil)
+			r.cfg.Guardrails.Replace([]*guardrail.Member{m})
+			body := strings.Replace(chatBody, "{", `{"metadata":{"permissions":`+tt.permissions+`},`, 1)
+			if w := r.do("POST", chatPath, body, func(q *http.Request) { keyPolicy(tt.set)(r, q) }); w.Code != tt.status {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+		})
+	}
+}
+
 // What must not be kept is marked, and a blocked end user's content is nowhere.
 func TestPrivate(t *testing.T) {
 	t.Parallel()

@@ -217,7 +217,7 @@ func guardSession(ctx context.Context, s *Server, c *Call) error {
 	if err := s.cfg.Guardrails.Wait(ctx); err != nil {
 		return err
 	}
-	c.guards = s.cfg.Guardrails.For(c.model.Name, policy.Choice(c.levels, c.who.Key, c.fields.Guardrails))
+	c.guards = s.cfg.Guardrails.For(c.model.Name, c.choice())
 	return nil
 }
 

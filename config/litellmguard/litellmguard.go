@@ -20,6 +20,8 @@ type Guardrail struct {
 	Config   map[string]any
 	Deadline time.Duration // 0: the record's default
 	Pass     bool          // on_error is pass
+	Name     string        // of a callback's guardrail; "": the callback's
+	Optional bool          // asked only about requests that choose it, or whose keys do
 }
 
 // kind is one row: a kind of LiteLLM's guardrails.

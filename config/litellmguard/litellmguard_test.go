@@ -68,12 +68,20 @@ func TestCallback(t *testing.T) {
 		{"detect_prompt_injection", `{"prompt_injection_params":{"heuristics_check":true}}`, `injection 0s {}`},
 		{"llamaguard_moderations", `{"llamaguard_model_name":"lg","llamaguard_unsafe_content_categories":"S1"}`, `judge 10s {"criteria":"S1","form":"llama_guard","model":"lg"}`},
 		{"llmguard_moderations", `{}`, `llm_guard 10s {"api_base":"os.environ/LLM_GUARD_API_BASE"}`},
+		{"llmguard_moderations", `{"llm_guard_mode":"all"}`, `llm_guard 10s {"api_base":"os.environ/LLM_GUARD_API_BASE"}`},
+		{"llmguard_moderations", `{"llm_guard_mode":"key-specific"}`, `enable_llm_guard_check: llm_guard 10s {"api_base":"os.environ/LLM_GUARD_API_BASE"}`},
+		{"llmguard_moderations", `{"llm_guard_mode":"request-specific"}`, `enable_llm_guard_check: llm_guard 10s {"api_base":"os.environ/LLM_GUARD_API_BASE"}`},
+		{"openai_moderations", `{"llm_guard_mode":"key-specific"}`, `openai_moderation 10s {"api_base":"https://api.openai.com/v1","api_key":"os.environ/OPENAI_API_KEY"}`},
 		{"azure_content_safety", `{"azure_content_safety_params":{"endpoint":"https://a","key":"k","thresholds":{"Hate":6}}}`, `azure_content_safety 10s {"api_base":"https://a","api_key":"k","severity_threshold":4,"severity_threshold_by_category":{"Hate":6}}`},
 		{"google_text_moderation", `{"google_moderation_confidence_threshold":0.4}`, `google_text_moderation 10s {"api_base":"https://language.googleapis.com","api_key":"os.environ/GOOGLE_API_KEY","threshold":0.4}`},
+		{"google_text_moderation", `{"toxic_confidence_threshold":0.1,"death_harm_and_tragedy_confidence_threshold":1}`, `google_text_moderation 10s {"api_base":"https://language.googleapis.com","api_key":"os.environ/GOOGLE_API_KEY","thresholds":{"Death, Harm \u0026 Tragedy":1,"Toxic":0.1}}`},
 	} {
 		g, ok, err := litellmguard.Callback(tt.name, params(t, tt.settings))
 		b, _ := json.Marshal(g.Config)
 		got := fmt.Sprintf("%s %v %s", g.Plugin, g.Deadline, b)
+		if g.Optional {
+			got = g.Name + ": " + got
+		}
 		if !ok {
 			got = ""
 		}
@@ -84,11 +92,35 @@ func TestCallback(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	for name, settings := range map[string]string{
-		"llamaguard_moderations": `{}`, "detect_prompt_injection": `{"prompt_injection_params":{"llm_api_check":true}}`, "azure_content_safety": `{"azure_content_safety_params":{"x":1}}`,
+	for _, tt := range []struct{ name, settings, want string }{
+		{"llamaguard_moderations", `{}`, "llamaguard_model_name"},
+		{"llamaguard_moderations", `{"llamaguard_model_name":"lg","llamaguard_unsafe_content_categories":" "}`, "llamaguard_unsafe_content_categories"},
+		{"detect_prompt_injection", `{"prompt_injection_params":{"llm_api_check":true}}`, "llm_api_check"},
+		{"azure_content_safety", `{"azure_content_safety_params":{"x":1}}`, "azure_content_safety_params.x"},
+		{"llmguard_moderations", `{"llm_guard_mode":"some"}`, "some is not one of all, key-specific, request-specific"},
+		{"google_text_moderation", `{"toxic_confidence_threshold":2}`, "toxic_confidence_threshold: 2 is not a number from 0 to 1"},
+		{"google_text_moderation", `{"google_moderation_confidence_threshold":"x"}`, "google_moderation_confidence_threshold: x is not"},
 	} {
-		if _, ok, err := litellmguard.Callback(name, params(t, settings)); !ok || err == nil {
-			t.Errorf("%s: got %v, %v", name, ok, err)
+		if _, ok, err := litellmguard.Callback(tt.name, params(t, tt.settings)); !ok || err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, %v, want %q", tt.name, ok, err, tt.want)
+		}
+	}
+}
+
+// Every category of Google's text moderation has a threshold of its own.
+func TestSetting(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"google_moderation_confidence_threshold": "true", "toxic_confidence_threshold": "true", "war_and_conflict_confidence_threshold": "true",
+		"llm_guard_mode": "true", "num_retries": "false", "rude_confidence_threshold": "true there is no such category; there are death_harm_and_tragedy, ",
+	} {
+		known, err := litellmguard.Setting(name)
+		got := fmt.Sprint(known)
+		if err != nil {
+			got += " " + err.Error()
+		}
+		if !strings.HasPrefix(got, want) || (err == nil) != (got == want) {
+			t.Errorf("%s: got %s, want %s", name, got, want)
 		}
 	}
 }

@@ -77,6 +77,27 @@ func TestS3(t *testing.T) {
 	}
 }
 
+// What is wrong with credentials, a queue or the way there is not wrong with a record.
+func TestKeeps(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	store, queue := &amazon.S3{}, &amazon.SQS{}
+	sinktest.Configure(t, store, account(map[string]any{"endpoint": s.URL, "bucket": "logs", "single": true}))
+	sinktest.Configure(t, queue, account(map[string]any{"queue_url": s.URL + "/1/logs"}))
+	const xmlError = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>m</Message></Error>`
+	for _, code := range []string{"ExpiredToken", "RequestTimeout", "InvalidBucketName", "KMS.DisabledException"} {
+		sinktest.Keeps(t, store, s, http.StatusBadRequest, fmt.Sprintf(xmlError, code))
+	}
+	sinktest.Refuses(t, store, s, http.StatusBadRequest, fmt.Sprintf(xmlError, "EntityTooLarge"))
+	for _, code := range []string{"com.amazonaws.sqs#QueueDoesNotExist", "com.amazonaws.sqs#RequestThrottled", "com.amazon.coral.service#ExpiredTokenException", "com.amazonaws.sqs#KmsDisabled"} {
+		sinktest.Keeps(t, queue, s, http.StatusBadRequest, fmt.Sprintf(`{"__type":%q,"message":"m"}`, code))
+	}
+	sinktest.Refuses(t, queue, s, http.StatusBadRequest, `{"__type":"com.amazonaws.sqs#InvalidMessageContents","message":"m"}`)
+	const failed = `{"Successful":[],"Failed":[{"Id":"0","Code":%q,"SenderFault":true}]}`
+	sinktest.Keeps(t, queue, s, http.StatusOK, fmt.Sprintf(failed, "KMS.AccessDeniedException"))
+	sinktest.Refuses(t, queue, s, http.StatusOK, fmt.Sprintf(failed, "InvalidMessageContents"))
+}
+
 func TestSQS(t *testing.T) {
 	t.Parallel()
 	s := sinktest.NewServer(t, "")

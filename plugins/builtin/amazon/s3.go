@@ -100,6 +100,6 @@ func (s *S3) put(name string, body []byte) (*sink.Request, error) {
 	u.Path = "/" + strings.TrimPrefix(path.Join(parts...), "/")
 	return &sink.Request{
 		Method: http.MethodPut, URL: u.String(), Body: body, Header: http.Header{"Content-Type": {sink.ObjectType}},
-		Sign: s.cfg.signer("s3", s.now),
+		Sign: s.cfg.signer("s3", s.now), Passes: objectPasses,
 	}, nil
 }

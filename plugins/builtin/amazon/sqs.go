@@ -91,7 +91,7 @@ func (q *SQS) send(ctx context.Context, records []sdk.Record) (int, error) {
 	}
 	u.Path = "/"
 	answer, err := q.client.Do(ctx, &sink.Request{
-		URL: u.String(), Body: body, Sign: q.cfg.signer("sqs", q.now),
+		URL: u.String(), Body: body, Sign: q.cfg.signer("sqs", q.now), Passes: batchPasses,
 		Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"AmazonSQS.SendMessageBatch"}},
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func queuedOf(answer []byte, n int) (int, error) {
 			continue
 		}
 		first, why = i, fmt.Errorf("message is answered %s: %s", f.Code, sink.Reason([]byte(f.Message)))
-		if f.SenderFault {
+		if f.SenderFault && !messagePasses(f.Code) {
 			why = &sdk.CallbackRefused{Reason: why.Error()}
 		}
 	}

@@ -4,10 +4,12 @@
 package azure
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
@@ -136,9 +138,20 @@ func (b *Blobs) put(name string, body []byte) *sink.Request {
 		to += "?" + strings.TrimPrefix(b.cfg.SAS, "?")
 	}
 	return &sink.Request{
-		Method: http.MethodPut, URL: to, Body: body, Sign: b.sign,
+		Method: http.MethodPut, URL: to, Body: body, Sign: b.sign, Passes: blobPasses,
 		Header: http.Header{"Content-Type": {sink.ObjectType}, "X-Ms-Blob-Type": {"BlockBlob"}, "X-Ms-Version": {version}},
 	}
+}
+
+// blobErrors are the codes of errors with status 400 that are about a blob. Others, such as AccountRequiresHttps,
+// InvalidAuthenticationInfo and Md5Mismatch, are about credentials, settings or the way there.
+var blobErrors = []string{"InvalidBlobOrBlock", "InvalidInput", "InvalidResourceName", "InvalidUri", "OutOfRangeInput", "RequestBodyTooLarge"}
+
+// blobPasses says that an error is not about the blob. One without a code is.
+func blobPasses(answer []byte) bool {
+	var e struct{ Code string }
+	_ = xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(answer, []byte("\xEF\xBB\xBF")))).Decode(&e)
+	return e.Code != "" && !slices.Contains(blobErrors, e.Code)
 }
 
 // sign implements sink.Request's Sign. A shared access signature stands in the URL.

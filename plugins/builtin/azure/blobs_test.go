@@ -56,6 +56,18 @@ func TestBlobs(t *testing.T) {
 	}
 }
 
+// What is wrong with the account is not wrong with a record.
+func TestBlobs_keeps(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	c := &azure.Blobs{}
+	sinktest.Configure(t, c, map[string]any{"account": "acct", "container": "logs", "endpoint": s.URL, "account_key": accountKey})
+	const xmlError = "\ufeff" + `<?xml version="1.0" encoding="utf-8"?><Error><Code>%s</Code><Message>m</Message></Error>`
+	sinktest.Keeps(t, c, s, http.StatusBadRequest, fmt.Sprintf(xmlError, "AccountRequiresHttps"))
+	sinktest.Keeps(t, c, s, http.StatusBadRequest, fmt.Sprintf(xmlError, "InvalidAuthenticationInfo"))
+	sinktest.Refuses(t, c, s, http.StatusBadRequest, fmt.Sprintf(xmlError, "InvalidResourceName"))
+}
+
 func TestBlobs_otherProofs(t *testing.T) {
 	t.Parallel()
 	entra := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -4,12 +4,14 @@ package azuresafety
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -48,7 +50,9 @@ type Config struct {
 	Severity *int `json:"severity_threshold,omitempty"`
 	// ByCategory are the severities of some categories: Hate, SelfHarm, Sexual, Violence.
 	ByCategory map[string]int `json:"severity_threshold_by_category,omitempty"`
-	Blocklists []string       `json:"blocklists,omitempty"` // names of the resource's own lists of words
+	// Thresholds say the same from 0 to 1, which is severity 7, in the place of both.
+	verdict.Thresholds
+	Blocklists []string `json:"blocklists,omitempty"` // names of the resource's own lists of words
 }
 
 // Content is the guardrail for harmful content.
@@ -59,11 +63,10 @@ type Content struct {
 
 // Configure implements sdk.Guardrail.
 func (g *Content) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.GuardrailDescription, error) {
-	severe := defSevere
-	cfg := Config{APIVersion: defVersion, Severity: &severe}
+	cfg := Config{APIVersion: defVersion}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Validate("the text violates the policy on harmful content")
+		err = cfg.Terms.Validate("the text violates the policy on harmful content", scan.Mask)
 	}
 	if err == nil {
 		err = cfg.severities()
@@ -76,7 +79,13 @@ func (g *Content) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gua
 }
 
 func (c *Config) severities() error {
-	if c.Severity == nil || *c.Severity < 0 || *c.Severity > maxSevere {
+	if err := c.Thresholds.Validate(categories); err != nil {
+		return err
+	}
+	if !c.IsZero() && (c.Severity != nil || len(c.ByCategory) > 0) {
+		return errors.New("give threshold and thresholds, or severity_threshold and severity_threshold_by_category, not both")
+	}
+	if c.Severity != nil && (*c.Severity < 0 || *c.Severity > maxSevere) {
 		return fmt.Errorf("severity_threshold: is not from 0 to %d", maxSevere)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.ByCategory)) {
@@ -88,6 +97,20 @@ func (c *Config) severities() error {
 		}
 	}
 	return nil
+}
+
+// counts says whether a category counts from the severity on.
+func (c *Config) counts(category string, severity int) bool {
+	if least, ok := c.Said(category); ok {
+		return float64(severity)/maxSevere >= least
+	}
+	if least, ok := c.ByCategory[category]; ok {
+		return severity >= least
+	}
+	if c.Severity != nil {
+		return severity >= *c.Severity
+	}
+	return severity >= defSevere
 }
 
 type analysis struct {
@@ -102,12 +125,7 @@ type analysis struct {
 
 // Check implements sdk.Guardrail.
 func (g *Content) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	pieces := service.Pieces(service.Strings(&g.cfg.Terms, c), maxChars)
-	var found service.Found
-	if err := service.Each(ctx, len(pieces), func(ctx context.Context, i int) error { return g.ask(ctx, pieces[i], &found) }); err != nil {
-		return sdk.Verdict{}, err
-	}
-	return g.cfg.Decide(found.All()), nil
+	return service.Judge(ctx, &g.cfg.Terms, c, maxChars, g.ask)
 }
 
 func (g *Content) ask(ctx context.Context, text string, found *service.Found) error {
@@ -126,11 +144,7 @@ func (g *Content) ask(ctx context.Context, text string, found *service.Found) er
 		if c.Severity == nil {
 			return service.ErrIncomplete
 		}
-		least, ok := g.cfg.ByCategory[c.Category]
-		if !ok {
-			least = *g.cfg.Severity
-		}
-		if *c.Severity >= least {
+		if g.cfg.counts(c.Category, *c.Severity) {
 			found.Add(c.Category, float64(*c.Severity)/maxSevere)
 		}
 	}

@@ -99,6 +99,11 @@ func TestContent(t *testing.T) {
 		{"", "rude", "[]"},
 		{`,"severity_threshold":1`, "rude", "[Hate 0.14]"},
 		{`,"severity_threshold_by_category":{"Violence":6}`, "violent", "[]"},
+		{`,"threshold":0.1`, "rude", "[Hate 0.14]"},
+		{`,"threshold":0.72`, "violent", "[]"},
+		{`,"thresholds":{"Violence":0.72}`, "violent", "[]"},
+		{`,"thresholds":{"Violence":0.72}`, "rude", "[]"}, // others have the default
+		{`,"thresholds":{"Hate":0}`, "rude", "[Hate 0.14]"},
 		{`,"blocklists":["mine"]`, "forbidden", "[blocklist mine 1.00]"},
 		{"", "forbidden", "[]"},
 	} {
@@ -111,10 +116,24 @@ func TestContent(t *testing.T) {
 	for more, want := range map[string]string{
 		`,"severity_threshold":8`: "severity_threshold: is not", `,"severity_threshold_by_category":{"Fun":1}`: "there are Hate, SelfHarm",
 		`,"severity_threshold_by_category":{"Hate":9}`: "Hate: 9 is not",
+		`,"thresholds":{"Fun":1}`:                      "there are Hate, SelfHarm", `,"threshold":7`: "threshold: 7 is not from 0 to 1", `,"threshold":0.5,"severity_threshold":2`: "not both",
 	} {
 		if _, err := (&azuresafety.Content{}).Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(config(base, more))}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", more, err)
 		}
+	}
+}
+
+// With the action mask only what is found in is masked.
+func TestContent_Masks(t *testing.T) {
+	t.Parallel()
+	g := servicetest.Configured(t, &azuresafety.Content{}, config(servicetest.Start(t, serve(t)), `,"action":"mask"`))
+	v, err := g.Check(t.Context(), servicetest.Check(sdk.Before, "hello", "a violent text", strings.Repeat("ä", 12_000)+"violent"))
+	if err != nil || v.Action != guardrail.Rewrite || fmt.Sprint(v.Replacements) != "[{1 [masked]  0 0} {2 [masked]  0 0}]" || fmt.Sprint(v.Findings) != "[Violence 0.71]" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if v, err = g.Check(t.Context(), servicetest.Check(sdk.Before, "hello")); err != nil || v.Action != guardrail.Pass {
+		t.Errorf("got %+v, %v", v, err)
 	}
 }
 

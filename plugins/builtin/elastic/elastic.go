@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/plugins/builtin/payload"
@@ -93,6 +94,9 @@ func (e *Elastic) index(r *sdk.Record) string {
 	return strings.NewReplacer("%Y", at.Format("2006"), "%m", at.Format("01"), "%d", at.Format("02")).Replace(e.cfg.Index)
 }
 
+// indexErrors are the types of errors with status 400 that are about an index, not a document.
+var indexErrors = []string{"index_closed_exception", "index_not_found_exception", "invalid_index_name_exception", "validation_exception"}
+
 // taken reads which documents were stored, up to the first that was not. What stands behind it
 // comes again, and its ids show that it was there.
 func taken(answer []byte, n int) (int, error) {
@@ -119,8 +123,8 @@ func taken(answer []byte, n int) (int, error) {
 		for _, doc := range item {
 			switch {
 			case doc.Status/100 == 2, doc.Status == http.StatusConflict: // it is there
-			case doc.Status == http.StatusTooManyRequests || doc.Status >= 500:
-				return i, fmt.Errorf("document is answered %d: %s", doc.Status, sink.Reason([]byte(doc.Error.Reason)))
+			case !sink.Rejects(doc.Status) || slices.Contains(indexErrors, doc.Error.Type):
+				return i, fmt.Errorf("document is answered %d %s: %s", doc.Status, sink.Reason([]byte(doc.Error.Type)), sink.Reason([]byte(doc.Error.Reason)))
 			default:
 				return i, &sdk.CallbackRefused{Reason: fmt.Sprintf("answered %d: %s", doc.Status, sink.Reason([]byte(doc.Error.Type)))}
 			}

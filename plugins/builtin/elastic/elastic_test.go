@@ -91,6 +91,14 @@ func TestElastic(t *testing.T) {
 	if _, refused := errors.AsType[*sdk.CallbackRefused](err); n != 1 || !refused {
 		t.Errorf("delivered %d, %v, want a refusal of the second", n, err)
 	}
+	const item = `{"errors":true,"items":[{"create":{"status":%d,"error":{"type":%q,"reason":"r"}}},{"create":{"status":201}}]}`
+	for kind, status := range map[string]int{
+		"security_exception": http.StatusForbidden, "cluster_block_exception": http.StatusForbidden, "es_rejected_execution_exception": http.StatusTooManyRequests,
+		"index_not_found_exception": http.StatusNotFound, "index_closed_exception": http.StatusBadRequest, "unauthorized": http.StatusUnauthorized,
+	} {
+		sinktest.Keeps(t, e, s, http.StatusOK, fmt.Sprintf(item, status, kind))
+	}
+	sinktest.Refuses(t, e, s, http.StatusOK, fmt.Sprintf(item, http.StatusBadRequest, "document_parsing_exception"))
 	if sinktest.Try(&elastic.Elastic{}, map[string]any{"url": s.URL, "index": "Upper"}) == nil {
 		t.Error("an index that there cannot be is taken")
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -35,7 +36,7 @@ func (g *Armor) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guard
 	var cfg ArmorConfig
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy", scan.Mask)
 	}
 	if err == nil {
 		g.client, err = newClient(cfg.Config, &cfg.Account, "https://modelarmor.us-central1.rep.googleapis.com")
@@ -78,7 +79,7 @@ type filter struct {
 // Check implements sdk.Guardrail.
 func (g *Armor) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	texts := g.cfg.Texts(c)
-	var found service.Found
+	var found service.FoundIn
 	var clean service.Rewritten
 	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
 		text := c.Texts[texts[n]].Text
@@ -90,7 +91,7 @@ func (g *Armor) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 		if err := g.post(ctx, g.path+verb, body, &out); err != nil {
 			return err
 		}
-		now, err := judge(&out, &found)
+		now, err := judge(&out, found.Text(texts[n]))
 		if err == nil && now != nil && *now != text {
 			clean.Add(texts[n], *now)
 		}
@@ -99,7 +100,7 @@ func (g *Armor) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	if err != nil {
 		return sdk.Verdict{}, err
 	}
-	return service.Decide(&g.cfg.Terms, &found, &clean), nil
+	return found.DecideWith(&g.cfg.Terms, &clean), nil
 }
 
 // judge reads what the filters say. now is the text without sensitive data, nil if there is none.

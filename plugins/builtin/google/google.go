@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/oauth2"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -97,7 +98,7 @@ func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.
 	var cfg ModerationConfig
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates the policy on harmful content")
+		err = cfg.Terms.Validate("the text violates the policy on harmful content", scan.Mask)
 	}
 	if err == nil {
 		err = cfg.Thresholds.Validate(categories)
@@ -111,36 +112,32 @@ func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.
 
 // Check implements sdk.Guardrail.
 func (g *Moderation) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	pieces := service.Pieces(service.Strings(&g.cfg.Terms, c), maxChars)
-	var found service.Found
-	err := service.Each(ctx, len(pieces), func(ctx context.Context, i int) error {
-		var out struct {
-			Categories *[]struct {
-				Name       string   `json:"name"`
-				Confidence *float64 `json:"confidence"`
-			} `json:"moderationCategories"`
-		}
-		document := map[string]string{"type": "PLAIN_TEXT", "content": pieces[i]}
-		if err := g.post(ctx, "/v1/documents:moderateText", map[string]any{"document": document}, &out); err != nil {
-			return err
-		}
-		if out.Categories == nil {
+	return service.Judge(ctx, &g.cfg.Terms, c, maxChars, g.ask)
+}
+
+func (g *Moderation) ask(ctx context.Context, text string, found *service.Found) error {
+	var out struct {
+		Categories *[]struct {
+			Name       string   `json:"name"`
+			Confidence *float64 `json:"confidence"`
+		} `json:"moderationCategories"`
+	}
+	document := map[string]string{"type": "PLAIN_TEXT", "content": text}
+	if err := g.post(ctx, "/v1/documents:moderateText", map[string]any{"document": document}, &out); err != nil {
+		return err
+	}
+	if out.Categories == nil {
+		return service.ErrIncomplete
+	}
+	for _, c := range *out.Categories {
+		if c.Confidence == nil {
 			return service.ErrIncomplete
 		}
-		for _, c := range *out.Categories {
-			if c.Confidence == nil {
-				return service.ErrIncomplete
-			}
-			if *c.Confidence >= g.cfg.Of(c.Name, defThreshold) {
-				found.Add(c.Name, *c.Confidence)
-			}
+		if *c.Confidence >= g.cfg.Of(c.Name, defThreshold) {
+			found.Add(c.Name, *c.Confidence)
 		}
-		return nil
-	})
-	if err != nil {
-		return sdk.Verdict{}, err
 	}
-	return g.cfg.Decide(found.All()), nil
+	return nil
 }
 
 // names checks that the parts of a path are names.

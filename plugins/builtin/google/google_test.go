@@ -124,6 +124,25 @@ func TestModeration(t *testing.T) {
 	}
 }
 
+// With the action mask only what is found in is masked, beside what is de-identified.
+func TestMasks(t *testing.T) {
+	t.Parallel()
+	base := servicetest.Start(t, serve(t, nil))
+	for _, tt := range []struct {
+		g    sdk.Guardrail
+		more string
+		want string
+	}{
+		{&google.Moderation{}, "", "[{1 [masked]  0 0}]"},
+		{&google.Armor{}, template, "[{2 [masked]  0 0} {3 ask [PERSON]  0 0}]"},
+	} {
+		v, err := servicetest.Configured(t, tt.g, config(base, tt.more+`,"action":"mask"`)).Check(t.Context(), servicetest.Check(sdk.Before, "hello", "violent", "attack Bob", "ask Bob"))
+		if err != nil || v.Action != guardrail.Rewrite || fmt.Sprint(v.Replacements) != tt.want || len(v.Findings) != 1 {
+			t.Errorf("%T: got %+v, %v, want %s", tt.g, v, err, tt.want)
+		}
+	}
+}
+
 func TestArmor(t *testing.T) {
 	t.Parallel()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)

@@ -83,5 +83,5 @@ func (p *PubSub) publish(records []sdk.Record) (*sink.Request, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode messages: %w", err)
 	}
-	return &sink.Request{URL: p.url, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Sign: p.proof.sign}, nil
+	return &sink.Request{URL: p.url, Header: http.Header{"Content-Type": {"application/json"}}, Body: body, Sign: p.proof.sign, Passes: passes}, nil
 }

@@ -131,6 +131,20 @@ func TestPubSub(t *testing.T) {
 	}
 }
 
+// What is wrong with the project is not wrong with a record.
+func TestKeeps(t *testing.T) {
+	t.Parallel()
+	s := sinktest.NewServer(t, "")
+	key := serviceKey(t, tokenServer(t).URL)
+	store, topic := &google.Storage{}, &google.PubSub{}
+	sinktest.Configure(t, store, map[string]any{"endpoint": s.URL, "bucket": "logs", "service_account": key})
+	sinktest.Configure(t, topic, map[string]any{"endpoint": s.URL, "project": "p", "topic": "logs", "service_account": key})
+	sinktest.Keeps(t, store, s, http.StatusBadRequest, `{"error":{"code":400,"message":"m","errors":[{"domain":"global","reason":"userProjectMissing"}]}}`)
+	sinktest.Refuses(t, store, s, http.StatusBadRequest, `{"error":{"code":400,"message":"m","errors":[{"domain":"global","reason":"invalid"}]}}`)
+	sinktest.Keeps(t, topic, s, http.StatusBadRequest, `{"error":{"code":400,"message":"m","status":"FAILED_PRECONDITION"}}`)
+	sinktest.Refuses(t, topic, s, http.StatusBadRequest, `{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}`)
+}
+
 func TestAccount_refused(t *testing.T) {
 	t.Parallel()
 	refusing := sinktest.NewServer(t, "")

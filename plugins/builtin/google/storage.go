@@ -68,6 +68,6 @@ func (s *Storage) put(name string, body []byte) *sink.Request {
 	return &sink.Request{
 		URL: strings.TrimSuffix(s.cfg.Endpoint, "/") + "/upload/storage/v1/b/" + url.PathEscape(s.cfg.Bucket) + "/o?" +
 			url.Values{"uploadType": {"media"}, "name": {name}}.Encode(),
-		Header: http.Header{"Content-Type": {sink.ObjectType}}, Body: body, Sign: s.proof.sign,
+		Header: http.Header{"Content-Type": {sink.ObjectType}}, Body: body, Sign: s.proof.sign, Passes: passes,
 	}
 }

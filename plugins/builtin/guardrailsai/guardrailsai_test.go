@@ -47,8 +47,41 @@ func TestGuardrailsAI(t *testing.T) {
 	if v, err := g.Check(t.Context(), servicetest.Check(sdk.After, "ask Bob")); err != nil || v.Action != guardrail.Pass || len(v.Findings) != 1 {
 		t.Errorf("got %+v, %v, want a flag", v, err)
 	}
+	g = servicetest.Configured(t, &guardrailsai.GuardrailsAI{}, strings.Replace(config(base), "{", `{"action":"mask",`, 1))
+	if v, err := g.Check(t.Context(), servicetest.Check(sdk.After, "hello", "gibberish", "ask Bob")); err != nil || fmt.Sprint(v.Replacements) != "[{1 [masked]  0 0} {2 ask <PERSON>  0 0}]" {
+		t.Errorf("got %+v, %v, want a mask", v, err)
+	}
 	if _, err := (&guardrailsai.GuardrailsAI{}).Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(`{"api_base":"http://h"}`)}); err == nil {
 		t.Error("no guard_name is taken")
+	}
+}
+
+// A guard whose on_fail is "exception" answers an error to a text that is not valid: that is its verdict. Other
+// errors are none.
+func TestGuardrailsAI_Exception(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status int
+		answer string
+		blocks bool
+	}{
+		{http.StatusBadRequest, `{"detail":"Validation failed for field with errors: the text is toxic"}`, true},
+		{http.StatusBadRequest, `{"status_code":400,"detail":"Validation failed for field with errors: a, b"}`, true},
+		{http.StatusBadRequest, `{"status":400,"message":"Validation failed for field with errors: a"}`, true},
+		{http.StatusBadRequest, `{"detail":"BadRequest The payload has no llmOutput"}`, false},
+		{http.StatusBadRequest, `Validation failed for field with errors: a`, false},
+		{http.StatusUnprocessableEntity, `{"detail":[{"loc":["body"],"msg":"Validation failed for field"}]}`, false},
+		{http.StatusInternalServerError, `{"detail":"Validation failed for field with errors: a"}`, false},
+	} {
+		base := servicetest.Start(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(tt.status)
+			fmt.Fprint(w, tt.answer)
+		})
+		config := strings.Replace(config(base), "{", `{"retries":0,`, 1)
+		v, err := servicetest.Configured(t, &guardrailsai.GuardrailsAI{}, config).Check(t.Context(), servicetest.Check(sdk.Before, "text"))
+		if blocks := err == nil && v.Action == guardrail.Block; blocks != tt.blocks || !blocks && err == nil {
+			t.Errorf("%d %s: got %v, %v, want a block: %v", tt.status, tt.answer, v.Action, err, tt.blocks)
+		}
 	}
 }
 

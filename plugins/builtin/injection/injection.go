@@ -35,7 +35,7 @@ func (g *Injection) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.G
 	if err := verdict.Read(s.Config, &cfg); err != nil {
 		return sdk.GuardrailDescription{}, err
 	}
-	if err := cfg.Validate("the text looks like an attempt to change the instructions of the model"); err != nil {
+	if err := cfg.Validate("the text looks like an attempt to change the instructions of the model", scan.Mask); err != nil {
 		return sdk.GuardrailDescription{}, err
 	}
 	if err := (&verdict.Thresholds{Threshold: &cfg.Threshold}).Validate(nil); err != nil {
@@ -49,20 +49,31 @@ func (g *Injection) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.G
 	return d, nil
 }
 
-// Check implements sdk.Guardrail. The worst text decides: signs of different texts are not added up.
+// Check implements sdk.Guardrail. The worst text decides: signs of different texts are not added up. With the
+// action mask each text is masked that is bad enough.
 func (g *Injection) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	var worst []sdk.Finding
+	var masked []sdk.Replacement
 	score := 0.0
 	for _, i := range g.cfg.Texts(c) {
 		if ctx.Err() != nil {
 			return sdk.Verdict{}, ctx.Err()
 		}
-		if found, s := g.weigh(c.Texts[i].Text); s > score {
+		found, s := g.weigh(c.Texts[i].Text)
+		if s > score {
 			worst, score = found, s
+		}
+		if s >= g.cfg.Threshold && len(found) > 0 {
+			masked = append(masked, sdk.Replacement{Index: i, Text: verdict.Masked})
 		}
 	}
 	if score < g.cfg.Threshold {
 		v := sdk.Pass()
+		v.Findings = worst
+		return v, nil
+	}
+	if g.cfg.Action == scan.Mask && len(masked) > 0 {
+		v := sdk.Rewrite(masked...)
 		v.Findings = worst
 		return v, nil
 	}

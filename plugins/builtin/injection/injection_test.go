@@ -101,6 +101,12 @@ func TestInjection_Passes(t *testing.T) {
 	if v := ask(t, configured(t, `{"action":"flag"}`), "user", bad); v.Action != guardrail.Pass || len(v.Findings) == 0 {
 		t.Errorf("got %+v, want a flag", v)
 	}
+	if v := ask(t, configured(t, `{"action":"mask"}`), "user", bad); v.Action != guardrail.Rewrite || len(v.Replacements) != 1 || v.Replacements[0].Text != "[masked]" || len(v.Findings) == 0 {
+		t.Errorf("got %+v, want a mask", v)
+	}
+	if v := ask(t, configured(t, `{"threshold":0.9,"action":"mask"}`), "user", bad); v.Action != guardrail.Pass || len(v.Findings) == 0 {
+		t.Errorf("got %+v below the threshold", v)
+	}
 	if v := ask(t, configured(t, `{"threshold":0.9}`), "user", bad); v.Action != guardrail.Pass || len(v.Findings) == 0 {
 		t.Errorf("got %+v below the threshold", v)
 	}
@@ -109,7 +115,7 @@ func TestInjection_Passes(t *testing.T) {
 func TestInjection_Configure(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]string{
-		`{"threshold":1.5}`: "threshold: 1.5 is not from 0 to 1", `{"action":"mask"}`: "action", `{"x":1}`: `"x"`,
+		`{"threshold":1.5}`: "threshold: 1.5 is not from 0 to 1", `{"action":"allow"}`: `action: "allow" is not one of block, flag, mask`, `{"x":1}`: `"x"`,
 	} {
 		_, err := (&injection.Injection{}).Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(config)})
 		if err == nil || !strings.Contains(err.Error(), want) {

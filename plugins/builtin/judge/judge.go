@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -51,7 +52,7 @@ func (g *Judge) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guard
 	cfg := Config{Form: formCriteria, Params: map[string]json.RawMessage{"temperature": json.RawMessage("0"), "max_tokens": json.RawMessage("256")}}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy", scan.Mask)
 	}
 	if err == nil {
 		err = cfg.validate()
@@ -81,19 +82,13 @@ func (c *Config) validate() error {
 
 // Check implements sdk.Guardrail.
 func (g *Judge) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	pieces := service.Pieces(service.Strings(&g.cfg.Terms, c), maxChars)
-	var found service.Found
-	err := service.Each(ctx, len(pieces), func(ctx context.Context, i int) error {
-		text, err := g.ask(ctx, c, pieces[i])
+	return service.Judge(ctx, &g.cfg.Terms, c, maxChars, func(ctx context.Context, piece string, found *service.Found) error {
+		text, err := g.ask(ctx, c, piece)
 		if err != nil {
 			return err
 		}
-		return g.read(text, &found)
+		return g.read(text, found)
 	})
-	if err != nil {
-		return sdk.Verdict{}, err
-	}
-	return g.cfg.Decide(found.All()), nil
 }
 
 // ask asks the model about a text, and returns what it says.

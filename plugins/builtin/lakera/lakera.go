@@ -50,6 +50,16 @@ type answer struct {
 	Payload []place `json:"payload"`
 }
 
+// placed says that each kind that was detected has a place: what has none could not be masked.
+func (a *answer) placed() bool {
+	for _, b := range a.Breakdown {
+		if b.Detected && !slices.ContainsFunc(a.Payload, func(p place) bool { return p.Detector == b.Detector }) {
+			return false
+		}
+	}
+	return true
+}
+
 // place is where something stands, in characters of a message.
 type place struct {
 	Start    int    `json:"start"`
@@ -80,6 +90,11 @@ func (g *Lakera) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	if !*out.Flagged {
 		return sdk.Pass(), nil
 	}
+	return g.flagged(c, texts, &out), nil
+}
+
+// flagged is the verdict about the texts at the indexes, of which the answer says that something is wrong.
+func (g *Lakera) flagged(c *sdk.Check, texts []int, out *answer) sdk.Verdict {
 	var found service.Found
 	onlyPersonal := true
 	for _, b := range out.Breakdown {
@@ -94,13 +109,13 @@ func (g *Lakera) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	}
 	masks := g.cfg.Mask == nil || *g.cfg.Mask
 	if onlyPersonal && masks && g.cfg.Action == scan.Block {
-		if rs, ok := masked(c, texts, out.Payload); ok {
+		if rs, ok := masked(c, texts, out.Payload); ok && out.placed() {
 			v := sdk.Rewrite(rs...)
 			v.Findings = found.All()
-			return v, nil
+			return v
 		}
 	}
-	return g.cfg.Decide(found.All()), nil
+	return g.cfg.Decide(found.All())
 }
 
 // masked masks the places, if each of them is one.

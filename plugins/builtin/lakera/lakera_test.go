@@ -85,6 +85,16 @@ func TestLakera(t *testing.T) {
 // Places that are none are not masked: the text is blocked.
 func TestLakera_Places(t *testing.T) {
 	t.Parallel()
+	const breakdown = `[{"detector_type":"pii/email","detected":true},{"detector_type":"pii/name","detected":%t}]`
+	for name, want := range map[bool]guardrail.Action{false: guardrail.Rewrite, true: guardrail.Block} { // the name has no place
+		base := servicetest.Start(t, func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `{"flagged":true,"breakdown":%s,"payload":[{"start":0,"end":4,"detector_type":"pii/email","message_id":0}]}`, fmt.Sprintf(breakdown, name))
+		})
+		v, err := servicetest.Configured(t, &lakera.Lakera{}, config(base, "")).Check(t.Context(), servicetest.Check(sdk.After, "me@x of Bob"))
+		if err != nil || v.Action != want {
+			t.Errorf("with a name %t: got %v, %v, want %v", name, v.Action, err, want)
+		}
+	}
 	for _, payload := range []string{`[]`, `[{"start":-1,"end":2,"detector_type":"pii/email"}]`, `[{"start":0,"end":99,"detector_type":"pii/email"}]`, `[{"start":0,"end":1,"detector_type":"pii/email","message_id":7}]`} {
 		base := servicetest.Start(t, func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, `{"flagged":true,"breakdown":[{"detector_type":"pii/email","detected":true}],"payload":%s}`, payload)

@@ -190,7 +190,7 @@ func taken(answer []byte, records []sdk.Record) (int, error) {
 			if !is {
 				continue
 			}
-			if e := res.Errors[i]; e.Status < 500 && e.Status != http.StatusTooManyRequests && e.Status != http.StatusUnauthorized {
+			if e := res.Errors[i]; sink.Rejects(e.Status) {
 				return n, &sdk.CallbackRefused{Reason: fmt.Sprintf("answered %d: %s", e.Status, sink.Reason([]byte(e.Message)))}
 			}
 			return n, fmt.Errorf("event is answered %d: %s", res.Errors[i].Status, sink.Reason([]byte(res.Errors[i].Message)))

@@ -97,7 +97,7 @@ func TestLangfuse_partial(t *testing.T) {
 	for _, tt := range []struct {
 		status  int
 		refused bool
-	}{{http.StatusBadRequest, true}, {http.StatusInternalServerError, false}} {
+	}{{http.StatusBadRequest, true}, {http.StatusInternalServerError, false}, {http.StatusForbidden, false}, {http.StatusNotFound, false}} {
 		s.Answer(ingestion(map[string]event{}, func(e event) int {
 			if e.Body["traceId"] == "req-3" {
 				return tt.status

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/abadojack/whatlanggo"
 
@@ -21,7 +22,7 @@ import (
 const (
 	defLetters = 24
 	maxLetters = 10_000
-	maxRead    = 16 << 10 // bytes of a text that decide about it
+	window     = 4 << 10 // bytes of a text that are judged at a time, each by itself
 )
 
 // Config is the configuration of the guardrail.
@@ -106,14 +107,14 @@ func (g *Language) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error)
 	var found []sdk.Finding
 	judged := map[string]bool{} // conversations repeat themselves, and judging a text takes a while
 	for _, i := range g.cfg.Texts(c) {
-		if ctx.Err() != nil {
-			return sdk.Verdict{}, ctx.Err()
-		}
 		if judged[c.Texts[i].Text] {
 			continue
 		}
 		judged[c.Texts[i].Text] = true
-		name, bad := g.judge(c.Texts[i].Text)
+		name, bad, err := g.judge(ctx, c.Texts[i].Text)
+		if err != nil {
+			return sdk.Verdict{}, err
+		}
 		if bad && !slices.ContainsFunc(found, func(f sdk.Finding) bool { return f.Category == name }) {
 			found = append(found, sdk.Finding{Category: name})
 		}
@@ -121,9 +122,27 @@ func (g *Language) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error)
 	return g.cfg.Decide(found), nil
 }
 
-// judge says which language, or at least which letters, a text is in, if it must not pass.
-func (g *Language) judge(text string) (name string, bad bool) {
-	text = strings.ToValidUTF8(text[:min(len(text), maxRead)], "")
+// judge says which language, or at least which letters, the first part of a text is in that must not pass.
+func (g *Language) judge(ctx context.Context, text string) (name string, bad bool, err error) {
+	for !bad && text != "" {
+		if ctx.Err() != nil {
+			return "", false, ctx.Err()
+		}
+		n := len(text)
+		if n > window {
+			for n = window; n > window-utf8.UTFMax && !utf8.RuneStart(text[n]); {
+				n--
+			}
+		}
+		name, bad = g.part(text[:n])
+		text = text[n:]
+	}
+	return name, bad, nil
+}
+
+// part is judge of a part.
+func (g *Language) part(text string) (name string, bad bool) {
+	text = strings.ToValidUTF8(text, "")
 	letters := 0
 	for _, r := range text {
 		if unicode.IsLetter(r) {

@@ -1,6 +1,7 @@
 package language_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -42,6 +43,30 @@ func TestLanguage(t *testing.T) {
 		block := tt.found != "[]" && !strings.Contains(tt.config, "flag")
 		if err != nil || fmt.Sprint(v.Findings) != tt.found || (v.Action == guardrail.Block) != block {
 			t.Errorf("%s %q: got %v, %v, %v, want %s", tt.config, tt.text, v.Action, v.Findings, err, tt.found)
+		}
+	}
+}
+
+// What stands behind a long text in a language that is allowed is judged, too, and a check that takes too long was
+// not made.
+func TestLanguage_Long(t *testing.T) {
+	t.Parallel()
+	g := &language.Language{}
+	if _, err := g.Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(`{"allow":["en"]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat(english+" ", 400)
+	for text, want := range map[string]string{
+		long: "[]", long + strings.Repeat(french+" ", 60): "[fr]", long + strings.Repeat(russian, 60) + long: "[Cyrillic]",
+	} {
+		c := &sdk.Check{Hook: sdk.Before, Texts: []sdk.Text{{Role: "user", Text: text}}}
+		if v, err := g.Check(t.Context(), c); err != nil || fmt.Sprint(v.Findings) != want {
+			t.Errorf("%d bytes: got %v, %v, want %s", len(text), v.Findings, err, want)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if v, err := g.Check(ctx, c); err == nil {
+			t.Errorf("got %v without time", v.Action)
 		}
 	}
 }

@@ -1,9 +1,12 @@
-// Package llmguard is the guardrail that asks the API of LLM Guard, whose scanners are configured there.
+// Package llmguard is the guardrail that asks the API of LLM Guard, whose scanners are configured there. About
+// an answer it is asked without the prompt, which a guardrail is not given then: scanners that compare the two, such as
+// Relevance and FactualConsistency, judge nothing.
 package llmguard
 
 import (
 	"context"
 
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -26,7 +29,7 @@ func (g *LLMGuard) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Gu
 	var cfg Config
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Validate("the text violates a policy")
+		err = cfg.Validate("the text violates a policy", scan.Mask)
 	}
 	if err == nil {
 		g.sender, err = service.New(cfg.Config, "http://llm-guard:8000")
@@ -46,10 +49,10 @@ type answer struct {
 func (g *LLMGuard) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 	texts := g.cfg.Texts(c)
 	var rewritten service.Rewritten
-	var found service.Found
+	var found service.FoundIn
 	err := service.Each(ctx, len(texts), func(ctx context.Context, n int) error {
 		text := c.Texts[texts[n]].Text
-		clean, err := g.ask(ctx, c.Hook, text, &found)
+		clean, err := g.ask(ctx, c.Hook, text, found.Text(texts[n]))
 		if err == nil && clean != text {
 			rewritten.Add(texts[n], clean)
 		}
@@ -58,7 +61,7 @@ func (g *LLMGuard) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error)
 	if err != nil {
 		return sdk.Verdict{}, err
 	}
-	return service.Decide(&g.cfg.Terms, &found, &rewritten), nil
+	return found.DecideWith(&g.cfg.Terms, &rewritten), nil
 }
 
 // ask asks about one text, and returns what may stand in its place.

@@ -66,6 +66,16 @@ func TestLLMGuard(t *testing.T) {
 	}
 }
 
+// With the action mask what is not valid is masked, and what is sanitized stays.
+func TestLLMGuard_Masks(t *testing.T) {
+	t.Parallel()
+	g := servicetest.Configured(t, &llmguard.LLMGuard{}, strings.Replace(config(servicetest.Start(t, serve(t))), "{", `{"action":"mask",`, 1))
+	v, err := g.Check(t.Context(), servicetest.Check(sdk.Before, "ask Bob", "toxic Bob", "hello"))
+	if err != nil || v.Action != guardrail.Rewrite || fmt.Sprint(v.Replacements) != "[{0 ask [REDACTED_PERSON_1]  0 0} {1 [masked]  0 0}]" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
 func TestLLMGuard_Service(t *testing.T) {
 	t.Parallel()
 	servicetest.Run(t, servicetest.Case{

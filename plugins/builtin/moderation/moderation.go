@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/plugins/builtin/scan"
 	"github.com/conclave-llm/conclave/plugins/builtin/service"
 	"github.com/conclave-llm/conclave/plugins/builtin/verdict"
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -26,7 +27,7 @@ var categories = []string{
 type Config struct {
 	service.Config
 	verdict.Terms
-	// Thresholds are the scores from which on categories count; without any it is OpenAI's own judgement.
+	// Thresholds are the scores from which on categories count; about one without it is OpenAI's own judgement.
 	verdict.Thresholds
 	Model string `json:"model,omitempty"` // default omni-moderation-latest
 	// ThroughGateway asks a model of the gateway, with its deployments and their keys; the request that is
@@ -45,7 +46,7 @@ func (g *Moderation) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.
 	cfg := Config{Model: "omni-moderation-latest"}
 	err := verdict.Read(s.Config, &cfg)
 	if err == nil {
-		err = cfg.Terms.Validate("the text violates the policy on harmful content")
+		err = cfg.Terms.Validate("the text violates the policy on harmful content", scan.Mask)
 	}
 	if err == nil {
 		err = cfg.Thresholds.Validate(categories)
@@ -74,15 +75,15 @@ type result struct {
 
 // Check implements sdk.Guardrail.
 func (g *Moderation) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	texts := service.Strings(&g.cfg.Terms, c)
-	var found service.Found
+	texts := g.cfg.Texts(c)
+	var found service.FoundIn
 	err := service.Each(ctx, (len(texts)+most-1)/most, func(ctx context.Context, i int) error {
 		return g.ask(ctx, c, texts[i*most:min(len(texts), (i+1)*most)], &found)
 	})
 	if err != nil {
 		return sdk.Verdict{}, err
 	}
-	return g.cfg.Decide(found.All()), nil
+	return found.Decide(&g.cfg.Terms), nil
 }
 
 // post asks about texts.
@@ -105,7 +106,12 @@ func (g *Moderation) post(ctx context.Context, c *sdk.Check, texts []string) (ou
 	return out, nil
 }
 
-func (g *Moderation) ask(ctx context.Context, c *sdk.Check, texts []string, found *service.Found) error {
+// ask asks about the texts at the indexes.
+func (g *Moderation) ask(ctx context.Context, c *sdk.Check, at []int, found *service.FoundIn) error {
+	texts := make([]string, len(at))
+	for i, n := range at {
+		texts[i] = c.Texts[n].Text
+	}
 	out, err := g.post(ctx, c, texts)
 	if err != nil {
 		return err
@@ -114,31 +120,34 @@ func (g *Moderation) ask(ctx context.Context, c *sdk.Check, texts []string, foun
 		return service.ErrIncomplete
 	}
 	for i := range out.Results {
-		if err := g.read(&out.Results[i], found); err != nil {
+		if err := g.read(&out.Results[i], found.Text(at[i])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// read reads what is said of one text.
+// read reads what is said of one text. A category counts from its threshold on, and without one as OpenAI judges.
 func (g *Moderation) read(r *result, found *service.Found) error {
-	own := g.cfg.Threshold != nil || len(g.cfg.Thresholds.Thresholds) > 0
-	if r.Flagged == nil || own && r.Scores == nil {
+	if r.Flagged == nil || !g.cfg.IsZero() && r.Scores == nil {
 		return service.ErrIncomplete
 	}
-	said := false
 	for name, score := range r.Scores {
-		counts := *r.Flagged && r.Categories[name]
-		if own {
-			counts = score >= g.cfg.Of(name, 2)
-		}
-		if counts {
-			said = true
+		if least, ok := g.cfg.Said(name); ok && score >= least {
 			found.Add(name, score)
 		}
 	}
-	if *r.Flagged && !own && !said {
+	if !*r.Flagged || g.cfg.Threshold != nil {
+		return nil
+	}
+	named := false // a category is, as the reason
+	for name, flagged := range r.Categories {
+		named = named || flagged
+		if _, ok := g.cfg.Said(name); flagged && !ok {
+			found.Add(name, r.Scores[name])
+		}
+	}
+	if !named {
 		found.Add("flagged", 1)
 	}
 	return nil

@@ -35,7 +35,7 @@ func serve(t *testing.T) http.HandlerFunc {
 				violence = 0.4
 			}
 			results = append(results, map[string]any{
-				"flagged": hate > 0.5, "categories": map[string]bool{"hate": hate > 0.5, "violence": false},
+				"flagged": hate > 0.5 || strings.Contains(text, "else"), "categories": map[string]bool{"hate": hate > 0.5, "violence": false},
 				"category_scores": map[string]float64{"hate": hate, "violence": violence}, "category_applied_input_types": map[string]any{},
 			})
 		}
@@ -51,7 +51,13 @@ func TestModeration(t *testing.T) {
 		{"", "I hate you", "[hate 0.97]"},
 		{"", "mild", "[]"},
 		{`,"threshold":0.3`, "mild", "[violence 0.40]"},
-		{`,"thresholds":{"violence":0.5}`, "mild and hate", "[]"},
+		{`,"thresholds":{"violence":0.5}`, "mild and hate", "[hate 0.97]"}, // OpenAI judges the others
+		{`,"thresholds":{"violence":0.3}`, "mild", "[violence 0.40]"},
+		{`,"thresholds":{"violence":0.5}`, "mild", "[]"},
+		{`,"thresholds":{"hate":0.98}`, "hate", "[]"},
+		{`,"threshold":0.99`, "hate", "[]"},
+		{`,"thresholds":{"violence":0.5}`, "else", "[flagged 1.00]"}, // for no reason that is named
+		{`,"threshold":0.99,"thresholds":{"violence":0.3}`, "mild and hate", "[violence 0.40]"},
 		{`,"action":"flag"`, "hate", "[hate 0.97]"},
 	} {
 		g := servicetest.Configured(t, &moderation.Moderation{}, fmt.Sprintf(`{"api_base":%q,"api_key":%q%s}`, base, servicetest.Key, tt.config))
@@ -66,6 +72,22 @@ func TestModeration(t *testing.T) {
 				t.Errorf("%s %q: got %v, %v, %v, want %s", tt.config, tt.text, v.Action, v.Findings, err, tt.found)
 			}
 		}
+	}
+}
+
+// With the action mask only what is found in is masked, in whichever request it was asked about.
+func TestModeration_Masks(t *testing.T) {
+	t.Parallel()
+	base := servicetest.Start(t, serve(t)) + "/v1"
+	g := servicetest.Configured(t, &moderation.Moderation{}, fmt.Sprintf(`{"api_base":%q,"api_key":%q,"action":"mask"}`, base, servicetest.Key))
+	texts := make([]string, 40)
+	for i := range texts {
+		texts[i] = "hello"
+	}
+	texts[3], texts[35] = "hate", "I hate you"
+	v, err := g.Check(t.Context(), servicetest.Check(sdk.After, texts...))
+	if err != nil || v.Action != guardrail.Rewrite || fmt.Sprint(v.Replacements) != "[{3 [masked]  0 0} {35 [masked]  0 0}]" || fmt.Sprint(v.Findings) != "[hate 0.97]" {
+		t.Errorf("got %+v, %v", v, err)
 	}
 }
 

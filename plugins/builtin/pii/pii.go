@@ -139,13 +139,28 @@ func (p *PII) data(text string, from int) []scan.Span {
 				continue
 			}
 			if end, ok := r.try(text, lower, c); ok {
-				all = append(all, scan.Span{Start: c.start, End: end, Category: r.name})
+				all = append(all, scan.Span{Start: c.start, End: end, Category: r.name, Action: p.action[r.name], Text: "[" + r.name + "]"})
 				behind = end
 			}
 		}
 	}
-	all = scan.Apart(all)
-	return slices.DeleteFunc(all, func(s scan.Span) bool { return slices.Contains(p.cfg.Allow, text[s.Start:s.End]) })
+	return scan.Apart(p.spared(text, all))
+}
+
+// spared are the spans without those whose text is allowed, and what stands within them.
+func (p *PII) spared(text string, spans []scan.Span) []scan.Span {
+	if len(p.cfg.Allow) == 0 {
+		return spans
+	}
+	var allowed []scan.Span
+	for _, s := range spans {
+		if slices.Contains(p.cfg.Allow, text[s.Start:s.End]) {
+			allowed = append(allowed, s)
+		}
+	}
+	return slices.DeleteFunc(spans, func(s scan.Span) bool {
+		return slices.ContainsFunc(allowed, func(a scan.Span) bool { return a.Start <= s.Start && s.End <= a.End })
+	})
 }
 
 // requests finds personal data in requests.
@@ -162,9 +177,7 @@ func (r requests) Find(info *sdk.Info, text string, from int) ([]scan.Span, erro
 	}
 	spans := p.data(text, from)
 	for i := range spans {
-		s := &spans[i]
-		s.Action, s.Text = p.action[s.Category], "["+s.Category+"]"
-		if p.cfg.Restore && s.Action == scan.Mask {
+		if s := &spans[i]; p.cfg.Restore && s.Action == scan.Mask {
 			s.Text = p.vaults.Put(info.RequestID, s.Category, text[s.Start:s.End])
 		}
 	}
@@ -183,9 +196,6 @@ func (a answers) Find(info *sdk.Info, text string, from int) ([]scan.Span, error
 	var all []scan.Span
 	if p.cfg.Scope != "input" {
 		all = p.data(text, from)
-		for i := range all {
-			all[i].Action, all[i].Text = p.action[all[i].Category], "["+all[i].Category+"]"
-		}
 	}
 	if !p.cfg.Restore {
 		return all, nil

@@ -135,6 +135,24 @@ func TestPII_Actions(t *testing.T) {
 	}
 }
 
+// A kind that is only reported hides nothing of another that it overlaps, and what is allowed is so as a whole.
+func TestPII_Overlaps(t *testing.T) {
+	t.Parallel()
+	p := configured(t, `{"only":true,"entities":{"URL":"flag","EMAIL_ADDRESS":"mask"},"allow":["https://example.com/?to=us@example.com"]}`)
+	for text, want := range map[string]string{
+		"see https://example.com/?to=me@example.com": "see https://example.com/?to=[EMAIL_ADDRESS]",
+		"see https://example.com/?to=us@example.com": "see https://example.com/?to=us@example.com",
+	} {
+		if got := masked(t, p, sdk.Before, text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+	p = configured(t, `{"only":true,"entities":{"URL":"mask","EMAIL_ADDRESS":"block"}}`)
+	if v := check(t, p, sdk.Before, "https://example.com/?to=me@example.com"); v.Action != sdk.Block("").Action {
+		t.Errorf("got %+v, want a block", v)
+	}
+}
+
 // What is masked in a request stands in the answer again, and nobody else's does.
 func TestPII_Restore(t *testing.T) {
 	t.Parallel()

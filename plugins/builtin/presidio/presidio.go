@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (c *Config) validate() error {
 	if !slices.Contains([]string{"input", "output", "both"}, c.Scope) {
 		return fmt.Errorf("presidio_filter_scope: %q is not one of input, output, both", c.Scope)
 	}
-	if err := (&verdict.Thresholds{Thresholds: c.Scores}).Validate(nil); err != nil {
+	if err := c.scores(); err != nil {
 		return fmt.Errorf("presidio_score_%w", err)
 	}
 	if c.Restore && c.Scope == "output" {
@@ -90,6 +91,39 @@ func (c *Config) validate() error {
 	}
 	if c.Restore && c.Anonymizer != "" {
 		return errors.New("output_parse_pii: what the anonymizer masks cannot be restored; leave presidio_anonymizer_api_base out")
+	}
+	return nil
+}
+
+// general are the kinds that Presidio's recognizers find beside those of single countries, US_SSN and so on.
+var general = []string{
+	"AGE", "CREDIT_CARD", "CRYPTO", "DATE_TIME", "EMAIL_ADDRESS", "IBAN_CODE", "ID", "IP_ADDRESS", "LOCATION", "MAC_ADDRESS", "MEDICAL_LICENSE",
+	"NRP", "ORGANIZATION", "PERSON", "PHONE_NUMBER", "URL", "UUID",
+}
+
+// national are the kinds of a country.
+var national = regexp.MustCompile(`^[A-Z]{2}_[A-Z0-9_]+$`)
+
+// scores checks the least scores: a kind that nobody finds would have none.
+func (c *Config) scores() error {
+	if err := (&verdict.Thresholds{Thresholds: c.Scores}).Validate(nil); err != nil {
+		return err
+	}
+	known := append([]string{"ALL"}, slices.Sorted(maps.Keys(c.Entities))...)
+	var own []struct {
+		Kind string `json:"supported_entity"`
+	}
+	_ = json.Unmarshal(c.Recognizers, &own) // the analyzer says what is wrong with them
+	for i := range own {
+		known = append(known, own[i].Kind)
+	}
+	if len(c.Entities) == 0 {
+		known = append(known, general...)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(c.Scores)) {
+		if !slices.Contains(known, kind) && (len(c.Entities) > 0 || !national.MatchString(kind)) {
+			return fmt.Errorf("thresholds.%s: is not looked for; there are %s, those of countries such as US_SSN, and what pii_entities_config names", kind, strings.Join(known, ", "))
+		}
 	}
 	return nil
 }

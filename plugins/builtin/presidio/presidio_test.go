@@ -153,12 +153,25 @@ func TestPresidio_Configure(t *testing.T) {
 	t.Parallel()
 	for more, want := range map[string]string{
 		`,"pii_entities_config":{"PERSON":"hide"}`: "pii_entities_config.PERSON", `,"presidio_filter_scope":"all"`: "presidio_filter_scope",
-		`,"presidio_score_thresholds":{"ALL":2}`: "presidio_score_thresholds.ALL", `,"output_parse_pii":true,"presidio_filter_scope":"output"`: "output_parse_pii",
-		`,"output_parse_pii":true,"presidio_anonymizer_api_base":"http://a"`: "output_parse_pii",
+		`,"presidio_score_thresholds":{"ALL":2}`: "presidio_score_thresholds.ALL", `,"presidio_score_thresholds":{"PERSN":0.5}`: "presidio_score_thresholds.PERSN: is not looked for; there are ALL, AGE, CREDIT_CARD",
+		`,"presidio_score_thresholds":{"PERSON":0.5},"pii_entities_config":{"IBAN_CODE":"BLOCK"}`: "presidio_score_thresholds.PERSON: is not looked for; there are ALL, IBAN_CODE,",
+		`,"output_parse_pii":true,"presidio_filter_scope":"output"`:                               "output_parse_pii",
+		`,"output_parse_pii":true,"presidio_anonymizer_api_base":"http://a"`:                      "output_parse_pii",
 	} {
 		if _, err := (&presidio.Presidio{}).Configure(t.Context(), sdk.GuardrailSettings{Config: []byte(config("http://h", more))}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", more, err, want)
 		}
+	}
+}
+
+func TestPresidio_Kinds(t *testing.T) {
+	t.Parallel()
+	for _, more := range []string{
+		`,"presidio_score_thresholds":{"ALL":0.4,"PERSON":0.5,"US_SSN":0.1}`,
+		`,"presidio_score_thresholds":{"TICKET":0.5},"presidio_ad_hoc_recognizers":[{"name":"t","supported_language":"en","supported_entity":"TICKET","deny_list":["T-1"]}]`,
+		`,"presidio_score_thresholds":{"BADGE":0.5},"pii_entities_config":{"BADGE":"MASK"}`,
+	} {
+		servicetest.Configured(t, &presidio.Presidio{}, config("http://h", more))
 	}
 }
 

@@ -175,22 +175,3 @@ func Bounded(text string, start, end int) bool {
 func word(r rune) bool {
 	return r == '_' || r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r))
 }
-
-// Apart sorts spans and drops those that overlap one before: of two that begin at the same
-// place the longer one stays.
-func Apart(spans []Span) []Span {
-	slices.SortStableFunc(spans, func(a, b Span) int {
-		if a.Start != b.Start {
-			return a.Start - b.Start
-		}
-		return b.End - a.End
-	})
-	end := 0
-	return slices.DeleteFunc(spans, func(s Span) bool {
-		if s.Start < end {
-			return true
-		}
-		end = s.End
-		return false
-	})
-}

@@ -31,7 +31,8 @@ type stream struct {
 type tail struct {
 	text  string
 	at    int // where it begins in the whole text
-	floor int // everything that begins before it is decided
+	floor int // everything that begins before it is decided, but for what late finds
+	low   int // what begins before it may have left
 	fresh int // bytes that have not been looked at
 }
 
@@ -85,6 +86,9 @@ type outcome struct {
 // that the text is whole.
 func (s *stream) scan(channel string, t *tail, out *outcome, reach int) error {
 	seen := t.at + len(t.text)
+	if err := s.late(channel, t, out, reach); err != nil {
+		return err
+	}
 	spans, err := s.g.Finder.Find(&s.info, t.text, t.floor-t.at)
 	if err != nil {
 		return err
@@ -98,25 +102,49 @@ func (s *stream) scan(channel string, t *tail, out *outcome, reach int) error {
 			return nil
 		}
 		t.floor = end
-		out.found.add(f.Category)
-		switch f.Action {
-		case Block:
-			out.blocked = true
-		case Mask:
-			if end == seen && reach >= 0 {
-				out.blocked = true // nobody knows where it ends
-				continue
-			}
-			out.masked = append(out.masked, sdk.Replacement{Channel: channel, Start: int64(start), End: int64(end), Text: f.Text})
-		}
+		out.add(channel, f, t.at, end == seen && reach >= 0)
 	}
 	return nil
 }
 
+// late decides about what overlaps the end of what was decided, and had not come as a whole then: something that
+// is reported, or masked, hides nothing.
+func (s *stream) late(channel string, t *tail, out *outcome, reach int) error {
+	if t.low >= t.floor {
+		return nil
+	}
+	seen := t.at + len(t.text)
+	spans, err := s.g.Finder.Find(&s.info, t.text, t.low-t.at)
+	if err != nil {
+		return err
+	}
+	for _, f := range spans {
+		start, end := t.at+f.Start, t.at+f.End
+		if f.Action != Block && f.Action != Mask || start < t.low || start >= t.floor || end <= t.floor || end == seen && seen-start <= reach {
+			continue
+		}
+		t.floor = end
+		out.add(channel, f, t.at, end == seen && reach >= 0)
+	}
+	return nil
+}
+
+// add takes a span of a text that begins at a place; open says that nobody knows where the span ends.
+func (o *outcome) add(channel string, f Span, at int, open bool) {
+	o.found.add(f.Category)
+	switch {
+	case f.Action == Block, f.Action == Mask && open:
+		o.blocked = true
+	case f.Action == Mask:
+		o.masked = append(o.masked, sdk.Replacement{Channel: channel, Start: int64(at + f.Start), End: int64(at + f.End), Text: f.Text})
+	}
+}
+
 // cut forgets what is decided, but for a little to look back at.
 func (t *tail) cut(reach int) {
-	t.floor = max(t.floor, t.at+len(t.text)-reach)
-	from := t.floor - t.at - lookBack
+	t.low = max(t.low, t.at+len(t.text)-reach)
+	t.floor = max(t.floor, t.low)
+	from := t.low - t.at - lookBack
 	for from > 0 && !utf8.RuneStart(t.text[from]) {
 		from--
 	}

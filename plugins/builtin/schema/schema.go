@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -62,43 +60,11 @@ func (g *Schema) Configure(_ context.Context, s sdk.GuardrailSettings) (sdk.Guar
 	return sdk.GuardrailDescription{Version: scan.Version, Hooks: []sdk.Hook{sdk.After}}, nil
 }
 
-// answers finds, in the path of a text of an answer, what names the message that it is a part of. Other
-// texts are no answer: reasoning, arguments of tools, refusals.
-var answers = regexp.MustCompile(`^((?:choices|candidates|output|content)(?:#\d+|\.\d+)?)` +
-	`(?:\.(?:message|delta)\.content(?:\.\d+\.text)?|\.text|\.content\.parts\.\d+\.text|\.content(?:#\d+|\.\d+)?\.text|\.delta|\.delta\.text)?$`)
-
-// message is the message that a path's text is a part of.
-func message(path string) (string, bool) {
-	if path == "output" || path == "content" {
-		return "", false
-	}
-	m := answers.FindStringSubmatch(path)
-	if m == nil {
-		return "", false
-	}
-	if strings.HasPrefix(path, "content") {
-		return "content", true // the parts of Anthropic's one message
-	}
-	return m[1], true
-}
-
 // Check implements sdk.Guardrail.
 func (g *Schema) Check(_ context.Context, c *sdk.Check) (sdk.Verdict, error) {
-	var order []string
-	texts := map[string]string{}
-	for _, t := range c.Texts {
-		name, ok := message(t.Path)
-		if !ok {
-			continue
-		}
-		if !slices.Contains(order, name) {
-			order = append(order, name)
-		}
-		texts[name] += t.Text
-	}
 	var found []sdk.Finding
-	for _, name := range order {
-		if category := g.judge(texts[name]); category != "" {
+	for _, text := range answers(c) {
+		if category := g.judge(text); category != "" {
 			found = append(found, sdk.Finding{Category: category})
 		}
 	}

@@ -141,6 +141,8 @@ type Request struct {
 	Body   any
 	// Sign is called with the request and its body just before it is sent; nil: it is not signed.
 	Sign func(r *http.Request, body []byte) error
+	// Accepts says that an answer whose status is not 200 is one all the same; nil: none is.
+	Accepts func(status int, answer []byte) bool
 }
 
 // Status is an answer that is none: the service did not do what it was asked for. It never quotes what
@@ -157,7 +159,7 @@ func (s Status) again() bool {
 	return s == http.StatusRequestTimeout || s == http.StatusTooManyRequests || s >= 500
 }
 
-// Post sends the request, and reads its answer, of status 200 and JSON, into out.
+// Post sends the request, and reads its answer, of status 200 or one that the request accepts, and JSON, into out.
 func (s *Sender) Post(ctx context.Context, r Request, out any) error {
 	body, err := json.Marshal(r.Body)
 	if err != nil {
@@ -217,7 +219,7 @@ func (s *Sender) once(ctx context.Context, r *Request, body []byte) (raw []byte,
 	defer func() { _ = resp.Body.Close() }()
 	raw, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode != http.StatusOK && (err != nil || r.Accepts == nil || !r.Accepts(resp.StatusCode, raw)):
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		return nil, min(maxWait, time.Duration(max(0, seconds))*time.Second), Status(resp.StatusCode)
 	case err != nil:

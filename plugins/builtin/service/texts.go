@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -165,6 +166,74 @@ func (f *Found) All() []sdk.Finding {
 	return f.all
 }
 
+// FoundIn collects findings by the texts of a check, for actions that are about single ones. It may be used
+// concurrently.
+type FoundIn struct {
+	mu sync.Mutex // guards by
+	by map[int]*Found
+}
+
+// Text are the findings of the text at the index.
+func (f *FoundIn) Text(index int) *Found {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by[index] == nil {
+		if f.by == nil {
+			f.by = map[int]*Found{}
+		}
+		f.by[index] = new(Found)
+	}
+	return f.by[index]
+}
+
+// Decide is the verdict of what was found. With the action mask each text is masked in which something was.
+func (f *FoundIn) Decide(t *verdict.Terms) sdk.Verdict { return f.DecideWith(t, new(Rewritten)) }
+
+// DecideWith is the same where other texts are rewritten.
+func (f *FoundIn) DecideWith(t *verdict.Terms, r *Rewritten) sdk.Verdict {
+	var all Found
+	for _, i := range slices.Sorted(maps.Keys(f.by)) {
+		here := f.by[i].All()
+		for _, x := range here {
+			all.Add(x.Category, x.Score)
+		}
+		if len(here) > 0 && t.Action == scan.Mask {
+			r.put(i, verdict.Masked)
+		}
+	}
+	return Decide(t, &all, r)
+}
+
+// Judge asks about the texts that the terms look at, in pieces of at most size characters. Those of several texts
+// are put together, unless what is found in one of them is to be masked.
+func Judge(ctx context.Context, t *verdict.Terms, c *sdk.Check, size int, ask func(ctx context.Context, text string, found *Found) error) (sdk.Verdict, error) {
+	type piece struct {
+		index int // of its text; 0 for pieces of several
+		text  string
+	}
+	var pieces []piece
+	add := func(index int, texts ...string) {
+		for _, s := range Pieces(texts, size) {
+			pieces = append(pieces, piece{index, s})
+		}
+	}
+	if t.Action == scan.Mask {
+		for _, i := range t.Texts(c) {
+			add(i, c.Texts[i].Text)
+		}
+	} else {
+		add(0, Strings(t, c)...)
+	}
+	var found FoundIn
+	err := Each(ctx, len(pieces), func(ctx context.Context, i int) error {
+		return ask(ctx, pieces[i].text, found.Text(pieces[i].index))
+	})
+	if err != nil {
+		return sdk.Verdict{}, err
+	}
+	return found.Decide(t), nil
+}
+
 // Rewritten collects what takes the place of texts. It may be used concurrently.
 type Rewritten struct {
 	mu  sync.Mutex // guards all
@@ -178,17 +247,25 @@ func (r *Rewritten) Add(index int, text string) {
 	r.all = append(r.all, sdk.Replacement{Index: index, Text: text})
 }
 
+// put is Add for a text that something may take the place of.
+func (r *Rewritten) put(index int, text string) {
+	r.all = slices.DeleteFunc(r.all, func(o sdk.Replacement) bool { return o.Index == index })
+	r.Add(index, text)
+}
+
 // Decide is the verdict of what was found, which blocks or is reported, and of what is rewritten
-// otherwise. Terms that only report rewrite nothing.
+// otherwise, or with the action mask in any case. Terms that only report rewrite nothing.
 func Decide(t *verdict.Terms, found *Found, r *Rewritten) sdk.Verdict {
-	if len(found.All()) > 0 || len(r.all) == 0 {
+	if t.Action != scan.Mask && len(found.All()) > 0 || len(r.all) == 0 {
 		return t.Decide(found.All())
 	}
 	if t.Action == scan.Flag {
 		return t.Decide([]sdk.Finding{{Category: "rewritten", Count: len(r.all)}})
 	}
 	slices.SortFunc(r.all, func(a, b sdk.Replacement) int { return a.Index - b.Index })
-	return sdk.Rewrite(r.all...)
+	v := sdk.Rewrite(r.all...)
+	v.Findings = found.All()
+	return v
 }
 
 // Bytes are where the characters from start to end of a text begin and end, in bytes: services in other

@@ -126,6 +126,9 @@ type Request struct {
 	Body   []byte
 	// Sign puts the proof of who sends into the request with this body, after all else; nil: nothing.
 	Sign func(r *http.Request, body []byte) error
+	// Passes says of an answer whose status is about what was sent that it is about something else, which may be
+	// mended: credentials, the server's settings, its load. nil: no answer is.
+	Passes func(answer []byte) bool
 }
 
 // Rejected says that the server will never take what was sent.
@@ -199,7 +202,7 @@ func (c *Client) try(ctx context.Context, r *Request, header http.Header, body [
 			return nil, 0, fmt.Errorf("read answer of %s: %w", Shown(r.URL), err)
 		}
 		return answer, 0, nil
-	case rejects(res.StatusCode):
+	case Rejects(res.StatusCode) && (r.Passes == nil || !r.Passes(answer)):
 		return nil, 0, &Rejected{Status: res.StatusCode, Reason: Reason(answer)}
 	}
 	return nil, retryAfter(res.Header), fmt.Errorf("%s answered %d: %s", Shown(r.URL), res.StatusCode, Reason(answer))
@@ -213,9 +216,9 @@ func bare(err error) error {
 	return err
 }
 
-// rejects says that a status is about what was sent. Others may be mended at the server or in
+// Rejects says that a status is about what was sent. Others may be mended at the server or in
 // the configuration, and what was sent comes again.
-func rejects(status int) bool {
+func Rejects(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType:
 		return true

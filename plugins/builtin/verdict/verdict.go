@@ -32,25 +32,34 @@ func Read(raw []byte, into any) error {
 
 // Terms are the fields that configurations share. A zero value looks at all texts and blocks.
 type Terms struct {
-	Action  scan.Action `json:"action,omitempty"`  // block (default) or flag
+	Action  scan.Action `json:"action,omitempty"`  // block (default) or flag; with some guardrails mask
 	Message string      `json:"message,omitempty"` // what the client sees of a block
 	// Roles are whose texts of a request are looked at: "user", "tool", …; empty: everybody's. Texts
 	// that nobody says, such as the prompt of a completion, are always looked at.
 	Roles []string `json:"roles,omitempty"`
-	// Latest looks only at what stands behind the last answer of the model.
+	// Latest looks only at the last turn: what stands behind the last answer of the model to which somebody has
+	// said something, and so also at the beginning of an answer that the request ends with.
 	Latest bool `json:"latest_only,omitempty"`
 }
 
-// Validate checks the terms, and fills in the message that a block has if the configuration says none.
-func (t *Terms) Validate(message string) error {
+// Masked stands in the place of a text in which something was found, with the action mask.
+const Masked = "[masked]"
+
+// Validate checks the terms, and fills in the message that a block has if the configuration says none. more are
+// actions that there are beside block and flag.
+func (t *Terms) Validate(message string, more ...scan.Action) error {
 	if t.Message == "" {
 		t.Message = message
 	}
 	if t.Action == "" {
 		t.Action = scan.Block
 	}
-	if t.Action != scan.Block && t.Action != scan.Flag {
-		return fmt.Errorf("action: %q is not one of block, flag", string(t.Action))
+	if actions := append([]scan.Action{scan.Block, scan.Flag}, more...); !slices.Contains(actions, t.Action) {
+		names := make([]string, len(actions))
+		for i, a := range actions {
+			names[i] = string(a)
+		}
+		return fmt.Errorf("action: %q is not one of %s", string(t.Action), strings.Join(names, ", "))
 	}
 	if len(t.Roles) > maxRoles {
 		return fmt.Errorf("roles: %d are more than %d", len(t.Roles), maxRoles)
@@ -67,11 +76,7 @@ func (t *Terms) Validate(message string) error {
 func (t *Terms) Texts(c *sdk.Check) []int {
 	first := 0
 	if t.Latest && c.Hook == sdk.Before {
-		for i := range c.Texts {
-			if r := c.Texts[i].Role; r == "assistant" || r == "model" {
-				first = i + 1
-			}
-		}
+		first = lastTurn(c.Texts)
 	}
 	var out []int
 	for i := first; i < len(c.Texts); i++ {
@@ -83,6 +88,23 @@ func (t *Terms) Texts(c *sdk.Check) []int {
 		}
 	}
 	return out
+}
+
+// lastTurn is the index of the first text behind the last answer of the model to which a user or a tool has
+// said something. An answer at the end is no such: a client may put one there to be continued.
+func lastTurn(texts []sdk.Text) int {
+	said := false
+	for i, t := range slices.Backward(texts) {
+		switch t.Role {
+		case "user", "tool", "function":
+			said = said || strings.TrimSpace(t.Text) != ""
+		case "assistant", "model":
+			if said {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 // Decide is the verdict about what was found; nothing found passes.
@@ -122,11 +144,22 @@ func (t *Thresholds) Validate(categories []string) error {
 
 // Of is the category's threshold, or otherwise if the configuration says none.
 func (t *Thresholds) Of(category string, otherwise float64) float64 {
-	if v, ok := t.Thresholds[category]; ok {
+	if v, ok := t.Said(category); ok {
 		return v
-	}
-	if t.Threshold != nil {
-		return *t.Threshold
 	}
 	return otherwise
 }
+
+// Said is the threshold that the configuration says for the category, if it says one.
+func (t *Thresholds) Said(category string) (float64, bool) {
+	if v, ok := t.Thresholds[category]; ok {
+		return v, true
+	}
+	if t.Threshold != nil {
+		return *t.Threshold, true
+	}
+	return 0, false
+}
+
+// IsZero says that the configuration says none at all.
+func (t *Thresholds) IsZero() bool { return t.Threshold == nil && len(t.Thresholds) == 0 }

@@ -40,6 +40,40 @@ func TestTerms_Texts(t *testing.T) {
 	}
 }
 
+// What a client makes of the end of a conversation hides nothing of its last turn.
+func TestTerms_Latest(t *testing.T) {
+	t.Parallel()
+	terms := verdict.Terms{Latest: true}
+	for _, tt := range []struct{ roles, want string }{
+		{"user", "[0]"},
+		{"user assistant", "[0 1]"},
+		{"user model", "[0 1]"},
+		{"system user assistant user assistant", "[3 4]"},
+		{"user assistant user assistant assistant", "[2 3 4]"},
+		{"user assistant user assistant tool", "[4]"},
+		{"user assistant user assistant system", "[2 3 4]"},
+		{"user assistant user assistant -", "[2 3 4]"}, // a description of a tool, say
+		{"assistant user", "[1]"},
+		{"assistant", "[0]"},
+		{"user assistant blank", "[0 1]"},
+	} {
+		c := &sdk.Check{Hook: sdk.Before}
+		for r := range strings.FieldsSeq(tt.roles) {
+			x := sdk.Text{Role: r, Text: "text"}
+			switch r {
+			case "-":
+				x.Role = ""
+			case "blank":
+				x = sdk.Text{Role: "user", Text: " "}
+			}
+			c.Texts = append(c.Texts, x)
+		}
+		if got := fmt.Sprint(terms.Texts(c)); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.roles, got, tt.want)
+		}
+	}
+}
+
 func TestTerms_Decide(t *testing.T) {
 	t.Parallel()
 	terms := verdict.Terms{}
@@ -56,6 +90,17 @@ func TestTerms_Decide(t *testing.T) {
 	terms.Action = scan.Flag
 	if v := terms.Decide(found); v.Action != guardrail.Pass || len(v.Findings) != 1 {
 		t.Errorf("got %+v, want a flag", v)
+	}
+}
+
+func TestTerms_Validate(t *testing.T) {
+	t.Parallel()
+	mask := func() *verdict.Terms { return &verdict.Terms{Action: scan.Mask} }
+	if err := mask().Validate("no", scan.Mask); err != nil {
+		t.Error(err)
+	}
+	if err := mask().Validate("no"); err == nil || err.Error() != `action: "mask" is not one of block, flag` {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -229,6 +229,30 @@ func keeps(t *testing.T, c sdk.Callback, s *Server, cfg Config) {
 	s.Take()
 }
 
+// Keeps demands that the callback refuses no record when the server answers so, and tries it again.
+func Keeps(t *testing.T, c sdk.Callback, s *Server, status int, answer string) {
+	t.Helper()
+	s.Answer(func(*Request) (int, string) { return status, answer })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	n, err := c.Deliver(ctx, Records(2))
+	if _, refused := errors.AsType[*sdk.CallbackRefused](err); n != 0 || err == nil || refused {
+		t.Errorf("answered %d %s: delivered %d, %v, want none and an error", status, answer, n, err)
+	}
+	s.Take()
+}
+
+// Refuses demands that the callback refuses the first record when the server answers so.
+func Refuses(t *testing.T, c sdk.Callback, s *Server, status int, answer string) {
+	t.Helper()
+	s.Answer(func(*Request) (int, string) { return status, answer })
+	n, err := c.Deliver(t.Context(), Records(2))
+	if _, refused := errors.AsType[*sdk.CallbackRefused](err); n != 0 || !refused {
+		t.Errorf("answered %d %s: delivered %d, %v, want a refusal", status, answer, n, err)
+	}
+	s.Take()
+}
+
 func putsAside(t *testing.T, c sdk.Callback, s *Server, cfg Config, healthy func(r *Request) (int, string)) {
 	Configure(t, c, cfg.Value)
 	records := Records(7)
