@@ -27,7 +27,7 @@ const (
 	headerFor  = "Litellm-Changed-By"   // whom the caller says he acts for
 	signIn     = "sign_in"              // an admin credential is used from an address, or a wrong one
 	access     = "access"               // a route that the credential may not use
-	exported   = "export"               // of the audit log
+	exported   = "export"               // of the audit log, the configuration, requests or spend
 	readBody   = "read_body"            // what a request and its answer said
 	maxFor     = 200                    // bytes of headerFor that are kept
 	layoutDay  = time.DateOnly          // of from and to
@@ -291,6 +291,16 @@ func (s *Server) noteRead(ctx context.Context, by records.Caller, requestID stri
 	ctx, cancel := context.WithTimeout(ctx, exportWait)
 	defer cancel()
 	return s.cfg.Auditor.Record(ctx, event(by, readBody, "request", requestID))
+}
+
+// noteExport records that somebody takes records of others' requests away, before they are given.
+func (s *Server) noteExport(ctx context.Context, by records.Caller, kind, id string) error {
+	if by.OwnOnly {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, exportWait)
+	defer cancel()
+	return s.cfg.Auditor.Record(ctx, event(by, exported, kind, id))
 }
 
 // noteFailure notes that a credential was not accepted.

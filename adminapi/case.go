@@ -49,6 +49,9 @@ func (s *Server) exportCase(ctx context.Context, in *caseInput) (*caseOutput, er
 	if len(c.Requests) == 0 {
 		return nil, s.problem(notFound(in.ID, missing))
 	}
+	if err := s.noteExport(ctx, callerOf(ctx), "request", in.ID); err != nil {
+		return nil, s.problem(err)
+	}
 	c.State = evidence.StateOf(s.cfg.State.Catalog(), s.cfg.State, c.Requests)
 	b, err := json.Marshal(c)
 	if err != nil {

@@ -171,7 +171,7 @@ func (s *Server) registerRequests() {
 		s.cfg.Requests = noRequests{}
 	}
 	s.spend = spend.New(spend.Config{
-		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now, Reads: s.noteRead,
+		Requests: s.cfg.Requests, Records: s.rs, Now: s.cfg.Now, Reads: s.noteRead, Exports: s.noteExport,
 		KeyByHash: func(h resource.Hash) (*resource.Key, bool) { return s.cfg.State.KeyByHash(h) },
 	})
 	register(s, "list-requests", http.MethodGet, "/requests", "Requests that were served or refused, the newest first", s.requests)

@@ -59,10 +59,10 @@ func (c PruneAudit) Apply(tx *Tx) error {
 // Apply implements Command.
 func (c MarkAudit) Apply(tx *Tx) error { return audit.Mark(rows{tx}, c.Sink, c.Number) }
 
-// note adds an entry for a change by a person; before and after are the record's bytes, nil
-// if it is not there.
+// note adds an entry for a change by a person, or by a node whose command is told; before and after are the
+// record's bytes, nil if it is not there.
 func (tx *Tx) note(kind, id, name string, replaced uint64, before, after []byte) {
-	if tx.Actor.Kind == actorNode {
+	if tx.Actor.Kind == actorNode && !tx.told {
 		return
 	}
 	e := audit.Entry{

@@ -14,6 +14,19 @@ import (
 // the place of the old one once it is delivered. It changes nothing else of the key.
 type TurnKey PutKey
 
+// RotateKey is TurnKey with an entry of the audit log where the secret changes: by whose node and, if somebody
+// fetched the new one, for whom. Entries of older programs are TurnKey, and have none.
+type RotateKey TurnKey
+
+// Apply implements Command.
+func (c RotateKey) Apply(tx *Tx) error {
+	if next := c.Key.Record(); next != nil {
+		old, _, ok := load[resource.Key](tx, store.Keys, next.ID)
+		tx.told = ok && old.Hash != next.Hash
+	}
+	return TurnKey(c).Apply(tx)
+}
+
 // Apply implements Command.
 func (c TurnKey) Apply(tx *Tx) error {
 	next := c.Key.Record()

@@ -1,6 +1,7 @@
 package fsm_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -50,4 +51,40 @@ func TestTurnKey(t *testing.T) {
 			h.refused(tt.by, cmd, resource.ErrConflict)
 		})
 	}
+}
+
+// TestRotateKey: what a node does of itself to a key is in the audit log where the secret changes, and nowhere else.
+func TestRotateKey(t *testing.T) {
+	t.Parallel()
+	h := start(t)
+	one, two := resource.HashSecret("sk-one"), resource.HashSecret("sk-two")
+	h.doAs(node("n1"), fsm.RegisterMember{Member: resource.Member{Meta: resource.Meta{ID: "n1"}, Name: "n1", Address: "n1:1", FSMVersion: 1}})
+	h.do(fsm.PutKey{Key: encoded(t, resource.Key{
+		Meta: resource.Meta{ID: "k1"}, Name: "nb", Hash: one, Rotation: &resource.Rotation{Every: "1h", Deliver: resource.DeliverPickUp},
+	})})
+	turn := func(by fsm.Actor, edit func(*resource.Key)) {
+		t.Helper()
+		stored, _ := h.f.Key("k1")
+		next := *stored
+		edit(&next)
+		h.doAs(by, fsm.RotateKey{Read: stored.Version, Key: encoded(t, next)})
+	}
+	turn(node("n1"), func(k *resource.Key) {
+		k.Stage(resource.NextSecret{Hash: two, At: 2, Sealed: &resource.Sealed{DEK: "d", Box: []byte{1}, Fingerprint: "f"}})
+	})
+	if items, _ := h.f.Audit(fsm.AuditQuery{}); len(items) != 1 {
+		t.Fatalf("a staged secret: got %d entries, want 1", len(items))
+	}
+	owner := fsm.Actor{Kind: "node", ID: "n1", For: "key/k1", Address: "192.0.2.7"}
+	turn(owner, func(k *resource.Key) { _ = k.Replace(two, "h", 3, 0) })
+	h.doAs(node("n1"), fsm.DeleteAlerts{IDs: []string{"none"}})
+	items, _ := h.f.Audit(fsm.AuditQuery{})
+	if len(items) != 2 {
+		t.Fatalf("got %d entries, want 2", len(items))
+	}
+	e := items[0]
+	if e.Action != "rotate_key" || e.Actor != "node/n1" || e.For != "key/k1" || e.Address != "192.0.2.7" || e.Kind != "key" || e.ID != "k1" || e.Name != "nb" || !slices.Contains(e.Fields, "hash") {
+		t.Errorf("got %+v", e)
+	}
+	h.verify()
 }

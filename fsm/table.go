@@ -109,6 +109,7 @@ const (
 	KindDeleteRouterFilter Kind = 283
 	KindPutAccessGroup     Kind = 288
 	KindDeleteAccessGroup  Kind = 289
+	KindRotateKey          Kind = 300
 )
 
 // grant says whose credential may carry a command.
@@ -248,6 +249,7 @@ var table = append([]row{
 	rowOf[DeleteRouterFilter](KindDeleteRouterFilter, "delete_router_filter", 1, byAdmin, item),
 	rowOf[PutAccessGroup](KindPutAccessGroup, "put_access_group", 1, byAdmin, item),
 	rowOf[DeleteAccessGroup](KindDeleteAccessGroup, "delete_access_group", 1, byAdmin, item),
+	rowOf[RotateKey](KindRotateKey, "rotate_key", 1, byNode, alone),
 }, comingRows...)
 
 // batchRow is apart because its decoder reads the table.

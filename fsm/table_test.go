@@ -225,6 +225,10 @@ func samples(t testing.TB) []fsm.Command {
 		fsm.RetryAlerts{IDs: []string{"alrt_1"}},
 		fsm.FoundTeam{Windows: []fsm.OpenWindow{open}, Team: encoded(t, resource.Team{Meta: m(resource.SystemTeamID), Name: "_system", Policy: resource.Policy{Allowance: resource.Allowance{Budgets: terms}}})},
 		fsm.DeleteAlerts{IDs: []string{"alrt_1"}},
+		fsm.RotateKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
+			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
+			Rotation: &resource.Rotation{Every: "30d", Deliver: resource.DeliverPickUp}, RotateAt: 4, RotatedAt: 5,
+		})},
 		fsm.TurnKey{Read: 7, Windows: []fsm.OpenWindow{open}, Key: encoded(t, resource.Key{
 			Meta: m("k1"), Name: "one", Hash: h1, OldHashes: []resource.OldHash{{Hash: h2, Until: 3}}, Hint: "sk-...abcd",
 			Rotation: &resource.Rotation{Every: "30d", Grace: "1d", Deliver: resource.DeliverWebhook, URL: "https://x"}, RotationKey: sealed,

@@ -28,6 +28,7 @@ type Tx struct {
 	kind   Kind           // of the command, or of the item of a Batch
 	wrote  bool           // a record was written
 	epoch  bool           // an epoch was opened or closed
+	told   bool           // what a node changes is an entry of the audit log, too
 	nodes  money.Nodes    // read once for each command
 	master *resource.Hash // of the master key; the same
 	passed []SoftLimit
@@ -98,7 +99,7 @@ func (tx *Tx) reset() {
 	tx.audits = tx.audits[:0]
 	tx.passed = nil
 	tx.nodes, tx.master, tx.epoch = nil, nil, false
-	tx.wrote = false
+	tx.wrote, tx.told = false, false
 	tx.asFile, tx.taken = false, nil
 }
 

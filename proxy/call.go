@@ -44,6 +44,7 @@ type Call struct {
 	above      int              // how many of levels stand before the model
 	session    string           // of the agent; "": none
 	instead    string           // the model of who names none; "": there is none
+	region     string           // the end user's, where alone he may be answered; "": anywhere
 	most       int64            // bytes of the answer; 0: any number
 	buf        *body.Buffer
 	body       []byte     // buf's, or what a guardrail made of it

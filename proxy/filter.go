@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -16,17 +19,22 @@ type Filters interface {
 	Filter(ctx context.Context, f *resource.RouterFilter, r *routerfilter.Route) ([]int, error)
 }
 
-// routerFilter returns what asks the router filters of the cluster about the call's candidates; nil if
-// there are none.
+// routerFilter returns what leaves of the call's candidates those in its end user's region, and asks the router filters
+// of the cluster about them; nil if all may answer and nobody is asked.
 func (s *Server) routerFilter(ctx context.Context, c *Call) router.Filter {
 	all := c.cat.Tables().RouterFilters
-	if len(all) == 0 || s.cfg.Filters == nil {
+	if s.cfg.Filters == nil {
+		all = nil
+	}
+	if len(all) == 0 && c.region == "" {
 		return nil
 	}
 	return func(model *resource.Model, cands []router.Candidate) ([]int, error) {
-		chosen := make([]int, len(cands))
-		for i := range chosen {
-			chosen[i] = i
+		chosen := make([]int, 0, len(cands))
+		for i := range cands {
+			if c.region == "" || resource.InRegion(c.region, placeOf(c.cat, cands[i].Deployment)) {
+				chosen = append(chosen, i)
+			}
 		}
 		for _, f := range all {
 			if len(chosen) == 0 || !resource.AllowsModel(f.Models, model.Name, model.AccessGroups...) {
@@ -53,6 +61,24 @@ func (s *Server) routerFilter(ctx context.Context, c *Call) router.Filter {
 		}
 		return chosen, nil
 	}
+}
+
+// placeOf is where a deployment is: what its metadata say (LiteLLM's model_info), its options, or its credential's; "" if
+// nobody says.
+func placeOf(cat *resource.Catalog, d *resource.Deployment) string {
+	if bytes.Contains(d.Metadata, []byte(`"region_name"`)) {
+		var m struct {
+			Region string `json:"region_name"`
+		}
+		if json.Unmarshal(d.Metadata, &m) == nil && m.Region != "" {
+			return m.Region
+		}
+	}
+	place := cmp.Or(d.Options["region"], d.Options["location"])
+	if cred, ok := cat.Credential(d.CredentialID); ok && place == "" {
+		place = cmp.Or(cred.Options["region"], cred.Options["location"])
+	}
+	return place
 }
 
 // routeTo is what a router filter is told about the call and the candidates that are left.

@@ -163,7 +163,7 @@ func (s *Server) filterPass(ctx context.Context, c *Call) error {
 	if err == nil && len(chosen) == 0 {
 		err = &llm.Error{
 			Kind: llm.Unavailable, Code: "no_deployment_allowed",
-			Message: "A router filter does not leave this request to the deployment that it is for.",
+			Message: "A router filter, or the region of the end user, does not leave this request to the deployment that it is for.",
 		}
 	}
 	return err

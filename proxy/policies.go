@@ -93,7 +93,7 @@ func (s *Server) admitCustomer(c *Call) error {
 		return err
 	}
 	if record != nil {
-		c.instead = record.DefaultModel
+		c.instead, c.region = record.DefaultModel, record.Region
 		c.levels = append(c.levels, resource.Level{
 			Kind: resource.HolderCustomer, ID: record.ID, Name: record.Name, Allowance: &record.Allowance, Policy: &record.Policy,
 		})

@@ -225,6 +225,44 @@ func TestResolution(t *testing.T) {
 }
 
 // What the client says about attempts is heeded within what its key may do.
+// TestRegion: an end user with a region is answered there, or not at all.
+func TestRegion(t *testing.T) {
+	t.Parallel()
+	place := func(metadata, option string) func(*rig, *http.Request) {
+		return func(r *rig, _ *http.Request) {
+			d := r.tables.Deployments[0]
+			d.Metadata, d.Options = json.RawMessage(metadata), map[string]string{"region": option}
+		}
+	}
+	in := func(region string) func(*rig, *http.Request) {
+		return endUser(&resource.Customer{Meta: resource.Meta{ID: "carol"}, Region: region})
+	}
+	for _, tt := range []struct {
+		name   string
+		set    func(*rig, *http.Request)
+		status int
+	}{
+		{"no region, no place", in(""), 200},
+		{"no place", in("eu"), 503},
+		{"the metadata's", both(in("eu"), place(`{"region_name":"eu"}`, "us-east-1")), 200},
+		{"an option's", both(in("eu"), place("", "eu-central-1")), 200},
+		{"another's", both(in("us"), place("", "eu-central-1")), 503},
+		{"of a cloud", both(in("us"), place("", "eastus2")), 200},
+		{"not in a word", both(in("us"), place("", "australiaeast")), 503},
+		{"of a region that is none", both(in("mars"), place("", "mars")), 503},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			r.cfg.Router = r.router.Router
+			w := r.do("POST", chatPath, chatBody, func(q *http.Request) { tt.set(r, q) })
+			if w.Code != tt.status || tt.status == 503 && !strings.Contains(w.Body.String(), "no_deployment_allowed") {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, tt.status)
+			}
+		})
+	}
+}
+
 func TestAttemptsOfClient(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -51,9 +51,10 @@ type Team struct {
 // MemberDefaults are what a new member of a team gets that is not given to him, and how long
 // keys live that members make in the team.
 type MemberDefaults struct {
-	Budgets []Terms `json:"budgets,omitempty"`
-	Limits  Limits  `json:"limits,omitzero"`
-	KeyAge  string  `json:"key_age,omitempty"` // "720h"; "": for ever
+	Budgets []Terms  `json:"budgets,omitempty"`
+	Limits  Limits   `json:"limits,omitzero"`
+	Models  []string `json:"models,omitempty"`  // that he may use; none: the team's
+	KeyAge  string   `json:"key_age,omitempty"` // "720h"; "": for ever
 }
 
 // Fill gives a new member what is not given to him.
@@ -63,6 +64,9 @@ func (d *MemberDefaults) Fill(m *TeamMember) {
 	}
 	if m.BudgetID == "" {
 		fill(&m.Budgets, slices.Clone(d.Budgets))
+	}
+	if len(m.Models) == 0 {
+		m.Models = slices.Clone(d.Models)
 	}
 	for _, f := range m.Limits.pairs(&d.Limits) {
 		if *f.to == nil {
@@ -89,6 +93,9 @@ func (d *MemberDefaults) validate() error {
 		return err
 	}
 	if err := d.Limits.validate("member_defaults.limits"); err != nil {
+		return err
+	}
+	if err := validNames("member_defaults.models", d.Models); err != nil {
 		return err
 	}
 	return validAge("member_defaults.key_age", d.KeyAge)

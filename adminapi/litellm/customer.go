@@ -2,7 +2,6 @@ package litellm
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
@@ -67,8 +66,8 @@ func (a *API) customerList(w http.ResponseWriter, r *http.Request, _ records.Cal
 	return wire.Answer(w, records.Written{}, page)
 }
 
-// customerBlock blocks or unblocks end users; one without a record gets one, for an end user
-// needs none to send requests.
+// customerBlock blocks or unblocks end users, all of them or none. Who has no record is not blocked: the answer
+// to an unblocking names him, and it goes on, as LiteLLM's does.
 func (a *API) customerBlock(state client.BlockState) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 		in, err := wire.ReadBody(r)
@@ -79,23 +78,15 @@ func (a *API) customerBlock(state client.BlockState) wire.Handler {
 		if err != nil {
 			return err
 		}
-		var wr records.Written
-		var done []map[string]any
-		for _, ref := range refs {
-			c, written, err := a.cfg.Records.Customers.SetBlocked(r.Context(), by, ref, state)
-			if errors.Is(err, resource.ErrNotFound) && state == client.Blocked {
-				doc := records.Document{"blocked": json.RawMessage("true")}
-				if err := doc.Set("id", ref); err != nil {
-					return err
-				}
-				c, written, err = a.cfg.Records.Customers.Create(r.Context(), by, doc)
-			}
-			if err != nil {
-				return err
-			}
-			wr, done = written, append(done, a.customerRow(c))
+		done, unknown, wr, err := a.cfg.Records.BlockCustomers(r.Context(), by, state, refs...)
+		if err != nil {
+			return err
 		}
-		return wire.Answer(w, wr, map[string]any{"blocked_users": done})
+		out := map[string]any{"blocked_users": wire.Rows(done, a.customerRow)}
+		if state == client.Unblocked {
+			out["not_found"] = orEmpty(unknown)
+		}
+		return wire.Answer(w, wr, out)
 	}
 }
 

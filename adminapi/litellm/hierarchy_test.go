@@ -119,7 +119,24 @@ func TestCustomersTagsBudgets(t *testing.T) {
 			t.Errorf("customer %s: got %+v, want a blocked one", id, c)
 		}
 	}
-	h.Must("POST", "/customer/unblock", `{"user_ids":["nobody yet"]}`)
+	has(t, "unblock", h.Must("POST", "/customer/unblock", `{"user_ids":["stranger","nobody yet","nobody yet"]}`), map[string]any{"not_found": []any{"stranger"}})
+	if c, ok := h.State.Customer("nobody yet"); !ok || c.Blocked {
+		t.Errorf("got %+v, want one who is not blocked any more", c)
+	}
+	at := h.State.Applied()
+	for _, body := range []string{`{"user_ids":["a","b","\u0000"]}`, `{"user_ids":["a","b"," c"]}`} {
+		if a := h.Call(adminapitest.MasterKey, "POST", "/customer/block", body); a.Status != 400 {
+			t.Errorf("%s: got %d %s, want 400", body, a.Status, a.Body)
+		}
+	}
+	if _, ok := h.State.Customer("a"); ok || h.State.Applied() != at {
+		t.Error("a part was blocked")
+	}
+	h.Must("POST", "/customer/block", `{"user_ids":["a","b","c"]}`)
+	if got := h.State.Applied() - at; got != 1 {
+		t.Errorf("three were blocked in %d entries, want 1", got)
+	}
+	list(h, "POST", "/customer/delete", `{"user_ids":["a","b","c"]}`)
 	has(t, "customers", h.Must("GET", "/customer/list?page=1", ""), map[string]any{"total": 2.0})
 	list(h, "POST", "/customer/delete", `{"user_ids":["tenant/7"]}`)
 

@@ -1,14 +1,10 @@
 package litellm
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -221,92 +217,14 @@ func (a *API) keyAliases(w http.ResponseWriter, r *http.Request, by records.Call
 			names = append(names, k.Name)
 		}
 	}
-	page, pages, from, to, err := wire.PageOf(q, "size", 50, len(names))
+	page, err := wire.PageOf(q, "size", 50)
 	if err != nil {
 		return err
 	}
+	from, to := page.Of(len(names))
 	return wire.Answer(w, records.Written{}, map[string]any{
-		"aliases": names[from:to], "total_count": len(names), "current_page": page, "total_pages": pages, "size": to - from,
+		"aliases": names[from:to], "total_count": len(names), "current_page": page.Number, "total_pages": page.Pages(len(names)), "size": page.Size,
 	})
-}
-
-func (a *API) keyList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	q := r.URL.Query()
-	query, err := keyQuery(q)
-	if err != nil {
-		return err
-	}
-	_, _, from, to, err := wire.PageOf(q, "size", 10, math.MaxInt32)
-	if err != nil {
-		return err
-	}
-	query.Offset, query.Limit = from, to-from
-	found, total, err := a.listed(by, q, query)
-	if err != nil {
-		return err
-	}
-	page, pages, _, _, err := wire.PageOf(q, "size", 10, total)
-	if err != nil {
-		return err
-	}
-	keys := make([]any, 0, len(found))
-	for _, k := range found {
-		if q.Get("return_full_object") == "true" {
-			keys = append(keys, a.keyRow(k))
-		} else {
-			keys = append(keys, k.Hash)
-		}
-	}
-	return wire.Answer(w, records.Written{}, map[string]any{
-		"keys": keys, "total_count": total, "current_page": page, "total_pages": pages,
-	})
-}
-
-// listed finds one page of keys, or the one key that is asked for by its name or hash.
-func (a *API) listed(by records.Caller, q url.Values, query records.Query) (found []*resource.Key, total int, err error) {
-	ref := cmp.Or(q.Get("key_hash"), q.Get("key_alias"))
-	if ref == "" {
-		found, _, total, err = a.cfg.Records.Keys.List(by, query)
-		return found, total, err
-	}
-	k, err := a.cfg.Records.Keys.One(by, ref)
-	if err != nil || !wire.Selects(q.Get("key_alias"), k.Name) || !wire.Selects(q.Get("key_hash"), k.Hash.String()) ||
-		!wire.Selects(query.TeamID, k.TeamID) || !wire.Selects(query.UserID, k.UserID) || !wire.Selects(query.ProjectID, k.ProjectID) ||
-		query.AccessGroupID != "" && !slices.Contains(k.AccessGroupIDs, query.AccessGroupID) {
-		return nil, 0, nil
-	}
-	if query.Offset > 0 {
-		return nil, 1, nil
-	}
-	return []*resource.Key{k}, 1, nil
-}
-
-// keyQuery reads what LiteLLM's list of keys can be asked for.
-func keyQuery(q url.Values) (records.Query, error) {
-	out := records.Query{
-		TeamID: q.Get("team_id"), ProjectID: q.Get("project_id"), UserID: q.Get("user_id"), AccessGroupID: q.Get("access_group_id"), Q: q.Get("search"), Sort: "-created_at",
-	}
-	if by := q.Get("sort_by"); by != "" {
-		names := map[string]string{"key_alias": "name", "created_at": "created_at", "updated_at": "updated_at", "expires": "expires_at", "token": "id"}
-		name, ok := names[by]
-		if !ok {
-			return out, wire.Invalid("sort_by", by+" is not one of key_alias, created_at, updated_at, expires, token")
-		}
-		out.Sort = name
-		if q.Get("sort_order") != "asc" {
-			out.Sort = "-" + name
-		}
-	}
-	switch status := q.Get("status"); status {
-	case "", "active":
-	case "revoked", "blocked":
-		out.Status = "blocked"
-	case "expired":
-		out.Status = "expired"
-	default:
-		return out, wire.Invalid("status", status+" is not one of active, revoked, expired")
-	}
-	return out, nil
 }
 
 // keyDoc turns LiteLLM's fields into the document of a key, or, if now is given, into a

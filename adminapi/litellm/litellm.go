@@ -55,7 +55,6 @@ type Config struct {
 
 // State reads what Records does not show. *fsm.FSM implements it.
 type State interface {
-	Catalog() *resource.Catalog
 	Totals(kind, id string) fsm.Totals
 	auditlog.State
 }

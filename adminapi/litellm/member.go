@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/wire"
@@ -40,15 +39,6 @@ func membersOf(in records.Document, field string) ([]member, error) {
 		return nil, wire.Invalid(field, "is neither a member nor a list of them")
 	}
 	return all, nil
-}
-
-func contains(list, item string) bool {
-	for part := range strings.SplitSeq(list, ",") {
-		if strings.TrimSpace(part) == item {
-			return true
-		}
-	}
-	return false
 }
 
 // memberDoc turns LiteLLM's fields of a member into those of a document.
@@ -118,15 +108,9 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
-	if err := fields.Refuse(in, []string{"all_users"}); err != nil {
-		return err
-	}
-	members, err := membersOf(in, field)
+	members, err := a.joining(by, t, in, field)
 	if err != nil {
 		return err
-	}
-	if len(members) == 0 {
-		return wire.Invalid(field, "is missing")
 	}
 	docs := make([]records.Document, 0, len(members))
 	for _, m := range members {
@@ -142,9 +126,12 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 		}
 		docs = append(docs, doc)
 	}
-	added, wr, err := a.cfg.Records.JoinTeam(r.Context(), by, docs)
-	if err != nil {
-		return err
+	var added []*resource.TeamMember
+	var wr records.Written
+	if len(docs) > 0 {
+		if added, wr, err = a.cfg.Records.JoinTeam(r.Context(), by, docs); err != nil {
+			return err
+		}
 	}
 	row := a.teamRow(t)
 	users, memberships := []map[string]any{}, []map[string]any{}
@@ -156,6 +143,35 @@ func (a *API) addMembers(w http.ResponseWriter, r *http.Request, by records.Call
 	}
 	row["updated_users"], row["updated_team_memberships"] = users, memberships
 	return wire.Answer(w, wr, row)
+}
+
+// joining are those whom a body puts into a team: who is named there or, in bulk, all users who are not in it yet.
+func (a *API) joining(by records.Caller, t *resource.Team, in records.Document, field string) ([]member, error) {
+	members, err := membersOf(in, field)
+	if err != nil {
+		return nil, err
+	}
+	every := false
+	if field == "members" {
+		if err := in.Take("all_users", &every); err != nil {
+			return nil, err
+		}
+	} else if err := fields.Refuse(in, []string{"all_users"}); err != nil {
+		return nil, err
+	}
+	switch {
+	case every && len(members) > 0:
+		return nil, wire.Invalid("members", "give either members or all_users")
+	case !every && len(members) == 0:
+		return nil, wire.Invalid(field, "is missing")
+	case every:
+		for u := range a.cfg.Records.UsersFor(by, records.Query{Sort: "id"}) {
+			if !a.isMember(t.ID, u.ID) {
+				members = append(members, member{UserID: u.ID, Role: "user"})
+			}
+		}
+	}
+	return members, nil
 }
 
 // teamToJoin finds the team that a body names: one that the caller sees, or may join by himself.

@@ -85,7 +85,8 @@ func (a *API) teamPermissionsBulk(w http.ResponseWriter, r *http.Request, by rec
 
 // memberDefaults are LiteLLM's fields of what new members of a team get.
 var memberDefaults = []string{
-	"team_member_budget", "team_member_budget_duration", "team_member_rpm_limit", "team_member_tpm_limit", "team_member_key_duration",
+	"team_member_budget", "team_member_budget_duration", "team_member_model_max_budget", "team_member_rpm_limit", "team_member_tpm_limit",
+	"team_member_key_duration", "default_team_member_models",
 }
 
 // memberDefaultsDoc turns them into a merge patch; nil if none is given.
@@ -105,22 +106,25 @@ func memberDefaultsDoc(in records.Document, now *resource.Team) (records.Documen
 		name string
 	}{
 		"team_member_budget": {money, "max_budget"}, "team_member_budget_duration": {money, "budget_duration"},
-		"team_member_rpm_limit": {limits, "rpm"}, "team_member_tpm_limit": {limits, "tpm"},
+		"team_member_model_max_budget": {money, "model_max_budget"},
+		"team_member_rpm_limit":        {limits, "rpm"}, "team_member_tpm_limit": {limits, "tpm"},
 	} {
 		if raw, ok := in[theirs]; ok {
 			to.doc[to.name] = raw
 		}
 	}
-	main, ok, err := fields.MainTerms(money, have)
+	terms, ok, err := fields.MemberTerms(money, have)
 	if err != nil {
 		return nil, err
 	}
 	if ok {
-		terms := []resource.Terms{}
-		if main != nil && main.USD != resource.MaxMoney {
-			terms = append(terms, *main)
-		}
 		if err := out.Set("budgets", terms); err != nil {
+			return nil, err
+		}
+	}
+	if raw, ok := in["default_team_member_models"]; ok {
+		out["models"] = raw
+		if err := fields.ToModels(out); err != nil {
 			return nil, err
 		}
 	}
@@ -163,6 +167,7 @@ func memberDefaultsRow(row map[string]any, d *resource.MemberDefaults) {
 	budget := map[string]any{}
 	fields.BudgetRow(budget, &resource.Allowance{Budgets: d.Budgets}, nil)
 	row["team_member_budget"], row["team_member_budget_duration"] = budget["max_budget"], budget["budget_duration"]
+	row["team_member_model_max_budget"], row["default_team_member_models"] = budget["model_max_budget"], orEmpty(d.Models)
 	row["team_member_rpm_limit"], row["team_member_tpm_limit"] = d.Limits.RPM, d.Limits.TPM
 	row["team_member_key_duration"] = orNil(d.KeyAge)
 }

@@ -125,10 +125,11 @@ func (a *API) teamFilter(w http.ResponseWriter, r *http.Request, by records.Call
 		r.URL.RawQuery = q.Encode()
 	}
 	all := a.teamsWhere(r, by)
-	_, _, from, to, err := wire.PageOf(q, "page_size", 50, len(all))
+	page, err := wire.PageOf(q, "page_size", 50)
 	if err != nil {
 		return err
 	}
+	from, to := page.Of(len(all))
 	return wire.Answer(w, records.Written{}, wire.Rows(all[from:to], func(t *resource.Team) map[string]any {
 		return map[string]any{"team_id": t.ID, "team_alias": orNil(t.Name)}
 	}))

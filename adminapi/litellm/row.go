@@ -15,6 +15,7 @@ func (a *API) policyRow(row map[string]any, kind, id string, p *resource.Policy)
 	if p.Objects != nil {
 		row["object_permission"] = p.Objects
 	}
+	fields.SessionRow(row, p.Sessions)
 	row["spend"] = a.cfg.State.Totals(kind, id).Cost
 	a.budgetRow(row, kind, id, &p.Allowance)
 }

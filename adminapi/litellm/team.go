@@ -1,6 +1,7 @@
 package litellm
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,9 +14,7 @@ import (
 )
 
 // unsupportedTeamFields bound or widen what a team may do in LiteLLM, and do nothing here.
-var unsupportedTeamFields = []string{
-	"default_team_member_models", "enforced_batch_output_expires_after", "enforced_file_expires_after", "team_member_model_max_budget",
-}
+var unsupportedTeamFields = []string{"enforced_batch_output_expires_after", "enforced_file_expires_after"}
 
 func (a *API) teams() *kind[resource.Team, *resource.Team] {
 	return &kind[resource.Team, *resource.Team]{
@@ -88,10 +87,17 @@ func (a *API) teamInfo(w http.ResponseWriter, r *http.Request, by records.Caller
 	if err != nil {
 		return err
 	}
+	most, err := wire.Count(r.URL.Query(), "key_limit")
+	if err != nil {
+		return err
+	}
 	keys, memberships := []map[string]any{}, []map[string]any{}
 	if by.Leads(t) {
 		memberships = wire.Rows(a.cfg.Records.Members(t.ID), a.memberRow)
 		for k := range a.cfg.Records.AllKeys(records.Query{TeamID: t.ID}) {
+			if len(keys) == most {
+				break
+			}
 			keys = append(keys, a.keyRow(k))
 		}
 	}
@@ -113,11 +119,35 @@ func (a *API) teamList(w http.ResponseWriter, r *http.Request, by records.Caller
 }
 
 func (a *API) teamPages(w http.ResponseWriter, r *http.Request, by records.Caller) error {
-	page, err := wire.Paged(r.URL.Query(), "teams", "page_size", 10, a.teamsWhere(r, by), a.teamRow)
+	q := r.URL.Query()
+	if status := q.Get("status"); status != "" {
+		return wire.Invalid("status", status+" is not possible; teams that were deleted are not kept")
+	}
+	all := a.teamsWhere(r, by)
+	if err := a.teamOrders().Sort(q, "asc", all); err != nil {
+		return err
+	}
+	page, err := wire.Paged(q, "teams", "page_size", 10, all, a.teamRow)
 	if err != nil {
 		return err
 	}
 	return wire.Answer(w, records.Written{}, page)
+}
+
+// teamOrders are the columns that teams may be sorted by.
+func (a *API) teamOrders() wire.Orders[*resource.Team] {
+	spend := func(t *resource.Team) resource.Money { return a.cfg.State.Totals(resource.HolderTeam, t.ID).Cost }
+	return wire.Orders[*resource.Team]{
+		"team_id":         func(x, y *resource.Team) int { return strings.Compare(x.ID, y.ID) },
+		"team_alias":      func(x, y *resource.Team) int { return strings.Compare(x.Name, y.Name) },
+		"organization_id": func(x, y *resource.Team) int { return strings.Compare(x.OrganizationID, y.OrganizationID) },
+		"created_at":      func(x, y *resource.Team) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) },
+		"updated_at":      func(x, y *resource.Team) int { return cmp.Compare(x.UpdatedAt, y.UpdatedAt) },
+		"spend":           func(x, y *resource.Team) int { return cmp.Compare(spend(x), spend(y)) },
+		"max_budget": func(x, y *resource.Team) int {
+			return cmp.Compare(fields.MaxBudget(&x.Allowance), fields.MaxBudget(&y.Allowance))
+		},
+	}
 }
 
 // teamsWhere lists the teams that a query selects and the caller may see.

@@ -2,11 +2,13 @@ package litellm
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/litellm/fields"
 	"github.com/conclave-llm/conclave/adminapi/litellm/logging"
@@ -259,11 +261,22 @@ func (a *API) userInfoAlone(w http.ResponseWriter, r *http.Request, by records.C
 
 func (a *API) userList(w http.ResponseWriter, r *http.Request, by records.Caller) error {
 	q := r.URL.Query()
+	if err := wire.RefuseParams(q, "sso_user_ids"); err != nil {
+		return err
+	}
 	found := []*resource.User{}
-	for u := range a.cfg.Records.UsersFor(by, records.Query{Q: q.Get("search"), Role: q.Get("role"), OrganizationID: q.Get("organization_ids"), Sort: "id"}) {
-		if wire.Selects(q.Get("user_email"), u.Email) && (q.Get("user_ids") == "" || contains(q.Get("user_ids"), u.ID)) && a.isIn(q.Get("team"), u.ID) {
+	ids, organizations := wire.List(q, "user_ids"), wire.List(q, "organization_ids")
+	for i, ref := range organizations {
+		organizations[i] = idOf(a.cfg.Records.Organizations, ref)
+	}
+	for u := range a.cfg.Records.UsersFor(by, records.Query{Q: q.Get("search"), Role: q.Get("role"), Sort: "id"}) {
+		if wire.Selects(q.Get("user_email"), u.Email) && (ids == nil || slices.Contains(ids, u.ID)) &&
+			(organizations == nil || slices.Contains(organizations, u.OrganizationID)) && a.isIn(q.Get("team"), u.ID) {
 			found = append(found, u)
 		}
+	}
+	if err := a.userOrders().Sort(q, "asc", found); err != nil {
+		return err
 	}
 	page, err := wire.Paged(q, "users", "page_size", 25, found, func(u *resource.User) map[string]any {
 		row := a.userRow(u)
@@ -274,6 +287,23 @@ func (a *API) userList(w http.ResponseWriter, r *http.Request, by records.Caller
 		return err
 	}
 	return wire.Answer(w, records.Written{}, page)
+}
+
+// userOrders are the columns that users may be sorted by.
+func (a *API) userOrders() wire.Orders[*resource.User] {
+	spend := func(u *resource.User) resource.Money { return a.cfg.State.Totals(resource.HolderUser, u.ID).Cost }
+	return wire.Orders[*resource.User]{
+		"user_id":    func(x, y *resource.User) int { return strings.Compare(x.ID, y.ID) },
+		"user_email": func(x, y *resource.User) int { return strings.Compare(x.Email, y.Email) },
+		"user_alias": func(x, y *resource.User) int { return strings.Compare(x.Name, y.Name) },
+		"user_role":  func(x, y *resource.User) int { return strings.Compare(string(x.Role), string(y.Role)) },
+		"created_at": func(x, y *resource.User) int { return cmp.Compare(x.CreatedAt, y.CreatedAt) },
+		"updated_at": func(x, y *resource.User) int { return cmp.Compare(x.UpdatedAt, y.UpdatedAt) },
+		"spend":      func(x, y *resource.User) int { return cmp.Compare(spend(x), spend(y)) },
+		"max_budget": func(x, y *resource.User) int {
+			return cmp.Compare(fields.MaxBudget(&x.Allowance), fields.MaxBudget(&y.Allowance))
+		},
+	}
 }
 
 // isIn says whether a user is a member of a team; of none, everybody is.

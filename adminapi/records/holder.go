@@ -1,8 +1,13 @@
 package records
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -112,6 +117,50 @@ func (rs *Records) customerNoun() *Noun[resource.Customer, *resource.Customer] {
 	n.block = func(id string, blocked bool) fsm.Command { return fsm.BlockCustomer{ID: id, Blocked: blocked} }
 	n.blocked = func(c *resource.Customer) *bool { return &c.Blocked }
 	return n
+}
+
+// BlockCustomers blocks or unblocks end users, all in one entry. To be blocked, one without a record gets one, for
+// an end user needs none to send requests; to be unblocked he needs nothing done, and is named in unknown.
+func (rs *Records) BlockCustomers(ctx context.Context, by Caller, state client.BlockState, refs ...string) (done []*resource.Customer, unknown []string, wr Written, err error) {
+	var cmds []fsm.Command
+	seen := map[string]bool{}
+	for _, ref := range refs {
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		c, err := rs.Customers.One(by, ref)
+		switch {
+		case err == nil:
+			cmds = append(cmds, rs.Customers.block(c.ID, state == client.Blocked))
+		case !errors.Is(err, resource.ErrNotFound):
+			return nil, nil, wr, err
+		case state != client.Blocked:
+			unknown = append(unknown, ref)
+			continue
+		default:
+			doc := Document{"blocked": json.RawMessage("true")}
+			if err := doc.Set("id", ref); err != nil {
+				return nil, nil, wr, err
+			}
+			var more []fsm.Command
+			if c, more, _, err = rs.Customers.prepare(by, doc); err != nil {
+				return nil, nil, wr, fmt.Errorf("customer %q: %w", ref, err)
+			}
+			cmds = append(cmds, more...)
+		}
+		done = append(done, c)
+	}
+	if len(cmds) == 0 {
+		return nil, unknown, wr, nil
+	}
+	if wr, err = rs.confirmed(ctx, by, cmds...); err != nil {
+		return nil, nil, wr, err
+	}
+	for i, c := range done {
+		done[i] = rs.Customers.stored(c)
+	}
+	return done, unknown, wr, nil
 }
 
 func (rs *Records) tagNoun() *Noun[resource.Tag, *resource.Tag] {

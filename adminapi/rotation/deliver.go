@@ -80,7 +80,9 @@ func (r *Rotation) PickUp(ctx context.Context, by records.Caller, k *resource.Ke
 	if err != nil {
 		return "", records.Written{}, fmt.Errorf("open new secret: %w", err)
 	}
-	res, err := r.finish(ctx, k.ID, k.Next.Hash, r.actor(by.Who.Actor()))
+	owner := r.actor(by.Who.Actor())
+	owner.Address = by.Address
+	res, err := r.finish(ctx, k.ID, k.Next.Hash, owner)
 	if err != nil {
 		return "", records.Written{}, err
 	}

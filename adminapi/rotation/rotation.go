@@ -365,5 +365,5 @@ func (r *Rotation) commit(ctx context.Context, k, next *resource.Key, by fsm.Act
 	if !ok {
 		return fsm.Result{}, fmt.Errorf("command of key %q is a %T", k.ID, put)
 	}
-	return r.cfg.Store.Propose(ctx, by, "", fsm.TurnKey(cmd))
+	return r.cfg.Store.Propose(ctx, by, "", fsm.RotateKey(cmd))
 }

@@ -245,6 +245,9 @@ func (a *API) exportActivity(e entity) Handler {
 		if err != nil {
 			return err
 		}
+		if err := a.cfg.Exports(r.Context(), by, "usage", format); err != nil {
+			return err
+		}
 		table := [][]string{{"date", e.dim.String(), "spend", "api_requests", "successful_requests", "failed_requests", "prompt_tokens", "completion_tokens", "total_tokens"}}
 		for _, d := range days {
 			entities := d.by["entities"]

@@ -83,6 +83,9 @@ func (a *API) ExportRows(w http.ResponseWriter, r *http.Request, by records.Call
 	if err != nil {
 		return err
 	}
+	if err := a.cfg.Exports(r.Context(), by, "requests", format); err != nil {
+		return err
+	}
 	var out rowWriter
 	for first := true; ; first = false {
 		page, missing, err := a.cfg.Requests.Rows(r.Context(), q)
@@ -163,6 +166,9 @@ func (a *API) ExportUsage(w http.ResponseWriter, r *http.Request, by records.Cal
 	}
 	q, err := a.Usage(by, UsageParams{From: v.Get("from"), To: v.Get("to"), Granularity: v.Get("granularity"), GroupBy: v.Get("group_by"), Names: v})
 	if err != nil {
+		return err
+	}
+	if err := a.cfg.Exports(r.Context(), by, "usage", format); err != nil {
 		return err
 	}
 	lines, missing, err := a.cfg.Requests.Usage(r.Context(), q)

@@ -2,11 +2,15 @@ package spend_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/conclave-llm/conclave/adminapi/adminapitest"
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/ledger/evidence"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -31,6 +35,28 @@ func TestCase(t *testing.T) {
 	}
 	if a := h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/none/case", ""); a.Status != 404 {
 		t.Errorf("an unknown request: %d %s", a.Status, a.Body)
+	}
+}
+
+// TestExports_Audited: who takes records away is in the audit log, unless they are his own alone.
+func TestExports_Audited(t *testing.T) {
+	t.Parallel()
+	h, secret := start(t)
+	before := h.State.AuditExtent().Last
+	for _, path := range []string{"/api/v1/requests/export?format=csv", "/api/v1/usage/export?format=json", "/api/v1/requests/r0/case", "/team/daily/activity/export?start_date=2026-03-01&end_date=2026-03-11"} {
+		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != 200 {
+			t.Fatalf("%s: got %d %s", path, a.Status, a.Body)
+		}
+	}
+	h.Call(secret, "GET", "/api/v1/requests/export", "")
+	h.Call(adminapitest.MasterKey, "GET", "/api/v1/requests/none/case", "")
+	items, _ := h.State.Audit(fsm.AuditQuery{Oldest: true, Cursor: strconv.FormatUint(before, 10)})
+	got := []string{}
+	for _, e := range items {
+		got = append(got, strings.Join([]string{e.Actor, e.Action, e.Kind, e.ID}, " "))
+	}
+	if d := cmp.Diff([]string{"master export requests csv", "master export usage json", "master export request r0", "master export usage csv"}, got); d != "" {
+		t.Errorf("entries differ (-want +got):\n%s", d)
 	}
 }
 

@@ -42,6 +42,8 @@ type Config struct {
 	Now       func() time.Time
 	// Reads is told of who is about to read what a request said; its error refuses that.
 	Reads func(ctx context.Context, by records.Caller, requestID string) error
+	// Exports is told of who is about to take away what, and in which format; its error refuses that.
+	Exports func(ctx context.Context, by records.Caller, what, format string) error
 }
 
 // API answers questions about spend. It may be used concurrently.

@@ -76,7 +76,14 @@ type Runner struct {
 	kick   chan struct{}
 	behind atomic.Bool // there was an order before the start that is not carried out here
 	clear  atomic.Bool // there is none
+
+	// found is what was erased for an order by tries of which a later part failed, by its id: another try does not find
+	// it again, and the receipt counts it. Only Run's goroutine has it.
+	found map[string]erased
 }
+
+// erased counts rows that were renamed and things that were deleted.
+type erased struct{ rows, kept int64 }
 
 // New returns the Runner. Until Run has found that nothing is left to do of what was ordered
 // before, Blocked says so.
@@ -84,7 +91,7 @@ func New(cfg Config) *Runner {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	r := &Runner{cfg: cfg, kick: make(chan struct{}, 1)}
+	r := &Runner{cfg: cfg, kick: make(chan struct{}, 1), found: map[string]erased{}}
 	r.behind.Store(r.due() > 0)
 	return r
 }
@@ -163,10 +170,14 @@ func (r *Runner) step(ctx context.Context, e *resource.Erasure, part *resource.E
 			return fmt.Errorf("bring the journal into the state: %w", err)
 		}
 	case resource.ErasureCut:
-		var err error
-		if note.Rows, note.Contents, err = r.own(ctx, person, part.To); err != nil {
+		now, err := r.own(ctx, person, part.To)
+		sum := r.found[e.ID]
+		sum.rows, sum.kept = sum.rows+now.rows, sum.kept+now.kept
+		r.found[e.ID] = sum
+		if err != nil {
 			return err
 		}
+		note.Rows, note.Contents = sum.rows, sum.kept
 	case resource.ErasureOwn:
 		if !r.reached(e, resource.ErasureOwn) {
 			return nil
@@ -180,7 +191,11 @@ func (r *Runner) step(ctx context.Context, e *resource.Erasure, part *resource.E
 		}
 		note.Stage = part.Stage // the last of the others was removed: somebody must tell
 	}
-	return r.cfg.Propose(ctx, note)
+	err := r.cfg.Propose(ctx, note)
+	if err == nil {
+		delete(r.found, e.ID)
+	}
+	return err
 }
 
 // reached says whether all nodes have reached the stage that are still members.
@@ -193,13 +208,13 @@ func (r *Runner) reached(e *resource.Erasure, stage int) bool {
 	return true
 }
 
-// own erases what this node has.
-func (r *Runner) own(ctx context.Context, p requestlog.Person, upTo uint64) (rows, kept int64, err error) {
-	if rows, err = r.cfg.Rows.Erase(ctx, p, upTo); err != nil {
-		return 0, 0, err
+// own erases what this node has. What it has done is told beside an error, too.
+func (r *Runner) own(ctx context.Context, p requestlog.Person, upTo uint64) (done erased, err error) {
+	if done.rows, err = r.cfg.Rows.Erase(ctx, p, upTo); err != nil {
+		return done, err
 	}
 	if _, err := r.cfg.Journal.Rewrite(upTo, func(n *ledger.Names) bool { return mask(n, &p) }); err != nil {
-		return 0, 0, err
+		return done, err
 	}
 	n, err := r.cfg.Contents.Erase(func(o *contents.Owners) bool {
 		return p.Kind == resource.HolderCustomer && o.CustomerID == p.ID || p.Kind == resource.HolderUser && o.UserID == p.ID
@@ -209,7 +224,8 @@ func (r *Runner) own(ctx context.Context, p requestlog.Person, upTo uint64) (row
 		n += more
 		err = errors.Join(err, failure)
 	}
-	return rows, int64(n), err
+	done.kept = int64(n)
+	return done, err
 }
 
 // mask changes the names in a record of the journal by ones of their lengths.

@@ -240,7 +240,7 @@ func (p *planner) refusal(model *resource.Model) *llm.Error {
 	case p.filtered:
 		return &llm.Error{
 			Kind: llm.Unavailable, Code: "no_deployment_allowed",
-			Message: fmt.Sprintf("A router filter leaves no deployment of the model %q for this request.", model.Name),
+			Message: fmt.Sprintf("A router filter, or the region of the end user, leaves no deployment of the model %q for this request.", model.Name),
 		}
 	case p.waiting > 0:
 		wait := time.Duration(p.wait)

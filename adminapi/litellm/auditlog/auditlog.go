@@ -2,8 +2,11 @@
 package auditlog
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,6 +29,7 @@ const (
 
 // State reads who changed what. *fsm.FSM implements it.
 type State interface {
+	Catalog() *resource.Catalog
 	Key(id string) (*resource.Key, bool)
 	KeyByHash(h resource.Hash) (*resource.Key, bool)
 	AuditPage(q fsm.AuditQuery) audit.Page
@@ -66,6 +70,8 @@ func actionOf(e *resource.AuditEntry) string {
 	switch {
 	case e.Outcome != "":
 		return e.Action
+	case e.Action == "rotate_key":
+		return "rotated"
 	case verb == "put" && e.Version == 0:
 		return "created"
 	case verb == "put" && e.Kind == "key" && slices.Contains(e.Fields, "hash"):
@@ -126,19 +132,29 @@ func (a *api) row(e *resource.AuditEntry) row {
 // list answers GET /audit.
 func (a *api) list(w http.ResponseWriter, r *http.Request, _ records.Caller) error {
 	v := r.URL.Query()
-	page, _, _, _, err := wire.PageOf(v, "page_size", pageSize, 0)
+	page, err := wire.PageOf(v, "page_size", pageSize)
 	if err != nil {
 		return err
-	}
-	size := pageSize
-	if n, err := strconv.Atoi(v.Get("page_size")); err == nil {
-		size = min(n, 100)
 	}
 	q, filtered, err := a.query(v)
 	if err != nil {
 		return err
 	}
-	q.Skip, q.Limit, q.Reach = (page-1)*size, size, reach
+	var rows []row
+	var total int
+	if by := v.Get("sort_by"); by == "" || by == "updated_at" {
+		rows, total = a.inTime(q, filtered, page)
+	} else if rows, total, err = a.sorted(q, v, page); err != nil {
+		return err
+	}
+	return wire.Answer(w, records.Written{}, map[string]any{
+		"audit_logs": rows, "total": total, "page": page.Number, "page_size": page.Size, "total_pages": page.Pages(total),
+	})
+}
+
+// inTime is a page in the order of the log, and how many entries the query selects.
+func (a *api) inTime(q fsm.AuditQuery, filtered bool, page wire.Page) ([]row, int) {
+	q.Skip, q.Limit, q.Reach = (page.Number-1)*page.Size, page.Size, reach
 	p := a.state.AuditPage(q)
 	total := p.Matches
 	switch {
@@ -155,9 +171,42 @@ func (a *api) list(w http.ResponseWriter, r *http.Request, _ records.Caller) err
 	for i := range p.Items {
 		rows = append(rows, a.row(&p.Items[i]))
 	}
-	return wire.Answer(w, records.Written{}, map[string]any{
-		"audit_logs": rows, "total": total, "page": page, "page_size": size, "total_pages": (total + size - 1) / size,
-	})
+	return rows, total
+}
+
+// orders are the columns that the log may be sorted by beside its own order; of equal entries, the newest is first.
+var orders = wire.Orders[row]{
+	"changed_by":         func(x, y row) int { return strings.Compare(x.ChangedBy, y.ChangedBy) },
+	"changed_by_api_key": func(x, y row) int { return strings.Compare(x.APIKey, y.APIKey) },
+	"action":             func(x, y row) int { return strings.Compare(x.Action, y.Action) },
+	"table_name":         func(x, y row) int { return strings.Compare(x.Table, y.Table) },
+	"object_id":          func(x, y row) int { return strings.Compare(x.ObjectID, y.ObjectID) },
+}
+
+// sorted is a page in another order, for which all entries that the query selects are read.
+func (a *api) sorted(q fsm.AuditQuery, v url.Values, page wire.Page) ([]row, int, error) {
+	if orders[v.Get("sort_by")] == nil {
+		return nil, 0, wire.Invalid("sort_by", "is not one of updated_at, "+strings.Join(slices.Sorted(maps.Keys(orders)), ", "))
+	}
+	all := []row{}
+	q.Oldest, q.Limit, q.Reach = false, 500, reach
+	for {
+		p := a.state.AuditPage(q)
+		for i := range p.Items {
+			all = append(all, a.row(&p.Items[i]))
+		}
+		if len(all) > most {
+			return nil, 0, wire.Invalid("sort_by", fmt.Sprintf("is possible for %d entries at most, and more are selected; narrow them, by start_date and end_date for example", most))
+		}
+		if q.Cursor = p.Next; q.Cursor == "" {
+			break
+		}
+	}
+	if err := orders.Sort(v, "desc", all); err != nil {
+		return nil, 0, err
+	}
+	from, to := page.Of(len(all))
+	return all[from:to], len(all), nil
 }
 
 // query reads LiteLLM's filters.
@@ -168,42 +217,87 @@ func (a *api) query(v url.Values) (q fsm.AuditQuery, filtered bool, err error) {
 	} {
 		filtered = filtered || v.Get(name) != ""
 	}
-	q.ID, q.Text = v.Get("object_id"), v.Get("search")
-	q.Oldest = v.Get("sort_order") == "asc"
-	if by := v.Get("sort_by"); by != "" && by != "updated_at" {
-		return q, false, wire.Invalid("sort_by", "the audit log is sorted by updated_at")
+	q.ID, q.Text = a.keyID(v.Get("object_id")), v.Get("search")
+	desc, err := wire.Descending(v, "desc")
+	if err != nil {
+		return q, false, err
 	}
-	if o := v.Get("sort_order"); o != "" && o != "asc" && o != "desc" {
-		return q, false, wire.Invalid("sort_order", "is not one of asc, desc")
-	}
+	q.Oldest = !desc
 	if q.From, err = timeOf("start_date", v.Get("start_date"), 0); err != nil {
 		return q, false, err
 	}
 	if q.To, err = timeOf("end_date", v.Get("end_date"), 24*time.Hour); err != nil {
 		return q, false, err
 	}
-	if id := v.Get("object_team_id"); id != "" {
-		q.Kind, q.ID = "team", id
-	}
+	var fits []func(*resource.AuditEntry) bool
 	if h := v.Get("object_key_hash"); h != "" {
-		q.Kind, q.ID = "key", a.keyID(h)
+		id := a.keyID(h)
+		q.Kind, q.ID = "key", cmp.Or(q.ID, id)
+		fits = append(fits, func(e *resource.AuditEntry) bool { return e.ID == id })
+	}
+	if id := v.Get("object_team_id"); id != "" {
+		fits = append(fits, a.ofTeam(id))
 	}
 	if h := v.Get("changed_by_api_key"); h != "" {
 		q.Actor = "key/" + a.keyID(h)
 	}
-	q.Filter = a.filter(v.Get("changed_by"), v.Get("action"), v.Get("table_name"))
+	if by := v.Get("changed_by"); by != "" {
+		fits = append(fits, func(e *resource.AuditEntry) bool { return a.row(e).ChangedBy == by })
+	}
+	if action := v.Get("action"); action != "" {
+		fits = append(fits, func(e *resource.AuditEntry) bool { return actionOf(e) == action })
+	}
+	if table := v.Get("table_name"); table != "" {
+		fits = append(fits, func(e *resource.AuditEntry) bool { return tableOf(e.Kind) == table })
+	}
+	if len(fits) > 0 {
+		q.Filter = func(e *resource.AuditEntry) bool {
+			return !slices.ContainsFunc(fits, func(f func(*resource.AuditEntry) bool) bool { return !f(e) })
+		}
+	}
 	return q, filtered, nil
 }
 
-// filter selects by what only LiteLLM's rows have; nil selects all.
-func (a *api) filter(by, action, table string) func(*resource.AuditEntry) bool {
-	if by == "" && action == "" && table == "" {
-		return nil
+// ofTeam selects the changes of a team and of what belongs to it: its members, its projects and its keys, also those
+// that it has no more. An entry of a change names the team only if that has changed, so the records are asked, and
+// for deleted keys the entries of their ends.
+func (a *api) ofTeam(id string) func(*resource.AuditEntry) bool {
+	gone := map[string]bool{}
+	q := fsm.AuditQuery{Kind: "key", Action: fsm.KindDeleteKey.String(), Limit: most, Reach: reach}
+	q.Filter = func(e *resource.AuditEntry) bool { return teamIn(e.Before) == id }
+	for _, e := range a.state.AuditPage(q).Items {
+		gone[e.ID] = true
 	}
 	return func(e *resource.AuditEntry) bool {
-		return (action == "" || actionOf(e) == action) && (table == "" || tableOf(e.Kind) == table) &&
-			(by == "" || a.row(e).ChangedBy == by)
+		if teamIn(e.Before) == id || teamIn(e.After) == id {
+			return true
+		}
+		switch e.Kind {
+		case resource.HolderTeam:
+			return e.ID == id
+		case resource.HolderMember:
+			return strings.HasPrefix(e.ID, id+"/")
+		case resource.HolderProject:
+			p, ok := a.state.Catalog().Project(e.ID)
+			return ok && p.TeamID == id
+		case resource.HolderKey:
+			k, ok := a.state.Key(e.ID)
+			return gone[e.ID] || ok && k.TeamID == id
+		}
+		return false
 	}
+}
+
+// teamIn is the team that a document names.
+func teamIn(doc json.RawMessage) string {
+	if !bytes.Contains(doc, []byte(`"team_id"`)) {
+		return ""
+	}
+	var d struct {
+		TeamID string `json:"team_id"`
+	}
+	_ = json.Unmarshal(doc, &d) // of another type it names none
+	return d.TeamID
 }
 
 // keyID finds a key by its hash, as LiteLLM's token, or takes the text for its id.

@@ -2,6 +2,7 @@ package auditlog_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,10 +71,54 @@ func TestRoutes(t *testing.T) {
 		t.Errorf("row differs (-want +got):\n%s", d)
 	}
 	for path, status := range map[string]int{
-		"/audit/99": 404, "/audit/x": 404, "/audit?page=0": 400, "/audit?sort_by=action": 400, "/audit?sort_order=up": 400, "/audit?end_date=x": 400,
+		"/audit/99": 404, "/audit/x": 404, "/audit?page=0": 400, "/audit?sort_by=colour": 400, "/audit?sort_order=up": 400, "/audit?end_date=x": 400,
 	} {
 		if a := h.Call(adminapitest.MasterKey, "GET", path, ""); a.Status != status {
 			t.Errorf("%s: got %d, want %d", path, a.Status, status)
+		}
+	}
+}
+
+// TestRoutes_OfTeam: what belongs to a team is found by it, whatever of it has changed.
+func TestRoutes_OfTeam(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	h.Must("POST", "/team/new", `{"team_id":"t1"}`)                                                 // 1
+	h.Must("POST", "/team/new", `{"team_id":"t2"}`)                                                 // 2
+	in, _ := h.Must("POST", "/key/generate", `{"key_alias":"in","team_id":"t1"}`)["token"].(string) // 3
+	h.Must("POST", "/key/generate", `{"key_alias":"other","team_id":"t2"}`)                         // 4
+	h.Must("POST", "/key/update", `{"key":"in","rpm_limit":5}`)                                     // 5
+	h.Must("POST", "/key/block", `{"key":"in"}`)                                                    // 6
+	h.Must("POST", "/key/update", `{"key":"other","rpm_limit":5}`)                                  // 7
+	h.Must("POST", "/team/member_add", `{"team_id":"t1","member":{"user_id":"ada","role":"user"}}`) // 8: the user, 9
+	h.Must("POST", "/key/generate", `{"key_alias":"gone","team_id":"t1"}`)                          // 10
+	h.Must("POST", "/key/update", `{"key":"gone","rpm_limit":5}`)                                   // 11
+	h.Must("POST", "/key/delete", `{"keys":["gone"]}`)                                              // 12
+	h.Must("POST", "/project/new", `{"project_id":"p1","project_alias":"p","team_id":"t1"}`)        // 13
+	h.Must("POST", "/project/update", `{"project_id":"p1","rpm_limit":9}`)                          // 14
+	for query, want := range map[string]string{
+		"object_team_id=t1": "14 13 12 11 10 9 6 5 3 1",
+		"object_team_id=t2": "7 4 2",
+		"object_team_id=t1&table_name=LiteLLM_VerificationToken": "12 11 10 6 5 3",
+		"object_team_id=t1&table_name=LiteLLM_TeamTable":         "1",
+		"object_team_id=t1&object_key_hash=" + in:                "6 5 3",
+		"object_team_id=t2&object_key_hash=" + in:                "",
+		"object_id=" + in:                                                  "6 5 3",
+		"object_id=t1&object_key_hash=" + in:                               "",
+		"object_team_id=t1&action=blocked":                                 "6",
+		"sort_by=action&object_team_id=t2&sort_order=asc":                  "4 2 7",
+		"sort_by=object_id&object_team_id=t1&sort_order=desc&page_size=2":  "9 1",
+		"sort_by=table_name&object_team_id=t2&sort_order=desc&page_size=2": "7 4",
+		"sort_by=updated_at&object_team_id=t2&sort_order=asc":              "2 4 7",
+	} {
+		body := h.Must("GET", "/audit?"+query, "")
+		var got []string
+		rows, _ := body["audit_logs"].([]any)
+		for _, r := range rows {
+			got = append(got, r.(map[string]any)["id"].(string))
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: got %q, want %q", query, s, want)
 		}
 	}
 }

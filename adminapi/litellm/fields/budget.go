@@ -84,13 +84,10 @@ func isMain(t *resource.Terms) bool { return t.Unit() == resource.UnitUSD && len
 // budget_limits, and model_max_budget. now is what an update finds: what is not given stays.
 func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
 	terms = slices.Clone(now)
-	if raw, ok := in["budget_limits"]; ok && !IsEmpty(raw) {
-		several, err := severalTerms(in)
-		if err != nil {
+	if raw, ok := in["budget_limits"]; ok {
+		if terms, given, err = replaceSeveral(in, raw, terms); err != nil {
 			return nil, false, err
 		}
-		terms = append(slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) }), several...)
-		given = true
 	}
 	main, ok, err := MainTerms(in, terms)
 	if err != nil {
@@ -117,6 +114,22 @@ func termsOf(in records.Document, now []resource.Terms) (terms []resource.Terms,
 		given = true
 	}
 	return terms, given, nil
+}
+
+// MemberTerms makes the budgets that new members of a team get: max_budget with its period, and model_max_budget. A
+// period alone limits nothing, nor does a budget without an amount.
+func MemberTerms(in records.Document, now []resource.Terms) (terms []resource.Terms, given bool, err error) {
+	of, err := modelBudgets(in["model_max_budget"])
+	if err != nil {
+		return nil, false, err
+	}
+	for _, model := range sorted(of) {
+		if of[model].RPM != nil || of[model].TPM != nil {
+			return nil, false, invalid("team_member_model_max_budget."+model, "has a limit; new members get budgets of models only")
+		}
+	}
+	terms, given, err = termsOf(in, now)
+	return slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) && t.USD == resource.MaxMoney }), given, err
 }
 
 // MainTerms reads max_budget, budget_duration, soft_budget and a temporary increase into the
@@ -220,6 +233,29 @@ func increase(in records.Document, t *resource.Terms) (given bool, err error) {
 	}
 	t.Increase = &inc
 	return true, nil
+}
+
+// replaceSeveral puts budget_limits in the place of the budgets that there are for whatever model. Nothing in it takes
+// away those of which a row shows several: a single one is max_budget's. Of several, the first stays to be
+// changed if max_budget is given beside it.
+func replaceSeveral(in records.Document, raw json.RawMessage, terms []resource.Terms) (next []resource.Terms, given bool, err error) {
+	var several []resource.Terms
+	if IsEmpty(raw) {
+		for i := range terms {
+			if isMain(&terms[i]) {
+				several = append(several, terms[i])
+			}
+		}
+		if len(several) < 2 {
+			return terms, false, nil
+		}
+		if several = several[:1]; IsEmpty(in["max_budget"]) {
+			several = nil
+		}
+	} else if several, err = severalTerms(in); err != nil {
+		return nil, false, err
+	}
+	return append(slices.DeleteFunc(terms, func(t resource.Terms) bool { return isMain(&t) }), several...), true, nil
 }
 
 func severalTerms(in records.Document) ([]resource.Terms, error) {
@@ -368,6 +404,16 @@ func BudgetRow(row map[string]any, al *resource.Allowance, accounts []client.Acc
 		}
 		row["budget_limits"] = all
 	}
+}
+
+// MaxBudget is what a row shows as max_budget, to sort by; MaxMoney if it shows none.
+func MaxBudget(al *resource.Allowance) resource.Money {
+	for i := range al.Budgets {
+		if isMain(&al.Budgets[i]) {
+			return al.Budgets[i].USD
+		}
+	}
+	return resource.MaxMoney
 }
 
 func modelLimitRows(row map[string]any, limits map[string]resource.Limits) {

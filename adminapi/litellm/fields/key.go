@@ -225,6 +225,16 @@ func Renamed(err error) error {
 	if e.Field[:head] == "objects" {
 		return invalid("object_permission"+e.Field[head:], e.Reason)
 	}
+	if e.Field == "region" { // of a customer
+		return invalid("allowed_model_region", e.Reason)
+	}
+	if rest, ok := strings.CutPrefix(e.Field, "sessions."); ok {
+		for theirs, ours := range sessionFields {
+			if rest == ours {
+				return invalid(theirs, e.Reason)
+			}
+		}
+	}
 	for theirs, ours := range keyFields {
 		if e.Field[:head] == ours && theirs != ours {
 			return invalid(theirs+e.Field[head:], e.Reason)

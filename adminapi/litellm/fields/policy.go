@@ -6,6 +6,7 @@ package fields
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -17,8 +18,27 @@ import (
 // unsupportedFields bound or widen what anybody may do in LiteLLM, and do nothing here.
 var unsupportedFields = []string{
 	"agent_id", "allowed_cache_controls", "allowed_passthrough_routes", "allowed_vector_store_indexes",
-	"budget_fallbacks", "denied_passthrough_routes", "end_user_budget_id", "mcp_rpm_limit",
-	"permissions", "policies", "router_settings", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+	"budget_fallbacks", "default_estimated_output_tokens", "default_estimated_output_tokens_per_model", "denied_passthrough_routes",
+	"enable_prompt_caching", "end_user_budget_id", "mcp_rpm_limit",
+	"permissions", "policies", "router_settings", "send_invite_email", "tag_rpm_limit", "throttle_on_budget_exceeded", "tpd_limit",
+}
+
+// bestEffort is the kind of a limit that there is: one that is counted as requests come.
+const bestEffort = "best_effort_throughput"
+
+// refuseLimitTypes refuses limits that a model's capacity would have to be kept for, or that would hold only while it
+// fails.
+func refuseLimitTypes(in records.Document) error {
+	for _, name := range []string{"tpm_limit_type", "rpm_limit_type"} {
+		kind, err := Text(in, name)
+		if err != nil {
+			return err
+		}
+		if kind != "" && kind != bestEffort {
+			return invalid(name, fmt.Sprintf("%.60q is not possible; limits are %s: counted as requests come, whatever the model can take", kind, bestEffort))
+		}
+	}
+	return nil
 }
 
 // renamedFields are fields of every policy that only have another name.
@@ -42,7 +62,10 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := Refuse(in, unsupportedFields); err != nil {
 		return nil, err
 	}
-	if err := toModels(in); err != nil {
+	if err := refuseLimitTypes(in); err != nil {
+		return nil, err
+	}
+	if err := ToModels(in); err != nil {
 		return nil, err
 	}
 	if err := refuseObjectModels(in["object_permission"]); err != nil {
@@ -52,13 +75,11 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := liftSwitch(out); err != nil {
 		return nil, err
 	}
-	if raw, ok := in["require_trace_id"]; ok {
-		if err := out.Set("sessions", records.Document{"require_trace_id": raw}); err != nil {
-			return nil, err
-		}
-	}
 	if now == nil {
 		now = &resource.Policy{}
+	}
+	if err := sessionsDoc(in, out, now.Sessions); err != nil {
+		return nil, err
 	}
 	return out, allowanceDoc(in, out, now)
 }
@@ -281,9 +302,9 @@ func Refuse(doc records.Document, names []string) error {
 	return nil
 }
 
-// toModels reads LiteLLM's list of models. Its words for all models are the empty list;
+// ToModels reads LiteLLM's list of models. Its words for all models are the empty list;
 // its word for none stays (resource.NoModels).
-func toModels(doc records.Document) error {
+func ToModels(doc records.Document) error {
 	var models []string
 	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
 		return nil

@@ -25,12 +25,13 @@ func (a *api) modelPages(w http.ResponseWriter, r *http.Request, by records.Call
 			}
 		}
 	}
-	page, pages, from, to, err := wire.PageOf(q, "size", 50, len(rows))
+	page, err := wire.PageOf(q, "size", 50)
 	if err != nil {
 		return err
 	}
+	from, to := page.Of(len(rows))
 	return wire.Answer(w, records.Written{}, map[string]any{
-		"data": rows[from:to], "total_count": len(rows), "current_page": page, "total_pages": pages, "size": to - from,
+		"data": rows[from:to], "total_count": len(rows), "current_page": page.Number, "total_pages": page.Pages(len(rows)), "size": page.Size,
 	})
 }
 

@@ -11,7 +11,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -118,24 +117,6 @@ func ReadBody(r *http.Request) (records.Document, error) {
 	return records.ParseDocument(b)
 }
 
-// PageOf reads LiteLLM's page and size, and gives the slice bounds for total records.
-func PageOf(q url.Values, sizeName string, size int, total int) (page, pages, from, to int, err error) {
-	page = 1
-	for name, v := range map[string]*int{"page": &page, sizeName: &size} {
-		text := q.Get(name)
-		if text == "" {
-			continue
-		}
-		if *v, err = strconv.Atoi(text); err != nil || *v < 1 || *v > 1_000_000 {
-			return 0, 0, 0, 0, Invalid(name, "is not a positive number")
-		}
-	}
-	size = min(size, 100)
-	pages = (total + size - 1) / size
-	from = min((page-1)*size, total)
-	return page, pages, from, min(from+size, total), nil
-}
-
 // Rows writes records.
 func Rows[P any](all []P, row func(P) map[string]any) []map[string]any {
 	out := make([]map[string]any, 0, len(all))
@@ -143,17 +124,6 @@ func Rows[P any](all []P, row func(P) map[string]any) []map[string]any {
 		out = append(out, row(r))
 	}
 	return out
-}
-
-// Paged writes one page of rows, LiteLLM's way.
-func Paged[P any](q url.Values, name, sizeName string, size int, all []P, row func(P) map[string]any) (map[string]any, error) {
-	page, pages, from, to, err := PageOf(q, sizeName, size, len(all))
-	if err != nil {
-		return nil, err
-	}
-	return map[string]any{
-		name: Rows(all[from:to], row), "total": len(all), "page": page, "page_size": to - from, "total_pages": pages,
-	}, nil
 }
 
 // Stamps writes when and by whom a record was made.

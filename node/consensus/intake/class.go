@@ -41,6 +41,7 @@ var kinds = map[fsm.Kind]Class{
 	fsm.KindPruneAudit:      Node,
 	fsm.KindMarkAudit:       Node,
 	fsm.KindTurnKey:         Node,
+	fsm.KindRotateKey:       Node,
 	fsm.KindNoteErasure:     Node,
 	fsm.KindSweepBlobs:      Node,
 	fsm.KindPutResponse:     Node,
