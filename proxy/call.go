@@ -148,7 +148,7 @@ type result struct {
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration
-	passed     int64 // bytes of a stream that came
+	passed     int64 // bytes of the answer that came
 	text       int64 // bytes of generated text that were relayed
 	usage      llm.Usage
 	cost       resource.Money

@@ -132,7 +132,7 @@ func routes() ([]*Route, error) {
 	var all []*Route
 	for _, make := range []func() (*Route, error){
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
-		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute, invokeRoute, invokeStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
 		tokenCounterRoute, transformRoute, paramsRoute, modelInfoRoute, trialRoute,
 		rerankRoute, ocrRoute, decisionsRoute, systemOneRoute, extractionRoute, countTokensRoute, countContentRoute, inputTokensRoute,

@@ -271,7 +271,11 @@ func (s *Server) Mount(mux *http.ServeMux) {
 				verbs[r.method+" "+p] = append(verbs[r.method+" "+p], r)
 				continue
 			}
-			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, s.handler(r))
+			h := s.handler(r)
+			if r.endpoint == llm.Invoke {
+				h = s.invokes(r, p)
+			}
+			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, h)
 		}
 	}
 	for p, routes := range verbs {
@@ -344,10 +348,8 @@ func (s *Server) begin(r *Route, w http.ResponseWriter, req *http.Request, more 
 // paths lead there.
 func (s *Server) otherVerbs(pattern string) http.Handler {
 	_, path, _ := strings.Cut(pattern, " ")
-	for _, r := range s.routes {
-		if r.prefix != nil && r.prefix.Below == nil && strings.HasPrefix(path, r.prefix.Path+"/") {
-			return s.handler(r)
-		}
+	if r := s.wordsOf(path); r != nil {
+		return s.handler(r)
 	}
 	return http.HandlerFunc(s.notFound)
 }
