@@ -132,6 +132,7 @@ func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, a
 	if err != nil {
 		return c.said(err, way)
 	}
+	s.billResults(ctx, c)
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 		c.result.raw = answer.Raw

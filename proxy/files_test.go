@@ -199,6 +199,12 @@ func TestPassThrough_costPerRequest(t *testing.T) {
 // uploadOf is a form with the fields, in pairs, and a file.
 func uploadOf(t *testing.T, pairs ...string) (body, kind string) {
 	t.Helper()
+	return uploadWith(t, "{}\n", pairs...)
+}
+
+// uploadWith is uploadOf with the file's content.
+func uploadWith(t *testing.T, content string, pairs ...string) (body, kind string) {
+	t.Helper()
 	var b bytes.Buffer
 	form := multipart.NewWriter(&b)
 	for i := 0; i < len(pairs); i += 2 {
@@ -208,7 +214,7 @@ func uploadOf(t *testing.T, pairs ...string) (body, kind string) {
 	}
 	part, err := form.CreateFormFile("file", "x.jsonl")
 	if err == nil {
-		_, err = io.WriteString(part, "{}\n")
+		_, err = io.WriteString(part, content)
 	}
 	if err == nil {
 		err = form.Close()

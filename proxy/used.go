@@ -58,7 +58,7 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
-	if c.own != nil {
+	if c.own != nil || c.owed {
 		return // no model was asked
 	}
 	if c.uncounted() {
