@@ -82,7 +82,7 @@ func fileRoutes() ([]*Route, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.prefix = &pass.Files
+		r.prefix, r.azure = &pass.Files, azurePaths(row.path)
 		r.upload = row.method == "POST" && row.path == "/files"
 		all = append(all, r)
 	}

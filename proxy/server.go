@@ -277,6 +277,9 @@ func (s *Server) Mount(mux *http.ServeMux) {
 			}
 			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, h)
 		}
+		for _, p := range r.azure {
+			mux.Handle(r.method+" "+p, s.azure(r, p))
+		}
 	}
 	for p, routes := range verbs {
 		mux.Handle(p, s.byVerb(routes, s.otherVerbs(p)))
@@ -288,7 +291,7 @@ func (s *Server) Mount(mux *http.ServeMux) {
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
 // but for the verbs of Google's paths, which stand behind a colon, and for the paths in a provider's
-// own words, which take any method and are listed with POST.
+// own words, which take any method and are listed with POST. Those of Azure's clients are among the latter.
 func (s *Server) Patterns() []string {
 	var all []string
 	for _, r := range s.routes {
@@ -313,7 +316,7 @@ func (s *Server) handler(r *Route) http.Handler {
 				}
 			}
 			if r.prefix != nil {
-				c.rest = strings.TrimPrefix(strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path), "/")
+				c.rest = r.below(req.URL.EscapedPath())
 			}
 		})
 	})
