@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -12,6 +13,7 @@ import (
 type AccountParam struct {
 	Name   string // of the option or the secret
 	Secret bool   // it is sealed and never shown
+	Truth  bool   // it is true or false
 	Second bool   // another name of LiteLLM's stands for the same, and is the one that is shown
 }
 
@@ -46,12 +48,22 @@ var AccountParams = map[string]AccountParam{
 	"oci_key":               {Name: "oci_private_key", Secret: true},
 	"oci_compartment_id":    {Name: "oci_compartment_id"},
 	"predibase_tenant_id":   {Name: "tenant_id", Second: true},
+	"use_in_pass_through":   {Name: "use_in_pass_through", Truth: true},
 }
 
 // account takes the options and secrets out of a mapping of LiteLLM's.
 func (m *mapping) account() (options map[string]string, secrets map[string]Secret) {
 	for _, theirs := range slices.Sorted(maps.Keys(AccountParams)) {
-		p, v := AccountParams[theirs], m.text(theirs)
+		p := AccountParams[theirs]
+		if p.Truth && m.values[theirs] == nil {
+			continue
+		}
+		v := ""
+		if p.Truth {
+			v = strconv.FormatBool(m.boolean(theirs))
+		} else {
+			v = m.text(theirs)
+		}
 		switch {
 		case v == "":
 		case p.Secret:
