@@ -97,25 +97,33 @@ func (r *anyReader) members(depth int) (found bool) {
 			raw := NewCursor(c.Raw())
 			inner := anyReader{cursor: &raw, usage: &r.metrics}
 			found = inner.members(wrapped) || found
-		case "inputTextTokenCount", "prompt_token_count", "inputTokenCount": // of Titan, of Llama, of Bedrock's metrics and Vertex
-			found = r.count(&r.usage.Input) || found
-		case "totalOutputTextTokenCount", "generation_token_count", "outputTokenCount":
-			found = r.count(&r.usage.Output) || found
-		case "cacheReadInputTokenCount":
-			found = r.count(&r.usage.CacheRead) || found
-		case "cacheWriteInputTokenCount":
-			found = r.count(&r.usage.CacheWrite) || found
-		case "results": // of Titan
-			found = r.each("tokenCount", &r.usage.Output) || found
-		case "predictions": // of Vertex
-			found = r.predictions() || found
-		case "images", "artifacts": // of Titan, Nova and Stability
-			found = r.pictures() || found
 		default:
-			c.Raw()
+			found = r.member(string(c.Name())) || found
 		}
 	}
 	return found
+}
+
+// member reads one that is a count, or a list of things that count.
+func (r *anyReader) member(name string) bool {
+	switch name {
+	case "inputTextTokenCount", "prompt_token_count", "inputTokenCount": // of Titan, of Llama, of Bedrock's metrics and Vertex
+		return r.count(&r.usage.Input)
+	case "totalOutputTextTokenCount", "generation_token_count", "outputTokenCount":
+		return r.count(&r.usage.Output)
+	case "cacheReadInputTokenCount":
+		return r.count(&r.usage.CacheRead)
+	case "cacheWriteInputTokenCount":
+		return r.count(&r.usage.CacheWrite)
+	case "results": // of Titan
+		return r.each("tokenCount", &r.usage.Output)
+	case "predictions": // of Vertex
+		return r.predictions()
+	case "images", "artifacts": // of Titan, Nova and Stability
+		return r.pictures()
+	}
+	r.cursor.Raw()
+	return false
 }
 
 // object reads a usage object, whose names say whose it is.
