@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -12,6 +13,7 @@ import (
 type AccountParam struct {
 	Name   string // of the option or the secret
 	Secret bool   // it is sealed and never shown
+	Truth  bool   // it is true or false
 	Second bool   // another name of LiteLLM's stands for the same, and is the one that is shown
 }
 
@@ -46,6 +48,7 @@ var AccountParams = map[string]AccountParam{
 	"oci_key":               {Name: "oci_private_key", Secret: true},
 	"oci_compartment_id":    {Name: "oci_compartment_id"},
 	"predibase_tenant_id":   {Name: "tenant_id", Second: true},
+	"use_in_pass_through":   {Name: "use_in_pass_through", Truth: true},
 }
 
 // account takes the options and secrets out of a mapping of LiteLLM's.
@@ -61,7 +64,14 @@ func (m *mapping) account() (options map[string]string, secrets map[string]Secre
 			}
 			continue
 		}
-		if v := m.text(theirs); v != "" {
+		v := ""
+		switch {
+		case !p.Truth:
+			v = m.text(theirs)
+		case m.values[theirs] != nil:
+			v = strconv.FormatBool(m.boolean(theirs))
+		}
+		if v != "" {
 			if options == nil {
 				options = map[string]string{}
 			}

@@ -146,6 +146,23 @@ func TestParse_LiteLLM_private(t *testing.T) {
 	}
 }
 
+// TestParse_LiteLLM_passThrough: whether a deployment is open to requests in its provider's own words is an option.
+func TestParse_LiteLLM_passThrough(t *testing.T) {
+	t.Parallel()
+	for said, want := range map[string]string{"": "", ", use_in_pass_through: true": "true", ", use_in_pass_through: no": "false"} {
+		f, err := loadText(t, "c.yaml", "model_list:\n- model_name: m\n  litellm_params: {model: openai/m"+said+"}\n", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := f.Resources.Models[0].Deployments[0].Resource; d.Options["use_in_pass_through"] != want {
+			t.Errorf("%q: got %v", said, d.Options)
+		}
+	}
+	if _, err := loadText(t, "c.yaml", "model_list:\n- model_name: m\n  litellm_params: {model: openai/m, use_in_pass_through: perhaps}\n", nil); err == nil || !strings.Contains(err.Error(), "neither true nor false") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestParse_LiteLLM_callbackSettings says of each callback whether it is told prompts and answers.
 // TestParse_LiteLLM_runtime: a runtime of Amazon's is an option, and no address.
 func TestParse_LiteLLM_runtime(t *testing.T) {

@@ -34,6 +34,7 @@ const (
 	Realtime                           // OpenAI's: a session of events over a WebSocket
 	EmbedContent                       // Google's, of one content
 	BatchEmbedContents                 // Google's, of several
+	Invoke                             // Bedrock's InvokeModel, streamed or not: a body in the words of the model's maker
 
 	// What providers alone are asked. GeminiEmbed is batchEmbedContents, which is never relayed: each of
 	// its requests names the model again.
@@ -168,6 +169,7 @@ var traits = [numEndpoints]struct {
 	Messages:        {name: "messages", family: FamilyConversation, vendor: VendorAnthropic, most: "max_tokens"},
 	GenerateContent: {name: "generate_content", family: FamilyConversation, vendor: VendorGoogle, inPath: true},
 	Converse:        {name: "converse", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
+	Invoke:          {name: "invoke", family: FamilyConversation, vendor: VendorAmazon, inPath: true},
 	CohereChat:      {name: "cohere_chat", family: FamilyConversation, vendor: VendorCohere, most: "max_tokens"},
 	OllamaChat:      {name: "ollama_chat", family: FamilyConversation, vendor: VendorOllama},
 	CountTokens:     {name: "count_tokens", family: FamilyCount, vendor: VendorAnthropic},

@@ -148,6 +148,8 @@ type Fields struct {
 	// where the upstream is a gateway itself, such as "api_base"; "" if there is none. Nothing here
 	// acts on it, but who relays it lets the client choose.
 	Redirect string
+	// Refers says that a member may name what a provider keeps: a conversation, a container or a cached content.
+	Refers bool
 	// PromptBytes is the size of everything that becomes prompt tokens; MediaBytes, a part
 	// of it, is the size of base64 data URLs, which cost far fewer tokens than bytes.
 	PromptBytes, MediaBytes int64
@@ -212,6 +214,8 @@ func (f *Fields) notice(raw []byte) {
 	switch string(raw) {
 	case "mcp_servers":
 		f.HasMCP = true
+	case "conversation", "container", "video", "cachedContent", "cached_content":
+		f.Refers = true
 	case "api_base", "base_url", "api_key", "api_version", "custom_llm_provider", "litellm_credential_name",
 		"organization", "azure_ad_token", "azure_ad_token_provider", "vertex_credentials", "vertex_project", "vertex_location",
 		"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_role_name",
@@ -328,6 +332,7 @@ func (f *Fields) read(s *scanner, id field, name string) (err error) { //nolint:
 		start := s.i
 		f.HasTools = s.filled() || f.HasTools
 		f.HasMCP = f.HasMCP || mayNameMCP(s.b[start:s.i])
+		f.Refers = f.Refers || bytes.Contains(s.b[start:s.i], []byte(`"container"`))
 	case fieldGenerationConfig, fieldInferenceConfig:
 		err = f.config(s, name)
 	default:

@@ -129,10 +129,10 @@ func emptyObject(v []byte) bool {
 // clamp lowers every limit on output that is above e.MaxTokens, and adds one if there is none.
 func (f *Fields) clamp(body []byte, list []splice, add []byte, e Edits) ([]splice, []byte) {
 	value := strconv.AppendInt(nil, e.MaxTokens, 10)
-	if e.Endpoint.ModelInPath() {
+	if e.Endpoint.ModelInPath() && e.Endpoint != Invoke || e.Endpoint == Invoke && f.nested.end != 0 {
 		return f.clampNested(body, list, add, e, value)
 	}
-	found := false
+	found := e.Endpoint == Invoke // whose makers have different names for it
 	for _, id := range []field{fieldMaxTokens, fieldMaxCompletionTokens, fieldMaxOutputTokens} {
 		sp := f.spans[id]
 		if sp.end == 0 {

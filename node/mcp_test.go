@@ -227,6 +227,21 @@ func TestMCP(t *testing.T) {
 		if _, err := mcpSession(t, at(2, "/mcp"), plain, nil).ReadResource(t.Context(), &sdk.ReadResourceParams{URI: "file:///readme"}); err == nil {
 			t.Error("a resource is read without a right")
 		}
+		one := mcpSession(t, at(2, "/mcp"), some, nil)
+		if _, err := one.ReadResource(t.Context(), &sdk.ReadResourceParams{URI: "file:///readme"}); err == nil {
+			t.Error("a resource is read with the right to one tool")
+		}
+		if _, err := one.GetPrompt(t.Context(), &sdk.GetPromptParams{Name: "r-hello", Arguments: map[string]string{"who": "you"}}); err == nil {
+			t.Error("a prompt is read with the right to one tool")
+		}
+		prompts, err := one.ListPrompts(t.Context(), nil)
+		if err != nil || len(prompts.Prompts) != 0 {
+			t.Errorf("who may use one tool is listed the prompts %+v, %v", prompts, err)
+		}
+		resources, err := one.ListResources(t.Context(), nil)
+		if err != nil || len(resources.Resources) != 0 {
+			t.Errorf("who may use one tool is listed the resources %+v, %v", resources, err)
+		}
 	})
 	t.Run("headers", func(t *testing.T) {
 		s := mcpSession(t, at(0, "/mcp"), all.Secret, http.Header{"X-User": {"ada"}, "X-Other": {"x"}})

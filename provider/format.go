@@ -85,6 +85,7 @@ var (
 		llm.Messages:        anthropic.Format{},
 		llm.GenerateContent: gemini.Dialect{},
 		llm.Converse:        bedrock.Format{},
+		llm.Invoke:          bedrock.Invoked{},
 	}
 	outbound = map[llm.Endpoint]Outbound{
 		llm.Chat:              openai.Chat{},

@@ -15,7 +15,7 @@ var bedrockRows = []Provider{bedrockRow("bedrock"), bedrockRow("bedrock_converse
 
 func invokeRow() Provider {
 	p := bedrockRow(bedrock.RowAnthropic)
-	p.Endpoints, p.RowOf = []llm.Endpoint{llm.Messages, llm.BedrockCount}, nil
+	p.Endpoints, p.RowOf = []llm.Endpoint{llm.Messages, llm.BedrockCount, llm.Invoke}, nil
 	p.Rows = nil
 	p.NoModel, p.NoStream = true, true
 	p.Members = []llm.Member{{Name: "anthropic_version", Value: []byte(`"` + bedrock.Version + `"`)}}
@@ -27,6 +27,6 @@ func bedrockRow(name string) Provider {
 		Name: name, Base: "https://bedrock-runtime.{region}.amazonaws.com", Auth: SigV4,
 		KeyVars: []string{"AWS_BEARER_TOKEN_BEDROCK"}, BaseVars: []string{"BEDROCK_API_BASE"},
 		Header:    map[string]string{"Accept": "application/vnd.amazon.eventstream"}, // of streams
-		Endpoints: []llm.Endpoint{llm.Converse, llm.InvokeEmbed}, Codec: bedrock.Codec{}, BatchOf: embeddings.MaxBatch, RowOf: bedrock.Row, Rows: []string{bedrock.RowAnthropic}, RootOf: bedrock.RootOf,
+		Endpoints: []llm.Endpoint{llm.Converse, llm.InvokeEmbed, llm.Invoke}, Codec: bedrock.Codec{}, BatchOf: embeddings.MaxBatch, RowOf: bedrock.Row, Rows: []string{bedrock.RowAnthropic}, RootOf: bedrock.RootOf,
 	}
 }

@@ -14,7 +14,7 @@ import (
 func (c *Call) quoting() quote.Request {
 	return quote.Request{
 		Catalog: c.cat, View: c.view, Model: c.model, Levels: c.levels, Session: c.session,
-		Endpoint: c.route.endpoint, Fields: &c.fields, Body: c.body, Form: c.form,
+		Endpoint: c.billed(), Fields: &c.fields, Body: c.body, Form: c.form,
 	}
 }
 
@@ -61,8 +61,8 @@ func reserveBudget(ctx context.Context, s *Server, c *Call) error {
 // lower lowers the call's maximum to what the budgets that say clamp have room for; false: it
 // cannot be, or there is too little.
 func (s *Server) lower(c *Call, r *quote.Request) bool {
-	if !c.quote.Clampable() {
-		return false
+	if !c.quote.Clampable() || c.route.prefix != nil || c.route.endpoint == llm.Invoke && c.fields.MaxTokens == 0 {
+		return false // what is relayed as it is keeps its maximum
 	}
 	room, ok := s.cfg.Budgets.Room(r.Claim(&c.quote))
 	if !ok {

@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/proxy/policy"
 )
 
 // answer relays a whole answer as it came: guardrails after, the settled record, the bytes.
 func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
-	c.result.text = a.Report.TextBytes
-	c.result.usage = a.Report.Usage
+	c.result.text, c.result.passed = a.Report.TextBytes, int64(len(a.Body))
+	c.result.usage = c.usageOf(a)
 	s.complete(c)
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)
@@ -32,6 +33,9 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	h := c.out.Header()
 	s.answerHeaders(c, h)
 	providerHeaders(a.Header, h)
+	if c.route.endpoint == llm.Invoke {
+		bedrock.SetHeaderUsage(h, &c.result.usage)
+	}
 	h["Content-Type"] = c.contentType(a.Header)
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.result.begun = true

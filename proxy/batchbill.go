@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -24,17 +25,33 @@ const maxOutput = 256 << 20
 // first tells that they are over: before the client learns where their output is. What cannot be charged
 // now is tried again with the next answer.
 func (s *Server) billBatches(ctx context.Context, c *Call, status int, body []byte) {
-	if c.route.prefix != &pass.Files || s.cfg.Artifacts == nil || status != http.StatusOK || !strings.Contains(c.route.name, "/batches") {
+	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || status != http.StatusOK || !strings.Contains("/"+c.rest, "/batches") {
 		return
 	}
 	for _, due := range batch.Dues(body) {
-		if err := s.billBatch(ctx, c, due); err != nil {
-			s.log.Warn("a provider's batch is not charged yet", "request_id", c.id, "batch", due.ID, "error", err)
-		}
+		s.billDue(ctx, c, due)
 	}
 }
 
-// billBatch charges one, unless that was done.
+// billResults does the same before the results of a batch of Anthropic's pass, which a client may ask for without
+// asking whether they are there.
+func (s *Server) billResults(ctx context.Context, c *Call) {
+	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || c.method != http.MethodGet {
+		return
+	}
+	if id := pass.Results(c.rest); id != "" {
+		s.billDue(ctx, c, batch.Due{ID: id})
+	}
+}
+
+// billDue charges one batch, and says so where that is not possible now.
+func (s *Server) billDue(ctx context.Context, c *Call, due batch.Due) {
+	if err := s.billBatch(ctx, c, due); err != nil {
+		s.log.Warn("a provider's batch is not charged yet", "request_id", c.id, "batch", due.ID, "error", err)
+	}
+}
+
+// billBatch charges one, unless that was done: with a record for each model that has answered.
 func (s *Server) billBatch(ctx context.Context, c *Call, due batch.Due) error {
 	a, version, err := s.cfg.Artifacts.Get(ctx, due.ID)
 	if errors.Is(err, resource.ErrNotFound) || err == nil && (a.ChargedAt != 0 || a.DeploymentID != c.result.target.Deployment.ID) {
@@ -43,36 +60,47 @@ func (s *Server) billBatch(ctx context.Context, c *Call, due batch.Due) error {
 	if err != nil {
 		return err
 	}
-	output, err := s.fetchOutput(ctx, c, due.File)
+	output, err := s.fetchOutput(ctx, c, due)
 	if err != nil {
 		return err
 	}
-	owed, err := s.openBill(ctx, c, a, batch.BillOf(output))
-	if err != nil {
-		return err
+	var owed []*Call
+	charge := func(taken bool) {
+		for _, o := range owed {
+			if !taken {
+				o.result.attempts, o.result.usage = 0, llm.Usage{}
+			}
+			o.result.status = http.StatusOK
+			s.finish(o, nil)
+			s.recycle(o)
+		}
+	}
+	for i, bill := range batch.BillsOf(output) {
+		o, err := s.openBill(ctx, c, a, bill, i)
+		if err != nil {
+			charge(false)
+			return err
+		}
+		owed = append(owed, o)
 	}
 	done := *a
 	done.ChargedAt = resource.At(s.now())
-	if _, err = s.cfg.Artifacts.Put(ctx, &done, version); err != nil {
-		owed.result.attempts, owed.result.usage = 0, llm.Usage{} // another node has charged it, or nobody knows
-	}
-	owed.result.status = http.StatusOK
-	s.finish(owed, nil)
-	s.recycle(owed)
+	_, err = s.cfg.Artifacts.Put(ctx, &done, version)
+	charge(err == nil) // if not, another node has charged it, or nobody knows
 	if errors.Is(err, resource.ErrConflict) {
 		return nil
 	}
 	return err
 }
 
-// fetchOutput reads a file of the deployment that was asked.
-func (s *Server) fetchOutput(ctx context.Context, c *Call, file string) ([]byte, error) {
+// fetchOutput reads what a batch of the deployment that was asked has made.
+func (s *Server) fetchOutput(ctx context.Context, c *Call, due batch.Due) ([]byte, error) {
 	d := c.view.Deployment(&c.result.target)
 	root, err := d.Provider.Root(d.Base, d.Account.Or().Options)
 	if err != nil {
 		return nil, fmt.Errorf("find the provider's files: %w", err)
 	}
-	path, ok := pass.Path(root, "files/"+file+"/content", "")
+	path, ok := pass.Path(root, due.Path(), "")
 	if !ok {
 		return nil, badPath()
 	}
@@ -103,12 +131,16 @@ func (s *Server) fetchOutput(ctx context.Context, c *Call, file string) ([]byte,
 	}
 }
 
-// openBill makes the call of a bill: as if the key that made the batch had asked what it used, which
+// openBill makes the call of the bill with that number: as if the key that made the batch had asked what it used, which
 // happened whatever is left of its budget.
-func (s *Server) openBill(ctx context.Context, from *Call, a *resource.Artifact, bill batch.Bill) (*Call, error) {
+func (s *Server) openBill(ctx context.Context, from *Call, a *resource.Artifact, bill batch.Bill, number int) (*Call, error) {
 	c := s.calls.Get().(*Call)
+	id := a.ID + ".usage"
+	if number > 0 {
+		id += "-" + strconv.Itoa(number+1)
+	}
 	c.came = came{
-		id: a.ID + ".usage", route: from.route, path: from.path, peer: from.peer, method: http.MethodPost, header: http.Header{}, out: reply.Silent{}, started: s.now(),
+		id: id, route: from.route, path: from.path, peer: from.peer, method: http.MethodPost, header: http.Header{}, out: reply.Silent{}, started: s.now(),
 	}
 	c.cat, c.batch, c.model = from.cat, a, from.model
 	who, err := s.auth.Holder(c.cat, a.Owners.KeyID)

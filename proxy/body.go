@@ -42,6 +42,9 @@ func readBody(ctx context.Context, s *Server, c *Call) error {
 	if err := c.fillPrompt(c.route.endpoint); err != nil {
 		return err
 	}
+	if err := s.findNamed(ctx, c); err != nil {
+		return err
+	}
 	return s.attach(ctx, c)
 }
 

@@ -62,6 +62,7 @@ type Call struct {
 	configured *resource.PassThrough // that is asked; nil: the route is no configured endpoint
 	flat       resource.Money        // what it costs if nobody understands its usage
 	here       bool                  // the gateway answers out of its own store
+	owed       bool                  // what it orders is charged when its results pass
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none
 	prompt     prompt.Used           // that the request was made of
@@ -149,7 +150,7 @@ type result struct {
 	answered   time.Time     // the last attempt's head came
 	waited     time.Duration // for the upstream, before the answer began
 	firstToken time.Duration
-	passed     int64 // bytes of a stream that came
+	passed     int64 // bytes of the answer that came
 	text       int64 // bytes of generated text that were relayed
 	usage      llm.Usage
 	cost       resource.Money

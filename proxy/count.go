@@ -20,7 +20,12 @@ func countTokensRoute() (*Route, error) {
 
 // inputTokensRoute serves OpenAI's, for responses.
 func inputTokensRoute() (*Route, error) {
-	return counting(openAI(llm.InputTokens, "/responses/input_tokens"))
+	r, err := counting(openAI(llm.InputTokens, "/responses/input_tokens"))
+	if err != nil {
+		return nil, err
+	}
+	r.azure = []string{"/openai/responses/input_tokens"}
+	return r, nil
 }
 
 // countContentRoute serves Google's.

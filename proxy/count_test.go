@@ -124,13 +124,13 @@ func TestCount_Bedrock(t *testing.T) {
 func TestNotFound_Shapes(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
-		"/v1/nothing":                `"code":"unknown_url"`,
-		"/v1beta/models/demo:teach":  `"status":"NOT_FOUND"`,
-		"/v1beta/corpora":            `"status":"NOT_FOUND"`,
-		"/v1/models/demo:teach":      `"status":"NOT_FOUND"`,
-		"/v1/messages/batches/x":     `"type":"not_found_error"`,
-		"/anthropic/v1/skills":       `"type":"not_found_error"`,
-		"/bedrock/model/demo/invoke": `"__type"`,
+		"/v1/nothing":                       `"code":"unknown_url"`,
+		"/v1beta/models/demo:teach":         `"status":"NOT_FOUND"`,
+		"/v1beta/corpora":                   `"status":"NOT_FOUND"`,
+		"/v1/models/demo:teach":             `"status":"NOT_FOUND"`,
+		"/v1/messages/batches/x":            `"type":"not_found_error"`,
+		"/anthropic/v1/skills":              `"type":"not_found_error"`,
+		"/bedrock/model/demo/count-nothing": `"__type"`,
 	} {
 		r := newRig(t)
 		if got := r.do("POST", path, `{}`); got.Code != 404 || !strings.Contains(got.Body.String(), want) {

@@ -2,10 +2,12 @@ package proxy_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -39,6 +41,10 @@ var clients = []client{
 	{
 		endpoint: llm.Converse, path: "/model/demo/converse", streamPath: "/model/demo/converse-stream",
 		body: `{"messages":[{"role":"user","content":[{"text":"say hello"}]}]}`, end: "messageStop",
+	},
+	{
+		endpoint: llm.Invoke, path: "/model/demo/invoke", streamPath: "/model/demo/invoke-with-response-stream",
+		body: `{"anthropic_version":"bedrock-2023-05-31","max_tokens":64,"messages":[{"role":"user","content":"say hello"}]}`, end: "message_stop",
 	},
 }
 
@@ -230,10 +236,10 @@ func askGuarded(t *testing.T, hook resource.Hook, name string, cl client, srv *h
 	r.cfg.Guardrails.Replace([]*guardrail.Member{m})
 	w := ask(t, r, name, cl, srv, stream)
 	told := "guardrail_blocked"
-	if cl.endpoint == llm.Converse && w.Code == 200 { // an exception in a stream has no code
+	if cl.endpoint.Vendor() == llm.VendorAmazon && w.Code == 200 { // an exception in a stream has no code
 		told = "validationException"
 	}
-	if got := w.Body.String(); strings.Contains(got, "hel") || !strings.Contains(got, told) {
+	if got := unframed(w.Body.String()); strings.Contains(got, "hel") || !strings.Contains(got, told) {
 		t.Errorf("got %d %q", w.Code, got)
 	}
 	if rec := r.journal.settled[0]; rec.ErrorCode != "guardrail_blocked" {
@@ -264,20 +270,31 @@ func ask(t *testing.T, r *rig, name string, cl client, srv *httptest.Server, str
 
 func askVendor(t *testing.T, r *rig, name string, cl client, srv *httptest.Server, stream bool) {
 	w := ask(t, r, name, cl, srv, stream)
-	got := w.Body.String()
+	got := unframed(w.Body.String())
 	if w.Code != 200 || !strings.Contains(whole(got), "hello there") {
 		t.Fatalf("got %d %s", w.Code, got)
 	}
 	if stream && !strings.Contains(got, cl.end) {
 		t.Errorf("the stream has no end %q: %s", cl.end, got)
 	}
-	if ct := w.Header().Get("Content-Type"); stream && cl.endpoint == llm.Converse && ct != "application/vnd.amazon.eventstream" {
+	if ct := w.Header().Get("Content-Type"); stream && cl.endpoint.Vendor() == llm.VendorAmazon && ct != "application/vnd.amazon.eventstream" {
 		t.Errorf("the stream's type is %q", ct)
 	}
 	r.checkBalance()
 	if u := r.journal.settled[0].Usage; u.Input != 11 || u.Output != 7 || u.Source != llm.UsageProvider {
 		t.Errorf("usage %+v", u)
 	}
+}
+
+// unframed is an answer with the events of InvokeModel's frames as they are inside.
+func unframed(got string) string {
+	return regexp.MustCompile(`\{"bytes":"([^"]*)"\}`).ReplaceAllStringFunc(got, func(wrapped string) string {
+		inner, err := base64.StdEncoding.DecodeString(wrapped[len(`{"bytes":"`) : len(wrapped)-len(`"}`)])
+		if err != nil {
+			return wrapped
+		}
+		return string(inner)
+	})
 }
 
 // whole puts the pieces of the answer together, however the dialect divides it.

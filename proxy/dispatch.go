@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/retry"
@@ -131,6 +132,7 @@ func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, a
 	if err != nil {
 		return c.said(err, way)
 	}
+	s.billResults(ctx, c)
 	if answer.Stream != nil {
 		defer answer.Stream.Close()
 		c.result.raw = answer.Raw
@@ -154,6 +156,9 @@ func (s *Server) request(ctx, of context.Context, c *Call, d *view.Deployment, a
 func (c *Call) way(d *view.Deployment) (llm.Endpoint, bool) {
 	if c.route.prefix != nil {
 		return c.route.endpoint, true
+	}
+	if c.route.endpoint == llm.Invoke && d.Provider.Serves(llm.Invoke) && !bedrock.Invokes(d.Name, d.Account.Or().Options, c.body) {
+		return d.Provider.Translation(llm.Invoke)
 	}
 	return d.Way(c.route.endpoint)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +131,7 @@ type journal struct {
 	amended  int
 	fail     error
 	onSettle func()
+	changed  chan struct{} // is closed by the next record; nil: nobody waits for it
 }
 
 func (j *journal) Reserve(r *ledger.Reservation) (uint64, error) {
@@ -160,7 +162,21 @@ func (j *journal) Settle(id uint64, r *ledger.Record) error {
 	if j.onSettle != nil {
 		j.onSettle()
 	}
+	if j.changed != nil {
+		close(j.changed)
+		j.changed = nil
+	}
 	return nil
+}
+
+// now are the records that there are, and a channel that is closed when there is another.
+func (j *journal) now() ([]ledger.Record, <-chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.changed == nil {
+		j.changed = make(chan struct{})
+	}
+	return slices.Clone(j.settled), j.changed
 }
 
 type pricer struct{}

@@ -82,7 +82,7 @@ func fileRoutes() ([]*Route, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.prefix = &pass.Files
+		r.prefix, r.azure = &pass.Files, azurePaths(row.path)
 		r.upload = row.method == "POST" && row.path == "/files"
 		all = append(all, r)
 	}
@@ -165,10 +165,22 @@ func (s *Server) findKept(ctx context.Context, c *Call) (err error) {
 	return err
 }
 
+// findNamed refuses a request that asks a model and names what is another's.
+func (s *Server) findNamed(ctx context.Context, c *Call) error {
+	if s.cfg.Artifacts == nil || !pass.Refers(c.billed(), &c.fields, c.body) {
+		return nil
+	}
+	kept, err := pass.FindIn(ctx, s.cfg.Artifacts, c.who, c.body)
+	if err == nil && c.route.prefix != nil {
+		c.kept = kept
+	}
+	return err
+}
+
 // readNamed is readPass, and finds out which deployment keeps what the request is about.
 func readNamed(ctx context.Context, s *Server, c *Call) error {
 	if err := readPass(ctx, s, c); err != nil || pass.Infers(c.rest) {
-		return err
+		return err // readBody has looked
 	}
 	if err := s.findKept(ctx, c); err != nil {
 		return err

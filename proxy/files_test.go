@@ -108,6 +108,10 @@ func TestPassThrough_owners(t *testing.T) {
 		{"below it", strangeKey, "POST", "/v1/vector_stores/" + id + "/search", `{"query":"x"}`, 404},
 		{"in a body", strangeKey, "POST", "/v1/assistants", `{"name":"x","vector_store_ids":["` + id + `"]}`, 404},
 		{"as a text", strangeKey, "POST", "/v1/fine_tuning/jobs", `{"model":"demo","training_file":"` + id + `"}`, 404},
+		{"deep in a body", strangeKey, "POST", "/v1/evals", `{"data_source":{"source":{"id":"` + id + `"}}}`, 404},
+		{"where a model is asked", strangeKey, "POST", "/v1/responses", `{"model":"demo","input":"x","tools":[{"type":"file_search","vector_store_ids":["` + id + `"]}]}`, 404},
+		{"its own, where a model is asked", goodKey, "POST", "/v1/responses", `{"model":"demo","input":"x","tools":[{"type":"file_search","vector_store_ids":["` + id + `"]}]}`, 200},
+		{"where a model is asked in the provider's words", strangeKey, "POST", "/openai_passthrough/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"` + id + `"}}]}]}`, 404},
 		{"what nobody knows", strangeKey, "GET", "/v1/vector_stores/vs_unknown12345", "", 200},
 		{"deleted by its owner", mateKey, "DELETE", "/v1/vector_stores/" + id, "", 200},
 		{"and then nobody's", strangeKey, "GET", "/v1/vector_stores/" + id, "", 200},
@@ -195,6 +199,12 @@ func TestPassThrough_costPerRequest(t *testing.T) {
 // uploadOf is a form with the fields, in pairs, and a file.
 func uploadOf(t *testing.T, pairs ...string) (body, kind string) {
 	t.Helper()
+	return uploadWith(t, "{}\n", pairs...)
+}
+
+// uploadWith is uploadOf with the file's content.
+func uploadWith(t *testing.T, content string, pairs ...string) (body, kind string) {
+	t.Helper()
 	var b bytes.Buffer
 	form := multipart.NewWriter(&b)
 	for i := 0; i < len(pairs); i += 2 {
@@ -204,7 +214,7 @@ func uploadOf(t *testing.T, pairs ...string) (body, kind string) {
 	}
 	part, err := form.CreateFormFile("file", "x.jsonl")
 	if err == nil {
-		_, err = io.WriteString(part, "{}\n")
+		_, err = io.WriteString(part, content)
 	}
 	if err == nil {
 		err = form.Close()

@@ -33,12 +33,22 @@ type modelList struct {
 
 // modelsRoute lists the models that the key may use.
 func modelsRoute() (*Route, error) {
-	return lookup([]string{"/v1/models", "/models"}, listModels)
+	r, err := lookup([]string{"/v1/models", "/models"}, listModels)
+	if err != nil {
+		return nil, err
+	}
+	r.azure = azurePaths("/models")
+	return r, nil
 }
 
 // modelRoute shows one of them.
 func modelRoute() (*Route, error) {
-	return lookup([]string{"/v1/models/{model...}", "/models/{model...}"}, showModel)
+	r, err := lookup([]string{"/v1/models/{model...}", "/models/{model...}"}, showModel)
+	if err != nil {
+		return nil, err
+	}
+	r.azure = azurePaths("/models/{model...}")
+	return r, nil
 }
 
 // lookup makes a route that reads the catalog alone. It stays readable when a

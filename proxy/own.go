@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/provider"
+	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/provider/openai/embeddings"
 	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/translate"
@@ -25,10 +27,15 @@ func (c *Call) answerable() bool {
 func (c *Call) takes(r *guardrail.Reply) error {
 	switch at := c.route.endpoint; {
 	case at.Family() == llm.FamilyConversation && c.fields.Stream && r.Body != nil:
-		out, _ := provider.OutboundOf(at) // of every dialect that is read
+		out, ok := provider.OutboundOf(at) // of every dialect that is read whose streams may be made of a body
+		if !ok {
+			return errors.New("an answer with a body: give a text")
+		}
 		if _, err := out.DecodeResponse(r.Body); err != nil {
 			return fmt.Errorf("an answer with a body that cannot be said as a stream: %w", err)
 		}
+	case at == llm.Invoke && r.Body == nil && !bedrock.IsAnthropic(c.body):
+		return errors.New("an answer that is a text, where the words are not those of Anthropic's messages: give an object")
 	case at == llm.Embeddings:
 		if _, err := packed(c.body, r.Body); err != nil {
 			return fmt.Errorf("an answer with a body that has no embeddings: %w", err)

@@ -108,6 +108,9 @@ var owns = []own{
 	{name: "streamed completions", path: "/v1/completions", body: `{"model":"demo","stream":true,"prompt":"hi"}`, v: gives("", completed), want: `"text":"by the hook"`, more: true, kind: "text/event-stream", endpoint: "completions"},
 	{name: "converse", path: "/model/demo/converse", body: `{"messages":[{"role":"user","content":[{"text":"hi"}]}]}`, v: gives("", conversed), want: conversed, kind: json200, endpoint: "converse"},
 	{name: "streamed converse", path: "/model/demo/converse-stream", body: `{"messages":[{"role":"user","content":[{"text":"hi"}]}]}`, v: gives("", conversed), want: `"text":"by the hook"`, more: true, kind: "application/vnd.amazon.eventstream", endpoint: "converse"},
+	{name: "invoke", path: "/model/demo/invoke", body: `{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`, v: says("by the hook"), want: `"content":[{"type":"text","text":"by the hook"}]`, more: true, kind: json200, endpoint: "invoke"},
+	{name: "invoke in the words of another maker", path: "/model/demo/invoke", body: `{"inputText":"hi"}`, v: gives("", `{"results":[]}`), want: `{"results":[]}`, kind: json200, endpoint: "invoke"},
+	{name: "streamed invoke", path: "/model/demo/invoke-with-response-stream", body: `{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`, v: says("by the hook"), want: `"text":"by the hook"`, more: true, kind: "application/vnd.amazon.eventstream", endpoint: "invoke"},
 	{name: "contents", path: "/v1beta/models/demo:generateContent", body: `{"contents":[{"parts":[{"text":"hi"}]}]}`, v: gives("", content), want: content, kind: json200, endpoint: "generate_content"},
 	{name: "contents in an array", path: "/v1beta/models/demo:streamGenerateContent", body: `{"contents":[{"parts":[{"text":"hi"}]}]}`, v: gives("", content), want: `"text":"by the hook"`, more: true, kind: json200, endpoint: "generate_content"},
 	{name: "streamed contents", path: "/v1beta/models/demo:streamGenerateContent?alt=sse", body: `{"contents":[{"parts":[{"text":"hi"}]}]}`, v: gives("", content), want: `"text":"by the hook"`, more: true, kind: "text/event-stream", endpoint: "generate_content"},
@@ -124,7 +127,7 @@ func TestOwn_Endpoints(t *testing.T) {
 			tt.v.Headers = []guardrail.Header{{Name: "x-source", Value: "hook"}}
 			r.general(func(*guardrail.Check) guardrail.Verdict { return tt.v }, guardrail.MayAnswer|guardrail.MayHeaders, nil, resource.HookBefore)
 			w := tt.do(t, r)
-			kind, body := w.Header().Get("Content-Type"), w.Body.String()
+			kind, body := w.Header().Get("Content-Type"), unframed(w.Body.String())
 			if w.Code != 200 || !strings.HasPrefix(kind, tt.kind) || body != tt.want && (!tt.more || !strings.Contains(body, tt.want)) {
 				t.Fatalf("got %d %s %q, want %s %q", w.Code, kind, body, tt.kind, tt.want)
 			}

@@ -3,8 +3,10 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -90,7 +92,7 @@ func readPass(ctx context.Context, s *Server, c *Call) error {
 // authorizePass is the step that finds the model whose limits, budget and price the request falls
 // under: the one that it names, in its path or its body, else the first of the provider's that the
 // key may use. Naming two would let one be charged and the other be asked.
-func authorizePass(_ context.Context, _ *Server, c *Call) error {
+func authorizePass(_ context.Context, s *Server, c *Call) error {
 	inPath, ok := pass.Asked(c.rest)
 	if !ok {
 		return badPath()
@@ -103,15 +105,15 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 		}
 	}
 	c.named = asked
+	if err := c.checkNested(); err != nil {
+		return err
+	}
 	m, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], c.wanted())
 	if err := c.checkFallbacks(); err != nil {
 		return err
 	}
 	if !ok && asked != "" {
-		levels := c.levels[:c.above]
-		name, by := policy.Rename(levels, asked)
-		known, _ := c.cat.Resolve(name)
-		if err := policy.CheckModel(c.cat, levels, name, known, asked, by); err != nil {
+		if err := c.checkNamed(asked); err != nil {
 			return err
 		}
 	}
@@ -124,7 +126,80 @@ func authorizePass(_ context.Context, _ *Server, c *Call) error {
 	c.fields.Fallbacks = nil
 	c.model, c.flat = m, c.route.prefix.Flat(c.cat, m, c.wanted())
 	c.levels = c.cat.ModelLevels(c.levels[:c.above], nil, m)
+	return s.checkBatch(c)
+}
+
+// checkNamed refuses a model that a level does not allow.
+func (c *Call) checkNamed(asked string) error {
+	levels := c.levels[:c.above]
+	name, by := policy.Rename(levels, asked)
+	known, _ := c.cat.Resolve(name)
+	return policy.CheckModel(c.cat, levels, name, known, asked, by)
+}
+
+// checkNested refuses work that is ordered with models that a level does not allow: in the requests of a batch,
+// in an eval, in the lines of a file for a batch. What names no model itself is for the first of them.
+func (c *Call) checkNested() error {
+	if c.method != http.MethodPost || pass.Infers(c.rest) {
+		return nil
+	}
+	models, ok := pass.Models(c.body)
+	if ok && c.form != nil {
+		models, ok = c.uploadedModels()
+	}
+	if !ok {
+		return &llm.Error{Kind: llm.Invalid, Code: "invalid_value", Param: "model", NoRetry: true, Message: "The request names too many models."}
+	}
+	if strings.HasSuffix("/"+strings.TrimSuffix(c.rest, "/"), "/uploads") && c.form == nil && batchOf(c.body) {
+		return &llm.Error{
+			Kind: llm.Invalid, Code: "unsupported_value", Param: "purpose", NoRetry: true,
+			Message: "The file of a batch is uploaded whole, with POST /v1/files: the models of its lines are checked.",
+		}
+	}
+	for _, name := range models {
+		w := c.wanted()
+		w.Model = name
+		if _, ok := c.route.prefix.Model(c.cat, c.levels[:c.above], w); ok {
+			c.named = cmp.Or(c.named, name)
+		} else if err := c.checkNamed(name); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// uploadedModels are the models of the lines of a batch's file. false: they are too many.
+func (c *Call) uploadedModels() ([]string, bool) {
+	if !batchOf(c.body) {
+		return nil, true
+	}
+	return pass.LineModels(c.form.File())
+}
+
+// batchOf says whether the fields of an upload are those of a batch's file.
+func batchOf(fields []byte) bool {
+	var said struct {
+		Purpose string `json:"purpose"`
+	}
+	return json.Unmarshal(fields, &said) == nil && said.Purpose == "batch"
+}
+
+// checkBatch refuses a batch to those who have a budget, where nobody would learn what it uses.
+func (s *Server) checkBatch(c *Call) error {
+	how := pass.BatchAt(c.rest)
+	if c.method != http.MethodPost || how == pass.NoBatch {
+		return nil
+	}
+	c.owed = how == pass.BatchResults && s.cfg.Artifacts != nil && c.cat.Settings().OwnerDays > 0 && c.who.Key != nil
+	if c.owed || !slices.ContainsFunc(c.levels, func(l resource.Level) bool {
+		return l.Allowance != nil && (l.Allowance.BudgetID != "" || len(l.Allowance.Budgets) > 0)
+	}) {
+		return nil
+	}
+	return &llm.Error{
+		Kind: llm.Forbidden, Code: "batch_not_billable", NoRetry: true,
+		Message: "Nobody would learn what this batch uses, and there is a budget that it must be charged to. POST /v1/batches of a file of the gateway's is charged.",
+	}
 }
 
 // wanted is what the deployment that is asked must be: the one that keeps what the request is

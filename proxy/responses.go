@@ -18,6 +18,7 @@ func responsesRoute() (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.azure = []string{"/openai/responses"}
 	r.steps.body = readResponse
 	r.steps.plan = planResponse
 	r.steps.answer = answerResponse
@@ -182,10 +183,15 @@ func turnRoute(method, path string, answer step) (*Route, error) {
 	for _, p := range []string{"/v1/responses/", "/responses/", "/openai/v1/responses/"} {
 		patterns = append(patterns, p+"{response}"+path)
 	}
-	return lookupOf(method, patterns, llm.Responses, func(ctx context.Context, s *Server, c *Call) error {
+	r, err := lookupOf(method, patterns, llm.Responses, func(ctx context.Context, s *Server, c *Call) error {
 		if s.keeper == nil {
 			return &llm.Error{Kind: llm.NotFound, Code: "response_not_found", Message: "This gateway stores no responses."}
 		}
 		return answer(ctx, s, c)
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.azure = []string{"/openai/responses/{response}" + path}
+	return r, nil
 }

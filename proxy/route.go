@@ -61,6 +61,7 @@ type Route struct {
 	name     string   // canonical path, by which keys, metrics and records know it
 	method   string   // of all patterns
 	patterns []string // as http.ServeMux reads them, without the method; the first is the name
+	azure    []string // patterns of Azure's clients, who tell themselves from others
 	endpoint llm.Endpoint
 	prefix   *pass.Prefix // of paths in a provider's own words; nil: it is none
 	verb     string       // behind the model and a colon in the path, which then ends in {model...}; "" for none
@@ -132,7 +133,7 @@ func routes() ([]*Route, error) {
 	var all []*Route
 	for _, make := range []func() (*Route, error){
 		chatRoute, completionsRoute, embeddingsRoute, responsesRoute, messagesRoute,
-		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute,
+		generateContentRoute, streamGenerateContentRoute, converseRoute, converseStreamRoute, invokeRoute, invokeStreamRoute,
 		moderationsRoute, imagesRoute, imageEditsRoute, imageVariationsRoute, speechRoute, transcriptionsRoute, translationsRoute,
 		tokenCounterRoute, transformRoute, paramsRoute, modelInfoRoute, trialRoute,
 		rerankRoute, ocrRoute, decisionsRoute, systemOneRoute, extractionRoute, countTokensRoute, countContentRoute, inputTokensRoute,

@@ -271,7 +271,14 @@ func (s *Server) Mount(mux *http.ServeMux) {
 				verbs[r.method+" "+p] = append(verbs[r.method+" "+p], r)
 				continue
 			}
-			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, s.handler(r))
+			h := s.handler(r)
+			if r.endpoint == llm.Invoke {
+				h = s.invokes(r, p)
+			}
+			mux.Handle(strings.TrimPrefix(r.method+" ", " ")+p, h)
+		}
+		for _, p := range r.azure {
+			mux.Handle(r.method+" "+p, s.azure(r, p))
 		}
 	}
 	for p, routes := range verbs {
@@ -284,7 +291,7 @@ func (s *Server) Mount(mux *http.ServeMux) {
 
 // Patterns lists the method and path of everything that is served, as http.ServeMux reads them,
 // but for the verbs of Google's paths, which stand behind a colon, and for the paths in a provider's
-// own words, which take any method and are listed with POST.
+// own words, which take any method and are listed with POST. Those of Azure's clients are among the latter.
 func (s *Server) Patterns() []string {
 	var all []string
 	for _, r := range s.routes {
@@ -309,7 +316,7 @@ func (s *Server) handler(r *Route) http.Handler {
 				}
 			}
 			if r.prefix != nil {
-				c.rest = strings.TrimPrefix(strings.TrimPrefix(req.URL.EscapedPath(), r.prefix.Path), "/")
+				c.rest = r.below(req.URL.EscapedPath())
 			}
 		})
 	})
@@ -344,10 +351,8 @@ func (s *Server) begin(r *Route, w http.ResponseWriter, req *http.Request, more 
 // paths lead there.
 func (s *Server) otherVerbs(pattern string) http.Handler {
 	_, path, _ := strings.Cut(pattern, " ")
-	for _, r := range s.routes {
-		if r.prefix != nil && r.prefix.Below == nil && strings.HasPrefix(path, r.prefix.Path+"/") {
-			return s.handler(r)
-		}
+	if r := s.wordsOf(path); r != nil {
+		return s.handler(r)
 	}
 	return http.HandlerFunc(s.notFound)
 }

@@ -93,35 +93,7 @@ func (s *Server) final(c *Call, err error) *llm.Error {
 // spentAnyway says whether a failed request has used something that nobody reported: text
 // that passed, or an attempt that the client did not wait for.
 func spentAnyway(c *Call, e *llm.Error) bool {
-	return c.result.text > 0 || e.Code == policy.CodeResponse || e.Kind == llm.Canceled && c.result.attempts > 0
-}
-
-// uncounted says that the provider did not say what was used: nothing, or of an answer that has a text
-// that neither it nor the question had a token, as servers say that do not count.
-func (c *Call) uncounted() bool {
-	u := &c.result.usage
-	return u.Source == llm.UsageNone || c.route.endpoint.Family() == llm.FamilyConversation && c.result.text > 0 && u.Total() == 0
-}
-
-// estimateUsage counts what passed.
-func (s *Server) estimateUsage(c *Call) llm.Usage {
-	return c.quote.Used(c.route.endpoint, c.result.text, s.now().Sub(c.result.dialled))
-}
-
-// complete fills in what the provider did not say of an answer that came whole.
-func (s *Server) complete(c *Call) {
-	if c.own != nil {
-		return // no model was asked
-	}
-	if c.uncounted() {
-		waited := s.now().Sub(c.result.dialled)
-		if c.route.prefix != nil {
-			waited = 0 // what came without a text need not be a model's
-		}
-		c.result.usage = c.quote.Used(c.route.endpoint, c.result.text, waited)
-		return
-	}
-	c.result.usage = c.quote.Complete(c.route.endpoint, c.result.usage)
+	return c.generated() > 0 || e.Code == policy.CodeResponse || e.Kind == llm.Canceled && c.result.attempts > 0
 }
 
 // countText takes in what passed of a stream after the provider counted last: Anthropic counts

@@ -167,8 +167,11 @@ func (s *Server) beginStream(c *Call, a *Answer) {
 	s.answerHeaders(c, h)
 	providerHeaders(a.Header, h)
 	h["Content-Type"] = typeEvents
-	if c.route.endpoint == llm.Converse {
+	switch c.route.endpoint {
+	case llm.Converse:
 		h["Content-Type"] = typeFrames
+	case llm.Invoke:
+		h["Content-Type"], h["X-Amzn-Bedrock-Content-Type"] = typeFrames, typeJSON
 	}
 	if v := a.Header["Content-Type"]; len(v) > 0 && (!c.converses() || strings.HasPrefix(v[0], "text/event-stream")) {
 		h["Content-Type"] = v[:1]

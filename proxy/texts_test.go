@@ -243,7 +243,7 @@ func TestTexts(t *testing.T) {
 						}
 					}
 					w := r.do("POST", path, strings.Replace(body, "%s", "", 1))
-					got := w.Body.String()
+					got := unframed(w.Body.String())
 					if w.Code != 200 || !strings.Contains(got, "hello") || !strings.Contains(got, "there") || stream && !strings.Contains(got, cl.end) {
 						t.Fatalf("got %d %s", w.Code, got)
 					}

@@ -61,7 +61,7 @@ func TestWatsonx(t *testing.T) {
 				}
 			}
 			w := r.do("POST", path, strings.Replace(body, "%s", "", 1))
-			if got := w.Body.String(); w.Code != 200 || !strings.Contains(got, "hello") || !strings.Contains(got, "there") || stream && !strings.Contains(got, cl.end) {
+			if got := unframed(w.Body.String()); w.Code != 200 || !strings.Contains(got, "hello") || !strings.Contains(got, "there") || stream && !strings.Contains(got, cl.end) {
 				t.Fatalf("%s: got %d %s", cl.endpoint, w.Code, got)
 			}
 			r.checkBalance()

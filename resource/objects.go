@@ -33,6 +33,7 @@ type Tool struct {
 	Groups   []string // access groups of the server
 	Name     string
 	Toolsets []string // that have the tool, or for a server, some tool of it
+	Whole    bool     // of a server: all of it is meant, with its prompts and resources, which no grant of single tools gives
 }
 
 // ObjectKind is a kind of thing that is allowed by name.
@@ -77,12 +78,12 @@ func (o *Objects) AllowsTool(t *Tool) bool {
 		return false
 	}
 	servers := t.servers()
-	if anyNamed(o.MCPToolsets, t.Toolsets) {
+	if !t.Whole && anyNamed(o.MCPToolsets, t.Toolsets) {
 		return true
 	}
 	for _, server := range servers {
 		if tools, bound := o.MCPTools[server]; bound {
-			return t.Name == "" || named(tools, t.Name)
+			return t.Name == "" && !t.Whole || named(tools, t.Name) // of all tools "*" alone is the name
 		}
 	}
 	return o.namesNoMCP() || anyNamed(o.MCPServers, servers) || anyNamed(o.MCPAccessGroups, t.Groups)

@@ -169,3 +169,31 @@ func TestObjects_AllowsTool(t *testing.T) {
 		}
 	}
 }
+
+// Prompts and resources come with a whole server, and with no single tool of it.
+func TestMayUseServer_whole(t *testing.T) {
+	t.Parallel()
+	whole := resource.Tool{Server: "git", Others: []string{"id-git"}, Toolsets: []string{"release"}, Groups: []string{"code"}, Whole: true}
+	for _, tt := range []struct {
+		name    string
+		objects *resource.Objects
+		open    bool
+		want    bool
+	}{
+		{"the server", &resource.Objects{MCPServers: []string{"git"}}, false, true},
+		{"its group", &resource.Objects{MCPAccessGroups: []string{"code"}}, false, true},
+		{"a tool", &resource.Objects{MCPTools: map[string][]string{"git": {"read"}}}, false, false},
+		{"a tool of an open server", &resource.Objects{MCPTools: map[string][]string{"git": {"read"}}}, true, false},
+		{"tools of a kind", &resource.Objects{MCPTools: map[string][]string{"id-git": {"re*"}}}, false, false},
+		{"a tool, beside the server", &resource.Objects{MCPServers: []string{"git"}, MCPTools: map[string][]string{"git": {"read"}}}, false, false},
+		{"all tools", &resource.Objects{MCPTools: map[string][]string{"git": {"*"}}}, false, true},
+		{"a toolset", &resource.Objects{MCPToolsets: []string{"release"}}, false, false},
+		{"nothing", nil, false, false},
+		{"nothing, of an open server", nil, true, true},
+	} {
+		p := &resource.Principal{Key: &resource.Key{Policy: resource.Policy{Objects: tt.objects}}}
+		if got := p.MayUseServer(resource.NewCatalog(resource.Tables{}), &whole, tt.open); got != tt.want {
+			t.Errorf("%s: got %t", tt.name, got)
+		}
+	}
+}

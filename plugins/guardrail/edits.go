@@ -3,6 +3,7 @@ package guardrail
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"slices"
@@ -138,7 +139,7 @@ func putData(event, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// putFrame is a frame of Amazon's event stream with another payload.
+// putFrame is a frame of Amazon's event stream with other data.
 func putFrame(frame, payload []byte) ([]byte, error) {
 	const prelude, trailer = 12, 4
 	headers := int64(binary.BigEndian.Uint32(frame[4:]))
@@ -146,6 +147,14 @@ func putFrame(frame, payload []byte) ([]byte, error) {
 		return nil, fmt.Errorf("frame of %d bytes has %d of headers", len(frame), headers)
 	}
 	head := frame[prelude : prelude+headers]
+	if old, _ := framePayload(frame); old != nil {
+		if _, wraps := unwrap(old); wraps {
+			var err error
+			if payload, err = json.Marshal(wrapper{Bytes: payload}); err != nil {
+				return nil, err
+			}
+		}
+	}
 	out := make([]byte, 0, prelude+len(head)+len(payload)+trailer)
 	out = binary.BigEndian.AppendUint32(out, uint32(cap(out)))
 	out = binary.BigEndian.AppendUint32(out, uint32(len(head)))

@@ -2,6 +2,7 @@ package guardrail_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -256,6 +257,19 @@ func TestStreamCheck_RewritesFrames(t *testing.T) {
 	out, err := relay(t, set, []string{string(frame(fmt.Sprintf(event, "my sec"))), string(frame(fmt.Sprintf(event, "ret"))), "data: [DONE]\n\n"})
 	want := string(frame(fmt.Sprintf(event, "my *"))) + string(frame(fmt.Sprintf(event, ""))) + "data: [DONE]\n\n"
 	if err != nil || out != want {
+		t.Errorf("got %q, %v, want %q", out, err, want)
+	}
+}
+
+// What a frame holds in base64, as those of InvokeModel do, is read and changed in there.
+func TestStreamCheck_RewritesWrapped(t *testing.T) {
+	t.Parallel()
+	set := chain(member("a", masker{"secret", "*"}, guardrail.Description{HoldBack: 5})).For("m", guardrail.Choice{})
+	wrapped := func(text string) string {
+		return string(frame(`{"bytes":"` + base64.StdEncoding.EncodeToString(fmt.Appendf(nil, `{"outputText":%q}`, text)) + `"}`))
+	}
+	out, err := relay(t, set, []string{wrapped("my sec"), wrapped("ret"), "data: [DONE]\n\n"})
+	if want := wrapped("my *") + wrapped("") + "data: [DONE]\n\n"; err != nil || out != want {
 		t.Errorf("got %q, %v, want %q", out, err, want)
 	}
 }

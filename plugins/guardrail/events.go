@@ -3,6 +3,7 @@ package guardrail
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -39,9 +40,33 @@ func eventData(event []byte) []byte {
 	return data
 }
 
-// frameData returns the payload of a frame: 4 bytes of the frame's size, 4 of its headers', 4 of a
-// checksum, the headers, the payload, 4 of a checksum; false if event is none.
+// frameData returns the data of a frame of Amazon's event stream: its payload, or what that holds in base64, as
+// those of InvokeModel do; false if event is none.
 func frameData(event []byte) ([]byte, bool) {
+	payload, ok := framePayload(event)
+	if inner, wraps := unwrap(payload); ok && wraps {
+		return inner, true
+	}
+	return payload, ok
+}
+
+// wrapper is a payload that holds another.
+type wrapper struct {
+	Bytes []byte `json:"bytes"` // base64
+}
+
+// unwrap takes out what a payload holds; false: it stands for itself.
+func unwrap(payload []byte) ([]byte, bool) {
+	var w wrapper
+	if !bytes.Contains(payload, []byte(`"bytes"`)) || json.Unmarshal(payload, &w) != nil {
+		return nil, false
+	}
+	return w.Bytes, w.Bytes != nil
+}
+
+// framePayload returns the payload of a frame: 4 bytes of the frame's size, 4 of its headers', 4 of a
+// checksum, the headers, the payload, 4 of a checksum; false if event is none.
+func framePayload(event []byte) ([]byte, bool) {
 	const prelude, trailer = 12, 4
 	if len(event) < prelude+trailer || int64(binary.BigEndian.Uint32(event)) != int64(len(event)) {
 		return nil, false

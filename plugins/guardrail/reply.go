@@ -65,6 +65,7 @@ var (
 var endpoints = map[string]taken{
 	llm.Chat.String(): talks, llm.Completions.String(): talks, llm.Responses.String(): talks, llm.Messages.String(): talks,
 	llm.GenerateContent.String(): talks, llm.Converse.String(): talks,
+	llm.Invoke.String():     {FormText | FormObject, FormText},
 	llm.Embeddings.String(): objects, llm.EmbedContent.String(): objects, llm.BatchEmbedContents.String(): objects,
 	llm.Moderations.String(): objects, llm.Rerank.String(): objects, llm.OCR.String(): objects,
 	llm.Decisions.String(): objects, llm.SystemOne.String(): objects, llm.Extraction.String(): objects,

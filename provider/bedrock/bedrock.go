@@ -21,8 +21,8 @@ var origin = llm.Converse.String()
 // Format is the dialect: provider.Inbound and provider.Outbound. It has no state.
 type Format struct{}
 
-// Codec is what the relay must know of Bedrock: of Converse, and of InvokeModel with a body of
-// Anthropic's messages.
+// Codec is what the relay must know of Bedrock: of Converse, of InvokeModel with a body of
+// Anthropic's messages, and of InvokeModel as clients ask it themselves, in any maker's words.
 type Codec struct{}
 
 // RowAnthropic is the row of the table of providers that asks InvokeModel with Anthropic's messages.
@@ -64,9 +64,9 @@ func (Codec) Path(p llm.Place) string {
 	switch {
 	case p.Endpoint == llm.BedrockSonic:
 		return path + "/invoke-with-bidirectional-stream"
-	case p.Endpoint == llm.Messages && p.Stream:
+	case p.Stream && (p.Endpoint == llm.Messages || p.Endpoint == llm.Invoke):
 		return path + "/invoke-with-response-stream"
-	case p.Endpoint == llm.Messages, p.Endpoint == llm.InvokeEmbed, p.Endpoint == llm.InvokeImages:
+	case p.Endpoint == llm.Messages, p.Endpoint == llm.Invoke, p.Endpoint == llm.InvokeEmbed, p.Endpoint == llm.InvokeImages:
 		return path + "/invoke"
 	case p.Stream:
 		return path + "/converse-stream"
@@ -94,6 +94,9 @@ func escape(s string) string {
 func (Codec) Read(e llm.Endpoint, body []byte) (llm.Report, error) {
 	if e == llm.Messages {
 		return anthropic.Codec{}.Read(e, body)
+	}
+	if e == llm.Invoke {
+		return readInvoked(body)
 	}
 	if e == llm.InvokeEmbed {
 		return embed.Report(body, "inputTextTokenCount")
@@ -191,6 +194,9 @@ func cited(c *llm.Cursor) (size int64) {
 func (Codec) Meter(e llm.Endpoint) llm.Meter {
 	if e == llm.Messages {
 		return anthropic.Codec{}.Meter(e)
+	}
+	if e == llm.Invoke {
+		return new(invokedMeter)
 	}
 	return &meter{usage: llm.UsageMeter{Dialect: llm.DialectConverse}}
 }

@@ -199,3 +199,27 @@ func FuzzChunk(f *testing.F) {
 		}
 	})
 }
+
+// Whatever a frame of InvokeModel holds, reading it and a whole answer ends, with numbers within bounds.
+func FuzzInvoked(f *testing.F) {
+	for _, s := range []string{
+		`{"bytes":"eyJvdXRwdXRUZXh0IjoiYSJ9"}`, `{"bytes":"!"}`, `{"bytes":""}`, `{"content":[{"text":"a"}],"usage":{"input_tokens":1,"output_tokens":2}}`,
+		`{"results":[{"outputText":"a","tokenCount":2}]}`, `{"__type":"x"}`, `[]`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		codec := bedrock.Codec{}
+		for _, read := range []func() (llm.Report, error){
+			func() (llm.Report, error) { return codec.Read(llm.Invoke, data) },
+			func() (llm.Report, error) {
+				return codec.Meter(llm.Invoke).Event(llm.Event{Raw: data, Data: data, Type: []byte("chunk")})
+			},
+		} {
+			r, err := read()
+			if r.TextBytes < 0 || r.TextBytes > int64(len(data)) || r.Usage.Total() < 0 || err != nil && r.HasUsage {
+				t.Errorf("%s: %+v, %v", data, r, err)
+			}
+		}
+	})
+}

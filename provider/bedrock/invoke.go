@@ -27,30 +27,30 @@ func (u *unwrapped) Next() (llm.Event, error) {
 	typ := "error"
 	if isException(e.Type) {
 		u.data = anthropic.AppendError(u.data[:0], classify(time.Time{}, 0, nil, e.Data))
-	} else if typ, err = u.unwrap(e.Data); err != nil {
+	} else if u.data, typ, err = unwrap(u.data[:0], e.Data); err != nil {
 		return llm.Event{}, malformed(err)
 	}
 	u.raw = llm.AppendEvent(u.raw[:0], typ, u.data)
 	return llm.Event{Raw: u.raw, Data: u.data, Type: []byte(typ)}, nil
 }
 
-// unwrap takes the event out of a frame's payload, {"bytes":"…"}, and tells its type.
-func (u *unwrapped) unwrap(payload []byte) (typ string, err error) {
+// unwrap appends the event in a frame's payload, {"bytes":"…"}, to dst, and tells its type.
+func unwrap(dst, payload []byte) (data []byte, typ string, err error) {
 	c := llm.NewCursor(payload)
-	u.data = u.data[:0]
+	data = dst
 	for n := 0; c.Member(n); n++ {
 		if string(c.Name()) != "bytes" {
 			c.Raw()
 			continue
 		}
-		if u.data, err = base64.StdEncoding.AppendDecode(u.data[:0], bytes.Trim(c.Raw(), `"`)); err != nil {
-			return "", err
+		if data, err = base64.StdEncoding.AppendDecode(dst, bytes.Trim(c.Raw(), `"`)); err != nil {
+			return dst, "", err
 		}
 	}
-	if err := c.End(); err != nil {
-		return "", err
+	if err := c.End(); err != nil || len(data) == 0 {
+		return data, "", err
 	}
-	c = llm.NewCursor(u.data)
+	c = llm.NewCursor(data)
 	for n := 0; c.Member(n); n++ {
 		if string(c.Name()) == "type" {
 			typ = c.Text()
@@ -58,5 +58,5 @@ func (u *unwrapped) unwrap(payload []byte) (typ string, err error) {
 			c.Raw()
 		}
 	}
-	return typ, c.End()
+	return data, typ, c.End()
 }

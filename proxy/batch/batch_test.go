@@ -15,6 +15,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/batch"
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/proxy/files/filestest"
@@ -472,15 +475,54 @@ func TestDesk_Create(t *testing.T) {
 	}
 }
 
+func TestBillsOf(t *testing.T) {
+	t.Parallel()
+	got := batch.BillsOf([]byte(`{"custom_id":"a","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":10,"output_tokens":5,"cache_read_input_tokens":2}}}}
+{"custom_id":"b","result":{"type":"errored","error":{}}}
+{"custom_id":"c","result":{"type":"succeeded","message":{"model":"claude-2","usage":{"input_tokens":1,"output_tokens":1}}}}
+not JSON
+{"custom_id":"d","result":{"type":"succeeded","message":{"model":"claude-1","usage":{"input_tokens":1,"output_tokens":1}}}}
+{"custom_id":"e","response":{"status_code":200,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}
+{"custom_id":"f","response":{"status_code":500,"body":{"model":"gpt","usage":{"prompt_tokens":3,"completion_tokens":4}}}}`))
+	bill := func(model string, n int, u llm.Usage) batch.Bill {
+		u.Source, u.Service = llm.UsageProvider, llm.ServiceBatch
+		return batch.Bill{Model: model, Requests: n, Usage: u}
+	}
+	want := []batch.Bill{
+		bill("claude-1", 2, llm.Usage{Input: 11, Output: 6, CacheRead: 2}), bill("claude-2", 1, llm.Usage{Input: 1, Output: 1}), bill("gpt", 1, llm.Usage{Input: 3, Output: 4}),
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestDues(t *testing.T) {
+	t.Parallel()
+	got := batch.Dues([]byte(`{"data":[{"id":"msgbatch_1","type":"message_batch","processing_status":"ended"},{"id":"msgbatch_2","type":"message_batch","processing_status":"in_progress"},
+		{"id":"batch_1","object":"batch","status":"completed","output_file_id":"file-1"},{"id":"batch_2","object":"batch","status":"completed"}]}`))
+	want := []batch.Due{{ID: "msgbatch_1"}, {ID: "batch_1", File: "file-1"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	for _, d := range got {
+		if p := d.Path(); p != "v1/messages/batches/msgbatch_1/results" && p != "files/file-1/content" {
+			t.Errorf("it is at %s", p)
+		}
+	}
+}
+
 func FuzzBill(f *testing.F) {
 	f.Add([]byte(`{"response":{"status_code":200,"body":{"model":"m","usage":{"prompt_tokens":1,"completion_tokens":2}}}}`), []byte(`{"object":"list","data":[{"id":"b","object":"batch","status":"completed","output_file_id":"f"}]}`))
+	f.Add([]byte(`{"result":{"type":"succeeded","message":{"model":"m","usage":{"input_tokens":1}}}}`), []byte(`{"id":"b","type":"message_batch","processing_status":"ended"}`))
 	f.Fuzz(func(t *testing.T, output, answer []byte) {
-		if b := batch.BillOf(output); b.Requests == 0 && b.Usage.Total() != 0 {
-			t.Errorf("nothing asked used %+v", b.Usage)
+		for _, b := range batch.BillsOf(output) {
+			if b.Requests == 0 || b.Usage.Source != llm.UsageProvider {
+				t.Errorf("bill %+v", b)
+			}
 		}
 		for _, d := range batch.Dues(answer) {
-			if d.File == "" {
-				t.Error("a batch without an output is due")
+			if _, err := url.PathUnescape(d.Path()); err != nil || strings.Count(d.Path(), "/") > 4 {
+				t.Errorf("%+v is at %s", d, d.Path())
 			}
 		}
 	})

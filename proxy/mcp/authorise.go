@@ -11,13 +11,20 @@ import (
 // separator stands between a server's prefix, which has none, and the name of its tool.
 const separator = "-"
 
-// may is the one place that decides whether the caller has a server, or a tool of it; tool is
-// "" for the server itself.
+// may decides whether the caller has a server, or a tool of it; tool is "" for the server itself.
 func (c *caller) may(s *resource.MCPServer, tool string) bool {
-	if s.Disabled || tool != "" && !s.Offers(tool) {
+	return (tool == "" || s.Offers(tool)) && c.mayUse(s, resource.Tool{Name: tool})
+}
+
+// mayRead decides the same of a server's prompts and resources: who is granted single tools of it has none.
+func (c *caller) mayRead(s *resource.MCPServer) bool { return c.mayUse(s, resource.Tool{Whole: true}) }
+
+// mayUse fills in which server the tool is one of.
+func (c *caller) mayUse(s *resource.MCPServer, t resource.Tool) bool {
+	if s.Disabled {
 		return false
 	}
-	t := resource.Tool{Server: s.Name, Others: []string{s.ID}, Groups: s.AccessGroups, Name: tool}
+	t.Server, t.Others, t.Groups = s.Name, []string{s.ID}, s.AccessGroups
 	if s.Alias != "" {
 		t.Others = append(t.Others, s.Alias)
 	}
@@ -32,6 +39,11 @@ func (c *caller) servers() (out []*resource.MCPServer) {
 		}
 	}
 	return out
+}
+
+// readable lists those of them whose prompts and resources the caller may read.
+func (c *caller) readable() []*resource.MCPServer {
+	return slices.DeleteFunc(c.servers(), func(s *resource.MCPServer) bool { return !c.mayRead(s) })
 }
 
 // wants says whether the client asks for a server, by path or header. It takes away only.

@@ -105,10 +105,9 @@ func cut(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "")
 }
 
-// gather asks all servers of the caller at once and joins what they have, in the servers' order.
+// gather asks servers of the caller at once and joins what they have, in the servers' order.
 // One that fails is left out, and logged.
-func gather[T any](ctx context.Context, c *caller, method string, ask func(context.Context, *sdk.ClientSession) ([]T, error), of func(*resource.MCPServer, T) (T, bool)) []T {
-	servers := c.servers()
+func gather[T any](ctx context.Context, c *caller, servers []*resource.MCPServer, method string, ask func(context.Context, *sdk.ClientSession) ([]T, error), of func(*resource.MCPServer, T) (T, bool)) []T {
 	parts := make([][]T, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
@@ -185,7 +184,7 @@ func (c *caller) listTools(ctx context.Context, _ sdk.Request) (sdk.Result, erro
 
 // tools lists the caller's tools by their full names.
 func (c *caller) tools(ctx context.Context) []*sdk.Tool {
-	return gather(ctx, c, listTools, toolsOf, func(s *resource.MCPServer, t *sdk.Tool) (*sdk.Tool, bool) {
+	return gather(ctx, c, c.servers(), listTools, toolsOf, func(s *resource.MCPServer, t *sdk.Tool) (*sdk.Tool, bool) {
 		if t == nil || !c.may(s, t.Name) {
 			return nil, false
 		}
@@ -226,7 +225,7 @@ func (c *caller) call(ctx context.Context, name string, arguments json.RawMessag
 }
 
 func (c *caller) listPrompts(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	all := gather(ctx, c, listPrompts, func(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Prompt, error) {
+	all := gather(ctx, c, c.readable(), listPrompts, func(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Prompt, error) {
 		return some(session.Prompts(ctx, nil))
 	}, func(s *resource.MCPServer, p *sdk.Prompt) (*sdk.Prompt, bool) {
 		if p == nil {
@@ -248,6 +247,9 @@ func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, er
 	if err != nil {
 		return nil, err
 	}
+	if !c.mayRead(s) {
+		return nil, unknown(p.Name)
+	}
 	raw, err := json.Marshal(p.Arguments)
 	if err != nil || p.Arguments == nil {
 		raw = json.RawMessage("{}")
@@ -264,7 +266,7 @@ func (c *caller) getPrompt(ctx context.Context, req sdk.Request) (sdk.Result, er
 }
 
 func (c *caller) listResources(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListResourcesResult{Cacheable: private, Resources: gather(ctx, c, listResources, resourcesOf, func(_ *resource.MCPServer, r *sdk.Resource) (*sdk.Resource, bool) {
+	return &sdk.ListResourcesResult{Cacheable: private, Resources: gather(ctx, c, c.readable(), listResources, resourcesOf, func(_ *resource.MCPServer, r *sdk.Resource) (*sdk.Resource, bool) {
 		return r, r != nil
 	})}, nil
 }
@@ -274,7 +276,7 @@ func resourcesOf(ctx context.Context, session *sdk.ClientSession) ([]*sdk.Resour
 }
 
 func (c *caller) listTemplates(ctx context.Context, _ sdk.Request) (sdk.Result, error) {
-	return &sdk.ListResourceTemplatesResult{Cacheable: private, ResourceTemplates: gather(ctx, c, listTemplates, templatesOf, func(_ *resource.MCPServer, r *sdk.ResourceTemplate) (*sdk.ResourceTemplate, bool) {
+	return &sdk.ListResourceTemplatesResult{Cacheable: private, ResourceTemplates: gather(ctx, c, c.readable(), listTemplates, templatesOf, func(_ *resource.MCPServer, r *sdk.ResourceTemplate) (*sdk.ResourceTemplate, bool) {
 		return r, r != nil
 	})}, nil
 }
@@ -303,7 +305,7 @@ func (c *caller) readResource(ctx context.Context, req sdk.Request) (sdk.Result,
 // owner finds the server of a resource: the only one of the caller, else the first that lists it
 // or has a template for it.
 func (c *caller) owner(ctx context.Context, uri string) (*resource.MCPServer, error) {
-	servers := c.servers()
+	servers := c.readable()
 	if len(servers) == 1 {
 		return servers[0], nil
 	}

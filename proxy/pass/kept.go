@@ -1,10 +1,13 @@
 package pass
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,8 +25,9 @@ const (
 // Own are the fields of a body that name a provider or models to the gateway alone.
 var Own = []string{QueryProvider, "target_model_names"}
 
-// maxIDs bounds how many ids of one request are looked up.
-const maxIDs = 32
+// maxIDs bounds how many ids of one request are looked up. One with more is refused: what is not looked up may be
+// another's.
+const maxIDs = 2048
 
 // Kept is what is known of the things that a request names by their ids.
 type Kept struct {
@@ -51,67 +55,171 @@ func Provider(h map[string][]string, query url.Values) string {
 // Find looks up what a request names, in its path and its body, and refuses what is another's: who
 // may not see a thing learns that it is not there. Things of two deployments cannot be named at once.
 func Find(ctx context.Context, owners Owners, who *resource.Principal, rest string, body []byte) (Kept, error) {
-	var kept Kept
-	for _, id := range ids(rest, body) {
+	f := finder{all: true}
+	f.path(rest)
+	f.body(body)
+	kept, two, err := f.look(ctx, owners, who)
+	if err == nil && two {
+		err = &llm.Error{Kind: llm.Invalid, Code: "deployment_mismatch", NoRetry: true, Message: "The request names things that different deployments keep."}
+	}
+	return kept, err
+}
+
+// FindIn is Find for what asks a model, which names things in few places, and any deployment may be asked.
+func FindIn(ctx context.Context, owners Owners, who *resource.Principal, body []byte) (Kept, error) {
+	var f finder
+	f.body(body)
+	kept, _, err := f.look(ctx, owners, who)
+	return kept, err
+}
+
+// Refers says whether what asks a model may name things that a provider keeps: whether it is worth a look.
+func Refers(at llm.Endpoint, f *llm.Fields, body []byte) bool {
+	return f.Refers || at.Vendor() == llm.VendorGoogle && bytes.Contains(body, []byte("ile")) && (bytes.Contains(body, []byte("ileUri")) || bytes.Contains(body, []byte("ile_uri"))) || names(body)
+}
+
+// kinds are the words before "_id" and "_ids" in the names of members that refer to a thing.
+var kinds = [...]string{"file", "store", "container", "response", "conversation", "skill", "video", "thread", "assistant"}
+
+// escapes are spellings of letters and of "_" that nobody needs.
+var escapes = regexp.MustCompile(`\\u00[4-7]`)
+
+// names says whether a body has such a name. One that is spelled with escapes may be any.
+func names(body []byte) bool {
+	for rest := body; ; {
+		i := bytes.Index(rest, []byte("_id"))
+		if i < 0 {
+			return bytes.Contains(body, []byte(`\u00`)) && escapes.Match(body)
+		}
+		for _, kind := range kinds {
+			if bytes.HasSuffix(rest[:i], []byte(kind)) {
+				return true
+			}
+		}
+		rest = rest[i+len("_id"):]
+	}
+}
+
+// finder collects what may be ids.
+type finder struct {
+	all  bool // every member may name a thing, and not only those that do where a model is asked
+	ids  []string
+	over bool // there are too many
+}
+
+// look looks up what was found. two: different deployments keep it.
+func (f *finder) look(ctx context.Context, owners Owners, who *resource.Principal) (kept Kept, two bool, err error) {
+	if f.over {
+		return kept, false, &llm.Error{Kind: llm.Invalid, Code: "invalid_value", NoRetry: true, Message: "The request names too many things by their ids."}
+	}
+	for _, id := range f.ids {
 		a, _, err := owners.Get(ctx, id)
 		if errors.Is(err, resource.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return kept, err
+			return kept, two, err
 		}
 		switch {
 		case !who.Sees(&a.Owners):
-			return kept, &llm.Error{Kind: llm.NotFound, Code: "not_found", NoRetry: true, Message: "There is nothing with the id " + id + "."}
+			return kept, two, &llm.Error{Kind: llm.NotFound, Code: "not_found", NoRetry: true, Message: "There is nothing with the id " + id + "."}
 		case a.DeploymentID == "":
 			kept.Artifact = a
 		case kept.DeploymentID == "" || kept.DeploymentID == a.DeploymentID:
 			kept.DeploymentID = a.DeploymentID
 		default:
-			return kept, &llm.Error{Kind: llm.Invalid, Code: "deployment_mismatch", NoRetry: true, Message: "The request names things that different deployments keep."}
+			two = true
 		}
 	}
-	return kept, nil
+	return kept, two, nil
 }
 
-// ids are the texts in a path and at the top of a body that may be ids.
-func ids(rest string, body []byte) (all []string) {
-	add := func(s string) {
-		if len(all) < maxIDs && looksLikeID(s) && !slices.Contains(all, s) {
-			all = append(all, s)
-		}
+// add takes what may be an id, or an address that ends with one.
+func (f *finder) add(s string) {
+	if strings.Contains(s, "/") {
+		s = s[strings.LastIndexByte(s, '/')+1:]
 	}
+	switch {
+	case !resource.ValidArtifactID(s) || slices.Contains(f.ids, s):
+	case len(f.ids) == maxIDs:
+		f.over = true
+	default:
+		f.ids = append(f.ids, s)
+	}
+}
+
+// path takes the segments of a path, and what stands in them before a verb.
+func (f *finder) path(rest string) {
 	for segment := range strings.SplitSeq(rest, "/") {
-		if plain, err := url.PathUnescape(segment); err == nil {
-			add(plain)
+		plain, err := url.PathUnescape(segment)
+		if err != nil {
+			continue
+		}
+		f.add(plain)
+		if before, _, ok := strings.Cut(plain, ":"); ok {
+			f.add(before)
 		}
 	}
+}
+
+// body takes the values of a body that refer to things.
+func (f *finder) body(body []byte) {
 	if len(body) == 0 || body[0] != '{' {
-		return all
+		return
 	}
 	c := llm.NewCursor(body)
+	f.members(&c, "", true)
+}
+
+// members takes the members of an object, which is the value of a member of that name.
+func (f *finder) members(c *llm.Cursor, of string, top bool) {
 	for n := 0; c.Member(n); n++ {
 		name := string(c.Name())
-		if raw := c.Raw(); name != "model" {
-			eachText(raw, add)
+		refers := refer(name, of, f.all)
+		f.value(c, name, refers, top && !refers && f.all && name != "model")
+	}
+}
+
+// value takes a value. refers says that its texts are ids, like that those that look so may be.
+func (f *finder) value(c *llm.Cursor, name string, refers, like bool) {
+	switch c.Next() {
+	case '{':
+		f.members(c, name, false)
+	case '[':
+		for n := 0; c.Element(n); n++ {
+			f.value(c, name, refers, like)
+		}
+	case '"':
+		if !refers && !like {
+			c.Raw()
+			return
+		}
+		if s := c.Text(); refers || looksLikeID(s) {
+			f.add(s)
+		}
+	default:
+		c.Raw()
+	}
+}
+
+// refer says whether the texts in a member are ids of things. of is the member that the object is the value of.
+func refer(name, of string, all bool) bool {
+	switch name {
+	case "conversation", "container", "video", "fileUri", "file_uri", "cachedContent", "cached_content":
+		return true
+	case "id":
+		return all || of == "conversation" || of == "container" || of == "video"
+	}
+	kind, ok := strings.CutSuffix(strings.TrimSuffix(name, "s"), "_id")
+	if !ok {
+		return all && (strings.HasSuffix(name, "_file") || name == "file" || name == "files")
+	}
+	for _, k := range kinds {
+		if strings.HasSuffix(kind, k) {
+			return true
 		}
 	}
 	return all
-}
-
-// eachText calls add with a value that is a text, or with each of a list of texts.
-func eachText(raw []byte, add func(string)) {
-	var text string
-	var list []string
-	switch {
-	case len(raw) > resource.MaxArtifactID*maxIDs || len(raw) == 0:
-	case raw[0] == '"' && json.Unmarshal(raw, &text) == nil:
-		add(text)
-	case raw[0] == '[' && json.Unmarshal(raw, &list) == nil:
-		for _, s := range list {
-			add(s)
-		}
-	}
 }
 
 const (
@@ -120,11 +228,11 @@ const (
 	upper  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
-// looksLikeID says whether a text is what providers make ids of: a word, "-" or "_", and at least
-// six letters and digits, among which are a digit or both cases.
+// looksLikeID says whether a text is what providers make ids of: a word, "-" or "_", and letters and digits, among
+// which are a digit or both cases.
 func looksLikeID(s string) bool {
 	at := strings.IndexAny(s, "-_")
-	if at < 1 || len(s)-at < 7 || len(s) > resource.MaxArtifactID || strings.Trim(s[:at], lower) != "" {
+	if at < 1 || len(s) > resource.MaxArtifactID || strings.Trim(s[:at], lower+digits) != "" {
 		return false
 	}
 	tail := s[at+1:]
@@ -132,23 +240,31 @@ func looksLikeID(s string) bool {
 	return strings.Trim(tail, digits+lower+upper+"-_") == "" && (mixed || strings.ContainsAny(tail, digits))
 }
 
-// Made is the id of the thing that an answer tells of, "" if there is none.
+// Made is the id of the thing that an answer tells of, "" if there is none. Google's has a name instead,
+// whose last part it is: "files/ID", in "file" where it was uploaded.
 func Made(answer []byte) string {
 	if len(answer) == 0 || answer[0] != '{' {
 		return ""
 	}
-	id := ""
-	c := llm.NewCursor(answer)
-	for n := 0; c.Member(n); n++ {
-		if string(c.Name()) == "id" {
-			if raw := c.Raw(); json.Unmarshal(raw, &id) != nil {
-				return ""
-			}
-			continue
-		}
-		c.Raw()
+	var made struct {
+		ID   any    `json:"id"`
+		Name string `json:"name"`
+		File struct {
+			Name string `json:"name"`
+		} `json:"file"`
 	}
-	if c.Err() != nil || !resource.ValidArtifactID(id) {
+	if err := json.Unmarshal(answer, &made); err != nil {
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); !ok {
+			return ""
+		}
+	}
+	id, _ := made.ID.(string)
+	if made.ID == nil {
+		if _, last, ok := strings.Cut(cmp.Or(made.Name, made.File.Name), "/"); ok {
+			id = last[strings.LastIndexByte(last, '/')+1:]
+		}
+	}
+	if !resource.ValidArtifactID(id) {
 		return ""
 	}
 	return id

@@ -343,39 +343,77 @@ func Below(at, rest, query string, more map[string]string) (string, bool) {
 // isVersion says whether a segment of a path is the version of an API.
 func isVersion(s string) bool { return len(s) > 1 && s[0] == 'v' && s[1] >= '0' && s[1] <= '9' }
 
-// endpoints are the ends of paths whose answers are understood.
-var endpoints = []struct {
+// An Inference is a kind of path that asks a model.
+type Inference struct {
 	end string
-	at  llm.Endpoint
-}{
-	{"/chat/completions", llm.Chat},
-	{"/completions", llm.Completions},
-	{"/embeddings", llm.Embeddings},
-	{"/responses", llm.Responses},
-	{"/messages", llm.Messages},
-	{":generateContent", llm.GenerateContent},
-	{":streamGenerateContent", llm.GenerateContent},
-	{"/converse", llm.Converse},
-	{"/converse-stream", llm.Converse},
-	{"/v2/chat", llm.CohereChat},
-	{"/rerank", llm.Rerank},
-	{"/ocr", llm.OCR},
-	{"/decisions", llm.Decisions},
-	{"/systemone", llm.SystemOne},
-	{"/images/generations", llm.Images},
-	{"/images/edits", llm.ImageEdits},
-	{"/audio/speech", llm.Speech},
-	{"/audio/transcriptions", llm.Transcriptions},
+	// At is what it is held for and charged as, and whose dialect the answer has where the provider serves it.
+	// llm.Invoke stands for the words of the model's maker, whoever that is.
+	At llm.Endpoint
+	// Later says that the answer tells only that the work has begun.
+	Later bool
+	keeps bool // what is made is kept under its id
+}
+
+// inferences are all of them, by the ends of their paths.
+var inferences = []Inference{
+	{end: "/chat/completions", At: llm.Chat},
+	{end: "/completions", At: llm.Completions},
+	{end: "/embeddings", At: llm.Embeddings},
+	{end: "/responses", At: llm.Responses, keeps: true},
+	{end: "/moderations", At: llm.Moderations},
+	{end: "/messages", At: llm.Messages},
+	{end: "/complete", At: llm.AnthropicComplete},
+	{end: ":generateContent", At: llm.GenerateContent},
+	{end: ":streamGenerateContent", At: llm.GenerateContent},
+	{end: ":embedContent", At: llm.EmbedContent},
+	{end: ":batchEmbedContents", At: llm.BatchEmbedContents},
+	{end: "/interactions", At: llm.Invoke, keeps: true},
+	{end: ":rawPredict", At: llm.Invoke},
+	{end: ":streamRawPredict", At: llm.Invoke},
+	{end: ":predict", At: llm.Invoke},
+	{end: ":serverStreamingPredict", At: llm.Invoke},
+	{end: ":predictLongRunning", At: llm.Invoke, Later: true},
+	{end: "/invoke", At: llm.Invoke},
+	{end: "/invoke-with-response-stream", At: llm.Invoke},
+	{end: "/converse", At: llm.Converse},
+	{end: "/converse-stream", At: llm.Converse},
+	{end: "/v1/chat", At: llm.Invoke}, // Cohere's older one
+	{end: "/v1/generate", At: llm.Invoke},
+	{end: "/v2/chat", At: llm.CohereChat},
+	{end: "/v2/embed", At: llm.CohereEmbed},
+	{end: "/v1/embed", At: llm.CohereEmbed},
+	{end: "/rerank", At: llm.Rerank},
+	{end: "/ranking", At: llm.Rerank},
+	{end: "/ocr", At: llm.OCR},
+	{end: "/decisions", At: llm.Decisions},
+	{end: "/systemone", At: llm.SystemOne},
+	{end: "/images/generations", At: llm.Images},
+	{end: "/images/edits", At: llm.ImageEdits},
+	{end: "/images/variations", At: llm.ImageVariations},
+	{end: "/audio/speech", At: llm.Speech},
+	{end: "/audio/transcriptions", At: llm.Transcriptions},
+	{end: "/audio/translations", At: llm.Translations},
+}
+
+// InferenceAt is what a path asks a model for; false: nothing that is known.
+func InferenceAt(rest string) (Inference, bool) {
+	plain, err := url.PathUnescape(rest)
+	if err != nil {
+		return Inference{}, false
+	}
+	plain = "/" + strings.TrimSuffix(plain, "/")
+	for i := range inferences {
+		if strings.HasSuffix(plain, inferences[i].end) {
+			return inferences[i], true
+		}
+	}
+	return Inference{}, false
 }
 
 // Infers says whether a path asks for an inference, which makes nothing that is kept under its id.
 func Infers(rest string) bool {
-	for _, e := range endpoints {
-		if strings.HasSuffix("/"+rest, e.end) {
-			return true
-		}
-	}
-	return false
+	i, ok := InferenceAt(rest)
+	return ok && !i.keeps
 }
 
 // Deleted is the id of what a request deletes, if that is a thing of its own, as in "files/ID".
@@ -399,10 +437,9 @@ func Deleted(method, rest string) (id string, ok bool) {
 
 // Endpoint is whose dialect the answer to a path has at the provider, as far as it is understood.
 func Endpoint(p *provider.Provider, rest string) (at llm.Endpoint, known bool) {
-	for _, e := range endpoints {
-		if strings.HasSuffix("/"+rest, e.end) && p.Serves(e.at) {
-			return e.at, true
-		}
+	i, known := InferenceAt(rest)
+	if known && p.Serves(i.At) {
+		return i.At, true
 	}
 	if len(p.Endpoints) > 0 {
 		return p.Endpoints[0], false

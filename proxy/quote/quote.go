@@ -116,11 +116,14 @@ func bound(r *Request) int64 {
 	return promptBytes(r) + framingTokens
 }
 
-// promptBytes is the size of what becomes prompt tokens: of rerankings and decisions the whole body.
+// promptBytes is the size of what becomes prompt tokens: of rerankings, decisions and what nobody understands the whole body.
 func promptBytes(r *Request) int64 {
 	switch r.Endpoint.Family() {
 	case llm.FamilyRanking, llm.FamilyDecision:
 		return int64(len(r.Body))
+	}
+	if r.Endpoint == llm.Invoke && r.Fields.PromptBytes == 0 {
+		return int64(len(r.Body)) // in words that are not known
 	}
 	return r.Fields.PromptBytes
 }

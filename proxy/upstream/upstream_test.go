@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/conclave-llm/conclave/egress"
@@ -287,30 +288,98 @@ func TestDo_Timeouts(t *testing.T) {
 		{"total", upstream.Timeouts{Idle: long, Total: short}, hang(delta), "timeout_total"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c, a := serve(t, upstream.Config{}, tt.h)
-			a.Stream, a.Timeouts = true, tt.t
-			began := time.Now()
-			ans, err := c.Do(t.Context(), a)
-			if err == nil {
-				defer ans.Close()
-				_, err = readStream(ans.Stream)
-			}
-			onTime(t, began, short, err, tt.code)
+			synctest.Test(t, func(t *testing.T) {
+				c, a := piped(t, tt.h, false)
+				a.Stream, a.Timeouts = true, tt.t
+				began := time.Now()
+				ans, err := c.Do(t.Context(), a)
+				if err == nil {
+					defer ans.Close()
+					_, err = readStream(ans.Stream)
+				}
+				onTime(t, began, short, err, tt.code)
+			})
 		})
 	}
+}
+
+// pipes is a listener whose connections are in memory, so that a bubble's clock runs where they wait.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.done)
+	return nil
+}
+
+func (*pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- theirs:
+		return ours, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// piped is serve within a bubble: a server behind connections in memory.
+func piped(t *testing.T, h http.HandlerFunc, secure bool) (*upstream.Client, *upstream.Attempt) {
+	t.Helper()
+	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	srv := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		h(w, r)
+	})}
+	cfg, base := upstream.Config{Dial: l.dial}, "http://127.0.0.1"
+	if secure {
+		pair := httptest.NewUnstartedServer(nil)
+		pair.StartTLS()
+		srv.TLSConfig = &tls.Config{Certificates: pair.TLS.Certificates, MinVersion: tls.VersionTLS12}
+		cfg.TLS = &tls.Config{RootCAs: pair.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
+		pair.Close()
+		base = "https://127.0.0.1"
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if secure {
+			_ = srv.ServeTLS(l, "", "") // it is closed
+			return
+		}
+		_ = srv.Serve(l)
+	}()
+	c := upstream.New(cfg)
+	t.Cleanup(func() {
+		c.Close()
+		_ = srv.Close()
+		<-served
+	})
+	return c, &upstream.Attempt{Provider: row(t, "openai"), Endpoint: llm.Chat, Base: base + "/v1/", Body: []byte("{}")}
 }
 
 // onTime wants an attempt's failure to be a timer's, which fired when it should.
 func onTime(t *testing.T, began time.Time, want time.Duration, err error, code string) {
 	t.Helper()
-	took := time.Since(began)
 	var e *llm.Error
 	if !errors.As(err, &e) || e.Kind != llm.Timeout || e.Code != code || e.HTTPStatus() != http.StatusGatewayTimeout {
 		t.Errorf("got %v, want 504 %s", err, code)
 	}
-	if took < want || took > want+100*time.Millisecond {
-		t.Errorf("fired after %v, want %v", took, want)
+	if took := time.Since(began); took != want {
+		t.Errorf("fired after %v of the bubble's time, want %v", took, want)
 	}
 }
 
@@ -318,14 +387,13 @@ func onTime(t *testing.T, began time.Time, want time.Duration, err error, code s
 // server that takes the connection and keeps silent about TLS, with and without other timers.
 func TestDo_ConnectTimeout(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
 	lost := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
+	}
+	silent := func(context.Context, string, string) (net.Conn, error) {
+		ours, _ := net.Pipe()
+		return ours, nil
 	}
 	const short = 200 * time.Millisecond
 	for _, tt := range []struct {
@@ -336,19 +404,20 @@ func TestDo_ConnectTimeout(t *testing.T) {
 	}{
 		{"http", "http://lost.example", lost, upstream.Timeouts{Connect: short}, "timeout_connect"},
 		{"https", "https://lost.example", lost, upstream.Timeouts{Connect: short}, "timeout_connect"},
-		{"TLS", "https://" + l.Addr().String(), nil, upstream.Timeouts{Connect: short, FirstToken: time.Minute}, "timeout_connect"},
+		{"TLS", "https://silent.example", silent, upstream.Timeouts{Connect: short, FirstToken: time.Minute}, "timeout_connect"},
 		{"http, first token first", "http://lost.example", lost, upstream.Timeouts{FirstToken: short}, "timeout_first_token"},
 		{"https, first token first", "https://lost.example", lost, upstream.Timeouts{Connect: time.Minute, FirstToken: short}, "timeout_first_token"},
 		{"https, total first", "https://lost.example", lost, upstream.Timeouts{Connect: time.Minute, Total: short}, "timeout_total"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			c := upstream.New(upstream.Config{Dial: tt.dial})
-			t.Cleanup(c.Close)
-			a := &upstream.Attempt{Provider: row(t, "openai"), Endpoint: llm.Chat, Base: tt.base, Body: []byte("{}"), Stream: true, Timeouts: tt.timers}
-			began := time.Now()
-			_, err := c.Do(t.Context(), a)
-			onTime(t, began, short, err, tt.code)
+			synctest.Test(t, func(t *testing.T) {
+				c := upstream.New(upstream.Config{Dial: tt.dial})
+				t.Cleanup(c.Close)
+				a := &upstream.Attempt{Provider: row(t, "openai"), Endpoint: llm.Chat, Base: tt.base, Body: []byte("{}"), Stream: true, Timeouts: tt.timers}
+				began := time.Now()
+				_, err := c.Do(t.Context(), a)
+				onTime(t, began, short, err, tt.code)
+			})
 		})
 	}
 }
@@ -356,61 +425,45 @@ func TestDo_ConnectTimeout(t *testing.T) {
 // TestDo_ConnectTimeoutEnds: once there is a connection, its timer does not end the attempt.
 func TestDo_ConnectTimeoutEnds(t *testing.T) {
 	t.Parallel()
-	for _, secure := range []string{"http", "https"} {
-		t.Run(secure, func(t *testing.T) {
-			t.Parallel()
-			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				select {
-				case <-time.After(300 * time.Millisecond): // longer than connecting may take
-				case <-r.Context().Done():
+	for name, secure := range map[string]bool{"http": false, "https": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, a := piped(t, func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(time.Hour) // of the bubble: longer than connecting may take
+					events(delta, finish, done)(w, r)
+				}, secure)
+				a.Stream, a.Timeouts = true, upstream.Timeouts{Connect: 200 * time.Millisecond, FirstToken: 2 * time.Hour, Total: -1}
+				ans, err := c.Do(t.Context(), a)
+				if err != nil {
+					t.Fatal(err)
 				}
-				events(delta, finish, done)(w, r)
+				defer ans.Close()
+				if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
+					t.Errorf("got %v", err)
+				}
 			})
-			srv, cfg := httptest.NewUnstartedServer(h), upstream.Config{}
-			if secure == "http" {
-				srv.Start()
-			} else {
-				srv.StartTLS()
-				cfg.TLS = &tls.Config{RootCAs: srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}
-			}
-			t.Cleanup(srv.Close)
-			c := upstream.New(cfg)
-			t.Cleanup(c.Close)
-			a := &upstream.Attempt{
-				Provider: row(t, "openai"), Endpoint: llm.Chat, Base: srv.URL, Body: []byte("{}"), Stream: true,
-				Timeouts: upstream.Timeouts{Connect: 200 * time.Millisecond},
-			}
-			ans, err := c.Do(t.Context(), a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer ans.Close()
-			if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
-				t.Errorf("got %v", err)
-			}
 		})
 	}
 }
 
 func TestDo_SlowClient(t *testing.T) {
 	t.Parallel()
-	c, a := serve(t, upstream.Config{}, events(delta, finish, done))
-	a.Stream, a.Timeouts = true, upstream.Timeouts{Idle: 200 * time.Millisecond}
-	ans, err := c.Do(t.Context(), a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ans.Close()
-	if _, err := ans.Stream.Next(); err != nil {
-		t.Fatal(err)
-	}
-	select { // a client that takes longer to read than the provider may be silent
-	case <-time.After(300 * time.Millisecond):
-	case <-t.Context().Done():
-	}
-	if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
-		t.Errorf("got %v, want EOF", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c, a := piped(t, events(delta, finish, done), false)
+		a.Stream, a.Timeouts = true, upstream.Timeouts{Idle: 200 * time.Millisecond, Total: -1}
+		ans, err := c.Do(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ans.Close()
+		if _, err := ans.Stream.Next(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour) // of the bubble: a client that takes longer to read than the provider may be silent
+		if _, err := readStream(ans.Stream); !errors.Is(err, io.EOF) {
+			t.Errorf("got %v, want EOF", err)
+		}
+	})
 }
 
 func TestDo_Cancel(t *testing.T) {

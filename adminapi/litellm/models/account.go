@@ -15,6 +15,7 @@ import (
 
 var (
 	errNotText     = errors.New("is not text")
+	errNotTruth    = errors.New("is neither true nor false")
 	errEnvironment = errors.New("give the value itself; a node's environment is not read for a request")
 )
 
@@ -33,7 +34,11 @@ func moveAccount(params, out records.Document) error {
 		if p.Secret {
 			to = secrets
 		}
-		text, err := accountText(raw)
+		read := accountText
+		if p.Truth {
+			read = accountTruth
+		}
+		text, err := read(raw)
 		if err != nil {
 			return wire.Invalid(theirs, err.Error())
 		}
@@ -67,6 +72,19 @@ func accountText(raw json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(text)
 }
 
+// accountTruth is a parameter that is true or false, as text.
+func accountTruth(raw json.RawMessage) (json.RawMessage, error) {
+	switch string(raw) {
+	case "null":
+		return raw, nil
+	case "true", `"true"`:
+		return json.RawMessage(`"true"`), nil
+	case "false", `"false"`:
+		return json.RawMessage(`"false"`), nil
+	}
+	return nil, errNotTruth
+}
+
 // showAccount writes options as LiteLLM calls them, and of secrets the fingerprints.
 func showAccount(to map[string]any, options map[string]string, secrets map[string]*resource.Sealed) {
 	for theirs, p := range config.AccountParams {
@@ -75,6 +93,9 @@ func showAccount(to map[string]any, options map[string]string, secrets map[strin
 		}
 		if v, ok := options[p.Name]; ok && !p.Secret {
 			to[theirs] = v
+			if p.Truth {
+				to[theirs] = v == "true"
+			}
 		}
 		if s := secrets[p.Name]; s != nil {
 			to[theirs] = s.String()

@@ -267,6 +267,27 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
+// TestModel_PassThrough: whether a deployment is open to requests in its provider's own words is kept and shown as LiteLLM has it.
+func TestModel_PassThrough(t *testing.T) {
+	t.Parallel()
+	h := adminapitest.New(t)
+	row := h.Must("POST", "/model/new", `{"model_name":"p","litellm_params":{"model":"openai/p","use_in_pass_through":true},"model_info":{"id":"p"}}`)
+	if got := row["litellm_params"].(map[string]any)["use_in_pass_through"]; got != true {
+		t.Errorf("got %v", row)
+	}
+	if d := h.Must("GET", "/api/v1/deployments/p", ""); d["options"].(map[string]any)["use_in_pass_through"] != "true" {
+		t.Errorf("stored %v", d)
+	}
+	row = h.Must("POST", "/model/update", `{"litellm_params":{"use_in_pass_through":"false"},"model_info":{"id":"p"}}`)
+	if got := row["litellm_params"].(map[string]any)["use_in_pass_through"]; got != false {
+		t.Errorf("updated to %v", row)
+	}
+	a := h.Call(adminapitest.MasterKey, "POST", "/model/new", `{"model_name":"q","litellm_params":{"model":"openai/q","use_in_pass_through":"maybe"}}`)
+	if a.Status != 400 || !strings.Contains(string(a.Body), "use_in_pass_through") {
+		t.Errorf("what is neither: got %d %s", a.Status, a.Body)
+	}
+}
+
 // TestModel_PromptTemplate: LiteLLM's custom prompt template is kept and shown.
 func TestModel_PromptTemplate(t *testing.T) {
 	t.Parallel()

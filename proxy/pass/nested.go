@@ -1,0 +1,129 @@
+package pass
+
+import (
+	"bytes"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/conclave-llm/conclave/llm"
+)
+
+// maxModels bounds the different models that one request may name.
+const maxModels = 64
+
+// said are members that hold what is said, or what a client keeps there, and name no model that is asked.
+var said = []string{
+	"metadata", "messages", "content", "contents", "input", "tools", "schema", "properties", "system", "systemInstruction",
+	"instructions", "prompt", "examples", "labels",
+}
+
+// Models are the models that a body names below its top, as work that is ordered does: the requests of a batch,
+// the data and the graders of an eval. false: they are too many.
+func Models(body []byte) (models []string, ok bool) {
+	if !bytes.Contains(body, []byte("odel")) && !escapes.Match(body) {
+		return nil, true
+	}
+	m := modelFinder{}
+	c := llm.NewCursor(body)
+	m.members(&c, true)
+	return m.models, len(m.models) <= maxModels
+}
+
+// LineModels are those of the lines of a batch's file. false: they are too many.
+func LineModels(file []byte) (models []string, ok bool) {
+	m := modelFinder{}
+	for line := range bytes.Lines(file) {
+		c := llm.NewCursor(line)
+		m.members(&c, false)
+		if len(m.models) > maxModels {
+			return nil, false
+		}
+	}
+	return m.models, true
+}
+
+// modelFinder collects the models that are named.
+type modelFinder struct{ models []string }
+
+func (m *modelFinder) members(c *llm.Cursor, top bool) {
+	for n := 0; c.Member(n); n++ {
+		name := string(c.Name())
+		switch {
+		case name == "model" || name == "modelId" || name == "model_id":
+			if c.Next() != '"' || top && name == "model" { // that is asked itself
+				m.value(c)
+				continue
+			}
+			m.add(c.Text())
+		case slices.Contains(said, name):
+			c.Raw()
+		default:
+			m.value(c)
+		}
+	}
+}
+
+func (m *modelFinder) value(c *llm.Cursor) {
+	switch c.Next() {
+	case '{':
+		m.members(c, false)
+	case '[':
+		for n := 0; c.Element(n); n++ {
+			m.value(c)
+		}
+	default:
+		c.Raw()
+	}
+}
+
+// add takes a name; Google's have their collection before them.
+func (m *modelFinder) add(name string) {
+	name = strings.TrimPrefix(name, inBody)
+	if name != "" && len(m.models) <= maxModels && !slices.Contains(m.models, name) {
+		m.models = append(m.models, name)
+	}
+}
+
+// Batch is how the use of a batch is learned.
+type Batch uint8
+
+// The ways.
+const (
+	NoBatch      Batch = iota // the path makes none
+	BatchResults              // from its results, which pass here
+	BatchUnread               // from nothing that passes here
+)
+
+// batches are the last parts of paths that make batches.
+var batches = map[string]Batch{
+	"batches": BatchResults, "batchPredictionJobs": BatchUnread, "model-invocation-job": BatchUnread, "async-invoke": BatchUnread,
+}
+
+// BatchAt is what a POST to a path makes.
+func BatchAt(rest string) Batch {
+	plain, err := url.PathUnescape(rest)
+	if err != nil {
+		return NoBatch
+	}
+	last := strings.TrimSuffix(plain, "/")
+	last = last[strings.LastIndexByte(last, '/')+1:]
+	if strings.HasSuffix(last, ":batchGenerateContent") || strings.HasSuffix(last, ":asyncBatchEmbedContent") {
+		return BatchUnread
+	}
+	return batches[last]
+}
+
+// Results is the id of the batch of Anthropic's whose results a path is; "": it is none.
+func Results(rest string) string {
+	before, ok := strings.CutSuffix(strings.TrimSuffix(rest, "/"), "/results")
+	_, id, found := strings.Cut("/"+before, "/messages/batches/")
+	if !ok || !found || strings.Contains(id, "/") {
+		return ""
+	}
+	id, err := url.PathUnescape(id)
+	if err != nil {
+		return ""
+	}
+	return id
+}

@@ -1,0 +1,109 @@
+package proxy
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/conclave-llm/conclave/llm"
+	"github.com/conclave-llm/conclave/provider/bedrock"
+	"github.com/conclave-llm/conclave/proxy/pass"
+)
+
+// billed is the endpoint as which the call is held for and charged: in a provider's own words that of its path.
+func (c *Call) billed() llm.Endpoint {
+	if i, ok := c.infers(); ok {
+		return i.At
+	}
+	return c.route.endpoint
+}
+
+// infers is what a call in a provider's own words asks a model for; false: it is none, or nobody knows.
+func (c *Call) infers() (pass.Inference, bool) {
+	if c.route.prefix == nil || c.configured != nil || c.method != http.MethodPost {
+		return pass.Inference{}, false
+	}
+	return pass.InferenceAt(c.rest)
+}
+
+// opaque says that the call may be in words that only its model's maker knows.
+func (c *Call) opaque() bool {
+	return c.route.endpoint == llm.Invoke || c.route.prefix != nil && c.configured == nil && c.method == http.MethodPost
+}
+
+// usageOf is what a whole answer tells of its usage: as the provider's dialect has it, else in the headers of
+// Bedrock's, else in any shape that is known. Headers come last of what Bedrock tells: a body says the same, and
+// what a cache held beside.
+func (c *Call) usageOf(a *Answer) llm.Usage {
+	if a.Report.Usage.Source != llm.UsageNone || !c.opaque() {
+		return a.Report.Usage
+	}
+	if u, ok := bedrock.HeaderUsage(a.Header); ok {
+		return u
+	}
+	u, _ := llm.AnyUsage(a.Body)
+	return u
+}
+
+// uncounted says that the provider did not say what was used: nothing, or of an answer that has a text
+// that neither it nor the question had a token, as servers say that do not count.
+func (c *Call) uncounted() bool {
+	u := &c.result.usage
+	return u.Source == llm.UsageNone || c.billed().Family() == llm.FamilyConversation && c.result.text > 0 && u.Total() == 0 && u.Units == (llm.Units{})
+}
+
+// estimateUsage counts what passed.
+func (s *Server) estimateUsage(c *Call) llm.Usage {
+	return c.quote.Used(c.billed(), c.generated(), s.now().Sub(c.result.dialled))
+}
+
+// complete fills in what the provider did not say of an answer that came whole.
+func (s *Server) complete(c *Call) {
+	if c.own != nil || c.owed {
+		return // no model was asked
+	}
+	if c.uncounted() {
+		c.result.usage = c.quote.Used(c.billed(), c.generated(), s.waited(c))
+		return
+	}
+	c.result.usage = c.quote.Complete(c.billed(), c.result.usage)
+}
+
+// ages is longer than any model takes for what is held.
+const ages = 365 * 24 * time.Hour
+
+// waited is how long the provider had to make what nobody has read: as long as it takes for all that is held,
+// where only that will do.
+func (s *Server) waited(c *Call) time.Duration {
+	i, infers := c.infers()
+	switch {
+	case c.route.prefix == nil:
+		return s.now().Sub(c.result.dialled)
+	case c.result.raw && c.asksModel(), infers && i.Later:
+		return ages
+	case infers:
+		return s.now().Sub(c.result.dialled)
+	}
+	return 0 // what came without a text need not be a model's
+}
+
+// asksModel says whether the call is in a provider's own words and for a model that it names, which is asked for
+// as much as the answer has: the things of OpenAI's document are kept and not asked.
+func (c *Call) asksModel() bool {
+	_, infers := c.infers()
+	return infers || c.opaque() && c.named != "" && !c.route.prefix.Documented()
+}
+
+// generated is the size of the text that a model has written, and of the whole answer where nobody can tell its
+// text from the rest.
+func (c *Call) generated() int64 {
+	if c.result.text > 0 || c.result.raw {
+		return c.result.text
+	}
+	if i, infers := c.infers(); infers && i.Later {
+		return 0
+	}
+	if c.route.endpoint == llm.Invoke || c.route.prefix != nil && c.asksModel() {
+		return c.result.passed
+	}
+	return 0
+}
