@@ -460,7 +460,13 @@ func (s *Setting) Canonicalize() {}
 // Validate implements Record.
 func (s *Setting) Validate() error {
 	var into Settings
-	return into.Set(s.ID, s.Value)
+	if err := into.Set(s.ID, s.Value); err != nil {
+		return err
+	}
+	if check := known[s.ID]; check != nil {
+		return check("value", s.Value)
+	}
+	return nil
 }
 
 // Set reads one named value into s. It returns an *Invalid for an unknown name or value.
