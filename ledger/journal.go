@@ -245,7 +245,11 @@ func (j *Journal) append(k kind, r *Reservation, rec *Record) (uint64, error) {
 		j.settleLocked(n, rec)
 	}
 	endFrame(j.buf, at)
-	return n, j.writeLocked()
+	err := j.writeLocked()
+	if err == nil && rec != nil {
+		j.metrics.settled(rec)
+	}
+	return n, err
 }
 
 // admitLocked says whether the record may be written.
