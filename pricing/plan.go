@@ -189,10 +189,10 @@ func charged(p *resource.Price, name string) int64 {
 	words := strings.Split(name, " ")
 	class, ok := classNamed(words[len(words)-1])
 	if !ok {
-		switch {
-		case name == "request":
+		switch name {
+		case "request":
 			return int64(p.Request)
-		case name == "gpus":
+		case "gpus":
 			return p.GPUCount()
 		}
 		if r := p.Unit(name); r != nil {

@@ -43,9 +43,11 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 // nameCustomer finds the id of the end user: the one that the credential is for, or whom the request names. What
 // cannot be counted for anybody is not told of in the record.
 func (c *Call) nameCustomer(set *resource.Settings) (err error) {
-	if c.fields.User = c.who.CustomerID; c.fields.User == "" {
-		c.fields.User, err = policy.Customer(c.header, set, &c.fields)
+	if id := c.who.CustomerID; id != "" {
+		c.fields.User = id
+		return nil
 	}
+	c.fields.User, err = policy.Customer(c.header, set, &c.fields)
 	return err
 }
 
