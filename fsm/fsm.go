@@ -83,7 +83,7 @@ func Open(cfg Config) (*FSM, error) {
 	}
 	f.publisher.Install(m)
 	f.progress.Begin(m.Position)
-	f.metrics.Register(cfg.Registerer, f.Applied, f.KeyCount)
+	f.metrics.Register(cfg.Registerer, f.Applied, f.KeyCount, f.Names)
 	return f, nil
 }
 

@@ -44,6 +44,7 @@ func TestMetrics(t *testing.T) {
 	delete(got, "conclave_fsm_snapshot_bytes")
 	want := map[string]float64{
 		"conclave_fsm_applied_index": float64(h.f.Applied()), "conclave_fsm_apply_seconds": 2, "conclave_fsm_keys": 1,
+		"conclave_fsm_counted_customers": 0, "conclave_fsm_counted_tags": 0,
 		"conclave_fsm_refusals_total " + resource.Code(resource.ErrNotFound): 1, "conclave_fsm_snapshot_seconds": 1,
 	}
 	if d := cmp.Diff(want, got); d != "" {

@@ -16,16 +16,17 @@ import (
 // of the node's journal ends, changes nothing: the node sees in its state which is expected. The others of the group count.
 func (c TickGroup) Apply(tx *Tx) error {
 	spent := money.Spending{}
-	pending := tx.pendingErasures()
+	pending, names := tx.pendingErasures(), tx.names()
 	for i := range c.Ticks {
-		tx.tick(&c.Ticks[i], spent, pending)
+		tx.tick(&c.Ticks[i], spent, pending, names)
 	}
+	names.keep()
 	tx.addSpending(spent)
 	tx.sweep()
 	return nil
 }
 
-func (tx *Tx) tick(t *Tick, spent money.Spending, pending []*resource.Erasure) {
+func (tx *Tx) tick(t *Tick, spent money.Spending, pending []*resource.Erasure, names *names) {
 	n, ok := tx.node(t.Node)
 	if !ok || n.Removed || t.Epoch != n.Epoch || t.Seq != n.Seq+1 || t.From != n.Covered() {
 		return
@@ -46,6 +47,7 @@ func (tx *Tx) tick(t *Tick, spent money.Spending, pending []*resource.Erasure) {
 	for i := range t.Spend {
 		d := t.Spend[i]
 		tx.forget(pending, t.Node, &d)
+		names.name(&d)
 		spent.Fold(&d)
 	}
 	for _, w := range t.Want {

@@ -17,7 +17,7 @@ func (j *Journal) Amend(reserved uint64, holds []AccountCharge) error {
 	n := j.next
 	j.next++
 	at := len(j.buf)
-	j.buf = putAmendment(beginFrame(j.buf, kindAmend, n), reserved, holds)
+	j.buf = appendAmendment(beginFrame(j.buf, kindAmend, n), reserved, holds)
 	endFrame(j.buf, at)
 	if err := j.writeLocked(); err != nil {
 		return fmt.Errorf("journal amendment: %w", err)

@@ -27,9 +27,10 @@ import (
 // A body is fields in a fixed order: integers as varints, strings behind their length.
 const (
 	frameLen  = 17
-	maxBody   = 1 << 20 // a longer body is corruption
+	maxBody   = 1 << 20 // a longer body is corruption, and never written
 	maxString = 4 << 10
 	maxList   = 1 << 10
+	maxName   = 512 // bytes of a name that totals are kept by; longer ones that begin alike are one
 )
 
 // kind is the type of a record.
@@ -111,12 +112,7 @@ func readFrame(b []byte) (frame, error) {
 	return frame{kind: k, number: binary.LittleEndian.Uint64(b[8:]), body: b[frameLen:size], size: size}, nil
 }
 
-func putString(b []byte, s string) []byte {
-	if len(s) > maxString {
-		s = s[:maxString]
-	}
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
+func putString(b []byte, s string) []byte { return fields.AppendText(b, s, maxString) }
 
 func putCharges(b []byte, cs []AccountCharge) []byte {
 	cs = cs[:min(len(cs), maxList)]

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/conclave-llm/conclave/ledger/fields"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -55,7 +56,8 @@ func (f *Folds) reset() {
 	f.Items, f.Charges = f.Items[:0], f.Charges[:0]
 }
 
-// DeltaOf returns what one record adds.
+// DeltaOf returns what one record adds. Its names are texts that the replicated state takes, whatever the
+// record has: a tick that it refuses would hold up all that come after it.
 func DeltaOf(r *Record) SpendDelta {
 	d := SpendDelta{
 		KeyID: r.KeyID, TeamID: r.TeamID, Model: r.Model, Day: int32(int64(r.Time) / day),
@@ -63,8 +65,13 @@ func DeltaOf(r *Record) SpendDelta {
 		Organization: r.OrganizationID, Project: r.ProjectID, User: r.UserID, Customer: r.CustomerID,
 		Provider: r.Provider, Deployment: r.DeploymentID,
 	}
+	for _, s := range [...]*string{
+		&d.KeyID, &d.TeamID, &d.Model, &d.Organization, &d.Project, &d.User, &d.Customer, &d.Provider, &d.Deployment,
+	} {
+		*s = fields.Cut(*s, maxName)
+	}
 	if len(r.Tags) > 0 { // the record's list may be used again
-		d.Tags = slices.Clone(r.Tags)
+		d.Tags = cutTags(r.Tags)
 		slices.Sort(d.Tags)
 		d.Tags = slices.Compact(d.Tags)
 	}

@@ -238,14 +238,18 @@ func (j *Journal) append(k kind, r *Reservation, rec *Record) (uint64, error) {
 	j.buf = beginFrame(j.buf, k, n)
 	switch {
 	case r != nil:
-		j.buf = putReservation(j.buf, r)
+		j.buf = appendReservation(j.buf, r)
 		j.open[n] = struct{}{}
 	case rec != nil:
-		j.buf = putRecord(j.buf, rec)
+		j.buf, rec = appendRecord(j.buf, rec)
 		j.settleLocked(n, rec)
 	}
 	endFrame(j.buf, at)
-	return n, j.writeLocked()
+	err := j.writeLocked()
+	if err == nil && rec != nil {
+		j.metrics.settled(rec)
+	}
+	return n, err
 }
 
 // admitLocked says whether the record may be written.

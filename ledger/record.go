@@ -34,7 +34,8 @@ type Reservation struct {
 	Tags           []string // not kept
 }
 
-// Record is one finished request. Strings longer than 4 KiB are cut when it is written.
+// Record is one finished request. When it is written, strings longer than 4 KiB are cut, bytes that are not
+// UTF-8 become '?', and one of more than 1 MiB loses what can be done without: never what it cost.
 type Record struct {
 	Number       uint64 // position in the journal; filled in when it is read
 	Reserved     uint64 // number of its reservation; 0: it had none

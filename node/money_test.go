@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -428,6 +429,30 @@ func TestLedger_everyTotalIsTheBill(t *testing.T) {
 	if took := time.Since(begin); took > 15*time.Second { // a tick comes at least once a second
 		t.Errorf("the spend was visible after %s", took)
 	}
+	var counted float64
+	for _, n := range c.Nodes {
+		counted += spendCounter(t, n)
+	}
+	if resource.Money(counted) != c.Bill() {
+		t.Errorf("Prometheus counts %s, want %s", resource.Money(counted), c.Bill())
+	}
+}
+
+// spendCounter is the sum of the counters of what the node has recorded.
+func spendCounter(t *testing.T, n *nodetest.Node) (sum float64) {
+	t.Helper()
+	_, body := n.Do("GET", "/metrics", nodetest.MasterKey, nil)
+	for line := range strings.Lines(string(body)) {
+		if !strings.HasPrefix(line, "conclave_spend_nanodollars_total{") {
+			continue
+		}
+		v, err := strconv.ParseFloat(line[strings.LastIndexByte(strings.TrimSpace(line), ' ')+1:len(line)-1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += v
+	}
+	return sum
 }
 
 func TestPlugins_withTheNodes(t *testing.T) {

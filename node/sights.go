@@ -31,6 +31,7 @@ func (n *Node) alertSources() []courier.Source {
 		{Kind: channel.DeploymentCooldown, Look: n.cooldownSights},
 		{Kind: channel.PricesFailed, Look: n.priceFailures},
 		{Kind: channel.PricesHeld, Look: n.pricesHeld},
+		{Kind: channel.NamesFull, Look: n.namesFull},
 		{Kind: channel.SpendCaptureLow, Look: n.captureSights(captureLow)},
 		{Kind: channel.SpendCaptureFailed, Look: n.captureSights(captureFailed)},
 		{Kind: channel.KeyRotationFailed, Every: rotationLook, Look: n.rotationSights(false)},
@@ -139,6 +140,27 @@ func (n *Node) pricesHeld(context.Context) ([]courier.Sight, bool) {
 		ID: t.SHA256, Lasting: true, Subject: "prices/sync",
 		Text: fmt.Sprintf("%d prices of %s wait for a person: conclave price proposed", t.ProposedCount, t.Source),
 	}}, true
+}
+
+// namesFull tells that new end users, or tags, have no totals of their own any more.
+func (n *Node) namesFull(context.Context) ([]courier.Sight, bool) {
+	now, set := n.state.Names(), n.state.Catalog().Settings()
+	var all []courier.Sight
+	for _, of := range []struct {
+		kind, setting string
+		count, most   int64
+	}{
+		{resource.HolderCustomer, resource.SettingCountedCustomers, now.Customers, set.CountedCustomers},
+		{resource.HolderTag, resource.SettingCountedTags, now.Tags, set.CountedTags},
+	} {
+		if of.most > 0 && of.count >= of.most {
+			all = append(all, courier.Sight{
+				ID: of.kind, Lasting: true, Subject: "setting/" + of.setting,
+				Text: fmt.Sprintf("%d names of the kind %s have totals of their own, as many as the setting %s allows: what further ones spend is counted for %s.", of.count, of.kind, of.setting, fsm.OtherName),
+			})
+		}
+	}
+	return all, true
 }
 
 // rotationSights lists the keys whose new secret is not delivered, by whose fault that is.

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -180,7 +181,11 @@ func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 		}
 	}
 	fault.Point(fault.TickSend)
-	if _, err := m.propose.Propose(ctx, m.actor(), "", fsm.TickGroup{Ticks: []fsm.Tick{out}}); err != nil {
+	group := fsm.TickGroup{Ticks: []fsm.Tick{out}}
+	if _, err := m.propose.Propose(ctx, m.actor(), "", group); err != nil {
+		if _, never := fsm.Encode(fsm.Envelope{Actor: m.actor()}, group); never != nil {
+			err = fmt.Errorf("%w: %w", tick.ErrUnfit, never)
+		}
 		return tick.Ack{}, err
 	}
 	fault.Point(fault.TickSent)

@@ -72,6 +72,28 @@ func (k class) in(in, out *resource.Money, c *resource.Classes) *resource.Money 
 	return nil
 }
 
+// classNamed finds the class that the row form calls so.
+func classNamed(name string) (class, bool) {
+	switch name {
+	case "input":
+		return input, true
+	case "output":
+		return output, true
+	}
+	var c resource.Classes
+	p := c.Class(name)
+	if p == nil {
+		return 0, false
+	}
+	*p = new(resource.Money)
+	for k := range numClasses {
+		if k.in(nil, nil, &c) != nil {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
 // terms are the conditions under which a price is read.
 type terms struct {
 	price   *resource.Price

@@ -164,22 +164,53 @@ func suspicious(old, e *Entry) string {
 		return "the price is gone"
 	}
 	before, after := pricesOf(old), pricesOf(e)
-	for _, name := range slices.Sorted(maps.Keys(before)) {
-		text, ok := after[name]
-		if !ok {
-			continue
-		}
-		a, errA := strconv.ParseInt(before[name], 10, 64)
-		b, errB := strconv.ParseInt(text, 10, 64)
+	names := maps.Clone(before)
+	maps.Copy(names, after)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		_, had := before[name]
+		_, has := after[name]
+		a, b := charged(old.Price, name), charged(e.Price, name)
 		switch {
-		case errA != nil || errB != nil || a == b:
+		case a == b || a == 0 && !had:
 		case a == 0 || b == 0:
 			return name + " goes from or to 0"
+		case !has && b < a:
+			return name + " is gone, and what stands in its place is lower"
 		case a/tooMuch > b || b/tooMuch > a:
 			return name + " changes more than 100 times"
 		}
 	}
 	return ""
+}
+
+// charged is what is charged under the name of a price in the row form, ">200000 input", whether the price has it
+// or something else is taken in its place; 0: nothing is. Only for the same name can two be compared.
+func charged(p *resource.Price, name string) int64 {
+	words := strings.Split(name, " ")
+	class, ok := classNamed(words[len(words)-1])
+	if !ok {
+		switch name {
+		case "request":
+			return int64(p.Request)
+		case "gpus":
+			return p.GPUCount()
+		}
+		if r := p.Unit(name); r != nil {
+			return int64(*r)
+		}
+		return 0
+	}
+	t := &terms{price: p, half: 1}
+	for _, word := range words[:len(words)-1] {
+		if above, isAbove := strings.CutPrefix(word, ">"); isAbove {
+			t.prompt, _ = strconv.ParseInt(above, 10, 64) // pricesOf wrote it
+			t.prompt++
+		} else {
+			t.service = word
+		}
+	}
+	rate := int64(t.rate(class))
+	return rate * 2 / int64(t.half)
 }
 
 // diff lists the prices that differ; either entry may be nil.

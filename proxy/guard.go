@@ -168,7 +168,9 @@ func (s *Server) retagged(c *Call, change *guardrail.Change) (bool, error) {
 		}
 	}
 	c.levels = slices.Clone(c.levels) // what is held knows the old ones
-	c.tag(header, tags)
+	if err := c.tag(header, tags); err != nil {
+		return false, guardFailed("A guardrail gave the request a tag that is not valid.", err)
+	}
 	return !slices.Equal(had, c.fields.Tags), s.checkRequest(c, c.levels[c.chain:])
 }
 

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -22,7 +21,9 @@ type Customers interface {
 // the node or was kept.
 func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	set := c.cat.Settings()
-	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, set, &c.fields))
+	if err := c.nameCustomer(set); err != nil {
+		return err
+	}
 	c.session = policy.Session(c.header, &c.fields)
 	if err := policy.Wishes(c.header, &c.fields); err != nil {
 		return err
@@ -30,26 +31,43 @@ func checkPolicies(_ context.Context, s *Server, c *Call) error {
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}
-	c.tag(c.header, c.fields.Tags)
+	if err := c.tag(c.header, c.fields.Tags); err != nil {
+		return err
+	}
 	if err := s.checkRequest(c, c.levels[c.chain:]); err != nil {
 		return err
 	}
 	return s.findServers(c)
 }
 
+// nameCustomer finds the id of the end user: the one that the credential is for, or whom the request names. What
+// cannot be counted for anybody is not told of in the record.
+func (c *Call) nameCustomer(set *resource.Settings) (err error) {
+	if id := c.who.CustomerID; id != "" {
+		c.fields.User = id
+		return nil
+	}
+	c.fields.User, err = policy.Customer(c.header, set, &c.fields)
+	return err
+}
+
 // tag gives the call its own tags, those that the header has and those of its levels, and takes the
 // records that tags have into the levels: behind who's own and the customer, in the place of any that are there.
-func (c *Call) tag(h http.Header, own []string) {
+func (c *Call) tag(h http.Header, own []string) error {
 	if i := slices.IndexFunc(c.levels, func(l resource.Level) bool { return l.Kind == resource.HolderTag || l.Kind == resource.HolderModel }); i >= 0 {
 		c.levels = c.levels[:i]
 	}
-	c.fields.Tags = policy.Tags(h, c.levels, own)
+	var err error
+	if c.fields.Tags, err = policy.Tags(h, c.levels, own); err != nil {
+		return err
+	}
 	for _, id := range c.fields.Tags {
 		if t, ok := c.cat.Tag(id); ok {
 			c.levels = append(c.levels, resource.Level{Kind: resource.HolderTag, ID: t.ID, Allowance: &t.Allowance, Policy: &t.Policy})
 		}
 	}
 	c.above = len(c.levels)
+	return nil
 }
 
 // checkRequest checks what the policies demand of the request as it is: all levels of its body, and those
@@ -68,7 +86,9 @@ func (s *Server) checkRequest(c *Call, added []resource.Level) error {
 
 // checkCustomer is the step of requests without a body: their end user may stand in a header.
 func checkCustomer(_ context.Context, s *Server, c *Call) error {
-	c.fields.User = cmp.Or(c.who.CustomerID, policy.Customer(c.header, c.cat.Settings(), &c.fields))
+	if err := c.nameCustomer(c.cat.Settings()); err != nil {
+		return err
+	}
 	if err := s.admitCustomer(c); err != nil {
 		return err
 	}

@@ -580,3 +580,28 @@ func TestRefused_Names(t *testing.T) {
 		}
 	}
 }
+
+// TestNames_Foreign counts requests for the end user whom a header in Latin-1 names, and refuses names that nothing
+// can be counted for.
+func TestNames_Foreign(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if w := r.do("POST", chatPath, chatBody, header("X-Litellm-End-User-Id", "Jos\xe9"), header("X-Litellm-Tags", "\xff")); w.Code != 200 {
+		t.Fatalf("got %d %s", w.Code, w.Body)
+	}
+	if rec := r.journal.settled[0]; rec.CustomerID != "José" || !slices.Equal(rec.Tags, []string{"ÿ"}) {
+		t.Errorf("counted for %q and %q", rec.CustomerID, rec.Tags)
+	}
+	for _, member := range []string{`"user":"`, `"safety_identifier":"`, `"tags":["a","`} {
+		body := with(member + strings.Repeat("x", 1<<20) + `"`)
+		if strings.Contains(member, "[") {
+			body = with(member + strings.Repeat("x", 1<<20) + `"]`)
+		}
+		if w := r.do("POST", chatPath, body); w.Code != 400 || !strings.Contains(w.Body.String(), `"invalid_value"`) {
+			t.Errorf("%s: got %d %s", member, w.Code, w.Body)
+		}
+	}
+	if rec := r.journal.settled[1]; rec.CustomerID != "" || len(rec.User) > 512 {
+		t.Errorf("refused, and counted for %.20q of %.20q", rec.CustomerID, rec.User)
+	}
+}

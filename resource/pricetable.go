@@ -130,11 +130,14 @@ type PriceSync struct {
 // minPriceSync bounds how often prices may be downloaded.
 const minPriceSync = time.Minute
 
+// priceSyncValue is the setting as it is written.
+type priceSyncValue struct {
+	PriceSync
+	Every string `json:"every"`
+}
+
 func readPriceSync(s *Settings, v json.RawMessage) error {
-	var in struct {
-		PriceSync
-		Every string `json:"every"`
-	}
+	var in priceSyncValue
 	if err := json.Unmarshal(v, &in); err != nil {
 		return invalidf("value", "is not an object with url, every and apply: %s", err)
 	}

@@ -81,6 +81,8 @@ type Settings struct {
 	AllowedIPs           []netip.Prefix // empty: every address
 	DeniedIPs            []netip.Prefix // win over AllowedIPs
 	TrustedProxies       []netip.Prefix // whose X-Forwarded-For is believed; empty: nobody's
+	CountedCustomers     int64          // end users without a record that have totals of their own; default DefaultCountedCustomers
+	CountedTags          int64          // the same of tags; default DefaultCountedTags
 	CustomerHeaders      []string       // in canonical form, that name the end user, first one first
 	BlockedCustomers     Names          // ids of end users that are refused, beside those with a blocked record
 	BannedKeywords       []string       // in lower case
@@ -121,8 +123,23 @@ func DefaultSettings() Settings {
 		DeadAfter:            24 * time.Hour,
 		DeadMinVoters:        3,
 		DrainMS:              60_000,
+		CountedCustomers:     DefaultCountedCustomers,
+		CountedTags:          DefaultCountedTags,
 	}
 }
+
+// The settings that bound how many names of requests have totals of their own, and what they are by default.
+// Apply reads them: the defaults must not change.
+const (
+	SettingCountedCustomers = "counted_customers"
+	SettingCountedTags      = "counted_tags"
+
+	DefaultCountedCustomers int64 = 100_000
+	DefaultCountedTags      int64 = 10_000
+)
+
+// maxCounted bounds both.
+const maxCounted = 10_000_000
 
 // SettingInfo describes a setting that this version knows.
 type SettingInfo struct {
@@ -217,6 +234,14 @@ var settings = []settingRow{
 	{
 		"connect_timeout_ms", "integer", `0`, "how long connecting to a provider may take, up to a day; 0: ten seconds",
 		integer(func(s *Settings) *int64 { return &s.Timeouts.ConnectMS }, 0, maxTimeoutMS, 1),
+	},
+	{
+		SettingCountedCustomers, "integer", `100000`, "how many end users without a record have totals of their own, up to 10000000; what further ones spend is counted for (other)",
+		integer(func(s *Settings) *int64 { return &s.CountedCustomers }, 0, maxCounted, 1),
+	},
+	{
+		SettingCountedTags, "integer", `10000`, "how many tags without a record have totals of their own, up to 10000000; what further ones spend is counted for (other)",
+		integer(func(s *Settings) *int64 { return &s.CountedTags }, 0, maxCounted, 1),
 	},
 	{
 		"dead_node_after", "duration", `"24h"`, "a node out of reach for so long is removed if dead_node_cleanup is on, 1m or more",
@@ -460,7 +485,13 @@ func (s *Setting) Canonicalize() {}
 // Validate implements Record.
 func (s *Setting) Validate() error {
 	var into Settings
-	return into.Set(s.ID, s.Value)
+	if err := into.Set(s.ID, s.Value); err != nil {
+		return err
+	}
+	if check := known[s.ID]; check != nil {
+		return check("value", s.Value)
+	}
+	return nil
 }
 
 // Set reads one named value into s. It returns an *Invalid for an unknown name or value.

@@ -37,6 +37,16 @@ func TestSetting_Validate(t *testing.T) {
 		{"long line", "blocked_user_list", `"` + strings.Repeat("x", 257) + `"`, "line 1"},
 		{"neither list nor text", "banned_keywords_list", `{"a":1}`, "neither a list"},
 		{"headers", "user_header_mappings", `["x-user",{"header_name":"X-Other","litellm_user_role":"customer"}]`, ""},
+		{"unknown field of prices", "price_sync", `{"url":"https://x/p.json","evrey":"24h"}`, `value: unknown field "evrey"`},
+		{"all fields of prices", "price_sync", `{"url":"https://x/p.json","every":"24h","apply":"auto"}`, ""},
+		{"unknown field of a price", "unknown_price", `{"input":5,"ouptut":25}`, `value: unknown field "ouptut"`},
+		{"all sorts of a price", "unknown_price", `{"input":5,"output":25,"cache_read":1,"variants":[{"above":200000,"input":10}]}`, ""},
+		{"unknown field of a variant", "unknown_price", `{"input":5,"variants":[{"above":200000,"input":10,"otput":1}]}`, `value: unknown field "otput"`},
+		{"unknown field of an adjustment", "price_adjustments", `{"openai":{"discuont":0.1}}`, `value: unknown field "discuont"`},
+		{"an adjustment", "price_adjustments", `{"openai":{"discount":0.1,"margin":0.2,"fixed":0.01}}`, ""},
+		{"unknown field of a proxy", "provider_proxies", `{"openai":{"url":"http://h:3128","no_prxy":".corp"}}`, `value: unknown field "no_prxy"`},
+		{"a proxy", "provider_proxies", `{"openai":{"url":"http://h:3128","no_proxy":".corp"}}`, ""},
+		{"unknown field of a mapping", "user_header_mappings", `["x",{"header_name":"x-user","role":"customer"}]`, `value[1]: unknown field "role"`},
 		{"another role", "user_header_mappings", `[{"header_name":"x","litellm_user_role":"internal_user"}]`, "is not customer"},
 		{"no header", "user_header_mappings", `["a b"]`, "not the name of a header"},
 		{"key header", "key_header", `"x y"`, "not the name of a header"},
@@ -160,4 +170,15 @@ func FuzzSetting(f *testing.F) {
 			t.Errorf("%s = %q: %v is not about a field", name, value, err)
 		}
 	})
+}
+
+// TestSettings_Later goes on with a stored value that has a field of a later version.
+func TestSettings_Later(t *testing.T) {
+	t.Parallel()
+	c := resource.NewCatalog(resource.Tables{Settings: []*resource.Setting{
+		{Meta: resource.Meta{ID: "price_sync"}, Value: json.RawMessage(`{"url":"https://x/p.json","later":1}`)},
+	}})
+	if got := c.Settings().PriceSync.URL; got != "https://x/p.json" {
+		t.Errorf("got %q", got)
+	}
 }

@@ -176,6 +176,12 @@ func badLine(name string, most int) string {
 	return ""
 }
 
+// headerMapping is what LiteLLM calls a mapping of a header.
+type headerMapping struct {
+	Header string `json:"header_name"`
+	Role   string `json:"litellm_user_role"`
+}
+
 // readHeaderMappings reads names of headers, or what LiteLLM calls mappings.
 func readHeaderMappings(s *Settings, v json.RawMessage) error {
 	var items []json.RawMessage
@@ -185,10 +191,7 @@ func readHeaderMappings(s *Settings, v json.RawMessage) error {
 	out := make([]string, 0, len(items))
 	for i, item := range items {
 		field := fmt.Sprintf("value[%d]", i)
-		var m struct {
-			Header string `json:"header_name"`
-			Role   string `json:"litellm_user_role"`
-		}
+		var m headerMapping
 		if json.Unmarshal(item, &m.Header) != nil {
 			if err := json.Unmarshal(item, &m); err != nil {
 				return invalidf(field, "%.100s is neither a header's name nor {\"header_name\", \"litellm_user_role\"}", item)

@@ -47,8 +47,9 @@ type Prices struct {
 
 	syncing sync.Mutex // held by the one download at a time
 
-	mu   sync.Mutex // guards last
-	last client.PriceSyncRun
+	mu     sync.Mutex // guards the fields below
+	last   client.PriceSyncRun
+	rested resource.Time // when another node led last, as far as Run has seen
 }
 
 // metrics are what is counted.

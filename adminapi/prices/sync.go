@@ -106,7 +106,11 @@ func (p *Prices) Run(ctx context.Context, node string, leads func() bool) {
 			return
 		case <-t.C:
 		}
-		if !leads() || !p.due() {
+		if !leads() {
+			p.rest()
+			continue
+		}
+		if !p.due() {
 			continue
 		}
 		if _, _, err := p.sync(ctx, fsm.Actor{Kind: "node", ID: node}, ""); err != nil && errors.Is(ctx.Err(), context.Canceled) {
@@ -117,33 +121,43 @@ func (p *Prices) Run(ctx context.Context, node string, leads func() bool) {
 
 // due says whether the next download is.
 func (p *Prices) due() bool {
-	cat := p.cfg.Catalog()
-	conf := cat.Settings().PriceSync
-	if conf.URL == "" || conf.Every == 0 {
-		return false
-	}
-	p.mu.Lock()
-	last, failed := p.last.At, p.last.Result == "failed"
-	p.mu.Unlock()
-	every := conf.Every
-	if failed {
-		every = min(every, retryAfter)
-	}
-	if t := cat.Prices(); t != nil && t.Source == conf.URL && t.At > last {
-		last = t.At // another node did it
-	}
-	return last == 0 || p.cfg.Now().Sub(last.Std()) >= every
+	next := p.NextSync()
+	return !next.IsZero() && !p.cfg.Now().Before(next)
 }
 
-// NextSync is when the next download is due, zero for never.
+// rest notes that another node leads: what is due until now is its to do.
+func (p *Prices) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rested = resource.At(p.cfg.Now())
+}
+
+// NextSync is when the next download is due, zero for never; what is due already, now. The times follow from the
+// newest file that was applied, so that all nodes know them and a new leader goes on with them: downloads that bring
+// nothing new are not told to the others.
 func (p *Prices) NextSync() time.Time {
 	cat := p.cfg.Catalog()
 	conf := cat.Settings().PriceSync
 	if conf.URL == "" || conf.Every == 0 {
 		return time.Time{}
 	}
-	if t := cat.Prices(); t != nil && t.Source == conf.URL {
-		return t.At.Std().Add(conf.Every)
+	now := p.cfg.Now()
+	p.mu.Lock()
+	last, known, failed := p.last.At, max(p.last.At, p.rested), p.last.Result == "failed"
+	p.mu.Unlock()
+	every := resource.Time(conf.Every)
+	var next resource.Time
+	switch t := cat.Prices(); {
+	case failed && (t == nil || t.At <= last):
+		next = last + min(every, resource.Time(retryAfter))
+	case t != nil && t.Source == conf.URL && t.At > 0:
+		since := max(known-t.At, 0)
+		next = t.At + (since/every+1)*every
+	case last > 0:
+		next = last + every
 	}
-	return p.cfg.Now()
+	if at := next.Std(); at.After(now) {
+		return at
+	}
+	return now
 }

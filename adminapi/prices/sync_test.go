@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/prices"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -118,4 +119,70 @@ func TestRun_Other(t *testing.T) {
 			t.Errorf("downloaded %d times", w.asked.Load())
 		}
 	})
+}
+
+// same answers every request with one file.
+type same struct{ asked atomic.Int64 }
+
+func (w *same) Do(*http.Request) (*http.Response, error) {
+	w.asked.Add(1)
+	body := "provider,model,mode,input,output\nmine,m,chat,1,1\n"
+	return &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+// TestRun_Unchanged goes on by the schedule after downloads that bring nothing new: the next one is never past, and a
+// node that comes to lead goes on where the last leader was.
+func TestRun_Unchanged(t *testing.T) {
+	t.Parallel()
+	const url = "https://x/p.csv"
+	for _, tt := range []struct {
+		name string
+		old  time.Duration // age of the table; 0: there is none
+		rest time.Duration // for how long another node leads
+		want int64         // downloads in 209 minutes
+	}{
+		{"the first", 0, 0, 4},
+		{"after a start, what was missed", 90 * time.Minute, 0, 4},
+		{"a new leader", 90 * time.Minute, time.Minute, 3},
+		{"a new leader of a new cluster", 0, time.Minute, 4},
+		{"never the leader", 90 * time.Minute, 4 * time.Hour, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				m, w := &memory{sync: `{"url":"` + url + `","apply":"auto","every":"1h"}`}, &same{}
+				m.set(nil)
+				begin := time.Now()
+				if tt.old > 0 { // the file that w has
+					p := prices.New(prices.Config{Store: m, Catalog: m.cat.Load, HTTP: w, Now: func() time.Time { return begin.Add(-tt.old) }})
+					if _, _, err := p.Sync(t.Context(), records.Caller{}); err != nil {
+						t.Fatal(err)
+					}
+					w.asked.Store(0)
+				}
+				p := prices.New(prices.Config{Store: m, Catalog: m.cat.Load, HTTP: w})
+				ctx, cancel := context.WithTimeout(t.Context(), 209*time.Minute)
+				defer cancel()
+				done := make(chan struct{})
+				go func() {
+					p.Run(ctx, "n1", func() bool { return time.Since(begin) >= tt.rest })
+					close(done)
+				}()
+				for range 200 {
+					time.Sleep(time.Minute)
+					synctest.Wait()
+					if next := p.NextSync(); next.Before(time.Now()) || next.After(time.Now().Add(time.Hour)) {
+						t.Fatalf("%s after the start the next one is %s away", time.Since(begin), time.Until(next))
+					}
+				}
+				<-done
+				if got := w.asked.Load(); got != tt.want {
+					t.Errorf("downloaded %d times, want %d", got, tt.want)
+				}
+				if got := m.wrote.Load(); got != 1 {
+					t.Errorf("wrote %d times", got)
+				}
+			})
+		})
+	}
 }

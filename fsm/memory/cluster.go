@@ -18,6 +18,7 @@ var (
 	InfoKey    = []byte("info")        // ClusterInfo
 	VersionKey = []byte("fsm_version") // what all members know
 	SweepKey   = []byte("sweep")       // money.Sweep
+	NamesKey   = []byte("names")       // money.Names
 )
 
 // ClusterInfo is the identity of the cluster and its secrets, as sealed.

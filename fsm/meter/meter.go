@@ -4,6 +4,7 @@ package meter
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/fsm/money"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -37,7 +38,7 @@ func New() *Metrics {
 
 // Register registers the metrics, and gauges that look at the open state machine, unless r
 // is nil.
-func (m *Metrics) Register(r prometheus.Registerer, applied func() uint64, keys func() int) {
+func (m *Metrics) Register(r prometheus.Registerer, applied func() uint64, keys func() int, names func() money.Names) {
 	if r == nil {
 		return
 	}
@@ -47,6 +48,8 @@ func (m *Metrics) Register(r prometheus.Registerer, applied func() uint64, keys 
 	r.MustRegister(m.Apply, m.Refused, m.Snapshot, m.SnapshotBytes,
 		gauge("conclave_fsm_applied_index", "Index of the newest entry in the state.", func() float64 { return float64(applied()) }),
 		gauge("conclave_fsm_keys", "Virtual keys in the state.", func() float64 { return float64(keys()) }),
+		gauge("conclave_fsm_counted_customers", "End users without a record that have totals of their own.", func() float64 { return float64(names().Customers) }),
+		gauge("conclave_fsm_counted_tags", "Tags without a record that have totals of their own.", func() float64 { return float64(names().Tags) }),
 	)
 }
 

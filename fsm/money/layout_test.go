@@ -38,6 +38,14 @@ var layouts = []struct {
 		},
 	},
 	{
+		"names",
+		money.Names{Customers: 1, Tags: 2}.Encode(),
+		func(b []byte) ([]byte, error) {
+			n, err := money.ParseNames(b)
+			return n.Encode(), err
+		},
+	},
+	{
 		"totals",
 		money.Totals{Cost: -1, Requests: 2, Failures: 3, Prompt: 4, Completion: 5}.Encode(),
 		func(b []byte) ([]byte, error) {

@@ -105,10 +105,7 @@ func (f *Facts) lists() [4]*[]string {
 	return [...]*[]string{&f.Fallbacks, &f.Absent, &f.Guards, &f.Resting}
 }
 
-func putText(b []byte, s string) []byte {
-	s = s[:min(len(s), maxText)]
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
+func putText(b []byte, s string) []byte { return fields.AppendText(b, s, maxText) }
 
 // Parse reads what Append wrote.
 func Parse(b []byte) (Facts, error) {
@@ -150,7 +147,7 @@ func (r *reader) text() string {
 		r.Fail(errFacts)
 		return ""
 	}
-	return string(b)
+	return fields.Valid(string(b))
 }
 
 func (r *reader) texts() []string {

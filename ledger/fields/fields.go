@@ -6,10 +6,50 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // ErrShort says that a body ends before its last field, or has a length beyond its end.
 var ErrShort = errors.New("body is too short")
+
+// Valid is s with a '?' in the place of each byte that is not UTF-8, so that it keeps its length. The replicated
+// state takes no other texts.
+func Valid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			b.WriteByte('?')
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// Cut is the beginning of s, made Valid, of at most so many bytes; it ends with a whole character.
+func Cut(s string, most int) string {
+	s = Valid(s)
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
+}
+
+// AppendText appends a text, Cut to so many bytes, behind its length.
+func AppendText(b []byte, s string, most int) []byte {
+	s = Cut(s, most)
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
 
 // Reader takes fields off B. The first field that is not there makes all later ones zero and Err set. It does
 // not allocate but for texts.
@@ -60,8 +100,8 @@ func (r *Reader) Bytes() []byte {
 	return b
 }
 
-// Text reads a text.
-func (r *Reader) Text() string { return string(r.Bytes()) }
+// Text reads a text, made Valid: earlier versions wrote what clients sent as it was.
+func (r *Reader) Text() string { return Valid(string(r.Bytes())) }
 
 // Count reads the length of a list whose items take at least one byte each.
 func (r *Reader) Count() int {

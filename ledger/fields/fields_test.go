@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func encoded() []byte {
@@ -49,6 +51,42 @@ func FuzzReader(f *testing.F) {
 		read(r)
 		if len(r.B) > len(b) || r.Err != nil && len(r.B) > 0 {
 			t.Errorf("%d of %d bytes are left, %v", len(r.B), len(b), r.Err)
+		}
+	})
+}
+
+func TestCut(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		in   string
+		most int
+		want string
+	}{
+		{"", 4, ""},
+		{"José", 5, "José"},
+		{"José", 4, "Jos"},
+		{"Jos\xe9", 4, "Jos?"},
+		{"\xff\xff", 1, "?"},
+		{"日本", 5, "日"},
+		{"日本", 2, ""},
+		{"\ufffd", 3, "\ufffd"},
+	} {
+		if got := Cut(tt.in, tt.most); got != tt.want {
+			t.Errorf("Cut(%q, %d) = %q, want %q", tt.in, tt.most, got, tt.want)
+		}
+	}
+}
+
+func FuzzCut(f *testing.F) {
+	f.Add("Jos\xe9", 3)
+	f.Fuzz(func(t *testing.T, s string, most int) {
+		most = min(max(most, 0), 1<<10)
+		got := Cut(s, most)
+		if !utf8.ValidString(got) || len(got) > most || len(Valid(s)) != len(s) || !strings.HasPrefix(Valid(s), got) {
+			t.Errorf("Cut(%q, %d) = %q", s, most, got)
+		}
+		if again := Cut(got, most); again != got {
+			t.Errorf("cut again it is %q, not %q", again, got)
 		}
 	})
 }

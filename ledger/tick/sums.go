@@ -24,6 +24,11 @@ func names(d *ledger.SpendDelta) spendKey {
 	}
 }
 
+func (k *spendKey) bytes() int {
+	return len(k.key) + len(k.team) + len(k.model) + len(k.organization) + len(k.project) + len(k.user) + len(k.customer) +
+		len(k.tags) + len(k.provider) + len(k.deployment)
+}
+
 func (k *spendKey) compare(o *spendKey) int {
 	return cmp.Or(
 		strings.Compare(k.key, o.key), strings.Compare(k.team, o.team), strings.Compare(k.model, o.model),
@@ -42,6 +47,7 @@ type chargeKey struct {
 type sums struct {
 	spend  map[spendKey]*ledger.SpendDelta
 	settle map[chargeKey]resource.Money
+	bytes  int // of their names
 }
 
 func newSums() *sums {
@@ -59,15 +65,24 @@ func (s *sums) add(d *ledger.SpendDelta, charges []ledger.AccountCharge) {
 	} else {
 		c := *d
 		s.spend[k] = &c
+		s.bytes += k.bytes()
 	}
 	for _, c := range charges {
-		if c.Amount != 0 {
-			s.settle[chargeKey{c.Account, c.Start}] += c.Amount
+		if c.Amount == 0 {
+			continue
 		}
+		k := chargeKey{c.Account, c.Start}
+		if _, ok := s.settle[k]; !ok {
+			s.bytes += len(c.Account)
+		}
+		s.settle[k] += c.Amount
 	}
 }
 
 func (s *sums) len() int { return len(s.spend) + len(s.settle) }
+
+// full says that no further record goes into a tick of so many deltas at most.
+func (s *sums) full(most int) bool { return s.len() >= most || s.bytes >= maxBytes }
 
 // lists returns the sums in an order that does not change.
 func (s *sums) lists() (spend []ledger.SpendDelta, settle []ledger.AccountCharge) {

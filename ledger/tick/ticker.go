@@ -20,7 +20,9 @@ const (
 	tickAtLeast = time.Second
 	tickRetry   = 200 * time.Millisecond
 	trimEvery   = time.Minute
-	maxDeltas   = 2000 // of one tick, about 100 kB
+	maxDeltas   = 2000    // of one tick, about 100 kB
+	maxBytes    = 1 << 20 // of the names in its deltas, before the last record
+	maxDemand   = 2000    // of what it wants, and of what it gives back
 )
 
 // Tick is what one node has spent since its last one, and what it wants. It is never
@@ -62,7 +64,8 @@ type Config struct {
 	NodeID  string
 
 	// Submit proposes the tick and returns what the replicated state knows once this node
-	// has applied the entry. After an error the same tick is submitted again.
+	// has applied the entry. After an error the same tick is submitted again, but for one that wraps
+	// ErrUnfit, which says that the tick cannot have been proposed: its records go in other ticks.
 	Submit func(ctx context.Context, t Tick) (Ack, error)
 
 	// Demand returns what leases the node wants and gives back; nil: none. What it returns
@@ -96,6 +99,7 @@ type Ticker struct {
 
 	metrics metrics
 	trimmed time.Time // owned by run
+	failing time.Time // since when ticks have not been applied, or when that was told last; 0: they are; owned by run
 
 	mu      sync.Mutex // guards the fields below; not held while submitting
 	round   uint64     // counts Begin, so that an answer to an earlier round is dropped
@@ -108,7 +112,11 @@ type Ticker struct {
 	pending *Tick      // numbered and not acknowledged
 	ready   []Tick     // without numbers, ascending; the sums come after them
 	sums    *sums
-	folds   ledger.Folds // scratch
+	most    int  // deltas of one tick; fewer than maxDeltas: one was unfit, and the next has no demand
+	bare    bool // batches are made with bare names
+	wants   []Want
+	gives   []ledger.AccountCharge // with wants: of the demand, what is not in a tick yet
+	folds   ledger.Folds           // scratch
 	sent    time.Time
 	changed chan struct{} // closed at the next applied tick; nil: nobody waits
 }
@@ -128,7 +136,7 @@ func New(cfg Config) *Ticker {
 	cfg.Journal.SetFloor("ticks", 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &Ticker{
-		cfg: cfg, ctx: ctx, cancel: cancel, sums: newSums(),
+		cfg: cfg, ctx: ctx, cancel: cancel, sums: newSums(), most: maxDeltas,
 		ask: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	t.metrics = newMetrics(cfg.Registerer, t)
@@ -167,6 +175,7 @@ func (t *Ticker) Begin(epoch, acked uint64) error {
 	}
 	t.round++
 	t.epoch, t.seq, t.applied = epoch, 0, 0
+	t.most, t.bare, t.wants, t.gives = maxDeltas, false, nil, nil // what the last epoch held is void
 	return t.rewindLocked(acked)
 }
 
@@ -194,13 +203,19 @@ func (t *Ticker) readLocked() error {
 	var owner []int // span of each of ready
 	open, last := -1, uint64(0)
 	epochs, err := t.cfg.Journal.Walk(t.acked, t.taken, func(r *ledger.Record, at int) {
-		if (open >= 0 && at != open) || t.sums.len() >= maxDeltas {
+		if t.most < maxDeltas && len(t.ready) > 0 {
+			return // all is read again once the first is applied
+		}
+		if (open >= 0 && at != open) || t.sums.full(t.most) {
 			t.closeLocked(last)
 			owner = append(owner, open)
 		}
 		open, last = at, r.Number
-		d := ledger.DeltaOf(r)
-		t.sums.add(&d, r.Charges)
+		d, charges := ledger.DeltaOf(r), r.Charges
+		if t.bare {
+			charges = bare(&d, charges)
+		}
+		t.sums.add(&d, charges)
 	})
 	if err != nil {
 		return err
@@ -285,7 +300,9 @@ func (t *Ticker) next(urgent bool) (*Tick, uint64) {
 	} else if t.taken > t.acked {
 		tick.To = t.taken
 	}
-	tick.Want, tick.Release = t.cfg.Demand()
+	if t.most == maxDeltas {
+		tick.Want, tick.Release = t.demandLocked()
+	}
 	news := len(tick.Spend)+len(tick.Settle)+len(tick.Want)+len(tick.Release) > 0
 	if !news && !urgent && t.cfg.Now().Sub(t.sent) < tickAtLeast {
 		return nil, 0
@@ -294,6 +311,17 @@ func (t *Ticker) next(urgent bool) (*Tick, uint64) {
 	tick.Node, tick.Epoch, tick.Seq, tick.From = t.cfg.NodeID, t.epoch, t.seq, t.acked
 	t.pending = &tick
 	return t.pending, t.round
+}
+
+// demandLocked takes the next part of the demand, which is asked for anew once all of it is told.
+func (t *Ticker) demandLocked() (wants []Want, gives []ledger.AccountCharge) {
+	if len(t.wants)+len(t.gives) == 0 {
+		t.wants, t.gives = t.cfg.Demand()
+	}
+	w, g := min(len(t.wants), maxDemand), min(len(t.gives), maxDemand)
+	wants, gives = t.wants[:w:w], t.gives[:g:g]
+	t.wants, t.gives = t.wants[w:], t.gives[g:]
+	return wants, gives
 }
 
 // takeLocked folds what has been settled and synced since the last time.
@@ -311,7 +339,7 @@ func (t *Ticker) takeLocked() {
 	charges := t.folds.Charges
 	for i := range t.folds.Items {
 		f := &t.folds.Items[i]
-		if t.sums.len() >= maxDeltas {
+		if t.sums.full(maxDeltas) {
 			t.closeLocked(f.Number - 1)
 		}
 		t.sums.add(&f.Delta, charges[:f.Count])
@@ -323,13 +351,15 @@ func (t *Ticker) takeLocked() {
 func (t *Ticker) submit(tick *Tick, round uint64) bool {
 	now := t.cfg.Now()
 	ack, err := t.cfg.Submit(t.ctx, *tick)
+	if errors.Is(err, ErrUnfit) {
+		return t.remake(tick, round, err)
+	}
 	if err != nil {
 		t.metrics.ticks.WithLabelValues("lost").Inc()
-		if t.ctx.Err() == nil {
-			t.cfg.Logger.Debug("tick not applied yet", "seq", tick.Seq, "error", err)
-		}
+		t.complain(tick, now, err)
 		return false
 	}
+	t.failing = time.Time{}
 	outcome := t.answer(tick, round, ack, now)
 	t.metrics.ticks.WithLabelValues(outcome.String()).Inc()
 	switch outcome {
@@ -389,6 +419,7 @@ func (t *Ticker) answer(tick *Tick, round uint64, ack Ack, sent time.Time) outco
 	t.sent = sent
 	t.acked, t.applied, t.pending = tick.To, tick.Seq, nil
 	t.cfg.Journal.SetFloor("ticks", t.acked)
+	t.resumeLocked()
 	if t.changed != nil {
 		close(t.changed)
 		t.changed = nil
@@ -420,7 +451,7 @@ func (t *Ticker) Flush(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	round, seq := t.round, t.seq
-	for t.acked < target || t.applied <= seq { // what is under way has the demand of before
+	for t.acked < target || t.applied <= seq || len(t.wants)+len(t.gives) > 0 { // what is under way has the demand of before
 		if t.changed == nil {
 			t.changed = make(chan struct{})
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -255,7 +256,7 @@ func TestTicker_Cadence(t *testing.T) {
 	})
 }
 
-// TestTicker_ExactlyOnce kills the process at any point, loses ticks and answers, and
+// TestTicker_ExactlyOnce kills the process at any point, loses ticks and answers, refuses some for good, and
 // restores the state: what the state has in the end is what the journal has.
 func TestTicker_ExactlyOnce(t *testing.T) {
 	t.Parallel()
@@ -264,6 +265,11 @@ func TestTicker_ExactlyOnce(t *testing.T) {
 		cfg.SegmentBytes = 2 << 10
 		s := newState()
 		var want resource.Money
+		newTicker := func(j *ledger.Journal, s *state) *tick.Ticker {
+			conf := configOf(j, s)
+			conf.Submit = s.unfit(func(t tick.Tick) bool { return slices.ContainsFunc(t.Spend, isPoison) })
+			return tick.New(conf)
+		}
 		j := openJournal(t, cfg)
 		tk := newTicker(j, s)
 		begun := false
@@ -295,7 +301,11 @@ func TestTicker_ExactlyOnce(t *testing.T) {
 			},
 			"settle": func(rt *rapid.T) {
 				for n := range open {
-					if err := j.Settle(n, record("r")); err != nil {
+					r := record("r")
+					if rapid.IntRange(0, 3).Draw(rt, "unfit") == 0 {
+						r.CustomerID = poison
+					}
+					if err := j.Settle(n, r); err != nil {
 						rt.Fatal(err)
 					}
 					delete(open, n)
@@ -326,7 +336,7 @@ func TestTicker_ExactlyOnce(t *testing.T) {
 		if err := tk.Begin(s.open()); err != nil {
 			rt.Fatal(err)
 		}
-		for range 20 {
+		for range 200 { // an unfit record takes some
 			step()
 		}
 		if s.err != nil {

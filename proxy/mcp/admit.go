@@ -1,7 +1,6 @@
 package mcp
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -57,7 +56,9 @@ func (g *Gateway) admit(r *http.Request, w http.ResponseWriter) (*caller, error)
 	if err := c.addCustomer(set); err != nil {
 		return nil, err
 	}
-	c.addTags()
+	if err := c.addTags(); err != nil {
+		return nil, err
+	}
 	c.levels = append(c.levels, c.further...)
 	if err := policy.CheckExpiry(c.further, g.cfg.Now()); err != nil {
 		return nil, err
@@ -81,10 +82,12 @@ func (g *Gateway) admit(r *http.Request, w http.ResponseWriter) (*caller, error)
 }
 
 // addCustomer takes the end user, whom a header may name, into the levels.
-func (c *caller) addCustomer(set *resource.Settings) error {
-	c.customer = cmp.Or(c.who.CustomerID, policy.Customer(c.header, set, &llm.Fields{}))
-	if c.customer == "" {
-		return nil
+func (c *caller) addCustomer(set *resource.Settings) (err error) {
+	if c.customer = c.who.CustomerID; c.customer == "" {
+		c.customer, err = policy.Customer(c.header, set, &llm.Fields{})
+	}
+	if err != nil || c.customer == "" {
+		return err
 	}
 	var record *resource.Customer
 	if c.g.cfg.Customers != nil {
@@ -103,14 +106,17 @@ func (c *caller) addCustomer(set *resource.Settings) error {
 	return nil
 }
 
-func (c *caller) addTags() {
-	c.tags = policy.Tags(c.header, c.levels, nil)
+func (c *caller) addTags() (err error) {
+	if c.tags, err = policy.Tags(c.header, c.levels, nil); err != nil {
+		return err
+	}
 	for _, id := range c.tags {
 		if t, ok := c.cat.Tag(id); ok {
 			l, _ := resource.LevelOf(t)
 			c.further = append(c.further, l)
 		}
 	}
+	return nil
 }
 
 // listed reads lists of names from headers, nil if they have none.

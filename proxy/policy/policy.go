@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
@@ -27,8 +28,12 @@ const (
 	CodeValue    = "invalid_value"
 )
 
-// maxSaid bounds the headers that become part of a record.
-const maxSaid = 1024
+// Bounds on what a request says about itself.
+const (
+	maxSaid = 1024 // bytes of a header that becomes part of a record
+	maxName = 512  // bytes of an end user's id, and of a tag: each makes totals
+	maxTags = 256  // of one request
+)
 
 // CheckRoute returns an error of kind Forbidden unless every level allows one of the paths,
 // which are the one asked for and the one that it is another spelling of.
@@ -61,31 +66,61 @@ func CheckType(key *resource.Key, path string) error {
 // Said reads a header, whose name is in canonical form, unless it is too long to be meant.
 func Said(h http.Header, name string) string {
 	if v := h[name]; len(v) > 0 && len(v[0]) <= maxSaid {
-		return v[0]
+		return text(v[0])
 	}
 	return ""
 }
 
+// text is the text of a header's value. One that is not UTF-8 is Latin-1, as HTTP has it.
+func text(value string) string {
+	if utf8.ValidString(value) {
+		return value
+	}
+	var b strings.Builder
+	for i := range len(value) {
+		b.WriteRune(rune(value[i]))
+	}
+	return b.String()
+}
+
 // Customer is the id of the end user: from the headers, those of LiteLLM first and then the
 // mapped ones, else from the body's user, safety_identifier and metadata.user_id; "" for none.
-func Customer(h http.Header, s *resource.Settings, f *llm.Fields) string {
+// It returns an error of kind Invalid, naming where the id stands, for one that nothing can be counted for.
+func Customer(h http.Header, s *resource.Settings, f *llm.Fields) (string, error) {
 	for _, name := range [...]string{"X-Litellm-End-User-Id", "X-Litellm-Customer-Id"} {
-		if v := Said(h, name); v != "" {
-			return v
+		if v := h.Get(name); v != "" {
+			return checkName("header", name, text(v))
 		}
 	}
 	for _, name := range s.CustomerHeaders {
-		if v := Said(h, name); v != "" {
-			return v
+		if v := h.Get(name); v != "" {
+			return checkName("header", name, text(v))
 		}
 	}
 	switch {
 	case f.User != "":
-		return f.User
+		return checkName("field", "user", f.User)
 	case f.SafetyIdentifier != "":
-		return f.SafetyIdentifier
+		return checkName("field", "safety_identifier", f.SafetyIdentifier)
+	case f.MetadataUser != "":
+		return checkName("field", "metadata.user_id", f.MetadataUser)
 	}
-	return f.MetadataUser
+	return "", nil
+}
+
+// checkName returns a name that totals can be kept by; it stands in the header or the field of that name.
+func checkName(in, of, name string) (string, error) {
+	why := ""
+	switch {
+	case len(name) > maxName:
+		why = "at most " + strconv.Itoa(maxName) + " bytes long, not " + strconv.Itoa(len(name))
+	case !utf8.ValidString(name):
+		why = "UTF-8"
+	default:
+		return name, nil
+	}
+	of = strings.ToLower(of)
+	return "", &llm.Error{Kind: llm.Invalid, Code: CodeValue, Param: of, Message: "The " + in + " " + of + " must be " + why + "."}
 }
 
 // Session is the id of the agent session that the request belongs to: from the headers, else
@@ -123,11 +158,23 @@ func badHeader(name, want string) error {
 }
 
 // Tags are the request's own, of body and header, and those that its levels give every
-// request, each once. It returns own itself if there are no others.
-func Tags(h http.Header, levels []resource.Level, own []string) []string {
+// request, each once. It returns own itself if there are no others, and an error of kind Invalid for
+// tags that nothing can be counted for, or too many.
+func Tags(h http.Header, levels []resource.Level, own []string) ([]string, error) {
 	own = slices.Clip(own)
-	for tag := range strings.SplitSeq(Said(h, "X-Litellm-Tags"), ",") {
-		own = addTag(own, strings.TrimSpace(tag))
+	for _, tag := range own {
+		if _, err := checkName("field", "tags", tag); err != nil {
+			return nil, err
+		}
+	}
+	for tag := range strings.SplitSeq(text(h.Get("X-Litellm-Tags")), ",") {
+		tag, err := checkName("header", "x-litellm-tags", strings.TrimSpace(tag))
+		if err != nil {
+			return nil, err
+		}
+		if own = addTag(own, tag); len(own) > maxTags {
+			return nil, badHeader("x-litellm-tags", "such that the request has at most "+strconv.Itoa(maxTags)+" tags")
+		}
 	}
 	for i := range levels {
 		if p := levels[i].Policy; p != nil {
@@ -136,7 +183,7 @@ func Tags(h http.Header, levels []resource.Level, own []string) []string {
 			}
 		}
 	}
-	return own
+	return own, nil
 }
 
 func addTag(tags []string, tag string) []string {

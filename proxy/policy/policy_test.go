@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -187,15 +189,74 @@ func TestCustomer(t *testing.T) {
 		{"user", headers("x-c", "c"), all, "user"},
 		{"safety identifier", nil, llm.Fields{SafetyIdentifier: "safety", MetadataUser: "meta"}, "safety"},
 		{"metadata", nil, llm.Fields{MetadataUser: "meta"}, "meta"},
-		{"too long to be meant", headers("x-a", strings.Repeat("x", 2000)), llm.Fields{}, ""},
+		{"a header in Latin-1", headers("x-litellm-end-user-id", "Jos\xe9"), all, "José"},
+		{"a mapped header in Latin-1", headers("x-a", "\xff"), all, "ÿ"},
+		{"a header in UTF-8", headers("x-litellm-end-user-id", "José"), all, "José"},
+		{"as long as may be", nil, llm.Fields{User: strings.Repeat("x", 512)}, strings.Repeat("x", 512)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			if got := policy.Customer(tt.h, set, &tt.f); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
+			if got, err := policy.Customer(tt.h, set, &tt.f); got != tt.want || err != nil {
+				t.Errorf("got %q, %v, want %q", got, err, tt.want)
 			}
 		})
 	}
+}
+
+// TestNames refuses names that nothing can be counted for, and says where they stand.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	set := settings(t, map[string]string{"user_header_mappings": `["x-a"]`})
+	long := strings.Repeat("x", 513)
+	var many []string
+	for i := range 257 {
+		many = append(many, strconv.Itoa(i))
+	}
+	for _, tt := range []struct {
+		name  string
+		h     http.Header
+		f     llm.Fields
+		param string
+	}{
+		{"long header", headers("x-litellm-end-user-id", strings.Repeat("x", 2000)), llm.Fields{}, "x-litellm-end-user-id"},
+		{"long in UTF-8", headers("x-litellm-customer-id", strings.Repeat("\xe9", 300)), llm.Fields{}, "x-litellm-customer-id"},
+		{"long mapped header", headers("x-a", long), llm.Fields{User: "u"}, "x-a"},
+		{"long user", nil, llm.Fields{User: strings.Repeat("x", 9<<20)}, "user"},
+		{"long identifier", nil, llm.Fields{SafetyIdentifier: long}, "safety_identifier"},
+		{"long metadata", nil, llm.Fields{MetadataUser: long}, "metadata.user_id"},
+		{"user that is not UTF-8, of a form", nil, llm.Fields{User: "Jos\xe9"}, "user"},
+		{"long tag", nil, llm.Fields{Tags: []string{"a", long}}, "tags"},
+		{"tag that is not UTF-8, of a form", nil, llm.Fields{Tags: []string{"\xff"}}, "tags"},
+		{"long tag in a header", headers("x-litellm-tags", "a,"+long), llm.Fields{}, "x-litellm-tags"},
+		{"too many tags", headers("x-litellm-tags", strings.Join(many, ",")), llm.Fields{}, "x-litellm-tags"},
+		{"too many tags in all", headers("x-litellm-tags", "a"), llm.Fields{Tags: many[:256]}, "x-litellm-tags"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := policy.Customer(tt.h, set, &tt.f)
+			_, bad := policy.Tags(tt.h, nil, tt.f.Tags)
+			var e *llm.Error
+			if !errors.As(errors.Join(err, bad), &e) || e.Kind != llm.Invalid || e.Code != policy.CodeValue || e.Param != tt.param || len(e.Message) > 200 {
+				t.Errorf("got %v and %v, want one about %s", err, bad, tt.param)
+			}
+		})
+	}
+}
+
+// FuzzCustomer holds that whatever a request says, what is counted for has bounds and is UTF-8.
+func FuzzCustomer(f *testing.F) {
+	f.Add("Jos\xe9", "a,\xff", "u")
+	f.Fuzz(func(t *testing.T, header, tags, user string) {
+		h := http.Header{"X-Litellm-End-User-Id": {header}, "X-Litellm-Tags": {tags}}
+		fields := llm.Fields{User: user, Tags: []string{user}}
+		id, _ := policy.Customer(h, &resource.Settings{}, &fields)
+		names, _ := policy.Tags(h, nil, fields.Tags)
+		for _, s := range append(slices.Clone(names), id) {
+			if len(s) > 512 || !utf8.ValidString(s) {
+				t.Errorf("counted for %q", s)
+			}
+		}
+	})
 }
 
 func TestCheckCustomer(t *testing.T) {
@@ -305,8 +366,11 @@ func TestTagsAndGuardrails(t *testing.T) {
 		level("team", resource.Policy{Tags: []string{"t", "a"}, Guardrails: []string{"pii"}}),
 		level("key", resource.Policy{Tags: []string{"k"}, LogContent: &no}),
 	}
-	if diff := cmp.Diff([]string{"a", "b", "t", "k"}, policy.Tags(headers("x-litellm-tags", " b ,a,,"), levels, []string{"a"})); diff != "" {
-		t.Error(diff)
+	for header, want := range map[string]string{" b ,a,,": "a b t k", "Jos\xe9, b": "a José b t k"} {
+		got, err := policy.Tags(headers("x-litellm-tags", header), levels, []string{"a"})
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("%q: got %q, %v, want %q", header, got, err, want)
+		}
 	}
 	if diff := cmp.Diff([]string{"own", "pii"}, policy.Guardrails(levels, []string{"own"})); diff != "" {
 		t.Error(diff)
@@ -355,10 +419,11 @@ func BenchmarkNothingSaid(b *testing.B) {
 	body := []byte(`{}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		id := policy.Customer(h, set, &f)
+		id, _ := policy.Customer(h, set, &f)
+		tags, _ := policy.Tags(h, levels, f.Tags)
 		if policy.CheckRoute(levels, "/v1/chat/completions", "/chat/completions") != nil || policy.Addressed(set, levels) ||
 			policy.CheckCustomer(id, set, nil) != nil || policy.CheckParams(body, set, nil, levels, id) != nil ||
-			policy.CheckSession(levels, policy.Session(h, &f)) != nil || len(policy.Tags(h, levels, f.Tags)) != 0 {
+			policy.CheckSession(levels, policy.Session(h, &f)) != nil || len(tags) != 0 {
 			b.Fatal("refused")
 		}
 	}

@@ -24,6 +24,7 @@ const (
 	KeyRotationWaiting  = "key_rotation_waiting"
 	PricesFailed        = "prices_failed"
 	PricesHeld          = "prices_held"
+	NamesFull           = "names_full"
 	NodeDown            = "node_down"
 	NodeQuarantined     = "node_quarantined"
 	NodeDisk            = "node_disk"
@@ -43,6 +44,7 @@ var kinds = []Kind{
 	{KeyExpiring, "a key expires within the setting's key_expiring, and no schedule gives it another secret", ""},
 	{KeyRotationFailed, "the new secret of a key could not be delivered; the old one stays", ""},
 	{KeyRotationWaiting, "the owner of a key has not fetched its new secret for an hour; the old one stays", ""},
+	{NamesFull, "as many end users or tags as the settings counted_customers and counted_tags say have totals of their own; further ones are counted for (other)", ""},
 	{NodeDisk, "the disk of a node is so full that it stops writing request logs, or more", "db_exceptions"},
 	{NodeDown, "a member of the cluster has been out of reach for the setting's node_down_after", "outage_alerts"},
 	{NodeQuarantined, "a node's state differs from the others', and it serves nothing", "db_exceptions"},

@@ -123,8 +123,12 @@ func (a *api) costMapUnschedule(w http.ResponseWriter, r *http.Request, by recor
 func (a *api) costMapStatus(w http.ResponseWriter, _ *http.Request, _ records.Caller) error {
 	sync := a.cfg.State.Catalog().Settings().PriceSync
 	out := map[string]any{"scheduled": false, "interval_hours": nil, "last_run": nil, "next_run": nil}
-	if t := a.cfg.State.Catalog().Prices(); t != nil && t.At != 0 {
-		out["last_run"] = t.At.Std().UTC().Format(time.RFC3339)
+	last := a.cfg.Prices.Last().At // which may have brought nothing new
+	if t := a.cfg.State.Catalog().Prices(); t != nil {
+		last = max(last, t.At)
+	}
+	if last != 0 {
+		out["last_run"] = last.Std().UTC().Format(time.RFC3339)
 	}
 	if next := a.cfg.Prices.NextSync(); !next.IsZero() {
 		out["scheduled"], out["interval_hours"] = true, sync.Every.Hours()
