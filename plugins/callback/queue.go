@@ -39,7 +39,7 @@ type Metrics struct {
 	Delivered *prometheus.CounterVec
 	Dropped   *prometheus.CounterVec // gone from the journal before the sink took them
 	Refused   *prometheus.CounterVec // put aside, because the sink will never take them
-	Failures  *prometheus.CounterVec // batches that were not taken as a whole
+	Failures  *prometheus.CounterVec // deliveries that ended with an error
 	Lag       *prometheus.GaugeVec   // seconds since the oldest undelivered request began; 0: none waits
 }
 
@@ -57,7 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "conclave_callback_refused_total", Help: "Records that a sink refused for good, put aside as dead letters.",
 		}, label),
 		Failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "conclave_callback_failures_total", Help: "Batches that a sink did not take as a whole.",
+			Name: "conclave_callback_failures_total", Help: "Deliveries to a sink that ended with an error.",
 		}, label),
 		Lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "conclave_callback_lag_seconds", Help: "Age of the oldest record that a sink has not taken.",
@@ -67,6 +67,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		r.MustRegister(m.Delivered, m.Dropped, m.Refused, m.Failures, m.Lag)
 	}
 	return m
+}
+
+// forget drops what was counted of a callback that is no more.
+func (m *Metrics) forget(name string) {
+	for _, c := range []*prometheus.CounterVec{m.Delivered, m.Dropped, m.Refused, m.Failures} {
+		c.DeleteLabelValues(name)
+	}
+	m.Lag.DeleteLabelValues(name)
 }
 
 // QueueConfig configures a Queue.
@@ -170,8 +178,9 @@ func (q *Queue) Close() {
 	q.wg.Wait()
 }
 
-// Forget removes the files of a closed queue.
+// Forget removes the files of a closed queue, and what was counted of it.
 func (q *Queue) Forget() {
+	q.cfg.Metrics.forget(q.cfg.Name)
 	for _, suffix := range []string{"", deadSuffix, redeliverySuffix} {
 		_ = os.Remove(q.cfg.MarkPath + suffix)
 	}
@@ -180,7 +189,11 @@ func (q *Queue) Forget() {
 func (q *Queue) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
+		before := q.mark.Load()
 		more, err := q.step(ctx)
+		if q.mark.Load() > before { // a sink that takes some is not down
+			failures = 0
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -234,7 +247,8 @@ func (q *Queue) step(ctx context.Context) (more bool, err error) {
 	return err == nil, err
 }
 
-// deliver brings records, the last ones before next, and says how many are done with.
+// deliver brings records, the last ones before next, and says how many are done with. A sink that takes
+// some of them without an error is slow, not broken: the rest comes at once.
 func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, next uint64) (int, error) {
 	turn, cancel := context.WithTimeout(ctx, q.cfg.Deadline)
 	defer cancel()
@@ -250,11 +264,8 @@ func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, ne
 			return n, q.advance(records[n-1].Position+1, true) // the rest comes at once
 		}
 	}
-	if n < len(records) && err == nil {
-		err = fmt.Errorf("sink took %d of %d records", n, len(records))
-	}
 	if n == 0 {
-		return 0, err
+		return 0, cmp.Or(err, errNotTaken)
 	}
 	to := next
 	if n < len(records) {

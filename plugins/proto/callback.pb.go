@@ -200,8 +200,10 @@ type Receipt struct {
 	Delivered uint64 `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	// The position of a record, behind the delivered ones, that the sink will never take. It is
 	// put aside, and delivery goes on behind it. 0: there is none.
-	Refused       uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why, without any content
+	Refused uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Why, without any content; without refused: of the error for which later records were not taken.
+	// Records that were not taken for another reason, such as time that was over, come at once.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
