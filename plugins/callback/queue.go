@@ -102,6 +102,7 @@ type QueueConfig struct {
 type Queue struct {
 	cfg  QueueConfig
 	mark atomic.Uint64 // position that is read next; all before it are in the sink
+	deaf atomic.Int32  // deliveries in a row that passed their deadline without an answer
 	wake chan struct{} // a plugin has come, or a record
 
 	mu         sync.Mutex // guards what follows
@@ -152,6 +153,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 
 // Set puts a running plugin behind the queue, or nil when it has stopped.
 func (q *Queue) Set(p Plugin, d Description) {
+	q.deaf.Store(0)
 	q.mu.Lock()
 	q.plugin, q.batch = p, q.cfg.Batch
 	if d.MaxBatch > 0 {
@@ -171,6 +173,10 @@ func (q *Queue) Wake() {
 
 // Mark is the position below which everything is in the sink.
 func (q *Queue) Mark() uint64 { return q.mark.Load() }
+
+// Unanswered is how many deliveries in a row the plugin has let pass their deadline without an answer. One whose
+// sink is slow or down answers before.
+func (q *Queue) Unanswered() int { return int(q.deaf.Load()) }
 
 // Close stops the queue and waits for it; a batch under way is cut and comes again.
 func (q *Queue) Close() {
@@ -253,6 +259,11 @@ func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, ne
 	turn, cancel := context.WithTimeout(ctx, q.cfg.Deadline)
 	defer cancel()
 	n, err := plugin.Deliver(turn, records)
+	if n == 0 && err != nil && errors.Is(turn.Err(), context.DeadlineExceeded) {
+		q.deaf.Add(1)
+	} else {
+		q.deaf.Store(0)
+	}
 	n = max(0, min(n, len(records)))
 	q.cfg.Metrics.Delivered.WithLabelValues(q.cfg.Name).Add(float64(n))
 	if refused, ok := errors.AsType[*Refused](err); ok && n < len(records) {

@@ -208,6 +208,45 @@ func TestQueue_Slow(t *testing.T) {
 	}
 }
 
+// A plugin that lets deliveries pass their deadline is known; one that answers in time that its sink is down is none.
+func TestQueue_Unanswered(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}})
+		defer q.Close()
+		q.Set(&patient{sink: sink{take: func(int) (int, error) { return 0, errors.New("down") }}, after: 27 * time.Second}, callback.Description{})
+		time.Sleep(5 * time.Minute)
+		if n := q.Unanswered(); n != 0 {
+			t.Errorf("%d deliveries are unanswered of a plugin that answers", n)
+		}
+		q.Set(&patient{after: 20 * time.Minute}, callback.Description{})
+		time.Sleep(5 * time.Minute)
+		if n := q.Unanswered(); n < 2 {
+			t.Errorf("%d deliveries are unanswered of a plugin that hangs, want two at least", n)
+		}
+		q.Set(nil, callback.Description{})
+		if n := q.Unanswered(); n != 0 {
+			t.Errorf("%d deliveries are unanswered of no plugin", n)
+		}
+	})
+}
+
+// patient answers after a while, or when nobody waits any more.
+type patient struct {
+	sink
+	after time.Duration
+}
+
+func (p *patient) Deliver(ctx context.Context, rs []callback.Record) (int, error) {
+	select {
+	case <-time.After(p.after):
+		return p.sink.Deliver(ctx, rs)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
 // Nothing is shown any more of a callback that is no more.
 func TestQueue_Forget(t *testing.T) {
 	t.Parallel()
