@@ -274,6 +274,7 @@ func TestHost_EnvironmentIsNotInherited(t *testing.T) {
 	}
 }
 
+// TestHost_Crashes is the short form of test/plugins' TestCrashes.
 func TestHost_Crashes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts 50 processes")
@@ -301,7 +302,7 @@ func TestHost_Crashes(t *testing.T) {
 	for range 45 {
 		crash()
 	}
-	eventually(t, 5*time.Second, "files and goroutines are as many as before", func() bool {
+	eventually(t, 30*time.Second, "files and goroutines are as many as before", func() bool {
 		return openFiles(t) <= fds+2 && runtime.NumGoroutine() <= routines+3
 	})
 	t.Logf("files %d → %d, goroutines %d → %d", fds, openFiles(t), routines, runtime.NumGoroutine())

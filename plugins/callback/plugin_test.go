@@ -55,6 +55,8 @@ func TestClient_Record(t *testing.T) {
 		Guardrails: []callback.GuardrailResult{{Guardrail: "g", Hook: "before", Status: "not_run"}},
 
 		OrganizationID: "o", ProjectID: "pr", CustomerID: "cu", SessionID: "s", KeyName: "kn", TeamName: "tn", Step: "budget", Message: "spent",
+		APIBase: "https://x", Cached: true, Path: "/v1/chat/completions", OrganizationName: "on", ProjectName: "pn", AccessGroups: []string{"g"},
+		KeyBudget: new(int64(5)), TeamBudget: new(int64(0)), Address: "192.0.2.1", UserEmail: "a@b.c",
 		Prompt: "support", PromptVersion: 4, Request: []byte("{}"), Response: []byte{0xff}, Truncated: true,
 	}
 	r := &recorder{}
