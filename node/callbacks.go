@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
@@ -20,7 +21,8 @@ const callbackFloor = "callbacks"
 type journalSource struct {
 	journal *ledger.Journal
 	catalog func() *resource.Catalog
-	names   func(keyID string) string // of keys; nil: none are told
+	key     func(id string) (*resource.Key, bool)  // nil: nothing is told of keys
+	user    func(id string) (*resource.User, bool) // nil: nothing is told of users
 	// said finds what the request said and was told; nil: nobody keeps it.
 	said func(requestID, keyID string) (*contents.Content, error)
 	// edit shows a record, of which the guardrails with the names were asked for, to the guardrails that
@@ -43,13 +45,7 @@ func (n *Node) callbackSource() journalSource {
 			}
 			return chain.Logged(n.ctx, due, r)
 		},
-		names: func(keyID string) string {
-			k, ok := n.state.Key(keyID)
-			if !ok {
-				return ""
-			}
-			return k.Name
-		},
+		key: n.state.Key, user: n.state.User,
 		said: func(requestID, keyID string) (*contents.Content, error) {
 			if n.contents == nil {
 				return nil, nil
@@ -114,9 +110,18 @@ func (s journalSource) time() time.Time {
 	return s.now()
 }
 
-// tell adds what was said, if it was kept and nobody minds by now.
+// tell adds what was said, if it was kept and nobody minds by now, and who and from where.
 func (s journalSource) tell(r *ledger.Record, told *callback.Record) error {
-	if s.said == nil || r.Flags.Has(ledger.Private) {
+	if r.Flags.Has(ledger.Private) {
+		return nil
+	}
+	told.Address = r.Receipt.Facts.Address
+	if s.user != nil {
+		if u, ok := s.user(r.UserID); ok {
+			told.UserEmail = u.Email
+		}
+	}
+	if s.said == nil {
 		return nil
 	}
 	said, err := s.said(r.RequestID, r.KeyID)
@@ -168,10 +173,23 @@ func pluginNames(cat *resource.Catalog) func(name string) string {
 
 func (s journalSource) record(r *ledger.Record, cat *resource.Catalog) callback.Record {
 	out := callbackRecord(r, cat)
-	if s.names != nil {
-		out.KeyName = s.names(r.KeyID)
+	if s.key != nil {
+		if k, ok := s.key(r.KeyID); ok {
+			out.KeyName, out.KeyBudget = k.Name, moneyOf(cat, &k.Allowance)
+		}
 	}
 	return out
+}
+
+// moneyOf is the limit of the first window of money that counts for all models; nil: there is none.
+func moneyOf(cat *resource.Catalog, a *resource.Allowance) *int64 {
+	terms, _ := cat.Terms(a.Budgets, a.BudgetID)
+	for i := range terms {
+		if t := &terms[i]; t.Tokens == nil && t.Requests == nil && t.GPUSeconds == nil && len(t.Models) == 0 {
+			return new(int64(t.USD))
+		}
+	}
+	return nil
 }
 
 func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
@@ -184,14 +202,13 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 		Stream: r.Flags.Has(ledger.Streamed), Status: callbackStatus(r), HTTPStatus: r.Status,
 		OrganizationID: r.OrganizationID, ProjectID: r.ProjectID, CustomerID: r.CustomerID, SessionID: r.SessionID,
 		Step: r.Receipt.Step, Message: r.Receipt.Rule, Prompt: r.Prompt, PromptVersion: r.PromptVersion,
+		Cached: r.Flags.Has(ledger.Cached), Path: r.Receipt.Facts.Path,
 		ErrorCode: r.ErrorCode, Usage: r.Usage, CostNanoUSD: int64(r.Cost), Priced: !r.Flags.Has(ledger.Unpriced),
 	}
 	if d, ok := cat.Deployment(r.DeploymentID); ok {
-		out.Provider, out.UpstreamModel = cmp.Or(out.Provider, d.Provider), cmp.Or(d.Upstream, out.Model)
+		out.Provider, out.UpstreamModel, out.APIBase = cmp.Or(out.Provider, d.Provider), cmp.Or(d.Upstream, out.Model), bare(d.APIBase)
 	}
-	if t, ok := cat.Team(r.TeamID); ok {
-		out.TeamName = t.Name
-	}
+	holders(&out, cat)
 	for _, g := range r.Guardrails {
 		if g.Hook == string(resource.HookLogging) {
 			continue // it is about to be asked
@@ -199,6 +216,32 @@ func callbackRecord(r *ledger.Record, cat *resource.Catalog) callback.Record {
 		out.Guardrails = append(out.Guardrails, callback.GuardrailResult{Guardrail: g.Guardrail, Hook: g.Hook, Status: g.Status, Found: g.Found})
 	}
 	return out
+}
+
+// holders fills in what the catalog says of those for whom the request was.
+func holders(r *callback.Record, cat *resource.Catalog) {
+	if t, ok := cat.Team(r.TeamID); ok {
+		r.TeamName, r.TeamBudget = t.Name, moneyOf(cat, &t.Allowance)
+	}
+	if o, ok := cat.Organization(r.OrganizationID); ok {
+		r.OrganizationName = o.Name
+	}
+	if p, ok := cat.Project(r.ProjectID); ok {
+		r.ProjectName = p.Name
+	}
+	if m, ok := cat.Model(r.Model); ok {
+		r.AccessGroups = m.AccessGroups
+	}
+}
+
+// bare is a URL without what may be secret in it.
+func bare(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 func callbackStatus(r *ledger.Record) string {

@@ -2,10 +2,12 @@ package node
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/conclave-llm/conclave/ledger"
+	"github.com/conclave-llm/conclave/ledger/facts"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/callback"
 	"github.com/conclave-llm/conclave/resource"
@@ -22,13 +24,29 @@ func TestJournalSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = j.Close() })
-	cat := resource.NewCatalog(resource.Tables{Deployments: []*resource.Deployment{
-		{Meta: resource.Meta{ID: "dep_1"}, Provider: "azure", Upstream: "gpt-x"}, // it was another provider's then
-	}})
-	src := journalSource{journal: j, catalog: func() *resource.Catalog { return cat }}
+	cat := resource.NewCatalog(resource.Tables{
+		Deployments: []*resource.Deployment{
+			// it was another provider's then
+			{Meta: resource.Meta{ID: "dep_1"}, Provider: "azure", Upstream: "gpt-x", APIBase: "https://me:s3cret@llm.corp/v1?token=s3cret"},
+		},
+		Models:        []*resource.Model{{Meta: resource.Meta{ID: "model_1"}, Name: "demo", AccessGroups: []string{"premium"}}},
+		Teams:         []*resource.Team{{Meta: resource.Meta{ID: "team_1"}, Name: "research"}},
+		Organizations: []*resource.Organization{{Meta: resource.Meta{ID: "org_1"}, Name: "corp"}},
+		Projects:      []*resource.Project{{Meta: resource.Meta{ID: "proj_1"}, Name: "search"}},
+	})
+	src := journalSource{
+		journal: j, catalog: func() *resource.Catalog { return cat }, now: func() time.Time { return now.Add(time.Hour) },
+		key: func(string) (*resource.Key, bool) {
+			k := &resource.Key{Name: "notebook"}
+			k.Budgets = []resource.Terms{{Tokens: new(int64(9))}, {USD: 5_000_000_000}}
+			return k, true
+		},
+		user: func(string) (*resource.User, bool) { return &resource.User{Email: "ann@corp"}, true },
+	}
 	for range 20 {
 		err := j.Settle(0, &ledger.Record{
-			RequestID: "r", KeyID: "key_1", UserID: "user_1", Model: "demo", DeploymentID: "dep_1", Provider: "openai", Attempts: 2,
+			RequestID: "r", KeyID: "key_1", UserID: "user_1", TeamID: "team_1", OrganizationID: "org_1", ProjectID: "proj_1", Flags: ledger.Cached,
+			Receipt: ledger.Receipt{Facts: facts.Facts{Path: "/v1/chat/completions", Address: "192.0.2.1"}}, Model: "demo", DeploymentID: "dep_1", Provider: "openai", Attempts: 2,
 			Status: 400, ErrorKind: llm.Blocked.String(), ErrorCode: "guardrail_blocked",
 			Guardrail: "words", Guardrails: []ledger.GuardrailResult{{Guardrail: "words", Hook: "before", Status: "blocked"}},
 		})
@@ -43,6 +61,16 @@ func TestJournalSource(t *testing.T) {
 	r := got[0]
 	if r.UserID != "user_1" || r.Provider != "openai" || r.UpstreamModel != "gpt-x" || r.Attempts != 2 || r.Status != "blocked" || r.ErrorCode != "guardrail_blocked" {
 		t.Errorf("got %+v", r)
+	}
+	if r.APIBase != "https://llm.corp/v1" || !r.Cached || r.Path != "/v1/chat/completions" || r.OrganizationName != "corp" || r.ProjectName != "search" ||
+		!slices.Equal(r.AccessGroups, []string{"premium"}) || r.KeyName != "notebook" || r.KeyBudget == nil || *r.KeyBudget != 5_000_000_000 || r.TeamBudget != nil {
+		t.Errorf("got %+v", r)
+	}
+	if r.Address != "" || r.UserEmail != "" {
+		t.Errorf("a callback without contents is told of %q at %q", r.UserEmail, r.Address)
+	}
+	if got, _, err := src.Read(&callback.Subscription{Content: true}, 0, 1); err != nil || got[0].Address != "192.0.2.1" || got[0].UserEmail != "ann@corp" {
+		t.Errorf("a callback with contents is told %+v, %v", got, err)
 	}
 	if len(r.Guardrails) != 1 || r.Guardrails[0] != (callback.GuardrailResult{Guardrail: "words", Hook: "before", Status: "blocked"}) {
 		t.Errorf("guardrails %+v", r.Guardrails)

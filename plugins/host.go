@@ -63,7 +63,10 @@ type Config struct {
 	RestartMin  time.Duration // wait before the second restart in a row, then doubled; 0: 100 ms
 	RestartMax  time.Duration // 0: 30 s
 	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
-	HungAfter   time.Duration // silence of a guardrail, although asked, after which it is killed; 0: 10 s
+	HungAfter   time.Duration // silence of a plugin, although asked, after which it is killed; 0: 10 s
+
+	// StoppedAfter is for how long a plugin that a signal has stopped may stand still before it is killed; 0: 250 ms.
+	StoppedAfter time.Duration
 }
 
 // Sources is who asks secret sources; *secretsource.Cache is one.
@@ -131,6 +134,7 @@ func NewHost(cfg Config) *Host {
 	cfg.RestartMax = cmp.Or(cfg.RestartMax, 30*time.Second)
 	cfg.Crashes = cmp.Or(cfg.Crashes, 5)
 	cfg.HungAfter = cmp.Or(cfg.HungAfter, 10*time.Second)
+	cfg.StoppedAfter = cmp.Or(cfg.StoppedAfter, 250*time.Millisecond)
 	cfg.WorkDir = cmp.Or(cfg.WorkDir, cfg.Dir)
 	if cfg.Args == nil {
 		cfg.Args = []string{"plugin", "serve"}
@@ -358,6 +362,8 @@ func (h *Host) retire(v *supervisor, gone bool) {
 	}
 	switch {
 	case !gone:
+	case v.kind == KindGuardrail:
+		h.chain.Forget(v.name)
 	case v.kind == KindAuth:
 		h.cfg.Auths.Forget(v.name)
 	case v.kind == KindFilter:

@@ -19,9 +19,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins"
+	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
+	"github.com/conclave-llm/conclave/plugins/modelserver"
+	"github.com/conclave-llm/conclave/plugins/routerfilter"
+	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -76,28 +83,17 @@ func TestHost_Kill9(t *testing.T) {
 				t.Fatal(err)
 			}
 			pid := waitRunning(t, h, 0)
-			started := make(chan struct{})
 			done := make(chan *guardrail.Decision, 1)
-			go func() {
-				close(started)
-				done <- before(t, h, "wait")
-			}()
-			<-started
+			go func() { done <- before(t, h, "wait") }()
+			eventually(t, 20*time.Second, "the plugin has the check", func() bool { return slices.Contains(h.Status()[0].Output, "waiting") })
 			if err := launch.Signal(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			killed := time.Now()
 			d := <-done
-			if took := time.Since(killed); took > 10*time.Second {
-				t.Errorf("call failed after %v, want at once", took)
-			}
-			if d.Action != tt.want || d.Results[0].Status != guardrail.StatusNotRun {
-				t.Errorf("got %v with %v, want %v with not_run", d.Action, d.Results, tt.want)
+			if d.Action != tt.want || d.Results[0].Status != guardrail.StatusNotRun || errors.Is(d.Results[0].Err, context.DeadlineExceeded) {
+				t.Errorf("got %v with %v, want %v with not_run, and not for the deadline", d.Action, d.Results, tt.want)
 			}
 			waitRunning(t, h, pid)
-			if took := time.Since(killed); took > 10*time.Second {
-				t.Errorf("restarted after %v, want at most 10 s", took)
-			}
 			if d := before(t, h, "hello"); d.Results[0].Status != guardrail.StatusPassed {
 				t.Errorf("got %+v after the restart, want a pass", d)
 			}
@@ -148,7 +144,7 @@ func stopped(pid int) bool {
 
 func TestHost_Stopped(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, plugins.Config{})
+	h := newHost(t, plugins.Config{HungAfter: time.Hour, StoppedAfter: time.Hour})
 	spec := guard("p", "probe", "")
 	spec.Deadline = 100 * time.Millisecond
 	syncReady(t, h, spec)
@@ -157,7 +153,6 @@ func TestHost_Stopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 10*time.Second, "plugin stands still", func() bool { return stopped(pid) })
-	start := time.Now()
 	var wg sync.WaitGroup
 	for range 400 { // more than wait to be written
 		wg.Go(func() {
@@ -167,23 +162,76 @@ func TestHost_Stopped(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("400 checks cut after %v", took)
+}
+
+// A process that stands still is replaced, of whichever kind: at once where the system says that a signal has stopped
+// it, else when nothing was heard of it for long.
+func TestHost_HungIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, how := range []struct {
+		name string
+		cfg  plugins.Config
+	}{
+		{"stopped", plugins.Config{HungAfter: time.Hour}},
+		{"silent", plugins.Config{HungAfter: 2 * time.Second, StoppedAfter: time.Hour}},
+	} {
+		for _, spec := range []plugins.Spec{
+			guard("p", "probe", ""),
+			{Kind: plugins.KindCallback, ID: "cb_1", Name: "p", Plugin: "file", Config: []byte(`{"path":"out.jsonl"}`)},
+			{Kind: plugins.KindSource, ID: "src_1", Name: "p", Plugin: "vault", Config: []byte(`{"address":"http://127.0.0.1:1","token":"x","kv":2}`)},
+			{Kind: plugins.KindAuth, ID: "auth_1", Name: "p", Plugin: "authprobe"},
+			{Kind: plugins.KindFilter, ID: "rf_1", Name: "p", Plugin: "filterprobe"},
+			{Kind: plugins.KindProvider, ID: "pr_1", Name: "p", Plugin: "providerprobe", Config: []byte(`{"n":"1"}`)},
+		} {
+			t.Run(how.name+" "+string(spec.Kind), func(t *testing.T) {
+				t.Parallel()
+				if how.name == "stopped" && runtime.GOOS != "linux" {
+					t.Skip("this system does not tell")
+				}
+				cfg := how.cfg
+				cfg.Source, cfg.Sources, cfg.Auths = &journal{}, secretsource.NewCache(secretsource.CacheConfig{}), auth.NewGate(auth.GateConfig{})
+				cfg.Filters, cfg.Providers = routerfilter.NewGate(nil), &modelserver.Gate{}
+				h := newHost(t, cfg)
+				if err := h.Sync([]plugins.Spec{spec}); err != nil {
+					t.Fatal(err)
+				}
+				pid := runs(t, h, 0)
+				if err := launch.Signal(pid, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				runs(t, h, pid)
+				if spec.Kind != plugins.KindGuardrail {
+					return
+				}
+				if d := before(t, h, "hello"); d.Action != guardrail.Pass {
+					t.Errorf("got %+v from the new process, want a pass", d)
+				}
+			})
+		}
 	}
 }
 
-func TestHost_HungIsReplaced(t *testing.T) {
+// Nothing is shown any more of a guardrail that is no more.
+func TestHost_MetricsOfTheGone(t *testing.T) {
 	t.Parallel()
-	h := newHost(t, plugins.Config{HungAfter: time.Second})
-	syncReady(t, h, guard("p", "probe", ""))
-	pid := waitRunning(t, h, 0)
-	if err := launch.Signal(pid, syscall.SIGSTOP); err != nil {
+	r := prometheus.NewPedanticRegistry()
+	h := newHost(t, plugins.Config{Registerer: r, Source: &journal{n: 3}})
+	syncReady(t, h, guard("words", "keywords", `{"words":["x"]}`), plugins.Spec{
+		Kind: plugins.KindCallback, ID: "cb_1", Name: "log", Plugin: "file", Config: []byte(`{"path":"out.jsonl"}`),
+	})
+	before(t, h, "hello")
+	names := []string{"conclave_guardrail_checks_total", "conclave_callback_delivered_total", "conclave_callback_lag_seconds", "conclave_plugin_resident_bytes"}
+	eventually(t, 20*time.Second, "all is counted", func() bool {
+		n, err := testutil.GatherAndCount(r, names...)
+		return n == 5 && err == nil // the memory of two processes
+	})
+	if err := h.Sync(nil); err != nil {
 		t.Fatal(err)
 	}
-	waitRunning(t, h, pid)
-	if d := before(t, h, "hello"); d.Action != guardrail.Pass {
-		t.Errorf("got %+v from the new process, want a pass", d)
-	}
+	eventually(t, 20*time.Second, "nothing is left", func() bool {
+		n, err := testutil.GatherAndCount(r)
+		return n == 0 && err == nil
+	})
 }
 
 func TestHost_Misbehaviour(t *testing.T) {
@@ -226,6 +274,7 @@ func TestHost_EnvironmentIsNotInherited(t *testing.T) {
 	}
 }
 
+// TestHost_Crashes is the short form of test/plugins' TestCrashes.
 func TestHost_Crashes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts 50 processes")
@@ -253,7 +302,7 @@ func TestHost_Crashes(t *testing.T) {
 	for range 45 {
 		crash()
 	}
-	eventually(t, 5*time.Second, "files and goroutines are as many as before", func() bool {
+	eventually(t, 30*time.Second, "files and goroutines are as many as before", func() bool {
 		return openFiles(t) <= fds+2 && runtime.NumGoroutine() <= routines+3
 	})
 	t.Logf("files %d → %d, goroutines %d → %d", fds, openFiles(t), routines, runtime.NumGoroutine())

@@ -80,6 +80,7 @@ func (probe) Check(ctx context.Context, c *sdk.Check) (sdk.Verdict, error) {
 			<-ctx.Done()
 			time.Sleep(time.Hour) // a plugin that does not listen to its context
 		case "wait":
+			fmt.Fprintln(os.Stderr, "waiting")
 			<-ctx.Done()
 			return sdk.Verdict{}, ctx.Err()
 		case "exit":

@@ -31,6 +31,16 @@ func residentBytes(pid int) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
+// stands says whether a signal has stopped the process. A debugger that looks at it has not.
+func stands(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false // it has ended, which is seen elsewhere
+	}
+	_, rest, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" ")) // behind the name, which may hold anything
+	return bytes.HasPrefix(rest, []byte("T"))
+}
+
 // checkPeer refuses a socket that is not served by the process group of the plugin.
 func checkPeer(conn *net.UnixConn, pid int) error {
 	raw, err := conn.SyscallConn()

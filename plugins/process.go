@@ -22,6 +22,7 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/plugins/auth"
@@ -42,15 +43,15 @@ const (
 type process struct {
 	client *goplugin.Client
 	run    *run
-	conn   any // the client of the plugin's kind
+	conn   any     // the client of the plugin's kind
+	health *health // asks it for signs of life
 }
 
 // session is the client of a kind whose questions are messages in one stream.
 type session interface {
-	Ping(ctx context.Context) error // waits for a sign of life
-	Heard() uint64                  // counts the plugin's messages
-	Idle() bool                     // nothing is under way
-	Done() <-chan struct{}          // closed when the stream has ended
+	lively                 // what it counts are the plugin's messages
+	Idle() bool            // nothing is under way
+	Done() <-chan struct{} // closed when the stream has ended
 	Close()
 }
 
@@ -124,6 +125,7 @@ func (p *process) connect(kind Kind) error {
 	if p.conn, err = rpc.Dispense(string(kind)); err != nil {
 		return fmt.Errorf("connect to plugin: %w", err)
 	}
+	p.health = &health{rpc: grpc_health_v1.NewHealthClient(rpc.(*goplugin.GRPCClient).Conn)} // it is the one protocol that is allowed
 	return nil
 }
 

@@ -50,8 +50,11 @@ func (s *server) DeliverAudit(ctx context.Context, b *proto.AuditBatch) (*proto.
 			return nil, status.Errorf(codes.InvalidArgument, "audit entry %d: %v", e.GetNumber(), err)
 		}
 	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	n, err := impl.DeliverAudit(ctx, entries)
 	if err != nil && n == 0 {
 		return nil, status.Error(codes.Unavailable, err.Error())

@@ -51,6 +51,19 @@ type Record struct {
 	Prompt         string // name of the stored prompt that the request was made of; "": none
 	PromptVersion  int64
 
+	APIBase          string // of the deployment, where it has one of its own
+	Cached           bool   // answered from the gateway's cache
+	Path             string // that was asked
+	OrganizationName string
+	ProjectName      string
+	AccessGroups     []string // of the model that the client asked for
+	KeyBudget        *int64   // nanodollars: the limit of its first window; nil: it has no budget of money
+	TeamBudget       *int64
+
+	// What follows is told where prompts are.
+
+	Address   string // of the client, where it is kept
+	UserEmail string
 	Request   []byte // the body, after the guardrails; empty: it is not told
 	Response  []byte
 	Truncated bool // one of them is not whole

@@ -1,11 +1,11 @@
 package callback
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sort"
-	"sync"
 	"time"
 
 	goplugin "github.com/hashicorp/go-plugin"
@@ -23,6 +23,9 @@ const PluginKey = "callback"
 
 // maxAnswer is the largest message in bytes that is taken from a plugin.
 const maxAnswer = 1 << 20
+
+// maxReason is the length in bytes of what is shown of a plugin's reason.
+const maxReason = 1000
 
 // GRPCPlugin joins the contract to go-plugin.
 type GRPCPlugin struct {
@@ -76,21 +79,31 @@ func (c *Client) Deliver(ctx context.Context, records []Record) (int, error) {
 	if n < len(records) && records[n].Position == resp.GetRefused() && resp.GetRefused() != 0 {
 		return n, &Refused{Reason: resp.GetReason()}
 	}
-	if n < len(records) {
-		return n, fmt.Errorf("sink took %d of %d records", n, len(records))
+	if n < len(records) && (n == 0 || resp.GetReason() != "") {
+		return n, fmt.Errorf("sink took %d of %d records: %s", n, len(records), cmp.Or(wiretext.Line(resp.GetReason(), maxReason), "it does not say why"))
 	}
 	return n, nil
 }
 
 // Register serves the plugin on a gRPC server.
 func Register(s grpc.ServiceRegistrar, impl Plugin) {
-	proto.RegisterCallbackServer(s, &server{impl: impl})
+	proto.RegisterCallbackServer(s, &server{impl: impl, turn: make(chan struct{}, 1)})
 }
 
 type server struct {
 	proto.UnimplementedCallbackServer
 	impl Plugin
-	turn sync.Mutex // held by deliveries: the plugin sees one after the other
+	turn chan struct{} // holds the token of the delivery under way: the plugin sees one after the other
+}
+
+// begin waits for the turn of a delivery; the caller calls end.
+func (s *server) begin(ctx context.Context) (end func(), err error) {
+	select {
+	case s.turn <- struct{}{}:
+		return func() { <-s.turn }, nil
+	case <-ctx.Done():
+		return nil, status.Error(codes.Unavailable, "the delivery before has not ended")
+	}
 }
 
 func (s *server) Configure(ctx context.Context, req *proto.ConfigureCallback) (*proto.CallbackDescription, error) {
@@ -111,8 +124,11 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	if len(records) == 0 {
 		return &proto.Receipt{}, nil
 	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
+	end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	ctx, cancel := sooner(ctx)
 	defer cancel()
 	n, err := s.impl.Deliver(ctx, records)
@@ -127,8 +143,12 @@ func (s *server) Deliver(ctx context.Context, b *proto.Batch) (*proto.Receipt, e
 	if n > 0 {
 		receipt.Delivered = records[n-1].Position
 	}
-	if putAside && n < len(records) {
+	switch {
+	case n == len(records):
+	case putAside:
 		receipt.Refused, receipt.Reason = records[n].Position, wiretext.Valid(refused.Reason)
+	case err != nil && ctx.Err() == nil: // else the time was over, which is no failure of the sink
+		receipt.Reason = wiretext.Valid(err.Error())
 	}
 	return receipt, nil
 }

@@ -39,7 +39,7 @@ type Metrics struct {
 	Delivered *prometheus.CounterVec
 	Dropped   *prometheus.CounterVec // gone from the journal before the sink took them
 	Refused   *prometheus.CounterVec // put aside, because the sink will never take them
-	Failures  *prometheus.CounterVec // batches that were not taken as a whole
+	Failures  *prometheus.CounterVec // deliveries that ended with an error
 	Lag       *prometheus.GaugeVec   // seconds since the oldest undelivered request began; 0: none waits
 }
 
@@ -57,7 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "conclave_callback_refused_total", Help: "Records that a sink refused for good, put aside as dead letters.",
 		}, label),
 		Failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "conclave_callback_failures_total", Help: "Batches that a sink did not take as a whole.",
+			Name: "conclave_callback_failures_total", Help: "Deliveries to a sink that ended with an error.",
 		}, label),
 		Lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "conclave_callback_lag_seconds", Help: "Age of the oldest record that a sink has not taken.",
@@ -67,6 +67,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		r.MustRegister(m.Delivered, m.Dropped, m.Refused, m.Failures, m.Lag)
 	}
 	return m
+}
+
+// forget drops what was counted of a callback that is no more.
+func (m *Metrics) forget(name string) {
+	for _, c := range []*prometheus.CounterVec{m.Delivered, m.Dropped, m.Refused, m.Failures} {
+		c.DeleteLabelValues(name)
+	}
+	m.Lag.DeleteLabelValues(name)
 }
 
 // QueueConfig configures a Queue.
@@ -94,6 +102,7 @@ type QueueConfig struct {
 type Queue struct {
 	cfg  QueueConfig
 	mark atomic.Uint64 // position that is read next; all before it are in the sink
+	deaf atomic.Int32  // deliveries in a row that passed their deadline without an answer
 	wake chan struct{} // a plugin has come, or a record
 
 	mu         sync.Mutex // guards what follows
@@ -144,6 +153,7 @@ func NewQueue(cfg QueueConfig) (*Queue, error) {
 
 // Set puts a running plugin behind the queue, or nil when it has stopped.
 func (q *Queue) Set(p Plugin, d Description) {
+	q.deaf.Store(0)
 	q.mu.Lock()
 	q.plugin, q.batch = p, q.cfg.Batch
 	if d.MaxBatch > 0 {
@@ -164,14 +174,19 @@ func (q *Queue) Wake() {
 // Mark is the position below which everything is in the sink.
 func (q *Queue) Mark() uint64 { return q.mark.Load() }
 
+// Unanswered is how many deliveries in a row the plugin has let pass their deadline without an answer. One whose
+// sink is slow or down answers before.
+func (q *Queue) Unanswered() int { return int(q.deaf.Load()) }
+
 // Close stops the queue and waits for it; a batch under way is cut and comes again.
 func (q *Queue) Close() {
 	q.cancel()
 	q.wg.Wait()
 }
 
-// Forget removes the files of a closed queue.
+// Forget removes the files of a closed queue, and what was counted of it.
 func (q *Queue) Forget() {
+	q.cfg.Metrics.forget(q.cfg.Name)
 	for _, suffix := range []string{"", deadSuffix, redeliverySuffix} {
 		_ = os.Remove(q.cfg.MarkPath + suffix)
 	}
@@ -180,7 +195,11 @@ func (q *Queue) Forget() {
 func (q *Queue) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
+		before := q.mark.Load()
 		more, err := q.step(ctx)
+		if q.mark.Load() > before { // a sink that takes some is not down
+			failures = 0
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -234,11 +253,17 @@ func (q *Queue) step(ctx context.Context) (more bool, err error) {
 	return err == nil, err
 }
 
-// deliver brings records, the last ones before next, and says how many are done with.
+// deliver brings records, the last ones before next, and says how many are done with. A sink that takes
+// some of them without an error is slow, not broken: the rest comes at once.
 func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, next uint64) (int, error) {
 	turn, cancel := context.WithTimeout(ctx, q.cfg.Deadline)
 	defer cancel()
 	n, err := plugin.Deliver(turn, records)
+	if n == 0 && err != nil && errors.Is(turn.Err(), context.DeadlineExceeded) {
+		q.deaf.Add(1)
+	} else {
+		q.deaf.Store(0)
+	}
 	n = max(0, min(n, len(records)))
 	q.cfg.Metrics.Delivered.WithLabelValues(q.cfg.Name).Add(float64(n))
 	if refused, ok := errors.AsType[*Refused](err); ok && n < len(records) {
@@ -250,11 +275,8 @@ func (q *Queue) deliver(ctx context.Context, plugin Plugin, records []Record, ne
 			return n, q.advance(records[n-1].Position+1, true) // the rest comes at once
 		}
 	}
-	if n < len(records) && err == nil {
-		err = fmt.Errorf("sink took %d of %d records", n, len(records))
-	}
 	if n == 0 {
-		return 0, err
+		return 0, cmp.Or(err, errNotTaken)
 	}
 	to := next
 	if n < len(records) {

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/conclave-llm/conclave/plugins/callback"
@@ -139,7 +140,7 @@ func TestQueue_Failures(t *testing.T) {
 		calls := 0
 		s := &sink{take: func(n int) (int, error) {
 			if calls++; calls <= 3 {
-				return 2, errors.New("sink is down") // two are taken nevertheless
+				return 0, errors.New("sink is down")
 			}
 			return n, nil
 		}}
@@ -161,6 +162,116 @@ func TestQueue_Failures(t *testing.T) {
 		}
 		if got := testutil.ToFloat64(m.Lag.WithLabelValues("test")); got != 0 {
 			t.Errorf("got lag %v after delivery, want 0", got)
+		}
+	})
+}
+
+// A sink that takes some records each time is slow, not down: the rest comes at once, or after the shortest pause if
+// the sink says that something is wrong.
+func TestQueue_Slow(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		err      error
+		failures float64
+		most     time.Duration
+	}{
+		{name: "takes a few at a time"},
+		{"fails after a few", errors.New("enough for now"), 49, 49 * 100 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			mark := filepath.Join(t.TempDir(), "mark")
+			synctest.Test(t, func(t *testing.T) {
+				m := callback.NewMetrics(nil)
+				s := &sink{take: func(n int) (int, error) {
+					if n > 20 {
+						return 20, tt.err
+					}
+					return n, nil
+				}}
+				q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 1000}, Metrics: m})
+				start := time.Now()
+				q.Set(s, callback.Description{})
+				for len(s.positions()) < 1000 {
+					time.Sleep(time.Millisecond)
+				}
+				q.Close()
+				if took := time.Since(start); took > tt.most+time.Millisecond || !slices.Equal(s.positions(), from(0, 1000)) {
+					t.Errorf("took %v, want %v at most, each once and in order", took, tt.most)
+				}
+				if got := testutil.ToFloat64(m.Failures.WithLabelValues("test")); got != tt.failures {
+					t.Errorf("got %v failures, want %v", got, tt.failures)
+				}
+			})
+		})
+	}
+}
+
+// A plugin that lets deliveries pass their deadline is known; one that answers in time that its sink is down is none.
+func TestQueue_Unanswered(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{end: 10}})
+		defer q.Close()
+		q.Set(&patient{sink: sink{take: func(int) (int, error) { return 0, errors.New("down") }}, after: 27 * time.Second}, callback.Description{})
+		time.Sleep(5 * time.Minute)
+		if n := q.Unanswered(); n != 0 {
+			t.Errorf("%d deliveries are unanswered of a plugin that answers", n)
+		}
+		q.Set(&patient{after: 20 * time.Minute}, callback.Description{})
+		time.Sleep(5 * time.Minute)
+		if n := q.Unanswered(); n < 2 {
+			t.Errorf("%d deliveries are unanswered of a plugin that hangs, want two at least", n)
+		}
+		q.Set(nil, callback.Description{})
+		if n := q.Unanswered(); n != 0 {
+			t.Errorf("%d deliveries are unanswered of no plugin", n)
+		}
+	})
+}
+
+// patient answers after a while, or when nobody waits any more.
+type patient struct {
+	sink
+	after time.Duration
+}
+
+func (p *patient) Deliver(ctx context.Context, rs []callback.Record) (int, error) {
+	select {
+	case <-time.After(p.after):
+		return p.sink.Deliver(ctx, rs)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Nothing is shown any more of a callback that is no more.
+func TestQueue_Forget(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "mark")
+	synctest.Test(t, func(t *testing.T) {
+		r := prometheus.NewPedanticRegistry()
+		m := callback.NewMetrics(r)
+		s := &picky{bad: map[uint64]bool{3: true}}
+		down := 0
+		s.take = func(n int) (int, error) {
+			if down++; down == 2 {
+				return 0, errors.New("down")
+			}
+			return n, nil
+		}
+		q := newQueue(t, callback.QueueConfig{MarkPath: mark, Source: &journal{first: 2, end: 8}, Metrics: m})
+		q.Set(s, callback.Description{})
+		time.Sleep(time.Minute)
+		q.Close()
+		if n, err := testutil.GatherAndCount(r); n != 5 || err != nil {
+			t.Errorf("%d metrics of a callback that has delivered, lost, failed and refused, want 5, %v", n, err)
+		}
+		q.Forget()
+		if n, err := testutil.GatherAndCount(r); n != 0 || err != nil {
+			t.Errorf("%d metrics are left of a callback that is no more, %v", n, err)
 		}
 	})
 }

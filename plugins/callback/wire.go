@@ -25,6 +25,13 @@ func toWire(r *Record) *proto.Record {
 	out.SessionId, out.KeyName, out.TeamName = wiretext.Valid(r.SessionID), wiretext.Valid(r.KeyName), wiretext.Valid(r.TeamName)
 	out.Step, out.Message, out.Prompt, out.PromptVersion = wiretext.Valid(r.Step), wiretext.Valid(r.Message), wiretext.Valid(r.Prompt), r.PromptVersion
 	out.Request, out.Response, out.Truncated = r.Request, r.Response, r.Truncated
+	out.ApiBase, out.Cached, out.Path = wiretext.Valid(r.APIBase), r.Cached, wiretext.Valid(r.Path)
+	out.OrganizationName, out.ProjectName = wiretext.Valid(r.OrganizationName), wiretext.Valid(r.ProjectName)
+	out.KeyBudgetNanoUsd, out.TeamBudgetNanoUsd = r.KeyBudget, r.TeamBudget
+	out.Address, out.UserEmail = wiretext.Valid(r.Address), wiretext.Valid(r.UserEmail)
+	for _, g := range r.AccessGroups {
+		out.AccessGroups = append(out.AccessGroups, wiretext.Valid(g))
+	}
 	for _, t := range r.Tags {
 		out.Tags = append(out.Tags, wiretext.Valid(t))
 	}
@@ -56,6 +63,10 @@ func fromWire(r *proto.Record) Record {
 	out.SessionID, out.KeyName, out.TeamName = r.GetSessionId(), r.GetKeyName(), r.GetTeamName()
 	out.Step, out.Message, out.Prompt, out.PromptVersion = r.GetStep(), r.GetMessage(), r.GetPrompt(), r.GetPromptVersion()
 	out.Request, out.Response, out.Truncated = r.GetRequest(), r.GetResponse(), r.GetTruncated()
+	out.APIBase, out.Cached, out.Path = r.GetApiBase(), r.GetCached(), r.GetPath()
+	out.OrganizationName, out.ProjectName, out.AccessGroups = r.GetOrganizationName(), r.GetProjectName(), r.GetAccessGroups()
+	out.KeyBudget, out.TeamBudget = r.KeyBudgetNanoUsd, r.TeamBudgetNanoUsd
+	out.Address, out.UserEmail = r.GetAddress(), r.GetUserEmail()
 	for _, g := range r.GetGuardrails() {
 		out.Guardrails = append(out.Guardrails, GuardrailResult{
 			Guardrail: g.GetGuardrail(), Hook: g.GetHook(), Status: g.GetStatus(), Found: g.GetFound(),

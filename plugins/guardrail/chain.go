@@ -188,6 +188,9 @@ func NewChain(c *Current, m *Metrics) *Chain {
 	return &Chain{current: c, metrics: m}
 }
 
+// Forget drops what was counted of a guardrail that is no more.
+func (c *Chain) Forget(name string) { c.metrics.forget(name) }
+
 // Wait returns when the members are those that all changes have made, mostly at once. It returns an *llm.Error
 // after some seconds in which they are not, or when ctx ends.
 func (c *Chain) Wait(ctx context.Context) error { return c.current.Wait(ctx) }

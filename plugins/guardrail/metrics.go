@@ -29,6 +29,15 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 	return m
 }
 
+// forget is Chain.Forget.
+func (m *Metrics) forget(name string) {
+	if m == nil {
+		return
+	}
+	m.Checks.DeletePartialMatch(prometheus.Labels{"guardrail": name})
+	m.Seconds.DeletePartialMatch(prometheus.Labels{"guardrail": name})
+}
+
 func (m *Metrics) observe(r Result) {
 	if m == nil {
 		return

@@ -200,8 +200,10 @@ type Receipt struct {
 	Delivered uint64 `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
 	// The position of a record, behind the delivered ones, that the sink will never take. It is
 	// put aside, and delivery goes on behind it. 0: there is none.
-	Refused       uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // why, without any content
+	Refused uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Why, without any content; without refused: of the error for which later records were not taken.
+	// Records that were not taken for another reason, such as time that was over, come at once.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -396,8 +398,19 @@ type Record struct {
 	Request        []byte                 `protobuf:"bytes,36,opt,name=request,proto3" json:"request,omitempty"` // the body, after the guardrails
 	Response       []byte                 `protobuf:"bytes,37,opt,name=response,proto3" json:"response,omitempty"`
 	Truncated      bool                   `protobuf:"varint,38,opt,name=truncated,proto3" json:"truncated,omitempty"` // one of them is not whole
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// From here on since minor 9.
+	ApiBase           string   `protobuf:"bytes,39,opt,name=api_base,json=apiBase,proto3" json:"api_base,omitempty"` // of the deployment, where it has one of its own
+	Cached            bool     `protobuf:"varint,40,opt,name=cached,proto3" json:"cached,omitempty"`                 // answered from the gateway's cache
+	Path              string   `protobuf:"bytes,41,opt,name=path,proto3" json:"path,omitempty"`                      // that was asked
+	OrganizationName  string   `protobuf:"bytes,42,opt,name=organization_name,json=organizationName,proto3" json:"organization_name,omitempty"`
+	ProjectName       string   `protobuf:"bytes,43,opt,name=project_name,json=projectName,proto3" json:"project_name,omitempty"`
+	AccessGroups      []string `protobuf:"bytes,44,rep,name=access_groups,json=accessGroups,proto3" json:"access_groups,omitempty"`                        // of the model that the client asked for
+	KeyBudgetNanoUsd  *int64   `protobuf:"varint,45,opt,name=key_budget_nano_usd,json=keyBudgetNanoUsd,proto3,oneof" json:"key_budget_nano_usd,omitempty"` // the limit of its first window; none: it has no budget of money
+	TeamBudgetNanoUsd *int64   `protobuf:"varint,46,opt,name=team_budget_nano_usd,json=teamBudgetNanoUsd,proto3,oneof" json:"team_budget_nano_usd,omitempty"`
+	Address           string   `protobuf:"bytes,47,opt,name=address,proto3" json:"address,omitempty"`                      // of the client, where it is kept; as prompts are told
+	UserEmail         string   `protobuf:"bytes,48,opt,name=user_email,json=userEmail,proto3" json:"user_email,omitempty"` // as prompts are told
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Record) Reset() {
@@ -696,6 +709,76 @@ func (x *Record) GetTruncated() bool {
 	return false
 }
 
+func (x *Record) GetApiBase() string {
+	if x != nil {
+		return x.ApiBase
+	}
+	return ""
+}
+
+func (x *Record) GetCached() bool {
+	if x != nil {
+		return x.Cached
+	}
+	return false
+}
+
+func (x *Record) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Record) GetOrganizationName() string {
+	if x != nil {
+		return x.OrganizationName
+	}
+	return ""
+}
+
+func (x *Record) GetProjectName() string {
+	if x != nil {
+		return x.ProjectName
+	}
+	return ""
+}
+
+func (x *Record) GetAccessGroups() []string {
+	if x != nil {
+		return x.AccessGroups
+	}
+	return nil
+}
+
+func (x *Record) GetKeyBudgetNanoUsd() int64 {
+	if x != nil && x.KeyBudgetNanoUsd != nil {
+		return *x.KeyBudgetNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetTeamBudgetNanoUsd() int64 {
+	if x != nil && x.TeamBudgetNanoUsd != nil {
+		return *x.TeamBudgetNanoUsd
+	}
+	return 0
+}
+
+func (x *Record) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Record) GetUserEmail() string {
+	if x != nil {
+		return x.UserEmail
+	}
+	return ""
+}
+
 // Usage is tokens in disjoint classes.
 type Usage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -876,7 +959,7 @@ const file_callback_proto_rawDesc = "" +
 	"\n" +
 	"AuditEntry\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04json\x18\x02 \x01(\fR\x04json\"\x93\t\n" +
+	"\x04json\x18\x02 \x01(\fR\x04json\"\xa3\f\n" +
 	"\x06Record\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x1d\n" +
 	"\n" +
@@ -926,7 +1009,20 @@ const file_callback_proto_rawDesc = "" +
 	"\x0eprompt_version\x18# \x01(\x03R\rpromptVersion\x12\x18\n" +
 	"\arequest\x18$ \x01(\fR\arequest\x12\x1a\n" +
 	"\bresponse\x18% \x01(\fR\bresponse\x12\x1c\n" +
-	"\ttruncated\x18& \x01(\bR\ttruncated\"\xab\x01\n" +
+	"\ttruncated\x18& \x01(\bR\ttruncated\x12\x19\n" +
+	"\bapi_base\x18' \x01(\tR\aapiBase\x12\x16\n" +
+	"\x06cached\x18( \x01(\bR\x06cached\x12\x12\n" +
+	"\x04path\x18) \x01(\tR\x04path\x12+\n" +
+	"\x11organization_name\x18* \x01(\tR\x10organizationName\x12!\n" +
+	"\fproject_name\x18+ \x01(\tR\vprojectName\x12#\n" +
+	"\raccess_groups\x18, \x03(\tR\faccessGroups\x122\n" +
+	"\x13key_budget_nano_usd\x18- \x01(\x03H\x00R\x10keyBudgetNanoUsd\x88\x01\x01\x124\n" +
+	"\x14team_budget_nano_usd\x18. \x01(\x03H\x01R\x11teamBudgetNanoUsd\x88\x01\x01\x12\x18\n" +
+	"\aaddress\x18/ \x01(\tR\aaddress\x12\x1d\n" +
+	"\n" +
+	"user_email\x180 \x01(\tR\tuserEmailB\x16\n" +
+	"\x14_key_budget_nano_usdB\x17\n" +
+	"\x15_team_budget_nano_usd\"\xab\x01\n" +
 	"\x05Usage\x12\x14\n" +
 	"\x05input\x18\x01 \x01(\x03R\x05input\x12\x1d\n" +
 	"\n" +
@@ -993,6 +1089,7 @@ func file_callback_proto_init() {
 	if File_callback_proto != nil {
 		return
 	}
+	file_callback_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

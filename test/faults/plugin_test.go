@@ -4,13 +4,16 @@ package faults
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,13 +24,13 @@ import (
 
 func contains(text []byte, part string) bool { return bytes.Contains(text, []byte(part)) }
 
-// pluginPIDs are the processes that serve the plugin as children of node.
-func pluginPIDs(node *cluster.Node, plugin string) []int {
+// pluginPIDs are the processes with the words in their command that are children of node.
+func pluginPIDs(node *cluster.Node, words string) []int {
 	var pids []int
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		cmd, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if err != nil || !strings.Contains(string(cmd), "plugin\x00serve\x00"+plugin) {
+		if err != nil || !strings.Contains(string(cmd), words) {
 			continue
 		}
 		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -44,74 +47,148 @@ func pluginPIDs(node *cluster.Node, plugin string) []int {
 	return pids
 }
 
-// TestPlugin_KilledUnderLoad kills the guardrail's process again and again under load. With
-// on_error = block no forbidden prompt passes and no clean one is answered unchecked; with
-// pass no request fails. The process is back within a second.
-func TestPlugin_KilledUnderLoad(t *testing.T) {
-	for _, onError := range []string{"block", "pass"} {
+// misbehaver builds the guardrail that does as it is told, and returns its path and its SHA-256.
+func misbehaver(t *testing.T) (path, digest string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "misbehave")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, "./misbehave")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, fmt.Sprintf("%x", sha256.Sum256(body))
+}
+
+// TestPlugin_FailsUnderLoad has the process of a guardrail killed, stopped, flooding its log, answering wrongly and
+// taking memory, at 500 requests a second. With on_error = pass no request fails; with block a clean prompt is
+// answered or refused with 503, and no forbidden one is answered. The guardrail judges again after each.
+func TestPlugin_FailsUnderLoad(t *testing.T) {
+	path, digest := misbehaver(t)
+	for _, onError := range []string{"pass", "block"} {
 		t.Run(onError, func(t *testing.T) {
 			c := cluster.Start(t, 1)
-			guard := map[string]any{
-				"name": "words", "plugin": "keywords", "on_error": onError,
-				"config": map[string]any{"words": []string{"forbidden"}},
+			create := func(what string, in any) {
+				t.Helper()
+				if got, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/api/v1/"+what, cluster.MasterKey, in); got != http.StatusCreated {
+					t.Fatalf("create %s: status %d: %s", what, got, text)
+				}
 			}
-			if got, text := cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/api/v1/guardrails", cluster.MasterKey, guard); got != http.StatusCreated {
-				t.Fatalf("create guardrail: status %d: %s", got, text)
-			}
+			create("plugins", map[string]any{"name": "misbehave", "kind": "guardrail", "path": path, "sha256": digest})
+			create("guardrails", map[string]any{"name": "words", "plugin": "misbehave", "on_error": onError})
 			_, secret := c.NewKey(0, map[string]any{})
-			bad := cluster.ChatBody()
-			bad["messages"] = []map[string]string{{"role": "user", "content": "a forbidden word"}}
-			ask := func(body any) (int, []byte) {
-				return cluster.CallRaw(t, http.MethodPost, c.Nodes[0].URL+"/v1/chat/completions", secret, body)
+			l := &pluginLoad{t: t, url: c.Nodes[0].URL + "/v1/chat/completions", key: secret, pass: onError == "pass"}
+			c.Await("the guardrail refuses", 20*time.Second, l.judges)
+			l.start()
+			defer l.stop()
+			for _, fault := range []struct {
+				name string
+				ends bool // the process, which another one replaces
+				do   func(pid int)
+			}{
+				{"kill -9", true, func(pid int) { l.signal(pid, syscall.SIGKILL) }},
+				{"SIGSTOP", true, func(pid int) { l.signal(pid, syscall.SIGSTOP) }},
+				{"flood of its log", false, func(int) { l.tell("flood") }},
+				{"wrong answer", false, func(int) { l.tell("wrong") }},
+				{"answer without end", true, func(int) { l.tell("large") }},
+				{"memory", true, func(int) { l.tell("grow") }},
+			} {
+				before := pluginPIDs(c.Nodes[0], digest)
+				if len(before) != 1 {
+					t.Fatalf("%s: %d processes serve the guardrail, want 1", fault.name, len(before))
+				}
+				began := time.Now()
+				fault.do(before[0])
+				c.Await("the guardrail refuses again after "+fault.name, 30*time.Second, func() bool {
+					now := pluginPIDs(c.Nodes[0], digest)
+					return len(now) == 1 && (now[0] != before[0]) == fault.ends && l.judges()
+				})
+				t.Logf("%s: back after %s, at %.0f requests a second", fault.name, time.Since(began).Round(time.Millisecond), l.rate())
 			}
-			c.Await("the guardrail refuses", 10*time.Second, func() bool { s, _ := ask(bad); return s == http.StatusBadRequest })
-			killUnderLoad(t, c, ask, bad, onError == "pass")
 		})
 	}
 }
 
-func killUnderLoad(t *testing.T, c *cluster.Cluster, ask func(any) (int, []byte), bad any, pass bool) {
-	t.Helper()
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if s, text := ask(cluster.ChatBody()); s != http.StatusOK && (pass || s != http.StatusServiceUnavailable) {
-					t.Errorf("clean prompt: status %d: %s", s, text)
-				}
-				if s, text := ask(bad); s == http.StatusOK && !pass {
-					t.Errorf("forbidden prompt was answered: %s", text)
-				}
-			}
-		})
+// pluginRate is how many requests a second are begun, whether or not those before have ended.
+const pluginRate = 500
+
+// pluginLoad is requests to one node with a guardrail.
+type pluginLoad struct {
+	t        *testing.T
+	url, key string
+	pass     bool // nothing may fail
+	done     chan struct{}
+	wg       sync.WaitGroup
+	begun    time.Time
+	sent     atomic.Int64
+}
+
+// ask says the text, as a client.
+func (l *pluginLoad) ask(text string) (int, []byte) {
+	body := cluster.ChatBody()
+	body["messages"] = []map[string]string{{"role": "user", "content": text}}
+	return cluster.CallRaw(l.t, http.MethodPost, l.url, l.key, body)
+}
+
+// judges says whether the guardrail refuses what is forbidden.
+func (l *pluginLoad) judges() bool {
+	s, text := l.ask("a forbidden word")
+	return s == http.StatusBadRequest && contains(text, "words")
+}
+
+// clean asks something harmless; what it is answered is right or not.
+func (l *pluginLoad) clean(text string) {
+	if s, answer := l.ask(text); s != http.StatusOK && (l.pass || s != http.StatusServiceUnavailable) {
+		l.t.Errorf("%s: status %d: %s", text, s, answer)
 	}
-	for range 5 {
-		pids := pluginPIDs(c.Nodes[0], "keywords")
-		if len(pids) != 1 {
-			t.Fatalf("%d processes serve the guardrail, want 1", len(pids))
-		}
-		if err := launch.Signal(pids[0], syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		killed := time.Now()
-		c.Await("the guardrail refuses again", time.Second, func() bool {
-			now := pluginPIDs(c.Nodes[0], "keywords")
-			if len(now) != 1 || now[0] == pids[0] {
-				return false
-			}
-			s, text := ask(bad)
-			return s == http.StatusBadRequest && contains(text, "words")
-		})
-		t.Logf("back after %s", time.Since(killed).Round(time.Millisecond))
+}
+
+// tell has the guardrail do something, by a request that is as harmless as others.
+func (l *pluginLoad) tell(what string) { l.wg.Go(func() { l.clean(what) }) }
+
+func (l *pluginLoad) signal(pid int, s syscall.Signal) {
+	l.t.Helper()
+	if err := launch.Signal(pid, s); err != nil {
+		l.t.Fatal(err)
 	}
-	close(stop)
-	wg.Wait()
+}
+
+// start begins the requests; each twentieth is forbidden.
+func (l *pluginLoad) start() {
+	l.done, l.begun = make(chan struct{}), time.Now()
+	l.wg.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.done:
+				return
+			case <-tick.C:
+			}
+			for due := int64(time.Since(l.begun).Seconds() * pluginRate); l.sent.Load() < due; {
+				if l.sent.Add(1)%20 != 0 {
+					l.wg.Go(func() { l.clean("hello") })
+					continue
+				}
+				l.wg.Go(func() {
+					if s, text := l.ask("a forbidden word"); s == http.StatusOK && !l.pass {
+						l.t.Errorf("a forbidden prompt was answered: %s", text)
+					}
+				})
+			}
+		}
+	})
+}
+
+// rate is how many requests a second have been begun.
+func (l *pluginLoad) rate() float64 { return float64(l.sent.Load()) / time.Since(l.begun).Seconds() }
+
+func (l *pluginLoad) stop() {
+	close(l.done)
+	l.wg.Wait()
 }
 
 // TestCallback_DeliversEverything runs the file callback while its process is killed and
@@ -130,7 +207,7 @@ func TestCallback_DeliversEverything(t *testing.T) {
 			t.Fatalf("request %d: status %d", i, got)
 		}
 		if i%50 == 25 {
-			for _, pid := range pluginPIDs(c.Nodes[0], "file") {
+			for _, pid := range pluginPIDs(c.Nodes[0], "plugin\x00serve\x00file") {
 				_ = launch.Signal(pid, syscall.SIGKILL) // it may have ended already
 			}
 		}

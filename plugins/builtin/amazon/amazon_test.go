@@ -66,7 +66,7 @@ func TestS3(t *testing.T) {
 
 	teams := &amazon.S3{}
 	sinktest.Configure(t, teams, account(map[string]any{"endpoint": s.URL, "bucket": "logs", "team_prefix": true}))
-	sinktest.Deliver(t, teams, sinktest.Records(2))
+	sinktest.DeliverEach(t, teams, sinktest.Records(2))
 	if got := s.Take(); len(got) != 2 || got[1].Path != "/logs/team_1/2026-03-01/node_a-00000000000000000002.json" {
 		t.Errorf("with a prefix for the team: %v", got[len(got)-1].Path)
 	}

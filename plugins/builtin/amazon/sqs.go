@@ -53,7 +53,15 @@ func (q *SQS) Configure(_ context.Context, set sdk.CallbackSettings) (sdk.Callba
 
 // Deliver implements sdk.Callback.
 func (q *SQS) Deliver(ctx context.Context, records []sdk.Record) (int, error) {
-	return sink.Deliver(ctx, records, maxMessages, q.send)
+	if q.ordered() {
+		return sink.Deliver(ctx, records, maxMessages, q.send)
+	}
+	return sink.Unordered(ctx, records, maxMessages, q.send)
+}
+
+// ordered says that the queue keeps the order of messages.
+func (q *SQS) ordered() bool {
+	return strings.HasSuffix(q.cfg.QueueURL, ".fifo")
 }
 
 // queued is one message.
@@ -76,7 +84,7 @@ func (q *SQS) send(ctx context.Context, records []sdk.Record) (int, error) {
 			return 0, err
 		}
 		m := queued{ID: strconv.Itoa(i), Body: string(b)}
-		if strings.HasSuffix(q.cfg.QueueURL, ".fifo") {
+		if q.ordered() {
 			m.Group, m.Once = r.NodeID, fmt.Sprintf("%s-%d", r.NodeID, r.Position)
 		}
 		batch.Entries = append(batch.Entries, m)

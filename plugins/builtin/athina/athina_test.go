@@ -40,7 +40,7 @@ func TestAthina(t *testing.T) {
 	c := &athina.Athina{}
 	sinktest.Configure(t, c, config)
 	s.Answer(log)
-	sinktest.Deliver(t, c, sinktest.Telling(sinktest.Records(2)))
+	sinktest.DeliverEach(t, c, sinktest.Telling(sinktest.Records(2)))
 	var in []inference
 	for _, r := range s.Take() {
 		var one inference

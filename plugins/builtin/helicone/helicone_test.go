@@ -47,7 +47,7 @@ func TestHelicone(t *testing.T) {
 	h := &helicone.Helicone{}
 	sinktest.Configure(t, h, config)
 	s.Answer(logs)
-	sinktest.Deliver(t, h, append(sinktest.Records(1), sinktest.Telling(sinktest.Records(1))...))
+	sinktest.DeliverEach(t, h, append(sinktest.Records(1), sinktest.Telling(sinktest.Records(1))...))
 	got := s.Take()
 	var plain, told log
 	got[0].JSON(t, &plain)

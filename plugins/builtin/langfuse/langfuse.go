@@ -143,11 +143,11 @@ func (l *Langfuse) events(r *sdk.Record) []event {
 	}
 	trace := traceBody{
 		ID: r.RequestID, Timestamp: stamp(r.StartedAt), Name: "conclave-" + r.Endpoint, UserID: user, SessionID: r.SessionID, Release: l.cfg.Release,
-		Environment: l.cfg.Environment, Tags: r.Tags, Metadata: about, Input: p.Messages, Output: p.Response,
+		Environment: l.cfg.Environment, Tags: r.Tags, Metadata: about, Input: payload.Content(r.Request), Output: p.Response,
 	}
 	g := generationBody{
 		ID: idOf(r, "generation"), TraceID: r.RequestID, Name: r.Endpoint, StartTime: stamp(r.StartedAt), EndTime: stamp(r.StartedAt.Add(r.Duration)),
-		Model: payload.UpstreamModel(r), Level: "DEFAULT", Environment: l.cfg.Environment, Metadata: about, Input: p.Messages, Output: p.Response,
+		Model: payload.UpstreamModel(r), Level: "DEFAULT", Environment: l.cfg.Environment, Metadata: about, Input: payload.Content(r.Request), Output: p.Response,
 		PromptName: r.Prompt, PromptVersion: r.PromptVersion,
 		UsageDetails: map[string]int64{
 			"input": r.Usage.Input, "output": r.Usage.Output, "cache_read_input_tokens": r.Usage.CacheRead,

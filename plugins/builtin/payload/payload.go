@@ -5,6 +5,7 @@ package payload
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conclave-llm/conclave/plugins/sdk"
@@ -23,38 +24,74 @@ type Payload struct {
 	Attempts  int    `json:"attempts"`
 	UsageFrom string `json:"usage_source"` // "provider", "estimated", "none"
 
-	ID            string          `json:"id"`
-	CallID        string          `json:"litellm_call_id"`
-	TraceID       string          `json:"trace_id"`
-	SessionID     string          `json:"session_id,omitempty"`
-	CallType      string          `json:"call_type"`
-	Stream        bool            `json:"stream"`
-	Status        string          `json:"status"` // "success" or "failure"
-	StatusFields  StatusFields    `json:"status_fields"`
-	Cost          *float64        `json:"response_cost"` // US dollars; null: unknown
-	Provider      string          `json:"custom_llm_provider,omitempty"`
-	Model         string          `json:"model"` // of the provider
-	ModelID       string          `json:"model_id,omitempty"`
-	ModelGroup    string          `json:"model_group"` // that the client asked for
-	Prompt        int64           `json:"prompt_tokens"`
-	Completion    int64           `json:"completion_tokens"`
-	Total         int64           `json:"total_tokens"`
-	StartTime     float64         `json:"startTime"`
-	EndTime       float64         `json:"endTime"`
-	FirstToken    *float64        `json:"completionStartTime"` // null: there was none
-	ResponseTime  float64         `json:"response_time"`
-	Tags          []string        `json:"request_tags"`
-	EndUser       string          `json:"end_user,omitempty"`
-	ErrorText     string          `json:"error_str,omitempty"`
-	Error         *Error          `json:"error_information,omitempty"`
-	Guardrails    []Guardrail     `json:"guardrail_information,omitempty"`
-	Metadata      Metadata        `json:"metadata"`
-	HiddenParams  HiddenParams    `json:"hidden_params"`
-	Messages      json.RawMessage `json:"messages,omitempty"` // the request's body; only where contents are told
-	Response      json.RawMessage `json:"response,omitempty"`
-	ContentIsCut  bool            `json:"content_truncated,omitempty"`
-	PromptName    string          `json:"prompt_name,omitempty"`
-	PromptVersion int64           `json:"prompt_version,omitempty"`
+	ID           string          `json:"id"`
+	CallID       string          `json:"litellm_call_id"`
+	TraceID      string          `json:"trace_id"`
+	SessionID    string          `json:"session_id,omitempty"`
+	CallType     string          `json:"call_type"`
+	Stream       bool            `json:"stream"`
+	Status       string          `json:"status"` // "success" or "failure"
+	StatusFields StatusFields    `json:"status_fields"`
+	Cost         *float64        `json:"response_cost"` // US dollars; null: unknown
+	Provider     string          `json:"custom_llm_provider,omitempty"`
+	Model        string          `json:"model"` // of the provider
+	ModelID      string          `json:"model_id,omitempty"`
+	ModelGroup   string          `json:"model_group"` // that the client asked for
+	Prompt       int64           `json:"prompt_tokens"`
+	Completion   int64           `json:"completion_tokens"`
+	Total        int64           `json:"total_tokens"`
+	StartTime    float64         `json:"startTime"`
+	EndTime      float64         `json:"endTime"`
+	FirstToken   *float64        `json:"completionStartTime"` // null: there was none
+	ResponseTime float64         `json:"response_time"`
+	Tags         []string        `json:"request_tags"`
+	EndUser      string          `json:"end_user,omitempty"`
+	ErrorText    string          `json:"error_str,omitempty"`
+	Error        *Error          `json:"error_information,omitempty"`
+	Guardrails   []Guardrail     `json:"guardrail_information,omitempty"`
+	Metadata     Metadata        `json:"metadata"`
+	HiddenParams HiddenParams    `json:"hidden_params"`
+	Messages     json.RawMessage `json:"messages,omitempty"` // the request's messages, or what stands for them; only where contents are told
+	Response     json.RawMessage `json:"response,omitempty"`
+
+	CostBreakdown *CostBreakdown             `json:"cost_breakdown"` // null: the price is unknown
+	APIBase       string                     `json:"api_base"`       // of the deployment, where it has one of its own
+	ModelMap      ModelMap                   `json:"model_map_information"`
+	CacheHit      bool                       `json:"cache_hit"`
+	AccessGroups  []string                   `json:"request_model_access_groups"` // of the model that was asked for
+	Address       *string                    `json:"requester_ip_address"`        // where it is kept, and contents are told
+	Params        map[string]json.RawMessage `json:"model_parameters"`            // the rest of the request's body; only where contents are told
+	Tools         struct{}                   `json:"standard_built_in_tools_params"`
+	Unknown
+	ContentIsCut  bool   `json:"content_truncated,omitempty"`
+	PromptName    string `json:"prompt_name,omitempty"`
+	PromptVersion int64  `json:"prompt_version,omitempty"`
+}
+
+// None is what the gateway does not know of a request: null.
+type None *struct{}
+
+// Unknown is what LiteLLM's payload has at its top, and this one has only as null.
+type Unknown struct {
+	CostDebug  None `json:"response_cost_failure_debug_info"`
+	CacheKey   None `json:"cache_key"`
+	CacheSaved None `json:"saved_cache_cost"`
+	UserAgent  None `json:"user_agent"`
+	Router     None `json:"autorouter_savings"`
+}
+
+// CostBreakdown is the cost; the gateway keeps no parts of it.
+type CostBreakdown struct {
+	Total    float64 `json:"total_cost"`
+	Original float64 `json:"original_cost"`
+	Input    None    `json:"input_cost"`
+	Output   None    `json:"output_cost"`
+}
+
+// ModelMap says under which name the list of prices has the model.
+type ModelMap struct {
+	Key   string `json:"model_map_key"`
+	Value None   `json:"model_map_value"`
 }
 
 // StatusFields tell what the provider and the guardrails did.
@@ -74,10 +111,11 @@ type Error struct {
 
 // Guardrail tells of one guardrail's check.
 type Guardrail struct {
-	Name   string `json:"guardrail_name"`
-	Mode   string `json:"guardrail_mode"` // "pre_call", "during_call", "post_call"
-	Status string `json:"guardrail_status"`
-	Found  string `json:"guardrail_response,omitempty"`
+	Name    string `json:"guardrail_name"`
+	Mode    string `json:"guardrail_mode"`   // "pre_call", "during_call", "post_call"
+	Status  string `json:"guardrail_status"` // "success", "guardrail_intervened", "guardrail_failed_to_respond"
+	Verdict string `json:"verdict"`          // "passed", "flagged", "rewritten", "blocked", "answered", "not_run"
+	Found   string `json:"guardrail_response,omitempty"`
 }
 
 // Metadata says for whom the request was.
@@ -91,6 +129,37 @@ type Metadata struct {
 	ProjectID string    `json:"user_api_key_project_id,omitempty"`
 	EndUserID string    `json:"user_api_key_end_user_id,omitempty"`
 	Usage     UsageInfo `json:"usage_object"`
+
+	OrgAlias      string   `json:"user_api_key_org_alias,omitempty"`
+	ProjectAlias  string   `json:"user_api_key_project_alias,omitempty"`
+	UserEmail     *string  `json:"user_api_key_user_email"` // where contents are told
+	Route         string   `json:"user_api_key_request_route,omitempty"`
+	MaxBudget     *float64 `json:"user_api_key_max_budget"` // US dollars, of the first window
+	TeamMaxBudget *float64 `json:"user_api_key_team_max_budget"`
+	Address       *string  `json:"requester_ip_address"`
+	Guardrails    []string `json:"applied_guardrails"`
+	UnknownMetadata
+}
+
+// UnknownMetadata is what LiteLLM's payload has in its metadata, and this one has only as null.
+type UnknownMetadata struct {
+	Spend         None `json:"user_api_key_spend"`
+	Reset         None `json:"user_api_key_budget_reset_at"`
+	UserSpend     None `json:"user_api_key_user_spend"`
+	UserMaxBudget None `json:"user_api_key_user_max_budget"`
+	TeamSpend     None `json:"user_api_key_team_spend"`
+	Auth          None `json:"user_api_key_auth_metadata"`
+	SpendLogs     None `json:"spend_logs_metadata"`
+	UserAgent     None `json:"user_agent"`
+	Requester     None `json:"requester_metadata"`
+	Headers       None `json:"requester_custom_headers"`
+	Prompt        None `json:"prompt_management_metadata"`
+	MCP           None `json:"mcp_tool_call_metadata"`
+	VectorStores  None `json:"vector_store_request_metadata"`
+	Routing       None `json:"routing_decision"`
+	ColdStorage   None `json:"cold_storage_object_key"`
+	OAuth         None `json:"used_client_oauth_token"`
+	Experiment    None `json:"is_silent_experiment"`
 }
 
 // UsageInfo is tokens, in disjoint classes but for the totals.
@@ -110,6 +179,13 @@ type HiddenParams struct {
 	ModelID string   `json:"model_id,omitempty"`
 	Cost    *float64 `json:"response_cost"`
 	Model   string   `json:"litellm_model_name,omitempty"`
+
+	APIBase  string    `json:"api_base"`
+	Usage    UsageInfo `json:"usage_object"`
+	CacheKey None      `json:"cache_key"`
+	Overhead None      `json:"litellm_overhead_time_ms"`
+	Headers  None      `json:"additional_headers"`
+	Models   None      `json:"batch_models"`
 }
 
 // Of makes the payload of a record.
@@ -131,10 +207,16 @@ func Of(r *sdk.Record) *Payload {
 		Metadata: Metadata{
 			Key: r.KeyID, KeyAlias: r.KeyName, UserID: r.UserID, TeamID: r.TeamID, TeamAlias: r.TeamName,
 			OrgID: r.OrganizationID, ProjectID: r.ProjectID, EndUserID: r.CustomerID, Usage: usage,
+			OrgAlias: r.OrganizationName, ProjectAlias: r.ProjectName, UserEmail: known(r.UserEmail), Route: r.Path,
+			MaxBudget: dollars(r.KeyBudget), TeamMaxBudget: dollars(r.TeamBudget), Address: known(r.Address), Guardrails: []string{},
 		},
-		HiddenParams: HiddenParams{ModelID: r.DeploymentID, Cost: costOf(r), Model: UpstreamModel(r)},
-		ContentIsCut: r.Truncated, PromptName: r.Prompt, PromptVersion: r.PromptVersion,
-		Messages: Content(r.Request), Response: Content(r.Response),
+		HiddenParams: HiddenParams{ModelID: r.DeploymentID, Cost: costOf(r), Model: UpstreamModel(r), APIBase: r.APIBase, Usage: usage},
+		ContentIsCut: r.Truncated, PromptName: r.Prompt, PromptVersion: r.PromptVersion, Response: Content(r.Response),
+		APIBase: r.APIBase, ModelMap: ModelMap{Key: UpstreamModel(r)}, CacheHit: r.Cached, AccessGroups: append([]string{}, r.AccessGroups...), Address: known(r.Address),
+	}
+	p.Messages, p.Params = parts(r.Request)
+	if p.Cost != nil {
+		p.CostBreakdown = &CostBreakdown{Total: *p.Cost, Original: *p.Cost}
 	}
 	if r.FirstToken > 0 {
 		at := seconds(r.StartedAt.Add(r.FirstToken))
@@ -145,9 +227,45 @@ func Of(r *sdk.Record) *Payload {
 		p.Error = &Error{Code: fmt.Sprint(r.HTTPStatus), Class: r.ErrorCode, Message: r.Message, Provider: r.Provider, Step: r.Step}
 	}
 	for _, g := range r.Guardrails {
-		p.Guardrails = append(p.Guardrails, Guardrail{Name: g.Guardrail, Mode: mode(g.Hook), Status: g.Status, Found: g.Found})
+		p.Guardrails = append(p.Guardrails, Guardrail{Name: g.Guardrail, Mode: mode(g.Hook), Status: verdict(g.Status), Verdict: g.Status, Found: g.Found})
+		if !slices.Contains(p.Metadata.Guardrails, g.Guardrail) {
+			p.Metadata.Guardrails = append(p.Metadata.Guardrails, g.Guardrail)
+		}
 	}
 	return p
+}
+
+// parts are the messages of a request, or what stands for them, and the rest of its body but for the model. What is
+// no object is all messages.
+func parts(request []byte) (messages json.RawMessage, rest map[string]json.RawMessage) {
+	rest = map[string]json.RawMessage{}
+	if json.Unmarshal(request, &rest) != nil || rest == nil {
+		return Content(request), map[string]json.RawMessage{}
+	}
+	delete(rest, "model")
+	for _, name := range []string{"messages", "input", "contents", "prompt"} {
+		if m, ok := rest[name]; ok {
+			delete(rest, name)
+			return m, rest
+		}
+	}
+	return nil, rest
+}
+
+// known is the text, nil if there is none.
+func known(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// dollars are nanodollars as US dollars.
+func dollars(nano *int64) *float64 {
+	if nano == nil {
+		return nil
+	}
+	return new(float64(*nano) / 1e9)
 }
 
 // Marshal is the payload of a record as JSON.
@@ -216,17 +334,37 @@ func mode(hook string) string {
 	return hook
 }
 
+// The words that LiteLLM has for what became of a guardrail's check.
+const (
+	succeeded  = "success"
+	intervened = "guardrail_intervened"
+	failed     = "guardrail_failed_to_respond"
+	notRun     = "not_run"
+)
+
+// verdict is LiteLLM's word for what became of one check.
+func verdict(status string) string {
+	switch status {
+	case "blocked", "rewritten", "answered":
+		return intervened
+	case "not_run":
+		return failed
+	}
+	return succeeded
+}
+
+// guardrailStatus is LiteLLM's word for what became of all checks.
 func guardrailStatus(r *sdk.Record) string {
 	if len(r.Guardrails) == 0 {
-		return "not_run"
+		return notRun
 	}
-	status := "success"
+	status := succeeded
 	for _, g := range r.Guardrails {
-		switch g.Status {
-		case "blocked":
-			return "guardrail_intervened"
-		case "not_run":
-			status = "guardrail_failed_to_respond"
+		switch verdict(g.Status) {
+		case intervened:
+			return intervened
+		case failed:
+			status = failed
 		}
 	}
 	return status

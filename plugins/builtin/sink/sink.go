@@ -54,7 +54,7 @@ func NewClient(cfg HTTP, gzipped bool) (*Client, error) {
 	}
 	t := &http.Transport{
 		DialContext:         egress.Direct(nil).DialContext,
-		MaxIdleConnsPerHost: 2, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true,
+		MaxIdleConnsPerHost: parallel, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 	if cfg.CA != "" {

@@ -36,7 +36,11 @@ func TestWebhook_formats(t *testing.T) {
 			sinktest.Configure(t, w, map[string]any{
 				"url": s.URL + "/in", "format": tt.format, "batch": 3, "gzip": tt.gzip, "secret": "k", "headers": map[string]string{"Authorization": "Bearer x"},
 			})
-			sinktest.Deliver(t, w, sinktest.Telling(sinktest.Records(5)))
+			deliver := sinktest.Deliver
+			if tt.format == "single" {
+				deliver = sinktest.DeliverEach
+			}
+			deliver(t, w, sinktest.Telling(sinktest.Records(5)))
 			got := s.Take()
 			if len(got) != tt.requests {
 				t.Fatalf("%d requests, want %d", len(got), tt.requests)

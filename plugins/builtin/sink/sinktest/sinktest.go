@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -169,6 +170,14 @@ func Deliver(t testing.TB, c sdk.Callback, records []sdk.Record) {
 	}
 }
 
+// DeliverEach delivers one after the other, so that the server gets them in order.
+func DeliverEach(t testing.TB, c sdk.Callback, records []sdk.Record) {
+	t.Helper()
+	for i := range records {
+		Deliver(t, c, records[i:i+1])
+	}
+}
+
 // Config is a configuration with secrets in it.
 type Config struct {
 	Value   any
@@ -184,6 +193,7 @@ func Behaves(t *testing.T, make func() sdk.Callback, s *Server, cfg Config, heal
 	t.Run("tells all", func(t *testing.T) { tellsAll(t, make(), s, cfg, healthy) })
 	t.Run("keeps what is not taken", func(t *testing.T) { keeps(t, make(), s, cfg) })
 	t.Run("puts aside what is never taken", func(t *testing.T) { putsAside(t, make(), s, cfg, healthy) })
+	t.Run("is not slow", func(t *testing.T) { notSlow(t, make(), s, cfg, healthy) })
 	t.Run("refuses what it does not know", func(t *testing.T) {
 		if err := Try(make(), map[string]any{"no_such_field": true}); err == nil {
 			t.Error("a field that there is not is taken")
@@ -250,6 +260,34 @@ func Refuses(t *testing.T, c sdk.Callback, s *Server, status int, answer string)
 	if _, refused := errors.AsType[*sdk.CallbackRefused](err); n != 0 || !refused {
 		t.Errorf("answered %d %s: delivered %d, %v, want a refusal", status, answer, n, err)
 	}
+	s.Take()
+}
+
+// notSlow sees that a server which takes one record a request gets several at a time: none is answered before
+// four of them are there.
+func notSlow(t *testing.T, c sdk.Callback, s *Server, cfg Config, healthy func(r *Request) (int, string)) {
+	s.Answer(healthy)
+	Configure(t, c, cfg.Value)
+	Deliver(t, c, Records(100))
+	if len(s.Take()) < 100 {
+		return // it takes many
+	}
+	var (
+		there atomic.Int32
+		four  = make(chan struct{})
+	)
+	s.Answer(func(r *Request) (int, string) {
+		if there.Add(1) == 4 {
+			close(four)
+		}
+		select {
+		case <-four:
+			return healthy(r)
+		case <-t.Context().Done():
+			return http.StatusGatewayTimeout, ""
+		}
+	})
+	Deliver(t, c, Records(4))
 	s.Take()
 }
 
