@@ -42,7 +42,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := Refuse(in, unsupportedFields); err != nil {
 		return nil, err
 	}
-	if err := toModels(in); err != nil {
+	if err := toModels(in, now); err != nil {
 		return nil, err
 	}
 	if err := refuseObjectModels(in["object_permission"]); err != nil {
@@ -281,9 +281,9 @@ func Refuse(doc records.Document, names []string) error {
 	return nil
 }
 
-// toModels reads LiteLLM's list of models. Its words for all models are the empty list;
-// its word for none stays (resource.NoModels).
-func toModels(doc records.Document) error {
+// toModels reads LiteLLM's list of models. Its words for all models are the empty list, unless there are access
+// groups, beside which that would be none; its word for none stays (resource.NoModels).
+func toModels(doc records.Document, now *resource.Policy) error {
 	var models []string
 	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
 		return nil
@@ -291,7 +291,16 @@ func toModels(doc records.Document) error {
 	if err := doc.Take("models", &models); err != nil {
 		return err
 	}
-	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
+	grouped := now != nil && len(now.AccessGroupIDs) > 0
+	if raw, ok := doc["access_group_ids"]; ok {
+		grouped = !IsEmpty(raw)
+	}
+	for _, word := range []string{resource.ProxyModels, resource.TeamModels} {
+		if slices.Contains(models, word) {
+			models = []string{word}
+		}
+	}
+	if !grouped && (&resource.Policy{Models: models}).AnyModel() {
 		models = []string{}
 	}
 	return doc.Set("models", models)
