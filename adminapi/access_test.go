@@ -102,6 +102,10 @@ func TestKeyTypes(t *testing.T) {
 func TestKeyAccess(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
+	for _, name := range []string{"a", "b"} {
+		h.Must("POST", "/api/v1/mcp/servers", `{"name":"`+name+`","transport":"http","url":"https://mcp.example.org"}`)
+	}
+	h.Must("POST", "/api/v1/prompts", `{"name":"p","versions":[{"messages":[{"role":"user","content":"hi"}]}]}`)
 	grantor, _ := h.Must("POST", "/api/v1/keys", `{"name":"grantor","role":"proxy_admin","permissions":{"get_spend_routes":false},"increase_cap":5,
 		"passthrough_routes":["/vendor/*"],"denied_passthrough_routes":["/vendor/admin"],"prompts":["p"],"cache_controls":["ttl"],"objects":{"mcp_servers":["a"],"blocked_tools":["x"]}}`)["secret"].(string)
 	const granted = `{"allowed_passthrough_routes":["/vendor/x"],"denied_passthrough_routes":["/vendor/admin"],"prompts":["p"],"allowed_cache_controls":["ttl"],"object_permission":{"mcp_servers":["a"],"blocked_tools":["x","y"]}`

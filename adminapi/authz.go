@@ -36,6 +36,9 @@ func routeID(verb, noun string) string {
 // whatever it does not know.
 func authorise(who *resource.Principal, d *delegate.Delegate, route, path string) (ownOnly bool, err error) {
 	r := rights[route].of(who, d)
+	if spendRoutes[route] && who != nil && who.Key != nil && who.Key.Permissions[resource.PermissionSpend] {
+		r = allow
+	}
 	if err := typeAllows(who, rights[route], path); err != nil {
 		return false, err
 	}
@@ -118,6 +121,11 @@ func mayGrant(by records.Caller, before, after *resource.Key) error {
 	}
 	if who.Master {
 		return nil
+	}
+	if before == nil || before.Type != after.Type {
+		if err := after.Type.Within(who.Key.Type); err != nil {
+			return err
+		}
 	}
 	if !routesWithin(after.Routes, who.Key.Routes) {
 		return fmt.Errorf("routes are wider than those of the key that grants them: %w", resource.ErrForbidden)

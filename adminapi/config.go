@@ -113,7 +113,8 @@ func (s *Server) declareConfig(ctx context.Context, in *configInput) declare.Con
 	by := callerOf(ctx)
 	return declare.Config{
 		State: s.cfg.State, Seal: s.cfg.Seal, Now: s.cfg.Now, Files: s.files(),
-		MayGrant: func(before, after *resource.Key) error { return mayGrant(by, before, after) }, Leaving: s.rs.Leaving,
+		MayGrant: func(before, after *resource.Key) error { return mayGrant(by, before, after) },
+		MayRaise: func(before, after resource.Record) error { return s.rs.CheckIncreases(by, before, after) }, Leaving: s.rs.Leaving,
 		Options: declare.Options{Keep: !in.Prune, TakeOver: in.TakeOver, Expect: in.Expect},
 	}
 }

@@ -32,6 +32,15 @@ var (
 	modelRead = mcpRead
 )
 
+// spendRoutes are those of LiteLLM's that a key may read, whoever's it is, with the permission get_spend_routes: what
+// the whole cluster spends.
+var spendRoutes = map[string]bool{
+	"litellm-global-spend-report": true, "litellm-global-spend": true, "litellm-global-spend-logs": true, "litellm-global-spend-keys": true,
+	"litellm-global-spend-teams": true, "litellm-global-spend-models": true, "litellm-global-spend-provider": true,
+	"litellm-global-spend-tags": true, "litellm-global-spend-tag-names": true, "litellm-global-spend-end-users": true,
+	"litellm-global-end-users": true,
+}
+
 // nounRights are the rights on the routes that every kind of record has.
 var nounRights = map[string]row{
 	"list":    readAll,

@@ -72,7 +72,8 @@ func TestAccessGroups_Grants(t *testing.T) {
 	h.do(key("k1", resource.Policy{Models: []string{"gpt"}}))
 	h.do(key("k2", resource.Policy{Models: []string{"mini"}, AccessGroupIDs: []string{"g1"}}))
 	h.do(key("k3", resource.Policy{Objects: &resource.Objects{MCPServers: []string{"git", "mail"}}}))
-	h.do(key("k4", grouped("g2"))) // an empty list inherits the team's; the tool of mail is the team's
+	h.do(key("k4", resource.Policy{Models: []string{resource.TeamModels}, AccessGroupIDs: []string{"g2"}})) // it inherits the team's models; the tool of mail is the team's
+	h.invalid(key("k5", grouped("g2")), "models")                                                           // which are all that it would have
 	h.invalid(key("k5", resource.Policy{Models: []string{"mini"}, AccessGroupIDs: []string{"g2"}}), "models")
 	h.invalid(key("k5", resource.Policy{Models: []string{"claude"}}), "models")
 	h.invalid(key("k5", resource.Policy{Objects: &resource.Objects{MCPServers: []string{"wiki"}}}), "objects")

@@ -142,6 +142,17 @@ func (w world) Called() resource.Called {
 	})
 }
 
+// Tagged implements delegate.World.
+func (w world) Tagged(tag string) bool {
+	_, ok := w.tx.get(store.Tags, []byte(tag))
+	return ok
+}
+
+// AccessGroup implements delegate.World.
+func (w world) AccessGroup(id string) (*resource.AccessGroup, bool) {
+	return found[resource.AccessGroup](w.tx, store.AccessGroups, id)
+}
+
 // Available implements delegate.World.
 func (w world) Available(team string) bool {
 	set, ok := found[resource.Setting](w.tx, store.Settings, resource.SettingAvailableTeams)

@@ -259,7 +259,7 @@ func (tx *Tx) checkGrant(r, before resource.Record) error {
 		return nil
 	}
 	above := tx.above(r)
-	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup, Called: world{tx}.Called()}
+	g := resource.Grant{Policy: l.Policy, Above: above, Terms: tx.termsOf, Groups: tx.groupsOf, AccessGroup: tx.accessGroup, Called: world{tx}.Called(), Tagged: world{tx}.Tagged}
 	if k, ok := r.(*resource.Key); ok {
 		ceilings, err := tx.ceilings(k, before)
 		if err != nil {

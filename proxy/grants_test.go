@@ -70,9 +70,6 @@ func drawGrants(seed uint64) *grants {
 // lists says whether a list has a name, or one of the groups. It is written anew, not to believe
 // what it judges.
 func lists(list []string, name string, groups []string) bool {
-	if len(list) == 0 {
-		return true
-	}
 	for _, entry := range list {
 		prefix, open := strings.CutSuffix(entry, "*")
 		if entry == name || open && strings.HasPrefix(name, prefix) || slices.Contains(groups, entry) {
@@ -89,8 +86,8 @@ func (g *grants) gives(p *resource.Policy, m *resource.Model) bool {
 	})
 }
 
-// may says whether a model may answer what was asked for: each of key and team lists it, has an
-// access group that does, or made the alias that led to it and lists that.
+// may says whether a model may answer what was asked for: each of key and team says nothing of models, lists it, has
+// an access group that does, or made the alias that led to it and lists that.
 func (g *grants) may(m *resource.Model, asked string) bool {
 	aliased := ""
 	switch { // the innermost alias counts
@@ -101,7 +98,8 @@ func (g *grants) may(m *resource.Model, asked string) bool {
 	}
 	for level, p := range map[string]*resource.Policy{"key": &g.key.Policy, "team": &g.team.Policy} {
 		byAlias := level == aliased && p.Aliases[asked] == m.Name && lists(p.Models, asked, nil)
-		if !lists(p.Models, m.Name, m.AccessGroups) && !g.gives(p, m) && !byAlias {
+		silent := len(p.Models)+len(p.AccessGroupIDs) == 0
+		if !silent && !lists(p.Models, m.Name, m.AccessGroups) && !g.gives(p, m) && !byAlias {
 			return false
 		}
 	}

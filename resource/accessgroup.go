@@ -9,8 +9,9 @@ const (
 )
 
 // AccessGroup is a set of models, MCP servers and tools that holders of a policy are given together
-// (Policy.AccessGroupIDs). A group gives and never takes away: who has every model already has no more by
-// it, and what a level above does not have stays out of reach.
+// (Policy.AccessGroupIDs). A group gives, and what a level above does not have stays out of
+// reach. Who has groups and names no models has what they give alone: an empty list beside groups is no grant of
+// every model (Policy.AnyModel).
 //
 // Its budgets and limits hold for all requests for its models together, whoever sends them: each request and
 // each fallback is charged to every group that has its model (Catalog.ModelLevels).
@@ -122,15 +123,15 @@ func (c *Catalog) ModelLevels(levels, had []Level, m *Model) []Level {
 	return levels
 }
 
-// Allows says whether a policy has the model: by its list, an empty one having every model, or by one of
+// Allows says whether a policy has the model: because it has any (Policy.AnyModel), by its list, or by one of
 // its access groups. A group that is not in the catalog gives nothing.
 func (c *Catalog) Allows(p *Policy, m *Model) bool {
-	return AllowsModel(p.Models, m.Name, m.AccessGroups...) || c.Gives(p, m)
+	return p.lists(m.Name, m.AccessGroups...) || p.AnyModel() || c.Gives(p, m)
 }
 
 // AllowsName is Allows for a name that no model has.
 func (c *Catalog) AllowsName(p *Policy, name string) bool {
-	return AllowsModel(p.Models, name) || slices.ContainsFunc(p.AccessGroupIDs, func(id string) bool {
+	return p.lists(name) || p.AnyModel() || slices.ContainsFunc(p.AccessGroupIDs, func(id string) bool {
 		g, ok := c.groups[id]
 		return ok && len(g.Models) > 0 && AllowsModel(g.Models, name)
 	})

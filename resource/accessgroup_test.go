@@ -16,7 +16,12 @@ func TestCatalog_Allows(t *testing.T) {
 		groups []string
 		want   string // models of the universe
 	}{
-		{"an empty list has all, with a group or without", nil, []string{"one"}, "claude gpt gpt-mini plain-old"},
+		{"nothing says all", nil, nil, "claude gpt gpt-mini plain-old"},
+		{"a group beside an empty list has its models alone", nil, []string{"one"}, "gpt"},
+		{"so has one that names no models", nil, []string{"nothing"}, ""},
+		{"and one that this node does not have", nil, []string{"gone"}, ""},
+		{"all, in LiteLLM's words", []string{resource.TeamModels}, []string{"one"}, "claude gpt gpt-mini plain-old"},
+		{"all, as a pattern", []string{"*"}, []string{"nothing"}, "claude gpt gpt-mini plain-old"},
 		{"the list and the group", []string{"gpt-mini"}, []string{"one"}, "gpt gpt-mini"},
 		{"the group alone", []string{resource.NoModels}, []string{"one"}, "gpt"},
 		{"a group that names the models' own groups and a pattern", []string{resource.NoModels}, []string{"some"}, "claude plain-old"},

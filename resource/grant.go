@@ -25,6 +25,8 @@ type Grant struct {
 	Groups func(model string) []string
 	// AccessGroup returns the access group with the id, nil if there is none; nil: there are none.
 	AccessGroup func(id string) *AccessGroup
+	// Tagged says whether a tag has a record, whose budgets and rules go with it; nil: each has.
+	Tagged func(tag string) bool
 	// Called finds what else an MCP server is called; nil: it has one name.
 	Called Called
 }
@@ -37,6 +39,7 @@ var grants = []struct {
 	over  func(g *Grant, child, parent *Policy) string
 }{
 	{"models", modelsOf, (*Grant).overModels},
+	{"aliases", aliasesOf, (*Grant).overAliases},
 	{"routes", func(p *Policy) any { return p.Routes }, (*Grant).overRoutes},
 	{"allowed_ips", func(p *Policy) any { return p.AllowedIPs }, (*Grant).overAddresses},
 	{"budgets", func(p *Policy) any { return []any{p.Budgets, p.BudgetID} }, (*Grant).overBudgets},
@@ -82,6 +85,9 @@ func firstOf(a, b string) string {
 // modelsOf is what a policy says about models.
 func modelsOf(p *Policy) any { return []any{p.Models, p.AccessGroupIDs} }
 
+// aliasesOf is what a policy says about names: an alias gives what the models do not have.
+func aliasesOf(p *Policy) any { return []any{p.Aliases, p.Models, p.AccessGroupIDs} }
+
 // objectsOf is what a policy says about other things.
 func objectsOf(p *Policy) any { return []any{p.Objects, p.AccessGroupIDs} }
 
@@ -98,9 +104,10 @@ func (g *Grant) groups(p *Policy) (all []*AccessGroup) {
 	return all
 }
 
-// models is a policy's list with what its access groups add to it; none is every model.
+// models is a policy's list with what its access groups add to it; of one that may have any model (Policy.AnyModel)
+// it is empty.
 func (g *Grant) models(p *Policy) []string {
-	if len(p.Models) == 0 {
+	if p.AnyModel() {
 		return nil
 	}
 	list := slices.Clip(p.Models)
@@ -111,13 +118,46 @@ func (g *Grant) models(p *Policy) []string {
 }
 
 func (g *Grant) overModels(child, parent *Policy) string {
-	have := g.models(parent)
 	for _, m := range g.models(child) {
-		if !g.covers(have, m) {
+		if !g.has(parent, m) {
 			return fmt.Sprintf("%q", m)
 		}
 	}
 	return ""
+}
+
+// has says whether a policy's models have whatever an entry of a list of models has.
+func (g *Grant) has(p *Policy, entry string) bool {
+	if p.AnyModel() {
+		return true
+	}
+	list := g.models(p)
+	return len(list) > 0 && g.covers(list, entry) || entry == NoModels
+}
+
+// overAliases finds a model that an alias of the child stands for, which neither the child's models have, that
+// overModels looks at, nor the parent's, nor an alias of the parent. One that the child's list does not name yet
+// counts: whoever adds the name one day would give what he does not see. As the parent has it, it may stay so.
+func (g *Grant) overAliases(child, parent *Policy) string {
+	for _, alias := range sortedKeys(child.Aliases) {
+		to := child.Aliases[alias]
+		idle := parent.Aliases[alias] == to && !child.Renames(alias)
+		if idle || g.has(child, to) || g.has(parent, to) || g.leads(parent, to) {
+			continue
+		}
+		return fmt.Sprintf("%q, which %q stands for,", to, alias)
+	}
+	return ""
+}
+
+// leads says whether an alias of a policy leads its requests to the model.
+func (g *Grant) leads(p *Policy, model string) bool {
+	for alias, to := range p.Aliases {
+		if to == model && p.Renames(alias) {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *Grant) overObjects(child, parent *Policy) string {

@@ -25,6 +25,8 @@ var (
 		{Meta: resource.Meta{ID: "nothing"}, Name: "nothing"},
 	}})
 	universeGroupIDs = []string{"one", "some", "all", "nothing", "gone"}
+	universeNames    = []string{"gpt", "claude", "plain-old", "nick", resource.NoModels} // that are asked for
+	universeTags     = []string{"eu", "paid", "label"}
 )
 
 func groupOf(id string) *resource.AccessGroup {
@@ -36,6 +38,23 @@ func groupOf(id string) *resource.AccessGroup {
 func allowsModel(p *resource.Policy, model string) bool {
 	return universeGroups.Allows(p, &resource.Model{Name: model, AccessGroups: universeModels[model]})
 }
+
+// says says whether a policy says anything about models.
+func says(p *resource.Policy) bool { return len(p.Models)+len(p.AccessGroupIDs) > 0 }
+
+// reaches says whether one level lets a request through, whatever it asks for, that ends at the model: the level
+// allows it, or an alias of the level leads to it, which the level names among its models.
+func reaches(p *resource.Policy, model string) bool {
+	for _, asked := range universeNames {
+		if p.Aliases[asked] == model && len(p.Models) > 0 && resource.AllowsModel(p.Models, asked) {
+			return true
+		}
+	}
+	return allowsModel(p, model)
+}
+
+// tagged says that a tag of the universe has a record.
+func tagged(tag string) bool { return tag != "label" }
 
 func some(r *rand.Rand, of []string) []string {
 	var out []string
@@ -63,6 +82,13 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 		periods := []resource.Per{resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth, resource.PerTotal}
 		p.Budgets = []resource.Terms{{USD: resource.Money(r.IntN(4)), Per: periods[r.IntN(5)], Models: some(r, universeLists)}}
 	}
+	if r.IntN(2) == 0 {
+		p.Aliases = map[string]string{}
+		for _, name := range some(r, universeNames) {
+			p.Aliases[name] = universeNames[r.IntN(3)]
+		}
+	}
+	p.Tags = some(r, universeTags)
 	p.MaxRequestMB = maybe(r, 4)
 	p.ExpiresAt = resource.Time(r.IntN(4))
 	return p
@@ -71,7 +97,7 @@ func randomPolicy(r *rand.Rand) *resource.Policy {
 func check(child, parent *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Above: []resource.Level{{Kind: "team", ID: "t", Policy: parent, Allowance: &parent.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled,
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled, Tagged: tagged,
 	}
 	return g.Check()
 }
@@ -89,7 +115,7 @@ func allowsAddress(list []string, addr string) bool {
 // where the child says anything about it at all.
 func exceeds(c, p *resource.Policy) string {
 	for m := range universeModels {
-		if len(c.Models) > 0 && allowsModel(c, m) && !allowsModel(p, m) {
+		if says(c) && reaches(c, m) && !reaches(p, m) {
 			return "model " + m
 		}
 	}

@@ -15,8 +15,13 @@ var bounds = []struct {
 	more  func(g *Grant, child, bound *Policy) string
 }{
 	{"models", modelsOf, func(g *Grant, c, b *Policy) string {
-		return anyOr(c.Models, b.Models, g.overModels(c, b))
+		if c.AnyModel() && !b.AnyModel() {
+			return "any"
+		}
+		return g.overModels(c, b)
 	}},
+	{"aliases", aliasesOf, (*Grant).overAliases},
+	{"tags", func(p *Policy) any { return p.Tags }, (*Grant).moreTags},
 	{"routes", func(p *Policy) any { return p.Routes }, func(g *Grant, c, b *Policy) string {
 		return anyOr(c.Routes, b.Routes, g.overRoutes(c, b))
 	}},
@@ -85,6 +90,17 @@ func without(child, bound []string) string {
 	for _, name := range bound {
 		if !slices.Contains(child, name) {
 			return "to be without " + name
+		}
+	}
+	return ""
+}
+
+// moreTags finds a tag that the child does without: what its record budgets, limits or forbids goes with it. One
+// that has no record says nothing but its name.
+func (g *Grant) moreTags(child, bound *Policy) string {
+	for _, tag := range bound.Tags {
+		if (g.Tagged == nil || g.Tagged(tag)) && !slices.Contains(child.Tags, tag) {
+			return "to be without " + tag
 		}
 	}
 	return ""

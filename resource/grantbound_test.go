@@ -2,6 +2,7 @@ package resource_test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -10,7 +11,7 @@ import (
 func bounded(child, bound *resource.Policy) error {
 	g := resource.Grant{
 		Policy: child, Bounds: []resource.Level{{Kind: "key", ID: "k", Policy: bound, Allowance: &bound.Allowance}},
-		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled,
+		Groups: func(model string) []string { return universeModels[model] }, AccessGroup: groupOf, Called: universeCalled, Tagged: tagged,
 	}
 	return g.Check()
 }
@@ -19,8 +20,13 @@ func bounded(child, bound *resource.Policy) error {
 // has all.
 func beyond(c, b *resource.Policy) string {
 	for m := range universeModels {
-		if allowsModel(c, m) && !allowsModel(b, m) {
+		if reaches(c, m) && !reaches(b, m) {
 			return "model " + m
+		}
+	}
+	for _, tag := range b.Tags {
+		if tagged(tag) && !slices.Contains(c.Tags, tag) {
+			return "without the tag " + tag
 		}
 	}
 	for _, path := range universePaths {

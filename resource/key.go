@@ -160,8 +160,14 @@ func (k *Key) AcceptsAt(h Hash, at Time) bool {
 	return false
 }
 
-// NoModels stands in a list of models for none, as LiteLLM writes it.
-const NoModels = "no-default-models"
+// Words of LiteLLM in a policy's list of models.
+const (
+	NoModels = "no-default-models" // stands for none
+	// TeamModels and ProxyModels stand for all that the levels above have, as an empty list without access
+	// groups does. It is beside access groups that they are needed.
+	TeamModels  = "all-team-models"
+	ProxyModels = "all-proxy-models"
+)
 
 // AllowsModel says whether a list of names, "prefix*" patterns and access groups has the
 // model, whose groups are given. A pattern matches names and groups alike. An empty list

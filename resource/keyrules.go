@@ -90,9 +90,8 @@ func (r *KeyRules) Fill(k *Key, at Time) {
 	if r == nil {
 		return
 	}
-	if len(k.Models) == 0 {
-		k.Models = r.Models
-		fill(&k.AccessGroupIDs, r.AccessGroupIDs)
+	if len(k.Models)+len(k.AccessGroupIDs) == 0 { // a key with groups has said which models it is to have
+		k.Models, k.AccessGroupIDs = r.Models, r.AccessGroupIDs
 	}
 	fill(&k.Routes, r.Routes)
 	fill(&k.AllowedIPs, r.AllowedIPs)

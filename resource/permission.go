@@ -17,8 +17,14 @@ const (
 	TypeReadOnly   KeyType = "read_only"  // reads of the management, and nothing else
 )
 
+// PermissionSpend lets a key read LiteLLM's spend of the whole cluster.
+const PermissionSpend = "get_spend_routes"
+
 // PermissionNames are the switches of keys that are no names of guardrails.
-var PermissionNames = []string{"allow_pii_controls", "get_spend_routes"}
+var PermissionNames = []string{PermissionSpend}
+
+// UnservedPermissions are switches of LiteLLM that nothing here obeys: keys are not given them.
+var UnservedPermissions = []string{"allow_pii_controls"} // no request says which guardrail masks what
 
 // cacheControls are what a request can ask of a cache.
 var cacheControls = []string{"no-cache", "no-store", "s-maxage", "ttl", "namespace"}
@@ -93,10 +99,21 @@ func (k *Key) GrantedBy(grantor *Key, called Called) error {
 
 // Within returns an *Invalid for the first field that grants more than the grantor has.
 func (a *Access) Within(grantor *Access) error {
+	if err := a.Type.Within(grantor.Type); err != nil {
+		return err
+	}
 	if err := a.listsWithin(grantor); err != nil {
 		return err
 	}
 	return a.takenWithin(grantor)
+}
+
+// Within returns an *Invalid if a key of the type is for something that one of the grantor's type is not for.
+func (t KeyType) Within(grantor KeyType) error {
+	if grantor == TypeAny || t == grantor || grantor == TypeManagement && t == TypeReadOnly {
+		return nil
+	}
+	return invalidf("type", "%q is more than the key that grants it has, which is of the type %q", t, grantor)
 }
 
 func (a *Access) listsWithin(grantor *Access) error {

@@ -52,7 +52,7 @@ func (a *Allowance) validate() error {
 // team member may do. A request passes every level's policy; an empty field allows all.
 type Policy struct {
 	Allowance
-	Models         []string          `json:"models,omitempty"`           // names, "prefix*" or access groups
+	Models         []string          `json:"models,omitempty"`           // names, "prefix*" or the models' own groups; none: AnyModel
 	AccessGroupIDs []string          `json:"access_group_ids,omitempty"` // give models and MCP servers beside Models and Objects
 	Aliases        map[string]string `json:"aliases,omitempty"`          // asked name → model
 	Routes         []string          `json:"routes,omitempty"`           // paths or "/prefix/*"
@@ -74,6 +74,21 @@ type Policy struct {
 
 // ExpiredAt says whether requests do not pass the level any more.
 func (p *Policy) ExpiredAt(at Time) bool { return p.ExpiresAt != 0 && at >= p.ExpiresAt }
+
+// AnyModel says that the policy bounds no models: its list is empty and it has no access groups, whose models
+// would be all that it has, or the list says so in one of LiteLLM's words.
+func (p *Policy) AnyModel() bool {
+	return len(p.Models)+len(p.AccessGroupIDs) == 0 || slices.Contains(p.Models, TeamModels) || slices.Contains(p.Models, ProxyModels)
+}
+
+// lists says whether the policy's list names a model or one of the model's groups.
+func (p *Policy) lists(model string, groups ...string) bool {
+	return len(p.Models) > 0 && AllowsModel(p.Models, model, groups...)
+}
+
+// Renames says whether the policy may send requests for a name to what its own alias makes of that: it names the
+// alias among its models, and so has said itself what that stands for.
+func (p *Policy) Renames(asked string) bool { return p.Aliases[asked] != "" && p.lists(asked) }
 
 // Private says that nothing may be kept or told of what is said in requests under the policy: log_content is
 // false, it has no callbacks, or its metadata have turn_off_message_logging, as LiteLLM has it.

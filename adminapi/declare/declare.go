@@ -30,6 +30,9 @@ type Config struct {
 	Files func(digest string) ([]byte, error)
 	// MayGrant decides whether a key may be written so; before is nil for a new one. Nil: any.
 	MayGrant func(before, after *resource.Key) error
+	// MayRaise checks the increases of budgets that a record is given, and writes who approved them; before is nil for
+	// a new one. Nil: those of the file stand.
+	MayRaise func(before, after resource.Record) error
 	// Leaving is told of a plan's commands before they are committed, and what it returns is called when they
 	// are; nil: nobody is.
 	Leaving func(cmds []fsm.Command) (committed func(ctx context.Context))

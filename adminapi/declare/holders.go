@@ -168,7 +168,7 @@ func (p *planner) keys(d *File) error {
 
 // equalKeys says whether a key's grants stay as they are.
 func equalKeys(a, b *resource.Key) bool {
-	return a.Role == b.Role && a.ExpiresAt == b.ExpiresAt && slices.Equal(a.Routes, b.Routes)
+	return a.Role == b.Role && a.Type == b.Type && a.ExpiresAt == b.ExpiresAt && slices.Equal(a.Routes, b.Routes)
 }
 
 // key finds a key by its name, or by its id if it has none.

@@ -52,6 +52,11 @@ func plan[R any, P records.Of[R]](
 		}
 	}
 	next.Canonicalize()
+	if p.cfg.MayRaise != nil {
+		if err := p.cfg.MayRaise(record(now), next); err != nil {
+			return p.wrong(kind, name, err)
+		}
+	}
 	if err := next.Validate(); err != nil {
 		return p.wrong(kind, name, err)
 	}

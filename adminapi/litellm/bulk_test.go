@@ -32,6 +32,9 @@ func TestKeyBulkUpdate(t *testing.T) {
 func TestTeamKeyBulkUpdate(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
+	for _, name := range []string{"git", "mail"} {
+		h.Must("POST", "/api/v1/mcp/servers", `{"name":"`+name+`","transport":"http","url":"https://mcp.example.org"}`)
+	}
 	h.Must("POST", "/team/new", `{"team_id":"red","object_permission":{"mcp_servers":["git","mail"],"blocked_tools":["push"]}}`)
 	h.Must("POST", "/key/generate", `{"key_alias":"a","team_id":"red"}`)
 	h.Must("POST", "/key/generate", `{"key_alias":"b","team_id":"red","object_permission":{"mcp_servers":["git"]}}`)

@@ -251,7 +251,7 @@ func (a *API) teamMemberUpdate(w http.ResponseWriter, r *http.Request, by record
 	}
 	m, wr, err := a.cfg.Records.TeamMembers.Patch(r.Context(), by, now.ID, 0, patch)
 	if err != nil {
-		return err
+		return fields.Renamed(err)
 	}
 	row := a.memberRow(m)
 	row["max_budget_in_team"] = row["max_budget"]

@@ -124,7 +124,7 @@ func memberDefaultsDoc(in records.Document, now *resource.Team) (records.Documen
 	}
 	if raw, ok := in["default_team_member_models"]; ok {
 		out["models"] = raw
-		if err := fields.ToModels(out); err != nil {
+		if err := fields.ToModels(out, nil); err != nil {
 			return nil, err
 		}
 	}

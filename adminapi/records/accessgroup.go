@@ -126,8 +126,11 @@ func assign[R any, P Of[R]](n *Noun[R, P], by Caller, field, group string, has, 
 		next := P(&copied)
 		p := policy(next)
 		p.AccessGroupIDs = slices.DeleteFunc(slices.Clone(p.AccessGroupIDs), func(have string) bool { return have == group })
-		if wanted {
+		switch {
+		case wanted:
 			p.AccessGroupIDs = append(p.AccessGroupIDs, group)
+		case p.AnyModel() && !policy(now).AnyModel():
+			p.Models = []string{resource.NoModels} // the last group that gave it any is taken away: that does not give it all
 		}
 		h := next.Head()
 		h.UpdatedAt, h.UpdatedBy = resource.At(n.rs.cfg.Now()), by.Who.Actor()

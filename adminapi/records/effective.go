@@ -162,7 +162,7 @@ func (c *chain) refuser(m *resource.Model, asked string) (client.EffectiveLevel,
 	}
 	cat := c.rs.cfg.State.Catalog()
 	for i, l := range c.levels {
-		if !cat.Allows(l.Policy, m) && (i != by || !resource.AllowsModel(l.Policy.Models, asked)) {
+		if !cat.Allows(l.Policy, m) && (i != by || !l.Policy.Renames(asked)) {
 			return c.shown[i], true
 		}
 	}
@@ -170,7 +170,7 @@ func (c *chain) refuser(m *resource.Model, asked string) (client.EffectiveLevel,
 }
 
 func (c *chain) models(asked Asked) {
-	out := client.EffectiveModels{Allowed: []string{}, Denied: []client.EffectiveModel{}, Aliases: []client.EffectiveAlias{}}
+	out := client.EffectiveModels{Allowed: []string{}, Denied: []client.EffectiveModel{}, Aliases: []client.EffectiveAlias{}, Bound: []client.EffectiveLevel{}}
 	cat := c.rs.cfg.State.Catalog()
 	for _, m := range cat.Tables().Models {
 		if by, refused := c.refuser(m, m.Name); refused {
@@ -189,7 +189,11 @@ func (c *chain) models(asked Asked) {
 			seen[alias] = true
 		}
 	}
-	out.Bound = c.bound(func(p *resource.Policy) []string { return p.Models })
+	for i := range c.levels {
+		if !c.levels[i].Policy.AnyModel() {
+			out.Bound = append(out.Bound, c.shown[i])
+		}
+	}
 	c.out.Models = out
 	if asked.Model == "" {
 		return

@@ -107,8 +107,12 @@ func (rs *Records) beginKey(by Caller, doc Document) (first[*resource.Key], erro
 		return first[*resource.Key]{}, err
 	}
 	_, named := doc["user_id"]
+	_, typed := doc["type"]
 	return first[*resource.Key]{secret: secret, complete: func(next *resource.Key) ([]fsm.Command, error) {
 		rs.fillFor(by, next, named)
+		if by.Delegate != nil && !typed && next.Type == resource.TypeAny {
+			next.Type = by.Who.Key.Type
+		}
 		next.Hash, next.Hint, next.OldHashes = resource.HashSecret(secret), resource.HintOf(secret), nil
 		set, at := rs.cfg.State.Catalog().Settings(), resource.At(rs.cfg.Now())
 		set.KeyDefaults.Fill(next, at)
@@ -174,10 +178,6 @@ func (rs *Records) checkKey(by Caller, now, next *resource.Key) error {
 		next.UserID = u.ID
 	}
 	if err := rs.checkAccess(by, now, next); err != nil {
-		return err
-	}
-	own := ownsKey(by, next) || now != nil && ownsKey(by, now)
-	if err := rs.checkIncreases(by, own, allowanceOf(now, func(k *resource.Key) *resource.Allowance { return &k.Allowance }), &next.Allowance); err != nil {
 		return err
 	}
 	Reschedule(now, next, resource.At(rs.cfg.Now()))

@@ -81,6 +81,9 @@ func (rs *Records) firstDeployment(by Caller, m *resource.Model, doc Document) (
 		return nil, err
 	}
 	d.Canonicalize()
+	if err := rs.CheckIncreases(by, nil, d); err != nil {
+		return nil, err
+	}
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}

@@ -549,7 +549,18 @@ func (n *Noun[R, P]) command(by Caller, now, next P) (fsm.Command, error) {
 	if err := next.Validate(); err != nil {
 		return nil, err
 	}
+	if err := n.rs.checkGiven(by, recordOf[R](now), next); err != nil {
+		return nil, err
+	}
 	return n.put(next, read)
+}
+
+// recordOf is a record that may be nil.
+func recordOf[R any, P Of[R]](now P) resource.Record {
+	if now == nil {
+		return nil
+	}
+	return now
 }
 
 // stored reads the record as it is now; the write is applied on this node.

@@ -83,62 +83,102 @@ func (rs *Records) raiseEnd(r client.Raise) (resource.Time, error) {
 	return r.Until, nil
 }
 
-// checkIncreases checks the increases that an edit brings, and writes who approved them:
-// nobody raises his own budget, or by more than his cap.
-func (rs *Records) checkIncreases(by Caller, own bool, old, next *resource.Allowance) error {
-	for i := range next.Budgets {
-		t := &next.Budgets[i]
-		if t.Increase == nil {
-			continue
+// CheckIncreases checks the increases that a write of a record brings, whatever kind of record it is, and writes who
+// approved them: nobody raises his own budget, or by more than his cap, and each says why. now is nil for a new record.
+func (rs *Records) CheckIncreases(by Caller, now, next resource.Record) error {
+	if t, ok := next.(*resource.Team); ok && t.MemberDefaults != nil {
+		for i := range t.MemberDefaults.Budgets {
+			if t.MemberDefaults.Budgets[i].Increase != nil {
+				return invalid(fmt.Sprintf("member_defaults.budgets[%d].increase", i), "is given to a member, not to every new one")
+			}
 		}
-		inc := *t.Increase
-		t.Increase = &inc
-		if was := increaseOf(old, t); was != nil && was.Amount == inc.Amount && was.Until == inc.Until && was.Reason == inc.Reason {
-			inc.By = was.By
-			continue
+	}
+	if b, ok := next.(*resource.Budget); ok {
+		var old []resource.Terms
+		if was, ok := now.(*resource.Budget); ok {
+			old = []resource.Terms{was.Terms}
 		}
-		at := fmt.Sprintf("budgets[%d].increase", i)
-		switch who := by.Who.Key; {
-		case own:
-			return fmt.Errorf("%s: nobody raises his own budget: %w", at, resource.ErrForbidden)
-		case inc.Amount < 0:
-			return invalid(at+".amount", "is negative")
-		case inc.Until <= resource.At(rs.cfg.Now()):
-			return invalid(at+".until", "is missing or past; an increase ends")
-		case who != nil && who.IncreaseCap != nil && inc.Amount > *who.IncreaseCap:
-			return fmt.Errorf("%s: %s is above the %s that the approver may raise by: %w", at, inc.Amount, *who.IncreaseCap, resource.ErrForbidden)
+		return rs.checkIncrease(by, "terms", old, &b.Terms, spends(by, next))
+	}
+	_, a := resource.HolderOf(next)
+	if a == nil || !slices.ContainsFunc(a.Budgets, func(t resource.Terms) bool { return t.Increase != nil }) {
+		return nil
+	}
+	var old []resource.Terms
+	own := spends(by, next)
+	if now != nil {
+		_, was := resource.HolderOf(now)
+		old, own = was.Budgets, own || spends(by, now)
+	}
+	a.Budgets = slices.Clone(a.Budgets)
+	for i := range a.Budgets {
+		if err := rs.checkIncrease(by, fmt.Sprintf("budgets[%d]", i), old, &a.Budgets[i], own); err != nil {
+			return err
 		}
-		inc.By = by.Who.Actor()
 	}
 	return nil
 }
 
-// increaseOf is the increase that the terms had before.
-func increaseOf(old *resource.Allowance, t *resource.Terms) *resource.TempIncrease {
-	if old == nil {
+// checkIncrease is CheckIncreases of one of a record's budgets, which stands in field; old are those that it had, and
+// own says that they are the caller's.
+func (rs *Records) checkIncrease(by Caller, field string, old []resource.Terms, t *resource.Terms, own bool) error {
+	if t.Increase == nil {
 		return nil
 	}
-	name := t.Name
-	if name == "" {
-		name = string(t.Per)
-	}
-	for i := range old.Budgets {
-		if o := &old.Budgets[i]; o.Name == name || o.Name == t.Name {
-			return o.Increase
+	inc := *t.Increase
+	t.Increase = &inc
+	if i := slices.IndexFunc(old, func(was resource.Terms) bool { return was.Name == t.Name }); i >= 0 && old[i].Increase != nil {
+		was := *old[i].Increase
+		if inc.By = was.By; inc == was {
+			return nil
 		}
 	}
+	inc.By = by.Who.Actor()
+	field += ".increase"
+	switch who := by.Who.Key; {
+	case own:
+		return fmt.Errorf("%s: nobody raises his own budget: %w", field, resource.ErrForbidden)
+	case inc.Amount < 0:
+		return invalid(field+".amount", "is negative")
+	case inc.Until <= resource.At(rs.cfg.Now()):
+		return invalid(field+".until", "is missing or past; an increase ends")
+	case inc.Reason == "":
+		return invalid(field+".reason", "is missing; say why")
+	case who != nil && who.IncreaseCap != nil && inc.Amount > *who.IncreaseCap:
+		return fmt.Errorf("%s: %s is above the %s that the approver may raise by: %w", field, inc.Amount, *who.IncreaseCap, resource.ErrForbidden)
+	}
 	return nil
+}
+
+// spends says that the budgets of a record are the caller's own: he is its user, or his key's requests are charged to
+// it.
+func spends(by Caller, r resource.Record) bool {
+	who := by.Who.Key
+	if who == nil {
+		return false
+	}
+	switch r := r.(type) {
+	case *resource.Key:
+		return ownsKey(by, r)
+	case *resource.TeamMember:
+		return who.UserID == r.UserID
+	case *resource.User:
+		return who.UserID == r.ID
+	}
+	kind, _ := resource.HolderOf(r)
+	return slices.ContainsFunc(by.Who.Levels(nil), func(l resource.Level) bool {
+		switch r := r.(type) {
+		case *resource.Budget:
+			return l.Allowance.BudgetID == r.ID
+		case *resource.Tag:
+			return slices.Contains(l.Policy.Tags, r.ID)
+		}
+		return l.Kind == kind && l.ID == r.Head().ID
+	})
 }
 
 // ownsKey says that the key is the caller's, or of the same user.
 func ownsKey(by Caller, k *resource.Key) bool {
 	who := by.Who.Key
 	return who != nil && (who.ID == k.ID || who.UserID != "" && who.UserID == k.UserID)
-}
-
-func allowanceOf[P any](r *P, of func(*P) *resource.Allowance) *resource.Allowance {
-	if r == nil {
-		return nil
-	}
-	return of(r)
 }

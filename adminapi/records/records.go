@@ -58,6 +58,14 @@ func (w world) Called() resource.Called {
 	return resource.CalledAmong(func() []*resource.MCPServer { return w.Catalog().Tables().MCPServers })
 }
 
+// Tagged implements delegate.World.
+func (w world) Tagged(tag string) bool { _, ok := w.Catalog().Tag(tag); return ok }
+
+// AccessGroup implements delegate.World.
+func (w world) AccessGroup(id string) (*resource.AccessGroup, bool) {
+	return w.Catalog().AccessGroup(id)
+}
+
 // Available implements delegate.World.
 func (w world) Available(team string) bool { return w.Catalog().Settings().AvailableTeams.Has(team) }
 

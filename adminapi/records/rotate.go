@@ -164,6 +164,9 @@ func (rs *Records) checkAccess(by Caller, now, next *resource.Key) error {
 		if slices.Contains(resource.PermissionNames, name) {
 			continue
 		}
+		if slices.Contains(resource.UnservedPermissions, name) {
+			return invalid("permissions."+name, "is not served: no guardrail lets requests control how it masks personal data")
+		}
 		if _, ok := rs.Guardrails.find(name); !ok {
 			return invalid("permissions."+name, "is neither a permission nor a guardrail")
 		}

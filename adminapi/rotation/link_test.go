@@ -21,11 +21,18 @@ var (
 func mailed(t *testing.T) (h *adminapitest.Harness, secret string) {
 	t.Helper()
 	h = adminapitest.New(t)
-	h.Must("PUT", "/api/v1/settings/public_url", `{"value":"https://llm.example.com"}`)
+	destinations(h)
 	made := h.Must("POST", "/api/v1/keys", `{"name":"k","rotation":{"every":"2h","grace":"1h","deliver":"email","email":"ada@corp.example"}}`)
 	secret, _ = made["secret"].(string)
 	h.Advance(2 * time.Hour)
 	return h, secret
+}
+
+// destinations gives the cluster what rotations deliver through.
+func destinations(h *adminapitest.Harness) {
+	h.Must("PUT", "/api/v1/settings/public_url", `{"value":"https://llm.example.com"}`)
+	h.Must("PUT", "/api/v1/settings/rotation_store", `{"value":{"vault":"https://vault.corp:8200"}}`)
+	h.Must("PUT", "/api/v1/settings/alerts", `{"value":{"channels":[{"name":"mail","type":"email","host":"h:25","from":"a@b.c"}]}}`)
 }
 
 // link is the path of the link in the last letter.
@@ -148,6 +155,7 @@ func TestRotation_destinations(t *testing.T) {
 			t.Errorf("%s: %d %s", body, got.Status, got.Body)
 		}
 	}
+	destinations(h)
 	made := h.Must("POST", "/key/generate", `{"auto_rotate":true,"rotation_interval":"2h","rotation_delivery":"email","rotation_email":"a@b.c"}`)
 	if made["rotation_delivery"] != "email" {
 		t.Errorf("LiteLLM's path: %v", made)

@@ -35,9 +35,9 @@ func CheckModel(cat *resource.Catalog, levels []resource.Level, name string, mod
 	for i := len(levels) - 1; i >= 0; i-- {
 		p := levels[i].Policy
 		switch {
-		case p == nil || len(p.Models) == 0:
+		case p == nil:
 		case model != nil && cat.Allows(p, model) || model == nil && cat.AllowsName(p, name):
-		case i == by && resource.AllowsModel(p.Models, asked):
+		case i == by && p.Renames(asked):
 		default:
 			return denied(&levels[i], asked)
 		}

@@ -52,7 +52,7 @@ func Choice(levels []resource.Level, key *resource.Key, asked []string) guardrai
 	}
 	for name, on := range key.Permissions {
 		switch {
-		case slices.Contains(resource.PermissionNames, name):
+		case slices.Contains(resource.PermissionNames, name), slices.Contains(resource.UnservedPermissions, name):
 		case on:
 			c.On = append(c.On, name)
 		default:

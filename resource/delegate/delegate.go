@@ -23,6 +23,10 @@ type World interface {
 	Memberships(user string) []*resource.TeamMember
 	// Called finds what else an MCP server is called.
 	Called() resource.Called
+	// Tagged says that a tag has a record, whose budgets and rules go with it.
+	Tagged(tag string) bool
+	// AccessGroup finds an access group.
+	AccessGroup(id string) (*resource.AccessGroup, bool)
 	// Available says that people join the team by themselves, as the setting available_teams has it.
 	Available(team string) bool
 }

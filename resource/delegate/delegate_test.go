@@ -18,6 +18,7 @@ type memory struct {
 	keys    []*resource.Key
 	members []*resource.TeamMember
 	orgs    []*resource.Organization
+	groups  []*resource.AccessGroup
 	open    resource.Names // teams that people join by themselves
 }
 
@@ -46,6 +47,10 @@ func (m *memory) Called() resource.Called {
 		return []*resource.MCPServer{{Meta: meta("mcp_crm"), Name: "crm", Alias: "c"}}
 	})
 }
+
+func (m *memory) Tagged(tag string) bool { return tag != "label" }
+
+func (m *memory) AccessGroup(id string) (*resource.AccessGroup, bool) { return find(m.groups, id) }
 
 func (m *memory) Available(team string) bool { return m.open.Has(team) }
 
@@ -558,6 +563,9 @@ func TestLearn(t *testing.T) {
 		"expiry":  {Policy: resource.Policy{ExpiresAt: 5}},
 		"objects": {Policy: resource.Policy{Objects: &resource.Objects{MCPServers: []string{"a"}}}},
 		"guarded": {Policy: resource.Policy{Guardrails: []string{"words"}}},
+		"tagged":  {Policy: resource.Policy{Tags: []string{"eu"}}},
+		"grouped": {Policy: groups("eng")},
+		"managed": {Access: resource.Access{Type: resource.TypeManagement}},
 	} {
 		narrow.ID, narrow.UserID = "narrow", "plain"
 		if err := Of(narrow, world()).May(Rotate, wide, nil); !errors.Is(err, resource.ErrForbidden) {

@@ -144,7 +144,7 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	if d.key.BudgetID != "" && d.key.BudgetID != k.BudgetID {
 		return forbidden("budget_id: the key that asks for its secret shares another budget")
 	}
-	g := resource.Grant{Policy: &k.Policy, Bounds: d.Bounds(nil, k), Called: d.world.Called()}
+	g := resource.Grant{Policy: &k.Policy, Bounds: d.Bounds(nil, k), Called: d.world.Called(), Tagged: d.world.Tagged, AccessGroup: d.accessGroup}
 	if err := g.Check(); err != nil {
 		return forbidden("%s", err)
 	}
@@ -154,11 +154,17 @@ func (d *Delegate) mayLearn(k *resource.Key) error {
 	return d.learnGroups(k)
 }
 
+// accessGroup is the access group with the id, nil if there is none.
+func (d *Delegate) accessGroup(id string) *resource.AccessGroup {
+	g, _ := d.world.AccessGroup(id)
+	return g
+}
+
 // learnGroups refuses to give the secret of a key with an access group that the one who asks has not: neither his key
 // nor, unless his key is bound to a list, the team of both.
 func (d *Delegate) learnGroups(k *resource.Key) error {
 	team, inTeam := d.world.Team(k.TeamID)
-	inTeam = inTeam && d.teamReach(team) > none && len(d.key.Models) == 0 && d.key.Objects == nil
+	inTeam = inTeam && d.teamReach(team) > none && d.key.AnyModel() && d.key.Objects == nil
 	for _, id := range k.AccessGroupIDs {
 		if !slices.Contains(d.key.AccessGroupIDs, id) && (!inTeam || !slices.Contains(team.AccessGroupIDs, id)) {
 			return forbidden("access_group_ids: the key that asks for its secret has not %q", id)
@@ -348,6 +354,11 @@ func (d *Delegate) Fill(k *resource.Key, at resource.Time) {
 	rules := resource.KeyRules{Policy: d.key.Policy}
 	rules.Tags, rules.Metadata = nil, nil
 	rules.Fill(k, at)
+	for _, tag := range d.key.Tags { // what bounds its spend goes with it, labels do not
+		if d.world.Tagged(tag) && !slices.Contains(k.Tags, tag) {
+			k.Tags = append(slices.Clip(k.Tags), tag)
+		}
+	}
 	if off := d.key.LogContent; k.LogContent == nil && off != nil && !*off {
 		k.LogContent = off
 	}

@@ -231,6 +231,9 @@ func increase(in records.Document, t *resource.Terms) (given bool, err error) {
 	if inc.Until == 0 {
 		return false, invalid("temp_budget_expiry", "is missing; an increase ends")
 	}
+	if inc.Reason == "" { // LiteLLM's clients give none
+		inc.Reason = "temp_budget_increase"
+	}
 	t.Increase = &inc
 	return true, nil
 }

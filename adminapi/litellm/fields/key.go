@@ -19,6 +19,9 @@ var keyFields = map[string]string{ //nolint:gosec // names of fields
 	"prompts": "prompts", "allowed_cache_controls": "cache_controls",
 }
 
+// raised are LiteLLM's names of the fields of an increase.
+var raised = map[string]string{"amount": "temp_budget_increase", "until": "temp_budget_expiry", "reason": "temp_budget_reason"}
+
 // rotationNames are LiteLLM's names, and those in their manner, of the fields of a rotation.
 var rotationNames = map[string]string{
 	"rotation.every": "rotation_interval", "rotation.grace": "rotation_grace_period",
@@ -215,15 +218,23 @@ func Regenerate(in records.Document, h http.Header) (client.Rotate, error) {
 	return req, Refuse(in, []string{"new_master_key"})
 }
 
-// Renamed gives an error about a key's field the name that LiteLLM's clients know it by.
+// Renamed gives an error about a record's field the name that LiteLLM's clients know it by.
 func Renamed(err error) error {
 	e, ok := errors.AsType[*resource.Invalid](err)
 	if !ok {
 		return err
 	}
+	if _, field, ok := strings.Cut(e.Field, ".increase."); ok && raised[field] != "" {
+		return invalid(raised[field], e.Reason)
+	}
+	if name := rotationNames[e.Field]; name != "" {
+		return invalid(name, e.Reason)
+	}
 	head := strings.IndexAny(e.Field+".", ".[")
-	if e.Field[:head] == "objects" {
-		return invalid("object_permission"+e.Field[head:], e.Reason)
+	for ours, theirs := range map[string]string{"objects": "object_permission", "type": "key_type", "grace": "grace_period"} {
+		if e.Field[:head] == ours {
+			return invalid(theirs+e.Field[head:], e.Reason)
+		}
 	}
 	if e.Field == "region" { // of a customer
 		return invalid("allowed_model_region", e.Reason)

@@ -65,7 +65,7 @@ func PolicyDoc(in records.Document, now *resource.Policy) (records.Document, err
 	if err := refuseLimitTypes(in); err != nil {
 		return nil, err
 	}
-	if err := ToModels(in); err != nil {
+	if err := ToModels(in, now); err != nil {
 		return nil, err
 	}
 	if err := refuseObjectModels(in["object_permission"]); err != nil {
@@ -302,9 +302,10 @@ func Refuse(doc records.Document, names []string) error {
 	return nil
 }
 
-// ToModels reads LiteLLM's list of models. Its words for all models are the empty list;
-// its word for none stays (resource.NoModels).
-func ToModels(doc records.Document) error {
+// ToModels reads LiteLLM's list of models. Its words for all models are the empty list, unless there are access
+// groups, beside which that would be none; its word for none stays (resource.NoModels). now is the policy that is
+// changed, nil for none.
+func ToModels(doc records.Document, now *resource.Policy) error {
 	var models []string
 	if raw, ok := doc["models"]; !ok || records.IsNull(raw) {
 		return nil
@@ -312,7 +313,16 @@ func ToModels(doc records.Document) error {
 	if err := doc.Take("models", &models); err != nil {
 		return err
 	}
-	if slices.Contains(models, "all-proxy-models") || slices.Contains(models, "all-team-models") {
+	grouped := now != nil && len(now.AccessGroupIDs) > 0
+	if raw, ok := doc["access_group_ids"]; ok {
+		grouped = !IsEmpty(raw)
+	}
+	for _, word := range []string{resource.ProxyModels, resource.TeamModels} {
+		if slices.Contains(models, word) {
+			models = []string{word}
+		}
+	}
+	if !grouped && (&resource.Policy{Models: models}).AnyModel() {
 		models = []string{}
 	}
 	return doc.Set("models", models)
