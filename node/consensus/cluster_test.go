@@ -551,28 +551,7 @@ func TestJoin_refusals(t *testing.T) {
 
 func TestVoters_startTogether(t *testing.T) {
 	t.Parallel()
-	a, f := found(t)
-	ms := []*machine{a, member(t, f, a.kek, "b"), member(t, f, a.kek, "c")}
-	var servers []consensus.Server
-	for _, m := range ms {
-		m.open()
-		servers = append(servers, consensus.Server{ID: m.id.NodeID, Address: m.tr.Addr()})
-	}
-	start := time.Now()
-	for i, m := range ms {
-		boot := &f.Bootstrap
-		if i > 0 {
-			boot = nil
-		}
-		m.start(boot, servers...)
-	}
-	for _, m := range ms {
-		ready(t, m)
-	}
-	t.Logf("ready after %v", time.Since(start))
-	for _, m := range ms {
-		eventually(t, "all are registered", func() bool { return voters(m) == 3 })
-	}
+	together(t, "b", "c")
 }
 
 func TestPropose_manyDuringTransfers(t *testing.T) {
