@@ -77,6 +77,7 @@ type Node struct {
 
 	events     *auditlog.Events
 	fresh      *freshness
+	marks      *lastTick
 	changed    chan struct{}   // the plugins have changed in the catalog
 	servers    chan struct{}   // the MCP servers have
 	repriced   chan struct{}   // prices were imported
@@ -227,10 +228,9 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return refuse("the cluster has version %d of the state machine, and this program knows up to %d: start one that knows it", v, fsm.Version)
 	}
 	n.generation.Store(n.state.Generation())
-	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
-		_, _, at, _ := n.state.LastTick(id.NodeID)
-		return at
-	}}
+	if err := n.startFreshness(); err != nil {
+		return err
+	}
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Former: id.Former, Roots: id.Roots, ClusterID: id.Cluster,
@@ -261,6 +261,23 @@ func (n *Node) startCluster(context.Context) (err error) {
 		n.renewal.Gossip(n.gossip)
 	}
 	return err
+}
+
+// startFreshness begins to know how old the state is.
+func (n *Node) startFreshness() error {
+	file, before, err := openLastTick(n.cfg.DataDir, clock.BootID(), n.log)
+	if err != nil {
+		return err
+	}
+	n.marks = file
+	n.fresh = &freshness{
+		boot: clock.Boot, now: time.Now, limit: n.serveStale, before: before, keep: file.note,
+		lastTick: func() (epoch, seq uint64, at resource.Time) {
+			epoch, seq, at, _ = n.state.LastTick(n.identity.NodeID)
+			return epoch, seq, at
+		},
+	}
+	return nil
 }
 
 func (n *Node) startConsensus() (err error) {
@@ -561,6 +578,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())
+	}
+	if n.marks != nil {
+		errs = append(errs, n.marks.close())
 	}
 	if n.state != nil {
 		errs = append(errs, n.state.Close())
