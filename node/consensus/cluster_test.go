@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
@@ -188,22 +189,19 @@ func token(t testing.TB, m *machine) string {
 }
 
 // freeAddr is a free port of the loopback.
-func freeAddr(t testing.TB, like *machine) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
-	tr, err := transport.New(transport.Config{
-		Listen: "127.0.0.1:0", Identity: like.id.Certificate, Roots: like.id.Roots, ClusterID: like.id.Cluster,
-	})
+	addr, err := ports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tr.Close() }()
-	return tr.Addr()
+	return addr
 }
 
 // joinThrough makes a new machine join through another.
 func joinThrough(t testing.TB, name string, via *machine, tok string) *machine {
 	t.Helper()
-	return joinAt(t, name, freeAddr(t, via), via, tok)
+	return joinAt(t, name, freeAddr(t), via, tok)
 }
 
 // joinAt is joinThrough with an address.

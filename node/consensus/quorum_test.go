@@ -88,7 +88,7 @@ func TestReplace_afterADeath(t *testing.T) {
 	}
 	y.stop(true)
 	_, err = join.Ask(t.Context(), join.Config{
-		Addrs: []string{l.tr.Addr()}, Token: tok, Name: "heir", Address: freeAddr(t, l), MasterHash: masterHash, Timeout: 3 * time.Second,
+		Addrs: []string{l.tr.Addr()}, Token: tok, Name: "heir", Address: freeAddr(t), MasterHash: masterHash, Timeout: 3 * time.Second,
 	})
 	if err == nil || errors.Is(err, join.ErrRefused) || !strings.Contains(err.Error(), "1 of 2 voters") {
 		t.Errorf("joined while the one that it replaces is needed: got %v, want a reason to try again, with the count", err)
