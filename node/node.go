@@ -286,6 +286,9 @@ func (n *Node) startConsensus() (err error) {
 		Dir: n.cfg.DataDir, FSM: n.state, Transport: n.port, Identity: n.identity.Identity, Keeper: n.identity.kek,
 		Multiplier: n.cfg.Multiplier, Fatal: n.cfg.Fatal, Logger: n.log, Registerer: n.registry,
 	}
+	if n.cfg.ServeStale != nil {
+		cc.ServeStale = resource.ServeStaleText(*n.cfg.ServeStale)
+	}
 	if f := n.identity.founding; f != nil {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -89,9 +88,7 @@ func AnswerWith(w http.ResponseWriter, status int, wr records.Written, v any) er
 	if wr.Index != "" {
 		w.Header().Set(client.HeaderIndex, wr.Index)
 	}
-	if len(wr.Pending) > 0 {
-		w.Header().Set(client.HeaderPending, strings.Join(wr.Pending, ", "))
-	}
+	wr.Receipt.Put(w.Header())
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
 		return nil
