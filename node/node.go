@@ -205,7 +205,7 @@ func (n *Node) startIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	n.log = n.log.With("node_id", n.identity.NodeID)
-	n.disk = disk.New(disk.Config{Dir: n.cfg.DataDir, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
+	n.disk = disk.New(disk.Config{Dirs: []string{n.cfg.DataDir, n.journalDir()}, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
 	n.keys = secret.NewKeyring(n.identity.kek)
 	return nil
 }
@@ -300,18 +300,22 @@ func (n *Node) startConsensus() (err error) {
 	return err
 }
 
+// journalDir is where the journal is, perhaps on a disk of its own.
+func (n *Node) journalDir() string {
+	if n.cfg.JournalDir != "" {
+		return n.cfg.JournalDir
+	}
+	return filepath.Join(n.cfg.DataDir, "journal")
+}
+
 // startPath opens what requests pass through. It waits for the cluster's secrets, without
 // which nothing could be served.
 func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.openSecrets(ctx); err != nil {
 		return err
 	}
-	dir := n.cfg.JournalDir
-	if dir == "" {
-		dir = filepath.Join(n.cfg.DataDir, "journal")
-	}
 	n.journal, err = ledger.OpenJournal(ledger.Config{
-		Dir: dir, NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
+		Dir: n.journalDir(), NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
 		MaxAge: n.cfg.JournalKeep, MaxBytes: int64(n.cfg.JournalMaxMB) << 20,
 	})
 	if err != nil {
