@@ -83,11 +83,11 @@ func take(from int) (int, error) {
 	count := (limit() - first) / Size
 	for i := range count {
 		base := first + (from+i)%count*Size
-		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(base)), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // a number in our own folder
+		f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(base)), os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
 			return 0, fmt.Errorf("lock ports: %w", err)
 		}
-		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil { //nolint:gosec // a descriptor fits
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 			_ = f.Close() // another's, or our own
 			continue
 		}
