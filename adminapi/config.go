@@ -75,7 +75,7 @@ func (s *Server) registerConfig() {
 		var w records.Written
 		if len(p.Changes) > 0 {
 			w = records.WrittenAt(res)
-			w.Version, w.Pending = 0, s.cfg.Cluster.Confirm(ctx, res.Index, configConfirm)
+			w.Version, w.Receipt = 0, s.cfg.Cluster.Confirm(ctx, res.Index, configConfirm)
 		}
 		return &writtenOutput[client.ConfigPlan]{headersOf(w), planOf(p.Changes, p.Digest)}, nil
 	})

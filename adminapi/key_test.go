@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,15 +136,22 @@ func TestKey_block(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Late = []string{"n2", "n3"}
+	h.Late, h.LateUntil = []string{"n2", "n3"}, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	if err := c.Block(ctx, "keys", "k", client.Blocked); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(c.Pending(), " "); got != "n2 n3" {
 		t.Errorf("pending: got %q, want n2 n3", got)
 	}
+	if r := c.Receipt(); !slices.Equal(r.EnforcedBy, []string{"n1"}) || !r.Until.Equal(h.LateUntil) {
+		t.Errorf("receipt: got %+v", r)
+	}
 	if len(h.Confirmed) != 1 || h.Confirmed[0] != h.State.Applied() {
 		t.Errorf("confirmed: got %v, want the index of the block", h.Confirmed)
+	}
+	a := h.Call(adminapitest.MasterKey, "POST", "/key/block", `{"key":"`+k.ID+`"}`)
+	if got := a.Header.Get(client.HeaderUntil); got != "2026-01-02T03:04:05Z" || a.Header.Get(client.HeaderEnforced) != "n1" {
+		t.Errorf("LiteLLM's route: got %d, %v", a.Status, a.Header)
 	}
 	if a := h.Call(k.Secret, "GET", "/key/info", ""); a.Status != 401 {
 		t.Errorf("blocked key: got %d", a.Status)

@@ -228,13 +228,19 @@ func (s *Server) problem(err error) *client.Problem {
 // Written is the headers of an answer to a write. It is exported because huma looks into
 // embedded fields only if they are.
 type Written struct {
-	Index   string `header:"X-Conclave-Index" doc:"Raft index of the change, with the generation in front; send it as x-conclave-min-index to read no older state"`
-	Pending string `header:"X-Conclave-Pending" doc:"members that have not yet applied the change"`
-	ETag    string `header:"ETag" doc:"version of the record, in quotes"`
+	Index    string `header:"X-Conclave-Index" doc:"Raft index of the change, with the generation in front; send it as x-conclave-min-index to read no older state"`
+	Enforced string `header:"X-Conclave-Enforced-By" doc:"of a change that takes something away: members that have applied it"`
+	Pending  string `header:"X-Conclave-Pending" doc:"members that have not yet applied the change"`
+	Until    string `header:"X-Conclave-Pending-Until" doc:"when the last of the pending members stops serving inference unless it has applied the change: RFC 3339, or forever"`
+	ETag     string `header:"ETag" doc:"version of the record, in quotes"`
 }
 
 func headersOf(w records.Written) Written {
-	return Written{Index: w.Index, Pending: strings.Join(w.Pending, ", "), ETag: etag(w.Version)}
+	r := w.Receipt
+	return Written{
+		Index: w.Index, Enforced: strings.Join(r.EnforcedBy, ", "), Pending: strings.Join(r.Pending, ", "), Until: r.Deadline(),
+		ETag: etag(w.Version),
+	}
 }
 
 func etag(version uint64) string {

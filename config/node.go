@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -184,7 +183,7 @@ func (b *nodeBlock) problems(n *Node) []error {
 		bad("tls_cert", "tls_cert and tls_key go together")
 	}
 	if b.ServeStale != nil {
-		d, err := serveStale(*b.ServeStale)
+		d, err := resource.ParseServeStale(*b.ServeStale)
 		if err != nil {
 			bad("serve_stale", "%s", reasonOf(err))
 		}
@@ -290,19 +289,6 @@ func (n *Node) addresses() []error {
 		bad("client_url", "%q is not a URL such as https://host:4000", n.ClientURL)
 	}
 	return errs
-}
-
-// serveStale reads the duration as the setting of the name does.
-func serveStale(text string) (time.Duration, error) {
-	v, err := json.Marshal(text)
-	if err != nil {
-		return 0, err
-	}
-	var s resource.Settings
-	if err := s.Set("serve_stale", v); err != nil {
-		return 0, err
-	}
-	return s.ServeStale, nil
 }
 
 func reasonOf(err error) string {

@@ -96,6 +96,37 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// TestNamed_snapshots: where backups go to, and the keys for that come from.
+func TestNamed_snapshots(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		setting string
+		want    []string
+	}{
+		"as the machine may": {`{"every": "1h", "s3": {"bucket": "b", "region": "eu-west-1"}}`, []string{"169.254.169.254:80", "169.254.170.2:80", "s3.eu-west-1.amazonaws.com:443"}},
+		"with a role":        {`{"every": "1h", "s3": {"bucket": "b", "region": "eu-west-1", "credential": "role"}}`, []string{"s3.eu-west-1.amazonaws.com:443", "sts.eu-west-1.amazonaws.com:443"}},
+		"with keys":          {`{"every": "1h", "s3": {"bucket": "b", "endpoint": "https://minio.example:9000", "credential": "keys"}}`, []string{"minio.example:9000"}},
+	} {
+		cat := resource.NewCatalog(resource.Tables{
+			Credentials: []*resource.Credential{
+				{Meta: resource.Meta{ID: "c1"}, Name: "role", Options: map[string]string{"aws_role_name": "r"}},
+				{Meta: resource.Meta{ID: "c2"}, Name: "keys"},
+			},
+			Settings: []*resource.Setting{{Meta: resource.Meta{ID: "snapshots"}, Value: json.RawMessage(tt.setting)}},
+		})
+		var got []string
+		for _, d := range egress.Named(cat) {
+			if slices.Contains(d.By, "setting snapshots") || slices.Contains(d.By, "setting snapshots (tokens)") {
+				got = append(got, d.Address)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
 // TestTokenServices: who signs in elsewhere than at github.com names it.
 func TestTokenServices(t *testing.T) {
 	t.Parallel()

@@ -94,7 +94,7 @@ func Named(cat *resource.Catalog) []Destination {
 	for _, name := range slices.Sorted(maps.Keys(s.ProviderProxies)) {
 		out = append(out, ofProxy(s.ProviderProxies[name], "setting provider_proxies "+name)...)
 	}
-	out = append(out, ofSettings(s)...)
+	out = append(out, ofSettings(cat, s)...)
 	for i := range s.Audit.Sinks {
 		if network, address, err := s.Audit.Sinks[i].Dial(); err == nil && network != "unix" && address != "" {
 			out = append(out, Destination{Address: strings.ToLower(address), By: []string{"setting audit"}})
@@ -114,7 +114,7 @@ func Named(cat *resource.Catalog) []Destination {
 }
 
 // ofSettings lists where single settings say that something is read or written.
-func ofSettings(s *resource.Settings) []Destination {
+func ofSettings(cat *resource.Catalog, s *resource.Settings) []Destination {
 	out := ofURL(s.PriceSync.URL, "setting price_sync")
 	if c := s.CaptureCheck; c != nil {
 		out = append(out, ofURL(c.APIBase, "setting spend_capture_rate_check")...)
@@ -123,7 +123,28 @@ func ofSettings(s *resource.Settings) []Destination {
 		out = append(out, ofURL(s.RotationStore.Vault, "setting rotation_store")...)
 	}
 	if s3 := s.Snapshots.S3; s3 != nil {
-		out = append(out, ofURL(s3.URL(), "setting snapshots")...)
+		out = append(out, ofS3(cat, s3)...)
+	}
+	return out
+}
+
+// ofS3 lists where the store of the snapshots is, and where the keys come from that its requests are signed with: those of
+// a credential, or of this process or machine.
+func ofS3(cat *resource.Catalog, s3 *resource.S3Store) []Destination {
+	const by = "setting snapshots"
+	out := ofURL(s3.URL(), by)
+	options := map[string]string{}
+	if s3.Credential == "" {
+		options["aws_use_environment"] = "true"
+	}
+	for _, c := range cat.Tables().Credentials {
+		if s3.Credential != "" && (c.Name == s3.Credential || c.ID == s3.Credential) {
+			maps.Copy(options, c.Options)
+		}
+	}
+	options["region"] = s3.Region
+	for _, address := range TokenServices(provider.SigV4, options) {
+		out = append(out, ofURL(address, by+" (tokens)")...)
 	}
 	return out
 }

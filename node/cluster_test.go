@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/node"
@@ -264,12 +265,16 @@ func TestNode_revokeNamesCutNode(t *testing.T) {
 	k := c.Key(0, fields{"name": "k"})
 	cut := c.Followers()[0]
 	cut.Cut()
-	api := c.Leader().Admin()
+	api, before := c.Leader().Admin(), time.Now()
 	if err := api.Block(t.Context(), "keys", k.ID, client.Blocked); err != nil {
 		t.Fatal(err)
 	}
-	if got := api.Pending(); !slices.Equal(got, []string{cut.Name}) && !slices.Equal(got, []string{cut.ID()}) {
-		t.Errorf("pending: got %v, want %s alone", got, cut.Name)
+	r := api.Receipt()
+	if !slices.Equal(r.Pending, []string{cut.Name}) || len(r.EnforcedBy) != 2 || slices.Contains(r.EnforcedBy, cut.Name) {
+		t.Errorf("receipt: got %+v, want %s alone pending", r, cut.Name)
+	}
+	if first, last := before.Add(23*time.Hour), time.Now().Add(24*time.Hour+time.Second); r.Forever || r.Until.Before(first) || r.Until.After(last) {
+		t.Errorf("deadline: got %v, want a day after the node was cut off", r.Until)
 	}
 	if status, _ := cut.Chat(k.Secret); status != 200 {
 		t.Errorf("the cut node: %d, want 200, for it cannot know", status)

@@ -200,11 +200,3 @@ func (n *Node) lookupLease(id resource.AccountID, start resource.Time) (budget.L
 	}
 	return leaseOf(l), true
 }
-
-// serveStale is for how long a node without a leader serves inference.
-func (n *Node) serveStale() time.Duration {
-	if n.cfg.ServeStale != nil {
-		return *n.cfg.ServeStale
-	}
-	return n.state.Catalog().Settings().ServeStale
-}

@@ -74,6 +74,6 @@ func (m members) Rotate(ctx context.Context, r membership.Rotate) error {
 }
 
 // Confirm implements membership.Cluster.
-func (m members) Confirm(ctx context.Context, index uint64, wait time.Duration) []string {
-	return m.n.consensus.ConfirmApplied(ctx, index, wait)
+func (m members) Confirm(ctx context.Context, index uint64, wait time.Duration) client.Receipt {
+	return m.n.receipt(m.n.consensus.ConfirmApplied(ctx, index, wait), time.Now())
 }

@@ -77,6 +77,7 @@ type Node struct {
 
 	events     *auditlog.Events
 	fresh      *freshness
+	marks      *lastTick
 	changed    chan struct{}   // the plugins have changed in the catalog
 	servers    chan struct{}   // the MCP servers have
 	repriced   chan struct{}   // prices were imported
@@ -204,7 +205,7 @@ func (n *Node) startIdentity(ctx context.Context) (err error) {
 		return err
 	}
 	n.log = n.log.With("node_id", n.identity.NodeID)
-	n.disk = disk.New(disk.Config{Dir: n.cfg.DataDir, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
+	n.disk = disk.New(disk.Config{Dirs: []string{n.cfg.DataDir, n.journalDir()}, Reserve: uint64(n.cfg.DiskReserveMB) << 20, Usage: n.cfg.DiskUsage})
 	n.keys = secret.NewKeyring(n.identity.kek)
 	return nil
 }
@@ -227,10 +228,9 @@ func (n *Node) startCluster(context.Context) (err error) {
 		return refuse("the cluster has version %d of the state machine, and this program knows up to %d: start one that knows it", v, fsm.Version)
 	}
 	n.generation.Store(n.state.Generation())
-	n.fresh = &freshness{boot: clock.Boot, now: time.Now, limit: n.serveStale, lastTick: func() resource.Time {
-		_, _, at, _ := n.state.LastTick(id.NodeID)
-		return at
-	}}
+	if err := n.startFreshness(); err != nil {
+		return err
+	}
 	n.port, err = transport.New(transport.Config{
 		Listen: n.cfg.Cluster, Advertise: n.cfg.Advertise,
 		Identity: id.Certificate, Former: id.Former, Roots: id.Roots, ClusterID: id.Cluster,
@@ -263,11 +263,31 @@ func (n *Node) startCluster(context.Context) (err error) {
 	return err
 }
 
+// startFreshness begins to know how old the state is.
+func (n *Node) startFreshness() error {
+	file, before, err := openLastTick(n.cfg.DataDir, clock.BootID(), n.log)
+	if err != nil {
+		return err
+	}
+	n.marks = file
+	n.fresh = &freshness{
+		boot: clock.Boot, now: time.Now, limit: n.serveStale, before: before, keep: file.note,
+		lastTick: func() (epoch, seq uint64, at resource.Time) {
+			epoch, seq, at, _ = n.state.LastTick(n.identity.NodeID)
+			return epoch, seq, at
+		},
+	}
+	return nil
+}
+
 func (n *Node) startConsensus() (err error) {
 	cc := consensus.Config{
 		Name: n.cfg.Name, ClientURL: n.cfg.ClientURL, Version: n.cfg.Version, Role: n.cfg.Role, Seeds: n.cfg.Seeds, Describe: n.describe,
 		Dir: n.cfg.DataDir, FSM: n.state, Transport: n.port, Identity: n.identity.Identity, Keeper: n.identity.kek,
 		Multiplier: n.cfg.Multiplier, Fatal: n.cfg.Fatal, Logger: n.log, Registerer: n.registry,
+	}
+	if n.cfg.ServeStale != nil {
+		cc.ServeStale = resource.ServeStaleText(*n.cfg.ServeStale)
 	}
 	if f := n.identity.founding; f != nil {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
@@ -280,18 +300,22 @@ func (n *Node) startConsensus() (err error) {
 	return err
 }
 
+// journalDir is where the journal is, perhaps on a disk of its own.
+func (n *Node) journalDir() string {
+	if n.cfg.JournalDir != "" {
+		return n.cfg.JournalDir
+	}
+	return filepath.Join(n.cfg.DataDir, "journal")
+}
+
 // startPath opens what requests pass through. It waits for the cluster's secrets, without
 // which nothing could be served.
 func (n *Node) startPath(ctx context.Context) (err error) {
 	if err := n.openSecrets(ctx); err != nil {
 		return err
 	}
-	dir := n.cfg.JournalDir
-	if dir == "" {
-		dir = filepath.Join(n.cfg.DataDir, "journal")
-	}
 	n.journal, err = ledger.OpenJournal(ledger.Config{
-		Dir: dir, NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
+		Dir: n.journalDir(), NodeID: n.identity.NodeID, Mode: n.cfg.Journal, Logger: n.log, Registerer: n.registry,
 		MaxAge: n.cfg.JournalKeep, MaxBytes: int64(n.cfg.JournalMaxMB) << 20,
 	})
 	if err != nil {
@@ -561,6 +585,9 @@ func (n *Node) Stop(ctx context.Context) error {
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())
+	}
+	if n.marks != nil {
+		errs = append(errs, n.marks.close())
 	}
 	if n.state != nil {
 		errs = append(errs, n.state.Close())

@@ -191,7 +191,7 @@ func (m *money) submit(ctx context.Context, t tick.Tick) (tick.Ack, error) {
 	fault.Point(fault.TickSent)
 	node, _ := m.state.Node(m.nodeID)
 	if node.Epoch == t.Epoch && node.Seq >= t.Seq {
-		m.fresh.applied(sent)
+		m.fresh.applied(tickMark{epoch: t.Epoch, seq: t.Seq, sent: sent})
 	}
 	return tick.Ack{Epoch: node.Epoch, Seq: node.Seq, To: node.Covered, Index: m.state.Applied()}, nil
 }

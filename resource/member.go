@@ -21,6 +21,7 @@ type Member struct {
 	FSMVersion uint32 `json:"fsm_version,omitempty"` // newest that the program knows
 	FSMOldest  uint32 `json:"fsm_oldest,omitempty"`  // oldest that the program can still run; 0: 1
 	Role       string `json:"role,omitempty"`        // MemberFull or MemberRead
+	ServeStale string `json:"serve_stale,omitempty"` // what the node's file has instead of the setting, see ParseServeStale; "": the setting's
 	Removed    bool   `json:"removed,omitempty"`
 
 	// What MarkMember sets; a member's own registration does not change it.
@@ -63,6 +64,9 @@ func (m *Member) Validate() error {
 	}
 	if m.Role != MemberFull && m.Role != MemberRead {
 		return invalidf("role", "%q is not a role of a node: leave it out, or say %q", m.Role, MemberRead)
+	}
+	if _, err := ParseServeStale(m.ServeStale); err != nil && m.ServeStale != "" {
+		return invalidf("serve_stale", "%q is not a duration, forever or fail_closed", m.ServeStale)
 	}
 	return nil
 }

@@ -26,20 +26,39 @@ func readServeStale(s *Settings, v json.RawMessage) error {
 	if err := json.Unmarshal(v, &text); err != nil {
 		return invalidf("value", "%s is not a string", v)
 	}
-	switch text {
-	case "forever":
-		s.ServeStale = -1
-		return nil
-	case "fail_closed":
-		s.ServeStale = 0
-		return nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d <= 0 {
-		return invalidf("value", "%q is not a duration such as 24h, forever or fail_closed", text)
+	d, err := ParseServeStale(text)
+	if err != nil {
+		return err
 	}
 	s.ServeStale = d
 	return nil
+}
+
+// ParseServeStale reads for how long a node without a leader serves inference: 0 is fail closed, less is for ever.
+// It returns an *Invalid.
+func ParseServeStale(text string) (time.Duration, error) {
+	switch text {
+	case "forever":
+		return -1, nil
+	case "fail_closed":
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, invalidf("value", "%q is not a duration such as 24h, forever or fail_closed", text)
+	}
+	return d, nil
+}
+
+// ServeStaleText writes what ParseServeStale reads.
+func ServeStaleText(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "forever"
+	case d == 0:
+		return "fail_closed"
+	}
+	return d.String()
 }
 
 // integer reads a whole number between two, and keeps it times unit.

@@ -52,11 +52,12 @@ type Harness struct {
 	mu        sync.Mutex
 	now       time.Time
 	index     uint64
-	Late      []string // members that Confirm names
-	Confirmed []uint64 // indexes that Confirm was asked for
-	Stale     error    // why keys with a role are not trusted
-	Down      error    // what Propose answers
-	Proposing func()   // called by Propose before anything else; nil: nobody wants to know
+	Late      []string  // members that Confirm names
+	LateUntil time.Time // and their deadline; zero: there is none
+	Confirmed []uint64  // indexes that Confirm was asked for
+	Stale     error     // why keys with a role are not trusted
+	Down      error     // what Propose answers
+	Proposing func()    // called by Propose before anything else; nil: nobody wants to know
 	Noted     []resource.AuditEvent
 	Changes   []membership.Change // of nodes, that were done
 
@@ -344,11 +345,15 @@ func (h *Harness) Egress(context.Context) []client.NodeEgress {
 }
 
 // Confirm implements adminapi.Cluster.
-func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) []string {
+func (h *Harness) Confirm(_ context.Context, index uint64, _ time.Duration) client.Receipt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.Confirmed = append(h.Confirmed, index)
-	return slices.Clone(h.Late)
+	r := client.Receipt{EnforcedBy: []string{"n1"}, Pending: slices.Clone(h.Late)}
+	if len(r.Pending) > 0 {
+		r.Until, r.Forever = h.LateUntil, h.LateUntil.IsZero()
+	}
+	return r
 }
 
 // Client returns a client with the key.

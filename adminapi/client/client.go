@@ -31,9 +31,9 @@ type Client struct {
 	key    string
 	http   *http.Client
 
-	mu      sync.Mutex // guards index and pending
+	mu      sync.Mutex // guards index and receipt
 	index   string     // newest that an answer named
-	pending []string   // members that had not applied the last write
+	receipt Receipt    // of the last write
 }
 
 // New returns a client.
@@ -235,10 +235,13 @@ func (c *Client) Usage(ctx context.Context, kind, id, from, to string) ([]Usage,
 }
 
 // Pending names the members that had not applied the last write when it was answered.
-func (c *Client) Pending() []string {
+func (c *Client) Pending() []string { return c.Receipt().Pending }
+
+// Receipt says where the last write held when it was answered.
+func (c *Client) Receipt() Receipt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.pending
+	return c.receipt
 }
 
 // Index is the newest index that an answer named: "GENERATION-INDEX".
@@ -318,7 +321,7 @@ func (c *Client) remember(method string, h http.Header) {
 		c.index = index
 	}
 	if method != http.MethodGet {
-		c.pending = strings.FieldsFunc(h.Get(HeaderPending), func(r rune) bool { return r == ',' || r == ' ' })
+		c.receipt = receiptOf(h)
 	}
 }
 

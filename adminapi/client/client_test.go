@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 )
@@ -40,6 +42,35 @@ func TestClient_followsIndex(t *testing.T) {
 	}
 	if got := strings.Join(c.Pending(), " "); got != "n2 n3" {
 		t.Errorf("pending: got %q", got)
+	}
+}
+
+// TestReceipt sends receipts as headers.
+func TestReceipt(t *testing.T) {
+	t.Parallel()
+	until := time.Date(2026, 1, 2, 3, 4, 5, 1, time.UTC)
+	for name, tt := range map[string]struct {
+		sent client.Receipt
+		text string // of the deadline
+	}{
+		"everybody has it":       {client.Receipt{EnforcedBy: []string{"a", "b"}}, ""},
+		"one is late":            {client.Receipt{EnforcedBy: []string{"a"}, Pending: []string{"b"}, Until: until}, "2026-01-02T03:04:06Z"},
+		"one may never hear":     {client.Receipt{EnforcedBy: []string{"a"}, Pending: []string{"b", "c"}, Forever: true}, "forever"},
+		"a write nobody awaited": {client.Receipt{}, ""},
+	} {
+		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			tt.sent.Put(w.Header())
+			if got := w.Header().Get(client.HeaderUntil); got != tt.text {
+				t.Errorf("%s: deadline %q, want %q", name, got, tt.text)
+			}
+		})
+		if err := c.Keys().Delete(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		got := c.Receipt()
+		if !slices.Equal(got.EnforcedBy, tt.sent.EnforcedBy) || !slices.Equal(got.Pending, tt.sent.Pending) || got.Forever != tt.sent.Forever || got.Deadline() != tt.text {
+			t.Errorf("%s: got %+v, want %+v", name, got, tt.sent)
+		}
 	}
 }
 

@@ -11,9 +11,11 @@ import (
 
 // The headers of the admin API.
 const (
-	HeaderIndex    = "X-Conclave-Index"     // of an answer to a write: "GENERATION-INDEX"
-	HeaderMinIndex = "X-Conclave-Min-Index" // of a request: answer from this index or a later one
-	HeaderPending  = "X-Conclave-Pending"   // of an answer: members that have not yet applied the write
+	HeaderIndex    = "X-Conclave-Index"         // of an answer to a write: "GENERATION-INDEX"
+	HeaderMinIndex = "X-Conclave-Min-Index"     // of a request: answer from this index or a later one
+	HeaderPending  = "X-Conclave-Pending"       // of an answer: names of the members that have not yet applied the write
+	HeaderEnforced = "X-Conclave-Enforced-By"   // and of those that have
+	HeaderUntil    = "X-Conclave-Pending-Until" // when the last of the pending ones stops serving what it does not know to be revoked: RFC 3339, or "forever"
 	HeaderRequest  = "X-Request-Id"
 )
 

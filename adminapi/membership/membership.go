@@ -51,8 +51,8 @@ type Cluster interface {
 	Change(ctx context.Context, c Change) (client.Votes, error)
 	// Egress asks every node what it may dial and what it did.
 	Egress(ctx context.Context) []client.NodeEgress
-	// Confirm waits for every registered member to apply the index and names the late.
-	Confirm(ctx context.Context, index uint64, wait time.Duration) (pending []string)
+	// Confirm waits for every registered member to apply the index, and says who has and who is late.
+	Confirm(ctx context.Context, index uint64, wait time.Duration) client.Receipt
 }
 
 // State reads the replicated state of this node. *fsm.FSM implements it.

@@ -95,8 +95,8 @@ type People interface {
 type Config struct {
 	Store Store
 	State State
-	// Confirm waits for every registered member to apply the index and names the late.
-	Confirm func(ctx context.Context, index uint64, wait time.Duration) (pending []string)
+	// Confirm waits for every registered member to apply the index, and says who has and who is late.
+	Confirm func(ctx context.Context, index uint64, wait time.Duration) client.Receipt
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
 	// Derive makes 16 bytes of the parts that nobody without the cluster's keys can make.
@@ -233,10 +233,10 @@ func (c Caller) MayJoin(t *resource.Team) bool { return c.Delegate != nil && c.D
 
 // Written is what came of a write.
 type Written struct {
-	Index   string   // "GENERATION-INDEX"
-	Version uint64   // of the record; 0: it has none any more
-	Pending []string // members that have not yet applied the write
-	Secret  string   // of a key that was made or rotated; to be shown this once
+	Index   string         // "GENERATION-INDEX"
+	Version uint64         // of the record; 0: it has none any more
+	Receipt client.Receipt // of one that takes something away
+	Secret  string         // of a key that was made or rotated; to be shown this once
 }
 
 // Accounts shows the budget windows of a holder, "key/ID", "team/ID", …, that are open now.
@@ -322,7 +322,7 @@ func (rs *Records) confirmed(ctx context.Context, by Caller, cmds ...fsm.Command
 		return Written{}, err
 	}
 	w := WrittenAt(res)
-	w.Pending = rs.cfg.Confirm(ctx, res.Index, confirmWait)
+	w.Receipt = rs.cfg.Confirm(ctx, res.Index, confirmWait)
 	return w, nil
 }
 

@@ -37,16 +37,8 @@ type opener struct {
 
 // newOpener reads from the node block where the KEK is, and opens the variables of this process.
 func newOpener(ctx context.Context, file string) (*opener, error) {
-	n, _, err := config.LoadNode(file, os.LookupEnv)
+	o, err := newSealer(ctx, file)
 	if err != nil {
-		return nil, err
-	}
-	way, err := egress.New(egress.Config{Proxy: proxyOf(n), FromEnvironment: n.ProxyFromEnvironment})
-	if err != nil {
-		return nil, err
-	}
-	o := &opener{way: way, services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
-	if err := o.findKEK(ctx, n); err != nil {
 		return nil, err
 	}
 	for _, pair := range os.Environ() {
@@ -58,6 +50,24 @@ func newOpener(ctx context.Context, file string) (*opener, error) {
 		if plain != value {
 			o.opened[name] = plain
 		}
+	}
+	return o, nil
+}
+
+// newSealer is newOpener for somebody who only seals: the variables stay as they are, for one may have been sealed under a
+// KEK that was exchanged since.
+func newSealer(ctx context.Context, file string) (*opener, error) {
+	n, _, err := config.LoadNode(file, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	way, err := egress.New(egress.Config{Proxy: proxyOf(n), FromEnvironment: n.ProxyFromEnvironment})
+	if err != nil {
+		return nil, err
+	}
+	o := &opener{way: way, services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
+	if err := o.findKEK(ctx, n); err != nil {
+		return nil, err
 	}
 	return o, nil
 }
@@ -206,7 +216,7 @@ value is dropped. After "conclave cluster rotate kek" it has to be sealed again.
 }
 
 func (a *app) seal(ctx context.Context, file string, in io.Reader) error {
-	o, err := newOpener(ctx, file)
+	o, err := newSealer(ctx, file)
 	if err != nil {
 		return err
 	}

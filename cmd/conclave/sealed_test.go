@@ -62,6 +62,10 @@ func TestOpener(t *testing.T) {
 	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path}); err == nil || !strings.Contains(err.Error(), "TEST_OTHER") || strings.Contains(err.Error(), wrong) {
 		t.Errorf("got %v, want an error that names the variable and not its value", err)
 	}
+	out.Reset()
+	if err := a.seal(t.Context(), path, strings.NewReader("again")); err != nil || !strings.HasPrefix(out.String(), secret.SealedPrefix) {
+		t.Errorf("seal again where a variable was sealed under a KEK that was exchanged: got %q, %v", out.String(), err)
+	}
 	t.Setenv("TEST_OTHER", "")
 	write(node + "credential \"c\" {\n  provider = \"openai\"\n  api_key = \"" + wrong + "\"\n}\n")
 	if _, _, err := a.nodeConfig(t.Context(), serveFlags{file: path, bootstrap: true}); err == nil || !strings.Contains(err.Error(), "a.hcl:6:") || !strings.Contains(err.Error(), "api_key") {

@@ -19,7 +19,8 @@ type tortureFlags struct {
 	every            time.Duration // between lines about how far it is
 	length           time.Duration // 0: until the schedules are done
 	steps            bool
-	processes        bool
+	simulate         bool
+	processes        bool // nothing but a name for the default
 	live             liveFlags
 }
 
@@ -27,48 +28,64 @@ func (a *app) tortureCommand() *cobra.Command {
 	var f tortureFlags
 	cmd := &cobra.Command{
 		Use:   "torture",
-		Short: "Hold the budgets against random faults",
-		Long: `Drives this program's own state machine and leases through random schedules: ticks that are lost,
-repeated and reordered, replicas that lag, processes that are killed with and without the end of
-their journal, members that are removed and go on spending, limits that change, and windows that
-end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
-It touches no cluster and no network; its files are in a folder of their own, which it removes.
+		Short: "Break a cluster of real nodes at random and check what must hold",
+		Long: `Starts a cluster of real nodes and an upstream that keeps the true bill, and kills, stops, suspends
+and (as root, where network namespaces are permitted) parts the nodes under load. All that was seen is
+written into a report, which "conclave torture check" judges again from its files.
 
-With --processes it starts a cluster of real nodes and an upstream that keeps the true bill, and kills,
-stops, suspends and (as root, where network namespaces are permitted) parts the nodes under load. All
-that was seen is written into a report, which "conclave torture check" judges again from its files.`,
-		Example: `  conclave torture --for 1h
-  conclave torture --first 4711 --schedules 1 --steps
-  conclave torture --processes --for 10m --dir report
-  conclave torture check report`,
+With --simulate it drives this program's own state machine and leases through random schedules: ticks
+that are lost, repeated and reordered, replicas that lag, processes that are killed with and without
+the end of their journal, members that are removed and go on spending, limits that change, and windows
+that end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
+That touches no cluster and no network; its files are in a folder of their own, which it removes.`,
+		Example: `  conclave torture --for 10m --dir report
+  conclave torture check report
+  conclave torture --simulate --for 1h
+  conclave torture --simulate --first 4711 --schedules 1 --steps`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.processes {
-				return a.tortureProcesses(cmd.Context(), f)
+			if f.simulate {
+				return a.torture(cmd.Context(), f)
 			}
-			return a.torture(cmd.Context(), f)
+			return a.tortureProcesses(cmd.Context(), f)
 		},
 	}
 	cmd.AddCommand(a.tortureCheck())
-	cmd.Flags().BoolVar(&f.processes, "processes", false, "torture real nodes in processes of their own")
-	cmd.Flags().StringVar(&f.live.dir, "dir", "", "with --processes: folder of the report (default: torture-SEED)")
-	cmd.Flags().Uint64Var(&f.live.seed, "seed", 0, "with --processes: chooses the faults (default: of the clock)")
-	cmd.Flags().IntVar(&f.live.nodes, "nodes", 3, "with --processes: how many nodes, 1 to 7")
-	cmd.Flags().Uint64Var(&f.schedules, "schedules", 100_000, "how many; 0 with --for: as many as the time allows")
-	cmd.Flags().Uint64Var(&f.first, "first", 1, "number of the first schedule")
+	cmd.Flags().BoolVar(&f.simulate, "simulate", false, "drive schedules in this process instead of real nodes")
+	cmd.Flags().BoolVar(&f.processes, "processes", false, "torture real nodes: the default")
+	_ = cmd.Flags().MarkHidden("processes") // reports of earlier runs name it
+	cmd.MarkFlagsMutuallyExclusive("simulate", "processes")
+	cmd.Flags().StringVar(&f.live.dir, "dir", "", "folder of the report (default: torture-SEED)")
+	cmd.Flags().Uint64Var(&f.live.seed, "seed", 0, "chooses the faults (default: of the clock)")
+	cmd.Flags().IntVar(&f.live.nodes, "nodes", 3, "how many nodes, 1 to 7")
+	cmd.Flags().Uint64Var(&f.schedules, "schedules", 100_000, "with --simulate: how many; 0 with --for: as many as the time allows")
+	cmd.Flags().Uint64Var(&f.first, "first", 1, "with --simulate: number of the first schedule")
 	cmd.Flags().DurationVar(&f.length, "for", 0, "how long, for example 1h")
-	cmd.Flags().BoolVar(&f.steps, "steps", false, "print what happens in the last schedule")
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		if f.length > 0 && !cmd.Flags().Changed("schedules") {
-			f.schedules = 0
-		}
-		if f.length == 0 && f.schedules == 0 {
-			return errors.New("give --schedules, --for, or both")
-		}
-		return nil
-	}
+	cmd.Flags().BoolVar(&f.steps, "steps", false, "with --simulate: print what happens in the last schedule")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return f.check(cmd.Flags().Changed) }
 	f.every = 5 * time.Second
 	return cmd
+}
+
+// check refuses flags that mean nothing together, of which some are given.
+func (f *tortureFlags) check(given func(flag string) bool) error {
+	for _, name := range []string{"schedules", "first", "steps"} {
+		if !f.simulate && given(name) {
+			return fmt.Errorf("--%s is for schedules: give --simulate, too", name)
+		}
+	}
+	for _, name := range []string{"dir", "seed", "nodes"} {
+		if f.simulate && given(name) {
+			return fmt.Errorf("--%s is for real nodes: leave --simulate out", name)
+		}
+	}
+	if f.length > 0 && !given("schedules") {
+		f.schedules = 0
+	}
+	if f.simulate && f.length == 0 && f.schedules == 0 {
+		return errors.New("give --schedules, --for, or both")
+	}
+	return nil
 }
 
 // torture runs the schedules and tells how far it is.
@@ -90,7 +107,7 @@ func (a *app) torture(ctx context.Context, f tortureFlags) error {
 	}
 	got, err := torture.Run(ctx, cfg)
 	if b, ok := errors.AsType[*torture.Broken](err); ok {
-		return fmt.Errorf("%w\nagain: conclave torture --first %d --schedules 1 --steps", err, b.Schedule)
+		return fmt.Errorf("%w\nagain: conclave torture --simulate --first %d --schedules 1 --steps", err, b.Schedule)
 	}
 	if err != nil {
 		return err

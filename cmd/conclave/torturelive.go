@@ -55,7 +55,7 @@ func (a *app) tortureProcesses(ctx context.Context, f tortureFlags) error {
 func (a *app) tortureCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check DIR",
-		Short: "Judge the report of a run with --processes, from its files alone",
+		Short: "Judge the report of a run, from its files alone",
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(_ *cobra.Command, args []string) error { return a.judge(args[0]) },
 	}
@@ -73,7 +73,7 @@ func (a *app) judge(dir string) error {
 	}
 	fmt.Fprintln(a.stdout, string(out))
 	if len(v.Broken) > 0 {
-		return fmt.Errorf("%d invariants did not hold; again: conclave torture --processes --seed %d --for %s", len(v.Broken), v.Seed, v.Length)
+		return fmt.Errorf("%d invariants did not hold; again: conclave torture --seed %d --for %s", len(v.Broken), v.Seed, v.Length)
 	}
 	return nil
 }

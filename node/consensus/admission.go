@@ -92,7 +92,7 @@ func (n *Node) JoinToken(ctx context.Context, r TokenRequest) (string, error) {
 		return "", fmt.Errorf("make join token: %w", resource.ErrNoLeader)
 	}
 	if r.Replaces != "" {
-		if err := n.mayGo(ctx, r.Replaces); err != nil {
+		if err := n.mayLeave(ctx, r.Replaces); err != nil {
 			return "", fmt.Errorf("replace node %s: %w", r.Replaces, err)
 		}
 	}

@@ -39,7 +39,7 @@ type Change struct {
 }
 
 // Change does what an operator wants, or with DryRun says whether it would. The tally is that
-// of the voters afterwards. Without a leader it tries for 5 s. Errors wrap resource.ErrNotFound, ErrNoLeader, ErrRefused and, with
+// of the voters afterwards, when everything that was decided before has been done, too. Without a leader it tries for 5 s. Errors wrap resource.ErrNotFound, ErrNoLeader, ErrRefused and, with
 // the count in the text, ErrQuorum.
 func (n *Node) Change(ctx context.Context, c Change) (seats.Tally, error) {
 	t, err := n.change(ctx, c)
@@ -56,7 +56,7 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 	if err := n.awaitLeader(ctx); err != nil {
 		return seats.Tally{}, err
 	}
-	all := n.seen(ctx)
+	all := seats.Staying(n.seen(ctx))
 	after := seats.Count(all)
 	do := func() error { return n.mark(ctx, c) }
 	var err error
@@ -106,29 +106,6 @@ func (n *Node) exists(id string) error {
 		return nil
 	}
 	return resource.ErrNotFound
-}
-
-// mayGo refuses to remove a node that the quorum needs.
-func (n *Node) mayGo(ctx context.Context, id string) error {
-	if err := n.exists(id); err != nil {
-		return err
-	}
-	return seats.Check(n.seen(ctx), id)
-}
-
-// seen are the seats as this node sees them just now.
-func (n *Node) seen(ctx context.Context) []seats.Seat {
-	alive := map[string]bool{}
-	for _, m := range n.Members(ctx) {
-		alive[m.ID] = m.Reachable
-	}
-	var all []seats.Seat
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
-		seat := n.seat(s)
-		seat.Alive = alive[seat.ID]
-		all = append(all, seat)
-	}
-	return all
 }
 
 // mayPromote refuses what never votes.

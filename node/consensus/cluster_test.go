@@ -14,6 +14,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/join"
@@ -188,22 +189,19 @@ func token(t testing.TB, m *machine) string {
 }
 
 // freeAddr is a free port of the loopback.
-func freeAddr(t testing.TB, like *machine) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
-	tr, err := transport.New(transport.Config{
-		Listen: "127.0.0.1:0", Identity: like.id.Certificate, Roots: like.id.Roots, ClusterID: like.id.Cluster,
-	})
+	addr, err := ports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = tr.Close() }()
-	return tr.Addr()
+	return addr
 }
 
 // joinThrough makes a new machine join through another.
 func joinThrough(t testing.TB, name string, via *machine, tok string) *machine {
 	t.Helper()
-	return joinAt(t, name, freeAddr(t, via), via, tok)
+	return joinAt(t, name, freeAddr(t), via, tok)
 }
 
 // joinAt is joinThrough with an address.
@@ -551,28 +549,7 @@ func TestJoin_refusals(t *testing.T) {
 
 func TestVoters_startTogether(t *testing.T) {
 	t.Parallel()
-	a, f := found(t)
-	ms := []*machine{a, member(t, f, a.kek, "b"), member(t, f, a.kek, "c")}
-	var servers []consensus.Server
-	for _, m := range ms {
-		m.open()
-		servers = append(servers, consensus.Server{ID: m.id.NodeID, Address: m.tr.Addr()})
-	}
-	start := time.Now()
-	for i, m := range ms {
-		boot := &f.Bootstrap
-		if i > 0 {
-			boot = nil
-		}
-		m.start(boot, servers...)
-	}
-	for _, m := range ms {
-		ready(t, m)
-	}
-	t.Logf("ready after %v", time.Since(start))
-	for _, m := range ms {
-		eventually(t, "all are registered", func() bool { return voters(m) == 3 })
-	}
+	together(t, "b", "c")
 }
 
 func TestPropose_manyDuringTransfers(t *testing.T) {

@@ -54,6 +54,7 @@ type Config struct {
 	FSMOldest  uint32   // oldest that it can still run; 0: 1
 	Seeds      []string // cluster addresses where other nodes may be found; beside what is known
 	Role       string   // resource.MemberFull or MemberRead
+	ServeStale string   // told to the members, see resource.Member
 
 	// Describe tells of the rest of this node, for whoever asks about the members. Nil: nothing.
 	Describe func() Local

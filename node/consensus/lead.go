@@ -216,6 +216,7 @@ func (n *Node) announce() {
 	want := resource.Member{
 		Meta: resource.Meta{ID: n.id}, Name: n.cfg.Name, Address: n.cfg.Transport.Addr(),
 		ClientURL: n.cfg.ClientURL, Version: n.cfg.Version, FSMVersion: n.cfg.FSMVersion, FSMOldest: n.cfg.FSMOldest, Role: n.cfg.Role,
+		ServeStale: n.cfg.ServeStale,
 	}
 	if m, ok := n.fsm.Member(n.id); ok {
 		if m.Removed || sameMember(m, &want) {
@@ -229,7 +230,8 @@ func (n *Node) announce() {
 // sameMember compares what a node says of itself.
 func sameMember(a, b *resource.Member) bool {
 	return a.Name == b.Name && a.Address == b.Address && a.ClientURL == b.ClientURL &&
-		a.Version == b.Version && a.FSMVersion == b.FSMVersion && a.FSMOldest == b.FSMOldest && a.Role == b.Role
+		a.Version == b.Version && a.FSMVersion == b.FSMVersion && a.FSMOldest == b.FSMOldest && a.Role == b.Role &&
+		a.ServeStale == b.ServeStale
 }
 
 // insist proposes until the command is applied or refused.

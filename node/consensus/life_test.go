@@ -316,7 +316,7 @@ func TestLife_Version(t *testing.T) {
 		t.Errorf("version %d, want 2", v)
 	}
 	_, err := join.Ask(t.Context(), join.Config{
-		Addrs: []string{a.tr.Addr()}, Token: token(t, a), Name: "old", Address: freeAddr(t, a), MasterHash: masterHash, Timeout: 10 * time.Second,
+		Addrs: []string{a.tr.Addr()}, Token: token(t, a), Name: "old", Address: freeAddr(t), MasterHash: masterHash, Timeout: 10 * time.Second,
 	})
 	if !errors.Is(err, join.ErrRefused) || !strings.Contains(err.Error(), "the cluster has version 2") {
 		t.Errorf("an old program joins: got %v", err)

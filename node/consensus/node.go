@@ -53,6 +53,7 @@ type Node struct {
 	joins      *join.Admitter
 	ready      chan struct{} // closed once a leader was heard and caught up with
 	kick       chan struct{} // wakes the leader's loop
+	leaving    chan struct{} // held by the entry that takes a node out
 	remake     chan struct{} // asks for a snapshot
 	founder    bool          // the first voter of a new cluster
 	removed    atomic.Bool   // this node's own tombstone was seen and logged
@@ -75,7 +76,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10),
 		roster:  roster.New(cfg.Dir), since: time.Now().UnixNano(),
-		ready: make(chan struct{}), kick: make(chan struct{}, 1), remake: make(chan struct{}, 1),
+		ready: make(chan struct{}), kick: make(chan struct{}, 1), leaving: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
 	if err := n.renew(time.Now()); err != nil {
 		return nil, err

@@ -247,6 +247,11 @@ func (n *Node) apply(ctx context.Context, data []byte, e *fsm.Entry, class intak
 	if err := n.hasRoom(data); err != nil {
 		return fsm.Result{}, done, err
 	}
+	release, out, err := n.guardQuorum(ctx, e.Command)
+	if err != nil {
+		return fsm.Result{}, out, err
+	}
+	defer release()
 	leave, err := n.intake.Enter(ctx, class, len(data))
 	switch {
 	case errors.Is(err, resource.ErrBusy):

@@ -92,6 +92,7 @@ func (n *Node) onReseat(ctx context.Context, peerID string, body []byte) ([]byte
 	if m, ok := n.fsm.Member(id); ok && m.Removed {
 		return nil, fmt.Errorf("node %s was removed: %w", id, resource.ErrDead)
 	}
+	prev := n.raft.GetConfiguration().Index() // what is decided holds for this configuration only
 	s, in := n.server(id)
 	if !in || s.Suffrage != raft.Voter {
 		return nil, nil
@@ -100,5 +101,5 @@ func (n *Node) onReseat(ctx context.Context, peerID string, body []byte) ([]byte
 		return nil, err
 	}
 	n.log.Warn("a node with a damaged log loses its vote until it has caught up", "node", id)
-	return nil, waitFuture(ctx, n.raft.DemoteVoter(s.ID, 0, changeTimeout))
+	return nil, waitFuture(ctx, n.raft.DemoteVoter(s.ID, prev, changeTimeout))
 }

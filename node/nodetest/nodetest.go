@@ -2,18 +2,15 @@ package nodetest
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node"
 	"github.com/conclave-llm/conclave/resource"
@@ -265,29 +262,13 @@ func (c *Cluster) stop() {
 	}
 }
 
-// nextPort walks through ports below those that systems give out on their own, so that a
-// node finds its port free again when it is started a second time.
-var nextPort atomic.Uint32
-
-// FreeAddr returns an address on loopback that is free for TCP and UDP.
+// FreeAddr returns an address on loopback that is free for TCP and UDP, also when the node
+// that got it is started a second time.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	var lc net.ListenConfig
-	for range 2000 {
-		port := 10000 + (uint32(os.Getpid())*131+nextPort.Add(1))%20000
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		tcp, err := lc.Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			continue
-		}
-		udp, err := lc.ListenPacket(t.Context(), "udp", addr)
-		_ = tcp.Close()
-		if err != nil {
-			continue
-		}
-		_ = udp.Close()
-		return addr
+	addr, err := ports.Addr()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return ""
+	return addr
 }

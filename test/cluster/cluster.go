@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/node/torture/rig"
 )
 
@@ -454,19 +454,9 @@ func ok(url string) bool {
 
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		_ = l.Close() // the node listens on it
-		if _, given := givenAddrs.LoadOrStore(addr, true); !given {
-			return addr
-		}
+	addr, err := ports.Addr()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return addr
 }
-
-// givenAddrs are the addresses that freeAddr has given: until a node listens, the system
-// may name one again.
-var givenAddrs sync.Map

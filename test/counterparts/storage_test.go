@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/plugins/builtin/azure"
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
 	"github.com/conclave-llm/conclave/plugins/builtin/sink/sinktest"
@@ -50,12 +51,11 @@ func start(t *testing.T, says, name string, args ...string) {
 // freePort is a port that nobody has.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := ports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it only found the port
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestMix_RandomFaults(t *testing.T) {
 	torture := func(args ...string) ([]byte, error) {
 		return exec.CommandContext(t.Context(), cluster.Binary(t), append([]string{"torture"}, args...)...).CombinedOutput()
 	}
-	out, err := torture("--processes", "--for", length.String(), "--seed", fmt.Sprint(seed), "--dir", dir)
+	out, err := torture("--for", length.String(), "--seed", fmt.Sprint(seed), "--dir", dir)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -12,12 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/conclave-llm/conclave/internal/launch"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -90,6 +92,16 @@ var (
 	pidLine      = regexp.MustCompile(`node2: pid (\d+), (\S+)`)
 )
 
+// block is the first of a hundred ports.
+func block(t *testing.T) int {
+	t.Helper()
+	base, err := ports.Block()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base
+}
+
 // TestDev_PrintedLineWorksOnEachPort starts what make run starts, runs the printed curl line
 // against each printed endpoint, stops with Ctrl-C, and finds the data again.
 func TestDev_PrintedLineWorksOnEachPort(t *testing.T) {
@@ -97,9 +109,10 @@ func TestDev_PrintedLineWorksOnEachPort(t *testing.T) {
 		t.Fatal("needs curl")
 	}
 	dir := filepath.Join(t.TempDir(), "dev")
+	port := strconv.Itoa(block(t))
 	var key string
 	for run := range 2 {
-		d := startDev(t, "--data-dir", dir, "--port", "23000")
+		d := startDev(t, "--data-dir", dir, "--port", port)
 		text := d.until(t, "Ctrl-C stops")
 		if m := keyLine.FindStringSubmatch(text); m == nil || (run == 1 && m[1] != key) {
 			t.Fatalf("run %d: virtual key %v, want the one of the first run, %s", run, m, key)
@@ -122,7 +135,8 @@ func TestDev_PrintedLineWorksOnEachPort(t *testing.T) {
 // TestDev_Processes kills one node of `dev --processes` and starts it again by hand.
 func TestDev_Processes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dev")
-	d := startDev(t, "--data-dir", dir, "--port", "23200", "--processes")
+	port := block(t)
+	d := startDev(t, "--data-dir", dir, "--port", strconv.Itoa(port), "--processes")
 	text := d.until(t, "Ctrl-C stops")
 	m := pidLine.FindStringSubmatch(text)
 	if m == nil {
@@ -142,7 +156,7 @@ func TestDev_Processes(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "node2 is ready again", func() bool {
-		res, err := http.Get("http://127.0.0.1:23210/health/readiness")
+		res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/health/readiness", port+10))
 		if err != nil {
 			return false
 		}

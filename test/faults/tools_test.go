@@ -5,6 +5,8 @@ package faults
 import (
 	"os"
 	"testing"
+
+	"github.com/conclave-llm/conclave/node/torture/rig"
 )
 
 // missing skips a test for which a tool is not there; where everything is installed, it fails.
@@ -14,4 +16,23 @@ func missing(t *testing.T, what string) {
 		t.Fatalf("%s is not there", what)
 	}
 	t.Skipf("%s is not there", what)
+}
+
+// TestNetworks makes three networks at the same time: each has a subnet of its own.
+func TestNetworks(t *testing.T) {
+	if err := rig.MayPart(); err != nil {
+		missing(t, err.Error())
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		w, err := rig.NewNetwork(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(w.Close)
+		if seen[w.Gateway()] {
+			t.Errorf("two networks have the gateway %s", w.Gateway())
+		}
+		seen[w.Gateway()] = true
+	}
 }

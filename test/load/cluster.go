@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/ports"
 )
 
 const (
@@ -67,7 +69,7 @@ func startTrio(ctx context.Context, o options) (*trio, error) {
 func (t *trio) found(ctx context.Context, o options) (err error) {
 	mocks := make([]string, 2)
 	for i := range mocks {
-		if mocks[i], err = freeAddr(); err != nil {
+		if mocks[i], err = ports.Addr(); err != nil {
 			return err
 		}
 	}
@@ -110,7 +112,7 @@ func (t *trio) found(ctx context.Context, o options) (err error) {
 func (t *trio) add(ctx context.Context, n int) (time.Duration, error) {
 	var addrs [2]string
 	for i := range addrs {
-		a, err := freeAddr()
+		a, err := ports.Addr()
 		if err != nil {
 			return 0, err
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/ports"
 )
 
 // rig is the demo upstream, the relay and the node, all running.
@@ -106,7 +108,7 @@ func startRig(ctx context.Context, o options) (*rig, error) {
 func (r *rig) start(ctx context.Context, o options) error {
 	var addrs [5]string
 	for i := range addrs {
-		a, err := freeAddr()
+		a, err := ports.Addr()
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/ports"
 )
 
 // settle is how long a node is left alone before its memory counts: what a start reads of the
@@ -53,7 +55,7 @@ func runScale(ctx context.Context, o options, w io.Writer) error {
 func newScaleNode(o options, dir string) (*scaleNode, error) {
 	var addrs [2]string
 	for i := range addrs {
-		a, err := freeAddr()
+		a, err := ports.Addr()
 		if err != nil {
 			return nil, err
 		}

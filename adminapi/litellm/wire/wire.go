@@ -12,7 +12,6 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
@@ -88,9 +87,7 @@ func AnswerWith(w http.ResponseWriter, status int, wr records.Written, v any) er
 	if wr.Index != "" {
 		w.Header().Set(client.HeaderIndex, wr.Index)
 	}
-	if len(wr.Pending) > 0 {
-		w.Header().Set(client.HeaderPending, strings.Join(wr.Pending, ", "))
-	}
+	wr.Receipt.Put(w.Header())
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
 		return nil

@@ -50,6 +50,11 @@ func (a *app) clusterRotate() *cobra.Command {
 	return cmd
 }
 
+// sealedWarning says what an exchange of the KEK leaves behind, which no node can know of the others' files.
+const sealedWarning = `Values that were sealed with "conclave secret seal" (sealed:…, in a node's environment or file) open under
+the old KEK only: seal them again on each node, after the rotation and before its next start, which ends with status 78 otherwise.
+`
+
 func (a *app) rotateKey(kind, short string) *cobra.Command {
 	var overlap string
 	var wait time.Duration
@@ -60,6 +65,9 @@ func (a *app) rotateKey(kind, short string) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until the nodes have done it; 0: not at all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if kind == "kek" {
+			fmt.Fprint(a.stderr, sealedWarning)
+		}
 		r, err := a.client().RotateClusterKey(cmd.Context(), kind, overlap, client.Run(*dry))
 		if err != nil {
 			return err

@@ -181,10 +181,18 @@ func (a *app) deleteCommand(n noun) *cobra.Command {
 	}
 }
 
-// warnPending names the members that have not heard of the last write yet.
+// warnPending names the members that have not heard of the last write yet, and says how long they may go on without it.
 func (a *app) warnPending() {
-	if late := a.client().Pending(); len(late) > 0 {
-		fmt.Fprintf(a.stderr, "not yet applied by: %s\n", strings.Join(late, ", "))
+	r := a.client().Receipt()
+	if len(r.Pending) == 0 {
+		return
+	}
+	fmt.Fprintf(a.stderr, "applied by: %s\nnot yet applied by: %s\n", strings.Join(r.EnforcedBy, ", "), strings.Join(r.Pending, ", "))
+	switch {
+	case r.Forever:
+		fmt.Fprintln(a.stderr, "without a leader they may go on as before for ever (serve_stale)")
+	case !r.Until.IsZero():
+		fmt.Fprintf(a.stderr, "without a leader they serve no inference after %s\n", r.Deadline())
 	}
 }
 

@@ -157,7 +157,7 @@ func refusal(err error) *answer {
 		out.Code = codeMasterKey
 	}
 	switch out.Code {
-	case "", "no_leader", "overloaded":
+	case "", "no_leader", "overloaded", "quorum": // a node that is down may come back
 	default:
 		out.Permanent = true
 	}

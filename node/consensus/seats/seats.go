@@ -64,13 +64,8 @@ type Step struct {
 
 // Next is the change to make now; the zero Step is none.
 func Next(all []Seat, l Limits) Step {
-	for _, s := range all {
-		switch {
-		case s.Removed && s.Leader:
-			return Step{Leave, s.ID, "it was removed"}
-		case s.Removed:
-			return Step{Remove, s.ID, "it was removed"}
-		}
+	if s, ok := removed(all); ok {
+		return s
 	}
 	if s, ok := demoted(all); ok {
 		return s
@@ -79,6 +74,20 @@ func Next(all []Seat, l Limits) Step {
 		return s
 	}
 	return buried(all, l)
+}
+
+// removed takes out one that has a tombstone, if the quorum bears it: others may have died since
+// that was decided. It votes until then, though it does nothing else.
+func removed(all []Seat) (Step, bool) {
+	for _, s := range all {
+		switch {
+		case s.Removed && s.Leader:
+			return Step{Leave, s.ID, "it was removed"}, true
+		case s.Removed && Check(all, s.ID) == nil:
+			return Step{Remove, s.ID, "it was removed"}, true
+		}
+	}
+	return Step{}, false
 }
 
 // demoted takes the vote of one that must not have it, if the quorum bears it.
@@ -145,6 +154,14 @@ func buried(all []Seat, l Limits) Step {
 		return Step{Bury, s.ID, fmt.Sprintf("it was out of reach for %s", s.Out.Round(time.Second))}
 	}
 	return Step{}
+}
+
+// Staying are the seats but for those that are about to leave or to lose their vote: what is left
+// once everything that was decided has been done. It is what a further decision is measured by.
+func Staying(all []Seat) []Seat {
+	return slices.DeleteFunc(slices.Clone(all), func(s Seat) bool {
+		return s.Removed || s.Voter && s.Known && !s.MayVote
+	})
 }
 
 // Tally counts votes.

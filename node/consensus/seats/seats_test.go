@@ -50,6 +50,8 @@ func TestNext(t *testing.T) {
 	}{
 		{"nothing to do", of("vl", "v", "v"), after, seats.None, ""},
 		{"a tombstone leaves", of("vl", "v", "vx"), after, seats.Remove, "c"},
+		{"a tombstone stays while its vote is needed", of("vl", "vd", "vx"), after, seats.None, ""},
+		{"of two tombstones the dead one leaves first", of("vl", "v", "vx", "vdx", "vdx"), after, seats.Remove, "d"},
 		{"a removed leader hands over", of("vlx", "v", "v"), after, seats.Leave, "a"},
 		{"a voter is wanted", of("vl", "s"), after, seats.Promote, "b"},
 		{"three vote: a fourth waits", of("vl", "v", "v", "s"), after, seats.None, ""},
@@ -102,17 +104,41 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestStaying decides while others are about to go.
+func TestStaying(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		all  []seats.Seat
+		id   string
+		ok   bool
+	}{
+		{"one of four while another is dead", of("vl", "vd", "v", "v"), "c", true},
+		{"and then one more", of("vl", "vd", "vx", "v"), "d", false},
+		{"while another must not vote any more", of("vl", "vd", "vn", "v"), "d", false},
+		{"the dead one, in that case", of("vl", "vd", "vn", "v"), "b", true},
+		{"one without a vote", of("vl", "vd", "vx", "f"), "d", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if err := seats.Check(seats.Staying(tt.all), tt.id); (err == nil) != tt.ok {
+				t.Errorf("got %v, want it allowed: %v", err, tt.ok)
+			}
+		})
+	}
+}
+
 // TestNext_Quorum walks from every small configuration as Next says and never loses a quorum
 // that was there.
 func TestNext_Quorum(t *testing.T) {
 	t.Parallel()
-	kinds := []string{"v", "vd", "vn", "vx", "f", "d", "fn", "vo"}
+	kinds := []string{"v", "vd", "vn", "vx", "vdx", "f", "d", "fn", "vo"}
 	var walk func(specs []string)
 	walk = func(specs []string) {
 		all := of(append([]string{"vl"}, specs...)...)
 		before := seats.Count(all)
 		step := seats.Next(all, seats.Limits{After: time.Minute, MinVoters: 3})
-		if before.Alive >= before.Need && (step.Action == seats.Demote || step.Action == seats.Bury) {
+		if before.Alive >= before.Need && (step.Action == seats.Demote || step.Action == seats.Bury || step.Action == seats.Remove) {
 			if after := seats.Count(all, step.ID); after.Alive < after.Need {
 				t.Errorf("%v: %+v leaves %+v", specs, step, after)
 			}

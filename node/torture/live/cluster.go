@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/mock"
 	"github.com/conclave-llm/conclave/node/torture/rig"
 )
@@ -83,7 +84,7 @@ func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err 
 		return nil, err
 	}
 	for i := range cfg.Nodes {
-		h, err := c.newHost(ctx, i)
+		h, err := c.newHost(i)
 		if err != nil {
 			return nil, err
 		}
@@ -105,14 +106,19 @@ func (c *cluster) startUpstream(ctx context.Context, gateway string) error {
 }
 
 // newHost writes a node's configuration.
-func (c *cluster) newHost(ctx context.Context, i int) (*host, error) {
+func (c *cluster) newHost(i int) (*host, error) {
 	h := &host{name: string(rune('a' + i))}
 	var client string
 	var err error
 	if c.net != nil {
 		client, h.address = c.net.Host(i)+":4000", c.net.Host(i)+":4001"
-	} else if client, h.address, err = freeAddrs(ctx); err != nil {
-		return nil, err
+	} else {
+		var err1, err2 error
+		client, err1 = ports.Addr()
+		h.address, err2 = ports.Addr()
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
 	}
 	h.url = "http://" + client
 	h.file = filepath.Join(c.cfg.work, h.name+".hcl")
@@ -122,20 +128,6 @@ func (c *cluster) newHost(ctx context.Context, i int) (*host, error) {
 	}
 	h.log, err = os.OpenFile(filepath.Join(c.cfg.Dir, "nodes", h.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	return h, err
-}
-
-// freeAddrs are two addresses on loopback that nobody listens on now.
-func freeAddrs(ctx context.Context) (one, two string, err error) {
-	var lc net.ListenConfig
-	a, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	b, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", errors.Join(err, a.Close())
-	}
-	return a.Addr().String(), b.Addr().String(), errors.Join(a.Close(), b.Close())
 }
 
 // found starts the nodes as an operator does.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,14 +19,20 @@ import (
 type Network struct {
 	nodes  int
 	bridge string
-	subnet string // "10.199.7"
+	subnet string // "10.199.7", of its own
 
 	mu   sync.Mutex // guards lost
 	lost [][2]int   // from and to of what gets lost
 }
 
-// networks counts those of this process, so that each has its own names.
+// networks counts those of this process, so that each begins to look for its names elsewhere.
 var networks atomic.Int64
+
+// spaces is how many networks a machine may have at a time: 10.192.0 to 10.255.249.
+const spaces = 64 * 250
+
+// subnet is that of the network with a number, and no other's.
+func subnet(id int) string { return fmt.Sprintf("10.%d.%d", 192+id/250, id%250) }
 
 // MayPart says why no Network can be made here; nil: one can.
 func MayPart() error {
@@ -44,15 +52,16 @@ func NewNetwork(n int) (_ *Network, err error) {
 	if err := MayPart(); err != nil {
 		return nil, err
 	}
-	id := (os.Getpid() + 1000*int(networks.Add(1))) % 100000
-	w := &Network{nodes: n, bridge: fmt.Sprint("cnb", id), subnet: fmt.Sprint("10.199.", id%250)}
+	w, err := claim(n, os.Getpid()*31+int(networks.Add(1)))
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			w.Close()
 		}
 	}()
 	steps := [][]string{
-		{"link", "add", w.bridge, "type", "bridge"},
 		{"addr", "add", w.Gateway() + "/24", "dev", w.bridge},
 		{"link", "set", w.bridge, "up"},
 	}
@@ -73,6 +82,38 @@ func NewNetwork(n int) (_ *Network, err error) {
 		}
 	}
 	return w, nil
+}
+
+// claim makes a bridge whose number, and so whose subnet, nobody else on this machine has: the first free one
+// from a number on.
+func claim(n, from int) (*Network, error) {
+	for i := range spaces {
+		id := (from + i) % spaces
+		w := &Network{nodes: n, bridge: fmt.Sprint("cnb", id), subnet: subnet(id)}
+		used, err := w.used()
+		if err != nil {
+			return nil, err
+		}
+		if used {
+			continue
+		}
+		if err = command("ip", "link", "add", w.bridge, "type", "bridge"); err == nil {
+			return w, nil
+		}
+		if _, taken := net.InterfaceByName(w.bridge); taken != nil {
+			return nil, err // it is not that another was faster
+		}
+	}
+	return nil, errors.New("every subnet is in use")
+}
+
+// used says whether this machine has an address in the subnet already.
+func (w *Network) used() (bool, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return false, fmt.Errorf("list this machine's addresses: %w", err)
+	}
+	return slices.ContainsFunc(all, func(a net.Addr) bool { return strings.HasPrefix(a.String(), w.subnet+".") }), nil
 }
 
 // Space is the namespace of a node.
