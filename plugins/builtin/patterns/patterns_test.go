@@ -97,7 +97,7 @@ func streamed(t *testing.T, p *patterns.Patterns, d sdk.GuardrailDescription, te
 	m.Set(&guardrail.Live{Backend: p, Description: d})
 	c := guardrail.NewChain(nil, nil)
 	c.Replace([]*guardrail.Member{m})
-	check, err := c.For("m", guardrail.Choice{}).Stream(t.Context(), guardrail.Info{})
+	check, err := c.For("m", guardrail.Choice{}).Stream(t.Context(), &guardrail.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
