@@ -85,7 +85,7 @@ func judged(t *testing.T, endpoint llm.Endpoint, events [][]byte) error {
 	m.Set(&guardrail.Live{Backend: backend{configured(t)}, Description: guardrail.Description{Hooks: []resource.Hook{resource.HookAfter}}})
 	c := guardrail.NewChain(nil, nil)
 	c.Replace([]*guardrail.Member{m})
-	check, err := c.For("m", guardrail.Choice{}).Stream(t.Context(), guardrail.Info{Endpoint: endpoint.String()})
+	check, err := c.For("m", guardrail.Choice{}).Stream(t.Context(), &guardrail.Request{Info: guardrail.Info{Endpoint: endpoint.String()}})
 	if err != nil {
 		t.Fatal(err)
 	}
