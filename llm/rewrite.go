@@ -17,6 +17,8 @@ type Edits struct {
 	// RenameMaxTokens, if set, is the name under which the provider takes the limit on output:
 	// "max_tokens" or "max_completion_tokens".
 	RenameMaxTokens string
+	// RenameSeed, if set, is the provider's name for "seed".
+	RenameSeed string
 	// Endpoint is where the body goes: its dialect says how a limit is named that is added.
 	Endpoint Endpoint
 	// DropModel and DropStream take out "model" and "stream", which some hosts of a dialect want
@@ -76,6 +78,11 @@ func Rewrite(body []byte, f *Fields, e Edits) []byte {
 	}
 	if e.RenameMaxTokens != "" {
 		list = f.renameMaxTokens(list, e.RenameMaxTokens)
+	}
+	if e.RenameSeed != "" {
+		for _, sp := range spansOf(body, []string{"seed"}, nil) {
+			list = append(list, splice{sp.key, sp.start, append(AppendString(nil, e.RenameSeed), ':')})
+		}
 	}
 	list, left := f.drop(body, list, e)
 	for _, m := range e.Add {

@@ -35,6 +35,8 @@ type Target struct {
 	// speak OpenAI's dialect.
 	MaxTokensName   string
 	NoStreamOptions bool
+	// SeedName is the provider's name for OpenAI's "seed", "" for the same.
+	SeedName string
 	// Refused are parameters, by OpenAI's names, that the provider refuses though its dialect has them.
 	Refused []string
 	// Prompt writes a conversation as the one text that the model was trained on, for writers of

@@ -44,7 +44,7 @@ type lastTick struct {
 // openLastTick opens the file in a folder and reads the mark of an earlier process; the zero mark if there is none of
 // this boot.
 func openLastTick(dir, bootID string, log *slog.Logger) (*lastTick, tickMark, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lastTickName), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // in the node's own folder
+	f, err := os.OpenFile(filepath.Join(dir, lastTickName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, tickMark{}, fmt.Errorf("open the last tick: %w", err)
 	}

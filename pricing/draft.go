@@ -298,8 +298,9 @@ func extends(a, b *Entry) bool {
 func pricesOf(e *Entry) map[string]string {
 	out := map[string]string{}
 	for _, col := range strings.Split(e.Row(), "\t")[5:] {
-		name, value, _ := strings.Cut(col, "=")
-		out[name] = value
+		if name, value, _ := strings.Cut(col, "="); !isFact(name) {
+			out[name] = value
+		}
 	}
 	return out
 }

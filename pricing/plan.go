@@ -144,7 +144,7 @@ func (p *Plan) compare(now *Book, e *Entry, how How) bool {
 	case how.Review:
 		reason = "review"
 	}
-	if why := suspicious(old, e); why != "" && !how.Accept {
+	if why := suspicious(old, e, how.InUse[e.key()]); why != "" && !how.Accept {
 		reason = why
 	}
 	if reason == "" {
@@ -155,8 +155,9 @@ func (p *Plan) compare(now *Book, e *Entry, how How) bool {
 	return false
 }
 
-// suspicious says what about a change looks like a mistake, "" for nothing.
-func suspicious(old, e *Entry) string {
+// suspicious says what about a change looks like a mistake, "" for nothing. A price that has vanished, where a lower one
+// then stands in its place, is one for a row in use.
+func suspicious(old, e *Entry, inUse bool) string {
 	if old == nil || old.Price == nil {
 		return ""
 	}
@@ -174,7 +175,7 @@ func suspicious(old, e *Entry) string {
 		case a == b || a == 0 && !had:
 		case a == 0 || b == 0:
 			return name + " goes from or to 0"
-		case !has && b < a:
+		case !has && b < a && inUse:
 			return name + " is gone, and what stands in its place is lower"
 		case a/tooMuch > b || b/tooMuch > a:
 			return name + " changes more than 100 times"

@@ -50,7 +50,7 @@ func TestPlan_Vanished(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := written(t, p)
-			if p, err = pricing.NewPlan(now, mapFile(t, mode, tt.next), pricing.How{Replace: true}); err != nil {
+			if p, err = pricing.NewPlan(now, mapFile(t, mode, tt.next), pricing.How{Replace: true, InUse: map[string]bool{"openai/m": true}}); err != nil {
 				t.Fatal(err)
 			}
 			if len(p.Changes) != 1 || p.Changes[0].Held != tt.held {

@@ -35,7 +35,7 @@ var compatible = []Provider{
 	{Name: "chutes", Base: "https://llm.chutes.ai/v1", KeyVars: []string{"CHUTES_API_KEY"}, BaseVars: []string{"CHUTES_API_BASE"}, Endpoints: chats, MaxTokens: "max_tokens"},
 	{Name: "clarifai", Base: "https://api.clarifai.com/v2/ext/openai/v1", KeyVars: []string{"CLARIFAI_API_KEY"}, BaseVars: []string{"CLARIFAI_API_BASE"}, Endpoints: chats},
 	{Name: "clf_ai_gateway", Base: "https://api.clfaigateway.dev/v1", KeyVars: []string{"CLF_AI_GATEWAY_API_KEY"}, BaseVars: []string{"CLF_AI_GATEWAY_API_BASE"}, Endpoints: chats},
-	{Name: "codestral", Base: "https://codestral.mistral.ai/v1", KeyVars: []string{"CODESTRAL_API_KEY"}, BaseVars: []string{"CODESTRAL_API_BASE"}, Endpoints: chats, NoStreamOptions: true, MaxTokens: "max_tokens", Refuses: notMistral},
+	{Name: "codestral", Base: "https://codestral.mistral.ai/v1", KeyVars: []string{"CODESTRAL_API_KEY"}, BaseVars: []string{"CODESTRAL_API_BASE"}, Endpoints: chats, NoStreamOptions: true, MaxTokens: "max_tokens", Seed: "random_seed", Refuses: notMistral},
 	{Name: "cognition", Base: "https://api.cognition.ai/v1", KeyVars: []string{"COGNITION_API_KEY"}, BaseVars: []string{"COGNITION_API_BASE"}, Endpoints: chats},
 	{Name: "cometapi", Base: "https://api.cometapi.com/v1", KeyVars: []string{"COMETAPI_API_KEY", "COMETAPI_KEY"}, BaseVars: []string{"COMETAPI_API_BASE"}, Endpoints: chats},
 	{Name: "compactifai", Base: "https://api.compactif.ai/v1", KeyVars: []string{"COMPACTIFAI_API_KEY"}, BaseVars: []string{"COMPACTIFAI_API_BASE"}, Endpoints: chats},

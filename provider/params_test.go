@@ -14,7 +14,7 @@ func TestParams(t *testing.T) {
 		has, lacks      []string
 	}{
 		{"openai", "gpt-4o", []string{"logit_bias", "seed", "stream_options"}, nil},
-		{"mistral", "mistral-large", []string{"temperature"}, []string{"stream_options", "seed", "user"}},
+		{"mistral", "mistral-large", []string{"temperature"}, []string{"stream_options", "logit_bias", "user"}},
 		{"anthropic", "claude-sonnet-4-5", []string{"reasoning_effort", "response_format", "tools", "tool_choice", "parallel_tool_calls", "stop", "max_tokens", "user"}, []string{"logit_bias", "n", "seed", "logprobs"}},
 		{"gemini", "gemini-2.5-pro", []string{"reasoning_effort", "response_format", "seed", "stop", "tools", "logprobs", "top_logprobs"}, []string{"logit_bias"}},
 		{"bedrock", "anthropic.claude-3-5-sonnet-20240620-v1:0", []string{"tools", "temperature"}, []string{"logprobs", "top_logprobs", "seed", "n"}},

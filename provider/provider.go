@@ -147,6 +147,8 @@ type Provider struct {
 	MaxTokens string
 	// NoStreamOptions says that it refuses stream_options; it sends usage without being asked.
 	NoStreamOptions bool
+	// Seed is its name for OpenAI's "seed", "" for the same.
+	Seed string
 	// Refuses are parameters of its dialect, by OpenAI's names, that it refuses. What becomes of them is the model's policy.
 	Refuses []string
 	// Header are headers, by their canonical names, that every request carries unless the client's

@@ -108,8 +108,8 @@ func TestModels(t *testing.T) {
 func TestModels_Anthropic(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
-		"/v1/models":      `{"data":[{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T16:56:42Z"},{"type":"model","id":"other","display_name":"other","created_at":"2023-02-28T16:56:42Z"}],"first_id":"demo","last_id":"other","has_more":false}`,
-		"/v1/models/demo": `{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T16:56:42Z"}`,
+		"/v1/models":      `{"data":[{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T18:56:42Z"},{"type":"model","id":"other","display_name":"other","created_at":"2023-02-28T18:56:42Z"}],"first_id":"demo","last_id":"other","has_more":false}`,
+		"/v1/models/demo": `{"type":"model","id":"demo","display_name":"demo","created_at":"2023-02-28T18:56:42Z"}`,
 	} {
 		if w := newRig(t).do("GET", path, "", header("Anthropic-Version", "2023-06-01")); w.Code != 200 || w.Body.String() != want {
 			t.Errorf("%s: got %d %s", path, w.Code, w.Body)

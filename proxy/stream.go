@@ -201,7 +201,7 @@ func (c *Call) withUsage(last []byte) []byte {
 
 // endStream settles, then sends the last event.
 func (s *Server) endStream(c *Call, a *Answer) error {
-	told := !c.uncounted() || c.exchange != nil
+	told := !c.uncounted() || a.Translated
 	s.complete(c)
 	if c.fields.IncludeUsage && !told && c.converses() {
 		c.last = c.withUsage(c.last)

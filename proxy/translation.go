@@ -46,7 +46,7 @@ func (c *Call) bodyAt(d *view.Deployment, at llm.Endpoint) (raw []byte, hide boo
 		}
 	}
 	if at.UsageChunk() {
-		edits.RenameMaxTokens = d.Provider.MaxTokens
+		edits.RenameMaxTokens, edits.RenameSeed = d.Provider.MaxTokens, d.Provider.Seed
 	}
 	if d.Name != c.fields.Model && !at.ModelInPath() {
 		edits.Model = d.Name
@@ -106,7 +106,7 @@ func (c *Call) targetOf(d *view.Deployment) llm.Target {
 	return llm.Target{
 		Model: d.Name, Options: d.Account.Or().Options, MaxOutput: c.view.Model(c.result.target.Model).MaxOutput,
 		Policy: policyOf(c.result.target.Model), MaxTokensName: d.Provider.MaxTokens, NoStreamOptions: d.Provider.NoStreamOptions,
-		Refused: d.Provider.Refuses, Prompt: d.Prompt(),
+		SeedName: d.Provider.Seed, Refused: d.Provider.Refuses, Prompt: d.Prompt(),
 	}
 }
 
@@ -137,6 +137,7 @@ func policyOf(m *resource.Model) llm.Policy {
 // translate says the provider's answer in the client's dialect.
 func (c *Call) translate(a *Answer, at llm.Endpoint) (err error) {
 	out, _ := provider.OutboundOf(at)
+	a.Translated = true
 	switch {
 	case a.Stream != nil:
 		a.Stream = c.exchange.Stream(out, a.Stream)
@@ -157,8 +158,9 @@ func (c *Call) guessUsage(textBytes int64) llm.Usage {
 
 // asStream is an answer that came whole though a stream was asked for, as that stream. It is of the client's own dialect.
 func (c *Call) asStream(a *Answer, at llm.Endpoint) error {
-	in, ok := provider.InboundOf(c.route.endpoint)
-	if !ok {
+	in, reads := provider.InboundOf(c.route.endpoint)
+	_, writes := provider.OutboundOf(at)
+	if !reads || !writes {
 		return nil
 	}
 	x, err := translate.Read(in, c.body, c.asked(), true)

@@ -34,7 +34,7 @@ func (c *Call) opaque() bool {
 // Bedrock's, else in any shape that is known. Headers come last of what Bedrock tells: a body says the same, and
 // what a cache held beside.
 func (c *Call) usageOf(a *Answer) llm.Usage {
-	if a.Report.Usage.Source != llm.UsageNone || !c.opaque() {
+	if a.Report.Usage.Source != llm.UsageNone || a.Translated || !c.opaque() {
 		return a.Report.Usage
 	}
 	if u, ok := bedrock.HeaderUsage(a.Header); ok {

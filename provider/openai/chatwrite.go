@@ -176,7 +176,7 @@ func (w *writer) sampling() {
 	w.float("presence_penalty", q.PresencePenalty)
 	w.strings("stop", q.Stop)
 	if q.Seed != nil {
-		w.key("seed")
+		w.key(cmp.Or(w.t.SeedName, "seed"))
 		w.b = strconv.AppendInt(w.b, *q.Seed, 10)
 	}
 	w.member("logit_bias", q.LogitBias)

@@ -110,12 +110,13 @@ type Upstream interface {
 
 // Answer is a provider's answer: Body, or Stream if there is one.
 type Answer struct {
-	Status int
-	Header http.Header
-	Body   []byte
-	Report llm.Report // of Body
-	Stream Stream
-	Raw    bool // Stream's events are bytes of any kind
+	Status     int
+	Header     http.Header
+	Body       []byte
+	Report     llm.Report // of Body
+	Stream     Stream
+	Raw        bool // Stream's events are bytes of any kind
+	Translated bool // it is in the client's words, and nothing more is read of it
 }
 
 // Stream is a provider's stream of events; *upstream.Stream is one.
