@@ -76,14 +76,7 @@ func Rewrite(body []byte, f *Fields, e Edits) []byte {
 	if e.MaxTokens > 0 {
 		list, add = f.clamp(body, list, add, e)
 	}
-	if e.RenameMaxTokens != "" {
-		list = f.renameMaxTokens(list, e.RenameMaxTokens)
-	}
-	if e.RenameSeed != "" {
-		for _, sp := range spansOf(body, []string{"seed"}, nil) {
-			list = append(list, splice{sp.key, sp.start, append(AppendString(nil, e.RenameSeed), ':')})
-		}
-	}
+	list = f.rename(body, list, e)
 	list, left := f.drop(body, list, e)
 	for _, m := range e.Add {
 		list, add = set(list, add, span{}, m.Name, m.Value)
@@ -180,6 +173,19 @@ func (f *Fields) clampNested(body []byte, list []splice, add []byte, e Edits, va
 		return append(list, splice{sp.start + 1, sp.start + 1, text}), add
 	}
 	return set(list, add, sp, fieldNames[id], fmt.Appendf(nil, `{%q:%s}`, name, value))
+}
+
+// rename gives members the provider's names.
+func (f *Fields) rename(body []byte, list []splice, e Edits) []splice {
+	if e.RenameMaxTokens != "" {
+		list = f.renameMaxTokens(list, e.RenameMaxTokens)
+	}
+	if e.RenameSeed != "" {
+		for _, sp := range spansOf(body, []string{"seed"}, nil) {
+			list = append(list, splice{sp.key, sp.start, append(AppendString(nil, e.RenameSeed), ':')})
+		}
+	}
+	return list
 }
 
 // renameMaxTokens renames the one of max_tokens and max_completion_tokens that is given, if

@@ -126,7 +126,9 @@ func parseRow(line string) (*Entry, error) {
 }
 
 // isFact says that a name in the row form is of no price.
-func isFact(name string) bool { return name == "features" || name == "dimensions" || name == "deprecated_on" }
+func isFact(name string) bool {
+	return name == "features" || name == "dimensions" || name == "deprecated_on"
+}
 
 // set reads one "name=value".
 func (e *Entry) set(col string) (err error) {
