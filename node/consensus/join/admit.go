@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
@@ -47,15 +45,15 @@ type AdmitterConfig struct {
 // was lost, though its token is used; one that leads no more vouches for it.
 type Admitter struct {
 	cfg   AdmitterConfig
-	limit *rate.Limiter
+	asked *sources
 
 	mu     sync.Mutex                   // guards issued
 	issued map[string][sha256.Size]byte // by node id: what asked with a good token
 }
 
-// NewAdmitter makes an admitter that allows 5 joins a second.
+// NewAdmitter makes an admitter that answers each address 5 times a second.
 func NewAdmitter(cfg AdmitterConfig) *Admitter {
-	return &Admitter{cfg: cfg, limit: rate.NewLimiter(5, 20), issued: map[string][sha256.Size]byte{}}
+	return &Admitter{cfg: cfg, asked: newSources(), issued: map[string][sha256.Size]byte{}}
 }
 
 // Serve answers newcomers until l is closed, and waits for the answers under way, which ctx
@@ -83,7 +81,7 @@ func (a *Admitter) serve(ctx context.Context, c net.Conn) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
-	out, err := a.route(ctx, question)
+	out, err := a.route(ctx, c.RemoteAddr(), question)
 	if err != nil {
 		out, err = json.Marshal(answer{Code: resource.Code(err), Text: err.Error()})
 	}
@@ -96,8 +94,8 @@ func (a *Admitter) serve(ctx context.Context, c net.Conn) {
 }
 
 // route admits here or asks the leader, once.
-func (a *Admitter) route(ctx context.Context, question []byte) ([]byte, error) {
-	if !a.limit.Allow() {
+func (a *Admitter) route(ctx context.Context, from net.Addr, question []byte) ([]byte, error) {
+	if !a.asked.allow(from) {
 		return nil, errors.New("too many joins at once: try again")
 	}
 	if out, ok := a.standing(question); ok {

@@ -258,7 +258,7 @@ func TestAdmitter_leaderReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := at.route(t.Context(), q)
+		text, err := at.route(t.Context(), nil, q)
 		if err != nil {
 			t.Fatal(err)
 		}
