@@ -59,6 +59,7 @@ def anthropic_messages():
         ],
     )
     assert answered.content, answered
+    assert "demo" in [m.id for m in client.models.list()] and client.models.retrieve("demo").display_name == "demo"
     err = refused(anthropic.NotFoundError, lambda: client.messages.create(model="missing", max_tokens=9, messages=hello))
     assert err.body["type"] == "error" and err.body["error"]["type"] == "not_found_error", err.body
     stranger = anthropic.Anthropic(base_url=NODE, api_key="sk-nobody", max_retries=0)
@@ -70,6 +71,8 @@ def anthropic_messages():
 
 def google_generate_content(version):
     client = genai.Client(api_key=KEY, http_options=types.HttpOptions(base_url=NODE, api_version=version))
+    if version == "v1beta":
+        assert "models/demo" in [m.name for m in client.models.list()] and client.models.get(model="demo").name == "models/demo"
     whole = client.models.generate_content(model="demo", contents="hello")
     assert whole.text and whole.usage_metadata.total_token_count > 0, whole
     assert whole.candidates[0].finish_reason == types.FinishReason.STOP, whole

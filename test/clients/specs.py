@@ -74,8 +74,10 @@ def of_discovery(doc):
 
 def ask(path, body, method="POST", status=200):
     """Ask, and return the answer, or the data of its events."""
-    request = urllib.request.Request(NODE + path, json.dumps(body).encode() if body is not None else None,
-                                     {"Authorization": "Bearer " + KEY, "Content-Type": "application/json", "anthropic-version": "2023-06-01"}, method=method)
+    headers = {"Authorization": "Bearer " + KEY, "Content-Type": "application/json"}
+    if path.startswith("/v1/messages"):
+        headers["anthropic-version"] = "2023-06-01"
+    request = urllib.request.Request(NODE + path, json.dumps(body).encode() if body is not None else None, headers, method=method)
     try:
         with urllib.request.urlopen(request) as answer:
             kind, text, got = answer.headers["Content-Type"], answer.read().decode(), answer.status

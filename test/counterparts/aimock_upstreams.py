@@ -56,10 +56,13 @@ def streamed(**request):
 
 def chats():
     for model, (whole_at, stream_at) in PATHS.items():
-        used = (0, 0) if model == "ollama" else (5, 7)  # aimock counts nothing there
+        def counted(usage):
+            if model == "ollama":  # aimock counts nothing there: the gateway estimates
+                return usage.prompt_tokens > 0 and usage.completion_tokens > 0
+            return (usage.prompt_tokens, usage.completion_tokens) == (5, 7)
         answer = client.chat.completions.create(model=model, messages=HELLO)
         assert answer.choices[0].message.content == SAYS and answer.choices[0].finish_reason == "stop", answer
-        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == used, answer
+        assert counted(answer.usage), answer
         called = client.chat.completions.create(model=model, messages=HELLO, tools=TOOLS).choices[0]
         call = called.message.tool_calls[0]
         assert call.function.name == "get_weather" and json.loads(call.function.arguments) == {"city": "Paris"}, called
@@ -68,7 +71,7 @@ def chats():
         assert client.chat.completions.create(model=model, messages=after, tools=TOOLS).choices[0].message.content == SAYS
         assert asked() == [whole_at] * 3, model
         text, calls, reason, usage = streamed(model=model, messages=HELLO)
-        assert (text, calls, reason, usage.prompt_tokens, usage.completion_tokens) == (SAYS, {}, "stop", *used), (model, text, calls, reason, usage)
+        assert (text, calls, reason) == (SAYS, {}, "stop") and counted(usage), (model, text, calls, reason, usage)
         text, calls, reason, _ = streamed(model=model, messages=HELLO, tools=TOOLS)
         assert text == "" and calls[0][0] == "get_weather" and json.loads(calls[0][1]) == {"city": "Paris"}, (model, text, calls)
         assert reason == "tool_calls", (model, reason)
