@@ -49,7 +49,7 @@ func (p *Provider) Params(model string) []string {
 	}
 	out, _ := OutboundOf(at)
 	list := []string{}
-	for _, name := range AllParams() {
+	for _, name := range allParams {
 		if set := asked[name]; set != nil && at != llm.Chat && !takes(out, model, name, set) || name == "stream_options" && p.NoStreamOptions || slices.Contains(p.Refuses, name) {
 			continue
 		}
@@ -58,8 +58,11 @@ func (p *Provider) Params(model string) []string {
 	return list
 }
 
-// AllParams lists those that Params looks for, sorted.
-func AllParams() []string { return slices.Sorted(maps.Keys(asked)) }
+// allParams are those that are asked for, sorted.
+var allParams = slices.Sorted(maps.Keys(asked))
+
+// AllParams lists those that Params looks for, sorted. The list is the caller's.
+func AllParams() []string { return slices.Clone(allParams) }
 
 // takes says whether a dialect has words for a parameter.
 func takes(out Outbound, model, name string, set func(*chat.Request)) bool {
