@@ -15,9 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/launch"
 	"github.com/conclave-llm/conclave/internal/ports"
 	"github.com/conclave-llm/conclave/plugins/builtin/azure"
 	"github.com/conclave-llm/conclave/plugins/builtin/google"
@@ -33,10 +35,11 @@ func start(t *testing.T, says, name string, args ...string) {
 		t.Fatal(err)
 	}
 	cmd.Stderr = cmd.Stdout
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // some start others
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(func() { _ = launch.SignalGroup(cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
 	said := bufio.NewScanner(out)
 	var all strings.Builder
 	for said.Scan() {

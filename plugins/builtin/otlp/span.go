@@ -112,7 +112,7 @@ func attributes(r *sdk.Record, operation string) []*common.KeyValue {
 			text("conclave.usage.source", u.Source.String()))
 	}
 	if r.Priced {
-		list = append(list, &common.KeyValue{Key: "gen_ai.usage.cost", Value: double(float64(r.CostNanoUSD) / 1e9)})
+		list = append(list, &common.KeyValue{Key: "gen_ai.usage.cost", Value: double(usd(r))})
 	}
 	if r.FirstToken > 0 {
 		list = append(list, &common.KeyValue{Key: "gen_ai.server.time_to_first_token", Value: double(r.FirstToken.Seconds())})
@@ -241,13 +241,29 @@ func partsOf(content json.RawMessage) []part {
 func inference(r *sdk.Record) []*common.KeyValue {
 	u := &r.Usage
 	list := []*common.KeyValue{
-		text("openinference.span.kind", "LLM"), text("llm.model_name", payload.UpstreamModel(r)), text("llm.provider", r.Provider),
+		text("openinference.span.kind", kindOf(r, "LLM")), text("llm.model_name", payload.UpstreamModel(r)), text("llm.provider", r.Provider),
 		text("session.id", r.SessionID),
 		number("llm.token_count.prompt", u.Input+u.CacheRead+u.CacheWrite), number("llm.token_count.completion", u.Output+u.Reasoning),
 		number("llm.token_count.total", u.Input+u.CacheRead+u.CacheWrite+u.Output+u.Reasoning),
 	}
+	if r.Priced {
+		list = append(list, &common.KeyValue{Key: "llm.cost.total", Value: double(usd(r))})
+	}
 	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
 }
+
+// kindOf is what OpenInference and MLflow call a request, which is chat if it is nothing else.
+func kindOf(r *sdk.Record, chat string) string {
+	switch r.Endpoint {
+	case "embeddings":
+		return "EMBEDDING"
+	case "rerank":
+		return "RERANKER"
+	}
+	return chat
+}
+
+func usd(r *sdk.Record) float64 { return float64(r.CostNanoUSD) / 1e9 }
 
 // text is an attribute; nil if there is nothing to say.
 func text(key, value string) *common.KeyValue {

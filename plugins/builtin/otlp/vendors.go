@@ -27,8 +27,9 @@ type vendor struct {
 	more func(r *sdk.Record) []*common.KeyValue
 }
 
-// vendors are the vendors by the names of their callbacks. Weave's row was compared with its documentation;
-// the addresses and headers of the others have not been tried at the vendor or checked against its pages.
+// vendors are the vendors by the names of their callbacks. MLflow and Phoenix are real servers in test/counterparts,
+// Weave's row was compared with its documentation; the addresses and headers of the others have not been tried at
+// the vendor or checked against its pages.
 var vendors = map[string]vendor{
 	"otlp": {title: "any OpenTelemetry collector"},
 	"agentops": {
@@ -228,10 +229,13 @@ func langfuse(r *sdk.Record) []*common.KeyValue {
 	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
 }
 
-// mlflow are the names that MLflow reads.
+// mlflow are the names that MLflow reads; without a cost it makes one from its own list of prices.
 func mlflow(r *sdk.Record) []*common.KeyValue {
 	list := []*common.KeyValue{
-		text("mlflow.spanType", `"CHAT_MODEL"`), text("mlflow.spanInputs", string(r.Request)), text("mlflow.spanOutputs", string(r.Response)),
+		text("mlflow.spanType", `"`+kindOf(r, "CHAT_MODEL")+`"`), text("mlflow.spanInputs", string(r.Request)), text("mlflow.spanOutputs", string(r.Response)),
+	}
+	if r.Priced {
+		list = append(list, text("mlflow.llm.cost", fmt.Sprintf(`{"total_cost":%v}`, usd(r))))
 	}
 	return slices.DeleteFunc(list, func(kv *common.KeyValue) bool { return kv == nil })
 }
