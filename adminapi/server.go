@@ -26,6 +26,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/spend"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/plugins/auth"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -122,7 +123,7 @@ type Config struct {
 	Turns person.Turns
 	// Auditor takes sign-ins, failures and exports. Default: they are not told.
 	Auditor Auditor
-	Now     func() time.Time // default time.Now
+	Now     func() time.Time // default clock.Now
 	Logger  *slog.Logger     // default: discards
 	Version string           // of the program, for the OpenAPI document
 	Prices  *prices.Prices   // nil: made of the rest
@@ -246,7 +247,7 @@ func (c *Config) fillDefaults() {
 		c.MCP = noGateway{}
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = clock.Now
 	}
 	if c.Auditor == nil {
 		c.Auditor = noAuditor{}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -53,7 +54,7 @@ type Config struct {
 	AllowAddr func(netip.Addr) error
 	// Timeout bounds connecting; 0: DefaultTimeout.
 	Timeout    time.Duration
-	Now        func() time.Time      // default: time.Now
+	Now        func() time.Time      // default: clock.Now
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -78,7 +79,7 @@ func New(cfg Config) (*Dialer, error) {
 		cfg.Timeout = DefaultTimeout
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -53,7 +54,7 @@ type Config struct {
 	HoldAge      time.Duration // sealed segments are kept so long for a reader that is behind; 0: 4 × MaxAge
 	HoldBytes    int64         // or so many bytes of them, whichever ends first; 0: 4 × MaxBytes
 
-	Now        func() time.Time // nil: time.Now
+	Now        func() time.Time // nil: clock.Now
 	BootID     string           // of the machine's run; "": read from the kernel
 	Logger     *slog.Logger     // nil: slog.Default()
 	Registerer prometheus.Registerer
@@ -87,7 +88,7 @@ func (c *Config) fill() error {
 		c.HoldBytes = 4 * c.MaxBytes
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = clock.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

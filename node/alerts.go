@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/courier"
 	"github.com/conclave-llm/conclave/node/courier/post"
 	"github.com/conclave-llm/conclave/resource"
@@ -20,7 +21,7 @@ import (
 // AlertsConfig is when alerts are looked for and delivered. Its zero value is good.
 type AlertsConfig struct {
 	Look <-chan time.Time // when to look at the states that are worth an alert; nil: every fifteen seconds
-	Now  func() time.Time // nil: time.Now
+	Now  func() time.Time // nil: clock.Now
 }
 
 // alerts counts the budgets that have passed their soft limit. Every node applies the entry that
@@ -136,7 +137,7 @@ func (t alertTester) TryAlert(ctx context.Context, name string) error {
 	if c == nil {
 		return fmt.Errorf("channel %q of the setting alerts: %w", name, resource.ErrNotFound)
 	}
-	at := resource.At(time.Now())
+	at := resource.At(clock.Now())
 	return t.n.post.Send(ctx, c, nil, &alert.Alert{
 		ID: fmt.Sprintf("alrt_test_%x", int64(at)), Kind: channel.Test, At: at, Subject: "node/" + t.n.identity.NodeID, Name: t.n.cfg.Name,
 		Key: fmt.Sprintf("test/%d", at), Text: "This is a test of the channel " + name + ". Nothing has happened.",

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/contents"
 	"github.com/conclave-llm/conclave/llm"
@@ -28,7 +29,7 @@ type journalSource struct {
 	// edit shows a record, of which the guardrails with the names were asked for, to the guardrails that
 	// see records; nil of it: no callback gets it. nil: there are none.
 	edit func(due []string, r guardrail.Logged) (*guardrail.Logged, error)
-	now  func() time.Time // nil: time.Now
+	now  func() time.Time // nil: clock.Now
 }
 
 // callbackSource is the node's journal with what was said, where it is kept.
@@ -105,7 +106,7 @@ func (s journalSource) Read(sub *callback.Subscription, from uint64, limit int) 
 
 func (s journalSource) time() time.Time {
 	if s.now == nil {
-		return time.Now()
+		return clock.Now()
 	}
 	return s.now()
 }

@@ -2,11 +2,14 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/membership"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/node/renewal"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -41,7 +44,23 @@ func memberView(s *consensus.MemberStatus) client.Member {
 	v.Ready, v.NotReady, v.InFlight, v.Draining, v.Stalled = l.NotReady == "", l.NotReady, l.InFlight, l.Draining, s.Stalled
 	v.ContactMS = float64(s.Contact.Microseconds()) / 1000
 	v.DiskFree, v.DiskSize, v.DiskLow, v.Warnings = l.DiskFree, l.DiskSize, l.DiskLow, l.Warnings
+	v.ClockOffMS = s.ClockOff.Milliseconds()
+	if w := clockWarning(s.ClockOff); w != "" {
+		v.Warnings = append(v.Warnings, w)
+	}
 	return v
+}
+
+// clockWarning says that a clock is so wrong that the node's entries are refused, "" if it is not.
+func clockWarning(off time.Duration) string {
+	how := "ahead of"
+	if off < 0 {
+		how = "behind"
+	}
+	if off.Abs() <= clocks.MaxSkew {
+		return ""
+	}
+	return fmt.Sprintf("Its clock is %s %s the other nodes': what it writes and spends is refused until it is set right.", off.Abs().Round(100*time.Millisecond), how)
 }
 
 func roleOf(s *consensus.MemberStatus) string {
@@ -75,5 +94,5 @@ func (m members) Rotate(ctx context.Context, r membership.Rotate) error {
 
 // Confirm implements membership.Cluster.
 func (m members) Confirm(ctx context.Context, index uint64, wait time.Duration) client.Receipt {
-	return m.n.receipt(m.n.consensus.ConfirmApplied(ctx, index, wait), time.Now())
+	return m.n.receipt(m.n.consensus.ConfirmApplied(ctx, index, wait), clock.Now())
 }

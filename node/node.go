@@ -271,7 +271,7 @@ func (n *Node) startFreshness() error {
 	}
 	n.marks = file
 	n.fresh = &freshness{
-		boot: clock.Boot, now: time.Now, limit: n.serveStale, before: before, keep: file.note,
+		boot: clock.Boot, now: clock.Now, limit: n.serveStale, before: before, keep: file.note,
 		lastTick: func() (epoch, seq uint64, at resource.Time) {
 			epoch, seq, at, _ = n.state.LastTick(n.identity.NodeID)
 			return epoch, seq, at
@@ -351,7 +351,7 @@ func (n *Node) startPath(ctx context.Context) (err error) {
 	n.wg.Go(n.holdFloor)
 	n.money = &money{
 		nodeID: n.identity.NodeID, state: n.state, propose: n.consensus, journal: n.journal,
-		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: time.Now, log: n.log, registry: n.registry,
+		budgets: n.budgets, fresh: n.fresh, boot: clock.Boot, now: clock.Now, log: n.log, registry: n.registry,
 	}
 	n.money.start()
 	return nil

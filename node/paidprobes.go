@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/probe"
 	"github.com/conclave-llm/conclave/proxy"
 	"github.com/conclave-llm/conclave/resource"
@@ -45,7 +45,7 @@ func (n *Node) foundSystemTeam(ctx context.Context) error {
 	if _, ok := n.state.Catalog().Team(resource.SystemTeamID); ok {
 		return nil
 	}
-	now, by := time.Now(), "node/"+n.identity.NodeID
+	now, by := clock.Now(), "node/"+n.identity.NodeID
 	t := &resource.Team{
 		Meta: resource.Meta{
 			ID: resource.SystemTeamID, Owner: resource.OwnerAPI, CreatedAt: resource.At(now), CreatedBy: by, UpdatedAt: resource.At(now), UpdatedBy: by,

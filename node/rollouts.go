@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"time"
 
 	"github.com/conclave-llm/conclave/adminapi"
 	"github.com/conclave-llm/conclave/adminapi/client"
@@ -52,7 +51,7 @@ func (n *Node) startRollouts(context.Context) error {
 		Trust: trust, Versions: n.cfg.Program.Versions, Drain: n.cfg.DrainTimeout,
 		State: n.rollout, Members: n.rolloutMembers, Cluster: n.consensus, Blobs: n.blobs, Prices: n.receivePrices,
 		Plugins: rolloutPlugins{n},
-		Swap:    n.askSwap, Changed: n.rolled, Boot: clock.Boot, Now: time.Now, Logger: n.log,
+		Swap:    n.askSwap, Changed: n.rolled, Boot: clock.Boot, Now: clock.Now, Logger: n.log,
 	})
 	n.wg.Go(func() { n.rollouts.Run(n.ctx) })
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/keyshelf"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/plugins/secretsource"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -100,7 +101,7 @@ func (n *Node) testSecret(ctx context.Context, ref string) client.SecretTested {
 		state = n.secrets.Test(ctx, ref)
 	} else {
 		text, err := n.opener().resolve(ref)
-		state = secretsource.State{Fingerprint: text.Fingerprint(), Err: err, Read: time.Now()}
+		state = secretsource.State{Fingerprint: text.Fingerprint(), Err: err, Read: clock.Now()}
 	}
 	out.Fingerprint, out.Version = state.Fingerprint, state.Version
 	if state.Fingerprint != "" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus"
 	"github.com/conclave-llm/conclave/node/courier"
 	"github.com/conclave-llm/conclave/resource"
@@ -46,7 +47,7 @@ func (n *Node) alertNow() resource.Time {
 	if now := n.cfg.Alerts.Now; now != nil {
 		return resource.At(now())
 	}
-	return resource.At(time.Now())
+	return resource.At(clock.Now())
 }
 
 // nodeSights looks at the members: of says what is wrong with one, "" for nothing, and for how

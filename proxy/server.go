@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
 	"github.com/conclave-llm/conclave/pricing"
@@ -123,7 +124,7 @@ type Config struct {
 	BodyTimeout time.Duration
 	// WriteTimeout is how long a client may not read; 0: one minute.
 	WriteTimeout time.Duration
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil: clock.Now.
 	Now func() time.Time
 	// Logger gets one line for each request; nil: none.
 	Logger *slog.Logger
@@ -251,7 +252,7 @@ func fillDefaults(cfg *Config) {
 		cfg.WriteTimeout = defaultWriteTimeout
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger/reconcile"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/llm"
@@ -41,7 +42,7 @@ type Config struct {
 	Key func() (secret.Text, error)
 	// HTTP reads bills. Nil: a client with a timeout of half a minute.
 	HTTP       reconcile.Doer
-	Now        func() time.Time      // default: time.Now
+	Now        func() time.Time      // default: clock.Now
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -66,7 +67,7 @@ func New(cfg Config) *Checker {
 		cfg.HTTP = egress.Direct(nil).Client(pageTimeout)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -61,6 +61,8 @@ type Member struct {
 	DiskSize  uint64  `json:"disk_size,omitempty"`
 	DiskLow   bool    `json:"disk_low,omitempty"`
 
+	ClockOffMS int64 `json:"clock_off_ms"` // of its clock from the middle of the others', + if it is ahead; 0 where fewer than three answered
+
 	Warnings  []string `json:"warnings,omitempty"`  // what operators should see to though it serves
 	Replaying bool     `json:"replaying,omitempty"` // it has not told yet what it spent before the last restore; nothing is granted meanwhile
 }

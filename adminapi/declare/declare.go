@@ -16,6 +16,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	State State
 	// Seal encrypts a secret for one field of one record.
 	Seal func(plaintext, kind, id, field string) (*resource.Sealed, error)
-	Now  func() time.Time // default time.Now
+	Now  func() time.Time // default clock.Now
 	// Files reads the body of a blob, for the check of what refers to one; nil: nothing is checked. What
 	// cannot be read yet, because a plan comes before its files, is not.
 	Files func(digest string) ([]byte, error)
@@ -128,7 +129,7 @@ func (c *Config) leaving(cmds []fsm.Command) (committed func(ctx context.Context
 // resource.ErrOwner, unless the file takes it over; one that is the same stays the API's.
 func NewPlan(cfg Config, d File) (Plan, error) {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	p := &planner{cfg: cfg, cat: cfg.State.Catalog(), at: d.At, kept: map[string]bool{}, ids: map[string]string{}, names: map[string]string{}}
 	for _, step := range []func(*File) error{

@@ -23,6 +23,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/pricing"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -35,7 +36,7 @@ type Config struct {
 	Books *pricing.Books
 	// HTTP downloads prices. nil: a client with a timeout of five minutes.
 	HTTP       pricing.Doer
-	Now        func() time.Time      // default time.Now
+	Now        func() time.Time      // default clock.Now
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -71,7 +72,7 @@ func New(cfg Config) *Prices {
 		cfg.HTTP = egress.Direct(nil).Client(downloadTimeout)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -19,6 +19,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/egress"
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -56,7 +57,7 @@ type Config struct {
 	// Fresh waits until this node has what the leader has; nil: it always has.
 	Fresh      func(ctx context.Context) error
 	HTTP       *http.Client          // default: ten seconds, no redirects
-	Now        func() time.Time      // default: time.Now
+	Now        func() time.Time      // default: clock.Now
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -127,7 +128,7 @@ func New(cfg Config) *Rotation {
 		cfg.HTTP.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Mail == nil {
 		cfg.Mail = func(context.Context, Letter) error { return errors.New("this node sends no mail") }

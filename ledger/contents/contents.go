@@ -22,6 +22,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -78,7 +79,7 @@ type Config struct {
 	// Denied says that one of the holders does not want contents kept, or the cluster does
 	// not any more; nil: all may be kept.
 	Denied func(o *Owners) bool
-	Now    func() time.Time // nil: time.Now
+	Now    func() time.Time // nil: clock.Now
 	Logger *slog.Logger     // nil: discards
 }
 
@@ -112,7 +113,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Denied = func(*Owners) bool { return false }
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/requestlog"
 	"github.com/conclave-llm/conclave/llm"
@@ -96,7 +97,7 @@ type Config struct {
 	Adjust func(charges []ledger.AccountCharge) []ledger.AccountCharge
 	Nodes  func() []requestlog.Node // all members, this one too
 	Call   func(ctx context.Context, nodeID, method string, body []byte) ([]byte, error)
-	Now    func() time.Time // nil: time.Now
+	Now    func() time.Time // nil: clock.Now
 }
 
 // Repricer prices requests anew. Its methods may be called concurrently.
@@ -108,7 +109,7 @@ type Repricer struct {
 // New returns the Repricer.
 func New(cfg Config) *Repricer {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	return &Repricer{cfg: cfg}
 }

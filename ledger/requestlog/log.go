@@ -16,6 +16,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/pace"
 	"github.com/conclave-llm/conclave/ledger/rollup"
@@ -80,7 +81,7 @@ type Config struct {
 	NodeID     string           // whose rows they are; needed
 	Source     Source           // needed
 	Retention  func() Retention // asked again and again; nil: the defaults
-	Now        func() time.Time // nil: time.Now
+	Now        func() time.Time // nil: clock.Now
 	Logger     *slog.Logger     // nil: discards
 	Registerer prometheus.Registerer
 
@@ -109,7 +110,7 @@ type Log struct {
 	sealAs int // version of the chain of new segments; tests seal as earlier versions did
 
 	lane   *pace.Lane   // where questions work
-	served atomic.Int64 // when records were taken last, in Unix nanoseconds
+	served atomic.Int64 // when records were taken last, in nanoseconds of clock.Steady
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -119,7 +120,7 @@ type Log struct {
 const servedLately = time.Second
 
 // busy says whether requests are served.
-func (l *Log) busy() bool { return time.Since(time.Unix(0, l.served.Load())) < servedLately }
+func (l *Log) busy() bool { return clock.Steady().UnixNano()-l.served.Load() < int64(servedLately) }
 
 // Open opens or makes the log in cfg.Dir and begins to follow the journal. A file that is
 // damaged is set aside, and its sums are made again of the segments.
@@ -131,7 +132,7 @@ func Open(cfg Config) (*Log, error) {
 		cfg.Retention = func() Retention { return Retention{} }
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

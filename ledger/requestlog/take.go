@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/ledger/rollup"
 	"github.com/conclave-llm/conclave/resource"
@@ -63,7 +63,7 @@ func (l *Log) take() (more bool, err error) {
 		return false, fmt.Errorf("write request log: %w", err)
 	}
 	l.hot += added
-	l.served.Store(time.Now().UnixNano())
+	l.served.Store(clock.Steady().UnixNano())
 	l.advance(next)
 	l.cfg.Source.SetSoftFloor(floorName, next)
 	l.metrics.taken.Add(float64(len(records)))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -84,7 +85,7 @@ type Config struct {
 	// then rests until the next Begin. Nil: nobody is told.
 	Superseded func()
 
-	Now        func() time.Time // nil: time.Now
+	Now        func() time.Time // nil: clock.Now
 	Logger     *slog.Logger     // nil: slog.Default()
 	Registerer prometheus.Registerer
 }
@@ -125,7 +126,7 @@ type Ticker struct {
 // from the journal.
 func New(cfg Config) *Ticker {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

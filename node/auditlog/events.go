@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -78,7 +79,7 @@ func NewEvents(cfg EventsConfig) *Events {
 
 // Note takes an event that may be told a moment later, and together with others like it.
 func (e *Events) Note(ev resource.AuditEvent) {
-	now := time.Now()
+	now := clock.Now()
 	ev.At = resource.At(now)
 	k := alike{ev.Actor, networkOf(ev.Address), ev.Action, ev.Kind, ev.ID, ev.Outcome}
 	e.mu.Lock()
@@ -122,7 +123,7 @@ func (e *Events) Run(ctx context.Context) {
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 			defer cancel()
-			e.collect(time.Now().Add(window))
+			e.collect(clock.Now().Add(window))
 			e.flush(last)
 			return
 		case now := <-tick.C:

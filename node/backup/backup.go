@@ -19,6 +19,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/backup/archive"
 	"github.com/conclave-llm/conclave/node/backup/shelf"
 	"github.com/conclave-llm/conclave/node/consensus"
@@ -91,7 +92,7 @@ type Config struct {
 	Room func() uint64
 
 	Look       <-chan time.Time      // when to see whether a backup is due; nil: every 15 seconds
-	Now        func() time.Time      // nil: time.Now
+	Now        func() time.Time      // nil: clock.Now
 	Logger     *slog.Logger          // nil: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -112,7 +113,7 @@ type Backups struct {
 // New returns Backups, which do nothing by themselves before Run.
 func New(cfg Config) (*Backups, error) {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -60,7 +61,7 @@ type Config struct {
 	Quota func() int64
 	// Leads says that this node sweeps for all.
 	Leads func() bool
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil: clock.Now.
 	Now func() time.Time
 	// Logger is told of corrupt and missing bodies; nil: nobody.
 	Logger *slog.Logger
@@ -76,7 +77,7 @@ type Store struct {
 // New makes a Store. Its owner lets other nodes reach OnRead and OnPull, and calls Tend.
 func New(cfg Config) *Store {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

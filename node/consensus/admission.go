@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus/join"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
@@ -101,7 +102,7 @@ func (n *Node) JoinToken(ctx context.Context, r TokenRequest) (string, error) {
 		return "", err
 	}
 	_, err = n.Propose(ctx, r.By, r.RequestID, fsm.PutJoinToken{
-		Hash: tok.Hash(), Expires: resource.At(time.Now().Add(r.TTL)), Listed: true, Replaces: r.Replaces,
+		Hash: tok.Hash(), Expires: resource.At(clock.Now().Add(r.TTL)), Listed: true, Replaces: r.Replaces,
 	})
 	if err != nil {
 		return "", fmt.Errorf("make join token: %w", err)

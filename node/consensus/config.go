@@ -9,6 +9,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/internal/clock"
+	"github.com/conclave-llm/conclave/internal/fault"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
 	"github.com/conclave-llm/conclave/node/consensus/intake"
 	"github.com/conclave-llm/conclave/node/consensus/quiet"
@@ -79,7 +80,7 @@ type Config struct {
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are not registered
 	Boot       clock.Func            // nil: clock.Boot
-	Now        func() time.Time      // the wall clock, which stamps entries; nil: time.Now
+	Now        func() time.Time      // the wall clock, which stamps entries; nil: clock.Now
 }
 
 // Local is what a node tells of itself beside the consensus.
@@ -115,7 +116,7 @@ func (c *Config) fill() {
 		c.Boot = clock.Boot
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = clock.Now
 	}
 	if c.Fatal == nil {
 		logger := c.Logger
@@ -138,6 +139,9 @@ func (c *Config) raftConfig(notify chan<- bool) *raft.Config {
 	rc.SnapshotInterval = snapshotEvery
 	rc.SnapshotThreshold = snapshotAfter
 	rc.TrailingLogs = trailingLogs
+	if n := fault.Compact(); n != 0 {
+		rc.SnapshotInterval, rc.SnapshotThreshold, rc.TrailingLogs = time.Second, n, n
+	}
 	rc.NotifyCh = notify
 	rc.NoLegacyTelemetry = true
 	rc.Logger = slogbridge.New(quiet.New(c.Logger), "raft")

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -36,6 +37,10 @@ type MemberStatus struct {
 	Stalled bool          // its disk or state machine hangs
 	Contact time.Duration // since it heard a leader
 	Local   Local
+
+	ClockOff time.Duration // of its wall clock from the middle of the others', if three at least have answered
+
+	clock time.Time // when it answered, by its clock and put back to the begin of all questions
 }
 
 // Members returns the registered nodes, and those of Raft's configuration, by name. It asks
@@ -85,22 +90,35 @@ func (n *Node) Members(ctx context.Context) []MemberStatus {
 // poll fills in what the nodes tell of themselves, all at once.
 func (n *Node) poll(ctx context.Context, members map[string]*MemberStatus) {
 	var wg sync.WaitGroup
+	began := time.Now()
 	for id, m := range members {
 		if id == n.id {
-			m.tell(n.status())
+			m.tell(n.status(), time.Since(began))
 			continue
 		}
 		wg.Go(func() {
 			if st, err := n.statusOf(ctx, id, statusWait); err == nil {
-				m.tell(st)
+				m.tell(st, time.Since(began))
 			}
 		})
 	}
 	wg.Wait()
+	told := map[string]time.Time{}
+	for id, m := range members {
+		if !m.clock.IsZero() {
+			told[id] = m.clock
+		}
+	}
+	for id, off := range clocks.Off(told) {
+		members[id].ClockOff = off
+	}
 }
 
-// tell takes in what a node told of itself.
-func (m *MemberStatus) tell(st status) {
+// tell takes in what a node told of itself, and how long after the question.
+func (m *MemberStatus) tell(st status, after time.Duration) {
+	if st.Clock != 0 {
+		m.clock = time.Unix(0, st.Clock).Add(-after)
+	}
 	m.Reachable, m.Applied, m.Stalled = true, st.Applied, st.Stalled
 	m.Contact, m.Local = time.Duration(st.Contact), st.Local
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/consensus/clocks"
 	"github.com/conclave-llm/conclave/node/consensus/flight"
 	"github.com/conclave-llm/conclave/node/consensus/gate"
@@ -75,10 +76,10 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, id: cfg.Identity.NodeID, log: cfg.Logger, fsm: cfg.FSM,
 		idxRate: rate.NewLimiter(50, 10),
-		roster:  roster.New(cfg.Dir), since: time.Now().UnixNano(),
+		roster:  roster.New(cfg.Dir), since: clock.Now().UnixNano(),
 		ready: make(chan struct{}), kick: make(chan struct{}, 1), leaving: make(chan struct{}, 1), remake: make(chan struct{}, 1),
 	}
-	if err := n.renew(time.Now()); err != nil {
+	if err := n.renew(clock.Now()); err != nil {
 		return nil, err
 	}
 	n.clocks = clocks.New(clocks.Config{Self: n.id, Now: cfg.Now, Boot: cfg.Boot, Logger: cfg.Logger})
@@ -358,7 +359,7 @@ func (n *Node) housekeep() {
 			}
 		}
 		if i%300 == 0 {
-			if err := n.renew(time.Now()); err != nil {
+			if err := n.renew(clock.Now()); err != nil {
 				n.log.Error("renew the node's certificate", "error", err)
 			}
 		}

@@ -24,6 +24,7 @@ type status struct {
 	FSMOldest  uint32 `json:"fsm_oldest,omitempty"`
 	Stalled    bool   `json:"stalled,omitempty"`
 	Contact    int64  `json:"contact,omitempty"` // nanoseconds since it heard a leader; 0: it leads, or never did
+	Clock      int64  `json:"clock,omitempty"`   // its wall clock, Unix nanoseconds; 0: its program does not tell
 	Local      Local  `json:"local,omitzero"`
 }
 
@@ -46,7 +47,7 @@ func (n *Node) statusOf(ctx context.Context, id string, wait time.Duration) (sta
 func (n *Node) status() status {
 	st := status{
 		Last: n.raft.LastIndex(), Applied: n.fsm.Applied(), Generation: n.fsm.Generation(), FSMVersion: n.cfg.FSMVersion, FSMOldest: n.cfg.FSMOldest,
-		Stalled: n.gate.Stalled(), Local: n.cfg.Describe(),
+		Stalled: n.gate.Stalled(), Clock: n.cfg.Now().UnixNano(), Local: n.cfg.Describe(),
 	}
 	if t := n.raft.LastContact(); !n.IsLeader() && !t.IsZero() {
 		st.Contact = int64(time.Since(t))

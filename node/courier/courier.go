@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/alert"
 	"github.com/conclave-llm/conclave/resource/channel"
@@ -52,7 +53,7 @@ type Config struct {
 	Name func(kind, id string) string
 	// Wake says that there may be something to do; it may be nil.
 	Wake       <-chan struct{}
-	Now        func() time.Time      // default: time.Now
+	Now        func() time.Time      // default: clock.Now
 	Logger     *slog.Logger          // default: discards
 	Registerer prometheus.Registerer // nil: metrics go nowhere
 }
@@ -88,7 +89,7 @@ type metrics struct {
 // New returns a Courier. Nothing is started; see Run.
 func New(cfg Config) *Courier {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource/alert"
 )
 
@@ -44,7 +45,7 @@ type WatchConfig struct {
 	Leads   func() bool
 	Propose func(ctx context.Context, cmd fsm.Command) error
 	Look    <-chan time.Time // when to look; nil: every fifteen seconds
-	Now     func() time.Time // default: time.Now
+	Now     func() time.Time // default: clock.Now
 	Logger  *slog.Logger     // default: discards
 }
 
@@ -65,7 +66,7 @@ type seen struct {
 // NewWatch returns a Watch, which does nothing before Run.
 func NewWatch(cfg WatchConfig) *Watch {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // The settings of the membership protocol: memberlist's for a LAN, a little quicker.
@@ -143,7 +145,7 @@ func fill(cfg *Config) {
 		cfg.JoinInterval = defaultJoinInterval
 	}
 	if cfg.Epoch == 0 {
-		cfg.Epoch = uint64(time.Now().UnixNano())
+		cfg.Epoch = uint64(clock.Now().UnixNano())
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -21,6 +21,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -40,7 +41,7 @@ type Config struct {
 	// Ask sends one request to the deployment's backend; of the Kind Reach, one that uses no tokens. An
 	// ErrSkipped says that it sent none.
 	Ask        func(ctx context.Context, d *resource.Deployment) error
-	Now        func() time.Time // nil: time.Now
+	Now        func() time.Time // nil: clock.Now
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are not registered
 }
@@ -67,7 +68,7 @@ type backend struct {
 // New makes a Prober; Run starts it.
 func New(cfg Config) *Prober {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	kind := Reach()
 	if cfg.Kind != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -77,7 +78,7 @@ type Config struct {
 	Port     Port
 	Changed  chan struct{}    // has room for one: the replicated identity of the cluster has changed
 	Grace    time.Duration    // a member that is out of reach is waited for so long; 0: 15 s
-	Now      func() time.Time // nil: time.Now
+	Now      func() time.Time // nil: clock.Now
 	Logger   *slog.Logger     // nil: discard
 }
 
@@ -99,7 +100,7 @@ func New(cfg Config) *Renewal {
 		cfg.Grace = defaultGrace
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/provider/chatgpt"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -66,7 +67,7 @@ func (o *openai) poll(ctx context.Context, c *http.Client, code *code) (secret.T
 	if tokens.Refresh == "" {
 		return secret.Text{}, malformed("the answer has no refresh_token")
 	}
-	text, err := chatgpt.SignedIn(tokens, time.Now()).Text()
+	text, err := chatgpt.SignedIn(tokens, clock.Now()).Text()
 	return secret.New(text), err
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/provider/chatgpt"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -46,7 +47,7 @@ type Config struct {
 	Client  *http.Client
 	Way     Way
 	Every   time.Duration    // between looks; 0: a minute
-	Now     func() time.Time // nil: time.Now
+	Now     func() time.Time // nil: clock.Now
 	Logger  *slog.Logger
 }
 
@@ -84,7 +85,7 @@ func New(cfg Config) *Renewer {
 		cfg.Every = defaultEvery
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	return &Renewer{cfg: cfg, refused: map[string]refusedToken{}, kept: map[string]renewed{}}
 }

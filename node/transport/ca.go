@@ -11,12 +11,15 @@ import (
 	"math/big"
 	"net/url"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 const (
 	caLife   = 10 * 365 * 24 * time.Hour
-	certLife = 24 * time.Hour // renewed when half of it is over
-	skew     = 5 * time.Minute
+	certLife = 24 * time.Hour // from when it is signed
+	renewAt  = certLife / 2   // before its end
+	skew     = 12 * time.Hour // a clock that is off by no more parts a node from nobody, neither back nor forth
 )
 
 // CA signs the certificates of one cluster's nodes: ECDSA on P-256.
@@ -36,7 +39,7 @@ func NewCA(clusterID string) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now := clock.Now()
 	// Each CA of a cluster has a name of its own: by it a peer says which ones it trusts.
 	name := fmt.Sprintf("Conclave cluster CA %.8x", serial)
 	tmpl := &x509.Certificate{

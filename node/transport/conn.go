@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // Conn is a verified connection. Unlike a bare tls.Conn it goes on after a write that ran
@@ -64,7 +66,7 @@ func (c *Conn) Write(b []byte) (int, error) {
 	if !c.t.reaches(c.addr) {
 		return 0, errUnreachable
 	}
-	if d := c.deadline.Load(); d != 0 && time.Now().UnixNano() >= d {
+	if d := c.deadline.Load(); d != 0 && clock.Steady().UnixNano() >= d {
 		return 0, os.ErrDeadlineExceeded
 	}
 	n, err := c.tls.Write(b)
@@ -103,7 +105,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	var d int64
 	if !t.IsZero() {
-		d = t.UnixNano()
+		d = clock.Steady().Add(time.Until(t)).UnixNano()
 	}
 	c.deadline.Store(d)
 	return c.raw.SetWriteDeadline(t)

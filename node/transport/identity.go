@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/fault"
 )
 
@@ -73,7 +74,7 @@ func NewNodeID() (string, error) {
 	if _, err := rand.Read(b[6:]); err != nil {
 		return "", fmt.Errorf("make node id: %w", err)
 	}
-	ms := time.Now().UnixMilli()
+	ms := clock.Now().UnixMilli()
 	for i := range 6 {
 		b[i] = byte(ms >> (40 - 8*i))
 	}
@@ -102,7 +103,7 @@ func (ca *CA) Issue(nodeID string, sealed Sealed) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Sign(csr, nodeID, time.Now())
+	cert, err := ca.Sign(csr, nodeID, clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -196,13 +197,12 @@ func (id *Identity) Material() Material {
 	return id.m
 }
 
-// Due says that half of the certificate's life is over, or that another CA has signed it than
-// the one that signs now.
+// Due says that half of the certificate's life is over, that it is not valid yet, as after a clock that was
+// far ahead was set right, or that another CA has signed it than the one that signs now.
 func (id *Identity) Due(now time.Time) bool {
 	id.mu.RLock()
 	defer id.mu.RUnlock()
-	half := id.leaf.NotAfter.Sub(id.leaf.NotBefore) / 2
-	return now.After(id.leaf.NotBefore.Add(half)) || !signedBy(id.leaf, id.m.CA)
+	return !lasts(id.leaf, now) || !signedBy(id.leaf, id.m.CA)
 }
 
 // signedBy says whether a CA has signed a certificate.
@@ -316,9 +316,12 @@ func (id *Identity) keepFormer(m Material, now time.Time, unseal func(box []byte
 	return nil
 }
 
-// fresh says that less than half of a certificate's life is over.
-func fresh(c *tls.Certificate, now time.Time) bool {
-	return c != nil && now.Before(c.Leaf.NotBefore.Add(c.Leaf.NotAfter.Sub(c.Leaf.NotBefore)/2))
+// fresh says that there is a certificate that lasts.
+func fresh(c *tls.Certificate, now time.Time) bool { return c != nil && lasts(c.Leaf, now) }
+
+// lasts says that a certificate is valid, and will be for half of its life.
+func lasts(c *x509.Certificate, now time.Time) bool {
+	return !now.Before(c.NotBefore) && now.Before(c.NotAfter.Add(-renewAt))
 }
 
 // file is one of the identity's files.

@@ -39,6 +39,9 @@ func TestIdentity_saveLoadRenew(t *testing.T) {
 	if got.Due(now.Add(11*time.Hour)) || !got.Due(now.Add(13*time.Hour)) {
 		t.Error("renewal is not due at half of the life")
 	}
+	if got.Due(now.Add(-11*time.Hour)) || !got.Due(now.Add(-13*time.Hour)) {
+		t.Error("a certificate of a clock that is half a day ahead is used, and renewed only where it is not valid yet")
+	}
 	month := now.Add(30 * 24 * time.Hour)
 	unseal := func(box []byte) ([]byte, error) { return key, nil }
 	if err := got.Renew(month, unseal); err != nil {

@@ -9,13 +9,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // errBroken says that a connection ended under a call.
 var errBroken = errors.New("connection broke")
 
-// silence is how long a connection may say nothing while a call waits before a call that
-// ran out of time takes it for dead.
+// silence is how long a connection may say nothing while calls run out of time before it is taken for dead: the
+// other end may know nothing of it, and TCP finds out only when it sends again, each time after twice as long.
 const silence = 2 * time.Second
 
 // peer is the way to call one node.
@@ -68,7 +70,12 @@ func (p *peer) connect(ctx context.Context) (c *callConn, fresh bool, err error)
 func (p *peer) current() *callConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.conn != nil && p.conn.broken() {
+	switch {
+	case p.conn == nil:
+	case p.conn.silent():
+		p.rpc.wg.Go(p.conn.fail) // aside: its writers may be stuck
+		p.conn = nil
+	case p.conn.broken():
 		p.conn = nil
 	}
 	return p.conn
@@ -83,8 +90,9 @@ func (p *peer) hangUp() {
 
 // callConn is one connection with the calls that wait on it.
 type callConn struct {
-	w     *frameWriter
-	heard atomic.Int64 // when the last frame came, Unix nanoseconds
+	w      *frameWriter
+	frames atomic.Uint64 // that came
+	since  atomic.Int64  // when the first call was made that ran out of time with no frame since, nanoseconds of clock.Steady; 0: none
 
 	mu      sync.Mutex // guards next, waiting, dead
 	next    uint64
@@ -93,9 +101,7 @@ type callConn struct {
 }
 
 func newCallConn(nc net.Conn) *callConn {
-	c := &callConn{w: &frameWriter{c: nc}, waiting: map[uint64]chan *frame{}}
-	c.heard.Store(time.Now().UnixNano())
-	return c
+	return &callConn{w: &frameWriter{c: nc}, waiting: map[uint64]chan *frame{}}
 }
 
 // broken says that no more calls can be made.
@@ -103,6 +109,12 @@ func (c *callConn) broken() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dead
+}
+
+// silent says that calls have run out of time for so long, and nothing came.
+func (c *callConn) silent() bool {
+	since := c.since.Load()
+	return since != 0 && clock.Steady().UnixNano()-since > int64(silence)
 }
 
 // fail breaks the connection: calls that wait get nothing.
@@ -126,7 +138,8 @@ func (c *callConn) read() {
 		if err != nil || f.kind == frameCall {
 			return
 		}
-		c.heard.Store(time.Now().UnixNano())
+		c.frames.Add(1)
+		c.since.Store(0)
 		c.mu.Lock()
 		ch := c.waiting[f.id]
 		delete(c.waiting, f.id)
@@ -140,7 +153,7 @@ func (c *callConn) read() {
 // call sends one call and waits for its answer. errBroken: it may or may not have been done.
 func (c *callConn) call(ctx context.Context, method string, body []byte) ([]byte, error) {
 	deadline, _ := ctx.Deadline()
-	start := time.Now()
+	start, frames := clock.Steady().UnixNano(), c.frames.Load()
 	ch := make(chan *frame, 1)
 	c.mu.Lock()
 	if c.dead {
@@ -172,8 +185,11 @@ func (c *callConn) call(ctx context.Context, method string, body []byte) ([]byte
 		}
 	case <-ctx.Done():
 		c.forget(id)
-		if time.Since(start) > silence && c.heard.Load() < start.UnixNano() {
-			c.fail() // nothing came for this long: do not wait for TCP to notice
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) && c.frames.Load() == frames {
+			c.since.CompareAndSwap(0, start)
+		}
+		if c.silent() {
+			c.fail() // do not wait for TCP to notice
 		}
 		return nil, fmt.Errorf("call %s: %w: %w", method, ErrUnknown, ctx.Err())
 	}

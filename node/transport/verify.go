@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // PinSize is how many bytes of the SHA-256 of the CA's certificate a join token carries.
@@ -138,7 +140,7 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool, usage x509.Ext
 	if len(chain) == 0 {
 		return ErrStranger
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}})
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: clock.Now()})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrStranger, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -51,7 +52,7 @@ type Config struct {
 	Blobs   Blobs
 	Cluster Cluster
 	State   State
-	Now     func() time.Time // nil: time.Now
+	Now     func() time.Time // nil: clock.Now
 	Logger  *slog.Logger     // nil: nobody is told
 }
 
@@ -61,7 +62,7 @@ type Store struct{ cfg Config }
 // New makes a Store.
 func New(cfg Config) *Store {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

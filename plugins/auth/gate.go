@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/plugins/session"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
@@ -37,7 +38,7 @@ type Request struct {
 
 // GateConfig configures a Gate.
 type GateConfig struct {
-	Now        func() time.Time      // nil: time.Now
+	Now        func() time.Time      // nil: clock.Now
 	Registerer prometheus.Registerer // nil: metrics are not registered
 }
 
@@ -86,7 +87,7 @@ func NewGate(cfg GateConfig) *Gate {
 		}, []string{"auth"}),
 	}}
 	if g.now == nil {
-		g.now = time.Now
+		g.now = clock.Now
 	}
 	_, _ = rand.Read(g.key) // never fails
 	if cfg.Registerer != nil {

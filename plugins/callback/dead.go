@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // deadSuffix ends the name of the file of dead letters, which stands beside the mark.
@@ -145,7 +147,7 @@ func (q *Queue) Discard(positions []uint64) (n int, err error) {
 
 // putAside makes a dead letter of the record.
 func (q *Queue) putAside(r *Record, why *Refused) error {
-	lost, err := q.dead.put(DeadLetter{Position: r.Position, RequestID: r.RequestID, Reason: why.Reason, At: time.Now().UTC()})
+	lost, err := q.dead.put(DeadLetter{Position: r.Position, RequestID: r.RequestID, Reason: why.Reason, At: clock.Now().UTC()})
 	if err != nil {
 		return fmt.Errorf("put a record aside: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -35,7 +36,7 @@ type CacheConfig struct {
 	// Changed is called when a reference has got a value, another one, or none any more: what was
 	// made of the old one is to be made anew. It must not block. Nil: nobody wants to know.
 	Changed func()
-	Now     func() time.Time // nil: time.Now
+	Now     func() time.Time // nil: clock.Now
 	Logger  *slog.Logger     // nil: logs nothing
 	// Registerer is where metrics are registered; nil: nowhere.
 	Registerer prometheus.Registerer
@@ -78,7 +79,7 @@ type held struct {
 // NewCache makes an empty cache. Run keeps it fresh.
 func NewCache(cfg CacheConfig) *Cache {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}

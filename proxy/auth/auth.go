@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/policy"
 	"github.com/conclave-llm/conclave/resource"
@@ -51,7 +52,7 @@ type Config struct {
 	Master func() resource.Hash
 	// Plugins asks auth plugins; nil: there are none.
 	Plugins Plugins
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil: clock.Now.
 	Now func() time.Time
 }
 
@@ -69,7 +70,7 @@ func New(cfg Config) *Authenticator {
 		cfg.Master = func() resource.Hash { return resource.Hash{} }
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	return &Authenticator{cfg: cfg}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/resource"
@@ -164,10 +165,10 @@ type Desk struct {
 	begun func() // a batch was ordered or cancelled here
 }
 
-// NewDesk makes a Desk. Where now is nil, its time is time.Now; begun is told of each order.
+// NewDesk makes a Desk. Where now is nil, its time is clock.Now; begun is told of each order.
 func NewDesk(store files.Store, now func() time.Time, begun func()) *Desk {
 	if now == nil {
-		now = time.Now
+		now = clock.Now
 	}
 	return &Desk{store, now, begun}
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/proxy/files"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -40,7 +41,7 @@ type Config struct {
 	Settings func() *resource.Settings
 	// Serving returns an error while this node must not serve.
 	Serving func() error
-	Now     func() time.Time // nil: time.Now
+	Now     func() time.Time // nil: clock.Now
 	Logger  *slog.Logger     // nil: nobody is told
 }
 
@@ -60,7 +61,7 @@ type Runner struct {
 // New makes a Runner.
 func New(cfg Config) *Runner {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

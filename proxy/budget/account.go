@@ -106,11 +106,13 @@ func (w *window) lapse(at resource.Time) {
 	}
 }
 
-// windowLocked returns the window that now lies in, which it makes if need be.
+// windowLocked returns the window that now lies in, which it makes if need be. A clock that goes back opens
+// no earlier window than one of which the replicated state has granted some; a later one, of which it
+// has granted nothing, was this node's own error.
 func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*window, error) {
 	at := resource.At(now)
 	if len(a.windows) > 0 && a.terms.Per == t.Per && a.terms.Zone == t.Zone && a.terms.Every == t.Every {
-		if w := a.windows[0]; w.span.Contains(at) || at < w.span.Start { // a clock that goes back opens nothing
+		if w := a.windows[0]; w.span.Contains(at) || (at < w.span.Start && w.known) {
 			return w, nil
 		}
 	}
@@ -120,7 +122,7 @@ func (b *Budgets) windowLocked(a *account, t *resource.Terms, now time.Time) (*w
 	}
 	a.terms = resource.Terms{Per: t.Per, Zone: t.Zone, Every: t.Every, Tokens: t.Tokens, Requests: t.Requests, GPUSeconds: t.GPUSeconds}
 	w := b.spanLocked(a, span)
-	a.toFront(w, at)
+	b.toFrontLocked(a, w, at)
 	return w, nil
 }
 
@@ -149,11 +151,12 @@ func (a *account) span(span resource.Window) (w *window, made bool) {
 	return w, true
 }
 
-// toFront makes w the window of new requests and forgets those that ended long ago.
-func (a *account) toFront(w *window, at resource.Time) {
+// toFrontLocked makes w the window of new requests and forgets those that ended long ago, by a clock that may be
+// wrong: so none of which the replicated state does not know all yet.
+func (b *Budgets) toFrontLocked(a *account, w *window, at resource.Time) {
 	kept := []*window{w}
 	for _, o := range a.windows {
-		if o != w && (o.span.End == 0 || o.span.End+resource.Time(keepWindow) > at) {
+		if o != w && (o.span.End == 0 || o.span.End+resource.Time(keepWindow) > at || !b.toldLocked(o)) {
 			kept = append(kept, o)
 		}
 	}

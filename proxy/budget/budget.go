@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -24,7 +25,7 @@ const (
 
 // Config says what the budgets need from their node.
 type Config struct {
-	Now       func() time.Time // nil: time.Now
+	Now       func() time.Time // nil: clock.Now
 	Ask       func()           // sends a tick at once; nil: grants come with the next one
 	HasLeader func() bool      // nil: there always is one
 	Nodes     func() int       // members of the cluster; nil: 1
@@ -66,7 +67,7 @@ type shard struct {
 // fits but overdrafts.
 func New(cfg Config) *Budgets {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Ask == nil {
 		cfg.Ask = func() {}

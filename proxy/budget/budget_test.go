@@ -370,6 +370,58 @@ func TestDemand_NextWindow(t *testing.T) {
 	late.Release()
 }
 
+// A clock that was ahead is set right: the window that it had opened, of which nothing was granted, ends, and the
+// right one goes on with what was spent of it and not told yet.
+func TestReserve_ClockWasAhead(t *testing.T) {
+	t.Parallel()
+	now := noon
+	state := lease(10*cent, 0, 20*cent)
+	b := budget.New(budget.Config{
+		Now: func() time.Time { return now }, HasLeader: func() bool { return false }, Nodes: func() int { return 3 },
+		Lookup: func(_ resource.AccountID, start resource.Time) (budget.Lease, bool) {
+			return state, start == state.Window.Start
+		},
+	})
+	b.SetEpoch(1)
+	b.Leases(1, []budget.Lease{state})
+	p := keyWith(daily(20 * cent))
+	h, err := reserve(b, p, 6*cent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Settle(cost(6 * cent))
+	now = noon.Add(24 * time.Hour)
+	if _, err := reserve(b, p, cent); err == nil {
+		t.Fatal("a window of which nothing was granted admits")
+	}
+	now = noon
+	if _, err := reserve(b, p, 5*cent); err == nil {
+		t.Error("6 of 10 cents are spent, and 5 more are admitted")
+	}
+	if _, err := reserve(b, p, 4*cent); err != nil {
+		t.Errorf("with the clock set right: %v, want the rest of the lease", err)
+	}
+}
+
+// What was granted of a window counts, though the clock that began it was ahead: none is begun twice.
+func TestReserve_ClockGoesBack(t *testing.T) {
+	t.Parallel()
+	now := noon.Add(24 * time.Hour)
+	yesterday, today := lease(10*cent, 0, 10*cent), lease(10*cent, 0, 10*cent)
+	today.Window = dayWindow(now)
+	b := budget.New(budget.Config{Now: func() time.Time { return now }, HasLeader: func() bool { return false }, Nodes: func() int { return 1 }})
+	b.SetEpoch(1)
+	b.Leases(1, []budget.Lease{yesterday, today})
+	p := keyWith(daily(10 * cent))
+	if _, err := reserve(b, p, 10*cent); err != nil {
+		t.Fatal(err)
+	}
+	now = noon
+	if _, err := reserve(b, p, cent); err == nil {
+		t.Error("a clock that goes back opens an earlier window")
+	}
+}
+
 func TestReserve_WaitsForGrant(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

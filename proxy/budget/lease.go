@@ -263,12 +263,20 @@ func (b *Budgets) settledLocked(a *account) bool {
 		return false
 	}
 	for _, w := range a.windows {
-		l, ok := b.cfg.Lookup(a.id, w.span.Start)
-		if w.releasing != 0 || (ok && (!b.current(l.Epoch) || l.Settled != w.consumed)) {
+		if !b.toldLocked(w) {
 			return false
 		}
 	}
 	return true
+}
+
+// toldLocked says that the replicated state knows all that the window knows, or nothing of the window.
+func (b *Budgets) toldLocked(w *window) bool {
+	if b.cfg.Lookup == nil {
+		return true
+	}
+	l, ok := b.cfg.Lookup(w.account.id, w.span.Start)
+	return w.releasing == 0 && (!ok || (b.current(l.Epoch) && l.Settled == w.consumed))
 }
 
 // forget drops an account that is marked as gone: sessions come and go.

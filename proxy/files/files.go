@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -47,10 +48,10 @@ type Shelf struct {
 	now   func() time.Time
 }
 
-// New makes a Shelf. Where now is nil, its time is time.Now.
+// New makes a Shelf. Where now is nil, its time is clock.Now.
 func New(store Store, now func() time.Time) *Shelf {
 	if now == nil {
-		now = time.Now
+		now = clock.Now
 	}
 	return &Shelf{store, now}
 }

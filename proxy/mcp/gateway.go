@@ -13,6 +13,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/ledger"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/guardrail"
@@ -93,7 +94,7 @@ type Config struct {
 	Proxy func(*http.Request) (*url.URL, error)
 	// WorkDir has a folder for each process of a server.
 	WorkDir    string
-	Now        func() time.Time      // nil: time.Now
+	Now        func() time.Time      // nil: clock.Now
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: none
 }
@@ -140,7 +141,7 @@ func fillDefaults(cfg *Config) {
 		cfg.Guards = guardrail.NewChain(nil, nil)
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

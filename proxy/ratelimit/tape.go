@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/conclave-llm/conclave/internal/clock"
 )
 
 // Tape keeps records beyond the end of the process. Its methods may be called concurrently.
@@ -172,7 +174,7 @@ func (h *history) add(r *record, shift int64) {
 }
 
 func (l *Limiter) keepClock(now time.Duration) {
-	l.write(record{kind: kindClock, id: hostRun(), second: int64(now / time.Second), n: time.Now().Unix()})
+	l.write(record{kind: kindClock, id: hostRun(), second: int64(now / time.Second), n: clock.Now().Unix()})
 }
 
 // turn turns the tape when its old side is of no use any more.
@@ -225,7 +227,7 @@ func (l *Limiter) remember(now time.Duration) {
 			}
 		case r.kind == kindClock:
 			if shift = 0; r.id != hostRun() || r.id == 0 { // another machine, or started anew
-				shift = (r.n - r.second) - (time.Now().Unix() - second)
+				shift = (r.n - r.second) - (clock.Now().Unix() - second)
 			}
 		case d == parallel:
 			if i, ok := byHash[r.second]; ok {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/proxy/reply"
 	"github.com/conclave-llm/conclave/proxy/socket"
@@ -64,7 +65,7 @@ func (c *Config) fill() {
 		}
 	}
 	if c.Now == nil {
-		c.Now = time.Now
+		c.Now = clock.Now
 	}
 }
 
@@ -72,7 +73,7 @@ func (c *Config) fill() {
 type session struct {
 	cfg       Config
 	began     time.Time
-	last      atomic.Int64    // when an event came, in Unix nanoseconds
+	last      atomic.Int64    // when an event came, in nanoseconds since began
 	forgotten map[string]bool // items that must not be heard of
 
 	mu          sync.Mutex           // guards what follows
@@ -160,7 +161,7 @@ func settleWith(e *llm.Error) *llm.Error {
 	return e
 }
 
-func (s *session) touch() { s.last.Store(s.cfg.Now().UnixNano()) }
+func (s *session) touch() { s.last.Store(int64(s.cfg.Now().Sub(s.began))) }
 
 // configure sends the configuration that the client's secret carries.
 func (s *session) configure(ctx context.Context) error {
@@ -246,7 +247,7 @@ func (s *session) overdue(ctx context.Context) error {
 	switch {
 	case now.Sub(s.began) >= s.cfg.Total:
 		return &llm.Error{Kind: llm.Timeout, Code: codeExpired, Message: "The session has reached its longest duration of " + s.cfg.Total.String() + ". Open another one."}
-	case now.Sub(time.Unix(0, s.last.Load())) >= s.cfg.Idle:
+	case now.Sub(s.began)-time.Duration(s.last.Load()) >= s.cfg.Idle:
 		return &llm.Error{Kind: llm.Timeout, Code: codeIdle, Message: "Nothing was said for " + s.cfg.Idle.String() + "."}
 	}
 	return s.cfg.Gate.Check(ctx)

@@ -7,13 +7,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/resource"
 )
 
 // Config sets a Router up.
 type Config struct {
 	NodeID        string                // of this node; its own gossip is ignored
-	Now           func() time.Time      // nil: time.Now
+	Now           func() time.Time      // nil: clock.Steady
 	Rand          func() float64        // in [0, 1), safe for concurrent use; nil: math/rand/v2
 	LatencyBuffer float64               // deployments within lowest × (1 + buffer) are equal; 0: 0.1
 	Cooldown      time.Duration         // of a deployment that failed, where it names no Retry-After; 0: 5 s
@@ -68,7 +69,7 @@ type Router struct {
 func New(cfg Config) *Router {
 	r := &Router{now: cfg.Now, rand: cfg.Rand, buffer: cfg.LatencyBuffer}
 	if r.now == nil {
-		r.now = time.Now
+		r.now = clock.Steady
 	}
 	if r.rand == nil {
 		r.rand = rand.Float64

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -47,10 +48,10 @@ type Keeper struct {
 	lost  func(Maker) bool // says that a process is no more; nil: nobody knows
 }
 
-// New makes a Keeper. Where now is nil, its time is time.Now.
+// New makes a Keeper. Where now is nil, its time is clock.Now.
 func New(store Store, now func() time.Time, log *slog.Logger) *Keeper {
 	if now == nil {
-		now = time.Now
+		now = clock.Now
 	}
 	return &Keeper{store: store, now: now, log: log}
 }

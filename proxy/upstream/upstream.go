@@ -22,6 +22,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/plugins/modelserver"
 	"github.com/conclave-llm/conclave/provider"
@@ -68,7 +69,7 @@ type Config struct {
 	Plugins Plugins
 	// Signer signs requests. Nil means one that fetches tokens through Dial.
 	Signer *sign.Signer
-	// Now is the clock for dates in headers. Nil means time.Now.
+	// Now is the clock for dates in headers. Nil means clock.Now.
 	Now func() time.Time
 }
 
@@ -185,7 +186,7 @@ func New(cfg Config) *Client {
 		cfg.MaxBody = DefaultMaxBody
 	}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	c := &Client{cfg: cfg, dial: cfg.Dial, signer: cfg.Signer, transports: make(map[hostKey]transports)}
 	if c.cfg.Egress == nil {

@@ -6,8 +6,21 @@ import "testing"
 // part them. It needs root and ip.
 func StartApart(t testing.TB, n int) *Cluster {
 	t.Helper()
-	return Config{apart: true}.Start(t, n)
+	return Config{}.StartApart(t, n)
 }
+
+// StartApart is Start with each node in a network namespace of its own.
+func (how Config) StartApart(t testing.TB, n int) *Cluster {
+	t.Helper()
+	how.apart = true
+	return how.Start(t, n)
+}
+
+// Space is the network namespace of node i.
+func (c *Cluster) Space(i int) string { return c.net.Space(i) }
+
+// Host is the address of node i, the same for all its ports.
+func (c *Cluster) Host(i int) string { return c.net.Host(i) }
 
 func (c *Cluster) part(err error) {
 	c.t.Helper()

@@ -41,6 +41,8 @@ type Config struct {
 	Lines   string                  // further lines in each node block
 	Prepare func(i int, dir string) // called before node i starts for the first time, with its data folder
 	Relayed bool                    // every node is reached by the others through a Relay
+	Program string                  // of the nodes; "": Binary
+	Env     func(i int) []string    // variables of node i beside this process's; nil: none
 	apart   bool                    // each node in a network namespace of its own
 }
 
@@ -199,7 +201,15 @@ func stderrOf(err error) []byte {
 // Start starts the node; without arguments it restarts from what it has.
 func (n *Node) Start(args ...string) {
 	n.cluster.t.Helper()
-	n.StartProgram(n.cluster.bin, nil, args...)
+	c := n.cluster
+	bin, env := c.bin, []string(nil)
+	if c.how.Program != "" {
+		bin = c.how.Program
+	}
+	if c.how.Env != nil {
+		env = c.how.Env(c.index(n.Name))
+	}
+	n.StartProgram(bin, env, args...)
 }
 
 // StartProgram starts the node with another program, and with variables beside this process's.

@@ -46,14 +46,17 @@ func dear(c *cluster.Cluster, t *testing.T) map[string]any {
 // dearBill is what the upstream billed for the dear model.
 func dearBill(t *testing.T, c *cluster.Cluster) (nanos resource.Money, requests int64) {
 	t.Helper()
-	var u struct {
-		Requests   int64 `json:"requests"`
-		Prompt     int64 `json:"prompt_tokens"`
-		Completion int64 `json:"completion_tokens"`
+	var all struct {
+		Models map[string]struct {
+			Requests   int64 `json:"requests"`
+			Prompt     int64 `json:"prompt_tokens"`
+			Completion int64 `json:"completion_tokens"`
+		} `json:"models"`
 	}
-	if status := cluster.Call(t, http.MethodGet, c.MockURL()+"/mock/usage", "", nil, &u); status != http.StatusOK {
+	if status := cluster.Call(t, http.MethodGet, c.MockURL()+"/mock/usage", "", nil, &all); status != http.StatusOK {
 		t.Fatalf("the upstream's bill: status %d", status)
 	}
+	u := all.Models["dear"]
 	return resource.Money(u.Prompt*dearPrompt + u.Completion*dearCompletion), u.Requests
 }
 

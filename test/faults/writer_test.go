@@ -5,6 +5,7 @@ package faults
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,10 +23,19 @@ type writer struct {
 	failed atomic.Int64
 	mu     sync.Mutex // guards what follows
 	ids    []string
-	worst  time.Duration // of an acknowledged write
+	took   []time.Duration // of acknowledged writes
 }
 
 func startWriter(t *testing.T, c *cluster.Cluster) *writer {
+	nodes := make([]int, len(c.Nodes))
+	for i := range nodes {
+		nodes[i] = i
+	}
+	return writeThrough(t, c, nodes...)
+}
+
+// writeThrough makes keys through some nodes.
+func writeThrough(t *testing.T, c *cluster.Cluster, nodes ...int) *writer {
 	w := &writer{stop: make(chan struct{})}
 	w.wg.Go(func() {
 		tick := time.NewTicker(20 * time.Millisecond)
@@ -36,7 +46,7 @@ func startWriter(t *testing.T, c *cluster.Cluster) *writer {
 				return
 			case <-tick.C:
 			}
-			w.once(t, c, i%len(c.Nodes))
+			w.once(t, c, nodes[i%len(nodes)])
 		}
 	})
 	return w
@@ -56,7 +66,7 @@ func (w *writer) once(t *testing.T, c *cluster.Cluster, node int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ids = append(w.ids, out.ID)
-	w.worst = max(w.worst, time.Since(begin))
+	w.took = append(w.took, time.Since(begin))
 }
 
 func (w *writer) count() int {
@@ -81,7 +91,13 @@ func (w *writer) end(t *testing.T, c *cluster.Cluster) {
 			return have != nil
 		})
 	}
-	t.Logf("%d writes acknowledged, the slowest after %s, %d refused; all are on every node", len(w.ids), w.worst.Round(time.Millisecond), w.failed.Load())
+	slices.Sort(w.took)
+	for i := range w.took {
+		w.took[i] = w.took[i].Round(time.Millisecond)
+	}
+	if n := len(w.took); n > 0 {
+		t.Logf("%d writes acknowledged, median %s, p99 %s, the slowest %s, %d refused; all are on every node", n, w.took[n/2], w.took[n*99/100], w.took[n-1], w.failed.Load())
+	}
 }
 
 // keyIDs are the ids of all keys that a node has, nil if it does not tell.

@@ -161,7 +161,31 @@ func (c *Clocks) offLocked(id string, d time.Duration) time.Duration {
 	case len(others) < 2:
 		return 0
 	}
+	return outside(d, others)
+}
+
+// outside is how far a distance lies outside the two middle ones of others, of which there is one at least.
+func outside(d time.Duration, others []time.Duration) time.Duration {
 	slices.Sort(others)
 	low, high := others[(len(others)-1)/2], others[len(others)/2]
 	return min(d-low, 0) + max(d-high, 0)
+}
+
+// Off says by how much each clock of at least three, told at the same time, is off the others'; of two nobody can
+// tell which is right.
+func Off(told map[string]time.Time) map[string]time.Duration {
+	off := map[string]time.Duration{}
+	if len(told) < 3 {
+		return off
+	}
+	for id, at := range told {
+		var others []time.Duration
+		for other, o := range told {
+			if other != id {
+				others = append(others, o.Sub(at))
+			}
+		}
+		off[id] = outside(0, others)
+	}
+	return off
 }

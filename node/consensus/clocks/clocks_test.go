@@ -90,3 +90,34 @@ func TestClocks_delayIsNoSkew(t *testing.T) {
 		}
 	}
 }
+
+func TestOff(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		told map[string]time.Duration
+		want map[string]time.Duration
+	}{
+		{"of two nobody can tell", map[string]time.Duration{"a": 0, "b": time.Hour}, map[string]time.Duration{}},
+		{"one of three is ahead", map[string]time.Duration{"a": 0, "b": 0, "c": time.Hour}, map[string]time.Duration{"c": time.Hour}},
+		{"one of three is behind", map[string]time.Duration{"a": -time.Hour, "b": 0, "c": time.Second}, map[string]time.Duration{"a": -time.Hour, "c": time.Second}},
+		{"two of five", map[string]time.Duration{"a": time.Hour, "b": -time.Hour, "c": 0, "d": 0, "e": 0}, map[string]time.Duration{"a": time.Hour, "b": -time.Hour}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			told := map[string]time.Time{}
+			for id, off := range tt.told {
+				told[id] = time.Unix(1e9, 0).Add(off)
+			}
+			for id, got := range Off(told) {
+				if want := tt.want[id]; got != want {
+					t.Errorf("the clock of %s is %v off, want %v", id, got, want)
+				}
+				delete(tt.want, id)
+			}
+			if len(tt.want) > 0 {
+				t.Errorf("nothing is said of %v", tt.want)
+			}
+		})
+	}
+}

@@ -9,9 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/node/transport"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -180,7 +180,7 @@ func (a *Admitter) admit(ctx context.Context, req *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.Sign(req.CSR, req.Member.ID, time.Now())
+	cert, err := ca.Sign(req.CSR, req.Member.ID, clock.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +215,7 @@ func (a *Admitter) mayJoin(info *fsm.ClusterInfo, req *request) error {
 	if !ok {
 		return fmt.Errorf("join token is unknown, used or revoked: %w", resource.ErrForbidden)
 	}
-	if tok.Expires <= resource.At(time.Now()) {
+	if tok.Expires <= resource.At(clock.Now()) {
 		return fmt.Errorf("join token: %w", resource.ErrExpired)
 	}
 	if req.MasterHash != info.MasterHash && req.MasterHash != (resource.Hash{}) {

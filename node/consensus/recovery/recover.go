@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/conclave-llm/conclave/fsm"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/slogbridge"
 	"github.com/conclave-llm/conclave/resource"
 )
@@ -60,7 +61,7 @@ func (s *Survivor) Recover() (Result, error) {
 	if newest, _, err := s.snaps.Bounds(); err != nil || newest != s.Index() {
 		return Result{}, fmt.Errorf("recover: the snapshot ends at %d, want %d: %w", newest, s.Index(), err)
 	}
-	r := Result{Index: s.Index(), Generation: m.generation, Lost: m.lost, At: time.Now()}
+	r := Result{Index: s.Index(), Generation: m.generation, Lost: m.lost, At: clock.Now()}
 	return r, note(s.cfg.Dir, r)
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/internal/hook"
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/resource/alert"
@@ -38,7 +39,7 @@ type Config struct {
 	Secret func(credential string) (secret.Text, error)
 	// Callback hands entries to a callback of the cluster and returns how many are safe. Nil: none runs here.
 	Callback func(ctx context.Context, name string, entries []resource.AuditEntry) (int, error)
-	Now      func() time.Time // default: time.Now
+	Now      func() time.Time // default: clock.Now
 }
 
 // Post brings alerts to channels. It may be used concurrently.
@@ -52,7 +53,7 @@ type Post struct {
 // New returns a Post.
 func New(cfg Config) *Post {
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Secret == nil {
 		cfg.Secret = func(string) (secret.Text, error) { return secret.Text{}, errors.New("this node opens no credentials") }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/egress"
+	"github.com/conclave-llm/conclave/internal/clock"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/secret"
 )
@@ -142,7 +143,7 @@ type method interface {
 type Config struct {
 	// Client fetches tokens; nil: one that dials directly, with a bound of ten seconds.
 	Client *http.Client
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil: clock.Now.
 	Now func() time.Time
 	// Env is the process's environment, for accounts that may use it; nil: os.Getenv.
 	Env func(name string) string
@@ -161,7 +162,7 @@ func New(cfg Config) *Signer {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // a secret goes nowhere else
 	cfg.Client = &client
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now = clock.Now
 	}
 	if cfg.Env == nil {
 		cfg.Env = os.Getenv
