@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +59,8 @@ That touches no cluster and no network; its files are in a folder of their own, 
 	cmd.Flags().StringVar(&f.live.dir, "dir", "", "folder of the report (default: torture-SEED)")
 	cmd.Flags().Uint64Var(&f.live.seed, "seed", 0, "chooses the faults (default: of the clock)")
 	cmd.Flags().IntVar(&f.live.nodes, "nodes", 3, "how many nodes, 1 to 7")
+	cmd.Flags().StringVar(&f.live.next, "next", "", "another version of this program, that nodes change to and back (default: none does)")
+	cmd.Flags().StringVar(&f.live.journal, "journal", "fsync", "mode of the nodes' journals: fsync, or write, with which power failures are left out")
 	cmd.Flags().Uint64Var(&f.schedules, "schedules", 100_000, "with --simulate: how many; 0 with --for: as many as the time allows")
 	cmd.Flags().Uint64Var(&f.first, "first", 1, "with --simulate: number of the first schedule")
 	cmd.Flags().DurationVar(&f.length, "for", 0, "how long, for example 1h")
@@ -74,10 +77,13 @@ func (f *tortureFlags) check(given func(flag string) bool) error {
 			return fmt.Errorf("--%s is for schedules: give --simulate, too", name)
 		}
 	}
-	for _, name := range []string{"dir", "seed", "nodes"} {
+	for _, name := range []string{"dir", "seed", "nodes", "next", "journal"} {
 		if f.simulate && given(name) {
 			return fmt.Errorf("--%s is for real nodes: leave --simulate out", name)
 		}
+	}
+	if !slices.Contains([]string{"fsync", "write"}, f.live.journal) {
+		return fmt.Errorf("--journal %s: give fsync or write", f.live.journal)
 	}
 	if f.length > 0 && !given("schedules") {
 		f.schedules = 0

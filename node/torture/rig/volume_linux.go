@@ -1,11 +1,13 @@
 package rig
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -36,8 +38,10 @@ func MayMount() error {
 	if os.Geteuid() != 0 {
 		return errors.New("file systems in files need root")
 	}
-	if _, err := exec.LookPath("mkfs.ext4"); err != nil {
-		return fmt.Errorf("file systems in files need e2fsprogs: %w", err)
+	for _, tool := range []string{"mkfs.ext4", "losetup", "mount"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("file systems in files need e2fsprogs and util-linux: %w", err)
+		}
 	}
 	dir, err := os.MkdirTemp("", "conclave-volume-")
 	if err != nil {
@@ -72,7 +76,18 @@ func NewVolume(image, mount string, size int64) (_ *Volume, err error) {
 	return v, v.attach()
 }
 
-func (v *Volume) attach() error { return command("mount", "-o", "loop,discard", v.image, v.mount) }
+// attach mounts the file, by a device of its own: one that somebody else still has mounted in his namespace, as it was when its
+// power failed, would be taken again otherwise.
+func (v *Volume) attach() error {
+	ctx, cancel := context.WithTimeout(context.Background(), toolWait)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "losetup", "--find", "--show", v.image).Output() //nolint:gosec // a file of our own
+	if err != nil {
+		return fmt.Errorf("find a loop device: %w", err)
+	}
+	device := strings.TrimSpace(string(out))
+	return errors.Join(command("mount", "-o", "discard", device, v.mount), command("losetup", "--detach", device)) // when it is unmounted
+}
 
 // Fail is a power failure: what was not synced is lost. Who uses the volume must not go on, see Process.Freeze.
 func (v *Volume) Fail() error {
