@@ -30,9 +30,12 @@ func (a *app) tortureCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "torture",
 		Short: "Break a cluster of real nodes at random and check what must hold",
-		Long: `Starts a cluster of real nodes and an upstream that keeps the true bill, and kills, stops, suspends
-and (as root, where network namespaces are permitted) parts the nodes under load. All that was seen is
-written into a report, which "conclave torture check" judges again from its files.
+		Long: `Starts a cluster of real nodes and an upstream that keeps the true bill, and kills, stops and suspends
+nodes under load, damages their files, exchanges the cluster's keys, restores backups and takes the quorum
+away; as root, and where network namespaces and loop devices are permitted, it parts nodes, fills their
+disks and has their power fail; with --next they change to another program and back. What the machine does
+not permit is left out, and the report says so. All that was seen is written into the report, which
+"conclave torture check" judges again from its files.
 
 With --simulate it drives this program's own state machine and leases through random schedules: ticks
 that are lost, repeated and reordered, replicas that lag, processes that are killed with and without
@@ -40,6 +43,7 @@ the end of their journal, members that are removed and go on spending, limits th
 that end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
 That touches no cluster and no network; its files are in a folder of their own, which it removes.`,
 		Example: `  conclave torture --for 10m --dir report
+  conclave torture --for 10m --next ./conclave-1.5
   conclave torture check report
   conclave torture --simulate --for 1h
   conclave torture --simulate --first 4711 --schedules 1 --steps`,

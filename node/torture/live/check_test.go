@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft" //nolint:depguard // plays the part of the consensus
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/node/backup/archive"

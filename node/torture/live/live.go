@@ -252,9 +252,6 @@ func (r *run) end(ctx context.Context) error {
 	r.pool.readAll(ctx, r)
 	r.measure(ctx, atEnd)
 	r.findOrphans()
-	if err := r.keepState(ctx); err != nil {
-		r.file.Slow = append(r.file.Slow, err.Error())
-	}
 	var ledger []nodeBooks
 	for i := range r.c.hosts {
 		ledger = append(ledger, r.told(ctx, i))
@@ -268,6 +265,9 @@ func (r *run) end(ctx context.Context) error {
 		return !slices.ContainsFunc(ledger, func(n nodeBooks) bool { return !maps.Equal(n.Books, ledger[0].Books) })
 	})
 	if err != nil {
+		r.file.Slow = append(r.file.Slow, err.Error())
+	}
+	if err := r.keepState(ctx); err != nil {
 		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	r.file.Ended = time.Now().UTC()

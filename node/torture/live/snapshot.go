@@ -9,15 +9,27 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/audit"
 	"github.com/conclave-llm/conclave/node/backup/archive"
 )
 
-// keepState keeps the state in the report, as a backup that the first node makes.
+// keepState keeps the state in the report, as a backup that a node makes. It runs the program that judges the report: another one may
+// write what is the same in other bytes.
 func (r *run) keepState(ctx context.Context) error {
-	return r.c.operate(ctx, 0, "snapshot", "save", filepath.Join(r.cfg.Dir, fileSnapshot))
+	n := slices.IndexFunc(r.c.hosts, func(h *host) bool { return h.program == r.cfg.Program })
+	if n < 0 {
+		n = 0
+		if err := r.changeProgram(ctx, &fault{Nodes: []int{n}}); err != nil {
+			return err
+		}
+		if err := r.c.awaitReady(ctx, readyWait, n); err != nil {
+			return err
+		}
+	}
+	return r.c.operate(ctx, n, "snapshot", "save", filepath.Join(r.cfg.Dir, fileSnapshot))
 }
 
 // state is what a backup has, restored without a cluster.
