@@ -100,6 +100,29 @@ func TestFSM_SnapshotRestore(t *testing.T) {
 	}
 }
 
+// TestFSM_SnapshotBytes: a snapshot of a restored snapshot has its bytes, so that both can be compared by anybody, and a state has one.
+func TestFSM_SnapshotBytes(t *testing.T) {
+	t.Parallel()
+	from := start(t)
+	from.boot("n1", "n2")
+	for i := range 2000 {
+		from.do(from.putKey(resource.Key{Meta: meta(fmt.Sprintf("k%04d", i)), Name: fmt.Sprintf("key %d", i)}, 0))
+	}
+	for i := range 500 {
+		from.do(fsm.DeleteKey{ID: fmt.Sprintf("k%04d", 3*i)})
+	}
+	want := from.snapshot()
+	for range 3 {
+		to := start(t)
+		if err := to.f.Restore(io.NopCloser(bytes.NewReader(want))); err != nil {
+			t.Fatalf("Restore: %v", err)
+		}
+		if !bytes.Equal(to.snapshot(), want) || !bytes.Equal(from.snapshot(), want) {
+			t.Fatal("the snapshot of the restored state has other bytes")
+		}
+	}
+}
+
 func TestFSM_RestoreRefusesDamage(t *testing.T) {
 	t.Parallel()
 	from := start(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,9 +30,12 @@ func (a *app) tortureCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "torture",
 		Short: "Break a cluster of real nodes at random and check what must hold",
-		Long: `Starts a cluster of real nodes and an upstream that keeps the true bill, and kills, stops, suspends
-and (as root, where network namespaces are permitted) parts the nodes under load. All that was seen is
-written into a report, which "conclave torture check" judges again from its files.
+		Long: `Starts a cluster of real nodes and an upstream that keeps the true bill, and kills, stops and suspends
+nodes under load, damages their files, exchanges the cluster's keys, restores backups and takes the quorum
+away; as root, and where network namespaces and loop devices are permitted, it parts nodes, fills their
+disks and has their power fail; with --next they change to another program and back. What the machine does
+not permit is left out, and the report says so. All that was seen is written into the report, which
+"conclave torture check" judges again from its files.
 
 With --simulate it drives this program's own state machine and leases through random schedules: ticks
 that are lost, repeated and reordered, replicas that lag, processes that are killed with and without
@@ -39,6 +43,7 @@ the end of their journal, members that are removed and go on spending, limits th
 that end while all is down. After each step it looks whether a budget could be overspent or a bill lost.
 That touches no cluster and no network; its files are in a folder of their own, which it removes.`,
 		Example: `  conclave torture --for 10m --dir report
+  conclave torture --for 10m --next ./conclave-1.5
   conclave torture check report
   conclave torture --simulate --for 1h
   conclave torture --simulate --first 4711 --schedules 1 --steps`,
@@ -58,6 +63,8 @@ That touches no cluster and no network; its files are in a folder of their own, 
 	cmd.Flags().StringVar(&f.live.dir, "dir", "", "folder of the report (default: torture-SEED)")
 	cmd.Flags().Uint64Var(&f.live.seed, "seed", 0, "chooses the faults (default: of the clock)")
 	cmd.Flags().IntVar(&f.live.nodes, "nodes", 3, "how many nodes, 1 to 7")
+	cmd.Flags().StringVar(&f.live.next, "next", "", "another version of this program, that nodes change to and back (default: none does)")
+	cmd.Flags().StringVar(&f.live.journal, "journal", "fsync", "mode of the nodes' journals: fsync, or write, with which power failures are left out")
 	cmd.Flags().Uint64Var(&f.schedules, "schedules", 100_000, "with --simulate: how many; 0 with --for: as many as the time allows")
 	cmd.Flags().Uint64Var(&f.first, "first", 1, "with --simulate: number of the first schedule")
 	cmd.Flags().DurationVar(&f.length, "for", 0, "how long, for example 1h")
@@ -74,10 +81,13 @@ func (f *tortureFlags) check(given func(flag string) bool) error {
 			return fmt.Errorf("--%s is for schedules: give --simulate, too", name)
 		}
 	}
-	for _, name := range []string{"dir", "seed", "nodes"} {
+	for _, name := range []string{"dir", "seed", "nodes", "next", "journal"} {
 		if f.simulate && given(name) {
 			return fmt.Errorf("--%s is for real nodes: leave --simulate out", name)
 		}
+	}
+	if !slices.Contains([]string{"fsync", "write"}, f.live.journal) {
+		return fmt.Errorf("--journal %s: give fsync or write", f.live.journal)
 	}
 	if f.length > 0 && !given("schedules") {
 		f.schedules = 0

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,9 +20,11 @@ const liveLength = time.Minute
 
 // liveFlags say how real nodes are tortured.
 type liveFlags struct {
-	dir   string
-	seed  uint64
-	nodes int
+	dir     string
+	seed    uint64
+	nodes   int
+	next    string // another program, that nodes change to and back
+	journal string
 }
 
 // tortureProcesses tortures real nodes and judges the report.
@@ -31,6 +35,11 @@ func (a *app) tortureProcesses(ctx context.Context, f tortureFlags) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
+	}
+	if f.live.next != "" {
+		if f.live.next, err = runnable(f.live.next); err != nil {
+			return err
+		}
 	}
 	if f.live.seed == 0 {
 		f.live.seed = uint64(time.Now().UnixNano())
@@ -43,13 +52,25 @@ func (a *app) tortureProcesses(ctx context.Context, f tortureFlags) error {
 	}
 	fmt.Fprintf(a.stderr, "seed %d, report in %s\n", f.live.seed, f.live.dir)
 	err = live.Run(ctx, live.Config{
-		Dir: f.live.dir, Program: exe, Seed: f.live.seed, Length: f.length, Nodes: f.live.nodes,
+		Dir: f.live.dir, Program: exe, Next: f.live.next, Journal: f.live.journal, Seed: f.live.seed, Length: f.length, Nodes: f.live.nodes,
 		Say: func(line string) { fmt.Fprintln(a.stderr, line) },
 	})
 	if err != nil {
 		return err
 	}
 	return a.judge(f.live.dir)
+}
+
+// runnable is the full path of a program that can be run.
+func runnable(path string) (string, error) {
+	found, err := exec.LookPath(path)
+	if err == nil {
+		found, err = filepath.Abs(found)
+	}
+	if err != nil {
+		return "", fmt.Errorf("--next: %w", err)
+	}
+	return found, nil
 }
 
 func (a *app) tortureCheck() *cobra.Command {

@@ -112,10 +112,11 @@ func shrinkTo(db *bolt.DB, path string) error {
 	})
 }
 
-// compact copies the state of src into a new file, verifying it on the way.
+// compact copies the state of src into a new file, verifying it on the way. A state has one such file, to the last byte: bbolt gives
+// pages to the buckets of a transaction, and takes them from its map of free ones, in no order.
 func compact(src *bolt.Tx, path string, pos Position) (err error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		NoSync: true, NoGrowSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistArrayType,
 		InitialMmapSize: int(src.Size()), // a copy is not larger: each new mapping would copy what is under way
 	})
 	if err != nil {
@@ -142,16 +143,17 @@ func compact(src *bolt.Tx, path string, pos Position) (err error) {
 	return nil
 }
 
-// copier fills a file in transactions of copyBatch values.
+// copier fills a file in transactions of copyBatch values of one bucket.
 type copier struct {
-	db      *bolt.DB
-	tx      *bolt.Tx
-	handles map[Bucket]*bolt.Bucket
-	n       int
+	db   *bolt.DB
+	tx   *bolt.Tx
+	to   Bucket
+	into *bolt.Bucket // nil: none yet in this transaction
+	n    int
 }
 
 func (c *copier) begin() (err error) {
-	c.n, c.handles = 0, map[Bucket]*bolt.Bucket{}
+	c.n, c.into = 0, nil
 	if c.tx, err = c.db.Begin(true); err != nil {
 		return fmt.Errorf("begin copy: %w", err)
 	}
@@ -159,27 +161,33 @@ func (c *copier) begin() (err error) {
 }
 
 func (c *copier) put(b Bucket, k, v []byte) error {
-	if c.n == copyBatch {
-		if err := c.tx.Commit(); err != nil {
-			return fmt.Errorf("commit copy: %w", err)
-		}
-		// Written bit by bit: a gigabyte at once would hold up whoever syncs the log meanwhile.
-		if err := c.db.Sync(); err != nil {
-			return fmt.Errorf("sync copy: %w", err)
-		}
-		if err := c.begin(); err != nil {
+	if c.n == copyBatch || c.into != nil && c.to != b {
+		if err := c.next(); err != nil {
 			return err
 		}
 	}
-	c.n++
-	in := c.handles[b]
-	if in == nil {
-		in = b.In(c.tx)
-		in.FillPercent = 1 // keys come in order: no page is split
-		c.handles[b] = in
+	if c.into == nil {
+		c.to, c.into = b, b.In(c.tx)
+		c.into.FillPercent = 1 // keys come in order: no page is split
 	}
-	if err := in.Put(k, v); err != nil {
+	c.n++
+	if err := c.into.Put(k, v); err != nil {
 		return fmt.Errorf("copy value: %w", err)
 	}
 	return nil
+}
+
+// next ends a transaction and begins another.
+func (c *copier) next() error {
+	full := c.n == copyBatch
+	if err := c.tx.Commit(); err != nil {
+		return fmt.Errorf("commit copy: %w", err)
+	}
+	// Written bit by bit: a gigabyte at once would hold up whoever syncs the log meanwhile.
+	if full {
+		if err := c.db.Sync(); err != nil {
+			return fmt.Errorf("sync copy: %w", err)
+		}
+	}
+	return c.begin()
 }

@@ -217,8 +217,8 @@ func (n *Node) StartProgram(bin string, env []string, args ...string) {
 	n.cluster.t.Helper()
 	c := n.cluster
 	args = append([]string{bin, "serve", "--config", n.File}, args...)
-	if c.net != nil { // ip becomes the program: it has the same process id
-		args = append([]string{"ip", "netns", "exec", c.net.Space(c.index(n.Name))}, args...)
+	if c.net != nil {
+		args = c.net.Within(c.index(n.Name), args)
 	}
 	n.Process = c.exec("node "+n.Name, append([]string{"CONCLAVE_MASTER_KEY=" + MasterKey}, env...), args)
 }

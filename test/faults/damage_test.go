@@ -9,13 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.etcd.io/bbolt"
 
+	"github.com/conclave-llm/conclave/node/torture/rig"
 	"github.com/conclave-llm/conclave/test/cluster"
 )
 
@@ -32,63 +32,26 @@ const wholeSnapshots = "raft/snapshots/*[0-9]/state.bin"
 // newest is the newest file of a node's that matches.
 func newest(t *testing.T, n *cluster.Node, pattern string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(n.Dir, pattern))
-	if err != nil || len(files) == 0 {
+	path, err := rig.Newest(n.Dir, pattern)
+	if err != nil || path == "" {
 		t.Fatalf("node %s has no %s: %v", n.Name, pattern, err)
 	}
-	return slices.Max(files)
-}
-
-// content is what a file has before the zeros at its end.
-func content(t *testing.T, path string) []byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes.TrimRight(b, "\x00")
-}
-
-// write puts bytes into a file in place, as a bad disk does.
-func write(t *testing.T, path string, b []byte, at int) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	if _, err := f.WriteAt(b, int64(at)); err != nil {
-		t.Fatal(err)
-	}
+	return path
 }
 
 // flip changes a bit in the middle of what a file has.
 func flip(t *testing.T, path string) {
 	t.Helper()
-	b := content(t, path)
-	write(t, path, []byte{b[len(b)/2] ^ 0x10}, len(b)/2)
+	if err := rig.Flip(path); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // damageName changes a letter of the marked key's name wherever a node's state has it.
 func damageName(t *testing.T, n *cluster.Node) {
 	t.Helper()
-	path := filepath.Join(n.Dir, "state", "fsm.db")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for at := 0; ; at++ {
-		i := bytes.Index(b[at:], []byte(markedName))
-		if i < 0 {
-			break
-		}
-		at += i
-		write(t, path, []byte(damagedName[:1]), at)
-		found++
-	}
-	if found == 0 {
-		t.Fatalf("the state of node %s does not have the key", n.Name)
+	if found, err := rig.Misspell(filepath.Join(n.Dir, "state", "fsm.db"), markedName, damagedName[0]); err != nil || found == 0 {
+		t.Fatalf("the state of node %s has the key %d times: %v", n.Name, found, err)
 	}
 }
 
@@ -121,9 +84,9 @@ func TestDamage(t *testing.T) {
 			func(t *testing.T, n *cluster.Node) { aside(t, n, "raft.damaged") },
 		},
 		{"the end of the log", func(t *testing.T, n *cluster.Node) {
-			path := newest(t, n, "raft/log/*.log")
-			b := content(t, path)
-			write(t, path, make([]byte, len(b)/4), len(b)-len(b)/4)
+			if err := rig.CutEnd(newest(t, n, "raft/log/*.log")); err != nil {
+				t.Fatal(err)
+			}
 		}, "log is damaged", func(t *testing.T, n *cluster.Node) { aside(t, n, "raft.damaged") }},
 		{"the newest file of the log", func(t *testing.T, n *cluster.Node) {
 			if err := os.Remove(newest(t, n, "raft/log/*.log")); err != nil {

@@ -3,54 +3,14 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/conclave-llm/conclave/test/cluster"
 )
-
-// fill leaves so many bytes free on the disk, until free is called.
-func (d *disk) fill(left int64) {
-	d.t.Helper()
-	f, err := os.OpenFile(filepath.Join(d.mount, "filler"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	for range 20 { // nodes write meanwhile, and the file's own map takes room
-		var s syscall.Statfs_t
-		if err := syscall.Fstatfs(int(f.Fd()), &s); err != nil {
-			d.t.Fatal(err)
-		}
-		size := int64(s.Bavail)*s.Bsize - left
-		if size <= 0 {
-			return
-		}
-		info, err := f.Stat()
-		if err != nil {
-			d.t.Fatal(err)
-		}
-		err = syscall.Fallocate(int(f.Fd()), 0, info.Size(), size)
-		if err != nil && !errors.Is(err, syscall.ENOSPC) {
-			d.t.Fatal(err)
-		}
-	}
-}
-
-// free undoes fill.
-func (d *disk) free() {
-	d.t.Helper()
-	if err := os.Remove(filepath.Join(d.mount, "filler")); err != nil {
-		d.t.Fatal(err)
-	}
-}
 
 // TestDisk_Full fills the disks of nodes while they write. A leader whose disk is nearly full hands over; where all are, large
 // changes are refused and the rest goes on; a node whose disk takes nothing any more ends with

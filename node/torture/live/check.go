@@ -13,17 +13,20 @@ import (
 
 // Verdict is what the files of a report prove.
 type Verdict struct {
-	Seed       uint64         `json:"seed"`
-	Length     time.Duration  `json:"length"`
-	Faults     map[string]int `json:"faults"`
-	Keys       int            `json:"keys"`
-	Operations int            `json:"operations"`
-	Unknown    int            `json:"unknown"` // operations of which nobody knows whether they were done
-	Uses       int            `json:"uses"`
-	Requests   int64          `json:"requests"` // that the upstream billed
-	Slowest    time.Duration  `json:"slowest"`  // until all nodes were ready after a fault
-	LeftOut    string         `json:"left_out,omitempty"`
-	Broken     []string       `json:"broken"` // invariants that did not hold; empty: all held
+	Seed       uint64          `json:"seed"`
+	Length     time.Duration   `json:"length"`
+	Faults     map[string]int  `json:"faults"`
+	Keys       int             `json:"keys"`
+	Operations int             `json:"operations"`
+	Unknown    int             `json:"unknown"` // operations of which nobody knows whether they were done
+	Uses       int             `json:"uses"`
+	Requests   int64           `json:"requests"` // that the upstream billed
+	Slowest    time.Duration   `json:"slowest"`  // until all nodes were ready after a fault
+	Restores   int             `json:"restores"` // of backups, under load
+	Quorum     *Quorum         `json:"quorum,omitempty"`
+	Usage      map[string]Most `json:"usage"` // of one node
+	LeftOut    string          `json:"left_out,omitempty"`
+	Broken     []string        `json:"broken"` // invariants that did not hold; empty: all held
 }
 
 // Check reads a report and says which invariants held.
@@ -49,6 +52,9 @@ func Check(dir string) (*Verdict, error) {
 	r.checkUses(v)
 	r.checkMoney(v)
 	r.checkEnd(v)
+	r.checkProbes(v)
+	r.checkUsage(v)
+	r.checkState(v)
 	return v, nil
 }
 
@@ -65,11 +71,16 @@ type report struct {
 	exits    []exit
 	bill     map[string]*billed
 	ledger   []nodeBooks
+	restores []restored
+	probes   []probe
+	usage    []used
+	state    state
+	stateErr error // why it cannot be restored
 }
 
 func readReport(dir string) (*report, error) {
 	r := new(report)
-	var errs [7]error
+	var errs [11]error
 	errs[0] = readJSON(dir, fileRun, &r.run)
 	r.schedule, errs[1] = readLines[fault](dir, fileSchedule)
 	r.history, errs[2] = readLines[operation](dir, fileHistory)
@@ -77,6 +88,10 @@ func readReport(dir string) (*report, error) {
 	r.exits, errs[4] = readLines[exit](dir, fileExits)
 	errs[5] = readJSON(dir, fileBill, &r.bill)
 	errs[6] = readJSON(dir, fileLedger, &r.ledger)
+	r.restores, errs[7] = readLines[restored](dir, fileRestores)
+	r.probes, errs[8] = readLines[probe](dir, fileProbes)
+	r.usage, errs[9] = readLines[used](dir, fileUsage)
+	errs[10] = r.readSnapshot(dir)
 	err := errors.Join(errs[:]...)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s is not the report of a run that ended: %w", dir, err)
@@ -228,8 +243,13 @@ func (r *report) checkMoney(v *Verdict) {
 // whose disk fails cannot settle what it is answering, one request of each key, and charges what that held.
 func (r *report) unsettled() (n int64) {
 	for i := range r.schedule {
-		if f := &r.schedule[i]; f.Kind == failingDisk && f.Began != 0 {
-			n++
+		f := &r.schedule[i]
+		if f.Began == 0 {
+			continue
+		}
+		switch f.Kind {
+		case failingDisk, fullDisk, powerFailure, powerFailureOfAll:
+			n += int64(len(f.Nodes))
 		}
 	}
 	return n
@@ -243,6 +263,7 @@ func (r *report) checkEnd(v *Verdict) {
 	for _, name := range r.run.Slow {
 		v.broken("I17: %s", name)
 	}
+	v.Broken = append(v.Broken, r.run.Wrong...)
 	if len(r.ledger) != len(r.run.Nodes) {
 		v.broken("I17: %d of %d nodes told of their state", len(r.ledger), len(r.run.Nodes))
 		return

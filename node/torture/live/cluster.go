@@ -32,10 +32,12 @@ const (
 type host struct {
 	name, url, address, file string
 	log                      *os.File
+	volume                   *rig.Volume // of its data; nil: they lie in the folder of all
 
 	mu      sync.Mutex // guards what follows
 	process *rig.Process
-	asked   bool // it is to end, or may
+	program string // that it runs from its next start on
+	asked   bool   // it is to end, or may
 }
 
 // cluster is the processes of one run.
@@ -59,11 +61,15 @@ const nodeFile = `node {
   cluster       = %q
   master_key    = env("CONCLAVE_MASTER_KEY")
   drain_timeout = "10s"
+  journal       = %q
 }
 `
 
+// volumeSize is that of a node's disk; a file that has holes.
+const volumeSize = 4 << 30
+
 // newCluster founds a cluster and waits until all its nodes vote.
-func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err error) {
+func newCluster(ctx context.Context, cfg Config, may map[need]bool, exits *lines) (_ *cluster, err error) {
 	c := &cluster{
 		cfg: cfg, exits: exits, began: time.Now(),
 		http: &http.Client{Timeout: callWait, Transport: &http.Transport{DialContext: egress.Direct(nil).DialContext, MaxIdleConnsPerHost: 64}},
@@ -74,7 +80,7 @@ func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err 
 		}
 	}()
 	gateway := "127.0.0.1"
-	if rig.MayPart() == nil {
+	if may[network] {
 		if c.net, err = rig.NewNetwork(cfg.Nodes); err != nil {
 			return nil, err
 		}
@@ -89,6 +95,12 @@ func newCluster(ctx context.Context, cfg Config, exits *lines) (_ *cluster, err 
 			return nil, err
 		}
 		c.hosts = append(c.hosts, h)
+		if !may[volumes] {
+			continue
+		}
+		if h.volume, err = rig.NewVolume(filepath.Join(cfg.work, h.name+".disk"), c.folder(i), volumeSize); err != nil {
+			return nil, err
+		}
 	}
 	return c, c.found(ctx)
 }
@@ -107,7 +119,7 @@ func (c *cluster) startUpstream(ctx context.Context, gateway string) error {
 
 // newHost writes a node's configuration.
 func (c *cluster) newHost(i int) (*host, error) {
-	h := &host{name: string(rune('a' + i))}
+	h := &host{name: string(rune('a' + i)), program: c.cfg.Program}
 	var client string
 	var err error
 	if c.net != nil {
@@ -122,7 +134,7 @@ func (c *cluster) newHost(i int) (*host, error) {
 	}
 	h.url = "http://" + client
 	h.file = filepath.Join(c.cfg.work, h.name+".hcl")
-	text := fmt.Sprintf(nodeFile, h.name, filepath.Join(c.cfg.work, h.name), client, h.address)
+	text := fmt.Sprintf(nodeFile, h.name, filepath.Join(c.cfg.work, h.name), client, h.address, c.cfg.Journal)
 	if err := os.WriteFile(h.file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -143,7 +155,21 @@ func (c *cluster) found(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.await(ctx, startWait, "every node votes", func() bool { return c.voters(ctx, 0) == len(c.hosts) })
+	return c.awaitVoters(ctx, 0)
+}
+
+// awaitVoters waits until all nodes vote, as one of them sees it.
+func (c *cluster) awaitVoters(ctx context.Context, i int) error {
+	return c.await(ctx, startWait, "every node votes", func() bool { return c.voters(ctx, i) == len(c.hosts) })
+}
+
+// all are the nodes.
+func (c *cluster) all() []int {
+	all := make([]int, len(c.hosts))
+	for i := range all {
+		all[i] = i
+	}
+	return all
 }
 
 // join has node i join through another one.
@@ -185,9 +211,11 @@ func (c *cluster) voters(ctx context.Context, i int) (n int) {
 // start starts a node; whatever ends it unasked is written down.
 func (c *cluster) start(i int, more ...string) error {
 	h := c.hosts[i]
-	args := append([]string{c.cfg.Program, "serve", "--config", h.file}, more...)
-	if c.net != nil { // ip becomes the program: it has the same process id
-		args = append([]string{"ip", "netns", "exec", c.net.Space(i)}, args...)
+	h.mu.Lock()
+	args := append([]string{h.program, "serve", "--config", h.file}, more...)
+	h.mu.Unlock()
+	if c.net != nil {
+		args = c.net.Within(i, args)
 	}
 	p, err := rig.Run([]string{"CONCLAVE_MASTER_KEY=" + masterKey}, args, h.log)
 	if err != nil {
@@ -244,6 +272,9 @@ func (c *cluster) close() {
 	c.watch.Wait()
 	for _, h := range c.hosts {
 		_ = h.log.Close()
+		if h.volume != nil {
+			_ = h.volume.Close() // Run fails if something of it is left
+		}
 	}
 	if c.net != nil {
 		c.net.Close()

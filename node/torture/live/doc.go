@@ -10,5 +10,9 @@
 //	exits.jsonl      processes that ended without being asked to
 //	bill.json        what the upstream billed, by model
 //	ledger.json      the books, the keys and the state of every node when all faults were over
+//	restores.jsonl   what became of what was done between a backup and its restore
+//	probes.jsonl     what requests took with and without a quorum
+//	usage.jsonl      memory, goroutines, files and disk of every node, all the time
+//	state.snap       a backup of the state when all faults were over
 //	nodes/NAME.log   what each node wrote
 package live

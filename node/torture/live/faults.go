@@ -21,46 +21,78 @@ var kinds = []struct {
 	nodes  int           // that it is about; 0: all
 	needs  need          // of the machine
 	longer time.Duration // at most
+	ways   []string      // of which one is drawn
 }{
-	{"kill", 4, 1, nothing, 3 * time.Second},
-	{"kill two", 2, 2, nothing, 2 * time.Second},
-	{"kill all", 1, 0, nothing, time.Second},
-	{"stop", 2, 1, nothing, 2 * time.Second},
-	{"suspend", 3, 1, nothing, 6 * time.Second},
-	{"replace", 2, 1, nothing, time.Second},
-	{"cut off", 3, 1, network, 8 * time.Second},
-	{"mute", 2, 1, network, 6 * time.Second},
-	{"deafen", 2, 1, network, 6 * time.Second},
-	{"part all", 1, 0, network, 5 * time.Second},
-	{"narrow", 2, 1, links, 8 * time.Second},
-	{"slow disk", 2, 1, disk, 5 * time.Second},
-	{failingDisk, 1, 1, disk, 5 * time.Second},
+	{name: "kill", weight: 4, nodes: 1, longer: 3 * time.Second},
+	{name: "kill two", weight: 2, nodes: 2, longer: 2 * time.Second},
+	{name: "kill all", weight: 1, longer: time.Second},
+	{name: "stop", weight: 2, nodes: 1, longer: 2 * time.Second},
+	{name: "suspend", weight: 3, nodes: 1, longer: 6 * time.Second},
+	{name: "replace", weight: 2, nodes: 1, needs: majority, longer: time.Second},
+	{name: "cut off", weight: 3, nodes: 1, needs: network, longer: 8 * time.Second},
+	{name: "mute", weight: 2, nodes: 1, needs: network, longer: 6 * time.Second},
+	{name: "deafen", weight: 2, nodes: 1, needs: network, longer: 6 * time.Second},
+	{name: "part all", weight: 1, needs: network, longer: 5 * time.Second},
+	{name: "narrow", weight: 2, nodes: 1, needs: links, longer: 8 * time.Second},
+	{name: "slow disk", weight: 2, nodes: 1, needs: disk, longer: 5 * time.Second},
+	{name: failingDisk, weight: 1, nodes: 1, needs: disk, longer: 5 * time.Second},
+	{name: powerFailure, weight: 2, nodes: 1, needs: synced, longer: 2 * time.Second},
+	{name: powerFailureOfAll, weight: 1, needs: synced, longer: time.Second},
+	{name: nearlyFullDisk, weight: 2, nodes: 1, needs: volumes, longer: 5 * time.Second},
+	{name: fullDisk, weight: 1, nodes: 1, needs: volumes, longer: 3 * time.Second},
+	{name: "damage", weight: 3, nodes: 1, needs: majority, longer: time.Second, ways: stoppedDamage},
+	{name: "damage while running", weight: 2, nodes: 1, needs: majority, longer: 3 * time.Second, ways: runningDamage},
+	{name: "rotate", weight: 3, nodes: 1, needs: majority, longer: 2 * time.Second, ways: rotations},
+	{name: "change program", weight: 3, nodes: 1, needs: second, longer: time.Second},
+	{name: "restore", weight: 2, nodes: 1, longer: 3 * time.Second},
+	{name: "lose quorum", weight: 2, nodes: 1, needs: majority, longer: time.Second},
 }
 
 // failingDisk has every sync of a node fail.
 const failingDisk = "failing disk"
 
-// need is what a fault needs of the machine.
+// need is what a fault needs of the machine, or of the run.
 type need int
 
 const (
-	nothing need = iota
-	network      // network namespaces
-	links        // and tc
-	disk         // strace
+	nothing  need = iota
+	network       // network namespaces
+	links         // and tc
+	disk          // strace
+	volumes       // file systems in files
+	synced        // and journals that are synced before a request is answered
+	second        // another program
+	majority      // three nodes
 )
 
 // narrowRate is what a narrow link lets through.
 const narrowRate = "1mbit"
 
-// permitted says which faults this machine permits, and why it does not the others.
-func permitted() (may map[need]bool, left []string) {
+// permitted says which faults this machine and this run permit, and why they do not the others.
+func permitted(cfg *Config) (may map[need]bool, left []string) {
 	may = map[need]bool{nothing: true}
-	for _, n := range []struct {
+	rules := []struct {
 		need need
 		also need
 		err  error
-	}{{network, nothing, rig.MayPart()}, {links, network, rig.MayNarrow()}, {disk, nothing, rig.MayDisturb()}} {
+	}{
+		{network, nothing, rig.MayPart()},
+		{links, network, rig.MayNarrow()},
+		{disk, nothing, rig.MayDisturb()},
+		{volumes, nothing, rig.MayMount()},
+		{synced, volumes, nil},
+		{second, nothing, nil},
+		{majority, nothing, nil},
+	}
+	for _, n := range rules {
+		switch {
+		case n.need == synced && cfg.Journal != journalSynced:
+			n.err = fmt.Errorf("power failures need journals of the mode %s: these are %s", journalSynced, cfg.Journal)
+		case n.need == second && cfg.Next == "":
+			n.err = errors.New("changes of the program need a second one: --next")
+		case n.need == majority && cfg.Nodes < 3:
+			n.err = errors.New("damage, rotations, replaced nodes and lost quorums need three nodes")
+		}
 		if may[n.need] = n.err == nil && may[n.also]; n.err != nil {
 			left = append(left, n.err.Error())
 		}
@@ -68,44 +100,62 @@ func permitted() (may map[need]bool, left []string) {
 	return may, left
 }
 
-// plan draws the next fault. The same seed draws the same faults on machines that permit the same.
-func plan(r *rand.Rand, nodes int, may map[need]bool) fault {
-	total := 0
-	for _, k := range kinds {
-		if may[k.needs] {
-			total += k.weight
+// deck deals faults: every kind once before any comes again, those with more weight more often then. The same seed deals the same faults
+// on machines that permit the same.
+type deck struct {
+	random *rand.Rand
+	nodes  int
+	may    map[need]bool
+	rest   []int // of kinds
+}
+
+// fill puts the kinds into the deck, as often as they weigh.
+func (d *deck) fill() {
+	for round := 0; ; round++ {
+		var some []int
+		for i, k := range kinds {
+			if d.may[k.needs] && k.weight > round {
+				some = append(some, i)
+			}
 		}
+		if len(some) == 0 {
+			return
+		}
+		d.random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+		d.rest = append(d.rest, some...)
 	}
-	n := r.IntN(total)
-	for _, k := range kinds {
-		if !may[k.needs] {
-			continue
-		}
-		if n -= k.weight; n >= 0 {
-			continue
-		}
-		f := fault{Kind: k.name, Nodes: r.Perm(nodes)}
-		if k.nodes > 0 {
-			f.Nodes = f.Nodes[:min(k.nodes, nodes)]
-		}
-		f.Last = 100*time.Millisecond + time.Duration(r.Int64N(int64(k.longer)))
-		f.Calm = 500*time.Millisecond + time.Duration(r.Int64N(int64(1500*time.Millisecond)))
-		return f
+}
+
+// deal draws the next fault.
+func (d *deck) deal() fault {
+	if len(d.rest) == 0 {
+		d.fill()
 	}
-	panic("live: the weights do not add up")
+	k := kinds[d.rest[0]]
+	d.rest = d.rest[1:]
+	f := fault{Kind: k.name, Nodes: d.random.Perm(d.nodes)}
+	if k.nodes > 0 {
+		f.Nodes = f.Nodes[:min(k.nodes, d.nodes)]
+	}
+	if len(k.ways) > 0 {
+		f.Way = k.ways[d.random.IntN(len(k.ways))]
+	}
+	f.Last = 100*time.Millisecond + time.Duration(d.random.Int64N(int64(k.longer)))
+	f.Calm = 500*time.Millisecond + time.Duration(d.random.Int64N(int64(1500*time.Millisecond)))
+	return f
 }
 
 // torture does one fault after the other until the time is over.
 func (r *run) torture(ctx context.Context) {
-	random := rand.New(rand.NewPCG(r.cfg.Seed, 1)) //nolint:gosec // a schedule that a seed chooses
+	faults := deck{random: rand.New(rand.NewPCG(r.cfg.Seed, 1)), nodes: len(r.c.hosts), may: r.may} //nolint:gosec // a schedule that a seed chooses
 	end := time.Now().Add(r.cfg.Length)
 	for time.Now().Before(end) && ctx.Err() == nil {
-		f := plan(random, len(r.c.hosts), r.may)
+		f := faults.deal()
 		f.Began = time.Since(r.c.began)
-		r.cfg.Say(fmt.Sprintf("%s: %s of %s for %s", f.Began.Round(time.Second), f.Kind, r.names(f.Nodes), f.Last.Round(time.Millisecond)))
+		r.cfg.Say(fmt.Sprintf("%s: %s of %s for %s", f.Began.Round(time.Second), strings.TrimSpace(f.Kind+" "+f.Way), r.names(f.Nodes), f.Last.Round(time.Millisecond)))
 		if err := r.inflict(ctx, &f); err != nil {
 			f.Note = err.Error()
-			r.file.Slow = append(r.file.Slow, fmt.Sprintf("%s of %s at %s: %v", f.Kind, r.names(f.Nodes), f.Began.Round(time.Millisecond), err))
+			r.file.Slow = append(r.file.Slow, fmt.Sprintf("%s of %s at %s: %v", strings.TrimSpace(f.Kind+" "+f.Way), r.names(f.Nodes), f.Began.Round(time.Millisecond), err))
 		}
 		f.Ended = time.Since(r.c.began)
 		_ = r.schedule.add(f) // the run ends with the same error
@@ -161,34 +211,38 @@ func (r *run) names(nodes []int) string {
 
 // inflict does a fault, ends it, and waits until all nodes are ready again.
 func (r *run) inflict(ctx context.Context, f *fault) error {
-	var err error
-	switch f.Kind {
-	case "kill", "kill two", "kill all":
-		err = r.restart(ctx, f, (*rig.Process).Kill)
-	case "stop":
-		err = r.restart(ctx, f, (*rig.Process).Stop)
-	case "suspend":
-		err = r.suspend(ctx, f)
-	case "replace":
-		err = r.replace(ctx, f)
-	case "slow disk":
-		err = r.disturb(ctx, f, rig.SlowSyncs)
-	case failingDisk:
-		err = r.failDisk(ctx, f)
-	default:
-		err = r.apart(ctx, f)
-	}
-	if err != nil {
+	if err := r.does(f.Kind)(ctx, f); err != nil {
 		return err
 	}
 	healed := time.Now()
-	all := make([]int, len(r.c.hosts))
-	for i := range all {
-		all[i] = i
-	}
-	err = r.c.awaitReady(ctx, readyWait, all...)
+	err := r.c.awaitReady(ctx, readyWait, r.c.all()...)
 	f.Ready = time.Since(healed)
 	return err
+}
+
+// does is what a kind of fault does.
+func (r *run) does(kind string) func(context.Context, *fault) error {
+	how, ok := map[string]func(context.Context, *fault) error{
+		"stop":    func(ctx context.Context, f *fault) error { return r.restart(ctx, f, (*rig.Process).Stop) },
+		"suspend": r.suspend, "replace": r.replace,
+		"slow disk":            func(ctx context.Context, f *fault) error { return r.disturb(ctx, f, rig.SlowSyncs) },
+		failingDisk:            r.failDisk,
+		powerFailure:           r.failPower,
+		powerFailureOfAll:      r.failPower,
+		nearlyFullDisk:         r.nearlyFill,
+		fullDisk:               r.fill,
+		"damage":               r.damage,
+		"damage while running": r.damageRunning,
+		"rotate":               r.rotate,
+		"change program":       r.changeProgram,
+		"restore":              r.restore,
+		"lose quorum":          r.loseQuorum,
+		"cut off":              r.apart, "mute": r.apart, "deafen": r.apart, "part all": r.apart, "narrow": r.apart,
+	}[kind]
+	if !ok { // "kill", "kill two", "kill all"
+		return func(ctx context.Context, f *fault) error { return r.restart(ctx, f, (*rig.Process).Kill) }
+	}
+	return how
 }
 
 func (r *run) restart(ctx context.Context, f *fault, end func(*rig.Process)) error {
@@ -242,46 +296,6 @@ func (r *run) apart(ctx context.Context, f *fault) (err error) {
 	return err
 }
 
-// disturb does something to the syncs of a node's disk for some time.
-func (r *run) disturb(ctx context.Context, f *fault, what string) error {
-	end, err := rig.Disturb(r.c.process(f.Nodes[0]), what)
-	if err != nil {
-		return err
-	}
-	r.wait(ctx, f.Last)
-	end()
-	return nil
-}
-
-// failDisk has every sync of a node fail: its process must end by itself with the status that says so, and is started again.
-func (r *run) failDisk(ctx context.Context, f *fault) error {
-	n := f.Nodes[0]
-	r.down[n].Store(true)
-	defer r.down[n].Store(false)
-	var ended error
-	r.c.end(n, func(p *rig.Process) {
-		end, err := rig.Disturb(p, rig.FailSyncs)
-		if err != nil {
-			ended = err
-			return
-		}
-		defer end()
-		if err := r.c.await(ctx, readyWait, "the process ends when its syncs fail", p.Ended); err != nil {
-			ended = err
-			p.Kill()
-			return
-		}
-		if status := p.Status(); status != statusDisk {
-			ended = fmt.Errorf("the process ended with status %d when its syncs failed, want %d", status, statusDisk)
-		}
-	})
-	r.wait(ctx, f.Last)
-	return errors.Join(ended, r.c.start(n))
-}
-
-// statusDisk is how a node ends that cannot keep what it is to keep.
-const statusDisk = 75
-
 // notCarried is what a node says that could not tell the others all that it spent before it stopped.
 const notCarried = "journal is not carried away whole"
 
@@ -314,9 +328,6 @@ const (
 // empty folder.
 func (r *run) replace(ctx context.Context, f *fault) error {
 	n := f.Nodes[0]
-	if len(r.c.hosts) < 3 {
-		return nil // the others are no majority
-	}
 	other := (n + 1) % len(r.c.hosts)
 	r.down[n].Store(true)
 	defer r.down[n].Store(false)
@@ -332,11 +343,25 @@ func (r *run) replace(ctx context.Context, f *fault) error {
 		return errors.Join(err, r.c.start(n))
 	}
 	r.wait(ctx, f.Last)
-	if err := os.RemoveAll(r.c.folder(n)); err != nil {
+	if err := emptyFolder(r.c.folder(n)); err != nil {
 		return err
 	}
 	if err := r.c.join(ctx, n, other); err != nil {
 		return err
 	}
-	return r.c.await(ctx, readyWait, "the new node "+name+" votes", func() bool { return r.c.voters(ctx, other) == len(r.c.hosts) })
+	return r.c.awaitVoters(ctx, other)
+}
+
+// emptyFolder removes all that is in a folder, which may be a mounted file system.
+func emptyFolder(dir string) error {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }

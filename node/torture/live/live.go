@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conclave-llm/conclave/node/torture/rig"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -26,6 +27,8 @@ const serveStale = 10*time.Second + callWait
 type Config struct {
 	Dir     string        // of the report; made if it is not there, and must be empty
 	Program string        // the binary of the nodes
+	Next    string        // the binary of another version, that nodes change to and back; "": none do
+	Journal string        // mode of the nodes' journals; "": "fsync", without which power failures are left out
 	Seed    uint64        // chooses the faults
 	Length  time.Duration // of the faults
 	Nodes   int           // 0: three
@@ -34,11 +37,17 @@ type Config struct {
 	work string // of the nodes' data
 }
 
+// journalSynced is the mode of a journal that survives a power failure.
+const journalSynced = "fsync"
+
 // Run tortures a cluster and writes the report, which Check judges. An error says that there is no
 // whole report.
 func Run(ctx context.Context, cfg Config) (err error) {
 	if cfg.Nodes == 0 {
 		cfg.Nodes = 3
+	}
+	if cfg.Journal == "" {
+		cfg.Journal = journalSynced
 	}
 	if cfg.Say == nil {
 		cfg.Say = func(string) {}
@@ -51,12 +60,15 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(cfg.work)) }()
 	r := &run{cfg: cfg, stop: make(chan struct{}), file: runFile{
-		Seed: cfg.Seed, Length: cfg.Length, Program: cfg.Program, Began: time.Now().UTC(), Stale: serveStale,
+		Seed: cfg.Seed, Length: cfg.Length, Program: cfg.Program, Next: cfg.Next, Journal: cfg.Journal, Began: time.Now().UTC(), Stale: serveStale,
 		OK: map[string]int64{}, Cut: map[string]int64{},
 	}}
 	var left []string
-	if r.may, left = permitted(); len(left) > 0 {
+	if r.may, left = permitted(&r.cfg); len(left) > 0 {
 		r.file.Left = strings.Join(left, "; ")
+	}
+	if err := rig.Adopt(); err == nil {
+		r.adopts = true
 	}
 	return r.do(ctx)
 }
@@ -84,13 +96,16 @@ type run struct {
 	stop chan struct{}
 	load sync.WaitGroup
 
-	schedule, history, uses *lines
+	schedule, history, uses, restores, probes, usages *lines
 
 	secrets map[string]string  // of the spenders, by model
 	counts  map[string]*counts // likewise
 	pool    pool               // keys that administrators work on
 	down    []atomic.Bool      // by node
 	may     map[need]bool      // faults that the machine permits
+	quiet   sync.RWMutex       // held for writing: administrators do nothing
+	marked  string             // id of the key whose name is damaged
+	adopts  bool               // this process gets those that lose their parents
 }
 
 // counts are the requests of one spender's key.
@@ -98,14 +113,14 @@ type counts struct{ sent, ok, cut atomic.Int64 }
 
 func (r *run) do(ctx context.Context) (err error) {
 	var exits *lines
-	for name, to := range map[string]**lines{fileSchedule: &r.schedule, fileHistory: &r.history, fileUses: &r.uses, fileExits: &exits} {
+	for name, to := range map[string]**lines{fileSchedule: &r.schedule, fileHistory: &r.history, fileUses: &r.uses, fileExits: &exits, fileRestores: &r.restores, fileProbes: &r.probes, fileUsage: &r.usages} {
 		if *to, err = newLines(r.cfg.Dir, name); err != nil {
 			return err
 		}
 		defer func(l *lines) { err = errors.Join(err, l.close()) }(*to)
 	}
 	r.cfg.Say("founding a cluster")
-	if r.c, err = newCluster(ctx, r.cfg, exits); err != nil {
+	if r.c, err = newCluster(ctx, r.cfg, r.may, exits); err != nil {
 		return err
 	}
 	defer r.c.close()
@@ -120,6 +135,9 @@ func (r *run) do(ctx context.Context) (err error) {
 		return err
 	}
 	r.startLoad(ctx)
+	r.wait(ctx, warmUp)
+	r.measure(ctx, warm)
+	r.load.Go(func() { r.watch(ctx) })
 	r.torture(ctx)
 	close(r.stop)
 	r.load.Wait()
@@ -130,7 +148,7 @@ func (r *run) do(ctx context.Context) (err error) {
 	return r.end(ctx)
 }
 
-// usedModel is what the administrators' keys use; its bill is nobody's.
+// usedModel is what the administrators' keys use; its bill is nobody's. A plugin judges what it is asked.
 const usedModel = "used"
 
 // prepare makes the models and the spenders' keys.
@@ -163,6 +181,15 @@ func (r *run) prepare(ctx context.Context) error {
 			return fmt.Errorf("make the key %s: status %d", model, status)
 		}
 		r.secrets[model], r.counts[model] = key.Secret, new(counts)
+	}
+	if err := r.mark(ctx); err != nil {
+		return err
+	}
+	status := r.c.call(ctx, 0, http.MethodPost, "/api/v1/guardrails", masterKey, map[string]any{
+		"name": "words", "plugin": "keywords", "hooks": []string{"before"}, "models": []string{usedModel}, "config": map[string]any{"words": []string{"forbidden"}},
+	}, nil)
+	if status != http.StatusCreated {
+		return fmt.Errorf("make the guardrail: status %d", status)
 	}
 	for i := range r.c.hosts {
 		err := r.c.await(ctx, readyWait, "node "+r.c.hosts[i].name+" serves", func() bool {
@@ -223,6 +250,8 @@ func (r *run) end(ctx context.Context) error {
 		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	r.pool.readAll(ctx, r)
+	r.measure(ctx, atEnd)
+	r.findOrphans()
 	var ledger []nodeBooks
 	for i := range r.c.hosts {
 		ledger = append(ledger, r.told(ctx, i))
@@ -236,6 +265,9 @@ func (r *run) end(ctx context.Context) error {
 		return !slices.ContainsFunc(ledger, func(n nodeBooks) bool { return !maps.Equal(n.Books, ledger[0].Books) })
 	})
 	if err != nil {
+		r.file.Slow = append(r.file.Slow, err.Error())
+	}
+	if err := r.keepState(ctx); err != nil {
 		r.file.Slow = append(r.file.Slow, err.Error())
 	}
 	r.file.Ended = time.Now().UTC()

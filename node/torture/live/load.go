@@ -110,25 +110,32 @@ func (r *run) spend(ctx context.Context, node int, model string) {
 func (r *run) administer(ctx context.Context, client int) {
 	random := rand.New(rand.NewPCG(r.cfg.Seed, uint64(client)+2)) //nolint:gosec // a load that a seed chooses
 	for r.running(ctx) {
-		node := random.IntN(len(r.c.hosts))
-		k := r.pool.pick(random)
-		switch n := random.IntN(10); {
-		case r.down[node].Load():
-			r.wait(ctx, lostPause)
-		case k == nil:
-			r.create(ctx, client, node)
-		case n < 3:
-			r.change(ctx, client, node, k, "block", http.MethodPost, "/block")
-		case n < 6:
-			r.change(ctx, client, node, k, "unblock", http.MethodPost, "/unblock")
-		case n < 7:
-			r.change(ctx, client, node, k, "delete", http.MethodDelete, "")
-		default:
-			call := time.Since(r.c.began)
-			status := r.chat(ctx, node, usedModel, k.secret)
-			_ = r.uses.add(use{Node: node, Key: k.id, Call: call, Return: time.Since(r.c.began), Status: status}) // the run ends with the same error
-		}
+		r.act(ctx, client, random)
 		r.wait(ctx, adminPause)
+	}
+}
+
+// act is one thing that an administrator does.
+func (r *run) act(ctx context.Context, client int, random *rand.Rand) {
+	r.quiet.RLock()
+	defer r.quiet.RUnlock()
+	node := random.IntN(len(r.c.hosts))
+	k := r.pool.pick(random)
+	switch n := random.IntN(10); {
+	case r.down[node].Load():
+		r.wait(ctx, lostPause)
+	case k == nil:
+		r.create(ctx, client, node)
+	case n < 3:
+		r.change(ctx, client, node, k, "block", http.MethodPost, "/block")
+	case n < 6:
+		r.change(ctx, client, node, k, "unblock", http.MethodPost, "/unblock")
+	case n < 7:
+		r.change(ctx, client, node, k, "delete", http.MethodDelete, "")
+	default:
+		call := time.Since(r.c.began)
+		status := r.chat(ctx, node, usedModel, k.secret)
+		_ = r.uses.add(use{Node: node, Key: k.id, Call: call, Return: time.Since(r.c.began), Status: status}) // the run ends with the same error
 	}
 }
 

@@ -23,6 +23,10 @@ const (
 	fileExits    = "exits.jsonl"
 	fileBill     = "bill.json"
 	fileLedger   = "ledger.json"
+	fileRestores = "restores.jsonl"
+	fileProbes   = "probes.jsonl"
+	fileUsage    = "usage.jsonl"
+	fileSnapshot = "state.snap"
 )
 
 // What a token costs at the upstream, in nanodollars.
@@ -42,11 +46,15 @@ type runFile struct {
 	Length  time.Duration    `json:"length"`
 	Nodes   []string         `json:"nodes"`
 	Program string           `json:"program"`
+	Next    string           `json:"next,omitempty"` // the second program
+	Journal string           `json:"journal"`        // mode of the nodes' journals
 	Began   time.Time        `json:"began"`
 	Ended   time.Time        `json:"ended,omitzero"`
 	Left    string           `json:"left_out,omitempty"` // faults that this machine does not permit, and why
 	Stale   time.Duration    `json:"stale"`              // for how long a node may serve what was revoked elsewhere
 	Slow    []string         `json:"slow,omitempty"`     // nodes that were not ready in time after a fault
+	Wrong   []string         `json:"wrong,omitempty"`    // what a node did that it never may, with the invariant's number
+	Orphans []string         `json:"orphans,omitempty"`  // processes that outlived the nodes that started them
 	Sent    int64            `json:"sent"`               // requests of the spenders
 	OK      map[string]int64 `json:"ok"`                 // answered, by model
 	Cut     map[string]int64 `json:"cut"`                // without an answer, by model
@@ -55,6 +63,7 @@ type runFile struct {
 // fault is one line of the schedule.
 type fault struct {
 	Kind  string        `json:"kind"`
+	Way   string        `json:"way,omitempty"` // of several that a kind has
 	Nodes []int         `json:"nodes"`
 	Last  time.Duration `json:"last"`  // how long it lasts
 	Calm  time.Duration `json:"calm"`  // what follows
@@ -129,6 +138,7 @@ type member struct {
 type auditVerdict struct {
 	Verified bool   `json:"verified"`
 	Entries  int64  `json:"entries"`
+	Last     uint64 `json:"last,omitempty"` // number
 	Reason   string `json:"reason,omitempty"`
 }
 

@@ -39,9 +39,9 @@ func MayPart() error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root")
 	}
-	for _, tool := range []string{"ip", "bridge"} {
+	for _, tool := range []string{"ip", "bridge", "nsenter"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("network namespaces need iproute2: %w", err)
+			return fmt.Errorf("network namespaces need iproute2 and util-linux: %w", err)
 		}
 	}
 	return nil
@@ -119,6 +119,12 @@ func (w *Network) used() (bool, error) {
 // Space is the namespace of a node.
 func (w *Network) Space(i int) string { return fmt.Sprint(w.bridge, "n", i) }
 
+// Within is a program and its arguments, as they are run in the namespace of a node: nsenter becomes the program and has its process id.
+// Not ip netns exec, which would keep in a namespace of its own whatever is mounted now, also after it is unmounted here.
+func (w *Network) Within(i int, args []string) []string {
+	return append([]string{"nsenter", "--net=/run/netns/" + w.Space(i), "--"}, args...)
+}
+
 // Host is the address of a node.
 func (w *Network) Host(i int) string { return fmt.Sprint(w.subnet, ".", 11+i) }
 
@@ -127,8 +133,11 @@ func (w *Network) Gateway() string { return w.subnet + ".1" }
 
 func (w *Network) plug(i int) string { return fmt.Sprint(w.bridge, "p", i) }
 
+// toolWait is how long a tool of the system may take.
+const toolWait = 30 * time.Second
+
 func command(name string, args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), toolWait)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil { //nolint:gosec // tools of iproute2, with names of our own
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -98,6 +99,39 @@ func (p *Process) Suspend() error { return p.signal(syscall.SIGSTOP) }
 
 // Resume ends Suspend.
 func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+// Freeze is Suspend, and returns when every thread stands still, or is within a call of the system: as a process does whose
+// machine has no power any more, before that of its disk.
+func (p *Process) Freeze() error {
+	if err := p.Suspend(); err != nil {
+		return err
+	}
+	for range freezeLooks {
+		if p.still() {
+			return nil
+		}
+		time.Sleep(freezeLook)
+	}
+	return errors.New("the process does not stand still")
+}
+
+const (
+	freezeLook  = 5 * time.Millisecond
+	freezeLooks = 1000
+)
+
+// still says whether no thread of the process runs.
+func (p *Process) still() bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.PID()))
+	for _, path := range threads {
+		stat, err := os.ReadFile(path)
+		at := bytes.LastIndexByte(stat, ')') + 2
+		if err != nil || at < 2 || at >= len(stat) || stat[at] != 'T' && stat[at] != 'D' {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
 
 func (p *Process) signal(s syscall.Signal) error {
 	if p.Ended() {
