@@ -132,8 +132,12 @@ func (n *Node) snapshotView(e *backup.Entry) client.Snapshot {
 }
 
 // Take implements adminapi.Snapshots.
-func (s snapshots) Take(ctx context.Context) (client.Snapshot, error) {
-	e, err := s.n.backups.Take(ctx)
+func (s snapshots) Take(ctx context.Context, how client.Run) (client.Snapshot, error) {
+	take := s.n.backups.Take
+	if how == client.Check {
+		take = s.n.backups.Try
+	}
+	e, err := take(ctx)
 	if err != nil {
 		return client.Snapshot{}, err
 	}

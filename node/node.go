@@ -530,6 +530,9 @@ func (n *Node) describe() consensus.Local {
 	if w := n.warning(); w != "" {
 		out.Warnings = []string{w}
 	}
+	if w := n.oldSeals(); w != "" {
+		out.Warnings = append(out.Warnings, w)
+	}
 	if err := n.Ready(); err != nil {
 		out.NotReady = err.Error()
 	}

@@ -443,6 +443,27 @@ func CallRaw(t testing.TB, method, url, key string, in any) (int, []byte) {
 	return res.StatusCode, text
 }
 
+// Send sends the bytes and returns the status, or 0 if there was no answer, and the answer.
+func Send(t testing.TB, method, url, key string, body []byte) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/octet-stream")
+	res, err := httpClient.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return res.StatusCode, string(text)
+}
+
 func ok(url string) bool {
 	res, err := httpClient.Get(url)
 	if err != nil {
