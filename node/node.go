@@ -293,6 +293,9 @@ func (n *Node) startConsensus() (err error) {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}
 	n.consensus, err = consensus.New(cc)
+	if errors.Is(err, consensus.ErrTwin) {
+		return refuse("%w", err)
+	}
 	if err == nil {
 		leads := n.consensus.IsLeader
 		n.alerts.leads.Store(&leads)

@@ -34,6 +34,7 @@ type Cluster struct {
 	mock  string       // address of the upstream
 	net   *rig.Network // nil: all on loopback
 	how   Config
+	added int // nodes beside Nodes
 }
 
 // Config says how a cluster is made; the zero value is a cluster on loopback.
@@ -118,6 +119,19 @@ func (c *Cluster) Upstream(flags ...string) (url string) {
 	url = "http://" + address
 	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(url + "/v1/models") })
 	return url
+}
+
+// Add makes the file of one more node, which is none of Nodes until it is put there.
+func (c *Cluster) Add() *Node {
+	c.t.Helper()
+	c.added++
+	n := c.add(len(c.Nodes) + c.added - 1)
+	c.t.Cleanup(func() {
+		if n.Process != nil {
+			n.Stop()
+		}
+	})
+	return n
 }
 
 func (c *Cluster) add(i int) *Node {
