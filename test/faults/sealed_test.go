@@ -4,6 +4,7 @@ package faults
 
 import (
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,8 @@ func TestSealed_SurvivesTheKEK(t *testing.T) {
 		t.Errorf("before the exchange the status says %q", w)
 	}
 
+	planUndefined(t, c)
+
 	must(t, c, 0, "cluster", "rotate", "kek")
 	rotated()
 	c.AwaitThat("the status names what rests on the old KEK", 20*time.Second, func() (bool, string) {
@@ -103,4 +106,23 @@ func TestSealed_SurvivesTheKEK(t *testing.T) {
 	start()
 	answers("sealed again")
 	c.AwaitThat("nothing rests on an old KEK", 20*time.Second, func() (bool, string) { w := rests(); return !strings.Contains(w, "UPSTREAM_KEY"), w })
+}
+
+// planUndefined plans files that refer to a variable which only the process of one node has, and to one that nobody has.
+func planUndefined(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "x.hcl")
+	plan := func(name string) (string, int) {
+		text := "credential \"c\" {\n  provider = \"openai\"\n  api_key  = \"" + name + "\"\n}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return conclave(t, c, 0, "plan", "-f", file)
+	}
+	if out, status := plan("os.environ/UPSTREAM_KEY"); status != 2 || !strings.Contains(out, "UPSTREAM_KEY is set on c and not on a, b") {
+		t.Errorf("a variable of one node's process: exit status %d\n%s", status, out)
+	}
+	if out, status := plan("env://NOWHERE"); status != 1 || !strings.Contains(out, "x.hcl line 3") || !strings.Contains(out, "NOWHERE") {
+		t.Errorf("a variable that nobody has: exit status %d\n%s", status, out)
+	}
 }

@@ -109,6 +109,7 @@ func TestCluster_Verbs(t *testing.T) {
 		v.do(route)
 	}
 	c.AwaitVoters(3)
+	v.nowhere()
 	v.withoutQuorum()
 }
 
@@ -299,6 +300,18 @@ func (v *verbs) do(route string) {
 	v.c.Await("the audit log has "+route, 10*time.Second, func() bool {
 		return slices.ContainsFunc(v.lines(d.audit), func(e line) bool { return e.Number > before && e.Actor == "master" })
 	})
+}
+
+// nowhere has snapshots be kept where none can: that is said, tried and done.
+func (v *verbs) nowhere() {
+	set := func(value string) { must(v.t, v.c, v.at, "setting", "update", "snapshots", "--value", value) }
+	set(`{"dir": "/proc/nowhere"}`)
+	for _, words := range [][]string{{"snapshot", "take", "--dry-run"}, {"snapshot", "take"}} {
+		if out, status := conclave(v.t, v.c, v.at, words...); status == 0 || !strings.Contains(out, "/proc/") {
+			v.t.Errorf("%s where none can be kept: exit status %d\n%s", strings.Join(words, " "), status, out)
+		}
+	}
+	set(`{}`)
 }
 
 // withoutQuorum ends one node, and then another: what would cost the quorum is refused with the count, and nothing can be
