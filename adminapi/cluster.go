@@ -3,6 +3,10 @@ package adminapi
 import (
 	"context"
 	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/adminapi/membership"
@@ -83,6 +87,18 @@ func (s *Server) registerCluster() {
 			out, err := m.Change(ctx, callerOf(ctx), "transfer", in.Body.To, in.DryRun.DryRun)
 			return body(s, out, err)
 		})
+}
+
+// led refuses what is only tried while nobody leads: it would be refused if it were done.
+func (s *Server) led(ctx huma.Context, next func(huma.Context)) {
+	if dry, err := strconv.ParseBool(ctx.Query("dry_run")); err == nil && dry {
+		if err := s.cfg.Led(ctx.Context()); err != nil {
+			_, w := humago.Unwrap(ctx)
+			s.writeProblem(w, err)
+			return
+		}
+	}
+	next(ctx)
 }
 
 // registerNodes registers the operations on one node.

@@ -268,11 +268,11 @@ func TestCluster(t *testing.T) {
 	if err != nil || got.Leader != "n1" || len(got.Members) != 2 || got.Members[1].Lag != 2 {
 		t.Errorf("cluster: got %+v, %v", got, err)
 	}
-	token, err := c.JoinToken(ctx, "30m")
+	token, err := c.JoinToken(ctx, "30m", client.Do)
 	if err != nil || token.Token != "join-for-30m0s" {
 		t.Errorf("token: got %+v, %v", token, err)
 	}
-	_, err = c.JoinToken(ctx, "48h")
+	_, err = c.JoinToken(ctx, "48h", client.Do)
 	wantProblem(t, err, 400, "invalid")
 	if err := c.Transfer(ctx, "b"); err != nil {
 		t.Error(err)
@@ -307,17 +307,17 @@ func TestJoinTokens(t *testing.T) {
 	t.Parallel()
 	h := adminapitest.New(t)
 	c, ctx := h.Client(adminapitest.MasterKey), t.Context()
-	if _, err := c.JoinToken(ctx, "30m"); err != nil {
+	if _, err := c.JoinToken(ctx, "30m", client.Do); err != nil {
 		t.Fatal(err)
 	}
 	all, err := c.JoinTokens(ctx)
 	if err != nil || len(all.Items) != 1 || all.Items[0].Token != "" || all.Items[0].CreatedBy != "master" {
 		t.Fatalf("tokens: got %+v, %v", all, err)
 	}
-	if err := c.RevokeJoinToken(ctx, all.Items[0].ID); err != nil {
+	if err := c.RevokeJoinToken(ctx, all.Items[0].ID, client.Do); err != nil {
 		t.Error(err)
 	}
-	wantProblem(t, c.RevokeJoinToken(ctx, all.Items[0].ID), 404, "not_found")
+	wantProblem(t, c.RevokeJoinToken(ctx, all.Items[0].ID, client.Do), 404, "not_found")
 	if all, err := c.JoinTokens(ctx); err != nil || len(all.Items) != 0 {
 		t.Errorf("tokens: got %+v, %v, want none", all, err)
 	}

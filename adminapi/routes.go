@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -152,6 +153,9 @@ func operation(id, method, path, summary string) huma.Operation {
 // registerWith registers an operation behind the authoriser.
 func registerWith[I, O any](s *Server, op huma.Operation, handler func(context.Context, *I) (*O, error)) {
 	op.Middlewares = huma.Middlewares{s.middleware}
+	if strings.HasPrefix(op.Path, Prefix+"/cluster/") && op.Method != http.MethodGet {
+		op.Middlewares = append(op.Middlewares, s.led)
+	}
 	huma.Register(s.api, op, handler)
 	s.routes = append(s.routes, Route{ID: op.OperationID, Method: op.Method, Pattern: op.Path})
 }

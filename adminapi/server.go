@@ -105,6 +105,8 @@ type Config struct {
 	// Stale returns an error while keys with a role are not to be trusted, because this
 	// node has not heard the leader for too long. Default: never.
 	Stale func() error
+	// Led waits a little for a leader, and returns resource.ErrNoLeader if none comes. Default: there is one.
+	Led func(ctx context.Context) error
 	// Requests are the requests of all nodes; nil: this node keeps none.
 	Requests spend.Requests
 	// Judge decides requests of the past again; nil: this server cannot.
@@ -242,6 +244,9 @@ func (c *Config) fillDefaults() {
 	}
 	if c.Stale == nil {
 		c.Stale = func() error { return nil }
+	}
+	if c.Led == nil {
+		c.Led = func(context.Context) error { return nil }
 	}
 	if c.MCP == nil {
 		c.MCP = noGateway{}

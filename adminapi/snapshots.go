@@ -37,8 +37,8 @@ type RestoreRequest struct {
 // Snapshots are the cluster's backups as the admin API needs them.
 type Snapshots interface {
 	List(ctx context.Context) (client.Snapshots, error)
-	// Take makes a backup and keeps it.
-	Take(ctx context.Context) (client.Snapshot, error)
+	// Take makes a backup and keeps it; with client.Check it is made and read back, and not kept.
+	Take(ctx context.Context, how client.Run) (client.Snapshot, error)
 	// Open opens a kept backup, or CurrentSnapshot.
 	Open(ctx context.Context, name string) (SnapshotFile, error)
 	// Restore puts a backup in the place of the cluster's state, or tells what that would change.
@@ -54,6 +54,7 @@ type (
 		Spend   string `query:"spend" enum:"replay,as-of-backup" default:"replay" doc:"what becomes of what was spent since: the nodes tell it again from their journals, or it is forgotten"`
 		Revoked string `query:"revoked" enum:"block,revive" doc:"what becomes of keys that were revoked since; without it a backup with such keys is refused"`
 	}
+	takeInput     struct{ DryRun }
 	restoreUpload struct {
 		RestoreParams
 		body io.Reader
@@ -86,11 +87,14 @@ func (s *Server) registerSnapshots() {
 			return body(s, out, err)
 		})
 	register(s, "take-snapshot", http.MethodPost, path, "Make a snapshot and keep it where the setting snapshots says",
-		func(ctx context.Context, _ *emptyInput) (*bodyOutput[client.Snapshot], error) {
-			if err := s.recordSnapshot(ctx, "take", ""); err != nil {
-				return nil, s.problem(err)
+		func(ctx context.Context, in *takeInput) (*bodyOutput[client.Snapshot], error) {
+			if !in.DryRun.DryRun {
+				if err := s.recordSnapshot(ctx, "take", ""); err != nil {
+					return nil, s.problem(err)
+				}
 			}
-			out, err := s.cfg.Snapshots.Take(ctx)
+			out, err := s.cfg.Snapshots.Take(ctx, client.Run(in.DryRun.DryRun))
+			out.DryRun = in.DryRun.DryRun
 			return body(s, out, err)
 		})
 	download := operation("download-snapshot", http.MethodGet, path+"/{id}/download", `Read a kept snapshot, or with the id "current" one of now`)
@@ -166,7 +170,7 @@ func (noSnapshots) List(context.Context) (client.Snapshots, error) {
 	return client.Snapshots{}, errNoSnapshots
 }
 
-func (noSnapshots) Take(context.Context) (client.Snapshot, error) {
+func (noSnapshots) Take(context.Context, client.Run) (client.Snapshot, error) {
 	return client.Snapshot{}, errNoSnapshots
 }
 

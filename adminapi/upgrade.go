@@ -27,8 +27,8 @@ type UpgradeOrder struct {
 type Upgrader interface {
 	// Start checks a bundle and begins to roll it out.
 	Start(ctx context.Context, o UpgradeOrder) (client.Rollout, error)
-	// Rollback has every node go back to what it ran before the last rollout.
-	Rollback(ctx context.Context, by records.Caller, reason string) error
+	// Rollback has every node go back to what it ran before the last rollout; with client.Check it says whether it would.
+	Rollback(ctx context.Context, by records.Caller, reason string, how client.Run) error
 }
 
 type (
@@ -50,6 +50,7 @@ type (
 		body io.Reader
 	}
 	rollbackInput struct {
+		DryRun
 		Body struct {
 			Reason string `json:"reason,omitempty" maxLength:"256" doc:"why; it is shown"`
 		}
@@ -105,14 +106,16 @@ func (s *Server) registerUpgrade() {
 			return nil, s.problem(err)
 		}
 		out, err := up.Start(ctx, o)
+		out.DryRun = o.DryRun
 		return body(s, out, err)
 	})
 	register(s, "rollback-upgrade", http.MethodPost, path+"/rollback", "Have every node go back to the program that it ran before, one after the other",
 		func(ctx context.Context, in *rollbackInput) (*bodyOutput[client.Upgrade], error) {
-			if err := up.Rollback(ctx, callerOf(ctx), in.Body.Reason); err != nil {
-				return nil, s.problem(err)
+			err := up.Rollback(ctx, callerOf(ctx), in.Body.Reason, client.Run(in.DryRun.DryRun))
+			if err != nil || !in.DryRun.DryRun {
+				return body(s, m.Versions(), err)
 			}
-			return body(s, m.Versions(), nil)
+			return body(s, m.RolledBack(callerOf(ctx), in.Body.Reason), nil)
 		})
 }
 
@@ -125,4 +128,6 @@ func (noUpgrader) Start(context.Context, UpgradeOrder) (client.Rollout, error) {
 	return client.Rollout{}, errNoUpgrader
 }
 
-func (noUpgrader) Rollback(context.Context, records.Caller, string) error { return errNoUpgrader }
+func (noUpgrader) Rollback(context.Context, records.Caller, string, client.Run) error {
+	return errNoUpgrader
+}

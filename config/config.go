@@ -30,8 +30,8 @@ type File struct {
 type Options struct {
 	IgnoreUnknown bool // leave out keys of LiteLLM's config.yaml that are not known here, and list them
 
-	// Known says whether the cluster has a variable, to which env(NAME) refers if this machine
-	// has none of the name. Nil: no variable is known.
+	// Known says whether the cluster, or the process of a node, has a variable, to which env(NAME) refers if this machine
+	// has none of the name. Nil: this process is the node, and no other variable is known.
 	Known func(name string) bool
 }
 
@@ -149,6 +149,9 @@ func (l *loader) hcl(src []byte) (*File, error) {
 	}
 	d := &decoder{loader: l, ctx: l.functions(), out: &File{Path: l.path}, seen: map[string]hcl.Range{}}
 	d.file(body, l.nodeOnly)
+	if !d.diags.HasErrors() && !l.nodeOnly {
+		l.undefined(&d.out.Resources, literals(body), d.report)
+	}
 	if d.diags.HasErrors() {
 		return nil, newError(d.diags, l.path, src, f)
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -114,7 +113,8 @@ func referring(r resource.Record) string {
 func refers(v any) bool {
 	switch v := v.(type) {
 	case string:
-		return strings.HasPrefix(v, referencePrefix)
+		_, ok := resource.VariableName(v)
+		return ok
 	case []any:
 		return slices.ContainsFunc(v, refers)
 	case map[string]any:

@@ -1,6 +1,11 @@
 package config_test
 
 import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,5 +84,86 @@ func TestParse_environmentVariables(t *testing.T) {
 	}
 	if got := f.Resources.Environment; len(got) != 1 || got["LANGFUSE_KEY"].Reveal() != "pk-1" {
 		t.Errorf("got %v, want LANGFUSE_KEY alone", got)
+	}
+}
+
+func TestParse_undefined(t *testing.T) {
+	t.Parallel()
+	none := func(string) (string, bool) { return "", false }
+	const hcl = `
+environment {
+  HERE = "x"
+}
+
+credential "c" {
+  provider = "openai"
+  api_key  = "env://%s"
+  secrets  = { other = "os.environ/%s" }
+}
+
+guardrail "g" {
+  plugin = "keywords"
+  hooks  = ["before"]
+  config = { words = [{ deep = "env://%s" }] }
+}
+
+callback "cb" {
+  plugin  = "webhook"
+  config  = { url = "http://127.0.0.1:1" }
+  secrets = { "headers.Authorization" = "env://%s" }
+}
+`
+	const yaml = `
+environment_variables:
+  HERE: x
+model_list:
+  - model_name: m
+    litellm_params:
+      model: openai/gpt-4o
+      api_key: env://%s
+general_settings:
+  master_key: sk-1
+guardrails:
+  - guardrail_name: g
+    litellm_params:
+      guardrail: keywords
+      mode: pre_call
+      words: ["env://%s"]
+`
+	known := func(name string) bool { return name == "CLUSTER" }
+	for name, tt := range map[string]struct {
+		file, src string
+		names     []any
+		known     func(string) bool
+		want      []string // "line NAME"; none: it is read
+	}{
+		"all are there":                   {"x.hcl", hcl, []any{"HERE", "CLUSTER", "HERE", "CLUSTER"}, known, nil},
+		"a key":                           {"x.hcl", hcl, []any{"A", "HERE", "HERE", "HERE"}, known, []string{"8 A"}},
+		"a secret, in LiteLLM's words":    {"x.hcl", hcl, []any{"HERE", "B", "HERE", "HERE"}, known, []string{"9 B"}},
+		"a plugin's configuration":        {"x.hcl", hcl, []any{"HERE", "HERE", "C", "HERE"}, known, []string{"15 C"}},
+		"a callback's secret":             {"x.hcl", hcl, []any{"HERE", "HERE", "HERE", "D"}, known, []string{"21 D"}},
+		"one name, twice":                 {"x.hcl", hcl, []any{"A", "A", "HERE", "HERE"}, known, []string{"8 A", "9 A"}},
+		"the first start of a cluster":    {"x.hcl", hcl, []any{"CLUSTER", "HERE", "HERE", "HERE"}, nil, []string{"8 CLUSTER"}},
+		"LiteLLM's file, all there":       {"x.yaml", yaml, []any{"HERE", "CLUSTER"}, known, nil},
+		"LiteLLM's file, a key":           {"x.yaml", yaml, []any{"A", "HERE"}, known, []string{"8 A"}},
+		"LiteLLM's file, a configuration": {"x.yaml", yaml, []any{"HERE", "A"}, known, []string{"16 A"}},
+	} {
+		path := filepath.Join(t.TempDir(), tt.file)
+		if err := os.WriteFile(path, fmt.Appendf(nil, tt.src, tt.names...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := config.LoadWith(path, none, config.Options{Known: tt.known, IgnoreUnknown: true})
+		var got []string
+		if e := (*config.Error)(nil); errors.As(err, &e) {
+			for _, p := range e.Problems {
+				words := strings.Fields(p.Detail)
+				got = append(got, fmt.Sprintf("%d %s", p.Line, words[min(2, len(words)-1)]))
+			}
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q (%v)", name, got, tt.want, err)
+		}
 	}
 }

@@ -46,7 +46,7 @@ func (l *loader) envFunction() function.Function {
 				return args[1], nil
 			}
 			if l.Known != nil {
-				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set here, and no variable of the cluster is called so", name)
+				return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set here, nor has the cluster or the process of a node a variable of the name", name)
 			}
 			return cty.NilVal, function.NewArgErrorf(0, "the environment variable %s is not set", name)
 		},

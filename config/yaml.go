@@ -35,6 +35,9 @@ func (l *loader) yaml(src []byte) (*File, error) {
 		d.out.Resources.skipped = true
 	} else if len(doc.Content) > 0 {
 		d.file(d.mapping("", doc.Content[0]))
+		if !d.diags.HasErrors() {
+			l.undefined(&d.out.Resources, d.literals(&doc), d.report)
+		}
 	}
 	if d.diags.HasErrors() {
 		return nil, newError(d.diags, l.path, src, nil)

@@ -220,11 +220,8 @@ func (c RevertRollout) Apply(tx *Tx) error {
 	if err != nil {
 		return err
 	}
-	if r.State != memory.RolloutForward && r.State != memory.RolloutDone {
-		return fmt.Errorf("the rollout is %s already: %w", r.State, resource.ErrRefused)
-	}
-	if v := tx.fsmVersion(); v != r.Base {
-		return fmt.Errorf("the cluster's version was raised from %d to %d since the rollout began: the program of before cannot run it: %w", r.Base, v, resource.ErrRefused)
+	if err := r.MayRevert(tx.fsmVersion()); err != nil {
+		return err
 	}
 	if err := tx.restorePlugins(r); err != nil {
 		return err

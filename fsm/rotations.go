@@ -76,13 +76,11 @@ func (c BeginRotation) Apply(tx *Tx) error {
 		return err
 	}
 	r := Rotation{
-		Kind: c.Kind, ID: c.ID, Step: memory.StepInstall, Began: tx.Now, Stepped: tx.Now, By: actorName(tx.Actor), Overlap: c.Overlap,
+		Kind: c.Kind, ID: c.ID, Step: memory.FirstStep(c.Kind), Began: tx.Now, Stepped: tx.Now, By: actorName(tx.Actor), Overlap: c.Overlap,
 	}
 	switch c.Kind {
 	case memory.RotateDEK:
 		info.DEKs = append(info.DEKs, WrappedDEK{ID: c.ID, KEKID: c.KEKID, Blob: c.Key})
-	case memory.RotateCerts:
-		r.Step = memory.StepUse
 	case memory.RotateCA, memory.RotateGossip:
 		r.NewCert, r.NewKey = c.Cert, c.Key
 	}

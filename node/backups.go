@@ -11,6 +11,7 @@ import (
 	"github.com/conclave-llm/conclave/adminapi/client"
 	"github.com/conclave-llm/conclave/fsm/graft"
 	"github.com/conclave-llm/conclave/fsm/memory"
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/node/backup"
 	"github.com/conclave-llm/conclave/node/backup/shelf"
 	"github.com/conclave-llm/conclave/provider"
@@ -132,12 +133,25 @@ func (n *Node) snapshotView(e *backup.Entry) client.Snapshot {
 }
 
 // Take implements adminapi.Snapshots.
-func (s snapshots) Take(ctx context.Context) (client.Snapshot, error) {
-	e, err := s.n.backups.Take(ctx)
+func (s snapshots) Take(ctx context.Context, how client.Run) (client.Snapshot, error) {
+	take := s.n.backups.Take
+	if how == client.Check {
+		take = s.n.backups.Try
+	}
+	e, err := take(ctx)
 	if err != nil {
-		return client.Snapshot{}, err
+		return client.Snapshot{}, s.n.notKept(err)
 	}
 	return s.n.snapshotView(&e), nil
+}
+
+// notKept tells the operator, who can mend it, why a backup could not be made or kept.
+func (n *Node) notKept(err error) error {
+	if resource.Code(err) != "" {
+		return err
+	}
+	n.log.Error("a backup was not made", "error", err)
+	return &llm.Error{Kind: llm.Unavailable, Code: "snapshot_failed", Message: "The snapshot was not made: " + err.Error()}
 }
 
 // Open implements adminapi.Snapshots.

@@ -294,7 +294,7 @@ func TestSnapshot_Kept(t *testing.T) {
 	}}.Start(t, 3)
 	k := c.Key(0, fields{"name": "k"})
 	api := c.Followers()[0].Admin()
-	kept, err := api.TakeSnapshot(t.Context())
+	kept, err := api.TakeSnapshot(t.Context(), client.Do)
 	if err != nil || kept.Node != c.Followers()[0].Name {
 		t.Fatalf("take: got %+v, %v", kept, err)
 	}

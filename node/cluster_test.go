@@ -57,7 +57,7 @@ func members(t *testing.T, n *nodetest.Node) []client.Member {
 func TestNode_joinRefused(t *testing.T) {
 	t.Parallel()
 	c := nodetest.Start(t, 1)
-	token, err := c.Nodes[0].Admin().JoinToken(t.Context(), "5m")
+	token, err := c.Nodes[0].Admin().JoinToken(t.Context(), "5m", client.Do)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,9 @@ type Config struct {
 	// Environ looks up variables of this process, with those opened that it holds sealed; nil:
 	// os.LookupEnv.
 	Environ func(name string) (string, bool)
+	// SealedUnder names the values of the environment and the file that were sealed for this node, each with the id of the KEK
+	// under which it was.
+	SealedUnder map[string]string
 	// RenewalGrace is how long a rotation of the cluster's keys waits for a node that is out of
 	// reach; 0: 15 s.
 	RenewalGrace time.Duration

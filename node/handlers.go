@@ -47,7 +47,7 @@ func (n *Node) adminConfig() adminapi.Config {
 	return adminapi.Config{
 		MCP:   mcpServers{n.mcp},
 		Store: n.consensus, State: n.state, Cluster: members{n}, Rotator: members{n}, Overrides: n.overrides, Seal: n.seal,
-		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Prices: n.prices, Capture: n.capture, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
+		Authenticate: n.authenticate, Address: n.clientAddress, Stale: n.fresh.Stale, Led: n.consensus.AwaitLeader, Prices: n.prices, Capture: n.capture, Auditor: n.events, Logger: n.log, Version: n.cfg.Version,
 		Requests: n.all, Judge: replay.Decide, Repricer: n.repricer, Turns: n.turns, Artifacts: n.artifacts, Derive: n.keys.Derive, Blobs: blobAdmin{n}, Snapshots: snapshots{n}, Upgrader: n.upgrader(), PickUp: n.rotation.PickUp,
 		Models: n.models, TryDeployment: n.tryDeployment, SignIns: signIns{n}, Guardrails: trier{n}, TryAlert: alertTester{n}.TryAlert, Callbacks: sinks{n}, Secrets: secretTests{n}, KeyStore: n.secrets, KeyHook: n.auths.Key, Plugins: pluginProcesses{n},
 	}

@@ -293,6 +293,9 @@ func (n *Node) startConsensus() (err error) {
 		cc.Bootstrap, cc.Voters = f.Bootstrap, f.Voters
 	}
 	n.consensus, err = consensus.New(cc)
+	if errors.Is(err, consensus.ErrTwin) {
+		return refuse("%w", err)
+	}
 	if err == nil {
 		leads := n.consensus.IsLeader
 		n.alerts.leads.Store(&leads)
@@ -529,6 +532,9 @@ func (n *Node) describe() consensus.Local {
 	}
 	if w := n.warning(); w != "" {
 		out.Warnings = []string{w}
+	}
+	if w := n.oldSeals(); w != "" {
+		out.Warnings = append(out.Warnings, w)
 	}
 	if err := n.Ready(); err != nil {
 		out.NotReady = err.Error()

@@ -3,6 +3,9 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/fsm"
@@ -21,8 +24,24 @@ func (n *Node) startRenewal() {
 	id := n.identity
 	n.renewal = renewal.New(renewal.Config{
 		NodeID: id.NodeID, State: n.state, Cluster: n.consensus, Identity: id.Identity, Ring: id.kek, Files: id.files, Keys: n.keys,
-		Port: n.port, Changed: n.identified, Grace: n.cfg.RenewalGrace, Logger: n.log,
+		Values: secret.Kept(n.cfg.DataDir), Port: n.port, Changed: n.identified, Grace: n.cfg.RenewalGrace, Logger: n.log,
 	})
+}
+
+// oldSeals names the values of this node's environment and file that were sealed under a KEK which was exchanged; "" for none.
+func (n *Node) oldSeals() string {
+	now := n.identity.kek.ID()
+	var names []string
+	for name, kek := range n.cfg.SealedUnder {
+		if kek != now {
+			names = append(names, fmt.Sprintf("%s (%s)", name, kek))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return "sealed under a KEK that was exchanged, to be sealed again with conclave secret seal: " + strings.Join(names, ", ")
 }
 
 // openDEKs opens the data keys. One that this node's KEK does not open may be sealed under a KEK

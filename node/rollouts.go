@@ -101,7 +101,10 @@ func (u upgrader) Start(ctx context.Context, o adminapi.UpgradeOrder) (client.Ro
 }
 
 // Rollback implements adminapi.Upgrader.
-func (u upgrader) Rollback(ctx context.Context, by records.Caller, reason string) error {
+func (u upgrader) Rollback(ctx context.Context, by records.Caller, reason string, how client.Run) error {
+	if how == client.Check {
+		return u.n.rollouts.MayRevert(u.n.state.FSMVersion())
+	}
 	return u.n.rollouts.Revert(ctx, by.Actor(), by.RequestID, reason)
 }
 

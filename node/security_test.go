@@ -604,7 +604,7 @@ func TestPorts_strangers(t *testing.T) {
 func TestPorts_joinTokenIsForOne(t *testing.T) {
 	t.Parallel()
 	c := nodetest.Start(t, 1)
-	token, err := c.Nodes[0].Admin().JoinToken(t.Context(), "5m")
+	token, err := c.Nodes[0].Admin().JoinToken(t.Context(), "5m", client.Do)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func (f Files) Promote(ctx context.Context, k *KEK) error {
 	return errors.Join(err, syncDir(f.Dir))
 }
 
-// write replaces a file: aside, synced, renamed.
+// write replaces a file.
 func (f Files) write(ctx context.Context, name string, k *KEK) error {
 	text := hex.EncodeToString(k.bytes)
 	if f.Cover != nil {
@@ -115,22 +115,30 @@ func (f Files) write(ctx context.Context, name string, k *KEK) error {
 		}
 		text = sealed
 	}
-	tmp := filepath.Join(f.Dir, name+".new")
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
+	if err := replaceFile(filepath.Join(f.Dir, name), text+"\n"); err != nil {
 		return fmt.Errorf("save KEK: %w", err)
+	}
+	return nil
+}
+
+// replaceFile replaces a file of secrets: aside, synced, renamed.
+func replaceFile(path, text string) error {
+	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a crash
+		return err
 	}
 	file, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("save KEK: %w", err)
+		return err
 	}
-	_, err = file.WriteString(text + "\n")
+	_, err = file.WriteString(text)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return fmt.Errorf("save KEK: %w", err)
+		return err
 	}
 	fault.Point(fault.KEKRename)
-	if err := os.Rename(tmp, filepath.Join(f.Dir, name)); err != nil {
-		return fmt.Errorf("save KEK: %w", err)
+	if err := os.Rename(tmp, path); err != nil {
+		return err
 	}
 	fault.Point(fault.KEKRenamed)
-	return syncDir(f.Dir)
+	return syncDir(filepath.Dir(path))
 }

@@ -106,17 +106,22 @@ func TestOpenValue(t *testing.T) {
 	if err != nil || !strings.HasPrefix(sealed, secret.SealedPrefix) {
 		t.Fatalf("got %q, %v", sealed, err)
 	}
-	if got, err := secret.OpenValue(kek, sealed); err != nil || got.Reveal() != "sk-1" {
+	if got, err := openValue(kek, sealed); err != nil || got.Reveal() != "sk-1" {
 		t.Errorf("got %q, %v", got.Reveal(), err)
 	}
-	if _, err := secret.OpenValue(other, sealed); !errors.Is(err, secret.ErrWrongKey) {
+	if _, err := openValue(other, sealed); !errors.Is(err, secret.ErrWrongKey) {
 		t.Errorf("another KEK: got %v", err)
 	}
 	for _, bad := range []string{"", "sealed:", "sealed:!!", "sk-1", sealed[:len(sealed)-4]} {
-		if _, err := secret.OpenValue(kek, bad); err == nil {
+		if _, err := openValue(kek, bad); err == nil {
 			t.Errorf("%q was opened", bad)
 		}
 	}
+}
+
+func openValue(k *secret.KEK, sealed string) (secret.Text, error) {
+	text, _, err := (&secret.Values{Ring: secret.NewRing(k)}).Open(sealed)
+	return text, err
 }
 
 func FuzzOpenValue(f *testing.F) {
@@ -125,7 +130,7 @@ func FuzzOpenValue(f *testing.F) {
 	f.Add(sealed)
 	f.Add("sealed:AAAA")
 	f.Fuzz(func(t *testing.T, text string) {
-		if got, err := secret.OpenValue(kek, text); err == nil && got.Reveal() != "x" {
+		if got, err := openValue(kek, text); err == nil && got.Reveal() != "x" {
 			t.Errorf("%q opens as %q", text, got.Reveal())
 		}
 	})

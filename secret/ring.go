@@ -3,6 +3,7 @@ package secret
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -77,6 +78,15 @@ func (r *Ring) find(id string) int {
 	return slices.IndexFunc(r.keks, func(k *KEK) bool { return k.id == id })
 }
 
+// IDs names all KEKs, the one in use first.
+func (r *Ring) IDs() string {
+	var ids []string
+	for _, k := range r.all() {
+		ids = append(ids, k.id)
+	}
+	return strings.Join(ids, " ")
+}
+
 // Len is the number of KEKs.
 func (r *Ring) Len() int {
 	r.mu.RLock()
@@ -84,30 +94,34 @@ func (r *Ring) Len() int {
 	return len(r.keks)
 }
 
-// inUse is the KEK that seals.
-func (r *Ring) inUse() *KEK {
+// all are the KEKs, the one in use first. They are not to be changed.
+func (r *Ring) all() []*KEK {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.keks
+}
+
+// InUse is the KEK that seals.
+func (r *Ring) InUse() *KEK {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.keks[0]
 }
 
 // ID names the KEK in use.
-func (r *Ring) ID() string { return r.inUse().ID() }
+func (r *Ring) ID() string { return r.InUse().ID() }
 
 // Bytes is the KEK in use, to be handed to a joining node.
-func (r *Ring) Bytes() []byte { return r.inUse().Bytes() }
+func (r *Ring) Bytes() []byte { return r.InUse().Bytes() }
 
 // Wrap seals under the KEK in use.
 func (r *Ring) Wrap(plain []byte, purpose string) ([]byte, error) {
-	return r.inUse().Wrap(plain, purpose)
+	return r.InUse().Wrap(plain, purpose)
 }
 
 // Unwrap opens what any of the KEKs sealed, or returns ErrWrongKey.
 func (r *Ring) Unwrap(box []byte, purpose string) ([]byte, error) {
-	r.mu.RLock()
-	keks := r.keks
-	r.mu.RUnlock()
-	for _, k := range keks {
+	for _, k := range r.all() {
 		if plain, err := k.Unwrap(box, purpose); err == nil {
 			return plain, nil
 		}

@@ -75,6 +75,7 @@ type JoinToken struct {
 	CreatedAt resource.Time `json:"created_at,omitzero"`
 	CreatedBy string        `json:"created_by,omitempty"`
 	Replaces  string        `json:"replaces,omitempty"` // id of the node that its use removes
+	DryRun    bool          `json:"dry_run,omitempty"`  // no token was made
 }
 
 // NodeChange is what became of a wish about a node.
@@ -91,6 +92,7 @@ type Upgrade struct {
 	Possible uint32        `json:"possible"` // the newest that every node runs
 	Nodes    []NodeVersion `json:"nodes"`
 	Rollout  *Rollout      `json:"rollout,omitempty"` // of a program: the last one
+	DryRun   bool          `json:"dry_run,omitempty"` // nothing was changed: Version and Rollout are as they would be
 }
 
 // NodeVersion is what one node runs.
@@ -109,9 +111,9 @@ func (c *Client) Cluster(ctx context.Context) (Cluster, error) {
 }
 
 // JoinToken makes a token for one node to join with; ttl is a duration such as "15m".
-func (c *Client) JoinToken(ctx context.Context, ttl string) (JoinToken, error) {
+func (c *Client) JoinToken(ctx context.Context, ttl string, how Run) (JoinToken, error) {
 	var out JoinToken
-	return out, c.do(ctx, http.MethodPost, "cluster/join-tokens", nil, map[string]string{"ttl": ttl}, &out)
+	return out, c.do(ctx, http.MethodPost, "cluster/join-tokens", how.query(), map[string]string{"ttl": ttl}, &out)
 }
 
 // JoinTokens lists the tokens that can be used.
@@ -121,8 +123,8 @@ func (c *Client) JoinTokens(ctx context.Context) (Page[JoinToken], error) {
 }
 
 // RevokeJoinToken makes a token useless.
-func (c *Client) RevokeJoinToken(ctx context.Context, id string) error {
-	return c.do(ctx, http.MethodDelete, join("cluster/join-tokens", id), nil, nil, nil)
+func (c *Client) RevokeJoinToken(ctx context.Context, id string, how Run) error {
+	return c.do(ctx, http.MethodDelete, join("cluster/join-tokens", id), how.query(), nil, nil)
 }
 
 // ReplaceNode makes a token whose use removes a node and lets another in.

@@ -18,6 +18,7 @@ type ClusterRotation struct {
 	Until   resource.Time `json:"until,omitzero"`    // end of the overlap, in which nodes that are away may come back
 	Waiting []string      `json:"waiting,omitempty"` // names of the members that have not taken the step
 	Late    []string      `json:"late,omitempty"`    // of those that had not taken the last one when this one began
+	DryRun  bool          `json:"dry_run,omitempty"` // nothing was begun: Waiting would have to take the step
 }
 
 // RotateKey is a wish to exchange one of the cluster's own keys.

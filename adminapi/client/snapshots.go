@@ -19,7 +19,8 @@ type Snapshot struct {
 	Index      uint64        `json:"index"` // of the last entry of the log in it
 	Size       int64         `json:"size"`  // bytes of the file
 	NodeID     string        `json:"node_id,omitempty"`
-	Node       string        `json:"node,omitempty"` // whose disk has it; "": the store
+	Node       string        `json:"node,omitempty"`    // whose disk has it; "": the store
+	DryRun     bool          `json:"dry_run,omitempty"` // it was made and read back, and is not kept
 }
 
 // Snapshots are the kept backups, the newest first.
@@ -57,9 +58,9 @@ func (c *Client) Snapshots(ctx context.Context) (Snapshots, error) {
 }
 
 // TakeSnapshot makes a backup and keeps it where the setting snapshots says.
-func (c *Client) TakeSnapshot(ctx context.Context) (Snapshot, error) {
+func (c *Client) TakeSnapshot(ctx context.Context, how Run) (Snapshot, error) {
 	var out Snapshot
-	return out, c.do(ctx, http.MethodPost, "cluster/snapshots", nil, nil, &out)
+	return out, c.do(ctx, http.MethodPost, "cluster/snapshots", how.query(), nil, &out)
 }
 
 // DownloadSnapshot returns a kept backup, or with the name "current" one of now, and its length. The

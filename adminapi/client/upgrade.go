@@ -26,6 +26,7 @@ type Rollout struct {
 	Hold    string        `json:"hold"`   // for which a node must be well
 	Plugins []RolloutFile `json:"plugins,omitempty"`
 	Nodes   []RolloutNode `json:"nodes,omitempty"`
+	DryRun  bool          `json:"dry_run,omitempty"` // nothing was begun
 }
 
 // RolloutFile is a plugin of the bundle, whose binaries lie in the blob store.
@@ -68,7 +69,7 @@ func (c *Client) StartUpgrade(ctx context.Context, body io.Reader, size int64, h
 }
 
 // RollbackUpgrade has every node go back to what it ran before.
-func (c *Client) RollbackUpgrade(ctx context.Context, reason string) (Upgrade, error) {
+func (c *Client) RollbackUpgrade(ctx context.Context, reason string, how Run) (Upgrade, error) {
 	var out Upgrade
-	return out, c.do(ctx, http.MethodPost, "cluster/upgrade/rollback", nil, map[string]string{"reason": reason}, &out)
+	return out, c.do(ctx, http.MethodPost, "cluster/upgrade/rollback", how.query(), map[string]string{"reason": reason}, &out)
 }

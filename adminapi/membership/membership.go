@@ -174,10 +174,7 @@ func (a *API) token(ctx context.Context, by records.Caller, ttl, replaces string
 		life = d
 	}
 	token, err := a.cfg.Cluster.JoinToken(ctx, Token{By: by.Actor(), RequestID: by.RequestID, TTL: life, Replaces: replaces, DryRun: dryRun})
-	if err != nil || dryRun {
-		return client.JoinToken{Replaces: replaces}, err
-	}
-	return client.JoinToken{Token: token, Expires: resource.At(a.cfg.Now().Add(life)), Replaces: replaces}, nil
+	return client.JoinToken{Token: token, Expires: resource.At(a.cfg.Now().Add(life)), Replaces: replaces, DryRun: dryRun}, err
 }
 
 // Tokens lists the tokens that can be used; their secrets are not kept.
@@ -245,7 +242,11 @@ func (a *API) Upgrade(ctx context.Context, by records.Caller, version uint32, dr
 	if version <= now.Version {
 		return now, fmt.Errorf("the cluster has version %d: %w: %w", now.Version, errNothing, resource.ErrRefused)
 	}
+	if r := now.Rollout; r != nil && (r.State == memory.RolloutForward || r.State == memory.RolloutBackward) {
+		return now, fmt.Errorf("the rollout of version %s is %s: a node may have to go back: %w", r.Version, r.State, resource.ErrRefused)
+	}
 	if dryRun {
+		now.Version, now.DryRun = version, true
 		return now, nil
 	}
 	if _, err := a.cfg.Store.Propose(ctx, by.Actor(), by.RequestID, fsm.SetVersion{Version: version}); err != nil {

@@ -1,9 +1,11 @@
 package membership
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/conclave-llm/conclave/adminapi/client"
+	"github.com/conclave-llm/conclave/adminapi/records"
 	"github.com/conclave-llm/conclave/fsm"
 	"github.com/conclave-llm/conclave/fsm/memory"
 	"github.com/conclave-llm/conclave/resource"
@@ -27,6 +29,17 @@ func RolloutView(r *fsm.Rollout, cat *resource.Catalog) *client.Rollout {
 		}
 		n := r.Node(m.ID)
 		out.Nodes = append(out.Nodes, client.RolloutNode{ID: m.ID, Name: m.Name, Step: n.Step, Since: n.Since, Reason: n.Reason})
+	}
+	return out
+}
+
+// RolledBack tells what the nodes would do if they were to go back to what they ran before.
+func (a *API) RolledBack(by records.Caller, reason string) client.Upgrade {
+	out := a.Versions()
+	out.DryRun = true
+	if out.Rollout != nil {
+		out.Rollout.State, out.Rollout.Turn = memory.RolloutBackward, ""
+		out.Rollout.Reason = cmp.Or(reason, "ordered by "+by.Who.Actor())
 	}
 	return out
 }

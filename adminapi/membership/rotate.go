@@ -44,7 +44,7 @@ func (a *API) Rotate(ctx context.Context, by records.Caller, kind, overlap strin
 		return client.ClusterRotation{}, err
 	}
 	if dryRun {
-		return client.ClusterRotation{Kind: kind}, nil
+		return a.begun(kind), nil
 	}
 	for _, one := range a.Rotations() {
 		if one.Kind == kind {
@@ -52,6 +52,17 @@ func (a *API) Rotate(ctx context.Context, by records.Caller, kind, overlap strin
 		}
 	}
 	return client.ClusterRotation{}, fmt.Errorf("rotation of %s: %w", kind, resource.ErrNotFound)
+}
+
+// begun is a rotation that has begun, as a dry run tells it: every member would have to take the first step.
+func (a *API) begun(kind string) client.ClusterRotation {
+	out := client.ClusterRotation{Kind: kind, Step: memory.FirstStep(kind), DryRun: true}
+	for _, m := range a.cfg.State.Catalog().Tables().Members {
+		if !m.Removed {
+			out.Waiting = append(out.Waiting, m.Name)
+		}
+	}
+	return out
 }
 
 // Rotations tells of the newest rotation of each kind.

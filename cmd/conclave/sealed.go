@@ -31,8 +31,9 @@ type opener struct {
 	kekNext  secret.Text
 	way      *egress.Dialer // by which key services are asked
 	dataDir  string
-	ring     secret.Wrapper // the KEKs, once they are needed
+	keys     *secret.Values // the KEKs and the keys that were kept of those before, once they are needed
 	opened   map[string]string
+	under    map[string]string // by what was sealed, the KEK that it was sealed under
 }
 
 // newOpener reads from the node block where the KEK is, and opens the variables of this process.
@@ -43,7 +44,7 @@ func newOpener(ctx context.Context, file string) (*opener, error) {
 	}
 	for _, pair := range os.Environ() {
 		name, value, _ := strings.Cut(pair, "=")
-		plain, err := o.open(ctx, value)
+		plain, err := o.open(ctx, "environment variable "+name, value)
 		if err != nil {
 			return nil, fmt.Errorf("environment variable %s: %w", name, err)
 		}
@@ -65,7 +66,7 @@ func newSealer(ctx context.Context, file string) (*opener, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{way: way, services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}}
+	o := &opener{way: way, services: keyservice.New(keyservice.Config{Client: way.Client(keyServiceTimeout)}), dataDir: n.DataDir, opened: map[string]string{}, under: map[string]string{}}
 	if err := o.findKEK(ctx, n); err != nil {
 		return nil, err
 	}
@@ -102,17 +103,18 @@ func (o *opener) lookup(name string) (string, bool) {
 	return os.LookupEnv(name)
 }
 
-// open opens a value that is sealed; every other is returned as it is.
-func (o *opener) open(ctx context.Context, value string) (string, error) {
+// open opens a value that is sealed; every other is returned as it is. what says whose it is.
+func (o *opener) open(ctx context.Context, what, value string) (string, error) {
 	if strings.HasPrefix(value, secret.SealedPrefix) {
-		ring, err := o.keks(ctx)
+		keys, err := o.keks(ctx)
 		if err != nil {
 			return "", err
 		}
-		text, err := secret.OpenValue(ring, value)
+		text, kek, err := keys.Open(value)
 		if errors.Is(err, secret.ErrWrongKey) {
-			return "", errors.New("it was sealed under another KEK; seal it again with conclave secret seal")
+			return "", fmt.Errorf("%w; seal it again with conclave secret seal", err)
 		}
+		o.under[what] = kek
 		return text.Reveal(), err
 	}
 	plain, sealed, err := o.services.Open(ctx, value)
@@ -122,54 +124,61 @@ func (o *opener) open(ctx context.Context, value string) (string, error) {
 	return string(plain), nil
 }
 
-// keks are the KEKs of this node.
-func (o *opener) keks(ctx context.Context) (secret.Wrapper, error) {
-	if o.ring != nil {
-		return o.ring, nil
+// keks are the KEKs of this node, and what it has kept of those before.
+func (o *opener) keks(ctx context.Context) (*secret.Values, error) {
+	if o.keys != nil {
+		return o.keys, nil
 	}
+	ring, err := o.ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := secret.Kept(o.dataDir).Load(ring)
+	if err != nil {
+		return nil, err
+	}
+	o.keys = &secret.Values{Ring: ring, Kept: kept}
+	return o.keys, nil
+}
+
+func (o *opener) ring(ctx context.Context) (*secret.Ring, error) {
 	if o.kek.IsZero() {
-		ring, err := secret.Files{Dir: o.dataDir, Cover: o.cover}.Load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		o.ring = ring
-		return ring, nil
+		return secret.Files{Dir: o.dataDir, Cover: o.cover}.Load(ctx)
 	}
 	kek, err := secret.KEKOf(o.kek)
 	if err != nil {
 		return nil, err
 	}
 	ring := secret.NewRing(kek)
-	if !o.kekNext.IsZero() {
-		next, err := secret.KEKOf(o.kekNext)
-		if err != nil {
-			return nil, err
-		}
-		ring.Add(next)
+	if o.kekNext.IsZero() {
+		return ring, nil
 	}
-	o.ring = ring
+	next, err := secret.KEKOf(o.kekNext)
+	if err != nil {
+		return nil, err
+	}
+	ring.Add(next)
 	return ring, nil
 }
 
 // file opens what stands sealed in the file itself.
 func (o *opener) file(ctx context.Context, n *config.Node, r *config.Resources) error {
-	open := func(s config.Secret) (config.Secret, error) {
-		plain, err := o.open(ctx, s.Reveal())
-		return config.Secret(plain), err
-	}
 	if n != nil {
 		for name, s := range map[string]*config.Secret{"master_key": &n.MasterKey, "password of proxy": &n.ProxyPassword} {
-			plain, err := open(*s)
+			plain, err := o.open(ctx, name, s.Reveal())
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			*s = plain
+			*s = config.Secret(plain)
 		}
 	}
 	if r == nil {
 		return nil
 	}
-	return r.EachSecret(open)
+	return r.EachSecret(func(s config.Secret) (config.Secret, error) {
+		plain, err := o.open(ctx, "a secret of the file", s.Reveal())
+		return config.Secret(plain), err
+	})
 }
 
 // openResources opens what stands sealed in a node's own file, for who applies it.
@@ -205,7 +214,8 @@ func (a *app) secretCommand() *cobra.Command {
 		Short: "Seal the value on standard input under the KEK of this node",
 		Long: `Reads a value from standard input and writes what may stand in its place, in the environment or
 the file of every node with this KEK: it is opened when the node starts. A line end behind the
-value is dropped. After "conclave cluster rotate kek" it has to be sealed again.`,
+value is dropped. It goes on opening after "conclave cluster rotate kek": nodes keep a key that opens
+such values and nothing else. The warnings of "conclave cluster status" name those that rest on an old KEK.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.seal(cmd.Context(), file, cmd.InOrStdin()) },
 	}
@@ -228,11 +238,11 @@ func (a *app) seal(ctx context.Context, file string, in io.Reader) error {
 	if value == "" || len(b) > maxSealed {
 		return errors.New("the value on standard input is empty, or over 1 MiB")
 	}
-	ring, err := o.keks(ctx)
+	ring, err := o.ring(ctx)
 	if err != nil {
 		return err
 	}
-	sealed, err := secret.SealValue(ring, secret.New(value))
+	sealed, err := secret.SealValue(ring.InUse(), secret.New(value))
 	if err != nil {
 		return err
 	}

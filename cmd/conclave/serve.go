@@ -134,7 +134,7 @@ func (a *app) nodeOf(ctx context.Context, n *config.Node, o *opener) (node.Confi
 	return node.Config{
 		KeyServices: o.way, Proxy: proxyOf(n), ProxyFromEnvironment: n.ProxyFromEnvironment, Sealed: n.Sealed,
 		Name: n.Name, DataDir: n.DataDir, Listen: n.Listen, Cluster: n.Cluster, Advertise: n.Advertise,
-		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: o.kek, KEKNext: o.kekNext, KEKCover: o.cover, Environ: o.lookup,
+		ClientURL: n.ClientURL, MasterKey: secret.New(string(n.MasterKey)), KEK: o.kek, KEKNext: o.kekNext, KEKCover: o.cover, Environ: o.lookup, SealedUnder: o.under,
 		MaxConnections: n.MaxConnections, MaxClusterConnections: n.MaxClusterConnections,
 		ServeStale: n.ServeStale, Journal: ledger.Mode(n.Journal), JournalDir: n.JournalDir, JournalKeep: n.JournalKeep,
 		JournalMaxMB: n.JournalMaxMB, PluginDir: n.PluginDir,

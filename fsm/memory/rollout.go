@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/conclave-llm/conclave/resource"
@@ -84,6 +85,17 @@ type RolloutNode struct {
 
 // Busy says that nodes take turns.
 func (r *Rollout) Busy() bool { return r.State == RolloutForward || r.State == RolloutBackward }
+
+// MayRevert refuses a way back that there is not; version is the cluster's.
+func (r *Rollout) MayRevert(version uint32) error {
+	if r.State != RolloutForward && r.State != RolloutDone {
+		return fmt.Errorf("the rollout is %s already: %w", r.State, resource.ErrRefused)
+	}
+	if version != r.Base {
+		return fmt.Errorf("the cluster's version was raised from %d to %d since the rollout began: the program of before cannot run it: %w", r.Base, version, resource.ErrRefused)
+	}
+	return nil
+}
 
 // Node returns how far a node is; one that has done nothing has the step "".
 func (r *Rollout) Node(id string) RolloutNode {

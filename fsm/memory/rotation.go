@@ -29,6 +29,14 @@ const (
 	StepDone    = "done"    // the old key is good for nothing any more
 )
 
+// FirstStep is the step at which a rotation of the kind begins.
+func FirstStep(kind string) string {
+	if kind == RotateCerts {
+		return StepUse // there is nothing to install before
+	}
+	return StepInstall
+}
+
 // Rotation is the exchange of one key of the cluster: the newest of its kind.
 type Rotation struct {
 	Kind    string        `json:"kind"`

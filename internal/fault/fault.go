@@ -30,7 +30,13 @@ const (
 	IdentityRenamed = "identity.renamed" // it has it
 )
 
-// Points lists all of them.
+// The entries that a leader of such a program appends to the log in the place of one that has the word "poison" in it.
+const (
+	EntryUnknown = "entry.unknown" // a command that no program knows
+	EntryCorrupt = "entry.corrupt" // one whose bytes are not those that were proposed
+)
+
+// Points lists the points.
 var Points = []string{
 	LogStore, LogStored, StateCommit, StateCommitted, JournalSync, JournalSynced, TickSend, TickSent, SnapshotWrite, SnapshotFinish, SnapshotDone,
 	RestoreReceived, RestoreSwap, RestoreSwapped, BlobRename, KEKRename, KEKRenamed, IdentityRename, IdentityRenamed,

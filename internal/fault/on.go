@@ -25,7 +25,7 @@ func choose(text string) (name string, left *atomic.Int64) {
 	if n, err := strconv.ParseInt(count, 10, 64); counted && err == nil {
 		left.Store(n)
 	}
-	if name != "" && !slices.Contains(Points, name) {
+	if name != "" && name != EntryUnknown && name != EntryCorrupt && !slices.Contains(Points, name) {
 		panic("fault: there is no point " + name)
 	}
 	return name, left

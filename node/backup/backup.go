@@ -57,6 +57,8 @@ type Cluster interface {
 // Shelf keeps finished backups.
 type Shelf interface {
 	Put(ctx context.Context, name string, from *os.File, size int64) error
+	// Try says why a file of so many bytes could not be kept, as far as that can be known.
+	Try(ctx context.Context, size int64) error
 	List(ctx context.Context) ([]shelf.Item, error)
 	Open(ctx context.Context, name string) (io.ReadCloser, error)
 	Delete(ctx context.Context, name string) error
@@ -310,6 +312,19 @@ type Entry struct {
 
 // Take makes a backup and keeps it: in the store, or on this node's disk.
 func (b *Backups) Take(ctx context.Context) (Entry, error) {
+	e, err := b.made(ctx, func(to Shelf, name string, f *os.File, size int64) error { return to.Put(ctx, name, f, size) })
+	if err == nil {
+		b.cfg.Logger.Info("made a backup", "name", e.Name, "bytes", e.Size)
+	}
+	return e, err
+}
+
+// Try is Take of a backup that is not kept: it is made and read back, and where it would be kept is asked whether it could be.
+func (b *Backups) Try(ctx context.Context) (Entry, error) {
+	return b.made(ctx, func(to Shelf, _ string, _ *os.File, size int64) error { return to.Try(ctx, size) })
+}
+
+func (b *Backups) made(ctx context.Context, keep func(to Shelf, name string, f *os.File, size int64) error) (Entry, error) {
 	to, err := b.shelf()
 	if err != nil {
 		return Entry{}, err
@@ -320,12 +335,11 @@ func (b *Backups) Take(ctx context.Context) (Entry, error) {
 	}
 	defer discard(f)
 	name := shelf.Name(m.ClusterID, m.TakenAt.Std(), m.Generation, m.Index)
-	if err := to.Put(ctx, name, f, size); err != nil {
+	if err := keep(to, name, f, size); err != nil {
 		return Entry{}, err
 	}
 	i, _ := shelf.Parse(name)
 	i.Size = size
-	b.cfg.Logger.Info("made a backup", "name", name, "bytes", size)
 	e := Entry{Item: i}
 	if b.cfg.Settings().S3 == nil {
 		e.Node = b.cfg.NodeID

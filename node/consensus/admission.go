@@ -88,6 +88,9 @@ type TokenRequest struct {
 // the cluster keeps its hash. One that replaces a member is refused if the rest would have no
 // quorum.
 func (n *Node) JoinToken(ctx context.Context, r TokenRequest) (string, error) {
+	if err := n.AwaitLeader(ctx); err != nil {
+		return "", fmt.Errorf("make join token: %w", err)
+	}
 	info, ok := n.fsm.Cluster()
 	if !ok {
 		return "", fmt.Errorf("make join token: %w", resource.ErrNoLeader)

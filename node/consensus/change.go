@@ -53,7 +53,7 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 	if err := n.exists(c.ID); err != nil && (c.ID != "" || c.Verb != VerbTransfer) {
 		return seats.Tally{}, err
 	}
-	if err := n.awaitLeader(ctx); err != nil {
+	if err := n.AwaitLeader(ctx); err != nil {
 		return seats.Tally{}, err
 	}
 	all := seats.Staying(n.seen(ctx))
@@ -84,9 +84,9 @@ func (n *Node) change(ctx context.Context, c Change) (seats.Tally, error) {
 	return after, do()
 }
 
-// awaitLeader waits as long as Propose does for a leader to be known: an operator's wish does not
-// fail because of an election.
-func (n *Node) awaitLeader(ctx context.Context) error {
+// AwaitLeader waits as long as Propose does for a leader to be known, and returns resource.ErrNoLeader if none comes: an
+// operator's wish does not fail because of an election.
+func (n *Node) AwaitLeader(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, n.hold())
 	defer cancel()
 	for !n.HasLeader() {

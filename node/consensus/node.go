@@ -129,6 +129,9 @@ func (n *Node) open(notify chan<- bool) (err error) {
 			n.rpc.Close()
 		}
 	}()
+	if err = n.alone(); err != nil {
+		return err
+	}
 	err = n.openLog(dir, notify, demandLog)
 	if isDamaged(err) {
 		if err = n.reseat(dir, err); err == nil {

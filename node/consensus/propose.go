@@ -261,7 +261,7 @@ func (n *Node) apply(ctx context.Context, data []byte, e *fsm.Entry, class intak
 	}
 	defer leave()
 	defer n.fsm.Expect(e)()
-	f := n.raft.Apply(data, enqueueTimeout)
+	f := n.raft.Apply(poisoned(data), enqueueTimeout)
 	err = waitFuture(ctx, f)
 	switch {
 	case err == nil:

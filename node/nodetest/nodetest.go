@@ -95,7 +95,7 @@ func (cfg Config) Start(t testing.TB, n int) *Cluster {
 // Join adds a node to the cluster with a token and waits until it is ready.
 func (c *Cluster) Join() *Node {
 	c.t.Helper()
-	token, err := c.Nodes[0].Admin().JoinToken(c.t.Context(), "5m")
+	token, err := c.Nodes[0].Admin().JoinToken(c.t.Context(), "5m", client.Do)
 	if err != nil {
 		c.t.Fatalf("join token: %v", err)
 	}

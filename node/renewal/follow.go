@@ -27,6 +27,9 @@ func (r *Renewal) follow(ctx context.Context, info *fsm.ClusterInfo) error {
 	if err := r.followGossip(info); err != nil {
 		return err
 	}
+	if err := r.keepValues(ctx, info); err != nil {
+		return err
+	}
 	return r.forgetKEKs(ctx, info)
 }
 

@@ -29,12 +29,20 @@ var ErrNoKEK = errors.New("no node that answers has the KEK")
 // as the next.
 func (r *Renewal) offer(ctx context.Context, info *fsm.ClusterInfo, dry bool) (string, error) {
 	next, err := r.nextKEK(info)
-	if err != nil || dry && r.cfg.Files != nil {
+	if err != nil {
 		return "", err
+	}
+	if dry && r.cfg.Files != nil {
+		return "", r.hand(ctx, methodHere, nil)
 	}
 	if err := r.take(ctx, next); err != nil {
 		return "", err
 	}
+	return next.ID(), r.hand(ctx, methodOffer, next.Bytes())
+}
+
+// hand hands something to all other members, of which most must take it, this one among them.
+func (r *Renewal) hand(ctx context.Context, method string, body []byte) error {
 	var (
 		mu      sync.Mutex
 		wg      sync.WaitGroup
@@ -53,7 +61,7 @@ func (r *Renewal) offer(ctx context.Context, info *fsm.ClusterInfo, dry bool) (s
 		wg.Go(func() {
 			wait, cancel := context.WithTimeout(ctx, kekWait)
 			defer cancel()
-			_, err := r.cfg.Cluster.Call(wait, m.ID, methodOffer, next.Bytes())
+			_, err := r.cfg.Cluster.Call(wait, m.ID, method, body)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -66,12 +74,12 @@ func (r *Renewal) offer(ctx context.Context, info *fsm.ClusterInfo, dry bool) (s
 	}
 	wg.Wait()
 	if refused != nil {
-		return "", refused
+		return refused
 	}
 	if 2*have <= members {
-		return "", fmt.Errorf("%d of %d members have the new KEK, which are too few: %w", have, members, resource.ErrQuorum)
+		return fmt.Errorf("%d of %d members can be given the new KEK, which are too few: %w", have, members, resource.ErrQuorum)
 	}
-	return next.ID(), nil
+	return nil
 }
 
 // nextKEK is a new one, or the configured one.

@@ -75,6 +75,7 @@ type Config struct {
 	Ring     *secret.Ring    // the KEKs of this node
 	Files    *secret.Files   // where they are kept; nil: the operator keeps them
 	Keys     *secret.Keyring // the data keys
+	Values   secret.Kept     // where the keys of sealed values are kept when the KEK is exchanged
 	Port     Port
 	Changed  chan struct{}    // has room for one: the replicated identity of the cluster has changed
 	Grace    time.Duration    // a member that is out of reach is waited for so long; 0: 15 s
@@ -91,6 +92,8 @@ type Renewal struct {
 	gossip  Gossip
 	keys    string               // the gossip keys as the gossip has them
 	offered map[string]time.Time // KEKs whose rotation has perhaps not begun
+	kept    string               // the KEK in use and those whose keys of sealed values are kept
+	asked   bool                 // the others, for the keys of sealed values that they have kept
 	told    string               // the last complaint, which is logged once
 }
 
@@ -108,6 +111,7 @@ func New(cfg Config) *Renewal {
 	r := &Renewal{cfg: cfg, log: cfg.Logger, offered: map[string]time.Time{}}
 	cfg.Cluster.Handle(methodKEK, r.onKEK)
 	cfg.Cluster.Handle(methodOffer, r.onOffer)
+	cfg.Cluster.Handle(methodValues, r.onValues)
 	cfg.Cluster.Handle(methodHere, func(context.Context, string, []byte) ([]byte, error) { return nil, nil })
 	return r
 }

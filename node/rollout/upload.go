@@ -216,11 +216,22 @@ func refusal(err error) error {
 	return err
 }
 
+// MayRevert says why the nodes cannot go back; version is the cluster's.
+func (r *Runner) MayRevert(version uint32) error {
+	now := r.cfg.State()
+	if now == nil {
+		return errNoRollout
+	}
+	return now.MayRevert(version)
+}
+
+var errNoRollout = fmt.Errorf("there was no rollout: %w", resource.ErrNotFound)
+
 // Revert has every node go back to the program that it ran before.
 func (r *Runner) Revert(ctx context.Context, by fsm.Actor, requestID, reason string) error {
 	now := r.cfg.State()
 	if now == nil {
-		return fmt.Errorf("there was no rollout: %w", resource.ErrNotFound)
+		return errNoRollout
 	}
 	_, err := r.cfg.Cluster.Propose(ctx, by, requestID, fsm.RevertRollout{ID: now.ID, Reason: reason})
 	return err

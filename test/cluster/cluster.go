@@ -34,6 +34,7 @@ type Cluster struct {
 	mock  string       // address of the upstream
 	net   *rig.Network // nil: all on loopback
 	how   Config
+	added int // nodes beside Nodes
 }
 
 // Config says how a cluster is made; the zero value is a cluster on loopback.
@@ -120,6 +121,19 @@ func (c *Cluster) Upstream(flags ...string) (url string) {
 	url = "http://" + address
 	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(url + "/v1/models") })
 	return url
+}
+
+// Add makes the file of one more node, which is none of Nodes until it is put there.
+func (c *Cluster) Add() *Node {
+	c.t.Helper()
+	c.added++
+	n := c.add(len(c.Nodes) + c.added - 1)
+	c.t.Cleanup(func() {
+		if n.Process != nil {
+			n.Stop()
+		}
+	})
+	return n
 }
 
 func (c *Cluster) add(i int) *Node {
@@ -451,6 +465,27 @@ func CallRaw(t testing.TB, method, url, key string, in any) (int, []byte) {
 		return 0, nil
 	}
 	return res.StatusCode, text
+}
+
+// Send sends the bytes and returns the status, or 0 if there was no answer, and the answer.
+func Send(t testing.TB, method, url, key string, body []byte) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/octet-stream")
+	res, err := httpClient.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return res.StatusCode, string(text)
 }
 
 func ok(url string) bool {

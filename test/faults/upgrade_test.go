@@ -381,6 +381,9 @@ func TestUpgrade_Bundle(t *testing.T) {
 	if err := token(); err == nil || !strings.Contains(err.Error(), "waits until the cluster's version is raised from 1 to 2") {
 		t.Errorf("a command of the new program before it is finalised: %v", err)
 	}
+	if out := b.must("cluster", "upgrade", "rollback", "--dry-run"); !strings.Contains(out, "nothing was changed") || b.status().Rollout.State != "done" {
+		t.Errorf("a rollback that is only tried: %s", out)
+	}
 	b.must("cluster", "upgrade", "rollback", "--reason", "a test")
 	b.awaitPlugin("1.0")
 	b.await("rolled_back", old)

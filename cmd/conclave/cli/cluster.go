@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -101,8 +102,10 @@ func (a *app) clusterNodes() *cobra.Command {
 
 // dryRun adds the flag to a command.
 func dryRun(cmd *cobra.Command) *bool {
-	return cmd.Flags().Bool("dry-run", false, "check only, change nothing")
+	return cmd.Flags().Bool("dry-run", false, dryRunUsage)
 }
+
+const dryRunUsage = "check only, change nothing"
 
 func (a *app) nodeVerb(v struct{ verb, short, done string }) *cobra.Command {
 	cmd := &cobra.Command{Use: v.verb + " NODE", Short: v.short, Args: cobra.ExactArgs(1)}
@@ -128,12 +131,14 @@ func (a *app) saySo(dry bool, format string, args ...any) {
 
 func (a *app) clusterJoinToken() *cobra.Command {
 	var ttl string
+	var dry bool
 	create := func(cmd *cobra.Command, _ []string) error {
-		t, err := a.client().JoinToken(cmd.Context(), ttl)
+		t, err := a.client().JoinToken(cmd.Context(), ttl, client.Run(dry))
 		return a.printToken(t, err)
 	}
 	cmd := &cobra.Command{Use: "join-token", Short: "Make a token for one node to join with", Args: cobra.NoArgs, RunE: create}
 	cmd.PersistentFlags().StringVar(&ttl, "ttl", "15m", "how long it is valid, at most 24h")
+	cmd.PersistentFlags().BoolVar(&dry, "dry-run", false, dryRunUsage)
 	cmd.AddCommand(
 		&cobra.Command{Use: "create", Short: "Make a token for one node to join with", Args: cobra.NoArgs, RunE: create},
 		&cobra.Command{
@@ -155,7 +160,11 @@ func (a *app) clusterJoinToken() *cobra.Command {
 		&cobra.Command{
 			Use: "revoke ID", Short: "Make a token useless", Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.client().RevokeJoinToken(cmd.Context(), args[0])
+				if err := a.client().RevokeJoinToken(cmd.Context(), args[0], client.Run(dry)); err != nil {
+					return err
+				}
+				a.saySo(dry, "join token %s is useless", printable(args[0]))
+				return nil
 			},
 		},
 	)
@@ -166,11 +175,23 @@ func (a *app) printToken(t client.JoinToken, err error) error {
 	if err != nil {
 		return err
 	}
+	if t.DryRun && a.output == "" {
+		a.saySo(true, "a token is made, valid until %s%s", t.Expires, replacing(t.Replaces))
+		return nil
+	}
 	if a.output == "" {
 		_, err = fmt.Fprintln(a.stdout, t.Token)
 		return err
 	}
 	return a.printOne(t)
+}
+
+// replacing says whom the use of a token removes.
+func replacing(node string) string {
+	if node == "" {
+		return ""
+	}
+	return "; its use removes the node " + printable(node)
 }
 
 func (a *app) clusterReplace() *cobra.Command {
@@ -183,11 +204,7 @@ func (a *app) clusterReplace() *cobra.Command {
 	dry := dryRun(cmd)
 	cmd.Flags().StringVar(&ttl, "ttl", "15m", "how long the token is valid, at most 24h")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t, err := a.client().ReplaceNode(cmd.Context(), args[0], ttl, client.Run(*dry))
-		if err != nil || *dry {
-			return err
-		}
-		return a.printToken(t, nil)
+		return a.printToken(a.client().ReplaceNode(cmd.Context(), args[0], ttl, client.Run(*dry)))
 	}
 	return cmd
 }
@@ -201,8 +218,11 @@ func (a *app) clusterTransfer() *cobra.Command {
 		if len(args) > 0 {
 			to = args[0]
 		}
-		_, err := a.client().TransferTo(cmd.Context(), to, client.Run(*dry))
-		return err
+		if _, err := a.client().TransferTo(cmd.Context(), to, client.Run(*dry)); err != nil {
+			return err
+		}
+		a.saySo(*dry, "%s leads", cmp.Or(printable(to), "another voter"))
+		return nil
 	}
 	return cmd
 }

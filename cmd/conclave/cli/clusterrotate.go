@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,11 +51,6 @@ func (a *app) clusterRotate() *cobra.Command {
 	return cmd
 }
 
-// sealedWarning says what an exchange of the KEK leaves behind, which no node can know of the others' files.
-const sealedWarning = `Values that were sealed with "conclave secret seal" (sealed:…, in a node's environment or file) open under
-the old KEK only: seal them again on each node, after the rotation and before its next start, which ends with status 78 otherwise.
-`
-
 func (a *app) rotateKey(kind, short string) *cobra.Command {
 	var overlap string
 	var wait time.Duration
@@ -65,23 +61,36 @@ func (a *app) rotateKey(kind, short string) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait until the nodes have done it; 0: not at all")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if kind == "kek" {
-			fmt.Fprint(a.stderr, sealedWarning)
-		}
 		r, err := a.client().RotateClusterKey(cmd.Context(), kind, overlap, client.Run(*dry))
 		if err != nil {
 			return err
 		}
 		if *dry {
-			a.saySo(true, "the rotation of %s begins", kind)
+			a.saySo(true, "the rotation of %s begins with the step %s of %s", kind, r.Step, printable(strings.Join(r.Waiting, ", ")))
 			return nil
 		}
 		if r, err = a.awaitRotation(cmd.Context(), r, wait); err != nil {
 			return err
 		}
+		if kind == "kek" {
+			a.printWarnings(cmd.Context())
+		}
 		return a.printOne(r)
 	}
 	return cmd
+}
+
+// printWarnings prints what the nodes warn of: after an exchange of the KEK the values that were sealed under the old one.
+func (a *app) printWarnings(ctx context.Context) {
+	c, err := a.client().Cluster(ctx)
+	if err != nil {
+		return // the rotation is what was asked for
+	}
+	for _, m := range c.Members {
+		for _, w := range m.Warnings {
+			fmt.Fprintf(a.stderr, "node %s: %s\n", printable(m.Name), printable(w))
+		}
+	}
 }
 
 // awaitRotation waits until the nodes have taken the steps of a rotation, and tells of each.

@@ -120,9 +120,10 @@ func (a *app) upgradeRollback() *cobra.Command {
 		Use:   "rollback",
 		Short: "Have every node go back to the program that it ran before the last rollout",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.printUpgrade(a.client().RollbackUpgrade(cmd.Context(), reason))
-		},
+	}
+	dry := dryRun(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return a.printUpgrade(a.client().RollbackUpgrade(cmd.Context(), reason, client.Run(*dry)))
 	}
 	cmd.Flags().StringVar(&reason, "reason", "", "why; it is shown")
 	return cmd
@@ -131,6 +132,9 @@ func (a *app) upgradeRollback() *cobra.Command {
 func (a *app) printUpgrade(u client.Upgrade, err error) error {
 	if err != nil {
 		return err
+	}
+	if u.DryRun {
+		a.saySo(true, "the version and the rollout are these")
 	}
 	table, _ := a.tables()
 	if table {

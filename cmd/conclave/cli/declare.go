@@ -53,8 +53,8 @@ func (a *app) load(ctx context.Context, f *fileFlags) (*declare.File, []config.B
 	return &d, file.Blobs, nil
 }
 
-// variables says which variables the cluster has. It asks once, when the file first names one
-// that this machine lacks; a cluster that does not answer has none, and the plan says more.
+// variables says which variables the cluster has, or the processes of its nodes. It asks when the file first names one
+// that this machine lacks, or refers to one; of a cluster that does not answer nothing is known, and the plan says more.
 func (a *app) variables(ctx context.Context) func(name string) bool {
 	names := sync.OnceValue(func() map[string]bool {
 		all, err := a.client().Environment().All(ctx, client.Query{})
@@ -67,7 +67,38 @@ func (a *app) variables(ctx context.Context) func(name string) bool {
 		}
 		return names
 	})
-	return func(name string) bool { return names()[name] }
+	processes := map[string]bool{}
+	return func(name string) bool {
+		if names()[name] {
+			return true
+		}
+		has, asked := processes[name]
+		if !asked {
+			has = a.onNodes(ctx, name)
+			processes[name] = has
+		}
+		return has
+	}
+}
+
+// onNodes says whether the process of a node has a variable in its environment, and warns of one that only some have.
+func (a *app) onNodes(ctx context.Context, name string) bool {
+	tests, err := a.client().TestSecret(ctx, "env://"+name)
+	if err != nil {
+		return true // nobody knows; the plan says what is wrong with the cluster
+	}
+	var with, without []string
+	for _, t := range tests.Items {
+		if t.OK {
+			with = append(with, t.Node)
+		} else {
+			without = append(without, t.Node)
+		}
+	}
+	if len(with) > 0 && len(without) > 0 {
+		fmt.Fprintf(a.stderr, "conclave: warning: the variable %s is set on %s and not on %s\n", printable(name), printable(strings.Join(with, ", ")), printable(strings.Join(without, ", ")))
+	}
+	return len(with) > 0
 }
 
 func (a *app) planCommand() *cobra.Command {

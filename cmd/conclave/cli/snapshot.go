@@ -65,18 +65,19 @@ KEK wraps them, and never the KEK: keep that apart. The file is checked before i
 }
 
 func (a *app) snapshotTake() *cobra.Command {
-	return &cobra.Command{
-		Use:   "take",
-		Short: "Make a backup and keep it where the setting snapshots says",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := a.patientClient().TakeSnapshot(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return a.printOne(s)
-		},
+	cmd := &cobra.Command{Use: "take", Short: "Make a backup and keep it where the setting snapshots says", Args: cobra.NoArgs}
+	dry := cmd.Flags().Bool("dry-run", false, "make it and read it back, and do not keep it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, err := a.patientClient().TakeSnapshot(cmd.Context(), client.Run(*dry))
+		if err != nil {
+			return err
+		}
+		if *dry {
+			a.saySo(true, "this is kept")
+		}
+		return a.printOne(s)
 	}
+	return cmd
 }
 
 func (a *app) snapshotList() *cobra.Command {

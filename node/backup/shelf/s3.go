@@ -85,7 +85,7 @@ func problem(res *http.Response) error {
 // Put keeps the file's bytes under the name. The store checks their SHA-256.
 func (s *S3) Put(ctx context.Context, name string, from *os.File, size int64) error {
 	if size > maxObject {
-		return fmt.Errorf("keep snapshot: %d bytes are more than the %d that a store takes at once; use dir", size, int64(maxObject))
+		return tooLarge(size)
 	}
 	sum := sha256.New()
 	if _, err := io.Copy(sum, from); err != nil {
@@ -101,6 +101,23 @@ func (s *S3) Put(ctx context.Context, name string, from *os.File, size int64) er
 		return fmt.Errorf("keep snapshot: %w", err)
 	}
 	return res.Body.Close()
+}
+
+// Try asks for one name of the bucket, with the credential that Put has.
+func (s *S3) Try(ctx context.Context, size int64) error {
+	if size > maxObject {
+		return tooLarge(size)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if _, err := s.page(ctx, url.Values{"list-type": {"2"}, "max-keys": {"1"}, "prefix": {s.Prefix + "conclave-"}}); err != nil {
+		return fmt.Errorf("keep snapshot: %w", err)
+	}
+	return nil
+}
+
+func tooLarge(size int64) error {
+	return fmt.Errorf("keep snapshot: %d bytes are more than the %d that a store takes at once; use dir", size, int64(maxObject))
 }
 
 // listing is a page of a bucket's names.

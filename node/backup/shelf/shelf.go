@@ -94,6 +94,27 @@ func (f Folder) Put(_ context.Context, name string, from *os.File, size int64) (
 	return syncDir(string(f))
 }
 
+// Try writes a file without a byte into the folder, or into the one in which it would be made, and removes it.
+func (f Folder) Try(context.Context, int64) error {
+	dir := string(f)
+	for {
+		info, err := os.Stat(dir)
+		if err == nil && !info.IsDir() {
+			return fmt.Errorf("keep snapshot: %s is not a folder", dir)
+		}
+		up := filepath.Dir(dir)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || up == dir {
+			break
+		}
+		dir = up
+	}
+	probe, err := os.CreateTemp(dir, ".part-*")
+	if err != nil {
+		return fmt.Errorf("keep snapshot: %w", err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
 // List lists the backups.
 func (f Folder) List(context.Context) ([]Item, error) {
 	files, err := os.ReadDir(string(f))

@@ -1,0 +1,152 @@
+//go:build e2e
+
+package faults
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/conclave-llm/conclave/test/cluster"
+)
+
+// TestStrangers_Files leaves in a node's folders what other systems take for an order to become another cluster: nothing
+// happens.
+func TestStrangers_Files(t *testing.T) {
+	c := cluster.Start(t, 3)
+	before := c.Members(0)
+	for _, n := range c.Nodes {
+		n.Stop()
+		for _, name := range []string{"peers.json", "raft/peers.json", "raft/peers.info", "peers.info"} {
+			text := `[{"id": "` + before[0].ID + `", "address": "` + n.Address + `", "non_voter": false}]`
+			if err := os.WriteFile(filepath.Join(n.Dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, n := range c.Nodes {
+		n.Start()
+	}
+	for _, n := range c.Nodes {
+		n.AwaitReady()
+	}
+	c.AwaitVoters(3)
+	for i := range c.Nodes {
+		if got := ids(c.Members(i)); got != ids(before) {
+			t.Errorf("node %s: the members are %s, want %s", c.Nodes[i].Name, got, ids(before))
+		}
+	}
+	c.NewKey(1, map[string]any{})
+}
+
+func ids(all []cluster.Member) string {
+	var out []string
+	for _, m := range all {
+		out = append(out, m.Name+"="+m.ID)
+	}
+	return strings.Join(out, " ")
+}
+
+// TestStrangers_OtherCluster has two clusters meet: a node of one gets the addresses that a dead node of the other had, so that
+// both speak to each other on all ways that nodes have; and a newcomer brings the token of one to the other. Each stays what it was.
+func TestStrangers_OtherCluster(t *testing.T) {
+	c, other := cluster.Start(t, 3), cluster.Start(t, 1)
+	id, _ := c.NewKey(0, map[string]any{})
+	theirs, _ := other.NewKey(0, map[string]any{})
+	dead, stranger := c.Nodes[2], other.Nodes[0]
+	members, otherMembers := ids(c.Members(0)), ids(other.Members(0))
+	dead.Kill()
+	stranger.Stop()
+	move(t, stranger, dead.Address)
+	stranger.Start()
+	stranger.AwaitReady()
+
+	token := strings.TrimSpace(must(t, c, 0, "cluster", "join-token"))
+	lost := other.Add()
+	lost.Start("--join", stranger.Address, "--token", token)
+	c.Await("who brings another cluster's token is refused", 30*time.Second, lost.Ended)
+	if got := lost.Status(); got != 78 {
+		t.Errorf("the newcomer ended with %d, want 78:\n%s", got, lost.Log())
+	}
+
+	c.Nodes[0].Stop() // and looks for the others at its start
+	c.Nodes[0].Start()
+	c.Nodes[0].AwaitReady()
+	pass(length(3 * time.Second))
+	for i := range 10 {
+		c.NewKey(i%2, map[string]any{})
+		other.NewKey(0, map[string]any{})
+	}
+	if got := ids(c.Members(0)); got != members {
+		t.Errorf("the members are %s, want %s", got, members)
+	}
+	if got := ids(other.Members(0)); got != otherMembers {
+		t.Errorf("the other cluster's members are %s, want %s", got, otherMembers)
+	}
+	if keyIDs(c, 0)[theirs] || keyIDs(other, 0)[id] {
+		t.Error("a key of one cluster is in the other")
+	}
+	stranger.Stop()
+	dead.Start()
+	dead.AwaitReady()
+	c.AwaitVoters(3)
+	sameState(t, c)
+}
+
+// move gives a node that is stopped another cluster address.
+func move(t *testing.T, n *cluster.Node, address string) {
+	t.Helper()
+	text := strings.ReplaceAll(string(content(t, n.File)), n.Address, address)
+	if err := os.WriteFile(n.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Address = address
+}
+
+// TestStrangers_Copied starts a copy of a node's folder beside the node, as a cloned machine does. One of the two ends and says why, the
+// cluster goes on, and nothing that was acknowledged is missing.
+func TestStrangers_Copied(t *testing.T) {
+	c := cluster.Start(t, 3)
+	id, secret := c.NewKey(0, map[string]any{"budgets": []map[string]any{{"usd": 1000, "per": "day"}}})
+	n := c.Nodes[2]
+	n.Stop()
+	twin := c.Add()
+	if err := os.CopyFS(twin.Dir, os.DirFS(n.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(content(t, twin.File)), `"`+twin.Name+`"`, `"`+n.Name+`"`)
+	if err := os.WriteFile(twin.File, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	n.AwaitReady()
+	tr := startTraffic(c, secret, 1)
+	w := startWriter(t, c)
+	c.Await("some keys are made", 20*time.Second, func() bool { return w.count() > 20 })
+	twin.Start()
+	c.Await("one of the two ends", 30*time.Second, func() bool { return n.Ended() || twin.Ended() })
+	ended, other := twin, n
+	if n.Ended() {
+		ended, other = n, twin
+	}
+	if got := ended.Status(); got != 78 || !strings.Contains(ended.Log(), "another process") {
+		t.Errorf("node %s in %s ended with %d, and should say with 78 that another process runs as it:\n%s", ended.Name, ended.Dir, got, ended.Log())
+	}
+	before := w.count()
+	c.Await("the cluster goes on", 20*time.Second, func() bool { return w.count() > before+20 })
+	if other.Ended() {
+		t.Errorf("the other one ended, too:\n%s", other.Log())
+	}
+	c.Nodes[2] = other
+	c.Nodes[2].AwaitReady()
+	tr.end()
+	w.end(t, c)
+	sameState(t, c)
+	checkSpend(t, c, id, tr)
+	if status := c.Admin(0, http.MethodGet, "/api/v1/cluster", nil, nil); status != http.StatusOK {
+		t.Errorf("the status: %d", status)
+	}
+}
