@@ -25,7 +25,7 @@ func passRoutes() ([]*Route, error) {
 	var all []*Route
 	for i := range pass.Prefixes {
 		p := &pass.Prefixes[i]
-		r, err := newRoute(p.Method(), p.Patterns(), llm.PassThrough, steps{
+		r, err := newRoute(p.Verb, p.Patterns(), llm.PassThrough, steps{
 			auth:       authenticatePass,
 			body:       readNamed,
 			policy:     checkPolicies,
