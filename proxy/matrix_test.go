@@ -229,6 +229,16 @@ func keepsFiles(path string) bool {
 	return strings.Contains(path, "/files") || strings.Contains(path, "/batches")
 }
 
+// counts says whether a path is answered without a provider, if need be.
+func counts(path string) bool {
+	for _, end := range []string{"/count_tokens", ":countTokens", "/input_tokens", "/utils/token_counter", "/utils/transform_request"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return false
+}
+
 // relays says whether a route with one method relays a path of OpenAI's document.
 func relays(rt matrixRoute) bool {
 	return slices.ContainsFunc(pass.Prefixes, func(p pass.Prefix) bool {
@@ -267,6 +277,9 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	})
 	want, code := p.status, p.code
 	turn := strings.Contains(rt.path, "{response}")
+	if p.code == "conclave_unavailable" && counts(rt.path) {
+		want, code = http.StatusOK, ""
+	}
 	looks := (rt.method == "GET" || turn) && !keepsFiles(rt.path) && !relays(rt)
 	if rt.method == "POST" && strings.HasSuffix(rt.path, "/files") && p.name == "too large" {
 		return 0 // files have a limit of their own
@@ -315,7 +328,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	if asked {
 		t.Error("an upstream was asked")
 	}
-	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
+	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 && (want != 200 || looks) {
 		t.Errorf("left held: %+v %+v", r.limit, r.money)
 	}
 	if n := len(r.journal.settled); !looks && (n == 1) != p.record {
