@@ -56,6 +56,7 @@ func TestGeneralKey_Take(t *testing.T) {
 		{"service_account_settings", `{"other":1}`, ``},
 		{"service_account_settings", `[]`, ``},
 		{"max_request_size_mb", `8`, `8`},
+		{"moderation_model", `"omni"`, `"omni"`},
 	} {
 		k, err := config.LookupGeneral(tt.name)
 		if err != nil {

@@ -48,7 +48,7 @@ var inPython = map[string]string{
 // sameSettings are the keys whose values are those of settings, by section.
 var sameSettings = map[string][]string{
 	"litellm_settings": {"block_requests_for_models_without_pricing", "budget_exceeded_status_code", "banned_keywords_list", "blocked_user_list", "allow_dynamic_callback_disabling", "global_disable_no_log_param"},
-	"general_settings": {"background_health_checks", "health_check_interval", "enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes", "spend_capture_rate_check"},
+	"general_settings": {"background_health_checks", "health_check_interval", "enforce_user_param", "enforced_params", "max_request_size_mb", "max_response_size_mb", "max_file_size_mb", "max_batch_file_records", "allowed_ips", "user_header_mappings", "banned_keywords_list", "blocked_user_list", "return_wildcard_routes", "moderation_model", "spend_capture_rate_check"},
 }
 
 // What decides whether prompts and answers are kept; turnOff goes first.

@@ -151,6 +151,10 @@ type Provider struct {
 	Seed string
 	// Refuses are parameters of its dialect, by OpenAI's names, that it refuses. What becomes of them is the model's policy.
 	Refuses []string
+	// PlainContent says that it takes no lists of texts as a message's content, and MaxTemperature is the highest temperature
+	// that it takes, 0 for OpenAI's own.
+	PlainContent   bool
+	MaxTemperature float64
 	// Header are headers, by their canonical names, that every request carries unless the client's
 	// own stand in their place.
 	Header map[string]string

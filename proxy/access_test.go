@@ -124,7 +124,7 @@ func TestUnknownPaths(t *testing.T) {
 		status       int
 	}{
 		{"POST", "/v1/nothing", 404},
-		{"GET", "/v1/chat/completions", 405},
+		{"GET", "/v1/embeddings", 405},
 		{"DELETE", "/v1/models", 405},
 	} {
 		w := newRig(t).do(tt.method, tt.path, "")

@@ -15,6 +15,9 @@ import (
 func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	c.result.text, c.result.passed = a.Report.TextBytes, int64(len(a.Body))
 	c.result.usage = c.usageOf(a)
+	if !s.charges(ctx, c, a) {
+		c.result.text, c.result.usage, c.retold = 0, llm.Usage{}, true
+	}
 	s.complete(c)
 	if c.most > 0 && int64(len(a.Body)) > c.most {
 		return policy.ErrResponse(c.most)
@@ -26,7 +29,7 @@ func (s *Server) answer(ctx context.Context, c *Call, a *Answer) error {
 	if c.turn != nil {
 		body = c.turn.Keep(ctx, c.body, body, c.owners())
 	}
-	s.own(ctx, c, a.Status, body)
+	s.own(ctx, c, a, body)
 	s.billBatches(ctx, c, a.Status, body)
 	c.result.status = a.Status
 	s.settle(c, nil)

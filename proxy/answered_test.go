@@ -111,7 +111,7 @@ func answering(t *testing.T, row *proxy.Row) *rig {
 	r := newRig(t)
 	demo := mock.New(mock.Config{})
 	up := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, q *http.Request) {
-		if prefixOf(row.Name) != nil || strings.HasSuffix(row.Name, "/input_tokens") || row.Name == "/v1/ocr" || row.Name == "/pass-through-endpoint" {
+		if prefixOf(row.Method, row.Name) != nil || strings.HasSuffix(row.Name, "/input_tokens") || row.Name == "/v1/ocr" || row.Name == "/pass-through-endpoint" {
 			relayed(rw, q)
 			return
 		}
@@ -123,7 +123,7 @@ func answering(t *testing.T, row *proxy.Row) *rig {
 	d.Provider, d.APIBase, d.Price = "custom_openai", up.URL+"/v1", &resource.Price{Input: resource.Dollar, Output: resource.Dollar, Units: resource.Units{
 		InputSecond: 1e12, Character: 1e11, Query: 2e12, OutputImage: 4e13, Page: 1e12,
 	}}
-	open(r, row.Patterns[0])
+	open(r, row.Method, row.Patterns[0])
 	d.APIKey = &resource.Sealed{}
 	client := upstream.New(upstream.Config{})
 	t.Cleanup(client.Close)
@@ -136,11 +136,11 @@ func answering(t *testing.T, row *proxy.Row) *rig {
 	return r
 }
 
-// prefixOf is the prefix of a provider's own paths that a pattern belongs to, nil if there is none.
-func prefixOf(pattern string) *pass.Prefix {
+// prefixOf is the prefix of a provider's own paths that a pattern and a method belong to, nil if there is none.
+func prefixOf(method, pattern string) *pass.Prefix {
 	all := append(slices.Clone(pass.Prefixes), pass.Files)
 	for i := range all {
-		if slices.Contains(all[i].Patterns(), pattern) || i == len(all)-1 && keepsFiles(pattern) {
+		if (all[i].Verb == "" || all[i].Verb == method) && slices.Contains(all[i].Patterns(), pattern) || i == len(all)-1 && keepsFiles(pattern) {
 			return &all[i]
 		}
 	}
@@ -152,7 +152,7 @@ var ownPaths = map[string]string{
 	"/anthropic/{rest...}": "/anthropic/v1/complete", "/vertex_ai/{rest...}": "/vertex_ai/v1/projects/p/locations/l/publishers/google/models/demo:generateContent",
 	"/vertex-ai/{rest...}": "/vertex-ai/v1/projects/p/locations/l/publishers/google/models/demo:generateContent",
 	"/v1/videos":           "/v1/videos", "/gemini/{rest...}": "/gemini/v1beta/models/demo:generateContent", "/bedrock/{rest...}": "/bedrock/model/demo/converse",
-	"/cohere/{rest...}": "/cohere/v2/chat",
+	"/cohere/{rest...}": "/cohere/v2/chat", "/v1/models/{id}": "/v1/models/demo", "/v1/chat/completions/{id}": "/v1/chat/completions/chatcmpl-1",
 }
 
 func exampleOf(t *testing.T, row *proxy.Row, stream string) (method, path, contentType, body string) {
@@ -171,7 +171,10 @@ func exampleOf(t *testing.T, row *proxy.Row, stream string) (method, path, conte
 	}
 	path = strings.NewReplacer("{model}", "demo", "{model...}", "demo", "{rest...}", "chat/completions", "{artifact}", "file_12345678", "{project}", "p", "{location}", "l").Replace(path)
 	if method != "POST" {
-		return method, path + "?custom_llm_provider=groq", "", ""
+		if keepsFiles(path) {
+			path += "?custom_llm_provider=groq"
+		}
+		return method, path, "", ""
 	}
 	for _, e := range examples {
 		if !strings.HasSuffix(path, e.end) {

@@ -62,6 +62,7 @@ type Call struct {
 	configured *resource.PassThrough // that is asked; nil: the route is no configured endpoint
 	flat       resource.Money        // what it costs if nobody understands its usage
 	here       bool                  // the gateway answers out of its own store
+	retold     bool                  // the answer tells of what was charged before
 	owed       bool                  // what it orders is charged when its results pass
 	kept       pass.Kept             // what is known of the things that the request names
 	batch      *resource.Artifact    // of which the request is a line; nil: it is none

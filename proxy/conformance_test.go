@@ -250,6 +250,8 @@ func (s *sheet) markdown(t *testing.T) string {
 		b.WriteString("- " + reasons + "\n")
 	}
 	b.WriteString("- size and fields: a handshake has no body (`GET /v1/realtime`)\n")
+	b.WriteString("- deployment: what the gateway counts and shows itself is answered without one (`POST /utils/token_counter`, `POST /utils/transform_request`, " +
+		"`POST /v1/messages/count_tokens`, `POST /v1beta/models/{model...}:countTokens`, `POST /v1/responses/input_tokens`)\n")
 	b.WriteString("- model and deployment: the endpoint is its own model and its one target (`any /pass-through-endpoint`)\n")
 	b.WriteString(conformanceAnswers)
 	b.WriteString("| route | whole | streamed | guardrail, whole | guardrail, streamed |\n|---|---|---|---|---|\n")

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/modelfile"
 	"github.com/conclave-llm/conclave/proxy/reply"
+	"github.com/conclave-llm/conclave/proxy/retry"
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/proxy/translate"
 	"github.com/conclave-llm/conclave/proxy/utility"
 	"github.com/conclave-llm/conclave/proxy/view"
@@ -32,19 +35,36 @@ func inputTokensRoute() (*Route, error) {
 func countContentRoute() (*Route, error) { return counting(google(llm.CountContent, "countTokens")) }
 
 // counting makes a route of one that counts: what a provider cannot count in its own words, for it does not know
-// the model or has none in its region, may not be asked, or does not answer, is counted here.
+// the model or has none in its region, may not be asked, or does not answer, is counted here. So is what nobody can be
+// asked for now.
 func counting(r *Route, err error) (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.steps.plan = planCount
 	r.steps.answer = func(ctx context.Context, s *Server, c *Call) error {
+		if len(c.plan) == 0 {
+			_, _ = c.first() // whose tokenizer counts, if it has one
+			return s.countHere(ctx, c)
+		}
 		err := dispatch(ctx, s, c)
-		if err == nil || ctx.Err() != nil || c.result.begun || !c.estimates || reply.AsError(err).Kind == llm.Blocked {
+		if err == nil || ctx.Err() != nil || c.result.begun || !c.estimates && !retry.WorthAnother(err) || reply.AsError(err).Kind == llm.Blocked {
 			return err
 		}
 		return s.countHere(ctx, c)
 	}
 	return r, nil
+}
+
+// planCount is planAttempts for what can be answered here: that no deployment can be asked now is no reason to refuse it,
+// that none may be asked is.
+func planCount(ctx context.Context, s *Server, c *Call) error {
+	err := planAttempts(ctx, s, c)
+	if e, ok := errors.AsType[*llm.Error](err); ok && e.Kind == llm.Unavailable && e.Code != router.CodeNotAllowed {
+		c.plan = nil
+		return nil
+	}
+	return err
 }
 
 // counts says whether a deployment is asked at an endpoint for a count in other words than the client's.
@@ -170,6 +190,9 @@ func (s *Server) countHere(ctx context.Context, c *Call) error {
 // the request.
 func (s *Server) countExactly(ctx context.Context, c *Call) (int64, bool) {
 	d := c.result.target.Deployment
+	if d == nil {
+		return 0, false
+	}
 	if named, err := modelfile.TokenizerOf(d); err != nil || named == nil {
 		return 0, false
 	}

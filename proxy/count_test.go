@@ -6,8 +6,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/mock"
+	"github.com/conclave-llm/conclave/proxy/router"
 	"github.com/conclave-llm/conclave/resource"
 )
 
@@ -117,6 +120,47 @@ func TestCount_Bedrock(t *testing.T) {
 				t.Errorf("recorded %+v: a count costs nothing", rec)
 			}
 		})
+	}
+}
+
+// What is counted here is answered also while nobody can be asked: all deployments cool down, or the one that counts fails.
+// Who may not be asked is another matter.
+func TestCount_WithoutProvider(t *testing.T) {
+	t.Parallel()
+	words := strings.Repeat("word ", 40)
+	ask := `{"model":"demo","messages":[{"role":"user","content":"` + words + `"}]}`
+	for path, body := range map[string]string{
+		"/v1/messages/count_tokens":       ask,
+		"/v1beta/models/demo:countTokens": `{"contents":[{"parts":[{"text":"` + words + `"}]}]}`,
+		"/v1/responses/input_tokens":      `{"model":"demo","input":"` + words + `"}`,
+		"/utils/token_counter":            ask,
+		"/utils/transform_request":        `{"call_type":"completion","request_body":` + ask + `}`,
+	} {
+		refuse := func(code string) func(*resource.Catalog, *resource.Model) ([]router.Target, error) {
+			return func(*resource.Catalog, *resource.Model) ([]router.Target, error) {
+				return nil, &llm.Error{Kind: llm.Unavailable, Code: code, Message: "no", RetryAfter: time.Second}
+			}
+		}
+		r := newRig(t)
+		r.router.plan = refuse("no_deployment_available")
+		if got := r.do("POST", path, body); got.Code != 200 || !strings.ContainsAny(got.Body.String(), "123456789") {
+			t.Errorf("%s: got %d %s", path, got.Code, got.Body)
+		}
+		r.checkBalance()
+		r = newRig(t)
+		r.router.plan = refuse("no_deployment_allowed")
+		if got := r.do("POST", path, body); got.Code != 503 {
+			t.Errorf("%s, where nobody may be asked: got %d %s", path, got.Code, got.Body)
+		}
+	}
+	w := newWire(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(529) })
+	w.tables.Deployments[0].Provider = "anthropic"
+	res, got := w.ask(t.Context(), "/v1/messages/count_tokens", "application/json", strings.NewReader(ask)) //nolint:bodyclose // ask closes it
+	if res.StatusCode != 200 || !strings.Contains(got, `{"input_tokens":7`) || res.Header.Get("X-Conclave-Token-Count") != "estimated" {
+		t.Errorf("of a provider that fails: got %d %s", res.StatusCode, got)
+	}
+	if rec := w.record(); rec.Cost != 0 || rec.Usage.Total() != 0 || rec.Status != 200 {
+		t.Errorf("recorded %+v: a count costs nothing", rec)
 	}
 }
 

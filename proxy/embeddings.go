@@ -32,7 +32,10 @@ func batchEmbedContentsRoute() (*Route, error) {
 func (s *Server) bodyFor(c *Call, d *view.Deployment, at llm.Endpoint) (raw []byte, hide bool, err error) {
 	c.apart, c.packs = false, false
 	if c.route.endpoint.Family() != llm.FamilyEmbedding {
-		return c.bodyAt(d, at)
+		if raw, hide, err = c.bodyAt(d, at); err == nil && at == llm.Chat {
+			raw, err = c.fitted(d, raw)
+		}
+		return raw, hide, err
 	}
 	most, err := d.Provider.Batch(d.Name, d.Account.Or().Options)
 	if err != nil {

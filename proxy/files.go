@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -218,23 +219,58 @@ func (c *Call) drops() []string {
 
 // own records whose the thing is that an answer tells of, and who keeps it, before the client learns
 // its id, and forgets what was deleted.
-func (s *Server) own(ctx context.Context, c *Call, status int, body []byte) {
-	if c.route.prefix == nil || c.configured != nil || s.cfg.Artifacts == nil || status < 200 || status > 299 || pass.Infers(c.rest) {
+func (s *Server) own(ctx context.Context, c *Call, a *Answer, body []byte) {
+	if c.configured != nil || s.cfg.Artifacts == nil || a.Status < 200 || a.Status > 299 {
 		return
 	}
-	if id, ok := pass.Deleted(c.method, c.rest); ok {
-		s.disown(ctx, c, id)
-		return
+	switch {
+	case !a.Translated && c.keepsChat():
+		s.recordOwner(ctx, c, pass.Made(body))
+	case c.route.prefix == nil || pass.Infers(c.rest):
+	case c.method == http.MethodDelete:
+		if id, ok := pass.Deleted(c.method, c.rest); ok {
+			s.disown(ctx, c, id)
+		}
+	case c.method == http.MethodPost:
+		s.recordOwner(ctx, c, pass.Made(body))
 	}
-	id, days := pass.Made(body), c.cat.Settings().OwnerDays
-	if c.method != http.MethodPost || id == "" || days == 0 {
+}
+
+// keepsChat says whether the provider stores the chat completion that it makes, and may be asked for it.
+func (c *Call) keepsChat() bool {
+	if c.route.endpoint != llm.Chat || !bytes.Contains(c.body, []byte(`"store"`)) || !pass.Keeps(c.cat, c.result.target.Deployment) {
+		return false
+	}
+	var said struct {
+		Store bool `json:"store"`
+	}
+	return json.Unmarshal(c.body, &said) == nil && said.Store
+}
+
+// ownEvent is own for an event of a stream. It says whether that told the id.
+func (s *Server) ownEvent(ctx context.Context, c *Call, data []byte) bool {
+	id := pass.Made(data)
+	if s.cfg.Artifacts != nil {
+		s.recordOwner(ctx, c, id)
+	}
+	return id != ""
+}
+
+// recordOwner records that a thing with that id is the caller's.
+func (s *Server) recordOwner(ctx context.Context, c *Call, id string) {
+	days := c.cat.Settings().OwnerDays
+	if id == "" || days == 0 {
 		return
 	}
 	now := s.now()
-	_, err := s.cfg.Artifacts.Put(ctx, &resource.Artifact{
+	made := &resource.Artifact{
 		ID: id, Kind: resource.ArtifactProvider, DeploymentID: c.result.target.Deployment.ID, Owners: c.owners(),
 		CreatedAt: resource.At(now), ExpiresAt: resource.At(now.Add(time.Duration(days) * 24 * time.Hour)),
-	}, 0)
+	}
+	if c.keepsChat() || !c.owed && c.result.usage.Source == llm.UsageProvider && c.result.usage.Total() > 0 {
+		made.ChargedAt = made.CreatedAt // its usage is told again whenever it is asked for
+	}
+	_, err := s.cfg.Artifacts.Put(ctx, made, 0)
 	if err != nil && !errors.Is(err, resource.ErrExists) { // which is its owner's, whoever asked
 		s.log.Warn("the owner of an id is not recorded", "request_id", c.id, "error", err)
 	}

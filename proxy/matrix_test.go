@@ -176,7 +176,7 @@ func matrixRoutes(t *testing.T) []matrixRoute {
 	for _, p := range newRig(t).server().Patterns() {
 		method, path, _ := strings.Cut(p, " ")
 		if i := slices.IndexFunc(pass.Prefixes, func(x pass.Prefix) bool {
-			return x.Below != nil && slices.Contains(x.Patterns(), path) && !strings.HasPrefix(path, "/v1/videos") && x.Method() == ""
+			return x.Below != nil && slices.Contains(x.Patterns(), path) && !strings.HasPrefix(path, "/v1/videos") && x.Verb == "" && !strings.Contains(path, "{id}")
 		}); i >= 0 {
 			continue
 		}
@@ -210,11 +210,11 @@ func refuseAll(t *testing.T, sheet *sheet) {
 }
 
 // open makes the rig's deployments those of the provider whose own words a path takes.
-func open(r *rig, path string) {
+func open(r *rig, method, path string) {
 	all := append(slices.Clone(pass.Prefixes), pass.Files)
 	for i := range all {
 		p := &all[i]
-		if !slices.Contains(p.Patterns(), path) && (i < len(all)-1 || !keepsFiles(path)) {
+		if (p.Verb != "" && p.Verb != method || !slices.Contains(p.Patterns(), path)) && (i < len(all)-1 || !keepsFiles(path)) {
 			continue
 		}
 		for _, d := range r.tables.Deployments {
@@ -229,12 +229,29 @@ func keepsFiles(path string) bool {
 	return strings.Contains(path, "/files") || strings.Contains(path, "/batches")
 }
 
+// counts says whether a path is answered without a provider, if need be.
+func counts(path string) bool {
+	for _, end := range []string{"/count_tokens", ":countTokens", "/input_tokens", "/utils/token_counter", "/utils/transform_request"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// relays says whether a route with one method relays a path of OpenAI's document.
+func relays(rt matrixRoute) bool {
+	return slices.ContainsFunc(pass.Prefixes, func(p pass.Prefix) bool {
+		return p.Verb == rt.method && slices.Contains(p.Patterns(), rt.path)
+	})
+}
+
 // refuse checks one cell: the right refusal, no upstream asked, nothing left held. It returns the status
 // of the refusal, 0 for none.
 func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	r := newRig(t)
 	r.tables.Settings = []*resource.Setting{{Meta: resource.Meta{ID: "max_body_bytes"}, Value: []byte("1024")}}
-	open(r, rt.path)
+	open(r, rt.method, rt.path)
 	asked := false
 	r.upstream = func(context.Context, *upstream.Attempt) (proxy.Answer, error) {
 		asked = true
@@ -248,7 +265,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	if body == "" {
 		body = `{"model":"` + model + `","messages":[],"input":"x","prompt":"x"%s}`
 	}
-	path := strings.NewReplacer("{model}", model, "{model...}", model, "{project}", "p", "{location}", "l", "{rest...}", "x", "{artifact}", "x").Replace(rt.path)
+	path := strings.NewReplacer("{id}", model, "{model}", model, "{model...}", model, "{project}", "p", "{location}", "l", "{rest...}", "x", "{artifact}", "x").Replace(rt.path)
 	asks := strings.HasPrefix(path, "/utils/") && rt.method == "GET"
 	if asks {
 		path += "?model=" + model
@@ -260,7 +277,10 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	})
 	want, code := p.status, p.code
 	turn := strings.Contains(rt.path, "{response}")
-	looks := (rt.method == "GET" || turn) && !keepsFiles(rt.path)
+	if p.code == "conclave_unavailable" && counts(rt.path) {
+		want, code = http.StatusOK, ""
+	}
+	looks := (rt.method == "GET" || turn) && !keepsFiles(rt.path) && !relays(rt)
 	if rt.method == "POST" && strings.HasSuffix(rt.path, "/files") && p.name == "too large" {
 		return 0 // files have a limit of their own
 	}
@@ -308,7 +328,7 @@ func refuse(t *testing.T, rt matrixRoute, p policy, stream string) int {
 	if asked {
 		t.Error("an upstream was asked")
 	}
-	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 {
+	if r.limit.taken != r.limit.released || r.money.taken != r.money.released || r.limit.settled+r.money.settled != 0 && (want != 200 || looks) {
 		t.Errorf("left held: %+v %+v", r.limit, r.money)
 	}
 	if n := len(r.journal.settled); !looks && (n == 1) != p.record {

@@ -9,9 +9,6 @@ import (
 	"github.com/conclave-llm/conclave/proxy/upstream"
 )
 
-// moderationsRoute serves OpenAI's moderations.
-func moderationsRoute() (*Route, error) { return openAI(llm.Moderations, "/moderations") }
-
 // imagesRoute serves OpenAI's images of a text.
 func imagesRoute() (*Route, error) { return openAI(llm.Images, "/images/generations") }
 

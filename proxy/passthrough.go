@@ -25,7 +25,7 @@ func passRoutes() ([]*Route, error) {
 	var all []*Route
 	for i := range pass.Prefixes {
 		p := &pass.Prefixes[i]
-		r, err := newRoute(p.Method(), p.Patterns(), llm.PassThrough, steps{
+		r, err := newRoute(p.Verb, p.Patterns(), llm.PassThrough, steps{
 			auth:       authenticatePass,
 			body:       readNamed,
 			policy:     checkPolicies,
@@ -237,7 +237,7 @@ func (s *Server) filterPass(ctx context.Context, c *Call) error {
 	chosen, err := filter(t.Model, []router.Candidate{{Deployment: t.Deployment}})
 	if err == nil && len(chosen) == 0 {
 		err = &llm.Error{
-			Kind: llm.Unavailable, Code: "no_deployment_allowed",
+			Kind: llm.Unavailable, Code: router.CodeNotAllowed,
 			Message: "A router filter, or the region of the end user, does not leave this request to the deployment that it is for.",
 		}
 	}

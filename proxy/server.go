@@ -422,9 +422,21 @@ func (s *Server) serve(ctx context.Context, c *Call) {
 	s.finish(c, err)
 }
 
+// administers says whether a path is one with which OpenAI's customers administer their organization. No key of
+// the gateway's is for that, whatever the provider's own key may do.
+func administers(path string) bool {
+	path, v1 := strings.CutPrefix(path, "/v1/")
+	first, _, _ := strings.Cut(path, "/")
+	return v1 && (first == "organization" || first == "projects" && reply.VendorAt("/v1/"+path) == llm.VendorOpenAI)
+}
+
 // notFound answers for paths that are not served.
 func (s *Server) notFound(w http.ResponseWriter, req *http.Request) {
 	e := &llm.Error{Kind: llm.NotFound, Code: "unknown_url", Message: "There is no " + req.Method + " " + req.URL.Path + "."}
+	if administers(req.URL.Path) {
+		e.Code = "endpoint_not_served"
+		e.Message = "A provider's organization is not administered through the gateway. Its own keys, teams and projects are, at /api/v1."
+	}
 	for _, r := range s.routes {
 		for _, p := range r.patterns {
 			if p == req.URL.Path {

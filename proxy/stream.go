@@ -39,6 +39,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		}
 		check.Close()
 	}()
+	keeps := !a.Translated && c.keepsChat()
 	for {
 		ev, err := a.Stream.Next()
 		if c.unsent != nil {
@@ -51,6 +52,7 @@ func (s *Server) relay(ctx context.Context, c *Call, a *Answer, flight router.Fl
 		if err != nil {
 			return err
 		}
+		keeps = keeps && !s.ownEvent(ctx, c, ev.Data)
 		if a.Stream.Done() {
 			c.last = append(c.last[:0], ev.Raw...)
 			break
@@ -85,10 +87,12 @@ func (s *Server) readOut(c *Call, st Stream, flight router.Flight) {
 
 // note counts what came.
 func (s *Server) note(c *Call, st Stream, flight router.Flight, err error) {
-	if u, ok := st.Usage(); ok {
-		c.result.usage = u
+	if c.retold = c.retells(""); !c.retold {
+		if u, ok := st.Usage(); ok {
+			c.result.usage = u
+		}
+		c.result.text = st.TextBytes()
 	}
-	c.result.text = st.TextBytes()
 	if c.result.firstToken == 0 && err == nil {
 		now := s.now()
 		c.result.firstToken = now.Sub(c.started)

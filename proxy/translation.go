@@ -79,6 +79,14 @@ func hosted(body []byte, p *provider.Provider) ([]byte, error) {
 	return llm.Rewrite(body, &f, e), nil
 }
 
+// fitted is a body that its vendor takes, of those that do not take all that others do.
+func (c *Call) fitted(d *view.Deployment, body []byte) ([]byte, error) {
+	t := llm.Target{Model: c.asked(), Policy: policyOf(c.result.target.Model)}
+	body = d.Provider.Fit(body, &t)
+	c.dropped = append(c.dropped, t.Dropped()...)
+	return body, t.Err()
+}
+
 // translated is the request in the dialect of another endpoint. It is read once and written for
 // each deployment.
 func (c *Call) translated(d *view.Deployment, at llm.Endpoint) ([]byte, error) {

@@ -1,12 +1,16 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
 	"github.com/conclave-llm/conclave/provider/bedrock"
 	"github.com/conclave-llm/conclave/proxy/pass"
+	"github.com/conclave-llm/conclave/resource"
 )
 
 // billed is the endpoint as which the call is held for and charged: in a provider's own words that of its path.
@@ -44,6 +48,44 @@ func (c *Call) usageOf(a *Answer) llm.Usage {
 	return u
 }
 
+// retells says that what a call in a provider's own words is answered was made before: by what asks for it, changes it or
+// deletes it. id is that of the answer, if it is known.
+func (c *Call) retells(id string) bool {
+	return c.route.prefix != nil && c.configured == nil && (c.method != http.MethodPost || id != "" && pass.Names(c.rest, id))
+}
+
+// charges says whether the usage that a whole answer tells of is charged with it. What is made at once is charged with the
+// answer that tells of it first; what takes longer, as runs of assistants do, when an answer first tells its usage: of
+// these the record of the owner knows whether it was charged, and of what has none it is not known.
+func (s *Server) charges(ctx context.Context, c *Call, a *Answer) bool {
+	if c.route.prefix == nil || c.configured != nil || c.result.usage.Source == llm.UsageNone {
+		return !c.retells("")
+	}
+	id := pass.Made(a.Body)
+	if s.cfg.Artifacts == nil || id == "" || a.Status/100 != 2 {
+		return !c.retells(id)
+	}
+	kept, version, err := s.cfg.Artifacts.Get(ctx, id)
+	switch {
+	case errors.Is(err, resource.ErrNotFound):
+		return !c.retells(id)
+	case err != nil:
+		s.log.Warn("what was used is not charged", "request_id", c.id, "id", id, "error", err)
+		return false
+	case kept.ChargedAt != 0 || kept.DeploymentID != c.result.target.Deployment.ID || strings.Contains("/"+c.rest, "/batches"):
+		return false
+	}
+	done := *kept
+	done.ChargedAt = resource.At(s.now())
+	if _, err := s.cfg.Artifacts.Put(ctx, &done, version); err != nil {
+		if !errors.Is(err, resource.ErrConflict) { // if it is, another answer has charged it
+			s.log.Warn("what was used is not charged yet", "request_id", c.id, "id", id, "error", err)
+		}
+		return false
+	}
+	return true
+}
+
 // uncounted says that the provider did not say what was used: nothing, or of an answer that has a text
 // that neither it nor the question had a token, as servers say that do not count.
 func (c *Call) uncounted() bool {
@@ -58,7 +100,7 @@ func (s *Server) estimateUsage(c *Call) llm.Usage {
 
 // complete fills in what the provider did not say of an answer that came whole.
 func (s *Server) complete(c *Call) {
-	if c.own != nil || c.owed {
+	if c.own != nil || c.owed || c.retold {
 		return // no model was asked
 	}
 	if c.uncounted() {

@@ -25,7 +25,7 @@ func question(path string, read, answer step) (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.steps.body, r.steps.answer, r.about = read, answer, true
+	r.steps.body, r.steps.plan, r.steps.answer, r.about = read, planCount, answer, true
 	return r, nil
 }
 

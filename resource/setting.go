@@ -41,6 +41,7 @@ type Settings struct {
 	BatchParallel        int64            // lines of a batch that are sent at once; default 8
 	BatchLines           int64            // of a batch's file; default 50000
 	DefaultProvider      string           // of requests in OpenAI's words that no model names; default: the first that serves them
+	ModerationModel      string           // of requests for moderations that name none; default: the only one that the caller has
 	OwnerDays            int64            // how long it is known who made an id at a provider; default 180; 0: it is not
 	KeyHeader            string           // a further header that carries a key; default none
 	PriceAdjustments     Adjustments      // discounts and margins; default none
@@ -357,6 +358,10 @@ var settings = []settingRow{
 	{
 		"mcp_search_above", "integer", `0`, "a key that has more tools of MCP servers is listed two in their place, which search among them and call what was found; 0: never",
 		integer(func(s *Settings) *int64 { return &s.MCPSearchAbove }, 0, 10_000, 1),
+	},
+	{
+		"moderation_model", "string", `""`, "the model of requests for moderations that name none; empty: omni-moderation-latest if the key has it, else the only model for moderations that it has",
+		readModerationModel,
 	},
 	{
 		SettingPluginTrust, "object", `{}`, `whose plugins may be uploaded: {"publishers": ["ed25519:…"], "require_signature": true}; without publishers anybody's`,

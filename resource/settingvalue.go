@@ -250,3 +250,13 @@ func readDefaultProvider(s *Settings, v json.RawMessage) error {
 	s.DefaultProvider = name
 	return nil
 }
+
+// readModerationModel reads the name of a model, which need not be there yet.
+func readModerationModel(s *Settings, v json.RawMessage) error {
+	var name string
+	if err := json.Unmarshal(v, &name); err != nil || len(name) > 256 {
+		return invalidf("value", "%.100s is not the name of a model", v)
+	}
+	s.ModerationModel = name
+	return nil
+}

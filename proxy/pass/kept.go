@@ -270,6 +270,16 @@ func Made(answer []byte) string {
 	return id
 }
 
+// Names says whether a path names a thing by its id.
+func Names(rest, id string) bool {
+	for segment := range strings.SplitSeq(rest, "/") {
+		if plain, err := url.PathUnescape(segment); err == nil && plain == id {
+			return true
+		}
+	}
+	return false
+}
+
 // Without is an object without some of its members.
 func Without(body []byte, names []string) []byte {
 	if len(names) == 0 {

@@ -134,6 +134,7 @@ func TestDeleted(t *testing.T) {
 	t.Parallel()
 	for rest, want := range map[string]string{
 		"files/file-1": "file-1", "v1/files/file%2D1": "file-1", "vector_stores/vs_1/files/file-1": "", "files": "", "fine_tuning/jobs/ft-1": "ft-1",
+		"chat/completions/chatcmpl-1": "chatcmpl-1", "v1/audio/voice_consents/c_1": "c_1",
 	} {
 		if got, ok := pass.Deleted("DELETE", rest); got != want || ok != (want != "") {
 			t.Errorf("Deleted(%s) = %q, %t, want %q", rest, got, ok, want)

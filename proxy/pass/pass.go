@@ -26,7 +26,8 @@ const Option = "use_in_pass_through"
 type Prefix struct {
 	Path      string // without a slash at its end
 	Providers []string
-	Below     []string // the only paths below it that are meant; none: all
+	Below     []string // the only paths below it that are meant, each with what is below it; none: all
+	Verb      string   // the only method, and of the paths of Below alone; "": any
 }
 
 // documented are the providers that serve what OpenAI's document has.
@@ -34,14 +35,19 @@ var documented = []string{"openai", "azure", "custom_openai", "openai_like", "li
 
 // Files are the paths of files and batches, which the cluster keeps itself where nobody names a
 // provider.
-var Files = Prefix{"/v1", append([]string{"groq"}, documented...), []string{"files", "batches"}}
+var Files = Prefix{Path: "/v1", Providers: append([]string{"groq"}, documented...), Below: []string{"files", "batches"}}
 
 // Prefixes are all others.
 var Prefixes = []Prefix{
-	{"/v1", documented, []string{
+	{Path: "/v1", Providers: documented, Below: []string{
 		"videos", "uploads", "containers", "conversations", "assistants", "threads", "evals", "vector_stores", "fine_tuning", "skills",
+		"audio/voices", "audio/voice_consents", "chatkit",
+		"realtime/calls", "realtime/transcription_sessions", "realtime/translations", // which mint, and are refused for it
 	}},
-	{"/v1", documented, []string{"responses/compact"}},
+	{Path: "/v1", Providers: documented, Below: []string{"responses/compact"}, Verb: http.MethodPost},
+	{Path: "/v1", Providers: documented, Below: []string{"chat/completions"}, Verb: http.MethodGet},
+	{Path: "/v1", Providers: documented, Below: []string{"chat/completions/{id}", "chat/completions/{id}/messages"}},
+	{Path: "/v1", Providers: documented, Below: []string{"models/{id}"}, Verb: http.MethodDelete},
 	{Path: "/openai", Providers: []string{"openai"}},
 	{Path: "/openai_passthrough", Providers: []string{"openai"}},
 	{Path: "/anthropic", Providers: []string{"anthropic"}},
@@ -66,20 +72,11 @@ func (p *Prefix) Patterns() []string {
 	var all []string
 	for _, b := range p.Below {
 		all = append(all, p.Path+"/"+b)
-		if !strings.Contains(b, "/") {
+		if p.Verb == "" && !strings.Contains(b, "{") {
 			all = append(all, p.Path+"/"+b+"/{rest...}")
 		}
 	}
 	return all
-}
-
-// Method is the only one that the paths take, "" for any: below a noun that has routes of its own
-// only what creates is relayed.
-func (p *Prefix) Method() string {
-	if len(p.Below) > 0 && strings.Contains(p.Below[0], "/") {
-		return http.MethodPost
-	}
-	return ""
 }
 
 // Owner is the header that names the deployment that keeps what the path is about: answers
@@ -162,6 +159,12 @@ func (p *Prefix) open(cat *resource.Catalog, d *resource.Deployment) bool {
 	}
 	c, ok := cat.Credential(d.CredentialID)
 	return ok && c.Options[Option] == "true"
+}
+
+// Keeps says whether a deployment's provider stores chat completions that may be asked for here.
+func Keeps(cat *resource.Catalog, d *resource.Deployment) bool {
+	p := Prefix{Providers: documented}
+	return d != nil && p.open(cat, d)
 }
 
 // Target is the first of a plan that is what is wanted, else the first of the model that is: a plan
@@ -425,7 +428,7 @@ func Deleted(method, rest string) (id string, ok bool) {
 	if len(segments) > 0 && isVersion(segments[0]) {
 		segments = segments[1:]
 	}
-	if len(segments) == 3 && segments[0] == "fine_tuning" {
+	if len(segments) == 3 && slices.Contains([]string{"fine_tuning", "chat", "audio"}, segments[0]) {
 		segments = segments[1:]
 	}
 	if len(segments) != 2 {

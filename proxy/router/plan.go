@@ -11,6 +11,9 @@ import (
 	"github.com/conclave-llm/conclave/resource"
 )
 
+// CodeNotAllowed is the code of the error that no deployment may answer the request, whichever can.
+const CodeNotAllowed = "no_deployment_allowed"
+
 // fullWait is what a client is told to wait for when every deployment is full.
 const fullWait = time.Second
 
@@ -239,7 +242,7 @@ func (p *planner) refusal(model *resource.Model) *llm.Error {
 		}
 	case p.filtered:
 		return &llm.Error{
-			Kind: llm.Unavailable, Code: "no_deployment_allowed",
+			Kind: llm.Unavailable, Code: CodeNotAllowed,
 			Message: fmt.Sprintf("A router filter, or the region of the end user, leaves no deployment of the model %q for this request.", model.Name),
 		}
 	case p.waiting > 0:

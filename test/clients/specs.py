@@ -12,6 +12,7 @@ import copy
 import importlib.resources
 import json
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -159,6 +160,22 @@ def refusals(spec):
         assert stopped["status"] == "incomplete" and stopped["incomplete_details"] == {"reason": "content_filter"}, stopped
 
 
+def everything(doc):
+    """Ask for all that the document has: nothing of it is unknown, whoever the providers are."""
+    operations = [(method.upper(), path) for path, of in doc["paths"].items() for method in of if method in ("get", "post", "delete", "put", "patch")]
+    assert len(operations) > 250, len(operations)
+    for method, path in operations:
+        url = NODE + "/v1" + re.sub(r"\{[^}]*\}", "thing_1", path)
+        headers = {"Authorization": "Bearer " + KEY, "Content-Type": "application/json"}
+        request = urllib.request.Request(url, b"{}" if method != "GET" else None, headers, method=method)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                answer.read()
+        except urllib.error.HTTPError as e:
+            code = json.loads(e.read())["error"]["code"]
+            assert e.code < 500 and code not in ("unknown_url", "method_not_allowed"), (method, path, e.code, code)
+
+
 def moderations(spec):
     """Ask whether texts are harmful."""
     for text, flagged in (("hello", False), ("hate and violence", True)):
@@ -190,7 +207,9 @@ def google(spec):
             spec.check("GenerateContentResponse", chunk)
 
 
-of_openai = Spec(document("openai/official/openapi.yml"))
+described = document("openai/official/openapi.yml")
+of_openai = Spec(described)
+everything(described)
 openai(of_openai)
 log_probabilities(of_openai)
 refusals(of_openai)
