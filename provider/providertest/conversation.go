@@ -3,6 +3,7 @@ package providertest
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -28,9 +29,10 @@ type Format struct {
 	// lacks Failures.
 	Failure string
 
-	in  provider.Inbound // nil: clients do not speak it
-	out provider.Outbound
-	row *provider.Provider
+	in      provider.Inbound // nil: clients do not speak it
+	out     provider.Outbound
+	row     *provider.Provider
+	divides bool // where its events begin and end is to be checked, which is not that of others
 }
 
 // Script writes what a vendor answers.
@@ -113,6 +115,7 @@ func (f *Format) complete(t *testing.T) {
 func Conversation(t *testing.T, f *Format) {
 	t.Helper()
 	f.complete(t)
+	f.divides = true
 	t.Run("requests", func(t *testing.T) { requests(t, f) })
 	if f.in != nil {
 		t.Run("broken requests", func(t *testing.T) { brokenRequests(t, f) })
@@ -135,6 +138,23 @@ func Conversation(t *testing.T, f *Format) {
 		t.Run("failures", func(t *testing.T) { failures(t, f) })
 	}
 	t.Run("large events", func(t *testing.T) { large(t, f) })
+}
+
+// Answers checks of a dialect what concerns the row that is asked: that its codec divides, measures and ends the
+// answers as their reader does, and that errors are found.
+func Answers(t *testing.T, f *Format) {
+	t.Helper()
+	f.complete(t)
+	f.divides = f.row.Codec.Frames(f.Endpoint, strings.NewReader(""), 0) != nil
+	for _, a := range answers(f) {
+		whole(t, f, a.res)
+		if !f.lacks(Streams) {
+			streams(t, f, finishLast(chat.Chunks(nil, a.res)), false)
+		}
+	}
+	if f.Failure != "" {
+		failures(t, f)
+	}
 }
 
 // richest is the answer that has the most to say: a text and calls, if the dialect has them.

@@ -88,7 +88,9 @@ func streams(t *testing.T, f *Format, chunks []chat.Chunk, each bool) {
 		t.Fatalf("streamed (-meant +read)\n%s\n%s", d, raw)
 	}
 	f.measured(t, "streamed", res, got, &r)
-	divided(t, f, raw)
+	if f.divides {
+		divided(t, f, raw)
+	}
 	for at := range cuts(list, each) {
 		f.truncated(t, raw[:at], want)
 	}
