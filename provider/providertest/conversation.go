@@ -73,6 +73,18 @@ func (m mirror) Stream(chunks []chat.Chunk) (events [][]byte) {
 	return events
 }
 
+// Vendor is the script of what the vendor answers.
+func (f *Format) Vendor() Script {
+	if f.Script != nil {
+		return f.Script
+	}
+	in, _ := provider.InboundOf(f.Endpoint)
+	return Mirror(in)
+}
+
+// Lacking says whether the dialect lacks something.
+func (f *Format) Lacking(l Lack) bool { return f.lacks(l) }
+
 func (f *Format) lacks(l Lack) bool { _, ok := f.Lacks[l]; return ok }
 
 // target is what requests are written for.
@@ -93,9 +105,7 @@ func (f *Format) complete(t *testing.T) {
 		t.Fatalf("%q is no row that serves %s", f.Provider, f.Endpoint)
 	}
 	f.in, _ = provider.InboundOf(f.Endpoint)
-	if f.Script == nil {
-		f.Script = Mirror(f.in)
-	}
+	f.Script = f.Vendor()
 	if f.Finishes == nil {
 		f.Finishes = []chat.Finish{chat.FinishStop, chat.FinishLength, chat.FinishTools}
 	}
