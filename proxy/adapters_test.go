@@ -304,7 +304,7 @@ func (a *adapter) rig(t *testing.T, vendor http.HandlerFunc) *rig {
 	})}
 	served := make(chan struct{})
 	go func() { defer close(served); _ = srv.Serve(l) }() // it is closed
-	up := upstream.New(upstream.Config{Dial: l.dial})
+	up := upstream.New(upstream.Config{Dial: l.dial, MaxEvent: 1 << 20})
 	t.Cleanup(func() {
 		up.Close()
 		_ = srv.Close()
