@@ -46,7 +46,7 @@ func (c *counts) member(s *scanner) {
 		c.completion = s.count()
 	case "total_tokens":
 		c.total = s.count()
-	case "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens": // DeepSeek; gateways; Moonshot
+	case "prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens", "precached_prompt_tokens": // DeepSeek; gateways; Moonshot; GigaChat
 		c.cacheRead = max(c.cacheRead, s.count())
 	case "cache_creation_input_tokens":
 		c.cacheWrite = max(c.cacheWrite, s.count())

@@ -13,28 +13,32 @@ import (
 	"github.com/conclave-llm/conclave/provider/mistral"
 )
 
+// documents are recorded answers of those who read documents.
+var documents = []struct {
+	name  string
+	at    llm.Endpoint
+	body  string
+	want  []document.Page
+	pages int64
+	fails string
+}{
+
+	{"pages", llm.TextractRead, `{"DocumentMetadata":{"Pages":2},"Blocks":[{"BlockType":"PAGE","Page":1},{"BlockType":"LINE","Text":"a","Page":1},{"BlockType":"LINE","Text":"b","Page":1},{"BlockType":"WORD","Text":"b","Page":1},{"BlockType":"PAGE","Page":2}]}`, []document.Page{{Index: 0, Markdown: "a\nb"}, {Index: 1}}, 2, ""},
+	{"a page without a number", llm.TextractRead, `{"DocumentMetadata":{"Pages":1},"Blocks":[{"BlockType":"LINE","Text":"a"}]}`, []document.Page{{Markdown: "a"}}, 1, ""},
+	{"nothing", llm.TextractRead, `{}`, nil, 0, "invalid_response"},
+	{"pieces", llm.ReductoParse, `{"result":{"type":"full","chunks":[{"content":"a","blocks":[{"bbox":{"page":1}}]},{"content":"b","blocks":[]}]},"usage":{"num_pages":2}}`, []document.Page{{Index: 0, Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
+	{"elsewhere", llm.ReductoParse, `{"result":{"type":"url","url":"https://s3.example/x"}}`, nil, 0, "answer_elsewhere"},
+	{"no result", llm.ReductoParse, `{}`, nil, 0, "invalid_response"},
+	{"a page of Markdown", llm.CohereParse, `{"id":"i","pages":[{"type":"markdown","index":0,"markdown":{"content":"# a","images":[]}}],"meta":{"billed_units":{"pages":1}}}`, []document.Page{{Markdown: "# a"}}, 1, ""},
+	{"nobody counted", llm.CohereParse, `{"pages":[{"index":0,"markdown":{"content":"a"}},{"index":1,"markdown":{"content":"b"}}]}`, []document.Page{{Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
+	{"no pages", llm.CohereParse, `{"pages":[]}`, nil, 0, "invalid_response"},
+	{"nonsense", llm.ReductoParse, `[`, nil, 0, "invalid_response"},
+}
+
 // TestDocuments reads answers of the vendors.
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name  string
-		at    llm.Endpoint
-		body  string
-		want  []document.Page
-		pages int64
-		fails string
-	}{
-		{"pages", llm.TextractRead, `{"DocumentMetadata":{"Pages":2},"Blocks":[{"BlockType":"PAGE","Page":1},{"BlockType":"LINE","Text":"a","Page":1},{"BlockType":"LINE","Text":"b","Page":1},{"BlockType":"WORD","Text":"b","Page":1},{"BlockType":"PAGE","Page":2}]}`, []document.Page{{Index: 0, Markdown: "a\nb"}, {Index: 1}}, 2, ""},
-		{"a page without a number", llm.TextractRead, `{"DocumentMetadata":{"Pages":1},"Blocks":[{"BlockType":"LINE","Text":"a"}]}`, []document.Page{{Markdown: "a"}}, 1, ""},
-		{"nothing", llm.TextractRead, `{}`, nil, 0, "invalid_response"},
-		{"pieces", llm.ReductoParse, `{"result":{"type":"full","chunks":[{"content":"a","blocks":[{"bbox":{"page":1}}]},{"content":"b","blocks":[]}]},"usage":{"num_pages":2}}`, []document.Page{{Index: 0, Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
-		{"elsewhere", llm.ReductoParse, `{"result":{"type":"url","url":"https://s3.example/x"}}`, nil, 0, "answer_elsewhere"},
-		{"no result", llm.ReductoParse, `{}`, nil, 0, "invalid_response"},
-		{"a page of Markdown", llm.CohereParse, `{"id":"i","pages":[{"type":"markdown","index":0,"markdown":{"content":"# a","images":[]}}],"meta":{"billed_units":{"pages":1}}}`, []document.Page{{Markdown: "# a"}}, 1, ""},
-		{"nobody counted", llm.CohereParse, `{"pages":[{"index":0,"markdown":{"content":"a"}},{"index":1,"markdown":{"content":"b"}}]}`, []document.Page{{Markdown: "a"}, {Index: 1, Markdown: "b"}}, 2, ""},
-		{"no pages", llm.CohereParse, `{"pages":[]}`, nil, 0, "invalid_response"},
-		{"nonsense", llm.ReductoParse, `[`, nil, 0, "invalid_response"},
-	} {
+	for _, tt := range documents {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			out, ok := provider.DocumentOutboundOf(tt.at)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
-	"github.com/conclave-llm/conclave/llm/chat"
 	"github.com/conclave-llm/conclave/provider"
 	"github.com/conclave-llm/conclave/provider/anthropic"
 	"github.com/conclave-llm/conclave/provider/providertest"
@@ -20,18 +19,6 @@ func TestConformance(t *testing.T) {
 		t.Fatal("no row")
 	}
 	providertest.Run(t, p, "testdata/answers.jsonl", "testdata/errors.jsonl")
-}
-
-func TestConversation(t *testing.T) {
-	t.Parallel()
-	providertest.Conversation(t, &providertest.Format{
-		In: anthropic.Format{}, Out: anthropic.Format{}, Codec: anthropic.Codec{}, Endpoint: llm.Messages,
-		Lacks: []providertest.Lack{providertest.Refusals, providertest.Choices, providertest.Audio},
-		Finishes: []chat.Finish{
-			chat.FinishStop, chat.FinishLength, chat.FinishTools, chat.FinishFilter, chat.FinishPause, chat.FinishOverflow,
-		},
-		Failure: "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n",
-	})
 }
 
 func TestRow(t *testing.T) {

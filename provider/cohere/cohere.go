@@ -51,8 +51,8 @@ func (Codec) Read(e llm.Endpoint, data []byte) (llm.Report, error) {
 	for n := 0; c.Member(n); n++ {
 		switch string(c.Name()) {
 		case "finish_reason":
-			if c.Text() != "" {
-				r.Finished = 1
+			if reason := c.Text(); reason != "" {
+				r.Finished, r.HasError = 1, failed(reason)
 			}
 		case "message":
 			v := delta{}
@@ -86,7 +86,7 @@ func (meter) Event(e llm.Event) (llm.Report, error) {
 	}
 	r := llm.Report{TextBytes: v.size(), Seen: 1}
 	if v.kind == "message-end" {
-		r.Done, r.Finished = true, 1
+		r.Done, r.Finished, r.HasError = true, 1, failed(v.reason)
 		r.Usage, r.HasUsage = llm.ReadUsage(llm.DialectCohere, v.raw)
 	}
 	return r, nil
@@ -95,8 +95,12 @@ func (meter) Event(e llm.Event) (llm.Report, error) {
 // Frames is nil: streams are server-sent events.
 func (Codec) Frames(llm.Endpoint, io.Reader, int) llm.EventReader { return nil }
 
-// Classify makes the error of an answer: {"message": "text"}.
+// Classify makes the error of an answer: {"message": "text"}, or that of a good status whose answer could
+// not be finished.
 func (c Codec) Classify(now time.Time, status int, h http.Header, body []byte) *llm.Error {
+	if v, err := unfinished(body); status < 300 && err == nil && failed(v.reason) {
+		return failure(v.reason, v.failure)
+	}
 	if status == statusToken {
 		status = http.StatusUnauthorized
 	}

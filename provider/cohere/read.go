@@ -199,8 +199,27 @@ func finishOf(reason string, calls bool) chat.Finish {
 // failed says whether the answer is none.
 func failed(reason string) bool { return reason == "ERROR" || reason == "TIMEOUT" }
 
+// unfinished reads why an answer has ended, which stands at the top of a whole one, and in the delta of an event.
+func unfinished(data []byte) (v delta, err error) {
+	c := llm.NewCursor(data)
+	for n := 0; c.Member(n); n++ {
+		switch string(c.Name()) {
+		case "finish_reason":
+			v.reason = c.Text()
+		case "delta":
+			v.raw = c.Raw()
+		default:
+			c.Raw()
+		}
+	}
+	if v.raw != nil {
+		v.delta()
+	}
+	return v, c.End()
+}
+
 // failure is the error of an answer that is none.
-func failure(reason, message string) error {
+func failure(reason, message string) *llm.Error {
 	e := &llm.Error{Kind: llm.Upstream, Code: "generation_failed", Message: message}
 	if reason == "TIMEOUT" {
 		e.Kind, e.Code = llm.Timeout, "generation_timeout"

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strconv"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -280,12 +281,32 @@ func appendResults(dst []byte, m *chat.Message, names map[string]string) []byte 
 type answer struct {
 	Model   string `json:"model"`
 	Created int64  `json:"created"`
+	Status  int    `json:"status"` // of an error, which may stand in a stream
+	Message string `json:"message"`
+	Error   *struct {
+		Message string `json:"message"`
+	} `json:"error"`
 	Choices []struct {
 		Index   int    `json:"index"`
 		Message *said  `json:"message"`
 		Delta   *said  `json:"delta"`
 		Reason  string `json:"finish_reason"`
 	} `json:"choices"`
+}
+
+// failed is the error that an event tells of in the place of choices.
+func (a *answer) failed() error {
+	said := a.Message
+	switch {
+	case a.Error != nil:
+		said = a.Error.Message
+	case a.Status < 400:
+		return nil
+	}
+	if said == "" {
+		said = "The model failed."
+	}
+	return &llm.Error{Kind: llm.Upstream, Code: "upstream_error", Message: said}
 }
 
 // said is what the model says.
@@ -379,6 +400,9 @@ func (d *decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 	if err := json.Unmarshal(e.Data, &got); err != nil {
 		return list, malformed(err)
 	}
+	if err := got.failed(); err != nil {
+		return list, err
+	}
 	if !d.begun {
 		d.begun = true
 		list = append(list, chat.Chunk{Type: chat.ChunkStart, Model: got.Model, Created: got.Created})
@@ -405,15 +429,13 @@ func (d *decoder) Decode(list []chat.Chunk, e llm.Event) ([]chat.Chunk, error) {
 	return list, nil
 }
 
-var errCut = errors.New("the stream ended before its answer did")
-
 // End implements chat.Decoder.
 func (d *decoder) End(list []chat.Chunk) ([]chat.Chunk, error) {
 	switch {
 	case d.ended:
 		return list, nil
 	case !d.finished:
-		return list, malformed(errCut)
+		return list, &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: io.ErrUnexpectedEOF}
 	}
 	return append(list, chat.Chunk{Type: chat.ChunkEnd}), nil
 }

@@ -199,12 +199,11 @@ func (d *Decoder) begin(list []chat.Chunk, id string) []chat.Chunk {
 	return append(list, chat.Chunk{Type: chat.ChunkStart, ID: id})
 }
 
-// End implements chat.Decoder.
+// End implements chat.Decoder. A stream of which nothing came was cut, too.
 func (d *Decoder) End(list []chat.Chunk) ([]chat.Chunk, error) {
-	if d.Marked && !d.finished {
+	if d.Marked && !d.finished || !d.begun {
 		return list, &llm.Error{Kind: llm.Upstream, Code: "upstream_cut", Message: "The provider's stream ended before its answer did.", Err: io.ErrUnexpectedEOF}
 	}
-	list = d.begin(list, "")
 	if !d.finished {
 		list = append(list, chat.Chunk{Type: chat.ChunkFinish, Finish: chat.FinishStop})
 	}

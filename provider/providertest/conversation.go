@@ -1,7 +1,9 @@
 package providertest
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -9,51 +11,28 @@ import (
 	"github.com/conclave-llm/conclave/provider"
 )
 
-// Lack is something that a dialect has no words for, so that it is not looked for.
-type Lack uint8
-
-// What dialects may lack.
-const (
-	CallIDs      Lack = iota // calls of tools have no ids, or others
-	Reasoning                // answers have no reasoning
-	SentThoughts             // requests have no reasoning
-	Signatures               // reasoning has no signatures
-	Redacted                 // reasoning that may not be read
-	Refusals                 // refusals are no parts of their own
-	Choices                  // there is one choice only
-	ImageURLs                // images by their address
-	Images                   // images at all
-	Audio                    // of a request
-	Files                    // of a request
-	ToolErrors               // results of tools do not say that they failed
-	ToolImages               // results of tools hold texts only
-	Tools                    // tools at all
-	Choose                   // a tool cannot be chosen
-	Schemas                  // answers cannot be bound to a schema
-	Stops                    // stop sequences
-	Usages                   // answers report no usage
-	Caches                   // usage does not tell what a cache held
-	Thoughts                 // usage does not tell tokens of reasoning
-	Heads                    // answers have no id, or do not name the model
-	Turns                    // a request is one text
-	CacheWrites              // usage does not tell what was written to a cache
-	OpenSchemas              // schemas lose what the vendor has no word for, such as additionalProperties
-	NamedTypes               // media at an address need a type, which is made of it
-)
-
 // Format is a dialect as the suite needs it.
 type Format struct {
-	In       provider.Inbound  // nil: clients do not speak it
-	Out      provider.Outbound // nil: providers do not speak it
-	Codec    provider.Codec    // splits its streams; nil: server-sent events
 	Endpoint llm.Endpoint
-	// Script writes what a vendor answers; nil: In does.
+	// Provider is a row of the table that is asked at the endpoint, and Model, "" for "model", and Options
+	// are of a deployment there.
+	Provider, Model string
+	Options         map[string]string
+	// Script writes what a vendor answers; nil: the half that clients speak with does.
 	Script Script
-	Lacks  []Lack
+	// Lacks are what the dialect has no words for, each with what the vendor has in its place, or why
+	// there is nothing.
+	Lacks map[Lack]string
 	// Finishes are the reasons that an answer can give; nil: stop, length and tools.
 	Finishes []chat.Finish
-	// Failure is the bytes of an event, as they are sent, that tells of an error; "" for none.
+	// Failure is the bytes of an event, as they are sent, that tells of an error; "" where the dialect
+	// lacks Failures.
 	Failure string
+
+	in      provider.Inbound // nil: clients do not speak it
+	out     provider.Outbound
+	row     *provider.Provider
+	divides bool // where its events begin and end is to be checked, which is not that of others
 }
 
 // Script writes what a vendor answers.
@@ -65,7 +44,9 @@ type Script interface {
 	Stream(chunks []chat.Chunk) [][]byte
 }
 
-// mirror makes a script of the half that speaks to clients.
+// Mirror is a script of the half of a dialect that speaks to clients.
+func Mirror(in provider.Inbound) Script { return mirror{in} }
+
 type mirror struct{ in provider.Inbound }
 
 func (m mirror) request() *chat.Request {
@@ -92,47 +73,108 @@ func (m mirror) Stream(chunks []chat.Chunk) (events [][]byte) {
 	return events
 }
 
-func (f *Format) lacks(l Lack) bool { return slices.Contains(f.Lacks, l) }
-
-// Conversation checks a dialect of conversations: that requests say what is meant and can be read
-// again, that answers are read, whole and streamed, however their bytes come, and that nothing
-// broken passes for whole.
-func Conversation(t *testing.T, f *Format) {
-	t.Helper()
-	if f.Script == nil && f.In != nil {
-		f.Script = mirror{f.In}
+// Vendor is the script of what the vendor answers.
+func (f *Format) Vendor() Script {
+	if f.Script != nil {
+		return f.Script
 	}
+	in, _ := provider.InboundOf(f.Endpoint)
+	return Mirror(in)
+}
+
+// Lacking says whether the dialect lacks something.
+func (f *Format) Lacking(l Lack) bool { return f.lacks(l) }
+
+func (f *Format) lacks(l Lack) bool { _, ok := f.Lacks[l]; return ok }
+
+// target is what requests are written for.
+func (f *Format) target() *llm.Target {
+	return &llm.Target{Model: f.model(), MaxOutput: 4096, Options: f.Options}
+}
+
+func (f *Format) model() string { return cmp.Or(f.Model, "model") }
+
+// complete fills in what follows from the endpoint and the row, and checks the rest.
+func (f *Format) complete(t *testing.T) {
+	t.Helper()
+	var ok, known bool
+	if f.out, ok = provider.OutboundOf(f.Endpoint); !ok {
+		t.Fatalf("%s is no endpoint at which conversations are said to providers", f.Endpoint)
+	}
+	if f.row, known = provider.Lookup(f.Provider); !known || !f.row.Serves(f.Endpoint) {
+		t.Fatalf("%q is no row that serves %s", f.Provider, f.Endpoint)
+	}
+	f.in, _ = provider.InboundOf(f.Endpoint)
+	f.Script = f.Vendor()
 	if f.Finishes == nil {
 		f.Finishes = []chat.Finish{chat.FinishStop, chat.FinishLength, chat.FinishTools}
 	}
+	for l, why := range f.Lacks {
+		if why == "" {
+			t.Errorf("nobody says why it lacks %d", l)
+		}
+	}
+	if (f.Failure == "") != (f.lacks(Failures) || f.lacks(Streams)) {
+		t.Error("its streams tell of errors, or it says why not")
+	}
+}
+
+// Conversation checks a dialect of conversations: that requests say what is meant and can be read
+// again, that answers are read, whole and streamed, however their bytes come, that they are measured as
+// they are read, and that nothing broken passes for whole.
+func Conversation(t *testing.T, f *Format) {
+	t.Helper()
+	f.complete(t)
+	f.divides = true
 	t.Run("requests", func(t *testing.T) { requests(t, f) })
-	if f.In != nil {
+	if f.in != nil {
 		t.Run("broken requests", func(t *testing.T) { brokenRequests(t, f) })
 	}
-	if f.Out == nil {
+	list := answers(f)
+	for i, a := range list {
+		t.Run("answer "+a.name, func(t *testing.T) {
+			whole(t, f, a.res)
+			if !f.lacks(Streams) {
+				streams(t, f, finishLast(chat.Chunks(nil, a.res)), i == f.richest(list))
+			}
+		})
+	}
+	t.Run("broken answers", func(t *testing.T) { broken(t, f) })
+	if f.lacks(Streams) {
 		return
 	}
-	for _, a := range answers(f) {
-		t.Run("answer "+a.name, func(t *testing.T) {
-			t.Parallel()
-			whole(t, f, a.res)
-			streams(t, f, finishLast(chat.Chunks(nil, a.res)))
-		})
-	}
-	t.Run("interleaved calls", func(t *testing.T) {
-		t.Parallel()
-		interleaved(t, f)
-	})
-	t.Run("broken answers", func(t *testing.T) {
-		t.Parallel()
-		broken(t, f)
-	})
+	t.Run("interleaved calls", func(t *testing.T) { interleaved(t, f) })
 	if f.Failure != "" {
-		t.Run("failures", func(t *testing.T) {
-			t.Parallel()
-			failures(t, f)
-		})
+		t.Run("failures", func(t *testing.T) { failures(t, f) })
 	}
+	t.Run("large events", func(t *testing.T) { large(t, f) })
+}
+
+// Answers checks of a dialect what concerns the row that is asked: that its codec divides, measures and ends the
+// answers as their reader does, and that errors are found.
+func Answers(t *testing.T, f *Format) {
+	t.Helper()
+	f.complete(t)
+	f.divides = f.row.Codec.Frames(f.Endpoint, strings.NewReader(""), 0) != nil
+	for _, a := range answers(f) {
+		whole(t, f, a.res)
+		if !f.lacks(Streams) {
+			streams(t, f, finishLast(chat.Chunks(nil, a.res)), false)
+		}
+	}
+	if f.Failure != "" {
+		failures(t, f)
+	}
+}
+
+// richest is the answer that has the most to say: a text and calls, if the dialect has them.
+func (f *Format) richest(list []answer) (at int) {
+	for i := range list {
+		if len(list[i].res.Choices[0].Parts) > len(list[at].res.Choices[0].Parts) {
+			at = i
+		}
+	}
+	return at
 }
 
 // finishLast puts the ends of choices behind all their parts, as vendors do, who make all choices

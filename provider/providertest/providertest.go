@@ -22,8 +22,9 @@ import (
 var Now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // An Exchange is what a vendor answered, and what the gateway must make of it. Exchanges stand in
-// JSON files, one a line, each with a name of its own.
+// JSON files, one a line, each with a name of its own, below a line that says where their shapes come from.
 type Exchange struct {
+	Source string            `json:"source,omitempty"` // of the first line alone
 	Name   string            `json:"name"`
 	Status int               `json:"status,omitempty"` // of an error; 0: a good answer
 	Header map[string]string `json:"header,omitempty"`
@@ -60,7 +61,7 @@ var kinds = map[llm.Kind]string{
 func Run(t *testing.T, p *provider.Provider, files ...string) {
 	t.Helper()
 	for _, f := range files {
-		for _, x := range load(t, f) {
+		for _, x := range Load(t, f) {
 			t.Run(x.Name, func(t *testing.T) {
 				t.Parallel()
 				if d := cmp.Diff(x.Want, play(p, x)); d != "" {
@@ -79,8 +80,8 @@ func Run(t *testing.T, p *provider.Provider, files ...string) {
 	})
 }
 
-// load reads a file of exchanges.
-func load(t *testing.T, file string) []Exchange {
+// Load reads a file of exchanges.
+func Load(t *testing.T, file string) []Exchange {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -95,7 +96,14 @@ func load(t *testing.T, file string) []Exchange {
 		var x Exchange
 		d := json.NewDecoder(bytes.NewReader(sc.Bytes()))
 		d.DisallowUnknownFields()
-		if err := d.Decode(&x); err != nil || x.Name == "" || seen[x.Name] {
+		err := d.Decode(&x)
+		if n == 1 {
+			if err != nil || x.Source == "" || x.Name != "" {
+				t.Fatalf("%s: the first line does not say where the exchanges come from: %+v, %v", file, x, err)
+			}
+			continue
+		}
+		if err != nil || x.Name == "" || x.Source != "" || seen[x.Name] {
 			t.Fatalf("%s, line %d: %q, %v", file, n, x.Name, err)
 		}
 		seen[x.Name] = true
@@ -128,7 +136,8 @@ func play(p *provider.Provider, x Exchange) Want {
 	return w
 }
 
-func classified(p *provider.Provider, x Exchange) Want {
+// Classify is the error that the codec makes of the exchange.
+func (x *Exchange) Classify(p *provider.Provider) *llm.Error {
 	status := x.Status
 	if status == 0 {
 		status = http.StatusOK
@@ -137,7 +146,11 @@ func classified(p *provider.Provider, x Exchange) Want {
 	for k, v := range x.Header {
 		h.Set(k, v)
 	}
-	e := p.Codec.Classify(Now, status, h, []byte(x.Body))
+	return p.Codec.Classify(Now, status, h, []byte(x.Body))
+}
+
+func classified(p *provider.Provider, x Exchange) Want {
+	e := x.Classify(p)
 	return Want{
 		Kind: kinds[e.Kind], Code: e.Code, Type: e.Type, HTTPStatus: e.HTTPStatus(),
 		RetryAfterMS: e.RetryAfter.Milliseconds(), NoRetry: e.NoRetry, Relayed: e.Body != nil,

@@ -3,6 +3,7 @@ package triton
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,7 +151,7 @@ func readTensor(r *embed.Reader) *tensor {
 // size is how many vectors there are, and how long each is. Of the dimensions behind the first one alone may
 // be above 1: vectors of single words are none of a text.
 func (t *tensor) size() (rows, length int64, err error) {
-	if len(t.shape) < 2 {
+	if len(t.shape) < 2 || slices.Min(t.shape) < 1 {
 		return 0, 0, errShape
 	}
 	length = 1

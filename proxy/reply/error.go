@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/conclave-llm/conclave/llm"
@@ -75,9 +76,7 @@ var shapes = map[llm.Vendor]shape{
 // dialect the client speaks. A provider's own error is relayed with its status and bytes.
 func WriteError(w Writer, e *llm.Error, v llm.Vendor) {
 	h := w.Header()
-	if e.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
-	}
+	setRetryAfter(h, e)
 	if e.NoRetry {
 		h.Set("X-Should-Retry", "false")
 	}
@@ -92,12 +91,20 @@ func WriteError(w Writer, e *llm.Error, v llm.Vendor) {
 		}
 		body = bodyFor(e, v)
 		maps.Copy(h, e.Header) // how a limit of ours stands
+		setRetryAfter(h, e)    // the provider's own may be a fraction, or a date of its clock
 		h.Set("Content-Type", "application/json")
 	}
 	h.Set("X-Conclave-Error-Origin", origin)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.Start(e.HTTPStatus())
 	_, _ = w.Write(body) // a client that went away has no use for it
+}
+
+// setRetryAfter sets when to come again, in whole seconds.
+func setRetryAfter(h http.Header, e *llm.Error) {
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64(math.Ceil(e.RetryAfter.Seconds())), 10))
+	}
 }
 
 // bodyFor renders an error of our own.
@@ -171,17 +178,31 @@ func errorBody(e *llm.Error) []byte {
 	return b
 }
 
-// Code is the code of an error: its own, else its kind's.
+// Code is the code of an error: its own, else its kind's. Some providers say a sentence there, or the
+// status again, neither of which is one.
 func Code(e *llm.Error) string {
-	if e.Code != "" {
+	if e.Code != "" && (!e.FromProvider || isCode(e.Code)) {
 		return e.Code
 	}
 	return defaultCodes[e.Kind]
 }
 
+func isCode(code string) bool {
+	status, err := strconv.Atoi(code)
+	return !strings.ContainsAny(code, " \t\n") && (err != nil || status < 400 || status > 599)
+}
+
+// openAITypes are the types of errors that clients of OpenAI's know. What other vendors call theirs says
+// the same as the status.
+var openAITypes = map[string]bool{
+	"invalid_request_error": true, "authentication_error": true, "permission_error": true, "not_found_error": true, "rate_limit_error": true,
+	"server_error": true, "api_error": true, "timeout_error": true, "overloaded_error": true, "insufficient_quota": true, "tokens": true, "requests": true,
+	"image_generation_user_error": true,
+}
+
 // Type names the class of an error as LiteLLM does.
 func Type(e *llm.Error) string {
-	if e.Type != "" {
+	if e.Type != "" && (!e.FromProvider || openAITypes[e.Type]) {
 		return e.Type
 	}
 	if e.Kind == llm.OverBudget {

@@ -150,6 +150,7 @@ func (s *speaking) Answer(g *Given) (*Said, error) {
 		kind, head := e.Begin(s.req, &s.t)
 		said.Stream, said.Type = &voiced{Source: g.Raw, sound: e.Sound, head: head}, kind
 	}
+	said.Stream = &audible{Source: said.Stream}
 	if g.Raw == nil {
 		reader, ok := s.out.(provider.SpeechReader)
 		if !ok {
@@ -194,6 +195,22 @@ func (v *voiced) Next() (llm.Event, error) {
 			return llm.Event{Raw: sound}, nil
 		}
 	}
+}
+
+// audible is audio of which something must come.
+type audible struct {
+	Source
+	some bool
+}
+
+// Next returns the next bytes. Where nothing came before the end, that is the provider's fault.
+func (a *audible) Next() (llm.Event, error) {
+	e, err := a.Source.Next()
+	a.some = a.some || len(e.Raw) > 0
+	if err == io.EOF && !a.some { //nolint:errorlint // a Source never wraps it
+		return e, transcript.Malformed(errSound)
+	}
+	return e, err
 }
 
 // sound is audio that came whole, as bytes that leave.

@@ -88,6 +88,10 @@ type Attempt struct {
 	Timeouts Timeouts
 }
 
+// own says that the answer is that of one of the gateway's endpoints, none of which is a page, and not of a path of a
+// client's or of the configuration's.
+func (a *Attempt) own() bool { return a.Path == "" && a.Endpoint != llm.PassThrough }
+
 // String leaves out the key and the body.
 func (a *Attempt) String() string {
 	return "attempt at " + a.Provider.Name + " " + a.Endpoint.String() + " " + a.Base + " " + a.Model

@@ -26,6 +26,7 @@ type Stream struct {
 	report llm.Report    // usage is the last one's, the rest is summed
 	alike  llm.Alike     // spares reading chunks that differ in their text alone
 	done   bool          // [DONE] came
+	torn   bool          // the bytes ended in an event that cannot be read
 	end    error         // what Next goes on to return
 }
 
@@ -46,6 +47,7 @@ func (s *Stream) Next() (llm.Event, error) {
 			break
 		}
 		if e.Data == nil {
+			s.torn = e.Cut
 			if s.first > 0 && !e.Cut {
 				return e, nil
 			}
@@ -91,6 +93,7 @@ func (s *Stream) take(e llm.Event) (show bool, err error) {
 	r, err := s.read(e)
 	switch {
 	case err != nil && e.Cut:
+		s.torn = true
 		_, err = s.events.Next() // says why it was cut
 		return false, s.ended(err)
 	case err != nil && len(e.Type) > 0 && s.meter == nil:
@@ -137,7 +140,7 @@ func (s *Stream) mark() {
 
 // complete says that the stream may end here.
 func (s *Stream) complete() bool {
-	return s.done || s.attempt.Provider.NoEndMark || (s.report.Seen != 0 && s.report.Seen == s.report.Finished)
+	return s.done || s.attempt.Provider.NoEndMark && !s.torn || (s.report.Seen != 0 && s.report.Seen == s.report.Finished)
 }
 
 // ended turns the end of the bytes into what Next returns.

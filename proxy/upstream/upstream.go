@@ -425,6 +425,9 @@ func (c *Client) whole(cl *call, a *Attempt, res *http.Response) (*Answer, error
 	if err != nil {
 		return nil, err
 	}
+	if a.own() && isType(res.Header, "text/html") {
+		return nil, invalidResponse("The provider's server sent a page in the place of an answer.")
+	}
 	if a.Opaque && IsText(res.Header) {
 		cl.close()
 		return &Answer{Status: res.StatusCode, Header: res.Header, Body: body, Report: llm.Report{TextBytes: int64(len(body))}}, nil
