@@ -31,6 +31,7 @@ type Settings struct {
 	RequestLogBytes      int64            // of all of them on one node; default 4 GiB
 	LogContent           bool             // keep prompts and answers of those who do not forbid it; default false
 	LogContentDays       int64            // how long those are kept; default 7
+	CustomerBudget       string           // id or name of the shared budget that each end user has who has none of his own; "": none
 	KeepCallbacks        bool             // requests may not name callbacks that are not told of them; default false
 	KeepLog              bool             // requests may not say no-log; default false
 	BlobQuota            int64            // bytes of all blobs of the cluster; default 16 GiB
@@ -242,6 +243,10 @@ var settings = []settingRow{
 	{
 		SettingCountedTags, "integer", `10000`, "how many tags without a record have totals of their own, up to 10000000; what further ones spend is counted for (other)",
 		integer(func(s *Settings) *int64 { return &s.CountedTags }, 0, maxCounted, 1),
+	},
+	{
+		SettingCustomerBudget, "string", `""`, "id or name of the shared budget that each end user has who has none of his own; a key's customer_budget wins",
+		readCustomerBudget,
 	},
 	{
 		"dead_node_after", "duration", `"24h"`, "a node out of reach for so long is removed if dead_node_cleanup is on, 1m or more",

@@ -101,7 +101,7 @@ func (k *call) model() string { return "mcp/" + k.what }
 func (k *call) reserve(ctx context.Context) (err error) {
 	g := k.c.g
 	k.step = "limits"
-	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{Levels: k.c.levels, Model: k.model(), Session: k.c.session})
+	k.limit, err = g.cfg.Limits.Reserve(ctx, &ratelimit.Request{Catalog: k.c.cat, Levels: k.c.levels, Model: k.model(), Session: k.c.session})
 	if err != nil {
 		return err
 	}
