@@ -294,7 +294,7 @@ func (k *call) record(err error, cost resource.Money, charges []ledger.AccountCh
 
 // keep hands over what was said, if it may be kept.
 func (k *call) keep(r *ledger.Record) {
-	if k.c.g.cfg.Keep == nil || k.entry == 0 || !k.c.cat.Settings().LogContent || policy.Private(k.c.levels) {
+	if k.c.g.cfg.Keep == nil || k.entry == 0 || !policy.Keeps(k.c.levels, k.c.cat.Settings()) {
 		return
 	}
 	said := Said{

@@ -447,6 +447,16 @@ func Redacted(h http.Header) bool {
 	return err == nil && on
 }
 
+// Keeps says whether what a request says is kept: nobody forbids it, and the cluster or one of the credential's
+// levels wants it.
+func Keeps(levels []resource.Level, s *resource.Settings) bool {
+	var rule resource.ContentRule
+	for i := range levels {
+		rule.Add(levels[i].Kind, levels[i].Policy)
+	}
+	return rule.Age(s) > 0
+}
+
 // Private says that a level wants no prompt and no answer kept.
 func Private(levels []resource.Level) bool {
 	for i := range levels {

@@ -13,10 +13,10 @@ import (
 type Request struct {
 	Catalog *resource.Catalog // of the shared budgets, whose limits count too; nil: there are none
 	Levels  []resource.Level  // whose limits count
-	Model   string           // as clients name it: whose own limits count; "": none
-	Input   int64            // estimate of the prompt's tokens
-	Output  int64            // estimate of the completion's tokens
-	Session string           // id of the agent session; "": none
+	Model   string            // as clients name it: whose own limits count; "": none
+	Input   int64             // estimate of the prompt's tokens
+	Output  int64             // estimate of the completion's tokens
+	Session string            // id of the agent session; "": none
 }
 
 // limited says that there is a limit at all.

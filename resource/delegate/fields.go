@@ -49,7 +49,7 @@ var secretFields = []string{"hash", "old_hashes", "hint", "rotate_at", "rotated_
 
 var policyFields = []string{
 	"budget_id", "budgets", "limits", "model_limits", "models", "aliases", "routes", "allowed_ips", "denied_ips", "enforced_params",
-	"guardrails", "callbacks", "tags", "sessions", "log_content", "max_request_mb", "max_response_mb", "metadata", "objects",
+	"guardrails", "callbacks", "tags", "sessions", "log_content", "log_content_days", "max_request_mb", "max_response_mb", "metadata", "objects",
 }
 
 var accessFields = []string{

@@ -88,3 +88,27 @@ func members(t *resource.Terms) (all map[string]any, err error) {
 	}
 	return all, json.Unmarshal(b, &all)
 }
+
+// OrganizationBudget is the name of the terms that bound what a user spends as a member of his organization.
+const OrganizationBudget = "organization"
+
+// MemberOfOrganization is a user's budgets with what max_budget_in_organization says; had are those before. Given
+// is false if it says nothing.
+func MemberOfOrganization(in records.Document, had []resource.Terms) (terms []resource.Terms, given bool, err error) {
+	raw, given := in["max_budget_in_organization"]
+	if !given {
+		return nil, false, nil
+	}
+	terms = slices.DeleteFunc(slices.Clone(had), func(t resource.Terms) bool { return t.Name == OrganizationBudget })
+	if records.IsNull(raw) {
+		if terms == nil {
+			terms = []resource.Terms{}
+		}
+		return terms, true, nil
+	}
+	t := resource.Terms{Name: OrganizationBudget, Per: resource.PerTotal}
+	if err := (records.Document{"max_budget_in_organization": raw}).Take("max_budget_in_organization", &t.USD); err != nil {
+		return nil, true, err
+	}
+	return append(terms, t), true, nil
+}
