@@ -293,20 +293,6 @@ func Copy(in, out records.Document, names map[string]string) {
 	}
 }
 
-// Refuse refuses fields that would bound what a key may do and that Conclave
-// does not enforce: to ignore one would be to promise a limit that is not there. Null and
-// empty values promise nothing.
-func Refuse(doc records.Document, names []string) error {
-	for _, name := range names {
-		switch string(bytes.TrimSpace(doc[name])) {
-		case "", "null", "{}", "[]", `""`, "false":
-		default:
-			return invalid(name, "is not supported; the request was refused because ignoring it would change what it asks for")
-		}
-	}
-	return nil
-}
-
 // ToModels reads LiteLLM's list of models. Its words for all models are the empty list, unless there are access
 // groups, beside which that would be none; its word for none stays (resource.NoModels). now is the policy that is
 // changed, nil for none.
