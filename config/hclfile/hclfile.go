@@ -241,6 +241,12 @@ func (w *writer) budgets(r *config.Resources) {
 		doc, err := docOf(&b.Resource.Terms)
 		w.fail(err)
 		dropUSD(doc)
+		rest, err := docOf(&resource.Allowance{Budgets: b.Resource.Budgets, Limits: b.Resource.Limits, ModelLimits: b.Resource.ModelLimits})
+		w.fail(err)
+		if b.Resource.Terms.Boundless() && len(rest) > 0 {
+			doc = rest
+		}
+		maps.Copy(doc, rest)
 		w.block("budget", b.Resource.Name, doc, names{"name": b.Resource.Terms.Name})
 	}
 }
