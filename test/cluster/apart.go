@@ -6,7 +6,7 @@ import "testing"
 // part them. It needs root and ip.
 func StartApart(t testing.TB, n int) *Cluster {
 	t.Helper()
-	return Config{apart: true}.Start(t, n)
+	return Config{Apart: true}.Start(t, n)
 }
 
 func (c *Cluster) part(err error) {
