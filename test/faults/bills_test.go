@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conclave-llm/conclave/resource"
 	"github.com/conclave-llm/conclave/test/cluster"
@@ -80,10 +81,16 @@ type row struct {
 	Flags     uint32      `json:"flags"`
 }
 
-// rows reads what all nodes have recorded of a key's requests.
+// rows reads what all nodes have recorded of a key's requests. An export breaks off where a node
+// gives no answer in time, as one may on a busy machine.
 func rows(t *testing.T, c *cluster.Cluster, key string) (list []row) {
 	t.Helper()
-	out := must(t, c, 0, "ledger", "export", "--format", "json", "--for-key", key)
+	var out string
+	c.AwaitThat("the requests are exported", time.Minute, func() (bool, string) {
+		var status int
+		out, status = conclave(t, c, 0, "ledger", "export", "--format", "json", "--for-key", key)
+		return status == 0, out[max(0, len(out)-300):]
+	})
 	for d := json.NewDecoder(bytes.NewBufferString(out)); d.More(); {
 		var r row
 		if err := d.Decode(&r); err != nil {
