@@ -403,41 +403,6 @@ func offer(nodes []*nodetest.Node, n int, share [3]int, send func(*nodetest.Node
 	return got
 }
 
-func TestLedger_everyTotalIsTheBill(t *testing.T) {
-	t.Parallel()
-	c := nodetest.Start(t, 3)
-	team, err := c.Nodes[0].Admin().Teams().Create(t.Context(), fields{"name": "t"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := c.Key(0, fields{"name": "k", "team_id": team.ID})
-	got := storm(c, 20, func(n *nodetest.Node) int { status, _ := n.Chat(k.Secret); return status })
-	if got[200] != 60 {
-		t.Fatalf("statuses %v", got)
-	}
-	begin := time.Now()
-	today := time.Now().UTC().Format(time.DateOnly)
-	for _, n := range c.Nodes {
-		awaitSpend(t, c, n, k.ID)
-		for _, q := range [][4]string{{"total", ""}, {"key", k.ID}, {"team", team.ID}, {"model", "demo"}, {"key", k.ID, today, today}} {
-			u, err := n.Admin().Usage(t.Context(), q[0], q[1], q[2], q[3])
-			if err != nil || len(u) != 1 || u[0].Cost != c.Bill() || u[0].Requests != 60 {
-				t.Errorf("%s: usage %v: %+v, %v; want %s in 60 requests", n.Name, q, u, err, c.Bill())
-			}
-		}
-	}
-	if took := time.Since(begin); took > 15*time.Second { // a tick comes at least once a second
-		t.Errorf("the spend was visible after %s", took)
-	}
-	var counted float64
-	for _, n := range c.Nodes {
-		counted += spendCounter(t, n)
-	}
-	if resource.Money(counted) != c.Bill() {
-		t.Errorf("Prometheus counts %s, want %s", resource.Money(counted), c.Bill())
-	}
-}
-
 // spendCounter is the sum of the counters of what the node has recorded.
 func spendCounter(t *testing.T, n *nodetest.Node) (sum float64) {
 	t.Helper()

@@ -19,9 +19,10 @@ import (
 // windowCase is a zone on the eve of a day on which its clocks change, if they ever do.
 type windowCase struct{ zone, eve string }
 
-// TestWindows spends budgets of every kind of holder and every period to their end, stops the
-// node just before each window's end, and starts it again just before and just after: before
-// it all is refused, and the refusal tells when the window ends; after it all is served.
+// TestWindows spends budgets of every kind of holder and every period to their end, through three
+// nodes whose clocks differ, stops all nodes just before each window's end, and starts them again
+// just before and just after: before it all is refused by every node, and the refusal tells when
+// the window ends; after it every node serves.
 // Windows end where the calendar of the zone says, on days of 23, 24 and 25 hours, of half an
 // hour more or less, and on one that has no midnight.
 func TestWindows(t *testing.T) {
@@ -35,6 +36,8 @@ func TestWindows(t *testing.T) {
 		{"Australia/Lord_Howe", "2026-10-03"},
 		{"America/Havana", "2026-03-07"},
 		{"America/Havana", "2026-10-31"},
+		{"Pacific/Chatham", "2026-04-04"},
+		{"Pacific/Chatham", "2026-09-26"},
 		{"Asia/Kolkata", "2026-03-28"},
 		{"UTC", "2026-12-31"},
 	} {
@@ -44,6 +47,9 @@ func TestWindows(t *testing.T) {
 		})
 	}
 }
+
+// budgetRequests is how many requests each budget has room for: two by each node.
+const budgetRequests = 2 * nodesToldOf
 
 // calendarWorld is a world whose budgets are spent by hand.
 type calendarWorld struct {
@@ -83,32 +89,36 @@ func (c *windowCase) run(t *testing.T) {
 		arena: a, r: rand.New(rand.NewPCG(1, 1)), at: map[place]*standing{},
 		cat: resource.NewCatalog(resource.Tables{}), who: &resource.Principal{Key: &resource.Key{}},
 	}}
-	n := w.join()
+	for range nodesToldOf {
+		w.join()
+	}
 	levels := w.holders(c.zone)
-	w.restart(n)
+	w.restart()
 	for _, l := range levels[resource.PerTotal] {
-		w.spend(n, l)
+		w.spend(l)
 	}
 	for _, per := range []resource.Per{resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth} {
 		end := endOf(per, w.now.In(loc))
 		w.now = end.Add(-20 * time.Second)
-		w.restart(n)
+		w.restart()
 		for _, l := range levels[per] {
-			w.spend(n, l)
+			w.spend(l)
 		}
 		w.now = end.Add(-2 * time.Second)
-		w.restart(n)
+		w.restart()
 		for _, l := range levels[per] {
-			w.mustRefuse(n, l, end)
+			w.mustRefuse(l, end)
 		}
 		w.now = end.Add(time.Second)
-		w.restart(n)
+		w.restart()
 		for _, l := range levels[per] {
-			w.mustServe(n, l).Release()
+			for _, n := range w.nodes {
+				w.mustServe(n, l).Release()
+			}
 		}
 	}
 	for _, l := range levels[resource.PerTotal] {
-		w.mustRefuse(n, l, time.Time{})
+		w.mustRefuse(l, time.Time{})
 	}
 	if w.bad != "" {
 		t.Error(w.bad)
@@ -122,7 +132,7 @@ func (c *windowCase) run(t *testing.T) {
 func (w *calendarWorld) holders(zone string) map[resource.Per][]resource.Level {
 	all := map[resource.Per][]resource.Level{}
 	for _, per := range []resource.Per{resource.PerHour, resource.PerDay, resource.PerWeek, resource.PerMonth, resource.PerTotal} {
-		most := int64(4)
+		most := int64(budgetRequests)
 		meta := func(id string) resource.Meta { return resource.Meta{ID: string(per) + id} }
 		allowance := resource.Allowance{Budgets: []resource.Terms{{Requests: &most, Per: per, Zone: zone}}}
 		p := resource.Policy{Allowance: allowance}
@@ -137,6 +147,7 @@ func (w *calendarWorld) holders(zone string) map[resource.Per][]resource.Level {
 		tag := resource.Tag{Meta: meta("g"), Policy: p}
 		model := resource.Model{Meta: meta("m"), Name: meta("m").ID, Allowance: allowance}
 		deployment := resource.Deployment{Meta: meta("d"), ModelID: model.ID, Provider: "openai", Allowance: allowance}
+		group := resource.AccessGroup{Meta: meta("a"), Name: meta("a").ID, Models: []string{model.Name}, Allowance: allowance}
 		for _, cmd := range []fsm.Command{
 			fsm.PutOrganization{Record: encode(org)},
 			fsm.PutTeam{Team: encode(team)},
@@ -148,10 +159,11 @@ func (w *calendarWorld) holders(zone string) map[resource.Per][]resource.Level {
 			fsm.PutTag{Record: encode(tag)},
 			fsm.PutModel{Model: encode(model)},
 			fsm.PutDeployment{Deployment: encode(deployment)},
+			fsm.PutAccessGroup{Record: encode(group)},
 		} {
 			w.must(w.apply(master, 0, cmd))
 		}
-		for _, r := range []resource.Record{&org, &team, &project, &user, &member, &key, &customer, &tag, &model, &deployment} {
+		for _, r := range []resource.Record{&org, &team, &project, &user, &member, &key, &customer, &tag, &model, &deployment, &group} {
 			r.Canonicalize()
 			l, _ := resource.LevelOf(r)
 			all[per] = append(all[per], l)
@@ -168,21 +180,34 @@ func encode[T any](r T) fsm.Encoded[T] {
 	return e
 }
 
-// restart stops the node, if it runs, and starts it, with its journal carried into the state.
-func (w *calendarWorld) restart(n *simNode) {
-	w.kill(n, false)
-	w.start(n)
-	n.skew, n.leads = 0, true
-	for n.epoch == 0 {
-		w.openEpoch(n)
+// restart stops all nodes that run, and starts them, half a second apart by their clocks, with
+// their journals carried into the state.
+func (w *calendarWorld) restart() {
+	for _, n := range w.nodes {
+		w.kill(n, false)
 	}
-	for range 3 {
-		n.synced = n.number
-		w.tick(n, false, false)
+	for i, n := range w.nodes {
+		w.start(n)
+		n.skew, n.leads = time.Duration(i-1)*time.Second/2, true
+		for n.epoch == 0 {
+			w.openEpoch(n)
+		}
+	}
+	w.settled(3)
+}
+
+// settled lets all nodes tick so often, with all that their journals hold.
+func (w *calendarWorld) settled(times int) {
+	for range times {
+		for _, n := range w.nodes {
+			n.synced = n.number
+		}
+		w.tickAll()
 	}
 }
 
-// ask sends a request that falls under one level alone.
+// ask sends a request that falls under one level alone. While it waits for a grant all nodes tick:
+// what the node wants, what the others then give up, and what it gets of that.
 func (w *calendarWorld) ask(n *simNode, l resource.Level) (*budget.Hold, error) {
 	type answer struct {
 		h   *budget.Hold
@@ -198,22 +223,22 @@ func (w *calendarWorld) ask(n *simNode, l resource.Level) (*budget.Hold, error) 
 		case a := <-done:
 			return a.h, a.err
 		case <-n.asked:
-			w.tick(n, false, false)
+			w.settled(3)
 		}
 	}
 }
 
-// spend uses a budget up and settles it.
-func (w *calendarWorld) spend(n *simNode, l resource.Level) {
+// spend uses a budget up, through all nodes in turn, and settles it.
+func (w *calendarWorld) spend(l resource.Level) {
 	w.t.Helper()
-	for range 4 {
+	for i := range budgetRequests {
+		n := w.nodes[i%len(w.nodes)]
 		h := w.mustServe(n, l)
 		q := n.write(entry{charges: slices.Clone(h.Holds())})
 		n.write(entry{reserved: q, charges: slices.Clone(h.Settle(budget.Amounts{}))})
 		h.Release()
 	}
-	n.synced = n.number
-	w.tick(n, false, false)
+	w.settled(1)
 }
 
 // mustServe sends a request, again if the machine was too slow for the wait for a grant.
@@ -230,18 +255,20 @@ func (w *calendarWorld) mustServe(n *simNode, l resource.Level) *budget.Hold {
 	return nil
 }
 
-// mustRefuse expects that the budget is spent until its window ends.
-func (w *calendarWorld) mustRefuse(n *simNode, l resource.Level, end time.Time) {
+// mustRefuse expects that the budget is spent on every node until its window ends.
+func (w *calendarWorld) mustRefuse(l resource.Level, end time.Time) {
 	w.t.Helper()
-	n.leads = false // nothing is worth waiting for
-	_, err := w.ask(n, l)
-	n.leads = true
-	var e *llm.Error
-	if !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != l.Kind || e.Entity != l.ID {
-		w.t.Errorf("%s %s at %s: %v, want it refused", l.Kind, l.ID, w.now, err)
-		return
-	}
-	if !e.ResetsAt.Equal(end) {
-		w.t.Errorf("%s %s at %s: the window ends at %s, want %s", l.Kind, l.ID, w.now, e.ResetsAt, end)
+	for _, n := range w.nodes {
+		n.leads = false // nothing is worth waiting for
+		_, err := w.ask(n, l)
+		n.leads = true
+		var e *llm.Error
+		if !errors.As(err, &e) || e.Kind != llm.OverBudget || e.Scope != l.Kind || e.Entity != l.ID {
+			w.t.Errorf("node %s: %s %s at %s: %v, want it refused", n.id, l.Kind, l.ID, w.now, err)
+			continue
+		}
+		if !e.ResetsAt.Equal(end) {
+			w.t.Errorf("node %s: %s %s at %s: the window ends at %s, want %s", n.id, l.Kind, l.ID, w.now, e.ResetsAt, end)
+		}
 	}
 }

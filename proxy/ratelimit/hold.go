@@ -276,23 +276,20 @@ func (h *Hold) undo() {
 	}
 }
 
-// land ends a request in flight. Which one it is does not matter, so what is borrowed is
-// given back first.
+// land ends a request in flight. Which one it is does not matter, so what is borrowed is given
+// back first, and of that what was borrowed first: else a place that a lender has no more, since
+// its part has become smaller, would stay in use for as long as there are requests.
 func (l *Limiter) land(u *use) {
 	c := l.lock(u.id, u.dim)
 	c.changed = l.net.round.Load()
 	lender := -1
-	own := c.inUse > 0 && c.freeLocked(c.touched) < 0 // the part has become smaller
-	for i := range c.lots {
-		if o := &c.lots[i]; !own && o.inUse > 0 {
-			o.inUse--
-			o.free++
-			lender = o.peer
-			break
-		}
-	}
-	if lender < 0 {
+	o := c.oldestLocked()
+	if o == nil || c.inUse > 0 && c.freeLocked(c.touched) < 0 { // the own part has become smaller
 		c.inUse--
+	} else {
+		o.inUse--
+		o.free++
+		lender = o.peer
 	}
 	c.signalLocked()
 	hurry := lender >= 0 && c.waiting == 0 && c.limit < hurryBelow
@@ -309,6 +306,16 @@ func (l *Limiter) land(u *use) {
 	if hurry {
 		l.sendReport(lender, word)
 	}
+}
+
+// oldestLocked is the loan in use that ended, or ends, before all others; nil: none is in use.
+func (c *counter) oldestLocked() (oldest *lot) {
+	for i := range c.lots {
+		if o := &c.lots[i]; o.inUse > 0 && (oldest == nil || o.until < oldest.until) {
+			oldest = o
+		}
+	}
+	return oldest
 }
 
 func (h *Hold) free() {

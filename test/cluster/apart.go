@@ -12,7 +12,7 @@ func StartApart(t testing.TB, n int) *Cluster {
 // StartApart is Start with each node in a network namespace of its own.
 func (how Config) StartApart(t testing.TB, n int) *Cluster {
 	t.Helper()
-	how.apart = true
+	how.Apart = true
 	return how.Start(t, n)
 }
 

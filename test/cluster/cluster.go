@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +45,10 @@ type Config struct {
 	Relayed bool                    // every node is reached by the others through a Relay
 	Program string                  // of the nodes; "": Binary
 	Env     func(i int) []string    // variables of node i beside this process's; nil: none
-	apart   bool                    // each node in a network namespace of its own
+	Apart   bool                    // each node in a network namespace of its own, so that Cut can part them: needs root and ip
+
+	// Remembered is how many requests the upstream remembers; 0: its default.
+	Remembered int
 }
 
 // Node is one node, running or not.
@@ -85,7 +89,7 @@ func StartWith(t testing.TB, n int, lines string) *Cluster {
 func (how Config) Start(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, bin: Binary(t), dir: t.TempDir(), mock: freeAddr(t), how: how}
-	if how.apart {
+	if how.Apart {
 		w, err := rig.NewNetwork(n)
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +97,7 @@ func (how Config) Start(t testing.TB, n int) *Cluster {
 		t.Cleanup(w.Close)
 		c.net, c.mock = w, w.Gateway()+":4090"
 	}
-	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock)
+	c.Mock = c.run("mock", nil, "mock", "--listen", c.mock, "--journal", strconv.Itoa(how.Remembered))
 	t.Cleanup(c.stop)
 	c.await("the demo upstream answers", 10*time.Second, func() bool { return ok(c.MockURL() + "/v1/models") })
 	for i := range n {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package ratelimit
+
+const schedules = 10_000
