@@ -65,8 +65,11 @@ type Config struct {
 	Crashes     int           // in a minute, after which a plugin waits RestartMax; 0: 5
 	HungAfter   time.Duration // silence of a plugin, although asked, after which it is killed; 0: 10 s
 
-	// StoppedAfter is for how long a plugin that a signal has stopped may stand still before it is killed; 0: 250 ms.
+	// StoppedAfter is for how long a plugin that a signal has stopped may stand still before it is killed; 0: 50 ms.
 	StoppedAfter time.Duration
+	// SilentAfter is for how long a plugin that has let three questions in a row pass their deadline may still answer
+	// none, asleep, before it is killed; 0: 200 ms.
+	SilentAfter time.Duration
 }
 
 // Sources is who asks secret sources; *secretsource.Cache is one.
@@ -134,7 +137,8 @@ func NewHost(cfg Config) *Host {
 	cfg.RestartMax = cmp.Or(cfg.RestartMax, 30*time.Second)
 	cfg.Crashes = cmp.Or(cfg.Crashes, 5)
 	cfg.HungAfter = cmp.Or(cfg.HungAfter, 10*time.Second)
-	cfg.StoppedAfter = cmp.Or(cfg.StoppedAfter, 250*time.Millisecond)
+	cfg.SilentAfter = cmp.Or(cfg.SilentAfter, 200*time.Millisecond)
+	cfg.StoppedAfter = cmp.Or(cfg.StoppedAfter, 50*time.Millisecond)
 	cfg.WorkDir = cmp.Or(cfg.WorkDir, cfg.Dir)
 	if cfg.Args == nil {
 		cfg.Args = []string{"plugin", "serve"}
