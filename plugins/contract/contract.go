@@ -13,7 +13,7 @@ import "strconv"
 const Protocol = 1
 
 // Minor is the newest minor of the protocol, that of this program and this SDK.
-const Minor = 9
+const Minor = 10
 
 // What each minor brought. Numbers are never reused.
 const (
@@ -26,6 +26,7 @@ const (
 	MinorHooks     = 7 // the general hook of guardrails; auth plugins and router filters; secrets that are written
 	MinorProviders = 8 // plugins that answer requests in the place of a provider
 	MinorBodies    = 9 // guardrails that answer with a body in the client's dialect, at any endpoint
+	MinorPrompts   = 10 // guardrails that see with an answer what was asked
 )
 
 // Name is how a plugin's minor is shown: "1.5", or "1.4 or older" for one that did not tell.

@@ -61,7 +61,7 @@ func (c *Client) Configure(ctx context.Context, s Settings) (Description, error)
 	d := Description{
 		Version: resp.GetVersion(), HoldBack: int(resp.GetHoldBackBytes()),
 		HoldAll: resp.GetHoldAll(), WantsBody: resp.GetWantsBody(), SDKMinor: resp.GetSdkMinor(),
-		WantsHeaders: resp.GetWantsHeaders(), WantsCaller: resp.GetWantsCaller(),
+		WantsHeaders: resp.GetWantsHeaders(), WantsCaller: resp.GetWantsCaller(), WantsRequest: resp.GetWantsRequest(),
 	}
 	for _, p := range resp.GetHooks() {
 		if h, ok := hookOf(p); ok {
@@ -116,18 +116,15 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 	}
 	msg := &proto.Check{
 		Hook: hooks[q.Hook], Info: infoToWire(&q.Info), Body: q.Body,
-		Texts: make([]*proto.Text, len(q.Texts)), DeadlineMs: remaining(ctx),
+		DeadlineMs: remaining(ctx),
 		Headers: headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
 	}
-	slab := make([]proto.Text, len(q.Texts))
-	size := len(q.Body)
+	var size, more int
+	msg.Texts, size = textsToWire(q.Texts)
+	msg.Request, more = textsToWire(q.Request)
+	size += more + len(q.Body)
 	if r := q.Record; r != nil {
 		size += len(r.Request) + len(r.Response)
-	}
-	for i, t := range q.Texts {
-		slab[i].Path, slab[i].Role, slab[i].Text = t.Path, t.Role, t.Text
-		msg.Texts[i] = &slab[i]
-		size += len(t.Text) + len(t.Path) + 32
 	}
 	if size > MaxMessage-(1<<20) {
 		c.forget(id)

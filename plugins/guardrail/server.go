@@ -48,7 +48,7 @@ func (s *server) Configure(ctx context.Context, req *proto.ConfigureGuardrail) (
 	}
 	resp := &proto.GuardrailDescription{
 		Version: d.Version, HoldBackBytes: uint32(d.HoldBack), HoldAll: d.HoldAll, WantsBody: d.WantsBody, SdkMinor: contract.Minor,
-		WantsHeaders: d.WantsHeaders, WantsCaller: d.WantsCaller,
+		WantsHeaders: d.WantsHeaders, WantsCaller: d.WantsCaller, WantsRequest: d.WantsRequest,
 	}
 	for _, h := range d.Hooks {
 		resp.Hooks = append(resp.Hooks, hooks[h])
@@ -312,6 +312,7 @@ func checkFromWire(q *proto.Check) *Check {
 	c := &Check{
 		Hook: hook, Info: infoFromWire(q.GetInfo()), Body: q.GetBody(), Texts: make([]Text, len(q.GetTexts())),
 		Headers: headersFromWire(q.GetHeaders()), Caller: callerFromWire(q.GetCaller()), Failure: failureFromWire(q.GetFailure()), Record: loggedFromWire(q.GetRecord()),
+		Request: textsFromWire(q.GetRequest()),
 	}
 	for i, t := range q.GetTexts() {
 		c.Texts[i] = Text{Path: t.GetPath(), Role: t.GetRole(), Text: t.GetText()}
