@@ -117,7 +117,7 @@ func (c *Client) Check(ctx context.Context, q *Check) (Verdict, error) {
 	msg := &proto.Check{
 		Hook: hooks[q.Hook], Info: infoToWire(&q.Info), Body: q.Body,
 		DeadlineMs: remaining(ctx),
-		Headers: headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
+		Headers:    headersToWire(q.Headers), Caller: callerToWire(q.Caller), Failure: failureToWire(q.Failure), Record: loggedToWire(q.Record),
 	}
 	var size, more int
 	msg.Texts, size = textsToWire(q.Texts)
