@@ -272,6 +272,7 @@ func (h *Host) syncOneLocked(k key, s *Spec) error {
 		return fmt.Errorf("plugin %s: kind %q is unknown", s.Name, s.Kind)
 	}
 	h.running[k] = v
+	h.metrics.restarts.WithLabelValues(string(v.kind), v.name) // counts from 0 on
 	v.start()
 	return nil
 }

@@ -230,6 +230,19 @@ func TestHost_SilentIsReplaced(t *testing.T) {
 	})
 }
 
+// Who runs a plugin that ends before it is ready is told how it ended, and what it wrote.
+func TestHost_EndsEarly(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, plugins.Config{RestartMin: time.Millisecond})
+	if err := h.Sync([]plugins.Spec{guard("p", "unlicensed", "")}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the status says why", func() bool {
+		s := h.Status()[0]
+		return strings.Contains(s.Error, "ended before it was ready (exit status 3)") && slices.Contains(s.Output, "there is no license")
+	})
+}
+
 // Nothing is shown any more of a guardrail that is no more.
 func TestHost_MetricsOfTheGone(t *testing.T) {
 	t.Parallel()
