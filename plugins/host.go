@@ -119,7 +119,7 @@ type Status struct {
 	PID      int   // 0: no process
 	RSS      int64 // bytes
 	Restarts int
-	Error    string   // the last one
+	Error    string   // the last one; of a callback that runs, why its sink does not take records
 	Output   []string // the last lines that it wrote
 	HoldBack int      // bytes by which the guardrail delays the text of a stream
 	HoldAll  bool     // the guardrail delays a stream to its end
@@ -468,7 +468,7 @@ func (h *Host) Status() []Status {
 	for _, v := range h.running {
 		s := v.status()
 		if v.queue != nil {
-			s.Mark = v.queue.Mark()
+			s.Mark, s.Error = v.queue.Mark(), cmp.Or(s.Error, v.queue.Failing())
 		}
 		list = append(list, s)
 	}
